@@ -1,3 +1,35 @@
-//! The core.
+//! The Strongroom HSM core.
+//!
+//! One function, [`Core::handle`], from request bytes to reply bytes over an [`Env`]: randomness and NVRAM. No clock, no
+//! I/O, no panic that input can reach. Everything outside is hostile: hosts, networks and stores may drop, replay,
+//! reorder, rewrite and fork what they carry. The invariants of `docs/protocol.md` are named where they are kept.
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod bug;
+mod core;
+mod env;
+mod flash;
+mod keys;
+mod leadership;
+mod log;
+mod machine;
+pub mod nvram;
+mod process;
+mod realm;
+mod record;
+mod seal;
+mod session;
+mod state;
+#[cfg(feature = "vectors")]
+pub mod vectors;
+
+#[cfg(feature = "planted-bugs")]
+pub use bug::Bug;
+pub use crate::core::{Config, Core, StartError};
+pub use env::Env;
+pub use flash::{Flash, FlashError, Geometry};
+pub use process::SEALED_EVENT_BYTES;
+pub use record::{RECORD_BYTES, SEALED_RECORD_BYTES};

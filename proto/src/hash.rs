@@ -6,7 +6,7 @@
 //! `tests/preimages.golden` lists the preimage of each.
 
 use crate::ids::{Digest, Mac};
-use blake2::digest::{FixedOutput, KeyInit, Mac as _, Update};
+use blake2::digest::{FixedOutput, KeyInit, Update};
 use blake2::{Blake2s256, Blake2sMac256, Digest as _};
 
 /// The labels of every hash, MAC and derived key that is not the client protocol's.

@@ -3,10 +3,25 @@
 //! Four wires meet here: client and realm ([`client`], [`noise`], [`oprf`] and their relatives), agent and HSM
 //! ([`frame`], [`hsm`]), HSM and HSM by way of the hosts ([`entry`], [`statement`]), and the tree that both an HSM
 //! and its host hash ([`tree`]). Nothing here does I/O, and nothing trusts its input.
-#![no_std]
+#![cfg_attr(not(feature = "grpc"), no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+pub mod client;
+pub mod entry;
+pub mod frame;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 pub mod hash;
+pub mod hsm;
 pub mod ids;
+pub mod noise;
+pub mod oprf;
+pub mod peer;
+pub mod pin;
+pub mod prefix;
+pub mod registration;
+pub mod sharing;
+pub mod statement;
+pub mod tree;

@@ -1,0 +1,119 @@
+//! Bugs that a test can plant, each the absence of one rule.
+//!
+//! A checker that cannot fail checks nothing. Every rule of the core that an attack test or the simulator claims to
+//! check asks here whether it is switched off. Without the feature `planted-bugs` the answer is a constant `false`,
+//! and the set does not exist.
+
+macro_rules! bugs {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// One rule that can be left out.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[cfg_attr(not(feature = "planted-bugs"), expect(unreachable_pub, reason = "public with the feature"))]
+        pub enum Bug {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Bug {
+            /// All of them.
+            #[cfg(feature = "planted-bugs")]
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+bugs! {
+    /// `Jump` takes a `Captured` statement for a `Committed` one.
+    JumpOnCaptured,
+    /// `Jump` goes to a lower index.
+    JumpBackwards,
+    /// `Jump` takes a statement of another entry.
+    JumpToOther,
+    /// `JoinGroup` takes a group statement without checking its MAC.
+    JoinAnyMembers,
+    /// `Capture` does not look at an entry's group.
+    CaptureForeignGroup,
+    /// `Capture` checks indexes only, not `prev`.
+    CaptureWithoutPrev,
+    /// `Capture` takes entries without checking their MAC.
+    CaptureForged,
+    /// `ExportRealm` does not count approvals.
+    ExportUnapproved,
+    /// `ExportRealm` accepts its nonce again.
+    ExportNonceTwice,
+    /// `ExportRealm` counts one custodian as often as it signed.
+    CustodianTwice,
+    /// `Captured` is stated even though the NVRAM write failed.
+    StatementBeforeNvram,
+    /// `Process` hands its replies out.
+    ReplyBeforeCommit,
+    /// An own entry that is beaten keeps its replies, and they are released by index.
+    ReleaseByIndex,
+    /// `Commit` counts one member as often as it stated.
+    CountTwice,
+    /// `Commit` counts statements of HSMs that are not members.
+    CountStrangers,
+    /// `Commit` counts the leader without its statement.
+    LeaderCountsItself,
+    /// `Commit` takes half of the members for a majority.
+    HalfMajority,
+    /// `Commit` counts statements by index, not by hash.
+    CommitByIndex,
+    /// `Lead` takes any entry.
+    LeadForged,
+    /// `Lead` keeps the sessions, with the replies in them.
+    SessionsSurviveLead,
+    /// Each request of a batch runs on the state before the batch.
+    BatchOnStartingState,
+    /// `Process` takes a partial tree of any root.
+    StaleTree,
+    /// The entry of a batch carries the roots from before it.
+    ChargeNotInEntry,
+    /// A re-sent Recover2 is recognised by its version alone, and the new point is evaluated.
+    ChargedOncePerVersion,
+    /// A re-sent Recover2 is charged again.
+    ResendCharged,
+    /// One more evaluation than `num_guesses` is served.
+    OneGuessMore,
+    /// The last guess leaves the key material in the record as it was.
+    SecretsStayAtZero,
+    /// Recover3 does not look at the tag.
+    AnyTag,
+    /// Sessions are found by their id alone, whoever's they are.
+    SessionAcrossRecords,
+    /// Records are sealed without their record id as associated data.
+    SealWithoutRecord,
+    /// Recover2 on a missing record is answered at once, without keeping the reply.
+    AbsentAnsweredAtOnce,
+    /// Only a charged Recover2 reseals its leaf.
+    ResealOnlyCharges,
+}
+
+/// Which bugs are planted.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Bugs {
+    #[cfg(feature = "planted-bugs")]
+    planted: u64,
+}
+
+impl Bugs {
+    /// Whether this rule is left out.
+    #[cfg(feature = "planted-bugs")]
+    #[must_use]
+    pub(crate) const fn has(self, bug: Bug) -> bool {
+        self.planted >> bug as u32 & 1 == 1
+    }
+
+    /// Whether this rule is left out: never.
+    #[cfg(not(feature = "planted-bugs"))]
+    #[must_use]
+    #[expect(clippy::unused_self, reason = "the same signature with and without the feature")]
+    pub(crate) const fn has(self, _: Bug) -> bool {
+        false
+    }
+
+    /// Leaves this rule out.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) const fn plant(&mut self, bug: Bug) {
+        self.planted |= 1 << bug as u32;
+    }
+}

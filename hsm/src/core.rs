@@ -1,0 +1,248 @@
+//! The core: one function from request bytes to reply bytes.
+//!
+//! Owns the state and decides nothing itself; [`crate::realm`], [`crate::log`] and [`crate::process`] do. Keeps
+//! invariant 12: whatever the bytes, there is a reply, and it fits in a frame.
+
+use crate::bug::Bugs;
+use crate::env::Env;
+use crate::keys::{self, Keys};
+use crate::leadership::Leadership;
+use crate::nvram::{Nvram, NvramError, Opened};
+use crate::session::Sessions;
+use crate::state::{Group, Position, State};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use strongroom_proto::hsm::{DeviceStatus, GroupStatus, Limits, RealmStatus, Refusal, Reply, Request, Role};
+use strongroom_proto::ids::{BuildDigest, GroupId, Nonce};
+use strongroom_proto::statement::{GroupStatement, MemberStatement};
+
+/// What a device is built with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What it can take. Every reply fits in `max_frame_bytes` if `max_pending_replies` do.
+    pub limits: Limits,
+    /// What it runs, in words.
+    pub version: String,
+    /// What it runs, as a digest.
+    pub build: BuildDigest,
+}
+
+impl Config {
+    /// The software HSM: frames of 1 MiB, batches of 128, 1,024 waiting replies, 16,384 sessions.
+    ///
+    /// 1,024 replies of 544 bytes are 544 KiB. A batch of 128 sends 1,024 bytes of client message and, in a tree of
+    /// 2^20 records, 1,600 bytes of path for each: 328 KiB.
+    #[must_use]
+    pub fn software() -> Self {
+        let limits = Limits {
+            max_frame_bytes: 1 << 20,
+            max_batch_requests: 128,
+            max_pending_entries: 256,
+            max_pending_replies: 1024,
+            max_sessions: 16_384,
+        };
+        let version = String::from(concat!("strongroom-hsm ", env!("CARGO_PKG_VERSION"), " (software simulation)"));
+        Self { limits, version, build: BuildDigest([0; 32]) }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::software()
+    }
+}
+
+/// The HSM core. Everything outside it is hostile, but for its [`Env`].
+pub struct Core {
+    pub(crate) config: Config,
+    pub(crate) state: State,
+    pub(crate) nvram: Nvram,
+    /// Derived from the realm's seed, when there is one.
+    pub(crate) keys: Option<Keys>,
+    /// The nonce of the one export that may come next.
+    pub(crate) export_nonce: Option<Nonce>,
+    /// By the group's place in `state.groups`.
+    pub(crate) leaderships: BTreeMap<usize, Leadership>,
+    pub(crate) sessions: Sessions,
+    /// NVRAM failed: what is in RAM may not be what is in NVRAM.
+    pub(crate) failed: bool,
+    pub(crate) bugs: Bugs,
+}
+
+impl Core {
+    /// Starts the device from its NVRAM, or as a new one if that is empty. The newest state is written again before
+    /// anything is stated from it.
+    ///
+    /// # Errors
+    /// NVRAM holds no state that can be trusted to be the newest, or cannot be written. The device must not serve.
+    pub fn start<E: Env>(env: &mut E, config: Config) -> Result<Self, StartError> {
+        let (state, nvram) = match Nvram::open(env.flash()).map_err(StartError::Nvram)? {
+            Opened::Empty(unformatted) => {
+                let state = State::draw(env.rng());
+                let nvram = unformatted.format(env.flash(), &state.to_bytes()).map_err(StartError::Nvram)?;
+                (state, nvram)
+            }
+            Opened::Found(recovered, unrestated) => {
+                let mut state = State::from_bytes(&recovered.full).map_err(|_| StartError::OtherVersion)?;
+                for delta in &recovered.deltas {
+                    state.apply(delta).map_err(|_| StartError::OtherVersion)?;
+                }
+                // Durable: the newest state again, before any statement is made from it.
+                let nvram = unrestated.restate(env.flash(), &state.to_bytes()).map_err(StartError::Nvram)?;
+                (state, nvram)
+            }
+        };
+        let keys = state.realm.as_ref().map(|realm| Keys::derive(realm.id, &realm.seed()));
+        let sessions = Sessions::new(usize::try_from(config.limits.max_sessions).unwrap_or(usize::MAX));
+        let leaderships = BTreeMap::new();
+        let bugs = Bugs::default();
+        Ok(Self { config, state, nvram, keys, export_nonce: None, leaderships, sessions, failed: false, bugs })
+    }
+
+    /// Answers one request. Every byte string has a reply; the longest is [`Limits::max_frame_bytes`].
+    pub fn handle<E: Env>(&mut self, env: &mut E, request: &[u8]) -> Vec<u8> {
+        let reply = self.reply(env, request).unwrap_or_else(Reply::Refused);
+        minicbor::to_vec(reply).unwrap_or_default()
+    }
+
+    fn reply<E: Env>(&mut self, env: &mut E, request: &[u8]) -> Result<Reply, Refusal> {
+        if self.failed {
+            return Err(Refusal::NvramFailed);
+        }
+        if request.len() > self.config.limits.max_frame_bytes as usize {
+            return Err(Refusal::TooLarge);
+        }
+        let mut decoder = minicbor::Decoder::new(request);
+        let decoded = decoder.decode::<Request>().map_err(|_| Refusal::Malformed)?;
+        if decoder.position() != request.len() {
+            return Err(Refusal::Malformed);
+        }
+        match decoded {
+            Request::DeviceStatus => Ok(self.status()),
+            Request::NewRealm(policy) => self.new_realm(env, policy),
+            Request::ExportNonce => self.draw_export_nonce(env),
+            Request::ExportRealm(approval, signatures) => self.export_realm(env, &approval, &signatures),
+            Request::JoinRealm(sealed) => self.join_realm(env, &sealed),
+            Request::NewGroup(members) => self.new_group(env, &members),
+            Request::JoinGroup(statement) => self.join_group(env, statement),
+            Request::Capture(group, entries) => self.capture(env, group, &entries),
+            Request::Jump(entry, committed) => self.jump(env, &entry, &committed),
+            Request::Lead(group, entry) => self.lead(env, group, entry.as_ref()),
+            Request::StepDown(group) => self.step_down(group),
+            Request::Handshake(group, request) => self.handshake(env, group, &request),
+            Request::Process { group, trees, requests } => self.process(env, group, trees, &requests),
+            Request::Commit { group, statements, chain } => self.commit(group, &statements, &chain),
+        }
+    }
+
+    pub(crate) fn status(&self) -> Reply {
+        let realm = self.state.realm.as_ref().zip(self.keys.as_ref()).map(|(realm, keys)| RealmStatus {
+            realm: realm.id,
+            public_key: keys.noise_public(),
+            policy: realm.policy.clone(),
+            unassigned: realm.unassigned,
+            member: MemberStatement::new(&keys.statements, &realm.id, self.state.hsm),
+            record_id_key: keys::record_id_key(realm.id, &realm.seed()),
+        });
+        let groups = self.state.groups.iter().enumerate();
+        Reply::Device(DeviceStatus {
+            hsm: self.state.hsm,
+            device_key: self.state.device_key(),
+            version: self.config.version.clone(),
+            build: self.config.build,
+            limits: self.config.limits,
+            realm,
+            groups: groups.filter_map(|(slot, group)| self.group_status(slot, group)).collect(),
+        })
+    }
+
+    fn group_status(&self, slot: usize, group: &Group) -> Option<GroupStatus> {
+        let role = match self.leaderships.get(&slot) {
+            None => Role::Witness,
+            Some(l) if l.leading => Role::Leader { term: l.term, newest: l.newest().index },
+            Some(_) => Role::SteppingDown,
+        };
+        let Position { index: captured_index, hash: captured_hash } = group.captured;
+        Some(GroupStatus { statement: self.group_statement(group)?, role, captured_index, captured_hash })
+    }
+
+    pub(crate) fn group_statement(&self, group: &Group) -> Option<GroupStatement> {
+        let keys = self.keys.as_ref()?;
+        let members = group.members.clone();
+        Some(GroupStatement::new(&keys.statements, &keys.realm, group.id, members, group.genesis))
+    }
+
+    pub(crate) fn keys(&self) -> Result<&Keys, Refusal> {
+        self.keys.as_ref().ok_or(Refusal::NoRealm)
+    }
+
+    /// The place of a group that this HSM is a member of.
+    pub(crate) fn slot(&self, group: &GroupId) -> Result<usize, Refusal> {
+        self.state.groups.iter().position(|g| g.id == *group).ok_or(Refusal::NotMember)
+    }
+
+    pub(crate) fn group(&self, slot: usize) -> Result<&Group, Refusal> {
+        self.state.groups.get(slot).ok_or(Refusal::NotMember)
+    }
+
+    /// Ends a leadership with all that it kept.
+    pub(crate) fn drop_leadership(&mut self, slot: usize) {
+        self.leaderships.remove(&slot);
+        self.sessions.end_group(slot);
+    }
+
+    /// Replaces the whole state, in NVRAM first (invariant 2).
+    pub(crate) fn write_state<E: Env>(&mut self, env: &mut E, state: State) -> Result<(), Refusal> {
+        let written = self.nvram.append_full(env.flash(), &state.to_bytes());
+        self.after_write(written)?;
+        self.state = state;
+        Ok(())
+    }
+
+    /// Moves a group's captured entry, in NVRAM first (invariant 2).
+    pub(crate) fn write_captured<E: Env>(&mut self, env: &mut E, slot: usize, at: Position) -> Result<(), Refusal> {
+        let mut state = self.state.clone();
+        state.groups.get_mut(slot).ok_or(Refusal::NotMember)?.captured = at;
+        let written = self.nvram.append_delta(env.flash(), &State::delta(slot, at), || state.to_bytes());
+        self.after_write(written)?;
+        self.state = state;
+        Ok(())
+    }
+
+    fn after_write(&mut self, written: Result<(), NvramError>) -> Result<(), Refusal> {
+        written.map_err(|_| {
+            self.failed = !self.bugs.has(crate::bug::Bug::StatementBeforeNvram);
+            Refusal::NvramFailed
+        })
+    }
+
+    /// Leaves one rule out, for a test that must notice.
+    #[cfg(feature = "planted-bugs")]
+    pub const fn plant(&mut self, bug: crate::bug::Bug) {
+        self.bugs.plant(bug);
+    }
+}
+
+/// Why a device cannot start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartError {
+    /// NVRAM is not to be trusted, or failed.
+    Nvram(NvramError),
+    /// NVRAM holds the state of another version of this code.
+    OtherVersion,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nvram(e) => write!(f, "the HSM cannot start from its NVRAM: {e}"),
+            Self::OtherVersion => {
+                f.write_str("the HSM's NVRAM was written by another version; start the version that wrote it")
+            }
+        }
+    }
+}
+
+impl core::error::Error for StartError {}

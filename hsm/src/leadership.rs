@@ -1,0 +1,124 @@
+//! What a leader keeps in RAM for one group: its own chain, its newest roots, the replies it may not give yet.
+//!
+//! Keeps invariant 4, *replies last, by ancestry*: a reply is filed under the entry that its record's change is in,
+//! and leaves only when that entry, or a later one on the same chain, is committed. Keeps invariant 10: nothing here
+//! outlives the leadership.
+
+use crate::state::Position;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use strongroom_proto::entry::{Entry, Partition};
+use strongroom_proto::hsm::{NoiseReply, Released};
+use strongroom_proto::ids::{EntryHash, Index, Term};
+use strongroom_proto::prefix::Prefix;
+
+/// Leading, or having led, one group since one `Lead`.
+pub(crate) struct Leadership {
+    pub(crate) term: Term,
+    /// Whether it still makes entries.
+    pub(crate) leading: bool,
+    /// Prefixes and roots after the newest own entry.
+    pub(crate) partitions: Vec<Partition>,
+    pub(crate) transfers: u64,
+    chain: VecDeque<Position>,
+    pending: VecDeque<Pending>,
+    /// The newest own entry known to be committed.
+    committed: Index,
+    /// Every partition there ever was, for a planted bug.
+    #[cfg(feature = "planted-bugs")]
+    past: Vec<Partition>,
+}
+
+struct Pending {
+    at: Position,
+    replies: Vec<NoiseReply>,
+}
+
+impl Leadership {
+    /// Begins at `entry`, the captured one; or before any entry, owning the whole space if `genesis`.
+    pub(crate) fn begin(term: Term, entry: Option<&Entry>, at: Position, genesis: bool) -> Self {
+        let (partitions, transfers) = match entry {
+            Some(entry) => (entry.partitions.clone(), entry.transfers),
+            None if genesis => {
+                (Vec::from([Partition { prefix: Prefix::WHOLE, root: strongroom_proto::ids::Digest::EMPTY }]), 0)
+            }
+            None => (Vec::new(), 0),
+        };
+        let chain = VecDeque::from([at]);
+        Self {
+            term,
+            leading: true,
+            #[cfg(feature = "planted-bugs")]
+            past: partitions.clone(),
+            partitions,
+            transfers,
+            chain,
+            pending: VecDeque::new(),
+            committed: Index::ZERO,
+        }
+    }
+
+    /// The newest own entry, or the one that this leadership began from.
+    pub(crate) fn newest(&self) -> Position {
+        self.chain.back().copied().unwrap_or(Position::NOTHING)
+    }
+
+    /// The own entry at `index`, from the one it began from to the newest, unless it is long committed and captured.
+    pub(crate) fn own(&self, index: Index) -> Option<EntryHash> {
+        let oldest = self.chain.front()?.index;
+        let at = usize::try_from(index.0.checked_sub(oldest.0)?).ok()?;
+        self.chain.get(at).map(|p| p.hash)
+    }
+
+    /// How many own entries are kept.
+    pub(crate) fn kept_entries(&self) -> usize {
+        self.chain.len()
+    }
+
+    /// How many replies wait.
+    pub(crate) fn pending_replies(&self) -> usize {
+        self.pending.iter().map(|p| p.replies.len()).sum()
+    }
+
+    /// Takes an entry that this HSM just made on top of the newest.
+    pub(crate) fn extend(&mut self, at: Position, partitions: Vec<Partition>, replies: Vec<NoiseReply>) {
+        self.chain.push_back(at);
+        #[cfg(feature = "planted-bugs")]
+        self.past.extend_from_slice(&partitions);
+        self.partitions = partitions;
+        if !replies.is_empty() {
+            self.pending.push_back(Pending { at, replies });
+        }
+    }
+
+    /// Releases what waits under `committed`, an own entry, and under the own entries before it.
+    pub(crate) fn release(&mut self, committed: Index) -> Vec<Released> {
+        self.committed = self.committed.max(committed);
+        let mut released = Vec::new();
+        while let Some(pending) = self.pending.pop_front_if(|p| p.at.index <= committed) {
+            released.push(Released { entry: pending.at.hash, replies: pending.replies });
+        }
+        released
+    }
+
+    /// Forgets own entries that are both captured here and committed; no statement about them is needed again.
+    pub(crate) fn trim(&mut self, captured: Index) {
+        let keep_from = self.committed.min(captured);
+        while self.chain.len() > 1 && self.chain.front().is_some_and(|p| p.index < keep_from) {
+            self.chain.pop_front();
+        }
+    }
+
+    /// With the bug planted, the past partition that a stale tree is of.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn stale_if(
+        &self,
+        planted: bool,
+        current: Partition,
+        tree: &strongroom_proto::tree::ClaimedTree,
+    ) -> Partition {
+        let fits = |p: &&Partition| p.prefix == current.prefix && tree.clone().verify(p.prefix, &p.root).is_ok();
+        let past = self.past.iter().find(fits).filter(|_| planted);
+        past.copied().unwrap_or(current)
+    }
+}

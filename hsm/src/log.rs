@@ -1,0 +1,268 @@
+//! The log: capturing, jumping, leading, committing.
+//!
+//! Keeps invariants 1 (*one chain*), 2 (*NVRAM first*), 3 (majorities over the members fixed inside), 4 (*replies
+//! last, by ancestry*) and 10 (*leaders start from NVRAM*).
+
+use crate::bug::Bug;
+use crate::core::Core;
+use crate::env::Env;
+use crate::leadership::Leadership;
+use crate::state::Position;
+use alloc::vec::Vec;
+use rand_core::Rng as _;
+use strongroom_proto::entry::Entry;
+use strongroom_proto::hsm::{MAX_CAPTURE_ENTRIES, Refusal, Reply};
+use strongroom_proto::ids::{EntryHash, GroupId, Index, Term};
+use strongroom_proto::statement::{Captured, Committed, MAX_MEMBERS};
+
+impl Core {
+    /// The entry's place, if an HSM of this realm made it for this group.
+    fn authentic(&self, slot: usize, entry: &Entry) -> Result<Position, Refusal> {
+        let keys = self.keys()?;
+        let hash = entry.hash();
+        let ours = entry.realm == keys.realm
+            && (entry.group == self.group(slot)?.id || self.bugs.has(Bug::CaptureForeignGroup));
+        let made = entry.is_authentic(&keys.statements, &hash) || self.bugs.has(Bug::CaptureForged);
+        if ours && made { Ok(Position { index: entry.index, hash }) } else { Err(Refusal::NotAuthentic) }
+    }
+
+    /// The places of consecutive authentic entries.
+    fn authentic_chain(&self, slot: usize, entries: &[Entry]) -> Result<Vec<Position>, Refusal> {
+        if entries.len() > MAX_CAPTURE_ENTRIES {
+            return Err(Refusal::TooLarge);
+        }
+        let mut chain: Vec<Position> = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let at = self.authentic(slot, entry)?;
+            if chain.last().is_some_and(|before| !self.follows(entry, *before)) {
+                return Err(Refusal::NotConsecutive);
+            }
+            chain.push(at);
+        }
+        Ok(chain)
+    }
+
+    fn follows(&self, entry: &Entry, before: Position) -> bool {
+        Some(entry.index) == before.index.next()
+            && (entry.prev == before.hash || self.bugs.has(Bug::CaptureWithoutPrev))
+    }
+
+    pub(crate) fn capture<E: Env>(
+        &mut self,
+        env: &mut E,
+        group: GroupId,
+        entries: &[Entry],
+    ) -> Result<Reply, Refusal> {
+        let slot = self.slot(&group)?;
+        let captured = self.group(slot)?.captured;
+        let chain = self.authentic_chain(slot, entries)?;
+        let known = chain.iter().find(|at| at.index == captured.index);
+        if known.is_some_and(|at| at.hash != captured.hash) {
+            return Err(Refusal::NotConsecutive);
+        }
+        let is_new = |at: &Position| at.index > captured.index;
+        let first = entries.iter().find(|e| e.index > captured.index);
+        if first.is_some_and(|first| !self.follows(first, captured)) {
+            return Err(Refusal::NotConsecutive);
+        }
+        let new: Vec<Position> = chain.into_iter().filter(is_new).collect();
+        let Some(tip) = new.last() else { return self.state_captured(slot) };
+        // Durable: NVRAM holds the entry before this HSM says so, and before its leadership acts on it.
+        self.move_captured(env, slot, *tip)?;
+        self.settle(slot, &new);
+        self.state_captured(slot)
+    }
+
+    fn move_captured<E: Env>(&mut self, env: &mut E, slot: usize, at: Position) -> Result<(), Refusal> {
+        let written = self.write_captured(env, slot, at);
+        if self.bugs.has(Bug::StatementBeforeNvram) {
+            self.state.groups.get_mut(slot).ok_or(Refusal::NotMember)?.captured = at;
+            return Ok(());
+        }
+        written
+    }
+
+    /// What captured entries mean for a leadership here: an entry that does not continue its chain beats it.
+    fn settle(&mut self, slot: usize, new: &[Position]) {
+        let Some(leadership) = self.leaderships.get_mut(&slot) else { return };
+        let newest = leadership.newest().index;
+        let beaten = new.iter().any(|at| at.index <= newest && leadership.own(at.index) != Some(at.hash));
+        let captured = new.last().map_or(Index::ZERO, |at| at.index);
+        if beaten && !self.bugs.has(Bug::ReleaseByIndex) {
+            return self.drop_leadership(slot);
+        }
+        leadership.trim(captured);
+        if captured > newest {
+            // Others have gone on from here; an entry made now could never be captured.
+            leadership.leading = false;
+            self.sessions.end_group(slot);
+        }
+    }
+
+    fn state_captured(&self, slot: usize) -> Result<Reply, Refusal> {
+        let (keys, group) = (self.keys()?, self.group(slot)?);
+        let Position { index, hash } = group.captured;
+        if index == Index::ZERO {
+            return Err(Refusal::NothingCaptured);
+        }
+        let statement = Captured::new(&keys.statements, &keys.realm, &group.id, self.state.hsm, index, hash);
+        Ok(Reply::Captured(statement))
+    }
+
+    pub(crate) fn jump<E: Env>(
+        &mut self,
+        env: &mut E,
+        entry: &Entry,
+        committed: &Committed,
+    ) -> Result<Reply, Refusal> {
+        let slot = self.slot(&entry.group)?;
+        let at = self.authentic(slot, entry)?;
+        if !self.is_committed_statement(slot, committed)? {
+            return Err(Refusal::NotAuthentic);
+        }
+        let of_this = (committed.index, committed.hash) == (at.index, at.hash);
+        if !of_this && !self.bugs.has(Bug::JumpToOther) {
+            return Err(Refusal::NotCommitted);
+        }
+        let captured = self.group(slot)?.captured;
+        if at.index < captured.index && !self.bugs.has(Bug::JumpBackwards) {
+            return Err(Refusal::Backwards);
+        }
+        if at != captured {
+            // Durable: NVRAM holds the entry before this HSM says so, and before its leadership acts on it.
+            self.move_captured(env, slot, at)?;
+            let own = self.leaderships.get(&slot).and_then(|l| l.own(at.index));
+            if own == Some(at.hash) {
+                self.settle(slot, &[at]);
+            } else {
+                // Without the entries between, nothing shows that it continues the own chain.
+                self.drop_leadership(slot);
+            }
+        }
+        self.state_captured(slot)
+    }
+
+    fn is_committed_statement(&self, slot: usize, committed: &Committed) -> Result<bool, Refusal> {
+        let (keys, group) = (self.keys()?, self.group(slot)?);
+        let Committed { hsm, index, hash, mac } = *committed;
+        let taken_for_one = self.bugs.has(Bug::JumpOnCaptured)
+            && Captured { hsm, index, hash, mac }.is_authentic(&keys.statements, &keys.realm, &group.id);
+        let authentic = committed.is_authentic(&keys.statements, &keys.realm, &group.id) || taken_for_one;
+        Ok(authentic && group.members.contains(&hsm))
+    }
+
+    pub(crate) fn lead<E: Env>(
+        &mut self,
+        env: &mut E,
+        group: GroupId,
+        entry: Option<&Entry>,
+    ) -> Result<Reply, Refusal> {
+        let slot = self.slot(&group)?;
+        let (captured, genesis) = (self.group(slot)?.captured, self.group(slot)?.genesis);
+        // Equality with what NVRAM holds stands in for the MAC check: the hash covers every field.
+        let at = entry.map_or(Position::NOTHING, |e| Position { index: e.index, hash: e.hash() });
+        if at != captured && !self.bugs.has(Bug::LeadForged) {
+            return Err(Refusal::NotCaptured);
+        }
+        let mut term = Term([0; 16]);
+        env.rng().fill_bytes(&mut term.0);
+        if self.bugs.has(Bug::SessionsSurviveLead) {
+            self.leaderships.remove(&slot);
+        } else {
+            self.drop_leadership(slot);
+        }
+        self.leaderships.insert(slot, Leadership::begin(term, entry, at, genesis));
+        Ok(Reply::Leading(term))
+    }
+
+    pub(crate) fn step_down(&mut self, group: GroupId) -> Result<Reply, Refusal> {
+        let slot = self.slot(&group)?;
+        self.leaderships.get_mut(&slot).ok_or(Refusal::NotLeader)?.leading = false;
+        self.sessions.end_group(slot);
+        Ok(Reply::Done)
+    }
+
+    pub(crate) fn commit(
+        &mut self,
+        group: GroupId,
+        statements: &[Captured],
+        chain: &[Entry],
+    ) -> Result<Reply, Refusal> {
+        let slot = self.slot(&group)?;
+        let path = self.path(slot, chain)?;
+        let captured = self.group(slot)?.captured.index;
+        let committed = self.majority_index(slot, statements, &path)?;
+        let leadership = self.leaderships.get_mut(&slot).ok_or(Refusal::NotLeader)?;
+        let hash = path.at(leadership, committed).ok_or(Refusal::NoMajority)?;
+        let released = leadership.release(committed.min(path.last_own));
+        leadership.trim(captured);
+        let (keys, hsm) = (self.keys()?, self.state.hsm);
+        let statement = Committed::new(&keys.statements, &keys.realm, &group, hsm, committed, hash);
+        Ok(Reply::Committed { statement, released })
+    }
+
+    /// The own entries, and the ones that `chain` reaches from one of them.
+    fn path(&self, slot: usize, chain: &[Entry]) -> Result<Path, Refusal> {
+        let leadership = self.leaderships.get(&slot).ok_or(Refusal::NotLeader)?;
+        let beyond = self.authentic_chain(slot, chain)?;
+        let last_own = match chain.first() {
+            None => leadership.newest().index,
+            Some(first) => {
+                let before = Index(first.index.0.checked_sub(1).ok_or(Refusal::NotOwnChain)?);
+                let hash = leadership.own(before).ok_or(Refusal::NotOwnChain)?;
+                if !self.follows(first, Position { index: before, hash }) {
+                    return Err(Refusal::NotOwnChain);
+                }
+                before
+            }
+        };
+        Ok(Path { last_own, beyond })
+    }
+
+    /// The newest index on the path at or after which a majority of distinct members has captured. Statements about
+    /// entries that are not on the path do not count.
+    fn majority_index(&self, slot: usize, statements: &[Captured], path: &Path) -> Result<Index, Refusal> {
+        let (keys, group) = (self.keys()?, self.group(slot)?);
+        let leadership = self.leaderships.get(&slot).ok_or(Refusal::NotLeader)?;
+        if statements.len() > MAX_MEMBERS {
+            return Err(Refusal::TooLarge);
+        }
+        let mut indexes: Vec<Index> = Vec::with_capacity(statements.len());
+        for (i, statement) in statements.iter().enumerate() {
+            let repeated = statements.iter().take(i).any(|s| s.hsm == statement.hsm);
+            let member = group.members.contains(&statement.hsm) || self.bugs.has(Bug::CountStrangers);
+            if (repeated && !self.bugs.has(Bug::CountTwice)) || !member {
+                return Err(Refusal::BadMembers);
+            }
+            if !statement.is_authentic(&keys.statements, &keys.realm, &group.id) {
+                return Err(Refusal::NotAuthentic);
+            }
+            let on_path = path.at(leadership, statement.index);
+            if on_path == Some(statement.hash) || (on_path.is_some() && self.bugs.has(Bug::CommitByIndex)) {
+                indexes.push(statement.index);
+            }
+        }
+        if self.bugs.has(Bug::LeaderCountsItself) && !statements.iter().any(|s| s.hsm == self.state.hsm) {
+            indexes.push(leadership.newest().index);
+        }
+        indexes.sort_unstable_by(|a, b| b.cmp(a));
+        let half = group.members.len() / 2;
+        let nth = if self.bugs.has(Bug::HalfMajority) { half.saturating_sub(1) } else { half };
+        indexes.get(nth).copied().filter(|i| *i > Index::ZERO).ok_or(Refusal::NoMajority)
+    }
+}
+
+/// One chain: own entries up to `last_own`, then entries of others.
+struct Path {
+    last_own: Index,
+    beyond: Vec<Position>,
+}
+
+impl Path {
+    fn at(&self, leadership: &Leadership, index: Index) -> Option<EntryHash> {
+        if index <= self.last_own {
+            return leadership.own(index);
+        }
+        self.beyond.iter().find(|at| at.index == index).map(|at| at.hash)
+    }
+}

@@ -1,0 +1,238 @@
+//! The record state machine: one request, one record, one answer (`client-protocol.md` section 12).
+//!
+//! Keeps invariants 7 (*count, then evaluate*: the charge and the answer are one change of the record), 8 (*charged
+//! once*), 9 (*gone at zero*), and its part of 5 (*blind until commit*): a Recover2 costs one evaluation and one proof
+//! whatever the record holds.
+
+use crate::bug::{Bug, Bugs};
+use crate::record::{Answer, LastGuess, Owner, Public, RecordState, Registration, Secrets, tag_matches};
+use alloc::boxed::Box;
+use rand_core::CryptoRng;
+use strongroom_proto::client::{
+    EncryptedSecret, EncryptedSecretCommitment, Recover1Response, Recover2Ok, Recover2Response, Recover3Ok,
+    Recover3Response, Register2Request, RegistrationVersion, SecretsRequest, SecretsResponse, Signature,
+    SignedPublicKey, UnlockKeyCommitment, UnlockKeyTag, VerifyingKey,
+};
+use strongroom_proto::oprf::{self, BlindedInput, BlindedOutput, PrivateKey, Proof, PublicKey};
+use strongroom_proto::sharing::SecretScalar;
+
+/// What happened to a record, for its sealed event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Happening {
+    Nothing = 0,
+    Registered = 1,
+    GuessCharged = 2,
+    LastGuessCharged = 3,
+    Recovered = 4,
+    Erased = 5,
+    Deleted = 6,
+}
+
+/// Runs one request on one record. A Register2 was verified before ([`oprf`] aside, it cannot be refused here).
+pub(crate) fn apply(
+    state: &mut RecordState,
+    request: &SecretsRequest,
+    owner: Owner<'_>,
+    bugs: Bugs,
+    rng: &mut impl CryptoRng,
+) -> (SecretsResponse, Happening) {
+    match request {
+        SecretsRequest::Register1 => (SecretsResponse::Register1, Happening::Nothing),
+        SecretsRequest::Register2(registration) => {
+            *state = RecordState::Registered(Box::new(register(registration)));
+            (SecretsResponse::Register2, Happening::Registered)
+        }
+        SecretsRequest::Recover1 => (SecretsResponse::Recover1(recover1(state)), Happening::Nothing),
+        SecretsRequest::Recover2 { version, blinded_input } => {
+            let (response, happening) = recover2(state, version, blinded_input, owner, bugs, rng);
+            (SecretsResponse::Recover2(response), happening)
+        }
+        SecretsRequest::Recover3 { version, unlock_key_tag } => {
+            let (response, happening) = recover3(state, version, unlock_key_tag, owner, bugs);
+            (SecretsResponse::Recover3(response), happening)
+        }
+        SecretsRequest::Delete => {
+            *state = RecordState::NotRegistered;
+            (SecretsResponse::Delete, Happening::Deleted)
+        }
+    }
+}
+
+fn register(request: &Register2Request) -> Registration {
+    let signed = &request.oprf_signed_public_key;
+    Registration {
+        public: Public {
+            version: request.version.0.into(),
+            public_key: signed.public_key.0.into(),
+            verifying_key: signed.verifying_key.0.into(),
+            signature: signed.signature.0.into(),
+            unlock_key_commitment: (*request.unlock_key_commitment.as_bytes()).into(),
+            // Out of range was refused when the request was decoded; if not, the record would be locked, not open.
+            num_guesses: request.policy.checked().unwrap_or(0),
+            guess_count: 0,
+            answer: None,
+        },
+        // Secret: from the decrypted request into the record; both wipe themselves.
+        secrets: Secrets {
+            oprf_private_key: (*request.oprf_private_key.scalar().to_bytes()).into(),
+            unlock_key_tag: (*request.unlock_key_tag.as_bytes()).into(),
+            encryption_key_scalar_share: (*request.encryption_key_scalar_share.to_bytes()).into(),
+            encrypted_secret: (*request.encrypted_secret.as_bytes()).into(),
+            encrypted_secret_commitment: (*request.encrypted_secret_commitment.as_bytes()).into(),
+        },
+    }
+}
+
+fn recover1(state: &RecordState) -> Recover1Response {
+    match state {
+        RecordState::NotRegistered => Recover1Response::NotRegistered,
+        RecordState::Registered(r) => Recover1Response::Ok { version: RegistrationVersion(*r.public.version) },
+        RecordState::LastGuess(_) | RecordState::NoGuesses => Recover1Response::NoGuesses,
+    }
+}
+
+fn recover2(
+    state: &mut RecordState,
+    version: &RegistrationVersion,
+    input: &BlindedInput,
+    owner: Owner<'_>,
+    bugs: Bugs,
+    rng: &mut impl CryptoRng,
+) -> (Recover2Response, Happening) {
+    let fresh = evaluate(state, input, rng);
+    let public = match state {
+        RecordState::NotRegistered => return (Recover2Response::NotRegistered, Happening::Nothing),
+        RecordState::NoGuesses => return (Recover2Response::NoGuesses, Happening::Nothing),
+        RecordState::Registered(registration) => &mut registration.public,
+        RecordState::LastGuess(last) => &mut last.public,
+    };
+    if *public.version != version.0 {
+        return (Recover2Response::VersionMismatch, Happening::Nothing);
+    }
+    if bugs.has(Bug::ChargedOncePerVersion) && public.answer.is_some() {
+        return (public.respond(&fresh), Happening::Nothing);
+    }
+    let resent = public.answer.as_ref().filter(|a| *a.blinded_input == *input.as_bytes());
+    if let Some(answer) = resent.filter(|_| !bugs.has(Bug::ResendCharged)) {
+        return (public.respond(answer), Happening::Nothing);
+    }
+    let allowed = u16::from(public.num_guesses) + u16::from(bugs.has(Bug::OneGuessMore));
+    if u16::from(public.guess_count) >= allowed {
+        return (Recover2Response::NoGuesses, Happening::Nothing);
+    }
+    public.guess_count = public.guess_count.saturating_add(1);
+    let response = public.respond(&fresh);
+    public.answer = Some(fresh);
+    if u16::from(public.guess_count) < allowed {
+        return (response, Happening::GuessCharged);
+    }
+    if !bugs.has(Bug::SecretsStayAtZero) {
+        wrap(state, owner, rng);
+    }
+    (response, Happening::LastGuessCharged)
+}
+
+/// One evaluation and one proof, under the record's key if it has one.
+fn evaluate(state: &RecordState, input: &BlindedInput, rng: &mut impl CryptoRng) -> Answer {
+    let keys = match state {
+        RecordState::Registered(r) => {
+            let key = PrivateKey::from_bytes(&r.secrets.oprf_private_key).ok();
+            key.map(|key| (key, PublicKey(*r.public.public_key)))
+        }
+        _ => None,
+    };
+    // The dummy costs what a key costs; its answer goes nowhere.
+    let (key, public_key) = keys.unwrap_or_else(|| {
+        let dummy = PrivateKey::random(rng);
+        (dummy, PublicKey([0; 32]))
+    });
+    let output = oprf::evaluate(&key, input);
+    let proof = oprf::prove(&key, &public_key, input, &output, rng);
+    Answer {
+        blinded_input: (*input.as_bytes()).into(),
+        blinded_result: (*output.as_bytes()).into(),
+        proof_c: proof.c.into(),
+        proof_beta_z: proof.beta_z.into(),
+    }
+}
+
+fn wrap(state: &mut RecordState, owner: Owner<'_>, rng: &mut impl CryptoRng) {
+    let old = core::mem::replace(state, RecordState::NoGuesses);
+    if let RecordState::Registered(registration) = old {
+        *state = RecordState::LastGuess(Box::new(LastGuess::wrap(*registration, owner, rng)));
+    }
+}
+
+fn recover3(
+    state: &mut RecordState,
+    version: &RegistrationVersion,
+    tag: &UnlockKeyTag,
+    owner: Owner<'_>,
+    bugs: Bugs,
+) -> (Recover3Response, Happening) {
+    let public = match state {
+        RecordState::NotRegistered => return (Recover3Response::NotRegistered, Happening::Nothing),
+        RecordState::NoGuesses => return (Recover3Response::NoGuesses, Happening::Nothing),
+        RecordState::Registered(registration) => &registration.public,
+        RecordState::LastGuess(last) => &last.public,
+    };
+    if *public.version != version.0 {
+        return (Recover3Response::VersionMismatch, Happening::Nothing);
+    }
+    let guesses_remaining = u16::from(public.num_guesses.saturating_sub(public.guess_count));
+    let refused = Recover3Response::BadUnlockKeyTag { guesses_remaining };
+    match state {
+        RecordState::Registered(r) if tag_matches(&r.secrets, tag.as_bytes()) || bugs.has(Bug::AnyTag) => {
+            (r.recovered(), Happening::Recovered)
+        }
+        RecordState::LastGuess(last) => {
+            let Some(mut registration) = last.unwrap(tag.as_bytes(), owner) else {
+                *state = RecordState::NoGuesses;
+                return (refused, Happening::Erased);
+            };
+            let response = registration.recovered();
+            *state = RecordState::Registered(Box::new(registration));
+            (response, Happening::Recovered)
+        }
+        _ => (refused, Happening::Nothing),
+    }
+}
+
+impl Registration {
+    /// The right tag came: all guesses are back, and the shares go out.
+    fn recovered(&mut self) -> Recover3Response {
+        self.public.guess_count = 0;
+        self.public.answer = None;
+        let Ok(share) = SecretScalar::from_bytes(&self.secrets.encryption_key_scalar_share) else {
+            debug_assert!(false, "it was decoded as a scalar when it was registered");
+            return Recover3Response::NoGuesses;
+        };
+        Recover3Response::Ok(Box::new(Recover3Ok {
+            encryption_key_scalar_share: share,
+            encrypted_secret: EncryptedSecret::new(*self.secrets.encrypted_secret),
+            encrypted_secret_commitment: EncryptedSecretCommitment::new(*self.secrets.encrypted_secret_commitment),
+        }))
+    }
+}
+
+impl Public {
+    fn respond(&self, answer: &Answer) -> Recover2Response {
+        let Ok(oprf_blinded_result) = BlindedOutput::from_bytes(&answer.blinded_result) else {
+            debug_assert!(false, "it was encoded from an element");
+            return Recover2Response::NoGuesses;
+        };
+        Recover2Response::Ok(Box::new(Recover2Ok {
+            oprf_signed_public_key: SignedPublicKey {
+                public_key: PublicKey(*self.public_key),
+                verifying_key: VerifyingKey(*self.verifying_key),
+                signature: Signature(*self.signature),
+            },
+            oprf_blinded_result,
+            oprf_proof: Proof { c: *answer.proof_c, beta_z: *answer.proof_beta_z },
+            unlock_key_commitment: UnlockKeyCommitment::new(*self.unlock_key_commitment),
+            num_guesses: u16::from(self.num_guesses),
+            guess_count: u16::from(self.guess_count),
+        }))
+    }
+}

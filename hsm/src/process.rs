@@ -1,0 +1,420 @@
+//! Batches: client messages in, one entry out, replies kept.
+//!
+//! Keeps invariants 4 (no reply leaves here), 5 (*blind until commit*: what comes out tells read from write, a missing
+//! leaf from a present one, a request from garbage, and nothing else), 6 (*in order*), and 7 (the charge and the
+//! answer are in the same entry). A batch is refused as a whole only before its first Noise operation, because Noise
+//! operations cannot be undone.
+
+use crate::bug::{Bug, Bugs};
+use crate::core::Core;
+use crate::env::Env;
+use crate::keys::Keys;
+use crate::leadership::Leadership;
+use crate::machine::{self, Happening};
+use crate::record::{Changed, Owner, Record, request_digest};
+use crate::seal;
+use crate::session::{LastExchange, Session, SessionKey};
+use crate::state::Position;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use minicbor::bytes::ByteVec;
+use rand_core::CryptoRng;
+use strongroom_proto::client::{HandshakeRequest, HandshakeResponse, SecretsRequest};
+use strongroom_proto::entry::{Entry, Partition, events_hash};
+use strongroom_proto::hsm::{
+    BatchRequest, Made, NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal, Reply, SealedLeaf, SessionRefusal,
+};
+use strongroom_proto::ids::{GroupId, Index, Mac, RecordId, X25519Public};
+use strongroom_proto::noise;
+use strongroom_proto::registration::verify_registration;
+use strongroom_proto::tree::{Tree, TreeError};
+use zeroize::Zeroizing;
+
+/// Bytes of an event before sealing.
+const EVENT_BYTES: usize = 64;
+/// Bytes of a sealed event.
+pub const SEALED_EVENT_BYTES: usize = EVENT_BYTES + seal::OVERHEAD;
+
+/// A batch under way.
+struct Batch {
+    slot: usize,
+    group: GroupId,
+    /// The entry to be made.
+    index: Index,
+    trees: Vec<Tree>,
+    records: BTreeMap<RecordId, Loaded>,
+    replies: Vec<NoiseReply>,
+    events: Vec<ByteVec>,
+}
+
+/// A record that the batch uses.
+struct Loaded {
+    /// Which of the batch's trees it is in.
+    tree: usize,
+    record: Record,
+    /// As it was before the batch, for a planted bug.
+    #[cfg(feature = "planted-bugs")]
+    before: Record,
+    has_leaf: bool,
+    reseal: bool,
+}
+
+impl Core {
+    pub(crate) fn handshake<E: Env>(
+        &mut self,
+        env: &mut E,
+        group: GroupId,
+        request: &BatchRequest,
+    ) -> Result<Reply, Refusal> {
+        let slot = self.slot(&group)?;
+        let leadership = self.leading(slot)?;
+        if !leadership.partitions.iter().any(|p| p.prefix.contains(&request.record)) {
+            return Err(Refusal::NotCovered);
+        }
+        let outcome = self.open_session(env, slot, request).unwrap_or_else(Outcome::Refused);
+        Ok(Reply::Handshaken(outcome))
+    }
+
+    fn open_session<E: Env>(
+        &mut self,
+        env: &mut E,
+        slot: usize,
+        request: &BatchRequest,
+    ) -> Result<Outcome, SessionRefusal> {
+        let NoiseMessage::Handshake { ephemeral, ciphertext } = &request.message else {
+            return Err(SessionRefusal::SessionError);
+        };
+        let (handshake, payload) = self.accept(ephemeral, ciphertext)?;
+        if !payload.is_empty() {
+            return Err(SessionRefusal::SessionError);
+        }
+        let reply = self.finish_handshake(env, slot, request, handshake, &[])?;
+        Ok(Outcome::Answered(reply))
+    }
+
+    fn accept(
+        &self,
+        ephemeral: &[u8],
+        ciphertext: &[u8],
+    ) -> Result<(noise::ServerHandshake, noise::Plaintext), SessionRefusal> {
+        let keys = self.keys.as_ref().ok_or(SessionRefusal::SessionError)?;
+        let request = HandshakeRequest {
+            client_ephemeral_public: ephemeral.to_vec(),
+            payload_ciphertext: ciphertext.to_vec(),
+        };
+        noise::server_accept(&keys.noise, &request).map_err(|_| SessionRefusal::SessionError)
+    }
+
+    fn finish_handshake<E: Env>(
+        &mut self,
+        env: &mut E,
+        slot: usize,
+        request: &BatchRequest,
+        handshake: noise::ServerHandshake,
+        payload: &[u8],
+    ) -> Result<NoiseReply, SessionRefusal> {
+        let (response, transport) =
+            handshake.respond(payload, env.rng()).map_err(|_| SessionRefusal::SessionError)?;
+        let HandshakeResponse { server_ephemeral_public, payload_ciphertext } = response;
+        let ephemeral = <[u8; 32]>::try_from(server_ephemeral_public.as_slice());
+        let ephemeral = X25519Public(ephemeral.map_err(|_| SessionRefusal::SessionError)?);
+        let key = SessionKey { slot, record: request.record, session: request.session };
+        self.sessions.put(key, Session { transport, last: None });
+        Ok(NoiseReply::Handshake { ephemeral, ciphertext: payload_ciphertext.into() })
+    }
+
+    pub(crate) fn process<E: Env>(
+        &mut self,
+        env: &mut E,
+        group: GroupId,
+        trees: Vec<PrefixTree>,
+        requests: &[BatchRequest],
+    ) -> Result<Reply, Refusal> {
+        let slot = self.slot(&group)?;
+        self.check_bounds(slot, requests.len())?;
+        let keys = self.keys()?.clone();
+        let mut batch = self.load(slot, &keys, trees, requests)?;
+        let outcomes = requests.iter().map(|request| {
+            self.run(env, &keys, &mut batch, request).unwrap_or_else(Outcome::Refused)
+        });
+        let outcomes: Vec<Outcome> = outcomes.collect();
+        let made = if requests.is_empty() || !batch.replies.is_empty() {
+            Some(self.make_entry(env, &keys, batch)?)
+        } else {
+            None
+        };
+        Ok(Reply::Processed { outcomes, made })
+    }
+
+    fn leading(&self, slot: usize) -> Result<&Leadership, Refusal> {
+        self.leaderships.get(&slot).filter(|l| l.leading).ok_or(Refusal::NotLeader)
+    }
+
+    fn check_bounds(&self, slot: usize, requests: usize) -> Result<(), Refusal> {
+        let limits = &self.config.limits;
+        let leadership = self.leading(slot)?;
+        if requests > limits.max_batch_requests as usize {
+            return Err(Refusal::TooLarge);
+        }
+        let replies = self.leaderships.values().map(Leadership::pending_replies);
+        let replies = replies.fold(requests, usize::saturating_add);
+        let full = leadership.kept_entries() >= limits.max_pending_entries as usize
+            || replies > limits.max_pending_replies as usize;
+        if full { Err(Refusal::Busy) } else { Ok(()) }
+    }
+
+    /// Everything that can refuse the batch as a whole: the trees against the newest roots, and every record opened.
+    fn load(
+        &self,
+        slot: usize,
+        keys: &Keys,
+        claimed: Vec<PrefixTree>,
+        requests: &[BatchRequest],
+    ) -> Result<Batch, Refusal> {
+        let leadership = self.leading(slot)?;
+        let index = leadership.newest().index.next().ok_or(Refusal::Exhausted)?;
+        let mut trees: Vec<Tree> = Vec::with_capacity(leadership.partitions.len());
+        for PrefixTree { prefix, tree } in claimed {
+            let partition = leadership.partitions.iter().find(|p| p.prefix == prefix).ok_or(Refusal::NotCovered)?;
+            if trees.iter().any(|t| t.prefix() == prefix) {
+                return Err(Refusal::Malformed);
+            }
+            #[cfg(feature = "planted-bugs")]
+            let partition = &leadership.stale_if(self.bugs.has(Bug::StaleTree), *partition, &tree);
+            trees.push(tree.verify(prefix, &partition.root).map_err(refusal)?);
+        }
+        let mut records = BTreeMap::new();
+        for BatchRequest { record: id, .. } in requests {
+            let at = trees.iter().position(|t| t.prefix().contains(id)).ok_or(Refusal::NotCovered)?;
+            let tree = trees.get(at).ok_or(Refusal::NotCovered)?;
+            if !records.contains_key(id) {
+                records.insert(*id, Loaded::open(tree, at, keys, id, self.bugs)?);
+            }
+        }
+        let group = self.group(slot)?.id;
+        Ok(Batch { slot, group, index, trees, records, replies: Vec::new(), events: Vec::new() })
+    }
+
+    fn run<E: Env>(
+        &mut self,
+        env: &mut E,
+        keys: &Keys,
+        batch: &mut Batch,
+        request: &BatchRequest,
+    ) -> Result<Outcome, SessionRefusal> {
+        match &request.message {
+            NoiseMessage::Handshake { ephemeral, ciphertext } => {
+                let (handshake, payload) = self.accept(ephemeral, ciphertext)?;
+                let secrets = decode(keys, &payload)?;
+                if secrets.needs_forward_secrecy() {
+                    return Err(SessionRefusal::SessionError);
+                }
+                let answer = batch.apply(env, keys, request, &secrets, self.bugs)?;
+                let reply = self.finish_handshake(env, batch.slot, request, handshake, &*answer)?;
+                let constant = matches!(secrets, SecretsRequest::Register1);
+                Ok(batch.keep(reply, constant, self.bugs))
+            }
+            NoiseMessage::Transport { ciphertext } => self.run_transport(env, keys, batch, request, ciphertext),
+        }
+    }
+
+    fn run_transport<E: Env>(
+        &mut self,
+        env: &mut E,
+        keys: &Keys,
+        batch: &mut Batch,
+        request: &BatchRequest,
+        ciphertext: &[u8],
+    ) -> Result<Outcome, SessionRefusal> {
+        let key = SessionKey { slot: batch.slot, record: request.record, session: request.session };
+        // Taken out; put back only when all went well, so that a bad message ends the session.
+        let session = self.take_session(&key);
+        let mut session = session.ok_or(SessionRefusal::MissingSession)?;
+        let digest = request_digest(ciphertext);
+        if let Some(last) = session.last.as_ref().filter(|last| last.request == digest) {
+            // The reply was lost. It goes again, no earlier than this batch's entry: that one is after its own.
+            let (reply, constant) = (last.reply.clone(), last.constant);
+            self.sessions.put(key, session);
+            batch.event(env, keys, &request.record, Happening::Nothing, constant);
+            return Ok(batch.keep(reply, constant, self.bugs));
+        }
+        let payload = session.transport.decrypt(ciphertext).map_err(|_| SessionRefusal::SessionError)?;
+        let secrets = decode(keys, &payload)?;
+        let answer = batch.apply(env, keys, request, &secrets, self.bugs)?;
+        let ciphertext = session.transport.encrypt(&*answer).map_err(|_| SessionRefusal::SessionError)?;
+        let reply = NoiseReply::Transport { ciphertext: ciphertext.into() };
+        let constant = matches!(secrets, SecretsRequest::Register1);
+        session.last = Some(LastExchange { request: digest, reply: reply.clone(), constant });
+        self.sessions.put(key, session);
+        let absent_at_once = self.bugs.has(Bug::AbsentAnsweredAtOnce)
+            && matches!(secrets, SecretsRequest::Recover2 { .. })
+            && batch.records.get(&request.record).is_some_and(|l| !l.has_leaf);
+        Ok(batch.keep(reply, constant || absent_at_once, self.bugs))
+    }
+
+    fn take_session(&mut self, key: &SessionKey) -> Option<Session> {
+        #[cfg(feature = "planted-bugs")]
+        if self.bugs.has(Bug::SessionAcrossRecords) {
+            return self.sessions.take_anyones(key.session);
+        }
+        self.sessions.take(key)
+    }
+
+    /// Seals what changed, computes the new roots once, and makes the entry.
+    fn make_entry<E: Env>(&mut self, env: &mut E, keys: &Keys, batch: Batch) -> Result<Made, Refusal> {
+        let Batch { slot, group, index, mut trees, records, replies, events } = batch;
+        let leaves = seal_records(env.rng(), keys, &records, Changed { group, index }, self.bugs);
+        for (at, tree) in trees.iter_mut().enumerate() {
+            let of_tree = leaves.iter().filter(|leaf| records.get(&leaf.record).is_some_and(|l| l.tree == at));
+            let of_tree = of_tree.map(|leaf| (leaf.record, Arc::from(leaf.sealed.as_slice())));
+            if tree.update(of_tree).is_err() {
+                debug_assert!(false, "every record's place was opened before");
+                // Sessions hold replies to changes that are in no entry; none of them may ever leave.
+                self.drop_leadership(slot);
+                return Err(Refusal::NotOpened);
+            }
+        }
+        let (realm, leader) = (keys.realm, self.state.hsm);
+        let leadership = self.leaderships.get_mut(&slot).ok_or(Refusal::NotLeader)?;
+        let root_of = |p: &Partition| trees.iter().find(|t| t.prefix() == p.prefix).map_or(p.root, Tree::root);
+        let renewed = |p: &Partition| Partition { prefix: p.prefix, root: root_of(p) };
+        let partitions: Vec<Partition> = leadership.partitions.iter().map(renewed).collect();
+        let mut entry = Entry {
+            realm,
+            group,
+            index,
+            prev: leadership.newest().hash,
+            leader,
+            term: leadership.term,
+            partitions: if self.bugs.has(Bug::ChargeNotInEntry) { leadership.partitions.clone() } else { partitions },
+            transfers: leadership.transfers,
+            events_hash: events_hash(events.iter().map(|e| e.as_slice())),
+            mac: Mac(strongroom_proto::ids::Digest::EMPTY),
+        };
+        let hash = entry.hash();
+        entry.mac = Entry::mac_of(&keys.statements, &hash);
+        leadership.extend(Position { index, hash }, entry.partitions.clone(), replies);
+        Ok(Made { entry, leaves, events })
+    }
+}
+
+/// What a decrypted payload asks, checked as far as it can be without a record.
+fn decode(keys: &Keys, payload: &[u8]) -> Result<SecretsRequest, SessionRefusal> {
+    let request = SecretsRequest::from_cbor(payload).map_err(|_| SessionRefusal::DecodingError)?;
+    if let SecretsRequest::Register2(registration) = &request {
+        verify_registration(&keys.realm, registration).map_err(|_| SessionRefusal::DecodingError)?;
+    }
+    Ok(request)
+}
+
+fn refusal(error: TreeError) -> Refusal {
+    match error {
+        TreeError::NotCovered => Refusal::NotCovered,
+        TreeError::NotOpened => Refusal::NotOpened,
+        TreeError::WrongRoot => Refusal::StaleTree,
+        _ => Refusal::Malformed,
+    }
+}
+
+impl Loaded {
+    fn open(tree: &Tree, at: usize, keys: &Keys, id: &RecordId, bugs: Bugs) -> Result<Self, Refusal> {
+        let sealed = tree.get(id).map_err(refusal)?;
+        let record = match sealed {
+            Some(sealed) => Record::unseal(keys, id, sealed, bugs).map_err(|_| Refusal::BadRecord)?,
+            None => Record::ABSENT,
+        };
+        Ok(Self {
+            tree: at,
+            #[cfg(feature = "planted-bugs")]
+            before: record.clone(),
+            record,
+            has_leaf: sealed.is_some(),
+            reseal: false,
+        })
+    }
+}
+
+impl Batch {
+    /// Runs a request on its record, which carries what the requests before it left.
+    fn apply<E: Env>(
+        &mut self,
+        env: &mut E,
+        keys: &Keys,
+        request: &BatchRequest,
+        secrets: &SecretsRequest,
+        bugs: Bugs,
+    ) -> Result<Zeroizing<[u8; strongroom_proto::client::PADDED_RESPONSE]>, SessionRefusal> {
+        let loaded = self.records.get_mut(&request.record).ok_or(SessionRefusal::SessionError)?;
+        #[cfg(feature = "planted-bugs")]
+        if bugs.has(Bug::BatchOnStartingState) {
+            loaded.record = loaded.before.clone();
+        }
+        let owner = Owner { realm: &keys.realm, record: &request.record };
+        let (response, happening) = machine::apply(&mut loaded.record.state, secrets, owner, bugs, env.rng());
+        let writes = match secrets {
+            SecretsRequest::Register2(_) => {
+                loaded.has_leaf = true;
+                true
+            }
+            SecretsRequest::Recover2 { .. } | SecretsRequest::Recover3 { .. } | SecretsRequest::Delete => {
+                loaded.has_leaf && (happening != Happening::Nothing || !bugs.has(Bug::ResealOnlyCharges))
+            }
+            SecretsRequest::Register1 | SecretsRequest::Recover1 => false,
+        };
+        loaded.reseal |= writes;
+        let constant = matches!(secrets, SecretsRequest::Register1);
+        self.event(env, keys, &request.record, happening, constant);
+        let padded = response.to_padded();
+        debug_assert!(padded.is_ok(), "num_guesses is bounded so that every answer fits");
+        padded.map_err(|_| SessionRefusal::SessionError)
+    }
+
+    /// Seals what happened, unless the reply is one that is not kept.
+    fn event<E: Env>(
+        &mut self,
+        env: &mut E,
+        keys: &Keys,
+        record: &RecordId,
+        happening: Happening,
+        constant: bool,
+    ) {
+        if constant {
+            return;
+        }
+        let mut plaintext = Vec::with_capacity(EVENT_BYTES);
+        plaintext.extend_from_slice(&[1, happening as u8]);
+        plaintext.extend_from_slice(record.as_bytes());
+        plaintext.extend_from_slice(&self.index.0.to_be_bytes());
+        plaintext.resize(EVENT_BYTES, 0);
+        let context = [keys.realm.0, self.group.0].concat();
+        self.events.push(seal::seal(&keys.events, &context, &plaintext, env.rng()).into());
+    }
+
+    fn keep(&mut self, reply: NoiseReply, constant: bool, bugs: Bugs) -> Outcome {
+        if constant {
+            return Outcome::Answered(reply);
+        }
+        if bugs.has(Bug::ReplyBeforeCommit) {
+            self.replies.push(reply.clone());
+            return Outcome::Answered(reply);
+        }
+        self.replies.push(reply);
+        Outcome::Kept
+    }
+}
+
+fn seal_records(
+    rng: &mut impl CryptoRng,
+    keys: &Keys,
+    records: &BTreeMap<RecordId, Loaded>,
+    changed: Changed,
+    bugs: Bugs,
+) -> Vec<SealedLeaf> {
+    let resealed = records.iter().filter(|(_, loaded)| loaded.reseal);
+    let seal = |(id, loaded): (&RecordId, &Loaded)| {
+        let record = Record { changed: Some(changed), state: loaded.record.state.clone() };
+        SealedLeaf { record: *id, sealed: record.seal(keys, id, bugs, rng).into() }
+    };
+    resealed.map(seal).collect()
+}

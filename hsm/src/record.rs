@@ -1,0 +1,222 @@
+//! One user's record: its states, its one plaintext size, its sealing.
+//!
+//! A sealed record is a leaf of the tree. Hosts keep it, and may keep every older version for ever; what makes an old
+//! one useless is that its digest is no longer under a root that this HSM accepts. All plaintexts have one size, so a
+//! leaf says nothing about its state.
+
+use crate::bug::{Bug, Bugs};
+use crate::keys::Keys;
+use crate::seal::{self, Unsealable};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::{Decode, Encode};
+use rand_core::CryptoRng;
+use strongroom_proto::hash::{hash, label};
+use strongroom_proto::ids::{Digest, GroupId, Index, Mac, RealmId, RecordId};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+/// Bytes of a record before sealing: the longest state, and room to grow.
+pub const RECORD_BYTES: usize = 768;
+/// Bytes of a sealed record.
+pub const SEALED_RECORD_BYTES: usize = RECORD_BYTES + seal::OVERHEAD;
+
+/// A record.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Record {
+    /// The group and index of the entry that last sealed it.
+    #[n(0)]
+    pub(crate) changed: Option<Changed>,
+    #[n(1)]
+    pub(crate) state: RecordState,
+}
+
+/// When a record was last sealed.
+#[derive(Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Changed {
+    #[n(0)]
+    pub(crate) group: GroupId,
+    #[n(1)]
+    pub(crate) index: Index,
+}
+
+/// The states of `client-protocol.md` section 12, and the one between the last guess and its outcome.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum RecordState {
+    #[n(0)]
+    NotRegistered,
+    #[n(1)]
+    Registered(#[n(0)] Box<Registration>),
+    /// The last guess is charged. Only the right unlock key tag brings the secrets back.
+    #[n(2)]
+    LastGuess(#[n(0)] Box<LastGuess>),
+    #[n(3)]
+    NoGuesses,
+}
+
+/// What a realm may show to whoever knows the version: nothing here opens anything.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Public {
+    #[n(0)]
+    pub(crate) version: ByteArray<16>,
+    #[n(1)]
+    pub(crate) public_key: ByteArray<32>,
+    #[n(2)]
+    pub(crate) verifying_key: ByteArray<32>,
+    #[n(3)]
+    pub(crate) signature: ByteArray<64>,
+    #[n(4)]
+    pub(crate) unlock_key_commitment: ByteArray<32>,
+    #[n(5)]
+    pub(crate) num_guesses: u8,
+    #[n(6)]
+    pub(crate) guess_count: u8,
+    /// The last charged guess and its answer (invariant 8).
+    #[n(7)]
+    pub(crate) answer: Option<Answer>,
+}
+
+/// A charged guess: the point that came, and what was answered.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Answer {
+    #[n(0)]
+    pub(crate) blinded_input: ByteArray<32>,
+    #[n(1)]
+    pub(crate) blinded_result: ByteArray<32>,
+    #[n(2)]
+    pub(crate) proof_c: ByteArray<32>,
+    #[n(3)]
+    pub(crate) proof_beta_z: ByteArray<32>,
+}
+
+/// What a guess attacks.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Secrets {
+    #[n(0)]
+    pub(crate) oprf_private_key: ByteArray<32>,
+    #[n(1)]
+    pub(crate) unlock_key_tag: ByteArray<16>,
+    #[n(2)]
+    pub(crate) encryption_key_scalar_share: ByteArray<32>,
+    #[n(3)]
+    pub(crate) encrypted_secret: ByteArray<145>,
+    #[n(4)]
+    pub(crate) encrypted_secret_commitment: ByteArray<16>,
+}
+
+impl Drop for Secrets {
+    fn drop(&mut self) {
+        self.oprf_private_key.zeroize();
+        self.unlock_key_tag.zeroize();
+        self.encryption_key_scalar_share.zeroize();
+        self.encrypted_secret.zeroize();
+        self.encrypted_secret_commitment.zeroize();
+    }
+}
+
+/// A registration with guesses left.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Registration {
+    #[n(0)]
+    pub(crate) public: Public,
+    #[n(1)]
+    pub(crate) secrets: Secrets,
+}
+
+/// A registration whose last guess is charged.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct LastGuess {
+    #[n(0)]
+    pub(crate) public: Public,
+    #[n(1)]
+    tag_hash: ByteArray<32>,
+    /// [`Secrets`], sealed under a key that the unlock key tag gives.
+    #[n(2)]
+    wrapped: ByteVec,
+}
+
+/// Whose record it is; bound into everything sealed.
+#[derive(Clone, Copy)]
+pub(crate) struct Owner<'a> {
+    pub(crate) realm: &'a RealmId,
+    pub(crate) record: &'a RecordId,
+}
+
+impl LastGuess {
+    /// Invariant 9: gone at zero. The secrets stay only under a key that the realm does not know.
+    pub(crate) fn wrap(registration: Registration, owner: Owner<'_>, rng: &mut impl CryptoRng) -> Self {
+        let Registration { public, secrets } = registration;
+        let tag = &secrets.unlock_key_tag;
+        let tag_hash = owner.labelled(label::LAST_GUESS_TAG, tag, &public).0.into();
+        let key = Zeroizing::new(owner.labelled(label::LAST_GUESS_KEY, tag, &public).0);
+        // Secret: room for all of it, so that no shorter copy is left behind by a reallocation.
+        let mut plaintext = Zeroizing::new(Vec::with_capacity(RECORD_BYTES));
+        let encoded = minicbor::encode(&secrets, &mut *plaintext);
+        debug_assert!(encoded.is_ok(), "writing to memory cannot fail");
+        let wrapped = seal::seal(&key, owner.record.as_bytes(), &plaintext, rng).into();
+        Self { public, tag_hash, wrapped }
+    }
+
+    /// The registration, if `tag` is its unlock key tag. Takes the same time for every wrong tag.
+    pub(crate) fn unwrap(&self, tag: &[u8; 16], owner: Owner<'_>) -> Option<Registration> {
+        let expected = owner.labelled(label::LAST_GUESS_TAG, tag, &self.public);
+        if !bool::from(expected.0.ct_eq(&*self.tag_hash)) {
+            return None;
+        }
+        let key = Zeroizing::new(owner.labelled(label::LAST_GUESS_KEY, tag, &self.public).0);
+        let plaintext = seal::unseal(&key, owner.record.as_bytes(), &self.wrapped).ok()?;
+        let secrets = minicbor::decode(&plaintext).ok()?;
+        Some(Registration { public: self.public.clone(), secrets })
+    }
+}
+
+impl Owner<'_> {
+    fn labelled(&self, label: &str, tag: &[u8; 16], public: &Public) -> Digest {
+        hash(label, &[tag, self.realm.as_bytes(), self.record.as_bytes(), &*public.version])
+    }
+}
+
+impl Record {
+    /// What a record id without a leaf stands for.
+    pub(crate) const ABSENT: Self = Self { changed: None, state: RecordState::NotRegistered };
+
+    // Secret: the plaintext is wiped on return.
+    pub(crate) fn seal(&self, keys: &Keys, record: &RecordId, bugs: Bugs, rng: &mut impl CryptoRng) -> Vec<u8> {
+        let mut plaintext = Zeroizing::new(Vec::with_capacity(RECORD_BYTES));
+        let encoded = minicbor::encode(self, &mut *plaintext);
+        debug_assert!(encoded.is_ok() && plaintext.len() <= RECORD_BYTES, "the longest state is tested to fit");
+        plaintext.resize(RECORD_BYTES, 0);
+        seal::seal(&keys.records, &context(keys, record, bugs), &plaintext, rng)
+    }
+
+    pub(crate) fn unseal(
+        keys: &Keys,
+        record: &RecordId,
+        sealed: &[u8],
+        bugs: Bugs,
+    ) -> Result<Self, Unsealable> {
+        let plaintext = seal::unseal(&keys.records, &context(keys, record, bugs), sealed)?;
+        // What follows the item is padding.
+        minicbor::decode(&plaintext).map_err(|_| Unsealable)
+    }
+}
+
+/// Associated data: realm id and record id.
+fn context(keys: &Keys, record: &RecordId, bugs: Bugs) -> Vec<u8> {
+    let mut context = keys.realm.0.to_vec();
+    if !bugs.has(Bug::SealWithoutRecord) {
+        context.extend_from_slice(record.as_bytes());
+    }
+    context
+}
+
+/// Whether `tag` is this registration's unlock key tag, in constant time.
+pub(crate) fn tag_matches(secrets: &Secrets, tag: &[u8; 16]) -> bool {
+    secrets.unlock_key_tag.ct_eq(tag).into()
+}
+
+/// A session's last request, as its digest.
+pub(crate) fn request_digest(ciphertext: &[u8]) -> Mac {
+    Mac(hash(label::LAST_REQUEST, &[ciphertext]))
+}

@@ -1,0 +1,67 @@
+//! Test only: what a test needs to run published vectors through the core. Behind the feature `vectors`.
+
+use crate::bug::Bugs;
+use crate::core::Core;
+use crate::record::{Public, Record, RecordState};
+use alloc::vec::Vec;
+use strongroom_proto::ids::{RealmId, RecordId};
+use strongroom_proto::noise::StaticKey;
+
+/// A record as it is stored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Revealed {
+    /// No registration.
+    NotRegistered,
+    /// A registration, with secrets.
+    Registered {
+        /// Its version.
+        version: [u8; 16],
+        /// Charged guesses.
+        guess_count: u8,
+        /// Allowed guesses.
+        num_guesses: u8,
+        /// Private key, tag, share, encrypted secret, commitment, one after the other.
+        secrets: Vec<u8>,
+    },
+    /// A registration whose last guess is charged; the plaintext of the whole record.
+    LastGuess(Vec<u8>),
+    /// Nothing left.
+    NoGuesses,
+}
+
+impl Core {
+    /// Gives the realm an id and a Noise key of the test's choosing, in RAM only.
+    pub fn impersonate(&mut self, realm: RealmId, noise_secret: &[u8; 32]) {
+        if let Some(keys) = &mut self.keys {
+            keys.realm = realm;
+            keys.noise = StaticKey::from_secret(noise_secret);
+        }
+        if let Some(state) = &mut self.state.realm {
+            state.id = realm;
+        }
+    }
+
+    /// Opens a sealed record.
+    #[must_use]
+    pub fn reveal(&self, record: &RecordId, sealed: &[u8]) -> Option<Revealed> {
+        let record = Record::unseal(self.keys.as_ref()?, record, sealed, Bugs::default()).ok()?;
+        Some(match &record.state {
+            RecordState::NotRegistered => Revealed::NotRegistered,
+            RecordState::NoGuesses => Revealed::NoGuesses,
+            RecordState::LastGuess(_) => Revealed::LastGuess(minicbor::to_vec(&record).ok()?),
+            RecordState::Registered(r) => {
+                let Public { version, guess_count, num_guesses, .. } = &r.public;
+                let s = &r.secrets;
+                let secrets = [
+                    &s.oprf_private_key[..],
+                    &s.unlock_key_tag[..],
+                    &s.encryption_key_scalar_share[..],
+                    &s.encrypted_secret[..],
+                    &s.encrypted_secret_commitment[..],
+                ];
+                let (guess_count, num_guesses) = (*guess_count, *num_guesses);
+                Revealed::Registered { version: **version, guess_count, num_guesses, secrets: secrets.concat() }
+            }
+        })
+    }
+}

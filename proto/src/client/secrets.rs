@@ -1,0 +1,483 @@
+//! Requests for secrets and their answers (sections 5.2 and 5.3), which travel only inside a Noise session.
+
+use super::cbor::{DecodeError, Reader, Variant, Wire, Writer, wire_map};
+use super::fields::{
+    EncryptedSecret, EncryptedSecretCommitment, Policy, RegistrationVersion, SignedPublicKey,
+    UnlockKeyCommitment, UnlockKeyTag,
+};
+use crate::oprf::{BlindedInput, BlindedOutput, PrivateKey, Proof};
+use crate::sharing::SecretScalar;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+use zeroize::Zeroizing;
+
+/// The longest encoding of a request for secrets, in bytes: Register2 with 256 guesses or more.
+const MAX_REQUEST: usize = 665;
+
+/// The longest answer that has room in its padding, in bytes.
+pub const MAX_RESPONSE: usize = 436;
+
+/// The length of every padded answer, in bytes (section 13.5).
+pub const PADDED_RESPONSE: usize = 472;
+
+/// What a client asks of one realm about its user's record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SecretsRequest {
+    /// Is the realm there?
+    Register1,
+    /// Replace the record.
+    Register2(Box<Register2Request>),
+    /// Which registration is there?
+    Recover1,
+    /// Evaluate the OPRF; costs a guess.
+    Recover2 {
+        /// The registration meant.
+        version: RegistrationVersion,
+        /// The blinded PIN.
+        blinded_input: BlindedInput,
+    },
+    /// Hand out the shares.
+    Recover3 {
+        /// The registration meant.
+        version: RegistrationVersion,
+        /// Shows that the PIN was right.
+        unlock_key_tag: UnlockKeyTag,
+    },
+    /// Remove the record.
+    Delete,
+}
+
+impl SecretsRequest {
+    /// Whether it must not ride in a handshake (section 6).
+    #[must_use]
+    pub const fn needs_forward_secrecy(&self) -> bool {
+        match self {
+            Self::Register1 | Self::Recover1 | Self::Delete => false,
+            Self::Register2(_) | Self::Recover2 { .. } | Self::Recover3 { .. } => true,
+        }
+    }
+
+    /// The request's bytes, 7 to 665 of them.
+    #[must_use]
+    pub fn to_cbor(&self) -> Zeroizing<Vec<u8>> {
+        let mut w = Writer::with_capacity(MAX_REQUEST);
+        self.write(&mut w);
+        Zeroizing::new(w.finish())
+    }
+
+    /// Decodes a decrypted request. Whether it makes sense for a record is not looked at:
+    /// see [`crate::registration::verify_registration`].
+    ///
+    /// # Errors
+    /// The bytes are not exactly one request; answer `DecodingError` and drop the session.
+    pub fn from_cbor(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let request = Self::read(&mut r)?;
+        r.end().map(|()| request)
+    }
+}
+
+struct Recover2Content {
+    version: RegistrationVersion,
+    blinded_input: BlindedInput,
+}
+
+wire_map!(Recover2Content { "version" => version, "oprf_blinded_input" => blinded_input });
+
+struct Recover3Content {
+    version: RegistrationVersion,
+    unlock_key_tag: UnlockKeyTag,
+}
+
+wire_map!(Recover3Content { "version" => version, "unlock_key_tag" => unlock_key_tag });
+
+impl Wire for SecretsRequest {
+    fn write(&self, w: &mut Writer) {
+        match self {
+            Self::Register1 => w.text("Register1"),
+            Self::Register2(registration) => {
+                w.variant("Register2");
+                registration.write(w);
+            }
+            Self::Recover1 => w.text("Recover1"),
+            Self::Recover2 { version, blinded_input } => {
+                w.variant("Recover2");
+                Recover2Content { version: *version, blinded_input: *blinded_input }.write(w);
+            }
+            Self::Recover3 { version, unlock_key_tag } => {
+                w.variant("Recover3");
+                Recover3Content { version: *version, unlock_key_tag: unlock_key_tag.clone() }.write(w);
+            }
+            Self::Delete => w.text("Delete"),
+        }
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match r.variant()? {
+            Variant::Unit("Register1") => Ok(Self::Register1),
+            Variant::With("Register2") => {
+                Register2Request::read(r).map(|registration| Self::Register2(Box::new(registration)))
+            }
+            Variant::Unit("Recover1") => Ok(Self::Recover1),
+            Variant::With("Recover2") => {
+                let Recover2Content { version, blinded_input } = Recover2Content::read(r)?;
+                Ok(Self::Recover2 { version, blinded_input })
+            }
+            Variant::With("Recover3") => {
+                let Recover3Content { version, unlock_key_tag } = Recover3Content::read(r)?;
+                Ok(Self::Recover3 { version, unlock_key_tag })
+            }
+            Variant::Unit("Delete") => Ok(Self::Delete),
+            _ => Err(r.error("unknown request")),
+        }
+    }
+}
+
+/// A registration at one realm.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Register2Request {
+    /// The same at every realm.
+    pub version: RegistrationVersion,
+    /// The realm's share of the OPRF root key.
+    pub oprf_private_key: PrivateKey,
+    /// That share's public key, signed.
+    pub oprf_signed_public_key: SignedPublicKey,
+    /// The same at every realm.
+    pub unlock_key_commitment: UnlockKeyCommitment,
+    /// The realm's own tag.
+    pub unlock_key_tag: UnlockKeyTag,
+    /// The realm's share of the encryption key's scalar.
+    pub encryption_key_scalar_share: SecretScalar,
+    /// The same at every realm.
+    pub encrypted_secret: EncryptedSecret,
+    /// The realm's own commitment.
+    pub encrypted_secret_commitment: EncryptedSecretCommitment,
+    /// How many guesses to allow.
+    pub policy: Policy,
+}
+
+wire_map!(Register2Request {
+    "version" => version,
+    "oprf_private_key" => oprf_private_key,
+    "oprf_signed_public_key" => oprf_signed_public_key,
+    "unlock_key_commitment" => unlock_key_commitment,
+    "unlock_key_tag" => unlock_key_tag,
+    "encryption_key_scalar_share" => encryption_key_scalar_share,
+    "encrypted_secret" => encrypted_secret,
+    "encrypted_secret_commitment" => encrypted_secret_commitment,
+    "policy" => policy,
+});
+
+/// A realm's answer to a [`SecretsRequest`]. Travels only padded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SecretsResponse {
+    /// The realm is there.
+    Register1,
+    /// The record was replaced.
+    Register2,
+    /// See [`Recover1Response`].
+    Recover1(Recover1Response),
+    /// See [`Recover2Response`].
+    Recover2(Recover2Response),
+    /// See [`Recover3Response`].
+    Recover3(Recover3Response),
+    /// No record is left.
+    Delete,
+}
+
+/// Answer to Recover1.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Recover1Response {
+    /// There is a registration with guesses left.
+    Ok {
+        /// Which.
+        version: RegistrationVersion,
+    },
+    /// There is no registration.
+    NotRegistered,
+    /// The guesses are used up.
+    NoGuesses,
+}
+
+/// Answer to Recover2.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Recover2Response {
+    /// The guess was charged and evaluated.
+    Ok(Box<Recover2Ok>),
+    /// There is another registration now.
+    VersionMismatch,
+    /// There is no registration.
+    NotRegistered,
+    /// The guesses are used up.
+    NoGuesses,
+}
+
+/// An evaluated guess.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recover2Ok {
+    /// The key it was evaluated under.
+    pub oprf_signed_public_key: SignedPublicKey,
+    /// The result, still blinded.
+    pub oprf_blinded_result: BlindedOutput,
+    /// That the key was used.
+    pub oprf_proof: Proof,
+    /// What the right PIN leads to.
+    pub unlock_key_commitment: UnlockKeyCommitment,
+    /// How many guesses there were to begin with, at most [`super::MAX_NUM_GUESSES`].
+    pub num_guesses: u16,
+    /// How many are charged, this one included; never above `num_guesses`.
+    pub guess_count: u16,
+}
+
+wire_map!(Recover2Ok {
+    "oprf_signed_public_key" => oprf_signed_public_key,
+    "oprf_blinded_result" => oprf_blinded_result,
+    "oprf_proof" => oprf_proof,
+    "unlock_key_commitment" => unlock_key_commitment,
+    "num_guesses" => num_guesses,
+    "guess_count" => guess_count,
+});
+
+/// Answer to Recover3.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Recover3Response {
+    /// The PIN was right.
+    Ok(Box<Recover3Ok>),
+    /// There is another registration now.
+    VersionMismatch,
+    /// There is no registration.
+    NotRegistered,
+    /// The PIN was wrong.
+    BadUnlockKeyTag {
+        /// How many guesses are left.
+        guesses_remaining: u16,
+    },
+    /// The guesses are used up.
+    NoGuesses,
+}
+
+/// What a realm holds for who knows the PIN.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recover3Ok {
+    /// The realm's share of the encryption key's scalar.
+    pub encryption_key_scalar_share: SecretScalar,
+    /// The encrypted secret.
+    pub encrypted_secret: EncryptedSecret,
+    /// Commits to both.
+    pub encrypted_secret_commitment: EncryptedSecretCommitment,
+}
+
+wire_map!(Recover3Ok {
+    "encryption_key_scalar_share" => encryption_key_scalar_share,
+    "encrypted_secret" => encrypted_secret,
+    "encrypted_secret_commitment" => encrypted_secret_commitment,
+});
+
+struct VersionContent {
+    version: RegistrationVersion,
+}
+
+wire_map!(VersionContent { "version" => version });
+
+struct RemainingContent {
+    guesses_remaining: u16,
+}
+
+wire_map!(RemainingContent { "guesses_remaining" => guesses_remaining });
+
+impl Wire for SecretsResponse {
+    fn write(&self, w: &mut Writer) {
+        match self {
+            Self::Register1 => w.variant_of("Register1", "Ok"),
+            Self::Register2 => w.variant_of("Register2", "Ok"),
+            Self::Recover1(answer) => {
+                w.variant("Recover1");
+                answer.write(w);
+            }
+            Self::Recover2(answer) => {
+                w.variant("Recover2");
+                answer.write(w);
+            }
+            Self::Recover3(answer) => {
+                w.variant("Recover3");
+                answer.write(w);
+            }
+            Self::Delete => w.variant_of("Delete", "Ok"),
+        }
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match r.variant()? {
+            Variant::With("Register1") => read_ok(r).map(|()| Self::Register1),
+            Variant::With("Register2") => read_ok(r).map(|()| Self::Register2),
+            Variant::With("Recover1") => Wire::read(r).map(Self::Recover1),
+            Variant::With("Recover2") => Wire::read(r).map(Self::Recover2),
+            Variant::With("Recover3") => Wire::read(r).map(Self::Recover3),
+            Variant::With("Delete") => read_ok(r).map(|()| Self::Delete),
+            _ => Err(r.error("unknown answer")),
+        }
+    }
+}
+
+fn read_ok(r: &mut Reader<'_>) -> Result<(), DecodeError> {
+    if r.text()? == "Ok" { Ok(()) } else { Err(r.error("unknown answer")) }
+}
+
+impl Wire for Recover1Response {
+    fn write(&self, w: &mut Writer) {
+        match self {
+            Self::Ok { version } => {
+                w.variant("Ok");
+                VersionContent { version: *version }.write(w);
+            }
+            Self::NotRegistered => w.text("NotRegistered"),
+            Self::NoGuesses => w.text("NoGuesses"),
+        }
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match r.variant()? {
+            Variant::With("Ok") => VersionContent::read(r).map(|c| Self::Ok { version: c.version }),
+            Variant::Unit("NotRegistered") => Ok(Self::NotRegistered),
+            Variant::Unit("NoGuesses") => Ok(Self::NoGuesses),
+            _ => Err(r.error("unknown answer to Recover1")),
+        }
+    }
+}
+
+impl Wire for Recover2Response {
+    fn write(&self, w: &mut Writer) {
+        match self {
+            Self::Ok(evaluated) => {
+                w.variant("Ok");
+                evaluated.write(w);
+            }
+            Self::VersionMismatch => w.text("VersionMismatch"),
+            Self::NotRegistered => w.text("NotRegistered"),
+            Self::NoGuesses => w.text("NoGuesses"),
+        }
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match r.variant()? {
+            Variant::With("Ok") => Recover2Ok::read(r).map(|ok| Self::Ok(Box::new(ok))),
+            Variant::Unit("VersionMismatch") => Ok(Self::VersionMismatch),
+            Variant::Unit("NotRegistered") => Ok(Self::NotRegistered),
+            Variant::Unit("NoGuesses") => Ok(Self::NoGuesses),
+            _ => Err(r.error("unknown answer to Recover2")),
+        }
+    }
+}
+
+impl Wire for Recover3Response {
+    fn write(&self, w: &mut Writer) {
+        match self {
+            Self::Ok(shares) => {
+                w.variant("Ok");
+                shares.write(w);
+            }
+            Self::VersionMismatch => w.text("VersionMismatch"),
+            Self::NotRegistered => w.text("NotRegistered"),
+            Self::BadUnlockKeyTag { guesses_remaining } => {
+                w.variant("BadUnlockKeyTag");
+                RemainingContent { guesses_remaining: *guesses_remaining }.write(w);
+            }
+            Self::NoGuesses => w.text("NoGuesses"),
+        }
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match r.variant()? {
+            Variant::With("Ok") => Recover3Ok::read(r).map(|ok| Self::Ok(Box::new(ok))),
+            Variant::Unit("VersionMismatch") => Ok(Self::VersionMismatch),
+            Variant::Unit("NotRegistered") => Ok(Self::NotRegistered),
+            Variant::With("BadUnlockKeyTag") => RemainingContent::read(r)
+                .map(|RemainingContent { guesses_remaining }| Self::BadUnlockKeyTag { guesses_remaining }),
+            Variant::Unit("NoGuesses") => Ok(Self::NoGuesses),
+            _ => Err(r.error("unknown answer to Recover3")),
+        }
+    }
+}
+
+/// An answer does not fit its padding. Only counts above [`super::MAX_NUM_GUESSES`] bring this about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResponseTooLong;
+
+impl fmt::Display for ResponseTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the answer is longer than {MAX_RESPONSE} bytes: bound num_guesses and guess_count by 255")
+    }
+}
+
+impl core::error::Error for ResponseTooLong {}
+
+struct PaddedContent {
+    unpadded_length: u16,
+    padded_bytes: Zeroizing<[u8; MAX_RESPONSE]>,
+}
+
+wire_map!(PaddedContent { "unpadded_length" => unpadded_length, "padded_bytes" => padded_bytes });
+
+impl Wire for Zeroizing<[u8; MAX_RESPONSE]> {
+    fn write(&self, w: &mut Writer) {
+        (**self).write(w);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Wire::read(r).map(Self::new)
+    }
+}
+
+impl SecretsResponse {
+    /// The answer's bytes before padding.
+    #[must_use]
+    pub fn to_cbor(&self) -> Zeroizing<Vec<u8>> {
+        let mut w = Writer::with_capacity(MAX_RESPONSE + 1);
+        self.write(&mut w);
+        Zeroizing::new(w.finish())
+    }
+
+    /// Decodes an answer without padding.
+    ///
+    /// # Errors
+    /// The bytes are not exactly one answer.
+    pub fn from_cbor(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let response = Self::read(&mut r)?;
+        r.end().map(|()| response)
+    }
+
+    /// The answer padded to its one length, with the true length always in three bytes (section 13.5), so that
+    /// ciphertexts do not tell answers apart.
+    ///
+    /// # Errors
+    /// The answer is longer than [`MAX_RESPONSE`], which a bounded policy rules out.
+    pub fn to_padded(&self) -> Result<Zeroizing<[u8; PADDED_RESPONSE]>, ResponseTooLong> {
+        const LENGTH_KEY: &[u8] = b"\xa2\x6funpadded_length\x19";
+        const BYTES_KEY: &[u8] = b"\x6cpadded_bytes\x59\x01\xb4";
+        let answer = self.to_cbor();
+        let length = u16::try_from(answer.len()).map_err(|_| ResponseTooLong)?;
+        let mut padded = Zeroizing::new([0; PADDED_RESPONSE]);
+        let parts = [LENGTH_KEY, &length.to_be_bytes(), BYTES_KEY, &answer];
+        let mut rest = &mut padded[..];
+        for part in parts {
+            let (place, after) = rest.split_at_mut_checked(part.len()).ok_or(ResponseTooLong)?;
+            place.copy_from_slice(part);
+            rest = after;
+        }
+        Ok(padded)
+    }
+
+    /// Decodes a padded answer, with its length in one, two or three bytes.
+    ///
+    /// # Errors
+    /// The bytes are not a padded answer; the realm is faulty.
+    pub fn from_padded(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let padded = PaddedContent::read(&mut r)?;
+        r.end()?;
+        let answer = padded.padded_bytes.get(..usize::from(padded.unpadded_length));
+        Self::from_cbor(answer.ok_or_else(|| r.error("length above the padding"))?)
+    }
+}

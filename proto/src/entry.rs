@@ -1,0 +1,108 @@
+//! The log entry: what one step of a group's log says, its hash, and its MAC.
+//!
+//! An [`Entry`] is a claim until an HSM has verified its MAC with [`Entry::is_authentic`]. Hosts cannot; they follow
+//! the chain by [`Entry::hash`] alone. The group of an entry is always read from the entry, never from the message
+//! that carries it.
+
+use crate::hash::{hash, label, mac};
+use crate::ids::{Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, Term};
+use crate::prefix::Prefix;
+use alloc::vec::Vec;
+use minicbor::{Decode, Encode};
+
+/// The most prefixes that a group can own.
+pub const MAX_PARTITIONS: usize = 16;
+
+/// One prefix that a group owns, and the root of the tree below it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Partition {
+    /// The leading bits.
+    #[n(0)]
+    pub prefix: Prefix,
+    /// The root of the tree over the records under `prefix`.
+    #[n(1)]
+    pub root: Digest,
+}
+
+/// One step of a group's log.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Entry {
+    /// The realm.
+    #[n(0)]
+    pub realm: RealmId,
+    /// The group whose log this is.
+    #[n(1)]
+    pub group: GroupId,
+    /// Its place in the log, from 1.
+    #[n(2)]
+    pub index: Index,
+    /// The hash of the entry before, all zero for entry 1.
+    #[n(3)]
+    pub prev: EntryHash,
+    /// The HSM that made it.
+    #[n(4)]
+    pub leader: HsmId,
+    /// The leadership in which it was made.
+    #[n(5)]
+    pub term: Term,
+    /// What the group owns after this entry, in ascending order of prefix; at most [`MAX_PARTITIONS`].
+    #[n(6)]
+    pub partitions: Vec<Partition>,
+    /// How many transfer decisions the group has made.
+    #[n(7)]
+    pub transfers: u64,
+    /// [`events_hash`] of the sealed events that belong to this entry.
+    #[n(8)]
+    pub events_hash: Digest,
+    /// MAC over [`Self::hash`], under the realm's statement key.
+    #[n(9)]
+    pub mac: Mac,
+}
+
+impl Entry {
+    /// The hash over everything but the MAC.
+    #[must_use]
+    pub fn hash(&self) -> EntryHash {
+        let partitions: Vec<u8> = self.partitions.iter().flat_map(Self::partition_bytes).collect();
+        let Digest(bytes) = hash(
+            label::ENTRY,
+            &[
+                self.realm.as_bytes(),
+                self.group.as_bytes(),
+                &self.index.0.to_be_bytes(),
+                self.prev.as_bytes(),
+                self.leader.as_bytes(),
+                self.term.as_bytes(),
+                &partitions,
+                &self.transfers.to_be_bytes(),
+                &[], // an open transfer; none can exist yet
+                self.events_hash.as_bytes(),
+            ],
+        );
+        EntryHash(bytes)
+    }
+
+    /// `be2(prefix length in bits) ‖ prefix padded to 32 bytes ‖ root`, 66 bytes.
+    fn partition_bytes(p: &Partition) -> impl Iterator<Item = u8> + use<> {
+        p.prefix.len().to_be_bytes().into_iter().chain(*p.prefix.bits()).chain(p.root.0)
+    }
+
+    /// The MAC that an HSM of the realm puts on an entry with this hash.
+    #[must_use]
+    pub fn mac_of(statement_key: &[u8; 32], hash: &EntryHash) -> Mac {
+        mac(statement_key, label::ENTRY_MAC, &[hash.as_bytes()])
+    }
+
+    /// Whether an HSM that holds `statement_key` made this entry, whose hash is `hash`.
+    #[must_use]
+    pub fn is_authentic(&self, statement_key: &[u8; 32], hash: &EntryHash) -> bool {
+        Self::mac_of(statement_key, hash) == self.mac
+    }
+}
+
+/// The hash over an entry's sealed events, in order.
+#[must_use]
+pub fn events_hash<'a>(events: impl IntoIterator<Item = &'a [u8]>) -> Digest {
+    let events: Vec<&[u8]> = events.into_iter().collect();
+    hash(label::EVENTS, &events)
+}

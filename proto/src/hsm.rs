@@ -1,0 +1,632 @@
+//! What an agent asks of its HSM, and what the HSM answers.
+//!
+//! These types are the specification: each request says what it checks and changes, each reply what the caller does
+//! next, each [`Refusal`] what was wrong. Everything is CBOR in arrays. An agent is free to lie in all of it, so the
+//! HSM takes every field for a claim; and a reply tells an agent nothing that depends on a record before the entry
+//! that it belongs to is committed.
+
+use crate::entry::Entry;
+use crate::hash::{hash, label, mac};
+use crate::ids::{
+    BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, Nonce, RealmId, RecordId, SessionId, Term,
+    X25519Public,
+};
+use crate::prefix::Prefix;
+use crate::statement::{Captured, Committed, GroupStatement, MemberStatement};
+use crate::tree::ClaimedTree;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+
+/// The most custodians that a realm's policy can name.
+pub const MAX_CUSTODIANS: usize = 9;
+/// The most groups that one HSM can be a member of. They are never freed.
+pub const MAX_GROUPS: usize = 16;
+/// The most entries in one [`Request::Capture`], and so the most that a segment may hold.
+pub const MAX_CAPTURE_ENTRIES: usize = 64;
+
+/// What an HSM can take, as it was built.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Limits {
+    /// The longest request and the longest reply, in bytes.
+    #[n(0)]
+    pub max_frame_bytes: u32,
+    /// The most requests in one [`Request::Process`].
+    #[n(1)]
+    pub max_batch_requests: u32,
+    /// The most own entries that may wait for capture and commit before the HSM refuses to make another.
+    #[n(2)]
+    pub max_pending_entries: u32,
+    /// The most replies that may wait for a commit before the HSM refuses to make more.
+    #[n(3)]
+    pub max_pending_replies: u32,
+    /// The most client sessions; the longest unused one gives way.
+    #[n(4)]
+    pub max_sessions: u32,
+}
+
+/// Who may let a realm's seed leave for another HSM. Fixed when the realm is made; travels with the seed.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct CustodianPolicy {
+    /// Ed25519 public keys, at most [`MAX_CUSTODIANS`], all different. None: the seed can never leave.
+    #[n(0)]
+    pub custodians: Vec<CustodianKey>,
+    /// How many of them must approve; from 1 to their number, or 0 when there are none.
+    #[n(1)]
+    pub threshold: u8,
+}
+
+impl CustodianPolicy {
+    /// A policy under which the seed can never leave.
+    #[must_use]
+    pub const fn closed() -> Self {
+        Self { custodians: Vec::new(), threshold: 0 }
+    }
+
+    /// Whether the number of keys, their being different, and the threshold make sense together.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        let n = self.custodians.len();
+        let distinct = self.custodians.iter().enumerate().all(|(i, k)| !self.custodians.iter().take(i).any(|o| o == k));
+        let threshold = usize::from(self.threshold);
+        distinct && n <= MAX_CUSTODIANS && threshold <= n && (threshold == 0) == (n == 0)
+    }
+}
+
+/// A custodian's Ed25519 public key (RFC 8032), 32 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Encode, Decode)]
+#[cbor(transparent)]
+pub struct CustodianKey(#[n(0)] pub Digest);
+
+/// One custodian's signature over [`ExportApproval::digest`].
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct ApprovalSignature {
+    /// Whose signature it is.
+    #[n(0)]
+    pub custodian: CustodianKey,
+    /// Ed25519 signature, 64 bytes.
+    #[n(1)]
+    pub signature: ByteVec,
+}
+
+/// What a custodian approves: this exporter gives this realm's seed to this device, once.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct ExportApproval {
+    /// The realm whose seed leaves.
+    #[n(0)]
+    pub realm: RealmId,
+    /// The HSM that holds it.
+    #[n(1)]
+    pub exporter: HsmId,
+    /// The HSM that is to receive it.
+    #[n(2)]
+    pub importer: HsmId,
+    /// The importer's device key; the seed is sealed to it.
+    #[n(3)]
+    pub device_key: X25519Public,
+    /// The build that the importer says it runs. The custodian checks it; an HSM cannot.
+    #[n(4)]
+    pub build: BuildDigest,
+    /// A nonce that the exporter drew for this one export.
+    #[n(5)]
+    pub nonce: Nonce,
+}
+
+impl ExportApproval {
+    /// The 32 bytes that custodians sign with Ed25519.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        hash(
+            label::EXPORT,
+            &[
+                self.realm.as_bytes(),
+                self.exporter.as_bytes(),
+                self.importer.as_bytes(),
+                self.device_key.as_bytes(),
+                self.build.as_bytes(),
+                self.nonce.as_bytes(),
+            ],
+        )
+    }
+}
+
+/// A realm's seed and policy, sealed to one device key.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct SealedRealm {
+    /// The realm, as the exporter claims it; authenticated by the sealing.
+    #[n(0)]
+    pub realm: RealmId,
+    /// The HSM that sealed it.
+    #[n(1)]
+    pub exporter: HsmId,
+    /// The X25519 key made for this one export.
+    #[n(2)]
+    pub ephemeral: X25519Public,
+    /// XAES-256-GCM: 24-byte nonce, ciphertext, 16-byte tag.
+    #[n(3)]
+    pub sealed: ByteVec,
+}
+
+/// One client message in a batch.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct BatchRequest {
+    /// The user's record. Claimed by the agent; sessions and sealed records are bound to it.
+    #[n(0)]
+    pub record: RecordId,
+    /// The client's session.
+    #[n(1)]
+    pub session: SessionId,
+    /// The client's Noise message, with a request inside.
+    #[n(2)]
+    pub message: NoiseMessage,
+}
+
+/// A client's Noise message as it came.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum NoiseMessage {
+    /// First message of a handshake.
+    #[n(0)]
+    Handshake {
+        /// The client's ephemeral key; anything but 32 bytes fails the session.
+        #[n(0)]
+        ephemeral: ByteVec,
+        /// AEAD output over the payload.
+        #[n(1)]
+        ciphertext: ByteVec,
+    },
+    /// A message on a live session.
+    #[n(1)]
+    Transport {
+        /// AEAD output over the payload.
+        #[n(0)]
+        ciphertext: ByteVec,
+    },
+}
+
+/// The HSM's Noise message to a client.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum NoiseReply {
+    /// Second message of a handshake.
+    #[n(0)]
+    Handshake {
+        /// The HSM's ephemeral key.
+        #[n(0)]
+        ephemeral: X25519Public,
+        /// AEAD output over the payload.
+        #[n(1)]
+        ciphertext: ByteVec,
+    },
+    /// A message on a live session.
+    #[n(1)]
+    Transport {
+        /// AEAD output over the payload.
+        #[n(0)]
+        ciphertext: ByteVec,
+    },
+}
+
+/// What became of one [`BatchRequest`]. Tells only what a host may know before commit.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Outcome {
+    /// Done; the reply stays in the HSM until the entry of this batch is committed, and comes with
+    /// [`Reply::Committed`].
+    #[n(0)]
+    Kept,
+    /// The reply depends on no record. Send it to the client.
+    #[n(1)]
+    Answered(#[n(0)] NoiseReply),
+    /// The client's message was wrong. Tell the client; nothing was done.
+    #[n(2)]
+    Refused(#[n(0)] SessionRefusal),
+}
+
+/// Why a client's message was not taken. Each is the client protocol's answer of the same name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(index_only)]
+pub enum SessionRefusal {
+    /// No such session on this record: the client opens a new one.
+    #[n(0)]
+    MissingSession,
+    /// The message does not decrypt, or may not come in this form. The session is gone.
+    #[n(1)]
+    SessionError,
+    /// The message decrypts to something that is no request. The session is gone.
+    #[n(2)]
+    DecodingError,
+}
+
+/// A record that a batch changed, sealed afresh.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct SealedLeaf {
+    /// The record.
+    #[n(0)]
+    pub record: RecordId,
+    /// Its sealed state; all have one size.
+    #[n(1)]
+    pub sealed: ByteVec,
+}
+
+/// The entry that a batch made, and what belongs to it in the store.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Made {
+    /// The entry.
+    #[n(0)]
+    pub entry: Entry,
+    /// Every record that the batch changed, once each, ascending.
+    #[n(1)]
+    pub leaves: Vec<SealedLeaf>,
+    /// One sealed event for each kept reply, in order; all have one size.
+    #[n(2)]
+    pub events: Vec<ByteVec>,
+}
+
+/// What an agent asks.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Request {
+    /// Who are you? → [`Reply::Device`]. Changes nothing.
+    #[n(0)]
+    DeviceStatus,
+    /// Make a realm; its id and seed are drawn inside. Needs an HSM without one. → [`Reply::Device`].
+    #[n(1)]
+    NewRealm(#[n(0)] CustodianPolicy),
+    /// Draw the nonce for one export; a later one replaces it. → [`Reply::ExportNonce`].
+    #[n(2)]
+    ExportNonce,
+    /// Give the seed to another device. Needs the open nonce and enough custodians. → [`Reply::Exported`].
+    #[n(3)]
+    ExportRealm(#[n(0)] ExportApproval, #[n(1)] Vec<ApprovalSignature>),
+    /// Take a seed sealed to this device. Needs an HSM without a realm. → [`Reply::Device`].
+    #[n(4)]
+    JoinRealm(#[n(0)] SealedRealm),
+    /// Make a group of these members, this HSM among them, and join it. The realm's first group, made by the HSM that
+    /// made the realm, starts with the whole space of record ids. → [`Reply::Group`].
+    #[n(5)]
+    NewGroup(#[n(0)] Vec<MemberStatement>),
+    /// Join a group that names this HSM. → [`Reply::Group`].
+    #[n(6)]
+    JoinGroup(#[n(0)] GroupStatement),
+    /// Put the last of these entries into NVRAM; whole segments that the store has acknowledged, in order. None, or
+    /// none that is new, asks for the statement again. → [`Reply::Captured`].
+    #[n(7)]
+    Capture(#[n(0)] GroupId, #[n(1)] Vec<Entry>),
+    /// Take a committed entry for the captured one, without the entries between. → [`Reply::Captured`].
+    #[n(8)]
+    Jump(#[n(0)] Entry, #[n(1)] Committed),
+    /// Begin a leadership at the captured entry, or at nothing when nothing is captured. Drops everything that an
+    /// earlier one left. → [`Reply::Leading`].
+    #[n(9)]
+    Lead(#[n(0)] GroupId, #[n(1)] Option<Entry>),
+    /// Make no more entries. Kept replies stay until their entry commits or is beaten. → [`Reply::Done`].
+    #[n(10)]
+    StepDown(#[n(0)] GroupId),
+    /// Open a client session that carries no request. → [`Reply::Handshaken`].
+    #[n(11)]
+    Handshake(#[n(0)] GroupId, #[n(1)] BatchRequest),
+    /// Run a batch. `trees` hold one partial tree for each prefix that the batch needs. An empty batch makes an entry
+    /// that changes no record. → [`Reply::Processed`].
+    #[n(12)]
+    Process {
+        /// The group.
+        #[n(0)]
+        group: GroupId,
+        /// Partial trees, each for one prefix of the group.
+        #[n(1)]
+        trees: Vec<PrefixTree>,
+        /// The requests, in the order in which they are to be run.
+        #[n(2)]
+        requests: Vec<BatchRequest>,
+    },
+    /// Count statements, and release what they commit. `chain` leads from the newest own entry to entries that others
+    /// made after it, when statements speak of those. → [`Reply::Committed`].
+    #[n(13)]
+    Commit {
+        /// The group.
+        #[n(0)]
+        group: GroupId,
+        /// Statements of members.
+        #[n(1)]
+        statements: Vec<Captured>,
+        /// Entries after an own one, consecutive.
+        #[n(2)]
+        chain: Vec<Entry>,
+    },
+}
+
+/// The partial tree of one prefix.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct PrefixTree {
+    /// Which of the group's prefixes.
+    #[n(0)]
+    pub prefix: Prefix,
+    /// What the batch needs of its tree.
+    #[n(1)]
+    pub tree: ClaimedTree,
+}
+
+/// What an HSM answers.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Reply {
+    /// The request was wrong, and nothing changed.
+    #[n(0)]
+    Refused(#[n(0)] Refusal),
+    /// To [`Request::DeviceStatus`], [`Request::NewRealm`], [`Request::JoinRealm`].
+    #[n(1)]
+    Device(#[n(0)] DeviceStatus),
+    /// Have custodians sign an [`ExportApproval`] with this nonce.
+    #[n(2)]
+    ExportNonce(#[n(0)] Nonce),
+    /// Give this to the importer's [`Request::JoinRealm`].
+    #[n(3)]
+    Exported(#[n(0)] SealedRealm),
+    /// Give this to every other member's [`Request::JoinGroup`].
+    #[n(4)]
+    Group(#[n(0)] GroupStatement),
+    /// Give this to the leader.
+    #[n(5)]
+    Captured(#[n(0)] Captured),
+    /// Make an entry with [`Request::Process`], and write it to the store.
+    #[n(6)]
+    Leading(#[n(0)] Term),
+    /// Nothing more to say.
+    #[n(7)]
+    Done,
+    /// Send this to the client.
+    #[n(8)]
+    Handshaken(#[n(0)] Outcome),
+    /// Write the entry to the store; answer the clients whose outcome is not [`Outcome::Kept`].
+    #[n(9)]
+    Processed {
+        /// One for each request, in order.
+        #[n(0)]
+        outcomes: Vec<Outcome>,
+        /// The entry; absent when no request of a non-empty batch was kept.
+        #[n(1)]
+        made: Option<Made>,
+    },
+    /// Send the replies to the clients; keep the statement.
+    #[n(10)]
+    Committed {
+        /// That a majority has captured its entry.
+        #[n(0)]
+        statement: Committed,
+        /// Replies of every own entry up to that one which were not released before.
+        #[n(1)]
+        released: Vec<Released>,
+    },
+}
+
+/// The replies of one committed entry.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Released {
+    /// The entry.
+    #[n(0)]
+    pub entry: EntryHash,
+    /// One for each [`Outcome::Kept`] of its batch, in order.
+    #[n(1)]
+    pub replies: Vec<NoiseReply>,
+}
+
+/// What an HSM says of itself. Nothing here is secret.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct DeviceStatus {
+    /// Its id.
+    #[n(0)]
+    pub hsm: HsmId,
+    /// Seeds are sealed to this key.
+    #[n(1)]
+    pub device_key: X25519Public,
+    /// What it runs, in words.
+    #[n(2)]
+    pub version: String,
+    /// What it runs, as a digest.
+    #[n(3)]
+    pub build: BuildDigest,
+    /// What it can take.
+    #[n(4)]
+    pub limits: Limits,
+    /// Its realm, if it has one.
+    #[n(5)]
+    pub realm: Option<RealmStatus>,
+    /// Its groups, in the order in which it joined them.
+    #[n(6)]
+    pub groups: Vec<GroupStatus>,
+}
+
+/// What an HSM says of its realm.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct RealmStatus {
+    /// The realm.
+    #[n(0)]
+    pub realm: RealmId,
+    /// The realm's Noise public key; clients have it in their configuration.
+    #[n(1)]
+    pub public_key: X25519Public,
+    /// Who may approve an export.
+    #[n(2)]
+    pub policy: CustodianPolicy,
+    /// Whether the realm's first group is still to be made, here.
+    #[n(3)]
+    pub unassigned: bool,
+    /// That this HSM holds the realm's keys.
+    #[n(4)]
+    pub member: MemberStatement,
+    /// The key with which agents derive record ids ([`record_id`]). Known to hosts; keeps user names out of the store.
+    #[n(5)]
+    pub record_id_key: Digest,
+}
+
+/// What an HSM says of one of its groups.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct GroupStatus {
+    /// The group and its members.
+    #[n(0)]
+    pub statement: GroupStatement,
+    /// What it does there.
+    #[n(1)]
+    pub role: Role,
+    /// The captured entry; index 0 and a zero hash when there is none.
+    #[n(2)]
+    pub captured_index: Index,
+    /// Its hash.
+    #[n(3)]
+    pub captured_hash: EntryHash,
+}
+
+/// What an HSM does in a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Role {
+    /// It only captures.
+    #[n(0)]
+    Witness,
+    /// It makes entries.
+    #[n(1)]
+    Leader {
+        /// Its leadership.
+        #[n(0)]
+        term: Term,
+        /// The newest entry it made or began from.
+        #[n(1)]
+        newest: Index,
+    },
+    /// It makes no more entries, and keeps replies.
+    #[n(2)]
+    SteppingDown,
+}
+
+/// Why an HSM refused. Nothing changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Refusal {
+    /// The bytes are no request. Check the versions of agent and HSM.
+    #[n(0)]
+    Malformed,
+    /// More bytes, requests or entries than [`Limits`] allow. Send fewer.
+    #[n(1)]
+    TooLarge,
+    /// This HSM has no realm yet. Make or join one.
+    #[n(2)]
+    NoRealm,
+    /// This HSM has a realm already; it never gets another.
+    #[n(3)]
+    HasRealm,
+    /// The custodian policy makes no sense: see [`CustodianPolicy::is_valid`].
+    #[n(4)]
+    BadPolicy,
+    /// Not the nonce that this HSM drew for this export, or used already. Ask for a new one.
+    #[n(5)]
+    StaleNonce,
+    /// Too few custodians of the policy have signed exactly this approval.
+    #[n(6)]
+    NotApproved,
+    /// The sealed realm was not sealed to this device, or was altered.
+    #[n(7)]
+    NotForThisDevice,
+    /// This HSM is not a member of the group.
+    #[n(8)]
+    NotMember,
+    /// No, too many or repeated members, or this HSM not among them.
+    #[n(9)]
+    BadMembers,
+    /// This HSM has joined the group before.
+    #[n(10)]
+    AlreadyJoined,
+    /// This HSM is a member of as many groups as it can ever be.
+    #[n(11)]
+    NoRoomForGroup,
+    /// A statement or entry that no HSM of this realm made, or made for something else.
+    #[n(12)]
+    NotAuthentic,
+    /// Entries that do not follow one another, or do not follow the captured one. Send the ones between, or jump.
+    #[n(13)]
+    NotConsecutive,
+    /// The statement is not of exactly this entry.
+    #[n(14)]
+    NotCommitted,
+    /// The entry is older than the captured one.
+    #[n(15)]
+    Backwards,
+    /// Not the captured entry. Capture up to the tip, then lead from it.
+    #[n(16)]
+    NotCaptured,
+    /// This HSM does not lead the group.
+    #[n(17)]
+    NotLeader,
+    /// The group does not own the record, or no tree was given for it.
+    #[n(18)]
+    NotCovered,
+    /// The partial tree is not of the newest root. Patch it with the leaves of every batch since.
+    #[n(19)]
+    StaleTree,
+    /// The partial tree does not open what the batch needs.
+    #[n(20)]
+    NotOpened,
+    /// Too many entries or replies wait for capture or commit. Deliver statements first.
+    #[n(21)]
+    Busy,
+    /// Fewer than a majority of the members have stated that they captured an own entry.
+    #[n(22)]
+    NoMajority,
+    /// A statement speaks of an entry that is not of this leadership's chain.
+    #[n(23)]
+    NotOwnChain,
+    /// A record does not open under this realm's key: the tree holds something that no HSM of it sealed.
+    #[n(24)]
+    BadRecord,
+    /// NVRAM failed. The HSM makes no more statements until it is restarted.
+    #[n(25)]
+    NvramFailed,
+    /// A counter is at its end.
+    #[n(26)]
+    Exhausted,
+    /// Nothing is captured yet, and there is no statement for that. Lead without an entry.
+    #[n(27)]
+    NothingCaptured,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "the HSM could not read the request; check that agent and HSM have matching versions",
+            Self::TooLarge => "the request is larger than the HSM's limits; send fewer requests or entries",
+            Self::NoRealm => "the HSM has no realm yet; make one or join one",
+            Self::HasRealm => "the HSM has a realm already and never gets another; use an HSM with empty NVRAM",
+            Self::BadPolicy => {
+                "the custodian policy is not valid; name 1 to 9 different keys and a threshold among them, or none"
+            }
+            Self::StaleNonce => "the approval is for another export; ask the exporter for a new nonce and sign again",
+            Self::NotApproved => "too few custodians signed this approval; collect more signatures over it",
+            Self::NotForThisDevice => "the sealed realm is not for this device; export it again for this HSM",
+            Self::NotMember => "the HSM is not a member of this group",
+            Self::BadMembers => "a group needs 1 to 9 different members, this HSM among them",
+            Self::AlreadyJoined => "the HSM has joined this group already; nothing to do",
+            Self::NoRoomForGroup => "the HSM is a member of as many groups as it can be; use another HSM",
+            Self::NotAuthentic => "a statement or entry was not made by an HSM of this realm for this purpose",
+            Self::NotConsecutive => "the entries do not follow the captured one; send those between, or jump",
+            Self::NotCommitted => "the statement does not say that exactly this entry is committed",
+            Self::Backwards => "the entry is older than the captured one; nothing to do",
+            Self::NotCaptured => "the entry is not the captured one; capture up to the tip, then lead from it",
+            Self::NotLeader => "the HSM does not lead this group; ask its leader",
+            Self::NotCovered => "the group does not own this record",
+            Self::StaleTree => "the partial tree is not of the newest root; load the paths again",
+            Self::NotOpened => "the partial tree does not open a record of the batch; load its path",
+            Self::Busy => "too many entries wait for a commit; deliver statements first",
+            Self::NoMajority => "fewer than a majority of the members have captured; wait for more statements",
+            Self::NotOwnChain => "a statement is about an entry of another leadership's chain",
+            Self::BadRecord => "a record in the tree was not sealed by this realm; the store is damaged",
+            Self::NvramFailed => "the HSM's NVRAM failed; restart it, and replace it if that does not help",
+            Self::Exhausted => "a counter of the HSM is at its end",
+            Self::NothingCaptured => "the HSM has captured nothing in this group yet; lead without an entry",
+        })
+    }
+}
+
+impl core::error::Error for Refusal {}
+
+/// The key in the tree of a tenant's user: MAC under [`RealmStatus::record_id_key`].
+#[must_use]
+pub fn record_id(record_id_key: &Digest, tenant: &str, user: &str) -> RecordId {
+    let Mac(Digest(id)) = mac(&record_id_key.0, label::RECORD_ID, &[tenant.as_bytes(), user.as_bytes()]);
+    RecordId(id)
+}

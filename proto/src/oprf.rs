@@ -1,0 +1,313 @@
+//! The oblivious PRF of the client protocol, section 7: 2HashDH over ristretto255 (RFC 9496), with a proof that the
+//! right key was used. Shaped as the OPRF of RFC 9497, with other hashes.
+//!
+//! The realm learns nothing of the input; the client learns one output per evaluation and believes it only with its
+//! proof. A key, a blinding factor and a proof's nonce are never zero, a [`BlindedInput`] or [`BlindedOutput`] is never
+//! the identity (13.3): holding one proves it.
+
+use crate::sharing::{InvalidScalar, SecretScalar};
+use core::fmt;
+use curve25519_dalek::constants::RISTRETTO_BASEPOINT_POINT;
+use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
+use curve25519_dalek::scalar::Scalar;
+use curve25519_dalek::traits::{Identity, VartimeMultiscalarMul};
+use rand_core::CryptoRng;
+use sha2::{Digest, Sha512};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+const OUTPUT_PREFIX: &[u8] = b"Juicebox_OPRF_2023_1;";
+const PROOF_PREFIX: &[u8] = b"Juicebox_DLEQ_2023_1;";
+
+/// An OPRF key, or a realm's share of one; never zero.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PrivateKey(SecretScalar);
+
+impl PrivateKey {
+    /// Takes a scalar.
+    ///
+    /// # Errors
+    /// It is zero.
+    pub fn new(scalar: SecretScalar) -> Result<Self, InvalidScalar> {
+        if scalar.is_zero() { Err(InvalidScalar) } else { Ok(Self(scalar)) }
+    }
+
+    /// Takes 32 bytes, little-endian.
+    ///
+    /// # Errors
+    /// They are not below the group's order, or zero.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, InvalidScalar> {
+        SecretScalar::from_bytes(bytes).and_then(Self::new)
+    }
+
+    /// Draws a key: 64 bytes at once.
+    ///
+    /// # Panics
+    /// If the generator is broken and draws zero.
+    pub fn random(rng: &mut impl CryptoRng) -> Self {
+        Self(SecretScalar::random_nonzero(rng))
+    }
+
+    /// The scalar, to share it or to store it.
+    #[must_use]
+    pub const fn scalar(&self) -> &SecretScalar {
+        &self.0
+    }
+
+    /// The public key, k·G.
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        PublicKey(RistrettoPoint::mul_base(self.0.scalar()).compress().to_bytes())
+    }
+}
+
+/// An OPRF public key as sent, 32 bytes. It may not be a valid element: [`verify`] finds out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PublicKey(pub [u8; 32]);
+
+/// A group element with its encoding; not the identity.
+#[derive(Clone, Copy)]
+struct Element {
+    encoding: [u8; 32],
+    point: RistrettoPoint,
+}
+
+impl Element {
+    fn from_bytes(encoding: &[u8; 32]) -> Result<Self, InvalidElement> {
+        let point = CompressedRistretto(*encoding).decompress().ok_or(InvalidElement)?;
+        if point == RistrettoPoint::identity() {
+            Err(InvalidElement)
+        } else {
+            Ok(Self { encoding: *encoding, point })
+        }
+    }
+
+    fn from_point(point: RistrettoPoint) -> Result<Self, InvalidElement> {
+        if point == RistrettoPoint::identity() {
+            return Err(InvalidElement);
+        }
+        Ok(Self { encoding: point.compress().to_bytes(), point })
+    }
+}
+
+macro_rules! element {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy)]
+        pub struct $name(Element);
+
+        impl $name {
+            /// Decodes 32 bytes (RFC 9496, section 4.3.1).
+            ///
+            /// # Errors
+            /// They are not the encoding of an element, or that of the identity.
+            pub fn from_bytes(encoding: &[u8; 32]) -> Result<Self, InvalidElement> {
+                Element::from_bytes(encoding).map(Self)
+            }
+
+            /// The encoding.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; 32] {
+                &self.0.encoding
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.0.encoding == other.0.encoding
+            }
+        }
+
+        impl Eq for $name {}
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(…)"))
+            }
+        }
+    };
+}
+
+element!(
+    /// What a client asks to have evaluated: a valid element, not the identity.
+    BlindedInput
+);
+element!(
+    /// The evaluation of a [`BlindedInput`], by one realm or recombined: a valid element, not the identity.
+    BlindedOutput
+);
+
+impl BlindedOutput {
+    pub(crate) fn from_point(point: RistrettoPoint) -> Result<Self, InvalidElement> {
+        Element::from_point(point).map(Self)
+    }
+
+    pub(crate) const fn point(&self) -> &RistrettoPoint {
+        &self.0.point
+    }
+}
+
+/// Bytes are not the encoding of a group element, or that of the identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvalidElement;
+
+impl fmt::Display for InvalidElement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a group element that may be used: send its canonical encoding, and not the identity")
+    }
+}
+
+impl core::error::Error for InvalidElement {}
+
+/// What hides an input from the realms; never zero.
+#[derive(Clone)]
+pub struct BlindingFactor(SecretScalar);
+
+/// The OPRF's output, 64 bytes. Equality takes constant time.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct OprfOutput([u8; 64]);
+
+impl OprfOutput {
+    /// The bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 64] {
+        &self.0
+    }
+
+    /// Takes the bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; 64]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl PartialEq for OprfOutput {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for OprfOutput {}
+
+impl fmt::Debug for OprfOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OprfOutput(…)")
+    }
+}
+
+/// Maps an input to the group: the one-way map of RFC 9496, section 4.3.4, of SHA-512, without a domain tag.
+#[must_use]
+pub fn hash_to_group(input: &[u8]) -> RistrettoPoint {
+    RistrettoPoint::from_uniform_bytes(&Sha512::digest(input).into())
+}
+
+/// Blinds an input. Draws 64 bytes at once.
+///
+/// # Panics
+/// If the generator is broken and draws zero.
+pub fn blind(input: &[u8], rng: &mut impl CryptoRng) -> (BlindingFactor, BlindedInput) {
+    let factor = SecretScalar::random_nonzero(rng);
+    let blinded = Element::from_point(hash_to_group(input) * factor.scalar());
+    // No input is known to map to the identity, nor can one be found short of inverting SHA-512.
+    let blinded = blinded.expect("a hash does not map to the identity");
+    (BlindingFactor(factor), BlindedInput(blinded))
+}
+
+/// Evaluates a blinded input. The realm's side; takes constant time.
+#[must_use]
+pub fn evaluate(key: &PrivateKey, input: &BlindedInput) -> BlindedOutput {
+    let output = Element::from_point(input.0.point * key.0.scalar());
+    BlindedOutput(output.expect("in a group of prime order, neither factor being zero, the product is not"))
+}
+
+/// Unblinds an evaluation, recombined if the key was shared, and hashes it to the output.
+#[must_use]
+pub fn finalize(input: &[u8], factor: &BlindingFactor, output: &BlindedOutput) -> OprfOutput {
+    let inverse = SecretScalar::new(factor.0.scalar().invert());
+    hash_output(input, &(output.point() * inverse.scalar()))
+}
+
+/// The output computed with the key at hand, as a registering client does.
+#[must_use]
+pub fn unoblivious_output(key: &PrivateKey, input: &[u8]) -> OprfOutput {
+    hash_output(input, &(hash_to_group(input) * key.0.scalar()))
+}
+
+fn hash_output(input: &[u8], result: &RistrettoPoint) -> OprfOutput {
+    let hash = Sha512::new().chain_update(OUTPUT_PREFIX).chain_update(input);
+    OprfOutput(hash.chain_update(result.compress().as_bytes()).finalize().into())
+}
+
+/// That one secret key leads from G to the public key and from the blinded input to the blinded output, without
+/// disclosing it: challenge and response, each a scalar of 32 bytes as sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Proof {
+    /// The challenge.
+    pub c: [u8; 32],
+    /// The response.
+    pub beta_z: [u8; 32],
+}
+
+/// A proof does not show what it should: the realm answered falsely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvalidProof;
+
+impl fmt::Display for InvalidProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the realm's proof does not verify: do not use its answer")
+    }
+}
+
+impl core::error::Error for InvalidProof {}
+
+/// Proves an evaluation. Draws the nonce, 64 bytes at once: it must be fresh and secret, or the key is disclosed.
+/// `public_key` is the one the record holds.
+///
+/// # Panics
+/// If the generator is broken and draws zero.
+pub fn prove(
+    key: &PrivateKey,
+    public_key: &PublicKey,
+    input: &BlindedInput,
+    output: &BlindedOutput,
+    rng: &mut impl CryptoRng,
+) -> Proof {
+    let b = SecretScalar::random_nonzero(rng);
+    let v_t = RistrettoPoint::mul_base(b.scalar());
+    let w_t = input.0.point * b.scalar();
+    let c = challenge(input, public_key, output, &v_t, &w_t);
+    let beta_z = b.scalar() + key.0.scalar() * c;
+    Proof { c: c.to_bytes(), beta_z: beta_z.to_bytes() }
+}
+
+/// Verifies a realm's proof. The client's side; all values are public, so the time may vary.
+///
+/// # Errors
+/// The proof does not verify, or it or the public key is not validly encoded, or the public key is the identity.
+pub fn verify(
+    public_key: &PublicKey,
+    input: &BlindedInput,
+    output: &BlindedOutput,
+    proof: &Proof,
+) -> Result<(), InvalidProof> {
+    let canonical = |bytes| Option::<Scalar>::from(Scalar::from_canonical_bytes(bytes)).ok_or(InvalidProof);
+    let (c, beta_z) = (canonical(proof.c)?, canonical(proof.beta_z)?);
+    let v = Element::from_bytes(&public_key.0).map_err(|_| InvalidProof)?;
+    let commitment = |base, image| RistrettoPoint::vartime_multiscalar_mul([beta_z, -c], [base, image]);
+    let v_t = commitment(RISTRETTO_BASEPOINT_POINT, v.point);
+    let w_t = commitment(input.0.point, output.0.point);
+    if challenge(input, public_key, output, &v_t, &w_t) == c { Ok(()) } else { Err(InvalidProof) }
+}
+
+fn challenge(
+    input: &BlindedInput,
+    public_key: &PublicKey,
+    output: &BlindedOutput,
+    v_t: &RistrettoPoint,
+    w_t: &RistrettoPoint,
+) -> Scalar {
+    let hash = Sha512::new().chain_update(PROOF_PREFIX);
+    let hash = hash.chain_update(input.as_bytes()).chain_update(public_key.0).chain_update(output.as_bytes());
+    let hash = hash.chain_update(v_t.compress().as_bytes()).chain_update(w_t.compress().as_bytes());
+    Scalar::from_bytes_mod_order_wide(&hash.finalize().into())
+}

@@ -1,0 +1,106 @@
+//! What the agents of a group tell one another.
+//!
+//! Agents are trusted for availability only, so nothing here is proof of anything but [`Captured`] inside
+//! [`PeerMessage::Captured`], and that only to an HSM. A message may be lost, delayed, repeated or forged; at worst a
+//! group then serves nobody. Everything is CBOR in arrays, and at most [`MAX_PEER_BYTES`] long.
+
+use crate::ids::{EntryHash, GroupId, Index, Term};
+use crate::statement::Captured;
+use alloc::vec::Vec;
+use core::fmt;
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Decoder, Encode};
+
+/// The longest segment, in bytes.
+pub const MAX_SEGMENT_BYTES: usize = 3 * 1024 * 1024;
+/// The longest [`PeerMessage`], in bytes: a segment and what surrounds it.
+pub const MAX_PEER_BYTES: usize = MAX_SEGMENT_BYTES + 1024;
+
+/// One message from one member's agent to another's. No message has an answer; what wants one is sent again.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum PeerMessage {
+    /// "I lead." Wait another election time-out before trying to.
+    #[n(0)]
+    Heartbeat {
+        /// The group.
+        #[n(0)]
+        group: GroupId,
+        /// The leadership.
+        #[n(1)]
+        term: Term,
+        /// The newest entry that the store has acknowledged together with all before it.
+        #[n(2)]
+        newest: Index,
+    },
+    /// A segment that the store has acknowledged, and every earlier one on the chain. Capture it, whole, and answer
+    /// with [`Self::Captured`]; where it does not continue what is known, read the store. Says "I lead" as well.
+    #[n(1)]
+    Push {
+        /// The group.
+        #[n(0)]
+        group: GroupId,
+        /// The index of its first entry.
+        #[n(1)]
+        first: Index,
+        /// The hash of the entry before.
+        #[n(2)]
+        prev: EntryHash,
+        /// The segment, as it is in the store; at most [`MAX_SEGMENT_BYTES`].
+        #[n(3)]
+        segment: ByteVec,
+    },
+    /// What the sender's HSM has captured. Hand it to the leader's HSM.
+    #[n(2)]
+    Captured {
+        /// The group.
+        #[n(0)]
+        group: GroupId,
+        /// The statement.
+        #[n(1)]
+        statement: Captured,
+    },
+}
+
+impl PeerMessage {
+    /// The group that it is about.
+    #[must_use]
+    pub const fn group(&self) -> GroupId {
+        match self {
+            Self::Heartbeat { group, .. } | Self::Push { group, .. } | Self::Captured { group, .. } => *group,
+        }
+    }
+
+    /// Its bytes.
+    ///
+    /// # Panics
+    /// Never: a vector takes all bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        minicbor::to_vec(self).expect("a vector takes all bytes")
+    }
+
+    /// Reads a message that is all of `bytes`.
+    ///
+    /// # Errors
+    /// [`BadPeerMessage`] for anything that is longer than [`MAX_PEER_BYTES`] or no message.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadPeerMessage> {
+        if bytes.len() > MAX_PEER_BYTES {
+            return Err(BadPeerMessage);
+        }
+        let mut d = Decoder::new(bytes);
+        let message = d.decode().map_err(|_| BadPeerMessage)?;
+        if d.position() == bytes.len() { Ok(message) } else { Err(BadPeerMessage) }
+    }
+}
+
+/// Bytes that are no [`PeerMessage`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadPeerMessage;
+
+impl fmt::Display for BadPeerMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a message between agents; check that both agents run matching versions")
+    }
+}
+
+impl core::error::Error for BadPeerMessage {}

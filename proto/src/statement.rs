@@ -1,0 +1,169 @@
+//! Statements: what one HSM of a realm asserts to the others, carried by hosts who can neither make nor alter them.
+//!
+//! Each is a MAC under the realm's statement key over its own label and every field that gives it meaning. The realm
+//! and group are not part of the message: whoever checks a statement supplies the ones it is asking about.
+
+use crate::hash::{label, mac};
+use crate::ids::{EntryHash, GroupId, HsmId, Index, Mac, RealmId};
+use alloc::vec::Vec;
+use minicbor::{Decode, Encode};
+
+/// The most members that a group can have.
+pub const MAX_MEMBERS: usize = 9;
+
+/// "My NVRAM holds this entry as captured."
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Captured {
+    /// Who says so.
+    #[n(0)]
+    pub hsm: HsmId,
+    /// The entry's place.
+    #[n(1)]
+    pub index: Index,
+    /// The entry's hash.
+    #[n(2)]
+    pub hash: EntryHash,
+    /// MAC under the label `strongroom captured 1`.
+    #[n(3)]
+    pub mac: Mac,
+}
+
+impl Captured {
+    /// Makes the statement.
+    #[must_use]
+    pub fn new(
+        key: &[u8; 32],
+        realm: &RealmId,
+        group: &GroupId,
+        hsm: HsmId,
+        index: Index,
+        hash: EntryHash,
+    ) -> Self {
+        let mac = position_mac(key, label::CAPTURED, realm, group, &hsm, index, &hash);
+        Self { hsm, index, hash, mac }
+    }
+
+    /// Whether an HSM of this realm made the statement about this group.
+    #[must_use]
+    pub fn is_authentic(&self, key: &[u8; 32], realm: &RealmId, group: &GroupId) -> bool {
+        position_mac(key, label::CAPTURED, realm, group, &self.hsm, self.index, &self.hash) == self.mac
+    }
+}
+
+/// "A majority of the group's members has captured this entry, or one after it on the same chain."
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Committed {
+    /// Who says so.
+    #[n(0)]
+    pub hsm: HsmId,
+    /// The entry's place.
+    #[n(1)]
+    pub index: Index,
+    /// The entry's hash.
+    #[n(2)]
+    pub hash: EntryHash,
+    /// MAC under the label `strongroom committed 1`.
+    #[n(3)]
+    pub mac: Mac,
+}
+
+impl Committed {
+    /// Makes the statement.
+    #[must_use]
+    pub fn new(
+        key: &[u8; 32],
+        realm: &RealmId,
+        group: &GroupId,
+        hsm: HsmId,
+        index: Index,
+        hash: EntryHash,
+    ) -> Self {
+        let mac = position_mac(key, label::COMMITTED, realm, group, &hsm, index, &hash);
+        Self { hsm, index, hash, mac }
+    }
+
+    /// Whether an HSM of this realm made the statement about this group.
+    #[must_use]
+    pub fn is_authentic(&self, key: &[u8; 32], realm: &RealmId, group: &GroupId) -> bool {
+        position_mac(key, label::COMMITTED, realm, group, &self.hsm, self.index, &self.hash) == self.mac
+    }
+}
+
+fn position_mac(
+    key: &[u8; 32],
+    label: &str,
+    realm: &RealmId,
+    group: &GroupId,
+    hsm: &HsmId,
+    index: Index,
+    hash: &EntryHash,
+) -> Mac {
+    let index = index.0.to_be_bytes();
+    mac(key, label, &[realm.as_bytes(), group.as_bytes(), hsm.as_bytes(), &index, hash.as_bytes()])
+}
+
+/// "These are the members of this group, for ever."
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct GroupStatement {
+    /// The group.
+    #[n(0)]
+    pub group: GroupId,
+    /// Its members, 1 to [`MAX_MEMBERS`], all different, in the order in which they were given.
+    #[n(1)]
+    pub members: Vec<HsmId>,
+    /// Whether the group's first entry owns the whole space of record ids. True once per realm.
+    #[n(2)]
+    pub genesis: bool,
+    /// MAC under the label `strongroom group 1`.
+    #[n(3)]
+    pub mac: Mac,
+}
+
+impl GroupStatement {
+    /// Makes the statement.
+    #[must_use]
+    pub fn new(key: &[u8; 32], realm: &RealmId, group: GroupId, members: Vec<HsmId>, genesis: bool) -> Self {
+        let mac = Self::mac_of(key, realm, &group, &members, genesis);
+        Self { group, members, genesis, mac }
+    }
+
+    /// Whether an HSM of this realm made the statement.
+    #[must_use]
+    pub fn is_authentic(&self, key: &[u8; 32], realm: &RealmId) -> bool {
+        Self::mac_of(key, realm, &self.group, &self.members, self.genesis) == self.mac
+    }
+
+    fn mac_of(key: &[u8; 32], realm: &RealmId, group: &GroupId, members: &[HsmId], genesis: bool) -> Mac {
+        let members: Vec<u8> = members.iter().flat_map(|m| m.0).collect();
+        mac(key, label::GROUP, &[realm.as_bytes(), group.as_bytes(), &members, &[u8::from(genesis)]])
+    }
+}
+
+/// "I hold this realm's keys."
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct MemberStatement {
+    /// Who says so.
+    #[n(0)]
+    pub hsm: HsmId,
+    /// MAC under the label `strongroom realm member 1`.
+    #[n(1)]
+    pub mac: Mac,
+}
+
+impl MemberStatement {
+    /// Makes the statement.
+    #[must_use]
+    pub fn new(key: &[u8; 32], realm: &RealmId, hsm: HsmId) -> Self {
+        Self { hsm, mac: Self::mac_of(key, realm, &hsm) }
+    }
+
+    /// Whether an HSM of this realm made the statement.
+    #[must_use]
+    pub fn is_authentic(&self, key: &[u8; 32], realm: &RealmId) -> bool {
+        Self::mac_of(key, realm, &self.hsm) == self.mac
+    }
+
+    fn mac_of(key: &[u8; 32], realm: &RealmId, hsm: &HsmId) -> Mac {
+        mac(key, label::MEMBER, &[realm.as_bytes(), hsm.as_bytes()])
+    }
+}

@@ -1,0 +1,145 @@
+use crate::support::{Script, array, bytes, cases, list, text, vectors};
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde_json::Value;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use strongroom_proto::oprf::{
+    BlindedInput, BlindedOutput, PrivateKey, Proof, PublicKey, blind, evaluate, finalize, hash_to_group, prove,
+    unoblivious_output, verify,
+};
+use strongroom_proto::registration::derive_unlock_key;
+use strongroom_proto::sharing::SecretScalar;
+
+const PLANTED: [&str; 3] =
+    ["edge-private-key-zero", "edge-private-key-seed-l-reduces-to-zero", "edge-blinding-zero-identity-blinded-input"];
+
+#[test]
+fn every_evaluation_is_as_the_vectors_say() {
+    let cases = cases("oprf", 35);
+    let usable = cases.iter().filter(|c| !PLANTED.contains(&text(c, "name")));
+    assert_eq!(usable.clone().count(), 32);
+    usable.for_each(evaluation);
+}
+
+fn evaluation(case: &Value) {
+    let name = text(case, "name");
+    let input = bytes(case, "input");
+    let key = PrivateKey::random(&mut Script::new([bytes(case, "private_key_seed")]));
+    assert_eq!(*key.scalar().to_bytes(), array(case, "private_key"), "{name}");
+    assert_eq!(PrivateKey::from_bytes(&array(case, "private_key")).as_ref(), Ok(&key), "{name}");
+    let public_key = key.public_key();
+    assert_eq!(public_key.0, array(case, "public_key"), "{name}");
+    assert_eq!(hash_to_group(&input).compress().to_bytes(), array(case, "hash_to_group"), "{name}");
+
+    let (factor, blinded) = blind(&input, &mut Script::new([bytes(case, "blinding_factor_seed")]));
+    assert_eq!(blinded.as_bytes(), &array(case, "blinded_input"), "{name}");
+    let output = evaluate(&key, &blinded);
+    assert_eq!(output.as_bytes(), &array(case, "blinded_output"), "{name}");
+
+    let proof = Proof { c: array(case, "proof_c"), beta_z: array(case, "proof_beta_z") };
+    if name != "edge-beta-t-zero" {
+        let mut nonce = Script::new([bytes(case, "beta_t_seed")]);
+        assert_eq!(prove(&key, &public_key, &blinded, &output, &mut nonce), proof, "{name}");
+    }
+    assert_eq!(verify(&public_key, &blinded, &output, &proof), Ok(()), "{name}");
+
+    let result = finalize(&input, &factor, &output);
+    assert_eq!(result.as_bytes(), &array(case, "output"), "{name}");
+    assert_eq!(unoblivious_output(&key, &input), result, "{name}");
+    let (commitment, unlock_key) = derive_unlock_key(&result);
+    assert_eq!(commitment.as_bytes(), &array(case, "unlock_key_commitment"), "{name}");
+    assert_eq!(unlock_key.as_bytes(), &array(case, "unlock_key"), "{name}");
+}
+
+#[test]
+fn zero_keys_and_the_identity_are_refused() {
+    assert!(PrivateKey::from_bytes(&[0; 32]).is_err());
+    assert!(BlindedInput::from_bytes(&[0; 32]).is_err());
+    assert!(BlindedOutput::from_bytes(&[0; 32]).is_err());
+    for case in cases("oprf", 35).iter().filter(|c| PLANTED.contains(&text(c, "name"))) {
+        let key = PrivateKey::from_bytes(&array(case, "private_key"));
+        let input = BlindedInput::from_bytes(&array(case, "blinded_input"));
+        assert!(key.is_err() || input.is_err(), "{}", case["name"]);
+    }
+}
+
+#[test]
+fn a_generator_that_draws_zero_stops_every_use_of_it() {
+    let l = "edd3f55c1a631258d69cf7a2def9de14000000000000000000000000000000100000000000000000000000000000000000000000000000000000000000000000";
+    for zero in [vec![0; 64], hex::decode(l).unwrap()] {
+        let draw = || Script::new([zero.clone()]);
+        let key = PrivateKey::random(&mut StdRng::seed_from_u64(1));
+        let (_, input) = blind(b"input", &mut StdRng::seed_from_u64(2));
+        let output = evaluate(&key, &input);
+        let stops = |f: &dyn Fn()| catch_unwind(AssertUnwindSafe(f)).is_err();
+        assert!(stops(&|| drop(PrivateKey::random(&mut draw()))));
+        assert!(stops(&|| drop(blind(b"input", &mut draw()))));
+        assert!(stops(&|| drop(Box::new(prove(&key, &key.public_key(), &input, &output, &mut draw())))));
+    }
+}
+
+#[test]
+fn encodings_decode_exactly_when_the_vectors_say() {
+    let all = vectors("oprf");
+    let decoding = list(&all, "decoding");
+    assert_eq!(decoding.len(), 12);
+    for case in decoding {
+        let encoding = array(case, "encoding");
+        if text(case, "type") == "scalar" {
+            assert_eq!(SecretScalar::from_bytes(&encoding).is_ok(), case["reference_decodes"], "{}", case["name"]);
+            let nonzero = case["reference_decodes"] == true && encoding != [0; 32];
+            assert_eq!(PrivateKey::from_bytes(&encoding).is_ok(), nonzero, "{}", case["name"]);
+        } else {
+            let accept = case["server_must_accept_as_blinded_input"] == true;
+            assert_eq!(BlindedInput::from_bytes(&encoding).is_ok(), accept, "{}", case["name"]);
+            assert_eq!(BlindedOutput::from_bytes(&encoding).is_ok(), accept, "{}", case["name"]);
+        }
+    }
+}
+
+#[test]
+fn proofs_are_made_and_judged_as_the_vectors_say() {
+    let cases = cases("dleq", 19);
+    for case in &cases {
+        let proof = Proof { c: array(case, "c"), beta_z: array(case, "beta_z") };
+        let public_key = PublicKey(array(case, "v_public_key"));
+        let input = BlindedInput::from_bytes(&array(case, "u_blinded_input")).expect("a valid input");
+        let output = BlindedOutput::from_bytes(&array(case, "w_blinded_output"));
+        let verified = output.is_ok_and(|output| verify(&public_key, &input, &output, &proof).is_ok());
+        assert_eq!(verified, case["valid"], "{}", case["name"]);
+        if case["valid"] == true {
+            let key = PrivateKey::from_bytes(&array(case, "private_key")).unwrap();
+            let mut nonce = Script::new([bytes(case, "beta_t_seed")]);
+            assert_eq!(prove(&key, &public_key, &input, &output.unwrap(), &mut nonce), proof, "{}", case["name"]);
+        }
+    }
+    assert_eq!(cases.iter().filter(|c| c["valid"] == true).count(), 6);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn blinding_never_shows_in_the_output(seed: u64, input: Vec<u8>) {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let key = PrivateKey::random(rng);
+        let (factor, blinded) = blind(&input, rng);
+        let output = evaluate(&key, &blinded);
+        prop_assert_eq!(finalize(&input, &factor, &output), unoblivious_output(&key, &input));
+        let proof = prove(&key, &key.public_key(), &blinded, &output, rng);
+        prop_assert!(verify(&key.public_key(), &blinded, &output, &proof).is_ok());
+    }
+
+    #[test]
+    fn a_proof_with_any_bit_flipped_is_refused(seed: u64, bit in 0usize..512) {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let key = PrivateKey::random(rng);
+        let (_, blinded) = blind(b"input", rng);
+        let output = evaluate(&key, &blinded);
+        let mut proof = prove(&key, &key.public_key(), &blinded, &output, rng);
+        let half = if bit < 256 { &mut proof.c } else { &mut proof.beta_z };
+        half[bit % 256 / 8] ^= 1 << (bit % 8);
+        prop_assert!(verify(&key.public_key(), &blinded, &output, &proof).is_err());
+    }
+}
