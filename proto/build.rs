@@ -9,9 +9,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 #[cfg(feature = "grpc")]
 fn compile() -> Result<(), Box<dyn std::error::Error>> {
-    let mut files = std::fs::read_dir("proto")?
-        .map(|entry| entry.map(|e| e.path()))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut files =
+        std::fs::read_dir("proto")?.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>()?;
     files.retain(|path| path.extension().is_some_and(|extension| extension == "proto"));
     files.sort();
     let descriptors = protox::compile(files, ["proto"])?;

@@ -238,7 +238,8 @@ impl Core {
                 return Err(Refusal::NotAuthentic);
             }
             let on_path = path.at(leadership, statement.index);
-            if on_path == Some(statement.hash) || (on_path.is_some() && self.bugs.has(Bug::CommitByIndex)) {
+            let by_index = self.bugs.has(Bug::CommitByIndex) || self.bugs.has(Bug::ReleaseByIndex);
+            if on_path == Some(statement.hash) || (on_path.is_some() && by_index) {
                 indexes.push(statement.index);
             }
         }

@@ -206,7 +206,7 @@ impl Core {
         match &request.message {
             NoiseMessage::Handshake { ephemeral, ciphertext } => {
                 let (handshake, payload) = self.accept(ephemeral, ciphertext)?;
-                let secrets = decode(keys, &payload)?;
+                let secrets = SecretsRequest::from_cbor(&payload).map_err(|_| SessionRefusal::DecodingError)?;
                 if secrets.needs_forward_secrecy() {
                     return Err(SessionRefusal::SessionError);
                 }
@@ -240,7 +240,7 @@ impl Core {
             return Ok(batch.keep(reply, constant, self.bugs));
         }
         let payload = session.transport.decrypt(ciphertext).map_err(|_| SessionRefusal::SessionError)?;
-        let secrets = decode(keys, &payload)?;
+        let secrets = decode(&payload)?;
         let answer = batch.apply(env, keys, request, &secrets, self.bugs)?;
         let ciphertext = session.transport.encrypt(&*answer).map_err(|_| SessionRefusal::SessionError)?;
         let reply = NoiseReply::Transport { ciphertext: ciphertext.into() };
@@ -300,10 +300,10 @@ impl Core {
 }
 
 /// What a decrypted payload asks, checked as far as it can be without a record.
-fn decode(keys: &Keys, payload: &[u8]) -> Result<SecretsRequest, SessionRefusal> {
+fn decode(payload: &[u8]) -> Result<SecretsRequest, SessionRefusal> {
     let request = SecretsRequest::from_cbor(payload).map_err(|_| SessionRefusal::DecodingError)?;
     if let SecretsRequest::Register2(registration) = &request {
-        verify_registration(&keys.realm, registration).map_err(|_| SessionRefusal::DecodingError)?;
+        verify_registration(registration).map_err(|_| SessionRefusal::DecodingError)?;
     }
     Ok(request)
 }

@@ -8,3 +8,9 @@
 pub mod realm {
     tonic::include_proto!("strongroom.v1");
 }
+
+/// What agents say to each other, and an operator's command to an agent.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod peer {
+    tonic::include_proto!("strongroom.peer.v1");
+}

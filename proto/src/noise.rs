@@ -356,3 +356,18 @@ fn hmac(key: &Key, data: &[&[u8]]) -> Key {
     data.iter().for_each(|d| mac.update(d));
     Zeroizing::new(mac.finalize().into_bytes().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_counter_is_never_used() {
+        let mut sending = CipherState { key: Zeroizing::new([1; 32]), counter: u64::MAX - 1 };
+        let mut receiving = CipherState { key: Zeroizing::new([1; 32]), counter: u64::MAX - 1 };
+        let last = sending.encrypt(&[], b"last").unwrap();
+        assert_eq!(sending.encrypt(&[], b"one more").err(), Some(NoiseError::Exhausted));
+        assert_eq!(*receiving.decrypt(&[], &last).unwrap(), b"last");
+        assert_eq!(receiving.decrypt(&[], &last).err(), Some(NoiseError::Exhausted));
+    }
+}

@@ -65,9 +65,9 @@ impl Prefix {
     /// The two prefixes that are one bit longer, the one that goes on with 0 first; `None` at 256 bits.
     #[must_use]
     pub fn children(&self) -> Option<(Self, Self)> {
-        let len = self.len.checked_add(1).filter(|len| *len <= Self::MAX_LEN)?;
-        let left = Self { bits: self.bits, len };
+        let left = Self { bits: self.bits, len: self.len.checked_add(1)? };
         let mut right = left;
+        // There is no byte for a 257th bit.
         *right.bits.get_mut(usize::from(self.len >> 3))? |= mask(self.len);
         Some((left, right))
     }

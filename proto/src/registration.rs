@@ -6,8 +6,8 @@
 //! key's MAC.
 
 use crate::client::{
-    EncryptedSecret, EncryptedSecretCommitment, Register2Request, RegistrationVersion, Signature,
-    SignedPublicKey, UnlockKeyCommitment, UnlockKeyTag, VerifyingKey,
+    EncryptedSecret, EncryptedSecretCommitment, Register2Request, Signature, SignedPublicKey,
+    UnlockKeyCommitment, UnlockKeyTag, VerifyingKey,
 };
 use crate::hash::absorb;
 use crate::ids::RealmId;
@@ -288,8 +288,6 @@ pub enum InvalidRegistration {
     Policy,
     /// The public key is not that of the private key (section 13.3).
     PublicKey,
-    /// The signature does not verify for this realm (section 13.3).
-    Signature,
 }
 
 impl fmt::Display for InvalidRegistration {
@@ -297,32 +295,24 @@ impl fmt::Display for InvalidRegistration {
         f.write_str(match self {
             Self::Policy => "num_guesses is out of range: register with 1 to 255",
             Self::PublicKey => "the public key is not that of the private key: register again",
-            Self::Signature => "the public key's signature does not verify for this realm: register again",
         })
     }
 }
 
 impl core::error::Error for InvalidRegistration {}
 
-/// Checks of a decoded Register2 what a realm must (section 13.2) and should (13.3) before it stores it.
+/// Checks of a decoded Register2 what a realm must (section 13.2), and that its public key fits (13.3), before storing
+/// it. The signature is left to clients that recover, which check it: only the registering user is the worse for a
+/// wrong one, and the vectors require a realm to store a key signed for another.
 ///
 /// # Errors
 /// See [`InvalidRegistration`].
-pub fn verify_registration(
-    realm: &RealmId,
-    registration: &Register2Request,
-) -> Result<(), InvalidRegistration> {
+pub fn verify_registration(registration: &Register2Request) -> Result<(), InvalidRegistration> {
     registration.policy.checked().map_err(|_| InvalidRegistration::Policy)?;
-    let signed = &registration.oprf_signed_public_key;
-    if signed.public_key != registration.oprf_private_key.public_key() {
-        return Err(InvalidRegistration::PublicKey);
+    let public_key = registration.oprf_private_key.public_key();
+    if registration.oprf_signed_public_key.public_key == public_key {
+        Ok(())
+    } else {
+        Err(InvalidRegistration::PublicKey)
     }
-    verify_signed_public_key(realm, signed).map_err(|_| InvalidRegistration::Signature)
-}
-
-/// Draws a registration's version: 16 bytes at once.
-pub fn random_version(rng: &mut impl CryptoRng) -> RegistrationVersion {
-    let mut version = [0; 16];
-    rng.fill_bytes(&mut version);
-    RegistrationVersion(version)
 }

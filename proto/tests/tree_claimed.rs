@@ -279,7 +279,7 @@ fn a_tree_can_be_a_field_of_a_message() {
 }
 
 #[test]
-fn a_stack_of_64_kib_is_enough_for_the_deepest_trees() {
+fn a_stack_of_32_kib_is_enough_for_the_deepest_trees() {
     let work = || {
         let ids: Vec<_> = (0..256).map(|bits| sharing(bits)[1]).chain([LOW]).collect();
         let mut tree = tree_of(ids.iter().copied());
@@ -291,6 +291,6 @@ fn a_stack_of_64_kib_is_enough_for_the_deepest_trees() {
         drop((tree, part, older));
         verified.leaves().count()
     };
-    let thread = std::thread::Builder::new().stack_size(64 * 1024).spawn(work).unwrap();
+    let thread = std::thread::Builder::new().stack_size(32 * 1024).spawn(work).unwrap();
     assert_eq!(thread.join().unwrap(), 257);
 }

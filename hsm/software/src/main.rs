@@ -1,2 +1,55 @@
-//! The process.
-fn main() {}
+//! `strongroom-hsm`: a software HSM as a process.
+
+use clap::Parser;
+use rustix::process::{Resource, Rlimit, setrlimit};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use strongroom_hsm::Config;
+use strongroom_hsm_software::{Address, Options, start};
+
+const WARNING: &str = "\
+*******************************************************************************
+*  THIS IS A SIMULATION OF AN HSM AND PROTECTS NOTHING.                       *
+*  Whoever controls this machine has the keys and all the guesses.            *
+*  NEVER copy, restore or snapshot the NVRAM file: each copy undoes guesses.  *
+*******************************************************************************";
+
+/// A software HSM: a simulation for development, which protects nothing.
+#[derive(Parser)]
+#[command(version, after_help = WARNING)]
+struct Arguments {
+    /// The NVRAM file, made when there is none. Never copy, restore or snapshot it.
+    #[arg(long, env = "STRONGROOM_HSM_NVRAM", default_value = "strongroom-hsm.nvram", value_name = "FILE")]
+    nvram: PathBuf,
+    /// Where the agent connects: unix:PATH or tcp:HOST:PORT.
+    #[arg(long, env = "STRONGROOM_HSM_LISTEN", default_value = "unix:strongroom-hsm.sock", value_name = "ADDRESS")]
+    listen: Address,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
+        )
+        .init();
+    eprintln!("{WARNING}");
+    // Secret: a core dump would write the realm seed to disk.
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
+        eprintln!("error: core dumps cannot be switched off ({error}): run this with `ulimit -c 0`");
+        return ExitCode::FAILURE;
+    }
+    let Arguments { nvram, listen } = arguments;
+    match start(Options { nvram: nvram.clone(), listen, config: Config::software() }) {
+        Ok(server) => {
+            tracing::info!(nvram = %nvram.display(), listen = %server.address(), "ready for the agent");
+            server.wait();
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

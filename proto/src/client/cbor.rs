@@ -37,7 +37,7 @@ pub(super) trait Wire: Sized {
 pub(super) struct Writer(minicbor::Encoder<Vec<u8>>);
 
 impl Writer {
-    /// Room for `capacity` bytes. // Secret: growing would leave copies behind.
+    // Secret: a buffer that grew would leave copies behind.
     pub(super) fn with_capacity(capacity: usize) -> Self {
         Self(minicbor::Encoder::new(Vec::with_capacity(capacity)))
     }
@@ -196,15 +196,20 @@ fn skip_bytes(d: &mut minicbor::Decoder<'_>, len: usize) -> Option<u64> {
     Some(0)
 }
 
-impl Wire for u16 {
-    fn write(&self, w: &mut Writer) {
-        w.uint(u64::from(*self));
-    }
+macro_rules! wire_uint {
+    ($($int:ty),+) => {$(
+        impl Wire for $int {
+            fn write(&self, w: &mut Writer) {
+                w.uint(u64::from(*self));
+            }
 
-    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        r.uint()
-    }
+            fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                r.uint()
+            }
+        }
+    )+};
 }
+wire_uint!(u16, u32, u64);
 
 impl<const N: usize> Wire for [u8; N] {
     fn write(&self, w: &mut Writer) {
@@ -238,44 +243,12 @@ impl Wire for alloc::string::String {
 
 impl Wire for Duration {
     fn write(&self, w: &mut Writer) {
-        w.map(2);
-        w.text("secs");
-        w.uint(self.as_secs());
-        w.text("nanos");
-        w.uint(u64::from(self.subsec_nanos()));
+        SecsAndNanos { secs: self.as_secs(), nanos: self.subsec_nanos() }.write(w);
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let (mut secs, mut nanos) = (None, None);
-        for _ in 0..r.map()? {
-            match r.text()? {
-                "secs" => r.once::<u64>(&mut secs)?,
-                "nanos" => r.once::<u32>(&mut nanos)?,
-                _ => r.skip()?,
-            }
-        }
-        let (secs, nanos) = (r.present(secs)?, r.present(nanos)?);
+        let SecsAndNanos { secs, nanos } = SecsAndNanos::read(r)?;
         if nanos < 1_000_000_000 { Ok(Self::new(secs, nanos)) } else { Err(r.error("integer out of range")) }
-    }
-}
-
-impl Wire for u32 {
-    fn write(&self, w: &mut Writer) {
-        w.uint(u64::from(*self));
-    }
-
-    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        r.uint()
-    }
-}
-
-impl Wire for u64 {
-    fn write(&self, w: &mut Writer) {
-        w.uint(*self);
-    }
-
-    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        r.uint()
     }
 }
 
@@ -305,3 +278,10 @@ macro_rules! wire_map {
     };
 }
 pub(super) use wire_map;
+
+struct SecsAndNanos {
+    secs: u64,
+    nanos: u32,
+}
+
+wire_map!(SecsAndNanos { "secs" => secs, "nanos" => nanos });

@@ -5,6 +5,7 @@ use crate::ids::{RealmId, SessionId};
 use crate::oprf::{BlindedInput, BlindedOutput, PrivateKey, Proof, PublicKey};
 use crate::sharing::SecretScalar;
 use core::fmt;
+use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -97,6 +98,15 @@ public_bytes!(
     Signature,
     64
 );
+impl RegistrationVersion {
+    /// Draws a version: 16 bytes at once.
+    pub fn random(rng: &mut impl CryptoRng) -> Self {
+        let mut version = [0; 16];
+        rng.fill_bytes(&mut version);
+        Self(version)
+    }
+}
+
 private_bytes!(
     /// Shows that a client derived the unlock key, 16 bytes (section 7). Equality takes constant time.
     UnlockKeyTag,
@@ -216,27 +226,7 @@ impl Wire for BlindedOutput {
     }
 }
 
-impl Wire for Proof {
-    fn write(&self, w: &mut Writer) {
-        w.map(2);
-        w.text("c");
-        self.c.write(w);
-        w.text("beta_z");
-        self.beta_z.write(w);
-    }
-
-    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let (mut c, mut beta_z) = (None, None);
-        for _ in 0..r.map()? {
-            match r.text()? {
-                "c" => r.once(&mut c)?,
-                "beta_z" => r.once(&mut beta_z)?,
-                _ => r.skip()?,
-            }
-        }
-        Ok(Self { c: r.present(c)?, beta_z: r.present(beta_z)? })
-    }
-}
+wire_map!(Proof { "c" => c, "beta_z" => beta_z });
 
 // Secret: the copy on the stack is wiped.
 impl Wire for SecretScalar {

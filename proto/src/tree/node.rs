@@ -20,6 +20,8 @@ pub(super) enum Node {
 }
 
 /// A record in the tree: its id, and its sealed bytes or, where nobody asked for them, their digest alone.
+///
+/// Borrowed from a [`Tree`](super::Tree), so it is proven as that is; the sealed bytes are those of its digest.
 #[derive(Clone)]
 pub struct Leaf {
     record_id: RecordId,

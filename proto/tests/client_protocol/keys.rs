@@ -107,7 +107,10 @@ fn nothing_secret_is_printed() {
         format!("{:?}", PrivateKey::from_bytes(&[0x0b; 32]).unwrap()),
     ];
     for text in printed {
-        assert!(text.contains('…') && !text.contains("ab") && !text.contains("171") && !text.contains("11"), "{text}");
+        assert!(
+            text.contains('…') && !text.contains("ab") && !text.contains("171") && !text.contains("11"),
+            "{text}"
+        );
     }
 }
 

@@ -109,7 +109,8 @@ fn vectors_of_other_implementations_agree() {
         let second = [h.response.server_ephemeral_public, h.response.payload_ciphertext].concat();
         assert_eq!(second, bytes(&messages[1], "ciphertext"), "{}", case["name"]);
         for (i, message) in messages.iter().enumerate().skip(2) {
-            let (from, to) = if i % 2 == 0 { (&mut h.client, &mut h.server) } else { (&mut h.server, &mut h.client) };
+            let (from, to) =
+                if i % 2 == 0 { (&mut h.client, &mut h.server) } else { (&mut h.server, &mut h.client) };
             let ciphertext = from.encrypt(&bytes(message, "payload")).unwrap();
             assert_eq!(ciphertext, bytes(message, "ciphertext"), "{} {i}", case["name"]);
             assert_eq!(*to.decrypt(&ciphertext).unwrap(), bytes(message, "payload"), "{} {i}", case["name"]);

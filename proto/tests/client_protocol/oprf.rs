@@ -5,14 +5,17 @@ use rand::rngs::StdRng;
 use serde_json::Value;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use strongroom_proto::oprf::{
-    BlindedInput, BlindedOutput, PrivateKey, Proof, PublicKey, blind, evaluate, finalize, hash_to_group, prove,
-    unoblivious_output, verify,
+    BlindedInput, BlindedOutput, PrivateKey, Proof, PublicKey, blind, evaluate, finalize, hash_to_group,
+    prove, unoblivious_output, verify,
 };
 use strongroom_proto::registration::derive_unlock_key;
 use strongroom_proto::sharing::SecretScalar;
 
-const PLANTED: [&str; 3] =
-    ["edge-private-key-zero", "edge-private-key-seed-l-reduces-to-zero", "edge-blinding-zero-identity-blinded-input"];
+const PLANTED: [&str; 3] = [
+    "edge-private-key-zero",
+    "edge-private-key-seed-l-reduces-to-zero",
+    "edge-blinding-zero-identity-blinded-input",
+];
 
 #[test]
 fn every_evaluation_is_as_the_vectors_say() {
@@ -32,6 +35,8 @@ fn evaluation(case: &Value) {
     assert_eq!(public_key.0, array(case, "public_key"), "{name}");
     assert_eq!(hash_to_group(&input).compress().to_bytes(), array(case, "hash_to_group"), "{name}");
 
+    let seed = |field| SecretScalar::random(&mut Script::new([bytes(case, field)]));
+    assert_eq!(*seed("blinding_factor_seed").to_bytes(), array(case, "blinding_factor"), "{name}");
     let (factor, blinded) = blind(&input, &mut Script::new([bytes(case, "blinding_factor_seed")]));
     assert_eq!(blinded.as_bytes(), &array(case, "blinded_input"), "{name}");
     let output = evaluate(&key, &blinded);
@@ -87,7 +92,12 @@ fn encodings_decode_exactly_when_the_vectors_say() {
     for case in decoding {
         let encoding = array(case, "encoding");
         if text(case, "type") == "scalar" {
-            assert_eq!(SecretScalar::from_bytes(&encoding).is_ok(), case["reference_decodes"], "{}", case["name"]);
+            assert_eq!(
+                SecretScalar::from_bytes(&encoding).is_ok(),
+                case["reference_decodes"],
+                "{}",
+                case["name"]
+            );
             let nonzero = case["reference_decodes"] == true && encoding != [0; 32];
             assert_eq!(PrivateKey::from_bytes(&encoding).is_ok(), nonzero, "{}", case["name"]);
         } else {
@@ -111,7 +121,12 @@ fn proofs_are_made_and_judged_as_the_vectors_say() {
         if case["valid"] == true {
             let key = PrivateKey::from_bytes(&array(case, "private_key")).unwrap();
             let mut nonce = Script::new([bytes(case, "beta_t_seed")]);
-            assert_eq!(prove(&key, &public_key, &input, &output.unwrap(), &mut nonce), proof, "{}", case["name"]);
+            assert_eq!(
+                prove(&key, &public_key, &input, &output.unwrap(), &mut nonce),
+                proof,
+                "{}",
+                case["name"]
+            );
         }
     }
     assert_eq!(cases.iter().filter(|c| c["valid"] == true).count(), 6);

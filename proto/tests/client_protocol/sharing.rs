@@ -3,7 +3,9 @@ use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::Value;
-use strongroom_proto::oprf::{BlindedInput, BlindedOutput, PrivateKey, blind, evaluate, finalize, unoblivious_output};
+use strongroom_proto::oprf::{
+    BlindedInput, BlindedOutput, PrivateKey, blind, evaluate, finalize, unoblivious_output,
+};
 use strongroom_proto::sharing::{
     SecretScalar, Share, ShareIndex, SharingError, recombine, recombine_outputs, share,
 };
@@ -43,6 +45,12 @@ fn pick<T: Clone>(subset: &Value, all: &[T]) -> Vec<T> {
 fn scalars_are_shared_and_recombined_as_the_vectors_say() {
     for case in of_kind("scalar", 10) {
         let secret = scalar(&case, "secret");
+        let seeds = list(&case, "coefficient_seeds_highest_degree_first");
+        for (seed, drawn) in seeds.iter().zip(list(&case, "coefficients_highest_degree_first")) {
+            let seed = hex::decode(seed.as_str().unwrap()).unwrap();
+            let scalar = SecretScalar::random(&mut Script::new([seed]));
+            assert_eq!(hex::encode(*scalar.to_bytes()), drawn.as_str().unwrap(), "{}", case["name"]);
+        }
         let shares = shared(&case, &secret);
         assert_eq!(shares, listed_shares(&case, "shares"), "{}", case["name"]);
         for subset in list(&case, "recombinations") {
@@ -57,7 +65,8 @@ fn scalars_are_shared_and_recombined_as_the_vectors_say() {
 fn points_are_recombined_as_the_vectors_say() {
     for case in of_kind("point", 3) {
         let point = |s: &Value, field| BlindedOutput::from_bytes(&array(s, field)).expect("a point");
-        let shares: Vec<_> = list(&case, "shares").iter().map(|s| (index(&s["index"]), point(s, "share"))).collect();
+        let shares: Vec<_> =
+            list(&case, "shares").iter().map(|s| (index(&s["index"]), point(s, "share"))).collect();
         for subset in list(&case, "recombinations") {
             let result = recombine_outputs(&pick(subset, &shares)).expect("distinct indices");
             assert_eq!(result, point(subset, "result"), "{} {}", case["name"], subset["indices"]);
@@ -86,7 +95,12 @@ fn a_shared_key_evaluates_as_the_whole_one_does() {
             assert_eq!(combined.as_bytes(), &array(subset, "combined_blinded_output"), "{}", case["name"]);
             let output = finalize(&input, &factor, &combined);
             assert_eq!(output.as_bytes(), &array(subset, "output"), "{}", case["name"]);
-            assert_eq!(output == unoblivious_output(&root, &input), subset["equals_unoblivious"], "{}", case["name"]);
+            assert_eq!(
+                output == unoblivious_output(&root, &input),
+                subset["equals_unoblivious"],
+                "{}",
+                case["name"]
+            );
         }
     }
 }

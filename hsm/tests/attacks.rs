@@ -1,0 +1,628 @@
+//! What a hostile host would do, on real cores. Each attack fails on the core as it is, and works when the one rule
+//! that stops it is left out; an attack that works with nothing left out is a hole, one that never works is no test.
+
+mod common;
+
+use common::{Rig, User, custodian_key, evaluations, process_request};
+use strongroom_hsm::Bug;
+use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsRequest, SecretsResponse};
+use strongroom_proto::entry::Entry;
+use strongroom_proto::hsm::{
+    ApprovalSignature, BatchRequest, Made, NoiseReply, Outcome, PrefixTree, Refusal, Reply, Request, SessionRefusal,
+};
+use strongroom_proto::ids::{EntryHash, GroupId};
+use strongroom_proto::prefix::Prefix;
+use strongroom_proto::statement::{Captured, Committed, GroupStatement};
+use strongroom_proto::tree::{ClaimedTree, Tree};
+
+/// An attack: tries, with this bug planted or none, and says whether it got what it wanted.
+type Attack = fn(Option<Bug>) -> bool;
+
+const ATTACKS: &[(Bug, Attack)] = &[
+    (Bug::JumpOnCaptured, jump_to_an_uncommitted_fork),
+    (Bug::JumpBackwards, jump_backwards),
+    (Bug::JumpToOther, jump_to_an_entry_beside_the_committed_one),
+    (Bug::JoinAnyMembers, join_a_group_with_another_member_list),
+    (Bug::CaptureForeignGroup, capture_an_entry_of_another_group),
+    (Bug::CaptureWithoutPrev, capture_an_entry_of_another_fork),
+    (Bug::CaptureForged, capture_an_entry_that_no_hsm_made),
+    (Bug::ExportUnapproved, export_to_a_key_that_no_custodian_approved),
+    (Bug::ExportNonceTwice, export_twice_on_one_approval),
+    (Bug::CustodianTwice, export_with_one_custodian_signing_twice),
+    (Bug::StatementBeforeNvram, statement_that_nvram_does_not_hold),
+    (Bug::ReplyBeforeCommit, reply_before_commit),
+    (Bug::ReleaseByIndex, reply_of_a_beaten_chain_released_by_index),
+    (Bug::CountTwice, one_member_counted_twice),
+    (Bug::CountStrangers, stranger_counted),
+    (Bug::LeaderCountsItself, leader_counted_without_its_statement),
+    (Bug::HalfMajority, half_of_the_members_for_a_majority),
+    (Bug::CommitByIndex, statements_of_another_fork_counted),
+    (Bug::LeadForged, lead_from_a_forged_entry),
+    (Bug::SessionsSurviveLead, answer_of_an_abandoned_charge_from_the_session),
+    (Bug::BatchOnStartingState, two_guesses_for_one_charge_in_a_batch),
+    (Bug::StaleTree, guess_on_a_stale_partial_tree),
+    (Bug::ChargeNotInEntry, guess_again_on_the_roots_before),
+    (Bug::ChargedOncePerVersion, second_point_as_a_resent_one),
+    (Bug::ResendCharged, resent_guess_charged_again),
+    (Bug::OneGuessMore, one_guess_more),
+    (Bug::SecretsStayAtZero, secrets_in_the_record_after_the_last_guess),
+    (Bug::AnyTag, share_for_a_wrong_tag),
+    (Bug::SessionAcrossRecords, session_used_on_another_record),
+    (Bug::SealWithoutRecord, record_moved_to_another_id),
+    (Bug::AbsentAnsweredAtOnce, missing_registration_seen_before_commit),
+    (Bug::ResealOnlyCharges, outcome_seen_from_what_is_resealed),
+];
+
+#[test]
+fn every_attack_fails_on_the_core_as_it_is() {
+    for (bug, attack) in ATTACKS {
+        assert!(!attack(None), "the attack on {bug:?} works with every rule in place");
+    }
+}
+
+#[test]
+fn every_attack_works_when_its_rule_is_left_out() {
+    for (bug, attack) in ATTACKS {
+        assert!(attack(Some(*bug)), "the attack does not notice that {bug:?} is planted");
+    }
+}
+
+#[test]
+fn every_bug_has_its_attack() {
+    for bug in Bug::ALL {
+        assert_eq!(ATTACKS.iter().filter(|(b, _)| b == bug).count(), 1, "{bug:?}");
+    }
+}
+
+fn whole() -> Tree {
+    Tree::new(Prefix::WHOLE)
+}
+
+/// Three members, a leader, and a user who has registered with so many guesses.
+struct Scene {
+    rig: Rig,
+    tree: Tree,
+    user: User,
+    /// The entry that registered.
+    tip: Made,
+}
+
+impl Scene {
+    fn new(bug: Option<Bug>, members: usize, guesses: u16) -> Self {
+        let mut rig = Rig::new(members, bug);
+        let mut tree = whole();
+        rig.lead(0, None);
+        let mut user = User::new(&rig, 1, guesses);
+        rig.open(0, &mut user);
+        let request = user.register2();
+        let (tip, replies) = rig.run(0, &mut tree, &[request]);
+        for reply in &replies {
+            assert_eq!(user.read(reply), SecretsResponse::Register2);
+        }
+        Self { rig, tree, user, tip }
+    }
+
+    /// Leads again from the registration, on any member, and opens a session there.
+    fn lead_again(&mut self, i: usize) -> bool {
+        let leading = matches!(self.rig.lead(i, Some(&self.tip.entry)), Reply::Leading(_));
+        if leading {
+            self.rig.open(i, &mut self.user);
+        }
+        leading
+    }
+
+    /// One guess in a batch of its own at member `i`, captured by `by` and committed with their statements.
+    fn guess(&mut self, i: usize, by: &[usize]) -> (Entry, Vec<SecretsResponse>) {
+        let request = self.user.recover2();
+        let mut tree = self.tree.clone();
+        let made = self.rig.make(i, &mut tree, &[request]);
+        let statements: Vec<Captured> =
+            by.iter().map(|d| self.rig.captured(*d, std::slice::from_ref(&made.entry))).collect();
+        let (_, released) = self.rig.committed(i, &statements);
+        let replies = released.iter().flat_map(|r| &r.replies);
+        (made.entry, replies.map(|r| self.user.read(r)).collect())
+    }
+
+    /// An entry at member `i` on top of the registration, without requests, never shown to anyone.
+    fn fork(&mut self, i: usize) -> Entry {
+        assert!(matches!(self.rig.lead(i, Some(&self.tip.entry)), Reply::Leading(_)));
+        self.rig.make(i, &mut self.tree.clone(), &[]).entry
+    }
+}
+
+fn captures(reply: &Reply) -> bool {
+    matches!(reply, Reply::Captured(_))
+}
+
+fn jump_to_an_uncommitted_fork(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let mine = s.fork(0);
+    let theirs = s.fork(2);
+    s.rig.captured(0, std::slice::from_ref(&mine));
+    let Captured { hsm, index, hash, mac } = s.rig.captured(2, std::slice::from_ref(&theirs));
+    captures(&s.rig.devices[0].ask(&Request::Jump(theirs, Committed { hsm, index, hash, mac })))
+}
+
+fn jump_backwards(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let statements: Vec<Captured> = (0..3).map(|d| s.rig.captured(d, &[])).collect();
+    let (committed, _) = s.rig.committed(0, &statements);
+    let next = s.rig.make(0, &mut s.tree.clone(), &[]).entry;
+    s.rig.captured(1, &[next]);
+    captures(&s.rig.devices[1].ask(&Request::Jump(s.tip.entry.clone(), committed)))
+}
+
+fn jump_to_an_entry_beside_the_committed_one(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let made = s.rig.make(0, &mut s.tree.clone(), &[]).entry;
+    let statements: Vec<Captured> =
+        (0..2).map(|d| s.rig.captured(d, std::slice::from_ref(&made))).collect();
+    let (committed, _) = s.rig.committed(0, &statements);
+    let beside = s.fork(2);
+    captures(&s.rig.devices[2].ask(&Request::Jump(beside, committed)))
+}
+
+/// Another HSM of the realm, in no group.
+fn outsider(rig: &mut Rig, bug: Option<Bug>) -> common::Device {
+    let mut device = common::Device::new(9, bug, strongroom_hsm::Config::software());
+    let to = device.status();
+    let mut approval = rig.approval(1);
+    (approval.importer, approval.device_key) = (to.hsm, to.device_key);
+    let signatures = vec![rig.sign(0, &approval), rig.sign(1, &approval)];
+    let Reply::Exported(sealed) = rig.devices[0].ask(&Request::ExportRealm(approval, signatures)) else { panic!() };
+    assert!(matches!(device.ask(&Request::JoinRealm(sealed)), Reply::Device(_)));
+    device
+}
+
+fn join_a_group_with_another_member_list(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(3, None);
+    let mut lone = outsider(&mut rig, bug);
+    let alone = GroupStatement { members: vec![lone.id()], ..rig.statement.clone() };
+    // Alone in the group, it would be a majority of itself, and could serve every guess again.
+    matches!(lone.ask(&Request::JoinGroup(alone)), Reply::Group(_))
+}
+
+fn second_group(rig: &mut Rig) -> GroupId {
+    let statements = rig.devices.iter_mut().map(|d| d.status().realm.expect("joined").member).collect();
+    let Reply::Group(statement) = rig.devices[0].ask(&Request::NewGroup(statements)) else { panic!() };
+    assert!(!statement.genesis, "only the first group owns the whole space");
+    for device in &mut rig.devices[1..] {
+        assert!(matches!(device.ask(&Request::JoinGroup(statement.clone())), Reply::Group(_)));
+    }
+    statement.group
+}
+
+fn capture_an_entry_of_another_group(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let other = second_group(&mut s.rig);
+    captures(&s.rig.devices[1].ask(&Request::Capture(other, vec![s.tip.entry])))
+}
+
+fn capture_an_entry_of_another_fork(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let mine = s.fork(0);
+    s.fork(2);
+    let theirs_next = s.rig.make(2, &mut s.tree.clone(), &[]).entry;
+    s.rig.captured(0, &[mine]);
+    captures(&s.rig.capture(0, &[theirs_next]))
+}
+
+fn capture_an_entry_that_no_hsm_made(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let mut forged = s.fork(0);
+    forged.partitions.clear();
+    captures(&s.rig.capture(0, &[forged]))
+}
+
+fn export_to_a_key_that_no_custodian_approved(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(2, bug);
+    let approved = rig.approval(1);
+    let signatures = vec![rig.sign(0, &approved), rig.sign(1, &approved)];
+    let mut hosts_own = approved;
+    hosts_own.device_key.0 = [9; 32];
+    matches!(rig.devices[0].ask(&Request::ExportRealm(hosts_own, signatures)), Reply::Exported(_))
+}
+
+fn export_twice_on_one_approval(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(2, bug);
+    let approval = rig.approval(1);
+    let signatures = vec![rig.sign(0, &approval), rig.sign(1, &approval)];
+    let request = Request::ExportRealm(approval, signatures);
+    let first = rig.devices[0].ask(&request);
+    assert!(matches!(first, Reply::Exported(_)));
+    matches!(rig.devices[0].ask(&request), Reply::Exported(_))
+}
+
+fn export_with_one_custodian_signing_twice(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(2, bug);
+    let approval = rig.approval(1);
+    let once: ApprovalSignature = rig.sign(1, &approval);
+    assert_eq!(once.custodian, custodian_key(&rig.custodians[1]));
+    let request = Request::ExportRealm(approval, vec![once.clone(), once]);
+    matches!(rig.devices[0].ask(&request), Reply::Exported(_))
+}
+
+fn statement_that_nvram_does_not_hold(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let next = s.fork(1);
+    s.rig.devices[1].env.flash.failing = true;
+    let stated = match s.rig.capture(1, &[next]) {
+        Reply::Captured(statement) => statement.index,
+        _ => return false,
+    };
+    s.rig.devices[1].restart();
+    stated > s.rig.devices[1].status().groups[0].captured_index
+}
+
+fn reply_before_commit(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let request = s.user.recover2();
+    let Reply::Processed { outcomes, .. } = s.rig.process(0, &s.tree, &[request]) else { panic!() };
+    let Outcome::Answered(reply) = &outcomes[0] else { return false };
+    evaluations(&[s.user.read(reply)]) == 1
+}
+
+fn reply_of_a_beaten_chain_released_by_index(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    // A guess at member 0, never captured by anyone; another entry at the same place beats it.
+    let request = s.user.recover2();
+    s.rig.make(0, &mut s.tree.clone(), &[request]);
+    let winner = s.fork(1);
+    let statements: Vec<Captured> =
+        (0..3).map(|d| s.rig.captured(d, std::slice::from_ref(&winner))).collect();
+    match s.rig.commit(0, &statements, &[]) {
+        Reply::Committed { released, .. } => released.iter().any(|r| !r.replies.is_empty()),
+        _ => false,
+    }
+}
+
+fn commits_guess_with(s: &mut Scene, statements: impl FnOnce(&mut Scene, &Entry) -> Vec<Captured>) -> bool {
+    let request = s.user.recover2();
+    let made = s.rig.make(0, &mut s.tree.clone(), &[request]);
+    let statements = statements(s, &made.entry);
+    match s.rig.commit(0, &statements, &[]) {
+        Reply::Committed { released, .. } => !released.is_empty(),
+        _ => false,
+    }
+}
+
+fn one_member_counted_twice(bug: Option<Bug>) -> bool {
+    commits_guess_with(&mut Scene::new(bug, 3, 2), |s, entry| {
+        let statement = s.rig.captured(0, std::slice::from_ref(entry));
+        vec![statement, statement]
+    })
+}
+
+fn stranger_counted(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(2, bug);
+    rig.lead(0, None);
+    let made = rig.make(0, &mut whole(), &[]);
+    let own = rig.captured(0, std::slice::from_ref(&made.entry));
+    // An HSM of the realm that is not in the group. That it can state anything about the group takes a bug of its own.
+    let mut stranger = outsider(&mut rig, Some(Bug::JoinAnyMembers));
+    let forged = GroupStatement { members: vec![stranger.id()], ..rig.statement.clone() };
+    assert!(matches!(stranger.ask(&Request::JoinGroup(forged)), Reply::Group(_)));
+    let Reply::Captured(strange) = stranger.ask(&Request::Capture(rig.group, vec![made.entry])) else { panic!() };
+    matches!(rig.commit(0, &[own, strange], &[]), Reply::Committed { .. })
+}
+
+fn leader_counted_without_its_statement(bug: Option<Bug>) -> bool {
+    commits_guess_with(&mut Scene::new(bug, 3, 2), |s, entry| {
+        vec![s.rig.captured(1, std::slice::from_ref(entry))]
+    })
+}
+
+fn half_of_the_members_for_a_majority(bug: Option<Bug>) -> bool {
+    commits_guess_with(&mut Scene::new(bug, 4, 2), |s, entry| {
+        (0..2).map(|d| s.rig.captured(d, std::slice::from_ref(entry))).collect()
+    })
+}
+
+fn statements_of_another_fork_counted(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let theirs = s.fork(1);
+    commits_guess_with(&mut s, |s, entry| {
+        let own = s.rig.captured(0, std::slice::from_ref(entry));
+        vec![own, s.rig.captured(1, &[theirs])]
+    })
+}
+
+fn lead_from_a_forged_entry(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 1);
+    s.guess(0, &[0, 1, 2]);
+    // The host writes an entry of its own with the roots from before the guess.
+    let forged = Entry { prev: EntryHash([5; 32]), ..s.tip.entry.clone() };
+    matches!(s.rig.lead(0, Some(&forged)), Reply::Leading(_))
+}
+
+fn answer_of_an_abandoned_charge_from_the_session(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let guess = s.user.recover2();
+    s.rig.make(0, &mut s.tree.clone(), std::slice::from_ref(&guess));
+    // The charge is in an entry that is thrown away; the session still holds the answer.
+    assert!(matches!(s.rig.lead(0, Some(&s.tip.entry.clone())), Reply::Leading(_)));
+    let Reply::Processed { made: Some(made), .. } = s.rig.process(0, &s.tree, &[guess]) else { return false };
+    let untouched = made.entry.partitions == s.tip.entry.partitions;
+    let statements: Vec<Captured> =
+        (0..3).map(|d| s.rig.captured(d, std::slice::from_ref(&made.entry))).collect();
+    let (_, released) = s.rig.committed(0, &statements);
+    let answers: Vec<_> = released.iter().flat_map(|r| &r.replies).map(|r| s.user.read(r)).collect();
+    untouched && evaluations(&answers) == 1
+}
+
+/// Runs requests in one batch at the leader and reads every answer.
+fn answers(s: &mut Scene, requests: &[BatchRequest]) -> Vec<SecretsResponse> {
+    let (_, replies) = s.rig.run(0, &mut s.tree, requests);
+    replies.iter().map(|r: &NoiseReply| s.user.read(r)).collect()
+}
+
+fn two_guesses_for_one_charge_in_a_batch(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 1);
+    let requests = [s.user.recover2(), s.user.recover2()];
+    evaluations(&answers(&mut s, &requests)) > 1
+}
+
+fn guess_on_a_stale_partial_tree(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 1);
+    let before = s.tree.clone();
+    let first = s.user.recover2();
+    let first = answers(&mut s, &[first]);
+    let second = s.user.recover2();
+    let request = process_request(s.rig.group, &before, &[second]);
+    let Reply::Processed { made: Some(made), .. } = s.rig.devices[0].ask(&request) else { return false };
+    let statements: Vec<Captured> =
+        (0..3).map(|d| s.rig.captured(d, std::slice::from_ref(&made.entry))).collect();
+    let (_, released) = s.rig.committed(0, &statements);
+    let second: Vec<_> = released.iter().flat_map(|r| &r.replies).map(|r| s.user.read(r)).collect();
+    evaluations(&first) + evaluations(&second) > 1
+}
+
+fn guess_again_on_the_roots_before(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(None, 3, 1);
+    if let Some(bug) = bug {
+        s.rig.devices[0].core.plant(bug);
+    }
+    let mut evaluated = 0;
+    for _ in 0..2 {
+        let request = s.user.recover2();
+        // The tree from before: with the charge in the entry, its root is no longer the newest.
+        let request = process_request(s.rig.group, &s.tree, &[request]);
+        let Reply::Processed { made: Some(made), .. } = s.rig.devices[0].ask(&request) else { break };
+        let statements: Vec<Captured> =
+            (0..3).map(|d| s.rig.captured(d, std::slice::from_ref(&made.entry))).collect();
+        let (_, released) = s.rig.committed(0, &statements);
+        let read: Vec<_> = released.iter().flat_map(|r| &r.replies).map(|r| s.user.read(r)).collect();
+        evaluated += evaluations(&read);
+    }
+    evaluated > 1
+}
+
+fn second_point_as_a_resent_one(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let requests = [s.user.recover2(), s.user.recover2(), s.user.recover2()];
+    evaluations(&answers(&mut s, &requests)) > 2
+}
+
+fn resent_guess_charged_again(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let point = s.user.point();
+    let requests = [s.user.recover2_with(point), s.user.recover2_with(point)];
+    let counts: Vec<u16> = answers(&mut s, &requests)
+        .iter()
+        .map(|a| match a {
+            SecretsResponse::Recover2(Recover2Response::Ok(ok)) => ok.guess_count,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    counts != [1, 1]
+}
+
+fn one_guess_more(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let requests = [s.user.recover2(), s.user.recover2(), s.user.recover2()];
+    evaluations(&answers(&mut s, &requests)) > 2
+}
+
+fn secrets_in_the_record_after_the_last_guess(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 1);
+    let request = s.user.recover2();
+    answers(&mut s, &[request]);
+    let sealed = s.tree.get(&s.user.record).expect("open").expect("there");
+    let revealed = s.rig.devices[0].core.reveal(&s.user.record, sealed).expect("opens");
+    let r = &s.user.registration;
+    let secrets: [&[u8]; 5] = [
+        &*r.oprf_private_key.scalar().to_bytes(),
+        r.unlock_key_tag.as_bytes(),
+        &*r.encryption_key_scalar_share.to_bytes(),
+        r.encrypted_secret.as_bytes(),
+        r.encrypted_secret_commitment.as_bytes(),
+    ];
+    match revealed {
+        strongroom_hsm::vectors::Revealed::Registered { .. } => true,
+        strongroom_hsm::vectors::Revealed::LastGuess(plaintext) => {
+            secrets.iter().any(|s| plaintext.windows(s.len()).any(|w| w == *s))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn share_for_a_wrong_tag(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let request = s.user.recover3(false);
+    matches!(answers(&mut s, &[request])[0], SecretsResponse::Recover3(Recover3Response::Ok(_)))
+}
+
+fn session_used_on_another_record(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let mut request = s.user.recover3(true);
+    request.record.0[31] ^= 1;
+    let Reply::Processed { outcomes, .. } = s.rig.process(0, &s.tree, &[request]) else { panic!() };
+    outcomes[0] != Outcome::Refused(SessionRefusal::MissingSession)
+}
+
+fn record_moved_to_another_id(bug: Option<Bug>) -> bool {
+    let s = Scene::new(bug, 3, 2);
+    let mut other = User::new(&s.rig, 2, 2);
+    let sealed = s.tree.get(&s.user.record).expect("open").expect("there").clone();
+    // A record opens only under its own id, even for who could put it elsewhere in the tree.
+    other.record.0[0] ^= 1;
+    let mut moved = whole();
+    moved.update([(other.record, sealed)]).expect("whole");
+    let opened = s.rig.devices[0].core.reveal(&other.record, moved.get(&other.record).expect("open").expect("there"));
+    // `reveal` never leaves a rule out; the planted core seals in a way that it does not open even in place.
+    let in_place = s.tree.get(&s.user.record).expect("open").expect("there");
+    opened.is_some() || s.rig.devices[0].core.reveal(&s.user.record, in_place).is_none()
+}
+
+fn missing_registration_seen_before_commit(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let mut other = User::new(&s.rig, 2, 2);
+    s.rig.open(0, &mut other);
+    let request = other.recover2();
+    let Reply::Processed { outcomes, .. } = s.rig.process(0, &s.tree, &[request]) else { panic!() };
+    outcomes[0] != Outcome::Kept
+}
+
+fn outcome_seen_from_what_is_resealed(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let request = s.user.recover3(false);
+    let made = s.rig.make(0, &mut s.tree.clone(), &[request]);
+    made.leaves.is_empty()
+}
+
+#[test]
+fn a_partial_tree_of_depth_256_is_refused_and_one_of_depth_255_works() {
+    let mut rig = Rig::new(1, None);
+    rig.lead(0, None);
+    let mut user = User::new(&rig, 1, 2);
+    rig.open(0, &mut user);
+    let mut tree = whole();
+    let mut neighbour = user.record;
+    neighbour.0[31] ^= 1;
+    tree.update([(neighbour, std::sync::Arc::from([0u8; 8]))]).expect("whole");
+    // The HSM's root is empty, so any such tree is stale; what matters is that it comes back with a refusal.
+    let request = user.register2();
+    let full = process_request(rig.group, &tree, std::slice::from_ref(&request));
+    assert_eq!(rig.devices[0].refusal(&full), Some(Refusal::StaleTree));
+    // 257 nested inner nodes in preorder: an array of [1] heads with empty right sides.
+    let mut deep = vec![0x99, 0x02, 0x03];
+    deep.extend(std::iter::repeat_n([0x81, 0x01], 257).flatten());
+    deep.extend(std::iter::repeat_n([0x81, 0x00], 258).flatten());
+    let claimed = ClaimedTree::decode(&deep).expect("decodes as a claim");
+    let trees = vec![PrefixTree { prefix: Prefix::WHOLE, tree: claimed }];
+    let group = rig.group;
+    let refused = rig.devices[0].refusal(&Request::Process { group, trees, requests: vec![request] });
+    assert_eq!(refused, Some(Refusal::Malformed));
+}
+
+#[test]
+fn two_guesses_at_two_leaders_of_one_chain_are_both_counted() {
+    let mut s = Scene::new(None, 3, 2);
+    let (first, answers) = s.guess(0, &[0, 1]);
+    assert_eq!(evaluations(&answers), 1);
+    // Member 2 still leads from the registration: its guess is on a fork that can no longer be captured by a majority.
+    assert!(s.lead_again(2));
+    let request = s.user.recover2();
+    let fork = s.rig.make(2, &mut s.tree.clone(), &[request]).entry;
+    let own = s.rig.captured(2, std::slice::from_ref(&fork));
+    for d in 0..2 {
+        assert_eq!(s.rig.capture(d, std::slice::from_ref(&fork)), Reply::Refused(Refusal::NotConsecutive));
+    }
+    let others: Vec<Captured> = (0..2).map(|d| s.rig.captured(d, &[])).collect();
+    let reply = s.rig.commit(2, &[own, others[0], others[1]], &[]);
+    assert_eq!(reply, Reply::Refused(Refusal::NoMajority));
+    assert_eq!(first.index, fork.index);
+}
+
+#[test]
+fn a_resent_ciphertext_gets_the_same_reply_and_no_second_change() {
+    let mut s = Scene::new(None, 3, 2);
+    let request = s.user.recover2();
+    let (_, first) = s.rig.run(0, &mut s.tree, std::slice::from_ref(&request));
+    let (_, second) = s.rig.run(0, &mut s.tree, std::slice::from_ref(&request));
+    assert_eq!(first, second);
+    let SecretsResponse::Recover2(Recover2Response::Ok(ok)) = s.user.read(&first[0]) else { panic!() };
+    assert_eq!(ok.guess_count, 1);
+    let request = s.user.recover2();
+    let SecretsResponse::Recover2(Recover2Response::Ok(ok)) = answers(&mut s, &[request]).remove(0) else { panic!() };
+    assert_eq!(ok.guess_count, 2, "the resent one was not charged");
+}
+
+#[test]
+fn a_wrong_pin_a_lockout_a_success_and_a_version_mismatch_look_alike_before_commit() {
+    let look = |prepare: fn(&mut Scene) -> BatchRequest| {
+        let mut s = Scene::new(None, 3, 1);
+        let request = prepare(&mut s);
+        let Reply::Processed { outcomes, made: Some(made) } = s.rig.process(0, &s.tree, &[request]) else { panic!() };
+        let leaves: Vec<usize> = made.leaves.iter().map(|l| l.sealed.len()).collect();
+        let events: Vec<usize> = made.events.iter().map(|e| e.len()).collect();
+        assert_eq!(outcomes, [Outcome::Kept]);
+        (leaves, events, minicbor::to_vec(&made.entry).expect("encodes").len())
+    };
+    let looks = [
+        look(|s| s.user.recover3(false)),
+        look(|s| s.user.recover3(true)),
+        look(|s| {
+            let version = strongroom_proto::client::RegistrationVersion([0; 16]);
+            let tag = s.user.registration.unlock_key_tag.clone();
+            s.user.send(&SecretsRequest::Recover3 { version, unlock_key_tag: tag })
+        }),
+        look(|s| {
+            let request = s.user.recover2();
+            answers(s, &[request]);
+            s.user.recover3(false)
+        }),
+        look(|s| {
+            let request = s.user.recover2();
+            answers(s, &[request]);
+            s.user.recover2()
+        }),
+        look(|s| s.user.recover2()),
+        look(|s| {
+            let version = strongroom_proto::client::RegistrationVersion([0; 16]);
+            let blinded_input = s.user.point();
+            s.user.send(&SecretsRequest::Recover2 { version, blinded_input })
+        }),
+        look(|s| s.user.send(&SecretsRequest::Delete)),
+    ];
+    // Later entries have larger indexes, which may take a byte more; nothing else differs.
+    assert!(looks.windows(2).all(|w| w[0].0 == w[1].0 && w[0].1 == w[1].1 && w[0].2.abs_diff(w[1].2) <= 1), "{looks:?}");
+}
+
+#[test]
+fn a_restart_between_every_two_messages_never_gains_a_guess() {
+    // Every prefix of an attack script, with every device restarted at one point of it.
+    for restart_at in 0..12 {
+        let mut s = Scene::new(None, 3, 1);
+        let mut evaluated = 0;
+        let mut step = 0;
+        let mut maybe = |rig: &mut Rig| {
+            if step == restart_at {
+                rig.devices.iter_mut().for_each(common::Device::restart);
+            }
+            step += 1;
+        };
+        for i in [0, 1, 2] {
+            maybe(&mut s.rig);
+            if !s.lead_again(i) {
+                continue;
+            }
+            maybe(&mut s.rig);
+            let request = s.user.recover2();
+            let Reply::Processed { made: Some(made), .. } = s.rig.process(i, &s.tree, &[request]) else { continue };
+            maybe(&mut s.rig);
+            let mut statements = Vec::new();
+            for d in 0..3 {
+                if let Reply::Captured(c) = s.rig.capture(d, std::slice::from_ref(&made.entry)) {
+                    statements.push(c);
+                }
+            }
+            maybe(&mut s.rig);
+            if let Reply::Committed { released, .. } = s.rig.commit(i, &statements, &[]) {
+                let replies: Vec<_> = released.iter().flat_map(|r| &r.replies).map(|r| s.user.read(r)).collect();
+                evaluated += evaluations(&replies);
+            }
+        }
+        assert!(evaluated <= 1, "restart before step {restart_at}: {evaluated} evaluations for one guess");
+    }
+}

@@ -1,0 +1,442 @@
+//! Real cores over a memory flash, a host that does as the test says, and users with real messages.
+#![allow(dead_code, unreachable_pub, reason = "shared by test files, each of which uses a part")]
+
+use ed25519_dalek::{Signer, SigningKey};
+use minicbor::bytes::ByteVec;
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_core::{TryCryptoRng, TryRng};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use strongroom_hsm::{Bug, Config, Core, Env, Flash, FlashError, Geometry};
+use strongroom_proto::client::{
+    EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Register2Request, RegistrationVersion,
+    SecretsRequest, SecretsResponse, UnlockKeyCommitment, UnlockKeyTag,
+};
+use strongroom_proto::entry::Entry;
+use strongroom_proto::hsm::{
+    ApprovalSignature, BatchRequest, CustodianKey, CustodianPolicy, DeviceStatus, ExportApproval, Made, NoiseMessage,
+    NoiseReply, Outcome, PrefixTree, Refusal, Released, Reply, Request,
+};
+use strongroom_proto::ids::{Digest, EntryHash, GroupId, HsmId, RealmId, RecordId, SessionId, X25519Public};
+use strongroom_proto::noise::{self, ClientHandshake, Transport};
+use strongroom_proto::oprf::{BlindedInput, PrivateKey, blind};
+use strongroom_proto::prefix::Prefix;
+use strongroom_proto::registration::RegistrationSigningKey;
+use strongroom_proto::sharing::SecretScalar;
+use strongroom_proto::statement::{Captured, Committed, GroupStatement};
+use strongroom_proto::tree::{ClaimedTree, Tree};
+
+/// A flash in memory: four units of 64 KiB. Can be told to fail from some operation on.
+pub struct MemoryFlash {
+    pub units: Vec<Vec<u8>>,
+    pub failing: bool,
+}
+
+impl Flash for MemoryFlash {
+    fn geometry(&self) -> Geometry {
+        Geometry { units: 4, unit_bytes: 1 << 16, write_bytes: 8 }
+    }
+
+    fn read(&mut self, unit: u32, offset: u32, out: &mut [u8]) -> Result<(), FlashError> {
+        let offset = offset as usize;
+        out.copy_from_slice(&self.units[unit as usize][offset..offset + out.len()]);
+        Ok(())
+    }
+
+    fn program(&mut self, unit: u32, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
+        if self.failing {
+            return Err(FlashError::Program);
+        }
+        let at = &mut self.units[unit as usize][offset as usize..];
+        at.iter_mut().zip(bytes).for_each(|(old, new)| *old &= new);
+        Ok(())
+    }
+
+    fn erase(&mut self, unit: u32) -> Result<(), FlashError> {
+        self.units[unit as usize].fill(0xff);
+        Ok(())
+    }
+}
+
+/// A seeded generator that gives scripted draws first, to whoever asks for exactly their length.
+pub struct ScriptedRng {
+    pub script: VecDeque<Vec<u8>>,
+    rng: StdRng,
+}
+
+impl TryRng for ScriptedRng {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(self.rng.next_u32())
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(self.rng.next_u64())
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+        if self.script.front().is_some_and(|next| next.len() == out.len()) {
+            out.copy_from_slice(&self.script.pop_front().expect("just seen"));
+        } else {
+            self.rng.fill_bytes(out);
+        }
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for ScriptedRng {}
+
+pub struct TestEnv {
+    pub flash: MemoryFlash,
+    pub rng: ScriptedRng,
+}
+
+impl Env for TestEnv {
+    type Flash = MemoryFlash;
+    type Rng = ScriptedRng;
+
+    fn flash(&mut self) -> &mut MemoryFlash {
+        &mut self.flash
+    }
+
+    fn rng(&mut self) -> &mut ScriptedRng {
+        &mut self.rng
+    }
+}
+
+/// One HSM.
+pub struct Device {
+    pub core: Core,
+    pub env: TestEnv,
+    config: Config,
+    bug: Option<Bug>,
+}
+
+impl Device {
+    pub fn new(seed: u64, bug: Option<Bug>, config: Config) -> Self {
+        let flash = MemoryFlash { units: vec![vec![0xff; 1 << 16]; 4], failing: false };
+        let rng = ScriptedRng { script: VecDeque::new(), rng: StdRng::seed_from_u64(seed) };
+        let mut env = TestEnv { flash, rng };
+        let core = Core::start(&mut env, config.clone()).expect("an empty flash starts a new device");
+        let mut device = Self { core, env, config, bug };
+        device.plant();
+        device
+    }
+
+    fn plant(&mut self) {
+        if let Some(bug) = self.bug {
+            self.core.plant(bug);
+        }
+    }
+
+    pub fn restart(&mut self) {
+        self.env.flash.failing = false;
+        self.core = Core::start(&mut self.env, self.config.clone()).expect("an intact flash starts");
+        self.plant();
+    }
+
+    pub fn ask(&mut self, request: &Request) -> Reply {
+        let bytes = self.core.handle(&mut self.env, &minicbor::to_vec(request).expect("encodes"));
+        minicbor::decode(&bytes).expect("every reply decodes")
+    }
+
+    pub fn refusal(&mut self, request: &Request) -> Option<Refusal> {
+        match self.ask(request) {
+            Reply::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    pub fn status(&mut self) -> DeviceStatus {
+        match self.ask(&Request::DeviceStatus) {
+            Reply::Device(status) => status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn id(&mut self) -> HsmId {
+        self.status().hsm
+    }
+}
+
+/// A realm of several HSMs, one group, and what a host knows of it.
+pub struct Rig {
+    pub devices: Vec<Device>,
+    pub custodians: Vec<SigningKey>,
+    pub realm: RealmId,
+    pub public_key: X25519Public,
+    pub statement: GroupStatement,
+    pub group: GroupId,
+}
+
+pub fn custodian_key(key: &SigningKey) -> CustodianKey {
+    CustodianKey(Digest(key.verifying_key().to_bytes()))
+}
+
+impl Rig {
+    pub fn new(members: usize, bug: Option<Bug>) -> Self {
+        Self::with_config(members, bug, &Config::software())
+    }
+
+    pub fn with_config(members: usize, bug: Option<Bug>, config: &Config) -> Self {
+        let mut devices: Vec<Device> =
+            (0..members).map(|i| Device::new(i as u64, bug, config.clone())).collect();
+        let custodians: Vec<SigningKey> = (1..=3).map(|i| SigningKey::from_bytes(&[i; 32])).collect();
+        let policy =
+            CustodianPolicy { custodians: custodians.iter().map(custodian_key).collect(), threshold: 2 };
+        let Reply::Device(status) = devices[0].ask(&Request::NewRealm(policy)) else { panic!("no realm") };
+        let realm = status.realm.expect("has one now");
+        let mut rig = Self {
+            devices,
+            custodians,
+            realm: realm.realm,
+            public_key: realm.public_key,
+            statement: GroupStatement::new(&[0; 32], &realm.realm, GroupId([0; 16]), vec![], false),
+            group: GroupId([0; 16]),
+        };
+        for importer in 1..members {
+            rig.enrol(importer);
+        }
+        let statements =
+            rig.devices.iter_mut().map(|d| d.status().realm.expect("joined").member).collect();
+        rig.statement = match rig.devices[0].ask(&Request::NewGroup(statements)) {
+            Reply::Group(statement) => statement,
+            other => panic!("{other:?}"),
+        };
+        rig.group = rig.statement.group;
+        for device in &mut rig.devices[1..] {
+            let reply = device.ask(&Request::JoinGroup(rig.statement.clone()));
+            assert!(matches!(reply, Reply::Group(_)), "{reply:?}");
+        }
+        rig
+    }
+
+    pub fn approval(&mut self, importer: usize) -> ExportApproval {
+        let to = self.devices[importer].status();
+        let exporter = self.devices[0].id();
+        let Reply::ExportNonce(nonce) = self.devices[0].ask(&Request::ExportNonce) else { panic!("no nonce") };
+        ExportApproval {
+            realm: self.realm,
+            exporter,
+            importer: to.hsm,
+            device_key: to.device_key,
+            build: to.build,
+            nonce,
+        }
+    }
+
+    pub fn sign(&self, custodian: usize, approval: &ExportApproval) -> ApprovalSignature {
+        let key = &self.custodians[custodian];
+        let signature = key.sign(approval.digest().as_bytes()).to_bytes().to_vec().into();
+        ApprovalSignature { custodian: custodian_key(key), signature }
+    }
+
+    pub fn enrol(&mut self, importer: usize) {
+        let approval = self.approval(importer);
+        let signatures = vec![self.sign(0, &approval), self.sign(2, &approval)];
+        let Reply::Exported(sealed) = self.devices[0].ask(&Request::ExportRealm(approval, signatures)) else {
+            panic!("not exported")
+        };
+        let reply = self.devices[importer].ask(&Request::JoinRealm(sealed));
+        assert!(matches!(reply, Reply::Device(_)), "{reply:?}");
+    }
+
+    pub fn lead(&mut self, i: usize, entry: Option<&Entry>) -> Reply {
+        self.devices[i].ask(&Request::Lead(self.group, entry.cloned()))
+    }
+
+    pub fn process(&mut self, i: usize, tree: &Tree, requests: &[BatchRequest]) -> Reply {
+        let request = process_request(self.group, tree, requests);
+        self.devices[i].ask(&request)
+    }
+
+    pub fn capture(&mut self, i: usize, entries: &[Entry]) -> Reply {
+        self.devices[i].ask(&Request::Capture(self.group, entries.to_vec()))
+    }
+
+    /// A statement of captured, or a panic with the refusal.
+    pub fn captured(&mut self, i: usize, entries: &[Entry]) -> Captured {
+        match self.capture(i, entries) {
+            Reply::Captured(statement) => statement,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn commit(&mut self, i: usize, statements: &[Captured], chain: &[Entry]) -> Reply {
+        let (statements, chain) = (statements.to_vec(), chain.to_vec());
+        self.devices[i].ask(&Request::Commit { group: self.group, statements, chain })
+    }
+
+    pub fn committed(&mut self, i: usize, statements: &[Captured]) -> (Committed, Vec<Released>) {
+        match self.commit(i, statements, &[]) {
+            Reply::Committed { statement, released } => (statement, released),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Process, capture by all, commit: what an honest host does. Returns the replies in order of the requests.
+    pub fn run(&mut self, i: usize, tree: &mut Tree, requests: &[BatchRequest]) -> (Made, Vec<NoiseReply>) {
+        let made = self.make(i, tree, requests);
+        let entries = [made.entry.clone()];
+        let statements: Vec<Captured> =
+            (0..self.devices.len()).map(|d| self.captured(d, &entries)).collect();
+        let (_, released) = self.committed(i, &statements);
+        (made, released.into_iter().flat_map(|r| r.replies).collect())
+    }
+
+    /// Process, and the host's tree after it.
+    pub fn make(&mut self, i: usize, tree: &mut Tree, requests: &[BatchRequest]) -> Made {
+        match self.process(i, tree, requests) {
+            Reply::Processed { made: Some(made), .. } => {
+                apply(tree, &made);
+                made
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Opens a session for a user at a leader.
+    pub fn open(&mut self, i: usize, user: &mut User) {
+        let (handshake, request) = user.handshake_only();
+        match self.devices[i].ask(&Request::Handshake(self.group, request)) {
+            Reply::Handshaken(Outcome::Answered(reply)) => user.opened(handshake, &reply),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+pub fn process_request(group: GroupId, tree: &Tree, requests: &[BatchRequest]) -> Request {
+    let ids: Vec<RecordId> = requests.iter().map(|r| r.record).collect();
+    let partial = tree.partial(&ids).expect("the host's tree is whole").encode();
+    let tree = ClaimedTree::decode(&partial).expect("decodes");
+    let trees = vec![PrefixTree { prefix: Prefix::WHOLE, tree }];
+    Request::Process { group, trees, requests: requests.to_vec() }
+}
+
+pub fn apply(tree: &mut Tree, made: &Made) {
+    let leaves = made.leaves.iter().map(|l| (l.record, Arc::from(l.sealed.as_slice())));
+    tree.update(leaves).expect("the host's tree is whole");
+    if let Some(partition) = made.entry.partitions.first() {
+        assert_eq!(partition.root, tree.root(), "host and HSM compute the same root");
+    }
+}
+
+/// One user: a record, a session, a registration.
+pub struct User {
+    pub record: RecordId,
+    pub session: SessionId,
+    pub registration: Register2Request,
+    realm_key: X25519Public,
+    pub transport: Option<Transport>,
+    rng: StdRng,
+}
+
+impl User {
+    pub fn new(rig: &Rig, seed: u64, num_guesses: u16) -> Self {
+        let mut rng = StdRng::seed_from_u64(1000 + seed);
+        let key = PrivateKey::random(&mut rng);
+        let signing = RegistrationSigningKey::random(&mut rng);
+        let registration = Register2Request {
+            version: RegistrationVersion(rng.random()),
+            oprf_signed_public_key: signing.sign_public_key(&rig.realm, &key.public_key()),
+            oprf_private_key: key,
+            unlock_key_commitment: UnlockKeyCommitment::new(rng.random()),
+            unlock_key_tag: UnlockKeyTag::new(rng.random()),
+            encryption_key_scalar_share: SecretScalar::random(&mut rng),
+            encrypted_secret: EncryptedSecret::new([7; 145]),
+            encrypted_secret_commitment: EncryptedSecretCommitment::new(rng.random()),
+            policy: Policy { num_guesses },
+        };
+        Self {
+            record: RecordId(rng.random()),
+            session: SessionId(rng.random()),
+            registration,
+            realm_key: rig.public_key,
+            transport: None,
+            rng,
+        }
+    }
+
+    fn batch(&self, message: NoiseMessage) -> BatchRequest {
+        BatchRequest { record: self.record, session: self.session, message }
+    }
+
+    pub fn handshake_with(&mut self, payload: &[u8]) -> (ClientHandshake, BatchRequest) {
+        let (handshake, request) =
+            noise::client_start(&self.realm_key, payload, &mut self.rng).expect("a good key");
+        let message = NoiseMessage::Handshake {
+            ephemeral: request.client_ephemeral_public.into(),
+            ciphertext: request.payload_ciphertext.into(),
+        };
+        (handshake, self.batch(message))
+    }
+
+    pub fn handshake_only(&mut self) -> (ClientHandshake, BatchRequest) {
+        self.handshake_with(&[])
+    }
+
+    pub fn opened(&mut self, handshake: ClientHandshake, reply: &NoiseReply) {
+        let (transport, payload) = finish(handshake, reply);
+        assert!(payload.is_empty());
+        self.transport = Some(transport);
+    }
+
+    pub fn send(&mut self, request: &SecretsRequest) -> BatchRequest {
+        let transport = self.transport.as_mut().expect("a session is open");
+        let ciphertext: ByteVec = transport.encrypt(&request.to_cbor()).expect("few messages").into();
+        self.batch(NoiseMessage::Transport { ciphertext })
+    }
+
+    pub fn register2(&mut self) -> BatchRequest {
+        let request = SecretsRequest::Register2(Box::new(self.registration.clone()));
+        self.send(&request)
+    }
+
+    pub fn point(&mut self) -> BlindedInput {
+        let pin: [u8; 32] = self.rng.random();
+        blind(&pin, &mut self.rng).1
+    }
+
+    pub fn recover2(&mut self) -> BatchRequest {
+        let point = self.point();
+        self.recover2_with(point)
+    }
+
+    pub fn recover2_with(&mut self, blinded_input: BlindedInput) -> BatchRequest {
+        let version = self.registration.version;
+        self.send(&SecretsRequest::Recover2 { version, blinded_input })
+    }
+
+    pub fn recover3(&mut self, right: bool) -> BatchRequest {
+        let tag = &self.registration.unlock_key_tag;
+        let unlock_key_tag = if right { tag.clone() } else { UnlockKeyTag::new([0xee; 16]) };
+        self.send(&SecretsRequest::Recover3 { version: self.registration.version, unlock_key_tag })
+    }
+
+    pub fn read(&mut self, reply: &NoiseReply) -> SecretsResponse {
+        let NoiseReply::Transport { ciphertext } = reply else { panic!("not a transport message") };
+        let payload = self.transport.as_mut().expect("open").decrypt(ciphertext).expect("in order");
+        SecretsResponse::from_padded(&payload).expect("a padded answer")
+    }
+}
+
+pub fn finish(handshake: ClientHandshake, reply: &NoiseReply) -> (Transport, Vec<u8>) {
+    let NoiseReply::Handshake { ephemeral, ciphertext } = reply else { panic!("not a handshake") };
+    let response = HandshakeResponse {
+        server_ephemeral_public: ephemeral.0.to_vec(),
+        payload_ciphertext: ciphertext.to_vec(),
+    };
+    let (transport, payload) = handshake.finish(&response).expect("the realm's key");
+    (transport, payload.to_vec())
+}
+
+/// How many answers carry an evaluation.
+pub fn evaluations(responses: &[SecretsResponse]) -> usize {
+    use strongroom_proto::client::Recover2Response;
+    responses.iter().filter(|r| matches!(r, SecretsResponse::Recover2(Recover2Response::Ok(_)))).count()
+}
+
+pub const NO_PREV: EntryHash = EntryHash::ZERO;

@@ -1,0 +1,66 @@
+//! The core as an honest host sees it.
+
+mod common;
+
+use common::{Rig, User, evaluations};
+use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsResponse};
+use strongroom_proto::hsm::{Outcome, Reply, SessionRefusal};
+use strongroom_proto::prefix::Prefix;
+use strongroom_proto::tree::Tree;
+
+#[test]
+fn a_secret_is_registered_and_recovered_after_a_wrong_guess() {
+    let mut rig = Rig::new(3, None);
+    let mut tree = Tree::new(Prefix::WHOLE);
+    rig.lead(0, None);
+    let mut user = User::new(&rig, 1, 3);
+    rig.open(0, &mut user);
+    let request = user.register2();
+    let (_, replies) = rig.run(0, &mut tree, &[request]);
+    assert_eq!(user.read(&replies[0]), SecretsResponse::Register2);
+
+    let request = user.recover2();
+    let (_, replies) = rig.run(0, &mut tree, &[request]);
+    assert_eq!(evaluations(&[user.read(&replies[0])]), 1);
+    let request = user.recover3(false);
+    let (_, replies) = rig.run(0, &mut tree, &[request]);
+    let wrong = SecretsResponse::Recover3(Recover3Response::BadUnlockKeyTag { guesses_remaining: 2 });
+    assert_eq!(user.read(&replies[0]), wrong);
+
+    let request = user.recover3(true);
+    let (_, replies) = rig.run(0, &mut tree, &[request]);
+    assert!(matches!(user.read(&replies[0]), SecretsResponse::Recover3(Recover3Response::Ok(_))));
+}
+
+#[test]
+fn a_record_locks_after_its_last_guess_and_the_right_tag_still_opens_it() {
+    let mut rig = Rig::new(3, None);
+    let mut tree = Tree::new(Prefix::WHOLE);
+    rig.lead(0, None);
+    let mut user = User::new(&rig, 1, 1);
+    rig.open(0, &mut user);
+    let requests = [user.register2(), user.recover2(), user.recover2(), user.recover3(true), user.recover2()];
+    let (_, replies) = rig.run(0, &mut tree, &requests);
+    let answers: Vec<SecretsResponse> = replies.iter().map(|r| user.read(r)).collect();
+    assert!(matches!(answers[1], SecretsResponse::Recover2(Recover2Response::Ok(_))));
+    assert_eq!(answers[2], SecretsResponse::Recover2(Recover2Response::NoGuesses));
+    assert!(matches!(answers[3], SecretsResponse::Recover3(Recover3Response::Ok(_))));
+    assert!(matches!(answers[4], SecretsResponse::Recover2(Recover2Response::Ok(_))));
+}
+
+#[test]
+fn a_session_ends_with_a_message_that_does_not_decrypt() {
+    let mut rig = Rig::new(1, None);
+    let tree = Tree::new(Prefix::WHOLE);
+    rig.lead(0, None);
+    let mut user = User::new(&rig, 1, 1);
+    rig.open(0, &mut user);
+    let good = user.register2();
+    let mut bad = good.clone();
+    let strongroom_proto::hsm::NoiseMessage::Transport { ciphertext } = &mut bad.message else { panic!() };
+    ciphertext[0] ^= 1;
+    let Reply::Processed { outcomes, made } = rig.process(0, &tree, &[bad, good]) else { panic!() };
+    let refused = |r| Outcome::Refused(r);
+    assert_eq!(outcomes, [refused(SessionRefusal::SessionError), refused(SessionRefusal::MissingSession)]);
+    assert_eq!(made, None, "nothing was kept, so there is no entry");
+}
