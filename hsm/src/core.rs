@@ -43,7 +43,8 @@ impl Config {
             max_pending_replies: 1024,
             max_sessions: 16_384,
         };
-        let version = String::from(concat!("strongroom-hsm ", env!("CARGO_PKG_VERSION"), " (software simulation)"));
+        let version =
+            String::from(concat!("strongroom-hsm ", env!("CARGO_PKG_VERSION"), " (software simulation)"));
         Self { limits, version, build: BuildDigest([0; 32]) }
     }
 }
@@ -98,7 +99,17 @@ impl Core {
         let sessions = Sessions::new(usize::try_from(config.limits.max_sessions).unwrap_or(usize::MAX));
         let leaderships = BTreeMap::new();
         let bugs = Bugs::default();
-        Ok(Self { config, state, nvram, keys, export_nonce: None, leaderships, sessions, failed: false, bugs })
+        Ok(Self {
+            config,
+            state,
+            nvram,
+            keys,
+            export_nonce: None,
+            leaderships,
+            sessions,
+            failed: false,
+            bugs,
+        })
     }
 
     /// Answers one request. Every byte string has a reply; the longest is [`Limits::max_frame_bytes`].
@@ -202,7 +213,12 @@ impl Core {
     }
 
     /// Moves a group's captured entry, in NVRAM first (invariant 2).
-    pub(crate) fn write_captured<E: Env>(&mut self, env: &mut E, slot: usize, at: Position) -> Result<(), Refusal> {
+    pub(crate) fn write_captured<E: Env>(
+        &mut self,
+        env: &mut E,
+        slot: usize,
+        at: Position,
+    ) -> Result<(), Refusal> {
         let mut state = self.state.clone();
         state.groups.get_mut(slot).ok_or(Refusal::NotMember)?.captured = at;
         let written = self.nvram.append_delta(env.flash(), &State::delta(slot, at), || state.to_bytes());

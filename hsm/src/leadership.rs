@@ -39,9 +39,10 @@ impl Leadership {
     pub(crate) fn begin(term: Term, entry: Option<&Entry>, at: Position, genesis: bool) -> Self {
         let (partitions, transfers) = match entry {
             Some(entry) => (entry.partitions.clone(), entry.transfers),
-            None if genesis => {
-                (Vec::from([Partition { prefix: Prefix::WHOLE, root: strongroom_proto::ids::Digest::EMPTY }]), 0)
-            }
+            None if genesis => (
+                Vec::from([Partition { prefix: Prefix::WHOLE, root: strongroom_proto::ids::Digest::EMPTY }]),
+                0,
+            ),
             None => (Vec::new(), 0),
         };
         let chain = VecDeque::from([at]);
@@ -117,7 +118,8 @@ impl Leadership {
         current: Partition,
         tree: &strongroom_proto::tree::ClaimedTree,
     ) -> Partition {
-        let fits = |p: &&Partition| p.prefix == current.prefix && tree.clone().verify(p.prefix, &p.root).is_ok();
+        let fits =
+            |p: &&Partition| p.prefix == current.prefix && tree.clone().verify(p.prefix, &p.root).is_ok();
         let past = self.past.iter().find(fits).filter(|_| planted);
         past.copied().unwrap_or(current)
     }

@@ -5,6 +5,18 @@
 //! reorder, rewrite and fork what they carry. The invariants of `docs/protocol.md` are named where they are kept.
 #![no_std]
 #![forbid(unsafe_code)]
+#![deny(clippy::disallowed_methods)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 extern crate alloc;
 
@@ -26,9 +38,9 @@ mod state;
 #[cfg(feature = "vectors")]
 pub mod vectors;
 
+pub use crate::core::{Config, Core, StartError};
 #[cfg(feature = "planted-bugs")]
 pub use bug::Bug;
-pub use crate::core::{Config, Core, StartError};
 pub use env::Env;
 pub use flash::{Flash, FlashError, Geometry};
 pub use process::SEALED_EVENT_BYTES;

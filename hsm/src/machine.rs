@@ -87,7 +87,9 @@ fn register(request: &Register2Request) -> Registration {
 fn recover1(state: &RecordState) -> Recover1Response {
     match state {
         RecordState::NotRegistered => Recover1Response::NotRegistered,
-        RecordState::Registered(r) => Recover1Response::Ok { version: RegistrationVersion(*r.public.version) },
+        RecordState::Registered(r) => {
+            Recover1Response::Ok { version: RegistrationVersion(*r.public.version) }
+        }
         RecordState::LastGuess(_) | RecordState::NoGuesses => Recover1Response::NoGuesses,
     }
 }
@@ -117,7 +119,7 @@ fn recover2(
     if let Some(answer) = resent.filter(|_| !bugs.has(Bug::ResendCharged)) {
         return (public.respond(answer), Happening::Nothing);
     }
-    let allowed = u16::from(public.num_guesses) + u16::from(bugs.has(Bug::OneGuessMore));
+    let allowed = u16::from(public.num_guesses).saturating_add(u16::from(bugs.has(Bug::OneGuessMore)));
     if u16::from(public.guess_count) >= allowed {
         return (Recover2Response::NoGuesses, Happening::Nothing);
     }
@@ -211,7 +213,9 @@ impl Registration {
         Recover3Response::Ok(Box::new(Recover3Ok {
             encryption_key_scalar_share: share,
             encrypted_secret: EncryptedSecret::new(*self.secrets.encrypted_secret),
-            encrypted_secret_commitment: EncryptedSecretCommitment::new(*self.secrets.encrypted_secret_commitment),
+            encrypted_secret_commitment: EncryptedSecretCommitment::new(
+                *self.secrets.encrypted_secret_commitment,
+            ),
         }))
     }
 }

@@ -23,7 +23,8 @@ use rand_core::CryptoRng;
 use strongroom_proto::client::{HandshakeRequest, HandshakeResponse, SecretsRequest};
 use strongroom_proto::entry::{Entry, Partition, events_hash};
 use strongroom_proto::hsm::{
-    BatchRequest, Made, NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal, Reply, SealedLeaf, SessionRefusal,
+    BatchRequest, Made, NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal, Reply, SealedLeaf,
+    SessionRefusal,
 };
 use strongroom_proto::ids::{GroupId, Index, Mac, RecordId, X25519Public};
 use strongroom_proto::noise;
@@ -135,9 +136,9 @@ impl Core {
         self.check_bounds(slot, requests.len())?;
         let keys = self.keys()?.clone();
         let mut batch = self.load(slot, &keys, trees, requests)?;
-        let outcomes = requests.iter().map(|request| {
-            self.run(env, &keys, &mut batch, request).unwrap_or_else(Outcome::Refused)
-        });
+        let outcomes = requests
+            .iter()
+            .map(|request| self.run(env, &keys, &mut batch, request).unwrap_or_else(Outcome::Refused));
         let outcomes: Vec<Outcome> = outcomes.collect();
         let made = if requests.is_empty() || !batch.replies.is_empty() {
             Some(self.make_entry(env, &keys, batch)?)
@@ -176,7 +177,8 @@ impl Core {
         let index = leadership.newest().index.next().ok_or(Refusal::Exhausted)?;
         let mut trees: Vec<Tree> = Vec::with_capacity(leadership.partitions.len());
         for PrefixTree { prefix, tree } in claimed {
-            let partition = leadership.partitions.iter().find(|p| p.prefix == prefix).ok_or(Refusal::NotCovered)?;
+            let partition =
+                leadership.partitions.iter().find(|p| p.prefix == prefix).ok_or(Refusal::NotCovered)?;
             if trees.iter().any(|t| t.prefix() == prefix) {
                 return Err(Refusal::Malformed);
             }
@@ -206,7 +208,8 @@ impl Core {
         match &request.message {
             NoiseMessage::Handshake { ephemeral, ciphertext } => {
                 let (handshake, payload) = self.accept(ephemeral, ciphertext)?;
-                let secrets = SecretsRequest::from_cbor(&payload).map_err(|_| SessionRefusal::DecodingError)?;
+                let secrets =
+                    SecretsRequest::from_cbor(&payload).map_err(|_| SessionRefusal::DecodingError)?;
                 if secrets.needs_forward_secrecy() {
                     return Err(SessionRefusal::SessionError);
                 }
@@ -215,7 +218,9 @@ impl Core {
                 let constant = matches!(secrets, SecretsRequest::Register1);
                 Ok(batch.keep(reply, constant, self.bugs))
             }
-            NoiseMessage::Transport { ciphertext } => self.run_transport(env, keys, batch, request, ciphertext),
+            NoiseMessage::Transport { ciphertext } => {
+                self.run_transport(env, keys, batch, request, ciphertext)
+            }
         }
     }
 
@@ -266,7 +271,8 @@ impl Core {
         let Batch { slot, group, index, mut trees, records, replies, events } = batch;
         let leaves = seal_records(env.rng(), keys, &records, Changed { group, index }, self.bugs);
         for (at, tree) in trees.iter_mut().enumerate() {
-            let of_tree = leaves.iter().filter(|leaf| records.get(&leaf.record).is_some_and(|l| l.tree == at));
+            let of_tree =
+                leaves.iter().filter(|leaf| records.get(&leaf.record).is_some_and(|l| l.tree == at));
             let of_tree = of_tree.map(|leaf| (leaf.record, Arc::from(leaf.sealed.as_slice())));
             if tree.update(of_tree).is_err() {
                 debug_assert!(false, "every record's place was opened before");
@@ -277,7 +283,8 @@ impl Core {
         }
         let (realm, leader) = (keys.realm, self.state.hsm);
         let leadership = self.leaderships.get_mut(&slot).ok_or(Refusal::NotLeader)?;
-        let root_of = |p: &Partition| trees.iter().find(|t| t.prefix() == p.prefix).map_or(p.root, Tree::root);
+        let root_of =
+            |p: &Partition| trees.iter().find(|t| t.prefix() == p.prefix).map_or(p.root, Tree::root);
         let renewed = |p: &Partition| Partition { prefix: p.prefix, root: root_of(p) };
         let partitions: Vec<Partition> = leadership.partitions.iter().map(renewed).collect();
         let mut entry = Entry {
@@ -287,7 +294,11 @@ impl Core {
             prev: leadership.newest().hash,
             leader,
             term: leadership.term,
-            partitions: if self.bugs.has(Bug::ChargeNotInEntry) { leadership.partitions.clone() } else { partitions },
+            partitions: if self.bugs.has(Bug::ChargeNotInEntry) {
+                leadership.partitions.clone()
+            } else {
+                partitions
+            },
             transfers: leadership.transfers,
             events_hash: events_hash(events.iter().map(|e| e.as_slice())),
             mac: Mac(strongroom_proto::ids::Digest::EMPTY),

@@ -15,8 +15,8 @@ use minicbor::{Decode, Encode};
 use rand_core::Rng as _;
 use strongroom_proto::hash::{hash, label};
 use strongroom_proto::hsm::{
-    ApprovalSignature, CustodianKey, CustodianPolicy, ExportApproval, MAX_CUSTODIANS, MAX_GROUPS, Refusal, Reply,
-    SealedRealm,
+    ApprovalSignature, CustodianKey, CustodianPolicy, ExportApproval, MAX_CUSTODIANS, MAX_GROUPS, Refusal,
+    Reply, SealedRealm,
 };
 use strongroom_proto::ids::{Digest, GroupId, HsmId, Nonce, RealmId, X25519Public};
 use strongroom_proto::statement::{GroupStatement, MAX_MEMBERS, MemberStatement};
@@ -24,7 +24,11 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
 impl Core {
-    pub(crate) fn new_realm<E: Env>(&mut self, env: &mut E, policy: CustodianPolicy) -> Result<Reply, Refusal> {
+    pub(crate) fn new_realm<E: Env>(
+        &mut self,
+        env: &mut E,
+        policy: CustodianPolicy,
+    ) -> Result<Reply, Refusal> {
         if self.state.realm.is_some() {
             return Err(Refusal::HasRealm);
         }
@@ -172,7 +176,8 @@ fn verifying_key(key: &CustodianKey) -> Option<VerifyingKey> {
 fn is_signed(signature: &ApprovalSignature, digest: &Digest) -> bool {
     let key = verifying_key(&signature.custodian);
     let signature = Signature::from_slice(&signature.signature).ok();
-    key.zip(signature).is_some_and(|(key, signature)| key.verify_strict(digest.as_bytes(), &signature).is_ok())
+    key.zip(signature)
+        .is_some_and(|(key, signature)| key.verify_strict(digest.as_bytes(), &signature).is_ok())
 }
 
 /// What travels from one HSM to another.
@@ -223,9 +228,9 @@ fn export_key(
 ) -> Option<Zeroizing<[u8; 32]>> {
     let shared = ours.diffie_hellman(&PublicKey::from(theirs.0));
     // A point of small order gives a secret that everybody knows.
-    shared.was_contributory().then(|| {
-        Zeroizing::new(hash(label::EXPORT_KEY, &[shared.as_bytes(), &ephemeral.0, &device.0]).0)
-    })
+    shared
+        .was_contributory()
+        .then(|| Zeroizing::new(hash(label::EXPORT_KEY, &[shared.as_bytes(), &ephemeral.0, &device.0]).0))
 }
 
 fn export_context(realm: &RealmId, exporter: &HsmId, importer: &HsmId) -> Vec<u8> {

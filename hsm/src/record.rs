@@ -182,10 +182,19 @@ impl Record {
     pub(crate) const ABSENT: Self = Self { changed: None, state: RecordState::NotRegistered };
 
     // Secret: the plaintext is wiped on return.
-    pub(crate) fn seal(&self, keys: &Keys, record: &RecordId, bugs: Bugs, rng: &mut impl CryptoRng) -> Vec<u8> {
+    pub(crate) fn seal(
+        &self,
+        keys: &Keys,
+        record: &RecordId,
+        bugs: Bugs,
+        rng: &mut impl CryptoRng,
+    ) -> Vec<u8> {
         let mut plaintext = Zeroizing::new(Vec::with_capacity(RECORD_BYTES));
         let encoded = minicbor::encode(self, &mut *plaintext);
-        debug_assert!(encoded.is_ok() && plaintext.len() <= RECORD_BYTES, "the longest state is tested to fit");
+        debug_assert!(
+            encoded.is_ok() && plaintext.len() <= RECORD_BYTES,
+            "the longest state is tested to fit"
+        );
         plaintext.resize(RECORD_BYTES, 0);
         seal::seal(&keys.records, &context(keys, record, bugs), &plaintext, rng)
     }

@@ -29,7 +29,11 @@ pub(crate) fn seal(key: &[u8; 32], context: &[u8], plaintext: &[u8], rng: &mut i
     sealed
 }
 
-pub(crate) fn unseal(key: &[u8; 32], context: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unsealable> {
+pub(crate) fn unseal(
+    key: &[u8; 32],
+    context: &[u8],
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, Unsealable> {
     let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(Unsealable)?;
     let cipher = Xaes256Gcm::new(&(*key).into());
     let plaintext = cipher.decrypt(&Nonce::from(*nonce), Payload { msg: ciphertext, aad: context });

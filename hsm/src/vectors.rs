@@ -60,7 +60,12 @@ impl Core {
                     &s.encrypted_secret_commitment[..],
                 ];
                 let (guess_count, num_guesses) = (*guess_count, *num_guesses);
-                Revealed::Registered { version: **version, guess_count, num_guesses, secrets: secrets.concat() }
+                Revealed::Registered {
+                    version: **version,
+                    guess_count,
+                    num_guesses,
+                    secrets: secrets.concat(),
+                }
             }
         })
     }

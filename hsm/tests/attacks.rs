@@ -8,7 +8,8 @@ use strongroom_hsm::Bug;
 use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsRequest, SecretsResponse};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    ApprovalSignature, BatchRequest, Made, NoiseReply, Outcome, PrefixTree, Refusal, Reply, Request, SessionRefusal,
+    ApprovalSignature, BatchRequest, Made, NoiseReply, Outcome, PrefixTree, Refusal, Reply, Request,
+    SessionRefusal,
 };
 use strongroom_proto::ids::{EntryHash, GroupId};
 use strongroom_proto::prefix::Prefix;
@@ -155,8 +156,7 @@ fn jump_backwards(bug: Option<Bug>) -> bool {
 fn jump_to_an_entry_beside_the_committed_one(bug: Option<Bug>) -> bool {
     let mut s = Scene::new(bug, 3, 2);
     let made = s.rig.make(0, &mut s.tree.clone(), &[]).entry;
-    let statements: Vec<Captured> =
-        (0..2).map(|d| s.rig.captured(d, std::slice::from_ref(&made))).collect();
+    let statements: Vec<Captured> = (0..2).map(|d| s.rig.captured(d, std::slice::from_ref(&made))).collect();
     let (committed, _) = s.rig.committed(0, &statements);
     let beside = s.fork(2);
     captures(&s.rig.devices[2].ask(&Request::Jump(beside, committed)))
@@ -169,7 +169,9 @@ fn outsider(rig: &mut Rig, bug: Option<Bug>) -> common::Device {
     let mut approval = rig.approval(1);
     (approval.importer, approval.device_key) = (to.hsm, to.device_key);
     let signatures = vec![rig.sign(0, &approval), rig.sign(1, &approval)];
-    let Reply::Exported(sealed) = rig.devices[0].ask(&Request::ExportRealm(approval, signatures)) else { panic!() };
+    let Reply::Exported(sealed) = rig.devices[0].ask(&Request::ExportRealm(approval, signatures)) else {
+        panic!()
+    };
     assert!(matches!(device.ask(&Request::JoinRealm(sealed)), Reply::Device(_)));
     device
 }
@@ -302,7 +304,9 @@ fn stranger_counted(bug: Option<Bug>) -> bool {
     let mut stranger = outsider(&mut rig, Some(Bug::JoinAnyMembers));
     let forged = GroupStatement { members: vec![stranger.id()], ..rig.statement.clone() };
     assert!(matches!(stranger.ask(&Request::JoinGroup(forged)), Reply::Group(_)));
-    let Reply::Captured(strange) = stranger.ask(&Request::Capture(rig.group, vec![made.entry])) else { panic!() };
+    let Reply::Captured(strange) = stranger.ask(&Request::Capture(rig.group, vec![made.entry])) else {
+        panic!()
+    };
     matches!(rig.commit(0, &[own, strange], &[]), Reply::Committed { .. })
 }
 
@@ -468,7 +472,8 @@ fn record_moved_to_another_id(bug: Option<Bug>) -> bool {
     other.record.0[0] ^= 1;
     let mut moved = whole();
     moved.update([(other.record, sealed)]).expect("whole");
-    let opened = s.rig.devices[0].core.reveal(&other.record, moved.get(&other.record).expect("open").expect("there"));
+    let opened =
+        s.rig.devices[0].core.reveal(&other.record, moved.get(&other.record).expect("open").expect("there"));
     // `reveal` never leaves a rule out; the planted core seals in a way that it does not open even in place.
     let in_place = s.tree.get(&s.user.record).expect("open").expect("there");
     opened.is_some() || s.rig.devices[0].core.reveal(&s.user.record, in_place).is_none()
@@ -544,7 +549,9 @@ fn a_resent_ciphertext_gets_the_same_reply_and_no_second_change() {
     let SecretsResponse::Recover2(Recover2Response::Ok(ok)) = s.user.read(&first[0]) else { panic!() };
     assert_eq!(ok.guess_count, 1);
     let request = s.user.recover2();
-    let SecretsResponse::Recover2(Recover2Response::Ok(ok)) = answers(&mut s, &[request]).remove(0) else { panic!() };
+    let SecretsResponse::Recover2(Recover2Response::Ok(ok)) = answers(&mut s, &[request]).remove(0) else {
+        panic!()
+    };
     assert_eq!(ok.guess_count, 2, "the resent one was not charged");
 }
 
@@ -553,7 +560,9 @@ fn a_wrong_pin_a_lockout_a_success_and_a_version_mismatch_look_alike_before_comm
     let look = |prepare: fn(&mut Scene) -> BatchRequest| {
         let mut s = Scene::new(None, 3, 1);
         let request = prepare(&mut s);
-        let Reply::Processed { outcomes, made: Some(made) } = s.rig.process(0, &s.tree, &[request]) else { panic!() };
+        let Reply::Processed { outcomes, made: Some(made) } = s.rig.process(0, &s.tree, &[request]) else {
+            panic!()
+        };
         let leaves: Vec<usize> = made.leaves.iter().map(|l| l.sealed.len()).collect();
         let events: Vec<usize> = made.events.iter().map(|e| e.len()).collect();
         assert_eq!(outcomes, [Outcome::Kept]);
@@ -586,7 +595,10 @@ fn a_wrong_pin_a_lockout_a_success_and_a_version_mismatch_look_alike_before_comm
         look(|s| s.user.send(&SecretsRequest::Delete)),
     ];
     // Later entries have larger indexes, which may take a byte more; nothing else differs.
-    assert!(looks.windows(2).all(|w| w[0].0 == w[1].0 && w[0].1 == w[1].1 && w[0].2.abs_diff(w[1].2) <= 1), "{looks:?}");
+    assert!(
+        looks.windows(2).all(|w| w[0].0 == w[1].0 && w[0].1 == w[1].1 && w[0].2.abs_diff(w[1].2) <= 1),
+        "{looks:?}"
+    );
 }
 
 #[test]
@@ -609,7 +621,9 @@ fn a_restart_between_every_two_messages_never_gains_a_guess() {
             }
             maybe(&mut s.rig);
             let request = s.user.recover2();
-            let Reply::Processed { made: Some(made), .. } = s.rig.process(i, &s.tree, &[request]) else { continue };
+            let Reply::Processed { made: Some(made), .. } = s.rig.process(i, &s.tree, &[request]) else {
+                continue;
+            };
             maybe(&mut s.rig);
             let mut statements = Vec::new();
             for d in 0..3 {
@@ -619,7 +633,8 @@ fn a_restart_between_every_two_messages_never_gains_a_guess() {
             }
             maybe(&mut s.rig);
             if let Reply::Committed { released, .. } = s.rig.commit(i, &statements, &[]) {
-                let replies: Vec<_> = released.iter().flat_map(|r| &r.replies).map(|r| s.user.read(r)).collect();
+                let replies: Vec<_> =
+                    released.iter().flat_map(|r| &r.replies).map(|r| s.user.read(r)).collect();
                 evaluated += evaluations(&replies);
             }
         }

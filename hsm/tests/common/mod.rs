@@ -11,13 +11,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use strongroom_hsm::{Bug, Config, Core, Env, Flash, FlashError, Geometry};
 use strongroom_proto::client::{
-    EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Register2Request, RegistrationVersion,
-    SecretsRequest, SecretsResponse, UnlockKeyCommitment, UnlockKeyTag,
+    EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Register2Request,
+    RegistrationVersion, SecretsRequest, SecretsResponse, UnlockKeyCommitment, UnlockKeyTag,
 };
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    ApprovalSignature, BatchRequest, CustodianKey, CustodianPolicy, DeviceStatus, ExportApproval, Made, NoiseMessage,
-    NoiseReply, Outcome, PrefixTree, Refusal, Released, Reply, Request,
+    ApprovalSignature, BatchRequest, CustodianKey, CustodianPolicy, DeviceStatus, ExportApproval, Made,
+    NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal, Released, Reply, Request,
 };
 use strongroom_proto::ids::{Digest, EntryHash, GroupId, HsmId, RealmId, RecordId, SessionId, X25519Public};
 use strongroom_proto::noise::{self, ClientHandshake, Transport};
@@ -200,8 +200,7 @@ impl Rig {
         for importer in 1..members {
             rig.enrol(importer);
         }
-        let statements =
-            rig.devices.iter_mut().map(|d| d.status().realm.expect("joined").member).collect();
+        let statements = rig.devices.iter_mut().map(|d| d.status().realm.expect("joined").member).collect();
         rig.statement = match rig.devices[0].ask(&Request::NewGroup(statements)) {
             Reply::Group(statement) => statement,
             other => panic!("{other:?}"),
@@ -217,7 +216,9 @@ impl Rig {
     pub fn approval(&mut self, importer: usize) -> ExportApproval {
         let to = self.devices[importer].status();
         let exporter = self.devices[0].id();
-        let Reply::ExportNonce(nonce) = self.devices[0].ask(&Request::ExportNonce) else { panic!("no nonce") };
+        let Reply::ExportNonce(nonce) = self.devices[0].ask(&Request::ExportNonce) else {
+            panic!("no nonce")
+        };
         ExportApproval {
             realm: self.realm,
             exporter,
@@ -281,8 +282,7 @@ impl Rig {
     pub fn run(&mut self, i: usize, tree: &mut Tree, requests: &[BatchRequest]) -> (Made, Vec<NoiseReply>) {
         let made = self.make(i, tree, requests);
         let entries = [made.entry.clone()];
-        let statements: Vec<Captured> =
-            (0..self.devices.len()).map(|d| self.captured(d, &entries)).collect();
+        let statements: Vec<Captured> = (0..self.devices.len()).map(|d| self.captured(d, &entries)).collect();
         let (_, released) = self.committed(i, &statements);
         (made, released.into_iter().flat_map(|r| r.replies).collect())
     }
