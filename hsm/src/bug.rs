@@ -89,6 +89,10 @@ bugs! {
     AbsentAnsweredAtOnce,
     /// Only a charged Recover2 reseals its leaf.
     ResealOnlyCharges,
+    /// A second group of the realm starts with the whole space too.
+    GenesisTwice,
+    /// `Process` does not look at how much waits already.
+    NoBounds,
 }
 
 /// Which bugs are planted.

@@ -131,7 +131,7 @@ impl Core {
         let mut state = self.state.clone();
         let realm = state.realm.as_mut().ok_or(Refusal::NoRealm)?;
         // The flag and the group that uses it change in one write (invariant 11).
-        let genesis = core::mem::replace(&mut realm.unassigned, false);
+        let genesis = core::mem::replace(&mut realm.unassigned, false) || self.bugs.has(Bug::GenesisTwice);
         let mut id = GroupId([0; 16]);
         env.rng().fill_bytes(&mut id.0);
         let statement = GroupStatement::new(&keys.statements, &keys.realm, id, ids, genesis);

@@ -11,7 +11,7 @@ use strongroom_proto::hsm::{
     ApprovalSignature, BatchRequest, Made, NoiseReply, Outcome, PrefixTree, Refusal, Reply, Request,
     SessionRefusal,
 };
-use strongroom_proto::ids::{EntryHash, GroupId};
+use strongroom_proto::ids::EntryHash;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, GroupStatement};
 use strongroom_proto::tree::{ClaimedTree, Tree};
@@ -52,6 +52,8 @@ const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::SealWithoutRecord, record_moved_to_another_id),
     (Bug::AbsentAnsweredAtOnce, missing_registration_seen_before_commit),
     (Bug::ResealOnlyCharges, outcome_seen_from_what_is_resealed),
+    (Bug::GenesisTwice, second_group_that_owns_everything),
+    (Bug::NoBounds, memory_filled_with_waiting_entries_and_replies),
 ];
 
 #[test]
@@ -184,20 +186,43 @@ fn join_a_group_with_another_member_list(bug: Option<Bug>) -> bool {
     matches!(lone.ask(&Request::JoinGroup(alone)), Reply::Group(_))
 }
 
-fn second_group(rig: &mut Rig) -> GroupId {
+fn second_group_that_owns_everything(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(1, bug);
+    rig.group = second_group(&mut rig).group;
+    rig.lead(0, None);
+    // The same record in two groups has twice the guesses.
+    matches!(rig.process(0, &whole(), &[]), Reply::Processed { .. })
+}
+
+fn memory_filled_with_waiting_entries_and_replies(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let limits = s.rig.devices[0].status().limits;
+    let mut tree = s.tree.clone();
+    for _ in 0..=limits.max_pending_entries {
+        match s.rig.process(0, &tree, &[]) {
+            Reply::Processed { made: Some(made), .. } => common::apply(&mut tree, &made),
+            refused => {
+                assert_eq!(refused, Reply::Refused(Refusal::Busy));
+                return false;
+            }
+        }
+    }
+    true
+}
+
+fn second_group(rig: &mut Rig) -> GroupStatement {
     let statements = rig.devices.iter_mut().map(|d| d.status().realm.expect("joined").member).collect();
     let Reply::Group(statement) = rig.devices[0].ask(&Request::NewGroup(statements)) else { panic!() };
-    assert!(!statement.genesis, "only the first group owns the whole space");
     for device in &mut rig.devices[1..] {
         assert!(matches!(device.ask(&Request::JoinGroup(statement.clone())), Reply::Group(_)));
     }
-    statement.group
+    statement
 }
 
 fn capture_an_entry_of_another_group(bug: Option<Bug>) -> bool {
     let mut s = Scene::new(bug, 3, 2);
     let other = second_group(&mut s.rig);
-    captures(&s.rig.devices[1].ask(&Request::Capture(other, vec![s.tip.entry])))
+    captures(&s.rig.devices[1].ask(&Request::Capture(other.group, vec![s.tip.entry])))
 }
 
 fn capture_an_entry_of_another_fork(bug: Option<Bug>) -> bool {

@@ -17,7 +17,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// The NVRAM file does not begin with the header of one.
-    #[error("{path} is not an NVRAM file of this program: give another with --nvram; it has not been changed")]
+    #[error(
+        "{path} is not an NVRAM file of this program: give another with --nvram; it has not been changed"
+    )]
     NotNvram {
         /// The file.
         path: PathBuf,
@@ -36,7 +38,9 @@ pub enum Error {
         expected: u64,
     },
     /// The operating system refused an operation on the NVRAM file.
-    #[error("cannot {action} {path} ({source}): check that the folder exists and that this user may write to it")]
+    #[error(
+        "cannot {action} {path} ({source}): check that the folder exists and that this user may write to it"
+    )]
     File {
         /// What was tried.
         action: &'static str,
@@ -60,7 +64,9 @@ pub enum Error {
         source: io::Error,
     },
     /// The core refuses this NVRAM.
-    #[error("{nvram}: {source}")]
+    #[error(
+        "{source} (the NVRAM is {nvram}; a software HSM is reset by removing it, never by restoring a copy)"
+    )]
     Start {
         /// The NVRAM file.
         nvram: PathBuf,

@@ -16,7 +16,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use strongroom_hsm::flash::{Flash, FlashError, Geometry};
+use strongroom_hsm::{Flash, FlashError, Geometry};
 
 /// The shape of every NVRAM file: four units of 64 KiB, granules of eight bytes.
 pub const FILE_GEOMETRY: Geometry = Geometry { units: 4, unit_bytes: 64 << 10, write_bytes: 8 };
@@ -79,7 +79,8 @@ impl FileFlash {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(source) => return Err(failed(source)),
             Ok(winner) => {
-                std::fs::remove_file(&draft).map_err(failed)?;
+                // Another that came too late may have removed it; no draft is wanted any more.
+                let _ = std::fs::remove_file(&draft);
                 return Self::check(winner, path);
             }
         }

@@ -22,8 +22,8 @@ pub use server::{MAX_CONNECTIONS, Server};
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use std::path::PathBuf;
-use strongroom_hsm::env::Env;
-use strongroom_hsm::{Config, Core};
+
+use strongroom_hsm::{Config, Core, Env};
 
 /// The device under a software HSM.
 #[derive(Debug)]

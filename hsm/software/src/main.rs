@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, setrlimit};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use strongroom_hsm::Config;
@@ -22,7 +23,12 @@ struct Arguments {
     #[arg(long, env = "STRONGROOM_HSM_NVRAM", default_value = "strongroom-hsm.nvram", value_name = "FILE")]
     nvram: PathBuf,
     /// Where the agent connects: unix:PATH or tcp:HOST:PORT.
-    #[arg(long, env = "STRONGROOM_HSM_LISTEN", default_value = "unix:strongroom-hsm.sock", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "STRONGROOM_HSM_LISTEN",
+        default_value = "unix:strongroom-hsm.sock",
+        value_name = "ADDRESS"
+    )]
     listen: Address,
 }
 
@@ -30,6 +36,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
         )

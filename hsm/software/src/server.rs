@@ -126,7 +126,10 @@ impl<H: FnMut(&[u8]) -> Vec<u8> + Send> Shared<H> {
 
     /// Makes room for a connection and remembers it until the returned guard goes.
     fn admit(&self, id: u64, stream: &Stream) -> Option<Kept<'_, H>> {
-        let clone = stream.try_clone().inspect_err(|error| tracing::warn!(%error, "no room for a connection")).ok()?;
+        let clone = stream
+            .try_clone()
+            .inspect_err(|error| tracing::warn!(%error, "no room for a connection"))
+            .ok()?;
         let mut open = self.open_connections();
         while open.len() >= MAX_CONNECTIONS {
             if let Some((_, oldest)) = open.pop_front() {

@@ -3,7 +3,7 @@
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use strongroom_hsm::flash::{Flash, FlashError, Geometry};
+use strongroom_hsm::{Flash, FlashError, Geometry};
 
 /// How much of the interrupted operation happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,8 +217,10 @@ impl Flash for ModelFlash {
         self.journal.push(Operation::Program { unit, offset, bytes: bytes.to_vec() });
         self.programmed_bytes += new.len() as u64;
         if self.silent_at == Some(self.operations) {
-            let stuck =
-                (at..at + new.len()).filter(|i| self.bytes[*i] != 0xff).last().expect("no bit is cleared");
+            let stuck = (at..at + new.len())
+                .filter(|i| self.bytes[*i] != 0xff)
+                .next_back()
+                .expect("no bit is cleared");
             self.bytes[stuck] |= 1 << self.bytes[stuck].trailing_ones();
         }
         Ok(())
