@@ -40,8 +40,10 @@ impl Client {
         };
         let reply = realm.exchange(SESSION, message, true, vec![]);
         let Ok(NoiseReply::Handshake { ephemeral, ciphertext }) = reply else { panic!("{reply:?}") };
-        let response =
-            HandshakeResponse { server_ephemeral_public: ephemeral.0.to_vec(), payload_ciphertext: ciphertext.into() };
+        let response = HandshakeResponse {
+            server_ephemeral_public: ephemeral.0.to_vec(),
+            payload_ciphertext: ciphertext.into(),
+        };
         let (transport, _) = handshake.finish(&response).expect("the realm's key");
         Self { realm, transport, registration: None }
     }
@@ -82,7 +84,8 @@ const AT_ONCE: &str = "invariant 9: the last guess is charged, so the record is 
 /// "Recover1, and Recover2 with another point, answer NoGuesses and change nothing".
 const UNCHANGED: &str = "invariant 9: with the last guess charged, nothing but a tag of Recover3 erases";
 /// "The right tag brings the record back; a bad tag erases all": so the tag has to be looked at, after the version.
-const TAG_DECIDES: &str = "invariant 9: with the last guess charged, the version and the tag of Recover3 still count";
+const TAG_DECIDES: &str =
+    "invariant 9: with the last guess charged, the version and the tag of Recover3 still count";
 
 const fn state(case: &'static str, because: &'static str) -> Difference {
     Difference { case, answer: None, state: Stored::LastGuess, because }
@@ -153,7 +156,8 @@ fn every_case_gives_the_recorded_answer_and_state_or_the_stated_difference() {
             assert_eq!(ours, recorded, "{name}");
             continue;
         };
-        let registration = client.registration.as_ref().expect("they differ only where there is a registration");
+        let registration =
+            client.registration.as_ref().expect("they differ only where there is a registration");
         let answer = difference.answer.map(|answer| answer(registration).to_cbor().to_vec());
         assert_ne!(answer.as_ref(), Some(&recorded.0), "{name} states an answer that does not differ");
         let expected = (answer.unwrap_or_else(|| recorded.0.clone()), difference.state);
@@ -166,7 +170,8 @@ fn every_case_gives_the_recorded_answer_and_state_or_the_stated_difference() {
 #[test]
 fn a_resent_guess_gets_its_first_answer_even_as_the_last_one_and_no_other_is_evaluated() {
     let cases = cases("state", 81);
-    let case = cases.iter().find(|c| text(c, "name") == "registered-2-of-2-exhausted--recover1").expect("there");
+    let case =
+        cases.iter().find(|c| text(c, "name") == "registered-2-of-2-exhausted--recover1").expect("there");
     let [register, first, last] = list(case, "setup") else { panic!("another setup") };
     let mut client = Client::new();
     client.ask(register);

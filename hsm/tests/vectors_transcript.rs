@@ -13,8 +13,8 @@ use replay::{Realm, Stored, array, bytes, cases, list, text};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use strongroom_proto::client::{
-    ClientRequest, ClientResponse, HandshakeRequest, HandshakeResponse, NoiseRequest, NoiseResponse, Register2Request,
-    RequestKind, SecretsRequest, SecretsResponse,
+    ClientRequest, ClientResponse, HandshakeRequest, HandshakeResponse, NoiseRequest, NoiseResponse,
+    Register2Request, RequestKind, SecretsRequest, SecretsResponse,
 };
 use strongroom_proto::hsm::{NoiseMessage, NoiseReply, SessionRefusal};
 use strongroom_proto::ids::{RealmId, SessionId};
@@ -43,8 +43,7 @@ impl TryRng for Draw {
 impl TryCryptoRng for Draw {}
 
 /// One recorded session under replay: its realms, and what its client has in memory.
-struct Replay<'a> {
-    session: &'a Value,
+struct Replay {
     realms: Vec<Realm>,
     statics: Vec<StaticKey>,
     /// The client's ephemeral secrets, by public key.
@@ -62,8 +61,8 @@ struct Exchange {
     stored: Stored,
 }
 
-impl<'a> Replay<'a> {
-    fn new(session: &'a Value) -> Self {
+impl Replay {
+    fn new(session: &Value) -> Self {
         let realms = list(session, "realms");
         let statics = realms.iter().map(|r| StaticKey::from_secret(&array(r, "static_secret"))).collect();
         let new = |r: &Value| Realm::new(RealmId(array(r, "id")), &array(r, "static_secret"));
@@ -74,7 +73,6 @@ impl<'a> Replay<'a> {
             (StaticKey::from_secret(&secret).public().0, secret)
         };
         Self {
-            session,
             realms: realms.iter().map(new).collect(),
             statics,
             ephemerals: ephemerals.map(by_public).collect(),
@@ -99,17 +97,22 @@ impl<'a> Replay<'a> {
                 let (ephemeral, ciphertext) = (client_ephemeral_public.into(), payload_ciphertext.into());
                 (NoiseMessage::Handshake { ephemeral, ciphertext }, Some(handshake))
             }
-            NoiseRequest::Transport { ciphertext } => (NoiseMessage::Transport { ciphertext: ciphertext.into() }, None),
+            NoiseRequest::Transport { ciphertext } => {
+                (NoiseMessage::Transport { ciphertext: ciphertext.into() }, None)
+            }
         };
         if let Some(plaintext) = exchange["request_plaintext"].as_str() {
-            let secrets = SecretsRequest::from_cbor(&hex::decode(plaintext).expect("hex")).expect("a request");
+            let secrets =
+                SecretsRequest::from_cbor(&hex::decode(plaintext).expect("hex")).expect("a request");
             if let SecretsRequest::Register2(registration) = secrets {
                 self.registrations.insert(at, *registration);
             }
         }
         let reply = self.realms[at].exchange(request.session_id, message, handshake_only, draws);
         let sent = reply.as_ref().ok().map(|reply| match reply {
-            NoiseReply::Handshake { ciphertext, .. } | NoiseReply::Transport { ciphertext } => ciphertext.to_vec(),
+            NoiseReply::Handshake { ciphertext, .. } | NoiseReply::Transport { ciphertext } => {
+                ciphertext.to_vec()
+            }
         });
         let answer = reply.map(|reply| self.read((at, request.session_id), handshake, &reply));
         Exchange { answer, sent, stored: self.realms[at].stored(self.registrations.get(&at)) }
@@ -117,7 +120,8 @@ impl<'a> Replay<'a> {
 
     /// The client's side of a recorded handshake, which must be what it sent.
     fn client_handshake(&self, at: usize, payload: &[u8], recorded: &HandshakeRequest) -> ClientHandshake {
-        let secret = self.ephemerals.get(recorded.client_ephemeral_public.as_slice()).expect("a recorded draw");
+        let secret =
+            self.ephemerals.get(recorded.client_ephemeral_public.as_slice()).expect("a recorded draw");
         let started = noise::client_start(&self.statics[at].public(), payload, &mut Draw(*secret));
         let (handshake, request) = started.expect("a good key");
         assert_eq!(&request, recorded);
@@ -165,21 +169,126 @@ fn recorded_answer(exchange: &Value) -> Result<Vec<u8>, SessionRefusal> {
     }
 }
 
+/// Why this realm's answer or state is not the recorded one.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Why {
+    /// Invariant 9: all guesses are charged, so the record is wrapped at once, not when the next request comes.
+    WrappedAtOnce,
+    /// Invariant 9: with the last guess charged, Recover1 and Recover2 erase nothing. The answer is the recorded one.
+    NothingErased,
+    /// Invariant 8: the re-sent guess of a lost reply is not charged, and gets the answer that was lost.
+    ChargedOnce,
+}
+
+/// Session, step, exchange in it, from 0.
+type At = (&'static str, usize, usize);
+
+const DIFFERENCES: &[(At, Why)] = &[
+    (("one-of-one", 6, 1), Why::WrappedAtOnce),
+    (("one-of-one", 7, 0), Why::NothingErased),
+    (("one-of-one", 8, 0), Why::NothingErased),
+    (("two-of-three", 2, 3), Why::WrappedAtOnce),
+    (("two-of-three", 2, 4), Why::WrappedAtOnce),
+    (("two-of-three", 2, 5), Why::WrappedAtOnce),
+    (("two-of-three", 5, 3), Why::WrappedAtOnce),
+    (("two-of-three", 5, 4), Why::WrappedAtOnce),
+    (("two-of-three", 6, 0), Why::NothingErased),
+    (("two-of-three", 6, 1), Why::NothingErased),
+    (("two-of-three", 7, 0), Why::NothingErased),
+    (("two-of-three", 7, 1), Why::NothingErased),
+    (("last-guess-right", 1, 1), Why::WrappedAtOnce),
+    (("last-guess-right", 2, 1), Why::WrappedAtOnce),
+    (("last-guess-right", 3, 1), Why::WrappedAtOnce),
+    (("last-guess-right", 4, 0), Why::NothingErased),
+    (("lost-reply-charged-twice", 1, 3), Why::ChargedOnce),
+    (("re-register", 4, 1), Why::WrappedAtOnce),
+    (("lost-reply-on-the-last-guess", 1, 1), Why::WrappedAtOnce),
+    (("lost-reply-on-the-last-guess", 1, 2), Why::WrappedAtOnce),
+    (("lost-reply-on-the-last-guess", 1, 3), Why::ChargedOnce),
+    (("lost-reply-on-the-last-guess-idempotent", 1, 1), Why::WrappedAtOnce),
+    (("lost-reply-on-the-last-guess-idempotent", 1, 2), Why::WrappedAtOnce),
+    (("lost-reply-on-the-last-guess-idempotent", 1, 3), Why::WrappedAtOnce),
+    (("lost-reply-on-the-last-guess-idempotent", 2, 1), Why::WrappedAtOnce),
+    (("lost-reply-on-the-last-guess-idempotent", 3, 0), Why::NothingErased),
+];
+
+fn was_reached(exchange: &Value) -> bool {
+    match exchange["fault_injected"].as_str() {
+        None | Some("LoseReply" | "DropSession" | "Lie") => true,
+        Some("Down" | "Unavailable" | "RateLimited" | "Http") => false,
+        Some(other) => panic!("unknown fault {other}"),
+    }
+}
+
 #[test]
-fn dump() {
+fn every_request_gets_the_recorded_answer_and_state_or_the_stated_difference() {
+    let mut stated: BTreeMap<At, Why> = DIFFERENCES.iter().copied().collect();
+    let mut exchanges = 0;
     for session in &cases("transcript", 16) {
         let mut replay = Replay::new(session);
+        let mut lost = None;
         for (s, step) in list(session, "steps").iter().enumerate() {
-            for (e, exchange) in list(step, "http").iter().enumerate() {
-                let fault = &exchange["fault_injected"];
-                if !(fault.is_null() || ["LoseReply", "DropSession", "Lie"].contains(&fault.as_str().unwrap())) { continue }
+            for (e, exchange) in list(step, "http").iter().enumerate().filter(|(_, e)| was_reached(e)) {
+                let why = stated
+                    .iter()
+                    .find(|((name, ss, ee), _)| (*name, *ss, *ee) == (text(session, "name"), s, e));
+                let why = why.map(|(at, why)| (*at, *why));
                 let ours = replay.exchange(exchange);
-                let answer = recorded_answer(exchange);
-                let state = Stored::read(&exchange["state_after"]);
-                if ours.answer != answer { println!("ANSWER {} {s} {e} {fault} {} {:?}", text(session,"name"), exchange["secrets_response"], ours.answer.map(|a|SecretsResponse::from_cbor(&a)).map(|x|format!("{x:?}")[..30].to_string())); }
-                if ours.stored != state { println!("STATE {} {s} {e} realm {} {fault} {} {:?} {:?}", text(session,"name"), exchange["realm"], exchange["secrets_request"], ours.stored, state); }
+                check(exchange, &ours, why, lost.as_ref());
+                why.map(|(at, _)| stated.remove(&at));
+                if exchange["fault_injected"] == "LoseReply" {
+                    lost = Some(ours);
+                }
+                exchanges += 1;
             }
         }
     }
-    panic!();
+    assert_eq!(exchanges, 208, "exchanges that reached a server");
+    assert!(stated.is_empty(), "no such exchanges: {stated:?}");
+}
+
+fn check(exchange: &Value, ours: &Exchange, why: Option<(At, Why)>, lost: Option<&Exchange>) {
+    let mut answer = recorded_answer(exchange);
+    let mut stored = Stored::read(&exchange["state_after"]);
+    if exchange["fault_injected"] == "Lie" {
+        assert_ne!(ours.answer, answer, "this realm does not lie");
+        answer = ours.answer.clone();
+    }
+    let recorded = (answer.clone(), stored);
+    match why.map(|(_, why)| why) {
+        None => {}
+        Some(Why::WrappedAtOnce) => {
+            assert_ne!(stored, stored.or_last_guess(), "{why:?}: guesses are left");
+            stored = Stored::LastGuess;
+        }
+        Some(Why::NothingErased) => {
+            assert_eq!(stored, Stored::NoGuesses, "{why:?}: nothing was erased");
+            stored = Stored::LastGuess;
+        }
+        Some(Why::ChargedOnce) => {
+            let lost = lost.expect("a reply was lost before");
+            (answer, stored) = (lost.answer.clone(), lost.stored);
+        }
+    }
+    assert_eq!((&ours.answer, ours.stored), (&answer, stored), "{why:?}: {}", exchange["request_body"]);
+    assert_eq!(why.is_some(), (answer, stored) != recorded, "{why:?} does not differ any more");
+}
+
+#[test]
+fn the_session_with_constant_frames_is_answered_byte_for_byte() {
+    let cases = cases("transcript", 16);
+    let session = cases.iter().find(|s| text(s, "name") == "constant-size-frames").expect("there");
+    let mut replay = Replay::new(session);
+    for exchange in list(session, "steps").iter().flat_map(|step| list(step, "http")) {
+        let recorded = ClientResponse::from_cbor(&bytes(exchange, "response_body")).expect("an answer");
+        let recorded = match recorded {
+            ClientResponse::Ok(NoiseResponse::Transport { ciphertext }) => ciphertext,
+            ClientResponse::Ok(NoiseResponse::Handshake { handshake, .. }) => handshake.payload_ciphertext,
+            other => panic!("{other:?}"),
+        };
+        let sent = replay.exchange(exchange).sent.expect("answered");
+        assert_eq!(sent, recorded);
+        let size = if exchange["kind"] == "HandshakeOnly" { 16 } else { 488 };
+        assert_eq!(sent.len(), size);
+    }
 }

@@ -51,6 +51,8 @@ pub mod label {
     pub const LAST_GUESS_KEY: &str = "strongroom last guess key 1";
     /// Hash of an unlock key tag, kept once the last guess is charged.
     pub const LAST_GUESS_TAG: &str = "strongroom last guess tag 1";
+    /// Check over a record in NVRAM; its first 8 bytes are used.
+    pub const NVRAM: &str = "strongroom nvram record 1";
     /// Digest of a session's last request ciphertext.
     pub const LAST_REQUEST: &str = "strongroom last request 1";
 }

@@ -69,7 +69,8 @@ impl CustodianPolicy {
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let n = self.custodians.len();
-        let distinct = self.custodians.iter().enumerate().all(|(i, k)| !self.custodians.iter().take(i).any(|o| o == k));
+        let distinct =
+            self.custodians.iter().enumerate().all(|(i, k)| !self.custodians.iter().take(i).any(|o| o == k));
         let threshold = usize::from(self.threshold);
         distinct && n <= MAX_CUSTODIANS && threshold <= n && (threshold == 0) == (n == 0)
     }

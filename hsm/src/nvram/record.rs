@@ -18,10 +18,9 @@
 use super::{MAX_DELTA_BYTES, MAX_STATE_BYTES, MIN_UNITS, NvramError};
 use crate::flash::{Flash, FlashError, Geometry};
 use alloc::vec::Vec;
-use strongroom_proto::hash::hash;
+use strongroom_proto::hash::{hash, label};
 use zeroize::Zeroizing;
 
-const LABEL: &str = "strongroom nvram record 1";
 const FORMAT: u8 = 1;
 const MARK_BYTES: u32 = 8;
 const CHECK_BYTES: usize = 8;
@@ -254,6 +253,6 @@ pub(super) fn reads_as<F: Flash>(flash: &mut F, place: Place, expected: &[u8]) -
 }
 
 fn check(head: &[u8], body: &[u8]) -> [u8; CHECK_BYTES] {
-    let digest = hash(LABEL, &[head, body]);
+    let digest = hash(label::NVRAM, &[head, body]);
     core::array::from_fn(|i| digest.0.get(i).copied().unwrap_or_default())
 }

@@ -217,10 +217,7 @@ impl Flash for ModelFlash {
         self.journal.push(Operation::Program { unit, offset, bytes: bytes.to_vec() });
         self.programmed_bytes += new.len() as u64;
         if self.silent_at == Some(self.operations) {
-            let stuck = (at..at + new.len())
-                .filter(|i| self.bytes[*i] != 0xff)
-                .next_back()
-                .expect("no bit is cleared");
+            let stuck = (at..at + new.len()).rfind(|i| self.bytes[*i] != 0xff).expect("no bit is cleared");
             self.bytes[stuck] |= 1 << self.bytes[stuck].trailing_ones();
         }
         Ok(())

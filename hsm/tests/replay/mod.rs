@@ -184,7 +184,9 @@ impl Stored {
     /// This state, but where all guesses are charged, the one that this realm has instead.
     pub fn or_last_guess(self) -> Self {
         match self {
-            Self::Registered { guess_count, num_guesses, .. } if guess_count >= num_guesses => Self::LastGuess,
+            Self::Registered { guess_count, num_guesses, .. } if guess_count >= num_guesses => {
+                Self::LastGuess
+            }
             other => other,
         }
     }

@@ -1,0 +1,368 @@
+//! Every hash and MAC of Strongroom over fixed inputs, against `preimages.golden`.
+//!
+//! Two implementations agree if they agree on that file; a change of it is a change of the protocol and needs new
+//! labels. What proto computes itself is computed here too, so the fields listed are the ones that the code feeds. What
+//! only an HSM computes is held against the same file by the tests of the HSM core. To accept a change, run this test
+//! with `BLESS=1`.
+
+use blake2::digest::{Digest as _, FixedOutput, KeyInit, Update, typenum::U16};
+use blake2::{Blake2s256, Blake2sMac, Blake2sMac256};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::sync::Arc;
+use strongroom_proto::client::EncryptedSecret;
+use strongroom_proto::entry::{Entry, Partition, events_hash};
+use strongroom_proto::hash::{absorb, hash, label, mac};
+use strongroom_proto::hsm::{ExportApproval, record_id};
+use strongroom_proto::ids::{
+    BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, Nonce, RealmId, RecordId, Term, X25519Public,
+};
+use strongroom_proto::pin::EncryptionKeySeed;
+use strongroom_proto::prefix::Prefix;
+use strongroom_proto::registration::{
+    UnlockKey, encrypted_secret_commitment, encryption_key, unlock_key_tag,
+};
+use strongroom_proto::sharing::SecretScalar;
+use strongroom_proto::statement::{Captured, Committed, GroupStatement, MemberStatement};
+use strongroom_proto::tree::Tree;
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/preimages.golden");
+const KEY: [u8; 32] = [0x6b; 32];
+const REALM: RealmId = RealmId([0x01; 16]);
+const GROUP: GroupId = GroupId([0x02; 16]);
+const HSM: HsmId = HsmId([0x03; 16]);
+const HASH: EntryHash = EntryHash([0x04; 32]);
+const INDEX: Index = Index(0x0102_0304_0506_0708);
+
+/// How a preimage is hashed: BLAKE2s (RFC 7693), with or without a key, 32 bytes of output or 16.
+#[derive(Clone, Copy)]
+enum Function {
+    Hash,
+    Mac([u8; 32]),
+    ShortMac([u8; 32]),
+}
+
+/// One label: what it is hashed with, and what the code made of the same inputs.
+struct Line {
+    label: &'static str,
+    function: Function,
+    fields: Vec<(&'static str, Vec<u8>)>,
+    /// None: computed inside an HSM only.
+    code: Option<Vec<u8>>,
+}
+
+fn line<const N: usize>(
+    label: &'static str,
+    function: Function,
+    fields: [(&'static str, &[u8]); N],
+    code: Option<&[u8]>,
+) -> Line {
+    let fields = fields.into_iter().map(|(name, bytes)| (name, bytes.to_vec())).collect();
+    Line { label, function, fields, code: code.map(<[u8]>::to_vec) }
+}
+
+impl Line {
+    /// `be4(len(label)) ‖ label`, then `be4(len(field)) ‖ field` for each.
+    fn preimage(&self) -> Vec<u8> {
+        let parts =
+            [self.label.as_bytes()].into_iter().chain(self.fields.iter().map(|(_, bytes)| bytes.as_slice()));
+        parts.flat_map(|p| [&u32::try_from(p.len()).expect("short").to_be_bytes()[..], p].concat()).collect()
+    }
+
+    fn digest(&self) -> Vec<u8> {
+        let preimage = self.preimage();
+        match &self.function {
+            Function::Hash => Blake2s256::digest(&preimage).to_vec(),
+            Function::Mac(key) => {
+                Blake2sMac256::new(&(*key).into()).chain(&preimage).finalize_fixed().to_vec()
+            }
+            Function::ShortMac(key) => {
+                <Blake2sMac<U16> as KeyInit>::new(&(*key).into()).chain(&preimage).finalize_fixed().to_vec()
+            }
+        }
+    }
+
+    /// What [`strongroom_proto::hash`] makes of the same fields; nothing for 16 bytes of output, which it has not.
+    fn by_proto(&self) -> Option<Vec<u8>> {
+        let fields: Vec<&[u8]> = self.fields.iter().map(|(_, bytes)| bytes.as_slice()).collect();
+        match &self.function {
+            Function::Hash => Some(hash(self.label, &fields).0.to_vec()),
+            Function::Mac(key) => Some(mac(key, self.label, &fields).0.0.to_vec()),
+            Function::ShortMac(_) => None,
+        }
+    }
+
+    fn golden(&self) -> String {
+        let mut out = String::new();
+        let function = match self.function {
+            Function::Hash => "BLAKE2s-256".to_owned(),
+            Function::Mac(key) => format!("keyed BLAKE2s-256, key {}", hex::encode(key)),
+            Function::ShortMac(key) => format!("keyed BLAKE2s-128, key {}", hex::encode(key)),
+        };
+        let fields: Vec<String> =
+            self.fields.iter().map(|(name, bytes)| format!("{name}: {}", bytes.len())).collect();
+        writeln!(out, "label    {}", self.label).expect("memory");
+        writeln!(out, "function {function}").expect("memory");
+        writeln!(out, "fields   {}", fields.join("; ")).expect("memory");
+        writeln!(out, "preimage {}", hex::encode(self.preimage())).expect("memory");
+        writeln!(out, "digest   {}", hex::encode(self.digest())).expect("memory");
+        out
+    }
+}
+
+fn lines() -> Vec<Line> {
+    [log(), tree(), statements(), realms(), hsm_only(), client()].into_iter().flatten().collect()
+}
+
+fn log() -> Vec<Line> {
+    let prefix = Prefix::of(&RecordId([0xff; 32]), 9).expect("9 bits");
+    let partition = Partition { prefix, root: Digest([0x05; 32]) };
+    let event = [0x06; 104];
+    let events = events_hash([&event[..], &[0x07; 104]]);
+    let entry = Entry {
+        realm: REALM,
+        group: GROUP,
+        index: INDEX,
+        prev: HASH,
+        leader: HSM,
+        term: Term([0x08; 16]),
+        partitions: vec![partition],
+        transfers: 9,
+        events_hash: events,
+        mac: Mac(Digest([0; 32])),
+    };
+    let mut bits = [0; 32];
+    bits[..2].copy_from_slice(&[0xff, 0x80]);
+    let partitions = [&9u16.to_be_bytes()[..], &bits, &[0x05; 32]].concat();
+    vec![
+        line(
+            label::ENTRY,
+            Function::Hash,
+            [
+                ("realm", &REALM.0),
+                ("group", &GROUP.0),
+                ("index, big-endian", &INDEX.0.to_be_bytes()),
+                ("previous entry's hash", &HASH.0),
+                ("leader", &HSM.0),
+                ("term", &entry.term.0),
+                ("partitions, each be2(bits) ‖ prefix 32 ‖ root 32", &partitions),
+                ("transfers, big-endian", &9u64.to_be_bytes()),
+                ("open transfer, none", &[]),
+                ("hash of events", &events.0),
+            ],
+            Some(&entry.hash().0),
+        ),
+        line(
+            label::ENTRY_MAC,
+            Function::Mac(KEY),
+            [("entry's hash", &HASH.0)],
+            Some(&Entry::mac_of(&KEY, &HASH).0.0),
+        ),
+        line(
+            label::EVENTS,
+            Function::Hash,
+            [("sealed event", &event), ("sealed event (one field each)", &[0x07; 104])],
+            Some(&events.0),
+        ),
+    ]
+}
+
+fn tree() -> Vec<Line> {
+    let (left, right) = (RecordId([0x20; 32]), RecordId([0xa0; 32]));
+    let sealed: Arc<[u8]> = Arc::from([0x0a; 40]);
+    let tree_of = |ids: &[RecordId]| {
+        let mut tree = Tree::new(Prefix::WHOLE);
+        tree.update(ids.iter().map(|id| (*id, sealed.clone()))).expect("whole");
+        tree
+    };
+    let sealed_digest = tree_of(&[left]).leaves().next().expect("one leaf").sealed_digest();
+    let (of_left, of_right) = (tree_of(&[left]).root(), tree_of(&[right]).root());
+    vec![
+        line(label::SEALED, Function::Hash, [("sealed record", &sealed)], Some(&sealed_digest.0)),
+        line(
+            label::LEAF,
+            Function::Hash,
+            [("record id", &left.0), ("sealed digest", &sealed_digest.0)],
+            Some(&of_left.0),
+        ),
+        line(
+            label::NODE,
+            Function::Hash,
+            [("bits above, big-endian", &0u16.to_be_bytes()), ("left", &of_left.0), ("right", &of_right.0)],
+            Some(&tree_of(&[left, right]).root().0),
+        ),
+    ]
+}
+
+fn statements() -> Vec<Line> {
+    let index = INDEX.0.to_be_bytes();
+    let position: [(&'static str, &[u8]); 5] = [
+        ("realm", &REALM.0),
+        ("group", &GROUP.0),
+        ("HSM", &HSM.0),
+        ("index, big-endian", &index),
+        ("entry's hash", &HASH.0),
+    ];
+    let captured = Captured::new(&KEY, &REALM, &GROUP, HSM, INDEX, HASH);
+    let committed = Committed::new(&KEY, &REALM, &GROUP, HSM, INDEX, HASH);
+    let members = vec![HSM, HsmId([0x0b; 16])];
+    let group = GroupStatement::new(&KEY, &REALM, GROUP, members, true);
+    let members = [[0x03; 16], [0x0b; 16]].concat();
+    vec![
+        line(label::CAPTURED, Function::Mac(KEY), position, Some(&captured.mac.0.0)),
+        line(label::COMMITTED, Function::Mac(KEY), position, Some(&committed.mac.0.0)),
+        line(
+            label::GROUP,
+            Function::Mac(KEY),
+            [("realm", &REALM.0), ("group", &GROUP.0), ("members, 16 each", &members), ("genesis", &[1])],
+            Some(&group.mac.0.0),
+        ),
+        line(
+            label::MEMBER,
+            Function::Mac(KEY),
+            [("realm", &REALM.0), ("HSM", &HSM.0)],
+            Some(&MemberStatement::new(&KEY, &REALM, HSM).mac.0.0),
+        ),
+    ]
+}
+
+fn realms() -> Vec<Line> {
+    let approval = ExportApproval {
+        realm: REALM,
+        exporter: HSM,
+        importer: HsmId([0x0b; 16]),
+        device_key: X25519Public([0x0c; 32]),
+        build: BuildDigest([0x0d; 32]),
+        nonce: Nonce([0x0e; 16]),
+    };
+    vec![
+        line(
+            label::EXPORT,
+            Function::Hash,
+            [
+                ("realm", &REALM.0),
+                ("exporter", &HSM.0),
+                ("importer", &[0x0b; 16]),
+                ("importer's device key", &[0x0c; 32]),
+                ("importer's build", &[0x0d; 32]),
+                ("nonce", &[0x0e; 16]),
+            ],
+            Some(&approval.digest().0),
+        ),
+        line(
+            label::RECORD_ID,
+            Function::Mac(KEY),
+            [("tenant", b"acme"), ("user", b"user-1")],
+            Some(&record_id(&Digest(KEY), "acme", "user-1").0),
+        ),
+    ]
+}
+
+/// Held against the golden file by the tests of the HSM core.
+fn hsm_only() -> Vec<Line> {
+    let of_seed = |label| line(label, Function::Mac(KEY), [("realm", &REALM.0)], None);
+    let of_tag = |label| {
+        let fields: [(&'static str, &[u8]); 4] = [
+            ("unlock key tag", &[0x0f; 16]),
+            ("realm", &REALM.0),
+            ("record id", &[0x10; 32]),
+            ("registration version", &[0x11; 16]),
+        ];
+        line(label, Function::Hash, fields, None)
+    };
+    vec![
+        line(
+            label::EXPORT_KEY,
+            Function::Hash,
+            [("X25519 result", &[0x12; 32]), ("ephemeral key", &[0x13; 32]), ("device key", &[0x0c; 32])],
+            None,
+        ),
+        of_seed(label::KEY_NOISE),
+        of_seed(label::KEY_RECORDS),
+        of_seed(label::KEY_EVENTS),
+        of_seed(label::KEY_STATEMENTS),
+        of_seed(label::KEY_RECORD_IDS),
+        of_tag(label::LAST_GUESS_KEY),
+        of_tag(label::LAST_GUESS_TAG),
+        line(label::LAST_REQUEST, Function::Hash, [("request ciphertext", &[0x14; 25])], None),
+    ]
+}
+
+/// The client protocol's MACs (section 7), whose labels are older than this code.
+fn client() -> Vec<Line> {
+    let mut share = [0; 32];
+    share[0] = 0x15;
+    let scalar = SecretScalar::from_bytes(&share).expect("canonical");
+    let (key, secret) = (UnlockKey::new(KEY), EncryptedSecret::new([0x16; 145]));
+    vec![
+        line(
+            "Unlock Key Tag",
+            Function::ShortMac(KEY),
+            [("realm", &REALM.0)],
+            Some(unlock_key_tag(&key, &REALM).as_bytes()),
+        ),
+        line(
+            "Encrypted User Secret Commitment",
+            Function::ShortMac(KEY),
+            [
+                ("realm", &REALM.0),
+                ("scalar share, little-endian", &share),
+                ("encrypted secret", secret.as_bytes()),
+            ],
+            Some(encrypted_secret_commitment(&key, &REALM, &scalar, &secret).as_bytes()),
+        ),
+        line(
+            "User Secret Encryption Key",
+            Function::Mac(KEY),
+            [("scalar, little-endian", &share)],
+            Some(encryption_key(&EncryptionKeySeed::new(KEY), &scalar).as_bytes()),
+        ),
+    ]
+}
+
+#[test]
+fn the_code_hashes_what_is_listed_here() {
+    for line in lines() {
+        let mut absorbed = Vec::new();
+        let fields: Vec<&[u8]> = line.fields.iter().map(|(_, bytes)| bytes.as_slice()).collect();
+        absorb(line.label, &fields, |bytes| absorbed.extend_from_slice(bytes));
+        assert_eq!(absorbed, line.preimage(), "{}", line.label);
+        let by_proto = line.by_proto();
+        assert!(by_proto.is_none_or(|digest| digest == line.digest()), "{}", line.label);
+        assert!(line.code.as_ref().is_none_or(|code| *code == line.digest()), "{}", line.label);
+    }
+}
+
+#[test]
+fn the_golden_file_lists_what_is_hashed() {
+    let lines: Vec<String> = lines().iter().map(Line::golden).collect();
+    let generated = lines.join("\n");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(GOLDEN, &generated).expect("the golden file can be written");
+    }
+    let golden = std::fs::read_to_string(GOLDEN).expect("there is a golden file");
+    for (line, golden) in lines.iter().zip(golden.split("\n\n")) {
+        assert_eq!(line.trim_end(), golden.trim_end(), "a preimage changed: that needs a new label");
+    }
+    assert_eq!(golden, generated);
+}
+
+#[test]
+fn every_label_has_its_line_and_no_two_are_equal() {
+    let sources = [include_str!("../src/hash.rs"), include_str!("../src/registration.rs")];
+    let declared: Vec<&str> = sources.iter().flat_map(|source| labels_in(source)).collect();
+    let constants: usize = sources.iter().map(|source| source.matches(": &str =").count()).sum();
+    assert_eq!(declared.len(), constants, "every label is declared on one line");
+    let lines = lines();
+    let listed: Vec<&str> = lines.iter().map(|line| line.label).collect();
+    assert_eq!(declared.iter().collect::<BTreeSet<_>>(), listed.iter().collect::<BTreeSet<_>>());
+    assert_eq!(listed.iter().collect::<BTreeSet<_>>().len(), listed.len(), "each label once");
+    assert_eq!(declared.len(), listed.len(), "two labels are equal");
+}
+
+/// The values of all constants that are text.
+fn labels_in(source: &str) -> impl Iterator<Item = &str> {
+    let declarations =
+        source.lines().filter_map(|l| l.trim().trim_start_matches("pub ").strip_prefix("const "));
+    declarations.filter_map(|d| d.split_once(": &str = \"")?.1.strip_suffix("\";"))
+}
