@@ -1,1 +1,17 @@
-//! Placeholder.
+//! The host daemon of one HSM.
+
+pub mod admin;
+pub mod agent;
+pub mod cli;
+pub mod config;
+pub mod file;
+pub mod front;
+pub mod limits;
+pub mod link;
+pub mod peers;
+pub mod replica;
+pub mod segment;
+pub mod store;
+pub mod tenants;
+pub mod tls;
+pub mod token;

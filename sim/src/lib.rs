@@ -1,1 +1,8 @@
-//! Placeholder.
+//! Strongroom in one process: real cores, real replicas, real client messages.
+//!
+//! Trusts nobody and is trusted by nobody; what it finds is found in the crates it drives.
+#![forbid(unsafe_code)]
+
+pub mod cluster;
+pub mod demo;
+pub mod local;

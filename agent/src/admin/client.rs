@@ -1,0 +1,227 @@
+//! The operator's side.
+
+use super::EnrolmentRequest;
+use super::report::{AgentReport, PeerReport};
+use crate::peers::endpoint;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use strongroom_proto::grpc::peer::admin_client::AdminClient;
+use strongroom_proto::grpc::peer::{PeersRequest, SetupRequest, StatusRequest};
+use strongroom_proto::hsm::{
+    ApprovalSignature, CustodianPolicy, DeviceStatus, ExportApproval, Refusal, Reply, Request, SealedRealm,
+};
+use strongroom_proto::ids::HsmId;
+use strongroom_proto::statement::{GroupStatement, MemberStatement};
+use tonic::transport::Channel;
+
+/// How long one answer may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why something was not set up.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The agent is not there.
+    #[error("cannot reach the agent at {0}; start it with `strongroom-agent --config FILE`")]
+    Unreachable(String),
+    /// The agent answered that it cannot.
+    #[error("{0}")]
+    Agent(String),
+    /// The HSM refused.
+    #[error("refused: {0}")]
+    Refused(#[from] Refusal),
+    /// An answer that makes no sense.
+    #[error("the agent's answer makes no sense; check that this command and the agent have the same version")]
+    Unexpected,
+    /// The HSM has no realm, and needs one for this.
+    #[error("the HSM has no realm yet; make one with `realm create`, or join one with `hsm request`")]
+    NoRealm,
+    /// A member of a group to be made was not found.
+    #[error(
+        "no agent with HSM {0} in this realm can be reached; start it, and list it in `peers` of this agent"
+    )]
+    NoSuchMember(HsmId),
+}
+
+/// A connection to an agent.
+#[derive(Clone)]
+pub struct Client {
+    address: String,
+    admin: AdminClient<Channel>,
+}
+
+/// A group that was made.
+#[derive(Debug)]
+pub struct CreatedGroup {
+    /// Its statement: what every member joins by.
+    pub statement: GroupStatement,
+    /// Members that have not joined, and why. Have them join by the statement.
+    pub missing: Vec<(HsmId, AdminError)>,
+}
+
+impl Client {
+    /// Connects to the agent whose `peer_listen` address this is, `http://host:port`.
+    ///
+    /// # Errors
+    /// [`AdminError::Unreachable`].
+    pub async fn connect(address: &str) -> Result<Self, AdminError> {
+        let unreachable = |_| AdminError::Unreachable(address.into());
+        let endpoint = endpoint(address).map_err(unreachable)?.timeout(TIMEOUT);
+        let channel = endpoint.connect().await.map_err(unreachable)?;
+        Ok(Self { address: address.into(), admin: AdminClient::new(channel) })
+    }
+
+    /// What the HSM says of itself.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn device(&mut self) -> Result<DeviceStatus, AdminError> {
+        self.device_after(Request::DeviceStatus).await
+    }
+
+    /// What the agent says of itself.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn status(&mut self) -> Result<AgentReport, AdminError> {
+        let reply = self.admin.status(StatusRequest {}).await.map_err(|status| self.error(&status))?;
+        Ok(AgentReport::from_wire(reply.into_inner()))
+    }
+
+    /// What every peer that the agent is configured with says of itself.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn peers(&mut self) -> Result<Vec<PeerReport>, AdminError> {
+        let reply = self.admin.peers(PeersRequest {}).await.map_err(|status| self.error(&status))?;
+        Ok(reply.into_inner().peers.into_iter().map(PeerReport::from_wire).collect())
+    }
+
+    /// Makes a realm in the HSM.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn new_realm(&mut self, policy: CustodianPolicy) -> Result<DeviceStatus, AdminError> {
+        self.device_after(Request::NewRealm(policy)).await
+    }
+
+    /// Draws a nonce, and returns what custodians have to sign so that the realm may go to the device of `request`.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn offer(&mut self, request: &EnrolmentRequest) -> Result<ExportApproval, AdminError> {
+        let device = self.device().await?;
+        let realm = device.realm.ok_or(AdminError::NoRealm)?.realm;
+        let Reply::ExportNonce(nonce) = self.setup(&Request::ExportNonce).await? else {
+            return Err(AdminError::Unexpected);
+        };
+        let EnrolmentRequest { importer, device_key, build } = *request;
+        Ok(ExportApproval { realm, exporter: device.hsm, importer, device_key, build, nonce })
+    }
+
+    /// Gives the realm away, sealed to the device that custodians approved.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn export(
+        &mut self,
+        approval: ExportApproval,
+        signatures: Vec<ApprovalSignature>,
+    ) -> Result<SealedRealm, AdminError> {
+        match self.setup(&Request::ExportRealm(approval, signatures)).await? {
+            Reply::Exported(sealed) => Ok(sealed),
+            _ => Err(AdminError::Unexpected),
+        }
+    }
+
+    /// Has the HSM take a realm that was sealed to it.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn enrol(&mut self, sealed: SealedRealm) -> Result<DeviceStatus, AdminError> {
+        self.device_after(Request::JoinRealm(sealed)).await
+    }
+
+    /// Makes a group of these HSMs, this agent's among them, and has every member join it. Where this HSM has a group
+    /// of the same members, that one: a second time then brings in who was missing.
+    ///
+    /// # Errors
+    /// [`AdminError`]; then no group was made. See also [`CreatedGroup::missing`].
+    pub async fn create_group(&mut self, members: &[HsmId]) -> Result<CreatedGroup, AdminError> {
+        let own = self.device().await?;
+        let realm = own.realm.as_ref().ok_or(AdminError::NoRealm)?.realm;
+        let mut known: BTreeMap<HsmId, (Option<String>, MemberStatement)> = BTreeMap::new();
+        for PeerReport { address, agent } in self.peers().await? {
+            let device = agent.and_then(|agent| agent.device);
+            if let Some(status) =
+                device.and_then(|device| device.realm).filter(|status| status.realm == realm)
+            {
+                known.insert(status.member.hsm, (Some(address), status.member));
+            }
+        }
+        if let Some(status) = own.realm {
+            known.insert(own.hsm, (None, status.member));
+        }
+        let same = own.groups.into_iter().map(|group| group.statement).find(|group| group.members == members);
+        let statement = match same {
+            Some(statement) => statement,
+            None => {
+                let find = |hsm: &HsmId| known.get(hsm).ok_or(AdminError::NoSuchMember(*hsm));
+                let statements = members.iter().map(|hsm| find(hsm).map(|(_, statement)| *statement));
+                let statements = statements.collect::<Result<Vec<_>, _>>()?;
+                match self.setup(&Request::NewGroup(statements)).await? {
+                    Reply::Group(statement) => statement,
+                    _ => return Err(AdminError::Unexpected),
+                }
+            }
+        };
+        let mut missing = Vec::new();
+        for hsm in statement.members.iter().filter(|hsm| **hsm != own.hsm) {
+            let Some((Some(address), _)) = known.get(hsm) else {
+                missing.push((*hsm, AdminError::NoSuchMember(*hsm)));
+                continue;
+            };
+            let joined = async { Self::connect(address).await?.join_group(statement.clone()).await };
+            if let Err(error) = joined.await {
+                missing.push((*hsm, error));
+            }
+        }
+        Ok(CreatedGroup { statement, missing })
+    }
+
+    /// Has the HSM join a group that names it. Having joined before is no error.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn join_group(&mut self, statement: GroupStatement) -> Result<(), AdminError> {
+        match self.setup(&Request::JoinGroup(statement)).await {
+            Ok(Reply::Group(_)) | Err(AdminError::Refused(Refusal::AlreadyJoined)) => Ok(()),
+            Ok(_) => Err(AdminError::Unexpected),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn device_after(&mut self, request: Request) -> Result<DeviceStatus, AdminError> {
+        match self.setup(&request).await? {
+            Reply::Device(device) => Ok(device),
+            _ => Err(AdminError::Unexpected),
+        }
+    }
+
+    async fn setup(&mut self, request: &Request) -> Result<Reply, AdminError> {
+        let request = minicbor::to_vec(request).map_err(|_| AdminError::Unexpected)?;
+        let reply = self.admin.setup(SetupRequest { request: request.into() }).await;
+        let reply = reply.map_err(|status| self.error(&status))?.into_inner().reply;
+        match minicbor::decode(&reply).map_err(|_| AdminError::Unexpected)? {
+            Reply::Refused(refusal) => Err(refusal.into()),
+            reply => Ok(reply),
+        }
+    }
+
+    fn error(&self, status: &tonic::Status) -> AdminError {
+        if status.code() == tonic::Code::Unavailable {
+            AdminError::Unreachable(self.address.clone())
+        } else {
+            AdminError::Agent(status.message().to_owned())
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What an agent says of itself, decoded.
+
+use crate::replica::{Role, Status};
+use strongroom_proto::grpc::peer::{GroupStatus, PeerStatus, StatusReply};
+use strongroom_proto::hsm::DeviceStatus;
+use strongroom_proto::ids::{GroupId, HsmId, Index};
+
+/// One agent: what its HSM says, and what its replicas do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AgentReport {
+    /// What the HSM says of itself; `None` while it does not answer.
+    pub device: Option<DeviceStatus>,
+    /// What the replicas do.
+    pub groups: Vec<GroupReport>,
+}
+
+/// One group, as one member's agent sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupReport {
+    /// The group.
+    pub group: GroupId,
+    /// `leader`, `witness`, `candidate`, `starting` or `stopped`.
+    pub role: String,
+    /// The member that is believed to lead.
+    pub leader: Option<HsmId>,
+    /// The entry that the HSM has captured.
+    pub captured: Index,
+    /// The newest entry that is known here to be committed; 0 where that is not known.
+    pub committed: Index,
+    /// The newest entry known to be in the store.
+    pub tip: Index,
+    /// Client requests not yet answered.
+    pub waiting: u64,
+    /// What needs an operator.
+    pub fault: Option<String>,
+}
+
+/// One configured peer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerReport {
+    /// Its address, as configured.
+    pub address: String,
+    /// What its agent says; `None` when that cannot be reached.
+    pub agent: Option<AgentReport>,
+}
+
+impl AgentReport {
+    pub(super) fn from_wire(reply: StatusReply) -> Self {
+        Self {
+            device: minicbor::decode(&reply.device).ok(),
+            groups: reply.groups.into_iter().filter_map(GroupReport::from_wire).collect(),
+        }
+    }
+}
+
+impl PeerReport {
+    pub(super) fn from_wire(peer: PeerStatus) -> Self {
+        Self { address: peer.address, agent: peer.status.map(AgentReport::from_wire) }
+    }
+}
+
+impl GroupReport {
+    fn from_wire(group: GroupStatus) -> Option<Self> {
+        Some(Self {
+            group: GroupId(group.group.as_ref().try_into().ok()?),
+            role: group.role,
+            leader: group.leader.as_ref().try_into().ok().map(HsmId),
+            captured: Index(group.captured),
+            committed: Index(group.committed),
+            tip: Index(group.tip),
+            waiting: group.waiting,
+            fault: (!group.fault.is_empty()).then_some(group.fault),
+        })
+    }
+}
+
+/// What a role is called in reports and logs.
+pub(crate) const fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Starting => "starting",
+        Role::Witness => "witness",
+        Role::Candidate => "candidate",
+        Role::Leader { .. } => "leader",
+        Role::Faulted => "stopped",
+    }
+}
+
+pub(super) fn group_to_wire(group: GroupId, status: Status) -> GroupStatus {
+    GroupStatus {
+        group: group.0.to_vec().into(),
+        role: role_name(status.role).into(),
+        leader: status.leader.map(|leader| leader.0.to_vec()).unwrap_or_default().into(),
+        captured: status.captured.0,
+        committed: status.committed.0,
+        tip: status.tip.0,
+        waiting: u64::try_from(status.waiting).unwrap_or(u64::MAX),
+        fault: status.fault.map(|fault| fault.to_string()).unwrap_or_default(),
+    }
+}

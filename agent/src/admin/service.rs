@@ -1,0 +1,78 @@
+//! The agent's side.
+
+use super::report::group_to_wire;
+use crate::agent::Core;
+use std::sync::Arc;
+use strongroom_proto::grpc::peer::admin_server::{Admin, AdminServer};
+use strongroom_proto::grpc::peer::{
+    PeersReply, PeersRequest, SetupReply, SetupRequest, StatusReply, StatusRequest,
+};
+use strongroom_proto::hsm;
+use tonic::{Request, Response, Status};
+
+/// The service that an operator's command calls.
+pub(crate) struct AdminService(Arc<Core>);
+
+impl AdminService {
+    pub(crate) fn server(core: Arc<Core>) -> AdminServer<Self> {
+        AdminServer::new(Self(core))
+    }
+}
+
+/// Whether an operator may ask this of the HSM. The rest is the replicas' alone: in between them it would only harm.
+const fn is_setup(request: &hsm::Request) -> bool {
+    match request {
+        hsm::Request::DeviceStatus
+        | hsm::Request::NewRealm(_)
+        | hsm::Request::ExportNonce
+        | hsm::Request::ExportRealm(..)
+        | hsm::Request::JoinRealm(_)
+        | hsm::Request::NewGroup(_)
+        | hsm::Request::JoinGroup(_) => true,
+        hsm::Request::Capture(..)
+        | hsm::Request::Jump(..)
+        | hsm::Request::Lead(..)
+        | hsm::Request::StepDown(_)
+        | hsm::Request::Handshake(..)
+        | hsm::Request::Process { .. }
+        | hsm::Request::Commit { .. } => false,
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    async fn setup(&self, request: Request<SetupRequest>) -> Result<Response<SetupReply>, Status> {
+        let request: hsm::Request = minicbor::decode(&request.get_ref().request).map_err(|_| {
+            Status::invalid_argument("not an HSM request; check that command and agent match")
+        })?;
+        if !is_setup(&request) {
+            return Err(Status::permission_denied("only the agent itself may ask this of its HSM"));
+        }
+        let changes = !matches!(request, hsm::Request::DeviceStatus);
+        let reply = self.0.call_hsm(request).await.ok_or_else(|| {
+            Status::unknown(
+                "the HSM did not answer, and may have done it all the same; look with `hsm status`",
+            )
+        })?;
+        if changes {
+            self.0.wake();
+        }
+        let reply =
+            minicbor::to_vec(&reply).map_err(|_| Status::internal("a reply that cannot be encoded"))?;
+        Ok(Response::new(SetupReply { reply: reply.into() }))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        let device = match self.0.call_hsm(hsm::Request::DeviceStatus).await {
+            Some(hsm::Reply::Device(device)) => minicbor::to_vec(&device).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let groups =
+            self.0.groups().into_iter().map(|(group, status)| group_to_wire(group, status)).collect();
+        Ok(Response::new(StatusReply { device: device.into(), groups }))
+    }
+
+    async fn peers(&self, _: Request<PeersRequest>) -> Result<Response<PeersReply>, Status> {
+        Ok(Response::new(PeersReply { peers: self.0.peers().statuses().await }))
+    }
+}

@@ -1,0 +1,339 @@
+//! One running agent: its sockets, its services, and the replicas of its HSM's groups.
+//!
+//! A shell around [`crate::replica`]. It is trusted for availability only, and keeps nothing that must survive it: all
+//! durable state is in the HSM and in the store, so an agent can be killed at any moment and started again.
+
+mod core;
+mod driver;
+mod hsm;
+
+pub(crate) use self::core::Core;
+pub use self::core::SESSION_LIFETIME;
+
+use self::core::Routed;
+use self::hsm::Hsm;
+use crate::admin::AdminService;
+use crate::config::Config;
+use crate::file::FileError;
+use crate::front::{Front, Timeouts, router, serve, system_clock};
+use crate::link::Link;
+use crate::peers::{KEEP_ALIVE, PeerService, Peers};
+use crate::replica::Status;
+use crate::store::{Store, StoreError};
+use crate::tenants::Tenants;
+use crate::tls::Tls;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use strongroom_proto::hsm::DeviceStatus;
+use strongroom_proto::ids::GroupId;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+
+/// How often files are looked at for changes.
+const FILES_PERIOD: Duration = Duration::from_secs(5);
+/// How often the HSM is asked who it is, and before it has answered for the first time.
+const DEVICE_PERIOD: Duration = Duration::from_secs(5);
+const DEVICE_RETRY: Duration = Duration::from_millis(200);
+/// Bytes that a peer may send ahead, of one message and in all: heartbeats have room beside a segment.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// How long a graceful shutdown waits for requests in flight.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How long a killed agent's threads get to end.
+const KILL: Duration = Duration::from_secs(1);
+
+/// Why an agent does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A file of the configuration cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; is another agent running there?")]
+    Listen {
+        /// The address, as configured.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system gives no threads or sockets.
+    #[error("cannot start: {0}")]
+    System(io::Error),
+}
+
+/// Where an agent is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Addresses {
+    /// By clients.
+    pub front: SocketAddr,
+    /// By other agents and the admin subcommands.
+    pub peer: SocketAddr,
+}
+
+/// The listening sockets of an agent. Bound before the agent starts, so that with port 0 the addresses are known in
+/// time to be told to the other agents.
+#[derive(Debug)]
+pub struct Sockets {
+    front: TcpListener,
+    peer: TcpListener,
+    addresses: Addresses,
+}
+
+impl Sockets {
+    /// Binds `listen` and `peer_listen` of the configuration.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`].
+    pub fn bind(config: &Config) -> Result<Self, StartError> {
+        let bind = |address: SocketAddr| {
+            let failed = |source| StartError::Listen { address, source };
+            let listener = TcpListener::bind(address).map_err(failed)?;
+            listener.set_nonblocking(true).map_err(failed)?;
+            let address = listener.local_addr().map_err(failed)?;
+            Ok::<_, StartError>((listener, address))
+        };
+        let (front, front_address) = bind(config.listen)?;
+        let (peer, peer_address) = bind(config.peer_listen)?;
+        Ok(Self { front, peer, addresses: Addresses { front: front_address, peer: peer_address } })
+    }
+
+    /// The addresses, with the ports that the system chose where the configuration says 0.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+}
+
+/// Starts agents.
+#[derive(Clone, Copy, Debug)]
+pub struct Agent;
+
+impl Agent {
+    /// Starts an agent for the HSM behind `link`, on `store`; binds the sockets itself.
+    ///
+    /// The HSM and the store need not be there yet. `config.hsm` and `config.store` are not used. A store that talks to
+    /// a network is not shared with another agent, whose end would cut its connections.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(config: Config, link: Arc<dyn Link>, store: Store) -> Result<AgentHandle, StartError> {
+        let sockets = Sockets::bind(&config)?;
+        Self::start_on(sockets, config, link, store)
+    }
+
+    /// The same on sockets that are bound already. `config.listen` and `config.peer_listen` are not used.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start_on(
+        sockets: Sockets,
+        config: Config,
+        link: Arc<dyn Link>,
+        store: Store,
+    ) -> Result<AgentHandle, StartError> {
+        let tenants = Arc::new(Tenants::open(config.tenants.clone())?);
+        let tls = config.tls.clone().map(|files| Tls::open(files.certificate, files.key)).transpose()?;
+        // A runtime of its own, so that killing the agent takes all of it, whatever it has spawned.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("strongroom-agent")
+            .build()
+            .map_err(StartError::System)?;
+        let inside = runtime.enter();
+        let peers = Peers::start(&config.peers);
+        let core = Arc::new(Core::new(Hsm::start(link), store.clone(), peers, config.election));
+        let (stop, stopped) = watch::channel(false);
+        let addresses = sockets.addresses;
+        let services = Services { core: Arc::clone(&core), stopped };
+        let front = services.front(sockets.front, &config, tenants, tls.map(Arc::new))?;
+        let peer = services.peer(sockets.peer)?;
+        tokio::spawn(supervise(Arc::clone(&core), store));
+        drop(inside);
+        tracing::info!(front = %addresses.front, peer = %addresses.peer, "the agent listens");
+        Ok(AgentHandle { runtime: Some(runtime), addresses, core, stop, services: vec![front, peer] })
+    }
+}
+
+struct Services {
+    core: Arc<Core>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Services {
+    fn front(
+        &self,
+        listener: TcpListener,
+        config: &Config,
+        tenants: Arc<Tenants>,
+        tls: Option<Arc<Tls>>,
+    ) -> Result<JoinHandle<()>, StartError> {
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
+        tokio::spawn(Arc::clone(&tenants).follow(FILES_PERIOD));
+        if let Some(tls) = &tls {
+            tokio::spawn(Arc::clone(tls).follow(FILES_PERIOD));
+        }
+        let backend = Arc::new(Routed(Arc::clone(&self.core)));
+        let front = Front::new(backend, tenants, &config.limits, Timeouts::default(), system_clock());
+        let stopped = stop_signal(self.stopped.clone());
+        Ok(tokio::spawn(async move { serve(listener, &front, router(front.clone()), tls, stopped).await }))
+    }
+
+    fn peer(&self, listener: TcpListener) -> Result<JoinHandle<()>, StartError> {
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
+        let server = Server::builder()
+            .tcp_nodelay(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE))
+            .add_service(PeerService::server(Arc::clone(&self.core)))
+            .add_service(AdminService::server(Arc::clone(&self.core)));
+        let stopped = stop_signal(self.stopped.clone());
+        Ok(tokio::spawn(async move {
+            let served = server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped).await;
+            if let Err(error) = served {
+                tracing::error!(%error, "the peer service ended");
+            }
+        }))
+    }
+}
+
+async fn stop_signal(mut stopped: watch::Receiver<bool>) {
+    // An error means that the handle is gone, and the agent with it.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Finds the HSM, tells the operator what is missing, and keeps the replicas of its groups running.
+async fn supervise(core: Arc<Core>, store: Store) {
+    let (mut advice, mut store_fits) = (Advice::None, false);
+    loop {
+        let answered = core.refresh().await;
+        if !store_fits {
+            match probe(&store).await {
+                Ok(fits) => store_fits = fits,
+                Err(error) => return tracing::error!(%error, "the agent serves nobody"),
+            }
+        }
+        if store_fits {
+            core.start_groups();
+        }
+        let device = core.device().filter(|_| answered);
+        let next = device.as_ref().map_or(Advice::NoAnswer, Advice::for_device);
+        if next != advice {
+            advice = next;
+            advice.log(device.as_ref());
+        }
+        let pause = if answered && store_fits { DEVICE_PERIOD } else { DEVICE_RETRY };
+        let _ = timeout(pause, core.woken()).await;
+    }
+}
+
+async fn probe(store: &Store) -> Result<bool, StoreError> {
+    let mut salt = [0; 16];
+    // Without randomness the groups do not start either, and say so.
+    if getrandom::fill(&mut salt).is_err() { Ok(false) } else { store.probe(salt).await }
+}
+
+/// What an operator should know or do next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Advice {
+    None,
+    NoAnswer,
+    NoRealm,
+    NoGroup,
+    Ready,
+}
+
+impl Advice {
+    const fn for_device(device: &DeviceStatus) -> Self {
+        if device.realm.is_none() {
+            Self::NoRealm
+        } else if device.groups.is_empty() {
+            Self::NoGroup
+        } else {
+            Self::Ready
+        }
+    }
+
+    fn log(self, device: Option<&DeviceStatus>) {
+        let hsm = device.map(|device| device.hsm);
+        let hsm = hsm.map(tracing::field::display);
+        match self {
+            Self::None => {}
+            Self::NoAnswer => tracing::warn!("the HSM does not answer; the agent keeps trying"),
+            Self::NoRealm => tracing::warn!(
+                hsm,
+                "the HSM has no realm yet; make one with `realm create`, or have it join one with `hsm request`"
+            ),
+            Self::NoGroup => {
+                tracing::warn!(hsm, "the HSM is in no group yet; make one with `group create` at one member");
+            }
+            Self::Ready => tracing::info!(hsm, "the HSM is a member of a group"),
+        }
+    }
+}
+
+/// A running agent. Dropping it kills it.
+pub struct AgentHandle {
+    runtime: Option<Runtime>,
+    addresses: Addresses,
+    core: Arc<Core>,
+    stop: watch::Sender<bool>,
+    services: Vec<JoinHandle<()>>,
+}
+
+impl AgentHandle {
+    /// Where it is reached.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// What its HSM last said of itself; `None` while that has not been reached.
+    #[must_use]
+    pub fn device(&self) -> Option<DeviceStatus> {
+        self.core.device()
+    }
+
+    /// What its replicas are doing.
+    #[must_use]
+    pub fn groups(&self) -> Vec<(GroupId, Status)> {
+        self.core.groups()
+    }
+
+    /// Ends it at once, as a crash would: nothing in flight is finished or answered. When this returns, its sockets
+    /// are closed.
+    pub async fn kill(mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // A runtime cannot be awaited from inside another.
+            let _ = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(KILL)).await;
+        }
+    }
+
+    /// Stops taking requests, answers those in flight for as long as ten seconds, and ends.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        let drained = futures::future::join_all(self.services.drain(..));
+        if timeout(DRAIN, drained).await.is_err() {
+            tracing::warn!("some requests were not answered in time");
+        }
+        self.kill().await;
+    }
+}
+
+impl Drop for AgentHandle {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

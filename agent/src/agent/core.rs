@@ -1,0 +1,255 @@
+//! What the services of an agent share: which HSM it has, which groups run, and the way of a client's request.
+
+use super::driver::Group;
+use super::hsm::Hsm;
+use crate::config::Election;
+use crate::front::Backend;
+use crate::peers::{Forwarded, Peers};
+use crate::replica::{Answer, Settings, Status};
+use crate::store::Store;
+use async_trait::async_trait;
+use minicbor::bytes::ByteVec;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use strongroom_proto::client::{
+    ClientRequest, ClientResponse, HandshakeResponse, NoiseRequest, NoiseResponse, RequestKind,
+};
+use strongroom_proto::hsm::{
+    BatchRequest, DeviceStatus, NoiseMessage, NoiseReply, RealmStatus, Reply, Request, SessionRefusal,
+    record_id,
+};
+use strongroom_proto::ids::{GroupId, HsmId, RealmId, RecordId};
+use strongroom_proto::peer::PeerMessage;
+use strongroom_proto::statement::GroupStatement;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// How long a client may go on using a session after an answer.
+pub const SESSION_LIFETIME: Duration = Duration::from_secs(5);
+/// How long a request waits for a leader. Clients in the field give up after five quick refusals, and an election
+/// takes longer than those.
+const HOLD: Duration = Duration::from_secs(3);
+/// The pause before a leader that could not be reached is tried again, unless there is news before.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// The shared state of one agent.
+pub(crate) struct Core {
+    hsm: Hsm,
+    store: Store,
+    peers: Peers,
+    election: Election,
+    known: RwLock<Known>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct Known {
+    device: Option<DeviceStatus>,
+    groups: BTreeMap<GroupId, Group>,
+}
+
+impl Core {
+    pub(crate) fn new(hsm: Hsm, store: Store, peers: Peers, election: Election) -> Self {
+        Self { hsm, store, peers, election, known: RwLock::default(), wake: Notify::new() }
+    }
+
+    /// Passes a request to the HSM, for the operator.
+    pub(crate) async fn call_hsm(&self, request: Request) -> Option<Reply> {
+        self.hsm.call(request).await
+    }
+
+    pub(crate) const fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// Asks the HSM who it is. Whether it answered.
+    pub(crate) async fn refresh(&self) -> bool {
+        let Some(Reply::Device(device)) = self.hsm.call(Request::DeviceStatus).await else { return false };
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.device.as_ref().is_some_and(|before| before.hsm != device.hsm) {
+            tracing::warn!(hsm = %device.hsm, "the HSM was exchanged; its groups start anew");
+            known.groups.clear();
+        }
+        known.device = Some(device);
+        true
+    }
+
+    /// Starts what is not running: a replica for each group of the HSM.
+    pub(crate) fn start_groups(&self) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let Known { device: Some(device), groups } = &mut *known else { return };
+        let Some(realm) = &device.realm else { return };
+        for status in &device.groups {
+            let id = status.statement.group;
+            match groups.get(&id) {
+                Some(running) if running.is_running() => continue,
+                Some(_) => tracing::error!(group = %id, "a replica ended by a bug and starts anew"),
+                None => tracing::info!(group = %id, "a group starts"),
+            }
+            if let Some(settings) = self.settings(device, realm.realm, status.statement.clone()) {
+                let (hsm, store, peers) = (self.hsm.clone(), self.store.clone(), self.peers.clone());
+                groups.insert(id, Group::start(settings, hsm, store, peers));
+            }
+        }
+    }
+
+    /// Has the HSM asked again soon, since it was told something new.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Completes after [`Self::wake`].
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    fn settings(&self, device: &DeviceStatus, realm: RealmId, group: GroupStatement) -> Option<Settings> {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let Election { timeout_min, timeout_max, heartbeat } = self.election;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed)
+            .inspect_err(|error| tracing::error!(%error, "the system gives no randomness"))
+            .ok()?;
+        Some(Settings {
+            hsm: device.hsm,
+            realm,
+            group,
+            limits: device.limits,
+            election_timeout_ms: ms(timeout_min)..=ms(timeout_max),
+            heartbeat_ms: ms(heartbeat),
+            seed,
+        })
+    }
+
+    /// What the HSM last said of itself.
+    pub(crate) fn device(&self) -> Option<DeviceStatus> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).device.clone()
+    }
+
+    pub(crate) fn hsm_id(&self) -> Option<HsmId> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).device.as_ref().map(|device| device.hsm)
+    }
+
+    /// What each replica is doing.
+    pub(crate) fn groups(&self) -> Vec<(GroupId, Status)> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.groups.iter().map(|(id, group)| (*id, group.status())).collect()
+    }
+
+    /// Takes a message of another agent.
+    pub(crate) fn deliver(&self, from: HsmId, message: PeerMessage) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(group) = known.groups.get(&message.group()) {
+            group.deliver(from, message);
+        }
+    }
+
+    /// Gives a request to the replica here, without waiting for a leader and without forwarding.
+    pub(crate) async fn ask(&self, request: BatchRequest, handshake_only: bool) -> Answer {
+        match self.covering(&request.record) {
+            Some(group) => group.ask(request, handshake_only).await,
+            None => Answer::NotCovered,
+        }
+    }
+
+    fn covering(&self, record: &RecordId) -> Option<Group> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let covers = |group: &&Group| group.status().prefixes.iter().any(|prefix| prefix.contains(record));
+        known.groups.values().find(covers).cloned()
+    }
+
+    /// Gives a request to the leader, wherever it is, and waits for one to be there for as long as [`HOLD`].
+    async fn route(&self, request: BatchRequest, handshake_only: bool) -> Answer {
+        let deadline = Instant::now() + HOLD;
+        loop {
+            let mut group = self.covering(&request.record);
+            let answer = match &group {
+                Some(group) => group.ask(request.clone(), handshake_only).await,
+                None => Answer::NotCovered,
+            };
+            match answer {
+                Answer::NotLeader(Some(leader)) => {
+                    match self.peers.forward(leader, &request, handshake_only).await {
+                        Forwarded::Answer(Answer::NotLeader(_) | Answer::NotCovered) | Forwarded::NotSent => {
+                        }
+                        Forwarded::Answer(answer) => return answer,
+                        // It may have been carried out; a second time could cost the user a guess.
+                        Forwarded::Unknown => return Answer::Unavailable,
+                    }
+                }
+                Answer::NotLeader(None) | Answer::NotCovered => {}
+                answer => return answer,
+            }
+            if Instant::now() >= deadline {
+                return Answer::Unavailable;
+            }
+            let news = async {
+                match &mut group {
+                    Some(group) => group.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let _ = timeout(RETRY, timeout_at(deadline, news)).await;
+        }
+    }
+
+    fn realm_status(&self) -> Option<RealmStatus> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.device.as_ref()?.realm.clone()
+    }
+}
+
+/// The backend of the front door.
+pub(crate) struct Routed(pub(crate) Arc<Core>);
+
+#[async_trait]
+impl Backend for Routed {
+    fn realm(&self) -> Option<RealmId> {
+        self.0.realm_status().map(|realm| realm.realm)
+    }
+
+    async fn serve(&self, tenant: &str, user: &str, request: ClientRequest) -> ClientResponse {
+        let Some(realm) = self.0.realm_status() else { return ClientResponse::Unavailable };
+        let record = record_id(&realm.record_id_key, tenant, user);
+        let handshake_only = request.kind == RequestKind::HandshakeOnly;
+        let message = match request.encrypted {
+            NoiseRequest::Handshake(handshake) => NoiseMessage::Handshake {
+                ephemeral: handshake.client_ephemeral_public.into(),
+                ciphertext: handshake.payload_ciphertext.into(),
+            },
+            // A transport message cannot be a handshake (section 11, step 7).
+            NoiseRequest::Transport { .. } if handshake_only => return ClientResponse::SessionError,
+            NoiseRequest::Transport { ciphertext } => {
+                NoiseMessage::Transport { ciphertext: ciphertext.into() }
+            }
+        };
+        let request = BatchRequest { record, session: request.session_id, message };
+        response_of(self.0.route(request, handshake_only).await)
+    }
+}
+
+fn response_of(answer: Answer) -> ClientResponse {
+    match answer {
+        Answer::Reply(NoiseReply::Handshake { ephemeral, ciphertext }) => {
+            ClientResponse::Ok(NoiseResponse::Handshake {
+                handshake: HandshakeResponse {
+                    server_ephemeral_public: ephemeral.0.to_vec(),
+                    payload_ciphertext: bytes_of(ciphertext),
+                },
+                session_lifetime: SESSION_LIFETIME,
+            })
+        }
+        Answer::Reply(NoiseReply::Transport { ciphertext }) => {
+            ClientResponse::Ok(NoiseResponse::Transport { ciphertext: bytes_of(ciphertext) })
+        }
+        Answer::Refused(SessionRefusal::MissingSession) => ClientResponse::MissingSession,
+        Answer::Refused(SessionRefusal::SessionError) => ClientResponse::SessionError,
+        Answer::Refused(SessionRefusal::DecodingError) => ClientResponse::DecodingError,
+        Answer::Unavailable | Answer::NotLeader(_) | Answer::NotCovered => ClientResponse::Unavailable,
+    }
+}
+
+fn bytes_of(bytes: ByteVec) -> Vec<u8> {
+    bytes.into()
+}

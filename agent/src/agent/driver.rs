@@ -1,0 +1,220 @@
+//! One replica, driven: its actions become calls of the HSM, the store and the peers, and their ends its events.
+//!
+//! Decides nothing. Every action that has an end gets exactly one event, whatever fails.
+
+use super::hsm::Hsm;
+use crate::admin::role_name;
+use crate::peers::Peers;
+use crate::replica::{Action, Answer, Event, Millis, Replica, Settings, Status, Ticket};
+use crate::segment::SegmentName;
+use crate::store::Store;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use strongroom_proto::hsm::BatchRequest;
+use strongroom_proto::ids::{GroupId, HsmId};
+use strongroom_proto::peer::PeerMessage;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// Client requests that may wait for one replica.
+const CLIENT_QUEUE: usize = 1024;
+/// Messages of peers that may wait for one replica.
+const PEER_QUEUE: usize = 256;
+const TICK: Duration = Duration::from_millis(10);
+
+struct Client {
+    request: BatchRequest,
+    handshake_only: bool,
+    answer: oneshot::Sender<Answer>,
+}
+
+type FromPeer = (HsmId, PeerMessage);
+
+/// A running replica, as the rest of the agent sees it. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Group {
+    /// Apart from those of peers, so that clients cannot crowd out the statements that their answers wait for.
+    clients: mpsc::Sender<Client>,
+    peers: mpsc::Sender<FromPeer>,
+    status: watch::Receiver<Status>,
+}
+
+impl Group {
+    /// Starts a replica. To be called inside a runtime; ends with it, or when the last `Group` is dropped.
+    pub(crate) fn start(settings: Settings, hsm: Hsm, store: Store, peers: Peers) -> Self {
+        let (clients, client_queue) = mpsc::channel(CLIENT_QUEUE);
+        let (from_peers, peer_queue) = mpsc::channel(PEER_QUEUE);
+        let (own, group, started) = (settings.hsm, settings.group.group, Instant::now());
+        let (replica, actions) = Replica::new(settings, Millis(0));
+        let (events, ended) = mpsc::unbounded_channel();
+        let (publish, status) = watch::channel(replica.status());
+        let driver = Driver {
+            replica,
+            own,
+            group,
+            started,
+            hsm,
+            store,
+            peers,
+            events,
+            waiting: BTreeMap::new(),
+            next_ticket: 0,
+            io: JoinSet::new(),
+            status: publish,
+        };
+        tokio::spawn(driver.run(actions, client_queue, peer_queue, ended));
+        Self { clients, peers: from_peers, status }
+    }
+
+    /// Gives a client's request to the replica.
+    pub(crate) async fn ask(&self, request: BatchRequest, handshake_only: bool) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        if self.clients.try_send(Client { request, handshake_only, answer }).is_err() {
+            return Answer::Unavailable;
+        }
+        answered.await.unwrap_or(Answer::Unavailable)
+    }
+
+    /// Gives a message of another agent to the replica; lost when too many wait.
+    pub(crate) fn deliver(&self, from: HsmId, message: PeerMessage) {
+        if self.peers.try_send((from, message)).is_err() {
+            tracing::debug!("a replica does not keep up; a peer's message was dropped");
+        }
+    }
+
+    /// What the replica is doing now.
+    pub(crate) fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Completes when the replica has something new to say of itself.
+    pub(crate) async fn changed(&mut self) {
+        if self.status.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether the replica still runs.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.clients.is_closed()
+    }
+}
+
+struct Driver {
+    replica: Replica,
+    own: HsmId,
+    group: GroupId,
+    started: Instant,
+    hsm: Hsm,
+    store: Store,
+    peers: Peers,
+    /// Ends of actions. Unbounded, since none may be lost; a replica bounds its own actions.
+    events: mpsc::UnboundedSender<Event>,
+    waiting: BTreeMap<Ticket, oneshot::Sender<Answer>>,
+    next_ticket: u64,
+    /// Reads and writes under way; stopped when the driver is dropped.
+    io: JoinSet<()>,
+    status: watch::Sender<Status>,
+}
+
+impl Driver {
+    async fn run(
+        mut self,
+        actions: Vec<Action>,
+        mut clients: mpsc::Receiver<Client>,
+        mut from_peers: mpsc::Receiver<FromPeer>,
+        mut ended: mpsc::UnboundedReceiver<Event>,
+    ) {
+        self.carry_out(actions);
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let event = tokio::select! {
+                biased;
+                _ = ticks.tick() => Event::Tick,
+                Some(event) = ended.recv() => event,
+                Some((from, message)) = from_peers.recv() => Event::Peer { from, message },
+                client = clients.recv() => match client {
+                    Some(client) => self.admit(client),
+                    None => return,
+                },
+            };
+            let actions = self.replica.step(self.now(), event);
+            self.carry_out(actions);
+            self.publish();
+            while self.io.try_join_next().is_some() {}
+        }
+    }
+
+    fn now(&self) -> Millis {
+        Millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn admit(&mut self, client: Client) -> Event {
+        let Client { request, handshake_only, answer } = client;
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket = self.next_ticket.wrapping_add(1);
+        self.waiting.insert(ticket, answer);
+        Event::Client { ticket, handshake_only, request }
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            let (events, store) = (self.events.clone(), self.store.clone());
+            // A send fails only when the driver is gone, and then nobody waits for the event.
+            let end = move |event| drop(events.send(event));
+            match action {
+                Action::Hsm { call, request } => {
+                    self.hsm.queue(request, move |reply| end(Event::Hsm { call, reply }));
+                }
+                Action::Write { name, bytes } => {
+                    self.io.spawn(async move {
+                        let outcome = store.create(&name.to_string(), Bytes::from_owner(bytes)).await;
+                        end(Event::Wrote { name, outcome });
+                    });
+                }
+                Action::List { from } => {
+                    let group = self.group;
+                    self.io.spawn(async move {
+                        let after = SegmentName::offset(&group, from);
+                        let names = store.list(&SegmentName::folder(&group), &after).await;
+                        // What is not named like a segment is not one; anything may lie in a store.
+                        let result = names.map(|names| names.iter().filter_map(|n| n.parse().ok()).collect());
+                        end(Event::Listed { result });
+                    });
+                }
+                Action::Read { name } => {
+                    self.io.spawn(async move {
+                        let result = store.read(&name.to_string()).await;
+                        end(Event::Read { name, result });
+                    });
+                }
+                Action::Send { to, message } => self.peers.send(self.own, to, message),
+                Action::Answer { ticket, answer } => {
+                    if let Some(waiting) = self.waiting.remove(&ticket) {
+                        // The client may have gone.
+                        let _ = waiting.send(answer);
+                    }
+                }
+                Action::Fault(fault) => {
+                    tracing::error!(group = %self.group, %fault, "the group has stopped here")
+                }
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let status = self.replica.status();
+        self.status.send_if_modified(|known| {
+            if known.role != status.role || known.leader != status.leader {
+                let leader = status.leader.map(tracing::field::display);
+                tracing::info!(group = %self.group, role = role_name(status.role), leader, tip = %status.tip, "a new role");
+            }
+            let changed = *known != status;
+            *known = status;
+            changed
+        });
+    }
+}

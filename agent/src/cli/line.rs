@@ -1,0 +1,78 @@
+//! What operators and custodians carry from one machine to another: one line of text, safe to paste, that says what it
+//! is. None of it is secret; a sealed realm opens in one HSM only.
+
+use crate::admin::EnrolmentRequest;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use minicbor::{Decode, Encode};
+use strongroom_proto::hsm::{ApprovalSignature, ExportApproval, SealedRealm};
+use strongroom_proto::statement::GroupStatement;
+
+/// The longest line, in characters.
+const MAX_LEN: usize = 4096;
+
+/// Something with a form as one line: `strongroom-<kind>-1:<base64url of its CBOR>`.
+pub trait Line: Encode<()> + for<'b> Decode<'b, ()> {
+    /// What it is, in the line and in messages.
+    const KIND: &'static str;
+    /// The command that prints it.
+    const PRINTED_BY: &'static str;
+
+    /// The line.
+    ///
+    /// # Panics
+    /// Never: a vector takes all bytes.
+    fn to_line(&self) -> String {
+        let bytes = minicbor::to_vec(self).expect("a vector takes all bytes");
+        format!("strongroom-{}-1:{}", Self::KIND, URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// Reads a line; white space around it and in it, as pasting makes, is skipped.
+    ///
+    /// # Errors
+    /// [`LineError`].
+    fn from_line(text: &str) -> Result<Self, LineError> {
+        let text: String =
+            text.chars().filter(|c| !c.is_whitespace()).take(MAX_LEN.saturating_add(1)).collect();
+        let wrong = LineError { kind: Self::KIND, printed_by: Self::PRINTED_BY };
+        let body =
+            text.strip_prefix(&format!("strongroom-{}-1:", Self::KIND)).filter(|_| text.len() <= MAX_LEN);
+        let bytes = body.and_then(|body| URL_SAFE_NO_PAD.decode(body).ok()).ok_or(wrong)?;
+        let mut decoder = minicbor::Decoder::new(&bytes);
+        let value = decoder.decode().map_err(|_| wrong)?;
+        if decoder.position() == bytes.len() { Ok(value) } else { Err(wrong) }
+    }
+}
+
+/// A text is not the line that was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("not a whole line `strongroom-{kind}-1:…`; paste what `{printed_by}` printed")]
+pub struct LineError {
+    kind: &'static str,
+    printed_by: &'static str,
+}
+
+impl Line for EnrolmentRequest {
+    const KIND: &'static str = "request";
+    const PRINTED_BY: &'static str = "hsm request";
+}
+
+impl Line for ExportApproval {
+    const KIND: &'static str = "approval";
+    const PRINTED_BY: &'static str = "hsm offer";
+}
+
+impl Line for ApprovalSignature {
+    const KIND: &'static str = "signature";
+    const PRINTED_BY: &'static str = "hsm approve";
+}
+
+impl Line for SealedRealm {
+    const KIND: &'static str = "realm";
+    const PRINTED_BY: &'static str = "hsm export";
+}
+
+impl Line for GroupStatement {
+    const KIND: &'static str = "group";
+    const PRINTED_BY: &'static str = "group create";
+}

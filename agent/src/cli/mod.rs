@@ -1,0 +1,220 @@
+//! The command `strongroom-agent`: the daemon, and what an operator asks of it.
+//!
+//! What a script or another command is to take goes to standard output; what a person is to read, to standard error.
+
+mod group;
+mod hsm;
+mod line;
+mod realm;
+mod run;
+mod show;
+
+pub use line::{Line, LineError};
+
+use crate::admin::{AdminError, Client};
+use crate::agent::StartError;
+use crate::config::Config;
+use crate::file::FileError;
+use clap::{Args, Parser, Subcommand};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use strongroom_proto::hsm::CustodianKey;
+use strongroom_proto::ids::{Digest, HsmId};
+
+/// The agent of one Strongroom HSM.
+#[derive(Parser, Debug)]
+#[command(name = "strongroom-agent", version)]
+pub struct Cli {
+    /// The agent's configuration.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "agent.toml",
+        env = "STRONGROOM_AGENT_CONFIG",
+        global = true
+    )]
+    pub config: PathBuf,
+    /// What to do; without, `run`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug, Default)]
+pub enum Command {
+    /// Run the agent until it is interrupted.
+    #[default]
+    Run,
+    /// Make a realm, or look at it.
+    #[command(subcommand)]
+    Realm(RealmCommand),
+    /// Look at the HSM, or bring it into a realm that another HSM has.
+    #[command(subcommand)]
+    Hsm(HsmCommand),
+    /// Make a group of HSMs, or look at it.
+    #[command(subcommand)]
+    Group(GroupCommand),
+}
+
+/// Realms.
+#[derive(Subcommand, Debug)]
+pub enum RealmCommand {
+    /// Make a custodian's key. Needs no agent: do it on a machine of the custodian's own, and keep the file there.
+    Custodian {
+        /// Where to write the private key. The file must not exist.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Make a realm in this agent's HSM. Who its custodians are is fixed for ever.
+    Create(CreateRealm),
+    /// Show the realm.
+    Status(StatusFormat),
+}
+
+/// `realm create`.
+#[derive(Args, Debug)]
+pub struct CreateRealm {
+    /// A custodian's public key, 64 hexadecimal digits; once for each custodian, up to nine.
+    #[arg(long = "custodian", value_name = "PUBKEY", value_parser = custodian, required_unless_present = "closed")]
+    pub custodians: Vec<CustodianKey>,
+    /// How many custodians must approve before another HSM gets the realm. By default, more than half of them.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=9), requires = "custodians")]
+    pub threshold: Option<u8>,
+    /// No custodians: no other HSM ever gets the realm. When this one is lost, so are all its users' secrets.
+    #[arg(long, conflicts_with_all = ["custodians", "threshold"])]
+    pub closed: bool,
+}
+
+/// HSMs. In order: `request` at the new HSM's agent, `offer` at one that has the realm, `approve` by each custodian,
+/// `export` at the same agent as `offer`, `enrol` at the new one.
+#[derive(Subcommand, Debug)]
+pub enum HsmCommand {
+    /// Show what the HSM says of itself.
+    Status(StatusFormat),
+    /// Step 1, at the new HSM's agent: ask to join a realm. Prints a request.
+    Request,
+    /// Step 2, at the agent of an HSM that has the realm: take the request. Prints an approval for custodians to sign.
+    Offer {
+        /// What `hsm request` printed.
+        request: String,
+    },
+    /// Step 3, by each custodian, without an agent: look at the approval, and sign it. Prints a signature.
+    Approve {
+        /// The custodian's private key, made by `realm custodian`.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// What `hsm offer` printed.
+        approval: String,
+    },
+    /// Step 4, at the agent where `hsm offer` ran: give the realm away. Prints it, sealed to the new HSM.
+    Export {
+        /// What `hsm offer` printed.
+        approval: String,
+        /// What each `hsm approve` printed.
+        #[arg(required = true, num_args = 1..=9)]
+        signatures: Vec<String>,
+    },
+    /// Step 5, at the new HSM's agent: take the realm.
+    Enrol {
+        /// What `hsm export` printed.
+        sealed: String,
+    },
+}
+
+/// Groups.
+#[derive(Subcommand, Debug)]
+pub enum GroupCommand {
+    /// Make a group, and have every member join it. Its members are fixed for ever.
+    Create {
+        /// Ids of the HSMs, this agent's among them; `hsm status` shows them. Odd numbers make sense: 3 go on when one
+        /// is lost, 5 when two are.
+        #[arg(long, value_name = "HSMID,…", value_delimiter = ',', required = true)]
+        members: Vec<HsmId>,
+    },
+    /// Have this agent's HSM join a group, where `group create` could not reach it.
+    Join {
+        /// What `group create` printed.
+        statement: String,
+    },
+    /// Show the groups, as each member's agent sees them.
+    Status(StatusFormat),
+}
+
+/// How to show something.
+#[derive(Args, Debug, Clone, Copy)]
+pub struct StatusFormat {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn custodian(text: &str) -> Result<CustodianKey, String> {
+    let key: Digest =
+        text.parse().map_err(|_| "a public key is 64 hexadecimal digits; `realm custodian` prints one")?;
+    Ok(CustodianKey(key))
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// A configuration file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The agent does not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The agent or its HSM did not do it.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// A line of text is not what was asked for.
+    #[error(transparent)]
+    Line(#[from] LineError),
+    /// A custodian's key.
+    #[error("{}: {message}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// The arguments do not go together.
+    #[error("{0}")]
+    Arguments(&'static str),
+    /// The system gives no threads, signals or output.
+    #[error("cannot go on: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl Cli {
+    /// Does what the command line says.
+    ///
+    /// # Errors
+    /// [`CliError`], to be shown to the person.
+    pub fn execute(self) -> Result<(), CliError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            match self.command.unwrap_or_default() {
+                Command::Run => run::run(&self.config).await,
+                Command::Realm(command) => realm::execute(&self.config, command).await,
+                Command::Hsm(command) => hsm::execute(&self.config, command).await,
+                Command::Group(command) => group::execute(&self.config, command).await,
+            }
+        })
+    }
+}
+
+/// Connects to the agent that runs with this configuration.
+async fn agent(config: &Path) -> Result<Client, CliError> {
+    let address = reachable(Config::open(config)?.peer_listen);
+    Ok(Client::connect(&format!("http://{address}")).await?)
+}
+
+/// The address at which one that listens on all addresses is reached from the same machine.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}

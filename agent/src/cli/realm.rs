@@ -1,0 +1,98 @@
+//! `realm`: custodians' keys, a new realm, and what it is.
+
+use super::{CliError, CreateRealm, RealmCommand, agent, show};
+use crate::admin::{AdminError, custodian_key};
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use strongroom_proto::hsm::{CustodianKey, CustodianPolicy, MAX_CUSTODIANS};
+use zeroize::Zeroizing;
+
+pub(super) async fn execute(config: &Path, command: RealmCommand) -> Result<(), CliError> {
+    match command {
+        RealmCommand::Custodian { out } => {
+            let public = make_key(&out)?;
+            println!("{}", public.0);
+            eprintln!("The private key is in {}. Whoever has it approves as this custodian;", out.display());
+            eprintln!("keep it off the realm's machines. The line above is the public key.");
+            eprintln!("Next: strongroom-agent realm create --custodian {}", public.0);
+        }
+        RealmCommand::Create(arguments) => {
+            let policy = policy(&arguments)?;
+            let mut agent = agent(config).await?;
+            let device = agent.new_realm(policy).await?;
+            let realm = device.realm.ok_or(AdminError::Unexpected)?;
+            println!("{}", realm.realm);
+            eprintln!("The realm is made; the line above is its id. Its public key is {}.", realm.public_key);
+            eprintln!("No copy of it exists outside HSM {}.", device.hsm);
+            if arguments.closed {
+                eprintln!("It is closed: no other HSM ever gets it.");
+                eprintln!("Next: strongroom-agent group create --members {}", device.hsm);
+            } else {
+                eprintln!("Next: bring in other HSMs: strongroom-agent hsm request, at the agent of each.");
+            }
+        }
+        RealmCommand::Status(format) => {
+            let device = agent(config).await?.device().await?;
+            let realm = device.realm.ok_or(AdminError::NoRealm)?;
+            show::print(format, &show::realm_json(&realm), || show::realm_text(&realm))?;
+        }
+    }
+    Ok(())
+}
+
+fn policy(arguments: &CreateRealm) -> Result<CustodianPolicy, CliError> {
+    if arguments.closed {
+        return Ok(CustodianPolicy::closed());
+    }
+    let custodians = arguments.custodians.clone();
+    if custodians.len() > MAX_CUSTODIANS {
+        return Err(CliError::Arguments("a realm has at most 9 custodians; name fewer"));
+    }
+    let majority = u8::try_from(custodians.len() / 2 + 1).unwrap_or(u8::MAX);
+    let policy = CustodianPolicy { custodians, threshold: arguments.threshold.unwrap_or(majority) };
+    if policy.is_valid() {
+        Ok(policy)
+    } else {
+        Err(CliError::Arguments(
+            "the custodians are different keys, and the threshold is at most their number; correct the arguments",
+        ))
+    }
+}
+
+fn make_key(path: &Path) -> Result<CustodianKey, CliError> {
+    let failed = |message: String| CliError::Key { path: path.into(), message };
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *seed).map_err(|error| failed(format!("no randomness to make a key: {error}")))?;
+    let key = SigningKey::from_bytes(&seed);
+    // Secret: version 1 of the form, without the public key, is the one that other programs read.
+    let pem = KeypairBytes { secret_key: key.to_bytes(), public_key: None }
+        .to_pkcs8_pem(LineEnding::LF)
+        .map_err(|_| failed("the key could not be encoded".into()))?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
+            failed(match error.kind() {
+                io::ErrorKind::AlreadyExists => {
+                    "exists, and keys are never overwritten; choose another name".into()
+                }
+                _ => format!("cannot be written: {error}"),
+            })
+        })?;
+    let written = file.write_all(pem.as_bytes()).and_then(|()| file.sync_all());
+    written.map_err(|error| failed(format!("cannot be written: {error}")))?;
+    Ok(custodian_key(&key))
+}
+
+/// Reads a key that [`make_key`] wrote.
+pub(super) fn read_key(path: &Path) -> Result<SigningKey, CliError> {
+    let failed = |message: String| CliError::Key { path: path.into(), message };
+    let text = std::fs::read_to_string(path).map(Zeroizing::new);
+    let text = text.map_err(|error| failed(format!("cannot be read: {error}")))?;
+    SigningKey::from_pkcs8_pem(&text).map_err(|_| {
+        failed("not an Ed25519 private key in PEM; give the file that `realm custodian` wrote".into())
+    })
+}

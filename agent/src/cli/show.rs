@@ -1,0 +1,216 @@
+//! How things look: as text for people, as JSON for programs.
+
+use super::StatusFormat;
+use crate::admin::{AgentReport, GroupReport, PeerReport};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use strongroom_proto::hsm::{DeviceStatus, ExportApproval, GroupStatus, RealmStatus, Role};
+use strongroom_proto::ids::{GroupId, HsmId};
+
+/// Prints one or the other to standard output.
+pub(super) fn print(format: StatusFormat, json: &Value, text: impl FnOnce() -> String) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if format.json { writeln!(out, "{json:#}") } else { out.write_all(text().as_bytes()) }
+}
+
+/// Lines of a name and a value, the values under each other.
+fn table(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    rows.iter().fold(String::new(), |mut text, (name, value)| {
+        let _ = writeln!(text, "  {name:width$}  {value}");
+        text
+    })
+}
+
+pub(super) fn approval_text(approval: &ExportApproval) -> String {
+    table(&[
+        ("realm", approval.realm.to_string()),
+        ("from HSM", approval.exporter.to_string()),
+        ("to HSM", approval.importer.to_string()),
+        ("its key", approval.device_key.to_string()),
+        ("its build", approval.build.to_string()),
+    ])
+}
+
+fn policy_text(realm: &RealmStatus) -> String {
+    match realm.policy.custodians.len() {
+        0 => "closed: no other HSM ever gets the realm".into(),
+        n => format!("{} of {n} custodians approve each further HSM", realm.policy.threshold),
+    }
+}
+
+fn realm_rows(realm: &RealmStatus) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
+        ("realm", realm.realm.to_string()),
+        ("public key", realm.public_key.to_string()),
+        ("policy", policy_text(realm)),
+    ];
+    rows.extend(realm.policy.custodians.iter().map(|key| ("custodian", key.0.to_string())));
+    if realm.unassigned {
+        rows.push(("first group", "not made yet; make it here with `group create`".into()));
+    }
+    rows
+}
+
+pub(super) fn realm_text(realm: &RealmStatus) -> String {
+    table(&realm_rows(realm))
+}
+
+pub(super) fn realm_json(realm: &RealmStatus) -> Value {
+    let custodians: Vec<String> = realm.policy.custodians.iter().map(|key| key.0.to_string()).collect();
+    json!({
+        "realm": realm.realm.to_string(),
+        "public_key": realm.public_key.to_string(),
+        "custodians": custodians,
+        "threshold": realm.policy.threshold,
+        "unassigned": realm.unassigned,
+    })
+}
+
+fn role(role: &Role) -> &'static str {
+    match role {
+        Role::Witness => "witness",
+        Role::Leader { .. } => "leader",
+        Role::SteppingDown => "stepping down",
+    }
+}
+
+pub(super) fn device_text(device: &DeviceStatus) -> String {
+    let mut rows = vec![
+        ("HSM", device.hsm.to_string()),
+        ("device key", device.device_key.to_string()),
+        ("version", device.version.clone()),
+        ("build", device.build.to_string()),
+        ("limits", limits_text(device)),
+    ];
+    match &device.realm {
+        Some(realm) => rows.extend(realm_rows(realm)),
+        None => rows.push(("realm", "none yet; `realm create`, or `hsm request` to join one".into())),
+    }
+    for GroupStatus { statement, role: does, captured_index, .. } in &device.groups {
+        let members = statement.members.len();
+        rows.push((
+            "group",
+            format!("{} of {members}, {}, captured {captured_index}", statement.group, role(does)),
+        ));
+    }
+    table(&rows)
+}
+
+fn limits_text(device: &DeviceStatus) -> String {
+    let limits = &device.limits;
+    format!(
+        "frames of {} bytes, {} requests a batch, {} entries and {} replies pending, {} sessions",
+        limits.max_frame_bytes,
+        limits.max_batch_requests,
+        limits.max_pending_entries,
+        limits.max_pending_replies,
+        limits.max_sessions
+    )
+}
+
+pub(super) fn device_json(device: &DeviceStatus) -> Value {
+    let limits = &device.limits;
+    let group = |group: &GroupStatus| {
+        let members: Vec<String> = group.statement.members.iter().map(HsmId::to_string).collect();
+        json!({
+            "group": group.statement.group.to_string(),
+            "members": members,
+            "genesis": group.statement.genesis,
+            "role": role(&group.role),
+            "captured_index": group.captured_index.0,
+            "captured_hash": group.captured_hash.to_string(),
+        })
+    };
+    json!({
+        "hsm": device.hsm.to_string(),
+        "device_key": device.device_key.to_string(),
+        "version": device.version,
+        "build": device.build.to_string(),
+        "limits": {
+            "max_frame_bytes": limits.max_frame_bytes,
+            "max_batch_requests": limits.max_batch_requests,
+            "max_pending_entries": limits.max_pending_entries,
+            "max_pending_replies": limits.max_pending_replies,
+            "max_sessions": limits.max_sessions,
+        },
+        "realm": device.realm.as_ref().map(realm_json),
+        "groups": device.groups.iter().map(group).collect::<Vec<_>>(),
+    })
+}
+
+/// What each member of a group says of it: `None` for one whose agent does not answer, or does not run the group.
+fn members<'a>(
+    group: &GroupId,
+    own: &'a AgentReport,
+    peers: &'a [PeerReport],
+) -> Vec<(HsmId, Option<&'a GroupReport>)> {
+    let agents = || peers.iter().filter_map(|peer| peer.agent.as_ref()).chain([own]);
+    let statement = agents()
+        .filter_map(|agent| agent.device.as_ref())
+        .flat_map(|device| &device.groups)
+        .map(|status| &status.statement)
+        .find(|statement| statement.group == *group);
+    let of = |hsm: &HsmId| {
+        let agent = agents().find(|agent| agent.device.as_ref().is_some_and(|device| device.hsm == *hsm));
+        agent.and_then(|agent| agent.groups.iter().find(|report| report.group == *group))
+    };
+    statement.into_iter().flat_map(|statement| &statement.members).map(|hsm| (*hsm, of(hsm))).collect()
+}
+
+fn member_text(hsm: HsmId, report: Option<&GroupReport>) -> String {
+    let Some(report) = report else { return format!("  {hsm}  cannot be reached, or has not joined\n") };
+    let GroupReport { role, captured, committed, tip, waiting, fault, .. } = report;
+    let mut text = format!(
+        "  {hsm}  {role:9}  captured {captured}  committed {committed}  tip {tip}  waiting {waiting}\n"
+    );
+    if let Some(fault) = fault {
+        let _ = writeln!(text, "    {fault}");
+    }
+    text
+}
+
+pub(super) fn groups_text(own: &AgentReport, peers: &[PeerReport]) -> String {
+    let mut text = String::new();
+    for report in &own.groups {
+        let leader = report.leader.map_or("no leader known".into(), |leader| format!("led by {leader}"));
+        let _ = writeln!(text, "group {}, {leader}", report.group);
+        for (hsm, report) in members(&report.group, own, peers) {
+            text.push_str(&member_text(hsm, report));
+        }
+    }
+    if own.groups.is_empty() {
+        text.push_str("no group runs here yet; make one with `group create`\n");
+    }
+    for peer in peers.iter().filter(|peer| peer.agent.is_none()) {
+        let _ = writeln!(text, "peer {} cannot be reached", peer.address);
+    }
+    text
+}
+
+pub(super) fn groups_json(own: &AgentReport, peers: &[PeerReport]) -> Value {
+    let member = |(hsm, report): (HsmId, Option<&GroupReport>)| {
+        json!({
+            "hsm": hsm.to_string(),
+            "role": report.map(|report| &report.role),
+            "captured": report.map(|report| report.captured.0),
+            "committed": report.map(|report| report.committed.0),
+            "tip": report.map(|report| report.tip.0),
+            "waiting": report.map(|report| report.waiting),
+            "fault": report.and_then(|report| report.fault.as_ref()),
+        })
+    };
+    let group = |report: &GroupReport| {
+        json!({
+            "group": report.group.to_string(),
+            "leader": report.leader.map(|leader| leader.to_string()),
+            "members": members(&report.group, own, peers).into_iter().map(member).collect::<Vec<_>>(),
+        })
+    };
+    let silent = peers.iter().filter(|peer| peer.agent.is_none()).map(|peer| &peer.address);
+    json!({
+        "groups": own.groups.iter().map(group).collect::<Vec<_>>(),
+        "unreachable_peers": silent.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,217 @@
+//! `agent.toml`: what an operator decides about one agent.
+//!
+//! Trusted for availability only: nothing here can change what an HSM allows. Relative paths are taken from the folder
+//! of the file. `docs/agent.example.toml` shows every field.
+
+use crate::file::{FileError, parse_toml, read_toml};
+pub use crate::limits::Limits;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use url::Url;
+
+/// The configuration of one agent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where clients of the realm connect. By default `127.0.0.1:8700`.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// Where the other agents of the realm and the admin subcommands connect. Not for the public: whoever reaches it
+    /// can stop the service. By default `127.0.0.1:8701`.
+    #[serde(default = "default_peer_listen")]
+    pub peer_listen: SocketAddr,
+    /// The peer addresses of the other agents of the realm, `http://host:port` each.
+    #[serde(default)]
+    pub peers: Vec<PeerUrl>,
+    /// The HSM of this agent.
+    pub hsm: HsmAddress,
+    /// The object store that holds the realm's logs, the same for all its agents: `file:///…`, `memory://`,
+    /// `s3://…`, `az://…` or `gs://…`.
+    #[serde(deserialize_with = "store_url")]
+    pub store: Url,
+    /// Options of the store by name, such as credentials and endpoints.
+    #[serde(default)]
+    pub store_options: StoreOptions,
+    /// The tenants file. See [`crate::tenants`].
+    pub tenants: PathBuf,
+    /// The front door's certificate. Without, the front door is plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// How much the front door takes on.
+    #[serde(default)]
+    pub limits: Limits,
+    /// When a leader is missed.
+    #[serde(default)]
+    pub election: Election,
+}
+
+impl Config {
+    /// Reads the configuration at `path`.
+    ///
+    /// # Errors
+    /// [`FileError`], with the file, the line and what to do.
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        let (_, config) = read_toml::<Self>(path)?;
+        Ok(config.resolved(path))
+    }
+
+    /// Parses the text of a configuration that belongs at `path`.
+    ///
+    /// # Errors
+    /// [`FileError::Content`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, FileError> {
+        Ok(parse_toml::<Self>(path, text)?.resolved(path))
+    }
+
+    fn resolved(mut self, path: &Path) -> Self {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let resolve = |path: &mut PathBuf| *path = folder.join(&*path);
+        resolve(&mut self.tenants);
+        if let HsmAddress::Unix(socket) = &mut self.hsm {
+            resolve(socket);
+        }
+        if let Some(tls) = &mut self.tls {
+            resolve(&mut tls.certificate);
+            resolve(&mut tls.key);
+        }
+        self
+    }
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8700))
+}
+
+fn default_peer_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8701))
+}
+
+fn store_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Url::parse(&text)
+        .map_err(|_| D::Error::custom("the store is a URL, such as `file:///var/lib/strongroom/store`"))
+}
+
+/// The address of another agent: `http://` or `https://`, a host, a port if need be, and nothing more.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct PeerUrl(pub Url);
+
+impl TryFrom<String> for PeerUrl {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let bare = |url: &Url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.path() == "/"
+                && url.query().is_none()
+                && url.fragment().is_none()
+                && url.username().is_empty()
+        };
+        let url = Url::parse(&text).ok().filter(bare);
+        url.map(Self).ok_or("a peer is `http://host:port`, the peer_listen address of another agent")
+    }
+}
+
+/// How an agent reaches its HSM.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub enum HsmAddress {
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// A TCP address, `host:port`.
+    Tcp(String),
+}
+
+impl TryFrom<String> for HsmAddress {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.split_once(':') {
+            Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
+            Some(("tcp", address)) if is_host_and_port(address) => Ok(Self::Tcp(address.into())),
+            _ => Err("the HSM is `unix:PATH` or `tcp:HOST:PORT`"),
+        }
+    }
+}
+
+fn is_host_and_port(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+/// Options of an object store. Values are not shown: they may be credentials.
+#[derive(Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct StoreOptions(pub BTreeMap<String, String>);
+
+impl fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// A certificate chain and its private key, PEM both.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The server's certificate, then its issuers'.
+    pub certificate: PathBuf,
+    /// The private key of the server's certificate.
+    pub key: PathBuf,
+}
+
+/// When a witness takes its leader for dead. Each silence is drawn between the two time-outs anew, so that witnesses
+/// seldom run at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "RawElection")]
+pub struct Election {
+    /// The shortest silence.
+    pub timeout_min: Duration,
+    /// The longest silence.
+    pub timeout_max: Duration,
+    /// How often a leader speaks. At most half of the shortest silence.
+    pub heartbeat: Duration,
+}
+
+impl Default for Election {
+    fn default() -> Self {
+        Self::try_from(RawElection::default()).expect("the defaults fit together")
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawElection {
+    timeout_min_ms: u32,
+    timeout_max_ms: u32,
+    heartbeat_ms: u32,
+}
+
+impl Default for RawElection {
+    fn default() -> Self {
+        Self { timeout_min_ms: 150, timeout_max_ms: 300, heartbeat_ms: 50 }
+    }
+}
+
+impl TryFrom<RawElection> for Election {
+    type Error = &'static str;
+
+    fn try_from(raw: RawElection) -> Result<Self, Self::Error> {
+        let ms = |ms: u32| Duration::from_millis(ms.into());
+        if raw.heartbeat_ms == 0 || raw.heartbeat_ms > raw.timeout_min_ms / 2 {
+            return Err("heartbeat_ms is at least 1 and at most half of timeout_min_ms");
+        }
+        if raw.timeout_max_ms <= raw.timeout_min_ms {
+            return Err("timeout_max_ms is greater than timeout_min_ms; twice as great works well");
+        }
+        Ok(Self {
+            timeout_min: ms(raw.timeout_min_ms),
+            timeout_max: ms(raw.timeout_max_ms),
+            heartbeat: ms(raw.heartbeat_ms),
+        })
+    }
+}

@@ -1,0 +1,169 @@
+//! Files that an operator writes: reading them, saying what is wrong with them, and noticing that they changed.
+//!
+//! The operator is trusted for availability only, and makes mistakes: every error names the file, the line where that
+//! is known, and what to do. None repeats a value, since values may be secrets.
+
+use serde::de::DeserializeOwned;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+use zeroize::Zeroizing;
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It could not be read.
+    #[error("cannot read {}: {source}; check the path, and that the agent's user may read it", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It was read, and cannot be used as a whole.
+    #[error("{}: {message}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// It was read, and says something that cannot be used.
+    #[error("{}, line {line}: {message}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong and what to do.
+        message: String,
+    },
+}
+
+impl FileError {
+    /// An error about the byte at `offset` of `text`.
+    pub(crate) fn at(path: &Path, text: &str, offset: usize, message: impl Into<String>) -> Self {
+        let before = text.as_bytes().iter().take(offset);
+        let line = before.filter(|byte| **byte == b'\n').count() + 1;
+        Self::Content { path: path.into(), line, message: message.into() }
+    }
+}
+
+/// Reads a file whose contents may be secret.
+///
+/// # Errors
+/// [`FileError::Read`].
+pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    std::fs::read(path).map(Zeroizing::new).map_err(|source| FileError::Read { path: path.into(), source })
+}
+
+/// Reads a TOML file into its text and its value.
+///
+/// # Errors
+/// [`FileError`]; never with an excerpt of the file.
+pub(crate) fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<(Zeroizing<String>, T), FileError> {
+    let bytes = read(path)?;
+    let text = match std::str::from_utf8(&bytes) {
+        Ok(text) => Zeroizing::new(text.to_owned()),
+        Err(error) => {
+            let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+            return Err(FileError::at(path, &valid, valid.len(), "not UTF-8 text; save the file as UTF-8"));
+        }
+    };
+    let value = parse_toml(path, &text)?;
+    Ok((text, value))
+}
+
+/// Parses TOML that came from `path`.
+///
+/// # Errors
+/// [`FileError::Content`]; never with an excerpt of the file.
+pub(crate) fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, FileError> {
+    // Secret: the error's own display shows the line itself, which may hold a key.
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        FileError::at(path, text, error.span().map_or(0, |span| span.start), error.message().trim())
+    })
+}
+
+/// A value made of one or more files, made again when they change.
+///
+/// While the files on disk are unusable, the last good value stays.
+pub struct Reloadable<T> {
+    paths: Vec<PathBuf>,
+    load: fn(&[PathBuf]) -> Result<T, FileError>,
+    current: RwLock<Arc<T>>,
+    seen: Mutex<Vec<Stamp>>,
+}
+
+/// What of a file's metadata changes when the file does.
+type Stamp = Option<(SystemTime, u64)>;
+
+impl<T> Reloadable<T> {
+    /// Reads the files for the first time.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub(crate) fn load(
+        paths: Vec<PathBuf>,
+        load: fn(&[PathBuf]) -> Result<T, FileError>,
+    ) -> Result<Self, FileError> {
+        // Stamps first: a change between the two calls is then seen later, rather than never.
+        let seen = stamps(&paths);
+        let current = RwLock::new(Arc::new(load(&paths)?));
+        Ok(Self { paths, load, current, seen: Mutex::new(seen) })
+    }
+
+    /// The value now. Ask again for every use.
+    #[must_use]
+    pub fn current(&self) -> Arc<T> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the files again.
+    ///
+    /// # Errors
+    /// [`FileError`]; the last good value stays.
+    pub fn reload(&self) -> Result<(), FileError> {
+        let stamps = stamps(&self.paths);
+        let value = Arc::new((self.load)(&self.paths)?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = value;
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = stamps;
+        Ok(())
+    }
+
+    /// Reads the files again if they changed since they were last read with success. Returns whether it did.
+    ///
+    /// # Errors
+    /// [`FileError`]; the last good value stays, and the next call tries again.
+    pub fn reload_if_changed(&self) -> Result<bool, FileError> {
+        if *self.seen.lock().unwrap_or_else(PoisonError::into_inner) == stamps(&self.paths) {
+            return Ok(false);
+        }
+        self.reload().map(|()| true)
+    }
+
+    /// Looks for changes every `period`, for ever, and logs what it finds. To be spawned.
+    pub async fn follow(self: Arc<Self>, period: Duration) {
+        let mut ticks = tokio::time::interval(period);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            match self.reload_if_changed() {
+                Ok(false) => {}
+                Ok(true) => tracing::info!(files = ?self.paths, "read again after a change"),
+                Err(error) => {
+                    tracing::error!(%error, "a changed file is unusable; the last good one stays in use")
+                }
+            }
+        }
+    }
+}
+
+fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
+    let stamp = |path: &PathBuf| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    };
+    paths.iter().map(stamp).collect()
+}

@@ -1,0 +1,103 @@
+//! `POST /req` and its neighbours: sections 4 and 11 of the client protocol, as HTTP.
+
+use super::{Front, MAX_REQUEST_BODY, grpc};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH,
+    CONTENT_TYPE,
+};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http_body_util::LengthLimitError;
+use semver::Version;
+use std::error::Error;
+use strongroom_proto::client::ClientResponse;
+
+/// The header, and gRPC metadata key, in which a client says its version.
+pub const VERSION_HEADER: &str = "x-juicebox-version";
+/// What a client reads whose version is refused.
+pub(super) const UPGRADE: &str = "this realm needs a client of version 0.3 or later; upgrade the app\n";
+
+const ANY_ORIGIN: (axum::http::HeaderName, &str) = (ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+
+/// The routes of the front door: `POST /req`, `GET /livez` and the gRPC service.
+pub fn router(front: Front) -> Router {
+    Router::new()
+        .route("/req", post(request).options(preflight))
+        .route("/livez", get("the agent is running\n"))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(wrong_path)
+        .with_state(front.clone())
+        .merge(grpc::router(front))
+}
+
+async fn request(State(front): State<Front>, request: Request) -> Response {
+    if !request.headers().get(VERSION_HEADER).is_some_and(|value| is_current(value.as_bytes())) {
+        return text(StatusCode::UPGRADE_REQUIRED, UPGRADE);
+    }
+    if declared_length(request.headers()).is_some_and(|length| length > MAX_REQUEST_BODY) {
+        return respond(&ClientResponse::PayloadTooLarge);
+    }
+    let Some(_place) = front.place() else {
+        tracing::warn!("too many requests in flight; raise max_requests_in_flight if there is memory");
+        return respond(&ClientResponse::Unavailable);
+    };
+    let body = axum::body::to_bytes(request.into_body(), MAX_REQUEST_BODY);
+    match tokio::time::timeout(front.0.timeouts.body, body).await {
+        Ok(Ok(body)) => respond(&front.answer(&body).await),
+        Ok(Err(error)) if is_over_cap(&error) => respond(&ClientResponse::PayloadTooLarge),
+        Ok(Err(_)) => text(StatusCode::BAD_REQUEST, "the body could not be read\n"),
+        Err(_) => text(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive\n"),
+    }
+}
+
+async fn preflight() -> impl IntoResponse {
+    [ANY_ORIGIN, (ACCESS_CONTROL_ALLOW_HEADERS, "*"), (ACCESS_CONTROL_ALLOW_METHODS, "POST")]
+}
+
+async fn wrong_method() -> Response {
+    text(StatusCode::METHOD_NOT_ALLOWED, "wrong method; /req takes POST\n")
+}
+
+async fn wrong_path() -> Response {
+    text(StatusCode::NOT_FOUND, "no such path; clients use POST /req\n")
+}
+
+/// Whether a version header lets its client in: a semantic version of 0.3 or later, by major and minor alone.
+pub(super) fn is_current(header: &[u8]) -> bool {
+    let version = std::str::from_utf8(header).ok().and_then(|text| Version::parse(text).ok());
+    version.is_some_and(|version| (version.major, version.minor) >= (0, 3))
+}
+
+fn declared_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn is_over_cap(error: &axum::Error) -> bool {
+    error.source().is_some_and(|cause| cause.is::<LengthLimitError>())
+}
+
+fn status(response: &ClientResponse) -> StatusCode {
+    match response {
+        ClientResponse::Ok(_) => StatusCode::OK,
+        ClientResponse::DecodingError | ClientResponse::SessionError | ClientResponse::MissingSession => {
+            StatusCode::BAD_REQUEST
+        }
+        ClientResponse::InvalidAuth => StatusCode::UNAUTHORIZED,
+        ClientResponse::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ClientResponse::RateLimitExceeded => StatusCode::TOO_MANY_REQUESTS,
+        ClientResponse::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn respond(response: &ClientResponse) -> Response {
+    let headers = [ANY_ORIGIN, (CONTENT_TYPE, "application/cbor")];
+    (status(response), headers, Body::from(response.to_cbor())).into_response()
+}
+
+fn text(status: StatusCode, text: &'static str) -> Response {
+    (status, [ANY_ORIGIN], text).into_response()
+}

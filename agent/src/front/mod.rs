@@ -1,0 +1,156 @@
+//! The front door: what clients of the realm meet, over HTTP and gRPC alike.
+//!
+//! Clients and their network are hostile. The front door reads at most [`MAX_REQUEST_BODY`] bytes of a request, checks
+//! in the order of section 11 of the client protocol, steps 1 to 6, and hands over to a [`Backend`] what passed. It
+//! cannot read what clients encrypt. Memory is bounded: so many connections, so many requests in flight, bounded
+//! buffers and times for each.
+
+mod grpc;
+mod http;
+mod serve;
+
+pub use http::{VERSION_HEADER, router};
+pub use serve::serve;
+
+use crate::limits::{Limits, RateLimits};
+use crate::tenants::Tenants;
+use crate::token;
+use async_trait::async_trait;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use strongroom_proto::client::{ClientRequest, ClientResponse, NoiseRequest, RequestKind};
+use strongroom_proto::ids::RealmId;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+pub use strongroom_proto::client::MAX_REQUEST_BODY;
+
+/// What stands behind the front door.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// The realm that is served here, once there is one.
+    fn realm(&self) -> Option<RealmId>;
+
+    /// Serves a request whose token was verified. `Unavailable` when it cannot, or does not know whether it did.
+    ///
+    /// The future is dropped when the client goes away or the time is up. What it has set going must be left sound.
+    async fn serve(&self, tenant: &str, user: &str, request: ClientRequest) -> ClientResponse;
+}
+
+/// Unix time in seconds.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The machine's clock.
+#[must_use]
+pub fn system_clock() -> Clock {
+    Arc::new(|| SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()))
+}
+
+/// How long the front door waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a TLS handshake, and for the head of a request.
+    pub head: Duration,
+    /// For the body of a request.
+    pub body: Duration,
+    /// For the backend. Shorter than the 30 s that clients wait.
+    pub backend: Duration,
+    /// For another request on a connection that has none.
+    pub idle: Duration,
+    /// For the requests in flight when a connection is closed.
+    pub drain: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(10),
+            backend: Duration::from_secs(25),
+            idle: Duration::from_secs(60),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The front door of one agent. Cheap to clone.
+#[derive(Clone)]
+pub struct Front(Arc<Inner>);
+
+struct Inner {
+    backend: Arc<dyn Backend>,
+    tenants: Arc<Tenants>,
+    clock: Clock,
+    rates: RateLimits,
+    in_flight: Semaphore,
+    max_connections: u32,
+    timeouts: Timeouts,
+}
+
+impl Front {
+    /// A front door for `backend` that admits the users of `tenants`.
+    #[must_use]
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        tenants: Arc<Tenants>,
+        limits: &Limits,
+        timeouts: Timeouts,
+        clock: Clock,
+    ) -> Self {
+        let in_flight = usize::try_from(limits.max_requests_in_flight.get()).unwrap_or(usize::MAX);
+        Self(Arc::new(Inner {
+            backend,
+            tenants,
+            clock,
+            rates: RateLimits::new(limits),
+            in_flight: Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)),
+            max_connections: limits.max_connections.get(),
+            timeouts,
+        }))
+    }
+
+    /// Answers the body of one request. Steps 2 to 6 of section 11; the backend does the rest.
+    pub async fn answer(&self, body: &[u8]) -> ClientResponse {
+        let (tenant, user, request) = match self.admit(body) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return refusal,
+        };
+        let answer = self.0.backend.serve(&tenant, &user, request);
+        tokio::time::timeout(self.0.timeouts.backend, answer).await.unwrap_or_else(|_| {
+            tracing::warn!(%tenant, "a request was not answered in time");
+            ClientResponse::Unavailable
+        })
+    }
+
+    fn admit(&self, body: &[u8]) -> Result<(String, String, ClientRequest), ClientResponse> {
+        if body.len() > MAX_REQUEST_BODY {
+            return Err(ClientResponse::PayloadTooLarge);
+        }
+        let request = ClientRequest::from_cbor(body).map_err(|_| ClientResponse::DecodingError)?;
+        let realm = self.0.backend.realm().filter(|realm| *realm == request.realm);
+        let realm = realm.ok_or(ClientResponse::Unavailable)?;
+        let keys = self.0.tenants.current();
+        let token =
+            token::verify(&keys, &request.auth_token, &realm, (self.0.clock)()).map_err(|reason| {
+                tracing::debug!(%reason, "a token was refused");
+                ClientResponse::InvalidAuth
+            })?;
+        if !self.within_rates(&token.tenant, &request) {
+            tracing::debug!(tenant = %token.tenant, "a tenant is over its rate");
+            return Err(ClientResponse::RateLimitExceeded);
+        }
+        Ok((token.tenant, token.user, request))
+    }
+
+    fn within_rates(&self, tenant: &String, request: &ClientRequest) -> bool {
+        let rates = &self.0.rates;
+        let counted_as_request = request.kind == RequestKind::SecretsRequest;
+        let counted_as_handshake = matches!(request.encrypted, NoiseRequest::Handshake(_));
+        (!counted_as_request || rates.allows_request(tenant))
+            && (!counted_as_handshake || rates.allows_handshake(tenant))
+    }
+
+    /// A place among the requests in flight, if there is one.
+    fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.0.in_flight.try_acquire().ok()
+    }
+}

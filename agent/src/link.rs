@@ -1,0 +1,194 @@
+//! The link to the HSM: one request after another, each answered or lost.
+//!
+//! Owns the connection, its time-outs and its reconnects. The HSM is a separate machine that may stop, hang or be
+//! replaced at any time. A reply that does not come is [`Lost`]: the request may have been carried out, and whoever
+//! asked has to settle that. A reply that comes late is thrown away by its request id, so no request ever gets the
+//! reply of another.
+
+use crate::config::HsmAddress;
+use async_trait::async_trait;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+use strongroom_proto::frame::{Decoder, Frame, MAX_FRAME_BYTES};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+/// The reply to a request did not arrive. The request may have been carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the HSM did not answer; check that it runs and that `hsm` in the configuration is its address")]
+pub struct Lost;
+
+/// A way to an HSM.
+#[async_trait]
+pub trait Link: Send + Sync + 'static {
+    /// Sends a request and waits for its reply. Ends in bounded time. Calls are carried out in the order in which they
+    /// begin; begin one only when the one before has ended.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    async fn call(&self, request: Vec<u8>) -> Result<Vec<u8>, Lost>;
+}
+
+/// How long one call may take, connecting included.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// After so many lost replies in a row a connection is taken for dead.
+const MAX_SILENCE: u32 = 3;
+
+trait Stream: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
+
+/// A link over a Unix socket or TCP, in frames of [`strongroom_proto::frame`].
+pub struct SocketLink {
+    address: HsmAddress,
+    call_timeout: Duration,
+    state: Mutex<State>,
+}
+
+struct State {
+    connection: Option<Connection>,
+    next_id: u32,
+    pause: Duration,
+    silence: u32,
+}
+
+struct Connection {
+    stream: Pin<Box<dyn Stream>>,
+    decoder: Decoder,
+}
+
+impl SocketLink {
+    /// A link to the HSM at `address`. Connects when it is first used.
+    #[must_use]
+    pub fn new(address: HsmAddress) -> Self {
+        Self::with_timeout(address, CALL_TIMEOUT)
+    }
+
+    /// The same with another time-out for calls.
+    #[must_use]
+    pub fn with_timeout(address: HsmAddress, call_timeout: Duration) -> Self {
+        let state = State { connection: None, next_id: 0, pause: FIRST_PAUSE, silence: 0 };
+        Self { address, call_timeout, state: Mutex::new(state) }
+    }
+
+    /// Connects, again and again, for as long as the call has time.
+    async fn connect(&self, pause: &mut Duration, deadline: Instant) -> Result<Connection, Lost> {
+        loop {
+            match timeout_at(deadline, open(&self.address)).await {
+                Ok(Ok(stream)) => {
+                    tracing::info!(address = ?self.address, "connected to the HSM");
+                    return Ok(Connection { stream, decoder: Decoder::new(MAX_FRAME_BYTES) });
+                }
+                // Once for each time that it is away.
+                Ok(Err(error)) if *pause == FIRST_PAUSE => {
+                    tracing::warn!(address = ?self.address, %error, "cannot connect to the HSM; is it running?");
+                }
+                Ok(Err(_)) => {}
+                Err(_) => return Err(Lost),
+            }
+            let next = Instant::now() + *pause;
+            *pause = (*pause * 2).min(LONGEST_PAUSE);
+            sleep_until(next.min(deadline)).await;
+            if next >= deadline {
+                return Err(Lost);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Link for SocketLink {
+    async fn call(&self, request: Vec<u8>) -> Result<Vec<u8>, Lost> {
+        let mut state = self.state.lock().await;
+        let deadline = Instant::now() + self.call_timeout;
+        let id = state.next_id;
+        state.next_id = id.wrapping_add(1);
+        let frame = Frame::encode(id, &request, MAX_FRAME_BYTES).map_err(|error| {
+            tracing::error!(%error, "a request for the HSM was not sent");
+            Lost
+        })?;
+        // Taken out, so that a call that is dropped half-way takes its half-sent frame with it.
+        let mut connection = match state.connection.take() {
+            Some(connection) => connection,
+            None => {
+                let connected = self.connect(&mut state.pause, deadline).await?;
+                state.silence = 0;
+                connected
+            }
+        };
+        match timeout_at(deadline, connection.send(&frame)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(broken(&error)),
+            Err(_) => return Err(Lost),
+        }
+        match timeout_at(deadline, connection.reply_to(id)).await {
+            Ok(Ok(reply)) => {
+                (state.pause, state.silence) = (FIRST_PAUSE, 0);
+                state.connection = Some(connection);
+                Ok(reply)
+            }
+            Ok(Err(error)) => Err(broken(&error)),
+            Err(_) => {
+                // Kept: on another connection the HSM might carry out what follows before what it still has of this.
+                state.silence = state.silence.saturating_add(1);
+                state.connection = (state.silence < MAX_SILENCE).then_some(connection);
+                tracing::warn!("the HSM did not answer in time");
+                Err(Lost)
+            }
+        }
+    }
+}
+
+fn broken(error: &io::Error) -> Lost {
+    tracing::warn!(%error, "the connection to the HSM broke");
+    Lost
+}
+
+async fn open(address: &HsmAddress) -> io::Result<Pin<Box<dyn Stream>>> {
+    match address {
+        HsmAddress::Unix(path) => Ok(Box::pin(UnixStream::connect(path).await?)),
+        HsmAddress::Tcp(address) => {
+            let stream = TcpStream::connect(address.as_str()).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::pin(stream))
+        }
+    }
+}
+
+impl Connection {
+    async fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+        self.stream.write_all(frame).await?;
+        self.stream.flush().await
+    }
+
+    /// The reply to the request `id`; those to earlier requests are thrown away. May be dropped and called again.
+    async fn reply_to(&mut self, id: u32) -> io::Result<Vec<u8>> {
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            let read = self.stream.read(&mut buffer).await?;
+            let mut input = buffer.get(..read).unwrap_or_default();
+            if input.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            while let Some(frame) = self
+                .decoder
+                .push(&mut input)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?
+            {
+                if frame.request_id == id {
+                    // Nothing was asked after this, so nothing may follow.
+                    return if input.is_empty() {
+                        Ok(frame.payload)
+                    } else {
+                        Err(io::ErrorKind::InvalidData.into())
+                    };
+                }
+                tracing::debug!("a late reply of the HSM was thrown away");
+            }
+        }
+    }
+}

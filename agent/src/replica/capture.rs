@@ -1,0 +1,111 @@
+//! Brings the HSM's captured entry to the end of the log, whole segments at a time.
+
+use super::interface::Millis;
+use crate::segment::SegmentName;
+use std::collections::VecDeque;
+use strongroom_proto::entry::Entry;
+use strongroom_proto::hsm::MAX_CAPTURE_ENTRIES;
+use strongroom_proto::ids::{EntryHash, Index};
+use strongroom_proto::statement::Captured;
+
+/// How long to leave an HSM alone that did not answer or has failed.
+const RETRY_MS: u64 = 100;
+
+/// The most bytes that an entry takes besides its partitions, and that each of those takes.
+const ENTRY_BYTES: usize = 240;
+const PARTITION_BYTES: usize = 80;
+
+/// A segment whose entries are to be captured.
+struct Uncaptured {
+    name: SegmentName,
+    entries: Vec<Entry>,
+}
+
+/// What the HSM has captured, and what it is to capture next.
+pub(super) struct Capture {
+    /// Newest known position; the HSM may be further where a reply was lost.
+    captured: (Index, EntryHash),
+    statement: Option<Captured>,
+    queue: VecDeque<Uncaptured>,
+    /// Whether a request is with the HSM.
+    asked: bool,
+    /// Whether the statement is wanted again though nothing is new.
+    restate: bool,
+    retry_at: Millis,
+}
+
+impl Capture {
+    /// Starts from what the HSM said of itself.
+    pub(super) fn new(captured: (Index, EntryHash)) -> Self {
+        let restate = captured.0 > Index::ZERO;
+        Self { captured, statement: None, queue: VecDeque::new(), asked: false, restate, retry_at: Millis(0) }
+    }
+
+    pub(super) const fn captured(&self) -> (Index, EntryHash) {
+        self.captured
+    }
+
+    /// The newest statement, once the HSM has made one.
+    pub(super) const fn statement(&self) -> Option<Captured> {
+        self.statement
+    }
+
+    /// Whether nothing is left to capture.
+    pub(super) fn is_done(&self) -> bool {
+        self.queue.is_empty() && !self.asked
+    }
+
+    /// Takes note of a segment that the store has acknowledged with all before it.
+    pub(super) fn push(&mut self, name: SegmentName, entries: Vec<Entry>) {
+        if entries.last().is_some_and(|last| last.index > self.captured.0) {
+            self.queue.push_back(Uncaptured { name, entries });
+        }
+    }
+
+    /// The entries to ask for now, if any; whole segments, as many as one request takes.
+    pub(super) fn ask(&mut self, now: Millis, max_frame_bytes: usize) -> Option<Vec<Entry>> {
+        if self.asked || now < self.retry_at || (self.queue.is_empty() && !self.restate) {
+            return None;
+        }
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut bytes = 0_usize;
+        for next in &self.queue {
+            let more: usize =
+                next.entries.iter().map(|e| ENTRY_BYTES + e.partitions.len() * PARTITION_BYTES).sum();
+            let fits = entries.len() + next.entries.len() <= MAX_CAPTURE_ENTRIES
+                && bytes.saturating_add(more) <= max_frame_bytes;
+            if !entries.is_empty() && !fits {
+                break;
+            }
+            bytes = bytes.saturating_add(more);
+            entries.extend_from_slice(&next.entries);
+        }
+        self.asked = true;
+        Some(entries)
+    }
+
+    /// The HSM has stated what it has captured.
+    pub(super) fn stated(&mut self, statement: Captured) {
+        self.asked = false;
+        self.restate = false;
+        self.captured = (statement.index, statement.hash);
+        self.statement = Some(statement);
+        while let Some(front) = self.queue.front() {
+            if front.entries.last().is_some_and(|last| last.index > statement.index) {
+                break;
+            }
+            self.queue.pop_front();
+        }
+    }
+
+    /// The reply was lost, or the HSM could not: asks again later.
+    pub(super) fn retry(&mut self, now: Millis) {
+        self.asked = false;
+        self.retry_at = now.after(RETRY_MS);
+    }
+
+    /// Where the entries are that are with the HSM.
+    pub(super) fn asked_for(&self) -> Option<(SegmentName, Index)> {
+        self.queue.front().and_then(|front| Some((front.name, front.entries.first()?.index)))
+    }
+}

@@ -1,0 +1,165 @@
+//! Reads the log from the store: lists it, then follows the hashes. What is off the chain is garbage.
+
+use super::interface::Millis;
+use crate::segment::SegmentName;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The most segments on their way or read ahead.
+const READ_AHEAD: usize = 8;
+/// First and longest pause after the store did not answer.
+const BACK_OFF_MS: (u64, u64) = (50, 5_000);
+
+/// Names one wish to know the end of the log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Walk(u64);
+
+#[derive(Default)]
+enum Phase {
+    #[default]
+    Idle,
+    /// The store did not answer.
+    Paused(Millis),
+    Listing,
+    /// The listing under way is of no use any more.
+    Discarding,
+    Reading,
+}
+
+/// What is being read. A walk that is asked for during another one begins after it.
+#[derive(Default)]
+pub(super) struct CatchUp {
+    phase: Phase,
+    wanted: Walk,
+    /// What the present walk will have done when it ends.
+    serves: Walk,
+    served: Walk,
+    listed: BTreeSet<SegmentName>,
+    reading: BTreeSet<SegmentName>,
+    found: BTreeMap<SegmentName, Vec<u8>>,
+    back_off_ms: u64,
+}
+
+/// What to do next about a walk.
+pub(super) enum Next {
+    /// Nothing, until something arrives.
+    Wait,
+    /// List the log.
+    List,
+    /// Read these.
+    Read(Vec<SegmentName>),
+    /// Take this segment, then ask again.
+    Apply(SegmentName, Vec<u8>),
+    /// The log ends here: nothing listed continues it. Then ask again.
+    End,
+}
+
+impl CatchUp {
+    /// Asks for a walk that begins after now.
+    pub(super) fn want(&mut self) -> Walk {
+        self.wanted = Walk(self.wanted.0 + 1);
+        self.wanted
+    }
+
+    /// Asks for a walk, unless one is under way or asked for.
+    pub(super) fn want_any(&mut self) {
+        if self.wanted == self.served {
+            self.want();
+        }
+    }
+
+    /// Whether that walk has ended.
+    pub(super) fn has_done(&self, walk: Walk) -> bool {
+        self.served >= walk
+    }
+
+    /// What to do, when the log goes on with `name`.
+    pub(super) fn next(&mut self, now: Millis, name: Option<SegmentName>) -> Next {
+        match self.phase {
+            Phase::Paused(until) if now < until => Next::Wait,
+            Phase::Idle if self.served == self.wanted => Next::Wait,
+            Phase::Idle | Phase::Paused(_) => {
+                self.phase = Phase::Listing;
+                self.serves = self.wanted;
+                Next::List
+            }
+            Phase::Listing | Phase::Discarding => Next::Wait,
+            Phase::Reading => self.follow(name),
+        }
+    }
+
+    fn follow(&mut self, name: Option<SegmentName>) -> Next {
+        let on_chain = name.filter(|name| {
+            self.listed.retain(|listed| listed.first >= name.first);
+            self.found.retain(|found, _| found.first >= name.first);
+            self.listed.contains(name) || self.reading.contains(name) || self.found.contains_key(name)
+        });
+        let Some(name) = on_chain else {
+            self.listed.clear();
+            self.found.clear();
+            self.phase = Phase::Idle;
+            self.served = self.serves;
+            self.back_off_ms = 0;
+            return Next::End;
+        };
+        if let Some(bytes) = self.found.remove(&name) {
+            return Next::Apply(name, bytes);
+        }
+        let mut read = Vec::new();
+        if self.listed.remove(&name) && self.reading.insert(name) {
+            read.push(name);
+        }
+        while self.reading.len() + self.found.len() < READ_AHEAD
+            && let Some(ahead) = self.listed.pop_first()
+        {
+            if self.reading.insert(ahead) {
+                read.push(ahead);
+            }
+        }
+        if read.is_empty() { Next::Wait } else { Next::Read(read) }
+    }
+
+    /// The listing has come.
+    pub(super) fn listed(&mut self, names: BTreeSet<SegmentName>) {
+        match self.phase {
+            Phase::Listing => {
+                self.listed = names;
+                self.phase = Phase::Reading;
+            }
+            Phase::Discarding => self.phase = Phase::Idle,
+            Phase::Idle | Phase::Paused(_) | Phase::Reading => {}
+        }
+    }
+
+    /// Forgets what it has read: the log will be read from its beginning.
+    pub(super) fn start_over(&mut self) {
+        self.listed.clear();
+        self.found.clear();
+        self.phase = match self.phase {
+            Phase::Listing | Phase::Discarding => Phase::Discarding,
+            Phase::Idle | Phase::Paused(_) | Phase::Reading => Phase::Idle,
+        };
+    }
+
+    /// A segment has come; `None` if it did not, and the walk begins anew.
+    pub(super) fn read(&mut self, now: Millis, name: SegmentName, bytes: Option<Vec<u8>>) {
+        self.reading.remove(&name);
+        if !matches!(self.phase, Phase::Reading) {
+            return;
+        }
+        match bytes {
+            Some(bytes) => {
+                self.found.insert(name, bytes);
+            }
+            None => self.pause(now),
+        }
+    }
+
+    /// Begins the walk anew after a pause.
+    pub(super) fn pause(&mut self, now: Millis) {
+        self.listed.clear();
+        self.found.clear();
+        let (first, longest) = BACK_OFF_MS;
+        self.back_off_ms = self.back_off_ms.saturating_mul(2).clamp(first, longest);
+        self.phase = Phase::Paused(now.after(self.back_off_ms));
+    }
+}

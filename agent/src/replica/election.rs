@@ -1,0 +1,132 @@
+//! Becoming the leader, and ceasing to be it.
+//!
+//! There is no lease and no vote: whoever's segment is created next leads. Two members that lead at once are safe; one
+//! of their writes is lost, and its member steps down.
+
+use super::catch_up::Walk;
+use super::flights::Flights;
+use super::interface::Millis;
+use super::outbox::Call;
+use super::{Replica, State};
+use rand::RngExt;
+use strongroom_proto::hsm::Request;
+use strongroom_proto::ids::{HsmId, Index};
+use strongroom_proto::peer::PeerMessage;
+
+/// First and longest pause after the HSM did not answer a candidate.
+const BACK_OFF_MS: (u64, u64) = (100, 5_000);
+
+/// How long a leader waits that lost step with its HSM, so that a fault that stays does not become a storm.
+const LEAD_ANEW_MS: u64 = 10;
+
+/// A member that tries to lead.
+pub(super) struct Candidate {
+    not_before: Millis,
+    back_off_ms: u64,
+    /// Reads the log to its end, once the writes of an earlier leadership are settled.
+    walk: Option<Walk>,
+    /// Whether the HSM is asked.
+    asked: bool,
+}
+
+impl Candidate {
+    pub(super) const fn new(not_before: Millis) -> Self {
+        Self { not_before, back_off_ms: 0, walk: None, asked: false }
+    }
+
+    /// Tries again later, from the start.
+    pub(super) fn retry(&mut self, now: Millis) {
+        let (first, longest) = BACK_OFF_MS;
+        let back_off_ms = self.back_off_ms.saturating_mul(2).clamp(first, longest);
+        *self = Self { back_off_ms, ..Self::new(now.after(back_off_ms)) };
+    }
+}
+
+impl Replica {
+    /// Goes on with becoming the leader: settle, read to the end, capture all of it, ask the HSM.
+    pub(super) fn advance_candidate(&mut self) {
+        let State::Candidate(candidate) = &mut self.state else { return };
+        if candidate.asked || self.now < candidate.not_before || !self.settling.is_empty() {
+            return;
+        }
+        let Some(walk) = candidate.walk else {
+            candidate.walk = Some(self.catch_up.want());
+            return self.follow_log();
+        };
+        let at_end = self.catch_up.has_done(walk)
+            && self.capture.is_done()
+            && self.capture.captured() == self.log.position();
+        if at_end {
+            candidate.asked = true;
+            let entry = self.log.tip().map(|tip| tip.entry.clone());
+            self.out.hsm(Call::Lead, Request::Lead(self.settings.group.group, entry));
+        } else if self.catch_up.has_done(walk) && self.capture.captured().0 > self.log.position().0 {
+            candidate.retry(self.now);
+        }
+    }
+
+    /// Puts off the next attempt to lead.
+    pub(super) fn put_off(&mut self) {
+        let (least, most) = self.settings.election_timeout_ms.clone().into_inner();
+        let after = self.rng.random_range(least..=most.max(least));
+        self.deadline = self.now.after(after);
+    }
+
+    /// Somebody says that they lead, and how far the log goes. Whether that can be true.
+    pub(super) fn hear_leader(&mut self, from: HsmId, newest: Index) -> bool {
+        match &self.state {
+            State::Leader(leader) if newest <= leader.newest() => return false,
+            State::Leader(_) => self.step_down(),
+            State::Starting(_) | State::Faulted(_) => return false,
+            State::Witness | State::Candidate(_) => {}
+        }
+        let (known, _) = self.log.position();
+        if newest < known {
+            // It was deposed and does not know. A statement of something newer tells it.
+            if let Some(statement) = self.capture.statement().filter(|s| s.index > newest) {
+                let group = self.settings.group.group;
+                self.out.send(from, PeerMessage::Captured { group, statement });
+            }
+            return false;
+        }
+        if matches!(self.state, State::Candidate(_)) {
+            self.become_witness();
+        }
+        self.leader = Some(from);
+        self.put_off();
+        true
+    }
+
+    /// Waits for a leader, or for the next attempt.
+    pub(super) fn become_witness(&mut self) {
+        self.out.forget_leadership();
+        self.state = State::Witness;
+        self.leader = None;
+        self.put_off();
+    }
+
+    /// Ends this leadership because another has extended the log.
+    pub(super) fn step_down(&mut self) {
+        self.end_leadership();
+        self.become_witness();
+        self.out.hsm(Call::StepDown, Request::StepDown(self.settings.group.group));
+        self.catch_up.want();
+    }
+
+    /// Ends this leadership because agent and HSM are out of step, and begins another as soon as it can.
+    pub(super) fn lead_anew(&mut self) {
+        self.end_leadership();
+        self.out.forget_leadership();
+        self.leader = None;
+        self.state = State::Candidate(Candidate::new(self.now.after(LEAD_ANEW_MS)));
+    }
+
+    /// Gives up on everything that waits, but settles what was written.
+    fn end_leadership(&mut self) {
+        self.clients.give_up(&mut self.out);
+        if let State::Leader(leader) = &mut self.state {
+            let flights: &mut Flights = leader.flights();
+            self.settling.append(flights);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What the HSM's replies and refusals mean.
+
+use super::capture::Capture;
+use super::interface::{CallId, Damage, Fault, Ticket};
+use super::leader::Leader;
+use super::log::Log;
+use super::outbox::Call;
+use super::{Replica, STATUS_RETRY_MS, State};
+use strongroom_proto::hsm::{DeviceStatus, Refusal, Reply};
+
+impl Replica {
+    /// Takes a reply, or the loss of one.
+    pub(super) fn hsm(&mut self, call: CallId, reply: Option<Reply>) {
+        let Some(purpose) = self.out.returned(call) else { return };
+        match purpose {
+            Call::Status => self.status_reply(reply),
+            Call::Capture => self.capture_reply(reply),
+            Call::StepDown => {}
+            Call::Lead => self.lead_reply(reply),
+            Call::Handshake(ticket) => self.handshake_reply(ticket, reply),
+            Call::Process => self.process_reply(reply),
+            Call::Commit => self.commit_reply(reply),
+        }
+    }
+
+    fn status_reply(&mut self, reply: Option<Reply>) {
+        match reply {
+            Some(Reply::Device(status)) => self.begin(&status),
+            _ => self.state = State::Starting(Some(self.now.after(STATUS_RETRY_MS))),
+        }
+    }
+
+    /// Knows what the HSM has captured, and begins as a witness that reads the log.
+    fn begin(&mut self, status: &DeviceStatus) {
+        let group = self.settings.group.group;
+        let Some(of_group) = status.groups.iter().find(|g| g.statement == self.settings.group) else {
+            return self.fault(Fault::NotMember { group });
+        };
+        self.capture = Capture::new((of_group.captured_index, of_group.captured_hash));
+        self.log = Log::new(self.settings.realm, group);
+        self.become_witness();
+        self.catch_up.want();
+    }
+
+    fn capture_reply(&mut self, reply: Option<Reply>) {
+        match reply {
+            Some(Reply::Captured(statement)) => {
+                self.capture.stated(statement);
+                self.state_captured();
+            }
+            Some(Reply::Refused(Refusal::NvramFailed)) => {
+                self.capture.retry(self.now);
+                if matches!(self.state, State::Leader(_)) {
+                    self.step_down();
+                }
+            }
+            Some(Reply::Refused(Refusal::NotAuthentic)) if let Some((object, index)) = self.capture.asked_for() => {
+                self.fault(Fault::Damaged { object, index, damage: Damage::NotAuthentic });
+            }
+            Some(Reply::Refused(Refusal::NotConsecutive | Refusal::NothingCaptured)) => {
+                self.start_over();
+            }
+            Some(Reply::Refused(refusal)) => self.fault(Fault::Hsm(refusal)),
+            _ => self.capture.retry(self.now),
+        }
+    }
+
+    /// The HSM has captured something else than this agent believes: asks it, and reads the log anew.
+    fn start_over(&mut self) {
+        if matches!(self.state, State::Leader(_)) {
+            self.step_down();
+        }
+        self.out.forget_calls();
+        self.catch_up.start_over();
+        self.leader = None;
+        self.state = State::Starting(Some(self.now.after(STATUS_RETRY_MS)));
+    }
+
+    fn lead_reply(&mut self, reply: Option<Reply>) {
+        let State::Candidate(candidate) = &mut self.state else { return };
+        match reply {
+            Some(Reply::Leading(term)) => {
+                let leader = Leader::new(self.now, term, &self.log, &self.settings);
+                self.state = State::Leader(Box::new(leader));
+            }
+            Some(Reply::Refused(Refusal::NotCaptured)) => self.start_over(),
+            Some(_) => self.become_witness(),
+            None => candidate.retry(self.now),
+        }
+    }
+
+    fn handshake_reply(&mut self, ticket: Ticket, reply: Option<Reply>) {
+        let outcome = match reply {
+            Some(Reply::Handshaken(outcome)) => Some(outcome),
+            Some(Reply::Refused(refusal)) if !shows_another_state(refusal) => None,
+            _ => return self.lead_anew(),
+        };
+        if let State::Leader(leader) = &mut self.state {
+            leader.handshaken(self.now, ticket, outcome, &mut self.clients, &mut self.out);
+        }
+    }
+
+    fn process_reply(&mut self, reply: Option<Reply>) {
+        let State::Leader(leader) = &mut self.state else { return };
+        match reply {
+            Some(Reply::Processed { outcomes, made }) => {
+                let done = leader.processed(self.now, outcomes, made, &mut self.clients, &mut self.out);
+                if done.is_err() {
+                    self.lead_anew();
+                }
+            }
+            Some(Reply::Refused(Refusal::Busy)) => leader.busy(self.now, &mut self.clients),
+            Some(Reply::Refused(refusal)) if !shows_another_state(refusal) && leader.is_elected() => {
+                leader.refused(&mut self.clients, &mut self.out);
+            }
+            Some(Reply::Refused(Refusal::NvramFailed | Refusal::Exhausted)) => self.step_down(),
+            _ => self.lead_anew(),
+        }
+    }
+
+    fn commit_reply(&mut self, reply: Option<Reply>) {
+        let State::Leader(leader) = &mut self.state else { return };
+        match reply {
+            Some(Reply::Committed { statement, released }) => {
+                leader.released(statement, released, &mut self.clients, &mut self.out);
+            }
+            Some(Reply::Refused(refusal)) if !shows_another_state(refusal) => leader.uncommitted(),
+            _ => self.lead_anew(),
+        }
+    }
+}
+
+/// Whether a refusal says that the HSM is not where this agent believes it to be, so that it must lead anew. Others
+/// are about the request alone.
+const fn shows_another_state(refusal: Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::NotLeader | Refusal::StaleTree | Refusal::NotMember | Refusal::NvramFailed | Refusal::Exhausted
+    )
+}

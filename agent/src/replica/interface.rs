@@ -1,0 +1,313 @@
+//! What goes into a replica and what comes out of it.
+
+use crate::segment::{BadSegment, SegmentName};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use strongroom_proto::hsm::{BatchRequest, Limits, NoiseReply, Refusal, Reply, Request, SessionRefusal};
+use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, RealmId, Term};
+use strongroom_proto::peer::PeerMessage;
+use strongroom_proto::prefix::Prefix;
+use strongroom_proto::statement::GroupStatement;
+
+/// What a replica is told once, when it starts.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The HSM beside it.
+    pub hsm: HsmId,
+    /// The realm.
+    pub realm: RealmId,
+    /// The group, with its members.
+    pub group: GroupStatement,
+    /// What the HSM can take.
+    pub limits: Limits,
+    /// How long to hear nothing of a leader before trying to become one; drawn from this range each time.
+    pub election_timeout_ms: RangeInclusive<u64>,
+    /// How often a leader says that it leads.
+    pub heartbeat_ms: u64,
+    /// Seeds the draws of election time-outs. Members of a group need different ones, and nothing else.
+    pub seed: [u8; 32],
+}
+
+/// Milliseconds on a clock that never goes back; where it starts does not matter.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// The time `ms` later.
+    #[must_use]
+    pub const fn after(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+}
+
+/// One client request, unique for the life of a replica.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Ticket(pub u64);
+
+/// One call of the HSM, unique for the life of a replica.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct CallId(pub u64);
+
+/// What has happened.
+///
+/// Every [`Action::Hsm`], [`Action::Write`], [`Action::List`] and [`Action::Read`] ends in exactly one event of its
+/// own kind, also when it failed. There is never a second call for one name, nor a second listing, before that.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Time has passed. Wanted at least every 10 ms.
+    Tick,
+    /// A client's message. Ends in exactly one [`Action::Answer`].
+    Client {
+        /// Names the request in the answer.
+        ticket: Ticket,
+        /// Whether the message opens a session and carries no request.
+        handshake_only: bool,
+        /// The message.
+        request: BatchRequest,
+    },
+    /// The HSM's reply, or `None` where it was lost: then the request may have been carried out.
+    Hsm {
+        /// Which call.
+        call: CallId,
+        /// The reply.
+        reply: Option<Reply>,
+    },
+    /// What became of a write.
+    Wrote {
+        /// Which segment.
+        name: SegmentName,
+        /// What became of it.
+        outcome: CreateOutcome,
+    },
+    /// The names asked for, ascending.
+    Listed {
+        /// All of them, or none.
+        result: Result<Vec<SegmentName>, Unavailable>,
+    },
+    /// What was read.
+    Read {
+        /// Which segment.
+        name: SegmentName,
+        /// What was found.
+        result: ReadOutcome,
+    },
+    /// A message of another member's agent.
+    Peer {
+        /// The member, as the link has authenticated it or as it says.
+        from: HsmId,
+        /// The message.
+        message: PeerMessage,
+    },
+}
+
+/// What became of a create-only write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CreateOutcome {
+    /// The object is in the store, durable, with exactly the bytes given.
+    Created,
+    /// The object is in the store with other bytes, for ever.
+    Lost,
+    /// Could not be settled now. It may be in the store, or get there later.
+    Unknown,
+}
+
+/// What was found under a name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReadOutcome {
+    /// The object's bytes.
+    Found(Vec<u8>),
+    /// There is no such object.
+    Absent,
+    /// The store did not answer.
+    Unavailable,
+}
+
+/// The store did not answer. Nothing is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the object store did not answer")]
+pub struct Unavailable;
+
+/// What to do. In order; none waits for another's result.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Send a request to the HSM; all on one link, in this order.
+    Hsm {
+        /// Names the call in [`Event::Hsm`].
+        call: CallId,
+        /// The request.
+        request: Request,
+    },
+    /// Create this object, only if it is absent. Ends in [`Event::Wrote`].
+    Write {
+        /// Its name.
+        name: SegmentName,
+        /// Its bytes.
+        bytes: Arc<[u8]>,
+    },
+    /// List every segment of the group whose first index is `from` or more. Ends in [`Event::Listed`].
+    List {
+        /// The least first index.
+        from: Index,
+    },
+    /// Read this object. Ends in [`Event::Read`].
+    Read {
+        /// Its name.
+        name: SegmentName,
+    },
+    /// Send a message to another member's agent. It may be lost.
+    Send {
+        /// The member.
+        to: HsmId,
+        /// The message.
+        message: PeerMessage,
+    },
+    /// Answer a client.
+    Answer {
+        /// Which request.
+        ticket: Ticket,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Tell the operator. From here on the replica answers [`Answer::Unavailable`] and does nothing else.
+    Fault(Fault),
+}
+
+/// How a client's request ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// Send this to the client.
+    Reply(NoiseReply),
+    /// The client's message was wrong.
+    Refused(SessionRefusal),
+    /// Try again later. The request may have been carried out.
+    Unavailable,
+    /// Ask the leader, if it is known. Nothing was done.
+    NotLeader(Option<HsmId>),
+    /// The group does not own the record. Nothing was done.
+    NotCovered,
+}
+
+/// Why a replica cannot go on without an operator.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Fault {
+    /// A segment in the store is not what an HSM made.
+    #[error("segment {object} is damaged at entry {index} ({damage}); restore that object, then restart the agent")]
+    Damaged {
+        /// The segment.
+        object: SegmentName,
+        /// The first entry that is wrong.
+        index: Index,
+        /// What is wrong with it.
+        damage: Damage,
+    },
+    /// The HSM has captured an entry that the store does not hold.
+    #[error(
+        "the store lacks entry {index} (hash {hash}), which this HSM has captured: it is not the store of this group, \
+         or it has lost objects; restore them, then restart the agent"
+    )]
+    Missing {
+        /// The captured entry.
+        index: Index,
+        /// Its hash.
+        hash: EntryHash,
+    },
+    /// The store's log has another entry where the HSM has captured one.
+    #[error(
+        "the store has another entry {index} than the one that this HSM has captured (hash {hash}): its log was \
+         rewritten, or it is the store of another group; give the agent the right store, then restart it"
+    )]
+    Forked {
+        /// The captured entry.
+        index: Index,
+        /// The hash that it has in the HSM.
+        hash: EntryHash,
+    },
+    /// The HSM does not know the group.
+    #[error("the HSM is not a member of group {group}; join it, or correct the configuration")]
+    NotMember {
+        /// The group.
+        group: GroupId,
+    },
+    /// The HSM refuses what is right by all that the agent knows.
+    #[error("the HSM refuses to go on: {0}")]
+    Hsm(Refusal),
+}
+
+/// What is wrong with a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Damage {
+    /// Its bytes.
+    #[error("it {0}")]
+    Segment(#[from] BadSegment),
+    /// It is of another realm or group, or does not follow the entry before it.
+    #[error("it does not continue the log")]
+    Chain,
+    /// What the group owns changed in a way that no HSM makes.
+    #[error("it changes the group's partitions")]
+    Partitions,
+    /// The leaves do not give the entry's roots.
+    #[error("its leaves do not give its roots")]
+    Roots,
+    /// The HSM says that no HSM of the realm made the entry.
+    #[error("no HSM of this realm made it")]
+    NotAuthentic,
+}
+
+/// What a replica is doing: for logs, for `group status`, for tests.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    /// Its role.
+    pub role: Role,
+    /// The member that it takes for the leader, itself included.
+    pub leader: Option<HsmId>,
+    /// What its HSM has captured; index 0 for nothing or not known yet.
+    pub captured: Index,
+    /// The newest entry that it knows to be in the store.
+    pub tip: Index,
+    /// The hash of that entry, all zero for none.
+    pub tip_hash: EntryHash,
+    /// The newest entry that it made, while it leads; otherwise as `tip`.
+    pub newest: Index,
+    /// The newest entry of this leadership that it knows to be committed, 0 for none.
+    pub committed: Index,
+    /// Client requests not yet with the HSM.
+    pub queued: usize,
+    /// Client requests not yet answered, those in the queue included.
+    pub waiting: usize,
+    /// The prefixes that the group owns as of `tip`.
+    pub prefixes: Vec<Prefix>,
+    /// Why it stopped, if it did.
+    pub fault: Option<Fault>,
+}
+
+/// What a replica is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// It asks its HSM what that has captured.
+    Starting,
+    /// It captures what the leader pushes, or reads the log to get there.
+    Witness,
+    /// It tries to become the leader.
+    Candidate,
+    /// It makes entries.
+    Leader {
+        /// Its leadership.
+        term: Term,
+    },
+    /// It has stopped: see [`Status::fault`].
+    Faulted,
+}
+
+impl Role {
+    /// One word, for logs and `group status`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Witness => "witness",
+            Self::Candidate => "candidate",
+            Self::Leader { .. } => "leader",
+            Self::Faulted => "faulted",
+        }
+    }
+}

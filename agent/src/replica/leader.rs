@@ -1,0 +1,428 @@
+//! What a leader knows: the entries it made, where they are on their way, and who has captured them.
+//!
+//! Kept here: replies go to the requests of exactly their entry, found by its hash; statements count only for entries
+//! of this leadership, by hash; a member hears of a segment only when it and all before it are in the store.
+
+use super::clients::{Clients, Queued};
+use super::flights::{Flight, Flights};
+use super::interface::{Answer, Millis, Settings, Ticket};
+use super::log::{Log, Object, Trees};
+use super::outbox::{Call, Outbox};
+use crate::segment::{MAX_SEGMENT_BYTES, Segment, SegmentEntry};
+use std::collections::{BTreeMap, VecDeque};
+use strongroom_proto::hsm::{
+    BatchRequest, MAX_CAPTURE_ENTRIES, Made, NoiseReply, Outcome, Released, Request, SessionRefusal,
+};
+use strongroom_proto::ids::{EntryHash, HsmId, Index, Term};
+use strongroom_proto::peer::PeerMessage;
+use strongroom_proto::statement::{Captured, Committed};
+
+/// The most segments on their way to the store.
+const MAX_FLIGHTS: usize = 4;
+/// The most handshakes with the HSM at once.
+const MAX_HANDSHAKES: usize = 16;
+/// The most bytes of one request to the HSM, whatever it could take: an entry must fit into a segment.
+const MAX_BATCH_BYTES: usize = MAX_SEGMENT_BYTES / 3;
+/// When enough entries are collected for one segment; leaves room for the largest entry.
+const FULL_SEGMENT_BYTES: usize = MAX_SEGMENT_BYTES / 3;
+/// How long clients are told to try again, not that their session is gone: they take the latter for fatal.
+const SESSION_GRACE_MS: u64 = 35_000;
+/// How long to leave the HSM alone after it said that it is busy.
+const BUSY_MS: u64 = 20;
+/// Longest pause before a segment is pushed again to a member that has not stated it.
+const PUSH_BACK_OFF_MS: u64 = 1_000;
+
+/// An entry whose replies are in the HSM.
+struct Kept {
+    index: Index,
+    hash: EntryHash,
+    tickets: Vec<Ticket>,
+}
+
+/// Another member, as the leader sees it.
+#[derive(Clone, Copy)]
+struct Member {
+    /// The newest of its statements that is of this leadership.
+    statement: Option<Captured>,
+    /// The newest entry that it has stated.
+    stated: Index,
+    push_at: Millis,
+    back_off_ms: u64,
+}
+
+impl Member {
+    const UNHEARD: Self = Self { statement: None, stated: Index::ZERO, push_at: Millis(0), back_off_ms: 0 };
+}
+
+/// That the HSM's reply does not fit what the agent knows: it must lead anew.
+pub(super) struct OutOfStep;
+
+/// One leadership.
+pub(super) struct Leader {
+    term: Term,
+    since: Millis,
+    /// Whether its first segment is in the store: only then does it lead for others.
+    elected: bool,
+    /// The trees after the newest entry made.
+    trees: Trees,
+    newest: (Index, EntryHash),
+    /// The batch that is with the HSM.
+    processing: Option<Vec<Queued>>,
+    handshaking: usize,
+    committing: bool,
+    busy_until: Millis,
+    /// Entries that wait for a place among the flights, and about how many bytes they are.
+    collected: Vec<SegmentEntry>,
+    collected_bytes: usize,
+    flights: Flights,
+    kept: VecDeque<Kept>,
+    /// Entries made and not known to be committed, ascending.
+    own: BTreeMap<Index, EntryHash>,
+    committed: Index,
+    members: BTreeMap<HsmId, Member>,
+    heartbeat_at: Millis,
+}
+
+impl Leader {
+    /// Begins where the HSM began: at the end of the log.
+    pub(super) fn new(now: Millis, term: Term, log: &Log, settings: &Settings) -> Self {
+        let others = settings.group.members.iter().filter(|m| **m != settings.hsm);
+        Self {
+            term,
+            since: now,
+            elected: false,
+            trees: log.trees().clone(),
+            newest: log.position(),
+            processing: None,
+            handshaking: 0,
+            committing: false,
+            busy_until: Millis(0),
+            collected: Vec::new(),
+            collected_bytes: 0,
+            flights: Flights::default(),
+            kept: VecDeque::new(),
+            own: BTreeMap::new(),
+            committed: Index::ZERO,
+            members: others.map(|m| (*m, Member::UNHEARD)).collect(),
+            heartbeat_at: now,
+        }
+    }
+
+    pub(super) const fn term(&self) -> Term {
+        self.term
+    }
+
+    pub(super) const fn is_elected(&self) -> bool {
+        self.elected
+    }
+
+    pub(super) const fn newest(&self) -> Index {
+        self.newest.0
+    }
+
+    pub(super) const fn committed(&self) -> Index {
+        self.committed
+    }
+
+    pub(super) fn flights(&mut self) -> &mut Flights {
+        &mut self.flights
+    }
+
+    /// Sends what can be sent: handshakes, the next batch, the next segments.
+    pub(super) fn advance(
+        &mut self,
+        now: Millis,
+        settings: &Settings,
+        clients: &mut Clients,
+        out: &mut Outbox,
+    ) -> Result<(), OutOfStep> {
+        if self.elected {
+            self.handshake(settings, clients, out);
+        }
+        self.process(now, settings, clients, out);
+        self.collect()?;
+        for (name, bytes) in self.flights.to_write(now) {
+            out.write(name, bytes);
+        }
+        Ok(())
+    }
+
+    fn handshake(&mut self, settings: &Settings, clients: &mut Clients, out: &mut Outbox) {
+        while self.handshaking < MAX_HANDSHAKES
+            && let Some(queued) = clients.handshakes.pop_front()
+        {
+            if !clients.is_waiting(queued.ticket) {
+                continue;
+            }
+            if self.trees.prefix_of(&queued.request.record).is_none() {
+                clients.answer(out, queued.ticket, Answer::NotCovered);
+                continue;
+            }
+            self.handshaking += 1;
+            let request = Request::Handshake(settings.group.group, queued.request);
+            out.hsm(Call::Handshake(queued.ticket), request);
+        }
+    }
+
+    /// How many requests the next batch may have. None: no batch may be sent now.
+    fn room(&self, now: Millis, settings: &Settings) -> Option<usize> {
+        let kept: usize = self.kept.iter().map(|kept| kept.tickets.len()).sum();
+        let room = (settings.limits.max_pending_replies as usize).saturating_sub(kept);
+        let ready = self.processing.is_none()
+            && self.busy_until <= now
+            && self.own.len() < settings.limits.max_pending_entries as usize
+            && self.collected.len() < MAX_CAPTURE_ENTRIES
+            && self.collected_bytes < FULL_SEGMENT_BYTES;
+        (ready && room > 0).then_some(room.min(settings.limits.max_batch_requests as usize))
+    }
+
+    /// One batch at a time; the next leaves the moment the reply to the one before is in.
+    fn process(&mut self, now: Millis, settings: &Settings, clients: &mut Clients, out: &mut Outbox) {
+        let Some(room) = self.room(now, settings) else { return };
+        if !self.elected {
+            // The entry that, once in the store, makes this the leader.
+            if self.own.is_empty() {
+                self.send_batch(settings, Vec::new(), out);
+            }
+            return;
+        }
+        let mut batch = Vec::new();
+        while batch.len() < room
+            && let Some(queued) = clients.queue.pop_front()
+        {
+            if self.trees.prefix_of(&queued.request.record).is_none() {
+                clients.answer(out, queued.ticket, Answer::NotCovered);
+            } else if clients.is_waiting(queued.ticket) {
+                batch.push(queued);
+            }
+        }
+        if !batch.is_empty() {
+            for queued in self.send_batch(settings, batch, out).into_iter().rev() {
+                clients.queue.push_front(queued);
+            }
+        }
+    }
+
+    /// Sends as many of the first of these requests as one frame holds, and returns the others.
+    fn send_batch(&mut self, settings: &Settings, mut batch: Vec<Queued>, out: &mut Outbox) -> Vec<Queued> {
+        let max_bytes = (settings.limits.max_frame_bytes as usize).min(MAX_BATCH_BYTES);
+        let mut beyond = Vec::new();
+        loop {
+            let trees = self.trees.partial(batch.iter().map(|q| q.request.record)).unwrap_or_default();
+            let requests: Vec<BatchRequest> = batch.iter().map(|q| q.request.clone()).collect();
+            let request = Request::Process { group: settings.group.group, trees, requests };
+            let fits = minicbor::to_vec(&request).is_ok_and(|bytes| bytes.len() <= max_bytes);
+            if fits || batch.len() <= 1 {
+                self.processing = Some(batch);
+                out.hsm(Call::Process, request);
+                return beyond;
+            }
+            let mut second_half = batch.split_off(batch.len() / 2);
+            second_half.append(&mut beyond);
+            beyond = second_half;
+        }
+    }
+
+    /// Makes a segment of the collected entries, if one more may be on its way.
+    fn collect(&mut self) -> Result<(), OutOfStep> {
+        if self.collected.is_empty() || self.flights.len() >= MAX_FLIGHTS {
+            return Ok(());
+        }
+        self.collected_bytes = 0;
+        let segment = Segment::new(std::mem::take(&mut self.collected)).map_err(|_| OutOfStep)?;
+        let bytes = segment.encode().map_err(|_| OutOfStep)?;
+        let entries = segment.entries().iter().map(|e| e.entry.clone()).collect();
+        let object = Object { name: segment.name(), prev: segment.first().prev, bytes: bytes.into() };
+        self.flights.push(object, entries, self.trees.clone());
+        Ok(())
+    }
+
+    /// Takes the outcome of a handshake.
+    pub(super) fn handshaken(
+        &mut self,
+        now: Millis,
+        ticket: Ticket,
+        outcome: Option<Outcome>,
+        clients: &mut Clients,
+        out: &mut Outbox,
+    ) {
+        self.handshaking = self.handshaking.saturating_sub(1);
+        let answer = outcome.and_then(|outcome| self.answer(now, outcome)).unwrap_or(Answer::Unavailable);
+        clients.answer(out, ticket, answer);
+    }
+
+    /// What a client hears before any commit; `None` where the HSM keeps the reply.
+    fn answer(&self, now: Millis, outcome: Outcome) -> Option<Answer> {
+        match outcome {
+            Outcome::Kept => None,
+            Outcome::Answered(reply) => Some(Answer::Reply(reply)),
+            Outcome::Refused(SessionRefusal::MissingSession) if now < self.since.after(SESSION_GRACE_MS) => {
+                Some(Answer::Unavailable)
+            }
+            Outcome::Refused(refusal) => Some(Answer::Refused(refusal)),
+        }
+    }
+
+    /// Takes what became of a batch.
+    pub(super) fn processed(
+        &mut self,
+        now: Millis,
+        outcomes: Vec<Outcome>,
+        made: Option<Made>,
+        clients: &mut Clients,
+        out: &mut Outbox,
+    ) -> Result<(), OutOfStep> {
+        let batch = self.processing.take().unwrap_or_default();
+        if outcomes.len() != batch.len() {
+            return Err(OutOfStep);
+        }
+        let mut kept = Vec::new();
+        for (queued, outcome) in batch.into_iter().zip(outcomes) {
+            match self.answer(now, outcome) {
+                Some(answer) => clients.answer(out, queued.ticket, answer),
+                None => kept.push(queued.ticket),
+            }
+        }
+        match made {
+            None if kept.is_empty() && self.elected => Ok(()),
+            None => Err(OutOfStep),
+            Some(made) => self.made(made, kept),
+        }
+    }
+
+    fn made(&mut self, made: Made, tickets: Vec<Ticket>) -> Result<(), OutOfStep> {
+        let (index, hash) = (made.entry.index, made.entry.hash());
+        let (newest, newest_hash) = self.newest;
+        if newest.next() != Some(index) || made.entry.prev != newest_hash {
+            return Err(OutOfStep);
+        }
+        let made = SegmentEntry::from(made);
+        self.trees.apply(&made).map_err(|_| OutOfStep)?;
+        self.newest = (index, hash);
+        self.own.insert(index, hash);
+        self.kept.push_back(Kept { index, hash, tickets });
+        let parts = made.leaves.iter().map(|leaf| &leaf.sealed).chain(&made.events);
+        // A CBOR header and a record id for each.
+        self.collected_bytes += parts.map(|bytes| bytes.len() + 48).sum::<usize>();
+        self.collected.push(made);
+        Ok(())
+    }
+
+    /// The HSM can make no entry now: the batch goes first next time.
+    pub(super) fn busy(&mut self, now: Millis, clients: &mut Clients) {
+        for queued in self.processing.take().unwrap_or_default().into_iter().rev() {
+            clients.queue.push_front(queued);
+        }
+        self.busy_until = now.after(BUSY_MS);
+    }
+
+    /// The HSM refused the batch, which can be left out.
+    pub(super) fn refused(&mut self, clients: &mut Clients, out: &mut Outbox) {
+        for queued in self.processing.take().unwrap_or_default() {
+            clients.answer(out, queued.ticket, Answer::Unavailable);
+        }
+    }
+
+    /// The HSM did not count the statements: none of others is kept, and members are asked again.
+    pub(super) fn uncommitted(&mut self) {
+        self.committing = false;
+        for member in self.members.values_mut() {
+            *member = Member::UNHEARD;
+        }
+    }
+
+    /// A segment of this leadership is in the store, and all before it.
+    pub(super) fn landed(&mut self, now: Millis, settings: &Settings, flight: &Flight, out: &mut Outbox) {
+        if !self.elected {
+            self.elected = true;
+            self.heartbeat_at = now;
+        }
+        for (to, member) in &mut self.members {
+            member.push_at = now.after(settings.heartbeat_ms);
+            member.back_off_ms = settings.heartbeat_ms;
+            out.send(*to, flight.object.push());
+        }
+    }
+
+    /// Says that it leads, and repeats what members have not stated.
+    pub(super) fn tick(&mut self, now: Millis, settings: &Settings, log: &Log, out: &mut Outbox) {
+        if !self.elected || now < self.heartbeat_at {
+            return;
+        }
+        self.heartbeat_at = now.after(settings.heartbeat_ms);
+        let group = settings.group.group;
+        let (newest, _) = log.position();
+        for (to, member) in &mut self.members {
+            out.send(*to, PeerMessage::Heartbeat { group, term: self.term, newest });
+            if member.stated >= newest || now < member.push_at {
+                continue;
+            }
+            member.back_off_ms =
+                member.back_off_ms.saturating_mul(2).clamp(settings.heartbeat_ms, PUSH_BACK_OFF_MS);
+            member.push_at = now.after(member.back_off_ms);
+            if let Some(newest) = log.recent().back() {
+                out.send(*to, newest.push());
+            }
+        }
+    }
+
+    /// Takes another member's statement.
+    pub(super) fn stated(&mut self, from: HsmId, statement: Captured, log: &Log) {
+        let Some(member) = self.members.get_mut(&from) else { return };
+        if statement.hsm != from {
+            return;
+        }
+        if self.own.get(&statement.index) == Some(&statement.hash) {
+            member.statement = Some(statement);
+        }
+        let (newest, newest_hash) = log.position();
+        if statement.index < newest || statement.hash == newest_hash {
+            member.stated = member.stated.max(statement.index);
+            member.back_off_ms = 0;
+        }
+    }
+
+    /// Hands statements to the HSM when a majority has reached a new entry of this leadership.
+    pub(super) fn commit(&mut self, settings: &Settings, mine: Option<Captured>, out: &mut Outbox) {
+        if self.committing {
+            return;
+        }
+        let mine = mine.filter(|mine| self.own.get(&mine.index) == Some(&mine.hash));
+        let others = self.members.values().filter_map(|m| m.statement);
+        let mut statements: Vec<Captured> =
+            others.chain(mine).filter(|s| s.index > self.committed).collect();
+        statements.sort_unstable_by_key(|s| std::cmp::Reverse(s.index));
+        let majority = settings.group.members.len() / 2 + 1;
+        if statements.len() < majority {
+            return;
+        }
+        statements.truncate(majority);
+        self.committing = true;
+        let group = settings.group.group;
+        out.hsm(Call::Commit, Request::Commit { group, statements, chain: Vec::new() });
+    }
+
+    /// Takes what the HSM released.
+    pub(super) fn released(
+        &mut self,
+        statement: Committed,
+        released: Vec<Released>,
+        clients: &mut Clients,
+        out: &mut Outbox,
+    ) {
+        self.committing = false;
+        self.busy_until = Millis(0);
+        self.committed = self.committed.max(statement.index);
+        self.own.retain(|index, _| *index > statement.index);
+        let mut released: BTreeMap<EntryHash, Vec<NoiseReply>> =
+            released.into_iter().map(|r| (r.entry, r.replies)).collect();
+        while let Some(kept) = self.kept.pop_front_if(|kept| kept.index <= statement.index) {
+            let replies = released.remove(&kept.hash).unwrap_or_default();
+            let mut replies = Some(replies).filter(|r| r.len() == kept.tickets.len()).into_iter().flatten();
+            for ticket in kept.tickets {
+                let answer = replies.next().map_or(Answer::Unavailable, Answer::Reply);
+                clients.answer(out, ticket, answer);
+            }
+        }
+    }
+}

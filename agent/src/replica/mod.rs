@@ -1,0 +1,354 @@
+//! The replica: everything that an agent decides about its group.
+//!
+//! It does no I/O and has no clock or randomness of its own: [`Event`]s go in, [`Action`]s come out, and the same
+//! events give the same actions. It holds nothing that must survive: the HSM keeps what was captured, the store the
+//! log. Nothing here is trusted for the guess limit; a mistake here costs availability.
+//!
+//! Kept here: a segment's name is written with one content only, and no leadership begins before the writes of the one
+//! before are settled; nothing is captured that is not in the store with all before it, and only to the end of a
+//! segment; every client request is answered exactly once; a client hears a reply only from the HSM.
+
+mod capture;
+mod catch_up;
+mod clients;
+mod election;
+mod flights;
+mod hsm;
+mod interface;
+mod leader;
+mod log;
+mod outbox;
+
+pub use interface::{
+    Action, Answer, CallId, CreateOutcome, Damage, Event, Fault, Millis, ReadOutcome, Role, Settings, Status, Ticket,
+    Unavailable,
+};
+
+use crate::segment::{Segment, SegmentName};
+use capture::Capture;
+use catch_up::{CatchUp, Next};
+use clients::{Clients, Queued};
+use election::Candidate;
+use flights::{Flights, Outcome};
+use leader::Leader;
+use log::Log;
+use outbox::{Call, Outbox};
+use rand::rngs::StdRng;
+use rand::SeedableRng;
+use std::collections::BTreeSet;
+use strongroom_proto::hsm::{BatchRequest, Request};
+use strongroom_proto::ids::{EntryHash, HsmId, Index};
+use strongroom_proto::peer::PeerMessage;
+
+/// How long to leave an HSM alone that did not say what it has captured.
+const STATUS_RETRY_MS: u64 = 200;
+
+/// What this member is in its group.
+enum State {
+    /// It does not know what its HSM has captured. Asks at the given time, if not asked already.
+    Starting(Option<Millis>),
+    Witness,
+    Candidate(Candidate),
+    Leader(Box<Leader>),
+    Faulted(Fault),
+}
+
+/// A member's agent, as a state machine.
+pub struct Replica {
+    settings: Settings,
+    rng: StdRng,
+    now: Millis,
+    out: Outbox,
+    log: Log,
+    capture: Capture,
+    catch_up: CatchUp,
+    /// Writes of a leadership that has ended, and segments that the store is given again.
+    settling: Flights,
+    /// Whether `settling` holds segments that the store had before.
+    restoring: bool,
+    clients: Clients,
+    state: State,
+    /// Who leads, as far as this member knows.
+    leader: Option<HsmId>,
+    /// When to try to lead.
+    deadline: Millis,
+}
+
+impl Replica {
+    /// Starts a member, knowing nothing but its settings.
+    #[must_use]
+    pub fn new(settings: Settings, now: Millis) -> (Self, Vec<Action>) {
+        let mut replica = Self {
+            rng: StdRng::from_seed(settings.seed),
+            now,
+            out: Outbox::default(),
+            log: Log::new(settings.realm, settings.group.group),
+            capture: Capture::new((Index::ZERO, EntryHash::ZERO)),
+            catch_up: CatchUp::default(),
+            settling: Flights::default(),
+            restoring: false,
+            clients: Clients::default(),
+            state: State::Starting(Some(now)),
+            leader: None,
+            deadline: now,
+            settings,
+        };
+        replica.advance();
+        let actions = replica.out.take();
+        (replica, actions)
+    }
+
+    /// Takes one event, and says what to do.
+    pub fn step(&mut self, now: Millis, event: Event) -> Vec<Action> {
+        self.now = self.now.max(now);
+        if let State::Faulted(_) = self.state {
+            if let Event::Client { ticket, .. } = event {
+                self.out.answer(ticket, Answer::Unavailable);
+            }
+            return self.out.take();
+        }
+        match event {
+            Event::Tick => self.tick(),
+            Event::Client { ticket, handshake_only, request } => self.client(ticket, handshake_only, request),
+            Event::Hsm { call, reply } => self.hsm(call, reply),
+            Event::Wrote { name, outcome } => self.wrote(name, outcome),
+            Event::Listed { result } => self.listed(result),
+            Event::Read { name, result } => self.read(name, result),
+            Event::Peer { from, message } => self.peer(from, message),
+        }
+        self.advance();
+        self.out.take()
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let (tip, tip_hash) = self.log.position();
+        let (role, newest, committed) = match &self.state {
+            State::Starting(_) => (Role::Starting, tip, Index::ZERO),
+            State::Witness => (Role::Witness, tip, Index::ZERO),
+            State::Candidate(_) => (Role::Candidate, tip, Index::ZERO),
+            State::Leader(leader) if leader.is_elected() => {
+                (Role::Leader { term: leader.term() }, leader.newest(), leader.committed())
+            }
+            State::Leader(leader) => (Role::Candidate, leader.newest(), leader.committed()),
+            State::Faulted(_) => (Role::Faulted, tip, Index::ZERO),
+        };
+        Status {
+            role,
+            leader: self.leader,
+            captured: self.capture.captured().0,
+            tip,
+            tip_hash,
+            newest,
+            committed,
+            queued: self.clients.queued(),
+            waiting: self.clients.waiting(),
+            prefixes: self.log.trees().prefixes().collect(),
+            fault: if let State::Faulted(fault) = self.state { Some(fault) } else { None },
+        }
+    }
+
+    fn tick(&mut self) {
+        self.clients.expire(self.now, &mut self.out);
+        if let State::Leader(leader) = &mut self.state {
+            leader.tick(self.now, &self.settings, &self.log, &mut self.out);
+        }
+        if matches!(self.state, State::Witness) && self.deadline <= self.now {
+            self.leader = None;
+            self.state = State::Candidate(Candidate::new(self.now));
+        }
+    }
+
+    fn client(&mut self, ticket: Ticket, handshake_only: bool, request: BatchRequest) {
+        match &self.state {
+            State::Leader(leader) if leader.is_elected() => {
+                let queued = Queued { ticket, request };
+                self.clients.arrive(self.now, &mut self.out, handshake_only, queued);
+            }
+            _ => self.out.answer(ticket, Answer::NotLeader(self.leader)),
+        }
+    }
+
+    /// Does whatever can be done now.
+    fn advance(&mut self) {
+        if let State::Starting(Some(at)) = self.state
+            && at <= self.now
+        {
+            self.state = State::Starting(None);
+            self.out.hsm(Call::Status, Request::DeviceStatus);
+        }
+        if matches!(self.state, State::Starting(_) | State::Faulted(_)) {
+            return;
+        }
+        for (name, bytes) in self.settling.to_write(self.now) {
+            self.out.write(name, bytes);
+        }
+        self.follow_log();
+        let max_frame_bytes = self.settings.limits.max_frame_bytes as usize;
+        if let Some(entries) = self.capture.ask(self.now, max_frame_bytes) {
+            self.out.hsm(Call::Capture, Request::Capture(self.settings.group.group, entries));
+        }
+        self.advance_candidate();
+        if let State::Leader(leader) = &mut self.state {
+            leader.commit(&self.settings, self.capture.statement(), &mut self.out);
+            if leader.advance(self.now, &self.settings, &mut self.clients, &mut self.out).is_err() {
+                self.lead_anew();
+            }
+        }
+    }
+
+    /// Reads on in the store, as far as it can.
+    fn follow_log(&mut self) {
+        loop {
+            match self.catch_up.next(self.now, self.log.next_name()) {
+                Next::Wait => return,
+                Next::List => self.out.push(Action::List { from: self.log.list_from() }),
+                Next::Read(names) => names.into_iter().for_each(|name| self.out.push(Action::Read { name })),
+                Next::Apply(object, bytes) => {
+                    let segment = Segment::decode(&bytes).map_err(|bad| (object.first, Damage::Segment(bad)));
+                    if let Err((index, damage)) = segment.and_then(|segment| self.take(object, &segment, &bytes)) {
+                        return self.fault(Fault::Damaged { object, index, damage });
+                    }
+                }
+                Next::End => {
+                    let (index, hash) = self.capture.captured();
+                    if index > self.log.position().0 {
+                        return self.fault(Fault::Missing { index, hash });
+                    }
+                }
+            }
+            if matches!(self.state, State::Faulted(_)) {
+                return;
+            }
+        }
+    }
+
+    /// Takes a segment that is in the store with all before it, if it continues the log.
+    fn take(&mut self, name: SegmentName, segment: &Segment, bytes: &[u8]) -> Result<(), (Index, Damage)> {
+        if segment.name() != name {
+            return Err((name.first, Damage::Chain));
+        }
+        self.log.apply(segment, bytes.into())?;
+        let (captured, hash) = self.capture.captured();
+        let mut here = segment.entries().iter().filter(|e| e.entry.index == captured);
+        if here.any(|e| e.entry.hash() != hash) {
+            self.fault(Fault::Forked { index: captured, hash });
+            return Ok(());
+        }
+        self.capture.push(name, segment.entries().iter().map(|e| e.entry.clone()).collect());
+        Ok(())
+    }
+
+    fn listed(&mut self, result: Result<Vec<SegmentName>, Unavailable>) {
+        let Ok(names) = result else { return self.catch_up.pause(self.now) };
+        let from = self.log.list_from();
+        let ours = |name: &SegmentName| name.group == self.settings.group.group && name.first >= from;
+        let names: BTreeSet<SegmentName> = names.into_iter().filter(ours).collect();
+        match self.log.tip() {
+            Some(tip) if !names.contains(&tip.segment) => self.restore(&names),
+            _ => self.catch_up.listed(names),
+        }
+    }
+
+    /// The store lacks a segment that it had: gives it those that are still in memory.
+    fn restore(&mut self, names: &BTreeSet<SegmentName>) {
+        self.catch_up.pause(self.now);
+        if !self.settling.is_empty() {
+            return;
+        }
+        self.restoring = true;
+        for object in self.log.recent().iter().filter(|object| !names.contains(&object.name)) {
+            self.settling.push(object.clone(), Vec::new(), self.log.trees().clone());
+        }
+    }
+
+    fn read(&mut self, name: SegmentName, result: ReadOutcome) {
+        let bytes = match result {
+            ReadOutcome::Found(bytes) => Some(bytes),
+            ReadOutcome::Absent | ReadOutcome::Unavailable => None,
+        };
+        self.catch_up.read(self.now, name, bytes);
+    }
+
+    fn wrote(&mut self, name: SegmentName, outcome: CreateOutcome) {
+        if self.settling.wrote(self.now, name, outcome) == Outcome::Lost && self.restoring {
+            let (index, hash) = self.capture.captured();
+            return self.fault(Fault::Forked { index, hash });
+        }
+        while self.settling.pop_landed().is_some() {}
+        self.restoring &= !self.settling.is_empty();
+        let State::Leader(leader) = &mut self.state else { return };
+        if leader.flights().wrote(self.now, name, outcome) == Outcome::Lost {
+            return self.step_down();
+        }
+        while let Some(flight) = leader.flights().pop_landed() {
+            leader.landed(self.now, &self.settings, &flight, &mut self.out);
+            self.leader = Some(self.settings.hsm);
+            if let Some(last) = flight.entries.last() {
+                self.log.advance(flight.object.clone(), last.clone(), flight.trees);
+            }
+            self.capture.push(flight.object.name, flight.entries);
+        }
+    }
+
+    fn peer(&mut self, from: HsmId, message: PeerMessage) {
+        let known = from != self.settings.hsm
+            && self.settings.group.members.contains(&from)
+            && message.group() == self.settings.group.group;
+        if !known {
+            return;
+        }
+        match message {
+            PeerMessage::Heartbeat { newest, .. } => {
+                self.hear_leader(from, newest);
+            }
+            PeerMessage::Push { first, prev, segment, .. } => {
+                let name = SegmentName::new(self.settings.group.group, first, &prev);
+                self.pushed(from, name, &segment);
+            }
+            PeerMessage::Captured { statement, .. } => {
+                let State::Leader(leader) = &mut self.state else { return };
+                if statement.index > leader.newest() {
+                    // Somebody else has extended the log.
+                    return self.step_down();
+                }
+                leader.stated(from, statement, &self.log);
+            }
+        }
+    }
+
+    fn pushed(&mut self, from: HsmId, name: SegmentName, bytes: &[u8]) {
+        let Ok(segment) = Segment::decode(bytes) else { return };
+        if segment.name() != name || !self.hear_leader(from, segment.last().index) {
+            return;
+        }
+        if segment.last().index <= self.log.position().0 {
+            self.state_captured();
+        } else if self.log.next_name() != Some(name) || self.take(name, &segment, bytes).is_err() {
+            // What a peer says may be wrong; the store decides.
+            self.catch_up.want_any();
+        }
+    }
+
+    /// Tells the leader what this member has captured.
+    fn state_captured(&mut self) {
+        if let (Some(to), Some(statement)) = (self.leader, self.capture.statement())
+            && to != self.settings.hsm
+        {
+            self.out.send(to, PeerMessage::Captured { group: self.settings.group.group, statement });
+        }
+    }
+
+    /// Stops for good.
+    fn fault(&mut self, fault: Fault) {
+        self.clients.give_up(&mut self.out);
+        if matches!(self.state, State::Leader(_)) {
+            self.out.hsm(Call::StepDown, Request::StepDown(self.settings.group.group));
+        }
+        self.out.forget_calls();
+        self.leader = None;
+        self.state = State::Faulted(fault);
+        self.out.push(Action::Fault(fault));
+    }
+}

@@ -1,0 +1,72 @@
+//! Actions on their way out, and what each HSM call under way was for.
+
+use super::interface::{Action, Answer, CallId, Ticket};
+use crate::segment::SegmentName;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use strongroom_proto::hsm::Request;
+use strongroom_proto::ids::HsmId;
+use strongroom_proto::peer::PeerMessage;
+
+/// What an HSM call was for.
+#[derive(Debug)]
+pub(super) enum Call {
+    Status,
+    Capture,
+    StepDown,
+    Lead,
+    Handshake(Ticket),
+    Process,
+    Commit,
+}
+
+#[derive(Default)]
+pub(super) struct Outbox {
+    actions: Vec<Action>,
+    calls: BTreeMap<CallId, Call>,
+    last_call: u64,
+}
+
+impl Outbox {
+    pub(super) fn take(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    pub(super) fn push(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    pub(super) fn hsm(&mut self, purpose: Call, request: Request) {
+        self.last_call += 1;
+        let call = CallId(self.last_call);
+        self.calls.insert(call, purpose);
+        self.push(Action::Hsm { call, request });
+    }
+
+    pub(super) fn write(&mut self, name: SegmentName, bytes: Arc<[u8]>) {
+        self.push(Action::Write { name, bytes });
+    }
+
+    pub(super) fn send(&mut self, to: HsmId, message: PeerMessage) {
+        self.push(Action::Send { to, message });
+    }
+
+    pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        self.push(Action::Answer { ticket, answer });
+    }
+
+    /// What a reply is for. `None` where that no longer matters.
+    pub(super) fn returned(&mut self, call: CallId) -> Option<Call> {
+        self.calls.remove(&call)
+    }
+
+    /// Makes the replies to everything that only a leader asks not matter.
+    pub(super) fn forget_leadership(&mut self) {
+        self.calls.retain(|_, call| matches!(call, Call::Status | Call::Capture | Call::StepDown));
+    }
+
+    /// Makes every reply not matter.
+    pub(super) fn forget_calls(&mut self) {
+        self.calls.clear();
+    }
+}

@@ -1,0 +1,238 @@
+//! The segment: consecutive entries with their leaves and sealed events, as one object in the store.
+//!
+//! Owns the object's name and bytes. Bytes from a store or a peer are claims: [`Segment::decode`] proves that the
+//! entries follow one another, belong to one group, and that each has the events it was made with. It cannot prove
+//! that an HSM made them, nor that the leaves are the ones of their roots; the first is the HSM's to check when it
+//! captures, the second [`crate::replica`]'s when it applies them to a tree.
+
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Decoder, Encode, Encoder};
+use std::fmt;
+use std::str::FromStr;
+use strongroom_proto::entry::{Entry, events_hash};
+use strongroom_proto::hsm::{MAX_CAPTURE_ENTRIES, Made, SealedLeaf};
+use strongroom_proto::ids::{EntryHash, GroupId, Index};
+pub use strongroom_proto::peer::MAX_SEGMENT_BYTES;
+
+/// The version of the encoding, its first item.
+const VERSION: u8 = 1;
+
+/// The name of a segment: its group, the index of its first entry, and the beginning of the hash of the entry before.
+///
+/// Every end of a segment has exactly one name that can follow it, which is what makes the log one chain. The text is
+/// `groups/<group>/log/<first, 16 hex digits>-<prev, first 16 hex digits>`; readers compare the whole `prev` inside.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentName {
+    /// The group whose log it is.
+    pub group: GroupId,
+    /// The index of the first entry.
+    pub first: Index,
+    /// The first 8 bytes of the hash of the entry before the first.
+    pub prev: [u8; 8],
+}
+
+impl SegmentName {
+    /// The name of the segment whose first entry is `first` and follows the entry with the hash `prev`.
+    #[must_use]
+    pub fn new(group: GroupId, first: Index, prev: &EntryHash) -> Self {
+        let mut start = [0; 8];
+        for (to, from) in start.iter_mut().zip(prev.0) {
+            *to = from;
+        }
+        Self { group, first, prev: start }
+    }
+
+    /// What every name of a group's log begins with, without a slash at the end.
+    #[must_use]
+    pub fn folder(group: &GroupId) -> String {
+        format!("groups/{group}/log")
+    }
+
+    /// A text that sorts after every name in [`Self::folder`] whose first index is less than `from`, and before the
+    /// others.
+    #[must_use]
+    pub fn offset(group: &GroupId, from: Index) -> String {
+        format!("{}/{:016x}", Self::folder(group), from.0)
+    }
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:016x}", Self::offset(&self.group, self.first), u64::from_be_bytes(self.prev))
+    }
+}
+
+impl fmt::Debug for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SegmentName({self})")
+    }
+}
+
+/// A text that is not the name of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the name of a log segment")]
+pub struct BadSegmentName;
+
+impl FromStr for SegmentName {
+    type Err = BadSegmentName;
+
+    /// Parses exactly what [`fmt::Display`] writes.
+    fn from_str(text: &str) -> Result<Self, BadSegmentName> {
+        let mut parts = text.split('/');
+        let (Some("groups"), Some(group), Some("log"), Some(file), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(BadSegmentName);
+        };
+        let (first, prev) = file.split_once('-').ok_or(BadSegmentName)?;
+        let number = |digits: &str| u64::from_str_radix(digits, 16).map_err(|_| BadSegmentName);
+        let name = Self {
+            group: group.parse().map_err(|_| BadSegmentName)?,
+            first: Index(number(first)?),
+            prev: number(prev)?.to_be_bytes(),
+        };
+        // One name has one text: signs, short numbers and upper case parse, and are refused here.
+        if name.to_string() == text { Ok(name) } else { Err(BadSegmentName) }
+    }
+}
+
+/// One entry with what belongs to it in the store.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct SegmentEntry {
+    /// The entry.
+    #[n(0)]
+    pub entry: Entry,
+    /// Every record that it changed, sealed afresh, once each.
+    #[n(1)]
+    pub leaves: Vec<SealedLeaf>,
+    /// Its sealed events, in order.
+    #[n(2)]
+    pub events: Vec<ByteVec>,
+}
+
+impl From<Made> for SegmentEntry {
+    fn from(made: Made) -> Self {
+        Self { entry: made.entry, leaves: made.leaves, events: made.events }
+    }
+}
+
+/// Consecutive entries of one group, 1 to [`MAX_CAPTURE_ENTRIES`] of them.
+///
+/// Holding one proves that they follow one another and that each has its own events.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Segment(Vec<SegmentEntry>);
+
+/// Why bytes are not a segment. Read the object from another copy of the store; a healthy store never brings this
+/// about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadSegment {
+    /// Longer than [`MAX_SEGMENT_BYTES`].
+    #[error("longer than a segment may be")]
+    TooLarge,
+    /// Not the encoding of one segment of a known version.
+    #[error("not a segment of a version that this agent reads")]
+    Malformed,
+    /// No entry, or more than [`MAX_CAPTURE_ENTRIES`].
+    #[error("holds no entry, or more than a segment may hold")]
+    Length,
+    /// Entries of several groups, or not one after the other.
+    #[error("holds entries that do not follow one another")]
+    NotConsecutive,
+    /// The events are not those that the entry was made with.
+    #[error("holds events that are not those of their entry")]
+    Events,
+}
+
+impl Segment {
+    /// The segment of these entries.
+    ///
+    /// # Errors
+    /// All of [`BadSegment`] but `Malformed` and `TooLarge`.
+    pub fn new(entries: Vec<SegmentEntry>) -> Result<Self, BadSegment> {
+        if entries.is_empty() || entries.len() > MAX_CAPTURE_ENTRIES {
+            return Err(BadSegment::Length);
+        }
+        for pair in entries.windows(2) {
+            let [before, after] = pair else { continue };
+            let (before, after) = (&before.entry, &after.entry);
+            let follows = before.group == after.group
+                && before.realm == after.realm
+                && before.index.next() == Some(after.index)
+                && before.hash() == after.prev;
+            if !follows {
+                return Err(BadSegment::NotConsecutive);
+            }
+        }
+        let own_events =
+            |e: &SegmentEntry| events_hash(e.events.iter().map(|event| event.as_slice())) == e.entry.events_hash;
+        if entries.iter().all(own_events) { Ok(Self(entries)) } else { Err(BadSegment::Events) }
+    }
+
+    /// Its entries, in order; at least one.
+    #[must_use]
+    pub fn entries(&self) -> &[SegmentEntry] {
+        &self.0
+    }
+
+    /// Its first entry.
+    ///
+    /// # Panics
+    /// Never: a segment has an entry.
+    #[must_use]
+    pub fn first(&self) -> &Entry {
+        &self.0.first().expect("a segment has an entry").entry
+    }
+
+    /// Its last entry: the only one that may be captured or led from.
+    ///
+    /// # Panics
+    /// Never: a segment has an entry.
+    #[must_use]
+    pub fn last(&self) -> &Entry {
+        &self.0.last().expect("a segment has an entry").entry
+    }
+
+    /// The name under which it belongs in the store.
+    #[must_use]
+    pub fn name(&self) -> SegmentName {
+        let first = self.first();
+        SegmentName::new(first.group, first.index, &first.prev)
+    }
+
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// [`BadSegment::TooLarge`]: nobody would read it.
+    ///
+    /// # Panics
+    /// Never: a vector takes all bytes.
+    pub fn encode(&self) -> Result<Vec<u8>, BadSegment> {
+        let mut e = Encoder::new(Vec::new());
+        e.array(2).and_then(|e| e.u8(VERSION)).and_then(|e| e.encode(&self.0)).expect("a vector takes all bytes");
+        let bytes = e.into_writer();
+        if bytes.len() > MAX_SEGMENT_BYTES { Err(BadSegment::TooLarge) } else { Ok(bytes) }
+    }
+
+    /// Reads a segment that is all of `bytes`.
+    ///
+    /// # Errors
+    /// All of [`BadSegment`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadSegment> {
+        if bytes.len() > MAX_SEGMENT_BYTES {
+            return Err(BadSegment::TooLarge);
+        }
+        let mut d = Decoder::new(bytes);
+        let entries = Self::decode_entries(&mut d).map_err(|_| BadSegment::Malformed)?;
+        if d.position() != bytes.len() {
+            return Err(BadSegment::Malformed);
+        }
+        Self::new(entries)
+    }
+
+    fn decode_entries(d: &mut Decoder<'_>) -> Result<Vec<SegmentEntry>, minicbor::decode::Error> {
+        if d.array()? != Some(2) || d.u8()? != VERSION {
+            return Err(minicbor::decode::Error::message("not a segment of this version"));
+        }
+        d.decode()
+    }
+}

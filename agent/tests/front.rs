@@ -1,0 +1,450 @@
+//! The front door through real sockets, with a backend that stands for everything behind it.
+
+mod support;
+
+use async_trait::async_trait;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use strongroom_agent::config::Limits;
+use strongroom_agent::front::{Backend, Front, Timeouts, VERSION_HEADER, router, serve};
+use strongroom_agent::tenants::Tenants;
+use strongroom_agent::tls::Tls;
+use strongroom_proto::client::{ClientRequest, ClientResponse};
+use strongroom_proto::grpc::realm::RealmRequest;
+use strongroom_proto::grpc::realm::realm_client::RealmClient;
+use strongroom_proto::ids::RealmId;
+use support::{Answer, Negative, exchange, http, post};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+/// What the backend answers, which the front door itself never does.
+const REACHED: ClientResponse = ClientResponse::MissingSession;
+
+struct Behind {
+    realm: Option<RealmId>,
+    /// Who came, and how many wait for a permit to be answered.
+    arrived: Semaphore,
+    released: Semaphore,
+}
+
+#[async_trait]
+impl Backend for Behind {
+    fn realm(&self) -> Option<RealmId> {
+        self.realm
+    }
+
+    async fn serve(&self, tenant: &str, user: &str, _: ClientRequest) -> ClientResponse {
+        assert_eq!((tenant, user), ("acme", "user-1"));
+        self.arrived.add_permits(1);
+        self.released.acquire().await.expect("never closed").forget();
+        REACHED
+    }
+}
+
+struct Door {
+    address: SocketAddr,
+    behind: Arc<Behind>,
+    stop: Option<oneshot::Sender<()>>,
+    served: JoinHandle<()>,
+    _folder: TempDir,
+}
+
+struct Setting {
+    limits: Limits,
+    timeouts: Timeouts,
+    realm: bool,
+    released: usize,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            realm: true,
+            released: Semaphore::MAX_PERMITS,
+            tls: None,
+        }
+    }
+}
+
+impl Door {
+    async fn open(vectors: &Negative, setting: Setting) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tenants = folder.path().join("tenants.toml");
+        std::fs::write(&tenants, vectors.tenants_toml()).expect("writable");
+        let behind = Arc::new(Behind {
+            realm: setting.realm.then(|| vectors.realm.id.parse().expect("a realm id")),
+            arrived: Semaphore::new(0),
+            released: Semaphore::new(setting.released),
+        });
+        let tenants = Arc::new(Tenants::open(tenants).expect("usable"));
+        let now = vectors.now;
+        let backend = Arc::clone(&behind) as Arc<dyn Backend>;
+        let front = Front::new(backend, tenants, &setting.limits, setting.timeouts, Arc::new(move || now));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(async move {
+            let stopped = async { stopped.await.unwrap_or(()) };
+            serve(listener, &front, router(front.clone()), setting.tls, stopped).await;
+        });
+        Self { address, behind, stop: Some(stop), served, _folder: folder }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.expect("it listens")
+    }
+
+    async fn send(&self, request: &[u8]) -> Answer {
+        exchange(self.connect().await, request).await.expect("an answer")
+    }
+}
+
+fn at_most(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).expect("not zero")
+}
+
+fn decoded(answer: &Answer) -> ClientResponse {
+    ClientResponse::from_cbor(&answer.body).expect("a ClientResponse")
+}
+
+fn name(response: &ClientResponse) -> String {
+    let text = format!("{response:?}");
+    text.split(['(', ' ', '{']).next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn every_negative_body_is_refused_or_handed_over_as_required() {
+    let vectors = Negative::read();
+    let door = Door::open(&vectors, Setting::default()).await;
+    let (mut refused, mut handed_over) = (0, 0);
+    for case in vectors.cases.iter().filter(|case| case.stage != "http") {
+        let answer = door.send(&case.http()).await;
+        let response = decoded(&answer);
+        if response == REACHED {
+            let beyond = ["control", "noise", "inner", "transport"].contains(&case.stage.as_str());
+            assert!(beyond || case.required.contains(&"Ok".to_owned()), "{} was handed over", case.name);
+            handed_over += 1;
+        } else {
+            assert!(case.required.contains(&name(&response)), "{}: {response:?}", case.name);
+            if name(&response) == case.required[0] {
+                assert_eq!(answer.status, case.http_status, "{}", case.name);
+                assert_eq!(
+                    case.response_body.as_deref(),
+                    Some(hex::encode(&answer.body).as_str()),
+                    "{}",
+                    case.name
+                );
+            }
+            refused += 1;
+        }
+        assert_eq!(answer.headers["access-control-allow-origin"], "*", "{}", case.name);
+    }
+    assert!(refused >= 50 && handed_over >= 79, "{refused} refused, {handed_over} handed over");
+}
+
+#[tokio::test]
+async fn every_http_case_gets_its_status_and_a_body() {
+    let vectors = Negative::read();
+    let door = Door::open(&vectors, Setting::default()).await;
+    let cases: Vec<_> = vectors.cases.iter().filter(|case| case.stage == "http").collect();
+    assert_eq!(cases.len(), 8);
+    for case in cases {
+        let answer = door.send(&case.http()).await;
+        assert_eq!(answer.status, case.http_status, "{}", case.name);
+        assert_eq!(answer.headers["access-control-allow-origin"], "*", "{}", case.name);
+        if answer.status == 405 {
+            assert!(answer.headers["allow"].contains("POST"), "{}", case.name);
+        }
+        if answer.status == 200 {
+            assert_eq!(answer.headers["access-control-allow-headers"], "*");
+            assert_eq!(answer.headers["access-control-allow-methods"], "POST");
+        } else {
+            assert!(!answer.body.is_empty(), "{}", case.name);
+        }
+    }
+    let alive = door.send(&http("GET", "/livez", "", b"")).await;
+    assert_eq!((alive.status, alive.body.is_empty()), (200, false));
+}
+
+#[tokio::test]
+async fn versions_count_by_major_and_minor() {
+    let vectors = Negative::read();
+    let door = Door::open(&vectors, Setting::default()).await;
+    let body = vectors.body("control-valid-handshake-only");
+    for (version, status) in [
+        ("0.3.0", 400),
+        ("0.3.0-beta.1", 400),
+        ("1.0.0", 400),
+        ("0.2.99", 426),
+        ("0.3.0.1", 426),
+        ("v0.3.4", 426),
+        ("", 426),
+    ] {
+        let header = format!("{VERSION_HEADER}: {version}\r\n");
+        assert_eq!(door.send(&http("POST", "/req", &header, &body)).await.status, status, "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_old_client_is_refused_before_its_body_is_read() {
+    let vectors = Negative::read();
+    let door = Door::open(&vectors, Setting::default()).await;
+    let answer = door.send(b"POST /req HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n").await;
+    assert_eq!(answer.status, 426);
+}
+
+#[tokio::test]
+async fn a_body_over_the_cap_is_refused_however_it_is_framed() {
+    let vectors = Negative::read();
+    let door = Door::open(&vectors, Setting::default()).await;
+    let head = "POST /req HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Juicebox-Version: 0.3.4\r\n";
+    let unsent = format!("{head}Content-Length: 2049\r\n\r\n");
+    assert_eq!(decoded(&door.send(unsent.as_bytes()).await), ClientResponse::PayloadTooLarge);
+    let chunk = format!("400\r\n{}\r\n", "x".repeat(0x400));
+    let fits = format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n");
+    assert_eq!(decoded(&door.send(fits.as_bytes()).await), ClientResponse::DecodingError);
+    let exceeds = format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunk}{chunk}1\r\nx\r\n0\r\n\r\n");
+    let answer = door.send(exceeds.as_bytes()).await;
+    assert_eq!((answer.status, decoded(&answer)), (413, ClientResponse::PayloadTooLarge));
+    let endless = format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunk}{chunk}{chunk}");
+    assert_eq!(decoded(&door.send(endless.as_bytes()).await), ClientResponse::PayloadTooLarge);
+}
+
+#[tokio::test]
+async fn a_stalled_body_and_a_silent_connection_come_to_an_end() {
+    let vectors = Negative::read();
+    let short = Duration::from_millis(50);
+    let timeouts = Timeouts { body: short, idle: short, drain: short, ..Timeouts::default() };
+    let door = Door::open(&vectors, Setting { timeouts, ..Setting::default() }).await;
+    let head = b"POST /req HTTP/1.1\r\nHost: a\r\nX-Juicebox-Version: 0.3.4\r\nContent-Length: 5\r\n\r\nab";
+    let stalled = door.send(head).await;
+    assert_eq!((stalled.status, stalled.body.is_empty()), (408, false));
+    for said in ["", "PRI * HTTP/2.0\r\n", "POST /req HT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        assert!(
+            exchange(door.connect().await, said.as_bytes()).await.is_none(),
+            "{said:?} ends without an answer"
+        );
+    }
+}
+
+#[tokio::test]
+async fn without_a_realm_everything_decodable_is_unavailable() {
+    let vectors = Negative::read();
+    let door = Door::open(&vectors, Setting { realm: false, ..Setting::default() }).await;
+    let answer = door.send(&post(&vectors.body("control-valid-handshake-only"))).await;
+    assert_eq!((answer.status, decoded(&answer)), (503, ClientResponse::Unavailable));
+    assert_eq!(decoded(&door.send(&post(b"")).await), ClientResponse::DecodingError);
+}
+
+#[tokio::test]
+async fn a_tenant_over_its_rate_is_told_so_and_its_bare_handshakes_have_a_rate_of_their_own() {
+    let vectors = Negative::read();
+    let limits = Limits { requests_per_second: at_most(1), requests_burst: at_most(1), ..Limits::default() };
+    let door = Door::open(&vectors, Setting { limits, ..Setting::default() }).await;
+    let request = post(&vectors.body("control-valid-recover1-in-handshake"));
+    let handshake = post(&vectors.body("control-valid-handshake-only"));
+    let mut limited = 0;
+    for _ in 0..20 {
+        let answer = door.send(&request).await;
+        limited += u32::from((answer.status, decoded(&answer)) == (429, ClientResponse::RateLimitExceeded));
+        assert_eq!(decoded(&door.send(&handshake).await), REACHED);
+    }
+    assert!(limited > 0);
+    let limits =
+        Limits { handshakes_per_second: at_most(1), handshakes_burst: at_most(1), ..Limits::default() };
+    let door = Door::open(&vectors, Setting { limits, ..Setting::default() }).await;
+    let mut limited = 0;
+    for _ in 0..20 {
+        limited += u32::from(decoded(&door.send(&handshake).await) == ClientResponse::RateLimitExceeded);
+    }
+    assert!(limited > 0);
+}
+
+#[tokio::test]
+async fn requests_in_flight_are_bounded_and_answered_before_the_agent_stops() {
+    let vectors = Negative::read();
+    let limits = Limits { max_requests_in_flight: at_most(1), ..Limits::default() };
+    let mut door = Door::open(&vectors, Setting { limits, released: 0, ..Setting::default() }).await;
+    let request = post(&vectors.body("control-valid-handshake-only"));
+    let first = tokio::spawn({
+        let (stream, request) = (door.connect().await, request.clone());
+        async move { exchange(stream, &request).await }
+    });
+    door.behind.arrived.acquire().await.expect("never closed").forget();
+    assert_eq!(decoded(&door.send(&request).await), ClientResponse::Unavailable);
+    let silent = door.connect().await;
+    door.stop.take().expect("once").send(()).expect("it serves");
+    door.behind.released.add_permits(1);
+    let answer = first.await.expect("no panic").expect("an answer");
+    assert_eq!(decoded(&answer), REACHED);
+    door.served.await.expect("serving ends though a client is silent");
+    drop(silent);
+}
+
+#[tokio::test]
+async fn connections_are_bounded_and_the_next_is_served_when_one_ends() {
+    let vectors = Negative::read();
+    let limits = Limits { max_connections: at_most(1), ..Limits::default() };
+    let door = Door::open(&vectors, Setting { limits, released: 0, ..Setting::default() }).await;
+    let request = post(&vectors.body("control-valid-handshake-only"));
+    let clients: Vec<_> = (0..3)
+        .map(|_| {
+            let (address, request) = (door.address, request.clone());
+            tokio::spawn(async move {
+                let stream = TcpStream::connect(address).await.expect("it listens");
+                exchange(stream, &request).await.expect("an answer")
+            })
+        })
+        .collect();
+    let alive = http("GET", "/livez", "", b"");
+    for served in 1..=3 {
+        door.behind.arrived.acquire().await.expect("never closed").forget();
+        let other = tokio::time::timeout(Duration::from_millis(50), door.send(&alive)).await;
+        assert!(other.is_err(), "client {served} is alone");
+        door.behind.released.add_permits(1);
+    }
+    for client in clients {
+        assert_eq!(decoded(&client.await.expect("no panic")), REACHED);
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_does_not_answer_is_unavailable() {
+    let vectors = Negative::read();
+    let timeouts = Timeouts { backend: Duration::from_millis(20), ..Timeouts::default() };
+    let door = Door::open(&vectors, Setting { timeouts, released: 0, ..Setting::default() }).await;
+    let answer = door.send(&post(&vectors.body("control-valid-handshake-only"))).await;
+    assert_eq!((answer.status, decoded(&answer)), (503, ClientResponse::Unavailable));
+}
+
+#[tokio::test]
+async fn grpc_carries_the_same_bytes_on_the_same_port() {
+    let vectors = Negative::read();
+    let door = Door::open(&vectors, Setting::default()).await;
+    let mut client = RealmClient::connect(format!("http://{}", door.address)).await.expect("it listens");
+    let mut call = async |body: Vec<u8>, version: Option<&'static str>| {
+        let mut request = tonic::Request::new(RealmRequest { body: body.into() });
+        if let Some(version) = version {
+            request.metadata_mut().insert(VERSION_HEADER, version.parse().expect("ASCII"));
+        }
+        client.call(request).await.map(|response| response.into_inner().body)
+    };
+    for case in vectors.cases.iter().filter(|case| case.stage != "http") {
+        let over_http = door.send(&case.http()).await.body;
+        let over_grpc = call(case.body_bytes(), None).await.expect("a refusal is an answer");
+        assert_eq!(over_grpc, over_http, "{}", case.name);
+    }
+    let body = vectors.body("control-valid-handshake-only");
+    assert_eq!(call(body.clone(), Some("0.3.4")).await.expect("current"), REACHED.to_cbor());
+    let refused = call(body, Some("0.2.9")).await.expect_err("too old");
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+    let refused = call(vec![0; 100_000], None).await.expect_err("far too large");
+    assert_eq!(refused.code(), tonic::Code::OutOfRange);
+}
+
+#[tokio::test]
+async fn grpc_calls_are_bounded_in_number_and_time() {
+    let vectors = Negative::read();
+    let short = Duration::from_millis(50);
+    let limits = Limits { max_requests_in_flight: at_most(1), ..Limits::default() };
+    let door = Door::open(&vectors, Setting { limits, released: 0, ..Setting::default() }).await;
+    let body = vectors.body("control-valid-handshake-only");
+    let first = tokio::spawn({
+        let (stream, request) = (door.connect().await, post(&body));
+        async move { exchange(stream, &request).await }
+    });
+    door.behind.arrived.acquire().await.expect("never closed").forget();
+    let mut client = RealmClient::connect(format!("http://{}", door.address)).await.expect("it listens");
+    let refused = client.call(RealmRequest { body: body.into() }).await.expect_err("no place");
+    assert_eq!(refused.code(), tonic::Code::Unavailable);
+    door.behind.released.add_permits(1);
+    assert_eq!(decoded(&first.await.expect("no panic").expect("an answer")), REACHED);
+
+    let timeouts = Timeouts { body: short, backend: short, ..Timeouts::default() };
+    let door = Door::open(&vectors, Setting { timeouts, ..Setting::default() }).await;
+    let head = "POST /strongroom.v1.Realm/Call HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 99\r\n\
+                Content-Type: application/grpc\r\nTE: trailers\r\n\r\n\0";
+    let stalled = door.send(head.as_bytes()).await;
+    assert_eq!(stalled.headers["grpc-status"], "4", "DEADLINE_EXCEEDED");
+}
+
+/// Writes a new self-signed certificate and its key.
+fn certify(certificate: &PathBuf, key: &PathBuf) -> CertificateDer<'static> {
+    let made = rcgen::generate_simple_self_signed(["realm.example".to_owned()]).expect("a certificate");
+    std::fs::write(certificate, made.cert.pem()).expect("writable");
+    std::fs::write(key, made.signing_key.serialize_pem()).expect("writable");
+    made.cert.der().clone()
+}
+
+async fn over_tls(
+    door: &Door,
+    trusted: &CertificateDer<'static>,
+    alpn: &[u8],
+    request: &[u8],
+) -> Option<Answer> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.clone()).expect("a certificate");
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config = builder.expect("ring has them").with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let name = ServerName::try_from("realm.example").expect("a name");
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, door.connect().await).await.ok()?;
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(alpn));
+    exchange(stream, request).await
+}
+
+#[tokio::test]
+async fn tls_serves_both_protocols_and_takes_a_new_certificate_without_a_restart() {
+    let vectors = Negative::read();
+    let files = tempfile::tempdir().expect("a folder");
+    let (certificate, key) = (files.path().join("certificate.pem"), files.path().join("key.pem"));
+    let first = certify(&certificate, &key);
+    let tls = Arc::new(Tls::open(certificate.clone(), key.clone()).expect("usable"));
+    let short = Duration::from_millis(100);
+    let timeouts = Timeouts { idle: short, drain: short, ..Timeouts::default() };
+    let door =
+        Door::open(&vectors, Setting { tls: Some(Arc::clone(&tls)), timeouts, ..Setting::default() }).await;
+    let request = post(&vectors.body("control-valid-handshake-only"));
+    let answer = over_tls(&door, &first, b"http/1.1", &request).await.expect("an answer");
+    assert_eq!(decoded(&answer), REACHED);
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    assert!(over_tls(&door, &first, b"h2", preface).await.is_none(), "HTTP/2 frames have no status line");
+    assert!(exchange(door.connect().await, &request).await.is_none(), "plain HTTP gets nothing");
+
+    assert!(!tls.reload_if_changed().expect("usable"), "nothing changed");
+    std::fs::write(&certificate, "half a certificate").expect("writable");
+    tls.reload_if_changed().expect_err("unusable");
+    assert!(over_tls(&door, &first, b"http/1.1", &request).await.is_some(), "the last good one stays");
+    let second = certify(&certificate, &key);
+    tls.reload().expect("usable");
+    assert!(over_tls(&door, &second, b"http/1.1", &request).await.is_some());
+    assert!(over_tls(&door, &first, b"http/1.1", &request).await.is_none());
+}
+
+#[tokio::test]
+async fn a_tenant_key_that_is_removed_from_the_file_stops_working_without_a_restart() {
+    let vectors = Negative::read();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tenants.toml");
+    std::fs::write(&path, vectors.tenants_toml()).expect("writable");
+    let tenants = Tenants::open(path.clone()).expect("usable");
+    assert!(tenants.current().key("acme", 1).is_some());
+    std::fs::write(&path, "tenant = 3").expect("writable");
+    tenants.reload_if_changed().expect_err("unusable");
+    assert!(tenants.current().key("acme", 1).is_some(), "the last good one stays");
+    std::fs::write(&path, "").expect("writable");
+    assert!(tenants.reload_if_changed().expect("no tenants is legal"));
+    assert!(tenants.current().key("acme", 1).is_none());
+}

@@ -1,0 +1,186 @@
+//! What an operator writes: that it is understood, and that mistakes are explained without showing secrets.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use strongroom_agent::config::{Config, Election, HsmAddress, Limits};
+use strongroom_agent::tenants::{Algorithm, TenantKeys};
+use strongroom_agent::tls::Tls;
+
+const SMALLEST: &str = "hsm = \"tcp:[::1]:9000\"\nstore = \"memory://\"\ntenants = \"tenants.toml\"\n";
+
+fn config(text: &str) -> Result<Config, String> {
+    Config::parse(Path::new("/etc/strongroom/agent.toml"), text).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_example_is_a_configuration_that_states_the_defaults() {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/agent.example.toml"));
+    let example = Config::open(path).expect("usable");
+    let folder = path.parent().expect("it has one");
+    let smallest = config(SMALLEST).expect("usable");
+    assert_eq!((example.listen, example.peer_listen), (smallest.listen, smallest.peer_listen));
+    assert_eq!((&example.limits, &example.election), (&Limits::default(), &Election::default()));
+    assert_eq!((&smallest.limits, &smallest.election), (&Limits::default(), &Election::default()));
+    assert_eq!(example.peers.len(), 2);
+    assert_eq!(example.hsm, HsmAddress::Unix(folder.join("hsm.sock")));
+    assert_eq!(example.store.scheme(), "file");
+    assert_eq!(example.tenants, folder.join("tenants.toml"));
+    assert_eq!(example.tls.expect("it has TLS").certificate, folder.join("tls/certificate.pem"));
+}
+
+#[test]
+fn the_smallest_configuration_is_complete() {
+    let config = config(SMALLEST).expect("usable");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8700");
+    assert_eq!(config.peer_listen.to_string(), "127.0.0.1:8701");
+    assert_eq!(config.hsm, HsmAddress::Tcp("[::1]:9000".into()));
+    assert_eq!(config.tenants, PathBuf::from("/etc/strongroom/tenants.toml"));
+    assert_eq!(config.election.timeout_max, Duration::from_millis(300));
+    assert!(config.tls.is_none() && config.peers.is_empty() && config.store_options.0.is_empty());
+}
+
+#[test]
+fn mistakes_in_a_configuration_are_named_with_their_line() {
+    let with = |line: &str| config(&format!("{SMALLEST}{line}\n")).expect_err(line);
+    let file = "/etc/strongroom/agent.toml, line";
+    for (text, expected) in [
+        ("peers = [\"10.0.0.2:8701\"]", "4: a peer is `http://host:port`"),
+        ("peers = [\"http://10.0.0.2:8701/x\"]", "4: a peer is `http://host:port`"),
+        ("peer = []", "4: unknown field `peer`"),
+        ("listen = 8700", "4: invalid type"),
+        ("[limits]\nrequests_per_second = 0", "5: invalid value"),
+        ("[election]\nheartbeat_ms = 100", "heartbeat_ms is at least 1 and at most half of timeout_min_ms"),
+        ("[election]\ntimeout_max_ms = 150", "timeout_max_ms is greater than timeout_min_ms"),
+        ("[tls]\ncertificate = \"c.pem\"", "missing field `key`"),
+        ("a b", "4: "),
+    ] {
+        let error = with(text);
+        assert!(error.starts_with(file) && error.contains(expected), "{text}: {error}");
+    }
+    for (from, to, expected) in [
+        ("tcp:[::1]:9000", "localhost:9000", "1: the HSM is `unix:PATH` or `tcp:HOST:PORT`"),
+        ("tcp:[::1]:9000", "tcp:localhost", "1: the HSM is `unix:PATH` or `tcp:HOST:PORT`"),
+        ("memory://", "/var/lib/store", "2: the store is a URL, such as `file:///var/lib/strongroom/store`"),
+    ] {
+        let error = config(&SMALLEST.replace(from, to)).expect_err(to);
+        assert!(error.starts_with(file) && error.contains(expected), "{to}: {error}");
+    }
+    let missing = Config::open(Path::new("/nowhere/agent.toml")).expect_err("no such file").to_string();
+    assert!(missing.starts_with("cannot read /nowhere/agent.toml: "), "{missing}");
+}
+
+fn tenant(name: &str, version: &str, algorithm: &str, key: &str) -> String {
+    format!(
+        "[[tenant]]\nname = \"{name}\"\nversion = {version}\nalgorithm = \"{algorithm}\"\nkey = '''{key}'''\n"
+    )
+}
+
+fn tenants(text: &str) -> Result<TenantKeys, String> {
+    TenantKeys::parse(Path::new("tenants.toml"), text).map_err(|error| error.to_string())
+}
+
+/// Hexadecimal that is nowhere else in an error.
+const SECRET: &str = "c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff";
+const ED25519_DER: &str =
+    "302a300506032b65700321005491cad2bdf94ff1345f5e5b2e105f1c88d1a41791e83b5dfcc40e32893a6e50";
+const ED25519_PEM: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAVJHK0r35T/E0X15bLhBfHIjRpBeR6Dtd/MQOMok6blA=
+-----END PUBLIC KEY-----
+";
+
+#[test]
+fn keys_are_given_in_hexadecimal_or_pem() {
+    let text = [
+        tenant("acme", "1", "HS256", SECRET),
+        tenant("acme", "\"18446744073709551615\"", "EdDSA", ED25519_DER),
+        tenant("test-acme", "0", "EdDSA", ED25519_PEM),
+        tenant("test-acme", "1", "HS256", "00"),
+    ]
+    .concat();
+    let keys = tenants(&text).expect("usable");
+    let algorithm = |tenant: &str, version| keys.key(tenant, version).map(|key| key.algorithm());
+    assert_eq!(algorithm("acme", 1), Some(Algorithm::Hs256));
+    assert_eq!(algorithm("acme", u64::MAX), Some(Algorithm::EdDsa));
+    assert_eq!(algorithm("test-acme", 0), Some(Algorithm::EdDsa));
+    assert_eq!((algorithm("acme", 2), algorithm("nobody", 1)), (None, None));
+}
+
+#[test]
+fn mistakes_in_a_tenants_file_are_explained_with_their_line() {
+    let rsa_1024 = include_str!("support/rsa1024.pem");
+    let identity = format!("302a300506032b657003210001{}", "00".repeat(31));
+    let private = "-----BEGIN PRIVATE KEY-----\nMC4=\n-----END PRIVATE KEY-----\n";
+    let first = tenant("acme", "1", "HS256", SECRET);
+    for (text, line, expected) in [
+        (tenant("acme", "1", "HS256", &SECRET[..62]), 1, "shorter than 32 bytes"),
+        (tenant("test-acme", "1", "HS256", ""), 1, "shorter than 32 bytes"),
+        (tenant("acme", "1", "HS256", "not hexadecimal"), 1, "openssl rand -hex 32"),
+        (tenant("acme", "1", "HS256", ED25519_PEM), 1, "HS256 takes a shared secret in hexadecimal"),
+        (tenant("acme", "1", "RS256", ED25519_PEM), 1, "not an RSA public key"),
+        (tenant("acme", "1", "EdDSA", rsa_1024), 1, "not an Ed25519 public key"),
+        (tenant("acme", "1", "RS256", rsa_1024), 1, "2,048 to 8,192 bits"),
+        (tenant("acme", "1", "EdDSA", &identity), 1, "damaged or weak"),
+        (tenant("acme", "1", "EdDSA", private), 1, "this is a private key"),
+        (tenant("acme", "1", "EdDSA", &ED25519_DER[2..]), 1, "not an Ed25519 public key"),
+        (tenant("acme", "1", "none", SECRET), 1, "the algorithm is \"HS256\", \"RS256\" or \"EdDSA\""),
+        (tenant("acme", "-1", "HS256", SECRET), 3, "a whole number"),
+        (tenant("acme", "\"+ 1\"", "HS256", SECRET), 1, "a whole number from 0"),
+        (tenant("test-", "1", "HS256", SECRET), 1, "letters and digits"),
+        (tenant("a:b", "1", "HS256", SECRET), 1, "letters and digits"),
+        (format!("{first}\n{first}"), 7, "two keys of version 1"),
+        (format!("{first}\n[[tenants]]\n"), 7, "unknown field `tenants`"),
+    ] {
+        let error = tenants(&text).expect_err(expected);
+        assert!(error.starts_with(&format!("tenants.toml, line {line}: ")), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn no_mistake_makes_a_secret_show() {
+    let number = "1".repeat(18);
+    for text in [
+        tenant("acme", "1", "HS256", &format!("{SECRET}x")),
+        tenant("acme", "1", SECRET, SECRET),
+        tenant("acme", &format!("\"{SECRET}\""), "HS256", ""),
+        format!("[[tenant]]\nname = \"acme\"\nversion = 1\nalgorithm = \"HS256\"\nkey = {SECRET}\n"),
+        format!("[[tenant]]\nname = \"acme\"\nversion = 1\nalgorithm = \"HS256\"\nkey = \"{SECRET}\n"),
+        format!("[[tenant]]\nname = \"acme\"\nversion = 1\nalgorithm = \"HS256\"\nkey = [\"{SECRET}\"]\n"),
+        format!("[[tenant]]\nname = \"acme\"\nversion = 1\nalgorithm = \"HS256\"\nkey = {number}\n"),
+        format!("[[tenant]]\nname = \"acme\"\nalgorithm = \"HS256\"\nkey = \"{SECRET}\"\n"),
+    ] {
+        let error = tenants(&text).expect_err("a mistake");
+        assert!(!error.contains("c0ffee") && !error.contains(&number), "{error}");
+    }
+    let keys = tenants(&tenant("acme", "1", "HS256", SECRET)).expect("usable");
+    assert!(!format!("{keys:?}").contains("c0ffee"));
+    let store = format!("{SMALLEST}[store_options]\nsecret_access_key = \"{SECRET}\"\n");
+    assert!(!format!("{:?}", config(&store).expect("usable")).contains("c0ffee"));
+    let error = config(&format!("{SMALLEST}[store_options]\nsecret_access_key = \"{SECRET}\n"))
+        .expect_err("no quote");
+    assert!(!error.contains("c0ffee"), "{error}");
+}
+
+#[test]
+fn mistakes_in_tls_files_are_explained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("writable");
+        path
+    };
+    let made = || rcgen::generate_simple_self_signed(["realm.example".to_owned()]).expect("a certificate");
+    let (one, other) = (made(), made());
+    let certificate = path("certificate.pem", &one.cert.pem());
+    let key = path("key.pem", &one.signing_key.serialize_pem());
+    let error = |certificate: &PathBuf, key: &PathBuf| match Tls::open(certificate.clone(), key.clone()) {
+        Ok(_) => panic!("usable"),
+        Err(error) => error.to_string(),
+    };
+    assert!(Tls::open(certificate.clone(), key.clone()).is_ok());
+    assert!(error(&key, &key).contains("key.pem: no PEM certificate"));
+    assert!(error(&certificate, &certificate).contains("certificate.pem: no PEM private key"));
+    let wrong = path("other.pem", &other.signing_key.serialize_pem());
+    assert!(error(&certificate, &wrong).contains("cannot be used with its key"));
+    assert!(error(&folder.path().join("none.pem"), &key).starts_with("cannot read "));
+}

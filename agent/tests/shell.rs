@@ -1,0 +1,268 @@
+//! The link to the HSM when replies are late, lost or cut off; and the command line.
+
+use clap::Parser;
+use std::path::Path;
+use std::time::Duration;
+use strongroom_agent::cli::{Cli, Command, GroupCommand, HsmCommand, Line, RealmCommand};
+use strongroom_agent::config::HsmAddress;
+use strongroom_agent::link::{Link, Lost, SocketLink};
+use strongroom_proto::frame::{Decoder, Frame, MAX_FRAME_BYTES};
+use strongroom_proto::statement::GroupStatement;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::mpsc;
+
+/// One connection as an HSM sees it.
+struct Device {
+    stream: TcpStream,
+    decoder: Decoder,
+}
+
+impl Device {
+    async fn accept(listener: &TcpListener) -> Self {
+        Self { stream: listener.accept().await.unwrap().0, decoder: Decoder::new(MAX_FRAME_BYTES) }
+    }
+
+    async fn request(&mut self) -> Frame {
+        let mut byte = [0];
+        loop {
+            assert_eq!(self.stream.read(&mut byte).await.unwrap(), 1, "the agent closed the link");
+            if let Some(frame) = self.decoder.push(&mut byte.as_slice()).unwrap() {
+                return frame;
+            }
+        }
+    }
+
+    async fn reply(&mut self, to: &Frame, payload: &[u8]) {
+        self.stream
+            .write_all(&Frame::encode(to.request_id, payload, MAX_FRAME_BYTES).unwrap())
+            .await
+            .unwrap();
+    }
+}
+
+async fn device() -> (TcpListener, SocketLink) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = HsmAddress::Tcp(listener.local_addr().unwrap().to_string());
+    (listener, SocketLink::with_timeout(address, Duration::from_millis(300)))
+}
+
+#[tokio::test]
+async fn requests_are_answered_one_after_another_on_one_connection() {
+    let (listener, link) = device().await;
+    let hsm = tokio::spawn(async move {
+        let mut device = Device::accept(&listener).await;
+        for _ in 0..10 {
+            let request = device.request().await;
+            let echo = request.payload.clone();
+            device.reply(&request, &echo).await;
+        }
+    });
+    for n in 0..10u8 {
+        assert_eq!(link.call(vec![n; 3]).await, Ok(vec![n; 3]));
+    }
+    hsm.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_late_reply_is_thrown_away_and_the_next_request_gets_its_own() {
+    let (listener, link) = device().await;
+    let (give_up, mut given_up) = mpsc::channel(1);
+    let hsm = tokio::spawn(async move {
+        let mut device = Device::accept(&listener).await;
+        let first = device.request().await;
+        given_up.recv().await.unwrap();
+        let second = device.request().await;
+        device.reply(&first, b"late").await;
+        device.reply(&second, b"second").await;
+    });
+    assert_eq!(link.call(b"one".to_vec()).await, Err(Lost));
+    give_up.send(()).await.unwrap();
+    assert_eq!(link.call(b"two".to_vec()).await, Ok(b"second".to_vec()));
+    hsm.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_link_cut_in_the_middle_of_a_reply_loses_it_and_connects_again() {
+    let (listener, link) = device().await;
+    let hsm = tokio::spawn(async move {
+        let mut device = Device::accept(&listener).await;
+        let request = device.request().await;
+        let reply = Frame::encode(request.request_id, b"cut short", MAX_FRAME_BYTES).unwrap();
+        device.stream.write_all(&reply[..10]).await.unwrap();
+        drop(device);
+        let mut device = Device::accept(&listener).await;
+        let request = device.request().await;
+        device.reply(&request, b"whole").await;
+    });
+    assert_eq!(link.call(b"one".to_vec()).await, Err(Lost));
+    assert_eq!(link.call(b"two".to_vec()).await, Ok(b"whole".to_vec()));
+    hsm.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_given_up_after_three_lost_replies() {
+    let (listener, link) = device().await;
+    let hsm = tokio::spawn(async move {
+        let mut dead = Device::accept(&listener).await;
+        for _ in 0..3 {
+            dead.request().await;
+        }
+        let mut device = Device::accept(&listener).await;
+        let request = device.request().await;
+        device.reply(&request, b"alive").await;
+    });
+    for _ in 0..3 {
+        assert_eq!(link.call(b"x".to_vec()).await, Err(Lost));
+    }
+    assert_eq!(link.call(b"x".to_vec()).await, Ok(b"alive".to_vec()));
+    hsm.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_frame_too_long_to_read_loses_the_reply_and_the_connection() {
+    let (listener, link) = device().await;
+    let hsm = tokio::spawn(async move {
+        let mut device = Device::accept(&listener).await;
+        device.request().await;
+        device.stream.write_all(&[0xff; 8]).await.unwrap();
+        let mut device = Device::accept(&listener).await;
+        let request = device.request().await;
+        device.reply(&request, b"sane").await;
+    });
+    assert_eq!(link.call(b"x".to_vec()).await, Err(Lost));
+    assert_eq!(link.call(b"x".to_vec()).await, Ok(b"sane".to_vec()));
+    hsm.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_hsm_that_is_not_there_is_lost_in_bounded_time_and_found_when_it_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("hsm.sock");
+    let link = SocketLink::with_timeout(HsmAddress::Unix(socket.clone()), Duration::from_millis(100));
+    assert_eq!(link.call(b"x".to_vec()).await, Err(Lost));
+    let listener = UnixListener::bind(&socket).unwrap();
+    let hsm = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 9];
+        stream.read_exact(&mut request).await.unwrap();
+        let id = u32::from_be_bytes(request[4..8].try_into().unwrap());
+        stream.write_all(&Frame::encode(id, b"here", MAX_FRAME_BYTES).unwrap()).await.unwrap();
+    });
+    assert_eq!(link.call(b"x".to_vec()).await, Ok(b"here".to_vec()));
+    hsm.await.unwrap();
+}
+
+fn parse(arguments: &[&str]) -> Result<Cli, String> {
+    let all = ["strongroom-agent"].iter().chain(arguments);
+    Cli::try_parse_from(all).map_err(|error| error.to_string())
+}
+
+const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+#[test]
+fn without_a_subcommand_the_agent_runs() {
+    let cli = parse(&["--config", "x.toml"]).unwrap();
+    assert_eq!(cli.config, Path::new("x.toml"));
+    assert!(matches!(cli.command.unwrap_or_default(), Command::Run));
+}
+
+#[test]
+fn a_realm_without_custodians_has_to_be_asked_for_by_name() {
+    assert!(parse(&["realm", "create"]).unwrap_err().contains("--custodian"));
+    assert!(parse(&["realm", "create", "--closed", "--custodian", KEY]).is_err());
+    assert!(parse(&["realm", "create", "--closed", "--threshold", "1"]).is_err());
+    assert!(parse(&["realm", "create", "--custodian", "abc"]).unwrap_err().contains("64 hexadecimal digits"));
+    assert!(parse(&["realm", "create", "--custodian", KEY, "--threshold", "0"]).is_err());
+    let cli =
+        parse(&["realm", "create", "--custodian", KEY, "--custodian", KEY, "--threshold", "2"]).unwrap();
+    let Some(Command::Realm(RealmCommand::Create(create))) = cli.command else { panic!() };
+    assert_eq!((create.custodians.len(), create.threshold), (2, Some(2)));
+}
+
+#[test]
+fn a_group_is_created_of_ids_between_commas() {
+    let (a, b) = ("00112233445566778899aabbccddeeff", "ff112233445566778899aabbccddee00");
+    let cli = parse(&["group", "create", "--members", &format!("{a},{b}")]).unwrap();
+    let Some(Command::Group(GroupCommand::Create { members })) = cli.command else { panic!() };
+    assert_eq!(members, [a.parse().unwrap(), b.parse().unwrap()]);
+    assert!(parse(&["group", "create"]).is_err());
+    assert!(parse(&["group", "create", "--members", "xyz"]).is_err());
+}
+
+#[test]
+fn an_export_needs_a_signature() {
+    assert!(parse(&["hsm", "export", "approval"]).is_err());
+    let cli = parse(&["hsm", "export", "approval", "one", "two", "--config", "y.toml"]).unwrap();
+    let Some(Command::Hsm(HsmCommand::Export { signatures, .. })) = cli.command else { panic!() };
+    assert_eq!(signatures, ["one", "two"]);
+}
+
+mod lines {
+    use super::*;
+    use strongroom_agent::admin::EnrolmentRequest;
+    use strongroom_proto::ids::{BuildDigest, HsmId, X25519Public};
+
+    fn request() -> EnrolmentRequest {
+        EnrolmentRequest {
+            importer: HsmId([1; 16]),
+            device_key: X25519Public([2; 32]),
+            build: BuildDigest([3; 32]),
+        }
+    }
+
+    #[test]
+    fn a_line_survives_pasting() {
+        let line = request().to_line();
+        assert!(line.starts_with("strongroom-request-1:"), "{line}");
+        let (a, b) = line.split_at(30);
+        assert_eq!(EnrolmentRequest::from_line(&format!(" {a}\n {b}\n")), Ok(request()));
+    }
+
+    #[test]
+    fn a_line_that_is_cut_altered_or_of_another_kind_is_refused() {
+        let line = request().to_line();
+        for end in 0..line.len() {
+            assert!(EnrolmentRequest::from_line(&line[..end]).is_err(), "{end}");
+        }
+        assert!(EnrolmentRequest::from_line(&format!("{line}AA")).is_err());
+        let error = GroupStatement::from_line(&line).unwrap_err().to_string();
+        assert!(error.contains("group create"), "{error}");
+    }
+}
+
+mod custodians {
+    use super::*;
+    use ed25519_dalek::pkcs8::DecodePrivateKey;
+    use ed25519_dalek::{Signature, SigningKey};
+    use std::os::unix::fs::PermissionsExt;
+    use strongroom_agent::admin::{approve, custodian_key};
+    use strongroom_proto::hsm::ExportApproval;
+    use strongroom_proto::ids::{BuildDigest, HsmId, Nonce, RealmId, X25519Public};
+
+    #[test]
+    fn a_custodian_key_is_private_never_overwritten_and_signs_approvals() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key.pem");
+        let make = || parse(&["realm", "custodian", "--out", file.to_str().unwrap()]).unwrap().execute();
+        make().unwrap();
+        let before = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(make().unwrap_err().to_string().contains("never overwritten"));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+
+        let key = SigningKey::from_pkcs8_pem(&before).unwrap();
+        let approval = ExportApproval {
+            realm: RealmId([1; 16]),
+            exporter: HsmId([2; 16]),
+            importer: HsmId([3; 16]),
+            device_key: X25519Public([4; 32]),
+            build: BuildDigest([5; 32]),
+            nonce: Nonce([6; 16]),
+        };
+        let signed = approve(&key, &approval);
+        assert_eq!(signed.custodian, custodian_key(&key));
+        let signature = Signature::from_slice(&signed.signature).unwrap();
+        key.verifying_key().verify_strict(&approval.digest().0, &signature).unwrap();
+    }
+}

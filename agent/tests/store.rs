@@ -1,0 +1,282 @@
+//! One name, one winner: the store under races, lost answers and crashes of the library's promises.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::join_all;
+use futures::stream::BoxStream;
+use object_store::memory::InMemory;
+use object_store::path::Path as ObjectPath;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use strongroom_agent::config::StoreOptions;
+use strongroom_agent::replica::{CreateOutcome, ReadOutcome, Unavailable};
+use strongroom_agent::store::{Store, StoreError};
+use url::Url;
+
+const NAME: &str = "groups/00/log/0000000000000001-0000000000000000";
+
+fn folder_store(folder: &std::path::Path) -> Store {
+    Store::open(&Url::from_file_path(folder).unwrap(), &StoreOptions::default()).unwrap()
+}
+
+async fn race(store: &Store, name: String) {
+    let write = |writer: u8| {
+        let (store, name) = (store.clone(), name.clone());
+        tokio::spawn(async move { store.create(&name, Bytes::from(vec![writer; 1000])).await })
+    };
+    let outcomes: Vec<_> = join_all((0..8).map(write)).await.into_iter().map(|o| o.unwrap()).collect();
+    let created: Vec<_> = (0u8..).zip(&outcomes).filter(|(_, o)| **o == CreateOutcome::Created).collect();
+    let lost = outcomes.iter().filter(|o| **o == CreateOutcome::Lost).count();
+    assert_eq!((created.len(), lost), (1, 7), "{outcomes:?}");
+    assert_eq!(store.read(&name).await, ReadOutcome::Found(vec![created[0].0; 1000]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_eight_writers_of_one_name_in_memory_exactly_one_wins() {
+    let store = Store::on(Arc::new(InMemory::new()));
+    for round in 0..50 {
+        race(&store, format!("{NAME}-{round}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_eight_writers_of_one_name_on_local_disk_exactly_one_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder_store(folder.path());
+    for round in 0..20 {
+        race(&store, format!("{NAME}-{round}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_eight_writers_with_a_store_of_their_own_on_one_folder_exactly_one_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |writer: u8| {
+        let store = folder_store(folder.path());
+        tokio::spawn(async move { store.create(NAME, Bytes::from(vec![writer; 10])).await })
+    };
+    let outcomes = join_all((0..8).map(write)).await;
+    let created = outcomes.iter().filter(|o| *o.as_ref().unwrap() == CreateOutcome::Created).count();
+    assert_eq!(created, 1);
+}
+
+#[tokio::test]
+async fn the_same_bytes_again_are_created_again_and_other_bytes_are_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    for store in [Store::on(Arc::new(InMemory::new())), folder_store(folder.path())] {
+        assert_eq!(store.create(NAME, Bytes::from_static(b"ours")).await, CreateOutcome::Created);
+        assert_eq!(store.create(NAME, Bytes::from_static(b"ours")).await, CreateOutcome::Created);
+        assert_eq!(store.create(NAME, Bytes::from_static(b"other")).await, CreateOutcome::Lost);
+        assert_eq!(store.read(NAME).await, ReadOutcome::Found(b"ours".to_vec()));
+        assert_eq!(store.read("groups/00/log/absent").await, ReadOutcome::Absent);
+    }
+}
+
+#[tokio::test]
+async fn a_listing_is_in_order_complete_and_shows_no_half_written_object() {
+    let folder = tempfile::tempdir().unwrap();
+    // A crashed agent leaves its unfinished file behind.
+    std::fs::create_dir_all(folder.path().join("groups/00/log")).unwrap();
+    std::fs::write(folder.path().join("groups/00/log/0000000000000004-00ff#1"), b"half").unwrap();
+    for store in [Store::on(Arc::new(InMemory::new())), folder_store(folder.path())] {
+        let name = |index: u64| format!("groups/00/log/{index:016x}-00ff");
+        for index in [9, 3, 16, 1, 255] {
+            assert_eq!(store.create(&name(index), Bytes::from_static(b"x")).await, CreateOutcome::Created);
+        }
+        store.create("groups/01/log/0000000000000005-00ff", Bytes::from_static(b"x")).await;
+        let from = |index: u64| format!("groups/00/log/{index:016x}");
+        let all = store.list("groups/00/log", &from(0)).await.unwrap();
+        assert_eq!(all, [1, 3, 9, 16, 255].map(name));
+        assert_eq!(store.list("groups/00/log", &from(9)).await.unwrap(), [9, 16, 255].map(name));
+        assert_eq!(store.list("groups/02/log", "groups/02/log/0").await.unwrap(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn an_unfinished_file_of_a_crashed_agent_does_not_block_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder_store(folder.path());
+    std::fs::create_dir_all(folder.path().join("groups/00/log")).unwrap();
+    std::fs::write(folder.path().join(format!("{NAME}#1")), b"half").unwrap();
+    assert_eq!(store.create(NAME, Bytes::from_static(b"whole")).await, CreateOutcome::Created);
+    let listed = store.list("groups/00/log", "groups/00/log/0").await.unwrap();
+    assert_eq!(listed, [NAME]);
+}
+
+/// What a [`Flaky`] store does with a put.
+#[derive(Clone, Copy, Debug)]
+enum Put {
+    /// Carries it out.
+    Honest,
+    /// Carries it out, and loses the answer.
+    DoneButLost,
+    /// Carries it out twice, as a library that re-sends does: "exists".
+    DoneTwice,
+    /// Does nothing and fails.
+    Failed,
+    /// Overwrites.
+    Overwrites,
+}
+
+/// A store whose puts go as the script says, and whose reads can fail.
+#[derive(Debug)]
+struct Flaky {
+    inner: InMemory,
+    script: Vec<Put>,
+    puts: AtomicUsize,
+    reads_fail: bool,
+}
+
+impl Flaky {
+    fn store(script: &[Put], reads_fail: bool) -> Store {
+        let script = script.to_vec();
+        Store::on(Arc::new(Self { inner: InMemory::new(), script, puts: AtomicUsize::new(0), reads_fail }))
+    }
+}
+
+impl fmt::Display for Flaky {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Flaky")
+    }
+}
+
+fn failure() -> Error {
+    Error::Generic { store: "flaky", source: "no answer".into() }
+}
+
+#[async_trait]
+impl ObjectStore for Flaky {
+    async fn put_opts(
+        &self,
+        path: &ObjectPath,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        let at = self.puts.fetch_add(1, Ordering::Relaxed);
+        let put = || self.inner.put_opts(path, payload.clone(), options.clone());
+        match self.script.get(at).copied().unwrap_or(Put::Honest) {
+            Put::Honest => put().await,
+            Put::DoneButLost => put().await.and(Err(failure())),
+            Put::DoneTwice => {
+                let _ = put().await;
+                put().await
+            }
+            Put::Failed => Err(failure()),
+            Put::Overwrites => self.inner.put_opts(path, payload, PutOptions::default()).await,
+        }
+    }
+
+    async fn get_opts(&self, path: &ObjectPath, options: GetOptions) -> Result<GetResult> {
+        if self.reads_fail { Err(failure()) } else { self.inner.get_opts(path, options).await }
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &ObjectPath,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(path, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, Result<ObjectPath>>,
+    ) -> BoxStream<'static, Result<ObjectPath>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'static, Result<ObjectMeta>> {
+        if self.reads_fail {
+            return Box::pin(futures::stream::iter([Err(failure())]));
+        }
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&ObjectPath>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &ObjectPath, to: &ObjectPath, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+async fn create_ours(store: &Store) -> CreateOutcome {
+    store.create(NAME, Bytes::from_static(b"ours")).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_own_object_met_again_is_no_loss() {
+    for put in [Put::Honest, Put::DoneButLost, Put::DoneTwice, Put::Failed] {
+        let store = Flaky::store(&[put], false);
+        assert_eq!(create_ours(&store).await, CreateOutcome::Created, "{put:?}");
+        assert_eq!(store.read(NAME).await, ReadOutcome::Found(b"ours".to_vec()), "{put:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_a_create_that_lost_is_lost() {
+    let store = Flaky::store(&[Put::Honest, Put::Failed], false);
+    assert_eq!(store.create(NAME, Bytes::from_static(b"other")).await, CreateOutcome::Created);
+    assert_eq!(create_ours(&store).await, CreateOutcome::Lost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_settled_is_unknown_and_the_same_bytes_settle_it_later() {
+    let store = Flaky::store(&[Put::Failed, Put::Failed, Put::Failed], false);
+    assert_eq!(create_ours(&store).await, CreateOutcome::Unknown);
+    assert_eq!(create_ours(&store).await, CreateOutcome::Created);
+}
+
+#[tokio::test(start_paused = true)]
+async fn exists_without_a_readable_object_is_unknown_and_never_lost() {
+    let store = Flaky::store(&[Put::DoneTwice], true);
+    assert_eq!(create_ours(&store).await, CreateOutcome::Unknown);
+    assert_eq!(store.list("groups/00/log", "groups/00/log/0").await, Err(Unavailable));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_probe_finds_a_store_that_overwrites() {
+    let honest = Flaky::store(&[], false);
+    assert!(honest.probe([1; 16]).await.unwrap());
+    assert!(honest.probe([1; 16]).await.unwrap(), "the probe leaves nothing behind");
+    let broken = Flaky::store(&[Put::Honest, Put::Overwrites], false);
+    assert!(matches!(broken.probe([2; 16]).await, Err(StoreError::OverwritesOnCreate)));
+    let silent = Flaky::store(&[Put::Failed], false);
+    assert!(!silent.probe([3; 16]).await.unwrap());
+}
+
+#[test]
+fn a_store_url_or_option_that_is_not_known_is_refused_by_name() {
+    let open = |url: &str, option: Option<&str>| {
+        let options = option.map(|name| (name.to_owned(), "secret value".to_owned())).into_iter().collect();
+        Store::open(&Url::parse(url).unwrap(), &StoreOptions(options)).unwrap_err().to_string()
+    };
+    assert!(open("ftp://host/path", None).contains("ftp://"));
+    assert!(open("https://host/path", None).contains("https://"));
+    let error = open("s3://bucket/path", Some("aws_regoin"));
+    assert!(error.contains("aws_regoin") && !error.contains("secret"), "{error}");
+}
+
+#[test]
+fn cloud_stores_open_with_their_options() {
+    strongroom_agent::tls::install_provider();
+    let open = |url: &str, options: &[(&str, &str)]| {
+        let options = options.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        Store::open(&Url::parse(url).unwrap(), &StoreOptions(options))
+    };
+    let endpoint = ("endpoint", "http://127.0.0.1:1");
+    open("s3://bucket/path", &[("region", "nowhere-1"), endpoint, ("allow_http", "true")]).unwrap();
+    open(
+        "az://container/path",
+        &[("account_name", "a"), ("account_key", "AAAA"), endpoint, ("allow_http", "true")],
+    )
+    .unwrap();
+    let account = r#"{"gcs_base_url":"http://127.0.0.1:1","disable_oauth":true,"client_email":"","private_key":"","private_key_id":""}"#;
+    open("gs://bucket/path", &[("google_service_account_key", account)]).unwrap();
+}

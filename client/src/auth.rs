@@ -1,0 +1,58 @@
+//! Where the client gets the tokens that name its user to a realm.
+//!
+//! Tokens come from the application's own server, which signs them (client protocol, section 3). The client passes
+//! them on unread; a token is a credential and never appears in an error.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use strongroom_proto::ids::RealmId;
+use zeroize::Zeroizing;
+
+/// A source of auth tokens. Asked anew for every request, so that a source may refresh what is about to expire.
+#[async_trait]
+pub trait AuthTokens: Send + Sync {
+    /// A token for `realm`: its `aud` is that realm's id, its `sub` the user.
+    ///
+    /// # Errors
+    ///
+    /// [`NoToken`], when the user is not signed in or the application's server refuses.
+    async fn token(&self, realm: &RealmId) -> Result<Zeroizing<String>, NoToken>;
+}
+
+/// There is no token for a realm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("no auth token for this realm: sign the user in and supply one")]
+pub struct NoToken;
+
+/// Tokens that are known beforehand, one per realm.
+#[derive(Clone, Default)]
+pub struct FixedTokens {
+    tokens: HashMap<RealmId, Zeroizing<String>>,
+}
+
+impl FixedTokens {
+    /// No tokens yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds, or replaces, the token for `realm`.
+    pub fn insert(&mut self, realm: RealmId, token: String) {
+        self.tokens.insert(realm, Zeroizing::new(token));
+    }
+}
+
+impl FromIterator<(RealmId, String)> for FixedTokens {
+    fn from_iter<I: IntoIterator<Item = (RealmId, String)>>(tokens: I) -> Self {
+        Self { tokens: tokens.into_iter().map(|(realm, token)| (realm, Zeroizing::new(token))).collect() }
+    }
+}
+
+#[async_trait]
+impl AuthTokens for FixedTokens {
+    async fn token(&self, realm: &RealmId) -> Result<Zeroizing<String>, NoToken> {
+        self.tokens.get(realm).cloned().ok_or(NoToken)
+    }
+}

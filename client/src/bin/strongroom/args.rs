@@ -1,0 +1,147 @@
+//! The command line.
+
+use std::num::NonZeroU8;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; for status: the secret can be recovered
+  2  a usage, configuration or file error
+  3  the PIN is wrong, guesses are left
+  4  nothing is registered, or no guesses are left
+  5  realms are unavailable or busy: try again
+  6  an auth token is missing or was refused
+  7  a realm wants a newer client, or answers wrongly
+
+Environment:
+  STRONGROOM_CONFIGURATION  as --configuration
+  STRONGROOM_TOKEN          the auth token, or a JSON object from realm id to token";
+
+/// Keeps a secret under a PIN in several realms, which destroy it after too many wrong guesses.
+#[derive(Debug, Parser)]
+#[command(name = "strongroom", version, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// The JSON file that names the realms
+    #[arg(long, global = true, value_name = "FILE", env = "STRONGROOM_CONFIGURATION")]
+    pub(crate) configuration: Option<PathBuf>,
+    /// A configuration to recover from where the current one knows nothing of the user; may be repeated, newest first
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) previous: Vec<PathBuf>,
+    /// A file with the auth token, or with a JSON object from realm id to token
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// PEM certificates to trust besides the system's
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Write one line of JSON to standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Keep a secret, replacing what was registered before
+    Register(Register),
+    /// Recover the secret; a wrong PIN costs a guess
+    Recover(Recover),
+    /// Say whether a secret is registered; costs no guess
+    Status,
+    /// Delete what is registered
+    Delete {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// How to register.
+#[derive(Debug, Args)]
+pub(crate) struct Register {
+    /// The secret, at most 128 bytes, taken exactly; else it is read from standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// How many wrong PINs in a row destroy the secret
+    #[arg(long, value_name = "1-255", default_value = "10")]
+    pub(crate) num_guesses: NonZeroU8,
+    /// What names the user for good; must be the same at recovery
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) user_info: String,
+    /// Read the PIN from the first line of standard input
+    #[arg(long, requires = "secret_file")]
+    pub(crate) pin_stdin: bool,
+}
+
+/// How to recover.
+#[derive(Debug, Args)]
+pub(crate) struct Recover {
+    /// Write the secret to a new file that only its owner may read; else it goes to standard output as it is
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// As given at registration
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) user_info: String,
+    /// Read the PIN from the first line of standard input
+    #[arg(long)]
+    pub(crate) pin_stdin: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_every_command_may_come_after_it() {
+        let arguments = parse("strongroom status --configuration c.json --json --ca ca.pem").unwrap();
+        assert!(arguments.common.json);
+        assert_eq!(arguments.common.configuration, Some("c.json".into()));
+        assert_eq!(arguments.common.ca, Some("ca.pem".into()));
+    }
+
+    #[test]
+    fn guesses_are_one_to_255_and_ten_by_default() {
+        let guesses = |line| match parse(line).map(|arguments| arguments.command) {
+            Ok(Command::Register(register)) => Some(register.num_guesses.get()),
+            _ => None,
+        };
+        assert_eq!(guesses("strongroom register"), Some(10));
+        assert_eq!(guesses("strongroom register --num-guesses 255"), Some(255));
+        assert_eq!(guesses("strongroom register --num-guesses 0"), None);
+        assert_eq!(guesses("strongroom register --num-guesses 256"), None);
+    }
+
+    #[test]
+    fn standard_input_cannot_hold_both_pin_and_secret() {
+        assert!(parse("strongroom register --pin-stdin").is_err());
+        assert!(parse("strongroom register --pin-stdin --secret-file s").is_ok());
+        assert!(parse("strongroom recover --pin-stdin").is_ok());
+    }
+
+    #[test]
+    fn no_option_takes_a_pin_or_a_token_where_other_processes_could_read_it() {
+        for line in ["strongroom recover --pin 1", "strongroom recover --token t", "strongroom recover 1"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

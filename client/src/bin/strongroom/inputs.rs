@@ -1,0 +1,216 @@
+//! What the command reads: files, environment, terminal. Nothing is sent before all of it is in order.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _, stderr, stdin};
+use std::path::Path;
+
+use strongroom_client::{Client, Configuration, FixedTokens, Https, Pin, RealmId, UserSecret};
+use zeroize::Zeroizing;
+
+use crate::args::{Common, Register};
+use crate::output::Failure;
+
+/// The longest PIN that is read, in bytes.
+const MAX_PIN: u64 = 4096;
+
+/// A client as the options say.
+pub(crate) fn client(common: &Common) -> Result<Client, Failure> {
+    let path = common.configuration.as_deref().ok_or_else(|| {
+        Failure::usage("no configuration: name one with --configuration or in STRONGROOM_CONFIGURATION")
+    })?;
+    let current = configuration(path)?;
+    let previous = common.previous.iter().map(|path| configuration(path)).collect::<Result<Vec<_>, _>>()?;
+    let text = match &common.token_file {
+        Some(path) => read_text(path)?,
+        None => Zeroizing::new(std::env::var("STRONGROOM_TOKEN").map_err(|_| {
+            Failure::usage(
+                "no auth token: put it in a file and name that with --token-file, or in STRONGROOM_TOKEN",
+            )
+        })?),
+    };
+    let mut realms: Vec<RealmId> = std::iter::once(&current)
+        .chain(&previous)
+        .flat_map(Configuration::realms)
+        .map(|realm| realm.id())
+        .collect();
+    realms.sort_unstable();
+    realms.dedup();
+    let tokens = tokens(&text, &realms).map_err(Failure::usage)?;
+    let transport = match &common.ca {
+        Some(path) => Https::with_root_certificates(&read(path)?),
+        None => Https::new(),
+    };
+    Ok(Client::new(current, previous, tokens, transport.map_err(Failure::usage)?))
+}
+
+fn configuration(path: &Path) -> Result<Configuration, Failure> {
+    Configuration::from_json(&read_text(path)?)
+        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+}
+
+/// One token for the only realm, or a JSON object from realm id to token.
+fn tokens(text: &str, realms: &[RealmId]) -> Result<FixedTokens, String> {
+    let text = text.trim();
+    if !text.starts_with('{') {
+        return match realms {
+            [realm] => Ok(FixedTokens::from_iter([(*realm, text.to_owned())])),
+            _ => Err(format!(
+                "one auth token for {} realms: give a JSON object from each realm's id to its token",
+                realms.len()
+            )),
+        };
+    }
+    let map: HashMap<String, String> = serde_json::from_str(text)
+        // The text of the error could hold parts of a token.
+        .map_err(|_| "the auth tokens are not a JSON object from realm id to token".to_owned())?;
+    map.into_iter()
+        .map(|(realm, token)| match realm.parse() {
+            Ok(realm) => Ok((realm, token)),
+            Err(_) => {
+                Err(format!("the auth tokens name a realm {realm:?}: write its id, 32 hexadecimal digits"))
+            }
+        })
+        .collect()
+}
+
+/// The secret, from a file or from standard input; a terminal does not show it.
+pub(crate) fn secret(options: &Register) -> Result<UserSecret, Failure> {
+    let bytes = match &options.secret_file {
+        Some(path) => read(path)?,
+        None if stdin().is_terminal() => prompt("Secret: ")?,
+        None => {
+            let mut bytes = Zeroizing::new(Vec::with_capacity(UserSecret::MAX_LEN + 1));
+            // One byte more than allowed tells a secret that is too long.
+            let limit = UserSecret::MAX_LEN as u64 + 1;
+            stdin()
+                .lock()
+                .take(limit)
+                .read_to_end(&mut bytes)
+                .map_err(|error| unreadable("standard input", &error))?;
+            bytes
+        }
+    };
+    UserSecret::new(&bytes).map_err(Failure::usage)
+}
+
+/// A PIN to be registered: from a terminal, twice.
+pub(crate) fn new_pin(from_stdin: bool) -> Result<Pin, Failure> {
+    if from_stdin {
+        return pin(true);
+    }
+    let (first, second) = (prompt("New PIN: ")?, prompt("Again: ")?);
+    if *first == *second { pin_of(&first) } else { Err(Failure::usage("the two PINs differ: start again")) }
+}
+
+/// A PIN.
+pub(crate) fn pin(from_stdin: bool) -> Result<Pin, Failure> {
+    if !from_stdin {
+        return pin_of(&prompt("PIN: ")?);
+    }
+    let mut line = Zeroizing::new(Vec::with_capacity(MAX_PIN as usize));
+    let read = stdin().lock().take(MAX_PIN).read_until(b'\n', &mut line);
+    read.map_err(|error| unreadable("standard input", &error))?;
+    pin_of(first_line(&line))
+}
+
+/// An empty PIN is a mistake, and would cost a guess.
+fn pin_of(bytes: &[u8]) -> Result<Pin, Failure> {
+    if bytes.is_empty() {
+        Err(Failure::usage("the PIN is empty: type one"))
+    } else {
+        Ok(Pin::new(bytes.to_vec()))
+    }
+}
+
+fn first_line(bytes: &[u8]) -> &[u8] {
+    let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+fn prompt(question: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let answer = rpassword::prompt_password(question).map_err(|error| {
+        Failure::usage(format!("there is no terminal to ask on ({error}): use --pin-stdin and files instead"))
+    })?;
+    Ok(Zeroizing::new(answer.into_bytes()))
+}
+
+/// Refuses to go on without a yes.
+pub(crate) fn confirm_deletion(yes: bool) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    if !stdin().is_terminal() {
+        return Err(Failure::usage("deleting needs a confirmation: add --yes"));
+    }
+    eprint!("Delete the registered secret for good? Type yes: ");
+    let mut answer = String::new();
+    stderr()
+        .flush()
+        .and_then(|()| stdin().read_line(&mut answer))
+        .map_err(|e| unreadable("the terminal", &e))?;
+    if answer.trim() == "yes" { Ok(()) } else { Err(Failure::usage("nothing was deleted")) }
+}
+
+/// Refuses a file that is already there.
+pub(crate) fn check_absent(path: Option<&Path>) -> Result<(), Failure> {
+    match path {
+        Some(path) if path.exists() => {
+            Err(Failure::usage(format!("{} exists: name a new file with --out", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    fs::read(path).map(Zeroizing::new).map_err(|error| unreadable(&path.display().to_string(), &error))
+}
+
+fn read_text(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    fs::read_to_string(path)
+        .map(Zeroizing::new)
+        .map_err(|error| unreadable(&path.display().to_string(), &error))
+}
+
+fn unreadable(what: &str, error: &std::io::Error) -> Failure {
+    Failure::usage(format!("{what} cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_client::AuthTokens as _;
+
+    const REALMS: [RealmId; 2] = [RealmId([0x11; 16]), RealmId([0x22; 16])];
+
+    #[tokio::test]
+    async fn one_token_serves_one_realm_only() {
+        let one = tokens("abc\n", &REALMS[..1]).unwrap();
+        assert_eq!(*one.token(&REALMS[0]).await.unwrap(), "abc");
+        assert!(tokens("abc", &REALMS).is_err());
+    }
+
+    #[tokio::test]
+    async fn an_object_names_the_token_of_each_realm() {
+        let text =
+            r#"{"11111111-1111-1111-1111-111111111111": "a", "22222222222222222222222222222222": "b"}"#;
+        let both = tokens(text, &REALMS).unwrap();
+        assert_eq!(*both.token(&REALMS[0]).await.unwrap(), "a");
+        assert_eq!(*both.token(&REALMS[1]).await.unwrap(), "b");
+    }
+
+    #[test]
+    fn a_bad_object_is_refused_without_repeating_a_token() {
+        let refusal = |text| tokens(text, &REALMS).err().unwrap();
+        assert!(!refusal(r#"{"11111111111111111111111111111111": "very-secret""#).contains("very-secret"));
+        assert!(refusal(r#"{"xyz": "very-secret"}"#).contains("xyz"));
+    }
+
+    #[test]
+    fn a_pin_ends_with_its_line() {
+        assert_eq!(first_line(b"4821\n"), b"4821");
+        assert_eq!(first_line(b"4821\r\n"), b"4821");
+        assert_eq!(first_line(b"48 21"), b"48 21");
+        assert!(pin_of(first_line(b"\n")).is_err());
+    }
+}

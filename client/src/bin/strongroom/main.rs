@@ -1,0 +1,88 @@
+//! `strongroom`: registers, recovers and deletes a secret from the command line.
+//!
+//! Says what happened on standard error and by its exit code; standard output carries the secret, or with `--json`
+//! one line of JSON, and nothing else. The PIN comes from the terminal without echo, or from standard input.
+#![forbid(unsafe_code)]
+
+mod args;
+mod inputs;
+mod output;
+
+use std::io::{IsTerminal as _, stderr, stdout};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+use indicatif::ProgressBar;
+use strongroom_client::{Client, Progress};
+
+use crate::args::{Arguments, Command};
+use crate::output::{Failure, Outcome};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let json = arguments.common.json;
+    let outcome = run(arguments).await.unwrap_or_else(|failure| Outcome::Failed(failure.0));
+    match outcome.write(json, &mut stdout().lock(), &mut stderr().lock(), stdout().is_terminal()) {
+        Ok(()) => ExitCode::from(outcome.exit_code()),
+        Err(error) => {
+            eprintln!("the result cannot be written: {error}");
+            ExitCode::from(output::USAGE)
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
+    let spinner = ProgressBar::new_spinner();
+    let client = inputs::client(&arguments.common)?.with_progress({
+        let spinner = spinner.clone();
+        move |step| {
+            spinner.enable_steady_tick(Duration::from_millis(100));
+            spinner.set_message(describe(step));
+        }
+    });
+    let outcome = perform(&client, &arguments).await;
+    spinner.finish_and_clear();
+    outcome
+}
+
+async fn perform(client: &Client, arguments: &Arguments) -> Result<Outcome, Failure> {
+    match &arguments.command {
+        Command::Register(options) => {
+            let secret = inputs::secret(options)?;
+            let pin = inputs::new_pin(options.pin_stdin)?;
+            client.register(&pin, &secret, options.user_info.as_bytes(), options.num_guesses).await?;
+            Ok(Outcome::Registered)
+        }
+        Command::Recover(options) => {
+            // Before a guess is spent.
+            inputs::check_absent(options.out.as_deref())?;
+            let pin = inputs::pin(options.pin_stdin)?;
+            let secret = client.recover(&pin, options.user_info.as_bytes()).await?;
+            match &options.out {
+                Some(path) => output::write_private(path, &secret).map(|()| Outcome::Recovered(None)),
+                None => Ok(Outcome::Recovered(Some(secret))),
+            }
+        }
+        Command::Status => Ok(Outcome::Status(client.status().await)),
+        Command::Delete { yes } => {
+            inputs::confirm_deletion(*yes)?;
+            client.delete().await?;
+            Ok(Outcome::Deleted)
+        }
+    }
+}
+
+fn describe(step: Progress) -> &'static str {
+    match step {
+        Progress::Register1 => "reaching the realms",
+        Progress::Stretch => "stretching the PIN",
+        Progress::Register2 => "handing the realms their shares",
+        Progress::Recover1 => "asking the realms what is registered",
+        Progress::Recover2 => "having the realms check the PIN",
+        Progress::Recover3 => "fetching the shares",
+        Progress::Delete => "deleting",
+        _ => "working",
+    }
+}

@@ -1,0 +1,317 @@
+//! What the command tells: a text for people, one line of JSON for programs, and an exit code for both.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde_json::{Value, json};
+use strongroom_client::{
+    DeleteError, RealmError, RecoverError, RegisterError, Registration, Status, Summary, UserSecret,
+};
+
+/// Exit code of usage, configuration and file errors.
+pub(crate) const USAGE: u8 = 2;
+
+/// What came of a command.
+pub(crate) enum Outcome {
+    Registered,
+    /// With the secret, unless a file has it.
+    Recovered(Option<UserSecret>),
+    Status(Status),
+    Deleted,
+    Failed(Box<Report>),
+}
+
+/// What went wrong.
+pub(crate) struct Report {
+    /// The name for programs.
+    name: &'static str,
+    exit_code: u8,
+    message: String,
+    guesses_left: Option<u16>,
+    causes: Vec<RealmError>,
+}
+
+/// A [`Report`] on its way up.
+pub(crate) struct Failure(pub(crate) Box<Report>);
+
+impl Failure {
+    pub(crate) fn usage(message: impl ToString) -> Self {
+        Self::new("usage", USAGE, &message, &[])
+    }
+
+    fn new(name: &'static str, exit_code: u8, message: &impl ToString, causes: &[RealmError]) -> Self {
+        let (message, causes) = (message.to_string(), causes.to_vec());
+        Self(Box::new(Report { name, exit_code, message, guesses_left: None, causes }))
+    }
+}
+
+impl From<RegisterError> for Failure {
+    fn from(error: RegisterError) -> Self {
+        let (name, code) = match &error {
+            RegisterError::InvalidAuth { .. } => INVALID_AUTH,
+            RegisterError::UpgradeRequired { .. } => UPGRADE_REQUIRED,
+            RegisterError::RateLimitExceeded { .. } => RATE_LIMIT_EXCEEDED,
+            RegisterError::Transient { .. } => TRANSIENT,
+            RegisterError::InputTooLong(_) => ("usage", USAGE),
+            _ => ASSERTION,
+        };
+        Self::new(name, code, &error, error.causes())
+    }
+}
+
+impl From<RecoverError> for Failure {
+    fn from(error: RecoverError) -> Self {
+        let mut guesses_left = None;
+        let (name, code) = match &error {
+            RecoverError::InvalidPin { guesses_remaining, .. } => {
+                guesses_left = Some(*guesses_remaining);
+                if *guesses_remaining == 0 { ("no_guesses", 4) } else { ("invalid_pin", 3) }
+            }
+            RecoverError::NotRegistered { .. } => ("not_registered", 4),
+            RecoverError::InvalidAuth { .. } => INVALID_AUTH,
+            RecoverError::UpgradeRequired { .. } => UPGRADE_REQUIRED,
+            RecoverError::RateLimitExceeded { .. } => RATE_LIMIT_EXCEEDED,
+            RecoverError::Transient { .. } => TRANSIENT,
+            RecoverError::InputTooLong(_) => ("usage", USAGE),
+            _ => ASSERTION,
+        };
+        let (message, causes) = (error.to_string(), error.causes().to_vec());
+        Self(Box::new(Report { name, exit_code: code, message, guesses_left, causes }))
+    }
+}
+
+impl From<DeleteError> for Failure {
+    fn from(error: DeleteError) -> Self {
+        let (name, code) = match &error {
+            DeleteError::InvalidAuth { .. } => INVALID_AUTH,
+            DeleteError::UpgradeRequired { .. } => UPGRADE_REQUIRED,
+            DeleteError::RateLimitExceeded { .. } => RATE_LIMIT_EXCEEDED,
+            DeleteError::Transient { .. } => TRANSIENT,
+            _ => ASSERTION,
+        };
+        Self::new(name, code, &error, error.causes())
+    }
+}
+
+const INVALID_AUTH: (&str, u8) = ("invalid_auth", 6);
+const UPGRADE_REQUIRED: (&str, u8) = ("upgrade_required", 7);
+const RATE_LIMIT_EXCEEDED: (&str, u8) = ("rate_limit_exceeded", 5);
+const ASSERTION: (&str, u8) = ("assertion", 7);
+const TRANSIENT: (&str, u8) = ("transient", 5);
+
+impl Outcome {
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Registered | Self::Recovered(_) | Self::Deleted => 0,
+            Self::Status(status) => match status.summary() {
+                Summary::Registered => 0,
+                Summary::NotRegistered | Summary::NoGuesses => 4,
+                Summary::Unknown => 5,
+            },
+            Self::Failed(report) => report.exit_code,
+        }
+    }
+
+    /// Writes the outcome. `terminal`: whether `out` is one.
+    pub(crate) fn write(
+        &self,
+        json: bool,
+        out: &mut impl Write,
+        err: &mut impl Write,
+        terminal: bool,
+    ) -> io::Result<()> {
+        if json {
+            return writeln!(out, "{}", self.json());
+        }
+        match self {
+            Self::Registered => writeln!(err, "Registered. Recover it with: strongroom recover"),
+            Self::Recovered(None) => writeln!(err, "Recovered."),
+            Self::Recovered(Some(secret)) => {
+                out.write_all(secret.as_bytes())?;
+                // A prompt must not follow on the secret's line.
+                if terminal { writeln!(out) } else { out.flush() }
+            }
+            Self::Deleted => writeln!(err, "Deleted."),
+            Self::Status(status) => write_status(status, out),
+            Self::Failed(report) => {
+                writeln!(err, "strongroom: {}", report.message)?;
+                report.causes.iter().try_for_each(|error| writeln!(err, "  {error}"))
+            }
+        }
+    }
+
+    fn json(&self) -> Value {
+        match self {
+            Self::Registered => json!({ "result": "registered" }),
+            Self::Recovered(None) => json!({ "result": "recovered" }),
+            Self::Recovered(Some(secret)) => {
+                json!({ "result": "recovered", "secret_hex": hex::encode(secret.as_bytes()) })
+            }
+            Self::Deleted => json!({ "result": "deleted" }),
+            Self::Status(status) => status_json(status),
+            Self::Failed(report) => {
+                let cause = |error: &RealmError| json!({ "realm": error.realm.to_string(), "cause": error.cause.to_string() });
+                let mut value = json!({
+                    "result": report.name,
+                    "message": report.message,
+                    "causes": report.causes.iter().map(cause).collect::<Vec<_>>(),
+                });
+                if let Some(guesses) = report.guesses_left {
+                    value["guesses_left"] = guesses.into();
+                }
+                value
+            }
+        }
+    }
+}
+
+fn summary_name(summary: Summary) -> &'static str {
+    match summary {
+        Summary::Registered => "registered",
+        Summary::NotRegistered => "not_registered",
+        Summary::NoGuesses => "no_guesses",
+        Summary::Unknown => "unknown",
+    }
+}
+
+fn status_json(status: &Status) -> Value {
+    let realm = |realm: &strongroom_client::RealmStatus| {
+        let mut value = json!({ "realm": realm.realm.to_string() });
+        match &realm.registration {
+            Ok(Registration::Registered { version }) => {
+                value["state"] = "registered".into();
+                value["version"] = hex::encode(version.0).into();
+            }
+            Ok(Registration::NotRegistered) => value["state"] = "not_registered".into(),
+            Ok(Registration::NoGuesses) => value["state"] = "no_guesses".into(),
+            Err(cause) => {
+                value["state"] = "unknown".into();
+                value["cause"] = cause.to_string().into();
+            }
+        }
+        value
+    };
+    let realms: Vec<_> = status.realms.iter().map(realm).collect();
+    json!({ "result": summary_name(status.summary()), "realms": realms })
+}
+
+fn write_status(status: &Status, out: &mut impl Write) -> io::Result<()> {
+    let summary = match status.summary() {
+        Summary::Registered => "A secret is registered and can be recovered.",
+        Summary::NotRegistered => "Nothing is registered. Begin with: strongroom register",
+        Summary::NoGuesses => "No guesses are left: the secret is gone. Begin anew with: strongroom register",
+        Summary::Unknown => "Too few realms could tell. Try again.",
+    };
+    writeln!(out, "{summary}")?;
+    status.realms.iter().try_for_each(|realm| match &realm.registration {
+        Ok(Registration::Registered { version }) => {
+            writeln!(out, "  realm {}: registered, version {}", realm.realm, hex::encode(version.0))
+        }
+        Ok(Registration::NotRegistered) => writeln!(out, "  realm {}: nothing registered", realm.realm),
+        Ok(Registration::NoGuesses) => writeln!(out, "  realm {}: no guesses left", realm.realm),
+        Err(cause) => writeln!(out, "  realm {}: {cause}", realm.realm),
+    })
+}
+
+/// Writes the secret to a new file that only its owner may read.
+pub(crate) fn write_private(path: &Path, secret: &UserSecret) -> Result<(), Failure> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options
+        .open(path)
+        .and_then(|mut file| file.write_all(secret.as_bytes()).and_then(|()| file.sync_all()));
+    written.map_err(|error| {
+        Failure::usage(format!(
+            "{} cannot be written: {error}. The PIN was right; recover again with another --out",
+            path.display()
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_client::{Cause, RealmId};
+
+    const REALM: RealmId = RealmId([0x11; 16]);
+
+    fn written(outcome: &Outcome, json: bool) -> (String, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        outcome.write(json, &mut out, &mut err, false).unwrap();
+        (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    fn failed(failure: impl Into<Failure>) -> Outcome {
+        Outcome::Failed(failure.into().0)
+    }
+
+    #[test]
+    fn guesses_left_are_data_and_decide_the_exit_code() {
+        let invalid_pin = |guesses_remaining| {
+            let causes = vec![RealmError { realm: REALM, cause: Cause::InvalidPin { guesses_remaining } }];
+            failed(RecoverError::InvalidPin { guesses_remaining, causes })
+        };
+        assert_eq!(invalid_pin(2).exit_code(), 3);
+        assert_eq!(invalid_pin(0).exit_code(), 4);
+        assert_eq!(
+            invalid_pin(2).json(),
+            json!({
+                "result": "invalid_pin",
+                "guesses_left": 2,
+                "message": "the PIN is wrong. 2 guesses are left; try again",
+                "causes": [{
+                    "realm": "11111111111111111111111111111111",
+                    "cause": "the PIN is wrong; guesses left: 2",
+                }],
+            })
+        );
+        assert_eq!(invalid_pin(0).json()["result"], "no_guesses");
+    }
+
+    #[test]
+    fn every_kind_of_failure_has_its_documented_exit_code() {
+        let causes = Vec::new;
+        assert_eq!(failed(RecoverError::NotRegistered { causes: causes() }).exit_code(), 4);
+        assert_eq!(failed(RecoverError::Transient { causes: causes() }).exit_code(), 5);
+        assert_eq!(failed(RegisterError::RateLimitExceeded { causes: causes() }).exit_code(), 5);
+        assert_eq!(failed(RegisterError::InvalidAuth { causes: causes() }).exit_code(), 6);
+        assert_eq!(failed(DeleteError::UpgradeRequired { causes: causes() }).exit_code(), 7);
+        assert_eq!(failed(DeleteError::Assertion { causes: causes() }).exit_code(), 7);
+        assert_eq!(failed(Failure::usage("x")).exit_code(), 2);
+    }
+
+    #[test]
+    fn the_secret_alone_goes_to_standard_output() {
+        let recovered = || Outcome::Recovered(Some(UserSecret::new(b"secret").unwrap()));
+        assert_eq!(written(&recovered(), false), ("secret".into(), String::new()));
+        let (json, _) = written(&recovered(), true);
+        assert_eq!(json, "{\"result\":\"recovered\",\"secret_hex\":\"736563726574\"}\n");
+        assert_eq!(written(&Outcome::Recovered(None), false).0, "");
+    }
+
+    #[test]
+    fn failures_leave_standard_output_to_the_secret_and_name_each_realm() {
+        let causes = vec![RealmError { realm: REALM, cause: Cause::Transient("HTTP status 502".into()) }];
+        let (out, err) = written(&failed(RecoverError::Transient { causes }), false);
+        assert_eq!(out, "");
+        assert!(err.contains("try again"), "{err}");
+        assert!(err.contains("realm 11111111111111111111111111111111"), "{err}");
+        assert!(err.contains("HTTP status 502"), "{err}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_file_is_new_and_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let secret = UserSecret::new(b"secret").unwrap();
+        assert!(write_private(&path, &secret).is_ok());
+        assert_eq!(std::fs::read(&path).unwrap(), b"secret");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(write_private(&path, &secret).is_err());
+    }
+}

@@ -1,0 +1,31 @@
+//! Deletion (client protocol, section 10): every realm of the current configuration forgets the user.
+
+use strongroom_proto::client::{SecretsRequest, SecretsResponse};
+
+use crate::client::{Client, Progress};
+use crate::error::{Cause, DeleteError, Failed};
+
+impl Client {
+    /// Deletes what this user registered at the realms of the current configuration. Needs no PIN, and succeeds
+    /// where there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`DeleteError`]: some realms may still hold their shares; delete again.
+    pub async fn delete(&self) -> Result<(), DeleteError> {
+        self.report(Progress::Delete);
+        let questions: Vec<_> =
+            self.configuration.members().map(|member| (member, SecretsRequest::Delete)).collect();
+        let every = questions.len();
+        let read = |_, response| match response {
+            SecretsResponse::Delete => Ok(()),
+            _ => Err(Cause::Assertion("it answered another request than Delete")),
+        };
+        let mut causes = self.link.ask_all(questions, every, read).await.causes;
+        causes.sort_by_key(|error| error.realm);
+        match causes.first() {
+            None => Ok(()),
+            Some(first) => Err(Failed { cause: first.cause.clone(), causes }.into()),
+        }
+    }
+}

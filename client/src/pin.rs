@@ -1,0 +1,26 @@
+//! What the user knows: the PIN. Wiped when dropped, and never printed.
+
+use zeroize::Zeroizing;
+
+/// A PIN or passphrase, taken as its bytes: two encodings of one text are two PINs, so an application normalises
+/// what its user types.
+#[derive(Clone)]
+pub struct Pin(Zeroizing<Vec<u8>>);
+
+impl Pin {
+    /// Takes the bytes.
+    #[must_use]
+    pub fn new(pin: Vec<u8>) -> Self {
+        Self(Zeroizing::new(pin))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&str> for Pin {
+    fn from(pin: &str) -> Self {
+        Self::new(pin.as_bytes().to_vec())
+    }
+}

@@ -1,0 +1,239 @@
+//! Recovery (client protocol, section 9): find the registration, let the realms evaluate the PIN, fetch the shares.
+//!
+//! No realm is believed alone: a version, an evaluation or a share counts only when a threshold of realms agrees and
+//! its own proof, signature or commitment verifies.
+
+use strongroom_proto::client::{
+    Recover1Response, Recover2Ok, Recover2Response, Recover3Ok, Recover3Response, RegistrationVersion,
+    SecretsRequest, SecretsResponse,
+};
+use strongroom_proto::oprf::{BlindedInput, BlindingFactor, blind, finalize, verify};
+use strongroom_proto::pin::StretchedPin;
+use strongroom_proto::registration::{
+    UnlockKey, UserSecret, decrypt_secret, derive_unlock_key, encrypted_secret_commitment, encryption_key,
+    unlock_key_tag, verify_signed_public_key,
+};
+use strongroom_proto::sharing::{Share, recombine, recombine_outputs};
+use subtle::ConstantTimeEq as _;
+
+use crate::client::{Client, Progress};
+use crate::configuration::{Configuration, Member};
+use crate::error::{Cause, Failed, RealmError, RecoverError};
+use crate::link::with_rng;
+use crate::phase::{Answers, agreeing};
+use crate::pin::Pin;
+
+const NO_GUESSES: Cause = Cause::InvalidPin { guesses_remaining: 0 };
+const VERSION_MISMATCH: Cause = Cause::Assertion("its registration changed during the recovery");
+
+impl Client {
+    /// Recovers the secret. A wrong PIN costs a guess at every realm that was asked; the right one gives all
+    /// guesses back.
+    ///
+    /// Where the current configuration has no registration of this user, the previous ones are tried in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`RecoverError`] says whether the PIN was wrong, with the guesses left, and what else to do.
+    pub async fn recover(&self, pin: &Pin, user_info: &[u8]) -> Result<UserSecret, RecoverError> {
+        let mut not_registered = Vec::new();
+        for configuration in std::iter::once(&self.configuration).chain(&self.previous) {
+            match self.recover_from(configuration, pin, user_info).await {
+                Err(RecoverError::NotRegistered { causes }) => not_registered.extend(causes),
+                outcome => return outcome,
+            }
+        }
+        Err(RecoverError::NotRegistered { causes: not_registered })
+    }
+
+    async fn recover_from(
+        &self,
+        configuration: &Configuration,
+        pin: &Pin,
+        user_info: &[u8],
+    ) -> Result<UserSecret, RecoverError> {
+        let (version, members) = self.recover1(configuration).await?;
+        let stretched = self.stretch(configuration, pin, &version, user_info).await?;
+        let unlock_key = self.recover2(configuration, &members, version, &stretched).await?;
+        Ok(self.recover3(configuration, &members, version, &stretched, &unlock_key).await?)
+    }
+
+    /// Which registration enough realms hold, and which realms.
+    async fn recover1<'a>(
+        &self,
+        configuration: &'a Configuration,
+    ) -> Result<(RegistrationVersion, Vec<Member<'a>>), Failed> {
+        self.report(Progress::Recover1);
+        let questions = configuration.members().map(|member| (member, SecretsRequest::Recover1)).collect();
+        let threshold = configuration.recover_threshold();
+        let Answers { answers, mut causes } =
+            self.link.phase(questions, threshold, |_, r| read_recover1(r)).await?;
+        let members: Vec<_> = answers.iter().map(|(member, _)| *member).collect();
+        match agreeing(answers, threshold, RegistrationVersion::eq) {
+            Some(agreement) => {
+                let (_, version) = agreement.group[0];
+                Ok((version, agreement.group.into_iter().map(|(member, _)| member).collect()))
+            }
+            None => {
+                causes.extend(each(&members, Cause::OtherRegistration));
+                Err(Failed { cause: Cause::NotRegistered, causes })
+            }
+        }
+    }
+
+    /// Has the PIN evaluated, which costs a guess, and finds out whether it is right.
+    async fn recover2(
+        &self,
+        configuration: &Configuration,
+        members: &[Member<'_>],
+        version: RegistrationVersion,
+        stretched: &StretchedPin,
+    ) -> Result<UnlockKey, Failed> {
+        self.report(Progress::Recover2);
+        let (factor, blinded_input) = with_rng(&self.link.rng, |rng| blind(stretched.access_key(), rng));
+        let request = SecretsRequest::Recover2 { version, blinded_input };
+        let questions = members.iter().map(|member| (*member, request.clone())).collect();
+        let threshold = configuration.recover_threshold();
+        let read = |member: Member<'_>, response| read_recover2(member, &blinded_input, response);
+        let Answers { answers, mut causes } = self.link.phase(questions, threshold, read).await?;
+
+        let disagreement =
+            Cause::Assertion("its evaluation belongs to another registration than the others'");
+        let answered: Vec<_> = answers.iter().map(|(member, _)| *member).collect();
+        let same = |a: &Recover2Ok, b: &Recover2Ok| {
+            let keys = (&a.oprf_signed_public_key.verifying_key.0, &b.oprf_signed_public_key.verifying_key.0);
+            (a.unlock_key_commitment.ct_eq(&b.unlock_key_commitment) & keys.0.ct_eq(keys.1)).into()
+        };
+        let Some(agreement) = agreeing(answers, threshold, same) else {
+            causes.extend(each(&answered, disagreement.clone()));
+            return Err(Failed { cause: disagreement, causes });
+        };
+        causes.extend(each(&agreement.others, disagreement));
+        match unlock(&agreement.group, &factor, stretched) {
+            Ok(Some(key)) => Ok(key),
+            Ok(None) => {
+                let wrong = agreement.group.iter().map(|(member, answer)| {
+                    // A realm that lies about its counts must not make this overflow.
+                    let guesses_remaining = answer.num_guesses.saturating_sub(answer.guess_count);
+                    RealmError { realm: member.realm.id(), cause: Cause::InvalidPin { guesses_remaining } }
+                });
+                causes.extend(wrong);
+                Err(Failed::least(causes))
+            }
+            Err(cause) => Err(Failed { cause, causes }),
+        }
+    }
+
+    /// Fetches the shares of the encryption key, which gives all guesses back, and decrypts.
+    async fn recover3(
+        &self,
+        configuration: &Configuration,
+        members: &[Member<'_>],
+        version: RegistrationVersion,
+        stretched: &StretchedPin,
+        unlock_key: &UnlockKey,
+    ) -> Result<UserSecret, Failed> {
+        self.report(Progress::Recover3);
+        let question = |member: &Member<'_>| {
+            let unlock_key_tag = unlock_key_tag(unlock_key, &member.realm.id());
+            SecretsRequest::Recover3 { version, unlock_key_tag }
+        };
+        let questions = members.iter().map(|member| (*member, question(member))).collect();
+        let threshold = configuration.recover_threshold();
+        let answers = self.link.phase(questions, threshold, |_, r| read_recover3(r)).await?;
+        let Answers { answers, mut causes } = answers;
+
+        let (genuine, forged): (Vec<_>, Vec<_>) =
+            answers.into_iter().partition(|(member, answer)| is_committed(unlock_key, *member, answer));
+        let forged: Vec<_> = forged.into_iter().map(|(member, _)| member).collect();
+        causes.extend(each(&forged, Cause::Assertion("the commitment to its share does not verify")));
+        let same = |a: &Recover3Ok, b: &Recover3Ok| a.encrypted_secret == b.encrypted_secret;
+        let Some(agreement) = agreeing(genuine, threshold, same) else {
+            let cause = Cause::Assertion("too few realms hold the same encrypted secret");
+            return Err(Failed { cause, causes });
+        };
+        let group = &agreement.group;
+        let share = |(member, answer): &(Member<'_>, Recover3Ok)| Share {
+            index: member.index,
+            value: answer.encryption_key_scalar_share.clone(),
+        };
+        let shares: Vec<_> = group.iter().map(share).collect();
+        let unusable =
+            |causes| Failed { cause: Cause::Assertion("the recombined secret does not decrypt"), causes };
+        let Ok(scalar) = recombine(&shares) else { return Err(unusable(causes)) };
+        let key = encryption_key(stretched.encryption_key_seed(), &scalar);
+        decrypt_secret(&key, &group[0].1.encrypted_secret).map_err(|_| unusable(causes))
+    }
+}
+
+/// The unlock key, or `None` if the PIN is wrong.
+fn unlock(
+    group: &[(Member<'_>, Recover2Ok)],
+    factor: &BlindingFactor,
+    stretched: &StretchedPin,
+) -> Result<Option<UnlockKey>, Cause> {
+    let outputs: Vec<_> =
+        group.iter().map(|(member, answer)| (member.index, answer.oprf_blinded_result)).collect();
+    let output = recombine_outputs(&outputs)
+        .map_err(|_| Cause::Assertion("the realms' evaluations recombine to the identity"))?;
+    let (commitment, key) = derive_unlock_key(&finalize(stretched.access_key(), factor, &output));
+    // Secret: compared in constant time.
+    let right: bool = commitment.ct_eq(&group[0].1.unlock_key_commitment).into();
+    Ok(right.then_some(key))
+}
+
+fn is_committed(unlock_key: &UnlockKey, member: Member<'_>, answer: &Recover3Ok) -> bool {
+    let expected = encrypted_secret_commitment(
+        unlock_key,
+        &member.realm.id(),
+        &answer.encryption_key_scalar_share,
+        &answer.encrypted_secret,
+    );
+    expected.ct_eq(&answer.encrypted_secret_commitment).into()
+}
+
+fn each<'a>(members: &'a [Member<'_>], cause: Cause) -> impl Iterator<Item = RealmError> + 'a {
+    members.iter().map(move |member| RealmError { realm: member.realm.id(), cause: cause.clone() })
+}
+
+pub(crate) fn read_recover1(response: SecretsResponse) -> Result<RegistrationVersion, Cause> {
+    match response {
+        SecretsResponse::Recover1(Recover1Response::Ok { version }) => Ok(version),
+        SecretsResponse::Recover1(Recover1Response::NotRegistered) => Err(Cause::NotRegistered),
+        SecretsResponse::Recover1(Recover1Response::NoGuesses) => Err(NO_GUESSES),
+        _ => Err(Cause::Assertion("it answered another request than Recover1")),
+    }
+}
+
+fn read_recover2(
+    member: Member<'_>,
+    blinded_input: &BlindedInput,
+    response: SecretsResponse,
+) -> Result<Recover2Ok, Cause> {
+    let answer = match response {
+        SecretsResponse::Recover2(Recover2Response::Ok(answer)) => answer,
+        SecretsResponse::Recover2(Recover2Response::VersionMismatch) => return Err(VERSION_MISMATCH),
+        SecretsResponse::Recover2(Recover2Response::NotRegistered) => return Err(Cause::NotRegistered),
+        SecretsResponse::Recover2(Recover2Response::NoGuesses) => return Err(NO_GUESSES),
+        _ => return Err(Cause::Assertion("it answered another request than Recover2")),
+    };
+    let signed = &answer.oprf_signed_public_key;
+    verify_signed_public_key(&member.realm.id(), signed)
+        .map_err(|_| Cause::Assertion("the signature of its key does not verify"))?;
+    verify(&signed.public_key, blinded_input, &answer.oprf_blinded_result, &answer.oprf_proof)
+        .map_err(|_| Cause::Assertion("the proof of its evaluation does not verify"))?;
+    Ok(*answer)
+}
+
+fn read_recover3(response: SecretsResponse) -> Result<Recover3Ok, Cause> {
+    match response {
+        SecretsResponse::Recover3(Recover3Response::Ok(answer)) => Ok(*answer),
+        SecretsResponse::Recover3(Recover3Response::VersionMismatch) => Err(VERSION_MISMATCH),
+        SecretsResponse::Recover3(Recover3Response::NotRegistered) => Err(Cause::NotRegistered),
+        SecretsResponse::Recover3(Recover3Response::NoGuesses) => Err(NO_GUESSES),
+        SecretsResponse::Recover3(Recover3Response::BadUnlockKeyTag { guesses_remaining }) => {
+            Err(Cause::InvalidPin { guesses_remaining })
+        }
+        _ => Err(Cause::Assertion("it answered another request than Recover3")),
+    }
+}

@@ -1,0 +1,92 @@
+//! How long the client keeps asking a realm that does not answer.
+//!
+//! Five attempts within a few milliseconds are what clients in the field make. A realm whose leader has just died
+//! answers `Unavailable` for some seconds, so this client goes on with growing pauses, but only while the phase
+//! still needs that realm: a realm that is down must not slow down a user whom the others can serve.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+/// Pauses between the attempts of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// The first four pauses are 1, 2, 3 and 4 times this.
+    pub quick_step: Duration,
+    /// After those, while the realm is needed and less than this has passed since the first attempt, the client
+    /// waits 100 ms, then twice as long each time, at most 2 s. Zero: it gives up after five attempts.
+    pub patience: Duration,
+}
+
+impl RetryPolicy {
+    /// What clients in the field do: five attempts, pauses of 5, 10, 15 and 20 ms.
+    #[must_use]
+    pub const fn deployed() -> Self {
+        Self { quick_step: Duration::from_millis(5), patience: Duration::ZERO }
+    }
+}
+
+impl Default for RetryPolicy {
+    /// As [`RetryPolicy::deployed`], with a patience of ten seconds.
+    fn default() -> Self {
+        Self { patience: Duration::from_secs(10), ..Self::deployed() }
+    }
+}
+
+const QUICK_PAUSES: u32 = 4;
+const PATIENT_PAUSE: Duration = Duration::from_millis(100);
+/// After this time, a realm that is not needed gets no further attempt: each could run into a time-out.
+const STRAGGLING: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The pauses of one request.
+pub(crate) struct Backoff {
+    policy: RetryPolicy,
+    started: Instant,
+    failures: u32,
+    /// True once the phase can do without this realm.
+    enough: watch::Receiver<bool>,
+}
+
+impl Backoff {
+    pub(crate) fn new(policy: RetryPolicy, enough: watch::Receiver<bool>) -> Self {
+        Self { policy, started: Instant::now(), failures: 0, enough }
+    }
+
+    /// Waits before the next attempt. False: there shall be none.
+    pub(crate) async fn pause(&mut self) -> bool {
+        if self.quick_pause().await {
+            return true;
+        }
+        if self.started.elapsed() >= self.policy.patience || *self.enough.borrow() {
+            return false;
+        }
+        let doublings = self.failures.saturating_sub(QUICK_PAUSES + 1).min(8);
+        let pause = (PATIENT_PAUSE * (1 << doublings)).min(LONGEST_PAUSE);
+        // A sender that is gone means that the phase is over, and this future about to be dropped.
+        tokio::select! {
+            () = sleep(pause) => true,
+            _ = self.enough.wait_for(|enough| *enough) => false,
+        }
+    }
+
+    /// As [`Backoff::pause`], without the patient part.
+    pub(crate) async fn quick_pause(&mut self) -> bool {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures > QUICK_PAUSES || *self.enough.borrow() && self.started.elapsed() > STRAGGLING {
+            return false;
+        }
+        let pause = self.policy.quick_step.saturating_mul(self.failures);
+        if !pause.is_zero() {
+            sleep(pause).await;
+        }
+        true
+    }
+
+    /// Counts an attempt that is repeated at once. False: there shall be none.
+    pub(crate) fn retry_at_once(&mut self) -> bool {
+        self.failures = self.failures.saturating_add(1);
+        self.failures <= QUICK_PAUSES
+    }
+}

@@ -1,0 +1,67 @@
+//! Live Noise sessions, at most one per realm that waits to be used again.
+//!
+//! A session is taken out while in use, so that its messages stay in order and a failure of any kind drops it;
+//! operations at the same time open sessions of their own.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use strongroom_proto::ids::{RealmId, SessionId, X25519Public};
+use strongroom_proto::noise::{NoiseError, Plaintext, Transport};
+use tokio::time::Instant;
+
+/// A session and when it was last of use.
+pub(crate) struct Session {
+    id: SessionId,
+    transport: Transport,
+    lifetime: Duration,
+    last_answer: Instant,
+}
+
+impl Session {
+    /// A session whose handshake was answered just now.
+    pub(crate) fn new(id: SessionId, transport: Transport, lifetime: Duration) -> Self {
+        Self { id, transport, lifetime, last_answer: Instant::now() }
+    }
+
+    pub(crate) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub(crate) fn encrypt(&mut self, plaintext: &[u8]) -> Result<Vec<u8>, NoiseError> {
+        self.transport.encrypt(plaintext)
+    }
+
+    /// Decrypts an answer that came just now.
+    pub(crate) fn decrypt(&mut self, ciphertext: &[u8]) -> Result<Plaintext, NoiseError> {
+        let plaintext = self.transport.decrypt(ciphertext)?;
+        self.last_answer = Instant::now();
+        Ok(plaintext)
+    }
+
+    fn is_live(&self) -> bool {
+        self.last_answer.elapsed() < self.lifetime
+    }
+}
+
+/// The sessions that wait.
+#[derive(Default)]
+pub(crate) struct Sessions(Mutex<HashMap<(RealmId, X25519Public), Session>>);
+
+impl Sessions {
+    /// Takes the live session with a realm, if there is one.
+    pub(crate) fn take(&self, realm: RealmId, key: &X25519Public) -> Option<Session> {
+        self.lock().remove(&(realm, *key)).filter(Session::is_live)
+    }
+
+    /// Keeps a session for the next request.
+    pub(crate) fn put(&self, realm: RealmId, key: &X25519Public, session: Session) {
+        self.lock().insert((realm, *key), session);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(RealmId, X25519Public), Session>> {
+        // Nothing panics while the lock is held; a map is whole in any case.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,103 @@
+//! Whether anything is registered, without a guess.
+
+use strongroom_proto::client::{RegistrationVersion, SecretsRequest};
+use strongroom_proto::ids::RealmId;
+
+use crate::client::{Client, Progress};
+use crate::error::Cause;
+use crate::recover::read_recover1;
+
+/// What the realms of the current configuration say about this user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// One entry for each realm, in order of the realms' ids.
+    pub realms: Vec<RealmStatus>,
+    recover_threshold: usize,
+}
+
+/// What one realm says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RealmStatus {
+    /// The realm.
+    pub realm: RealmId,
+    /// The registration it holds; or why it cannot tell.
+    pub registration: Result<Registration, Cause>,
+}
+
+/// A realm's view of one user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// There is a registration with guesses left.
+    Registered {
+        /// Which: realms that name the same version belong together.
+        version: RegistrationVersion,
+    },
+    /// There is none.
+    NotRegistered,
+    /// There was one; its guesses are used up.
+    NoGuesses,
+}
+
+/// What a [`Status`] comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Summary {
+    /// Enough realms hold the same registration: the secret can be recovered.
+    Registered,
+    /// Nothing that could be recovered is registered.
+    NotRegistered,
+    /// Too few realms have guesses left: the secret is gone.
+    NoGuesses,
+    /// Too many realms cannot tell.
+    Unknown,
+}
+
+impl Status {
+    /// Whether the secret can be recovered.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let versions = || {
+            self.realms.iter().filter_map(|realm| match &realm.registration {
+                Ok(Registration::Registered { version }) => Some(version),
+                _ => None,
+            })
+        };
+        let agreeing =
+            versions().map(|one| versions().filter(|other| *other == one).count()).max().unwrap_or(0);
+        let silent = self.realms.iter().filter(|realm| realm.registration.is_err()).count();
+        let locked = |realm: &RealmStatus| realm.registration == Ok(Registration::NoGuesses);
+        if agreeing >= self.recover_threshold {
+            Summary::Registered
+        } else if agreeing + silent >= self.recover_threshold {
+            Summary::Unknown
+        } else if self.realms.iter().any(locked) {
+            Summary::NoGuesses
+        } else {
+            Summary::NotRegistered
+        }
+    }
+}
+
+impl Client {
+    /// Asks every realm of the current configuration whether it holds a registration. Costs no guess.
+    pub async fn status(&self) -> Status {
+        self.report(Progress::Recover1);
+        let questions =
+            self.configuration.members().map(|member| (member, SecretsRequest::Recover1)).collect();
+        let recover_threshold = self.configuration.recover_threshold();
+        let told =
+            self.link.ask_all(questions, recover_threshold, |_, response| match read_recover1(response) {
+                Ok(version) => Ok(Registration::Registered { version }),
+                Err(Cause::NotRegistered) => Ok(Registration::NotRegistered),
+                Err(Cause::InvalidPin { .. }) => Ok(Registration::NoGuesses),
+                Err(other) => Err(other),
+            });
+        let told = told.await;
+        let answers =
+            told.answers.into_iter().map(|(member, registration)| (member.realm.id(), Ok(registration)));
+        let causes = told.causes.into_iter().map(|error| (error.realm, Err(error.cause)));
+        let mut realms: Vec<_> =
+            answers.chain(causes).map(|(realm, registration)| RealmStatus { realm, registration }).collect();
+        realms.sort_by_key(|status| status.realm);
+        Status { realms, recover_threshold }
+    }
+}

@@ -1,0 +1,100 @@
+//! The default transport against a listener that answers what it is told.
+
+use std::sync::Arc;
+
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use strongroom_client::{Https, HttpsError, Transport as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use url::Url;
+
+/// Reads one request with a body of `body` bytes, answers, and returns the request.
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, body: usize, response: Vec<u8>) -> String {
+    let mut request = Vec::new();
+    while !request.windows(4).any(|w| w == b"\r\n\r\n")
+        || request.len() < request.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4 + body
+    {
+        let mut chunk = [0; 1024];
+        let read = stream.read(&mut chunk).await.unwrap();
+        assert_ne!(read, 0);
+        request.extend_from_slice(&chunk[..read]);
+    }
+    // The client may hang up on an answer that is too long.
+    let _ = stream.write_all(&response).await;
+    let _ = stream.shutdown().await;
+    String::from_utf8_lossy(&request).into_owned()
+}
+
+async fn listen(response: &[u8]) -> (Url, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/req", listener.local_addr().unwrap()).parse().unwrap();
+    let response = response.to_vec();
+    let served = tokio::spawn(async move { answer(listener.accept().await.unwrap().0, 4, response).await });
+    (url, served)
+}
+
+#[tokio::test]
+async fn a_request_carries_its_headers_and_body_and_brings_back_status_and_body() {
+    let (url, served) = listen(b"HTTP/1.1 503 Busy\r\ncontent-length: 3\r\n\r\nabc").await;
+    let transport = Https::new().unwrap();
+    let response = transport.post(&url, &[("X-Test", "value")], b"body".to_vec()).await.unwrap();
+    assert_eq!((response.status, response.body.as_slice()), (503, b"abc".as_slice()));
+    let request = served.await.unwrap().to_lowercase();
+    assert!(request.starts_with("post /req http/1.1\r\n"), "{request}");
+    assert!(request.contains("\r\nx-test: value\r\n"), "{request}");
+    assert!(request.contains("\r\nuser-agent: strongroom-client/"), "{request}");
+    assert!(request.ends_with("\r\n\r\nbody"), "{request}");
+}
+
+#[tokio::test]
+async fn redirects_are_answers_and_not_followed() {
+    let (url, _) = listen(b"HTTP/1.1 307 Moved\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n").await;
+    let response = Https::new().unwrap().post(&url, &[], b"body".to_vec()).await.unwrap();
+    assert_eq!(response.status, 307);
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_cut_off() {
+    let mut endless = b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n".to_vec();
+    endless.resize(100_000, b'x');
+    let (url, _) = listen(&endless).await;
+    let error = Https::new().unwrap().post(&url, &[], b"body".to_vec()).await.unwrap_err();
+    assert!(error.to_string().contains("longer than"), "{error}");
+}
+
+#[tokio::test]
+async fn an_authority_of_ones_own_is_trusted_only_when_given() {
+    let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(issued.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![issued.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: Url =
+        format!("https://localhost:{}/req", listener.local_addr().unwrap().port()).parse().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            if let Ok(stream) = acceptor.accept(stream).await {
+                answer(stream, 4, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec()).await;
+            }
+        }
+    });
+    let trusting = Https::with_root_certificates(issued.cert.pem().as_bytes()).unwrap();
+    assert_eq!(trusting.post(&url, &[], b"body".to_vec()).await.unwrap().body, b"ok");
+    assert!(Https::new().unwrap().post(&url, &[], b"body".to_vec()).await.is_err());
+}
+
+#[test]
+fn a_file_without_certificates_is_refused() {
+    assert!(matches!(Https::with_root_certificates(b"not PEM"), Err(HttpsError::NoRootCertificate)));
+    let broken = b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n";
+    assert!(matches!(Https::with_root_certificates(broken), Err(HttpsError::RootCertificate(_))));
+}

@@ -1,0 +1,123 @@
+//! The `strongroom` command, run as users run it, against the realms over HTTP.
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use serde_json::{Value, json};
+use strongroom_client::Transport as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+
+use crate::realms::Realms;
+
+/// Passes one request to the realm that its path names.
+async fn serve(stream: TcpStream, realms: Realms) {
+    let mut stream = BufReader::new(stream);
+    let (mut line, mut number, mut length) = (String::new(), 0, 0);
+    while stream.read_line(&mut line).await.unwrap() > 2 {
+        let lower = line.to_lowercase();
+        if let Some(path) = lower.strip_prefix("post /realm-") {
+            number = path.split('/').next().unwrap().parse().unwrap();
+        }
+        if let Some(value) = lower.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    let url = format!("https://realm-{number}.example/req").parse().unwrap();
+    let response = realms.post(&url, &[("X-Juicebox-Version", "0.3.4")], body).await.unwrap();
+    let head = format!(
+        "HTTP/1.1 {} \r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        response.status,
+        response.body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&response.body).await.unwrap();
+    stream.shutdown().await.unwrap();
+}
+
+/// Runs the command with `input` on its standard input.
+async fn strongroom(folder: &Path, arguments: &str, input: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
+    command.args(arguments.split(' ')).current_dir(folder).env_clear();
+    command.env("STRONGROOM_CONFIGURATION", "configuration.json");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A command that needs no input may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
+    child.wait_with_output().await.unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn the_command_registers_recovers_tells_and_deletes() {
+    let realms = Realms::new(3, 0);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let configuration =
+        realms.json(&[0, 1, 2], 3, 2, |number| format!("http://127.0.0.1:{port}/realm-{number}/"));
+    let tokens: serde_json::Map<_, _> =
+        (0..3).map(|number| (realms.id(number).to_string(), json!("token"))).collect();
+    std::fs::write(path.join("configuration.json"), configuration).unwrap();
+    std::fs::write(path.join("tokens.json"), Value::from(tokens).to_string()).unwrap();
+    std::fs::write(path.join("secret"), b"a\0secret\n").unwrap();
+    tokio::spawn(async move {
+        loop {
+            tokio::spawn(serve(listener.accept().await.unwrap().0, realms.clone()));
+        }
+    });
+    let run = |arguments: &'static str, input: &'static str| strongroom(path, arguments, input);
+
+    let status = run("status --token-file tokens.json --json", "").await;
+    assert_eq!((status.status.code(), &json(&status)["result"]), (Some(4), &json!("not_registered")));
+
+    let register =
+        "register --token-file tokens.json --secret-file secret --pin-stdin --num-guesses 3 --json";
+    let registered = run(register, "4821\n").await;
+    assert_eq!((registered.status.code(), json(&registered)), (Some(0), json!({ "result": "registered" })));
+
+    let wrong = run("recover --token-file tokens.json --pin-stdin --json", "0000\n").await;
+    assert_eq!((wrong.status.code(), &json(&wrong)["guesses_left"]), (Some(3), &json!(2)));
+
+    let right = run("recover --token-file tokens.json --pin-stdin", "4821\n").await;
+    assert_eq!((right.status.code(), right.stdout.as_slice()), (Some(0), b"a\0secret\n".as_slice()));
+    assert_eq!(String::from_utf8(right.stderr).unwrap(), "");
+
+    let filed = run("recover --token-file tokens.json --pin-stdin --out recovered", "4821\n").await;
+    assert_eq!((filed.status.code(), filed.stdout.len()), (Some(0), 0));
+    assert_eq!(std::fs::read(path.join("recovered")).unwrap(), b"a\0secret\n");
+    let again = run("recover --token-file tokens.json --pin-stdin --out recovered", "4821\n").await;
+    assert_eq!(again.status.code(), Some(2));
+
+    let status = run("status --token-file tokens.json --json", "").await;
+    assert_eq!((status.status.code(), &json(&status)["result"]), (Some(0), &json!("registered")));
+    assert_eq!(json(&status)["realms"].as_array().unwrap().len(), 3);
+
+    assert_eq!(run("delete --token-file tokens.json", "").await.status.code(), Some(2));
+    assert_eq!(run("delete --token-file tokens.json --yes", "").await.status.code(), Some(0));
+    let gone = run("recover --token-file tokens.json --pin-stdin", "4821\n").await;
+    assert_eq!(gone.status.code(), Some(4));
+    assert!(String::from_utf8(gone.stderr).unwrap().contains("Register first"));
+}
+
+#[tokio::test]
+async fn what_is_missing_is_said_before_anything_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = strongroom(folder.path(), "status --configuration absent.json", "").await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("absent.json cannot be read"));
+
+    let configuration = Realms::new(1, 0).json(&[0], 1, 1, |_| "https://realm.example/".into());
+    std::fs::write(folder.path().join("configuration.json"), configuration).unwrap();
+    let output = strongroom(folder.path(), "status", "").await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("--token-file"));
+}

@@ -1,0 +1,232 @@
+//! What messages and stored things weigh, pinned: a change here is a change of bounds that hosts and docs rely on.
+//!
+//! Largest things are built, not computed, with every integer at its widest.
+
+mod common;
+
+use common::{Rig, User, apply};
+use strongroom_hsm::vectors::Revealed;
+use strongroom_hsm::{Config, RECORD_BYTES, SEALED_EVENT_BYTES, SEALED_RECORD_BYTES};
+use strongroom_proto::client::{MAX_REQUEST_BODY, PADDED_RESPONSE};
+use strongroom_proto::entry::{Entry, MAX_PARTITIONS, Partition};
+use strongroom_proto::frame::MAX_FRAME_BYTES;
+use strongroom_proto::hsm::{
+    BatchRequest, CustodianKey, CustodianPolicy, DeviceStatus, GroupStatus, Limits, MAX_CAPTURE_ENTRIES,
+    MAX_CUSTODIANS, MAX_GROUPS, Made, NoiseMessage, NoiseReply, Outcome, PrefixTree, RealmStatus, Released,
+    Reply, Request, Role, SealedLeaf,
+};
+use strongroom_proto::ids::{
+    BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, SessionId, Term,
+    X25519Public,
+};
+use strongroom_proto::noise::TAG_LEN;
+use strongroom_proto::prefix::Prefix;
+use strongroom_proto::statement::{Captured, Committed, GroupStatement, MAX_MEMBERS, MemberStatement};
+use strongroom_proto::tree::{ClaimedTree, Tree};
+
+const KEY: [u8; 32] = [0xff; 32];
+const REALM: RealmId = RealmId([0xff; 16]);
+const GROUP: GroupId = GroupId([0xff; 16]);
+const HSM: HsmId = HsmId([0xff; 16]);
+const HASH: EntryHash = EntryHash([0xff; 32]);
+const DIGEST: Digest = Digest([0xff; 32]);
+const INDEX: Index = Index(u64::MAX);
+
+fn size<T: minicbor::Encode<()>>(value: &T) -> usize {
+    minicbor::to_vec(value).expect("encodes").len()
+}
+
+fn limits() -> Limits {
+    Config::software().limits
+}
+
+fn frame() -> usize {
+    limits().max_frame_bytes as usize
+}
+
+fn count(limit: u32) -> usize {
+    limit as usize
+}
+
+fn entry(index: Index, partitions: Vec<Partition>, transfers: u64) -> Entry {
+    Entry {
+        realm: REALM,
+        group: GROUP,
+        index,
+        prev: HASH,
+        leader: HSM,
+        term: Term([0xff; 16]),
+        partitions,
+        transfers,
+        events_hash: DIGEST,
+        mac: Mac(DIGEST),
+    }
+}
+
+fn largest_entry() -> Entry {
+    let prefix = Prefix::of(&RecordId([0xff; 32]), Prefix::MAX_LEN).expect("all bits");
+    entry(INDEX, vec![Partition { prefix, root: DIGEST }; MAX_PARTITIONS], u64::MAX)
+}
+
+fn captured() -> Captured {
+    Captured::new(&KEY, &REALM, &GROUP, HSM, INDEX, HASH)
+}
+
+fn committed() -> Committed {
+    Committed::new(&KEY, &REALM, &GROUP, HSM, INDEX, HASH)
+}
+
+/// The answer to a request in a handshake; nothing that an HSM sends to a client is longer.
+fn handshake_reply() -> NoiseReply {
+    let ciphertext = vec![0xff; PADDED_RESPONSE + TAG_LEN].into();
+    NoiseReply::Handshake { ephemeral: X25519Public([0xff; 32]), ciphertext }
+}
+
+#[test]
+fn sealed_records_and_events_have_one_size_that_the_longest_state_fits_in() {
+    assert_eq!((RECORD_BYTES, SEALED_RECORD_BYTES, SEALED_EVENT_BYTES), (768, 808, 104));
+    let mut rig = Rig::new(1, None);
+    let mut tree = Tree::new(Prefix::WHOLE);
+    rig.lead(0, None);
+    let mut user = User::new(&rig, 1, 1);
+    rig.open(0, &mut user);
+    for requests in [vec![user.register2()], vec![user.recover2()], vec![user.recover3(false)]] {
+        let Reply::Processed { made: Some(made), .. } = rig.process(0, &tree, &requests) else { panic!() };
+        apply(&mut tree, &made);
+        assert_eq!(made.leaves[0].sealed.len(), SEALED_RECORD_BYTES);
+        assert_eq!(made.events[0].len(), SEALED_EVENT_BYTES);
+        let revealed = rig.devices[0].core.reveal(&user.record, &made.leaves[0].sealed);
+        if let Some(Revealed::LastGuess(record)) = revealed {
+            // The longest state. An index and two counts here take one byte each, and can take nine and two.
+            assert_eq!(record.len(), 676);
+            assert!(record.len() + 8 + 1 + 1 <= RECORD_BYTES);
+        }
+    }
+}
+
+#[test]
+fn entries_and_statements_have_their_sizes() {
+    let typical = entry(Index(100_000), vec![Partition { prefix: Prefix::WHOLE, root: DIGEST }], 0);
+    assert_eq!(size(&typical), 216);
+    assert_eq!(size(&largest_entry()), 1358);
+    assert_eq!(size(&captured()), 95);
+    assert_eq!(size(&committed()), 95);
+}
+
+#[test]
+fn a_capture_of_as_many_largest_entries_as_there_may_be_is_below_128_kib() {
+    let request = Request::Capture(GROUP, vec![largest_entry(); MAX_CAPTURE_ENTRIES]);
+    assert_eq!(size(&request), 86_934);
+    assert!(size(&request) <= 128 * 1024 && size(&request) <= frame());
+}
+
+#[test]
+fn replies_to_clients_have_one_size_in_a_handshake_and_one_in_a_session() {
+    assert_eq!(size(&handshake_reply()), 528);
+    let ciphertext = vec![0xff; PADDED_RESPONSE + TAG_LEN].into();
+    assert_eq!(size(&NoiseReply::Transport { ciphertext }), 494);
+}
+
+#[test]
+fn a_full_batch_and_its_reply_fit_in_a_frame() {
+    // An agent takes no longer body, so no longer ciphertext.
+    let message = NoiseMessage::Handshake {
+        ephemeral: vec![0xff; 32].into(),
+        ciphertext: vec![0xff; MAX_REQUEST_BODY].into(),
+    };
+    let request = BatchRequest { record: RecordId([0xff; 32]), session: SessionId(u32::MAX), message };
+    let registration = NoiseMessage::Transport { ciphertext: vec![0xff; 665 + TAG_LEN].into() };
+    let registration = BatchRequest { message: registration, ..request.clone() };
+    assert_eq!((size(&registration), size(&request)), (727, 2128));
+
+    // Each record 30 levels deep, as among 2^30 records, and no two sharing a path: more than there can be.
+    let path = path_bytes(30);
+    assert_eq!(path, 1989);
+    let n = count(limits().max_batch_requests);
+    let around = size(&Request::Process {
+        group: GROUP,
+        trees: vec![PrefixTree { prefix: Prefix::WHOLE, tree: claimed(&Tree::new(Prefix::WHOLE)) }],
+        requests: vec![request; n],
+    });
+    assert!(around + n * path <= frame(), "{} bytes", around + n * path);
+
+    let leaf = SealedLeaf { record: RecordId([0xff; 32]), sealed: vec![0xff; SEALED_RECORD_BYTES].into() };
+    let events = vec![vec![0xff; SEALED_EVENT_BYTES].into(); n];
+    let reply = Reply::Processed {
+        outcomes: vec![Outcome::Answered(handshake_reply()); n],
+        made: Some(Made { entry: largest_entry(), leaves: vec![leaf; n], events }),
+    };
+    assert!(size(&reply) <= frame(), "{} bytes", size(&reply));
+}
+
+fn claimed(tree: &Tree) -> ClaimedTree {
+    ClaimedTree::decode(&tree.encode()).expect("decodes")
+}
+
+/// What a partial tree takes for one record with an inner node at each of `depth` levels above it.
+fn path_bytes(depth: u16) -> usize {
+    let id = RecordId([0; 32]);
+    let beside = (0..depth).map(|bit| {
+        let mut id = [0; 32];
+        id[usize::from(bit / 8)] = 0x80 >> (bit % 8);
+        RecordId(id)
+    });
+    let mut tree = Tree::new(Prefix::WHOLE);
+    let sealed: std::sync::Arc<[u8]> = vec![0xff; SEALED_RECORD_BYTES].into();
+    tree.update(beside.chain([id]).map(|id| (id, sealed.clone()))).expect("whole");
+    tree.partial(&[id]).expect("whole").encode().len()
+}
+
+#[test]
+fn a_commit_that_releases_every_reply_that_may_wait_fits_in_a_frame() {
+    // In as many entries as may be kept: one of them is the one that the leadership began from.
+    let (replies, entries) = (count(limits().max_pending_replies), count(limits().max_pending_entries));
+    let mut released = vec![Released { entry: HASH, replies: vec![] }; entries];
+    for i in 0..replies {
+        released[i % entries].replies.push(handshake_reply());
+    }
+    let reply = Reply::Committed { statement: committed(), released };
+    assert!(size(&reply) <= frame(), "{} bytes", size(&reply));
+    // And the worst distribution of replies over entries cannot matter: a `Released` costs at most this.
+    let empty = size(&Released { entry: HASH, replies: vec![handshake_reply(); 1000] });
+    let bound = empty - 1000 * size(&handshake_reply());
+    assert!(replies * size(&handshake_reply()) + entries * bound + 128 <= frame());
+}
+
+#[test]
+fn the_fullest_device_status_fits_in_a_frame() {
+    let statement = GroupStatement::new(&KEY, &REALM, GROUP, vec![HSM; MAX_MEMBERS], true);
+    let role = Role::Leader { term: Term([0xff; 16]), newest: INDEX };
+    let group = GroupStatus { statement, role, captured_index: INDEX, captured_hash: HASH };
+    let custodians = vec![CustodianKey(DIGEST); MAX_CUSTODIANS];
+    let realm = RealmStatus {
+        realm: REALM,
+        public_key: X25519Public([0xff; 32]),
+        policy: CustodianPolicy { custodians, threshold: u8::MAX },
+        unassigned: true,
+        member: MemberStatement::new(&KEY, &REALM, HSM),
+        record_id_key: DIGEST,
+    };
+    let most = u32::MAX;
+    let reply = Reply::Device(DeviceStatus {
+        hsm: HSM,
+        device_key: X25519Public([0xff; 32]),
+        version: Config::software().version,
+        build: BuildDigest([0xff; 32]),
+        limits: Limits {
+            max_frame_bytes: most,
+            max_batch_requests: most,
+            max_pending_entries: most,
+            max_pending_replies: most,
+            max_sessions: most,
+        },
+        realm: Some(realm),
+        groups: vec![group; MAX_GROUPS],
+    });
+    assert!(size(&reply) <= 8 * 1024 && size(&reply) <= frame(), "{} bytes", size(&reply));
+}
+
+#[test]
+fn a_frame_of_this_hsm_is_one_that_a_receiver_may_take() {
+    assert!(limits().max_frame_bytes <= MAX_FRAME_BYTES);
+}

@@ -1,0 +1,81 @@
+//! What goes wrong in a cluster, and how often.
+
+use super::store::StoreFault;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use std::collections::{BTreeSet, VecDeque};
+
+/// Something that happens to a member between two messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interrupt {
+    /// Its HSM loses its RAM.
+    RestartHsm(usize),
+    /// Its agent starts anew.
+    RestartAgent(usize),
+}
+
+/// What goes wrong. Chances are from 0 to 1; the default is that nothing does.
+#[derive(Clone, Default, Debug)]
+pub struct Faults {
+    /// The chance that a message between agents is lost.
+    pub lose_message: f64,
+    /// The chance that it arrives twice.
+    pub repeat_message: f64,
+    /// The chance that it takes up to half a second.
+    pub delay_message: f64,
+    /// The chance that an HSM's reply is lost.
+    pub lose_hsm_reply: f64,
+    /// The replies of HSMs that are lost, counted from the first one of the cluster, which is 1.
+    pub lost_hsm_replies: BTreeSet<u64>,
+    /// The chance that the store does what it is asked and its answer is lost.
+    pub lose_store_answer: f64,
+    /// The chance that the store does not do what it is asked.
+    pub store_unavailable: f64,
+    /// What goes wrong with the next requests to the store, before any chance.
+    pub next_store_faults: VecDeque<StoreFault>,
+    /// Members that cannot reach the store.
+    pub without_store: BTreeSet<usize>,
+    /// Members that no other member reaches, and that reach none.
+    pub alone: BTreeSet<usize>,
+    /// What happens when so many messages have arrived.
+    pub interrupt: Option<(u64, Interrupt)>,
+}
+
+impl Faults {
+    /// Delays of the copies of a message that arrive.
+    pub(super) fn deliveries(&self, rng: &mut StdRng, from: usize, to: usize) -> Vec<u64> {
+        let cut = self.alone.contains(&from) || self.alone.contains(&to);
+        let copies = if cut || rng.random_bool(self.lose_message) {
+            0
+        } else if rng.random_bool(self.repeat_message) {
+            2
+        } else {
+            1
+        };
+        let mut delay = || {
+            let longest = if rng.random_bool(self.delay_message) { 500 } else { 5 };
+            rng.random_range(1..=longest)
+        };
+        (0..copies).map(|_| delay()).collect()
+    }
+
+    pub(super) fn store(&mut self, rng: &mut StdRng, member: usize) -> StoreFault {
+        if self.without_store.contains(&member) {
+            return StoreFault::Unavailable;
+        }
+        if let Some(next) = self.next_store_faults.pop_front() {
+            return next;
+        }
+        if rng.random_bool(self.store_unavailable) {
+            StoreFault::Unavailable
+        } else if rng.random_bool(self.lose_store_answer) {
+            StoreFault::AnswerLost
+        } else {
+            StoreFault::None
+        }
+    }
+
+    pub(super) fn loses_reply(&self, rng: &mut StdRng, nth: u64) -> bool {
+        self.lost_hsm_replies.contains(&nth) || rng.random_bool(self.lose_hsm_reply)
+    }
+}

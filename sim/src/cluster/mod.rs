@@ -1,0 +1,477 @@
+//! A small cluster in one process, from one seed: real replicas, real cores, a simulated store, network and clock.
+//!
+//! No threads, no sleeps, no clock: a queue of what happens when, with delays drawn from the seed, so that a run is
+//! the same every time. What always holds is checked as it happens: each request is answered exactly once; no two
+//! HSMs ever state different entries at one index; whatever is committed, captured; and at the end, what was stated
+//! and released is on the one chain that the store holds ([`Cluster::check_log`]).
+
+mod device;
+mod faults;
+mod realm;
+mod store;
+mod user;
+
+pub use device::Device;
+pub use faults::{Faults, Interrupt};
+pub use store::{Store, StoreFault};
+pub use user::{User, Wish};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::{BTreeMap, BTreeSet};
+use store::StoreRequest;
+use strongroom_agent::replica::{
+    Action, Answer, CallId, Event, Fault, Millis, Replica, Role, Settings, Status, Ticket,
+};
+use strongroom_agent::segment::{Segment, SegmentName};
+use strongroom_hsm::Config;
+use strongroom_proto::hsm::{BatchRequest, RealmStatus, Reply};
+use strongroom_proto::ids::{EntryHash, HsmId, Index};
+use strongroom_proto::peer::PeerMessage;
+use strongroom_proto::statement::GroupStatement;
+
+/// How often a replica is told that time has passed.
+const TICK_MS: u64 = 10;
+
+/// One client request, unique in a cluster.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct RequestId(pub u64);
+
+/// Something that is going to happen.
+enum Pending {
+    Tick { member: usize, life: u64 },
+    ToHsm { member: usize, life: u64, boot: u64, call: CallId, request: Vec<u8> },
+    ToStore { member: usize, life: u64, request: StoreRequest },
+    /// To one life of a replica, or with none to whichever lives.
+    ToReplica { member: usize, life: Option<u64>, event: Event },
+}
+
+impl Pending {
+    /// Whether it comes again and again, whatever else happens.
+    const fn is_routine(&self) -> bool {
+        let heartbeat =
+            matches!(self, Self::ToReplica { event: Event::Peer { message: PeerMessage::Heartbeat { .. }, .. }, .. });
+        heartbeat || matches!(self, Self::Tick { .. })
+    }
+}
+
+/// One agent with its HSM.
+struct Member {
+    hsm: HsmId,
+    device: Device,
+    /// Counts the starts of the HSM: what was sent to an earlier one is lost.
+    boot: u64,
+    replica: Option<Replica>,
+    /// Counts the starts of the agent: what was meant for an earlier one is dropped.
+    life: u64,
+    /// When the last request on the HSM link arrives; a later one arrives later.
+    link_until: u64,
+    reply_link_until: u64,
+    fault: Option<Fault>,
+}
+
+/// The cluster.
+pub struct Cluster {
+    /// What goes wrong from now on.
+    pub faults: Faults,
+    /// The objects.
+    pub store: Store,
+    config: Config,
+    rng: StdRng,
+    now: u64,
+    queue: BTreeMap<(u64, u64), Pending>,
+    sequence: u64,
+    /// How many messages have arrived so far, ticks and heartbeats not counted.
+    messages: u64,
+    hsm_replies: u64,
+    members: Vec<Member>,
+    realm: RealmStatus,
+    group: GroupStatement,
+    /// Requests without an answer, and the member that each is with.
+    waiting: BTreeMap<RequestId, usize>,
+    answers: BTreeMap<RequestId, Answer>,
+    last_request: u64,
+    captured: BTreeMap<Index, EntryHash>,
+    released: BTreeSet<EntryHash>,
+}
+
+impl Cluster {
+    /// A cluster of `members` that have a realm and a group, whose agents have just started.
+    ///
+    /// # Panics
+    /// If an HSM refuses to found them.
+    #[must_use]
+    pub fn new(seed: u64, members: usize) -> Self {
+        Self::with_config(seed, members, Config::software())
+    }
+
+    /// [`Self::new`] with HSMs built as `config` says.
+    ///
+    /// # Panics
+    /// If an HSM refuses to found them.
+    #[must_use]
+    pub fn with_config(seed: u64, members: usize, config: Config) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut devices: Vec<Device> =
+            (0..members).map(|_| Device::new(rng.random(), config.clone())).collect();
+        let (realm, group) = realm::found(&mut devices);
+        let member = |mut device: Device| Member {
+            hsm: device.status().hsm,
+            device,
+            boot: 0,
+            replica: None,
+            life: 0,
+            link_until: 0,
+            reply_link_until: 0,
+            fault: None,
+        };
+        let mut cluster = Self {
+            faults: Faults::default(),
+            store: Store::default(),
+            config,
+            rng,
+            now: 0,
+            queue: BTreeMap::new(),
+            sequence: 0,
+            messages: 0,
+            hsm_replies: 0,
+            members: devices.into_iter().map(member).collect(),
+            realm,
+            group,
+            waiting: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            last_request: 0,
+            captured: BTreeMap::new(),
+            released: BTreeSet::new(),
+        };
+        for member in 0..members {
+            cluster.start_agent(member);
+        }
+        cluster
+    }
+
+    /// The realm.
+    #[must_use]
+    pub const fn realm(&self) -> &RealmStatus {
+        &self.realm
+    }
+
+    /// The group.
+    #[must_use]
+    pub const fn group(&self) -> &GroupStatement {
+        &self.group
+    }
+
+    /// Milliseconds since the start.
+    #[must_use]
+    pub const fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// How many messages have arrived so far anywhere, ticks and heartbeats not counted.
+    #[must_use]
+    pub const fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// How many replies the HSMs have given so far.
+    #[must_use]
+    pub const fn hsm_replies(&self) -> u64 {
+        self.hsm_replies
+    }
+
+    /// What a member's agent is doing; `None` while it is down.
+    #[must_use]
+    pub fn status(&self, member: usize) -> Option<Status> {
+        self.members[member].replica.as_ref().map(Replica::status)
+    }
+
+    /// The member that leads with the newest log, if one does.
+    #[must_use]
+    pub fn leader(&self) -> Option<usize> {
+        let leads = |member: &usize| {
+            let status = self.status(*member)?;
+            matches!(status.role, Role::Leader { .. }).then_some((status.tip, *member))
+        };
+        (0..self.members.len()).filter_map(|member| leads(&member)).max().map(|(_, member)| member)
+    }
+
+    /// Why a member's agent gave up, if it did.
+    #[must_use]
+    pub fn fault(&self, member: usize) -> Option<Fault> {
+        self.members[member].fault
+    }
+
+    /// Every entry whose replies an HSM has released.
+    #[must_use]
+    pub const fn released(&self) -> &BTreeSet<EntryHash> {
+        &self.released
+    }
+
+    /// Starts an agent that knows nothing, unless it runs.
+    pub fn start_agent(&mut self, member: usize) {
+        let settings = Settings {
+            hsm: self.members[member].hsm,
+            realm: self.realm.realm,
+            group: self.group.clone(),
+            limits: self.config.limits,
+            election_timeout_ms: 150..=300,
+            heartbeat_ms: 50,
+            seed: self.rng.random(),
+        };
+        let at = &mut self.members[member];
+        if at.replica.is_some() {
+            return;
+        }
+        at.life += 1;
+        let life = at.life;
+        let (replica, actions) = Replica::new(settings, Millis(self.now));
+        at.replica = Some(replica);
+        at.fault = None;
+        self.perform(member, actions);
+        self.schedule(TICK_MS, Pending::Tick { member, life });
+    }
+
+    /// Ends an agent without warning. Its clients' connections break; what it sent is still on its way.
+    pub fn crash_agent(&mut self, member: usize) {
+        self.members[member].replica = None;
+        self.members[member].life += 1;
+        let broken: Vec<RequestId> =
+            self.waiting.iter().filter(|(_, at)| **at == member).map(|(id, _)| *id).collect();
+        for id in broken {
+            self.answer(id, Answer::Unavailable);
+        }
+    }
+
+    /// Ends an agent and starts it again at once.
+    pub fn restart_agent(&mut self, member: usize) {
+        self.crash_agent(member);
+        self.start_agent(member);
+    }
+
+    /// An HSM loses its RAM and starts again; requests on the way to it are lost.
+    pub fn restart_hsm(&mut self, member: usize) {
+        self.members[member].boot += 1;
+        self.members[member].device.restart();
+    }
+
+    /// Gives a client's message to a member, any number counted round.
+    pub fn submit(&mut self, member: usize, handshake_only: bool, request: BatchRequest) -> RequestId {
+        let member = member % self.members.len();
+        self.last_request += 1;
+        let id = RequestId(self.last_request);
+        self.waiting.insert(id, member);
+        if self.members[member].replica.is_none() {
+            self.answer(id, Answer::Unavailable);
+            return id;
+        }
+        let event = Event::Client { ticket: Ticket(id.0), handshake_only, request };
+        let life = Some(self.members[member].life);
+        self.deliver(member, life, event);
+        id
+    }
+
+    /// The answer to a request, once.
+    pub fn take_answer(&mut self, id: RequestId) -> Option<Answer> {
+        self.answers.remove(&id)
+    }
+
+    fn answer(&mut self, id: RequestId, answer: Answer) {
+        assert!(self.waiting.remove(&id).is_some(), "{id:?} is answered a second time, with {answer:?}");
+        self.answers.insert(id, answer);
+    }
+
+    fn schedule(&mut self, after: u64, pending: Pending) {
+        self.sequence += 1;
+        self.queue.insert((self.now + after, self.sequence), pending);
+    }
+
+    /// Lets the next thing happen.
+    pub fn step(&mut self) {
+        let Some(((at, _), pending)) = self.queue.pop_first() else {
+            // Every agent is down. Time passes all the same.
+            self.now += 1;
+            return;
+        };
+        self.now = at;
+        if !pending.is_routine() {
+            self.messages += 1;
+            self.interrupt();
+        }
+        match pending {
+            Pending::Tick { member, life } => {
+                if self.members[member].life == life {
+                    self.schedule(TICK_MS, Pending::Tick { member, life });
+                    self.deliver(member, Some(life), Event::Tick);
+                }
+            }
+            Pending::ToReplica { member, life, event } => self.deliver(member, life, event),
+            Pending::ToStore { member, life, request } => {
+                let fault = self.faults.store(&mut self.rng, member);
+                let event = self.store.handle(request, fault);
+                let delay = self.rng.random_range(2..=15);
+                self.schedule(delay, Pending::ToReplica { member, life: Some(life), event });
+            }
+            Pending::ToHsm { member, life, boot, call, request } => {
+                self.hsm(member, life, boot, call, &request);
+            }
+        }
+    }
+
+    fn interrupt(&mut self) {
+        let due = self.faults.interrupt.take_if(|(at, _)| *at <= self.messages);
+        match due {
+            None => {}
+            Some((_, Interrupt::RestartHsm(member))) => self.restart_hsm(member),
+            Some((_, Interrupt::RestartAgent(member))) => self.restart_agent(member),
+        }
+    }
+
+    /// Runs until `done` or until `limit_ms` have passed; says which.
+    pub fn run_until(&mut self, limit_ms: u64, mut done: impl FnMut(&mut Self) -> bool) -> bool {
+        let end = self.now + limit_ms;
+        while self.now < end {
+            if done(self) {
+                return true;
+            }
+            self.step();
+        }
+        done(self)
+    }
+
+    /// Runs for some time.
+    pub fn run_for(&mut self, ms: u64) {
+        self.run_until(ms, |_| false);
+    }
+
+    /// Runs until every user has all answers.
+    ///
+    /// # Panics
+    /// If that takes longer than `limit_ms`, or if an answer is wrong.
+    pub fn serve(&mut self, limit_ms: u64, users: &mut [User]) {
+        let served = self.run_until(limit_ms, |cluster| {
+            users.iter_mut().for_each(|user| user.poll(cluster));
+            users.iter().all(User::is_content)
+        });
+        let states: Vec<_> = (0..self.members.len()).map(|m| self.status(m)).collect();
+        assert!(served, "not all users are served after {limit_ms} ms: {states:#?}");
+    }
+
+    fn deliver(&mut self, member: usize, life: Option<u64>, event: Event) {
+        let at = &mut self.members[member];
+        if life.is_some_and(|life| life != at.life) {
+            return;
+        }
+        let Some(replica) = &mut at.replica else { return };
+        let actions = replica.step(Millis(self.now), event);
+        self.perform(member, actions);
+    }
+
+    fn perform(&mut self, member: usize, actions: Vec<Action>) {
+        let life = self.members[member].life;
+        for action in actions {
+            match action {
+                Action::Hsm { call, request } => {
+                    let request = minicbor::to_vec(&request).expect("a vector takes all bytes");
+                    assert!(request.len() <= self.config.limits.max_frame_bytes as usize, "fits in a frame");
+                    let boot = self.members[member].boot;
+                    let at = (self.now + self.rng.random_range(0..=1)).max(self.members[member].link_until);
+                    self.members[member].link_until = at;
+                    self.schedule(at - self.now, Pending::ToHsm { member, life, boot, call, request });
+                }
+                Action::Write { name, bytes } => self.ask_store(member, life, StoreRequest::Write(name, bytes)),
+                Action::List { from } => self.ask_store(member, life, StoreRequest::List(from)),
+                Action::Read { name } => self.ask_store(member, life, StoreRequest::Read(name)),
+                Action::Send { to, message } => self.send(member, to, &message),
+                Action::Answer { ticket, answer } => self.answer(RequestId(ticket.0), answer),
+                Action::Fault(fault) => self.members[member].fault = Some(fault),
+            }
+        }
+    }
+
+    fn ask_store(&mut self, member: usize, life: u64, request: StoreRequest) {
+        let delay = self.rng.random_range(2..=15);
+        self.schedule(delay, Pending::ToStore { member, life, request });
+    }
+
+    fn send(&mut self, from: usize, to: HsmId, message: &PeerMessage) {
+        let to = self.member_of(&to);
+        let bytes = message.to_bytes();
+        let message = PeerMessage::from_bytes(&bytes).expect("a message reads as it was written");
+        for delay in self.faults.deliveries(&mut self.rng, from, to) {
+            let event = Event::Peer { from: self.members[from].hsm, message: message.clone() };
+            self.schedule(delay, Pending::ToReplica { member: to, life: None, event });
+        }
+    }
+
+    fn hsm(&mut self, member: usize, life: u64, boot: u64, call: CallId, request: &[u8]) {
+        let mut reply = None;
+        if boot == self.members[member].boot {
+            let bytes = self.members[member].device.handle(request);
+            assert!(bytes.len() <= self.config.limits.max_frame_bytes as usize, "fits in a frame");
+            let decoded: Reply = minicbor::decode(&bytes).expect("every reply decodes");
+            self.check_reply(&decoded);
+            self.hsm_replies += 1;
+            reply = Some(decoded).filter(|_| !self.faults.loses_reply(&mut self.rng, self.hsm_replies));
+        }
+        let event = Event::Hsm { call, reply };
+        let at = (self.now + self.rng.random_range(0..=2)).max(self.members[member].reply_link_until);
+        self.members[member].reply_link_until = at;
+        self.schedule(at - self.now, Pending::ToReplica { member, life: Some(life), event });
+    }
+
+    fn check_reply(&mut self, reply: &Reply) {
+        match reply {
+            Reply::Captured(statement) => {
+                let hash = *self.captured.entry(statement.index).or_insert(statement.hash);
+                assert_eq!(hash, statement.hash, "two HSMs captured different entries {}", statement.index);
+            }
+            Reply::Committed { statement, released } => {
+                let captured = self.captured.get(&statement.index);
+                assert_eq!(captured, Some(&statement.hash), "what is committed was captured");
+                self.released.extend(released.iter().map(|r| r.entry));
+            }
+            _ => {}
+        }
+    }
+
+    /// Reads the log from the store, as anybody can.
+    ///
+    /// # Panics
+    /// If a segment on the chain is not one.
+    #[must_use]
+    pub fn log(&self) -> BTreeMap<Index, EntryHash> {
+        let mut log = BTreeMap::new();
+        let (mut index, mut hash) = (Index::ZERO, EntryHash::ZERO);
+        while let Some(first) = index.next() {
+            let name = SegmentName::new(self.group.group, first, &hash);
+            let Some((_, bytes)) = self.store.objects().find(|(there, _)| **there == name) else { break };
+            let segment = Segment::decode(bytes).expect("what a replica writes is a segment");
+            assert_eq!(segment.first().prev, hash, "a segment continues the log by its whole hash");
+            for made in segment.entries() {
+                (index, hash) = (made.entry.index, made.entry.hash());
+                log.insert(index, hash);
+            }
+        }
+        log
+    }
+
+    /// Checks that everything captured and everything released is on the one chain in the store.
+    ///
+    /// # Panics
+    /// If something is not.
+    pub fn check_log(&self) {
+        let log = self.log();
+        for (index, hash) in &self.captured {
+            assert_eq!(log.get(index), Some(hash), "entry {index} was captured and is not in the log");
+        }
+        let on_chain: BTreeSet<EntryHash> = log.into_values().collect();
+        assert!(self.released.is_subset(&on_chain), "replies of an entry were released that is not in the log");
+    }
+
+    /// How many requests have no answer yet.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.waiting.len()
+    }
+}

@@ -1,0 +1,287 @@
+//! One user's device: a registration, a session, and what the realm may have charged.
+//!
+//! A [`User`] behaves as clients in the field do: after `Unavailable` it opens a new session and sends the same
+//! request again. It knows how often it may have been charged, and holds every answer against that.
+
+use super::{Cluster, RequestId};
+use minicbor::bytes::ByteVec;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::VecDeque;
+use strongroom_agent::replica::Answer;
+use strongroom_proto::client::{
+    EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Recover2Response, Recover3Response,
+    Register2Request, RegistrationVersion, SecretsRequest, SecretsResponse, UnlockKeyCommitment, UnlockKeyTag,
+};
+use strongroom_proto::hsm::{BatchRequest, NoiseMessage, NoiseReply, SessionRefusal};
+use strongroom_proto::ids::{HsmId, RecordId, SessionId, X25519Public};
+use strongroom_proto::noise::{self, ClientHandshake, Transport};
+use strongroom_proto::oprf::{BlindedInput, PrivateKey, blind};
+use strongroom_proto::registration::RegistrationSigningKey;
+use strongroom_proto::sharing::SecretScalar;
+
+/// How long a user waits after `Unavailable`.
+const PAUSE_MS: u64 = 25;
+
+/// What a user wants next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wish {
+    /// To register afresh.
+    Register,
+    /// To try a PIN, with a point never sent before.
+    Recover2,
+    /// To send the right tag.
+    Recover3,
+    /// To send a wrong tag.
+    WrongTag,
+}
+
+enum Stage {
+    Idle,
+    Pausing(u64),
+    Opening(RequestId, ClientHandshake),
+    Asked(RequestId),
+}
+
+/// One user.
+pub struct User {
+    record: RecordId,
+    registration: Register2Request,
+    realm_key: X25519Public,
+    rng: StdRng,
+    session: SessionId,
+    transport: Option<Transport>,
+    wishes: VecDeque<Wish>,
+    request: Option<SecretsRequest>,
+    stage: Stage,
+    /// The member that is asked next; for a hint, the one hinted at.
+    target: usize,
+    /// Points sent since a reset of the counter was first asked for: the most that may have been charged.
+    sent: u16,
+    /// Points answered since a reset of the counter was last confirmed: the least that must have been charged.
+    answered: u16,
+    responses: Vec<SecretsResponse>,
+    unavailable: u32,
+    missing: u32,
+}
+
+impl User {
+    /// A user of the cluster's realm, with its own seed.
+    #[must_use]
+    pub fn new(cluster: &Cluster, seed: u64, num_guesses: u16) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let key = PrivateKey::random(&mut rng);
+        let signing = RegistrationSigningKey::random(&mut rng);
+        let registration = Register2Request {
+            version: RegistrationVersion(rng.random()),
+            oprf_signed_public_key: signing.sign_public_key(&cluster.realm().realm, &key.public_key()),
+            oprf_private_key: key,
+            unlock_key_commitment: UnlockKeyCommitment::new(rng.random()),
+            unlock_key_tag: UnlockKeyTag::new(rng.random()),
+            encryption_key_scalar_share: SecretScalar::random(&mut rng),
+            encrypted_secret: EncryptedSecret::new([7; 145]),
+            encrypted_secret_commitment: EncryptedSecretCommitment::new(rng.random()),
+            policy: Policy { num_guesses },
+        };
+        let (record, session, target) = (RecordId(rng.random()), SessionId(rng.random()), rng.random_range(0..64));
+        Self {
+            record,
+            registration,
+            realm_key: cluster.realm().public_key,
+            rng,
+            session,
+            transport: None,
+            wishes: VecDeque::new(),
+            request: None,
+            stage: Stage::Idle,
+            target,
+            sent: 0,
+            answered: 0,
+            responses: Vec::new(),
+            unavailable: 0,
+            missing: 0,
+        }
+    }
+
+    /// Adds wishes.
+    pub fn wish(&mut self, wishes: impl IntoIterator<Item = Wish>) {
+        self.wishes.extend(wishes);
+    }
+
+    /// Asks this member next.
+    pub const fn aim(&mut self, member: usize) {
+        self.target = member;
+    }
+
+    /// Whether every wish has been answered.
+    #[must_use]
+    pub fn is_content(&self) -> bool {
+        self.wishes.is_empty() && self.request.is_none()
+    }
+
+    /// The answers so far, one for each wish.
+    #[must_use]
+    pub fn responses(&self) -> &[SecretsResponse] {
+        &self.responses
+    }
+
+    /// How often it was told to try again.
+    #[must_use]
+    pub const fn unavailable(&self) -> u32 {
+        self.unavailable
+    }
+
+    /// How often it was told that its session is gone.
+    #[must_use]
+    pub const fn missing(&self) -> u32 {
+        self.missing
+    }
+
+    /// Does what can be done now.
+    ///
+    /// # Panics
+    /// If an answer is wrong: not for this user, not to this request, or with another guess count than there can be.
+    pub fn poll(&mut self, cluster: &mut Cluster) {
+        match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Pausing(until) if cluster.now() < until => self.stage = Stage::Pausing(until),
+            Stage::Idle | Stage::Pausing(_) => self.go_on(cluster),
+            Stage::Opening(id, handshake) => match cluster.take_answer(id) {
+                None => self.stage = Stage::Opening(id, handshake),
+                Some(Answer::Reply(reply)) => {
+                    let (transport, payload) = finish(handshake, &reply);
+                    assert!(payload.is_empty(), "an answer to a handshake without a request has no payload");
+                    self.transport = Some(transport);
+                    self.go_on(cluster);
+                }
+                Some(answer) => self.not_served(cluster, &answer),
+            },
+            Stage::Asked(id) => match cluster.take_answer(id) {
+                None => self.stage = Stage::Asked(id),
+                Some(Answer::Reply(reply)) => {
+                    let response = self.open(&reply);
+                    self.check(&response);
+                    self.responses.push(response);
+                    self.request = None;
+                    self.go_on(cluster);
+                }
+                Some(answer) => self.not_served(cluster, &answer),
+            },
+        }
+    }
+
+    fn go_on(&mut self, cluster: &mut Cluster) {
+        if self.request.is_none() {
+            let Some(wish) = self.wishes.pop_front() else { return };
+            self.request = Some(self.draw(wish));
+        }
+        let Some(request) = self.request.as_ref() else { return };
+        let Some(transport) = &mut self.transport else { return self.open_session(cluster) };
+        let ciphertext: ByteVec = transport.encrypt(&request.to_cbor()).expect("few messages").into();
+        let message = NoiseMessage::Transport { ciphertext };
+        let request = BatchRequest { record: self.record, session: self.session, message };
+        self.stage = Stage::Asked(cluster.submit(self.target, false, request));
+    }
+
+    fn open_session(&mut self, cluster: &mut Cluster) {
+        self.session = SessionId(self.rng.random());
+        let (handshake, first) =
+            noise::client_start(&self.realm_key, &[], &mut self.rng).expect("the realm has a good key");
+        let message = NoiseMessage::Handshake {
+            ephemeral: first.client_ephemeral_public.into(),
+            ciphertext: first.payload_ciphertext.into(),
+        };
+        let request = BatchRequest { record: self.record, session: self.session, message };
+        self.stage = Stage::Opening(cluster.submit(self.target, true, request), handshake);
+    }
+
+    fn draw(&mut self, wish: Wish) -> SecretsRequest {
+        let version = self.registration.version;
+        match wish {
+            Wish::Register => SecretsRequest::Register2(Box::new(self.registration.clone())),
+            Wish::Recover2 => {
+                self.sent = self.sent.saturating_add(1);
+                let blinded_input = self.point();
+                SecretsRequest::Recover2 { version, blinded_input }
+            }
+            Wish::Recover3 => {
+                SecretsRequest::Recover3 { version, unlock_key_tag: self.registration.unlock_key_tag.clone() }
+            }
+            Wish::WrongTag => {
+                SecretsRequest::Recover3 { version, unlock_key_tag: UnlockKeyTag::new([0xee; 16]) }
+            }
+        }
+    }
+
+    fn point(&mut self) -> BlindedInput {
+        let pin: [u8; 32] = self.rng.random();
+        blind(&pin, &mut self.rng).1
+    }
+
+    fn open(&mut self, reply: &NoiseReply) -> SecretsResponse {
+        let NoiseReply::Transport { ciphertext } = reply else { panic!("a handshake in place of an answer") };
+        let transport = self.transport.as_mut().expect("a session was open");
+        let payload = transport.decrypt(ciphertext).expect("the reply to this very request");
+        SecretsResponse::from_padded(&payload).expect("a padded answer")
+    }
+
+    /// Holds an answer against what was asked, and the guess count against what can have been charged.
+    fn check(&mut self, response: &SecretsResponse) {
+        match (self.request.as_ref(), response) {
+            (Some(SecretsRequest::Register2(_)), SecretsResponse::Register2)
+            | (Some(SecretsRequest::Recover3 { .. }), SecretsResponse::Recover3(Recover3Response::Ok(_))) => {
+                (self.sent, self.answered) = (0, 0);
+            }
+            (Some(SecretsRequest::Recover2 { .. }), SecretsResponse::Recover2(answer)) => {
+                if let Recover2Response::Ok(ok) = answer {
+                    self.answered += 1;
+                    let possible = self.answered..=self.sent;
+                    assert!(possible.contains(&ok.guess_count), "{} of {possible:?} charged", ok.guess_count);
+                    assert!(ok.guess_count <= ok.num_guesses, "more evaluations than guesses");
+                }
+            }
+            (Some(SecretsRequest::Recover3 { .. }), SecretsResponse::Recover3(_)) => {}
+            (_, response) => panic!("{response:?} is no answer to what was asked"),
+        }
+    }
+
+    /// Forgets the session and tries again later, where it was told or at the next member.
+    fn not_served(&mut self, cluster: &Cluster, answer: &Answer) {
+        match answer {
+            Answer::NotLeader(Some(leader)) => self.target = cluster.member_of(leader),
+            Answer::NotLeader(None) => self.target += 1,
+            Answer::Unavailable => {
+                self.unavailable += 1;
+                self.target += 1;
+            }
+            Answer::Refused(SessionRefusal::MissingSession) => self.missing += 1,
+            other => panic!("{other:?} to a right request"),
+        }
+        self.transport = None;
+        self.stage = Stage::Pausing(cluster.now() + PAUSE_MS);
+    }
+
+    /// The record that it talks about.
+    #[must_use]
+    pub const fn record(&self) -> RecordId {
+        self.record
+    }
+}
+
+fn finish(handshake: ClientHandshake, reply: &NoiseReply) -> (Transport, Vec<u8>) {
+    let NoiseReply::Handshake { ephemeral, ciphertext } = reply else { panic!("no answer to a handshake") };
+    let server_ephemeral_public = ephemeral.0.to_vec();
+    let response = HandshakeResponse { server_ephemeral_public, payload_ciphertext: ciphertext.to_vec() };
+    let (transport, payload) = handshake.finish(&response).expect("who answers has the realm's key");
+    (transport, payload.to_vec())
+}
+
+impl Cluster {
+    /// The place of a member.
+    ///
+    /// # Panics
+    /// If it is none.
+    #[must_use]
+    pub fn member_of(&self, hsm: &HsmId) -> usize {
+        self.group().members.iter().position(|m| m == hsm).expect("a leader is a member")
+    }
+}

@@ -1,0 +1,326 @@
+//! A realm on this machine: three software HSMs, their agents, and a store in a folder, all in this process.
+//!
+//! The folder holds all that survives: the NVRAM of each HSM, the store, the tenant's key and the custodian's. The
+//! sockets between agents and HSMs are in a folder of their own that goes away.
+
+use ed25519_dalek::SigningKey;
+use std::fs;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use strongroom_agent::admin::{self, EnrolmentRequest, approve, custodian_key};
+use strongroom_agent::agent::{Agent, AgentHandle, Sockets};
+use strongroom_agent::config::{Config, HsmAddress, PeerUrl};
+use strongroom_agent::link::SocketLink;
+use strongroom_agent::store::Store;
+use strongroom_agent::token::mint;
+use strongroom_client::{Client, Configuration, FixedTokens, Https};
+use strongroom_hsm_software::{Address, Options, Server};
+use strongroom_proto::hsm::{CustodianPolicy, DeviceStatus};
+use strongroom_proto::ids::{HsmId, RealmId};
+use tempfile::TempDir;
+use url::Url;
+
+/// How many HSMs a local realm has.
+pub const MEMBERS: usize = 3;
+/// The tenant of a local realm. Names that begin with `test-` are for tests.
+pub const TENANT: &str = "test-local";
+
+/// Whatever went wrong, with what to do about it.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// A running local realm.
+pub struct LocalRealm {
+    dir: PathBuf,
+    sockets: TempDir,
+    members: Vec<Member>,
+}
+
+/// One HSM with its agent; either may be down.
+struct Member {
+    hsm: Option<Server>,
+    agent: Option<AgentHandle>,
+    front: SocketAddr,
+    peer: SocketAddr,
+}
+
+impl LocalRealm {
+    /// Starts HSMs and agents on what `dir` holds, new ones if that is nothing. The first agent's front door listens
+    /// on `listen`, everything else on free ports of this machine.
+    ///
+    /// # Errors
+    /// The folder is in use or damaged, or the address is taken.
+    pub fn start(dir: &Path, listen: SocketAddr) -> Result<Self, Error> {
+        fs::create_dir_all(dir.join("store"))?;
+        let dir = dir.canonicalize()?;
+        write_once(&dir.join("tenants.toml"), || {
+            let key = hex::encode(random()?);
+            Ok(format!(
+                "[[tenant]]\nname = \"{TENANT}\"\nversion = 1\nalgorithm = \"HS256\"\nkey = \"{key}\"\n"
+            ))
+        })?;
+        write_once(&dir.join("custodian.key"), || Ok(hex::encode(random()?)))?;
+        let sockets = tempfile::Builder::new().prefix("strongroom-").tempdir()?;
+        let mut realm = Self { dir, sockets, members: Vec::new() };
+        for i in 0..MEMBERS {
+            let hsm = Some(realm.start_hsm(i)?);
+            let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            realm.members.push(Member { hsm, agent: None, front: any, peer: any });
+        }
+        let mut bound = Vec::new();
+        for i in 0..MEMBERS {
+            let mut config = realm.config(i)?;
+            if i == 0 {
+                config.listen = listen;
+            }
+            let sockets = Sockets::bind(&config)?;
+            (realm.members[i].front, realm.members[i].peer) =
+                (sockets.addresses().front, sockets.addresses().peer);
+            bound.push(sockets);
+        }
+        for (i, sockets) in bound.into_iter().enumerate() {
+            realm.start_agent(i, sockets)?;
+        }
+        Ok(realm)
+    }
+
+    fn start_hsm(&self, i: usize) -> Result<Server, Error> {
+        Ok(strongroom_hsm_software::start(Options {
+            nvram: self.dir.join(format!("hsm-{}.nvram", i + 1)),
+            listen: Address::Unix(self.socket(i)),
+            config: strongroom_hsm::Config::software(),
+        })?)
+    }
+
+    fn start_agent(&mut self, i: usize, sockets: Sockets) -> Result<(), Error> {
+        let config = self.config(i)?;
+        let store = Store::open(&config.store, &config.store_options)?;
+        let link = Arc::new(SocketLink::new(HsmAddress::Unix(self.socket(i))));
+        self.members[i].agent = Some(Agent::start_on(sockets, config, link, store)?);
+        Ok(())
+    }
+
+    fn socket(&self, i: usize) -> PathBuf {
+        self.sockets.path().join(format!("hsm-{}.sock", i + 1))
+    }
+
+    fn config(&self, i: usize) -> Result<Config, Error> {
+        let store = Url::from_directory_path(self.dir.join("store")).map_err(|()| "the folder has no URL")?;
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\npeer_listen = \"127.0.0.1:0\"\nhsm = \"unix:{}\"\nstore = \"{store}\"\n\
+             tenants = \"tenants.toml\"\n",
+            self.socket(i).display()
+        );
+        let mut config = Config::parse(&self.dir.join("agent.toml"), &text)?;
+        let others = self.members.iter().enumerate().filter(|(other, _)| *other != i);
+        let urls = others.map(|(_, member)| Url::parse(&format!("http://{}", member.peer)).map(PeerUrl));
+        config.peers = urls.collect::<Result<_, _>>()?;
+        Ok(config)
+    }
+
+    async fn admin(&self, i: usize) -> Result<admin::Client, Error> {
+        let address = format!("http://{}", self.members[i].peer);
+        patiently("an agent does not answer", async || Ok(admin::Client::connect(&address).await.ok())).await
+    }
+
+    /// What an HSM says of itself.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub async fn device(&self, i: usize) -> Result<DeviceStatus, Error> {
+        let mut admin = self.admin(i).await?;
+        patiently("an HSM does not answer", async || Ok(admin.clone().device().await.ok())).await?;
+        Ok(admin.device().await?)
+    }
+
+    /// The realm, if it was made before.
+    ///
+    /// # Errors
+    /// The first HSM cannot be reached.
+    pub async fn realm_id(&self) -> Result<Option<RealmId>, Error> {
+        Ok(self.device(0).await?.realm.map(|realm| realm.realm))
+    }
+
+    /// Makes the realm in the first HSM, under the custodian whose key is in the folder.
+    ///
+    /// # Errors
+    /// The HSM has a realm already.
+    pub async fn make_realm(&self) -> Result<RealmId, Error> {
+        let custodian = self.custodian()?;
+        let policy = CustodianPolicy { custodians: vec![custodian_key(&custodian)], threshold: 1 };
+        let device = self.admin(0).await?.new_realm(policy).await?;
+        Ok(device.realm.ok_or("the HSM made no realm")?.realm)
+    }
+
+    fn custodian(&self) -> Result<SigningKey, Error> {
+        let text = fs::read_to_string(self.dir.join("custodian.key"))?;
+        let mut secret = [0; 32];
+        hex::decode_to_slice(text.trim(), &mut secret)?;
+        Ok(SigningKey::from_bytes(&secret))
+    }
+
+    /// Gives the realm to another HSM, as its custodian allows.
+    ///
+    /// # Errors
+    /// An HSM refuses.
+    pub async fn enrol(&self, importer: usize) -> Result<(), Error> {
+        let request = EnrolmentRequest::of(&self.device(importer).await?);
+        let mut exporter = self.admin(0).await?;
+        let approval = exporter.offer(&request).await?;
+        let signature = approve(&self.custodian()?, &approval);
+        let sealed = exporter.export(approval, vec![signature]).await?;
+        self.admin(importer).await?.enrol(sealed).await?;
+        Ok(())
+    }
+
+    /// Makes one group of all HSMs.
+    ///
+    /// # Errors
+    /// A member could not join.
+    pub async fn make_group(&self) -> Result<(), Error> {
+        let mut members: Vec<HsmId> = Vec::new();
+        for i in 0..MEMBERS {
+            members.push(self.device(i).await?.hsm);
+        }
+        let mut admin = self.admin(0).await?;
+        // Agents learn of each other in their own time.
+        patiently("the HSMs do not all join the group", async || {
+            Ok(admin.clone().create_group(&members).await.ok().filter(|made| made.missing.is_empty()))
+        })
+        .await?;
+        admin.device().await?;
+        Ok(())
+    }
+
+    /// The member whose HSM leads, other than `not`, once there is one that has committed an entry.
+    ///
+    /// # Errors
+    /// No leader after ten seconds.
+    pub async fn leader(&self, not: Option<usize>) -> Result<usize, Error> {
+        patiently("no member became the leader", async || Ok(self.leader_now().filter(|i| Some(*i) != not)))
+            .await
+    }
+
+    fn leader_now(&self) -> Option<usize> {
+        let leads = |member: &Member| {
+            let groups = member.agent.as_ref().map(AgentHandle::groups).unwrap_or_default();
+            groups.iter().any(|(_, s)| {
+                matches!(s.role, strongroom_agent::replica::Role::Leader { .. }) && s.committed.0 > 0
+            })
+        };
+        self.members.iter().position(leads)
+    }
+
+    /// Takes a member's agent and HSM down at once, as a power cut would.
+    pub async fn kill(&mut self, i: usize) {
+        if let Some(agent) = self.members[i].agent.take() {
+            agent.kill().await;
+        }
+        if let Some(hsm) = self.members[i].hsm.take() {
+            hsm.stop();
+        }
+    }
+
+    /// Ends all agents, then all HSMs.
+    pub async fn shutdown(mut self) {
+        for member in &mut self.members {
+            if let Some(agent) = member.agent.take() {
+                agent.shutdown().await;
+            }
+        }
+        for member in &mut self.members {
+            if let Some(hsm) = member.hsm.take() {
+                hsm.stop();
+            }
+        }
+    }
+
+    /// What a client needs to know of the realm: its configuration, by way of one member's front door.
+    ///
+    /// # Errors
+    /// The HSM has no realm.
+    pub async fn configuration(&self, i: usize) -> Result<String, Error> {
+        let realm = self.device(i).await?.realm.ok_or("the HSM has no realm")?;
+        let configuration = serde_json::json!({
+            "realms": [{
+                "id": realm.realm.to_string(),
+                "address": format!("http://{}/", self.members[i].front),
+                "public_key": realm.public_key.to_string(),
+            }],
+            "register_threshold": 1,
+            "recover_threshold": 1,
+            "pin_hashing_mode": "Standard2019",
+        });
+        Ok(serde_json::to_string_pretty(&configuration)?)
+    }
+
+    /// A token for a user, as the tenant's server would give it; good for ten minutes.
+    ///
+    /// # Errors
+    /// The tenants file of the folder was changed by hand.
+    pub fn token(&self, realm: &RealmId, user: &str) -> Result<String, Error> {
+        token(&self.dir, realm, user)
+    }
+
+    /// A client for a user, by way of one member's front door.
+    ///
+    /// # Errors
+    /// As [`Self::configuration`] and [`Self::token`].
+    pub async fn client(&self, i: usize, user: &str) -> Result<Client, Error> {
+        let configuration: Configuration = self.configuration(i).await?.parse()?;
+        let realm = configuration.realms()[0].id();
+        let tokens = FixedTokens::from_iter([(realm, self.token(&realm, user)?)]);
+        Ok(Client::new(configuration, vec![], tokens, Https::new()?))
+    }
+
+    /// Where the realm is kept.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// A token for a user of the realm kept in `dir`; good for ten minutes.
+///
+/// # Errors
+/// There is no tenants file in the folder, or it was changed by hand.
+pub fn token(dir: &Path, realm: &RealmId, user: &str) -> Result<String, Error> {
+    let path = dir.join("tenants.toml");
+    let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}; is a realm kept there?", path.display()))?;
+    let key = text.lines().find_map(|line| line.strip_prefix("key = \"")?.strip_suffix('"'));
+    let secret = hex::decode(key.ok_or("tenants.toml has no line with the key; delete it to get a new one")?)?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+    Ok(mint(&secret, TENANT, 1, user, realm, now))
+}
+
+/// Asks until there is an answer, for ten seconds.
+async fn patiently<T>(
+    failing: &str,
+    mut ask: impl AsyncFnMut() -> Result<Option<T>, Error>,
+) -> Result<T, Error> {
+    for _ in 0..500 {
+        if let Some(answer) = ask().await? {
+            return Ok(answer);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Err(format!("{failing}; run again with RUST_LOG=info to see why").into())
+}
+
+fn random() -> Result<[u8; 32], Error> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Writes a file that only its owner reads, unless it is there.
+fn write_once(path: &Path, content: impl FnOnce() -> Result<String, Error>) -> Result<(), Error> {
+    match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(mut file) => Ok(file.write_all(content()?.as_bytes())?),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(format!("cannot write {}: {error}", path.display()).into()),
+    }
+}

@@ -1,0 +1,118 @@
+//! The `strongroom-sim` command.
+
+use clap::{Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use strongroom_sim::demo;
+use strongroom_sim::local::{Error, LocalRealm, MEMBERS, token};
+
+/// Whole Strongroom realms in one process, with software HSMs that protect nothing.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a realm, use it, break it, and tell what happens. Fails if anything is not as told.
+    Demo {
+        /// Leave the realm in this folder, for `serve`. Without it, nothing is left.
+        #[arg(long, value_name = "DIR")]
+        keep: Option<PathBuf>,
+    },
+    /// Run a local realm for app developers until Ctrl-C; made first if the folder holds none.
+    Serve {
+        /// The folder that holds the realm.
+        #[arg(long, value_name = "DIR")]
+        keep: PathBuf,
+        /// Where clients connect. Port 0 takes a free one.
+        #[arg(long, default_value = "127.0.0.1:8700")]
+        listen: SocketAddr,
+        /// The user whose token is printed.
+        #[arg(long, default_value = "user-1")]
+        user: String,
+    },
+    /// Print a fresh token for a user of a realm that `serve` runs. Tokens live for ten minutes.
+    Token {
+        /// The folder that holds the realm.
+        #[arg(long, value_name = "DIR")]
+        keep: PathBuf,
+        /// The user.
+        #[arg(long, default_value = "user-1")]
+        user: String,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    strongroom_agent::tls::install_provider();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let done = match Arguments::parse().command {
+        Command::Demo { keep } => run_demo(keep).await,
+        Command::Serve { keep, listen, user } => serve(&keep, listen, &user).await,
+        Command::Token { keep, user } => print_token(&keep, &user),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("strongroom-sim: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run_demo(keep: Option<PathBuf>) -> Result<(), Error> {
+    let Some(dir) = keep else {
+        let dir = tempfile::Builder::new().prefix("strongroom-demo-").tempdir()?;
+        return demo::run(dir.path()).await;
+    };
+    demo::run(&dir).await?;
+    println!("The realm is kept; run it with: strongroom-sim serve --keep {}", dir.display());
+    Ok(())
+}
+
+async fn serve(dir: &Path, listen: SocketAddr, user: &str) -> Result<(), Error> {
+    let local = LocalRealm::start(dir, listen)?;
+    let realm = match local.realm_id().await? {
+        Some(realm) => realm,
+        None => make(&local).await?,
+    };
+    local.leader(None).await?;
+    let path = dir.join("configuration.json");
+    let configuration = local.configuration(0).await?;
+    std::fs::write(&path, format!("{configuration}\n"))?;
+    std::fs::write(dir.join("realm"), realm.to_string())?;
+    println!(
+        "A local realm. Its HSMs are simulated and protect nothing; never copy or restore {}.",
+        dir.display()
+    );
+    println!("\nClient configuration, also in {}:\n{configuration}", path.display());
+    println!("\nToken for {user}, for ten minutes:\n{}", local.token(&realm, user)?);
+    println!("\nAnother: strongroom-sim token --keep {} --user {user}", dir.display());
+    println!("Ctrl-C ends it.");
+    tokio::signal::ctrl_c().await?;
+    local.shutdown().await;
+    Ok(())
+}
+
+async fn make(local: &LocalRealm) -> Result<strongroom_proto::ids::RealmId, Error> {
+    let realm = local.make_realm().await?;
+    for importer in 1..MEMBERS {
+        local.enrol(importer).await?;
+    }
+    local.make_group().await?;
+    Ok(realm)
+}
+
+fn print_token(dir: &Path, user: &str) -> Result<(), Error> {
+    let path = dir.join("realm");
+    let realm = std::fs::read_to_string(&path).map_err(|e| {
+        format!("{}: {e}; run `strongroom-sim serve --keep {}` first", path.display(), dir.display())
+    })?;
+    println!("{}", token(dir, &realm.trim().parse()?, user)?);
+    Ok(())
+}

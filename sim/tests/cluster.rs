@@ -1,0 +1,488 @@
+//! Replicas, cores and users together, under everything that a host's life brings.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::BTreeSet;
+use strongroom_agent::replica::{Damage, Fault, Role};
+use strongroom_agent::segment::Segment;
+use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsResponse};
+use strongroom_proto::ids::Index;
+use strongroom_sim::cluster::{Cluster, Interrupt, StoreFault, User, Wish};
+
+/// Longest time that a scenario may take, in its own milliseconds.
+const PATIENCE_MS: u64 = 60_000;
+
+const REGISTER_AND_RECOVER: [Wish; 4] = [Wish::Register, Wish::Recover2, Wish::Recover2, Wish::Recover3];
+
+fn user(cluster: &Cluster, seed: u64, wishes: &[Wish]) -> User {
+    let mut user = User::new(cluster, seed, 5);
+    user.wish(wishes.iter().copied());
+    user
+}
+
+fn users(cluster: &Cluster, count: u64, wishes: &[Wish]) -> Vec<User> {
+    (0..count).map(|seed| user(cluster, seed, wishes)).collect()
+}
+
+fn guess_count(response: &SecretsResponse) -> u16 {
+    match response {
+        SecretsResponse::Recover2(Recover2Response::Ok(ok)) => ok.guess_count,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn assert_recovered(user: &User) {
+    let [SecretsResponse::Register2, first, second, third] = user.responses() else {
+        panic!("{:?}", user.responses())
+    };
+    assert_eq!([guess_count(first), guess_count(second)], [1, 2]);
+    assert!(matches!(third, SecretsResponse::Recover3(Recover3Response::Ok(_))), "{third:?}");
+}
+
+/// Runs until somebody leads.
+#[track_caller]
+fn elect(cluster: &mut Cluster) -> usize {
+    assert!(cluster.run_until(5_000, |cluster| cluster.leader().is_some()), "somebody leads within 5 s");
+    cluster.leader().expect("just seen")
+}
+
+/// One user registers and recovers in a new cluster in which something goes wrong; all is well in the end.
+fn scenario(prepare: impl FnOnce(&mut Cluster)) -> Cluster {
+    let mut cluster = Cluster::new(1, 3);
+    prepare(&mut cluster);
+    let mut users = users(&cluster, 1, &REGISTER_AND_RECOVER);
+    cluster.serve(PATIENCE_MS, &mut users);
+    assert_recovered(&users[0]);
+    cluster.check_log();
+    assert_eq!(cluster.unanswered(), 0);
+    cluster
+}
+
+/// After everything is healed: every member gets to the end of the log, and a new user is served.
+fn heal_and_check(cluster: &mut Cluster, members: usize) {
+    cluster.faults = Default::default();
+    for member in 0..members {
+        cluster.start_agent(member);
+    }
+    let mut late = users(cluster, 1, &[]);
+    late.push(user(cluster, 4242, &REGISTER_AND_RECOVER));
+    cluster.serve(PATIENCE_MS, &mut late);
+    assert_recovered(&late[1]);
+    let together = cluster.run_until(10_000, |cluster| {
+        let ends: BTreeSet<_> =
+            (0..members).filter_map(|m| cluster.status(m)).map(|s| (s.captured, s.tip, s.tip_hash)).collect();
+        ends.len() == 1
+    });
+    let states: Vec<_> = (0..members).map(|m| cluster.status(m)).collect();
+    assert!(together, "every member captures to the end of the log: {states:#?}");
+    cluster.check_log();
+    assert_eq!(cluster.unanswered(), 0, "every request is answered");
+}
+
+#[test]
+fn a_user_registers_and_recovers_through_three_replicas() {
+    let mut cluster = scenario(|_| {});
+    heal_and_check(&mut cluster, 3);
+}
+
+#[test]
+fn one_seed_gives_one_run() {
+    let run = || {
+        let cluster = scenario(|_| {});
+        (cluster.now(), cluster.messages(), cluster.log())
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn a_single_member_is_a_group() {
+    let mut cluster = Cluster::new(3, 1);
+    let mut users = users(&cluster, 3, &REGISTER_AND_RECOVER);
+    cluster.serve(PATIENCE_MS, &mut users);
+    users.iter().for_each(assert_recovered);
+    heal_and_check(&mut cluster, 1);
+}
+
+#[test]
+fn requests_of_many_users_share_entries() {
+    let mut cluster = Cluster::new(4, 3);
+    let leader = elect(&mut cluster);
+    let mut users = users(&cluster, 40, &REGISTER_AND_RECOVER);
+    users.iter_mut().for_each(|user| user.aim(leader));
+    cluster.serve(PATIENCE_MS, &mut users);
+    users.iter().for_each(assert_recovered);
+    let entries = cluster.log().len();
+    assert!(entries < 40 * 2, "160 writes make {entries} entries");
+    cluster.check_log();
+}
+
+#[test]
+fn a_group_of_five_serves_with_two_members_down_and_not_with_three() {
+    let mut cluster = Cluster::new(5, 5);
+    let leader = elect(&mut cluster);
+    cluster.crash_agent(leader);
+    cluster.crash_agent((leader + 1) % 5);
+    let mut first = users(&cluster, 2, &REGISTER_AND_RECOVER);
+    cluster.serve(PATIENCE_MS, &mut first);
+    first.iter().for_each(assert_recovered);
+
+    cluster.crash_agent((leader + 2) % 5);
+    let released = cluster.released().clone();
+    let mut second = vec![user(&cluster, 77, &REGISTER_AND_RECOVER)];
+    cluster.run_until(15_000, |cluster| {
+        second.iter_mut().for_each(|user| user.poll(cluster));
+        false
+    });
+    assert!(second[0].responses().is_empty(), "nothing is answered without a majority");
+    assert_eq!(*cluster.released(), released, "nothing is released without a majority");
+
+    for member in 0..5 {
+        cluster.start_agent(member);
+    }
+    cluster.serve(PATIENCE_MS, &mut second);
+    assert_recovered(&second[0]);
+    heal_and_check(&mut cluster, 5);
+}
+
+#[test]
+fn a_leader_that_dies_is_replaced_and_its_requests_end_in_unavailable() {
+    for seed in 0..20 {
+        let mut cluster = Cluster::new(seed, 3);
+        let leader = elect(&mut cluster);
+        let mut users = users(&cluster, 6, &REGISTER_AND_RECOVER);
+        users.iter_mut().for_each(|user| user.aim(leader));
+        let at_work = cluster.now() + 10 + seed * 7;
+        cluster.run_until(10_000, |cluster| {
+            users.iter_mut().for_each(|user| user.poll(cluster));
+            cluster.now() >= at_work
+        });
+        cluster.crash_agent(leader);
+        let died = cluster.now();
+        assert!(
+            cluster.run_until(5_000, |cluster| cluster.leader().is_some_and(|now| now != leader)),
+            "a witness takes over"
+        );
+        assert!(cluster.now() - died < 1_500, "it took {} ms", cluster.now() - died);
+        cluster.serve(PATIENCE_MS, &mut users);
+        users.iter().for_each(assert_recovered);
+        assert!(users.iter().any(|user| user.unavailable() > 0), "some requests were in flight");
+        heal_and_check(&mut cluster, 3);
+    }
+}
+
+#[test]
+fn a_live_session_is_unavailable_at_a_new_leader_and_not_missing() {
+    let mut cluster = Cluster::new(8, 3);
+    let leader = elect(&mut cluster);
+    let mut users = users(&cluster, 1, &[Wish::Register]);
+    users[0].aim(leader);
+    cluster.serve(PATIENCE_MS, &mut users);
+    let unavailable = users[0].unavailable();
+    cluster.crash_agent(leader);
+    let next = elect(&mut cluster);
+    users[0].aim(next);
+    users[0].wish([Wish::Recover2]);
+    cluster.serve(PATIENCE_MS, &mut users);
+    assert_eq!(users[0].unavailable(), unavailable + 1);
+    assert_eq!(users[0].missing(), 0);
+}
+
+#[test]
+fn of_two_leaders_the_one_whose_segment_is_lost_steps_down_and_releases_nothing_of_its_chain() {
+    let mut raced = 0;
+    for seed in 0..20 {
+        let mut cluster = Cluster::new(seed, 3);
+        let old = elect(&mut cluster);
+        let mut users = users(&cluster, 8, &REGISTER_AND_RECOVER);
+        users.iter_mut().for_each(|user| user.aim(old));
+        // The others do not hear the old leader any more, but all three reach the store.
+        cluster.faults.alone.insert(old);
+        let elected = cluster.run_until(5_000, |cluster| {
+            cluster.leader().is_some_and(|leader| leader != old)
+        });
+        assert!(elected, "the others elect a leader");
+        let old_leads = |cluster: &Cluster| {
+            cluster.status(old).filter(|status| matches!(status.role, Role::Leader { .. }))
+        };
+        assert!(old_leads(&cluster).is_some(), "nobody told the old leader");
+        let mut made = false;
+        cluster.run_until(1_000, |cluster| {
+            users.iter_mut().for_each(|user| user.poll(cluster));
+            made |= old_leads(cluster).is_some_and(|status| status.newest > status.tip);
+            old_leads(cluster).is_none()
+        });
+        assert!(old_leads(&cluster).is_none(), "the old leader has stepped down");
+        raced += usize::from(made);
+        let lost = users.iter().filter(|user| user.unavailable() > 0).count();
+        assert!(!made || lost > 0, "who asked the old leader is told to try again");
+        assert!(users.iter().all(|user| user.responses().is_empty()), "the old leader has answered nothing");
+        cluster.faults.alone.clear();
+        cluster.serve(PATIENCE_MS, &mut users);
+        users.iter().for_each(assert_recovered);
+        heal_and_check(&mut cluster, 3);
+    }
+    assert!(raced > 10, "the old leader made an entry that lost in {raced} of 20 runs");
+}
+
+#[test]
+fn any_one_hsm_reply_may_be_lost() {
+    let replies = scenario(|_| {}).hsm_replies();
+    assert!(replies > 20, "the scenario has {replies} replies");
+    for nth in 1..=replies {
+        scenario(|cluster| {
+            cluster.faults.lost_hsm_replies.insert(nth);
+        });
+    }
+}
+
+fn interrupt_everywhere(interrupt: impl Fn(usize) -> Interrupt) {
+    let messages = scenario(|_| {}).messages();
+    assert!(messages > 50, "the scenario has {messages} messages");
+    for at in 1..=messages {
+        for member in 0..3 {
+            scenario(|cluster| cluster.faults.interrupt = Some((at, interrupt(member))));
+        }
+    }
+}
+
+#[test]
+fn any_hsm_may_restart_between_any_two_messages() {
+    interrupt_everywhere(Interrupt::RestartHsm);
+}
+
+#[test]
+fn any_agent_may_restart_between_any_two_messages() {
+    interrupt_everywhere(Interrupt::RestartAgent);
+}
+
+#[test]
+fn any_store_request_may_fail_or_lose_its_answer() {
+    for before in 0..60 {
+        for fault in [StoreFault::AnswerLost, StoreFault::Unavailable] {
+            for repeats in [1, 3] {
+                scenario(|cluster| {
+                    let faults = &mut cluster.faults.next_store_faults;
+                    faults.extend(std::iter::repeat_n(StoreFault::None, before));
+                    faults.extend(std::iter::repeat_n(fault, repeats));
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn an_outage_of_the_store_ends_in_unavailable_and_is_survived() {
+    let mut cluster = Cluster::new(11, 3);
+    let leader = elect(&mut cluster);
+    let mut users = users(&cluster, 4, &REGISTER_AND_RECOVER);
+    users.iter_mut().for_each(|user| user.aim(leader));
+    cluster.run_until(60, |cluster| {
+        users.iter_mut().for_each(|user| user.poll(cluster));
+        false
+    });
+    cluster.faults.without_store.extend(0..3);
+    let began = cluster.now();
+    cluster.run_until(40_000, |cluster| {
+        users.iter_mut().for_each(|user| user.poll(cluster));
+        users.iter().all(|user| user.unavailable() > 0)
+    });
+    assert!(users.iter().all(|user| user.unavailable() > 0), "who waits is told to try again");
+    assert!(cluster.now() - began < 25_000, "within the patience of a client");
+    assert!((0..3).all(|member| cluster.fault(member).is_none()), "no outage is fatal");
+    cluster.faults.without_store.clear();
+    cluster.serve(PATIENCE_MS, &mut users);
+    users.iter().for_each(assert_recovered);
+    heal_and_check(&mut cluster, 3);
+}
+
+#[test]
+fn a_group_that_loses_every_process_at_once_starts_again_from_the_store() {
+    let mut cluster = scenario(|_| {});
+    for member in 0..3 {
+        cluster.crash_agent(member);
+        cluster.restart_hsm(member);
+    }
+    let before = cluster.log();
+    heal_and_check(&mut cluster, 3);
+    assert!(cluster.log().len() > before.len());
+}
+
+#[test]
+fn a_witness_that_was_away_catches_up_from_the_store() {
+    let mut cluster = Cluster::new(13, 3);
+    let leader = elect(&mut cluster);
+    let away = (leader + 1) % 3;
+    cluster.crash_agent(away);
+    let mut users = users(&cluster, 10, &REGISTER_AND_RECOVER);
+    cluster.serve(PATIENCE_MS, &mut users);
+    cluster.start_agent(away);
+    heal_and_check(&mut cluster, 3);
+}
+
+#[test]
+fn a_store_that_lost_what_an_hsm_captured_stops_the_agent_that_starts_on_it() {
+    let mut cluster = scenario(|_| {});
+    cluster.run_for(500);
+    let captured = cluster.status(0).expect("it runs").captured;
+    (0..3).for_each(|member| cluster.crash_agent(member));
+    let newest = *cluster.store.objects().last().expect("the log is not empty").0;
+    cluster.store.lose(&newest).expect("just seen");
+    cluster.start_agent(0);
+    cluster.run_for(1_000);
+    let Some(Fault::Missing { index, .. }) = cluster.fault(0) else { panic!("{:?}", cluster.fault(0)) };
+    assert_eq!(index, captured);
+    assert_eq!(cluster.status(0).expect("it runs").role, Role::Faulted);
+    let mut users = users(&cluster, 1, &[Wish::Register]);
+    cluster.run_until(1_000, |cluster| {
+        users[0].poll(cluster);
+        false
+    });
+    assert!(users[0].unavailable() > 0 && users[0].responses().is_empty(), "it answers, and serves nobody");
+}
+
+#[test]
+fn a_store_that_lost_the_newest_segment_gets_it_again_from_a_running_agent() {
+    let mut cluster = scenario(|_| {});
+    cluster.run_for(500);
+    let leader = cluster.leader().expect("somebody leads");
+    let before = cluster.log();
+    let newest = *cluster.store.objects().last().expect("the log is not empty").0;
+    cluster.store.lose(&newest).expect("just seen");
+    cluster.crash_agent(leader);
+    elect(&mut cluster);
+    let after = cluster.log();
+    assert!(before.iter().all(|(index, hash)| after.get(index) == Some(hash)), "nothing is missing");
+    assert!((0..3).all(|member| cluster.fault(member).is_none()));
+}
+
+#[test]
+fn a_damaged_segment_stops_the_agent_and_is_named() {
+    let healthy = scenario(|_| {});
+    let objects: Vec<_> = healthy.store.objects().map(|(name, bytes)| (*name, bytes.to_vec())).collect();
+    let (name, bytes) = &objects[2];
+    let mut rng = StdRng::seed_from_u64(5);
+    let inside = rng.random_range(20..bytes.len() - 1);
+    for at in [0, 1, 2, 40, inside, bytes.len() - 1] {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << rng.random_range(0..8);
+        if mac_at(bytes).contains(&at) {
+            continue;
+        }
+        let mut cluster = scenario(|_| {});
+        cluster.store.put(*name, damaged.into());
+        cluster.restart_agent(0);
+        cluster.run_for(500);
+        match cluster.fault(0) {
+            Some(Fault::Damaged { object, .. }) => assert_eq!(object, *name),
+            other => panic!("byte {at} of {}: {other:?}", bytes.len()),
+        }
+    }
+}
+
+/// Where the MAC of a segment's only entry is in its bytes.
+fn mac_at(bytes: &[u8]) -> std::ops::Range<usize> {
+    let segment = Segment::decode(bytes).expect("a healthy segment");
+    let mac = segment.first().mac.0.0;
+    let at = bytes.windows(mac.len()).position(|window| window == mac).expect("the MAC is in the segment");
+    at..at + mac.len()
+}
+
+#[test]
+fn an_entry_that_no_hsm_made_stops_the_agent_whose_hsm_is_to_capture_it() {
+    let mut cluster = Cluster::new(1, 3);
+    cluster.crash_agent(0);
+    let mut users = users(&cluster, 1, &REGISTER_AND_RECOVER);
+    cluster.serve(PATIENCE_MS, &mut users);
+    let (name, mut bytes) = cluster.store.objects().nth(2).map(|(n, b)| (*n, b.to_vec())).expect("three segments");
+    let at = mac_at(&bytes).start;
+    bytes[at] ^= 1;
+    cluster.store.put(name, bytes.into());
+    cluster.start_agent(0);
+    cluster.run_for(1_000);
+    let expected = Fault::Damaged { object: name, index: name.first, damage: Damage::NotAuthentic };
+    assert_eq!(cluster.fault(0), Some(expected));
+}
+
+#[test]
+fn another_groups_log_in_place_of_this_ones_is_refused() {
+    let mut cluster = scenario(|_| {});
+    let other = {
+        let mut other = Cluster::new(99, 3);
+        elect(&mut other);
+        other
+    };
+    let (_, foreign) = other.store.objects().next().expect("not empty");
+    let first = *cluster.store.objects().next().expect("not empty").0;
+    cluster.store.put(first, foreign.clone());
+    cluster.restart_agent(1);
+    cluster.run_for(500);
+    let fault = cluster.fault(1);
+    let expected = Fault::Damaged { object: first, index: Index(1), damage: Damage::Chain };
+    assert_eq!(fault, Some(expected));
+}
+
+/// Everything at once, for a while; then all is healed, and there is progress.
+fn random_faults(seed: u64, members: usize) {
+    let mut cluster = Cluster::new(seed, members);
+    let mut rng = StdRng::seed_from_u64(seed ^ 0x5eed);
+    let wishes = [
+        Wish::Register,
+        Wish::Recover2,
+        Wish::Recover3,
+        Wish::Recover2,
+        Wish::WrongTag,
+        Wish::Recover2,
+        Wish::Recover3,
+    ];
+    let mut users = users(&cluster, 5, &wishes);
+    let mut trouble_at = 0;
+    cluster.run_until(20_000, |cluster| {
+        if cluster.now() >= trouble_at {
+            trouble_at = cluster.now() + rng.random_range(50..800);
+            trouble(cluster, &mut rng, members);
+        }
+        users.iter_mut().for_each(|user| user.poll(cluster));
+        users.iter().all(User::is_content)
+    });
+    heal_and_check(&mut cluster, members);
+    cluster.serve(PATIENCE_MS, &mut users);
+    cluster.check_log();
+    assert!((0..members).all(|member| cluster.fault(member).is_none()), "nothing was damaged");
+}
+
+fn trouble(cluster: &mut Cluster, rng: &mut StdRng, members: usize) {
+    let faults = &mut cluster.faults;
+    let chances = [
+        &mut faults.lose_message,
+        &mut faults.repeat_message,
+        &mut faults.delay_message,
+        &mut faults.lose_hsm_reply,
+        &mut faults.lose_store_answer,
+        &mut faults.store_unavailable,
+    ];
+    for chance in chances {
+        *chance = if rng.random_bool(0.5) { 0.0 } else { rng.random_range(0.0..0.3) };
+    }
+    let member = rng.random_range(0..members);
+    match rng.random_range(0..8) {
+        0 => cluster.crash_agent(member),
+        1 => cluster.restart_hsm(member),
+        2 => cluster.restart_agent(member),
+        3 => drop(cluster.faults.alone.insert(member)),
+        4 => cluster.faults.alone.clear(),
+        5 => drop(cluster.faults.without_store.insert(member)),
+        6 => cluster.faults.without_store.clear(),
+        _ => (0..members).for_each(|member| cluster.start_agent(member)),
+    }
+}
+
+#[test]
+fn fifty_seeds_of_random_faults_end_in_progress() {
+    (0..50).for_each(|seed| random_faults(seed, 3));
+}
+
+#[test]
+fn twelve_seeds_of_random_faults_in_a_group_of_five_end_in_progress() {
+    (100..112).for_each(|seed| random_faults(seed, 5));
+}
