@@ -3,7 +3,7 @@
 //! Owns the state and decides nothing itself; [`crate::realm`], [`crate::log`] and [`crate::process`] do. Keeps
 //! invariant 12: whatever the bytes, there is a reply, and it fits in a frame.
 
-use crate::bug::Bugs;
+use crate::bug::{Bug, Bugs};
 use crate::env::Env;
 use crate::keys::{self, Keys};
 use crate::leadership::Leadership;
@@ -219,24 +219,25 @@ impl Core {
         slot: usize,
         at: Position,
     ) -> Result<(), Refusal> {
-        let mut state = self.state.clone();
-        state.groups.get_mut(slot).ok_or(Refusal::NotMember)?.captured = at;
-        let written = self.nvram.append_delta(env.flash(), &State::delta(slot, at), || state.to_bytes());
-        self.after_write(written)?;
-        self.state = state;
-        Ok(())
+        let group = self.state.groups.get_mut(slot).ok_or(Refusal::NotMember)?;
+        let before = core::mem::replace(&mut group.captured, at);
+        let written = self.nvram.append_delta(env.flash(), &State::delta(slot, at), || self.state.to_bytes());
+        if written.is_err() && !self.bugs.has(Bug::StatementBeforeNvram) {
+            self.state.groups.get_mut(slot).ok_or(Refusal::NotMember)?.captured = before;
+        }
+        self.after_write(written)
     }
 
     fn after_write(&mut self, written: Result<(), NvramError>) -> Result<(), Refusal> {
         written.map_err(|_| {
-            self.failed = !self.bugs.has(crate::bug::Bug::StatementBeforeNvram);
+            self.failed = !self.bugs.has(Bug::StatementBeforeNvram);
             Refusal::NvramFailed
         })
     }
 
     /// Leaves one rule out, for a test that must notice.
     #[cfg(feature = "planted-bugs")]
-    pub const fn plant(&mut self, bug: crate::bug::Bug) {
+    pub const fn plant(&mut self, bug: Bug) {
         self.bugs.plant(bug);
     }
 }

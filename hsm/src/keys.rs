@@ -4,7 +4,7 @@ use rand_core::CryptoRng;
 use strongroom_proto::hash::{label, mac};
 use strongroom_proto::ids::{Digest, RealmId, X25519Public};
 use strongroom_proto::noise::StaticKey;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// What every HSM of a realm shares: 32 random bytes.
 // Secret: the realm itself. Leaves only sealed to a device key that custodians approved.
@@ -37,13 +37,13 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn derive(realm: RealmId, seed: &Seed) -> Self {
-        let key = |label| derive(seed, &realm, label).0;
+        let key = |label| Zeroizing::new(derive(seed, &realm, label).0);
         Self {
             realm,
             noise: StaticKey::from_secret(&key(label::KEY_NOISE)),
-            records: key(label::KEY_RECORDS),
-            events: key(label::KEY_EVENTS),
-            statements: key(label::KEY_STATEMENTS),
+            records: *key(label::KEY_RECORDS),
+            events: *key(label::KEY_EVENTS),
+            statements: *key(label::KEY_STATEMENTS),
         }
     }
 

@@ -75,11 +75,7 @@ impl Core {
 
     fn move_captured<E: Env>(&mut self, env: &mut E, slot: usize, at: Position) -> Result<(), Refusal> {
         let written = self.write_captured(env, slot, at);
-        if self.bugs.has(Bug::StatementBeforeNvram) {
-            self.state.groups.get_mut(slot).ok_or(Refusal::NotMember)?.captured = at;
-            return Ok(());
-        }
-        written
+        if self.bugs.has(Bug::StatementBeforeNvram) { Ok(()) } else { written }
     }
 
     /// What captured entries mean for a leadership here: an entry that does not continue its chain beats it.

@@ -160,9 +160,9 @@ fn evaluate(state: &RecordState, input: &BlindedInput, rng: &mut impl CryptoRng)
 }
 
 fn wrap(state: &mut RecordState, owner: Owner<'_>, rng: &mut impl CryptoRng) {
-    let old = core::mem::replace(state, RecordState::NoGuesses);
-    if let RecordState::Registered(registration) = old {
-        *state = RecordState::LastGuess(Box::new(LastGuess::wrap(*registration, owner, rng)));
+    if let RecordState::Registered(registration) = state {
+        // Secret: wrapped from where they lie, so that they are wiped in place and not moved out of a freed box.
+        *state = RecordState::LastGuess(Box::new(LastGuess::wrap(registration, owner, rng)));
     }
 }
 

@@ -15,6 +15,7 @@ use crate::record::{Changed, Owner, Record, request_digest};
 use crate::seal;
 use crate::session::{LastExchange, Session, SessionKey};
 use crate::state::Position;
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -121,7 +122,7 @@ impl Core {
         let ephemeral = <[u8; 32]>::try_from(server_ephemeral_public.as_slice());
         let ephemeral = X25519Public(ephemeral.map_err(|_| SessionRefusal::SessionError)?);
         let key = SessionKey { slot, record: request.record, session: request.session };
-        self.sessions.put(key, Session { transport, last: None });
+        self.sessions.put(key, Box::new(Session { transport, last: None }));
         Ok(NoiseReply::Handshake { ephemeral, ciphertext: payload_ciphertext.into() })
     }
 
@@ -258,7 +259,7 @@ impl Core {
         Ok(batch.keep(reply, constant || absent_at_once, self.bugs))
     }
 
-    fn take_session(&mut self, key: &SessionKey) -> Option<Session> {
+    fn take_session(&mut self, key: &SessionKey) -> Option<Box<Session>> {
         #[cfg(feature = "planted-bugs")]
         if self.bugs.has(Bug::SessionAcrossRecords) {
             return self.sessions.take_anyones(key.session);
@@ -269,18 +270,13 @@ impl Core {
     /// Seals what changed, computes the new roots once, and makes the entry.
     fn make_entry<E: Env>(&mut self, env: &mut E, keys: &Keys, batch: Batch) -> Result<Made, Refusal> {
         let Batch { slot, group, index, mut trees, records, replies, events } = batch;
-        let leaves = seal_records(env.rng(), keys, &records, Changed { group, index }, self.bugs);
-        for (at, tree) in trees.iter_mut().enumerate() {
-            let of_tree =
-                leaves.iter().filter(|leaf| records.get(&leaf.record).is_some_and(|l| l.tree == at));
-            let of_tree = of_tree.map(|leaf| (leaf.record, Arc::from(leaf.sealed.as_slice())));
-            if tree.update(of_tree).is_err() {
-                debug_assert!(false, "every record's place was opened before");
-                // Sessions hold replies to changes that are in no entry; none of them may ever leave.
-                self.drop_leadership(slot);
-                return Err(Refusal::NotOpened);
-            }
-        }
+        let sealed = seal_records(env.rng(), keys, &records, Changed { group, index }, self.bugs);
+        let Some(leaves) = sealed.filter(|leaves| update_trees(&mut trees, &records, leaves)) else {
+            debug_assert!(false, "every record's place was opened before, and every state fits");
+            // Sessions hold replies to changes that are in no entry; none of them may ever leave.
+            self.drop_leadership(slot);
+            return Err(Refusal::NotOpened);
+        };
         let (realm, leader) = (keys.realm, self.state.hsm);
         let leadership = self.leaderships.get_mut(&slot).ok_or(Refusal::NotLeader)?;
         let root_of =
@@ -415,17 +411,25 @@ impl Batch {
     }
 }
 
+/// Puts the leaves into the trees that their records are in. Whether all went in.
+fn update_trees(trees: &mut [Tree], records: &BTreeMap<RecordId, Loaded>, leaves: &[SealedLeaf]) -> bool {
+    trees.iter_mut().enumerate().all(|(at, tree)| {
+        let of_tree = leaves.iter().filter(|leaf| records.get(&leaf.record).is_some_and(|l| l.tree == at));
+        tree.update(of_tree.map(|leaf| (leaf.record, Arc::from(leaf.sealed.as_slice())))).is_ok()
+    })
+}
+
 fn seal_records(
     rng: &mut impl CryptoRng,
     keys: &Keys,
     records: &BTreeMap<RecordId, Loaded>,
     changed: Changed,
     bugs: Bugs,
-) -> Vec<SealedLeaf> {
+) -> Option<Vec<SealedLeaf>> {
     let resealed = records.iter().filter(|(_, loaded)| loaded.reseal);
     let seal = |(id, loaded): (&RecordId, &Loaded)| {
         let record = Record { changed: Some(changed), state: loaded.record.state.clone() };
-        SealedLeaf { record: *id, sealed: record.seal(keys, id, bugs, rng).into() }
+        Some(SealedLeaf { record: *id, sealed: record.seal(keys, id, bugs, rng)?.into() })
     };
     resealed.map(seal).collect()
 }

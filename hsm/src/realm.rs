@@ -123,6 +123,9 @@ impl Core {
         members: &[MemberStatement],
     ) -> Result<Reply, Refusal> {
         let keys = self.keys()?;
+        if members.len() > MAX_MEMBERS {
+            return Err(Refusal::BadMembers);
+        }
         if !members.iter().all(|m| m.is_authentic(&keys.statements, &keys.realm)) {
             return Err(Refusal::NotAuthentic);
         }
@@ -161,8 +164,8 @@ impl Core {
     }
 
     fn check_members(&self, ids: &[HsmId]) -> Result<(), Refusal> {
-        let distinct = ids.iter().enumerate().all(|(i, id)| !ids.iter().take(i).any(|o| o == id));
-        if !distinct || ids.len() > MAX_MEMBERS || !ids.contains(&self.state.hsm) {
+        let distinct = || ids.iter().enumerate().all(|(i, id)| !ids.iter().take(i).any(|o| o == id));
+        if ids.len() > MAX_MEMBERS || !distinct() || !ids.contains(&self.state.hsm) {
             return Err(Refusal::BadMembers);
         }
         if self.state.groups.len() >= MAX_GROUPS { Err(Refusal::NoRoomForGroup) } else { Ok(()) }

@@ -145,17 +145,17 @@ pub(crate) struct Owner<'a> {
 
 impl LastGuess {
     /// Invariant 9: gone at zero. The secrets stay only under a key that the realm does not know.
-    pub(crate) fn wrap(registration: Registration, owner: Owner<'_>, rng: &mut impl CryptoRng) -> Self {
+    pub(crate) fn wrap(registration: &Registration, owner: Owner<'_>, rng: &mut impl CryptoRng) -> Self {
         let Registration { public, secrets } = registration;
         let tag = &secrets.unlock_key_tag;
-        let tag_hash = owner.labelled(label::LAST_GUESS_TAG, tag, &public).0.into();
-        let key = Zeroizing::new(owner.labelled(label::LAST_GUESS_KEY, tag, &public).0);
+        let tag_hash = owner.labelled(label::LAST_GUESS_TAG, tag, public).0.into();
+        let key = Zeroizing::new(owner.labelled(label::LAST_GUESS_KEY, tag, public).0);
         // Secret: room for all of it, so that no shorter copy is left behind by a reallocation.
         let mut plaintext = Zeroizing::new(Vec::with_capacity(RECORD_BYTES));
-        let encoded = minicbor::encode(&secrets, &mut *plaintext);
+        let encoded = minicbor::encode(secrets, &mut *plaintext);
         debug_assert!(encoded.is_ok(), "writing to memory cannot fail");
         let wrapped = seal::seal(&key, owner.record.as_bytes(), &plaintext, rng).into();
-        Self { public, tag_hash, wrapped }
+        Self { public: public.clone(), tag_hash, wrapped }
     }
 
     /// The registration, if `tag` is its unlock key tag. Takes the same time for every wrong tag.
@@ -181,6 +181,7 @@ impl Record {
     /// What a record id without a leaf stands for.
     pub(crate) const ABSENT: Self = Self { changed: None, state: RecordState::NotRegistered };
 
+    /// The sealed record; `None` if it is longer than all records are to be, which no state is.
     // Secret: the plaintext is wiped on return.
     pub(crate) fn seal(
         &self,
@@ -188,15 +189,11 @@ impl Record {
         record: &RecordId,
         bugs: Bugs,
         rng: &mut impl CryptoRng,
-    ) -> Vec<u8> {
+    ) -> Option<Vec<u8>> {
         let mut plaintext = Zeroizing::new(Vec::with_capacity(RECORD_BYTES));
-        let encoded = minicbor::encode(self, &mut *plaintext);
-        debug_assert!(
-            encoded.is_ok() && plaintext.len() <= RECORD_BYTES,
-            "the longest state is tested to fit"
-        );
+        minicbor::encode(self, &mut *plaintext).ok().filter(|()| plaintext.len() <= RECORD_BYTES)?;
         plaintext.resize(RECORD_BYTES, 0);
-        seal::seal(&keys.records, &context(keys, record, bugs), &plaintext, rng)
+        Some(seal::seal(&keys.records, &context(keys, record, bugs), &plaintext, rng))
     }
 
     pub(crate) fn unseal(
@@ -228,4 +225,51 @@ pub(crate) fn tag_matches(secrets: &Secrets, tag: &[u8; 16]) -> bool {
 /// A session's last request, as its digest.
 pub(crate) fn request_digest(ciphertext: &[u8]) -> Mac {
     Mac(hash(label::LAST_REQUEST, &[ciphertext]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use minicbor::encode::Encode;
+    use rand::SeedableRng;
+
+    fn length<T: Encode<()>>(value: &T) -> usize {
+        minicbor::to_vec(value).expect("encodes").len()
+    }
+
+    #[test]
+    fn the_longest_states_fit() {
+        let answer = Answer {
+            blinded_input: [0xff; 32].into(),
+            blinded_result: [0xff; 32].into(),
+            proof_c: [0xff; 32].into(),
+            proof_beta_z: [0xff; 32].into(),
+        };
+        let public = Public {
+            version: [0xff; 16].into(),
+            public_key: [0xff; 32].into(),
+            verifying_key: [0xff; 32].into(),
+            signature: [0xff; 64].into(),
+            unlock_key_commitment: [0xff; 32].into(),
+            num_guesses: 255,
+            guess_count: 255,
+            answer: Some(answer),
+        };
+        let secrets = Secrets {
+            oprf_private_key: [0xff; 32].into(),
+            unlock_key_tag: [0xff; 16].into(),
+            encryption_key_scalar_share: [0xff; 32].into(),
+            encrypted_secret: [0xff; 145].into(),
+            encrypted_secret_commitment: [0xff; 16].into(),
+        };
+        let registration = Registration { public, secrets };
+        let owner = Owner { realm: &RealmId([0xff; 16]), record: &RecordId([0xff; 32]) };
+        let last = LastGuess::wrap(&registration, owner, &mut rand::rngs::StdRng::seed_from_u64(1));
+        let changed = Some(Changed { group: GroupId([0xff; 16]), index: Index(u64::MAX) });
+        let states =
+            [RecordState::Registered(Box::new(registration)), RecordState::LastGuess(Box::new(last))];
+        let lengths = states.map(|state| length(&Record { changed, state }));
+        assert_eq!(lengths, [609, 686], "grew or shrank; the bound is {RECORD_BYTES}");
+        assert!(lengths.iter().all(|l| *l <= RECORD_BYTES));
+    }
 }

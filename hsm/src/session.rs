@@ -4,6 +4,7 @@
 //! record. It remembers its last request and reply, so that a client whose reply was lost can send the very same
 //! ciphertext again. There is no clock here: when the table is full, the session that was unused for longest gives way.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use strongroom_proto::hsm::NoiseReply;
 use strongroom_proto::ids::{Mac, RecordId, SessionId};
@@ -35,7 +36,8 @@ pub(crate) struct SessionKey {
 pub(crate) struct Sessions {
     limit: usize,
     clock: u64,
-    by_key: BTreeMap<SessionKey, (u64, Session)>,
+    // Secret: boxed, so that keys lie in one place until they are wiped there.
+    by_key: BTreeMap<SessionKey, (u64, Box<Session>)>,
     by_use: BTreeMap<u64, SessionKey>,
 }
 
@@ -45,14 +47,14 @@ impl Sessions {
     }
 
     /// Takes a session out. Whoever uses it puts it back; a message that fails does not.
-    pub(crate) fn take(&mut self, key: &SessionKey) -> Option<Session> {
+    pub(crate) fn take(&mut self, key: &SessionKey) -> Option<Box<Session>> {
         let (used, session) = self.by_key.remove(key)?;
         self.by_use.remove(&used);
         Some(session)
     }
 
     /// Puts a session in, in place of any with the same key, and counts as its use.
-    pub(crate) fn put(&mut self, key: SessionKey, session: Session) {
+    pub(crate) fn put(&mut self, key: SessionKey, session: Box<Session>) {
         drop(self.take(&key));
         while self.by_key.len() >= self.limit {
             let Some((_, oldest)) = self.by_use.pop_first() else { break };
@@ -70,7 +72,7 @@ impl Sessions {
     }
 
     #[cfg(feature = "planted-bugs")]
-    pub(crate) fn take_anyones(&mut self, session: SessionId) -> Option<Session> {
+    pub(crate) fn take_anyones(&mut self, session: SessionId) -> Option<Box<Session>> {
         let key = *self.by_key.keys().find(|k| k.session == session)?;
         self.take(&key)
     }

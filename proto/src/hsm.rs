@@ -5,7 +5,7 @@
 //! HSM takes every field for a claim; and a reply tells an agent nothing that depends on a record before the entry
 //! that it belongs to is committed.
 
-use crate::entry::Entry;
+use crate::entry::{Entry, MAX_PARTITIONS};
 use crate::hash::{hash, label, mac};
 use crate::ids::{
     BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, Nonce, RealmId, RecordId, SessionId, Term,
@@ -13,12 +13,13 @@ use crate::ids::{
 };
 use crate::prefix::Prefix;
 use crate::statement::{Captured, Committed, GroupStatement, MemberStatement};
-use crate::tree::ClaimedTree;
+use crate::tree::{ClaimedTree, MAX_NODES};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use minicbor::bytes::ByteVec;
-use minicbor::{Decode, Encode};
+use minicbor::decode::Error as DecodeError;
+use minicbor::{Decode, Decoder, Encode};
 
 /// The most custodians that a realm's policy can name.
 pub const MAX_CUSTODIANS: usize = 9;
@@ -68,11 +69,16 @@ impl CustodianPolicy {
     /// Whether the number of keys, their being different, and the threshold make sense together.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        let n = self.custodians.len();
-        let distinct =
-            self.custodians.iter().enumerate().all(|(i, k)| !self.custodians.iter().take(i).any(|o| o == k));
-        let threshold = usize::from(self.threshold);
-        distinct && n <= MAX_CUSTODIANS && threshold <= n && (threshold == 0) == (n == 0)
+        let (n, threshold) = (self.custodians.len(), usize::from(self.threshold));
+        // The number first: comparing all with all is cheap only for a few.
+        n <= MAX_CUSTODIANS
+            && threshold <= n
+            && (threshold == 0) == (n == 0)
+            && self
+                .custodians
+                .iter()
+                .enumerate()
+                .all(|(i, k)| !self.custodians.iter().take(i).any(|o| o == k))
     }
 }
 
@@ -313,7 +319,7 @@ pub enum Request {
         #[n(0)]
         group: GroupId,
         /// Partial trees, each for one prefix of the group.
-        #[n(1)]
+        #[cbor(n(1), decode_with = "decode_trees")]
         trees: Vec<PrefixTree>,
         /// The requests, in the order in which they are to be run.
         #[n(2)]
@@ -333,6 +339,23 @@ pub enum Request {
         #[n(2)]
         chain: Vec<Entry>,
     },
+}
+
+/// No more trees than a group has prefixes, and no more nodes in all than the largest batch needs.
+fn decode_trees<C>(d: &mut Decoder<'_>, context: &mut C) -> Result<Vec<PrefixTree>, DecodeError> {
+    let at = d.position();
+    let too_many = |what| Err(DecodeError::message(what).at(at));
+    let len = d.array()?.ok_or_else(|| DecodeError::message("expected an array of known length").at(at))?;
+    let (mut trees, mut nodes) = (Vec::new(), 0_usize);
+    for _ in 0..len {
+        let tree: PrefixTree = d.decode_with(context)?;
+        nodes = nodes.saturating_add(tree.tree.nodes());
+        trees.push(tree);
+        if trees.len() > MAX_PARTITIONS || nodes > MAX_NODES {
+            return too_many("more trees or nodes than the largest batch needs");
+        }
+    }
+    Ok(trees)
 }
 
 /// The partial tree of one prefix.

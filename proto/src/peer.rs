@@ -104,3 +104,46 @@ impl fmt::Display for BadPeerMessage {
 }
 
 impl core::error::Error for BadPeerMessage {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Digest, HsmId, Mac};
+    use alloc::vec;
+
+    fn messages() -> [PeerMessage; 3] {
+        let group = GroupId([1; 16]);
+        let (hsm, index, hash) = (HsmId([3; 16]), Index(u64::MAX), EntryHash([4; 32]));
+        let statement = Captured { hsm, index, hash, mac: Mac(Digest([5; 32])) };
+        [
+            PeerMessage::Heartbeat { group, term: Term([2; 16]), newest: Index(7) },
+            PeerMessage::Push { group, first: Index(8), prev: hash, segment: vec![6; 300].into() },
+            PeerMessage::Captured { group, statement },
+        ]
+    }
+
+    #[test]
+    fn a_message_reads_as_it_was_written_and_no_part_of_it_reads() {
+        for message in messages() {
+            let mut bytes = message.to_bytes();
+            assert_eq!(PeerMessage::from_bytes(&bytes), Ok(message));
+            for len in 0..bytes.len() {
+                assert_eq!(PeerMessage::from_bytes(&bytes[..len]), Err(BadPeerMessage));
+            }
+            bytes.push(0);
+            assert_eq!(PeerMessage::from_bytes(&bytes), Err(BadPeerMessage));
+        }
+    }
+
+    #[test]
+    fn the_longest_segment_fits_into_a_message_and_a_longer_message_is_refused() {
+        let push = |bytes| PeerMessage::Push {
+            group: GroupId([1; 16]),
+            first: Index(u64::MAX),
+            prev: EntryHash([2; 32]),
+            segment: vec![0; bytes].into(),
+        };
+        assert!(PeerMessage::from_bytes(&push(MAX_SEGMENT_BYTES).to_bytes()).is_ok());
+        assert_eq!(PeerMessage::from_bytes(&push(MAX_PEER_BYTES).to_bytes()), Err(BadPeerMessage));
+    }
+}

@@ -19,6 +19,7 @@ mod claimed;
 mod node;
 
 pub use claimed::ClaimedTree;
+pub(crate) use claimed::MAX_NODES;
 pub use node::Leaf;
 
 use crate::ids::{Digest, RecordId};

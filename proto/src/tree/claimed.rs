@@ -36,6 +36,10 @@ enum ClaimedNode {
     Leaf(RecordId, Arc<[u8]>),
 }
 
+/// The most nodes that the partial trees of one message may claim: the paths of 128 records through 256 levels, an inner node and a side
+/// for each level. A node takes 72 bytes in memory and as few as 2 on the wire, so this bounds a tree at 4.8 MB.
+pub(crate) const MAX_NODES: usize = 128 * (2 * 256 + 1);
+
 /// What a verification has still to do.
 enum Step {
     /// Take the next node, whose leaves all lie at this prefix.
@@ -53,6 +57,11 @@ impl ClaimedTree {
         let mut d = Decoder::new(bytes);
         let tree = d.decode().map_err(|_| TreeError::Malformed)?;
         if d.position() == bytes.len() { Ok(tree) } else { Err(TreeError::Malformed) }
+    }
+
+    /// How many nodes it claims.
+    pub(crate) const fn nodes(&self) -> usize {
+        self.0.len()
     }
 
     /// Its bytes.
@@ -165,6 +174,9 @@ impl<'b, C> Decode<'b, C> for ClaimedTree {
         // Grows with the nodes that are really there: the length is only claimed.
         let mut nodes = Vec::new();
         for _ in 0..len {
+            if nodes.len() >= MAX_NODES {
+                return Err(DecodeError::message("more nodes than the largest batch needs").at(at));
+            }
             nodes.push(decode_node(d)?);
         }
         Ok(Self(nodes))
