@@ -15,17 +15,17 @@ use self::hsm::Hsm;
 use crate::admin::AdminService;
 use crate::config::Config;
 use crate::file::FileError;
-use crate::front::{Front, Timeouts, router, serve, system_clock};
+use crate::front::{Clock, Front, Timeouts, router, serve, system_clock};
 use crate::link::Link;
 use crate::peers::{KEEP_ALIVE, PeerService, Peers};
-use crate::replica::Status;
+use crate::replica::{Millis, Status};
 use crate::store::{Store, StoreError};
 use crate::tenants::Tenants;
 use crate::tls::Tls;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use strongroom_proto::hsm::DeviceStatus;
 use strongroom_proto::ids::GroupId;
 use tokio::runtime::Runtime;
@@ -113,6 +113,25 @@ impl Sockets {
     }
 }
 
+/// Where an agent takes the time from.
+#[derive(Clone)]
+pub struct Time {
+    /// For tokens: Unix time.
+    pub unix: Clock,
+    /// For replicas: a clock that never goes back, wherever it starts.
+    pub steady: Arc<dyn Fn() -> Millis + Send + Sync>,
+}
+
+impl Time {
+    /// The machine's clocks.
+    #[must_use]
+    pub fn system() -> Self {
+        let started = Instant::now();
+        let steady = move || Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+        Self { unix: system_clock(), steady: Arc::new(steady) }
+    }
+}
+
 /// Starts agents.
 #[derive(Clone, Copy, Debug)]
 pub struct Agent;
@@ -140,6 +159,20 @@ impl Agent {
         link: Arc<dyn Link>,
         store: Store,
     ) -> Result<AgentHandle, StartError> {
+        Self::start_at(sockets, config, link, store, Time::system())
+    }
+
+    /// The same by clocks of the caller's, which tests move.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start_at(
+        sockets: Sockets,
+        config: Config,
+        link: Arc<dyn Link>,
+        store: Store,
+        time: Time,
+    ) -> Result<AgentHandle, StartError> {
         let tenants = Arc::new(Tenants::open(config.tenants.clone())?);
         let tls = config.tls.clone().map(|files| Tls::open(files.certificate, files.key)).transpose()?;
         // A runtime of its own, so that killing the agent takes all of it, whatever it has spawned.
@@ -150,11 +183,12 @@ impl Agent {
             .map_err(StartError::System)?;
         let inside = runtime.enter();
         let peers = Peers::start(&config.peers);
-        let core = Arc::new(Core::new(Hsm::start(link), store.clone(), peers, config.election));
+        let unix = Arc::clone(&time.unix);
+        let core = Arc::new(Core::new(Hsm::start(link), store.clone(), peers, config.election, time));
         let (stop, stopped) = watch::channel(false);
         let addresses = sockets.addresses;
         let services = Services { core: Arc::clone(&core), stopped };
-        let front = services.front(sockets.front, &config, tenants, tls.map(Arc::new))?;
+        let front = services.front(sockets.front, &config, tenants, tls.map(Arc::new), unix)?;
         let peer = services.peer(sockets.peer)?;
         tokio::spawn(supervise(Arc::clone(&core), store));
         drop(inside);
@@ -175,6 +209,7 @@ impl Services {
         config: &Config,
         tenants: Arc<Tenants>,
         tls: Option<Arc<Tls>>,
+        unix: Clock,
     ) -> Result<JoinHandle<()>, StartError> {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
         tokio::spawn(Arc::clone(&tenants).follow(FILES_PERIOD));
@@ -182,7 +217,7 @@ impl Services {
             tokio::spawn(Arc::clone(tls).follow(FILES_PERIOD));
         }
         let backend = Arc::new(Routed(Arc::clone(&self.core)));
-        let front = Front::new(backend, tenants, &config.limits, Timeouts::default(), system_clock());
+        let front = Front::new(backend, tenants, &config.limits, Timeouts::default(), unix);
         let stopped = stop_signal(self.stopped.clone());
         Ok(tokio::spawn(async move { serve(listener, &front, router(front.clone()), tls, stopped).await }))
     }

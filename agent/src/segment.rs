@@ -163,8 +163,9 @@ impl Segment {
                 return Err(BadSegment::NotConsecutive);
             }
         }
-        let own_events =
-            |e: &SegmentEntry| events_hash(e.events.iter().map(|event| event.as_slice())) == e.entry.events_hash;
+        let own_events = |e: &SegmentEntry| {
+            events_hash(e.events.iter().map(|event| event.as_slice())) == e.entry.events_hash
+        };
         if entries.iter().all(own_events) { Ok(Self(entries)) } else { Err(BadSegment::Events) }
     }
 
@@ -208,7 +209,10 @@ impl Segment {
     /// Never: a vector takes all bytes.
     pub fn encode(&self) -> Result<Vec<u8>, BadSegment> {
         let mut e = Encoder::new(Vec::new());
-        e.array(2).and_then(|e| e.u8(VERSION)).and_then(|e| e.encode(&self.0)).expect("a vector takes all bytes");
+        e.array(2)
+            .and_then(|e| e.u8(VERSION))
+            .and_then(|e| e.encode(&self.0))
+            .expect("a vector takes all bytes");
         let bytes = e.into_writer();
         if bytes.len() > MAX_SEGMENT_BYTES { Err(BadSegment::TooLarge) } else { Ok(bytes) }
     }
@@ -234,5 +238,138 @@ impl Segment {
             return Err(minicbor::decode::Error::message("not a segment of this version"));
         }
         d.decode()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_proto::ids::{Digest, HsmId, Mac, RealmId, RecordId, Term};
+
+    fn entry(index: u64, prev: EntryHash, event: u8) -> SegmentEntry {
+        let events = vec![ByteVec::from(vec![event; 8])];
+        let entry = Entry {
+            realm: RealmId([1; 16]),
+            group: GroupId([2; 16]),
+            index: Index(index),
+            prev,
+            leader: HsmId([3; 16]),
+            term: Term([4; 16]),
+            partitions: Vec::new(),
+            transfers: 0,
+            events_hash: events_hash(events.iter().map(|event| event.as_slice())),
+            mac: Mac(Digest([5; 32])),
+        };
+        let leaves = vec![SealedLeaf { record: RecordId([6; 32]), sealed: vec![7; 20].into() }];
+        SegmentEntry { entry, leaves, events }
+    }
+
+    fn entries(count: u64) -> Vec<SegmentEntry> {
+        let mut prev = EntryHash([9; 32]);
+        let mut chain = |index| {
+            let made = entry(index, prev, index as u8);
+            prev = made.entry.hash();
+            made
+        };
+        (10..10 + count).map(&mut chain).collect()
+    }
+
+    #[test]
+    fn a_segment_reads_as_it_was_written() {
+        for count in [1, 2, MAX_CAPTURE_ENTRIES as u64] {
+            let segment = Segment::new(entries(count)).unwrap();
+            assert_eq!(Segment::decode(&segment.encode().unwrap()), Ok(segment));
+        }
+    }
+
+    #[test]
+    fn every_truncation_and_a_trailing_byte_are_refused() {
+        let mut bytes = Segment::new(entries(2)).unwrap().encode().unwrap();
+        for len in 0..bytes.len() {
+            assert_eq!(Segment::decode(&bytes[..len]), Err(BadSegment::Malformed), "{len} bytes");
+        }
+        bytes.push(0);
+        assert_eq!(Segment::decode(&bytes), Err(BadSegment::Malformed));
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let mut bytes = Segment::new(entries(1)).unwrap().encode().unwrap();
+        bytes[1] = VERSION + 1;
+        assert_eq!(Segment::decode(&bytes), Err(BadSegment::Malformed));
+    }
+
+    #[test]
+    fn no_entry_and_too_many_are_refused() {
+        assert_eq!(Segment::new(Vec::new()), Err(BadSegment::Length));
+        assert_eq!(Segment::new(entries(MAX_CAPTURE_ENTRIES as u64 + 1)), Err(BadSegment::Length));
+    }
+
+    #[test]
+    fn entries_out_of_order_of_another_group_or_off_the_chain_are_refused() {
+        let healthy = entries(3);
+        let mut swapped = healthy.clone();
+        swapped.swap(0, 1);
+        let gap = vec![healthy[0].clone(), healthy[2].clone()];
+        let mut foreign = healthy.clone();
+        foreign[1].entry.group = GroupId([8; 16]);
+        let mut other_realm = healthy.clone();
+        other_realm[2].entry.realm = RealmId([8; 16]);
+        let mut off_chain = healthy;
+        off_chain[1].entry.prev = EntryHash([8; 32]);
+        for wrong in [swapped, gap, foreign, other_realm, off_chain] {
+            assert_eq!(Segment::new(wrong), Err(BadSegment::NotConsecutive));
+        }
+    }
+
+    #[test]
+    fn events_that_are_not_those_of_the_entry_are_refused() {
+        let mut swapped = entries(2);
+        let events = swapped[0].events.clone();
+        swapped[1].events = events;
+        assert_eq!(Segment::new(swapped), Err(BadSegment::Events));
+    }
+
+    #[test]
+    fn an_oversize_segment_is_neither_written_nor_read() {
+        let mut large = entries(1);
+        large[0].leaves[0].sealed = vec![0; MAX_SEGMENT_BYTES].into();
+        assert_eq!(Segment::new(large).unwrap().encode(), Err(BadSegment::TooLarge));
+        assert_eq!(Segment::decode(&vec![0; MAX_SEGMENT_BYTES + 1]), Err(BadSegment::TooLarge));
+    }
+
+    #[test]
+    fn an_array_that_claims_to_be_huge_is_refused_at_once() {
+        let bytes = [0x82, VERSION, 0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        assert_eq!(Segment::decode(&bytes), Err(BadSegment::Malformed));
+    }
+
+    #[test]
+    fn a_name_reads_as_it_was_written_and_sorts_by_index() {
+        let name = SegmentName::new(GroupId([0xab; 16]), Index(0x1f), &EntryHash([0xcd; 32]));
+        let text = name.to_string();
+        assert_eq!(text, format!("groups/{}/log/000000000000001f-cdcdcdcdcdcdcdcd", "ab".repeat(16)));
+        assert_eq!(text.parse(), Ok(name));
+        assert!(SegmentName::offset(&name.group, Index(0x1f)) < text);
+        assert!(SegmentName::offset(&name.group, Index(0x20)) > text);
+    }
+
+    #[test]
+    fn every_other_text_is_no_name() {
+        let text = SegmentName::new(GroupId([0xab; 16]), Index(0x1f), &EntryHash([0xcd; 32])).to_string();
+        for at in 0..text.len() {
+            assert!(text[..at].parse::<SegmentName>().is_err(), "{}", &text[..at]);
+        }
+        let others = [
+            text.to_uppercase(),
+            format!("{text}0"),
+            format!("/{text}"),
+            format!("{text}/"),
+            text.replace("log/0", "log/+"),
+            text.replace("001f", "001F"),
+        ];
+        for other in others {
+            assert!(other.parse::<SegmentName>().is_err(), "{other}");
+        }
     }
 }

@@ -7,7 +7,6 @@
 
 mod common;
 
-use aes_gcm::aead::{Aead, KeyInit, Payload};
 use common::{Rig, User, apply};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -22,6 +21,7 @@ use strongroom_proto::statement::MemberStatement;
 use strongroom_proto::tree::Tree;
 use x25519_dalek::{PublicKey, StaticSecret};
 use xaes_256_gcm::Xaes256Gcm;
+use xaes_256_gcm::aead::{Aead, KeyInit, Payload};
 
 const GOLDEN: &str = include_str!("../../proto/tests/preimages.golden");
 const SEED: [u8; 32] = [0x5e; 32];
@@ -149,4 +149,18 @@ fn a_seed_travels_under_the_key_that_the_golden_file_says() {
     let key = hash_listed(label::EXPORT_KEY, fields).0;
     let context = [sealed.realm.0, sealed.exporter.0, id].concat();
     assert!(open(&key, &context, &sealed.sealed).is_some());
+}
+
+#[test]
+fn a_record_in_nvram_is_checked_as_the_golden_file_says() {
+    let device = common::Device::new(1, None, Config::software());
+    // The first record: a mark of 8 bytes, a head of 12, a check of 8, the body.
+    let unit = &device.env.flash.units[0];
+    let (head, check) = (&unit[8..20], &unit[20..28]);
+    let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
+    let body = &unit[28..28 + len];
+    assert_eq!(hash(label::NVRAM, &[head, body]).0[..8], *check);
+    // Its body is shorter in the golden file.
+    let name = "kind 1 ‖ format 1 ‖ be2(length) ‖ be8(sequence number)";
+    check_golden(label::NVRAM, "BLAKE2s-256", &[(name, head), ("body", &[0; 40])]);
 }

@@ -97,9 +97,10 @@ fn sealed_records_and_events_have_one_size_that_the_longest_state_fits_in() {
         assert_eq!(made.events[0].len(), SEALED_EVENT_BYTES);
         let revealed = rig.devices[0].core.reveal(&user.record, &made.leaves[0].sealed);
         if let Some(Revealed::LastGuess(record)) = revealed {
-            // The longest state. An index and two counts here take one byte each, and can take nine and two.
+            // The longest state. An index and two counts take one byte each here, and nine and two at most.
+            let wider = 8 + 1 + 1;
             assert_eq!(record.len(), 676);
-            assert!(record.len() + 8 + 1 + 1 <= RECORD_BYTES);
+            assert!(record.len() + wider <= RECORD_BYTES);
         }
     }
 }

@@ -260,6 +260,7 @@ fn realms() -> Vec<Line> {
 
 /// Held against the golden file by the tests of the HSM core.
 fn hsm_only() -> Vec<Line> {
+    let nvram_head = [&b"D\x01\x00\x28"[..], &9u64.to_be_bytes()].concat();
     let of_seed = |label| line(label, Function::Mac(KEY), [("realm", &REALM.0)], None);
     let of_tag = |label| {
         let fields: [(&'static str, &[u8]); 4] = [
@@ -284,6 +285,12 @@ fn hsm_only() -> Vec<Line> {
         of_seed(label::KEY_RECORD_IDS),
         of_tag(label::LAST_GUESS_KEY),
         of_tag(label::LAST_GUESS_TAG),
+        line(
+            label::NVRAM,
+            Function::Hash,
+            [("kind 1 ‖ format 1 ‖ be2(length) ‖ be8(sequence number)", &nvram_head), ("body", &[0x17; 40])],
+            None,
+        ),
         line(label::LAST_REQUEST, Function::Hash, [("request ciphertext", &[0x14; 25])], None),
     ]
 }

@@ -162,6 +162,24 @@ impl LocalRealm {
         Ok(SigningKey::from_bytes(&secret))
     }
 
+    /// Does what is still to be done until the realm is there and all HSMs are in its group. Returns its id.
+    ///
+    /// # Errors
+    /// An HSM refuses.
+    pub async fn make_whole(&self) -> Result<RealmId, Error> {
+        let realm = match self.realm_id().await? {
+            Some(realm) => realm,
+            None => self.make_realm().await?,
+        };
+        for importer in 1..MEMBERS {
+            if self.device(importer).await?.realm.is_none() {
+                self.enrol(importer).await?;
+            }
+        }
+        self.make_group().await?;
+        Ok(realm)
+    }
+
     /// Gives the realm to another HSM, as its custodian allows.
     ///
     /// # Errors

@@ -4,8 +4,9 @@ use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use strongroom_client::Configuration;
 use strongroom_sim::demo;
-use strongroom_sim::local::{Error, LocalRealm, MEMBERS, token};
+use strongroom_sim::local::{Error, LocalRealm, token};
 
 /// Whole Strongroom realms in one process, with software HSMs that protect nothing.
 #[derive(Parser)]
@@ -71,48 +72,42 @@ async fn run_demo(keep: Option<PathBuf>) -> Result<(), Error> {
         return demo::run(dir.path()).await;
     };
     demo::run(&dir).await?;
-    println!("The realm is kept; run it with: strongroom-sim serve --keep {}", dir.display());
+    println!("The realm is kept; run it with: {} serve --keep {}", program(), dir.display());
     Ok(())
 }
 
 async fn serve(dir: &Path, listen: SocketAddr, user: &str) -> Result<(), Error> {
     let local = LocalRealm::start(dir, listen)?;
-    let realm = match local.realm_id().await? {
-        Some(realm) => realm,
-        None => make(&local).await?,
-    };
+    let realm = local.make_whole().await?;
     local.leader(None).await?;
     let path = dir.join("configuration.json");
     let configuration = local.configuration(0).await?;
     std::fs::write(&path, format!("{configuration}\n"))?;
-    std::fs::write(dir.join("realm"), realm.to_string())?;
     println!(
         "A local realm. Its HSMs are simulated and protect nothing; never copy or restore {}.",
         dir.display()
     );
     println!("\nClient configuration, also in {}:\n{configuration}", path.display());
     println!("\nToken for {user}, for ten minutes:\n{}", local.token(&realm, user)?);
-    println!("\nAnother: strongroom-sim token --keep {} --user {user}", dir.display());
+    println!("\nAnother: {} token --keep {} --user {user}", program(), dir.display());
     println!("Ctrl-C ends it.");
     tokio::signal::ctrl_c().await?;
     local.shutdown().await;
     Ok(())
 }
 
-async fn make(local: &LocalRealm) -> Result<strongroom_proto::ids::RealmId, Error> {
-    let realm = local.make_realm().await?;
-    for importer in 1..MEMBERS {
-        local.enrol(importer).await?;
-    }
-    local.make_group().await?;
-    Ok(realm)
+fn print_token(dir: &Path, user: &str) -> Result<(), Error> {
+    let path = dir.join("configuration.json");
+    let configuration = std::fs::read_to_string(&path).map_err(|e| {
+        format!("{}: {e}; run `{} serve --keep {}` first", path.display(), program(), dir.display())
+    })?;
+    let configuration: Configuration = configuration.parse()?;
+    let realm = configuration.realms().first().ok_or("the configuration names no realm")?;
+    println!("{}", token(dir, &realm.id(), user)?);
+    Ok(())
 }
 
-fn print_token(dir: &Path, user: &str) -> Result<(), Error> {
-    let path = dir.join("realm");
-    let realm = std::fs::read_to_string(&path).map_err(|e| {
-        format!("{}: {e}; run `strongroom-sim serve --keep {}` first", path.display(), dir.display())
-    })?;
-    println!("{}", token(dir, &realm.trim().parse()?, user)?);
-    Ok(())
+/// This program, as it was called.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "strongroom-sim".into())
 }

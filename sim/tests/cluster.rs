@@ -198,9 +198,8 @@ fn of_two_leaders_the_one_whose_segment_is_lost_steps_down_and_releases_nothing_
         users.iter_mut().for_each(|user| user.aim(old));
         // The others do not hear the old leader any more, but all three reach the store.
         cluster.faults.alone.insert(old);
-        let elected = cluster.run_until(5_000, |cluster| {
-            cluster.leader().is_some_and(|leader| leader != old)
-        });
+        let elected =
+            cluster.run_until(5_000, |cluster| cluster.leader().is_some_and(|leader| leader != old));
         assert!(elected, "the others elect a leader");
         let old_leads = |cluster: &Cluster| {
             cluster.status(old).filter(|status| matches!(status.role, Role::Leader { .. }))
@@ -394,7 +393,8 @@ fn an_entry_that_no_hsm_made_stops_the_agent_whose_hsm_is_to_capture_it() {
     cluster.crash_agent(0);
     let mut users = users(&cluster, 1, &REGISTER_AND_RECOVER);
     cluster.serve(PATIENCE_MS, &mut users);
-    let (name, mut bytes) = cluster.store.objects().nth(2).map(|(n, b)| (*n, b.to_vec())).expect("three segments");
+    let (name, mut bytes) =
+        cluster.store.objects().nth(2).map(|(n, b)| (*n, b.to_vec())).expect("three segments");
     let at = mac_at(&bytes).start;
     bytes[at] ^= 1;
     cluster.store.put(name, bytes.into());

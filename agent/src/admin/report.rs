@@ -8,8 +8,10 @@ use strongroom_proto::ids::{GroupId, HsmId, Index};
 /// One agent: what its HSM says, and what its replicas do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AgentReport {
-    /// What the HSM says of itself; `None` while it does not answer.
+    /// What the HSM last said of itself; `None` while it never answered.
     pub device: Option<DeviceStatus>,
+    /// Whether the HSM answers now.
+    pub hsm_answers: bool,
     /// What the replicas do.
     pub groups: Vec<GroupReport>,
 }
@@ -48,6 +50,7 @@ impl AgentReport {
     pub(super) fn from_wire(reply: StatusReply) -> Self {
         Self {
             device: minicbor::decode(&reply.device).ok(),
+            hsm_answers: reply.hsm_answers,
             groups: reply.groups.into_iter().filter_map(GroupReport::from_wire).collect(),
         }
     }

@@ -3,12 +3,17 @@
 use super::report::group_to_wire;
 use crate::agent::Core;
 use std::sync::Arc;
+use std::time::Duration;
 use strongroom_proto::grpc::peer::admin_server::{Admin, AdminServer};
 use strongroom_proto::grpc::peer::{
     PeersReply, PeersRequest, SetupReply, SetupRequest, StatusReply, StatusRequest,
 };
 use strongroom_proto::hsm;
+use tokio::time::timeout;
 use tonic::{Request, Response, Status};
+
+/// How long a status waits for the HSM before it tells what was last known.
+const HSM_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The service that an operator's command calls.
 pub(crate) struct AdminService(Arc<Core>);
@@ -63,13 +68,15 @@ impl Admin for AdminService {
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
-        let device = match self.0.call_hsm(hsm::Request::DeviceStatus).await {
-            Some(hsm::Reply::Device(device)) => minicbor::to_vec(&device).unwrap_or_default(),
-            _ => Vec::new(),
+        let asked = timeout(HSM_PATIENCE, self.0.call_hsm(hsm::Request::DeviceStatus)).await;
+        let (device, hsm_answers) = match asked {
+            Ok(Some(hsm::Reply::Device(device))) => (Some(device), true),
+            _ => (self.0.device(), false),
         };
+        let device = device.and_then(|device| minicbor::to_vec(device).ok()).unwrap_or_default();
         let groups =
             self.0.groups().into_iter().map(|(group, status)| group_to_wire(group, status)).collect();
-        Ok(Response::new(StatusReply { device: device.into(), groups }))
+        Ok(Response::new(StatusReply { device: device.into(), groups, hsm_answers }))
     }
 
     async fn peers(&self, _: Request<PeersRequest>) -> Result<Response<PeersReply>, Status> {

@@ -1,5 +1,6 @@
 //! What the services of an agent share: which HSM it has, which groups run, and the way of a client's request.
 
+use super::Time;
 use super::driver::Group;
 use super::hsm::Hsm;
 use crate::config::Election;
@@ -39,6 +40,7 @@ pub(crate) struct Core {
     store: Store,
     peers: Peers,
     election: Election,
+    time: Time,
     known: RwLock<Known>,
     wake: Notify,
 }
@@ -50,8 +52,8 @@ struct Known {
 }
 
 impl Core {
-    pub(crate) fn new(hsm: Hsm, store: Store, peers: Peers, election: Election) -> Self {
-        Self { hsm, store, peers, election, known: RwLock::default(), wake: Notify::new() }
+    pub(crate) fn new(hsm: Hsm, store: Store, peers: Peers, election: Election, time: Time) -> Self {
+        Self { hsm, store, peers, election, time, known: RwLock::default(), wake: Notify::new() }
     }
 
     /// Passes a request to the HSM, for the operator.
@@ -89,7 +91,7 @@ impl Core {
             }
             if let Some(settings) = self.settings(device, realm.realm, status.statement.clone()) {
                 let (hsm, store, peers) = (self.hsm.clone(), self.store.clone(), self.peers.clone());
-                groups.insert(id, Group::start(settings, hsm, store, peers));
+                groups.insert(id, Group::start(settings, hsm, store, peers, self.time.clone()));
             }
         }
     }

@@ -2,10 +2,11 @@
 //!
 //! Decides nothing. Every action that has an end gets exactly one event, whatever fails.
 
+use super::Time;
 use super::hsm::Hsm;
 use crate::admin::role_name;
 use crate::peers::Peers;
-use crate::replica::{Action, Answer, Event, Millis, Replica, Settings, Status, Ticket};
+use crate::replica::{Action, Answer, Event, Replica, Settings, Status, Ticket};
 use crate::segment::SegmentName;
 use crate::store::Store;
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use strongroom_proto::ids::{GroupId, HsmId};
 use strongroom_proto::peer::PeerMessage;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
 /// Client requests that may wait for one replica.
 const CLIENT_QUEUE: usize = 1024;
@@ -43,18 +44,18 @@ pub(crate) struct Group {
 
 impl Group {
     /// Starts a replica. To be called inside a runtime; ends with it, or when the last `Group` is dropped.
-    pub(crate) fn start(settings: Settings, hsm: Hsm, store: Store, peers: Peers) -> Self {
+    pub(crate) fn start(settings: Settings, hsm: Hsm, store: Store, peers: Peers, time: Time) -> Self {
         let (clients, client_queue) = mpsc::channel(CLIENT_QUEUE);
         let (from_peers, peer_queue) = mpsc::channel(PEER_QUEUE);
-        let (own, group, started) = (settings.hsm, settings.group.group, Instant::now());
-        let (replica, actions) = Replica::new(settings, Millis(0));
+        let (own, group) = (settings.hsm, settings.group.group);
+        let (replica, actions) = Replica::new(settings, (time.steady)());
         let (events, ended) = mpsc::unbounded_channel();
         let (publish, status) = watch::channel(replica.status());
         let driver = Driver {
             replica,
             own,
             group,
-            started,
+            time,
             hsm,
             store,
             peers,
@@ -106,7 +107,7 @@ struct Driver {
     replica: Replica,
     own: HsmId,
     group: GroupId,
-    started: Instant,
+    time: Time,
     hsm: Hsm,
     store: Store,
     peers: Peers,
@@ -141,15 +142,11 @@ impl Driver {
                     None => return,
                 },
             };
-            let actions = self.replica.step(self.now(), event);
+            let actions = self.replica.step((self.time.steady)(), event);
             self.carry_out(actions);
             self.publish();
             while self.io.try_join_next().is_some() {}
         }
-    }
-
-    fn now(&self) -> Millis {
-        Millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
     fn admit(&mut self, client: Client) -> Event {

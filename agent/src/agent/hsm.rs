@@ -10,8 +10,11 @@ use tokio::sync::{mpsc, oneshot};
 #[derive(Clone)]
 pub(crate) struct Hsm(mpsc::UnboundedSender<Call>);
 
-/// What is done with a reply, or with `None` when it was lost.
-type Done = Box<dyn FnOnce(Option<Reply>) + Send>;
+/// Who gets a reply, or `None` when it was lost.
+enum Done {
+    Then(Box<dyn FnOnce(Option<Reply>) + Send>),
+    Tell(oneshot::Sender<Option<Reply>>),
+}
 
 struct Call {
     request: Request,
@@ -24,7 +27,12 @@ impl Hsm {
         let (queue, mut calls) = mpsc::unbounded_channel::<Call>();
         tokio::spawn(async move {
             while let Some(Call { request, done }) = calls.recv().await {
-                done(call(&*link, &request).await);
+                match done {
+                    Done::Then(then) => then(call(&*link, &request).await),
+                    // Whoever gave up waiting would only make the others wait.
+                    Done::Tell(asker) if asker.is_closed() => {}
+                    Done::Tell(asker) => drop(asker.send(call(&*link, &request).await)),
+                }
             }
         });
         Self(queue)
@@ -33,15 +41,13 @@ impl Hsm {
     /// Queues a request. `done` is called once, unless the agent stops first. Callers bound how many they have queued.
     pub(crate) fn queue(&self, request: Request, done: impl FnOnce(Option<Reply>) + Send + 'static) {
         // Fails only when the runtime is being shut down, and the caller with it.
-        let _ = self.0.send(Call { request, done: Box::new(done) });
+        let _ = self.0.send(Call { request, done: Done::Then(Box::new(done)) });
     }
 
-    /// Queues a request and waits for its reply; `None` when it was lost.
+    /// Queues a request and waits for its reply; `None` when it was lost. If dropped before its turn, it is not sent.
     pub(crate) async fn call(&self, request: Request) -> Option<Reply> {
-        let (done, reply) = oneshot::channel();
-        self.queue(request, |reply| {
-            let _ = done.send(reply);
-        });
+        let (asker, reply) = oneshot::channel();
+        let _ = self.0.send(Call { request, done: Done::Tell(asker) });
         reply.await.ok().flatten()
     }
 }

@@ -140,31 +140,39 @@ pub(super) fn device_json(device: &DeviceStatus) -> Value {
     })
 }
 
-/// What each member of a group says of it: `None` for one whose agent does not answer, or does not run the group.
-fn members<'a>(
-    group: &GroupId,
-    own: &'a AgentReport,
-    peers: &'a [PeerReport],
-) -> Vec<(HsmId, Option<&'a GroupReport>)> {
+/// One member of a group: its agent, when that answers, and what its replica says, when that runs.
+struct Member<'a> {
+    hsm: HsmId,
+    agent: Option<&'a AgentReport>,
+    report: Option<&'a GroupReport>,
+}
+
+fn members<'a>(group: &GroupId, own: &'a AgentReport, peers: &'a [PeerReport]) -> Vec<Member<'a>> {
     let agents = || peers.iter().filter_map(|peer| peer.agent.as_ref()).chain([own]);
     let statement = agents()
         .filter_map(|agent| agent.device.as_ref())
         .flat_map(|device| &device.groups)
         .map(|status| &status.statement)
         .find(|statement| statement.group == *group);
-    let of = |hsm: &HsmId| {
+    let member = |hsm: &HsmId| {
         let agent = agents().find(|agent| agent.device.as_ref().is_some_and(|device| device.hsm == *hsm));
-        agent.and_then(|agent| agent.groups.iter().find(|report| report.group == *group))
+        let report = agent.and_then(|agent| agent.groups.iter().find(|report| report.group == *group));
+        Member { hsm: *hsm, agent, report }
     };
-    statement.into_iter().flat_map(|statement| &statement.members).map(|hsm| (*hsm, of(hsm))).collect()
+    statement.into_iter().flat_map(|statement| &statement.members).map(member).collect()
 }
 
-fn member_text(hsm: HsmId, report: Option<&GroupReport>) -> String {
-    let Some(report) = report else { return format!("  {hsm}  cannot be reached, or has not joined\n") };
+fn member_text(member: &Member<'_>) -> String {
+    let Member { hsm, agent, report } = member;
+    let Some(agent) = agent else { return format!("  {hsm}  its agent cannot be reached\n") };
+    let Some(report) = report else { return format!("  {hsm}  has not joined; `group join` there\n") };
     let GroupReport { role, captured, committed, tip, waiting, fault, .. } = report;
     let mut text = format!(
         "  {hsm}  {role:9}  captured {captured}  committed {committed}  tip {tip}  waiting {waiting}\n"
     );
+    if !agent.hsm_answers {
+        text.push_str("    the HSM does not answer its agent\n");
+    }
     if let Some(fault) = fault {
         let _ = writeln!(text, "    {fault}");
     }
@@ -176,8 +184,8 @@ pub(super) fn groups_text(own: &AgentReport, peers: &[PeerReport]) -> String {
     for report in &own.groups {
         let leader = report.leader.map_or("no leader known".into(), |leader| format!("led by {leader}"));
         let _ = writeln!(text, "group {}, {leader}", report.group);
-        for (hsm, report) in members(&report.group, own, peers) {
-            text.push_str(&member_text(hsm, report));
+        for member in members(&report.group, own, peers) {
+            text.push_str(&member_text(&member));
         }
     }
     if own.groups.is_empty() {
@@ -190,9 +198,11 @@ pub(super) fn groups_text(own: &AgentReport, peers: &[PeerReport]) -> String {
 }
 
 pub(super) fn groups_json(own: &AgentReport, peers: &[PeerReport]) -> Value {
-    let member = |(hsm, report): (HsmId, Option<&GroupReport>)| {
+    let member = |Member { hsm, agent, report }: Member<'_>| {
         json!({
             "hsm": hsm.to_string(),
+            "agent_answers": agent.is_some(),
+            "hsm_answers": agent.is_some_and(|agent| agent.hsm_answers),
             "role": report.map(|report| &report.role),
             "captured": report.map(|report| report.captured.0),
             "committed": report.map(|report| report.committed.0),

@@ -27,8 +27,10 @@ pub(super) struct Capture {
     captured: (Index, EntryHash),
     statement: Option<Captured>,
     queue: VecDeque<Uncaptured>,
-    /// Whether a request is with the HSM.
-    asked: bool,
+    /// Whether a request is with the HSM, and of how many segments.
+    asked: Option<usize>,
+    /// Whether to ask for one segment at a time, to find the one that the HSM refuses.
+    narrow: bool,
     /// Whether the statement is wanted again though nothing is new.
     restate: bool,
     retry_at: Millis,
@@ -38,7 +40,15 @@ impl Capture {
     /// Starts from what the HSM said of itself.
     pub(super) fn new(captured: (Index, EntryHash)) -> Self {
         let restate = captured.0 > Index::ZERO;
-        Self { captured, statement: None, queue: VecDeque::new(), asked: false, restate, retry_at: Millis(0) }
+        Self {
+            captured,
+            statement: None,
+            queue: VecDeque::new(),
+            asked: None,
+            narrow: false,
+            restate,
+            retry_at: Millis(0),
+        }
     }
 
     pub(super) const fn captured(&self) -> (Index, EntryHash) {
@@ -52,7 +62,7 @@ impl Capture {
 
     /// Whether nothing is left to capture.
     pub(super) fn is_done(&self) -> bool {
-        self.queue.is_empty() && !self.asked
+        self.queue.is_empty() && self.asked.is_none()
     }
 
     /// Takes note of a segment that the store has acknowledged with all before it.
@@ -64,29 +74,30 @@ impl Capture {
 
     /// The entries to ask for now, if any; whole segments, as many as one request takes.
     pub(super) fn ask(&mut self, now: Millis, max_frame_bytes: usize) -> Option<Vec<Entry>> {
-        if self.asked || now < self.retry_at || (self.queue.is_empty() && !self.restate) {
+        if self.asked.is_some() || now < self.retry_at || (self.queue.is_empty() && !self.restate) {
             return None;
         }
         let mut entries: Vec<Entry> = Vec::new();
-        let mut bytes = 0_usize;
+        let (mut bytes, mut segments) = (0_usize, 0_usize);
         for next in &self.queue {
             let more: usize =
                 next.entries.iter().map(|e| ENTRY_BYTES + e.partitions.len() * PARTITION_BYTES).sum();
             let fits = entries.len() + next.entries.len() <= MAX_CAPTURE_ENTRIES
                 && bytes.saturating_add(more) <= max_frame_bytes;
-            if !entries.is_empty() && !fits {
+            if segments > 0 && (self.narrow || !fits) {
                 break;
             }
             bytes = bytes.saturating_add(more);
+            segments += 1;
             entries.extend_from_slice(&next.entries);
         }
-        self.asked = true;
+        self.asked = Some(segments);
         Some(entries)
     }
 
     /// The HSM has stated what it has captured.
     pub(super) fn stated(&mut self, statement: Captured) {
-        self.asked = false;
+        self.asked = None;
         self.restate = false;
         self.captured = (statement.index, statement.hash);
         self.statement = Some(statement);
@@ -100,12 +111,15 @@ impl Capture {
 
     /// The reply was lost, or the HSM could not: asks again later.
     pub(super) fn retry(&mut self, now: Millis) {
-        self.asked = false;
+        self.asked = None;
         self.retry_at = now.after(RETRY_MS);
     }
 
-    /// Where the entries are that are with the HSM.
-    pub(super) fn asked_for(&self) -> Option<(SegmentName, Index)> {
-        self.queue.front().and_then(|front| Some((front.name, front.entries.first()?.index)))
+    /// The HSM says that one of the entries was not made by an HSM. Which segment that is, or `None` when it is still
+    /// to be found.
+    pub(super) fn forged(&mut self) -> Option<SegmentName> {
+        let asked = self.asked.take();
+        self.narrow = true;
+        self.queue.front().filter(|_| asked == Some(1)).map(|front| front.name)
     }
 }

@@ -66,7 +66,7 @@ impl Flights {
     }
 
     /// What is to be written now.
-    pub(super) fn to_write(&mut self, now: Millis) -> Vec<(SegmentName, Arc<[u8]>)> {
+    pub(super) fn due(&mut self, now: Millis) -> Vec<(SegmentName, Arc<[u8]>)> {
         let mut due = Vec::new();
         for flight in &mut self.0 {
             if matches!(flight.state, Writing::ToWrite(at) if at <= now) {

@@ -54,8 +54,10 @@ impl Replica {
                     self.step_down();
                 }
             }
-            Some(Reply::Refused(Refusal::NotAuthentic)) if let Some((object, index)) = self.capture.asked_for() => {
-                self.fault(Fault::Damaged { object, index, damage: Damage::NotAuthentic });
+            Some(Reply::Refused(Refusal::NotAuthentic)) => {
+                if let Some(object) = self.capture.forged() {
+                    self.fault(Fault::Damaged { object, index: object.first, damage: Damage::NotAuthentic });
+                }
             }
             Some(Reply::Refused(Refusal::NotConsecutive | Refusal::NothingCaptured)) => {
                 self.start_over();
@@ -135,6 +137,10 @@ impl Replica {
 const fn shows_another_state(refusal: Refusal) -> bool {
     matches!(
         refusal,
-        Refusal::NotLeader | Refusal::StaleTree | Refusal::NotMember | Refusal::NvramFailed | Refusal::Exhausted
+        Refusal::NotLeader
+            | Refusal::StaleTree
+            | Refusal::NotMember
+            | Refusal::NvramFailed
+            | Refusal::Exhausted
     )
 }

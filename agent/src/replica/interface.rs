@@ -191,11 +191,13 @@ pub enum Answer {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Fault {
     /// A segment in the store is not what an HSM made.
-    #[error("segment {object} is damaged at entry {index} ({damage}); restore that object, then restart the agent")]
+    #[error(
+        "segment {object} is damaged at entry {index} ({damage}); restore that object, then restart the agent"
+    )]
     Damaged {
         /// The segment.
         object: SegmentName,
-        /// The first entry that is wrong.
+        /// The first entry that is wrong, or the segment's first where that is not known.
         index: Index,
         /// What is wrong with it.
         damage: Damage,
@@ -296,18 +298,4 @@ pub enum Role {
     },
     /// It has stopped: see [`Status::fault`].
     Faulted,
-}
-
-impl Role {
-    /// One word, for logs and `group status`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Witness => "witness",
-            Self::Candidate => "candidate",
-            Self::Leader { .. } => "leader",
-            Self::Faulted => "faulted",
-        }
-    }
 }

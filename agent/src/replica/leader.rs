@@ -141,7 +141,7 @@ impl Leader {
         }
         self.process(now, settings, clients, out);
         self.collect()?;
-        for (name, bytes) in self.flights.to_write(now) {
+        for (name, bytes) in self.flights.due(now) {
             out.write(name, bytes);
         }
         Ok(())
@@ -389,8 +389,7 @@ impl Leader {
         }
         let mine = mine.filter(|mine| self.own.get(&mine.index) == Some(&mine.hash));
         let others = self.members.values().filter_map(|m| m.statement);
-        let mut statements: Vec<Captured> =
-            others.chain(mine).filter(|s| s.index > self.committed).collect();
+        let mut statements: Vec<Captured> = others.chain(mine).filter(|s| s.index > self.committed).collect();
         statements.sort_unstable_by_key(|s| std::cmp::Reverse(s.index));
         let majority = settings.group.members.len() / 2 + 1;
         if statements.len() < majority {

@@ -42,10 +42,10 @@ impl Trees {
         if !next.0.keys().eq(entry.partitions.iter().map(|p| &p.prefix)) {
             return Err(Damage::Partitions);
         }
-        let mut changed: BTreeMap<Prefix, Vec<(RecordId, Arc<[u8]>)>> = BTreeMap::new();
+        let mut changed: BTreeMap<Prefix, Vec<_>> = BTreeMap::new();
         for leaf in leaves {
             let prefix = next.prefix_of(&leaf.record).ok_or(Damage::Roots)?;
-            changed.entry(prefix).or_default().push((leaf.record, Arc::from(leaf.sealed.as_slice())));
+            changed.entry(prefix).or_default().push((leaf.record, Arc::<[u8]>::from(leaf.sealed.as_slice())));
         }
         for (prefix, leaves) in changed {
             let tree = next.0.get_mut(&prefix).ok_or(Damage::Roots)?;

@@ -20,8 +20,8 @@ mod log;
 mod outbox;
 
 pub use interface::{
-    Action, Answer, CallId, CreateOutcome, Damage, Event, Fault, Millis, ReadOutcome, Role, Settings, Status, Ticket,
-    Unavailable,
+    Action, Answer, CallId, CreateOutcome, Damage, Event, Fault, Millis, ReadOutcome, Role, Settings, Status,
+    Ticket, Unavailable,
 };
 
 use crate::segment::{Segment, SegmentName};
@@ -33,8 +33,8 @@ use flights::{Flights, Outcome};
 use leader::Leader;
 use log::Log;
 use outbox::{Call, Outbox};
-use rand::rngs::StdRng;
 use rand::SeedableRng;
+use rand::rngs::StdRng;
 use std::collections::BTreeSet;
 use strongroom_proto::hsm::{BatchRequest, Request};
 use strongroom_proto::ids::{EntryHash, HsmId, Index};
@@ -181,7 +181,7 @@ impl Replica {
         if matches!(self.state, State::Starting(_) | State::Faulted(_)) {
             return;
         }
-        for (name, bytes) in self.settling.to_write(self.now) {
+        for (name, bytes) in self.settling.due(self.now) {
             self.out.write(name, bytes);
         }
         self.follow_log();
@@ -207,7 +207,9 @@ impl Replica {
                 Next::Read(names) => names.into_iter().for_each(|name| self.out.push(Action::Read { name })),
                 Next::Apply(object, bytes) => {
                     let segment = Segment::decode(&bytes).map_err(|bad| (object.first, Damage::Segment(bad)));
-                    if let Err((index, damage)) = segment.and_then(|segment| self.take(object, &segment, &bytes)) {
+                    if let Err((index, damage)) =
+                        segment.and_then(|segment| self.take(object, &segment, &bytes))
+                    {
                         return self.fault(Fault::Damaged { object, index, damage });
                     }
                 }

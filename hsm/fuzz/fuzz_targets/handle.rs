@@ -3,27 +3,34 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use minicbor::bytes::ByteVec;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::sync::Arc;
 use strongroom_hsm::{Config, Core, Env, Flash, FlashError, Geometry};
+use strongroom_proto::client::{
+    EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Register2Request,
+    RegistrationVersion, SecretsRequest, UnlockKeyCommitment, UnlockKeyTag,
+};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    BatchRequest, CustodianPolicy, DeviceStatus, Made, NoiseMessage, PrefixTree, Refusal, Reply, Request,
+    BatchRequest, CustodianPolicy, DeviceStatus, Made, NoiseMessage, NoiseReply, Outcome, PrefixTree,
+    Refusal, Reply, Request,
 };
-use strongroom_proto::ids::{GroupId, Index, RecordId, SessionId};
-use strongroom_proto::noise;
+use strongroom_proto::ids::{GroupId, Index, RealmId, RecordId, SessionId};
+use strongroom_proto::noise::{self, ClientHandshake, Transport};
+use strongroom_proto::oprf::{PrivateKey, blind};
 use strongroom_proto::prefix::Prefix;
+use strongroom_proto::registration::RegistrationSigningKey;
+use strongroom_proto::sharing::SecretScalar;
 use strongroom_proto::statement::{Captured, Committed};
 use strongroom_proto::tree::{ClaimedTree, Tree};
 
-/// A step of a host. Numbers choose among what was seen before.
+/// What a host does. Numbers choose among what was seen before.
 #[derive(Arbitrary, Debug)]
-enum Step {
+enum Action {
     Bytes(Vec<u8>),
-    /// The step's request with bytes changed.
-    Damaged(Box<Step>, Vec<(u16, u8)>),
+    /// The request of another action, with bytes changed.
+    Damaged(Box<Action>, Vec<(u16, u8)>),
     NewRealm,
     NewGroup,
     Lead(Option<u8>),
@@ -51,9 +58,56 @@ struct Message {
 enum Kind {
     /// A handshake with this payload.
     Handshake(Vec<u8>),
-    /// A message on the session that was opened last, with this payload.
+    /// A message with this payload on the session that was opened last, whatever the record and session above.
     Transport(Vec<u8>),
+    /// The same with a request for secrets: the fuzzer finds none by itself.
+    Secrets(Secrets),
     Garbage(Vec<u8>, Vec<u8>),
+}
+
+#[derive(Arbitrary, Debug)]
+enum Secrets {
+    Register1,
+    Register2(u8),
+    Recover1,
+    Recover2(u8),
+    Recover3(u8),
+    Delete,
+}
+
+impl Secrets {
+    /// Few versions, keys, points and tags, so that they meet.
+    fn request(&self) -> SecretsRequest {
+        let version = RegistrationVersion([1; 16]);
+        let rng = |seed: &u8| StdRng::seed_from_u64(u64::from(*seed % 4));
+        match self {
+            Self::Register1 => SecretsRequest::Register1,
+            Self::Register2(seed) => {
+                let oprf_private_key = PrivateKey::random(&mut rng(seed));
+                let signing = RegistrationSigningKey::random(&mut rng(seed));
+                SecretsRequest::Register2(Box::new(Register2Request {
+                    version,
+                    oprf_signed_public_key: signing
+                        .sign_public_key(&RealmId([0; 16]), &oprf_private_key.public_key()),
+                    oprf_private_key,
+                    unlock_key_commitment: UnlockKeyCommitment::new([2; 32]),
+                    unlock_key_tag: UnlockKeyTag::new([*seed % 4; 16]),
+                    encryption_key_scalar_share: SecretScalar::random(&mut rng(seed)),
+                    encrypted_secret: EncryptedSecret::new([3; 145]),
+                    encrypted_secret_commitment: EncryptedSecretCommitment::new([4; 16]),
+                    policy: Policy { num_guesses: u16::from(*seed) },
+                }))
+            }
+            Self::Recover1 => SecretsRequest::Recover1,
+            Self::Recover2(seed) => {
+                SecretsRequest::Recover2 { version, blinded_input: blind(&[*seed], &mut rng(seed)).1 }
+            }
+            Self::Recover3(tag) => {
+                SecretsRequest::Recover3 { version, unlock_key_tag: UnlockKeyTag::new([*tag % 4; 16]) }
+            }
+            Self::Delete => SecretsRequest::Delete,
+        }
+    }
 }
 
 /// A flash in memory: four units of 64 KiB.
@@ -114,7 +168,9 @@ struct Host {
     entries: Vec<Entry>,
     captured: Vec<Captured>,
     committed: Vec<Committed>,
-    transport: Option<noise::Transport>,
+    /// The handshake that was sent last, and whose.
+    handshake: Option<(ClientHandshake, RecordId, SessionId)>,
+    session: Option<(Transport, RecordId, SessionId)>,
     highest: Index,
 }
 
@@ -130,7 +186,8 @@ impl Host {
             entries: vec![],
             captured: vec![],
             committed: vec![],
-            transport: None,
+            handshake: None,
+            session: None,
             highest: Index::ZERO,
         }
     }
@@ -150,19 +207,20 @@ impl Host {
         minicbor::decode(&reply).expect("every reply decodes")
     }
 
-    fn step(&mut self, step: &Step) {
-        match step {
-            Step::Restart => {
+    fn step(&mut self, action: &Action) {
+        match action {
+            Action::Restart => {
                 self.device.flash.failing = false;
-                self.core = Core::start(&mut self.device, Config::software()).expect("an intact flash starts");
-                self.transport = None;
+                self.core =
+                    Core::start(&mut self.device, Config::software()).expect("an intact flash starts");
+                self.session = None;
                 return self.check_captured();
             }
-            Step::FlashFails(failing) => self.device.flash.failing = *failing,
+            Action::FlashFails(failing) => self.device.flash.failing = *failing,
             _ => {}
         }
         let before = self.status();
-        let bytes = self.bytes(step);
+        let bytes = self.bytes(action);
         let reply = self.handle(&bytes);
         if let Reply::Refused(refusal) = reply {
             let unchanged = refusal == Refusal::NvramFailed || before == self.status();
@@ -181,11 +239,11 @@ impl Host {
         self.highest = captured;
     }
 
-    fn bytes(&mut self, step: &Step) -> Vec<u8> {
-        match step {
-            Step::Bytes(bytes) => bytes.clone(),
-            Step::Damaged(step, changes) => {
-                let mut bytes = self.bytes(step);
+    fn bytes(&mut self, action: &Action) -> Vec<u8> {
+        match action {
+            Action::Bytes(bytes) => bytes.clone(),
+            Action::Damaged(inner, changes) => {
+                let mut bytes = self.bytes(inner);
                 for (at, bits) in changes {
                     let len = bytes.len().max(1);
                     if let Some(byte) = bytes.get_mut(usize::from(*at) % len) {
@@ -198,75 +256,100 @@ impl Host {
         }
     }
 
-    fn request(&mut self, step: &Step) -> Option<Request> {
+    fn request(&mut self, action: &Action) -> Option<Request> {
         let status = self.status()?;
         let group = status.groups.first().map_or(GroupId([0; 16]), |g| g.statement.group);
-        Some(match step {
-            Step::NewRealm => Request::NewRealm(CustodianPolicy::closed()),
-            Step::NewGroup => Request::NewGroup(vec![status.realm?.member]),
-            Step::Lead(entry) => Request::Lead(group, entry.and_then(|at| pick(&self.entries, at))),
-            Step::StepDown => Request::StepDown(group),
-            Step::Handshake(record, session) => {
-                let message = self.message(&status, &Kind::Handshake(vec![]));
-                Request::Handshake(group, batch(*record, *session, message))
+        Some(match action {
+            Action::NewRealm => Request::NewRealm(CustodianPolicy::closed()),
+            Action::NewGroup => Request::NewGroup(vec![status.realm?.member]),
+            Action::Lead(entry) => Request::Lead(group, entry.and_then(|at| pick(&self.entries, at))),
+            Action::StepDown => Request::StepDown(group),
+            Action::Handshake(record, session) => {
+                let message = Message { record: *record, session: *session, kind: Kind::Handshake(vec![]) };
+                Request::Handshake(group, self.message(&status, &message))
             }
-            Step::Process(messages) => {
+            Action::Process(messages) => {
                 let requests = self.requests(&status, messages);
                 let ids: Vec<RecordId> = requests.iter().map(|r| r.record).collect();
                 let partial = self.tree.partial(&ids).expect("the host's tree is whole").encode();
                 let tree = ClaimedTree::decode(&partial).expect("decodes");
                 Request::Process { group, trees: vec![PrefixTree { prefix: Prefix::WHOLE, tree }], requests }
             }
-            Step::ProcessTree(tree, messages) => {
+            Action::ProcessTree(tree, messages) => {
                 let tree = ClaimedTree::decode(tree).ok()?;
                 let requests = self.requests(&status, messages);
                 Request::Process { group, trees: vec![PrefixTree { prefix: Prefix::WHOLE, tree }], requests }
             }
-            Step::Capture(entries) => Request::Capture(group, pick_all(&self.entries, entries)),
-            Step::Commit(statements, chain) => Request::Commit {
+            Action::Capture(entries) => Request::Capture(group, pick_all(&self.entries, entries)),
+            Action::Commit(statements, chain) => Request::Commit {
                 group,
                 statements: pick_all(&self.captured, statements),
                 chain: pick_all(&self.entries, chain),
             },
-            Step::Jump(entry, committed) => {
+            Action::Jump(entry, committed) => {
                 Request::Jump(pick(&self.entries, *entry)?, pick(&self.committed, *committed)?)
             }
-            Step::ExportNonce => Request::ExportNonce,
-            Step::Bytes(_) | Step::Damaged(..) | Step::Restart | Step::FlashFails(_) => Request::DeviceStatus,
+            Action::ExportNonce => Request::ExportNonce,
+            Action::Bytes(_) | Action::Damaged(..) | Action::Restart | Action::FlashFails(_) => {
+                Request::DeviceStatus
+            }
         })
     }
 
     fn requests(&mut self, status: &DeviceStatus, messages: &[Message]) -> Vec<BatchRequest> {
         let most = status.limits.max_batch_requests as usize + 1;
-        let messages = messages.iter().take(most);
-        messages.map(|m| batch(m.record, m.session, self.message(status, &m.kind))).collect()
+        messages.iter().take(most).map(|m| self.message(status, m)).collect()
     }
 
-    fn message(&mut self, status: &DeviceStatus, kind: &Kind) -> NoiseMessage {
-        let garbage = |ephemeral: &[u8], ciphertext: &[u8]| NoiseMessage::Handshake {
-            ephemeral: ByteVec::from(ephemeral.to_vec()),
-            ciphertext: ByteVec::from(ciphertext.to_vec()),
-        };
-        match (kind, status.realm.as_ref(), self.transport.as_mut()) {
-            (Kind::Handshake(payload), Some(realm), _) => {
+    fn message(&mut self, status: &DeviceStatus, message: &Message) -> BatchRequest {
+        // Few records, so that they meet, and far apart or close together in the tree.
+        let mut id = [0; 32];
+        (id[0], id[31]) = (message.record & 0xf0, message.record & 0x0f);
+        let (record, session) = (RecordId(id), SessionId(u32::from(message.session % 4)));
+        let batch = |record, session, message| BatchRequest { record, session, message };
+        match &message.kind {
+            Kind::Handshake(payload) => {
+                let Some(realm) = &status.realm else { return self.transport(payload, record, session) };
                 let started = noise::client_start(&realm.public_key, payload, &mut self.device.rng);
-                let (_, request) = started.expect("a good key");
-                garbage(&request.client_ephemeral_public, &request.payload_ciphertext)
+                let (handshake, request) = started.expect("a good key");
+                self.handshake = Some((handshake, record, session));
+                let ephemeral = request.client_ephemeral_public.into();
+                let ciphertext = request.payload_ciphertext.into();
+                batch(record, session, NoiseMessage::Handshake { ephemeral, ciphertext })
             }
-            (Kind::Transport(payload), _, Some(transport)) => {
-                let ciphertext = transport.encrypt(payload).expect("few messages").into();
-                NoiseMessage::Transport { ciphertext }
+            Kind::Transport(payload) => self.transport(payload, record, session),
+            Kind::Secrets(secrets) => self.transport(&secrets.request().to_cbor(), record, session),
+            Kind::Garbage(ephemeral, ciphertext) => {
+                let (ephemeral, ciphertext) = (ephemeral.clone().into(), ciphertext.clone().into());
+                batch(record, session, NoiseMessage::Handshake { ephemeral, ciphertext })
             }
-            (Kind::Handshake(bytes) | Kind::Transport(bytes), _, _) => {
-                NoiseMessage::Transport { ciphertext: bytes.clone().into() }
-            }
-            (Kind::Garbage(ephemeral, ciphertext), _, _) => garbage(ephemeral, ciphertext),
         }
+    }
+
+    /// On the open session, or as it is on this one.
+    fn transport(&mut self, payload: &[u8], record: RecordId, session: SessionId) -> BatchRequest {
+        let Some((transport, record, session)) = &mut self.session else {
+            let ciphertext = payload.to_vec().into();
+            return BatchRequest { record, session, message: NoiseMessage::Transport { ciphertext } };
+        };
+        let ciphertext = transport.encrypt(payload).expect("few messages").into();
+        let message = NoiseMessage::Transport { ciphertext };
+        BatchRequest { record: *record, session: *session, message }
     }
 
     fn take(&mut self, reply: Reply) {
         match reply {
             Reply::Processed { made: Some(made), .. } => self.take_entry(made),
+            Reply::Handshaken(Outcome::Answered(NoiseReply::Handshake { ephemeral, ciphertext })) => {
+                let Some((handshake, record, session)) = self.handshake.take() else { return };
+                let response = HandshakeResponse {
+                    server_ephemeral_public: ephemeral.0.to_vec(),
+                    payload_ciphertext: ciphertext.into(),
+                };
+                // A damaged handshake may still be a handshake, but of nobody.
+                let finished = handshake.finish(&response).ok();
+                self.session = finished.map(|(transport, _)| (transport, record, session));
+            }
             Reply::Captured(statement) => self.captured.push(statement),
             Reply::Committed { statement, .. } => self.committed.push(statement),
             _ => {}
@@ -284,13 +367,6 @@ fn encode(request: &Request) -> Vec<u8> {
     minicbor::to_vec(request).expect("encodes")
 }
 
-fn batch(record: u8, session: u8, message: NoiseMessage) -> BatchRequest {
-    // Few records, so that they meet, and far apart or close together in the tree.
-    let mut id = [0; 32];
-    (id[0], id[31]) = (record & 0xf0, record & 0x0f);
-    BatchRequest { record: RecordId(id), session: SessionId(u32::from(session % 4)), message }
-}
-
 /// Counted from the newest.
 fn pick<T: Clone>(seen: &[T], at: u8) -> Option<T> {
     seen.iter().rev().nth(usize::from(at)).cloned()
@@ -304,7 +380,7 @@ fuzz_target!(|data: &[u8]| {
     let mut input = Unstructured::new(data);
     let mut host = Host::new();
     while !input.is_empty() {
-        let Ok(step) = Step::arbitrary(&mut input) else { break };
-        host.step(&step);
+        let Ok(action) = Action::arbitrary(&mut input) else { break };
+        host.step(&action);
     }
 });

@@ -39,18 +39,37 @@ pub struct RequestId(pub u64);
 
 /// Something that is going to happen.
 enum Pending {
-    Tick { member: usize, life: u64 },
-    ToHsm { member: usize, life: u64, boot: u64, call: CallId, request: Vec<u8> },
-    ToStore { member: usize, life: u64, request: StoreRequest },
+    Tick {
+        member: usize,
+        life: u64,
+    },
+    ToHsm {
+        member: usize,
+        life: u64,
+        boot: u64,
+        call: CallId,
+        request: Vec<u8>,
+    },
+    ToStore {
+        member: usize,
+        life: u64,
+        request: StoreRequest,
+    },
     /// To one life of a replica, or with none to whichever lives.
-    ToReplica { member: usize, life: Option<u64>, event: Event },
+    ToReplica {
+        member: usize,
+        life: Option<u64>,
+        event: Event,
+    },
 }
 
 impl Pending {
     /// Whether it comes again and again, whatever else happens.
     const fn is_routine(&self) -> bool {
-        let heartbeat =
-            matches!(self, Self::ToReplica { event: Event::Peer { message: PeerMessage::Heartbeat { .. }, .. }, .. });
+        let heartbeat = matches!(
+            self,
+            Self::ToReplica { event: Event::Peer { message: PeerMessage::Heartbeat { .. }, .. }, .. }
+        );
         heartbeat || matches!(self, Self::Tick { .. })
     }
 }
@@ -379,7 +398,9 @@ impl Cluster {
                     self.members[member].link_until = at;
                     self.schedule(at - self.now, Pending::ToHsm { member, life, boot, call, request });
                 }
-                Action::Write { name, bytes } => self.ask_store(member, life, StoreRequest::Write(name, bytes)),
+                Action::Write { name, bytes } => {
+                    self.ask_store(member, life, StoreRequest::Write(name, bytes))
+                }
                 Action::List { from } => self.ask_store(member, life, StoreRequest::List(from)),
                 Action::Read { name } => self.ask_store(member, life, StoreRequest::Read(name)),
                 Action::Send { to, message } => self.send(member, to, &message),
@@ -466,7 +487,10 @@ impl Cluster {
             assert_eq!(log.get(index), Some(hash), "entry {index} was captured and is not in the log");
         }
         let on_chain: BTreeSet<EntryHash> = log.into_values().collect();
-        assert!(self.released.is_subset(&on_chain), "replies of an entry were released that is not in the log");
+        assert!(
+            self.released.is_subset(&on_chain),
+            "replies of an entry were released that is not in the log"
+        );
     }
 
     /// How many requests have no answer yet.

@@ -10,8 +10,9 @@ use rand::{RngExt, SeedableRng};
 use std::collections::VecDeque;
 use strongroom_agent::replica::Answer;
 use strongroom_proto::client::{
-    EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Recover2Response, Recover3Response,
-    Register2Request, RegistrationVersion, SecretsRequest, SecretsResponse, UnlockKeyCommitment, UnlockKeyTag,
+    EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Recover2Response,
+    Recover3Response, Register2Request, RegistrationVersion, SecretsRequest, SecretsResponse,
+    UnlockKeyCommitment, UnlockKeyTag,
 };
 use strongroom_proto::hsm::{BatchRequest, NoiseMessage, NoiseReply, SessionRefusal};
 use strongroom_proto::ids::{HsmId, RecordId, SessionId, X25519Public};
@@ -83,7 +84,8 @@ impl User {
             encrypted_secret_commitment: EncryptedSecretCommitment::new(rng.random()),
             policy: Policy { num_guesses },
         };
-        let (record, session, target) = (RecordId(rng.random()), SessionId(rng.random()), rng.random_range(0..64));
+        let (record, session, target) =
+            (RecordId(rng.random()), SessionId(rng.random()), rng.random_range(0..64));
         Self {
             record,
             registration,

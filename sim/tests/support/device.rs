@@ -1,0 +1,128 @@
+//! An HSM whose realm keys and draws are those of the vectors, and whose records the test can read.
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use rand_core::{TryCryptoRng, TryRng};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use strongroom_hsm::vectors::Revealed;
+use strongroom_hsm::{Config, Core, Env};
+use strongroom_hsm_software::FileFlash;
+use strongroom_proto::hsm::{Reply, Request};
+use strongroom_proto::ids::{RealmId, RecordId};
+
+/// A seeded generator that gives scripted draws first, to whoever asks for exactly their length.
+struct Scripted {
+    script: VecDeque<[u8; 32]>,
+    rng: StdRng,
+}
+
+impl TryRng for Scripted {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(self.rng.next_u32())
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(self.rng.next_u64())
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+        match self.script.pop_front_if(|next| next.len() == out.len()) {
+            Some(draw) => out.copy_from_slice(&draw),
+            None => self.rng.fill_bytes(out),
+        }
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Scripted {}
+
+struct Environment {
+    flash: FileFlash,
+    rng: Scripted,
+}
+
+impl Env for Environment {
+    type Flash = FileFlash;
+    type Rng = Scripted;
+
+    fn flash(&mut self) -> &mut FileFlash {
+        &mut self.flash
+    }
+
+    fn rng(&mut self) -> &mut Scripted {
+        &mut self.rng
+    }
+}
+
+/// The device.
+pub struct Device {
+    core: Core,
+    env: Environment,
+    realm: RealmId,
+    noise_secret: [u8; 32],
+    /// The record that was sealed last.
+    leaf: Option<(RecordId, Vec<u8>)>,
+}
+
+/// The device, between the thread that serves it and the test.
+pub type Shared = Arc<Mutex<Device>>;
+
+impl Device {
+    /// A new device. The realm that it makes gets this id and Noise key.
+    pub fn new(nvram: &Path, realm: RealmId, noise_secret: [u8; 32]) -> Shared {
+        let rng = Scripted { script: VecDeque::new(), rng: StdRng::seed_from_u64(1) };
+        let mut env = Environment { flash: FileFlash::open(nvram).expect("a new file"), rng };
+        let core = Core::start(&mut env, Config::software()).expect("a new file");
+        Arc::new(Mutex::new(Self { core, env, realm, noise_secret, leaf: None }))
+    }
+
+    /// Has the next draw of 32 bytes be this one.
+    pub fn script(&mut self, draw: [u8; 32]) {
+        self.env.rng.script.push_back(draw);
+    }
+
+    /// Whether all scripted draws were made.
+    pub fn is_drawn(&self) -> bool {
+        self.env.rng.script.is_empty()
+    }
+
+    /// The only user's record.
+    pub fn record(&self) -> Revealed {
+        let Some((record, sealed)) = &self.leaf else { return Revealed::NotRegistered };
+        self.core.reveal(record, sealed).expect("it was sealed here")
+    }
+
+    fn handle(&mut self, request: &[u8]) -> Vec<u8> {
+        let reply = self.core.handle(&mut self.env, request);
+        match minicbor::decode(request) {
+            Ok(Request::NewRealm(_)) => {
+                self.core.impersonate(self.realm, &self.noise_secret);
+                let status = minicbor::to_vec(Request::DeviceStatus).expect("encodes");
+                return self.core.handle(&mut self.env, &status);
+            }
+            Ok(Request::Process { .. }) => self.remember(&reply),
+            _ => {}
+        }
+        reply
+    }
+
+    fn remember(&mut self, reply: &[u8]) {
+        let Ok(Reply::Processed { made: Some(made), .. }) = minicbor::decode(reply) else { return };
+        for leaf in made.leaves {
+            let known = self.leaf.as_ref().is_none_or(|(record, _)| *record == leaf.record);
+            assert!(known, "the vectors have one user");
+            self.leaf = Some((leaf.record, leaf.sealed.to_vec()));
+        }
+    }
+}
+
+/// What a server calls with the bytes of each request.
+pub fn handler(device: &Shared) -> impl FnMut(&[u8]) -> Vec<u8> + Send + use<> {
+    let device = Arc::clone(device);
+    move |request| device.lock().expect("no panic").handle(request)
+}
