@@ -96,7 +96,8 @@ fn store_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error
         .map_err(|_| D::Error::custom("the store is a URL, such as `file:///var/lib/strongroom/store`"))
 }
 
-/// The address of another agent: `http://` or `https://`, a host, a port if need be, and nothing more.
+/// The address of another agent: `http://`, a host, a port if need be, and nothing more. Agents speak plain HTTP/2 to
+/// each other, on a network of their own.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct PeerUrl(pub Url);
@@ -106,7 +107,7 @@ impl TryFrom<String> for PeerUrl {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let bare = |url: &Url| {
-            matches!(url.scheme(), "http" | "https")
+            url.scheme() == "http"
                 && url.path() == "/"
                 && url.query().is_none()
                 && url.fragment().is_none()

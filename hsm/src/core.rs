@@ -32,8 +32,8 @@ pub struct Config {
 impl Config {
     /// The software HSM: frames of 1 MiB, batches of 128, 1,024 waiting replies, 16,384 sessions.
     ///
-    /// 1,024 replies of 544 bytes are 544 KiB. A batch of 128 sends 1,024 bytes of client message and, in a tree of
-    /// 2^20 records, 1,600 bytes of path for each: 328 KiB.
+    /// 1,024 replies of at most 528 bytes are 528 KiB. A full batch sends at most 2,128 bytes of client message and, in
+    /// a tree of 30 levels, 1,989 bytes of path for each request: 515 KiB. `tests/sizes.rs` holds this arithmetic.
     #[must_use]
     pub fn software() -> Self {
         let limits = Limits {

@@ -17,7 +17,7 @@ pub mod label {
     pub const ENTRY_MAC: &str = "strongroom entry mac 1";
     /// Hash over the sealed events of an entry.
     pub const EVENTS: &str = "strongroom events 1";
-    /// Hash of one sealed record or event.
+    /// Hash of one sealed record.
     pub const SEALED: &str = "strongroom sealed 1";
     /// Hash of a leaf.
     pub const LEAF: &str = "strongroom leaf 1";

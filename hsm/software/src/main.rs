@@ -2,11 +2,13 @@
 
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, setrlimit};
+use sha2::{Digest, Sha256};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use strongroom_hsm::Config;
 use strongroom_hsm_software::{Address, Options, start};
+use strongroom_proto::ids::BuildDigest;
 
 const WARNING: &str = "\
 *******************************************************************************
@@ -48,7 +50,15 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let Arguments { nvram, listen } = arguments;
-    match start(Options { nvram: nvram.clone(), listen, config: Config::software() }) {
+    let build = match own_digest() {
+        Ok(build) => build,
+        Err(error) => {
+            eprintln!("error: cannot read this program's own file ({error}): start it by its full path");
+            return ExitCode::FAILURE;
+        }
+    };
+    let config = Config { build, ..Config::software() };
+    match start(Options { nvram: nvram.clone(), listen, config }) {
         Ok(server) => {
             tracing::info!(nvram = %nvram.display(), listen = %server.address(), "ready for the agent");
             server.wait();
@@ -59,4 +69,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// SHA-256 of this program's file, as `sha256sum` prints it: what custodians compare before they approve.
+fn own_digest() -> std::io::Result<BuildDigest> {
+    let program = std::fs::read(std::env::current_exe()?)?;
+    Ok(BuildDigest(Sha256::digest(program).into()))
 }
