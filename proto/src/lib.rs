@@ -19,6 +19,7 @@ pub mod ids;
 pub mod noise;
 pub mod oprf;
 pub mod peer;
+#[cfg(feature = "stretch")]
 pub mod pin;
 pub mod prefix;
 pub mod registration;

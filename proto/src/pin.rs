@@ -1,8 +1,9 @@
 //! Stretching of PINs (client protocol, section 7): Argon2id (RFC 9106), version 0x13, one lane, 64 bytes.
 //!
-//! Only clients do this. The PIN is taken as its bytes: two encodings of one text are two PINs.
+//! Only clients do this, and ask for it by the feature `stretch`. The PIN is taken as its bytes: two encodings of one text are two PINs.
 
 use crate::client::RegistrationVersion;
+use crate::registration::EncryptionKeySeed;
 use alloc::vec::Vec;
 use argon2::{Algorithm, Argon2, Params, Version};
 use core::fmt;
@@ -54,30 +55,6 @@ impl fmt::Debug for StretchedPin {
     }
 }
 
-/// The PIN's part of the encryption key, 32 bytes.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct EncryptionKeySeed([u8; 32]);
-
-impl EncryptionKeySeed {
-    /// Takes the bytes.
-    #[must_use]
-    pub const fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for EncryptionKeySeed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EncryptionKeySeed(…)")
-    }
-}
-
 /// A PIN or user info is longer than Argon2 takes (4 GiB).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InputTooLong;
@@ -117,7 +94,7 @@ pub fn stretch(
     let (mut access_key, mut seed) = ([0; 32], [0; 32]);
     access_key.copy_from_slice(&out[..32]);
     seed.copy_from_slice(&out[32..]);
-    let stretched = StretchedPin { access_key, encryption_key_seed: EncryptionKeySeed(seed) };
+    let stretched = StretchedPin { access_key, encryption_key_seed: EncryptionKeySeed::new(seed) };
     access_key.zeroize();
     seed.zeroize();
     Ok(stretched)

@@ -12,7 +12,6 @@ use crate::client::{
 use crate::hash::absorb;
 use crate::ids::RealmId;
 use crate::oprf::{OprfOutput, PublicKey};
-use crate::pin::EncryptionKeySeed;
 use crate::sharing::SecretScalar;
 use blake2::digest::common::KeySizeUser;
 use blake2::digest::typenum::{U16, U32};
@@ -82,6 +81,30 @@ pub fn encrypted_secret_commitment(
     EncryptedSecretCommitment::new(
         mac::<Blake2sMac<U16>>(&key.0, ENCRYPTED_SECRET_COMMITMENT, &fields).into(),
     )
+}
+
+/// The PIN's part of the encryption key, 32 bytes.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct EncryptionKeySeed([u8; 32]);
+
+impl EncryptionKeySeed {
+    /// Takes the bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for EncryptionKeySeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EncryptionKeySeed(…)")
+    }
 }
 
 /// What the secret is encrypted with, 32 bytes. Fresh in each registration.

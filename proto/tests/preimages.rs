@@ -17,10 +17,10 @@ use strongroom_proto::hsm::{ExportApproval, record_id};
 use strongroom_proto::ids::{
     BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, Nonce, RealmId, RecordId, Term, X25519Public,
 };
-use strongroom_proto::pin::EncryptionKeySeed;
+
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::registration::{
-    UnlockKey, encrypted_secret_commitment, encryption_key, unlock_key_tag,
+    EncryptionKeySeed, UnlockKey, encrypted_secret_commitment, encryption_key, unlock_key_tag,
 };
 use strongroom_proto::sharing::SecretScalar;
 use strongroom_proto::statement::{Captured, Committed, GroupStatement, MemberStatement};

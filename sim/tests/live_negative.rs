@@ -95,8 +95,7 @@ impl Live {
     /// Sends a request whose answer matters only in that there is one.
     async fn apply(&self, transport: &mut Transport, request: &[u8]) {
         let ciphertext = transport.encrypt(request).expect("few messages");
-        let body =
-            self.envelope(OURS, RequestKind::SecretsRequest, NoiseRequest::Transport { ciphertext });
+        let body = self.envelope(OURS, RequestKind::SecretsRequest, NoiseRequest::Transport { ciphertext });
         let ClientResponse::Ok(NoiseResponse::Transport { ciphertext }) = self.call(&body).await else {
             panic!("a request of the setup was refused")
         };

@@ -3,7 +3,7 @@
 use super::EnrolmentRequest;
 use super::report::{AgentReport, PeerReport};
 use crate::peers::endpoint;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use strongroom_proto::grpc::peer::admin_client::AdminClient;
 use strongroom_proto::grpc::peer::{PeersRequest, SetupRequest, StatusRequest};
@@ -161,7 +161,10 @@ impl Client {
         if let Some(status) = own.realm {
             known.insert(own.hsm, (None, status.member));
         }
-        let same = own.groups.into_iter().map(|group| group.statement).find(|group| group.members == members);
+        // In whatever order: a group cannot be unmade, and an HSM takes only so many.
+        let set = |members: &[HsmId]| members.iter().copied().collect::<BTreeSet<_>>();
+        let mut groups = own.groups.into_iter().map(|group| group.statement);
+        let same = groups.find(|group| set(&group.members) == set(members));
         let statement = match same {
             Some(statement) => statement,
             None => {

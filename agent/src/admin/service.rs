@@ -55,9 +55,11 @@ impl Admin for AdminService {
         }
         let changes = !matches!(request, hsm::Request::DeviceStatus);
         let reply = self.0.call_hsm(request).await.ok_or_else(|| {
-            Status::unknown(
-                "the HSM did not answer, and may have done it all the same; look with `hsm status`",
-            )
+            Status::unknown(if changes {
+                "the HSM did not answer, and may have done it all the same; look with `hsm status`"
+            } else {
+                "the HSM does not answer; start it, and see that `hsm` in agent.toml is its address"
+            })
         })?;
         if changes {
             self.0.wake();

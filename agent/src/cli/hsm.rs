@@ -24,7 +24,10 @@ pub(super) async fn execute(config: &Path, command: HsmCommand) -> Result<(), Cl
             let request = EnrolmentRequest::from_line(&request)?;
             let approval = agent(config).await?.offer(&request).await?;
             println!("{}", approval.to_line());
-            eprintln!("The line above is what custodians approve, good for one export. It says:");
+            eprintln!(
+                "The line above is what custodians approve. It is good for one export, and only until the"
+            );
+            eprintln!("next `hsm offer` here or a restart of this HSM. It says:");
             eprint!("{}", show::approval_text(&approval));
             eprintln!("Next, by each custodian: strongroom-agent hsm approve --key FILE APPROVAL");
         }
@@ -33,10 +36,10 @@ pub(super) async fn execute(config: &Path, command: HsmCommand) -> Result<(), Cl
             let key = realm::read_key(&key)?;
             println!("{}", approve(&key, &approval).to_line());
             eprintln!(
-                "The line above is your signature. It lets the whole realm, with every guess counter in the"
+                "The line above is your signature. With it this HSM gets the keys of every user's record, and"
             );
             eprintln!(
-                "hands of its code, go to this HSM. Give it away only if you know that machine and its build:"
+                "its code alone then limits guesses. Give it away only if you know that HSM and its build:"
             );
             eprint!("{}", show::approval_text(&approval));
             eprintln!("Next, where the approval was made: strongroom-agent hsm export APPROVAL SIGNATURE…");

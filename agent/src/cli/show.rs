@@ -189,7 +189,14 @@ pub(super) fn groups_text(own: &AgentReport, peers: &[PeerReport]) -> String {
         }
     }
     if own.groups.is_empty() {
-        text.push_str("no group runs here yet; make one with `group create`\n");
+        let realm = own.device.as_ref().is_some_and(|device| device.realm.is_some());
+        text.push_str(match (own.hsm_answers, realm) {
+            (false, _) => "no group runs here yet: the HSM does not answer; start it\n",
+            (true, false) => {
+                "no group runs here yet: the HSM has no realm; `realm create`, or `hsm request` to join one\n"
+            }
+            (true, true) => "no group runs here yet; make one with `group create`\n",
+        });
     }
     for peer in peers.iter().filter(|peer| peer.agent.is_none()) {
         let _ = writeln!(text, "peer {} cannot be reached", peer.address);

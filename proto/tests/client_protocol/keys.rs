@@ -4,10 +4,10 @@ use serde_json::Value;
 use strongroom_proto::client::EncryptedSecret;
 use strongroom_proto::ids::RealmId;
 use strongroom_proto::oprf::{PrivateKey, unoblivious_output};
-use strongroom_proto::pin::EncryptionKeySeed;
+
 use strongroom_proto::registration::{
-    DecryptError, EncryptionKey, UnlockKey, UserSecret, decrypt_secret, derive_unlock_key, encrypt_secret,
-    encrypted_secret_commitment, encryption_key, unlock_key_tag,
+    DecryptError, EncryptionKey, EncryptionKeySeed, UnlockKey, UserSecret, decrypt_secret, derive_unlock_key,
+    encrypt_secret, encrypted_secret_commitment, encryption_key, unlock_key_tag,
 };
 use strongroom_proto::sharing::SecretScalar;
 

@@ -59,18 +59,20 @@ enum Pending {
     ToReplica {
         member: usize,
         life: Option<u64>,
-        event: Event,
+        event: Box<Event>,
     },
 }
 
 impl Pending {
     /// Whether it comes again and again, whatever else happens.
-    const fn is_routine(&self) -> bool {
-        let heartbeat = matches!(
-            self,
-            Self::ToReplica { event: Event::Peer { message: PeerMessage::Heartbeat { .. }, .. }, .. }
-        );
-        heartbeat || matches!(self, Self::Tick { .. })
+    fn is_routine(&self) -> bool {
+        match self {
+            Self::Tick { .. } => true,
+            Self::ToReplica { event, .. } => {
+                matches!(**event, Event::Peer { message: PeerMessage::Heartbeat { .. }, .. })
+            }
+            Self::ToHsm { .. } | Self::ToStore { .. } => false,
+        }
     }
 }
 
@@ -324,10 +326,10 @@ impl Cluster {
                     self.deliver(member, Some(life), Event::Tick);
                 }
             }
-            Pending::ToReplica { member, life, event } => self.deliver(member, life, event),
+            Pending::ToReplica { member, life, event } => self.deliver(member, life, *event),
             Pending::ToStore { member, life, request } => {
                 let fault = self.faults.store(&mut self.rng, member);
-                let event = self.store.handle(request, fault);
+                let event = Box::new(self.store.handle(request, fault));
                 let delay = self.rng.random_range(2..=15);
                 self.schedule(delay, Pending::ToReplica { member, life: Some(life), event });
             }
@@ -420,7 +422,7 @@ impl Cluster {
         let bytes = message.to_bytes();
         let message = PeerMessage::from_bytes(&bytes).expect("a message reads as it was written");
         for delay in self.faults.deliveries(&mut self.rng, from, to) {
-            let event = Event::Peer { from: self.members[from].hsm, message: message.clone() };
+            let event = Box::new(Event::Peer { from: self.members[from].hsm, message: message.clone() });
             self.schedule(delay, Pending::ToReplica { member: to, life: None, event });
         }
     }
@@ -435,7 +437,7 @@ impl Cluster {
             self.hsm_replies += 1;
             reply = Some(decoded).filter(|_| !self.faults.loses_reply(&mut self.rng, self.hsm_replies));
         }
-        let event = Event::Hsm { call, reply };
+        let event = Box::new(Event::Hsm { call, reply });
         let at = (self.now + self.rng.random_range(0..=2)).max(self.members[member].reply_link_until);
         self.members[member].reply_link_until = at;
         self.schedule(at - self.now, Pending::ToReplica { member, life: Some(life), event });

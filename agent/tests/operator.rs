@@ -1,0 +1,225 @@
+//! A realm set up as an operator does it: the command and the daemons as processes, each step by what the one before
+//! printed. The HSMs run in this process.
+
+use serde_json::Value;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use strongroom_hsm_software::{Address, Options, Server, start};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_strongroom-agent");
+
+/// A machine: an HSM, an agent's configuration, and its daemon unless that was killed.
+struct Host {
+    config: PathBuf,
+    daemon: Option<Child>,
+    _hsm: Server,
+}
+
+/// What a command printed: for scripts, and for people.
+struct Printed {
+    out: String,
+    err: String,
+}
+
+impl Printed {
+    /// The line that the next command takes, after seeing that the hint names that command.
+    fn then(self, next: &str) -> String {
+        let hint = self.err.lines().find(|line| line.contains("strongroom-agent ")).unwrap_or_default();
+        assert!(hint.contains(&format!("strongroom-agent {next}")), "no hint at `{next}`:\n{}", self.err);
+        let line = self.out.strip_suffix('\n').expect("a line");
+        assert!(!line.is_empty() && !line.contains('\n'), "one line and no more: {}", self.out);
+        line.to_owned()
+    }
+}
+
+impl Host {
+    fn run(&self, arguments: &[&str]) -> Result<Printed, String> {
+        let mut command = Command::new(PROGRAM);
+        command.arg("--config").arg(&self.config).args(arguments).env_remove("RUST_LOG");
+        let output = command.output().expect("the program is built");
+        let (out, err) = (String::from_utf8(output.stdout), String::from_utf8(output.stderr));
+        let printed = Printed { out: out.expect("text"), err: err.expect("text") };
+        if output.status.success() { Ok(printed) } else { Err(printed.err) }
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Printed {
+        self.run(arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.ask(arguments).out).expect("JSON")
+    }
+
+    /// Asks until the answer is as wanted.
+    fn until(&self, arguments: &[&str], wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        loop {
+            match self.run(arguments) {
+                Ok(printed) => {
+                    let json = serde_json::from_str(&printed.out).expect("JSON");
+                    if wanted(&json) {
+                        return json;
+                    }
+                    assert!(Instant::now() < deadline, "not in time: {json:#}");
+                }
+                Err(error) => assert!(Instant::now() < deadline, "not in time: {error}"),
+            }
+        }
+    }
+
+    fn start_daemon(&mut self) {
+        let mut command = Command::new(PROGRAM);
+        command.arg("--config").arg(&self.config).env("RUST_LOG", "off").stdin(Stdio::null());
+        self.daemon = Some(command.spawn().expect("the program is built"));
+        self.until(&["hsm", "status", "--json"], |_| true);
+    }
+
+    fn kill_daemon(&mut self) {
+        let mut daemon = self.daemon.take().expect("it runs");
+        daemon.kill().expect("it runs");
+        daemon.wait().expect("it was killed");
+    }
+
+    fn hsm(&self) -> String {
+        self.json(&["hsm", "status", "--json"])["hsm"].as_str().expect("an id").to_owned()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            // It may have ended by itself, which some assertion has said then.
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+}
+
+/// An address of this machine that no other test process uses.
+fn address() -> Ipv4Addr {
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 | (a & 63), b, c)
+}
+
+fn hosts(folder: &Path, count: usize) -> Vec<Host> {
+    std::fs::create_dir(folder.join("store")).expect("writable");
+    std::fs::write(folder.join("tenants.toml"), "").expect("writable");
+    let (ip, store) = (address(), folder.join("store"));
+    let host = |i: usize| {
+        let socket = folder.join(format!("hsm-{i}.sock"));
+        let peers =
+            (0..count).filter(|other| *other != i).map(|other| format!("'http://{ip}:{}'", 8800 + other));
+        let text = format!(
+            "listen = '{ip}:{}'\npeer_listen = '{ip}:{}'\npeers = [{}]\nhsm = 'unix:{}'\nstore = 'file://{}'\n\
+             tenants = 'tenants.toml'\n",
+            8700 + i,
+            8800 + i,
+            peers.collect::<Vec<_>>().join(", "),
+            socket.display(),
+            store.display()
+        );
+        let config = folder.join(format!("agent-{i}.toml"));
+        std::fs::write(&config, text).expect("writable");
+        let nvram = folder.join(format!("hsm-{i}.nvram"));
+        let hsm = start(Options { nvram, listen: Address::Unix(socket), config: Default::default() });
+        let mut host = Host { config, daemon: None, _hsm: hsm.expect("a new HSM starts") };
+        host.start_daemon();
+        host
+    };
+    (0..count).map(host).collect()
+}
+
+fn custodian(host: &Host, folder: &Path, name: &str) -> (String, String) {
+    let key = folder.join(name).to_str().expect("text").to_owned();
+    let public = host.ask(&["realm", "custodian", "--out", &key]).then("realm create");
+    (key, public)
+}
+
+/// The five steps.
+fn enrol(exporter: &Host, importer: &Host, keys: &[&str]) {
+    let request = importer.ask(&["hsm", "request"]).then("hsm offer");
+    let approval = exporter.ask(&["hsm", "offer", &request]).then("hsm approve");
+    let sign = |key: &&str| exporter.ask(&["hsm", "approve", "--key", key, &approval]).then("hsm export");
+    let signatures: Vec<String> = keys.iter().map(sign).collect();
+    let too_few = exporter.run(&["hsm", "export", &approval, &signatures[0]]).err().expect("a refusal");
+    assert!(too_few.contains("too few custodians"), "{too_few}");
+    let mut export = vec!["hsm", "export", &approval];
+    export.extend(signatures.iter().map(String::as_str));
+    let sealed = exporter.ask(&export).then("hsm enrol");
+    let enrolled = importer.ask(&["hsm", "enrol", &sealed]).then("group create");
+    assert_eq!(enrolled, importer.hsm());
+    let again = exporter.run(&export).err().expect("a refusal");
+    assert!(again.contains("refused"), "an approval is good for one export: {again}");
+}
+
+/// The members of the only group, if they all answer and have captured the same entry, and who leads.
+fn settled(status: &Value) -> Option<(&Vec<Value>, &str)> {
+    let group = &status["groups"][0];
+    let (members, leader) = (group["members"].as_array()?, group["leader"].as_str()?);
+    let captured = members[0]["captured"].as_u64()?;
+    let same = members.iter().all(|m| m["captured"] == captured && m["fault"].is_null());
+    let roles = members.iter().all(|m| m["role"] == if m["hsm"] == leader { "leader" } else { "witness" });
+    (same && roles && captured > 0).then_some((members, leader))
+}
+
+#[test]
+fn an_operator_sets_up_a_realm_by_the_hints_and_it_survives_its_leader() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut hosts = hosts(folder.path(), 3);
+    let (first, public) = custodian(&hosts[0], folder.path(), "first.key");
+    let (second, other) = custodian(&hosts[0], folder.path(), "second.key");
+    let taken =
+        hosts[0].run(&["realm", "custodian", "--out", &first]).err().expect("keys are never overwritten");
+    assert!(taken.contains("choose another name"), "{taken}");
+
+    let early = hosts[0].run(&["realm", "status"]).err().expect("no realm yet");
+    assert!(early.contains("realm create") && early.contains("hsm request"), "{early}");
+    let create = ["realm", "create", "--custodian", &public, "--custodian", &other];
+    let realm = hosts[0].ask(&create).then("hsm request");
+    let status = hosts[0].json(&["realm", "status", "--json"]);
+    assert_eq!((&status["realm"], &status["threshold"]), (&realm.clone().into(), &2.into()));
+    for importer in &hosts[1..] {
+        enrol(&hosts[0], importer, &[&first, &second]);
+        assert_eq!(importer.json(&["realm", "status", "--json"])["realm"], realm);
+    }
+
+    let ids: Vec<String> = hosts.iter().map(Host::hsm).collect();
+    let statement = hosts[0].ask(&["group", "create", "--members", &ids.join(",")]).then("group status");
+    let backwards = [&*ids[2], &*ids[1], &*ids[0]].join(",");
+    let same = hosts[0].ask(&["group", "create", "--members", &backwards]).then("group status");
+    assert_eq!(same, statement, "the same members again are no second group");
+
+    let show = ["group", "status", "--json"];
+    let status = hosts[0].until(&show, |status| settled(status).is_some());
+    let (members, leader) = settled(&status).expect("just seen");
+    assert_eq!(members.len(), 3);
+    let at = ids.iter().position(|id| id == leader).expect("a member");
+    let another = (at + 1) % 3;
+    hosts[at].kill_daemon();
+    let status = hosts[another].until(&show, |status| {
+        let leads = |m: &Value| m["hsm"] != leader && m["role"] == "leader" && m["committed"] != 0;
+        status["groups"][0]["members"].as_array().is_some_and(|members| members.iter().any(leads))
+    });
+    assert_eq!(status["unreachable_peers"].as_array().map(Vec::len), Some(1));
+    hosts[at].start_daemon();
+    let joined = hosts[at].until(&show, |status| settled(status).is_some());
+    assert_eq!(joined["unreachable_peers"].as_array().map(Vec::len), Some(0));
+    let text = hosts[at].ask(&["group", "status"]).out;
+    assert!(ids.iter().all(|id| text.contains(id)) && text.contains("led by"), "{text}");
+}
+
+#[test]
+fn commands_say_what_is_not_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut hosts = hosts(folder.path(), 1);
+    let host = &mut hosts[0];
+    let said = host.ask(&["group", "status"]).out;
+    assert!(said.contains("group create"), "{said}");
+    let pasted = host.run(&["hsm", "offer", "what"]).err().expect("not a request");
+    assert!(pasted.contains("`hsm request` printed"), "{pasted}");
+    host.kill_daemon();
+    let gone = host.run(&["hsm", "status"]).err().expect("no agent");
+    assert!(gone.contains("cannot reach the agent"), "{gone}");
+}
