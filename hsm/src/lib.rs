@@ -42,6 +42,6 @@ pub use crate::core::{Config, Core, StartError};
 #[cfg(feature = "planted-bugs")]
 pub use bug::Bug;
 pub use env::Env;
-pub use flash::{Flash, FlashError, Geometry};
+pub use flash::{Flash, FlashError, Geometry, MemoryFlash};
 pub use process::SEALED_EVENT_BYTES;
 pub use record::{RECORD_BYTES, SEALED_RECORD_BYTES};

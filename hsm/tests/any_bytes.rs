@@ -26,7 +26,7 @@ use strongroom_proto::tree::Tree;
 /// Sends bytes, and checks what must hold for all of them.
 fn probe(device: &mut Device, bytes: &[u8]) -> Reply {
     let before = status(device);
-    let flash = device.env.flash.units.clone();
+    let flash = device.env.flash.units().to_vec();
     let reply = device.core.handle(&mut device.env, bytes);
     assert!(reply.len() <= Config::software().limits.max_frame_bytes as usize, "{} bytes", reply.len());
     let mut decoder = minicbor::Decoder::new(&reply);
@@ -36,7 +36,7 @@ fn probe(device: &mut Device, bytes: &[u8]) -> Reply {
     assert!(matches!(minicbor::decode(&after), Ok(Reply::Device(_))), "the device still answers");
     if let Reply::Refused(refusal) = &decoded {
         assert_eq!(before, after, "{refusal:?} changed something");
-        assert!(flash == device.env.flash.units, "{refusal:?} wrote to NVRAM");
+        assert!(flash == device.env.flash.units(), "{refusal:?} wrote to NVRAM");
     }
     decoded
 }

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Rig, User, evaluations};
+use strongroom_hsm::{Flash, FlashError, Geometry, MemoryFlash};
 use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsResponse};
 use strongroom_proto::hsm::{Outcome, Reply, SessionRefusal};
 use strongroom_proto::prefix::Prefix;
@@ -63,4 +64,26 @@ fn a_session_ends_with_a_message_that_does_not_decrypt() {
     let refused = |r| Outcome::Refused(r);
     assert_eq!(outcomes, [refused(SessionRefusal::SessionError), refused(SessionRefusal::MissingSession)]);
     assert_eq!(made, None, "nothing was kept, so there is no entry");
+}
+
+#[test]
+fn a_memory_flash_clears_bits_until_an_erase_and_refuses_what_it_has_not() {
+    let mut flash = MemoryFlash::new(Geometry { units: 2, unit_bytes: 32, write_bytes: 8 });
+    flash.program(1, 8, &[0xf0; 8]).expect("inside");
+    flash.program(1, 8, &[0x3c; 8]).expect("inside");
+    assert_eq!(flash.units()[1][8..16], [0x30; 8]);
+    for (unit, offset, len) in [(2, 0, 8), (0, 32, 8), (0, 24, 16), (0, u32::MAX, 8), (0, 4, 8), (0, 0, 4)] {
+        assert_eq!(flash.program(unit, offset, &vec![0; len]), Err(FlashError::OutOfRange));
+    }
+    assert_eq!(flash.read(1, 31, &mut [0; 2]), Err(FlashError::OutOfRange));
+    assert_eq!(flash.erase(2), Err(FlashError::OutOfRange));
+
+    flash.failing = true;
+    assert_eq!(flash.program(0, 0, &[0; 8]), Err(FlashError::Program));
+    assert_eq!(flash.erase(1), Err(FlashError::Erase));
+    assert_eq!(flash.units()[0], [0xff; 32], "a failing flash stays as it was");
+
+    flash.failing = false;
+    flash.erase(1).expect("there is such a unit");
+    assert_eq!(flash.units()[1], [0xff; 32]);
 }

@@ -155,7 +155,7 @@ fn a_seed_travels_under_the_key_that_the_golden_file_says() {
 fn a_record_in_nvram_is_checked_as_the_golden_file_says() {
     let device = common::Device::new(1, None, Config::software());
     // The first record: a mark of 8 bytes, a head of 12, a check of 8, the body.
-    let unit = &device.env.flash.units[0];
+    let unit = &device.env.flash.units()[0];
     let (head, check) = (&unit[8..20], &unit[20..28]);
     let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
     let body = &unit[28..28 + len];

@@ -11,85 +11,68 @@ use minicbor::{Decode, Encode};
 /// The most members that a group can have.
 pub const MAX_MEMBERS: usize = 9;
 
-/// "My NVRAM holds this entry as captured."
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
-pub struct Captured {
-    /// Who says so.
-    #[n(0)]
-    pub hsm: HsmId,
-    /// The entry's place.
-    #[n(1)]
-    pub index: Index,
-    /// The entry's hash.
-    #[n(2)]
-    pub hash: EntryHash,
+/// A statement about one entry of a group: who says so, the entry's place, its hash, and a MAC under a label of its
+/// own, which is all that tells one kind from another.
+macro_rules! entry_statement {
+    ($(#[$doc:meta])* $name:ident, $label:expr, $(#[$mac_doc:meta])* mac) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+        pub struct $name {
+            /// Who says so.
+            #[n(0)]
+            pub hsm: HsmId,
+            /// The entry's place.
+            #[n(1)]
+            pub index: Index,
+            /// The entry's hash.
+            #[n(2)]
+            pub hash: EntryHash,
+            $(#[$mac_doc])*
+            #[n(3)]
+            pub mac: Mac,
+        }
+
+        impl $name {
+            /// Makes the statement.
+            #[must_use]
+            pub fn new(
+                key: &[u8; 32],
+                realm: &RealmId,
+                group: &GroupId,
+                hsm: HsmId,
+                index: Index,
+                hash: EntryHash,
+            ) -> Self {
+                let mac = entry_mac(key, $label, realm, group, &hsm, index, &hash);
+                Self { hsm, index, hash, mac }
+            }
+
+            /// Whether an HSM of this realm made the statement about this group.
+            #[must_use]
+            pub fn is_authentic(&self, key: &[u8; 32], realm: &RealmId, group: &GroupId) -> bool {
+                entry_mac(key, $label, realm, group, &self.hsm, self.index, &self.hash) == self.mac
+            }
+        }
+    };
+}
+
+entry_statement! {
+    /// "My NVRAM holds this entry as captured."
+    Captured,
+    label::CAPTURED,
     /// MAC under the label `strongroom captured 1`.
-    #[n(3)]
-    pub mac: Mac,
+    mac
 }
 
-impl Captured {
-    /// Makes the statement.
-    #[must_use]
-    pub fn new(
-        key: &[u8; 32],
-        realm: &RealmId,
-        group: &GroupId,
-        hsm: HsmId,
-        index: Index,
-        hash: EntryHash,
-    ) -> Self {
-        let mac = position_mac(key, label::CAPTURED, realm, group, &hsm, index, &hash);
-        Self { hsm, index, hash, mac }
-    }
-
-    /// Whether an HSM of this realm made the statement about this group.
-    #[must_use]
-    pub fn is_authentic(&self, key: &[u8; 32], realm: &RealmId, group: &GroupId) -> bool {
-        position_mac(key, label::CAPTURED, realm, group, &self.hsm, self.index, &self.hash) == self.mac
-    }
-}
-
-/// "A majority of the group's members has captured this entry, or one after it on the same chain."
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
-pub struct Committed {
-    /// Who says so.
-    #[n(0)]
-    pub hsm: HsmId,
-    /// The entry's place.
-    #[n(1)]
-    pub index: Index,
-    /// The entry's hash.
-    #[n(2)]
-    pub hash: EntryHash,
+entry_statement! {
+    /// "A majority of the group's members has captured this entry, or one after it on the same chain."
+    Committed,
+    label::COMMITTED,
     /// MAC under the label `strongroom committed 1`.
-    #[n(3)]
-    pub mac: Mac,
+    mac
 }
 
-impl Committed {
-    /// Makes the statement.
-    #[must_use]
-    pub fn new(
-        key: &[u8; 32],
-        realm: &RealmId,
-        group: &GroupId,
-        hsm: HsmId,
-        index: Index,
-        hash: EntryHash,
-    ) -> Self {
-        let mac = position_mac(key, label::COMMITTED, realm, group, &hsm, index, &hash);
-        Self { hsm, index, hash, mac }
-    }
-
-    /// Whether an HSM of this realm made the statement about this group.
-    #[must_use]
-    pub fn is_authentic(&self, key: &[u8; 32], realm: &RealmId, group: &GroupId) -> bool {
-        position_mac(key, label::COMMITTED, realm, group, &self.hsm, self.index, &self.hash) == self.mac
-    }
-}
-
-fn position_mac(
+fn entry_mac(
     key: &[u8; 32],
     label: &str,
     realm: &RealmId,

@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::sync::Arc;
-use strongroom_hsm::{Config, Core, Env, Flash, FlashError, Geometry};
+use strongroom_hsm::{Config, Core, Env, Geometry, MemoryFlash};
 use strongroom_proto::client::{
     EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Register2Request,
     RegistrationVersion, SecretsRequest, UnlockKeyCommitment, UnlockKeyTag,
@@ -110,37 +110,7 @@ impl Secrets {
     }
 }
 
-/// A flash in memory: four units of 64 KiB.
-struct MemoryFlash {
-    units: Vec<Vec<u8>>,
-    failing: bool,
-}
-
-impl Flash for MemoryFlash {
-    fn geometry(&self) -> Geometry {
-        Geometry { units: 4, unit_bytes: 1 << 16, write_bytes: 8 }
-    }
-
-    fn read(&mut self, unit: u32, offset: u32, out: &mut [u8]) -> Result<(), FlashError> {
-        let offset = offset as usize;
-        out.copy_from_slice(&self.units[unit as usize][offset..offset + out.len()]);
-        Ok(())
-    }
-
-    fn program(&mut self, unit: u32, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
-        if self.failing {
-            return Err(FlashError::Program);
-        }
-        let at = &mut self.units[unit as usize][offset as usize..];
-        at.iter_mut().zip(bytes).for_each(|(old, new)| *old &= new);
-        Ok(())
-    }
-
-    fn erase(&mut self, unit: u32) -> Result<(), FlashError> {
-        self.units[unit as usize].fill(0xff);
-        Ok(())
-    }
-}
+const GEOMETRY: Geometry = Geometry { units: 4, unit_bytes: 1 << 16, write_bytes: 8 };
 
 struct Device {
     flash: MemoryFlash,
@@ -176,8 +146,7 @@ struct Host {
 
 impl Host {
     fn new() -> Self {
-        let flash = MemoryFlash { units: vec![vec![0xff; 1 << 16]; 4], failing: false };
-        let mut device = Device { flash, rng: StdRng::seed_from_u64(0) };
+        let mut device = Device { flash: MemoryFlash::new(GEOMETRY), rng: StdRng::seed_from_u64(0) };
         let core = Core::start(&mut device, Config::software()).expect("an empty flash starts");
         Self {
             core,

@@ -9,7 +9,7 @@ use rand_core::{TryCryptoRng, TryRng};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
-use strongroom_hsm::{Bug, Config, Core, Env, Flash, FlashError, Geometry};
+use strongroom_hsm::{Bug, Config, Core, Env, Geometry, MemoryFlash};
 use strongroom_proto::client::{
     EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Register2Request,
     RegistrationVersion, SecretsRequest, SecretsResponse, UnlockKeyCommitment, UnlockKeyTag,
@@ -28,37 +28,7 @@ use strongroom_proto::sharing::SecretScalar;
 use strongroom_proto::statement::{Captured, Committed, GroupStatement};
 use strongroom_proto::tree::{ClaimedTree, Tree};
 
-/// A flash in memory: four units of 64 KiB. Can be told to fail from some operation on.
-pub struct MemoryFlash {
-    pub units: Vec<Vec<u8>>,
-    pub failing: bool,
-}
-
-impl Flash for MemoryFlash {
-    fn geometry(&self) -> Geometry {
-        Geometry { units: 4, unit_bytes: 1 << 16, write_bytes: 8 }
-    }
-
-    fn read(&mut self, unit: u32, offset: u32, out: &mut [u8]) -> Result<(), FlashError> {
-        let offset = offset as usize;
-        out.copy_from_slice(&self.units[unit as usize][offset..offset + out.len()]);
-        Ok(())
-    }
-
-    fn program(&mut self, unit: u32, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
-        if self.failing {
-            return Err(FlashError::Program);
-        }
-        let at = &mut self.units[unit as usize][offset as usize..];
-        at.iter_mut().zip(bytes).for_each(|(old, new)| *old &= new);
-        Ok(())
-    }
-
-    fn erase(&mut self, unit: u32) -> Result<(), FlashError> {
-        self.units[unit as usize].fill(0xff);
-        Ok(())
-    }
-}
+const GEOMETRY: Geometry = Geometry { units: 4, unit_bytes: 1 << 16, write_bytes: 8 };
 
 /// A seeded generator that gives scripted draws first, to whoever asks for exactly their length.
 pub struct ScriptedRng {
@@ -117,7 +87,7 @@ pub struct Device {
 
 impl Device {
     pub fn new(seed: u64, bug: Option<Bug>, config: Config) -> Self {
-        let flash = MemoryFlash { units: vec![vec![0xff; 1 << 16]; 4], failing: false };
+        let flash = MemoryFlash::new(GEOMETRY);
         let rng = ScriptedRng { script: VecDeque::new(), rng: StdRng::seed_from_u64(seed) };
         let mut env = TestEnv { flash, rng };
         let core = Core::start(&mut env, config.clone()).expect("an empty flash starts a new device");

@@ -2,46 +2,12 @@
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use strongroom_hsm::{Config, Core, Env, Flash, FlashError, Geometry};
+#[cfg(feature = "planted-bugs")]
+use strongroom_hsm::Bug;
+use strongroom_hsm::{Config, Core, Env, Geometry, MemoryFlash};
 use strongroom_proto::hsm::{DeviceStatus, Reply, Request};
 
 const GEOMETRY: Geometry = Geometry { units: 4, unit_bytes: 1 << 14, write_bytes: 8 };
-
-struct MemoryFlash(Vec<Vec<u8>>);
-
-impl MemoryFlash {
-    fn erased() -> Self {
-        Self(vec![vec![0xff; GEOMETRY.unit_bytes as usize]; GEOMETRY.units as usize])
-    }
-
-    fn range(&mut self, unit: u32, offset: u32, len: usize) -> Result<&mut [u8], FlashError> {
-        let offset = offset as usize;
-        let unit = self.0.get_mut(unit as usize).ok_or(FlashError::OutOfRange)?;
-        unit.get_mut(offset..offset.saturating_add(len)).ok_or(FlashError::OutOfRange)
-    }
-}
-
-impl Flash for MemoryFlash {
-    fn geometry(&self) -> Geometry {
-        GEOMETRY
-    }
-
-    fn read(&mut self, unit: u32, offset: u32, out: &mut [u8]) -> Result<(), FlashError> {
-        out.copy_from_slice(self.range(unit, offset, out.len())?);
-        Ok(())
-    }
-
-    fn program(&mut self, unit: u32, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
-        let at = self.range(unit, offset, bytes.len())?;
-        at.iter_mut().zip(bytes).for_each(|(old, new)| *old &= new);
-        Ok(())
-    }
-
-    fn erase(&mut self, unit: u32) -> Result<(), FlashError> {
-        self.range(unit, 0, GEOMETRY.unit_bytes as usize)?.fill(0xff);
-        Ok(())
-    }
-}
 
 struct SeededEnv {
     flash: MemoryFlash,
@@ -66,6 +32,8 @@ pub struct Device {
     core: Core,
     env: SeededEnv,
     config: Config,
+    #[cfg(feature = "planted-bugs")]
+    bug: Option<Bug>,
 }
 
 impl Device {
@@ -75,9 +43,27 @@ impl Device {
     /// If the core does not start on an empty flash.
     #[must_use]
     pub fn new(seed: u64, config: Config) -> Self {
-        let mut env = SeededEnv { flash: MemoryFlash::erased(), rng: StdRng::seed_from_u64(seed) };
+        let mut env = SeededEnv { flash: MemoryFlash::new(GEOMETRY), rng: StdRng::seed_from_u64(seed) };
         let core = Core::start(&mut env, config.clone()).expect("an empty flash starts a new HSM");
-        Self { core, env, config }
+        Self {
+            core,
+            env,
+            config,
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
+        }
+    }
+
+    /// Leaves one rule out, for a test that must notice.
+    #[cfg(feature = "planted-bugs")]
+    pub const fn plant(&mut self, bug: Bug) {
+        self.bug = Some(bug);
+        self.core.plant(bug);
+    }
+
+    /// Lets every write to its NVRAM fail, until it restarts.
+    pub const fn fail_nvram(&mut self) {
+        self.env.flash.failing = true;
     }
 
     /// Loses RAM and starts from NVRAM.
@@ -85,7 +71,12 @@ impl Device {
     /// # Panics
     /// If the core does not start on the flash that it left.
     pub fn restart(&mut self) {
+        self.env.flash.failing = false;
         self.core = Core::start(&mut self.env, self.config.clone()).expect("an intact flash starts");
+        #[cfg(feature = "planted-bugs")]
+        if let Some(bug) = self.bug {
+            self.core.plant(bug);
+        }
     }
 
     /// Bytes in, bytes out.

@@ -2,20 +2,24 @@
 //!
 //! No threads, no sleeps, no clock: a queue of what happens when, with delays drawn from the seed, so that a run is
 //! the same every time. What always holds is checked as it happens: each request is answered exactly once; no two
-//! HSMs ever state different entries at one index; whatever is committed, captured; and at the end, what was stated
-//! and released is on the one chain that the store holds ([`Cluster::check_log`]).
+//! HSMs ever state different entries at one index; whatever is committed, a majority has captured; an HSM that
+//! restarts has not forgotten what it stated; and at the end, what was stated and released is on the one chain that
+//! the store holds ([`Cluster::check_log`]). That each check can fail, `tests/cluster_bugs.rs` shows.
 
+mod bug;
 mod device;
 mod faults;
 mod realm;
 mod store;
 mod user;
 
+pub use bug::HostBug;
 pub use device::Device;
 pub use faults::{Faults, Interrupt};
 pub use store::{Store, StoreFault};
 pub use user::{User, Wish};
 
+use bug::HostBugs;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +28,8 @@ use strongroom_agent::replica::{
     Action, Answer, CallId, Event, Fault, Millis, Replica, Role, Settings, Status, Ticket,
 };
 use strongroom_agent::segment::{Segment, SegmentName};
+#[cfg(feature = "planted-bugs")]
+use strongroom_hsm::Bug;
 use strongroom_hsm::Config;
 use strongroom_proto::hsm::{BatchRequest, RealmStatus, Reply};
 use strongroom_proto::ids::{EntryHash, HsmId, Index};
@@ -113,7 +119,10 @@ pub struct Cluster {
     answers: BTreeMap<RequestId, Answer>,
     last_request: u64,
     captured: BTreeMap<Index, EntryHash>,
+    /// The newest index that each HSM has stated as captured.
+    stated: BTreeMap<HsmId, Index>,
     released: BTreeSet<EntryHash>,
+    bugs: HostBugs,
 }
 
 impl Cluster {
@@ -163,7 +172,9 @@ impl Cluster {
             answers: BTreeMap::new(),
             last_request: 0,
             captured: BTreeMap::new(),
+            stated: BTreeMap::new(),
             released: BTreeSet::new(),
+            bugs: HostBugs::default(),
         };
         for member in 0..members {
             cluster.start_agent(member);
@@ -271,9 +282,36 @@ impl Cluster {
     }
 
     /// An HSM loses its RAM and starts again; requests on the way to it are lost.
+    ///
+    /// # Panics
+    /// If it has forgotten what it stated.
     pub fn restart_hsm(&mut self, member: usize) {
-        self.members[member].boot += 1;
-        self.members[member].device.restart();
+        let at = &mut self.members[member];
+        at.boot += 1;
+        at.device.restart();
+        let status = at.device.status();
+        let group = status.groups.iter().find(|of| of.statement == self.group);
+        let captured = group.map_or(Index::ZERO, |of| of.captured_index);
+        let stated = self.stated.get(&status.hsm).copied().unwrap_or(Index::ZERO);
+        assert!(captured >= stated, "an HSM forgot entry {stated}, which it had stated as captured");
+    }
+
+    /// Every write to an HSM's NVRAM fails until it restarts.
+    pub fn fail_nvram(&mut self, member: usize) {
+        self.members[member].device.fail_nvram();
+    }
+
+    /// Leaves one rule of every HSM out, for a test that must notice.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&mut self, bug: Bug) {
+        self.members.iter_mut().for_each(|member| member.device.plant(bug));
+    }
+
+    /// Leaves one rule of the hosts out, for a test that must notice.
+    #[cfg(feature = "planted-bugs")]
+    pub const fn plant_in_host(&mut self, bug: HostBug) {
+        self.bugs.plant(bug);
+        self.store.bugs.plant(bug);
     }
 
     /// Gives a client's message to a member, any number counted round.
@@ -300,6 +338,17 @@ impl Cluster {
     fn answer(&mut self, id: RequestId, answer: Answer) {
         assert!(self.waiting.remove(&id).is_some(), "{id:?} is answered a second time, with {answer:?}");
         self.answers.insert(id, answer);
+    }
+
+    fn answer_of_agent(&mut self, id: RequestId, answer: Answer) {
+        let last = self.waiting.keys().next_back().filter(|_| self.bugs.has(HostBug::AnswerAnother));
+        let id = last.copied().unwrap_or(id);
+        if self.bugs.has(HostBug::AnswerTwice) {
+            self.answer(id, answer.clone());
+        }
+        if !self.bugs.has(HostBug::NeverAnswer) {
+            self.answer(id, answer);
+        }
     }
 
     fn schedule(&mut self, after: u64, pending: Pending) {
@@ -394,7 +443,8 @@ impl Cluster {
             match action {
                 Action::Hsm { call, request } => {
                     let request = minicbor::to_vec(&request).expect("a vector takes all bytes");
-                    assert!(request.len() <= self.config.limits.max_frame_bytes as usize, "fits in a frame");
+                    let longest = self.config.limits.max_frame_bytes as usize;
+                    assert!(request.len() <= longest, "a request fits in a frame");
                     let boot = self.members[member].boot;
                     let at = (self.now + self.rng.random_range(0..=1)).max(self.members[member].link_until);
                     self.members[member].link_until = at;
@@ -406,7 +456,7 @@ impl Cluster {
                 Action::List { from } => self.ask_store(member, life, StoreRequest::List(from)),
                 Action::Read { name } => self.ask_store(member, life, StoreRequest::Read(name)),
                 Action::Send { to, message } => self.send(member, to, &message),
-                Action::Answer { ticket, answer } => self.answer(RequestId(ticket.0), answer),
+                Action::Answer { ticket, answer } => self.answer_of_agent(RequestId(ticket.0), answer),
                 Action::Fault(fault) => self.members[member].fault = Some(fault),
             }
         }
@@ -431,7 +481,7 @@ impl Cluster {
         let mut reply = None;
         if boot == self.members[member].boot {
             let bytes = self.members[member].device.handle(request);
-            assert!(bytes.len() <= self.config.limits.max_frame_bytes as usize, "fits in a frame");
+            assert!(bytes.len() <= self.config.limits.max_frame_bytes as usize, "a reply fits in a frame");
             let decoded: Reply = minicbor::decode(&bytes).expect("every reply decodes");
             self.check_reply(&decoded);
             self.hsm_replies += 1;
@@ -448,10 +498,18 @@ impl Cluster {
             Reply::Captured(statement) => {
                 let hash = *self.captured.entry(statement.index).or_insert(statement.hash);
                 assert_eq!(hash, statement.hash, "two HSMs captured different entries {}", statement.index);
+                let stated = self.stated.entry(statement.hsm).or_insert(statement.index);
+                *stated = statement.index.max(*stated);
             }
             Reply::Committed { statement, released } => {
-                let captured = self.captured.get(&statement.index);
-                assert_eq!(captured, Some(&statement.hash), "what is committed was captured");
+                let is_captured = self.captured.get(&statement.index) == Some(&statement.hash);
+                let reached = self.stated.values().filter(|stated| **stated >= statement.index).count();
+                assert!(
+                    is_captured && reached > self.members.len() / 2,
+                    "entry {} is committed, and {reached} of {} members captured it",
+                    statement.index,
+                    self.members.len()
+                );
                 self.released.extend(released.iter().map(|r| r.entry));
             }
             _ => {}
@@ -485,14 +543,15 @@ impl Cluster {
     /// If something is not.
     pub fn check_log(&self) {
         let log = self.log();
-        for (index, hash) in &self.captured {
-            assert_eq!(log.get(index), Some(hash), "entry {index} was captured and is not in the log");
-        }
-        let on_chain: BTreeSet<EntryHash> = log.into_values().collect();
+        let on_chain: BTreeSet<EntryHash> = log.values().copied().collect();
+        // What is released is captured too: checked first, or this check could never be the one that fails.
         assert!(
             self.released.is_subset(&on_chain),
             "replies of an entry were released that is not in the log"
         );
+        for (index, hash) in &self.captured {
+            assert_eq!(log.get(index), Some(hash), "entry {index} was captured and is not in the log");
+        }
     }
 
     /// How many requests have no answer yet.

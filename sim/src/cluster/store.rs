@@ -1,5 +1,6 @@
 //! A simulated object store that only creates.
 
+use super::bug::{HostBug, HostBugs};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use strongroom_agent::replica::{CreateOutcome, Event, ReadOutcome, Unavailable};
@@ -27,22 +28,25 @@ pub enum StoreFault {
 
 /// The objects.
 #[derive(Default)]
-pub struct Store(BTreeMap<SegmentName, Arc<[u8]>>);
+pub struct Store {
+    objects: BTreeMap<SegmentName, Arc<[u8]>>,
+    pub(super) bugs: HostBugs,
+}
 
 impl Store {
     /// All objects, by name.
     pub fn objects(&self) -> impl Iterator<Item = (&SegmentName, &Arc<[u8]>)> {
-        self.0.iter()
+        self.objects.iter()
     }
 
     /// Takes an object away, as no store should.
     pub fn lose(&mut self, name: &SegmentName) -> Option<Arc<[u8]>> {
-        self.0.remove(name)
+        self.objects.remove(name)
     }
 
     /// Puts an object there, whatever was there before, as no store should.
     pub fn put(&mut self, name: SegmentName, bytes: Arc<[u8]>) {
-        self.0.insert(name, bytes);
+        self.objects.insert(name, bytes);
     }
 
     pub(super) fn handle(&mut self, request: StoreRequest, fault: StoreFault) -> Event {
@@ -59,12 +63,12 @@ impl Store {
                 Event::Wrote { name, outcome }
             }
             StoreRequest::List(from) => {
-                let names = || self.0.keys().copied().filter(|name| name.first >= from).collect();
+                let names = || self.objects.keys().copied().filter(|name| name.first >= from).collect();
                 let result = if fault == StoreFault::None { Ok(names()) } else { Err(Unavailable) };
                 Event::Listed { result }
             }
             StoreRequest::Read(name) => {
-                let result = match self.0.get(&name) {
+                let result = match self.objects.get(&name) {
                     _ if fault != StoreFault::None => ReadOutcome::Unavailable,
                     Some(bytes) => ReadOutcome::Found(bytes.to_vec()),
                     None => ReadOutcome::Absent,
@@ -75,7 +79,11 @@ impl Store {
     }
 
     fn create(&mut self, name: SegmentName, bytes: Arc<[u8]>) -> CreateOutcome {
-        let there = self.0.entry(name).or_insert_with(|| Arc::clone(&bytes));
+        if self.bugs.has(HostBug::CreateReplaces) {
+            self.objects.insert(name, bytes);
+            return CreateOutcome::Created;
+        }
+        let there = self.objects.entry(name).or_insert_with(|| Arc::clone(&bytes));
         if *there == bytes { CreateOutcome::Created } else { CreateOutcome::Lost }
     }
 }

@@ -229,8 +229,15 @@ impl User {
     /// Holds an answer against what was asked, and the guess count against what can have been charged.
     fn check(&mut self, response: &SecretsResponse) {
         match (self.request.as_ref(), response) {
-            (Some(SecretsRequest::Register2(_)), SecretsResponse::Register2)
-            | (Some(SecretsRequest::Recover3 { .. }), SecretsResponse::Recover3(Recover3Response::Ok(_))) => {
+            (Some(SecretsRequest::Register2(_)), SecretsResponse::Register2) => {
+                (self.sent, self.answered) = (0, 0);
+            }
+            (
+                Some(SecretsRequest::Recover3 { unlock_key_tag, .. }),
+                SecretsResponse::Recover3(Recover3Response::Ok(_)),
+            ) => {
+                let right = self.registration.unlock_key_tag.as_bytes();
+                assert_eq!(unlock_key_tag.as_bytes(), right, "a wrong tag is answered with the share");
                 (self.sent, self.answered) = (0, 0);
             }
             (Some(SecretsRequest::Recover2 { .. }), SecretsResponse::Recover2(answer)) => {
