@@ -103,19 +103,21 @@ fn address() -> Ipv4Addr {
     Ipv4Addr::new(127, 64 | (a & 63), b, c)
 }
 
-fn hosts(folder: &Path, count: usize) -> Vec<Host> {
+/// Hosts on ports from `port` on, which no other test of this file uses.
+fn hosts(folder: &Path, port: usize, count: usize) -> Vec<Host> {
     std::fs::create_dir(folder.join("store")).expect("writable");
     std::fs::write(folder.join("tenants.toml"), "").expect("writable");
     let (ip, store) = (address(), folder.join("store"));
     let host = |i: usize| {
         let socket = folder.join(format!("hsm-{i}.sock"));
-        let peers =
-            (0..count).filter(|other| *other != i).map(|other| format!("'http://{ip}:{}'", 8800 + other));
+        let peers = (0..count)
+            .filter(|other| *other != i)
+            .map(|other| format!("'http://{ip}:{}'", port + 2 * other + 1));
         let text = format!(
             "listen = '{ip}:{}'\npeer_listen = '{ip}:{}'\npeers = [{}]\nhsm = 'unix:{}'\nstore = 'file://{}'\n\
              tenants = 'tenants.toml'\n",
-            8700 + i,
-            8800 + i,
+            port + 2 * i,
+            port + 2 * i + 1,
             peers.collect::<Vec<_>>().join(", "),
             socket.display(),
             store.display()
@@ -167,7 +169,7 @@ fn settled(status: &Value) -> Option<(&Vec<Value>, &str)> {
 #[test]
 fn an_operator_sets_up_a_realm_by_the_hints_and_it_survives_its_leader() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut hosts = hosts(folder.path(), 3);
+    let mut hosts = hosts(folder.path(), 8700, 3);
     let (first, public) = custodian(&hosts[0], folder.path(), "first.key");
     let (second, other) = custodian(&hosts[0], folder.path(), "second.key");
     let taken =
@@ -213,10 +215,10 @@ fn an_operator_sets_up_a_realm_by_the_hints_and_it_survives_its_leader() {
 #[test]
 fn commands_say_what_is_not_there() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut hosts = hosts(folder.path(), 1);
+    let mut hosts = hosts(folder.path(), 8800, 1);
     let host = &mut hosts[0];
     let said = host.ask(&["group", "status"]).out;
-    assert!(said.contains("group create"), "{said}");
+    assert!(said.contains("realm create"), "{said}");
     let pasted = host.run(&["hsm", "offer", "what"]).err().expect("not a request");
     assert!(pasted.contains("`hsm request` printed"), "{pasted}");
     host.kill_daemon();

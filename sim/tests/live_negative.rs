@@ -255,8 +255,7 @@ async fn every_negative_body_gets_a_required_answer_and_no_refusal_changes_the_r
         };
         assert_eq!(response.as_ref().map(response_name).as_deref(), Some(expected), "{}", case.name);
     }
-    assert_eq!(refused + accepted, 136);
-    assert!(accepted >= 4, "{accepted} accepted");
+    assert_eq!((refused, accepted), (128, 8));
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ pub(super) fn device_text(device: &DeviceStatus) -> String {
         let members = statement.members.len();
         rows.push((
             "group",
-            format!("{} of {members}, {}, captured {captured_index}", statement.group, role(does)),
+            format!("{}, {} among {members}, captured {captured_index}", statement.group, role(does)),
         ));
     }
     table(&rows)
@@ -167,6 +167,8 @@ fn member_text(member: &Member<'_>) -> String {
     let Some(agent) = agent else { return format!("  {hsm}  its agent cannot be reached\n") };
     let Some(report) = report else { return format!("  {hsm}  has not joined; `group join` there\n") };
     let GroupReport { role, captured, committed, tip, waiting, fault, .. } = report;
+    // Only a leader knows, and only of its own leadership.
+    let committed = if committed.0 == 0 { "-".to_owned() } else { committed.to_string() };
     let mut text = format!(
         "  {hsm}  {role:9}  captured {captured}  committed {committed}  tip {tip}  waiting {waiting}\n"
     );

@@ -1,7 +1,9 @@
 //! What the live tests share: realms of one member behind real sockets, with clocks that the test moves.
 #![allow(dead_code, unreachable_pub, reason = "shared by test files, each of which uses a part")]
 
+pub mod client;
 pub mod device;
+pub mod tokens;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
