@@ -26,7 +26,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use strongroom_proto::hsm::DeviceStatus;
+use strongroom_proto::hsm::{DeviceStatus, Refusal};
 use strongroom_proto::ids::GroupId;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -249,11 +249,15 @@ async fn stop_signal(mut stopped: watch::Receiver<bool>) {
 
 /// Finds the HSM, tells the operator what is missing, and keeps the replicas of its groups running.
 async fn supervise(core: Arc<Core>, store: Store) {
-    let (mut advice, mut store_fits) = (Advice::None, false);
+    let mut salt = [0; 16];
+    if let Err(error) = getrandom::fill(&mut salt) {
+        return tracing::error!(%error, "the system gives no randomness; the agent serves nobody");
+    }
+    let (mut advice, mut store_fits, mut retry) = (Advice::None, false, DEVICE_RETRY);
     loop {
         let answered = core.refresh().await;
         if !store_fits {
-            match probe(&store).await {
+            match store.probe(salt).await {
                 Ok(fits) => store_fits = fits,
                 Err(error) => return tracing::error!(%error, "the agent serves nobody"),
             }
@@ -261,21 +265,20 @@ async fn supervise(core: Arc<Core>, store: Store) {
         if store_fits {
             core.start_groups();
         }
-        let device = core.device().filter(|_| answered);
-        let next = device.as_ref().map_or(Advice::NoAnswer, Advice::for_device);
+        let device = core.device().filter(|_| answered.is_ok());
+        let next = match (answered, &device) {
+            (Err(Some(refusal)), _) => Advice::Refuses(refusal),
+            (Ok(()), Some(device)) => Advice::for_device(device),
+            _ => Advice::NoAnswer,
+        };
         if next != advice {
             advice = next;
             advice.log(device.as_ref());
         }
-        let pause = if answered && store_fits { DEVICE_PERIOD } else { DEVICE_RETRY };
-        let _ = timeout(pause, core.woken()).await;
+        let well = answered.is_ok() && store_fits;
+        retry = if well { DEVICE_RETRY } else { (retry * 2).min(DEVICE_PERIOD) };
+        let _ = timeout(if well { DEVICE_PERIOD } else { retry }, core.woken()).await;
     }
-}
-
-async fn probe(store: &Store) -> Result<bool, StoreError> {
-    let mut salt = [0; 16];
-    // Without randomness the groups do not start either, and say so.
-    if getrandom::fill(&mut salt).is_err() { Ok(false) } else { store.probe(salt).await }
 }
 
 /// What an operator should know or do next.
@@ -283,6 +286,7 @@ async fn probe(store: &Store) -> Result<bool, StoreError> {
 enum Advice {
     None,
     NoAnswer,
+    Refuses(Refusal),
     NoRealm,
     NoGroup,
     Ready,
@@ -305,6 +309,7 @@ impl Advice {
         match self {
             Self::None => {}
             Self::NoAnswer => tracing::warn!("the HSM does not answer; the agent keeps trying"),
+            Self::Refuses(refusal) => tracing::error!(%refusal, "the HSM refuses everything"),
             Self::NoRealm => tracing::warn!(
                 hsm,
                 "the HSM has no realm yet; make one with `realm create`, or have it join one with `hsm request`"

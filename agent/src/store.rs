@@ -143,18 +143,30 @@ impl Store {
     }
 
     /// Asks the store whether it refuses to create a name twice, the one thing that the log cannot do without. Uses,
-    /// and removes, an object `probe/<salt>`; the salt is the caller's, and new each time.
+    /// and removes, an object `probe/<salt>`; the salt is the caller's, random, and may be used again after `Ok(false)`.
     ///
     /// # Errors
     /// [`StoreError::OverwritesOnCreate`]. That the store cannot be reached now is no error: `Ok(false)`.
     pub async fn probe(&self, salt: [u8; 16]) -> Result<bool, StoreError> {
         let Ok(path) = self.path(&format!("probe/{}", hex::encode(salt))) else { return Ok(false) };
         let ask = async {
-            self.put(&path, Bytes::from_static(b"first")).await?;
-            let second = self.put(&path, Bytes::from_static(b"second")).await;
+            match self.put(&path, Bytes::from_static(b"first")).await {
+                // Left by an attempt that was cut short.
+                Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            let refused = match self.put(&path, Bytes::from_static(b"second")).await {
+                Ok(_) => false,
+                Err(object_store::Error::AlreadyExists { .. }) => true,
+                // Any other failure proves nothing.
+                Err(error) => return Err(error),
+            };
             let held = self.objects.get(&path).await?.bytes().await?;
-            self.objects.delete(&path).await?;
-            Ok::<_, object_store::Error>(second.is_err() && held == b"first".as_slice())
+            if let Err(error) = self.objects.delete(&path).await {
+                // The log needs no right to delete, so neither does this.
+                tracing::info!(%error, object = %path, "the probe object stays in the store");
+            }
+            Ok::<_, object_store::Error>(refused && held == b"first".as_slice())
         };
         match timeout(READ_TIMEOUT, ask).await {
             Ok(Ok(true)) => Ok(true),

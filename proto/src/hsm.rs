@@ -619,7 +619,7 @@ impl fmt::Display for Refusal {
             Self::BadPolicy => {
                 "the custodian policy is not valid; name 1 to 9 different keys and a threshold among them, or none"
             }
-            Self::StaleNonce => "the approval is for another export; ask the exporter for a new nonce and sign again",
+            Self::StaleNonce => "the approval is for another export, or used; make a new offer and have it signed again",
             Self::NotApproved => "too few custodians signed this approval; collect more signatures over it",
             Self::NotForThisDevice => "the sealed realm is not for this device; export it again for this HSM",
             Self::NotMember => "the HSM is not a member of this group",

@@ -46,15 +46,19 @@ async fn make_realm(story: &Story, dir: &Path) -> Result<LocalRealm, Error> {
     story.chapter("A realm is made");
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let start = async { LocalRealm::start(dir, listen) };
-    let realm = story.step("Three HSMs start, each with an agent on its host; their store is a folder", start).await?;
+    let realm = story
+        .step("Three HSMs start, each with an agent on its host; their store is a folder", start)
+        .await?;
     if realm.realm_id().await?.is_some() {
         return Err(format!("{} holds a realm already; name an empty folder", dir.display()).into());
     }
-    let id = story.step("The first HSM draws the realm's seed; no one outside it ever sees it", realm.make_realm());
+    let id = story
+        .step("The first HSM draws the realm's seed; no one outside it ever sees it", realm.make_realm());
     let id = id.await?;
     story.fact(format!("realm {id}"));
     for importer in 1..MEMBERS {
-        let what = format!("A custodian approves HSM {}; the seed goes to it, sealed to its key", importer + 1);
+        let what =
+            format!("A custodian approves HSM {}; the seed goes to it, sealed to its key", importer + 1);
         story.step(&what, realm.enrol(importer)).await?;
     }
     story.step("The three become one group, for ever", realm.make_group()).await?;
@@ -79,7 +83,10 @@ async fn lock_a_record(story: &Story, thief: &Client) -> Result<(), Error> {
         story.expect(tried == Guess::Wrong { left }, format!("wrong; guesses left: {left}"))?;
     }
     let late = story.step("Even the right PIN comes too late now", guess(thief, RIGHT)).await?;
-    story.expect(late == Guess::Wrong { left: 0 }, "the secret is gone; nobody can recover it, the operator included")
+    story.expect(
+        late == Guess::Wrong { left: 0 },
+        "the secret is gone; nobody can recover it, the operator included",
+    )
 }
 
 async fn lose_the_leader(
@@ -118,10 +125,13 @@ fn show_the_store(story: &Story, store: &Path) -> Result<(), Error> {
         }
     }
     let first = files.iter().find_map(|f| f.strip_prefix(store).ok()).ok_or("the store is empty")?;
-    story.fact(format!("{segments} segments with {entries} log entries and {leaves} sealed records, {bytes} bytes"));
+    story.fact(format!(
+        "{segments} segments with {entries} log entries and {leaves} sealed records, {bytes} bytes"
+    ));
     story.fact(format!("the first: {}", first.display()));
     let sealed = entries > 0 && leaves > 0 && !told;
-    story.expect(sealed, "the secret is nowhere in it in the clear; what there is opens only inside an HSM")?;
+    story
+        .expect(sealed, "the secret is nowhere in it in the clear; what there is opens only inside an HSM")?;
     story.expect(true, "and an HSM serves a record only as of the newest entry that a majority vouches for")
 }
 
@@ -154,7 +164,9 @@ async fn guess(client: &Client, pin: &str) -> Result<Guess, Error> {
     match client.recover(&Pin::from(pin), b"").await {
         Ok(secret) if secret.as_bytes() == SECRET => Ok(Guess::Right),
         Ok(_) => Err("a recovery returned another secret than was registered".into()),
-        Err(RecoverError::InvalidPin { guesses_remaining, .. }) => Ok(Guess::Wrong { left: guesses_remaining }),
+        Err(RecoverError::InvalidPin { guesses_remaining, .. }) => {
+            Ok(Guess::Wrong { left: guesses_remaining })
+        }
         Err(other) => Err(other.into()),
     }
 }

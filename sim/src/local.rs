@@ -307,9 +307,11 @@ impl LocalRealm {
 /// There is no tenants file in the folder, or it was changed by hand.
 pub fn token(dir: &Path, realm: &RealmId, user: &str) -> Result<String, Error> {
     let path = dir.join("tenants.toml");
-    let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}; is a realm kept there?", path.display()))?;
+    let text =
+        fs::read_to_string(&path).map_err(|e| format!("{}: {e}; is a realm kept there?", path.display()))?;
     let key = text.lines().find_map(|line| line.strip_prefix("key = \"")?.strip_suffix('"'));
-    let secret = hex::decode(key.ok_or("tenants.toml has no line with the key; delete it to get a new one")?)?;
+    let secret =
+        hex::decode(key.ok_or("tenants.toml has no line with the key; delete it to get a new one")?)?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
     Ok(mint(&secret, TENANT, 1, user, realm, now))
 }

@@ -295,6 +295,61 @@ fn an_outage_of_the_store_ends_in_unavailable_and_is_survived() {
     heal_and_check(&mut cluster, 3);
 }
 
+/// Breaks something about the leader alone; a majority and the store are well, so everybody is served all the same.
+fn served_although(break_leader: impl Fn(&mut Cluster, usize)) {
+    for seed in 0..4 {
+        let mut cluster = Cluster::new(seed, 3);
+        let leader = elect(&mut cluster);
+        cluster.run_for(500);
+        break_leader(&mut cluster, leader);
+        let mut users = users(&cluster, 3, &REGISTER_AND_RECOVER);
+        cluster.serve(PATIENCE_MS, &mut users);
+        assert_ne!(cluster.leader(), Some(leader), "seed {seed}: another leads");
+        cluster.check_log();
+    }
+}
+
+#[test]
+fn a_leader_that_alone_cannot_reach_the_store_gives_way() {
+    served_although(|cluster, leader| {
+        cluster.faults.without_store.insert(leader);
+    });
+}
+
+#[test]
+fn a_leader_that_is_heard_and_hears_nobody_gives_way() {
+    served_although(|cluster, leader| {
+        let others = (0..3).filter(|member| *member != leader);
+        cluster.faults.cuts.extend(others.map(|member| (member, leader)));
+    });
+}
+
+#[test]
+fn an_idle_leader_whose_hsm_is_dead_gives_way_before_anybody_asks() {
+    for seed in 0..4 {
+        let mut cluster = Cluster::new(seed, 3);
+        let leader = elect(&mut cluster);
+        cluster.faults.without_hsm.insert(leader);
+        cluster.run_for(10_000);
+        assert!(cluster.leader().is_some_and(|now| now != leader), "seed {seed}");
+    }
+}
+
+#[test]
+fn two_members_that_do_not_hear_each_other_take_turns_ever_more_seldom() {
+    for seed in 0..4 {
+        let mut cluster = Cluster::new(seed, 3);
+        let leader = elect(&mut cluster);
+        let other = (leader + 1) % 3;
+        cluster.faults.cuts.extend([(leader, other), (other, leader)]);
+        cluster.run_for(60_000);
+        let before = cluster.log().len();
+        cluster.run_for(60_000);
+        let made = cluster.log().len() - before;
+        assert!(made <= 12, "seed {seed}: an idle group made {made} entries in a minute");
+    }
+}
+
 #[test]
 fn a_group_that_loses_every_process_at_once_starts_again_from_the_store() {
     let mut cluster = scenario(|_| {});

@@ -17,8 +17,8 @@ use strongroom_proto::client::{
     ClientRequest, ClientResponse, HandshakeResponse, NoiseRequest, NoiseResponse, RequestKind,
 };
 use strongroom_proto::hsm::{
-    BatchRequest, DeviceStatus, NoiseMessage, NoiseReply, RealmStatus, Reply, Request, SessionRefusal,
-    record_id,
+    BatchRequest, DeviceStatus, NoiseMessage, NoiseReply, RealmStatus, Refusal, Reply, Request,
+    SessionRefusal, record_id,
 };
 use strongroom_proto::ids::{GroupId, HsmId, RealmId, RecordId};
 use strongroom_proto::peer::PeerMessage;
@@ -65,16 +65,20 @@ impl Core {
         &self.peers
     }
 
-    /// Asks the HSM who it is. Whether it answered.
-    pub(crate) async fn refresh(&self) -> bool {
-        let Some(Reply::Device(device)) = self.hsm.call(Request::DeviceStatus).await else { return false };
+    /// Asks the HSM who it is. Fails with its refusal, or with none when it does not answer.
+    pub(crate) async fn refresh(&self) -> Result<(), Option<Refusal>> {
+        let device = match self.hsm.call(Request::DeviceStatus).await {
+            Some(Reply::Device(device)) => device,
+            Some(Reply::Refused(refusal)) => return Err(Some(refusal)),
+            _ => return Err(None),
+        };
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if known.device.as_ref().is_some_and(|before| before.hsm != device.hsm) {
             tracing::warn!(hsm = %device.hsm, "the HSM was exchanged; its groups start anew");
             known.groups.clear();
         }
         known.device = Some(device);
-        true
+        Ok(())
     }
 
     /// Starts what is not running: a replica for each group of the HSM.
@@ -166,6 +170,10 @@ impl Core {
         let deadline = Instant::now() + HOLD;
         loop {
             let mut group = self.covering(&request.record);
+            if let Some(group) = &mut group {
+                // News is what comes after this question; without this, an old change would be news for ever.
+                group.mark_unchanged();
+            }
             let answer = match &group {
                 Some(group) => group.ask(request.clone(), handshake_only).await,
                 None => Answer::NotCovered,
@@ -254,4 +262,52 @@ fn response_of(answer: Answer) -> ClientResponse {
 
 fn bytes_of(bytes: ByteVec) -> Vec<u8> {
     bytes.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::{Link, Lost};
+    use std::sync::atomic::Ordering;
+    use strongroom_proto::ids::SessionId;
+
+    struct Dead;
+
+    #[async_trait]
+    impl Link for Dead {
+        async fn call(&self, _: Vec<u8>) -> Result<Vec<u8>, Lost> {
+            Err(Lost)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_are_held_while_nobody_leads_and_ask_no_more_often_than_the_pause() {
+        let core = Arc::new(Core::new(
+            Hsm::start(Arc::new(Dead)),
+            Store::on(Arc::new(object_store::memory::InMemory::new())),
+            Peers::start(&[]),
+            Election::default(),
+            Time::system(),
+        ));
+        let (group, asked) = Group::leaderless();
+        core.known.write().expect("not poisoned").groups.insert(GroupId([1; 16]), group);
+        let message = NoiseMessage::Transport { ciphertext: vec![1].into() };
+        let request = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message };
+        let began = Instant::now();
+        // More than fit in the replica's queue at once.
+        let held: Vec<_> = (0..2_000)
+            .map(|_| {
+                let (core, request) = (Arc::clone(&core), request.clone());
+                tokio::spawn(async move { (core.route(request, false).await, began.elapsed()) })
+            })
+            .collect();
+        for held in held {
+            let (answer, after) = held.await.expect("does not panic");
+            assert_eq!(answer, Answer::Unavailable);
+            assert!(after >= HOLD, "given up after {after:?}");
+        }
+        let rounds = u64::try_from(HOLD.as_millis() / RETRY.as_millis()).expect("small") + 2;
+        let asked = asked.load(Ordering::Relaxed);
+        assert!((1..=2_000 * rounds).contains(&asked), "asked {asked} times");
+    }
 }

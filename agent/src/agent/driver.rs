@@ -15,6 +15,7 @@ use std::time::Duration;
 use strongroom_proto::hsm::BatchRequest;
 use strongroom_proto::ids::{GroupId, HsmId};
 use strongroom_proto::peer::PeerMessage;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -72,8 +73,11 @@ impl Group {
     /// Gives a client's request to the replica.
     pub(crate) async fn ask(&self, request: BatchRequest, handshake_only: bool) -> Answer {
         let (answer, answered) = oneshot::channel();
-        if self.clients.try_send(Client { request, handshake_only, answer }).is_err() {
-            return Answer::Unavailable;
+        match self.clients.try_send(Client { request, handshake_only, answer }) {
+            Ok(()) => {}
+            // Nothing was done, as with a member that does not lead: whoever asks may ask again.
+            Err(TrySendError::Full(_)) => return Answer::NotLeader(None),
+            Err(TrySendError::Closed(_)) => return Answer::Unavailable,
         }
         answered.await.unwrap_or(Answer::Unavailable)
     }
@@ -88,6 +92,11 @@ impl Group {
     /// What the replica is doing now.
     pub(crate) fn status(&self) -> Status {
         self.status.borrow().clone()
+    }
+
+    /// Takes all that the replica has said of itself so far for known.
+    pub(crate) fn mark_unchanged(&mut self) {
+        self.status.mark_unchanged();
     }
 
     /// Completes when the replica has something new to say of itself.
@@ -213,5 +222,43 @@ impl Driver {
             *known = status;
             changed
         });
+    }
+}
+
+#[cfg(test)]
+impl Group {
+    /// A member that never leads nor knows who does, and whose status changed once, long ago. Counts who asks.
+    pub(crate) fn leaderless() -> (Self, std::sync::Arc<std::sync::atomic::AtomicU64>) {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        use strongroom_proto::ids::{EntryHash, Index};
+        use strongroom_proto::prefix::Prefix;
+        let status = Status {
+            role: crate::replica::Role::Witness,
+            leader: None,
+            captured: Index::ZERO,
+            tip: Index::ZERO,
+            tip_hash: EntryHash::ZERO,
+            newest: Index::ZERO,
+            committed: Index::ZERO,
+            queued: 0,
+            waiting: 0,
+            prefixes: vec![Prefix::WHOLE],
+            fault: None,
+        };
+        let (publish, watch) = watch::channel(status.clone());
+        publish.send_replace(status);
+        let (clients, mut queue) = mpsc::channel::<Client>(CLIENT_QUEUE);
+        let (peers, _) = mpsc::channel(PEER_QUEUE);
+        let asked = std::sync::Arc::new(AtomicU64::new(0));
+        let count = std::sync::Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Some(client) = queue.recv().await {
+                count.fetch_add(1, Ordering::Relaxed);
+                // Who asked may have gone.
+                let _ = client.answer.send(Answer::NotLeader(None));
+            }
+            drop(publish);
+        });
+        (Self { clients, peers, status: watch }, asked)
     }
 }

@@ -19,6 +19,11 @@ const BACK_OFF_MS: (u64, u64) = (100, 5_000);
 /// How long a leader waits that lost step with its HSM, so that a fault that stays does not become a storm.
 const LEAD_ANEW_MS: u64 = 10;
 
+/// How often the time-out doubles at most while leading does not last.
+pub(super) const MAX_BACK_OFF: u32 = 6;
+/// A leadership of this length was none in vain.
+const LASTING_MS: u64 = 60_000;
+
 /// A member that tries to lead.
 pub(super) struct Candidate {
     not_before: Millis,
@@ -69,7 +74,7 @@ impl Replica {
     pub(super) fn put_off(&mut self) {
         let (least, most) = self.settings.election_timeout_ms.clone().into_inner();
         let after = self.rng.random_range(least..=most.max(least));
-        self.deadline = self.now.after(after);
+        self.deadline = self.now.after(after << self.deposed.min(MAX_BACK_OFF));
     }
 
     /// Somebody says that they lead, and how far the log goes. Whether that can be true.
@@ -93,6 +98,7 @@ impl Replica {
             self.become_witness();
         }
         self.leader = Some(from);
+        self.deposed = 0;
         self.put_off();
         true
     }
@@ -107,6 +113,10 @@ impl Replica {
 
     /// Ends this leadership because another has extended the log.
     pub(super) fn step_down(&mut self) {
+        if let State::Leader(leader) = &self.state {
+            let lasted = self.now >= leader.since().after(LASTING_MS);
+            self.deposed = if lasted { 1 } else { self.deposed.saturating_add(1) };
+        }
         self.end_leadership();
         self.become_witness();
         self.out.hsm(Call::StepDown, Request::StepDown(self.settings.group.group));

@@ -16,6 +16,7 @@ impl Replica {
             Call::Status => self.status_reply(reply),
             Call::Capture => self.capture_reply(reply),
             Call::StepDown => {}
+            Call::Alive => self.alive_reply(reply.as_ref()),
             Call::Lead => self.lead_reply(reply),
             Call::Handshake(ticket) => self.handshake_reply(ticket, reply),
             Call::Process => self.process_reply(reply),
@@ -91,6 +92,14 @@ impl Replica {
         }
     }
 
+    /// An idle leader asked its HSM whether it is there.
+    fn alive_reply(&mut self, reply: Option<&Reply>) {
+        let answers = matches!(reply, Some(Reply::Captured(_) | Reply::Refused(Refusal::NothingCaptured)));
+        if !answers && matches!(self.state, State::Leader(_)) {
+            self.step_down();
+        }
+    }
+
     fn handshake_reply(&mut self, ticket: Ticket, reply: Option<Reply>) {
         let outcome = match reply {
             Some(Reply::Handshaken(outcome)) => Some(outcome),
@@ -124,7 +133,7 @@ impl Replica {
         let State::Leader(leader) = &mut self.state else { return };
         match reply {
             Some(Reply::Committed { statement, released }) => {
-                leader.released(statement, released, &mut self.clients, &mut self.out);
+                leader.released(self.now, statement, released, &mut self.clients, &mut self.out);
             }
             Some(Reply::Refused(refusal)) if !shows_another_state(refusal) => leader.uncommitted(),
             _ => self.lead_anew(),

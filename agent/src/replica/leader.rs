@@ -29,6 +29,11 @@ const FULL_SEGMENT_BYTES: usize = MAX_SEGMENT_BYTES / 3;
 const SESSION_GRACE_MS: u64 = 35_000;
 /// How long to leave the HSM alone after it said that it is busy.
 const BUSY_MS: u64 = 20;
+/// How long a leader goes on with an entry that is neither in the store nor committed before it gives way, unless it was
+/// deposed again and again: then the others are no better off, and it waits longer.
+const STALLED_MS: u64 = 10_000;
+/// How long a leader leaves its HSM unasked before it makes sure that it is there.
+const HSM_SILENCE_MS: u64 = 1_000;
 /// Longest pause before a segment is pushed again to a member that has not stated it.
 const PUSH_BACK_OFF_MS: u64 = 1_000;
 
@@ -81,6 +86,10 @@ pub(super) struct Leader {
     committed: Index,
     members: BTreeMap<HsmId, Member>,
     heartbeat_at: Millis,
+    /// When an own entry was last committed, or none was waiting to be.
+    progress_at: Millis,
+    /// When the HSM was last asked whether it is there.
+    asked_hsm_at: Millis,
 }
 
 impl Leader {
@@ -105,7 +114,31 @@ impl Leader {
             committed: Index::ZERO,
             members: others.map(|m| (*m, Member::UNHEARD)).collect(),
             heartbeat_at: now,
+            progress_at: now,
+            asked_hsm_at: now,
         }
+    }
+
+    pub(super) const fn since(&self) -> Millis {
+        self.since
+    }
+
+    /// Whether its entries have been going nowhere for too long, be it that it alone cannot reach the store, or that
+    /// it is heard and hears nobody. It must give way: its heartbeats keep the others from doing better.
+    pub(super) fn is_stalled(&mut self, now: Millis, patience: u32) -> bool {
+        if self.own.is_empty() {
+            self.progress_at = now;
+        }
+        now >= self.progress_at.after(STALLED_MS << patience)
+    }
+
+    /// Asks an idle HSM whether it is there; whether it is time to.
+    pub(super) fn is_hsm_unheard(&mut self, now: Millis) -> bool {
+        let due = self.elected && now >= self.asked_hsm_at.after(HSM_SILENCE_MS);
+        if due {
+            self.asked_hsm_at = now;
+        }
+        due
     }
 
     pub(super) const fn term(&self) -> Term {
@@ -404,6 +437,7 @@ impl Leader {
     /// Takes what the HSM released.
     pub(super) fn released(
         &mut self,
+        now: Millis,
         statement: Committed,
         released: Vec<Released>,
         clients: &mut Clients,
@@ -411,6 +445,7 @@ impl Leader {
     ) {
         self.committing = false;
         self.busy_until = Millis(0);
+        self.progress_at = now;
         self.committed = self.committed.max(statement.index);
         self.own.retain(|index, _| *index > statement.index);
         let mut released: BTreeMap<EntryHash, Vec<NoiseReply>> =

@@ -28,7 +28,7 @@ use crate::segment::{Segment, SegmentName};
 use capture::Capture;
 use catch_up::{CatchUp, Next};
 use clients::{Clients, Queued};
-use election::Candidate;
+use election::{Candidate, MAX_BACK_OFF};
 use flights::{Flights, Outcome};
 use leader::Leader;
 use log::Log;
@@ -72,6 +72,8 @@ pub struct Replica {
     leader: Option<HsmId>,
     /// When to try to lead.
     deadline: Millis,
+    /// How often in a row it led in vain or not for long, without hearing a leader since.
+    deposed: u32,
 }
 
 impl Replica {
@@ -91,6 +93,7 @@ impl Replica {
             state: State::Starting(Some(now)),
             leader: None,
             deadline: now,
+            deposed: 0,
             settings,
         };
         replica.advance();
@@ -153,6 +156,11 @@ impl Replica {
         self.clients.expire(self.now, &mut self.out);
         if let State::Leader(leader) = &mut self.state {
             leader.tick(self.now, &self.settings, &self.log, &mut self.out);
+            if leader.is_stalled(self.now, self.deposed.min(MAX_BACK_OFF)) {
+                self.step_down();
+            } else if leader.is_hsm_unheard(self.now) {
+                self.out.hsm(Call::Alive, Request::Capture(self.settings.group.group, Vec::new()));
+            }
         }
         if matches!(self.state, State::Witness) && self.deadline <= self.now {
             self.leader = None;

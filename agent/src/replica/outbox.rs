@@ -14,6 +14,7 @@ pub(super) enum Call {
     Status,
     Capture,
     StepDown,
+    Alive,
     Lead,
     Handshake(Ticket),
     Process,

@@ -22,13 +22,13 @@ const WARNING: &str = "\
 #[command(version, after_help = WARNING)]
 struct Arguments {
     /// The NVRAM file, made when there is none. Never copy, restore or snapshot it.
-    #[arg(long, env = "STRONGROOM_HSM_NVRAM", default_value = "strongroom-hsm.nvram", value_name = "FILE")]
+    #[arg(long, env = "STRONGROOM_HSM_NVRAM", default_value = "hsm.nvram", value_name = "FILE")]
     nvram: PathBuf,
     /// Where the agent connects: unix:PATH or tcp:HOST:PORT.
     #[arg(
         long,
         env = "STRONGROOM_HSM_LISTEN",
-        default_value = "unix:strongroom-hsm.sock",
+        default_value = "unix:hsm.sock",
         value_name = "ADDRESS"
     )]
     listen: Address,

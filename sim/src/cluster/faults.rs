@@ -37,6 +37,10 @@ pub struct Faults {
     pub without_store: BTreeSet<usize>,
     /// Members that no other member reaches, and that reach none.
     pub alone: BTreeSet<usize>,
+    /// Pairs of members of which the first does not reach the second.
+    pub cuts: BTreeSet<(usize, usize)>,
+    /// Members whose HSM does not answer.
+    pub without_hsm: BTreeSet<usize>,
     /// What happens when so many messages have arrived.
     pub interrupt: Option<(u64, Interrupt)>,
 }
@@ -44,7 +48,7 @@ pub struct Faults {
 impl Faults {
     /// Delays of the copies of a message that arrive.
     pub(super) fn deliveries(&self, rng: &mut StdRng, from: usize, to: usize) -> Vec<u64> {
-        let cut = self.alone.contains(&from) || self.alone.contains(&to);
+        let cut = self.cuts.contains(&(from, to)) || self.alone.contains(&from) || self.alone.contains(&to);
         let copies = if cut || rng.random_bool(self.lose_message) {
             0
         } else if rng.random_bool(self.repeat_message) {

@@ -479,7 +479,7 @@ impl Cluster {
 
     fn hsm(&mut self, member: usize, life: u64, boot: u64, call: CallId, request: &[u8]) {
         let mut reply = None;
-        if boot == self.members[member].boot {
+        if boot == self.members[member].boot && !self.faults.without_hsm.contains(&member) {
             let bytes = self.members[member].device.handle(request);
             assert!(bytes.len() <= self.config.limits.max_frame_bytes as usize, "a reply fits in a frame");
             let decoded: Reply = minicbor::decode(&bytes).expect("every reply decodes");
