@@ -25,12 +25,7 @@ struct Arguments {
     #[arg(long, env = "STRONGROOM_HSM_NVRAM", default_value = "hsm.nvram", value_name = "FILE")]
     nvram: PathBuf,
     /// Where the agent connects: unix:PATH or tcp:HOST:PORT.
-    #[arg(
-        long,
-        env = "STRONGROOM_HSM_LISTEN",
-        default_value = "unix:hsm.sock",
-        value_name = "ADDRESS"
-    )]
+    #[arg(long, env = "STRONGROOM_HSM_LISTEN", default_value = "unix:hsm.sock", value_name = "ADDRESS")]
     listen: Address,
 }
 
