@@ -69,6 +69,8 @@ bugs! {
     BatchOnStartingState,
     /// `Process` takes a partial tree of any root.
     StaleTree,
+    /// `Process` reads a partial tree however deep it is.
+    DeepTree,
     /// The entry of a batch carries the roots from before it.
     ChargeNotInEntry,
     /// A re-sent Recover2 is recognised by its version alone, and the new point is evaluated.

@@ -185,6 +185,11 @@ impl Core {
             }
             #[cfg(feature = "planted-bugs")]
             let partition = &leadership.stale_if(self.bugs.has(Bug::StaleTree), *partition, &tree);
+            #[cfg(feature = "planted-bugs")]
+            if self.bugs.has(Bug::DeepTree) {
+                trees.push(tree.verify_without_bound(prefix, &partition.root).map_err(refusal)?);
+                continue;
+            }
             trees.push(tree.verify(prefix, &partition.root).map_err(refusal)?);
         }
         let mut records = BTreeMap::new();

@@ -78,6 +78,24 @@ impl ClaimedTree {
     /// [`TreeError::Malformed`] for a node too many or too few, [`TreeError::TooDeep`], [`TreeError::Misplaced`],
     /// [`TreeError::NotCanonical`], [`TreeError::WrongRoot`].
     pub fn verify(self, prefix: Prefix, expected: &Digest) -> Result<Tree, TreeError> {
+        self.verify_with(prefix, expected, |path| path.children().ok_or(TreeError::TooDeep))
+    }
+
+    /// [`Self::verify`] without the bound on depth, for a planted bug.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    #[cfg(feature = "planted-bugs")]
+    pub fn verify_without_bound(self, prefix: Prefix, expected: &Digest) -> Result<Tree, TreeError> {
+        self.verify_with(prefix, expected, |path| Ok(path.children().unwrap_or((path, path))))
+    }
+
+    fn verify_with(
+        self,
+        prefix: Prefix,
+        expected: &Digest,
+        below: impl Fn(Prefix) -> Result<(Prefix, Prefix), TreeError>,
+    ) -> Result<Tree, TreeError> {
         let mut nodes = self.0.into_iter();
         let mut steps = vec![Step::Take(prefix)];
         let mut done = Vec::new();
@@ -85,7 +103,7 @@ impl ClaimedTree {
             match step {
                 Step::Take(path) => match nodes.next().ok_or(TreeError::Malformed)? {
                     ClaimedNode::Inner => {
-                        let (left, right) = path.children().ok_or(TreeError::TooDeep)?;
+                        let (left, right) = below(path)?;
                         steps.extend([Step::Join { depth: path.len() }, Step::Take(right), Step::Take(left)]);
                     }
                     ClaimedNode::Empty => done.push(Node::Empty),
