@@ -189,11 +189,11 @@ impl Agent {
         let addresses = sockets.addresses;
         let services = Services { core: Arc::clone(&core), stopped };
         let front = services.front(sockets.front, &config, tenants, tls.map(Arc::new), unix)?;
-        let peer = services.peer(sockets.peer)?;
+        services.peer(sockets.peer)?;
         tokio::spawn(supervise(Arc::clone(&core), store));
         drop(inside);
         tracing::info!(front = %addresses.front, peer = %addresses.peer, "the agent listens");
-        Ok(AgentHandle { runtime: Some(runtime), addresses, core, stop, services: vec![front, peer] })
+        Ok(AgentHandle { runtime: Some(runtime), addresses, core, stop, front })
     }
 }
 
@@ -222,7 +222,7 @@ impl Services {
         Ok(tokio::spawn(async move { serve(listener, &front, router(front.clone()), tls, stopped).await }))
     }
 
-    fn peer(&self, listener: TcpListener) -> Result<JoinHandle<()>, StartError> {
+    fn peer(&self, listener: TcpListener) -> Result<(), StartError> {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
         let server = Server::builder()
             .tcp_nodelay(true)
@@ -232,13 +232,13 @@ impl Services {
             .http2_keepalive_timeout(Some(KEEP_ALIVE))
             .add_service(PeerService::server(Arc::clone(&self.core)))
             .add_service(AdminService::server(Arc::clone(&self.core)));
-        let stopped = stop_signal(self.stopped.clone());
-        Ok(tokio::spawn(async move {
-            let served = server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped).await;
+        tokio::spawn(async move {
+            let served = server.serve_with_incoming(TcpListenerStream::new(listener)).await;
             if let Err(error) = served {
                 tracing::error!(%error, "the peer service ended");
             }
-        }))
+        });
+        Ok(())
     }
 }
 
@@ -328,7 +328,8 @@ pub struct AgentHandle {
     addresses: Addresses,
     core: Arc<Core>,
     stop: watch::Sender<bool>,
-    services: Vec<JoinHandle<()>>,
+    /// The front door, which ends when it has answered what was in flight.
+    front: JoinHandle<()>,
 }
 
 impl AgentHandle {
@@ -362,8 +363,8 @@ impl AgentHandle {
     /// Stops taking requests, answers those in flight for as long as ten seconds, and ends.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
-        let drained = futures::future::join_all(self.services.drain(..));
-        if timeout(DRAIN, drained).await.is_err() {
+        // The peer service goes on meanwhile: what is in flight waits for the statements that come in there.
+        if timeout(DRAIN, &mut self.front).await.is_err() {
             tracing::warn!("some requests were not answered in time");
         }
         self.kill().await;

@@ -225,7 +225,9 @@ pub enum Fault {
         hash: EntryHash,
     },
     /// The HSM does not know the group.
-    #[error("the HSM is not a member of group {group}; join it, or correct the configuration")]
+    #[error(
+        "the HSM is not a member of group {group}; join it, or correct the configuration, and start the agent anew"
+    )]
     NotMember {
         /// The group.
         group: GroupId,
