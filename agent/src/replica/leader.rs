@@ -86,7 +86,7 @@ pub(super) struct Leader {
     committed: Index,
     members: BTreeMap<HsmId, Member>,
     heartbeat_at: Millis,
-    /// When an own entry was last committed, or none was waiting to be.
+    /// When an own entry was last committed, or began to wait for it alone.
     progress_at: Millis,
     /// When the HSM was last asked whether it is there.
     asked_hsm_at: Millis,
@@ -125,11 +125,8 @@ impl Leader {
 
     /// Whether its entries have been going nowhere for too long, be it that it alone cannot reach the store, or that
     /// it is heard and hears nobody. It must give way: its heartbeats keep the others from doing better.
-    pub(super) fn is_stalled(&mut self, now: Millis, patience: u32) -> bool {
-        if self.own.is_empty() {
-            self.progress_at = now;
-        }
-        now >= self.progress_at.after(STALLED_MS << patience)
+    pub(super) fn is_stalled(&self, now: Millis, patience: u32) -> bool {
+        !self.own.is_empty() && now >= self.progress_at.after(STALLED_MS << patience)
     }
 
     /// Asks an idle HSM whether it is there; whether it is time to.
@@ -319,11 +316,11 @@ impl Leader {
         match made {
             None if kept.is_empty() && self.elected => Ok(()),
             None => Err(OutOfStep),
-            Some(made) => self.made(made, kept),
+            Some(made) => self.made(now, made, kept),
         }
     }
 
-    fn made(&mut self, made: Made, tickets: Vec<Ticket>) -> Result<(), OutOfStep> {
+    fn made(&mut self, now: Millis, made: Made, tickets: Vec<Ticket>) -> Result<(), OutOfStep> {
         let (index, hash) = (made.entry.index, made.entry.hash());
         let (newest, newest_hash) = self.newest;
         if newest.next() != Some(index) || made.entry.prev != newest_hash {
@@ -332,6 +329,9 @@ impl Leader {
         let made = SegmentEntry::from(made);
         self.trees.apply(&made).map_err(|_| OutOfStep)?;
         self.newest = (index, hash);
+        if self.own.is_empty() {
+            self.progress_at = now;
+        }
         self.own.insert(index, hash);
         self.kept.push_back(Kept { index, hash, tickets });
         let parts = made.leaves.iter().map(|leaf| &leaf.sealed).chain(&made.events);
