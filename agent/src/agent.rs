@@ -6,6 +6,7 @@
 mod core;
 mod driver;
 mod hsm;
+mod trees;
 
 pub(crate) use self::core::Core;
 pub use self::core::SESSION_LIFETIME;
@@ -17,6 +18,7 @@ use crate::config::Config;
 use crate::file::FileError;
 use crate::front::{Clock, Front, Timeouts, router, serve, system_clock};
 use crate::link::Link;
+use crate::metrics::{self, Metrics};
 use crate::peers::{KEEP_ALIVE, PeerService, Peers};
 use crate::replica::{Millis, Status};
 use crate::store::{Store, StoreError};
@@ -77,6 +79,8 @@ pub struct Addresses {
     pub front: SocketAddr,
     /// By other agents and the admin subcommands.
     pub peer: SocketAddr,
+    /// By the operator's monitoring, if at all.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// The listening sockets of an agent. Bound before the agent starts, so that with port 0 the addresses are known in
@@ -85,11 +89,12 @@ pub struct Addresses {
 pub struct Sockets {
     front: TcpListener,
     peer: TcpListener,
+    metrics: Option<TcpListener>,
     addresses: Addresses,
 }
 
 impl Sockets {
-    /// Binds `listen` and `peer_listen` of the configuration.
+    /// Binds `listen`, `peer_listen` and `metrics_listen` of the configuration.
     ///
     /// # Errors
     /// [`StartError::Listen`].
@@ -103,7 +108,9 @@ impl Sockets {
         };
         let (front, front_address) = bind(config.listen)?;
         let (peer, peer_address) = bind(config.peer_listen)?;
-        Ok(Self { front, peer, addresses: Addresses { front: front_address, peer: peer_address } })
+        let (metrics, metrics_address) = config.metrics_listen.map(bind).transpose()?.unzip();
+        let addresses = Addresses { front: front_address, peer: peer_address, metrics: metrics_address };
+        Ok(Self { front, peer, metrics, addresses })
     }
 
     /// The addresses, with the ports that the system chose where the configuration says 0.
@@ -149,7 +156,7 @@ impl Agent {
         Self::start_on(sockets, config, link, store)
     }
 
-    /// The same on sockets that are bound already. `config.listen` and `config.peer_listen` are not used.
+    /// The same on sockets that are bound already. The addresses in `config` are not used.
     ///
     /// # Errors
     /// [`StartError`].
@@ -184,12 +191,25 @@ impl Agent {
         let inside = runtime.enter();
         let peers = Peers::start(&config.peers);
         let unix = Arc::clone(&time.unix);
-        let core = Arc::new(Core::new(Hsm::start(link), store.clone(), peers, config.election, time));
+        let metrics = Arc::new(Metrics::new(&store));
+        let core = Arc::new(Core::new(
+            Hsm::start(link),
+            store.clone(),
+            peers,
+            config.election,
+            config.storage,
+            metrics.tree().clone(),
+            time,
+        ));
         let (stop, stopped) = watch::channel(false);
         let addresses = sockets.addresses;
         let services = Services { core: Arc::clone(&core), stopped };
         let front = services.front(sockets.front, &config, tenants, tls.map(Arc::new), unix)?;
         services.peer(sockets.peer)?;
+        if let Some(listener) = sockets.metrics {
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
+            tokio::spawn(metrics::serve(listener, metrics));
+        }
         tokio::spawn(supervise(Arc::clone(&core), store));
         drop(inside);
         tracing::info!(front = %addresses.front, peer = %addresses.peer, "the agent listens");
@@ -249,14 +269,14 @@ async fn stop_signal(mut stopped: watch::Receiver<bool>) {
 
 /// Finds the HSM, tells the operator what is missing, and keeps the replicas of its groups running.
 async fn supervise(core: Arc<Core>, store: Store) {
-    let mut salt = [0; 16];
-    if let Err(error) = getrandom::fill(&mut salt) {
-        return tracing::error!(%error, "the system gives no randomness; the agent serves nobody");
-    }
     let (mut advice, mut store_fits, mut retry) = (Advice::None, false, DEVICE_RETRY);
     loop {
         let answered = core.refresh().await;
         if !store_fits {
+            let mut salt = [0; 16];
+            if let Err(error) = getrandom::fill(&mut salt) {
+                return tracing::error!(%error, "the system gives no randomness; the agent serves nobody");
+            }
             match store.probe(salt).await {
                 Ok(fits) => store_fits = fits,
                 Err(error) => return tracing::error!(%error, "the agent serves nobody"),

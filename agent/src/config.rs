@@ -5,6 +5,7 @@
 
 use crate::file::{FileError, parse_toml, read_toml};
 pub use crate::limits::Limits;
+use crate::replica::Storage;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ pub struct Config {
     /// can stop the service. By default `127.0.0.1:8701`.
     #[serde(default = "default_peer_listen")]
     pub peer_listen: SocketAddr,
+    /// Where `GET /metrics` is answered, in plain HTTP. Not for the public. By default nowhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// The peer addresses of the other agents of the realm, `http://host:port` each.
     #[serde(default)]
     pub peers: Vec<PeerUrl>,
@@ -47,6 +50,9 @@ pub struct Config {
     /// When a leader is missed.
     #[serde(default)]
     pub election: Election,
+    /// When a leader takes a snapshot, and what it keeps.
+    #[serde(default)]
+    pub storage: Storage,
 }
 
 impl Config {

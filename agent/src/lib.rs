@@ -2,12 +2,14 @@
 
 pub mod admin;
 pub mod agent;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod file;
 pub mod front;
 pub mod limits;
 pub mod link;
+pub mod metrics;
 pub mod peers;
 pub mod replica;
 pub mod segment;
@@ -15,3 +17,4 @@ pub mod store;
 pub mod tenants;
 pub mod tls;
 pub mod token;
+pub mod tree;

@@ -24,6 +24,7 @@ use strongroom_proto::hsm::{
     BatchRequest, CustodianPolicy, DeviceStatus, Limits, NoiseMessage, Refusal, Reply, Request,
 };
 use strongroom_proto::ids::{BuildDigest, GroupId, HsmId, RecordId, SessionId, X25519Public};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Code, Response, Status};
 
@@ -250,4 +251,38 @@ async fn a_peer_that_has_died_was_not_sent_anything() {
     // The first may meet the connection before its end is noticed; then nobody knows.
     while ask().await == Forwarded::Unknown {}
     assert_eq!(ask().await, Forwarded::NotSent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_of_an_agent_are_read_over_http_where_it_was_told_to_listen() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path());
+    config.metrics_listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let store = Store::on(Arc::new(InMemory::new()));
+    store.create("groups/00/log/1", bytes::Bytes::from_static(b"four")).await;
+    store.read("groups/00/log/1").await;
+    let agent = Agent::start(config, Bare::new(1), store).unwrap();
+    let address = agent.addresses().metrics.unwrap();
+    let page = async |path: &str| {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: agent\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let answer = page("/metrics").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    for line in [
+        "strongroom_store_calls_total{purpose=\"Log\",kind=\"Put\"} 1",
+        "strongroom_store_calls_total{purpose=\"Log\",kind=\"Get\"} 1",
+        "strongroom_store_sent_bytes_total{purpose=\"Log\"} 4",
+        "strongroom_store_received_bytes_total{purpose=\"Log\"} 4",
+        "# EOF",
+    ] {
+        assert!(answer.lines().any(|found| found == line), "{line}: {answer}");
+    }
+    assert!(page("/").await.starts_with("HTTP/1.1 404"));
+    agent.kill().await;
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }

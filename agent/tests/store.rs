@@ -2,55 +2,27 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::future::join_all;
 use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use strongroom_agent::config::StoreOptions;
 use strongroom_agent::replica::{CreateOutcome, ReadOutcome, Unavailable};
-use strongroom_agent::store::{Store, StoreError};
+use strongroom_agent::store::{Kind, Purpose, Store, StoreError};
 use url::Url;
 
 const NAME: &str = "groups/00/log/0000000000000001-0000000000000000";
 
 fn folder_store(folder: &std::path::Path) -> Store {
     Store::open(&Url::from_file_path(folder).unwrap(), &StoreOptions::default()).unwrap()
-}
-
-async fn race(store: &Store, name: String) {
-    let write = |writer: u8| {
-        let (store, name) = (store.clone(), name.clone());
-        tokio::spawn(async move { store.create(&name, Bytes::from(vec![writer; 1000])).await })
-    };
-    let outcomes: Vec<_> = join_all((0..8).map(write)).await.into_iter().map(|o| o.unwrap()).collect();
-    let created: Vec<_> = (0u8..).zip(&outcomes).filter(|(_, o)| **o == CreateOutcome::Created).collect();
-    let lost = outcomes.iter().filter(|o| **o == CreateOutcome::Lost).count();
-    assert_eq!((created.len(), lost), (1, 7), "{outcomes:?}");
-    assert_eq!(store.read(&name).await, ReadOutcome::Found(vec![created[0].0; 1000]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_eight_writers_of_one_name_in_memory_exactly_one_wins() {
-    let store = Store::on(Arc::new(InMemory::new()));
-    for round in 0..50 {
-        race(&store, format!("{NAME}-{round}")).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_eight_writers_of_one_name_on_local_disk_exactly_one_wins() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = folder_store(folder.path());
-    for round in 0..20 {
-        race(&store, format!("{NAME}-{round}")).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,8 +91,12 @@ enum Put {
     DoneTwice,
     /// Does nothing and fails.
     Failed,
+    /// Does nothing and never says so.
+    Never,
     /// Overwrites.
     Overwrites,
+    /// Looks whether the object is there, lets others run, then overwrites.
+    LooksAndOverwrites,
 }
 
 /// A store whose puts go as the script says, and whose reads can fail.
@@ -167,6 +143,14 @@ impl ObjectStore for Flaky {
                 put().await
             }
             Put::Failed => Err(failure()),
+            Put::Never => std::future::pending().await,
+            Put::LooksAndOverwrites => {
+                if self.inner.head(path).await.is_ok() {
+                    return put().await;
+                }
+                tokio::task::yield_now().await;
+                self.inner.put_opts(path, payload, PutOptions::default()).await
+            }
             Put::Overwrites => self.inner.put_opts(path, payload, PutOptions::default()).await,
         }
     }
@@ -241,14 +225,93 @@ async fn exists_without_a_readable_object_is_unknown_and_never_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_probe_finds_a_store_that_overwrites() {
-    let honest = Flaky::store(&[], false);
+async fn the_probe_finds_a_store_that_overwrites_and_leaves_nothing_in_one_that_does_not() {
+    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let honest = Store::on(Arc::clone(&objects));
     assert!(honest.probe([1; 16]).await.unwrap());
-    assert!(honest.probe([1; 16]).await.unwrap(), "the probe leaves nothing behind");
+    assert!(objects.list(None).next().await.is_none(), "nothing stays");
+    assert_eq!(probe_calls(&honest), 54);
+    assert!(honest.probe([1; 16]).await.unwrap());
     let broken = Flaky::store(&[Put::Honest, Put::Overwrites], false);
     assert!(matches!(broken.probe([2; 16]).await, Err(StoreError::OverwritesOnCreate)));
     let silent = Flaky::store(&[Put::Failed], false);
     assert!(!silent.probe([3; 16]).await.unwrap());
+}
+
+fn probe_calls(store: &Store) -> u64 {
+    let calls = |kind| store.metrics().calls(Purpose::Probe, kind);
+    [Kind::Put, Kind::Get, Kind::List, Kind::Delete].map(calls).into_iter().sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_probe_finds_a_store_that_honours_conditions_only_while_nobody_else_writes() {
+    let raced = Flaky::store(&[Put::LooksAndOverwrites; 60], false);
+    assert_eq!(create_ours(&raced).await, CreateOutcome::Created);
+    assert_eq!(
+        raced.create(NAME, Bytes::from_static(b"other")).await,
+        CreateOutcome::Lost,
+        "one by one it is fine"
+    );
+    assert!(matches!(raced.probe([4; 16]).await, Err(StoreError::OverwritesOnCreate)));
+    let late = [[Put::Honest; 34].as_slice(), &[Put::LooksAndOverwrites; 60]].concat();
+    assert!(matches!(Flaky::store(&late, false).probe([5; 16]).await, Err(StoreError::OverwritesOnCreate)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_with_a_failure_among_its_writers_proves_nothing() {
+    for failed in [1, 5, 9, 41] {
+        let script = [vec![Put::Honest; failed], vec![Put::Failed]].concat();
+        assert!(!Flaky::store(&script, false).probe([6; 16]).await.unwrap(), "{failed}");
+    }
+    for winner in [0, 2, 10] {
+        let script = [vec![Put::Honest; winner], vec![Put::DoneButLost]].concat();
+        assert!(!Flaky::store(&script, false).probe([6; 16]).await.unwrap(), "{winner}");
+    }
+    assert!(!Flaky::store(&[], true).probe([7; 16]).await.unwrap(), "nothing can be read");
+}
+
+#[tokio::test]
+async fn calls_and_bytes_are_counted_by_purpose_and_kind_and_what_failed_apart() {
+    let store = Flaky::store(&[Put::Failed, Put::DoneTwice], false);
+    let metrics = store.metrics().clone();
+    assert_eq!(create_ours(&store).await, CreateOutcome::Created);
+    assert_eq!(store.create(NAME, Bytes::from_static(b"other")).await, CreateOutcome::Lost);
+    let log = |kind| (metrics.calls(Purpose::Log, kind), metrics.failed_calls(Purpose::Log, kind));
+    assert_eq!(log(Kind::Put), (3, 1), "failed, exists, exists");
+    assert_eq!(log(Kind::Get), (3, 0), "absent, ours, ours");
+    assert_eq!((metrics.bytes_sent(Purpose::Log), metrics.bytes_received(Purpose::Log)), (4 + 4 + 5, 4 + 4));
+    store.list("groups/00/log", "groups/00/log/0").await.unwrap();
+    store.delete(NAME).await.unwrap();
+    store.delete(NAME).await.unwrap();
+    assert_eq!((log(Kind::List), log(Kind::Delete)), ((1, 0), (2, 0)));
+
+    let tree = store.objects();
+    let path = ObjectPath::from("tree/1");
+    let mut upload = tree.put_multipart(&path).await.unwrap();
+    upload.put_part("12345".into()).await.unwrap();
+    upload.put_part("678".into()).await.unwrap();
+    upload.complete().await.unwrap();
+    assert_eq!(tree.get_range(&path, 1..4).await.unwrap(), "234");
+    tree.head(&path).await.unwrap();
+    tree.copy(&path, &"tree/2".into()).await.unwrap();
+    for object in 3..2003 {
+        let path = ObjectPath::from(format!("tree/{object}"));
+        store.with_purpose(Purpose::Tree).create(path.as_ref(), Bytes::from_static(b"x")).await;
+    }
+    assert_eq!(tree.list(Some(&"tree".into())).count().await, 2002);
+    let of_tree = |kind| (metrics.calls(Purpose::Tree, kind), metrics.failed_calls(Purpose::Tree, kind));
+    assert_eq!(of_tree(Kind::Put), (4 + 1 + 2000, 0));
+    assert_eq!((of_tree(Kind::Get), of_tree(Kind::List)), ((2, 0), (3, 0)));
+    assert_eq!((metrics.bytes_sent(Purpose::Tree), metrics.bytes_received(Purpose::Tree)), (2008, 3));
+    assert_eq!(log(Kind::Put), (3, 1), "apart");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_nobody_waits_for_any_more_has_failed() {
+    let store = Flaky::store(&[Put::Never; 3], false);
+    assert_eq!(create_ours(&store).await, CreateOutcome::Unknown);
+    assert_eq!(store.metrics().calls(Purpose::Log, Kind::Put), 3);
+    assert_eq!(store.metrics().failed_calls(Purpose::Log, Kind::Put), 3);
 }
 
 #[test]

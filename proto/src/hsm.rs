@@ -342,7 +342,7 @@ pub enum Request {
 }
 
 /// No more trees than a group has prefixes, and no more nodes in all than the largest batch needs.
-fn decode_trees<C>(d: &mut Decoder<'_>, context: &mut C) -> Result<Vec<PrefixTree>, DecodeError> {
+pub(crate) fn decode_trees<C>(d: &mut Decoder<'_>, context: &mut C) -> Result<Vec<PrefixTree>, DecodeError> {
     let at = d.position();
     let too_many = |what| Err(DecodeError::message(what).at(at));
     let len = d.array()?.ok_or_else(|| DecodeError::message("expected an array of known length").at(at))?;

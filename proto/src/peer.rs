@@ -4,6 +4,7 @@
 //! [`PeerMessage::Captured`], and that only to an HSM. A message may be lost, delayed, repeated or forged; at worst a
 //! group then serves nobody. Everything is CBOR in arrays, and at most [`MAX_PEER_BYTES`] long.
 
+use crate::hsm::{PrefixTree, decode_trees};
 use crate::ids::{EntryHash, GroupId, Index, Term};
 use crate::statement::Captured;
 use alloc::vec::Vec;
@@ -13,8 +14,10 @@ use minicbor::{Decode, Decoder, Encode};
 
 /// The longest segment, in bytes.
 pub const MAX_SEGMENT_BYTES: usize = 3 * 1024 * 1024;
-/// The longest [`PeerMessage`], in bytes: a segment and what surrounds it.
-pub const MAX_PEER_BYTES: usize = MAX_SEGMENT_BYTES + 1024;
+/// The most bytes of paths beside a segment.
+pub const MAX_PATHS_BYTES: usize = 1024 * 1024;
+/// The longest [`PeerMessage`], in bytes: a segment, its paths, and what surrounds them.
+pub const MAX_PEER_BYTES: usize = MAX_SEGMENT_BYTES + MAX_PATHS_BYTES + 1024;
 
 /// One message from one member's agent to another's. No message has an answer; what wants one is sent again.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
@@ -31,6 +34,9 @@ pub enum PeerMessage {
         /// The newest entry that the store has acknowledged together with all before it.
         #[n(2)]
         newest: Index,
+        /// What the stored tree reaches, 0 for none: changes up to there need not be kept in memory.
+        #[n(3)]
+        snapshot: Index,
     },
     /// A segment that the store has acknowledged, and every earlier one on the chain. Capture it, whole, and answer
     /// with [`Self::Captured`]; where it does not continue what is known, read the store. Says "I lead" as well.
@@ -48,6 +54,10 @@ pub enum PeerMessage {
         /// The segment, as it is in the store; at most [`MAX_SEGMENT_BYTES`].
         #[n(3)]
         segment: ByteVec,
+        /// The ways to the records that it changes, as they were before it, so that a member can follow without the
+        /// stored tree. Empty where they would be too long: at most [`MAX_PATHS_BYTES`] in all.
+        #[cbor(n(4), decode_with = "decode_trees")]
+        paths: Vec<PrefixTree>,
     },
     /// What the sender's HSM has captured. Hand it to the leader's HSM.
     #[n(2)]
@@ -109,15 +119,28 @@ impl core::error::Error for BadPeerMessage {}
 mod tests {
     use super::*;
     use crate::ids::{Digest, HsmId, Mac};
+    use crate::prefix::Prefix;
+    use crate::tree::{ClaimedTree, Tree};
     use alloc::vec;
+
+    fn paths() -> Vec<PrefixTree> {
+        let tree = Tree::closed(Prefix::WHOLE, Digest([7; 32]));
+        vec![PrefixTree { prefix: Prefix::WHOLE, tree: ClaimedTree::from(&tree) }]
+    }
 
     fn messages() -> [PeerMessage; 3] {
         let group = GroupId([1; 16]);
         let (hsm, index, hash) = (HsmId([3; 16]), Index(u64::MAX), EntryHash([4; 32]));
         let statement = Captured { hsm, index, hash, mac: Mac(Digest([5; 32])) };
         [
-            PeerMessage::Heartbeat { group, term: Term([2; 16]), newest: Index(7) },
-            PeerMessage::Push { group, first: Index(8), prev: hash, segment: vec![6; 300].into() },
+            PeerMessage::Heartbeat { group, term: Term([2; 16]), newest: Index(7), snapshot: Index(3) },
+            PeerMessage::Push {
+                group,
+                first: Index(8),
+                prev: hash,
+                segment: vec![6; 300].into(),
+                paths: paths(),
+            },
             PeerMessage::Captured { group, statement },
         ]
     }
@@ -142,6 +165,7 @@ mod tests {
             first: Index(u64::MAX),
             prev: EntryHash([2; 32]),
             segment: vec![0; bytes].into(),
+            paths: paths(),
         };
         assert!(PeerMessage::from_bytes(&push(MAX_SEGMENT_BYTES).to_bytes()).is_ok());
         assert_eq!(PeerMessage::from_bytes(&push(MAX_PEER_BYTES).to_bytes()), Err(BadPeerMessage));

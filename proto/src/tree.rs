@@ -17,10 +17,12 @@
 
 mod claimed;
 mod node;
+mod page;
 
 pub use claimed::ClaimedTree;
 pub(crate) use claimed::MAX_NODES;
 pub use node::Leaf;
+pub use page::{Onward, PAGE_LEVELS, Page};
 
 use crate::ids::{Digest, RecordId};
 use crate::prefix::{Prefix, bit};
@@ -146,7 +148,22 @@ impl Tree {
         leaves: impl IntoIterator<Item = (RecordId, Arc<[u8]>)>,
     ) -> Result<usize, TreeError> {
         let leaves: BTreeMap<RecordId, Arc<[u8]>> = leaves.into_iter().collect();
-        let wanted: Vec<_> = leaves.into_iter().map(|(id, sealed)| (id, Leaf::new(id, sealed))).collect();
+        self.put(leaves.into_iter().map(|(id, sealed)| (id, Leaf::new(id, sealed))).collect())
+    }
+
+    /// [`Self::update`] with leaves of which only the digests of their sealed bytes are known.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub fn update_unread(
+        &mut self,
+        leaves: impl IntoIterator<Item = (RecordId, Digest)>,
+    ) -> Result<usize, TreeError> {
+        let leaves: BTreeMap<RecordId, Digest> = leaves.into_iter().collect();
+        self.put(leaves.into_iter().map(|(id, digest)| (id, Leaf::unread(id, digest))).collect())
+    }
+
+    fn put(&mut self, wanted: Vec<(RecordId, Arc<Leaf>)>) -> Result<usize, TreeError> {
         let (root, joined) = self.rebuild(&wanted, |node, depth, wanted| {
             let (left, right) = match (node, wanted) {
                 (node, []) => return Ok(Place::Done(node)),
@@ -174,19 +191,50 @@ impl Tree {
     /// # Errors
     /// [`TreeError::NotCovered`], [`TreeError::NotOpened`].
     pub fn partial(&self, ids: &[RecordId]) -> Result<Self, TreeError> {
+        self.part(ids, Node::closed, with_sealed)
+    }
+
+    /// [`Self::partial`] with the leaves beside the ways open as well, without their sealed bytes.
+    ///
+    /// For a host that keeps the ways to what has changed since its pages were stored: a leaf that was moved down by an
+    /// insertion is beside one of them, and in no stored page where it is now.
+    ///
+    /// # Errors
+    /// As [`Self::partial`].
+    pub fn partial_with_neighbours(&self, ids: &[RecordId]) -> Result<Self, TreeError> {
+        let beside = |node: &Node| match node {
+            Node::Leaf(leaf) => Node::Leaf(leaf.without_sealed()),
+            other => other.closed(),
+        };
+        self.part(ids, beside, with_sealed)
+    }
+
+    /// [`Self::partial`] without any sealed bytes: enough to replace these leaves or to insert them, not to read them.
+    ///
+    /// # Errors
+    /// As [`Self::partial`].
+    pub fn paths(&self, ids: &[RecordId]) -> Result<Self, TreeError> {
+        self.part(ids, Node::closed, |leaf| Ok(leaf.without_sealed()))
+    }
+
+    fn part(
+        &self,
+        ids: &[RecordId],
+        beside: impl Fn(&Node) -> Node,
+        wanted_leaf: impl Fn(&Arc<Leaf>) -> Result<Arc<Leaf>, TreeError>,
+    ) -> Result<Self, TreeError> {
         let mut wanted: Vec<_> = ids.iter().map(|id| (*id, ())).collect();
         wanted.sort_unstable();
         wanted.dedup();
         let (root, _) = self.rebuild(&wanted, |node, _, wanted| {
             Ok(match (node, wanted) {
-                (node, []) => Place::Done(node.closed()),
+                (node, []) => Place::Done(beside(&node)),
                 (Node::Stub(_), _) => return Err(TreeError::NotOpened),
                 (Node::Empty, _) => Place::Done(Node::Empty),
                 (Node::Leaf(leaf), _) if wanted.iter().all(|(id, ())| *id != leaf.record_id()) => {
                     Place::Done(Node::Leaf(leaf.without_sealed()))
                 }
-                (Node::Leaf(leaf), _) if leaf.sealed().is_none() => return Err(TreeError::NotOpened),
-                (Node::Leaf(leaf), _) => Place::Done(Node::Leaf(leaf)),
+                (Node::Leaf(leaf), _) => Place::Done(Node::Leaf(wanted_leaf(&leaf)?)),
                 (Node::Inner(inner), _) => {
                     let (left, right) = inner.children();
                     Place::Inside { left, right, digest: Some(inner.digest()) }
@@ -259,6 +307,11 @@ impl Tree {
         }
         Ok((done.pop().expect("the root is finished last"), hashed))
     }
+}
+
+/// A wanted leaf, if its sealed bytes are there.
+fn with_sealed(leaf: &Arc<Leaf>) -> Result<Arc<Leaf>, TreeError> {
+    leaf.sealed().is_some().then(|| leaf.clone()).ok_or(TreeError::NotOpened)
 }
 
 impl fmt::Debug for Tree {

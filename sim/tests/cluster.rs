@@ -3,7 +3,7 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeSet;
-use strongroom_agent::replica::{Damage, Fault, Role};
+use strongroom_agent::replica::{Damage, Fault, Role, Storage};
 use strongroom_agent::segment::Segment;
 use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsResponse};
 use strongroom_proto::ids::Index;
@@ -194,6 +194,8 @@ fn of_two_leaders_the_one_whose_segment_is_lost_steps_down_and_releases_nothing_
     for seed in 0..20 {
         let mut cluster = Cluster::new(seed, 3);
         let old = elect(&mut cluster);
+        // It has opened the tree.
+        cluster.run_for(300);
         let mut users = users(&cluster, 8, &REGISTER_AND_RECOVER);
         users.iter_mut().for_each(|user| user.aim(old));
         // The others do not hear the old leader any more, but all three reach the store.
@@ -383,7 +385,7 @@ fn a_store_that_lost_what_an_hsm_captured_stops_the_agent_that_starts_on_it() {
     let newest = *cluster.store.objects().last().expect("the log is not empty").0;
     cluster.store.lose(&newest).expect("just seen");
     cluster.start_agent(0);
-    cluster.run_for(1_000);
+    cluster.run_for(20_000);
     let Some(Fault::Missing { index, .. }) = cluster.fault(0) else { panic!("{:?}", cluster.fault(0)) };
     assert_eq!(index, captured);
     assert_eq!(cluster.status(0).expect("it runs").role, Role::Faulted);
@@ -410,14 +412,24 @@ fn a_store_that_lost_the_newest_segment_gets_it_again_from_a_running_agent() {
     assert!((0..3).all(|member| cluster.fault(member).is_none()));
 }
 
+/// Loses every process, starts two of them, and returns why the one gives up that has to read the log.
+fn fault_after_restart(cluster: &mut Cluster) -> Option<Fault> {
+    cluster.crash_all();
+    cluster.start_agent(0);
+    cluster.start_agent(1);
+    cluster.run_until(20_000, |cluster| (0..2).any(|member| cluster.fault(member).is_some()));
+    (0..2).find_map(|member| cluster.fault(member))
+}
+
 #[test]
 fn a_damaged_segment_stops_the_agent_and_is_named() {
     let healthy = scenario(|_| {});
     let objects: Vec<_> = healthy.store.objects().map(|(name, bytes)| (*name, bytes.to_vec())).collect();
     let (name, bytes) = &objects[2];
     let mut rng = StdRng::seed_from_u64(5);
-    let inside = rng.random_range(20..bytes.len() - 1);
-    for at in [0, 1, 2, 40, inside, bytes.len() - 1] {
+    let mut places = vec![0, 1, 2, 40, bytes.len() - 1];
+    places.extend((0..30).map(|_| rng.random_range(20..bytes.len() - 1)));
+    for at in places {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1 << rng.random_range(0..8);
         if mac_at(bytes).contains(&at) {
@@ -425,9 +437,7 @@ fn a_damaged_segment_stops_the_agent_and_is_named() {
         }
         let mut cluster = scenario(|_| {});
         cluster.store.put(*name, damaged.into());
-        cluster.restart_agent(0);
-        cluster.run_for(500);
-        match cluster.fault(0) {
+        match fault_after_restart(&mut cluster) {
             Some(Fault::Damaged { object, .. }) => assert_eq!(object, *name),
             other => panic!("byte {at} of {}: {other:?}", bytes.len()),
         }
@@ -470,16 +480,14 @@ fn another_groups_log_in_place_of_this_ones_is_refused() {
     let (_, foreign) = other.store.objects().next().expect("not empty");
     let first = *cluster.store.objects().next().expect("not empty").0;
     cluster.store.put(first, foreign.clone());
-    cluster.restart_agent(1);
-    cluster.run_for(500);
-    let fault = cluster.fault(1);
+    let fault = fault_after_restart(&mut cluster);
     let expected = Fault::Damaged { object: first, index: Index(1), damage: Damage::Chain };
     assert_eq!(fault, Some(expected));
 }
 
 /// Everything at once, for a while; then all is healed, and there is progress.
-fn random_faults(seed: u64, members: usize) {
-    let mut cluster = Cluster::new(seed, members);
+fn random_faults(seed: u64, members: usize, storage: Storage) {
+    let mut cluster = Cluster::with_storage(seed, members, storage);
     let mut rng = StdRng::seed_from_u64(seed ^ 0x5eed);
     let wishes = [
         Wish::Register,
@@ -515,6 +523,7 @@ fn trouble(cluster: &mut Cluster, rng: &mut StdRng, members: usize) {
         &mut faults.lose_hsm_reply,
         &mut faults.lose_store_answer,
         &mut faults.store_unavailable,
+        &mut faults.delay_store,
     ];
     for chance in chances {
         *chance = if rng.random_bool(0.5) { 0.0 } else { rng.random_range(0.0..0.3) };
@@ -534,10 +543,24 @@ fn trouble(cluster: &mut Cluster, rng: &mut StdRng, members: usize) {
 
 #[test]
 fn fifty_seeds_of_random_faults_end_in_progress() {
-    (0..50).for_each(|seed| random_faults(seed, 3));
+    (0..50).for_each(|seed| random_faults(seed, 3, Storage::default()));
 }
 
 #[test]
 fn twelve_seeds_of_random_faults_in_a_group_of_five_end_in_progress() {
-    (100..112).for_each(|seed| random_faults(seed, 5));
+    (100..112).for_each(|seed| random_faults(seed, 5, Storage::default()));
+}
+
+/// Snapshots all the time, and nothing is kept for long.
+const QUICK: Storage =
+    Storage { snapshot_after_ms: 200, snapshot_records: 2, snapshot_segments: 4, grace_ms: 100 };
+
+#[test]
+fn eighty_seeds_of_random_faults_with_a_log_that_is_deleted_at_once_end_in_progress() {
+    (200..280).for_each(|seed| random_faults(seed, 3, QUICK));
+}
+
+#[test]
+fn twelve_seeds_of_random_faults_in_a_group_of_five_with_a_log_that_is_deleted_at_once_end_in_progress() {
+    (300..312).for_each(|seed| random_faults(seed, 5, QUICK));
 }

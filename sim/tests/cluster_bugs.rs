@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use strongroom_agent::replica::Role;
+use strongroom_agent::replica::{Role, Storage};
 use strongroom_hsm::{Bug, Config};
 use strongroom_proto::hsm::Limits;
 use strongroom_sim::cluster::{Cluster, HostBug, User, Wish};
@@ -102,6 +102,8 @@ fn racing(seed: u64, plant: &dyn Fn(&mut Cluster)) {
         cluster.status(old).is_none_or(|status| !matches!(status.role, Role::Leader { .. }))
     });
     cluster.faults.alone.clear();
+    // What it has answered is counted with this.
+    users.iter_mut().for_each(|user| user.wish([Wish::Recover2]));
     cluster.serve(PATIENCE_MS, &mut users);
     cluster.check_log();
 }
@@ -180,11 +182,14 @@ fn replies_that_do_not_fit_in_a_frame_are_found() {
                 max_pending_replies,
                 max_sessions: 64,
             };
-            let mut cluster = Cluster::with_config(1, 3, Config { limits, ..Config::software() });
+            let mut cluster =
+                Cluster::with_config(1, 3, Config { limits, ..Config::software() }, Storage::default());
             let leader = elect(&mut cluster);
             let mut users = users(&cluster, 60, &REGISTER_AND_RECOVER);
             users.iter_mut().for_each(|user| user.aim(leader));
-            cluster.serve(PATIENCE_MS, &mut users);
+            // Many entries wait for their commit.
+            cluster.faults.delay_store = 1.0;
+            cluster.serve(6 * PATIENCE_MS, &mut users);
         })
     };
     assert_eq!(with_pending_replies(16), None);
@@ -221,6 +226,73 @@ fn an_answer_to_another_request_is_found() {
 fn a_request_that_is_never_answered_is_found() {
     let words = "not all users are served";
     assert_found(0..3, words, host(HostBug::NeverAnswer), quiet(&REGISTER_AND_RECOVER));
+}
+
+/// Snapshots all the time, and nothing is kept for long.
+const QUICK: Storage =
+    Storage { snapshot_after_ms: 200, snapshot_records: 2, snapshot_segments: 512, grace_ms: 300 };
+
+/// Users of a group that takes snapshots all the time, and that starts anew after each of their wishes.
+fn snapshots(seed: u64, plant: &dyn Fn(&mut Cluster)) {
+    let mut cluster = Cluster::with_storage(seed, 3, QUICK);
+    plant(&mut cluster);
+    let mut users = users(&cluster, 3, &[Wish::Register]);
+    for _ in 0..3 {
+        cluster.serve(PATIENCE_MS, &mut users);
+        cluster.run_for(700);
+        cluster.crash_all();
+        (0..3).for_each(|member| cluster.start_agent(member));
+        users.iter_mut().for_each(|user| user.wish([Wish::Recover2]));
+    }
+    cluster.serve(PATIENCE_MS, &mut users);
+    cluster.check_log();
+}
+
+/// A leader that nobody hears takes a snapshot of what it had committed, after the next leader took another.
+fn late_snapshot(seed: u64, plant: &dyn Fn(&mut Cluster)) {
+    let storage = Storage { snapshot_after_ms: 3_000, snapshot_records: 16, ..QUICK };
+    let mut cluster = Cluster::with_storage(seed, 3, storage);
+    plant(&mut cluster);
+    let old = elect(&mut cluster);
+    let mut users = users(&cluster, 3, &[Wish::Register]);
+    cluster.serve(PATIENCE_MS, &mut users);
+    cluster.faults.alone.insert(old);
+    cluster.run_until(5_000, |cluster| cluster.leader().is_some_and(|leader| leader != old));
+    let next = cluster.leader().expect("just seen");
+    users.iter_mut().for_each(|user| {
+        user.aim(next);
+        user.wish([Wish::Recover2, Wish::Recover3].repeat(4));
+    });
+    cluster.serve(PATIENCE_MS, &mut users);
+    cluster.run_for(4_000);
+    cluster.faults.alone.clear();
+    cluster.check_log();
+}
+
+#[test]
+fn a_snapshot_of_an_entry_that_nobody_stated_as_committed_is_found() {
+    let words = "no HSM stated the snapshot's entry";
+    assert_found(0..3, words, host(HostBug::SnapshotUnproven), snapshots);
+}
+
+#[test]
+fn segments_deleted_before_the_snapshot_is_durable_are_found() {
+    assert_found(0..3, "is not in the store", host(HostBug::CollectEarly), snapshots);
+}
+
+#[test]
+fn a_snapshot_without_its_own_entry_is_found() {
+    assert_found(0..3, "that no root leads to", host(HostBug::AdvanceTorn), snapshots);
+}
+
+#[test]
+fn a_snapshot_of_a_writer_that_was_shut_out_is_found() {
+    assert_found(0..5, "is older than the one before", host(HostBug::FenceIgnored), late_snapshot);
+}
+
+#[test]
+fn older_bytes_of_a_leaf_are_found() {
+    assert_found(0..3, "not all users are served", host(HostBug::OlderLeaf), snapshots);
 }
 
 /// What [`Cluster::check_log`] says after `tamper` has been at the store.

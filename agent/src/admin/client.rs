@@ -5,12 +5,13 @@ use super::report::{AgentReport, PeerReport};
 use crate::peers::endpoint;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use strongroom_proto::entry::Entry;
 use strongroom_proto::grpc::peer::admin_client::AdminClient;
 use strongroom_proto::grpc::peer::{PeersRequest, SetupRequest, StatusRequest};
 use strongroom_proto::hsm::{
     ApprovalSignature, CustodianPolicy, DeviceStatus, ExportApproval, Refusal, Reply, Request, SealedRealm,
 };
-use strongroom_proto::ids::HsmId;
+use strongroom_proto::ids::{GroupId, HsmId};
 use strongroom_proto::statement::{GroupStatement, MemberStatement};
 use tonic::transport::Channel;
 
@@ -198,6 +199,20 @@ impl Client {
     pub async fn join_group(&mut self, statement: GroupStatement) -> Result<(), AdminError> {
         match self.setup(&Request::JoinGroup(statement)).await {
             Ok(Reply::Group(_)) | Err(AdminError::Refused(Refusal::AlreadyJoined)) => Ok(()),
+            Ok(_) => Err(AdminError::Unexpected),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks the HSM whether HSMs of its realm made these entries: consecutive, of one group, and none beyond what it has
+    /// captured. Changes nothing.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn vouches(&mut self, group: GroupId, entries: Vec<Entry>) -> Result<bool, AdminError> {
+        match self.setup(&Request::Capture(group, entries)).await {
+            Ok(Reply::Captured(_)) => Ok(true),
+            Err(AdminError::Refused(Refusal::NotAuthentic | Refusal::NotConsecutive)) => Ok(false),
             Ok(_) => Err(AdminError::Unexpected),
             Err(error) => Err(error),
         }

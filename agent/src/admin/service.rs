@@ -25,8 +25,15 @@ impl AdminService {
 }
 
 /// Whether an operator may ask this of the HSM. The rest is the replicas' alone: in between them it would only harm.
-const fn is_setup(request: &hsm::Request) -> bool {
+fn is_setup(request: &hsm::Request, device: Option<&hsm::DeviceStatus>) -> bool {
     match request {
+        // Of what is captured already, it only says whether it is authentic.
+        hsm::Request::Capture(group, entries) => {
+            let groups = device.iter().flat_map(|device| &device.groups);
+            let captured =
+                groups.filter(|of| of.statement.group == *group).map(|of| of.captured_index).next();
+            captured.is_some_and(|captured| entries.iter().all(|entry| entry.index <= captured))
+        }
         hsm::Request::DeviceStatus
         | hsm::Request::NewRealm(_)
         | hsm::Request::ExportNonce
@@ -34,8 +41,7 @@ const fn is_setup(request: &hsm::Request) -> bool {
         | hsm::Request::JoinRealm(_)
         | hsm::Request::NewGroup(_)
         | hsm::Request::JoinGroup(_) => true,
-        hsm::Request::Capture(..)
-        | hsm::Request::Jump(..)
+        hsm::Request::Jump(..)
         | hsm::Request::Lead(..)
         | hsm::Request::StepDown(_)
         | hsm::Request::Handshake(..)
@@ -50,10 +56,14 @@ impl Admin for AdminService {
         let request: hsm::Request = minicbor::decode(&request.get_ref().request).map_err(|_| {
             Status::invalid_argument("not an HSM request; check that command and agent match")
         })?;
-        if !is_setup(&request) {
+        if matches!(request, hsm::Request::Capture(..)) {
+            // What the HSM has captured may have moved on; where it does not answer, the request will tell.
+            let _ = self.0.refresh().await;
+        }
+        if !is_setup(&request, self.0.device().as_ref()) {
             return Err(Status::permission_denied("only the agent itself may ask this of its HSM"));
         }
-        let changes = !matches!(request, hsm::Request::DeviceStatus);
+        let changes = !matches!(request, hsm::Request::DeviceStatus | hsm::Request::Capture(..));
         let reply = self.0.call_hsm(request).await.ok_or_else(|| {
             Status::unknown(if changes {
                 "the HSM did not answer, and may have done it all the same; look with `hsm status`"

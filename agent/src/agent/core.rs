@@ -6,8 +6,9 @@ use super::hsm::Hsm;
 use crate::config::Election;
 use crate::front::Backend;
 use crate::peers::{Forwarded, Peers};
-use crate::replica::{Answer, Settings, Status};
+use crate::replica::{Answer, Settings, Status, Storage};
 use crate::store::Store;
+use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
 use async_trait::async_trait;
 use minicbor::bytes::ByteVec;
 use std::collections::BTreeMap;
@@ -40,6 +41,8 @@ pub(crate) struct Core {
     store: Store,
     peers: Peers,
     election: Election,
+    storage: Storage,
+    trees: TreeMetrics,
     time: Time,
     known: RwLock<Known>,
     wake: Notify,
@@ -52,8 +55,26 @@ struct Known {
 }
 
 impl Core {
-    pub(crate) fn new(hsm: Hsm, store: Store, peers: Peers, election: Election, time: Time) -> Self {
-        Self { hsm, store, peers, election, time, known: RwLock::default(), wake: Notify::new() }
+    pub(crate) fn new(
+        hsm: Hsm,
+        store: Store,
+        peers: Peers,
+        election: Election,
+        storage: Storage,
+        trees: TreeMetrics,
+        time: Time,
+    ) -> Self {
+        Self {
+            hsm,
+            store,
+            peers,
+            election,
+            storage,
+            trees,
+            time,
+            known: RwLock::default(),
+            wake: Notify::new(),
+        }
     }
 
     /// Passes a request to the HSM, for the operator.
@@ -95,9 +116,15 @@ impl Core {
             }
             if let Some(settings) = self.settings(device, realm.realm, status.statement.clone()) {
                 let (hsm, store, peers) = (self.hsm.clone(), self.store.clone(), self.peers.clone());
-                groups.insert(id, Group::start(settings, hsm, store, peers, self.time.clone()));
+                let tree = self.tree(id);
+                groups.insert(id, Group::start(settings, hsm, store, tree, peers, self.time.clone()));
             }
         }
+    }
+
+    fn tree(&self, group: GroupId) -> TreeStore {
+        let (objects, base) = (self.store.objects(), self.store.base());
+        TreeStore::new(objects, base, group, TreeSettings::default(), self.trees.clone())
     }
 
     /// Has the HSM asked again soon, since it was told something new.
@@ -124,6 +151,7 @@ impl Core {
             limits: device.limits,
             election_timeout_ms: ms(timeout_min)..=ms(timeout_max),
             heartbeat_ms: ms(heartbeat),
+            storage: self.storage,
             seed,
         })
     }
@@ -287,6 +315,8 @@ mod tests {
             Store::on(Arc::new(object_store::memory::InMemory::new())),
             Peers::start(&[]),
             Election::default(),
+            Storage::default(),
+            TreeMetrics::default(),
             Time::system(),
         ));
         let (group, asked) = Group::leaderless();

@@ -4,16 +4,19 @@
 
 use super::Time;
 use super::hsm::Hsm;
+use super::trees::{self, Job};
 use crate::admin::role_name;
 use crate::peers::Peers;
 use crate::replica::{Action, Answer, Event, Replica, Settings, Status, Ticket};
 use crate::segment::SegmentName;
 use crate::store::Store;
+use crate::tree::TreeStore;
 use bytes::Bytes;
+use futures::{StreamExt, stream};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use strongroom_proto::hsm::BatchRequest;
-use strongroom_proto::ids::{GroupId, HsmId};
+use strongroom_proto::ids::{GroupId, HsmId, Index};
 use strongroom_proto::peer::PeerMessage;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -24,6 +27,8 @@ use tokio::time::{MissedTickBehavior, interval};
 const CLIENT_QUEUE: usize = 1024;
 /// Messages of peers that may wait for one replica.
 const PEER_QUEUE: usize = 256;
+/// Deletions of segments at once.
+const DELETIONS: usize = 8;
 const TICK: Duration = Duration::from_millis(10);
 
 struct Client {
@@ -45,7 +50,14 @@ pub(crate) struct Group {
 
 impl Group {
     /// Starts a replica. To be called inside a runtime; ends with it, or when the last `Group` is dropped.
-    pub(crate) fn start(settings: Settings, hsm: Hsm, store: Store, peers: Peers, time: Time) -> Self {
+    pub(crate) fn start(
+        settings: Settings,
+        hsm: Hsm,
+        store: Store,
+        tree: TreeStore,
+        peers: Peers,
+        time: Time,
+    ) -> Self {
         let (clients, client_queue) = mpsc::channel(CLIENT_QUEUE);
         let (from_peers, peer_queue) = mpsc::channel(PEER_QUEUE);
         let (own, group) = (settings.hsm, settings.group.group);
@@ -59,6 +71,8 @@ impl Group {
             time,
             hsm,
             store,
+            jobs: trees::start(tree.clone(), events.clone()),
+            tree,
             peers,
             events,
             waiting: BTreeMap::new(),
@@ -119,6 +133,8 @@ struct Driver {
     time: Time,
     hsm: Hsm,
     store: Store,
+    tree: TreeStore,
+    jobs: mpsc::UnboundedSender<Job>,
     peers: Peers,
     /// Ends of actions. Unbounded, since none may be lost; a replica bounds its own actions.
     events: mpsc::UnboundedSender<Event>,
@@ -197,6 +213,33 @@ impl Driver {
                         end(Event::Read { name, result });
                     });
                 }
+                Action::OpenTree => self.tree_job(Job::Open),
+                Action::CloseTree => self.tree_job(Job::Close),
+                Action::Advance(advance) => self.tree_job(Job::Advance(Box::new(advance))),
+                Action::ReadSnapshot => {
+                    let tree = self.tree.clone();
+                    self.io.spawn(async move {
+                        end(Event::SnapshotRead { result: tree.read_snapshot().await });
+                    });
+                }
+                Action::Load { load, records } => {
+                    let tree = self.tree.clone();
+                    self.io.spawn(async move {
+                        end(Event::Loaded { load, result: tree.load(records).await });
+                    });
+                }
+                Action::Collect { before } => {
+                    let group = self.group;
+                    self.io.spawn(async move {
+                        end(Event::Collected { deleted: collect(&store, group, before).await });
+                    });
+                }
+                Action::TreeDamaged(damage) => {
+                    tracing::error!(
+                        group = %self.group, %damage,
+                        "the stored tree is damaged, and what that covers is refused; run `strongroom-agent check`"
+                    );
+                }
                 Action::Send { to, message } => self.peers.send(self.own, to, message),
                 Action::Answer { ticket, answer } => {
                     if let Some(waiting) = self.waiting.remove(&ticket) {
@@ -209,6 +252,11 @@ impl Driver {
                 }
             }
         }
+    }
+
+    fn tree_job(&self, job: Job) {
+        // Fails only when the runtime is being shut down, and this with it.
+        let _ = self.jobs.send(job);
     }
 
     fn publish(&self) {
@@ -225,12 +273,24 @@ impl Driver {
     }
 }
 
+/// Deletes the segments whose first index is less than `before`, as far as it can; says how many.
+async fn collect(store: &Store, group: GroupId, before: Index) -> usize {
+    let folder = SegmentName::folder(&group);
+    let Ok(names) = store.list(&folder, &SegmentName::offset(&group, Index::ZERO)).await else { return 0 };
+    let old = |name: &String| name.parse::<SegmentName>().is_ok_and(|name| name.first < before);
+    let deletions = stream::iter(names.into_iter().filter(old)).map(|name| async move {
+        let done = store.delete(&name).await;
+        usize::from(done.is_ok())
+    });
+    deletions.buffer_unordered(DELETIONS).fold(0, async |deleted, done| deleted + done).await
+}
+
 #[cfg(test)]
 impl Group {
     /// A member that never leads nor knows who does, and whose status changed once, long ago. Counts who asks.
     pub(crate) fn leaderless() -> (Self, std::sync::Arc<std::sync::atomic::AtomicU64>) {
         use std::sync::atomic::{AtomicU64, Ordering};
-        use strongroom_proto::ids::{EntryHash, Index};
+        use strongroom_proto::ids::EntryHash;
         use strongroom_proto::prefix::Prefix;
         let status = Status {
             role: crate::replica::Role::Witness,
@@ -240,6 +300,7 @@ impl Group {
             tip_hash: EntryHash::ZERO,
             newest: Index::ZERO,
             committed: Index::ZERO,
+            snapshot: Index::ZERO,
             queued: 0,
             waiting: 0,
             prefixes: vec![Prefix::WHOLE],

@@ -2,6 +2,7 @@
 //!
 //! What a script or another command is to take goes to standard output; what a person is to read, to standard error.
 
+mod check;
 mod group;
 mod hsm;
 mod line;
@@ -13,13 +14,16 @@ pub use line::{Line, LineError};
 
 use crate::admin::{AdminError, Client};
 use crate::agent::StartError;
+use crate::check::{CheckError, RebuildError};
 use crate::config::Config;
 use crate::file::FileError;
+use crate::store::StoreError;
 use clap::{Args, Parser, Subcommand};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use strongroom_proto::hsm::CustodianKey;
-use strongroom_proto::ids::{Digest, HsmId};
+use strongroom_proto::ids::{Digest, GroupId, HsmId};
+use url::Url;
 
 /// The agent of one Strongroom HSM.
 #[derive(Parser, Debug)]
@@ -54,6 +58,34 @@ pub enum Command {
     /// Make a group of HSMs, or look at it.
     #[command(subcommand)]
     Group(GroupCommand),
+    /// Look at all that the store holds: chain, authenticity, roots, pages and leaves. Changes nothing, and does not
+    /// disturb a group at work. Fails if anything is not as it should be.
+    Check(Stored),
+    /// Make a group's stored tree again from the segments and leaves that exist. Stop the group's agents first.
+    RebuildTree(Stored),
+}
+
+/// What to look at.
+#[derive(Args, Debug)]
+pub struct Stored {
+    /// The object store; by default the one of the configuration.
+    #[arg(long, value_name = "URL")]
+    pub store: Option<Url>,
+    /// An option of that store, such as an endpoint, by the name that `store_options` has for it.
+    #[arg(long = "store-option", value_name = "NAME=VALUE", value_parser = store_option, requires = "store")]
+    pub options: Vec<(String, String)>,
+    /// One group alone.
+    #[arg(long, value_name = "GROUPID")]
+    pub group: Option<GroupId>,
+    /// The peer_listen address of a running agent whose HSM is asked whether HSMs of the realm made the entries. By
+    /// default the agent of the configuration; with `--store`, none.
+    #[arg(long, value_name = "URL")]
+    pub agent: Option<String>,
+}
+
+fn store_option(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("give NAME=VALUE")?;
+    Ok((name.into(), value.into()))
 }
 
 /// Realms.
@@ -166,6 +198,18 @@ pub enum CliError {
     /// The agent or its HSM did not do it.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A check came to no end.
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    /// A tree was not made again.
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
+    /// A check found something.
+    #[error("{0} things are not as they should be: they are listed above")]
+    Found(usize),
     /// A line of text is not what was asked for.
     #[error(transparent)]
     Line(#[from] LineError),
@@ -198,6 +242,8 @@ impl Cli {
                 Command::Realm(command) => realm::execute(&self.config, command).await,
                 Command::Hsm(command) => hsm::execute(&self.config, command).await,
                 Command::Group(command) => group::execute(&self.config, command).await,
+                Command::Check(stored) => check::check(&self.config, stored).await,
+                Command::RebuildTree(stored) => check::rebuild(&self.config, stored).await,
             }
         })
     }

@@ -22,6 +22,8 @@ enum Phase {
     Listing,
     /// The listing under way is of no use any more.
     Discarding,
+    /// What was listed or read does not tell where the log goes on: somebody finds out.
+    Checking,
     Reading,
 }
 
@@ -51,6 +53,8 @@ pub(super) enum Next {
     Apply(SegmentName, Vec<u8>),
     /// The log ends here: nothing listed continues it. Then ask again.
     End,
+    /// Nothing listed continues the log, and yet there is more. Say [`CatchUp::checked`] where that is garbage.
+    Beyond,
 }
 
 impl CatchUp {
@@ -82,7 +86,7 @@ impl CatchUp {
                 self.serves = self.wanted;
                 Next::List
             }
-            Phase::Listing | Phase::Discarding => Next::Wait,
+            Phase::Listing | Phase::Discarding | Phase::Checking => Next::Wait,
             Phase::Reading => self.follow(name),
         }
     }
@@ -94,12 +98,12 @@ impl CatchUp {
             self.listed.contains(name) || self.reading.contains(name) || self.found.contains_key(name)
         });
         let Some(name) = on_chain else {
-            self.listed.clear();
-            self.found.clear();
-            self.phase = Phase::Idle;
-            self.served = self.serves;
-            self.back_off_ms = 0;
-            return Next::End;
+            if self.listed.is_empty() && self.found.is_empty() && self.reading.is_empty() {
+                self.checked();
+                return Next::End;
+            }
+            self.phase = Phase::Checking;
+            return Next::Beyond;
         };
         if let Some(bytes) = self.found.remove(&name) {
             return Next::Apply(name, bytes);
@@ -118,10 +122,40 @@ impl CatchUp {
         if read.is_empty() { Next::Wait } else { Next::Read(read) }
     }
 
+    /// Whether a listing is under way.
+    pub(super) const fn is_listing(&self) -> bool {
+        matches!(self.phase, Phase::Listing | Phase::Discarding)
+    }
+
+    /// Whether the listing is there and is being followed.
+    pub(super) const fn is_reading(&self) -> bool {
+        matches!(self.phase, Phase::Reading)
+    }
+
+    /// The listing has come, but where to begin in it is not known yet. Returns whether it is wanted at all.
+    pub(super) const fn check(&mut self) -> bool {
+        let wanted = matches!(self.phase, Phase::Listing);
+        if wanted {
+            self.phase = Phase::Checking;
+        } else if matches!(self.phase, Phase::Discarding) {
+            self.phase = Phase::Idle;
+        }
+        wanted
+    }
+
+    /// The walk has ended: what else was listed is garbage.
+    pub(super) fn checked(&mut self) {
+        self.listed.clear();
+        self.found.clear();
+        self.phase = Phase::Idle;
+        self.served = self.serves;
+        self.back_off_ms = 0;
+    }
+
     /// The listing has come.
     pub(super) fn listed(&mut self, names: BTreeSet<SegmentName>) {
         match self.phase {
-            Phase::Listing => {
+            Phase::Listing | Phase::Checking => {
                 self.listed = names;
                 self.phase = Phase::Reading;
             }
@@ -136,7 +170,7 @@ impl CatchUp {
         self.found.clear();
         self.phase = match self.phase {
             Phase::Listing | Phase::Discarding => Phase::Discarding,
-            Phase::Idle | Phase::Paused(_) | Phase::Reading => Phase::Idle,
+            Phase::Idle | Phase::Paused(_) | Phase::Checking | Phase::Reading => Phase::Idle,
         };
     }
 

@@ -5,7 +5,7 @@
 
 use super::catch_up::Walk;
 use super::flights::Flights;
-use super::interface::Millis;
+use super::interface::{Action, Millis};
 use super::outbox::Call;
 use super::{Replica, State};
 use rand::RngExt;
@@ -135,6 +135,9 @@ impl Replica {
     fn end_leadership(&mut self) {
         self.clients.give_up(&mut self.out);
         if let State::Leader(leader) = &mut self.state {
+            if leader.snapshots.is_used() {
+                self.out.push(Action::CloseTree);
+            }
             let flights: &mut Flights = leader.flights();
             self.settling.append(flights);
         }

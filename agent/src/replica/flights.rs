@@ -4,11 +4,13 @@
 //! counts only when all before it are in the store.
 
 use super::interface::{CreateOutcome, Millis};
-use super::log::{Object, Trees};
-use crate::segment::SegmentName;
+use super::log::Object;
+use super::trees::Trees;
+use crate::segment::{Segment, SegmentEntry, SegmentName};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use strongroom_proto::entry::Entry;
+use strongroom_proto::ids::{Index, RecordId};
 
 /// First and longest pause before a write is tried again.
 const BACK_OFF_MS: (u64, u64) = (20, 1_000);
@@ -20,6 +22,8 @@ pub(super) struct Flight {
     pub(super) entries: Vec<Entry>,
     /// The trees after it.
     pub(super) trees: Trees,
+    /// The records that each entry changed.
+    pub(super) changed: Vec<(Index, Vec<RecordId>)>,
     state: Writing,
     back_off_ms: u64,
 }
@@ -55,9 +59,19 @@ impl Flights {
     }
 
     /// Adds a segment, to be written at once.
-    pub(super) fn push(&mut self, object: Object, entries: Vec<Entry>, trees: Trees) {
+    pub(super) fn push(&mut self, segment: &Segment, object: Object, trees: Trees) {
+        let entries = segment.entries().iter().map(|made| made.entry.clone()).collect();
+        let ids = |made: &SegmentEntry| made.leaves.iter().map(|leaf| leaf.record).collect();
+        let changed = segment.entries().iter().map(|made| (made.entry.index, ids(made))).collect();
         let state = Writing::ToWrite(Millis(0));
-        self.0.push_back(Flight { object, entries, trees, state, back_off_ms: 0 });
+        self.0.push_back(Flight { object, entries, trees, changed, state, back_off_ms: 0 });
+    }
+
+    /// Adds a segment that the store had before, to be written again.
+    pub(super) fn restore(&mut self, object: Object) {
+        let state = Writing::ToWrite(Millis(0));
+        let (entries, trees, changed) = (Vec::new(), Trees::default(), Vec::new());
+        self.0.push_back(Flight { object, entries, trees, changed, state, back_off_ms: 0 });
     }
 
     /// Takes over the segments of another, which come after these.

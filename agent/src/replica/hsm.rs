@@ -1,9 +1,7 @@
 //! What the HSM's replies and refusals mean.
 
-use super::capture::Capture;
 use super::interface::{CallId, Damage, Fault, Ticket};
 use super::leader::Leader;
-use super::log::Log;
 use super::outbox::Call;
 use super::{Replica, STATUS_RETRY_MS, State};
 use strongroom_proto::hsm::{DeviceStatus, Refusal, Reply};
@@ -15,6 +13,7 @@ impl Replica {
         match purpose {
             Call::Status => self.status_reply(reply),
             Call::Capture => self.capture_reply(reply),
+            Call::Jump => self.jump_reply(reply),
             Call::StepDown => {}
             Call::Alive => self.alive_reply(reply.as_ref()),
             Call::Lead => self.lead_reply(reply),
@@ -37,10 +36,9 @@ impl Replica {
         let Some(of_group) = status.groups.iter().find(|g| g.statement == self.settings.group) else {
             return self.fault(Fault::NotMember { group });
         };
-        self.capture = Capture::new((of_group.captured_index, of_group.captured_hash));
-        self.log = Log::new(self.settings.realm, group);
+        let captured = (of_group.captured_index, of_group.captured_hash);
         self.become_witness();
-        self.catch_up.want();
+        self.track(captured);
     }
 
     fn capture_reply(&mut self, reply: Option<Reply>) {
@@ -69,11 +67,13 @@ impl Replica {
     }
 
     /// The HSM has captured something else than this agent believes: asks it, and reads the log anew.
-    fn start_over(&mut self) {
+    pub(super) fn start_over(&mut self) {
         if matches!(self.state, State::Leader(_)) {
             self.step_down();
         }
         self.out.forget_calls();
+        self.asking = None;
+        self.seek = None;
         self.catch_up.start_over();
         self.leader = None;
         self.state = State::Starting(Some(self.now.after(STATUS_RETRY_MS)));
@@ -120,7 +120,7 @@ impl Replica {
                     self.lead_anew();
                 }
             }
-            Some(Reply::Refused(Refusal::Busy)) => leader.busy(self.now, &mut self.clients),
+            Some(Reply::Refused(Refusal::Busy)) => leader.busy(self.now),
             Some(Reply::Refused(refusal)) if !shows_another_state(refusal) && leader.is_elected() => {
                 leader.refused(&mut self.clients, &mut self.out);
             }

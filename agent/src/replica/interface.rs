@@ -1,10 +1,12 @@
 //! What goes into a replica and what comes out of it.
 
 use crate::segment::{BadSegment, SegmentName};
+use crate::tree::{Advance, Loaded, Snapshot, TreeDamage, TreeFailure};
+use serde::Deserialize;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use strongroom_proto::hsm::{BatchRequest, Limits, NoiseReply, Refusal, Reply, Request, SessionRefusal};
-use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, RealmId, Term};
+use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, RealmId, RecordId, Term};
 use strongroom_proto::peer::PeerMessage;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::GroupStatement;
@@ -24,8 +26,35 @@ pub struct Settings {
     pub election_timeout_ms: RangeInclusive<u64>,
     /// How often a leader says that it leads.
     pub heartbeat_ms: u64,
+    /// How often and how much a leader stores of what has changed.
+    pub storage: Storage,
     /// Seeds the draws of election time-outs. Members of a group need different ones, and nothing else.
     pub seed: [u8; 32],
+}
+
+/// When a leader takes a snapshot, and when it deletes what that makes unnecessary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// How long a committed change may wait for a snapshot.
+    pub snapshot_after_ms: u64,
+    /// How many changed records may wait for one. With four times as many, no request is served until one is taken.
+    pub snapshot_records: usize,
+    /// How many segments may follow one.
+    pub snapshot_segments: usize,
+    /// How long a segment is kept after a snapshot has made it unnecessary.
+    pub grace_ms: u64,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            snapshot_after_ms: 30_000,
+            snapshot_records: 4_096,
+            snapshot_segments: 512,
+            grace_ms: 10 * 60_000,
+        }
+    }
 }
 
 /// Milliseconds on a clock that never goes back; where it starts does not matter.
@@ -48,10 +77,14 @@ pub struct Ticket(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct CallId(pub u64);
 
+/// One reading of paths from the stored tree, unique for the life of a replica.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct LoadId(pub u64);
+
 /// What has happened.
 ///
-/// Every [`Action::Hsm`], [`Action::Write`], [`Action::List`] and [`Action::Read`] ends in exactly one event of its
-/// own kind, also when it failed. There is never a second call for one name, nor a second listing, before that.
+/// Every action that names an event ends in exactly one of that kind, also when it failed. There is never a second call
+/// for one name, nor a second listing, snapshot, collection or opening, before that.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// Time has passed. Wanted at least every 10 ms.
@@ -90,6 +123,33 @@ pub enum Event {
         name: SegmentName,
         /// What was found.
         result: ReadOutcome,
+    },
+    /// The stored tree is open for writing, or not.
+    TreeOpened {
+        /// What it reaches; `None` while nothing has ever been stored.
+        result: Result<Option<Snapshot>, TreeFailure>,
+    },
+    /// What the stored tree reaches was read.
+    SnapshotRead {
+        /// That; `None` while nothing has ever been stored.
+        result: Result<Option<Snapshot>, TreeFailure>,
+    },
+    /// Paths were read.
+    Loaded {
+        /// Which.
+        load: LoadId,
+        /// What was found.
+        result: Result<Loaded, TreeFailure>,
+    },
+    /// A snapshot was taken, durably, or not.
+    Advanced {
+        /// Whether. When it was not, and nobody else has opened the tree, the same may be tried again.
+        result: Result<(), TreeFailure>,
+    },
+    /// Segments were deleted.
+    Collected {
+        /// How many; those that could not be deleted will be next time.
+        deleted: usize,
     },
     /// A message of another member's agent.
     Peer {
@@ -154,6 +214,26 @@ pub enum Action {
         /// Its name.
         name: SegmentName,
     },
+    /// Open the stored tree for writing, which closes it to everybody else who did. Ends in [`Event::TreeOpened`].
+    OpenTree,
+    /// Close it, if it is open. What is under way with it may fail.
+    CloseTree,
+    /// Read what the stored tree reaches, without opening it for writing. Ends in [`Event::SnapshotRead`].
+    ReadSnapshot,
+    /// Read the ways to these records from the stored tree, which is open. Ends in [`Event::Loaded`].
+    Load {
+        /// Names the reading.
+        load: LoadId,
+        /// The records, each with the prefix of its group that covers it.
+        records: Vec<(Prefix, RecordId)>,
+    },
+    /// Take a snapshot: store all of this in one atomic step. The tree is open. Ends in [`Event::Advanced`].
+    Advance(Advance),
+    /// Delete every segment of the group whose first index is less than `before`. Ends in [`Event::Collected`].
+    Collect {
+        /// The least first index that stays.
+        before: Index,
+    },
     /// Send a message to another member's agent. It may be lost.
     Send {
         /// The member.
@@ -168,6 +248,8 @@ pub enum Action {
         /// The answer.
         answer: Answer,
     },
+    /// Tell the operator that the stored tree is damaged. What it covers is refused; nothing else stops.
+    TreeDamaged(TreeDamage),
     /// Tell the operator. From here on the replica answers [`Answer::Unavailable`] and does nothing else.
     Fault(Fault),
 }
@@ -212,6 +294,14 @@ pub enum Fault {
         index: Index,
         /// Its hash.
         hash: EntryHash,
+    },
+    /// The store lacks a segment between the stored tree and the end of the log.
+    #[error(
+        "the store lacks segment {object}, which the stored tree needs; restore that object, then restart the agent"
+    )]
+    Gap {
+        /// The segment.
+        object: SegmentName,
     },
     /// The store's log has another entry where the HSM has captured one.
     #[error(
@@ -274,6 +364,8 @@ pub struct Status {
     pub newest: Index,
     /// The newest entry of this leadership that it knows to be committed, 0 for none.
     pub committed: Index,
+    /// What the newest snapshot reaches that this member knows of, 0 for none.
+    pub snapshot: Index,
     /// Client requests not yet with the HSM.
     pub queued: usize,
     /// Client requests not yet answered, those in the queue included.

@@ -6,15 +6,21 @@
 use super::clients::{Clients, Queued};
 use super::flights::{Flight, Flights};
 use super::interface::{Answer, Millis, Settings, Ticket};
-use super::log::{Log, Object, Trees};
+use super::log::{Log, Object};
 use super::outbox::{Call, Outbox};
+use super::paths::Paths;
+use super::storage::Snapshots;
+use super::trees::{Tail, Trees};
 use crate::segment::{MAX_SEGMENT_BYTES, Segment, SegmentEntry};
-use std::collections::{BTreeMap, VecDeque};
+use crate::tree::Snapshot;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    BatchRequest, MAX_CAPTURE_ENTRIES, Made, NoiseReply, Outcome, Released, Request, SessionRefusal,
+    BatchRequest, MAX_CAPTURE_ENTRIES, Made, NoiseReply, Outcome, PrefixTree, Released, Request,
+    SessionRefusal,
 };
-use strongroom_proto::ids::{EntryHash, HsmId, Index, Term};
-use strongroom_proto::peer::PeerMessage;
+use strongroom_proto::ids::{EntryHash, HsmId, Index, RecordId, Term};
+use strongroom_proto::peer::{MAX_PATHS_BYTES, PeerMessage};
 use strongroom_proto::statement::{Captured, Committed};
 
 /// The most segments on their way to the store.
@@ -34,6 +40,8 @@ const BUSY_MS: u64 = 20;
 const STALLED_MS: u64 = 10_000;
 /// How long a leader leaves its HSM unasked before it makes sure that it is there.
 const HSM_SILENCE_MS: u64 = 1_000;
+/// How many times as many changes as usual may wait for a snapshot before no request is served.
+const MAX_UNSTORED: usize = 4;
 /// Longest pause before a segment is pushed again to a member that has not stated it.
 const PUSH_BACK_OFF_MS: u64 = 1_000;
 
@@ -42,6 +50,13 @@ struct Kept {
     index: Index,
     hash: EntryHash,
     tickets: Vec<Ticket>,
+}
+
+/// An entry of this leadership, and the trees after it.
+struct Own {
+    entry: Entry,
+    hash: EntryHash,
+    trees: Trees,
 }
 
 /// Another member, as the leader sees it.
@@ -69,7 +84,15 @@ pub(super) struct Leader {
     /// Whether its first segment is in the store: only then does it lead for others.
     elected: bool,
     /// The trees after the newest entry made.
-    trees: Trees,
+    pub(super) trees: Trees,
+    /// What has changed up to there since the stored tree.
+    pub(super) tail: Tail,
+    /// The trees before the first of the collected entries.
+    before: Trees,
+    /// Requests on their way to the HSM.
+    pub(super) paths: Paths,
+    /// The stored tree.
+    pub(super) snapshots: Snapshots,
     newest: (Index, EntryHash),
     /// The batch that is with the HSM.
     processing: Option<Vec<Queued>>,
@@ -82,7 +105,7 @@ pub(super) struct Leader {
     flights: Flights,
     kept: VecDeque<Kept>,
     /// Entries made and not known to be committed, ascending.
-    own: BTreeMap<Index, EntryHash>,
+    own: BTreeMap<Index, Own>,
     committed: Index,
     members: BTreeMap<HsmId, Member>,
     heartbeat_at: Millis,
@@ -101,6 +124,10 @@ impl Leader {
             since: now,
             elected: false,
             trees: log.trees().clone(),
+            tail: log.tail().clone(),
+            before: log.trees().clone(),
+            paths: Paths::default(),
+            snapshots: Snapshots::default(),
             newest: log.position(),
             processing: None,
             handshaking: 0,
@@ -150,6 +177,11 @@ impl Leader {
         self.newest.0
     }
 
+    /// Whether nothing is made that is not in the store.
+    pub(super) fn is_landed(&self) -> bool {
+        self.processing.is_none() && self.collected.is_empty() && self.flights.is_empty()
+    }
+
     pub(super) const fn committed(&self) -> Index {
         self.committed
     }
@@ -168,6 +200,9 @@ impl Leader {
     ) -> Result<(), OutOfStep> {
         if self.elected {
             self.handshake(settings, clients, out);
+        }
+        if self.snapshots.are_open() {
+            self.paths.sort(&self.trees, clients, out);
         }
         self.process(now, settings, clients, out);
         self.collect()?;
@@ -202,7 +237,8 @@ impl Leader {
             && self.busy_until <= now
             && self.own.len() < settings.limits.max_pending_entries as usize
             && self.collected.len() < MAX_CAPTURE_ENTRIES
-            && self.collected_bytes < FULL_SEGMENT_BYTES;
+            && self.collected_bytes < FULL_SEGMENT_BYTES
+            && self.tail.records() < settings.storage.snapshot_records.saturating_mul(MAX_UNSTORED);
         (ready && room > 0).then_some(room.min(settings.limits.max_batch_requests as usize))
     }
 
@@ -216,19 +252,20 @@ impl Leader {
             }
             return;
         }
+        if !self.snapshots.are_open() {
+            return;
+        }
         let mut batch = Vec::new();
         while batch.len() < room
-            && let Some(queued) = clients.queue.pop_front()
+            && let Some(queued) = self.paths.ready.pop_front()
         {
-            if self.trees.prefix_of(&queued.request.record).is_none() {
-                clients.answer(out, queued.ticket, Answer::NotCovered);
-            } else if clients.is_waiting(queued.ticket) {
+            if clients.is_waiting(queued.ticket) {
                 batch.push(queued);
             }
         }
         if !batch.is_empty() {
             for queued in self.send_batch(settings, batch, out).into_iter().rev() {
-                clients.queue.push_front(queued);
+                self.paths.ready.push_front(queued);
             }
         }
     }
@@ -261,10 +298,26 @@ impl Leader {
         self.collected_bytes = 0;
         let segment = Segment::new(std::mem::take(&mut self.collected)).map_err(|_| OutOfStep)?;
         let bytes = segment.encode().map_err(|_| OutOfStep)?;
-        let entries = segment.entries().iter().map(|e| e.entry.clone()).collect();
-        let object = Object { name: segment.name(), prev: segment.first().prev, bytes: bytes.into() };
-        self.flights.push(object, entries, self.trees.clone());
+        let paths = self.paths_before(&segment).into();
+        let object = Object { name: segment.name(), prev: segment.first().prev, bytes: bytes.into(), paths };
+        self.flights.push(&segment, object, self.trees.clone());
         Ok(())
+    }
+
+    /// What other members need to follow a segment without the stored tree.
+    fn paths_before(&self, segment: &Segment) -> Vec<PrefixTree> {
+        let leaves = segment.entries().iter().flat_map(|made| &made.leaves);
+        let paths = self.before.paths(leaves.map(|leaf| leaf.record)).unwrap_or_default();
+        let fit = minicbor::to_vec(&paths).is_ok_and(|bytes| bytes.len() <= MAX_PATHS_BYTES);
+        if fit { paths } else { Vec::new() }
+    }
+
+    /// The records whose ways must stay open.
+    pub(super) fn in_use(&self) -> BTreeSet<RecordId> {
+        let mut ids = self.tail.until(Index(u64::MAX));
+        let processing = self.processing.iter().flatten();
+        ids.extend(processing.chain(&self.paths.ready).map(|queued| queued.request.record));
+        ids
     }
 
     /// Takes the outcome of a handshake.
@@ -327,12 +380,17 @@ impl Leader {
             return Err(OutOfStep);
         }
         let made = SegmentEntry::from(made);
+        if self.collected.is_empty() {
+            self.before = self.trees.clone();
+        }
         self.trees.apply(&made).map_err(|_| OutOfStep)?;
+        self.tail.push(&made);
         self.newest = (index, hash);
         if self.own.is_empty() {
             self.progress_at = now;
         }
-        self.own.insert(index, hash);
+        let own = Own { entry: made.entry.clone(), hash, trees: self.trees.clone() };
+        self.own.insert(index, own);
         self.kept.push_back(Kept { index, hash, tickets });
         let parts = made.leaves.iter().map(|leaf| &leaf.sealed).chain(&made.events);
         // A CBOR header and a record id for each.
@@ -342,9 +400,9 @@ impl Leader {
     }
 
     /// The HSM can make no entry now: the batch goes first next time.
-    pub(super) fn busy(&mut self, now: Millis, clients: &mut Clients) {
+    pub(super) fn busy(&mut self, now: Millis) {
         for queued in self.processing.take().unwrap_or_default().into_iter().rev() {
-            clients.queue.push_front(queued);
+            self.paths.ready.push_front(queued);
         }
         self.busy_until = now.after(BUSY_MS);
     }
@@ -370,6 +428,9 @@ impl Leader {
             self.elected = true;
             self.heartbeat_at = now;
         }
+        if let Some(last) = flight.entries.last() {
+            self.snapshots.landed(flight.object.name.first, last.index);
+        }
         for (to, member) in &mut self.members {
             member.push_at = now.after(settings.heartbeat_ms);
             member.back_off_ms = settings.heartbeat_ms;
@@ -385,8 +446,9 @@ impl Leader {
         self.heartbeat_at = now.after(settings.heartbeat_ms);
         let group = settings.group.group;
         let (newest, _) = log.position();
+        let snapshot = self.snapshots.stored();
         for (to, member) in &mut self.members {
-            out.send(*to, PeerMessage::Heartbeat { group, term: self.term, newest });
+            out.send(*to, PeerMessage::Heartbeat { group, term: self.term, newest, snapshot });
             if member.stated >= newest || now < member.push_at {
                 continue;
             }
@@ -405,7 +467,7 @@ impl Leader {
         if statement.hsm != from {
             return;
         }
-        if self.own.get(&statement.index) == Some(&statement.hash) {
+        if self.own.get(&statement.index).is_some_and(|own| own.hash == statement.hash) {
             member.statement = Some(statement);
         }
         let (newest, newest_hash) = log.position();
@@ -420,7 +482,7 @@ impl Leader {
         if self.committing {
             return;
         }
-        let mine = mine.filter(|mine| self.own.get(&mine.index) == Some(&mine.hash));
+        let mine = mine.filter(|mine| self.own.get(&mine.index).is_some_and(|own| own.hash == mine.hash));
         let others = self.members.values().filter_map(|m| m.statement);
         let mut statements: Vec<Captured> = others.chain(mine).filter(|s| s.index > self.committed).collect();
         statements.sort_unstable_by_key(|s| std::cmp::Reverse(s.index));
@@ -447,6 +509,10 @@ impl Leader {
         self.busy_until = Millis(0);
         self.progress_at = now;
         self.committed = self.committed.max(statement.index);
+        if let Some(own) = self.own.remove(&statement.index).filter(|own| own.hash == statement.hash) {
+            let snapshot = Snapshot { entry: own.entry, committed: statement };
+            self.snapshots.committed(now, snapshot, own.trees);
+        }
         self.own.retain(|index, _| *index > statement.index);
         let mut released: BTreeMap<EntryHash, Vec<NoiseReply>> =
             released.into_iter().map(|r| (r.entry, r.replies)).collect();

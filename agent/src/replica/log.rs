@@ -1,79 +1,24 @@
 //! The log as this agent knows it: where it ends, and the trees there.
 //!
 //! Everything in [`Log`] is in the store. Kept here: an entry is taken only if it continues the log by its whole hash
-//! and if its leaves give its roots.
+//! and, where the trees are open enough to tell, if its leaves give its roots. Where they are not, the trees are closed
+//! and checked when somebody leads: see [`super::replay`].
 
 use super::interface::Damage;
-use crate::segment::{Segment, SegmentEntry, SegmentName};
-use std::collections::{BTreeMap, VecDeque};
+use super::trees::{Misfit, Tail, Trees};
+use crate::segment::{Segment, SegmentName};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use strongroom_proto::entry::Entry;
-use strongroom_proto::hsm::{PrefixTree, SealedLeaf};
+use strongroom_proto::hsm::{MAX_CAPTURE_ENTRIES, PrefixTree};
 use strongroom_proto::ids::{EntryHash, GroupId, Index, RealmId, RecordId};
 use strongroom_proto::peer::PeerMessage;
-use strongroom_proto::prefix::Prefix;
-use strongroom_proto::tree::{ClaimedTree, Tree};
 
 /// How many of the newest segments stay in memory, for members that lag and for a store that loses them.
 const RECENT_SEGMENTS: usize = 4;
-
-/// The trees of a group at one entry, whole. A clone is cheap.
-#[derive(Clone, Default)]
-pub(super) struct Trees(BTreeMap<Prefix, Tree>);
-
-impl Trees {
-    /// The prefixes that the group owns, ascending.
-    pub(super) fn prefixes(&self) -> impl Iterator<Item = Prefix> {
-        self.0.keys().copied()
-    }
-
-    /// The prefix of the group that covers a record.
-    pub(super) fn prefix_of(&self, id: &RecordId) -> Option<Prefix> {
-        self.prefixes().find(|prefix| prefix.contains(id))
-    }
-
-    /// The trees after `entry`, which made these leaves.
-    fn after(&self, entry: &Entry, leaves: &[SealedLeaf]) -> Result<Self, Damage> {
-        let mut next = if entry.index == Index(1) {
-            Self(entry.partitions.iter().map(|p| (p.prefix, Tree::new(p.prefix))).collect())
-        } else {
-            self.clone()
-        };
-        if !next.0.keys().eq(entry.partitions.iter().map(|p| &p.prefix)) {
-            return Err(Damage::Partitions);
-        }
-        let mut changed: BTreeMap<Prefix, Vec<_>> = BTreeMap::new();
-        for leaf in leaves {
-            let prefix = next.prefix_of(&leaf.record).ok_or(Damage::Roots)?;
-            changed.entry(prefix).or_default().push((leaf.record, Arc::<[u8]>::from(leaf.sealed.as_slice())));
-        }
-        for (prefix, leaves) in changed {
-            let tree = next.0.get_mut(&prefix).ok_or(Damage::Roots)?;
-            tree.update(leaves).map_err(|_| Damage::Roots)?;
-        }
-        let as_stated = next.0.values().map(Tree::root).eq(entry.partitions.iter().map(|p| p.root));
-        if as_stated { Ok(next) } else { Err(Damage::Roots) }
-    }
-
-    /// Takes an entry and its leaves, or changes nothing.
-    pub(super) fn apply(&mut self, made: &SegmentEntry) -> Result<(), Damage> {
-        *self = self.after(&made.entry, &made.leaves)?;
-        Ok(())
-    }
-
-    /// What a batch on these records needs, one partial tree for each prefix. `None` if one is not covered.
-    pub(super) fn partial(&self, ids: impl Iterator<Item = RecordId>) -> Option<Vec<PrefixTree>> {
-        let mut wanted: BTreeMap<Prefix, Vec<RecordId>> = BTreeMap::new();
-        for id in ids {
-            wanted.entry(self.prefix_of(&id)?).or_default().push(id);
-        }
-        let part = |(prefix, ids): (Prefix, Vec<RecordId>)| {
-            let tree = ClaimedTree::from(&self.0.get(&prefix)?.partial(&ids).ok()?);
-            Some(PrefixTree { prefix, tree })
-        };
-        wanted.into_iter().map(part).collect()
-    }
-}
+/// With more changes than this since the last snapshot that it heard of, a member forgets them and will read them from
+/// the store if it comes to lead.
+const MAX_TAIL: usize = 65_536;
 
 /// The end of the log: the last entry of a segment.
 #[derive(Clone)]
@@ -90,28 +35,50 @@ pub(super) struct Object {
     /// The whole hash of the entry before.
     pub(super) prev: EntryHash,
     pub(super) bytes: Arc<[u8]>,
+    /// The ways to the records that it changes, as they were before.
+    pub(super) paths: Arc<[PrefixTree]>,
 }
 
 impl Object {
     /// The message that pushes it.
     pub(super) fn push(&self) -> PeerMessage {
         let (group, first) = (self.name.group, self.name.first);
-        PeerMessage::Push { group, first, prev: self.prev, segment: self.bytes.to_vec().into() }
+        let (segment, paths) = (self.bytes.to_vec().into(), self.paths.to_vec());
+        PeerMessage::Push { group, first, prev: self.prev, segment, paths }
     }
 }
 
-/// The log, from its first entry to the newest that is known to be in the store.
+/// The log, from where this agent began to read to the newest entry that is known to be in the store.
 pub(super) struct Log {
     realm: RealmId,
     group: GroupId,
     tip: Option<Tip>,
     trees: Trees,
+    tail: Tail,
     recent: VecDeque<Object>,
 }
 
 impl Log {
+    /// The log before its first entry.
     pub(super) fn new(realm: RealmId, group: GroupId) -> Self {
-        Self { realm, group, tip: None, trees: Trees::default(), recent: VecDeque::new() }
+        Self {
+            realm,
+            group,
+            tip: None,
+            trees: Trees::default(),
+            tail: Tail::new(Index::ZERO),
+            recent: VecDeque::new(),
+        }
+    }
+
+    /// Begins at the end of this segment.
+    pub(super) fn begin(&mut self, segment: &Segment, bytes: &[u8]) {
+        let entry = segment.last().clone();
+        self.trees = Trees::at(&entry);
+        self.tail = Tail::new(entry.index);
+        let (name, prev) = (segment.name(), segment.first().prev);
+        self.recent = VecDeque::from([Object { name, prev, bytes: bytes.into(), paths: Vec::new().into() }]);
+        self.tip = Some(Tip { segment: segment.name(), hash: entry.hash(), entry });
     }
 
     pub(super) const fn tip(&self) -> Option<&Tip> {
@@ -125,6 +92,10 @@ impl Log {
 
     pub(super) const fn trees(&self) -> &Trees {
         &self.trees
+    }
+
+    pub(super) const fn tail(&self) -> &Tail {
+        &self.tail
     }
 
     /// The newest segments, oldest first.
@@ -144,33 +115,89 @@ impl Log {
     }
 
     /// Takes a segment, or changes nothing and says which entry is wrong.
-    pub(super) fn apply(&mut self, segment: &Segment, bytes: Arc<[u8]>) -> Result<(), (Index, Damage)> {
+    pub(super) fn apply(&mut self, segment: &Segment, object: Object) -> Result<(), (Index, Damage)> {
         let first = segment.first();
         let (index, hash) = self.position();
-        let continues = first.realm == self.realm
-            && first.group == self.group
-            && index.next() == Some(first.index)
-            && first.prev == hash;
-        if !continues {
+        if first.realm != self.realm
+            || first.group != self.group
+            || index.next() != Some(first.index)
+            || first.prev != hash
+        {
             return Err((first.index, Damage::Chain));
         }
         let mut trees = self.trees.clone();
-        for made in segment.entries() {
-            trees.apply(made).map_err(|damage| (made.entry.index, damage))?;
+        trees.open_paths(&object.paths);
+        let applied = segment.entries().iter().try_for_each(|made| {
+            let damaged = |misfit| match misfit {
+                Misfit::Closed => None,
+                Misfit::Damage(damage) => Some((made.entry.index, damage)),
+            };
+            trees.apply(made).map_err(damaged)
+        });
+        let changed = segment.entries().iter().map(|made| {
+            let ids = made.leaves.iter().map(|leaf| leaf.record);
+            (made.entry.index, ids.collect::<Vec<RecordId>>())
+        });
+        match applied {
+            Ok(()) => self.advance(object, segment.last().clone(), trees, changed),
+            Err(Some(damage)) => return Err(damage),
+            Err(None) => {
+                let last = segment.last().clone();
+                let (index, trees) = (last.index, Trees::at(&last));
+                self.advance(object, last, trees, std::iter::empty());
+                self.tail = Tail::new(index);
+            }
         }
-        let object = Object { name: segment.name(), prev: hash, bytes };
-        self.advance(object, segment.last().clone(), trees);
         Ok(())
     }
 
     /// Takes a segment that this agent wrote itself, with the trees that it computed when the entries were made.
-    pub(super) fn advance(&mut self, object: Object, last: Entry, trees: Trees) {
+    pub(super) fn advance(
+        &mut self,
+        object: Object,
+        last: Entry,
+        trees: Trees,
+        changed: impl IntoIterator<Item = (Index, Vec<RecordId>)>,
+    ) {
+        for (index, ids) in changed {
+            self.tail.note(index, ids);
+        }
+        self.trees = trees;
+        if self.tail.records() > MAX_TAIL {
+            self.trees = Trees::at(&last);
+            self.tail = Tail::new(last.index);
+        }
         let hash = last.hash();
         self.tip = Some(Tip { segment: object.name, entry: last, hash });
-        self.trees = trees;
         self.recent.push_back(object);
         if self.recent.len() > RECENT_SEGMENTS {
             self.recent.pop_front();
         }
     }
+
+    /// Takes the trees and the tail that a leader has read from the store; both are of the last entry.
+    pub(super) fn replayed(&mut self, trees: Trees, tail: Tail) {
+        self.trees = trees;
+        self.tail = tail;
+    }
+
+    /// The stored tree has reached this entry: forgets what is stored.
+    pub(super) fn stored(&mut self, index: Index) {
+        let until = index.min(self.position().0);
+        if until > self.tail.base() {
+            self.tail.advance(until);
+            self.trees.close_all_but(&self.changed());
+        }
+    }
+
+    /// The records changed since the stored tree.
+    fn changed(&self) -> BTreeSet<RecordId> {
+        self.tail.until(Index(u64::MAX))
+    }
+}
+
+/// The least first index of a segment that can end with this entry.
+pub(super) const fn first_of_segment(last: Index) -> Index {
+    let first = last.0.saturating_sub(MAX_CAPTURE_ENTRIES as u64 - 1);
+    Index(if first == 0 { 1 } else { first })
 }

@@ -18,10 +18,15 @@ mod interface;
 mod leader;
 mod log;
 mod outbox;
+mod paths;
+mod replay;
+mod storage;
+mod tracking;
+mod trees;
 
 pub use interface::{
-    Action, Answer, CallId, CreateOutcome, Damage, Event, Fault, Millis, ReadOutcome, Role, Settings, Status,
-    Ticket, Unavailable,
+    Action, Answer, CallId, CreateOutcome, Damage, Event, Fault, LoadId, Millis, ReadOutcome, Role, Settings,
+    Status, Storage, Ticket, Unavailable,
 };
 
 use crate::segment::{Segment, SegmentName};
@@ -31,14 +36,15 @@ use clients::{Clients, Queued};
 use election::{Candidate, MAX_BACK_OFF};
 use flights::{Flights, Outcome};
 use leader::Leader;
-use log::Log;
+use log::{Log, Object};
 use outbox::{Call, Outbox};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use std::collections::BTreeSet;
-use strongroom_proto::hsm::{BatchRequest, Request};
-use strongroom_proto::ids::{EntryHash, HsmId, Index};
+use storage::Lister;
+use strongroom_proto::hsm::{BatchRequest, PrefixTree, Request};
+use strongroom_proto::ids::{EntryHash, HsmId, Index, Term};
 use strongroom_proto::peer::PeerMessage;
+use tracking::{Seek, Why};
 
 /// How long to leave an HSM alone that did not say what it has captured.
 const STATUS_RETRY_MS: u64 = 200;
@@ -66,6 +72,22 @@ pub struct Replica {
     settling: Flights,
     /// Whether `settling` holds segments that the store had before.
     restoring: bool,
+    /// Looking for the captured entry in the log.
+    seek: Option<Seek>,
+    /// What the snapshot is wanted for, while it is being read.
+    asking: Option<Why>,
+    reading_snapshot: bool,
+    /// How often in a row the store lacked what the HSM has captured.
+    fruitless: u32,
+    /// Whose listing is under way.
+    listing: Option<Lister>,
+    /// Whether the stored tree is being opened, whichever leadership asked.
+    opening: bool,
+    /// The snapshot that is being taken, and the leadership that takes it.
+    advancing: Option<(Term, Index)>,
+    /// Whether segments are being deleted.
+    collecting: bool,
+    last_load: LoadId,
     clients: Clients,
     state: State,
     /// Who leads, as far as this member knows.
@@ -89,6 +111,15 @@ impl Replica {
             catch_up: CatchUp::default(),
             settling: Flights::default(),
             restoring: false,
+            seek: None,
+            asking: None,
+            reading_snapshot: false,
+            fruitless: 0,
+            listing: None,
+            opening: false,
+            advancing: None,
+            collecting: false,
+            last_load: LoadId(0),
             clients: Clients::default(),
             state: State::Starting(Some(now)),
             leader: None,
@@ -116,6 +147,11 @@ impl Replica {
             Event::Hsm { call, reply } => self.hsm(call, reply),
             Event::Wrote { name, outcome } => self.wrote(name, outcome),
             Event::Listed { result } => self.listed(result),
+            Event::TreeOpened { result } => self.tree_opened(result),
+            Event::SnapshotRead { result } => self.snapshot_read(result),
+            Event::Loaded { load, result } => self.loaded(load, result),
+            Event::Advanced { result } => self.advanced(result),
+            Event::Collected { .. } => self.collecting = false,
             Event::Read { name, result } => self.read(name, result),
             Event::Peer { from, message } => self.peer(from, message),
         }
@@ -145,11 +181,20 @@ impl Replica {
             tip_hash,
             newest,
             committed,
-            queued: self.clients.queued(),
+            snapshot: match &self.state {
+                State::Leader(leader) => leader.snapshots.stored(),
+                _ => self.log.tail().base(),
+            },
+            queued: self.clients.queued() + self.unready(),
             waiting: self.clients.waiting(),
             prefixes: self.log.trees().prefixes().collect(),
             fault: if let State::Faulted(fault) = self.state { Some(fault) } else { None },
         }
+    }
+
+    /// Client requests whose ways through the tree are being read, or that wait for the HSM.
+    fn unready(&self) -> usize {
+        if let State::Leader(leader) = &self.state { leader.paths.queued() } else { 0 }
     }
 
     fn tick(&mut self) {
@@ -204,27 +249,34 @@ impl Replica {
                 self.lead_anew();
             }
         }
+        self.advance_snapshots();
     }
 
     /// Reads on in the store, as far as it can.
     fn follow_log(&mut self) {
         loop {
+            if self.listing.is_some() && !self.catch_up.is_reading() {
+                return;
+            }
             match self.catch_up.next(self.now, self.log.next_name()) {
                 Next::Wait => return,
-                Next::List => self.out.push(Action::List { from: self.log.list_from() }),
+                Next::List => {
+                    self.listing = Some(Lister::End);
+                    self.out.push(Action::List { from: self.list_from() });
+                }
+                Next::Beyond => return self.ask_snapshot(Why::Beyond),
                 Next::Read(names) => names.into_iter().for_each(|name| self.out.push(Action::Read { name })),
                 Next::Apply(object, bytes) => {
                     let segment = Segment::decode(&bytes).map_err(|bad| (object.first, Damage::Segment(bad)));
                     if let Err((index, damage)) =
-                        segment.and_then(|segment| self.take(object, &segment, &bytes))
+                        segment.and_then(|segment| self.take(object, &segment, &bytes, Vec::new()))
                     {
                         return self.fault(Fault::Damaged { object, index, damage });
                     }
                 }
                 Next::End => {
-                    let (index, hash) = self.capture.captured();
-                    if index > self.log.position().0 {
-                        return self.fault(Fault::Missing { index, hash });
+                    if self.capture.captured().0 > self.log.position().0 {
+                        return self.start_over();
                     }
                 }
             }
@@ -235,11 +287,18 @@ impl Replica {
     }
 
     /// Takes a segment that is in the store with all before it, if it continues the log.
-    fn take(&mut self, name: SegmentName, segment: &Segment, bytes: &[u8]) -> Result<(), (Index, Damage)> {
+    fn take(
+        &mut self,
+        name: SegmentName,
+        segment: &Segment,
+        bytes: &[u8],
+        paths: Vec<PrefixTree>,
+    ) -> Result<(), (Index, Damage)> {
         if segment.name() != name {
             return Err((name.first, Damage::Chain));
         }
-        self.log.apply(segment, bytes.into())?;
+        let object = Object { name, prev: segment.first().prev, bytes: bytes.into(), paths: paths.into() };
+        self.log.apply(segment, object)?;
         let (captured, hash) = self.capture.captured();
         let mut here = segment.entries().iter().filter(|e| e.entry.index == captured);
         if here.any(|e| e.entry.hash() != hash) {
@@ -251,33 +310,34 @@ impl Replica {
     }
 
     fn listed(&mut self, result: Result<Vec<SegmentName>, Unavailable>) {
-        let Ok(names) = result else { return self.catch_up.pause(self.now) };
-        let from = self.log.list_from();
-        let ours = |name: &SegmentName| name.group == self.settings.group.group && name.first >= from;
-        let names: BTreeSet<SegmentName> = names.into_iter().filter(ours).collect();
-        match self.log.tip() {
-            Some(tip) if !names.contains(&tip.segment) => self.restore(&names),
-            _ => self.catch_up.listed(names),
-        }
-    }
-
-    /// The store lacks a segment that it had: gives it those that are still in memory.
-    fn restore(&mut self, names: &BTreeSet<SegmentName>) {
-        self.catch_up.pause(self.now);
-        if !self.settling.is_empty() {
-            return;
-        }
-        self.restoring = true;
-        for object in self.log.recent().iter().filter(|object| !names.contains(&object.name)) {
-            self.settling.push(object.clone(), Vec::new(), self.log.trees().clone());
+        match self.listing.take() {
+            Some(Lister::End) => self.listed_end(result),
+            Some(Lister::Replay(term)) => {
+                if let State::Leader(leader) = &mut self.state
+                    && leader.term() == term
+                    && let Some(replay) = leader.snapshots.replay()
+                {
+                    replay.listed(self.now, result.ok());
+                }
+            }
+            None => {}
         }
     }
 
     fn read(&mut self, name: SegmentName, result: ReadOutcome) {
+        if self.sought(name, &result) {
+            return;
+        }
         let bytes = match result {
             ReadOutcome::Found(bytes) => Some(bytes),
             ReadOutcome::Absent | ReadOutcome::Unavailable => None,
         };
+        if let State::Leader(leader) = &mut self.state
+            && let Some(replay) = leader.snapshots.replay()
+            && name.first <= self.log.position().0
+        {
+            return replay.read(self.now, name, bytes);
+        }
         self.catch_up.read(self.now, name, bytes);
     }
 
@@ -296,7 +356,7 @@ impl Replica {
             leader.landed(self.now, &self.settings, &flight, &mut self.out);
             self.leader = Some(self.settings.hsm);
             if let Some(last) = flight.entries.last() {
-                self.log.advance(flight.object.clone(), last.clone(), flight.trees);
+                self.log.advance(flight.object.clone(), last.clone(), flight.trees, flight.changed);
             }
             self.capture.push(flight.object.name, flight.entries);
         }
@@ -310,12 +370,14 @@ impl Replica {
             return;
         }
         match message {
-            PeerMessage::Heartbeat { newest, .. } => {
-                self.hear_leader(from, newest);
+            PeerMessage::Heartbeat { newest, snapshot, .. } => {
+                if self.hear_leader(from, newest) {
+                    self.log.stored(snapshot);
+                }
             }
-            PeerMessage::Push { first, prev, segment, .. } => {
+            PeerMessage::Push { first, prev, segment, paths, .. } => {
                 let name = SegmentName::new(self.settings.group.group, first, &prev);
-                self.pushed(from, name, &segment);
+                self.pushed(from, name, &segment, paths);
             }
             PeerMessage::Captured { statement, .. } => {
                 let State::Leader(leader) = &mut self.state else { return };
@@ -328,14 +390,14 @@ impl Replica {
         }
     }
 
-    fn pushed(&mut self, from: HsmId, name: SegmentName, bytes: &[u8]) {
+    fn pushed(&mut self, from: HsmId, name: SegmentName, bytes: &[u8], paths: Vec<PrefixTree>) {
         let Ok(segment) = Segment::decode(bytes) else { return };
         if segment.name() != name || !self.hear_leader(from, segment.last().index) {
             return;
         }
         if segment.last().index <= self.log.position().0 {
             self.state_captured();
-        } else if self.log.next_name() != Some(name) || self.take(name, &segment, bytes).is_err() {
+        } else if self.log.next_name() != Some(name) || self.take(name, &segment, bytes, paths).is_err() {
             // What a peer says may be wrong; the store decides.
             self.catch_up.want_any();
         }

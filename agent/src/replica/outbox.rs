@@ -13,6 +13,7 @@ use strongroom_proto::peer::PeerMessage;
 pub(super) enum Call {
     Status,
     Capture,
+    Jump,
     StepDown,
     Alive,
     Lead,
@@ -63,7 +64,8 @@ impl Outbox {
 
     /// Makes the replies to everything that only a leader asks not matter.
     pub(super) fn forget_leadership(&mut self) {
-        self.calls.retain(|_, call| matches!(call, Call::Status | Call::Capture | Call::StepDown));
+        self.calls
+            .retain(|_, call| matches!(call, Call::Status | Call::Capture | Call::Jump | Call::StepDown));
     }
 
     /// Makes every reply not matter.

@@ -96,6 +96,20 @@ impl ClaimedTree {
         expected: &Digest,
         below: impl Fn(Prefix) -> Result<(Prefix, Prefix), TreeError>,
     ) -> Result<Tree, TreeError> {
+        let tree = self.assemble_with(prefix, below)?;
+        if tree.root() == *expected { Ok(tree) } else { Err(TreeError::WrongRoot) }
+    }
+
+    /// [`Self::verify`] without a root: the tree is well formed, and whose it is remains to be seen.
+    pub(super) fn assemble(self, prefix: Prefix) -> Result<Tree, TreeError> {
+        self.assemble_with(prefix, |path| path.children().ok_or(TreeError::TooDeep))
+    }
+
+    fn assemble_with(
+        self,
+        prefix: Prefix,
+        below: impl Fn(Prefix) -> Result<(Prefix, Prefix), TreeError>,
+    ) -> Result<Tree, TreeError> {
         let mut nodes = self.0.into_iter();
         let mut steps = vec![Step::Take(prefix)];
         let mut done = Vec::new();
@@ -129,9 +143,6 @@ impl ClaimedTree {
         let root = done.pop().expect("the root is finished last");
         if nodes.next().is_some() {
             return Err(TreeError::Malformed);
-        }
-        if root.digest() != *expected {
-            return Err(TreeError::WrongRoot);
         }
         Ok(Tree { prefix, root })
     }

@@ -68,7 +68,7 @@ impl Node {
 
 impl Leaf {
     pub(super) fn new(record_id: RecordId, sealed: Arc<[u8]>) -> Arc<Self> {
-        let sealed_digest = hash(label::SEALED, &[&sealed]);
+        let sealed_digest = Self::sealed_digest_of(&sealed);
         Self::build(record_id, sealed_digest, Some(sealed))
     }
 
@@ -83,6 +83,17 @@ impl Leaf {
 
     pub(super) fn without_sealed(&self) -> Arc<Self> {
         Arc::new(Self { sealed: None, ..*self })
+    }
+
+    /// Its digest, which its sealed bytes being there or not does not change.
+    pub(super) const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The digest that a leaf has for these sealed bytes.
+    #[must_use]
+    pub fn sealed_digest_of(sealed: &[u8]) -> Digest {
+        hash(label::SEALED, &[sealed])
     }
 
     /// Whose leaf it is.

@@ -14,6 +14,16 @@ pub enum HostBug {
     AnswerAnother,
     /// An agent never answers a request that it has taken.
     NeverAnswer,
+    /// An agent takes a snapshot of an entry that no HSM has stated as committed.
+    SnapshotUnproven,
+    /// An agent deletes segments when it begins to take a snapshot, not after the snapshot is durable.
+    CollectEarly,
+    /// The tree takes pages and leaves without the snapshot that belongs to them.
+    AdvanceTorn,
+    /// The tree takes a snapshot from a writer that others have shut out.
+    FenceIgnored,
+    /// The tree gives the sealed bytes that a record had before.
+    OlderLeaf,
 }
 
 /// Which bug is planted.

@@ -3,7 +3,7 @@
 use super::store::StoreFault;
 use rand::RngExt;
 use rand::rngs::StdRng;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Something that happens to a member between two messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,8 +31,14 @@ pub struct Faults {
     pub lose_store_answer: f64,
     /// The chance that the store does not do what it is asked.
     pub store_unavailable: f64,
+    /// The chance that a request to the store, or its answer, takes up to two seconds.
+    pub delay_store: f64,
+    /// What goes wrong with requests to the store, counted from the first one of the cluster, which is 1.
+    pub store_faults: BTreeMap<u64, StoreFault>,
     /// What goes wrong with the next requests to the store, before any chance.
     pub next_store_faults: VecDeque<StoreFault>,
+    /// Members whose writes do not reach the store before they are let through.
+    pub held_writes: BTreeSet<usize>,
     /// Members that cannot reach the store.
     pub without_store: BTreeSet<usize>,
     /// Members that no other member reaches, and that reach none.
@@ -63,9 +69,17 @@ impl Faults {
         (0..copies).map(|_| delay()).collect()
     }
 
-    pub(super) fn store(&mut self, rng: &mut StdRng, member: usize) -> StoreFault {
+    pub(super) fn store_delay(&self, rng: &mut StdRng) -> u64 {
+        let longest = if rng.random_bool(self.delay_store) { 2_000 } else { 15 };
+        rng.random_range(2..=longest)
+    }
+
+    pub(super) fn store(&mut self, rng: &mut StdRng, nth: u64, member: usize) -> StoreFault {
         if self.without_store.contains(&member) {
             return StoreFault::Unavailable;
+        }
+        if let Some(fault) = self.store_faults.get(&nth) {
+            return *fault;
         }
         if let Some(next) = self.next_store_faults.pop_front() {
             return next;

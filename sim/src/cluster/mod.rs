@@ -3,31 +3,36 @@
 //! No threads, no sleeps, no clock: a queue of what happens when, with delays drawn from the seed, so that a run is
 //! the same every time. What always holds is checked as it happens: each request is answered exactly once; no two
 //! HSMs ever state different entries at one index; whatever is committed, a majority has captured; an HSM that
-//! restarts has not forgotten what it stated; and at the end, what was stated and released is on the one chain that
-//! the store holds ([`Cluster::check_log`]). That each check can fail, `tests/cluster_bugs.rs` shows.
+//! restarts has not forgotten what it stated; the stored tree is that of a committed entry, and the store holds the
+//! whole log from there; and at the end, what was stated and released is on the one chain ([`Cluster::check_log`]).
+//! That each check can fail, `tests/cluster_bugs.rs` shows.
 
 mod bug;
+mod check;
 mod device;
 mod faults;
 mod realm;
 mod store;
+mod tree;
 mod user;
 
 pub use bug::HostBug;
 pub use device::Device;
 pub use faults::{Faults, Interrupt};
-pub use store::{Store, StoreFault};
+pub use store::{Store, StoreCalls, StoreFault};
+pub use tree::StoredTree;
 pub use user::{User, Wish};
 
 use bug::HostBugs;
+use check::Said;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
 use store::StoreRequest;
 use strongroom_agent::replica::{
-    Action, Answer, CallId, Event, Fault, Millis, Replica, Role, Settings, Status, Ticket,
+    Action, Answer, CallId, Event, Fault, Millis, Replica, Role, Settings, Status, Storage, Ticket,
 };
-use strongroom_agent::segment::{Segment, SegmentName};
+use strongroom_agent::tree::{Advance, TreeDamage};
 #[cfg(feature = "planted-bugs")]
 use strongroom_hsm::Bug;
 use strongroom_hsm::Config;
@@ -104,6 +109,7 @@ pub struct Cluster {
     /// The objects.
     pub store: Store,
     config: Config,
+    storage: Storage,
     rng: StdRng,
     now: u64,
     queue: BTreeMap<(u64, u64), Pending>,
@@ -118,10 +124,13 @@ pub struct Cluster {
     waiting: BTreeMap<RequestId, usize>,
     answers: BTreeMap<RequestId, Answer>,
     last_request: u64,
-    captured: BTreeMap<Index, EntryHash>,
-    /// The newest index that each HSM has stated as captured.
-    stated: BTreeMap<HsmId, Index>,
-    released: BTreeSet<EntryHash>,
+    said: Said,
+    /// What agents said of the stored tree, oldest first.
+    tree_damage: Vec<(usize, TreeDamage)>,
+    /// Requests to write that are held up on their way to the store.
+    held: Vec<Pending>,
+    /// How many requests have reached the store, or should have.
+    store_requests: u64,
     bugs: HostBugs,
 }
 
@@ -132,15 +141,24 @@ impl Cluster {
     /// If an HSM refuses to found them.
     #[must_use]
     pub fn new(seed: u64, members: usize) -> Self {
-        Self::with_config(seed, members, Config::software())
+        Self::with_config(seed, members, Config::software(), Storage::default())
     }
 
-    /// [`Self::new`] with HSMs built as `config` says.
+    /// [`Self::new`] with agents that take snapshots as `storage` says.
     ///
     /// # Panics
     /// If an HSM refuses to found them.
     #[must_use]
-    pub fn with_config(seed: u64, members: usize, config: Config) -> Self {
+    pub fn with_storage(seed: u64, members: usize, storage: Storage) -> Self {
+        Self::with_config(seed, members, Config::software(), storage)
+    }
+
+    /// [`Self::with_storage`] with HSMs built as `config` says.
+    ///
+    /// # Panics
+    /// If an HSM refuses to found them.
+    #[must_use]
+    pub fn with_config(seed: u64, members: usize, config: Config, storage: Storage) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut devices: Vec<Device> =
             (0..members).map(|_| Device::new(rng.random(), config.clone())).collect();
@@ -159,6 +177,7 @@ impl Cluster {
             faults: Faults::default(),
             store: Store::default(),
             config,
+            storage,
             rng,
             now: 0,
             queue: BTreeMap::new(),
@@ -171,9 +190,10 @@ impl Cluster {
             waiting: BTreeMap::new(),
             answers: BTreeMap::new(),
             last_request: 0,
-            captured: BTreeMap::new(),
-            stated: BTreeMap::new(),
-            released: BTreeSet::new(),
+            said: Said::default(),
+            tree_damage: Vec::new(),
+            held: Vec::new(),
+            store_requests: 0,
             bugs: HostBugs::default(),
         };
         for member in 0..members {
@@ -234,10 +254,22 @@ impl Cluster {
         self.members[member].fault
     }
 
+    /// What agents said of the stored tree, oldest first, and which members they are beside.
+    #[must_use]
+    pub fn tree_damage(&self) -> &[(usize, TreeDamage)] {
+        &self.tree_damage
+    }
+
     /// Every entry whose replies an HSM has released.
     #[must_use]
     pub const fn released(&self) -> &BTreeSet<EntryHash> {
-        &self.released
+        &self.said.released
+    }
+
+    /// How many requests have reached the store so far, or were lost on the way.
+    #[must_use]
+    pub const fn store_requests(&self) -> u64 {
+        self.store_requests
     }
 
     /// Starts an agent that knows nothing, unless it runs.
@@ -249,6 +281,7 @@ impl Cluster {
             limits: self.config.limits,
             election_timeout_ms: 150..=300,
             heartbeat_ms: 50,
+            storage: self.storage,
             seed: self.rng.random(),
         };
         let at = &mut self.members[member];
@@ -292,8 +325,18 @@ impl Cluster {
         let status = at.device.status();
         let group = status.groups.iter().find(|of| of.statement == self.group);
         let captured = group.map_or(Index::ZERO, |of| of.captured_index);
-        let stated = self.stated.get(&status.hsm).copied().unwrap_or(Index::ZERO);
-        assert!(captured >= stated, "an HSM forgot entry {stated}, which it had stated as captured");
+        self.check_restarted(&status.hsm, captured);
+    }
+
+    /// Every agent ends and every HSM loses its RAM, at once. Nothing starts again by itself.
+    ///
+    /// # Panics
+    /// If an HSM has forgotten what it stated.
+    pub fn crash_all(&mut self) {
+        for member in 0..self.members.len() {
+            self.crash_agent(member);
+            self.restart_hsm(member);
+        }
     }
 
     /// Every write to an HSM's NVRAM fails until it restarts.
@@ -312,6 +355,7 @@ impl Cluster {
     pub const fn plant_in_host(&mut self, bug: HostBug) {
         self.bugs.plant(bug);
         self.store.bugs.plant(bug);
+        self.store.tree.bugs.plant(bug);
     }
 
     /// Gives a client's message to a member, any number counted round.
@@ -376,16 +420,34 @@ impl Cluster {
                 }
             }
             Pending::ToReplica { member, life, event } => self.deliver(member, life, *event),
-            Pending::ToStore { member, life, request } => {
-                let fault = self.faults.store(&mut self.rng, member);
-                let event = Box::new(self.store.handle(request, fault));
-                let delay = self.rng.random_range(2..=15);
-                self.schedule(delay, Pending::ToReplica { member, life: Some(life), event });
-            }
+            Pending::ToStore { member, life, request } => self.at_store(member, life, request),
             Pending::ToHsm { member, life, boot, call, request } => {
                 self.hsm(member, life, boot, call, &request);
             }
         }
+    }
+
+    fn at_store(&mut self, member: usize, life: u64, request: StoreRequest) {
+        if self.faults.held_writes.contains(&member) && matches!(request, StoreRequest::Write(..)) {
+            return self.held.push(Pending::ToStore { member, life, request });
+        }
+        self.store_requests += 1;
+        let fault = self.faults.store(&mut self.rng, self.store_requests, member);
+        let changes = matches!(request, StoreRequest::Advance(_) | StoreRequest::Collect(_));
+        let event = Box::new(self.store.handle(&mut self.rng, (member, life), request, fault));
+        if changes {
+            self.check_stored();
+        }
+        let delay = self.faults.store_delay(&mut self.rng);
+        self.schedule(delay, Pending::ToReplica { member, life: Some(life), event });
+    }
+
+    /// Lets the writes through that [`Faults::held_writes`] held up so far; says how many there are.
+    pub fn let_through(&mut self) -> usize {
+        let held = std::mem::take(&mut self.held);
+        let many = held.len();
+        held.into_iter().for_each(|pending| self.schedule(0, pending));
+        many
     }
 
     fn interrupt(&mut self) {
@@ -455,15 +517,35 @@ impl Cluster {
                 }
                 Action::List { from } => self.ask_store(member, life, StoreRequest::List(from)),
                 Action::Read { name } => self.ask_store(member, life, StoreRequest::Read(name)),
+                Action::OpenTree => self.ask_store(member, life, StoreRequest::OpenTree),
+                Action::CloseTree => self.store.tree.close((member, life)),
+                Action::ReadSnapshot => self.ask_store(member, life, StoreRequest::ReadSnapshot),
+                Action::Load { load, records } => {
+                    self.ask_store(member, life, StoreRequest::Load(load, records))
+                }
+                Action::Advance(advance) => self.advance_tree(member, life, advance),
+                Action::Collect { before } => self.ask_store(member, life, StoreRequest::Collect(before)),
                 Action::Send { to, message } => self.send(member, to, &message),
                 Action::Answer { ticket, answer } => self.answer_of_agent(RequestId(ticket.0), answer),
+                Action::TreeDamaged(damage) => self.tree_damage.push((member, damage)),
                 Action::Fault(fault) => self.members[member].fault = Some(fault),
             }
         }
     }
 
+    fn advance_tree(&mut self, member: usize, life: u64, mut advance: Advance) {
+        if self.bugs.has(HostBug::CollectEarly) {
+            self.store.collect(advance.snapshot.entry.index, |_| true);
+            self.check_stored();
+        }
+        if self.bugs.has(HostBug::SnapshotUnproven) {
+            advance.snapshot.committed.hsm = HsmId([0; 16]);
+        }
+        self.ask_store(member, life, StoreRequest::Advance(Box::new(advance)));
+    }
+
     fn ask_store(&mut self, member: usize, life: u64, request: StoreRequest) {
-        let delay = self.rng.random_range(2..=15);
+        let delay = self.faults.store_delay(&mut self.rng);
         self.schedule(delay, Pending::ToStore { member, life, request });
     }
 
@@ -491,67 +573,6 @@ impl Cluster {
         let at = (self.now + self.rng.random_range(0..=2)).max(self.members[member].reply_link_until);
         self.members[member].reply_link_until = at;
         self.schedule(at - self.now, Pending::ToReplica { member, life: Some(life), event });
-    }
-
-    fn check_reply(&mut self, reply: &Reply) {
-        match reply {
-            Reply::Captured(statement) => {
-                let hash = *self.captured.entry(statement.index).or_insert(statement.hash);
-                assert_eq!(hash, statement.hash, "two HSMs captured different entries {}", statement.index);
-                let stated = self.stated.entry(statement.hsm).or_insert(statement.index);
-                *stated = statement.index.max(*stated);
-            }
-            Reply::Committed { statement, released } => {
-                let is_captured = self.captured.get(&statement.index) == Some(&statement.hash);
-                let reached = self.stated.values().filter(|stated| **stated >= statement.index).count();
-                assert!(
-                    is_captured && reached > self.members.len() / 2,
-                    "entry {} is committed, and {reached} of {} members captured it",
-                    statement.index,
-                    self.members.len()
-                );
-                self.released.extend(released.iter().map(|r| r.entry));
-            }
-            _ => {}
-        }
-    }
-
-    /// Reads the log from the store, as anybody can.
-    ///
-    /// # Panics
-    /// If a segment on the chain is not one.
-    #[must_use]
-    pub fn log(&self) -> BTreeMap<Index, EntryHash> {
-        let mut log = BTreeMap::new();
-        let (mut index, mut hash) = (Index::ZERO, EntryHash::ZERO);
-        while let Some(first) = index.next() {
-            let name = SegmentName::new(self.group.group, first, &hash);
-            let Some((_, bytes)) = self.store.objects().find(|(there, _)| **there == name) else { break };
-            let segment = Segment::decode(bytes).expect("what a replica writes is a segment");
-            assert_eq!(segment.first().prev, hash, "a segment continues the log by its whole hash");
-            for made in segment.entries() {
-                (index, hash) = (made.entry.index, made.entry.hash());
-                log.insert(index, hash);
-            }
-        }
-        log
-    }
-
-    /// Checks that everything captured and everything released is on the one chain in the store.
-    ///
-    /// # Panics
-    /// If something is not.
-    pub fn check_log(&self) {
-        let log = self.log();
-        let on_chain: BTreeSet<EntryHash> = log.values().copied().collect();
-        // What is released is captured too: checked first, or this check could never be the one that fails.
-        assert!(
-            self.released.is_subset(&on_chain),
-            "replies of an entry were released that is not in the log"
-        );
-        for (index, hash) in &self.captured {
-            assert_eq!(log.get(index), Some(hash), "entry {index} was captured and is not in the log");
-        }
     }
 
     /// How many requests have no answer yet.

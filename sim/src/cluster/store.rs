@@ -1,11 +1,16 @@
-//! A simulated object store that only creates.
+//! A simulated object store that only creates and deletes, with the stored tree beside it.
 
 use super::bug::{HostBug, HostBugs};
-use std::collections::BTreeMap;
+use super::tree::{StoredTree, Writer};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use strongroom_agent::replica::{CreateOutcome, Event, ReadOutcome, Unavailable};
-use strongroom_agent::segment::SegmentName;
-use strongroom_proto::ids::Index;
+use strongroom_agent::replica::{CreateOutcome, Event, LoadId, ReadOutcome, Unavailable};
+use strongroom_agent::segment::{Segment, SegmentName};
+use strongroom_agent::tree::{Advance, TreeFailure};
+use strongroom_proto::ids::{EntryHash, Index, RecordId};
+use strongroom_proto::prefix::Prefix;
 
 /// What an agent asks of the store.
 #[derive(Clone, Debug)]
@@ -13,6 +18,11 @@ pub(super) enum StoreRequest {
     Write(SegmentName, Arc<[u8]>),
     List(Index),
     Read(SegmentName),
+    Collect(Index),
+    OpenTree,
+    ReadSnapshot,
+    Load(LoadId, Vec<(Prefix, RecordId)>),
+    Advance(Box<Advance>),
 }
 
 /// What goes wrong with one request.
@@ -20,16 +30,74 @@ pub(super) enum StoreRequest {
 pub enum StoreFault {
     /// Nothing.
     None,
-    /// It is carried out, but the store's answer is lost.
+    /// It is carried out, but the store's answer is lost. Of a deletion of many objects, some are deleted.
     AnswerLost,
     /// It is not carried out, and the store does not answer.
     Unavailable,
 }
 
+/// How often something was asked of the store.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct StoreCalls {
+    /// Segments written.
+    pub writes: u64,
+    /// Listings, those before a deletion included.
+    pub lists: u64,
+    /// Segments read.
+    pub reads: u64,
+    /// Segments deleted.
+    pub deletes: u64,
+    /// Openings of the tree for writing.
+    pub opens: u64,
+    /// Readings of what the tree reaches.
+    pub snapshot_reads: u64,
+    /// Snapshots.
+    pub advances: u64,
+    /// Readings of ways in the tree.
+    pub loads: u64,
+    /// Pages read from the tree.
+    pub pages: u64,
+    /// Leaves read from the tree.
+    pub leaves: u64,
+}
+
+impl StoreCalls {
+    /// Requests of a replica, each counted once whatever it costs.
+    #[must_use]
+    pub const fn requests(&self) -> u64 {
+        self.writes + self.lists + self.reads + self.opens + self.snapshot_reads + self.advances + self.loads
+    }
+
+    /// What was asked since `earlier`.
+    #[must_use]
+    pub const fn since(&self, earlier: &Self) -> Self {
+        Self {
+            writes: self.writes - earlier.writes,
+            lists: self.lists - earlier.lists,
+            reads: self.reads - earlier.reads,
+            deletes: self.deletes - earlier.deletes,
+            opens: self.opens - earlier.opens,
+            snapshot_reads: self.snapshot_reads - earlier.snapshot_reads,
+            advances: self.advances - earlier.advances,
+            loads: self.loads - earlier.loads,
+            pages: self.pages - earlier.pages,
+            leaves: self.leaves - earlier.leaves,
+        }
+    }
+}
+
 /// The objects.
 #[derive(Default)]
 pub struct Store {
+    /// The stored tree.
+    pub tree: StoredTree,
     objects: BTreeMap<SegmentName, Arc<[u8]>>,
+    /// What was deleted because a snapshot made it unnecessary.
+    collected: BTreeMap<SegmentName, Arc<[u8]>>,
+    /// Entries of segments that were written where one had been deleted, and of those after them.
+    strays: BTreeSet<EntryHash>,
+    calls: StoreCalls,
+    calls_of: BTreeMap<usize, StoreCalls>,
     pub(super) bugs: HostBugs,
 }
 
@@ -37,6 +105,11 @@ impl Store {
     /// All objects, by name.
     pub fn objects(&self) -> impl Iterator<Item = (&SegmentName, &Arc<[u8]>)> {
         self.objects.iter()
+    }
+
+    /// What was deleted because a snapshot made it unnecessary.
+    pub fn collected(&self) -> impl Iterator<Item = (&SegmentName, &Arc<[u8]>)> {
+        self.collected.iter()
     }
 
     /// Takes an object away, as no store should.
@@ -49,9 +122,38 @@ impl Store {
         self.objects.insert(name, bytes);
     }
 
-    pub(super) fn handle(&mut self, request: StoreRequest, fault: StoreFault) -> Event {
-        match request {
+    /// What was asked of it so far.
+    #[must_use]
+    pub const fn calls(&self) -> StoreCalls {
+        self.calls
+    }
+
+    /// What one member's agent has asked of it so far.
+    #[must_use]
+    pub fn calls_of(&self, member: usize) -> StoreCalls {
+        self.calls_of.get(&member).copied().unwrap_or_default()
+    }
+
+    /// The segment that was the first of its name.
+    pub(super) fn original(&self, name: &SegmentName) -> Option<&Arc<[u8]>> {
+        self.collected.get(name).or_else(|| self.objects.get(name))
+    }
+
+    pub(super) fn is_stray(&self, entry: &EntryHash) -> bool {
+        self.strays.contains(entry)
+    }
+
+    pub(super) fn handle(
+        &mut self,
+        rng: &mut StdRng,
+        writer: Writer,
+        request: StoreRequest,
+        fault: StoreFault,
+    ) -> Event {
+        let mut calls = StoreCalls::default();
+        let event = match request {
             StoreRequest::Write(name, bytes) => {
+                calls.writes = 1;
                 let outcome = match fault {
                     StoreFault::Unavailable => CreateOutcome::Unknown,
                     StoreFault::AnswerLost => {
@@ -63,11 +165,13 @@ impl Store {
                 Event::Wrote { name, outcome }
             }
             StoreRequest::List(from) => {
+                calls.lists = 1;
                 let names = || self.objects.keys().copied().filter(|name| name.first >= from).collect();
                 let result = if fault == StoreFault::None { Ok(names()) } else { Err(Unavailable) };
                 Event::Listed { result }
             }
             StoreRequest::Read(name) => {
+                calls.reads = 1;
                 let result = match self.objects.get(&name) {
                     _ if fault != StoreFault::None => ReadOutcome::Unavailable,
                     Some(bytes) => ReadOutcome::Found(bytes.to_vec()),
@@ -75,7 +179,77 @@ impl Store {
                 };
                 Event::Read { name, result }
             }
+            StoreRequest::Collect(before) => {
+                let deleted = self.collect(before, |_| match fault {
+                    StoreFault::None => true,
+                    StoreFault::AnswerLost => rng.random(),
+                    StoreFault::Unavailable => false,
+                });
+                (calls.lists, calls.deletes) = (1, deleted as u64);
+                Event::Collected { deleted }
+            }
+            StoreRequest::OpenTree
+            | StoreRequest::ReadSnapshot
+            | StoreRequest::Load(..)
+            | StoreRequest::Advance(_) => self.handle_tree(&mut calls, writer, request, fault),
+        };
+        self.calls.add(&calls);
+        self.calls_of.entry(writer.0).or_default().add(&calls);
+        event
+    }
+
+    fn handle_tree(
+        &mut self,
+        calls: &mut StoreCalls,
+        writer: Writer,
+        request: StoreRequest,
+        fault: StoreFault,
+    ) -> Event {
+        let answered = |_: &()| fault == StoreFault::None;
+        let result = Some(()).filter(answered).ok_or(TreeFailure::Unavailable);
+        match request {
+            StoreRequest::OpenTree => {
+                calls.opens = 1;
+                let snapshot = if fault == StoreFault::Unavailable { None } else { self.tree.open(writer) };
+                if result.is_err() {
+                    // Whoever was not told that it is open has nothing in hand.
+                    self.tree.close(writer);
+                }
+                Event::TreeOpened { result: result.map(|()| snapshot) }
+            }
+            StoreRequest::Load(load, records) => {
+                calls.loads = 1;
+                let result = result.and_then(|()| self.tree.load(writer, &records));
+                if let Ok(loaded) = &result {
+                    (calls.pages, calls.leaves) = (loaded.pages.len() as u64, loaded.leaves.len() as u64);
+                }
+                Event::Loaded { load, result }
+            }
+            StoreRequest::Advance(advance) => {
+                calls.advances = 1;
+                let stored = match fault {
+                    StoreFault::Unavailable => Ok(()),
+                    StoreFault::None | StoreFault::AnswerLost => self.tree.advance(writer, *advance),
+                };
+                Event::Advanced { result: result.and(stored) }
+            }
+            _ => {
+                calls.snapshot_reads = 1;
+                Event::SnapshotRead { result: result.map(|()| self.tree.snapshot().cloned()) }
+            }
         }
+    }
+
+    /// Deletes segments whose first index is less than `before`, those that `may` says; returns how many.
+    pub(super) fn collect(&mut self, before: Index, mut may: impl FnMut(&SegmentName) -> bool) -> usize {
+        let old = self.objects.keys().copied().filter(|name| name.first < before);
+        let deleted: Vec<SegmentName> = old.filter(|name| may(name)).collect();
+        for name in &deleted {
+            if let Some(bytes) = self.objects.remove(name) {
+                self.collected.entry(*name).or_insert(bytes);
+            }
+        }
+        deleted.len()
     }
 
     fn create(&mut self, name: SegmentName, bytes: Arc<[u8]>) -> CreateOutcome {
@@ -84,6 +258,29 @@ impl Store {
             return CreateOutcome::Created;
         }
         let there = self.objects.entry(name).or_insert_with(|| Arc::clone(&bytes));
-        if *there == bytes { CreateOutcome::Created } else { CreateOutcome::Lost }
+        if *there != bytes {
+            return CreateOutcome::Lost;
+        }
+        let segment = Segment::decode(&bytes).expect("what a replica writes is a segment");
+        let replaced = self.collected.get(&name).is_some_and(|original| *original != bytes);
+        if replaced || self.strays.contains(&segment.first().prev) {
+            self.strays.extend(segment.entries().iter().map(|made| made.entry.hash()));
+        }
+        CreateOutcome::Created
+    }
+}
+
+impl StoreCalls {
+    fn add(&mut self, more: &Self) {
+        self.writes += more.writes;
+        self.lists += more.lists;
+        self.reads += more.reads;
+        self.deletes += more.deletes;
+        self.opens += more.opens;
+        self.snapshot_reads += more.snapshot_reads;
+        self.advances += more.advances;
+        self.loads += more.loads;
+        self.pages += more.pages;
+        self.leaves += more.leaves;
     }
 }

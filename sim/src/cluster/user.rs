@@ -110,6 +110,18 @@ impl User {
         self.wishes.extend(wishes);
     }
 
+    /// Forgets every wish and what is under way, as somebody does whose device is switched off.
+    pub fn give_up(&mut self) {
+        let reset =
+            matches!(self.request, Some(SecretsRequest::Register2(_) | SecretsRequest::Recover3 { .. }));
+        if reset {
+            // Whether the counter was set back is not known.
+            self.answered = 0;
+        }
+        self.wishes.clear();
+        (self.request, self.transport, self.stage) = (None, None, Stage::Idle);
+    }
+
     /// Asks this member next.
     pub const fn aim(&mut self, member: usize) {
         self.target = member;

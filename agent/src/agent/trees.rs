@@ -1,0 +1,31 @@
+//! One replica's stored tree, worked: opened, moved on and closed one after another, in the order of the actions.
+
+use crate::replica::Event;
+use crate::tree::{Advance, TreeStore};
+use tokio::sync::mpsc;
+
+/// What is done with the tree as a whole.
+pub(super) enum Job {
+    Open,
+    Advance(Box<Advance>),
+    Close,
+}
+
+/// The queue of jobs. When it is dropped, the tree is closed.
+pub(super) fn start(tree: TreeStore, events: mpsc::UnboundedSender<Event>) -> mpsc::UnboundedSender<Job> {
+    let (jobs, mut queue) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        // A send fails only when the driver is gone, and then nobody waits for the event.
+        while let Some(job) = queue.recv().await {
+            match job {
+                Job::Open => drop(events.send(Event::TreeOpened { result: tree.open().await })),
+                Job::Advance(advance) => {
+                    drop(events.send(Event::Advanced { result: tree.advance(*advance).await }));
+                }
+                Job::Close => tree.close().await,
+            }
+        }
+        tree.close().await;
+    });
+    jobs
+}

@@ -1,0 +1,225 @@
+//! Looking at all that a store holds of a realm, and making a tree again.
+//!
+//! Owns the walk over a group's log and stored tree, and what it finds. Reads only, but for [`rebuild`]. Nothing that is
+//! read is believed: the log hangs together by hashes, its entries are authentic if an HSM says so, pages and leaves
+//! must give the roots that entries state. What does not fit is named, object by object.
+
+mod log;
+mod rebuild;
+mod tree;
+
+pub use log::{Chain, read_chain};
+pub use rebuild::{RebuildError, Rebuilt, rebuild};
+pub use tree::TreeFindings;
+
+use crate::segment::{BadSegment, SegmentName};
+use crate::store::Store;
+use crate::tree::{Snapshot, TreeDamage, TreeFailure, TreeStore};
+use std::collections::BTreeSet;
+use strongroom_proto::entry::Entry;
+use strongroom_proto::hsm::Refusal;
+use strongroom_proto::ids::{EntryHash, GroupId, Index, RecordId};
+
+/// Somebody who watches how far a long walk has come.
+pub trait Progress: Sync {
+    /// A part of the walk begins, over this many things where that is known.
+    fn begin(&self, what: &'static str, of: Option<u64>);
+    /// This many more are done.
+    fn done(&self, more: u64);
+}
+
+/// Nobody watches.
+#[derive(Clone, Copy, Debug)]
+pub struct Unwatched;
+
+impl Progress for Unwatched {
+    fn begin(&self, _: &'static str, _: Option<u64>) {}
+    fn done(&self, _: u64) {}
+}
+
+/// An HSM of the group, which can tell the realm's entries from others.
+pub trait Witness {
+    /// What it has captured; `None` if it is not a member.
+    fn captured(&mut self) -> impl Future<Output = Result<Option<(Index, EntryHash)>, String>>;
+    /// Whether all of these, consecutive and not beyond what it has captured, were made by HSMs of the realm.
+    fn vouches(&mut self, entries: Vec<Entry>) -> impl Future<Output = Result<bool, String>>;
+}
+
+/// No HSM is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct NoWitness;
+
+impl Witness for NoWitness {
+    async fn captured(&mut self) -> Result<Option<(Index, EntryHash)>, String> {
+        Ok(None)
+    }
+
+    async fn vouches(&mut self, _: Vec<Entry>) -> Result<bool, String> {
+        Ok(false)
+    }
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Problem {
+    /// A segment's bytes are not one.
+    #[error("segment {object} is damaged, at entry {} or after: it {damage}", object.first)]
+    Segment {
+        /// Its name.
+        object: SegmentName,
+        /// What is wrong.
+        damage: BadSegment,
+    },
+    /// A segment lies under another's name.
+    #[error("segment {object} is another one: restore it, its first entry is {}", object.first)]
+    Misnamed {
+        /// The name.
+        object: SegmentName,
+    },
+    /// A segment is not there that must be.
+    #[error("segment {object} is missing, and with it entry {} and all after", object.first)]
+    Missing {
+        /// Its name.
+        object: SegmentName,
+    },
+    /// The segment is missing that ends with the entry that the snapshot reaches.
+    #[error("the segment is missing that ends with entry {0}, which the stored tree reaches")]
+    NoAnchor(Index),
+    /// The HSM has captured an entry that is not on this chain.
+    #[error("the HSM has captured entry {0}, and this log has another one there or none")]
+    Forked(Index),
+    /// An entry that no HSM made.
+    #[error("segment {object} holds an entry from {} on that no HSM of the realm made", object.first)]
+    Forged {
+        /// The segment.
+        object: SegmentName,
+    },
+    /// An entry's leaves do not give its roots.
+    #[error("segment {object}: the leaves of entry {index} do not give its roots")]
+    Roots {
+        /// The segment.
+        object: SegmentName,
+        /// The entry.
+        index: Index,
+    },
+    /// The log does not begin with entry 1, and there is no stored tree that holds what came before.
+    #[error("the log begins with entry {0}, and there is no stored tree of what came before it")]
+    NoTree(Index),
+    /// The stored tree.
+    #[error("the stored tree: {0}")]
+    Tree(TreeDamage),
+    /// Leaves without a page that leads to them, or the other way round.
+    #[error("the stored tree: {0} leaves are stored that no page names")]
+    Orphans(u64),
+    /// The roots of the stored tree are not those of the entry that it reaches.
+    #[error("the stored tree does not have the roots of entry {0}, which it says it reaches")]
+    TreeRoots(Index),
+}
+
+/// Why a check ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The store.
+    #[error("the object store did not answer; check `--store` and its options, and try again")]
+    Store,
+    /// The store holds nothing of a group.
+    #[error("the store holds no group; check that `--store` names the realm's prefix, as in agent.toml")]
+    Empty,
+    /// The HSM or its agent.
+    #[error("the HSM cannot be asked: {0}")]
+    Hsm(String),
+}
+
+impl From<Refusal> for CheckError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Hsm(refusal.to_string())
+    }
+}
+
+/// What was found of one group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Findings {
+    /// The group.
+    pub group: GroupId,
+    /// Segments on the chain.
+    pub segments: usize,
+    /// Segments beside it, or before what is still needed: harmless, and deleted in time.
+    pub unnecessary: usize,
+    /// The first and the last entry of the chain, zero for none.
+    pub entries: (Index, Index),
+    /// How many entries an HSM has vouched for; `None` if none was asked.
+    pub authentic: Option<u64>,
+    /// What the stored tree reaches.
+    pub snapshot: Option<Index>,
+    /// Pages and leaves of the stored tree.
+    pub pages: u64,
+    /// The same of leaves.
+    pub leaves: u64,
+    /// Entries after it whose leaves gave their roots.
+    pub replayed: u64,
+    /// All that is not as it should be.
+    pub problems: Vec<Problem>,
+}
+
+/// The groups of which a store holds something.
+///
+/// # Errors
+/// [`CheckError::Store`], [`CheckError::Empty`].
+pub async fn groups(store: &Store) -> Result<BTreeSet<GroupId>, CheckError> {
+    let folders = store.folders("groups").await.map_err(|_| CheckError::Store)?;
+    let groups: BTreeSet<GroupId> = folders.iter().filter_map(|name| name.parse().ok()).collect();
+    if groups.is_empty() { Err(CheckError::Empty) } else { Ok(groups) }
+}
+
+/// Looks at all of one group: its chain, whether HSMs made it, the roots, and the stored tree.
+///
+/// A group that works meanwhile is no hindrance. Needs memory for the digests of all records, about 300 bytes each.
+///
+/// # Errors
+/// [`CheckError`]; what is wrong with the group itself is among the findings.
+pub async fn check(
+    store: &Store,
+    tree: &TreeStore,
+    group: GroupId,
+    witness: &mut impl Witness,
+    progress: &impl Progress,
+) -> Result<Findings, CheckError> {
+    let mut problems = Vec::new();
+    let stored = tree::read(tree, progress).await?;
+    problems.extend(stored.problems.iter().cloned());
+    let captured = witness.captured().await.map_err(CheckError::Hsm)?;
+    let snapshot = stored.snapshot.as_ref();
+    let chain = read_chain(store, group, snapshot, captured, progress).await?;
+    problems.extend(chain.problems.iter().cloned());
+    if snapshot.is_none() && chain.begins_at() > Index(1) {
+        problems.push(Problem::NoTree(chain.begins_at()));
+    }
+    let walk = log::Walk { store, chain: &chain, progress };
+    let authentic = match captured {
+        Some((captured, _)) => Some(walk.authenticate(captured, witness, &mut problems).await?),
+        None => None,
+    };
+    let replayed = walk.replay(&stored, &mut problems).await?;
+    Ok(Findings {
+        group,
+        segments: chain.links.len(),
+        unnecessary: chain.unnecessary,
+        entries: (chain.begins_at(), chain.ends_at().0),
+        authentic,
+        snapshot: snapshot.map(|snapshot: &Snapshot| snapshot.entry.index),
+        pages: stored.pages,
+        leaves: stored.leaves.len() as u64,
+        replayed,
+        problems,
+    })
+}
+
+fn failed(failure: TreeFailure) -> Result<TreeDamage, CheckError> {
+    match failure {
+        TreeFailure::Unavailable | TreeFailure::Fenced => Err(CheckError::Store),
+        TreeFailure::Damaged(damage) => Ok(damage),
+    }
+}
+
+/// A record with the digest of its sealed bytes.
+type LeafDigest = (RecordId, strongroom_proto::ids::Digest);

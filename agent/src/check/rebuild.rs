@@ -1,0 +1,198 @@
+//! Making a stored tree again, from the leaves that exist: those that the damaged tree still gives, and those in the
+//! segments that are still there.
+//!
+//! The new tree is a generation of its own and reaches the same entry as the damaged one, whose roots it must have. It
+//! is put in use when it is whole; until then, and if it is given up, nothing has changed.
+
+use super::tree::{sealed_digest, trees_at};
+use super::{CheckError, Progress, log};
+use crate::replica::ReadOutcome;
+use crate::segment::Segment;
+use crate::store::Store;
+use crate::tree::{Advance, Snapshot, TreeFailure, TreeReader, TreeStore};
+use futures::{StreamExt, pin_mut};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use strongroom_proto::ids::{Digest, GroupId, Index, RecordId};
+use strongroom_proto::tree::Tree;
+
+/// How many leaves go into the new tree in one step.
+const STEP: usize = 4_096;
+
+/// A tree that was made again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rebuilt {
+    /// The entry that it reaches; 0 for an empty tree, after which a leader reads the whole log.
+    pub reaches: Index,
+    /// How many leaves it has.
+    pub leaves: u64,
+    /// How many of them came from segments.
+    pub from_segments: u64,
+    /// Its generation.
+    pub generation: u64,
+}
+
+/// Why a tree was not made again. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// See there.
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    /// The stored tree.
+    #[error("{0}")]
+    Tree(#[from] TreeFailure),
+    /// What remains is not enough.
+    #[error(
+        "{} leaves remain, and they do not give the roots of entry {index}: leaves are lost; restore the objects that \
+         `strongroom-agent check` names from a copy of the store, or the realm's users of these records have lost them",
+        leaves
+    )]
+    Lost {
+        /// The entry.
+        index: Index,
+        /// How many leaves remain.
+        leaves: usize,
+    },
+    /// Nothing says what the tree reached, and the log does not go back to its beginning.
+    #[error(
+        "what the stored tree reached cannot be read, and the log begins with entry {0} only; restore the objects \
+         that `strongroom-agent check` names from a copy of the store"
+    )]
+    NoSnapshot(Index),
+}
+
+/// A leaf that remains.
+struct Remaining {
+    digest: Digest,
+    /// Where it is, if it is not in the damaged tree.
+    segment: Option<Arc<[u8]>>,
+}
+
+/// Makes the stored tree of a group again. Its agents must be stopped.
+///
+/// # Errors
+/// [`RebuildError`].
+pub async fn rebuild(
+    store: &Store,
+    tree: &TreeStore,
+    group: GroupId,
+    progress: &impl Progress,
+) -> Result<Rebuilt, RebuildError> {
+    // From here on no agent that was forgotten writes the damaged tree, or deletes segments because of it. Where it
+    // cannot even be opened, none can.
+    match tree.open().await {
+        Ok(_) | Err(TreeFailure::Damaged(_)) => tree.close().await,
+        Err(failure) => return Err(failure.into()),
+    }
+    let reader = match tree.reader().await {
+        Ok(reader) => reader,
+        Err(TreeFailure::Damaged(_)) => None,
+        Err(failure) => return Err(failure.into()),
+    };
+    let snapshot = reader.as_ref().and_then(TreeReader::snapshot).cloned();
+    let chain = log::read_chain(store, group, snapshot.as_ref(), None, progress).await?;
+    let new = tree.next_generation().await?;
+    let Some(snapshot) = snapshot else {
+        if chain.begins_at() > Index(1) {
+            return Err(RebuildError::NoSnapshot(chain.begins_at()));
+        }
+        let generation = new.put_in_use().await?;
+        return Ok(Rebuilt { reaches: Index::ZERO, leaves: 0, from_segments: 0, generation });
+    };
+    let mut leaves = stored_leaves(reader.as_ref(), progress).await?;
+    let until = snapshot.entry.index;
+    for link in chain.links.iter().filter(|link| link.last.0 <= until) {
+        let ReadOutcome::Found(bytes) = store.read(&link.name.to_string()).await else { continue };
+        let Ok(segment) = Segment::decode(&bytes) else { continue };
+        for leaf in segment.entries().iter().flat_map(|made| &made.leaves) {
+            let digest = sealed_digest(&leaf.sealed);
+            let known = leaves.get(&leaf.record).is_some_and(|known| known.digest == digest);
+            if !known {
+                let segment = Some(leaf.sealed.as_slice().into());
+                leaves.insert(leaf.record, Remaining { digest, segment });
+            }
+        }
+    }
+    let digests = leaves.iter().map(|(id, leaf)| (*id, leaf.digest)).collect();
+    let trees = trees_at(&snapshot, &digests)
+        .ok_or(RebuildError::Lost { index: until, leaves: leaves.len() })?
+        .into_trees();
+    let from_segments = leaves.values().filter(|leaf| leaf.segment.is_some()).count() as u64;
+    let total = leaves.len() as u64;
+    new.open().await?;
+    write(&new, &snapshot, &trees, reader.as_ref(), leaves, progress).await?;
+    let generation = new.put_in_use().await?;
+    new.close().await;
+    Ok(Rebuilt { reaches: until, leaves: total, from_segments, generation })
+}
+
+/// The leaves that the damaged tree still gives: those that lie in a row, and, after damage, those that pages name.
+async fn stored_leaves(
+    reader: Option<&TreeReader>,
+    progress: &impl Progress,
+) -> Result<BTreeMap<RecordId, Remaining>, RebuildError> {
+    progress.begin("leaves that remain", None);
+    let mut remain = BTreeMap::new();
+    let Some(reader) = reader else { return Ok(remain) };
+    let remaining = |sealed: &[u8]| Remaining { digest: sealed_digest(sealed), segment: None };
+    let mut whole = true;
+    let leaves = reader.leaves();
+    pin_mut!(leaves);
+    while let Some(leaf) = leaves.next().await {
+        match leaf {
+            Ok((id, sealed)) => drop(remain.insert(id, remaining(&sealed))),
+            Err(TreeFailure::Damaged(_)) => whole = false,
+            Err(failure) => return Err(failure.into()),
+        }
+        progress.done(1);
+    }
+    let pages = reader.pages();
+    pin_mut!(pages);
+    while !whole && let Some(page) = pages.next().await {
+        let Ok(page) = page else { continue };
+        for id in page.leaves().map(strongroom_proto::tree::Leaf::record_id) {
+            if !remain.contains_key(&id)
+                && let Ok(Some(sealed)) = reader.leaf(&id).await
+            {
+                remain.insert(id, remaining(&sealed));
+                progress.done(1);
+            }
+        }
+    }
+    Ok(remain)
+}
+
+async fn write(
+    new: &TreeStore,
+    snapshot: &Snapshot,
+    trees: &[Tree],
+    reader: Option<&TreeReader>,
+    leaves: BTreeMap<RecordId, Remaining>,
+    progress: &impl Progress,
+) -> Result<(), RebuildError> {
+    progress.begin("leaves written", Some(leaves.len() as u64));
+    let mut leaves = leaves.into_iter().peekable();
+    loop {
+        let mut trees = trees.to_vec();
+        let mut changed = BTreeSet::new();
+        for (id, leaf) in leaves.by_ref().take(STEP) {
+            let sealed = match (leaf.segment, reader) {
+                (Some(sealed), _) => Some(sealed),
+                (None, Some(reader)) => reader.leaf(&id).await?,
+                (None, None) => None,
+            };
+            let fits = |sealed: Arc<[u8]>| trees.iter_mut().any(|tree| tree.open_leaf(&id, sealed.clone()));
+            if !sealed.is_some_and(fits) {
+                return Err(RebuildError::Lost { index: snapshot.entry.index, leaves: changed.len() });
+            }
+            changed.insert(id);
+        }
+        let step = changed.len() as u64;
+        let changed = changed.into_iter().collect();
+        new.advance(Advance { snapshot: snapshot.clone(), trees, changed }).await?;
+        progress.done(step);
+        if leaves.peek().is_none() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The stored tree, all of it: every page under the digest that the page above gives it, every leaf under the one that
+//! its page gives it.
+
+use super::{CheckError, LeafDigest, Problem, Progress, failed};
+use crate::segment::SegmentEntry;
+use crate::tree::{Snapshot, TreeDamage, TreeReader, TreeStore};
+use futures::{StreamExt, pin_mut};
+use std::collections::BTreeMap;
+use strongroom_proto::hash::{hash, label};
+use strongroom_proto::ids::{Digest, Index, RecordId};
+use strongroom_proto::prefix::Prefix;
+use strongroom_proto::tree::Tree;
+
+/// What was found of a stored tree.
+#[derive(Clone, Debug, Default)]
+pub struct TreeFindings {
+    /// What it reaches.
+    pub snapshot: Option<Snapshot>,
+    /// How many pages it has.
+    pub pages: u64,
+    /// The digests of the sealed bytes of all leaves.
+    pub leaves: BTreeMap<RecordId, Digest>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+}
+
+/// Trees of which only digests are held, for roots.
+pub(super) struct Digests(BTreeMap<Prefix, Tree>);
+
+impl Digests {
+    /// Applies an entry; whether that gives its roots.
+    pub(super) fn apply(&mut self, made: &SegmentEntry) -> bool {
+        let entry = &made.entry;
+        if entry.index == Index(1) {
+            self.0 = entry.partitions.iter().map(|p| (p.prefix, Tree::new(p.prefix))).collect();
+        }
+        let leaves: Vec<LeafDigest> =
+            made.leaves.iter().map(|leaf| (leaf.record, sealed_digest(&leaf.sealed))).collect();
+        let updated = self.0.iter_mut().all(|(prefix, tree)| {
+            let covered = leaves.iter().copied().filter(|(id, _)| prefix.contains(id));
+            tree.update_unread(covered).is_ok()
+        });
+        let roots = || self.0.iter().map(|(prefix, tree)| (*prefix, tree.root()));
+        updated && roots().eq(entry.partitions.iter().map(|p| (p.prefix, p.root)))
+    }
+
+    pub(super) fn into_trees(self) -> Vec<Tree> {
+        self.0.into_values().collect()
+    }
+}
+
+impl TreeFindings {
+    /// The trees at the snapshot, if its leaves give them; empty ones before any.
+    pub(super) fn trees(&self) -> Option<Digests> {
+        let Some(snapshot) = &self.snapshot else { return Some(Digests(BTreeMap::new())) };
+        trees_at(snapshot, &self.leaves)
+    }
+}
+
+/// The trees that leaves give, if they have the roots of the entry.
+pub(super) fn trees_at(snapshot: &Snapshot, leaves: &BTreeMap<RecordId, Digest>) -> Option<Digests> {
+    let mut trees = BTreeMap::new();
+    for partition in &snapshot.entry.partitions {
+        let mut tree = Tree::new(partition.prefix);
+        let covered = leaves.iter().filter(|(id, _)| partition.prefix.contains(id));
+        tree.update_unread(covered.map(|(id, digest)| (*id, *digest))).ok()?;
+        if tree.root() != partition.root {
+            return None;
+        }
+        trees.insert(partition.prefix, tree);
+    }
+    Some(Digests(trees))
+}
+
+pub(super) fn sealed_digest(sealed: &[u8]) -> Digest {
+    hash(label::SEALED, &[sealed])
+}
+
+/// Reads all of a stored tree.
+pub(super) async fn read(tree: &TreeStore, progress: &impl Progress) -> Result<TreeFindings, CheckError> {
+    let mut findings = TreeFindings::default();
+    match tree.reader().await {
+        Ok(Some(reader)) => read_with(&reader, &mut findings, progress).await?,
+        Ok(None) => {}
+        Err(failure) => findings.problems.push(Problem::Tree(failed(failure)?)),
+    }
+    Ok(findings)
+}
+
+async fn read_with(
+    reader: &TreeReader,
+    findings: &mut TreeFindings,
+    progress: &impl Progress,
+) -> Result<(), CheckError> {
+    findings.snapshot = reader.snapshot().cloned();
+    let Some(snapshot) = &findings.snapshot else {
+        findings.problems.push(Problem::Tree(TreeDamage::Snapshot));
+        return Ok(());
+    };
+    let mut named = Named::default();
+    for partition in &snapshot.entry.partitions {
+        if partition.root != Digest::EMPTY {
+            named.pages.insert((partition.prefix.len(), partition.prefix), partition.root);
+        }
+    }
+    read_pages(reader, findings, &mut named, progress).await?;
+    read_leaves(reader, findings, named.leaves, progress).await
+}
+
+/// What pages name and has not been seen yet.
+#[derive(Default)]
+struct Named {
+    /// By length first, as pages are stored.
+    pages: BTreeMap<(u16, Prefix), Digest>,
+    leaves: BTreeMap<RecordId, Digest>,
+}
+
+async fn read_pages(
+    reader: &TreeReader,
+    findings: &mut TreeFindings,
+    named: &mut Named,
+    progress: &impl Progress,
+) -> Result<(), CheckError> {
+    progress.begin("pages", None);
+    let pages = reader.pages();
+    pin_mut!(pages);
+    while let Some(page) = pages.next().await {
+        let page = match page {
+            Ok(page) => page,
+            Err(failure) => {
+                let damage = failed(failure)?;
+                let page = if let TreeDamage::Page(prefix, _) = &damage { Some(*prefix) } else { None };
+                findings.problems.push(Problem::Tree(damage));
+                let Some(prefix) = page else { return Ok(()) };
+                named.pages.remove(&(prefix.len(), prefix));
+                continue;
+            }
+        };
+        findings.pages += 1;
+        progress.done(1);
+        let prefix = page.prefix();
+        if named.pages.remove(&(prefix.len(), prefix)) == Some(page.digest()) {
+            named
+                .pages
+                .extend(page.below().into_iter().map(|(below, digest)| ((below.len(), below), digest)));
+            named.leaves.extend(page.leaves().map(|leaf| (leaf.record_id(), leaf.sealed_digest())));
+        } else {
+            findings.problems.push(Problem::Tree(TreeDamage::Foreign(prefix)));
+        }
+    }
+    let missing = std::mem::take(&mut named.pages).into_keys();
+    findings.problems.extend(missing.map(|(_, prefix)| Problem::Tree(TreeDamage::NoPage(prefix))));
+    Ok(())
+}
+
+async fn read_leaves(
+    reader: &TreeReader,
+    findings: &mut TreeFindings,
+    mut named: BTreeMap<RecordId, Digest>,
+    progress: &impl Progress,
+) -> Result<(), CheckError> {
+    progress.begin("leaves", Some(named.len() as u64));
+    let leaves = reader.leaves();
+    pin_mut!(leaves);
+    let mut orphans = 0;
+    while let Some(leaf) = leaves.next().await {
+        let (id, sealed) = match leaf {
+            Ok(leaf) => leaf,
+            Err(failure) => {
+                // Named once: which leaves that takes along, their pages know.
+                findings.problems.push(Problem::Tree(failed(failure)?));
+                return Ok(());
+            }
+        };
+        progress.done(1);
+        let digest = sealed_digest(&sealed);
+        findings.leaves.insert(id, digest);
+        match named.remove(&id) {
+            Some(right) if right == digest => {}
+            Some(_) => findings.problems.push(Problem::Tree(TreeDamage::Leaf(id))),
+            None => orphans += 1,
+        }
+    }
+    findings.problems.extend(named.into_keys().map(|id| Problem::Tree(TreeDamage::NoLeaf(id))));
+    if orphans > 0 {
+        findings.problems.push(Problem::Orphans(orphans));
+    }
+    if let Some(snapshot) = &findings.snapshot
+        && findings.problems.is_empty()
+        && trees_at(snapshot, &findings.leaves).is_none()
+    {
+        findings.problems.push(Problem::TreeRoots(snapshot.entry.index));
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! `check` and `rebuild-tree`: the store, looked at without an agent.
+
+use super::{CliError, Stored, agent};
+use crate::admin::Client;
+use crate::check::{self, Findings, NoWitness, Progress, Witness};
+use crate::config::{Config, StoreOptions};
+use crate::store::Store;
+use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+use strongroom_proto::entry::Entry;
+use strongroom_proto::ids::{EntryHash, GroupId, Index};
+
+/// How many problems of a group are printed.
+const SHOWN: usize = 20;
+
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new() -> Self {
+        let bar = ProgressBar::new_spinner();
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
+    }
+}
+
+impl Progress for Bar {
+    fn begin(&self, what: &'static str, of: Option<u64>) {
+        let template =
+            if of.is_some() { "{msg} {bar:30} {pos}/{len} {eta}" } else { "{spinner} {msg} {pos}" };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.0.set_style(style);
+        }
+        self.0.reset();
+        self.0.set_length(of.unwrap_or(0));
+        self.0.set_message(what);
+    }
+
+    fn done(&self, more: u64) {
+        self.0.inc(more);
+    }
+}
+
+/// The HSM of a running agent.
+struct Hsm {
+    agent: Client,
+    group: GroupId,
+}
+
+impl Witness for Hsm {
+    async fn captured(&mut self) -> Result<Option<(Index, EntryHash)>, String> {
+        let device = self.agent.device().await.map_err(|error| error.to_string())?;
+        let of_group = device.groups.iter().find(|group| group.statement.group == self.group);
+        Ok(of_group.map(|group| (group.captured_index, group.captured_hash)))
+    }
+
+    async fn vouches(&mut self, entries: Vec<Entry>) -> Result<bool, String> {
+        self.agent.vouches(self.group, entries).await.map_err(|error| error.to_string())
+    }
+}
+
+fn open(config: &Path, stored: &Stored) -> Result<Store, CliError> {
+    Ok(match &stored.store {
+        Some(url) => Store::open(url, &StoreOptions(stored.options.iter().cloned().collect()))?,
+        None => {
+            let config = Config::open(config)?;
+            Store::open(&config.store, &config.store_options)?
+        }
+    })
+}
+
+async fn groups(store: &Store, stored: &Stored) -> Result<BTreeSet<GroupId>, CliError> {
+    let found = check::groups(store).await?;
+    match stored.group {
+        Some(group) if found.contains(&group) => Ok(BTreeSet::from([group])),
+        Some(_) => Err(CliError::Arguments("the store holds nothing of that group")),
+        None => Ok(found),
+    }
+}
+
+fn tree(store: &Store, group: GroupId) -> TreeStore {
+    TreeStore::new(store.objects(), store.base(), group, TreeSettings::default(), TreeMetrics::default())
+}
+
+pub(super) async fn check(config: &Path, stored: Stored) -> Result<(), CliError> {
+    let store = open(config, &stored)?;
+    let witness = match &stored.agent {
+        Some(address) => Some(Client::connect(address).await?),
+        None if stored.store.is_none() => Some(agent(config).await?),
+        None => None,
+    };
+    let mut problems = 0;
+    for group in groups(&store, &stored).await? {
+        let (tree, bar) = (tree(&store, group), Bar::new());
+        let findings = match &witness {
+            Some(agent) => {
+                let mut hsm = Hsm { agent: agent.clone(), group };
+                check::check(&store, &tree, group, &mut hsm, &bar).await?
+            }
+            None => check::check(&store, &tree, group, &mut NoWitness, &bar).await?,
+        };
+        bar.0.finish_and_clear();
+        print!("{}", text(&findings));
+        problems += findings.problems.len();
+    }
+    if problems > 0 { Err(CliError::Found(problems)) } else { Ok(()) }
+}
+
+fn text(findings: &Findings) -> String {
+    let Findings { segments, unnecessary, entries: (first, last), pages, leaves, replayed, .. } = findings;
+    let mut lines = vec![format!("group {}", findings.group)];
+    lines.push(match last.0 {
+        0 => "  log          nothing yet".into(),
+        _ => format!(
+            "  log          entries {first} to {last} in {segments} segments, {unnecessary} more unnecessary"
+        ),
+    });
+    lines.push(match findings.authentic {
+        Some(count) => format!("  authentic    {count} entries, says the HSM"),
+        None => "  authentic    not checked: no HSM of the group was asked; see --agent".into(),
+    });
+    lines.push(match findings.snapshot {
+        Some(index) => format!("  stored tree  up to entry {index}: {leaves} leaves, {pages} pages"),
+        None => "  stored tree  none".into(),
+    });
+    lines.push(format!("  roots        of {replayed} entries after it follow from their leaves"));
+    for problem in findings.problems.iter().take(SHOWN) {
+        lines.push(format!("  WRONG        {problem}"));
+    }
+    if let Some(more) = findings.problems.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        lines.push(format!("  WRONG        and {more} more"));
+    }
+    lines.push(if findings.problems.is_empty() { "  all is well\n".into() } else { String::new() });
+    lines.join("\n")
+}
+
+pub(super) async fn rebuild(config: &Path, stored: Stored) -> Result<(), CliError> {
+    let store = open(config, &stored)?;
+    let groups = groups(&store, &stored).await?;
+    let [group] = groups.into_iter().collect::<Vec<_>>()[..] else {
+        return Err(CliError::Arguments("the store holds several groups: say which with --group"));
+    };
+    let bar = Bar::new();
+    let rebuilt = check::rebuild(&store, &tree(&store, group), group, &bar).await;
+    bar.0.finish_and_clear();
+    let rebuilt = rebuilt?;
+    let check::Rebuilt { reaches, leaves, from_segments, generation } = rebuilt;
+    if reaches == Index::ZERO {
+        println!(
+            "group {group}: an empty tree is in use as generation {generation}; the next leader reads the whole log"
+        );
+    } else {
+        println!(
+            "group {group}: the tree is made again up to entry {reaches}: {leaves} leaves, {from_segments} of them from \
+             segments; it is in use as generation {generation}"
+        );
+    }
+    eprintln!(
+        "Next: start the agents, and see `strongroom-agent check`. The damaged tree stays until you delete it."
+    );
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! What an agent counts, and the page where it can be read.
+//!
+//! Each agent has a registry of its own. The page is for the operator: it names no users and no secrets, but how busy
+//! a realm is, so it belongs on a network that only the operator reaches. Whoever reads it is not trusted: memory and
+//! time are bounded.
+
+use crate::store::{Store, StoreMetrics};
+use crate::tree::TreeMetrics;
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+/// Connections at once, and how long each may last.
+const MAX_CONNECTIONS: usize = 16;
+const CONNECTION_TIME: Duration = Duration::from_secs(10);
+/// How long to wait after the system refused to give a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const OPENMETRICS_TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The metrics of one agent. All names begin with `strongroom_`.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    store: StoreMetrics,
+    tree: TreeMetrics,
+}
+
+impl Metrics {
+    /// Those of an agent on `store`.
+    #[must_use]
+    pub fn new(store: &Store) -> Self {
+        let mut registry = Registry::with_prefix("strongroom");
+        let store = store.metrics().clone();
+        store.register(&mut registry);
+        let tree = TreeMetrics::default();
+        tree.register(&mut registry);
+        Self { registry, store, tree }
+    }
+
+    /// Calls of the object store.
+    #[must_use]
+    pub const fn store(&self) -> &StoreMetrics {
+        &self.store
+    }
+
+    /// The stored trees.
+    #[must_use]
+    pub const fn tree(&self) -> &TreeMetrics {
+        &self.tree
+    }
+
+    /// All metrics in the text format of OpenMetrics 1.0.
+    ///
+    /// # Errors
+    /// A metric cannot be written.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// Serves `GET /metrics` on `listener` until it is dropped.
+pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
+    let page = move || {
+        let text = metrics.text();
+        async move {
+            match text {
+                Ok(text) => {
+                    ([(CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS_TEXT))], text).into_response()
+                }
+                Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            }
+        }
+    };
+    let router = Router::new().route("/metrics", get(page));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await.expect("this semaphore is never closed");
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let connection = timeout(CONNECTION_TIME, answer(stream, router.clone()));
+                tokio::spawn(async move {
+                    // Whoever is too slow asks again.
+                    let _ = connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection; raise the limit on open files");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn answer(stream: TcpStream, router: Router) {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).keep_alive(false);
+    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection to the metrics ended early");
+    }
+}

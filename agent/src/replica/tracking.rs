@@ -1,0 +1,183 @@
+//! Finding the end of the log: from the entry that the HSM has captured, or, where that has been deleted with what
+//! came before the stored tree, from the tree's own entry, to which the HSM jumps.
+//!
+//! Kept here: nothing is taken for the end of the log that the HSM's captured entry does not lead to, or that a
+//! `Committed` statement does not name; the HSM checks both again.
+
+use super::capture::Capture;
+use super::interface::{Action, Fault, ReadOutcome, Unavailable};
+use super::log::{Log, first_of_segment};
+use super::outbox::Call;
+use super::{Replica, State};
+use crate::segment::{Segment, SegmentName};
+use crate::tree::{Snapshot, TreeFailure};
+use std::collections::BTreeSet;
+use strongroom_proto::hsm::{Refusal, Reply, Request};
+use strongroom_proto::ids::{EntryHash, Index};
+
+/// How often in a row a listing may lack what the HSM has captured before the store is taken to have lost it. With
+/// the pauses between, about ten seconds.
+const MAX_FRUITLESS: u32 = 8;
+
+/// Looking for the segment that ends with the captured entry.
+pub(super) struct Seek {
+    sought: (Index, EntryHash),
+    /// Segments that may be it, the likeliest last; empty until they are listed.
+    candidates: Vec<SegmentName>,
+    /// All that was listed.
+    names: BTreeSet<SegmentName>,
+}
+
+/// Why the snapshot is being read.
+pub(super) enum Why {
+    /// The captured entry is in no segment.
+    NotFound,
+    /// There are segments that do not continue the log: the way to them may have been deleted.
+    Beyond,
+    /// The last known segment is gone. These are there.
+    Gone(BTreeSet<SegmentName>),
+}
+
+impl Replica {
+    /// Begins to read the log at what the HSM has captured.
+    pub(super) fn track(&mut self, captured: (Index, EntryHash)) {
+        self.capture = Capture::new(captured);
+        self.log = Log::new(self.settings.realm, self.settings.group.group);
+        let seek = |sought| Seek { sought, candidates: Vec::new(), names: BTreeSet::new() };
+        self.seek = Some(captured).filter(|(index, _)| *index > Index::ZERO).map(seek);
+        self.asking = None;
+        self.catch_up.start_over();
+        self.catch_up.want();
+    }
+
+    /// The least first index to list.
+    pub(super) fn list_from(&self) -> Index {
+        self.seek.as_ref().map_or_else(|| self.log.list_from(), |seek| first_of_segment(seek.sought.0))
+    }
+
+    /// Takes a listing of the end of the log.
+    pub(super) fn listed_end(&mut self, result: Result<Vec<SegmentName>, Unavailable>) {
+        if !self.catch_up.check() {
+            return;
+        }
+        let Ok(names) = result else { return self.catch_up.pause(self.now) };
+        let from = self.list_from();
+        let ours = |name: &SegmentName| name.group == self.settings.group.group && name.first >= from;
+        let names: BTreeSet<SegmentName> = names.into_iter().filter(ours).collect();
+        if let Some(seek) = &mut self.seek {
+            seek.candidates = names.iter().copied().filter(|name| name.first <= seek.sought.0).collect();
+            seek.names = names;
+            return self.seek_on();
+        }
+        match self.log.tip() {
+            Some(tip) if !names.contains(&tip.segment) => self.ask_snapshot(Why::Gone(names)),
+            _ => self.catch_up.listed(names),
+        }
+    }
+
+    /// Reads the next segment that may end with the captured entry.
+    fn seek_on(&mut self) {
+        let Some(seek) = &mut self.seek else { return };
+        match seek.candidates.last() {
+            Some(name) => self.out.push(Action::Read { name: *name }),
+            None => self.ask_snapshot(Why::NotFound),
+        }
+    }
+
+    /// Takes a segment that is being looked at. Returns whether it was.
+    pub(super) fn sought(&mut self, name: SegmentName, result: &ReadOutcome) -> bool {
+        let Some(seek) = &mut self.seek else { return false };
+        if seek.candidates.pop_if(|candidate| *candidate == name).is_none() {
+            return false;
+        }
+        match result {
+            ReadOutcome::Found(bytes) => {
+                let ends_there = |segment: &Segment| {
+                    let last = segment.last();
+                    segment.name() == name && (last.index, last.hash()) == seek.sought
+                };
+                // A segment that is damaged, or off the chain, is not the one; if it should have been, it is missed.
+                if let Some(segment) = Segment::decode(bytes).ok().filter(ends_there) {
+                    let names = std::mem::take(&mut seek.names);
+                    self.log.begin(&segment, bytes);
+                    self.seek = None;
+                    self.fruitless = 0;
+                    self.catch_up.listed(names);
+                } else {
+                    self.seek_on();
+                }
+            }
+            ReadOutcome::Absent => self.seek_on(),
+            ReadOutcome::Unavailable => self.catch_up.pause(self.now),
+        }
+        true
+    }
+
+    /// Asks what the stored tree reaches, to find out what a listing means.
+    pub(super) fn ask_snapshot(&mut self, why: Why) {
+        self.asking = Some(why);
+        if !std::mem::replace(&mut self.reading_snapshot, true) {
+            self.out.push(Action::ReadSnapshot);
+        }
+    }
+
+    /// Takes what the stored tree reaches.
+    pub(super) fn snapshot_read(&mut self, result: Result<Option<Snapshot>, TreeFailure>) {
+        self.reading_snapshot = false;
+        let Some(why) = self.asking.take() else { return };
+        let Ok(snapshot) = result else { return self.catch_up.pause(self.now) };
+        let known = self.capture.captured().0.max(self.log.position().0);
+        if let Some(snapshot) = snapshot.filter(|snapshot| snapshot.entry.index > known) {
+            if matches!(self.state, State::Leader(_)) {
+                self.step_down();
+            }
+            return self.out.hsm(Call::Jump, Request::Jump(snapshot.entry, snapshot.committed));
+        }
+        match why {
+            Why::NotFound => self.missed(),
+            Why::Beyond => self.catch_up.checked(),
+            Why::Gone(names) => self.restore(&names),
+        }
+    }
+
+    /// Nothing in the store leads on from what the HSM has captured.
+    fn missed(&mut self) {
+        self.fruitless += 1;
+        let (index, hash) = self.capture.captured();
+        if self.fruitless >= MAX_FRUITLESS {
+            return self.fault(Fault::Missing { index, hash });
+        }
+        self.catch_up.pause(self.now);
+    }
+
+    /// Takes the reply to a jump.
+    pub(super) fn jump_reply(&mut self, reply: Option<Reply>) {
+        match reply {
+            Some(Reply::Captured(statement)) => {
+                self.track((statement.index, statement.hash));
+                self.capture.stated(statement);
+                self.state_captured();
+            }
+            // The HSM is further on than it said, or was exchanged: asks it.
+            Some(Reply::Refused(Refusal::Backwards | Refusal::NotMember)) | None => self.start_over(),
+            // The snapshot is not one that this HSM believes: whoever stores the tree must do better.
+            Some(_) => self.catch_up.pause(self.now),
+        }
+    }
+
+    /// The store lacks the last segment that it had: gives it those that are still in memory.
+    fn restore(&mut self, names: &BTreeSet<SegmentName>) {
+        self.catch_up.pause(self.now);
+        if !self.settling.is_empty() {
+            return;
+        }
+        self.restoring = true;
+        for object in self.log.recent().iter().filter(|object| !names.contains(&object.name)) {
+            self.settling.restore(object.clone());
+        }
+        if self.settling.is_empty() {
+            self.restoring = false;
+            self.missed();
+        }
+    }
+}

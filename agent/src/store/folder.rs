@@ -1,0 +1,394 @@
+//! A store in a folder of this machine: what is put there is durable before anybody is told so.
+//!
+//! Owns the order of writing, and what happens when the disk refuses to keep something. An object is written and
+//! synced under a name of its own, then linked to its name, which the file system grants once; then the folders are
+//! synced that lead there. A folder that could not be synced is never trusted again by this process: the system may
+//! have dropped what it could not write, and then a second sync succeeds and means nothing.
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
+};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+const STORE: &str = "folder";
+
+type SyncFolder = dyn Fn(&Path) -> io::Result<()> + Send + Sync;
+
+/// The objects of a `file://` store. Cheap to clone; clones share what they know of the disk.
+#[derive(Clone)]
+pub(super) struct Folder(Arc<Inner>);
+
+struct Inner {
+    objects: LocalFileSystem,
+    root: PathBuf,
+    sync: Box<SyncFolder>,
+    /// Read while a sync is under way and until its failure is known.
+    syncing: RwLock<()>,
+    /// Folders whose way down from the root is durable.
+    synced: Mutex<BTreeSet<PathBuf>>,
+    /// What was put may be lost though it can be read.
+    distrusted: AtomicBool,
+}
+
+impl Folder {
+    /// The store at `path`, which is made if it is not there.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let folder = Self::with_sync(path, Box::new(sync_folder))?;
+        // Durable: the root itself, in folders that may be newly made or not ours to open.
+        for above in folder.0.root.ancestors() {
+            match sync_folder(above) {
+                Err(error) if above == folder.0.root || error.kind() != ErrorKind::PermissionDenied => {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+        Ok(folder)
+    }
+
+    fn with_sync(path: &Path, sync: Box<SyncFolder>) -> io::Result<Self> {
+        std::fs::create_dir_all(path)?;
+        let root = path.canonicalize()?;
+        let objects = LocalFileSystem::new_with_prefix(&root)?.with_fsync(true);
+        let (syncing, synced, distrusted) = (RwLock::default(), Mutex::default(), AtomicBool::new(false));
+        Ok(Self(Arc::new(Inner { objects, root, sync, syncing, synced, distrusted })))
+    }
+
+    /// Makes durable that the objects in `folder` are there, whoever put them, and fails if that cannot be.
+    pub(super) async fn settle(&self, folder: &ObjectPath) -> Result<()> {
+        let path = folder.parts().fold(self.0.root.clone(), |path, part| path.join(part.as_ref()));
+        self.blocking(move |inner| if path.is_dir() { inner.sync_down_to(&path) } else { Ok(()) }).await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.0.trusted()?;
+        let inner = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || work(&inner)).await?
+    }
+
+    /// Makes durable what the library below has put at `path`.
+    async fn publish<T: Send + 'static>(&self, path: &ObjectPath, result: Result<T>) -> Result<T> {
+        let path = self.0.objects.path_to_filesystem(path)?;
+        self.blocking(move |inner| inner.publish(&path, result)).await
+    }
+}
+
+impl Inner {
+    fn trusted(&self) -> Result<()> {
+        if self.distrusted.load(Ordering::SeqCst) {
+            return Err(failed(
+                "a folder could not be synced before; check the disk, then restart the agent",
+            ));
+        }
+        Ok(())
+    }
+
+    fn distrust(&self, folder: &Path, error: &dyn fmt::Display) {
+        self.distrusted.store(true, Ordering::SeqCst);
+        tracing::error!(
+            folder = %folder.display(), %error,
+            "the disk did not keep what was written to the store; the agent refuses to use it. \
+             Check the disk, then restart the agent"
+        );
+    }
+
+    fn put(&self, path: &Path, payload: &PutPayload, mode: &PutMode) -> Result<()> {
+        let mut staged = Staged::write(path, payload).map_err(failed)?;
+        match mode {
+            PutMode::Create => std::fs::hard_link(&staged.0, path),
+            _ => staged.rename(path),
+        }
+        .map_err(|source| match source.kind() {
+            ErrorKind::AlreadyExists => {
+                Error::AlreadyExists { path: path.display().to_string(), source: source.into() }
+            }
+            _ => failed(source),
+        })?;
+        path.parent().map_or(Ok(()), |folder| self.sync_down_to(folder))
+    }
+
+    /// After a call of the library below, which syncs but does not tell a failed sync from a failed write.
+    fn publish<T>(&self, path: &Path, result: Result<T>) -> Result<T> {
+        let folder = path.parent().unwrap_or(&self.root);
+        match &result {
+            Ok(_) => self.sync_down_to(folder)?,
+            Err(Error::NotFound { .. } | Error::AlreadyExists { .. } | Error::NotImplemented { .. }) => {}
+            Err(error) => self.distrust(folder, error),
+        }
+        result
+    }
+
+    /// Makes durable what is in `folder`, and the folder in those above it.
+    fn sync_down_to(&self, folder: &Path) -> Result<()> {
+        let synced = || self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        // Folders are never removed, so the way down needs it once.
+        let above = if synced().contains(folder) { 1 } else { usize::MAX };
+        for path in folder.ancestors().take_while(|path| path.starts_with(&self.root)).take(above) {
+            let _syncing = self.syncing.read().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = (self.sync)(path) {
+                self.distrust(path, &error);
+                return Err(failed(error));
+            }
+        }
+        // The system tells of a failure once. If that was to another sync of the same folder, it is known after this.
+        drop(self.syncing.write().unwrap_or_else(PoisonError::into_inner));
+        self.trusted()?;
+        synced().insert(folder.to_path_buf());
+        Ok(())
+    }
+}
+
+/// An object that has its bytes but not yet its name. Readers and listings do not see it. Removed when dropped.
+struct Staged(PathBuf);
+
+impl Staged {
+    fn write(path: &Path, payload: &PutPayload) -> io::Result<Self> {
+        let (mut file, staged) = Self::new(path)?;
+        payload.iter().try_for_each(|bytes| file.write_all(bytes))?;
+        // Durable: the bytes before the name. After a failure they are written anew, to another file.
+        file.sync_all()?;
+        Ok(staged)
+    }
+
+    fn new(path: &Path) -> io::Result<(File, Self)> {
+        for number in 1_u64.. {
+            // As the library below names its own, which its listings leave out.
+            let mut staged = path.as_os_str().to_owned();
+            staged.push(format!("#{number}"));
+            let staged = PathBuf::from(staged);
+            match OpenOptions::new().write(true).create_new(true).open(&staged) {
+                Ok(file) => return Ok((file, Self(staged))),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    std::fs::create_dir_all(path.parent().ok_or(error)?)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(ErrorKind::AlreadyExists.into())
+    }
+
+    fn rename(&mut self, path: &Path) -> io::Result<()> {
+        std::fs::rename(&self.0, path)?;
+        // Another writer may take the name at once, and then it is not ours to remove.
+        self.0.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // Left behind, it only takes space.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::Generic { store: STORE, source: source.into() }
+}
+
+impl fmt::Debug for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Folder({})", self.0.root.display())
+    }
+}
+
+impl fmt::Display for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Folder {
+    async fn put_opts(
+        &self,
+        location: &ObjectPath,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        if matches!(options.mode, PutMode::Update(_)) || !options.attributes.is_empty() {
+            let operation = "`put_opts` with a version or attributes".into();
+            return Err(Error::NotImplemented { operation, implementer: self.to_string() });
+        }
+        let path = self.0.objects.path_to_filesystem(location)?;
+        self.blocking(move |inner| inner.put(&path, &payload, &options.mode)).await?;
+        Ok(PutResult { e_tag: None, version: None, extensions: options.extensions })
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &ObjectPath,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.0.trusted()?;
+        let inner = self.0.objects.put_multipart_opts(location, options).await?;
+        Ok(Box::new(FolderUpload { inner, folder: self.clone(), location: location.clone() }))
+    }
+
+    async fn get_opts(&self, location: &ObjectPath, options: GetOptions) -> Result<GetResult> {
+        self.0.trusted()?;
+        self.0.objects.get_opts(location, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<ObjectPath>>,
+    ) -> BoxStream<'static, Result<ObjectPath>> {
+        match self.0.trusted() {
+            // Not made durable: what comes back after a crash was unnecessary, and is deleted again.
+            Ok(()) => self.0.objects.delete_stream(locations),
+            Err(error) => futures::future::ready(Err(error)).into_stream().boxed(),
+        }
+    }
+
+    fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'static, Result<ObjectMeta>> {
+        match self.0.trusted() {
+            Ok(()) => self.0.objects.list(prefix),
+            Err(error) => futures::future::ready(Err(error)).into_stream().boxed(),
+        }
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&ObjectPath>) -> Result<ListResult> {
+        self.0.trusted()?;
+        self.0.objects.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &ObjectPath, to: &ObjectPath, options: CopyOptions) -> Result<()> {
+        self.0.trusted()?;
+        let result = self.0.objects.copy_opts(from, to, options).await;
+        self.publish(to, result).await
+    }
+
+    async fn rename_opts(&self, from: &ObjectPath, to: &ObjectPath, options: RenameOptions) -> Result<()> {
+        self.0.trusted()?;
+        let result = self.0.objects.rename_opts(from, to, options).await;
+        self.publish(to, result).await
+    }
+}
+
+#[derive(Debug)]
+struct FolderUpload {
+    inner: Box<dyn MultipartUpload>,
+    folder: Folder,
+    location: ObjectPath,
+}
+
+#[async_trait]
+impl MultipartUpload for FolderUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.inner.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        self.folder.0.trusted()?;
+        let result = self.inner.complete().await;
+        self.folder.publish(&self.location, result).await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.inner.abort().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use object_store::ObjectStoreExt;
+    use std::sync::atomic::AtomicU32;
+
+    /// A folder whose `n`-th sync fails, once, as a disk that drops what it could not write; and how many there were.
+    fn failing(root: &Path, n: u32) -> (Folder, Arc<AtomicU32>) {
+        let syncs = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&syncs);
+        let sync = move |_: &Path| match count.fetch_add(1, Ordering::SeqCst) {
+            at if at == n => Err(io::Error::other("input/output error")),
+            _ => Ok(()),
+        };
+        (Folder::with_sync(root, Box::new(sync)).unwrap(), syncs)
+    }
+
+    async fn create(folder: &Folder, name: &str) -> Result<PutResult> {
+        let payload = PutPayload::from_bytes(Bytes::from_static(b"x"));
+        folder.put_opts(&name.into(), payload, PutOptions::from(PutMode::Create)).await
+    }
+
+    #[tokio::test]
+    async fn a_folder_whose_sync_failed_is_never_used_again_though_the_next_sync_would_succeed() {
+        for (n, made_before) in [(0, 0), (1, 0), (2, 0), (3, 1)] {
+            let dir = tempfile::tempdir().unwrap();
+            let (folder, _) = failing(dir.path(), n);
+            for made in 0..made_before {
+                create(&folder, &format!("a/b/{made}")).await.unwrap();
+            }
+            create(&folder, "a/b/last").await.unwrap_err();
+            assert!(dir.path().join("a/b/last").exists(), "the object is there, and that proves nothing");
+            create(&folder, "a/b/next").await.unwrap_err();
+            folder.get(&"a/b/last".into()).await.unwrap_err();
+            folder.list(None).next().await.unwrap().unwrap_err();
+            folder.list_with_delimiter(None).await.unwrap_err();
+            folder.delete(&"a/b/last".into()).await.unwrap_err();
+            folder.settle(&"a/b".into()).await.unwrap_err();
+            let (from, to) = ("a/b/last".into(), "a/c".into());
+            folder.copy(&from, &to).await.unwrap_err();
+            folder.rename(&from, &to).await.unwrap_err();
+            folder.put_multipart(&to).await.unwrap_err();
+        }
+    }
+
+    #[tokio::test]
+    async fn every_put_syncs_its_folder_and_the_first_also_those_above() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, syncs) = failing(dir.path(), u32::MAX);
+        let syncs = || syncs.swap(0, Ordering::SeqCst);
+        create(&folder, "a/b/1").await.unwrap();
+        assert_eq!(syncs(), 3);
+        create(&folder, "a/b/2").await.unwrap();
+        assert_eq!(syncs(), 1);
+        create(&folder, "a/b/2").await.unwrap_err();
+        assert_eq!(syncs(), 0);
+        folder.put(&"a/b/2".into(), "y".into()).await.unwrap();
+        folder.copy(&"a/b/2".into(), &"a/b/3".into()).await.unwrap();
+        folder.rename(&"a/b/3".into(), &"a/b/4".into()).await.unwrap();
+        assert_eq!(syncs(), 3);
+        let mut upload = folder.put_multipart(&"a/c/5".into()).await.unwrap();
+        upload.put_part("z".into()).await.unwrap();
+        upload.complete().await.unwrap();
+        assert_eq!(syncs(), 3, "the folder is new");
+        folder.settle(&"a/c".into()).await.unwrap();
+        folder.settle(&"not/there".into()).await.unwrap();
+        assert_eq!(syncs(), 1);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_a_put_but_its_object() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        create(&folder, "a/1").await.unwrap();
+        assert!(matches!(create(&folder, "a/1").await, Err(Error::AlreadyExists { .. })));
+        folder.put(&"a/1".into(), "y".into()).await.unwrap();
+        let names = std::fs::read_dir(dir.path().join("a")).unwrap();
+        assert_eq!(names.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>(), ["1"]);
+        assert_eq!(folder.get(&"a/1".into()).await.unwrap().bytes().await.unwrap(), "y");
+    }
+}

@@ -1,0 +1,154 @@
+//! What the store is asked for and what that moves, by purpose and kind of call: what a bill is made of.
+
+use object_store::Error;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::{Registry, Unit};
+
+/// What a call of the store is for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+pub enum Purpose {
+    /// Segments of the log.
+    Log,
+    /// The stored tree, and the markers that name its generations.
+    Tree,
+    /// The question at the start whether the store can hold a log.
+    Probe,
+}
+
+/// What a call of the store does, as stores bill it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+pub enum Kind {
+    /// Writes or copies an object, or a part of one; begins or ends an upload in parts.
+    Put,
+    /// Reads an object, a range of it, or what is known about it.
+    Get,
+    /// Lists up to [`LIST_PAGE`] objects.
+    List,
+    /// Deletes one object.
+    Delete,
+}
+
+/// How many objects one request of a listing brings. Stores that bring more at once are asked less often than counted.
+pub const LIST_PAGE: u64 = 1000;
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct CallLabels {
+    purpose: Purpose,
+    kind: Kind,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct PurposeLabel {
+    purpose: Purpose,
+}
+
+/// Counters of one [`super::Store`] and its clones. Cheap to clone; clones count together.
+#[derive(Clone, Default, Debug)]
+pub struct StoreMetrics {
+    calls: Family<CallLabels, Counter>,
+    failed: Family<CallLabels, Counter>,
+    sent: Family<PurposeLabel, Counter>,
+    received: Family<PurposeLabel, Counter>,
+}
+
+impl StoreMetrics {
+    /// Makes the counters known under `store_…`.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("store");
+        registry.register("calls", "Calls of the object store", self.calls.clone());
+        registry.register(
+            "failed_calls",
+            "Calls of the object store that it did not answer, or given up before it did",
+            self.failed.clone(),
+        );
+        registry.register_with_unit(
+            "sent",
+            "Object bytes sent to the object store",
+            Unit::Bytes,
+            self.sent.clone(),
+        );
+        registry.register_with_unit(
+            "received",
+            "Object bytes asked of the object store and promised by it",
+            Unit::Bytes,
+            self.received.clone(),
+        );
+    }
+
+    /// How many calls there were, failed ones among them.
+    #[must_use]
+    pub fn calls(&self, purpose: Purpose, kind: Kind) -> u64 {
+        self.calls.get_or_create(&CallLabels { purpose, kind }).get()
+    }
+
+    /// How many calls had no answer: an error that says nothing about the object, or the caller gave up.
+    #[must_use]
+    pub fn failed_calls(&self, purpose: Purpose, kind: Kind) -> u64 {
+        self.failed.get_or_create(&CallLabels { purpose, kind }).get()
+    }
+
+    /// How many bytes of objects were sent.
+    #[must_use]
+    pub fn bytes_sent(&self, purpose: Purpose) -> u64 {
+        self.sent.get_or_create(&PurposeLabel { purpose }).get()
+    }
+
+    /// How many bytes of objects the answers held.
+    #[must_use]
+    pub fn bytes_received(&self, purpose: Purpose) -> u64 {
+        self.received.get_or_create(&PurposeLabel { purpose }).get()
+    }
+
+    pub(super) fn begin(&self, purpose: Purpose, kind: Kind) -> Call {
+        let labels = CallLabels { purpose, kind };
+        self.calls.get_or_create(&labels).inc();
+        Call { failed: Some(self.failed.get_or_create_owned(&labels)) }
+    }
+
+    pub(super) fn count_sent(&self, purpose: Purpose, bytes: u64) {
+        self.sent.get_or_create(&PurposeLabel { purpose }).inc_by(bytes);
+    }
+
+    pub(super) fn count_received(&self, purpose: Purpose, bytes: u64) {
+        self.received.get_or_create(&PurposeLabel { purpose }).inc_by(bytes);
+    }
+}
+
+/// A call under way. Dropped without an end, it has failed: whoever waited gave up.
+#[must_use]
+pub(super) struct Call {
+    failed: Option<Counter>,
+}
+
+impl Call {
+    pub(super) fn end<T>(mut self, result: &Result<T, Error>) {
+        if result.as_ref().err().is_none_or(is_an_answer) {
+            self.failed = None;
+        }
+    }
+
+    pub(super) fn succeed(mut self) {
+        self.failed = None;
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(failed) = &self.failed {
+            failed.inc();
+        }
+    }
+}
+
+/// Whether the store has said something about the object, and not about itself.
+const fn is_an_answer(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::NotFound { .. }
+            | Error::AlreadyExists { .. }
+            | Error::Precondition { .. }
+            | Error::NotModified { .. }
+    )
+}

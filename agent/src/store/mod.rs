@@ -1,0 +1,319 @@
+//! The object store under the logs, seen through the few operations whose guarantees the protocol needs.
+//!
+//! Owns how a name is created once and only once, and when what was written or found is durable. The store is trusted
+//! for availability alone: HSMs check every byte that comes out of it. What rests on [`Store::create`] is that of two
+//! agents that extend the log at the same place one learns that it lost, and that no agent is told "created" of
+//! something that a crash can take back.
+//!
+//! Nothing is overwritten here. The libraries below neither retry nor interpret: a re-sent create would meet its own
+//! object and report that another one won.
+
+mod counted;
+mod folder;
+mod metrics;
+mod open;
+mod probe;
+
+pub use metrics::{Kind, LIST_PAGE, Purpose, StoreMetrics};
+
+use crate::replica::{CreateOutcome, ReadOutcome, Unavailable};
+use bytes::Bytes;
+use counted::Counted;
+use folder::Folder;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path as ObjectPath;
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// The longest object that is read, in bytes.
+pub const MAX_OBJECT_BYTES: u64 = 64 << 20;
+
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often one [`Store::create`] puts the same bytes before it gives up knowing.
+const ATTEMPTS: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Why a store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL's scheme is none of those known.
+    #[error("cannot use {scheme}:// as a store; give a file://, memory://, s3://, az:// or gs:// URL")]
+    Scheme {
+        /// The scheme.
+        scheme: String,
+    },
+    /// An option that this kind of store does not have.
+    #[error("store_options: a store on {scheme}:// has no option {name:?}; check its spelling")]
+    Option {
+        /// The URL's scheme.
+        scheme: String,
+        /// The option.
+        name: String,
+    },
+    /// The folder of a `file://` store cannot be used.
+    #[error("cannot use the folder {}: {source}; check the path, and that the agent's user may write there", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The URL and options do not make a store.
+    #[error("cannot use the store: {0}; check `store` and `store_options`")]
+    Settings(#[from] object_store::Error),
+    /// The store lets a second create of a name succeed, so it cannot hold a log.
+    #[error(
+        "the store does not refuse to create an object that exists, or not while others create it too, so two agents \
+         could both believe that they extended the log; use a store with conditional writes"
+    )]
+    OverwritesOnCreate,
+}
+
+/// An object store. Cheap to clone; clones share their connections and their counters.
+#[derive(Clone)]
+pub struct Store {
+    objects: Arc<dyn ObjectStore>,
+    base: ObjectPath,
+    /// Where the objects lie, if that is a folder of this machine.
+    folder: Option<Folder>,
+    metrics: StoreMetrics,
+    purpose: Purpose,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({}/{})", self.objects, self.base)
+    }
+}
+
+impl Store {
+    /// A store on objects that the caller keeps: one `InMemory` shared by several agents, or a store that fails on
+    /// purpose. Below them nothing may retry a create. Counts by itself.
+    #[must_use]
+    pub fn on(objects: Arc<dyn ObjectStore>) -> Self {
+        Self::new(objects, ObjectPath::default(), None)
+    }
+
+    fn new(objects: Arc<dyn ObjectStore>, base: ObjectPath, folder: Option<Folder>) -> Self {
+        Self { objects, base, folder, metrics: StoreMetrics::default(), purpose: Purpose::Log }
+    }
+
+    /// The same store, whose calls count as `purpose`. A store as opened counts as [`Purpose::Log`].
+    #[must_use]
+    pub fn with_purpose(&self, purpose: Purpose) -> Self {
+        Self { purpose, ..self.clone() }
+    }
+
+    /// The objects themselves, for the library that keeps the tree; counted as [`Purpose::Tree`]. What is put there is
+    /// durable when that is reported. Nothing below retries.
+    #[must_use]
+    pub fn objects(&self) -> Arc<dyn ObjectStore> {
+        Arc::new(self.counted(Purpose::Tree))
+    }
+
+    /// What all names are below.
+    #[must_use]
+    pub const fn base(&self) -> &ObjectPath {
+        &self.base
+    }
+
+    /// The counters of this store and its clones.
+    #[must_use]
+    pub const fn metrics(&self) -> &StoreMetrics {
+        &self.metrics
+    }
+
+    fn counted(&self, purpose: Purpose) -> Counted {
+        Counted { inner: Arc::clone(&self.objects), metrics: self.metrics.clone(), purpose }
+    }
+
+    fn own(&self) -> Counted {
+        self.counted(self.purpose)
+    }
+
+    /// Creates `name` with `bytes` unless it exists.
+    ///
+    /// "Exists" and every failure are settled by reading the name, since either may stem from our own bytes. Of any
+    /// number of callers with different bytes, at most one is ever told [`CreateOutcome::Created`] while the object is
+    /// not deleted; a caller that repeats its own bytes gets `Created` again. What was created is visible to every read
+    /// and listing from then on, and survives every crash. After `Unknown`, the object may be there, or get there
+    /// later.
+    pub async fn create(&self, name: &str, bytes: Bytes) -> CreateOutcome {
+        let Some(path) = self.path(name) else { return CreateOutcome::Unknown };
+        let mut pause = FIRST_PAUSE;
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                sleep(pause).await;
+                pause *= 4;
+            }
+            match timeout(WRITE_TIMEOUT, put_new(&self.own(), &path, bytes.clone())).await {
+                Ok(Ok(())) => return CreateOutcome::Created,
+                Ok(Err(object_store::Error::AlreadyExists { .. })) => {}
+                Ok(Err(error)) => tracing::warn!(name, %error, "a write to the object store failed"),
+                Err(_) => tracing::warn!(name, "a write to the object store took too long"),
+            }
+            match self.get(&path).await {
+                // Durable: whoever put our bytes there may have died before it synced the folder.
+                ReadOutcome::Found(found) if found == bytes && self.settle_above(&path).await => {
+                    return CreateOutcome::Created;
+                }
+                ReadOutcome::Found(found) if found != bytes => return CreateOutcome::Lost,
+                ReadOutcome::Found(_) | ReadOutcome::Absent | ReadOutcome::Unavailable => {}
+            }
+        }
+        CreateOutcome::Unknown
+    }
+
+    /// Reads the object `name`, whole or not at all.
+    pub async fn read(&self, name: &str) -> ReadOutcome {
+        match self.path(name) {
+            Some(path) => self.get(&path).await,
+            None => ReadOutcome::Absent,
+        }
+    }
+
+    /// The names of all objects in `folder` that sort after `after`, ascending; objects in folders below it are left
+    /// out. Both are whole names; `after` need not exist. Complete: every object whose create was reported before the
+    /// call, and that nobody deleted, is among them. Durable: nothing that is listed vanishes in a crash.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; never a part of the list.
+    pub async fn list(&self, folder: &str, after: &str) -> Result<Vec<String>, Unavailable> {
+        let (Some(prefix), Some(offset)) = (self.path(folder), self.path(after)) else {
+            return Err(Unavailable);
+        };
+        let all = self.own().list_with_offset(Some(&prefix), &offset).try_collect::<Vec<_>>();
+        let found = match timeout(LIST_TIMEOUT, all).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                tracing::warn!(folder, %error, "a listing of the object store failed");
+                return Err(Unavailable);
+            }
+            Err(_) => {
+                tracing::warn!(folder, "a listing of the object store took too long");
+                return Err(Unavailable);
+            }
+        };
+        if !found.is_empty() && !self.settle(&prefix).await {
+            return Err(Unavailable);
+        }
+        let own = |location: &ObjectPath| {
+            let mut parts = location.prefix_match(&prefix)?;
+            let file = parts.next()?;
+            // Not every store knows how to begin in the middle.
+            (parts.next().is_none() && *location > offset).then(|| format!("{folder}/{}", file.as_ref()))
+        };
+        let mut names: Vec<String> = found.iter().filter_map(|object| own(&object.location)).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The names of the folders in `folder`, without the way to them. For whoever looks at a store as a whole; the log
+    /// never rests on it.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn folders(&self, folder: &str) -> Result<Vec<String>, Unavailable> {
+        let prefix = self.path(folder).ok_or(Unavailable)?;
+        match timeout(LIST_TIMEOUT, self.own().list_with_delimiter(Some(&prefix))).await {
+            Ok(Ok(found)) => {
+                let names = found.common_prefixes.iter().filter_map(ObjectPath::filename);
+                Ok(names.map(str::to_owned).collect())
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(folder, %error, "a listing of the object store failed");
+                Err(Unavailable)
+            }
+            Err(_) => Err(Unavailable),
+        }
+    }
+
+    /// Deletes the object `name`; that there is none is as good. Afterwards no read or listing finds it, unless it is
+    /// created again, or a folder's machine crashes before it has written that down.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: it may be gone, or go later.
+    pub async fn delete(&self, name: &str) -> Result<(), Unavailable> {
+        let path = self.path(name).ok_or(Unavailable)?;
+        match timeout(WRITE_TIMEOUT, self.own().delete(&path)).await {
+            Ok(Ok(()) | Err(object_store::Error::NotFound { .. })) => Ok(()),
+            Ok(Err(error)) => {
+                tracing::warn!(name, %error, "a delete from the object store failed");
+                Err(Unavailable)
+            }
+            Err(_) => {
+                tracing::warn!(name, "a delete from the object store took too long");
+                Err(Unavailable)
+            }
+        }
+    }
+
+    async fn get(&self, path: &ObjectPath) -> ReadOutcome {
+        match timeout(READ_TIMEOUT, read_whole(&self.own(), path)).await {
+            Ok(Ok(Some(bytes))) => ReadOutcome::Found(bytes),
+            Ok(Ok(None)) => {
+                tracing::error!(%path, "the store holds an object that is not of the length it says, or too long");
+                ReadOutcome::Unavailable
+            }
+            Ok(Err(object_store::Error::NotFound { .. })) => ReadOutcome::Absent,
+            Ok(Err(error)) => {
+                tracing::warn!(%path, %error, "a read from the object store failed");
+                ReadOutcome::Unavailable
+            }
+            Err(_) => {
+                tracing::warn!(%path, "a read from the object store took too long");
+                ReadOutcome::Unavailable
+            }
+        }
+    }
+
+    /// `None`: no object can have that name.
+    fn path(&self, name: &str) -> Option<ObjectPath> {
+        let path = ObjectPath::parse(format!("{}/{name}", self.base)).ok();
+        path.filter(|_| !name.is_empty())
+    }
+
+    async fn settle_above(&self, path: &ObjectPath) -> bool {
+        let mut parts: Vec<_> = path.parts().collect();
+        parts.pop();
+        self.settle(&parts.into_iter().collect()).await
+    }
+
+    /// Makes durable that what is in `folder` is there.
+    async fn settle(&self, folder: &ObjectPath) -> bool {
+        let Some(disk) = &self.folder else { return true };
+        let settled = disk.settle(folder).await;
+        settled.inspect_err(|error| tracing::warn!(%error, "the store's folder is not durable")).is_ok()
+    }
+}
+
+async fn put_new(objects: &impl ObjectStore, path: &ObjectPath, bytes: Bytes) -> object_store::Result<()> {
+    objects.put_opts(path, bytes.into(), PutOptions::from(PutMode::Create)).await.map(drop)
+}
+
+/// `None`: what came is longer than any object may be, or shorter than it should be.
+async fn read_whole(objects: &impl ObjectStore, path: &ObjectPath) -> object_store::Result<Option<Vec<u8>>> {
+    let object = objects.get(path).await?;
+    let (size, mut bytes) = (object.meta.size, Vec::new());
+    if size > MAX_OBJECT_BYTES {
+        return Ok(None);
+    }
+    let mut chunks = match object.payload {
+        GetResultPayload::Stream(chunks) => chunks,
+        // Of the length that the file had; an error if it has become shorter.
+        GetResultPayload::File(..) => return Ok(Some(object.bytes().await?.into())),
+    };
+    while let Some(chunk) = chunks.next().await {
+        bytes.extend_from_slice(&chunk?);
+        if u64::try_from(bytes.len()).is_ok_and(|length| length > size) {
+            return Ok(None);
+        }
+    }
+    Ok((u64::try_from(bytes.len()) == Ok(size)).then_some(bytes))
+}

@@ -1,0 +1,110 @@
+//! Whether a store can hold a log: asked once, before an agent trusts it.
+//!
+//! A store that ignores conditions would let two agents both believe that they extended the log. Some ignore them
+//! always; some look first and write then, and honour them only while nobody else writes. The latter are found by
+//! racing, so a store may still pass by luck: this finds what is broken, it proves nothing.
+
+use super::{READ_TIMEOUT, Store, StoreError};
+use crate::store::metrics::Purpose;
+use bytes::Bytes;
+use futures::future::join_all;
+use object_store::path::Path as ObjectPath;
+use object_store::{Error, ObjectStore, ObjectStoreExt, Result};
+use tokio::time::timeout;
+
+/// Races, and writers in each. A store that lets two win in half of all races passes one time in 32.
+const RACES: u8 = 5;
+const WRITERS: u8 = 8;
+
+/// What the store did with some creates of one name.
+#[derive(PartialEq, Eq)]
+enum Verdict {
+    /// What it must.
+    Honours,
+    /// What it must not.
+    Ignores,
+    /// It answered too little to tell.
+    Unclear,
+}
+
+impl Store {
+    /// Asks the store whether it refuses to create a name twice, one writer after the other and eight at once, the one
+    /// thing that the log cannot do without. At most 54 calls. Uses, and removes where it may, objects
+    /// `probe/<salt>-<number>`; the salt is the caller's, random, and a new one each time.
+    ///
+    /// # Errors
+    /// [`StoreError::OverwritesOnCreate`]. That the store cannot be reached now is no error: `Ok(false)`.
+    pub async fn probe(&self, salt: [u8; 16]) -> std::result::Result<bool, StoreError> {
+        let objects = self.counted(Purpose::Probe);
+        for round in 0..=RACES {
+            let Some(path) = self.path(&format!("probe/{}-{round}", hex::encode(salt))) else {
+                return Ok(false);
+            };
+            let writers =
+                if round == 0 { one_by_one(&objects, &path).await } else { race(&objects, &path).await };
+            let verdict = match timeout(READ_TIMEOUT, judge(&objects, &path, writers)).await {
+                Ok(Ok(verdict)) => verdict,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "the object store does not answer as it should");
+                    Verdict::Unclear
+                }
+                Err(_) => Verdict::Unclear,
+            };
+            if let Ok(Err(error)) = timeout(READ_TIMEOUT, objects.delete(&path)).await {
+                // The log itself needs no right to delete.
+                tracing::info!(%error, object = %path, "the probe object stays in the store");
+            }
+            match verdict {
+                Verdict::Honours => {}
+                Verdict::Ignores => return Err(StoreError::OverwritesOnCreate),
+                Verdict::Unclear => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// What became of one writer's create; `None` when it took too long.
+type Written = Option<Result<()>>;
+
+async fn write(objects: &impl ObjectStore, path: &ObjectPath, writer: u8) -> Written {
+    timeout(READ_TIMEOUT, super::put_new(objects, path, bytes(writer))).await.ok()
+}
+
+fn bytes(writer: u8) -> Bytes {
+    Bytes::from(format!("writer {writer}"))
+}
+
+async fn one_by_one(objects: &impl ObjectStore, path: &ObjectPath) -> Vec<Written> {
+    vec![write(objects, path, 0).await, write(objects, path, 1).await]
+}
+
+async fn race(objects: &impl ObjectStore, path: &ObjectPath) -> Vec<Written> {
+    join_all((0..WRITERS).map(|writer| write(objects, path, writer))).await
+}
+
+async fn judge(objects: &impl ObjectStore, path: &ObjectPath, written: Vec<Written>) -> Result<Verdict> {
+    let mut winners = Vec::new();
+    let mut unclear = false;
+    for (writer, result) in (0..).zip(written) {
+        match result {
+            Some(Ok(())) => winners.push(writer),
+            Some(Err(Error::AlreadyExists { .. } | Error::Precondition { .. })) => {}
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the object store does not answer as it should");
+                unclear = true;
+            }
+            None => unclear = true,
+        }
+    }
+    match winners[..] {
+        [] => Ok(Verdict::Unclear),
+        // Whoever else failed may have written too.
+        [_] if unclear => Ok(Verdict::Unclear),
+        [winner] => {
+            let held = objects.get(path).await?.bytes().await?;
+            Ok(if held == bytes(winner) { Verdict::Honours } else { Verdict::Ignores })
+        }
+        [_, _, ..] => Ok(Verdict::Ignores),
+    }
+}

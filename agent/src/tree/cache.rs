@@ -1,0 +1,83 @@
+//! Decoded pages that were read or written lately.
+//!
+//! What is cached is as little believed as what is stored. That a page read before a snapshot is not kept over the one
+//! that the snapshot wrote only saves reading it again.
+
+use moka::sync::Cache;
+use std::sync::{Mutex, PoisonError};
+use strongroom_proto::prefix::Prefix;
+use strongroom_proto::tree::Page;
+
+/// What a page takes decoded, as a multiple of its bytes as stored: nodes with their digests, one allocation each.
+const DECODED: usize = 4;
+/// What the cache itself takes for a page, in bytes.
+const OVERHEAD: usize = 256;
+
+/// A cache of pages, bounded in bytes. How often its content was replaced says whether a page read is still new.
+pub(super) struct PageCache {
+    pages: Cache<Prefix, (Page, u32)>,
+    changes: Mutex<u64>,
+}
+
+/// A point in time of a cache.
+#[derive(Clone, Copy)]
+pub(super) struct At(u64);
+
+impl PageCache {
+    pub(super) fn new(bytes: u64) -> Self {
+        let pages = Cache::builder().max_capacity(bytes).weigher(|_, (_, weight)| *weight).build();
+        Self { pages, changes: Mutex::new(0) }
+    }
+
+    pub(super) fn get(&self, prefix: &Prefix) -> Option<Page> {
+        self.pages.get(prefix).map(|(page, _)| page)
+    }
+
+    /// Now. To be asked before reading what is to be kept.
+    pub(super) fn now(&self) -> At {
+        At(*self.changes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Keeps a page that was read, `stored` bytes long, unless pages were replaced since `at`.
+    pub(super) fn keep(&self, at: At, page: &Page, stored: usize) {
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        if *changes == at.0 {
+            self.pages.insert(page.prefix(), (page.clone(), weight(stored)));
+        }
+    }
+
+    /// Replaces pages by those written, each with its length as stored.
+    pub(super) fn replace(&self, written: impl IntoIterator<Item = (Page, usize)>) {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        *changes = changes.wrapping_add(1);
+        for (page, stored) in written {
+            self.pages.insert(page.prefix(), (page, weight(stored)));
+        }
+    }
+
+    /// Forgets pages of which it is not known what was written.
+    pub(super) fn forget<'a>(&self, prefixes: impl IntoIterator<Item = &'a Prefix>) {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        *changes = changes.wrapping_add(1);
+        for prefix in prefixes {
+            self.pages.invalidate(prefix);
+        }
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        *changes = changes.wrapping_add(1);
+        self.pages.invalidate_all();
+    }
+
+    /// How many bytes it holds by its own count.
+    pub(super) fn bytes(&self) -> u64 {
+        self.pages.run_pending_tasks();
+        self.pages.weighted_size()
+    }
+}
+
+fn weight(stored: usize) -> u32 {
+    u32::try_from(stored.saturating_mul(DECODED).saturating_add(OVERHEAD)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,282 @@
+//! The database under a stored tree: how it is opened, how long anything may take, and what its errors mean.
+//!
+//! It writes nothing by itself but what housekeeping makes of snapshots that were taken: no write-ahead log, since the
+//! group's log is one; no flush but ours. Its own retries have no end, which only our time limits bound.
+
+use super::clock::{FREE, TreeClock};
+use super::gate::{Gate, ShutOnDrop};
+use super::{Snapshot, TreeDamage, TreeFailure, TreePlace, key};
+use futures::FutureExt;
+use object_store::ObjectStore;
+use slatedb::config::{
+    CloseOptions, CompactionWorkerOptions, CompactorOptions, DbReaderOptions, FlushOptions, FlushType,
+    GarbageCollectorDirectoryOptions, GarbageCollectorOptions, Settings,
+};
+use slatedb::db_cache::moka::{MokaCache, MokaCacheOptions};
+use slatedb::db_cache::{DbCache, SplitCache};
+use slatedb::{
+    BlockCachePolicy, CacheTarget, CloseReason, Db, DbReadOps, DbReader, DbReaderMode, DbSnapshot, ErrorKind,
+    WriteBatch,
+};
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+use tracing::warn;
+
+/// How long opening may take.
+pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long reading the ways to some records may take.
+pub(super) const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long taking a snapshot may take.
+pub(super) const ADVANCE_TIMEOUT: Duration = Duration::from_secs(30);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often housekeeping looks for work while snapshots are taken.
+const ROUND: Duration = FREE.saturating_add(Duration::from_secs(2));
+const GARBAGE_ROUND: Duration = Duration::from_secs(60);
+/// How long objects stay that nothing refers to any more: readers may still be at them.
+const TABLE_GRACE: Duration = Duration::from_secs(300);
+/// The same for what only says which objects those are. Longer than any request can be under way.
+const RECORD_GRACE: Duration = Duration::from_secs(3600);
+
+/// How much memory a stored tree takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TreeSettings {
+    /// For decoded pages, in bytes.
+    pub page_cache_bytes: u64,
+    /// For blocks of the database, in bytes.
+    pub block_cache_bytes: u64,
+    /// For its indexes and filters, in bytes.
+    pub index_cache_bytes: u64,
+}
+
+impl Default for TreeSettings {
+    fn default() -> Self {
+        Self { page_cache_bytes: 64 << 20, block_cache_bytes: 24 << 20, index_cache_bytes: 24 << 20 }
+    }
+}
+
+/// A database that is open for writing, until it is dropped: then nothing of it touches the store again.
+pub(super) struct Database {
+    db: Db,
+    clock: TreeClock,
+    gate: ShutOnDrop,
+}
+
+impl Database {
+    /// Opens it, or begins it, and closes it to everybody else who has it open.
+    pub(super) async fn open(
+        objects: Arc<dyn ObjectStore>,
+        place: &TreePlace,
+        settings: &TreeSettings,
+    ) -> Result<Self, TreeFailure> {
+        // Shut when an opening is given up: it may leave nothing behind that works on.
+        let gate = ShutOnDrop(Gate::new(objects));
+        let clock = TreeClock::new();
+        let generation = in_use(&gate.0, place).await?;
+        place.has_database(&gate.0, generation).await?;
+        let cache = SplitCache::new()
+            .with_block_cache(Some(moka(settings.block_cache_bytes)))
+            .with_meta_cache(Some(moka(settings.index_cache_bytes)));
+        // What a snapshot changes is cached as pages; its blocks would push out what is read.
+        let policy =
+            BlockCachePolicy::default().with_flush_targets(&[CacheTarget::Index, CacheTarget::Filters]);
+        let db = Db::builder(place.database(generation), Arc::new(gate.0.clone()))
+            .with_settings(database_settings())
+            .with_db_cache(Arc::new(cache), 0)
+            .with_block_cache_policy(policy)
+            .with_system_clock(Arc::new(clock.clone()))
+            .build()
+            .await
+            .map_err(failure)?;
+        clock.not_before(db.manifest().last_l0_clock_tick());
+        Ok(Self { db, clock, gate })
+    }
+
+    /// All of it as it is now.
+    pub(super) fn now(&self) -> Result<Arc<DbSnapshot>, TreeFailure> {
+        self.db.snapshot().map_err(failure)
+    }
+
+    /// The database itself, for reading what is newest.
+    pub(super) const fn newest(&self) -> &Db {
+        &self.db
+    }
+
+    /// Learns what others have done to it since.
+    pub(super) async fn refresh(&self) -> Result<(), TreeFailure> {
+        self.db.refresh_manifest().await.map_err(failure)
+    }
+
+    /// Writes all of it in one atomic step.
+    // Durable: only a flush that has ended puts the batch into the store, as one object that one manifest names.
+    pub(super) async fn write(&self, batch: WriteBatch) -> Result<(), TreeFailure> {
+        self.clock.busy();
+        self.db.write(batch).await.map_err(failure)?;
+        let flush = FlushOptions { flush_type: FlushType::MemTable };
+        self.db.flush_with_options(flush).await.map_err(failure)
+    }
+
+    /// Lets nothing of it touch the store any more.
+    pub(super) fn shut(&self) {
+        self.gate.0.shut();
+    }
+
+    /// Closes it and waits until nothing of it works any more.
+    pub(super) async fn close(&self) {
+        self.shut();
+        close(self.db.clone()).await;
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.shut();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(close(self.db.clone()));
+        }
+    }
+}
+
+/// Ends what works in the background of a database that can write no more.
+async fn close(db: Db) {
+    let options = CloseOptions::default().with_flush_type(None);
+    let closing = AssertUnwindSafe(db.close_with_options(options)).catch_unwind();
+    // That it is closed already, or fenced, is as good.
+    let _closed = timeout(CLOSE_TIMEOUT, closing).await;
+}
+
+/// Opens it for reading, which writes nothing. `None` if there is none.
+pub(super) async fn open_reader(
+    objects: Arc<dyn ObjectStore>,
+    place: &TreePlace,
+) -> Result<Option<Reader>, TreeFailure> {
+    let gate = ShutOnDrop(Gate::new(objects));
+    let generation = in_use(&gate.0, place).await?;
+    if !place.has_database(&gate.0, generation).await? {
+        return Ok(None);
+    }
+    let options = DbReaderOptions { skip_wal_replay: true, ..DbReaderOptions::default() };
+    let db = DbReader::builder(place.database(generation), Arc::new(gate.0.clone()))
+        .with_reader_mode(DbReaderMode::FollowLatest)
+        .with_options(options)
+        .with_db_cache(moka(TreeSettings::default().index_cache_bytes), 0)
+        .build()
+        .await
+        .map_err(failure)?;
+    Ok(Some(Reader { db, _gate: gate }))
+}
+
+/// A database that is open for reading, until it is dropped.
+pub(super) struct Reader {
+    pub(super) db: DbReader,
+    _gate: ShutOnDrop,
+}
+
+async fn in_use(objects: &dyn ObjectStore, place: &TreePlace) -> Result<u64, TreeFailure> {
+    place.in_use(objects).await.map_err(|error| {
+        warn!(%error, "cannot list the stored trees");
+        TreeFailure::Unavailable
+    })
+}
+
+/// Reads what a stored tree says of itself.
+pub(super) async fn snapshot(db: &(impl DbReadOps + Sync)) -> Result<Option<Snapshot>, TreeFailure> {
+    let Some(bytes) = db.get(key::SNAPSHOT).await.map_err(failure)? else { return Ok(None) };
+    let snapshot = Snapshot::from_bytes(&bytes).ok_or(TreeDamage::Snapshot)?;
+    Ok(Some(snapshot))
+}
+
+/// Does it in the time given, and turns a panic of the database into damage: it has met what it cannot make sense of.
+pub(super) async fn bounded<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, TreeFailure>>,
+) -> Result<T, TreeFailure> {
+    match timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(_panic)) => Err(TreeDamage::Object("the database cannot make sense of it".into()).into()),
+        Err(_elapsed) => Err(TreeFailure::Unavailable),
+    }
+}
+
+/// What an error of the database means. One that is closed is no longer ours to write, whoever closed it.
+pub(super) fn failure(error: slatedb::Error) -> TreeFailure {
+    match error.kind() {
+        ErrorKind::Closed(CloseReason::Fenced) => TreeFailure::Fenced,
+        ErrorKind::Closed(_) => {
+            warn!(%error, "the database of the tree is closed");
+            TreeFailure::Fenced
+        }
+        ErrorKind::Data => TreeDamage::Object(error.to_string()).into(),
+        _ => {
+            warn!(%error, "the database of the tree does not answer");
+            TreeFailure::Unavailable
+        }
+    }
+}
+
+fn moka(max_capacity: u64) -> Arc<dyn DbCache> {
+    Arc::new(MokaCache::new_with_opts(MokaCacheOptions { max_capacity, ..MokaCacheOptions::default() }))
+}
+
+fn database_settings() -> Settings {
+    Settings {
+        flush_interval: None,
+        wal_enabled: false,
+        manifest_poll_interval: ROUND,
+        // Filters even for small tables: without them a read asks every one.
+        min_filter_keys: 1,
+        l0_sst_size_bytes: 64 << 20,
+        max_unflushed_bytes: 128 << 20,
+        // Compaction begins at four, and has half a minute to end before snapshots wait for it.
+        l0_max_ssts: 48,
+        l0_max_ssts_per_key: 48,
+        l0_flush_parallelism: 1,
+        compactor_options: Some(compactor_options()),
+        garbage_collector_options: Some(garbage_options()),
+        ..Settings::default()
+    }
+}
+
+/// Little at a time: what compaction holds in memory comes on top of the caches.
+fn compactor_options() -> CompactorOptions {
+    CompactorOptions {
+        poll_interval: ROUND,
+        commit_compacted_interval: Duration::from_secs(1),
+        max_concurrent_compactions: 2,
+        checkpoint_lifetime: TABLE_GRACE,
+        scheduler_options: HashMap::from([("max_compaction_sources".into(), "12".into())]),
+        worker: Some(CompactionWorkerOptions {
+            max_concurrent_compactions: 2,
+            compactions_poll_interval: ROUND,
+            heartbeat_interval: FREE,
+            max_sst_size: 64 << 20,
+            max_fetch_tasks: 1,
+            bytes_to_fetch: 256 << 10,
+            max_subcompactions: 1,
+            min_filter_keys: 1,
+            ..CompactionWorkerOptions::default()
+        }),
+        ..CompactorOptions::default()
+    }
+}
+
+fn garbage_options() -> GarbageCollectorOptions {
+    let after = |min_age| {
+        Some(GarbageCollectorDirectoryOptions { interval: Some(GARBAGE_ROUND), min_age, dry_run: false })
+    };
+    GarbageCollectorOptions {
+        manifest_options: after(RECORD_GRACE),
+        wal_options: None,
+        // An opening leaves an empty object where the write-ahead log would be.
+        wal_fence_options: after(RECORD_GRACE),
+        compacted_options: after(TABLE_GRACE),
+        compactions_options: after(RECORD_GRACE),
+        detach_options: None,
+        // Not every store can replace an object only if it has not changed; the grace stands in for that.
+        boundary_files_enabled: false,
+        ..GarbageCollectorOptions::default()
+    }
+}

@@ -1,0 +1,110 @@
+//! All of a stored tree, for whoever checks it or makes it anew.
+
+use super::database::{self, Reader, failure};
+use super::load::page_of;
+use super::{SealedBytes, Snapshot, TreeDamage, TreeFailure, TreeMetrics, TreePlace, key};
+use futures::stream::{self, Stream};
+use object_store::ObjectStore;
+use slatedb::config::ScanOptions;
+use std::ops::Range;
+use std::sync::Arc;
+use strongroom_proto::ids::RecordId;
+use strongroom_proto::prefix::Prefix;
+use strongroom_proto::tree::Page;
+
+/// How much is read ahead, in bytes.
+const READ_AHEAD: usize = 1 << 20;
+
+/// A stored tree that is open for reading. Writes nothing, and sees what others write with delay.
+///
+/// Nothing of what it gives is proven. A stream reads one moment of the tree; it has at least five minutes until what it
+/// reads may be deleted by a leader that goes on. An item that is a failure other than [`TreeDamage::Page`] ends it.
+pub struct TreeReader {
+    reader: Reader,
+    snapshot: Option<Snapshot>,
+    metrics: TreeMetrics,
+}
+
+impl TreeReader {
+    pub(super) async fn open(
+        objects: Arc<dyn ObjectStore>,
+        place: &TreePlace,
+        metrics: TreeMetrics,
+    ) -> Result<Option<Self>, TreeFailure> {
+        let Some(reader) = database::open_reader(objects, place).await? else { return Ok(None) };
+        // Pages and leaves may be read even where this is damaged.
+        let snapshot = match database::snapshot(&reader.db).await {
+            Err(TreeFailure::Damaged(TreeDamage::Snapshot)) => None,
+            read => read?,
+        };
+        Ok(Some(Self { reader, snapshot, metrics }))
+    }
+
+    /// What the tree reached when it was opened, unless that is missing or damaged.
+    #[must_use]
+    pub const fn snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot.as_ref()
+    }
+
+    /// The page of a prefix.
+    ///
+    /// # Errors
+    /// [`TreeFailure`].
+    pub async fn page(&self, prefix: Prefix) -> Result<Page, TreeFailure> {
+        Ok(page_of(&self.reader.db, &self.metrics, prefix).await?.0)
+    }
+
+    /// The sealed bytes of a record.
+    ///
+    /// # Errors
+    /// [`TreeFailure`].
+    pub async fn leaf(&self, id: &RecordId) -> Result<Option<Arc<[u8]>>, TreeFailure> {
+        let sealed = self.reader.db.get(key::leaf(id)).await.map_err(failure)?;
+        Ok(sealed.map(|sealed| sealed[..].into()))
+    }
+
+    /// All sealed bytes, in the order of record ids.
+    pub fn leaves(&self) -> impl Stream<Item = Result<SealedBytes, TreeFailure>> + Send + use<'_> {
+        self.scan(key::leaves(), |key, value| {
+            let id = key::leaf_record(key).ok_or_else(|| foreign_key(key))?;
+            Ok((id, value.into()))
+        })
+    }
+
+    /// All pages, those nearer to the root first, then in the order of prefixes.
+    pub fn pages(&self) -> impl Stream<Item = Result<Page, TreeFailure>> + Send + use<'_> {
+        self.scan(key::pages(), |key, value| {
+            let prefix = key::page_prefix(key).ok_or_else(|| foreign_key(key))?;
+            Page::decode(prefix, value).map_err(|error| TreeDamage::Page(prefix, error))
+        })
+    }
+
+    fn scan<T: Send>(
+        &self,
+        keys: Range<&'static [u8]>,
+        read: impl Fn(&[u8], &[u8]) -> Result<T, TreeDamage> + Send,
+    ) -> impl Stream<Item = Result<T, TreeFailure>> + Send {
+        let options = ScanOptions { read_ahead_bytes: READ_AHEAD, ..ScanOptions::default() };
+        let begin = async move { self.reader.db.scan_with_options(keys, &options).await.map_err(failure) };
+        let state = (None, Some(begin), read);
+        stream::unfold(state, |(mut scan, mut begin, read)| async move {
+            if let Some(begin) = begin.take() {
+                match begin.await {
+                    Ok(begun) => scan = Some(begun),
+                    Err(failure) => return Some((Err(failure), (None, None, read))),
+                }
+            }
+            match scan.as_mut()?.next().await.map_err(failure) {
+                Ok(found) => {
+                    let item = read(&found.as_ref()?.key, &found.as_ref()?.value);
+                    Some((item.map_err(TreeFailure::from), (scan, None, read)))
+                }
+                Err(failure) => Some((Err(failure), (None, None, read))),
+            }
+        })
+    }
+}
+
+fn foreign_key(key: &[u8]) -> TreeDamage {
+    TreeDamage::Object(format!("the key {} is of no page and no leaf", hex::encode(key)))
+}

@@ -1,0 +1,208 @@
+//! A group's stored tree, as its agent uses it.
+
+use super::cache::PageCache;
+use super::database::{self, ADVANCE_TIMEOUT, Database, LOAD_TIMEOUT, OPEN_TIMEOUT, TreeSettings, bounded};
+use super::{Advance, Loaded, Snapshot, TreeFailure, TreeMetrics, TreePlace, TreeReader, advance, load};
+use object_store::ObjectStore;
+use object_store::path::Path as ObjectPath;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use strongroom_proto::ids::{GroupId, RecordId};
+use strongroom_proto::prefix::Prefix;
+
+/// The stored tree of one group. Cheap to clone; clones are one tree.
+///
+/// Every operation ends in bounded time. One that writes or reads ways needs the tree open for writing, and answers
+/// [`TreeFailure::Fenced`] where it is not, or not any more: it can be opened again.
+#[derive(Clone)]
+pub struct TreeStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    objects: Arc<dyn ObjectStore>,
+    place: TreePlace,
+    settings: TreeSettings,
+    metrics: TreeMetrics,
+    pages: PageCache,
+    database: Mutex<Option<Arc<Database>>>,
+    /// Held by whoever opens or closes.
+    opening: tokio::sync::Mutex<()>,
+    /// Held by whoever takes a snapshot: two at once could leave a mixture of both in the cache.
+    advancing: tokio::sync::Mutex<()>,
+}
+
+impl fmt::Debug for TreeStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TreeStore").field("place", &self.inner.place).finish_non_exhaustive()
+    }
+}
+
+impl TreeStore {
+    /// The tree of `group` in the realm whose objects begin with `base`. Asks the store nothing.
+    #[must_use]
+    pub fn new(
+        objects: Arc<dyn ObjectStore>,
+        base: &ObjectPath,
+        group: GroupId,
+        settings: TreeSettings,
+        metrics: TreeMetrics,
+    ) -> Self {
+        Self::in_place(objects, TreePlace::new(base, group), settings, metrics)
+    }
+
+    fn in_place(
+        objects: Arc<dyn ObjectStore>,
+        place: TreePlace,
+        settings: TreeSettings,
+        metrics: TreeMetrics,
+    ) -> Self {
+        let pages = PageCache::new(settings.page_cache_bytes);
+        let inner = Inner {
+            objects,
+            place,
+            settings,
+            metrics,
+            pages,
+            database: Mutex::new(None),
+            opening: tokio::sync::Mutex::new(()),
+            advancing: tokio::sync::Mutex::new(()),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// A new and empty tree of the same group, which nobody uses before [`Self::put_in_use`]. One that was begun before
+    /// and given up stays as it is.
+    ///
+    /// # Errors
+    /// [`TreeFailure::Unavailable`].
+    pub async fn next_generation(&self) -> Result<Self, TreeFailure> {
+        let Inner { objects, place, settings, metrics, .. } = &*self.inner;
+        let unused = place.unused(&**objects).await.map_err(|_| TreeFailure::Unavailable)?;
+        Ok(Self::in_place(Arc::clone(objects), place.at(unused), *settings, metrics.clone()))
+    }
+
+    /// Has every agent that opens the group's tree from now on open this generation. 0 where this is none apart.
+    ///
+    /// # Errors
+    /// [`TreeFailure::Unavailable`]: it may have happened.
+    pub async fn put_in_use(&self) -> Result<u64, TreeFailure> {
+        let generation = self.inner.place.meant().unwrap_or(0);
+        let done = self.inner.place.use_from_now(&*self.inner.objects, generation).await;
+        done.map(|()| generation).map_err(|_| TreeFailure::Unavailable)
+    }
+
+    /// Opens it for writing, which closes it to everybody else who did, and says what it reaches: `None` for an empty
+    /// tree. A failure leaves nothing open.
+    ///
+    /// # Errors
+    /// [`TreeFailure`].
+    pub async fn open(&self) -> Result<Option<Snapshot>, TreeFailure> {
+        let inner = &*self.inner;
+        let _opening = inner.opening.lock().await;
+        self.close_database().await;
+        let opened = bounded(OPEN_TIMEOUT, async {
+            let objects = Arc::clone(&inner.objects);
+            let database = Database::open(objects, &inner.place, &inner.settings).await?;
+            let snapshot = database::snapshot(database.newest()).await?;
+            Ok((database, snapshot))
+        });
+        let (database, snapshot) = self.judged(opened.await)?;
+        inner.pages.clear();
+        *inner.database.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(database));
+        Ok(snapshot)
+    }
+
+    /// Says what it reaches without opening it for writing and without writing anything. `None` for an empty tree.
+    ///
+    /// # Errors
+    /// [`TreeFailure`], never [`TreeFailure::Fenced`].
+    pub async fn read_snapshot(&self) -> Result<Option<Snapshot>, TreeFailure> {
+        let inner = &*self.inner;
+        let read = bounded(OPEN_TIMEOUT, async {
+            let reader = database::open_reader(Arc::clone(&inner.objects), &inner.place).await?;
+            let Some(reader) = reader else { return Ok(None) };
+            database::snapshot(&reader.db).await
+        });
+        self.judged(read.await)
+    }
+
+    /// Opens all of it for reading, as it is now, without writing anything. `None` for an empty tree.
+    ///
+    /// # Errors
+    /// [`TreeFailure`], never [`TreeFailure::Fenced`].
+    pub async fn reader(&self) -> Result<Option<TreeReader>, TreeFailure> {
+        let inner = &*self.inner;
+        let open = TreeReader::open(Arc::clone(&inner.objects), &inner.place, inner.metrics.clone());
+        self.judged(bounded(OPEN_TIMEOUT, open).await)
+    }
+
+    /// Reads the ways to records, each from the page of its partition's prefix, and their sealed bytes.
+    ///
+    /// # Errors
+    /// [`TreeFailure::Unavailable`], [`TreeFailure::Fenced`]. What is damaged is said record by record.
+    pub async fn load(&self, records: Vec<(Prefix, RecordId)>) -> Result<Loaded, TreeFailure> {
+        let inner = &*self.inner;
+        let database = self.database()?;
+        let loading = load::load(&database, &inner.pages, &inner.metrics, &records);
+        let loaded = bounded(LOAD_TIMEOUT, loading).await;
+        self.settled(&database, loaded)
+    }
+
+    /// Takes a snapshot: stores all that changed in one atomic step. `Ok` only when it is durable. After
+    /// [`TreeFailure::Unavailable`] it may have happened, or may yet; the same advance, or a later one that includes
+    /// its changes, may follow.
+    ///
+    /// # Errors
+    /// [`TreeFailure`].
+    pub async fn advance(&self, advance: Advance) -> Result<(), TreeFailure> {
+        let inner = &*self.inner;
+        let _advancing = inner.advancing.lock().await;
+        let database = self.database()?;
+        let advancing = advance::advance(&database, &inner.pages, &inner.metrics, advance);
+        let advanced = bounded(ADVANCE_TIMEOUT, advancing).await;
+        self.settled(&database, advanced)
+    }
+
+    /// Closes it, if it is open. What was not durable may be lost.
+    pub async fn close(&self) {
+        let _opening = self.inner.opening.lock().await;
+        self.close_database().await;
+    }
+
+    /// How many bytes of decoded pages are cached, by the cache's own count.
+    #[must_use]
+    pub fn cached_bytes(&self) -> u64 {
+        self.inner.pages.bytes()
+    }
+
+    async fn close_database(&self) {
+        let database = self.inner.database.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(database) = database {
+            database.close().await;
+        }
+    }
+
+    fn database(&self) -> Result<Arc<Database>, TreeFailure> {
+        let database = self.inner.database.lock().unwrap_or_else(PoisonError::into_inner);
+        database.clone().ok_or(TreeFailure::Fenced)
+    }
+
+    /// Lets go of a database that is no longer ours.
+    fn settled<T>(&self, used: &Arc<Database>, done: Result<T, TreeFailure>) -> Result<T, TreeFailure> {
+        if matches!(done, Err(TreeFailure::Fenced)) {
+            used.shut();
+            let mut held = self.inner.database.lock().unwrap_or_else(PoisonError::into_inner);
+            held.take_if(|database| Arc::ptr_eq(database, used));
+        }
+        self.judged(done)
+    }
+
+    fn judged<T>(&self, done: Result<T, TreeFailure>) -> Result<T, TreeFailure> {
+        if let Err(TreeFailure::Damaged(damage)) = &done {
+            self.inner.metrics.damaged.inc();
+            tracing::error!(%damage, "the stored tree is damaged");
+        }
+        done
+    }
+}

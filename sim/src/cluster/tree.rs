@@ -1,0 +1,209 @@
+//! A simulated stored tree: pages, leaves and a snapshot that move forward in one step, and one writer at a time.
+//!
+//! Trusted for availability alone, like the real one. What is loaded is not compared with any root: that is for whoever
+//! asked.
+
+use super::bug::{HostBug, HostBugs};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use strongroom_agent::tree::{Advance, Loaded, SealedBytes, Snapshot, TreeDamage, TreeFailure};
+use strongroom_proto::ids::{Digest, RecordId};
+use strongroom_proto::prefix::Prefix;
+use strongroom_proto::tree::{Onward, Page};
+
+/// How often a writer that others have shut out can still read.
+const UNNOTICED_READS: u8 = 3;
+
+/// One life of one member's agent.
+pub(super) type Writer = (usize, u64);
+
+/// What is durable.
+#[derive(Clone, Default)]
+struct Stored {
+    snapshot: Option<Snapshot>,
+    pages: BTreeMap<Prefix, Arc<[u8]>>,
+    leaves: BTreeMap<RecordId, Arc<[u8]>>,
+}
+
+/// A tree that somebody has opened.
+enum Handle {
+    Open,
+    /// Somebody else has opened it since. So many more reads find what was there then, before it is noticed.
+    Fenced(u8, Box<Stored>),
+}
+
+/// The stored tree of the group.
+#[derive(Default)]
+pub struct StoredTree {
+    stored: Stored,
+    handles: BTreeMap<Writer, Handle>,
+    openings: u64,
+    /// Whether something was taken away: then it is not checked.
+    is_damaged: bool,
+    /// The bytes that leaves had before, kept for a planted bug alone.
+    replaced: BTreeMap<RecordId, Arc<[u8]>>,
+    pub(super) bugs: HostBugs,
+}
+
+impl StoredTree {
+    /// What it reaches.
+    #[must_use]
+    pub const fn snapshot(&self) -> Option<&Snapshot> {
+        self.stored.snapshot.as_ref()
+    }
+
+    /// How often it was opened for writing.
+    #[must_use]
+    pub const fn openings(&self) -> u64 {
+        self.openings
+    }
+
+    /// The records whose leaves it has.
+    pub fn records(&self) -> impl Iterator<Item = &RecordId> {
+        self.stored.leaves.keys()
+    }
+
+    /// Takes a leaf away, as no store should.
+    pub fn lose_leaf(&mut self, id: &RecordId) -> Option<Arc<[u8]>> {
+        self.is_damaged = true;
+        self.stored.leaves.remove(id)
+    }
+
+    /// Takes a page away, as no store should.
+    pub fn lose_page(&mut self, prefix: &Prefix) -> Option<Arc<[u8]>> {
+        self.is_damaged = true;
+        self.stored.pages.remove(prefix)
+    }
+
+    pub(super) fn open(&mut self, writer: Writer) -> Option<Snapshot> {
+        for handle in self.handles.values_mut().filter(|handle| matches!(handle, Handle::Open)) {
+            *handle = Handle::Fenced(UNNOTICED_READS, Box::new(self.stored.clone()));
+        }
+        self.openings += 1;
+        self.handles.insert(writer, Handle::Open);
+        self.stored.snapshot.clone()
+    }
+
+    pub(super) fn close(&mut self, writer: Writer) {
+        self.handles.remove(&writer);
+    }
+
+    /// Stores the next snapshot, whole or not at all.
+    ///
+    /// # Panics
+    /// If what is to be stored is not what has changed.
+    pub(super) fn advance(&mut self, writer: Writer, advance: Advance) -> Result<(), TreeFailure> {
+        match self.handles.get(&writer) {
+            Some(Handle::Open) => {}
+            Some(Handle::Fenced(..)) if self.bugs.has(HostBug::FenceIgnored) => {}
+            Some(Handle::Fenced(..)) => return Err(TreeFailure::Fenced),
+            None => return Err(TreeFailure::Unavailable),
+        }
+        for mut page in advance.pages().expect("the ways to what changed are open") {
+            let prefix = page.prefix();
+            if let Some(bytes) = self.stored.pages.get(&prefix) {
+                page.complete(&Page::decode(prefix, bytes).expect("what was stored is a page"));
+            }
+            assert!(
+                page.is_whole(),
+                "the page {prefix:?} lacks what has not changed, and so does the stored one"
+            );
+            self.stored.pages.insert(prefix, page.encode().into());
+        }
+        for (id, sealed) in advance.leaves().expect("the leaves that changed are open") {
+            let before = self.stored.leaves.insert(id, sealed);
+            self.replaced.extend(before.filter(|_| self.bugs.has(HostBug::OlderLeaf)).map(|old| (id, old)));
+        }
+        if !self.bugs.has(HostBug::AdvanceTorn) {
+            self.stored.snapshot = Some(advance.snapshot);
+        }
+        Ok(())
+    }
+
+    /// Reads the ways to these records.
+    pub(super) fn load(
+        &mut self,
+        writer: Writer,
+        records: &[(Prefix, RecordId)],
+    ) -> Result<Loaded, TreeFailure> {
+        let stored = match self.handles.get_mut(&writer) {
+            Some(Handle::Open) => &self.stored,
+            Some(Handle::Fenced(0, _)) => return Err(TreeFailure::Fenced),
+            Some(Handle::Fenced(left, then)) => {
+                *left -= 1;
+                then
+            }
+            None => return Err(TreeFailure::Unavailable),
+        };
+        let mut pages = BTreeMap::new();
+        let mut loaded = Loaded::default();
+        for (prefix, id) in records {
+            match stored.walk(*prefix, id, &mut pages) {
+                Ok(None) => {}
+                Ok(Some(leaf)) => {
+                    loaded.leaves.push(self.replaced.get(id).map_or(leaf, |old| (*id, old.clone())))
+                }
+                Err(damage) => loaded.damaged.push((*id, damage)),
+            }
+        }
+        // A prefix sorts before those that it contains.
+        loaded.pages = pages.into_values().collect();
+        Ok(loaded)
+    }
+
+    /// Checks that everything below these roots is there, and nothing else is.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub(super) fn check(&self, roots: impl Iterator<Item = (Prefix, Digest)>) {
+        if self.is_damaged {
+            return;
+        }
+        let mut open: Vec<(Prefix, Digest)> = roots.collect();
+        let (mut pages, mut leaves) = (0, 0);
+        while let Some((prefix, digest)) = open.pop() {
+            let bytes = self.stored.pages.get(&prefix);
+            let bytes = bytes.unwrap_or_else(|| panic!("the stored tree lacks the page {prefix:?}"));
+            let page = Page::decode(prefix, bytes).expect("what was stored is a page");
+            assert_eq!(page.digest(), digest, "the stored page {prefix:?} is not of the snapshot");
+            for leaf in page.leaves() {
+                let sealed = self.stored.leaves.get(&leaf.record_id());
+                let digest = sealed.map(|sealed| {
+                    strongroom_proto::hash::hash(strongroom_proto::hash::label::SEALED, &[sealed])
+                });
+                assert_eq!(digest, Some(leaf.sealed_digest()), "a stored leaf is not of the snapshot");
+                leaves += 1;
+            }
+            pages += 1;
+            open.extend(page.below());
+        }
+        let there = (self.stored.pages.len(), self.stored.leaves.len());
+        assert_eq!(there, (pages, leaves), "the stored tree has pages or leaves that no root leads to");
+    }
+}
+
+impl Stored {
+    /// Reads the pages on the way to a record that are not yet in `pages`, and its leaf.
+    fn walk(
+        &self,
+        prefix: Prefix,
+        id: &RecordId,
+        pages: &mut BTreeMap<Prefix, Page>,
+    ) -> Result<Option<SealedBytes>, TreeDamage> {
+        let mut at = prefix;
+        loop {
+            let bytes = self.pages.get(&at).ok_or(TreeDamage::NoPage(at))?;
+            let page = Page::decode(at, bytes).map_err(|bad| TreeDamage::Page(at, bad))?;
+            let onward = page.onward(id).map_err(|bad| TreeDamage::Page(at, bad))?;
+            pages.insert(at, page);
+            match onward {
+                Onward::Absent => return Ok(None),
+                Onward::Leaf(_) => {
+                    let sealed = self.leaves.get(id).ok_or(TreeDamage::NoLeaf(*id))?;
+                    return Ok(Some((*id, Arc::clone(sealed))));
+                }
+                Onward::Page(next) => at = next,
+            }
+        }
+    }
+}
