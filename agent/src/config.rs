@@ -51,7 +51,7 @@ pub struct Config {
     #[serde(default)]
     pub election: Election,
     /// When a leader takes a snapshot, and what it keeps.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "storage")]
     pub storage: Storage,
 }
 
@@ -100,6 +100,20 @@ fn store_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error
     let text = String::deserialize(deserializer)?;
     Url::parse(&text)
         .map_err(|_| D::Error::custom("the store is a URL, such as `file:///var/lib/strongroom/store`"))
+}
+
+fn storage<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Storage, D::Error> {
+    let storage = Storage::deserialize(deserializer)?;
+    let most = 65_536;
+    let records = (1..=most).contains(&storage.snapshot_records);
+    let segments = (1..=most).contains(&storage.snapshot_segments);
+    if records && segments {
+        Ok(storage)
+    } else {
+        Err(D::Error::custom(
+            "snapshot_records and snapshot_segments are from 1 to 65536; 4096 and 512 work well",
+        ))
+    }
 }
 
 /// The address of another agent: `http://`, a host, a port if need be, and nothing more. Agents speak plain HTTP/2 to

@@ -274,10 +274,10 @@ async fn the_metrics_of_an_agent_are_read_over_http_where_it_was_told_to_listen(
     let answer = page("/metrics").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     for line in [
-        "strongroom_store_calls_total{purpose=\"Log\",kind=\"Put\"} 1",
-        "strongroom_store_calls_total{purpose=\"Log\",kind=\"Get\"} 1",
-        "strongroom_store_sent_bytes_total{purpose=\"Log\"} 4",
-        "strongroom_store_received_bytes_total{purpose=\"Log\"} 4",
+        "strongroom_store_calls_total{purpose=\"log\",kind=\"put\"} 1",
+        "strongroom_store_calls_total{purpose=\"log\",kind=\"get\"} 1",
+        "strongroom_store_sent_bytes_total{purpose=\"log\"} 4",
+        "strongroom_store_received_bytes_total{purpose=\"log\"} 4",
         "# EOF",
     ] {
         assert!(answer.lines().any(|found| found == line), "{line}: {answer}");

@@ -21,6 +21,7 @@ fn the_example_is_a_configuration_that_states_the_defaults() {
     assert_eq!((example.listen, example.peer_listen), (smallest.listen, smallest.peer_listen));
     assert_eq!((&example.limits, &example.election), (&Limits::default(), &Election::default()));
     assert_eq!((&smallest.limits, &smallest.election), (&Limits::default(), &Election::default()));
+    assert_eq!(example.storage, smallest.storage);
     assert_eq!(example.peers.len(), 2);
     assert_eq!(example.hsm, HsmAddress::Unix(folder.join("hsm.sock")));
     assert_eq!(example.store.scheme(), "file");

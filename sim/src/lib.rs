@@ -5,4 +5,6 @@
 
 pub mod cluster;
 pub mod demo;
+pub mod faulty;
 pub mod local;
+pub mod replay_bench;

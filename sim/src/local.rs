@@ -15,12 +15,13 @@ use strongroom_agent::admin::{self, EnrolmentRequest, approve, custodian_key};
 use strongroom_agent::agent::{Agent, AgentHandle, Sockets};
 use strongroom_agent::config::{Config, HsmAddress, PeerUrl};
 use strongroom_agent::link::SocketLink;
-use strongroom_agent::store::Store;
+use strongroom_agent::replica::{Status, Storage};
+use strongroom_agent::store::{Store, StoreError};
 use strongroom_agent::token::mint;
 use strongroom_client::{Client, Configuration, FixedTokens, Https};
 use strongroom_hsm_software::{Address, Options, Server};
 use strongroom_proto::hsm::{CustodianPolicy, DeviceStatus};
-use strongroom_proto::ids::{HsmId, RealmId};
+use strongroom_proto::ids::{GroupId, HsmId, RealmId};
 use tempfile::TempDir;
 use url::Url;
 
@@ -36,8 +37,13 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 pub struct LocalRealm {
     dir: PathBuf,
     sockets: TempDir,
+    open: Box<OpenStore>,
+    storage: Storage,
     members: Vec<Member>,
 }
+
+/// How the agent of a member gets at the store.
+type OpenStore = dyn Fn(&Config) -> Result<Store, StoreError> + Send + Sync;
 
 /// One HSM with its agent; either may be down.
 struct Member {
@@ -54,6 +60,36 @@ impl LocalRealm {
     /// # Errors
     /// The folder is in use or damaged, or the address is taken.
     pub fn start(dir: &Path, listen: SocketAddr) -> Result<Self, Error> {
+        Self::start_on(dir, listen, |config| Store::open(&config.store, &config.store_options))
+    }
+
+    /// The same, where each agent uses the store that `open` gives it.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and those of `open`.
+    pub fn start_on(
+        dir: &Path,
+        listen: SocketAddr,
+        open: impl Fn(&Config) -> Result<Store, StoreError> + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        Self::start_as(dir, listen, Storage::default(), Box::new(open))
+    }
+
+    /// The same as [`Self::start`], with snapshots as `storage` says.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_storing(dir: &Path, listen: SocketAddr, storage: Storage) -> Result<Self, Error> {
+        let open = |config: &Config| Store::open(&config.store, &config.store_options);
+        Self::start_as(dir, listen, storage, Box::new(open))
+    }
+
+    fn start_as(
+        dir: &Path,
+        listen: SocketAddr,
+        storage: Storage,
+        open: Box<OpenStore>,
+    ) -> Result<Self, Error> {
         fs::create_dir_all(dir.join("store"))?;
         let dir = dir.canonicalize()?;
         write_once(&dir.join("tenants.toml"), || {
@@ -64,7 +100,7 @@ impl LocalRealm {
         })?;
         write_once(&dir.join("custodian.key"), || Ok(hex::encode(random()?)))?;
         let sockets = tempfile::Builder::new().prefix("strongroom-").tempdir()?;
-        let mut realm = Self { dir, sockets, members: Vec::new() };
+        let mut realm = Self { dir, sockets, open, storage, members: Vec::new() };
         for i in 0..MEMBERS {
             let hsm = Some(realm.start_hsm(i)?);
             let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -97,7 +133,7 @@ impl LocalRealm {
 
     fn start_agent(&mut self, i: usize, sockets: Sockets) -> Result<(), Error> {
         let config = self.config(i)?;
-        let store = Store::open(&config.store, &config.store_options)?;
+        let store = (self.open)(&config)?;
         let link = Arc::new(SocketLink::new(HsmAddress::Unix(self.socket(i))));
         self.members[i].agent = Some(Agent::start_on(sockets, config, link, store)?);
         Ok(())
@@ -115,13 +151,18 @@ impl LocalRealm {
             self.socket(i).display()
         );
         let mut config = Config::parse(&self.dir.join("agent.toml"), &text)?;
+        config.storage = self.storage;
         let others = self.members.iter().enumerate().filter(|(other, _)| *other != i);
         let urls = others.map(|(_, member)| Url::parse(&format!("http://{}", member.peer)).map(PeerUrl));
         config.peers = urls.collect::<Result<_, _>>()?;
         Ok(config)
     }
 
-    async fn admin(&self, i: usize) -> Result<admin::Client, Error> {
+    /// A member's agent, as an operator reaches it.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub async fn admin(&self, i: usize) -> Result<admin::Client, Error> {
         let address = format!("http://{}", self.members[i].peer);
         patiently("an agent does not answer", async || Ok(admin::Client::connect(&address).await.ok())).await
     }
@@ -213,7 +254,7 @@ impl LocalRealm {
         Ok(())
     }
 
-    /// The member whose HSM leads, other than `not`, once there is one that has committed an entry.
+    /// The member whose HSM leads, other than `not`, once there is one that serves.
     ///
     /// # Errors
     /// No leader after ten seconds.
@@ -222,12 +263,16 @@ impl LocalRealm {
             .await
     }
 
+    /// What the replicas of a member's agent are doing.
+    #[must_use]
+    pub fn groups(&self, i: usize) -> Vec<(GroupId, Status)> {
+        self.members[i].agent.as_ref().map(AgentHandle::groups).unwrap_or_default()
+    }
+
     fn leader_now(&self) -> Option<usize> {
         let leads = |member: &Member| {
             let groups = member.agent.as_ref().map(AgentHandle::groups).unwrap_or_default();
-            groups.iter().any(|(_, s)| {
-                matches!(s.role, strongroom_agent::replica::Role::Leader { .. }) && s.committed.0 > 0
-            })
+            groups.iter().any(|(_, status)| status.serving)
         };
         self.members.iter().position(leads)
     }
@@ -240,6 +285,19 @@ impl LocalRealm {
         if let Some(hsm) = self.members[i].hsm.take() {
             hsm.stop();
         }
+    }
+
+    /// Starts a member again that was killed, with what it had on disk, where it was.
+    ///
+    /// # Errors
+    /// Its address was taken meanwhile.
+    pub async fn restart(&mut self, i: usize) -> Result<(), Error> {
+        self.members[i].hsm = Some(self.start_hsm(i)?);
+        let mut config = self.config(i)?;
+        (config.listen, config.peer_listen) = (self.members[i].front, self.members[i].peer);
+        let sockets =
+            patiently("the member's addresses stay taken", async || Ok(Sockets::bind(&config).ok())).await?;
+        self.start_agent(i, sockets)
     }
 
     /// Ends all agents, then all HSMs.

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use strongroom_client::Configuration;
-use strongroom_sim::demo;
 use strongroom_sim::local::{Error, LocalRealm, token};
+use strongroom_sim::{demo, replay_bench};
 
 /// Whole Strongroom realms in one process, with software HSMs that protect nothing.
 #[derive(Parser)]
@@ -36,6 +36,12 @@ enum Command {
         #[arg(long, default_value = "user-1")]
         user: String,
     },
+    /// Write a log, lose every process, and print how long the next leader takes to read it all.
+    Replay {
+        /// How many segments.
+        #[arg(long, default_value_t = 1_000)]
+        segments: u64,
+    },
     /// Print a fresh token for a user of a realm that `serve` runs. Tokens live for ten minutes.
     Token {
         /// The folder that holds the realm.
@@ -55,6 +61,7 @@ async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Demo { keep } => run_demo(keep).await,
         Command::Serve { keep, listen, user } => serve(&keep, listen, &user).await,
+        Command::Replay { segments } => replay(segments).await,
         Command::Token { keep, user } => print_token(&keep, &user),
     };
     match done {
@@ -74,6 +81,11 @@ async fn run_demo(keep: Option<PathBuf>) -> Result<(), Error> {
     demo::run(&dir).await?;
     println!("The realm is kept; run it with: {} serve --keep {}", program(), dir.display());
     Ok(())
+}
+
+async fn replay(segments: u64) -> Result<(), Error> {
+    let dir = tempfile::Builder::new().prefix("strongroom-replay-").tempdir()?;
+    replay_bench::run(dir.path(), segments).await
 }
 
 async fn serve(dir: &Path, listen: SocketAddr, user: &str) -> Result<(), Error> {

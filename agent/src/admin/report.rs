@@ -31,6 +31,10 @@ pub struct GroupReport {
     pub committed: Index,
     /// The newest entry known to be in the store.
     pub tip: Index,
+    /// Whether it leads and has the stored tree, so that it can serve.
+    pub serving: bool,
+    /// What the newest snapshot reaches that is known here; 0 for none.
+    pub snapshot: Index,
     /// Client requests not yet answered.
     pub waiting: u64,
     /// What needs an operator.
@@ -71,6 +75,8 @@ impl GroupReport {
             captured: Index(group.captured),
             committed: Index(group.committed),
             tip: Index(group.tip),
+            serving: group.serving,
+            snapshot: Index(group.snapshot),
             waiting: group.waiting,
             fault: (!group.fault.is_empty()).then_some(group.fault),
         })
@@ -96,6 +102,8 @@ pub(super) fn group_to_wire(group: GroupId, status: Status) -> GroupStatus {
         captured: status.captured.0,
         committed: status.committed.0,
         tip: status.tip.0,
+        serving: status.serving,
+        snapshot: status.snapshot.0,
         waiting: u64::try_from(status.waiting).unwrap_or(u64::MAX),
         fault: status.fault.map(|fault| fault.to_string()).unwrap_or_default(),
     }

@@ -300,6 +300,7 @@ impl Group {
             tip_hash: EntryHash::ZERO,
             newest: Index::ZERO,
             committed: Index::ZERO,
+            serving: false,
             snapshot: Index::ZERO,
             queued: 0,
             waiting: 0,

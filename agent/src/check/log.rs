@@ -33,15 +33,17 @@ pub struct Chain {
     pub links: Vec<Link>,
     /// How many others there are.
     pub unnecessary: usize,
+    /// The least first index of all segments, 0 for none.
+    pub oldest: Index,
     /// What is wrong with it.
     pub problems: Vec<Problem>,
 }
 
 impl Chain {
-    /// The index of its first entry, 0 for none.
+    /// The index of its first entry, or where nothing tells which that is, of the oldest that there is; 0 for none.
     #[must_use]
     pub fn begins_at(&self) -> Index {
-        self.links.first().map_or(Index::ZERO, |link| link.name.first)
+        self.links.first().map_or(self.oldest, |link| link.name.first)
     }
 
     /// Its last entry, zero for none.
@@ -160,11 +162,16 @@ impl Found {
                 None => break Some(name),
             }
         };
-        let further = captured.filter(|(index, _)| *index > end.0);
-        match missing {
+        let last = links.last().map_or("the stored tree".into(), |link: &Link| link.name.to_string());
+        let beyond = self.links.keys().find(|name| name.first > end.0);
+        match (missing, beyond) {
             // A damaged one says so itself.
-            Some(object) if further.is_some() && !self.bad.contains_key(&object) => {
-                problems.push(Problem::Missing { object });
+            (Some(object), _) if self.bad.contains_key(&object) => {}
+            (Some(object), _) if captured.is_some_and(|(index, _)| index > end.0) => {
+                problems.push(Problem::Missing { object, before: last });
+            }
+            (_, Some(object)) if captured.is_none() && end.0 > Index::ZERO => {
+                problems.push(Problem::Beyond { object: *object, end: end.0, last });
             }
             _ => {}
         }
@@ -177,8 +184,9 @@ impl Found {
             problems.push(Problem::Forked(captured.0));
         }
         let unnecessary = (self.links.len() + self.bad.len()).saturating_sub(links.len());
+        let oldest = self.links.keys().chain(self.bad.keys()).map(|name| name.first).min();
         problems.extend(self.bad.into_values());
-        Chain { links, unnecessary, problems }
+        Chain { links, unnecessary, oldest: oldest.unwrap_or(Index::ZERO), problems }
     }
 }
 
@@ -215,15 +223,18 @@ impl<P: Progress> Walk<'_, P> {
         Ok(vouched)
     }
 
-    /// Applies the leaves of all entries after the stored tree. Returns for how many they gave the roots.
+    /// Applies the leaves of all entries, or where the first ones are gone, of those after the stored tree. Returns for
+    /// how many they gave the roots.
     pub(super) async fn replay(
         &self,
         stored: &TreeFindings,
         problems: &mut Vec<Problem>,
     ) -> Result<u64, CheckError> {
+        let whole = TreeFindings::default();
+        let stored = if self.chain.begins_at() == Index(1) { &whole } else { stored };
         let after = stored.snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.entry.index);
         let links = || self.chain.links.iter().filter(|link| link.name.first > after);
-        self.progress.begin("entries after the stored tree", Some(links().count() as u64));
+        self.progress.begin("segments, hashing their leaves", Some(links().count() as u64));
         let Some(mut trees) = stored.trees() else { return Ok(0) };
         let mut replayed = 0;
         for link in links() {

@@ -12,12 +12,12 @@ pub use log::{Chain, read_chain};
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use tree::TreeFindings;
 
+use crate::admin::Client;
 use crate::segment::{BadSegment, SegmentName};
 use crate::store::Store;
 use crate::tree::{Snapshot, TreeDamage, TreeFailure, TreeStore};
 use std::collections::BTreeSet;
 use strongroom_proto::entry::Entry;
-use strongroom_proto::hsm::Refusal;
 use strongroom_proto::ids::{EntryHash, GroupId, Index, RecordId};
 
 /// Somebody who watches how far a long walk has come.
@@ -43,6 +43,26 @@ pub trait Witness {
     fn captured(&mut self) -> impl Future<Output = Result<Option<(Index, EntryHash)>, String>>;
     /// Whether all of these, consecutive and not beyond what it has captured, were made by HSMs of the realm.
     fn vouches(&mut self, entries: Vec<Entry>) -> impl Future<Output = Result<bool, String>>;
+}
+
+/// The HSM of a running agent.
+pub struct AgentWitness {
+    /// The agent.
+    pub agent: Client,
+    /// The group.
+    pub group: GroupId,
+}
+
+impl Witness for AgentWitness {
+    async fn captured(&mut self) -> Result<Option<(Index, EntryHash)>, String> {
+        let device = self.agent.device().await.map_err(|error| error.to_string())?;
+        let of_group = device.groups.iter().find(|group| group.statement.group == self.group);
+        Ok(of_group.map(|group| (group.captured_index, group.captured_hash)))
+    }
+
+    async fn vouches(&mut self, entries: Vec<Entry>) -> Result<bool, String> {
+        self.agent.vouches(self.group, entries).await.map_err(|error| error.to_string())
+    }
 }
 
 /// No HSM is asked.
@@ -77,10 +97,25 @@ pub enum Problem {
         object: SegmentName,
     },
     /// A segment is not there that must be.
-    #[error("segment {object} is missing, and with it entry {} and all after", object.first)]
+    #[error("segment {object} is missing, and with it entry {} and all after, or {before} before it is damaged", object.first)]
     Missing {
         /// Its name.
         object: SegmentName,
+        /// The segment before it, which names it, or what else does.
+        before: String,
+    },
+    /// There is more than the chain.
+    #[error(
+        "segment {object} does not continue the log, which ends with entry {end} in {last}: a deposed leader left it, or \
+         that one is damaged or one between is missing; an HSM knows, see --agent"
+    )]
+    Beyond {
+        /// The first such segment.
+        object: SegmentName,
+        /// The last entry of the chain.
+        end: Index,
+        /// The last segment of the chain, or what else it ends with.
+        last: String,
     },
     /// The segment is missing that ends with the entry that the snapshot reaches.
     #[error("the segment is missing that ends with entry {0}, which the stored tree reaches")]
@@ -130,12 +165,6 @@ pub enum CheckError {
     Hsm(String),
 }
 
-impl From<Refusal> for CheckError {
-    fn from(refusal: Refusal) -> Self {
-        Self::Hsm(refusal.to_string())
-    }
-}
-
 /// What was found of one group.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Findings {
@@ -155,7 +184,7 @@ pub struct Findings {
     pub pages: u64,
     /// The same of leaves.
     pub leaves: u64,
-    /// Entries after it whose leaves gave their roots.
+    /// Entries whose leaves gave their roots: all, or where the first are gone, those after the stored tree.
     pub replayed: u64,
     /// All that is not as it should be.
     pub problems: Vec<Problem>,

@@ -2,7 +2,7 @@
 
 use super::{CliError, Stored, agent};
 use crate::admin::Client;
-use crate::check::{self, Findings, NoWitness, Progress, Witness};
+use crate::check::{self, AgentWitness, Findings, NoWitness, Progress};
 use crate::config::{Config, StoreOptions};
 use crate::store::Store;
 use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
@@ -10,8 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
-use strongroom_proto::entry::Entry;
-use strongroom_proto::ids::{EntryHash, GroupId, Index};
+use strongroom_proto::ids::{GroupId, Index};
 
 /// How many problems of a group are printed.
 const SHOWN: usize = 20;
@@ -40,24 +39,6 @@ impl Progress for Bar {
 
     fn done(&self, more: u64) {
         self.0.inc(more);
-    }
-}
-
-/// The HSM of a running agent.
-struct Hsm {
-    agent: Client,
-    group: GroupId,
-}
-
-impl Witness for Hsm {
-    async fn captured(&mut self) -> Result<Option<(Index, EntryHash)>, String> {
-        let device = self.agent.device().await.map_err(|error| error.to_string())?;
-        let of_group = device.groups.iter().find(|group| group.statement.group == self.group);
-        Ok(of_group.map(|group| (group.captured_index, group.captured_hash)))
-    }
-
-    async fn vouches(&mut self, entries: Vec<Entry>) -> Result<bool, String> {
-        self.agent.vouches(self.group, entries).await.map_err(|error| error.to_string())
     }
 }
 
@@ -96,7 +77,7 @@ pub(super) async fn check(config: &Path, stored: Stored) -> Result<(), CliError>
         let (tree, bar) = (tree(&store, group), Bar::new());
         let findings = match &witness {
             Some(agent) => {
-                let mut hsm = Hsm { agent: agent.clone(), group };
+                let mut hsm = AgentWitness { agent: agent.clone(), group };
                 check::check(&store, &tree, group, &mut hsm, &bar).await?
             }
             None => check::check(&store, &tree, group, &mut NoWitness, &bar).await?,
@@ -125,7 +106,7 @@ fn text(findings: &Findings) -> String {
         Some(index) => format!("  stored tree  up to entry {index}: {leaves} leaves, {pages} pages"),
         None => "  stored tree  none".into(),
     });
-    lines.push(format!("  roots        of {replayed} entries after it follow from their leaves"));
+    lines.push(format!("  roots        of {replayed} entries follow from their leaves"));
     for problem in findings.problems.iter().take(SHOWN) {
         lines.push(format!("  WRONG        {problem}"));
     }

@@ -166,12 +166,15 @@ fn member_text(member: &Member<'_>) -> String {
     let Member { hsm, agent, report } = member;
     let Some(agent) = agent else { return format!("  {hsm}  its agent cannot be reached\n") };
     let Some(report) = report else { return format!("  {hsm}  has not joined; `group join` there\n") };
-    let GroupReport { role, captured, committed, tip, waiting, fault, .. } = report;
+    let GroupReport { role, serving, captured, committed, tip, snapshot, waiting, fault, .. } = report;
     // Only a leader knows, and only of its own leadership.
     let committed = if committed.0 == 0 { "-".to_owned() } else { committed.to_string() };
     let mut text = format!(
-        "  {hsm}  {role:9}  captured {captured}  committed {committed}  tip {tip}  waiting {waiting}\n"
+        "  {hsm}  {role:9}  captured {captured}  committed {committed}  tip {tip}  snapshot {snapshot}  waiting {waiting}\n"
     );
+    if role == "leader" && !serving {
+        text.push_str("    it reads the stored tree, and will serve then\n");
+    }
     if !agent.hsm_answers {
         text.push_str("    the HSM does not answer its agent\n");
     }
@@ -216,6 +219,8 @@ pub(super) fn groups_json(own: &AgentReport, peers: &[PeerReport]) -> Value {
             "captured": report.map(|report| report.captured.0),
             "committed": report.map(|report| report.committed.0),
             "tip": report.map(|report| report.tip.0),
+            "serving": report.map(|report| report.serving),
+            "snapshot": report.map(|report| report.snapshot.0),
             "waiting": report.map(|report| report.waiting),
             "fault": report.and_then(|report| report.fault.as_ref()),
         })

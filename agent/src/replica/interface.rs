@@ -297,11 +297,15 @@ pub enum Fault {
     },
     /// The store lacks a segment between the stored tree and the end of the log.
     #[error(
-        "the store lacks segment {object}, which the stored tree needs; restore that object, then restart the agent"
+        "the store lacks segment {object}, which must follow what the stored tree has{}; restore what is missing or \
+         damaged, then restart the agent",
+        or_before(before.as_ref())
     )]
     Gap {
         /// The segment.
         object: SegmentName,
+        /// The one before it, where that was read: if it is damaged, it asks for one that never was.
+        before: Option<SegmentName>,
     },
     /// The store's log has another entry where the HSM has captured one.
     #[error(
@@ -325,6 +329,10 @@ pub enum Fault {
     /// The HSM refuses what is right by all that the agent knows.
     #[error("the HSM refuses to go on: {0}")]
     Hsm(Refusal),
+}
+
+fn or_before(before: Option<&SegmentName>) -> String {
+    before.map(|before| format!(", or the one before it is damaged, {before}")).unwrap_or_default()
 }
 
 /// What is wrong with a segment.
@@ -364,6 +372,8 @@ pub struct Status {
     pub newest: Index,
     /// The newest entry of this leadership that it knows to be committed, 0 for none.
     pub committed: Index,
+    /// Whether it leads and has the tree, so that it can serve.
+    pub serving: bool,
     /// What the newest snapshot reaches that this member knows of, 0 for none.
     pub snapshot: Index,
     /// Client requests not yet with the HSM.

@@ -238,7 +238,9 @@ impl Leader {
             && self.own.len() < settings.limits.max_pending_entries as usize
             && self.collected.len() < MAX_CAPTURE_ENTRIES
             && self.collected_bytes < FULL_SEGMENT_BYTES
-            && self.tail.records() < settings.storage.snapshot_records.saturating_mul(MAX_UNSTORED);
+            // Without its first entry it could not take the snapshot that this waits for.
+            && (!self.elected
+                || self.tail.records() < settings.storage.snapshot_records.saturating_mul(MAX_UNSTORED));
         (ready && room > 0).then_some(room.min(settings.limits.max_batch_requests as usize))
     }
 

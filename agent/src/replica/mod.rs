@@ -181,6 +181,7 @@ impl Replica {
             tip_hash,
             newest,
             committed,
+            serving: matches!(&self.state, State::Leader(leader) if leader.snapshots.are_open()),
             snapshot: match &self.state {
                 State::Leader(leader) => leader.snapshots.stored(),
                 _ => self.log.tail().base(),

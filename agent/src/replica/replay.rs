@@ -15,8 +15,10 @@ use strongroom_proto::prefix::Prefix;
 
 /// The most segments that wait for the ways to their records.
 const MAX_SEGMENTS: usize = 64;
-/// How often in a row the store may lack a segment before it is taken to have lost it.
+/// How often in a row the store may lack a segment before it is taken to have lost it, and the first pause after which
+/// it is looked for again; each is twice as long. About ten seconds in all.
 const MAX_FRUITLESS: u32 = 8;
+const FRUITLESS_MS: u64 = 50;
 
 /// A replay under way.
 pub(super) struct Replay {
@@ -25,8 +27,11 @@ pub(super) struct Replay {
     until: (Index, EntryHash),
     /// Up to where segments have been read.
     read: (Index, EntryHash),
+    /// The segment that ends there, if it was read.
+    newest: Option<SegmentName>,
     walk: CatchUp,
     fruitless: u32,
+    retry_at: Millis,
     /// Those that are not applied yet.
     segments: VecDeque<Segment>,
     trees: Trees,
@@ -58,8 +63,10 @@ impl Replay {
             group,
             until,
             read,
+            newest: None,
             walk,
             fruitless: 0,
+            retry_at: Millis(0),
             segments: VecDeque::new(),
             trees: snapshot.map(|s| Trees::at(&s.entry)).unwrap_or_default(),
             tail: Tail::new(read.0),
@@ -125,7 +132,7 @@ impl Replay {
     fn walk_on(&mut self, now: Millis, may_list: bool, out: &mut Outbox) -> Result<(), Fault> {
         while self.read != self.until && self.segments.len() < MAX_SEGMENTS {
             let next = self.read.0.next().map(|first| SegmentName::new(self.group, first, &self.read.1));
-            if !may_list && !self.walk.is_reading() {
+            if now < self.retry_at || (!may_list && !self.walk.is_reading()) {
                 return Ok(());
             }
             match self.walk.next(now, next) {
@@ -140,10 +147,10 @@ impl Replay {
                     self.walk.checked();
                     self.fruitless += 1;
                     if let Some(object) = next.filter(|_| self.fruitless >= MAX_FRUITLESS) {
-                        return Err(Fault::Gap { object });
+                        return Err(Fault::Gap { object, before: self.newest });
                     }
+                    self.retry_at = now.after(FRUITLESS_MS << self.fruitless);
                     self.walk.want();
-                    self.walk.pause(now);
                 }
             }
         }
@@ -163,6 +170,7 @@ impl Replay {
             return Err(damaged(object.first, Damage::Chain));
         }
         self.read = (last.index, last.hash());
+        self.newest = Some(object);
         self.fruitless = 0;
         self.segments.push_back(segment);
         Ok(())

@@ -126,6 +126,7 @@ impl Replica {
         self.reading_snapshot = false;
         let Some(why) = self.asking.take() else { return };
         let Ok(snapshot) = result else { return self.catch_up.pause(self.now) };
+        let stored = snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.entry.index);
         let known = self.capture.captured().0.max(self.log.position().0);
         if let Some(snapshot) = snapshot.filter(|snapshot| snapshot.entry.index > known) {
             if matches!(self.state, State::Leader(_)) {
@@ -136,7 +137,7 @@ impl Replica {
         match why {
             Why::NotFound => self.missed(),
             Why::Beyond => self.catch_up.checked(),
-            Why::Gone(names) => self.restore(&names),
+            Why::Gone(names) => self.restore(&names, stored),
         }
     }
 
@@ -165,14 +166,18 @@ impl Replica {
         }
     }
 
-    /// The store lacks the last segment that it had: gives it those that are still in memory.
-    fn restore(&mut self, names: &BTreeSet<SegmentName>) {
+    /// The store lacks the last segment that it had: gives it those that are still in memory and still needed. What
+    /// ended before the stored tree may have been deleted on purpose.
+    fn restore(&mut self, names: &BTreeSet<SegmentName>, stored: Index) {
         self.catch_up.pause(self.now);
         if !self.settling.is_empty() {
             return;
         }
         self.restoring = true;
-        for object in self.log.recent().iter().filter(|object| !names.contains(&object.name)) {
+        let last = self.log.tip().map(|tip| tip.segment);
+        let needed = |name: SegmentName| name.first > stored || Some(name) == last;
+        let gone = self.log.recent().iter().filter(|o| needed(o.name) && !names.contains(&o.name));
+        for object in gone {
             self.settling.restore(object.clone());
         }
         if self.settling.is_empty() {

@@ -11,8 +11,9 @@ use futures::{FutureExt, StreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    UpdateVersion, UploadPart,
 };
 use std::collections::BTreeSet;
 use std::fmt;
@@ -79,6 +80,36 @@ impl Folder {
         self.0.trusted()?;
         let inner = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || work(&inner)).await?
+    }
+
+    /// Replaces the object that has the version's tag. Of those that replace one version, in whatever process of this
+    /// machine, one does.
+    async fn update(
+        &self,
+        location: &ObjectPath,
+        path: PathBuf,
+        payload: PutPayload,
+        version: UpdateVersion,
+    ) -> Result<()> {
+        let lock = {
+            let path = path.clone();
+            self.blocking(move |_| lock(&path).map_err(failed)).await?
+        };
+        let there = match self.0.objects.head(location).await {
+            Ok(meta) => meta.e_tag,
+            Err(Error::NotFound { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        if there.is_none() || there != version.e_tag {
+            let source = "another version is there".into();
+            return Err(Error::Precondition { path: location.to_string(), source });
+        }
+        self.blocking(move |inner| {
+            // Held until it is done, even if nobody waits for that any more.
+            let _lock = lock;
+            inner.put(&path, &payload, &PutMode::Overwrite)
+        })
+        .await
     }
 
     /// Makes durable what the library below has put at `path`.
@@ -166,11 +197,8 @@ impl Staged {
     }
 
     fn new(path: &Path) -> io::Result<(File, Self)> {
-        for number in 1_u64.. {
-            // As the library below names its own, which its listings leave out.
-            let mut staged = path.as_os_str().to_owned();
-            staged.push(format!("#{number}"));
-            let staged = PathBuf::from(staged);
+        for number in 1.. {
+            let staged = hidden(path, number);
             match OpenOptions::new().write(true).create_new(true).open(&staged) {
                 Ok(file) => return Ok((file, Self(staged))),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -196,6 +224,20 @@ impl Drop for Staged {
         // Left behind, it only takes space.
         let _ = std::fs::remove_file(&self.0);
     }
+}
+
+/// A name beside an object's, of the kind that the library below uses for its own files and leaves out of listings.
+fn hidden(path: &Path, number: u64) -> PathBuf {
+    let mut hidden = path.as_os_str().to_owned();
+    hidden.push(format!("#{number}"));
+    hidden.into()
+}
+
+/// Waits until no other process replaces the object. The file stays: removed, two could hold it.
+fn lock(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(hidden(path, 0))?;
+    file.lock()?;
+    Ok(file)
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
@@ -226,13 +268,16 @@ impl ObjectStore for Folder {
         payload: PutPayload,
         options: PutOptions,
     ) -> Result<PutResult> {
-        if matches!(options.mode, PutMode::Update(_)) || !options.attributes.is_empty() {
-            let operation = "`put_opts` with a version or attributes".into();
+        if !options.attributes.is_empty() {
+            let operation = "`put_opts` with attributes".into();
             return Err(Error::NotImplemented { operation, implementer: self.to_string() });
         }
         let path = self.0.objects.path_to_filesystem(location)?;
-        self.blocking(move |inner| inner.put(&path, &payload, &options.mode)).await?;
-        Ok(PutResult { e_tag: None, version: None, extensions: options.extensions })
+        match options.mode {
+            PutMode::Update(version) => self.update(location, path, payload, version).await?,
+            mode => self.blocking(move |inner| inner.put(&path, &payload, &mode)).await?,
+        }
+        Ok(PutResult { e_tag: None, version: None, extensions: Default::default() })
     }
 
     async fn put_multipart_opts(
@@ -314,7 +359,6 @@ impl MultipartUpload for FolderUpload {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use object_store::ObjectStoreExt;
     use std::sync::atomic::AtomicU32;
 
     /// A folder whose `n`-th sync fails, once, as a disk that drops what it could not write; and how many there were.
@@ -390,5 +434,30 @@ mod tests {
         let names = std::fs::read_dir(dir.path().join("a")).unwrap();
         assert_eq!(names.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>(), ["1"]);
         assert_eq!(folder.get(&"a/1".into()).await.unwrap().bytes().await.unwrap(), "y");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_eight_that_replace_one_version_one_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders: Vec<_> = (0..8).map(|_| Folder::open(dir.path()).unwrap()).collect();
+        let path = ObjectPath::from("a/1");
+        let update = async |folder: Folder, version: UpdateVersion, round: usize| {
+            let payload = PutPayload::from(format!("round {round}"));
+            folder.put_opts(&path, payload, PutOptions::from(PutMode::Update(version))).await
+        };
+        let none = UpdateVersion { e_tag: None, version: None };
+        update(folders[0].clone(), none.clone(), 0).await.unwrap_err();
+        create(&folders[0], "a/1").await.unwrap();
+        update(folders[0].clone(), none, 0).await.unwrap_err();
+        for round in 1..20 {
+            let e_tag = folders[0].head(&path).await.unwrap().e_tag;
+            let version = UpdateVersion { e_tag, version: None };
+            let writers = folders.iter().map(|folder| update(folder.clone(), version.clone(), round));
+            let results = futures::future::join_all(writers).await;
+            assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "round {round}");
+            let refused = |result: &Result<_>| matches!(result, Err(Error::Precondition { .. }));
+            assert_eq!(results.iter().filter(|result| refused(result)).count(), 7, "round {round}");
+        }
+        assert_eq!(folders[0].list(None).count().await, 1, "the lock is no object");
     }
 }

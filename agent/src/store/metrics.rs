@@ -1,13 +1,14 @@
 //! What the store is asked for and what that moves, by purpose and kind of call: what a bill is made of.
 
 use object_store::Error;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Registry, Unit};
+use std::fmt;
 
 /// What a call of the store is for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Purpose {
     /// Segments of the log.
     Log,
@@ -18,7 +19,7 @@ pub enum Purpose {
 }
 
 /// What a call of the store does, as stores bill it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Kind {
     /// Writes or copies an object, or a part of one; begins or ends an upload in parts.
     Put,
@@ -28,6 +29,29 @@ pub enum Kind {
     List,
     /// Deletes one object.
     Delete,
+}
+
+impl EncodeLabelValue for Purpose {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Log => "log",
+            Self::Tree => "tree",
+            Self::Probe => "probe",
+        };
+        name.encode(encoder)
+    }
+}
+
+impl EncodeLabelValue for Kind {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Put => "put",
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Delete => "delete",
+        };
+        name.encode(encoder)
+    }
 }
 
 /// How many objects one request of a listing brings. Stores that bring more at once are asked less often than counted.

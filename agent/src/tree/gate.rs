@@ -1,7 +1,8 @@
 //! The way from one open database to the object store, which can be shut for good.
 //!
 //! A database works in the background, and does not stop because nobody holds it any more: what an opening has begun
-//! that was given up, or what another agent has fenced, could go on to write. Behind a shut gate it cannot.
+//! that was given up, or what another agent has fenced, could go on to write. Behind a shut gate it cannot. Nor can one
+//! call that the store never answers hold everything up.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,6 +18,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// An object store until it is shut. Clones are one gate.
 #[derive(Clone, Debug)]
@@ -24,6 +27,9 @@ pub(super) struct Gate {
     objects: Arc<dyn ObjectStore>,
     shut: Arc<AtomicBool>,
 }
+
+/// How long one call may take, besides a second for each MiB that it sends.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Shuts its gate when it is dropped.
 #[derive(Debug)]
@@ -45,6 +51,22 @@ impl Gate {
         self.shut.store(true, Ordering::Release);
     }
 
+    /// One call, which is not waited for for ever: the database tries again.
+    async fn bounded<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        self.bounded_sending(0, call).await
+    }
+
+    async fn bounded_sending<T>(
+        &self,
+        bytes: usize,
+        call: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        let late =
+            |_| Error::Generic { store: "tree", source: "the object store did not answer in time".into() };
+        let sending = Duration::from_secs(u64::try_from(bytes >> 20).unwrap_or(u64::MAX));
+        timeout(CALL_TIMEOUT.saturating_add(sending), call).await.map_err(late)?
+    }
+
     fn open(&self) -> Result<&Arc<dyn ObjectStore>> {
         if self.shut.load(Ordering::Acquire) {
             let source = Box::new(NonRetryable("this database is closed".into()));
@@ -63,7 +85,7 @@ impl fmt::Display for Gate {
 #[async_trait]
 impl ObjectStore for Gate {
     async fn put_opts(&self, at: &ObjectPath, bytes: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.open()?.put_opts(at, bytes, options).await
+        self.bounded_sending(bytes.content_length(), self.open()?.put_opts(at, bytes, options)).await
     }
 
     async fn put_multipart_opts(
@@ -71,15 +93,15 @@ impl ObjectStore for Gate {
         at: &ObjectPath,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.open()?.put_multipart_opts(at, options).await
+        self.bounded(self.open()?.put_multipart_opts(at, options)).await
     }
 
     async fn get_opts(&self, at: &ObjectPath, options: GetOptions) -> Result<GetResult> {
-        self.open()?.get_opts(at, options).await
+        self.bounded(self.open()?.get_opts(at, options)).await
     }
 
     async fn get_ranges(&self, at: &ObjectPath, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.open()?.get_ranges(at, ranges).await
+        self.bounded(self.open()?.get_ranges(at, ranges)).await
     }
 
     fn delete_stream(
@@ -110,14 +132,14 @@ impl ObjectStore for Gate {
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&ObjectPath>) -> Result<ListResult> {
-        self.open()?.list_with_delimiter(prefix).await
+        self.bounded(self.open()?.list_with_delimiter(prefix)).await
     }
 
     async fn copy_opts(&self, from: &ObjectPath, to: &ObjectPath, options: CopyOptions) -> Result<()> {
-        self.open()?.copy_opts(from, to, options).await
+        self.bounded(self.open()?.copy_opts(from, to, options)).await
     }
 
     async fn rename_opts(&self, from: &ObjectPath, to: &ObjectPath, options: RenameOptions) -> Result<()> {
-        self.open()?.rename_opts(from, to, options).await
+        self.bounded(self.open()?.rename_opts(from, to, options)).await
     }
 }

@@ -24,7 +24,7 @@ struct Bucket {
     conditions: Conditions,
 }
 
-/// Whether `x-goog-if-generation-match: 0` is heeded.
+/// Whether `x-goog-if-generation-match` is heeded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Conditions {
     /// As it must be.
@@ -50,11 +50,14 @@ pub(crate) async fn store(conditions: Conditions) -> Store {
 
 async fn object(State(bucket): State<Bucket>, Path(name): Path<String>, request: Request) -> Response {
     let method = request.method().clone();
-    let only_new = request.headers().get("x-goog-if-generation-match").is_some_and(|value| value == "0");
+    let expected = request.headers().get("x-goog-if-generation-match").cloned();
+    let expected = expected.filter(|_| bucket.conditions == Conditions::Honoured);
     let body = axum::body::to_bytes(request.into_body(), MAX_BODY).await.unwrap();
-    let only_new = only_new && bucket.conditions == Conditions::Honoured;
+    let fits = |generation: u64| expected.as_ref().is_none_or(|value| *value == generation.to_string());
     bucket.with(|objects| match (method, objects.get(&name).cloned()) {
-        (Method::PUT, Some(_)) if only_new => StatusCode::PRECONDITION_FAILED.into_response(),
+        (Method::PUT, there) if !fits(there.as_ref().map_or(0, |(_, generation)| *generation)) => {
+            StatusCode::PRECONDITION_FAILED.into_response()
+        }
         (Method::PUT, there) => {
             let generation = there.map_or(1, |(_, generation)| generation + 1);
             objects.insert(name, (body, generation));

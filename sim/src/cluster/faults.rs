@@ -33,6 +33,8 @@ pub struct Faults {
     pub store_unavailable: f64,
     /// The chance that a request to the store, or its answer, takes up to two seconds.
     pub delay_store: f64,
+    /// For how long a listing lacks what was written.
+    pub listing_lag_ms: u64,
     /// What goes wrong with requests to the store, counted from the first one of the cluster, which is 1.
     pub store_faults: BTreeMap<u64, StoreFault>,
     /// What goes wrong with the next requests to the store, before any chance.

@@ -433,6 +433,7 @@ impl Cluster {
         }
         self.store_requests += 1;
         let fault = self.faults.store(&mut self.rng, self.store_requests, member);
+        (self.store.now, self.store.listing_lag_ms) = (self.now, self.faults.listing_lag_ms);
         let changes = matches!(request, StoreRequest::Advance(_) | StoreRequest::Collect(_));
         let event = Box::new(self.store.handle(&mut self.rng, (member, life), request, fault));
         if changes {

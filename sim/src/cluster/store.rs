@@ -96,6 +96,10 @@ pub struct Store {
     collected: BTreeMap<SegmentName, Arc<[u8]>>,
     /// Entries of segments that were written where one had been deleted, and of those after them.
     strays: BTreeSet<EntryHash>,
+    /// When each object was created.
+    created: BTreeMap<SegmentName, u64>,
+    pub(super) now: u64,
+    pub(super) listing_lag_ms: u64,
     calls: StoreCalls,
     calls_of: BTreeMap<usize, StoreCalls>,
     pub(super) bugs: HostBugs,
@@ -166,8 +170,7 @@ impl Store {
             }
             StoreRequest::List(from) => {
                 calls.lists = 1;
-                let names = || self.objects.keys().copied().filter(|name| name.first >= from).collect();
-                let result = if fault == StoreFault::None { Ok(names()) } else { Err(Unavailable) };
+                let result = if fault == StoreFault::None { Ok(self.list(from)) } else { Err(Unavailable) };
                 Event::Listed { result }
             }
             StoreRequest::Read(name) => {
@@ -252,12 +255,23 @@ impl Store {
         deleted.len()
     }
 
+    fn list(&self, from: Index) -> Vec<SegmentName> {
+        let shown = |name: &SegmentName| {
+            let created = self.created.get(name).copied().unwrap_or(0);
+            name.first >= from && created.saturating_add(self.listing_lag_ms) <= self.now
+        };
+        self.objects.keys().copied().filter(shown).collect()
+    }
+
     fn create(&mut self, name: SegmentName, bytes: Arc<[u8]>) -> CreateOutcome {
         if self.bugs.has(HostBug::CreateReplaces) {
             self.objects.insert(name, bytes);
             return CreateOutcome::Created;
         }
-        let there = self.objects.entry(name).or_insert_with(|| Arc::clone(&bytes));
+        let there = self.objects.entry(name).or_insert_with(|| {
+            self.created.insert(name, self.now);
+            Arc::clone(&bytes)
+        });
         if *there != bytes {
             return CreateOutcome::Lost;
         }

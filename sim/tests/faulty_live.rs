@@ -1,0 +1,123 @@
+//! A whole realm on an object store that fails now and then, and clients that ask again.
+
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU8;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use strongroom_agent::store::Store;
+use strongroom_client::{Client, Pin, RecoverError, RetryPolicy};
+use strongroom_proto::registration::UserSecret;
+use strongroom_sim::faulty::{Fault, Faults, Faulty};
+use strongroom_sim::local::LocalRealm;
+
+const USERS: u8 = 4;
+/// Enough for guesses that counted although no answer came.
+const GUESSES: u8 = 20;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Faults such as a busy cloud may show on a bad day, quick enough for a test.
+fn bad_day() -> Faults {
+    Faults {
+        latency: Duration::from_millis(3),
+        slow: Duration::from_millis(200),
+        lag: (2, Duration::from_millis(200)),
+        ..Faults::all(20)
+    }
+}
+
+/// What a user knows of itself, whatever it was told.
+struct User {
+    client: Client,
+    secret: UserSecret,
+    /// The most guesses that can be left.
+    at_most: u16,
+}
+
+impl User {
+    async fn new(realm: &LocalRealm, number: u8) -> Self {
+        let client =
+            realm.client(usize::from(number) % 3, &format!("user-{number}")).await.expect("a client");
+        let client = client.with_retry_policy(RetryPolicy { patience: PATIENCE, ..RetryPolicy::default() });
+        let secret = UserSecret::new(&[number; 40]).expect("short");
+        Self { client, secret, at_most: GUESSES.into() }
+    }
+
+    async fn register(&self) {
+        let guesses = NonZeroU8::new(GUESSES).expect("not 0");
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = self.client.register(&Pin::from("4821"), &self.secret, b"info", guesses).await
+        {
+            assert!(Instant::now() < deadline, "{error:?}");
+        }
+    }
+
+    /// A wrong guess, which counts once it was answered; and if it was not, may have counted.
+    async fn guess_wrong(&mut self) {
+        match self.client.recover(&Pin::from("0000"), b"info").await {
+            Err(RecoverError::InvalidPin { guesses_remaining, .. }) => {
+                assert!(guesses_remaining < self.at_most, "{guesses_remaining} are left of {}", self.at_most);
+                self.at_most = guesses_remaining;
+            }
+            Err(RecoverError::Transient { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The right guess, for as long as it takes.
+    async fn recover(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.client.recover(&Pin::from("4821"), b"info").await {
+                Ok(secret) => return assert_eq!(secret.as_bytes(), self.secret.as_bytes()),
+                Err(RecoverError::Transient { .. }) => assert!(Instant::now() < deadline, "not in time"),
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn live(mut self) -> Self {
+        self.register().await;
+        self.guess_wrong().await;
+        self.guess_wrong().await;
+        self.recover().await;
+        self.at_most = GUESSES.into();
+        self.guess_wrong().await;
+        self
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_store_with_faults_users_register_and_recover_and_nothing_acknowledged_is_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let faulty = Faulty::new(Arc::new(InMemory::new()), 1, Faults::none());
+    let objects: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let realm = LocalRealm::start_on(folder.path(), any, move |_| Ok(Store::on(Arc::clone(&objects))));
+    let realm = realm.expect("starts");
+    realm.make_whole().await.expect("three new HSMs");
+    realm.leader(None).await.expect("one leads");
+
+    faulty.set(bad_day());
+    let mut users = Vec::new();
+    for number in 0..USERS {
+        let user = User::new(&realm, number).await;
+        users.push(tokio::spawn(user.live()));
+    }
+    let mut lived = Vec::new();
+    for user in users {
+        lived.push(user.await.expect("no panic"));
+    }
+    let hits: BTreeMap<Fault, u64> = faulty.hits();
+    println!("{} calls of the store, faults: {hits:?}", faulty.calls());
+    assert!(hits.values().sum::<u64>() > 3, "hardly a fault: {hits:?}");
+
+    faulty.set(Faults::none());
+    for user in &mut lived {
+        user.guess_wrong().await;
+        user.recover().await;
+    }
+    realm.shutdown().await;
+}

@@ -1,0 +1,328 @@
+//! What a realm keeps in its object store, with agents and HSMs as they run, on a folder: segments are deleted,
+//! everything may be lost at once, and what is damaged is named and made again.
+
+mod support;
+
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU8;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use strongroom_agent::check::{self, AgentWitness, Findings, NoWitness, Problem, RebuildError, Unwatched};
+use strongroom_agent::config::StoreOptions;
+use strongroom_agent::replica::Storage;
+use strongroom_agent::store::{Kind, Purpose, Store};
+use strongroom_agent::tree::{TreeMetrics, TreeSettings, TreeStore};
+use strongroom_client::{Client, Pin, RecoverError};
+use strongroom_proto::ids::{GroupId, Index};
+use strongroom_proto::registration::UserSecret;
+use strongroom_sim::local::{LocalRealm, MEMBERS};
+use support::until;
+use url::Url;
+
+/// Writes of one recovery alone.
+const COST_PUTS: u64 = 3;
+const SECRET: &[u8] = b"what the user entrusts";
+
+/// Snapshots after every few changes, segments deleted soon after.
+const EAGER: Storage =
+    Storage { snapshot_after_ms: 50, snapshot_records: 2, snapshot_segments: 4, grace_ms: 100 };
+/// Snapshots soon, and every segment kept.
+const KEEPING: Storage = Storage { grace_ms: u64::MAX, ..EAGER };
+
+fn start(folder: &Path, storage: Storage) -> LocalRealm {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    LocalRealm::start_storing(folder, any, storage).expect("starts")
+}
+
+async fn made(folder: &Path, storage: Storage) -> LocalRealm {
+    let realm = start(folder, storage);
+    realm.make_whole().await.expect("three new HSMs");
+    realm.leader(None).await.expect("one leads");
+    realm
+}
+
+async fn client(realm: &LocalRealm, user: &str) -> Client {
+    realm.client(0, user).await.expect("a client")
+}
+
+async fn register(client: &Client, guesses: u8) {
+    let secret = UserSecret::new(SECRET).expect("short");
+    let guesses = NonZeroU8::new(guesses).expect("not 0");
+    client.register(&Pin::from("4821"), &secret, b"info", guesses).await.expect("registers");
+}
+
+async fn guess_wrong(client: &Client) -> u16 {
+    match client.recover(&Pin::from("0000"), b"info").await {
+        Err(RecoverError::InvalidPin { guesses_remaining, .. }) => guesses_remaining,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn recover(client: &Client) {
+    let secret = client.recover(&Pin::from("4821"), b"info").await.expect("recovers");
+    assert_eq!(secret.as_bytes(), SECRET);
+}
+
+fn files(folder: &Path, below: &str) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).expect("readable") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.to_string_lossy().contains(below) {
+                found.insert(path);
+            }
+        }
+    }
+    found
+}
+
+fn segments(folder: &Path) -> BTreeSet<PathBuf> {
+    files(&folder.join("store"), "/log/")
+}
+
+fn group(folder: &Path) -> GroupId {
+    let groups = fs::read_dir(folder.join("store/groups")).expect("a store");
+    let name = groups.map(|entry| entry.expect("readable").file_name()).next().expect("a group");
+    name.to_string_lossy().parse().expect("a group's id")
+}
+
+fn opened(folder: &Path) -> (Store, TreeStore, GroupId) {
+    let url = Url::from_directory_path(folder.join("store")).expect("a path");
+    let store = Store::open(&url, &StoreOptions::default()).expect("opens");
+    let group = group(folder);
+    let (settings, metrics) = (TreeSettings::default(), TreeMetrics::default());
+    let tree = TreeStore::new(store.objects(), store.base(), group, settings, metrics);
+    (store, tree, group)
+}
+
+async fn check_alone(folder: &Path) -> Findings {
+    let (store, tree, group) = opened(folder);
+    check::check(&store, &tree, group, &mut NoWitness, &Unwatched).await.expect("comes to an end")
+}
+
+async fn snapshot_reached(realm: &LocalRealm) {
+    until("a snapshot of all that there is", async || {
+        let of_leader = (0..MEMBERS)
+            .flat_map(|i| realm.groups(i))
+            .find(|(_, s)| matches!(s.role, strongroom_agent::replica::Role::Leader { .. }));
+        of_leader.filter(|(_, s)| s.snapshot == s.tip && s.tip > Index::ZERO && s.waiting == 0)
+    })
+    .await;
+}
+
+/// A realm with some users, whole in its snapshot, all processes gone.
+async fn stopped(folder: &Path, storage: Storage) {
+    let realm = made(folder, storage).await;
+    for user in ["ada", "bob", "cyd"] {
+        register(&client(&realm, user).await, 9).await;
+    }
+    assert_eq!(guess_wrong(&client(&realm, "ada").await).await, 8);
+    snapshot_reached(&realm).await;
+    realm.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_segments_are_deleted_and_a_realm_that_lost_every_process_goes_on_from_its_snapshot() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut realm = made(folder.path(), EAGER).await;
+    let (ada, first) = (client(&realm, "ada").await, segments(folder.path()));
+    register(&ada, 9).await;
+    assert_eq!(guess_wrong(&ada).await, 8);
+    until("the first segments are deleted", async || {
+        segments(folder.path()).is_disjoint(&first).then_some(())
+    })
+    .await;
+    // All at once, in whatever they are doing.
+    for member in 0..MEMBERS {
+        realm.kill(member).await;
+    }
+    drop(realm);
+
+    let realm = start(folder.path(), EAGER);
+    realm.leader(None).await.expect("one leads");
+    let ada = client(&realm, "ada").await;
+    assert_eq!(guess_wrong(&ada).await, 7);
+    recover(&ada).await;
+
+    // The log begins later than with entry 1, an HSM vouches for it, and all that there is fits together.
+    snapshot_reached(&realm).await;
+    let (store, tree, group) = opened(folder.path());
+    let mut hsm = AgentWitness { agent: realm.admin(0).await.expect("an agent"), group };
+    let found = check::check(&store, &tree, group, &mut hsm, &Unwatched).await.expect("comes to an end");
+    assert_eq!(found.problems, Vec::new());
+    assert!(found.entries.0 > Index(1) && found.authentic > Some(0), "{found:?}");
+    assert_eq!(found.leaves, 1);
+    realm.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_away_while_its_segments_were_deleted_comes_back_and_carries_the_group() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut realm = made(folder.path(), EAGER).await;
+    let leader = realm.leader(None).await.expect("one leads");
+    let away = (leader + 1) % MEMBERS;
+    let ada = realm.client(leader, "ada").await.expect("a client");
+    let known = segments(folder.path());
+    realm.kill(away).await;
+    register(&ada, 9).await;
+    assert_eq!(guess_wrong(&ada).await, 8);
+    until("the segments that it knew are deleted", async || {
+        segments(folder.path()).is_disjoint(&known).then_some(())
+    })
+    .await;
+    realm.restart(away).await.expect("starts again");
+    // Now the group needs the one that was away.
+    realm.kill(leader).await;
+    let next = realm.leader(Some(leader)).await.expect("the two go on");
+    let ada = realm.client(next, "ada").await.expect("a client");
+    recover(&ada).await;
+    realm.shutdown().await;
+}
+
+/// What the agents of a realm have asked of its store, for any purpose but the probe.
+fn calls(stores: &[Store], kind: Kind) -> u64 {
+    let of = |purpose| stores.iter().map(|store| store.metrics().calls(purpose, kind)).sum::<u64>();
+    of(Purpose::Log) + of(Purpose::Tree)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_alone_costs_three_writes_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let stores: Arc<Mutex<Vec<Store>>> = Arc::default();
+    let opened = Arc::clone(&stores);
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let realm = LocalRealm::start_on(folder.path(), any, move |_| {
+        let store = Store::on(Arc::clone(&objects));
+        opened.lock().expect("not poisoned").push(store.clone());
+        Ok(store)
+    });
+    let realm = realm.expect("starts");
+    realm.make_whole().await.expect("three new HSMs");
+    let leader = realm.leader(None).await.expect("one leads");
+    let ada = realm.client(leader, "ada").await.expect("a client");
+    register(&ada, 9).await;
+    let stores = stores.lock().expect("not poisoned").clone();
+    let kinds = [Kind::Put, Kind::Get, Kind::List, Kind::Delete];
+    let before = kinds.map(|kind| calls(&stores, kind));
+    recover(&ada).await;
+    let after = kinds.map(|kind| calls(&stores, kind));
+    let cost: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+    // Each of its three requests waits for an entry of its own, and alone, for a segment of its own.
+    assert_eq!(cost, [COST_PUTS, 0, 0, 0], "puts, gets, listings, deletes");
+    realm.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_object_that_is_damaged_or_missing_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    stopped(folder.path(), KEEPING).await;
+    let clean = check_alone(folder.path()).await;
+    assert_eq!(clean.problems, Vec::new());
+    assert_eq!((clean.entries.0, clean.leaves), (Index(1), 3));
+    for segment in segments(folder.path()) {
+        let bytes = fs::read(&segment).expect("readable");
+        let name = segment.file_name().expect("a name").to_string_lossy().into_owned();
+        for at in [0, bytes.len() / 2, bytes.len() - 1] {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            fs::write(&segment, &flipped).expect("writable");
+            let found = check_alone(folder.path()).await;
+            let named = found.problems.iter().any(|problem| problem.to_string().contains(&name));
+            assert!(named, "{name}, byte {at}: {:?}", found.problems);
+        }
+        fs::write(&segment, &bytes).expect("writable");
+    }
+    let mut named = 0;
+    for object in files(&folder.path().join("store"), "/compacted/") {
+        let bytes = fs::read(&object).expect("readable");
+        let name = object.file_name().expect("a name").to_string_lossy().into_owned();
+        fs::remove_file(&object).expect("removable");
+        let found = check_alone(folder.path()).await;
+        let is_named =
+            found.problems.iter().any(|p| matches!(p, Problem::Tree(_)) && p.to_string().contains(&name));
+        // A file of the tree that was merged into another is there for a while, and not needed.
+        assert!(is_named || found.problems.is_empty(), "{name}: {:?}", found.problems);
+        named += usize::from(is_named);
+        fs::write(&object, &bytes).expect("writable");
+    }
+    assert!(named > 0, "no file of the tree was needed");
+    assert_eq!(check_alone(folder.path()).await.problems, Vec::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_whose_files_are_all_lost_is_made_again_from_the_log_and_the_realm_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    stopped(folder.path(), KEEPING).await;
+    for object in files(&folder.path().join("store"), "/tree/") {
+        fs::remove_file(object).expect("removable");
+    }
+    let (store, tree, group) = opened(folder.path());
+    let rebuilt = check::rebuild(&store, &tree, group, &Unwatched).await.expect("the log is whole");
+    assert_eq!((rebuilt.reaches, rebuilt.leaves), (Index::ZERO, 0));
+    let realm = start(folder.path(), KEEPING);
+    realm.leader(None).await.expect("one leads");
+    let ada = client(&realm, "ada").await;
+    assert_eq!(guess_wrong(&ada).await, 7);
+    recover(&ada).await;
+    realm.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_that_lost_some_leaves_is_made_again_from_the_segments_that_have_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    stopped(folder.path(), KEEPING).await;
+    // What one file of the tree held is damaged.
+    let largest = files(&folder.path().join("store"), "/compacted/")
+        .into_iter()
+        .max_by_key(|path| fs::metadata(path).expect("readable").len())
+        .expect("a file");
+    let mut bytes = fs::read(&largest).expect("readable");
+    bytes[100] ^= 1;
+    fs::write(&largest, bytes).expect("writable");
+    let damaged = check_alone(folder.path()).await;
+    if damaged.problems.is_empty() {
+        // It was merged into another already.
+        return;
+    }
+    let (store, tree, group) = opened(folder.path());
+    let rebuilt = check::rebuild(&store, &tree, group, &Unwatched).await;
+    let rebuilt = rebuilt.expect("the segments have what is lost");
+    assert_eq!(rebuilt.generation, 1);
+    assert_eq!(check_alone(folder.path()).await.problems, Vec::new());
+    let realm = start(folder.path(), KEEPING);
+    realm.leader(None).await.expect("one leads");
+    let ada = client(&realm, "ada").await;
+    recover(&ada).await;
+    realm.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_that_is_lost_with_the_beginning_of_the_log_is_not_made_again_and_nothing_changes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let realm = made(folder.path(), EAGER).await;
+    let first = segments(folder.path());
+    register(&client(&realm, "ada").await, 9).await;
+    until("the first segments are deleted", async || {
+        segments(folder.path()).is_disjoint(&first).then_some(())
+    })
+    .await;
+    realm.shutdown().await;
+    for object in files(&folder.path().join("store"), "/tree/") {
+        fs::remove_file(object).expect("removable");
+    }
+    let before = files(&folder.path().join("store"), "/current-");
+    let (store, tree, group) = opened(folder.path());
+    let refused = check::rebuild(&store, &tree, group, &Unwatched).await;
+    assert!(matches!(refused, Err(RebuildError::NoSnapshot(_))), "{refused:?}");
+    assert_eq!(files(&folder.path().join("store"), "/current-"), before);
+    let found = check_alone(folder.path()).await;
+    assert!(matches!(found.problems[..], [Problem::Tree(_), Problem::NoTree(_)]), "{:?}", found.problems);
+}
