@@ -102,18 +102,23 @@ fn store_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error
         .map_err(|_| D::Error::custom("the store is a URL, such as `file:///var/lib/strongroom/store`"))
 }
 
+/// See [`Storage::grace_ms`].
+const MIN_GRACE_MS: u64 = 700_000;
+
 fn storage<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Storage, D::Error> {
     let storage = Storage::deserialize(deserializer)?;
     let most = 65_536;
     let records = (1..=most).contains(&storage.snapshot_records);
     let segments = (1..=most).contains(&storage.snapshot_segments);
-    if records && segments {
-        Ok(storage)
-    } else {
-        Err(D::Error::custom(
+    if !records || !segments {
+        return Err(D::Error::custom(
             "snapshot_records and snapshot_segments are from 1 to 65536; 4096 and 512 work well",
-        ))
+        ));
     }
+    if storage.grace_ms < MIN_GRACE_MS {
+        return Err(D::Error::custom("grace_ms is at least 700000; 900000 works well"));
+    }
+    Ok(storage)
 }
 
 /// The address of another agent: `http://`, a host, a port if need be, and nothing more. Agents speak plain HTTP/2 to

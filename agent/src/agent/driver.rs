@@ -12,7 +12,7 @@ use crate::segment::SegmentName;
 use crate::store::Store;
 use crate::tree::TreeStore;
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::future::join_all;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use strongroom_proto::hsm::BatchRequest;
@@ -273,16 +273,22 @@ impl Driver {
     }
 }
 
-/// Deletes the segments whose first index is less than `before`, as far as it can; says how many.
+/// Deletes the segments whose first index is less than `before`, the older ones first, until one cannot be deleted; says
+/// how many. A gap with older segments before it is best not left: a leader that comes back could write there.
 async fn collect(store: &Store, group: GroupId, before: Index) -> usize {
     let folder = SegmentName::folder(&group);
     let Ok(names) = store.list(&folder, &SegmentName::offset(&group, Index::ZERO)).await else { return 0 };
     let old = |name: &String| name.parse::<SegmentName>().is_ok_and(|name| name.first < before);
-    let deletions = stream::iter(names.into_iter().filter(old)).map(|name| async move {
-        let done = store.delete(&name).await;
-        usize::from(done.is_ok())
-    });
-    deletions.buffer_unordered(DELETIONS).fold(0, async |deleted, done| deleted + done).await
+    let old: Vec<String> = names.into_iter().filter(old).collect();
+    let mut deleted = 0;
+    for some in old.chunks(DELETIONS) {
+        let done = join_all(some.iter().map(|name| store.delete(name))).await;
+        deleted += done.iter().filter(|done| done.is_ok()).count();
+        if done.iter().any(Result::is_err) {
+            break;
+        }
+    }
+    deleted
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ pub struct Chain {
     pub unnecessary: usize,
     /// The least first index of all segments, 0 for none.
     pub oldest: Index,
+    /// Whether there are segments that begin after its end.
+    pub goes_on: bool,
     /// What is wrong with it.
     pub problems: Vec<Problem>,
 }
@@ -184,9 +186,10 @@ impl Found {
             problems.push(Problem::Forked(captured.0));
         }
         let unnecessary = (self.links.len() + self.bad.len()).saturating_sub(links.len());
+        let goes_on = self.links.keys().chain(self.bad.keys()).any(|name| name.first > end.0);
         let oldest = self.links.keys().chain(self.bad.keys()).map(|name| name.first).min();
         problems.extend(self.bad.into_values());
-        Chain { links, unnecessary, oldest: oldest.unwrap_or(Index::ZERO), problems }
+        Chain { links, unnecessary, oldest: oldest.unwrap_or(Index::ZERO), goes_on, problems }
     }
 }
 

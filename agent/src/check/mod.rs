@@ -157,6 +157,9 @@ pub enum CheckError {
     /// The store.
     #[error("the object store did not answer; check `--store` and its options, and try again")]
     Store,
+    /// The stored tree changes faster than it can be read.
+    #[error("snapshots were taken while the stored tree was being read; try again when fewer requests come")]
+    Moving,
     /// The store holds nothing of a group.
     #[error("the store holds no group; check that `--store` names the realm's prefix, as in agent.toml")]
     Empty,

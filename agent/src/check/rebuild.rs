@@ -53,6 +53,18 @@ pub enum RebuildError {
         /// How many leaves remain.
         leaves: usize,
     },
+    /// Somebody goes on with the damaged tree.
+    #[error("an agent of the group runs, and has moved the stored tree on; stop all of them and try again")]
+    AgentsRun,
+    /// Somebody went on with the damaged tree in the last moment.
+    #[error(
+        "an agent of the group runs, and moved the stored tree on in the last moment; stop all of them, delete the marker \
+         `current-{generation:016x}` of the group's tree, and try again"
+    )]
+    TooLate {
+        /// The generation that was put in use.
+        generation: u64,
+    },
     /// Nothing says what the tree reached, and the log does not go back to its beginning.
     #[error(
         "what the stored tree reached cannot be read, and the log begins with entry {0} only; restore the objects \
@@ -78,13 +90,10 @@ pub async fn rebuild(
     group: GroupId,
     progress: &impl Progress,
 ) -> Result<Rebuilt, RebuildError> {
-    // From here on no agent that was forgotten writes the damaged tree, or deletes segments because of it. Where it
-    // cannot even be opened, none can.
-    match tree.open().await {
-        Ok(_) | Err(TreeFailure::Damaged(_)) => tree.close().await,
-        Err(failure) => return Err(failure.into()),
-    }
-    let reader = match tree.reader().await {
+    // From here on no agent that was forgotten writes the damaged tree. Where it cannot even be opened, none can.
+    let old = tree.this_generation().await?;
+    fence(&old).await?;
+    let reader = match old.reader().await {
         Ok(reader) => reader,
         Err(TreeFailure::Damaged(_)) => None,
         Err(failure) => return Err(failure.into()),
@@ -93,7 +102,7 @@ pub async fn rebuild(
     let chain = log::read_chain(store, group, snapshot.as_ref(), None, progress).await?;
     let new = tree.next_generation().await?;
     let Some(snapshot) = snapshot else {
-        if chain.begins_at() > Index(1) {
+        if chain.begins_at() > Index(1) || chain.goes_on {
             return Err(RebuildError::NoSnapshot(chain.begins_at()));
         }
         let generation = new.put_in_use().await?;
@@ -102,7 +111,11 @@ pub async fn rebuild(
     let mut leaves = stored_leaves(reader.as_ref(), progress).await?;
     let until = snapshot.entry.index;
     for link in chain.links.iter().filter(|link| link.last.0 <= until) {
-        let ReadOutcome::Found(bytes) = store.read(&link.name.to_string()).await else { continue };
+        let bytes = match store.read(&link.name.to_string()).await {
+            ReadOutcome::Found(bytes) => bytes,
+            ReadOutcome::Absent => continue,
+            ReadOutcome::Unavailable => return Err(CheckError::Store.into()),
+        };
         let Ok(segment) = Segment::decode(&bytes) else { continue };
         for leaf in segment.entries().iter().flat_map(|made| &made.leaves) {
             let digest = sealed_digest(&leaf.sealed);
@@ -121,9 +134,37 @@ pub async fn rebuild(
     let total = leaves.len() as u64;
     new.open().await?;
     write(&new, &snapshot, &trees, reader.as_ref(), leaves, progress).await?;
-    let generation = new.put_in_use().await?;
     new.close().await;
+    if moved(&old, &snapshot).await? {
+        return Err(RebuildError::AgentsRun);
+    }
+    let generation = new.put_in_use().await?;
+    // Whoever opened the damaged one meanwhile must not go on with it, nor delete segments that the new one needs.
+    fence(&old).await?;
+    if moved(&old, &snapshot).await? {
+        return Err(RebuildError::TooLate { generation });
+    }
     Ok(Rebuilt { reaches: until, leaves: total, from_segments, generation })
+}
+
+/// Closes a tree to every agent that has it open.
+async fn fence(tree: &TreeStore) -> Result<(), TreeFailure> {
+    match tree.open().await {
+        Ok(_) | Err(TreeFailure::Damaged(_)) => {
+            tree.close().await;
+            Ok(())
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Whether somebody has taken another snapshot since.
+async fn moved(tree: &TreeStore, since: &Snapshot) -> Result<bool, TreeFailure> {
+    match tree.read_snapshot().await {
+        Ok(now) => Ok(now.is_some_and(|now| now != *since)),
+        Err(TreeFailure::Damaged(_)) => Ok(false),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// The leaves that the damaged tree still gives: those that lie in a row, and, after damage, those that pages name.

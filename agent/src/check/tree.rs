@@ -76,15 +76,25 @@ pub(super) fn sealed_digest(sealed: &[u8]) -> Digest {
     hash(label::SEALED, &[sealed])
 }
 
+/// How often a tree is read that moves on meanwhile, until one reading is of one moment.
+const ATTEMPTS: u32 = 5;
+
 /// Reads all of a stored tree.
 pub(super) async fn read(tree: &TreeStore, progress: &impl Progress) -> Result<TreeFindings, CheckError> {
-    let mut findings = TreeFindings::default();
-    match tree.reader().await {
-        Ok(Some(reader)) => read_with(&reader, &mut findings, progress).await?,
-        Ok(None) => {}
-        Err(failure) => findings.problems.push(Problem::Tree(failed(failure)?)),
+    for _ in 0..ATTEMPTS {
+        let mut findings = TreeFindings::default();
+        match tree.reader().await {
+            Ok(Some(reader)) => read_with(&reader, &mut findings, progress).await?,
+            Ok(None) => {}
+            Err(failure) => findings.problems.push(Problem::Tree(failed(failure)?)),
+        }
+        // Pages and leaves are read one after the other: what does not fit may have moved on between.
+        let now = tree.read_snapshot().await.ok().flatten();
+        if findings.problems.is_empty() || now.is_none() || now == findings.snapshot {
+            return Ok(findings);
+        }
     }
-    Ok(findings)
+    Err(CheckError::Moving)
 }
 
 async fn read_with(
@@ -122,6 +132,8 @@ async fn read_pages(
     progress: &impl Progress,
 ) -> Result<(), CheckError> {
     progress.begin("pages", None);
+    let partitions = findings.snapshot.iter().flat_map(|snapshot| &snapshot.entry.partitions);
+    let roots: Vec<Prefix> = partitions.filter(|p| p.root == Digest::EMPTY).map(|p| p.prefix).collect();
     let pages = reader.pages();
     pin_mut!(pages);
     while let Some(page) = pages.next().await {
@@ -139,7 +151,8 @@ async fn read_pages(
         findings.pages += 1;
         progress.done(1);
         let prefix = page.prefix();
-        if named.pages.remove(&(prefix.len(), prefix)) == Some(page.digest()) {
+        let empty = page.digest() == Digest::EMPTY && roots.contains(&prefix);
+        if empty || named.pages.remove(&(prefix.len(), prefix)) == Some(page.digest()) {
             named
                 .pages
                 .extend(page.below().into_iter().map(|(below, digest)| ((below.len(), below), digest)));

@@ -174,6 +174,11 @@ impl CatchUp {
         };
     }
 
+    /// Whether this segment is being read.
+    pub(super) fn wants(&self, name: SegmentName) -> bool {
+        self.reading.contains(&name)
+    }
+
     /// A segment has come; `None` if it did not, and the walk begins anew.
     pub(super) fn read(&mut self, now: Millis, name: SegmentName, bytes: Option<Vec<u8>>) {
         self.reading.remove(&name);

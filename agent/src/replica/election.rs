@@ -7,7 +7,7 @@ use super::catch_up::Walk;
 use super::flights::Flights;
 use super::interface::{Action, Millis};
 use super::outbox::Call;
-use super::{Replica, State};
+use super::{Replica, SUSPECT_MS, State};
 use rand::RngExt;
 use strongroom_proto::hsm::Request;
 use strongroom_proto::ids::{HsmId, Index};
@@ -80,8 +80,12 @@ impl Replica {
     /// Somebody says that they lead, and how far the log goes. Whether that can be true.
     pub(super) fn hear_leader(&mut self, from: HsmId, newest: Index) -> bool {
         match &self.state {
-            State::Leader(leader) if newest <= leader.newest() => return false,
-            State::Leader(_) => self.step_down(),
+            State::Leader(leader) => {
+                if newest > leader.newest() {
+                    self.suspect();
+                }
+                return false;
+            }
             State::Starting(_) | State::Faulted(_) => return false,
             State::Witness | State::Candidate(_) => {}
         }
@@ -101,6 +105,19 @@ impl Replica {
         self.deposed = 0;
         self.put_off();
         true
+    }
+
+    /// Somebody says that the log goes further than this leader knows. The store decides.
+    pub(super) fn suspect(&mut self) {
+        if self.now >= self.suspect_at {
+            self.suspect_at = self.now.after(SUSPECT_MS);
+            self.catch_up.want_any();
+        }
+    }
+
+    /// Whether the stored tree is open here, or will be.
+    pub(super) fn uses_tree(&self) -> bool {
+        matches!(&self.state, State::Leader(leader) if leader.snapshots.is_used())
     }
 
     /// Waits for a leader, or for the next attempt.
@@ -134,10 +151,10 @@ impl Replica {
     /// Gives up on everything that waits, but settles what was written.
     fn end_leadership(&mut self) {
         self.clients.give_up(&mut self.out);
+        if self.uses_tree() {
+            self.out.push(Action::CloseTree);
+        }
         if let State::Leader(leader) = &mut self.state {
-            if leader.snapshots.is_used() {
-                self.out.push(Action::CloseTree);
-            }
             let flights: &mut Flights = leader.flights();
             self.settling.append(flights);
         }

@@ -26,6 +26,15 @@ pub(super) struct Flight {
     pub(super) changed: Vec<(Index, Vec<RecordId>)>,
     state: Writing,
     back_off_ms: u64,
+    /// When it was first given to the store.
+    begun: Option<Millis>,
+}
+
+impl Flight {
+    /// Whether the store was first given it longer ago than this.
+    pub(super) fn is_older_than(&self, now: Millis, ms: u64) -> bool {
+        self.begun.is_some_and(|begun| now > begun.after(ms))
+    }
 }
 
 enum Writing {
@@ -64,19 +73,33 @@ impl Flights {
         let ids = |made: &SegmentEntry| made.leaves.iter().map(|leaf| leaf.record).collect();
         let changed = segment.entries().iter().map(|made| (made.entry.index, ids(made))).collect();
         let state = Writing::ToWrite(Millis(0));
-        self.0.push_back(Flight { object, entries, trees, changed, state, back_off_ms: 0 });
+        self.0.push_back(Flight { object, entries, trees, changed, state, back_off_ms: 0, begun: None });
     }
 
     /// Adds a segment that the store had before, to be written again.
     pub(super) fn restore(&mut self, object: Object) {
         let state = Writing::ToWrite(Millis(0));
         let (entries, trees, changed) = (Vec::new(), Trees::default(), Vec::new());
-        self.0.push_back(Flight { object, entries, trees, changed, state, back_off_ms: 0 });
+        self.0.push_back(Flight { object, entries, trees, changed, state, back_off_ms: 0, begun: None });
     }
 
     /// Takes over the segments of another, which come after these.
     pub(super) fn append(&mut self, other: &mut Self) {
         self.0.append(&mut other.0);
+    }
+
+    /// Whether a segment of this name is among them.
+    pub(super) fn contains(&self, name: SegmentName) -> bool {
+        self.0.iter().any(|flight| flight.object.name == name)
+    }
+
+    /// Forgets what is not with the store now and was first given to it longer ago than this, with all after it: its
+    /// place may be free again, and nobody's.
+    pub(super) fn give_up(&mut self, now: Millis, ms: u64) {
+        let idle = |flight: &Flight| matches!(flight.state, Writing::ToWrite(_));
+        if let Some(at) = self.0.iter().position(|f| idle(f) && f.is_older_than(now, ms)) {
+            self.0.truncate(at);
+        }
     }
 
     /// What is to be written now.
@@ -85,6 +108,7 @@ impl Flights {
         for flight in &mut self.0 {
             if matches!(flight.state, Writing::ToWrite(at) if at <= now) {
                 flight.state = Writing::Written;
+                flight.begun.get_or_insert(now);
                 due.push((flight.object.name, flight.object.bytes.clone()));
             }
         }

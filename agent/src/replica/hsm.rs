@@ -72,9 +72,8 @@ impl Replica {
             self.step_down();
         }
         self.out.forget_calls();
-        self.asking = None;
+        self.forget_tracking();
         self.seek = None;
-        self.catch_up.start_over();
         self.leader = None;
         self.state = State::Starting(Some(self.now.after(STATUS_RETRY_MS)));
     }

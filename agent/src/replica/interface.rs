@@ -42,7 +42,9 @@ pub struct Storage {
     pub snapshot_records: usize,
     /// How many segments may follow one.
     pub snapshot_segments: usize,
-    /// How long a segment is kept after a snapshot has made it unnecessary.
+    /// How long a segment is kept after a snapshot has made it unnecessary. Longer than a leader that nobody hears goes
+    /// on, which is 640 s at most: otherwise it could write at a place where a segment was deleted. Whoever gets an
+    /// answer to a write after half of this time does not rely on it.
     pub grace_ms: u64,
 }
 
@@ -52,7 +54,7 @@ impl Default for Storage {
             snapshot_after_ms: 30_000,
             snapshot_records: 4_096,
             snapshot_segments: 512,
-            grace_ms: 10 * 60_000,
+            grace_ms: 15 * 60_000,
         }
     }
 }
@@ -248,7 +250,8 @@ pub enum Action {
         /// The answer.
         answer: Answer,
     },
-    /// Tell the operator that the stored tree is damaged. What it covers is refused; nothing else stops.
+    /// Tell the operator that the stored tree is damaged. Requests that need the damaged part are refused. Where what has
+    /// changed since the last snapshot needs it, no further snapshot can be taken, and in the end nobody is served.
     TreeDamaged(TreeDamage),
     /// Tell the operator. From here on the replica answers [`Answer::Unavailable`] and does nothing else.
     Fault(Fault),

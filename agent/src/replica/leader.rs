@@ -12,7 +12,7 @@ use super::paths::Paths;
 use super::storage::Snapshots;
 use super::trees::{Tail, Trees};
 use crate::segment::{MAX_SEGMENT_BYTES, Segment, SegmentEntry};
-use crate::tree::Snapshot;
+use crate::tree::{Loaded, Snapshot};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
@@ -150,10 +150,19 @@ impl Leader {
         self.since
     }
 
-    /// Whether its entries have been going nowhere for too long, be it that it alone cannot reach the store, or that
-    /// it is heard and hears nobody. It must give way: its heartbeats keep the others from doing better.
-    pub(super) fn is_stalled(&self, now: Millis, patience: u32) -> bool {
-        !self.own.is_empty() && now >= self.progress_at.after(STALLED_MS << patience)
+    /// Whether it has been going nowhere for too long: it alone cannot reach the store or use the stored tree, or it is
+    /// heard and hears nobody. It must give way: its heartbeats keep the others from doing better.
+    pub(super) fn is_stalled(&self, now: Millis, patience: u32, settings: &Settings) -> bool {
+        let patience_ms = STALLED_MS << patience;
+        let without_tree = self.elected && !self.snapshots.are_open() && now >= self.since.after(patience_ms);
+        let full =
+            self.elected && self.is_full(settings) && now >= self.snapshots.waits_since().after(patience_ms);
+        without_tree || full || (!self.own.is_empty() && now >= self.progress_at.after(patience_ms))
+    }
+
+    /// Whether more has changed than may wait for a snapshot.
+    const fn is_full(&self, settings: &Settings) -> bool {
+        self.tail.records() >= settings.storage.snapshot_records.saturating_mul(MAX_UNSTORED)
     }
 
     /// Asks an idle HSM whether it is there; whether it is time to.
@@ -239,8 +248,7 @@ impl Leader {
             && self.collected.len() < MAX_CAPTURE_ENTRIES
             && self.collected_bytes < FULL_SEGMENT_BYTES
             // Without its first entry it could not take the snapshot that this waits for.
-            && (!self.elected
-                || self.tail.records() < settings.storage.snapshot_records.saturating_mul(MAX_UNSTORED));
+            && !(self.elected && self.is_full(settings));
         (ready && room > 0).then_some(room.min(settings.limits.max_batch_requests as usize))
     }
 
@@ -460,6 +468,19 @@ impl Leader {
             if let Some(newest) = log.recent().back() {
                 out.send(*to, newest.push());
             }
+        }
+    }
+
+    /// Whether a statement says that another entry is captured where this leadership has made one.
+    pub(super) fn is_beaten_by(&self, statement: &Captured) -> bool {
+        self.own.get(&statement.index).is_some_and(|own| own.hash != statement.hash)
+    }
+
+    /// Takes what was read from the stored tree, also into the trees before the collected entries.
+    pub(super) fn open(&mut self, loaded: &Loaded) {
+        self.trees.open(loaded);
+        if !self.collected.is_empty() {
+            self.before.open(loaded);
         }
     }
 

@@ -46,6 +46,10 @@ use strongroom_proto::ids::{EntryHash, HsmId, Index, Term};
 use strongroom_proto::peer::PeerMessage;
 use tracking::{Seek, Why};
 
+/// How long a write may stay unsettled, at least. See [`Storage::grace_ms`].
+const SETTLE_MS: u64 = 10_000;
+/// How often a leader looks whether another has extended the log, when it is told so.
+const SUSPECT_MS: u64 = 1_000;
 /// How long to leave an HSM alone that did not say what it has captured.
 const STATUS_RETRY_MS: u64 = 200;
 
@@ -77,6 +81,10 @@ pub struct Replica {
     /// What the snapshot is wanted for, while it is being read.
     asking: Option<Why>,
     reading_snapshot: bool,
+    /// Whether what is being read was asked for an earlier reason, so that it may be too old for this one.
+    stale_snapshot: bool,
+    /// When this leader may look again whether it still leads.
+    suspect_at: Millis,
     /// How often in a row the store lacked what the HSM has captured.
     fruitless: u32,
     /// Whose listing is under way.
@@ -114,6 +122,8 @@ impl Replica {
             seek: None,
             asking: None,
             reading_snapshot: false,
+            stale_snapshot: false,
+            suspect_at: now,
             fruitless: 0,
             listing: None,
             opening: false,
@@ -202,7 +212,7 @@ impl Replica {
         self.clients.expire(self.now, &mut self.out);
         if let State::Leader(leader) = &mut self.state {
             leader.tick(self.now, &self.settings, &self.log, &mut self.out);
-            if leader.is_stalled(self.now, self.deposed.min(MAX_BACK_OFF)) {
+            if leader.is_stalled(self.now, self.deposed.min(MAX_BACK_OFF), &self.settings) {
                 self.step_down();
             } else if leader.is_hsm_unheard(self.now) {
                 self.out.hsm(Call::Alive, Request::Capture(self.settings.group.group, Vec::new()));
@@ -235,6 +245,7 @@ impl Replica {
         if matches!(self.state, State::Starting(_) | State::Faulted(_)) {
             return;
         }
+        self.settling.give_up(self.now, self.too_late_ms());
         for (name, bytes) in self.settling.due(self.now) {
             self.out.write(name, bytes);
         }
@@ -267,7 +278,12 @@ impl Replica {
                 }
                 Next::Beyond => return self.ask_snapshot(Why::Beyond),
                 Next::Read(names) => names.into_iter().for_each(|name| self.out.push(Action::Read { name })),
+                Next::Apply(object, _) if self.is_own_flight(object) => {}
                 Next::Apply(object, bytes) => {
+                    if matches!(self.state, State::Leader(_)) {
+                        // Somebody else has extended the log.
+                        self.step_down();
+                    }
                     let segment = Segment::decode(&bytes).map_err(|bad| (object.first, Damage::Segment(bad)));
                     if let Err((index, damage)) =
                         segment.and_then(|segment| self.take(object, &segment, &bytes, Vec::new()))
@@ -285,6 +301,10 @@ impl Replica {
                 return;
             }
         }
+    }
+
+    fn is_own_flight(&mut self, name: SegmentName) -> bool {
+        if let State::Leader(leader) = &mut self.state { leader.flights().contains(name) } else { false }
     }
 
     /// Takes a segment that is in the store with all before it, if it continues the log.
@@ -335,7 +355,7 @@ impl Replica {
         };
         if let State::Leader(leader) = &mut self.state
             && let Some(replay) = leader.snapshots.replay()
-            && name.first <= self.log.position().0
+            && replay.wants(name)
         {
             return replay.read(self.now, name, bytes);
         }
@@ -348,12 +368,17 @@ impl Replica {
             return self.fault(Fault::Forked { index, hash });
         }
         while self.settling.pop_landed().is_some() {}
+        let late = self.too_late_ms();
         self.restoring &= !self.settling.is_empty();
         let State::Leader(leader) = &mut self.state else { return };
         if leader.flights().wrote(self.now, name, outcome) == Outcome::Lost {
             return self.step_down();
         }
         while let Some(flight) = leader.flights().pop_landed() {
+            if flight.is_older_than(self.now, late) {
+                // Its place may have been deleted since, and then it is in the store and off the log.
+                return self.step_down();
+            }
             leader.landed(self.now, &self.settings, &flight, &mut self.out);
             self.leader = Some(self.settings.hsm);
             if let Some(last) = flight.entries.last() {
@@ -361,6 +386,11 @@ impl Replica {
             }
             self.capture.push(flight.object.name, flight.entries);
         }
+    }
+
+    /// How old a write may be before the segments at its place may have been deleted.
+    fn too_late_ms(&self) -> u64 {
+        (self.settings.storage.grace_ms / 2).max(SETTLE_MS)
     }
 
     fn peer(&mut self, from: HsmId, message: PeerMessage) {
@@ -383,7 +413,9 @@ impl Replica {
             PeerMessage::Captured { statement, .. } => {
                 let State::Leader(leader) = &mut self.state else { return };
                 if statement.index > leader.newest() {
-                    // Somebody else has extended the log.
+                    return self.suspect();
+                }
+                if leader.is_beaten_by(&statement) {
                     return self.step_down();
                 }
                 leader.stated(from, statement, &self.log);
@@ -418,6 +450,9 @@ impl Replica {
         self.clients.give_up(&mut self.out);
         if matches!(self.state, State::Leader(_)) {
             self.out.hsm(Call::StepDown, Request::StepDown(self.settings.group.group));
+        }
+        if self.uses_tree() {
+            self.out.push(Action::CloseTree);
         }
         self.out.forget_calls();
         self.leader = None;

@@ -38,6 +38,11 @@ impl Paths {
         self.ready.len() + self.waiting.values().map(Vec::len).sum::<usize>()
     }
 
+    /// Whether this reading is under way.
+    pub(super) fn is_loading(&self, load: LoadId) -> bool {
+        self.loads.contains_key(&load)
+    }
+
     /// Sorts what has arrived into what is ready and what waits for its way.
     pub(super) fn sort(&mut self, trees: &Trees, clients: &mut Clients, out: &mut Outbox) {
         while let Some(queued) = clients.queue.pop_front() {
@@ -69,18 +74,18 @@ impl Paths {
         out.push(Action::Load { load: *last_load, records });
     }
 
-    /// Takes what was read into the trees, and returns the requests that cannot be run. With `None`, nothing came.
+    /// Takes note of what was read into the trees, and returns the requests that cannot be run. With `None`, nothing
+    /// came.
     pub(super) fn loaded(
         &mut self,
         load: LoadId,
         loaded: Option<&Loaded>,
         snapshots: u64,
-        trees: &mut Trees,
+        trees: &Trees,
         out: &mut Outbox,
     ) -> Vec<Ticket> {
         let Some(Load { records, snapshots: then }) = self.loads.remove(&load) else { return Vec::new() };
         if let Some(loaded) = loaded {
-            trees.open(loaded);
             self.opened += loaded.pages.len();
         }
         let mut failed = Vec::new();

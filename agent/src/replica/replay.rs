@@ -16,9 +16,13 @@ use strongroom_proto::prefix::Prefix;
 /// The most segments that wait for the ways to their records.
 const MAX_SEGMENTS: usize = 64;
 /// How often in a row the store may lack a segment before it is taken to have lost it, and the first pause after which
-/// it is looked for again; each is twice as long. About ten seconds in all.
-const MAX_FRUITLESS: u32 = 8;
+/// it is looked for again; each is twice as long. About six seconds in all: less than a leader goes on without the tree.
+const MAX_FRUITLESS: u32 = 7;
 const FRUITLESS_MS: u64 = 50;
+
+/// The most records that are asked for at once, and how long to wait after they did not come.
+const MAX_LOAD: usize = 512;
+const LOAD_PAUSE_MS: u64 = 500;
 
 /// A replay under way.
 pub(super) struct Replay {
@@ -36,7 +40,8 @@ pub(super) struct Replay {
     segments: VecDeque<Segment>,
     trees: Trees,
     tail: Tail,
-    loads: BTreeMap<LoadId, Vec<RecordId>>,
+    loads: BTreeMap<LoadId, BTreeSet<RecordId>>,
+    load_at: Millis,
     asked: BTreeSet<RecordId>,
     applied: usize,
 }
@@ -71,6 +76,7 @@ impl Replay {
             trees: snapshot.map(|s| Trees::at(&s.entry)).unwrap_or_default(),
             tail: Tail::new(read.0),
             loads: BTreeMap::new(),
+            load_at: Millis(0),
             asked: BTreeSet::new(),
             applied: 0,
         }
@@ -90,17 +96,24 @@ impl Replay {
         self.walk.listed(names.into_iter().filter(wanted).collect());
     }
 
+    /// Whether it waits for this segment.
+    pub(super) fn wants(&self, name: SegmentName) -> bool {
+        self.walk.wants(name)
+    }
+
     /// Takes a segment's bytes, if it asked for them; `None` if they did not come.
     pub(super) fn read(&mut self, now: Millis, name: SegmentName, bytes: Option<Vec<u8>>) {
         self.walk.read(now, name, bytes);
     }
 
     /// Takes what was loaded, if it asked for it; `None` if nothing came, and it asks again.
-    pub(super) fn loaded(&mut self, load: LoadId, loaded: Option<&Loaded>) -> bool {
+    pub(super) fn loaded(&mut self, now: Millis, load: LoadId, loaded: Option<&Loaded>) -> bool {
         let Some(records) = self.loads.remove(&load) else { return false };
-        match loaded {
-            Some(loaded) => self.trees.open(loaded),
-            None => self.asked.retain(|id| !records.contains(id)),
+        if let Some(loaded) = loaded {
+            self.trees.open(loaded);
+        } else {
+            records.iter().for_each(|id| _ = self.asked.remove(id));
+            self.load_at = now.after(LOAD_PAUSE_MS);
         }
         true
     }
@@ -116,7 +129,7 @@ impl Replay {
         if let Err(fault) = self.walk_on(now, may_list, out) {
             return Progress::Fault(fault);
         }
-        self.load(last_load, out);
+        self.load(now, last_load, out);
         match self.apply() {
             Ok(()) => {}
             Err(closed_or_fault) => return closed_or_fault,
@@ -177,7 +190,10 @@ impl Replay {
     }
 
     /// Asks for the ways that are still closed.
-    fn load(&mut self, last_load: &mut LoadId, out: &mut Outbox) {
+    fn load(&mut self, now: Millis, last_load: &mut LoadId, out: &mut Outbox) {
+        if now < self.load_at {
+            return;
+        }
         let mut wanted: Vec<(Prefix, RecordId)> = Vec::new();
         let made = self.segments.iter().flat_map(Segment::entries);
         for id in made.flat_map(|made| &made.leaves).map(|leaf| leaf.record) {
@@ -189,18 +205,21 @@ impl Replay {
                 wanted.push((prefix, id));
             }
         }
-        if !wanted.is_empty() {
+        for records in wanted.chunks(MAX_LOAD) {
             last_load.0 += 1;
-            self.loads.insert(*last_load, wanted.iter().map(|(_, id)| *id).collect());
-            out.push(Action::Load { load: *last_load, records: wanted });
+            self.loads.insert(*last_load, records.iter().map(|(_, id)| *id).collect());
+            out.push(Action::Load { load: *last_load, records: records.to_vec() });
         }
     }
 
     fn apply(&mut self) -> Result<(), Progress> {
         while let Some(segment) = self.segments.front() {
             let mut ids = segment.entries().iter().flat_map(|made| &made.leaves).map(|leaf| leaf.record);
-            let loading = |id: &RecordId| self.loads.values().any(|ids| ids.contains(id));
-            if ids.any(|id| loading(&id)) {
+            let is_coming = |id: &RecordId| {
+                let to_ask = !self.asked.contains(id) && self.trees.prefix_of(id).is_some();
+                self.loads.values().any(|ids| ids.contains(id)) || (to_ask && !self.trees.is_open(id))
+            };
+            if ids.any(|id| is_coming(&id)) {
                 return Ok(());
             }
             let object = segment.name();

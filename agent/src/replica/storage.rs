@@ -81,6 +81,11 @@ impl Snapshots {
         self.stored
     }
 
+    /// Since when something has waited for a snapshot.
+    pub(super) const fn waits_since(&self) -> Millis {
+        self.next_since
+    }
+
     /// How many snapshots this leadership has taken.
     pub(super) const fn taken(&self) -> u64 {
         self.taken
@@ -306,16 +311,22 @@ impl Replica {
             Err(failure) => (None, Some(failure)),
         };
         let replays = leader.snapshots.replay();
-        if replays.is_some_and(|replay| replay.loaded(load, loaded.as_ref())) {
+        if replays.is_some_and(|replay| replay.loaded(self.now, load, loaded.as_ref())) {
             let damage = loaded.iter().flat_map(|loaded| &loaded.damaged).map(|(_, damage)| damage.clone());
             let damage: Vec<TreeDamage> = damage.collect();
             damage.into_iter().for_each(|damage| self.out.push(Action::TreeDamaged(damage)));
-        } else {
+        } else if leader.paths.is_loading(load) {
+            if let Some(loaded) = &loaded {
+                leader.open(loaded);
+            }
             let taken = leader.snapshots.taken();
-            let (paths, trees) = (&mut leader.paths, &mut leader.trees);
+            let (paths, trees) = (&mut leader.paths, &leader.trees);
             for ticket in paths.loaded(load, loaded.as_ref(), taken, trees, &mut self.out) {
                 self.clients.answer(&mut self.out, ticket, super::Answer::Unavailable);
             }
+        } else {
+            // Of an earlier leadership.
+            return;
         }
         match failure {
             Some(TreeFailure::Fenced) => self.step_down(),

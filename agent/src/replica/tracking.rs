@@ -45,9 +45,15 @@ impl Replica {
         self.log = Log::new(self.settings.realm, self.settings.group.group);
         let seek = |sought| Seek { sought, candidates: Vec::new(), names: BTreeSet::new() };
         self.seek = Some(captured).filter(|(index, _)| *index > Index::ZERO).map(seek);
-        self.asking = None;
-        self.catch_up.start_over();
+        self.forget_tracking();
         self.catch_up.want();
+    }
+
+    /// Gives up what was being found out.
+    pub(super) fn forget_tracking(&mut self) {
+        self.asking = None;
+        self.stale_snapshot = self.reading_snapshot;
+        self.catch_up.start_over();
     }
 
     /// The least first index to list.
@@ -124,6 +130,11 @@ impl Replica {
     /// Takes what the stored tree reaches.
     pub(super) fn snapshot_read(&mut self, result: Result<Option<Snapshot>, TreeFailure>) {
         self.reading_snapshot = false;
+        if std::mem::take(&mut self.stale_snapshot)
+            && let Some(why) = self.asking.take()
+        {
+            return self.ask_snapshot(why);
+        }
         let Some(why) = self.asking.take() else { return };
         let Ok(snapshot) = result else { return self.catch_up.pause(self.now) };
         let stored = snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.entry.index);

@@ -61,9 +61,9 @@ impl Trees {
 
     /// Opens what was read from the stored tree, as far as it belongs here.
     pub(super) fn open(&mut self, loaded: &Loaded) {
-        for tree in self.0.values_mut() {
+        for (prefix, tree) in &mut self.0 {
             loaded.pages.iter().for_each(|page| tree.open_page(page));
-            for (id, sealed) in &loaded.leaves {
+            for (id, sealed) in loaded.leaves.iter().filter(|(id, _)| prefix.contains(id)) {
                 // Whether they belong here shows in whether the way is open after.
                 let _ = tree.open_leaf(id, Arc::clone(sealed));
             }

@@ -82,6 +82,16 @@ impl TreeStore {
         Ok(Self::in_place(Arc::clone(objects), place.at(unused), *settings, metrics.clone()))
     }
 
+    /// The generation that is in use now, and stays the one meant even if another is put in use.
+    ///
+    /// # Errors
+    /// [`TreeFailure::Unavailable`].
+    pub async fn this_generation(&self) -> Result<Self, TreeFailure> {
+        let Inner { objects, place, settings, metrics, .. } = &*self.inner;
+        let generation = place.in_use(&**objects).await.map_err(|_| TreeFailure::Unavailable)?;
+        Ok(Self::in_place(Arc::clone(objects), place.at(generation), *settings, metrics.clone()))
+    }
+
     /// Has every agent that opens the group's tree from now on open this generation. 0 where this is none apart.
     ///
     /// # Errors
