@@ -472,3 +472,52 @@ fn a_lost_leaf_is_named_and_refuses_its_own_record_alone() {
     assert!(users[1..].iter().all(has_recovered), "the others are served");
     assert!((0..3).all(|member| cluster.fault(member).is_none()), "nobody stops");
 }
+
+#[test]
+fn a_stray_log_that_is_longer_than_the_real_one_does_not_stop_the_group() {
+    for seed in 0..3 {
+        let mut cluster = Cluster::with_storage(seed, 3, Storage { snapshot_records: 64, ..QUICK });
+        assert!(cluster.run_until(5_000, |cluster| cluster.leader().is_some()));
+        let old = cluster.leader().expect("one leads");
+        let mut served = vec![User::new(&cluster, 0, 5)];
+        served[0].wish([Wish::Register]);
+        cluster.serve(60_000, &mut served);
+        cluster.run_for(400);
+
+        // The old leader is cut off, and makes one entry after the other, whose writes are held.
+        cluster.faults.alone.insert(old);
+        cluster.faults.held_writes.insert(old);
+        let mut unheard: Vec<User> = (10..90).map(|user| User::new(&cluster, user, 5)).collect();
+        unheard.iter_mut().for_each(|user| user.wish([Wish::Register]));
+        unheard.iter_mut().for_each(|user| user.aim(old));
+        let (begun, end) = (cluster.now(), cluster.now() + 900);
+        cluster.run_until(1_000, |cluster| {
+            let so_far = usize::try_from((cluster.now() - begun) / 8).expect("few").min(unheard.len());
+            unheard[..so_far].iter_mut().for_each(|user| user.poll(cluster));
+            cluster.now() >= end
+        });
+        let status = cluster.status(old).expect("it runs");
+        let (tip, newest) = (status.tip, status.newest);
+        unheard.iter_mut().for_each(User::give_up);
+
+        // The others go on, with few entries, until its place is deleted; then its writes get through.
+        served[0].aim(old + 1);
+        served[0].wish([Wish::Recover2]);
+        cluster.serve(60_000, &mut served);
+        let place = tip.next().expect("small");
+        let oldest = |cluster: &Cluster| cluster.store.objects().next().map(|(name, _)| name.first);
+        assert!(cluster.run_until(5_000, |cluster| oldest(cluster) > Some(place)));
+        let real = (0..3).filter_map(|member| cluster.status(member)).map(|status| status.tip).max();
+        assert!(Some(newest) > real, "seed {seed}: the stray log is no longer than the real one");
+        cluster.faults.alone.clear();
+        cluster.faults.held_writes.clear();
+        cluster.let_through();
+        cluster.run_for(2_000);
+        served[0].wish([Wish::Recover2]);
+        let content = cluster.run_until(60_000, |cluster| {
+            served[0].poll(cluster);
+            served[0].is_content()
+        });
+        assert!(content, "seed {seed}: the group does not serve");
+    }
+}

@@ -163,6 +163,16 @@ async fn old_segments_are_deleted_and_a_realm_that_lost_every_process_goes_on_fr
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_group_without_any_user_has_a_whole_snapshot_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let realm = made(folder.path(), EAGER).await;
+    snapshot_reached(&realm).await;
+    realm.shutdown().await;
+    let found = check_alone(folder.path()).await;
+    assert_eq!((found.problems, found.leaves), (Vec::new(), 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_was_away_while_its_segments_were_deleted_comes_back_and_carries_the_group() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut realm = made(folder.path(), EAGER).await;
