@@ -9,6 +9,7 @@ pub mod file;
 pub mod front;
 pub mod limits;
 pub mod link;
+pub mod memory;
 pub mod metrics;
 pub mod peers;
 pub mod replica;

@@ -4,10 +4,12 @@ use clap::Parser;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use strongroom_agent::cli::Cli;
+use strongroom_agent::memory::use_one_arena;
 use strongroom_agent::tls::install_provider;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    use_one_arena();
     install_provider();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()

@@ -8,3 +8,4 @@ pub mod demo;
 pub mod faulty;
 pub mod local;
 pub mod replay_bench;
+pub mod tree_bench;

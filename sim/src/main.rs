@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use strongroom_client::Configuration;
 use strongroom_sim::local::{Error, LocalRealm, token};
-use strongroom_sim::{demo, replay_bench};
+use strongroom_sim::{demo, replay_bench, tree_bench};
 
 /// Whole Strongroom realms in one process, with software HSMs that protect nothing.
 #[derive(Parser)]
@@ -42,6 +42,15 @@ enum Command {
         #[arg(long, default_value_t = 1_000)]
         segments: u64,
     },
+    /// Build a stored tree as a leading agent does, read from it, and print what that took.
+    Tree {
+        /// How many records.
+        #[arg(long, default_value_t = 1_000_000)]
+        records: u64,
+        /// An empty folder for the tree, which stays there. Without it, nothing is left.
+        #[arg(long, value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
     /// Print a fresh token for a user of a realm that `serve` runs. Tokens live for ten minutes.
     Token {
         /// The folder that holds the realm.
@@ -53,14 +62,29 @@ enum Command {
     },
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if matches!(arguments.command, Command::Tree { .. }) {
+        // As the agent does, whose memory it measures.
+        strongroom_agent::memory::use_one_arena();
+    }
+    match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(execute(arguments)),
+        Err(error) => {
+            eprintln!("strongroom-sim: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn execute(arguments: Arguments) -> ExitCode {
     strongroom_agent::tls::install_provider();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let done = match Arguments::parse().command {
+    let done = match arguments.command {
         Command::Demo { keep } => run_demo(keep).await,
         Command::Serve { keep, listen, user } => serve(&keep, listen, &user).await,
+        Command::Tree { records, folder } => bench_tree(records, folder).await,
         Command::Replay { segments } => replay(segments).await,
         Command::Token { keep, user } => print_token(&keep, &user),
     };
@@ -86,6 +110,14 @@ async fn run_demo(keep: Option<PathBuf>) -> Result<(), Error> {
 async fn replay(segments: u64) -> Result<(), Error> {
     let dir = tempfile::Builder::new().prefix("strongroom-replay-").tempdir()?;
     replay_bench::run(dir.path(), segments).await
+}
+
+async fn bench_tree(records: u64, folder: Option<PathBuf>) -> Result<(), Error> {
+    let Some(folder) = folder else {
+        let folder = tempfile::Builder::new().prefix("strongroom-tree-").tempdir()?;
+        return tree_bench::run(records, folder.path()).await;
+    };
+    tree_bench::run(records, &folder).await
 }
 
 async fn serve(dir: &Path, listen: SocketAddr, user: &str) -> Result<(), Error> {

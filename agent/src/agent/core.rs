@@ -116,15 +116,15 @@ impl Core {
             }
             if let Some(settings) = self.settings(device, realm.realm, status.statement.clone()) {
                 let (hsm, store, peers) = (self.hsm.clone(), self.store.clone(), self.peers.clone());
-                let tree = self.tree(id);
+                let tree = self.tree(id, device.groups.len());
                 groups.insert(id, Group::start(settings, hsm, store, tree, peers, self.time.clone()));
             }
         }
     }
 
-    fn tree(&self, group: GroupId) -> TreeStore {
+    fn tree(&self, group: GroupId, groups: usize) -> TreeStore {
         let (objects, base) = (self.store.objects(), self.store.base());
-        TreeStore::new(objects, base, group, TreeSettings::default(), self.trees.clone())
+        TreeStore::new(objects, base, group, TreeSettings::shared_by(groups), self.trees.clone())
     }
 
     /// Has the HSM asked again soon, since it was told something new.

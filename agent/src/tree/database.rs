@@ -41,7 +41,7 @@ const TABLE_GRACE: Duration = Duration::from_secs(300);
 /// The same for what only says which objects those are. Longer than any request can be under way.
 const RECORD_GRACE: Duration = Duration::from_secs(3600);
 
-/// How much memory a stored tree takes.
+/// How much memory a stored tree takes. An agent has one tree for each group of its HSM; see [`Self::shared_by`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TreeSettings {
     /// For decoded pages, in bytes.
@@ -55,6 +55,20 @@ pub struct TreeSettings {
 impl Default for TreeSettings {
     fn default() -> Self {
         Self { page_cache_bytes: 64 << 20, block_cache_bytes: 24 << 20, index_cache_bytes: 24 << 20 }
+    }
+}
+
+impl TreeSettings {
+    /// The default, divided among the trees of one agent.
+    #[must_use]
+    pub fn shared_by(trees: usize) -> Self {
+        let trees = u64::try_from(trees).unwrap_or(u64::MAX).max(1);
+        let Self { page_cache_bytes, block_cache_bytes, index_cache_bytes } = Self::default();
+        Self {
+            page_cache_bytes: page_cache_bytes / trees,
+            block_cache_bytes: block_cache_bytes / trees,
+            index_cache_bytes: index_cache_bytes / trees,
+        }
     }
 }
 
@@ -252,7 +266,7 @@ fn compactor_options() -> CompactorOptions {
             max_concurrent_compactions: 2,
             compactions_poll_interval: ROUND,
             heartbeat_interval: FREE,
-            max_sst_size: 64 << 20,
+            max_sst_size: 32 << 20,
             max_fetch_tasks: 1,
             bytes_to_fetch: 256 << 10,
             max_subcompactions: 1,

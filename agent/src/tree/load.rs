@@ -40,8 +40,10 @@ pub(super) async fn load(
     let newest = View { db: database.newest(), metrics, cache, from_cache: true };
     let unfit = found.read(&newest, wanted).await?;
     if !unfit.is_empty() {
-        // The database may have been compacted, and what was read deleted, by nobody but us if it is still ours.
-        database.refresh().await?;
+        // An object that is gone may have been compacted away by another agent, to which the tree belongs now.
+        if unfit.iter().any(|(_, damage)| matches!(damage, TreeDamage::Object(_))) {
+            database.refresh().await?;
+        }
         let db = database.now()?;
         let now = View { db: &*db, metrics, cache, from_cache: false };
         let wanted = unfit.into_iter().map(|(record, _)| record).collect();

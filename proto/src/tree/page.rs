@@ -128,8 +128,18 @@ impl Page {
         true
     }
 
-    /// Opens, from an older state of the same page, what has not changed since.
+    /// Opens, from an older state of the same page or of one above it, what has not changed since. That includes a leaf
+    /// that has moved down because another came beside it.
     pub fn complete(&mut self, older: &Self) {
+        for leaf in older.leaves() {
+            let id = leaf.record_id();
+            if self.0.prefix.contains(&id) {
+                let leaf = || Node::Leaf(leaf.without_sealed());
+                self.0.change_at(&id, Prefix::MAX_LEN, |mine| {
+                    matches!(mine, Node::Stub(digest) if *digest == leaf().digest()).then(leaf)
+                });
+            }
+        }
         self.0.open_page(older);
     }
 

@@ -1,0 +1,277 @@
+//! A model of a stored tree, and an object store that counts, that can be made to hang, and that can be damaged.
+
+use async_trait::async_trait;
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use object_store::memory::InMemory;
+use object_store::path::Path as ObjectPath;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use strongroom_agent::tree::{Advance, Loaded, Snapshot, TreeMetrics, TreeSettings, TreeStore};
+use strongroom_proto::entry::{Entry, Partition};
+use strongroom_proto::ids::{Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, Term};
+use strongroom_proto::prefix::Prefix;
+use strongroom_proto::statement::Committed;
+use strongroom_proto::tree::Tree;
+
+pub(crate) const GROUP: GroupId = GroupId([7; 16]);
+
+/// What the stored tree must be.
+pub(crate) struct Model {
+    rng: StdRng,
+    index: u64,
+    /// The group's trees with every leaf open.
+    pub(crate) trees: Vec<Tree>,
+    pub(crate) leaves: BTreeMap<RecordId, Arc<[u8]>>,
+}
+
+impl Model {
+    pub(crate) fn new(seed: u64, prefixes: &[Prefix]) -> Self {
+        let trees = prefixes.iter().map(|prefix| Tree::new(*prefix)).collect();
+        Self { rng: StdRng::seed_from_u64(seed), index: 0, trees, leaves: BTreeMap::new() }
+    }
+
+    /// A record that may be new, may be near others, and may be there already.
+    pub(crate) fn record(&mut self) -> RecordId {
+        let mut id = [0; 32];
+        self.rng.fill_bytes(&mut id);
+        let known = self.leaves.keys().nth(self.rng.random_range(0..self.leaves.len().max(1)));
+        match (self.rng.random_range(0..4), known) {
+            (0, Some(known)) => return *known,
+            (1, Some(known)) => {
+                let near = self.rng.random_range(1..32);
+                id[..near].copy_from_slice(&known.0[..near]);
+            }
+            _ => {}
+        }
+        RecordId(id)
+    }
+
+    /// Changes as many records, and says how the stored tree gets there. What the trees of that open is what was
+    /// changed, no more: the rest of their pages must come from the store.
+    pub(crate) fn change(&mut self, records: usize) -> Advance {
+        let mut changed = Vec::new();
+        while changed.len() < records {
+            let id = self.record();
+            if !self.trees.iter().any(|tree| tree.prefix().contains(&id)) || changed.contains(&id) {
+                continue;
+            }
+            let mut sealed = vec![0; self.rng.random_range(1..900)];
+            self.rng.fill_bytes(&mut sealed);
+            let sealed: Arc<[u8]> = sealed.into();
+            self.leaves.insert(id, Arc::clone(&sealed));
+            let tree = self.trees.iter_mut().find(|tree| tree.prefix().contains(&id)).unwrap();
+            tree.update([(id, sealed)]).unwrap();
+            changed.push(id);
+        }
+        self.index += 1;
+        let partial = |tree: &Tree| {
+            let of: Vec<_> = changed.iter().copied().filter(|id| tree.prefix().contains(id)).collect();
+            tree.partial(&of).unwrap()
+        };
+        Advance { snapshot: self.snapshot(), trees: self.trees.iter().map(partial).collect(), changed }
+    }
+
+    /// The snapshot of what it is now.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let partitions =
+            self.trees.iter().map(|tree| Partition { prefix: tree.prefix(), root: tree.root() }).collect();
+        snapshot(self.index, partitions)
+    }
+
+    /// Every record, with the prefix of its tree, and as many that are not there.
+    pub(crate) fn everything(&self, absent: usize) -> Vec<(Prefix, RecordId)> {
+        let mut rng = StdRng::seed_from_u64(self.index);
+        let mut ids: Vec<_> = self.leaves.keys().copied().collect();
+        ids.extend((0..absent).map(|_| {
+            let mut id = [0; 32];
+            rng.fill_bytes(&mut id);
+            RecordId(id)
+        }));
+        let prefix_of =
+            |id: &RecordId| self.trees.iter().map(Tree::prefix).find(|prefix| prefix.contains(id));
+        ids.into_iter().filter_map(|id| Some((prefix_of(&id)?, id))).collect()
+    }
+
+    /// Opens what was loaded as an agent does, and checks that each of `records` is as here. Returns how many of them
+    /// could not be read.
+    pub(crate) fn check(&self, loaded: &Loaded, records: &[(Prefix, RecordId)]) -> usize {
+        let mut trees: Vec<Tree> =
+            self.trees.iter().map(|tree| Tree::closed(tree.prefix(), tree.root())).collect();
+        for page in &loaded.pages {
+            trees.iter_mut().for_each(|tree| tree.open_page(page));
+        }
+        for (id, sealed) in &loaded.leaves {
+            for tree in &mut trees {
+                let _fits = tree.open_leaf(id, Arc::clone(sealed));
+            }
+        }
+        let mut unread = 0;
+        for (prefix, id) in records {
+            let tree = trees.iter().find(|tree| tree.prefix() == *prefix).unwrap();
+            match tree.get(id) {
+                Ok(sealed) => assert_eq!(sealed, self.leaves.get(id), "a wrong leaf"),
+                Err(_) => {
+                    assert!(
+                        loaded.damaged.iter().any(|(damaged, _)| damaged == id),
+                        "{id} is missing, unsaid"
+                    );
+                    unread += 1;
+                }
+            }
+        }
+        unread
+    }
+}
+
+pub(crate) fn snapshot(index: u64, partitions: Vec<Partition>) -> Snapshot {
+    let entry = Entry {
+        realm: RealmId([1; 16]),
+        group: GROUP,
+        index: Index(index),
+        prev: EntryHash([2; 32]),
+        leader: HsmId([3; 16]),
+        term: Term([4; 16]),
+        partitions,
+        transfers: 0,
+        events_hash: Digest::EMPTY,
+        mac: Mac(Digest([5; 32])),
+    };
+    let committed =
+        Committed { hsm: entry.leader, index: entry.index, hash: entry.hash(), mac: Mac(Digest([6; 32])) };
+    Snapshot { entry, committed }
+}
+
+/// Calls by kind, as the object store sees them.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    pub(crate) get: AtomicU64,
+    pub(crate) put: AtomicU64,
+    pub(crate) list: AtomicU64,
+    pub(crate) delete: AtomicU64,
+}
+
+impl Calls {
+    /// What was called since it was last asked: get, put, list, delete.
+    pub(crate) fn take(&self) -> [u64; 4] {
+        [&self.get, &self.put, &self.list, &self.delete].map(|calls| calls.swap(0, Ordering::Relaxed))
+    }
+}
+
+/// An object store under test.
+#[derive(Debug)]
+pub(crate) struct Objects {
+    pub(crate) under: Arc<dyn ObjectStore>,
+    pub(crate) calls: Calls,
+    /// No call ends while this is set.
+    pub(crate) hangs: AtomicBool,
+}
+
+impl Objects {
+    pub(crate) fn memory() -> Arc<Self> {
+        Self::over(Arc::new(InMemory::new()))
+    }
+
+    pub(crate) fn over(under: Arc<dyn ObjectStore>) -> Arc<Self> {
+        Arc::new(Self { under, calls: Calls::default(), hangs: AtomicBool::new(false) })
+    }
+
+    /// The names of all objects.
+    pub(crate) async fn names(&self) -> Vec<ObjectPath> {
+        self.under.list(None).map_ok(|object| object.location).try_collect().await.unwrap()
+    }
+
+    /// All objects.
+    pub(crate) async fn all(&self) -> BTreeMap<ObjectPath, bytes::Bytes> {
+        let mut all = BTreeMap::new();
+        for name in self.names().await {
+            let bytes = self.under.get(&name).await.unwrap().bytes().await.unwrap();
+            all.insert(name, bytes);
+        }
+        all
+    }
+
+    /// An object store with these objects.
+    pub(crate) async fn of(objects: &BTreeMap<ObjectPath, bytes::Bytes>) -> Arc<Self> {
+        let memory = InMemory::new();
+        for (name, bytes) in objects {
+            memory.put(name, bytes.clone().into()).await.unwrap();
+        }
+        Self::over(Arc::new(memory))
+    }
+
+    pub(crate) fn tree(self: &Arc<Self>) -> TreeStore {
+        self.tree_with(TreeSettings::default(), TreeMetrics::default())
+    }
+
+    pub(crate) fn tree_with(self: &Arc<Self>, settings: TreeSettings, metrics: TreeMetrics) -> TreeStore {
+        let objects: Arc<dyn ObjectStore> = Arc::<Self>::clone(self);
+        TreeStore::new(objects, &ObjectPath::from("realm"), GROUP, settings, metrics)
+    }
+
+    async fn call(&self, calls: &AtomicU64) {
+        calls.fetch_add(1, Ordering::Relaxed);
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl fmt::Display for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.under)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Objects {
+    async fn put_opts(&self, at: &ObjectPath, bytes: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.call(&self.calls.put).await;
+        self.under.put_opts(at, bytes, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        at: &ObjectPath,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.call(&self.calls.put).await;
+        self.under.put_multipart_opts(at, options).await
+    }
+
+    async fn get_opts(&self, at: &ObjectPath, options: GetOptions) -> Result<GetResult> {
+        self.call(&self.calls.get).await;
+        self.under.get_opts(at, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<ObjectPath>>,
+    ) -> BoxStream<'static, Result<ObjectPath>> {
+        self.calls.delete.fetch_add(1, Ordering::Relaxed);
+        self.under.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.calls.list.fetch_add(1, Ordering::Relaxed);
+        self.under.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&ObjectPath>) -> Result<ListResult> {
+        self.call(&self.calls.list).await;
+        self.under.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &ObjectPath, to: &ObjectPath, options: CopyOptions) -> Result<()> {
+        self.call(&self.calls.put).await;
+        self.under.copy_opts(from, to, options).await
+    }
+}
