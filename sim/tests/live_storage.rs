@@ -334,5 +334,5 @@ async fn a_tree_that_is_lost_with_the_beginning_of_the_log_is_not_made_again_and
     assert!(matches!(refused, Err(RebuildError::NoSnapshot(_))), "{refused:?}");
     assert_eq!(files(&folder.path().join("store"), "/current-"), before);
     let found = check_alone(folder.path()).await;
-    assert!(matches!(found.problems[..], [Problem::Tree(_), Problem::NoTree(_)]), "{:?}", found.problems);
+    assert!(matches!(found.problems[..], [Problem::NoTree(_)]), "{:?}", found.problems);
 }

@@ -104,7 +104,12 @@ async fn read_with(
 ) -> Result<(), CheckError> {
     findings.snapshot = reader.snapshot().cloned();
     let Some(snapshot) = &findings.snapshot else {
-        findings.problems.push(Problem::Tree(TreeDamage::Snapshot));
+        // Opened by a leader, and no snapshot taken yet: then there is nothing at all.
+        let pages = reader.pages();
+        pin_mut!(pages);
+        if pages.next().await.is_some() {
+            findings.problems.push(Problem::Tree(TreeDamage::Snapshot));
+        }
         return Ok(());
     };
     let mut named = Named::default();
