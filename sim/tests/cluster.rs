@@ -531,6 +531,7 @@ fn trouble(cluster: &mut Cluster, rng: &mut StdRng, members: usize) {
     for chance in chances {
         *chance = if rng.random_bool(0.5) { 0.0 } else { rng.random_range(0.0..0.3) };
     }
+    cluster.faults.listing_lag_ms = if rng.random_bool(0.7) { 0 } else { rng.random_range(0..2_000) };
     let member = rng.random_range(0..members);
     match rng.random_range(0..11) {
         0 => cluster.crash_agent(member),

@@ -289,19 +289,20 @@ async fn a_tree_whose_files_are_all_lost_is_made_again_from_the_log_and_the_real
 async fn a_tree_that_lost_some_leaves_is_made_again_from_the_segments_that_have_them() {
     let folder = tempfile::tempdir().expect("a folder");
     stopped(folder.path(), KEEPING).await;
-    // What one file of the tree held is damaged.
-    let largest = files(&folder.path().join("store"), "/compacted/")
-        .into_iter()
-        .max_by_key(|path| fs::metadata(path).expect("readable").len())
-        .expect("a file");
-    let mut bytes = fs::read(&largest).expect("readable");
-    bytes[100] ^= 1;
-    fs::write(&largest, bytes).expect("writable");
-    let damaged = check_alone(folder.path()).await;
-    if damaged.problems.is_empty() {
-        // It was merged into another already.
-        return;
+    // What one file of the tree held is damaged: one that was not merged into another yet.
+    let mut damaged = false;
+    for object in files(&folder.path().join("store"), "/compacted/") {
+        let whole = fs::read(&object).expect("readable");
+        let mut flipped = whole.clone();
+        flipped[whole.len() / 4] ^= 1;
+        fs::write(&object, flipped).expect("writable");
+        damaged = !check_alone(folder.path()).await.problems.is_empty();
+        if damaged {
+            break;
+        }
+        fs::write(&object, whole).expect("writable");
     }
+    assert!(damaged, "no file of the tree was needed");
     let (store, tree, group) = opened(folder.path());
     let rebuilt = check::rebuild(&store, &tree, group, &Unwatched).await;
     let rebuilt = rebuilt.expect("the segments have what is lost");
