@@ -364,8 +364,7 @@ impl Replica {
 
     fn wrote(&mut self, name: SegmentName, outcome: CreateOutcome) {
         if self.settling.wrote(self.now, name, outcome) == Outcome::Lost && self.restoring {
-            let (index, hash) = self.capture.captured();
-            return self.fault(Fault::Forked { index, hash });
+            self.restore_lost();
         }
         while self.settling.pop_landed().is_some() {}
         let late = self.too_late_ms();

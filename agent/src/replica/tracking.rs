@@ -162,10 +162,23 @@ impl Replica {
         self.catch_up.pause(self.now);
     }
 
+    /// The place of a segment that the store had is taken by another one. Where it was deleted meanwhile, the snapshot
+    /// will tell; where it was not, the log was rewritten.
+    pub(super) fn restore_lost(&mut self) {
+        self.fruitless += 1;
+        let (index, hash) = self.capture.captured();
+        if self.fruitless >= MAX_FRUITLESS {
+            return self.fault(Fault::Forked { index, hash });
+        }
+        self.catch_up.pause(self.now);
+        self.catch_up.want_any();
+    }
+
     /// Takes the reply to a jump.
     pub(super) fn jump_reply(&mut self, reply: Option<Reply>) {
         match reply {
             Some(Reply::Captured(statement)) => {
+                self.fruitless = 0;
                 self.track((statement.index, statement.hash));
                 self.capture.stated(statement);
                 self.state_captured();
