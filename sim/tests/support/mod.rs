@@ -14,7 +14,7 @@ use strongroom_agent::admin;
 use strongroom_agent::agent::{Agent, AgentHandle, Sockets, Time};
 use strongroom_agent::config::{Config, HsmAddress, StoreOptions};
 use strongroom_agent::link::SocketLink;
-use strongroom_agent::replica::{Millis, Role};
+use strongroom_agent::replica::Millis;
 use strongroom_agent::store::Store;
 use strongroom_hsm_software::{Address, Listener, Options, Server};
 use strongroom_proto::hsm::{CustodianPolicy, RealmStatus};
@@ -115,7 +115,7 @@ impl OneMember {
         let mut admin = admin::Client::connect(&peer).await.expect("it listens");
         let device = admin.new_realm(CustodianPolicy::closed()).await.expect("a new HSM");
         admin.create_group(&[device.hsm]).await.expect("a new realm");
-        until("a leader", async || leads(&agent).then_some(())).await;
+        until("a leader that serves", async || serves(&agent).then_some(())).await;
         let realm = device.realm.expect("just made");
         Self { realm, agent, hsm, _folder: folder }
     }
@@ -131,9 +131,8 @@ impl OneMember {
     }
 }
 
-fn leads(agent: &AgentHandle) -> bool {
-    let leads = |role| matches!(role, Role::Leader { .. });
-    agent.groups().iter().any(|(_, status)| leads(status.role) && status.committed.0 > 0)
+fn serves(agent: &AgentHandle) -> bool {
+    agent.groups().iter().any(|(_, status)| status.serving)
 }
 
 fn config(folder: PathBuf, setting: &Setting) -> Config {
