@@ -6,6 +6,7 @@
 pub mod cluster;
 pub mod demo;
 pub mod faulty;
+pub mod hostile;
 pub mod local;
 pub mod replay_bench;
 pub mod tree_bench;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use strongroom_client::Configuration;
 use strongroom_sim::local::{Error, LocalRealm, token};
-use strongroom_sim::{demo, replay_bench, tree_bench};
+use strongroom_sim::{demo, hostile, replay_bench, tree_bench};
 
 /// Whole Strongroom realms in one process, with software HSMs that protect nothing.
 #[derive(Parser)]
@@ -51,6 +51,27 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         folder: Option<PathBuf>,
     },
+    /// Let a hostile host loose on HSM cores, and fail if it gets what no host may get.
+    Hostile {
+        /// The seed of the run.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many steps, over all threads.
+        #[arg(long, default_value_t = 100_000)]
+        steps: u64,
+        /// How many threads, each with a seed of its own from `seed` on.
+        #[arg(long, default_value_t = 1)]
+        cores: u32,
+        /// Run this trace instead of searching.
+        #[arg(long, value_name = "FILE")]
+        replay: Option<PathBuf>,
+        /// Where the trace of a broken rule is written.
+        #[arg(long, value_name = "FILE", default_value = "hostile-trace.txt")]
+        trace: PathBuf,
+        /// Plant every bug there is, one by one, and fail if one is not found.
+        #[arg(long)]
+        planted_bugs: bool,
+    },
     /// Print a fresh token for a user of a realm that `serve` runs. Tokens live for ten minutes.
     Token {
         /// The folder that holds the realm.
@@ -86,6 +107,9 @@ async fn execute(arguments: Arguments) -> ExitCode {
         Command::Serve { keep, listen, user } => serve(&keep, listen, &user).await,
         Command::Tree { records, folder } => bench_tree(records, folder).await,
         Command::Replay { segments } => replay(segments).await,
+        Command::Hostile { planted_bugs: true, .. } => hunt_planted_bugs(),
+        Command::Hostile { replay: Some(file), .. } => replay_trace(&file),
+        Command::Hostile { seed, steps, cores, trace, .. } => run_hostile(seed, steps, cores, &trace),
         Command::Token { keep, user } => print_token(&keep, &user),
     };
     match done {
@@ -105,6 +129,39 @@ async fn run_demo(keep: Option<PathBuf>) -> Result<(), Error> {
     demo::run(&dir).await?;
     println!("The realm is kept; run it with: {} serve --keep {}", program(), dir.display());
     Ok(())
+}
+
+fn run_hostile(seed: u64, steps: u64, cores: u32, file: &Path) -> Result<(), Error> {
+    let Some((trace, violation)) = hostile::run(seed, steps, cores) else { return Ok(()) };
+    println!("\nBroken, {violation}\n{} steps lead there:\n{}", trace.len(), trace.readable());
+    std::fs::write(file, trace.to_string())?;
+    Err(format!("a rule is broken; `hostile --replay {}` runs it again", file.display()).into())
+}
+
+fn replay_trace(file: &Path) -> Result<(), Error> {
+    let trace = hostile::Trace::parse(&std::fs::read_to_string(file)?)?;
+    print!("{}", trace.readable());
+    match trace.replay() {
+        None => Ok(()),
+        Some(violation) => Err(format!("broken, {violation}").into()),
+    }
+}
+
+/// How many steps each seed has to find a planted bug.
+#[cfg(feature = "planted-bugs")]
+const PLANTED_BUDGET: u64 = 50_000;
+
+#[cfg(feature = "planted-bugs")]
+fn hunt_planted_bugs() -> Result<(), Error> {
+    match hostile::print_table(PLANTED_BUDGET) {
+        0 => Ok(()),
+        missed => Err(format!("{missed} planted bugs were not found").into()),
+    }
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+fn hunt_planted_bugs() -> Result<(), Error> {
+    Err("this build can plant no bugs; build it with `--features planted-bugs`".into())
 }
 
 async fn replay(segments: u64) -> Result<(), Error> {

@@ -1,0 +1,187 @@
+//! The users that a hostile host owns: what they register, guess and send, all drawn from one seed.
+//!
+//! What costs curve arithmetic and is the same in every episode (registrations, blinded inputs) is made once.
+
+use super::step::Wish;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::BTreeMap;
+use strongroom_proto::client::{
+    EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Recover1Response,
+    Recover2Response, Recover3Response, Register2Request, RegistrationVersion, SecretsRequest,
+    SecretsResponse, UnlockKeyCommitment, UnlockKeyTag,
+};
+use strongroom_proto::hsm::{NoiseMessage, NoiseReply};
+use strongroom_proto::ids::{RealmId, RecordId, SessionId, X25519Public};
+use strongroom_proto::noise::{self, ClientHandshake, Transport};
+use strongroom_proto::oprf::{BlindedInput, PrivateKey, blind};
+use strongroom_proto::registration::RegistrationSigningKey;
+use strongroom_proto::sharing::SecretScalar;
+
+/// How many users there are.
+pub(super) const USERS: u8 = 3;
+/// How many registrations each user has, each with its own version and number of guesses.
+pub(super) const REGISTRATIONS: u8 = 3;
+/// How many points a user guesses with.
+pub(super) const POINTS: u8 = 12;
+
+/// How many guesses a registration allows.
+pub(super) const fn guesses(registration: u8) -> u16 {
+    registration as u16 % 3 + 1
+}
+
+/// What an answer says, as far as the oracle holds it against its model.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Answer {
+    Here,
+    Registered,
+    Version(u8),
+    Evaluated {
+        registration: u8,
+        charged: u16,
+    },
+    Share(u8),
+    BadTag {
+        left: u16,
+    },
+    VersionMismatch,
+    NotRegistered,
+    NoGuesses,
+    Deleted,
+    /// Of no registration that this user ever sent.
+    Foreign,
+}
+
+/// All users.
+pub(super) struct Clients {
+    seed: u64,
+    realm_key: X25519Public,
+    registrations: BTreeMap<(u8, u8), Register2Request>,
+    points: Vec<BlindedInput>,
+    records: Vec<RecordId>,
+}
+
+impl Clients {
+    pub(super) fn new(seed: u64, realm: &RealmId, realm_key: X25519Public) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let point = |_| {
+            let pin: [u8; 32] = rng.random();
+            blind(&pin, &mut rng).1
+        };
+        let points = (0..POINTS).map(point).collect();
+        let records = (0..USERS).map(|_| RecordId(rng.random())).collect();
+        let both = (0..USERS).flat_map(|user| (0..REGISTRATIONS).map(move |r| (user, r)));
+        let registrations =
+            both.map(|(user, r)| ((user, r), registration(realm, guesses(r), &mut rng))).collect();
+        Self { seed, realm_key, registrations, points, records }
+    }
+
+    pub(super) fn record(&self, user: u8) -> RecordId {
+        self.records[usize::from(user % USERS)]
+    }
+
+    pub(super) fn user_of(&self, record: &RecordId) -> Option<u8> {
+        self.records.iter().position(|r| r == record).and_then(|at| u8::try_from(at).ok())
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn registration(&self, user: u8, number: u8) -> &Register2Request {
+        &self.registrations[&(user % USERS, number % REGISTRATIONS)]
+    }
+
+    pub(super) const fn session(handshake: u32) -> SessionId {
+        SessionId(handshake)
+    }
+
+    /// The first message of a handshake, the same whenever it is asked for.
+    pub(super) fn start(&self, handshake: u32, wish: Option<(u8, Wish)>) -> (ClientHandshake, NoiseMessage) {
+        let mut rng = StdRng::seed_from_u64(self.seed ^ 0x68_0000_0000 ^ u64::from(handshake));
+        let payload = wish.map(|(user, wish)| self.request(user, wish).to_cbor());
+        let payload = payload.as_deref().map_or(&[][..], |payload| payload);
+        let (state, first) =
+            noise::client_start(&self.realm_key, payload, &mut rng).expect("the realm has a good key");
+        let (ephemeral, ciphertext) = (first.client_ephemeral_public.into(), first.payload_ciphertext.into());
+        (state, NoiseMessage::Handshake { ephemeral, ciphertext })
+    }
+
+    pub(super) fn request(&self, user: u8, wish: Wish) -> SecretsRequest {
+        let of = |number: u8| &self.registrations[&(user % USERS, number % REGISTRATIONS)];
+        match wish {
+            Wish::Register1 => SecretsRequest::Register1,
+            Wish::Register2(r) => SecretsRequest::Register2(Box::new(of(r).clone())),
+            Wish::Recover1 => SecretsRequest::Recover1,
+            Wish::Recover2(r, point) => SecretsRequest::Recover2 {
+                version: of(r).version,
+                blinded_input: self.points[usize::from(point % POINTS)],
+            },
+            Wish::Recover3(r, right) => {
+                let tag = &of(r).unlock_key_tag;
+                let unlock_key_tag = if right { tag.clone() } else { UnlockKeyTag::new([0xee; 16]) };
+                SecretsRequest::Recover3 { version: of(r).version, unlock_key_tag }
+            }
+            Wish::Delete => SecretsRequest::Delete,
+        }
+    }
+
+    /// What a response says to this user.
+    pub(super) fn answer(&self, user: u8, response: &SecretsResponse) -> Answer {
+        let find = |is: &dyn Fn(&Register2Request) -> bool| {
+            let own = self.registrations.iter().find(|((u, _), r)| *u == user && is(r));
+            own.map(|((_, number), _)| *number)
+        };
+        match response {
+            SecretsResponse::Register1 => Answer::Here,
+            SecretsResponse::Register2 => Answer::Registered,
+            SecretsResponse::Recover1(Recover1Response::Ok { version }) => {
+                find(&|r| r.version == *version).map_or(Answer::Foreign, Answer::Version)
+            }
+            SecretsResponse::Recover2(Recover2Response::Ok(ok)) => {
+                let key = &ok.oprf_signed_public_key;
+                find(&|r| r.oprf_signed_public_key == *key).map_or(Answer::Foreign, |registration| {
+                    Answer::Evaluated { registration, charged: ok.guess_count }
+                })
+            }
+            SecretsResponse::Recover3(Recover3Response::Ok(ok)) => {
+                let share = &ok.encryption_key_scalar_share;
+                find(&|r| r.encryption_key_scalar_share == *share).map_or(Answer::Foreign, Answer::Share)
+            }
+            SecretsResponse::Recover3(Recover3Response::BadUnlockKeyTag { guesses_remaining }) => {
+                Answer::BadTag { left: *guesses_remaining }
+            }
+            SecretsResponse::Recover2(Recover2Response::VersionMismatch)
+            | SecretsResponse::Recover3(Recover3Response::VersionMismatch) => Answer::VersionMismatch,
+            SecretsResponse::Recover1(Recover1Response::NotRegistered)
+            | SecretsResponse::Recover2(Recover2Response::NotRegistered)
+            | SecretsResponse::Recover3(Recover3Response::NotRegistered) => Answer::NotRegistered,
+            SecretsResponse::Recover1(Recover1Response::NoGuesses)
+            | SecretsResponse::Recover2(Recover2Response::NoGuesses)
+            | SecretsResponse::Recover3(Recover3Response::NoGuesses) => Answer::NoGuesses,
+            SecretsResponse::Delete => Answer::Deleted,
+        }
+    }
+}
+
+/// The client's side of a channel, and what came with the handshake's reply.
+pub(super) fn finish(handshake: ClientHandshake, reply: &NoiseReply) -> Option<(Transport, Vec<u8>)> {
+    let NoiseReply::Handshake { ephemeral, ciphertext } = reply else { return None };
+    let server_ephemeral_public = ephemeral.0.to_vec();
+    let response = HandshakeResponse { server_ephemeral_public, payload_ciphertext: ciphertext.to_vec() };
+    let (transport, payload) = handshake.finish(&response).ok()?;
+    Some((transport, payload.to_vec()))
+}
+
+fn registration(realm: &RealmId, num_guesses: u16, rng: &mut StdRng) -> Register2Request {
+    let key = PrivateKey::random(rng);
+    let signing = RegistrationSigningKey::random(rng);
+    Register2Request {
+        version: RegistrationVersion(rng.random()),
+        oprf_signed_public_key: signing.sign_public_key(realm, &key.public_key()),
+        oprf_private_key: key,
+        unlock_key_commitment: UnlockKeyCommitment::new(rng.random()),
+        unlock_key_tag: UnlockKeyTag::new(rng.random()),
+        encryption_key_scalar_share: SecretScalar::random(rng),
+        encrypted_secret: EncryptedSecret::new([7; 145]),
+        encrypted_secret_commitment: EncryptedSecretCommitment::new(rng.random()),
+        policy: Policy { num_guesses },
+    }
+}

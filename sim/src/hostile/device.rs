@@ -1,0 +1,146 @@
+//! One HSM in the hands of a hostile host: a real core over flash whose power can be cut in the middle of a write.
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+#[cfg(feature = "planted-bugs")]
+use strongroom_hsm::Bug;
+use strongroom_hsm::{Config, Core, Env, Flash, FlashError, Geometry, MemoryFlash};
+use strongroom_proto::hsm::{Reply, Request};
+
+const GEOMETRY: Geometry = Geometry { units: 4, unit_bytes: 1 << 14, write_bytes: 8 };
+
+/// Flash that loses power after so many granules.
+struct CutFlash {
+    inner: MemoryFlash,
+    /// Granules that are still programmed; after that nothing is, until a restart.
+    left: Option<u32>,
+}
+
+impl CutFlash {
+    const fn spend(&mut self) -> bool {
+        match &mut self.left {
+            None => true,
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+        }
+    }
+}
+
+impl Flash for CutFlash {
+    fn geometry(&self) -> Geometry {
+        self.inner.geometry()
+    }
+
+    fn read(&mut self, unit: u32, offset: u32, out: &mut [u8]) -> Result<(), FlashError> {
+        self.inner.read(unit, offset, out)
+    }
+
+    fn program(&mut self, unit: u32, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
+        if self.left.is_none() {
+            return self.inner.program(unit, offset, bytes);
+        }
+        let mut at = offset;
+        for granule in bytes.chunks(GEOMETRY.write_bytes as usize) {
+            if !self.spend() {
+                return Err(FlashError::Program);
+            }
+            self.inner.program(unit, at, granule)?;
+            at += GEOMETRY.write_bytes;
+        }
+        Ok(())
+    }
+
+    fn erase(&mut self, unit: u32) -> Result<(), FlashError> {
+        if self.spend() { self.inner.erase(unit) } else { Err(FlashError::Erase) }
+    }
+}
+
+struct SeededEnv {
+    flash: CutFlash,
+    rng: StdRng,
+}
+
+impl Env for SeededEnv {
+    type Flash = CutFlash;
+    type Rng = StdRng;
+
+    fn flash(&mut self) -> &mut CutFlash {
+        &mut self.flash
+    }
+
+    fn rng(&mut self) -> &mut StdRng {
+        &mut self.rng
+    }
+}
+
+/// One HSM.
+pub(super) struct Device {
+    core: Core,
+    env: SeededEnv,
+    config: Config,
+    #[cfg(feature = "planted-bugs")]
+    bugs: Vec<Bug>,
+}
+
+impl Device {
+    pub(super) fn new(seed: u64, config: Config) -> Self {
+        let flash = CutFlash { inner: MemoryFlash::new(GEOMETRY), left: None };
+        let mut env = SeededEnv { flash, rng: StdRng::seed_from_u64(seed) };
+        let core = Core::start(&mut env, config.clone()).expect("an empty flash starts a new HSM");
+        Self {
+            core,
+            env,
+            config,
+            #[cfg(feature = "planted-bugs")]
+            bugs: Vec::new(),
+        }
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn plant(&mut self, bug: Bug) {
+        self.bugs.push(bug);
+        self.core.plant(bug);
+    }
+
+    /// Loses power when so many more granules are programmed.
+    pub(super) const fn cut_power_after(&mut self, granules: u32) {
+        self.env.flash.left = Some(granules);
+    }
+
+    /// Loses RAM and starts from NVRAM; the power may go again during that. Whether it starts in the end.
+    pub(super) fn restart(&mut self, cut_after: Option<u32>) -> bool {
+        let mut started = None;
+        if cut_after.is_some() {
+            self.env.flash.left = cut_after;
+            started = Core::start(&mut self.env, self.config.clone()).ok();
+        }
+        self.env.flash.left = None;
+        if started.is_none() || cut_after.is_some() {
+            started = Core::start(&mut self.env, self.config.clone()).ok();
+        }
+        let Some(core) = started else { return false };
+        self.core = core;
+        #[cfg(feature = "planted-bugs")]
+        self.bugs.iter().for_each(|bug| self.core.plant(*bug));
+        true
+    }
+
+    /// Bytes in, bytes out.
+    pub(super) fn handle(&mut self, request: &[u8]) -> Vec<u8> {
+        self.core.handle(&mut self.env, request)
+    }
+
+    pub(super) fn ask(&mut self, request: &Request) -> Reply {
+        let request = minicbor::to_vec(request).expect("a vector takes all bytes");
+        minicbor::decode(&self.handle(&request)).expect("every reply decodes")
+    }
+
+    /// What the realm's keys open, for the oracle.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) const fn core(&self) -> &Core {
+        &self.core
+    }
+}

@@ -1,0 +1,125 @@
+//! A hostile host: real HSM cores, real client messages, and an adversary who owns everything else.
+//!
+//! Owns the search: episodes of steps drawn from a seed, an oracle that knows what no host may see, traces that are
+//! shrunk, written and run again. Trusts no core. The same seed gives the same run on any machine.
+//!
+//! - `step` is what a host can do, as data; `world` does it to the cores and keeps all that ever left them;
+//! - `oracle` judges every reply, with `model` to say what a record must be;
+//! - `hunt` and `strategies` choose the steps; `clients` are the users that the host owns;
+//! - `trace` shrinks what failed, writes it, and reads it again.
+
+mod clients;
+mod device;
+mod hunt;
+mod model;
+mod oracle;
+#[cfg(feature = "planted-bugs")]
+mod planted;
+mod step;
+mod strategies;
+mod trace;
+mod world;
+
+use clients::Clients;
+use hunt::{EPISODE_STEPS, Hunt};
+pub use oracle::Violation;
+#[cfg(feature = "planted-bugs")]
+pub use planted::{Hunted, hunt_planted, print_table};
+use std::fmt::Write;
+use std::rc::Rc;
+use std::time::Instant;
+#[cfg(feature = "planted-bugs")]
+use strongroom_hsm::Bug;
+pub use trace::Trace;
+use world::{Coverage, World};
+
+/// What is left out of the cores of a run.
+#[cfg(feature = "planted-bugs")]
+pub type Planted = Option<Bug>;
+/// What is left out of the cores of a run: nothing can be.
+#[cfg(not(feature = "planted-bugs"))]
+pub type Planted = Option<std::convert::Infallible>;
+
+/// How a search ended.
+pub struct Found {
+    /// Steps taken, over all episodes.
+    pub steps: u64,
+    /// The trace that broke a rule, and the rule.
+    pub broken: Option<(Trace, Violation)>,
+    coverage: Coverage,
+}
+
+/// Searches for so many steps, or until a rule is broken.
+#[must_use]
+pub fn search(seed: u64, steps: u64, planted: Planted) -> Found {
+    let mut found = Found { steps: 0, broken: None, coverage: Coverage::new() };
+    let mut clients: Option<Rc<Clients>> = None;
+    let mut episode = 0_u64;
+    while found.steps < steps && found.broken.is_none() {
+        let world = new_world(seed, clients.clone(), planted);
+        let left = u32::try_from(steps - found.steps).unwrap_or(u32::MAX);
+        let episode_seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(episode);
+        let mut hunt = Hunt::new(world, episode_seed, left.min(EPISODE_STEPS));
+        hunt.run();
+        clients = Some(hunt.clients());
+        found.steps += hunt.trace.len() as u64;
+        for (what, times) in std::mem::take(&mut hunt.world.coverage) {
+            *found.coverage.entry(what).or_default() += times;
+        }
+        found.broken = hunt.world.violation.take().map(|violation| {
+            let trace = Trace { seed, planted, steps: hunt.trace };
+            (trace, violation)
+        });
+        episode += 1;
+    }
+    found
+}
+
+fn new_world(seed: u64, clients: Option<Rc<Clients>>, planted: Planted) -> World {
+    #[cfg_attr(not(feature = "planted-bugs"), expect(unused_mut, reason = "nothing to plant"))]
+    let mut world = World::new(seed, clients);
+    #[cfg(feature = "planted-bugs")]
+    if let Some(bug) = planted {
+        world.plant(bug);
+    }
+    #[cfg(not(feature = "planted-bugs"))]
+    let _: Planted = planted;
+    world
+}
+
+/// Searches on so many threads, each with a seed of its own, and prints what there is to know. The shrunk trace and
+/// its rule, if one was broken.
+#[must_use]
+pub fn run(seed: u64, steps: u64, cores: u32) -> Option<(Trace, Violation)> {
+    let cores = u64::from(cores.max(1));
+    let begun = Instant::now();
+    let search = |core| search(seed + core, steps / cores, None);
+    let found: Vec<Found> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|core| scope.spawn(move || search(core))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a search does not panic")).collect()
+    });
+    let elapsed = begun.elapsed().as_secs_f64();
+    let mut coverage = Coverage::new();
+    let (mut taken, mut broken) = (0, None);
+    for one in found {
+        taken += one.steps;
+        broken = broken.or(one.broken);
+        for (what, times) in one.coverage {
+            *coverage.entry(what).or_default() += times;
+        }
+    }
+    print!("{}", table(&coverage));
+    println!(
+        "seed {seed}, {cores} thread(s): {taken} steps in {elapsed:.1} s, {:.0} steps per second",
+        taken as f64 / elapsed
+    );
+    broken.map(|(trace, violation)| (trace.shrunk(&violation), violation))
+}
+
+fn table(coverage: &Coverage) -> String {
+    let mut lines = format!("{:<14} {:<9} {:<20} {:>10}\n", "message", "role", "outcome", "times");
+    for ((message, role, outcome), times) in coverage {
+        writeln!(lines, "{message:<14} {role:<9} {outcome:<20} {times:>10}").expect("writes to memory");
+    }
+    lines
+}

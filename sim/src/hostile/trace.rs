@@ -1,0 +1,132 @@
+//! Traces: the steps of one episode, shrunk, written as text that people read, and run again.
+
+use super::oracle::Violation;
+use super::step::{Made, Step};
+use super::{Planted, new_world};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// The longest that shrinking takes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The steps of one episode.
+#[derive(Clone)]
+pub struct Trace {
+    /// The seed of its cores and users.
+    pub seed: u64,
+    /// What is left out of its cores.
+    pub planted: Planted,
+    pub(super) steps: Vec<(Made, Step)>,
+}
+
+impl Trace {
+    /// How many steps there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether there is no step.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Runs it, from the beginning, up to the first broken rule.
+    #[must_use]
+    pub fn replay(&self) -> Option<Violation> {
+        self.replay_steps(&self.steps)
+    }
+
+    fn replay_steps(&self, steps: &[(Made, Step)]) -> Option<Violation> {
+        let mut world = new_world(self.seed, None, self.planted);
+        for (n, step) in steps {
+            world.apply(*n, step);
+            if world.violation.is_some() {
+                break;
+            }
+        }
+        world.violation
+    }
+
+    /// Leaves out steps as long as the same rule breaks, first in large runs and then one by one, for a bounded time.
+    #[must_use]
+    pub fn shrunk(&self, violation: &Violation) -> Self {
+        let begun = Instant::now();
+        let breaks = |steps: &[(Made, Step)]| {
+            self.replay_steps(steps).is_some_and(|other| other.rule == violation.rule)
+        };
+        let mut steps = self.steps.clone();
+        let mut run = (steps.len() / 2).max(1);
+        loop {
+            let (before, mut at) = (steps.len(), 0);
+            while at < steps.len() && begun.elapsed() < PATIENCE {
+                let mut fewer = steps.clone();
+                fewer.drain(at..(at + run).min(steps.len()));
+                if breaks(&fewer) { steps = fewer } else { at += run }
+            }
+            if begun.elapsed() >= PATIENCE || (run == 1 && steps.len() == before) {
+                return Self { steps, ..self.clone() };
+            }
+            run = (run / 2).max(1);
+        }
+    }
+
+    /// Reads what [`fmt::Display`] wrote.
+    ///
+    /// # Errors
+    /// A line is not of a trace, or it was written with a planted bug and this build can plant none.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut lines = text.lines();
+        let first = lines.next().unwrap_or_default();
+        let mut words = first.split_whitespace();
+        let seed = match (words.next(), words.next().map(str::parse)) {
+            (Some("seed"), Some(Ok(seed))) => seed,
+            _ => return Err(format!("a trace begins with `seed N`, not with {first:?}")),
+        };
+        let planted = words.nth(1).map(planted).transpose()?;
+        let mut steps = Vec::new();
+        for line in lines.filter(|line| !line.trim().is_empty()) {
+            let mut words = line.split_whitespace();
+            let step = words.next().and_then(|n| n.parse().ok()).zip(words.next().and_then(decode));
+            steps.push(step.ok_or_else(|| format!("no step of this version: {line:?}"))?);
+        }
+        Ok(Self { seed, planted, steps })
+    }
+
+    /// One line for each step, to be read.
+    #[must_use]
+    pub fn readable(&self) -> String {
+        self.steps.iter().map(|(n, step)| format!("  #{n:<4} {step}\n")).collect()
+    }
+}
+
+fn decode(hexadecimal: &str) -> Option<Step> {
+    minicbor::decode(&hex::decode(hexadecimal).ok()?).ok()
+}
+
+#[cfg(feature = "planted-bugs")]
+fn planted(name: &str) -> Result<strongroom_hsm::Bug, String> {
+    let bug = strongroom_hsm::Bug::ALL.iter().find(|bug| format!("{bug:?}") == name);
+    bug.copied().ok_or_else(|| format!("there is no bug {name} to plant"))
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+fn planted(name: &str) -> Result<std::convert::Infallible, String> {
+    Err(format!("the trace plants {name}; build with `--features planted-bugs` to run it"))
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {}", self.seed)?;
+        if let Some(bug) = &self.planted {
+            write!(f, " planted {bug:?}")?;
+        }
+        writeln!(f)?;
+        for (n, step) in &self.steps {
+            let bytes = minicbor::to_vec(step).map_err(|_| fmt::Error)?;
+            writeln!(f, "{n}\t{}\t{step}", hex::encode(bytes))?;
+        }
+        Ok(())
+    }
+}
