@@ -22,12 +22,12 @@ use tempfile::TempDir;
 use url::Url;
 
 /// How long anything may take.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks until there is an answer.
 ///
 /// # Panics
-/// There is none in ten seconds.
+/// There is none in half a minute.
 pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
