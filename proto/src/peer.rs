@@ -54,7 +54,7 @@ pub enum PeerMessage {
         /// The segment, as it is in the store; at most [`MAX_SEGMENT_BYTES`].
         #[n(3)]
         segment: ByteVec,
-        /// The ways to the records that it changes, as they were before it, so that a member can follow without the
+        /// The paths to the records that it changes, as they were before it, so that a member can follow without the
         /// stored tree. Empty where they would be too long: at most [`MAX_PATHS_BYTES`] in all.
         #[cbor(n(4), decode_with = "decode_trees")]
         paths: Vec<PrefixTree>,

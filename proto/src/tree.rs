@@ -194,9 +194,9 @@ impl Tree {
         self.part(ids, Node::closed, with_sealed)
     }
 
-    /// [`Self::partial`] with the leaves beside the ways open as well, without their sealed bytes.
+    /// [`Self::partial`] with the leaves beside the paths open as well, without their sealed bytes.
     ///
-    /// For a host that keeps the ways to what has changed since its pages were stored: a leaf that was moved down by an
+    /// For a host that keeps the paths to what has changed since its pages were stored: a leaf that was moved down by an
     /// insertion is beside one of them, and in no stored page where it is now.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod demo;
+mod env;
 pub mod faulty;
 pub mod hostile;
 pub mod local;

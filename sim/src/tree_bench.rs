@@ -1,4 +1,4 @@
-//! What a stored tree costs: builds one as a leading agent does, then reads random ways from it as requests do.
+//! What a stored tree costs: builds one as a leading agent does, then reads random paths from it as requests do.
 
 use crate::local::Error;
 use async_trait::async_trait;
@@ -121,7 +121,7 @@ async fn build(store: &TreeStore, records: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads random ways. Returns how long each load took.
+/// Reads random paths. Returns how long each load took.
 async fn read(store: &TreeStore, records: u64) -> Result<Vec<Duration>, Error> {
     let mut rng = StdRng::seed_from_u64(2);
     let mut took = Vec::new();

@@ -222,7 +222,7 @@ pub enum Action {
     CloseTree,
     /// Read what the stored tree reaches, without opening it for writing. Ends in [`Event::SnapshotRead`].
     ReadSnapshot,
-    /// Read the ways to these records from the stored tree, which is open. Ends in [`Event::Loaded`].
+    /// Read the paths to these records from the stored tree, which is open. Ends in [`Event::Loaded`].
     Load {
         /// Names the reading.
         load: LoadId,

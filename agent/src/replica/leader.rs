@@ -322,7 +322,7 @@ impl Leader {
         if fit { paths } else { Vec::new() }
     }
 
-    /// The records whose ways must stay open.
+    /// The records whose paths must stay open.
     pub(super) fn in_use(&self) -> BTreeSet<RecordId> {
         let mut ids = self.tail.until(Index(u64::MAX));
         let processing = self.processing.iter().flatten();

@@ -35,7 +35,7 @@ pub(super) struct Object {
     /// The whole hash of the entry before.
     pub(super) prev: EntryHash,
     pub(super) bytes: Arc<[u8]>,
-    /// The ways to the records that it changes, as they were before.
+    /// The paths to the records that it changes, as they were before.
     pub(super) paths: Arc<[PrefixTree]>,
 }
 

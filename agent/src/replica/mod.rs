@@ -203,7 +203,7 @@ impl Replica {
         }
     }
 
-    /// Client requests whose ways through the tree are being read, or that wait for the HSM.
+    /// Client requests whose paths through the tree are being read, or that wait for the HSM.
     fn unready(&self) -> usize {
         if let State::Leader(leader) = &self.state { leader.paths.queued() } else { 0 }
     }

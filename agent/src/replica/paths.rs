@@ -1,4 +1,4 @@
-//! Requests on their way to the HSM: their records' ways through the tree are read before it is their turn.
+//! Requests on their way to the HSM: their records' paths through the tree are read before it is their turn.
 //!
 //! Kept here: requests of one record keep their order.
 
@@ -22,11 +22,11 @@ struct Load {
 /// What is read, and for whom.
 #[derive(Default)]
 pub(super) struct Paths {
-    /// Requests whose ways are open, in the order in which they are to be run.
+    /// Requests whose paths are open, in the order in which they are to be run.
     pub(super) ready: VecDeque<Queued>,
-    /// Requests whose ways are being read.
+    /// Requests whose paths are being read.
     waiting: BTreeMap<RecordId, Vec<Queued>>,
-    /// Records to read the ways of.
+    /// Records to read the paths of.
     wanted: Vec<(Prefix, RecordId)>,
     loads: BTreeMap<LoadId, Load>,
     /// How many pages were opened since all that is not in use was closed.
@@ -43,7 +43,7 @@ impl Paths {
         self.loads.contains_key(&load)
     }
 
-    /// Sorts what has arrived into what is ready and what waits for its way.
+    /// Sorts what has arrived into what is ready and what waits for its path.
     pub(super) fn sort(&mut self, trees: &Trees, clients: &mut Clients, out: &mut Outbox) {
         while let Some(queued) = clients.queue.pop_front() {
             let record = queued.request.record;
@@ -62,7 +62,7 @@ impl Paths {
         }
     }
 
-    /// Asks for the ways that are wanted.
+    /// Asks for the paths that are wanted.
     pub(super) fn load(&mut self, snapshots: u64, last_load: &mut LoadId, out: &mut Outbox) {
         if self.wanted.is_empty() {
             return;

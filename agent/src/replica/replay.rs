@@ -1,6 +1,6 @@
 //! Reading the segments between the stored tree and the end of the log, so that a new leader knows the trees there.
 //!
-//! Kept here: entries are applied in the order of the log, each only with the ways to its records open and only if its
+//! Kept here: entries are applied in the order of the log, each only with the paths to its records open and only if its
 //! leaves give its roots.
 
 use super::catch_up::{CatchUp, Next};
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use strongroom_proto::ids::{EntryHash, GroupId, Index, RecordId};
 use strongroom_proto::prefix::Prefix;
 
-/// The most segments that wait for the ways to their records.
+/// The most segments that wait for the paths to their records.
 const MAX_SEGMENTS: usize = 64;
 /// How often in a row the store may lack a segment before it is taken to have lost it, and the first pause after which
 /// it is looked for again; each is twice as long. About six seconds in all: less than a leader goes on without the tree.
@@ -52,7 +52,7 @@ pub(super) enum Progress {
     Waiting,
     /// It has reached the end: the trees there, what has changed, and in how many segments.
     Done(Trees, Tail, usize),
-    /// The way to this record cannot be read.
+    /// The path to this record cannot be read.
     Closed(RecordId),
     /// It cannot go on without an operator.
     Fault(Fault),
@@ -189,7 +189,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Asks for the ways that are still closed.
+    /// Asks for the paths that are still closed.
     fn load(&mut self, now: Millis, last_load: &mut LoadId, out: &mut Outbox) {
         if now < self.load_at {
             return;
@@ -244,7 +244,7 @@ impl Replay {
     }
 }
 
-/// What is wrong when the way to a record stays closed though nothing on it was found to be damaged.
+/// What is wrong when the path to a record stays closed though nothing on it was found to be damaged.
 pub(super) fn foreign(trees: &Trees, id: &RecordId) -> TreeDamage {
     TreeDamage::Foreign(trees.prefix_of(id).unwrap_or(Prefix::WHOLE))
 }

@@ -303,7 +303,7 @@ impl Replica {
         }
     }
 
-    /// The ways to some records were read, or not.
+    /// The paths to some records were read, or not.
     pub(super) fn loaded(&mut self, load: LoadId, result: Result<Loaded, TreeFailure>) {
         let State::Leader(leader) = &mut self.state else { return };
         let (loaded, failure) = match result {

@@ -17,7 +17,7 @@ use strongroom_proto::tree::{ClaimedTree, Tree, TreeError};
 /// Why an entry's leaves were not applied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Misfit {
-    /// The way to one of them is closed here.
+    /// The path to one of them is closed here.
     Closed,
     /// They are not the entry's.
     Damage(Damage),
@@ -54,7 +54,7 @@ impl Trees {
         self.0.values().cloned().collect()
     }
 
-    /// Whether the way to a record is open, its sealed bytes included.
+    /// Whether the path to a record is open, its sealed bytes included.
     pub(super) fn is_open(&self, id: &RecordId) -> bool {
         self.prefix_of(id).and_then(|prefix| self.0.get(&prefix)).is_some_and(|tree| tree.get(id).is_ok())
     }
@@ -64,13 +64,13 @@ impl Trees {
         for (prefix, tree) in &mut self.0 {
             loaded.pages.iter().for_each(|page| tree.open_page(page));
             for (id, sealed) in loaded.leaves.iter().filter(|(id, _)| prefix.contains(id)) {
-                // Whether they belong here shows in whether the way is open after.
+                // Whether they belong here shows in whether the path is open after.
                 let _ = tree.open_leaf(id, Arc::clone(sealed));
             }
         }
     }
 
-    /// Opens the ways that a leader sent with a segment, if they are of these trees.
+    /// Opens the paths that a leader sent with a segment, if they are of these trees.
     pub(super) fn open_paths(&mut self, paths: &[PrefixTree]) {
         for path in paths {
             if let Some(tree) = self.0.get_mut(&path.prefix)
@@ -107,13 +107,13 @@ impl Trees {
         Ok(())
     }
 
-    /// What a batch on these records needs, one partial tree for each prefix. `None` if a way is closed or a record
+    /// What a batch on these records needs, one partial tree for each prefix. `None` if a path is closed or a record
     /// not covered.
     pub(super) fn partial(&self, ids: impl IntoIterator<Item = RecordId>) -> Option<Vec<PrefixTree>> {
         self.parts(ids, Tree::partial)
     }
 
-    /// The ways to these records without their sealed bytes.
+    /// The paths to these records without their sealed bytes.
     pub(super) fn paths(&self, ids: impl IntoIterator<Item = RecordId>) -> Option<Vec<PrefixTree>> {
         self.parts(ids, Tree::paths)
     }
@@ -134,7 +134,7 @@ impl Trees {
         wanted.into_iter().map(part).collect()
     }
 
-    /// Closes everything but the ways to these records, and the leaves beside them: some of those have been moved since
+    /// Closes everything but the paths to these records, and the leaves beside them: some of those have been moved since
     /// the tree was stored.
     pub(super) fn close_all_but(&mut self, keep: &BTreeSet<RecordId>) {
         for (prefix, tree) in &mut self.0 {
@@ -149,7 +149,7 @@ impl Trees {
 
 /// Which records have changed since a point of the log that the stored tree had then reached, or that it may have.
 ///
-/// The trees beside it are open on the ways to all of them.
+/// The trees beside it are open on the paths to all of them.
 #[derive(Clone)]
 pub(super) struct Tail {
     base: Index,

@@ -27,7 +27,7 @@ use tracing::warn;
 
 /// How long opening may take.
 pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long reading the ways to some records may take.
+/// How long reading the paths to some records may take.
 pub(super) const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long taking a snapshot may take.
 pub(super) const ADVANCE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,6 +1,6 @@
-//! How the ways to records are read.
+//! How the paths to records are read.
 //!
-//! All ways go down together, a page at a time, so that none is read twice; sealed bytes are read meanwhile, since their
+//! All paths go down together, a page at a time, so that none is read twice; sealed bytes are read meanwhile, since their
 //! keys are known from the start. What does not fit is looked at once more, past the cache and as of one moment: a
 //! snapshot taken meanwhile may have changed some of it. What does not fit even then is damaged.
 
@@ -21,13 +21,13 @@ use strongroom_proto::tree::{Leaf, Onward, Page};
 const CONCURRENT: usize = 64;
 
 type Records = BTreeSet<(Prefix, RecordId)>;
-/// Where ways end: at a leaf with this digest of its sealed bytes, or at none.
+/// Where paths end: at a leaf with this digest of its sealed bytes, or at none.
 type End = Result<Option<Digest>, TreeDamage>;
 type Leaves = BTreeMap<RecordId, Result<Option<Bytes>, TreeDamage>>;
 /// Pages by how near they are to the root, then by place. Two states of one page may both be there.
 type Pages = BTreeMap<(u16, Prefix, Digest), Page>;
 
-/// Reads the ways to `records` from a database.
+/// Reads the paths to `records` from a database.
 pub(super) async fn load(
     database: &Database,
     cache: &PageCache,
@@ -65,13 +65,13 @@ struct Found {
 }
 
 impl Found {
-    /// Reads the ways to `wanted`. Returns those that do not fit, and why.
+    /// Reads the paths to `wanted`. Returns those that do not fit, and why.
     async fn read<D: DbReadOps + Sync>(
         &mut self,
         view: &View<'_, D>,
         wanted: Records,
     ) -> Result<Vec<((Prefix, RecordId), TreeDamage)>, TreeFailure> {
-        let (ends, mut leaves) = try_join(view.ways(&wanted, &mut self.pages), view.leaves(&wanted)).await?;
+        let (ends, mut leaves) = try_join(view.paths(&wanted, &mut self.pages), view.leaves(&wanted)).await?;
         let mut unfit = Vec::new();
         for ((prefix, id), end) in wanted.into_iter().zip(ends) {
             let leaf = leaves.remove(&id).unwrap_or(Ok(None));
@@ -84,7 +84,7 @@ impl Found {
     }
 }
 
-/// The sealed bytes of a record, if its way and they are of one tree.
+/// The sealed bytes of a record, if its path and they are of one tree.
 fn fit(
     id: &RecordId,
     end: End,
@@ -99,7 +99,7 @@ fn fit(
     }
 }
 
-/// A database as it is seen by one reading of ways.
+/// A database as it is seen by one reading of paths.
 struct View<'a, D> {
     db: &'a D,
     metrics: &'a TreeMetrics,
@@ -107,8 +107,8 @@ struct View<'a, D> {
     from_cache: bool,
 }
 
-/// A way that goes on.
-struct Way {
+/// A path that goes on.
+struct Path {
     /// Whose it is, counted in the order of those wanted.
     of: usize,
     id: RecordId,
@@ -118,31 +118,31 @@ struct Way {
 }
 
 impl<D: DbReadOps + Sync> View<'_, D> {
-    /// Where the ways to `wanted` end, in their order. Adds the pages on them to `pages`.
-    async fn ways(&self, wanted: &Records, pages: &mut Pages) -> Result<Vec<End>, TreeFailure> {
+    /// Where the paths to `wanted` end, in their order. Adds the pages on them to `pages`.
+    async fn paths(&self, wanted: &Records, pages: &mut Pages) -> Result<Vec<End>, TreeFailure> {
         let mut ends: Vec<End> = vec![Ok(None); wanted.len()];
-        let mut ways: Vec<Way> = wanted
+        let mut paths: Vec<Path> = wanted
             .iter()
             .enumerate()
-            .map(|(of, (prefix, id))| Way { of, id: *id, next: *prefix, digest: None })
+            .map(|(of, (prefix, id))| Path { of, id: *id, next: *prefix, digest: None })
             .collect();
         // Each page is longer than the one above it, so this ends.
-        while !ways.is_empty() {
-            let next: BTreeSet<Prefix> = ways.iter().map(|way| way.next).collect();
+        while !paths.is_empty() {
+            let next: BTreeSet<Prefix> = paths.iter().map(|path| path.next).collect();
             let read = next.into_iter().map(|prefix| self.page(prefix));
             let read: BTreeMap<Prefix, Result<Page, TreeDamage>> =
                 stream::iter(read).buffer_unordered(CONCURRENT).try_collect().await?;
             let mut on = Vec::new();
-            for way in ways {
-                let of = way.of;
-                let step = match read.get(&way.next) {
-                    Some(Ok(page)) => way.through(page),
+            for path in paths {
+                let of = path.of;
+                let step = match read.get(&path.next) {
+                    Some(Ok(page)) => path.through(page),
                     Some(Err(damage)) => Err(damage.clone()),
-                    None => Err(TreeDamage::NoPage(way.next)),
+                    None => Err(TreeDamage::NoPage(path.next)),
                 };
                 let end = match step {
-                    Ok(Step::On(way)) => {
-                        on.push(way);
+                    Ok(Step::On(path)) => {
+                        on.push(path);
                         continue;
                     }
                     Ok(Step::End(leaf)) => Ok(leaf),
@@ -154,7 +154,7 @@ impl<D: DbReadOps + Sync> View<'_, D> {
             }
             let whole = read.into_values().flatten();
             pages.extend(whole.map(|page| ((page.prefix().len(), page.prefix(), page.digest()), page)));
-            ways = on;
+            paths = on;
         }
         Ok(ends)
     }
@@ -189,13 +189,13 @@ impl<D: DbReadOps + Sync> View<'_, D> {
     }
 }
 
-/// Where a way leads from a page.
+/// Where a path leads from a page.
 enum Step {
-    On(Way),
+    On(Path),
     End(Option<Digest>),
 }
 
-impl Way {
+impl Path {
     fn through(self, page: &Page) -> Result<Step, TreeDamage> {
         let prefix = page.prefix();
         if self.digest.is_some_and(|digest| digest != page.digest()) {
@@ -224,7 +224,7 @@ pub(super) async fn page_of(
     Ok((page, bytes.len()))
 }
 
-/// Damage is of one way; any other failure is of all.
+/// Damage is of one path; any other failure is of all.
 fn damage_apart<T>(done: Result<T, TreeFailure>) -> Result<Result<T, TreeDamage>, TreeFailure> {
     match done {
         Ok(done) => Ok(Ok(done)),

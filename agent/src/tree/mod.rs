@@ -70,7 +70,7 @@ pub type SealedBytes = (RecordId, Arc<[u8]>);
 pub struct Advance {
     /// What it will reach.
     pub snapshot: Snapshot,
-    /// The group's trees there, open at least on the ways to `changed`.
+    /// The group's trees there, open at least on the paths to `changed`.
     pub trees: Vec<Tree>,
     /// Every record that was changed since the snapshot before, in any order, once each.
     pub changed: Vec<RecordId>,
@@ -104,14 +104,14 @@ impl Advance {
     }
 }
 
-/// What was read on the ways to some records. Nothing of it is proven.
+/// What was read on the paths to some records. Nothing of it is proven.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
     /// Pages, those nearer to the root first.
     pub pages: Vec<Page>,
     /// Sealed bytes.
     pub leaves: Vec<SealedBytes>,
-    /// The records whose way could not be read to its end.
+    /// The records whose path could not be read to its end.
     pub damaged: Vec<(RecordId, TreeDamage)>,
 }
 

@@ -12,7 +12,7 @@ use strongroom_proto::prefix::Prefix;
 
 /// The stored tree of one group. Cheap to clone; clones are one tree.
 ///
-/// Every operation ends in bounded time. One that writes or reads ways needs the tree open for writing, and answers
+/// Every operation ends in bounded time. One that writes or reads paths needs the tree open for writing, and answers
 /// [`TreeFailure::Fenced`] where it is not, or not any more: it can be opened again.
 #[derive(Clone)]
 pub struct TreeStore {
@@ -147,7 +147,7 @@ impl TreeStore {
         self.judged(bounded(OPEN_TIMEOUT, open).await)
     }
 
-    /// Reads the ways to records, each from the page of its partition's prefix, and their sealed bytes.
+    /// Reads the paths to records, each from the page of its partition's prefix, and their sealed bytes.
     ///
     /// # Errors
     /// [`TreeFailure::Unavailable`], [`TreeFailure::Fenced`]. What is damaged is said record by record.

@@ -27,7 +27,7 @@ pub const PAGE_LEVELS: u16 = 4;
 #[derive(Clone, Debug)]
 pub struct Page(Tree);
 
-/// Where the way to a record leads from a page.
+/// Where the path to a record leads from a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Onward {
     /// The record has no leaf.
@@ -93,7 +93,7 @@ impl Page {
         found
     }
 
-    /// Where the way to a record leads.
+    /// Where the path to a record leads.
     ///
     /// # Errors
     /// [`TreeError::NotCovered`].
@@ -242,7 +242,7 @@ impl Tree {
         fits
     }
 
-    /// The pages on the ways to these records. Those made from a partial tree may lack what was not on a way: see
+    /// The pages on the paths to these records. Those made from a partial tree may lack what was not on a path: see
     /// [`Page::complete`].
     ///
     /// # Errors
@@ -272,7 +272,7 @@ impl Tree {
         Ok(pages.into_iter().map(|(prefix, top)| Page::cut(prefix, top)).collect())
     }
 
-    /// Replaces the node on the way to `id` where the way ends, at `depth` at the latest, by one with the same digest.
+    /// Replaces the node on the path to `id` where the path ends, at `depth` at the latest, by one with the same digest.
     fn change_at(&mut self, id: &RecordId, depth: u16, change: impl FnOnce(&Node) -> Option<Node>) {
         let mut above = Vec::new();
         let (mut node, mut at) = (&self.root, self.prefix.len());
@@ -293,7 +293,7 @@ impl Tree {
         self.root = node;
     }
 
-    /// Where the way to `id` ends, at `depth` at the latest, and how deep that is.
+    /// Where the path to `id` ends, at `depth` at the latest, and how deep that is.
     fn walk(&self, id: &RecordId, depth: u16) -> (&Node, u16) {
         let (mut node, mut at) = (&self.root, self.prefix.len());
         while let Node::Inner(inner) = node

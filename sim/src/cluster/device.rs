@@ -1,36 +1,17 @@
 //! One simulated HSM: a real core over flash in memory, restartable.
 
+use crate::env::{GEOMETRY, SeededEnv};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 #[cfg(feature = "planted-bugs")]
 use strongroom_hsm::Bug;
-use strongroom_hsm::{Config, Core, Env, Geometry, MemoryFlash};
+use strongroom_hsm::{Config, Core, MemoryFlash};
 use strongroom_proto::hsm::{DeviceStatus, Reply, Request};
-
-const GEOMETRY: Geometry = Geometry { units: 4, unit_bytes: 1 << 14, write_bytes: 8 };
-
-struct SeededEnv {
-    flash: MemoryFlash,
-    rng: StdRng,
-}
-
-impl Env for SeededEnv {
-    type Flash = MemoryFlash;
-    type Rng = StdRng;
-
-    fn flash(&mut self) -> &mut MemoryFlash {
-        &mut self.flash
-    }
-
-    fn rng(&mut self) -> &mut StdRng {
-        &mut self.rng
-    }
-}
 
 /// One HSM.
 pub struct Device {
     core: Core,
-    env: SeededEnv,
+    env: SeededEnv<MemoryFlash>,
     config: Config,
     #[cfg(feature = "planted-bugs")]
     bug: Option<Bug>,

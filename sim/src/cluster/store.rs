@@ -53,7 +53,7 @@ pub struct StoreCalls {
     pub snapshot_reads: u64,
     /// Snapshots.
     pub advances: u64,
-    /// Readings of ways in the tree.
+    /// Readings of paths in the tree.
     pub loads: u64,
     /// Pages read from the tree.
     pub pages: u64,

@@ -99,7 +99,7 @@ impl StoredTree {
             Some(Handle::Fenced(..)) => return Err(TreeFailure::Fenced),
             None => return Err(TreeFailure::Unavailable),
         }
-        for mut page in advance.pages().expect("the ways to what changed are open") {
+        for mut page in advance.pages().expect("the paths to what changed are open") {
             let prefix = page.prefix();
             if let Some(bytes) = self.stored.pages.get(&prefix) {
                 page.complete(&Page::decode(prefix, bytes).expect("what was stored is a page"));
@@ -120,7 +120,7 @@ impl StoredTree {
         Ok(())
     }
 
-    /// Reads the ways to these records.
+    /// Reads the paths to these records.
     pub(super) fn load(
         &mut self,
         writer: Writer,
@@ -183,7 +183,7 @@ impl StoredTree {
 }
 
 impl Stored {
-    /// Reads the pages on the way to a record that are not yet in `pages`, and its leaf.
+    /// Reads the pages on the path to a record that are not yet in `pages`, and its leaf.
     fn walk(
         &self,
         prefix: Prefix,

@@ -1,13 +1,12 @@
 //! One HSM in the hands of a hostile host: a real core over flash whose power can be cut in the middle of a write.
 
+use crate::env::{GEOMETRY, SeededEnv};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 #[cfg(feature = "planted-bugs")]
 use strongroom_hsm::Bug;
-use strongroom_hsm::{Config, Core, Env, Flash, FlashError, Geometry, MemoryFlash};
+use strongroom_hsm::{Config, Core, Flash, FlashError, Geometry, MemoryFlash};
 use strongroom_proto::hsm::{Reply, Request};
-
-const GEOMETRY: Geometry = Geometry { units: 4, unit_bytes: 1 << 14, write_bytes: 8 };
 
 /// Flash that loses power after so many granules.
 struct CutFlash {
@@ -58,28 +57,10 @@ impl Flash for CutFlash {
     }
 }
 
-struct SeededEnv {
-    flash: CutFlash,
-    rng: StdRng,
-}
-
-impl Env for SeededEnv {
-    type Flash = CutFlash;
-    type Rng = StdRng;
-
-    fn flash(&mut self) -> &mut CutFlash {
-        &mut self.flash
-    }
-
-    fn rng(&mut self) -> &mut StdRng {
-        &mut self.rng
-    }
-}
-
 /// One HSM.
 pub(super) struct Device {
     core: Core,
-    env: SeededEnv,
+    env: SeededEnv<CutFlash>,
     config: Config,
     #[cfg(feature = "planted-bugs")]
     bugs: Vec<Bug>,
