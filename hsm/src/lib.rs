@@ -22,6 +22,8 @@ extern crate alloc;
 
 mod bug;
 mod core;
+mod drbg;
+mod entropy;
 mod env;
 mod flash;
 mod keys;
@@ -41,6 +43,11 @@ pub mod vectors;
 pub use crate::core::{Config, Core, StartError};
 #[cfg(feature = "planted-bugs")]
 pub use bug::Bug;
+pub use drbg::{DRAWS_PER_SEED, Drbg, SEED_BYTES, START_UP_BYTES};
+pub use entropy::{
+    EntropyError, EntropySource, HealthTests, MIN_ENTROPY_BITS, PROPORTION_CUTOFF, REPETITION_CUTOFF,
+    WINDOW_BYTES,
+};
 pub use env::Env;
 pub use flash::{Flash, FlashError, Geometry, MemoryFlash};
 pub use process::SEALED_EVENT_BYTES;

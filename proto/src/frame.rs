@@ -33,16 +33,25 @@ impl Frame {
     /// # Errors
     /// The payload is longer than `limit` bytes or than [`MAX_FRAME_BYTES`]; nothing may be sent.
     pub fn encode(request_id: u32, payload: &[u8], limit: u32) -> Result<Vec<u8>, FrameTooLong> {
+        let header = Self::header(request_id, payload, limit)?;
+        let mut out = Vec::with_capacity(payload.len().saturating_add(HEADER_BYTES));
+        out.extend(header);
+        out.extend_from_slice(payload);
+        Ok(out)
+    }
+
+    /// What to send before `payload`, for a sender that has no room for a copy of it.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn header(request_id: u32, payload: &[u8], limit: u32) -> Result<[u8; HEADER_BYTES], FrameTooLong> {
         let limit = limit.min(MAX_FRAME_BYTES);
         let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         if len > limit {
             return Err(FrameTooLong { len, limit });
         }
-        let mut out = Vec::with_capacity(payload.len().saturating_add(HEADER_BYTES));
-        out.extend(len.to_be_bytes());
-        out.extend(request_id.to_be_bytes());
-        out.extend_from_slice(payload);
-        Ok(out)
+        let ([l3, l2, l1, l0], [i3, i2, i1, i0]) = (len.to_be_bytes(), request_id.to_be_bytes());
+        Ok([l3, l2, l1, l0, i3, i2, i1, i0])
     }
 }
 
@@ -51,6 +60,7 @@ impl Frame {
 pub struct Decoder {
     limit: u32,
     state: State,
+    spare: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -66,7 +76,25 @@ impl Decoder {
     /// A decoder for payloads of up to `limit` bytes, and never more than [`MAX_FRAME_BYTES`].
     #[must_use]
     pub const fn new(limit: u32) -> Self {
-        Self { limit: if limit < MAX_FRAME_BYTES { limit } else { MAX_FRAME_BYTES }, state: START }
+        Self {
+            limit: if limit < MAX_FRAME_BYTES { limit } else { MAX_FRAME_BYTES },
+            state: START,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Gives the memory of a payload back, for the next one. A device whose memory is scarce needs no other then.
+    pub fn recycle(&mut self, payload: Vec<u8>) {
+        self.spare = payload;
+        self.spare.clear();
+    }
+
+    /// Forgets an incomplete frame, and that a frame was too long: what comes next begins a frame. For a carrier that
+    /// has another way to tell where that is.
+    pub fn restart(&mut self) {
+        if let State::Payload { frame, .. } = core::mem::replace(&mut self.state, START) {
+            self.recycle(frame.payload);
+        }
     }
 
     /// Takes bytes from the front of `input` up to the end of a frame, and returns that frame; or takes all of `input`
@@ -121,7 +149,9 @@ impl Decoder {
         self.state = match usize::try_from(len) {
             Ok(size) if len <= self.limit => {
                 let request_id = u32::from_be_bytes([i3, i2, i1, i0]);
-                State::Payload { frame: Frame { request_id, payload: Vec::with_capacity(size) }, len: size }
+                let mut payload = core::mem::take(&mut self.spare);
+                payload.reserve_exact(size);
+                State::Payload { frame: Frame { request_id, payload }, len: size }
             }
             _ => State::Failed(FrameTooLong { len, limit: self.limit }),
         };
@@ -207,6 +237,31 @@ mod tests {
             let mut decoder = Decoder::new(8);
             let whole = decoder.push(&mut &bytes[..cut]).unwrap().is_some();
             assert_eq!(decoder.is_mid_frame(), cut != 0 && !whole);
+        }
+    }
+
+    #[test]
+    fn a_decoder_uses_the_memory_that_it_was_given_back() {
+        let mut decoder = Decoder::new(64);
+        decoder.recycle(Vec::with_capacity(64));
+        let place = decoder.spare.as_ptr();
+        for len in [1, 64, 0, 17] {
+            let bytes = Frame::encode(1, &vec![7; len], 64).unwrap();
+            let frame = decoder.push(&mut bytes.as_slice()).unwrap().unwrap();
+            assert_eq!((frame.payload.as_ptr(), frame.payload.len()), (place, len));
+            decoder.recycle(frame.payload);
+        }
+    }
+
+    #[test]
+    fn a_decoder_that_is_restarted_takes_the_next_byte_for_the_first_of_a_frame() {
+        let good = Frame::encode(3, b"whole", 8).unwrap();
+        for before in [&good[..good.len() - 1], &good[..3], &[0xff; 8]] {
+            let mut decoder = Decoder::new(8);
+            let _ = decoder.push(&mut &before[..]);
+            decoder.restart();
+            assert!(!decoder.is_mid_frame());
+            assert_eq!(decoder.push(&mut good.as_slice()).unwrap().unwrap().payload, b"whole");
         }
     }
 

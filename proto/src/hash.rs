@@ -55,6 +55,10 @@ pub mod label {
     pub const NVRAM: &str = "strongroom nvram record 1";
     /// Digest of a session's last request ciphertext.
     pub const LAST_REQUEST: &str = "strongroom last request 1";
+    /// Seed of a device's random generator.
+    pub const DRBG_SEED: &str = "strongroom drbg seed 1";
+    /// Output and next key of a device's random generator.
+    pub const DRBG: &str = "strongroom drbg 1";
 }
 
 /// BLAKE2s-256 of a labelled, length-prefixed preimage.

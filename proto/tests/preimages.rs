@@ -292,6 +292,18 @@ fn hsm_only() -> Vec<Line> {
             None,
         ),
         line(label::LAST_REQUEST, Function::Hash, [("request ciphertext", &[0x14; 25])], None),
+        line(
+            label::DRBG_SEED,
+            Function::Hash,
+            [("key before", &[0x18; 32]), ("samples", &[0x19; 128])],
+            None,
+        ),
+        line(
+            label::DRBG,
+            Function::Mac(KEY),
+            [("block, from 1, or 0 for the next key", &1u64.to_be_bytes())],
+            None,
+        ),
     ]
 }
 
