@@ -47,6 +47,22 @@ impl Config {
             String::from(concat!("strongroom-hsm ", env!("CARGO_PKG_VERSION"), " (software simulation)"));
         Self { limits, version, build: BuildDigest([0; 32]) }
     }
+
+    /// A board with 512 KiB of RAM: frames of 88 KiB, batches of 16, 64 waiting replies, 128 sessions.
+    ///
+    /// A frame takes the longest capture, 64 of the largest entries, and a full batch in a tree of 40 levels.
+    /// `tests/sizes.rs` holds this arithmetic; that it all fits in the RAM at once is tested on the board.
+    #[must_use]
+    pub const fn firmware(version: String, build: BuildDigest) -> Self {
+        let limits = Limits {
+            max_frame_bytes: 88 << 10,
+            max_batch_requests: 16,
+            max_pending_entries: 64,
+            max_pending_replies: 64,
+            max_sessions: 128,
+        };
+        Self { limits, version, build }
+    }
 }
 
 impl Default for Config {
