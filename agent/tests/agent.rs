@@ -122,7 +122,7 @@ async fn an_operator_may_set_up_the_hsm_but_not_move_a_log() {
     let agents = start(folder.path(), std::slice::from_ref(&hsm));
     let mut admin = AdminClient::connect(peer_address(&agents[0])).await.unwrap();
     let group = GroupId([1; 16]);
-    for request in [Request::StepDown(group), Request::Lead(group, None), Request::Capture(group, vec![])] {
+    for request in [Request::StepDown(group), Request::Lead(group, None), Request::capture(group, vec![])] {
         let bytes = minicbor::to_vec(&request).unwrap();
         let status = admin.setup(SetupRequest { request: bytes.into() }).await.unwrap_err();
         assert_eq!(status.code(), Code::PermissionDenied);

@@ -39,6 +39,8 @@ bugs! {
     CaptureWithoutPrev,
     /// `Capture` takes entries without checking their MAC.
     CaptureForged,
+    /// `Capture` takes one group several times in one request.
+    CaptureGroupTwice,
     /// `ExportRealm` does not count approvals.
     ExportUnapproved,
     /// `ExportRealm` accepts its nonce again.

@@ -154,7 +154,7 @@ impl Core {
             Request::JoinRealm(sealed) => self.join_realm(env, &sealed),
             Request::NewGroup(members) => self.new_group(env, &members),
             Request::JoinGroup(statement) => self.join_group(env, statement),
-            Request::Capture(group, entries) => self.capture(env, group, &entries),
+            Request::Capture(groups) => self.capture(env, &groups),
             Request::Jump(entry, committed) => self.jump(env, &entry, &committed),
             Request::Lead(group, entry) => self.lead(env, group, entry.as_ref()),
             Request::StepDown(group) => self.step_down(group),
@@ -228,18 +228,22 @@ impl Core {
         Ok(())
     }
 
-    /// Moves a group's captured entry, in NVRAM first (invariant 2).
+    /// Moves the captured entries of groups, in NVRAM first and in one write (invariant 2).
     pub(crate) fn write_captured<E: Env>(
         &mut self,
         env: &mut E,
-        slot: usize,
-        at: Position,
+        moved: &[(usize, Position)],
     ) -> Result<(), Refusal> {
-        let group = self.state.groups.get_mut(slot).ok_or(Refusal::NotMember)?;
-        let before = core::mem::replace(&mut group.captured, at);
-        let written = self.nvram.append_delta(env.flash(), &State::delta(slot, at), || self.state.to_bytes());
+        let mut before = Vec::with_capacity(moved.len());
+        for (slot, at) in moved {
+            let group = self.state.groups.get_mut(*slot).ok_or(Refusal::NotMember)?;
+            before.push((*slot, core::mem::replace(&mut group.captured, *at)));
+        }
+        let written = self.nvram.append_delta(env.flash(), &State::delta(moved), || self.state.to_bytes());
         if written.is_err() && !self.bugs.has(Bug::StatementBeforeNvram) {
-            self.state.groups.get_mut(slot).ok_or(Refusal::NotMember)?.captured = before;
+            for (slot, at) in before {
+                self.state.groups.get_mut(slot).ok_or(Refusal::NotMember)?.captured = at;
+            }
         }
         self.after_write(written)
     }

@@ -11,7 +11,9 @@ use crate::state::Position;
 use alloc::vec::Vec;
 use rand_core::Rng as _;
 use strongroom_proto::entry::Entry;
-use strongroom_proto::hsm::{MAX_CAPTURE_ENTRIES, Refusal, Reply};
+use strongroom_proto::hsm::{
+    CaptureOutcome, GroupEntries, MAX_CAPTURE_ENTRIES, MAX_GROUPS, Refusal, Reply,
+};
 use strongroom_proto::ids::{EntryHash, GroupId, Index, Term};
 use strongroom_proto::statement::{Captured, Committed, MAX_MEMBERS};
 
@@ -47,34 +49,55 @@ impl Core {
             && (entry.prev == before.hash || self.bugs.has(Bug::CaptureWithoutPrev))
     }
 
+    /// Captures what waits in several groups, with one write for all. Each group has its own outcome, and all of them are
+    /// checked before the write.
     pub(crate) fn capture<E: Env>(
         &mut self,
         env: &mut E,
-        group: GroupId,
-        entries: &[Entry],
+        groups: &[GroupEntries],
     ) -> Result<Reply, Refusal> {
-        let slot = self.slot(&group)?;
+        if groups.len() > MAX_GROUPS {
+            return Err(Refusal::TooLarge);
+        }
+        // Each is checked against what is captured now, so two of one group could state two entries at one index.
+        let named_before = |(i, of): (usize, &GroupEntries)| groups.iter().take(i).any(|o| o.group == of.group);
+        if groups.iter().enumerate().any(named_before) && !self.bugs.has(Bug::CaptureGroupTwice) {
+            return Err(Refusal::Malformed);
+        }
+        let checked: Vec<_> = groups.iter().map(|of| self.check_capture(of)).collect();
+        let tips = checked.iter().flatten().filter_map(|c| Some((c.slot, *c.new.last()?)));
+        let moved: Vec<(usize, Position)> = tips.collect();
+        if !moved.is_empty() {
+            // Durable: NVRAM holds the entries before this HSM says so, and before its leaderships act on them.
+            self.move_captured(env, &moved)?;
+            checked.iter().flatten().filter(|c| !c.new.is_empty()).for_each(|c| self.settle(c.slot, &c.new));
+        }
+        let outcomes = checked.into_iter().map(|checked| {
+            let stated = checked.and_then(|c| self.state_captured(c.slot, c.new.last().copied()));
+            stated.map_or_else(CaptureOutcome::Refused, CaptureOutcome::Captured)
+        });
+        Ok(Reply::Captures(outcomes.collect()))
+    }
+
+    /// Everything that can refuse one group's capture.
+    fn check_capture(&self, of: &GroupEntries) -> Result<Capture, Refusal> {
+        let slot = self.slot(&of.group)?;
         let captured = self.group(slot)?.captured;
-        let chain = self.authentic_chain(slot, entries)?;
+        let chain = self.authentic_chain(slot, &of.entries)?;
         let known = chain.iter().find(|at| at.index == captured.index);
         if known.is_some_and(|at| at.hash != captured.hash) {
             return Err(Refusal::NotConsecutive);
         }
         let is_new = |at: &Position| at.index > captured.index;
-        let first = entries.iter().find(|e| e.index > captured.index);
+        let first = of.entries.iter().find(|e| e.index > captured.index);
         if first.is_some_and(|first| !self.follows(first, captured)) {
             return Err(Refusal::NotConsecutive);
         }
-        let new: Vec<Position> = chain.into_iter().filter(is_new).collect();
-        let Some(tip) = new.last() else { return self.state_captured(slot) };
-        // Durable: NVRAM holds the entry before this HSM says so, and before its leadership acts on it.
-        self.move_captured(env, slot, *tip)?;
-        self.settle(slot, &new);
-        self.state_captured(slot)
+        Ok(Capture { slot, new: chain.into_iter().filter(is_new).collect() })
     }
 
-    fn move_captured<E: Env>(&mut self, env: &mut E, slot: usize, at: Position) -> Result<(), Refusal> {
-        let written = self.write_captured(env, slot, at);
+    fn move_captured<E: Env>(&mut self, env: &mut E, moved: &[(usize, Position)]) -> Result<(), Refusal> {
+        let written = self.write_captured(env, moved);
         if self.bugs.has(Bug::StatementBeforeNvram) { Ok(()) } else { written }
     }
 
@@ -95,14 +118,14 @@ impl Core {
         }
     }
 
-    fn state_captured(&self, slot: usize) -> Result<Reply, Refusal> {
+    /// States that `now`, which was just written, or what was captured before is captured.
+    fn state_captured(&self, slot: usize, now: Option<Position>) -> Result<Captured, Refusal> {
         let (keys, group) = (self.keys()?, self.group(slot)?);
-        let Position { index, hash } = group.captured;
+        let Position { index, hash } = now.unwrap_or(group.captured);
         if index == Index::ZERO {
             return Err(Refusal::NothingCaptured);
         }
-        let statement = Captured::new(&keys.statements, &keys.realm, &group.id, self.state.hsm, index, hash);
-        Ok(Reply::Captured(statement))
+        Ok(Captured::new(&keys.statements, &keys.realm, &group.id, self.state.hsm, index, hash))
     }
 
     pub(crate) fn jump<E: Env>(
@@ -126,7 +149,7 @@ impl Core {
         }
         if at != captured {
             // Durable: NVRAM holds the entry before this HSM says so, and before its leadership acts on it.
-            self.move_captured(env, slot, at)?;
+            self.move_captured(env, &[(slot, at)])?;
             let own = self.leaderships.get(&slot).and_then(|l| l.own(at.index));
             if own == Some(at.hash) {
                 self.settle(slot, &[at]);
@@ -135,7 +158,7 @@ impl Core {
                 self.drop_leadership(slot);
             }
         }
-        self.state_captured(slot)
+        self.state_captured(slot, None).map(Reply::Captured)
     }
 
     fn is_committed_statement(&self, slot: usize, committed: &Committed) -> Result<bool, Refusal> {
@@ -247,6 +270,12 @@ impl Core {
         let nth = if self.bugs.has(Bug::HalfMajority) { half.saturating_sub(1) } else { half };
         indexes.get(nth).copied().filter(|i| *i > Index::ZERO).ok_or(Refusal::NoMajority)
     }
+}
+
+/// One group's capture, checked: the new places on its chain.
+struct Capture {
+    slot: usize,
+    new: Vec<Position>,
 }
 
 /// One chain: own entries up to `last_own`, then entries of others.

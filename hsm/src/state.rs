@@ -110,10 +110,13 @@ impl State {
         minicbor::decode(bytes).map_err(|_| BadState)
     }
 
-    /// The NVRAM record for a captured entry.
-    pub(crate) fn delta(slot: usize, captured: Position) -> Vec<u8> {
-        let delta = CaptureDelta { slot: u8::try_from(slot).unwrap_or(u8::MAX), captured };
-        minicbor::to_vec([delta]).unwrap_or_default()
+    /// The NVRAM record for captured entries, by the places of their groups.
+    pub(crate) fn delta(moved: &[(usize, Position)]) -> Vec<u8> {
+        let delta = |(slot, captured): &(usize, Position)| CaptureDelta {
+            slot: u8::try_from(*slot).unwrap_or(u8::MAX),
+            captured: *captured,
+        };
+        minicbor::to_vec(moved.iter().map(delta).collect::<Vec<_>>()).unwrap_or_default()
     }
 
     /// Applies what [`Self::delta`] wrote.
@@ -158,6 +161,7 @@ impl Drop for Realm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nvram::MAX_DELTA_BYTES;
     use rand::SeedableRng;
     use strongroom_proto::hsm::{CustodianKey, MAX_CUSTODIANS, MAX_GROUPS};
     use strongroom_proto::ids::Digest;
@@ -185,14 +189,26 @@ mod tests {
     }
 
     #[test]
-    fn a_delta_moves_one_captured_entry_and_an_unknown_slot_is_refused() {
+    fn a_delta_moves_the_captured_entries_of_its_groups_and_an_unknown_slot_is_refused() {
         let mut state = largest();
         let captured = Position { index: Index(7), hash: EntryHash([7; 32]) };
-        assert_eq!(state.apply(&State::delta(3, captured)), Ok(()));
+        assert_eq!(state.apply(&State::delta(&[(3, captured)])), Ok(()));
         let moved = state.groups.iter().map(|g| g.captured == captured);
         assert_eq!(moved.filter(|m| *m).count(), 1);
         assert_eq!(state.groups[3].captured, captured);
-        assert_eq!(state.apply(&State::delta(MAX_GROUPS, captured)), Err(BadState));
+        assert_eq!(state.apply(&State::delta(&[(MAX_GROUPS, captured)])), Err(BadState));
         assert_eq!(state.apply(b"\xff"), Err(BadState));
+        let all: Vec<_> = (0..MAX_GROUPS).map(|slot| (slot, captured)).collect();
+        assert_eq!(state.apply(&State::delta(&all)), Ok(()));
+        assert!(state.groups.iter().all(|g| g.captured == captured));
+    }
+
+    #[test]
+    fn the_delta_of_all_groups_fits() {
+        let captured = Position { index: Index(u64::MAX), hash: EntryHash([255; 32]) };
+        let all: Vec<_> = (0..MAX_GROUPS).map(|slot| (slot, captured)).collect();
+        let bytes = State::delta(&all).len();
+        assert_eq!(bytes, 753, "grew or shrank; the bound is {MAX_DELTA_BYTES}");
+        assert!(bytes <= MAX_DELTA_BYTES);
     }
 }

@@ -32,6 +32,7 @@ fn probe(device: &mut Device, bytes: &[u8]) -> Reply {
     let mut decoder = minicbor::Decoder::new(&reply);
     let decoded: Reply = decoder.decode().expect("every reply decodes");
     assert_eq!(decoder.position(), reply.len());
+    let decoded = decoded.of_one_group();
     let after = status(device);
     assert!(matches!(minicbor::decode(&after), Ok(Reply::Device(_))), "the device still answers");
     if let Reply::Refused(refusal) = &decoded {
@@ -160,7 +161,7 @@ fn requests() -> Vec<Request> {
         Request::JoinRealm(to_new),
         Request::NewGroup(members),
         Request::JoinGroup(s.rig.statement.clone()),
-        Request::Capture(group, entries),
+        Request::capture(group, entries),
         Request::Jump(s.tip.clone(), s.committed),
         Request::Lead(group, Some(s.tip)),
         Request::StepDown(group),
@@ -371,9 +372,9 @@ fn refused_requests_leave_sessions_and_kept_replies_as_they_are() {
         (Request::JoinGroup(s.rig.statement.clone()), Refusal::AlreadyJoined),
         (Request::Lead(group, None), Refusal::NotCaptured),
         (Request::Lead(GroupId([0; 16]), None), Refusal::NotMember),
-        (Request::Capture(group, vec![altered.clone()]), Refusal::NotAuthentic),
-        (Request::Capture(group, vec![s.pending.entry.clone(); 2]), Refusal::NotConsecutive),
-        (Request::Capture(group, vec![s.pending.entry.clone(); 65]), Refusal::TooLarge),
+        (Request::capture(group, vec![altered.clone()]), Refusal::NotAuthentic),
+        (Request::capture(group, vec![s.pending.entry.clone(); 2]), Refusal::NotConsecutive),
+        (Request::capture(group, vec![s.pending.entry.clone(); 65]), Refusal::TooLarge),
         (Request::Jump(s.pending.entry.clone(), committed), Refusal::NotCommitted),
         (Request::Jump(altered, committed), Refusal::NotAuthentic),
         (stale, Refusal::StaleTree),
@@ -453,7 +454,7 @@ impl Walk {
         let group = self.rig.group;
         match self.rng.random_range(0..20) {
             0..6 => self.batch(at),
-            6..11 => Request::Capture(group, self.chain(at)),
+            6..11 => Request::capture(group, self.chain(at)),
             11..14 => {
                 let statements = self.statements();
                 let chain = if self.rng.random_ratio(1, 4) { self.chain(at) } else { vec![] };
@@ -465,7 +466,7 @@ impl Walk {
                     let entry = of_it.map_or(entry, |(made, _)| made.clone());
                     Request::Jump(entry, *committed)
                 }
-                _ => Request::Capture(group, vec![]),
+                _ => Request::capture(group, vec![]),
             },
             15 | 16 => {
                 let captured = self.rig.devices[at].status().groups[0].captured_hash;

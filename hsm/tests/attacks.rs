@@ -8,8 +8,8 @@ use strongroom_hsm::Bug;
 use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsRequest, SecretsResponse};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    ApprovalSignature, BatchRequest, Made, NoiseReply, Outcome, PrefixTree, Refusal, Reply, Request,
-    SessionRefusal,
+    ApprovalSignature, BatchRequest, CaptureOutcome, GroupEntries, Made, NoiseReply, Outcome, PrefixTree,
+    Refusal, Reply, Request, SessionRefusal,
 };
 use strongroom_proto::ids::EntryHash;
 use strongroom_proto::prefix::Prefix;
@@ -27,6 +27,7 @@ const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::CaptureForeignGroup, capture_an_entry_of_another_group),
     (Bug::CaptureWithoutPrev, capture_an_entry_of_another_fork),
     (Bug::CaptureForged, capture_an_entry_that_no_hsm_made),
+    (Bug::CaptureGroupTwice, two_forks_of_one_group_in_one_capture),
     (Bug::ExportUnapproved, export_to_a_key_that_no_custodian_approved),
     (Bug::ExportNonceTwice, export_twice_on_one_approval),
     (Bug::CustodianTwice, export_with_one_custodian_signing_twice),
@@ -223,7 +224,7 @@ fn second_group(rig: &mut Rig) -> GroupStatement {
 fn capture_an_entry_of_another_group(bug: Option<Bug>) -> bool {
     let mut s = Scene::new(bug, 3, 2);
     let other = second_group(&mut s.rig);
-    captures(&s.rig.devices[1].ask(&Request::Capture(other.group, vec![s.tip.entry])))
+    captures(&s.rig.devices[1].ask(&Request::capture(other.group, vec![s.tip.entry])))
 }
 
 fn capture_an_entry_of_another_fork(bug: Option<Bug>) -> bool {
@@ -240,6 +241,21 @@ fn capture_an_entry_that_no_hsm_made(bug: Option<Bug>) -> bool {
     let mut forged = s.fork(0);
     forged.partitions.clear();
     captures(&s.rig.capture(0, &[forged]))
+}
+
+fn two_forks_of_one_group_in_one_capture(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let forks = [s.fork(0), s.fork(2)];
+    let group = s.rig.group;
+    let both = forks.map(|entry| GroupEntries { group, entries: vec![entry] });
+    let reply = s.rig.devices[1].ask(&Request::Capture(both.to_vec()));
+    let Reply::Captures(outcomes) = reply else { return false };
+    let stated = |outcome: &CaptureOutcome| match outcome {
+        CaptureOutcome::Captured(statement) => Some((statement.index, statement.hash)),
+        CaptureOutcome::Refused(_) => None,
+    };
+    let stated: Vec<_> = outcomes.iter().filter_map(stated).collect();
+    matches!(stated.as_slice(), [(a, one), (b, other)] if a == b && one != other)
 }
 
 fn export_to_a_key_that_no_custodian_approved(bug: Option<Bug>) -> bool {
@@ -330,7 +346,7 @@ fn stranger_counted(bug: Option<Bug>) -> bool {
     let mut stranger = outsider(&mut rig, Some(Bug::JoinAnyMembers));
     let forged = GroupStatement { members: vec![stranger.id()], ..rig.statement.clone() };
     assert!(matches!(stranger.ask(&Request::JoinGroup(forged)), Reply::Group(_)));
-    let Reply::Captured(strange) = stranger.ask(&Request::Capture(rig.group, vec![made.entry])) else {
+    let Reply::Captured(strange) = stranger.ask(&Request::capture(rig.group, vec![made.entry])) else {
         panic!()
     };
     matches!(rig.commit(0, &[own, strange], &[]), Reply::Committed { .. })

@@ -116,8 +116,8 @@ fn entries_and_statements_have_their_sizes() {
 
 #[test]
 fn a_capture_of_as_many_largest_entries_as_there_may_be_is_below_128_kib() {
-    let request = Request::Capture(GROUP, vec![largest_entry(); MAX_CAPTURE_ENTRIES]);
-    assert_eq!(size(&request), 86_934);
+    let request = Request::capture(GROUP, vec![largest_entry(); MAX_CAPTURE_ENTRIES]);
+    assert_eq!(size(&request), 86_936);
     assert!(size(&request) <= 128 * 1024 && size(&request) <= frame());
 }
 

@@ -269,6 +269,18 @@ pub struct Made {
     pub events: Vec<ByteVec>,
 }
 
+/// What one group is to capture.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct GroupEntries {
+    /// The group.
+    #[n(0)]
+    pub group: GroupId,
+    /// Whole segments that the store has acknowledged, in order; at most [`MAX_CAPTURE_ENTRIES`] entries. None, or none
+    /// that is new, asks for the statement again.
+    #[n(1)]
+    pub entries: Vec<Entry>,
+}
+
 /// What an agent asks.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub enum Request {
@@ -294,10 +306,10 @@ pub enum Request {
     /// Join a group that names this HSM. → [`Reply::Group`].
     #[n(6)]
     JoinGroup(#[n(0)] GroupStatement),
-    /// Put the last of these entries into NVRAM; whole segments that the store has acknowledged, in order. None, or
-    /// none that is new, asks for the statement again. → [`Reply::Captured`].
+    /// For each of these groups, each named once, put the last of its entries into NVRAM, all in one write. One group's
+    /// entries being wrong is no reason to refuse another's. → [`Reply::Captures`].
     #[n(7)]
-    Capture(#[n(0)] GroupId, #[n(1)] Vec<Entry>),
+    Capture(#[n(0)] Vec<GroupEntries>),
     /// Take a committed entry for the captured one, without the entries between. → [`Reply::Captured`].
     #[n(8)]
     Jump(#[n(0)] Entry, #[n(1)] Committed),
@@ -339,6 +351,14 @@ pub enum Request {
         #[n(2)]
         chain: Vec<Entry>,
     },
+}
+
+impl Request {
+    /// A capture of one group.
+    #[must_use]
+    pub fn capture(group: GroupId, entries: Vec<Entry>) -> Self {
+        Self::Capture(Vec::from([GroupEntries { group, entries }]))
+    }
 }
 
 /// No more trees than a group has prefixes, and no more nodes in all than the largest batch needs.
@@ -387,7 +407,7 @@ pub enum Reply {
     /// Give this to every other member's [`Request::JoinGroup`].
     #[n(4)]
     Group(#[n(0)] GroupStatement),
-    /// Give this to the leader.
+    /// To [`Request::Jump`]: give this to the leader.
     #[n(5)]
     Captured(#[n(0)] Captured),
     /// Make an entry with [`Request::Process`], and write it to the store.
@@ -419,6 +439,43 @@ pub enum Reply {
         #[n(1)]
         released: Vec<Released>,
     },
+    /// To [`Request::Capture`]: one for each group, in order.
+    #[n(11)]
+    Captures(#[n(0)] Vec<CaptureOutcome>),
+}
+
+/// What became of one group's capture.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum CaptureOutcome {
+    /// Give this to the group's leader.
+    #[n(0)]
+    Captured(#[n(0)] Captured),
+    /// Nothing of this group was captured.
+    #[n(1)]
+    Refused(#[n(0)] Refusal),
+}
+
+impl From<CaptureOutcome> for Reply {
+    /// What the reply would be if nothing else had been asked.
+    fn from(outcome: CaptureOutcome) -> Self {
+        match outcome {
+            CaptureOutcome::Captured(statement) => Self::Captured(statement),
+            CaptureOutcome::Refused(refusal) => Self::Refused(refusal),
+        }
+    }
+}
+
+impl Reply {
+    /// The outcome of a capture of one group as a reply of its own; any other reply as it is.
+    #[must_use]
+    pub fn of_one_group(self) -> Self {
+        match self {
+            Self::Captures(mut outcomes) if outcomes.len() == 1 => {
+                outcomes.pop().map_or(Self::Captures(Vec::new()), Self::from)
+            }
+            reply => reply,
+        }
+    }
 }
 
 /// The replies of one committed entry.

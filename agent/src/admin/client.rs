@@ -210,7 +210,7 @@ impl Client {
     /// # Errors
     /// [`AdminError`].
     pub async fn vouches(&mut self, group: GroupId, entries: Vec<Entry>) -> Result<bool, AdminError> {
-        match self.setup(&Request::Capture(group, entries)).await {
+        match self.setup(&Request::capture(group, entries)).await {
             Ok(Reply::Captured(_)) => Ok(true),
             Err(AdminError::Refused(Refusal::NotAuthentic | Refusal::NotConsecutive)) => Ok(false),
             Ok(_) => Err(AdminError::Unexpected),
@@ -229,7 +229,7 @@ impl Client {
         let request = minicbor::to_vec(request).map_err(|_| AdminError::Unexpected)?;
         let reply = self.admin.setup(SetupRequest { request: request.into() }).await;
         let reply = reply.map_err(|status| self.error(&status))?.into_inner().reply;
-        match minicbor::decode(&reply).map_err(|_| AdminError::Unexpected)? {
+        match minicbor::decode::<Reply>(&reply).map_err(|_| AdminError::Unexpected)?.of_one_group() {
             Reply::Refused(refusal) => Err(refusal.into()),
             reply => Ok(reply),
         }

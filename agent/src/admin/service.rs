@@ -28,12 +28,12 @@ impl AdminService {
 fn is_setup(request: &hsm::Request, device: Option<&hsm::DeviceStatus>) -> bool {
     match request {
         // Of what is captured already, it only says whether it is authentic.
-        hsm::Request::Capture(group, entries) => {
-            let groups = device.iter().flat_map(|device| &device.groups);
-            let captured =
-                groups.filter(|of| of.statement.group == *group).map(|of| of.captured_index).next();
-            captured.is_some_and(|captured| entries.iter().all(|entry| entry.index <= captured))
-        }
+        hsm::Request::Capture(groups) => groups.iter().all(|wanted| {
+            let known = device.iter().flat_map(|device| &device.groups);
+            let mut known = known.filter(|of| of.statement.group == wanted.group);
+            let captured = known.next().map(|of| of.captured_index);
+            captured.is_some_and(|captured| wanted.entries.iter().all(|entry| entry.index <= captured))
+        }),
         hsm::Request::DeviceStatus
         | hsm::Request::NewRealm(_)
         | hsm::Request::ExportNonce

@@ -1,9 +1,14 @@
 //! The queue in front of the link: requests of all replicas and of the operator, one after another, in the order in
 //! which they were queued.
+//!
+//! Captures of several groups that wait at the same time go as one request, since the HSM then writes to its NVRAM once
+//! for all of them. One is taken forward for that only over requests of other groups.
 
 use crate::link::Link;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use strongroom_proto::hsm::{Reply, Request};
+use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, MAX_GROUPS, Reply, Request};
+use strongroom_proto::ids::GroupId;
 use tokio::sync::{mpsc, oneshot};
 
 /// The way to the HSM. Cheap to clone.
@@ -16,9 +21,42 @@ enum Done {
     Tell(oneshot::Sender<Option<Reply>>),
 }
 
+impl Done {
+    fn end(self, reply: Option<Reply>) {
+        match self {
+            Self::Then(then) => then(reply),
+            Self::Tell(asker) => drop(asker.send(reply)),
+        }
+    }
+}
+
 struct Call {
     request: Request,
     done: Done,
+}
+
+impl Call {
+    /// The only group of a capture.
+    fn captures(&self) -> Option<&GroupEntries> {
+        match &self.request {
+            Request::Capture(groups) => groups.first().filter(|_| groups.len() == 1),
+            _ => None,
+        }
+    }
+
+    /// Whose turn may not come before this one's: one group's, or everybody's.
+    fn group(&self) -> Option<GroupId> {
+        match &self.request {
+            Request::Lead(group, _)
+            | Request::StepDown(group)
+            | Request::Handshake(group, _)
+            | Request::Process { group, .. }
+            | Request::Commit { group, .. } => Some(*group),
+            Request::Jump(entry, _) => Some(entry.group),
+            Request::Capture(_) => self.captures().map(|of| of.group),
+            _ => None,
+        }
+    }
 }
 
 impl Hsm {
@@ -26,13 +64,32 @@ impl Hsm {
     pub(crate) fn start(link: Arc<dyn Link>) -> Self {
         let (queue, mut calls) = mpsc::unbounded_channel::<Call>();
         tokio::spawn(async move {
-            while let Some(Call { request, done }) = calls.recv().await {
-                match done {
-                    Done::Then(then) => then(call(&*link, &request).await),
-                    // Whoever gave up waiting would only make the others wait.
-                    Done::Tell(asker) if asker.is_closed() => {}
-                    Done::Tell(asker) => drop(asker.send(call(&*link, &request).await)),
+            let mut waiting = VecDeque::new();
+            // Not known before the HSM has said so; until then nothing is joined.
+            let mut max_frame_bytes = 0;
+            loop {
+                if waiting.is_empty() {
+                    let Some(first) = calls.recv().await else { return };
+                    waiting.push_back(first);
                 }
+                while let Ok(next) = calls.try_recv() {
+                    waiting.push_back(next);
+                }
+                let Some(Call { request, done }) = waiting.pop_front() else { continue };
+                // Whoever gave up waiting would only make the others wait.
+                if matches!(&done, Done::Tell(asker) if asker.is_closed()) {
+                    continue;
+                }
+                let call = Call { request, done };
+                if call.captures().is_some() {
+                    capture(&*link, call, &mut waiting, max_frame_bytes).await;
+                    continue;
+                }
+                let reply = ask(&*link, &call.request).await;
+                if let Some(Reply::Device(device)) = &reply {
+                    max_frame_bytes = device.limits.max_frame_bytes as usize;
+                }
+                call.done.end(reply);
             }
         });
         Self(queue)
@@ -52,7 +109,54 @@ impl Hsm {
     }
 }
 
-async fn call(link: &dyn Link, request: &Request) -> Option<Reply> {
+/// Sends a capture, with those of other groups that wait and fit, and gives each its own outcome.
+async fn capture(link: &dyn Link, first: Call, waiting: &mut VecDeque<Call>, max_frame_bytes: usize) {
+    let calls = join(first, waiting, max_frame_bytes);
+    let groups = calls.iter().filter_map(|call| call.captures().cloned()).collect();
+    match ask(link, &Request::Capture(groups)).await {
+        Some(Reply::Captures(outcomes)) => give(calls, outcomes),
+        other => calls.into_iter().for_each(|call| call.done.end(other.clone())),
+    }
+}
+
+fn give(calls: Vec<Call>, outcomes: Vec<CaptureOutcome>) {
+    let whole = outcomes.len() == calls.len();
+    let mut outcomes = outcomes.into_iter().filter(|_| whole);
+    for call in calls {
+        call.done.end(outcomes.next().map(|outcome| Reply::Captures(vec![outcome])));
+    }
+}
+
+/// `first`, and the captures in `waiting` that nothing of their own group is queued before.
+fn join(first: Call, waiting: &mut VecDeque<Call>, max_frame_bytes: usize) -> Vec<Call> {
+    let mut room = max_frame_bytes.saturating_sub(bytes(&first.request));
+    let mut passed: BTreeSet<GroupId> = first.group().into_iter().collect();
+    let (mut joined, mut left) = (vec![first], VecDeque::new());
+    while let Some(next) = waiting.pop_front() {
+        let Some(group) = next.group() else {
+            // What is about the whole HSM is passed by nobody.
+            left.push_back(next);
+            break;
+        };
+        let more = bytes(&next.request);
+        let fits = more <= room && joined.len() < MAX_GROUPS;
+        if passed.insert(group) && next.captures().is_some() && fits {
+            room -= more;
+            joined.push(next);
+        } else {
+            left.push_back(next);
+        }
+    }
+    left.append(waiting);
+    *waiting = left;
+    joined
+}
+
+fn bytes(request: &Request) -> usize {
+    minicbor::to_vec(request).map_or(usize::MAX, |bytes| bytes.len())
+}
+
+async fn ask(link: &dyn Link, request: &Request) -> Option<Reply> {
     let bytes = minicbor::to_vec(request).ok()?;
     let reply = link.call(bytes).await.ok()?;
     let decoded = minicbor::decode(&reply);
@@ -61,4 +165,51 @@ async fn call(link: &dyn Link, request: &Request) -> Option<Reply> {
             tracing::error!("the HSM's reply makes no sense; check that its version fits the agent's")
         })
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(request: Request) -> Call {
+        Call { request, done: Done::Then(Box::new(|_| {})) }
+    }
+
+    fn capture_of(group: u8) -> Call {
+        of(Request::capture(GroupId([group; 16]), vec![]))
+    }
+
+    fn step_down(group: u8) -> Call {
+        of(Request::StepDown(GroupId([group; 16])))
+    }
+
+    /// The groups that go together, and how many calls are left.
+    fn joined(waiting: Vec<Call>, max_frame_bytes: usize) -> (Vec<u8>, usize) {
+        let mut waiting = waiting.into();
+        let calls = join(capture_of(1), &mut waiting, max_frame_bytes);
+        let groups = calls.iter().filter_map(|call| call.group()).map(|group| group.0[0]).collect();
+        (groups, waiting.len())
+    }
+
+    #[test]
+    fn captures_of_groups_that_wait_go_together() {
+        let waiting = vec![capture_of(2), step_down(4), capture_of(3)];
+        assert_eq!(joined(waiting, 4096), (vec![1, 2, 3], 1));
+    }
+
+    #[test]
+    fn a_capture_does_not_overtake_its_own_group_or_what_is_about_the_whole_hsm() {
+        assert_eq!(joined(vec![step_down(2), capture_of(2)], 4096), (vec![1], 2));
+        assert_eq!(joined(vec![of(Request::DeviceStatus), capture_of(2)], 4096), (vec![1], 2));
+        assert_eq!(joined(vec![capture_of(1)], 4096), (vec![1], 1), "no group twice in one request");
+    }
+
+    #[test]
+    fn no_more_go_together_than_fit_in_a_frame_or_than_an_hsm_has_groups() {
+        let one = bytes(&capture_of(1).request);
+        assert_eq!(joined(vec![capture_of(2), capture_of(3)], 2 * one), (vec![1, 2], 1));
+        assert_eq!(joined(vec![capture_of(2)], 0), (vec![1], 1), "before the limit is known");
+        let (groups, left) = joined((2..40).map(capture_of).collect(), 1 << 20);
+        assert_eq!((groups.len(), left), (MAX_GROUPS, 39 - MAX_GROUPS));
+    }
 }

@@ -10,6 +10,8 @@ impl Replica {
     /// Takes a reply, or the loss of one.
     pub(super) fn hsm(&mut self, call: CallId, reply: Option<Reply>) {
         let Some(purpose) = self.out.returned(call) else { return };
+        // A replica captures for its own group only.
+        let reply = reply.map(Reply::of_one_group);
         match purpose {
             Call::Status => self.status_reply(reply),
             Call::Capture => self.capture_reply(reply),

@@ -215,7 +215,7 @@ impl Replica {
             if leader.is_stalled(self.now, self.deposed.min(MAX_BACK_OFF), &self.settings) {
                 self.step_down();
             } else if leader.is_hsm_unheard(self.now) {
-                self.out.hsm(Call::Alive, Request::Capture(self.settings.group.group, Vec::new()));
+                self.out.hsm(Call::Alive, Request::capture(self.settings.group.group, Vec::new()));
             }
         }
         if matches!(self.state, State::Witness) && self.deadline <= self.now {
@@ -252,7 +252,7 @@ impl Replica {
         self.follow_log();
         let max_frame_bytes = self.settings.limits.max_frame_bytes as usize;
         if let Some(entries) = self.capture.ask(self.now, max_frame_bytes) {
-            self.out.hsm(Call::Capture, Request::Capture(self.settings.group.group, entries));
+            self.out.hsm(Call::Capture, Request::capture(self.settings.group.group, entries));
         }
         self.advance_candidate();
         if let State::Leader(leader) = &mut self.state {

@@ -173,7 +173,7 @@ impl Host {
     fn handle(&mut self, bytes: &[u8]) -> Reply {
         let reply = self.core.handle(&mut self.device, bytes);
         assert!(reply.len() <= Config::software().limits.max_frame_bytes as usize);
-        minicbor::decode(&reply).expect("every reply decodes")
+        minicbor::decode::<Reply>(&reply).expect("every reply decodes").of_one_group()
     }
 
     fn step(&mut self, action: &Action) {
@@ -249,7 +249,7 @@ impl Host {
                 let requests = self.requests(&status, messages);
                 Request::Process { group, trees: vec![PrefixTree { prefix: Prefix::WHOLE, tree }], requests }
             }
-            Action::Capture(entries) => Request::Capture(group, pick_all(&self.entries, entries)),
+            Action::Capture(entries) => Request::capture(group, pick_all(&self.entries, entries)),
             Action::Commit(statements, chain) => Request::Commit {
                 group,
                 statements: pick_all(&self.captured, statements),

@@ -110,7 +110,8 @@ impl Device {
 
     pub fn ask(&mut self, request: &Request) -> Reply {
         let bytes = self.core.handle(&mut self.env, &minicbor::to_vec(request).expect("encodes"));
-        minicbor::decode(&bytes).expect("every reply decodes")
+        let reply: Reply = minicbor::decode(&bytes).expect("every reply decodes");
+        reply.of_one_group()
     }
 
     pub fn refusal(&mut self, request: &Request) -> Option<Refusal> {
@@ -225,7 +226,7 @@ impl Rig {
     }
 
     pub fn capture(&mut self, i: usize, entries: &[Entry]) -> Reply {
-        self.devices[i].ask(&Request::Capture(self.group, entries.to_vec()))
+        self.devices[i].ask(&Request::capture(self.group, entries.to_vec()))
     }
 
     /// A statement of captured, or a panic with the refusal.

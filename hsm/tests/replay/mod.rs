@@ -111,7 +111,7 @@ impl Realm {
         assert_eq!(outcome, Outcome::Kept, "an entry is made for kept replies");
         apply(&mut self.tree, &made);
         self.tip = Some(made.entry.clone());
-        let statement = match self.device.ask(&Request::Capture(self.group, vec![made.entry])) {
+        let statement = match self.device.ask(&Request::capture(self.group, vec![made.entry])) {
             Reply::Captured(statement) => statement,
             other => panic!("{other:?}"),
         };

@@ -566,6 +566,7 @@ impl Cluster {
             let bytes = self.members[member].device.handle(request);
             assert!(bytes.len() <= self.config.limits.max_frame_bytes as usize, "a reply fits in a frame");
             let decoded: Reply = minicbor::decode(&bytes).expect("every reply decodes");
+            let decoded = decoded.of_one_group();
             self.check_reply(&decoded);
             self.hsm_replies += 1;
             reply = Some(decoded).filter(|_| !self.faults.loses_reply(&mut self.rng, self.hsm_replies));

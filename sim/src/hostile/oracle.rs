@@ -11,7 +11,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use strongroom_hsm::{SEALED_EVENT_BYTES, SEALED_RECORD_BYTES};
 use strongroom_proto::client::{PADDED_RESPONSE, SecretsResponse};
-use strongroom_proto::hsm::{DeviceStatus, Made as MadeEntry, NoiseReply, Outcome, Released, Reply, Request};
+use strongroom_proto::hsm::{
+    CaptureOutcome, DeviceStatus, Made as MadeEntry, NoiseReply, Outcome, Released, Reply, Request,
+};
 use strongroom_proto::ids::{EntryHash, GroupId};
 use strongroom_proto::statement::{Captured, Committed};
 use strongroom_proto::tree::Tree;
@@ -61,8 +63,12 @@ impl World {
     /// Judges a reply that needs nothing but its request to be understood.
     pub(super) fn judge(&mut self, n: Made, at: usize, request: &Request, reply: Reply) {
         match (request, reply) {
-            (Request::Capture(group, _), Reply::Captured(statement)) => {
-                self.judge_captured(n, at, *group, statement, false);
+            (Request::Capture(groups), Reply::Captures(outcomes)) => {
+                for (of, outcome) in groups.iter().zip(outcomes) {
+                    if let CaptureOutcome::Captured(statement) = outcome {
+                        self.judge_captured(n, at, of.group, statement, false);
+                    }
+                }
             }
             (Request::Jump(entry, _), Reply::Captured(statement)) => {
                 self.judge_captured(n, at, entry.group, statement, true);

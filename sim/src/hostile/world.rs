@@ -253,7 +253,7 @@ impl World {
             Step::Capture { at, group, entries } => {
                 let id = self.groups[group_of(*group)].id;
                 let entries = self.entries_of(entries);
-                self.exchange(n, device(*at), step.name(), &Request::Capture(id, entries));
+                self.exchange(n, device(*at), step.name(), &Request::capture(id, entries));
             }
             Step::Jump { at, entry, statement } => self.jump(n, device(*at), *entry, *statement),
             Step::Lead { at, group, entry } => {

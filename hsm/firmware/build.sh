@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Builds the firmware, and installs what that needs on a Debian system. Prints the image's size and digest.
+#
+#   build.sh [virt|mps2] [FOLDER]
+#
+# `virt` (the default) is QEMU's 32-bit RISC-V board: FOLDER/strongroom-hsm.elf to boot, and FOLDER/strongroom-hsm.bin,
+# whose SHA-256 the device states as its build. `mps2` is a Cortex-M33, to show that the core does not care. FOLDER is
+# target/firmware of this repository unless given.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+board=${1:-virt}
+out=${2:-$root/target/firmware}
+
+case $board in
+    virt) target=riscv32imac-unknown-none-elf ;;
+    mps2) target=thumbv8m.main-none-eabi ;;
+    *) echo "build.sh: there is no board $board; name virt or mps2" >&2; exit 2 ;;
+esac
+
+# Debian's compiler comes with the sources of `core` and `alloc`, from which they are built for these targets.
+install_toolchain() {
+    [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && [ -d /usr/lib/rustlib/src/rust/library ] && return
+    echo "installing rustc-web, cargo-web, rust-web-src"
+    if ! { apt-get update -qq && apt-get install -qq -y --no-install-recommends rustc-web cargo-web rust-web-src; } >/dev/null; then
+        echo "build.sh: the toolchain cannot be installed: install rustc-web, cargo-web and rust-web-src as root" >&2
+        exit 1
+    fi
+}
+
+# The linker and objcopy that come with rustup's compiler, or else LLVM's.
+find_tool() {
+    local name sysroot
+    sysroot=$(rustc --print sysroot 2>/dev/null || true)
+    for name in "$sysroot/lib/rustlib/$(/usr/bin/rustc -vV | sed -n 's/^host: //p')/bin/rust-$1" "/usr/bin/$2"; do
+        LD_LIBRARY_PATH=$sysroot/lib "$name" --version >/dev/null 2>&1 || [ "$1" = lld -a -x "$name" ] || continue
+        echo "$name"
+        return
+    done
+    apt-get install -qq -y --no-install-recommends lld llvm >/dev/null
+    echo "/usr/bin/$2"
+}
+
+install_toolchain
+linker=$(find_tool lld ld.lld)
+objcopy=$(find_tool objcopy llvm-objcopy)
+triple=$(tr 'a-z.-' 'A-Z__' <<<"$target")
+registry=${CARGO_HOME:-$HOME/.cargo}
+
+# No path of this machine may get into the image.
+export RUSTFLAGS="--remap-path-prefix=$root=strongroom --remap-path-prefix=$registry=cargo"
+export RUSTC=/usr/bin/rustc RUSTC_WRAPPER="$here/rustc-anywhere.sh" RUSTC_BOOTSTRAP=1 CARGO_INCREMENTAL=0
+export "CARGO_TARGET_${triple}_LINKER=$linker"
+mkdir -p "$out"
+(cd "$here" && /usr/bin/cargo build --quiet --locked --release -Zbuild-std=core,alloc --target "$target" \
+    --target-dir "$out/cargo" --bin strongroom-hsm-firmware)
+cp "$out/cargo/$target/release/strongroom-hsm-firmware" "$out/strongroom-hsm.elf"
+LD_LIBRARY_PATH=$(rustc --print sysroot 2>/dev/null)/lib "$objcopy" -O binary "$out/strongroom-hsm.elf" "$out/strongroom-hsm.bin"
+
+# An image that was linked from nothing is a linker script that was not found.
+bytes=$(stat -c %s "$out/strongroom-hsm.bin")
+if [ "$bytes" -lt 100000 ]; then
+    echo "build.sh: the image has only $bytes bytes; the core is not in it" >&2
+    exit 1
+fi
+limit=$((512 * 1024))
+if [ "$bytes" -gt "$limit" ]; then
+    echo "build.sh: the image has $bytes bytes, more than $limit" >&2
+    exit 1
+fi
+echo "image: $bytes bytes of at most $limit"
+echo "digest: $(sha256sum "$out/strongroom-hsm.bin" | cut -d' ' -f1)"
