@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use strongroom_client::Configuration;
 use strongroom_sim::local::{Error, LocalRealm, token};
-use strongroom_sim::{demo, hostile, replay_bench, tree_bench};
+use strongroom_sim::{demo, hostile, replay_bench, run, tree_bench};
 
 /// Whole Strongroom realms in one process, with software HSMs that protect nothing.
 #[derive(Parser)]
@@ -50,6 +50,23 @@ enum Command {
         /// An empty folder for the tree, which stays there. Without it, nothing is left.
         #[arg(long, value_name = "DIR")]
         folder: Option<PathBuf>,
+    },
+    /// Run an honest cluster while everything around its HSMs goes wrong, then heal a majority and demand progress.
+    ///
+    /// Prints what happened and, last, a hash over every event: the same seed gives the same one on any machine.
+    Run {
+        /// The seed of the run.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many seeds to run, from `seed` on.
+        #[arg(long, default_value_t = 1, value_name = "N")]
+        seeds: u64,
+        /// Draw the run of `seed` as a page to be opened in a browser.
+        #[arg(long, value_name = "FILE.html")]
+        timeline: Option<PathBuf>,
+        /// Write down what happened in the run of `seed`, one line for each event.
+        #[arg(long, value_name = "FILE")]
+        events: Option<PathBuf>,
     },
     /// Let a hostile host loose on HSM cores, and fail if it gets what no host may get.
     Hostile {
@@ -107,6 +124,9 @@ async fn execute(arguments: Arguments) -> ExitCode {
         Command::Serve { keep, listen, user } => serve(&keep, listen, &user).await,
         Command::Tree { records, folder } => bench_tree(records, folder).await,
         Command::Replay { segments } => replay(segments).await,
+        Command::Run { seed, seeds, timeline, events } => {
+            run_clusters(seed, seeds, timeline.as_deref(), events.as_deref())
+        }
         Command::Hostile { planted_bugs: true, .. } => hunt_planted_bugs(),
         Command::Hostile { replay: Some(file), .. } => replay_trace(&file),
         Command::Hostile { seed, steps, cores, trace, .. } => run_hostile(seed, steps, cores, &trace),
@@ -128,6 +148,24 @@ async fn run_demo(keep: Option<PathBuf>) -> Result<(), Error> {
     };
     demo::run(&dir).await?;
     println!("The realm is kept; run it with: {} serve --keep {}", program(), dir.display());
+    Ok(())
+}
+
+fn run_clusters(
+    seed: u64,
+    seeds: u64,
+    timeline: Option<&Path>,
+    events: Option<&Path>,
+) -> Result<(), Error> {
+    // A check that does not hold panics; the run catches that and says what it said.
+    std::panic::set_hook(Box::new(|_| {}));
+    for seed in (seed..).take(usize::try_from(seeds.max(1))?) {
+        let (journal, report) = run::Run::new(seed).finish();
+        if let Some(file) = events {
+            std::fs::write(file, journal.to_string())?;
+        }
+        print!("{}", report.map_err(|failure| format!("{failure}\nIt runs again with: run --seed {seed}"))?);
+    }
     Ok(())
 }
 

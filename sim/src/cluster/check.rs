@@ -4,7 +4,7 @@ use super::Cluster;
 use std::collections::{BTreeMap, BTreeSet};
 use strongroom_agent::segment::{Segment, SegmentName};
 use strongroom_proto::entry::Entry;
-use strongroom_proto::hsm::Reply;
+use strongroom_proto::hsm::{Reply, Request};
 use strongroom_proto::ids::{EntryHash, HsmId, Index};
 use strongroom_proto::statement::Committed;
 
@@ -21,7 +21,16 @@ pub(super) struct Said {
 }
 
 impl Cluster {
-    pub(super) fn check_reply(&mut self, reply: &Reply) {
+    /// Holds an exchange with an HSM against what was said before and against the model, and writes it down.
+    pub(super) fn check_exchange(&mut self, member: usize, request: &[u8], bytes: &[u8], reply: &Reply) {
+        let asked: Request = minicbor::decode(request).expect("a replica writes requests");
+        self.note_exchange(member, &asked, [request, bytes], reply);
+        self.check_reply(reply);
+        let observed = self.trace.observe(&self.members[member].hsm, &asked, reply);
+        observed.unwrap_or_else(|departure| panic!("{departure}"));
+    }
+
+    fn check_reply(&mut self, reply: &Reply) {
         let said = &mut self.said;
         match reply {
             Reply::Captured(statement) => {
