@@ -60,8 +60,10 @@ pub enum Kind {
     Segment,
     /// The store answered something else.
     Store,
-    /// What goes wrong is another thing now.
+    /// Something goes wrong from now on.
     Trouble,
+    /// Nothing is wrong with a member any more, nor everywhere.
+    Well,
     /// A user asked.
     Ask,
     /// A user was answered.

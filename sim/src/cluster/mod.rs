@@ -21,7 +21,7 @@ mod user;
 pub use bug::HostBug;
 pub use device::Device;
 pub use faults::{Faults, Interrupt};
-pub use journal::{Event as Noted, Journal, Kind, Lane};
+pub use journal::{Event, Journal, Kind, Lane};
 pub use store::{Store, StoreCalls, StoreFault};
 pub use tree::StoredTree;
 pub use user::{User, Wish};
@@ -35,7 +35,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::StoreRequest;
 use strongroom_agent::replica::{
-    Action, Answer, CallId, Event, Fault, Millis, Replica, Role, Settings, Status, Storage, Ticket,
+    Action, Answer, CallId, Event as Input, Fault, Millis, Replica, Role, Settings, Status, Storage, Ticket,
 };
 use strongroom_agent::segment::SegmentName;
 use strongroom_agent::tree::{Advance, TreeDamage};
@@ -81,7 +81,7 @@ enum Pending {
     ToReplica {
         member: usize,
         life: Option<u64>,
-        event: Box<Event>,
+        event: Box<Input>,
     },
 }
 
@@ -91,7 +91,7 @@ impl Pending {
         match self {
             Self::Tick { .. } => true,
             Self::ToReplica { event, .. } => {
-                matches!(**event, Event::Peer { message: PeerMessage::Heartbeat { .. }, .. })
+                matches!(**event, Input::Peer { message: PeerMessage::Heartbeat { .. }, .. })
             }
             Self::ToHsm { .. } | Self::ToStore { .. } | Self::Lands { .. } => false,
         }
@@ -419,7 +419,7 @@ impl Cluster {
             self.answer(id, Answer::Unavailable);
             return id;
         }
-        let event = Event::Client { ticket: Ticket(id.0), handshake_only, request };
+        let event = Input::Client { ticket: Ticket(id.0), handshake_only, request };
         let life = Some(self.members[member].life);
         self.deliver(member, life, event);
         id
@@ -468,7 +468,7 @@ impl Cluster {
             Pending::Tick { member, life } => {
                 if self.members[member].life == life {
                     self.schedule(TICK_MS, Pending::Tick { member, life });
-                    self.deliver(member, Some(life), Event::Tick);
+                    self.deliver(member, Some(life), Input::Tick);
                 }
             }
             Pending::ToReplica { member, life, event } => self.deliver(member, life, *event),
@@ -556,7 +556,7 @@ impl Cluster {
         assert!(served, "not all users are served after {limit_ms} ms: {states:#?}");
     }
 
-    fn deliver(&mut self, member: usize, life: Option<u64>, event: Event) {
+    fn deliver(&mut self, member: usize, life: Option<u64>, event: Input) {
         let at = &mut self.members[member];
         if life.is_some_and(|life| life != at.life) {
             return;
@@ -619,13 +619,16 @@ impl Cluster {
     }
 
     fn send(&mut self, from: usize, to: HsmId, message: &PeerMessage) {
+        if self.bugs.has(HostBug::SilentLeader) && matches!(message, PeerMessage::Heartbeat { .. }) {
+            return;
+        }
         let to = self.member_of(&to);
         let bytes = message.to_bytes();
         let message = PeerMessage::from_bytes(&bytes).expect("a message reads as it was written");
         let delays = self.faults.deliveries(&mut self.rng, from, to);
         self.note_message(from, to, &message, &delays);
         for delay in delays {
-            let event = Box::new(Event::Peer { from: self.members[from].hsm, message: message.clone() });
+            let event = Box::new(Input::Peer { from: self.members[from].hsm, message: message.clone() });
             self.schedule(delay, Pending::ToReplica { member: to, life: None, event });
         }
     }
@@ -645,7 +648,7 @@ impl Cluster {
                 self.restart_hsm(member);
             }
         }
-        let event = Box::new(Event::Hsm { call, reply });
+        let event = Box::new(Input::Hsm { call, reply });
         let at = (self.now + self.rng.random_range(0..=2)).max(self.members[member].reply_link_until);
         self.members[member].reply_link_until = at;
         self.schedule(at - self.now, Pending::ToReplica { member, life: Some(life), event });

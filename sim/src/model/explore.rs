@@ -20,6 +20,27 @@ pub struct Bounds {
     pub states: usize,
 }
 
+impl Bounds {
+    /// A small group in which a promise breaks without this rule. Without [`Rule::LeadFromCaptured`] none does: in the
+    /// HSM, equality with the captured entry stands in for the check of its MAC.
+    #[must_use]
+    pub const fn for_rule(rule: Rule) -> Option<Self> {
+        let (members, entries, guesses) = match rule {
+            Rule::LeadFromCaptured => return None,
+            Rule::JumpIsExact | Rule::CaptureFollows => (2, 3, 0),
+            Rule::CountOnce => (3, 3, 0),
+            Rule::RepliesLast | Rule::ReleaseByAncestry => (2, 2, 1),
+            Rule::JumpIsCommitted
+            | Rule::JumpIsForward
+            | Rule::NvramFirst
+            | Rule::LeaderStates
+            | Rule::OneChainCounted
+            | Rule::Majority => (2, 2, 0),
+        };
+        Some(Self { members, entries, guesses, states: 1_000_000 })
+    }
+}
+
 /// What was found.
 #[derive(Clone, Debug)]
 pub struct Explored {
@@ -48,7 +69,7 @@ pub fn explore(bounds: &Bounds, without: Option<Rule>) -> Explored {
                 }
                 steps.push((number, action));
                 let states = seen.len();
-                if let Some(promise) = broken_promise(&after, bounds.guesses) {
+                if let Some(promise) = after.broken_promise(bounds.guesses) {
                     let way = way(&steps);
                     return Explored { states, exhausted: false, broken: Some((way, promise)) };
                 }
@@ -102,31 +123,38 @@ fn successors(model: &Model, bounds: &Bounds) -> Vec<(Action, Model)> {
             actions.extend((0..entries).map(|end| Action::Commit { member, end, entry: to }));
         }
     }
-    let after = |action: Action| {
-        let mut after = model.clone();
-        after.apply(action).ok().map(|()| (action, after))
-    };
-    actions.into_iter().filter_map(after).collect()
+    // A forbidden action changes nothing, so the copy serves for the next one.
+    let mut copy = model.clone();
+    let mut successors = Vec::new();
+    for action in actions {
+        if copy.apply(action).is_ok() {
+            successors.push((action, std::mem::replace(&mut copy, model.clone())));
+        }
+    }
+    successors
 }
 
-/// The promise that a state breaks: one chain, the guess limit, or that nobody forgets what was committed.
-fn broken_promise(model: &Model, guesses: usize) -> Option<&'static str> {
-    let nodes = || model.nodes.iter().enumerate();
-    let committed = || nodes().filter(|(_, node)| node.committed).map(|(at, _)| at);
-    let newest = committed().max_by_key(|at| model.index(*at)).unwrap_or(0);
-    if !committed().all(|at| model.is_on(at, newest)) {
-        return Some("two entries that conflict are committed");
+impl Model {
+    /// The promise that does not hold any more: one chain, the guess limit, or that nobody forgets what was committed.
+    #[must_use]
+    pub fn broken_promise(&self, guesses: usize) -> Option<&'static str> {
+        let nodes = || self.nodes.iter().enumerate();
+        let committed = || nodes().filter(|(_, node)| node.committed).map(|(at, _)| at);
+        let newest = committed().max_by_key(|at| self.index(*at)).unwrap_or(0);
+        if !committed().all(|at| self.is_on(at, newest)) {
+            return Some("two entries that conflict are committed");
+        }
+        if nodes().filter(|(_, node)| node.replies == Replies::Released).count() > guesses {
+            return Some("more guesses are answered than the limit");
+        }
+        let forgets = |(at, member): (usize, usize)| {
+            let stated = self.nodes[at].stated >> member & 1 == 1;
+            let held = |entry| self.is_on(entry, self.captured(member));
+            stated && !self.chain(at).filter(|at| self.nodes[*at].committed).all(held)
+        };
+        let mut pairs = nodes().flat_map(|(at, _)| (0..self.members.len()).map(move |member| (at, member)));
+        pairs.any(forgets).then_some("a member is behind a committed entry that it stated")
     }
-    if nodes().filter(|(_, node)| node.replies == Replies::Released).count() > guesses {
-        return Some("more guesses are answered than the limit");
-    }
-    let forgets = |(at, member): (usize, usize)| {
-        let stated = model.nodes[at].stated >> member & 1 == 1;
-        let held = |entry| model.is_on(entry, model.captured(member));
-        stated && !model.chain(at).filter(|at| model.nodes[*at].committed).all(held)
-    };
-    let mut pairs = nodes().flat_map(|(at, _)| (0..model.members.len()).map(move |member| (at, member)));
-    pairs.any(forgets).then_some("a member is behind a committed entry that it stated")
 }
 
 /// The same for states that differ only in names.

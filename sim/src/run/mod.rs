@@ -7,8 +7,10 @@
 //! 2. *Progress*: a majority of the members, drawn from the seed, is well from then on; the others stay cut off or down.
 //!    Leadership must settle, every user's request must end, and what was acknowledged must be there.
 
+mod timeline;
 mod trouble;
 
+pub use timeline::Caption;
 pub use trouble::Trouble;
 
 use crate::cluster::{Cluster, Faults, Journal, Kind, Lane, User, Wish};
@@ -287,6 +289,17 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into())).unwrap_or_default()
 }
 
+impl Report {
+    /// How it ended, in a sentence.
+    #[must_use]
+    pub fn outcome(&self) -> String {
+        format!(
+            "{} of {} members healed: leadership settled after {} ms, the last request ended after {} ms",
+            self.healed, self.members, self.settled_ms, self.ended_ms
+        )
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let storage = if self.quick_snapshots { ", a log that is deleted almost at once" } else { "" };
@@ -302,11 +315,7 @@ impl fmt::Display for Report {
             self.answers, self.segments
         )?;
         writeln!(f, "the model allows all of {captures} captures, {jumps} jumps and {commits} commits")?;
-        writeln!(
-            f,
-            "{} of {} members healed: leadership settled after {} ms, the last request ended after {} ms",
-            self.healed, self.members, self.settled_ms, self.ended_ms
-        )?;
+        writeln!(f, "{}", self.outcome())?;
         writeln!(f, "\n{} events", self.events)?;
         writeln!(f, "{}", self.hash)
     }

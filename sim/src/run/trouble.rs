@@ -64,6 +64,14 @@ impl Trouble {
         Self::Clock,
     ];
 
+    /// Whether it goes on until it is ended. What does not is written down where it happens.
+    const fn lasts(self) -> bool {
+        !matches!(
+            self,
+            Self::Crash | Self::RestartAgent | Self::RestartHsm | Self::PowerCut | Self::Everything | Self::Clock
+        )
+    }
+
     /// In words, of a member.
     const fn words(self) -> &'static str {
         match self {
@@ -138,17 +146,19 @@ fn ease(cluster: &mut Cluster, member: usize) {
     if cluster.faults.held_writes.is_empty() {
         cluster.let_through();
     }
-    cluster.note(Lane::Member(member), Kind::Trouble, || "is well again".into());
+    cluster.note(Lane::Member(member), Kind::Well, || "is well again".into());
     cluster.start_agent(member);
 }
 
 fn begin(cluster: &mut Cluster, rng: &mut StdRng, kind: Trouble, member: usize) {
     let lane = match kind {
-        Trouble::Messages | Trouble::HsmReplies | Trouble::Everything => Lane::World,
+        Trouble::Messages | Trouble::HsmReplies => Lane::World,
         Trouble::StoreAnswers | Trouble::SlowStore => Lane::Store,
         _ => Lane::Member(member),
     };
-    cluster.note(lane, Kind::Trouble, || kind.to_string());
+    if kind.lasts() {
+        cluster.note(lane, Kind::Trouble, || kind.to_string());
+    }
     let other = rng.random_range(0..cluster.members());
     let mut chance = || rng.random_range(0.0..0.3);
     let faults = &mut cluster.faults;
