@@ -55,6 +55,17 @@ pub(crate) enum RecordState {
     NoGuesses,
 }
 
+impl RecordState {
+    /// What the record may show, if anything is registered.
+    pub(crate) const fn public(&self) -> Option<&Public> {
+        match self {
+            Self::Registered(registration) => Some(&registration.public),
+            Self::LastGuess(last) => Some(&last.public),
+            Self::NotRegistered | Self::NoGuesses => None,
+        }
+    }
+}
+
 /// What a realm may show to whoever knows the version: nothing here opens anything.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Public {
@@ -192,6 +203,23 @@ impl Record {
     ) -> Option<Vec<u8>> {
         let mut plaintext = Zeroizing::new(Vec::with_capacity(RECORD_BYTES));
         minicbor::encode(self, &mut *plaintext).ok().filter(|()| plaintext.len() <= RECORD_BYTES)?;
+        plaintext.resize(RECORD_BYTES, 0);
+        Some(seal::seal(&keys.records, &context(keys, record, bugs), &plaintext, rng))
+    }
+
+    /// With the bug planted: [`Self::seal`] where the padding is what the record held before.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn seal_over(
+        &self,
+        before: &Self,
+        keys: &Keys,
+        record: &RecordId,
+        bugs: Bugs,
+        rng: &mut impl CryptoRng,
+    ) -> Option<Vec<u8>> {
+        let mut plaintext = minicbor::to_vec(self).ok()?;
+        let old = minicbor::to_vec(before).ok()?;
+        plaintext.extend(old.get(plaintext.len()..).unwrap_or_default());
         plaintext.resize(RECORD_BYTES, 0);
         Some(seal::seal(&keys.records, &context(keys, record, bugs), &plaintext, rng))
     }

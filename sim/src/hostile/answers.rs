@@ -125,7 +125,7 @@ impl World {
         }
         let Some(made) = made else { return };
         self.judge_blind(at, &made, &kept, &resealed);
-        self.judge_sealed(at, group, &made, &kept, &records);
+        self.judge_sealed(&made, &records);
         self.take(n, at, group, base, made, kept, records, parent);
     }
 
@@ -257,9 +257,19 @@ impl World {
             }
         }
         self.by_hash.insert(hash, n);
-        let (entry, stated, is_committed, is_forged) = (made.entry, 0, false, false);
-        let known =
-            Known { entry, hash, parent, group, tree, records, kept, stated, is_committed, is_forged };
+        let known = Known {
+            entry: made.entry,
+            hash,
+            parent,
+            group,
+            tree,
+            records,
+            kept,
+            events: made.events,
+            stated: 0,
+            is_committed: false,
+            is_forged: false,
+        };
         self.entries.insert(n, known);
     }
 
@@ -278,16 +288,9 @@ impl World {
         }
     }
 
-    /// With the realm's keys: a leaf opens for its record alone and holds the secrets of its registration while that
-    /// has guesses left, and no others; an event says what happened.
-    fn judge_sealed(
-        &mut self,
-        at: usize,
-        group: usize,
-        made: &MadeEntry,
-        kept: &[Kept],
-        records: &Records,
-    ) {
+    /// With the realm's keys: a leaf opens for its record alone, and holds the secrets of its registration while that
+    /// has guesses left, and no others.
+    fn judge_sealed(&mut self, made: &MadeEntry, records: &Records) {
         for leaf in &made.leaves {
             let Some(user) = self.clients().user_of(&leaf.record) else { continue };
             let Some(plaintext) = self.founding.keys.open_record(&leaf.record, &leaf.sealed) else {
@@ -297,28 +300,31 @@ impl World {
             let shown = self.clients().shows(user, &plaintext);
             let wanted = records.secrets(user).map_or(0, |registration| 1 << registration);
             if shown & !wanted != 0 {
-                let (rule, when) = if records.at_last_guess(user) {
-                    ("gone at zero", "its last guess")
+                let (rule, what) = if records.at_last_guess(user) {
+                    ("gone at zero", "its secrets after the last guess")
                 } else {
-                    ("deleted or replaced is gone", "its registration was")
+                    ("deleted or replaced is gone", "secrets of a registration that is gone")
                 };
-                return self.violate(rule, format!("user {user}'s record holds secrets after {when}"));
+                return self.violate(rule, format!("user {user}'s record holds {what}"));
             }
             if shown != wanted {
                 return self.violate("sealed for its record", format!("a leaf of user {user} lacks its secrets"));
             }
         }
-        let group = self.groups[group].id;
-        for (event, kept) in made.events.iter().zip(kept) {
-            let plaintext = self.founding.keys.open_event(&group, event).unwrap_or_default();
-            let mut expected = vec![1, kept.happening as u8];
-            expected.extend_from_slice(&self.clients().record(kept.user).0);
-            expected.extend_from_slice(&made.entry.index.0.to_be_bytes());
-            expected.resize(plaintext.len().max(expected.len()), 0);
-            if plaintext != expected {
-                let what = format!("HSM {at} sealed another event for #{} than {:?}", kept.message, kept.happening);
-                return self.violate("events say what happened", what);
-            }
+    }
+
+    /// With the realm's keys: an event says what happened, to whom, and in which entry.
+    pub(super) fn judge_event(&mut self, under: Made, kept: &Kept, event: &[u8]) {
+        let known = &self.entries[&under];
+        let group = &self.groups[known.group].id;
+        let plaintext = self.founding.keys.open_event(group, event).unwrap_or_default();
+        let mut expected = vec![1, kept.happening as u8];
+        expected.extend_from_slice(&self.clients().record(kept.user).0);
+        expected.extend_from_slice(&known.entry.index.0.to_be_bytes());
+        expected.resize(plaintext.len().max(expected.len()), 0);
+        if plaintext != expected {
+            let what = format!("the event of #{} does not say {:?}", kept.message, kept.happening);
+            self.violate("events say what happened", what);
         }
     }
 }

@@ -272,5 +272,9 @@ impl World {
         for (kept, reply) in kept.iter().zip(replies) {
             self.judge_reply(made, kept, reply);
         }
+        let events = std::mem::take(&mut self.entries.get_mut(&made).expect("just seen").events);
+        for (kept, event) in kept.iter().zip(&events) {
+            self.judge_event(made, kept, event);
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::keys::hash;
 use super::model::{Happening, Records};
 use super::oracle::Violation;
 use super::step::{Forgery, Made, Shape, Step, Wish};
+use minicbor::bytes::ByteVec;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use strongroom_proto::entry::Entry;
@@ -45,6 +46,7 @@ pub(super) struct Known {
     pub(super) tree: Tree,
     pub(super) records: Records,
     pub(super) kept: Vec<Kept>,
+    pub(super) events: Vec<ByteVec>,
     /// Members, by bit, that ever stated to have captured it or an entry after it.
     pub(super) stated: u16,
     pub(super) is_committed: bool,
@@ -522,9 +524,19 @@ impl World {
             return;
         }
         self.by_hash.insert(hash, n);
-        let (kept, stated, is_committed, is_forged) = (Vec::new(), 0, false, true);
-        let known =
-            Known { entry, hash, parent, group, tree, records, kept, stated, is_committed, is_forged };
+        let known = Known {
+            entry,
+            hash,
+            parent,
+            group,
+            tree,
+            records,
+            kept: Vec::new(),
+            events: Vec::new(),
+            stated: 0,
+            is_committed: false,
+            is_forged: true,
+        };
         self.entries.insert(n, known);
     }
 
