@@ -168,7 +168,9 @@ impl Core {
         #[cfg_attr(not(feature = "planted-bugs"), expect(unused_mut, reason = "changed by a planted bug"))]
         let mut leadership = Leadership::begin(term, entry, at, genesis);
         #[cfg(feature = "planted-bugs")]
-        if let Some(earlier) = self.leaderships.remove(&slot).filter(|_| self.bugs.has(Bug::RepliesSurviveLead)) {
+        if let Some(earlier) =
+            self.leaderships.remove(&slot).filter(|_| self.bugs.has(Bug::RepliesSurviveLead))
+        {
             leadership.inherit(earlier);
         }
         if self.bugs.has(Bug::SessionsSurviveLead) {

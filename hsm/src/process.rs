@@ -403,10 +403,7 @@ impl Batch {
         loaded.reseal |= writes;
         let constant = matches!(secrets, SecretsRequest::Register1);
         let nothing = happening == Happening::Nothing && bugs.has(Bug::EventsOnlyForChanges);
-        let bad_tag = matches!(
-            response,
-            SecretsResponse::Recover3(Recover3Response::BadUnlockKeyTag { .. })
-        );
+        let bad_tag = matches!(response, SecretsResponse::Recover3(Recover3Response::BadUnlockKeyTag { .. }));
         if bad_tag && bugs.has(Bug::WrongTagRefusedAtOnce) {
             return Err(SessionRefusal::SessionError);
         }

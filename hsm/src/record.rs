@@ -230,9 +230,18 @@ impl Record {
         sealed: &[u8],
         bugs: Bugs,
     ) -> Result<Self, Unsealable> {
-        let plaintext = seal::unseal(&keys.records, &context(keys, record, bugs), sealed)?;
+        let plaintext = Self::plaintext(keys, record, sealed, bugs)?;
         // What follows the item is padding.
         minicbor::decode(&plaintext).map_err(|_| Unsealable)
+    }
+
+    pub(crate) fn plaintext(
+        keys: &Keys,
+        record: &RecordId,
+        sealed: &[u8],
+        bugs: Bugs,
+    ) -> Result<Zeroizing<Vec<u8>>, Unsealable> {
+        seal::unseal(&keys.records, &context(keys, record, bugs), sealed)
     }
 }
 

@@ -105,7 +105,8 @@ impl World {
         outcomes: &[Outcome],
         made: Option<MadeEntry>,
     ) {
-        let Some(parent) = self.members[at][group].lead.as_ref().filter(|l| l.leading).map(|l| l.newest) else {
+        let Some(parent) = self.members[at][group].lead.as_ref().filter(|l| l.leading).map(|l| l.newest)
+        else {
             return self
                 .violate("leaders start from NVRAM", format!("HSM {at} makes entries and does not lead"));
         };
@@ -308,7 +309,8 @@ impl World {
                 return self.violate(rule, format!("user {user}'s record holds {what}"));
             }
             if shown != wanted {
-                return self.violate("sealed for its record", format!("a leaf of user {user} lacks its secrets"));
+                return self
+                    .violate("sealed for its record", format!("a leaf of user {user} lacks its secrets"));
             }
         }
     }

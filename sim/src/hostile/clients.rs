@@ -145,9 +145,7 @@ impl Clients {
             Oddity::IdentityPoint => {
                 replaced(honest(Wish::Recover2(0, 0)), self.points[0].as_bytes(), &[0; 32])
             }
-            Oddity::NoPoint => {
-                replaced(honest(Wish::Recover2(0, 0)), self.points[0].as_bytes(), &[0xff; 32])
-            }
+            Oddity::NoPoint => replaced(honest(Wish::Recover2(0, 0)), self.points[0].as_bytes(), &[0xff; 32]),
             Oddity::Long => vec![0x60; 4096],
         }
     }
@@ -244,7 +242,8 @@ impl Needles {
             all.extend(needles.map(|needle| (*user, *number, *needle)));
         }
         let mut first = vec![false; 1 << 16];
-        all.iter().for_each(|(_, _, needle)| first[usize::from(u16::from_be_bytes([needle[0], needle[1]]))] = true);
+        all.iter()
+            .for_each(|(_, _, needle)| first[usize::from(u16::from_be_bytes([needle[0], needle[1]]))] = true);
         Self { all, first }
     }
 

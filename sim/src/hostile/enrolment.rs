@@ -30,10 +30,11 @@ impl World {
                 statements.push(MemberStatement { hsm: HsmId([9; 16]), mac });
             }
         }
-        let proper = members == Members::Proper
-            && named.contains(&at)
-            && named.iter().all(|d| !self.hosts_own[*d]);
-        let Reply::Group(statement) = self.send(at, "NewGroup", &Request::NewGroup(statements)) else { return };
+        let proper =
+            members == Members::Proper && named.contains(&at) && named.iter().all(|d| !self.hosts_own[*d]);
+        let Reply::Group(statement) = self.send(at, "NewGroup", &Request::NewGroup(statements)) else {
+            return;
+        };
         if !proper {
             let what = format!("HSM {at} made a group of members that no HSM stated, or not of itself");
             return self.violate("members fixed inside", what);

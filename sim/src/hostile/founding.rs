@@ -38,8 +38,7 @@ impl Founding {
         let device = |i| Device::new(seed.wrapping_mul(31).wrapping_add(i), config(), planted);
         let mut devices: Vec<Device> = (0..DEVICES as u64).map(device).collect();
         let custodians: Vec<SigningKey> = (1..=3).map(|i| SigningKey::from_bytes(&[i; 32])).collect();
-        let policy =
-            CustodianPolicy { custodians: custodians.iter().map(custodian).collect(), threshold: 2 };
+        let policy = CustodianPolicy { custodians: custodians.iter().map(custodian).collect(), threshold: 2 };
         let Reply::Device(first) = devices[0].ask(&Request::NewRealm(policy)) else { panic!("no realm") };
         let realm = first.realm.clone().expect("it has one now");
         let export = |exporter: &mut Device, to: &DeviceStatus| {

@@ -1,10 +1,10 @@
 //! The adversary: what it knows of the world, the honest steps it can take when they serve it, and what a host would
 //! need to have before an attack is worth a try. Random steps are in [`super::random`].
 
+use super::clients::{POINTS, REGISTRATIONS, USERS};
 use super::step::{Invitation, Made, Members, Shape, Step, Wish};
 use super::strategies::STRATEGIES;
 use super::world::{Lead, MEMBERS, World};
-use super::clients::{POINTS, REGISTRATIONS, USERS};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -162,7 +162,13 @@ impl Hunt {
     }
 
     /// A batch on a tree made by hand.
-    pub(super) fn hand_made(&mut self, s: &Scene, messages: &[Made], shape: Shape, older: Option<Made>) -> Made {
+    pub(super) fn hand_made(
+        &mut self,
+        s: &Scene,
+        messages: &[Made],
+        shape: Shape,
+        older: Option<Made>,
+    ) -> Made {
         let tree = self.newest(s.at, 0);
         self.go(Step::HandMade { at: s.at, group: 0, tree, messages: messages.to_vec(), shape, older })
     }

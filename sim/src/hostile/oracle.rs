@@ -4,8 +4,8 @@
 //! with keys that a core exported to it ([`super::keys`]). Every rule is a name and a sentence; a run ends at the first
 //! that is broken. Here: statements, the log, what an HSM says of itself. In [`super::answers`]: batches and replies.
 
-use super::step::{Made, Shape};
 use super::claims::Claim;
+use super::step::{Made, Shape};
 use super::world::{Lead, World};
 use std::fmt;
 use strongroom_proto::hsm::{DeviceStatus, NoiseReply, Released, Reply, Request};
@@ -186,9 +186,8 @@ impl World {
             Some(known) => known.entry.partitions.first().map(|partition| partition.root),
             None => self.groups[group].statement.genesis.then_some(Digest::EMPTY),
         };
-        let is_newest = |claim: &Claim| {
-            claim.prefix() == Prefix::WHOLE && root.is_some() && claim.root() == root
-        };
+        let is_newest =
+            |claim: &Claim| claim.prefix() == Prefix::WHOLE && root.is_some() && claim.root() == root;
         let opened = records.iter().all(|record| claims.iter().any(|claim| claim.opens(record)));
         if claims.len() > 1 || !claims.iter().all(is_newest) || !opened {
             let what = format!("HSM {at} worked on a tree made by hand: {shape:?}");

@@ -530,7 +530,10 @@ impl fmt::Display for Step {
             Self::CutPower { at, after } => write!(f, "HSM {at} will lose power after {after} granules"),
             Self::Forge { entry, how } => write!(f, "the host forges an entry like #{entry}: {how:?}"),
             Self::NewGroup { at, of, members } => {
-                write!(f, "HSM {at}: new group of HSMs {of:05b} (the last bit is HSM 0), members: {members:?}")
+                write!(
+                    f,
+                    "HSM {at}: new group of HSMs {of:05b} (the last bit is HSM 0), members: {members:?}"
+                )
             }
             Self::Join { at, group, invitation } => {
                 write!(f, "HSM {at}: join group {group}, invitation: {invitation:?}")
@@ -541,7 +544,10 @@ impl fmt::Display for Step {
                  approval: {approval:?}"
             ),
             Self::HandMade { at, group, tree, messages, shape, older } => {
-                write!(f, "HSM {at}, group {group}: process messages {messages:?} with a tree made by hand, {shape:?}")?;
+                write!(
+                    f,
+                    "HSM {at}, group {group}: process messages {messages:?} with a tree made by hand, {shape:?}"
+                )?;
                 write!(f, ", from that after {} and that after {}", after(tree), after(older))
             }
             Self::JoinRealm { at, sealed: Some(sealed) } => {

@@ -622,6 +622,8 @@ fn look(reply: &Reply) -> String {
             let sizes: Vec<Vec<usize>> = sizes.collect();
             format!("entry {} committed, replies {sizes:?}", statement.index.0)
         }
-        other => minicbor::to_vec(other).map_or_else(|_| String::new(), |bytes| format!("{} bytes", bytes.len())),
+        other => {
+            minicbor::to_vec(other).map_or_else(|_| String::new(), |bytes| format!("{} bytes", bytes.len()))
+        }
     }
 }
