@@ -1,10 +1,9 @@
 //! One HSM in the hands of a hostile host: a real core over flash whose power can be cut in the middle of a write.
 
+use super::Planted;
 use crate::env::{GEOMETRY, SeededEnv};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-#[cfg(feature = "planted-bugs")]
-use strongroom_hsm::Bug;
 use strongroom_hsm::{Config, Core, Flash, FlashError, Geometry, MemoryFlash};
 use strongroom_proto::hsm::{Reply, Request};
 
@@ -62,28 +61,34 @@ pub(super) struct Device {
     core: Core,
     env: SeededEnv<CutFlash>,
     config: Config,
-    #[cfg(feature = "planted-bugs")]
-    bugs: Vec<Bug>,
+    planted: Vec<Planted>,
 }
 
 impl Device {
-    pub(super) fn new(seed: u64, config: Config) -> Self {
-        let flash = CutFlash { inner: MemoryFlash::new(GEOMETRY), left: None };
-        let mut env = SeededEnv { flash, rng: StdRng::seed_from_u64(seed) };
-        let core = Core::start(&mut env, config.clone()).expect("an empty flash starts a new HSM");
-        Self {
-            core,
-            env,
-            config,
-            #[cfg(feature = "planted-bugs")]
-            bugs: Vec::new(),
-        }
+    /// A new HSM, on empty flash.
+    pub(super) fn new(seed: u64, config: Config, planted: Planted) -> Self {
+        Self::on(MemoryFlash::new(GEOMETRY), seed, config, planted)
     }
 
-    #[cfg(feature = "planted-bugs")]
-    pub(super) fn plant(&mut self, bug: Bug) {
-        self.bugs.push(bug);
-        self.core.plant(bug);
+    /// An HSM that starts from its flash.
+    pub(super) fn on(flash: MemoryFlash, seed: u64, config: Config, planted: Planted) -> Self {
+        let flash = CutFlash { inner: flash, left: None };
+        let mut env = SeededEnv { flash, rng: StdRng::seed_from_u64(seed) };
+        let core = Core::start(&mut env, config.clone()).expect("a flash that is whole starts an HSM");
+        let mut device = Self { core, env, config, planted: Vec::new() };
+        device.plant(planted);
+        device
+    }
+
+    /// Leaves a rule out of the core, from now on.
+    pub(super) fn plant(&mut self, planted: Planted) {
+        self.planted.push(planted);
+        plant(&mut self.core, planted);
+    }
+
+    /// What a restart finds.
+    pub(super) fn into_flash(self) -> MemoryFlash {
+        self.env.flash.inner
     }
 
     /// Loses power when so many more granules are programmed.
@@ -104,8 +109,7 @@ impl Device {
         }
         let Some(core) = started else { return false };
         self.core = core;
-        #[cfg(feature = "planted-bugs")]
-        self.bugs.iter().for_each(|bug| self.core.plant(*bug));
+        self.planted.iter().for_each(|planted| plant(&mut self.core, *planted));
         true
     }
 
@@ -118,10 +122,19 @@ impl Device {
         let request = minicbor::to_vec(request).expect("a vector takes all bytes");
         minicbor::decode(&self.handle(&request)).expect("every reply decodes")
     }
+}
 
-    /// What the realm's keys open, for the oracle.
-    #[cfg(feature = "planted-bugs")]
-    pub(super) const fn core(&self) -> &Core {
-        &self.core
+#[cfg(feature = "planted-bugs")]
+fn plant(core: &mut Core, planted: Planted) {
+    if let Some(bug) = planted {
+        core.plant(bug);
+    }
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+fn plant(_: &mut Core, planted: Planted) {
+    match planted {
+        None => {}
+        Some(never) => match never {},
     }
 }

@@ -1,9 +1,12 @@
 //! Traces: the steps of one episode, shrunk, written as text that people read, and run again.
 
+use super::Planted;
+use super::founding::Founding;
 use super::oracle::Violation;
 use super::step::{Made, Step};
-use super::{Planted, new_world};
+use super::world::{Look, World};
 use std::fmt;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// The longest that shrinking takes.
@@ -16,6 +19,8 @@ pub struct Trace {
     pub seed: u64,
     /// What is left out of its cores.
     pub planted: Planted,
+    /// Whether it breaks a rule only beside itself with other secrets.
+    pub is_twin: bool,
     pub(super) steps: Vec<(Made, Step)>,
 }
 
@@ -35,26 +40,49 @@ impl Trace {
     /// Runs it, from the beginning, up to the first broken rule.
     #[must_use]
     pub fn replay(&self) -> Option<Violation> {
-        self.replay_steps(&self.steps)
+        self.replay_on(&Rc::new(Founding::new(self.seed, self.planted)))
     }
 
-    fn replay_steps(&self, steps: &[(Made, Step)]) -> Option<Violation> {
-        let mut world = new_world(self.seed, None, self.planted);
-        for (n, step) in steps {
+    fn replay_on(&self, founding: &Rc<Founding>) -> Option<Violation> {
+        let mut world = World::new(founding);
+        world.looks = self.is_twin.then(Vec::new);
+        self.run_in(&mut world);
+        match (world.violation, world.looks) {
+            (None, Some(looks)) => self.compare(founding, &looks),
+            (violation, _) => violation,
+        }
+    }
+
+    fn run_in(&self, world: &mut World) {
+        for (n, step) in &self.steps {
             world.apply(*n, step);
             if world.violation.is_some() {
                 break;
             }
         }
-        world.violation
+    }
+
+    /// Runs it with other secrets wherever a host could not tell, and looks for a reply from which it could.
+    pub(super) fn compare(&self, founding: &Rc<Founding>, looks: &[Look]) -> Option<Violation> {
+        let mut twin = World::new(founding);
+        (twin.is_twin, twin.looks) = (true, Some(Vec::new()));
+        self.run_in(&mut twin);
+        let others = twin.looks.unwrap_or_default();
+        let differ = looks.iter().zip(&others).find(|(one, other)| one != other);
+        let what = differ.map(|((n, size, one), (_, other_size, other))| {
+            format!("step #{n} shows {size} bytes, {one}; with other secrets {other_size} bytes, {other}")
+        });
+        what.map(|what| Violation { rule: "the same for all secrets", what }).or(twin.violation)
     }
 
     /// Leaves out steps as long as the same rule breaks, first in large runs and then one by one, for a bounded time.
     #[must_use]
     pub fn shrunk(&self, violation: &Violation) -> Self {
         let begun = Instant::now();
+        let founding = Rc::new(Founding::new(self.seed, self.planted));
         let breaks = |steps: &[(Made, Step)]| {
-            self.replay_steps(steps).is_some_and(|other| other.rule == violation.rule)
+            let trace = Self { steps: steps.to_vec(), ..self.clone() };
+            trace.replay_on(&founding).is_some_and(|other| other.rule == violation.rule)
         };
         let mut steps = self.steps.clone();
         let mut run = (steps.len() / 2).max(1);
@@ -84,14 +112,21 @@ impl Trace {
             (Some("seed"), Some(Ok(seed))) => seed,
             _ => return Err(format!("a trace begins with `seed N`, not with {first:?}")),
         };
-        let planted = words.nth(1).map(planted).transpose()?;
+        let (mut is_twin, mut bug) = (false, None);
+        while let Some(word) = words.next() {
+            match word {
+                "twin" => is_twin = true,
+                "planted" => bug = Some(planted(words.next().unwrap_or_default())?),
+                _ => return Err(format!("no trace of this version begins with {first:?}")),
+            }
+        }
         let mut steps = Vec::new();
         for line in lines.filter(|line| !line.trim().is_empty()) {
             let mut words = line.split_whitespace();
             let step = words.next().and_then(|n| n.parse().ok()).zip(words.next().and_then(decode));
             steps.push(step.ok_or_else(|| format!("no step of this version: {line:?}"))?);
         }
-        Ok(Self { seed, planted, steps })
+        Ok(Self { seed, planted: bug, is_twin, steps })
     }
 
     /// One line for each step, to be read.
@@ -119,6 +154,9 @@ fn planted(name: &str) -> Result<std::convert::Infallible, String> {
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "seed {}", self.seed)?;
+        if self.is_twin {
+            write!(f, " twin")?;
+        }
         if let Some(bug) = &self.planted {
             write!(f, " planted {bug:?}")?;
         }
