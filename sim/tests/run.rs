@@ -13,9 +13,8 @@ fn failure(seed: u64, plant: impl Fn(&mut Run)) -> Option<Failure> {
 
 #[track_caller]
 fn assert_found(words: &str, plant: impl Fn(&mut Run)) {
-    let found: Vec<Failure> = (1..40).filter_map(|seed| failure(seed, &plant)).collect();
-    let says = found.iter().any(|failure| failure.what.contains(words));
-    assert!(says, "no failure says {words:?}: {found:#?}");
+    let mut found = (1..40).filter_map(|seed| failure(seed, &plant));
+    assert!(found.any(|failure| failure.what.contains(words)), "no failure of 39 seeds says {words:?}");
 }
 
 #[test]
@@ -36,10 +35,10 @@ fn sixty_seeds_make_progress_and_meet_every_trouble() {
 #[test]
 fn the_same_seed_gives_the_same_hash_and_another_seed_another() {
     let hash = |seed| run(seed).map(|report| (report.events, report.hash)).expect("it holds");
-    assert_eq!(hash(8), hash(8));
-    assert_ne!(hash(8).1, hash(9).1);
-    // On every machine. Changes whenever anything that a replica, a core or the simulator does changes.
-    assert_eq!(hash(8).1.len(), 64);
+    let (events, first) = hash(8);
+    assert_eq!(hash(8), (events, first.clone()));
+    assert_ne!(hash(9).1, first);
+    assert!(first.len() == 64 && first.bytes().all(|digit| digit.is_ascii_hexdigit()));
 }
 
 #[test]
@@ -69,7 +68,7 @@ fn the_page_holds_every_event_and_nothing_that_ends_it_early() {
 
 #[test]
 fn a_commit_that_the_model_does_not_allow_is_found() {
-    assert_found("the model does not allow this", |run| run.cluster().plant(Bug::LeaderCountsItself));
+    assert_found("the model does not allow this", |run| run.cluster().plant(Bug::HalfMajority));
 }
 
 #[test]

@@ -395,3 +395,41 @@ impl Cluster {
         self.group().members.iter().position(|m| m == hsm).expect("a leader is a member")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    const GONE: SecretsResponse = SecretsResponse::Recover1(Recover1Response::NotRegistered);
+    const LOCKED: SecretsResponse = SecretsResponse::Recover1(Recover1Response::NoGuesses);
+
+    fn registered() -> User {
+        let mut user = User::new(&Cluster::new(1, 1), 1, 3);
+        user.registered = Some(true);
+        user.request = Some(SecretsRequest::Recover1);
+        user
+    }
+
+    fn complaint(user: &User, response: &SecretsResponse) -> Option<String> {
+        let checked = catch_unwind(AssertUnwindSafe(|| user.check_kept(response)));
+        checked.err().and_then(|panic| panic.downcast_ref::<String>().cloned().or(Some("gone".into())))
+    }
+
+    #[test]
+    fn a_registration_that_was_acknowledged_and_is_gone_is_noticed() {
+        let mut user = registered();
+        assert!(complaint(&user, &GONE).is_some());
+        user.registered = None;
+        assert_eq!(complaint(&user, &GONE), None);
+    }
+
+    #[test]
+    fn a_lock_out_that_comes_too_early_is_noticed() {
+        let mut user = registered();
+        user.sent = 2;
+        assert_eq!(complaint(&user, &LOCKED), Some("locked out after 2 of 3 guesses".into()));
+        user.sent = 3;
+        assert_eq!(complaint(&user, &LOCKED), None);
+    }
+}
