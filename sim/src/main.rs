@@ -60,7 +60,7 @@ enum Command {
         /// The seed of the run.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// How many seeds to run, from `seed` on.
+        /// How many seeds to run, from `seed` on; of more than one, each in one line.
         #[arg(long, default_value_t = 1, value_name = "N")]
         seeds: u64,
         /// Draw the last run as a page to be opened in a browser.
@@ -193,7 +193,8 @@ fn run_clusters(
             std::fs::write(file, caption.page(&journal, &outcome, report.is_err()))?;
         }
         let again = |failure| format!("{failure}\nto see it: run --seed {seed} --timeline run.html");
-        print!("{}", report.map_err(again)?);
+        let report = report.map_err(again)?;
+        if seeds > 1 { println!("{}", report.line()) } else { print!("{report}") }
     }
     Ok(())
 }

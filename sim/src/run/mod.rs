@@ -290,6 +290,17 @@ fn message(panic: &(dyn Any + Send)) -> String {
 }
 
 impl Report {
+    /// All of it in one line, for many seeds.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let Self { seed, members, healed, answers, settled_ms, ended_ms, hash, .. } = self;
+        let entries = self.model.entries;
+        format!(
+            "seed {seed:<6} {healed} of {members} healed {answers:>5} answers {entries:>5} entries  settled \
+             {settled_ms:>6} ms  ended {ended_ms:>6} ms  {hash}"
+        )
+    }
+
     /// How it ended, in a sentence.
     #[must_use]
     pub fn outcome(&self) -> String {
