@@ -120,15 +120,15 @@ impl User {
         self.lane = Lane::User(number);
     }
 
-    /// Whether it is registered, as far as it has been told.
-    #[must_use]
-    pub const fn registered(&self) -> Option<bool> {
-        self.registered
-    }
-
     /// Adds wishes.
     pub fn wish(&mut self, wishes: impl IntoIterator<Item = Wish>) {
         self.wishes.extend(wishes);
+    }
+
+    /// [`Self::give_up`], written down.
+    pub fn switch_off(&mut self, cluster: &mut Cluster) {
+        cluster.note(self.lane, Kind::Answer, || "none: the device is switched off".into());
+        self.give_up();
     }
 
     /// Forgets every wish and what is under way, as somebody does whose device is switched off.

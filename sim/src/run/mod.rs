@@ -191,8 +191,11 @@ impl Run {
             troubles.go_on(cluster, rng);
             if cluster.now() >= ask_at {
                 ask_at = cluster.now() + rng.random_range(20..400);
-                if let Some(user) = users.choose_mut(rng).filter(|user| user.is_content()) {
+                let user = users.choose_mut(rng).expect("there are users");
+                if user.is_content() {
                     user.wish([any_wish(rng)]);
+                } else if rng.random_ratio(1, 20) {
+                    user.switch_off(cluster);
                 }
             }
             users.iter_mut().for_each(|user| user.poll(cluster));
@@ -250,8 +253,6 @@ impl Run {
     /// Every user finds what it was told, and can go on from there.
     fn what_was_acknowledged_is_there(&mut self) {
         for user in &mut self.users {
-            let at_first = user.registered();
-            assert!(at_first.is_some(), "every request has ended, so this is known");
             user.wish([Wish::Recover1, Wish::Recover2, Wish::Recover3, Wish::Register, Wish::Recover2]);
         }
         self.cluster.serve(RETRY_MS, &mut self.users);
