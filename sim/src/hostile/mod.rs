@@ -32,7 +32,7 @@ use founding::Founding;
 use hunt::{EPISODE_STEPS, Hunt};
 pub use oracle::Violation;
 #[cfg(feature = "planted-bugs")]
-pub use planted::{Hunted, hunt_planted, print_table};
+pub use planted::{Hunted, PLANTED_BUDGET, hunt_planted, print_table};
 use std::fmt::Write;
 use std::rc::Rc;
 use std::time::Instant;
@@ -67,7 +67,7 @@ pub fn search(seed: u64, steps: u64, planted: Planted) -> Found {
     let founding = Rc::new(Founding::new(seed, planted));
     let mut episode = 0_u64;
     while found.steps < steps && found.broken.is_none() {
-        let has_twin = episode % TWIN_EPISODES == 0;
+        let has_twin = episode.is_multiple_of(TWIN_EPISODES);
         let mut world = World::new(&founding);
         world.looks = has_twin.then(Vec::new);
         let left = u32::try_from(steps - found.steps).unwrap_or(u32::MAX);
@@ -98,7 +98,7 @@ pub fn search(seed: u64, steps: u64, planted: Planted) -> Found {
 pub fn run(seed: u64, steps: u64, cores: u32) -> Option<(Trace, Violation)> {
     let cores = u64::from(cores.max(1));
     let begun = Instant::now();
-    let search = |core| search(seed + core, steps / cores, None);
+    let search = |core| search(seed.wrapping_add(core), steps.div_ceil(cores), None);
     let found: Vec<Found> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..cores).map(|core| scope.spawn(move || search(core))).collect();
         threads.into_iter().map(|thread| thread.join().expect("a search does not panic")).collect()

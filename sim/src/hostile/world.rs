@@ -231,7 +231,10 @@ impl World {
             groups if groups.iter().any(|m| m.lead.is_some()) => "leader",
             _ => "witness",
         };
-        let reply = self.devices[at].handle(bytes);
+        let Some(reply) = self.devices[at].handle(bytes) else {
+            self.violate("bounded", format!("HSM {at} panicked"));
+            return Reply::Done;
+        };
         let size = reply.len();
         let limit = self.statuses.get(at).map_or(usize::MAX, |s| s.limits.max_frame_bytes as usize);
         if size > limit {
