@@ -1,7 +1,7 @@
 //! A hostile host gets nothing from the cores as they are, and something from cores with a rule left out.
 
 use strongroom_hsm::Bug;
-use strongroom_sim::hostile::{Trace, Violation, hunt_planted, search};
+use strongroom_sim::hostile::{RULES, Trace, Violation, hunt_planted, search, search_for};
 
 /// Steps in which a planted bug is found that these tests use.
 const BUDGET: u64 = 8_000;
@@ -42,6 +42,49 @@ fn the_table_in_the_documentation_is_what_the_search_finds() {
     );
 }
 
+/// The search stops at the first rule that is broken; here each is the only one.
+#[test]
+fn every_rule_of_the_oracle_can_be_broken() {
+    let pairs = [
+        ("guess limit", Bug::BatchOnStartingState),
+        ("as the records say", Bug::ResendCharged),
+        ("deleted or replaced is gone", Bug::DeleteKeepsRecord),
+        ("count, then evaluate", Bug::SessionsSurviveLead),
+        ("share for the right tag", Bug::AnyTag),
+        ("replies last", Bug::CountTwice),
+        ("majority", Bug::CountTwice),
+        ("no conflict", Bug::HalfMajority),
+        ("one chain", Bug::CaptureForged),
+        ("leaders start from NVRAM", Bug::LeadForged),
+        ("NVRAM first", Bug::StatementBeforeNvram),
+        ("NVRAM", Bug::StatementBeforeNvram),
+        ("blind until commit", Bug::ReplyBeforeCommit),
+        ("the same for all secrets", Bug::WrongTagRefusedAtOnce),
+        ("newest tree", Bug::TreeOfAnyRoot),
+        ("sessions belong to a record", Bug::SessionAcrossRecords),
+        ("sessions end", Bug::SessionSurvivesBadMessage),
+        ("forward secrecy", Bug::RideAnything),
+        ("no such request", Bug::RegistrationUnverified),
+        ("sealed for its record", Bug::SealWithoutRecord),
+        ("gone at zero", Bug::SecretsStayAtZero),
+        ("events say what happened", Bug::BatchOnStartingState),
+        ("custodians", Bug::CustodianTwice),
+        ("one realm", Bug::JoinRealmAgain),
+        ("members fixed inside", Bug::JoinAnyMembers),
+        ("one genesis", Bug::GenesisTwice),
+        ("one group for each record", Bug::EveryGroupOwnsAll),
+        ("bounded", Bug::NoBounds),
+    ];
+    let documented = include_str!("../../docs/hostile-host.md");
+    for rule in RULES {
+        let row = format!("| {rule} |");
+        assert!(documented.contains(&row), "the documentation does not say what the rule {rule:?} is");
+        let (_, bug) = pairs.iter().find(|(r, _)| r == rule).expect("a bug for each rule");
+        let found = search_for(Some(rule), 1, 50_000, Some(*bug)).broken;
+        assert_eq!(found.map(|(_, violation)| violation.rule), Some(*rule), "with {bug:?} planted");
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let [(first, one), (second, other)] = [broken(Bug::StaleTree), broken(Bug::StaleTree)];
@@ -66,8 +109,9 @@ fn a_trace_that_was_written_breaks_the_same_rule_when_it_is_read() {
 
 #[test]
 fn a_trace_breaks_nothing_in_cores_with_every_rule_in_place() {
-    let (trace, _) = broken(Bug::TreeOfAnyRoot);
-    assert_eq!(Trace { planted: None, ..trace }.replay(), None);
+    let (mut trace, _) = broken(Bug::TreeOfAnyRoot);
+    trace.planted = None;
+    assert_eq!(trace.replay(), None);
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Trace {
         world.looks = self.is_twin.then(Vec::new);
         self.run_in(&mut world);
         match (world.violation, world.looks) {
-            (None, Some(looks)) => self.compare(founding, &looks),
+            (None, Some(looks)) => self.compare(founding, &looks, None),
             (violation, _) => violation,
         }
     }
@@ -66,16 +66,22 @@ impl Trace {
     }
 
     /// Runs it with other secrets wherever a host could not tell, and looks for a reply from which it could.
-    pub(super) fn compare(&self, founding: &Rc<Founding>, looks: &[Look]) -> Option<Violation> {
+    pub(super) fn compare(
+        &self,
+        founding: &Rc<Founding>,
+        looks: &[Look],
+        only: Option<&'static str>,
+    ) -> Option<Violation> {
         let mut twin = World::new(founding);
-        (twin.is_twin, twin.looks) = (true, Some(Vec::new()));
+        (twin.is_twin, twin.looks, twin.only) = (true, Some(Vec::new()), only);
         self.run_in(&mut twin);
         let others = twin.looks.unwrap_or_default();
         let differ = looks.iter().zip(&others).find(|(one, other)| one != other);
         let what = differ.map(|((n, size, one), (_, other_size, other))| {
             format!("step #{n} shows {size} bytes, {one}; with other secrets {other_size} bytes, {other}")
         });
-        what.map(|what| Violation { rule: "the same for all secrets", what }).or(twin.violation)
+        let differ = what.map(|what| Violation { rule: "the same for all secrets", what });
+        differ.filter(|differ| only.is_none_or(|only| only == differ.rule)).or(twin.violation)
     }
 
     /// Leaves out steps as long as the same rule breaks, for a bounded time: in large runs, then one by one, then entries

@@ -152,6 +152,8 @@ pub(super) struct World {
     pub(super) used_nonces: Vec<Nonce>,
     /// By HSM: the nonce that an export may use, and the last that was ever drawn.
     pub(super) nonces: Vec<(Option<Nonce>, Option<Nonce>)>,
+    /// The one rule that counts, for a test of that rule; all of them otherwise.
+    pub(super) only: Option<&'static str>,
     /// With other secrets than the trace says, wherever a host could not tell.
     pub(super) is_twin: bool,
     /// What every reply looked like, if that is to be compared.
@@ -190,6 +192,7 @@ impl World {
             coverage: Coverage::new(),
             used_nonces: Vec::new(),
             nonces: vec![(None, None); DEVICES],
+            only: None,
             is_twin: false,
             looks: None,
             recent: VecDeque::new(),
