@@ -157,6 +157,8 @@ bugs! {
     ExportAnyNonce,
     /// `ExportRealm` counts signatures of keys that the policy does not name.
     CustodianStrangers,
+    /// `Commit` panics where there is nothing to count.
+    PanicsOnNoStatements,
 }
 
 /// Which bugs are planted.

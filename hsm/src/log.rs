@@ -196,6 +196,7 @@ impl Core {
         chain: &[Entry],
     ) -> Result<Reply, Refusal> {
         let slot = self.slot(&group)?;
+        assert!(!self.bugs.has(Bug::PanicsOnNoStatements) || !statements.is_empty(), "planted");
         let path = self.path(slot, chain)?;
         let captured = self.group(slot)?.captured.index;
         let committed = self.majority_index(slot, statements, &path)?;

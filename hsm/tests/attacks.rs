@@ -94,6 +94,7 @@ const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::ExportForAnother, realm::export_on_an_approval_for_another_hsm),
     (Bug::ExportAnyNonce, realm::export_for_a_nonce_that_was_not_drawn),
     (Bug::CustodianStrangers, realm::export_with_signatures_of_strangers),
+    (Bug::PanicsOnNoStatements, log::panic_on_a_commit_of_nothing),
 ];
 
 #[test]

@@ -71,3 +71,8 @@ pub(super) fn two_leaderships_of_one_term(bug: Option<Bug>) -> bool {
     // With one term, two leaderships would make equal entries that stand for different states.
     s.fork(0) == s.fork(0)
 }
+
+pub(super) fn panic_on_a_commit_of_nothing(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| s.rig.commit(0, &[], &[]))).is_err()
+}

@@ -258,6 +258,7 @@ impl World {
             }
         }
         self.by_hash.insert(hash, n);
+        self.traffic(group, "Process");
         let known = Known {
             entry: made.entry,
             hash,

@@ -4,6 +4,7 @@ use super::Planted;
 use crate::env::{GEOMETRY, SeededEnv};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use std::panic::AssertUnwindSafe;
 use strongroom_hsm::{Config, Core, Flash, FlashError, Geometry, MemoryFlash};
 use strongroom_proto::hsm::{Reply, Request};
 
@@ -113,14 +114,16 @@ impl Device {
         true
     }
 
-    /// Bytes in, bytes out.
-    pub(super) fn handle(&mut self, request: &[u8]) -> Vec<u8> {
-        self.core.handle(&mut self.env, request)
+    /// Bytes in, bytes out; nothing if the core panicked, which no bytes may bring about.
+    pub(super) fn handle(&mut self, request: &[u8]) -> Option<Vec<u8>> {
+        // Whoever learns of a panic ends the episode, and uses this core no more.
+        let handled = AssertUnwindSafe(|| self.core.handle(&mut self.env, request));
+        std::panic::catch_unwind(handled).ok()
     }
 
     pub(super) fn ask(&mut self, request: &Request) -> Reply {
         let request = minicbor::to_vec(request).expect("a vector takes all bytes");
-        minicbor::decode(&self.handle(&request)).expect("every reply decodes")
+        minicbor::decode(&self.core.handle(&mut self.env, &request)).expect("every reply decodes")
     }
 }
 

@@ -13,6 +13,38 @@ use strongroom_proto::ids::{Digest, EntryHash, GroupId, RecordId, Term};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed};
 
+/// Every rule, by the name that a failure gives it; `docs/hostile-host.md` says what each is.
+pub const RULES: &[&str] = &[
+    "guess limit",
+    "as the records say",
+    "deleted or replaced is gone",
+    "count, then evaluate",
+    "share for the right tag",
+    "replies last",
+    "majority",
+    "no conflict",
+    "one chain",
+    "leaders start from NVRAM",
+    "NVRAM first",
+    "NVRAM",
+    "blind until commit",
+    "the same for all secrets",
+    "newest tree",
+    "sessions belong to a record",
+    "sessions end",
+    "forward secrecy",
+    "no such request",
+    "sealed for its record",
+    "gone at zero",
+    "events say what happened",
+    "custodians",
+    "one realm",
+    "members fixed inside",
+    "one genesis",
+    "one group for each record",
+    "bounded",
+];
+
 /// A rule that was broken.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
@@ -35,7 +67,17 @@ fn named(entry: Option<Made>) -> String {
 
 impl World {
     pub(super) fn violate(&mut self, rule: &'static str, what: String) {
+        debug_assert!(RULES.contains(&rule), "a rule without a name: {rule}");
+        if self.only.is_some_and(|only| only != rule) {
+            return;
+        }
         self.violation.get_or_insert(Violation { rule, what });
+    }
+
+    /// Counts what was done in a group.
+    pub(super) fn traffic(&mut self, group: usize, name: &'static str) {
+        let group = ["(group 0)", "(group 1)", "(made groups)"][group.min(2)];
+        self.cover(group, "any", format!("{name}: ok"));
     }
 
     fn group_index(&self, id: &GroupId) -> Option<usize> {
@@ -93,6 +135,7 @@ impl World {
         if !self.terms.insert(term) {
             return self.violate(rule, format!("HSM {at} leads with the term of an earlier leadership"));
         }
+        self.traffic(group, "Lead");
         self.end_leadership(at, group);
         let lead = Lead { newest: from.flatten(), waiting: 0, leading: true };
         self.members[at][group].lead = Some(lead);
@@ -104,6 +147,7 @@ impl World {
             return self.violate("one chain", format!("HSM {at} captured an entry that nobody made"));
         };
         self.statements.insert(n, (group, statement));
+        self.traffic(group, if jumped { "Jump" } else { "Capture" });
         let known = &self.entries[&made];
         if known.is_forged {
             return self.violate("one chain", format!("HSM {at} captured #{made}, which no HSM made"));
@@ -224,6 +268,7 @@ impl World {
             return self
                 .violate("majority", format!("HSM {at} committed #{made}, stated by {stated} of {of}"));
         }
+        self.traffic(group, "Commit");
         self.stated_committed.insert(made);
         self.commits.insert(n, (group, *statement));
         self.mark_committed(group, made);

@@ -472,6 +472,54 @@ pub(super) enum Step {
 }
 
 impl Step {
+    /// The entry that an entry goes on from, as far as the host knows: for a step that makes one.
+    pub(super) const fn goes_on_from(&self) -> Option<Option<Made>> {
+        match self {
+            Self::Process { tree, .. } | Self::HandMade { tree, .. } => Some(*tree),
+            _ => None,
+        }
+    }
+
+    /// Speaks of another entry, or of none, where it spoke of one.
+    pub(super) fn rename(&mut self, from: Made, to: Option<Made>) {
+        let maybe = |made: &mut Option<Made>| {
+            if *made == Some(from) {
+                *made = to;
+            }
+        };
+        let all = |made: &mut Vec<Made>| {
+            *made = made.iter().filter_map(|m| if *m == from { to } else { Some(*m) }).collect();
+            made.dedup();
+        };
+        match self {
+            Self::Process { tree, .. } => maybe(tree),
+            Self::HandMade { tree, older, .. } => {
+                maybe(tree);
+                maybe(older);
+            }
+            Self::Lead { entry, .. } => maybe(entry),
+            Self::Capture { entries, .. } => all(entries),
+            Self::Commit { chain, .. } => all(chain),
+            Self::Jump { entry, .. } | Self::Forge { entry, .. } if *entry == from => {
+                *entry = to.unwrap_or(*entry);
+            }
+            _ => {}
+        }
+    }
+
+    /// Speaks no more of what no step makes.
+    pub(super) fn forget(&mut self, is_made: impl Fn(&Made) -> bool) {
+        match self {
+            Self::Process { messages, .. } | Self::HandMade { messages, .. } => messages.retain(is_made),
+            Self::Capture { entries, .. } => entries.retain(is_made),
+            Self::Commit { statements, chain, .. } => {
+                statements.retain(&is_made);
+                chain.retain(is_made);
+            }
+            _ => {}
+        }
+    }
+
     /// The message's name, for the table of coverage.
     pub(super) const fn name(&self) -> &'static str {
         match self {

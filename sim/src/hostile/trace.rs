@@ -5,9 +5,12 @@ use super::founding::Founding;
 use super::oracle::Violation;
 use super::step::{Made, Step};
 use super::world::{Look, World};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+type Steps = Vec<(Made, Step)>;
 
 /// The longest that shrinking takes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,7 +51,7 @@ impl Trace {
         world.looks = self.is_twin.then(Vec::new);
         self.run_in(&mut world);
         match (world.violation, world.looks) {
-            (None, Some(looks)) => self.compare(founding, &looks),
+            (None, Some(looks)) => self.compare(founding, &looks, None),
             (violation, _) => violation,
         }
     }
@@ -63,41 +66,51 @@ impl Trace {
     }
 
     /// Runs it with other secrets wherever a host could not tell, and looks for a reply from which it could.
-    pub(super) fn compare(&self, founding: &Rc<Founding>, looks: &[Look]) -> Option<Violation> {
+    pub(super) fn compare(
+        &self,
+        founding: &Rc<Founding>,
+        looks: &[Look],
+        only: Option<&'static str>,
+    ) -> Option<Violation> {
         let mut twin = World::new(founding);
-        (twin.is_twin, twin.looks) = (true, Some(Vec::new()));
+        (twin.is_twin, twin.looks, twin.only) = (true, Some(Vec::new()), only);
         self.run_in(&mut twin);
         let others = twin.looks.unwrap_or_default();
         let differ = looks.iter().zip(&others).find(|(one, other)| one != other);
         let what = differ.map(|((n, size, one), (_, other_size, other))| {
             format!("step #{n} shows {size} bytes, {one}; with other secrets {other_size} bytes, {other}")
         });
-        what.map(|what| Violation { rule: "the same for all secrets", what }).or(twin.violation)
+        let differ = what.map(|what| Violation { rule: "the same for all secrets", what });
+        differ.filter(|differ| only.is_none_or(|only| only == differ.rule)).or(twin.violation)
     }
 
-    /// Leaves out steps as long as the same rule breaks, first in large runs and then one by one, for a bounded time.
+    /// Leaves out steps as long as the same rule breaks, for a bounded time: in large runs, then one by one, then entries
+    /// of which others go on, from where they did.
     #[must_use]
     pub fn shrunk(&self, violation: &Violation) -> Self {
-        let begun = Instant::now();
         let founding = Rc::new(Founding::new(self.seed, self.planted));
-        let breaks = |steps: &[(Made, Step)]| {
-            let trace = Self { steps: steps.to_vec(), ..self.clone() };
-            trace.replay_on(&founding).is_some_and(|other| other.rule == violation.rule)
+        let begun = Instant::now();
+        let breaks = |steps: &Steps| {
+            let trace = Self { steps: steps.clone(), ..self.clone() };
+            begun.elapsed() < PATIENCE
+                && trace.replay_on(&founding).is_some_and(|other| other.rule == violation.rule)
         };
         let mut steps = self.steps.clone();
-        let mut run = (steps.len() / 2).max(1);
         loop {
-            let (before, mut at) = (steps.len(), 0);
-            while at < steps.len() && begun.elapsed() < PATIENCE {
-                let mut fewer = steps.clone();
-                fewer.drain(at..(at + run).min(steps.len()));
-                if breaks(&fewer) { steps = fewer } else { at += run }
+            let before = steps.len();
+            leave_out_runs(&mut steps, &breaks);
+            leave_out_entries(&mut steps, &breaks);
+            if steps.len() == before {
+                break;
             }
-            if begun.elapsed() >= PATIENCE || (run == 1 && steps.len() == before) {
-                return Self { steps, ..self.clone() };
-            }
-            run = (run / 2).max(1);
         }
+        let made: BTreeSet<Made> = steps.iter().map(|(n, _)| *n).collect();
+        let mut tidy = steps.clone();
+        tidy.iter_mut().for_each(|(_, step)| step.forget(|n| made.contains(n)));
+        if breaks(&tidy) {
+            steps = tidy;
+        }
+        Self { steps, ..self.clone() }
     }
 
     /// Reads what [`fmt::Display`] wrote.
@@ -133,6 +146,39 @@ impl Trace {
     #[must_use]
     pub fn readable(&self) -> String {
         self.steps.iter().map(|(n, step)| format!("  #{n:<4} {step}\n")).collect()
+    }
+}
+
+/// Runs of half as many steps each time, down to single ones.
+fn leave_out_runs(steps: &mut Steps, breaks: &impl Fn(&Steps) -> bool) {
+    let mut run = (steps.len() / 2).max(1);
+    loop {
+        let (before, mut at) = (steps.len(), 0);
+        while at < steps.len() {
+            let mut fewer = steps.clone();
+            fewer.drain(at..(at + run).min(steps.len()));
+            if breaks(&fewer) { *steps = fewer } else { at += run }
+        }
+        if run == 1 && steps.len() == before {
+            return;
+        }
+        run = (run / 2).max(1);
+    }
+}
+
+/// An entry can go if what names it names the one before it instead.
+fn leave_out_entries(steps: &mut Steps, breaks: &impl Fn(&Steps) -> bool) {
+    let mut at = 0;
+    while let Some((n, step)) = steps.get(at).cloned() {
+        at += 1;
+        let Some(before) = step.goes_on_from() else { continue };
+        let mut fewer = steps.clone();
+        fewer.remove(at - 1);
+        fewer.iter_mut().for_each(|(_, step)| step.rename(n, before));
+        if breaks(&fewer) {
+            *steps = fewer;
+            at -= 1;
+        }
     }
 }
 

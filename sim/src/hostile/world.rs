@@ -152,6 +152,8 @@ pub(super) struct World {
     pub(super) used_nonces: Vec<Nonce>,
     /// By HSM: the nonce that an export may use, and the last that was ever drawn.
     pub(super) nonces: Vec<(Option<Nonce>, Option<Nonce>)>,
+    /// The one rule that counts, for a test of that rule; all of them otherwise.
+    pub(super) only: Option<&'static str>,
     /// With other secrets than the trace says, wherever a host could not tell.
     pub(super) is_twin: bool,
     /// What every reply looked like, if that is to be compared.
@@ -190,6 +192,7 @@ impl World {
             coverage: Coverage::new(),
             used_nonces: Vec::new(),
             nonces: vec![(None, None); DEVICES],
+            only: None,
             is_twin: false,
             looks: None,
             recent: VecDeque::new(),
@@ -231,7 +234,10 @@ impl World {
             groups if groups.iter().any(|m| m.lead.is_some()) => "leader",
             _ => "witness",
         };
-        let reply = self.devices[at].handle(bytes);
+        let Some(reply) = self.devices[at].handle(bytes) else {
+            self.violate("bounded", format!("HSM {at} panicked"));
+            return Reply::Done;
+        };
         let size = reply.len();
         let limit = self.statuses.get(at).map_or(usize::MAX, |s| s.limits.max_frame_bytes as usize);
         if size > limit {

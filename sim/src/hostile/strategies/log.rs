@@ -180,7 +180,7 @@ pub(super) fn make_entries_after_being_beaten(hunt: &mut Hunt) {
     let (other, mine, theirs) = fork(hunt, &s);
     let others = hunt.without(&s, s.at);
     let statement = hunt.settle(other, s.group, theirs, &others);
-    if hunt.any_point() % 2 == 0 {
+    if hunt.any_point() > 5 {
         hunt.go(Step::Jump { at: s.at, entry: theirs, statement });
     } else {
         hunt.go(Step::Capture { at: s.at, group: s.group, entries: vec![theirs] });
