@@ -1,7 +1,7 @@
 //! The environment of a simulated HSM: flash in memory, and randomness from a seed.
 
 use rand::rngs::StdRng;
-use strongroom_hsm::{Env, Flash, Geometry};
+use strongroom_hsm::{Env, Flash, FlashError, Geometry, MemoryFlash};
 
 /// The flash of every simulated HSM.
 pub(crate) const GEOMETRY: Geometry = Geometry { units: 4, unit_bytes: 1 << 14, write_bytes: 8 };
@@ -22,5 +22,63 @@ impl<F: Flash> Env for SeededEnv<F> {
 
     fn rng(&mut self) -> &mut StdRng {
         &mut self.rng
+    }
+}
+
+/// Flash that loses power after so many granules.
+pub(crate) struct CutFlash {
+    pub(crate) inner: MemoryFlash,
+    /// Granules that are still programmed; after that nothing is, until a restart.
+    pub(crate) left: Option<u32>,
+}
+
+impl CutFlash {
+    pub(crate) fn new() -> Self {
+        Self { inner: MemoryFlash::new(GEOMETRY), left: None }
+    }
+
+    /// Whether the power is gone.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    const fn spend(&mut self) -> bool {
+        match &mut self.left {
+            None => true,
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+        }
+    }
+}
+
+impl Flash for CutFlash {
+    fn geometry(&self) -> Geometry {
+        self.inner.geometry()
+    }
+
+    fn read(&mut self, unit: u32, offset: u32, out: &mut [u8]) -> Result<(), FlashError> {
+        self.inner.read(unit, offset, out)
+    }
+
+    fn program(&mut self, unit: u32, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
+        if self.left.is_none() {
+            return self.inner.program(unit, offset, bytes);
+        }
+        let mut at = offset;
+        for granule in bytes.chunks(GEOMETRY.write_bytes as usize) {
+            if !self.spend() {
+                return Err(FlashError::Program);
+            }
+            self.inner.program(unit, at, granule)?;
+            at += GEOMETRY.write_bytes;
+        }
+        Ok(())
+    }
+
+    fn erase(&mut self, unit: u32) -> Result<(), FlashError> {
+        if self.spend() { self.inner.erase(unit) } else { Err(FlashError::Erase) }
     }
 }

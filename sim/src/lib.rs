@@ -9,5 +9,7 @@ mod env;
 pub mod faulty;
 pub mod hostile;
 pub mod local;
+pub mod model;
 pub mod replay_bench;
+pub mod run;
 pub mod tree_bench;

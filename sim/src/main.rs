@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use strongroom_client::Configuration;
 use strongroom_sim::local::{Error, LocalRealm, token};
-use strongroom_sim::{demo, hostile, replay_bench, tree_bench};
+use strongroom_sim::model::explore::{Bounds, Explored, explore};
+use strongroom_sim::model::{Action, Rule};
+use strongroom_sim::{demo, hostile, replay_bench, run, tree_bench};
 
 /// Whole Strongroom realms in one process, with software HSMs that protect nothing.
 #[derive(Parser)]
@@ -50,6 +52,40 @@ enum Command {
         /// An empty folder for the tree, which stays there. Without it, nothing is left.
         #[arg(long, value_name = "DIR")]
         folder: Option<PathBuf>,
+    },
+    /// Run an honest cluster while everything around its HSMs goes wrong, then heal a majority and demand progress.
+    ///
+    /// Prints what happened and, last, a hash over every event: the same seed gives the same one on any machine.
+    Run {
+        /// The seed of the run.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many seeds to run, from `seed` on; of more than one, each in one line.
+        #[arg(long, default_value_t = 1, value_name = "N")]
+        seeds: u64,
+        /// Draw the last run as a page to be opened in a browser.
+        #[arg(long, value_name = "FILE.html")]
+        timeline: Option<PathBuf>,
+        /// Write down what happened in the last run, one line for each event.
+        #[arg(long, value_name = "FILE")]
+        events: Option<PathBuf>,
+    },
+    /// Visit everything that can happen in a small group by the rules of the protocol, and without each of them.
+    ///
+    /// With three members and three entries this takes minutes and gigabytes.
+    Model {
+        /// Members of the group.
+        #[arg(long, default_value_t = 3)]
+        members: usize,
+        /// Entries that are ever made.
+        #[arg(long, default_value_t = 2)]
+        entries: usize,
+        /// Guesses that may be charged.
+        #[arg(long, default_value_t = 1)]
+        guesses: usize,
+        /// States after which to stop.
+        #[arg(long, default_value_t = 5_000_000)]
+        states: usize,
     },
     /// Let a hostile host loose on HSM cores, and fail if it gets what no host may get.
     Hostile {
@@ -107,6 +143,12 @@ async fn execute(arguments: Arguments) -> ExitCode {
         Command::Serve { keep, listen, user } => serve(&keep, listen, &user).await,
         Command::Tree { records, folder } => bench_tree(records, folder).await,
         Command::Replay { segments } => replay(segments).await,
+        Command::Run { seed, seeds, timeline, events } => {
+            run_clusters(seed, seeds, timeline.as_deref(), events.as_deref())
+        }
+        Command::Model { members, entries, guesses, states } => {
+            explore_model(&Bounds { members, entries, guesses, states })
+        }
         Command::Hostile { planted_bugs: true, .. } => hunt_planted_bugs(),
         Command::Hostile { replay: Some(file), .. } => replay_trace(&file),
         Command::Hostile { seed, steps, cores, trace, .. } => run_hostile(seed, steps, cores, &trace),
@@ -131,9 +173,62 @@ async fn run_demo(keep: Option<PathBuf>) -> Result<(), Error> {
     Ok(())
 }
 
+fn run_clusters(
+    seed: u64,
+    seeds: u64,
+    timeline: Option<&Path>,
+    events: Option<&Path>,
+) -> Result<(), Error> {
+    // A check that does not hold panics; the run catches that and says what it said.
+    std::panic::set_hook(Box::new(|_| {}));
+    for seed in (seed..).take(usize::try_from(seeds.max(1))?) {
+        let run = run::Run::new(seed);
+        let caption = run.caption();
+        let (journal, report) = run.finish();
+        if let Some(file) = events {
+            std::fs::write(file, journal.to_string())?;
+        }
+        if let Some(file) = timeline {
+            let outcome = report.as_ref().map_or_else(ToString::to_string, run::Report::outcome);
+            std::fs::write(file, caption.page(&journal, &outcome, report.is_err()))?;
+        }
+        let again = |failure| format!("{failure}\nto see it: run --seed {seed} --timeline run.html");
+        let report = report.map_err(again)?;
+        if seeds > 1 { println!("{}", report.line()) } else { print!("{report}") }
+    }
+    Ok(())
+}
+
+fn explore_model(bounds: &Bounds) -> Result<(), Error> {
+    if !(1..=9).contains(&bounds.members) {
+        return Err("a group has 1 to 9 members".into());
+    }
+    let Explored { states, exhausted, broken } = explore(bounds, None);
+    let reach = if exhausted { "all there are" } else { "then stopped" };
+    println!("all rules: {states} states, {reach}");
+    if let Some((way, promise)) = broken {
+        return Err(format!("{promise}, with all rules: {}", in_words(&way)).into());
+    }
+    println!("every promise holds\n\nwithout a rule, in a group as small as it takes:");
+    for rule in Rule::ALL {
+        let found = Bounds::for_rule(rule).map(|bounds| explore(&bounds, Some(rule)).broken);
+        match found {
+            None => println!("\n{rule:?}: nothing breaks"),
+            Some(None) => return Err(format!("nothing breaks without {rule:?}").into()),
+            Some(Some((way, promise))) => println!("\n{rule:?}: {promise}\n{}", in_words(&way)),
+        }
+    }
+    Ok(())
+}
+
+fn in_words(way: &[Action]) -> String {
+    way.iter().map(|action| format!("  {action}\n")).collect()
+}
+
 fn run_hostile(seed: u64, steps: u64, cores: u32, file: &Path) -> Result<(), Error> {
     let Some((trace, violation)) = hostile::run(seed, steps, cores) else { return Ok(()) };
     println!("\nBroken, {violation}\n{} steps lead there:\n{}", trace.len(), trace.readable());
+    println!("The same as a file for `hostile --replay`:\n{trace}");
     std::fs::write(file, trace.to_string())?;
     Err(format!("a rule is broken; `hostile --replay {}` runs it again", file.display()).into())
 }
@@ -147,13 +242,9 @@ fn replay_trace(file: &Path) -> Result<(), Error> {
     }
 }
 
-/// How many steps each seed has to find a planted bug.
-#[cfg(feature = "planted-bugs")]
-const PLANTED_BUDGET: u64 = 50_000;
-
 #[cfg(feature = "planted-bugs")]
 fn hunt_planted_bugs() -> Result<(), Error> {
-    match hostile::print_table(PLANTED_BUDGET) {
+    match hostile::print_table() {
         0 => Ok(()),
         missed => Err(format!("{missed} planted bugs were not found").into()),
     }

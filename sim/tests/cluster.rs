@@ -3,7 +3,7 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeSet;
-use strongroom_agent::replica::{Damage, Fault, Role, Storage};
+use strongroom_agent::replica::{Damage, Fault, Role};
 use strongroom_agent::segment::Segment;
 use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsResponse};
 use strongroom_proto::ids::Index;
@@ -488,91 +488,4 @@ fn another_groups_log_in_place_of_this_ones_is_refused() {
     let fault = fault_after_restart(&mut cluster);
     let expected = Fault::Damaged { object: first, index: Index(1), damage: Damage::Chain };
     assert_eq!(fault, Some(expected));
-}
-
-/// Everything at once, for a while; then all is healed, and there is progress.
-fn random_faults(seed: u64, members: usize, storage: Storage) {
-    let mut cluster = Cluster::with_storage(seed, members, storage);
-    let mut rng = StdRng::seed_from_u64(seed ^ 0x5eed);
-    let wishes = [
-        Wish::Register,
-        Wish::Recover2,
-        Wish::Recover3,
-        Wish::Recover2,
-        Wish::WrongTag,
-        Wish::Recover2,
-        Wish::Recover3,
-    ];
-    let mut users = users(&cluster, 5, &wishes);
-    let mut trouble_at = 0;
-    cluster.run_until(20_000, |cluster| {
-        if cluster.now() >= trouble_at {
-            trouble_at = cluster.now() + rng.random_range(50..800);
-            trouble(cluster, &mut rng, members);
-        }
-        users.iter_mut().for_each(|user| user.poll(cluster));
-        users.iter().all(User::is_content)
-    });
-    heal_and_check(&mut cluster, members);
-    cluster.serve(PATIENCE_MS, &mut users);
-    cluster.check_log();
-    assert!((0..members).all(|member| cluster.fault(member).is_none()), "nothing was damaged");
-}
-
-fn trouble(cluster: &mut Cluster, rng: &mut StdRng, members: usize) {
-    let faults = &mut cluster.faults;
-    let chances = [
-        &mut faults.lose_message,
-        &mut faults.repeat_message,
-        &mut faults.delay_message,
-        &mut faults.lose_hsm_reply,
-        &mut faults.lose_store_answer,
-        &mut faults.store_unavailable,
-        &mut faults.delay_store,
-    ];
-    for chance in chances {
-        *chance = if rng.random_bool(0.5) { 0.0 } else { rng.random_range(0.0..0.3) };
-    }
-    cluster.faults.listing_lag_ms = if rng.random_bool(0.7) { 0 } else { rng.random_range(0..2_000) };
-    let member = rng.random_range(0..members);
-    match rng.random_range(0..11) {
-        0 => cluster.crash_agent(member),
-        1 => cluster.restart_hsm(member),
-        2 => cluster.restart_agent(member),
-        3 => drop(cluster.faults.alone.insert(member)),
-        4 => cluster.faults.alone.clear(),
-        5 => drop(cluster.faults.without_store.insert(member)),
-        6 => cluster.faults.without_store.clear(),
-        7 => cluster.crash_all(),
-        8 => drop(cluster.faults.held_writes.insert(member)),
-        9 => {
-            cluster.faults.held_writes.clear();
-            cluster.let_through();
-        }
-        _ => (0..members).for_each(|member| cluster.start_agent(member)),
-    }
-}
-
-#[test]
-fn fifty_seeds_of_random_faults_end_in_progress() {
-    (0..50).for_each(|seed| random_faults(seed, 3, Storage::default()));
-}
-
-#[test]
-fn twelve_seeds_of_random_faults_in_a_group_of_five_end_in_progress() {
-    (100..112).for_each(|seed| random_faults(seed, 5, Storage::default()));
-}
-
-/// Snapshots all the time, and nothing is kept for long.
-const QUICK: Storage =
-    Storage { snapshot_after_ms: 200, snapshot_records: 2, snapshot_segments: 4, grace_ms: 100 };
-
-#[test]
-fn eighty_seeds_of_random_faults_with_a_log_that_is_deleted_at_once_end_in_progress() {
-    (200..280).for_each(|seed| random_faults(seed, 3, QUICK));
-}
-
-#[test]
-fn twelve_seeds_of_random_faults_in_a_group_of_five_with_a_log_that_is_deleted_at_once_end_in_progress() {
-    (300..312).for_each(|seed| random_faults(seed, 5, QUICK));
 }

@@ -163,7 +163,7 @@ fn an_entry_without_what_was_charged_is_found() {
 
 #[test]
 fn a_commit_by_half_of_the_members_is_found() {
-    assert_found(0..20, "is committed, and ", hsm(Bug::HalfMajority), lossy(5));
+    assert_found(0..20, "no majority has stated it", hsm(Bug::HalfMajority), lossy(5));
 }
 
 #[test]

@@ -14,6 +14,8 @@ pub enum HostBug {
     AnswerAnother,
     /// An agent never answers a request that it has taken.
     NeverAnswer,
+    /// A leader does not say that it leads.
+    SilentLeader,
     /// An agent takes a snapshot of an entry that no HSM has stated as committed.
     SnapshotUnproven,
     /// An agent deletes segments when it begins to take a snapshot, not after the snapshot is durable.

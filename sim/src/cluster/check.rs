@@ -4,7 +4,7 @@ use super::Cluster;
 use std::collections::{BTreeMap, BTreeSet};
 use strongroom_agent::segment::{Segment, SegmentName};
 use strongroom_proto::entry::Entry;
-use strongroom_proto::hsm::Reply;
+use strongroom_proto::hsm::{Reply, Request};
 use strongroom_proto::ids::{EntryHash, HsmId, Index};
 use strongroom_proto::statement::Committed;
 
@@ -21,7 +21,17 @@ pub(super) struct Said {
 }
 
 impl Cluster {
-    pub(super) fn check_reply(&mut self, reply: &Reply) {
+    /// Holds an exchange with an HSM against what was said before and against the model, and writes it down.
+    pub(super) fn check_exchange(&mut self, member: usize, request: &[u8], bytes: &[u8], reply: &Reply) {
+        let asked: Request = minicbor::decode(request).expect("a replica writes requests");
+        let of_group = reply.clone().of_one_group();
+        self.note_exchange(member, &asked, [request, bytes], &of_group);
+        self.check_reply(&of_group);
+        let observed = self.trace.observe(&self.members[member].hsm, &asked, reply);
+        observed.unwrap_or_else(|departure| panic!("{departure}"));
+    }
+
+    fn check_reply(&mut self, reply: &Reply) {
         let said = &mut self.said;
         match reply {
             Reply::Captured(statement) => {
@@ -38,17 +48,6 @@ impl Cluster {
                 }
             }
             Reply::Committed { statement, released } => {
-                let is_captured = said.captured.get(&statement.index) == Some(&statement.hash);
-                let on_chain = |(index, hash): &&(Index, EntryHash)| {
-                    *index >= statement.index && !self.store.is_stray(hash)
-                };
-                let reached = said.newest.values().filter(on_chain).count();
-                assert!(
-                    is_captured && reached > self.members.len() / 2,
-                    "entry {} is committed, and {reached} of {} members captured it",
-                    statement.index,
-                    self.members.len()
-                );
                 said.committed.push(*statement);
                 said.released.extend(released.iter().map(|r| r.entry));
             }

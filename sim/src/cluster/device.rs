@@ -1,17 +1,17 @@
 //! One simulated HSM: a real core over flash in memory, restartable.
 
-use crate::env::{GEOMETRY, SeededEnv};
+use crate::env::{CutFlash, SeededEnv};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 #[cfg(feature = "planted-bugs")]
 use strongroom_hsm::Bug;
-use strongroom_hsm::{Config, Core, MemoryFlash};
+use strongroom_hsm::{Config, Core};
 use strongroom_proto::hsm::{DeviceStatus, Reply, Request};
 
 /// One HSM.
 pub struct Device {
     core: Core,
-    env: SeededEnv<MemoryFlash>,
+    env: SeededEnv<CutFlash>,
     config: Config,
     #[cfg(feature = "planted-bugs")]
     bug: Option<Bug>,
@@ -24,7 +24,7 @@ impl Device {
     /// If the core does not start on an empty flash.
     #[must_use]
     pub fn new(seed: u64, config: Config) -> Self {
-        let mut env = SeededEnv { flash: MemoryFlash::new(GEOMETRY), rng: StdRng::seed_from_u64(seed) };
+        let mut env = SeededEnv { flash: CutFlash::new(), rng: StdRng::seed_from_u64(seed) };
         let core = Core::start(&mut env, config.clone()).expect("an empty flash starts a new HSM");
         Self {
             core,
@@ -44,7 +44,18 @@ impl Device {
 
     /// Lets every write to its NVRAM fail, until it restarts.
     pub const fn fail_nvram(&mut self) {
-        self.env.flash.failing = true;
+        self.env.flash.inner.failing = true;
+    }
+
+    /// Loses power when so many more granules of its NVRAM are written, until it restarts.
+    pub const fn cut_power_after(&mut self, granules: u32) {
+        self.env.flash.left = Some(granules);
+    }
+
+    /// Whether the power is gone.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.env.flash.is_dead()
     }
 
     /// Loses RAM and starts from NVRAM.
@@ -52,7 +63,8 @@ impl Device {
     /// # Panics
     /// If the core does not start on the flash that it left.
     pub fn restart(&mut self) {
-        self.env.flash.failing = false;
+        self.env.flash.inner.failing = false;
+        self.env.flash.left = None;
         self.core = Core::start(&mut self.env, self.config.clone()).expect("an intact flash starts");
         #[cfg(feature = "planted-bugs")]
         if let Some(bug) = self.bug {

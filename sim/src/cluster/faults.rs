@@ -31,6 +31,8 @@ pub struct Faults {
     pub lose_store_answer: f64,
     /// The chance that the store does not do what it is asked.
     pub store_unavailable: f64,
+    /// The chance that the store does not answer a write, and carries it out up to 20 s later.
+    pub late_store: f64,
     /// The chance that a request to the store, or its answer, takes up to two seconds.
     pub delay_store: f64,
     /// For how long a listing lacks what was written.
@@ -54,6 +56,19 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// Nothing goes wrong by chance any more.
+    pub const fn forget_chances(&mut self) {
+        self.lose_message = 0.0;
+        self.repeat_message = 0.0;
+        self.delay_message = 0.0;
+        self.lose_hsm_reply = 0.0;
+        self.lose_store_answer = 0.0;
+        self.store_unavailable = 0.0;
+        self.late_store = 0.0;
+        self.delay_store = 0.0;
+        self.listing_lag_ms = 0;
+    }
+
     /// Delays of the copies of a message that arrive.
     pub(super) fn deliveries(&self, rng: &mut StdRng, from: usize, to: usize) -> Vec<u64> {
         let cut = self.cuts.contains(&(from, to)) || self.alone.contains(&from) || self.alone.contains(&to);
@@ -90,6 +105,8 @@ impl Faults {
             StoreFault::Unavailable
         } else if rng.random_bool(self.lose_store_answer) {
             StoreFault::AnswerLost
+        } else if rng.random_bool(self.late_store) {
+            StoreFault::Late
         } else {
             StoreFault::None
         }

@@ -4,13 +4,15 @@
 //! the same every time. What always holds is checked as it happens: each request is answered exactly once; no two
 //! HSMs ever state different entries at one index; whatever is committed, a majority has captured; an HSM that
 //! restarts has not forgotten what it stated; the stored tree is that of a committed entry, and the store holds the
-//! whole log from there; and at the end, what was stated and released is on the one chain ([`Cluster::check_log`]).
+//! whole log from there; all that HSMs do, the model allows ([`crate::model`]); and at the end, what was stated and
+//! released is on the one chain ([`Cluster::check_log`]).
 //! That each check can fail, `tests/cluster_bugs.rs` shows.
 
 mod bug;
 mod check;
 mod device;
 mod faults;
+mod journal;
 mod realm;
 mod store;
 mod tree;
@@ -19,6 +21,7 @@ mod user;
 pub use bug::HostBug;
 pub use device::Device;
 pub use faults::{Faults, Interrupt};
+pub use journal::{Event, Journal, Kind, Lane};
 pub use store::{Store, StoreCalls, StoreFault};
 pub use tree::StoredTree;
 pub use user::{User, Wish};
@@ -27,11 +30,14 @@ use bug::HostBugs;
 use check::Said;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use crate::model::Trace;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use store::StoreRequest;
 use strongroom_agent::replica::{
-    Action, Answer, CallId, Event, Fault, Millis, Replica, Role, Settings, Status, Storage, Ticket,
+    Action, Answer, CallId, Event as Input, Fault, Millis, Replica, Role, Settings, Status, Storage, Ticket,
 };
+use strongroom_agent::segment::SegmentName;
 use strongroom_agent::tree::{Advance, TreeDamage};
 #[cfg(feature = "planted-bugs")]
 use strongroom_hsm::Bug;
@@ -66,11 +72,16 @@ enum Pending {
         life: u64,
         request: StoreRequest,
     },
+    /// A write that nobody waits for any more is carried out.
+    Lands {
+        name: SegmentName,
+        bytes: Arc<[u8]>,
+    },
     /// To one life of a replica, or with none to whichever lives.
     ToReplica {
         member: usize,
         life: Option<u64>,
-        event: Box<Event>,
+        event: Box<Input>,
     },
 }
 
@@ -80,9 +91,9 @@ impl Pending {
         match self {
             Self::Tick { .. } => true,
             Self::ToReplica { event, .. } => {
-                matches!(**event, Event::Peer { message: PeerMessage::Heartbeat { .. }, .. })
+                matches!(**event, Input::Peer { message: PeerMessage::Heartbeat { .. }, .. })
             }
-            Self::ToHsm { .. } | Self::ToStore { .. } => false,
+            Self::ToHsm { .. } | Self::ToStore { .. } | Self::Lands { .. } => false,
         }
     }
 }
@@ -99,6 +110,8 @@ struct Member {
     /// When the last request on the HSM link arrives; a later one arrives later.
     link_until: u64,
     reply_link_until: u64,
+    /// By how much its agent's clock is ahead.
+    ahead_ms: u64,
     fault: Option<Fault>,
 }
 
@@ -132,6 +145,9 @@ pub struct Cluster {
     /// How many requests have reached the store, or should have.
     store_requests: u64,
     bugs: HostBugs,
+    /// What the HSMs do, held against the model.
+    trace: Trace,
+    journal: Option<Journal>,
 }
 
 impl Cluster {
@@ -171,6 +187,7 @@ impl Cluster {
             life: 0,
             link_until: 0,
             reply_link_until: 0,
+            ahead_ms: 0,
             fault: None,
         };
         let mut cluster = Self {
@@ -186,6 +203,7 @@ impl Cluster {
             hsm_replies: 0,
             members: devices.into_iter().map(member).collect(),
             realm,
+            trace: Trace::new(&group),
             group,
             waiting: BTreeMap::new(),
             answers: BTreeMap::new(),
@@ -195,6 +213,7 @@ impl Cluster {
             held: Vec::new(),
             store_requests: 0,
             bugs: HostBugs::default(),
+            journal: None,
         };
         for member in 0..members {
             cluster.start_agent(member);
@@ -212,6 +231,12 @@ impl Cluster {
     #[must_use]
     pub const fn group(&self) -> &GroupStatement {
         &self.group
+    }
+
+    /// How many members there are.
+    #[must_use]
+    pub const fn members(&self) -> usize {
+        self.members.len()
     }
 
     /// Milliseconds since the start.
@@ -290,16 +315,21 @@ impl Cluster {
         }
         at.life += 1;
         let life = at.life;
-        let (replica, actions) = Replica::new(settings, Millis(self.now));
+        let (replica, actions) = Replica::new(settings, Millis(self.now + at.ahead_ms));
         at.replica = Some(replica);
         at.fault = None;
+        self.note(Lane::Member(member), Kind::AgentUp, || "the agent starts".into());
+        self.note_role(member);
         self.perform(member, actions);
         self.schedule(TICK_MS, Pending::Tick { member, life });
     }
 
     /// Ends an agent without warning. Its clients' connections break; what it sent is still on its way.
     pub fn crash_agent(&mut self, member: usize) {
-        self.members[member].replica = None;
+        if self.members[member].replica.take().is_some() {
+            self.note(Lane::Member(member), Kind::AgentDown, || "the agent ends without warning".into());
+            self.note_role(member);
+        }
         self.members[member].life += 1;
         let broken: Vec<RequestId> =
             self.waiting.iter().filter(|(_, at)| **at == member).map(|(id, _)| *id).collect();
@@ -325,7 +355,28 @@ impl Cluster {
         let status = at.device.status();
         let group = status.groups.iter().find(|of| of.statement == self.group);
         let captured = group.map_or(Index::ZERO, |of| of.captured_index);
+        let hash = group.map_or(EntryHash::ZERO, |of| of.captured_hash);
         self.check_restarted(&status.hsm, captured);
+        self.trace.restarted(&status.hsm, hash).unwrap_or_else(|departure| panic!("{departure}"));
+        let text = || format!("the HSM loses its RAM; its NVRAM holds entry {captured}");
+        self.note(Lane::Member(member), Kind::HsmRestart, text);
+    }
+
+    /// An HSM loses power when so many more granules of its NVRAM are written, and then starts again.
+    pub fn cut_power_after(&mut self, member: usize, granules: u32) {
+        self.members[member].device.cut_power_after(granules);
+    }
+
+    /// The clock of a member's agent jumps forward.
+    pub fn jump_clock(&mut self, member: usize, ms: u64) {
+        self.members[member].ahead_ms += ms;
+        self.note(Lane::Member(member), Kind::Clock, || format!("the clock jumps forward by {ms} ms"));
+    }
+
+    /// What the HSMs did so far, held against the model.
+    #[must_use]
+    pub const fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     /// Every agent ends and every HSM loses its RAM, at once. Nothing starts again by itself.
@@ -368,7 +419,7 @@ impl Cluster {
             self.answer(id, Answer::Unavailable);
             return id;
         }
-        let event = Event::Client { ticket: Ticket(id.0), handshake_only, request };
+        let event = Input::Client { ticket: Ticket(id.0), handshake_only, request };
         let life = Some(self.members[member].life);
         self.deliver(member, life, event);
         id
@@ -381,6 +432,7 @@ impl Cluster {
 
     fn answer(&mut self, id: RequestId, answer: Answer) {
         assert!(self.waiting.remove(&id).is_some(), "{id:?} is answered a second time, with {answer:?}");
+        self.note_answer(&format!("{id:?} {answer:?}"));
         self.answers.insert(id, answer);
     }
 
@@ -416,11 +468,16 @@ impl Cluster {
             Pending::Tick { member, life } => {
                 if self.members[member].life == life {
                     self.schedule(TICK_MS, Pending::Tick { member, life });
-                    self.deliver(member, Some(life), Event::Tick);
+                    self.deliver(member, Some(life), Input::Tick);
                 }
             }
             Pending::ToReplica { member, life, event } => self.deliver(member, life, *event),
             Pending::ToStore { member, life, request } => self.at_store(member, life, request),
+            Pending::Lands { name, bytes } => {
+                self.store.now = self.now;
+                let outcome = self.store.create(name, bytes);
+                self.note(Lane::Store, Kind::Store, || format!("a late write of {name} lands: {outcome:?}"));
+            }
             Pending::ToHsm { member, life, boot, call, request } => {
                 self.hsm(member, life, boot, call, &request);
             }
@@ -435,7 +492,16 @@ impl Cluster {
         let fault = self.faults.store(&mut self.rng, self.store_requests, member);
         (self.store.now, self.store.listing_lag_ms) = (self.now, self.faults.listing_lag_ms);
         let changes = matches!(request, StoreRequest::Advance(_) | StoreRequest::Collect(_));
+        if let (StoreFault::Late, StoreRequest::Write(name, bytes)) = (fault, &request) {
+            let (name, bytes) = (*name, Arc::clone(bytes));
+            let after = self.rng.random_range(100..20_000);
+            self.schedule(after, Pending::Lands { name, bytes });
+        }
+        let asked = self.journal.is_some().then(|| request.clone());
         let event = Box::new(self.store.handle(&mut self.rng, (member, life), request, fault));
+        if let Some(request) = asked {
+            self.note_store(member, &request, &event);
+        }
         if changes {
             self.check_stored();
         }
@@ -490,13 +556,15 @@ impl Cluster {
         assert!(served, "not all users are served after {limit_ms} ms: {states:#?}");
     }
 
-    fn deliver(&mut self, member: usize, life: Option<u64>, event: Event) {
+    fn deliver(&mut self, member: usize, life: Option<u64>, event: Input) {
         let at = &mut self.members[member];
         if life.is_some_and(|life| life != at.life) {
             return;
         }
+        let clock = Millis(self.now + at.ahead_ms);
         let Some(replica) = &mut at.replica else { return };
-        let actions = replica.step(Millis(self.now), event);
+        let actions = replica.step(clock, event);
+        self.note_role(member);
         self.perform(member, actions);
     }
 
@@ -551,11 +619,16 @@ impl Cluster {
     }
 
     fn send(&mut self, from: usize, to: HsmId, message: &PeerMessage) {
+        if self.bugs.has(HostBug::SilentLeader) && matches!(message, PeerMessage::Heartbeat { .. }) {
+            return;
+        }
         let to = self.member_of(&to);
         let bytes = message.to_bytes();
         let message = PeerMessage::from_bytes(&bytes).expect("a message reads as it was written");
-        for delay in self.faults.deliveries(&mut self.rng, from, to) {
-            let event = Box::new(Event::Peer { from: self.members[from].hsm, message: message.clone() });
+        let delays = self.faults.deliveries(&mut self.rng, from, to);
+        self.note_message(from, to, &message, &delays);
+        for delay in delays {
+            let event = Box::new(Input::Peer { from: self.members[from].hsm, message: message.clone() });
             self.schedule(delay, Pending::ToReplica { member: to, life: None, event });
         }
     }
@@ -566,12 +639,17 @@ impl Cluster {
             let bytes = self.members[member].device.handle(request);
             assert!(bytes.len() <= self.config.limits.max_frame_bytes as usize, "a reply fits in a frame");
             let decoded: Reply = minicbor::decode(&bytes).expect("every reply decodes");
+            self.check_exchange(member, request, &bytes, &decoded);
             let decoded = decoded.of_one_group();
-            self.check_reply(&decoded);
             self.hsm_replies += 1;
             reply = Some(decoded).filter(|_| !self.faults.loses_reply(&mut self.rng, self.hsm_replies));
+            if self.members[member].device.is_dead() {
+                reply = None;
+                self.note_power_cut(member);
+                self.restart_hsm(member);
+            }
         }
-        let event = Box::new(Event::Hsm { call, reply });
+        let event = Box::new(Input::Hsm { call, reply });
         let at = (self.now + self.rng.random_range(0..=2)).max(self.members[member].reply_link_until);
         self.members[member].reply_link_until = at;
         self.schedule(at - self.now, Pending::ToReplica { member, life: Some(life), event });

@@ -25,6 +25,19 @@ pub(super) enum StoreRequest {
     Advance(Box<Advance>),
 }
 
+impl StoreRequest {
+    /// What is asked, without the bytes.
+    pub(super) fn summary(&self) -> String {
+        match self {
+            Self::Write(name, bytes) => format!("writes {name}, {} bytes", bytes.len()),
+            Self::Advance(advance) => {
+                format!("stores {} records up to {}", advance.changed.len(), advance.snapshot.entry.hash())
+            }
+            other => format!("{other:?}"),
+        }
+    }
+}
+
 /// What goes wrong with one request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StoreFault {
@@ -34,6 +47,8 @@ pub enum StoreFault {
     AnswerLost,
     /// It is not carried out, and the store does not answer.
     Unavailable,
+    /// The store does not answer in time. A write is carried out later; anything else is not.
+    Late,
 }
 
 /// How often something was asked of the store.
@@ -159,7 +174,7 @@ impl Store {
             StoreRequest::Write(name, bytes) => {
                 calls.writes = 1;
                 let outcome = match fault {
-                    StoreFault::Unavailable => CreateOutcome::Unknown,
+                    StoreFault::Unavailable | StoreFault::Late => CreateOutcome::Unknown,
                     StoreFault::AnswerLost => {
                         self.create(name, bytes);
                         CreateOutcome::Unknown
@@ -186,7 +201,7 @@ impl Store {
                 let deleted = self.collect(before, |_| match fault {
                     StoreFault::None => true,
                     StoreFault::AnswerLost => rng.random(),
-                    StoreFault::Unavailable => false,
+                    StoreFault::Unavailable | StoreFault::Late => false,
                 });
                 (calls.lists, calls.deletes) = (1, deleted as u64);
                 Event::Collected { deleted }
@@ -213,7 +228,8 @@ impl Store {
         match request {
             StoreRequest::OpenTree => {
                 calls.opens = 1;
-                let snapshot = if fault == StoreFault::Unavailable { None } else { self.tree.open(writer) };
+                let done = matches!(fault, StoreFault::None | StoreFault::AnswerLost);
+                let snapshot = if done { self.tree.open(writer) } else { None };
                 if result.is_err() {
                     // Whoever was not told that it is open has nothing in hand.
                     self.tree.close(writer);
@@ -231,7 +247,7 @@ impl Store {
             StoreRequest::Advance(advance) => {
                 calls.advances = 1;
                 let stored = match fault {
-                    StoreFault::Unavailable => Ok(()),
+                    StoreFault::Unavailable | StoreFault::Late => Ok(()),
                     StoreFault::None | StoreFault::AnswerLost => self.tree.advance(writer, *advance),
                 };
                 Event::Advanced { result: result.and(stored) }
@@ -263,7 +279,7 @@ impl Store {
         self.objects.keys().copied().filter(shown).collect()
     }
 
-    fn create(&mut self, name: SegmentName, bytes: Arc<[u8]>) -> CreateOutcome {
+    pub(super) fn create(&mut self, name: SegmentName, bytes: Arc<[u8]>) -> CreateOutcome {
         if self.bugs.has(HostBug::CreateReplaces) {
             self.objects.insert(name, bytes);
             return CreateOutcome::Created;

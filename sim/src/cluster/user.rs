@@ -3,6 +3,7 @@
 //! A [`User`] behaves as clients in the field do: after `Unavailable` it opens a new session and sends the same
 //! request again. It knows how often it may have been charged, and holds every answer against that.
 
+use super::journal::{Kind, Lane};
 use super::{Cluster, RequestId};
 use minicbor::bytes::ByteVec;
 use rand::rngs::StdRng;
@@ -10,8 +11,8 @@ use rand::{RngExt, SeedableRng};
 use std::collections::VecDeque;
 use strongroom_agent::replica::Answer;
 use strongroom_proto::client::{
-    EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Recover2Response,
-    Recover3Response, Register2Request, RegistrationVersion, SecretsRequest, SecretsResponse,
+    EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Recover1Response,
+    Recover2Response, Recover3Response, Register2Request, RegistrationVersion, SecretsRequest, SecretsResponse,
     UnlockKeyCommitment, UnlockKeyTag,
 };
 use strongroom_proto::hsm::{BatchRequest, NoiseMessage, NoiseReply, SessionRefusal};
@@ -35,6 +36,10 @@ pub enum Wish {
     Recover3,
     /// To send a wrong tag.
     WrongTag,
+    /// To ask whether there is a registration.
+    Recover1,
+    /// To delete the registration.
+    Delete,
 }
 
 enum Stage {
@@ -46,6 +51,7 @@ enum Stage {
 
 /// One user.
 pub struct User {
+    lane: Lane,
     record: RecordId,
     registration: Register2Request,
     realm_key: X25519Public,
@@ -61,6 +67,8 @@ pub struct User {
     sent: u16,
     /// Points answered since a reset of the counter was last confirmed: the least that must have been charged.
     answered: u16,
+    /// Whether it is registered; unknown while something that changes that is under way.
+    registered: Option<bool>,
     responses: Vec<SecretsResponse>,
     unavailable: u32,
     missing: u32,
@@ -87,6 +95,7 @@ impl User {
         let (record, session, target) =
             (RecordId(rng.random()), SessionId(rng.random()), rng.random_range(0..64));
         Self {
+            lane: Lane::User(0),
             record,
             registration,
             realm_key: cluster.realm().public_key,
@@ -99,10 +108,16 @@ impl User {
             target,
             sent: 0,
             answered: 0,
+            registered: Some(false),
             responses: Vec::new(),
             unavailable: 0,
             missing: 0,
         }
+    }
+
+    /// Is called this where what happens is written down.
+    pub const fn number(&mut self, number: usize) {
+        self.lane = Lane::User(number);
     }
 
     /// Adds wishes.
@@ -110,10 +125,18 @@ impl User {
         self.wishes.extend(wishes);
     }
 
+    /// [`Self::give_up`], written down.
+    pub fn switch_off(&mut self, cluster: &mut Cluster) {
+        cluster.note(self.lane, Kind::Answer, || "none: the device is switched off".into());
+        self.give_up();
+    }
+
     /// Forgets every wish and what is under way, as somebody does whose device is switched off.
     pub fn give_up(&mut self) {
-        let reset =
-            matches!(self.request, Some(SecretsRequest::Register2(_) | SecretsRequest::Recover3 { .. }));
+        let reset = matches!(
+            self.request,
+            Some(SecretsRequest::Register2(_) | SecretsRequest::Recover3 { .. } | SecretsRequest::Delete)
+        );
         if reset {
             // Whether the counter was set back is not known.
             self.answered = 0;
@@ -173,6 +196,7 @@ impl User {
                 None => self.stage = Stage::Asked(id),
                 Some(Answer::Reply(reply)) => {
                     let response = self.open(&reply);
+                    cluster.note(self.lane, Kind::Answer, || answer_in_words(&response));
                     self.check(&response);
                     self.responses.push(response);
                     self.request = None;
@@ -186,6 +210,7 @@ impl User {
     fn go_on(&mut self, cluster: &mut Cluster) {
         if self.request.is_none() {
             let Some(wish) = self.wishes.pop_front() else { return };
+            cluster.note(self.lane, Kind::Ask, || format!("{wish:?}"));
             self.request = Some(self.draw(wish));
         }
         let Some(request) = self.request.as_ref() else { return };
@@ -211,7 +236,15 @@ impl User {
     fn draw(&mut self, wish: Wish) -> SecretsRequest {
         let version = self.registration.version;
         match wish {
-            Wish::Register => SecretsRequest::Register2(Box::new(self.registration.clone())),
+            Wish::Recover1 => SecretsRequest::Recover1,
+            Wish::Delete => {
+                self.registered = None;
+                SecretsRequest::Delete
+            }
+            Wish::Register => {
+                self.registered = None;
+                SecretsRequest::Register2(Box::new(self.registration.clone()))
+            }
             Wish::Recover2 => {
                 self.sent = self.sent.saturating_add(1);
                 let blinded_input = self.point();
@@ -238,11 +271,16 @@ impl User {
         SecretsResponse::from_padded(&payload).expect("a padded answer")
     }
 
-    /// Holds an answer against what was asked, and the guess count against what can have been charged.
+    /// Holds an answer against what was asked, against what was answered before, and the guess count against what can
+    /// have been charged.
     fn check(&mut self, response: &SecretsResponse) {
+        self.check_kept(response);
         match (self.request.as_ref(), response) {
             (Some(SecretsRequest::Register2(_)), SecretsResponse::Register2) => {
-                (self.sent, self.answered) = (0, 0);
+                (self.sent, self.answered, self.registered) = (0, 0, Some(true));
+            }
+            (Some(SecretsRequest::Delete), SecretsResponse::Delete) => {
+                (self.sent, self.answered, self.registered) = (0, 0, Some(false));
             }
             (
                 Some(SecretsRequest::Recover3 { unlock_key_tag, .. }),
@@ -261,8 +299,34 @@ impl User {
                 }
             }
             (Some(SecretsRequest::Recover3 { .. }), SecretsResponse::Recover3(_)) => {}
+            (Some(SecretsRequest::Recover1), SecretsResponse::Recover1(_)) => {}
             (_, response) => panic!("{response:?} is no answer to what was asked"),
         }
+    }
+
+    /// What was acknowledged is there: a registration until it is deleted, and nothing after that.
+    fn check_kept(&self, response: &SecretsResponse) {
+        let is_there = match response {
+            SecretsResponse::Recover1(Recover1Response::NotRegistered)
+            | SecretsResponse::Recover2(Recover2Response::NotRegistered)
+            | SecretsResponse::Recover3(Recover3Response::NotRegistered) => false,
+            SecretsResponse::Recover1(_) | SecretsResponse::Recover2(_) | SecretsResponse::Recover3(_) => true,
+            SecretsResponse::Register1 | SecretsResponse::Register2 | SecretsResponse::Delete => return,
+        };
+        let told = self.registered.unwrap_or(is_there);
+        assert!(is_there || !told, "a registration that was acknowledged is gone");
+        assert!(told || !is_there, "a registration that was deleted is served");
+        let locked = matches!(
+            response,
+            SecretsResponse::Recover1(Recover1Response::NoGuesses)
+                | SecretsResponse::Recover2(Recover2Response::NoGuesses)
+                | SecretsResponse::Recover3(Recover3Response::NoGuesses)
+        );
+        // The point that is answered now was not charged.
+        let now = u16::from(matches!(self.request, Some(SecretsRequest::Recover2 { .. })));
+        let charged = self.sent - now.min(self.sent);
+        let guesses = self.registration.policy.num_guesses;
+        assert!(!locked || charged >= guesses, "locked out after {charged} of {guesses} guesses");
     }
 
     /// Forgets the session and tries again later, where it was told or at the next member.
@@ -288,6 +352,31 @@ impl User {
     }
 }
 
+/// An answer without what is secret in it.
+fn answer_in_words(response: &SecretsResponse) -> String {
+    match response {
+        SecretsResponse::Register1 => "Register1: ready".into(),
+        SecretsResponse::Register2 => "Register2: registered".into(),
+        SecretsResponse::Recover1(Recover1Response::Ok { .. }) => "Recover1: registered".into(),
+        SecretsResponse::Recover2(Recover2Response::Ok(ok)) => {
+            format!("Recover2: evaluated, {} of {} guesses charged", ok.guess_count, ok.num_guesses)
+        }
+        SecretsResponse::Recover3(Recover3Response::Ok(_)) => "Recover3: the share".into(),
+        SecretsResponse::Recover3(Recover3Response::BadUnlockKeyTag { guesses_remaining }) => {
+            format!("Recover3: wrong tag, {guesses_remaining} guesses remain")
+        }
+        SecretsResponse::Recover2(Recover2Response::VersionMismatch)
+        | SecretsResponse::Recover3(Recover3Response::VersionMismatch) => "another version".into(),
+        SecretsResponse::Recover1(Recover1Response::NotRegistered)
+        | SecretsResponse::Recover2(Recover2Response::NotRegistered)
+        | SecretsResponse::Recover3(Recover3Response::NotRegistered) => "not registered".into(),
+        SecretsResponse::Recover1(Recover1Response::NoGuesses)
+        | SecretsResponse::Recover2(Recover2Response::NoGuesses)
+        | SecretsResponse::Recover3(Recover3Response::NoGuesses) => "no guesses left".into(),
+        SecretsResponse::Delete => "Delete: deleted".into(),
+    }
+}
+
 fn finish(handshake: ClientHandshake, reply: &NoiseReply) -> (Transport, Vec<u8>) {
     let NoiseReply::Handshake { ephemeral, ciphertext } = reply else { panic!("no answer to a handshake") };
     let server_ephemeral_public = ephemeral.0.to_vec();
@@ -304,5 +393,43 @@ impl Cluster {
     #[must_use]
     pub fn member_of(&self, hsm: &HsmId) -> usize {
         self.group().members.iter().position(|m| m == hsm).expect("a leader is a member")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    const GONE: SecretsResponse = SecretsResponse::Recover1(Recover1Response::NotRegistered);
+    const LOCKED: SecretsResponse = SecretsResponse::Recover1(Recover1Response::NoGuesses);
+
+    fn registered() -> User {
+        let mut user = User::new(&Cluster::new(1, 1), 1, 3);
+        user.registered = Some(true);
+        user.request = Some(SecretsRequest::Recover1);
+        user
+    }
+
+    fn complaint(user: &User, response: &SecretsResponse) -> Option<String> {
+        let checked = catch_unwind(AssertUnwindSafe(|| user.check_kept(response)));
+        checked.err().and_then(|panic| panic.downcast_ref::<String>().cloned().or(Some("gone".into())))
+    }
+
+    #[test]
+    fn a_registration_that_was_acknowledged_and_is_gone_is_noticed() {
+        let mut user = registered();
+        assert!(complaint(&user, &GONE).is_some());
+        user.registered = None;
+        assert_eq!(complaint(&user, &GONE), None);
+    }
+
+    #[test]
+    fn a_lock_out_that_comes_too_early_is_noticed() {
+        let mut user = registered();
+        user.sent = 2;
+        assert_eq!(complaint(&user, &LOCKED), Some("locked out after 2 of 3 guesses".into()));
+        user.sent = 3;
+        assert_eq!(complaint(&user, &LOCKED), None);
     }
 }

@@ -1,0 +1,334 @@
+//! What happened in a cluster, written down: each event with its time, and one hash over all of them.
+//!
+//! The hash covers every byte that reached or left an HSM and the store, every message between agents and every answer
+//! to a user. Two runs with the same hash did the same.
+
+use super::Cluster;
+use super::store::StoreRequest;
+use blake2::{Blake2s256, Digest};
+use serde::Serialize;
+use std::fmt::{self, Write as _};
+use strongroom_agent::replica::{Event as Input, ReadOutcome, Role};
+use strongroom_agent::segment::Segment;
+use strongroom_proto::hsm::{Outcome, Reply, Request};
+use strongroom_proto::ids::EntryHash;
+use strongroom_proto::peer::PeerMessage;
+
+/// Where something happened.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// Everywhere.
+    World,
+    /// At the object store.
+    Store,
+    /// At one member: its agent or its HSM.
+    Member(usize),
+    /// At one user's device.
+    User(usize),
+}
+
+/// What kind of thing happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// An agent starts.
+    AgentUp,
+    /// An agent ends.
+    AgentDown,
+    /// An HSM lost its RAM and is back.
+    HsmRestart,
+    /// An HSM lost power in the middle of a write to its NVRAM.
+    PowerCut,
+    /// An agent's clock jumped.
+    Clock,
+    /// An agent's role is another one now.
+    Role,
+    /// An HSM answered something else than the next five.
+    Hsm,
+    /// An HSM made an entry.
+    Make,
+    /// An HSM stated that it has captured an entry.
+    Capture,
+    /// An HSM jumped to a committed entry.
+    Jump,
+    /// An HSM stated an entry as committed, and released what waited for that.
+    Commit,
+    /// A message between agents.
+    Message,
+    /// A segment was written, or was not.
+    Segment,
+    /// The store answered something else.
+    Store,
+    /// Something goes wrong from now on.
+    Trouble,
+    /// Nothing is wrong with a member any more, nor everywhere.
+    Well,
+    /// A user asked.
+    Ask,
+    /// A user was answered.
+    Answer,
+    /// The phase of the run.
+    Phase,
+}
+
+/// One event.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Event {
+    /// When, in milliseconds since the start.
+    pub at: u64,
+    /// Where.
+    pub lane: Lane,
+    /// What kind.
+    pub kind: Kind,
+    /// In words.
+    pub text: String,
+    /// The index of the entry that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
+    /// For a message, where it goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<usize>,
+    /// For what takes time, when it ends; for a message, when it arrives first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+}
+
+/// Everything that happened, and its hash.
+#[derive(Default)]
+pub struct Journal {
+    hasher: Blake2s256,
+    line: String,
+    events: Vec<Event>,
+    count: u64,
+    roles: Vec<Option<&'static str>>,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, lane, kind, text, to, .. } = self;
+        write!(f, "{at:>6} ms  {:<9} {:<11} {text}", format!("{lane:?}"), format!("{kind:?}"))?;
+        to.map_or(Ok(()), |to| write!(f, " (member {to})"))
+    }
+}
+
+impl fmt::Display for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.events.iter().try_for_each(|event| writeln!(f, "{event}"))
+    }
+}
+
+impl Journal {
+    /// What happened, oldest first. Heartbeats and routine answers of the store are in the hash alone.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// How many events the hash covers.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The hash over all events so far, 64 hexadecimal digits (BLAKE2s-256, RFC 7693).
+    #[must_use]
+    pub fn hash(&self) -> String {
+        hex::encode(self.hasher.clone().finalize())
+    }
+
+    fn digest(&mut self, event: &Event, bytes: &[u8]) {
+        let Event { at, lane, kind, text, index, to, until } = event;
+        self.line.clear();
+        writeln!(self.line, "{at} {lane:?} {kind:?} {index:?} {to:?} {until:?} {} {text}", bytes.len())
+            .expect("writes to memory");
+        self.hasher.update(self.line.as_bytes());
+        self.hasher.update(bytes);
+        self.count += 1;
+    }
+}
+
+/// The beginning of a hash, to be read.
+fn short(hash: &EntryHash) -> String {
+    hash.0[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const fn role(role: Role) -> &'static str {
+    match role {
+        Role::Starting => "starting",
+        Role::Witness => "witness",
+        Role::Candidate => "candidate",
+        Role::Leader { .. } => "leader",
+        Role::Faulted => "faulted",
+    }
+}
+
+const fn name(request: &Request) -> &'static str {
+    match request {
+        Request::DeviceStatus => "DeviceStatus",
+        Request::NewRealm(_) => "NewRealm",
+        Request::ExportNonce => "ExportNonce",
+        Request::ExportRealm(..) => "ExportRealm",
+        Request::JoinRealm(_) => "JoinRealm",
+        Request::NewGroup(_) => "NewGroup",
+        Request::JoinGroup(_) => "JoinGroup",
+        Request::Capture(..) => "Capture",
+        Request::Jump(..) => "Jump",
+        Request::Lead(..) => "Lead",
+        Request::StepDown(_) => "StepDown",
+        Request::Handshake(..) => "Handshake",
+        Request::Process { .. } => "Process",
+        Request::Commit { .. } => "Commit",
+    }
+}
+
+/// What an exchange with an HSM means, in words.
+fn meaning(request: &Request, reply: &Reply) -> (Kind, Option<u64>, String) {
+    match (request, reply) {
+        (_, Reply::Refused(refusal)) => (Kind::Hsm, None, format!("{} is refused: {refusal:?}", name(request))),
+        (_, Reply::Processed { outcomes, made: Some(made) }) => {
+            let replies = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Kept)).count();
+            let (index, hash) = (made.entry.index.0, short(&made.entry.hash()));
+            let text = format!("makes entry {index} ({hash}); {replies} replies wait in the HSM for its commit");
+            (Kind::Make, Some(index), text)
+        }
+        (Request::Jump(..), Reply::Captured(captured)) => {
+            let text = format!("jumps to entry {} ({})", captured.index, short(&captured.hash));
+            (Kind::Jump, Some(captured.index.0), text)
+        }
+        (_, Reply::Captured(captured)) => {
+            let text = format!("states that its NVRAM holds entry {} ({})", captured.index, short(&captured.hash));
+            (Kind::Capture, Some(captured.index.0), text)
+        }
+        (_, Reply::Committed { statement, released }) => {
+            let replies: usize = released.iter().map(|released| released.replies.len()).sum();
+            let (index, hash) = (statement.index.0, short(&statement.hash));
+            let text = format!("a majority has captured entry {index} ({hash}); releases {replies} replies");
+            (Kind::Commit, Some(index), text)
+        }
+        (_, Reply::Leading(term)) => (Kind::Hsm, None, format!("leads, in the term {term}")),
+        _ => (Kind::Hsm, None, format!("answers {}", name(request))),
+    }
+}
+
+/// What the store said, without the bytes.
+fn summary(event: &Input) -> String {
+    match event {
+        Input::Loaded { load, result } => {
+            let found = result.as_ref().map(|l| (l.pages.len(), l.leaves.len(), &l.damaged));
+            format!("{load:?} {found:?}")
+        }
+        Input::Read { name, result } => match result {
+            ReadOutcome::Found(bytes) => format!("{name} has {} bytes", bytes.len()),
+            other => format!("{name} {other:?}"),
+        },
+        other => format!("{other:?}"),
+    }
+}
+
+impl Cluster {
+    /// Writes everything down from now on.
+    pub fn keep_journal(&mut self) {
+        self.journal = Some(Journal::default());
+    }
+
+    /// What was written down, if anything was.
+    #[must_use]
+    pub const fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
+    }
+
+    /// Gives away what was written down.
+    pub const fn take_journal(&mut self) -> Option<Journal> {
+        self.journal.take()
+    }
+
+    /// Writes down what happens now.
+    pub fn note(&mut self, lane: Lane, kind: Kind, text: impl FnOnce() -> String) {
+        self.note_event(lane, kind, &[], || (text(), None, None, None));
+    }
+
+    fn note_event(
+        &mut self,
+        lane: Lane,
+        kind: Kind,
+        bytes: &[u8],
+        what: impl FnOnce() -> (String, Option<u64>, Option<usize>, Option<u64>),
+    ) {
+        let Some(journal) = &mut self.journal else { return };
+        let (text, index, to, until) = what();
+        let event = Event { at: self.now, lane, kind, text, index, to, until };
+        journal.digest(&event, bytes);
+        journal.events.push(event);
+    }
+
+    /// Takes bytes into the hash alone.
+    fn note_bytes(&mut self, lane: Lane, kind: Kind, bytes: &[u8]) {
+        let Some(journal) = &mut self.journal else { return };
+        let event = Event { at: self.now, lane, kind, text: String::new(), index: None, to: None, until: None };
+        journal.digest(&event, bytes);
+    }
+
+    pub(super) fn note_exchange(&mut self, member: usize, request: &Request, bytes: [&[u8]; 2], reply: &Reply) {
+        if self.journal.is_none() {
+            return;
+        }
+        let (kind, index, text) = meaning(request, reply);
+        // Status and keeping alive are routine.
+        if kind == Kind::Hsm && !matches!(reply, Reply::Refused(_) | Reply::Leading(_)) {
+            return self.note_bytes(Lane::Member(member), kind, &bytes.concat());
+        }
+        self.note_event(Lane::Member(member), kind, &bytes.concat(), || (text, index, None, None));
+    }
+
+    pub(super) fn note_message(&mut self, from: usize, to: usize, message: &PeerMessage, delays: &[u64]) {
+        let bytes = message.to_bytes();
+        let text = match message {
+            PeerMessage::Heartbeat { .. } => return self.note_bytes(Lane::Member(from), Kind::Message, &bytes),
+            PeerMessage::Push { first, .. } => format!("pushes the segment from entry {first} on"),
+            PeerMessage::Captured { statement, .. } => {
+                format!("hands on that its HSM has captured entry {}", statement.index)
+            }
+        };
+        let until = delays.iter().min().map(|delay| self.now + delay);
+        let text = if until.is_none() { format!("{text}; the message is lost") } else { text };
+        self.note_event(Lane::Member(from), Kind::Message, &bytes, || (text, None, Some(to), until));
+    }
+
+    pub(super) fn note_store(&mut self, member: usize, request: &StoreRequest, event: &Input) {
+        if self.journal.is_none() {
+            return;
+        }
+        let StoreRequest::Write(name, bytes) = request else {
+            let said = format!("{member} {} {}", request.summary(), summary(event));
+            return self.note_bytes(Lane::Store, Kind::Store, said.as_bytes());
+        };
+        let Input::Wrote { outcome, .. } = event else { return };
+        let last = Segment::decode(bytes).map_or(name.first, |segment| segment.last().index);
+        let (first, outcome) = (name.first, format!("{outcome:?}").to_lowercase());
+        let text = format!("entries {first} to {last}, written by member {member}: {outcome}");
+        let to = Some(member);
+        self.note_event(Lane::Store, Kind::Segment, bytes, || (text, Some(last.0), to, None));
+    }
+
+    pub(super) fn note_answer(&mut self, answer: &str) {
+        self.note_bytes(Lane::World, Kind::Answer, answer.as_bytes());
+    }
+
+    /// Writes down the role of a member's agent if it is another one now.
+    pub(super) fn note_role(&mut self, member: usize) {
+        if self.journal.is_none() {
+            return;
+        }
+        let now = self.members[member].replica.as_ref().map_or("down", |replica| role(replica.status().role));
+        let Some(journal) = &mut self.journal else { return };
+        journal.roles.resize(self.members.len(), None);
+        if journal.roles[member].replace(now) != Some(now) {
+            self.note(Lane::Member(member), Kind::Role, || now.into());
+        }
+    }
+
+    pub(super) fn note_power_cut(&mut self, member: usize) {
+        self.note(Lane::Member(member), Kind::PowerCut, || "power is lost in the middle of a write to NVRAM".into());
+    }
+}

@@ -1,0 +1,196 @@
+//! All that can happen in a small group: every state that rules allow is visited once, or a way is found to break a
+//! promise.
+//!
+//! States that differ only in which member is which, or in the order in which entries were made, count as one.
+
+use super::{Action, Model, Replies, Rule};
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// How far to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Members of the group.
+    pub members: usize,
+    /// Entries that are ever made.
+    pub entries: usize,
+    /// Guesses that one chain may charge. A guess is an entry with a reply.
+    pub guesses: usize,
+    /// States after which to stop.
+    pub states: usize,
+}
+
+impl Bounds {
+    /// A small group in which a promise breaks without this rule. Without [`Rule::LeadFromCaptured`] none does: in the
+    /// HSM, equality with the captured entry stands in for the check of its MAC.
+    #[must_use]
+    pub const fn for_rule(rule: Rule) -> Option<Self> {
+        let (members, entries, guesses) = match rule {
+            Rule::LeadFromCaptured => return None,
+            Rule::JumpIsExact | Rule::CaptureFollows => (2, 3, 0),
+            Rule::CountOnce => (3, 3, 0),
+            Rule::RepliesLast | Rule::ReleaseByAncestry => (2, 2, 1),
+            Rule::JumpIsCommitted
+            | Rule::JumpIsForward
+            | Rule::NvramFirst
+            | Rule::LeaderStates
+            | Rule::OneChainCounted
+            | Rule::Majority => (2, 2, 0),
+        };
+        Some(Self { members, entries, guesses, states: 1_000_000 })
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Explored {
+    /// States visited.
+    pub states: usize,
+    /// Whether those are all there are.
+    pub exhausted: bool,
+    /// The shortest way to break a promise, and which.
+    pub broken: Option<(Vec<Action>, &'static str)>,
+}
+
+/// Visits what can happen with one rule left out, or none, nearest first.
+#[must_use]
+pub fn explore(bounds: &Bounds, without: Option<Rule>) -> Explored {
+    let orders = permutations(bounds.members);
+    let first = Model::new(bounds.members, without);
+    let mut seen = HashSet::from([fingerprint(&first, &orders)]);
+    let mut steps: Vec<(usize, Action)> = vec![(0, Action::Restart { member: 0, captured: 0 })];
+    let mut level = vec![(0, first)];
+    while !level.is_empty() {
+        let mut next = Vec::new();
+        for (number, model) in level {
+            for (action, after) in successors(&model, bounds) {
+                if !seen.insert(fingerprint(&after, &orders)) {
+                    continue;
+                }
+                steps.push((number, action));
+                let states = seen.len();
+                if let Some(promise) = after.broken_promise(bounds.guesses) {
+                    let way = way(&steps);
+                    return Explored { states, exhausted: false, broken: Some((way, promise)) };
+                }
+                if states >= bounds.states {
+                    return Explored { states, exhausted: false, broken: None };
+                }
+                next.push((steps.len() - 1, after));
+            }
+        }
+        level = next;
+    }
+    Explored { states: seen.len(), exhausted: true, broken: None }
+}
+
+/// The actions that led to the last step.
+fn way(steps: &[(usize, Action)]) -> Vec<Action> {
+    let mut way = Vec::new();
+    let mut at = steps.len() - 1;
+    while at != 0 {
+        let (before, action) = steps[at];
+        way.push(action);
+        at = before;
+    }
+    way.reverse();
+    way
+}
+
+/// Everything that may happen next.
+fn successors(model: &Model, bounds: &Bounds) -> Vec<(Action, Model)> {
+    let entries = model.entries();
+    let mut actions = Vec::new();
+    for member in 0..bounds.members {
+        if entries <= bounds.entries {
+            actions.push(Action::Make { member, replies: false });
+            let guessed = model.newest(member).map_or(0, |newest| {
+                model.chain(newest).filter(|at| model.nodes[*at].replies != Replies::None).count()
+            });
+            if guessed < bounds.guesses {
+                actions.push(Action::Make { member, replies: true });
+            }
+        }
+        actions.push(Action::StepDown { member });
+        for to in 0..entries {
+            actions.push(Action::Lead { member, from: to });
+            actions.push(Action::Capture { member, to });
+            actions.push(Action::Jump { member, to });
+            // Captures whose statement was never made are in: whoever has captured can state it later.
+            if to == model.captured(member) || model.without == Some(Rule::NvramFirst) {
+                actions.push(Action::Restart { member, captured: to });
+            }
+            actions.extend((0..entries).map(|end| Action::Commit { member, end, entry: to }));
+        }
+    }
+    // A forbidden action changes nothing, so the copy serves for the next one.
+    let mut copy = model.clone();
+    let mut successors = Vec::new();
+    for action in actions {
+        if copy.apply(action).is_ok() {
+            successors.push((action, std::mem::replace(&mut copy, model.clone())));
+        }
+    }
+    successors
+}
+
+impl Model {
+    /// The promise that does not hold any more: one chain, the guess limit, or that nobody forgets what was committed.
+    #[must_use]
+    pub fn broken_promise(&self, guesses: usize) -> Option<&'static str> {
+        let nodes = || self.nodes.iter().enumerate();
+        let committed = || nodes().filter(|(_, node)| node.committed).map(|(at, _)| at);
+        let newest = committed().max_by_key(|at| self.index(*at)).unwrap_or(0);
+        if !committed().all(|at| self.is_on(at, newest)) {
+            return Some("two entries that conflict are committed");
+        }
+        if nodes().filter(|(_, node)| node.replies == Replies::Released).count() > guesses {
+            return Some("more guesses are answered than the limit");
+        }
+        let forgets = |(at, member): (usize, usize)| {
+            let stated = self.nodes[at].stated >> member & 1 == 1;
+            let held = |entry| self.is_on(entry, self.captured(member));
+            stated && !self.chain(at).filter(|at| self.nodes[*at].committed).all(held)
+        };
+        let mut pairs = nodes().flat_map(|(at, _)| (0..self.members.len()).map(move |member| (at, member)));
+        pairs.any(forgets).then_some("a member is behind a committed entry that it stated")
+    }
+}
+
+/// The same for states that differ only in names.
+fn fingerprint(model: &Model, orders: &[Vec<usize>]) -> u64 {
+    let mut children = vec![Vec::new(); model.entries()];
+    for (at, node) in model.nodes.iter().enumerate().skip(1) {
+        children[node.parent].push(at);
+    }
+    orders.iter().map(|order| subtree(model, &children, order, 0)).min().unwrap_or(0)
+}
+
+fn subtree(model: &Model, children: &[Vec<usize>], order: &[usize], at: usize) -> u64 {
+    let node = &model.nodes[at];
+    let mut hasher = DefaultHasher::new();
+    (node.committed, node.replies).hash(&mut hasher);
+    for member in order {
+        let of = &model.members[*member];
+        let (leading, base, newest) = of.leadership.map_or((false, false, false), |l| {
+            (l.leading && l.newest == at, l.base == at, l.newest == at)
+        });
+        (node.stated >> member & 1, of.captured == at, leading, base, newest).hash(&mut hasher);
+    }
+    let mut below: Vec<u64> = children[at].iter().map(|at| subtree(model, children, order, *at)).collect();
+    below.sort_unstable();
+    below.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn permutations(members: usize) -> Vec<Vec<usize>> {
+    let mut all = vec![Vec::new()];
+    for _ in 0..members {
+        let longer = |order: &Vec<usize>| {
+            let rest = (0..members).filter(|member| !order.contains(member));
+            rest.map(|member| [order.as_slice(), &[member]].concat()).collect::<Vec<_>>()
+        };
+        all = all.iter().flat_map(longer).collect();
+    }
+    all
+}

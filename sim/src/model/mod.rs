@@ -1,0 +1,444 @@
+//! The protocol of one group as rules over numbered entries: what any host can make HSMs do, and nothing about bytes.
+//!
+//! This is where a change of the protocol begins. [`explore`] looks at all that can happen in small groups, with all
+//! rules and with each one left out; [`Trace`] holds what real HSMs do against the same rules. An action that is not
+//! allowed says which rule forbids it. Statements, once made, are known to everybody, and every entry is at hand: that
+//! is the most that a host can arrange.
+//!
+//! The invariants of `docs/protocol.md` section 11 that are about the log are here: 1 to 4 and 10.
+
+pub mod explore;
+mod trace;
+
+pub use trace::{Counts, Departure, Trace};
+
+use std::fmt;
+
+/// An entry's number. 0 stands for what is before the first entry.
+pub type Number = usize;
+
+/// What one HSM does. Members are numbered from 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Begins to lead from an entry.
+    Lead {
+        /// Who.
+        member: usize,
+        /// The entry.
+        from: Number,
+    },
+    /// Makes the next entry, with replies that wait for its commit or without.
+    Make {
+        /// Who.
+        member: usize,
+        /// Whether replies wait.
+        replies: bool,
+    },
+    /// Captures up to an entry and states it; with nothing new, states it again.
+    Capture {
+        /// Who.
+        member: usize,
+        /// The entry.
+        to: Number,
+    },
+    /// Captures a committed entry without those between, and states it.
+    Jump {
+        /// Who.
+        member: usize,
+        /// The entry.
+        to: Number,
+    },
+    /// States an entry as committed, and releases the replies of own entries up to it.
+    Commit {
+        /// Who.
+        member: usize,
+        /// The end of the chain that statements are counted on.
+        end: Number,
+        /// The entry.
+        entry: Number,
+    },
+    /// Makes no more entries.
+    StepDown {
+        /// Who.
+        member: usize,
+    },
+    /// Loses its RAM, perhaps in the middle of a capture.
+    Restart {
+        /// Who.
+        member: usize,
+        /// What it has captured when it is back.
+        captured: Number,
+    },
+}
+
+/// One rule. Each can be left out, to see what it is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rule {
+    /// A jump needs a statement of commit; `Captured` is not enough.
+    JumpIsCommitted,
+    /// That statement is of the very entry jumped to, never of one before it.
+    JumpIsExact,
+    /// A jump never goes to a lower index.
+    JumpIsForward,
+    /// A statement is made after NVRAM holds what it says.
+    NvramFirst,
+    /// Each member counts once.
+    CountOnce,
+    /// The leader counts by its own statement alone.
+    LeaderStates,
+    /// Statements are counted on one chain, by hash.
+    OneChainCounted,
+    /// More than half of the members are a majority.
+    Majority,
+    /// A capture continues the captured entry by hash.
+    CaptureFollows,
+    /// Replies wait for the commit of their entry.
+    RepliesLast,
+    /// Replies leave by ancestry, not by index.
+    ReleaseByAncestry,
+    /// A leader begins with the captured entry.
+    LeadFromCaptured,
+}
+
+impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::JumpIsCommitted,
+        Self::JumpIsExact,
+        Self::JumpIsForward,
+        Self::NvramFirst,
+        Self::CountOnce,
+        Self::LeaderStates,
+        Self::OneChainCounted,
+        Self::Majority,
+        Self::CaptureFollows,
+        Self::RepliesLast,
+        Self::ReleaseByAncestry,
+        Self::LeadFromCaptured,
+    ];
+}
+
+/// What the rules forbid.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Forbidden {
+    /// What was done.
+    pub action: Action,
+    /// Why not.
+    pub why: &'static str,
+}
+
+impl fmt::Display for Forbidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the model does not allow this: {}, because {}", self.action, self.why)
+    }
+}
+
+impl std::error::Error for Forbidden {}
+
+/// What became of the replies of an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Replies {
+    None,
+    Kept,
+    Released,
+    Dropped,
+}
+
+#[derive(Clone, Debug)]
+struct Node {
+    parent: Number,
+    index: u64,
+    /// Members, by bit, that have ever stated to have captured exactly this.
+    stated: u16,
+    /// Whether it was stated as committed, itself.
+    committed: bool,
+    replies: Replies,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Leadership {
+    leading: bool,
+    base: Number,
+    newest: Number,
+}
+
+#[derive(Clone, Default, Debug)]
+struct Member {
+    captured: Number,
+    leadership: Option<Leadership>,
+}
+
+/// One group.
+#[derive(Clone, Debug)]
+pub struct Model {
+    nodes: Vec<Node>,
+    members: Vec<Member>,
+    without: Option<Rule>,
+}
+
+type Checked = Result<(), &'static str>;
+
+fn check(holds: bool, why: &'static str) -> Checked {
+    if holds { Ok(()) } else { Err(why) }
+}
+
+impl Model {
+    /// A new group of so many members, at most 9, with one rule left out or none.
+    #[must_use]
+    pub fn new(members: usize, without: Option<Rule>) -> Self {
+        // Everybody begins before the first entry, so a majority has captured that.
+        let root =
+            Node { parent: 0, index: 0, stated: (1 << members) - 1, committed: true, replies: Replies::None };
+        Self { nodes: vec![root], members: vec![Member::default(); members], without }
+    }
+
+    /// Does what an HSM did, or says why it cannot have.
+    ///
+    /// # Errors
+    /// A rule forbids it. Then nothing has changed.
+    pub fn apply(&mut self, action: Action) -> Result<(), Forbidden> {
+        let done = match action {
+            Action::Lead { member, from } => self.lead(member, from),
+            Action::Make { member, replies } => self.make(member, replies),
+            Action::Capture { member, to } => self.capture(member, to),
+            Action::Jump { member, to } => self.jump(member, to),
+            Action::Commit { member, end, entry } => self.commit(member, end, entry),
+            Action::StepDown { member } => self.step_down(member),
+            Action::Restart { member, captured } => self.restart(member, captured),
+        };
+        done.map_err(|why| Forbidden { action, why })
+    }
+
+    /// How many entries there are, number 0 included.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// What a member has captured.
+    #[must_use]
+    pub fn captured(&self, member: usize) -> Number {
+        self.members[member].captured
+    }
+
+    /// The newest own entry of a member that leads or has led.
+    #[must_use]
+    pub fn newest(&self, member: usize) -> Option<Number> {
+        self.members[member].leadership.map(|l| l.newest)
+    }
+
+    /// An entry's index in the log.
+    #[must_use]
+    pub fn index(&self, entry: Number) -> u64 {
+        self.nodes[entry].index
+    }
+
+    /// The own entries of a member whose replies wait.
+    pub fn kept(&self, member: usize) -> impl Iterator<Item = Number> {
+        let leadership = self.members[member].leadership;
+        let mut own = leadership.map(|l| self.own(l)).unwrap_or_default();
+        // It did not make the entry that it began from.
+        own.pop();
+        own.into_iter().filter(|entry| self.nodes[*entry].replies == Replies::Kept)
+    }
+
+    fn keeps(&self, rule: Rule) -> bool {
+        self.without != Some(rule)
+    }
+
+    fn majority(&self) -> u32 {
+        let members = self.members.len() as u32;
+        if self.keeps(Rule::Majority) { members / 2 + 1 } else { members.div_ceil(2) }
+    }
+
+    /// The chain that ends with an entry, newest first, number 0 last.
+    fn chain(&self, end: Number) -> impl Iterator<Item = Number> {
+        std::iter::successors(Some(end), |at| (*at != 0).then(|| self.nodes[*at].parent))
+    }
+
+    fn is_on(&self, entry: Number, end: Number) -> bool {
+        let index = self.nodes[entry].index;
+        self.chain(end).find(|at| self.nodes[*at].index <= index) == Some(entry)
+    }
+
+    /// The entry that a leadership began from and all it made since, newest first.
+    fn own(&self, leadership: Leadership) -> Vec<Number> {
+        let base = self.nodes[leadership.base].index;
+        self.chain(leadership.newest).take_while(|at| self.nodes[*at].index >= base).collect()
+    }
+
+    fn drop_leadership(&mut self, member: usize) {
+        for entry in self.kept(member).collect::<Vec<_>>() {
+            self.nodes[entry].replies = Replies::Dropped;
+        }
+        self.members[member].leadership = None;
+    }
+
+    fn state(&mut self, member: usize) {
+        let captured = self.members[member].captured;
+        self.nodes[captured].stated |= 1 << member;
+    }
+
+    fn lead(&mut self, member: usize, from: Number) -> Checked {
+        let captured = self.members[member].captured == from;
+        check(captured || !self.keeps(Rule::LeadFromCaptured), "a leader begins with the captured entry")?;
+        self.drop_leadership(member);
+        self.members[member].leadership = Some(Leadership { leading: true, base: from, newest: from });
+        Ok(())
+    }
+
+    fn make(&mut self, member: usize, replies: bool) -> Checked {
+        let made = self.nodes.len();
+        let leadership = self.members[member].leadership.as_mut().filter(|l| l.leading);
+        let leadership = leadership.ok_or("it does not lead")?;
+        let parent = std::mem::replace(&mut leadership.newest, made);
+        let replies = match (replies, self.keeps(Rule::RepliesLast)) {
+            (false, _) => Replies::None,
+            (true, true) => Replies::Kept,
+            (true, false) => Replies::Released,
+        };
+        let index = self.nodes[parent].index + 1;
+        self.nodes.push(Node { parent, index, stated: 0, committed: false, replies });
+        Ok(())
+    }
+
+    fn may_capture(&self, member: usize, to: Number) -> Checked {
+        let captured = self.members[member].captured;
+        let follows = if self.keeps(Rule::CaptureFollows) {
+            self.is_on(captured, to)
+        } else {
+            self.nodes[to].index > self.nodes[captured].index
+        };
+        check(follows, "what is captured continues what was captured before")
+    }
+
+    fn capture(&mut self, member: usize, to: Number) -> Checked {
+        self.may_capture(member, to)?;
+        check(to != 0, "nothing is captured yet, and there is no statement for that")?;
+        let captured = self.nodes[self.members[member].captured].index;
+        let new: Vec<Number> = self.chain(to).take_while(|at| self.nodes[*at].index > captured).collect();
+        self.members[member].captured = to;
+        self.state(member);
+        self.settle(member, &new);
+        Ok(())
+    }
+
+    /// What captured entries mean for a leadership: one that is not its own beats it, one after it ends it.
+    fn settle(&mut self, member: usize, new: &[Number]) {
+        let Some(leadership) = self.members[member].leadership else { return };
+        let own = self.own(leadership);
+        let newest = self.nodes[leadership.newest].index;
+        let beaten = new.iter().any(|at| self.nodes[*at].index <= newest && !own.contains(at));
+        if beaten && self.keeps(Rule::ReleaseByAncestry) {
+            self.drop_leadership(member);
+        } else if new.iter().any(|at| self.nodes[*at].index > newest) {
+            self.stop(member);
+        }
+    }
+
+    fn stop(&mut self, member: usize) {
+        if let Some(leadership) = &mut self.members[member].leadership {
+            leadership.leading = false;
+        }
+    }
+
+    fn may_jump(&self, member: usize, to: Number) -> Checked {
+        let stated = if !self.keeps(Rule::JumpIsCommitted) {
+            self.nodes[to].committed || self.nodes[to].stated != 0
+        } else if !self.keeps(Rule::JumpIsExact) {
+            self.chain(to).any(|at| at != 0 && self.nodes[at].committed)
+        } else {
+            self.nodes[to].committed
+        };
+        check(stated, "a jump goes to an entry that was stated as committed")?;
+        let captured = self.members[member].captured;
+        let forward = self.nodes[to].index >= self.nodes[captured].index;
+        check(forward || !self.keeps(Rule::JumpIsForward), "a jump never goes to a lower index")
+    }
+
+    fn jump(&mut self, member: usize, to: Number) -> Checked {
+        self.may_jump(member, to)?;
+        check(to != 0, "there is no entry to jump to")?;
+        if self.members[member].captured != to {
+            self.members[member].captured = to;
+            let leadership = self.members[member].leadership;
+            if leadership.is_some_and(|l| self.own(l).contains(&to)) {
+                self.settle(member, &[to]);
+            } else {
+                self.drop_leadership(member);
+            }
+        }
+        self.state(member);
+        Ok(())
+    }
+
+    /// Members that have stated an entry on this chain at this index or later.
+    fn votes(&self, member: usize, end: Number, index: u64) -> u32 {
+        let stated: Vec<u16> = if self.keeps(Rule::OneChainCounted) {
+            self.chain(end).filter(|at| self.nodes[*at].index >= index).map(|at| self.nodes[at].stated).collect()
+        } else {
+            self.nodes.iter().filter(|node| node.index >= index).map(|node| node.stated).collect()
+        };
+        if !self.keeps(Rule::CountOnce) {
+            return stated.iter().map(|stated| stated.count_ones()).sum();
+        }
+        let own = if self.keeps(Rule::LeaderStates) { 0 } else { 1 << member };
+        stated.iter().fold(own, |all, stated| all | stated).count_ones()
+    }
+
+    fn commit(&mut self, member: usize, end: Number, entry: Number) -> Checked {
+        let leadership = self.members[member].leadership.ok_or("it neither leads nor has led")?;
+        let own = self.own(leadership);
+        let by_index = !self.keeps(Rule::ReleaseByAncestry);
+        let last_own = own.iter().copied().find(|own| by_index || self.is_on(*own, end));
+        let last_own = last_own.ok_or("the chain does not go through an own entry")?;
+        check(entry != 0 && self.is_on(entry, end), "the entry is not on the chain")?;
+        let base = self.nodes[leadership.base].index;
+        check(self.nodes[entry].index >= base, "the entry is older than the leadership")?;
+        let votes = self.votes(member, end, self.nodes[entry].index);
+        check(votes >= self.majority(), "no majority has stated it or what follows it")?;
+        self.nodes[entry].committed = true;
+        let index = self.nodes[entry].index.min(self.nodes[last_own].index);
+        for own in self.kept(member).collect::<Vec<_>>() {
+            if self.nodes[own].index <= index {
+                self.nodes[own].replies = Replies::Released;
+            }
+        }
+        Ok(())
+    }
+
+    fn step_down(&mut self, member: usize) -> Checked {
+        check(self.members[member].leadership.is_some(), "it neither leads nor has led")?;
+        self.stop(member);
+        Ok(())
+    }
+
+    fn restart(&mut self, member: usize, captured: Number) -> Checked {
+        let before = self.members[member].captured;
+        let moved = self.may_capture(member, captured).or_else(|_| self.may_jump(member, captured));
+        let forgot = !self.keeps(Rule::NvramFirst) && self.is_on(captured, before);
+        if captured != before && !forgot {
+            moved.map_err(|_| "it remembers neither what it stated nor what it may have captured since")?;
+        }
+        self.drop_leadership(member);
+        self.members[member].captured = captured;
+        Ok(())
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lead { member, from } => write!(f, "HSM {member} leads from #{from}"),
+            Self::Make { member, replies: true } => write!(f, "HSM {member} makes an entry with a reply"),
+            Self::Make { member, replies: false } => write!(f, "HSM {member} makes an entry"),
+            Self::Capture { member, to } => write!(f, "HSM {member} captures #{to}"),
+            Self::Jump { member, to } => write!(f, "HSM {member} jumps to #{to}"),
+            Self::Commit { member, end, entry } => {
+                write!(f, "HSM {member} commits #{entry} on the chain to #{end}")
+            }
+            Self::StepDown { member } => write!(f, "HSM {member} steps down"),
+            Self::Restart { member, captured } => write!(f, "HSM {member} restarts with #{captured} captured"),
+        }
+    }
+}

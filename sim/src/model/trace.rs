@@ -1,0 +1,224 @@
+//! What the HSMs of one group really did, held against the model.
+//!
+//! Reads requests and replies where they reach and leave an HSM, and nothing inside it. A refusal changes nothing.
+
+use super::{Action, Forbidden, Model, Number};
+use std::collections::BTreeMap;
+use std::fmt;
+use strongroom_proto::entry::Entry;
+use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, Made, Outcome, Released, Reply, Request};
+use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Term};
+use strongroom_proto::statement::{Captured, Committed, GroupStatement};
+
+/// One group, watched from its first entry.
+pub struct Trace {
+    group: GroupId,
+    members: Vec<HsmId>,
+    model: Model,
+    numbers: BTreeMap<EntryHash, Number>,
+    terms: Vec<Option<Term>>,
+    counts: Counts,
+}
+
+/// How much was held against the model.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counts {
+    /// Statements of capture, those made again included.
+    pub captures: u64,
+    /// Jumps.
+    pub jumps: u64,
+    /// Statements of commit.
+    pub commits: u64,
+    /// Entries made.
+    pub entries: u64,
+    /// Leaderships begun.
+    pub leaderships: u64,
+    /// Restarts.
+    pub restarts: u64,
+}
+
+/// What no HSM that keeps to the model can have done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Departure {
+    /// A rule forbids it.
+    Forbidden(Forbidden),
+    /// The reply does not say what the action is to say.
+    Reply(String),
+}
+
+impl fmt::Display for Departure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forbidden(forbidden) => forbidden.fmt(f),
+            Self::Reply(what) => write!(f, "the model foretells another reply: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Departure {}
+
+impl From<Forbidden> for Departure {
+    fn from(forbidden: Forbidden) -> Self {
+        Self::Forbidden(forbidden)
+    }
+}
+
+fn expect(holds: bool, what: impl FnOnce() -> String) -> Result<(), Departure> {
+    if holds { Ok(()) } else { Err(Departure::Reply(what())) }
+}
+
+impl Trace {
+    /// A group in which nothing has happened yet.
+    #[must_use]
+    pub fn new(group: &GroupStatement) -> Self {
+        let members = group.members.clone();
+        Self {
+            group: group.group,
+            model: Model::new(members.len(), None),
+            numbers: BTreeMap::from([(EntryHash::ZERO, 0)]),
+            terms: vec![None; members.len()],
+            members,
+            counts: Counts::default(),
+        }
+    }
+
+    /// How much was held against the model so far.
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Takes one exchange with an HSM. What is of another group, and what changes nothing, is passed over.
+    ///
+    /// # Errors
+    /// The model does not allow it.
+    pub fn observe(&mut self, hsm: &HsmId, request: &Request, reply: &Reply) -> Result<(), Departure> {
+        let Some(member) = self.members.iter().position(|m| m == hsm) else { return Ok(()) };
+        match (request, reply) {
+            (Request::Lead(group, entry), Reply::Leading(term)) if *group == self.group => {
+                self.lead(member, entry.as_ref(), *term)
+            }
+            (Request::StepDown(group), Reply::Done) if *group == self.group => {
+                Ok(self.model.apply(Action::StepDown { member })?)
+            }
+            (Request::Process { group, .. }, Reply::Processed { outcomes, made: Some(made) })
+                if *group == self.group =>
+            {
+                self.make(member, outcomes, made)
+            }
+            (Request::Capture(groups), Reply::Captures(outcomes)) => self.captures(member, groups, outcomes),
+            (Request::Jump(entry, _), Reply::Captured(statement)) if entry.group == self.group => {
+                self.jump(member, entry, statement)
+            }
+            (Request::Commit { group, chain, .. }, Reply::Committed { statement, released })
+                if *group == self.group =>
+            {
+                self.commit(member, chain, statement, released)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a restart, after which the HSM says that it has captured this.
+    ///
+    /// # Errors
+    /// The model does not allow it.
+    pub fn restarted(&mut self, hsm: &HsmId, captured: EntryHash) -> Result<(), Departure> {
+        let Some(member) = self.members.iter().position(|m| m == hsm) else { return Ok(()) };
+        let captured = self.number(&captured)?;
+        self.model.apply(Action::Restart { member, captured })?;
+        self.counts.restarts += 1;
+        Ok(())
+    }
+
+    fn number(&self, hash: &EntryHash) -> Result<Number, Departure> {
+        let unknown = || Departure::Reply(format!("no HSM of the group has made the entry {hash}"));
+        self.numbers.get(hash).copied().ok_or_else(unknown)
+    }
+
+    fn lead(&mut self, member: usize, entry: Option<&Entry>, term: Term) -> Result<(), Departure> {
+        let from = self.number(&entry.map_or(EntryHash::ZERO, Entry::hash))?;
+        self.model.apply(Action::Lead { member, from })?;
+        expect(!self.terms.contains(&Some(term)), || format!("the term {term} was drawn before"))?;
+        self.terms[member] = Some(term);
+        self.counts.leaderships += 1;
+        Ok(())
+    }
+
+    fn make(&mut self, member: usize, outcomes: &[Outcome], made: &Made) -> Result<(), Departure> {
+        let entry = &made.entry;
+        let before = self.model.newest(member).unwrap_or(0);
+        let index = Index(self.model.index(before) + 1);
+        let prev = self.number(&entry.prev)?;
+        let continues = (entry.index, prev, entry.group) == (index, before, self.group);
+        expect(continues, || format!("entry {} does not follow the newest own entry", entry.index))?;
+        let by = (entry.leader, Some(entry.term)) == (self.members[member], self.terms[member]);
+        expect(by, || format!("entry {} is of another leadership", entry.index))?;
+        let replies = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Kept));
+        self.model.apply(Action::Make { member, replies })?;
+        self.numbers.insert(entry.hash(), self.model.entries() - 1);
+        self.counts.entries += 1;
+        Ok(())
+    }
+
+    fn states(&self, member: usize, to: Number, statement: &Captured) -> Result<(), Departure> {
+        let said = (statement.hsm, statement.index.0) == (self.members[member], self.model.index(to));
+        expect(said, || format!("the statement of capture names {} at {}", statement.hsm, statement.index))
+    }
+
+    fn captures(
+        &mut self,
+        member: usize,
+        groups: &[GroupEntries],
+        outcomes: &[CaptureOutcome],
+    ) -> Result<(), Departure> {
+        expect(groups.len() == outcomes.len(), || "not one outcome for each group".into())?;
+        for (of, outcome) in groups.iter().zip(outcomes) {
+            if let CaptureOutcome::Captured(statement) = outcome
+                && of.group == self.group
+            {
+                self.capture(member, statement)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn capture(&mut self, member: usize, statement: &Captured) -> Result<(), Departure> {
+        let to = self.number(&statement.hash)?;
+        self.model.apply(Action::Capture { member, to })?;
+        self.counts.captures += 1;
+        self.states(member, to, statement)
+    }
+
+    fn jump(&mut self, member: usize, entry: &Entry, statement: &Captured) -> Result<(), Departure> {
+        let to = self.number(&statement.hash)?;
+        expect(entry.hash() == statement.hash, || "the statement is not of the entry jumped to".into())?;
+        self.model.apply(Action::Jump { member, to })?;
+        self.counts.jumps += 1;
+        self.states(member, to, statement)
+    }
+
+    fn commit(
+        &mut self,
+        member: usize,
+        chain: &[Entry],
+        statement: &Committed,
+        released: &[Released],
+    ) -> Result<(), Departure> {
+        let entry = self.number(&statement.hash)?;
+        let end = match chain.last() {
+            Some(last) => self.number(&last.hash())?,
+            None => self.model.newest(member).unwrap_or(0),
+        };
+        let kept: Vec<Number> = self.model.kept(member).collect();
+        self.model.apply(Action::Commit { member, end, entry })?;
+        self.counts.commits += 1;
+        let still: Vec<Number> = self.model.kept(member).collect();
+        let mut foretold: Vec<Number> = kept.into_iter().filter(|entry| !still.contains(entry)).collect();
+        foretold.sort_unstable();
+        let left = released.iter().map(|r| self.number(&r.entry)).collect::<Result<Vec<_>, _>>()?;
+        expect(left == foretold, || format!("replies of {left:?} were released, not of {foretold:?}"))?;
+        let said = (statement.hsm, statement.index.0) == (self.members[member], self.model.index(entry));
+        expect(said, || format!("the statement of commit names {} at {}", statement.hsm, statement.index))
+    }
+}

@@ -1,0 +1,334 @@
+//! One run of a whole cluster from one seed: real replicas, cores and client messages, and everything that goes wrong
+//! around them; then a majority is healed, and there must be progress.
+//!
+//! The same seed gives the same run on any machine, down to every byte: [`Report::hash`] says so.
+//!
+//! 1. *Safety*: users ask, trouble comes and goes. Whatever happens, what [`crate::cluster`] checks must hold.
+//! 2. *Progress*: a majority of the members, drawn from the seed, is well from then on; the others stay cut off or down.
+//!    Leadership must settle, every user's request must end, and what was acknowledged must be there.
+
+mod timeline;
+mod trouble;
+
+pub use timeline::Caption;
+pub use trouble::Trouble;
+
+use crate::cluster::{Cluster, Faults, Journal, Kind, Lane, User, Wish};
+use crate::model::Counts;
+use rand::rngs::StdRng;
+use rand::seq::{IndexedMutRandom, IndexedRandom, SliceRandom};
+use rand::{RngExt, SeedableRng};
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use strongroom_agent::replica::{Role, Storage};
+use trouble::Troubles;
+
+/// How long trouble lasts, in the run's own milliseconds.
+const TROUBLE_MS: u64 = 30_000;
+/// The longest until one member leads and serves after a majority was healed: the longest election time-out is 300 ms
+/// doubled six times, then comes one more for who loses the race.
+const SETTLE_MS: u64 = 45_000;
+/// How long leadership must then stay where it is.
+const STEADY_MS: u64 = 5_000;
+/// The longest until every request has ended after a majority was healed.
+const RETRY_MS: u64 = 60_000;
+
+/// Everything that happens, in a log that is deleted almost at once.
+const QUICK: Storage =
+    Storage { snapshot_after_ms: 200, snapshot_records: 2, snapshot_segments: 4, grace_ms: 100 };
+
+/// What a run did.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// Members of the group.
+    pub members: usize,
+    /// Members that were healed.
+    pub healed: usize,
+    /// Users.
+    pub users: usize,
+    /// Whether snapshots were taken, and segments deleted, all the time.
+    pub quick_snapshots: bool,
+    /// What went wrong, and how often.
+    pub troubles: BTreeMap<Trouble, u64>,
+    /// Answers to users.
+    pub answers: usize,
+    /// Segments on the log.
+    pub segments: usize,
+    /// How long after healing one member led and served, and went on to.
+    pub settled_ms: u64,
+    /// How long after healing every request had ended.
+    pub ended_ms: u64,
+    /// What was held against the model.
+    pub model: Counts,
+    /// Events that the hash covers.
+    pub events: u64,
+    /// The hash over all events, 64 hexadecimal digits.
+    pub hash: String,
+}
+
+/// How a run failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// Its seed.
+    pub seed: u64,
+    /// When, in the run's own milliseconds.
+    pub at_ms: u64,
+    /// What did not hold.
+    pub what: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {}, {} ms into the run: {}", self.seed, self.at_ms, self.what)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Runs one seed.
+///
+/// # Errors
+/// Something did not hold.
+pub fn run(seed: u64) -> Result<Report, Failure> {
+    Run::new(seed).finish().1
+}
+
+/// One run.
+pub struct Run {
+    seed: u64,
+    rng: StdRng,
+    cluster: Cluster,
+    users: Vec<User>,
+    troubles: Troubles,
+    quick_snapshots: bool,
+}
+
+impl Run {
+    /// A run that is about to begin.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        // A seed of its own: what goes wrong must not depend on how much the cluster draws.
+        let mut rng = StdRng::seed_from_u64(seed ^ 0x7275_6e00_0000_0000);
+        let members = *[1, 3, 3, 3, 3, 3, 5, 5].choose(&mut rng).expect("not empty");
+        let quick_snapshots = rng.random();
+        let storage = if quick_snapshots { QUICK } else { Storage::default() };
+        let mut cluster = Cluster::with_storage(seed, members, storage);
+        cluster.keep_journal();
+        let count = rng.random_range(2..9);
+        let users = (0..count).map(|number| {
+            let mut user = User::new(&cluster, rng.random(), rng.random_range(1..6));
+            user.number(number);
+            user
+        });
+        let users = users.collect();
+        let troubles = Troubles::draw(&mut rng);
+        Self { seed, rng, cluster, users, troubles, quick_snapshots }
+    }
+
+    /// The cluster, for a test that plants something.
+    pub const fn cluster(&mut self) -> &mut Cluster {
+        &mut self.cluster
+    }
+
+    /// Runs to the end, and gives what was written down with what came of it.
+    ///
+    /// # Panics
+    /// Never: a check that does not hold is a failure.
+    pub fn finish(mut self) -> (Journal, Result<Report, Failure>) {
+        let run = catch_unwind(AssertUnwindSafe(|| self.go()));
+        let report = run.map_err(|panic| Failure {
+            seed: self.seed,
+            at_ms: self.cluster.now(),
+            what: message(&*panic),
+        });
+        if let Err(failure) = &report {
+            self.cluster.note(Lane::World, Kind::Phase, || format!("fails: {}", failure.what));
+        }
+        (self.cluster.take_journal().unwrap_or_default(), report)
+    }
+
+    fn go(&mut self) -> Report {
+        self.safety();
+        let healed = self.heal();
+        let began = self.cluster.now();
+        let ended_ms = self.every_request_ends(began);
+        let settled_ms = self.leadership_settles(began);
+        self.what_was_acknowledged_is_there();
+        let cluster = &self.cluster;
+        cluster.check_log();
+        let wrong = (0..cluster.members()).find_map(|m| cluster.fault(m).map(|fault| (m, fault)));
+        assert!(wrong.is_none(), "member {wrong:?} gave up, and nothing was damaged");
+        assert_eq!(cluster.tree_damage(), [], "the tree is whole");
+        let journal = cluster.journal().expect("it is kept from the start");
+        Report {
+            seed: self.seed,
+            members: cluster.members(),
+            healed: healed.len(),
+            users: self.users.len(),
+            quick_snapshots: self.quick_snapshots,
+            troubles: self.troubles.counts.clone(),
+            answers: self.users.iter().map(|user| user.responses().len()).sum(),
+            segments: cluster.store.objects().count() + cluster.store.collected().count(),
+            settled_ms,
+            ended_ms,
+            model: cluster.trace().counts(),
+            events: journal.count(),
+            hash: journal.hash(),
+        }
+    }
+
+    /// Users ask, and trouble comes and goes.
+    fn safety(&mut self) {
+        self.cluster.note(Lane::World, Kind::Phase, || "trouble begins".into());
+        let (rng, users, troubles) = (&mut self.rng, &mut self.users, &mut self.troubles);
+        users.iter_mut().for_each(|user| user.wish([Wish::Register]));
+        let mut ask_at = 0;
+        self.cluster.run_until(TROUBLE_MS, |cluster| {
+            troubles.go_on(cluster, rng);
+            if cluster.now() >= ask_at {
+                ask_at = cluster.now() + rng.random_range(20..400);
+                let user = users.choose_mut(rng).expect("there are users");
+                if user.is_content() {
+                    user.wish([any_wish(rng)]);
+                } else if rng.random_ratio(1, 20) {
+                    user.switch_off(cluster);
+                }
+            }
+            users.iter_mut().for_each(|user| user.poll(cluster));
+            false
+        });
+    }
+
+    /// From here on a majority is well, and the others are down or cut off. The members that are well.
+    fn heal(&mut self) -> Vec<usize> {
+        let cluster = &mut self.cluster;
+        let mut order: Vec<usize> = (0..cluster.members()).collect();
+        order.shuffle(&mut self.rng);
+        let well = self.rng.random_range(order.len() / 2 + 1..=order.len());
+        let others = order.split_off(well);
+        cluster.faults = Faults::default();
+        for member in others {
+            if self.rng.random() {
+                cluster.crash_agent(member);
+            } else {
+                cluster.faults.alone.insert(member);
+                cluster.faults.without_store.insert(member);
+            }
+        }
+        let text = format!("members {order:?} are well from here on; there must be progress");
+        cluster.note(Lane::World, Kind::Phase, || text);
+        cluster.let_through();
+        order.iter().for_each(|member| cluster.start_agent(*member));
+        order
+    }
+
+    fn every_request_ends(&mut self, began: u64) -> u64 {
+        self.cluster.serve(RETRY_MS, &mut self.users);
+        self.cluster.note(Lane::World, Kind::Phase, || "every request has ended".into());
+        self.cluster.now() - began
+    }
+
+    /// Somebody leads and serves, and goes on to. How long it took.
+    fn leadership_settles(&mut self, began: u64) -> u64 {
+        let mut since: Option<(u64, _)> = None;
+        let left = (began + SETTLE_MS + STEADY_MS).saturating_sub(self.cluster.now());
+        let settled = self.cluster.run_until(left, |cluster| {
+            let now = leadership(cluster);
+            match (since, now) {
+                (Some((_, before)), Some(now)) if before == now => {}
+                (_, now) => since = now.map(|leadership| (cluster.now(), leadership)),
+            }
+            since.is_some_and(|(at, _)| cluster.now() >= at + STEADY_MS)
+        });
+        let states: Vec<_> = (0..self.cluster.members()).map(|m| self.cluster.status(m)).collect();
+        assert!(settled, "leadership does not settle within {SETTLE_MS} ms: {states:#?}");
+        self.cluster.note(Lane::World, Kind::Phase, || "leadership has settled".into());
+        since.map_or(0, |(at, _)| at - began)
+    }
+
+    /// Every user finds what it was told, and can go on from there.
+    fn what_was_acknowledged_is_there(&mut self) {
+        for user in &mut self.users {
+            user.wish([Wish::Recover1, Wish::Recover2, Wish::Recover3, Wish::Register, Wish::Recover2]);
+        }
+        self.cluster.serve(RETRY_MS, &mut self.users);
+        self.cluster.note(Lane::World, Kind::Phase, || "what was acknowledged is there".into());
+    }
+}
+
+/// Who leads and serves, and in which term.
+fn leadership(cluster: &Cluster) -> Option<(usize, [u8; 16])> {
+    let member = cluster.leader()?;
+    let status = cluster.status(member).filter(|status| status.serving)?;
+    match status.role {
+        Role::Leader { term } => Some((member, term.0)),
+        _ => None,
+    }
+}
+
+fn any_wish(rng: &mut StdRng) -> Wish {
+    let wishes = [
+        Wish::Register,
+        Wish::Recover1,
+        Wish::Recover2,
+        Wish::Recover2,
+        Wish::Recover2,
+        Wish::Recover3,
+        Wish::WrongTag,
+        Wish::Delete,
+    ];
+    *wishes.choose(rng).expect("not empty")
+}
+
+/// What a panic says.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into())).unwrap_or_default()
+}
+
+impl Report {
+    /// All of it in one line, for many seeds.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let Self { seed, members, healed, answers, settled_ms, ended_ms, hash, .. } = self;
+        let entries = self.model.entries;
+        format!(
+            "seed {seed:<6} {healed} of {members} healed {answers:>5} answers {entries:>5} entries  settled \
+             {settled_ms:>6} ms  ended {ended_ms:>6} ms  {hash}"
+        )
+    }
+
+    /// How it ended, in a sentence.
+    #[must_use]
+    pub fn outcome(&self) -> String {
+        format!(
+            "{} of {} members healed: leadership settled after {} ms, the last request ended after {} ms",
+            self.healed, self.members, self.settled_ms, self.ended_ms
+        )
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let storage = if self.quick_snapshots { ", a log that is deleted almost at once" } else { "" };
+        writeln!(f, "seed {}: {} members, {} users{storage}", self.seed, self.members, self.users)?;
+        writeln!(f, "\nwhat went wrong, how often")?;
+        for (trouble, times) in &self.troubles {
+            writeln!(f, "{times:>6}  {trouble}")?;
+        }
+        let Counts { captures, jumps, commits, entries, leaderships, restarts } = self.model;
+        writeln!(
+            f,
+            "\n{} answers, {} segments, {entries} entries, {leaderships} leaderships, {restarts} restarts of HSMs",
+            self.answers, self.segments
+        )?;
+        writeln!(f, "the model allows all of {captures} captures, {jumps} jumps and {commits} commits")?;
+        writeln!(f, "{}", self.outcome())?;
+        writeln!(f, "\n{} events", self.events)?;
+        writeln!(f, "{}", self.hash)
+    }
+}

@@ -1,0 +1,61 @@
+//! One run as a page to be opened in a browser: members as lanes, and everything that happened in them.
+//!
+//! The page holds all it needs; it asks no network for anything.
+
+use super::Run;
+use crate::cluster::{Event, Journal};
+use serde::Serialize;
+
+/// The page, with a place for the data.
+const PAGE: &str = include_str!("timeline.html");
+const PLACE: &str = "/*DATA*/";
+
+#[derive(Serialize)]
+struct Data<'a> {
+    title: String,
+    outcome: String,
+    failed: bool,
+    members: usize,
+    users: usize,
+    end: u64,
+    events: &'a [Event],
+}
+
+/// What a page says of a run beside its events.
+#[derive(Clone, Debug)]
+pub struct Caption {
+    pub(super) seed: u64,
+    pub(super) members: usize,
+    pub(super) users: usize,
+}
+
+impl Run {
+    /// What a page is to say of it.
+    #[must_use]
+    pub fn caption(&self) -> Caption {
+        Caption { seed: self.seed, members: self.cluster.members(), users: self.users.len() }
+    }
+}
+
+impl Caption {
+    /// The page, as HTML. `outcome` says how the run ended.
+    ///
+    /// # Panics
+    /// Never: events are plain data.
+    #[must_use]
+    pub fn page(&self, journal: &Journal, outcome: &str, failed: bool) -> String {
+        let events = journal.events();
+        let data = Data {
+            title: format!("run of seed {}, {} members, {} users", self.seed, self.members, self.users),
+            outcome: outcome.into(),
+            failed,
+            members: self.members,
+            users: self.users,
+            end: events.last().map_or(0, |event| event.at) + 1,
+            events,
+        };
+        // Inside a script element nothing but its end is special.
+        let data = serde_json::to_string(&data).expect("plain data").replace("</", "<\\/");
+        PAGE.replacen(PLACE, &data, 1)
+    }
+}

@@ -1,0 +1,50 @@
+//! The model of the protocol keeps its promises with all its rules, and breaks one without almost any of them.
+
+use strongroom_sim::model::explore::{Bounds, Explored, explore};
+use strongroom_sim::model::{Action, Forbidden, Model, Rule};
+
+#[test]
+fn every_promise_holds_whatever_a_small_group_does() {
+    for (members, entries, guesses) in [(2, 3, 0), (2, 2, 1), (3, 2, 0)] {
+        let bounds = Bounds { members, entries, guesses, states: 100_000 };
+        let Explored { states, exhausted, broken } = explore(&bounds, None);
+        assert_eq!(broken, None, "{bounds:?}");
+        assert!(exhausted && states > 1_000, "{states} states");
+    }
+}
+
+#[test]
+fn without_a_rule_a_promise_breaks() {
+    for rule in Rule::ALL {
+        let Some(bounds) = Bounds::for_rule(rule) else { continue };
+        let Explored { states, broken, .. } = explore(&bounds, Some(rule));
+        let (way, _) = broken.unwrap_or_else(|| panic!("{rule:?}: {states} states and nothing breaks"));
+        // With all rules the same way is closed, or leads to nothing.
+        let mut model = Model::new(bounds.members, None);
+        let allowed = way.iter().all(|action| model.apply(*action).is_ok());
+        assert!(!allowed || model.broken_promise(bounds.guesses).is_none(), "{rule:?}");
+    }
+}
+
+#[test]
+fn leading_from_any_entry_breaks_nothing() {
+    let bounds = Bounds { members: 2, entries: 2, guesses: 1, states: 100_000 };
+    let Explored { exhausted, broken, .. } = explore(&bounds, Some(Rule::LeadFromCaptured));
+    assert!(exhausted && broken.is_none());
+}
+
+#[test]
+fn what_is_forbidden_changes_nothing_and_says_why() {
+    let mut model = Model::new(3, None);
+    let jump = Action::Jump { member: 1, to: 1 };
+    for action in [
+        Action::Lead { member: 0, from: 0 },
+        Action::Make { member: 0, replies: true },
+        Action::Capture { member: 0, to: 1 },
+    ] {
+        model.apply(action).expect("allowed");
+    }
+    let Err(Forbidden { action, why }) = model.apply(jump) else { panic!("it was never committed") };
+    assert_eq!((action, why), (jump, "a jump goes to an entry that was stated as committed"));
+    assert_eq!(model.captured(1), 0);
+}

@@ -1,0 +1,98 @@
+//! Whole clusters from seeds: always the same run, always progress in the end, and failures that say what failed.
+
+use strongroom_hsm::Bug;
+use strongroom_sim::cluster::{HostBug, Kind, Lane};
+use strongroom_sim::run::{Failure, Report, Run, Trouble, run};
+
+/// Runs a seed with something planted; what did not hold.
+fn failure(seed: u64, plant: impl Fn(&mut Run)) -> Option<Failure> {
+    let mut run = Run::new(seed);
+    plant(&mut run);
+    run.finish().1.err()
+}
+
+#[track_caller]
+fn assert_found(words: &str, plant: impl Fn(&mut Run)) {
+    let mut found = (1..40).filter_map(|seed| failure(seed, &plant));
+    assert!(found.any(|failure| failure.what.contains(words)), "no failure of 39 seeds says {words:?}");
+}
+
+#[test]
+fn sixty_seeds_make_progress_and_meet_every_trouble() {
+    let reports: Vec<Report> =
+        (1..=60).map(|seed| run(seed).unwrap_or_else(|failure| panic!("{failure}"))).collect();
+    for trouble in Trouble::ALL {
+        let times: u64 = reports.iter().filter_map(|report| report.troubles.get(&trouble)).sum();
+        assert!(times >= 60, "{trouble:?}: {times} times");
+    }
+    let total = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
+    assert!(total(|report| report.model.jumps) > 60, "members jump");
+    assert!(total(|report| report.model.commits) > 3_000, "entries are committed");
+    assert!(reports.iter().any(|report| report.healed < report.members), "some members stay lost");
+    assert!(reports.iter().any(|report| report.members == 5), "there are larger groups");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_hash_and_another_seed_another() {
+    let hash = |seed| run(seed).map(|report| (report.events, report.hash)).expect("it holds");
+    let (events, first) = hash(8);
+    assert_eq!(hash(8), (events, first.clone()));
+    assert_ne!(hash(9).1, first);
+    assert!(first.len() == 64 && first.bytes().all(|digit| digit.is_ascii_hexdigit()));
+}
+
+#[test]
+fn the_hash_covers_what_users_are_told() {
+    let plain = Run::new(8).finish().1.expect("it holds").hash;
+    let mut noted = Run::new(8);
+    noted.cluster().note(Lane::User(0), Kind::Answer, || "something else".into());
+    assert_ne!(plain, noted.finish().1.expect("it holds").hash);
+}
+
+#[test]
+fn the_page_holds_every_event_and_nothing_that_ends_it_early() {
+    let mut run = Run::new(8);
+    run.cluster().note(Lane::World, Kind::Store, || "</script><b>".into());
+    let caption = run.caption();
+    let (journal, report) = run.finish();
+    let page = caption.page(&journal, &report.expect("it holds").outcome(), false);
+    assert_eq!(page.matches("</script>").count(), 2, "of the data and of the program");
+    let data = page.split_once("id=\"data\">").and_then(|(_, rest)| rest.split_once("</script>"));
+    let data: serde_json::Value = serde_json::from_str(data.expect("it is there").0).expect("it is JSON");
+    let events = data["events"].as_array().expect("a list");
+    assert_eq!(events.len(), journal.events().len());
+    for kind in ["role", "make", "capture", "commit", "segment", "message", "ask", "answer", "trouble", "phase"] {
+        assert!(events.iter().any(|event| event["kind"] == kind), "no {kind} is drawn");
+    }
+}
+
+#[test]
+fn a_commit_that_the_model_does_not_allow_is_found() {
+    assert_found("the model does not allow this", |run| run.cluster().plant(Bug::HalfMajority));
+}
+
+#[test]
+fn replies_that_the_model_does_not_release_are_found() {
+    assert_found("the model foretells another reply", |run| run.cluster().plant(Bug::ReplyBeforeCommit));
+}
+
+#[test]
+fn nvram_that_forgets_in_a_power_cut_is_found() {
+    assert_found("which it had stated as captured", |run| run.cluster().plant(Bug::StatementBeforeNvram));
+}
+
+#[test]
+fn requests_that_never_end_are_found() {
+    assert_found("not all users are served", |run| run.cluster().plant_in_host(HostBug::NeverAnswer));
+}
+
+#[test]
+fn leadership_that_does_not_settle_is_found() {
+    assert_found("leadership does not settle", |run| run.cluster().plant_in_host(HostBug::SilentLeader));
+}
+
+#[test]
+fn a_registration_that_was_deleted_and_is_served_is_found() {
+    let words = "a registration that was deleted is served";
+    assert_found(words, |run| run.cluster().plant(Bug::DeleteKeepsRecord));
+}
