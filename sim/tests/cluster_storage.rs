@@ -333,7 +333,8 @@ fn carried_out(state: State, wish: Wish) -> State {
         Wish::Register => Some(0),
         Wish::Recover2 => state.map(|charged| charged + 1),
         Wish::Recover3 => state.map(|_| 0),
-        Wish::WrongTag => state,
+        Wish::WrongTag | Wish::Recover1 => state,
+        Wish::Delete => None,
     }
 }
 

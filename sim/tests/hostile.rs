@@ -74,6 +74,7 @@ fn every_rule_of_the_oracle_can_be_broken() {
         ("one genesis", Bug::GenesisTwice),
         ("one group for each record", Bug::EveryGroupOwnsAll),
         ("bounded", Bug::NoBounds),
+        ("as the model allows", Bug::LeaderCountsItself),
     ];
     let documented = include_str!("../../docs/hostile-host.md");
     for rule in RULES {

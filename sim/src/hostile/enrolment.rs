@@ -4,6 +4,7 @@ use super::founding::{approval, sign};
 use super::keys::{device_key, hash, seal_hosts_realm};
 use super::step::{Approval, Invitation, Made, Members};
 use super::world::{DEVICES, Group, MAX_GROUPS, World};
+use crate::model::Trace;
 use ed25519_dalek::SigningKey;
 use strongroom_proto::hsm::{Reply, Request};
 use strongroom_proto::ids::{Digest, GroupId, HsmId, Mac, RealmId};
@@ -54,6 +55,7 @@ impl World {
         }
         let bit = |hsm: &HsmId| self.statuses.iter().position(|status| status.hsm == *hsm);
         let members = statement.members.iter().filter_map(bit).fold(0, |bits, d| bits | 1 << d);
+        self.traces.push(Trace::new(statement));
         self.groups.push(Group { id: statement.group, statement: statement.clone(), members });
         self.groups.len() - 1
     }

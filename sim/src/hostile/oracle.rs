@@ -43,6 +43,7 @@ pub const RULES: &[&str] = &[
     "one genesis",
     "one group for each record",
     "bounded",
+    "as the model allows",
 ];
 
 /// A rule that was broken.

@@ -12,6 +12,7 @@ use super::keys::hash;
 use super::model::{Happening, Records};
 use super::oracle::Violation;
 use super::step::{Forgery, Made, Shape, Step, Wish};
+use crate::model::{Departure, Trace};
 use minicbor::bytes::ByteVec;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -152,6 +153,10 @@ pub(super) struct World {
     pub(super) used_nonces: Vec<Nonce>,
     /// By HSM: the nonce that an export may use, and the last that was ever drawn.
     pub(super) nonces: Vec<(Option<Nonce>, Option<Nonce>)>,
+    /// By group: what its members do, held against the model of the protocol.
+    pub(super) traces: Vec<Trace>,
+    /// What the model does not allow, in this step.
+    departure: Option<Departure>,
     /// The one rule that counts, for a test of that rule; all of them otherwise.
     pub(super) only: Option<&'static str>,
     /// With other secrets than the trace says, wherever a host could not tell.
@@ -192,6 +197,8 @@ impl World {
             coverage: Coverage::new(),
             used_nonces: Vec::new(),
             nonces: vec![(None, None); DEVICES],
+            traces: Vec::new(),
+            departure: None,
             only: None,
             is_twin: false,
             looks: None,
@@ -223,9 +230,27 @@ impl World {
     pub(super) fn send(&mut self, at: usize, name: &'static str, request: &Request) -> Reply {
         let bytes = minicbor::to_vec(request).expect("a vector takes all bytes");
         let reply = self.send_bytes(at, name, &bytes);
+        self.watch(at, request, &reply);
         self.recent.push_front(bytes);
         self.recent.truncate(RECENT);
         reply
+    }
+
+    fn watch(&mut self, at: usize, request: &Request, reply: &Reply) {
+        let Some(status) = self.statuses.get(at) else { return };
+        for trace in &mut self.traces {
+            let observed = trace.observe(&status.hsm, request, reply).err();
+            self.departure = self.departure.take().or(observed);
+        }
+    }
+
+    fn watch_restart(&mut self, at: usize, now: &DeviceStatus) {
+        for status in &now.groups {
+            let group = self.groups.iter().position(|group| group.id == status.statement.group);
+            let Some(trace) = group.and_then(|group| self.traces.get_mut(group)) else { continue };
+            let observed = trace.restarted(&self.statuses[at].hsm, status.captured_hash).err();
+            self.departure = self.departure.take().or(observed);
+        }
     }
 
     fn send_bytes(&mut self, at: usize, name: &'static str, bytes: &[u8]) -> Reply {
@@ -262,6 +287,14 @@ impl World {
 
     /// Does one step and lets the oracle judge it.
     pub(super) fn apply(&mut self, n: Made, step: &Step) {
+        self.act(n, step);
+        // Last, for the other rules say more of what it means.
+        if let Some(departure) = self.departure.take() {
+            self.violate("as the model allows", departure.to_string());
+        }
+    }
+
+    fn act(&mut self, n: Made, step: &Step) {
         self.now = n;
         if self.apply_to_hsm(n, step) || self.groups.is_empty() {
             return;
@@ -505,6 +538,7 @@ impl World {
             self.end_leadership(at, group);
         }
         let now = status(&mut self.devices[at]);
+        self.watch_restart(at, &now);
         self.judge_status(at, &now);
     }
 
@@ -589,6 +623,7 @@ impl World {
                 | Request::Commit { .. }),
             ) => {
                 let reply = self.send_bytes(at, "(garbled)", &bytes);
+                self.watch(at, &request, &reply);
                 self.judge(n, at, &request, reply);
             }
             // Still a request of another kind: those are sent by their own steps, which know what they mean.
