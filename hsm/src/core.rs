@@ -221,6 +221,10 @@ impl Core {
     ) -> Result<(), Refusal> {
         let group = self.state.groups.get_mut(slot).ok_or(Refusal::NotMember)?;
         let before = core::mem::replace(&mut group.captured, at);
+        #[cfg(feature = "planted-bugs")]
+        if self.bugs.has(Bug::MarkBeforeWrite) {
+            self.nvram.supersede_newest(env.flash());
+        }
         let written = self.nvram.append_delta(env.flash(), &State::delta(slot, at), || self.state.to_bytes());
         if written.is_err() && !self.bugs.has(Bug::StatementBeforeNvram) {
             self.state.groups.get_mut(slot).ok_or(Refusal::NotMember)?.captured = before;
