@@ -49,6 +49,8 @@ bugs! {
     CustodianTwice,
     /// `Captured` is stated even though the NVRAM write failed.
     StatementBeforeNvram,
+    /// The newest NVRAM record is marked as superseded before the next one is written.
+    MarkBeforeWrite,
     /// `Process` hands its replies out.
     ReplyBeforeCommit,
     /// An own entry that is beaten keeps its replies, and they are released by index.

@@ -239,6 +239,10 @@ impl Core {
             let group = self.state.groups.get_mut(*slot).ok_or(Refusal::NotMember)?;
             before.push((*slot, core::mem::replace(&mut group.captured, *at)));
         }
+        #[cfg(feature = "planted-bugs")]
+        if self.bugs.has(Bug::MarkBeforeWrite) {
+            self.nvram.supersede_newest(env.flash());
+        }
         let written = self.nvram.append_delta(env.flash(), &State::delta(moved), || self.state.to_bytes());
         if written.is_err() && !self.bugs.has(Bug::StatementBeforeNvram) {
             for (slot, at) in before {

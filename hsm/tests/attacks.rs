@@ -40,6 +40,7 @@ const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::ExportNonceTwice, export_twice_on_one_approval),
     (Bug::CustodianTwice, export_with_one_custodian_signing_twice),
     (Bug::StatementBeforeNvram, statement_that_nvram_does_not_hold),
+    (Bug::MarkBeforeWrite, realm::hsm_lost_in_a_power_cut),
     (Bug::ReplyBeforeCommit, reply_before_commit),
     (Bug::ReleaseByIndex, reply_of_a_beaten_chain_released_by_index),
     (Bug::CountTwice, one_member_counted_twice),

@@ -173,12 +173,7 @@ async fn run_demo(keep: Option<PathBuf>) -> Result<(), Error> {
     Ok(())
 }
 
-fn run_clusters(
-    seed: u64,
-    seeds: u64,
-    timeline: Option<&Path>,
-    events: Option<&Path>,
-) -> Result<(), Error> {
+fn run_clusters(seed: u64, seeds: u64, timeline: Option<&Path>, events: Option<&Path>) -> Result<(), Error> {
     // A check that does not hold panics; the run catches that and says what it said.
     std::panic::set_hook(Box::new(|_| {}));
     for seed in (seed..).take(usize::try_from(seeds.max(1))?) {

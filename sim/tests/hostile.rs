@@ -57,7 +57,7 @@ fn every_rule_of_the_oracle_can_be_broken() {
         ("one chain", Bug::CaptureForged),
         ("leaders start from NVRAM", Bug::LeadForged),
         ("NVRAM first", Bug::StatementBeforeNvram),
-        ("NVRAM", Bug::StatementBeforeNvram),
+        ("NVRAM", Bug::MarkBeforeWrite),
         ("blind until commit", Bug::ReplyBeforeCommit),
         ("the same for all secrets", Bug::WrongTagRefusedAtOnce),
         ("newest tree", Bug::TreeOfAnyRoot),

@@ -61,7 +61,9 @@ fn the_page_holds_every_event_and_nothing_that_ends_it_early() {
     let data: serde_json::Value = serde_json::from_str(data.expect("it is there").0).expect("it is JSON");
     let events = data["events"].as_array().expect("a list");
     assert_eq!(events.len(), journal.events().len());
-    for kind in ["role", "make", "capture", "commit", "segment", "message", "ask", "answer", "trouble", "phase"] {
+    for kind in
+        ["role", "make", "capture", "commit", "segment", "message", "ask", "answer", "trouble", "phase"]
+    {
         assert!(events.iter().any(|event| event["kind"] == kind), "no {kind} is drawn");
     }
 }

@@ -182,6 +182,12 @@ impl Nvram {
         Ok(())
     }
 
+    /// Too early, for a planted bug: nothing newer is there yet.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn supersede_newest<F: Flash>(&self, flash: &mut F) {
+        let _ = self.supersede(flash, self.newest);
+    }
+
     fn reads_back(&self) -> bool {
         !self.bug.is(NvramBug::NoReadBack)
     }

@@ -104,6 +104,30 @@ pub(super) fn second_first_group_after_a_power_cut(bug: Option<Bug>) -> bool {
     })
 }
 
+/// Captures an entry, with the power cut after each granule in turn: an HSM that does not start again is lost.
+pub(super) fn hsm_lost_in_a_power_cut(bug: Option<Bug>) -> bool {
+    let geometry = Geometry { units: 4, unit_bytes: 1 << 14, write_bytes: 8 };
+    (0..40).any(|after| {
+        let flash = CutFlash { inner: MemoryFlash::new(geometry), left: u32::MAX };
+        let mut env = CutEnv { flash, rng: StdRng::seed_from_u64(1) };
+        let mut core = start(&mut env, bug);
+        let mut ask = |request: &Request| ask(&mut core, &mut env, request);
+        let Reply::Device(made) = ask(&Request::NewRealm(CustodianPolicy::closed())) else {
+            panic!("no realm")
+        };
+        let own = made.realm.expect("just made").member;
+        let Reply::Group(statement) = ask(&Request::NewGroup(vec![own])) else { panic!("no group") };
+        let group = statement.group;
+        ask(&Request::Lead(group, None));
+        let process = Request::Process { group, trees: Vec::new(), requests: Vec::new() };
+        let Reply::Processed { made: Some(made), .. } = ask(&process) else { panic!("no entry") };
+        env.flash.left = after;
+        self::ask(&mut core, &mut env, &Request::capture(group, vec![made.entry]));
+        env.flash.left = u32::MAX;
+        Core::start(&mut env, Config::software()).is_err()
+    })
+}
+
 pub(super) fn realm_joined_again(bug: Option<Bug>) -> bool {
     let mut rig = Rig::new(2, bug);
     let approval = rig.approval(1);

@@ -185,11 +185,14 @@ const fn name(request: &Request) -> &'static str {
 /// What an exchange with an HSM means, in words.
 fn meaning(request: &Request, reply: &Reply) -> (Kind, Option<u64>, String) {
     match (request, reply) {
-        (_, Reply::Refused(refusal)) => (Kind::Hsm, None, format!("{} is refused: {refusal:?}", name(request))),
+        (_, Reply::Refused(refusal)) => {
+            (Kind::Hsm, None, format!("{} is refused: {refusal:?}", name(request)))
+        }
         (_, Reply::Processed { outcomes, made: Some(made) }) => {
             let replies = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Kept)).count();
             let (index, hash) = (made.entry.index.0, short(&made.entry.hash()));
-            let text = format!("makes entry {index} ({hash}); {replies} replies wait in the HSM for its commit");
+            let text =
+                format!("makes entry {index} ({hash}); {replies} replies wait in the HSM for its commit");
             (Kind::Make, Some(index), text)
         }
         (Request::Jump(..), Reply::Captured(captured)) => {
@@ -197,7 +200,8 @@ fn meaning(request: &Request, reply: &Reply) -> (Kind, Option<u64>, String) {
             (Kind::Jump, Some(captured.index.0), text)
         }
         (_, Reply::Captured(captured)) => {
-            let text = format!("states that its NVRAM holds entry {} ({})", captured.index, short(&captured.hash));
+            let text =
+                format!("states that its NVRAM holds entry {} ({})", captured.index, short(&captured.hash));
             (Kind::Capture, Some(captured.index.0), text)
         }
         (_, Reply::Committed { statement, released }) => {
@@ -265,11 +269,18 @@ impl Cluster {
     /// Takes bytes into the hash alone.
     fn note_bytes(&mut self, lane: Lane, kind: Kind, bytes: &[u8]) {
         let Some(journal) = &mut self.journal else { return };
-        let event = Event { at: self.now, lane, kind, text: String::new(), index: None, to: None, until: None };
+        let event =
+            Event { at: self.now, lane, kind, text: String::new(), index: None, to: None, until: None };
         journal.digest(&event, bytes);
     }
 
-    pub(super) fn note_exchange(&mut self, member: usize, request: &Request, bytes: [&[u8]; 2], reply: &Reply) {
+    pub(super) fn note_exchange(
+        &mut self,
+        member: usize,
+        request: &Request,
+        bytes: [&[u8]; 2],
+        reply: &Reply,
+    ) {
         if self.journal.is_none() {
             return;
         }
@@ -284,7 +295,9 @@ impl Cluster {
     pub(super) fn note_message(&mut self, from: usize, to: usize, message: &PeerMessage, delays: &[u64]) {
         let bytes = message.to_bytes();
         let text = match message {
-            PeerMessage::Heartbeat { .. } => return self.note_bytes(Lane::Member(from), Kind::Message, &bytes),
+            PeerMessage::Heartbeat { .. } => {
+                return self.note_bytes(Lane::Member(from), Kind::Message, &bytes);
+            }
             PeerMessage::Push { first, .. } => format!("pushes the segment from entry {first} on"),
             PeerMessage::Captured { statement, .. } => {
                 format!("hands on that its HSM has captured entry {}", statement.index)
@@ -329,6 +342,8 @@ impl Cluster {
     }
 
     pub(super) fn note_power_cut(&mut self, member: usize) {
-        self.note(Lane::Member(member), Kind::PowerCut, || "power is lost in the middle of a write to NVRAM".into());
+        self.note(Lane::Member(member), Kind::PowerCut, || {
+            "power is lost in the middle of a write to NVRAM".into()
+        });
     }
 }

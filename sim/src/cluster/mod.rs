@@ -26,11 +26,11 @@ pub use store::{Store, StoreCalls, StoreFault};
 pub use tree::StoredTree;
 pub use user::{User, Wish};
 
+use crate::model::Trace;
 use bug::HostBugs;
 use check::Said;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use crate::model::Trace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::StoreRequest;

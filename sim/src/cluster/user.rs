@@ -12,8 +12,8 @@ use std::collections::VecDeque;
 use strongroom_agent::replica::Answer;
 use strongroom_proto::client::{
     EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Recover1Response,
-    Recover2Response, Recover3Response, Register2Request, RegistrationVersion, SecretsRequest, SecretsResponse,
-    UnlockKeyCommitment, UnlockKeyTag,
+    Recover2Response, Recover3Response, Register2Request, RegistrationVersion, SecretsRequest,
+    SecretsResponse, UnlockKeyCommitment, UnlockKeyTag,
 };
 use strongroom_proto::hsm::{BatchRequest, NoiseMessage, NoiseReply, SessionRefusal};
 use strongroom_proto::ids::{HsmId, RecordId, SessionId, X25519Public};
@@ -310,7 +310,9 @@ impl User {
             SecretsResponse::Recover1(Recover1Response::NotRegistered)
             | SecretsResponse::Recover2(Recover2Response::NotRegistered)
             | SecretsResponse::Recover3(Recover3Response::NotRegistered) => false,
-            SecretsResponse::Recover1(_) | SecretsResponse::Recover2(_) | SecretsResponse::Recover3(_) => true,
+            SecretsResponse::Recover1(_) | SecretsResponse::Recover2(_) | SecretsResponse::Recover3(_) => {
+                true
+            }
             SecretsResponse::Register1 | SecretsResponse::Register2 | SecretsResponse::Delete => return,
         };
         let told = self.registered.unwrap_or(is_there);

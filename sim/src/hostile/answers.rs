@@ -181,7 +181,8 @@ impl World {
             return true;
         };
         self.violate(rule, what);
-        false
+        // Where another rule alone counts, what comes of it is seen by that.
+        self.violation.is_none()
     }
 
     /// Runs a request on the model.

@@ -270,8 +270,7 @@ impl World {
         }
         if stated * 2 <= members.count_ones() {
             let of = members.count_ones();
-            return self
-                .violate("majority", format!("HSM {at} committed #{made}, stated by {stated} of {of}"));
+            self.violate("majority", format!("HSM {at} committed #{made}, stated by {stated} of {of}"));
         }
         self.traffic(group, "Commit");
         self.stated_committed.insert(made);

@@ -172,9 +172,9 @@ fn subtree(model: &Model, children: &[Vec<usize>], order: &[usize], at: usize) -
     (node.committed, node.replies).hash(&mut hasher);
     for member in order {
         let of = &model.members[*member];
-        let (leading, base, newest) = of.leadership.map_or((false, false, false), |l| {
-            (l.leading && l.newest == at, l.base == at, l.newest == at)
-        });
+        let (leading, base, newest) = of
+            .leadership
+            .map_or((false, false, false), |l| (l.leading && l.newest == at, l.base == at, l.newest == at));
         (node.stated >> member & 1, of.captured == at, leading, base, newest).hash(&mut hasher);
     }
     let mut below: Vec<u64> = children[at].iter().map(|at| subtree(model, children, order, *at)).collect();

@@ -375,7 +375,10 @@ impl Model {
     /// Members that have stated an entry on this chain at this index or later.
     fn votes(&self, member: usize, end: Number, index: u64) -> u32 {
         let stated: Vec<u16> = if self.keeps(Rule::OneChainCounted) {
-            self.chain(end).filter(|at| self.nodes[*at].index >= index).map(|at| self.nodes[at].stated).collect()
+            self.chain(end)
+                .filter(|at| self.nodes[*at].index >= index)
+                .map(|at| self.nodes[at].stated)
+                .collect()
         } else {
             self.nodes.iter().filter(|node| node.index >= index).map(|node| node.stated).collect()
         };
@@ -438,7 +441,9 @@ impl fmt::Display for Action {
                 write!(f, "HSM {member} commits #{entry} on the chain to #{end}")
             }
             Self::StepDown { member } => write!(f, "HSM {member} steps down"),
-            Self::Restart { member, captured } => write!(f, "HSM {member} restarts with #{captured} captured"),
+            Self::Restart { member, captured } => {
+                write!(f, "HSM {member} restarts with #{captured} captured")
+            }
         }
     }
 }

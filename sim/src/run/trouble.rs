@@ -68,7 +68,12 @@ impl Trouble {
     const fn lasts(self) -> bool {
         !matches!(
             self,
-            Self::Crash | Self::RestartAgent | Self::RestartHsm | Self::PowerCut | Self::Everything | Self::Clock
+            Self::Crash
+                | Self::RestartAgent
+                | Self::RestartHsm
+                | Self::PowerCut
+                | Self::Everything
+                | Self::Clock
         )
     }
 
