@@ -11,9 +11,7 @@ use crate::state::Position;
 use alloc::vec::Vec;
 use rand_core::Rng as _;
 use strongroom_proto::entry::Entry;
-use strongroom_proto::hsm::{
-    CaptureOutcome, GroupEntries, MAX_CAPTURE_ENTRIES, MAX_GROUPS, Refusal, Reply,
-};
+use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, MAX_CAPTURE_ENTRIES, MAX_GROUPS, Refusal, Reply};
 use strongroom_proto::ids::{EntryHash, GroupId, Index, Term};
 use strongroom_proto::statement::{Captured, Committed, MAX_MEMBERS};
 
@@ -51,16 +49,13 @@ impl Core {
 
     /// Captures what waits in several groups, with one write for all. Each group has its own outcome, and all of them are
     /// checked before the write.
-    pub(crate) fn capture<E: Env>(
-        &mut self,
-        env: &mut E,
-        groups: &[GroupEntries],
-    ) -> Result<Reply, Refusal> {
+    pub(crate) fn capture<E: Env>(&mut self, env: &mut E, groups: &[GroupEntries]) -> Result<Reply, Refusal> {
         if groups.len() > MAX_GROUPS {
             return Err(Refusal::TooLarge);
         }
         // Each is checked against what is captured now, so two of one group could state two entries at one index.
-        let named_before = |(i, of): (usize, &GroupEntries)| groups.iter().take(i).any(|o| o.group == of.group);
+        let named_before =
+            |(i, of): (usize, &GroupEntries)| groups.iter().take(i).any(|o| o.group == of.group);
         if groups.iter().enumerate().any(named_before) && !self.bugs.has(Bug::CaptureGroupTwice) {
             return Err(Refusal::Malformed);
         }

@@ -60,7 +60,8 @@ const NONE: Index = Index::ZERO;
 fn two_groups_are_captured_with_one_write_and_each_has_its_statement() {
     let (mut rig, groups) = two_groups();
     let before = programmed(&rig.devices[1].env.flash);
-    let Reply::Captured(alone) = rig.devices[2].ask(&Request::capture(groups[0].0, vec![groups[0].1.clone()]))
+    let Reply::Captured(alone) =
+        rig.devices[2].ask(&Request::capture(groups[0].0, vec![groups[0].1.clone()]))
     else {
         panic!()
     };
@@ -81,8 +82,6 @@ fn programmed(flash: &MemoryFlash) -> usize {
 
 #[test]
 fn a_bad_group_is_refused_alone_wherever_it_stands() {
-    let (rig, groups) = two_groups();
-    drop(rig);
     for (bad, reverse) in [(0, false), (0, true), (1, false), (1, true)] {
         let (mut rig, mut groups) = two_groups();
         groups[bad].1.transfers += 1;
@@ -100,7 +99,7 @@ fn a_bad_group_is_refused_alone_wherever_it_stands() {
         assert_eq!(captured(&mut rig, 1), now);
     }
     // An entry of one group, named as the other's.
-    let (mut rig, _) = two_groups();
+    let (mut rig, groups) = two_groups();
     let crossed = [(groups[0].0, groups[1].1.clone()), (groups[1].0, groups[0].1.clone())];
     let refused = [Err(Refusal::NotAuthentic), Err(Refusal::NotAuthentic)];
     assert_eq!(outcomes(rig.devices[1].ask(&both(&crossed))), refused);
@@ -130,12 +129,9 @@ fn a_replay_says_it_again_without_a_write() {
 #[test]
 fn a_group_of_another_realm_is_refused_and_the_own_one_captured() {
     let (mut rig, groups) = two_groups();
-    let (_, strange) = {
-        let mut other = Rig::seeded(77, 1);
-        other.lead(0, None);
-        let entry = other.make(0, &mut Tree::new(Prefix::WHOLE), &[]).entry;
-        (other.realm, (other.group, entry))
-    };
+    let mut other = Rig::seeded(77, 1);
+    other.lead(0, None);
+    let strange = (other.group, other.make(0, &mut Tree::new(Prefix::WHOLE), &[]).entry);
     let of_other_realm = [strange.clone(), groups[0].clone()];
     let reply = rig.devices[1].ask(&both(&of_other_realm));
     assert_eq!(outcomes(reply), [Err(Refusal::NotMember), Ok(ONE)]);

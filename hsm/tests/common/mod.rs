@@ -153,8 +153,17 @@ impl Rig {
     }
 
     pub fn with_config(members: usize, bug: Option<Bug>, config: &Config) -> Self {
-        let mut devices: Vec<Device> =
-            (0..members).map(|i| Device::new(i as u64, bug, config.clone())).collect();
+        Self::build(0, members, bug, config)
+    }
+
+    /// Another realm than that of [`Self::new`].
+    pub fn seeded(seed: u64, members: usize) -> Self {
+        Self::build(seed, members, None, &Config::software())
+    }
+
+    fn build(seed: u64, members: usize, bug: Option<Bug>, config: &Config) -> Self {
+        let device = |i| Device::new(seed + i as u64, bug, config.clone());
+        let mut devices: Vec<Device> = (0..members).map(device).collect();
         let custodians: Vec<SigningKey> = (1..=3).map(|i| SigningKey::from_bytes(&[i; 32])).collect();
         let policy =
             CustodianPolicy { custodians: custodians.iter().map(custodian_key).collect(), threshold: 2 };

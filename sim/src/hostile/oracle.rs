@@ -102,9 +102,10 @@ impl World {
     pub(super) fn judge(&mut self, n: Made, at: usize, request: &Request, reply: Reply) {
         match (request, reply) {
             (Request::Capture(groups), Reply::Captures(outcomes)) => {
-                for (of, outcome) in groups.iter().zip(outcomes) {
+                for (which, (of, outcome)) in (0..).zip(groups.iter().zip(outcomes)) {
                     if let CaptureOutcome::Captured(statement) = outcome {
-                        self.judge_captured(n, at, of.group, statement, false);
+                        // The first has the step's number, as the only one has.
+                        self.judge_captured(n | which << 28, at, of.group, statement, false);
                     }
                 }
             }

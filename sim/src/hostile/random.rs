@@ -120,6 +120,12 @@ impl Hunt {
         if self.rng.random_ratio(1, 8) && !entries.is_empty() {
             entries.remove(self.rng.random_range(0..entries.len()));
         }
+        if self.rng.random_ratio(1, 5) {
+            let other = self.any_group();
+            let to = recent(&mut self.rng, self.world.entries.keys());
+            let others = to.map(|to| self.way(at, other, to)).unwrap_or_default();
+            return Step::CaptureBoth { at, groups: [group, other], entries, others };
+        }
         Step::Capture { at, group, entries }
     }
 

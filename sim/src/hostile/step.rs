@@ -469,6 +469,18 @@ pub(super) enum Step {
         #[n(0)]
         at: u8,
     },
+    /// Sends entries of two groups, or two lists of one group, in one request; makes two statements.
+    #[n(20)]
+    CaptureBoth {
+        #[n(0)]
+        at: u8,
+        #[n(1)]
+        groups: [u8; 2],
+        #[n(2)]
+        entries: Vec<Made>,
+        #[n(3)]
+        others: Vec<Made>,
+    },
 }
 
 impl Step {
@@ -499,6 +511,10 @@ impl Step {
             }
             Self::Lead { entry, .. } => maybe(entry),
             Self::Capture { entries, .. } => all(entries),
+            Self::CaptureBoth { entries, others, .. } => {
+                all(entries);
+                all(others);
+            }
             Self::Commit { chain, .. } => all(chain),
             Self::Jump { entry, .. } | Self::Forge { entry, .. } if *entry == from => {
                 *entry = to.unwrap_or(*entry);
@@ -512,6 +528,10 @@ impl Step {
         match self {
             Self::Process { messages, .. } | Self::HandMade { messages, .. } => messages.retain(is_made),
             Self::Capture { entries, .. } => entries.retain(is_made),
+            Self::CaptureBoth { entries, others, .. } => {
+                entries.retain(&is_made);
+                others.retain(is_made);
+            }
             Self::Commit { statements, chain, .. } => {
                 statements.retain(&is_made);
                 chain.retain(is_made);
@@ -526,7 +546,7 @@ impl Step {
             Self::Open { .. } => "Handshake",
             Self::Ask { .. } | Self::Ride { .. } => "(client)",
             Self::Process { .. } | Self::HandMade { .. } | Self::DeepTree { .. } => "Process",
-            Self::Capture { .. } => "Capture",
+            Self::Capture { .. } | Self::CaptureBoth { .. } => "Capture",
             Self::Jump { .. } => "Jump",
             Self::Lead { .. } => "Lead",
             Self::Resign { .. } => "StepDown",
@@ -560,6 +580,12 @@ impl fmt::Display for Step {
             }
             Self::Capture { at, group, entries } => {
                 write!(f, "HSM {at}, group {group}: capture entries {entries:?}")
+            }
+            Self::CaptureBoth { at, groups: [group, other], entries, others } => {
+                write!(
+                    f,
+                    "HSM {at}: capture entries {entries:?} of group {group} and {others:?} of group {other}"
+                )
             }
             Self::Jump { at, entry, statement } => {
                 write!(f, "HSM {at}: jump to entry #{entry} with statement #{statement}")

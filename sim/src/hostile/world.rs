@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    BatchRequest, DeviceStatus, NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal, Reply, Request,
-    SealedRealm,
+    BatchRequest, DeviceStatus, GroupEntries, NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal, Reply,
+    Request, SealedRealm,
 };
 use strongroom_proto::ids::{Digest, EntryHash, GroupId, Index, Mac, Nonce, RecordId, SessionId, Term};
 use strongroom_proto::noise::Transport;
@@ -317,6 +317,15 @@ impl World {
                 let id = self.groups[group_of(*group)].id;
                 let entries = self.entries_of(entries);
                 self.exchange(n, device(*at), step.name(), &Request::capture(id, entries));
+            }
+            Step::CaptureBoth { at, groups, entries, others } => {
+                let groups = groups.map(|group| self.groups[group_of(group)].id);
+                let both = groups
+                    .into_iter()
+                    .zip([entries, others])
+                    .map(|(group, entries)| GroupEntries { group, entries: self.entries_of(entries) });
+                let request = Request::Capture(both.collect());
+                self.exchange(n, device(*at), step.name(), &request);
             }
             Step::Lead { at, group, entry } => {
                 let id = self.groups[group_of(*group)].id;

@@ -189,6 +189,17 @@ pub(super) fn make_entries_after_being_beaten(hunt: &mut Hunt) {
     hunt.process_on(s.at, s.group, Some(mine), &message);
 }
 
+/// One request in which one group is named twice, with a fork each: both would follow what is captured.
+pub(super) fn capture_two_forks_at_once(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(0) else { return };
+    let (_, mine, theirs) = fork(hunt, &s);
+    let (entries, others) = (vec![mine], vec![theirs]);
+    for at in hunt.without(&s, s.at) {
+        let (entries, others) = (entries.clone(), others.clone());
+        hunt.go(Step::CaptureBoth { at, groups: [s.group; 2], entries, others });
+    }
+}
+
 pub(super) fn capture_another_fork(hunt: &mut Hunt) {
     let Some(s) = hunt.stage(0) else { return };
     let (other, mine, theirs) = fork(hunt, &s);

@@ -56,6 +56,7 @@ pub(super) const STRATEGIES: &[Strategy] = &[
     log::jump_beside_the_committed,
     log::make_entries_after_being_beaten,
     log::capture_another_fork,
+    log::capture_two_forks_at_once,
     log::capture_what_nobody_made,
     log::capture_of_another_group,
     log::lead_from_a_forgery,
