@@ -5,8 +5,8 @@
 #
 # FOLDER holds what survives: the flash with the NVRAM (made when there is none; never copy or restore it) and the socket
 # `hsm.sock` for the agent (`hsm = "unix:FOLDER/hsm.sock"`). With --uart the agent's frames go over the serial line, as
-# on a board without a virtio console. STRONGROOM_IMAGE names another image than the one that build.sh made, and
-# STRONGROOM_ENTROPY another source than /dev/urandom, or `none`.
+# on a board without a virtio console. STRONGROOM_IMAGE names another image than the one that build.sh made, STRONGROOM_SOCKET
+# another socket, and STRONGROOM_ENTROPY another source than /dev/urandom, or `none`.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -33,7 +33,7 @@ fi
 
 board=(-M virt -m 16M -bios "$image" -nographic -monitor none -global virtio-mmio.force-legacy=false
     -drive "if=pflash,unit=1,format=raw,file=$flash"
-    -chardev "socket,id=link,path=$folder/hsm.sock,server=on,wait=off")
+    -chardev "socket,id=link,path=${STRONGROOM_SOCKET:-$folder/hsm.sock},server=on,wait=off")
 if [ "$entropy" != none ]; then
     board+=(-object "rng-random,id=entropy,filename=$entropy" -device "virtio-rng-device,rng=entropy")
 fi

@@ -3,6 +3,7 @@
 //! Every claim is checked before it is told; the first that is not so ends the demo with an error.
 
 use crate::local::{Error, LocalRealm, MEMBERS};
+use futures::future::try_join_all;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
@@ -14,17 +15,22 @@ use strongroom_client::{Client, Pin, RecoverError, UserSecret};
 const SECRET: &[u8] = b"the key that opens Ada's backups";
 const RIGHT: &str = "4821";
 const WRONG: &str = "1234";
+const USERS_AT_ONCE: usize = 32;
+const ROUNDS: usize = 8;
 
-/// Runs the demo in `dir`, which must hold no realm yet.
+/// Runs the demo in `dir`, which must hold no realm yet; the first `boards` HSMs are emulated boards.
 ///
 /// # Errors
 /// Something was not as told.
-pub async fn run(dir: &Path) -> Result<(), Error> {
+pub async fn run(dir: &Path, boards: usize) -> Result<(), Error> {
     let story = Story { began: Instant::now() };
     story.tell("Strongroom keeps a user's secret under a short PIN, and destroys it after a set number of");
     story.tell("wrong guesses. The limit is kept by HSMs; here they are simulated, and protect nothing.");
 
-    let mut realm = make_realm(&story, dir).await?;
+    if boards > 0 {
+        story.tell(format!("{boards} of them are the firmware, on emulated boards."));
+    }
+    let mut realm = make_realm(&story, dir, boards).await?;
     let leader = story.step("They elect a leader; the other two will witness", realm.leader(None)).await?;
     story.fact(format!("HSM {} leads", leader + 1));
     // Clients talk to a member that will outlive the leader. It forwards what it cannot serve.
@@ -33,6 +39,9 @@ pub async fn run(dir: &Path) -> Result<(), Error> {
     let ada = realm.client(door, "ada").await?;
     recover_a_secret(&story, &ada).await?;
     lock_a_record(&story, &realm.client(door, "mallory-has-her-phone").await?).await?;
+    if boards > 0 {
+        measure(&story, &realm, door).await?;
+    }
     lose_the_leader(&story, &mut realm, leader, door).await?;
     show_the_store(&story, &realm.dir().join("store"))?;
 
@@ -42,10 +51,10 @@ pub async fn run(dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-async fn make_realm(story: &Story, dir: &Path) -> Result<LocalRealm, Error> {
+async fn make_realm(story: &Story, dir: &Path, boards: usize) -> Result<LocalRealm, Error> {
     story.chapter("A realm is made");
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let start = async { LocalRealm::start(dir, listen) };
+    let start = async { LocalRealm::start_on_boards(dir, listen, boards) };
     let realm = story
         .step("Three HSMs start, each with an agent on its host; their store is a folder", start)
         .await?;
@@ -87,6 +96,32 @@ async fn lock_a_record(story: &Story, thief: &Client) -> Result<(), Error> {
         late == Guess::Wrong { left: 0 },
         "the secret is gone; nobody can recover it, the operator included",
     )
+}
+
+/// Many users recover at once.
+async fn measure(story: &Story, realm: &LocalRealm, door: usize) -> Result<(), Error> {
+    story.chapter("Many users at once");
+    let mut users = Vec::new();
+    for user in 0..USERS_AT_ONCE {
+        users.push(realm.fast_client(door, &format!("user-{user}")).await?);
+    }
+    let all = try_join_all(users.iter().map(|user| register(user, 3)));
+    story.step(&format!("{USERS_AT_ONCE} users register at the same time"), all).await?;
+    realm.times().clear();
+    let from = Instant::now();
+    for _ in 0..ROUNDS {
+        let all = try_join_all(users.iter().map(|user| guess(user, RIGHT))).await?;
+        if all.iter().any(|guess| *guess != Guess::Right) {
+            return Err("a right PIN was refused".into());
+        }
+    }
+    let recoveries = USERS_AT_ONCE * ROUNDS;
+    let rate = recoveries as f64 / from.elapsed().as_secs_f64();
+    story.fact(format!("{recoveries} recoveries, {rate:.0} per second"));
+    for (name, count, mean) in realm.times().means() {
+        story.fact(format!("{name:<12} {count:>6} times, {:>9} each", duration(mean)));
+    }
+    Ok(())
 }
 
 async fn lose_the_leader(

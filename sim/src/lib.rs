@@ -3,6 +3,7 @@
 //! Trusts nobody and is trusted by nobody; what it finds is found in the crates it drives.
 #![forbid(unsafe_code)]
 
+pub mod board;
 pub mod cluster;
 pub mod demo;
 mod env;

@@ -3,6 +3,7 @@
 //! The folder holds all that survives: the NVRAM of each HSM, the store, the tenant's key and the custodian's. The
 //! sockets between agents and HSMs are in a folder of their own that goes away.
 
+use crate::board::{Board, TimedLink, Times};
 use ed25519_dalek::SigningKey;
 use std::fs;
 use std::io::Write;
@@ -40,6 +41,9 @@ pub struct LocalRealm {
     open: Box<OpenStore>,
     storage: Storage,
     members: Vec<Member>,
+    /// How many HSMs are emulated boards, the first ones.
+    boards: usize,
+    times: Times,
 }
 
 /// How the agent of a member gets at the store.
@@ -47,10 +51,25 @@ type OpenStore = dyn Fn(&Config) -> Result<Store, StoreError> + Send + Sync;
 
 /// One HSM with its agent; either may be down.
 struct Member {
-    hsm: Option<Server>,
+    hsm: Option<Hsm>,
     agent: Option<AgentHandle>,
     front: SocketAddr,
     peer: SocketAddr,
+}
+
+/// One HSM that runs.
+enum Hsm {
+    Software(Server),
+    Board(Board),
+}
+
+impl Hsm {
+    fn stop(self) {
+        match self {
+            Self::Software(server) => server.stop(),
+            Self::Board(board) => drop(board),
+        }
+    }
 }
 
 impl LocalRealm {
@@ -72,7 +91,16 @@ impl LocalRealm {
         listen: SocketAddr,
         open: impl Fn(&Config) -> Result<Store, StoreError> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        Self::start_as(dir, listen, Storage::default(), Box::new(open))
+        Self::start_as(dir, listen, Storage::default(), 0, Box::new(open))
+    }
+
+    /// The same as [`Self::start`], where the first `boards` HSMs are emulated boards that run the firmware.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and those of [`Board::boot`].
+    pub fn start_on_boards(dir: &Path, listen: SocketAddr, boards: usize) -> Result<Self, Error> {
+        let open = |config: &Config| Store::open(&config.store, &config.store_options);
+        Self::start_as(dir, listen, Storage::default(), boards, Box::new(open))
     }
 
     /// The same as [`Self::start`], with snapshots as `storage` says.
@@ -81,13 +109,14 @@ impl LocalRealm {
     /// As [`Self::start`].
     pub fn start_storing(dir: &Path, listen: SocketAddr, storage: Storage) -> Result<Self, Error> {
         let open = |config: &Config| Store::open(&config.store, &config.store_options);
-        Self::start_as(dir, listen, storage, Box::new(open))
+        Self::start_as(dir, listen, storage, 0, Box::new(open))
     }
 
     fn start_as(
         dir: &Path,
         listen: SocketAddr,
         storage: Storage,
+        boards: usize,
         open: Box<OpenStore>,
     ) -> Result<Self, Error> {
         fs::create_dir_all(dir.join("store"))?;
@@ -100,7 +129,8 @@ impl LocalRealm {
         })?;
         write_once(&dir.join("custodian.key"), || Ok(hex::encode(random()?)))?;
         let sockets = tempfile::Builder::new().prefix("strongroom-").tempdir()?;
-        let mut realm = Self { dir, sockets, open, storage, members: Vec::new() };
+        let (members, times) = (Vec::new(), Times::default());
+        let mut realm = Self { dir, sockets, open, storage, members, boards, times };
         for i in 0..MEMBERS {
             let hsm = Some(realm.start_hsm(i)?);
             let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -123,18 +153,29 @@ impl LocalRealm {
         Ok(realm)
     }
 
-    fn start_hsm(&self, i: usize) -> Result<Server, Error> {
-        Ok(strongroom_hsm_software::start(Options {
+    fn start_hsm(&self, i: usize) -> Result<Hsm, Error> {
+        if i < self.boards {
+            let folder = self.dir.join(format!("hsm-{}.board", i + 1));
+            return Ok(Hsm::Board(Board::boot(&folder, &self.socket(i))?));
+        }
+        Ok(Hsm::Software(strongroom_hsm_software::start(Options {
             nvram: self.dir.join(format!("hsm-{}.nvram", i + 1)),
             listen: Address::Unix(self.socket(i)),
             config: strongroom_hsm::Config::software(),
-        })?)
+        })?))
+    }
+
+    /// How long the messages to the HSMs took.
+    #[must_use]
+    pub const fn times(&self) -> &Times {
+        &self.times
     }
 
     fn start_agent(&mut self, i: usize, sockets: Sockets) -> Result<(), Error> {
         let config = self.config(i)?;
         let store = (self.open)(&config)?;
-        let link = Arc::new(SocketLink::new(HsmAddress::Unix(self.socket(i))));
+        let link = SocketLink::new(HsmAddress::Unix(self.socket(i)));
+        let link = Arc::new(TimedLink { link, times: self.times.clone() });
         self.members[i].agent = Some(Agent::start_on(sockets, config, link, store)?);
         Ok(())
     }
@@ -346,7 +387,20 @@ impl LocalRealm {
     /// # Errors
     /// As [`Self::configuration`] and [`Self::token`].
     pub async fn client(&self, i: usize, user: &str) -> Result<Client, Error> {
-        let configuration: Configuration = self.configuration(i).await?.parse()?;
+        self.client_of(&self.configuration(i).await?, user)
+    }
+
+    /// [`Self::client`], whose PINs are hashed without care: for measuring everything else.
+    ///
+    /// # Errors
+    /// As [`Self::client`].
+    pub async fn fast_client(&self, i: usize, user: &str) -> Result<Client, Error> {
+        let configuration = self.configuration(i).await?;
+        self.client_of(&configuration.replace("Standard2019", "FastInsecure"), user)
+    }
+
+    fn client_of(&self, configuration: &str, user: &str) -> Result<Client, Error> {
+        let configuration: Configuration = configuration.parse()?;
         let realm = configuration.realms()[0].id();
         let tokens = FixedTokens::from_iter([(realm, self.token(&realm, user)?)]);
         Ok(Client::new(configuration, vec![], tokens, Https::new()?))

@@ -25,6 +25,11 @@ enum Command {
         /// Leave the realm in this folder, for `serve`. Without it, nothing is left.
         #[arg(long, value_name = "DIR")]
         keep: Option<PathBuf>,
+        /// How many of the three HSMs are emulated boards that run the firmware of `hsm/firmware/build.sh`; without a
+        /// number, all. Prints how many recoveries per second they serve, and how long each kind of message takes.
+        #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3", default_value_t = 0,
+              value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=3))]
+        firmware: usize,
     },
     /// Run a local realm for app developers until Ctrl-C; made first if the folder holds none.
     Serve {
@@ -139,7 +144,7 @@ async fn execute(arguments: Arguments) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let done = match arguments.command {
-        Command::Demo { keep } => run_demo(keep).await,
+        Command::Demo { keep, firmware } => run_demo(keep, firmware).await,
         Command::Serve { keep, listen, user } => serve(&keep, listen, &user).await,
         Command::Tree { records, folder } => bench_tree(records, folder).await,
         Command::Replay { segments } => replay(segments).await,
@@ -163,12 +168,12 @@ async fn execute(arguments: Arguments) -> ExitCode {
     }
 }
 
-async fn run_demo(keep: Option<PathBuf>) -> Result<(), Error> {
+async fn run_demo(keep: Option<PathBuf>, boards: usize) -> Result<(), Error> {
     let Some(dir) = keep else {
         let dir = tempfile::Builder::new().prefix("strongroom-demo-").tempdir()?;
-        return demo::run(dir.path()).await;
+        return demo::run(dir.path(), boards).await;
     };
-    demo::run(&dir).await?;
+    demo::run(&dir, boards).await?;
     println!("The realm is kept; run it with: {} serve --keep {}", program(), dir.display());
     Ok(())
 }

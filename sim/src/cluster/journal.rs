@@ -163,7 +163,7 @@ const fn role(role: Role) -> &'static str {
     }
 }
 
-const fn name(request: &Request) -> &'static str {
+pub(crate) const fn request_name(request: &Request) -> &'static str {
     match request {
         Request::DeviceStatus => "DeviceStatus",
         Request::NewRealm(_) => "NewRealm",
@@ -186,7 +186,7 @@ const fn name(request: &Request) -> &'static str {
 fn meaning(request: &Request, reply: &Reply) -> (Kind, Option<u64>, String) {
     match (request, reply) {
         (_, Reply::Refused(refusal)) => {
-            (Kind::Hsm, None, format!("{} is refused: {refusal:?}", name(request)))
+            (Kind::Hsm, None, format!("{} is refused: {refusal:?}", request_name(request)))
         }
         (_, Reply::Processed { outcomes, made: Some(made) }) => {
             let replies = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Kept)).count();
@@ -211,7 +211,7 @@ fn meaning(request: &Request, reply: &Reply) -> (Kind, Option<u64>, String) {
             (Kind::Commit, Some(index), text)
         }
         (_, Reply::Leading(term)) => (Kind::Hsm, None, format!("leads, in the term {term}")),
-        _ => (Kind::Hsm, None, format!("answers {}", name(request))),
+        _ => (Kind::Hsm, None, format!("answers {}", request_name(request))),
     }
 }
 

@@ -21,6 +21,7 @@ mod user;
 pub use bug::HostBug;
 pub use device::Device;
 pub use faults::{Faults, Interrupt};
+pub(crate) use journal::request_name;
 pub use journal::{Event, Journal, Kind, Lane};
 pub use store::{Store, StoreCalls, StoreFault};
 pub use tree::StoredTree;

@@ -1,0 +1,89 @@
+//! The HSM firmware on an emulated board, as a process beside this one; and a link that tells how long each message took.
+//!
+//! An emulated board protects nothing: whoever runs the emulator reads its memory.
+
+use crate::cluster::request_name;
+use crate::local::Error;
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::fs::{File, create_dir_all};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use strongroom_agent::link::{Link, Lost};
+
+/// Boots the image that `hsm/firmware/build.sh` made, from the root of the repository.
+const RUN: &str = "hsm/firmware/run.sh";
+
+/// One emulated board. Dropped, it loses power.
+pub struct Board(Child);
+
+impl Board {
+    /// Boots a board whose flash is in `folder`, made if there is none, with its link on `socket`.
+    ///
+    /// # Errors
+    /// There is no script here to boot it with, or it cannot be run.
+    pub fn boot(folder: &Path, socket: &Path) -> Result<Self, Error> {
+        if !Path::new(RUN).exists() {
+            return Err(format!("there is no {RUN} here; run this in the root of the repository").into());
+        }
+        create_dir_all(folder)?;
+        let console = File::create(folder.join("console.log"))?;
+        let mut command = Command::new("bash");
+        command.arg(RUN).arg(folder).env("STRONGROOM_SOCKET", socket).stdin(Stdio::null());
+        command.stderr(console.try_clone()?).stdout(console);
+        Ok(Self(command.spawn()?))
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        // It may be gone already; then there is nothing to end.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// How often each kind of message was sent, and how long all of its replies took.
+#[derive(Clone, Default)]
+pub struct Times(Arc<Mutex<BTreeMap<&'static str, (u32, Duration)>>>);
+
+impl Times {
+    /// Forgets what there was.
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Kind of message, how often, and the mean time from request to reply.
+    #[must_use]
+    pub fn means(&self) -> Vec<(&'static str, u32, Duration)> {
+        let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        times.iter().map(|(name, (count, all))| (*name, *count, *all / (*count).max(1))).collect()
+    }
+
+    fn add(&self, name: &'static str, took: Duration) {
+        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, all) = times.entry(name).or_default();
+        (*count, *all) = (*count + 1, *all + took);
+    }
+}
+
+/// A link that notes how long each message took.
+pub struct TimedLink<L> {
+    /// The link.
+    pub link: L,
+    /// Where it is noted.
+    pub times: Times,
+}
+
+#[async_trait]
+impl<L: Link> Link for TimedLink<L> {
+    async fn call(&self, request: Vec<u8>) -> Result<Vec<u8>, Lost> {
+        let name = minicbor::decode(&request).map_or("(other)", |request| request_name(&request));
+        let from = Instant::now();
+        let reply = self.link.call(request).await?;
+        self.times.add(name, from.elapsed());
+        Ok(reply)
+    }
+}
