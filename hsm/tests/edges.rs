@@ -11,9 +11,9 @@ use strongroom_proto::hsm::{
     BatchRequest, CustodianKey, CustodianPolicy, ExportApproval, MAX_CAPTURE_ENTRIES, MAX_CUSTODIANS,
     MAX_GROUPS, Outcome, Refusal, Reply, Request, Role, SessionRefusal,
 };
-use strongroom_proto::ids::{Digest, HsmId, Index, RealmId};
+use strongroom_proto::ids::{Digest, HsmId, Index, Mac, RealmId};
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::{Captured, GroupStatement, MAX_MEMBERS, MemberStatement};
+use strongroom_proto::statement::{Captured, Committed, GroupStatement, MAX_MEMBERS, MemberStatement};
 use strongroom_proto::tree::Tree;
 
 fn whole() -> Tree {
@@ -210,6 +210,72 @@ fn all_members_of_the_largest_group_may_state_and_five_of_nine_are_a_majority() 
 }
 
 #[test]
+fn a_statement_that_no_member_made_of_this_entry_in_this_group_is_not_counted() {
+    let (mut rig, entries) = led(3, 1);
+    let Captured { hsm, index, hash, mac } = rig.captured(0, &entries);
+    let own = Captured { hsm, index, hash, mac };
+    let other = rig.devices[1].id();
+    // What another group's log says at the same place.
+    let members = (0..3).map(|i| member(&mut rig.devices[i])).collect();
+    let second = new_group(&mut rig.devices[0], members).expect("a second group");
+    assert!(matches!(rig.devices[1].ask(&Request::JoinGroup(second.clone())), Reply::Group(_)));
+    let first = std::mem::replace(&mut rig.group, second.group);
+    rig.lead(1, None);
+    let elsewhere = rig.devices[1].ask(&process_request(second.group, &whole(), &[]));
+    // It owns nothing, so the host's tree of the whole space is not its.
+    assert_eq!(elsewhere, Reply::Refused(Refusal::NotCovered));
+    let empty = Request::Process { group: second.group, trees: vec![], requests: vec![] };
+    let Reply::Processed { made: Some(made), .. } = rig.devices[1].ask(&empty) else { panic!("no entry") };
+    let foreign = rig.captured(1, &[made.entry]);
+    rig.group = first;
+
+    let forged = [
+        // One member's word for another's.
+        Captured { hsm: other, ..own },
+        // A member's word about another entry or another group's, with the entry's hash put in.
+        Captured { hash, ..foreign },
+        foreign,
+        // Nobody's word.
+        Captured { hsm: other, mac: Mac(Digest([7; 32])), ..own },
+    ];
+    for statement in forged {
+        assert_eq!(rig.commit(0, &[own, statement], &[]), Reply::Refused(Refusal::NotAuthentic));
+    }
+    // What a member says of another entry is its word, but not of this one.
+    rig.captured(1, &entries);
+    let second_entry = next(&mut rig, 0);
+    let beside = fork(&mut rig, 1, &entries[0]);
+    let mine = rig.captured(0, &[second_entry]);
+    let theirs = rig.captured(1, &[beside]);
+    assert_eq!(rig.commit(0, &[mine, theirs], &[]), Reply::Refused(Refusal::NoMajority));
+    let altered = Captured { hash: mine.hash, ..theirs };
+    assert_eq!(rig.commit(0, &[mine, altered], &[]), Reply::Refused(Refusal::NotAuthentic));
+    let altered = Captured { index: mine.index, hash: mine.hash, ..own };
+    assert_eq!(rig.commit(0, &[altered], &[]), Reply::Refused(Refusal::NotAuthentic));
+}
+
+#[test]
+fn a_commit_that_no_member_stated_moves_nobody() {
+    let (mut rig, entries) = led(3, 1);
+    let statements = capture_by(&mut rig, &[0, 1], &entries[0]);
+    let (committed, _) = rig.committed(0, &statements);
+    let later = next(&mut rig, 0);
+    let forged = [
+        Committed { hsm: rig.devices[1].id(), ..committed },
+        Committed { index: later.index, hash: later.hash(), ..committed },
+        Committed { mac: Mac(Digest([7; 32])), ..committed },
+        Committed { mac: statements[0].mac, ..committed },
+    ];
+    for committed in forged {
+        for entry in [&entries[0], &later] {
+            let refusal = rig.devices[2].refusal(&Request::Jump(entry.clone(), committed));
+            assert_eq!(refusal, Some(Refusal::NotAuthentic));
+        }
+    }
+    assert_eq!(rig.devices[2].status().groups[0].captured_index, Index::ZERO);
+}
+
+#[test]
 fn a_commit_whose_reply_was_lost_is_stated_again() {
     let (mut rig, entries) = led(3, 2);
     let statements = capture_by(&mut rig, &[0, 1], &entries[0]);
@@ -383,6 +449,12 @@ fn members_of_a_group_are_distinct_and_include_whoever_makes_or_joins_it() {
     for members in [vec![], vec![b], vec![b, c], vec![a, a], vec![a, b, b], vec![a; MAX_MEMBERS + 1]] {
         assert_eq!(new_group(&mut rig.devices[0], members), Err(Refusal::BadMembers));
     }
+    let forged = MemberStatement { mac: b.mac, ..c };
+    assert_eq!(new_group(&mut rig.devices[0], vec![a, forged]), Err(Refusal::NotAuthentic));
+    let mut stranger = Device::new(9, None, Config::software());
+    assert!(matches!(stranger.ask(&Request::NewRealm(CustodianPolicy::closed())), Reply::Device(_)));
+    let strange = member(&mut stranger);
+    assert_eq!(new_group(&mut rig.devices[0], vec![a, strange]), Err(Refusal::NotAuthentic));
     // With a group joined that does not name it, an HSM could state what nobody may count.
     let theirs = new_group(&mut rig.devices[0], vec![a, b]).expect("two members");
     assert_eq!(rig.devices[2].refusal(&Request::JoinGroup(theirs.clone())), Some(Refusal::BadMembers));
