@@ -95,13 +95,77 @@ bugs! {
     GenesisTwice,
     /// `Process` does not look at how much waits already.
     NoBounds,
+    /// `Process` does not look at which prefix a partial tree is of.
+    TreeWithoutPrefix,
+    /// `Process` does not compare a partial tree's root with any.
+    TreeOfAnyRoot,
+    /// A record behind a stub is taken for absent.
+    StubIsAbsent,
+    /// `Commit` does not look at what the first entry of a chain follows.
+    ChainWithoutPrev,
+    /// `Commit` releases own entries past the one that the chain starts from.
+    ReleasePastTheFork,
+    /// `Lead` keeps the replies that wait.
+    RepliesSurviveLead,
+    /// `Jump` beside the own chain does not end the leadership.
+    JumpKeepsLeadership,
+    /// Every leadership of an HSM has the same term.
+    SameTerm,
+    /// A message that does not decrypt leaves the session as it was.
+    SessionSurvivesBadMessage,
+    /// Any request may ride in a handshake.
+    RideAnything,
+    /// Register2 is taken without looking at its policy and its public key.
+    RegistrationUnverified,
+    /// A message that is sent again is answered at once.
+    ResentAnsweredAtOnce,
+    /// Events are sealed only where something changed.
+    EventsOnlyForChanges,
+    /// Answers are as long as they are.
+    AnswersUnpadded,
+    /// A wrong tag ends the session, before any commit.
+    WrongTagRefusedAtOnce,
+    /// A wrong tag after the last guess erases nothing.
+    WrongTagForgiven,
+    /// The right tag does not give the guesses back.
+    RecoveredKeepsCharges,
+    /// Register2 takes over the charges of the registration that it replaces.
+    RegisterKeepsCharges,
+    /// Delete leaves the registration in place.
+    DeleteKeepsRecord,
+    /// The padding of a sealed record holds what the record held before.
+    PaddingNotCleared,
+    /// Recover2 and Recover3 do not look at the version.
+    AnyVersion,
+    /// `JoinRealm` lets the importer make a first group of the realm too.
+    ImportedUnassigned,
+    /// `NewGroup` clears `unassigned` in a write of its own, after that of the group.
+    GenesisInTwoWrites,
+    /// A leader that starts from nothing owns the whole space, whatever its group.
+    EveryGroupOwnsAll,
+    /// `JoinRealm` takes another seed.
+    JoinRealmAgain,
+    /// `JoinGroup` joins a group again, as if for the first time.
+    JoinGroupAgain,
+    /// `JoinGroup` joins a group that does not name this HSM.
+    JoinUnnamed,
+    /// `NewGroup` takes member statements without checking their MACs.
+    AnyMemberStatement,
+    /// `ExportRealm` takes an approval made out to another exporter.
+    ExportForAnother,
+    /// `ExportRealm` does not look at the nonce.
+    ExportAnyNonce,
+    /// `ExportRealm` counts signatures of keys that the policy does not name.
+    CustodianStrangers,
+    /// `Commit` panics where there is nothing to count.
+    PanicsOnNoStatements,
 }
 
 /// Which bugs are planted.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Bugs {
     #[cfg(feature = "planted-bugs")]
-    planted: u64,
+    planted: u128,
 }
 
 impl Bugs {

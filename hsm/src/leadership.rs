@@ -110,6 +110,12 @@ impl Leadership {
         }
     }
 
+    /// With the bug planted, the replies of an earlier leadership.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn inherit(&mut self, earlier: Self) {
+        self.pending = earlier.pending;
+    }
+
     /// With the bug planted, the past partition that a stale tree is of.
     #[cfg(feature = "planted-bugs")]
     pub(crate) fn stale_if(

@@ -130,7 +130,7 @@ impl Core {
             let own = self.leaderships.get(&slot).and_then(|l| l.own(at.index));
             if own == Some(at.hash) {
                 self.settle(slot, &[at]);
-            } else {
+            } else if !self.bugs.has(Bug::JumpKeepsLeadership) {
                 // Without the entries between, nothing shows that it continues the own chain.
                 self.drop_leadership(slot);
             }
@@ -161,13 +161,24 @@ impl Core {
             return Err(Refusal::NotCaptured);
         }
         let mut term = Term([0; 16]);
-        env.rng().fill_bytes(&mut term.0);
+        if !self.bugs.has(Bug::SameTerm) {
+            env.rng().fill_bytes(&mut term.0);
+        }
+        let genesis = genesis || self.bugs.has(Bug::EveryGroupOwnsAll);
+        #[cfg_attr(not(feature = "planted-bugs"), expect(unused_mut, reason = "changed by a planted bug"))]
+        let mut leadership = Leadership::begin(term, entry, at, genesis);
+        #[cfg(feature = "planted-bugs")]
+        if let Some(earlier) =
+            self.leaderships.remove(&slot).filter(|_| self.bugs.has(Bug::RepliesSurviveLead))
+        {
+            leadership.inherit(earlier);
+        }
         if self.bugs.has(Bug::SessionsSurviveLead) {
             self.leaderships.remove(&slot);
         } else {
             self.drop_leadership(slot);
         }
-        self.leaderships.insert(slot, Leadership::begin(term, entry, at, genesis));
+        self.leaderships.insert(slot, leadership);
         Ok(Reply::Leading(term))
     }
 
@@ -185,12 +196,14 @@ impl Core {
         chain: &[Entry],
     ) -> Result<Reply, Refusal> {
         let slot = self.slot(&group)?;
+        assert!(!self.bugs.has(Bug::PanicsOnNoStatements) || !statements.is_empty(), "planted");
         let path = self.path(slot, chain)?;
         let captured = self.group(slot)?.captured.index;
         let committed = self.majority_index(slot, statements, &path)?;
         let leadership = self.leaderships.get_mut(&slot).ok_or(Refusal::NotLeader)?;
         let hash = path.at(leadership, committed).ok_or(Refusal::NoMajority)?;
-        let released = leadership.release(committed.min(path.last_own));
+        let last_own = if self.bugs.has(Bug::ReleasePastTheFork) { committed } else { path.last_own };
+        let released = leadership.release(committed.min(last_own));
         leadership.trim(captured);
         let (keys, hsm) = (self.keys()?, self.state.hsm);
         let statement = Committed::new(&keys.statements, &keys.realm, &group, hsm, committed, hash);
@@ -206,7 +219,8 @@ impl Core {
             Some(first) => {
                 let before = Index(first.index.0.checked_sub(1).ok_or(Refusal::NotOwnChain)?);
                 let hash = leadership.own(before).ok_or(Refusal::NotOwnChain)?;
-                if !self.follows(first, Position { index: before, hash }) {
+                let follows = self.follows(first, Position { index: before, hash });
+                if !follows && !self.bugs.has(Bug::ChainWithoutPrev) {
                     return Err(Refusal::NotOwnChain);
                 }
                 before

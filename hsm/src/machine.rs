@@ -40,7 +40,11 @@ pub(crate) fn apply(
     match request {
         SecretsRequest::Register1 => (SecretsResponse::Register1, Happening::Nothing),
         SecretsRequest::Register2(registration) => {
-            *state = RecordState::Registered(Box::new(register(registration)));
+            let mut registered = register(registration);
+            if bugs.has(Bug::RegisterKeepsCharges) {
+                registered.public.guess_count = state.public().map_or(0, |public| public.guess_count);
+            }
+            *state = RecordState::Registered(Box::new(registered));
             (SecretsResponse::Register2, Happening::Registered)
         }
         SecretsRequest::Recover1 => (SecretsResponse::Recover1(recover1(state)), Happening::Nothing),
@@ -53,7 +57,9 @@ pub(crate) fn apply(
             (SecretsResponse::Recover3(response), happening)
         }
         SecretsRequest::Delete => {
-            *state = RecordState::NotRegistered;
+            if !bugs.has(Bug::DeleteKeepsRecord) {
+                *state = RecordState::NotRegistered;
+            }
             (SecretsResponse::Delete, Happening::Deleted)
         }
     }
@@ -109,7 +115,7 @@ fn recover2(
         RecordState::Registered(registration) => &mut registration.public,
         RecordState::LastGuess(last) => &mut last.public,
     };
-    if *public.version != version.0 {
+    if *public.version != version.0 && !bugs.has(Bug::AnyVersion) {
         return (Recover2Response::VersionMismatch, Happening::Nothing);
     }
     if bugs.has(Bug::ChargedOncePerVersion) && public.answer.is_some() {
@@ -179,21 +185,23 @@ fn recover3(
         RecordState::Registered(registration) => &registration.public,
         RecordState::LastGuess(last) => &last.public,
     };
-    if *public.version != version.0 {
+    if *public.version != version.0 && !bugs.has(Bug::AnyVersion) {
         return (Recover3Response::VersionMismatch, Happening::Nothing);
     }
     let guesses_remaining = u16::from(public.num_guesses.saturating_sub(public.guess_count));
     let refused = Recover3Response::BadUnlockKeyTag { guesses_remaining };
     match state {
         RecordState::Registered(r) if tag_matches(&r.secrets, tag.as_bytes()) || bugs.has(Bug::AnyTag) => {
-            (r.recovered(), Happening::Recovered)
+            (r.recovered(bugs), Happening::Recovered)
         }
         RecordState::LastGuess(last) => {
             let Some(mut registration) = last.unwrap(tag.as_bytes(), owner) else {
-                *state = RecordState::NoGuesses;
+                if !bugs.has(Bug::WrongTagForgiven) {
+                    *state = RecordState::NoGuesses;
+                }
                 return (refused, Happening::Erased);
             };
-            let response = registration.recovered();
+            let response = registration.recovered(bugs);
             *state = RecordState::Registered(Box::new(registration));
             (response, Happening::Recovered)
         }
@@ -203,8 +211,10 @@ fn recover3(
 
 impl Registration {
     /// The right tag came: all guesses are back, and the shares go out.
-    fn recovered(&mut self) -> Recover3Response {
-        self.public.guess_count = 0;
+    fn recovered(&mut self, bugs: Bugs) -> Recover3Response {
+        if !bugs.has(Bug::RecoveredKeepsCharges) {
+            self.public.guess_count = 0;
+        }
         self.public.answer = None;
         let Ok(share) = SecretScalar::from_bytes(&self.secrets.encryption_key_scalar_share) else {
             debug_assert!(false, "it was decoded as a scalar when it was registered");

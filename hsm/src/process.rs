@@ -21,7 +21,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use minicbor::bytes::ByteVec;
 use rand_core::CryptoRng;
-use strongroom_proto::client::{HandshakeRequest, HandshakeResponse, SecretsRequest};
+use strongroom_proto::client::{
+    HandshakeRequest, HandshakeResponse, Recover3Response, SecretsRequest, SecretsResponse,
+};
 use strongroom_proto::entry::{Entry, Partition, events_hash};
 use strongroom_proto::hsm::{
     BatchRequest, Made, NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal, Reply, SealedLeaf,
@@ -178,13 +180,18 @@ impl Core {
         let index = leadership.newest().index.next().ok_or(Refusal::Exhausted)?;
         let mut trees: Vec<Tree> = Vec::with_capacity(leadership.partitions.len());
         for PrefixTree { prefix, tree } in claimed {
-            let partition =
-                leadership.partitions.iter().find(|p| p.prefix == prefix).ok_or(Refusal::NotCovered)?;
+            let is_of = |p: &&Partition| p.prefix == prefix || self.bugs.has(Bug::TreeWithoutPrefix);
+            let partition = leadership.partitions.iter().find(is_of).ok_or(Refusal::NotCovered)?;
             if trees.iter().any(|t| t.prefix() == prefix) {
                 return Err(Refusal::Malformed);
             }
             #[cfg(feature = "planted-bugs")]
             let partition = &leadership.stale_if(self.bugs.has(Bug::StaleTree), *partition, &tree);
+            #[cfg(feature = "planted-bugs")]
+            if self.bugs.has(Bug::TreeOfAnyRoot) {
+                trees.push(tree.verify_without_root(prefix).map_err(refusal)?);
+                continue;
+            }
             #[cfg(feature = "planted-bugs")]
             if self.bugs.has(Bug::DeepTree) {
                 trees.push(tree.verify_without_bound(prefix, &partition.root).map_err(refusal)?);
@@ -216,7 +223,7 @@ impl Core {
                 let (handshake, payload) = self.accept(ephemeral, ciphertext)?;
                 let secrets =
                     SecretsRequest::from_cbor(&payload).map_err(|_| SessionRefusal::DecodingError)?;
-                if secrets.needs_forward_secrecy() {
+                if secrets.needs_forward_secrecy() && !self.bugs.has(Bug::RideAnything) {
                     return Err(SessionRefusal::SessionError);
                 }
                 let answer = batch.apply(env, keys, request, &secrets, self.bugs)?;
@@ -247,13 +254,21 @@ impl Core {
             // The reply was lost. It goes again, no earlier than this batch's entry: that one is after its own.
             let (reply, constant) = (last.reply.clone(), last.constant);
             self.sessions.put(key, session);
-            batch.event(env, keys, &request.record, Happening::Nothing, constant);
-            return Ok(batch.keep(reply, constant, self.bugs));
+            let silent = constant || self.bugs.has(Bug::EventsOnlyForChanges);
+            batch.event(env, keys, &request.record, Happening::Nothing, silent);
+            let at_once = constant || self.bugs.has(Bug::ResentAnsweredAtOnce);
+            return Ok(batch.keep(reply, at_once, self.bugs));
         }
-        let payload = session.transport.decrypt(ciphertext).map_err(|_| SessionRefusal::SessionError)?;
-        let secrets = decode(&payload)?;
+        let Ok(payload) = session.transport.decrypt(ciphertext) else {
+            if self.bugs.has(Bug::SessionSurvivesBadMessage) {
+                self.sessions.put(key, session);
+            }
+            return Err(SessionRefusal::SessionError);
+        };
+        let secrets = decode(&payload, self.bugs)?;
         let answer = batch.apply(env, keys, request, &secrets, self.bugs)?;
-        let ciphertext = session.transport.encrypt(&*answer).map_err(|_| SessionRefusal::SessionError)?;
+        let answer = if self.bugs.has(Bug::AnswersUnpadded) { unpadded(&*answer) } else { &answer[..] };
+        let ciphertext = session.transport.encrypt(answer).map_err(|_| SessionRefusal::SessionError)?;
         let reply = NoiseReply::Transport { ciphertext: ciphertext.into() };
         let constant = matches!(secrets, SecretsRequest::Register1);
         session.last = Some(LastExchange { request: digest, reply: reply.clone(), constant });
@@ -311,10 +326,18 @@ impl Core {
     }
 }
 
+/// With the bug planted, an answer without the zeros after it.
+fn unpadded(answer: &[u8]) -> &[u8] {
+    let len = answer.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
+    answer.get(..len).unwrap_or(answer)
+}
+
 /// What a decrypted payload asks, checked as far as it can be without a record.
-fn decode(payload: &[u8]) -> Result<SecretsRequest, SessionRefusal> {
+fn decode(payload: &[u8], bugs: Bugs) -> Result<SecretsRequest, SessionRefusal> {
     let request = SecretsRequest::from_cbor(payload).map_err(|_| SessionRefusal::DecodingError)?;
-    if let SecretsRequest::Register2(registration) = &request {
+    if let SecretsRequest::Register2(registration) = &request
+        && !bugs.has(Bug::RegistrationUnverified)
+    {
         verify_registration(registration).map_err(|_| SessionRefusal::DecodingError)?;
     }
     Ok(request)
@@ -331,7 +354,10 @@ fn refusal(error: TreeError) -> Refusal {
 
 impl Loaded {
     fn open(tree: &Tree, at: usize, keys: &Keys, id: &RecordId, bugs: Bugs) -> Result<Self, Refusal> {
-        let sealed = tree.get(id).map_err(refusal)?;
+        let sealed = match tree.get(id) {
+            Err(TreeError::NotOpened) if bugs.has(Bug::StubIsAbsent) => None,
+            other => other.map_err(refusal)?,
+        };
         let record = match sealed {
             Some(sealed) => Record::unseal(keys, id, sealed, bugs).map_err(|_| Refusal::BadRecord)?,
             None => Record::ABSENT,
@@ -376,7 +402,12 @@ impl Batch {
         };
         loaded.reseal |= writes;
         let constant = matches!(secrets, SecretsRequest::Register1);
-        self.event(env, keys, &request.record, happening, constant);
+        let nothing = happening == Happening::Nothing && bugs.has(Bug::EventsOnlyForChanges);
+        let bad_tag = matches!(response, SecretsResponse::Recover3(Recover3Response::BadUnlockKeyTag { .. }));
+        if bad_tag && bugs.has(Bug::WrongTagRefusedAtOnce) {
+            return Err(SessionRefusal::SessionError);
+        }
+        self.event(env, keys, &request.record, happening, constant || nothing);
         let padded = response.to_padded();
         debug_assert!(padded.is_ok(), "num_guesses is bounded so that every answer fits");
         padded.map_err(|_| SessionRefusal::SessionError)
@@ -434,6 +465,11 @@ fn seal_records(
     let resealed = records.iter().filter(|(_, loaded)| loaded.reseal);
     let seal = |(id, loaded): (&RecordId, &Loaded)| {
         let record = Record { changed: Some(changed), state: loaded.record.state.clone() };
+        #[cfg(feature = "planted-bugs")]
+        if bugs.has(Bug::PaddingNotCleared) {
+            let sealed = record.seal_over(&loaded.before, keys, id, bugs, rng)?.into();
+            return Some(SealedLeaf { record: *id, sealed });
+        }
         Some(SealedLeaf { record: *id, sealed: record.seal(keys, id, bugs, rng)?.into() })
     };
     resealed.map(seal).collect()

@@ -65,10 +65,11 @@ impl Core {
         signatures: &[ApprovalSignature],
     ) -> Result<Reply, Refusal> {
         let realm = self.state.realm.as_ref().ok_or(Refusal::NoRealm)?;
-        if self.export_nonce != Some(approval.nonce) {
+        if self.export_nonce != Some(approval.nonce) && !self.bugs.has(Bug::ExportAnyNonce) {
             return Err(Refusal::StaleNonce);
         }
-        let for_this = approval.realm == realm.id && approval.exporter == self.state.hsm;
+        let for_this = approval.realm == realm.id
+            && (approval.exporter == self.state.hsm || self.bugs.has(Bug::ExportForAnother));
         if !for_this || !self.is_approved(&realm.policy, approval, signatures) {
             return Err(Refusal::NotApproved);
         }
@@ -95,7 +96,9 @@ impl Core {
         // More would only cost time; a policy has no more custodians.
         let valid: Vec<CustodianKey> =
             signatures.iter().take(MAX_CUSTODIANS).filter(signed).map(|s| s.custodian).collect();
-        let approving = if self.bugs.has(Bug::CustodianTwice) {
+        let approving = if self.bugs.has(Bug::CustodianStrangers) {
+            valid.iter().enumerate().filter(|(i, k)| !valid.iter().take(*i).any(|o| o == *k)).count()
+        } else if self.bugs.has(Bug::CustodianTwice) {
             valid.len()
         } else {
             policy.custodians.iter().filter(|k| valid.contains(k)).count()
@@ -104,7 +107,7 @@ impl Core {
     }
 
     pub(crate) fn join_realm<E: Env>(&mut self, env: &mut E, sealed: &SealedRealm) -> Result<Reply, Refusal> {
-        if self.state.realm.is_some() {
+        if self.state.realm.is_some() && !self.bugs.has(Bug::JoinRealmAgain) {
             return Err(Refusal::HasRealm);
         }
         let exported = Exported::unseal(sealed, self.state.hsm, &self.state.device_secret())
@@ -113,7 +116,8 @@ impl Core {
             return Err(Refusal::BadPolicy);
         }
         let seed = Seed(*exported.seed);
-        let realm = Realm::new(sealed.realm, &seed, exported.policy.clone(), false);
+        let unassigned = self.bugs.has(Bug::ImportedUnassigned);
+        let realm = Realm::new(sealed.realm, &seed, exported.policy.clone(), unassigned);
         self.enter_realm(env, realm, &seed)
     }
 
@@ -126,7 +130,8 @@ impl Core {
         if members.len() > MAX_MEMBERS {
             return Err(Refusal::BadMembers);
         }
-        if !members.iter().all(|m| m.is_authentic(&keys.statements, &keys.realm)) {
+        let authentic = members.iter().all(|m| m.is_authentic(&keys.statements, &keys.realm));
+        if !authentic && !self.bugs.has(Bug::AnyMemberStatement) {
             return Err(Refusal::NotAuthentic);
         }
         let ids: Vec<HsmId> = members.iter().map(|m| m.hsm).collect();
@@ -134,12 +139,18 @@ impl Core {
         let mut state = self.state.clone();
         let realm = state.realm.as_mut().ok_or(Refusal::NoRealm)?;
         // The flag and the group that uses it change in one write (invariant 11).
-        let genesis = core::mem::replace(&mut realm.unassigned, false) || self.bugs.has(Bug::GenesisTwice);
+        let unassigned = core::mem::replace(&mut realm.unassigned, self.bugs.has(Bug::GenesisInTwoWrites));
+        let genesis = unassigned || self.bugs.has(Bug::GenesisTwice);
         let mut id = GroupId([0; 16]);
         env.rng().fill_bytes(&mut id.0);
         let statement = GroupStatement::new(&keys.statements, &keys.realm, id, ids, genesis);
         state.groups.push(Group::new(statement.clone()));
         self.write_state(env, state)?;
+        if self.bugs.has(Bug::GenesisInTwoWrites) {
+            let mut state = self.state.clone();
+            state.realm.as_mut().ok_or(Refusal::NoRealm)?.unassigned = false;
+            self.write_state(env, state)?;
+        }
         Ok(Reply::Group(statement))
     }
 
@@ -153,11 +164,14 @@ impl Core {
         if !authentic && !self.bugs.has(Bug::JoinAnyMembers) {
             return Err(Refusal::NotAuthentic);
         }
-        if self.slot(&statement.group).is_ok() {
+        if self.slot(&statement.group).is_ok() && !self.bugs.has(Bug::JoinGroupAgain) {
             return Err(Refusal::AlreadyJoined);
         }
         self.check_members(&statement.members)?;
         let mut state = self.state.clone();
+        if self.bugs.has(Bug::JoinGroupAgain) {
+            state.groups.retain(|group| group.id != statement.group);
+        }
         state.groups.push(Group::new(statement.clone()));
         self.write_state(env, state)?;
         Ok(Reply::Group(statement))
@@ -165,7 +179,8 @@ impl Core {
 
     fn check_members(&self, ids: &[HsmId]) -> Result<(), Refusal> {
         let distinct = || ids.iter().enumerate().all(|(i, id)| !ids.iter().take(i).any(|o| o == id));
-        if ids.len() > MAX_MEMBERS || !distinct() || !ids.contains(&self.state.hsm) {
+        let named = ids.contains(&self.state.hsm) || self.bugs.has(Bug::JoinUnnamed);
+        if ids.len() > MAX_MEMBERS || !distinct() || !named {
             return Err(Refusal::BadMembers);
         }
         if self.state.groups.len() >= MAX_GROUPS { Err(Refusal::NoRoomForGroup) } else { Ok(()) }

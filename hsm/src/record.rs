@@ -55,6 +55,17 @@ pub(crate) enum RecordState {
     NoGuesses,
 }
 
+impl RecordState {
+    /// What the record may show, if anything is registered.
+    pub(crate) const fn public(&self) -> Option<&Public> {
+        match self {
+            Self::Registered(registration) => Some(&registration.public),
+            Self::LastGuess(last) => Some(&last.public),
+            Self::NotRegistered | Self::NoGuesses => None,
+        }
+    }
+}
+
 /// What a realm may show to whoever knows the version: nothing here opens anything.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Public {
@@ -196,15 +207,41 @@ impl Record {
         Some(seal::seal(&keys.records, &context(keys, record, bugs), &plaintext, rng))
     }
 
+    /// With the bug planted: [`Self::seal`] where the padding is what the record held before.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn seal_over(
+        &self,
+        before: &Self,
+        keys: &Keys,
+        record: &RecordId,
+        bugs: Bugs,
+        rng: &mut impl CryptoRng,
+    ) -> Option<Vec<u8>> {
+        let mut plaintext = minicbor::to_vec(self).ok()?;
+        let old = minicbor::to_vec(before).ok()?;
+        plaintext.extend(old.get(plaintext.len()..).unwrap_or_default());
+        plaintext.resize(RECORD_BYTES, 0);
+        Some(seal::seal(&keys.records, &context(keys, record, bugs), &plaintext, rng))
+    }
+
     pub(crate) fn unseal(
         keys: &Keys,
         record: &RecordId,
         sealed: &[u8],
         bugs: Bugs,
     ) -> Result<Self, Unsealable> {
-        let plaintext = seal::unseal(&keys.records, &context(keys, record, bugs), sealed)?;
+        let plaintext = Self::plaintext(keys, record, sealed, bugs)?;
         // What follows the item is padding.
         minicbor::decode(&plaintext).map_err(|_| Unsealable)
+    }
+
+    pub(crate) fn plaintext(
+        keys: &Keys,
+        record: &RecordId,
+        sealed: &[u8],
+        bugs: Bugs,
+    ) -> Result<Zeroizing<Vec<u8>>, Unsealable> {
+        seal::unseal(&keys.records, &context(keys, record, bugs), sealed)
     }
 }
 

@@ -40,6 +40,12 @@ impl Core {
         }
     }
 
+    /// Opens a sealed record, as far as its plaintext.
+    #[must_use]
+    pub fn plaintext(&self, record: &RecordId, sealed: &[u8]) -> Option<Vec<u8>> {
+        Record::plaintext(self.keys.as_ref()?, record, sealed, self.bugs).ok().map(|p| p.to_vec())
+    }
+
     /// Opens a sealed record.
     #[must_use]
     pub fn reveal(&self, record: &RecordId, sealed: &[u8]) -> Option<Revealed> {

@@ -2,6 +2,14 @@
 //! that stops it is left out; an attack that works with nothing left out is a hole, one that never works is no test.
 
 mod common;
+#[path = "attacks/log.rs"]
+mod log;
+#[path = "attacks/realm.rs"]
+mod realm;
+#[path = "attacks/records.rs"]
+mod records;
+#[path = "attacks/trees.rs"]
+mod trees;
 
 use common::{Rig, User, custodian_key, evaluations, process_request};
 use strongroom_hsm::Bug;
@@ -55,6 +63,38 @@ const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::ResealOnlyCharges, outcome_seen_from_what_is_resealed),
     (Bug::GenesisTwice, second_group_that_owns_everything),
     (Bug::NoBounds, memory_filled_with_waiting_entries_and_replies),
+    (Bug::TreeWithoutPrefix, trees::guess_on_a_tree_of_another_prefix),
+    (Bug::TreeOfAnyRoot, trees::guess_on_a_tree_made_by_hand),
+    (Bug::StubIsAbsent, trees::registration_hidden_by_a_stub),
+    (Bug::ChainWithoutPrev, log::reply_released_through_another_fork),
+    (Bug::ReleasePastTheFork, log::reply_released_past_the_fork),
+    (Bug::RepliesSurviveLead, log::reply_of_an_abandoned_entry_released),
+    (Bug::JumpKeepsLeadership, log::entry_made_after_a_jump_beside_it),
+    (Bug::SameTerm, log::two_leaderships_of_one_term),
+    (Bug::SessionSurvivesBadMessage, records::session_used_after_a_bad_message),
+    (Bug::RideAnything, records::registration_in_a_handshake),
+    (Bug::RegistrationUnverified, records::registration_without_guesses),
+    (Bug::ResentAnsweredAtOnce, records::answer_before_commit_by_asking_again),
+    (Bug::EventsOnlyForChanges, records::outcome_seen_from_the_number_of_events),
+    (Bug::AnswersUnpadded, records::outcome_seen_from_the_size_of_a_reply),
+    (Bug::WrongTagRefusedAtOnce, records::wrong_tag_seen_before_commit),
+    (Bug::WrongTagForgiven, records::second_tag_after_the_last_guess),
+    (Bug::RecoveredKeepsCharges, records::charges_after_a_right_tag),
+    (Bug::RegisterKeepsCharges, records::charges_after_a_new_registration),
+    (Bug::DeleteKeepsRecord, records::share_of_a_deleted_registration),
+    (Bug::PaddingNotCleared, records::secrets_in_the_padding),
+    (Bug::AnyVersion, records::share_for_another_version),
+    (Bug::ImportedUnassigned, realm::first_group_made_by_an_importer),
+    (Bug::GenesisInTwoWrites, realm::second_first_group_after_a_power_cut),
+    (Bug::EveryGroupOwnsAll, second_group_that_owns_everything),
+    (Bug::JoinRealmAgain, realm::realm_joined_again),
+    (Bug::JoinGroupAgain, realm::group_joined_again),
+    (Bug::JoinUnnamed, realm::group_joined_by_an_hsm_it_does_not_name),
+    (Bug::AnyMemberStatement, realm::group_of_an_hsm_that_does_not_exist),
+    (Bug::ExportForAnother, realm::export_on_an_approval_for_another_hsm),
+    (Bug::ExportAnyNonce, realm::export_for_a_nonce_that_was_not_drawn),
+    (Bug::CustodianStrangers, realm::export_with_signatures_of_strangers),
+    (Bug::PanicsOnNoStatements, log::panic_on_a_commit_of_nothing),
 ];
 
 #[test]

@@ -134,6 +134,7 @@ async fn run_demo(keep: Option<PathBuf>) -> Result<(), Error> {
 fn run_hostile(seed: u64, steps: u64, cores: u32, file: &Path) -> Result<(), Error> {
     let Some((trace, violation)) = hostile::run(seed, steps, cores) else { return Ok(()) };
     println!("\nBroken, {violation}\n{} steps lead there:\n{}", trace.len(), trace.readable());
+    println!("The same as a file for `hostile --replay`:\n{trace}");
     std::fs::write(file, trace.to_string())?;
     Err(format!("a rule is broken; `hostile --replay {}` runs it again", file.display()).into())
 }
@@ -147,13 +148,9 @@ fn replay_trace(file: &Path) -> Result<(), Error> {
     }
 }
 
-/// How many steps each seed has to find a planted bug.
-#[cfg(feature = "planted-bugs")]
-const PLANTED_BUDGET: u64 = 50_000;
-
 #[cfg(feature = "planted-bugs")]
 fn hunt_planted_bugs() -> Result<(), Error> {
-    match hostile::print_table(PLANTED_BUDGET) {
+    match hostile::print_table() {
         0 => Ok(()),
         missed => Err(format!("{missed} planted bugs were not found").into()),
     }

@@ -90,6 +90,15 @@ impl ClaimedTree {
         self.verify_with(prefix, expected, |path| Ok(path.children().unwrap_or((path, path))))
     }
 
+    /// [`Self::verify`] without a root to compare with, for a planted bug.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    #[cfg(feature = "planted-bugs")]
+    pub fn verify_without_root(self, prefix: Prefix) -> Result<Tree, TreeError> {
+        self.assemble(prefix)
+    }
+
     fn verify_with(
         self,
         prefix: Prefix,

@@ -2,7 +2,7 @@
 //!
 //! What costs curve arithmetic and is the same in every episode (registrations, blinded inputs) is made once.
 
-use super::step::Wish;
+use super::step::{Oddity, Wish};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
@@ -52,6 +52,18 @@ pub(super) enum Answer {
     Foreign,
 }
 
+impl Answer {
+    /// The registration that an answer speaks for.
+    pub(super) const fn registration(self) -> Option<u8> {
+        match self {
+            Self::Version(registration)
+            | Self::Evaluated { registration, .. }
+            | Self::Share(registration) => Some(registration),
+            _ => None,
+        }
+    }
+}
+
 /// All users.
 pub(super) struct Clients {
     seed: u64,
@@ -59,6 +71,7 @@ pub(super) struct Clients {
     registrations: BTreeMap<(u8, u8), Register2Request>,
     points: Vec<BlindedInput>,
     records: Vec<RecordId>,
+    needles: Needles,
 }
 
 impl Clients {
@@ -71,9 +84,10 @@ impl Clients {
         let points = (0..POINTS).map(point).collect();
         let records = (0..USERS).map(|_| RecordId(rng.random())).collect();
         let both = (0..USERS).flat_map(|user| (0..REGISTRATIONS).map(move |r| (user, r)));
-        let registrations =
+        let registrations: BTreeMap<_, _> =
             both.map(|(user, r)| ((user, r), registration(realm, guesses(r), &mut rng))).collect();
-        Self { seed, realm_key, registrations, points, records }
+        let needles = Needles::of(&registrations);
+        Self { seed, realm_key, registrations, points, records, needles }
     }
 
     pub(super) fn record(&self, user: u8) -> RecordId {
@@ -84,9 +98,9 @@ impl Clients {
         self.records.iter().position(|r| r == record).and_then(|at| u8::try_from(at).ok())
     }
 
-    #[cfg(feature = "planted-bugs")]
-    pub(super) fn registration(&self, user: u8, number: u8) -> &Register2Request {
-        &self.registrations[&(user % USERS, number % REGISTRATIONS)]
+    /// Of which of a user's registrations a plaintext shows a secret, by bit.
+    pub(super) fn shows(&self, user: u8, plaintext: &[u8]) -> u8 {
+        self.needles.found(user, plaintext)
     }
 
     pub(super) const fn session(handshake: u32) -> SessionId {
@@ -96,15 +110,47 @@ impl Clients {
     /// The first message of a handshake, the same whenever it is asked for.
     pub(super) fn start(&self, handshake: u32, wish: Option<(u8, Wish)>) -> (ClientHandshake, NoiseMessage) {
         let mut rng = StdRng::seed_from_u64(self.seed ^ 0x68_0000_0000 ^ u64::from(handshake));
-        let payload = wish.map(|(user, wish)| self.request(user, wish).to_cbor());
-        let payload = payload.as_deref().map_or(&[][..], |payload| payload);
+        let payload = wish.map(|(user, wish)| self.payload(user, wish)).unwrap_or_default();
         let (state, first) =
-            noise::client_start(&self.realm_key, payload, &mut rng).expect("the realm has a good key");
+            noise::client_start(&self.realm_key, &payload, &mut rng).expect("the realm has a good key");
         let (ephemeral, ciphertext) = (first.client_ephemeral_public.into(), first.payload_ciphertext.into());
         (state, NoiseMessage::Handshake { ephemeral, ciphertext })
     }
 
-    pub(super) fn request(&self, user: u8, wish: Wish) -> SecretsRequest {
+    /// The bytes of a request, or of something that is none.
+    pub(super) fn payload(&self, user: u8, wish: Wish) -> Vec<u8> {
+        let Wish::Odd(oddity) = wish else { return self.request(user, wish).to_cbor().to_vec() };
+        let with_guesses = |num_guesses| {
+            let mut odd = self.registrations[&(user % USERS, 0)].clone();
+            odd.policy = Policy { num_guesses };
+            SecretsRequest::Register2(Box::new(odd)).to_cbor().to_vec()
+        };
+        let honest = |wish| self.request(user, wish).to_cbor().to_vec();
+        let own = &self.registrations[&(user % USERS, 0)];
+        match oddity {
+            Oddity::NoCbor => vec![0xff; 24],
+            Oddity::Nothing => Vec::new(),
+            Oddity::TrailingByte => [&honest(Wish::Recover2(0, 0))[..], &[0]].concat(),
+            Oddity::NoGuesses => with_guesses(0),
+            Oddity::Guesses256 => with_guesses(256),
+            Oddity::Guesses65535 => with_guesses(u16::MAX),
+            Oddity::ZeroKey => {
+                let key = own.oprf_private_key.scalar().to_bytes();
+                replaced(honest(Wish::Register2(0)), &*key, &[0; 32])
+            }
+            Oddity::OtherPublicKey => {
+                let other = &self.registrations[&(user % USERS, 1)].oprf_signed_public_key.public_key.0;
+                replaced(honest(Wish::Register2(0)), &own.oprf_signed_public_key.public_key.0, other)
+            }
+            Oddity::IdentityPoint => {
+                replaced(honest(Wish::Recover2(0, 0)), self.points[0].as_bytes(), &[0; 32])
+            }
+            Oddity::NoPoint => replaced(honest(Wish::Recover2(0, 0)), self.points[0].as_bytes(), &[0xff; 32]),
+            Oddity::Long => vec![0x60; 4096],
+        }
+    }
+
+    fn request(&self, user: u8, wish: Wish) -> SecretsRequest {
         let of = |number: u8| &self.registrations[&(user % USERS, number % REGISTRATIONS)];
         match wish {
             Wish::Register1 => SecretsRequest::Register1,
@@ -119,7 +165,7 @@ impl Clients {
                 let unlock_key_tag = if right { tag.clone() } else { UnlockKeyTag::new([0xee; 16]) };
                 SecretsRequest::Recover3 { version: of(r).version, unlock_key_tag }
             }
-            Wish::Delete => SecretsRequest::Delete,
+            Wish::Delete | Wish::Odd(_) => SecretsRequest::Delete,
         }
     }
 
@@ -161,6 +207,58 @@ impl Clients {
     }
 }
 
+/// Bytes with one part of them replaced.
+fn replaced(mut bytes: Vec<u8>, part: &[u8], by: &[u8; 32]) -> Vec<u8> {
+    let at = bytes.windows(part.len()).position(|window| window == part).expect("it was written there");
+    bytes[at..at + by.len()].copy_from_slice(by);
+    bytes
+}
+
+/// Everything that a guess attacks, to be looked for in plaintexts.
+struct Needles {
+    /// User, registration, and the first bytes of one of its secrets.
+    all: Vec<(u8, u8, [u8; NEEDLE])>,
+    /// The first two bytes of each, so that most places are passed over at once.
+    first: Vec<bool>,
+}
+
+/// How much of a secret is looked for: as much as the shortest has.
+const NEEDLE: usize = 16;
+
+impl Needles {
+    fn of(registrations: &BTreeMap<(u8, u8), Register2Request>) -> Self {
+        let mut all = Vec::new();
+        for ((user, number), r) in registrations {
+            let key = r.oprf_private_key.scalar().to_bytes();
+            let share = r.encryption_key_scalar_share.to_bytes();
+            let secrets: [&[u8]; 5] = [
+                &*key,
+                r.unlock_key_tag.as_bytes(),
+                &*share,
+                r.encrypted_secret.as_bytes(),
+                r.encrypted_secret_commitment.as_bytes(),
+            ];
+            let needles = secrets.iter().filter_map(|secret| secret.first_chunk::<NEEDLE>());
+            all.extend(needles.map(|needle| (*user, *number, *needle)));
+        }
+        let mut first = vec![false; 1 << 16];
+        all.iter()
+            .for_each(|(_, _, needle)| first[usize::from(u16::from_be_bytes([needle[0], needle[1]]))] = true);
+        Self { all, first }
+    }
+
+    fn found(&self, user: u8, plaintext: &[u8]) -> u8 {
+        let may = |w: &&[u8]| self.first[usize::from(u16::from_be_bytes([w[0], w[1]]))];
+        let mut found = 0;
+        for window in plaintext.windows(NEEDLE).filter(may) {
+            for (_, number, _) in self.all.iter().filter(|(u, _, n)| *u == user && n == window) {
+                found |= 1 << number;
+            }
+        }
+        found
+    }
+}
+
 /// The client's side of a channel, and what came with the handshake's reply.
 pub(super) fn finish(handshake: ClientHandshake, reply: &NoiseReply) -> Option<(Transport, Vec<u8>)> {
     let NoiseReply::Handshake { ephemeral, ciphertext } = reply else { return None };
@@ -180,7 +278,7 @@ fn registration(realm: &RealmId, num_guesses: u16, rng: &mut StdRng) -> Register
         unlock_key_commitment: UnlockKeyCommitment::new(rng.random()),
         unlock_key_tag: UnlockKeyTag::new(rng.random()),
         encryption_key_scalar_share: SecretScalar::random(rng),
-        encrypted_secret: EncryptedSecret::new([7; 145]),
+        encrypted_secret: EncryptedSecret::new(rng.random()),
         encrypted_secret_commitment: EncryptedSecretCommitment::new(rng.random()),
         policy: Policy { num_guesses },
     }

@@ -1,10 +1,10 @@
 //! One HSM in the hands of a hostile host: a real core over flash whose power can be cut in the middle of a write.
 
+use super::Planted;
 use crate::env::{GEOMETRY, SeededEnv};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-#[cfg(feature = "planted-bugs")]
-use strongroom_hsm::Bug;
+use std::panic::AssertUnwindSafe;
 use strongroom_hsm::{Config, Core, Flash, FlashError, Geometry, MemoryFlash};
 use strongroom_proto::hsm::{Reply, Request};
 
@@ -62,28 +62,34 @@ pub(super) struct Device {
     core: Core,
     env: SeededEnv<CutFlash>,
     config: Config,
-    #[cfg(feature = "planted-bugs")]
-    bugs: Vec<Bug>,
+    planted: Vec<Planted>,
 }
 
 impl Device {
-    pub(super) fn new(seed: u64, config: Config) -> Self {
-        let flash = CutFlash { inner: MemoryFlash::new(GEOMETRY), left: None };
-        let mut env = SeededEnv { flash, rng: StdRng::seed_from_u64(seed) };
-        let core = Core::start(&mut env, config.clone()).expect("an empty flash starts a new HSM");
-        Self {
-            core,
-            env,
-            config,
-            #[cfg(feature = "planted-bugs")]
-            bugs: Vec::new(),
-        }
+    /// A new HSM, on empty flash.
+    pub(super) fn new(seed: u64, config: Config, planted: Planted) -> Self {
+        Self::on(MemoryFlash::new(GEOMETRY), seed, config, planted)
     }
 
-    #[cfg(feature = "planted-bugs")]
-    pub(super) fn plant(&mut self, bug: Bug) {
-        self.bugs.push(bug);
-        self.core.plant(bug);
+    /// An HSM that starts from its flash.
+    pub(super) fn on(flash: MemoryFlash, seed: u64, config: Config, planted: Planted) -> Self {
+        let flash = CutFlash { inner: flash, left: None };
+        let mut env = SeededEnv { flash, rng: StdRng::seed_from_u64(seed) };
+        let core = Core::start(&mut env, config.clone()).expect("a flash that is whole starts an HSM");
+        let mut device = Self { core, env, config, planted: Vec::new() };
+        device.plant(planted);
+        device
+    }
+
+    /// Leaves a rule out of the core, from now on.
+    pub(super) fn plant(&mut self, planted: Planted) {
+        self.planted.push(planted);
+        plant(&mut self.core, planted);
+    }
+
+    /// What a restart finds.
+    pub(super) fn into_flash(self) -> MemoryFlash {
+        self.env.flash.inner
     }
 
     /// Loses power when so many more granules are programmed.
@@ -104,24 +110,34 @@ impl Device {
         }
         let Some(core) = started else { return false };
         self.core = core;
-        #[cfg(feature = "planted-bugs")]
-        self.bugs.iter().for_each(|bug| self.core.plant(*bug));
+        self.planted.iter().for_each(|planted| plant(&mut self.core, *planted));
         true
     }
 
-    /// Bytes in, bytes out.
-    pub(super) fn handle(&mut self, request: &[u8]) -> Vec<u8> {
-        self.core.handle(&mut self.env, request)
+    /// Bytes in, bytes out; nothing if the core panicked, which no bytes may bring about.
+    pub(super) fn handle(&mut self, request: &[u8]) -> Option<Vec<u8>> {
+        // Whoever learns of a panic ends the episode, and uses this core no more.
+        let handled = AssertUnwindSafe(|| self.core.handle(&mut self.env, request));
+        std::panic::catch_unwind(handled).ok()
     }
 
     pub(super) fn ask(&mut self, request: &Request) -> Reply {
         let request = minicbor::to_vec(request).expect("a vector takes all bytes");
-        minicbor::decode(&self.handle(&request)).expect("every reply decodes")
+        minicbor::decode(&self.core.handle(&mut self.env, &request)).expect("every reply decodes")
     }
+}
 
-    /// What the realm's keys open, for the oracle.
-    #[cfg(feature = "planted-bugs")]
-    pub(super) const fn core(&self) -> &Core {
-        &self.core
+#[cfg(feature = "planted-bugs")]
+fn plant(core: &mut Core, planted: Planted) {
+    if let Some(bug) = planted {
+        core.plant(bug);
+    }
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+fn plant(_: &mut Core, planted: Planted) {
+    match planted {
+        None => {}
+        Some(never) => match never {},
     }
 }

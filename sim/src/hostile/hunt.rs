@@ -1,13 +1,15 @@
-//! The adversary: what it knows of the world, the honest steps it can take when they serve it, and its random ones.
+//! The adversary: what it knows of the world, the honest steps it can take when they serve it, and what a host would
+//! need to have before an attack is worth a try. Random steps are in [`super::random`].
 
-use super::clients::{Clients, POINTS, REGISTRATIONS, USERS};
-use super::step::{Forgery, Made, Step, Wish};
+use super::clients::{POINTS, REGISTRATIONS, USERS};
+use super::step::{Invitation, Made, Members, Shape, Step, Wish};
 use super::strategies::STRATEGIES;
-use super::world::{DEVICES, World};
+use super::world::{Lead, MEMBERS, World};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use std::rc::Rc;
+use strongroom_proto::ids::Index;
+use strongroom_proto::statement::Committed;
 
 /// Steps of one episode: a realm lives so long, and a trace is at most so long.
 pub(super) const EPISODE_STEPS: u32 = 400;
@@ -17,7 +19,7 @@ pub(super) struct Hunt {
     pub(super) world: World,
     pub(super) rng: StdRng,
     pub(super) trace: Vec<(Made, Step)>,
-    next: Made,
+    pub(super) next: Made,
     limit: u32,
 }
 
@@ -26,12 +28,9 @@ impl Hunt {
         Self { world, rng: StdRng::seed_from_u64(seed), trace: Vec::new(), next: 1, limit }
     }
 
-    pub(super) fn clients(&self) -> Rc<Clients> {
-        Rc::clone(&self.world.clients)
-    }
-
     /// Runs to the end of the episode, or to the first broken rule.
     pub(super) fn run(&mut self) {
+        self.make_groups();
         self.lead(0, 0);
         while !self.is_over() {
             let before = self.trace.len();
@@ -44,6 +43,33 @@ impl Hunt {
             }
             if self.trace.len() == before {
                 self.random_step();
+            }
+        }
+    }
+
+    /// The realm's first group, which owns every record, of HSMs 0 to 2; a second, which owns none, of 1 to 3. Sometimes
+    /// the power goes while the first is made.
+    fn make_groups(&mut self) {
+        if self.rng.random_ratio(1, 6) {
+            let after = self.rng.random_range(0..160);
+            self.go(Step::CutPower { at: 0, after });
+        }
+        while self.world.groups.is_empty() && !self.is_over() {
+            self.go(Step::NewGroup { at: 0, of: 0b0111, members: Members::Proper });
+            if self.world.failed[0] {
+                self.go(Step::Restart { at: 0, cut_after: None });
+            }
+        }
+        self.all_join(0);
+        self.go(Step::NewGroup { at: 1, of: 0b1110, members: Members::Proper });
+        self.all_join(1);
+    }
+
+    /// Every member of a group that has not joined it does.
+    pub(super) fn all_join(&mut self, group: u8) {
+        for at in self.members(group) {
+            if !self.world.members[usize::from(at)][usize::from(group)].joined {
+                self.go(Step::Join { at, group, invitation: Invitation::Proper });
             }
         }
     }
@@ -75,22 +101,44 @@ impl Hunt {
         self.rng.random_range(0..REGISTRATIONS)
     }
 
-    pub(super) fn captured(&self, at: u8, group: usize) -> Option<Made> {
-        self.world.members[usize::from(at)][group].captured
+    pub(super) fn any_hsm(&mut self) -> u8 {
+        self.rng.random_range(0..MEMBERS as u8)
+    }
+
+    /// Most often the group that owns records.
+    pub(super) fn any_group(&mut self) -> u8 {
+        if self.rng.random_ratio(3, 4) {
+            return 0;
+        }
+        self.rng.random_range(0..self.world.groups.len().max(1)) as u8
+    }
+
+    /// The HSMs that a group names.
+    pub(super) fn members(&self, group: u8) -> Vec<u8> {
+        let bits = self.world.groups.get(usize::from(group)).map_or(0, |group| group.members);
+        (0..16).filter(|at| bits >> at & 1 == 1).collect()
+    }
+
+    pub(super) fn captured(&self, at: u8, group: u8) -> Option<Made> {
+        self.world.members[usize::from(at)][usize::from(group)].captured
+    }
+
+    fn leadership(&self, at: u8, group: u8) -> Option<&Lead> {
+        self.world.members[usize::from(at)][usize::from(group)].lead.as_ref()
     }
 
     /// The newest own entry of a leader: none if it does not lead, or leads from nothing.
-    pub(super) fn newest(&self, at: u8) -> Option<Made> {
-        self.world.members[usize::from(at)][0].lead.as_ref().and_then(|lead| lead.newest)
+    pub(super) fn newest(&self, at: u8, group: u8) -> Option<Made> {
+        self.leadership(at, group).and_then(|lead| lead.newest)
     }
 
-    pub(super) fn leads(&self, at: u8) -> bool {
-        self.world.members[usize::from(at)][0].lead.is_some()
+    fn leads(&self, at: u8, group: u8) -> bool {
+        self.leadership(at, group).is_some_and(|lead| lead.leading)
     }
 
     /// Leads from what is captured.
     pub(super) fn lead(&mut self, at: u8, group: u8) {
-        let entry = self.captured(at, usize::from(group));
+        let entry = self.captured(at, group);
         self.go(Step::Lead { at, group, entry });
     }
 
@@ -104,18 +152,34 @@ impl Hunt {
     }
 
     /// A batch on the tree that the leader is to have.
-    pub(super) fn process(&mut self, at: u8, messages: &[Made]) -> Made {
-        let tree = self.newest(at);
-        self.process_on(at, tree, messages)
+    pub(super) fn process(&mut self, at: u8, group: u8, messages: &[Made]) -> Made {
+        let tree = self.newest(at, group);
+        self.process_on(at, group, tree, messages)
     }
 
-    pub(super) fn process_on(&mut self, at: u8, tree: Option<Made>, messages: &[Made]) -> Made {
-        self.go(Step::Process { at, group: 0, tree, messages: messages.to_vec(), as_user: None })
+    pub(super) fn process_on(&mut self, at: u8, group: u8, tree: Option<Made>, messages: &[Made]) -> Made {
+        self.go(Step::Process { at, group, tree, messages: messages.to_vec(), as_user: None })
+    }
+
+    /// A batch on a tree made by hand.
+    pub(super) fn hand_made(
+        &mut self,
+        s: &Scene,
+        messages: &[Made],
+        shape: Shape,
+        older: Option<Made>,
+    ) -> Made {
+        let tree = self.newest(s.at, 0);
+        self.go(Step::HandMade { at: s.at, group: 0, tree, messages: messages.to_vec(), shape, older })
     }
 
     /// The entries after what an HSM captured, up to one; none if that one is on another chain.
-    fn way(&self, at: u8, group: usize, to: Made) -> Vec<Made> {
-        let from = self.captured(at, group);
+    pub(super) fn way(&self, at: u8, group: u8, to: Made) -> Vec<Made> {
+        self.between(self.captured(at, group), to)
+    }
+
+    /// The entries after one, up to another; none if that one is on another chain.
+    pub(super) fn between(&self, from: Option<Made>, to: Made) -> Vec<Made> {
         let mut way = Vec::new();
         let mut next = Some(to);
         while next != from {
@@ -129,204 +193,122 @@ impl Hunt {
 
     /// Has an HSM capture up to an entry, jumping over what is committed if it must. Its statement, if it gave one.
     pub(super) fn capture(&mut self, at: u8, entry: Made) -> Option<Made> {
-        let known = self.world.entries.get(&entry)?;
-        let group = known.group;
+        let group = u8::try_from(self.world.entries.get(&entry)?.group).ok()?;
         let entries = self.way(at, group, entry);
         if entries.is_empty() && self.captured(at, group) != Some(entry) {
-            let on_the_way = |(_, c): &(usize, strongroom_proto::statement::Committed)| {
+            let on_the_way = |(_, c): &(usize, Committed)| {
                 self.world.by_hash.get(&c.hash).copied().filter(|made| self.world.is_before(*made, entry))
             };
             let jump = self.world.commits.iter().rev().find_map(|(s, c)| on_the_way(c).map(|e| (*s, e)));
             if let Some((statement, to)) = jump {
                 self.go(Step::Jump { at, entry: to, statement });
                 let entries = self.way(at, group, entry);
-                self.go(Step::Capture { at, group: group as u8, entries });
+                self.go(Step::Capture { at, group, entries });
             }
         } else {
-            self.go(Step::Capture { at, group: group as u8, entries });
+            self.go(Step::Capture { at, group, entries });
         }
         self.statement(at, group)
     }
 
-    pub(super) fn statement(&self, at: u8, group: usize) -> Option<Made> {
-        self.world.members[usize::from(at)][group].statement
+    pub(super) fn statement(&self, at: u8, group: u8) -> Option<Made> {
+        self.world.members[usize::from(at)][usize::from(group)].statement
     }
 
     /// Has these HSMs capture an entry and the leader commit with what they state.
-    pub(super) fn settle(&mut self, leader: u8, entry: Made, by: &[u8]) -> Made {
+    pub(super) fn settle(&mut self, leader: u8, group: u8, entry: Made, by: &[u8]) -> Made {
         let statements = by.iter().filter_map(|at| self.capture(*at, entry)).collect();
-        self.commit(leader, statements)
+        self.commit(leader, group, statements)
     }
 
-    pub(super) fn commit(&mut self, at: u8, statements: Vec<Made>) -> Made {
-        self.go(Step::Commit { at, group: 0, statements, chain: Vec::new() })
+    pub(super) fn commit(&mut self, at: u8, group: u8, statements: Vec<Made>) -> Made {
+        self.go(Step::Commit { at, group, statements, chain: Vec::new() })
     }
 
-    /// A leader of group 0 at the committed end of its log. None if the group is stuck, as a host can make it.
-    pub(super) fn leader(&mut self) -> Option<u8> {
-        let index = |hunt: &Self, at: u8| {
-            let known = hunt.captured(at, 0).and_then(|made| hunt.world.entries.get(&made));
-            known.map_or(0, |known| known.entry.index.0)
-        };
-        let committed = self.world.committed.keys().filter(|(group, _)| *group == 0).map(|(_, i)| i.0).max();
-        let end = committed.and_then(|i| self.world.committed.get(&(0, strongroom_proto::ids::Index(i))));
+    /// A leader of a group at the committed end of its log. None if the group is stuck, as a host can make it.
+    pub(super) fn leader(&mut self, group: u8) -> Option<u8> {
+        let mut order = self.members(group);
+        for at in order.clone() {
+            if self.world.failed[usize::from(at)] {
+                self.go(Step::Restart { at, cut_after: None });
+            }
+        }
+        let slot = usize::from(group);
+        let committed = self.world.committed.keys().filter(|(g, _)| *g == slot).map(|(_, i)| *i).max();
+        let end = committed.and_then(|i| self.world.committed.get(&(slot, i)));
         let end = end.and_then(|hash| self.world.by_hash.get(hash)).copied();
-        let fits = |hunt: &Self, at: u8| match (end, hunt.captured(at, 0)) {
+        let index = |hunt: &Self, at: u8| {
+            let known = hunt.captured(at, group).and_then(|made| hunt.world.entries.get(&made));
+            known.map_or(Index::ZERO, |known| known.entry.index)
+        };
+        let fits = |hunt: &Self, at: u8| match (end, hunt.captured(at, group)) {
             (None, _) => true,
             (Some(end), Some(captured)) => hunt.world.is_before(end, captured),
             (Some(_), None) => false,
         };
-        let first = self.rng.random_range(0..3_u8);
-        let mut order: Vec<u8> = (0..3).map(|i| (first + i) % 3).collect();
+        let first = self.rng.random_range(0..order.len().max(1));
+        order.rotate_left(first);
+        let all = order.clone();
         order.sort_by_key(|at| std::cmp::Reverse(index(self, *at)));
         let at = order.into_iter().find(|at| fits(self, *at))?;
-        self.lead(at, 0);
+        self.lead(at, group);
         // Whatever others captured since is brought together here, or the group is stuck.
-        let entry = self.process(at, &[]);
-        self.settle(at, entry, &[0, 1, 2]);
-        (!self.is_over() && self.leads(at)).then_some(at)
+        let entry = self.process(at, group, &[]);
+        self.settle(at, group, entry, &all);
+        (!self.is_over() && self.leads(at, group)).then_some(at)
     }
 
     /// A leader, and a user who is freshly registered with a channel open there.
     pub(super) fn scene(&mut self, registration: u8) -> Option<Scene> {
-        let at = self.leader()?;
+        let at = self.leader(0)?;
         let user = self.any_user();
         let channel = self.open(user, at);
         let message = self.ask(channel, Wish::Register2(registration));
-        let tip = self.process(at, &[message]);
-        self.settle(at, tip, &[0, 1, 2]);
+        let tip = self.process(at, 0, &[message]);
+        self.settle(at, 0, tip, &[0, 1, 2]);
         let there = self.world.entries.get(&tip).is_some_and(|known| known.is_committed);
-        (there && !self.is_over()).then_some(Scene { at, user, channel, registration, tip })
+        (there && !self.is_over()).then_some(Scene { at, group: 0, user, channel, registration, tip })
     }
 
-    /// Another member of group 0.
-    pub(super) fn other(&mut self, at: u8) -> u8 {
-        (at + self.rng.random_range(1..3_u8)) % 3
-    }
-
-    /// Anything at all that has the form of a step.
-    pub(super) fn random_step(&mut self) {
-        let at = self.rng.random_range(0..4_u8);
-        let group = u8::from(self.rng.random_ratio(1, 6));
-        let step = match self.rng.random_range(0..19) {
-            0 => Step::Open { user: self.any_user(), at, group: 0, handshake: self.random_handshake() },
-            1 | 2 => {
-                let Some(channel) = recent(&mut self.rng, self.world.channels.keys()) else { return };
-                Step::Ask { channel, wish: self.random_wish() }
-            }
-            3 => {
-                let wish = [Wish::Register1, Wish::Recover1, Wish::Delete][self.rng.random_range(0..3)];
-                debug_assert!(wish.rides(), "the others need a channel");
-                Step::Ride { user: self.any_user(), wish }
-            }
-            4..=6 => self.random_batch(at, group),
-            7..=9 => self.random_capture(at, group),
-            10 => {
-                let Some(entry) = recent(&mut self.rng, self.world.entries.keys()) else { return };
-                let honest = recent(&mut self.rng, self.world.commits.keys());
-                let other = recent(&mut self.rng, self.world.statements.keys());
-                let statement = if self.rng.random_ratio(2, 3) { honest } else { other };
-                let Some(statement) = statement else { return };
-                Step::Jump { at, entry, statement }
-            }
-            11 | 12 => {
-                let captured = self.captured(at, usize::from(group));
-                let other = recent(&mut self.rng, self.world.entries.keys());
-                let entry = if self.rng.random_ratio(4, 5) { captured } else { other };
-                Step::Lead { at, group, entry }
-            }
-            13 | 14 => self.random_commit(at, group),
-            15 => {
-                let cut_after = self.rng.random_ratio(1, 3).then(|| self.rng.random_range(0..80));
-                Step::Restart { at, cut_after }
-            }
-            16 => {
-                let how =
-                    [Forgery::OtherPrev, Forgery::NoPartitions, Forgery::LaterIndex, Forgery::OtherGroup]
-                        [self.rng.random_range(0..4)];
-                let Some(entry) = recent(&mut self.rng, self.world.entries.keys()) else { return };
-                Step::Forge { entry, how }
-            }
-            17 => Step::Resign { at, group },
-            _ => Step::Garble {
-                at: self.rng.random_range(0..DEVICES as u8),
-                back: self.rng.random_range(0..8),
-                cut: if self.rng.random() { u16::MAX } else { self.rng.random_range(1..600) },
-                flip: self.rng.random(),
-                onto: if self.rng.random_ratio(1, 4) { self.rng.random_range(0..8) } else { u8::MAX },
-            },
-        };
-        self.go(step);
-    }
-
-    fn random_handshake(&mut self) -> u32 {
-        let old = recent(&mut self.rng, self.world.channels.keys());
-        old.filter(|_| self.rng.random_ratio(1, 3)).unwrap_or(self.next)
-    }
-
-    fn random_wish(&mut self) -> Wish {
-        let registration = self.any_registration();
-        match self.rng.random_range(0..8) {
-            0 => Wish::Register1,
-            1 => Wish::Register2(registration),
-            2 => Wish::Recover1,
-            3 => Wish::Delete,
-            4 => Wish::Recover3(registration, self.rng.random()),
-            _ => Wish::Recover2(registration, self.any_point()),
+    /// A scene, or now and then one without a user, in a group that owns nothing.
+    pub(super) fn stage(&mut self, registration: u8) -> Option<Scene> {
+        let group = self.any_group();
+        if group == 0 {
+            return self.scene(registration);
         }
+        self.all_join(group);
+        let at = self.leader(group)?;
+        let tip = self.newest(at, group)?;
+        let there = self.world.entries.get(&tip).is_some_and(|known| known.is_committed);
+        there.then_some(Scene { at, group, user: 0, channel: 0, registration, tip })
     }
 
-    fn random_batch(&mut self, at: u8, group: u8) -> Step {
-        let count = self.rng.random_range(0..4);
-        let messages = (0..count).filter_map(|_| recent(&mut self.rng, self.world.messages.keys()));
-        let messages = messages.collect();
-        let newest = self.newest(at);
-        let stale = recent(&mut self.rng, self.world.entries.keys());
-        let tree = if self.rng.random_ratio(5, 6) { newest } else { stale };
-        let as_user = self.rng.random_ratio(1, 12).then(|| self.rng.random_range(0..USERS));
-        Step::Process { at, group, tree, messages, as_user }
+    /// Another member of the scene's group.
+    pub(super) fn other(&mut self, s: &Scene) -> u8 {
+        let others: Vec<u8> = self.members(s.group).into_iter().filter(|at| *at != s.at).collect();
+        others.choose(&mut self.rng).copied().unwrap_or(s.at)
     }
 
-    fn random_capture(&mut self, at: u8, group: u8) -> Step {
-        let to = recent(&mut self.rng, self.world.entries.keys());
-        let mut entries = to.map(|to| self.way(at, usize::from(group), to)).unwrap_or_default();
-        if self.rng.random_ratio(1, 6) {
-            entries.extend(to);
-        }
-        if self.rng.random_ratio(1, 8) {
-            entries.reverse();
-        }
-        Step::Capture { at, group, entries }
-    }
-
-    fn random_commit(&mut self, at: u8, group: u8) -> Step {
-        let mut statements: Vec<Made> =
-            (0..3).filter_map(|d| self.statement(d, usize::from(group))).collect();
-        if self.rng.random_ratio(1, 4) {
-            statements.extend(recent(&mut self.rng, self.world.statements.keys()));
-        }
-        if self.rng.random_ratio(1, 3) {
-            statements.pop();
-        }
-        let beyond = recent(&mut self.rng, self.world.entries.keys());
-        let chain = beyond.filter(|_| self.rng.random_ratio(1, 5)).into_iter().collect();
-        Step::Commit { at, group, statements, chain }
+    /// All members of the scene's group but one.
+    pub(super) fn without(&self, s: &Scene, one: u8) -> Vec<u8> {
+        self.members(s.group).into_iter().filter(|at| *at != one).collect()
     }
 }
 
 /// One of the newest few, most often.
-fn recent<'a>(rng: &mut StdRng, made: impl DoubleEndedIterator<Item = &'a Made>) -> Option<Made> {
+pub(super) fn recent<'a>(rng: &mut StdRng, made: impl DoubleEndedIterator<Item = &'a Made>) -> Option<Made> {
     let back = if rng.random_ratio(1, 8) { 60 } else { 5 };
     made.rev().take(back).collect::<Vec<_>>().choose(rng).map(|made| **made)
 }
 
-/// A leader, and a user registered there.
+/// A leader, and in the group that owns records a user registered there.
 #[derive(Clone, Copy)]
 pub(super) struct Scene {
     pub(super) at: u8,
+    pub(super) group: u8,
     pub(super) user: u8,
     pub(super) channel: Made,
     pub(super) registration: u8,
-    /// The entry that registered.
+    /// The entry that registered, or the newest of a group without users; committed.
     pub(super) tip: Made,
 }

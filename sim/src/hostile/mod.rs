@@ -3,28 +3,36 @@
 //! Owns the search: episodes of steps drawn from a seed, an oracle that knows what no host may see, traces that are
 //! shrunk, written and run again. Trusts no core. The same seed gives the same run on any machine.
 //!
-//! - `step` is what a host can do, as data; `world` does it to the cores and keeps all that ever left them;
-//! - `oracle` judges every reply, with `model` to say what a record must be;
+//! - `step` is what a host can do, as data; `world` and `enrolment` do it to the cores and keep all that ever left them;
+//! - `oracle` and `answers` judge every reply, with `model` to say what a record must be, and `keys` and `claims`, which
+//!   are written apart from the core, to open what is sealed and to hash what is claimed;
+//! - `founding` makes the realm that every episode begins with;
 //! - `hunt` and `strategies` choose the steps; `clients` are the users that the host owns;
 //! - `trace` shrinks what failed, writes it, and reads it again.
 
+mod answers;
+mod claims;
 mod clients;
 mod device;
+mod enrolment;
+mod founding;
 mod hunt;
+mod keys;
 mod model;
 mod oracle;
 #[cfg(feature = "planted-bugs")]
 mod planted;
+mod random;
 mod step;
 mod strategies;
 mod trace;
 mod world;
 
-use clients::Clients;
+use founding::Founding;
 use hunt::{EPISODE_STEPS, Hunt};
-pub use oracle::Violation;
+pub use oracle::{RULES, Violation};
 #[cfg(feature = "planted-bugs")]
-pub use planted::{Hunted, hunt_planted, print_table};
+pub use planted::{Hunted, PLANTED_BUDGET, hunt_planted, print_table};
 use std::fmt::Write;
 use std::rc::Rc;
 use std::time::Instant;
@@ -40,9 +48,12 @@ pub type Planted = Option<Bug>;
 #[cfg(not(feature = "planted-bugs"))]
 pub type Planted = Option<std::convert::Infallible>;
 
+/// One episode in so many is run a second time with other secrets.
+const TWIN_EPISODES: u64 = 16;
+
 /// How a search ended.
 pub struct Found {
-    /// Steps taken, over all episodes.
+    /// Steps taken, over all episodes; those of twins are not counted.
     pub steps: u64,
     /// The trace that broke a rule, and the rule.
     pub broken: Option<(Trace, Violation)>,
@@ -52,39 +63,40 @@ pub struct Found {
 /// Searches for so many steps, or until a rule is broken.
 #[must_use]
 pub fn search(seed: u64, steps: u64, planted: Planted) -> Found {
+    search_for(None, seed, steps, planted)
+}
+
+/// [`search`] where one rule alone counts, for a test that it can be broken.
+#[must_use]
+pub fn search_for(only: Option<&'static str>, seed: u64, steps: u64, planted: Planted) -> Found {
     let mut found = Found { steps: 0, broken: None, coverage: Coverage::new() };
-    let mut clients: Option<Rc<Clients>> = None;
+    let founding = Rc::new(Founding::new(seed, planted));
     let mut episode = 0_u64;
     while found.steps < steps && found.broken.is_none() {
-        let world = new_world(seed, clients.clone(), planted);
+        let has_twin = episode.is_multiple_of(TWIN_EPISODES);
+        let mut world = World::new(&founding);
+        world.looks = has_twin.then(Vec::new);
+        world.only = only;
         let left = u32::try_from(steps - found.steps).unwrap_or(u32::MAX);
         let episode_seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(episode);
         let mut hunt = Hunt::new(world, episode_seed, left.min(EPISODE_STEPS));
         hunt.run();
-        clients = Some(hunt.clients());
         found.steps += hunt.trace.len() as u64;
         for (what, times) in std::mem::take(&mut hunt.world.coverage) {
             *found.coverage.entry(what).or_default() += times;
         }
-        found.broken = hunt.world.violation.take().map(|violation| {
-            let trace = Trace { seed, planted, steps: hunt.trace };
-            (trace, violation)
-        });
+        let trace = Trace { seed, planted, is_twin: false, steps: hunt.trace };
+        found.broken = match (hunt.world.violation, hunt.world.looks) {
+            (Some(violation), _) => Some((trace, violation)),
+            (None, Some(looks)) => {
+                let twin = Trace { is_twin: true, ..trace };
+                twin.compare(&founding, &looks, only).map(|violation| (twin, violation))
+            }
+            (None, None) => None,
+        };
         episode += 1;
     }
     found
-}
-
-fn new_world(seed: u64, clients: Option<Rc<Clients>>, planted: Planted) -> World {
-    #[cfg_attr(not(feature = "planted-bugs"), expect(unused_mut, reason = "nothing to plant"))]
-    let mut world = World::new(seed, clients);
-    #[cfg(feature = "planted-bugs")]
-    if let Some(bug) = planted {
-        world.plant(bug);
-    }
-    #[cfg(not(feature = "planted-bugs"))]
-    let _: Planted = planted;
-    world
 }
 
 /// Searches on so many threads, each with a seed of its own, and prints what there is to know. The shrunk trace and
@@ -93,16 +105,20 @@ fn new_world(seed: u64, clients: Option<Rc<Clients>>, planted: Planted) -> World
 pub fn run(seed: u64, steps: u64, cores: u32) -> Option<(Trace, Violation)> {
     let cores = u64::from(cores.max(1));
     let begun = Instant::now();
-    let search = |core| search(seed + core, steps / cores, None);
-    let found: Vec<Found> = std::thread::scope(|scope| {
+    let search = |core| {
+        let found = search(seed.wrapping_add(core), steps.div_ceil(cores), None);
+        (found, processor_seconds())
+    };
+    let found: Vec<(Found, Option<f64>)> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..cores).map(|core| scope.spawn(move || search(core))).collect();
         threads.into_iter().map(|thread| thread.join().expect("a search does not panic")).collect()
     });
     let elapsed = begun.elapsed().as_secs_f64();
     let mut coverage = Coverage::new();
-    let (mut taken, mut broken) = (0, None);
-    for one in found {
+    let (mut taken, mut broken, mut busy) = (0, None, 0.0);
+    for (one, seconds) in found {
         taken += one.steps;
+        busy += seconds.unwrap_or(elapsed);
         broken = broken.or(one.broken);
         for (what, times) in one.coverage {
             *coverage.entry(what).or_default() += times;
@@ -110,10 +126,20 @@ pub fn run(seed: u64, steps: u64, cores: u32) -> Option<(Trace, Violation)> {
     }
     print!("{}", table(&coverage));
     println!(
-        "seed {seed}, {cores} thread(s): {taken} steps in {elapsed:.1} s, {:.0} steps per second",
-        taken as f64 / elapsed
+        "seed {seed}, {cores} thread(s): {taken} steps in {elapsed:.1} s, {:.0} steps per second; {:.0} per second of \
+         processor time",
+        taken as f64 / elapsed,
+        taken as f64 / busy
     );
+    println!("the same again: strongroom-sim hostile --seed {seed} --steps {steps} --cores {cores}");
     broken.map(|(trace, violation)| (trace.shrunk(&violation), violation))
+}
+
+/// How long this thread has had a processor, where the system tells: on a busy machine, less than has gone by.
+fn processor_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanoseconds: f64 = stat.split_whitespace().next()?.parse().ok()?;
+    Some(nanoseconds / 1e9).filter(|seconds| *seconds > 0.0)
 }
 
 fn table(coverage: &Coverage) -> String {

@@ -1,20 +1,49 @@
 //! The oracle: what no host may ever see, whatever it does.
 //!
-//! Reads what leaves the cores and what the host's own users sent, and nothing inside a core. (What a sealed leaf
-//! holds, it reads with the realm's keys, in builds with the feature `planted-bugs`.) Every rule is a name and a
-//! sentence; a run ends at the first that is broken.
+//! Reads what leaves the cores and what the host's own users sent, and nothing inside a core; what is sealed, it opens
+//! with keys that a core exported to it ([`super::keys`]). Every rule is a name and a sentence; a run ends at the first
+//! that is broken. Here: statements, the log, what an HSM says of itself. In [`super::answers`]: batches and replies.
 
-use super::clients::{Answer, finish, guesses};
-use super::step::{Made, Wish};
-use super::world::{Kept, Known, Lead, MAX_PENDING_ENTRIES, World};
-use std::collections::BTreeSet;
+use super::claims::Claim;
+use super::step::{Made, Shape};
+use super::world::{Lead, World};
 use std::fmt;
-use strongroom_hsm::{SEALED_EVENT_BYTES, SEALED_RECORD_BYTES};
-use strongroom_proto::client::{PADDED_RESPONSE, SecretsResponse};
-use strongroom_proto::hsm::{DeviceStatus, Made as MadeEntry, NoiseReply, Outcome, Released, Reply, Request};
-use strongroom_proto::ids::{EntryHash, GroupId};
+use strongroom_proto::hsm::{DeviceStatus, NoiseReply, Released, Reply, Request};
+use strongroom_proto::ids::{Digest, EntryHash, GroupId, RecordId, Term};
+use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed};
-use strongroom_proto::tree::Tree;
+
+/// Every rule, by the name that a failure gives it; `docs/hostile-host.md` says what each is.
+pub const RULES: &[&str] = &[
+    "guess limit",
+    "as the records say",
+    "deleted or replaced is gone",
+    "count, then evaluate",
+    "share for the right tag",
+    "replies last",
+    "majority",
+    "no conflict",
+    "one chain",
+    "leaders start from NVRAM",
+    "NVRAM first",
+    "NVRAM",
+    "blind until commit",
+    "the same for all secrets",
+    "newest tree",
+    "sessions belong to a record",
+    "sessions end",
+    "forward secrecy",
+    "no such request",
+    "sealed for its record",
+    "gone at zero",
+    "events say what happened",
+    "custodians",
+    "one realm",
+    "members fixed inside",
+    "one genesis",
+    "one group for each record",
+    "bounded",
+];
 
 /// A rule that was broken.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,7 +67,17 @@ fn named(entry: Option<Made>) -> String {
 
 impl World {
     pub(super) fn violate(&mut self, rule: &'static str, what: String) {
+        debug_assert!(RULES.contains(&rule), "a rule without a name: {rule}");
+        if self.only.is_some_and(|only| only != rule) {
+            return;
+        }
         self.violation.get_or_insert(Violation { rule, what });
+    }
+
+    /// Counts what was done in a group.
+    pub(super) fn traffic(&mut self, group: usize, name: &'static str) {
+        let group = ["(group 0)", "(group 1)", "(made groups)"][group.min(2)];
+        self.cover(group, "any", format!("{name}: ok"));
     }
 
     fn group_index(&self, id: &GroupId) -> Option<usize> {
@@ -67,16 +106,17 @@ impl World {
             (Request::Jump(entry, _), Reply::Captured(statement)) => {
                 self.judge_captured(n, at, entry.group, statement, true);
             }
-            (Request::Lead(group, entry), Reply::Leading(_)) => {
+            (Request::Lead(group, entry), Reply::Leading(term)) => {
                 let Some(group) = self.group_index(group) else { return };
                 let from = entry.as_ref().map(|entry| self.by_hash.get(&entry.hash()).copied());
-                let captured = self.members[at][group].captured;
-                if from != captured.map(Some) {
-                    let (from, captured) = (named(from.flatten()), named(captured));
-                    let what = format!("HSM {at} leads from {from} and captured {captured}");
-                    self.violate("leaders start from NVRAM", what);
+                self.judge_leading(at, group, from, term);
+            }
+            (Request::StepDown(group), Reply::Done) => {
+                let Some(group) = self.group_index(group) else { return };
+                self.end_sessions(at, group);
+                if let Some(lead) = &mut self.members[at][group].lead {
+                    lead.leading = false;
                 }
-                self.members[at][group].lead = Some(Lead { newest: from.flatten(), waiting: 0 });
             }
             (Request::Commit { group, .. }, Reply::Committed { statement, released }) => {
                 self.judge_committed(n, at, *group, &statement, &released);
@@ -85,12 +125,29 @@ impl World {
         }
     }
 
+    fn judge_leading(&mut self, at: usize, group: usize, from: Option<Option<Made>>, term: Term) {
+        let rule = "leaders start from NVRAM";
+        let captured = self.members[at][group].captured;
+        if from != captured.map(Some) {
+            let (from, captured) = (named(from.flatten()), named(captured));
+            return self.violate(rule, format!("HSM {at} leads from {from} and captured {captured}"));
+        }
+        if !self.terms.insert(term) {
+            return self.violate(rule, format!("HSM {at} leads with the term of an earlier leadership"));
+        }
+        self.traffic(group, "Lead");
+        self.end_leadership(at, group);
+        let lead = Lead { newest: from.flatten(), waiting: 0, leading: true };
+        self.members[at][group].lead = Some(lead);
+    }
+
     fn judge_captured(&mut self, n: Made, at: usize, group: GroupId, statement: Captured, jumped: bool) {
         let Some(group) = self.group_index(&group) else { return };
         let Some(made) = self.by_hash.get(&statement.hash).copied() else {
             return self.violate("one chain", format!("HSM {at} captured an entry that nobody made"));
         };
         self.statements.insert(n, (group, statement));
+        self.traffic(group, if jumped { "Jump" } else { "Capture" });
         let known = &self.entries[&made];
         if known.is_forged {
             return self.violate("one chain", format!("HSM {at} captured #{made}, which no HSM made"));
@@ -110,6 +167,7 @@ impl World {
         }
         let member = &mut self.members[at][group];
         (member.captured, member.statement) = (Some(made), Some(n));
+        self.settle(at, group, made);
         let mut next = Some(made);
         while let Some(known) = next.and_then(|next| self.entries.get_mut(&next)) {
             if known.stated >> at & 1 == 1 {
@@ -120,10 +178,30 @@ impl World {
         }
     }
 
-    /// After a restart NVRAM must hold what was stated, or what comes after it.
-    pub(super) fn judge_restarted(&mut self, at: usize, now: &DeviceStatus) {
+    /// A captured entry that is not the leader's own ends its sessions, and all that it may still do.
+    fn settle(&mut self, at: usize, group: usize, captured: Made) {
+        let Some(lead) = &self.members[at][group].lead else { return };
+        if lead.newest.is_none_or(|newest| !self.is_before(captured, newest)) {
+            self.end_sessions(at, group);
+        }
+    }
+
+    /// What an HSM says of itself: its NVRAM holds what it stated, or what comes after it.
+    pub(super) fn judge_status(&mut self, at: usize, now: &DeviceStatus) {
+        if now.realm.is_none() && self.statuses[at].realm.is_some() {
+            return self.violate("NVRAM first", format!("HSM {at} has forgotten its realm"));
+        }
+        let realm = now.realm.as_ref().map(|realm| realm.realm);
+        self.hosts_own[at] = realm.is_some_and(|realm| realm != self.founding.realm.realm);
+        self.statuses[at] = now.clone();
+        if self.hosts_own[at] {
+            return;
+        }
+        let mut holds = 0_u16;
         for status in &now.groups {
-            let Some(group) = self.group_index(&status.statement.group) else { continue };
+            let group = self.learn(&status.statement);
+            holds |= 1 << group;
+            self.members[at][group].joined = true;
             let captured = self.by_hash.get(&status.captured_hash).copied();
             if let Some(before) = self.members[at][group].captured
                 && captured.is_none_or(|now| !self.may_have_moved(before, now))
@@ -132,6 +210,32 @@ impl World {
                 return self.violate("NVRAM first", what);
             }
             self.members[at][group].captured = captured;
+        }
+        if self.members[at].iter().enumerate().any(|(g, member)| member.joined && holds >> g & 1 == 0) {
+            self.violate("NVRAM first", format!("HSM {at} has forgotten a group that it joined"));
+        }
+    }
+
+    /// Only trees that hash to the newest root, and that open what is asked, may be worked on.
+    pub(super) fn judge_claims(
+        &mut self,
+        at: usize,
+        group: usize,
+        claims: &[Claim],
+        records: &[RecordId],
+        shape: Shape,
+    ) {
+        let newest = self.members[at][group].lead.as_ref().and_then(|lead| lead.newest);
+        let root = match newest.and_then(|newest| self.entries.get(&newest)) {
+            Some(known) => known.entry.partitions.first().map(|partition| partition.root),
+            None => self.groups[group].statement.genesis.then_some(Digest::EMPTY),
+        };
+        let is_newest =
+            |claim: &Claim| claim.prefix() == Prefix::WHOLE && root.is_some() && claim.root() == root;
+        let opened = records.iter().all(|record| claims.iter().any(|claim| claim.opens(record)));
+        if claims.len() > 1 || !claims.iter().all(is_newest) || !opened {
+            let what = format!("HSM {at} worked on a tree made by hand: {shape:?}");
+            self.violate("newest tree", what);
         }
     }
 
@@ -164,6 +268,7 @@ impl World {
             return self
                 .violate("majority", format!("HSM {at} committed #{made}, stated by {stated} of {of}"));
         }
+        self.traffic(group, "Commit");
         self.stated_committed.insert(made);
         self.commits.insert(n, (group, *statement));
         self.mark_committed(group, made);
@@ -211,223 +316,9 @@ impl World {
         for (kept, reply) in kept.iter().zip(replies) {
             self.judge_reply(made, kept, reply);
         }
-    }
-
-    /// Reads a reply that left under an entry.
-    fn judge_reply(&mut self, under: Made, kept: &Kept, reply: &NoiseReply) {
-        let Some(response) = self.read(kept.message, kept.user, reply) else { return };
-        let message = &self.messages[&kept.message];
-        let wish = message.wish;
-        let answer = self.clients.answer(kept.user, &response);
-        if let (Answer::Evaluated { registration, .. }, Wish::Recover2(_, point)) = (answer, wish) {
-            self.judge_evaluation(under, kept, registration, point);
-        }
-        if let Answer::Share(registration) = answer
-            && wish != Wish::Recover3(registration, true)
-        {
-            return self
-                .violate("share for the right tag", format!("{wish:?} of user {} got one", kept.user));
-        }
-        if !self.is_before(kept.applied, under) {
-            let what = format!("the answer to #{} left, and its effect is not on the chain", kept.message);
-            return self.violate("count, then evaluate", what);
-        }
-        if answer != kept.expected {
-            let (user, expected) = (kept.user, kept.expected);
-            let what = format!("{wish:?} of user {user} got {answer:?}; the records say {expected:?}");
-            self.violate("as the records say", what);
-        }
-    }
-
-    /// The promise: no more different points evaluated than were allowed by what the chain accepted.
-    fn judge_evaluation(&mut self, under: Made, kept: &Kept, registration: u8, point: u8) {
-        let user = kept.user;
-        let points = self.evaluated.entry((user, registration)).or_default();
-        points.insert(point);
-        let evaluated = points.len();
-        let mut accepted = 0_usize;
-        let mut next = Some(under);
-        while let Some(known) = next.and_then(|next| self.entries.get(&next)) {
-            let here = known.kept.iter().filter(|kept| Some(kept.applied) == next && kept.user == user);
-            accepted += here.filter(|kept| self.accepts(kept, registration)).count();
-            next = known.parent;
-        }
-        let allowed = accepted * usize::from(guesses(registration));
-        if evaluated > allowed {
-            let what = format!(
-                "{evaluated} points of user {user} evaluated for registration {registration}, {allowed} allowed"
-            );
-            self.violate("guess limit", what);
-        }
-    }
-
-    /// Whether this registered, or reset the counter with the right tag.
-    fn accepts(&self, kept: &Kept, registration: u8) -> bool {
-        let registers =
-            self.messages.get(&kept.message).map(|m| m.wish) == Some(Wish::Register2(registration));
-        registers || kept.expected == Answer::Share(registration)
-    }
-
-    /// Decrypts a reply, unless it was read before.
-    fn read(&mut self, number: Made, user: u8, reply: &NoiseReply) -> Option<SecretsResponse> {
-        let message = self.messages.get_mut(&number)?;
-        if message.reply.as_ref() == Some(reply) {
-            return None;
-        }
-        message.reply = Some(reply.clone());
-        let payload = match (message.channel, reply) {
-            (Some(channel), NoiseReply::Transport { ciphertext }) => {
-                let channel = self.channels.get_mut(&channel)?;
-                channel.transport.decrypt(ciphertext).ok().map(|payload| payload.to_vec())
-            }
-            (None, reply) => {
-                let (handshake, wish, by) = (message.handshake, message.wish, message.user);
-                let (state, _) = self.clients.start(handshake, Some((by, wish)));
-                finish(state, reply).map(|(_, payload)| payload)
-            }
-            (Some(_), NoiseReply::Handshake { .. }) => None,
-        };
-        let Some(payload) = payload else {
-            // A client whose earlier reply was withheld cannot read a later one; the host gains nothing by it.
-            self.cover("(reply)", "client", "unreadable".into());
-            return None;
-        };
-        if payload.len() != PADDED_RESPONSE {
-            let what = format!("an answer to user {user} has {} bytes", payload.len());
-            self.violate("blind until commit", what);
-        }
-        SecretsResponse::from_padded(&payload).ok()
-    }
-
-    /// Runs what was kept on the model, and judges what came out before any commit.
-    #[expect(clippy::too_many_arguments, reason = "all that a batch and its reply say")]
-    pub(super) fn judge_processed(
-        &mut self,
-        n: Made,
-        at: usize,
-        group: usize,
-        base: &Tree,
-        used: &[(Made, u8)],
-        outcomes: &[Outcome],
-        made: Option<MadeEntry>,
-    ) {
-        let Some(parent) = self.members[at][group].lead.as_ref().map(|lead| lead.newest) else {
-            return self
-                .violate("leaders start from NVRAM", format!("HSM {at} makes entries and does not lead"));
-        };
-        let mut records = parent.map(|parent| self.entries[&parent].records.clone()).unwrap_or_default();
-        let (mut kept, mut resealed) = (Vec::new(), BTreeSet::new());
-        for ((number, user), outcome) in used.iter().zip(outcomes) {
-            let message = &self.messages[number];
-            let (wish, foreign) = (message.wish, message.channel.is_some() && message.user != *user);
-            match outcome {
-                Outcome::Refused(refusal) => self.cover("(in a batch)", "leader", format!("{refusal:?}")),
-                Outcome::Answered(reply) => {
-                    if wish != Wish::Register1 {
-                        let what = format!("HSM {at} answered {wish:?} of user {user} at once");
-                        return self.violate("blind until commit", what);
-                    }
-                    self.read(*number, *user, reply);
-                    self.cover("(in a batch)", "leader", "Answered".into());
-                }
-                Outcome::Kept if foreign => {
-                    let what = format!("a session of user {} served user {user}", message.user);
-                    return self.violate("sessions belong to a record", what);
-                }
-                Outcome::Kept => {
-                    let had_leaf = records.has_leaf(*user);
-                    let before = message.applied.filter(|_| message.channel.is_some());
-                    let (applied, expected) = before.unwrap_or_else(|| (n, records.apply(*user, wish)));
-                    let writes = match wish {
-                        Wish::Register2(_) => true,
-                        Wish::Recover2(..) | Wish::Recover3(..) | Wish::Delete => had_leaf,
-                        Wish::Register1 | Wish::Recover1 => false,
-                    };
-                    if before.is_none() && writes {
-                        resealed.insert(*user);
-                    }
-                    if let Some(message) = self.messages.get_mut(number) {
-                        message.applied = Some((applied, expected));
-                    }
-                    kept.push(Kept { message: *number, user: *user, applied, expected });
-                    self.cover("(in a batch)", "leader", "Kept".into());
-                }
-            }
-        }
-        let Some(made) = made else { return };
-        self.judge_blind(at, &made, &kept, &resealed);
-        #[cfg(feature = "planted-bugs")]
-        self.judge_leaves(at, &made, &records);
-        let mut tree = base.clone();
-        let leaves = made.leaves.iter().map(|l| (l.record, std::sync::Arc::from(l.sealed.as_slice())));
-        // A root that is not of the leaves it came with: the host goes on with the tree that it is of.
-        let updated = tree.update(leaves).is_ok();
-        if !updated || made.entry.partitions.first().is_some_and(|p| p.root != tree.root()) {
-            tree = base.clone();
-        }
-        let hash = made.entry.hash();
-        let before = parent.map_or(EntryHash::ZERO, |parent| self.entries[&parent].hash);
-        if made.entry.prev != before {
-            self.violate("one chain", format!("HSM {at} made an entry that does not continue its own chain"));
-        }
-        if let Some(lead) = &mut self.members[at][group].lead {
-            (lead.newest, lead.waiting) = (Some(n), lead.waiting + 1);
-            if lead.waiting > u64::from(MAX_PENDING_ENTRIES) {
-                let what = format!("HSM {at} let {} entries wait", lead.waiting);
-                self.violate("bounded", what);
-            }
-        }
-        self.by_hash.insert(hash, n);
-        let (entry, stated, is_committed, is_forged) = (made.entry, 0, false, false);
-        let known =
-            Known { entry, hash, parent, group, tree, records, kept, stated, is_committed, is_forged };
-        self.entries.insert(n, known);
-    }
-
-    /// What is resealed, and every size, depends on nothing that is not public.
-    fn judge_blind(&mut self, at: usize, made: &MadeEntry, kept: &[Kept], resealed: &BTreeSet<u8>) {
-        let users: BTreeSet<u8> =
-            made.leaves.iter().filter_map(|l| self.clients.user_of(&l.record)).collect();
-        if users != *resealed {
-            let what = format!("HSM {at} resealed {users:?}, not {resealed:?}");
-            self.violate("blind until commit", what);
-        }
-        let sizes = made.leaves.iter().all(|leaf| leaf.sealed.len() == SEALED_RECORD_BYTES)
-            && made.events.iter().all(|event| event.len() == SEALED_EVENT_BYTES);
-        if !sizes || made.events.len() != kept.len() {
-            self.violate("blind until commit", format!("HSM {at} made leaves or events of other sizes"));
-        }
-    }
-
-    /// With the realm's keys: a leaf opens for its record alone, and one at its last guess holds no secret.
-    #[cfg(feature = "planted-bugs")]
-    fn judge_leaves(&mut self, at: usize, made: &MadeEntry, records: &super::model::Records) {
-        use strongroom_hsm::vectors::Revealed;
-        for leaf in &made.leaves {
-            let Some(user) = self.clients.user_of(&leaf.record) else { continue };
-            let other = self.clients.record(user + 1);
-            let core = self.devices[at].core();
-            if core.reveal(&other, &leaf.sealed).is_some() {
-                return self
-                    .violate("sealed for its record", format!("a leaf of user {user} opens for another"));
-            }
-            let Some(number) = records.at_last_guess(user) else { continue };
-            let registration = self.clients.registration(user, number);
-            let key = registration.oprf_private_key.scalar().to_bytes();
-            let share = registration.encryption_key_scalar_share.to_bytes();
-            let secrets: [&[u8]; 3] = [&*key, registration.unlock_key_tag.as_bytes(), &*share];
-            let shows = |plaintext: &[u8]| {
-                secrets.iter().any(|secret| plaintext.windows(secret.len()).any(|w| w == *secret))
-            };
-            let gone = match core.reveal(&leaf.record, &leaf.sealed) {
-                Some(Revealed::LastGuess(plaintext)) => !shows(&plaintext),
-                Some(Revealed::Registered { .. }) => false,
-                _ => true,
-            };
-            if !gone {
-                let what = format!("user {user}'s record holds its secrets after the last guess");
-                return self.violate("gone at zero", what);
-            }
+        let events = std::mem::take(&mut self.entries.get_mut(&made).expect("just seen").events);
+        for (kept, event) in kept.iter().zip(&events) {
+            self.judge_event(made, kept, event);
         }
     }
 }

@@ -27,6 +27,9 @@ pub(super) enum Wish {
     Recover3(#[n(0)] u8, #[n(1)] bool),
     #[n(5)]
     Delete,
+    /// Something that is no request.
+    #[n(6)]
+    Odd(#[n(0)] Oddity),
 }
 
 impl Wish {
@@ -34,6 +37,62 @@ impl Wish {
     pub(super) const fn rides(self) -> bool {
         matches!(self, Self::Register1 | Self::Recover1 | Self::Delete)
     }
+
+    /// Another wish of the same kind, which may differ in everything that is to stay secret until commit.
+    pub(super) fn twin(self, n: Made) -> Self {
+        let draw = (n ^ 0x5bd1).wrapping_mul(0x9e37_79b1) >> 16;
+        let registration = (draw % 3) as u8;
+        match self {
+            Self::Register2(_) => Self::Register2(registration),
+            Self::Recover2(..) => Self::Recover2(registration, (draw >> 3 & 3) as u8),
+            Self::Recover3(..) => Self::Recover3(registration, draw >> 6 & 1 == 1),
+            other => other,
+        }
+    }
+}
+
+/// Bytes that a realm must not take for a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(index_only)]
+pub(super) enum Oddity {
+    #[n(0)]
+    NoCbor,
+    #[n(1)]
+    Nothing,
+    #[n(2)]
+    TrailingByte,
+    #[n(3)]
+    NoGuesses,
+    #[n(4)]
+    Guesses256,
+    #[n(5)]
+    Guesses65535,
+    #[n(6)]
+    ZeroKey,
+    #[n(7)]
+    OtherPublicKey,
+    #[n(8)]
+    IdentityPoint,
+    #[n(9)]
+    NoPoint,
+    #[n(10)]
+    Long,
+}
+
+impl Oddity {
+    pub(super) const ALL: [Self; 11] = [
+        Self::NoCbor,
+        Self::Nothing,
+        Self::TrailingByte,
+        Self::NoGuesses,
+        Self::Guesses256,
+        Self::Guesses65535,
+        Self::ZeroKey,
+        Self::OtherPublicKey,
+        Self::IdentityPoint,
+        Self::NoPoint,
+        Self::Long,
+    ];
 }
 
 /// How an entry is forged.
@@ -48,6 +107,168 @@ pub(super) enum Forgery {
     LaterIndex,
     #[n(3)]
     OtherGroup,
+    /// As it was, with a MAC under a key of the host's.
+    #[n(4)]
+    HostsMac,
+}
+
+impl Forgery {
+    pub(super) const ALL: [Self; 5] =
+        [Self::OtherPrev, Self::NoPartitions, Self::LaterIndex, Self::OtherGroup, Self::HostsMac];
+}
+
+/// What a hand-made partial tree is, made from the right one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(index_only)]
+pub(super) enum Shape {
+    /// As it should be.
+    #[n(0)]
+    Right,
+    /// Empty where the record's leaf is.
+    #[n(1)]
+    LeafLeftOut,
+    /// The record's leaf as it was after an older entry.
+    #[n(2)]
+    OlderLeaf,
+    /// The record's leaf without its bytes, with the digest of older ones.
+    #[n(3)]
+    OlderDigest,
+    /// The record's leaf without its bytes.
+    #[n(4)]
+    LeafUnread,
+    /// Another record's sealed bytes under this record's id.
+    #[n(5)]
+    OtherBytes,
+    /// This record's sealed bytes under another's id.
+    #[n(6)]
+    OtherId,
+    /// A stub of the right digest where the record's leaf is.
+    #[n(7)]
+    LeafHidden,
+    /// A stub of the right digest for all of it.
+    #[n(8)]
+    AllHidden,
+    /// The record's leaf one level deeper, beside an empty side.
+    #[n(9)]
+    Deeper,
+    /// An inner node over twice the same tree.
+    #[n(10)]
+    Doubled,
+    /// The sides of the first inner node exchanged.
+    #[n(11)]
+    Exchanged,
+    /// The side of the record alone, as the tree of one bit more of its prefix.
+    #[n(12)]
+    Part,
+    /// All of it, as the tree of one bit more of the record's prefix.
+    #[n(13)]
+    LongerPrefix,
+    /// All of it, as the tree of the record alone.
+    #[n(14)]
+    WholeId,
+    /// The right one and an older one.
+    #[n(15)]
+    OlderSecond,
+    /// An older one and the right one.
+    #[n(16)]
+    OlderFirst,
+    /// A node more than there should be.
+    #[n(17)]
+    OneMore,
+    /// A node less than there should be.
+    #[n(18)]
+    OneLess,
+    /// No tree.
+    #[n(19)]
+    None,
+}
+
+impl Shape {
+    pub(super) const ALL: [Self; 20] = [
+        Self::Right,
+        Self::LeafLeftOut,
+        Self::OlderLeaf,
+        Self::OlderDigest,
+        Self::LeafUnread,
+        Self::OtherBytes,
+        Self::OtherId,
+        Self::LeafHidden,
+        Self::AllHidden,
+        Self::Deeper,
+        Self::Doubled,
+        Self::Exchanged,
+        Self::Part,
+        Self::LongerPrefix,
+        Self::WholeId,
+        Self::OlderSecond,
+        Self::OlderFirst,
+        Self::OneMore,
+        Self::OneLess,
+        Self::None,
+    ];
+}
+
+/// What is wrong with a request for a new group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(index_only)]
+pub(super) enum Members {
+    #[n(0)]
+    Proper,
+    /// The first statement twice.
+    #[n(1)]
+    Repeated,
+    /// One more statement, of an HSM that does not exist.
+    #[n(2)]
+    Invented,
+    /// Without the statement of the HSM that is asked.
+    #[n(3)]
+    WithoutMaker,
+}
+
+/// What is wrong with a request to join a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(index_only)]
+pub(super) enum Invitation {
+    #[n(0)]
+    Proper,
+    /// Names this HSM alone.
+    #[n(1)]
+    Alone,
+    /// Says the opposite of whether the group began with the whole space.
+    #[n(2)]
+    OtherGenesis,
+    /// Names another group.
+    #[n(3)]
+    OtherGroup,
+    /// With a MAC under a key of the host's.
+    #[n(4)]
+    HostsMac,
+}
+
+/// What is wrong with a request for the seed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(index_only)]
+pub(super) enum Approval {
+    #[n(0)]
+    Proper,
+    /// Each signature twice.
+    #[n(1)]
+    Twice,
+    /// Asks for the host's key in place of the importer's; custodian 0 signs that.
+    #[n(2)]
+    HostsKey,
+    /// With the last nonce that this HSM drew, whatever happened since.
+    #[n(3)]
+    OldNonce,
+    /// Made out to another exporter.
+    #[n(4)]
+    OtherExporter,
+    /// Made out for another realm.
+    #[n(5)]
+    OtherRealm,
+    /// With signatures of keys that the policy does not name.
+    #[n(6)]
+    Strangers,
 }
 
 /// One step of the adversary. Devices, groups and users are numbered.
@@ -167,33 +388,37 @@ pub(super) enum Step {
         #[n(1)]
         how: Forgery,
     },
-    /// Makes a second group of all members.
+    /// Makes a group of these HSMs, by bit.
     #[n(12)]
     NewGroup {
         #[n(0)]
         at: u8,
+        #[n(1)]
+        of: u8,
+        #[n(2)]
+        members: Members,
     },
-    /// Joins a group with a statement that names this HSM alone.
+    /// Joins a group.
     #[n(13)]
-    JoinForged {
+    Join {
         #[n(0)]
         at: u8,
         #[n(1)]
         group: u8,
+        #[n(2)]
+        invitation: Invitation,
     },
-    /// Asks for the seed, with these custodians' signatures; custodian 0 signs what the host likes.
+    /// Asks for the seed for an importer, with these custodians' signatures, by bit; makes a sealed realm.
     #[n(14)]
     Export {
         #[n(0)]
         at: u8,
         #[n(1)]
-        signers: u8,
+        to: u8,
         #[n(2)]
-        twice: bool,
+        signers: u8,
         #[n(3)]
-        hosts_key: bool,
-        #[n(4)]
-        old_nonce: bool,
+        approval: Approval,
     },
     /// Sends a partial tree deeper than a record id has bits.
     #[n(15)]
@@ -215,15 +440,92 @@ pub(super) enum Step {
         #[n(4)]
         onto: u8,
     },
+    /// Sends messages with a tree made by hand from the one after an entry, and from an older one; makes an entry.
+    #[n(17)]
+    HandMade {
+        #[n(0)]
+        at: u8,
+        #[n(1)]
+        group: u8,
+        #[n(2)]
+        tree: Option<Made>,
+        #[n(3)]
+        messages: Vec<Made>,
+        #[n(4)]
+        shape: Shape,
+        #[n(5)]
+        older: Option<Made>,
+    },
+    /// Joins a realm with a sealed seed: one that an HSM made, or one of the host's own.
+    #[n(18)]
+    JoinRealm {
+        #[n(0)]
+        at: u8,
+        #[n(1)]
+        sealed: Option<Made>,
+    },
+    #[n(19)]
+    Status {
+        #[n(0)]
+        at: u8,
+    },
 }
 
 impl Step {
+    /// The entry that an entry goes on from, as far as the host knows: for a step that makes one.
+    pub(super) const fn goes_on_from(&self) -> Option<Option<Made>> {
+        match self {
+            Self::Process { tree, .. } | Self::HandMade { tree, .. } => Some(*tree),
+            _ => None,
+        }
+    }
+
+    /// Speaks of another entry, or of none, where it spoke of one.
+    pub(super) fn rename(&mut self, from: Made, to: Option<Made>) {
+        let maybe = |made: &mut Option<Made>| {
+            if *made == Some(from) {
+                *made = to;
+            }
+        };
+        let all = |made: &mut Vec<Made>| {
+            *made = made.iter().filter_map(|m| if *m == from { to } else { Some(*m) }).collect();
+            made.dedup();
+        };
+        match self {
+            Self::Process { tree, .. } => maybe(tree),
+            Self::HandMade { tree, older, .. } => {
+                maybe(tree);
+                maybe(older);
+            }
+            Self::Lead { entry, .. } => maybe(entry),
+            Self::Capture { entries, .. } => all(entries),
+            Self::Commit { chain, .. } => all(chain),
+            Self::Jump { entry, .. } | Self::Forge { entry, .. } if *entry == from => {
+                *entry = to.unwrap_or(*entry);
+            }
+            _ => {}
+        }
+    }
+
+    /// Speaks no more of what no step makes.
+    pub(super) fn forget(&mut self, is_made: impl Fn(&Made) -> bool) {
+        match self {
+            Self::Process { messages, .. } | Self::HandMade { messages, .. } => messages.retain(is_made),
+            Self::Capture { entries, .. } => entries.retain(is_made),
+            Self::Commit { statements, chain, .. } => {
+                statements.retain(&is_made);
+                chain.retain(is_made);
+            }
+            _ => {}
+        }
+    }
+
     /// The message's name, for the table of coverage.
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Open { .. } => "Handshake",
             Self::Ask { .. } | Self::Ride { .. } => "(client)",
-            Self::Process { .. } | Self::DeepTree { .. } => "Process",
+            Self::Process { .. } | Self::HandMade { .. } | Self::DeepTree { .. } => "Process",
             Self::Capture { .. } => "Capture",
             Self::Jump { .. } => "Jump",
             Self::Lead { .. } => "Lead",
@@ -233,7 +535,9 @@ impl Step {
             Self::CutPower { .. } => "(power cut)",
             Self::Forge { .. } => "(forgery)",
             Self::NewGroup { .. } => "NewGroup",
-            Self::JoinForged { .. } => "JoinGroup",
+            Self::Join { .. } => "JoinGroup",
+            Self::JoinRealm { .. } => "JoinRealm",
+            Self::Status { .. } => "DeviceStatus",
             Self::Export { .. } => "ExportRealm",
             Self::Garble { .. } => "(garbled)",
         }
@@ -273,15 +577,32 @@ impl fmt::Display for Step {
             }
             Self::CutPower { at, after } => write!(f, "HSM {at} will lose power after {after} granules"),
             Self::Forge { entry, how } => write!(f, "the host forges an entry like #{entry}: {how:?}"),
-            Self::NewGroup { at } => write!(f, "HSM {at}: new group"),
-            Self::JoinForged { at, group } => {
-                write!(f, "HSM {at}: join group {group} with a forged statement")
+            Self::NewGroup { at, of, members } => {
+                write!(
+                    f,
+                    "HSM {at}: new group of HSMs {of:05b} (the last bit is HSM 0), members: {members:?}"
+                )
             }
-            Self::Export { at, signers, twice, hosts_key, old_nonce } => write!(
+            Self::Join { at, group, invitation } => {
+                write!(f, "HSM {at}: join group {group}, invitation: {invitation:?}")
+            }
+            Self::Export { at, to, signers, approval } => write!(
                 f,
-                "HSM {at}: export the realm; signers {signers:03b}, each twice: {twice}, to the host's key: \
-                 {hosts_key}, old nonce: {old_nonce}"
+                "HSM {at}: export the realm to HSM {to}; custodians {signers:03b} sign (the last bit is the host's), \
+                 approval: {approval:?}"
             ),
+            Self::HandMade { at, group, tree, messages, shape, older } => {
+                write!(
+                    f,
+                    "HSM {at}, group {group}: process messages {messages:?} with a tree made by hand, {shape:?}"
+                )?;
+                write!(f, ", from that after {} and that after {}", after(tree), after(older))
+            }
+            Self::JoinRealm { at, sealed: Some(sealed) } => {
+                write!(f, "HSM {at}: join the realm with the sealed seed #{sealed}")
+            }
+            Self::JoinRealm { at, sealed: None } => write!(f, "HSM {at}: join the host's own realm"),
+            Self::Status { at } => write!(f, "HSM {at}: status"),
             Self::DeepTree { at } => write!(f, "HSM {at}: process a partial tree of depth 257"),
             Self::Garble { at, back, cut, flip, onto } => write!(
                 f,

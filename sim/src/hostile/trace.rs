@@ -1,10 +1,16 @@
 //! Traces: the steps of one episode, shrunk, written as text that people read, and run again.
 
+use super::Planted;
+use super::founding::Founding;
 use super::oracle::Violation;
 use super::step::{Made, Step};
-use super::{Planted, new_world};
+use super::world::{Look, World};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+type Steps = Vec<(Made, Step)>;
 
 /// The longest that shrinking takes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -16,6 +22,8 @@ pub struct Trace {
     pub seed: u64,
     /// What is left out of its cores.
     pub planted: Planted,
+    /// Whether it breaks a rule only beside itself with other secrets.
+    pub is_twin: bool,
     pub(super) steps: Vec<(Made, Step)>,
 }
 
@@ -35,41 +43,74 @@ impl Trace {
     /// Runs it, from the beginning, up to the first broken rule.
     #[must_use]
     pub fn replay(&self) -> Option<Violation> {
-        self.replay_steps(&self.steps)
+        self.replay_on(&Rc::new(Founding::new(self.seed, self.planted)))
     }
 
-    fn replay_steps(&self, steps: &[(Made, Step)]) -> Option<Violation> {
-        let mut world = new_world(self.seed, None, self.planted);
-        for (n, step) in steps {
+    fn replay_on(&self, founding: &Rc<Founding>) -> Option<Violation> {
+        let mut world = World::new(founding);
+        world.looks = self.is_twin.then(Vec::new);
+        self.run_in(&mut world);
+        match (world.violation, world.looks) {
+            (None, Some(looks)) => self.compare(founding, &looks, None),
+            (violation, _) => violation,
+        }
+    }
+
+    fn run_in(&self, world: &mut World) {
+        for (n, step) in &self.steps {
             world.apply(*n, step);
             if world.violation.is_some() {
                 break;
             }
         }
-        world.violation
     }
 
-    /// Leaves out steps as long as the same rule breaks, first in large runs and then one by one, for a bounded time.
+    /// Runs it with other secrets wherever a host could not tell, and looks for a reply from which it could.
+    pub(super) fn compare(
+        &self,
+        founding: &Rc<Founding>,
+        looks: &[Look],
+        only: Option<&'static str>,
+    ) -> Option<Violation> {
+        let mut twin = World::new(founding);
+        (twin.is_twin, twin.looks, twin.only) = (true, Some(Vec::new()), only);
+        self.run_in(&mut twin);
+        let others = twin.looks.unwrap_or_default();
+        let differ = looks.iter().zip(&others).find(|(one, other)| one != other);
+        let what = differ.map(|((n, size, one), (_, other_size, other))| {
+            format!("step #{n} shows {size} bytes, {one}; with other secrets {other_size} bytes, {other}")
+        });
+        let differ = what.map(|what| Violation { rule: "the same for all secrets", what });
+        differ.filter(|differ| only.is_none_or(|only| only == differ.rule)).or(twin.violation)
+    }
+
+    /// Leaves out steps as long as the same rule breaks, for a bounded time: in large runs, then one by one, then entries
+    /// of which others go on, from where they did.
     #[must_use]
     pub fn shrunk(&self, violation: &Violation) -> Self {
+        let founding = Rc::new(Founding::new(self.seed, self.planted));
         let begun = Instant::now();
-        let breaks = |steps: &[(Made, Step)]| {
-            self.replay_steps(steps).is_some_and(|other| other.rule == violation.rule)
+        let breaks = |steps: &Steps| {
+            let trace = Self { steps: steps.clone(), ..self.clone() };
+            begun.elapsed() < PATIENCE
+                && trace.replay_on(&founding).is_some_and(|other| other.rule == violation.rule)
         };
         let mut steps = self.steps.clone();
-        let mut run = (steps.len() / 2).max(1);
         loop {
-            let (before, mut at) = (steps.len(), 0);
-            while at < steps.len() && begun.elapsed() < PATIENCE {
-                let mut fewer = steps.clone();
-                fewer.drain(at..(at + run).min(steps.len()));
-                if breaks(&fewer) { steps = fewer } else { at += run }
+            let before = steps.len();
+            leave_out_runs(&mut steps, &breaks);
+            leave_out_entries(&mut steps, &breaks);
+            if steps.len() == before {
+                break;
             }
-            if begun.elapsed() >= PATIENCE || (run == 1 && steps.len() == before) {
-                return Self { steps, ..self.clone() };
-            }
-            run = (run / 2).max(1);
         }
+        let made: BTreeSet<Made> = steps.iter().map(|(n, _)| *n).collect();
+        let mut tidy = steps.clone();
+        tidy.iter_mut().for_each(|(_, step)| step.forget(|n| made.contains(n)));
+        if breaks(&tidy) {
+            steps = tidy;
+        }
+        Self { steps, ..self.clone() }
     }
 
     /// Reads what [`fmt::Display`] wrote.
@@ -84,20 +125,60 @@ impl Trace {
             (Some("seed"), Some(Ok(seed))) => seed,
             _ => return Err(format!("a trace begins with `seed N`, not with {first:?}")),
         };
-        let planted = words.nth(1).map(planted).transpose()?;
+        let (mut is_twin, mut bug) = (false, None);
+        while let Some(word) = words.next() {
+            match word {
+                "twin" => is_twin = true,
+                "planted" => bug = Some(planted(words.next().unwrap_or_default())?),
+                _ => return Err(format!("no trace of this version begins with {first:?}")),
+            }
+        }
         let mut steps = Vec::new();
         for line in lines.filter(|line| !line.trim().is_empty()) {
             let mut words = line.split_whitespace();
             let step = words.next().and_then(|n| n.parse().ok()).zip(words.next().and_then(decode));
             steps.push(step.ok_or_else(|| format!("no step of this version: {line:?}"))?);
         }
-        Ok(Self { seed, planted, steps })
+        Ok(Self { seed, planted: bug, is_twin, steps })
     }
 
     /// One line for each step, to be read.
     #[must_use]
     pub fn readable(&self) -> String {
         self.steps.iter().map(|(n, step)| format!("  #{n:<4} {step}\n")).collect()
+    }
+}
+
+/// Runs of half as many steps each time, down to single ones.
+fn leave_out_runs(steps: &mut Steps, breaks: &impl Fn(&Steps) -> bool) {
+    let mut run = (steps.len() / 2).max(1);
+    loop {
+        let (before, mut at) = (steps.len(), 0);
+        while at < steps.len() {
+            let mut fewer = steps.clone();
+            fewer.drain(at..(at + run).min(steps.len()));
+            if breaks(&fewer) { *steps = fewer } else { at += run }
+        }
+        if run == 1 && steps.len() == before {
+            return;
+        }
+        run = (run / 2).max(1);
+    }
+}
+
+/// An entry can go if what names it names the one before it instead.
+fn leave_out_entries(steps: &mut Steps, breaks: &impl Fn(&Steps) -> bool) {
+    let mut at = 0;
+    while let Some((n, step)) = steps.get(at).cloned() {
+        at += 1;
+        let Some(before) = step.goes_on_from() else { continue };
+        let mut fewer = steps.clone();
+        fewer.remove(at - 1);
+        fewer.iter_mut().for_each(|(_, step)| step.rename(n, before));
+        if breaks(&fewer) {
+            *steps = fewer;
+            at -= 1;
+        }
     }
 }
 
@@ -119,6 +200,9 @@ fn planted(name: &str) -> Result<std::convert::Infallible, String> {
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "seed {}", self.seed)?;
+        if self.is_twin {
+            write!(f, " twin")?;
+        }
         if let Some(bug) = &self.planted {
             write!(f, " planted {bug:?}")?;
         }

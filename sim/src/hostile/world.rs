@@ -3,32 +3,35 @@
 //! Nothing here is trusted but the cores. The world builds the bytes of each step from what it holds and hands every
 //! reply to the oracle ([`super::oracle`]). A step that names something that does not exist does nothing.
 
+use super::claims::{Claim, shaped};
 use super::clients::{Answer, Clients, finish};
 use super::device::Device;
-use super::model::Records;
+use super::founding::Founding;
+use super::founding::status;
+use super::keys::hash;
+use super::model::{Happening, Records};
 use super::oracle::Violation;
-use super::step::{Forgery, Made, Step, Wish};
-use ed25519_dalek::{Signer, SigningKey};
+use super::step::{Forgery, Made, Shape, Step, Wish};
+use minicbor::bytes::ByteVec;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
-use strongroom_hsm::Config;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    ApprovalSignature, BatchRequest, CustodianKey, CustodianPolicy, DeviceStatus, ExportApproval,
-    NoiseMessage, NoiseReply, PrefixTree, RealmStatus, Reply, Request,
+    BatchRequest, DeviceStatus, NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal, Reply, Request,
+    SealedRealm,
 };
-use strongroom_proto::ids::{Digest, EntryHash, GroupId, Index, Nonce, SessionId};
+use strongroom_proto::ids::{Digest, EntryHash, GroupId, Index, Mac, Nonce, RecordId, SessionId, Term};
 use strongroom_proto::noise::Transport;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, GroupStatement};
 use strongroom_proto::tree::{ClaimedTree, Tree};
 
-/// HSMs of the realm. The first three are group 0, the last three group 1.
+/// HSMs of the realm. The first three are to be group 0, the last three group 1.
 pub(super) const MEMBERS: usize = 4;
 /// All HSMs; the last has no realm.
 pub(super) const DEVICES: usize = 5;
 /// The most groups that an episode makes.
-pub(super) const MAX_GROUPS: usize = 4;
+pub(super) const MAX_GROUPS: usize = 5;
 /// How many waiting entries an HSM is built for here: few, so that its bound is reached.
 pub(super) const MAX_PENDING_ENTRIES: u32 = 24;
 /// How many requests are kept to be garbled.
@@ -43,6 +46,7 @@ pub(super) struct Known {
     pub(super) tree: Tree,
     pub(super) records: Records,
     pub(super) kept: Vec<Kept>,
+    pub(super) events: Vec<ByteVec>,
     /// Members, by bit, that ever stated to have captured it or an entry after it.
     pub(super) stated: u16,
     pub(super) is_committed: bool,
@@ -57,6 +61,9 @@ pub(super) struct Kept {
     /// The entry that the message's effect is in: this one, unless it was sent before.
     pub(super) applied: Made,
     pub(super) expected: Answer,
+    pub(super) happening: Happening,
+    /// How often the registration that is guessed at was accepted or reset before, on the chain of `applied`.
+    pub(super) window: u32,
 }
 
 /// A client's message.
@@ -68,7 +75,7 @@ pub(super) struct Message {
     pub(super) session: SessionId,
     pub(super) noise: NoiseMessage,
     /// Where it took effect, and what is to be answered. A message of a channel does so once.
-    pub(super) applied: Option<(Made, Answer)>,
+    pub(super) applied: Option<(Made, Answer, u32)>,
     pub(super) reply: Option<NoiseReply>,
 }
 
@@ -81,6 +88,7 @@ pub(super) struct Channel {
 /// What one HSM is in one group, as far as its replies tell.
 #[derive(Clone, Default)]
 pub(super) struct Member {
+    pub(super) joined: bool,
     pub(super) captured: Option<Made>,
     pub(super) lead: Option<Lead>,
     pub(super) statement: Option<Made>,
@@ -93,6 +101,8 @@ pub(super) struct Lead {
     pub(super) newest: Option<Made>,
     /// Entries made since the newest that is known here to be committed.
     pub(super) waiting: u64,
+    /// Whether it still makes entries, as far as it was told.
+    pub(super) leading: bool,
 }
 
 pub(super) struct Group {
@@ -105,102 +115,108 @@ pub(super) struct Group {
 /// Message, role, outcome, and how often.
 pub(super) type Coverage = BTreeMap<(&'static str, &'static str, String), u64>;
 
+/// What a reply looks like to a host that can read none of its secrets: the step, the size, and all else.
+pub(super) type Look = (Made, usize, String);
+
 /// One episode.
 pub(super) struct World {
+    pub(super) founding: Rc<Founding>,
     pub(super) devices: Vec<Device>,
     pub(super) statuses: Vec<DeviceStatus>,
     pub(super) groups: Vec<Group>,
     pub(super) members: Vec<Vec<Member>>,
+    /// HSMs that have entered a realm of the host's own.
+    pub(super) hosts_own: Vec<bool>,
+    /// HSMs whose NVRAM failed since their last start.
+    pub(super) failed: Vec<bool>,
     pub(super) entries: BTreeMap<Made, Known>,
     pub(super) by_hash: BTreeMap<EntryHash, Made>,
     pub(super) statements: BTreeMap<Made, (usize, Captured)>,
     pub(super) commits: BTreeMap<Made, (usize, Committed)>,
+    /// Sealed seeds, and the HSM that each is for.
+    pub(super) sealed: BTreeMap<Made, (SealedRealm, usize)>,
     /// Entries that an HSM stated as committed themselves, not only by what came after.
     pub(super) stated_committed: BTreeSet<Made>,
     pub(super) committed: BTreeMap<(usize, Index), EntryHash>,
     pub(super) channels: BTreeMap<Made, Channel>,
     pub(super) messages: BTreeMap<Made, Message>,
-    /// Points whose evaluation left a core, by user and registration.
-    pub(super) evaluated: BTreeMap<(u8, u8), BTreeSet<u8>>,
-    pub(super) clients: Rc<Clients>,
+    /// Sessions that may live: HSM, group, user, session.
+    pub(super) sessions: BTreeSet<(usize, usize, u8, SessionId)>,
+    pub(super) terms: BTreeSet<Term>,
+    /// The group whose entries name a prefix.
+    pub(super) owner: Option<usize>,
+    /// Points whose evaluation left a core, by user, registration, and how often that was accepted or reset before.
+    pub(super) evaluated: BTreeMap<(u8, u8, u32), BTreeSet<u8>>,
     pub(super) violation: Option<Violation>,
     pub(super) coverage: Coverage,
     pub(super) used_nonces: Vec<Nonce>,
-    last_nonce: Option<Nonce>,
-    realm: RealmStatus,
-    custodians: Vec<SigningKey>,
+    /// By HSM: the nonce that an export may use, and the last that was ever drawn.
+    pub(super) nonces: Vec<(Option<Nonce>, Option<Nonce>)>,
+    /// The one rule that counts, for a test of that rule; all of them otherwise.
+    pub(super) only: Option<&'static str>,
+    /// With other secrets than the trace says, wherever a host could not tell.
+    pub(super) is_twin: bool,
+    /// What every reply looked like, if that is to be compared.
+    pub(super) looks: Option<Vec<Look>>,
     recent: VecDeque<Vec<u8>>,
+    now: Made,
     /// An HSM that a planted bug lets state what it likes.
     pub(super) broken: Option<usize>,
 }
 
 impl World {
-    /// A realm with two groups; `clients` of an earlier episode with the same seed are used again.
-    pub(super) fn new(seed: u64, clients: Option<Rc<Clients>>) -> Self {
-        let mut config = Config::software();
-        config.limits.max_pending_entries = MAX_PENDING_ENTRIES;
-        let device = |i| Device::new(seed.wrapping_mul(31).wrapping_add(i), config.clone());
-        let mut devices: Vec<Device> = (0..DEVICES as u64).map(device).collect();
-        let custodians: Vec<SigningKey> = (1..=3).map(|i| SigningKey::from_bytes(&[i; 32])).collect();
-        let realm = found(&mut devices, &custodians);
-        let statuses: Vec<DeviceStatus> = devices.iter_mut().map(status).collect();
-        let clients = clients.unwrap_or_else(|| Rc::new(Clients::new(seed, &realm.realm, realm.public_key)));
+    /// A realm without a group.
+    pub(super) fn new(founding: &Rc<Founding>) -> Self {
         let mut world = Self {
-            devices,
-            statuses,
+            founding: Rc::clone(founding),
+            devices: founding.devices(),
+            statuses: founding.statuses.clone(),
             groups: Vec::new(),
             members: vec![vec![Member::default(); MAX_GROUPS]; DEVICES],
+            hosts_own: vec![false; DEVICES],
+            failed: vec![false; DEVICES],
             entries: BTreeMap::new(),
             by_hash: BTreeMap::new(),
             statements: BTreeMap::new(),
             commits: BTreeMap::new(),
+            sealed: BTreeMap::new(),
             stated_committed: BTreeSet::new(),
             committed: BTreeMap::new(),
             channels: BTreeMap::new(),
             messages: BTreeMap::new(),
+            sessions: BTreeSet::new(),
+            terms: BTreeSet::new(),
+            owner: None,
             evaluated: BTreeMap::new(),
-            clients,
             violation: None,
             coverage: Coverage::new(),
             used_nonces: Vec::new(),
-            last_nonce: None,
-            realm,
-            custodians,
+            nonces: vec![(None, None); DEVICES],
+            only: None,
+            is_twin: false,
+            looks: None,
             recent: VecDeque::new(),
+            now: 0,
             broken: None,
         };
-        world.make_group(0, &[0, 1, 2]);
-        world.make_group(1, &[1, 2, 3]);
+        world.break_one();
         world
     }
 
-    /// Leaves one rule out of every core.
+    /// That a stranger can state anything about a group takes a bug of its own.
     #[cfg(feature = "planted-bugs")]
-    pub(super) fn plant(&mut self, bug: strongroom_hsm::Bug) {
-        self.devices.iter_mut().for_each(|device| device.plant(bug));
-        if bug == strongroom_hsm::Bug::CountStrangers {
-            // That a stranger can state anything about a group takes a bug of its own.
-            self.devices[MEMBERS - 1].plant(strongroom_hsm::Bug::JoinAnyMembers);
+    fn break_one(&mut self) {
+        if self.founding.planted == Some(strongroom_hsm::Bug::CountStrangers) {
+            self.devices[MEMBERS - 1].plant(Some(strongroom_hsm::Bug::JoinAnyMembers));
             self.broken = Some(MEMBERS - 1);
         }
     }
 
-    /// Makes a group at the first of these HSMs and has the others join.
-    pub(super) fn make_group(&mut self, at: usize, members: &[usize]) {
-        if self.groups.len() >= MAX_GROUPS {
-            return;
-        }
-        let statements = members.iter().filter_map(|d| self.statuses[*d].realm.as_ref());
-        let request = Request::NewGroup(statements.map(|r| r.member).collect());
-        let Reply::Group(statement) = self.send(at, "NewGroup", &request) else { return };
-        if statement.genesis && !self.groups.is_empty() {
-            self.violate("one genesis", format!("HSM {at} made a second group that owns the whole space"));
-        }
-        for other in members.iter().filter(|other| **other != at) {
-            self.send(*other, "JoinGroup", &Request::JoinGroup(statement.clone()));
-        }
-        let members = members.iter().fold(0, |bits, d| bits | 1 << d);
-        self.groups.push(Group { id: statement.group, statement, members });
+    #[cfg(not(feature = "planted-bugs"))]
+    const fn break_one(&mut self) {}
+
+    pub(super) fn clients(&self) -> &Clients {
+        &self.founding.clients
     }
 
     /// Sends a request as it is, and counts what comes back.
@@ -218,16 +234,24 @@ impl World {
             groups if groups.iter().any(|m| m.lead.is_some()) => "leader",
             _ => "witness",
         };
-        let reply = self.devices[at].handle(bytes);
+        let Some(reply) = self.devices[at].handle(bytes) else {
+            self.violate("bounded", format!("HSM {at} panicked"));
+            return Reply::Done;
+        };
+        let size = reply.len();
         let limit = self.statuses.get(at).map_or(usize::MAX, |s| s.limits.max_frame_bytes as usize);
-        if reply.len() > limit {
-            self.violate("bounded", format!("HSM {at} answered {} bytes", reply.len()));
+        if size > limit {
+            self.violate("bounded", format!("HSM {at} answered {size} bytes"));
         }
         let Ok(reply) = minicbor::decode::<Reply>(&reply) else {
             self.violate("bounded", format!("HSM {at} answered bytes that are no reply"));
             return Reply::Done;
         };
         let outcome = if let Reply::Refused(refusal) = &reply { format!("{refusal:?}") } else { "ok".into() };
+        if let Some(looks) = &mut self.looks {
+            looks.push((self.now, size, look(&reply)));
+        }
+        self.failed[at] |= reply == Reply::Refused(Refusal::NvramFailed);
         self.cover(name, role, outcome);
         reply
     }
@@ -238,24 +262,29 @@ impl World {
 
     /// Does one step and lets the oracle judge it.
     pub(super) fn apply(&mut self, n: Made, step: &Step) {
+        self.now = n;
+        if self.apply_to_hsm(n, step) || self.groups.is_empty() {
+            return;
+        }
         let group_of = |group: u8| usize::from(group) % self.groups.len();
         match step {
             Step::Open { user, at, group, handshake } => {
                 let group = group_of(*group);
                 self.open(n, *user, device(*at), group, *handshake);
             }
-            Step::Ask { channel, wish } => self.ask(n, *channel, *wish),
-            Step::Ride { user, wish } => self.ride(n, *user, *wish),
             Step::Process { at, group, tree, messages, as_user } => {
                 let group = group_of(*group);
                 self.process(n, device(*at), group, *tree, messages, *as_user);
+            }
+            Step::HandMade { at, group, tree, messages, shape, older } => {
+                let group = group_of(*group);
+                self.hand_made(n, device(*at), group, *tree, messages, *shape, *older);
             }
             Step::Capture { at, group, entries } => {
                 let id = self.groups[group_of(*group)].id;
                 let entries = self.entries_of(entries);
                 self.exchange(n, device(*at), step.name(), &Request::Capture(id, entries));
             }
-            Step::Jump { at, entry, statement } => self.jump(n, device(*at), *entry, *statement),
             Step::Lead { at, group, entry } => {
                 let id = self.groups[group_of(*group)].id;
                 let found = entry.and_then(|e| self.entries.get(&e)).map(|known| known.entry.clone());
@@ -274,25 +303,41 @@ impl World {
                 let chain = self.entries_of(chain);
                 self.exchange(n, device(*at), step.name(), &Request::Commit { group, statements, chain });
             }
+            Step::Join { at, group, invitation } => {
+                let group = group_of(*group);
+                self.join(device(*at), group, *invitation);
+            }
+            Step::DeepTree { at } => self.deep_tree(device(*at)),
+            _ => {}
+        }
+    }
+
+    /// A step that needs no group. Whether it was one.
+    fn apply_to_hsm(&mut self, n: Made, step: &Step) -> bool {
+        match step {
+            Step::Ask { channel, wish } => self.ask(n, *channel, *wish),
+            Step::Ride { user, wish } => self.ride(n, *user, *wish),
+            Step::Jump { at, entry, statement } => self.jump(n, device(*at), *entry, *statement),
             Step::Restart { at, cut_after } => self.restart(device(*at), *cut_after),
             Step::CutPower { at, after } => self.devices[device(*at)].cut_power_after(*after),
             Step::Forge { entry, how } => self.forge(n, *entry, *how),
-            Step::NewGroup { at } => {
-                let at = usize::from(*at) % MEMBERS;
-                self.make_group(at, &[at, (at + 1) % MEMBERS]);
+            Step::NewGroup { at, of, members } => self.new_group(device(*at), *of, *members),
+            Step::Export { at, to, signers, approval } => {
+                self.export(n, device(*at), device(*to), *signers, *approval);
             }
-            Step::JoinForged { at, group } => {
-                let group = group_of(*group);
-                self.join_forged(usize::from(*at) % MEMBERS, group);
-            }
-            Step::Export { at, signers, twice, hosts_key, old_nonce } => {
-                self.export(usize::from(*at) % MEMBERS, *signers, *twice, *hosts_key, *old_nonce);
-            }
-            Step::DeepTree { at } => self.deep_tree(device(*at)),
+            Step::JoinRealm { at, sealed } => self.join_realm(device(*at), *sealed),
             Step::Garble { at, back, cut, flip, onto } => {
-                self.garble(n, device(*at), *back, *cut, *flip, *onto)
+                self.garble(n, device(*at), *back, *cut, *flip, *onto);
             }
+            Step::Status { at } => {
+                let at = device(*at);
+                if let Reply::Device(now) = self.send(at, step.name(), &Request::DeviceStatus) {
+                    self.judge_status(at, &now);
+                }
+            }
+            _ => return false,
         }
+        true
     }
 
     fn entries_of(&self, made: &[Made]) -> Vec<Entry> {
@@ -307,23 +352,23 @@ impl World {
 
     fn open(&mut self, n: Made, user: u8, at: usize, group: usize, handshake: u32) {
         let user = user % super::clients::USERS;
-        let (state, message) = self.clients.start(handshake, None);
+        let (state, message) = self.clients().start(handshake, None);
         let session = Clients::session(handshake);
-        let request = BatchRequest { record: self.clients.record(user), session, message };
+        let request = BatchRequest { record: self.clients().record(user), session, message };
         let request = Request::Handshake(self.groups[group].id, request);
-        let Reply::Handshaken(strongroom_proto::hsm::Outcome::Answered(reply)) =
-            self.send(at, "Handshake", &request)
-        else {
+        let Reply::Handshaken(Outcome::Answered(reply)) = self.send(at, "Handshake", &request) else {
             return;
         };
+        self.sessions.insert((at, group, user, session));
         if let Some((transport, _)) = finish(state, &reply) {
             self.channels.insert(n, Channel { user, transport, session });
         }
     }
 
     fn ask(&mut self, n: Made, channel: Made, wish: Wish) {
+        let wish = if self.is_twin { wish.twin(n) } else { wish };
         let Some(open) = self.channels.get_mut(&channel) else { return };
-        let request = self.clients.request(open.user, wish).to_cbor();
+        let request = self.founding.clients.payload(open.user, wish);
         let Ok(ciphertext) = open.transport.encrypt(&request) else { return };
         let noise = NoiseMessage::Transport { ciphertext: ciphertext.into() };
         let (user, session, channel) = (open.user, open.session, Some(channel));
@@ -333,13 +378,33 @@ impl World {
     }
 
     fn ride(&mut self, n: Made, user: u8, wish: Wish) {
+        let wish = if self.is_twin { wish.twin(n) } else { wish };
         let user = user % super::clients::USERS;
         let handshake = n | 1 << 31;
-        let (_, noise) = self.clients.start(handshake, Some((user, wish)));
+        let (_, noise) = self.clients().start(handshake, Some((user, wish)));
         let session = Clients::session(handshake);
         let message =
             Message { user, wish, channel: None, handshake, session, noise, applied: None, reply: None };
         self.messages.insert(n, message);
+    }
+
+    /// Client messages as a host would put them into a batch, and whose each is said to be.
+    fn batch(&self, messages: &[Made], as_user: Option<u8>) -> (Vec<(Made, u8)>, Vec<BatchRequest>) {
+        let known = messages.iter().filter_map(|number| Some((*number, self.messages.get(number)?)));
+        let request = |(number, message): (Made, &Message)| {
+            let user = as_user.map_or(message.user, |user| user % super::clients::USERS);
+            let (session, noise) = (message.session, message.noise.clone());
+            ((number, user), BatchRequest { record: self.clients().record(user), session, message: noise })
+        };
+        known.map(request).unzip()
+    }
+
+    /// The tree after an entry; the empty one after nothing.
+    fn tree(&self, after: Option<Made>) -> Option<Tree> {
+        match after {
+            None => Some(Tree::new(Prefix::WHOLE)),
+            Some(made) => self.entries.get(&made).map(|known| known.tree.clone()),
+        }
     }
 
     fn process(
@@ -351,21 +416,8 @@ impl World {
         messages: &[Made],
         as_user: Option<u8>,
     ) {
-        let base = match tree {
-            None => Tree::new(Prefix::WHOLE),
-            Some(tree) => match self.entries.get(&tree) {
-                Some(known) => known.tree.clone(),
-                None => return,
-            },
-        };
-        let (mut used, mut requests) = (Vec::new(), Vec::new());
-        for number in messages {
-            let Some(message) = self.messages.get(number) else { continue };
-            let user = as_user.map_or(message.user, |user| user % super::clients::USERS);
-            let (session, noise) = (message.session, message.noise.clone());
-            requests.push(BatchRequest { record: self.clients.record(user), session, message: noise });
-            used.push((*number, user));
-        }
+        let Some(base) = self.tree(tree) else { return };
+        let (used, requests) = self.batch(messages, as_user);
         let ids: Vec<_> = requests.iter().map(|r| r.record).collect();
         let Ok(partial) = base.partial(&ids) else { return };
         let trees = if group == 0 || !requests.is_empty() {
@@ -378,9 +430,54 @@ impl World {
             Reply::Processed { outcomes, made } => {
                 self.judge_processed(n, at, group, &base, &used, &outcomes, made);
             }
-            Reply::Refused(strongroom_proto::hsm::Refusal::NotLeader) => self.members[at][group].lead = None,
+            Reply::Refused(Refusal::NotLeader) => self.end_leadership(at, group),
             _ => {}
         }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that the step says")]
+    fn hand_made(
+        &mut self,
+        n: Made,
+        at: usize,
+        group: usize,
+        tree: Option<Made>,
+        messages: &[Made],
+        shape: Shape,
+        older: Option<Made>,
+    ) {
+        let (Some(base), Some(older)) = (self.tree(tree), self.tree(older)) else { return };
+        let (used, requests) = self.batch(messages, None);
+        let first = used.first().map_or(0, |(_, user)| *user);
+        let (record, other) = (self.clients().record(first), self.clients().record(first + 1));
+        let mut ids: Vec<RecordId> = requests.iter().map(|r| r.record).collect();
+        ids.extend([record, other]);
+        let claim = |tree: &Tree| tree.partial(&ids).ok().and_then(|partial| Claim::of(&partial));
+        let (Some(right), Some(older)) = (claim(&base), claim(&older)) else { return };
+        let claims = shaped(shape, &right, &older, &record, &other);
+        let trees: Option<Vec<PrefixTree>> = claims.iter().map(Claim::to_request).collect();
+        let Some(trees) = trees else { return };
+        let records: Vec<RecordId> = requests.iter().map(|r| r.record).collect();
+        let request = Request::Process { group: self.groups[group].id, trees, requests };
+        let reply = self.send(at, "Process", &request);
+        let outcome = if let Reply::Refused(refusal) = &reply { format!("{refusal:?}") } else { "ok".into() };
+        self.cover("(by hand)", "any", format!("{shape:?}: {outcome}"));
+        if let Reply::Processed { outcomes, made } = reply {
+            self.judge_claims(at, group, &claims, &records, shape);
+            let newest = self.members[at][group].lead.as_ref().and_then(|lead| lead.newest);
+            let base = self.tree(newest).unwrap_or(base);
+            self.judge_processed(n, at, group, &base, &used, &outcomes, made);
+        }
+    }
+
+    /// What is known of a leadership ends with it: its sessions first.
+    pub(super) fn end_leadership(&mut self, at: usize, group: usize) {
+        self.members[at][group].lead = None;
+        self.end_sessions(at, group);
+    }
+
+    pub(super) fn end_sessions(&mut self, at: usize, group: usize) {
+        self.sessions.retain(|(a, g, ..)| (*a, *g) != (at, group));
     }
 
     fn jump(&mut self, n: Made, at: usize, entry: Made, statement: Made) {
@@ -399,10 +496,16 @@ impl World {
         if !self.devices[at].restart(cut_after) {
             return self.violate("NVRAM", format!("HSM {at} does not start from what it wrote"));
         }
-        self.cover("(restart)", "any", if cut_after.is_some() { "cut" } else { "ok" }.into());
-        self.members[at].iter_mut().for_each(|member| member.lead = None);
+        let after = if self.failed[at] { "after a cut" } else { "of a sound HSM" };
+        let how = if cut_after.is_some() { ", power cut again" } else { "" };
+        self.cover("(restart)", "any", format!("{after}{how}"));
+        self.failed[at] = false;
+        self.nonces[at].0 = None;
+        for group in 0..MAX_GROUPS {
+            self.end_leadership(at, group);
+        }
         let now = status(&mut self.devices[at]);
-        self.judge_restarted(at, &now);
+        self.judge_status(at, &now);
     }
 
     fn forge(&mut self, n: Made, entry: Made, how: Forgery) {
@@ -413,62 +516,34 @@ impl World {
             Forgery::OtherPrev => entry.prev = EntryHash([5; 32]),
             Forgery::NoPartitions => entry.partitions.clear(),
             Forgery::LaterIndex => entry.index = Index(entry.index.0.saturating_add(1)),
-            Forgery::OtherGroup => entry.group = self.groups[(group + 1) % self.groups.len()].id,
+            Forgery::OtherGroup => {
+                let next = self.groups.get(group + 1).or(self.groups.first());
+                entry.group = next.map_or(GroupId([5; 16]), |group| group.id);
+            }
+            Forgery::HostsMac => {
+                entry.events_hash = Digest([5; 32]);
+                entry.mac = Mac(Digest(hash("strongroom entry mac 1", &[&entry.hash().0])));
+            }
         }
         let hash = entry.hash();
         if self.by_hash.contains_key(&hash) {
             return;
         }
         self.by_hash.insert(hash, n);
-        let (kept, stated, is_committed, is_forged) = (Vec::new(), 0, false, true);
-        let known =
-            Known { entry, hash, parent, group, tree, records, kept, stated, is_committed, is_forged };
+        let known = Known {
+            entry,
+            hash,
+            parent,
+            group,
+            tree,
+            records,
+            kept: Vec::new(),
+            events: Vec::new(),
+            stated: 0,
+            is_committed: false,
+            is_forged: true,
+        };
         self.entries.insert(n, known);
-    }
-
-    fn join_forged(&mut self, at: usize, group: usize) {
-        let Group { statement, members, .. } = &self.groups[group];
-        if members >> at & 1 == 1 {
-            return;
-        }
-        let statement = GroupStatement { members: vec![self.statuses[at].hsm], ..statement.clone() };
-        let reply = self.send(at, "JoinGroup", &Request::JoinGroup(statement));
-        if matches!(reply, Reply::Group(_)) && self.broken != Some(at) {
-            self.violate("members fixed inside", format!("HSM {at} joined with a list that no HSM stated"));
-        }
-    }
-
-    fn export(&mut self, at: usize, signers: u8, twice: bool, hosts_key: bool, old_nonce: bool) {
-        if (!old_nonce || self.last_nonce.is_none())
-            && let Reply::ExportNonce(nonce) = self.send(at, "ExportNonce", &Request::ExportNonce)
-        {
-            self.last_nonce = Some(nonce);
-        }
-        let Some(nonce) = self.last_nonce else { return };
-        let to = &self.statuses[DEVICES - 1];
-        let proper = approval(&self.realm, &self.statuses[at], to, nonce);
-        let mut asked = proper.clone();
-        if hosts_key {
-            asked.device_key.0 = [9; 32];
-        }
-        let mut signatures = Vec::new();
-        for (i, key) in self.custodians.iter().enumerate().filter(|(i, _)| signers >> i & 1 == 1) {
-            // The first custodian belongs to the host; the others sign for the importer alone.
-            let signed = if i == 0 { &asked } else { &proper };
-            signatures.extend(vec![sign(key, signed); if twice { 2 } else { 1 }]);
-        }
-        let valid = if hosts_key { signers & 1 } else { signers & 0b111 }.count_ones();
-        let reply = self.send(at, "ExportRealm", &Request::ExportRealm(asked, signatures));
-        if !matches!(reply, Reply::Exported(_)) {
-            return;
-        }
-        if valid < 2 {
-            self.violate("custodians", format!("HSM {at} gave the seed with {valid} of 2 approvals"));
-        }
-        if self.used_nonces.contains(&nonce) {
-            self.violate("custodians", format!("HSM {at} gave the seed twice on one approval"));
-        }
-        self.used_nonces.push(nonce);
     }
 
     fn deep_tree(&mut self, at: usize) {
@@ -483,7 +558,7 @@ impl World {
         let request = Request::Process { group: self.groups[0].id, trees, requests: Vec::new() };
         let reply = self.send(at, "Process", &request);
         // Only after it was read to its end can it be found to have another root.
-        if reply == Reply::Refused(strongroom_proto::hsm::Refusal::StaleTree) {
+        if reply == Reply::Refused(Refusal::StaleTree) {
             self.violate("bounded", format!("HSM {at} read a tree deeper than a record id"));
         }
     }
@@ -526,41 +601,35 @@ fn device(at: u8) -> usize {
     usize::from(at) % DEVICES
 }
 
-fn status(device: &mut Device) -> DeviceStatus {
-    match device.ask(&Request::DeviceStatus) {
-        Reply::Device(status) => status,
-        other => panic!("no status but {other:?}"),
+/// What a host sees of a reply: everything but the bytes that are to look random.
+fn look(reply: &Reply) -> String {
+    let kind = |outcome: &Outcome| match outcome {
+        Outcome::Kept => "kept".to_owned(),
+        Outcome::Answered(_) => "answered".to_owned(),
+        Outcome::Refused(refusal) => format!("{refusal:?}"),
+    };
+    match reply {
+        Reply::Refused(refusal) => format!("{refusal:?}"),
+        Reply::Handshaken(outcome) => kind(outcome),
+        Reply::Processed { outcomes, made } => {
+            let outcomes: Vec<String> = outcomes.iter().map(kind).collect();
+            let Some(made) = made else { return format!("{outcomes:?}, no entry") };
+            let leaves: Vec<_> = made.leaves.iter().map(|l| (l.record.0[0], l.sealed.len())).collect();
+            let events: Vec<usize> = made.events.iter().map(|event| event.len()).collect();
+            format!("{outcomes:?}, leaves {leaves:?}, events {events:?}")
+        }
+        Reply::Committed { statement, released } => {
+            let size = |reply: &NoiseReply| match reply {
+                NoiseReply::Handshake { ciphertext, .. } | NoiseReply::Transport { ciphertext } => {
+                    ciphertext.len()
+                }
+            };
+            let sizes = released.iter().map(|r| r.replies.iter().map(size).collect());
+            let sizes: Vec<Vec<usize>> = sizes.collect();
+            format!("entry {} committed, replies {sizes:?}", statement.index.0)
+        }
+        other => {
+            minicbor::to_vec(other).map_or_else(|_| String::new(), |bytes| format!("{} bytes", bytes.len()))
+        }
     }
-}
-
-fn approval(realm: &RealmStatus, from: &DeviceStatus, to: &DeviceStatus, nonce: Nonce) -> ExportApproval {
-    let (importer, device_key, build) = (to.hsm, to.device_key, to.build);
-    ExportApproval { realm: realm.realm, exporter: from.hsm, importer, device_key, build, nonce }
-}
-
-fn sign(key: &SigningKey, approval: &ExportApproval) -> ApprovalSignature {
-    let signature = key.sign(approval.digest().as_bytes()).to_bytes().to_vec().into();
-    ApprovalSignature { custodian: custodian(key), signature }
-}
-
-fn custodian(key: &SigningKey) -> CustodianKey {
-    CustodianKey(Digest(key.verifying_key().to_bytes()))
-}
-
-/// Makes a realm in the first HSM and enrols all but the last.
-fn found(devices: &mut [Device], custodians: &[SigningKey]) -> RealmStatus {
-    let policy = CustodianPolicy { custodians: custodians.iter().map(custodian).collect(), threshold: 2 };
-    let Reply::Device(first) = devices[0].ask(&Request::NewRealm(policy)) else { panic!("no realm") };
-    let realm = first.realm.clone().expect("it has one now");
-    for importer in 1..MEMBERS {
-        let Reply::ExportNonce(nonce) = devices[0].ask(&Request::ExportNonce) else { panic!("no nonce") };
-        let approval = approval(&realm, &first, &status(&mut devices[importer]), nonce);
-        let signatures = vec![sign(&custodians[1], &approval), sign(&custodians[2], &approval)];
-        let Reply::Exported(sealed) = devices[0].ask(&Request::ExportRealm(approval, signatures)) else {
-            panic!("not exported")
-        };
-        let reply = devices[importer].ask(&Request::JoinRealm(sealed));
-        assert!(matches!(reply, Reply::Device(_)), "not joined but {reply:?}");
-    }
-    realm
 }

@@ -1,0 +1,162 @@
+//! Attacks on who holds the seed, and who is a member of what.
+
+use super::common::{Rig, custodian_key};
+use super::{outsider, second_group};
+use ed25519_dalek::{Signer, SigningKey};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use strongroom_hsm::{Bug, Config, Core, Env, Flash, FlashError, Geometry, MemoryFlash};
+use strongroom_proto::hsm::{ApprovalSignature, CustodianPolicy, ExportApproval, Reply, Request};
+use strongroom_proto::ids::{HsmId, Nonce};
+use strongroom_proto::statement::MemberStatement;
+
+fn exports(rig: &mut Rig, approval: ExportApproval, signatures: Vec<ApprovalSignature>) -> bool {
+    matches!(rig.devices[0].ask(&Request::ExportRealm(approval, signatures)), Reply::Exported(_))
+}
+
+pub(super) fn first_group_made_by_an_importer(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(2, bug);
+    let own = rig.devices[1].status().realm.expect("joined").member;
+    let Reply::Group(statement) = rig.devices[1].ask(&Request::NewGroup(vec![own])) else { panic!() };
+    statement.genesis
+}
+
+/// Flash that loses power after so many granules.
+struct CutFlash {
+    inner: MemoryFlash,
+    left: u32,
+}
+
+impl Flash for CutFlash {
+    fn geometry(&self) -> Geometry {
+        self.inner.geometry()
+    }
+
+    fn read(&mut self, unit: u32, offset: u32, out: &mut [u8]) -> Result<(), FlashError> {
+        self.inner.read(unit, offset, out)
+    }
+
+    fn program(&mut self, unit: u32, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
+        let granule = self.geometry().write_bytes;
+        for (at, bytes) in (offset..).step_by(granule as usize).zip(bytes.chunks(granule as usize)) {
+            self.left = self.left.checked_sub(1).ok_or(FlashError::Program)?;
+            self.inner.program(unit, at, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn erase(&mut self, unit: u32) -> Result<(), FlashError> {
+        self.left = self.left.checked_sub(1).ok_or(FlashError::Erase)?;
+        self.inner.erase(unit)
+    }
+}
+
+struct CutEnv {
+    flash: CutFlash,
+    rng: StdRng,
+}
+
+impl Env for CutEnv {
+    type Flash = CutFlash;
+    type Rng = StdRng;
+
+    fn flash(&mut self) -> &mut CutFlash {
+        &mut self.flash
+    }
+
+    fn rng(&mut self) -> &mut StdRng {
+        &mut self.rng
+    }
+}
+
+fn start(env: &mut CutEnv, bug: Option<Bug>) -> Core {
+    env.flash.left = u32::MAX;
+    let mut core = Core::start(env, Config::software()).expect("an intact flash starts");
+    if let Some(bug) = bug {
+        core.plant(bug);
+    }
+    core
+}
+
+fn ask(core: &mut Core, env: &mut CutEnv, request: &Request) -> Reply {
+    let request = minicbor::to_vec(request).expect("encodes");
+    minicbor::decode(&core.handle(env, &request)).expect("every reply decodes")
+}
+
+/// Makes the realm's first group, with the power cut after each granule in turn, and then a second.
+pub(super) fn second_first_group_after_a_power_cut(bug: Option<Bug>) -> bool {
+    let geometry = Geometry { units: 4, unit_bytes: 1 << 14, write_bytes: 8 };
+    (0..200).any(|after| {
+        let flash = CutFlash { inner: MemoryFlash::new(geometry), left: u32::MAX };
+        let mut env = CutEnv { flash, rng: StdRng::seed_from_u64(1) };
+        let mut core = start(&mut env, bug);
+        let Reply::Device(made) = ask(&mut core, &mut env, &Request::NewRealm(CustodianPolicy::closed()))
+        else {
+            panic!("no realm")
+        };
+        let request = Request::NewGroup(vec![made.realm.expect("just made").member]);
+        env.flash.left = after;
+        ask(&mut core, &mut env, &request);
+        let mut core = start(&mut env, bug);
+        ask(&mut core, &mut env, &request);
+        let Reply::Device(status) = ask(&mut core, &mut env, &Request::DeviceStatus) else { panic!() };
+        status.groups.iter().filter(|group| group.statement.genesis).count() > 1
+    })
+}
+
+pub(super) fn realm_joined_again(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(2, bug);
+    let approval = rig.approval(1);
+    let signatures = vec![rig.sign(0, &approval), rig.sign(1, &approval)];
+    let Reply::Exported(sealed) = rig.devices[0].ask(&Request::ExportRealm(approval, signatures)) else {
+        panic!("not exported")
+    };
+    matches!(rig.devices[1].ask(&Request::JoinRealm(sealed)), Reply::Device(_))
+}
+
+pub(super) fn group_joined_again(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(2, bug);
+    let statement = rig.statement.clone();
+    // As if for the first time: what was captured would be forgotten.
+    matches!(rig.devices[1].ask(&Request::JoinGroup(statement)), Reply::Group(_))
+}
+
+pub(super) fn group_joined_by_an_hsm_it_does_not_name(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(2, None);
+    let statement = second_group(&mut rig);
+    matches!(outsider(&mut rig, bug).ask(&Request::JoinGroup(statement)), Reply::Group(_))
+}
+
+pub(super) fn group_of_an_hsm_that_does_not_exist(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(1, bug);
+    let own = rig.devices[0].status().realm.expect("joined").member;
+    let invented = MemberStatement { hsm: HsmId([9; 16]), mac: own.mac };
+    matches!(rig.devices[0].ask(&Request::NewGroup(vec![own, invented])), Reply::Group(_))
+}
+
+pub(super) fn export_on_an_approval_for_another_hsm(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(2, bug);
+    let mut approval = rig.approval(1);
+    approval.exporter = rig.devices[1].id();
+    let signatures = vec![rig.sign(0, &approval), rig.sign(1, &approval)];
+    exports(&mut rig, approval, signatures)
+}
+
+pub(super) fn export_for_a_nonce_that_was_not_drawn(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(2, bug);
+    let approval = ExportApproval { nonce: Nonce([9; 16]), ..rig.approval(1) };
+    let signatures = vec![rig.sign(0, &approval), rig.sign(1, &approval)];
+    exports(&mut rig, approval, signatures)
+}
+
+pub(super) fn export_with_signatures_of_strangers(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(2, bug);
+    let approval = rig.approval(1);
+    let sign = |i| {
+        let key = SigningKey::from_bytes(&[i; 32]);
+        let signature = key.sign(approval.digest().as_bytes()).to_bytes().to_vec().into();
+        ApprovalSignature { custodian: custodian_key(&key), signature }
+    };
+    let signatures = vec![sign(200), sign(201)];
+    exports(&mut rig, approval.clone(), signatures)
+}

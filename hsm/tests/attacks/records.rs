@@ -1,0 +1,134 @@
+//! Attacks on sessions and records.
+
+use super::common::process_request;
+use super::{Scene, answers};
+use strongroom_hsm::Bug;
+use strongroom_proto::client::{
+    PADDED_RESPONSE, Policy, Recover2Response, Recover3Response, RegistrationVersion, SecretsRequest,
+    SecretsResponse,
+};
+use strongroom_proto::hsm::{BatchRequest, NoiseReply, Outcome, Reply};
+use strongroom_proto::noise::TAG_LEN;
+
+/// What becomes of a request at the leader.
+fn outcome(s: &mut Scene, request: BatchRequest) -> Outcome {
+    match s.rig.process(0, &s.tree, &[request]) {
+        Reply::Processed { mut outcomes, .. } => outcomes.remove(0),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn shares(response: &SecretsResponse) -> bool {
+    matches!(response, SecretsResponse::Recover3(Recover3Response::Ok(_)))
+}
+
+fn count(response: &SecretsResponse) -> Option<u16> {
+    match response {
+        SecretsResponse::Recover2(Recover2Response::Ok(ok)) => Some(ok.guess_count),
+        _ => None,
+    }
+}
+
+pub(super) fn session_used_after_a_bad_message(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let [due, early] = [s.user.recover2(), s.user.recover2()];
+    assert_ne!(outcome(&mut s, early), Outcome::Kept);
+    outcome(&mut s, due) == Outcome::Kept
+}
+
+pub(super) fn registration_in_a_handshake(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let registration = SecretsRequest::Register2(Box::new(s.user.registration.clone()));
+    // A handshake can be sent again for ever, and each time it would give all guesses back.
+    let (_, request) = s.user.handshake_with(&registration.to_cbor());
+    outcome(&mut s, request) == Outcome::Kept
+}
+
+pub(super) fn registration_without_guesses(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    s.user.registration.policy = Policy { num_guesses: 0 };
+    let request = s.user.register2();
+    outcome(&mut s, request) == Outcome::Kept
+}
+
+pub(super) fn answer_before_commit_by_asking_again(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let request = s.user.recover2();
+    let made = s.rig.make(0, &mut s.tree.clone(), std::slice::from_ref(&request));
+    super::common::apply(&mut s.tree, &made);
+    outcome(&mut s, request) != Outcome::Kept
+}
+
+pub(super) fn outcome_seen_from_the_number_of_events(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let request = s.user.recover3(false);
+    s.rig.make(0, &mut s.tree.clone(), &[request]).events.is_empty()
+}
+
+pub(super) fn outcome_seen_from_the_size_of_a_reply(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(None, 3, 2);
+    if let Some(bug) = bug {
+        s.rig.devices[0].core.plant(bug);
+    }
+    let request = s.user.recover3(false);
+    let (_, replies) = s.rig.run(0, &mut s.tree, &[request]);
+    let NoiseReply::Transport { ciphertext } = &replies[0] else { panic!("not a transport message") };
+    ciphertext.len() != PADDED_RESPONSE + TAG_LEN
+}
+
+pub(super) fn wrong_tag_seen_before_commit(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let request = s.user.recover3(false);
+    outcome(&mut s, request) != Outcome::Kept
+}
+
+pub(super) fn second_tag_after_the_last_guess(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 1);
+    let requests = [s.user.recover2(), s.user.recover3(false), s.user.recover3(true)];
+    answers(&mut s, &requests).iter().any(shares)
+}
+
+pub(super) fn charges_after_a_right_tag(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 3);
+    let requests = [s.user.recover2(), s.user.recover3(true), s.user.recover2()];
+    count(&answers(&mut s, &requests)[2]) != Some(1)
+}
+
+pub(super) fn charges_after_a_new_registration(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 3);
+    let requests = [s.user.recover2(), s.user.register2(), s.user.recover2()];
+    count(&answers(&mut s, &requests)[2]) != Some(1)
+}
+
+pub(super) fn share_of_a_deleted_registration(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let requests = [s.user.send(&SecretsRequest::Delete), s.user.recover3(true)];
+    answers(&mut s, &requests).iter().any(shares)
+}
+
+pub(super) fn secrets_in_the_padding(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let request = s.user.send(&SecretsRequest::Delete);
+    answers(&mut s, &[request]);
+    let sealed = s.tree.get(&s.user.record).expect("open").expect("there");
+    let plaintext = s.rig.devices[0].core.plaintext(&s.user.record, sealed).expect("opens");
+    let share = s.user.registration.encryption_key_scalar_share.to_bytes();
+    plaintext.windows(share.len()).any(|w| w == &share[..])
+}
+
+pub(super) fn share_for_another_version(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let version = RegistrationVersion([0; 16]);
+    let unlock_key_tag = s.user.registration.unlock_key_tag.clone();
+    let request = s.user.send(&SecretsRequest::Recover3 { version, unlock_key_tag });
+    answers(&mut s, &[request]).iter().any(shares)
+}
+
+#[test]
+fn a_message_in_order_is_kept() {
+    let mut s = Scene::new(None, 3, 2);
+    let request = s.user.recover2();
+    let asked = process_request(s.rig.group, &s.tree, &[request]);
+    let Reply::Processed { outcomes, .. } = s.rig.devices[0].ask(&asked) else { panic!("not processed") };
+    assert_eq!(outcomes, [Outcome::Kept]);
+}

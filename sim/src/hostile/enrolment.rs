@@ -1,0 +1,166 @@
+//! Steps about realms and groups: who may hold the seed, who is a member of what. With them, the oracle's rules on it.
+
+use super::founding::{approval, sign};
+use super::keys::{device_key, hash, seal_hosts_realm};
+use super::step::{Approval, Invitation, Made, Members};
+use super::world::{DEVICES, Group, MAX_GROUPS, World};
+use ed25519_dalek::SigningKey;
+use strongroom_proto::hsm::{Reply, Request};
+use strongroom_proto::ids::{Digest, GroupId, HsmId, Mac, RealmId};
+use strongroom_proto::statement::{GroupStatement, MemberStatement};
+
+/// A device key whose secret the host knows.
+const HOSTS_SECRET: [u8; 32] = [9; 32];
+
+impl World {
+    pub(super) fn new_group(&mut self, at: usize, of: u8, members: Members) {
+        if self.groups.len() >= MAX_GROUPS || self.hosts_own[at] {
+            return;
+        }
+        let named = (0..DEVICES).filter(|d| of >> d & 1 == 1);
+        let named = named.filter(|d| members != Members::WithoutMaker || *d != at);
+        let named: Vec<usize> = named.filter(|d| self.statuses[*d].realm.is_some()).collect();
+        let statement = |d: &usize| self.statuses[*d].realm.as_ref().map(|realm| realm.member);
+        let mut statements: Vec<MemberStatement> = named.iter().filter_map(statement).collect();
+        match members {
+            Members::Proper | Members::WithoutMaker => {}
+            Members::Repeated => statements.extend(statements.first().copied()),
+            Members::Invented => {
+                let mac = Mac(Digest(hash("strongroom realm member 1", &[&[9; 16]])));
+                statements.push(MemberStatement { hsm: HsmId([9; 16]), mac });
+            }
+        }
+        let proper =
+            members == Members::Proper && named.contains(&at) && named.iter().all(|d| !self.hosts_own[*d]);
+        let Reply::Group(statement) = self.send(at, "NewGroup", &Request::NewGroup(statements)) else {
+            return;
+        };
+        if !proper {
+            let what = format!("HSM {at} made a group of members that no HSM stated, or not of itself");
+            return self.violate("members fixed inside", what);
+        }
+        let group = self.learn(&statement);
+        self.members[at][group].joined = true;
+    }
+
+    /// The number of a group that an HSM has stated.
+    pub(super) fn learn(&mut self, statement: &GroupStatement) -> usize {
+        if let Some(known) = self.groups.iter().position(|group| group.id == statement.group) {
+            return known;
+        }
+        if statement.genesis && self.groups.iter().any(|group| group.statement.genesis) {
+            let what = "a second group of the realm owns the whole space".to_owned();
+            self.violate("one genesis", what);
+        }
+        let bit = |hsm: &HsmId| self.statuses.iter().position(|status| status.hsm == *hsm);
+        let members = statement.members.iter().filter_map(bit).fold(0, |bits, d| bits | 1 << d);
+        self.groups.push(Group { id: statement.group, statement: statement.clone(), members });
+        self.groups.len() - 1
+    }
+
+    pub(super) fn join(&mut self, at: usize, group: usize, invitation: Invitation) {
+        let (named, joined) = (self.groups[group].members >> at & 1 == 1, self.members[at][group].joined);
+        let mut statement = self.groups[group].statement.clone();
+        match invitation {
+            Invitation::Proper => {}
+            Invitation::Alone => statement.members = vec![self.statuses[at].hsm],
+            Invitation::OtherGenesis => statement.genesis = !statement.genesis,
+            Invitation::OtherGroup => statement.group = GroupId([9; 16]),
+            Invitation::HostsMac => {
+                statement.members = vec![self.statuses[at].hsm];
+                statement.mac = Mac(Digest(hash("strongroom group 1", &[&statement.group.0])));
+            }
+        }
+        let Reply::Group(_) = self.send(at, "JoinGroup", &Request::JoinGroup(statement)) else { return };
+        if self.broken == Some(at) {
+            self.members[at][group].joined = true;
+            return;
+        }
+        let (rule, unless) = ("members fixed inside", invitation == Invitation::Proper);
+        if !unless || self.hosts_own[at] {
+            return self.violate(rule, format!("HSM {at} joined with a list that no HSM stated"));
+        }
+        if !named {
+            return self.violate(rule, format!("HSM {at} joined group {group}, which does not name it"));
+        }
+        if joined {
+            return self.violate(rule, format!("HSM {at} joined group {group} a second time"));
+        }
+        self.members[at][group].joined = true;
+    }
+
+    pub(super) fn export(&mut self, n: Made, at: usize, to: usize, signers: u8, how: Approval) {
+        if self.hosts_own[at] {
+            return;
+        }
+        if (how != Approval::OldNonce || self.nonces[at].1.is_none())
+            && let Reply::ExportNonce(nonce) = self.send(at, "ExportNonce", &Request::ExportNonce)
+        {
+            self.nonces[at] = (Some(nonce), Some(nonce));
+        }
+        let Some(nonce) = self.nonces[at].1 else { return };
+        let mut proper = approval(&self.founding.realm, &self.statuses[at], &self.statuses[to], nonce);
+        if how == Approval::OtherExporter {
+            // What custodians see looks well: they cannot know who drew a nonce.
+            proper.exporter = self.statuses[(at + 1) % DEVICES].hsm;
+        }
+        let mut asked = proper.clone();
+        match how {
+            Approval::HostsKey => asked.device_key = device_key(&HOSTS_SECRET),
+            Approval::OtherRealm => asked.realm = RealmId([9; 16]),
+            _ => {}
+        }
+        let (mut signatures, mut valid) = (Vec::new(), 0);
+        for (i, key) in self.founding.custodians.iter().enumerate().filter(|(i, _)| signers >> i & 1 == 1) {
+            let stranger = SigningKey::from_bytes(&[200 + i as u8; 32]);
+            let is_stranger = how == Approval::Strangers;
+            // The first custodian belongs to the host; the others sign for the importer alone.
+            let signed = if i == 0 || is_stranger { &asked } else { &proper };
+            let signature = sign(if is_stranger { &stranger } else { key }, signed);
+            signatures.extend(vec![signature; if how == Approval::Twice { 2 } else { 1 }]);
+            valid += u32::from(!is_stranger && *signed == asked);
+        }
+        let reply = self.send(at, "ExportRealm", &Request::ExportRealm(asked.clone(), signatures));
+        let Reply::Exported(sealed) = reply else { return };
+        let rule = "custodians";
+        if valid < 2 {
+            return self.violate(rule, format!("HSM {at} gave the seed with {valid} of 2 approvals"));
+        }
+        if self.used_nonces.contains(&nonce) {
+            return self.violate(rule, format!("HSM {at} gave the seed twice on one approval"));
+        }
+        if self.nonces[at].0 != Some(nonce) {
+            return self.violate(rule, format!("HSM {at} gave the seed for a nonce of before its restart"));
+        }
+        if asked.exporter != self.statuses[at].hsm || asked.realm != self.founding.realm.realm {
+            return self.violate(rule, format!("HSM {at} gave the seed on an approval for another HSM"));
+        }
+        self.used_nonces.push(nonce);
+        self.sealed.insert(n, (sealed, to));
+    }
+
+    pub(super) fn join_realm(&mut self, at: usize, sealed: Option<Made>) {
+        let (request, to) = match sealed {
+            Some(made) => match self.sealed.get(&made) {
+                Some((sealed, to)) => (sealed.clone(), Some(*to)),
+                None => return,
+            },
+            None => {
+                let (status, policy) = (&self.statuses[at], &self.founding.realm.policy);
+                match seal_hosts_realm(policy, status.hsm, &status.device_key) {
+                    Some(sealed) => (sealed, None),
+                    None => return,
+                }
+            }
+        };
+        let had = self.statuses[at].realm.is_some();
+        let Reply::Device(now) = self.send(at, "JoinRealm", &Request::JoinRealm(request)) else { return };
+        if had {
+            return self.violate("one realm", format!("HSM {at} has a realm and took another seed"));
+        }
+        if to.is_some_and(|to| to != at) {
+            return self.violate("one realm", format!("HSM {at} took a seed that was sealed for another"));
+        }
+        self.judge_status(at, &now);
+    }
+}

@@ -1,0 +1,108 @@
+//! The realm that every episode of a search begins with: made once, by the protocol as it is, and kept as what the
+//! HSMs' flashes hold. Nothing that the oracle sees is left out by that: an episode begins with five restarts.
+
+use super::Planted;
+use super::clients::Clients;
+use super::device::Device;
+use super::keys::{RealmKeys, device_key};
+use super::world::{DEVICES, MAX_PENDING_ENTRIES, MEMBERS};
+use ed25519_dalek::{Signer, SigningKey};
+use strongroom_hsm::{Config, MemoryFlash};
+use strongroom_proto::hsm::{
+    ApprovalSignature, CustodianKey, CustodianPolicy, DeviceStatus, ExportApproval, RealmStatus, Reply,
+    Request,
+};
+use strongroom_proto::ids::{Digest, HsmId, Nonce};
+
+/// The device key of the oracle.
+const ORACLE_SECRET: [u8; 32] = [0x0c; 32];
+const ORACLE: HsmId = HsmId([0x0c; 16]);
+
+/// A realm whose first HSM has yet to make its first group.
+pub(super) struct Founding {
+    pub(super) seed: u64,
+    pub(super) planted: Planted,
+    pub(super) realm: RealmStatus,
+    pub(super) statuses: Vec<DeviceStatus>,
+    /// The first is the host's, the other two are honest.
+    pub(super) custodians: Vec<SigningKey>,
+    pub(super) clients: Clients,
+    /// For the oracle alone.
+    pub(super) keys: RealmKeys,
+    flashes: Vec<MemoryFlash>,
+}
+
+impl Founding {
+    /// Makes a realm in the first HSM, and enrols the oracle and all but the last HSM.
+    pub(super) fn new(seed: u64, planted: Planted) -> Self {
+        let device = |i| Device::new(seed.wrapping_mul(31).wrapping_add(i), config(), planted);
+        let mut devices: Vec<Device> = (0..DEVICES as u64).map(device).collect();
+        let custodians: Vec<SigningKey> = (1..=3).map(|i| SigningKey::from_bytes(&[i; 32])).collect();
+        let policy = CustodianPolicy { custodians: custodians.iter().map(custodian).collect(), threshold: 2 };
+        let Reply::Device(first) = devices[0].ask(&Request::NewRealm(policy)) else { panic!("no realm") };
+        let realm = first.realm.clone().expect("it has one now");
+        let export = |exporter: &mut Device, to: &DeviceStatus| {
+            let Reply::ExportNonce(nonce) = exporter.ask(&Request::ExportNonce) else { panic!("no nonce") };
+            let approval = approval(&realm, &first, to, nonce);
+            let signatures = custodians[1..].iter().map(|key| sign(key, &approval)).collect();
+            match exporter.ask(&Request::ExportRealm(approval, signatures)) {
+                Reply::Exported(sealed) => sealed,
+                other => panic!("not exported but {other:?}"),
+            }
+        };
+        for importer in 1..MEMBERS {
+            let to = status(&mut devices[importer]);
+            let sealed = export(&mut devices[0], &to);
+            let reply = devices[importer].ask(&Request::JoinRealm(sealed));
+            assert!(matches!(reply, Reply::Device(_)), "not joined but {reply:?}");
+        }
+        let oracle = DeviceStatus { hsm: ORACLE, device_key: device_key(&ORACLE_SECRET), ..first.clone() };
+        let sealed = export(&mut devices[0], &oracle);
+        let keys = RealmKeys::import(&ORACLE_SECRET, ORACLE, &sealed).expect("sealed for the oracle");
+        let clients = Clients::new(seed, &realm.realm, realm.public_key);
+        let statuses = devices.iter_mut().map(status).collect();
+        let flashes = devices.into_iter().map(Device::into_flash).collect();
+        Self { seed, planted, realm, statuses, custodians, clients, keys, flashes }
+    }
+
+    /// The HSMs, started from what their flashes hold.
+    pub(super) fn devices(&self) -> Vec<Device> {
+        let start = |(i, flash): (usize, &MemoryFlash)| {
+            let seed = self.seed.wrapping_mul(31).wrapping_add(i as u64) ^ 0xe915_0de5;
+            Device::on(flash.clone(), seed, config(), self.planted)
+        };
+        self.flashes.iter().enumerate().map(start).collect()
+    }
+}
+
+fn config() -> Config {
+    let mut config = Config::software();
+    config.limits.max_pending_entries = MAX_PENDING_ENTRIES;
+    config
+}
+
+pub(super) fn status(device: &mut Device) -> DeviceStatus {
+    match device.ask(&Request::DeviceStatus) {
+        Reply::Device(status) => status,
+        other => panic!("no status but {other:?}"),
+    }
+}
+
+pub(super) fn approval(
+    realm: &RealmStatus,
+    from: &DeviceStatus,
+    to: &DeviceStatus,
+    nonce: Nonce,
+) -> ExportApproval {
+    let (importer, device_key, build) = (to.hsm, to.device_key, to.build);
+    ExportApproval { realm: realm.realm, exporter: from.hsm, importer, device_key, build, nonce }
+}
+
+pub(super) fn sign(key: &SigningKey, approval: &ExportApproval) -> ApprovalSignature {
+    let signature = key.sign(approval.digest().as_bytes()).to_bytes().to_vec().into();
+    ApprovalSignature { custodian: custodian(key), signature }
+}
+
+fn custodian(key: &SigningKey) -> CustodianKey {
+    CustodianKey(Digest(key.verifying_key().to_bytes()))
+}

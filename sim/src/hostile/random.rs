@@ -1,0 +1,203 @@
+//! Steps without a plan: anything at all that has the form of one, with what ever left a core.
+
+use super::clients::USERS;
+use super::hunt::{Hunt, recent};
+use super::step::{Approval, Forgery, Invitation, Made, Members, Oddity, Shape, Step, Wish};
+use super::world::{DEVICES, MAX_GROUPS};
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+
+impl Hunt {
+    /// Takes one, unless there is nothing yet that it could be about.
+    pub(super) fn random_step(&mut self) {
+        if let Some(step) = self.any_step() {
+            self.go(step);
+        }
+    }
+
+    fn any_step(&mut self) -> Option<Step> {
+        let (at, group) = (self.any_hsm(), self.any_group());
+        Some(match self.rng.random_range(0..24) {
+            0 => Step::Open { user: self.any_user(), at, group, handshake: self.any_handshake() },
+            1 | 2 => {
+                let channel = recent(&mut self.rng, self.world.channels.keys())?;
+                Step::Ask { channel, wish: self.any_wish() }
+            }
+            3 => Step::Ride { user: self.any_user(), wish: self.riding_wish() },
+            4..=6 => self.any_batch(at, group),
+            7..=9 => self.any_capture(at, group),
+            10 => {
+                let entry = recent(&mut self.rng, self.world.entries.keys())?;
+                let honest = recent(&mut self.rng, self.world.commits.keys());
+                let other = recent(&mut self.rng, self.world.statements.keys());
+                let statement = if self.rng.random_ratio(2, 3) { honest } else { other };
+                Step::Jump { at, entry, statement: statement? }
+            }
+            11 | 12 => {
+                let captured = self.captured(at, group);
+                let other = recent(&mut self.rng, self.world.entries.keys());
+                let entry = if self.rng.random_ratio(4, 5) { captured } else { other };
+                Step::Lead { at, group, entry }
+            }
+            13 | 14 => self.any_commit(at, group),
+            15 => {
+                let cut_after = self.rng.random_ratio(1, 3).then(|| self.rng.random_range(0..80));
+                Step::Restart { at, cut_after }
+            }
+            16 => {
+                let how = *Forgery::ALL.choose(&mut self.rng)?;
+                Step::Forge { entry: recent(&mut self.rng, self.world.entries.keys())?, how }
+            }
+            17 => Step::Resign { at, group },
+            18 | 19 => self.any_garbage(),
+            20 => Step::CutPower { at, after: self.rng.random_range(0..40) },
+            21 | 22 => self.any_hand_made(at, group)?,
+            _ => self.any_enrolment(at, group),
+        })
+    }
+
+    fn any_handshake(&mut self) -> u32 {
+        let old = recent(&mut self.rng, self.world.channels.keys());
+        old.filter(|_| self.rng.random_ratio(1, 3)).unwrap_or(self.next)
+    }
+
+    pub(super) fn any_wish(&mut self) -> Wish {
+        let registration = self.any_registration();
+        match self.rng.random_range(0..9) {
+            0 => Wish::Register1,
+            1 => Wish::Register2(registration),
+            2 => Wish::Recover1,
+            3 => Wish::Delete,
+            4 => Wish::Recover3(registration, self.rng.random()),
+            5 => Wish::Odd(self.any_oddity()),
+            _ => Wish::Recover2(registration, self.any_point()),
+        }
+    }
+
+    pub(super) fn any_oddity(&mut self) -> Oddity {
+        Oddity::ALL[self.rng.random_range(0..Oddity::ALL.len())]
+    }
+
+    fn riding_wish(&mut self) -> Wish {
+        match self.rng.random_range(0..4) {
+            0 => Wish::Register1,
+            1 => Wish::Recover1,
+            2 => Wish::Delete,
+            _ => self.any_wish(),
+        }
+    }
+
+    fn any_messages(&mut self) -> Vec<Made> {
+        let count = self.rng.random_range(0..4);
+        (0..count).filter_map(|_| recent(&mut self.rng, self.world.messages.keys())).collect()
+    }
+
+    fn any_batch(&mut self, at: u8, group: u8) -> Step {
+        let messages = self.any_messages();
+        let newest = self.newest(at, group);
+        let stale = recent(&mut self.rng, self.world.entries.keys());
+        let tree = if self.rng.random_ratio(5, 6) { newest } else { stale };
+        let as_user = self.rng.random_ratio(1, 12).then(|| self.rng.random_range(0..USERS));
+        Step::Process { at, group, tree, messages, as_user }
+    }
+
+    fn any_hand_made(&mut self, at: u8, group: u8) -> Option<Step> {
+        let messages = self.any_messages();
+        let shape = *Shape::ALL.choose(&mut self.rng)?;
+        let older = recent(&mut self.rng, self.world.entries.keys());
+        Some(Step::HandMade { at, group, tree: self.newest(at, group), messages, shape, older })
+    }
+
+    fn any_capture(&mut self, at: u8, group: u8) -> Step {
+        let to = recent(&mut self.rng, self.world.entries.keys());
+        let mut entries = to.map(|to| self.way(at, group, to)).unwrap_or_default();
+        if self.rng.random_ratio(1, 6) {
+            entries.extend(to);
+        }
+        if self.rng.random_ratio(1, 8) {
+            entries.reverse();
+        }
+        if self.rng.random_ratio(1, 8) && !entries.is_empty() {
+            entries.remove(self.rng.random_range(0..entries.len()));
+        }
+        Step::Capture { at, group, entries }
+    }
+
+    fn any_commit(&mut self, at: u8, group: u8) -> Step {
+        let members = self.members(group);
+        let mut statements: Vec<Made> = members.iter().filter_map(|d| self.statement(*d, group)).collect();
+        if self.rng.random_ratio(1, 4) {
+            statements.extend(recent(&mut self.rng, self.world.statements.keys()));
+        }
+        if self.rng.random_ratio(1, 3) {
+            statements.pop();
+        }
+        let mut chain = Vec::new();
+        if let Some(beyond) = recent(&mut self.rng, self.world.entries.keys())
+            && self.rng.random_ratio(1, 3)
+        {
+            let newest = self.newest(at, group);
+            chain = self.between(newest, beyond);
+            if chain.is_empty() {
+                chain.push(beyond);
+            }
+        }
+        Step::Commit { at, group, statements, chain }
+    }
+
+    fn any_garbage(&mut self) -> Step {
+        Step::Garble {
+            at: self.rng.random_range(0..DEVICES as u8),
+            back: self.rng.random_range(0..8),
+            cut: if self.rng.random() { u16::MAX } else { self.rng.random_range(1..600) },
+            flip: self.rng.random(),
+            onto: if self.rng.random_ratio(1, 4) { self.rng.random_range(0..8) } else { u8::MAX },
+        }
+    }
+
+    /// About realms and groups.
+    fn any_enrolment(&mut self, at: u8, group: u8) -> Step {
+        let any = self.rng.random_range(0..DEVICES as u8);
+        match self.rng.random_range(0..8) {
+            0 => Step::Status { at: any },
+            1 => {
+                let of = self.rng.random_range(0..1 << DEVICES as u8) | 1 << at;
+                let members = [Members::Proper, Members::Repeated, Members::Invented, Members::WithoutMaker];
+                let members = members[self.rng.random_range(0..4)];
+                // Room is left for what strategies make.
+                if members == Members::Proper && self.world.groups.len() + 1 >= MAX_GROUPS {
+                    return Step::Status { at };
+                }
+                Step::NewGroup { at, of, members }
+            }
+            2..=4 => {
+                let all = [
+                    Invitation::Proper,
+                    Invitation::Alone,
+                    Invitation::OtherGenesis,
+                    Invitation::OtherGroup,
+                    Invitation::HostsMac,
+                ];
+                Step::Join { at: any, group, invitation: all[self.rng.random_range(0..5)] }
+            }
+            5 => {
+                let all = [
+                    Approval::Proper,
+                    Approval::Twice,
+                    Approval::HostsKey,
+                    Approval::OldNonce,
+                    Approval::OtherExporter,
+                    Approval::OtherRealm,
+                    Approval::Strangers,
+                ];
+                let approval = all[self.rng.random_range(0..7)];
+                Step::Export { at, to: any, signers: self.rng.random_range(0..8), approval }
+            }
+            _ => {
+                let sealed = recent(&mut self.rng, self.world.sealed.keys());
+                let sealed = sealed.filter(|_| self.rng.random_ratio(3, 4));
+                Step::JoinRealm { at: any, sealed }
+            }
+        }
+    }
+}

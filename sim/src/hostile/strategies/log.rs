@@ -1,0 +1,286 @@
+//! Attacks on the log: forks, statements, leaderships, NVRAM.
+
+use super::{fork, guess, guess_here};
+use crate::hostile::hunt::Hunt;
+use crate::hostile::step::{Forgery, Invitation, Step};
+use crate::hostile::world::MAX_PENDING_ENTRIES;
+
+pub(super) fn lead_at_two_with_one_guess_each(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(0) else { return };
+    let other = hunt.other(&s);
+    hunt.lead(other, s.group);
+    let first = guess(hunt, &s, s.at, 0);
+    let second = guess(hunt, &s, other, 1);
+    let mine = hunt.process(s.at, s.group, &first);
+    let theirs = hunt.process(other, s.group, &second);
+    let (all, ours, others) = (hunt.members(s.group), hunt.without(&s, other), hunt.without(&s, s.at));
+    hunt.settle(s.at, s.group, mine, &ours);
+    hunt.settle(other, s.group, theirs, &others);
+    hunt.settle(other, s.group, theirs, &all);
+}
+
+pub(super) fn release_a_beaten_guess(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(0) else { return };
+    let message = guess_here(hunt, &s, 0);
+    hunt.process(s.at, s.group, &message);
+    let other = hunt.other(&s);
+    hunt.lead(other, s.group);
+    let winner = hunt.process_on(other, s.group, Some(s.tip), &[]);
+    let all = hunt.members(s.group);
+    hunt.settle(s.at, s.group, winner, &all);
+}
+
+/// A guess in an entry that its own leader gave up, released by another entry at its place.
+pub(super) fn release_an_abandoned_guess(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(0) else { return };
+    let message = guess_here(hunt, &s, 0);
+    hunt.process(s.at, s.group, &message);
+    hunt.lead(s.at, s.group);
+    let entry = hunt.process_on(s.at, s.group, Some(s.tip), &[]);
+    let all = hunt.members(s.group);
+    hunt.settle(s.at, s.group, entry, &all);
+}
+
+pub(super) fn commit_with_too_little(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(1) else { return };
+    let message = guess_here(hunt, &s, 0);
+    let entry = hunt.process(s.at, s.group, &message);
+    let other = hunt.other(&s);
+    if let Some(theirs) = hunt.capture(other, entry) {
+        hunt.commit(s.at, s.group, vec![theirs]);
+        hunt.commit(s.at, s.group, vec![theirs, theirs]);
+    }
+    if let Some(own) = hunt.capture(s.at, entry) {
+        hunt.commit(s.at, s.group, vec![own, own]);
+    }
+}
+
+pub(super) fn commit_with_another_fork(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(1) else { return };
+    let message = guess_here(hunt, &s, 0);
+    let mine = hunt.process(s.at, s.group, &message);
+    let other = hunt.other(&s);
+    hunt.lead(other, s.group);
+    let theirs = hunt.process_on(other, s.group, Some(s.tip), &[]);
+    let (own, strange) = (hunt.capture(s.at, mine), hunt.capture(other, theirs));
+    hunt.commit(s.at, s.group, own.into_iter().chain(strange).collect());
+}
+
+pub(super) fn commit_with_a_stranger(hunt: &mut Hunt) {
+    let Some(s) = hunt.scene(1) else { return };
+    hunt.go(Step::Join { at: 3, group: 0, invitation: Invitation::Alone });
+    let message = guess_here(hunt, &s, 0);
+    let entry = hunt.process(s.at, 0, &message);
+    let (own, strange) = (hunt.capture(s.at, entry), hunt.capture(3, entry));
+    hunt.commit(s.at, 0, own.into_iter().chain(strange).collect());
+}
+
+/// What others made after a leader's entry vouches for it too: this one is to work.
+pub(super) fn commit_through_the_entries_of_another(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(1) else { return };
+    let message = guess_here(hunt, &s, 0);
+    let mine = hunt.process(s.at, s.group, &message);
+    let other = hunt.other(&s);
+    hunt.capture(other, mine);
+    hunt.lead(other, s.group);
+    let next = hunt.process(other, s.group, &[]);
+    let last = hunt.process(other, s.group, &[]);
+    let others = hunt.without(&s, s.at);
+    let statements: Vec<_> = others.iter().filter_map(|at| hunt.capture(*at, last)).collect();
+    for chain in [vec![last], vec![next], vec![last, next], vec![next, last]] {
+        let statements = statements.clone();
+        hunt.go(Step::Commit { at: s.at, group: s.group, statements, chain });
+    }
+}
+
+/// A guess at one leader, and a chain of another fork that claims to go on from it.
+pub(super) fn commit_through_another_fork(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(1) else { return };
+    let message = guess_here(hunt, &s, 0);
+    hunt.process(s.at, s.group, &message);
+    let other = hunt.other(&s);
+    hunt.lead(other, s.group);
+    let theirs = hunt.process_on(other, s.group, Some(s.tip), &[]);
+    let next = hunt.process(other, s.group, &[]);
+    let others = hunt.without(&s, s.at);
+    let statements: Vec<_> = others.iter().filter_map(|at| hunt.capture(*at, next)).collect();
+    for chain in [vec![next], vec![theirs, next]] {
+        let statements = statements.clone();
+        hunt.go(Step::Commit { at: s.at, group: s.group, statements, chain });
+    }
+}
+
+/// A leader's second entry is beaten by what others made after its first: only the first may be released.
+pub(super) fn commit_past_the_fork(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(1) else { return };
+    let first = guess_here(hunt, &s, 0);
+    let shared = hunt.process(s.at, s.group, &first);
+    let second = guess_here(hunt, &s, 1);
+    hunt.process(s.at, s.group, &second);
+    let other = hunt.other(&s);
+    hunt.capture(other, shared);
+    hunt.lead(other, s.group);
+    let theirs = hunt.process(other, s.group, &[]);
+    let others = hunt.without(&s, s.at);
+    let statements = others.iter().filter_map(|at| hunt.capture(*at, theirs)).collect();
+    hunt.go(Step::Commit { at: s.at, group: s.group, statements, chain: vec![theirs] });
+}
+
+/// Entries that the host wrote itself, to lead from an own entry to one that others captured.
+pub(super) fn commit_through_forged_entries(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(1) else { return };
+    let message = guess_here(hunt, &s, 0);
+    let mine = hunt.process(s.at, s.group, &message);
+    let other = hunt.other(&s);
+    hunt.capture(other, mine);
+    hunt.lead(other, s.group);
+    let next = hunt.process(other, s.group, &[]);
+    let others = hunt.without(&s, s.at);
+    let statements: Vec<_> = others.iter().filter_map(|at| hunt.capture(*at, mine)).collect();
+    for how in [Forgery::HostsMac, Forgery::NoPartitions] {
+        let forged = hunt.go(Step::Forge { entry: next, how });
+        let statements = statements.clone();
+        hunt.go(Step::Commit { at: s.at, group: s.group, statements, chain: vec![forged] });
+    }
+}
+
+pub(super) fn jump_to_an_uncommitted_fork(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(0) else { return };
+    let (other, mine, theirs) = fork(hunt, &s);
+    hunt.capture(s.at, mine);
+    if let Some(statement) = hunt.capture(other, theirs) {
+        hunt.go(Step::Jump { at: s.at, entry: theirs, statement });
+    }
+}
+
+pub(super) fn jump_backwards(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(0) else { return };
+    let other = hunt.other(&s);
+    let (own, theirs) = (hunt.statement(s.at, s.group), hunt.statement(other, s.group));
+    let statement = hunt.commit(s.at, s.group, own.into_iter().chain(theirs).collect());
+    let next = hunt.process(s.at, s.group, &[]);
+    hunt.capture(other, next);
+    hunt.go(Step::Jump { at: other, entry: s.tip, statement });
+}
+
+pub(super) fn jump_beside_the_committed(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(0) else { return };
+    let (other, mine, theirs) = fork(hunt, &s);
+    let majority = hunt.without(&s, other);
+    let statement = hunt.settle(s.at, s.group, mine, &majority);
+    hunt.go(Step::Jump { at: other, entry: theirs, statement });
+    for at in majority {
+        hunt.go(Step::Jump { at, entry: theirs, statement });
+    }
+}
+
+/// A leader whose HSM jumps or captures past its own fork must not go on with it.
+pub(super) fn make_entries_after_being_beaten(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(1) else { return };
+    let (other, mine, theirs) = fork(hunt, &s);
+    let others = hunt.without(&s, s.at);
+    let statement = hunt.settle(other, s.group, theirs, &others);
+    if hunt.any_point() > 5 {
+        hunt.go(Step::Jump { at: s.at, entry: theirs, statement });
+    } else {
+        hunt.go(Step::Capture { at: s.at, group: s.group, entries: vec![theirs] });
+    }
+    let message = guess_here(hunt, &s, 0);
+    hunt.process_on(s.at, s.group, Some(mine), &message);
+}
+
+pub(super) fn capture_another_fork(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(0) else { return };
+    let (other, mine, theirs) = fork(hunt, &s);
+    let next = hunt.process_on(other, s.group, Some(theirs), &[]);
+    hunt.capture(s.at, mine);
+    for entries in [vec![next], vec![theirs, next], vec![next, theirs]] {
+        hunt.go(Step::Capture { at: s.at, group: s.group, entries });
+    }
+}
+
+pub(super) fn capture_what_nobody_made(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(0) else { return };
+    let next = hunt.process(s.at, s.group, &[]);
+    for how in Forgery::ALL {
+        let forged = hunt.go(Step::Forge { entry: next, how });
+        hunt.go(Step::Capture { at: s.at, group: s.group, entries: vec![forged] });
+    }
+}
+
+pub(super) fn capture_of_another_group(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(0) else { return };
+    let group = u8::from(s.group == 0);
+    let Some(at) = hunt.members(group).first().copied() else { return };
+    hunt.go(Step::Capture { at, group, entries: vec![s.tip] });
+    // Entry 1 of one group follows nothing, as entry 1 of any other does.
+    let of_group = |(n, k): (&u32, &crate::hostile::world::Known)| {
+        (k.group == usize::from(s.group) && k.parent.is_none()).then_some(*n)
+    };
+    let first = hunt.world.entries.iter().find_map(of_group);
+    hunt.go(Step::Capture { at, group, entries: first.into_iter().collect() });
+    let theirs = hunt.statement(s.at, s.group);
+    hunt.commit(at, group, theirs.into_iter().collect());
+}
+
+pub(super) fn lead_from_a_forgery(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(0) else { return };
+    let message = guess_here(hunt, &s, 0);
+    let entry = hunt.process(s.at, s.group, &message);
+    let all = hunt.members(s.group);
+    hunt.settle(s.at, s.group, entry, &all);
+    let forged = hunt.go(Step::Forge { entry: s.tip, how: Forgery::LaterIndex });
+    for entry in [Some(forged), Some(s.tip), None] {
+        hunt.go(Step::Lead { at: s.at, group: s.group, entry });
+    }
+}
+
+/// Two leaderships of one HSM from one entry must not make equal entries.
+pub(super) fn lead_again_and_again(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(0) else { return };
+    for _ in 0..2 {
+        hunt.lead(s.at, s.group);
+        hunt.process(s.at, s.group, &[]);
+    }
+}
+
+pub(super) fn cut_the_power_of_a_capture(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(0) else { return };
+    let other = hunt.other(&s);
+    let next = hunt.process(s.at, s.group, &[]);
+    let after = u32::from(hunt.any_point()) * 2;
+    hunt.go(Step::CutPower { at: other, after });
+    hunt.capture(other, next);
+    let cut_after = (after > 10).then_some(after);
+    hunt.go(Step::Restart { at: other, cut_after });
+    let all = hunt.members(s.group);
+    hunt.settle(s.at, s.group, next, &all);
+}
+
+/// Statements are handed over late, the newest first, and after others lead.
+pub(super) fn withhold_and_release_later(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(2) else { return };
+    let other = hunt.other(&s);
+    let mut withheld = Vec::new();
+    for point in 0..3 {
+        let message = guess_here(hunt, &s, point);
+        let entry = hunt.process(s.at, s.group, &message);
+        withheld.push([hunt.capture(s.at, entry), hunt.capture(other, entry)]);
+    }
+    hunt.lead(other, s.group);
+    let message = guess(hunt, &s, other, 3);
+    let entry = hunt.process(other, s.group, &message);
+    for statements in withheld.iter().rev() {
+        hunt.commit(s.at, s.group, statements.iter().flatten().copied().collect());
+    }
+    let all = hunt.members(s.group);
+    hunt.settle(other, s.group, entry, &all);
+}
+
+pub(super) fn fill_the_memory(hunt: &mut Hunt) {
+    let group = hunt.any_group();
+    let Some(at) = hunt.leader(group) else { return };
+    for _ in 0..MAX_PENDING_ENTRIES + 2 {
+        hunt.process(at, group, &[]);
+    }
+}

@@ -1,0 +1,107 @@
+//! Named strategies: every attack of this family that is known, each as a host would go about it.
+//!
+//! None knows whether it works. Each is a few steps that only a host with a reason would take one after another;
+//! random steps before and after make variants of it.
+
+mod log;
+mod realm;
+mod records;
+mod sessions;
+mod trees;
+
+use super::hunt::{Hunt, Scene};
+use super::step::{Made, Wish};
+
+/// One strategy.
+pub(super) type Strategy = fn(&mut Hunt);
+
+/// All of them.
+pub(super) const STRATEGIES: &[Strategy] = &[
+    records::use_as_everybody_does,
+    records::guess_until_nothing_is_left,
+    records::guess_twice_in_one_batch,
+    records::send_one_guess_again,
+    records::send_a_wrong_tag,
+    records::send_the_right_tag_after_the_last_guess,
+    records::send_tags_until_one_is_right,
+    records::ask_for_a_record_that_is_not_there,
+    records::use_a_registration_that_was_deleted_or_replaced,
+    records::register_again_and_again,
+    records::guess_after_a_right_tag,
+    sessions::use_a_session_for_another_record,
+    sessions::answer_of_an_abandoned_guess,
+    sessions::ask_again_before_the_commit,
+    sessions::send_what_is_no_request,
+    sessions::go_on_after_a_bad_message,
+    sessions::replay_handshakes_everywhere,
+    sessions::guess_in_a_handshake,
+    sessions::use_a_session_after_stepping_down,
+    trees::guess_on_an_old_tree,
+    trees::guess_on_a_tree_made_by_hand,
+    trees::guess_on_a_tree_of_another_prefix,
+    trees::hide_a_registration,
+    trees::send_a_deep_tree,
+    log::lead_at_two_with_one_guess_each,
+    log::release_a_beaten_guess,
+    log::release_an_abandoned_guess,
+    log::commit_with_too_little,
+    log::commit_with_another_fork,
+    log::commit_with_a_stranger,
+    log::commit_through_the_entries_of_another,
+    log::commit_through_another_fork,
+    log::commit_past_the_fork,
+    log::commit_through_forged_entries,
+    log::jump_to_an_uncommitted_fork,
+    log::jump_backwards,
+    log::jump_beside_the_committed,
+    log::make_entries_after_being_beaten,
+    log::capture_another_fork,
+    log::capture_what_nobody_made,
+    log::capture_of_another_group,
+    log::lead_from_a_forgery,
+    log::lead_again_and_again,
+    log::cut_the_power_of_a_capture,
+    log::withhold_and_release_later,
+    log::fill_the_memory,
+    realm::carry_off_the_seed,
+    realm::carry_off_the_seed_after_a_restart,
+    realm::enrol_another_hsm,
+    realm::make_and_join_groups,
+    realm::join_again,
+    realm::make_groups_everywhere,
+];
+
+/// A guess with a fresh channel at this leader, where there is a user to guess at.
+fn guess(hunt: &mut Hunt, s: &Scene, at: u8, point: u8) -> Vec<Made> {
+    if s.group != 0 {
+        return Vec::new();
+    }
+    let channel = hunt.open(s.user, at);
+    vec![hunt.ask(channel, Wish::Recover2(s.registration, point))]
+}
+
+/// A guess on the scene's channel, where there is one.
+fn guess_here(hunt: &mut Hunt, s: &Scene, point: u8) -> Vec<Made> {
+    if s.group != 0 {
+        return Vec::new();
+    }
+    vec![hunt.ask(s.channel, Wish::Recover2(s.registration, point))]
+}
+
+/// Runs wishes one after another on the scene's channel, each in a committed batch of its own.
+fn wishes(hunt: &mut Hunt, s: &Scene, wishes: &[Wish]) {
+    for wish in wishes {
+        let message = hunt.ask(s.channel, *wish);
+        let entry = hunt.process(s.at, 0, &[message]);
+        hunt.settle(s.at, 0, entry, &[0, 1, 2]);
+    }
+}
+
+/// Two forks after a scene: the leader's and another's.
+fn fork(hunt: &mut Hunt, s: &Scene) -> (u8, Made, Made) {
+    let other = hunt.other(s);
+    hunt.lead(other, s.group);
+    let mine = hunt.process(s.at, s.group, &[]);
+    let theirs = hunt.process_on(other, s.group, Some(s.tip), &[]);
+    (other, mine, theirs)
+}

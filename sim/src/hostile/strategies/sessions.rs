@@ -1,0 +1,89 @@
+//! Attacks on the channels between clients and HSMs.
+
+use super::{guess, wishes};
+use crate::hostile::hunt::Hunt;
+use crate::hostile::step::{Step, Wish};
+
+pub(super) fn use_a_session_for_another_record(hunt: &mut Hunt) {
+    let Some(s) = hunt.scene(1) else { return };
+    let message = hunt.ask(s.channel, Wish::Recover3(1, true));
+    let (tree, as_user) = (hunt.newest(s.at, 0), Some(s.user + 1));
+    hunt.go(Step::Process { at: s.at, group: 0, tree, messages: vec![message], as_user });
+}
+
+pub(super) fn answer_of_an_abandoned_guess(hunt: &mut Hunt) {
+    let Some(s) = hunt.scene(1) else { return };
+    let message = hunt.ask(s.channel, Wish::Recover2(1, 0));
+    hunt.process(s.at, 0, &[message]);
+    hunt.lead(s.at, 0);
+    let entry = hunt.process_on(s.at, 0, Some(s.tip), &[message]);
+    hunt.settle(s.at, 0, entry, &[0, 1, 2]);
+}
+
+/// The same bytes again, in the same batch and in the next, while the first answer is still kept.
+pub(super) fn ask_again_before_the_commit(hunt: &mut Hunt) {
+    let Some(s) = hunt.scene(2) else { return };
+    let message = hunt.ask(s.channel, Wish::Recover2(2, 0));
+    hunt.process(s.at, 0, &[message, message]);
+    let entry = hunt.process(s.at, 0, &[message]);
+    hunt.settle(s.at, 0, entry, &[0, 1, 2]);
+}
+
+pub(super) fn send_what_is_no_request(hunt: &mut Hunt) {
+    let registration = hunt.any_registration();
+    let Some(s) = hunt.scene(registration) else { return };
+    for _ in 0..3 {
+        let channel = hunt.open(s.user, s.at);
+        let odd = Wish::Odd(hunt.any_oddity());
+        let message = hunt.ask(channel, odd);
+        hunt.process(s.at, 0, &[message]);
+        let again = hunt.ask(channel, Wish::Recover1);
+        hunt.process(s.at, 0, &[again]);
+    }
+}
+
+/// A session ends with the first message that is not as it should be: one out of order, then the one that was due.
+pub(super) fn go_on_after_a_bad_message(hunt: &mut Hunt) {
+    let Some(s) = hunt.scene(2) else { return };
+    let [first, second] = [0, 1].map(|point| hunt.ask(s.channel, Wish::Recover2(2, point)));
+    hunt.process(s.at, 0, &[second]);
+    let entry = hunt.process(s.at, 0, &[first, second]);
+    hunt.settle(s.at, 0, entry, &[0, 1, 2]);
+}
+
+pub(super) fn replay_handshakes_everywhere(hunt: &mut Hunt) {
+    let Some(s) = hunt.scene(1) else { return };
+    let other = hunt.other(&s);
+    hunt.lead(other, 0);
+    let message = hunt.ask(s.channel, Wish::Recover2(1, 0));
+    for at in [other, s.at] {
+        hunt.go(Step::Open { user: s.user, at, group: 0, handshake: s.channel });
+        hunt.process_on(at, 0, Some(s.tip), &[message]);
+    }
+    let ride = hunt.go(Step::Ride { user: s.user, wish: Wish::Delete });
+    for at in [s.at, other] {
+        let entry = hunt.process(at, 0, &[ride]);
+        hunt.settle(at, 0, entry, &[0, 1, 2]);
+    }
+}
+
+/// A handshake can be sent again for ever: nothing that counts may ride in it.
+pub(super) fn guess_in_a_handshake(hunt: &mut Hunt) {
+    let Some(s) = hunt.scene(2) else { return };
+    for wish in [Wish::Register2(2), Wish::Recover2(2, 0), Wish::Recover3(2, true)] {
+        let ride = hunt.go(Step::Ride { user: s.user, wish });
+        let entry = hunt.process(s.at, 0, &[ride]);
+        hunt.settle(s.at, 0, entry, &[0, 1, 2]);
+    }
+}
+
+pub(super) fn use_a_session_after_stepping_down(hunt: &mut Hunt) {
+    let Some(s) = hunt.scene(2) else { return };
+    let kept = guess(hunt, &s, s.at, 0);
+    let entry = hunt.process(s.at, 0, &kept);
+    hunt.go(Step::Resign { at: s.at, group: 0 });
+    wishes(hunt, &s, &[Wish::Recover2(2, 1)]);
+    hunt.settle(s.at, 0, entry, &[0, 1, 2]);
+    hunt.lead(s.at, 0);
+    wishes(hunt, &s, &[Wish::Recover2(2, 2)]);
+}
