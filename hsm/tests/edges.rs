@@ -381,6 +381,21 @@ fn a_session_that_ended_with_its_leadership_ends_no_later_one() {
 }
 
 #[test]
+fn an_answer_that_depends_on_no_record_leaves_no_event_when_it_is_sent_again() {
+    let (mut rig, _) = led(1, 0);
+    let [mut user, mut other] = [1, 2].map(|seed| User::new(&rig, seed, 2));
+    rig.open(0, &mut user);
+    let constant = user.send(&SecretsRequest::Register1);
+    let requests = [constant.clone(), constant, question(&mut other)];
+    let Reply::Processed { outcomes, made: Some(made) } = rig.process(0, &whole(), &requests) else {
+        panic!("no entry")
+    };
+    assert!(matches!(outcomes[0], Outcome::Answered(_)));
+    assert_eq!((&outcomes[0], &outcomes[2]), (&outcomes[1], &Outcome::Kept));
+    assert_eq!(made.events.len(), 1, "the event of the other request");
+}
+
+#[test]
 fn the_tree_of_one_prefix_is_taken_once_in_a_batch() {
     let (mut rig, _) = led(1, 0);
     let Request::Process { group, mut trees, requests } = process_request(rig.group, &whole(), &[]) else {
