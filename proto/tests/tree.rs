@@ -7,7 +7,7 @@ use std::sync::Arc;
 use strongroom_proto::hash::{hash, label};
 use strongroom_proto::ids::{Digest, RecordId};
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::tree::{ClaimedTree, Tree, TreeError};
+use strongroom_proto::tree::{ClaimedTree, Leaf, Tree, TreeError};
 
 type Map = BTreeMap<RecordId, Arc<[u8]>>;
 
@@ -191,6 +191,19 @@ fn of_two_leaves_for_one_record_in_a_batch_the_later_counts() {
     let mut tree = Tree::new(Prefix::WHOLE);
     tree.update([(id, Arc::from(&b"first"[..])), (id, Arc::from(&b"second"[..]))]).unwrap();
     assert_eq!(tree.get(&id).unwrap().unwrap()[..], b"second"[..]);
+}
+
+#[test]
+fn leaves_of_which_only_the_digests_are_known_make_the_same_tree_and_cost_the_same() {
+    for map in maps(11) {
+        let mut tree = Tree::new(Prefix::WHOLE);
+        let digests = map.iter().map(|(id, sealed)| (*id, Leaf::sealed_digest_of(sealed)));
+        let hashed = tree.update_unread(digests).unwrap();
+        let leaves = map.iter().map(|(id, sealed)| (*id, sealed.clone()));
+        assert_eq!(Tree::new(Prefix::WHOLE).update(leaves), Ok(hashed));
+        assert_eq!(tree.root(), root_of(0, &map));
+        assert!(tree.leaves().all(|leaf| leaf.sealed().is_none()));
+    }
 }
 
 #[test]

@@ -6,7 +6,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::sync::Arc;
 use strongroom_proto::hash::{hash, label};
-use strongroom_proto::ids::{Digest, RecordId};
+use strongroom_proto::hsm::{PrefixTree, Request};
+use strongroom_proto::ids::{Digest, GroupId, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::{ClaimedTree, Tree, TreeError};
 
@@ -260,6 +261,30 @@ fn an_array_of_claimed_or_unknown_length_is_not_believed() {
     }
 }
 
+/// So many empty nodes, which is no tree, but can be claimed.
+fn many(nodes: u32) -> Vec<u8> {
+    let [_, high, mid, low] = nodes.to_be_bytes();
+    [&[0x9a, 0, high, mid, low][..], &[0x81, 0x00].repeat(nodes as usize)].concat()
+}
+
+#[test]
+fn a_message_may_claim_the_nodes_that_the_largest_batch_needs_and_not_one_more() {
+    // 128 paths through 256 levels, an inner node and a side at each, and a leaf.
+    const MOST: u32 = 65_664;
+    assert!(ClaimedTree::decode(&many(MOST)).is_ok());
+    assert_eq!(ClaimedTree::decode(&many(MOST + 1)), Err(TreeError::Malformed));
+    let request = |nodes: &[u32]| {
+        let tree = |nodes: &u32| ClaimedTree::decode(&many(*nodes)).unwrap();
+        let trees = nodes.iter().map(|n| PrefixTree { prefix: Prefix::WHOLE, tree: tree(n) }).collect();
+        let request = Request::Process { group: GroupId([1; 16]), trees, requests: vec![] };
+        minicbor::decode::<Request>(&minicbor::to_vec(request).unwrap()).is_ok()
+    };
+    assert!(request(&[MOST - 1, 1]));
+    assert!(!request(&[MOST - 1, 2]));
+    assert!(request(&[1; 16]));
+    assert!(!request(&[1; 17]));
+}
+
 #[test]
 fn a_tree_can_be_a_field_of_a_message() {
     #[derive(Debug, PartialEq, Encode, Decode)]
@@ -279,7 +304,7 @@ fn a_tree_can_be_a_field_of_a_message() {
 }
 
 #[test]
-fn a_stack_of_32_kib_is_enough_for_the_deepest_trees() {
+fn a_stack_of_16_kib_is_enough_for_the_deepest_trees() {
     let work = || {
         let ids: Vec<_> = (0..256).map(|bits| sharing(bits)[1]).chain([LOW]).collect();
         let mut tree = tree_of(ids.iter().copied());
@@ -291,6 +316,6 @@ fn a_stack_of_32_kib_is_enough_for_the_deepest_trees() {
         drop((tree, part, older));
         verified.leaves().count()
     };
-    let thread = std::thread::Builder::new().stack_size(32 * 1024).spawn(work).unwrap();
+    let thread = std::thread::Builder::new().stack_size(16 * 1024).spawn(work).unwrap();
     assert_eq!(thread.join().unwrap(), 257);
 }

@@ -328,6 +328,10 @@ fn a_page_is_one_page_and_has_no_sealed_bytes() {
     let refused = |tree: &Tree| Page::decode(tree.prefix(), &tree.encode()).expect_err("no page");
     let unread = whole.paths(&map.keys().copied().collect::<Vec<_>>()).expect("whole");
     assert_eq!(refused(&unread), TreeError::NotOpened, "it reaches below the page");
+    let [a, b] = [RecordId([3; 32]), flip(RecordId([3; 32]), PAGE_LEVELS)];
+    let deeper = tree_of(Prefix::WHOLE, &Map::from([(a, sealed(&mut rng)), (b, sealed(&mut rng))]));
+    let unread = deeper.paths(&[a, b]).expect("whole");
+    assert_eq!(refused(&unread), TreeError::NotOpened, "it reaches one level below the page");
     assert_eq!(refused(&Tree::closed(Prefix::WHOLE, whole.root())), TreeError::NotOpened, "nothing is open");
     let id = RecordId([3; 32]);
     let one = tree_of(Prefix::WHOLE, &Map::from([(id, sealed(&mut rng))]));

@@ -48,3 +48,17 @@ fn what_is_forbidden_changes_nothing_and_says_why() {
     assert_eq!((action, why), (jump, "a jump goes to an entry that was stated as committed"));
     assert_eq!(model.captured(1), 0);
 }
+
+/// Found by the hostile host, which gave a leader its own entry as the entry of another.
+#[test]
+fn a_commit_on_a_chain_given_from_an_earlier_own_entry_releases_no_later_one() {
+    let mut model = Model::new(3, None);
+    let mut act = |action| model.apply(action).expect("allowed");
+    act(Action::Lead { member: 0, from: 0 });
+    act(Action::Make { member: 0, replies: true });
+    (0..2).for_each(|member| act(Action::Capture { member, to: 1 }));
+    act(Action::Commit { member: 0, end: 1, through: 0, entry: 1 });
+    assert_eq!(model.kept(0).collect::<Vec<_>>(), [1]);
+    model.apply(Action::Commit { member: 0, end: 1, through: 1, entry: 1 }).expect("allowed");
+    assert_eq!(model.kept(0).count(), 0);
+}

@@ -1,6 +1,7 @@
 //! The NVRAM log under power cuts, silent faults and decay: after any restart the state is the one before or after
 //! the interrupted write, never older than the last one acknowledged.
 
+mod crafted;
 mod model;
 
 use model::{ModelFlash, Tear};

@@ -105,7 +105,7 @@ impl Faults {
             StoreFault::Unavailable
         } else if rng.random_bool(self.lose_store_answer) {
             StoreFault::AnswerLost
-        } else if rng.random_bool(self.late_store) {
+        } else if self.late_store > 0.0 && rng.random_bool(self.late_store) {
             StoreFault::Late
         } else {
             StoreFault::None

@@ -294,9 +294,22 @@ impl Store {
         let segment = Segment::decode(&bytes).expect("what a replica writes is a segment");
         let replaced = self.collected.get(&name).is_some_and(|original| *original != bytes);
         if replaced || self.strays.contains(&segment.first().prev) {
-            self.strays.extend(segment.entries().iter().map(|made| made.entry.hash()));
+            self.mark_strays(&segment);
         }
         CreateOutcome::Created
+    }
+}
+
+impl Store {
+    /// Marks the entries of a segment off the log, and of all that follow it, whichever were written first.
+    fn mark_strays(&mut self, segment: &Segment) {
+        let mut found = vec![segment.clone()];
+        while let Some(stray) = found.pop() {
+            self.strays.extend(stray.entries().iter().map(|made| made.entry.hash()));
+            let last = stray.last().hash();
+            let following = self.objects.values().filter_map(|bytes| Segment::decode(bytes).ok());
+            found.extend(following.filter(|segment| segment.first().prev == last));
+        }
     }
 }
 

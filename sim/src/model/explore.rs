@@ -120,7 +120,12 @@ fn successors(model: &Model, bounds: &Bounds) -> Vec<(Action, Model)> {
             if to == model.captured(member) || model.without == Some(Rule::NvramFirst) {
                 actions.push(Action::Restart { member, captured: to });
             }
-            actions.extend((0..entries).map(|end| Action::Commit { member, end, entry: to }));
+            // From an earlier own entry on no more is released, and nothing else differs.
+            let commit = |end| {
+                let through = model.last_own(member, end)?;
+                Some(Action::Commit { member, end, through, entry: to })
+            };
+            actions.extend((0..entries).filter_map(commit));
         }
     }
     // A forbidden action changes nothing, so the copy serves for the next one.

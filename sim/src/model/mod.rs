@@ -54,6 +54,8 @@ pub enum Action {
         member: usize,
         /// The end of the chain that statements are counted on.
         end: Number,
+        /// The own entry that this chain was given from; replies of later ones wait on.
+        through: Number,
         /// The entry.
         entry: Number,
     },
@@ -202,7 +204,7 @@ impl Model {
             Action::Make { member, replies } => self.make(member, replies),
             Action::Capture { member, to } => self.capture(member, to),
             Action::Jump { member, to } => self.jump(member, to),
-            Action::Commit { member, end, entry } => self.commit(member, end, entry),
+            Action::Commit { member, end, through, entry } => self.commit(member, end, through, entry),
             Action::StepDown { member } => self.step_down(member),
             Action::Restart { member, captured } => self.restart(member, captured),
         };
@@ -225,6 +227,12 @@ impl Model {
     #[must_use]
     pub fn newest(&self, member: usize) -> Option<Number> {
         self.members[member].leadership.map(|l| l.newest)
+    }
+
+    /// The newest own entry of a member on the chain to `end`; the newest at all where that rule is left out.
+    fn last_own(&self, member: usize, end: Number) -> Option<Number> {
+        let own = self.own(self.members[member].leadership?);
+        own.into_iter().find(|own| !self.keeps(Rule::ReleaseByAncestry) || self.is_on(*own, end))
     }
 
     /// An entry's index in the log.
@@ -389,19 +397,18 @@ impl Model {
         stated.iter().fold(own, |all, stated| all | stated).count_ones()
     }
 
-    fn commit(&mut self, member: usize, end: Number, entry: Number) -> Checked {
+    fn commit(&mut self, member: usize, end: Number, through: Number, entry: Number) -> Checked {
         let leadership = self.members[member].leadership.ok_or("it neither leads nor has led")?;
-        let own = self.own(leadership);
         let by_index = !self.keeps(Rule::ReleaseByAncestry);
-        let last_own = own.iter().copied().find(|own| by_index || self.is_on(*own, end));
-        let last_own = last_own.ok_or("the chain does not go through an own entry")?;
+        let own = self.own(leadership).contains(&through) && (by_index || self.is_on(through, end));
+        check(own, "the chain does not go through an own entry")?;
         check(entry != 0 && self.is_on(entry, end), "the entry is not on the chain")?;
         let base = self.nodes[leadership.base].index;
         check(self.nodes[entry].index >= base, "the entry is older than the leadership")?;
         let votes = self.votes(member, end, self.nodes[entry].index);
         check(votes >= self.majority(), "no majority has stated it or what follows it")?;
         self.nodes[entry].committed = true;
-        let index = self.nodes[entry].index.min(self.nodes[last_own].index);
+        let index = self.nodes[entry].index.min(self.nodes[through].index);
         for own in self.kept(member).collect::<Vec<_>>() {
             if self.nodes[own].index <= index {
                 self.nodes[own].replies = Replies::Released;
@@ -437,8 +444,8 @@ impl fmt::Display for Action {
             Self::Make { member, replies: false } => write!(f, "HSM {member} makes an entry"),
             Self::Capture { member, to } => write!(f, "HSM {member} captures #{to}"),
             Self::Jump { member, to } => write!(f, "HSM {member} jumps to #{to}"),
-            Self::Commit { member, end, entry } => {
-                write!(f, "HSM {member} commits #{entry} on the chain to #{end}")
+            Self::Commit { member, end, through, entry } => {
+                write!(f, "HSM {member} commits #{entry} on the chain through its own #{through} to #{end}")
             }
             Self::StepDown { member } => write!(f, "HSM {member} steps down"),
             Self::Restart { member, captured } => {

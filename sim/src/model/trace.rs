@@ -206,12 +206,13 @@ impl Trace {
         released: &[Released],
     ) -> Result<(), Departure> {
         let entry = self.number(&statement.hash)?;
-        let end = match chain.last() {
-            Some(last) => self.number(&last.hash())?,
-            None => self.model.newest(member).unwrap_or(0),
+        let newest = self.model.newest(member).unwrap_or(0);
+        let (through, end) = match (chain.first(), chain.last()) {
+            (Some(first), Some(last)) => (self.number(&first.prev)?, self.number(&last.hash())?),
+            _ => (newest, newest),
         };
         let kept: Vec<Number> = self.model.kept(member).collect();
-        self.model.apply(Action::Commit { member, end, entry })?;
+        self.model.apply(Action::Commit { member, end, through, entry })?;
         self.counts.commits += 1;
         let still: Vec<Number> = self.model.kept(member).collect();
         let mut foretold: Vec<Number> = kept.into_iter().filter(|entry| !still.contains(entry)).collect();

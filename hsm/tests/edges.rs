@@ -1,0 +1,525 @@
+//! Rules of the core at their edges: as many as there may be and one more, the same again, things that only follow one
+//! another by number, and an NVRAM that fails.
+
+mod common;
+
+use common::{Device, Rig, User, process_request};
+use strongroom_hsm::Config;
+use strongroom_proto::client::SecretsRequest;
+use strongroom_proto::entry::Entry;
+use strongroom_proto::hsm::{
+    BatchRequest, CustodianKey, CustodianPolicy, ExportApproval, MAX_CAPTURE_ENTRIES, MAX_CUSTODIANS,
+    MAX_GROUPS, Outcome, Refusal, Reply, Request, Role, SessionRefusal,
+};
+use strongroom_proto::ids::{Digest, HsmId, Index, Mac, RealmId};
+use strongroom_proto::prefix::Prefix;
+use strongroom_proto::statement::{Captured, Committed, GroupStatement, MAX_MEMBERS, MemberStatement};
+use strongroom_proto::tree::Tree;
+
+fn whole() -> Tree {
+    Tree::new(Prefix::WHOLE)
+}
+
+/// A group of this size whose first member leads, and entries without requests that it made.
+fn led(members: usize, entries: usize) -> (Rig, Vec<Entry>) {
+    let mut rig = Rig::new(members, None);
+    rig.lead(0, None);
+    let made = (0..entries).map(|_| next(&mut rig, 0)).collect();
+    (rig, made)
+}
+
+/// Another entry without requests at a leader.
+fn next(rig: &mut Rig, i: usize) -> Entry {
+    rig.make(i, &mut whole(), &[]).entry
+}
+
+/// The entry at this member that continues `entry`, which it captured; nobody has seen it yet.
+fn fork(rig: &mut Rig, i: usize, entry: &Entry) -> Entry {
+    assert!(matches!(rig.lead(i, Some(entry)), Reply::Leading(_)));
+    next(rig, i)
+}
+
+fn capture_by(rig: &mut Rig, members: &[usize], entry: &Entry) -> Vec<Captured> {
+    members.iter().map(|d| rig.captured(*d, std::slice::from_ref(entry))).collect()
+}
+
+fn role(device: &mut Device) -> Role {
+    device.status().groups[0].role
+}
+
+fn is_leader(device: &mut Device) -> bool {
+    matches!(role(device), Role::Leader { .. })
+}
+
+/// A message that opens a session and asks what anyone may ask; its answer waits for a commit.
+fn question(user: &mut User) -> BatchRequest {
+    user.handshake_with(&SecretsRequest::Recover1.to_cbor()).1
+}
+
+#[test]
+fn a_capture_takes_as_many_entries_as_a_segment_holds_and_not_one_more() {
+    let (mut rig, entries) = led(2, MAX_CAPTURE_ENTRIES + 1);
+    assert_eq!(rig.capture(1, &entries), Reply::Refused(Refusal::TooLarge));
+    let statement = rig.captured(1, &entries[..MAX_CAPTURE_ENTRIES]);
+    assert_eq!(statement.index, Index(MAX_CAPTURE_ENTRIES as u64));
+}
+
+#[test]
+fn entries_that_do_not_follow_one_another_are_not_captured() {
+    let (mut rig, entries) = led(3, 3);
+    let [first, second, third] = &entries[..] else { panic!() };
+    // Another chain from the first entry on.
+    rig.captured(2, std::slice::from_ref(first));
+    let other = fork(&mut rig, 2, first);
+    let other_next = next(&mut rig, 2);
+    assert_eq!((other.index, other_next.index), (second.index, third.index));
+    let refused = [
+        vec![second],
+        vec![first, third],
+        vec![second, first],
+        vec![first, first],
+        vec![first, second, &other_next],
+        vec![first, &other, third],
+    ];
+    for entries in refused {
+        let entries: Vec<Entry> = entries.into_iter().cloned().collect();
+        assert_eq!(rig.capture(1, &entries), Reply::Refused(Refusal::NotConsecutive), "{entries:?}");
+    }
+    assert_eq!(rig.captured(1, &entries).index, third.index);
+    // What is captured is not left for another chain, however long.
+    let longer = [first.clone(), other, other_next, next(&mut rig, 2)];
+    assert_eq!(rig.capture(1, &longer), Reply::Refused(Refusal::NotConsecutive));
+}
+
+#[test]
+fn a_capture_sent_again_is_stated_again_without_a_write() {
+    let (mut rig, entries) = led(2, 2);
+    let statement = rig.captured(1, &entries);
+    let flash = rig.devices[1].env.flash.units().to_vec();
+    for again in [&entries[..], &entries[1..], &[]] {
+        assert_eq!(rig.captured(1, again), statement);
+    }
+    assert!(flash == rig.devices[1].env.flash.units(), "written again");
+    rig.devices[1].restart();
+    assert_eq!(rig.captured(1, &[]), statement);
+}
+
+#[test]
+fn a_leader_that_captures_another_chain_leads_no_more() {
+    let (mut rig, entries) = led(3, 1);
+    capture_by(&mut rig, &[0, 1, 2], &entries[0]);
+    let beaten = next(&mut rig, 0);
+    let winner = fork(&mut rig, 1, &entries[0]);
+    assert_eq!(beaten.index, winner.index);
+    assert!(is_leader(&mut rig.devices[0]));
+    let statements = capture_by(&mut rig, &[0, 1], &winner);
+    assert_eq!(role(&mut rig.devices[0]), Role::Witness);
+    assert_eq!(rig.process(0, &whole(), &[]), Reply::Refused(Refusal::NotLeader));
+    assert_eq!(rig.commit(0, &statements, &[]), Reply::Refused(Refusal::NotLeader));
+}
+
+#[test]
+fn a_leader_overtaken_on_its_own_chain_stops_and_releases_by_what_came_after() {
+    let (mut rig, entries) = led(3, 1);
+    capture_by(&mut rig, &[0, 1, 2], &entries[0]);
+    let mut user = User::new(&rig, 1, 2);
+    let own = rig.make(0, &mut whole(), &[question(&mut user)]).entry;
+    // A chain beside it, of the same indexes.
+    let beside = fork(&mut rig, 2, &entries[0]);
+    let beside_next = next(&mut rig, 2);
+    capture_by(&mut rig, &[1, 0], &own);
+    let after = fork(&mut rig, 1, &own);
+    let after_next = next(&mut rig, 1);
+
+    let statements: Vec<Captured> =
+        [0, 1].map(|d| rig.captured(d, &[after.clone(), after_next.clone()])).to_vec();
+    assert_eq!(role(&mut rig.devices[0]), Role::SteppingDown);
+    assert_eq!(rig.process(0, &whole(), &[]), Reply::Refused(Refusal::NotLeader));
+    // Nothing is on its own chain that is not shown to be.
+    let chains: [&[&Entry]; 5] =
+        [&[&beside_next], &[&after_next], &[&beside, &beside_next], &[&after, &beside_next], &[]];
+    for chain in chains {
+        let chain: Vec<Entry> = chain.iter().map(|e| (*e).clone()).collect();
+        let refused = rig.commit(0, &statements, &chain);
+        assert!(matches!(refused, Reply::Refused(_)), "{chain:?}: {refused:?}");
+    }
+    let Reply::Committed { statement, released } = rig.commit(0, &statements, &[after, after_next.clone()])
+    else {
+        panic!("the entries after its own one were not taken")
+    };
+    assert_eq!((statement.index, statement.hash), (after_next.index, after_next.hash()));
+    let released: Vec<_> = released.iter().map(|r| (r.entry, r.replies.len())).collect();
+    assert_eq!(released, [(own.hash(), 1)]);
+}
+
+#[test]
+fn a_jump_moves_to_the_committed_entry_and_is_remembered() {
+    let (mut rig, entries) = led(3, 2);
+    let statements: Vec<Captured> = [0, 1].map(|d| rig.captured(d, &entries)).to_vec();
+    let (committed, _) = rig.committed(0, &statements);
+    let jump = Request::Jump(entries[1].clone(), committed);
+    let Reply::Captured(stated) = rig.devices[2].ask(&jump) else { panic!("no jump") };
+    assert_eq!((stated.index, stated.hash), (entries[1].index, entries[1].hash()));
+    let flash = rig.devices[2].env.flash.units().to_vec();
+    assert_eq!(rig.devices[2].ask(&jump), Reply::Captured(stated));
+    assert!(flash == rig.devices[2].env.flash.units(), "written again");
+    rig.devices[2].restart();
+    assert_eq!(rig.captured(2, &[]), stated);
+}
+
+#[test]
+fn a_leader_that_jumps_along_its_own_chain_goes_on_and_off_it_leads_no_more() {
+    let (mut rig, entries) = led(3, 1);
+    let statements = capture_by(&mut rig, &[1, 2], &entries[0]);
+    let (committed, _) = rig.committed(0, &statements);
+    let jump = Request::Jump(entries[0].clone(), committed);
+    for _ in 0..2 {
+        assert!(matches!(rig.devices[0].ask(&jump), Reply::Captured(_)));
+        assert!(is_leader(&mut rig.devices[0]));
+        next(&mut rig, 0);
+    }
+
+    let winner = fork(&mut rig, 1, &entries[0]);
+    let statements = capture_by(&mut rig, &[1, 2], &winner);
+    let (committed, _) = rig.committed(1, &statements);
+    assert!(matches!(rig.devices[0].ask(&Request::Jump(winner, committed)), Reply::Captured(_)));
+    assert_eq!(role(&mut rig.devices[0]), Role::Witness);
+}
+
+#[test]
+fn a_status_tells_a_leader_from_one_that_steps_down_and_from_a_witness() {
+    let (mut rig, entries) = led(2, 1);
+    let Role::Leader { term, newest } = role(&mut rig.devices[0]) else { panic!("leads") };
+    assert_eq!((term, newest), (entries[0].term, entries[0].index));
+    assert_eq!(role(&mut rig.devices[1]), Role::Witness);
+    assert_eq!(rig.devices[0].ask(&Request::StepDown(rig.group)), Reply::Done);
+    assert_eq!(role(&mut rig.devices[0]), Role::SteppingDown);
+}
+
+#[test]
+fn all_members_of_the_largest_group_may_state_and_five_of_nine_are_a_majority() {
+    let (mut rig, entries) = led(MAX_MEMBERS, 1);
+    let all: Vec<usize> = (0..MAX_MEMBERS).collect();
+    let mut statements = capture_by(&mut rig, &all, &entries[0]);
+    assert_eq!(rig.commit(0, &statements[..4], &[]), Reply::Refused(Refusal::NoMajority));
+    for enough in [5, 9] {
+        assert_eq!(rig.committed(0, &statements[..enough]).0.index, entries[0].index);
+    }
+    statements.push(statements[0]);
+    assert_eq!(rig.commit(0, &statements, &[]), Reply::Refused(Refusal::TooLarge));
+}
+
+#[test]
+fn a_statement_that_no_member_made_of_this_entry_in_this_group_is_not_counted() {
+    let (mut rig, entries) = led(3, 1);
+    let Captured { hsm, index, hash, mac } = rig.captured(0, &entries);
+    let own = Captured { hsm, index, hash, mac };
+    let other = rig.devices[1].id();
+    // What another group's log says at the same place.
+    let members = (0..3).map(|i| member(&mut rig.devices[i])).collect();
+    let second = new_group(&mut rig.devices[0], members).expect("a second group");
+    assert!(matches!(rig.devices[1].ask(&Request::JoinGroup(second.clone())), Reply::Group(_)));
+    let first = std::mem::replace(&mut rig.group, second.group);
+    rig.lead(1, None);
+    let elsewhere = rig.devices[1].ask(&process_request(second.group, &whole(), &[]));
+    // It owns nothing, so the host's tree of the whole space is not its.
+    assert_eq!(elsewhere, Reply::Refused(Refusal::NotCovered));
+    let empty = Request::Process { group: second.group, trees: vec![], requests: vec![] };
+    let Reply::Processed { made: Some(made), .. } = rig.devices[1].ask(&empty) else { panic!("no entry") };
+    let foreign = rig.captured(1, &[made.entry]);
+    rig.group = first;
+
+    let forged = [
+        // One member's word for another's.
+        Captured { hsm: other, ..own },
+        // A member's word about another entry or another group's, with the entry's hash put in.
+        Captured { hash, ..foreign },
+        foreign,
+        // Nobody's word.
+        Captured { hsm: other, mac: Mac(Digest([7; 32])), ..own },
+    ];
+    for statement in forged {
+        assert_eq!(rig.commit(0, &[own, statement], &[]), Reply::Refused(Refusal::NotAuthentic));
+    }
+    // What a member says of another entry is its word, but not of this one.
+    rig.captured(1, &entries);
+    let second_entry = next(&mut rig, 0);
+    let beside = fork(&mut rig, 1, &entries[0]);
+    let mine = rig.captured(0, &[second_entry]);
+    let theirs = rig.captured(1, &[beside]);
+    assert_eq!(rig.commit(0, &[mine, theirs], &[]), Reply::Refused(Refusal::NoMajority));
+    let altered = Captured { hash: mine.hash, ..theirs };
+    assert_eq!(rig.commit(0, &[mine, altered], &[]), Reply::Refused(Refusal::NotAuthentic));
+    let altered = Captured { index: mine.index, hash: mine.hash, ..own };
+    assert_eq!(rig.commit(0, &[altered], &[]), Reply::Refused(Refusal::NotAuthentic));
+}
+
+#[test]
+fn a_commit_that_no_member_stated_moves_nobody() {
+    let (mut rig, entries) = led(3, 1);
+    let statements = capture_by(&mut rig, &[0, 1], &entries[0]);
+    let (committed, _) = rig.committed(0, &statements);
+    let later = next(&mut rig, 0);
+    let forged = [
+        Committed { hsm: rig.devices[1].id(), ..committed },
+        Committed { index: later.index, hash: later.hash(), ..committed },
+        Committed { mac: Mac(Digest([7; 32])), ..committed },
+        Committed { mac: statements[0].mac, ..committed },
+    ];
+    for committed in forged {
+        for entry in [&entries[0], &later] {
+            let refusal = rig.devices[2].refusal(&Request::Jump(entry.clone(), committed));
+            assert_eq!(refusal, Some(Refusal::NotAuthentic));
+        }
+    }
+    assert_eq!(rig.devices[2].status().groups[0].captured_index, Index::ZERO);
+}
+
+#[test]
+fn a_commit_whose_reply_was_lost_is_stated_again() {
+    let (mut rig, entries) = led(3, 2);
+    let statements = capture_by(&mut rig, &[0, 1], &entries[0]);
+    let (committed, _) = rig.committed(0, &statements);
+    assert_eq!(rig.committed(0, &statements), (committed, vec![]));
+    // What is not committed yet is still its own.
+    let statements = capture_by(&mut rig, &[0, 1], &entries[1]);
+    assert_eq!(rig.committed(0, &statements).0.index, entries[1].index);
+}
+
+fn tight() -> Config {
+    let mut config = Config::software();
+    config.limits.max_batch_requests = 3;
+    config.limits.max_pending_entries = 3;
+    config.limits.max_pending_replies = 4;
+    config.limits.max_sessions = 2;
+    config
+}
+
+#[test]
+fn waiting_replies_and_requests_of_a_batch_keep_to_their_bounds() {
+    let mut rig = Rig::with_config(1, None, &tight());
+    rig.lead(0, None);
+    let mut user = User::new(&rig, 1, 2);
+    let mut ask = |rig: &mut Rig, n: usize| {
+        let requests: Vec<BatchRequest> = (0..n).map(|_| question(&mut user)).collect();
+        match rig.process(0, &whole(), &requests) {
+            Reply::Processed { made: Some(made), .. } => Ok(made.entry),
+            Reply::Refused(refusal) => Err(refusal),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(ask(&mut rig, 4), Err(Refusal::TooLarge));
+    let first = ask(&mut rig, 3).expect("a full batch");
+    assert_eq!(ask(&mut rig, 2), Err(Refusal::Busy));
+    let second = ask(&mut rig, 1).expect("as many as may wait");
+    assert_eq!(ask(&mut rig, 1), Err(Refusal::Busy));
+
+    let statements = vec![rig.captured(0, &[first, second])];
+    let (_, released) = rig.committed(0, &statements);
+    assert_eq!(released.iter().map(|r| r.replies.len()).collect::<Vec<_>>(), [3, 1]);
+    ask(&mut rig, 3).expect("nothing waits any more");
+}
+
+#[test]
+fn own_entries_that_are_captured_and_committed_make_room_for_others() {
+    let mut rig = Rig::with_config(3, None, &tight());
+    rig.lead(0, None);
+    // One of the three is the place that the leadership began from.
+    let waiting = [next(&mut rig, 0), next(&mut rig, 0)];
+    assert_eq!(rig.process(0, &whole(), &[]), Reply::Refused(Refusal::Busy));
+    // Captured here, but not known to be committed; then the other way around.
+    let mut statements = vec![rig.captured(0, &waiting)];
+    assert_eq!(rig.process(0, &whole(), &[]), Reply::Refused(Refusal::Busy));
+    statements.extend([1, 2].map(|d| rig.captured(d, &waiting)));
+    rig.committed(0, &statements);
+    for _ in 0..10 {
+        rig.run(0, &mut whole(), &[]);
+    }
+    let uncaptured = next(&mut rig, 0);
+    let statements = capture_by(&mut rig, &[1, 2], &uncaptured);
+    rig.committed(0, &statements);
+    next(&mut rig, 0);
+    assert_eq!(rig.process(0, &whole(), &[]), Reply::Refused(Refusal::Busy));
+}
+
+/// Whether this user's session still is there.
+fn lives(rig: &mut Rig, user: &mut User) -> bool {
+    let request = user.send(&SecretsRequest::Register1);
+    let Reply::Processed { outcomes, .. } = rig.process(0, &whole(), &[request]) else { panic!("not led") };
+    match &outcomes[0] {
+        Outcome::Answered(_) => true,
+        Outcome::Refused(SessionRefusal::MissingSession) => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_session_that_was_unused_for_longest_gives_way() {
+    let mut rig = Rig::with_config(1, None, &tight());
+    rig.lead(0, None);
+    let [mut a, mut b, mut c] = [1, 2, 3].map(|seed| User::new(&rig, seed, 2));
+    rig.open(0, &mut a);
+    rig.open(0, &mut b);
+    assert!(lives(&mut rig, &mut a));
+    rig.open(0, &mut c);
+    assert_eq!([&mut a, &mut b, &mut c].map(|user| lives(&mut rig, user)), [true, false, true]);
+}
+
+#[test]
+fn a_session_that_ended_with_its_leadership_ends_no_later_one() {
+    let mut rig = Rig::with_config(1, None, &tight());
+    rig.lead(0, None);
+    let [mut a, mut b, mut c, mut d] = [1, 2, 3, 4].map(|seed| User::new(&rig, seed, 2));
+    rig.open(0, &mut a);
+    rig.open(0, &mut b);
+    rig.lead(0, None);
+    assert!(!lives(&mut rig, &mut b));
+    rig.open(0, &mut c);
+    rig.open(0, &mut a);
+    rig.open(0, &mut d);
+    assert_eq!([&mut a, &mut c, &mut d].map(|user| lives(&mut rig, user)), [true, false, true]);
+}
+
+#[test]
+fn an_answer_that_depends_on_no_record_leaves_no_event_when_it_is_sent_again() {
+    let (mut rig, _) = led(1, 0);
+    let [mut user, mut other] = [1, 2].map(|seed| User::new(&rig, seed, 2));
+    rig.open(0, &mut user);
+    let constant = user.send(&SecretsRequest::Register1);
+    let requests = [constant.clone(), constant, question(&mut other)];
+    let Reply::Processed { outcomes, made: Some(made) } = rig.process(0, &whole(), &requests) else {
+        panic!("no entry")
+    };
+    assert!(matches!(outcomes[0], Outcome::Answered(_)));
+    assert_eq!((&outcomes[0], &outcomes[2]), (&outcomes[1], &Outcome::Kept));
+    assert_eq!(made.events.len(), 1, "the event of the other request");
+}
+
+#[test]
+fn the_tree_of_one_prefix_is_taken_once_in_a_batch() {
+    let (mut rig, _) = led(1, 0);
+    let Request::Process { group, mut trees, requests } = process_request(rig.group, &whole(), &[]) else {
+        panic!()
+    };
+    trees.extend_from_within(..);
+    let twice = Request::Process { group, trees, requests };
+    assert_eq!(rig.devices[0].refusal(&twice), Some(Refusal::Malformed));
+}
+
+#[test]
+fn a_policy_that_cannot_be_kept_makes_no_realm() {
+    let mut device = Device::new(1, None, Config::software());
+    let key = |i: u8| common::custodian_key(&ed25519_dalek::SigningKey::from_bytes(&[i; 32]));
+    let many = (1..).map(key).take(MAX_CUSTODIANS + 1).collect();
+    // The neutral element: any signature can be made to fit it.
+    let mut weak = [0; 32];
+    weak[0] = 1;
+    let policies = [
+        (vec![key(1), key(2)], 0),
+        (vec![key(1), key(2)], 3),
+        (vec![key(1), key(1)], 2),
+        (vec![], 1),
+        (many, 1),
+        (vec![key(1), CustodianKey(Digest(weak))], 1),
+    ];
+    for (custodians, threshold) in policies {
+        let policy = CustodianPolicy { custodians, threshold };
+        let refusal = device.refusal(&Request::NewRealm(policy.clone()));
+        assert_eq!(refusal, Some(Refusal::BadPolicy), "{policy:?}");
+    }
+    assert_eq!(device.status().realm, None);
+}
+
+#[test]
+fn an_approval_that_names_another_exporter_or_another_realm_is_none() {
+    let mut rig = Rig::new(2, None);
+    let changes: [fn(&mut ExportApproval); 2] =
+        [|a| a.exporter = HsmId([9; 16]), |a| a.realm = RealmId([9; 16])];
+    for change in changes {
+        let mut approval = rig.approval(1);
+        change(&mut approval);
+        // Signed as it is, by enough custodians, with the nonce that was drawn here.
+        let signatures = vec![rig.sign(0, &approval), rig.sign(1, &approval)];
+        let refusal = rig.devices[0].refusal(&Request::ExportRealm(approval, signatures));
+        assert_eq!(refusal, Some(Refusal::NotApproved));
+    }
+}
+
+fn member(device: &mut Device) -> MemberStatement {
+    device.status().realm.expect("in a realm").member
+}
+
+fn new_group(device: &mut Device, members: Vec<MemberStatement>) -> Result<GroupStatement, Refusal> {
+    match device.ask(&Request::NewGroup(members)) {
+        Reply::Group(statement) => Ok(statement),
+        Reply::Refused(refusal) => Err(refusal),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn members_of_a_group_are_distinct_and_include_whoever_makes_or_joins_it() {
+    let mut rig = Rig::new(3, None);
+    let [a, b, c] = [0, 1, 2].map(|i| member(&mut rig.devices[i]));
+    for members in [vec![], vec![b], vec![b, c], vec![a, a], vec![a, b, b], vec![a; MAX_MEMBERS + 1]] {
+        assert_eq!(new_group(&mut rig.devices[0], members), Err(Refusal::BadMembers));
+    }
+    let forged = MemberStatement { mac: b.mac, ..c };
+    assert_eq!(new_group(&mut rig.devices[0], vec![a, forged]), Err(Refusal::NotAuthentic));
+    let mut stranger = Device::new(9, None, Config::software());
+    assert!(matches!(stranger.ask(&Request::NewRealm(CustodianPolicy::closed())), Reply::Device(_)));
+    let strange = member(&mut stranger);
+    assert_eq!(new_group(&mut rig.devices[0], vec![a, strange]), Err(Refusal::NotAuthentic));
+    // With a group joined that does not name it, an HSM could state what nobody may count.
+    let theirs = new_group(&mut rig.devices[0], vec![a, b]).expect("two members");
+    assert_eq!(rig.devices[2].refusal(&Request::JoinGroup(theirs.clone())), Some(Refusal::BadMembers));
+    assert_eq!(rig.devices[1].refusal(&Request::JoinGroup(theirs)), None);
+}
+
+#[test]
+fn an_hsm_is_in_at_most_sixteen_groups() {
+    let mut rig = Rig::new(2, None);
+    let members = vec![member(&mut rig.devices[0]), member(&mut rig.devices[1])];
+    for _ in 1..MAX_GROUPS {
+        let group = new_group(&mut rig.devices[0], members.clone()).expect("there is room");
+        assert_eq!(rig.devices[1].refusal(&Request::JoinGroup(group)), None);
+    }
+    for at in 0..2 {
+        assert_eq!(new_group(&mut rig.devices[at], members.clone()), Err(Refusal::NoRoomForGroup));
+        assert_eq!(rig.devices[at].status().groups.len(), MAX_GROUPS);
+    }
+}
+
+#[test]
+fn what_nvram_did_not_take_has_not_happened_and_nothing_is_answered_until_a_restart() {
+    let policy = CustodianPolicy::closed;
+    let mut device = Device::new(1, None, Config::software());
+    let fail = |device: &mut Device, request: &Request| {
+        device.env.flash.failing = true;
+        assert_eq!(device.refusal(request), Some(Refusal::NvramFailed));
+        device.env.flash.failing = false;
+        // What is in RAM may not be what is in NVRAM, so nothing is said from it.
+        assert_eq!(device.refusal(&Request::DeviceStatus), Some(Refusal::NvramFailed));
+        assert_eq!(device.refusal(request), Some(Refusal::NvramFailed));
+        device.restart();
+    };
+    fail(&mut device, &Request::NewRealm(policy()));
+    assert_eq!(device.status().realm, None);
+
+    assert!(matches!(device.ask(&Request::NewRealm(policy())), Reply::Device(_)));
+    let members = vec![member(&mut device)];
+    fail(&mut device, &Request::NewGroup(members.clone()));
+    assert_eq!(device.status().groups, []);
+    // A group that owns everything is made once, and one that was not stored was never made.
+    let first = new_group(&mut device, members.clone()).expect("NVRAM works again");
+    let second = new_group(&mut device, members).expect("a group without a partition");
+    assert_eq!((first.genesis, second.genesis), (true, false));
+
+    let group = first.group;
+    assert!(matches!(device.ask(&Request::Lead(group, None)), Reply::Leading(_)));
+    let Reply::Processed { made: Some(made), .. } = device.ask(&process_request(group, &whole(), &[])) else {
+        panic!("no entry")
+    };
+    fail(&mut device, &Request::Capture(group, vec![made.entry]));
+    assert_eq!(device.refusal(&Request::Capture(group, vec![])), Some(Refusal::NothingCaptured));
+}
