@@ -520,6 +520,6 @@ fn what_nvram_did_not_take_has_not_happened_and_nothing_is_answered_until_a_rest
     let Reply::Processed { made: Some(made), .. } = device.ask(&process_request(group, &whole(), &[])) else {
         panic!("no entry")
     };
-    fail(&mut device, &Request::Capture(group, vec![made.entry]));
-    assert_eq!(device.refusal(&Request::Capture(group, vec![])), Some(Refusal::NothingCaptured));
+    fail(&mut device, &Request::capture(group, vec![made.entry]));
+    assert_eq!(device.refusal(&Request::capture(group, vec![])), Some(Refusal::NothingCaptured));
 }
