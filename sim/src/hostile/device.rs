@@ -1,61 +1,12 @@
 //! One HSM in the hands of a hostile host: a real core over flash whose power can be cut in the middle of a write.
 
 use super::Planted;
-use crate::env::{GEOMETRY, SeededEnv};
+use crate::env::{CutFlash, GEOMETRY, SeededEnv};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::panic::AssertUnwindSafe;
-use strongroom_hsm::{Config, Core, Flash, FlashError, Geometry, MemoryFlash};
+use strongroom_hsm::{Config, Core, MemoryFlash};
 use strongroom_proto::hsm::{Reply, Request};
-
-/// Flash that loses power after so many granules.
-struct CutFlash {
-    inner: MemoryFlash,
-    /// Granules that are still programmed; after that nothing is, until a restart.
-    left: Option<u32>,
-}
-
-impl CutFlash {
-    const fn spend(&mut self) -> bool {
-        match &mut self.left {
-            None => true,
-            Some(0) => false,
-            Some(left) => {
-                *left -= 1;
-                true
-            }
-        }
-    }
-}
-
-impl Flash for CutFlash {
-    fn geometry(&self) -> Geometry {
-        self.inner.geometry()
-    }
-
-    fn read(&mut self, unit: u32, offset: u32, out: &mut [u8]) -> Result<(), FlashError> {
-        self.inner.read(unit, offset, out)
-    }
-
-    fn program(&mut self, unit: u32, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
-        if self.left.is_none() {
-            return self.inner.program(unit, offset, bytes);
-        }
-        let mut at = offset;
-        for granule in bytes.chunks(GEOMETRY.write_bytes as usize) {
-            if !self.spend() {
-                return Err(FlashError::Program);
-            }
-            self.inner.program(unit, at, granule)?;
-            at += GEOMETRY.write_bytes;
-        }
-        Ok(())
-    }
-
-    fn erase(&mut self, unit: u32) -> Result<(), FlashError> {
-        if self.spend() { self.inner.erase(unit) } else { Err(FlashError::Erase) }
-    }
-}
 
 /// One HSM.
 pub(super) struct Device {
