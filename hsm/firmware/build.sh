@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds the firmware, and installs what that needs on a Debian system. Prints the image's size and digest.
 #
-#   build.sh [virt|mps2] [FOLDER]
+#   build.sh [virt] [FOLDER]
 #
-# `virt` (the default) is QEMU's 32-bit RISC-V board: FOLDER/strongroom-hsm.elf to boot, and FOLDER/strongroom-hsm.bin,
-# whose SHA-256 the device states as its build. `mps2` is a Cortex-M33, to show that the core does not care. FOLDER is
-# target/firmware of this repository unless given.
+# `virt` is QEMU's 32-bit RISC-V board, the only one so far: FOLDER/strongroom-hsm.elf to boot, and
+# FOLDER/strongroom-hsm.bin, whose SHA-256 the device states as its build. FOLDER is target/firmware of this repository
+# unless given.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -15,8 +15,7 @@ out=${2:-$root/target/firmware}
 
 case $board in
     virt) target=riscv32imac-unknown-none-elf ;;
-    mps2) target=thumbv8m.main-none-eabi ;;
-    *) echo "build.sh: there is no board $board; name virt or mps2" >&2; exit 2 ;;
+    *) echo "build.sh: there is no board $board; name virt" >&2; exit 2 ;;
 esac
 
 # Debian's compiler comes with the sources of `core` and `alloc`, from which they are built for these targets.
