@@ -50,8 +50,9 @@ impl Config {
 
     /// A board with 512 KiB of RAM: frames of 88 KiB, batches of 16, 64 waiting replies, 128 sessions.
     ///
-    /// A frame takes the longest capture, 64 of the largest entries, and a full batch in a tree of 40 levels.
-    /// `tests/sizes.rs` holds this arithmetic; that it all fits in the RAM at once is tested on the board.
+    /// A frame takes the longest capture, 64 of the largest entries, and a full batch in a tree of 40 levels. No test holds
+    /// this arithmetic yet, and not all of it fits in the RAM at once: a frame of 8 KB that claims 4,000 tree nodes
+    /// halts the board. The number of nodes that a message may have needs a bound of its own, from these limits.
     #[must_use]
     pub const fn firmware(version: String, build: BuildDigest) -> Self {
         let limits = Limits {
