@@ -1,7 +1,7 @@
 //! What happened in a cluster, written down: each event with its time, and one hash over all of them.
 //!
-//! The hash covers every byte that reached or left an HSM and the store, every message between agents and every answer
-//! to a user. Two runs with the same hash did the same.
+//! The hash covers every byte that reached or left an HSM, every segment written, every message between agents and every
+//! answer to a user; of what was read from the store, names, lengths and counts.
 
 use super::Cluster;
 use super::store::StoreRequest;
