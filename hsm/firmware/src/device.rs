@@ -109,7 +109,9 @@ impl Marks {
         let now = Self { heap, stack };
         if now != *self {
             *self = now;
-            say(format_args!("high water: heap {heap} of {heap_bytes} bytes, stack {stack} of {stack_bytes} bytes"));
+            say(format_args!(
+                "high water: heap {heap} of {heap_bytes} bytes, stack {stack} of {stack_bytes} bytes"
+            ));
         }
     }
 }

@@ -132,7 +132,8 @@ mod tests {
 
         fn sleep(&mut self, until: Option<u64>) {
             let arrival = self.arriving.front().map(|(at, _)| *at);
-            self.now_ms = [until, arrival].into_iter().flatten().min().unwrap_or(self.now_ms).max(self.now_ms);
+            self.now_ms =
+                [until, arrival].into_iter().flatten().min().unwrap_or(self.now_ms).max(self.now_ms);
         }
     }
 
