@@ -86,6 +86,29 @@ fn every_rule_of_the_oracle_can_be_broken() {
     }
 }
 
+/// The model of the protocol sees each of these by itself, and for the right reason.
+#[test]
+fn the_model_departs_from_cores_with_a_rule_left_out() {
+    for (bug, why) in [
+        (Bug::JumpOnCaptured, "stated as committed"),
+        (Bug::JumpBackwards, "never goes to a lower index"),
+        (Bug::CaptureForeignGroup, "no HSM of the group has made the entry"),
+        (Bug::CaptureWithoutPrev, "continues what was captured before"),
+        (Bug::CaptureGroupTwice, "and was asked for"),
+        (Bug::StatementBeforeNvram, "after a restart"),
+        (Bug::ReleasePastTheFork, "replies of"),
+        (Bug::CountTwice, "no majority has stated it"),
+        (Bug::LeadForged, "begins with the captured entry"),
+        (Bug::ChainWithoutPrev, "does not go through an own entry"),
+        (Bug::JumpKeepsLeadership, "does not follow the newest own entry"),
+        (Bug::SameTerm, "was drawn before"),
+    ] {
+        let found = search_for(Some("as the model allows"), 1, 50_000, Some(bug)).broken;
+        let what = found.map(|(_, violation)| violation.what).unwrap_or_default();
+        assert!(what.contains(why), "{bug:?}: {what:?}");
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let [(first, one), (second, other)] = [broken(Bug::StaleTree), broken(Bug::StaleTree)];

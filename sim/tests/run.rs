@@ -75,7 +75,24 @@ fn a_commit_that_the_model_does_not_allow_is_found() {
 
 #[test]
 fn replies_that_the_model_does_not_release_are_found() {
-    assert_found("the model foretells another reply", |run| run.cluster().plant(Bug::ReplyBeforeCommit));
+    assert_found("the model foretells another reply", |run| run.cluster().plant(Bug::RepliesSurviveLead));
+}
+
+#[test]
+fn an_answer_that_leaves_before_its_entry_is_committed_is_found() {
+    let words = "an answer left before its entry was committed";
+    assert_found(words, |run| run.cluster().plant(Bug::ReplyBeforeCommit));
+}
+
+#[test]
+fn an_answer_of_another_registration_is_found() {
+    let words = "an answer is of another registration than the newest";
+    assert_found(words, |run| run.cluster().plant(Bug::AnyVersion));
+}
+
+#[test]
+fn an_hsm_that_a_power_cut_makes_useless_is_found() {
+    assert_found("an intact flash starts", |run| run.cluster().plant(Bug::MarkBeforeWrite));
 }
 
 #[test]

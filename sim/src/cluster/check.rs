@@ -4,7 +4,7 @@ use super::Cluster;
 use std::collections::{BTreeMap, BTreeSet};
 use strongroom_agent::segment::{Segment, SegmentName};
 use strongroom_proto::entry::Entry;
-use strongroom_proto::hsm::{Reply, Request};
+use strongroom_proto::hsm::{Outcome, Reply, Request};
 use strongroom_proto::ids::{EntryHash, HsmId, Index};
 use strongroom_proto::statement::Committed;
 
@@ -34,6 +34,11 @@ impl Cluster {
     fn check_reply(&mut self, reply: &Reply) {
         let said = &mut self.said;
         match reply {
+            // No user asks for what is answered at once.
+            Reply::Processed { outcomes, .. } => assert!(
+                !outcomes.iter().any(|outcome| matches!(outcome, Outcome::Answered(_))),
+                "an answer left before its entry was committed"
+            ),
             Reply::Captured(statement) => {
                 let (index, hash) = (statement.index, statement.hash);
                 // Where a segment was deleted, an old writer may yet write another, and its own HSM capture that. Nobody
@@ -152,6 +157,10 @@ impl Cluster {
         );
         for (index, hash) in &self.said.captured {
             assert_eq!(log.get(index), Some(hash), "entry {index} was captured and is not in the log");
+        }
+        for committed in &self.said.committed {
+            let on = on_chain.contains(&committed.hash);
+            assert!(on, "entry {} was stated as committed and is not in the log", committed.index);
         }
         self.check_durable();
     }

@@ -52,6 +52,11 @@ impl Device {
         self.env.flash.left = Some(granules);
     }
 
+    /// Takes that back, unless the power is gone already.
+    pub fn spare_power(&mut self) {
+        self.env.flash.left = self.env.flash.left.filter(|left| *left == 0);
+    }
+
     /// Whether the power is gone.
     #[must_use]
     pub fn is_dead(&self) -> bool {

@@ -368,6 +368,11 @@ impl Cluster {
         self.members[member].device.cut_power_after(granules);
     }
 
+    /// Takes [`Self::cut_power_after`] back, unless the power is gone already.
+    pub fn spare_power(&mut self, member: usize) {
+        self.members[member].device.spare_power();
+    }
+
     /// The clock of a member's agent jumps forward.
     pub fn jump_clock(&mut self, member: usize, ms: u64) {
         self.members[member].ahead_ms += ms;

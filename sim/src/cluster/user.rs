@@ -16,7 +16,7 @@ use strongroom_proto::client::{
     SecretsResponse, UnlockKeyCommitment, UnlockKeyTag,
 };
 use strongroom_proto::hsm::{BatchRequest, NoiseMessage, NoiseReply, SessionRefusal};
-use strongroom_proto::ids::{HsmId, RecordId, SessionId, X25519Public};
+use strongroom_proto::ids::{HsmId, RealmId, RecordId, SessionId, X25519Public};
 use strongroom_proto::noise::{self, ClientHandshake, Transport};
 use strongroom_proto::oprf::{BlindedInput, PrivateKey, blind};
 use strongroom_proto::registration::RegistrationSigningKey;
@@ -52,8 +52,11 @@ enum Stage {
 /// One user.
 pub struct User {
     lane: Lane,
+    realm: RealmId,
     record: RecordId,
+    /// The newest that was ever sent, or the first that will be.
     registration: Register2Request,
+    is_used: bool,
     realm_key: X25519Public,
     rng: StdRng,
     session: SessionId,
@@ -79,25 +82,16 @@ impl User {
     #[must_use]
     pub fn new(cluster: &Cluster, seed: u64, num_guesses: u16) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let key = PrivateKey::random(&mut rng);
-        let signing = RegistrationSigningKey::random(&mut rng);
-        let registration = Register2Request {
-            version: RegistrationVersion(rng.random()),
-            oprf_signed_public_key: signing.sign_public_key(&cluster.realm().realm, &key.public_key()),
-            oprf_private_key: key,
-            unlock_key_commitment: UnlockKeyCommitment::new(rng.random()),
-            unlock_key_tag: UnlockKeyTag::new(rng.random()),
-            encryption_key_scalar_share: SecretScalar::random(&mut rng),
-            encrypted_secret: EncryptedSecret::new([7; 145]),
-            encrypted_secret_commitment: EncryptedSecretCommitment::new(rng.random()),
-            policy: Policy { num_guesses },
-        };
+        let realm = cluster.realm().realm;
+        let registration = registration(&realm, num_guesses, &mut rng);
         let (record, session, target) =
             (RecordId(rng.random()), SessionId(rng.random()), rng.random_range(0..64));
         Self {
             lane: Lane::User(0),
+            realm,
             record,
             registration,
+            is_used: false,
             realm_key: cluster.realm().public_key,
             rng,
             session,
@@ -234,7 +228,6 @@ impl User {
     }
 
     fn draw(&mut self, wish: Wish) -> SecretsRequest {
-        let version = self.registration.version;
         match wish {
             Wish::Recover1 => SecretsRequest::Recover1,
             Wish::Delete => {
@@ -243,18 +236,24 @@ impl User {
             }
             Wish::Register => {
                 self.registered = None;
+                if std::mem::replace(&mut self.is_used, true) {
+                    let guesses = self.registration.policy.num_guesses;
+                    self.registration = registration(&self.realm, guesses, &mut self.rng);
+                }
                 SecretsRequest::Register2(Box::new(self.registration.clone()))
             }
             Wish::Recover2 => {
                 self.sent = self.sent.saturating_add(1);
                 let blinded_input = self.point();
-                SecretsRequest::Recover2 { version, blinded_input }
+                SecretsRequest::Recover2 { version: self.registration.version, blinded_input }
             }
             Wish::Recover3 => {
-                SecretsRequest::Recover3 { version, unlock_key_tag: self.registration.unlock_key_tag.clone() }
+                let unlock_key_tag = self.registration.unlock_key_tag.clone();
+                SecretsRequest::Recover3 { version: self.registration.version, unlock_key_tag }
             }
             Wish::WrongTag => {
-                SecretsRequest::Recover3 { version, unlock_key_tag: UnlockKeyTag::new([0xee; 16]) }
+                let unlock_key_tag = UnlockKeyTag::new([0xee; 16]);
+                SecretsRequest::Recover3 { version: self.registration.version, unlock_key_tag }
             }
         }
     }
@@ -306,6 +305,7 @@ impl User {
 
     /// What was acknowledged is there: a registration until it is deleted, and nothing after that.
     fn check_kept(&self, response: &SecretsResponse) {
+        assert!(self.is_of_registration(response), "an answer is of another registration than the newest");
         let is_there = match response {
             SecretsResponse::Recover1(Recover1Response::NotRegistered)
             | SecretsResponse::Recover2(Recover2Response::NotRegistered)
@@ -331,6 +331,28 @@ impl User {
         assert!(!locked || charged >= guesses, "locked out after {charged} of {guesses} guesses");
     }
 
+    /// Whether what is answered is of the newest registration. Only while it is not known whether that was taken may
+    /// another one be there.
+    fn is_of_registration(&self, response: &SecretsResponse) -> bool {
+        let newest = &self.registration;
+        match response {
+            SecretsResponse::Recover1(Recover1Response::Ok { version }) => {
+                *version == newest.version || self.registered.is_none()
+            }
+            SecretsResponse::Recover2(Recover2Response::Ok(ok)) => {
+                ok.oprf_signed_public_key == newest.oprf_signed_public_key
+                    && ok.unlock_key_commitment == newest.unlock_key_commitment
+            }
+            SecretsResponse::Recover3(Recover3Response::Ok(ok)) => {
+                ok.encryption_key_scalar_share == newest.encryption_key_scalar_share
+                    && ok.encrypted_secret == newest.encrypted_secret
+            }
+            SecretsResponse::Recover2(Recover2Response::VersionMismatch)
+            | SecretsResponse::Recover3(Recover3Response::VersionMismatch) => self.registered.is_none(),
+            _ => true,
+        }
+    }
+
     /// Forgets the session and tries again later, where it was told or at the next member.
     fn not_served(&mut self, cluster: &Cluster, answer: &Answer) {
         match answer {
@@ -351,6 +373,22 @@ impl User {
     #[must_use]
     pub const fn record(&self) -> RecordId {
         self.record
+    }
+}
+
+fn registration(realm: &RealmId, num_guesses: u16, rng: &mut StdRng) -> Register2Request {
+    let key = PrivateKey::random(rng);
+    let signing = RegistrationSigningKey::random(rng);
+    Register2Request {
+        version: RegistrationVersion(rng.random()),
+        oprf_signed_public_key: signing.sign_public_key(realm, &key.public_key()),
+        oprf_private_key: key,
+        unlock_key_commitment: UnlockKeyCommitment::new(rng.random()),
+        unlock_key_tag: UnlockKeyTag::new(rng.random()),
+        encryption_key_scalar_share: SecretScalar::random(rng),
+        encrypted_secret: EncryptedSecret::new([7; 145]),
+        encrypted_secret_commitment: EncryptedSecretCommitment::new(rng.random()),
+        policy: Policy { num_guesses },
     }
 }
 

@@ -223,6 +223,12 @@ impl Model {
         self.members[member].captured
     }
 
+    /// Whether a member makes entries.
+    #[must_use]
+    pub fn leads(&self, member: usize) -> bool {
+        self.members[member].leadership.is_some_and(|l| l.leading)
+    }
+
     /// The newest own entry of a member that leads or has led.
     #[must_use]
     pub fn newest(&self, member: usize) -> Option<Number> {

@@ -3,10 +3,10 @@
 //! Reads requests and replies where they reach and leave an HSM, and nothing inside it. A refusal changes nothing.
 
 use super::{Action, Forbidden, Model, Number};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use strongroom_proto::entry::Entry;
-use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, Made, Outcome, Released, Reply, Request};
+use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, Made, Outcome, Refusal, Released, Reply, Request};
 use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Term};
 use strongroom_proto::statement::{Captured, Committed, GroupStatement};
 
@@ -16,7 +16,13 @@ pub struct Trace {
     members: Vec<HsmId>,
     model: Model,
     numbers: BTreeMap<EntryHash, Number>,
+    /// How many replies wait under each entry.
+    replies: BTreeMap<Number, usize>,
+    /// Every term that was ever drawn.
+    drawn: BTreeSet<Term>,
     terms: Vec<Option<Term>>,
+    /// By member: the entry whose write to NVRAM failed, which may be there after a restart.
+    torn: Vec<Option<Number>>,
     counts: Counts,
 }
 
@@ -76,7 +82,10 @@ impl Trace {
             group: group.group,
             model: Model::new(members.len(), None),
             numbers: BTreeMap::from([(EntryHash::ZERO, 0)]),
+            replies: BTreeMap::new(),
+            drawn: BTreeSet::new(),
             terms: vec![None; members.len()],
+            torn: vec![None; members.len()],
             members,
             counts: Counts::default(),
         }
@@ -88,7 +97,7 @@ impl Trace {
         self.counts
     }
 
-    /// Takes one exchange with an HSM. What is of another group, and what changes nothing, is passed over.
+    /// Takes one exchange with an HSM. What is of another group is passed over.
     ///
     /// # Errors
     /// The model does not allow it.
@@ -115,8 +124,50 @@ impl Trace {
             {
                 self.commit(member, chain, statement, released)
             }
+            (_, Reply::Refused(refusal)) => self.refused(member, request, *refusal),
             _ => Ok(()),
         }
+    }
+
+    /// A refusal changes nothing, so later statements show whether it did; and what the model allows is not refused for
+    /// reasons that the model knows.
+    fn refused(&mut self, member: usize, request: &Request, refusal: Refusal) -> Result<(), Departure> {
+        let captured = self.model.captured(member);
+        let right = match (request, refusal) {
+            (Request::Capture(groups), Refusal::NvramFailed) => {
+                let mine = groups.iter().find(|of| of.group == self.group);
+                let last = mine.and_then(|of| of.entries.last()).map(Entry::hash);
+                self.tear(member, last);
+                true
+            }
+            (Request::Jump(entry, _), Refusal::NvramFailed) if entry.group == self.group => {
+                self.tear(member, Some(entry.hash()));
+                true
+            }
+            (Request::Lead(group, entry), Refusal::NotCaptured) if *group == self.group => {
+                let from = entry.as_ref().map_or(EntryHash::ZERO, Entry::hash);
+                self.numbers.get(&from) != Some(&captured)
+            }
+            (Request::StepDown(group), Refusal::NotLeader) if *group == self.group => {
+                self.model.newest(member).is_none()
+            }
+            (Request::Process { group, .. } | Request::Handshake(group, _), Refusal::NotLeader)
+                if *group == self.group =>
+            {
+                !self.model.leads(member)
+            }
+            (Request::Jump(entry, _), Refusal::Backwards) if entry.group == self.group => {
+                entry.index.0 < self.model.index(captured)
+            }
+            _ => true,
+        };
+        expect(right, || format!("what the model allows is refused: {refusal:?}"))
+    }
+
+    /// The first write that fails is the one that may be there; after it the HSM writes nothing.
+    fn tear(&mut self, member: usize, entry: Option<EntryHash>) {
+        let entry = entry.and_then(|hash| self.numbers.get(&hash).copied());
+        self.torn[member] = self.torn[member].or(entry);
     }
 
     /// Takes a restart, after which the HSM says that it has captured this.
@@ -126,6 +177,11 @@ impl Trace {
     pub fn restarted(&mut self, hsm: &HsmId, captured: EntryHash) -> Result<(), Departure> {
         let Some(member) = self.members.iter().position(|m| m == hsm) else { return Ok(()) };
         let captured = self.number(&captured)?;
+        let torn = self.torn[member].take();
+        let known = captured == self.model.captured(member) || torn == Some(captured);
+        expect(known, || {
+            format!("after a restart {hsm} holds what it was not asked to capture, or has forgotten")
+        })?;
         self.model.apply(Action::Restart { member, captured })?;
         self.counts.restarts += 1;
         Ok(())
@@ -139,7 +195,7 @@ impl Trace {
     fn lead(&mut self, member: usize, entry: Option<&Entry>, term: Term) -> Result<(), Departure> {
         let from = self.number(&entry.map_or(EntryHash::ZERO, Entry::hash))?;
         self.model.apply(Action::Lead { member, from })?;
-        expect(!self.terms.contains(&Some(term)), || format!("the term {term} was drawn before"))?;
+        expect(self.drawn.insert(term), || format!("the term {term} was drawn before"))?;
         self.terms[member] = Some(term);
         self.counts.leaderships += 1;
         Ok(())
@@ -154,9 +210,11 @@ impl Trace {
         expect(continues, || format!("entry {} does not follow the newest own entry", entry.index))?;
         let by = (entry.leader, Some(entry.term)) == (self.members[member], self.terms[member]);
         expect(by, || format!("entry {} is of another leadership", entry.index))?;
-        let replies = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Kept));
-        self.model.apply(Action::Make { member, replies })?;
-        self.numbers.insert(entry.hash(), self.model.entries() - 1);
+        let replies = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Kept)).count();
+        self.model.apply(Action::Make { member, replies: replies > 0 })?;
+        let number = self.model.entries() - 1;
+        self.numbers.insert(entry.hash(), number);
+        self.replies.insert(number, replies);
         self.counts.entries += 1;
         Ok(())
     }
@@ -177,14 +235,18 @@ impl Trace {
             if let CaptureOutcome::Captured(statement) = outcome
                 && of.group == self.group
             {
-                self.capture(member, statement)?;
+                self.capture(member, &of.entries, statement)?;
             }
         }
         Ok(())
     }
 
-    fn capture(&mut self, member: usize, statement: &Captured) -> Result<(), Departure> {
+    fn capture(&mut self, member: usize, entries: &[Entry], statement: &Captured) -> Result<(), Departure> {
         let to = self.number(&statement.hash)?;
+        let captured = self.model.captured(member);
+        let last = entries.last().filter(|last| last.index.0 > self.model.index(captured));
+        let asked = last.map_or(Ok(captured), |last| self.number(&last.hash()))?;
+        expect(to == asked, || format!("it states entry #{to} and was asked for #{asked}"))?;
         self.model.apply(Action::Capture { member, to })?;
         self.counts.captures += 1;
         self.states(member, to, statement)
@@ -219,6 +281,12 @@ impl Trace {
         foretold.sort_unstable();
         let left = released.iter().map(|r| self.number(&r.entry)).collect::<Result<Vec<_>, _>>()?;
         expect(left == foretold, || format!("replies of {left:?} were released, not of {foretold:?}"))?;
+        let whole = |r: &Released| {
+            Some(&r.replies.len()) == self.number(&r.entry).ok().and_then(|n| self.replies.get(&n))
+        };
+        expect(released.iter().all(whole), || {
+            "not every reply of an entry was released, or one twice".into()
+        })?;
         let said = (statement.hsm, statement.index.0) == (self.members[member], self.model.index(entry));
         expect(said, || format!("the statement of commit names {} at {}", statement.hsm, statement.index))
     }

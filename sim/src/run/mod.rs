@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use strongroom_agent::replica::{Role, Storage};
+use strongroom_proto::ids::Term;
 use trouble::Troubles;
 
 /// How long trouble lasts, in the run's own milliseconds.
@@ -154,9 +155,7 @@ impl Run {
     fn go(&mut self) -> Report {
         self.safety();
         let healed = self.heal();
-        let began = self.cluster.now();
-        let ended_ms = self.every_request_ends(began);
-        let settled_ms = self.leadership_settles(began);
+        let (ended_ms, settled_ms) = self.progress(&healed);
         self.what_was_acknowledged_is_there();
         let cluster = &self.cluster;
         cluster.check_log();
@@ -205,49 +204,60 @@ impl Run {
 
     /// From here on a majority is well, and the others are down or cut off. The members that are well.
     fn heal(&mut self) -> Vec<usize> {
+        // Something is under way, whatever came before.
+        for user in self.users.iter_mut().filter(|user| user.is_content()) {
+            user.wish([any_wish(&mut self.rng), any_wish(&mut self.rng)]);
+            user.poll(&mut self.cluster);
+        }
         let cluster = &mut self.cluster;
         let mut order: Vec<usize> = (0..cluster.members()).collect();
         order.shuffle(&mut self.rng);
         let well = self.rng.random_range(order.len() / 2 + 1..=order.len());
         let others = order.split_off(well);
         cluster.faults = Faults::default();
+        let text = format!("members {order:?} are well from here on; there must be progress");
+        cluster.note(Lane::World, Kind::Phase, || text);
+        order.iter().for_each(|member| cluster.spare_power(*member));
         for member in others {
             if self.rng.random() {
                 cluster.crash_agent(member);
             } else {
                 cluster.faults.alone.insert(member);
                 cluster.faults.without_store.insert(member);
+                cluster.note(Lane::Member(member), Kind::Trouble, || "stays cut off".into());
             }
         }
-        let text = format!("members {order:?} are well from here on; there must be progress");
-        cluster.note(Lane::World, Kind::Phase, || text);
         cluster.let_through();
         order.iter().for_each(|member| cluster.start_agent(*member));
         order
     }
 
-    fn every_request_ends(&mut self, began: u64) -> u64 {
-        self.cluster.serve(RETRY_MS, &mut self.users);
-        self.cluster.note(Lane::World, Kind::Phase, || "every request has ended".into());
-        self.cluster.now() - began
-    }
-
-    /// Somebody leads and serves, and goes on to. How long it took.
-    fn leadership_settles(&mut self, began: u64) -> u64 {
+    /// Every request ends, and one of the healed members leads and serves, and goes on to. How long each took.
+    fn progress(&mut self, healed: &[usize]) -> (u64, u64) {
+        let (users, began) = (&mut self.users, self.cluster.now());
+        let mut ended: Option<u64> = None;
         let mut since: Option<(u64, _)> = None;
-        let left = (began + SETTLE_MS + STEADY_MS).saturating_sub(self.cluster.now());
-        let settled = self.cluster.run_until(left, |cluster| {
-            let now = leadership(cluster);
-            match (since, now) {
-                (Some((_, before)), Some(now)) if before == now => {}
-                (_, now) => since = now.map(|leadership| (cluster.now(), leadership)),
+        let done = self.cluster.run_until(RETRY_MS.max(SETTLE_MS) + STEADY_MS, |cluster| {
+            users.iter_mut().for_each(|user| user.poll(cluster));
+            let now = cluster.now();
+            if ended.is_none() && users.iter().all(User::is_content) {
+                ended = Some(now);
+                cluster.note(Lane::World, Kind::Phase, || "every request has ended".into());
             }
-            since.is_some_and(|(at, _)| cluster.now() >= at + STEADY_MS)
+            let leads = leadership(cluster, healed);
+            if since.map(|(_, before)| before) != leads {
+                since = leads.map(|leadership| (now, leadership));
+            }
+            ended.is_some() && since.is_some_and(|(at, _)| now >= at + STEADY_MS)
         });
         let states: Vec<_> = (0..self.cluster.members()).map(|m| self.cluster.status(m)).collect();
-        assert!(settled, "leadership does not settle within {SETTLE_MS} ms: {states:#?}");
-        self.cluster.note(Lane::World, Kind::Phase, || "leadership has settled".into());
-        since.map_or(0, |(at, _)| at - began)
+        let ended = ended.map(|at| at - began).filter(|ms| *ms <= RETRY_MS);
+        let ended =
+            ended.unwrap_or_else(|| panic!("not all users are served after {RETRY_MS} ms: {states:#?}"));
+        let settled = since.map(|(at, _)| at - began).filter(|ms| done && *ms <= SETTLE_MS);
+        let settled = settled
+            .unwrap_or_else(|| panic!("leadership does not settle within {SETTLE_MS} ms: {states:#?}"));
+        (ended, settled)
     }
 
     /// Every user finds what it was told, and can go on from there.
@@ -260,14 +270,14 @@ impl Run {
     }
 }
 
-/// Who leads and serves, and in which term.
-fn leadership(cluster: &Cluster) -> Option<(usize, [u8; 16])> {
-    let member = cluster.leader()?;
-    let status = cluster.status(member).filter(|status| status.serving)?;
-    match status.role {
-        Role::Leader { term } => Some((member, term.0)),
-        _ => None,
-    }
+/// Which of these members leads with the newest log and serves, and in which term.
+fn leadership(cluster: &Cluster, among: &[usize]) -> Option<(usize, Term)> {
+    let leads = |member: &usize| {
+        let status = cluster.status(*member).filter(|status| status.serving)?;
+        let Role::Leader { term } = status.role else { return None };
+        Some((status.tip, (*member, term)))
+    };
+    among.iter().filter_map(leads).max_by_key(|(tip, _)| *tip).map(|(_, leadership)| leadership)
 }
 
 fn any_wish(rng: &mut StdRng) -> Wish {

@@ -54,8 +54,8 @@ impl Caption {
             end: events.last().map_or(0, |event| event.at) + 1,
             events,
         };
-        // Inside a script element nothing but its end is special.
-        let data = serde_json::to_string(&data).expect("plain data").replace("</", "<\\/");
+        // Inside a script element a `<` may begin something else.
+        let data = serde_json::to_string(&data).expect("plain data").replace('<', "\\u003c");
         PAGE.replacen(PLACE, &data, 1)
     }
 }

@@ -132,7 +132,10 @@ impl Troubles {
         if rng.random_ratio(1, 3) {
             return ease(cluster, member);
         }
-        if let Some(kind) = self.kinds.choose(rng).copied() {
+        let alone = |kind: &Trouble| matches!(kind, Trouble::Partition | Trouble::OneWay);
+        let kind = self.kinds.choose(rng).copied();
+        // Nobody to be cut off from.
+        if let Some(kind) = kind.filter(|kind| cluster.members() > 1 || !alone(kind)) {
             *self.counts.entry(kind).or_default() += 1;
             begin(cluster, rng, kind, member);
         }
@@ -164,7 +167,8 @@ fn begin(cluster: &mut Cluster, rng: &mut StdRng, kind: Trouble, member: usize) 
     if kind.lasts() {
         cluster.note(lane, Kind::Trouble, || kind.to_string());
     }
-    let other = rng.random_range(0..cluster.members());
+    let others = cluster.members().saturating_sub(1).max(1);
+    let other = (member + 1 + rng.random_range(0..others)) % cluster.members();
     let mut chance = || rng.random_range(0.0..0.3);
     let faults = &mut cluster.faults;
     match kind {
@@ -189,7 +193,7 @@ fn begin(cluster: &mut Cluster, rng: &mut StdRng, kind: Trouble, member: usize) 
         Trouble::Crash => cluster.crash_agent(member),
         Trouble::RestartAgent => cluster.restart_agent(member),
         Trouble::RestartHsm => cluster.restart_hsm(member),
-        Trouble::PowerCut => cluster.cut_power_after(member, rng.random_range(0..30)),
+        Trouble::PowerCut => cluster.cut_power_after(member, rng.random_range(1..30)),
         Trouble::Everything => {
             cluster.crash_all();
             (0..cluster.members()).for_each(|member| cluster.start_agent(member));
