@@ -56,6 +56,7 @@ impl Link for Bare {
                     max_pending_entries: 16,
                     max_pending_replies: 64,
                     max_sessions: 64,
+                    max_tree_nodes: 65_664,
                 },
                 realm: None,
                 groups: vec![],

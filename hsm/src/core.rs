@@ -17,6 +17,7 @@ use core::fmt;
 use strongroom_proto::hsm::{DeviceStatus, GroupStatus, Limits, RealmStatus, Refusal, Reply, Request, Role};
 use strongroom_proto::ids::{BuildDigest, GroupId, Nonce};
 use strongroom_proto::statement::{GroupStatement, MemberStatement};
+use strongroom_proto::tree::MAX_TREE_NODES;
 
 /// What a device is built with.
 #[derive(Clone, Debug)]
@@ -42,6 +43,7 @@ impl Config {
             max_pending_entries: 256,
             max_pending_replies: 1024,
             max_sessions: 16_384,
+            max_tree_nodes: MAX_TREE_NODES as u32,
         };
         let version =
             String::from(concat!("strongroom-hsm ", env!("CARGO_PKG_VERSION"), " (software simulation)"));
@@ -50,9 +52,9 @@ impl Config {
 
     /// A board with 512 KiB of RAM: frames of 88 KiB, batches of 16, 64 waiting replies, 128 sessions.
     ///
-    /// A frame takes the longest capture, 64 of the largest entries, and a full batch in a tree of 40 levels. No test holds
-    /// this arithmetic yet, and not all of it fits in the RAM at once: a frame of 8 KB that claims 4,000 tree nodes
-    /// halts the board. The number of nodes that a message may have needs a bound of its own, from these limits.
+    /// A frame takes the longest capture, 64 of the largest entries, and a full batch in a tree of 40 levels, whose nodes are
+    /// counted too; a tree of 256 levels takes 513. `tests/sizes.rs` holds this arithmetic, and the firmware's
+    /// own tests that all of it fits in the RAM.
     #[must_use]
     pub const fn firmware(version: String, build: BuildDigest) -> Self {
         let limits = Limits {
@@ -61,6 +63,7 @@ impl Config {
             max_pending_entries: 64,
             max_pending_replies: 64,
             max_sessions: 128,
+            max_tree_nodes: 16 * (2 * 40 + 1),
         };
         Self { limits, version, build }
     }
@@ -96,19 +99,19 @@ impl Core {
     /// # Errors
     /// NVRAM holds no state that can be trusted to be the newest, or cannot be written. The device must not serve.
     pub fn start<E: Env>(env: &mut E, config: Config) -> Result<Self, StartError> {
-        let (state, nvram) = match Nvram::open(env.flash()).map_err(StartError::Nvram)? {
+        let (state, nvram) = match Nvram::open(env.flash())? {
             Opened::Empty(unformatted) => {
                 let state = State::draw(env.rng());
-                let nvram = unformatted.format(env.flash(), &state.to_bytes()).map_err(StartError::Nvram)?;
+                let nvram = unformatted.format(env.flash(), &state.to_bytes())?;
                 (state, nvram)
             }
             Opened::Found(recovered, unrestated) => {
                 let mut state = State::from_bytes(&recovered.full).map_err(|_| StartError::OtherVersion)?;
-                for delta in &recovered.deltas {
-                    state.apply(delta).map_err(|_| StartError::OtherVersion)?;
-                }
+                recovered.each_delta(env.flash(), |delta| {
+                    state.apply(delta).map_err(|_| StartError::OtherVersion)
+                })?;
                 // Durable: the newest state again, before any statement is made from it.
-                let nvram = unrestated.restate(env.flash(), &state.to_bytes()).map_err(StartError::Nvram)?;
+                let nvram = unrestated.restate(env.flash(), &state.to_bytes())?;
                 (state, nvram)
             }
         };
@@ -284,6 +287,12 @@ impl fmt::Display for StartError {
                 f.write_str("the HSM's NVRAM was written by another version; start the version that wrote it")
             }
         }
+    }
+}
+
+impl From<NvramError> for StartError {
+    fn from(error: NvramError) -> Self {
+        Self::Nvram(error)
     }
 }
 

@@ -27,7 +27,7 @@ use strongroom_proto::client::{
 use strongroom_proto::entry::{Entry, Partition, events_hash};
 use strongroom_proto::hsm::{
     BatchRequest, Made, NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal, Reply, SealedLeaf,
-    SessionRefusal,
+    SessionRefusal, tree_nodes,
 };
 use strongroom_proto::ids::{GroupId, Index, Mac, RecordId, X25519Public};
 use strongroom_proto::noise;
@@ -136,7 +136,7 @@ impl Core {
         requests: &[BatchRequest],
     ) -> Result<Reply, Refusal> {
         let slot = self.slot(&group)?;
-        self.check_bounds(slot, requests.len())?;
+        self.check_bounds(slot, tree_nodes(&trees), requests.len())?;
         let keys = self.keys()?.clone();
         let mut batch = self.load(slot, &keys, trees, requests)?;
         let outcomes = requests
@@ -155,10 +155,10 @@ impl Core {
         self.leaderships.get(&slot).filter(|l| l.leading).ok_or(Refusal::NotLeader)
     }
 
-    fn check_bounds(&self, slot: usize, requests: usize) -> Result<(), Refusal> {
+    fn check_bounds(&self, slot: usize, nodes: usize, requests: usize) -> Result<(), Refusal> {
         let limits = &self.config.limits;
         let leadership = self.leading(slot)?;
-        if requests > limits.max_batch_requests as usize {
+        if requests > limits.max_batch_requests as usize || nodes > limits.max_tree_nodes as usize {
             return Err(Refusal::TooLarge);
         }
         let replies = self.leaderships.values().map(Leadership::pending_replies);

@@ -9,12 +9,12 @@ use strongroom_proto::client::SecretsRequest;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
     BatchRequest, CustodianKey, CustodianPolicy, ExportApproval, MAX_CAPTURE_ENTRIES, MAX_CUSTODIANS,
-    MAX_GROUPS, Outcome, Refusal, Reply, Request, Role, SessionRefusal,
+    MAX_GROUPS, Outcome, PrefixTree, Refusal, Reply, Request, Role, SessionRefusal,
 };
 use strongroom_proto::ids::{Digest, HsmId, Index, Mac, RealmId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, GroupStatement, MAX_MEMBERS, MemberStatement};
-use strongroom_proto::tree::Tree;
+use strongroom_proto::tree::{ClaimedTree, Tree};
 
 fn whole() -> Tree {
     Tree::new(Prefix::WHOLE)
@@ -318,6 +318,27 @@ fn waiting_replies_and_requests_of_a_batch_keep_to_their_bounds() {
     let (_, released) = rig.committed(0, &statements);
     assert_eq!(released.iter().map(|r| r.replies.len()).collect::<Vec<_>>(), [3, 1]);
     ask(&mut rig, 3).expect("nothing waits any more");
+}
+
+#[test]
+fn as_many_tree_nodes_as_a_device_has_room_for_are_taken_apart_and_not_one_more() {
+    let mut config = tight();
+    config.limits.max_tree_nodes = 513;
+    let mut rig = Rig::with_config(1, None, &config);
+    rig.lead(0, None);
+    // So many nodes, of which the first is the whole tree.
+    let many =
+        |nodes: u16| [&[0x99][..], &nodes.to_be_bytes(), &[0x81, 0x00].repeat(usize::from(nodes))].concat();
+    let tree =
+        |nodes, prefix| PrefixTree { prefix, tree: ClaimedTree::decode(&many(nodes)).expect("a claim") };
+    let (left, right) = Prefix::WHOLE.children().expect("it has two sides");
+    let group = rig.group;
+    let mut ask = |trees| rig.devices[0].ask(&Request::Process { group, trees, requests: vec![] });
+    assert_eq!(ask(vec![tree(514, Prefix::WHOLE)]), Reply::Refused(Refusal::TooLarge));
+    assert_eq!(ask(vec![tree(513, Prefix::WHOLE)]), Reply::Refused(Refusal::Malformed));
+    // In all.
+    assert_eq!(ask(vec![tree(257, left), tree(257, right)]), Reply::Refused(Refusal::TooLarge));
+    assert_eq!(ask(vec![tree(256, left), tree(257, right)]), Reply::Refused(Refusal::NotCovered));
 }
 
 #[test]

@@ -22,7 +22,7 @@ use strongroom_proto::ids::{
 use strongroom_proto::noise::TAG_LEN;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, GroupStatement, MAX_MEMBERS, MemberStatement};
-use strongroom_proto::tree::{ClaimedTree, Tree};
+use strongroom_proto::tree::{ClaimedTree, MAX_TREE_NODES, Tree};
 
 const KEY: [u8; 32] = [0xff; 32];
 const REALM: RealmId = RealmId([0xff; 16]);
@@ -36,12 +36,15 @@ fn size<T: minicbor::Encode<()>>(value: &T) -> usize {
     minicbor::to_vec(value).expect("encodes").len()
 }
 
-fn limits() -> Limits {
-    Config::software().limits
+/// Of every device that there is: in software, and a board with little memory.
+fn limits() -> [Limits; 2] {
+    let firmware = Config::firmware(String::new(), BuildDigest([0; 32]));
+    [Config::software().limits, firmware.limits]
 }
 
+/// The shortest frame.
 fn frame() -> usize {
-    limits().max_frame_bytes as usize
+    limits().map(|limits| limits.max_frame_bytes as usize).into_iter().min().expect("some")
 }
 
 fn count(limit: u32) -> usize {
@@ -115,10 +118,10 @@ fn entries_and_statements_have_their_sizes() {
 }
 
 #[test]
-fn a_capture_of_as_many_largest_entries_as_there_may_be_is_below_128_kib() {
+fn a_capture_of_as_many_largest_entries_as_there_may_be_fits_in_a_frame() {
     let request = Request::capture(GROUP, vec![largest_entry(); MAX_CAPTURE_ENTRIES]);
     assert_eq!(size(&request), 86_936);
-    assert!(size(&request) <= 128 * 1024 && size(&request) <= frame());
+    assert!(size(&request) <= frame());
 }
 
 #[test]
@@ -143,13 +146,25 @@ fn a_full_batch_and_its_reply_fit_in_a_frame() {
     // Each record 30 levels deep, as among 2^30 records, and no two sharing a path: more than there can be.
     let path = path_bytes(30);
     assert_eq!(path, 1989);
-    let n = count(limits().max_batch_requests);
+    for limits in limits() {
+        a_batch_fits(&limits, &request, path);
+    }
+    // The board has room for deeper trees, since its batches are small.
+    let [_, board] = limits();
+    let path = path_bytes(40);
+    assert_eq!(path, 2369);
+    a_batch_fits(&board, &request, path);
+    assert_eq!(count(board.max_tree_nodes), count(board.max_batch_requests) * path_nodes(40));
+}
+
+fn a_batch_fits(limits: &Limits, request: &BatchRequest, path: usize) {
+    let (n, frame) = (count(limits.max_batch_requests), count(limits.max_frame_bytes));
     let around = size(&Request::Process {
         group: GROUP,
         trees: vec![PrefixTree { prefix: Prefix::WHOLE, tree: claimed(&Tree::new(Prefix::WHOLE)) }],
-        requests: vec![request; n],
+        requests: vec![request.clone(); n],
     });
-    assert!(around + n * path <= frame(), "{} bytes", around + n * path);
+    assert!(around + n * path <= frame, "{} bytes", around + n * path);
 
     let leaf = SealedLeaf { record: RecordId([0xff; 32]), sealed: vec![0xff; SEALED_RECORD_BYTES].into() };
     let events = vec![vec![0xff; SEALED_EVENT_BYTES].into(); n];
@@ -157,15 +172,35 @@ fn a_full_batch_and_its_reply_fit_in_a_frame() {
         outcomes: vec![Outcome::Answered(handshake_reply()); n],
         made: Some(Made { entry: largest_entry(), leaves: vec![leaf; n], events }),
     };
-    assert!(size(&reply) <= frame(), "{} bytes", size(&reply));
+    assert!(size(&reply) <= frame, "{} bytes", size(&reply));
 }
 
 fn claimed(tree: &Tree) -> ClaimedTree {
     ClaimedTree::decode(&tree.encode()).expect("decodes")
 }
 
+#[test]
+fn every_device_takes_the_deepest_path() {
+    let deepest = path(256);
+    assert_eq!(claimed(&deepest).nodes(), 513);
+    for limits in limits() {
+        assert!(path_nodes(256) <= count(limits.max_tree_nodes));
+        assert!(count(limits.max_tree_nodes) <= MAX_TREE_NODES);
+        assert!(deepest.encode().len() + 4096 <= count(limits.max_frame_bytes));
+    }
+}
+
 /// What a partial tree takes for one record with an inner node at each of `depth` levels above it.
 fn path_bytes(depth: u16) -> usize {
+    path(depth).encode().len()
+}
+
+/// How many nodes it has.
+fn path_nodes(depth: u16) -> usize {
+    claimed(&path(depth)).nodes()
+}
+
+fn path(depth: u16) -> Tree {
     let id = RecordId([0; 32]);
     let beside = (0..depth).map(|bit| {
         let mut id = [0; 32];
@@ -175,23 +210,30 @@ fn path_bytes(depth: u16) -> usize {
     let mut tree = Tree::new(Prefix::WHOLE);
     let sealed: std::sync::Arc<[u8]> = vec![0xff; SEALED_RECORD_BYTES].into();
     tree.update(beside.chain([id]).map(|id| (id, sealed.clone()))).expect("whole");
-    tree.partial(&[id]).expect("whole").encode().len()
+    tree.partial(&[id]).expect("whole")
 }
 
 #[test]
 fn a_commit_that_releases_every_reply_that_may_wait_fits_in_a_frame() {
+    for limits in limits() {
+        a_release_fits(&limits);
+    }
+}
+
+fn a_release_fits(limits: &Limits) {
+    let frame = count(limits.max_frame_bytes);
     // In as many entries as may be kept: one of them is the one that the leadership began from.
-    let (replies, entries) = (count(limits().max_pending_replies), count(limits().max_pending_entries));
+    let (replies, entries) = (count(limits.max_pending_replies), count(limits.max_pending_entries));
     let mut released = vec![Released { entry: HASH, replies: vec![] }; entries];
     for i in 0..replies {
         released[i % entries].replies.push(handshake_reply());
     }
     let reply = Reply::Committed { statement: committed(), released };
-    assert!(size(&reply) <= frame(), "{} bytes", size(&reply));
+    assert!(size(&reply) <= frame, "{} bytes", size(&reply));
     // And the worst distribution of replies over entries cannot matter: a `Released` costs at most this.
     let empty = size(&Released { entry: HASH, replies: vec![handshake_reply(); 1000] });
     let bound = empty - 1000 * size(&handshake_reply());
-    assert!(replies * size(&handshake_reply()) + entries * bound + 128 <= frame());
+    assert!(replies * size(&handshake_reply()) + entries * bound + 128 <= frame);
 }
 
 #[test]
@@ -220,6 +262,7 @@ fn the_fullest_device_status_fits_in_a_frame() {
             max_pending_entries: most,
             max_pending_replies: most,
             max_sessions: most,
+            max_tree_nodes: most,
         },
         realm: Some(realm),
         groups: vec![group; MAX_GROUPS],
@@ -229,5 +272,7 @@ fn the_fullest_device_status_fits_in_a_frame() {
 
 #[test]
 fn a_frame_of_this_hsm_is_one_that_a_receiver_may_take() {
-    assert!(limits().max_frame_bytes <= MAX_FRAME_BYTES);
+    for limits in limits() {
+        assert!(limits.max_frame_bytes <= MAX_FRAME_BYTES);
+    }
 }

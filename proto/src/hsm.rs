@@ -13,7 +13,7 @@ use crate::ids::{
 };
 use crate::prefix::Prefix;
 use crate::statement::{Captured, Committed, GroupStatement, MemberStatement};
-use crate::tree::{ClaimedTree, MAX_NODES};
+use crate::tree::{ClaimedTree, MAX_TREE_NODES};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -46,6 +46,9 @@ pub struct Limits {
     /// The most client sessions; the longest unused one gives way.
     #[n(4)]
     pub max_sessions: u32,
+    /// The most nodes in the partial trees of one [`Request::Process`], at most [`MAX_TREE_NODES`].
+    #[n(5)]
+    pub max_tree_nodes: u32,
 }
 
 /// Who may let a realm's seed leave for another HSM. Fixed when the realm is made; travels with the seed.
@@ -361,17 +364,21 @@ impl Request {
     }
 }
 
-/// No more trees than a group has prefixes, and no more nodes in all than the largest batch needs.
+/// How many nodes these trees claim in all.
+#[must_use]
+pub fn tree_nodes(trees: &[PrefixTree]) -> usize {
+    trees.iter().fold(0, |nodes, tree| nodes.saturating_add(tree.tree.nodes()))
+}
+
+/// No more trees than a group has prefixes, and no more nodes in all than any batch needs.
 pub(crate) fn decode_trees<C>(d: &mut Decoder<'_>, context: &mut C) -> Result<Vec<PrefixTree>, DecodeError> {
     let at = d.position();
     let too_many = |what| Err(DecodeError::message(what).at(at));
     let len = d.array()?.ok_or_else(|| DecodeError::message("expected an array of known length").at(at))?;
-    let (mut trees, mut nodes) = (Vec::new(), 0_usize);
+    let mut trees = Vec::new();
     for _ in 0..len {
-        let tree: PrefixTree = d.decode_with(context)?;
-        nodes = nodes.saturating_add(tree.tree.nodes());
-        trees.push(tree);
-        if trees.len() > MAX_PARTITIONS || nodes > MAX_NODES {
+        trees.push(d.decode_with(context)?);
+        if trees.len() > MAX_PARTITIONS || tree_nodes(&trees) > MAX_TREE_NODES {
             return too_many("more trees or nodes than the largest batch needs");
         }
     }

@@ -19,8 +19,7 @@ mod claimed;
 mod node;
 mod page;
 
-pub use claimed::ClaimedTree;
-pub(crate) use claimed::MAX_NODES;
+pub use claimed::{ClaimedTree, MAX_TREE_NODES};
 pub use node::Leaf;
 pub use page::{Onward, PAGE_LEVELS, Page};
 

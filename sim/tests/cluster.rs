@@ -3,8 +3,9 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeSet;
-use strongroom_agent::replica::{Damage, Fault, Role};
+use strongroom_agent::replica::{Damage, Fault, Role, Storage};
 use strongroom_agent::segment::Segment;
+use strongroom_hsm::Config;
 use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsResponse};
 use strongroom_proto::ids::Index;
 use strongroom_sim::cluster::{Cluster, Interrupt, StoreFault, User, Wish};
@@ -117,6 +118,18 @@ fn requests_of_many_users_share_entries() {
     users.iter().for_each(assert_recovered);
     let entries = cluster.log().len();
     assert!(entries < 40 * 2, "160 writes make {entries} entries");
+    cluster.check_log();
+}
+
+#[test]
+fn batches_keep_to_the_tree_nodes_that_the_hsm_has_room_for() {
+    // One path in the tree of 60 records takes about half of this.
+    let mut config = Config::software();
+    config.limits.max_tree_nodes = 40;
+    let mut cluster = Cluster::with_config(1, 3, config, Storage::default());
+    let mut users = users(&cluster, 60, &REGISTER_AND_RECOVER);
+    cluster.serve(PATIENCE_MS, &mut users);
+    users.iter().for_each(assert_recovered);
     cluster.check_log();
 }
 

@@ -182,6 +182,7 @@ fn replies_that_do_not_fit_in_a_frame_are_found() {
                 max_pending_entries: 256,
                 max_pending_replies,
                 max_sessions: 64,
+                max_tree_nodes: 65_664,
             };
             let mut cluster =
                 Cluster::with_config(1, 3, Config { limits, ..Config::software() }, Storage::default());

@@ -101,12 +101,13 @@ pub(super) fn device_text(device: &DeviceStatus) -> String {
 fn limits_text(device: &DeviceStatus) -> String {
     let limits = &device.limits;
     format!(
-        "frames of {} bytes, {} requests a batch, {} entries and {} replies pending, {} sessions",
+        "frames of {} bytes, {} requests a batch, {} entries and {} replies pending, {} sessions, {} tree nodes a batch",
         limits.max_frame_bytes,
         limits.max_batch_requests,
         limits.max_pending_entries,
         limits.max_pending_replies,
-        limits.max_sessions
+        limits.max_sessions,
+        limits.max_tree_nodes
     )
 }
 
@@ -134,6 +135,7 @@ pub(super) fn device_json(device: &DeviceStatus) -> Value {
             "max_pending_entries": limits.max_pending_entries,
             "max_pending_replies": limits.max_pending_replies,
             "max_sessions": limits.max_sessions,
+            "max_tree_nodes": limits.max_tree_nodes,
         },
         "realm": device.realm.as_ref().map(realm_json),
         "groups": device.groups.iter().map(group).collect::<Vec<_>>(),

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
     BatchRequest, MAX_CAPTURE_ENTRIES, Made, NoiseReply, Outcome, PrefixTree, Released, Request,
-    SessionRefusal,
+    SessionRefusal, tree_nodes,
 };
 use strongroom_proto::ids::{EntryHash, HsmId, Index, RecordId, Term};
 use strongroom_proto::peer::{MAX_PATHS_BYTES, PeerMessage};
@@ -286,9 +286,10 @@ impl Leader {
         let mut beyond = Vec::new();
         loop {
             let trees = self.trees.partial(batch.iter().map(|q| q.request.record)).unwrap_or_default();
+            let small = tree_nodes(&trees) <= settings.limits.max_tree_nodes as usize;
             let requests: Vec<BatchRequest> = batch.iter().map(|q| q.request.clone()).collect();
             let request = Request::Process { group: settings.group.group, trees, requests };
-            let fits = minicbor::to_vec(&request).is_ok_and(|bytes| bytes.len() <= max_bytes);
+            let fits = small && minicbor::to_vec(&request).is_ok_and(|bytes| bytes.len() <= max_bytes);
             if fits || batch.len() <= 1 {
                 self.processing = Some(batch);
                 out.hsm(Call::Process, request);

@@ -4,7 +4,7 @@
 //! half erased or begins with a torn record. All three are told from a lost record by the marks, as the module above
 //! says, and all three are cleared by [`Unrestated::restate`].
 
-use super::record::{Kind, Layout, Place};
+use super::record::{Kind, Layout, Place, Record};
 use super::{Nvram, NvramBug, NvramError, PlantedBug};
 use crate::flash::Flash;
 use alloc::vec::Vec;
@@ -22,18 +22,45 @@ pub enum Opened {
     Found(Recovered, Unrestated),
 }
 
-/// The newest state: the last full record and the deltas after it, oldest first.
+/// The newest state: the last full record, and where the deltas after it are. They stay on the flash, for an erase unit
+/// full of them takes more RAM than a small device has.
 pub struct Recovered {
     /// The body of the full record, 1 to [`super::MAX_STATE_BYTES`] bytes.
     pub full: Zeroizing<Vec<u8>>,
-    /// The bodies of the deltas, to be applied in this order; together less than an erase unit.
-    pub deltas: Vec<Zeroizing<Vec<u8>>>,
+    layout: Layout,
+    /// The place after the full record.
+    first: Place,
+    /// The sequence numbers of the full record and of the newest.
+    seqs: (u64, u64),
+}
+
+impl Recovered {
+    /// Reads the deltas, one after another, and gives the body of each to `apply`, oldest first.
+    ///
+    /// # Errors
+    /// [`NvramError::ReadBack`] when a record that was valid at [`Nvram::open`] no longer is, [`NvramError::Flash`], and what
+    /// `apply` returns.
+    pub fn each_delta<F: Flash, X: From<NvramError>>(
+        &self,
+        flash: &mut F,
+        mut apply: impl FnMut(&[u8]) -> Result<(), X>,
+    ) -> Result<(), X> {
+        let (mut seq, newest) = self.seqs;
+        let mut place = self.first;
+        while seq < newest {
+            let record = next_delta(flash, &self.layout, place, seq)?.ok_or(NvramError::ReadBack)?;
+            apply(&record.body)?;
+            seq = record.seq;
+            place = after(&self.layout, place, record.body.len())?;
+        }
+        Ok(())
+    }
 }
 
 // Secret: the full record has the realm seed in it.
 impl fmt::Debug for Recovered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recovered").field("deltas", &self.deltas.len()).finish_non_exhaustive()
+        f.debug_struct("Recovered").field("seqs", &self.seqs).finish_non_exhaustive()
     }
 }
 
@@ -187,23 +214,34 @@ fn open_without_record<F: Flash>(
 /// Follows the sequence numbers from the full record at the start of `unit`.
 fn walk<F: Flash>(flash: &mut F, layout: &Layout, unit: u32) -> Result<Chain, NvramError> {
     let mut newest = Place { unit, offset: 0 };
-    let first = layout.read(flash, newest)?.ok_or(NvramError::Damaged)?;
-    let after = |place: Place, len: usize| {
-        layout.end(place.offset, len).map(|offset| Place { offset, ..place }).ok_or(NvramError::Damaged)
-    };
-    let mut end = after(newest, first.body.len())?;
-    let mut seq = first.seq;
+    let full = layout.read(flash, newest)?.ok_or(NvramError::Damaged)?;
+    let first = after(layout, newest, full.body.len())?;
+    let mut end = first;
+    let mut seq = full.seq;
     let mut previous = None;
-    let mut deltas = Vec::new();
-    while let Some(record) = layout.read(flash, end)? {
-        if record.kind != Kind::Delta || seq.checked_add(1) != Some(record.seq) {
-            break;
-        }
+    while let Some(record) = next_delta(flash, layout, end, seq)? {
         previous = Some(newest);
         newest = end;
-        end = after(end, record.body.len())?;
+        end = after(layout, end, record.body.len())?;
         seq = record.seq;
-        deltas.push(record.body);
     }
-    Ok(Chain { recovered: Recovered { full: first.body, deltas }, newest, seq, previous, end })
+    let recovered = Recovered { full: full.body, layout: *layout, first, seqs: (full.seq, seq) };
+    Ok(Chain { recovered, newest, seq, previous, end })
+}
+
+/// The delta at `place`, if one is there that comes right after the record numbered `seq`.
+fn next_delta<F: Flash>(
+    flash: &mut F,
+    layout: &Layout,
+    place: Place,
+    seq: u64,
+) -> Result<Option<Record>, NvramError> {
+    let follows = |record: &Record| record.kind == Kind::Delta && seq.checked_add(1) == Some(record.seq);
+    Ok(layout.read(flash, place)?.filter(follows))
+}
+
+/// Where the record after the one at `place` begins, whose body has `len` bytes.
+fn after(layout: &Layout, place: Place, len: usize) -> Result<Place, NvramError> {
+    let offset = layout.end(place.offset, len).ok_or(NvramError::Damaged)?;
+    Ok(Place { offset, ..place })
 }

@@ -1,6 +1,6 @@
 //! Flashes made byte by byte: such as it takes two faults at once to leave behind, or more than a power cut.
 
-use super::{Promise, UNIT_BYTES, check, delta, flash_with, found, full, open, record, run};
+use super::{Promise, UNIT_BYTES, check, delta, deltas, flash_with, found, full, open, record, run};
 use crate::model::{ModelFlash, Operation};
 use strongroom_hsm::Flash;
 use strongroom_hsm::nvram::{MAX_DELTA_BYTES, MAX_STATE_BYTES, Nvram, NvramError, Opened};
@@ -151,7 +151,26 @@ fn the_longest_state_and_the_longest_delta_come_back() {
     nvram.append_delta(&mut flash, &long, || Zeroizing::new(vec![])).expect("there is room");
     flash.restart();
     let Opened::Found(recovered, _) = open(&mut flash, None).expect("a state") else { panic!("empty") };
-    assert_eq!((&*recovered.full, &*recovered.deltas[0]), (&state, &long));
+    assert_eq!((&*recovered.full, &deltas(&recovered, &mut flash)[0]), (&state, &long));
+}
+
+#[test]
+fn a_delta_that_changes_while_it_is_being_read_is_no_delta() {
+    let mut flash = formatted(9);
+    let mut nvram = restate(&mut flash, 0);
+    for version in 1..=3 {
+        nvram.append_delta(&mut flash, &delta(version), || full(version)).expect("there is room");
+    }
+    flash.restart();
+    let Opened::Found(recovered, _) = open(&mut flash, None).expect("a state") else { panic!("empty") };
+    let state = record(b'F', 0, &full(0)).len() + record(b'D', 0, &delta(1)).len();
+    flash.bytes[place(2, state + MARK + 32)] ^= 1;
+    let mut seen = vec![];
+    let each = recovered.each_delta(&mut flash, |delta| {
+        seen.push(delta.to_vec());
+        Ok(())
+    });
+    assert_eq!((each, seen), (Err(NvramError::ReadBack), vec![delta(1)]));
 }
 
 #[test]

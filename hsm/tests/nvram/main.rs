@@ -53,14 +53,24 @@ fn version_of(bytes: &[u8]) -> u64 {
 }
 
 /// The version that was recovered; panics on a state that was never written.
-fn decode(recovered: &Recovered) -> u64 {
+fn decode(recovered: &Recovered, flash: &mut ModelFlash) -> u64 {
     let mut version = version_of(&recovered.full);
     assert_eq!(recovered.full, full(version));
-    for bytes in &recovered.deltas {
+    for bytes in deltas(recovered, flash) {
         version += 1;
-        assert_eq!(**bytes, delta(version));
+        assert_eq!(bytes, delta(version));
     }
     version
+}
+
+fn deltas(recovered: &Recovered, flash: &mut ModelFlash) -> Vec<Vec<u8>> {
+    let mut deltas = vec![];
+    let each = recovered.each_delta::<_, NvramError>(flash, |delta| {
+        deltas.push(delta.to_vec());
+        Ok(())
+    });
+    each.expect("they were valid a moment ago");
+    deltas
 }
 
 fn open(flash: &mut ModelFlash, bug: Option<NvramBug>) -> Result<Opened, NvramError> {
@@ -73,7 +83,7 @@ fn open(flash: &mut ModelFlash, bug: Option<NvramBug>) -> Result<Opened, NvramEr
 fn found(flash: &mut ModelFlash, bug: Option<NvramBug>) -> Result<Option<u64>, NvramError> {
     open(flash, bug).map(|opened| match opened {
         Opened::Empty(_) => None,
-        Opened::Found(recovered, _) => Some(decode(&recovered)),
+        Opened::Found(recovered, _) => Some(decode(&recovered, flash)),
     })
 }
 
@@ -99,7 +109,7 @@ fn run_and_note(
     let (mut nvram, mut version) = match open(flash, bug)? {
         Opened::Empty(new) => (new.format(flash, &full(0))?, 0),
         Opened::Found(recovered, found) => {
-            let version = decode(&recovered);
+            let version = decode(&recovered, flash);
             (found.restate(flash, &full(version))?, version)
         }
     };

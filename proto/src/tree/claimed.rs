@@ -4,7 +4,6 @@ use super::node::{Leaf, Node};
 use super::{Tree, TreeError};
 use crate::ids::{Digest, RecordId};
 use crate::prefix::Prefix;
-use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use minicbor::decode::Error as DecodeError;
@@ -23,22 +22,26 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 /// | `[3, record id, sealed digest]` | a leaf without its sealed bytes |
 /// | `[4, record id, sealed]` | a leaf |
 ///
-/// Arrays of indefinite length are refused.
+/// Arrays of indefinite length are refused. It stays as it was sent, for a node takes as few as 2 bytes on the wire and many
+/// times that when it is taken apart; so whoever has little memory counts the [nodes](Self::nodes) before that.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClaimedTree(Vec<ClaimedNode>);
+pub struct ClaimedTree {
+    /// The nodes without the head of their array. All of them decode.
+    bytes: Vec<u8>,
+    nodes: usize,
+}
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum ClaimedNode {
+enum ClaimedNode<'b> {
     Empty,
     Inner,
     Stub(Digest),
     Unread(RecordId, Digest),
-    Leaf(RecordId, Arc<[u8]>),
+    Leaf(RecordId, &'b [u8]),
 }
 
 /// The most nodes that the partial trees of one message may claim: the paths of 128 records through 256 levels, an inner node and a side
-/// for each level. A node takes 72 bytes in memory and as few as 2 on the wire, so this bounds a tree at 4.8 MB.
-pub(crate) const MAX_NODES: usize = 128 * (2 * 256 + 1);
+/// for each level.
+pub const MAX_TREE_NODES: usize = 128 * (2 * 256 + 1);
 
 /// What a verification has still to do.
 enum Step {
@@ -60,8 +63,9 @@ impl ClaimedTree {
     }
 
     /// How many nodes it claims.
-    pub(crate) const fn nodes(&self) -> usize {
-        self.0.len()
+    #[must_use]
+    pub const fn nodes(&self) -> usize {
+        self.nodes
     }
 
     /// Its bytes.
@@ -119,12 +123,12 @@ impl ClaimedTree {
         prefix: Prefix,
         below: impl Fn(Prefix) -> Result<(Prefix, Prefix), TreeError>,
     ) -> Result<Tree, TreeError> {
-        let mut nodes = self.0.into_iter();
+        let mut nodes = Decoder::new(&self.bytes);
         let mut steps = vec![Step::Take(prefix)];
         let mut done = Vec::new();
         while let Some(step) = steps.pop() {
             match step {
-                Step::Take(path) => match nodes.next().ok_or(TreeError::Malformed)? {
+                Step::Take(path) => match decode_node(&mut nodes).map_err(|_| TreeError::Malformed)? {
                     ClaimedNode::Inner => {
                         let (left, right) = below(path)?;
                         steps.extend([Step::Join { depth: path.len() }, Step::Take(right), Step::Take(left)]);
@@ -136,7 +140,7 @@ impl ClaimedTree {
                         return Err(TreeError::Misplaced);
                     }
                     ClaimedNode::Unread(id, sealed) => done.push(Node::Leaf(Leaf::unread(id, sealed))),
-                    ClaimedNode::Leaf(id, sealed) => done.push(Node::Leaf(Leaf::new(id, sealed))),
+                    ClaimedNode::Leaf(id, sealed) => done.push(Node::Leaf(Leaf::new(id, sealed.into()))),
                 },
                 Step::Join { depth } => {
                     let (Some(right), Some(left)) = (done.pop(), done.pop()) else {
@@ -150,7 +154,7 @@ impl ClaimedTree {
             }
         }
         let root = done.pop().expect("the root is finished last");
-        if nodes.next().is_some() {
+        if nodes.position() < self.bytes.len() {
             return Err(TreeError::Malformed);
         }
         Ok(Tree { prefix, root })
@@ -168,67 +172,79 @@ fn canonical(left: &Node, right: &Node) -> bool {
 
 impl From<&Tree> for ClaimedTree {
     fn from(tree: &Tree) -> Self {
-        let mut nodes = Vec::new();
+        let mut e = Encoder::new(Vec::new());
+        let mut nodes = 0_usize;
         let mut open = vec![&tree.root];
         while let Some(node) = open.pop() {
-            nodes.push(match node {
-                Node::Empty => ClaimedNode::Empty,
-                Node::Stub(digest) => ClaimedNode::Stub(*digest),
-                Node::Leaf(leaf) => match leaf.sealed() {
-                    Some(sealed) => ClaimedNode::Leaf(leaf.record_id(), sealed.clone()),
-                    None => ClaimedNode::Unread(leaf.record_id(), leaf.sealed_digest()),
-                },
-                Node::Inner(inner) => {
-                    open.extend([inner.right(), inner.left()]);
-                    ClaimedNode::Inner
-                }
-            });
+            e.encode(ClaimedNode::from(node)).expect("a vector takes all bytes");
+            nodes = nodes.saturating_add(1);
+            if let Node::Inner(inner) = node {
+                open.extend([inner.right(), inner.left()]);
+            }
         }
-        Self(nodes)
+        Self { bytes: e.into_writer(), nodes }
     }
 }
 
 impl<C> Encode<C> for ClaimedTree {
     fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {
-        e.array(self.0.len() as u64)?;
-        for node in &self.0 {
-            match node {
-                ClaimedNode::Empty => e.array(1)?.u8(0)?,
-                ClaimedNode::Inner => e.array(1)?.u8(1)?,
-                ClaimedNode::Stub(digest) => e.array(2)?.u8(2)?.bytes(&digest.0)?,
-                ClaimedNode::Unread(id, digest) => e.array(3)?.u8(3)?.bytes(&id.0)?.bytes(&digest.0)?,
-                ClaimedNode::Leaf(id, sealed) => e.array(3)?.u8(4)?.bytes(&id.0)?.bytes(sealed)?,
-            };
-        }
-        Ok(())
+        e.array(self.nodes as u64)?;
+        e.writer_mut().write_all(&self.bytes).map_err(EncodeError::write)
     }
 }
 
 impl<'b, C> Decode<'b, C> for ClaimedTree {
     fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
         let at = d.position();
-        let len =
-            d.array()?.ok_or_else(|| DecodeError::message("expected an array of known length").at(at))?;
-        // Grows with the nodes that are really there: the length is only claimed.
-        let mut nodes = Vec::new();
-        for _ in 0..len {
-            if nodes.len() >= MAX_NODES {
-                return Err(DecodeError::message("more nodes than the largest batch needs").at(at));
-            }
-            nodes.push(decode_node(d)?);
+        let message = |what| DecodeError::message(what).at(at);
+        let nodes = d.array()?.ok_or_else(|| message("expected an array of known length"))?;
+        let nodes = usize::try_from(nodes).ok().filter(|nodes| *nodes <= MAX_TREE_NODES);
+        let nodes = nodes.ok_or_else(|| message("more nodes than the largest batch needs"))?;
+        let from = d.position();
+        for _ in 0..nodes {
+            decode_node(d)?;
         }
-        Ok(Self(nodes))
+        let bytes = d.input().get(from..d.position()).unwrap_or_default().into();
+        Ok(Self { bytes, nodes })
     }
 }
 
-fn decode_node(d: &mut Decoder<'_>) -> Result<ClaimedNode, DecodeError> {
+impl<'a> From<&'a Node> for ClaimedNode<'a> {
+    /// Without what is below it.
+    fn from(node: &'a Node) -> Self {
+        match node {
+            Node::Empty => Self::Empty,
+            Node::Inner(_) => Self::Inner,
+            Node::Stub(digest) => Self::Stub(*digest),
+            Node::Leaf(leaf) => match leaf.sealed() {
+                Some(sealed) => Self::Leaf(leaf.record_id(), sealed),
+                None => Self::Unread(leaf.record_id(), leaf.sealed_digest()),
+            },
+        }
+    }
+}
+
+impl<C> Encode<C> for ClaimedNode<'_> {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {
+        match self {
+            Self::Empty => e.array(1)?.u8(0)?,
+            Self::Inner => e.array(1)?.u8(1)?,
+            Self::Stub(digest) => e.array(2)?.u8(2)?.bytes(&digest.0)?,
+            Self::Unread(id, digest) => e.array(3)?.u8(3)?.bytes(&id.0)?.bytes(&digest.0)?,
+            Self::Leaf(id, sealed) => e.array(3)?.u8(4)?.bytes(&id.0)?.bytes(sealed)?,
+        };
+        Ok(())
+    }
+}
+
+fn decode_node<'b>(d: &mut Decoder<'b>) -> Result<ClaimedNode<'b>, DecodeError> {
     let at = d.position();
     Ok(match (d.array()?, d.u8()?) {
         (Some(1), 0) => ClaimedNode::Empty,
         (Some(1), 1) => ClaimedNode::Inner,
         (Some(2), 2) => ClaimedNode::Stub(d.decode()?),
         (Some(3), 3) => ClaimedNode::Unread(d.decode()?, d.decode()?),
-        (Some(3), 4) => ClaimedNode::Leaf(d.decode()?, d.bytes()?.into()),
+        (Some(3), 4) => ClaimedNode::Leaf(d.decode()?, d.bytes()?),
         _ => return Err(DecodeError::message("expected a node of a tree").at(at)),
     })
 }
