@@ -14,7 +14,10 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use strongroom_proto::hsm::{DeviceStatus, GroupStatus, Limits, RealmStatus, Refusal, Reply, Request, Role};
+use strongroom_proto::bounded::is_too_many;
+use strongroom_proto::hsm::{
+    DeviceStatus, GroupStatus, Limits, MAX_BATCH_REQUESTS, RealmStatus, Refusal, Reply, Request, Role,
+};
 use strongroom_proto::ids::{BuildDigest, GroupId, Nonce};
 use strongroom_proto::statement::{GroupStatement, MemberStatement};
 use strongroom_proto::tree::MAX_TREE_NODES;
@@ -39,7 +42,7 @@ impl Config {
     pub fn software() -> Self {
         let limits = Limits {
             max_frame_bytes: 1 << 20,
-            max_batch_requests: 128,
+            max_batch_requests: MAX_BATCH_REQUESTS as u32,
             max_pending_entries: 256,
             max_pending_replies: 1024,
             max_sessions: 16_384,
@@ -146,7 +149,8 @@ impl Core {
             return Err(Refusal::TooLarge);
         }
         let mut decoder = minicbor::Decoder::new(request);
-        let decoded = decoder.decode::<Request>().map_err(|_| Refusal::Malformed)?;
+        let refused = |e| if is_too_many(&e) { Refusal::TooLarge } else { Refusal::Malformed };
+        let decoded = decoder.decode::<Request>().map_err(refused)?;
         if decoder.position() != request.len() {
             return Err(Refusal::Malformed);
         }
@@ -238,21 +242,15 @@ impl Core {
         env: &mut E,
         moved: &[(usize, Position)],
     ) -> Result<(), Refusal> {
-        let mut before = Vec::with_capacity(moved.len());
+        // If the write fails this is not taken back: then nothing is answered any more.
         for (slot, at) in moved {
-            let group = self.state.groups.get_mut(*slot).ok_or(Refusal::NotMember)?;
-            before.push((*slot, core::mem::replace(&mut group.captured, *at)));
+            self.state.groups.get_mut(*slot).ok_or(Refusal::NotMember)?.captured = *at;
         }
         #[cfg(feature = "planted-bugs")]
         if self.bugs.has(Bug::MarkBeforeWrite) {
             self.nvram.supersede_newest(env.flash());
         }
         let written = self.nvram.append_delta(env.flash(), &State::delta(moved), || self.state.to_bytes());
-        if written.is_err() && !self.bugs.has(Bug::StatementBeforeNvram) {
-            for (slot, at) in before {
-                self.state.groups.get_mut(slot).ok_or(Refusal::NotMember)?.captured = at;
-            }
-        }
         self.after_write(written)
     }
 

@@ -11,9 +11,9 @@ use crate::state::Position;
 use alloc::vec::Vec;
 use rand_core::Rng as _;
 use strongroom_proto::entry::Entry;
-use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, MAX_CAPTURE_ENTRIES, MAX_GROUPS, Refusal, Reply};
+use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, Refusal, Reply};
 use strongroom_proto::ids::{EntryHash, GroupId, Index, Term};
-use strongroom_proto::statement::{Captured, Committed, MAX_MEMBERS};
+use strongroom_proto::statement::{Captured, Committed};
 
 impl Core {
     /// The entry's place, if an HSM of this realm made it for this group.
@@ -28,9 +28,6 @@ impl Core {
 
     /// The places of consecutive authentic entries.
     fn authentic_chain(&self, slot: usize, entries: &[Entry]) -> Result<Vec<Position>, Refusal> {
-        if entries.len() > MAX_CAPTURE_ENTRIES {
-            return Err(Refusal::TooLarge);
-        }
         let mut chain: Vec<Position> = Vec::with_capacity(entries.len());
         for entry in entries {
             let at = self.authentic(slot, entry)?;
@@ -50,9 +47,6 @@ impl Core {
     /// Captures what waits in several groups, with one write for all. Each group has its own outcome, and all of them are
     /// checked before the write.
     pub(crate) fn capture<E: Env>(&mut self, env: &mut E, groups: &[GroupEntries]) -> Result<Reply, Refusal> {
-        if groups.len() > MAX_GROUPS {
-            return Err(Refusal::TooLarge);
-        }
         // Each is checked against what is captured now, so two of one group could state two entries at one index.
         let named_before =
             |(i, of): (usize, &GroupEntries)| groups.iter().take(i).any(|o| o.group == of.group);
@@ -252,9 +246,6 @@ impl Core {
     fn majority_index(&self, slot: usize, statements: &[Captured], path: &Path) -> Result<Index, Refusal> {
         let (keys, group) = (self.keys()?, self.group(slot)?);
         let leadership = self.leaderships.get(&slot).ok_or(Refusal::NotLeader)?;
-        if statements.len() > MAX_MEMBERS {
-            return Err(Refusal::TooLarge);
-        }
         let mut indexes: Vec<Index> = Vec::with_capacity(statements.len());
         for (i, statement) in statements.iter().enumerate() {
             let repeated = statements.iter().take(i).any(|s| s.hsm == statement.hsm);

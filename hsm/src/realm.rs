@@ -15,11 +15,10 @@ use minicbor::{Decode, Encode};
 use rand_core::Rng as _;
 use strongroom_proto::hash::{hash, label};
 use strongroom_proto::hsm::{
-    ApprovalSignature, CustodianKey, CustodianPolicy, ExportApproval, MAX_CUSTODIANS, MAX_GROUPS, Refusal,
-    Reply, SealedRealm,
+    ApprovalSignature, CustodianKey, CustodianPolicy, ExportApproval, MAX_GROUPS, Refusal, Reply, SealedRealm,
 };
 use strongroom_proto::ids::{Digest, GroupId, HsmId, Nonce, RealmId, X25519Public};
-use strongroom_proto::statement::{GroupStatement, MAX_MEMBERS, MemberStatement};
+use strongroom_proto::statement::{GroupStatement, MemberStatement};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
@@ -93,9 +92,7 @@ impl Core {
         }
         let digest = approval.digest();
         let signed = |s: &&ApprovalSignature| is_signed(s, &digest);
-        // More would only cost time; a policy has no more custodians.
-        let valid: Vec<CustodianKey> =
-            signatures.iter().take(MAX_CUSTODIANS).filter(signed).map(|s| s.custodian).collect();
+        let valid: Vec<CustodianKey> = signatures.iter().filter(signed).map(|s| s.custodian).collect();
         let approving = if self.bugs.has(Bug::CustodianStrangers) {
             valid.iter().enumerate().filter(|(i, k)| !valid.iter().take(*i).any(|o| o == *k)).count()
         } else if self.bugs.has(Bug::CustodianTwice) {
@@ -127,9 +124,6 @@ impl Core {
         members: &[MemberStatement],
     ) -> Result<Reply, Refusal> {
         let keys = self.keys()?;
-        if members.len() > MAX_MEMBERS {
-            return Err(Refusal::BadMembers);
-        }
         let authentic = members.iter().all(|m| m.is_authentic(&keys.statements, &keys.realm));
         if !authentic && !self.bugs.has(Bug::AnyMemberStatement) {
             return Err(Refusal::NotAuthentic);
@@ -180,7 +174,7 @@ impl Core {
     fn check_members(&self, ids: &[HsmId]) -> Result<(), Refusal> {
         let distinct = || ids.iter().enumerate().all(|(i, id)| !ids.iter().take(i).any(|o| o == id));
         let named = ids.contains(&self.state.hsm) || self.bugs.has(Bug::JoinUnnamed);
-        if ids.len() > MAX_MEMBERS || !distinct() || !named {
+        if !distinct() || !named {
             return Err(Refusal::BadMembers);
         }
         if self.state.groups.len() >= MAX_GROUPS { Err(Refusal::NoRoomForGroup) } else { Ok(()) }

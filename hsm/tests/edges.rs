@@ -4,12 +4,13 @@
 mod common;
 
 use common::{Device, Rig, User, process_request};
-use strongroom_hsm::Config;
+use rand::Rng;
+use strongroom_hsm::{Config, Drbg, EntropyError, EntropySource};
 use strongroom_proto::client::SecretsRequest;
-use strongroom_proto::entry::Entry;
+use strongroom_proto::entry::{Entry, MAX_PARTITIONS};
 use strongroom_proto::hsm::{
-    BatchRequest, CustodianKey, CustodianPolicy, ExportApproval, MAX_CAPTURE_ENTRIES, MAX_CUSTODIANS,
-    MAX_GROUPS, Outcome, PrefixTree, Refusal, Reply, Request, Role, SessionRefusal,
+    BatchRequest, CustodianKey, CustodianPolicy, ExportApproval, GroupEntries, MAX_CAPTURE_ENTRIES,
+    MAX_CUSTODIANS, MAX_GROUPS, Outcome, PrefixTree, Refusal, Reply, Request, Role, SessionRefusal,
 };
 use strongroom_proto::ids::{Digest, HsmId, Index, Mac, RealmId};
 use strongroom_proto::prefix::Prefix;
@@ -440,7 +441,6 @@ fn a_policy_that_cannot_be_kept_makes_no_realm() {
         (vec![key(1), key(2)], 3),
         (vec![key(1), key(1)], 2),
         (vec![], 1),
-        (many, 1),
         (vec![key(1), CustodianKey(Digest(weak))], 1),
     ];
     for (custodians, threshold) in policies {
@@ -448,6 +448,8 @@ fn a_policy_that_cannot_be_kept_makes_no_realm() {
         let refusal = device.refusal(&Request::NewRealm(policy.clone()));
         assert_eq!(refusal, Some(Refusal::BadPolicy), "{policy:?}");
     }
+    let many = CustodianPolicy { custodians: many, threshold: 1 };
+    assert_eq!(device.refusal(&Request::NewRealm(many)), Some(Refusal::TooLarge));
     assert_eq!(device.status().realm, None);
 }
 
@@ -482,9 +484,11 @@ fn new_group(device: &mut Device, members: Vec<MemberStatement>) -> Result<Group
 fn members_of_a_group_are_distinct_and_include_whoever_makes_or_joins_it() {
     let mut rig = Rig::new(3, None);
     let [a, b, c] = [0, 1, 2].map(|i| member(&mut rig.devices[i]));
-    for members in [vec![], vec![b], vec![b, c], vec![a, a], vec![a, b, b], vec![a; MAX_MEMBERS + 1]] {
+    for members in [vec![], vec![b], vec![b, c], vec![a, a], vec![a, b, b]] {
         assert_eq!(new_group(&mut rig.devices[0], members), Err(Refusal::BadMembers));
     }
+    let many = vec![a; MAX_MEMBERS + 1];
+    assert_eq!(new_group(&mut rig.devices[0], many), Err(Refusal::TooLarge));
     let forged = MemberStatement { mac: b.mac, ..c };
     assert_eq!(new_group(&mut rig.devices[0], vec![a, forged]), Err(Refusal::NotAuthentic));
     let mut stranger = Device::new(9, None, Config::software());
@@ -543,4 +547,107 @@ fn what_nvram_did_not_take_has_not_happened_and_nothing_is_answered_until_a_rest
     };
     fail(&mut device, &Request::capture(group, vec![made.entry]));
     assert_eq!(device.refusal(&Request::capture(group, vec![])), Some(Refusal::NothingCaptured));
+}
+
+/// An array with the bytes of so many items, which all are these bytes.
+fn array(items: u16, item: &[u8]) -> Vec<u8> {
+    [&[0x99][..], &items.to_be_bytes(), &item.repeat(usize::from(items))].concat()
+}
+
+#[test]
+fn arrays_longer_than_the_protocol_allows_are_refused_before_their_items_take_memory() {
+    let mut rig = Rig::new(1, None);
+    let made = next_of(&mut rig);
+    let encode = |request: &Request| minicbor::to_vec(request).expect("a vector takes all bytes");
+    let group = rig.group;
+    let statement = Captured::new(&[0; 32], &made.realm, &group, HsmId([0; 16]), Index(1), made.hash());
+    let member = MemberStatement::new(&[0; 32], &made.realm, HsmId([0; 16]));
+    let empty = GroupEntries { group, entries: vec![] };
+    let partition = made.partitions[0];
+    let key = CustodianKey(Digest([1; 32]));
+    // A request with one array in it that holds one item, and the same with more.
+    let policy = CustodianPolicy { custodians: vec![key], threshold: 1 };
+    let requests: [(Request, Vec<u8>, u16); 7] = [
+        (Request::NewRealm(policy), minicbor::to_vec(key).expect("encodes"), MAX_CUSTODIANS as u16),
+        (Request::NewGroup(vec![member]), minicbor::to_vec(member).expect("encodes"), MAX_MEMBERS as u16),
+        (
+            Request::Capture(vec![empty.clone()]),
+            minicbor::to_vec(&empty).expect("encodes"),
+            MAX_GROUPS as u16,
+        ),
+        (
+            Request::capture(group, vec![made.clone()]),
+            minicbor::to_vec(&made).expect("encodes"),
+            MAX_CAPTURE_ENTRIES as u16,
+        ),
+        (
+            Request::Lead(group, Some(made.clone())),
+            minicbor::to_vec(partition).expect("encodes"),
+            MAX_PARTITIONS as u16,
+        ),
+        (
+            Request::Commit { group, statements: vec![statement], chain: vec![] },
+            minicbor::to_vec(statement).expect("encodes"),
+            MAX_MEMBERS as u16,
+        ),
+        (
+            Request::Commit { group, statements: vec![], chain: vec![made.clone()] },
+            minicbor::to_vec(&made).expect("encodes"),
+            MAX_CAPTURE_ENTRIES as u16,
+        ),
+    ];
+    for (request, item, most) in requests {
+        let bytes = encode(&request);
+        let one = [&[0x81][..], &item].concat();
+        let at = bytes.windows(one.len()).position(|w| w == one).expect("an array of one item");
+        let mut ask = |items: u16| {
+            let long = [&bytes[..at], &array(items, &item), &bytes[at + one.len()..]].concat();
+            let reply = rig.devices[0].handle(&long);
+            minicbor::decode::<Reply>(&reply).expect("a reply")
+        };
+        for long in [most + 1, 300] {
+            assert_eq!(ask(long), Reply::Refused(Refusal::TooLarge), "{long} items in {request:?}");
+        }
+        let most = ask(most);
+        assert!(!matches!(most, Reply::Refused(Refusal::TooLarge)), "{most:?}");
+    }
+}
+
+fn next_of(rig: &mut Rig) -> Entry {
+    rig.lead(0, None);
+    next(rig, 0)
+}
+
+/// Other bytes each time, none of them twice in a row.
+struct Samples(u8);
+
+impl EntropySource for Samples {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), EntropyError> {
+        for byte in out {
+            self.0 = self.0.wrapping_add(101);
+            *byte = self.0;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn the_words_of_the_generator_are_the_bytes_that_it_would_have_given() {
+    let drbg = || Drbg::start(Samples(0)).expect("a source that passes");
+    let (mut word, mut long, mut bytes) = (drbg(), drbg(), drbg());
+    let mut expected = [0; 8];
+    bytes.fill_bytes(&mut expected);
+    assert_eq!(word.next_u32().to_le_bytes(), expected[..4]);
+    assert_eq!(long.next_u64().to_le_bytes(), expected);
+}
+
+#[test]
+fn an_entropy_failure_says_what_to_do() {
+    for (error, word) in [
+        (EntropyError::Device, "check"),
+        (EntropyError::Repetition, "replace"),
+        (EntropyError::Proportion, "replace"),
+    ] {
+        assert!(error.to_string().contains(word), "{error}");
+    }
 }

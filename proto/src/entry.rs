@@ -4,6 +4,7 @@
 //! the chain by [`Entry::hash`] alone. The group of an entry is always read from the entry, never from the message
 //! that carries it.
 
+use crate::bounded::at_most;
 use crate::hash::{hash, label, mac};
 use crate::ids::{Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, Term};
 use crate::prefix::Prefix;
@@ -46,7 +47,7 @@ pub struct Entry {
     #[n(5)]
     pub term: Term,
     /// What the group owns after this entry, in ascending order of prefix; at most [`MAX_PARTITIONS`].
-    #[n(6)]
+    #[cbor(n(6), decode_with = "at_most::<MAX_PARTITIONS, _, _>")]
     pub partitions: Vec<Partition>,
     /// How many transfer decisions the group has made.
     #[n(7)]

@@ -5,6 +5,7 @@
 //! HSM takes every field for a claim; and a reply tells an agent nothing that depends on a record before the entry
 //! that it belongs to is committed.
 
+use crate::bounded::{at_most, too_many};
 use crate::entry::{Entry, MAX_PARTITIONS};
 use crate::hash::{hash, label, mac};
 use crate::ids::{
@@ -12,7 +13,7 @@ use crate::ids::{
     X25519Public,
 };
 use crate::prefix::Prefix;
-use crate::statement::{Captured, Committed, GroupStatement, MemberStatement};
+use crate::statement::{Captured, Committed, GroupStatement, MAX_MEMBERS, MemberStatement};
 use crate::tree::{ClaimedTree, MAX_TREE_NODES};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -25,8 +26,10 @@ use minicbor::{Decode, Decoder, Encode};
 pub const MAX_CUSTODIANS: usize = 9;
 /// The most groups that one HSM can be a member of. They are never freed.
 pub const MAX_GROUPS: usize = 16;
-/// The most entries in one [`Request::Capture`], and so the most that a segment may hold.
+/// The most entries of one group in one [`Request::Capture`], and so the most that a segment may hold.
 pub const MAX_CAPTURE_ENTRIES: usize = 64;
+/// The most requests that a batch has, at any HSM.
+pub const MAX_BATCH_REQUESTS: usize = 128;
 
 /// What an HSM can take, as it was built.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
@@ -34,7 +37,7 @@ pub struct Limits {
     /// The longest request and the longest reply, in bytes.
     #[n(0)]
     pub max_frame_bytes: u32,
-    /// The most requests in one [`Request::Process`].
+    /// The most requests in one [`Request::Process`], at most [`MAX_BATCH_REQUESTS`].
     #[n(1)]
     pub max_batch_requests: u32,
     /// The most own entries that may wait for capture and commit before the HSM refuses to make another.
@@ -55,7 +58,7 @@ pub struct Limits {
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct CustodianPolicy {
     /// Ed25519 public keys, at most [`MAX_CUSTODIANS`], all different. None: the seed can never leave.
-    #[n(0)]
+    #[cbor(n(0), decode_with = "at_most::<MAX_CUSTODIANS, _, _>")]
     pub custodians: Vec<CustodianKey>,
     /// How many of them must approve; from 1 to their number, or 0 when there are none.
     #[n(1)]
@@ -280,7 +283,7 @@ pub struct GroupEntries {
     pub group: GroupId,
     /// Whole segments that the store has acknowledged, in order; at most [`MAX_CAPTURE_ENTRIES`] entries. None, or none
     /// that is new, asks for the statement again.
-    #[n(1)]
+    #[cbor(n(1), decode_with = "at_most::<MAX_CAPTURE_ENTRIES, _, _>")]
     pub entries: Vec<Entry>,
 }
 
@@ -298,21 +301,24 @@ pub enum Request {
     ExportNonce,
     /// Give the seed to another device. Needs the open nonce and enough custodians. → [`Reply::Exported`].
     #[n(3)]
-    ExportRealm(#[n(0)] ExportApproval, #[n(1)] Vec<ApprovalSignature>),
+    ExportRealm(
+        #[n(0)] ExportApproval,
+        #[cbor(n(1), decode_with = "at_most::<MAX_CUSTODIANS, _, _>")] Vec<ApprovalSignature>,
+    ),
     /// Take a seed sealed to this device. Needs an HSM without a realm. → [`Reply::Device`].
     #[n(4)]
     JoinRealm(#[n(0)] SealedRealm),
     /// Make a group of these members, this HSM among them, and join it. The realm's first group, made by the HSM that
     /// made the realm, starts with the whole space of record ids. → [`Reply::Group`].
     #[n(5)]
-    NewGroup(#[n(0)] Vec<MemberStatement>),
+    NewGroup(#[cbor(n(0), decode_with = "at_most::<MAX_MEMBERS, _, _>")] Vec<MemberStatement>),
     /// Join a group that names this HSM. → [`Reply::Group`].
     #[n(6)]
     JoinGroup(#[n(0)] GroupStatement),
     /// For each of these groups, each named once, put the last of its entries into NVRAM, all in one write. One group's
     /// entries being wrong is no reason to refuse another's. → [`Reply::Captures`].
     #[n(7)]
-    Capture(#[n(0)] Vec<GroupEntries>),
+    Capture(#[cbor(n(0), decode_with = "at_most::<MAX_GROUPS, _, _>")] Vec<GroupEntries>),
     /// Take a committed entry for the captured one, without the entries between. → [`Reply::Captured`].
     #[n(8)]
     Jump(#[n(0)] Entry, #[n(1)] Committed),
@@ -337,7 +343,7 @@ pub enum Request {
         #[cbor(n(1), decode_with = "decode_trees")]
         trees: Vec<PrefixTree>,
         /// The requests, in the order in which they are to be run.
-        #[n(2)]
+        #[cbor(n(2), decode_with = "at_most::<MAX_BATCH_REQUESTS, _, _>")]
         requests: Vec<BatchRequest>,
     },
     /// Count statements, and release what they commit. `chain` leads from the newest own entry to entries that others
@@ -348,10 +354,10 @@ pub enum Request {
         #[n(0)]
         group: GroupId,
         /// Statements of members.
-        #[n(1)]
+        #[cbor(n(1), decode_with = "at_most::<MAX_MEMBERS, _, _>")]
         statements: Vec<Captured>,
         /// Entries after an own one, consecutive.
-        #[n(2)]
+        #[cbor(n(2), decode_with = "at_most::<MAX_CAPTURE_ENTRIES, _, _>")]
         chain: Vec<Entry>,
     },
 }
@@ -373,16 +379,8 @@ pub fn tree_nodes(trees: &[PrefixTree]) -> usize {
 /// No more trees than a group has prefixes, and no more nodes in all than any batch needs.
 pub(crate) fn decode_trees<C>(d: &mut Decoder<'_>, context: &mut C) -> Result<Vec<PrefixTree>, DecodeError> {
     let at = d.position();
-    let too_many = |what| Err(DecodeError::message(what).at(at));
-    let len = d.array()?.ok_or_else(|| DecodeError::message("expected an array of known length").at(at))?;
-    let mut trees = Vec::new();
-    for _ in 0..len {
-        trees.push(d.decode_with(context)?);
-        if trees.len() > MAX_PARTITIONS || tree_nodes(&trees) > MAX_TREE_NODES {
-            return too_many("more trees or nodes than the largest batch needs");
-        }
-    }
-    Ok(trees)
+    let trees = at_most::<MAX_PARTITIONS, _, _>(d, context)?;
+    if tree_nodes(&trees) > MAX_TREE_NODES { Err(too_many(at)) } else { Ok(trees) }
 }
 
 /// The partial tree of one prefix.

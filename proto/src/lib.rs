@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+pub mod bounded;
 pub mod client;
 pub mod entry;
 pub mod frame;

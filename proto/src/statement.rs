@@ -3,6 +3,7 @@
 //! Each is a MAC under the realm's statement key over its own label and every field that gives it meaning. The realm
 //! and group are not part of the message: whoever checks a statement supplies the ones it is asking about.
 
+use crate::bounded::at_most;
 use crate::hash::{label, mac};
 use crate::ids::{EntryHash, GroupId, HsmId, Index, Mac, RealmId};
 use alloc::vec::Vec;
@@ -92,7 +93,7 @@ pub struct GroupStatement {
     #[n(0)]
     pub group: GroupId,
     /// Its members, 1 to [`MAX_MEMBERS`], all different, in the order in which they were given.
-    #[n(1)]
+    #[cbor(n(1), decode_with = "at_most::<MAX_MEMBERS, _, _>")]
     pub members: Vec<HsmId>,
     /// Whether the group's first entry owns the whole space of record ids. True once per realm.
     #[n(2)]

@@ -109,9 +109,13 @@ impl Device {
     }
 
     pub fn ask(&mut self, request: &Request) -> Reply {
-        let bytes = self.core.handle(&mut self.env, &minicbor::to_vec(request).expect("encodes"));
+        let bytes = self.handle(&minicbor::to_vec(request).expect("encodes"));
         let reply: Reply = minicbor::decode(&bytes).expect("every reply decodes");
         reply.of_one_group()
+    }
+
+    pub fn handle(&mut self, request: &[u8]) -> Vec<u8> {
+        self.core.handle(&mut self.env, request)
     }
 
     pub fn refusal(&mut self, request: &Request) -> Option<Refusal> {

@@ -2,6 +2,7 @@
 
 use super::node::{Leaf, Node};
 use super::{Tree, TreeError};
+use crate::bounded::len_at_most;
 use crate::ids::{Digest, RecordId};
 use crate::prefix::Prefix;
 use alloc::vec;
@@ -195,11 +196,7 @@ impl<C> Encode<C> for ClaimedTree {
 
 impl<'b, C> Decode<'b, C> for ClaimedTree {
     fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
-        let at = d.position();
-        let message = |what| DecodeError::message(what).at(at);
-        let nodes = d.array()?.ok_or_else(|| message("expected an array of known length"))?;
-        let nodes = usize::try_from(nodes).ok().filter(|nodes| *nodes <= MAX_TREE_NODES);
-        let nodes = nodes.ok_or_else(|| message("more nodes than the largest batch needs"))?;
+        let nodes = len_at_most::<MAX_TREE_NODES>(d)?;
         let from = d.position();
         for _ in 0..nodes {
             decode_node(d)?;
