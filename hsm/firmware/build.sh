@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Builds the firmware, and installs what that needs on a Debian system. Prints the image's size and digest.
 #
-#   build.sh [virt] [FOLDER]
+#   build.sh [virt|mps2] [FOLDER]
 #
-# `virt` is QEMU's 32-bit RISC-V board, the only one so far: FOLDER/strongroom-hsm.elf to boot, and
-# FOLDER/strongroom-hsm.bin, whose SHA-256 the device states as its build. FOLDER is target/firmware of this repository
-# unless given.
+# `virt` is QEMU's 32-bit RISC-V board: FOLDER/strongroom-hsm.elf to boot, and FOLDER/strongroom-hsm.bin, whose SHA-256
+# the device states as its build. FOLDER is target/firmware of this repository unless given.
+#
+# `mps2` is QEMU's `mps2-an505`, a Cortex-M33: FOLDER/strongroom-hsm-mps2.elf and .bin. It has neither entropy nor flash,
+# so it says that it refuses service: `qemu-system-arm -M mps2-an505 -nographic -kernel FOLDER/strongroom-hsm-mps2.elf`.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -14,8 +16,9 @@ board=${1:-virt}
 out=${2:-$root/target/firmware}
 
 case $board in
-    virt) target=riscv32imac-unknown-none-elf ;;
-    *) echo "build.sh: there is no board $board; name virt" >&2; exit 2 ;;
+    virt) target=riscv32imac-unknown-none-elf image=$out/strongroom-hsm ;;
+    mps2) target=thumbv8m.main-none-eabi image=$out/strongroom-hsm-mps2 ;;
+    *) echo "build.sh: there is no board $board; name virt or mps2" >&2; exit 2 ;;
 esac
 
 # Debian's compiler comes with the sources of `core` and `alloc`, from which they are built for these targets.
@@ -54,11 +57,11 @@ export "CARGO_TARGET_${triple}_LINKER=$linker"
 mkdir -p "$out"
 (cd "$here" && /usr/bin/cargo build --quiet --locked --release -Zbuild-std=core,alloc --target "$target" \
     --target-dir "$out/cargo" --bin strongroom-hsm-firmware)
-cp "$out/cargo/$target/release/strongroom-hsm-firmware" "$out/strongroom-hsm.elf"
-LD_LIBRARY_PATH=$(rustc --print sysroot 2>/dev/null)/lib "$objcopy" -O binary "$out/strongroom-hsm.elf" "$out/strongroom-hsm.bin"
+cp "$out/cargo/$target/release/strongroom-hsm-firmware" "$image.elf"
+LD_LIBRARY_PATH=$(rustc --print sysroot 2>/dev/null)/lib "$objcopy" -O binary "$image.elf" "$image.bin"
 
 # An image that was linked from nothing is a linker script that was not found.
-bytes=$(stat -c %s "$out/strongroom-hsm.bin")
+bytes=$(stat -c %s "$image.bin")
 if [ "$bytes" -lt 100000 ]; then
     echo "build.sh: the image has only $bytes bytes; the core is not in it" >&2
     exit 1
@@ -69,4 +72,4 @@ if [ "$bytes" -gt "$limit" ]; then
     exit 1
 fi
 echo "image: $bytes bytes of at most $limit"
-echo "digest: $(sha256sum "$out/strongroom-hsm.bin" | cut -d' ' -f1)"
+echo "digest: $(sha256sum "$image.bin" | cut -d' ' -f1)"
