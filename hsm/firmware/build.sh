@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Builds the firmware, and installs what that needs on a Debian system. Prints the image's size and digest.
 #
-#   build.sh [virt|mps2] [FOLDER]
+#   build.sh [--marks] [virt|mps2] [FOLDER]
+#
+# With --marks, an image for measuring, not for use: it says on its console how much memory was in use. Its name ends in -marks.
 #
 # `virt` is QEMU's 32-bit RISC-V board: FOLDER/strongroom-hsm.elf to boot, and FOLDER/strongroom-hsm.bin, whose SHA-256
 # the device states as its build. FOLDER is target/firmware of this repository unless given.
@@ -12,12 +14,17 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
+features=() suffix=
+if [ "${1:-}" = --marks ]; then
+    features=(--features marks) suffix=-marks
+    shift
+fi
 board=${1:-virt}
 out=${2:-$root/target/firmware}
 
 case $board in
-    virt) target=riscv32imac-unknown-none-elf image=$out/strongroom-hsm ;;
-    mps2) target=thumbv8m.main-none-eabi image=$out/strongroom-hsm-mps2 ;;
+    virt) target=riscv32imac-unknown-none-elf image=$out/strongroom-hsm$suffix ;;
+    mps2) target=thumbv8m.main-none-eabi image=$out/strongroom-hsm-mps2$suffix ;;
     *) echo "build.sh: there is no board $board; name virt or mps2" >&2; exit 2 ;;
 esac
 
@@ -50,13 +57,15 @@ objcopy=$(find_tool objcopy llvm-objcopy)
 triple=$(tr 'a-z.-' 'A-Z__' <<<"$target")
 registry=${CARGO_HOME:-$HOME/.cargo}
 
-# No path of this machine may get into the image.
+# Nothing of this machine may get into the image: neither its paths, nor what its owner likes cargo to do elsewhere.
+unset CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS
+for name in ${!CARGO_PROFILE_@}; do unset "$name"; done
 export RUSTFLAGS="--remap-path-prefix=$root=strongroom --remap-path-prefix=$registry=cargo"
 export RUSTC=/usr/bin/rustc RUSTC_WRAPPER="$here/rustc-anywhere.sh" RUSTC_BOOTSTRAP=1 CARGO_INCREMENTAL=0
 export "CARGO_TARGET_${triple}_LINKER=$linker"
 mkdir -p "$out"
 (cd "$here" && /usr/bin/cargo build --quiet --locked --release -Zbuild-std=core,alloc --target "$target" \
-    --target-dir "$out/cargo" --bin strongroom-hsm-firmware)
+    --target-dir "$out/cargo" --bin strongroom-hsm-firmware "${features[@]}")
 cp "$out/cargo/$target/release/strongroom-hsm-firmware" "$image.elf"
 LD_LIBRARY_PATH=$(rustc --print sysroot 2>/dev/null)/lib "$objcopy" -O binary "$image.elf" "$image.bin"
 
@@ -71,5 +80,6 @@ if [ "$bytes" -gt "$limit" ]; then
     echo "build.sh: the image has $bytes bytes, more than $limit" >&2
     exit 1
 fi
+echo "built with $(/usr/bin/rustc --version), $("$linker" -flavor gnu --version 2>/dev/null || "$linker" --version)"
 echo "image: $bytes bytes of at most $limit"
 echo "digest: $(sha256sum "$image.bin" | cut -d' ' -f1)"

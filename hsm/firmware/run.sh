@@ -28,11 +28,12 @@ flash=$folder/flash.img
 if [ ! -f "$flash" ]; then
     # As it comes from the factory: 32 MiB, erased.
     head -c $((32 << 20)) /dev/zero | tr '\0' '\377' >"$flash.new"
+    sync "$flash.new"
     mv "$flash.new" "$flash"
 fi
 
 board=(-M virt -m 16M -bios "$image" -nographic -monitor none -global virtio-mmio.force-legacy=false
-    -drive "if=pflash,unit=1,format=raw,file=$flash"
+    -drive "if=pflash,unit=1,format=raw,cache=writethrough,file=$flash"
     -chardev "socket,id=link,path=${STRONGROOM_SOCKET:-$folder/hsm.sock},server=on,wait=off")
 if [ "$entropy" != none ]; then
     board+=(-object "rng-random,id=entropy,filename=$entropy" -device "virtio-rng-device,rng=entropy")

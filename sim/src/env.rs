@@ -1,29 +1,67 @@
 //! The environment of a simulated HSM: flash in memory, and randomness from a seed.
 
+use crate::board::Entropy;
 use rand::rngs::StdRng;
-use strongroom_hsm::{Env, Flash, FlashError, Geometry, MemoryFlash};
+use rand::{CryptoRng, TryCryptoRng, TryRng};
+use std::convert::Infallible;
+use strongroom_hsm::{Drbg, Env, Flash, FlashError, Geometry, MemoryFlash};
 
 /// The flash of every simulated HSM.
 pub(crate) const GEOMETRY: Geometry = Geometry { units: 4, unit_bytes: 1 << 14, write_bytes: 8 };
 
 /// See the module.
-pub(crate) struct SeededEnv<F> {
+pub(crate) struct SeededEnv<F, R = StdRng> {
     pub(crate) flash: F,
-    pub(crate) rng: StdRng,
+    pub(crate) rng: R,
 }
 
-impl<F: Flash> Env for SeededEnv<F> {
+impl<F: Flash, R: CryptoRng> Env for SeededEnv<F, R> {
     type Flash = F;
-    type Rng = StdRng;
+    type Rng = R;
 
     fn flash(&mut self) -> &mut F {
         &mut self.flash
     }
 
-    fn rng(&mut self) -> &mut StdRng {
+    fn rng(&mut self) -> &mut R {
         &mut self.rng
     }
 }
+
+/// The randomness of an HSM that a board may be asked to repeat, or of one that it is not.
+pub(crate) enum Randomness {
+    /// From a seed.
+    Seeded(StdRng),
+    /// As a board makes it, from what its entropy device gives.
+    Generated(Drbg<Entropy>),
+}
+
+impl TryRng for Randomness {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        match self {
+            Self::Seeded(rng) => rng.try_next_u32(),
+            Self::Generated(rng) => rng.try_next_u32(),
+        }
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        match self {
+            Self::Seeded(rng) => rng.try_next_u64(),
+            Self::Generated(rng) => rng.try_next_u64(),
+        }
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+        match self {
+            Self::Seeded(rng) => rng.try_fill_bytes(out),
+            Self::Generated(rng) => rng.try_fill_bytes(out),
+        }
+    }
+}
+
+impl TryCryptoRng for Randomness {}
 
 /// Flash that loses power after so many granules.
 pub(crate) struct CutFlash {

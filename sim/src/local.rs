@@ -3,7 +3,7 @@
 //! The folder holds all that survives: the NVRAM of each HSM, the store, the tenant's key and the custodian's. The
 //! sockets between agents and HSMs are in a folder of their own that goes away.
 
-use crate::board::{Board, TimedLink, Times};
+use crate::board::{Board, Boot, TimedLink, Times};
 use ed25519_dalek::SigningKey;
 use std::fs;
 use std::io::Write;
@@ -156,7 +156,7 @@ impl LocalRealm {
     fn start_hsm(&self, i: usize) -> Result<Hsm, Error> {
         if i < self.boards {
             let folder = self.dir.join(format!("hsm-{}.board", i + 1));
-            return Ok(Hsm::Board(Board::boot(&folder, &self.socket(i))?));
+            return Ok(Hsm::Board(Board::boot(&folder, &self.socket(i), &Boot::default())?));
         }
         Ok(Hsm::Software(strongroom_hsm_software::start(Options {
             nvram: self.dir.join(format!("hsm-{}.nvram", i + 1)),

@@ -8,7 +8,7 @@ use strongroom_client::Configuration;
 use strongroom_sim::local::{Error, LocalRealm, token};
 use strongroom_sim::model::explore::{Bounds, Explored, explore};
 use strongroom_sim::model::{Action, Rule};
-use strongroom_sim::{demo, hostile, replay_bench, run, tree_bench};
+use strongroom_sim::{board, demo, hostile, replay_bench, run, tree_bench};
 
 /// Whole Strongroom realms in one process, with software HSMs that protect nothing.
 #[derive(Parser)]
@@ -16,6 +16,28 @@ use strongroom_sim::{demo, hostile, replay_bench, run, tree_bench};
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+}
+
+#[derive(Subcommand)]
+enum Check {
+    /// Compare what a board and the software HSM answer, byte by byte: to recorded clients, and to a hostile host.
+    Same {
+        /// The image. Without it, the one that `hsm/firmware/build.sh` makes.
+        #[arg(long, value_name = "FILE.elf")]
+        image: Option<PathBuf>,
+        /// The seed of the hostile host.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many messages the hostile host sends.
+        #[arg(long, default_value_t = 10_000)]
+        messages: usize,
+    },
+    /// Fill a board to its bounds, and print how much of its memory was in use.
+    Bounds {
+        /// An image for measuring, made by `hsm/firmware/build.sh --marks`.
+        #[arg(long, value_name = "FILE.elf", default_value = "target/firmware/strongroom-hsm-marks.elf")]
+        image: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]
@@ -113,6 +135,11 @@ enum Command {
         #[arg(long)]
         planted_bugs: bool,
     },
+    /// Check the firmware of `hsm/firmware` on an emulated board. An emulated board protects nothing.
+    Firmware {
+        #[command(subcommand)]
+        check: Check,
+    },
     /// Print a fresh token for a user of a realm that `serve` runs. Tokens live for ten minutes.
     Token {
         /// The folder that holds the realm.
@@ -157,6 +184,7 @@ async fn execute(arguments: Arguments) -> ExitCode {
         Command::Hostile { planted_bugs: true, .. } => hunt_planted_bugs(),
         Command::Hostile { replay: Some(file), .. } => replay_trace(&file),
         Command::Hostile { seed, steps, cores, trace, .. } => run_hostile(seed, steps, cores, &trace),
+        Command::Firmware { check } => check_firmware(check),
         Command::Token { keep, user } => print_token(&keep, &user),
     };
     match done {
@@ -165,6 +193,13 @@ async fn execute(arguments: Arguments) -> ExitCode {
             eprintln!("strongroom-sim: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn check_firmware(check: Check) -> Result<(), Error> {
+    match check {
+        Check::Same { image, seed, messages } => board::same(image.as_deref(), seed, messages),
+        Check::Bounds { image } => board::bounds(&image),
     }
 }
 

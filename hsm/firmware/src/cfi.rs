@@ -20,6 +20,7 @@ const QUERY: u32 = 0x0098_0098;
 const ERASE: u32 = 0x0020_0020;
 const BUFFER: u32 = 0x00e8_00e8;
 const CONFIRM: u32 = 0x00d0_00d0;
+const READ_STATUS: u32 = 0x0070_0070;
 const CLEAR_STATUS: u32 = 0x0050_0050;
 const READY: u32 = 0x0080_0080;
 /// Erase, program, voltage and lock errors, and a command sequence that the chip did not understand.
@@ -31,6 +32,8 @@ pub trait Bus {
     fn read(&mut self, offset: u32) -> u32;
     /// Writes one aligned word.
     fn write(&mut self, offset: u32, word: u32);
+    /// How many bytes can be reached. An offset at or beyond it may reach anything.
+    fn bytes(&self) -> u32;
 }
 
 /// The chips on the bus.
@@ -58,12 +61,22 @@ impl fmt::Display for CfiError {
     }
 }
 
+/// Looks at the status until both chips are ready. None: one of them is broken.
+fn wait<B: Bus>(bus: &mut B, at: u32) -> Option<u32> {
+    (0..MAX_POLLS).map(|_| bus.read(at)).find(|status| status & READY == READY)
+}
+
 impl<B: Bus> Cfi<B> {
     /// Asks the chips what they are.
     ///
     /// # Errors
     /// [`CfiError`].
     pub fn probe(mut bus: B) -> Result<Self, CfiError> {
+        // A reset of the CPU alone may have left the chips in the middle of something, with old errors.
+        bus.write(0, READ_STATUS);
+        let _ = wait(&mut bus, 0);
+        bus.write(0, CLEAR_STATUS);
+        bus.write(0, READ_ARRAY);
         bus.write(0x55 * WORD_BYTES, QUERY);
         let mut table = [0_u8; 0x31];
         let mut alike = true;
@@ -82,7 +95,9 @@ impl<B: Bus> Cfi<B> {
         let (command_set, regions) = (pair(0x13), table[0x2c]);
         let (blocks, block_bytes) = (pair(0x2d) + 1, pair(0x2f) * 256 * 2);
         let buffer_bytes = 1_u32.checked_shl(pair(0x2a)).unwrap_or(0).saturating_mul(2);
-        let usable = buffer_bytes >= WORD_BYTES && block_bytes >= buffer_bytes && blocks >= NVRAM_UNITS;
+        let reached = block_bytes.checked_mul(NVRAM_UNITS).is_some_and(|bytes| bytes <= bus.bytes());
+        let usable =
+            buffer_bytes >= WORD_BYTES && block_bytes >= buffer_bytes && blocks >= NVRAM_UNITS && reached;
         if !alike || !matches!(command_set, 1 | 3) || regions != 1 || !usable {
             return Err(CfiError::Unsupported);
         }
@@ -99,15 +114,7 @@ impl<B: Bus> Cfi<B> {
 
     /// Waits until both chips are ready. Whether they report no error.
     fn settle(&mut self, at: u32) -> bool {
-        let mut polls = 0;
-        let status = loop {
-            let status = self.bus.read(at);
-            polls += 1;
-            if status & READY == READY || polls >= MAX_POLLS {
-                break status;
-            }
-        };
-        let good = status & READY == READY && status & ERRORS == 0;
+        let good = wait(&mut self.bus, at).is_some_and(|status| status & ERRORS == 0);
         self.bus.write(at, CLEAR_STATUS);
         self.bus.write(at, READ_ARRAY);
         good
@@ -117,9 +124,10 @@ impl<B: Bus> Cfi<B> {
     fn program_buffer(&mut self, at: u32, bytes: &[u8]) -> bool {
         let words = u32::try_from(bytes.len()).unwrap_or(0) / WORD_BYTES;
         self.bus.write(at, BUFFER);
-        let mut polls = 0;
-        while self.bus.read(at) & READY != READY && polls < MAX_POLLS {
-            polls += 1;
+        if wait(&mut self.bus, at).is_none() {
+            // What comes next would be taken for commands.
+            self.bus.write(at, READ_ARRAY);
+            return false;
         }
         let last = words - 1;
         self.bus.write(at, last << 16 | last);

@@ -1,7 +1,7 @@
 //! The heap: one fixed piece of RAM, constant time, wiped when freed.
 //!
-//! An allocation that does not fit panics, and the device halts. A host can bring that about today, with a frame that
-//! claims more tree nodes than fit: see `Config::firmware`. What is freed is wiped at once, beside what its owner wiped, so that no copy
+//! An allocation that does not fit panics, and the device halts; the bounds of `Config::firmware` are such that no host can
+//! bring that about. What is freed is wiped at once, beside what its owner wiped, so that no copy
 //! that a compiler or a growing vector left behind stays readable.
 #![allow(unsafe_code, reason = "an allocator hands out raw memory")]
 

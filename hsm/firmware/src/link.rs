@@ -47,10 +47,11 @@ impl<C: Carrier> Link<C> {
     pub fn step(&mut self, mut handle: impl FnMut(&[u8]) -> Vec<u8>, quiet: impl FnOnce()) {
         let read = self.carrier.read(&mut self.buffer);
         if read > 0 {
-            self.heard_ms = self.carrier.now_ms();
             if !self.lost {
                 self.take(read, &mut handle);
             }
+            // After the work, so that the time it took is no silence.
+            self.heard_ms = self.carrier.now_ms();
             return;
         }
         if self.heard_ms == 0 {

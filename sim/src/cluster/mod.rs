@@ -25,6 +25,7 @@ pub(crate) use journal::request_name;
 pub use journal::{Event, Journal, Kind, Lane};
 pub use store::{Store, StoreCalls, StoreFault};
 pub use tree::StoredTree;
+pub(crate) use user::registration;
 pub use user::{User, Wish};
 
 use crate::model::Trace;

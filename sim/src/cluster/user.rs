@@ -376,7 +376,7 @@ impl User {
     }
 }
 
-fn registration(realm: &RealmId, num_guesses: u16, rng: &mut StdRng) -> Register2Request {
+pub(crate) fn registration(realm: &RealmId, num_guesses: u16, rng: &mut StdRng) -> Register2Request {
     let key = PrivateKey::random(rng);
     let signing = RegistrationSigningKey::random(rng);
     Register2Request {

@@ -3,7 +3,7 @@
 use super::clients::{Answer, finish, guesses};
 use super::model::Records;
 use super::step::{Made, Wish};
-use super::world::{Kept, Known, MAX_PENDING_ENTRIES, World};
+use super::world::{Kept, Known, World};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use strongroom_hsm::{SEALED_EVENT_BYTES, SEALED_RECORD_BYTES};
@@ -251,9 +251,10 @@ impl World {
             let what = format!("HSM {at} made an entry of group {group} that covers another group's records");
             self.violate("one group for each record", what);
         }
+        let most = self.statuses[at].limits.max_pending_entries;
         if let Some(lead) = &mut self.members[at][group].lead {
             (lead.newest, lead.waiting) = (Some(n), lead.waiting + 1);
-            if lead.waiting > u64::from(MAX_PENDING_ENTRIES) {
+            if lead.waiting > u64::from(most) {
                 let what = format!("HSM {at} let {} entries wait", lead.waiting);
                 self.violate("bounded", what);
             }

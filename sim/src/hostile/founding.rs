@@ -6,6 +6,7 @@ use super::clients::Clients;
 use super::device::Device;
 use super::keys::{RealmKeys, device_key};
 use super::world::{DEVICES, MAX_PENDING_ENTRIES, MEMBERS};
+use crate::board::Tape;
 use ed25519_dalek::{Signer, SigningKey};
 use strongroom_hsm::{Config, MemoryFlash};
 use strongroom_proto::hsm::{
@@ -29,13 +30,24 @@ pub(super) struct Founding {
     pub(super) clients: Clients,
     /// For the oracle alone.
     pub(super) keys: RealmKeys,
-    flashes: Vec<MemoryFlash>,
+    flashes: Vec<(MemoryFlash, Option<Tape>)>,
+    config: Config,
 }
 
 impl Founding {
     /// Makes a realm in the first HSM, and enrols the oracle and all but the last HSM.
     pub(super) fn new(seed: u64, planted: Planted) -> Self {
         let device = |i| Device::new(seed.wrapping_mul(31).wrapping_add(i), config(), planted);
+        Self::make(seed, planted, config(), device)
+    }
+
+    /// The same with HSMs that are like boards, for boards to repeat what happens to them.
+    pub(super) fn on_tape(seed: u64, config: Config) -> Self {
+        let device = |i| Device::on_tape(seed.wrapping_mul(31).wrapping_add(i), config.clone());
+        Self::make(seed, None, config.clone(), device)
+    }
+
+    fn make(seed: u64, planted: Planted, config: Config, device: impl Fn(u64) -> Device) -> Self {
         let mut devices: Vec<Device> = (0..DEVICES as u64).map(device).collect();
         let custodians: Vec<SigningKey> = (1..=3).map(|i| SigningKey::from_bytes(&[i; 32])).collect();
         let policy = CustodianPolicy { custodians: custodians.iter().map(custodian).collect(), threshold: 2 };
@@ -62,14 +74,17 @@ impl Founding {
         let clients = Clients::new(seed, &realm.realm, realm.public_key);
         let statuses = devices.iter_mut().map(status).collect();
         let flashes = devices.into_iter().map(Device::into_flash).collect();
-        Self { seed, planted, realm, statuses, custodians, clients, keys, flashes }
+        Self { seed, planted, realm, statuses, custodians, clients, keys, flashes, config }
     }
 
     /// The HSMs, started from what their flashes hold.
     pub(super) fn devices(&self) -> Vec<Device> {
-        let start = |(i, flash): (usize, &MemoryFlash)| {
+        let start = |(i, (flash, tape)): (usize, &(MemoryFlash, Option<Tape>))| {
             let seed = self.seed.wrapping_mul(31).wrapping_add(i as u64) ^ 0xe915_0de5;
-            Device::on(flash.clone(), seed, config(), self.planted)
+            match tape {
+                Some(tape) => Device::resume(flash.clone(), tape.clone(), self.config.clone()),
+                None => Device::on(flash.clone(), seed, self.config.clone(), self.planted),
+            }
         };
         self.flashes.iter().enumerate().map(start).collect()
     }

@@ -28,6 +28,7 @@ mod strategies;
 mod trace;
 mod world;
 
+use crate::board::Tape;
 use founding::Founding;
 use hunt::{EPISODE_STEPS, Hunt};
 pub use oracle::{RULES, Violation};
@@ -38,6 +39,7 @@ use std::rc::Rc;
 use std::time::Instant;
 #[cfg(feature = "planted-bugs")]
 use strongroom_hsm::Bug;
+use strongroom_hsm::Config;
 pub use trace::Trace;
 use world::{Coverage, World};
 
@@ -97,6 +99,30 @@ pub fn search_for(only: Option<&'static str>, seed: u64, steps: u64, planted: Pl
         episode += 1;
     }
     found
+}
+
+/// Searches with HSMs that are like boards of this kind, until so many messages were sent after the realms were made. What
+/// happened to each HSM of each episode, for a board to repeat.
+///
+/// # Panics
+/// If a rule is broken.
+#[must_use]
+pub fn record(seed: u64, messages: usize, config: &Config) -> Vec<Tape> {
+    let founding = Rc::new(Founding::on_tape(seed, config.clone()));
+    let (mut tapes, mut sent, mut episode) = (Vec::new(), 0, 0_u64);
+    while sent < messages {
+        let episode_seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(episode);
+        let mut hunt = Hunt::new(World::new(&founding), episode_seed, EPISODE_STEPS);
+        hunt.run();
+        assert!(hunt.world.violation.is_none(), "{:?}", hunt.world.violation);
+        for device in std::mem::take(&mut hunt.world.devices) {
+            let Some(tape) = device.into_flash().1 else { continue };
+            sent += tape.exchanges();
+            tapes.push(tape);
+        }
+        episode += 1;
+    }
+    tapes
 }
 
 /// Searches on so many threads, each with a seed of its own, and prints what there is to know. The shrunk trace and

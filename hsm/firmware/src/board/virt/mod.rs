@@ -112,6 +112,10 @@ impl Bus for Bank {
         // SAFETY: as above.
         unsafe { at.write_volatile(word) }
     }
+
+    fn bytes(&self) -> u32 {
+        32 << 20
+    }
 }
 
 /// Reads a register of 32 bits.

@@ -1,14 +1,13 @@
 //! The way to the agent, and the console for people.
 //!
 //! The UART is the console. Where there is no virtio console it is also, slowly, the way to the agent, and then the
-//! only thing that may be said on it is frames.
+//! only thing that is ever said on it is frames.
 
-use super::virtio::{VirtioConsole, find_console};
+use super::virtio::{VirtioConsole, find_console, has_console};
 use super::{read, write};
 use core::arch::asm;
 use core::fmt;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
-use core::sync::atomic::{AtomicBool, Ordering};
 use strongroom_hsm_firmware::link::Carrier;
 
 const UART: usize = 0x1000_0000;
@@ -24,8 +23,8 @@ const PLIC_CLAIM: usize = PLIC + 0x20_0004;
 const MTIE: u32 = 1 << 7;
 const MEIE: u32 = 1 << 11;
 
-/// The UART carries frames, so people get nothing.
-static UART_IS_THE_LINK: AtomicBool = AtomicBool::new(false);
+/// A console that takes no byte for this many looks is not read by anybody.
+const MAX_CONSOLE_POLLS: u32 = 1_000_000;
 
 fn uart_read(register: usize) -> u8 {
     // SAFETY: a register of the UART; no Rust object lies there.
@@ -47,10 +46,14 @@ pub(crate) struct Console;
 
 impl fmt::Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if !UART_IS_THE_LINK.load(Ordering::Relaxed) {
-            text.bytes().for_each(uart_send);
+        if !has_console() {
+            return Ok(());
         }
-        Ok(())
+        // Neither service nor a wipe waits for whoever reads this.
+        text.bytes().try_for_each(|byte| {
+            let free = (0..MAX_CONSOLE_POLLS).any(|_| uart_read(5) & 0x20 != 0);
+            if free { Ok(uart_write(0, byte)) } else { Err(fmt::Error) }
+        })
     }
 }
 
@@ -70,7 +73,6 @@ impl Port {
         let (kind, interrupt) = match find_console() {
             Some((console, interrupt)) => (Kind::Virtio(console), interrupt),
             None => {
-                UART_IS_THE_LINK.store(true, Ordering::Relaxed);
                 // FIFOs on, receive trigger at 14 bytes; an interrupt when bytes have arrived.
                 uart_write(2, 0xc7);
                 uart_write(1, 0x01);

@@ -42,7 +42,7 @@ _start:
     csrw pmpaddr8, t0
     li   t0, -1                             // all the rest: nothing
     csrw pmpaddr9, t0
-    li   t0, 0x8b888d00
+    li   t0, 0x8b888d80
     csrw pmpcfg0, t0
     li   t0, 0x9b9b9b9b
     csrw pmpcfg1, t0
@@ -77,17 +77,29 @@ _start:
 
     .balign 4
 _trap:
-    // Nothing returns from here, so the stack may be used from its top again, even if it is what ran out.
+    // Nothing returns from here, so the stack may be used from its top again, even if it is what ran out. A trap on the
+    // way wipes at once.
+    la   t0, _wipe_at_once
+    csrw mtvec, t0
     la   sp, __stack_top
     csrr a0, mcause
     csrr a1, mepc
     csrr a2, mtval
     call on_trap
 
-    // Wipes all RAM and registers, then leaves with the word in a0.
+    .balign 4
+_wipe_at_once:
+    li   a0, 0x23333
+    // Wipes all RAM and registers, then leaves with the word in a0. The virtio devices first, for they write to RAM.
     .globl _wipe
 _wipe:
     csrw mie, zero
+    li   t0, 0x10001000
+    li   t1, 0x10009000
+    li   t2, 0x1000
+7:  sw   zero, 0x70(t0)
+    add  t0, t0, t2
+    bltu t0, t1, 7b
     la   t0, __stack_bottom
     la   t1, __ram_end
 5:  sw   zero, 0(t0)

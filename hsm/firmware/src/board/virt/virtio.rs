@@ -9,8 +9,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use strongroom_hsm::{EntropyError, EntropySource};
 use virtio_drivers::device::console::VirtIOConsole;
 use virtio_drivers::device::rng::VirtIORng;
+use virtio_drivers::transport::DeviceType;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
-use virtio_drivers::transport::{DeviceType, Transport};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
 const SLOTS: usize = 0x1000_1000;
@@ -60,17 +60,17 @@ unsafe impl Hal for Memory {
 
 /// The first device of a kind, with its interrupt.
 fn find(kind: DeviceType) -> Option<(MmioTransport<'static>, u32)> {
-    (0..SLOT_COUNT).find_map(|slot| {
-        let at = SLOTS + slot * SLOT_BYTES;
-        // An empty slot has device id 0.
-        if read(at + 8) == 0 {
-            return None;
-        }
-        let header = NonNull::new(with_exposed_provenance_mut::<VirtIOHeader>(at))?;
-        // SAFETY: a virtio slot of this board, used by whoever asked for this kind of device, once.
-        let transport = unsafe { MmioTransport::new(header, SLOT_BYTES) }.ok()?;
-        (transport.device_type() == kind).then_some((transport, slot as u32 + 1))
-    })
+    // A transport that is dropped resets its device, so none is made for a device of another kind.
+    let slot = (0..SLOT_COUNT).find(|slot| read(SLOTS + slot * SLOT_BYTES + 8) == kind as u32)?;
+    let header = NonNull::new(with_exposed_provenance_mut::<VirtIOHeader>(SLOTS + slot * SLOT_BYTES))?;
+    // SAFETY: a virtio slot of this board, used by whoever asks for this kind of device, once.
+    let transport = unsafe { MmioTransport::new(header, SLOT_BYTES) }.ok()?;
+    Some((transport, slot as u32 + 1))
+}
+
+/// Whether the board has a console device, which is the way to the agent then.
+pub(super) fn has_console() -> bool {
+    (0..SLOT_COUNT).any(|slot| read(SLOTS + slot * SLOT_BYTES + 8) == DeviceType::Console as u32)
 }
 
 /// The console device.

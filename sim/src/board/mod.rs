@@ -2,16 +2,29 @@
 //!
 //! An emulated board protects nothing: whoever runs the emulator reads its memory.
 
+mod bounds;
+mod host;
+mod play;
+mod same;
+pub mod tape;
+mod twin;
+mod wire;
+
 use crate::cluster::request_name;
 use crate::local::Error;
 use async_trait::async_trait;
+pub use bounds::bounds;
+pub use same::same;
 use std::collections::BTreeMap;
 use std::fs::{File, create_dir_all};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use strongroom_agent::link::{Link, Lost};
+pub use tape::{Entropy, Event, Tape};
+pub use twin::Twin;
+pub use wire::Wire;
 
 /// Boots the image that `hsm/firmware/build.sh` made, from the root of the repository.
 const RUN: &str = "hsm/firmware/run.sh";
@@ -19,12 +32,23 @@ const RUN: &str = "hsm/firmware/run.sh";
 /// One emulated board. Dropped, it loses power.
 pub struct Board(Child);
 
+/// How a board is booted.
+#[derive(Clone, Default)]
+pub struct Boot {
+    /// Another image than the one that `hsm/firmware/build.sh` makes.
+    pub image: Option<PathBuf>,
+    /// A file of entropy instead of the machine's.
+    pub entropy: Option<PathBuf>,
+    /// More arguments for the emulator.
+    pub arguments: Vec<String>,
+}
+
 impl Board {
     /// Boots a board whose flash is in `folder`, made if there is none, with its link on `socket`.
     ///
     /// # Errors
     /// There is no script here to boot it with, or it cannot be run.
-    pub fn boot(folder: &Path, socket: &Path) -> Result<Self, Error> {
+    pub fn boot(folder: &Path, socket: &Path, how: &Boot) -> Result<Self, Error> {
         if !Path::new(RUN).exists() {
             return Err(format!("there is no {RUN} here; run this in the root of the repository").into());
         }
@@ -32,7 +56,13 @@ impl Board {
         let console = File::create(folder.join("console.log"))?;
         let mut command = Command::new("bash");
         command.arg(RUN).arg(folder).env("STRONGROOM_SOCKET", socket).stdin(Stdio::null());
-        command.stderr(console.try_clone()?).stdout(console);
+        command.args(&how.arguments).stderr(console.try_clone()?).stdout(console);
+        if let Some(image) = &how.image {
+            command.env("STRONGROOM_IMAGE", image);
+        }
+        if let Some(entropy) = &how.entropy {
+            command.env("STRONGROOM_ENTROPY", entropy);
+        }
         Ok(Self(command.spawn()?))
     }
 }

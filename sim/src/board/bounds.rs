@@ -1,0 +1,192 @@
+//! Whether all that a board promises to take fits in its memory at once.
+
+use super::host::Host;
+use super::play::{Bench, Marks, image_or_default};
+use crate::local::Error;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::path::Path;
+use strongroom_hsm::Config;
+use strongroom_proto::client::{MAX_REQUEST_BODY, RegistrationVersion, SecretsRequest};
+use strongroom_proto::entry::{Entry, MAX_PARTITIONS, Partition};
+use strongroom_proto::hsm::{
+    BatchRequest, GroupEntries, Limits, MAX_CAPTURE_ENTRIES, MAX_GROUPS, NoiseMessage, PrefixTree, Reply,
+    Request,
+};
+use strongroom_proto::ids::{Digest, EntryHash, HsmId, Index, Mac, RecordId, SessionId, Term};
+use strongroom_proto::oprf::{PrivateKey, blind};
+use strongroom_proto::prefix::Prefix;
+use strongroom_proto::tree::ClaimedTree;
+
+/// The most heap that may be in use, in bytes. What is left of it is for the gaps between blocks.
+const MAX_HEAP: usize = 360 << 10;
+/// The most stack, in bytes.
+const MAX_STACK: usize = 24 << 10;
+/// The most code, in bytes.
+const MAX_IMAGE: u64 = 512 << 10;
+
+/// Fills a board to its bounds, prints how much of its memory was in use, and fails beyond what is pinned here. `image` is one
+/// for measuring, made by `build.sh --marks`.
+///
+/// # Errors
+/// More than is pinned; the board halted; it cannot be booted.
+pub fn bounds(image: &Path) -> Result<(), Error> {
+    let mut bench = Bench::new(Some(image.to_path_buf()))?;
+    bench.erase()?;
+    bench.boot(None, &[])?;
+    let status = bench.status()?;
+    let mut marks = bench.marks()?;
+    row("heap and stack in use at most", None, &marks);
+    row("started, told its state", None, &marks);
+    let config = Config::firmware(status.version, status.build);
+    let mut filled =
+        Filled { host: Host::new(1, config.clone()), rng: StdRng::seed_from_u64(1), limits: config.limits };
+    // Everything before is repeated by each longer tape; the marks only grow.
+    for (what, fill) in FILLS {
+        fill(&mut filled);
+        if let Some(difference) = bench.play(filled.host.twin.tape.events())? {
+            return Err(format!("{what}: {difference}").into());
+        }
+        marks = bench.marks()?;
+        row(what, Some(filled.host.twin.tape.exchanges()), &marks);
+    }
+    let image = std::fs::metadata(image_or_default(Some(&image.with_extension("bin"))))?.len();
+    println!("code and constants: {image} of {MAX_IMAGE} bytes");
+    println!("pinned: heap {MAX_HEAP}, stack {MAX_STACK}");
+    if marks.heap > MAX_HEAP || marks.stack > MAX_STACK || image > MAX_IMAGE {
+        return Err("more than is pinned".into());
+    }
+    Ok(())
+}
+
+fn row(what: &str, exchanges: Option<usize>, marks: &Marks) {
+    let Marks { heap, heap_bytes, stack, stack_bytes } = marks;
+    let after = exchanges.map(|n| format!(", after {n} messages")).unwrap_or_default();
+    println!("{what}{after}: heap {heap} of {heap_bytes}, stack {stack} of {stack_bytes} bytes");
+}
+
+struct Filled {
+    host: Host,
+    rng: StdRng,
+    limits: Limits,
+}
+
+/// What a board is filled with, one after the other.
+const FILLS: [(&str, fn(&mut Filled)); 5] = [
+    ("sixteen records, two pairs of them 256 levels deep", records),
+    ("a full table of sessions, each with its last reply", sessions),
+    ("as many replies waiting as may, the last batch over both deep paths", replies),
+    ("the longest messages of all kinds, with all of that in memory", longest),
+    ("all replies released", |filled| {
+        assert_eq!(filled.host.commit(), count(filled.limits.max_pending_replies))
+    }),
+];
+
+const fn count(limit: u32) -> usize {
+    limit as usize
+}
+
+/// The records of a batch, the first four in two pairs that differ in their last bit alone.
+fn ids() -> Vec<RecordId> {
+    let mut rng = StdRng::seed_from_u64(2);
+    let mut ids: Vec<[u8; 32]> = (0..16).map(|_| rng.random()).collect();
+    for pair in [0, 2] {
+        ids[pair + 1] = ids[pair];
+        ids[pair + 1][31] ^= 1;
+    }
+    ids.into_iter().map(RecordId).collect()
+}
+
+fn records(filled: &mut Filled) {
+    ids().into_iter().for_each(|id| filled.host.register(id));
+}
+
+/// A batch with a request on each record.
+fn batch(filled: &mut Filled, first: u32, payload: &[u8]) {
+    let ids = ids();
+    let sessions = (first..).map(SessionId);
+    let requests = ids
+        .into_iter()
+        .zip(sessions)
+        .map(|(id, session)| filled.host.message(id, session, payload))
+        .collect();
+    filled.host.process(requests);
+}
+
+fn sessions(filled: &mut Filled) {
+    for first in (0..filled.limits.max_sessions).step_by(16) {
+        ids()
+            .into_iter()
+            .zip((first..).map(SessionId))
+            .for_each(|(id, session)| filled.host.open(id, session));
+        batch(filled, first, &SecretsRequest::Recover1.to_cbor());
+        assert_eq!(filled.host.commit(), 16);
+    }
+}
+
+fn replies(filled: &mut Filled) {
+    let blinded_input = blind(&[1; 32], &mut filled.rng).1;
+    let guess = SecretsRequest::Recover2 { version: RegistrationVersion([0; 16]), blinded_input };
+    for first in (0..filled.limits.max_pending_replies).step_by(16) {
+        batch(filled, first, &guess.to_cbor());
+    }
+}
+
+/// The largest entry there is; nobody made it.
+fn forged(filled: &Filled, partitions: usize) -> Entry {
+    let prefix = Prefix::of(&RecordId([0xff; 32]), Prefix::MAX_LEN).expect("all bits");
+    Entry {
+        realm: filled.host.realm.realm,
+        group: filled.host.group,
+        index: Index(u64::MAX),
+        prev: EntryHash([0xff; 32]),
+        leader: HsmId([0xff; 16]),
+        term: Term([0xff; 16]),
+        partitions: vec![Partition { prefix, root: Digest([0xff; 32]) }; partitions],
+        transfers: u64::MAX,
+        events_hash: Digest([0xff; 32]),
+        mac: Mac(Digest([0xff; 32])),
+    }
+}
+
+fn longest(filled: &mut Filled) {
+    let group = filled.host.group;
+    let frame = count(filled.limits.max_frame_bytes);
+    let largest = vec![forged(filled, MAX_PARTITIONS); MAX_CAPTURE_ENTRIES];
+    // As many of the smallest as a frame holds.
+    let small = forged(filled, 0);
+    let bytes = minicbor::to_vec(&small).expect("a vector takes all bytes").len();
+    let each = (frame - 1024) / bytes / MAX_GROUPS;
+    let groups =
+        vec![GroupEntries { group, entries: vec![small; each.min(MAX_CAPTURE_ENTRIES)] }; MAX_GROUPS];
+    let message = NoiseMessage::Handshake {
+        ephemeral: vec![0xff; 32].into(),
+        ciphertext: vec![0xff; MAX_REQUEST_BODY].into(),
+    };
+    let key = PrivateKey::random(&mut filled.rng).public_key().0;
+    let requests: Vec<BatchRequest> = ids()
+        .into_iter()
+        .map(|record| BatchRequest { record, session: SessionId(u32::MAX), message: message.clone() })
+        .collect();
+    // A chain of inner nodes down to the last level, with a stub beside each: as many nodes as are taken apart.
+    let nodes = count(filled.limits.max_tree_nodes);
+    let stub = [&[0x82, 0x02, 0x58, 0x20][..], &key].concat();
+    let tree =
+        [&[0x99][..], &u16::try_from(nodes).expect("fits").to_be_bytes(), &stub.repeat(nodes)].concat();
+    let tree = ClaimedTree::decode(&tree).expect("a claim");
+    let trees = vec![PrefixTree { prefix: Prefix::WHOLE, tree }];
+    for request in [
+        Request::capture(group, largest.clone()),
+        Request::Capture(groups),
+        Request::Commit { group, statements: vec![], chain: largest },
+        Request::Process { group, trees, requests },
+    ] {
+        let bytes = minicbor::to_vec(&request).expect("a vector takes all bytes");
+        assert!(bytes.len() <= frame, "{} bytes", bytes.len());
+        let reply: Reply = minicbor::decode(&filled.host.twin.handle(&bytes)).expect("a reply");
+        assert!(!matches!(reply, Reply::Processed { .. }), "{reply:?}");
+    }
+    for byte in [0x81, 0xff, 0x00] {
+        filled.host.twin.handle(&vec![byte; frame]);
+    }
+}

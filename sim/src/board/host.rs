@@ -1,0 +1,137 @@
+//! An honest host and its users, over one [`Twin`] that is a group of its own: what fills a device to its bounds, and what
+//! speaks the vectors to it.
+
+use super::twin::Twin;
+use crate::cluster::registration;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use strongroom_hsm::Config;
+use strongroom_proto::client::{HandshakeResponse, Register2Request, SecretsRequest};
+use strongroom_proto::entry::Entry;
+use strongroom_proto::hsm::{
+    BatchRequest, CaptureOutcome, CustodianPolicy, NoiseMessage, NoiseReply, Outcome, PrefixTree,
+    RealmStatus, Reply, Request,
+};
+use strongroom_proto::ids::{GroupId, RecordId, SessionId};
+use strongroom_proto::noise::{self, Transport};
+use strongroom_proto::prefix::Prefix;
+use strongroom_proto::tree::{ClaimedTree, Tree};
+
+/// The host of one HSM.
+pub(super) struct Host {
+    pub(super) twin: Twin,
+    pub(super) group: GroupId,
+    pub(super) realm: RealmStatus,
+    pub(super) tree: Tree,
+    /// Entries that are not captured yet.
+    waiting: Vec<Entry>,
+    /// The captured one.
+    newest: Option<Entry>,
+    rng: StdRng,
+    transports: BTreeMap<SessionId, Transport>,
+}
+
+impl Host {
+    /// Makes a realm and a group of one, and leads it.
+    pub(super) fn new(seed: u64, config: Config) -> Self {
+        let mut twin = Twin::new(seed, config);
+        let made = twin.ask(&Request::NewRealm(CustodianPolicy::closed()));
+        let Reply::Device(status) = made else { panic!("no realm but {made:?}") };
+        let realm = status.realm.expect("it has one now");
+        let grouped = twin.ask(&Request::NewGroup(vec![realm.member]));
+        let Reply::Group(statement) = grouped else { panic!("no group but {grouped:?}") };
+        let group = statement.group;
+        let leading = twin.ask(&Request::Lead(group, None));
+        assert!(matches!(leading, Reply::Leading(_)), "not leading but {leading:?}");
+        let rng = StdRng::seed_from_u64(seed);
+        let tree = Tree::new(Prefix::WHOLE);
+        Self { twin, group, realm, tree, waiting: Vec::new(), newest: None, rng, transports: BTreeMap::new() }
+    }
+
+    pub(super) fn registration(&mut self, num_guesses: u16) -> Register2Request {
+        registration(&self.realm.realm, num_guesses, &mut self.rng)
+    }
+
+    /// Opens a session on this record.
+    pub(super) fn open(&mut self, record: RecordId, session: SessionId) {
+        let (handshake, first) =
+            noise::client_start(&self.realm.public_key, &[], &mut self.rng).expect("a good key");
+        let ephemeral = first.client_ephemeral_public.into();
+        let message = NoiseMessage::Handshake { ephemeral, ciphertext: first.payload_ciphertext.into() };
+        let request = BatchRequest { record, session, message };
+        let reply = self.twin.ask(&Request::Handshake(self.group, request));
+        let Reply::Handshaken(Outcome::Answered(NoiseReply::Handshake { ephemeral, ciphertext })) = reply
+        else {
+            panic!("no session but {reply:?}")
+        };
+        let response = HandshakeResponse {
+            server_ephemeral_public: ephemeral.0.to_vec(),
+            payload_ciphertext: ciphertext.to_vec(),
+        };
+        let (transport, _) = handshake.finish(&response).expect("an honest answer");
+        self.transports.insert(session, transport);
+    }
+
+    /// A message of an open session.
+    pub(super) fn message(&mut self, record: RecordId, session: SessionId, payload: &[u8]) -> BatchRequest {
+        let transport = self.transports.get_mut(&session).expect("it was opened");
+        let ciphertext = transport.encrypt(payload).expect("a short message").into();
+        BatchRequest { record, session, message: NoiseMessage::Transport { ciphertext } }
+    }
+
+    /// The request for a batch.
+    pub(super) fn batch(&self, requests: Vec<BatchRequest>) -> Request {
+        let ids: Vec<RecordId> = requests.iter().map(|request| request.record).collect();
+        let part = self.tree.partial(&ids).expect("the whole tree is here");
+        let trees = vec![PrefixTree { prefix: Prefix::WHOLE, tree: ClaimedTree::from(&part) }];
+        Request::Process { group: self.group, trees, requests }
+    }
+
+    /// Runs a batch, all of whose replies are kept.
+    pub(super) fn process(&mut self, requests: Vec<BatchRequest>) {
+        let reply = self.twin.ask(&self.batch(requests));
+        let Reply::Processed { outcomes, made: Some(made) } = reply else { panic!("no entry but {reply:?}") };
+        assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Kept), "{outcomes:?}");
+        let leaves = made.leaves.iter().map(|leaf| (leaf.record, Arc::from(leaf.sealed.as_slice())));
+        self.tree.update(leaves).expect("the whole tree is here");
+        self.waiting.push(made.entry);
+    }
+
+    /// Captures what waits, commits it, and returns how many replies that released.
+    pub(super) fn commit(&mut self) -> usize {
+        let entries = std::mem::take(&mut self.waiting);
+        self.newest = entries.last().cloned();
+        let reply = self.twin.ask(&Request::capture(self.group, entries));
+        let Reply::Captures(outcomes) = &reply else { panic!("not captured but {reply:?}") };
+        let [CaptureOutcome::Captured(statement)] = outcomes[..] else {
+            panic!("not captured but {reply:?}")
+        };
+        let commit = Request::Commit { group: self.group, statements: vec![statement], chain: vec![] };
+        let reply = self.twin.ask(&commit);
+        let Reply::Committed { released, .. } = reply else { panic!("not committed but {reply:?}") };
+        released.iter().map(|released| released.replies.len()).sum()
+    }
+
+    /// Leads again, from what is captured.
+    pub(super) fn lead_again(&mut self) {
+        let reply = self.twin.ask(&Request::Lead(self.group, self.newest.clone()));
+        assert!(matches!(reply, Reply::Leading(_)), "not leading but {reply:?}");
+    }
+
+    /// One user's request, from an open session to the answer.
+    pub(super) fn request(&mut self, record: RecordId, session: SessionId, payload: &[u8]) {
+        let message = self.message(record, session, payload);
+        self.process(vec![message]);
+        assert_eq!(self.commit(), 1, "the answer to what was just asked");
+    }
+
+    /// Registers with two guesses on a record.
+    pub(super) fn register(&mut self, record: RecordId) {
+        let session = SessionId(self.rng.random());
+        self.open(record, session);
+        let registration = SecretsRequest::Register2(Box::new(self.registration(2)));
+        self.request(record, session, &registration.to_cbor());
+    }
+}

@@ -1,0 +1,148 @@
+//! A board does again what a software HSM did.
+
+use super::{Board, Boot, Event, Wire};
+use crate::cluster::request_name;
+use crate::local::Error;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use strongroom_proto::hsm::{DeviceStatus, Reply, Request};
+
+/// Bytes of the flash as it comes from the factory.
+pub(super) const FLASH_BYTES: usize = 32 << 20;
+/// How long a board is quiet before it tells its marks, and more: a busy machine is slow.
+const QUIET: Duration = Duration::from_millis(600);
+
+/// Where boards are booted, one after another.
+pub(super) struct Bench {
+    folder: tempfile::TempDir,
+    how: Boot,
+    on: Option<(Board, Wire)>,
+    /// How often one was booted.
+    pub(super) boots: usize,
+}
+
+impl Bench {
+    /// A bench for boards with this image; none: the one that `build.sh` makes.
+    pub(super) fn new(image: Option<PathBuf>) -> Result<Self, Error> {
+        let folder = tempfile::Builder::new().prefix("strongroom-board-").tempdir()?;
+        Ok(Self { folder, how: Boot { image, ..Boot::default() }, on: None, boots: 0 })
+    }
+
+    pub(super) fn flash(&self) -> PathBuf {
+        self.folder.path().join("flash.img")
+    }
+
+    /// A new board.
+    pub(super) fn erase(&mut self) -> Result<(), Error> {
+        self.on = None;
+        Ok(std::fs::write(self.flash(), vec![0xff; FLASH_BYTES])?)
+    }
+
+    /// Takes the power away, and gives it back.
+    pub(super) fn boot(&mut self, entropy: Option<&[u8]>, arguments: &[String]) -> Result<(), Error> {
+        self.on = None;
+        self.how.entropy = entropy.map(|_| self.folder.path().join("entropy"));
+        if let (Some(bytes), Some(file)) = (entropy, &self.how.entropy) {
+            std::fs::write(file, bytes)?;
+        }
+        self.how.arguments = arguments.to_vec();
+        // Of an emulator that is gone, the socket stays.
+        let socket = self.folder.path().join(format!("hsm-{}.sock", self.boots));
+        let board = Board::boot(self.folder.path(), &socket, &self.how)?;
+        self.boots += 1;
+        self.on = Some((board, Wire::connect(&socket)?));
+        Ok(())
+    }
+
+    /// Takes the power away.
+    pub(super) fn cut(&mut self) {
+        self.on = None;
+    }
+
+    pub(super) fn wire(&mut self) -> Result<&mut Wire, Error> {
+        Ok(&mut self.on.as_mut().ok_or("no board is on")?.1)
+    }
+
+    pub(super) fn call(&mut self, request: &[u8]) -> Result<Vec<u8>, Error> {
+        let reply = self.wire()?.call(request);
+        reply.map_err(|error| format!("{error}; the console says: {}", self.console().trim()).into())
+    }
+
+    pub(super) fn ask(&mut self, request: &Request) -> Result<Reply, Error> {
+        Ok(minicbor::decode(&self.call(&minicbor::to_vec(request)?)?)?)
+    }
+
+    pub(super) fn status(&mut self) -> Result<DeviceStatus, Error> {
+        match self.ask(&Request::DeviceStatus)? {
+            Reply::Device(status) => Ok(status),
+            other => Err(format!("no status but {other:?}").into()),
+        }
+    }
+
+    /// What the board said to people since it was booted.
+    pub(super) fn console(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("console.log")).unwrap_or_default()
+    }
+
+    /// Has a new board repeat a tape. What it first answered otherwise, if it did.
+    pub(super) fn play(&mut self, tape: &[Event]) -> Result<Option<String>, Error> {
+        self.erase()?;
+        for (at, event) in tape.iter().enumerate() {
+            match event {
+                Event::Boot(entropy) => self.boot(Some(entropy), &[])?,
+                Event::Exchange { request, reply } => {
+                    let own =
+                        self.call(request).map_err(|error| format!("{}: {error}", named(at, request)))?;
+                    if own != *reply {
+                        return Ok(Some(difference(at, request, reply, &own)));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The most heap and stack that were in use since the boot, of an image for measuring: in use, and there is.
+    pub(super) fn marks(&self) -> Result<Marks, Error> {
+        let from = Instant::now();
+        let mut last = (self.console(), Instant::now());
+        while last.1.elapsed() < QUIET && from.elapsed() < 100 * QUIET {
+            std::thread::sleep(QUIET / 20);
+            let now = self.console();
+            if now != last.0 {
+                last = (now, Instant::now());
+            }
+        }
+        let line = last.0.lines().rev().find(|line| line.contains("high water")).unwrap_or_default();
+        let numbers: Vec<usize> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+        match numbers[..] {
+            [heap, heap_bytes, stack, stack_bytes] => Ok(Marks { heap, heap_bytes, stack, stack_bytes }),
+            _ => Err("the board tells no marks: build its image with `build.sh --marks`".into()),
+        }
+    }
+}
+
+/// Bytes of RAM in use at most, and bytes that there are.
+#[derive(Clone, Copy)]
+pub(super) struct Marks {
+    pub(super) heap: usize,
+    pub(super) heap_bytes: usize,
+    pub(super) stack: usize,
+    pub(super) stack_bytes: usize,
+}
+
+fn named(at: usize, request: &[u8]) -> String {
+    let name = minicbor::decode(request).map_or("(garbage)", |request| request_name(&request));
+    format!("event {at}, {name}")
+}
+
+fn difference(at: usize, request: &[u8], expected: &[u8], own: &[u8]) -> String {
+    let first = expected.iter().zip(own).position(|(a, b)| a != b).unwrap_or(expected.len().min(own.len()));
+    let (event, long, own) = (named(at, request), expected.len(), own.len());
+    format!("{event}: from byte {first} on another reply, {own} bytes instead of {long}")
+}
+
+/// What is printed of a path.
+pub(super) fn image_or_default(image: Option<&Path>) -> PathBuf {
+    image.map_or_else(|| PathBuf::from("target/firmware/strongroom-hsm.elf"), Path::to_path_buf)
+}

@@ -1,0 +1,70 @@
+//! A link to a board that waits for each answer.
+
+use crate::local::Error;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use strongroom_proto::frame::{Decoder, Frame, MAX_FRAME_BYTES};
+
+/// How long a board may take to boot, or to answer: many times what it does take, for the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked whether the emulator is there yet.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// See the module.
+pub struct Wire {
+    stream: UnixStream,
+    decoder: Decoder,
+    next: u32,
+}
+
+impl Wire {
+    /// Connects, as soon as the emulator listens.
+    ///
+    /// # Errors
+    /// It does not, for too long.
+    pub fn connect(socket: &Path) -> Result<Self, Error> {
+        let from = Instant::now();
+        let stream = loop {
+            match UnixStream::connect(socket) {
+                Ok(stream) => break stream,
+                Err(_) if from.elapsed() < PATIENCE => std::thread::sleep(LOOK),
+                Err(error) => return Err(format!("the emulator does not listen: {error}").into()),
+            }
+        };
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { stream, decoder: Decoder::new(MAX_FRAME_BYTES), next: 0 })
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// The board is gone, or takes nothing for too long.
+    pub fn send(&mut self, request: &[u8]) -> Result<(), Error> {
+        self.next = self.next.wrapping_add(1);
+        self.stream.write_all(&Frame::encode(self.next, request, MAX_FRAME_BYTES)?)?;
+        Ok(())
+    }
+
+    /// Asks and waits for the answer.
+    ///
+    /// # Errors
+    /// As [`Self::send`]; there is no answer for too long, or something else than one.
+    pub fn call(&mut self, request: &[u8]) -> Result<Vec<u8>, Error> {
+        self.send(request)?;
+        let mut buffer = [0; 4096];
+        loop {
+            let read = self.stream.read(&mut buffer).map_err(|error| format!("no answer: {error}"))?;
+            if read == 0 {
+                return Err("the board halted".into());
+            }
+            let mut input = &buffer[..read];
+            if let Some(frame) = self.decoder.push(&mut input)? {
+                let is_answer = frame.request_id == self.next && input.is_empty();
+                return if is_answer { Ok(frame.payload) } else { Err("an answer to nothing asked".into()) };
+            }
+        }
+    }
+}
