@@ -53,11 +53,11 @@ impl Config {
         Self { limits, version, build: BuildDigest([0; 32]) }
     }
 
-    /// A board with 512 KiB of RAM: frames of 88 KiB, batches of 16, 64 waiting replies, 128 sessions.
+    /// A board with 512 KiB of RAM: frames of 88 KiB, batches of 16, 64 waiting replies, 64 sessions.
     ///
-    /// A frame takes the longest capture, 64 of the largest entries, and a full batch in a tree of 40 levels, whose nodes are
-    /// counted too; a tree of 256 levels takes 513. `tests/sizes.rs` holds this arithmetic, and the firmware's
-    /// own tests that all of it fits in the RAM.
+    /// A frame takes the longest capture, 64 of the largest entries, and a full batch in a tree of 24 levels, whose nodes are
+    /// counted too; one path of 256 levels takes 513. `tests/sizes.rs` holds this arithmetic, and `strongroom-sim firmware
+    /// bounds` shows that all of it fits in the RAM at once.
     #[must_use]
     pub const fn firmware(version: String, build: BuildDigest) -> Self {
         let limits = Limits {
@@ -65,8 +65,8 @@ impl Config {
             max_batch_requests: 16,
             max_pending_entries: 64,
             max_pending_replies: 64,
-            max_sessions: 128,
-            max_tree_nodes: 16 * (2 * 40 + 1),
+            max_sessions: 64,
+            max_tree_nodes: 16 * (2 * 24 + 1),
         };
         Self { limits, version, build }
     }
