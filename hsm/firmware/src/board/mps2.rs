@@ -32,7 +32,7 @@ const CLOCK: usize = 0x5000_0000;
 const ALARM: usize = 0x5000_1000;
 const ALARM_INTERRUPT: u32 = 4;
 const TICKS_PER_MS: u64 = 20_000;
-/// The longest sleep, in ticks: the clock is looked at again before it could wrap twice unseen.
+/// The longest sleep, in ticks. The clock has to be looked at before its timer, of 32 bits, is back where it was.
 const MAX_SLEEP: u64 = 1 << 31;
 
 /// The UART for people, and the one to the agent: DATA, STATE, CTRL, INTCLEAR, BAUDDIV.
@@ -49,6 +49,8 @@ const RX_EVENTS: u32 = 0b1010;
 const NVIC_ENABLE: usize = 0xe000_e100;
 const NVIC_UNPEND: usize = 0xe000_e280;
 const FAULT_STATUS: usize = 0xe000_ed28;
+const MEMORY_FAULT_HAS_ADDRESS: u32 = 1 << 7;
+const BUS_FAULT_HAS_ADDRESS: u32 = 1 << 15;
 const MEMORY_FAULT_ADDRESS: usize = 0xe000_ed34;
 const BUS_FAULT_ADDRESS: usize = 0xe000_ed38;
 
@@ -130,9 +132,9 @@ _start:
 _trap:
     // What the CPU saved tells where it was, unless the stack had no room to save it.
     movs r0, #0
-    ldr  r1, =0xe000ed28
+    ldr  r1, =0xe000ed28            // fault status
     ldr  r1, [r1]
-    ldr  r2, =0x00101010
+    ldr  r2, =0x00101010            // stack limit; bus or memory fault while saving
     tst  r1, r2
     it   eq
     ldreq r0, [sp, #24]
@@ -203,10 +205,12 @@ extern "C" fn started() -> ! {
 #[unsafe(no_mangle)]
 extern "C" fn on_trap(at: usize) -> ! {
     let cause = read(FAULT_STATUS);
-    let address = match cause {
-        _ if cause & 0x80 != 0 => read(MEMORY_FAULT_ADDRESS),
-        _ if cause & 0x8000 != 0 => read(BUS_FAULT_ADDRESS),
-        _ => 0,
+    let address = if cause & MEMORY_FAULT_HAS_ADDRESS != 0 {
+        read(MEMORY_FAULT_ADDRESS)
+    } else if cause & BUS_FAULT_HAS_ADDRESS != 0 {
+        read(BUS_FAULT_ADDRESS)
+    } else {
+        0
     };
     trapped(cause as usize, at, address as usize)
 }
