@@ -45,6 +45,12 @@ pub async fn run(dir: &Path, boards: usize) -> Result<(), Error> {
     lose_the_leader(&story, &mut realm, leader, door).await?;
     show_the_store(&story, &realm.dir().join("store"))?;
 
+    if boards > 0 {
+        let replies = realm.compare_boards()?;
+        story.tell(format!(
+            "\nThe boards gave {replies} replies; the software HSM gives the same, byte by byte."
+        ));
+    }
     let took = story.began.elapsed();
     realm.shutdown().await;
     story.tell(format!("\nAll of it was as told, in {:.1} s.", took.as_secs_f64()));

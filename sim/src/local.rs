@@ -3,7 +3,7 @@
 //! The folder holds all that survives: the NVRAM of each HSM, the store, the tenant's key and the custodian's. The
 //! sockets between agents and HSMs are in a folder of their own that goes away.
 
-use crate::board::{Board, Boot, TimedLink, Times};
+use crate::board::{Board, Boot, Heard, TimedLink, Times};
 use ed25519_dalek::SigningKey;
 use std::fs;
 use std::io::Write;
@@ -26,6 +26,8 @@ use strongroom_proto::ids::{GroupId, HsmId, RealmId};
 use tempfile::TempDir;
 use url::Url;
 
+/// Entropy of an emulated board: more than any demo draws.
+const BOARD_ENTROPY_BYTES: usize = 1 << 20;
 /// How many HSMs a local realm has.
 pub const MEMBERS: usize = 3;
 /// The tenant of a local realm. Names that begin with `test-` are for tests.
@@ -44,6 +46,8 @@ pub struct LocalRealm {
     /// How many HSMs are emulated boards, the first ones.
     boards: usize,
     times: Times,
+    /// What went over the links of the boards.
+    heard: Vec<Heard>,
 }
 
 /// How the agent of a member gets at the store.
@@ -130,8 +134,15 @@ impl LocalRealm {
         write_once(&dir.join("custodian.key"), || Ok(hex::encode(random()?)))?;
         let sockets = tempfile::Builder::new().prefix("strongroom-").tempdir()?;
         let (members, times) = (Vec::new(), Times::default());
-        let mut realm = Self { dir, sockets, open, storage, members, boards, times };
+        let mut realm = Self { dir, sockets, open, storage, members, boards, times, heard: Vec::new() };
         for i in 0..MEMBERS {
+            if i < boards {
+                // Known to this process, so that it can tell what the board must answer.
+                let mut entropy = vec![0; BOARD_ENTROPY_BYTES];
+                getrandom::fill(&mut entropy).map_err(|error| error.to_string())?;
+                fs::write(realm.entropy(i), &entropy)?;
+                realm.heard.push(Heard::from_boot(entropy.into()));
+            }
             let hsm = Some(realm.start_hsm(i)?);
             let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             realm.members.push(Member { hsm, agent: None, front: any, peer: any });
@@ -156,7 +167,8 @@ impl LocalRealm {
     fn start_hsm(&self, i: usize) -> Result<Hsm, Error> {
         if i < self.boards {
             let folder = self.dir.join(format!("hsm-{}.board", i + 1));
-            return Ok(Hsm::Board(Board::boot(&folder, &self.socket(i), &Boot::default())?));
+            let how = Boot { entropy: Some(self.entropy(i)), ..Boot::default() };
+            return Ok(Hsm::Board(Board::boot(&folder, &self.socket(i), &how)?));
         }
         Ok(Hsm::Software(strongroom_hsm_software::start(Options {
             nvram: self.dir.join(format!("hsm-{}.nvram", i + 1)),
@@ -175,9 +187,21 @@ impl LocalRealm {
         let config = self.config(i)?;
         let store = (self.open)(&config)?;
         let link = SocketLink::new(HsmAddress::Unix(self.socket(i)));
-        let link = Arc::new(TimedLink { link, times: self.times.clone() });
+        let link = Arc::new(TimedLink { link, times: self.times.clone(), heard: self.heard.get(i).cloned() });
         self.members[i].agent = Some(Agent::start_on(sockets, config, link, store)?);
         Ok(())
+    }
+
+    /// How many replies of the boards the software HSM gives byte by byte as they did.
+    ///
+    /// # Errors
+    /// It gives another one.
+    pub fn compare_boards(&self) -> Result<usize, Error> {
+        self.heard.iter().map(Heard::compare).sum()
+    }
+
+    fn entropy(&self, i: usize) -> PathBuf {
+        self.sockets.path().join(format!("hsm-{}.entropy", i + 1))
     }
 
     fn socket(&self, i: usize) -> PathBuf {

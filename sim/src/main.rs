@@ -32,6 +32,21 @@ enum Check {
         #[arg(long, default_value_t = 10_000)]
         messages: usize,
     },
+    /// Kill the emulator at each write to the flash; the board must start from before or after.
+    Cut {
+        /// The image. Without it, the one that `hsm/firmware/build.sh` makes.
+        #[arg(long, value_name = "FILE.elf")]
+        image: Option<PathBuf>,
+        /// Only at each so manieth write.
+        #[arg(long, default_value_t = 1)]
+        every: usize,
+    },
+    /// Print how fast captures wear out the board's flash. Needs no emulator.
+    Wear {
+        /// How many captures to count.
+        #[arg(long, default_value_t = 20_000)]
+        captures: u32,
+    },
     /// Fill a board to its bounds, and print how much of its memory was in use.
     Bounds {
         /// An image for measuring, made by `hsm/firmware/build.sh --marks`.
@@ -200,6 +215,8 @@ fn check_firmware(check: Check) -> Result<(), Error> {
     match check {
         Check::Same { image, seed, messages } => board::same(image.as_deref(), seed, messages),
         Check::Bounds { image } => board::bounds(&image),
+        Check::Cut { image, every } => board::cut(image.as_deref(), every),
+        Check::Wear { captures } => board::wear(captures),
     }
 }
 

@@ -6,7 +6,6 @@ use crate::local::Error;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::path::Path;
-use strongroom_hsm::Config;
 use strongroom_proto::client::{MAX_REQUEST_BODY, RegistrationVersion, SecretsRequest};
 use strongroom_proto::entry::{Entry, MAX_PARTITIONS, Partition};
 use strongroom_proto::hsm::{
@@ -32,13 +31,9 @@ const MAX_IMAGE: u64 = 512 << 10;
 /// More than is pinned; the board halted; it cannot be booted.
 pub fn bounds(image: &Path) -> Result<(), Error> {
     let mut bench = Bench::new(Some(image.to_path_buf()))?;
-    bench.erase()?;
-    bench.boot(None, &[])?;
-    let status = bench.status()?;
+    let config = bench.config()?;
     let mut marks = bench.marks()?;
-    row("heap and stack in use at most", None, &marks);
     row("started, told its state", None, &marks);
-    let config = Config::firmware(status.version, status.build);
     let mut filled =
         Filled { host: Host::new(1, config.clone()), rng: StdRng::seed_from_u64(1), limits: config.limits };
     // Everything before is repeated by each longer tape; the marks only grow.

@@ -3,17 +3,21 @@
 //! An emulated board protects nothing: whoever runs the emulator reads its memory.
 
 mod bounds;
+mod cut;
+mod gdb;
 mod host;
 mod play;
 mod same;
 pub mod tape;
 mod twin;
+mod wear;
 mod wire;
 
 use crate::cluster::request_name;
 use crate::local::Error;
 use async_trait::async_trait;
 pub use bounds::bounds;
+pub use cut::cut;
 pub use same::same;
 use std::collections::BTreeMap;
 use std::fs::{File, create_dir_all};
@@ -24,6 +28,7 @@ use std::time::{Duration, Instant};
 use strongroom_agent::link::{Link, Lost};
 pub use tape::{Entropy, Event, Tape};
 pub use twin::Twin;
+pub use wear::wear;
 pub use wire::Wire;
 
 /// Boots the image that `hsm/firmware/build.sh` made, from the root of the repository.
@@ -99,12 +104,43 @@ impl Times {
     }
 }
 
-/// A link that notes how long each message took.
+/// What went over the link of one board, up to a reply that was lost.
+#[derive(Clone)]
+pub struct Heard(Arc<Mutex<(Vec<Event>, bool)>>);
+
+impl Heard {
+    /// Of a board that is about to boot with this entropy.
+    #[must_use]
+    pub fn from_boot(entropy: Arc<[u8]>) -> Self {
+        Self(Arc::new(Mutex::new((vec![Event::Boot(entropy)], true))))
+    }
+
+    fn add(&self, request: Vec<u8>, reply: Option<&[u8]>) {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (events, is_whole) = &mut *heard;
+        match reply {
+            Some(reply) if *is_whole => events.push(Event::Exchange { request, reply: reply.into() }),
+            _ => *is_whole = false,
+        }
+    }
+
+    /// How many replies the software HSM gives byte by byte as the board gave them.
+    ///
+    /// # Errors
+    /// It gives another one.
+    pub fn compare(&self) -> Result<usize, Error> {
+        same::compare(&self.0.lock().unwrap_or_else(PoisonError::into_inner).0)
+    }
+}
+
+/// A link that notes how long each message took, and what went over it.
 pub struct TimedLink<L> {
     /// The link.
     pub link: L,
-    /// Where it is noted.
+    /// Where the time is noted.
     pub times: Times,
+    /// Where what went over it is noted.
+    pub heard: Option<Heard>,
 }
 
 #[async_trait]
@@ -112,8 +148,14 @@ impl<L: Link> Link for TimedLink<L> {
     async fn call(&self, request: Vec<u8>) -> Result<Vec<u8>, Lost> {
         let name = minicbor::decode(&request).map_or("(other)", |request| request_name(&request));
         let from = Instant::now();
-        let reply = self.link.call(request).await?;
-        self.times.add(name, from.elapsed());
-        Ok(reply)
+        let noted = self.heard.as_ref().map(|heard| (heard, request.clone()));
+        let reply = self.link.call(request).await;
+        if reply.is_ok() {
+            self.times.add(name, from.elapsed());
+        }
+        if let Some((heard, request)) = noted {
+            heard.add(request, reply.as_deref().ok());
+        }
+        reply
     }
 }

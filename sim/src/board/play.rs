@@ -1,10 +1,12 @@
 //! A board does again what a software HSM did.
 
+use super::gdb::Gdb;
 use super::{Board, Boot, Event, Wire};
 use crate::cluster::request_name;
 use crate::local::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use strongroom_hsm::Config;
 use strongroom_proto::hsm::{DeviceStatus, Reply, Request};
 
 /// Bytes of the flash as it comes from the factory.
@@ -39,19 +41,39 @@ impl Bench {
     }
 
     /// Takes the power away, and gives it back.
-    pub(super) fn boot(&mut self, entropy: Option<&[u8]>, arguments: &[String]) -> Result<(), Error> {
+    pub(super) fn boot(&mut self, entropy: Option<&[u8]>) -> Result<(), Error> {
+        self.boot_with(entropy, &[])
+    }
+
+    fn boot_with(&mut self, entropy: Option<&[u8]>, arguments: &[&str]) -> Result<(), Error> {
         self.on = None;
+        let _ = std::fs::remove_file(self.debugger());
         self.how.entropy = entropy.map(|_| self.folder.path().join("entropy"));
         if let (Some(bytes), Some(file)) = (entropy, &self.how.entropy) {
             std::fs::write(file, bytes)?;
         }
-        self.how.arguments = arguments.to_vec();
+        self.how.arguments = Gdb::arguments(&self.debugger());
+        self.how.arguments.extend(arguments.iter().copied().map(String::from));
         // Of an emulator that is gone, the socket stays.
         let socket = self.folder.path().join(format!("hsm-{}.sock", self.boots));
         let board = Board::boot(self.folder.path(), &socket, &self.how)?;
         self.boots += 1;
         self.on = Some((board, Wire::connect(&socket)?));
         Ok(())
+    }
+
+    fn debugger(&self) -> PathBuf {
+        self.folder.path().join("gdb.sock")
+    }
+
+    /// Boots it without starting its CPU.
+    pub(super) fn boot_stopped(&mut self) -> Result<(), Error> {
+        self.boot_with(None, &["-S"])
+    }
+
+    /// Connects a debugger, which stops the CPU.
+    pub(super) fn attach(&self) -> Result<Gdb, Error> {
+        Gdb::attach(&self.debugger())
     }
 
     /// Takes the power away.
@@ -72,6 +94,18 @@ impl Bench {
         Ok(minicbor::decode(&self.call(&minicbor::to_vec(request)?)?)?)
     }
 
+    /// Boots a new board, and what it is built with; other code than this would answer otherwise.
+    pub(super) fn config(&mut self) -> Result<Config, Error> {
+        self.erase()?;
+        self.boot(None)?;
+        let status = self.status()?;
+        let config = Config::firmware(status.version, status.build);
+        if config.limits == status.limits {
+            return Ok(config);
+        }
+        Err("the image was built from other code than this: run hsm/firmware/build.sh".into())
+    }
+
     pub(super) fn status(&mut self) -> Result<DeviceStatus, Error> {
         match self.ask(&Request::DeviceStatus)? {
             Reply::Device(status) => Ok(status),
@@ -89,7 +123,7 @@ impl Bench {
         self.erase()?;
         for (at, event) in tape.iter().enumerate() {
             match event {
-                Event::Boot(entropy) => self.boot(Some(entropy), &[])?,
+                Event::Boot(entropy) => self.boot(Some(entropy))?,
                 Event::Exchange { request, reply } => {
                     let own =
                         self.call(request).map_err(|error| format!("{}: {error}", named(at, request)))?;

@@ -12,6 +12,7 @@ use serde_json::Value;
 use std::path::Path;
 use strongroom_hsm::Config;
 use strongroom_proto::client::SecretsRequest;
+use strongroom_proto::hsm::Reply;
 use strongroom_proto::ids::{RecordId, SessionId};
 
 /// Recorded sessions of clients in the field.
@@ -23,13 +24,7 @@ const TRANSCRIPT: &str = "proto/vectors/transcript.json";
 /// A reply differs, or a changed byte of a tape is not noticed; the board cannot be booted.
 pub fn same(image: Option<&Path>, seed: u64, messages: usize) -> Result<(), Error> {
     let mut bench = Bench::new(image.map(Path::to_path_buf))?;
-    bench.erase()?;
-    bench.boot(None, &[])?;
-    let status = bench.status()?;
-    let config = Config::firmware(status.version, status.build);
-    if config.limits != status.limits {
-        return Err("the image was built from other code than this: run hsm/firmware/build.sh".into());
-    }
+    let config = bench.config()?;
     let vectors = vectors(&config)?;
     repeat(&mut bench, "the vectors' sessions", std::slice::from_ref(&vectors))?;
     repeat(&mut bench, "a hostile host", &hostile::record(seed, messages, &config))?;
@@ -94,8 +89,16 @@ fn exchanges(step: &Value) -> impl Iterator<Item = &Value> {
 ///
 /// # Errors
 /// It is not.
-pub(super) fn compare(config: &Config, tape: &[Event]) -> Result<usize, Error> {
-    match Twin::differs(config, tape)? {
+pub(super) fn compare(tape: &[Event]) -> Result<usize, Error> {
+    let status = tape.iter().find_map(|event| match event {
+        Event::Exchange { reply, .. } => match minicbor::decode(reply) {
+            Ok(Reply::Device(status)) => Some(status),
+            _ => None,
+        },
+        Event::Boot(_) => None,
+    });
+    let status = status.ok_or("the board never said what it is")?;
+    match Twin::differs(&Config::firmware(status.version, status.build), tape)? {
         None => Ok(tape.iter().filter(|event| matches!(event, Event::Exchange { .. })).count()),
         Some((at, _)) => {
             Err(format!("the software HSM answers otherwise to exchange {at} of the board").into())

@@ -1,7 +1,7 @@
 //! A link to a board that waits for each answer.
 
 use crate::local::Error;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -33,7 +33,6 @@ impl Wire {
                 Err(error) => return Err(format!("the emulator does not listen: {error}").into()),
             }
         };
-        stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self { stream, decoder: Decoder::new(MAX_FRAME_BYTES), next: 0 })
     }
@@ -54,16 +53,31 @@ impl Wire {
     /// As [`Self::send`]; there is no answer for too long, or something else than one.
     pub fn call(&mut self, request: &[u8]) -> Result<Vec<u8>, Error> {
         self.send(request)?;
+        self.poll(PATIENCE)?.ok_or_else(|| "no answer".into())
+    }
+
+    /// Waits for the answer to what was sent; none if nothing arrives for so long.
+    ///
+    /// # Errors
+    /// The board is gone; something else than an answer arrived.
+    pub fn poll(&mut self, patience: Duration) -> Result<Option<Vec<u8>>, Error> {
+        self.stream.set_read_timeout(Some(patience))?;
         let mut buffer = [0; 4096];
         loop {
-            let read = self.stream.read(&mut buffer).map_err(|error| format!("no answer: {error}"))?;
-            if read == 0 {
-                return Err("the board halted".into());
-            }
+            let read = match self.stream.read(&mut buffer) {
+                Ok(0) => return Err("the board halted".into()),
+                Ok(read) => read,
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
             let mut input = &buffer[..read];
             if let Some(frame) = self.decoder.push(&mut input)? {
                 let is_answer = frame.request_id == self.next && input.is_empty();
-                return if is_answer { Ok(frame.payload) } else { Err("an answer to nothing asked".into()) };
+                return if is_answer {
+                    Ok(Some(frame.payload))
+                } else {
+                    Err("an answer to nothing asked".into())
+                };
             }
         }
     }

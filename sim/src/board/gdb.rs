@@ -1,0 +1,82 @@
+//! As much of the GDB remote serial protocol as stops the emulator at each write to the flash.
+
+use crate::local::Error;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+/// Where the board has its flash, and how much of that is NVRAM.
+const WATCH: &str = "Z2,22000000,800000";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A debugger.
+pub(super) struct Gdb(UnixStream);
+
+impl Gdb {
+    /// Arguments of the emulator that let a debugger connect here.
+    pub(super) fn arguments(socket: &Path) -> Vec<String> {
+        let chardev = format!("socket,id=gdb,path={},server=on,wait=off", socket.display());
+        ["-chardev", &chardev, "-gdb", "chardev:gdb"].map(String::from).to_vec()
+    }
+
+    /// Stops the emulator, and has it stop at each write to NVRAM from when it goes on.
+    pub(super) fn attach(socket: &Path) -> Result<Self, Error> {
+        let mut gdb = Self(UnixStream::connect(socket)?);
+        gdb.0.set_read_timeout(Some(PATIENCE))?;
+        gdb.send("?")?;
+        gdb.stop(PATIENCE)?.ok_or("the emulator does not stop for a debugger")?;
+        gdb.send(WATCH)?;
+        match gdb.packet(PATIENCE)?.as_deref() {
+            Some("OK") => Ok(gdb),
+            other => Err(format!("the emulator cannot watch the flash: {other:?}").into()),
+        }
+    }
+
+    /// Lets it go on.
+    pub(super) fn go(&mut self) -> Result<(), Error> {
+        self.send("c")
+    }
+
+    /// Waits until it stops; none if it does not for so long.
+    pub(super) fn stop(&mut self, patience: Duration) -> Result<Option<()>, Error> {
+        match self.packet(patience)? {
+            None => Ok(None),
+            Some(packet) if packet.starts_with('T') || packet.starts_with('S') => Ok(Some(())),
+            Some(other) => Err(format!("the emulator did not stop but said {other}").into()),
+        }
+    }
+
+    fn send(&mut self, body: &str) -> Result<(), Error> {
+        let sum = body.bytes().fold(0_u8, u8::wrapping_add);
+        Ok(self.0.write_all(format!("${body}#{sum:02x}").as_bytes())?)
+    }
+
+    /// `$body#sum`; what comes before the `$` are acknowledgements.
+    fn packet(&mut self, patience: Duration) -> Result<Option<String>, Error> {
+        self.0.set_read_timeout(Some(patience))?;
+        let (mut body, mut begun) = (Vec::new(), false);
+        loop {
+            let mut byte = [0];
+            match self.0.read(&mut byte) {
+                Ok(0) => return Err("the emulator is gone".into()),
+                Ok(_) => {}
+                Err(error)
+                    if !begun && matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
+            }
+            match byte[0] {
+                b'$' => begun = true,
+                b'#' if begun => break,
+                byte if begun => body.push(byte),
+                _ => {}
+            }
+        }
+        self.0.read_exact(&mut [0; 2])?;
+        self.0.write_all(b"+")?;
+        Ok(Some(String::from_utf8(body)?))
+    }
+}
