@@ -35,7 +35,8 @@ pub fn cut(image: Option<&Path>, every: usize) -> Result<(), Error> {
     let config = bench.config()?;
     for scene in scenes(&config) {
         let writes = interrupt_all(&mut bench, &scene, every.max(1))?;
-        println!("{}: {writes} writes to the flash, the power cut after each {every}. of them", scene.name);
+        let cuts = writes.div_ceil(every.max(1));
+        println!("{}: {writes} writes to the flash, {cuts} power cuts right after one", scene.name);
     }
     notices(&mut bench, &config)
 }

@@ -6,8 +6,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// Where the board has its flash, and how much of that is NVRAM.
+/// Stop at writes to where the board has its NVRAM; and do not.
 const WATCH: &str = "Z2,22000000,800000";
+const IGNORE: &str = "z2,22000000,800000";
+const STEP: &str = "s";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A debugger.
@@ -24,12 +26,19 @@ impl Gdb {
     pub(super) fn attach(socket: &Path) -> Result<Self, Error> {
         let mut gdb = Self(UnixStream::connect(socket)?);
         gdb.0.set_read_timeout(Some(PATIENCE))?;
-        gdb.send("?")?;
-        gdb.stop(PATIENCE)?.ok_or("the emulator does not stop for a debugger")?;
-        gdb.send(WATCH)?;
-        match gdb.packet(PATIENCE)?.as_deref() {
-            Some("OK") => Ok(gdb),
-            other => Err(format!("the emulator cannot watch the flash: {other:?}").into()),
+        gdb.tell(WATCH, "OK")?;
+        Ok(gdb)
+    }
+
+    /// Gives a command, and waits until it is acknowledged; it may say before that it has stopped.
+    fn tell(&mut self, command: &str, done: &str) -> Result<(), Error> {
+        self.send(command)?;
+        loop {
+            match self.packet(PATIENCE)?.as_deref() {
+                Some(packet) if packet.starts_with(done) => return Ok(()),
+                Some(packet) if packet.starts_with('T') => {}
+                other => return Err(format!("the emulator answers {other:?} to {command}").into()),
+            }
         }
     }
 
@@ -38,13 +47,18 @@ impl Gdb {
         self.send("c")
     }
 
-    /// Waits until it stops; none if it does not for so long.
+    /// Waits until it stops, right after a write; none if it does not for so long.
     pub(super) fn stop(&mut self, patience: Duration) -> Result<Option<()>, Error> {
         match self.packet(patience)? {
-            None => Ok(None),
-            Some(packet) if packet.starts_with('T') || packet.starts_with('S') => Ok(Some(())),
-            Some(other) => Err(format!("the emulator did not stop but said {other}").into()),
+            None => return Ok(None),
+            Some(packet) if packet.starts_with('T') => {}
+            Some(other) => return Err(format!("the emulator did not stop but said {other}").into()),
         }
+        // It stops before the write, and would again.
+        self.tell(IGNORE, "OK")?;
+        self.tell(STEP, "T")?;
+        self.tell(WATCH, "OK")?;
+        Ok(Some(()))
     }
 
     fn send(&mut self, body: &str) -> Result<(), Error> {
