@@ -31,7 +31,7 @@ impl<F: Flash, R: CryptoRng> Env for SeededEnv<F, R> {
 /// The randomness of an HSM that a board may be asked to repeat, or of one that it is not.
 pub(crate) enum Randomness {
     /// From a seed.
-    Seeded(StdRng),
+    Seeded(Box<StdRng>),
     /// As a board makes it, from what its entropy device gives.
     Generated(Drbg<Entropy>),
 }

@@ -183,8 +183,10 @@ fn cut_recovery_everywhere(flash: &mut ModelFlash, promise: Promise, what: &str)
 
 #[test]
 fn a_power_cut_at_every_operation_and_in_the_recovery_leaves_the_state_before_or_after() {
-    let cuts: u64 =
-        [(1, 60), (4, 60), (8, 75), (256, 60)].map(|(granule, steps)| cut_everywhere(granule, steps)).iter().sum();
+    let cuts: u64 = [(1, 60), (4, 60), (8, 75), (256, 60)]
+        .map(|(granule, steps)| cut_everywhere(granule, steps))
+        .iter()
+        .sum();
     assert!(cuts > 6_500, "{cuts} cuts");
 }
 

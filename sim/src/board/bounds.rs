@@ -66,8 +66,10 @@ struct Filled {
     limits: Limits,
 }
 
+type Fill = fn(&mut Filled);
+
 /// What a board is filled with, one after the other.
-const FILLS: [(&str, fn(&mut Filled)); 5] = [
+const FILLS: [(&str, Fill); 5] = [
     ("sixteen records, two of them 256 levels deep", records),
     ("a full table of sessions, each with its last reply", sessions),
     ("as many replies waiting as may, each batch with the deep path", replies),

@@ -20,7 +20,8 @@ pub use bounds::bounds;
 pub use cut::cut;
 pub use same::same;
 use std::collections::BTreeMap;
-use std::fs::{File, create_dir_all};
+use std::fs::{File, create_dir_all, read_to_string, remove_file};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +34,11 @@ pub use wire::Wire;
 
 /// Boots the image that `hsm/firmware/build.sh` made, from the root of the repository.
 const RUN: &str = "hsm/firmware/run.sh";
+
+/// How long the emulator may take until it listens. It may have to be installed first.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// How often it is looked whether it does.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// One emulated board. Dropped, it loses power.
 pub struct Board(Child);
@@ -49,16 +55,17 @@ pub struct Boot {
 }
 
 impl Board {
-    /// Boots a board whose flash is in `folder`, made if there is none, with its link on `socket`.
+    /// Boots a board whose flash is in `folder`, made if there is none. When this returns, its link is on `socket`.
     ///
     /// # Errors
-    /// There is no script here to boot it with, or it cannot be run.
+    /// There is no script here to boot it with, or it cannot be run; it ended at once, and said why.
     pub fn boot(folder: &Path, socket: &Path, how: &Boot) -> Result<Self, Error> {
         if !Path::new(RUN).exists() {
             return Err(format!("there is no {RUN} here; run this in the root of the repository").into());
         }
         create_dir_all(folder)?;
-        let console = File::create(folder.join("console.log"))?;
+        let log = folder.join("console.log");
+        let console = File::create(&log)?;
         let mut command = Command::new("bash");
         command.arg(RUN).arg(folder).env("STRONGROOM_SOCKET", socket).stdin(Stdio::null());
         command.args(&how.arguments).stderr(console.try_clone()?).stdout(console);
@@ -68,7 +75,23 @@ impl Board {
         if let Some(entropy) = &how.entropy {
             command.env("STRONGROOM_ENTROPY", entropy);
         }
-        Ok(Self(command.spawn()?))
+        // Of an emulator that is gone, the socket stays.
+        if socket.exists() {
+            remove_file(socket)?;
+        }
+        let mut board = Self(command.spawn()?);
+        let from = Instant::now();
+        // A connection, for its file is there a little before it listens.
+        while UnixStream::connect(socket).is_err() {
+            if board.0.try_wait()?.is_some() {
+                return Err(format!("no board: {}", read_to_string(log)?.trim()).into());
+            }
+            if from.elapsed() > PATIENCE {
+                return Err("the emulator does not listen".into());
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(board)
     }
 }
 

@@ -54,8 +54,7 @@ impl Bench {
         }
         self.how.arguments = Gdb::arguments(&self.debugger());
         self.how.arguments.extend(arguments.iter().copied().map(String::from));
-        // Of an emulator that is gone, the socket stays.
-        let socket = self.folder.path().join(format!("hsm-{}.sock", self.boots));
+        let socket = self.folder.path().join("hsm.sock");
         let board = Board::boot(self.folder.path(), &socket, &self.how)?;
         self.boots += 1;
         self.on = Some((board, Wire::connect(&socket)?));

@@ -4,13 +4,11 @@ use crate::local::Error;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use strongroom_proto::frame::{Decoder, Frame, MAX_FRAME_BYTES};
 
-/// How long a board may take to boot, or to answer: many times what it does take, for the machine may be busy.
+/// How long a board may take to answer: many times what it does take, for the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often it is looked whether the emulator is there yet.
-const LOOK: Duration = Duration::from_millis(2);
 
 /// See the module.
 pub struct Wire {
@@ -20,19 +18,12 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Connects, as soon as the emulator listens.
+    /// Connects to an emulator that listens.
     ///
     /// # Errors
-    /// It does not, for too long.
+    /// It does not.
     pub fn connect(socket: &Path) -> Result<Self, Error> {
-        let from = Instant::now();
-        let stream = loop {
-            match UnixStream::connect(socket) {
-                Ok(stream) => break stream,
-                Err(_) if from.elapsed() < PATIENCE => std::thread::sleep(LOOK),
-                Err(error) => return Err(format!("the emulator does not listen: {error}").into()),
-            }
-        };
+        let stream = UnixStream::connect(socket)?;
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self { stream, decoder: Decoder::new(MAX_FRAME_BYTES), next: 0 })
     }

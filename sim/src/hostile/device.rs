@@ -38,7 +38,7 @@ impl Device {
 
     /// An HSM that starts from its flash.
     pub(super) fn on(flash: MemoryFlash, seed: u64, config: Config, planted: Planted) -> Self {
-        Self::start(flash, Randomness::Seeded(StdRng::seed_from_u64(seed)), config, planted)
+        Self::start(flash, Randomness::Seeded(Box::new(StdRng::seed_from_u64(seed))), config, planted)
     }
 
     fn start(flash: MemoryFlash, rng: Randomness, config: Config, planted: Planted) -> Self {
