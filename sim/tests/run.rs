@@ -85,6 +85,17 @@ fn an_answer_that_leaves_before_its_entry_is_committed_is_found() {
 }
 
 #[test]
+fn a_message_sent_again_that_is_answered_before_its_entry_is_committed_is_found() {
+    let words = "an answer left before its entry was committed";
+    assert_found(words, |run| run.cluster().plant(Bug::ResentAnsweredAtOnce));
+}
+
+#[test]
+fn a_guess_that_is_charged_again_for_its_answer_was_lost_is_found() {
+    assert_found("charged", |run| run.cluster().plant(Bug::ResendCharged));
+}
+
+#[test]
 fn an_answer_of_another_registration_is_found() {
     let words = "an answer is of another registration than the newest";
     assert_found(words, |run| run.cluster().plant(Bug::AnyVersion));

@@ -77,6 +77,17 @@ impl Device {
         }
     }
 
+    /// Loses RAM, and power again as soon as starting has written so many granules of NVRAM; then starts.
+    ///
+    /// # Panics
+    /// As [`Self::restart`].
+    pub fn restart_twice(&mut self, granules: u32) {
+        self.cut_power_after(granules);
+        // It may not even come to that; whatever came of it is gone with its RAM.
+        let _ = Core::start(&mut self.env, self.config.clone());
+        self.restart();
+    }
+
     /// Bytes in, bytes out.
     pub fn handle(&mut self, request: &[u8]) -> Vec<u8> {
         self.core.handle(&mut self.env, request)

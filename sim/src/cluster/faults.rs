@@ -23,6 +23,10 @@ pub struct Faults {
     pub repeat_message: f64,
     /// The chance that it takes up to half a second.
     pub delay_message: f64,
+    /// The chance that a user's message does not arrive.
+    pub lose_user_message: f64,
+    /// The chance that the answer to one does not.
+    pub lose_user_answer: f64,
     /// The chance that an HSM's reply is lost.
     pub lose_hsm_reply: f64,
     /// The replies of HSMs that are lost, counted from the first one of the cluster, which is 1.
@@ -61,6 +65,8 @@ impl Faults {
         self.lose_message = 0.0;
         self.repeat_message = 0.0;
         self.delay_message = 0.0;
+        self.lose_user_message = 0.0;
+        self.lose_user_answer = 0.0;
         self.lose_hsm_reply = 0.0;
         self.lose_store_answer = 0.0;
         self.store_unavailable = 0.0;

@@ -11,7 +11,7 @@ use std::fmt::{self, Write as _};
 use strongroom_agent::replica::{Event as Input, ReadOutcome, Role};
 use strongroom_agent::segment::Segment;
 use strongroom_proto::hsm::{Outcome, Reply, Request};
-use strongroom_proto::ids::EntryHash;
+use strongroom_proto::ids::{EntryHash, Index};
 use strongroom_proto::peer::PeerMessage;
 
 /// Where something happened.
@@ -72,6 +72,23 @@ pub enum Kind {
     Phase,
 }
 
+/// An entry in words: its index, and the beginning of its hash, for there may be others at that index.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct EntryName(String);
+
+impl EntryName {
+    fn new(index: Index, hash: &EntryHash) -> Self {
+        let hash: String = hash.0[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+        Self(format!("{index} ({hash})"))
+    }
+}
+
+impl fmt::Display for EntryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// One event.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Event {
@@ -83,9 +100,9 @@ pub struct Event {
     pub kind: Kind,
     /// In words.
     pub text: String,
-    /// The index of the entry that it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub index: Option<u64>,
+    /// The entries that it is about, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<EntryName>,
     /// For a message, where it goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<usize>,
@@ -138,19 +155,14 @@ impl Journal {
     }
 
     fn digest(&mut self, event: &Event, bytes: &[u8]) {
-        let Event { at, lane, kind, text, index, to, until } = event;
+        let Event { at, lane, kind, text, entries, to, until } = event;
         self.line.clear();
-        writeln!(self.line, "{at} {lane:?} {kind:?} {index:?} {to:?} {until:?} {} {text}", bytes.len())
+        writeln!(self.line, "{at} {lane:?} {kind:?} {entries:?} {to:?} {until:?} {} {text}", bytes.len())
             .expect("writes to memory");
         self.hasher.update(self.line.as_bytes());
         self.hasher.update(bytes);
         self.count += 1;
     }
-}
-
-/// The beginning of a hash, to be read.
-fn short(hash: &EntryHash) -> String {
-    hash.0[..4].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 const fn role(role: Role) -> &'static str {
@@ -182,37 +194,44 @@ pub(crate) const fn request_name(request: &Request) -> &'static str {
     }
 }
 
-/// What an exchange with an HSM means, in words.
-fn meaning(request: &Request, reply: &Reply) -> (Kind, Option<u64>, String) {
+/// What an exchange with an HSM means, in words, and of which entry.
+fn meaning(request: &Request, reply: &Reply) -> (Kind, Option<EntryName>, String) {
     match (request, reply) {
         (_, Reply::Refused(refusal)) => {
             (Kind::Hsm, None, format!("{} is refused: {refusal:?}", request_name(request)))
         }
         (_, Reply::Processed { outcomes, made: Some(made) }) => {
             let replies = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Kept)).count();
-            let (index, hash) = (made.entry.index.0, short(&made.entry.hash()));
-            let text =
-                format!("makes entry {index} ({hash}); {replies} replies wait in the HSM for its commit");
-            (Kind::Make, Some(index), text)
+            let entry = EntryName::new(made.entry.index, &made.entry.hash());
+            let text = format!("makes entry {entry}; {replies} replies wait in the HSM for its commit");
+            (Kind::Make, Some(entry), text)
         }
         (Request::Jump(..), Reply::Captured(captured)) => {
-            let text = format!("jumps to entry {} ({})", captured.index, short(&captured.hash));
-            (Kind::Jump, Some(captured.index.0), text)
+            let entry = EntryName::new(captured.index, &captured.hash);
+            let text = format!("jumps to entry {entry}");
+            (Kind::Jump, Some(entry), text)
         }
         (_, Reply::Captured(captured)) => {
-            let text =
-                format!("states that its NVRAM holds entry {} ({})", captured.index, short(&captured.hash));
-            (Kind::Capture, Some(captured.index.0), text)
+            let entry = EntryName::new(captured.index, &captured.hash);
+            let text = format!("states that its NVRAM holds entry {entry}");
+            (Kind::Capture, Some(entry), text)
         }
         (_, Reply::Committed { statement, released }) => {
             let replies: usize = released.iter().map(|released| released.replies.len()).sum();
-            let (index, hash) = (statement.index.0, short(&statement.hash));
-            let text = format!("a majority has captured entry {index} ({hash}); releases {replies} replies");
-            (Kind::Commit, Some(index), text)
+            let entry = EntryName::new(statement.index, &statement.hash);
+            let text = format!("a majority has captured entry {entry}; releases {replies} replies");
+            (Kind::Commit, Some(entry), text)
         }
         (_, Reply::Leading(term)) => (Kind::Hsm, None, format!("leads, in the term {term}")),
         _ => (Kind::Hsm, None, format!("answers {}", request_name(request))),
     }
+}
+
+/// The entries of a segment.
+fn names(segment: &[u8]) -> Vec<EntryName> {
+    let decoded = Segment::decode(segment);
+    let entries = decoded.iter().flat_map(|segment| segment.entries());
+    entries.map(|made| EntryName::new(made.entry.index, &made.entry.hash())).collect()
 }
 
 /// What the store said, without the bytes.
@@ -249,7 +268,7 @@ impl Cluster {
 
     /// Writes down what happens now.
     pub fn note(&mut self, lane: Lane, kind: Kind, text: impl FnOnce() -> String) {
-        self.note_event(lane, kind, &[], || (text(), None, None, None));
+        self.note_event(lane, kind, &[], || (text(), Vec::new(), None, None));
     }
 
     fn note_event(
@@ -257,11 +276,11 @@ impl Cluster {
         lane: Lane,
         kind: Kind,
         bytes: &[u8],
-        what: impl FnOnce() -> (String, Option<u64>, Option<usize>, Option<u64>),
+        what: impl FnOnce() -> (String, Vec<EntryName>, Option<usize>, Option<u64>),
     ) {
         let Some(journal) = &mut self.journal else { return };
-        let (text, index, to, until) = what();
-        let event = Event { at: self.now, lane, kind, text, index, to, until };
+        let (text, entries, to, until) = what();
+        let event = Event { at: self.now, lane, kind, text, entries, to, until };
         journal.digest(&event, bytes);
         journal.events.push(event);
     }
@@ -269,8 +288,8 @@ impl Cluster {
     /// Takes bytes into the hash alone.
     fn note_bytes(&mut self, lane: Lane, kind: Kind, bytes: &[u8]) {
         let Some(journal) = &mut self.journal else { return };
-        let event =
-            Event { at: self.now, lane, kind, text: String::new(), index: None, to: None, until: None };
+        let (text, entries) = (String::new(), Vec::new());
+        let event = Event { at: self.now, lane, kind, text, entries, to: None, until: None };
         journal.digest(&event, bytes);
     }
 
@@ -284,28 +303,33 @@ impl Cluster {
         if self.journal.is_none() {
             return;
         }
-        let (kind, index, text) = meaning(request, reply);
+        let (kind, entry, text) = meaning(request, reply);
         // Status and keeping alive are routine.
         if kind == Kind::Hsm && !matches!(reply, Reply::Refused(_) | Reply::Leading(_)) {
             return self.note_bytes(Lane::Member(member), kind, &bytes.concat());
         }
-        self.note_event(Lane::Member(member), kind, &bytes.concat(), || (text, index, None, None));
+        let entries = entry.into_iter().collect();
+        self.note_event(Lane::Member(member), kind, &bytes.concat(), || (text, entries, None, None));
     }
 
     pub(super) fn note_message(&mut self, from: usize, to: usize, message: &PeerMessage, delays: &[u64]) {
         let bytes = message.to_bytes();
-        let text = match message {
+        let (entries, text) = match message {
             PeerMessage::Heartbeat { .. } => {
                 return self.note_bytes(Lane::Member(from), Kind::Message, &bytes);
             }
-            PeerMessage::Push { first, .. } => format!("pushes the segment from entry {first} on"),
+            PeerMessage::Push { first, segment, .. } => {
+                (names(segment), format!("pushes the segment from entry {first} on"))
+            }
             PeerMessage::Captured { statement, .. } => {
-                format!("hands on that its HSM has captured entry {}", statement.index)
+                let entry = EntryName::new(statement.index, &statement.hash);
+                let text = format!("hands on that its HSM has captured entry {entry}");
+                (vec![entry], text)
             }
         };
         let until = delays.iter().min().map(|delay| self.now + delay);
         let text = if until.is_none() { format!("{text}; the message is lost") } else { text };
-        self.note_event(Lane::Member(from), Kind::Message, &bytes, || (text, None, Some(to), until));
+        self.note_event(Lane::Member(from), Kind::Message, &bytes, || (text, entries, Some(to), until));
     }
 
     pub(super) fn note_store(&mut self, member: usize, request: &StoreRequest, event: &Input) {
@@ -317,11 +341,12 @@ impl Cluster {
             return self.note_bytes(Lane::Store, Kind::Store, said.as_bytes());
         };
         let Input::Wrote { outcome, .. } = event else { return };
-        let last = Segment::decode(bytes).map_or(name.first, |segment| segment.last().index);
+        let entries = names(bytes);
         let (first, outcome) = (name.first, format!("{outcome:?}").to_lowercase());
+        let last = entries.last().map_or_else(|| first.to_string(), EntryName::to_string);
         let text = format!("entries {first} to {last}, written by member {member}: {outcome}");
         let to = Some(member);
-        self.note_event(Lane::Store, Kind::Segment, bytes, || (text, Some(last.0), to, None));
+        self.note_event(Lane::Store, Kind::Segment, bytes, || (text, entries, to, None));
     }
 
     pub(super) fn note_answer(&mut self, answer: &str) {

@@ -351,9 +351,19 @@ impl Cluster {
     /// # Panics
     /// If it has forgotten what it stated.
     pub fn restart_hsm(&mut self, member: usize) {
+        self.members[member].device.restart();
+        self.restarted(member);
+    }
+
+    /// The same, and starting loses power when so many granules of NVRAM are written, and is done again.
+    pub fn restart_hsm_twice(&mut self, member: usize, granules: u32) {
+        self.members[member].device.restart_twice(granules);
+        self.restarted(member);
+    }
+
+    fn restarted(&mut self, member: usize) {
         let at = &mut self.members[member];
         at.boot += 1;
-        at.device.restart();
         let status = at.device.status();
         let group = status.groups.iter().find(|of| of.statement == self.group);
         let captured = group.map_or(Index::ZERO, |of| of.captured_index);
@@ -416,11 +426,14 @@ impl Cluster {
         self.store.tree.bugs.plant(bug);
     }
 
-    /// Gives a client's message to a member, any number counted round.
+    /// Gives a client's message to a member, any number counted round; or loses it, and then there is no answer.
     pub fn submit(&mut self, member: usize, handshake_only: bool, request: BatchRequest) -> RequestId {
         let member = member % self.members.len();
         self.last_request += 1;
         let id = RequestId(self.last_request);
+        if self.happens(self.faults.lose_user_message) {
+            return id;
+        }
         self.waiting.insert(id, member);
         if self.members[member].replica.is_none() {
             self.answer(id, Answer::Unavailable);
@@ -440,7 +453,14 @@ impl Cluster {
     fn answer(&mut self, id: RequestId, answer: Answer) {
         assert!(self.waiting.remove(&id).is_some(), "{id:?} is answered a second time, with {answer:?}");
         self.note_answer(&format!("{id:?} {answer:?}"));
-        self.answers.insert(id, answer);
+        if !self.happens(self.faults.lose_user_answer) {
+            self.answers.insert(id, answer);
+        }
+    }
+
+    /// Draws nothing where it cannot happen.
+    fn happens(&mut self, chance: f64) -> bool {
+        chance > 0.0 && self.rng.random_bool(chance)
     }
 
     fn answer_of_agent(&mut self, id: RequestId, answer: Answer) {
@@ -503,6 +523,11 @@ impl Cluster {
             let (name, bytes) = (*name, Arc::clone(bytes));
             let after = self.rng.random_range(100..20_000);
             self.schedule(after, Pending::Lands { name, bytes });
+            // In half of the cases its writer does not come back before it lands, to write the same again.
+            if self.faults.late_store > 0.0 && self.rng.random() && self.faults.without_store.insert(member) {
+                let text = || "the store cannot be reached, with a write on its way to it".into();
+                self.note(Lane::Member(member), Kind::Trouble, text);
+            }
         }
         let asked = self.journal.is_some().then(|| request.clone());
         let event = Box::new(self.store.handle(&mut self.rng, (member, life), request, fault));

@@ -1,7 +1,7 @@
 //! One user's device: a registration, a session, and what the realm may have charged.
 //!
 //! A [`User`] behaves as clients in the field do: after `Unavailable` it opens a new session and sends the same
-//! request again. It knows how often it may have been charged, and holds every answer against that.
+//! request again. Without an answer it does that, or sends the very same message again in the same session. It knows how often it may have been charged, and holds every answer against that.
 
 use super::journal::{Kind, Lane};
 use super::{Cluster, RequestId};
@@ -45,8 +45,10 @@ pub enum Wish {
 enum Stage {
     Idle,
     Pausing(u64),
-    Opening(RequestId, ClientHandshake),
-    Asked(RequestId),
+    /// Since when.
+    Opening(RequestId, u64, ClientHandshake),
+    /// Since when, and what was sent.
+    Asked(RequestId, u64, BatchRequest),
 }
 
 /// One user.
@@ -64,6 +66,7 @@ pub struct User {
     wishes: VecDeque<Wish>,
     request: Option<SecretsRequest>,
     stage: Stage,
+    patience_ms: u64,
     /// The member that is asked next; for a hint, the one hinted at.
     target: usize,
     /// Points sent since a reset of the counter was first asked for: the most that may have been charged.
@@ -99,6 +102,7 @@ impl User {
             wishes: VecDeque::new(),
             request: None,
             stage: Stage::Idle,
+            patience_ms: u64::MAX,
             target,
             sent: 0,
             answered: 0,
@@ -112,6 +116,11 @@ impl User {
     /// Is called this where what happens is written down.
     pub const fn number(&mut self, number: usize) {
         self.lane = Lane::User(number);
+    }
+
+    /// Takes a message for lost that is not answered within so long.
+    pub const fn wait_at_most(&mut self, patience_ms: u64) {
+        self.patience_ms = patience_ms;
     }
 
     /// Adds wishes.
@@ -176,8 +185,9 @@ impl User {
         match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Pausing(until) if cluster.now() < until => self.stage = Stage::Pausing(until),
             Stage::Idle | Stage::Pausing(_) => self.go_on(cluster),
-            Stage::Opening(id, handshake) => match cluster.take_answer(id) {
-                None => self.stage = Stage::Opening(id, handshake),
+            Stage::Opening(id, since, handshake) => match cluster.take_answer(id) {
+                None if self.is_late(cluster, since) => self.open_session(cluster),
+                None => self.stage = Stage::Opening(id, since, handshake),
                 Some(Answer::Reply(reply)) => {
                     let (transport, payload) = finish(handshake, &reply);
                     assert!(payload.is_empty(), "an answer to a handshake without a request has no payload");
@@ -186,8 +196,9 @@ impl User {
                 }
                 Some(answer) => self.not_served(cluster, &answer),
             },
-            Stage::Asked(id) => match cluster.take_answer(id) {
-                None => self.stage = Stage::Asked(id),
+            Stage::Asked(id, since, message) => match cluster.take_answer(id) {
+                None if self.is_late(cluster, since) => self.ask_again(cluster, message),
+                None => self.stage = Stage::Asked(id, since, message),
                 Some(Answer::Reply(reply)) => {
                     let response = self.open(&reply);
                     cluster.note(self.lane, Kind::Answer, || answer_in_words(&response));
@@ -211,11 +222,32 @@ impl User {
         let Some(transport) = &mut self.transport else { return self.open_session(cluster) };
         let ciphertext: ByteVec = transport.encrypt(&request.to_cbor()).expect("few messages").into();
         let message = NoiseMessage::Transport { ciphertext };
-        let request = BatchRequest { record: self.record, session: self.session, message };
-        self.stage = Stage::Asked(cluster.submit(self.target, false, request));
+        self.send(cluster, BatchRequest { record: self.record, session: self.session, message });
+    }
+
+    fn send(&mut self, cluster: &mut Cluster, message: BatchRequest) {
+        let id = cluster.submit(self.target, false, message.clone());
+        self.stage = Stage::Asked(id, cluster.now(), message);
+    }
+
+    fn is_late(&self, cluster: &Cluster, since: u64) -> bool {
+        cluster.now() - since > self.patience_ms
+    }
+
+    /// Nothing came back; what came of it is not known.
+    fn ask_again(&mut self, cluster: &mut Cluster, message: BatchRequest) {
+        if self.rng.random() {
+            cluster.note(self.lane, Kind::Ask, || "the same message again, for nothing came back".into());
+            self.send(cluster, message);
+        } else {
+            cluster.note(self.lane, Kind::Ask, || "the same in a new session, for nothing came back".into());
+            self.target += 1;
+            self.open_session(cluster);
+        }
     }
 
     fn open_session(&mut self, cluster: &mut Cluster) {
+        self.transport = None;
         self.session = SessionId(self.rng.random());
         let (handshake, first) =
             noise::client_start(&self.realm_key, &[], &mut self.rng).expect("the realm has a good key");
@@ -224,7 +256,8 @@ impl User {
             ciphertext: first.payload_ciphertext.into(),
         };
         let request = BatchRequest { record: self.record, session: self.session, message };
-        self.stage = Stage::Opening(cluster.submit(self.target, true, request), handshake);
+        let id = cluster.submit(self.target, true, request);
+        self.stage = Stage::Opening(id, cluster.now(), handshake);
     }
 
     fn draw(&mut self, wish: Wish) -> SecretsRequest {

@@ -5,15 +5,15 @@ use super::founding::Founding;
 use super::oracle::Violation;
 use super::step::{Made, Step};
 use super::world::{Look, World};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 type Steps = Vec<(Made, Step)>;
 
-/// The longest that shrinking takes.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How many steps shrinking may run. Not for how long: on a slow machine a trace gets as short.
+const MAX_STEPS_RUN: usize = 300_000;
 
 /// The steps of one episode.
 #[derive(Clone)]
@@ -84,16 +84,16 @@ impl Trace {
         differ.filter(|differ| only.is_none_or(|only| only == differ.rule)).or(twin.violation)
     }
 
-    /// Leaves out steps as long as the same rule breaks, for a bounded time: in large runs, then one by one, then entries
+    /// Leaves out steps as long as the same rule breaks, with bounded effort: in large runs, then one by one, then entries
     /// of which others go on, from where they did.
     #[must_use]
     pub fn shrunk(&self, violation: &Violation) -> Self {
         let founding = Rc::new(Founding::new(self.seed, self.planted));
-        let begun = Instant::now();
+        let left = Cell::new(MAX_STEPS_RUN);
         let breaks = |steps: &Steps| {
             let trace = Self { steps: steps.clone(), ..self.clone() };
-            begun.elapsed() < PATIENCE
-                && trace.replay_on(&founding).is_some_and(|other| other.rule == violation.rule)
+            left.set(left.get().saturating_sub(steps.len()));
+            left.get() > 0 && trace.replay_on(&founding).is_some_and(|other| other.rule == violation.rule)
         };
         let mut steps = self.steps.clone();
         loop {

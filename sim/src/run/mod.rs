@@ -36,6 +36,9 @@ const STEADY_MS: u64 = 5_000;
 /// The longest until every request has ended after a majority was healed.
 const RETRY_MS: u64 = 60_000;
 
+/// How long a user waits for an answer.
+const PATIENCE_MS: u64 = 3_000;
+
 /// Everything that happens, in a log that is deleted almost at once.
 const QUICK: Storage =
     Storage { snapshot_after_ms: 200, snapshot_records: 2, snapshot_segments: 4, grace_ms: 100 };
@@ -123,6 +126,7 @@ impl Run {
         let users = (0..count).map(|number| {
             let mut user = User::new(&cluster, rng.random(), rng.random_range(1..6));
             user.number(number);
+            user.wait_at_most(PATIENCE_MS);
             user
         });
         let users = users.collect();

@@ -14,6 +14,8 @@ use std::fmt;
 pub enum Trouble {
     /// Messages between agents are lost, repeated, delayed and so overtake one another.
     Messages,
+    /// Messages of users to agents are lost, and the answers to them.
+    UserMessages,
     /// Replies of HSMs are lost.
     HsmReplies,
     /// The store does not answer: what it was asked is done, not done, or done much later.
@@ -34,7 +36,7 @@ pub enum Trouble {
     RestartAgent,
     /// An HSM loses its RAM.
     RestartHsm,
-    /// An HSM loses power in the middle of a write to its NVRAM.
+    /// An HSM loses power in the middle of a write to its NVRAM, or while it starts.
     PowerCut,
     /// An HSM does not answer.
     NoHsm,
@@ -46,8 +48,9 @@ pub enum Trouble {
 
 impl Trouble {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Messages,
+        Self::UserMessages,
         Self::HsmReplies,
         Self::StoreAnswers,
         Self::SlowStore,
@@ -81,6 +84,7 @@ impl Trouble {
     const fn words(self) -> &'static str {
         match self {
             Self::Messages => "messages between agents are lost, repeated and delayed",
+            Self::UserMessages => "users' messages and the answers to them are lost",
             Self::HsmReplies => "replies of HSMs are lost",
             Self::StoreAnswers => "the store does not always answer",
             Self::SlowStore => "the store is slow and its listings lag",
@@ -91,7 +95,7 @@ impl Trouble {
             Self::Crash => "the agent ends",
             Self::RestartAgent => "the agent is started again",
             Self::RestartHsm => "the HSM loses its RAM",
-            Self::PowerCut => "power will be lost in a write to NVRAM",
+            Self::PowerCut => "power is lost in a start, or will be in a write to NVRAM",
             Self::NoHsm => "the HSM does not answer",
             Self::Everything => "every agent ends and every HSM loses its RAM",
             Self::Clock => "the clock jumps",
@@ -160,7 +164,7 @@ fn ease(cluster: &mut Cluster, member: usize) {
 
 fn begin(cluster: &mut Cluster, rng: &mut StdRng, kind: Trouble, member: usize) {
     let lane = match kind {
-        Trouble::Messages | Trouble::HsmReplies => Lane::World,
+        Trouble::Messages | Trouble::UserMessages | Trouble::HsmReplies => Lane::World,
         Trouble::StoreAnswers | Trouble::SlowStore => Lane::Store,
         _ => Lane::Member(member),
     };
@@ -175,6 +179,9 @@ fn begin(cluster: &mut Cluster, rng: &mut StdRng, kind: Trouble, member: usize) 
         Trouble::Messages => {
             (faults.lose_message, faults.repeat_message, faults.delay_message) =
                 (chance(), chance(), chance());
+        }
+        Trouble::UserMessages => {
+            (faults.lose_user_message, faults.lose_user_answer) = (chance(), chance());
         }
         Trouble::HsmReplies => faults.lose_hsm_reply = chance(),
         Trouble::StoreAnswers => {
@@ -193,7 +200,14 @@ fn begin(cluster: &mut Cluster, rng: &mut StdRng, kind: Trouble, member: usize) 
         Trouble::Crash => cluster.crash_agent(member),
         Trouble::RestartAgent => cluster.restart_agent(member),
         Trouble::RestartHsm => cluster.restart_hsm(member),
-        Trouble::PowerCut => cluster.cut_power_after(member, rng.random_range(1..30)),
+        Trouble::PowerCut => {
+            let granules = rng.random_range(1..30);
+            if rng.random_ratio(1, 4) {
+                cluster.restart_hsm_twice(member, granules);
+            } else {
+                cluster.cut_power_after(member, granules);
+            }
+        }
         Trouble::Everything => {
             cluster.crash_all();
             (0..cluster.members()).for_each(|member| cluster.start_agent(member));
