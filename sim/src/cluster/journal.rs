@@ -344,7 +344,7 @@ impl Cluster {
         let entries = names(bytes);
         let (first, outcome) = (name.first, format!("{outcome:?}").to_lowercase());
         let last = entries.last().map_or_else(|| first.to_string(), EntryName::to_string);
-        let text = format!("entries {first} to {last}, written by member {member}: {outcome}");
+        let text = format!("entries from {first} to {last}, written by member {member}: {outcome}");
         let to = Some(member);
         self.note_event(Lane::Store, Kind::Segment, bytes, || (text, entries, to, None));
     }
