@@ -23,8 +23,8 @@ impl Gdb {
     }
 
     /// Stops the emulator, and has it stop at each write to NVRAM from when it goes on.
-    pub(super) fn attach(socket: &Path) -> Result<Self, Error> {
-        let mut gdb = Self(UnixStream::connect(socket)?);
+    pub(super) fn attach(stream: UnixStream) -> Result<Self, Error> {
+        let mut gdb = Self(stream);
         gdb.0.set_read_timeout(Some(PATIENCE))?;
         gdb.tell(WATCH, "OK")?;
         Ok(gdb)

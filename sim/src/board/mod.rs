@@ -41,7 +41,11 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const LOOK: Duration = Duration::from_millis(2);
 
 /// One emulated board. Dropped, it loses power.
-pub struct Board(Child);
+pub struct Board {
+    emulator: Child,
+    /// What the emulator and the board say to people.
+    console: PathBuf,
+}
 
 /// How a board is booted.
 #[derive(Clone, Default)]
@@ -64,11 +68,11 @@ impl Board {
             return Err(format!("there is no {RUN} here; run this in the root of the repository").into());
         }
         create_dir_all(folder)?;
-        let log = folder.join("console.log");
-        let console = File::create(&log)?;
+        let console = folder.join("console.log");
+        let log = File::create(&console)?;
         let mut command = Command::new("bash");
         command.arg(RUN).arg(folder).env("STRONGROOM_SOCKET", socket).stdin(Stdio::null());
-        command.args(&how.arguments).stderr(console.try_clone()?).stdout(console);
+        command.args(&how.arguments).stderr(log.try_clone()?).stdout(log);
         if let Some(image) = &how.image {
             command.env("STRONGROOM_IMAGE", image);
         }
@@ -79,27 +83,34 @@ impl Board {
         if socket.exists() {
             remove_file(socket)?;
         }
-        let mut board = Self(command.spawn()?);
+        let mut board = Self { emulator: command.spawn()?, console };
+        board.connect(socket)?;
+        Ok(board)
+    }
+
+    /// Connects to a socket of the emulator as soon as that listens there.
+    fn connect(&mut self, socket: &Path) -> Result<UnixStream, Error> {
         let from = Instant::now();
-        // A connection, for its file is there a little before it listens.
-        while UnixStream::connect(socket).is_err() {
-            if board.0.try_wait()?.is_some() {
-                return Err(format!("no board: {}", read_to_string(log)?.trim()).into());
+        loop {
+            if let Ok(stream) = UnixStream::connect(socket) {
+                return Ok(stream);
+            }
+            if self.emulator.try_wait()?.is_some() {
+                return Err(format!("no board: {}", read_to_string(&self.console)?.trim()).into());
             }
             if from.elapsed() > PATIENCE {
                 return Err("the emulator does not listen".into());
             }
             std::thread::sleep(LOOK);
         }
-        Ok(board)
     }
 }
 
 impl Drop for Board {
     fn drop(&mut self) {
         // It may be gone already; then there is nothing to end.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.emulator.kill();
+        let _ = self.emulator.wait();
     }
 }
 

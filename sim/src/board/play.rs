@@ -55,9 +55,10 @@ impl Bench {
         self.how.arguments = Gdb::arguments(&self.debugger());
         self.how.arguments.extend(arguments.iter().copied().map(String::from));
         let socket = self.folder.path().join("hsm.sock");
-        let board = Board::boot(self.folder.path(), &socket, &self.how)?;
+        let mut board = Board::boot(self.folder.path(), &socket, &self.how)?;
         self.boots += 1;
-        self.on = Some((board, Wire::connect(&socket)?));
+        let wire = Wire::new(board.connect(&socket)?)?;
+        self.on = Some((board, wire));
         Ok(())
     }
 
@@ -71,8 +72,10 @@ impl Bench {
     }
 
     /// Connects a debugger, which stops the CPU.
-    pub(super) fn attach(&self) -> Result<Gdb, Error> {
-        Gdb::attach(&self.debugger())
+    pub(super) fn attach(&mut self) -> Result<Gdb, Error> {
+        let debugger = self.debugger();
+        let (board, _) = self.on.as_mut().ok_or("no board is on")?;
+        Gdb::attach(board.connect(&debugger)?)
     }
 
     /// Takes the power away.

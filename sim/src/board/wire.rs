@@ -3,7 +3,6 @@
 use crate::local::Error;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::Duration;
 use strongroom_proto::frame::{Decoder, Frame, MAX_FRAME_BYTES};
 
@@ -18,12 +17,11 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Connects to an emulator that listens.
+    /// Over the link of an emulator.
     ///
     /// # Errors
-    /// It does not.
-    pub fn connect(socket: &Path) -> Result<Self, Error> {
-        let stream = UnixStream::connect(socket)?;
+    /// It is no open socket.
+    pub fn new(stream: UnixStream) -> Result<Self, Error> {
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self { stream, decoder: Decoder::new(MAX_FRAME_BYTES), next: 0 })
     }
