@@ -115,12 +115,16 @@ async fn measure(story: &Story, realm: &LocalRealm, door: usize) -> Result<(), E
     story.step(&format!("{USERS_AT_ONCE} users register at the same time"), all).await?;
     realm.times().clear();
     let from = Instant::now();
-    for _ in 0..ROUNDS {
-        let all = try_join_all(users.iter().map(|user| guess(user, RIGHT))).await?;
-        if all.iter().any(|guess| *guess != Guess::Right) {
-            return Err("a right PIN was refused".into());
+    // Each goes on as soon as it can: nobody waits for the slowest.
+    let all = users.iter().map(async |user| {
+        for _ in 0..ROUNDS {
+            if guess(user, RIGHT).await? != Guess::Right {
+                return Err("a right PIN was refused".into());
+            }
         }
-    }
+        Ok::<(), Error>(())
+    });
+    try_join_all(all).await?;
     let recoveries = USERS_AT_ONCE * ROUNDS;
     let rate = recoveries as f64 / from.elapsed().as_secs_f64();
     story.fact(format!("{recoveries} recoveries, {rate:.0} per second"));
