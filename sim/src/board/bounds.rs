@@ -48,10 +48,22 @@ pub fn bounds(image: &Path) -> Result<(), Error> {
     let image = std::fs::metadata(image_or_default(Some(&image.with_extension("bin"))))?.len();
     println!("code and constants: {image} of {MAX_IMAGE} bytes");
     println!("pinned: heap {MAX_HEAP}, stack {MAX_STACK}");
-    if marks.heap > MAX_HEAP || marks.stack > MAX_STACK || image > MAX_IMAGE {
-        return Err("more than is pinned".into());
+    Ok(fits(&marks, image)?)
+}
+
+/// Whether this is within what is pinned.
+fn fits(marks: &Marks, image: u64) -> Result<(), String> {
+    let within = [
+        ("heap", marks.heap as u64, MAX_HEAP as u64),
+        ("stack", marks.stack as u64, MAX_STACK as u64),
+        ("code and constants", image, MAX_IMAGE),
+    ];
+    match within.into_iter().find(|(_, used, most)| used > most) {
+        None => Ok(()),
+        Some((what, used, most)) => {
+            Err(format!("{what}: {used} bytes, more than the {most} that are pinned"))
+        }
     }
-    Ok(())
 }
 
 fn row(what: &str, exchanges: Option<usize>, marks: &Marks) {
@@ -183,5 +195,19 @@ fn longest(filled: &mut Filled) {
     }
     for byte in [0x81, 0xff, 0x00] {
         filled.host.twin.handle(&vec![byte; frame]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_more_than_is_pinned_is_noticed_of_each_kind_of_memory() {
+        let marks = |heap, stack| Marks { heap, heap_bytes: usize::MAX, stack, stack_bytes: usize::MAX };
+        assert_eq!(fits(&marks(MAX_HEAP, MAX_STACK), MAX_IMAGE), Ok(()));
+        for (heap, stack, image) in [(1, 0, 0), (0, 1, 0), (0, 0, 1)] {
+            assert!(fits(&marks(MAX_HEAP + heap, MAX_STACK + stack), MAX_IMAGE + image).is_err());
+        }
     }
 }
