@@ -8,7 +8,7 @@ use strongroom_agent::segment::Segment;
 use strongroom_hsm::Config;
 use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsResponse};
 use strongroom_proto::ids::Index;
-use strongroom_sim::cluster::{Cluster, Interrupt, StoreFault, User, Wish};
+use strongroom_sim::cluster::{Cluster, Interrupt, Kind, StoreFault, User, Wish};
 
 /// Longest time that a scenario may take, in its own milliseconds.
 const PATIENCE_MS: u64 = 60_000;
@@ -501,4 +501,28 @@ fn another_groups_log_in_place_of_this_ones_is_refused() {
     let fault = fault_after_restart(&mut cluster);
     let expected = Fault::Damaged { object: first, index: Index(1), damage: Damage::Chain };
     assert_eq!(fault, Some(expected));
+}
+
+#[test]
+fn users_whose_messages_or_answers_are_lost_ask_again_and_are_charged_once() {
+    let asked_again = |message, answer| {
+        let mut cluster = Cluster::new(1, 3);
+        cluster.keep_journal();
+        (cluster.faults.lose_user_message, cluster.faults.lose_user_answer) = (message, answer);
+        let mut users = users(&cluster, 8, &REGISTER_AND_RECOVER);
+        users.iter_mut().for_each(|user| user.wait_at_most(3_000));
+        cluster.serve(PATIENCE_MS, &mut users);
+        users.iter().for_each(assert_recovered);
+        let events = cluster.journal().expect("it is kept").events();
+        let again = |how: &str| {
+            let asks = events.iter().filter(|event| event.kind == Kind::Ask);
+            asks.filter(|event| event.text.starts_with(how)).count()
+        };
+        (again("the same message again"), again("the same in a new session"))
+    };
+    assert_eq!(asked_again(0.0, 0.0), (0, 0));
+    for (message, answer) in [(0.3, 0.0), (0.0, 0.3)] {
+        let (again, anew) = asked_again(message, answer);
+        assert!(again >= 2 && anew >= 2, "{message}, {answer}: {again} and {anew}");
+    }
 }

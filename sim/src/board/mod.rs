@@ -21,6 +21,7 @@ pub use cut::cut;
 pub use same::same;
 use std::collections::BTreeMap;
 use std::fs::{File, create_dir_all, read_to_string, remove_file};
+use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -92,8 +93,10 @@ impl Board {
     fn connect(&mut self, socket: &Path) -> Result<UnixStream, Error> {
         let from = Instant::now();
         loop {
-            if let Ok(stream) = UnixStream::connect(socket) {
-                return Ok(stream);
+            match UnixStream::connect(socket) {
+                Ok(stream) => return Ok(stream),
+                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
+                Err(error) => return Err(error.into()),
             }
             if self.emulator.try_wait()?.is_some() {
                 return Err(format!("no board: {}", read_to_string(&self.console)?.trim()).into());

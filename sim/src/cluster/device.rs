@@ -77,15 +77,17 @@ impl Device {
         }
     }
 
-    /// Loses RAM, and power again as soon as starting has written so many granules of NVRAM; then starts.
+    /// Loses RAM, and power again as soon as starting has written so many granules of NVRAM; then starts. Whether it came to that.
     ///
     /// # Panics
     /// As [`Self::restart`].
-    pub fn restart_twice(&mut self, granules: u32) {
+    pub fn restart_twice(&mut self, granules: u32) -> bool {
         self.cut_power_after(granules);
-        // It may not even come to that; whatever came of it is gone with its RAM.
+        // Whatever came of it is gone with its RAM.
         let _ = Core::start(&mut self.env, self.config.clone());
+        let was_cut = self.is_dead();
         self.restart();
+        was_cut
     }
 
     /// Bytes in, bytes out.

@@ -357,7 +357,9 @@ impl Cluster {
 
     /// The same, and starting loses power when so many granules of NVRAM are written, and is done again.
     pub fn restart_hsm_twice(&mut self, member: usize, granules: u32) {
-        self.members[member].device.restart_twice(granules);
+        if self.members[member].device.restart_twice(granules) {
+            self.note(Lane::Member(member), Kind::PowerCut, || "power is lost in a start".into());
+        }
         self.restarted(member);
     }
 
