@@ -13,6 +13,7 @@ use strongroom_agent::link::{Link, Lost};
 use strongroom_agent::peers::{Forwarded, Peers};
 use strongroom_agent::replica::Answer;
 use strongroom_agent::store::Store;
+use strongroom_proto::enrolment::Attestation;
 use strongroom_proto::grpc::peer::admin_client::AdminClient;
 use strongroom_proto::grpc::peer::forward_reply::Answer as WireAnswer;
 use strongroom_proto::grpc::peer::peer_client::PeerClient;
@@ -60,6 +61,7 @@ impl Link for Bare {
                 },
                 realm: None,
                 groups: vec![],
+                attestation: Attestation::none(),
             }),
             _ => Reply::Refused(Refusal::NoRealm),
         };

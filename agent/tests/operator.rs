@@ -2,11 +2,13 @@
 //! printed. The HSMs run in this process.
 
 use serde_json::Value;
+use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use strongroom_hsm_software::{Address, Options, Server, start};
+use strongroom_hsm_software::{Address, Console, Options, Server, start};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_strongroom-agent");
 
@@ -14,6 +16,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_strongroom-agent");
 struct Host {
     config: PathBuf,
     daemon: Option<Child>,
+    /// What the HSM has shown at the device.
+    console: Arc<Mutex<Vec<String>>>,
     _hsm: Server,
 }
 
@@ -36,9 +40,17 @@ impl Printed {
 
 impl Host {
     fn run(&self, arguments: &[&str]) -> Result<Printed, String> {
+        self.run_typing(arguments, "")
+    }
+
+    fn run_typing(&self, arguments: &[&str], typed: &str) -> Result<Printed, String> {
         let mut command = Command::new(PROGRAM);
         command.arg("--config").arg(&self.config).args(arguments).env_remove("RUST_LOG");
-        let output = command.output().expect("the program is built");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program is built");
+        // A command that asks for nothing may have ended already.
+        let _ = child.stdin.take().expect("piped").write_all(typed.as_bytes());
+        let output = child.wait_with_output().expect("it runs");
         let (out, err) = (String::from_utf8(output.stdout), String::from_utf8(output.stderr));
         let printed = Printed { out: out.expect("text"), err: err.expect("text") };
         if output.status.success() { Ok(printed) } else { Err(printed.err) }
@@ -80,6 +92,16 @@ impl Host {
         let mut daemon = self.daemon.take().expect("it runs");
         daemon.kill().expect("it runs");
         daemon.wait().expect("it was killed");
+    }
+
+    /// The words that the device's console shows for these, as a custodian in front of it types them.
+    fn read_console(&self, names: &[&str]) -> String {
+        let lines = self.console.lock().expect("no panic");
+        let words = |name: &&str| {
+            let line = lines.iter().rev().find_map(|line| line.strip_prefix(name)).expect("it is shown");
+            format!("{}\n", line.trim())
+        };
+        names.iter().map(words).collect()
     }
 
     fn hsm(&self) -> String {
@@ -125,8 +147,15 @@ fn hosts(folder: &Path, port: usize, count: usize) -> Vec<Host> {
         let config = folder.join(format!("agent-{i}.toml"));
         std::fs::write(&config, text).expect("writable");
         let nvram = folder.join(format!("hsm-{i}.nvram"));
-        let hsm = start(Options { nvram, listen: Address::Unix(socket), config: Default::default() });
-        let mut host = Host { config, daemon: None, _hsm: hsm.expect("a new HSM starts") };
+        let console = Arc::new(Mutex::new(Vec::new()));
+        let shown = Arc::clone(&console);
+        let hsm = start(Options {
+            nvram,
+            listen: Address::Unix(socket),
+            config: Default::default(),
+            console: Console::new(move |line| shown.lock().expect("no panic").push(line.to_owned())),
+        });
+        let mut host = Host { config, daemon: None, console, _hsm: hsm.expect("a new HSM starts") };
         host.start_daemon();
         host
     };
@@ -139,11 +168,41 @@ fn custodian(host: &Host, folder: &Path, name: &str) -> (String, String) {
     (key, public)
 }
 
+const DEVICE: [&str; 3] = ["HSM id", "device key", "build"];
+const REALM: [&str; 3] = ["realm", "public key", "policy"];
+
+/// Makes the realm, and has these custodians sign its founding. Returns the signed founding.
+fn found(host: &Host, custodians: &[(&str, &str)]) -> String {
+    let mut create = vec!["realm", "create"];
+    custodians.iter().for_each(|(_, public)| create.extend(["--custodian", public]));
+    let founding = host.ask(&create).then("realm sign");
+    let words = host.read_console(&REALM);
+    let sign = |key: &str, typed: &str| host.run_typing(&["realm", "sign", "--key", key, &founding], typed);
+    let other_words = sign(custodians[0].0, &words.replace(words.split(' ').next().expect("a word"), "zoo"));
+    assert!(other_words.err().expect("other words").contains("do not sign"));
+    let signatures: Vec<String> = custodians
+        .iter()
+        .map(|(key, _)| sign(key, &words).unwrap_or_else(|error| panic!("{error}")).then("realm found"))
+        .collect();
+    let too_few = host.run(&["realm", "found", &founding, &signatures[0]]).err().expect("a refusal");
+    assert!(too_few.contains("too few"), "{too_few}");
+    let mut found = vec!["realm", "found", &founding];
+    found.extend(signatures.iter().map(String::as_str));
+    host.ask(&found).then("hsm request")
+}
+
 /// The five steps.
-fn enrol(exporter: &Host, importer: &Host, keys: &[&str]) {
+fn enrol(exporter: &Host, importer: &Host, founding: &str, keys: &[&str]) {
     let request = importer.ask(&["hsm", "request"]).then("hsm offer");
     let approval = exporter.ask(&["hsm", "offer", &request]).then("hsm approve");
-    let sign = |key: &&str| exporter.ask(&["hsm", "approve", "--key", key, &approval]).then("hsm export");
+    let approve = |key: &str, typed: &str| {
+        exporter.run_typing(&["hsm", "approve", "--key", key, "--founding", founding, &approval], typed)
+    };
+    // A custodian who looks at another device than the one that asks.
+    let other = approve(keys[0], &exporter.read_console(&DEVICE)).err().expect("other words");
+    assert!(other.contains("do not sign"), "{other}");
+    let words = importer.read_console(&DEVICE);
+    let sign = |key: &&str| approve(key, &words).unwrap_or_else(|error| panic!("{error}")).then("hsm export");
     let signatures: Vec<String> = keys.iter().map(sign).collect();
     let too_few = exporter.run(&["hsm", "export", &approval, &signatures[0]]).err().expect("a refusal");
     assert!(too_few.contains("too few custodians"), "{too_few}");
@@ -178,14 +237,21 @@ fn an_operator_sets_up_a_realm_by_the_hints_and_it_survives_its_leader() {
 
     let early = hosts[0].run(&["realm", "status"]).err().expect("no realm yet");
     assert!(early.contains("realm create") && early.contains("hsm request"), "{early}");
-    let create = ["realm", "create", "--custodian", &public, "--custodian", &other];
-    let realm = hosts[0].ask(&create).then("hsm request");
+    let founding = found(&hosts[0], &[(&first, &public), (&second, &other)]);
     let status = hosts[0].json(&["realm", "status", "--json"]);
-    assert_eq!((&status["realm"], &status["threshold"]), (&realm.clone().into(), &2.into()));
+    assert_eq!((&status["origin"], &status["threshold"]), (&"made here".into(), &2.into()));
+    assert_eq!(status["founding"], founding);
     for importer in &hosts[1..] {
-        enrol(&hosts[0], importer, &[&first, &second]);
-        assert_eq!(importer.json(&["realm", "status", "--json"])["realm"], realm);
+        enrol(&hosts[0], importer, &founding, &[&first, &second]);
+        let joined = importer.json(&["realm", "status", "--json"]);
+        assert_eq!((&joined["realm"], &joined["founding"]), (&status["realm"], &status["founding"]));
+        assert_eq!(joined["origin"]["imported_from"], hosts[0].hsm());
+        assert_eq!(joined["origin"]["signed_by"].as_array().map(Vec::len), Some(2));
     }
+    let clients = hosts[1].json(&["client-config", "--address", "https://realm.example/"]);
+    let realm = &clients["realms"][0];
+    assert_eq!((&realm["id"], &realm["founding"]), (&status["realm"], &status["founding"]));
+    assert_eq!(realm["public_key"], status["public_key"]);
 
     let ids: Vec<String> = hosts.iter().map(Host::hsm).collect();
     let statement = hosts[0].ask(&["group", "create", "--members", &ids.join(",")]).then("group status");

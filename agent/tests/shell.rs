@@ -200,21 +200,23 @@ fn an_export_needs_a_signature() {
 
 mod lines {
     use super::*;
-    use strongroom_agent::admin::EnrolmentRequest;
-    use strongroom_proto::ids::{BuildDigest, HsmId, X25519Public};
+    use strongroom_proto::enrolment::{Attestation, EnrolmentRequest};
+    use strongroom_proto::ids::{BuildDigest, HsmId, Nonce, X25519Public};
 
     fn request() -> EnrolmentRequest {
         EnrolmentRequest {
             importer: HsmId([1; 16]),
             device_key: X25519Public([2; 32]),
             build: BuildDigest([3; 32]),
+            nonce: Nonce([4; 16]),
+            attestation: Attestation::none(),
         }
     }
 
     #[test]
     fn a_line_survives_pasting() {
         let line = request().to_line();
-        assert!(line.starts_with("strongroom-request-1:"), "{line}");
+        assert!(line.starts_with("strongroom-request-2:"), "{line}");
         let (a, b) = line.split_at(30);
         assert_eq!(EnrolmentRequest::from_line(&format!(" {a}\n {b}\n")), Ok(request()));
     }
@@ -236,9 +238,8 @@ mod custodians {
     use ed25519_dalek::pkcs8::DecodePrivateKey;
     use ed25519_dalek::{Signature, SigningKey};
     use std::os::unix::fs::PermissionsExt;
-    use strongroom_agent::admin::{approve, custodian_key};
-    use strongroom_proto::hsm::ExportApproval;
-    use strongroom_proto::ids::{BuildDigest, HsmId, Nonce, RealmId, X25519Public};
+    use strongroom_agent::admin::{custodian_key, sign};
+    use strongroom_proto::ids::Digest;
 
     #[test]
     fn a_custodian_key_is_private_never_overwritten_and_signs_approvals() {
@@ -252,17 +253,9 @@ mod custodians {
         assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
 
         let key = SigningKey::from_pkcs8_pem(&before).unwrap();
-        let approval = ExportApproval {
-            realm: RealmId([1; 16]),
-            exporter: HsmId([2; 16]),
-            importer: HsmId([3; 16]),
-            device_key: X25519Public([4; 32]),
-            build: BuildDigest([5; 32]),
-            nonce: Nonce([6; 16]),
-        };
-        let signed = approve(&key, &approval);
+        let signed = sign(&key, &Digest([5; 32]));
         assert_eq!(signed.custodian, custodian_key(&key));
         let signature = Signature::from_slice(&signed.signature).unwrap();
-        key.verifying_key().verify_strict(&approval.digest().0, &signature).unwrap();
+        key.verifying_key().verify_strict(&[5; 32], &signature).unwrap();
     }
 }

@@ -163,6 +163,20 @@ bugs! {
     CustodianStrangers,
     /// `Commit` panics where there is nothing to count.
     PanicsOnNoStatements,
+    /// `JoinRealm` does not count approvals.
+    ImportUnapproved,
+    /// `JoinRealm` does not compare the seed's public key with the approved one.
+    ImportOtherSeed,
+    /// `JoinRealm` takes an approval made out to another device, key or build.
+    ImportForAnother,
+    /// `JoinRealm` does not look at the nonce.
+    ImportAnyNonce,
+    /// `JoinRealm` takes any policy.
+    ImportAnyPolicy,
+    /// `JoinRealm` takes a sealed realm of another version, or with more in it.
+    SealedRealmLoose,
+    /// `ExportRealm` seals to a device key of small order.
+    ExportToSmallOrder,
 }
 
 /// Which bugs are planted.

@@ -1,9 +1,10 @@
 //! The core: one function from request bytes to reply bytes.
 //!
-//! Owns the state and decides nothing itself; [`crate::realm`], [`crate::log`] and [`crate::process`] do. Keeps
+//! Owns the state and decides nothing itself; [`crate::enrolment`], [`crate::group`], [`crate::log`] and [`crate::process`] do. Keeps
 //! invariant 12: whatever the bytes, there is a reply, and it fits in a frame.
 
 use crate::bug::{Bug, Bugs};
+use crate::enrolment::Attestations;
 use crate::env::Env;
 use crate::keys::{self, Keys};
 use crate::leadership::Leadership;
@@ -87,6 +88,10 @@ pub struct Core {
     pub(crate) keys: Option<Keys>,
     /// The nonce of the one export that may come next.
     pub(crate) export_nonce: Option<Nonce>,
+    /// The nonce of the one import that may come next.
+    pub(crate) import_nonce: Option<Nonce>,
+    /// What the vendor says of the device, and of its holding the realm.
+    pub(crate) attestations: Attestations,
     /// By the group's place in `state.groups`.
     pub(crate) leaderships: BTreeMap<usize, Leadership>,
     pub(crate) sessions: Sessions,
@@ -122,17 +127,21 @@ impl Core {
         let sessions = Sessions::new(usize::try_from(config.limits.max_sessions).unwrap_or(usize::MAX));
         let leaderships = BTreeMap::new();
         let bugs = Bugs::default();
-        Ok(Self {
+        let mut core = Self {
             config,
             state,
             nvram,
             keys,
             export_nonce: None,
+            import_nonce: None,
+            attestations: Attestations::none(),
             leaderships,
             sessions,
             failed: false,
             bugs,
-        })
+        };
+        core.introduce(env);
+        Ok(core)
     }
 
     /// Answers one request. Every byte string has a reply; the longest is [`Limits::max_frame_bytes`].
@@ -158,7 +167,8 @@ impl Core {
             Request::DeviceStatus => Ok(self.status()),
             Request::NewRealm(policy) => self.new_realm(env, policy),
             Request::ExportNonce => self.draw_export_nonce(env),
-            Request::ExportRealm(approval, signatures) => self.export_realm(env, &approval, &signatures),
+            Request::ImportNonce => self.draw_import_nonce(env),
+            Request::ExportRealm(approval, signatures) => self.export_realm(env, approval, signatures),
             Request::JoinRealm(sealed) => self.join_realm(env, &sealed),
             Request::NewGroup(members) => self.new_group(env, &members),
             Request::JoinGroup(statement) => self.join_group(env, statement),
@@ -180,6 +190,8 @@ impl Core {
             unassigned: realm.unassigned,
             member: MemberStatement::new(&keys.statements, &realm.id, self.state.hsm),
             record_id_key: keys::record_id_key(realm.id, &realm.seed()),
+            origin: realm.origin,
+            attestation: self.attestations.realm.clone(),
         });
         let groups = self.state.groups.iter().enumerate();
         Reply::Device(DeviceStatus {
@@ -190,6 +202,7 @@ impl Core {
             limits: self.config.limits,
             realm,
             groups: groups.filter_map(|(slot, group)| self.group_status(slot, group)).collect(),
+            attestation: self.attestations.device.clone(),
         })
     }
 

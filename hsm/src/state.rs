@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 use rand_core::CryptoRng;
-use strongroom_proto::hsm::CustodianPolicy;
+use strongroom_proto::hsm::{CustodianPolicy, Origin};
 use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, RealmId, X25519Public};
 use strongroom_proto::statement::GroupStatement;
 use x25519_dalek::{PublicKey, StaticSecret};
@@ -39,6 +39,8 @@ pub(crate) struct Realm {
     /// The realm was made here, and its first group is still to be made.
     #[n(3)]
     pub(crate) unassigned: bool,
+    #[n(4)]
+    pub(crate) origin: Origin,
 }
 
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
@@ -130,8 +132,14 @@ impl State {
 }
 
 impl Realm {
-    pub(crate) fn new(id: RealmId, seed: &Seed, policy: CustodianPolicy, unassigned: bool) -> Self {
-        Self { id, seed: seed.0.into(), policy, unassigned }
+    pub(crate) fn new(
+        id: RealmId,
+        seed: &Seed,
+        policy: CustodianPolicy,
+        unassigned: bool,
+        origin: Origin,
+    ) -> Self {
+        Self { id, seed: seed.0.into(), policy, unassigned, origin }
     }
 
     pub(crate) fn seed(&self) -> Seed {
@@ -171,7 +179,13 @@ mod tests {
         let mut state = State::draw(&mut rand::rngs::StdRng::seed_from_u64(1));
         let custodians = (0..MAX_CUSTODIANS).map(|i| CustodianKey(Digest([200 + i as u8; 32]))).collect();
         let policy = CustodianPolicy { custodians, threshold: 9 };
-        state.realm = Some(Realm::new(RealmId([255; 16]), &Seed([255; 32]), policy, true));
+        state.realm = Some(Realm::new(
+            RealmId([255; 16]),
+            &Seed([255; 32]),
+            policy,
+            true,
+            Origin::Imported { exporter: HsmId([255; 16]), signers: u16::MAX },
+        ));
         let members: Vec<HsmId> = (0..MAX_MEMBERS).map(|i| HsmId([240 + i as u8; 16])).collect();
         let captured = Position { index: Index(u64::MAX), hash: EntryHash([255; 32]) };
         let group =
@@ -183,7 +197,7 @@ mod tests {
     #[test]
     fn the_largest_state_fits() {
         let bytes = largest().to_bytes();
-        assert_eq!(bytes.len(), 3887, "grew or shrank; the bound is {MAX_STATE_BYTES}");
+        assert_eq!(bytes.len(), 3910, "grew or shrank; the bound is {MAX_STATE_BYTES}");
         assert!(bytes.len() <= MAX_STATE_BYTES);
         assert!(State::from_bytes(&bytes).is_ok_and(|s| s == largest()));
     }

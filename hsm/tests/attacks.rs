@@ -2,22 +2,24 @@
 //! that stops it is left out; an attack that works with nothing left out is a hole, one that never works is no test.
 
 mod common;
+#[path = "attacks/enrolment.rs"]
+mod enrolment;
+#[path = "attacks/group.rs"]
+mod group;
 #[path = "attacks/log.rs"]
 mod log;
-#[path = "attacks/realm.rs"]
-mod realm;
 #[path = "attacks/records.rs"]
 mod records;
 #[path = "attacks/trees.rs"]
 mod trees;
 
-use common::{Rig, User, custodian_key, evaluations, process_request};
+use common::{Rig, User, evaluations, process_request};
 use strongroom_hsm::Bug;
 use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsRequest, SecretsResponse};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    ApprovalSignature, BatchRequest, CaptureOutcome, GroupEntries, Made, NoiseReply, Outcome, PrefixTree,
-    Refusal, Reply, Request, SessionRefusal,
+    BatchRequest, CaptureOutcome, GroupEntries, Made, NoiseReply, Outcome, PrefixTree, Refusal, Reply,
+    Request, SessionRefusal,
 };
 use strongroom_proto::ids::EntryHash;
 use strongroom_proto::prefix::Prefix;
@@ -36,11 +38,11 @@ const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::CaptureWithoutPrev, capture_an_entry_of_another_fork),
     (Bug::CaptureForged, capture_an_entry_that_no_hsm_made),
     (Bug::CaptureGroupTwice, two_forks_of_one_group_in_one_capture),
-    (Bug::ExportUnapproved, export_to_a_key_that_no_custodian_approved),
-    (Bug::ExportNonceTwice, export_twice_on_one_approval),
-    (Bug::CustodianTwice, export_with_one_custodian_signing_twice),
+    (Bug::ExportUnapproved, enrolment::export_to_a_key_that_no_custodian_approved),
+    (Bug::ExportNonceTwice, enrolment::export_twice_on_one_approval),
+    (Bug::CustodianTwice, enrolment::export_with_one_custodian_signing_twice),
     (Bug::StatementBeforeNvram, statement_that_nvram_does_not_hold),
-    (Bug::MarkBeforeWrite, realm::hsm_lost_in_a_power_cut),
+    (Bug::MarkBeforeWrite, group::hsm_lost_in_a_power_cut),
     (Bug::ReplyBeforeCommit, reply_before_commit),
     (Bug::ReleaseByIndex, reply_of_a_beaten_chain_released_by_index),
     (Bug::CountTwice, one_member_counted_twice),
@@ -86,17 +88,24 @@ const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::DeleteKeepsRecord, records::share_of_a_deleted_registration),
     (Bug::PaddingNotCleared, records::secrets_in_the_padding),
     (Bug::AnyVersion, records::share_for_another_version),
-    (Bug::ImportedUnassigned, realm::first_group_made_by_an_importer),
-    (Bug::GenesisInTwoWrites, realm::second_first_group_after_a_power_cut),
+    (Bug::ImportedUnassigned, enrolment::first_group_made_by_an_importer),
+    (Bug::GenesisInTwoWrites, group::second_first_group_after_a_power_cut),
     (Bug::EveryGroupOwnsAll, second_group_that_owns_everything),
-    (Bug::JoinRealmAgain, realm::realm_joined_again),
-    (Bug::JoinGroupAgain, realm::group_joined_again),
-    (Bug::JoinUnnamed, realm::group_joined_by_an_hsm_it_does_not_name),
-    (Bug::AnyMemberStatement, realm::group_of_an_hsm_that_does_not_exist),
-    (Bug::ExportForAnother, realm::export_on_an_approval_for_another_hsm),
-    (Bug::ExportAnyNonce, realm::export_for_a_nonce_that_was_not_drawn),
-    (Bug::CustodianStrangers, realm::export_with_signatures_of_strangers),
+    (Bug::JoinRealmAgain, enrolment::realm_joined_again),
+    (Bug::JoinGroupAgain, group::group_joined_again),
+    (Bug::JoinUnnamed, group::group_joined_by_an_hsm_it_does_not_name),
+    (Bug::AnyMemberStatement, group::group_of_an_hsm_that_does_not_exist),
+    (Bug::ExportForAnother, enrolment::export_on_an_approval_for_another_hsm),
+    (Bug::ExportAnyNonce, enrolment::export_for_a_nonce_that_was_not_drawn),
+    (Bug::CustodianStrangers, enrolment::export_with_signatures_of_strangers),
     (Bug::PanicsOnNoStatements, log::panic_on_a_commit_of_nothing),
+    (Bug::ImportUnapproved, enrolment::seed_of_the_hosts_under_the_names_of_honest_custodians),
+    (Bug::ImportOtherSeed, enrolment::seed_of_the_hosts_behind_an_approval_of_the_true_one),
+    (Bug::ImportForAnother, enrolment::import_on_an_approval_of_another_build),
+    (Bug::ImportAnyNonce, enrolment::import_on_an_approval_from_before_a_restart),
+    (Bug::ImportAnyPolicy, enrolment::seed_under_a_policy_that_names_one_custodian_twice),
+    (Bug::SealedRealmLoose, enrolment::sealed_realm_of_a_newer_version),
+    (Bug::ExportToSmallOrder, enrolment::export_to_a_key_that_gives_everybody_the_secret),
 ];
 
 #[test]
@@ -210,14 +219,7 @@ fn jump_to_an_entry_beside_the_committed_one(bug: Option<Bug>) -> bool {
 /// Another HSM of the realm, in no group.
 fn outsider(rig: &mut Rig, bug: Option<Bug>) -> common::Device {
     let mut device = common::Device::new(9, bug, strongroom_hsm::Config::software());
-    let to = device.status();
-    let mut approval = rig.approval(1);
-    (approval.importer, approval.device_key) = (to.hsm, to.device_key);
-    let signatures = vec![rig.sign(0, &approval), rig.sign(1, &approval)];
-    let Reply::Exported(sealed) = rig.devices[0].ask(&Request::ExportRealm(approval, signatures)) else {
-        panic!()
-    };
-    assert!(matches!(device.ask(&Request::JoinRealm(sealed)), Reply::Device(_)));
+    rig.admit(&mut device);
     device
 }
 
@@ -297,34 +299,6 @@ fn two_forks_of_one_group_in_one_capture(bug: Option<Bug>) -> bool {
     };
     let stated: Vec<_> = outcomes.iter().filter_map(stated).collect();
     matches!(stated.as_slice(), [(a, one), (b, other)] if a == b && one != other)
-}
-
-fn export_to_a_key_that_no_custodian_approved(bug: Option<Bug>) -> bool {
-    let mut rig = Rig::new(2, bug);
-    let approved = rig.approval(1);
-    let signatures = vec![rig.sign(0, &approved), rig.sign(1, &approved)];
-    let mut hosts_own = approved;
-    hosts_own.device_key.0 = [9; 32];
-    matches!(rig.devices[0].ask(&Request::ExportRealm(hosts_own, signatures)), Reply::Exported(_))
-}
-
-fn export_twice_on_one_approval(bug: Option<Bug>) -> bool {
-    let mut rig = Rig::new(2, bug);
-    let approval = rig.approval(1);
-    let signatures = vec![rig.sign(0, &approval), rig.sign(1, &approval)];
-    let request = Request::ExportRealm(approval, signatures);
-    let first = rig.devices[0].ask(&request);
-    assert!(matches!(first, Reply::Exported(_)));
-    matches!(rig.devices[0].ask(&request), Reply::Exported(_))
-}
-
-fn export_with_one_custodian_signing_twice(bug: Option<Bug>) -> bool {
-    let mut rig = Rig::new(2, bug);
-    let approval = rig.approval(1);
-    let once: ApprovalSignature = rig.sign(1, &approval);
-    assert_eq!(once.custodian, custodian_key(&rig.custodians[1]));
-    let request = Request::ExportRealm(approval, vec![once.clone(), once]);
-    matches!(rig.devices[0].ask(&request), Reply::Exported(_))
 }
 
 fn statement_that_nvram_does_not_hold(bug: Option<Bug>) -> bool {

@@ -198,6 +198,8 @@ impl Env for CutEnv {
     fn rng(&mut self) -> &mut rand::rngs::StdRng {
         &mut self.rng
     }
+
+    fn show(&mut self, _: std::fmt::Arguments<'_>) {}
 }
 
 #[test]

@@ -12,7 +12,7 @@ use strongroom_proto::hsm::{
     BatchRequest, CustodianKey, CustodianPolicy, ExportApproval, GroupEntries, MAX_CAPTURE_ENTRIES,
     MAX_CUSTODIANS, MAX_GROUPS, Outcome, PrefixTree, Refusal, Reply, Request, Role, SessionRefusal,
 };
-use strongroom_proto::ids::{Digest, HsmId, Index, Mac, RealmId};
+use strongroom_proto::ids::{BuildDigest, Digest, HsmId, Index, Mac, RealmId, X25519Public};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, GroupStatement, MAX_MEMBERS, MemberStatement};
 use strongroom_proto::tree::{ClaimedTree, Tree};
@@ -454,10 +454,14 @@ fn a_policy_that_cannot_be_kept_makes_no_realm() {
 }
 
 #[test]
-fn an_approval_that_names_another_exporter_or_another_realm_is_none() {
+fn an_approval_that_names_another_exporter_or_build_or_realm_or_public_key_is_none() {
     let mut rig = Rig::new(2, None);
-    let changes: [fn(&mut ExportApproval); 2] =
-        [|a| a.exporter = HsmId([9; 16]), |a| a.realm = RealmId([9; 16])];
+    let changes: [fn(&mut ExportApproval); 4] = [
+        |a| a.exporter = HsmId([9; 16]),
+        |a| a.realm = RealmId([9; 16]),
+        |a| a.public_key = X25519Public([9; 32]),
+        |a| a.exporter_build = BuildDigest([9; 32]),
+    ];
     for change in changes {
         let mut approval = rig.approval(1);
         change(&mut approval);

@@ -134,12 +134,9 @@ fn a_seed_travels_under_the_key_that_the_golden_file_says() {
     let (status, secret) = (importer.status(), StaticSecret::from(secret));
     assert_eq!((status.hsm.0, status.device_key.0), (id, PublicKey::from(&secret).to_bytes()));
 
-    let mut approval = rig.approval(1);
-    (approval.importer, approval.device_key) = (status.hsm, status.device_key);
-    let signatures = vec![rig.sign(0, &approval), rig.sign(1, &approval)];
-    let Reply::Exported(sealed) = rig.devices[0].ask(&Request::ExportRealm(approval, signatures)) else {
-        panic!()
-    };
+    let nonce = importer.import_nonce();
+    let approval = rig.approval_for(&status, nonce);
+    let sealed = rig.export(approval);
     let shared = secret.diffie_hellman(&PublicKey::from(sealed.ephemeral.0));
     let fields: Fields<'_> = &[
         ("X25519 result", shared.as_bytes()),

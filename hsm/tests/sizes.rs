@@ -8,12 +8,13 @@ use common::{Rig, User, apply};
 use strongroom_hsm::vectors::Revealed;
 use strongroom_hsm::{Config, RECORD_BYTES, SEALED_EVENT_BYTES, SEALED_RECORD_BYTES};
 use strongroom_proto::client::{MAX_REQUEST_BODY, PADDED_RESPONSE};
+use strongroom_proto::enrolment::{Attestation, MAX_ATTESTATION_BYTES};
 use strongroom_proto::entry::{Entry, MAX_PARTITIONS, Partition};
 use strongroom_proto::frame::MAX_FRAME_BYTES;
 use strongroom_proto::hsm::{
     BatchRequest, CustodianKey, CustodianPolicy, DeviceStatus, GroupStatus, Limits, MAX_CAPTURE_ENTRIES,
-    MAX_CUSTODIANS, MAX_GROUPS, Made, NoiseMessage, NoiseReply, Outcome, PrefixTree, RealmStatus, Released,
-    Reply, Request, Role, SealedLeaf,
+    MAX_CUSTODIANS, MAX_GROUPS, Made, NoiseMessage, NoiseReply, Origin, Outcome, PrefixTree, RealmStatus,
+    Released, Reply, Request, Role, SealedLeaf,
 };
 use strongroom_proto::ids::{
     BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, SessionId, Term,
@@ -239,7 +240,10 @@ fn the_fullest_device_status_fits_in_a_frame() {
     let role = Role::Leader { term: Term([0xff; 16]), newest: INDEX };
     let group = GroupStatus { statement, role, captured_index: INDEX, captured_hash: HASH };
     let custodians = vec![CustodianKey(DIGEST); MAX_CUSTODIANS];
+    let attestation = Attestation(vec![255; MAX_ATTESTATION_BYTES].into());
     let realm = RealmStatus {
+        origin: Origin::Imported { exporter: HsmId([255; 16]), signers: u16::MAX },
+        attestation: attestation.clone(),
         realm: REALM,
         public_key: X25519Public([0xff; 32]),
         policy: CustodianPolicy { custodians, threshold: u8::MAX },
@@ -249,6 +253,7 @@ fn the_fullest_device_status_fits_in_a_frame() {
     };
     let most = u32::MAX;
     let reply = Reply::Device(DeviceStatus {
+        attestation,
         hsm: HSM,
         device_key: X25519Public([0xff; 32]),
         version: Config::software().version,
@@ -264,7 +269,7 @@ fn the_fullest_device_status_fits_in_a_frame() {
         realm: Some(realm),
         groups: vec![group; MAX_GROUPS],
     });
-    assert!(size(&reply) <= 8 * 1024 && size(&reply) <= frame(), "{} bytes", size(&reply));
+    assert!(size(&reply) <= 12 * 1024 && size(&reply) <= frame(), "{} bytes", size(&reply));
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub(crate) fn len_at_most<const MAX: usize>(d: &mut Decoder<'_>) -> Result<usize
 }
 
 /// Reads an array of at most `MAX` items. Memory is taken as they arrive, for the number is only claimed.
-pub(crate) fn at_most<'b, const MAX: usize, C, T: Decode<'b, C>>(
+pub fn at_most<'b, const MAX: usize, C, T: Decode<'b, C>>(
     d: &mut Decoder<'b>,
     context: &mut C,
 ) -> Result<Vec<T>, DecodeError> {

@@ -32,7 +32,13 @@ pub mod label {
     /// Statement that an HSM holds the realm's keys.
     pub const MEMBER: &str = "strongroom realm member 1";
     /// What custodians sign to let a realm's seed leave for another HSM.
-    pub const EXPORT: &str = "strongroom export approval 1";
+    pub const EXPORT: &str = "strongroom export approval 2";
+    /// What custodians sign once a realm is made.
+    pub const FOUNDING: &str = "strongroom founding 1";
+    /// What a vendor attests of a device.
+    pub const DEVICE: &str = "strongroom device 1";
+    /// The words that people compare; the first 66 bits are used.
+    pub const FINGERPRINT: &str = "strongroom fingerprint 1";
     /// Key that seals a realm's seed to a device.
     pub const EXPORT_KEY: &str = "strongroom export key 1";
     /// Key derivation: the realm's Noise static key.

@@ -6,8 +6,12 @@
 //! that it belongs to is committed.
 
 use crate::bounded::{at_most, too_many};
+use crate::enrolment::{Attestation, DeviceIdentity, EnrolmentRequest, Founding};
+pub use crate::enrolment::{
+    CustodianKey, CustodianPolicy, CustodianSignature, ExportApproval, MAX_CUSTODIANS, SealedRealm,
+};
 use crate::entry::{Entry, MAX_PARTITIONS};
-use crate::hash::{hash, label, mac};
+use crate::hash::{label, mac};
 use crate::ids::{
     BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, Nonce, RealmId, RecordId, SessionId, Term,
     X25519Public,
@@ -22,8 +26,6 @@ use minicbor::bytes::ByteVec;
 use minicbor::decode::Error as DecodeError;
 use minicbor::{Decode, Decoder, Encode};
 
-/// The most custodians that a realm's policy can name.
-pub const MAX_CUSTODIANS: usize = 9;
 /// The most groups that one HSM can be a member of. They are never freed.
 pub const MAX_GROUPS: usize = 16;
 /// The most entries of one group in one [`Request::Capture`], and so the most that a segment may hold.
@@ -54,112 +56,25 @@ pub struct Limits {
     pub max_tree_nodes: u32,
 }
 
-/// Who may let a realm's seed leave for another HSM. Fixed when the realm is made; travels with the seed.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
-pub struct CustodianPolicy {
-    /// Ed25519 public keys, at most [`MAX_CUSTODIANS`], all different. None: the seed can never leave.
-    #[cbor(n(0), decode_with = "at_most::<MAX_CUSTODIANS, _, _>")]
-    pub custodians: Vec<CustodianKey>,
-    /// How many of them must approve; from 1 to their number, or 0 when there are none.
-    #[n(1)]
-    pub threshold: u8,
-}
-
-impl CustodianPolicy {
-    /// A policy under which the seed can never leave.
-    #[must_use]
-    pub const fn closed() -> Self {
-        Self { custodians: Vec::new(), threshold: 0 }
-    }
-
-    /// Whether the number of keys, their being different, and the threshold make sense together.
-    #[must_use]
-    pub fn is_valid(&self) -> bool {
-        let (n, threshold) = (self.custodians.len(), usize::from(self.threshold));
-        // The number first: comparing all with all is cheap only for a few.
-        n <= MAX_CUSTODIANS
-            && threshold <= n
-            && (threshold == 0) == (n == 0)
-            && self
-                .custodians
-                .iter()
-                .enumerate()
-                .all(|(i, k)| !self.custodians.iter().take(i).any(|o| o == k))
-    }
-}
-
-/// A custodian's Ed25519 public key (RFC 8032), 32 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Encode, Decode)]
-#[cbor(transparent)]
-pub struct CustodianKey(#[n(0)] pub Digest);
-
-/// One custodian's signature over [`ExportApproval::digest`].
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
-pub struct ApprovalSignature {
-    /// Whose signature it is.
+/// Where an HSM has its realm's seed from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Origin {
+    /// Not known: an HSM from before this was kept.
     #[n(0)]
-    pub custodian: CustodianKey,
-    /// Ed25519 signature, 64 bytes.
+    Unknown,
+    /// Drawn in this HSM.
     #[n(1)]
-    pub signature: ByteVec,
-}
-
-/// What a custodian approves: this exporter gives this realm's seed to this device, once.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
-pub struct ExportApproval {
-    /// The realm whose seed leaves.
-    #[n(0)]
-    pub realm: RealmId,
-    /// The HSM that holds it.
-    #[n(1)]
-    pub exporter: HsmId,
-    /// The HSM that is to receive it.
+    MadeHere,
+    /// Taken from another HSM.
     #[n(2)]
-    pub importer: HsmId,
-    /// The importer's device key; the seed is sealed to it.
-    #[n(3)]
-    pub device_key: X25519Public,
-    /// The build that the importer says it runs. The custodian checks it; an HSM cannot.
-    #[n(4)]
-    pub build: BuildDigest,
-    /// A nonce that the exporter drew for this one export.
-    #[n(5)]
-    pub nonce: Nonce,
-}
-
-impl ExportApproval {
-    /// The 32 bytes that custodians sign with Ed25519.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        hash(
-            label::EXPORT,
-            &[
-                self.realm.as_bytes(),
-                self.exporter.as_bytes(),
-                self.importer.as_bytes(),
-                self.device_key.as_bytes(),
-                self.build.as_bytes(),
-                self.nonce.as_bytes(),
-            ],
-        )
-    }
-}
-
-/// A realm's seed and policy, sealed to one device key.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
-pub struct SealedRealm {
-    /// The realm, as the exporter claims it; authenticated by the sealing.
-    #[n(0)]
-    pub realm: RealmId,
-    /// The HSM that sealed it.
-    #[n(1)]
-    pub exporter: HsmId,
-    /// The X25519 key made for this one export.
-    #[n(2)]
-    pub ephemeral: X25519Public,
-    /// XAES-256-GCM: 24-byte nonce, ciphertext, 16-byte tag.
-    #[n(3)]
-    pub sealed: ByteVec,
+    Imported {
+        /// Which HSM.
+        #[n(0)]
+        exporter: HsmId,
+        /// Whose signatures came with it: bit i for the i-th custodian of the policy.
+        #[n(1)]
+        signers: u16,
+    },
 }
 
 /// One client message in a batch.
@@ -303,9 +218,10 @@ pub enum Request {
     #[n(3)]
     ExportRealm(
         #[n(0)] ExportApproval,
-        #[cbor(n(1), decode_with = "at_most::<MAX_CUSTODIANS, _, _>")] Vec<ApprovalSignature>,
+        #[cbor(n(1), decode_with = "at_most::<MAX_CUSTODIANS, _, _>")] Vec<CustodianSignature>,
     ),
-    /// Take a seed sealed to this device. Needs an HSM without a realm. → [`Reply::Device`].
+    /// Take a seed sealed to this device. Needs an HSM without a realm, whose open nonce custodians approved with its id, key
+    /// and build, and with the public key of this very seed. → [`Reply::Device`].
     #[n(4)]
     JoinRealm(#[n(0)] SealedRealm),
     /// Make a group of these members, this HSM among them, and join it. The realm's first group, made by the HSM that
@@ -360,6 +276,9 @@ pub enum Request {
         #[cbor(n(2), decode_with = "at_most::<MAX_CAPTURE_ENTRIES, _, _>")]
         chain: Vec<Entry>,
     },
+    /// Draw the nonce for one import; a later one replaces it. Needs an HSM without a realm. → [`Reply::ImportNonce`].
+    #[n(15)]
+    ImportNonce,
 }
 
 impl Request {
@@ -447,6 +366,9 @@ pub enum Reply {
     /// To [`Request::Capture`]: one for each group, in order.
     #[n(11)]
     Captures(#[n(0)] Vec<CaptureOutcome>),
+    /// Have custodians sign an [`ExportApproval`] with this nonce as the importer's.
+    #[n(13)]
+    ImportNonce(#[n(0)] Nonce),
 }
 
 /// What became of one group's capture.
@@ -518,6 +440,54 @@ pub struct DeviceStatus {
     /// Its groups, in the order in which it joined them.
     #[n(6)]
     pub groups: Vec<GroupStatus>,
+    /// What its vendor says of it, over [`DeviceIdentity::digest`](crate::enrolment::DeviceIdentity::digest).
+    #[n(8)]
+    pub attestation: Attestation,
+}
+
+impl DeviceStatus {
+    /// What tells it from other devices, as it says.
+    #[must_use]
+    pub const fn identity(&self) -> DeviceIdentity {
+        DeviceIdentity { hsm: self.hsm, device_key: self.device_key, build: self.build }
+    }
+
+    /// The realm that it holds, as if it had been made in it now. None without a realm.
+    #[must_use]
+    pub fn founding(&self) -> Option<Founding> {
+        self.realm.as_ref().map(|realm| Founding {
+            realm: realm.realm,
+            public_key: realm.public_key,
+            policy: realm.policy.clone(),
+            hsm: self.hsm,
+            build: self.build,
+        })
+    }
+
+    /// What this device asks for, with a nonce from [`Request::ImportNonce`].
+    #[must_use]
+    pub fn request(&self, nonce: Nonce) -> EnrolmentRequest {
+        let DeviceIdentity { hsm: importer, device_key, build } = self.identity();
+        EnrolmentRequest { importer, device_key, build, nonce, attestation: self.attestation.clone() }
+    }
+
+    /// What custodians have to sign so that this device, with a nonce from [`Request::ExportNonce`], gives its realm to the
+    /// one that asks. None without a realm.
+    #[must_use]
+    pub fn offer(&self, nonce: Nonce, to: EnrolmentRequest) -> Option<ExportApproval> {
+        self.realm.as_ref().map(|realm| ExportApproval {
+            realm: realm.realm,
+            public_key: realm.public_key,
+            exporter: self.hsm,
+            exporter_build: self.build,
+            exporter_nonce: nonce,
+            importer: to.importer,
+            device_key: to.device_key,
+            importer_build: to.build,
+            importer_nonce: to.nonce,
+            attestation: to.attestation,
+        })
+    }
 }
 
 /// What an HSM says of its realm.
@@ -541,6 +511,13 @@ pub struct RealmStatus {
     /// The key with which agents derive record ids ([`record_id`]). Known to hosts; keeps user names out of the store.
     #[n(5)]
     pub record_id_key: Digest,
+    /// Where the seed came from.
+    #[n(6)]
+    pub origin: Origin,
+    /// What the device's vendor says of its holding this realm under this policy, over
+    /// [`Founding::digest`](crate::enrolment::Founding::digest) with this HSM and its build.
+    #[n(7)]
+    pub attestation: Attestation,
 }
 
 /// What an HSM says of one of its groups.
@@ -597,7 +574,7 @@ pub enum Refusal {
     /// This HSM has a realm already; it never gets another.
     #[n(3)]
     HasRealm,
-    /// The custodian policy makes no sense: see [`CustodianPolicy::is_valid`].
+    /// The custodian policy makes no sense: see [`CustodianPolicy::is_valid`](crate::enrolment::CustodianPolicy::is_valid).
     #[n(4)]
     BadPolicy,
     /// Not the nonce that this HSM drew for this export, or used already. Ask for a new one.
@@ -669,6 +646,9 @@ pub enum Refusal {
     /// Nothing is captured yet, and there is no statement for that. Lead without an entry.
     #[n(27)]
     NothingCaptured,
+    /// The seed is not the one behind the public key that custodians approved.
+    #[n(29)]
+    OtherSeed,
 }
 
 impl fmt::Display for Refusal {
@@ -681,7 +661,9 @@ impl fmt::Display for Refusal {
             Self::BadPolicy => {
                 "the custodian policy is not valid; name 1 to 9 different keys and a threshold among them, or none"
             }
-            Self::StaleNonce => "the approval is for another export, or used; make a new offer and have it signed again",
+            Self::StaleNonce => {
+                "the approval is for another time, or used; make a new request and offer, and have that signed"
+            }
             Self::NotApproved => "too few custodians signed this approval; collect more signatures over it",
             Self::NotForThisDevice => "the sealed realm is not for this device; export it again for this HSM",
             Self::NotMember => "the HSM is not a member of this group",
@@ -703,6 +685,9 @@ impl fmt::Display for Refusal {
             Self::BadRecord => "a record in the tree was not sealed by this realm; the store is damaged",
             Self::NvramFailed => "the HSM's NVRAM failed; restart it, and replace it if that does not help",
             Self::Exhausted => "a counter of the HSM is at its end",
+            Self::OtherSeed => {
+                "the sealed realm holds another seed than custodians approved; do not use where it came from"
+            }
             Self::NothingCaptured => "the HSM has captured nothing in this group yet; lead without an entry",
         })
     }

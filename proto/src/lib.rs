@@ -10,7 +10,9 @@ extern crate alloc;
 
 pub mod bounded;
 pub mod client;
+pub mod enrolment;
 pub mod entry;
+pub mod fingerprint;
 pub mod frame;
 #[cfg(feature = "grpc")]
 pub mod grpc;

@@ -11,9 +11,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 use strongroom_proto::client::EncryptedSecret;
+use strongroom_proto::enrolment::{Attestation, CustodianKey, CustodianPolicy, ExportApproval, Founding};
 use strongroom_proto::entry::{Entry, Partition, events_hash};
 use strongroom_proto::hash::{absorb, hash, label, mac};
-use strongroom_proto::hsm::{ExportApproval, record_id};
+use strongroom_proto::hsm::record_id;
 use strongroom_proto::ids::{
     BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, Nonce, RealmId, RecordId, Term, X25519Public,
 };
@@ -229,23 +230,61 @@ fn statements() -> Vec<Line> {
 fn realms() -> Vec<Line> {
     let approval = ExportApproval {
         realm: REALM,
+        public_key: X25519Public([0x0a; 32]),
         exporter: HSM,
+        exporter_build: BuildDigest([0x0f; 32]),
+        exporter_nonce: Nonce([0x0e; 16]),
         importer: HsmId([0x0b; 16]),
         device_key: X25519Public([0x0c; 32]),
-        build: BuildDigest([0x0d; 32]),
-        nonce: Nonce([0x0e; 16]),
+        importer_build: BuildDigest([0x0d; 32]),
+        importer_nonce: Nonce([0x1e; 16]),
+        attestation: Attestation(vec![0x1f; 5].into()),
     };
+    let founding = Founding {
+        realm: REALM,
+        public_key: X25519Public([0x0a; 32]),
+        policy: CustodianPolicy {
+            custodians: vec![CustodianKey(Digest([0x2a; 32])), CustodianKey(Digest([0x2b; 32]))],
+            threshold: 2,
+        },
+        hsm: HSM,
+        build: BuildDigest([0x0f; 32]),
+    };
+    let policy = [&[2][..], &[0x2a; 32], &[0x2b; 32]].concat();
     vec![
+        line(
+            label::FOUNDING,
+            Function::Hash,
+            [
+                ("realm", &REALM.0),
+                ("public key", &[0x0a; 32]),
+                ("threshold ‖ custodians", &policy),
+                ("HSM", &HSM.0),
+                ("build", &[0x0f; 32]),
+            ],
+            Some(&founding.digest().0),
+        ),
+        line(
+            label::DEVICE,
+            Function::Hash,
+            [("HSM", &[0x0b; 16]), ("device key", &[0x0c; 32]), ("build", &[0x0d; 32])],
+            Some(&approval.importer().digest().0),
+        ),
+        line(label::FINGERPRINT, Function::Hash, [("kind", &b"build"[..]), ("bytes", &[0x0d; 32])], None),
         line(
             label::EXPORT,
             Function::Hash,
             [
                 ("realm", &REALM.0),
+                ("public key", &[0x0a; 32]),
                 ("exporter", &HSM.0),
+                ("exporter's build", &[0x0f; 32]),
+                ("exporter's nonce", &[0x0e; 16]),
                 ("importer", &[0x0b; 16]),
                 ("importer's device key", &[0x0c; 32]),
                 ("importer's build", &[0x0d; 32]),
-                ("nonce", &[0x0e; 16]),
+                ("importer's nonce", &[0x1e; 16]),
+                ("attestation", &[0x1f; 5]),
             ],
             Some(&approval.digest().0),
         ),

@@ -26,6 +26,8 @@ impl<F: Flash, R: CryptoRng> Env for SeededEnv<F, R> {
     fn rng(&mut self) -> &mut R {
         &mut self.rng
     }
+
+    fn show(&mut self, _: std::fmt::Arguments<'_>) {}
 }
 
 /// The randomness of an HSM that a board may be asked to repeat, or of one that it is not.

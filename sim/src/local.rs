@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use strongroom_agent::admin::{self, EnrolmentRequest, approve, custodian_key};
+use strongroom_agent::admin::{self, custodian_key, sign};
 use strongroom_agent::agent::{Agent, AgentHandle, Sockets};
 use strongroom_agent::config::{Config, HsmAddress, PeerUrl};
 use strongroom_agent::link::SocketLink;
@@ -174,6 +174,7 @@ impl LocalRealm {
             nvram: self.dir.join(format!("hsm-{}.nvram", i + 1)),
             listen: Address::Unix(self.socket(i)),
             config: strongroom_hsm::Config::software(),
+            console: strongroom_hsm_software::Console::dark(),
         })?))
     }
 
@@ -291,10 +292,10 @@ impl LocalRealm {
     /// # Errors
     /// An HSM refuses.
     pub async fn enrol(&self, importer: usize) -> Result<(), Error> {
-        let request = EnrolmentRequest::of(&self.device(importer).await?);
+        let request = self.admin(importer).await?.request().await?;
         let mut exporter = self.admin(0).await?;
-        let approval = exporter.offer(&request).await?;
-        let signature = approve(&self.custodian()?, &approval);
+        let approval = exporter.offer(request).await?;
+        let signature = sign(&self.custodian()?, &approval.digest());
         let sealed = exporter.export(approval, vec![signature]).await?;
         self.admin(importer).await?.enrol(sealed).await?;
         Ok(())

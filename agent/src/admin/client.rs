@@ -1,15 +1,15 @@
 //! The operator's side.
 
-use super::EnrolmentRequest;
 use super::report::{AgentReport, PeerReport};
 use crate::peers::endpoint;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use strongroom_proto::enrolment::EnrolmentRequest;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::grpc::peer::admin_client::AdminClient;
 use strongroom_proto::grpc::peer::{PeersRequest, SetupRequest, StatusRequest};
 use strongroom_proto::hsm::{
-    ApprovalSignature, CustodianPolicy, DeviceStatus, ExportApproval, Refusal, Reply, Request, SealedRealm,
+    CustodianPolicy, CustodianSignature, DeviceStatus, ExportApproval, Refusal, Reply, Request, SealedRealm,
 };
 use strongroom_proto::ids::{GroupId, HsmId};
 use strongroom_proto::statement::{GroupStatement, MemberStatement};
@@ -105,18 +105,31 @@ impl Client {
         self.device_after(Request::NewRealm(policy)).await
     }
 
-    /// Draws a nonce, and returns what custodians have to sign so that the realm may go to the device of `request`.
+    /// Draws the importer's nonce, and returns what the HSM asks one that has the realm.
     ///
     /// # Errors
     /// [`AdminError`].
-    pub async fn offer(&mut self, request: &EnrolmentRequest) -> Result<ExportApproval, AdminError> {
+    pub async fn request(&mut self) -> Result<EnrolmentRequest, AdminError> {
         let device = self.device().await?;
-        let realm = device.realm.ok_or(AdminError::NoRealm)?.realm;
-        let Reply::ExportNonce(nonce) = self.setup(&Request::ExportNonce).await? else {
-            return Err(AdminError::Unexpected);
-        };
-        let EnrolmentRequest { importer, device_key, build } = *request;
-        Ok(ExportApproval { realm, exporter: device.hsm, importer, device_key, build, nonce })
+        match self.setup(&Request::ImportNonce).await? {
+            Reply::ImportNonce(nonce) => Ok(device.request(nonce)),
+            _ => Err(AdminError::Unexpected),
+        }
+    }
+
+    /// Draws the exporter's nonce, and returns what custodians have to sign so that the realm may go to the device of
+    /// `request`.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn offer(&mut self, request: EnrolmentRequest) -> Result<ExportApproval, AdminError> {
+        let device = self.device().await?;
+        match self.setup(&Request::ExportNonce).await {
+            Ok(Reply::ExportNonce(nonce)) => device.offer(nonce, request).ok_or(AdminError::NoRealm),
+            Ok(_) => Err(AdminError::Unexpected),
+            Err(AdminError::Refused(Refusal::NoRealm)) => Err(AdminError::NoRealm),
+            Err(error) => Err(error),
+        }
     }
 
     /// Gives the realm away, sealed to the device that custodians approved.
@@ -126,7 +139,7 @@ impl Client {
     pub async fn export(
         &mut self,
         approval: ExportApproval,
-        signatures: Vec<ApprovalSignature>,
+        signatures: Vec<CustodianSignature>,
     ) -> Result<SealedRealm, AdminError> {
         match self.setup(&Request::ExportRealm(approval, signatures)).await? {
             Reply::Exported(sealed) => Ok(sealed),

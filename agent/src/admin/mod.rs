@@ -13,37 +13,15 @@ pub use report::{AgentReport, GroupReport, PeerReport};
 pub(crate) use service::AdminService;
 
 use ed25519_dalek::{Signer, SigningKey};
-use minicbor::{Decode, Encode};
-use strongroom_proto::hsm::{ApprovalSignature, CustodianKey, DeviceStatus, ExportApproval};
-use strongroom_proto::ids::{BuildDigest, Digest, HsmId, X25519Public};
+use strongroom_proto::enrolment::{CustodianKey, CustodianSignature};
+use strongroom_proto::ids::Digest;
 
-/// What an HSM without a realm shows to one that has it, by way of the operator.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
-pub struct EnrolmentRequest {
-    /// Its id.
-    #[n(0)]
-    pub importer: HsmId,
-    /// The key to which the realm is to be sealed.
-    #[n(1)]
-    pub device_key: X25519Public,
-    /// What it says that it runs.
-    #[n(2)]
-    pub build: BuildDigest,
-}
-
-impl EnrolmentRequest {
-    /// The request of the device that said this of itself.
-    #[must_use]
-    pub const fn of(device: &DeviceStatus) -> Self {
-        Self { importer: device.hsm, device_key: device.device_key, build: device.build }
-    }
-}
-
-/// A custodian's approval.
+/// A custodian's signature over [`ExportApproval::digest`](strongroom_proto::enrolment::ExportApproval::digest) or
+/// [`Founding::digest`](strongroom_proto::enrolment::Founding::digest).
 #[must_use]
-pub fn approve(key: &SigningKey, approval: &ExportApproval) -> ApprovalSignature {
-    let signature = key.sign(&approval.digest().0).to_bytes().to_vec();
-    ApprovalSignature { custodian: custodian_key(key), signature: signature.into() }
+pub fn sign(key: &SigningKey, digest: &Digest) -> CustodianSignature {
+    let signature = key.sign(&digest.0).to_bytes().to_vec();
+    CustodianSignature { custodian: custodian_key(key), signature: signature.into() }
 }
 
 /// The public key by which a realm's policy names the custodian.

@@ -37,6 +37,7 @@ fn is_setup(request: &hsm::Request, device: Option<&hsm::DeviceStatus>) -> bool 
         hsm::Request::DeviceStatus
         | hsm::Request::NewRealm(_)
         | hsm::Request::ExportNonce
+        | hsm::Request::ImportNonce
         | hsm::Request::ExportRealm(..)
         | hsm::Request::JoinRealm(_)
         | hsm::Request::NewGroup(_)

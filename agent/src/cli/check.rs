@@ -1,6 +1,7 @@
 //! `check` and `rebuild-tree`: the store, looked at without an agent.
 
-use super::{CliError, Stored, agent};
+use super::founding::{self, Founded};
+use super::{CliError, Stored, agent, show};
 use crate::admin::Client;
 use crate::check::{self, AgentWitness, Findings, NoWitness, Progress};
 use crate::config::{Config, StoreOptions};
@@ -86,7 +87,30 @@ pub(super) async fn check(config: &Path, stored: Stored) -> Result<(), CliError>
         print!("{}", text(&findings));
         problems += findings.problems.len();
     }
+    problems += check_foundings(&store, witness).await?;
     if problems > 0 { Err(CliError::Found(problems)) } else { Ok(()) }
+}
+
+/// Whether custodians signed for the realm, and for the one that the HSM holds, if one is asked. Returns how many are wrong.
+async fn check_foundings(store: &Store, witness: Option<Client>) -> Result<usize, CliError> {
+    let asked = match witness {
+        Some(mut agent) => agent.device().await?.realm,
+        None => None,
+    };
+    let realms = match &asked {
+        Some(realm) => vec![realm.realm],
+        None => founding::realms(store).await,
+    };
+    let mut wrong = 0;
+    for realm in realms {
+        let founded = founding::stored(store, realm, asked.as_ref()).await;
+        wrong += usize::from(matches!(founded, Founded::Wrong(_)));
+        println!("realm {realm}\n  founding     {}", founded.text());
+        if let Founded::Signed(statement) = &founded {
+            print!("{}", show::founding_text(&statement.founding));
+        }
+    }
+    Ok(wrong)
 }
 
 fn text(findings: &Findings) -> String {

@@ -1,9 +1,12 @@
 //! `hsm`: what the HSM says, and the five steps by which a realm reaches another HSM.
 
+use super::words::compare;
 use super::{CliError, HsmCommand, Line, agent, realm, show};
-use crate::admin::{AdminError, EnrolmentRequest, approve};
+use crate::admin::{custodian_key, sign};
 use std::path::Path;
-use strongroom_proto::hsm::{ApprovalSignature, ExportApproval, Refusal, SealedRealm};
+use strongroom_proto::enrolment::{
+    CustodianKey, CustodianSignature, EnrolmentRequest, ExportApproval, FoundingStatement, SealedRealm,
+};
 
 pub(super) async fn execute(config: &Path, command: HsmCommand) -> Result<(), CliError> {
     match command {
@@ -12,41 +15,48 @@ pub(super) async fn execute(config: &Path, command: HsmCommand) -> Result<(), Cl
             show::print(format, &show::device_json(&device), || show::device_text(&device))?;
         }
         HsmCommand::Request => {
-            let device = agent(config).await?.device().await?;
-            if device.realm.is_some() {
-                return Err(AdminError::Refused(Refusal::HasRealm).into());
-            }
-            println!("{}", EnrolmentRequest::of(&device).to_line());
-            eprintln!("HSM {} asks to join a realm; the line above is its request.", device.hsm);
+            let request = agent(config).await?.request().await?;
+            println!("{}", request.to_line());
+            eprintln!(
+                "HSM {} asks to join a realm; the line above is its request. It is good until this",
+                request.importer
+            );
+            eprintln!("HSM restarts or asks again. Custodians will read the words on this HSM's console.");
             eprintln!("Next, at the agent of an HSM that has the realm: strongroom-agent hsm offer REQUEST");
         }
         HsmCommand::Offer { request } => {
             let request = EnrolmentRequest::from_line(&request)?;
-            let approval = agent(config).await?.offer(&request).await?;
+            let approval = agent(config).await?.offer(request).await?;
             println!("{}", approval.to_line());
             eprintln!(
                 "The line above is what custodians approve. It is good for one export, and only until the"
             );
-            eprintln!("next `hsm offer` here or a restart of this HSM. It says:");
+            eprintln!("next `hsm offer` here or a restart of either HSM. It says:");
             eprint!("{}", show::approval_text(&approval));
-            eprintln!("Next, by each custodian: strongroom-agent hsm approve --key FILE APPROVAL");
+            eprintln!("Next, by each custodian, who can read the console of HSM {}:", approval.importer);
+            eprintln!("strongroom-agent hsm approve --key FILE --founding FOUNDING APPROVAL");
         }
-        HsmCommand::Approve { key, approval } => {
+        HsmCommand::Approve { key, founding, approval } => {
             let approval = ExportApproval::from_line(&approval)?;
+            let founding = FoundingStatement::from_line(&founding)?;
             let key = realm::read_key(&key)?;
-            println!("{}", approve(&key, &approval).to_line());
+            check_approval(&approval, &founding, &custodian_key(&key))?;
             eprintln!(
-                "The line above is your signature. With it this HSM gets the keys of every user's record, and"
+                "With your signature this device gets the keys of every user's record, and its code alone then"
             );
-            eprintln!(
-                "its code alone then limits guesses. Give it away only if you know that HSM and its build:"
-            );
+            eprintln!("limits guesses:");
             eprint!("{}", show::approval_text(&approval));
+            eprintln!(
+                "Read the words below on the console of that device itself, not on its host, and type them."
+            );
+            compare(&approval.importer().parts())?;
+            println!("{}", sign(&key, &approval.digest()).to_line());
+            eprintln!("The line above is your signature.");
             eprintln!("Next, where the approval was made: strongroom-agent hsm export APPROVAL SIGNATURE…");
         }
         HsmCommand::Export { approval, signatures } => {
             let approval = ExportApproval::from_line(&approval)?;
-            let signatures = signatures.iter().map(|line| ApprovalSignature::from_line(line));
+            let signatures = signatures.iter().map(|line| CustodianSignature::from_line(line));
             let signatures = signatures.collect::<Result<Vec<_>, _>>()?;
             let importer = approval.importer;
             println!("{}", agent(config).await?.export(approval, signatures).await?.to_line());
@@ -63,6 +73,31 @@ pub(super) async fn execute(config: &Path, command: HsmCommand) -> Result<(), Cl
             );
             eprintln!("agent where the realm was made.");
         }
+    }
+    Ok(())
+}
+
+/// What a custodian cannot see at a glance: that it is the founded realm's key that leaves, and that the signature counts.
+fn check_approval(
+    approval: &ExportApproval,
+    founding: &FoundingStatement,
+    custodian: &CustodianKey,
+) -> Result<(), CliError> {
+    let founded = &founding.founding;
+    let refuse = |why| Err(CliError::Arguments(why));
+    if !founding.is_signed() {
+        return refuse(
+            "the founding is not signed by enough custodians: give the line that `realm found` printed",
+        );
+    }
+    if !founded.policy.custodians.contains(custodian) {
+        return refuse("this key is not a custodian's of that realm: give the key that the founding names");
+    }
+    if (founded.realm, founded.public_key) != (approval.realm, approval.public_key) {
+        return refuse(
+            "the approval is for another realm or public key than the founding: whoever made it may have made that \
+             realm's keys; do not sign it",
+        );
     }
     Ok(())
 }

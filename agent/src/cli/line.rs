@@ -1,17 +1,18 @@
 //! What operators and custodians carry from one machine to another: one line of text, safe to paste, that says what it
 //! is. None of it is secret; a sealed realm opens in one HSM only.
 
-use crate::admin::EnrolmentRequest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use minicbor::{Decode, Encode};
-use strongroom_proto::hsm::{ApprovalSignature, ExportApproval, SealedRealm};
+use strongroom_proto::enrolment::{
+    CustodianSignature, EnrolmentRequest, ExportApproval, FoundingStatement, SealedRealm,
+};
 use strongroom_proto::statement::GroupStatement;
 
 /// The longest line, in characters.
-const MAX_LEN: usize = 4096;
+const MAX_LEN: usize = 8192;
 
-/// Something with a form as one line: `strongroom-<kind>-1:<base64url of its CBOR>`.
+/// Something with a form as one line: `strongroom-<kind>-2:<base64url of its CBOR>`.
 pub trait Line: Encode<()> + for<'b> Decode<'b, ()> {
     /// What it is, in the line and in messages.
     const KIND: &'static str;
@@ -24,7 +25,7 @@ pub trait Line: Encode<()> + for<'b> Decode<'b, ()> {
     /// Never: a vector takes all bytes.
     fn to_line(&self) -> String {
         let bytes = minicbor::to_vec(self).expect("a vector takes all bytes");
-        format!("strongroom-{}-1:{}", Self::KIND, URL_SAFE_NO_PAD.encode(bytes))
+        format!("strongroom-{}-2:{}", Self::KIND, URL_SAFE_NO_PAD.encode(bytes))
     }
 
     /// Reads a line; white space around it and in it, as pasting makes, is skipped.
@@ -36,17 +37,17 @@ pub trait Line: Encode<()> + for<'b> Decode<'b, ()> {
             text.chars().filter(|c| !c.is_whitespace()).take(MAX_LEN.saturating_add(1)).collect();
         let wrong = LineError { kind: Self::KIND, printed_by: Self::PRINTED_BY };
         let body =
-            text.strip_prefix(&format!("strongroom-{}-1:", Self::KIND)).filter(|_| text.len() <= MAX_LEN);
+            text.strip_prefix(&format!("strongroom-{}-2:", Self::KIND)).filter(|_| text.len() <= MAX_LEN);
         let bytes = body.and_then(|body| URL_SAFE_NO_PAD.decode(body).ok()).ok_or(wrong)?;
-        let mut decoder = minicbor::Decoder::new(&bytes);
-        let value = decoder.decode().map_err(|_| wrong)?;
-        if decoder.position() == bytes.len() { Ok(value) } else { Err(wrong) }
+        let value: Self = minicbor::decode(&bytes).map_err(|_| wrong)?;
+        // Whole: a field that this version does not know of would be dropped in silence.
+        if minicbor::to_vec(&value).is_ok_and(|again| again == bytes) { Ok(value) } else { Err(wrong) }
     }
 }
 
 /// A text is not the line that was asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("not a whole line `strongroom-{kind}-1:…`; paste what `{printed_by}` printed")]
+#[error("not a whole line `strongroom-{kind}-2:…`; paste what `{printed_by}` printed")]
 pub struct LineError {
     kind: &'static str,
     printed_by: &'static str,
@@ -62,14 +63,19 @@ impl Line for ExportApproval {
     const PRINTED_BY: &'static str = "hsm offer";
 }
 
-impl Line for ApprovalSignature {
+impl Line for CustodianSignature {
     const KIND: &'static str = "signature";
-    const PRINTED_BY: &'static str = "hsm approve";
+    const PRINTED_BY: &'static str = "hsm approve` or `realm sign";
 }
 
 impl Line for SealedRealm {
     const KIND: &'static str = "realm";
     const PRINTED_BY: &'static str = "hsm export";
+}
+
+impl Line for FoundingStatement {
+    const KIND: &'static str = "founding";
+    const PRINTED_BY: &'static str = "realm create` or `realm found";
 }
 
 impl Line for GroupStatement {

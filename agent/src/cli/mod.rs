@@ -3,12 +3,14 @@
 //! What a script or another command is to take goes to standard output; what a person is to read, to standard error.
 
 mod check;
+mod founding;
 mod group;
 mod hsm;
 mod line;
 mod realm;
 mod run;
 mod show;
+mod words;
 
 pub use line::{Line, LineError};
 
@@ -58,6 +60,8 @@ pub enum Command {
     /// Make a group of HSMs, or look at it.
     #[command(subcommand)]
     Group(GroupCommand),
+    /// Print the configuration with which clients reach this realm, with the custodians' founding in it.
+    ClientConfig(ClientConfig),
     /// Look at all that the store holds: chain, authenticity, roots, pages and leaves. Changes nothing, and does not
     /// disturb a group at work. Fails if anything is not as it should be.
     Check(Stored),
@@ -88,6 +92,14 @@ fn store_option(text: &str) -> Result<(String, String), &'static str> {
     Ok((name.into(), value.into()))
 }
 
+/// `client-config`.
+#[derive(Args, Debug)]
+pub struct ClientConfig {
+    /// Where clients reach an agent, or a load balancer in front of all.
+    #[arg(long, value_name = "URL")]
+    pub address: Url,
+}
+
 /// Realms.
 #[derive(Subcommand, Debug)]
 pub enum RealmCommand {
@@ -97,9 +109,27 @@ pub enum RealmCommand {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// Make a realm in this agent's HSM. Who its custodians are is fixed for ever.
+    /// Make a realm in this agent's HSM. Who its custodians are is fixed for ever. Prints its founding, for custodians to sign.
     Create(CreateRealm),
-    /// Show the realm.
+    /// By each custodian, without an agent: compare the founding with the console of the HSM, and sign it. Prints a
+    /// signature.
+    Sign {
+        /// The custodian's private key, made by `realm custodian`.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// What `realm create` printed.
+        founding: String,
+    },
+    /// Put the founding with the custodians' signatures beside the log, where `realm status`, `client-config` and `check`
+    /// find it. Prints it.
+    Found {
+        /// What `realm create` printed.
+        founding: String,
+        /// What each `realm sign` printed.
+        #[arg(required = true, num_args = 1..=9)]
+        signatures: Vec<String>,
+    },
+    /// Show the realm, and whether its custodians signed its founding.
     Status(StatusFormat),
 }
 
@@ -130,11 +160,15 @@ pub enum HsmCommand {
         /// What `hsm request` printed.
         request: String,
     },
-    /// Step 3, by each custodian, without an agent: look at the approval, and sign it. Prints a signature.
+    /// Step 3, by each custodian, without an agent: compare the approval with the console of the new HSM, and sign it. Prints
+    /// a signature.
     Approve {
         /// The custodian's private key, made by `realm custodian`.
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
+        /// What `realm found` printed: the realm that the approval must be for.
+        #[arg(long)]
+        founding: String,
         /// What `hsm offer` printed.
         approval: String,
     },
@@ -213,6 +247,23 @@ pub enum CliError {
     /// A line of text is not what was asked for.
     #[error(transparent)]
     Line(#[from] LineError),
+    /// The words on the device's console are not those of what a custodian was handed.
+    #[error(
+        "these are not the words for the {name}, which are: {words}\nIf the console shows others, you were handed a device or \
+         realm that is not the one you look at: do not sign. If you mistyped, run this again"
+    )]
+    OtherWords {
+        /// What was compared.
+        name: &'static str,
+        /// Its words, by what was handed over.
+        words: String,
+    },
+    /// A founding that does not count.
+    #[error("this founding does not count: {0}; have custodians sign what `realm create` printed here")]
+    Founding(&'static str),
+    /// A founding that could not be kept.
+    #[error("the object store did not take the founding; see that it answers, and run this again")]
+    FoundingNotKept,
     /// A custodian's key.
     #[error("{}: {message}", path.display())]
     Key {
@@ -242,6 +293,7 @@ impl Cli {
                 Command::Realm(command) => realm::execute(&self.config, command).await,
                 Command::Hsm(command) => hsm::execute(&self.config, command).await,
                 Command::Group(command) => group::execute(&self.config, command).await,
+                Command::ClientConfig(arguments) => founding::client_config(&self.config, &arguments).await,
                 Command::Check(stored) => check::check(&self.config, stored).await,
                 Command::RebuildTree(stored) => check::rebuild(&self.config, stored).await,
             }

@@ -1,7 +1,8 @@
 //! `realm`: custodians' keys, a new realm, and what it is.
 
-use super::{CliError, CreateRealm, RealmCommand, agent, show};
-use crate::admin::{AdminError, custodian_key};
+use super::words::compare;
+use super::{CliError, CreateRealm, Line, RealmCommand, agent, founding, show};
+use crate::admin::{AdminError, custodian_key, sign};
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes};
@@ -9,7 +10,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use strongroom_proto::hsm::{CustodianKey, CustodianPolicy, MAX_CUSTODIANS};
+use strongroom_proto::enrolment::{CustodianKey, CustodianPolicy, FoundingStatement, MAX_CUSTODIANS};
 use zeroize::Zeroizing;
 
 pub(super) async fn execute(config: &Path, command: RealmCommand) -> Result<(), CliError> {
@@ -23,23 +24,54 @@ pub(super) async fn execute(config: &Path, command: RealmCommand) -> Result<(), 
         }
         RealmCommand::Create(arguments) => {
             let policy = policy(&arguments)?;
-            let mut agent = agent(config).await?;
-            let device = agent.new_realm(policy).await?;
-            let realm = device.realm.ok_or(AdminError::Unexpected)?;
-            println!("{}", realm.realm);
-            eprintln!("The realm is made; the line above is its id. Its public key is {}.", realm.public_key);
-            eprintln!("No copy of it exists outside HSM {}.", device.hsm);
+            let device = agent(config).await?.new_realm(policy).await?;
+            let founding = device.founding().ok_or(AdminError::Unexpected)?;
+            println!(
+                "{}",
+                FoundingStatement { founding: founding.clone(), signatures: Vec::new() }.to_line()
+            );
+            eprintln!("The realm is made; the line above is its founding. It says:");
+            eprint!("{}", show::founding_text(&founding));
+            eprintln!(
+                "No copy of its keys exists outside HSM {}, whose console shows its words now.",
+                device.hsm
+            );
             if arguments.closed {
-                eprintln!("It is closed: no other HSM ever gets it.");
+                eprintln!("It is closed: no other HSM ever gets it, and nobody signs for it.");
                 eprintln!("Next: strongroom-agent group create --members {}", device.hsm);
             } else {
-                eprintln!("Next: bring in other HSMs: strongroom-agent hsm request, at the agent of each.");
+                eprintln!("Next, by each custodian, who can read that console:");
+                eprintln!("strongroom-agent realm sign --key FILE FOUNDING");
             }
+        }
+        RealmCommand::Sign { key, founding } => {
+            let founding = FoundingStatement::from_line(&founding)?.founding;
+            let (key, policy) = (read_key(&key)?, &founding.policy);
+            if !policy.is_valid() || !policy.custodians.contains(&custodian_key(&key)) {
+                return Err(CliError::Arguments(
+                    "this key is not a custodian's of that realm: whoever made the realm left you out; do not use it",
+                ));
+            }
+            eprintln!("With your signature apps take this public key for that of the realm you look after:");
+            eprint!("{}", show::founding_text(&founding));
+            eprintln!(
+                "Read the words below on the console of that HSM itself, not on its host, and type them."
+            );
+            compare(&founding.parts())?;
+            println!("{}", sign(&key, &founding.digest()).to_line());
+            eprintln!("The line above is your signature.");
+            eprintln!("Next, at the agent of that HSM: strongroom-agent realm found FOUNDING SIGNATURE…");
+        }
+        RealmCommand::Found { founding, signatures } => {
+            founding::found(config, &founding, &signatures).await?;
         }
         RealmCommand::Status(format) => {
             let device = agent(config).await?.device().await?;
-            let realm = device.realm.ok_or(AdminError::NoRealm)?;
-            show::print(format, &show::realm_json(&realm), || show::realm_text(&realm))?;
+            let realm = device.realm.as_ref().ok_or(AdminError::NoRealm)?;
+            let founded = founding::founded(config, realm).await;
+            show::print(format, &show::realm_json(realm, Some(&founded)), || {
+                show::realm_text(realm, &founded)
+            })?;
         }
     }
     Ok(())

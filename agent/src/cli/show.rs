@@ -1,11 +1,13 @@
 //! How things look: as text for people, as JSON for programs.
 
 use super::StatusFormat;
+use super::founding::Founded;
 use crate::admin::{AgentReport, GroupReport, PeerReport};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use strongroom_proto::hsm::{DeviceStatus, ExportApproval, GroupStatus, RealmStatus, Role};
+use strongroom_proto::enrolment::{Attestation, CustodianKey, CustodianPolicy, ExportApproval, Founding};
+use strongroom_proto::hsm::{DeviceStatus, GroupStatus, Origin, RealmStatus, Role};
 use strongroom_proto::ids::{GroupId, HsmId};
 
 /// Prints one or the other to standard output.
@@ -26,17 +28,70 @@ fn table(rows: &[(&str, String)]) -> String {
 pub(super) fn approval_text(approval: &ExportApproval) -> String {
     table(&[
         ("realm", approval.realm.to_string()),
+        ("public key", approval.public_key.to_string()),
         ("from HSM", approval.exporter.to_string()),
+        ("its build", approval.exporter_build.to_string()),
         ("to HSM", approval.importer.to_string()),
         ("its key", approval.device_key.to_string()),
-        ("its build", approval.build.to_string()),
+        ("its build", approval.importer_build.to_string()),
+        ("attestation", attestation_text(&approval.attestation)),
     ])
 }
 
-fn policy_text(realm: &RealmStatus) -> String {
-    match realm.policy.custodians.len() {
+pub(super) fn founding_text(founding: &Founding) -> String {
+    let Founding { realm, public_key, policy, hsm, build } = founding;
+    let mut rows = vec![
+        ("realm", realm.to_string()),
+        ("public key", public_key.to_string()),
+        ("policy", policy_text(policy)),
+    ];
+    rows.extend(custodian_rows(policy, None));
+    rows.extend([("made in HSM", hsm.to_string()), ("its build", build.to_string())]);
+    table(&rows)
+}
+
+fn attestation_text(attestation: &Attestation) -> String {
+    match attestation.0.len() {
+        0 => "none: only its own console tells this device from one that a host pretends".into(),
+        bytes => format!("{bytes} bytes of its vendor; check them with the vendor's tool"),
+    }
+}
+
+fn custodian_rows(policy: &CustodianPolicy, signers: Option<u16>) -> Vec<(&'static str, String)> {
+    let row = |(i, key): (usize, &CustodianKey)| {
+        let signed = signers.is_some_and(|signers| signers >> i & 1 == 1);
+        ("custodian", format!("{}{}", key.0, if signed { ", signed its import" } else { "" }))
+    };
+    policy.custodians.iter().enumerate().map(row).collect()
+}
+
+fn origin_text(origin: &Origin) -> String {
+    match origin {
+        Origin::Unknown => "not known: from before this was kept".into(),
+        Origin::MadeHere => "made in this HSM".into(),
+        Origin::Imported { exporter, signers } => {
+            format!("from HSM {exporter}, by leave of {} custodians", signers.count_ones())
+        }
+    }
+}
+
+fn origin_json(realm: &RealmStatus) -> Value {
+    match &realm.origin {
+        Origin::Unknown => json!("unknown"),
+        Origin::MadeHere => json!("made here"),
+        Origin::Imported { exporter, signers } => {
+            let custodians = realm.policy.custodians.iter().enumerate();
+            let signed = custodians.filter(|(i, _)| signers >> i & 1 == 1);
+            let signed: Vec<String> = signed.map(|(_, key)| key.0.to_string()).collect();
+            json!({ "imported_from": exporter.to_string(), "signed_by": signed })
+        }
+    }
+}
+
+fn policy_text(policy: &CustodianPolicy) -> String {
+    match policy.custodians.len() {
         0 => "closed: no other HSM ever gets the realm".into(),
-        n => format!("{} of {n} custodians approve each further HSM", realm.policy.threshold),
+        n => format!("{} of {n} custodians approve each further HSM", policy.threshold),
     }
 }
 
@@ -44,28 +99,47 @@ fn realm_rows(realm: &RealmStatus) -> Vec<(&'static str, String)> {
     let mut rows = vec![
         ("realm", realm.realm.to_string()),
         ("public key", realm.public_key.to_string()),
-        ("policy", policy_text(realm)),
+        ("policy", policy_text(&realm.policy)),
     ];
-    rows.extend(realm.policy.custodians.iter().map(|key| ("custodian", key.0.to_string())));
+    let signers = match realm.origin {
+        Origin::Imported { signers, .. } => Some(signers),
+        Origin::Unknown | Origin::MadeHere => None,
+    };
+    rows.extend(custodian_rows(&realm.policy, signers));
+    rows.push(("its keys", origin_text(&realm.origin)));
     if realm.unassigned {
         rows.push(("first group", "not made yet; make it here with `group create`".into()));
     }
     rows
 }
 
-pub(super) fn realm_text(realm: &RealmStatus) -> String {
-    table(&realm_rows(realm))
+pub(super) fn realm_text(realm: &RealmStatus, founded: &Founded) -> String {
+    let mut rows = realm_rows(realm);
+    rows.push(("founding", founded.text()));
+    let mut text = table(&rows);
+    if let Some(line) = founded.line() {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
 }
 
-pub(super) fn realm_json(realm: &RealmStatus) -> Value {
+pub(super) fn realm_json(realm: &RealmStatus, founded: Option<&Founded>) -> Value {
     let custodians: Vec<String> = realm.policy.custodians.iter().map(|key| key.0.to_string()).collect();
-    json!({
+    let mut value = json!({
         "realm": realm.realm.to_string(),
         "public_key": realm.public_key.to_string(),
         "custodians": custodians,
         "threshold": realm.policy.threshold,
         "unassigned": realm.unassigned,
-    })
+        "origin": origin_json(realm),
+        "attestation": hex::encode(&*realm.attestation.0),
+    });
+    if let (Some(founded), Some(value)) = (founded, value.as_object_mut()) {
+        value.insert("founding".into(), founded.line().into());
+        value.insert("founding_state".into(), founded.text().into());
+    }
+    value
 }
 
 fn role(role: &Role) -> &'static str {
@@ -82,6 +156,7 @@ pub(super) fn device_text(device: &DeviceStatus) -> String {
         ("device key", device.device_key.to_string()),
         ("version", device.version.clone()),
         ("build", device.build.to_string()),
+        ("attestation", attestation_text(&device.attestation)),
         ("limits", limits_text(device)),
     ];
     match &device.realm {
@@ -129,6 +204,7 @@ pub(super) fn device_json(device: &DeviceStatus) -> Value {
         "device_key": device.device_key.to_string(),
         "version": device.version,
         "build": device.build.to_string(),
+        "attestation": hex::encode(&*device.attestation.0),
         "limits": {
             "max_frame_bytes": limits.max_frame_bytes,
             "max_batch_requests": limits.max_batch_requests,
@@ -137,7 +213,7 @@ pub(super) fn device_json(device: &DeviceStatus) -> Value {
             "max_sessions": limits.max_sessions,
             "max_tree_nodes": limits.max_tree_nodes,
         },
-        "realm": device.realm.as_ref().map(realm_json),
+        "realm": device.realm.as_ref().map(|realm| realm_json(realm, None)),
         "groups": device.groups.iter().map(group).collect::<Vec<_>>(),
     })
 }

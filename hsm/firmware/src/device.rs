@@ -64,6 +64,10 @@ impl<F: Flash, S: EntropySource> Env for Device<F, S> {
     fn rng(&mut self) -> &mut Drbg<S> {
         &mut self.rng
     }
+
+    fn show(&mut self, line: fmt::Arguments<'_>) {
+        say(line);
+    }
 }
 
 /// Starts, and serves until the power goes or something breaks.

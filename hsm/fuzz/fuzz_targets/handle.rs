@@ -43,6 +43,7 @@ enum Action {
     Commit(Vec<u8>, Vec<u8>),
     Jump(u8, u8),
     ExportNonce,
+    ImportNonce,
     Restart,
     FlashFails(bool),
 }
@@ -128,6 +129,8 @@ impl Env for Device {
     fn rng(&mut self) -> &mut StdRng {
         &mut self.rng
     }
+
+    fn show(&mut self, _: core::fmt::Arguments<'_>) {}
 }
 
 /// A core, and all that its host has seen of it.
@@ -259,6 +262,7 @@ impl Host {
                 Request::Jump(pick(&self.entries, *entry)?, pick(&self.committed, *committed)?)
             }
             Action::ExportNonce => Request::ExportNonce,
+            Action::ImportNonce => Request::ImportNonce,
             Action::Bytes(_) | Action::Damaged(..) | Action::Restart | Action::FlashFails(_) => {
                 Request::DeviceStatus
             }

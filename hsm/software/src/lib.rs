@@ -21,23 +21,50 @@ pub use server::{MAX_CONNECTIONS, Server};
 
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use strongroom_hsm::{Config, Core, Env};
+
+/// Where a software HSM shows its lines. A device has a console of its own; here whoever runs the process is both host and
+/// console, so it only stands in for one.
+#[derive(Clone)]
+pub struct Console(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl Console {
+    /// A console that gives each line to `show`.
+    pub fn new(show: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(show))
+    }
+
+    /// A console that nobody looks at.
+    #[must_use]
+    pub fn dark() -> Self {
+        Self::new(|_| {})
+    }
+}
+
+impl fmt::Debug for Console {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Console")
+    }
+}
 
 /// The device under a software HSM.
 #[derive(Debug)]
 pub struct SoftwareEnv {
     flash: FileFlash,
+    console: Console,
     // A machine that cannot give randomness must not run on: `UnwrapErr` panics, and the server ends.
     rng: UnwrapErr<SysRng>,
 }
 
 impl SoftwareEnv {
-    /// The device with this NVRAM.
+    /// The device with this NVRAM and this console.
     #[must_use]
-    pub fn new(flash: FileFlash) -> Self {
-        Self { flash, rng: UnwrapErr(SysRng) }
+    pub fn new(flash: FileFlash, console: Console) -> Self {
+        Self { flash, console, rng: UnwrapErr(SysRng) }
     }
 }
 
@@ -52,6 +79,10 @@ impl Env for SoftwareEnv {
     fn rng(&mut self) -> &mut UnwrapErr<SysRng> {
         &mut self.rng
     }
+
+    fn show(&mut self, line: fmt::Arguments<'_>) {
+        (self.console.0)(&line.to_string());
+    }
 }
 
 /// What a software HSM needs to know.
@@ -63,6 +94,8 @@ pub struct Options {
     pub listen: Address,
     /// The core's bounds.
     pub config: Config,
+    /// Where it shows what custodians compare.
+    pub console: Console,
 }
 
 /// Starts a software HSM in threads of this process: locks the NVRAM file, starts the core, listens.
@@ -70,7 +103,7 @@ pub struct Options {
 /// # Errors
 /// The NVRAM file is in use, damaged or not one; the core refuses to start; the address cannot be bound.
 pub fn start(options: Options) -> Result<Server, Error> {
-    let mut env = SoftwareEnv::new(FileFlash::open(&options.nvram)?);
+    let mut env = SoftwareEnv::new(FileFlash::open(&options.nvram)?, options.console);
     let limit = options.config.limits.max_frame_bytes;
     let mut core = Core::start(&mut env, options.config)
         .map_err(|source| Error::Start { nvram: options.nvram, source: Box::new(source) })?;

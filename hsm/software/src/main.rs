@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use strongroom_hsm::Config;
-use strongroom_hsm_software::{Address, Options, start};
+use strongroom_hsm_software::{Address, Console, Options, start};
 use strongroom_proto::ids::BuildDigest;
 
 const WARNING: &str = "\
@@ -52,8 +52,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // Not through the log: this stands in for the device's own console, whatever RUST_LOG says.
+    let console = Console::new(|line| eprintln!("console: {line}"));
     let config = Config { build, ..Config::software() };
-    match start(Options { nvram: nvram.clone(), listen, config }) {
+    match start(Options { nvram: nvram.clone(), listen, config, console }) {
         Ok(server) => {
             tracing::info!(nvram = %nvram.display(), listen = %server.address(), "ready for the agent");
             server.wait();

@@ -168,6 +168,7 @@ fn a_software_hsm_keeps_its_identity_over_a_restart_and_answers_anything() {
         nvram: folder.path().join("nvram"),
         listen: unix(&folder.path().join("hsm.sock")),
         config: strongroom_hsm::Config::software(),
+        console: strongroom_hsm_software::Console::dark(),
     };
     let status = || {
         let mut stream = UnixStream::connect(folder.path().join("hsm.sock")).unwrap();

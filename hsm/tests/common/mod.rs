@@ -8,18 +8,22 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_core::{TryCryptoRng, TryRng};
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::fmt::Arguments;
 use std::sync::Arc;
 use strongroom_hsm::{Bug, Config, Core, Env, Geometry, MemoryFlash};
 use strongroom_proto::client::{
     EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Register2Request,
     RegistrationVersion, SecretsRequest, SecretsResponse, UnlockKeyCommitment, UnlockKeyTag,
 };
+use strongroom_proto::enrolment::{Attestation, CustodianSignature, SealedRealm};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    ApprovalSignature, BatchRequest, CustodianKey, CustodianPolicy, DeviceStatus, ExportApproval, Made,
-    NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal, Released, Reply, Request,
+    BatchRequest, CustodianKey, CustodianPolicy, DeviceStatus, ExportApproval, Made, NoiseMessage,
+    NoiseReply, Outcome, PrefixTree, Refusal, Released, Reply, Request,
 };
-use strongroom_proto::ids::{Digest, EntryHash, GroupId, HsmId, RealmId, RecordId, SessionId, X25519Public};
+use strongroom_proto::ids::{
+    Digest, EntryHash, GroupId, HsmId, Nonce, RealmId, RecordId, SessionId, X25519Public,
+};
 use strongroom_proto::noise::{self, ClientHandshake, Transport};
 use strongroom_proto::oprf::{BlindedInput, PrivateKey, blind};
 use strongroom_proto::prefix::Prefix;
@@ -62,6 +66,10 @@ impl TryCryptoRng for ScriptedRng {}
 pub struct TestEnv {
     pub flash: MemoryFlash,
     pub rng: ScriptedRng,
+    /// What the device has shown.
+    pub console: Vec<String>,
+    /// What the device's vendor says of whatever digest, if anything.
+    pub vendor: Option<fn(&Digest) -> Attestation>,
 }
 
 impl Env for TestEnv {
@@ -74,6 +82,14 @@ impl Env for TestEnv {
 
     fn rng(&mut self) -> &mut ScriptedRng {
         &mut self.rng
+    }
+
+    fn show(&mut self, line: Arguments<'_>) {
+        self.console.push(line.to_string());
+    }
+
+    fn attest(&mut self, digest: &Digest) -> Attestation {
+        self.vendor.map_or_else(Attestation::none, |attest| attest(digest))
     }
 }
 
@@ -89,7 +105,7 @@ impl Device {
     pub fn new(seed: u64, bug: Option<Bug>, config: Config) -> Self {
         let flash = MemoryFlash::new(GEOMETRY);
         let rng = ScriptedRng { script: VecDeque::new(), rng: StdRng::seed_from_u64(seed) };
-        let mut env = TestEnv { flash, rng };
+        let mut env = TestEnv { flash, rng, console: Vec::new(), vendor: None };
         let core = Core::start(&mut env, config.clone()).expect("an empty flash starts a new device");
         let mut device = Self { core, env, config, bug };
         device.plant();
@@ -132,6 +148,14 @@ impl Device {
         }
     }
 
+    /// A nonce for an import; any, where the device has a realm already.
+    pub fn import_nonce(&mut self) -> Nonce {
+        match self.ask(&Request::ImportNonce) {
+            Reply::ImportNonce(nonce) => nonce,
+            _ => Nonce([0; 16]),
+        }
+    }
+
     pub fn id(&mut self) -> HsmId {
         self.status().hsm
     }
@@ -149,6 +173,11 @@ pub struct Rig {
 
 pub fn custodian_key(key: &SigningKey) -> CustodianKey {
     CustodianKey(Digest(key.verifying_key().to_bytes()))
+}
+
+pub fn sign(key: &SigningKey, digest: &Digest) -> CustodianSignature {
+    let signature = key.sign(digest.as_bytes()).to_bytes().to_vec().into();
+    CustodianSignature { custodian: custodian_key(key), signature }
 }
 
 impl Rig {
@@ -197,35 +226,47 @@ impl Rig {
         rig
     }
 
+    /// What custodians have to sign so that the realm goes to one of these devices, with new nonces of both sides.
     pub fn approval(&mut self, importer: usize) -> ExportApproval {
-        let to = self.devices[importer].status();
-        let exporter = self.devices[0].id();
+        let (to, nonce) = (self.devices[importer].status(), self.devices[importer].import_nonce());
+        self.approval_for(&to, nonce)
+    }
+
+    /// The same for any device.
+    pub fn approval_for(&mut self, to: &DeviceStatus, importer_nonce: Nonce) -> ExportApproval {
+        let from = self.devices[0].status();
         let Reply::ExportNonce(nonce) = self.devices[0].ask(&Request::ExportNonce) else {
             panic!("no nonce")
         };
-        ExportApproval {
-            realm: self.realm,
-            exporter,
-            importer: to.hsm,
-            device_key: to.device_key,
-            build: to.build,
-            nonce,
+        from.offer(nonce, to.request(importer_nonce)).expect("it has the realm")
+    }
+
+    pub fn sign(&self, custodian: usize, approval: &ExportApproval) -> CustodianSignature {
+        sign(&self.custodians[custodian], &approval.digest())
+    }
+
+    /// The realm, sealed to a device on this approval of two custodians.
+    pub fn export(&mut self, approval: ExportApproval) -> SealedRealm {
+        let signatures = vec![self.sign(0, &approval), self.sign(2, &approval)];
+        match self.devices[0].ask(&Request::ExportRealm(approval, signatures)) {
+            Reply::Exported(sealed) => sealed,
+            other => panic!("not exported but {other:?}"),
         }
     }
 
-    pub fn sign(&self, custodian: usize, approval: &ExportApproval) -> ApprovalSignature {
-        let key = &self.custodians[custodian];
-        let signature = key.sign(approval.digest().as_bytes()).to_bytes().to_vec().into();
-        ApprovalSignature { custodian: custodian_key(key), signature }
+    fn enrol(&mut self, importer: usize) {
+        let approval = self.approval(importer);
+        let sealed = self.export(approval);
+        let reply = self.devices[importer].ask(&Request::JoinRealm(sealed));
+        assert!(matches!(reply, Reply::Device(_)), "{reply:?}");
     }
 
-    pub fn enrol(&mut self, importer: usize) {
-        let approval = self.approval(importer);
-        let signatures = vec![self.sign(0, &approval), self.sign(2, &approval)];
-        let Reply::Exported(sealed) = self.devices[0].ask(&Request::ExportRealm(approval, signatures)) else {
-            panic!("not exported")
-        };
-        let reply = self.devices[importer].ask(&Request::JoinRealm(sealed));
+    /// Brings in a device that is not one of these.
+    pub fn admit(&mut self, device: &mut Device) {
+        let (to, nonce) = (device.status(), device.import_nonce());
+        let approval = self.approval_for(&to, nonce);
+        let sealed = self.export(approval);
+        let reply = device.ask(&Request::JoinRealm(sealed));
         assert!(matches!(reply, Reply::Device(_)), "{reply:?}");
     }
 

@@ -180,6 +180,7 @@ pub(crate) const fn request_name(request: &Request) -> &'static str {
         Request::DeviceStatus => "DeviceStatus",
         Request::NewRealm(_) => "NewRealm",
         Request::ExportNonce => "ExportNonce",
+        Request::ImportNonce => "ImportNonce",
         Request::ExportRealm(..) => "ExportRealm",
         Request::JoinRealm(_) => "JoinRealm",
         Request::NewGroup(_) => "NewGroup",

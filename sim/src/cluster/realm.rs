@@ -2,9 +2,7 @@
 
 use super::device::Device;
 use ed25519_dalek::{Signer, SigningKey};
-use strongroom_proto::hsm::{
-    ApprovalSignature, CustodianKey, CustodianPolicy, ExportApproval, RealmStatus, Reply, Request,
-};
+use strongroom_proto::hsm::{CustodianKey, CustodianPolicy, CustodianSignature, RealmStatus, Reply, Request};
 use strongroom_proto::ids::Digest;
 use strongroom_proto::statement::GroupStatement;
 
@@ -18,21 +16,15 @@ pub(super) fn found(devices: &mut [Device]) -> (RealmStatus, GroupStatement) {
     let (first, others) = devices.split_first_mut().expect("a realm needs an HSM");
     let policy = CustodianPolicy { custodians: vec![key], threshold: 1 };
     let Reply::Device(status) = first.ask(&Request::NewRealm(policy)) else { panic!("no realm") };
-    let (exporter, realm) = (status.hsm, status.realm.expect("it has one now"));
+    let realm = status.realm.clone().expect("it has one now");
     let mut members = vec![realm.member];
     for device in &mut *others {
         let Reply::ExportNonce(nonce) = first.ask(&Request::ExportNonce) else { panic!("no nonce") };
         let to = device.status();
-        let approval = ExportApproval {
-            realm: realm.realm,
-            exporter,
-            importer: to.hsm,
-            device_key: to.device_key,
-            build: to.build,
-            nonce,
-        };
+        let Reply::ImportNonce(of_importer) = device.ask(&Request::ImportNonce) else { panic!("no nonce") };
+        let approval = status.offer(nonce, to.request(of_importer)).expect("it has the realm");
         let signature = custodian.sign(approval.digest().as_bytes()).to_bytes().to_vec().into();
-        let signatures = vec![ApprovalSignature { custodian: key, signature }];
+        let signatures = vec![CustodianSignature { custodian: key, signature }];
         let sealed = match first.ask(&Request::ExportRealm(approval, signatures)) {
             Reply::Exported(sealed) => sealed,
             other => panic!("not exported but {other:?}"),

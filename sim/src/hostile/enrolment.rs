@@ -1,13 +1,16 @@
 //! Steps about realms and groups: who may hold the seed, who is a member of what. With them, the oracle's rules on it.
 
-use super::founding::{approval, sign};
-use super::keys::{device_key, hash, seal_hosts_realm};
-use super::step::{Approval, Invitation, Made, Members};
+use super::founding::{custodian, sign};
+use super::keys::{Hosts, device_key, hash, hosts_realm};
+use super::step::{Approval, HostsRealm, Invitation, Made, Members};
 use super::world::{DEVICES, Group, MAX_GROUPS, World};
 use crate::model::Trace;
 use ed25519_dalek::SigningKey;
+use strongroom_proto::enrolment::{
+    CustodianPolicy, CustodianSignature, EnrolmentRequest, ExportApproval, SealedRealm,
+};
 use strongroom_proto::hsm::{Reply, Request};
-use strongroom_proto::ids::{Digest, GroupId, HsmId, Mac, RealmId};
+use strongroom_proto::ids::{BuildDigest, Digest, GroupId, HsmId, Mac, Nonce, RealmId, X25519Public};
 use strongroom_proto::statement::{GroupStatement, MemberStatement};
 
 /// A device key whose secret the host knows.
@@ -101,10 +104,14 @@ impl World {
             self.nonces[at] = (Some(nonce), Some(nonce));
         }
         let Some(nonce) = self.nonces[at].1 else { return };
-        let mut proper = approval(&self.founding.realm, &self.statuses[at], &self.statuses[to], nonce);
-        if how == Approval::OtherExporter {
-            // What custodians see looks well: they cannot know who drew a nonce.
-            proper.exporter = self.statuses[(at + 1) % DEVICES].hsm;
+        let request = self.enrolment_request(to, how == Approval::OldImportNonce);
+        let Some(mut proper) = self.statuses[at].offer(nonce, request) else { return };
+        // What custodians see looks well: they cannot know who drew a nonce, or what a device runs.
+        match how {
+            Approval::OtherExporter => proper.exporter = self.statuses[(at + 1) % DEVICES].hsm,
+            Approval::OtherBuild => proper.importer_build = BuildDigest([7; 32]),
+            Approval::SmallOrder => proper.device_key = X25519Public([0; 32]),
+            _ => {}
         }
         let mut asked = proper.clone();
         match how {
@@ -122,8 +129,8 @@ impl World {
             signatures.extend(vec![signature; if how == Approval::Twice { 2 } else { 1 }]);
             valid += u32::from(!is_stranger && *signed == asked);
         }
-        let reply = self.send(at, "ExportRealm", &Request::ExportRealm(asked.clone(), signatures));
-        let Reply::Exported(sealed) = reply else { return };
+        let request = Request::ExportRealm(asked.clone(), signatures.clone());
+        let Reply::Exported(sealed) = self.send(at, "ExportRealm", &request) else { return };
         let rule = "custodians";
         if valid < 2 {
             return self.violate(rule, format!("HSM {at} gave the seed with {valid} of 2 approvals"));
@@ -137,32 +144,90 @@ impl World {
         if asked.exporter != self.statuses[at].hsm || asked.realm != self.founding.realm.realm {
             return self.violate(rule, format!("HSM {at} gave the seed on an approval for another HSM"));
         }
+        if asked.device_key == X25519Public([0; 32]) {
+            return self.violate(rule, format!("HSM {at} gave the seed under a key that everybody knows"));
+        }
         self.used_nonces.push(nonce);
-        self.sealed.insert(n, (sealed, to));
+        self.sealed.insert(n, Exported { sealed, to, approval: asked, signatures });
     }
 
-    pub(super) fn join_realm(&mut self, at: usize, sealed: Option<Made>) {
-        let (request, to) = match sealed {
-            Some(made) => match self.sealed.get(&made) {
-                Some((sealed, to)) => (sealed.clone(), Some(*to)),
-                None => return,
-            },
-            None => {
-                let (status, policy) = (&self.statuses[at], &self.founding.realm.policy);
-                match seal_hosts_realm(policy, status.hsm, &status.device_key) {
-                    Some(sealed) => (sealed, None),
-                    None => return,
-                }
-            }
+    /// What an HSM asks that has the realm, with a new nonce of its own unless it is to be an old one.
+    fn enrolment_request(&mut self, at: usize, old: bool) -> EnrolmentRequest {
+        if !old && let Reply::ImportNonce(nonce) = self.send(at, "ImportNonce", &Request::ImportNonce) {
+            self.import_nonces[at] = (Some(nonce), Some(nonce));
+        }
+        self.statuses[at].request(self.import_nonces[at].1.unwrap_or(Nonce([9; 16])))
+    }
+
+    pub(super) fn join_realm(&mut self, at: usize, sealed: Option<Made>, hosts: Option<HostsRealm>) {
+        let exported = sealed.and_then(|made| self.sealed.get(&made)).cloned();
+        let request = match (hosts, &exported) {
+            (Some(hosts), exported) => self.seal_hosts_realm(at, hosts, exported.clone()),
+            (None, exported) => exported.as_ref().map(|exported| exported.sealed.clone()),
         };
-        let had = self.statuses[at].realm.is_some();
+        let Some(request) = request else { return };
+        let (had, open) = (self.statuses[at].realm.is_some(), self.import_nonces[at].0);
         let Reply::Device(now) = self.send(at, "JoinRealm", &Request::JoinRealm(request)) else { return };
+        self.import_nonces[at].0 = None;
         if had {
             return self.violate("one realm", format!("HSM {at} has a realm and took another seed"));
         }
-        if to.is_some_and(|to| to != at) {
-            return self.violate("one realm", format!("HSM {at} took a seed that was sealed for another"));
+        let wrong = match (hosts, exported) {
+            (Some(HostsRealm::OwnPolicy), _) => None,
+            (Some(HostsRealm::Newer), _) => Some(("one realm", "in a form that it does not know")),
+            (Some(HostsRealm::HonestPolicy | HostsRealm::OneTwice), _) => {
+                Some(("custodians", "that one custodian approved, and no other"))
+            }
+            (Some(HostsRealm::BehindApproval), _) => Some(("custodians", "that no custodian approved")),
+            (None, Some(exported)) if exported.to != at => Some(("one realm", "that was sealed for another")),
+            (None, Some(exported)) if exported.approval.importer() != self.statuses[at].identity() => {
+                Some(("custodians", "on an approval of another device"))
+            }
+            (None, Some(exported)) if Some(exported.approval.importer_nonce) != open => {
+                Some(("custodians", "on an approval for another time"))
+            }
+            (None, _) => None,
+        };
+        if let Some((rule, what)) = wrong {
+            return self.violate(rule, format!("HSM {at} took a seed {what}"));
         }
         self.judge_status(at, &now);
     }
+
+    /// A realm of the host's own, for this HSM.
+    fn seal_hosts_realm(
+        &mut self,
+        at: usize,
+        how: HostsRealm,
+        approved: Option<Exported>,
+    ) -> Option<SealedRealm> {
+        let to = self.enrolment_request(at, false);
+        let (realm, public_key) = hosts_realm();
+        let hosts = &self.founding.custodians[0];
+        let policy = match how {
+            HostsRealm::HonestPolicy | HostsRealm::BehindApproval => self.founding.realm.policy.clone(),
+            HostsRealm::OwnPolicy | HostsRealm::Newer => {
+                CustodianPolicy { custodians: vec![custodian(hosts)], threshold: 1 }
+            }
+            HostsRealm::OneTwice => CustodianPolicy { custodians: vec![custodian(hosts); 2], threshold: 2 },
+        };
+        let (hsm, nonce) = (HsmId([0x68; 16]), Nonce([0x68; 16]));
+        let mut approval = ExportApproval { exporter: hsm, ..self.statuses[0].offer(nonce, to)? };
+        (approval.realm, approval.public_key) = (realm, public_key);
+        let mut signatures = vec![sign(hosts, &approval)];
+        if how == HostsRealm::BehindApproval {
+            (approval, signatures) = approved.map(|exported| (exported.approval, exported.signatures))?;
+        }
+        let version = if how == HostsRealm::Newer { 3 } else { 2 };
+        Hosts { version, policy: &policy, approval: &approval, signatures: &signatures }.seal()
+    }
+}
+
+/// A realm that an HSM sealed, and on which approval.
+#[derive(Clone)]
+pub(super) struct Exported {
+    sealed: SealedRealm,
+    to: usize,
+    approval: ExportApproval,
+    signatures: Vec<CustodianSignature>,
 }

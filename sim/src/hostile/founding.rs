@@ -9,8 +9,9 @@ use super::world::{DEVICES, MAX_PENDING_ENTRIES, MEMBERS};
 use crate::board::Tape;
 use ed25519_dalek::{Signer, SigningKey};
 use strongroom_hsm::{Config, MemoryFlash};
+use strongroom_proto::enrolment::EnrolmentRequest;
 use strongroom_proto::hsm::{
-    ApprovalSignature, CustodianKey, CustodianPolicy, DeviceStatus, ExportApproval, RealmStatus, Reply,
+    CustodianKey, CustodianPolicy, CustodianSignature, DeviceStatus, ExportApproval, RealmStatus, Reply,
     Request,
 };
 use strongroom_proto::ids::{Digest, HsmId, Nonce};
@@ -53,9 +54,9 @@ impl Founding {
         let policy = CustodianPolicy { custodians: custodians.iter().map(custodian).collect(), threshold: 2 };
         let Reply::Device(first) = devices[0].ask(&Request::NewRealm(policy)) else { panic!("no realm") };
         let realm = first.realm.clone().expect("it has one now");
-        let export = |exporter: &mut Device, to: &DeviceStatus| {
+        let export = |exporter: &mut Device, to: EnrolmentRequest| {
             let Reply::ExportNonce(nonce) = exporter.ask(&Request::ExportNonce) else { panic!("no nonce") };
-            let approval = approval(&realm, &first, to, nonce);
+            let approval = first.offer(nonce, to).expect("it has the realm");
             let signatures = custodians[1..].iter().map(|key| sign(key, &approval)).collect();
             match exporter.ask(&Request::ExportRealm(approval, signatures)) {
                 Reply::Exported(sealed) => sealed,
@@ -64,12 +65,15 @@ impl Founding {
         };
         for importer in 1..MEMBERS {
             let to = status(&mut devices[importer]);
-            let sealed = export(&mut devices[0], &to);
+            let Reply::ImportNonce(nonce) = devices[importer].ask(&Request::ImportNonce) else {
+                panic!("no nonce")
+            };
+            let sealed = export(&mut devices[0], to.request(nonce));
             let reply = devices[importer].ask(&Request::JoinRealm(sealed));
             assert!(matches!(reply, Reply::Device(_)), "not joined but {reply:?}");
         }
         let oracle = DeviceStatus { hsm: ORACLE, device_key: device_key(&ORACLE_SECRET), ..first.clone() };
-        let sealed = export(&mut devices[0], &oracle);
+        let sealed = export(&mut devices[0], oracle.request(Nonce([0; 16])));
         let keys = RealmKeys::import(&ORACLE_SECRET, ORACLE, &sealed).expect("sealed for the oracle");
         let clients = Clients::new(seed, &realm.realm, realm.public_key);
         let statuses = devices.iter_mut().map(status).collect();
@@ -103,21 +107,11 @@ pub(super) fn status(device: &mut Device) -> DeviceStatus {
     }
 }
 
-pub(super) fn approval(
-    realm: &RealmStatus,
-    from: &DeviceStatus,
-    to: &DeviceStatus,
-    nonce: Nonce,
-) -> ExportApproval {
-    let (importer, device_key, build) = (to.hsm, to.device_key, to.build);
-    ExportApproval { realm: realm.realm, exporter: from.hsm, importer, device_key, build, nonce }
-}
-
-pub(super) fn sign(key: &SigningKey, approval: &ExportApproval) -> ApprovalSignature {
+pub(super) fn sign(key: &SigningKey, approval: &ExportApproval) -> CustodianSignature {
     let signature = key.sign(approval.digest().as_bytes()).to_bytes().to_vec().into();
-    ApprovalSignature { custodian: custodian(key), signature }
+    CustodianSignature { custodian: custodian(key), signature }
 }
 
-fn custodian(key: &SigningKey) -> CustodianKey {
+pub(super) fn custodian(key: &SigningKey) -> CustodianKey {
     CustodianKey(Digest(key.verifying_key().to_bytes()))
 }

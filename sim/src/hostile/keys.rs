@@ -11,7 +11,7 @@ use aes_gcm::aes::cipher::BlockCipherEncrypt;
 use aes_gcm::{Aes256Gcm, KeyInit};
 use blake2::digest::{FixedOutput, Update};
 use blake2::{Blake2s256, Blake2sMac256, Digest as _};
-use strongroom_proto::hsm::{CustodianPolicy, SealedRealm};
+use strongroom_proto::enrolment::{CustodianPolicy, CustodianSignature, ExportApproval, SealedRealm};
 use strongroom_proto::ids::{GroupId, HsmId, RealmId, RecordId, X25519Public};
 use x25519_dalek::{PublicKey, StaticSecret};
 
@@ -35,7 +35,7 @@ impl RealmKeys {
         let context = [sealed.realm.0, sealed.exporter.0, importer.0].concat();
         let plaintext = open(&key, &context, &sealed.sealed)?;
         let mut decoder = minicbor::Decoder::new(&plaintext);
-        if decoder.array().ok()? != Some(2) {
+        if decoder.array().ok()? != Some(5) || decoder.u8().ok()? != 2 {
             return None;
         }
         let seed: [u8; 32] = decoder.bytes().ok()?.try_into().ok()?;
@@ -63,27 +63,43 @@ pub(super) fn device_key(secret: &[u8; 32]) -> X25519Public {
     X25519Public(PublicKey::from(&StaticSecret::from(*secret)).to_bytes())
 }
 
-/// A realm whose seed the host knows, sealed to a device as an HSM of it would.
-pub(super) fn seal_hosts_realm(
-    policy: &CustodianPolicy,
-    importer: HsmId,
-    to: &X25519Public,
-) -> Option<SealedRealm> {
-    let (realm, exporter) = (RealmId([0x68; 16]), HsmId([0x68; 16]));
-    let secret = StaticSecret::from([0x68; 32]);
-    let ephemeral = PublicKey::from(&secret).to_bytes();
-    let shared = secret.diffie_hellman(&PublicKey::from(to.0));
-    let key = export_key(shared.as_bytes(), &ephemeral, &to.0);
-    let mut plaintext = Vec::new();
-    let mut encoder = minicbor::Encoder::new(&mut plaintext);
-    encoder.array(2).ok()?.bytes(&[0x68; 32]).ok()?.encode(policy).ok()?;
-    let nonce = [0x68; NONCE_BYTES];
-    let context = [realm.0, exporter.0, importer.0].concat();
-    let (key, short) = extend(&key, &nonce);
-    let payload = Payload { msg: &plaintext, aad: &context };
-    let ciphertext = Aes256Gcm::new(&key.into()).encrypt(&short.into(), payload).ok()?;
-    let sealed = [&nonce[..], &ciphertext].concat().into();
-    Some(SealedRealm { realm, exporter, ephemeral: X25519Public(ephemeral), sealed })
+/// What the host puts into a sealed realm of its own.
+pub(super) struct Hosts<'a> {
+    pub(super) version: u8,
+    pub(super) policy: &'a CustodianPolicy,
+    pub(super) approval: &'a ExportApproval,
+    pub(super) signatures: &'a [CustodianSignature],
+}
+
+/// The realm whose seed the host knows, and its public key.
+pub(super) fn hosts_realm() -> (RealmId, X25519Public) {
+    let realm = RealmId([0x68; 16]);
+    let secret = mac(&HOSTS_SEED, "strongroom key noise 1", &[&realm.0]);
+    (realm, device_key(&secret))
+}
+
+const HOSTS_SEED: [u8; 32] = [0x68; 32];
+
+impl Hosts<'_> {
+    /// Seals it to the device that the approval names, as an HSM of the realm would.
+    pub(super) fn seal(&self) -> Option<SealedRealm> {
+        let ExportApproval { realm, exporter, importer, device_key: to, .. } = self.approval.clone();
+        let secret = StaticSecret::from([0x68; 32]);
+        let ephemeral = PublicKey::from(&secret).to_bytes();
+        let shared = secret.diffie_hellman(&PublicKey::from(to.0));
+        let key = export_key(shared.as_bytes(), &ephemeral, &to.0);
+        let mut plaintext = Vec::new();
+        let mut encoder = minicbor::Encoder::new(&mut plaintext);
+        encoder.array(5).ok()?.u8(self.version).ok()?.bytes(&HOSTS_SEED).ok()?;
+        encoder.encode(self.policy).ok()?.encode(self.approval).ok()?.encode(self.signatures).ok()?;
+        let nonce = [0x68; NONCE_BYTES];
+        let context = [realm.0, exporter.0, importer.0].concat();
+        let (key, short) = extend(&key, &nonce);
+        let payload = Payload { msg: &plaintext, aad: &context };
+        let ciphertext = Aes256Gcm::new(&key.into()).encrypt(&short.into(), payload).ok()?;
+        let sealed = [&nonce[..], &ciphertext].concat().into();
+        Some(SealedRealm { realm, exporter, ephemeral: X25519Public(ephemeral), sealed })
+    }
 }
 
 fn export_key(shared: &[u8; 32], ephemeral: &[u8; 32], device: &[u8; 32]) -> [u8; 32] {

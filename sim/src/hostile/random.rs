@@ -2,7 +2,7 @@
 
 use super::clients::USERS;
 use super::hunt::{Hunt, recent};
-use super::step::{Approval, Forgery, Invitation, Made, Members, Oddity, Shape, Step, Wish};
+use super::step::{Approval, Forgery, HostsRealm, Invitation, Made, Members, Oddity, Shape, Step, Wish};
 use super::world::{DEVICES, MAX_GROUPS};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
@@ -195,14 +195,24 @@ impl Hunt {
                     Approval::OtherExporter,
                     Approval::OtherRealm,
                     Approval::Strangers,
+                    Approval::OtherBuild,
+                    Approval::OldImportNonce,
+                    Approval::SmallOrder,
                 ];
-                let approval = all[self.rng.random_range(0..7)];
+                let approval = all[self.rng.random_range(0..10)];
                 Step::Export { at, to: any, signers: self.rng.random_range(0..8), approval }
             }
             _ => {
                 let sealed = recent(&mut self.rng, self.world.sealed.keys());
-                let sealed = sealed.filter(|_| self.rng.random_ratio(3, 4));
-                Step::JoinRealm { at: any, sealed }
+                let all = [
+                    HostsRealm::OwnPolicy,
+                    HostsRealm::HonestPolicy,
+                    HostsRealm::BehindApproval,
+                    HostsRealm::OneTwice,
+                    HostsRealm::Newer,
+                ];
+                let hosts = self.rng.random_ratio(1, 4).then(|| all[self.rng.random_range(0..5)]);
+                Step::JoinRealm { at: any, sealed, hosts }
             }
         }
     }

@@ -269,6 +269,36 @@ pub(super) enum Approval {
     /// With signatures of keys that the policy does not name.
     #[n(6)]
     Strangers,
+    /// Custodians are told of another build than the importer runs.
+    #[n(7)]
+    OtherBuild,
+    /// With the last nonce that the importer drew, whatever happened since.
+    #[n(8)]
+    OldImportNonce,
+    /// Custodians are told of a device key of small order.
+    #[n(9)]
+    SmallOrder,
+}
+
+/// A realm whose seed the host knows, sealed to a device as an HSM would.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(index_only)]
+pub(super) enum HostsRealm {
+    /// Under a policy of the host's own, approved as it says: a realm like any other, which nobody trusts.
+    #[n(0)]
+    OwnPolicy,
+    /// Under the names of honest custodians; the host's one signs.
+    #[n(1)]
+    HonestPolicy,
+    /// Behind an approval of the true realm, with its signatures.
+    #[n(2)]
+    BehindApproval,
+    /// Under a policy that names the host's custodian twice, of whom two must sign.
+    #[n(3)]
+    OneTwice,
+    /// In a form of a later version.
+    #[n(4)]
+    Newer,
 }
 
 /// One step of the adversary. Devices, groups and users are numbered.
@@ -463,6 +493,8 @@ pub(super) enum Step {
         at: u8,
         #[n(1)]
         sealed: Option<Made>,
+        #[n(2)]
+        hosts: Option<HostsRealm>,
     },
     #[n(19)]
     Status {
@@ -624,10 +656,12 @@ impl fmt::Display for Step {
                 )?;
                 write!(f, ", from that after {} and that after {}", after(tree), after(older))
             }
-            Self::JoinRealm { at, sealed: Some(sealed) } => {
-                write!(f, "HSM {at}: join the realm with the sealed seed #{sealed}")
+            Self::JoinRealm { at, sealed, hosts: None } => {
+                write!(f, "HSM {at}: join the realm with the sealed seed {}", after(sealed))
             }
-            Self::JoinRealm { at, sealed: None } => write!(f, "HSM {at}: join the host's own realm"),
+            Self::JoinRealm { at, hosts: Some(how), .. } => {
+                write!(f, "HSM {at}: join the host's own realm: {how:?}")
+            }
             Self::Status { at } => write!(f, "HSM {at}: status"),
             Self::DeepTree { at } => write!(f, "HSM {at}: process a partial tree of depth 257"),
             Self::Garble { at, back, cut, flip, onto } => write!(

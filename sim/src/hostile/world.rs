@@ -6,6 +6,7 @@
 use super::claims::{Claim, shaped};
 use super::clients::{Answer, Clients, finish};
 use super::device::Device;
+use super::enrolment::Exported;
 use super::founding::Founding;
 use super::founding::status;
 use super::keys::hash;
@@ -19,7 +20,7 @@ use std::rc::Rc;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
     BatchRequest, DeviceStatus, GroupEntries, NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal, Reply,
-    Request, SealedRealm,
+    Request,
 };
 use strongroom_proto::ids::{Digest, EntryHash, GroupId, Index, Mac, Nonce, RecordId, SessionId, Term};
 use strongroom_proto::noise::Transport;
@@ -135,7 +136,7 @@ pub(super) struct World {
     pub(super) statements: BTreeMap<Made, (usize, Captured)>,
     pub(super) commits: BTreeMap<Made, (usize, Committed)>,
     /// Sealed seeds, and the HSM that each is for.
-    pub(super) sealed: BTreeMap<Made, (SealedRealm, usize)>,
+    pub(super) sealed: BTreeMap<Made, Exported>,
     /// Entries that an HSM stated as committed themselves, not only by what came after.
     pub(super) stated_committed: BTreeSet<Made>,
     pub(super) committed: BTreeMap<(usize, Index), EntryHash>,
@@ -153,6 +154,8 @@ pub(super) struct World {
     pub(super) used_nonces: Vec<Nonce>,
     /// By HSM: the nonce that an export may use, and the last that was ever drawn.
     pub(super) nonces: Vec<(Option<Nonce>, Option<Nonce>)>,
+    /// The same of the nonces for an import.
+    pub(super) import_nonces: Vec<(Option<Nonce>, Option<Nonce>)>,
     /// By group: what its members do, held against the model of the protocol.
     pub(super) traces: Vec<Trace>,
     /// What the model does not allow, in this step.
@@ -197,6 +200,7 @@ impl World {
             coverage: Coverage::new(),
             used_nonces: Vec::new(),
             nonces: vec![(None, None); DEVICES],
+            import_nonces: vec![(None, None); DEVICES],
             traces: Vec::new(),
             departure: None,
             only: None,
@@ -367,7 +371,7 @@ impl World {
             Step::Export { at, to, signers, approval } => {
                 self.export(n, device(*at), device(*to), *signers, *approval);
             }
-            Step::JoinRealm { at, sealed } => self.join_realm(device(*at), *sealed),
+            Step::JoinRealm { at, sealed, hosts } => self.join_realm(device(*at), *sealed, *hosts),
             Step::Garble { at, back, cut, flip, onto } => {
                 self.garble(n, device(*at), *back, *cut, *flip, *onto);
             }
@@ -543,6 +547,7 @@ impl World {
         self.cover("(restart)", "any", format!("{after}{how}"));
         self.failed[at] = false;
         self.nonces[at].0 = None;
+        self.import_nonces[at].0 = None;
         for group in 0..MAX_GROUPS {
             self.end_leadership(at, group);
         }

@@ -57,6 +57,8 @@ impl Env for Environment {
     fn rng(&mut self) -> &mut Scripted {
         &mut self.rng
     }
+
+    fn show(&mut self, _: std::fmt::Arguments<'_>) {}
 }
 
 /// The device.

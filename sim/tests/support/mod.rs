@@ -89,6 +89,7 @@ impl OneMember {
             nvram: folder.path().join("nvram"),
             listen: Address::Unix(folder.path().join("hsm.sock")),
             config: strongroom_hsm::Config::software(),
+            console: strongroom_hsm_software::Console::dark(),
         };
         let hsm = strongroom_hsm_software::start(options).expect("a new HSM starts");
         Self::on(folder, hsm, setting).await

@@ -67,6 +67,7 @@ pub(super) const STRATEGIES: &[Strategy] = &[
     realm::carry_off_the_seed,
     realm::carry_off_the_seed_after_a_restart,
     realm::enrol_another_hsm,
+    realm::pass_off_another_realm,
     realm::make_and_join_groups,
     realm::join_again,
     realm::make_groups_everywhere,

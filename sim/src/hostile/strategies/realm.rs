@@ -1,7 +1,7 @@
 //! Attacks on who holds the seed and who is a member.
 
 use crate::hostile::hunt::Hunt;
-use crate::hostile::step::{Approval, Invitation, Members, Step};
+use crate::hostile::step::{Approval, HostsRealm, Invitation, Members, Step};
 use crate::hostile::world::MEMBERS;
 
 /// The HSM without a realm.
@@ -35,22 +35,40 @@ pub(super) fn carry_off_the_seed_after_a_restart(hunt: &mut Hunt) {
 /// The outsider enters the realm with all approvals, or a realm of the host's; others are sent what is not for them.
 pub(super) fn enrol_another_hsm(hunt: &mut Hunt) {
     let (at, other) = (hunt.any_hsm(), hunt.any_hsm());
-    hunt.go(Step::JoinRealm { at: other, sealed: None });
+    hunt.go(Step::JoinRealm { at: other, sealed: None, hosts: Some(HostsRealm::OwnPolicy) });
     let sealed = hunt.go(Step::Export { at, to: OUTSIDER, signers: 0b110, approval: Approval::Proper });
     let for_other = hunt.go(Step::Export { at, to: other, signers: 0b110, approval: Approval::Proper });
-    hunt.go(Step::JoinRealm { at: OUTSIDER, sealed: Some(for_other) });
-    hunt.go(Step::JoinRealm { at: other, sealed: Some(for_other) });
+    hunt.go(Step::JoinRealm { at: OUTSIDER, sealed: Some(for_other), hosts: None });
+    hunt.go(Step::JoinRealm { at: other, sealed: Some(for_other), hosts: None });
     if hunt.any_point() == 0 {
-        hunt.go(Step::JoinRealm { at: OUTSIDER, sealed: None });
+        hunt.go(Step::JoinRealm { at: OUTSIDER, sealed: None, hosts: Some(HostsRealm::OwnPolicy) });
     }
     if hunt.any_point() == 0 {
         let after = u32::from(hunt.any_point()) * 8;
         hunt.go(Step::CutPower { at: OUTSIDER, after });
     }
     for _ in 0..2 {
-        hunt.go(Step::JoinRealm { at: OUTSIDER, sealed: Some(sealed) });
+        hunt.go(Step::JoinRealm { at: OUTSIDER, sealed: Some(sealed), hosts: None });
     }
     hunt.go(Step::Restart { at: OUTSIDER, cut_after: None });
+}
+
+/// Passes a realm of the host's own off on the outsider, and the true one on approvals of something else.
+pub(super) fn pass_off_another_realm(hunt: &mut Hunt) {
+    let at = hunt.any_hsm();
+    let export = |approval| Step::Export { at, to: OUTSIDER, signers: 0b110, approval };
+    let join = |sealed, hosts| Step::JoinRealm { at: OUTSIDER, sealed, hosts };
+    let approved = hunt.go(export(Approval::Proper));
+    for hosts in [HostsRealm::HonestPolicy, HostsRealm::OneTwice, HostsRealm::Newer] {
+        hunt.go(join(None, Some(hosts)));
+    }
+    hunt.go(join(Some(approved), Some(HostsRealm::BehindApproval)));
+    let of_another = hunt.go(export(Approval::OtherBuild));
+    hunt.go(join(Some(of_another), None));
+    hunt.go(export(Approval::SmallOrder));
+    let late = hunt.go(export(Approval::Proper));
+    hunt.go(Step::Restart { at: OUTSIDER, cut_after: None });
+    hunt.go(join(Some(late), None));
 }
 
 pub(super) fn make_and_join_groups(hunt: &mut Hunt) {

@@ -1,25 +1,13 @@
-//! Attacks on who holds the seed, and who is a member of what.
+//! Attacks on who is a member of what.
 
-use super::common::{Rig, custodian_key};
+use super::common::Rig;
 use super::{outsider, second_group};
-use ed25519_dalek::{Signer, SigningKey};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use strongroom_hsm::{Bug, Config, Core, Env, Flash, FlashError, Geometry, MemoryFlash};
-use strongroom_proto::hsm::{ApprovalSignature, CustodianPolicy, ExportApproval, Reply, Request};
-use strongroom_proto::ids::{HsmId, Nonce};
+use strongroom_proto::hsm::{CustodianPolicy, Reply, Request};
+use strongroom_proto::ids::HsmId;
 use strongroom_proto::statement::MemberStatement;
-
-fn exports(rig: &mut Rig, approval: ExportApproval, signatures: Vec<ApprovalSignature>) -> bool {
-    matches!(rig.devices[0].ask(&Request::ExportRealm(approval, signatures)), Reply::Exported(_))
-}
-
-pub(super) fn first_group_made_by_an_importer(bug: Option<Bug>) -> bool {
-    let mut rig = Rig::new(2, bug);
-    let own = rig.devices[1].status().realm.expect("joined").member;
-    let Reply::Group(statement) = rig.devices[1].ask(&Request::NewGroup(vec![own])) else { panic!() };
-    statement.genesis
-}
 
 /// Flash that loses power after so many granules.
 struct CutFlash {
@@ -67,6 +55,8 @@ impl Env for CutEnv {
     fn rng(&mut self) -> &mut StdRng {
         &mut self.rng
     }
+
+    fn show(&mut self, _: std::fmt::Arguments<'_>) {}
 }
 
 fn start(env: &mut CutEnv, bug: Option<Bug>) -> Core {
@@ -128,16 +118,6 @@ pub(super) fn hsm_lost_in_a_power_cut(bug: Option<Bug>) -> bool {
     })
 }
 
-pub(super) fn realm_joined_again(bug: Option<Bug>) -> bool {
-    let mut rig = Rig::new(2, bug);
-    let approval = rig.approval(1);
-    let signatures = vec![rig.sign(0, &approval), rig.sign(1, &approval)];
-    let Reply::Exported(sealed) = rig.devices[0].ask(&Request::ExportRealm(approval, signatures)) else {
-        panic!("not exported")
-    };
-    matches!(rig.devices[1].ask(&Request::JoinRealm(sealed)), Reply::Device(_))
-}
-
 pub(super) fn group_joined_again(bug: Option<Bug>) -> bool {
     let mut rig = Rig::new(2, bug);
     let statement = rig.statement.clone();
@@ -156,31 +136,4 @@ pub(super) fn group_of_an_hsm_that_does_not_exist(bug: Option<Bug>) -> bool {
     let own = rig.devices[0].status().realm.expect("joined").member;
     let invented = MemberStatement { hsm: HsmId([9; 16]), mac: own.mac };
     matches!(rig.devices[0].ask(&Request::NewGroup(vec![own, invented])), Reply::Group(_))
-}
-
-pub(super) fn export_on_an_approval_for_another_hsm(bug: Option<Bug>) -> bool {
-    let mut rig = Rig::new(2, bug);
-    let mut approval = rig.approval(1);
-    approval.exporter = rig.devices[1].id();
-    let signatures = vec![rig.sign(0, &approval), rig.sign(1, &approval)];
-    exports(&mut rig, approval, signatures)
-}
-
-pub(super) fn export_for_a_nonce_that_was_not_drawn(bug: Option<Bug>) -> bool {
-    let mut rig = Rig::new(2, bug);
-    let approval = ExportApproval { nonce: Nonce([9; 16]), ..rig.approval(1) };
-    let signatures = vec![rig.sign(0, &approval), rig.sign(1, &approval)];
-    exports(&mut rig, approval, signatures)
-}
-
-pub(super) fn export_with_signatures_of_strangers(bug: Option<Bug>) -> bool {
-    let mut rig = Rig::new(2, bug);
-    let approval = rig.approval(1);
-    let sign = |i| {
-        let key = SigningKey::from_bytes(&[i; 32]);
-        let signature = key.sign(approval.digest().as_bytes()).to_bytes().to_vec().into();
-        ApprovalSignature { custodian: custodian_key(&key), signature }
-    };
-    let signatures = vec![sign(200), sign(201)];
-    exports(&mut rig, approval.clone(), signatures)
 }

@@ -1,0 +1,74 @@
+//! What a custodian reads on a device's console, compared with what they were handed.
+
+use super::CliError;
+use std::io::{self, BufRead, Write};
+use strongroom_proto::enrolment::Part;
+
+/// Asks for the words of each part, and takes nothing but those. The right words are shown afterwards: whoever sees them
+/// before types what the screen says, not what the console does.
+pub(super) fn compare(parts: &[Part]) -> Result<(), CliError> {
+    compare_from(&mut io::stdin().lock(), &mut io::stderr().lock(), parts)
+}
+
+fn compare_from(typed: &mut impl BufRead, screen: &mut impl Write, parts: &[Part]) -> Result<(), CliError> {
+    for part in parts {
+        write!(screen, "  {}, six words: ", part.name)?;
+        screen.flush()?;
+        let mut line = String::new();
+        // Nobody types more; the rest of a longer line is no word of it.
+        io::Read::take(&mut *typed, 1024).read_line(&mut line)?;
+        if !part.words.is_typed(&line) {
+            return Err(CliError::OtherWords { name: part.name, words: part.words.to_string() });
+        }
+    }
+    writeln!(screen, "All words are right:")?;
+    for part in parts {
+        writeln!(screen, "  {part}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_proto::enrolment::DeviceIdentity;
+    use strongroom_proto::ids::{BuildDigest, HsmId, X25519Public};
+
+    fn parts(device_key: u8) -> [Part; 3] {
+        let device_key = X25519Public([device_key; 32]);
+        DeviceIdentity { hsm: HsmId([1; 16]), device_key, build: BuildDigest([3; 32]) }.parts()
+    }
+
+    fn console(parts: &[Part]) -> String {
+        parts.iter().map(|part| format!("{}\n", part.words)).collect()
+    }
+
+    fn compared(typed: &str, parts: &[Part]) -> (Result<(), CliError>, String) {
+        let mut screen = Vec::new();
+        let result = compare_from(&mut typed.as_bytes(), &mut screen, parts);
+        (result, String::from_utf8(screen).unwrap())
+    }
+
+    #[test]
+    fn a_custodian_who_reads_the_same_words_signs() {
+        let (result, screen) = compared(&console(&parts(2)), &parts(2));
+        assert!(result.is_ok() && screen.contains("All words are right"), "{screen}");
+    }
+
+    #[test]
+    fn a_key_that_was_made_on_the_host_has_other_words_than_the_console_of_the_device() {
+        let (result, screen) = compared(&console(&parts(2)), &parts(9));
+        let said = result.unwrap_err().to_string();
+        assert!(said.contains("device key") && said.contains("do not sign"), "{said}");
+        // Not before they were typed.
+        let shown = parts(9).map(|part| screen.contains(&part.words.to_string()));
+        assert_eq!(shown, [false; 3], "{screen}");
+    }
+
+    #[test]
+    fn nothing_typed_is_no_consent() {
+        for typed in ["", "\n\n\n", "yes\ny\ny\n"] {
+            assert!(compared(typed, &parts(2)).0.is_err(), "{typed:?}");
+        }
+    }
+}

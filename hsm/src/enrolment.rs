@@ -1,0 +1,291 @@
+//! How this HSM gets a realm's seed, and gives it to another: made here, or carried from one HSM to the next.
+//!
+//! Trusts the custodians that a policy names, k of them together, and nobody else: no host, no exporter. What the seed is
+//! sealed under proves nothing about where it came from, for anybody can seal to a device key. So an importer believes the
+//! signatures inside: k custodians of the policy that comes with the seed must have approved the public key that follows
+//! from the seed, for this device, its build, and a nonce drawn here and used once. A host that makes a seed of its own
+//! has no such signatures; and a realm under a policy of its own has another public key than the one that custodians
+//! gave to clients. An exporter holds the same against its own nonce.
+//!
+//! What custodians compare before they sign is shown on the device's own console ([`Env::show`]).
+
+use crate::bug::Bug;
+use crate::core::Core;
+use crate::env::Env;
+use crate::keys::{Keys, Seed};
+use crate::seal;
+use crate::state::Realm;
+use alloc::vec::Vec;
+use minicbor::bytes::ByteArray;
+use minicbor::{Decode, Encode};
+use rand_core::{CryptoRng, Rng as _};
+use strongroom_proto::bounded::at_most;
+use strongroom_proto::enrolment::{
+    Attestation, CustodianPolicy, CustodianSignature, DeviceIdentity, ExportApproval, Founding,
+    MAX_ATTESTATION_BYTES, MAX_CUSTODIANS, SealedRealm,
+};
+use strongroom_proto::hash::{hash, label};
+use strongroom_proto::hsm::{Origin, Refusal, Reply};
+use strongroom_proto::ids::{HsmId, Nonce, RealmId, X25519Public};
+use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
+
+/// The version of what is sealed for an importer.
+const VERSION: u8 = 2;
+/// More than what is sealed can have: it is encoded without growing, which would leave the seed behind in freed memory.
+const MAX_EXPORTED_BYTES: usize = 2048 + MAX_ATTESTATION_BYTES;
+
+/// What the device's vendor says, over what its console shows.
+pub(crate) struct Attestations {
+    /// Of the device.
+    pub(crate) device: Attestation,
+    /// Of its holding the realm.
+    pub(crate) realm: Attestation,
+}
+
+impl Attestations {
+    pub(crate) fn none() -> Self {
+        Self { device: Attestation::none(), realm: Attestation::none() }
+    }
+}
+
+impl Core {
+    fn identity(&self) -> DeviceIdentity {
+        DeviceIdentity { hsm: self.state.hsm, device_key: self.state.device_key(), build: self.config.build }
+    }
+
+    /// Shows on the console who this is and which realm it holds, and has the vendor attest the same.
+    pub(crate) fn introduce<E: Env>(&mut self, env: &mut E) {
+        let identity = self.identity();
+        let device = env.attest(&identity.digest());
+        identity.parts().iter().for_each(|part| env.show(format_args!("{part}")));
+        if device.is_none() {
+            env.show(format_args!(
+                "no vendor attests this device: whoever can write to this console can be it"
+            ));
+        }
+        let realm = self.state.realm.as_ref().zip(self.keys.as_ref()).map(|(realm, keys)| Founding {
+            realm: realm.id,
+            public_key: keys.noise_public(),
+            policy: realm.policy.clone(),
+            hsm: identity.hsm,
+            build: identity.build,
+        });
+        let realm = realm.map_or_else(Attestation::none, |founding| {
+            founding.parts().iter().for_each(|part| env.show(format_args!("{part}")));
+            let CustodianPolicy { custodians, threshold } = &founding.policy;
+            env.show(format_args!("{threshold} of {} custodians let the realm leave", custodians.len()));
+            env.attest(&founding.digest())
+        });
+        self.attestations = Attestations { device, realm };
+    }
+
+    pub(crate) fn new_realm<E: Env>(
+        &mut self,
+        env: &mut E,
+        policy: CustodianPolicy,
+    ) -> Result<Reply, Refusal> {
+        if self.state.realm.is_some() {
+            return Err(Refusal::HasRealm);
+        }
+        if !policy.is_valid() {
+            return Err(Refusal::BadPolicy);
+        }
+        let mut id = RealmId([0; 16]);
+        env.rng().fill_bytes(&mut id.0);
+        let seed = Seed::draw(env.rng());
+        let keys = Keys::derive(id, &seed);
+        self.enter_realm(env, Realm::new(id, &seed, policy, true, Origin::MadeHere), keys)
+    }
+
+    fn enter_realm<E: Env>(&mut self, env: &mut E, realm: Realm, keys: Keys) -> Result<Reply, Refusal> {
+        let mut state = self.state.clone();
+        state.realm = Some(realm);
+        self.write_state(env, state)?;
+        self.keys = Some(keys);
+        self.import_nonce = None;
+        self.introduce(env);
+        Ok(self.status())
+    }
+
+    pub(crate) fn draw_export_nonce<E: Env>(&mut self, env: &mut E) -> Result<Reply, Refusal> {
+        self.keys()?;
+        let nonce = draw_nonce(env);
+        self.export_nonce = Some(nonce);
+        Ok(Reply::ExportNonce(nonce))
+    }
+
+    pub(crate) fn draw_import_nonce<E: Env>(&mut self, env: &mut E) -> Result<Reply, Refusal> {
+        if self.state.realm.is_some() && !self.bugs.has(Bug::JoinRealmAgain) {
+            return Err(Refusal::HasRealm);
+        }
+        let nonce = draw_nonce(env);
+        self.import_nonce = Some(nonce);
+        Ok(Reply::ImportNonce(nonce))
+    }
+
+    pub(crate) fn export_realm<E: Env>(
+        &mut self,
+        env: &mut E,
+        approval: ExportApproval,
+        signatures: Vec<CustodianSignature>,
+    ) -> Result<Reply, Refusal> {
+        let (realm, keys) = (self.state.realm.as_ref().ok_or(Refusal::NoRealm)?, self.keys()?);
+        if self.export_nonce != Some(approval.exporter_nonce) && !self.bugs.has(Bug::ExportAnyNonce) {
+            return Err(Refusal::StaleNonce);
+        }
+        let for_this = approval.realm == realm.id
+            && approval.public_key == keys.noise_public()
+            && (approval.exporter == self.state.hsm || self.bugs.has(Bug::ExportForAnother))
+            && approval.exporter_build == self.config.build;
+        let unapproved = self.bugs.has(Bug::ExportUnapproved);
+        if !for_this || !(unapproved || self.is_signed(&realm.policy, &approval, &signatures)) {
+            return Err(Refusal::NotApproved);
+        }
+        let (seed, policy) = (realm.seed().0.into(), realm.policy.clone());
+        let exported = Exported { version: VERSION, seed, policy, approval, signatures };
+        let small_order = self.bugs.has(Bug::ExportToSmallOrder);
+        let sealed = exported.seal(env.rng(), small_order).ok_or(Refusal::NotApproved)?;
+        if !self.bugs.has(Bug::ExportNonceTwice) {
+            self.export_nonce = None;
+        }
+        Ok(Reply::Exported(sealed))
+    }
+
+    /// Whether at least k different custodians of the policy signed exactly this approval.
+    fn is_signed(
+        &self,
+        policy: &CustodianPolicy,
+        approval: &ExportApproval,
+        signatures: &[CustodianSignature],
+    ) -> bool {
+        let digest = approval.digest();
+        #[cfg(feature = "planted-bugs")]
+        {
+            let valid = || signatures.iter().filter(|s| s.is_of(&digest));
+            let threshold = usize::from(policy.threshold);
+            if self.bugs.has(Bug::CustodianTwice) {
+                return valid().filter(|s| policy.custodians.contains(&s.custodian)).count() >= threshold;
+            }
+            if self.bugs.has(Bug::CustodianStrangers) {
+                let keys: alloc::collections::BTreeSet<_> = valid().map(|s| s.custodian).collect();
+                return keys.len() >= threshold;
+            }
+        }
+        policy.is_signed(&digest, signatures)
+    }
+
+    pub(crate) fn join_realm<E: Env>(&mut self, env: &mut E, sealed: &SealedRealm) -> Result<Reply, Refusal> {
+        if self.state.realm.is_some() && !self.bugs.has(Bug::JoinRealmAgain) {
+            return Err(Refusal::HasRealm);
+        }
+        let strict = !self.bugs.has(Bug::SealedRealmLoose);
+        let exported = Exported::unseal(sealed, self.state.hsm, &self.state.device_secret(), strict)
+            .ok_or(Refusal::NotForThisDevice)?;
+        let Exported { policy, approval, signatures, .. } = &exported;
+        if !policy.is_valid() && !self.bugs.has(Bug::ImportAnyPolicy) {
+            return Err(Refusal::BadPolicy);
+        }
+        let named = (approval.realm, approval.exporter) == (sealed.realm, sealed.exporter);
+        if !named || (approval.importer() != self.identity() && !self.bugs.has(Bug::ImportForAnother)) {
+            return Err(Refusal::NotForThisDevice);
+        }
+        if self.import_nonce != Some(approval.importer_nonce) && !self.bugs.has(Bug::ImportAnyNonce) {
+            return Err(Refusal::StaleNonce);
+        }
+        if !self.bugs.has(Bug::ImportUnapproved) && !self.is_signed(policy, approval, signatures) {
+            return Err(Refusal::NotApproved);
+        }
+        let seed = Seed(*exported.seed);
+        let keys = Keys::derive(sealed.realm, &seed);
+        if keys.noise_public() != approval.public_key && !self.bugs.has(Bug::ImportOtherSeed) {
+            return Err(Refusal::OtherSeed);
+        }
+        let signers = policy.signers(&approval.digest(), signatures);
+        let origin = Origin::Imported { exporter: sealed.exporter, signers };
+        let unassigned = self.bugs.has(Bug::ImportedUnassigned);
+        self.enter_realm(env, Realm::new(sealed.realm, &seed, policy.clone(), unassigned, origin), keys)
+    }
+}
+
+fn draw_nonce<E: Env>(env: &mut E) -> Nonce {
+    let mut nonce = Nonce([0; 16]);
+    env.rng().fill_bytes(&mut nonce.0);
+    nonce
+}
+
+/// What travels from one HSM to another.
+// Secret: the realm's seed; in the clear only inside HSMs.
+#[derive(Encode, Decode)]
+struct Exported {
+    #[n(0)]
+    version: u8,
+    #[n(1)]
+    seed: ByteArray<32>,
+    #[n(2)]
+    policy: CustodianPolicy,
+    #[n(3)]
+    approval: ExportApproval,
+    #[cbor(n(4), decode_with = "at_most::<MAX_CUSTODIANS, _, _>")]
+    signatures: Vec<CustodianSignature>,
+}
+
+impl Drop for Exported {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut *self.seed);
+    }
+}
+
+impl Exported {
+    fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_EXPORTED_BYTES));
+        minicbor::encode(self, &mut *bytes).ok()?;
+        debug_assert!(bytes.len() <= MAX_EXPORTED_BYTES, "the longest is pinned by a test");
+        Some(bytes)
+    }
+
+    fn seal(&self, rng: &mut impl CryptoRng, small_order: bool) -> Option<SealedRealm> {
+        let mut secret = Zeroizing::new([0; 32]);
+        rng.fill_bytes(&mut *secret);
+        let secret = StaticSecret::from(*secret);
+        let ephemeral = X25519Public(PublicKey::from(&secret).to_bytes());
+        let ExportApproval { realm, exporter, importer, device_key, .. } = &self.approval;
+        let key = export_key(&secret, device_key, &ephemeral, device_key, small_order)?;
+        let context = export_context(realm, exporter, importer);
+        let sealed = seal::seal(&key, &context, &*self.encode()?, rng).into();
+        Some(SealedRealm { realm: *realm, exporter: *exporter, ephemeral, sealed })
+    }
+
+    /// Opens what was sealed for `importer`. Another version, a field more or less, and bytes behind it are refused.
+    fn unseal(
+        sealed: &SealedRealm,
+        importer: HsmId,
+        device_secret: &StaticSecret,
+        strict: bool,
+    ) -> Option<Self> {
+        let device_key = X25519Public(PublicKey::from(device_secret).to_bytes());
+        let key = export_key(device_secret, &sealed.ephemeral, &sealed.ephemeral, &device_key, false)?;
+        let context = export_context(&sealed.realm, &sealed.exporter, &importer);
+        let plaintext = seal::unseal(&key, &context, &sealed.sealed).ok()?;
+        let exported: Self = minicbor::decode(&plaintext).ok()?;
+        let exact = exported.version == VERSION && *exported.encode()? == *plaintext;
+        (exact || !strict).then_some(exported)
+    }
+}
+
+fn export_key(
+    ours: &StaticSecret,
+    theirs: &X25519Public,
+    ephemeral: &X25519Public,
+    device: &X25519Public,
+    small_order: bool,
+) -> Option<Zeroizing<[u8; 32]>> {
+    let shared = ours.diffie_hellman(&PublicKey::from(theirs.0));
+    // A point of small order gives a secret that everybody knows.
+    (shared.was_contributory() || small_order)
+        .then(|| Zeroizing::new(hash(label::EXPORT_KEY, &[shared.as_bytes(), &ephemeral.0, &device.0]).0))
+}
+
+fn export_context(realm: &RealmId, exporter: &HsmId, importer: &HsmId) -> Vec<u8> {
+    [realm.0, exporter.0, importer.0].concat()
+}

@@ -1,0 +1,77 @@
+//! Making and joining groups.
+//!
+//! Keeps invariant 3, *members are fixed inside*: a group's members come from a group statement and nowhere else.
+
+use crate::bug::Bug;
+use crate::core::Core;
+use crate::env::Env;
+use crate::state::Group;
+use alloc::vec::Vec;
+use rand_core::Rng as _;
+use strongroom_proto::hsm::{MAX_GROUPS, Refusal, Reply};
+use strongroom_proto::ids::{GroupId, HsmId};
+use strongroom_proto::statement::{GroupStatement, MemberStatement};
+
+impl Core {
+    pub(crate) fn new_group<E: Env>(
+        &mut self,
+        env: &mut E,
+        members: &[MemberStatement],
+    ) -> Result<Reply, Refusal> {
+        let keys = self.keys()?;
+        let authentic = members.iter().all(|m| m.is_authentic(&keys.statements, &keys.realm));
+        if !authentic && !self.bugs.has(Bug::AnyMemberStatement) {
+            return Err(Refusal::NotAuthentic);
+        }
+        let ids: Vec<HsmId> = members.iter().map(|m| m.hsm).collect();
+        self.check_members(&ids)?;
+        let mut state = self.state.clone();
+        let realm = state.realm.as_mut().ok_or(Refusal::NoRealm)?;
+        // The flag and the group that uses it change in one write (invariant 11).
+        let unassigned = core::mem::replace(&mut realm.unassigned, self.bugs.has(Bug::GenesisInTwoWrites));
+        let genesis = unassigned || self.bugs.has(Bug::GenesisTwice);
+        let mut id = GroupId([0; 16]);
+        env.rng().fill_bytes(&mut id.0);
+        let statement = GroupStatement::new(&keys.statements, &keys.realm, id, ids, genesis);
+        state.groups.push(Group::new(statement.clone()));
+        self.write_state(env, state)?;
+        if self.bugs.has(Bug::GenesisInTwoWrites) {
+            let mut state = self.state.clone();
+            state.realm.as_mut().ok_or(Refusal::NoRealm)?.unassigned = false;
+            self.write_state(env, state)?;
+        }
+        Ok(Reply::Group(statement))
+    }
+
+    pub(crate) fn join_group<E: Env>(
+        &mut self,
+        env: &mut E,
+        statement: GroupStatement,
+    ) -> Result<Reply, Refusal> {
+        let keys = self.keys()?;
+        let authentic = statement.is_authentic(&keys.statements, &keys.realm);
+        if !authentic && !self.bugs.has(Bug::JoinAnyMembers) {
+            return Err(Refusal::NotAuthentic);
+        }
+        if self.slot(&statement.group).is_ok() && !self.bugs.has(Bug::JoinGroupAgain) {
+            return Err(Refusal::AlreadyJoined);
+        }
+        self.check_members(&statement.members)?;
+        let mut state = self.state.clone();
+        if self.bugs.has(Bug::JoinGroupAgain) {
+            state.groups.retain(|group| group.id != statement.group);
+        }
+        state.groups.push(Group::new(statement.clone()));
+        self.write_state(env, state)?;
+        Ok(Reply::Group(statement))
+    }
+
+    fn check_members(&self, ids: &[HsmId]) -> Result<(), Refusal> {
+        let distinct = || ids.iter().enumerate().all(|(i, id)| !ids.iter().take(i).any(|o| o == id));
+        let named = ids.contains(&self.state.hsm) || self.bugs.has(Bug::JoinUnnamed);
+        if !distinct() || !named {
+            return Err(Refusal::BadMembers);
+        }
+        if self.state.groups.len() >= MAX_GROUPS { Err(Refusal::NoRoomForGroup) } else { Ok(()) }
+    }
+}

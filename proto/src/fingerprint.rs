@@ -1,0 +1,116 @@
+//! A few words that stand for a key, an id or a digest, so that people can compare them.
+//!
+//! A device shows them on its own console, and a custodian types them in again. The words are those of BIP-39 (English,
+//! 2,048 words, no two with the same first four letters); the list in `words.txt` is the published one, byte for byte.
+
+use crate::hash::{hash, label};
+use core::fmt;
+
+/// How many words a fingerprint has: 6 of 11 bits each.
+///
+/// 66 bits: who wants a second key with the words of a given one has to make some 2^66 keys.
+pub const WORDS: usize = 6;
+/// How many different words there are.
+const LIST_WORDS: usize = 2048;
+/// After so many letters a word is told from all others.
+const TELLING_LETTERS: usize = 4;
+/// One word to a line, sorted.
+static LIST: &str = include_str!("words.txt");
+
+/// The first 66 bits of `H("strongroom fingerprint 1", kind, bytes)`, as six words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fingerprint([u16; WORDS]);
+
+impl Fingerprint {
+    /// The fingerprint of `bytes`, which are of this kind. Another kind has other words for the same bytes.
+    #[must_use]
+    pub fn of(kind: &str, bytes: &[u8]) -> Self {
+        let digest = hash(label::FINGERPRINT, &[kind.as_bytes(), bytes]);
+        let head = digest.0.first_chunk().map_or(0, |head: &[u8; 16]| u128::from_be_bytes(*head));
+        let mut words = [0; WORDS];
+        let mut left = head;
+        for word in &mut words {
+            left = left.rotate_left(11);
+            *word = (left & (LIST_WORDS as u128 - 1)) as u16;
+        }
+        Self(words)
+    }
+
+    /// Whether these are the words, as a person typed them: in either case, with any white space between them, each in
+    /// full or cut after its fourth letter or later.
+    #[must_use]
+    pub fn is_typed(&self, typed: &str) -> bool {
+        let mut read = typed.split_whitespace();
+        let all = self.words().all(|word| read.next().is_some_and(|typed| stands_for(typed, word)));
+        all && read.next().is_none()
+    }
+
+    fn words(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(|at| LIST.lines().nth(usize::from(*at)).unwrap_or_default())
+    }
+}
+
+fn stands_for(typed: &str, word: &str) -> bool {
+    let is_start = || word.get(..typed.len()).is_some_and(|start| start.eq_ignore_ascii_case(typed));
+    (typed.len() == word.len() || typed.len() >= TELLING_LETTERS) && is_start()
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, word) in self.words().enumerate() {
+            write!(f, "{}{word}", if i == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::{String, ToString};
+    use sha2::{Digest as _, Sha256};
+
+    #[test]
+    fn the_words_are_those_of_bip_39() {
+        assert_eq!(LIST.lines().count(), LIST_WORDS);
+        let digest =
+            Sha256::digest(LIST).iter().fold(String::new(), |hex, b| hex + &alloc::format!("{b:02x}"));
+        // Of english.txt, as published with BIP-39.
+        assert_eq!(digest, "2f5eed53a4727b4bf8880d8f3f199efc90e58503646d9ff8eff3a2ed3b24dbda");
+    }
+
+    #[test]
+    fn words_are_of_the_kind_and_of_all_bytes() {
+        let of = Fingerprint::of("build", &[7; 32]);
+        assert_eq!(of.to_string().split(' ').count(), WORDS);
+        assert_ne!(of, Fingerprint::of("device key", &[7; 32]));
+        assert_ne!(of, Fingerprint::of("build", &[7; 31]));
+        assert_eq!(of.to_string(), "unfair push budget unlock resource shiver");
+    }
+
+    #[test]
+    fn words_are_taken_as_people_type_them_and_no_others_are() {
+        let of = Fingerprint([0, 3, 2047, 1024, 2, 1]);
+        assert_eq!(of.to_string(), "abandon about zoo length able ability");
+        for typed in [
+            "abandon about zoo length able ability",
+            "  ABANDON about\tZoo\n length able ability ",
+            "aban abou zoo leng able abil",
+        ] {
+            assert!(of.is_typed(typed), "{typed}");
+        }
+        for typed in [
+            "",
+            "abandon about zoo length able",
+            "abandon about zoo length able ability zoo",
+            "aba about zoo length able ability",
+            "abandon about zo length able ability",
+            "abandonx about zoo length able ability",
+            "abandon about zoo length able abstract",
+            "abandon zoo about length able ability",
+            "äban about zoo length able ability",
+        ] {
+            assert!(!of.is_typed(typed), "{typed}");
+        }
+    }
+}
