@@ -10,6 +10,7 @@ use strongroom_proto::pin::{InputTooLong, StretchedPin, stretch};
 use tokio::task::spawn_blocking;
 
 use crate::auth::AuthTokens;
+use crate::bug::Bugs;
 use crate::configuration::Configuration;
 use crate::link::Link;
 use crate::pin::Pin;
@@ -63,6 +64,7 @@ impl Client {
             rng: Mutex::new(Box::new(UnwrapErr(SysRng))),
             retry: RetryPolicy::default(),
             sessions: Sessions::default(),
+            bugs: Bugs::default(),
         };
         Self { configuration, previous, link, progress: None }
     }
@@ -85,6 +87,14 @@ impl Client {
     #[must_use]
     pub fn with_progress(mut self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.progress = Some(Arc::new(progress));
+        self
+    }
+
+    /// Leaves a rule out.
+    #[cfg(feature = "planted-bugs")]
+    #[must_use]
+    pub fn with_planted_bug(mut self, bug: crate::bug::Bug) -> Self {
+        self.link.bugs.planted = Some(bug);
         self
     }
 

@@ -140,6 +140,13 @@ pub(crate) struct Member<'a> {
     pub(crate) realm: &'a Realm,
 }
 
+impl Member<'_> {
+    /// The position among the realms of the configuration, from 0.
+    pub(crate) fn position(&self) -> usize {
+        usize::try_from(self.index.number()).map_or(0, |number| number.saturating_sub(1))
+    }
+}
+
 impl FromStr for Configuration {
     type Err = ConfigurationError;
 

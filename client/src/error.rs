@@ -1,13 +1,14 @@
 //! What can go wrong: one error per operation, made of what each realm did.
 //!
-//! An operation fails with the least of its realms' causes, in the order of [`Cause`], so that news about the PIN
-//! comes before news about the network. Messages are for the person in front of the application or for its
+//! A recovery tells that the PIN is wrong or that nothing is registered only where this is certain. Otherwise an
+//! operation fails with the least of its realms' causes, in the order of [`Cause`]: what the user can mend comes before
+//! what takes time. Messages are for the person in front of the application or for its
 //! developer; they hold no secrets and no tokens.
 
 use strongroom_proto::ids::RealmId;
 use strongroom_proto::pin::InputTooLong;
 
-/// Why one realm did not do its part. Ordered: an operation reports the least.
+/// Why one realm did not do its part.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Cause {
@@ -44,6 +45,11 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Whether the realm says something of the registration. Any other cause is silence about it.
+    pub(crate) fn is_word(&self) -> bool {
+        matches!(self, Self::InvalidPin { .. } | Self::NotRegistered | Self::OtherRegistration)
+    }
+
     fn rank(&self) -> (u8, u16) {
         match self {
             Self::InvalidPin { guesses_remaining } => (0, *guesses_remaining),
@@ -118,7 +124,7 @@ pub enum RegisterError {
     },
     /// Too few realms could be reached.
     #[error("not registered: too few realms could be reached. Check the connection, then register again")]
-    Transient {
+    Unavailable {
         /// What each failing realm did.
         causes: Vec<RealmError>,
     },
@@ -128,6 +134,9 @@ pub enum RegisterError {
 }
 
 /// Why the secret was not recovered.
+///
+/// [`RecoverError::InvalidPin`] and [`RecoverError::NotRegistered`] hold whatever the realms that are not heard would
+/// say. All others decide nothing: the secret may well be there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecoverError {
@@ -139,7 +148,7 @@ pub enum RecoverError {
         /// What each realm that answered so, or failed, did.
         causes: Vec<RealmError>,
     },
-    /// No configuration has a registration of this user.
+    /// No configuration has a registration of this user that could be recovered.
     #[error(
         "nothing is registered for this user. Register first; if you did, add the configuration used then"
     )]
@@ -174,11 +183,13 @@ pub enum RecoverError {
         /// What each failing realm did.
         causes: Vec<RealmError>,
     },
-    /// Too few realms could be reached. A guess may have been charged.
+    /// Too few realms could be reached, and those that were do not decide without them. A guess may have been
+    /// charged.
     #[error(
-        "too few realms could be reached. Check the connection, then try again; the attempt may have cost a guess"
+        "too few realms could be reached: nothing was decided. Check the connection, then try again; do not register \
+         anew for this. The attempt may have cost a guess"
     )]
-    Transient {
+    Unavailable {
         /// What each failing realm did.
         causes: Vec<RealmError>,
     },
@@ -232,7 +243,7 @@ pub enum DeleteError {
     },
     /// A realm could not be reached.
     #[error("not deleted everywhere: a realm could not be reached. Check the connection, then delete again")]
-    Transient {
+    Unavailable {
         /// What each failing realm did.
         causes: Vec<RealmError>,
     },
@@ -247,7 +258,7 @@ impl RegisterError {
             | Self::UpgradeRequired { causes }
             | Self::RateLimitExceeded { causes }
             | Self::Assertion { causes }
-            | Self::Transient { causes } => causes,
+            | Self::Unavailable { causes } => causes,
             Self::InputTooLong(_) => &[],
         }
     }
@@ -264,7 +275,7 @@ impl RecoverError {
             | Self::UpgradeRequired { causes }
             | Self::RateLimitExceeded { causes }
             | Self::Assertion { causes }
-            | Self::Transient { causes } => causes,
+            | Self::Unavailable { causes } => causes,
             Self::InputTooLong(_) => &[],
         }
     }
@@ -279,7 +290,7 @@ impl DeleteError {
             | Self::UpgradeRequired { causes }
             | Self::RateLimitExceeded { causes }
             | Self::Assertion { causes }
-            | Self::Transient { causes } => causes,
+            | Self::Unavailable { causes } => causes,
         }
     }
 }
@@ -295,7 +306,7 @@ impl From<Failed> for RegisterError {
             | Cause::NotRegistered
             | Cause::OtherRegistration
             | Cause::Assertion(_) => Self::Assertion { causes },
-            Cause::Transient(_) | Cause::Unsettled => Self::Transient { causes },
+            Cause::Transient(_) | Cause::Unsettled => Self::Unavailable { causes },
         }
     }
 }
@@ -309,7 +320,7 @@ impl From<Failed> for RecoverError {
             Cause::UpgradeRequired => Self::UpgradeRequired { causes },
             Cause::RateLimitExceeded => Self::RateLimitExceeded { causes },
             Cause::OtherRegistration | Cause::Assertion(_) => Self::Assertion { causes },
-            Cause::Transient(_) | Cause::Unsettled => Self::Transient { causes },
+            Cause::Transient(_) | Cause::Unsettled => Self::Unavailable { causes },
         }
     }
 }
@@ -325,7 +336,7 @@ impl From<Failed> for DeleteError {
             | Cause::NotRegistered
             | Cause::OtherRegistration
             | Cause::Assertion(_) => Self::Assertion { causes },
-            Cause::Transient(_) | Cause::Unsettled => Self::Transient { causes },
+            Cause::Transient(_) | Cause::Unsettled => Self::Unavailable { causes },
         }
     }
 }

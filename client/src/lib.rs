@@ -27,10 +27,12 @@
 #![warn(missing_docs)]
 
 mod auth;
+mod bug;
 mod client;
 mod configuration;
 mod delete;
 mod error;
+mod hearing;
 mod https;
 mod link;
 mod phase;
@@ -41,8 +43,11 @@ mod retry;
 mod session;
 mod status;
 mod transport;
+mod verdict;
 
 pub use auth::{AuthTokens, FixedTokens, NoToken};
+#[cfg(feature = "planted-bugs")]
+pub use bug::Bug;
 pub use client::{Client, Progress};
 pub use configuration::{Configuration, ConfigurationError, Realm};
 pub use error::{Cause, DeleteError, RealmError, RecoverError, RegisterError};

@@ -19,6 +19,7 @@ use strongroom_proto::noise::{ClientHandshake, Plaintext, client_start};
 use tokio::sync::watch;
 
 use crate::auth::AuthTokens;
+use crate::bug::Bugs;
 use crate::configuration::Realm;
 use crate::error::Cause;
 use crate::retry::{Backoff, RetryPolicy};
@@ -44,6 +45,7 @@ pub(crate) struct Link {
     pub(crate) rng: SharedRng,
     pub(crate) retry: RetryPolicy,
     pub(crate) sessions: Sessions,
+    pub(crate) bugs: Bugs,
 }
 
 /// Why one attempt failed.

@@ -77,31 +77,3 @@ impl Link {
         gathered
     }
 }
-
-/// Splits answers into those that are alike, as told by `same`, if they are at least `threshold`, and the others.
-///
-/// The threshold is more than half of all realms, so there is at most one such group.
-pub(crate) fn agreeing<'a, T>(
-    answers: Vec<(Member<'a>, T)>,
-    threshold: usize,
-    same: impl Fn(&T, &T) -> bool,
-) -> Option<Agreement<'a, T>> {
-    let alike = |one: &T| answers.iter().map(|(_, other)| same(one, other)).collect::<Vec<bool>>();
-    let size = |belongs: &[bool]| belongs.iter().filter(|b| **b).count();
-    let belongs = answers.iter().map(|(_, one)| alike(one)).find(|belongs| size(belongs) >= threshold)?;
-    let mut agreement = Agreement { group: Vec::new(), others: Vec::new() };
-    for (belongs, (member, answer)) in belongs.into_iter().zip(answers) {
-        if belongs {
-            agreement.group.push((member, answer));
-        } else {
-            agreement.others.push(member);
-        }
-    }
-    Some(agreement)
-}
-
-/// Answers that agree, at least one, and the members whose answers do not.
-pub(crate) struct Agreement<'a, T> {
-    pub(crate) group: Vec<(Member<'a>, T)>,
-    pub(crate) others: Vec<Member<'a>>,
-}

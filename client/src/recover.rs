@@ -1,7 +1,8 @@
 //! Recovery (client protocol, section 9): find the registration, let the realms evaluate the PIN, fetch the shares.
 //!
 //! No realm is believed alone: a version, an evaluation or a share counts only when a threshold of realms agrees and
-//! its own proof, signature or commitment verifies.
+//! its own proof, signature or commitment verifies; and that there is none counts only if it does so whatever the
+//! realms that say nothing would say.
 
 use strongroom_proto::client::{
     Recover1Response, Recover2Ok, Recover2Response, Recover3Ok, Recover3Response, RegistrationVersion,
@@ -16,21 +17,20 @@ use strongroom_proto::registration::{
 use strongroom_proto::sharing::{Share, recombine, recombine_outputs};
 use subtle::ConstantTimeEq as _;
 
+use crate::bug::Bug;
 use crate::client::{Client, Progress};
 use crate::configuration::{Configuration, Member};
-use crate::error::{Cause, Failed, RealmError, RecoverError};
+use crate::error::{Cause, Failed, RecoverError};
+use crate::hearing::{Hearing, NO_GUESSES, Phase};
 use crate::link::with_rng;
-use crate::phase::{Answers, agreeing};
 use crate::pin::Pin;
-
-const NO_GUESSES: Cause = Cause::InvalidPin { guesses_remaining: 0 };
-const VERSION_MISMATCH: Cause = Cause::Assertion("its registration changed during the recovery");
 
 impl Client {
     /// Recovers the secret. A wrong PIN costs a guess at every realm that was asked; the right one gives all
     /// guesses back.
     ///
-    /// Where the current configuration has no registration of this user, the previous ones are tried in their order.
+    /// Where it is certain that the current configuration has no registration of this user, the previous ones are
+    /// tried in their order. Realms that cannot be reached never lead there.
     ///
     /// # Errors
     ///
@@ -40,6 +40,9 @@ impl Client {
         for configuration in std::iter::once(&self.configuration).chain(&self.previous) {
             match self.recover_from(configuration, pin, user_info).await {
                 Err(RecoverError::NotRegistered { causes }) => not_registered.extend(causes),
+                Err(RecoverError::Unavailable { causes }) if self.link.bugs.has(Bug::FallBackOnSilence) => {
+                    not_registered.extend(causes);
+                }
                 outcome => return outcome,
             }
         }
@@ -52,82 +55,71 @@ impl Client {
         pin: &Pin,
         user_info: &[u8],
     ) -> Result<UserSecret, RecoverError> {
-        let (version, members) = self.recover1(configuration).await?;
+        let mut hearing = Hearing::new(configuration, self.link.bugs);
+        let (version, members) = self.recover1(configuration, &mut hearing).await?;
         let stretched = self.stretch(configuration, pin, &version, user_info).await?;
-        let unlock_key = self.recover2(configuration, &members, version, &stretched).await?;
-        Ok(self.recover3(configuration, &members, version, &stretched, &unlock_key).await?)
+        let (hearing, unlock_key) = self.recover2(hearing, &members, version, &stretched).await?;
+        Ok(self.recover3(hearing, &members, version, &stretched, &unlock_key).await?)
     }
 
     /// Which registration enough realms hold, and which realms.
     async fn recover1<'a>(
         &self,
         configuration: &'a Configuration,
+        hearing: &mut Hearing,
     ) -> Result<(RegistrationVersion, Vec<Member<'a>>), Failed> {
         self.report(Progress::Recover1);
-        let questions = configuration.members().map(|member| (member, SecretsRequest::Recover1)).collect();
-        let threshold = configuration.recover_threshold();
-        let Answers { answers, mut causes } =
-            self.link.phase(questions, threshold, |_, r| read_recover1(r)).await?;
-        let members: Vec<_> = answers.iter().map(|(member, _)| *member).collect();
-        match agreeing(answers, threshold, RegistrationVersion::eq) {
-            Some(agreement) => {
-                let (_, version) = agreement.group[0];
-                Ok((version, agreement.group.into_iter().map(|(member, _)| member).collect()))
-            }
-            None => {
-                causes.extend(each(&members, Cause::OtherRegistration));
-                Err(Failed { cause: Cause::NotRegistered, causes })
-            }
-        }
+        let phase = Phase {
+            questions: configuration.members().map(|member| (member, SecretsRequest::Recover1)).collect(),
+            read: |_, response| read_recover1(response),
+            same: RegistrationVersion::eq,
+            apart: Cause::OtherRegistration,
+        };
+        let group = hearing.ask(&self.link, phase).await.map_err(|failed| match failed.cause {
+            // Each realm has its own: together they have none.
+            Cause::OtherRegistration => Failed { cause: Cause::NotRegistered, ..failed },
+            _ => failed,
+        })?;
+        let (_, version) = group[0];
+        Ok((version, group.into_iter().map(|(member, _)| member).collect()))
     }
 
     /// Has the PIN evaluated, which costs a guess, and finds out whether it is right.
     async fn recover2(
         &self,
-        configuration: &Configuration,
+        mut hearing: Hearing,
         members: &[Member<'_>],
         version: RegistrationVersion,
         stretched: &StretchedPin,
-    ) -> Result<UnlockKey, Failed> {
+    ) -> Result<(Hearing, UnlockKey), Failed> {
         self.report(Progress::Recover2);
         let (factor, blinded_input) = with_rng(&self.link.rng, |rng| blind(stretched.access_key(), rng));
         let request = SecretsRequest::Recover2 { version, blinded_input };
-        let questions = members.iter().map(|member| (*member, request.clone())).collect();
-        let threshold = configuration.recover_threshold();
-        let read = |member: Member<'_>, response| read_recover2(member, &blinded_input, response);
-        let Answers { answers, mut causes } = self.link.phase(questions, threshold, read).await?;
-
-        let disagreement =
-            Cause::Assertion("its evaluation belongs to another registration than the others'");
-        let answered: Vec<_> = answers.iter().map(|(member, _)| *member).collect();
-        let same = |a: &Recover2Ok, b: &Recover2Ok| {
-            let keys = (&a.oprf_signed_public_key.verifying_key.0, &b.oprf_signed_public_key.verifying_key.0);
-            (a.unlock_key_commitment.ct_eq(&b.unlock_key_commitment) & keys.0.ct_eq(keys.1)).into()
+        let phase = Phase {
+            questions: members.iter().map(|member| (*member, request.clone())).collect(),
+            read: |member, response| read_recover2(member, &blinded_input, response),
+            same: |a: &Recover2Ok, b: &Recover2Ok| {
+                let keys = [a, b].map(|answer| &answer.oprf_signed_public_key.verifying_key.0);
+                (a.unlock_key_commitment.ct_eq(&b.unlock_key_commitment) & keys[0].ct_eq(keys[1])).into()
+            },
+            apart: Cause::Assertion("its evaluation belongs to another registration than the others'"),
         };
-        let Some(agreement) = agreeing(answers, threshold, same) else {
-            causes.extend(each(&answered, disagreement.clone()));
-            return Err(Failed { cause: disagreement, causes });
-        };
-        causes.extend(each(&agreement.others, disagreement));
-        match unlock(&agreement.group, &factor, stretched) {
-            Ok(Some(key)) => Ok(key),
+        let group = hearing.ask(&self.link, phase).await?;
+        match unlock(&group, &factor, stretched) {
+            Ok(Some(key)) => Ok((hearing, key)),
             Ok(None) => {
-                let wrong = agreement.group.iter().map(|(member, answer)| {
-                    // A realm that lies about its counts must not make this overflow.
-                    let guesses_remaining = answer.num_guesses.saturating_sub(answer.guess_count);
-                    RealmError { realm: member.realm.id(), cause: Cause::InvalidPin { guesses_remaining } }
-                });
-                causes.extend(wrong);
-                Err(Failed::least(causes))
+                // A realm that lies about its counts must not make this overflow.
+                let left = |answer: &Recover2Ok| answer.num_guesses.saturating_sub(answer.guess_count);
+                Err(hearing.wrong_pin(group.iter().map(|(member, answer)| (*member, left(answer))).collect()))
             }
-            Err(cause) => Err(Failed { cause, causes }),
+            Err(cause) => Err(hearing.failed(cause)),
         }
     }
 
     /// Fetches the shares of the encryption key, which gives all guesses back, and decrypts.
     async fn recover3(
         &self,
-        configuration: &Configuration,
+        mut hearing: Hearing,
         members: &[Member<'_>],
         version: RegistrationVersion,
         stretched: &StretchedPin,
@@ -138,31 +130,24 @@ impl Client {
             let unlock_key_tag = unlock_key_tag(unlock_key, &member.realm.id());
             SecretsRequest::Recover3 { version, unlock_key_tag }
         };
-        let questions = members.iter().map(|member| (*member, question(member))).collect();
-        let threshold = configuration.recover_threshold();
-        let answers = self.link.phase(questions, threshold, |_, r| read_recover3(r)).await?;
-        let Answers { answers, mut causes } = answers;
-
-        let (genuine, forged): (Vec<_>, Vec<_>) =
-            answers.into_iter().partition(|(member, answer)| is_committed(unlock_key, *member, answer));
-        let forged: Vec<_> = forged.into_iter().map(|(member, _)| member).collect();
-        causes.extend(each(&forged, Cause::Assertion("the commitment to its share does not verify")));
-        let same = |a: &Recover3Ok, b: &Recover3Ok| a.encrypted_secret == b.encrypted_secret;
-        let Some(agreement) = agreeing(genuine, threshold, same) else {
-            let cause = Cause::Assertion("too few realms hold the same encrypted secret");
-            return Err(Failed { cause, causes });
+        let phase = Phase {
+            questions: members.iter().map(|member| (*member, question(member))).collect(),
+            read: |member, response| read_recover3(unlock_key, member, response),
+            same: |a: &Recover3Ok, b: &Recover3Ok| a.encrypted_secret == b.encrypted_secret,
+            apart: Cause::Assertion("too few realms hold the same encrypted secret"),
         };
-        let group = &agreement.group;
+        let group = hearing.ask(&self.link, phase).await?;
         let share = |(member, answer): &(Member<'_>, Recover3Ok)| Share {
             index: member.index,
             value: answer.encryption_key_scalar_share.clone(),
         };
         let shares: Vec<_> = group.iter().map(share).collect();
-        let unusable =
-            |causes| Failed { cause: Cause::Assertion("the recombined secret does not decrypt"), causes };
-        let Ok(scalar) = recombine(&shares) else { return Err(unusable(causes)) };
-        let key = encryption_key(stretched.encryption_key_seed(), &scalar);
-        decrypt_secret(&key, &group[0].1.encrypted_secret).map_err(|_| unusable(causes))
+        let decrypted = recombine(&shares).ok().and_then(|scalar| {
+            let key = encryption_key(stretched.encryption_key_seed(), &scalar);
+            decrypt_secret(&key, &group[0].1.encrypted_secret).ok()
+        });
+        let unusable = Cause::Assertion("the recombined secret does not decrypt");
+        decrypted.ok_or_else(|| hearing.failed(unusable))
     }
 }
 
@@ -192,10 +177,6 @@ fn is_committed(unlock_key: &UnlockKey, member: Member<'_>, answer: &Recover3Ok)
     expected.ct_eq(&answer.encrypted_secret_commitment).into()
 }
 
-fn each<'a>(members: &'a [Member<'_>], cause: Cause) -> impl Iterator<Item = RealmError> + 'a {
-    members.iter().map(move |member| RealmError { realm: member.realm.id(), cause: cause.clone() })
-}
-
 pub(crate) fn read_recover1(response: SecretsResponse) -> Result<RegistrationVersion, Cause> {
     match response {
         SecretsResponse::Recover1(Recover1Response::Ok { version }) => Ok(version),
@@ -212,7 +193,7 @@ fn read_recover2(
 ) -> Result<Recover2Ok, Cause> {
     let answer = match response {
         SecretsResponse::Recover2(Recover2Response::Ok(answer)) => answer,
-        SecretsResponse::Recover2(Recover2Response::VersionMismatch) => return Err(VERSION_MISMATCH),
+        SecretsResponse::Recover2(Recover2Response::VersionMismatch) => return Err(Cause::OtherRegistration),
         SecretsResponse::Recover2(Recover2Response::NotRegistered) => return Err(Cause::NotRegistered),
         SecretsResponse::Recover2(Recover2Response::NoGuesses) => return Err(NO_GUESSES),
         _ => return Err(Cause::Assertion("it answered another request than Recover2")),
@@ -225,14 +206,23 @@ fn read_recover2(
     Ok(*answer)
 }
 
-fn read_recover3(response: SecretsResponse) -> Result<Recover3Ok, Cause> {
+fn read_recover3(
+    unlock_key: &UnlockKey,
+    member: Member<'_>,
+    response: SecretsResponse,
+) -> Result<Recover3Ok, Cause> {
     match response {
-        SecretsResponse::Recover3(Recover3Response::Ok(answer)) => Ok(*answer),
-        SecretsResponse::Recover3(Recover3Response::VersionMismatch) => Err(VERSION_MISMATCH),
+        SecretsResponse::Recover3(Recover3Response::Ok(answer)) => {
+            let committed = is_committed(unlock_key, member, &answer);
+            let forged = Cause::Assertion("the commitment to its share does not verify");
+            if committed { Ok(*answer) } else { Err(forged) }
+        }
+        SecretsResponse::Recover3(Recover3Response::VersionMismatch) => Err(Cause::OtherRegistration),
         SecretsResponse::Recover3(Recover3Response::NotRegistered) => Err(Cause::NotRegistered),
         SecretsResponse::Recover3(Recover3Response::NoGuesses) => Err(NO_GUESSES),
-        SecretsResponse::Recover3(Recover3Response::BadUnlockKeyTag { guesses_remaining }) => {
-            Err(Cause::InvalidPin { guesses_remaining })
+        // Enough realms committed to what the PIN leads to: it is right, whatever this one says.
+        SecretsResponse::Recover3(Recover3Response::BadUnlockKeyTag { .. }) => {
+            Err(Cause::Assertion("it refused the tag of a PIN that is right"))
         }
         _ => Err(Cause::Assertion("it answered another request than Recover3")),
     }

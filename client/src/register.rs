@@ -53,7 +53,7 @@ impl Client {
         let mut restarts = 0;
         loop {
             match self.register_afresh(pin, secret, user_info, num_guesses).await {
-                Err(RegisterError::Transient { causes })
+                Err(RegisterError::Unavailable { causes })
                     if restarts < RESTARTS && causes.iter().any(|error| error.cause == Cause::Unsettled) =>
                 {
                     restarts += 1;

@@ -3,9 +3,11 @@
 use strongroom_proto::client::{RegistrationVersion, SecretsRequest};
 use strongroom_proto::ids::RealmId;
 
+use crate::bug::Bugs;
 use crate::client::{Client, Progress};
 use crate::error::Cause;
 use crate::recover::read_recover1;
+use crate::verdict::{Verdict, Word, verdict};
 
 /// What the realms of the current configuration say about this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,32 +49,26 @@ pub enum Summary {
     NotRegistered,
     /// Too few realms have guesses left: the secret is gone.
     NoGuesses,
-    /// Too many realms cannot tell.
+    /// Realms that cannot tell would decide. Nothing follows from this: ask again.
     Unknown,
 }
 
 impl Status {
-    /// Whether the secret can be recovered.
+    /// Whether the secret can be recovered; it is known only if it is so whatever the realms that cannot tell hold.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        let versions = || {
-            self.realms.iter().filter_map(|realm| match &realm.registration {
-                Ok(Registration::Registered { version }) => Some(version),
-                _ => None,
-            })
+        let word = |realm: &RealmStatus| match &realm.registration {
+            Ok(Registration::Registered { version }) => Word::Holds(*version),
+            Ok(Registration::NotRegistered) => Word::NotRegistered,
+            Ok(Registration::NoGuesses) => Word::NoGuesses,
+            Err(_) => Word::Silent,
         };
-        let agreeing =
-            versions().map(|one| versions().filter(|other| *other == one).count()).max().unwrap_or(0);
-        let silent = self.realms.iter().filter(|realm| realm.registration.is_err()).count();
-        let locked = |realm: &RealmStatus| realm.registration == Ok(Registration::NoGuesses);
-        if agreeing >= self.recover_threshold {
-            Summary::Registered
-        } else if agreeing + silent >= self.recover_threshold {
-            Summary::Unknown
-        } else if self.realms.iter().any(locked) {
-            Summary::NoGuesses
-        } else {
-            Summary::NotRegistered
+        let words: Vec<_> = self.realms.iter().map(word).collect();
+        match verdict(&words, self.recover_threshold, Bugs::default()) {
+            Verdict::Holds(_) => Summary::Registered,
+            Verdict::NotRegistered | Verdict::Apart => Summary::NotRegistered,
+            Verdict::NoGuesses => Summary::NoGuesses,
+            Verdict::Unavailable => Summary::Unknown,
         }
     }
 }

@@ -160,12 +160,13 @@ async fn perform(client: &Client, step: &Value) -> Value {
             Err(RecoverError::NotRegistered { .. }) => "Err(NotRegistered)".into(),
             Err(RecoverError::RateLimitExceeded { .. }) => "Err(RateLimitExceeded)".into(),
             Err(RecoverError::UpgradeRequired { .. }) => "Err(UpgradeRequired)".into(),
-            Err(RecoverError::Transient { .. }) => "Err(Transient)".into(),
+            // Clients in the field call it so.
+            Err(RecoverError::Unavailable { .. }) => "Err(Transient)".into(),
             Err(other) => format!("{other:?}").into(),
         },
         "delete" => match client.delete().await {
             Ok(()) => "Ok".into(),
-            Err(error @ DeleteError::Transient { .. }) => format!("{error:?}").into(),
+            Err(error @ DeleteError::Unavailable { .. }) => format!("{error:?}").into(),
             Err(other) => format!("{other:?}").into(),
         },
         other => panic!("unknown operation {other}"),

@@ -91,7 +91,7 @@ async fn guess(client: Client, times: u32) -> Result<(), String> {
         client.register(&Pin::from("4821"), &secret, b"info", guesses).await.map_err(|e| e.to_string())?;
         for _ in 0..100 {
             match client.recover(&Pin::from("0000"), b"info").await {
-                Err(RecoverError::InvalidPin { .. } | RecoverError::Transient { .. }) => {}
+                Err(RecoverError::InvalidPin { .. } | RecoverError::Unavailable { .. }) => {}
                 Ok(_) => return Err("a wrong PIN was taken for the right one".into()),
                 Err(error) => return Err(error.to_string()),
             }

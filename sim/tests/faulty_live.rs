@@ -61,7 +61,7 @@ impl User {
                 assert!(guesses_remaining < self.at_most, "{guesses_remaining} are left of {}", self.at_most);
                 self.at_most = guesses_remaining;
             }
-            Err(RecoverError::Transient { .. }) => {}
+            Err(RecoverError::Unavailable { .. }) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -72,7 +72,7 @@ impl User {
         loop {
             match self.client.recover(&Pin::from("4821"), b"info").await {
                 Ok(secret) => return assert_eq!(secret.as_bytes(), self.secret.as_bytes()),
-                Err(RecoverError::Transient { .. }) => assert!(Instant::now() < deadline, "not in time"),
+                Err(RecoverError::Unavailable { .. }) => assert!(Instant::now() < deadline, "not in time"),
                 Err(other) => panic!("{other:?}"),
             }
         }

@@ -201,9 +201,9 @@ async fn with_one_of_three_realms_down_wrong_pins_count_and_the_right_one_recove
     }
     assert_eq!(guess(&eve, &pin).await, Err(0));
     let short = ada.register(&pin, &secret, b"info", guesses).await;
-    assert!(matches!(short, Err(RegisterError::Transient { .. })), "{short:?}");
+    assert!(matches!(short, Err(RegisterError::Unavailable { .. })), "{short:?}");
 
     realms.remove(0).kill().await;
     let alone = ada.recover(&pin, b"info").await;
-    assert!(matches!(alone, Err(RecoverError::Transient { .. })), "{alone:?}");
+    assert!(matches!(alone, Err(RecoverError::Unavailable { .. })), "{alone:?}");
 }

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cli")]
 mod command;
+mod outcomes;
 mod realms;
 
 use std::num::NonZeroU8;
@@ -124,7 +125,7 @@ async fn fresh_registrations_are_bounded() {
     let client = client(&realms, realms.configuration(&[0], 1, 1));
     realms.plan(|seen| (seen.name == "Register2").then_some(Fault::DropSessions));
     let error = register(&client, 3).await.unwrap_err();
-    assert!(matches!(error, RegisterError::Transient { .. }));
+    assert!(matches!(error, RegisterError::Unavailable { .. }));
     assert_eq!(error.causes()[0].cause, Cause::Unsettled);
     assert_eq!(realms.seen(0, "Register2").len(), 4);
 }
@@ -136,7 +137,7 @@ async fn a_recover3_is_never_sent_in_another_session() {
     register(&client, 3).await.unwrap();
     realms.plan(|seen| (seen.name == "Recover3").then_some(Fault::DropSessions));
     let error = recover(&client, "4821").await.unwrap_err();
-    assert!(matches!(error, RecoverError::Transient { .. }));
+    assert!(matches!(error, RecoverError::Unavailable { .. }));
     assert_eq!(error.causes()[0].cause, Cause::Unsettled);
     assert!(error.to_string().contains("try again"));
     assert_eq!(realms.seen(0, "Recover3").len(), 1);
@@ -171,7 +172,7 @@ async fn patience_ends() {
     let client = client(&realms, realms.configuration(&[0], 1, 1));
     realms.plan(|_| Some(Fault::Unavailable));
     let begin = Instant::now();
-    assert!(matches!(recover(&client, "4821").await, Err(RecoverError::Transient { .. })));
+    assert!(matches!(recover(&client, "4821").await, Err(RecoverError::Unavailable { .. })));
     assert!((Duration::from_secs(10)..Duration::from_secs(13)).contains(&begin.elapsed()));
 }
 
@@ -314,7 +315,7 @@ async fn deletion_reaches_every_realm_it_can_and_names_the_others() {
     register(&client, 3).await.unwrap();
     realms.plan(|seen| (seen.realm == 1).then_some(Fault::Unavailable));
     let error = client.delete().await.unwrap_err();
-    assert!(matches!(error, DeleteError::Transient { .. }));
+    assert!(matches!(error, DeleteError::Unavailable { .. }));
     assert_eq!(error.causes().iter().map(|error| error.realm).collect::<Vec<_>>(), [realms.id(1)]);
     assert_eq!([0, 1, 2].map(|realm| realms.guess_count(realm)), [None, Some(0), None]);
 }

@@ -11,8 +11,8 @@ use serde_json::json;
 use strongroom_client::{Configuration, FixedTokens, HttpResponse, NetworkError, Transport};
 use strongroom_proto::client::{
     ClientRequest, ClientResponse, NoiseRequest, NoiseResponse, Recover1Response, Recover2Ok,
-    Recover2Response, Recover3Ok, Recover3Response, Register2Request, RequestKind, SecretsRequest,
-    SecretsResponse,
+    Recover2Response, Recover3Ok, Recover3Response, Register2Request, RegistrationVersion, RequestKind,
+    SecretsRequest, SecretsResponse,
 };
 use strongroom_proto::ids::{RealmId, SessionId};
 use strongroom_proto::noise::{self, StaticKey, server_accept};
@@ -30,6 +30,16 @@ pub(crate) enum Fault {
     Unavailable,
     /// The realm forgets its sessions first.
     DropSessions,
+    /// It is acted on, its answer lost, and the sessions forgotten.
+    LoseReplyAndSessions,
+    /// The host shows its HSM a tree without the record.
+    SayNotRegistered,
+    /// The realm says that the guesses are used up.
+    SayNoGuesses,
+    /// The realm names a registration that no other knows.
+    SayOtherVersion,
+    /// The realm refuses a tag that is right.
+    SayBadTag,
     /// It is lost, which shows after this time.
     TimeOut(Duration),
     /// It is never answered.
@@ -194,7 +204,7 @@ impl Transport for Realms {
                 tokio::time::sleep(pause).await;
                 return Err(NetworkError("timed out".into()));
             }
-            Some(Fault::LoseReply) => return Err(NetworkError("lost".into())),
+            Some(Fault::LoseReply | Fault::LoseReplyAndSessions) => return Err(NetworkError("lost".into())),
             _ => {}
         }
         Ok(HttpResponse { status: response.0, body: response.1 })
@@ -219,7 +229,7 @@ impl Realm {
                 if let Some(Fault::Unavailable) = fault {
                     return refusal(fault, 503, ClientResponse::Unavailable);
                 }
-                let answer = asked.map(|asked| self.act(&asked, rng).to_padded().unwrap());
+                let answer = asked.map(|asked| self.answer(&asked, fault, rng).to_padded().unwrap());
                 let answer = answer.as_ref().map_or(&[][..], |answer| &answer[..]);
                 let (handshake, transport) = handshake.respond(answer, rng).unwrap();
                 self.sessions.insert(id, Session { transport: Some(transport), ..Session::default() });
@@ -246,14 +256,50 @@ impl Realm {
                 }
                 let known = session.answered.get(ciphertext).cloned();
                 let ciphertext = known.unwrap_or_else(|| {
-                    let answer = self.act(&asked, rng).to_padded().unwrap();
+                    let answer = self.answer(&asked, fault, rng).to_padded().unwrap();
                     let session = self.sessions.get_mut(&id).unwrap();
                     let answer = session.transport.as_mut().unwrap().encrypt(&answer[..]).unwrap();
                     session.answered.insert(ciphertext.clone(), answer.clone());
                     answer
                 });
+                if let Some(Fault::LoseReplyAndSessions) = fault {
+                    self.sessions.clear();
+                }
                 (fault, (200, ClientResponse::Ok(NoiseResponse::Transport { ciphertext }).to_cbor()))
             }
+        }
+    }
+
+    /// What the state machine says, or a lie instead.
+    fn answer(
+        &mut self,
+        request: &SecretsRequest,
+        fault: Option<Fault>,
+        rng: &mut StdRng,
+    ) -> SecretsResponse {
+        let recover = |one, two, three| match request {
+            SecretsRequest::Recover1 => SecretsResponse::Recover1(one),
+            SecretsRequest::Recover2 { .. } => SecretsResponse::Recover2(two),
+            _ => SecretsResponse::Recover3(three),
+        };
+        match fault {
+            Some(Fault::SayNotRegistered) => recover(
+                Recover1Response::NotRegistered,
+                Recover2Response::NotRegistered,
+                Recover3Response::NotRegistered,
+            ),
+            Some(Fault::SayNoGuesses) => {
+                recover(Recover1Response::NoGuesses, Recover2Response::NoGuesses, Recover3Response::NoGuesses)
+            }
+            Some(Fault::SayOtherVersion) => recover(
+                Recover1Response::Ok { version: RegistrationVersion([0xee; 16]) },
+                Recover2Response::VersionMismatch,
+                Recover3Response::VersionMismatch,
+            ),
+            Some(Fault::SayBadTag) => {
+                SecretsResponse::Recover3(Recover3Response::BadUnlockKeyTag { guesses_remaining: 0 })
+            }
+            _ => self.act(request, rng),
         }
     }
 

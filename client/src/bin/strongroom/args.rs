@@ -11,7 +11,7 @@ Exit codes:
   2  a usage, configuration or file error
   3  the PIN is wrong, guesses are left
   4  nothing is registered, or no guesses are left
-  5  realms are unavailable or busy: try again
+  5  realms are unavailable or busy, and nothing was decided: try again
   6  an auth token is missing or was refused
   7  a realm wants a newer client, or answers wrongly
 

@@ -52,7 +52,7 @@ impl From<RegisterError> for Failure {
             RegisterError::InvalidAuth { .. } => INVALID_AUTH,
             RegisterError::UpgradeRequired { .. } => UPGRADE_REQUIRED,
             RegisterError::RateLimitExceeded { .. } => RATE_LIMIT_EXCEEDED,
-            RegisterError::Transient { .. } => TRANSIENT,
+            RegisterError::Unavailable { .. } => UNAVAILABLE,
             RegisterError::InputTooLong(_) => ("usage", USAGE),
             _ => ASSERTION,
         };
@@ -72,7 +72,7 @@ impl From<RecoverError> for Failure {
             RecoverError::InvalidAuth { .. } => INVALID_AUTH,
             RecoverError::UpgradeRequired { .. } => UPGRADE_REQUIRED,
             RecoverError::RateLimitExceeded { .. } => RATE_LIMIT_EXCEEDED,
-            RecoverError::Transient { .. } => TRANSIENT,
+            RecoverError::Unavailable { .. } => UNAVAILABLE,
             RecoverError::InputTooLong(_) => ("usage", USAGE),
             _ => ASSERTION,
         };
@@ -87,7 +87,7 @@ impl From<DeleteError> for Failure {
             DeleteError::InvalidAuth { .. } => INVALID_AUTH,
             DeleteError::UpgradeRequired { .. } => UPGRADE_REQUIRED,
             DeleteError::RateLimitExceeded { .. } => RATE_LIMIT_EXCEEDED,
-            DeleteError::Transient { .. } => TRANSIENT,
+            DeleteError::Unavailable { .. } => UNAVAILABLE,
             _ => ASSERTION,
         };
         Self::new(name, code, &error, error.causes())
@@ -98,7 +98,7 @@ const INVALID_AUTH: (&str, u8) = ("invalid_auth", 6);
 const UPGRADE_REQUIRED: (&str, u8) = ("upgrade_required", 7);
 const RATE_LIMIT_EXCEEDED: (&str, u8) = ("rate_limit_exceeded", 5);
 const ASSERTION: (&str, u8) = ("assertion", 7);
-const TRANSIENT: (&str, u8) = ("transient", 5);
+const UNAVAILABLE: (&str, u8) = ("unavailable", 5);
 
 impl Outcome {
     pub(crate) fn exit_code(&self) -> u8 {
@@ -201,7 +201,9 @@ fn write_status(status: &Status, out: &mut impl Write) -> io::Result<()> {
         Summary::Registered => "A secret is registered and can be recovered.",
         Summary::NotRegistered => "Nothing is registered. Begin with: strongroom register",
         Summary::NoGuesses => "No guesses are left: the secret is gone. Begin anew with: strongroom register",
-        Summary::Unknown => "Too few realms could tell. Try again.",
+        Summary::Unknown => {
+            "Too few realms could tell: nothing was decided. Try again; do not register anew for this."
+        }
     };
     writeln!(out, "{summary}")?;
     status.realms.iter().try_for_each(|realm| match &realm.registration {
@@ -275,12 +277,26 @@ mod tests {
     fn every_kind_of_failure_has_its_documented_exit_code() {
         let causes = Vec::new;
         assert_eq!(failed(RecoverError::NotRegistered { causes: causes() }).exit_code(), 4);
-        assert_eq!(failed(RecoverError::Transient { causes: causes() }).exit_code(), 5);
+        assert_eq!(failed(RecoverError::Unavailable { causes: causes() }).exit_code(), 5);
         assert_eq!(failed(RegisterError::RateLimitExceeded { causes: causes() }).exit_code(), 5);
         assert_eq!(failed(RegisterError::InvalidAuth { causes: causes() }).exit_code(), 6);
         assert_eq!(failed(DeleteError::UpgradeRequired { causes: causes() }).exit_code(), 7);
         assert_eq!(failed(DeleteError::Assertion { causes: causes() }).exit_code(), 7);
         assert_eq!(failed(Failure::usage("x")).exit_code(), 2);
+    }
+
+    #[test]
+    fn what_is_not_decided_is_told_as_such_and_never_advises_to_register() {
+        let causes = vec![
+            RealmError { realm: REALM, cause: Cause::NotRegistered },
+            RealmError { realm: RealmId([0x22; 16]), cause: Cause::Transient("it is down".into()) },
+        ];
+        let undecided = failed(RecoverError::Unavailable { causes });
+        assert_eq!((undecided.exit_code(), &undecided.json()["result"]), (5, &json!("unavailable")));
+        assert_eq!(undecided.json()["causes"].as_array().unwrap().len(), 2);
+        let (_, err) = written(&undecided, false);
+        assert!(err.contains("nothing was decided"), "{err}");
+        assert!(err.contains("try again; do not register anew"), "{err}");
     }
 
     #[test]
@@ -295,7 +311,7 @@ mod tests {
     #[test]
     fn failures_leave_standard_output_to_the_secret_and_name_each_realm() {
         let causes = vec![RealmError { realm: REALM, cause: Cause::Transient("HTTP status 502".into()) }];
-        let (out, err) = written(&failed(RecoverError::Transient { causes }), false);
+        let (out, err) = written(&failed(RecoverError::Unavailable { causes }), false);
         assert_eq!(out, "");
         assert!(err.contains("try again"), "{err}");
         assert!(err.contains("realm 11111111111111111111111111111111"), "{err}");

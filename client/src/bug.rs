@@ -1,0 +1,46 @@
+//! Bugs that a test can plant, each the absence of one rule of the client.
+//!
+//! A checker that cannot fail checks nothing. Without the feature `planted-bugs` nothing can be planted.
+
+/// One rule that can be left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(
+    not(feature = "planted-bugs"),
+    allow(dead_code, unreachable_pub, reason = "public and planted only with the feature")
+)]
+pub enum Bug {
+    /// A realm that says nothing is taken for one that holds nothing.
+    SilenceDenies,
+    /// One realm whose guesses are used up speaks for all.
+    OneLockedRealmDecides,
+    /// The realm with the fewest guesses left tells how many there are.
+    LeastGuessesDecide,
+    /// A previous configuration is tried after any failure of the current one.
+    FallBackOnSilence,
+    /// A registration is begun again up to three times.
+    RestartThrice,
+    /// A Register2 or Recover3 is sent again in another session.
+    ResendInAnySession,
+}
+
+/// Which bug is planted.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Bugs {
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) planted: Option<Bug>,
+}
+
+impl Bugs {
+    /// Whether this rule is left out.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn has(self, bug: Bug) -> bool {
+        self.planted == Some(bug)
+    }
+
+    /// Whether this rule is left out: never.
+    #[cfg(not(feature = "planted-bugs"))]
+    #[expect(clippy::unused_self, reason = "the same signature with and without the feature")]
+    pub(crate) const fn has(self, _: Bug) -> bool {
+        false
+    }
+}

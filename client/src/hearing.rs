@@ -1,0 +1,165 @@
+//! What the realms have said in the course of one recovery, and the phases that ask them.
+//!
+//! No realm is believed alone, and silence decides nothing: see [`crate::verdict`]. A phase goes on for as long as
+//! what it waits for can make a difference.
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use strongroom_proto::client::{SecretsRequest, SecretsResponse};
+use tokio::sync::watch;
+
+use crate::bug::Bugs;
+use crate::configuration::{Configuration, Member};
+use crate::error::{Cause, Failed, RealmError};
+use crate::link::Link;
+use crate::verdict::{Verdict, Word, guesses_remaining, is_open, verdict};
+
+pub(crate) const NO_GUESSES: Cause = Cause::InvalidPin { guesses_remaining: 0 };
+
+/// What every realm of a configuration has said last.
+pub(crate) struct Hearing {
+    threshold: usize,
+    bugs: Bugs,
+    /// By position in the configuration.
+    words: Vec<Word<usize>>,
+    /// Why a realm does not count among those that hold the registration, in the order it was learnt.
+    causes: Vec<RealmError>,
+}
+
+/// The questions of one phase.
+pub(crate) struct Phase<'a, R, S> {
+    pub(crate) questions: Vec<(Member<'a>, SecretsRequest)>,
+    /// What a realm's answer tells, if it is one and its proofs verify.
+    pub(crate) read: R,
+    /// Whether two answers belong together.
+    pub(crate) same: S,
+    /// What is said of a realm whose answer does not belong to those of the others.
+    pub(crate) apart: Cause,
+}
+
+impl Hearing {
+    pub(crate) fn new(configuration: &Configuration, bugs: Bugs) -> Self {
+        let words = vec![Word::Silent; configuration.realms().len()];
+        Self { threshold: configuration.recover_threshold(), bugs, words, causes: Vec::new() }
+    }
+
+    /// Asks realms, and returns the answers of those that agree, at least the threshold of them, in order of share
+    /// index. All that were asked have then answered or failed.
+    ///
+    /// # Errors
+    /// As soon as that is certain, or nothing more can be certain: what the realms' words come to.
+    pub(crate) async fn ask<'a, T>(
+        &mut self,
+        link: &Link,
+        phase: Phase<'a, impl Fn(Member<'a>, SecretsResponse) -> Result<T, Cause>, impl Fn(&T, &T) -> bool>,
+    ) -> Result<Vec<(Member<'a>, T)>, Failed> {
+        let Phase { questions, read, same, apart } = phase;
+        let (enough, enough_seen) = watch::channel(false);
+        let mut asked: FuturesUnordered<_> = questions
+            .iter()
+            .map(|(member, request)| {
+                let response = link.ask(member.realm, request, enough_seen.clone());
+                async move { (*member, response.await) }
+            })
+            .collect();
+        // What a realm said in an earlier phase need not be so any more.
+        questions.iter().for_each(|(member, _)| self.words[member.position()] = Word::Silent);
+        let mut answers: Vec<(Member<'a>, T)> = Vec::new();
+        while !self.is_over(asked.len())
+            && let Some((member, response)) = asked.next().await
+        {
+            match response.and_then(|response| read(member, response)) {
+                Ok(answer) => {
+                    let group = answers.iter().position(|(_, other)| same(other, &answer));
+                    self.words[member.position()] = Word::Holds(group.unwrap_or(answers.len()));
+                    self.causes.retain(|error| error.realm != member.realm.id());
+                    answers.push((member, answer));
+                }
+                Err(cause) => self.set_aside(member, cause),
+            }
+            enough.send_replace(matches!(self.verdict(), Verdict::Holds(_)));
+        }
+        self.conclude(answers, apart)
+    }
+
+    fn verdict(&self) -> Verdict<usize> {
+        verdict(&self.words, self.threshold, self.bugs)
+    }
+
+    fn is_over(&self, pending: usize) -> bool {
+        match self.verdict() {
+            // All that agree are needed for what follows.
+            Verdict::Holds(_) => pending == 0,
+            Verdict::Unavailable => !is_open(&self.words, pending, self.threshold, self.bugs),
+            Verdict::NotRegistered | Verdict::NoGuesses | Verdict::Apart => true,
+        }
+    }
+
+    fn conclude<'a, T>(
+        &mut self,
+        mut answers: Vec<(Member<'a>, T)>,
+        apart: Cause,
+    ) -> Result<Vec<(Member<'a>, T)>, Failed> {
+        let verdict = self.verdict();
+        let belongs = |words: &[Word<usize>], member: &Member<'_>| match verdict {
+            Verdict::Holds(group) => words[member.position()] == Word::Holds(group),
+            // Silence may still bring them together.
+            Verdict::Unavailable => true,
+            _ => false,
+        };
+        for (member, _) in &answers {
+            if !belongs(&self.words, member) {
+                self.set_aside(*member, apart.clone());
+            }
+        }
+        let causes = || self.causes.clone();
+        match verdict {
+            Verdict::Holds(_) => {
+                answers.retain(|(member, _)| belongs(&self.words, member));
+                answers.sort_by_key(|(member, _)| member.index);
+                Ok(answers)
+            }
+            Verdict::NotRegistered => Err(Failed { cause: Cause::NotRegistered, causes: causes() }),
+            Verdict::NoGuesses => Err(Failed { cause: NO_GUESSES, causes: causes() }),
+            Verdict::Apart => Err(Failed { cause: apart, causes: causes() }),
+            Verdict::Unavailable => Err(self.unavailable()),
+        }
+    }
+
+    /// Notes why a realm does not count among those that hold the registration.
+    fn set_aside(&mut self, member: Member<'_>, cause: Cause) {
+        self.words[member.position()] = match &cause {
+            Cause::NotRegistered => Word::NotRegistered,
+            Cause::InvalidPin { guesses_remaining: 0 } => Word::NoGuesses,
+            Cause::OtherRegistration => Word::HoldsOther,
+            _ => Word::Silent,
+        };
+        self.causes.retain(|error| error.realm != member.realm.id());
+        self.causes.push(RealmError { realm: member.realm.id(), cause });
+    }
+
+    /// The PIN is wrong, say the realms that evaluated it, which have these guesses left.
+    pub(crate) fn wrong_pin(mut self, left: Vec<(Member<'_>, u16)>) -> Failed {
+        let silent = self.words.iter().filter(|word| **word == Word::Silent).count();
+        let told = left.iter().map(|(_, guesses)| *guesses).collect();
+        let remaining = guesses_remaining(told, silent, self.threshold, self.bugs);
+        self.causes.extend(left.into_iter().map(|(member, guesses_remaining)| RealmError {
+            realm: member.realm.id(),
+            cause: Cause::InvalidPin { guesses_remaining },
+        }));
+        match remaining {
+            Some(guesses_remaining) => self.failed(Cause::InvalidPin { guesses_remaining }),
+            None => self.unavailable(),
+        }
+    }
+
+    /// The answers cannot be used: `cause`.
+    pub(crate) fn failed(self, cause: Cause) -> Failed {
+        Failed { cause, causes: self.causes }
+    }
+
+    /// Nothing is decided, because of the silent realms.
+    fn unavailable(&self) -> Failed {
+        let silence = self.causes.iter().filter(|error| !error.cause.is_word()).cloned().collect();
+        Failed { cause: Failed::least(silence).cause, causes: self.causes.clone() }
+    }
+}
