@@ -19,7 +19,7 @@ use strongroom_proto::noise::{ClientHandshake, Plaintext, client_start};
 use tokio::sync::watch;
 
 use crate::auth::AuthTokens;
-use crate::bug::Bugs;
+use crate::bug::{Bug, Bugs};
 use crate::configuration::Realm;
 use crate::error::Cause;
 use crate::retry::{Backoff, RetryPolicy};
@@ -94,7 +94,9 @@ impl Link {
     ) -> Result<SecretsResponse, Cause> {
         match (realm.public_key(), request) {
             (None, _) => self.ask_software(realm, request, enough).await,
-            (Some(key), SecretsRequest::Register2(_) | SecretsRequest::Recover3 { .. }) => {
+            (Some(key), SecretsRequest::Register2(_) | SecretsRequest::Recover3 { .. })
+                if !self.bugs.has(Bug::ResendInAnySession) =>
+            {
                 self.ask_once(realm, key, request, enough).await
             }
             (Some(key), _) => self.ask_repeatedly(realm, key, request, enough).await,
@@ -307,7 +309,7 @@ impl Link {
         }
     }
 
-    /// A software realm takes requests as they are, each on its own.
+    /// A software realm takes requests as they are, each on its own: it accepts one that is sent again once more.
     async fn ask_software(
         &self,
         realm: &Realm,
@@ -318,7 +320,7 @@ impl Link {
         loop {
             match self.post_software(realm, request).await {
                 Ok(response) => return Ok(response),
-                Err(Failure::Transient(_)) if backoff.pause().await => {}
+                Err(Failure::Transient(_)) if again(&mut backoff, request).await => {}
                 Err(failure) => return Err(failure.into_cause()),
             }
         }
@@ -344,6 +346,15 @@ impl Link {
             Ok(refusal) => Err(refused(&refusal)),
             Err(_) => Err(unreadable(&http)),
         }
+    }
+}
+
+/// Waits before a request goes to a software realm again. What gives guesses goes there no more often than clients in
+/// the field send it.
+async fn again(backoff: &mut Backoff, request: &SecretsRequest) -> bool {
+    match request {
+        SecretsRequest::Register2(_) | SecretsRequest::Recover3 { .. } => backoff.quick_pause().await,
+        _ => backoff.pause().await,
     }
 }
 

@@ -4,6 +4,7 @@
 mod command;
 mod outcomes;
 mod realms;
+mod replies;
 
 use std::num::NonZeroU8;
 use std::sync::Arc;
@@ -117,17 +118,6 @@ async fn a_register2_that_stays_unavailable_in_its_session_becomes_a_fresh_regis
     assert!(sent[..5].iter().all(|seen| seen.body == sent[0].body));
     assert_ne!(sent[5].session, sent[0].session);
     assert_eq!(recover(&client, "4821").await.unwrap(), SECRET);
-}
-
-#[tokio::test(start_paused = true)]
-async fn fresh_registrations_are_bounded() {
-    let realms = Realms::new(1, 0);
-    let client = client(&realms, realms.configuration(&[0], 1, 1));
-    realms.plan(|seen| (seen.name == "Register2").then_some(Fault::DropSessions));
-    let error = register(&client, 3).await.unwrap_err();
-    assert!(matches!(error, RegisterError::Unavailable { .. }));
-    assert_eq!(error.causes()[0].cause, Cause::Unsettled);
-    assert_eq!(realms.seen(0, "Register2").len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
