@@ -59,15 +59,32 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// Reads a configuration. Unknown fields are ignored.
+    /// Reads a configuration. Unknown fields are ignored. Realms are reached over TLS, or on this machine.
     ///
     /// # Errors
     ///
     /// [`ConfigurationError`] names the rule that is broken and what to change.
     pub fn from_json(json: &str) -> Result<Self, ConfigurationError> {
+        Self::read(json, PlainHttp::OnThisMachine)
+    }
+
+    /// As [`Configuration::from_json`], but hardware realms may be reached over plain `http` anywhere. Whoever is on the
+    /// way can then take the auth token, and with it use up the user's guesses, or delete or replace the registration.
+    /// It is for tests, and for networks that are safe by other means. Software realms still need TLS: their requests
+    /// carry everything in the clear.
+    ///
+    /// # Errors
+    ///
+    /// As [`Configuration::from_json`].
+    pub fn from_json_allowing_http(json: &str) -> Result<Self, ConfigurationError> {
+        Self::read(json, PlainHttp::ToHardwareRealms)
+    }
+
+    fn read(json: &str, plain_http: PlainHttp) -> Result<Self, ConfigurationError> {
         let raw: RawConfiguration =
             serde_json::from_str(json).map_err(|e| ConfigurationError::Json(e.to_string()))?;
-        let mut realms = raw.realms.iter().map(Realm::try_from).collect::<Result<Vec<_>, _>>()?;
+        let mut realms =
+            raw.realms.iter().map(|realm| realm.read(plain_http)).collect::<Result<Vec<_>, _>>()?;
         realms.sort_by_key(|realm| realm.id);
         if let Some(id) = realms.windows(2).find(|pair| pair[0].id == pair[1].id).map(|pair| pair[0].id) {
             return Err(ConfigurationError::DuplicateRealm { realm: id });
@@ -190,6 +207,16 @@ pub enum ConfigurationError {
         /// As it is written.
         address: String,
     },
+    /// A hardware realm without TLS: the auth tokens would cross the network readable.
+    #[error(
+        "realm {realm} has an http address: whoever is on the way could take the user's auth token. Use https; only in \
+         a network that is safe by other means allow http by name (`Configuration::from_json_allowing_http`, \
+         `--allow-http`)"
+    )]
+    HardwareRealmWithoutTls {
+        /// The realm.
+        realm: RealmId,
+    },
     /// A software realm without TLS: its requests would cross the network readable.
     #[error(
         "realm {realm} has no `public_key` and an http address: use https, or add the `public_key` of the realm"
@@ -244,18 +271,23 @@ struct RawRealm {
     public_key: Option<String>,
 }
 
-impl TryFrom<&RawRealm> for Realm {
-    type Error = ConfigurationError;
+/// Where `http` addresses are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PlainHttp {
+    OnThisMachine,
+    ToHardwareRealms,
+}
 
-    fn try_from(raw: &RawRealm) -> Result<Self, ConfigurationError> {
-        let id: RealmId = raw.id.parse().map_err(|_| ConfigurationError::RealmId(raw.id.clone()))?;
-        let bad_address = || ConfigurationError::Address { realm: id, address: raw.address.clone() };
-        let address = Url::parse(&raw.address).map_err(|_| bad_address())?;
+impl RawRealm {
+    fn read(&self, plain_http: PlainHttp) -> Result<Realm, ConfigurationError> {
+        let id: RealmId = self.id.parse().map_err(|_| ConfigurationError::RealmId(self.id.clone()))?;
+        let bad_address = || ConfigurationError::Address { realm: id, address: self.address.clone() };
+        let address = Url::parse(&self.address).map_err(|_| bad_address())?;
         if !matches!(address.scheme(), "https" | "http") {
             return Err(bad_address());
         }
         let request_url = address.join("req").map_err(|_| bad_address())?;
-        let public_key = match &raw.public_key {
+        let public_key = match &self.public_key {
             None => None,
             Some(text) => {
                 let mut key = [0; 32];
@@ -264,10 +296,15 @@ impl TryFrom<&RawRealm> for Realm {
                 Some(X25519Public(key))
             }
         };
-        if public_key.is_none() && address.scheme() == "http" && !is_loopback(&address) {
-            return Err(ConfigurationError::SoftwareRealmWithoutTls { realm: id });
+        if address.scheme() == "http" && !is_loopback(&address) {
+            if public_key.is_none() {
+                return Err(ConfigurationError::SoftwareRealmWithoutTls { realm: id });
+            }
+            if plain_http == PlainHttp::OnThisMachine {
+                return Err(ConfigurationError::HardwareRealmWithoutTls { realm: id });
+            }
         }
-        Ok(Self { id, address, request_url, public_key })
+        Ok(Realm { id, address, request_url, public_key })
     }
 }
 

@@ -1,15 +1,23 @@
 //! HTTP/1.1 and HTTP/2 over TLS, with rustls and ring; no system library and no process-wide default is needed.
+//!
+//! Secret: the bodies and the header values that are handed to the HTTP client wipe themselves when it has dropped its
+//! last reference. It copies them once more into the buffers that it writes from (HTTP/1.1 puts head and body into one,
+//! HTTP/2 compresses headers into another, TLS encrypts its own copy), and reads answers into buffers of its own; none
+//! of those are wiped.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, pem};
 use rustls::{ClientConfig, crypto};
 use rustls_platform_verifier::Verifier;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::transport::{HttpResponse, NetworkError, Transport};
 
@@ -23,6 +31,8 @@ const MAX_ANSWER: usize = 16 * 1024;
 #[derive(Clone)]
 pub struct Https {
     client: reqwest::Client,
+    /// For plain http, which a proxy would carry from this machine to elsewhere, readable on the way.
+    direct: reqwest::Client,
 }
 
 /// The transport cannot be set up.
@@ -79,14 +89,16 @@ impl Https {
             .with_custom_certificate_verifier(Arc::new(verifier.map_err(HttpsError::Roots)?))
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(Policy::none())
-            .timeout(TIMEOUT)
-            .user_agent(USER_AGENT)
-            .build()
-            .map_err(HttpsError::Client)?;
-        Ok(Self { client })
+        let builder = || {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .redirect(Policy::none())
+                .timeout(TIMEOUT)
+                .user_agent(USER_AGENT)
+        };
+        let client = builder().build().map_err(HttpsError::Client)?;
+        let direct = builder().no_proxy().build().map_err(HttpsError::Client)?;
+        Ok(Self { client, direct })
     }
 }
 
@@ -96,13 +108,17 @@ impl Transport for Https {
         &self,
         url: &Url,
         headers: &[(&'static str, &str)],
-        body: Vec<u8>,
+        body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError> {
-        let request = self.client.post(url.clone()).body(body);
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let client = if url.scheme() == "https" { &self.client } else { &self.direct };
+        let mut request = client.post(url.clone()).body(Bytes::from_owner(body));
+        for (name, value) in headers {
+            request = request.header(*name, header_value(value)?);
+        }
         let mut response = request.send().await.map_err(network_error)?;
         let status = response.status().as_u16();
-        let mut body = Vec::new();
+        // Secret: a buffer that grew would leave copies behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
         while let Some(chunk) = response.chunk().await.map_err(network_error)? {
             if body.len() + chunk.len() > MAX_ANSWER {
                 return Err(NetworkError(format!("the answer is longer than {MAX_ANSWER} bytes")));
@@ -111,6 +127,16 @@ impl Transport for Https {
         }
         Ok(HttpResponse { status, body })
     }
+}
+
+/// A value that wipes itself, is left out of what the HTTP client prints, and out of HTTP/2's tables.
+fn header_value(value: &str) -> Result<HeaderValue, NetworkError> {
+    let owned = Bytes::from_owner(Zeroizing::new(value.as_bytes().to_vec()));
+    let mut value = HeaderValue::from_maybe_shared(owned).map_err(|_| {
+        NetworkError("a header, such as the auth token, has characters that HTTP forbids".into())
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// The error with its sources, which name what a person can do something about.

@@ -17,6 +17,7 @@ use strongroom_proto::client::{
 use strongroom_proto::ids::{SessionId, X25519Public};
 use strongroom_proto::noise::{ClientHandshake, Plaintext, client_start};
 use tokio::sync::watch;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::auth::AuthTokens;
 use crate::bug::{Bug, Bugs};
@@ -299,8 +300,11 @@ impl Link {
     ) -> Result<NoiseResponse, Failure> {
         let token = self.tokens.token(&realm.id()).await.map_err(|_| Failure::Fatal(Cause::InvalidAuth))?;
         let auth_token = String::clone(&token);
-        let request = ClientRequest { realm: realm.id(), auth_token, session_id, kind, encrypted };
-        let answered = self.transport.post(realm.request_url(), &[VERSION_HEADER], request.to_cbor()).await;
+        let mut request = ClientRequest { realm: realm.id(), auth_token, session_id, kind, encrypted };
+        let body = Zeroizing::new(request.to_cbor());
+        // Secret: the message owns a copy of the token that does not wipe itself.
+        request.auth_token.zeroize();
+        let answered = self.transport.post(realm.request_url(), &[VERSION_HEADER], body).await;
         let http = answered.map_err(|error| Failure::Transient(error.to_string()))?;
         match ClientResponse::from_cbor(&http.body) {
             Ok(ClientResponse::Ok(noise)) => Ok(noise),
@@ -332,9 +336,12 @@ impl Link {
         request: &SecretsRequest,
     ) -> Result<SecretsResponse, Failure> {
         let token = self.tokens.token(&realm.id()).await.map_err(|_| Failure::Fatal(Cause::InvalidAuth))?;
-        let bearer = zeroize::Zeroizing::new(format!("Bearer {}", *token));
+        // Secret: a text that grew would leave copies behind.
+        let mut bearer = Zeroizing::new(String::with_capacity("Bearer ".len() + token.len()));
+        bearer.push_str("Bearer ");
+        bearer.push_str(&token);
         let headers = [VERSION_HEADER, ("Authorization", bearer.as_str())];
-        let answered = self.transport.post(realm.request_url(), &headers, request.to_cbor().to_vec()).await;
+        let answered = self.transport.post(realm.request_url(), &headers, request.to_cbor()).await;
         let http = answered.map_err(|error| Failure::Transient(error.to_string()))?;
         if let Ok(response) = SecretsResponse::from_cbor(&http.body) {
             return Ok(response);

@@ -1,12 +1,18 @@
 //! How bytes reach a realm. The network is hostile: everything that a [`Transport`] returns is unproven.
 
+use std::fmt;
+
 use async_trait::async_trait;
 use url::Url;
+use zeroize::Zeroizing;
 
 /// Carries one request to a realm and its answer back.
 ///
 /// The client sets every header that the protocol needs; an implementation adds a `User-Agent` and what HTTP itself
 /// needs. It must not follow redirects, must bound the size of an answer, and must give up after about 30 seconds.
+///
+/// Headers and bodies carry auth tokens; those of a software realm carry secrets in the clear, its answers too. An
+/// implementation keeps no copy that it does not wipe where it can.
 #[async_trait]
 pub trait Transport: Send + Sync {
     /// Sends `body` with `POST`.
@@ -18,17 +24,25 @@ pub trait Transport: Send + Sync {
         &self,
         url: &Url,
         headers: &[(&'static str, &str)],
-        body: Vec<u8>,
+        body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError>;
 }
 
 /// What a realm, or something in front of it, answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HttpResponse {
     /// The status code.
     pub status: u16,
     /// The body.
-    pub body: Vec<u8>,
+    pub body: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for HttpResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Secret: a software realm answers with shares of the secret's key.
+        let body = format_args!("{} bytes", self.body.len());
+        f.debug_struct("HttpResponse").field("status", &self.status).field("body", &body).finish()
+    }
 }
 
 /// No answer came.
@@ -38,3 +52,14 @@ pub struct NetworkError(
     /// What went wrong, for a person; without header values or bodies.
     pub String,
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_printed_without_its_body() {
+        let answer = HttpResponse { status: 200, body: b"a share".to_vec().into() };
+        assert_eq!(format!("{answer:?}"), "HttpResponse { status: 200, body: 7 bytes }");
+    }
+}

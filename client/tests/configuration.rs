@@ -29,6 +29,10 @@ fn every_recorded_configuration_is_accepted_or_refused_as_required() {
 }
 
 fn with_address(address: &str, public_key: Option<&str>) -> Result<Configuration, ConfigurationError> {
+    Configuration::from_json(&json_with_address(address, public_key))
+}
+
+fn json_with_address(address: &str, public_key: Option<&str>) -> String {
     let realm = json!({ "id": "11".repeat(16), "address": address, "public_key": public_key });
     let configuration = json!({
         "realms": [realm],
@@ -36,7 +40,7 @@ fn with_address(address: &str, public_key: Option<&str>) -> Result<Configuration
         "recover_threshold": 1,
         "pin_hashing_mode": "Standard2019",
     });
-    Configuration::from_json(&configuration.to_string())
+    configuration.to_string()
 }
 
 #[test]
@@ -51,14 +55,57 @@ fn requests_go_where_the_recorded_ones_went() {
     }
 }
 
+/// Addresses on this machine, as they may be written.
+const LOCAL: [&str; 6] = [
+    "http://127.0.0.1:8080/",
+    "http://127.255.0.3/",
+    "http://127.1/",
+    "http://[::1]:8080/",
+    "http://localhost:8080/",
+    "http://LOCALHOST/",
+];
+/// Addresses elsewhere, some of which look local.
+const ELSEWHERE: [&str; 10] = [
+    "http://realm.example/",
+    "http://128.0.0.1/",
+    "http://10.0.0.1/",
+    "http://0.0.0.0/",
+    "http://[::]/",
+    "http://[fe80::1]/",
+    "http://localhost.example/",
+    "http://127.0.0.1.example/",
+    "http://127.0.0.1@realm.example/",
+    "http://realm.example/localhost",
+];
+
 #[test]
-fn a_software_realm_is_reached_over_tls_or_on_this_machine_only() {
-    assert!(with_address("https://realm.example/", None).is_ok());
-    assert!(with_address("http://127.0.0.1:8080/", None).is_ok());
-    assert!(with_address("http://[::1]:8080/", None).is_ok());
-    assert!(with_address("http://localhost:8080/", None).is_ok());
-    let refused = with_address("http://realm.example/", None);
-    assert!(matches!(refused, Err(ConfigurationError::SoftwareRealmWithoutTls { .. })));
+fn a_realm_is_reached_over_tls_or_on_this_machine_only() {
+    let key = "09".repeat(32);
+    for public_key in [None, Some(key.as_str())] {
+        assert!(with_address("https://realm.example/", public_key).is_ok());
+        for address in LOCAL {
+            assert!(with_address(address, public_key).is_ok(), "{address}");
+        }
+    }
+    for address in ELSEWHERE {
+        let refused = with_address(address, None);
+        assert!(matches!(refused, Err(ConfigurationError::SoftwareRealmWithoutTls { .. })), "{address}");
+        let refused = with_address(address, Some(&key)).unwrap_err();
+        assert!(matches!(refused, ConfigurationError::HardwareRealmWithoutTls { .. }), "{address}");
+        assert!(refused.to_string().contains("--allow-http"));
+    }
+}
+
+#[test]
+fn plain_http_is_allowed_by_name_and_never_to_a_software_realm() {
+    for address in LOCAL.iter().chain(&ELSEWHERE) {
+        let json = json_with_address(address, Some(&"09".repeat(32)));
+        assert!(Configuration::from_json_allowing_http(&json).is_ok(), "{address}");
+    }
+    for address in ELSEWHERE {
+        let refused = Configuration::from_json_allowing_http(&json_with_address(address, None));
+        assert!(matches!(refused, Err(ConfigurationError::SoftwareRealmWithoutTls { .. })), "{address}");
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use strongroom_client::{
 };
 use strongroom_proto::client::{ClientRequest, ClientResponse, RequestKind, SecretsRequest};
 use url::Url;
+use zeroize::Zeroizing;
 
 const TRANSCRIPTS: &str = include_str!("../../proto/vectors/transcript.json");
 
@@ -69,7 +70,7 @@ impl Transport for Script {
         &self,
         url: &Url,
         headers: &[(&'static str, &str)],
-        body: Vec<u8>,
+        body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError> {
         assert_eq!(headers, [("X-Juicebox-Version", "0.3.4")]);
         let request = ClientRequest::from_cbor(&body).unwrap();
@@ -97,7 +98,7 @@ fn recorded(http: &Value) -> Exchange {
     let status = http["response_status"].as_u64();
     let answer = status.map(|status| HttpResponse {
         status: status.try_into().unwrap(),
-        body: bytes(http, "response_body"),
+        body: bytes(http, "response_body").into(),
     });
     let request = Expected::Exactly(bytes(http, "request_body"));
     Exchange { url: text(http, "url").into(), request, answer }
@@ -119,7 +120,7 @@ fn expectations(session: &str, step: &Value) -> (Vec<(usize, Exchange)>, VecDequ
         // accepts it once, and answers it as before.
         let url = text(&http[lost], "url").into();
         let request = Expected::Exactly(bytes(&http[lost], "request_body"));
-        let answer = HttpResponse { status: 200, body: bytes(&http[lost], "lost_response_body") };
+        let answer = HttpResponse { status: 200, body: bytes(&http[lost], "lost_response_body").into() };
         exchanges.truncate(lost + 1);
         exchanges.push((1, Exchange { url, request, answer: Some(answer) }));
         draws.truncate(1);
@@ -132,7 +133,7 @@ fn expectations(session: &str, step: &Value) -> (Vec<(usize, Exchange)>, VecDequ
         draws.extend(handshake);
         exchanges[3].1.request = Expected::FreshRegister2;
         let refusal = ClientResponse::SessionError.to_cbor();
-        exchanges[3].1.answer = Some(HttpResponse { status: 400, body: refusal });
+        exchanges[3].1.answer = Some(HttpResponse { status: 400, body: refusal.into() });
     }
     (exchanges, draws)
 }

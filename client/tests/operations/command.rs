@@ -28,7 +28,7 @@ async fn serve(stream: TcpStream, realms: Realms) {
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.unwrap();
     let url = format!("https://realm-{number}.example/req").parse().unwrap();
-    let response = realms.post(&url, &[("X-Juicebox-Version", "0.3.4")], body).await.unwrap();
+    let response = realms.post(&url, &[("X-Juicebox-Version", "0.3.4")], body.into()).await.unwrap();
     let head = format!(
         "HTTP/1.1 {} \r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         response.status,
@@ -41,9 +41,14 @@ async fn serve(stream: TcpStream, realms: Realms) {
 
 /// Runs the command with `input` on its standard input.
 async fn strongroom(folder: &Path, arguments: &str, input: &str) -> Output {
+    strongroom_in(folder, &[], arguments, input).await
+}
+
+/// The same, in an environment.
+async fn strongroom_in(folder: &Path, environment: &[(&str, &str)], arguments: &str, input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
     command.args(arguments.split(' ')).current_dir(folder).env_clear();
-    command.env("STRONGROOM_CONFIGURATION", "configuration.json");
+    command.env("STRONGROOM_CONFIGURATION", "configuration.json").envs(environment.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // A command that needs no input may be gone already.
@@ -106,6 +111,49 @@ async fn the_command_registers_recovers_tells_and_deletes() {
     let gone = run("recover --token-file tokens.json --pin-stdin", "4821\n").await;
     assert_eq!(gone.status.code(), Some(4));
     assert!(String::from_utf8(gone.stderr).unwrap().contains("Register first"));
+}
+
+#[tokio::test]
+async fn plain_http_is_refused_unless_asked_for_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = Realms::new(1, 0).json(&[0], 1, 1, |_| "http://realm.example/".into());
+    std::fs::write(folder.path().join("configuration.json"), configuration).unwrap();
+    let run = async |arguments| {
+        let output = strongroom(folder.path(), arguments, "").await;
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let refused = run("status").await;
+    assert!(refused.contains("--allow-http"), "{refused}");
+    // With the switch, it goes on to what is missing next.
+    let allowed = run("status --allow-http").await;
+    assert!(allowed.contains("--token-file") && !allowed.contains("--allow-http"), "{allowed}");
+}
+
+#[tokio::test]
+async fn plain_http_on_this_machine_does_not_leave_it_through_a_proxy() {
+    let listeners =
+        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let (realm, proxy) = (listeners.0.local_addr().unwrap(), listeners.1.local_addr().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let realms = Realms::new(1, 0);
+    let configuration = realms.json(&[0], 1, 1, |number| format!("http://{realm}/realm-{number}/"));
+    std::fs::write(folder.path().join("configuration.json"), configuration).unwrap();
+    tokio::spawn(async move {
+        loop {
+            tokio::spawn(serve(listeners.0.accept().await.unwrap().0, realms.clone()));
+        }
+    });
+    let proxy = format!("http://{proxy}");
+    let environment =
+        ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"].map(|name| (name, proxy.as_str()));
+    let environment = [&environment[..], &[("STRONGROOM_TOKEN", "token")]].concat();
+    tokio::select! {
+        output = strongroom_in(folder.path(), &environment, "status", "") => {
+            assert_eq!(output.status.code(), Some(4), "{output:?}");
+        }
+        _ = listeners.1.accept() => panic!("the token went to the proxy"),
+    }
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use strongroom_proto::ids::{RealmId, SessionId};
 use strongroom_proto::noise::{self, StaticKey, server_accept};
 use strongroom_proto::oprf::{evaluate, prove};
 use url::Url;
+use zeroize::Zeroizing;
 
 /// What becomes of one request.
 #[derive(Clone, Copy, Debug)]
@@ -171,7 +172,7 @@ impl Transport for Realms {
         &self,
         url: &Url,
         headers: &[(&'static str, &str)],
-        body: Vec<u8>,
+        body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError> {
         let number = url.host_str().unwrap().trim_start_matches("realm-").trim_end_matches(".example");
         let number: usize = number.parse().unwrap();
@@ -181,7 +182,7 @@ impl Transport for Realms {
             let State { realms, rng, seen, plan } = &mut *state;
             let realm = &mut realms[number];
             let mut next = |name, session| {
-                let request = Seen { realm: number, name, session, body: body.clone() };
+                let request = Seen { realm: number, name, session, body: body.to_vec() };
                 seen.push(request.clone());
                 plan(&request)
             };
@@ -207,7 +208,7 @@ impl Transport for Realms {
             Some(Fault::LoseReply | Fault::LoseReplyAndSessions) => return Err(NetworkError("lost".into())),
             _ => {}
         }
-        Ok(HttpResponse { status: response.0, body: response.1 })
+        Ok(HttpResponse { status: response.0, body: response.1.into() })
     }
 }
 

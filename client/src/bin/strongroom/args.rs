@@ -44,6 +44,9 @@ pub(crate) struct Common {
     /// PEM certificates to trust besides the system's
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
+    /// Reach hardware realms over plain http: whoever is on the way can take the auth token
+    #[arg(long, global = true)]
+    pub(crate) allow_http: bool,
     /// Write one line of JSON to standard output
     #[arg(long, global = true)]
     pub(crate) json: bool,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _, stderr, stdin};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use strongroom_client::{Client, Configuration, FixedTokens, Https, Pin, RealmId, UserSecret};
 use zeroize::Zeroizing;
@@ -16,11 +16,12 @@ const MAX_PIN: u64 = 4096;
 
 /// A client as the options say.
 pub(crate) fn client(common: &Common) -> Result<Client, Failure> {
-    let path = common.configuration.as_deref().ok_or_else(|| {
+    let path = common.configuration.as_ref().ok_or_else(|| {
         Failure::usage("no configuration: name one with --configuration or in STRONGROOM_CONFIGURATION")
     })?;
+    let configuration = |path: &PathBuf| configuration(path, common.allow_http);
     let current = configuration(path)?;
-    let previous = common.previous.iter().map(|path| configuration(path)).collect::<Result<Vec<_>, _>>()?;
+    let previous = common.previous.iter().map(configuration).collect::<Result<Vec<_>, _>>()?;
     let text = match &common.token_file {
         Some(path) => read_text(path)?,
         None => Zeroizing::new(std::env::var("STRONGROOM_TOKEN").map_err(|_| {
@@ -44,9 +45,20 @@ pub(crate) fn client(common: &Common) -> Result<Client, Failure> {
     Ok(Client::new(current, previous, tokens, transport.map_err(Failure::usage)?))
 }
 
-fn configuration(path: &Path) -> Result<Configuration, Failure> {
-    Configuration::from_json(&read_text(path)?)
-        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+fn configuration(path: &Path, allow_http: bool) -> Result<Configuration, Failure> {
+    let read = if allow_http { Configuration::from_json_allowing_http } else { Configuration::from_json };
+    read(&read_text(path)?).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+}
+
+/// A token that is wiped also where the others beside it are refused.
+#[derive(serde::Deserialize)]
+#[serde(from = "String")]
+struct Token(Zeroizing<String>);
+
+impl From<String> for Token {
+    fn from(token: String) -> Self {
+        Self(Zeroizing::new(token))
+    }
 }
 
 /// One token for the only realm, or a JSON object from realm id to token.
@@ -61,12 +73,12 @@ fn tokens(text: &str, realms: &[RealmId]) -> Result<FixedTokens, String> {
             )),
         };
     }
-    let map: HashMap<String, String> = serde_json::from_str(text)
+    let map: HashMap<String, Token> = serde_json::from_str(text)
         // The text of the error could hold parts of a token.
         .map_err(|_| "the auth tokens are not a JSON object from realm id to token".to_owned())?;
     map.into_iter()
-        .map(|(realm, token)| match realm.parse() {
-            Ok(realm) => Ok((realm, token)),
+        .map(|(realm, mut token)| match realm.parse() {
+            Ok(realm) => Ok((realm, std::mem::take(&mut *token.0))),
             Err(_) => {
                 Err(format!("the auth tokens name a realm {realm:?}: write its id, 32 hexadecimal digits"))
             }
