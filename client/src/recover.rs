@@ -30,7 +30,8 @@ impl Client {
     /// guesses back.
     ///
     /// Where it is certain that the current configuration has no registration of this user, the previous ones are
-    /// tried in their order. Realms that cannot be reached never lead there.
+    /// asked in their order. Realms that cannot be reached never lead there. The PIN goes to one configuration only, so
+    /// that a realm which is in several evaluates it once, and gives guesses back once.
     ///
     /// # Errors
     ///
@@ -38,28 +39,21 @@ impl Client {
     pub async fn recover(&self, pin: &Pin, user_info: &[u8]) -> Result<UserSecret, RecoverError> {
         let mut not_registered = Vec::new();
         for configuration in std::iter::once(&self.configuration).chain(&self.previous) {
-            match self.recover_from(configuration, pin, user_info).await {
+            let mut hearing = Hearing::new(configuration, self.link.bugs);
+            match self.recover1(configuration, &mut hearing).await.map_err(RecoverError::from) {
+                Ok((version, members)) => {
+                    let stretched = self.stretch(configuration, pin, &version, user_info).await?;
+                    let (hearing, key) = self.recover2(hearing, &members, version, &stretched).await?;
+                    return Ok(self.recover3(hearing, &members, version, &stretched, &key).await?);
+                }
                 Err(RecoverError::NotRegistered { causes }) => not_registered.extend(causes),
                 Err(RecoverError::Unavailable { causes }) if self.link.bugs.has(Bug::FallBackOnSilence) => {
                     not_registered.extend(causes);
                 }
-                outcome => return outcome,
+                Err(error) => return Err(error),
             }
         }
         Err(RecoverError::NotRegistered { causes: not_registered })
-    }
-
-    async fn recover_from(
-        &self,
-        configuration: &Configuration,
-        pin: &Pin,
-        user_info: &[u8],
-    ) -> Result<UserSecret, RecoverError> {
-        let mut hearing = Hearing::new(configuration, self.link.bugs);
-        let (version, members) = self.recover1(configuration, &mut hearing).await?;
-        let stretched = self.stretch(configuration, pin, &version, user_info).await?;
-        let (hearing, unlock_key) = self.recover2(hearing, &members, version, &stretched).await?;
-        Ok(self.recover3(hearing, &members, version, &stretched, &unlock_key).await?)
     }
 
     /// Which registration enough realms hold, and which realms.

@@ -207,6 +207,21 @@ async fn silence_never_leads_to_a_previous_configuration() {
     }
 }
 
+/// The same realms in a previous configuration, and hosts that deny in the last phase what they showed before.
+#[tokio::test(start_paused = true)]
+async fn a_realm_of_several_configurations_gets_one_attempt_in_a_call() {
+    for phase in ["Recover2", "Recover3"] {
+        let realms = Realms::new(3, 0);
+        let client = Client::new(three(&realms), vec![three(&realms)], realms.tokens(), realms.clone());
+        register(&client, 3).await.unwrap();
+        realms.plan(move |seen| (seen.name == phase && seen.realm < 2).then_some(Fault::SayNotRegistered));
+        let error = recover(&client, "4821").await.unwrap_err();
+        assert!(matches!(error, RecoverError::NotRegistered { .. }), "{error:?}");
+        assert_eq!(realms.seen(2, "Recover1").len(), 1);
+        assert!(realms.acted(2, phase) <= 1);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn falling_back_on_silence_is_noticed() {
     let (realms, moved) = moved().await;
