@@ -179,7 +179,13 @@ impl Core {
             Request::Handshake(group, request) => self.handshake(env, group, &request),
             Request::Process { group, trees, requests } => self.process(env, group, trees, &requests),
             Request::Commit { group, statements, chain } => self.commit(group, &statements, &chain),
+            Request::AgentSecret(epoch) => self.agent_secret(epoch),
         }
+    }
+
+    fn agent_secret(&self, epoch: u32) -> Result<Reply, Refusal> {
+        let realm = self.state.realm.as_ref().ok_or(Refusal::NoRealm)?;
+        Ok(Reply::AgentSecret(keys::agent_secret(realm.id, &realm.seed(), epoch)))
     }
 
     pub(crate) fn status(&self) -> Reply {

@@ -2,6 +2,7 @@
 
 use rand_core::CryptoRng;
 use strongroom_proto::hash::{label, mac};
+use strongroom_proto::hsm::AgentSecret;
 use strongroom_proto::ids::{Digest, RealmId, X25519Public};
 use strongroom_proto::noise::StaticKey;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -52,9 +53,15 @@ impl Keys {
     }
 }
 
-/// The key with which agents derive record ids. The one derived key that leaves.
+/// The key with which agents derive record ids. One of the two derived keys that leave.
 pub(crate) fn record_id_key(realm: RealmId, seed: &Seed) -> Digest {
     derive(seed, &realm, label::KEY_RECORD_IDS)
+}
+
+/// What agents of the realm know each other by, one for each epoch, so that it can be changed. The other derived key
+/// that leaves: whoever has it speaks as any agent, and learns nothing of what an HSM keeps.
+pub(crate) fn agent_secret(realm: RealmId, seed: &Seed, epoch: u32) -> AgentSecret {
+    AgentSecret(mac(&seed.0, label::KEY_AGENTS, &[realm.as_bytes(), &epoch.to_be_bytes()]).0.0)
 }
 
 fn derive(seed: &Seed, realm: &RealmId, label: &str) -> Digest {

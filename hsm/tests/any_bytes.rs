@@ -104,7 +104,7 @@ const STAGES: &[Stage] = &[
     }),
 ];
 
-/// Which of the fifteen requests it is. A new one does not compile until it is among [`requests`] too.
+/// Which of the sixteen requests it is. A new one does not compile until it is among [`requests`] too.
 const fn kind(request: &Request) -> usize {
     match request {
         Request::DeviceStatus => 0,
@@ -121,7 +121,8 @@ const fn kind(request: &Request) -> usize {
         Request::Handshake(..) => 11,
         Request::Process { .. } => 12,
         Request::Commit { .. } => 13,
-        Request::ImportNonce => 14,
+        Request::AgentSecret(_) => 14,
+        Request::ImportNonce => 15,
     }
 }
 
@@ -165,9 +166,10 @@ fn requests() -> Vec<Request> {
         Request::Handshake(group, handshake),
         process,
         Request::Commit { group, statements, chain: vec![] },
+        Request::AgentSecret(7),
         Request::ImportNonce,
     ];
-    assert!(all.iter().map(kind).eq(0..15), "one of each kind");
+    assert!(all.iter().map(kind).eq(0..16), "one of each kind");
     all
 }
 
@@ -475,6 +477,7 @@ impl Walk {
                 Request::Lead(group, if self.rng.random_ratio(1, 5) { self.entry() } else { tip })
             }
             17 if self.rng.random_ratio(1, 6) => Request::StepDown(group),
+            17 if self.rng.random_ratio(1, 2) => Request::AgentSecret(self.rng.random()),
             17 => Request::ExportNonce,
             _ => {
                 let user = self.rng.random_range(0..self.users.len());

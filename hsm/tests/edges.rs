@@ -58,6 +58,22 @@ fn question(user: &mut User) -> BatchRequest {
 }
 
 #[test]
+fn an_hsm_without_a_realm_has_no_secret_for_agents_and_those_of_one_realm_have_the_same() {
+    let mut lone = Device::new(9, None, Config::software());
+    assert_eq!(lone.refusal(&Request::AgentSecret(0)), Some(Refusal::NoRealm));
+    let mut rig = Rig::new(2, None);
+    let [first, second] = [0, 1].map(|at| {
+        [0, 1].map(|epoch| match rig.devices[at].ask(&Request::AgentSecret(epoch)) {
+            Reply::AgentSecret(secret) => secret,
+            other => panic!("{other:?}"),
+        })
+    });
+    assert_eq!(first, second);
+    assert_ne!(first[0], first[1], "each epoch has its own");
+    assert_eq!(format!("{:?}", Reply::AgentSecret(first[0].clone())), "AgentSecret(AgentSecret(…))");
+}
+
+#[test]
 fn a_capture_takes_as_many_entries_as_a_segment_holds_and_not_one_more() {
     let (mut rig, entries) = led(2, MAX_CAPTURE_ENTRIES + 1);
     assert_eq!(rig.capture(1, &entries), Reply::Refused(Refusal::TooLarge));

@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use strongroom_hsm::vectors::Revealed;
 use strongroom_hsm::{Config, SEALED_EVENT_BYTES, SEALED_RECORD_BYTES};
 use strongroom_proto::hash::{hash, label, mac};
-use strongroom_proto::hsm::{CustodianPolicy, Made, Reply, Request};
+use strongroom_proto::hsm::{AgentSecret, CustodianPolicy, Made, Reply, Request};
 use strongroom_proto::ids::Digest;
 use strongroom_proto::noise::StaticKey;
 use strongroom_proto::prefix::Prefix;
@@ -63,6 +63,11 @@ fn every_key_of_a_realm_is_derived_from_its_seed_as_the_golden_file_says() {
     let key = |label| mac_listed(&SEED, label, &[("realm", &realm.realm.0)]);
     assert_eq!(realm.public_key, StaticKey::from_secret(&key(label::KEY_NOISE)).public());
     assert_eq!(realm.record_id_key.0, key(label::KEY_RECORD_IDS));
+    for epoch in [0, 1, u32::MAX] {
+        let fields: Fields<'_> = &[("realm", &realm.realm.0), ("be4(epoch)", &epoch.to_be_bytes())];
+        let secret = AgentSecret(mac_listed(&SEED, label::KEY_AGENTS, fields));
+        assert_eq!(device.ask(&Request::AgentSecret(epoch)), Reply::AgentSecret(secret));
+    }
     let statement_key = key(label::KEY_STATEMENTS);
     assert_eq!(realm.member, MemberStatement::new(&statement_key, &realm.realm, status.hsm));
 

@@ -25,6 +25,8 @@ use core::fmt;
 use minicbor::bytes::ByteVec;
 use minicbor::decode::Error as DecodeError;
 use minicbor::{Decode, Decoder, Encode};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// The most groups that one HSM can be a member of. They are never freed.
 pub const MAX_GROUPS: usize = 16;
@@ -276,6 +278,10 @@ pub enum Request {
         #[cbor(n(2), decode_with = "at_most::<MAX_CAPTURE_ENTRIES, _, _>")]
         chain: Vec<Entry>,
     },
+    /// What the realm's agents know each other by in this epoch. Needs a realm. → [`Reply::AgentSecret`]. Changes
+    /// nothing.
+    #[n(14)]
+    AgentSecret(#[n(0)] u32),
     /// Draw the nonce for one import; a later one replaces it. Needs an HSM without a realm. → [`Reply::ImportNonce`].
     #[n(15)]
     ImportNonce,
@@ -366,10 +372,42 @@ pub enum Reply {
     /// To [`Request::Capture`]: one for each group, in order.
     #[n(11)]
     Captures(#[n(0)] Vec<CaptureOutcome>),
+    /// Derive the certificate authority of the realm's agents from this, and wipe it. Never pass it on.
+    #[n(12)]
+    AgentSecret(#[n(0)] AgentSecret),
     /// Have custodians sign an [`ExportApproval`] with this nonce as the importer's.
     #[n(13)]
     ImportNonce(#[n(0)] Nonce),
 }
+
+/// What the agents of a realm know each other by, in one epoch; the same at every HSM of the realm. Whoever has it can
+/// speak as any of them. Wiped when dropped, and never shown.
+// Secret: compared in constant time.
+#[derive(Clone, Zeroize, ZeroizeOnDrop, Encode, Decode)]
+#[cbor(transparent)]
+pub struct AgentSecret(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 32]);
+
+impl AgentSecret {
+    /// The Ed25519 private key of the certificate authority that every agent of the realm derives for itself.
+    #[must_use]
+    pub fn authority_key(&self, realm: &RealmId) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(mac(&self.0, label::AGENT_AUTHORITY, &[realm.as_bytes()]).0.0)
+    }
+}
+
+impl fmt::Debug for AgentSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AgentSecret(…)")
+    }
+}
+
+impl PartialEq for AgentSecret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for AgentSecret {}
 
 /// What became of one group's capture.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]

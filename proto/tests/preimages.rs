@@ -14,7 +14,7 @@ use strongroom_proto::client::EncryptedSecret;
 use strongroom_proto::enrolment::{Attestation, CustodianKey, CustodianPolicy, ExportApproval, Founding};
 use strongroom_proto::entry::{Entry, Partition, events_hash};
 use strongroom_proto::hash::{absorb, hash, label, mac};
-use strongroom_proto::hsm::record_id;
+use strongroom_proto::hsm::{AgentSecret, record_id};
 use strongroom_proto::ids::{
     BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, Nonce, RealmId, RecordId, Term, X25519Public,
 };
@@ -294,6 +294,12 @@ fn realms() -> Vec<Line> {
             [("tenant", b"acme"), ("user", b"user-1")],
             Some(&record_id(&Digest(KEY), "acme", "user-1").0),
         ),
+        line(
+            label::AGENT_AUTHORITY,
+            Function::Mac(KEY),
+            [("realm", &REALM.0)],
+            Some(&*AgentSecret(KEY).authority_key(&REALM)),
+        ),
     ]
 }
 
@@ -322,6 +328,12 @@ fn hsm_only() -> Vec<Line> {
         of_seed(label::KEY_EVENTS),
         of_seed(label::KEY_STATEMENTS),
         of_seed(label::KEY_RECORD_IDS),
+        line(
+            label::KEY_AGENTS,
+            Function::Mac(KEY),
+            [("realm", &REALM.0), ("be4(epoch)", &3u32.to_be_bytes())],
+            None,
+        ),
         of_tag(label::LAST_GUESS_KEY),
         of_tag(label::LAST_GUESS_TAG),
         line(

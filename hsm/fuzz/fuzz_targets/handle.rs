@@ -43,6 +43,7 @@ enum Action {
     Commit(Vec<u8>, Vec<u8>),
     Jump(u8, u8),
     ExportNonce,
+    AgentSecret(u32),
     ImportNonce,
     Restart,
     FlashFails(bool),
@@ -262,6 +263,7 @@ impl Host {
                 Request::Jump(pick(&self.entries, *entry)?, pick(&self.committed, *committed)?)
             }
             Action::ExportNonce => Request::ExportNonce,
+            Action::AgentSecret(epoch) => Request::AgentSecret(*epoch),
             Action::ImportNonce => Request::ImportNonce,
             Action::Bytes(_) | Action::Damaged(..) | Action::Restart | Action::FlashFails(_) => {
                 Request::DeviceStatus

@@ -192,6 +192,7 @@ pub(crate) const fn request_name(request: &Request) -> &'static str {
         Request::Handshake(..) => "Handshake",
         Request::Process { .. } => "Process",
         Request::Commit { .. } => "Commit",
+        Request::AgentSecret(_) => "AgentSecret",
     }
 }
 
