@@ -6,26 +6,33 @@
 mod core;
 mod driver;
 mod hsm;
+mod identity;
+mod socket;
 mod trees;
 
 pub(crate) use self::core::Core;
 pub use self::core::SESSION_LIFETIME;
+pub use self::socket::AdminSocketError;
 
 use self::core::Routed;
 use self::hsm::Hsm;
+use self::socket::AdminSocket;
 use crate::admin::AdminService;
 use crate::config::Config;
 use crate::file::FileError;
 use crate::front::{Clock, Front, Timeouts, router, serve, system_clock};
 use crate::link::Link;
 use crate::metrics::{self, Metrics};
-use crate::peers::{KEEP_ALIVE, PeerService, Peers};
+use crate::peers::{
+    Identities, KEEP_ALIVE, PeerService, Peers, Refused, accept, agents_only, operators_only,
+};
 use crate::replica::{Millis, Status};
 use crate::store::{Store, StoreError};
 use crate::tenants::Tenants;
 use crate::tls::Tls;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strongroom_proto::hsm::{DeviceStatus, Refusal};
@@ -34,7 +41,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
 /// How often files are looked at for changes.
@@ -45,6 +53,12 @@ const DEVICE_RETRY: Duration = Duration::from_millis(200);
 /// Bytes that a peer may send ahead, of one message and in all: heartbeats have room beside a segment.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Calls at once on one connection of a peer.
+const STREAMS: u32 = 256;
+/// After how long a peer is to connect again, with a certificate that is then valid, and how long what is in flight may
+/// take.
+const CONNECTION_AGE: Duration = Duration::from_secs(60 * 60);
+const CONNECTION_END: Duration = Duration::from_secs(30);
 /// How long a graceful shutdown waits for requests in flight.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long a killed agent's threads get to end.
@@ -67,6 +81,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The admin socket cannot be listened on.
+    #[error(transparent)]
+    AdminSocket(#[from] AdminSocketError),
     /// The system gives no threads or sockets.
     #[error("cannot start: {0}")]
     System(io::Error),
@@ -77,7 +94,7 @@ pub enum StartError {
 pub struct Addresses {
     /// By clients.
     pub front: SocketAddr,
-    /// By other agents and the admin subcommands.
+    /// By other agents, and by operators with a certificate.
     pub peer: SocketAddr,
     /// By the operator's monitoring, if at all.
     pub metrics: Option<SocketAddr>,
@@ -90,14 +107,15 @@ pub struct Sockets {
     front: TcpListener,
     peer: TcpListener,
     metrics: Option<TcpListener>,
+    admin: AdminSocket,
     addresses: Addresses,
 }
 
 impl Sockets {
-    /// Binds `listen`, `peer_listen` and `metrics_listen` of the configuration.
+    /// Binds `listen`, `peer_listen`, `metrics_listen` and `admin_socket` of the configuration.
     ///
     /// # Errors
-    /// [`StartError::Listen`].
+    /// [`StartError::Listen`], [`StartError::AdminSocket`].
     pub fn bind(config: &Config) -> Result<Self, StartError> {
         let bind = |address: SocketAddr| {
             let failed = |source| StartError::Listen { address, source };
@@ -110,7 +128,9 @@ impl Sockets {
         let (peer, peer_address) = bind(config.peer_listen)?;
         let (metrics, metrics_address) = config.metrics_listen.map(bind).transpose()?.unzip();
         let addresses = Addresses { front: front_address, peer: peer_address, metrics: metrics_address };
-        Ok(Self { front, peer, metrics, addresses })
+        // Last: whoever has the ports of an agent is the one that may take its socket.
+        let admin = AdminSocket::bind(&config.admin_socket)?;
+        Ok(Self { front, peer, metrics, admin, addresses })
     }
 
     /// The addresses, with the ports that the system chose where the configuration says 0.
@@ -189,31 +209,39 @@ impl Agent {
             .build()
             .map_err(StartError::System)?;
         let inside = runtime.enter();
-        let peers = Peers::start(&config.peers);
+        let (identity, identities) = watch::channel(None);
+        let peers = Peers::start(&config.peers, &identities);
         let unix = Arc::clone(&time.unix);
         let metrics = Arc::new(Metrics::new(&store));
         let core = Arc::new(Core::new(
             Hsm::start(link),
             store.clone(),
             peers,
-            config.election,
-            config.storage,
+            &config,
             metrics.tree().clone(),
             time,
+            identity,
         ));
         let (stop, stopped) = watch::channel(false);
         let addresses = sockets.addresses;
         let services = Services { core: Arc::clone(&core), stopped };
         let front = services.front(sockets.front, &config, tenants, tls.map(Arc::new), unix)?;
-        services.peer(sockets.peer)?;
+        services.peer(sockets.peer, identities, metrics.refused_peers().clone())?;
+        let admin_socket = sockets.admin.path().to_owned();
+        services.admin(sockets.admin)?;
         if let Some(listener) = sockets.metrics {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
             tokio::spawn(metrics::serve(listener, metrics));
         }
         tokio::spawn(supervise(Arc::clone(&core), store));
         drop(inside);
-        tracing::info!(front = %addresses.front, peer = %addresses.peer, "the agent listens");
-        Ok(AgentHandle { runtime: Some(runtime), addresses, core, stop, front })
+        tracing::info!(
+            front = %addresses.front,
+            peer = %addresses.peer,
+            admin = %admin_socket.display(),
+            "the agent listens"
+        );
+        Ok(AgentHandle { runtime: Some(runtime), addresses, admin_socket, core, stop, front })
     }
 }
 
@@ -242,20 +270,40 @@ impl Services {
         Ok(tokio::spawn(async move { serve(listener, &front, router(front.clone()), tls, stopped).await }))
     }
 
-    fn peer(&self, listener: TcpListener) -> Result<(), StartError> {
+    fn peer(
+        &self,
+        listener: TcpListener,
+        identities: Identities,
+        refused: Refused,
+    ) -> Result<(), StartError> {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
+        let peers = PeerService::server(Arc::clone(&self.core));
+        let admin = AdminService::from_afar(Arc::clone(&self.core));
         let server = Server::builder()
-            .tcp_nodelay(true)
+            .max_concurrent_streams(STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keepalive_interval(Some(KEEP_ALIVE))
             .http2_keepalive_timeout(Some(KEEP_ALIVE))
-            .add_service(PeerService::server(Arc::clone(&self.core)))
-            .add_service(AdminService::server(Arc::clone(&self.core)));
+            .max_connection_age(CONNECTION_AGE)
+            .max_connection_age_grace(CONNECTION_END)
+            .add_service(InterceptedService::new(peers, agents_only))
+            .add_service(InterceptedService::new(admin, operators_only));
+        let incoming = accept(listener, identities, refused);
         tokio::spawn(async move {
-            let served = server.serve_with_incoming(TcpListenerStream::new(listener)).await;
-            if let Err(error) = served {
+            if let Err(error) = server.serve_with_incoming(incoming).await {
                 tracing::error!(%error, "the peer service ended");
+            }
+        });
+        Ok(())
+    }
+
+    fn admin(&self, socket: AdminSocket) -> Result<(), StartError> {
+        let listener = socket.listener().map_err(StartError::System)?;
+        let server = Server::builder().add_service(AdminService::at_socket(Arc::clone(&self.core)));
+        tokio::spawn(async move {
+            if let Err(error) = server.serve_with_incoming(UnixListenerStream::new(listener)).await {
+                tracing::error!(%error, "the admin service ended");
             }
         });
         Ok(())
@@ -270,8 +318,16 @@ async fn stop_signal(mut stopped: watch::Receiver<bool>) {
 /// Finds the HSM, tells the operator what is missing, and keeps the replicas of its groups running.
 async fn supervise(core: Arc<Core>, store: Store) {
     let (mut advice, mut store_fits, mut retry) = (Advice::None, false, DEVICE_RETRY);
+    let mut unknown = None;
     loop {
         let answered = core.refresh().await;
+        if answered.is_ok() {
+            let why = core.identify().await.err().map(|error| error.to_string());
+            if let Some(why) = why.as_ref().filter(|_| why != unknown) {
+                tracing::error!(why, "other agents do not know this one, or soon will not");
+            }
+            unknown = why;
+        }
         if !store_fits {
             let mut salt = [0; 16];
             if let Err(error) = getrandom::fill(&mut salt) {
@@ -346,6 +402,7 @@ impl Advice {
 pub struct AgentHandle {
     runtime: Option<Runtime>,
     addresses: Addresses,
+    admin_socket: PathBuf,
     core: Arc<Core>,
     stop: watch::Sender<bool>,
     /// The front door, which ends when it has answered what was in flight.
@@ -357,6 +414,12 @@ impl AgentHandle {
     #[must_use]
     pub const fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// Where admin subcommands reach it.
+    #[must_use]
+    pub fn admin_socket(&self) -> &Path {
+        &self.admin_socket
     }
 
     /// What its HSM last said of itself; `None` while that has not been reached.

@@ -22,15 +22,23 @@ pub struct Config {
     /// Where clients of the realm connect. By default `127.0.0.1:8700`.
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
-    /// Where the other agents of the realm and the admin subcommands connect. Not for the public: whoever reaches it
-    /// can stop the service. By default `127.0.0.1:8701`.
+    /// Where the other agents of the realm connect, and operators with a certificate: mutual TLS, with keys that come
+    /// from the HSM. By default `127.0.0.1:8701`.
     #[serde(default = "default_peer_listen")]
     pub peer_listen: SocketAddr,
     /// Where `GET /metrics` is answered, in plain HTTP. Not for the public. By default nowhere.
     pub metrics_listen: Option<SocketAddr>,
-    /// The peer addresses of the other agents of the realm, `http://host:port` each.
+    /// The peer addresses of the other agents of the realm, `https://host:port` each.
     #[serde(default)]
     pub peers: Vec<PeerUrl>,
+    /// Which of the realm's secrets for agents this one is known by. Agents take those of the epochs beside it too. By
+    /// default 0.
+    #[serde(default)]
+    pub peer_epoch: u32,
+    /// The Unix socket of the admin subcommands, for this agent's user alone. By default the name of the configuration
+    /// with the ending `.sock`.
+    #[serde(default)]
+    pub admin_socket: PathBuf,
     /// The HSM of this agent.
     pub hsm: HsmAddress,
     /// The object store that holds the realm's logs, the same for all its agents: `file:///…`, `memory://`,
@@ -77,6 +85,11 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new(""));
         let resolve = |path: &mut PathBuf| *path = folder.join(&*path);
         resolve(&mut self.tenants);
+        if self.admin_socket.as_os_str().is_empty() {
+            self.admin_socket = path.with_extension("sock");
+        } else {
+            resolve(&mut self.admin_socket);
+        }
         if let HsmAddress::Unix(socket) = &mut self.hsm {
             resolve(socket);
         }
@@ -121,8 +134,8 @@ fn storage<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Storage, D::Err
     Ok(storage)
 }
 
-/// The address of another agent: `http://`, a host, a port if need be, and nothing more. Agents speak plain HTTP/2 to
-/// each other, on a network of their own.
+/// The address of another agent: `https://`, a host, a port if need be, and nothing more. Agents never speak to each
+/// other in the clear.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct PeerUrl(pub Url);
@@ -132,14 +145,14 @@ impl TryFrom<String> for PeerUrl {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let bare = |url: &Url| {
-            url.scheme() == "http"
+            url.scheme() == "https"
                 && url.path() == "/"
                 && url.query().is_none()
                 && url.fragment().is_none()
                 && url.username().is_empty()
         };
         let url = Url::parse(&text).ok().filter(bare);
-        url.map(Self).ok_or("a peer is `http://host:port`, the peer_listen address of another agent")
+        url.map(Self).ok_or("a peer is `https://host:port`, the peer_listen address of another agent")
     }
 }
 

@@ -4,6 +4,7 @@
 //! a realm is, so it belongs on a network that only the operator reaches. Whoever reads it is not trusted: memory and
 //! time are bounded.
 
+use crate::peers::Refused;
 use crate::store::{Store, StoreMetrics};
 use crate::tree::TreeMetrics;
 use axum::Router;
@@ -36,6 +37,7 @@ pub struct Metrics {
     registry: Registry,
     store: StoreMetrics,
     tree: TreeMetrics,
+    refused_peers: Refused,
 }
 
 impl Metrics {
@@ -47,7 +49,9 @@ impl Metrics {
         store.register(&mut registry);
         let tree = TreeMetrics::default();
         tree.register(&mut registry);
-        Self { registry, store, tree }
+        let refused_peers = Refused::default();
+        refused_peers.register(&mut registry);
+        Self { registry, store, tree, refused_peers }
     }
 
     /// Calls of the object store.
@@ -60,6 +64,11 @@ impl Metrics {
     #[must_use]
     pub const fn tree(&self) -> &TreeMetrics {
         &self.tree
+    }
+
+    /// Connections refused at the peer address.
+    pub(crate) const fn refused_peers(&self) -> &Refused {
+        &self.refused_peers
     }
 
     /// All metrics in the text format of OpenMetrics 1.0.

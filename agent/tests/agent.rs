@@ -1,102 +1,45 @@
 //! Agents without replicas: finding one another, forwarding once and only once, and ending.
 
-use async_trait::async_trait;
+#[path = "support/bare.rs"]
+mod bare;
+
+use bare::{Bare, channel, config, identities, identity, peer_url, serve, start, until, who};
+use hyper_util::rt::TokioIo;
 use object_store::memory::InMemory;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use strongroom_agent::admin::{AdminError, Client};
-use strongroom_agent::agent::{Agent, AgentHandle, Sockets};
-use strongroom_agent::config::{Config, PeerUrl};
-use strongroom_agent::link::{Link, Lost};
+use strongroom_agent::agent::{Agent, Sockets};
 use strongroom_agent::peers::{Forwarded, Peers};
 use strongroom_agent::replica::Answer;
 use strongroom_agent::store::Store;
-use strongroom_proto::enrolment::Attestation;
+use strongroom_proto::enrolment::CustodianPolicy;
 use strongroom_proto::grpc::peer::admin_client::AdminClient;
 use strongroom_proto::grpc::peer::forward_reply::Answer as WireAnswer;
 use strongroom_proto::grpc::peer::peer_client::PeerClient;
 use strongroom_proto::grpc::peer::peer_server::{Peer, PeerServer};
 use strongroom_proto::grpc::peer::{
-    DeliverReply, DeliverRequest, ForwardReply, ForwardRequest, HelloReply, HelloRequest, SetupRequest,
+    DeliverReply, DeliverRequest, ForwardReply, ForwardRequest, HelloReply, HelloRequest, InviteRequest,
+    SetupReply, SetupRequest, StatusReply, StatusRequest,
 };
-use strongroom_proto::hsm::{
-    BatchRequest, CustodianPolicy, DeviceStatus, Limits, NoiseMessage, Refusal, Reply, Request,
-};
-use strongroom_proto::ids::{BuildDigest, GroupId, HsmId, RecordId, SessionId, X25519Public};
+use strongroom_proto::hsm::{BatchRequest, NoiseMessage, Refusal, Request};
+use strongroom_proto::ids::{GroupId, HsmId, RecordId, SessionId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status};
 
-/// An HSM that says who it is, refuses the rest, and remembers what it was asked.
-struct Bare {
-    hsm: HsmId,
-    asked: Mutex<Vec<Request>>,
-}
-
-impl Bare {
-    fn new(id: u8) -> Arc<Self> {
-        Arc::new(Self { hsm: HsmId([id; 16]), asked: Mutex::default() })
-    }
-}
-
-#[async_trait]
-impl Link for Bare {
-    async fn call(&self, request: Vec<u8>) -> Result<Vec<u8>, Lost> {
-        let request: Request = minicbor::decode(&request).unwrap();
-        let reply = match &request {
-            Request::DeviceStatus => Reply::Device(DeviceStatus {
-                hsm: self.hsm,
-                device_key: X25519Public([0; 32]),
-                version: "bare".into(),
-                build: BuildDigest([0; 32]),
-                limits: Limits {
-                    max_frame_bytes: 65536,
-                    max_batch_requests: 16,
-                    max_pending_entries: 16,
-                    max_pending_replies: 64,
-                    max_sessions: 64,
-                    max_tree_nodes: 65_664,
-                },
-                realm: None,
-                groups: vec![],
-                attestation: Attestation::none(),
-            }),
-            _ => Reply::Refused(Refusal::NoRealm),
-        };
-        self.asked.lock().unwrap().push(request);
-        Ok(minicbor::to_vec(reply).unwrap())
-    }
-}
-
-fn config(folder: &Path) -> Config {
-    std::fs::write(folder.join("tenants.toml"), "").unwrap();
-    let text = "listen = '127.0.0.1:0'\npeer_listen = '127.0.0.1:0'\nhsm = 'tcp:none:1'\nstore = 'memory://'\n\
-                tenants = 'tenants.toml'";
-    Config::parse(&folder.join("agent.toml"), text).unwrap()
-}
-
-fn peer_url(address: SocketAddr) -> PeerUrl {
-    PeerUrl::try_from(format!("http://{address}")).unwrap()
-}
-
-/// Agents that know each other, one for each HSM.
-fn start(folder: &Path, hsms: &[Arc<Bare>]) -> Vec<AgentHandle> {
-    let sockets: Vec<_> = hsms.iter().map(|_| Sockets::bind(&config(folder)).unwrap()).collect();
-    let addresses: Vec<_> = sockets.iter().map(|sockets| sockets.addresses().peer).collect();
-    let store = Store::on(Arc::new(InMemory::new()));
-    let agents = sockets.into_iter().zip(hsms).map(|(sockets, hsm)| {
-        let mut config = config(folder);
-        let own = sockets.addresses().peer;
-        config.peers = addresses.iter().filter(|address| **address != own).map(|a| peer_url(*a)).collect();
-        Agent::start_on(sockets, config, Arc::clone(hsm) as Arc<dyn Link>, store.clone()).unwrap()
+/// Connects to an admin socket.
+fn socket_channel(socket: &Path) -> Channel {
+    let socket = socket.to_owned();
+    let connector = tower::service_fn(move |_| {
+        let socket = socket.clone();
+        async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(socket).await?)) }
     });
-    agents.collect()
-}
-
-fn peer_address(agent: &AgentHandle) -> String {
-    format!("http://{}", agent.addresses().peer)
+    Endpoint::from_static("http://agent").connect_with_connector_lazy(connector)
 }
 
 fn request() -> BatchRequest {
@@ -111,10 +54,13 @@ fn request() -> BatchRequest {
 async fn three_agents_on_ports_that_the_system_chose_see_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let agents = start(folder.path(), &[Bare::new(1), Bare::new(2), Bare::new(3)]);
-    let mut client = Client::connect(&peer_address(&agents[0])).await.unwrap();
+    let mut client = Client::connect(agents[0].admin_socket()).await.unwrap();
     assert_eq!(client.device().await.unwrap().hsm, HsmId([1; 16]));
-    let seen = client.peers().await.unwrap();
-    let seen: Vec<_> = seen.into_iter().map(|p| p.agent.unwrap().device.unwrap().hsm).collect();
+    let seen = until("all agents are known to each other", async || {
+        let seen = client.peers().await.unwrap().into_iter();
+        seen.map(|peer| Some(peer.agent?.device?.hsm)).collect::<Option<Vec<_>>>()
+    })
+    .await;
     assert_eq!(seen, [HsmId([2; 16]), HsmId([3; 16])]);
 }
 
@@ -123,30 +69,33 @@ async fn an_operator_may_set_up_the_hsm_but_not_move_a_log() {
     let folder = tempfile::tempdir().unwrap();
     let hsm = Bare::new(1);
     let agents = start(folder.path(), std::slice::from_ref(&hsm));
-    let mut admin = AdminClient::connect(peer_address(&agents[0])).await.unwrap();
+    let mut admin = AdminClient::new(socket_channel(agents[0].admin_socket()));
     let group = GroupId([1; 16]);
-    for request in [Request::StepDown(group), Request::Lead(group, None), Request::capture(group, vec![])] {
+    for request in [
+        Request::StepDown(group),
+        Request::Lead(group, None),
+        Request::capture(group, vec![]),
+        Request::AgentSecret(0),
+    ] {
         let bytes = minicbor::to_vec(&request).unwrap();
         let status = admin.setup(SetupRequest { request: bytes.into() }).await.unwrap_err();
         assert_eq!(status.code(), Code::PermissionDenied);
     }
-    let mut client = Client::connect(&peer_address(&agents[0])).await.unwrap();
+    let mut client = Client::connect(agents[0].admin_socket()).await.unwrap();
     let refused = client.new_realm(CustodianPolicy::closed()).await.unwrap_err();
     assert!(matches!(refused, AdminError::Refused(Refusal::NoRealm)));
     let asked = hsm.asked.lock().unwrap();
     assert!(asked.contains(&Request::NewRealm(CustodianPolicy::closed())));
-    assert!(asked.iter().all(|request| matches!(request, Request::DeviceStatus | Request::NewRealm(_))));
+    let own = |request: &&Request| !matches!(request, Request::DeviceStatus | Request::AgentSecret(_));
+    assert!(asked.iter().filter(own).all(|request| matches!(request, Request::NewRealm(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_meant_for_another_hsm_is_refused_and_so_is_what_no_client_sends() {
     let folder = tempfile::tempdir().unwrap();
     let agents = start(folder.path(), &[Bare::new(1)]);
-    // Asking the HSM first makes sure that the agent knows which it has.
-    while agents[0].device().is_none() {
-        tokio::task::yield_now().await;
-    }
-    let mut peer = PeerClient::connect(peer_address(&agents[0])).await.unwrap();
+    let mut peer = PeerClient::new(channel(agents[0].addresses().peer, identity(who(2), 0).client()));
+    until("the agent is known", async || peer.hello(HelloRequest {}).await.ok()).await;
     let mut forward = async |to: u8, request: Vec<u8>| {
         let to = vec![to; 16].into();
         let reply = peer.forward(ForwardRequest { to, request: request.into(), handshake_only: false }).await;
@@ -165,13 +114,15 @@ async fn what_is_meant_for_another_hsm_is_refused_and_so_is_what_no_client_sends
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_agent_frees_its_sockets_and_a_stopped_one_too() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = config(folder.path());
+    let mut config = config(folder.path(), "agent");
     let store = Store::on(Arc::new(InMemory::new()));
     for graceful in [false, true] {
-        let agent = Agent::start(self::config(folder.path()), Bare::new(1), store.clone()).unwrap();
-        // A connection is open when the end comes.
-        let mut client = Client::connect(&peer_address(&agent)).await.unwrap();
+        let agent = Agent::start(self::config(folder.path(), "agent"), Bare::new(1), store.clone()).unwrap();
+        // Connections are open when the end comes.
+        let mut client = Client::connect(agent.admin_socket()).await.unwrap();
         client.device().await.unwrap();
+        let mut peer = PeerClient::new(channel(agent.addresses().peer, identity(who(2), 0).client()));
+        until("the agent is known", async || peer.hello(HelloRequest {}).await.ok()).await;
         (config.listen, config.peer_listen) = (agent.addresses().front, agent.addresses().peer);
         if graceful {
             agent.shutdown().await;
@@ -179,6 +130,7 @@ async fn a_killed_agent_frees_its_sockets_and_a_stopped_one_too() {
             agent.kill().await;
         }
         assert!(client.device().await.is_err());
+        assert!(peer.hello(HelloRequest {}).await.is_err());
         let _free = Sockets::bind(&config).unwrap();
     }
 }
@@ -192,7 +144,7 @@ struct Counting {
 #[tonic::async_trait]
 impl Peer for Counting {
     async fn hello(&self, _: tonic::Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
-        Ok(Response::new(HelloReply { hsm: vec![9; 16].into() }))
+        Ok(Response::new(HelloReply {}))
     }
 
     async fn deliver(&self, _: tonic::Request<DeliverRequest>) -> Result<Response<DeliverReply>, Status> {
@@ -208,6 +160,14 @@ impl Peer for Counting {
             code => Err(Status::new(code, "as told")),
         }
     }
+
+    async fn status(&self, _: tonic::Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        Ok(Response::new(StatusReply::default()))
+    }
+
+    async fn invite(&self, _: tonic::Request<InviteRequest>) -> Result<Response<SetupReply>, Status> {
+        Ok(Response::new(SetupReply::default()))
+    }
 }
 
 /// Forwards one request to a peer that answers so, once the peer has been found.
@@ -217,8 +177,8 @@ async fn forward_to(status: Code) -> (Forwarded, usize) {
     let address = listener.local_addr().unwrap();
     let service = PeerServer::new(Counting { forwarded: Arc::clone(&forwarded), status });
     let server = tonic::transport::Server::builder().add_service(service);
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    let peers = Peers::start(&[peer_url(address)]);
+    tokio::spawn(serve(server, listener, identity(who(9), 0).server(), |_| {}));
+    let peers = Peers::start(&[peer_url(address)], &identities(who(1)));
     loop {
         let outcome = peers.forward(HsmId([9; 16]), &request(), false).await;
         if forwarded.load(Ordering::SeqCst) > 0 {
@@ -243,7 +203,7 @@ async fn a_forwarded_request_is_sent_once_and_its_fate_is_told_apart() {
 async fn a_peer_that_has_died_was_not_sent_anything() {
     let folder = tempfile::tempdir().unwrap();
     let agents = start(folder.path(), &[Bare::new(9)]);
-    let peers = Peers::start(&[peer_url(agents[0].addresses().peer)]);
+    let peers = Peers::start(&[peer_url(agents[0].addresses().peer)], &identities(who(1)));
     let ask = async || peers.forward(HsmId([9; 16]), &request(), false).await;
     while ask().await == Forwarded::NotSent {
         tokio::task::yield_now().await;
@@ -259,7 +219,7 @@ async fn a_peer_that_has_died_was_not_sent_anything() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_metrics_of_an_agent_are_read_over_http_where_it_was_told_to_listen() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = config(folder.path());
+    let mut config = config(folder.path(), "agent");
     config.metrics_listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     let store = Store::on(Arc::new(InMemory::new()));
     store.create("groups/00/log/1", bytes::Bytes::from_static(b"four")).await;

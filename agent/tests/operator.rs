@@ -4,6 +4,7 @@
 use serde_json::Value;
 use std::io::Write;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -134,7 +135,7 @@ fn hosts(folder: &Path, port: usize, count: usize) -> Vec<Host> {
         let socket = folder.join(format!("hsm-{i}.sock"));
         let peers = (0..count)
             .filter(|other| *other != i)
-            .map(|other| format!("'http://{ip}:{}'", port + 2 * other + 1));
+            .map(|other| format!("'https://{ip}:{}'", port + 2 * other + 1));
         let text = format!(
             "listen = '{ip}:{}'\npeer_listen = '{ip}:{}'\npeers = [{}]\nhsm = 'unix:{}'\nstore = 'file://{}'\n\
              tenants = 'tenants.toml'\n",
@@ -215,6 +216,33 @@ fn enrol(exporter: &Host, importer: &Host, founding: &str, keys: &[&str]) {
     assert!(again.contains("refused"), "an approval is good for one export: {again}");
 }
 
+/// Without a configuration, by the certificate that one agent gave, at any agent.
+fn from_elsewhere(hosts: &[Host], folder: &Path, ids: &[String]) {
+    let file = folder.join("operator.pem").display().to_string();
+    let given = hosts[0].ask(&["admin-identity", "--hours", "1", "--out", &file]);
+    assert!(given.err.contains("--identity") && given.out.is_empty(), "{}", given.err);
+    let again = hosts[0].run(&["admin-identity", "--out", &file]).err().expect("never overwritten");
+    assert!(again.contains("choose another name"), "{again}");
+    let ask = |i: usize, arguments: &[&str]| {
+        let agent = format!("https://{}:{}", address(), 8700 + 2 * i + 1);
+        let mut command = Command::new(PROGRAM);
+        command.args(["--config", "/nowhere/agent.toml", "--agent", &agent, "--identity", &file]);
+        command.args(arguments).output().expect("the program is built")
+    };
+    for (i, id) in ids.iter().enumerate() {
+        let answer = ask(i, &["hsm", "status", "--json"]);
+        let answer: Value = serde_json::from_slice(&answer.stdout).expect("JSON");
+        assert_eq!(answer["hsm"], *id);
+    }
+    let refused = ask(1, &["admin-identity", "--out", &format!("{file}.2")]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("admin socket only"), "{refused:?}");
+    let daemon = ask(1, &[]);
+    assert!(String::from_utf8_lossy(&daemon.stderr).contains("leave it out"), "{daemon:?}");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("it is there");
+    let open = ask(0, &["hsm", "status"]);
+    assert!(String::from_utf8_lossy(&open.stderr).contains("others may read it"), "{open:?}");
+}
+
 /// The members of the only group, if they all answer and have captured the same entry, and who leads.
 fn settled(status: &Value) -> Option<(&Vec<Value>, &str)> {
     let group = &status["groups"][0];
@@ -274,6 +302,7 @@ fn an_operator_sets_up_a_realm_by_the_hints_and_it_survives_its_leader() {
     hosts[at].start_daemon();
     let joined = hosts[at].until(&show, |status| settled(status).is_some());
     assert_eq!(joined["unreachable_peers"].as_array().map(Vec::len), Some(0));
+    from_elsewhere(&hosts, folder.path(), &ids);
     let text = hosts[at].ask(&["group", "status"]).out;
     assert!(ids.iter().all(|id| text.contains(id)) && text.contains("led by"), "{text}");
 }

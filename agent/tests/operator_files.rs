@@ -23,6 +23,10 @@ fn the_example_is_a_configuration_that_states_the_defaults() {
     assert_eq!((&smallest.limits, &smallest.election), (&Limits::default(), &Election::default()));
     assert_eq!(example.storage, smallest.storage);
     assert_eq!(example.peers.len(), 2);
+    assert_eq!(
+        (&example.admin_socket, example.peer_epoch),
+        (&folder.join("agent.sock"), smallest.peer_epoch)
+    );
     assert_eq!(example.hsm, HsmAddress::Unix(folder.join("hsm.sock")));
     assert_eq!(example.store.scheme(), "file");
     assert_eq!(example.tenants, folder.join("tenants.toml"));
@@ -36,6 +40,8 @@ fn the_smallest_configuration_is_complete() {
     assert_eq!(config.peer_listen.to_string(), "127.0.0.1:8701");
     assert_eq!(config.hsm, HsmAddress::Tcp("[::1]:9000".into()));
     assert_eq!(config.tenants, PathBuf::from("/etc/strongroom/tenants.toml"));
+    assert_eq!(config.admin_socket, PathBuf::from("/etc/strongroom/agent.sock"));
+    assert_eq!(config.peer_epoch, 0);
     assert_eq!(config.election.timeout_max, Duration::from_millis(300));
     assert!(config.tls.is_none() && config.peers.is_empty() && config.store_options.0.is_empty());
 }
@@ -45,8 +51,9 @@ fn mistakes_in_a_configuration_are_named_with_their_line() {
     let with = |line: &str| config(&format!("{SMALLEST}{line}\n")).expect_err(line);
     let file = "/etc/strongroom/agent.toml, line";
     for (text, expected) in [
-        ("peers = [\"10.0.0.2:8701\"]", "4: a peer is `http://host:port`"),
-        ("peers = [\"http://10.0.0.2:8701/x\"]", "4: a peer is `http://host:port`"),
+        ("peers = [\"10.0.0.2:8701\"]", "4: a peer is `https://host:port`"),
+        ("peers = [\"http://10.0.0.2:8701\"]", "4: a peer is `https://host:port`"),
+        ("peers = [\"https://10.0.0.2:8701/x\"]", "4: a peer is `https://host:port`"),
         ("peer = []", "4: unknown field `peer`"),
         ("listen = 8700", "4: invalid type"),
         ("[limits]\nrequests_per_second = 0", "5: invalid value"),

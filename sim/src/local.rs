@@ -1,7 +1,7 @@
 //! A realm on this machine: three software HSMs, their agents, and a store in a folder, all in this process.
 //!
 //! The folder holds all that survives: the NVRAM of each HSM, the store, the tenant's key and the custodian's. The
-//! sockets between agents and HSMs are in a folder of their own that goes away.
+//! sockets of HSMs and agents are in a folder of their own that goes away.
 
 use crate::board::{Board, Boot, Heard, TimedLink, Times};
 use ed25519_dalek::SigningKey;
@@ -209,6 +209,10 @@ impl LocalRealm {
         self.sockets.path().join(format!("hsm-{}.sock", i + 1))
     }
 
+    fn admin_socket(&self, i: usize) -> PathBuf {
+        self.sockets.path().join(format!("agent-{}.sock", i + 1))
+    }
+
     fn config(&self, i: usize) -> Result<Config, Error> {
         let store = Url::from_directory_path(self.dir.join("store")).map_err(|()| "the folder has no URL")?;
         let text = format!(
@@ -218,8 +222,9 @@ impl LocalRealm {
         );
         let mut config = Config::parse(&self.dir.join("agent.toml"), &text)?;
         config.storage = self.storage;
+        config.admin_socket = self.admin_socket(i);
         let others = self.members.iter().enumerate().filter(|(other, _)| *other != i);
-        let urls = others.map(|(_, member)| Url::parse(&format!("http://{}", member.peer)).map(PeerUrl));
+        let urls = others.map(|(_, member)| Url::parse(&format!("https://{}", member.peer)).map(PeerUrl));
         config.peers = urls.collect::<Result<_, _>>()?;
         Ok(config)
     }
@@ -229,8 +234,8 @@ impl LocalRealm {
     /// # Errors
     /// It cannot be reached.
     pub async fn admin(&self, i: usize) -> Result<admin::Client, Error> {
-        let address = format!("http://{}", self.members[i].peer);
-        patiently("an agent does not answer", async || Ok(admin::Client::connect(&address).await.ok())).await
+        let socket = self.admin_socket(i);
+        patiently("an agent does not answer", async || Ok(admin::Client::connect(&socket).await.ok())).await
     }
 
     /// What an HSM says of itself.

@@ -1,19 +1,29 @@
 //! The operator's side.
 
 use super::report::{AgentReport, PeerReport};
-use crate::peers::endpoint;
+use crate::config::PeerUrl;
+use crate::peers::{causes, endpoint, tls};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::enrolment::EnrolmentRequest;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::grpc::peer::admin_client::AdminClient;
-use strongroom_proto::grpc::peer::{PeersRequest, SetupRequest, StatusRequest};
+use strongroom_proto::grpc::peer::{
+    CertifyRequest, InviteRequest, PeersRequest, SetupReply, SetupRequest, StatusRequest,
+};
 use strongroom_proto::hsm::{
     CustodianPolicy, CustodianSignature, DeviceStatus, ExportApproval, Refusal, Reply, Request, SealedRealm,
 };
 use strongroom_proto::ids::{GroupId, HsmId};
 use strongroom_proto::statement::{GroupStatement, MemberStatement};
+use tokio::net::UnixStream;
 use tonic::transport::Channel;
+use tower::service_fn;
+use zeroize::Zeroizing;
 
 /// How long one answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,6 +34,17 @@ pub enum AdminError {
     /// The agent is not there.
     #[error("cannot reach the agent at {0}; start it with `strongroom-agent --config FILE`")]
     Unreachable(String),
+    /// The agent is not there, or does not take the certificate.
+    #[error(
+        "cannot reach the agent at {address}: {why}; see that it runs, that its HSM has a realm, and that the certificate \
+         is of that realm and not over"
+    )]
+    UnreachableFromAfar {
+        /// Its address.
+        address: String,
+        /// What failed.
+        why: String,
+    },
     /// The agent answered that it cannot.
     #[error("{0}")]
     Agent(String),
@@ -60,15 +81,51 @@ pub struct CreatedGroup {
 }
 
 impl Client {
-    /// Connects to the agent whose `peer_listen` address this is, `http://host:port`.
+    /// Connects to the agent whose `admin_socket` this is.
     ///
     /// # Errors
     /// [`AdminError::Unreachable`].
-    pub async fn connect(address: &str) -> Result<Self, AdminError> {
-        let unreachable = |_| AdminError::Unreachable(address.into());
-        let endpoint = endpoint(address).map_err(unreachable)?.timeout(TIMEOUT);
-        let channel = endpoint.connect().await.map_err(unreachable)?;
-        Ok(Self { address: address.into(), admin: AdminClient::new(channel) })
+    pub async fn connect(socket: &Path) -> Result<Self, AdminError> {
+        let (address, path) = (socket.display().to_string(), socket.to_owned());
+        let connector = service_fn(move |_| {
+            let path = path.clone();
+            async move { Ok::<_, std::io::Error>(TokioIo::new(UnixStream::connect(path).await?)) }
+        });
+        let connected = endpoint().timeout(TIMEOUT).connect_with_connector(connector).await;
+        let channel = connected.map_err(|_| AdminError::Unreachable(address.clone()))?;
+        Ok(Self { address, admin: AdminClient::new(channel) })
+    }
+
+    /// Connects to the agent whose `peer_listen` address this is, with an operator's certificate, as
+    /// [`crate::peers::open_operator`] reads it.
+    ///
+    /// # Errors
+    /// [`AdminError::UnreachableFromAfar`].
+    pub async fn connect_from_afar(
+        address: &PeerUrl,
+        identity: Arc<ClientConfig>,
+    ) -> Result<Self, AdminError> {
+        let (to, address) = (address.0.clone(), address.0.to_string());
+        let connector = service_fn(move |_| {
+            let (to, identity) = (to.clone(), Arc::clone(&identity));
+            async move { Ok::<_, std::io::Error>(TokioIo::new(tls(&to, identity).await?)) }
+        });
+        let unreachable = |why: String| AdminError::UnreachableFromAfar { address: address.clone(), why };
+        let connected = endpoint().timeout(TIMEOUT).connect_with_connector(connector).await;
+        let mut admin = AdminClient::new(connected.map_err(|error| unreachable(causes(&error)))?);
+        // Only an answer tells that the certificate was taken.
+        admin.status(StatusRequest {}).await.map_err(|status| unreachable(causes(&status)))?;
+        Ok(Self { address, admin })
+    }
+
+    /// A certificate for an operator who is elsewhere, in PEM with its private key, good for so many hours, 1 to 24.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn certify(&mut self, hours: u32) -> Result<Zeroizing<String>, AdminError> {
+        let reply =
+            self.admin.certify(CertifyRequest { hours }).await.map_err(|status| self.error(&status))?;
+        Ok(Zeroizing::new(reply.into_inner().pem))
     }
 
     /// What the HSM says of itself.
@@ -163,17 +220,17 @@ impl Client {
     pub async fn create_group(&mut self, members: &[HsmId]) -> Result<CreatedGroup, AdminError> {
         let own = self.device().await?;
         let realm = own.realm.as_ref().ok_or(AdminError::NoRealm)?.realm;
-        let mut known: BTreeMap<HsmId, (Option<String>, MemberStatement)> = BTreeMap::new();
-        for PeerReport { address, agent } in self.peers().await? {
+        let mut known: BTreeMap<HsmId, MemberStatement> = BTreeMap::new();
+        for PeerReport { agent, .. } in self.peers().await? {
             let device = agent.and_then(|agent| agent.device);
             if let Some(status) =
                 device.and_then(|device| device.realm).filter(|status| status.realm == realm)
             {
-                known.insert(status.member.hsm, (Some(address), status.member));
+                known.insert(status.member.hsm, status.member);
             }
         }
         if let Some(status) = own.realm {
-            known.insert(own.hsm, (None, status.member));
+            known.insert(own.hsm, status.member);
         }
         // In whatever order: a group cannot be unmade, and an HSM takes only so many.
         let set = |members: &[HsmId]| members.iter().copied().collect::<BTreeSet<_>>();
@@ -182,9 +239,8 @@ impl Client {
         let statement = match same {
             Some(statement) => statement,
             None => {
-                let find = |hsm: &HsmId| known.get(hsm).ok_or(AdminError::NoSuchMember(*hsm));
-                let statements = members.iter().map(|hsm| find(hsm).map(|(_, statement)| *statement));
-                let statements = statements.collect::<Result<Vec<_>, _>>()?;
+                let find = |hsm: &HsmId| known.get(hsm).copied().ok_or(AdminError::NoSuchMember(*hsm));
+                let statements = members.iter().map(find).collect::<Result<Vec<_>, _>>()?;
                 match self.setup(&Request::NewGroup(statements)).await? {
                     Reply::Group(statement) => statement,
                     _ => return Err(AdminError::Unexpected),
@@ -193,12 +249,9 @@ impl Client {
         };
         let mut missing = Vec::new();
         for hsm in statement.members.iter().filter(|hsm| **hsm != own.hsm) {
-            let Some((Some(address), _)) = known.get(hsm) else {
+            if !known.contains_key(hsm) {
                 missing.push((*hsm, AdminError::NoSuchMember(*hsm)));
-                continue;
-            };
-            let joined = async { Self::connect(address).await?.join_group(statement.clone()).await };
-            if let Err(error) = joined.await {
+            } else if let Err(error) = self.invite(*hsm, &statement).await {
                 missing.push((*hsm, error));
             }
         }
@@ -210,11 +263,18 @@ impl Client {
     /// # Errors
     /// [`AdminError`].
     pub async fn join_group(&mut self, statement: GroupStatement) -> Result<(), AdminError> {
-        match self.setup(&Request::JoinGroup(statement)).await {
-            Ok(Reply::Group(_)) | Err(AdminError::Refused(Refusal::AlreadyJoined)) => Ok(()),
-            Ok(_) => Err(AdminError::Unexpected),
-            Err(error) => Err(error),
-        }
+        joined(self.setup(&Request::JoinGroup(statement)).await)
+    }
+
+    /// Has this agent ask another to have its HSM join.
+    async fn invite(&mut self, hsm: HsmId, statement: &GroupStatement) -> Result<(), AdminError> {
+        let statement = minicbor::to_vec(statement).map_err(|_| AdminError::Unexpected)?;
+        let request = InviteRequest { to: hsm.0.to_vec().into(), statement: statement.into() };
+        let reply = self.admin.invite(request).await.map_err(|status| match status.code() {
+            tonic::Code::NotFound | tonic::Code::Unavailable => AdminError::NoSuchMember(hsm),
+            _ => AdminError::Agent(status.message().to_owned()),
+        });
+        joined(reply.and_then(|reply| decoded(reply.into_inner())))
     }
 
     /// Asks the HSM whether HSMs of its realm made these entries: consecutive, of one group, and none beyond what it has
@@ -241,11 +301,7 @@ impl Client {
     async fn setup(&mut self, request: &Request) -> Result<Reply, AdminError> {
         let request = minicbor::to_vec(request).map_err(|_| AdminError::Unexpected)?;
         let reply = self.admin.setup(SetupRequest { request: request.into() }).await;
-        let reply = reply.map_err(|status| self.error(&status))?.into_inner().reply;
-        match minicbor::decode::<Reply>(&reply).map_err(|_| AdminError::Unexpected)?.of_one_group() {
-            Reply::Refused(refusal) => Err(refusal.into()),
-            reply => Ok(reply),
-        }
+        decoded(reply.map_err(|status| self.error(&status))?.into_inner())
     }
 
     fn error(&self, status: &tonic::Status) -> AdminError {
@@ -254,5 +310,20 @@ impl Client {
         } else {
             AdminError::Agent(status.message().to_owned())
         }
+    }
+}
+
+fn decoded(reply: SetupReply) -> Result<Reply, AdminError> {
+    match minicbor::decode::<Reply>(&reply.reply).map_err(|_| AdminError::Unexpected)?.of_one_group() {
+        Reply::Refused(refusal) => Err(refusal.into()),
+        reply => Ok(reply),
+    }
+}
+
+fn joined(reply: Result<Reply, AdminError>) -> Result<(), AdminError> {
+    match reply {
+        Ok(Reply::Group(_)) | Err(AdminError::Refused(Refusal::AlreadyJoined)) => Ok(()),
+        Ok(_) => Err(AdminError::Unexpected),
+        Err(error) => Err(error),
     }
 }

@@ -2,13 +2,16 @@
 
 use super::report::group_to_wire;
 use crate::agent::Core;
+use crate::peers::MAX_HOURS;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::grpc::peer::admin_server::{Admin, AdminServer};
 use strongroom_proto::grpc::peer::{
-    PeersReply, PeersRequest, SetupReply, SetupRequest, StatusReply, StatusRequest,
+    CertifyReply, CertifyRequest, InviteRequest, PeersReply, PeersRequest, SetupReply, SetupRequest,
+    StatusReply, StatusRequest,
 };
 use strongroom_proto::hsm;
+use strongroom_proto::ids::{Digest, HsmId};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
@@ -16,11 +19,20 @@ use tonic::{Request, Response, Status};
 const HSM_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The service that an operator's command calls.
-pub(crate) struct AdminService(Arc<Core>);
+pub(crate) struct AdminService {
+    core: Arc<Core>,
+    at_socket: bool,
+}
 
 impl AdminService {
-    pub(crate) fn server(core: Arc<Core>) -> AdminServer<Self> {
-        AdminServer::new(Self(core))
+    /// For who can open the admin socket.
+    pub(crate) fn at_socket(core: Arc<Core>) -> AdminServer<Self> {
+        AdminServer::new(Self { core, at_socket: true })
+    }
+
+    /// For who has an operator's certificate: see [`crate::peers::operators_only`].
+    pub(crate) fn from_afar(core: Arc<Core>) -> AdminServer<Self> {
+        AdminServer::new(Self { core, at_socket: false })
     }
 }
 
@@ -47,8 +59,58 @@ fn is_setup(request: &hsm::Request, device: Option<&hsm::DeviceStatus>) -> bool 
         | hsm::Request::StepDown(_)
         | hsm::Request::Handshake(..)
         | hsm::Request::Process { .. }
-        | hsm::Request::Commit { .. } => false,
+        | hsm::Request::Commit { .. }
+        | hsm::Request::AgentSecret(_) => false,
     }
+}
+
+impl Core {
+    /// What this agent knows of itself and of its groups, without the keys that its HSM gave it.
+    pub(crate) async fn status(&self) -> StatusReply {
+        let asked = timeout(HSM_PATIENCE, self.call_hsm(hsm::Request::DeviceStatus)).await;
+        let (device, hsm_answers) = match asked {
+            Ok(Some(hsm::Reply::Device(device))) => (Some(device), true),
+            _ => (self.device(), false),
+        };
+        let device = device.map(without_key);
+        let device = device.and_then(|device| minicbor::to_vec(device).ok()).unwrap_or_default();
+        let groups = self.groups().into_iter().map(|(group, status)| group_to_wire(group, status)).collect();
+        StatusReply { device: device.into(), groups, hsm_answers }
+    }
+
+    /// Passes a request to the HSM that the caller may make.
+    pub(crate) async fn set_up(&self, request: hsm::Request) -> Result<SetupReply, Status> {
+        let changes = !matches!(request, hsm::Request::DeviceStatus | hsm::Request::Capture(..));
+        let reply = self.call_hsm(request).await.ok_or_else(|| {
+            Status::unknown(if changes {
+                "the HSM did not answer, and may have done it all the same; look with `hsm status`"
+            } else {
+                "the HSM does not answer; start it, and see that `hsm` in agent.toml is its address"
+            })
+        })?;
+        if changes {
+            // What comes next may need the other agents: this one is known to them when the caller has its answer.
+            if self.refresh().await.is_ok() {
+                let _ = self.identify().await;
+            }
+            self.wake();
+        }
+        let reply = match reply {
+            hsm::Reply::Device(device) => hsm::Reply::Device(without_key(device)),
+            reply => reply,
+        };
+        let reply =
+            minicbor::to_vec(&reply).map_err(|_| Status::internal("a reply that cannot be encoded"))?;
+        Ok(SetupReply { reply: reply.into() })
+    }
+}
+
+/// What others may see of a device: all but the key that makes record ids of users' names.
+fn without_key(mut device: hsm::DeviceStatus) -> hsm::DeviceStatus {
+    if let Some(realm) = &mut device.realm {
+        realm.record_id_key = Digest([0; 32]);
+    }
+    device
 }
 
 #[tonic::async_trait]
@@ -59,40 +121,43 @@ impl Admin for AdminService {
         })?;
         if matches!(request, hsm::Request::Capture(..)) {
             // What the HSM has captured may have moved on; where it does not answer, the request will tell.
-            let _ = self.0.refresh().await;
+            let _ = self.core.refresh().await;
         }
-        if !is_setup(&request, self.0.device().as_ref()) {
+        if !is_setup(&request, self.core.device().as_ref()) {
             return Err(Status::permission_denied("only the agent itself may ask this of its HSM"));
         }
-        let changes = !matches!(request, hsm::Request::DeviceStatus | hsm::Request::Capture(..));
-        let reply = self.0.call_hsm(request).await.ok_or_else(|| {
-            Status::unknown(if changes {
-                "the HSM did not answer, and may have done it all the same; look with `hsm status`"
-            } else {
-                "the HSM does not answer; start it, and see that `hsm` in agent.toml is its address"
-            })
-        })?;
-        if changes {
-            self.0.wake();
-        }
-        let reply =
-            minicbor::to_vec(&reply).map_err(|_| Status::internal("a reply that cannot be encoded"))?;
-        Ok(Response::new(SetupReply { reply: reply.into() }))
+        self.core.set_up(request).await.map(Response::new)
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
-        let asked = timeout(HSM_PATIENCE, self.0.call_hsm(hsm::Request::DeviceStatus)).await;
-        let (device, hsm_answers) = match asked {
-            Ok(Some(hsm::Reply::Device(device))) => (Some(device), true),
-            _ => (self.0.device(), false),
-        };
-        let device = device.and_then(|device| minicbor::to_vec(device).ok()).unwrap_or_default();
-        let groups =
-            self.0.groups().into_iter().map(|(group, status)| group_to_wire(group, status)).collect();
-        Ok(Response::new(StatusReply { device: device.into(), groups, hsm_answers }))
+        Ok(Response::new(self.core.status().await))
     }
 
     async fn peers(&self, _: Request<PeersRequest>) -> Result<Response<PeersReply>, Status> {
-        Ok(Response::new(PeersReply { peers: self.0.peers().statuses().await }))
+        Ok(Response::new(PeersReply { peers: self.core.peers().statuses().await }))
+    }
+
+    async fn invite(&self, request: Request<InviteRequest>) -> Result<Response<SetupReply>, Status> {
+        let request = request.into_inner();
+        let to = request.to.as_ref().try_into().map(HsmId);
+        let to = to.map_err(|_| Status::invalid_argument("`to` is the 16 bytes of an HSM id"))?;
+        let reply = self.core.peers().invite(to, request).await;
+        reply.unwrap_or_else(|| Err(Status::not_found("no peer with that HSM"))).map(Response::new)
+    }
+
+    async fn certify(&self, request: Request<CertifyRequest>) -> Result<Response<CertifyReply>, Status> {
+        if !self.at_socket {
+            // A certificate would last for ever if it were good for the next.
+            return Err(Status::permission_denied(
+                "certificates are issued at the agent's admin socket only",
+            ));
+        }
+        let hours = request.into_inner().hours;
+        if !(1..=MAX_HOURS).contains(&hours) {
+            return Err(Status::invalid_argument("a certificate is good for 1 to 24 hours"));
+        }
+        let pem = self.core.certify(hours).await;
+        let mut pem = pem.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        Ok(Response::new(CertifyReply { pem: std::mem::take(&mut *pem) }))
     }
 }

@@ -3,9 +3,9 @@
 use super::Time;
 use super::driver::Group;
 use super::hsm::Hsm;
-use crate::config::Election;
+use crate::config::{Config, Election};
 use crate::front::Backend;
-use crate::peers::{Forwarded, Peers};
+use crate::peers::{Forwarded, Identity, Peers};
 use crate::replica::{Answer, Settings, Status, Storage};
 use crate::store::Store;
 use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
@@ -24,7 +24,7 @@ use strongroom_proto::hsm::{
 use strongroom_proto::ids::{GroupId, HsmId, RealmId, RecordId};
 use strongroom_proto::peer::PeerMessage;
 use strongroom_proto::statement::GroupStatement;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a client may go on using a session after an answer.
@@ -43,9 +43,12 @@ pub(crate) struct Core {
     election: Election,
     storage: Storage,
     trees: TreeMetrics,
-    time: Time,
+    pub(super) time: Time,
     known: RwLock<Known>,
     wake: Notify,
+    /// As whom this agent is known, once its HSM has a realm.
+    pub(super) identity: watch::Sender<Option<Arc<Identity>>>,
+    pub(super) epoch: u32,
 }
 
 #[derive(Default)]
@@ -59,21 +62,23 @@ impl Core {
         hsm: Hsm,
         store: Store,
         peers: Peers,
-        election: Election,
-        storage: Storage,
+        config: &Config,
         trees: TreeMetrics,
         time: Time,
+        identity: watch::Sender<Option<Arc<Identity>>>,
     ) -> Self {
         Self {
             hsm,
             store,
             peers,
-            election,
-            storage,
+            election: config.election,
+            storage: config.storage,
             trees,
             time,
             known: RwLock::default(),
             wake: Notify::new(),
+            identity,
+            epoch: config.peer_epoch,
         }
     }
 
@@ -310,14 +315,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn requests_are_held_while_nobody_leads_and_ask_no_more_often_than_the_pause() {
+        let (identity, identities) = watch::channel(None);
+        let smallest = "hsm = 'tcp:none:1'\nstore = 'memory://'\ntenants = 'tenants.toml'";
         let core = Arc::new(Core::new(
             Hsm::start(Arc::new(Dead)),
             Store::on(Arc::new(object_store::memory::InMemory::new())),
-            Peers::start(&[]),
-            Election::default(),
-            Storage::default(),
+            Peers::start(&[], &identities),
+            &Config::parse("agent.toml".as_ref(), smallest).expect("usable"),
             TreeMetrics::default(),
             Time::system(),
+            identity,
         ));
         let (group, asked) = Group::leaderless();
         core.known.write().expect("not poisoned").groups.insert(GroupId([1; 16]), group);

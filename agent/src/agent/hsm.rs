@@ -10,6 +10,7 @@ use std::sync::Arc;
 use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, MAX_GROUPS, Reply, Request};
 use strongroom_proto::ids::GroupId;
 use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
 
 /// The way to the HSM. Cheap to clone.
 #[derive(Clone)]
@@ -158,7 +159,8 @@ fn bytes(request: &Request) -> usize {
 
 async fn ask(link: &dyn Link, request: &Request) -> Option<Reply> {
     let bytes = minicbor::to_vec(request).ok()?;
-    let reply = link.call(bytes).await.ok()?;
+    // Secret: a reply may hold keys.
+    let reply = Zeroizing::new(link.call(bytes).await.ok()?);
     let decoded = minicbor::decode(&reply);
     decoded
         .inspect_err(|_| {

@@ -1,7 +1,7 @@
 //! `check` and `rebuild-tree`: the store, looked at without an agent.
 
 use super::founding::{self, Founded};
-use super::{CliError, Stored, agent, show};
+use super::{CliError, Reach, Stored, agent, show};
 use crate::admin::Client;
 use crate::check::{self, AgentWitness, Findings, NoWitness, Progress};
 use crate::config::{Config, StoreOptions};
@@ -66,13 +66,11 @@ fn tree(store: &Store, group: GroupId) -> TreeStore {
     TreeStore::new(store.objects(), store.base(), group, TreeSettings::default(), TreeMetrics::default())
 }
 
-pub(super) async fn check(config: &Path, stored: Stored) -> Result<(), CliError> {
-    let store = open(config, &stored)?;
-    let witness = match &stored.agent {
-        Some(address) => Some(Client::connect(address).await?),
-        None if stored.store.is_none() => Some(agent(config).await?),
-        None => None,
-    };
+pub(super) async fn check(reach: &Reach, stored: Stored) -> Result<(), CliError> {
+    let store = open(&reach.config, &stored)?;
+    // Another store than the configured one says nothing of which agent to ask.
+    let ask = stored.store.is_none() || reach.afar.is_some();
+    let witness = if ask { Some(agent(reach).await?) } else { None };
     let mut problems = 0;
     for group in groups(&store, &stored).await? {
         let (tree, bar) = (tree(&store, group), Bar::new());

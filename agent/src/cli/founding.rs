@@ -3,13 +3,12 @@
 //! The store is not trusted with it: what it holds counts only if enough custodians signed it, and if it names what the HSM
 //! itself says of its realm. Whether these are the custodians one means is for people to say, so they are always shown.
 
-use super::{CliError, ClientConfig, Line, agent, show};
+use super::{CliError, ClientConfig, Line, Reach, agent, show};
 use crate::admin::AdminError;
 use crate::config::Config;
 use crate::replica::{CreateOutcome, ReadOutcome};
 use crate::store::Store;
 use serde_json::json;
-use std::path::Path;
 use strongroom_proto::enrolment::{CustodianSignature, Founding, FoundingStatement};
 use strongroom_proto::hsm::RealmStatus;
 use strongroom_proto::ids::RealmId;
@@ -89,8 +88,8 @@ pub(super) async fn stored(store: &Store, realm: RealmId, hsm: Option<&RealmStat
 }
 
 /// The same, from the store of the configuration.
-pub(super) async fn founded(config: &Path, hsm: &RealmStatus) -> Founded {
-    let store = Config::open(config).ok().and_then(|c| Store::open(&c.store, &c.store_options).ok());
+pub(super) async fn founded(reach: &Reach, hsm: &RealmStatus) -> Founded {
+    let store = Config::open(&reach.config).ok().and_then(|c| Store::open(&c.store, &c.store_options).ok());
     match store {
         Some(store) => stored(&store, hsm.realm, Some(hsm)).await,
         None => Founded::Unavailable,
@@ -104,18 +103,18 @@ pub(super) async fn realms(store: &Store) -> Vec<RealmId> {
 }
 
 /// `realm found`.
-pub(super) async fn found(config: &Path, founding: &str, signatures: &[String]) -> Result<(), CliError> {
+pub(super) async fn found(reach: &Reach, founding: &str, signatures: &[String]) -> Result<(), CliError> {
     let FoundingStatement { founding, .. } = FoundingStatement::from_line(founding)?;
     let signatures = signatures.iter().map(|line| CustodianSignature::from_line(line));
     let statement = FoundingStatement { founding, signatures: signatures.collect::<Result<_, _>>()? };
-    let device = agent(config).await?.device().await?;
+    let device = agent(reach).await?.device().await?;
     let realm = device.realm.ok_or(AdminError::NoRealm)?;
     let line = statement.to_line();
     let told = Founded::of(ReadOutcome::Found(line.clone().into()), realm.realm, Some(&realm));
     if let Founded::Wrong(why) = told {
         return Err(CliError::Founding(why));
     }
-    let configured = Config::open(config)?;
+    let configured = Config::open(&reach.config)?;
     let store = Store::open(&configured.store, &configured.store_options)?;
     match store.create(&object(realm.realm), line.clone().into()).await {
         CreateOutcome::Created => {}
@@ -141,10 +140,10 @@ pub(super) async fn found(config: &Path, founding: &str, signatures: &[String]) 
 }
 
 /// `client-config`.
-pub(super) async fn client_config(config: &Path, arguments: &ClientConfig) -> Result<(), CliError> {
-    let device = agent(config).await?.device().await?;
+pub(super) async fn client_config(reach: &Reach, arguments: &ClientConfig) -> Result<(), CliError> {
+    let device = agent(reach).await?.device().await?;
     let realm = device.realm.ok_or(AdminError::NoRealm)?;
-    let founded = founded(config, &realm).await;
+    let founded = founded(reach, &realm).await;
     let mut entry = json!({
         "id": realm.realm.to_string(),
         "address": arguments.address.as_str(),

@@ -1,10 +1,9 @@
 //! `group`: making one, and how it does.
 
-use super::{CliError, GroupCommand, Line, agent, show};
-use std::path::Path;
+use super::{CliError, GroupCommand, Line, Reach, agent, show};
 use strongroom_proto::statement::GroupStatement;
 
-pub(super) async fn execute(config: &Path, command: GroupCommand) -> Result<(), CliError> {
+pub(super) async fn execute(config: &Reach, command: GroupCommand) -> Result<(), CliError> {
     match command {
         GroupCommand::Create { members } => {
             let created = agent(config).await?.create_group(&members).await?;

@@ -1,14 +1,13 @@
 //! `hsm`: what the HSM says, and the five steps by which a realm reaches another HSM.
 
 use super::words::compare;
-use super::{CliError, HsmCommand, Line, agent, realm, show};
+use super::{CliError, HsmCommand, Line, Reach, agent, realm, show};
 use crate::admin::{custodian_key, sign};
-use std::path::Path;
 use strongroom_proto::enrolment::{
     CustodianKey, CustodianSignature, EnrolmentRequest, ExportApproval, FoundingStatement, SealedRealm,
 };
 
-pub(super) async fn execute(config: &Path, command: HsmCommand) -> Result<(), CliError> {
+pub(super) async fn execute(config: &Reach, command: HsmCommand) -> Result<(), CliError> {
     match command {
         HsmCommand::Status(format) => {
             let device = agent(config).await?.device().await?;

@@ -2,6 +2,7 @@
 //!
 //! What a script or another command is to take goes to standard output; what a person is to read, to standard error.
 
+mod admin_identity;
 mod check;
 mod founding;
 mod group;
@@ -17,11 +18,15 @@ pub use line::{Line, LineError};
 use crate::admin::{AdminError, Client};
 use crate::agent::StartError;
 use crate::check::{CheckError, RebuildError};
-use crate::config::Config;
+use crate::config::{Config, PeerUrl};
 use crate::file::FileError;
+use crate::front::system_clock;
+use crate::peers::open_operator;
 use crate::store::StoreError;
 use clap::{Args, Parser, Subcommand};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use strongroom_proto::hsm::CustodianKey;
 use strongroom_proto::ids::{Digest, GroupId, HsmId};
@@ -40,9 +45,23 @@ pub struct Cli {
         global = true
     )]
     pub config: PathBuf,
+    /// Ask the agent that has this peer_listen address, `https://host:port`, rather than the one of the configuration.
+    #[arg(long, value_name = "URL", global = true, requires = "identity", value_parser = peer_url)]
+    pub agent: Option<PeerUrl>,
+    /// Who asks it: what `admin-identity` wrote.
+    #[arg(long, value_name = "FILE", global = true, requires = "agent")]
+    pub identity: Option<PathBuf>,
     /// What to do; without, `run`.
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+/// How commands reach an agent.
+#[derive(Debug)]
+struct Reach {
+    /// The configuration, which may not be there when an agent is named.
+    config: PathBuf,
+    afar: Option<(PeerUrl, PathBuf)>,
 }
 
 /// What to do.
@@ -62,6 +81,8 @@ pub enum Command {
     Group(GroupCommand),
     /// Print the configuration with which clients reach this realm, with the custodians' founding in it.
     ClientConfig(ClientConfig),
+    /// Get a certificate with which these commands can be given from another machine, with --agent and --identity.
+    AdminIdentity(AdminIdentity),
     /// Look at all that the store holds: chain, authenticity, roots, pages and leaves. Changes nothing, and does not
     /// disturb a group at work. Fails if anything is not as it should be.
     Check(Stored),
@@ -81,10 +102,21 @@ pub struct Stored {
     /// One group alone.
     #[arg(long, value_name = "GROUPID")]
     pub group: Option<GroupId>,
-    /// The peer_listen address of a running agent whose HSM is asked whether HSMs of the realm made the entries. By
-    /// default the agent of the configuration; with `--store`, none.
-    #[arg(long, value_name = "URL")]
-    pub agent: Option<String>,
+}
+
+/// `admin-identity`.
+#[derive(Args, Debug)]
+pub struct AdminIdentity {
+    /// For how many hours it is good. There is no way to take it back before.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=24))]
+    pub hours: u32,
+    /// Where to write the certificate and its private key. The file must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+fn peer_url(text: &str) -> Result<PeerUrl, &'static str> {
+    PeerUrl::try_from(text.to_owned())
 }
 
 fn store_option(text: &str) -> Result<(String, String), &'static str> {
@@ -264,7 +296,7 @@ pub enum CliError {
     /// A founding that could not be kept.
     #[error("the object store did not take the founding; see that it answers, and run this again")]
     FoundingNotKept,
-    /// A custodian's key.
+    /// A custodian's or an operator's key.
     #[error("{}: {message}", path.display())]
     Key {
         /// The file.
@@ -287,32 +319,49 @@ impl Cli {
     /// [`CliError`], to be shown to the person.
     pub fn execute(self) -> Result<(), CliError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let reach = Reach { config: self.config, afar: self.agent.zip(self.identity) };
+        let command = self.command.unwrap_or_default();
+        if reach.afar.is_some() && matches!(command, Command::Run | Command::RebuildTree(_)) {
+            return Err(CliError::Arguments("--agent is for commands that ask an agent; leave it out"));
+        }
         runtime.block_on(async {
-            match self.command.unwrap_or_default() {
-                Command::Run => run::run(&self.config).await,
-                Command::Realm(command) => realm::execute(&self.config, command).await,
-                Command::Hsm(command) => hsm::execute(&self.config, command).await,
-                Command::Group(command) => group::execute(&self.config, command).await,
-                Command::ClientConfig(arguments) => founding::client_config(&self.config, &arguments).await,
-                Command::Check(stored) => check::check(&self.config, stored).await,
-                Command::RebuildTree(stored) => check::rebuild(&self.config, stored).await,
+            match command {
+                Command::Run => run::run(&reach.config).await,
+                Command::Realm(command) => realm::execute(&reach, command).await,
+                Command::Hsm(command) => hsm::execute(&reach, command).await,
+                Command::Group(command) => group::execute(&reach, command).await,
+                Command::AdminIdentity(arguments) => admin_identity::execute(&reach, &arguments).await,
+                Command::ClientConfig(arguments) => founding::client_config(&reach, &arguments).await,
+                Command::Check(stored) => check::check(&reach, stored).await,
+                Command::RebuildTree(stored) => check::rebuild(&reach.config, stored).await,
             }
         })
     }
 }
 
-/// Connects to the agent that runs with this configuration.
-async fn agent(config: &Path) -> Result<Client, CliError> {
-    let address = reachable(Config::open(config)?.peer_listen);
-    Ok(Client::connect(&format!("http://{address}")).await?)
+/// Connects to the agent that was named, or that runs with this configuration.
+async fn agent(reach: &Reach) -> Result<Client, CliError> {
+    Ok(match &reach.afar {
+        Some((address, identity)) => {
+            let identity = open_operator(identity, system_clock())?;
+            Client::connect_from_afar(address, identity).await?
+        }
+        None => Client::connect(&Config::open(&reach.config)?.admin_socket).await?,
+    })
 }
 
-/// The address at which one that listens on all addresses is reached from the same machine.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
+/// Writes a new file that only its owner may read.
+fn write_secret(path: &Path, text: &str) -> Result<(), CliError> {
+    let failed = |message: String| CliError::Key { path: path.into(), message };
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
+            failed(match error.kind() {
+                io::ErrorKind::AlreadyExists => {
+                    "exists, and keys are never overwritten; choose another name".into()
+                }
+                _ => format!("cannot be written: {error}"),
+            })
+        })?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    written.map_err(|error| failed(format!("cannot be written: {error}")))
 }

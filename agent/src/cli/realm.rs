@@ -1,19 +1,16 @@
 //! `realm`: custodians' keys, a new realm, and what it is.
 
 use super::words::compare;
-use super::{CliError, CreateRealm, Line, RealmCommand, agent, founding, show};
+use super::{CliError, CreateRealm, Line, Reach, RealmCommand, agent, founding, show, write_secret};
 use crate::admin::{AdminError, custodian_key, sign};
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes};
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use strongroom_proto::enrolment::{CustodianKey, CustodianPolicy, FoundingStatement, MAX_CUSTODIANS};
 use zeroize::Zeroizing;
 
-pub(super) async fn execute(config: &Path, command: RealmCommand) -> Result<(), CliError> {
+pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(), CliError> {
     match command {
         RealmCommand::Custodian { out } => {
             let public = make_key(&out)?;
@@ -105,17 +102,7 @@ fn make_key(path: &Path) -> Result<CustodianKey, CliError> {
     let pem = KeypairBytes { secret_key: key.to_bytes(), public_key: None }
         .to_pkcs8_pem(LineEnding::LF)
         .map_err(|_| failed("the key could not be encoded".into()))?;
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
-            failed(match error.kind() {
-                io::ErrorKind::AlreadyExists => {
-                    "exists, and keys are never overwritten; choose another name".into()
-                }
-                _ => format!("cannot be written: {error}"),
-            })
-        })?;
-    let written = file.write_all(pem.as_bytes()).and_then(|()| file.sync_all());
-    written.map_err(|error| failed(format!("cannot be written: {error}")))?;
+    write_secret(path, &pem)?;
     Ok(custodian_key(&key))
 }
 

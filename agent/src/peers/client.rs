@@ -1,14 +1,17 @@
 //! Calling other agents.
 
-use super::{endpoint, from_wire, hsm_id};
+use super::connection::connect;
+use super::{Caller, Identities, causes, endpoint, from_wire};
 use crate::config::PeerUrl;
 use crate::replica::Answer;
 use futures::StreamExt;
+use hyper_util::rt::TokioIo;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use strongroom_proto::grpc::peer::admin_client::AdminClient;
 use strongroom_proto::grpc::peer::peer_client::PeerClient;
-use strongroom_proto::grpc::peer::{DeliverRequest, ForwardRequest, HelloRequest, PeerStatus, StatusRequest};
+use strongroom_proto::grpc::peer::{
+    DeliverRequest, ForwardRequest, HelloRequest, InviteRequest, PeerStatus, SetupReply, StatusRequest,
+};
 use strongroom_proto::hsm::BatchRequest;
 use strongroom_proto::ids::HsmId;
 use strongroom_proto::peer::PeerMessage;
@@ -16,6 +19,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
+use tower::service_fn;
+use url::Url;
 
 /// Small messages that may wait for one peer.
 const URGENT_QUEUE: usize = 64;
@@ -32,9 +37,12 @@ const BULK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than a leader lets a request wait before it answers `Unavailable` itself.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(12);
 const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often a peer is asked which HSM it has, once it has said so, and before.
+const INVITE_TIMEOUT: Duration = Duration::from_secs(8);
+/// How often a connection to a peer is looked for, once there was one, and before.
 const HELLO_PERIOD: Duration = Duration::from_secs(1);
 const HELLO_RETRY: Duration = Duration::from_millis(100);
+/// How often it is told why a peer cannot be reached, at most.
+const TOLD: Duration = Duration::from_secs(10);
 
 /// What became of a forwarded request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,12 +57,18 @@ pub enum Forwarded {
 
 /// The other agents. Cheap to clone.
 #[derive(Clone)]
-pub struct Peers(Arc<Vec<Peer>>);
+pub struct Peers {
+    peers: Arc<Vec<Peer>>,
+    found: Found,
+}
+
+/// Which HSM was last found at the address of each peer, by its certificate. No HSM is at two addresses.
+#[derive(Clone)]
+struct Found(Arc<Mutex<Vec<Option<HsmId>>>>);
 
 struct Peer {
-    address: String,
+    address: Url,
     channel: Channel,
-    hsm: Arc<Mutex<Option<HsmId>>>,
     /// Heartbeats and statements have their own queue, so that they never wait for segments.
     urgent: mpsc::Sender<Outgoing>,
     bulk: mpsc::Sender<Outgoing>,
@@ -68,16 +82,15 @@ struct Outgoing {
 }
 
 impl Peers {
-    /// Begins to look for the agents at `addresses`. To be called inside a runtime; stops with it.
+    /// Begins to look for the agents at `addresses`, as the one that `identities` says. To be called inside a runtime;
+    /// stops with it.
     #[must_use]
-    pub fn start(addresses: &[PeerUrl]) -> Self {
-        let peers = addresses.iter().filter_map(|address| {
-            let address = address.0.to_string();
-            let endpoint = endpoint(&address)
-                .inspect_err(|error| tracing::error!(address, %error, "cannot use the address of a peer"));
-            Some(Peer::start(address.clone(), endpoint.ok()?.connect_lazy()))
-        });
-        Self(Arc::new(peers.collect()))
+    pub fn start(addresses: &[PeerUrl], identities: &Identities) -> Self {
+        let found = Found(Arc::new(Mutex::new(vec![None; addresses.len()])));
+        let addresses = addresses.iter().enumerate();
+        let peers = addresses
+            .map(|(at, address)| Peer::start(at, address.0.clone(), found.clone(), identities.clone()));
+        Self { peers: Arc::new(peers.collect()), found }
     }
 
     /// Sends a message from our HSM's replica to another's. It may be lost.
@@ -99,10 +112,7 @@ impl Peers {
         let request = ForwardRequest { to: to.0.to_vec().into(), request: bytes.into(), handshake_only };
         match peer.client().forward(within(FORWARD_TIMEOUT, request)).await {
             Ok(reply) => Forwarded::Answer(from_wire(reply.into_inner())),
-            Err(status) if is_not_sent(&status) => {
-                peer.forget(&status);
-                Forwarded::NotSent
-            }
+            Err(status) if is_not_sent(&status) => Forwarded::NotSent,
             Err(status) => {
                 tracing::debug!(%to, code = ?status.code(), "a forwarded request was not answered");
                 Forwarded::Unknown
@@ -112,16 +122,49 @@ impl Peers {
 
     /// Asks every configured peer for its status; those that cannot be reached have none.
     pub(crate) async fn statuses(&self) -> Vec<PeerStatus> {
-        let ask = self.0.iter().map(|peer| async {
-            let reply =
-                AdminClient::new(peer.channel.clone()).status(within(HELLO_TIMEOUT, StatusRequest {})).await;
-            PeerStatus { address: peer.address.clone(), status: reply.ok().map(tonic::Response::into_inner) }
+        let ask = self.peers.iter().map(|peer| async {
+            let reply = peer.client().status(within(HELLO_TIMEOUT, StatusRequest {})).await;
+            let status = reply.ok().map(tonic::Response::into_inner);
+            PeerStatus { address: peer.address.to_string(), status }
         });
         futures::future::join_all(ask).await
     }
 
+    /// Asks a peer to have its HSM join a group; `None` if no peer with that HSM was found.
+    pub(crate) async fn invite(
+        &self,
+        to: HsmId,
+        request: InviteRequest,
+    ) -> Option<Result<SetupReply, Status>> {
+        let reply = self.of(to)?.client().invite(within(INVITE_TIMEOUT, request)).await;
+        Some(reply.map(tonic::Response::into_inner))
+    }
+
     fn of(&self, hsm: HsmId) -> Option<&Peer> {
-        self.0.iter().find(|peer| peer.hsm() == Some(hsm))
+        self.peers.get(self.found.at(hsm)?)
+    }
+}
+
+impl Found {
+    fn at(&self, hsm: HsmId) -> Option<usize> {
+        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        found.iter().position(|found| *found == Some(hsm))
+    }
+
+    /// Says whether that is news. A peer that is silent keeps its HSM: messages to it are lost or not, as ever.
+    fn put(&self, at: usize, hsm: HsmId) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.get(at) == Some(&Some(hsm)) {
+            return false;
+        }
+        for (place, found) in all.iter_mut().enumerate() {
+            match *found {
+                _ if place == at => *found = Some(hsm),
+                Some(elsewhere) if elsewhere == hsm => *found = None,
+                _ => {}
+            }
+        }
+        true
     }
 }
 
@@ -144,12 +187,25 @@ fn within<T>(time: Duration, message: T) -> Request<T> {
 }
 
 impl Peer {
-    fn start(address: String, channel: Channel) -> Self {
-        let hsm = Arc::new(Mutex::new(None));
+    fn start(at: usize, address: Url, found: Found, identities: Identities) -> Self {
         let (urgent, urgent_queue) = mpsc::channel(URGENT_QUEUE);
         let (bulk, bulk_queue) = mpsc::channel(BULK_QUEUE);
-        let peer = Self { address, channel, hsm, urgent, bulk };
-        tokio::spawn(greet(peer.address.clone(), peer.client(), Arc::clone(&peer.hsm)));
+        let to = address.clone();
+        let connector = service_fn(move |_| {
+            let (to, found, identities) = (to.clone(), found.clone(), identities.clone());
+            async move {
+                let connection = connect(&to, identities).await?;
+                match connection.caller() {
+                    Caller::Agent(hsm) if found.put(at, hsm) => {
+                        tracing::info!(address = %to, %hsm, "found a peer")
+                    }
+                    _ => {}
+                }
+                Ok::<_, std::io::Error>(TokioIo::new(connection))
+            }
+        });
+        let peer = Self { address, channel: endpoint().connect_with_connector_lazy(connector), urgent, bulk };
+        tokio::spawn(greet(peer.address.clone(), peer.client()));
         tokio::spawn(deliver(urgent_queue, peer.client(), URGENT_AT_ONCE, URGENT_TIMEOUT));
         tokio::spawn(deliver(bulk_queue, peer.client(), BULK_AT_ONCE, BULK_TIMEOUT));
         peer
@@ -158,35 +214,30 @@ impl Peer {
     fn client(&self) -> PeerClient<Channel> {
         PeerClient::new(self.channel.clone())
     }
-
-    fn hsm(&self) -> Option<HsmId> {
-        *self.hsm.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn forget(&self, status: &Status) {
-        if status.code() == Code::FailedPrecondition {
-            *self.hsm.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        }
-    }
 }
 
-/// Learns which HSM is at an address, again and again.
-async fn greet(address: String, mut client: PeerClient<Channel>, hsm: Arc<Mutex<Option<HsmId>>>) {
+/// Keeps a connection to a peer, which says by its certificate which HSM it has.
+async fn greet(address: Url, mut client: PeerClient<Channel>) {
+    let mut told: Option<(Instant, String)> = None;
     loop {
         let reply = tokio::time::timeout(HELLO_TIMEOUT, client.hello(HelloRequest {})).await;
-        let found = reply.ok().and_then(Result::ok).and_then(|reply| hsm_id(&reply.into_inner().hsm));
-        let before = {
-            let mut known = hsm.lock().unwrap_or_else(PoisonError::into_inner);
-            // A peer that is silent now keeps its HSM: messages to it are lost or not, as ever.
-            let before = *known;
-            *known = found.or(before);
-            before
+        let failed = match reply {
+            Ok(Ok(_)) => None,
+            Ok(Err(status)) => Some(causes(&status)),
+            Err(_) => Some("it does not answer".into()),
         };
-        match found {
-            Some(found) if before != Some(found) => tracing::info!(address, hsm = %found, "found a peer"),
-            _ => {}
+        let pause = if failed.is_none() { HELLO_PERIOD } else { HELLO_RETRY };
+        if let Some((_, before)) = told.as_mut().filter(|_| failed.is_none()) {
+            before.clear();
         }
-        sleep(if found.is_some() { HELLO_PERIOD } else { HELLO_RETRY }).await;
+        if let Some(why) = failed {
+            // Not the same again and again, nor one after the other.
+            if told.as_ref().is_none_or(|(last, before)| last.elapsed() > TOLD && *before != why) {
+                tracing::info!(%address, why, "a peer cannot be reached");
+                told = Some((Instant::now(), why));
+            }
+        }
+        sleep(pause).await;
     }
 }
 

@@ -1,14 +1,25 @@
-//! The agents of the other HSMs, over gRPC.
+//! The agents of the other HSMs, over gRPC inside of mutual TLS.
 //!
 //! Owns who is reached where: agents are configured by address, replicas speak of HSMs, and an address can get another
-//! HSM at any time, so every message names the HSM that it is for. Peers are trusted for availability only; what
-//! counts in their messages is authenticated by HSMs. Queues are bounded: what does not fit, and what went stale in a
-//! queue, is lost, as messages between replicas may be.
+//! HSM at any time, so every message names the HSM that it is for. Which HSM an agent has is in its certificate, which
+//! only an agent at an HSM of the realm can have. Peers are trusted for availability only; what counts in their messages
+//! is authenticated by HSMs. Queues are bounded: what does not fit, and what went stale in a queue, is lost, as messages
+//! between replicas may be.
 
+mod authority;
 mod client;
+mod connection;
+mod identity;
+mod operator;
+mod refused;
 mod server;
 
+pub use authority::{Caller, IssueError};
 pub use client::{Forwarded, Peers};
+pub(crate) use connection::{accept, tls};
+pub use identity::{Identities, Identity, Who};
+pub use operator::{MAX_HOURS, issue_operator, open_operator};
+pub(crate) use refused::Refused;
 pub(crate) use server::PeerService;
 
 use crate::replica::Answer;
@@ -16,7 +27,8 @@ use strongroom_proto::grpc::peer::ForwardReply;
 use strongroom_proto::grpc::peer::forward_reply::Answer as Wire;
 use strongroom_proto::ids::HsmId;
 use strongroom_proto::peer::MAX_PEER_BYTES;
-use tonic::transport::{Endpoint, Error};
+use tonic::transport::Endpoint;
+use tonic::{Request, Status};
 
 /// The longest message that is taken from another agent: a [`strongroom_proto::peer::PeerMessage`] and its envelope.
 pub(crate) const MAX_MESSAGE_BYTES: usize = MAX_PEER_BYTES + 1024;
@@ -26,18 +38,44 @@ const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 /// After so long without a sign of life a connection is asked for one, and then given the same time again.
 pub(crate) const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// The settings of every connection between agents, and from the admin subcommands to an agent.
-///
-/// # Errors
-/// The address is none that gRPC can connect to.
-pub(crate) fn endpoint(address: &str) -> Result<Endpoint, Error> {
+/// The settings of every connection between agents, and from the admin subcommands to an agent. Who makes the
+/// connection, and says where to, is a connector.
+pub(crate) fn endpoint() -> Endpoint {
     // Without keep-alive, also while idle, a connection that a network partition cut hangs after it has healed.
-    Ok(Endpoint::from_shared(address.to_owned())?
+    Endpoint::from_static("https://agent.strongroom.invalid")
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
         .keep_alive_while_idle(true)
-        .tcp_nodelay(true))
+}
+
+/// The agent that sent a request, by its certificate.
+pub(crate) fn agent<T>(request: &Request<T>) -> Result<HsmId, Status> {
+    match request.extensions().get() {
+        Some(Caller::Agent(hsm)) => Ok(*hsm),
+        _ => Err(Status::permission_denied("only agents of the realm may ask this")),
+    }
+}
+
+/// Lets only agents of the realm in.
+pub(crate) fn agents_only(request: Request<()>) -> Result<Request<()>, Status> {
+    agent(&request).map(|_| request)
+}
+
+/// Lets only operators in.
+pub(crate) fn operators_only(request: Request<()>) -> Result<Request<()>, Status> {
+    match request.extensions().get() {
+        Some(Caller::Operator(_)) => Ok(request),
+        _ => Err(Status::permission_denied("only operators may ask this; use the agent's admin socket")),
+    }
+}
+
+/// What an error says, and what its causes say.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 fn hsm_id(bytes: &[u8]) -> Option<HsmId> {

@@ -1,21 +1,27 @@
 //! Being called by other agents.
 
-use super::{MAX_MESSAGE_BYTES, hsm_id, to_wire};
+use super::{MAX_MESSAGE_BYTES, agent, hsm_id, to_wire};
 use crate::agent::Core;
 use std::sync::Arc;
 use strongroom_proto::client::MAX_REQUEST_BODY;
 use strongroom_proto::grpc::peer::peer_server::{Peer, PeerServer};
 use strongroom_proto::grpc::peer::{
-    DeliverReply, DeliverRequest, ForwardReply, ForwardRequest, HelloReply, HelloRequest,
+    DeliverReply, DeliverRequest, ForwardReply, ForwardRequest, HelloReply, HelloRequest, InviteRequest,
+    SetupReply, StatusReply, StatusRequest,
 };
-use strongroom_proto::hsm::BatchRequest;
+use strongroom_proto::hsm::{self, BatchRequest, MAX_GROUPS};
 use strongroom_proto::peer::PeerMessage;
+use strongroom_proto::statement::GroupStatement;
 use tonic::{Request, Response, Status};
 
 /// The longest client's request that is taken from another agent: the record id and all that a client may send.
 const MAX_FORWARD_BYTES: usize = MAX_REQUEST_BODY + 128;
 
-/// The service that other agents call.
+/// How many groups an HSM may be in for its agent to take an invitation. Groups are for ever, and an HSM has so many
+/// places: half of them are its own operator's to give away.
+const MAX_INVITED: usize = MAX_GROUPS / 2;
+
+/// The service that other agents call. Not for anybody else: see [`super::agents_only`].
 pub(crate) struct PeerService(Arc<Core>);
 
 impl PeerService {
@@ -28,22 +34,23 @@ impl PeerService {
         if own.is_some() && own == hsm_id(to) {
             return Ok(());
         }
-        Err(Status::failed_precondition("this agent has another HSM; ask it with Hello which one"))
+        Err(Status::failed_precondition("this agent has another HSM now; connect again"))
     }
 }
 
 #[tonic::async_trait]
 impl Peer for PeerService {
     async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
-        let hsm = self.0.hsm_id().map(|id| id.0.to_vec()).unwrap_or_default();
-        Ok(Response::new(HelloReply { hsm: hsm.into() }))
+        Ok(Response::new(HelloReply {}))
     }
 
     async fn deliver(&self, request: Request<DeliverRequest>) -> Result<Response<DeliverReply>, Status> {
+        let caller = agent(&request)?;
         let DeliverRequest { from, to, message } = request.into_inner();
         self.expect_own(&to)?;
+        let from = hsm_id(&from).filter(|from| *from == caller);
         let from =
-            hsm_id(&from).ok_or_else(|| Status::invalid_argument("`from` is the 16 bytes of an HSM id"))?;
+            from.ok_or_else(|| Status::permission_denied("`from` is the HSM in the sender's certificate"))?;
         let message =
             PeerMessage::from_bytes(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
         self.0.deliver(from, message);
@@ -60,5 +67,24 @@ impl Peer for PeerService {
             .map_err(|_| Status::invalid_argument("`request` is a BatchRequest"))?;
         let answer = self.0.ask(request, handshake_only).await;
         Ok(Response::new(to_wire(&answer)))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        Ok(Response::new(self.0.status().await))
+    }
+
+    async fn invite(&self, request: Request<InviteRequest>) -> Result<Response<SetupReply>, Status> {
+        let InviteRequest { to, statement } = request.into_inner();
+        self.expect_own(&to)?;
+        let statement: GroupStatement = minicbor::decode(&statement)
+            .map_err(|_| Status::invalid_argument("`statement` is a GroupStatement"))?;
+        let joined = self.0.device().map_or(0, |device| device.groups.len());
+        let again = self.0.groups().iter().any(|(group, _)| *group == statement.group);
+        if joined >= MAX_INVITED && !again {
+            return Err(Status::resource_exhausted(
+                "its HSM is in many groups; have it join this one with `group join`, at its own agent",
+            ));
+        }
+        self.0.set_up(hsm::Request::JoinGroup(statement)).await.map(Response::new)
     }
 }

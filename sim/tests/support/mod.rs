@@ -112,8 +112,7 @@ impl OneMember {
         let sockets = Sockets::bind(&config).expect("free ports");
         let time = setting.clocks.as_ref().map_or_else(Time::system, Clocks::time);
         let agent = Agent::start_at(sockets, config, link, store.expect("memory"), time).expect("starts");
-        let peer = format!("http://{}", agent.addresses().peer);
-        let mut admin = admin::Client::connect(&peer).await.expect("it listens");
+        let mut admin = admin::Client::connect(agent.admin_socket()).await.expect("it listens");
         let device = admin.new_realm(CustodianPolicy::closed()).await.expect("a new HSM");
         admin.create_group(&[device.hsm]).await.expect("a new realm");
         until("a leader that serves", async || serves(&agent).then_some(())).await;

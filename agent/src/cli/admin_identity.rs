@@ -1,0 +1,14 @@
+//! `admin-identity`: a certificate for an operator who is elsewhere.
+
+use super::{AdminIdentity, CliError, Reach, agent, write_secret};
+
+pub(super) async fn execute(reach: &Reach, arguments: &AdminIdentity) -> Result<(), CliError> {
+    let AdminIdentity { hours, out } = arguments;
+    let pem = agent(reach).await?.certify(*hours).await?;
+    write_secret(out, &pem)?;
+    let out = out.display();
+    eprintln!("Whoever has {out} can give every command of an operator to every agent of the realm, for");
+    eprintln!("{hours} hours; there is no way to take it back before. Next, from elsewhere:");
+    eprintln!("strongroom-agent --agent https://HOST:8701 --identity {out} group status");
+    Ok(())
+}

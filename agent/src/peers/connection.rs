@@ -1,0 +1,265 @@
+//! Connections between two that know each other: how one is made, taken and refused.
+//!
+//! A connection ends when the agent is no longer who it was when the connection was made. Strangers get no further
+//! than the handshake, and only so many at once of one address: they cannot keep peers out.
+
+use super::authority::Caller;
+use super::identity::{Identities, Who};
+use super::refused::{Reason, Refused};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
+use url::{Host, Url};
+
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Handshakes at once of one address, and in all.
+const HANDSHAKES_OF_ONE: usize = 32;
+const HANDSHAKES: usize = 1024;
+/// Connections at once of one caller, and in all.
+const CONNECTIONS_OF_ONE: usize = 16;
+const CONNECTIONS: usize = 256;
+/// How long to wait after the system refused to give a connection, most likely for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection whose other end is known.
+pub(crate) struct Known<S> {
+    stream: S,
+    caller: Caller,
+    /// Completes when this agent has become another.
+    changed: futures::future::Fuse<BoxFuture<'static, ()>>,
+    over: bool,
+    _place: Option<Place<Caller>>,
+}
+
+impl<S> Known<S> {
+    fn new(
+        stream: S,
+        caller: Caller,
+        who: Who,
+        mut identities: Identities,
+        place: Option<Place<Caller>>,
+    ) -> Self {
+        let changed = async move {
+            // An error means that the agent ends, and its connections with it.
+            let _ = identities.wait_for(|now| now.as_ref().is_none_or(|now| now.who() != who)).await;
+        };
+        Self { stream, caller, changed: changed.boxed().fuse(), over: false, _place: place }
+    }
+
+    /// Who is at the other end.
+    pub(super) const fn caller(&self) -> Caller {
+        self.caller
+    }
+}
+
+impl<S: Unpin> Connected for Known<S> {
+    type ConnectInfo = Caller;
+
+    fn connect_info(&self) -> Caller {
+        self.caller
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Known<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.changed.poll_unpin(context).is_ready() {
+            self.over = true;
+        }
+        if self.over {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Known<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.over {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// Connects to an agent of the realm, whichever it is.
+pub(super) async fn connect(
+    address: &Url,
+    identities: Identities,
+) -> io::Result<Known<client::TlsStream<TcpStream>>> {
+    let Some(identity) = identities.borrow().clone() else {
+        return Err(io::Error::other("this agent's HSM has no realm, and so no peers"));
+    };
+    let stream = tls(address, identity.client()).await?;
+    let caller = identity.caller(stream.get_ref().1);
+    let caller = caller.ok_or_else(|| io::Error::other("no agent's certificate"))?;
+    Ok(Known::new(stream, caller, identity.who(), identities, None))
+}
+
+/// Connects with this certificate.
+pub(crate) async fn tls(
+    address: &Url,
+    config: Arc<ClientConfig>,
+) -> io::Result<client::TlsStream<TcpStream>> {
+    let nowhere = || io::Error::other("an address is `https://host:port`");
+    let port = address.port_or_known_default().ok_or_else(nowhere)?;
+    let (stream, name) = match address.host().ok_or_else(nowhere)? {
+        Host::Domain(name) => {
+            let server = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+            (TcpStream::connect((name, port)).await?, server)
+        }
+        Host::Ipv4(ip) => (TcpStream::connect((ip, port)).await?, IpAddr::V4(ip).into()),
+        Host::Ipv6(ip) => (TcpStream::connect((ip, port)).await?, IpAddr::V6(ip).into()),
+    };
+    stream.set_nodelay(true)?;
+    TlsConnector::from(config).connect(name, stream).await
+}
+
+type Incoming = io::Result<Known<server::TlsStream<TcpStream>>>;
+
+/// Takes connections of those who know the realm. To be called inside a runtime; stops with it.
+pub(crate) fn accept(
+    listener: TcpListener,
+    identities: Identities,
+    refused: Refused,
+) -> ReceiverStream<Incoming> {
+    let (known, incoming) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let (handshakes, connections) = (Places::default(), Places::default());
+        loop {
+            let (stream, address) = match listener.accept().await {
+                Ok((stream, address)) => (stream, address.ip()),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection; raise the limit on open files");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Some(handshake) = handshakes.take(address, HANDSHAKES_OF_ONE, HANDSHAKES) else {
+                refused.note(Reason::Busy, address, &"too many at once from there");
+                continue;
+            };
+            let shake = shake(stream, address, identities.clone(), refused.clone(), connections.clone());
+            let known = known.clone();
+            tokio::spawn(async move {
+                if let Some(connection) = shake.await {
+                    // An error means that the service ends.
+                    let _ = known.send(Ok(connection)).await;
+                }
+                drop(handshake);
+            });
+        }
+    });
+    ReceiverStream::new(incoming)
+}
+
+async fn shake(
+    stream: TcpStream,
+    address: IpAddr,
+    identities: Identities,
+    refused: Refused,
+    connections: Places<Caller>,
+) -> Option<Known<server::TlsStream<TcpStream>>> {
+    let Some(identity) = identities.borrow().clone() else {
+        refused.note(Reason::NoRealm, address, &"this agent's HSM has no realm yet");
+        return None;
+    };
+    // A failure costs only latency.
+    let _ = stream.set_nodelay(true);
+    let stream = match timeout(HANDSHAKE, TlsAcceptor::from(identity.server()).accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            refused.note(Reason::Handshake, address, &error);
+            return None;
+        }
+        Err(_) => {
+            refused.note(Reason::Handshake, address, &"it took too long");
+            return None;
+        }
+    };
+    let Some(caller) = identity.caller(stream.get_ref().1) else {
+        refused.note(Reason::Handshake, address, &"neither an agent's nor an operator's certificate");
+        return None;
+    };
+    let Some(place) = connections.take(caller, CONNECTIONS_OF_ONE, CONNECTIONS) else {
+        refused.note(Reason::Busy, address, &"it has too many connections already");
+        return None;
+    };
+    Some(Known::new(stream, caller, identity.who(), identities, Some(place)))
+}
+
+/// How many there are of each key.
+struct Places<K>(Arc<Mutex<BTreeMap<K, usize>>>);
+
+impl<K> Clone for Places<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K> Default for Places<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Ord + Copy> Places<K> {
+    /// One more of `key`, unless there are `of_one` already, or `in_all` of all keys.
+    fn take(&self, key: K, of_one: usize, in_all: usize) -> Option<Place<K>> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.values().sum::<usize>() >= in_all || taken.get(&key).is_some_and(|taken| *taken >= of_one) {
+            return None;
+        }
+        *taken.entry(key).or_default() += 1;
+        Some(Place { places: self.clone(), key })
+    }
+}
+
+/// One of [`Places`], given back when dropped.
+struct Place<K: Ord + Copy> {
+    places: Places<K>,
+    key: K,
+}
+
+impl<K: Ord + Copy> Drop for Place<K> {
+    fn drop(&mut self) {
+        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = taken.get_mut(&self.key) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                taken.remove(&self.key);
+            }
+        }
+    }
+}
