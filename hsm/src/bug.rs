@@ -177,6 +177,29 @@ bugs! {
     SealedRealmLoose,
     /// `ExportRealm` seals to a device key of small order.
     ExportToSmallOrder,
+    /// What is behind a state or a delta in NVRAM is not looked at.
+    StateBytesLeftOver,
+    /// The oldest version that may read an NVRAM is not looked at.
+    MinimumIgnored,
+    /// What is behind a record in its plaintext is not looked at.
+    RecordBytesLeftOver,
+    /// A record of any version is read as one of this build's.
+    RecordOfAnyVersion,
+}
+
+#[cfg(feature = "planted-bugs")]
+impl Bug {
+    /// Whether a host alone can do anything with it. The others take what another build stored.
+    #[must_use]
+    pub const fn helps_a_host(self) -> bool {
+        !matches!(
+            self,
+            Self::StateBytesLeftOver
+                | Self::MinimumIgnored
+                | Self::RecordBytesLeftOver
+                | Self::RecordOfAnyVersion
+        )
+    }
 }
 
 /// Which bugs are planted.
@@ -187,6 +210,12 @@ pub(crate) struct Bugs {
 }
 
 impl Bugs {
+    /// No rule is left out.
+    pub(crate) const NONE: Self = Self {
+        #[cfg(feature = "planted-bugs")]
+        planted: 0,
+    };
+
     /// Whether this rule is left out.
     #[cfg(feature = "planted-bugs")]
     #[must_use]

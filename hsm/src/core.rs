@@ -10,7 +10,7 @@ use crate::keys::{self, Keys};
 use crate::leadership::Leadership;
 use crate::nvram::{Nvram, NvramError, Opened};
 use crate::session::Sessions;
-use crate::state::{Group, Position, State};
+use crate::state::{self, BadState, Group, Position, State};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -107,6 +107,21 @@ impl Core {
     /// # Errors
     /// NVRAM holds no state that can be trusted to be the newest, or cannot be written. The device must not serve.
     pub fn start<E: Env>(env: &mut E, config: Config) -> Result<Self, StartError> {
+        Self::start_with(env, config, Bugs::NONE)
+    }
+
+    /// [`Self::start`] with one rule left out from the beginning, for a test that must notice.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    #[cfg(feature = "planted-bugs")]
+    pub fn start_with_bug<E: Env>(env: &mut E, config: Config, bug: Bug) -> Result<Self, StartError> {
+        let mut bugs = Bugs::NONE;
+        bugs.plant(bug);
+        Self::start_with(env, config, bugs)
+    }
+
+    fn start_with<E: Env>(env: &mut E, config: Config, bugs: Bugs) -> Result<Self, StartError> {
         let (state, nvram) = match Nvram::open(env.flash())? {
             Opened::Empty(unformatted) => {
                 let state = State::draw(env.rng());
@@ -114,11 +129,12 @@ impl Core {
                 (state, nvram)
             }
             Opened::Found(recovered, unrestated) => {
-                let mut state = State::from_bytes(&recovered.full).map_err(|_| StartError::OtherVersion)?;
+                let (mut state, version) = State::from_bytes(&recovered.full, bugs)?;
                 recovered.each_delta(env.flash(), |delta| {
-                    state.apply(delta).map_err(|_| StartError::OtherVersion)
+                    state.apply(version, delta, bugs).map_err(StartError::from)
                 })?;
-                // Durable: the newest state again, before any statement is made from it.
+                // Durable: the newest state again, before any statement is made from it. One of an older version is moved
+                // by the same write: until the new record is whole, the old one is the newest.
                 let nvram = unrestated.restate(env.flash(), &state.to_bytes())?;
                 (state, nvram)
             }
@@ -126,7 +142,6 @@ impl Core {
         let keys = state.realm.as_ref().map(|realm| Keys::derive(realm.id, &realm.seed()));
         let sessions = Sessions::new(usize::try_from(config.limits.max_sessions).unwrap_or(usize::MAX));
         let leaderships = BTreeMap::new();
-        let bugs = Bugs::default();
         let mut core = Self {
             config,
             state,
@@ -292,17 +307,29 @@ impl Core {
 pub enum StartError {
     /// NVRAM is not to be trusted, or failed.
     Nvram(NvramError),
-    /// NVRAM holds the state of another version of this code.
-    OtherVersion,
+    /// NVRAM is for newer builds than this one. Nothing was written.
+    OtherVersion {
+        /// The oldest version of state whose builds may read it.
+        needs: u8,
+        /// The newest version that this build reads.
+        reads: u8,
+    },
+    /// NVRAM is intact and holds what no build writes.
+    BadState,
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nvram(e) => write!(f, "the HSM cannot start from its NVRAM: {e}"),
-            Self::OtherVersion => {
-                f.write_str("the HSM's NVRAM was written by another version; start the version that wrote it")
-            }
+            Self::OtherVersion { needs, reads } => write!(
+                f,
+                "the HSM's NVRAM was written for state version {needs} or later; this build reads up to {reads}: install a \
+                 build of state version {needs} or later"
+            ),
+            Self::BadState => f.write_str(
+                "the HSM's NVRAM is intact but holds no state; start the build that wrote it, and report this",
+            ),
         }
     }
 }
@@ -310,6 +337,15 @@ impl fmt::Display for StartError {
 impl From<NvramError> for StartError {
     fn from(error: NvramError) -> Self {
         Self::Nvram(error)
+    }
+}
+
+impl From<BadState> for StartError {
+    fn from(bad: BadState) -> Self {
+        match bad {
+            BadState::TooNew(needs) => Self::OtherVersion { needs, reads: state::VERSION },
+            BadState::Malformed => Self::BadState,
+        }
     }
 }
 

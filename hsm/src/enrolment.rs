@@ -12,6 +12,7 @@
 use crate::bug::Bug;
 use crate::core::Core;
 use crate::env::Env;
+use crate::exact;
 use crate::keys::{Keys, Seed};
 use crate::seal;
 use crate::state::Realm;
@@ -252,7 +253,7 @@ impl Exported {
         let ExportApproval { realm, exporter, importer, device_key, .. } = &self.approval;
         let key = export_key(&secret, device_key, &ephemeral, device_key, small_order)?;
         let context = export_context(realm, exporter, importer);
-        let sealed = seal::seal(&key, &context, &*self.encode()?, rng).into();
+        let sealed = seal::seal(&key, &context, &self.encode()?, rng).into();
         Some(SealedRealm { realm: *realm, exporter: *exporter, ephemeral, sealed })
     }
 
@@ -267,9 +268,8 @@ impl Exported {
         let key = export_key(device_secret, &sealed.ephemeral, &sealed.ephemeral, &device_key, false)?;
         let context = export_context(&sealed.realm, &sealed.exporter, &importer);
         let plaintext = seal::unseal(&key, &context, &sealed.sealed).ok()?;
-        let exported: Self = minicbor::decode(&plaintext).ok()?;
-        let exact = exported.version == VERSION && *exported.encode()? == *plaintext;
-        (exact || !strict).then_some(exported)
+        let exact = exact::decode::<Self>(&plaintext).filter(|exported| exported.version == VERSION);
+        if strict { exact } else { minicbor::decode(&plaintext).ok() }
     }
 }
 

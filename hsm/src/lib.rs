@@ -26,6 +26,7 @@ mod drbg;
 mod enrolment;
 mod entropy;
 mod env;
+mod exact;
 mod flash;
 mod group;
 mod keys;

@@ -11,7 +11,7 @@ use crate::env::Env;
 use crate::keys::Keys;
 use crate::leadership::Leadership;
 use crate::machine::{self, Happening};
-use crate::record::{Changed, Owner, Record, request_digest};
+use crate::record::{BadRecord, Changed, Owner, Record, request_digest};
 use crate::seal;
 use crate::session::{LastExchange, Session, SessionKey};
 use crate::state::Position;
@@ -35,8 +35,10 @@ use strongroom_proto::registration::verify_registration;
 use strongroom_proto::tree::{Tree, TreeError};
 use zeroize::Zeroizing;
 
-/// Bytes of an event before sealing.
+/// Bytes of an event before sealing: its version, what happened, to which record, at which index, zeros.
 const EVENT_BYTES: usize = 64;
+/// The version of event that this build writes. What reads events refuses another, and anything but zeros at the end.
+const EVENT_VERSION: u8 = 1;
 /// Bytes of a sealed event.
 pub const SEALED_EVENT_BYTES: usize = EVENT_BYTES + seal::OVERHEAD;
 
@@ -352,6 +354,15 @@ fn refusal(error: TreeError) -> Refusal {
     }
 }
 
+impl From<BadRecord> for Refusal {
+    fn from(bad: BadRecord) -> Self {
+        match bad {
+            BadRecord::Unsealable => Self::BadRecord,
+            BadRecord::OtherVersion => Self::OtherVersion,
+        }
+    }
+}
+
 impl Loaded {
     fn open(tree: &Tree, at: usize, keys: &Keys, id: &RecordId, bugs: Bugs) -> Result<Self, Refusal> {
         let sealed = match tree.get(id) {
@@ -359,7 +370,7 @@ impl Loaded {
             other => other.map_err(refusal)?,
         };
         let record = match sealed {
-            Some(sealed) => Record::unseal(keys, id, sealed, bugs).map_err(|_| Refusal::BadRecord)?,
+            Some(sealed) => Record::unseal(keys, id, sealed, bugs)?,
             None => Record::ABSENT,
         };
         Ok(Self {
@@ -426,7 +437,7 @@ impl Batch {
             return;
         }
         let mut plaintext = Vec::with_capacity(EVENT_BYTES);
-        plaintext.extend_from_slice(&[1, happening as u8]);
+        plaintext.extend_from_slice(&[EVENT_VERSION, happening as u8]);
         plaintext.extend_from_slice(record.as_bytes());
         plaintext.extend_from_slice(&self.index.0.to_be_bytes());
         plaintext.resize(EVENT_BYTES, 0);

@@ -3,8 +3,12 @@
 //! A sealed record is a leaf of the tree. Hosts keep it, and may keep every older version for ever; what makes an old
 //! one useless is that its digest is no longer under a root that this HSM accepts. All plaintexts have one size, so a
 //! leaf says nothing about its state.
+//!
+//! A plaintext is `version ‖ CBOR ‖ zeros`. Version 1 had no first byte; what it had instead, the head of an array of two,
+//! is no version.
 
 use crate::bug::{Bug, Bugs};
+use crate::exact;
 use crate::keys::Keys;
 use crate::seal::{self, Unsealable};
 use alloc::boxed::Box;
@@ -21,6 +25,26 @@ use zeroize::{Zeroize, Zeroizing};
 pub const RECORD_BYTES: usize = 768;
 /// Bytes of a sealed record.
 pub const SEALED_RECORD_BYTES: usize = RECORD_BYTES + seal::OVERHEAD;
+
+/// The version of record that this build writes, and the newest that it reads.
+const VERSION: u8 = 2;
+/// What every record of version 1 begins with.
+const VERSION_1: u8 = 0x82;
+
+/// A sealed record is not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BadRecord {
+    /// No HSM of the realm sealed it as this record.
+    Unsealable,
+    /// A build of another version sealed it.
+    OtherVersion,
+}
+
+impl From<Unsealable> for BadRecord {
+    fn from(_: Unsealable) -> Self {
+        Self::Unsealable
+    }
+}
 
 /// A record.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
@@ -177,7 +201,7 @@ impl LastGuess {
         }
         let key = Zeroizing::new(owner.labelled(label::LAST_GUESS_KEY, tag, &self.public).0);
         let plaintext = seal::unseal(&key, owner.record.as_bytes(), &self.wrapped).ok()?;
-        let secrets = minicbor::decode(&plaintext).ok()?;
+        let secrets = exact::decode(&plaintext)?;
         Some(Registration { public: self.public.clone(), secrets })
     }
 }
@@ -202,9 +226,20 @@ impl Record {
         rng: &mut impl CryptoRng,
     ) -> Option<Vec<u8>> {
         let mut plaintext = Zeroizing::new(Vec::with_capacity(RECORD_BYTES));
+        plaintext.push(VERSION);
         minicbor::encode(self, &mut *plaintext).ok().filter(|()| plaintext.len() <= RECORD_BYTES)?;
         plaintext.resize(RECORD_BYTES, 0);
-        Some(seal::seal(&keys.records, &context(keys, record, bugs), &plaintext, rng))
+        Some(Self::seal_plaintext(keys, record, &plaintext, bugs, rng))
+    }
+
+    pub(crate) fn seal_plaintext(
+        keys: &Keys,
+        record: &RecordId,
+        plaintext: &[u8],
+        bugs: Bugs,
+        rng: &mut impl CryptoRng,
+    ) -> Vec<u8> {
+        seal::seal(&keys.records, &context(keys, record, bugs), plaintext, rng)
     }
 
     /// With the bug planted: [`Self::seal`] where the padding is what the record held before.
@@ -217,11 +252,11 @@ impl Record {
         bugs: Bugs,
         rng: &mut impl CryptoRng,
     ) -> Option<Vec<u8>> {
-        let mut plaintext = minicbor::to_vec(self).ok()?;
-        let old = minicbor::to_vec(before).ok()?;
+        let encode = |record| minicbor::to_vec(record).map(|bytes| [&[VERSION][..], &bytes].concat()).ok();
+        let (mut plaintext, old) = (encode(self)?, encode(before)?);
         plaintext.extend(old.get(plaintext.len()..).unwrap_or_default());
         plaintext.resize(RECORD_BYTES, 0);
-        Some(seal::seal(&keys.records, &context(keys, record, bugs), &plaintext, rng))
+        Some(Self::seal_plaintext(keys, record, &plaintext, bugs, rng))
     }
 
     pub(crate) fn unseal(
@@ -229,10 +264,24 @@ impl Record {
         record: &RecordId,
         sealed: &[u8],
         bugs: Bugs,
-    ) -> Result<Self, Unsealable> {
+    ) -> Result<Self, BadRecord> {
         let plaintext = Self::plaintext(keys, record, sealed, bugs)?;
-        // What follows the item is padding.
-        minicbor::decode(&plaintext).map_err(|_| Unsealable)
+        Self::from_plaintext(&plaintext, bugs)
+    }
+
+    fn from_plaintext(plaintext: &[u8], bugs: Bugs) -> Result<Self, BadRecord> {
+        if plaintext.len() != RECORD_BYTES {
+            return Err(BadRecord::Unsealable);
+        }
+        let encoded = match plaintext {
+            [VERSION_1, ..] => plaintext,
+            [VERSION, rest @ ..] => rest,
+            [_, rest @ ..] if bugs.has(Bug::RecordOfAnyVersion) => rest,
+            _ => return Err(BadRecord::OtherVersion),
+        };
+        let (record, padding) = exact::decode_first(encoded).ok_or(BadRecord::Unsealable)?;
+        let zeros = padding.iter().all(|byte| *byte == 0) || bugs.has(Bug::RecordBytesLeftOver);
+        if zeros { Ok(record) } else { Err(BadRecord::Unsealable) }
     }
 
     pub(crate) fn plaintext(
@@ -305,8 +354,59 @@ mod tests {
         let changed = Some(Changed { group: GroupId([0xff; 16]), index: Index(u64::MAX) });
         let states =
             [RecordState::Registered(Box::new(registration)), RecordState::LastGuess(Box::new(last))];
-        let lengths = states.map(|state| length(&Record { changed, state }));
-        assert_eq!(lengths, [609, 686], "grew or shrank; the bound is {RECORD_BYTES}");
+        let lengths = states.map(|state| 1 + length(&Record { changed, state }));
+        assert_eq!(lengths, [610, 687], "grew or shrank; the bound is {RECORD_BYTES}");
         assert!(lengths.iter().all(|l| *l <= RECORD_BYTES));
+    }
+
+    fn plaintext(version: &[u8], record: &Record) -> Vec<u8> {
+        let mut plaintext = version.to_vec();
+        plaintext.extend(minicbor::to_vec(record).expect("encodes"));
+        plaintext.resize(RECORD_BYTES, 0);
+        plaintext
+    }
+
+    fn some_record() -> Record {
+        let changed = Some(Changed { group: GroupId([1; 16]), index: Index(2) });
+        Record { changed, state: RecordState::NoGuesses }
+    }
+
+    #[test]
+    fn a_record_of_this_version_and_of_version_1_is_read_and_no_other() {
+        for version in 0..=255 {
+            let read = Record::from_plaintext(&plaintext(&[version], &some_record()), Bugs::NONE);
+            match version {
+                VERSION => assert!(read == Ok(some_record())),
+                // Version 1 is what it begins with.
+                VERSION_1 => assert!(read == Err(BadRecord::Unsealable)),
+                _ => assert!(read == Err(BadRecord::OtherVersion), "version {version}"),
+            }
+        }
+        let old = plaintext(&[], &some_record());
+        assert_eq!(old[0], VERSION_1);
+        assert!(Record::from_plaintext(&old, Bugs::NONE) == Ok(some_record()));
+    }
+
+    #[test]
+    fn a_record_with_anything_but_zeros_behind_it_or_of_another_length_is_refused() {
+        for version in [&[VERSION][..], &[]] {
+            let whole = plaintext(version, &some_record());
+            let end = whole.iter().rposition(|byte| *byte != 0).expect("not empty") + 1;
+            for at in end..RECORD_BYTES {
+                let mut bytes = whole.clone();
+                bytes[at] = 1;
+                assert!(Record::from_plaintext(&bytes, Bugs::NONE) == Err(BadRecord::Unsealable), "{at}");
+            }
+            for len in [0, 1, RECORD_BYTES - 1, RECORD_BYTES + 1] {
+                let mut bytes = whole.clone();
+                bytes.resize(len, 0);
+                assert!(Record::from_plaintext(&bytes, Bugs::NONE) == Err(BadRecord::Unsealable), "{len}");
+            }
+        }
+    }
+
+    #[test]
+    fn builds_of_version_1_do_not_take_a_record_of_this_version_for_their_own() {
+        assert!(minicbor::decode::<Record>(&plaintext(&[VERSION], &some_record())).is_err());
     }
 }

@@ -2,7 +2,13 @@
 //!
 //! Trusted: the NVRAM returns what was last written and read back ([`crate::nvram`]). Keeps invariants 2 and 3: a
 //! statement speaks only of what is here, and the members of a group come from nowhere else.
+//!
+//! A state is `version ‖ minimum ‖ CBOR`, a delta `version ‖ CBOR`, both read by [`crate::exact`] alone. `version` says
+//! how the bytes are laid out. `minimum` is the oldest version that may read this NVRAM: it never goes down, so that a build
+//! that lacks a rule which an NVRAM once had does not get it back.
 
+use crate::bug::{Bug, Bugs};
+use crate::exact;
 use crate::keys::Seed;
 use crate::nvram::MAX_STATE_BYTES;
 use alloc::vec::Vec;
@@ -15,9 +21,30 @@ use strongroom_proto::statement::GroupStatement;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, Zeroizing};
 
+/// The version of state that this build writes, and the newest that it reads.
+pub(crate) const VERSION: u8 = 2;
+/// The oldest version of state whose builds may read what this build writes.
+const MINIMUM: u8 = 2;
+/// What every state of version 1 begins with: it had no version, and was an array of four.
+const VERSION_1: u8 = 0x84;
+/// No version is ever higher: arrays begin at the next.
+const MAX_VERSION: u8 = 0x7f;
+/// The first version that is too new for this build.
+const NEXT_VERSION: u8 = VERSION + 1;
+
+/// How a state and the deltas after it are laid out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Version {
+    One,
+    Two,
+}
+
 /// Everything that NVRAM holds.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct State {
+    /// The oldest version of state that may read this NVRAM; written in front of the rest.
+    #[cbor(skip)]
+    minimum: u8,
     #[n(0)]
     pub(crate) hsm: HsmId,
     #[n(1)]
@@ -77,9 +104,69 @@ struct CaptureDelta {
     captured: Position,
 }
 
-/// The bytes in NVRAM are no state of this version.
+/// The bytes in NVRAM are no state that this build may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BadState;
+pub(crate) enum BadState {
+    /// They are for builds of this state version or later.
+    TooNew(u8),
+    /// No build writes them.
+    Malformed,
+}
+
+/// As builds of version 1 wrote it.
+mod version_1 {
+    use super::{ByteArray, CustodianPolicy, Decode, Encode, Group, HsmId, RealmId, Vec};
+
+    #[derive(Encode, Decode)]
+    pub(super) struct State {
+        #[n(0)]
+        pub(super) hsm: HsmId,
+        #[n(1)]
+        pub(super) device_secret: ByteArray<32>,
+        #[n(2)]
+        pub(super) realm: Option<Realm>,
+        #[n(3)]
+        pub(super) groups: Vec<Group>,
+    }
+
+    #[derive(Encode, Decode)]
+    pub(super) struct Realm {
+        #[n(0)]
+        pub(super) id: RealmId,
+        #[n(1)]
+        pub(super) seed: ByteArray<32>,
+        #[n(2)]
+        pub(super) policy: CustodianPolicy,
+        #[n(3)]
+        pub(super) unassigned: bool,
+    }
+
+    impl Drop for State {
+        fn drop(&mut self) {
+            zeroize::Zeroize::zeroize(&mut *self.device_secret);
+        }
+    }
+
+    impl Drop for Realm {
+        fn drop(&mut self) {
+            zeroize::Zeroize::zeroize(&mut *self.seed);
+        }
+    }
+}
+
+impl From<version_1::State> for State {
+    fn from(mut old: version_1::State) -> Self {
+        let realm = old.realm.as_ref().map(|realm| Realm {
+            id: realm.id,
+            seed: realm.seed,
+            policy: realm.policy.clone(),
+            unassigned: realm.unassigned,
+            origin: Origin::Unknown,
+        });
+        let groups = core::mem::take(&mut old.groups);
+        Self { minimum: MINIMUM, hsm: old.hsm, device_secret: old.device_secret, realm, groups }
+    }
+}
 
 impl State {
     /// A device fresh from the factory: new id, new key, no realm.
@@ -88,7 +175,7 @@ impl State {
         rng.fill_bytes(&mut hsm.0);
         let mut device_secret = ByteArray::from([0; 32]);
         rng.fill_bytes(&mut *device_secret);
-        Self { hsm, device_secret, realm: None, groups: Vec::new() }
+        Self { minimum: MINIMUM, hsm, device_secret, realm: None, groups: Vec::new() }
     }
 
     pub(crate) fn device_secret(&self) -> StaticSecret {
@@ -103,13 +190,35 @@ impl State {
     pub(crate) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         // Reserved whole, so that no shorter copy is left behind by a reallocation.
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_STATE_BYTES));
+        bytes.extend([VERSION, self.minimum]);
         let encoded = minicbor::encode(self, &mut *bytes);
         debug_assert!(encoded.is_ok(), "writing to memory cannot fail");
         bytes
     }
 
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, BadState> {
-        minicbor::decode(bytes).map_err(|_| BadState)
+    /// The state, and how the deltas after it are laid out.
+    pub(crate) fn from_bytes(bytes: &[u8], bugs: Bugs) -> Result<(Self, Version), BadState> {
+        match *bytes {
+            [VERSION_1, ..] => {
+                let old: version_1::State = exact::decode(bytes).ok_or(BadState::Malformed)?;
+                Ok((old.into(), Version::One))
+            }
+            [VERSION, minimum, ref rest @ ..] => {
+                if minimum > VERSION && !bugs.has(Bug::MinimumIgnored) {
+                    return Err(BadState::TooNew(minimum));
+                }
+                let state: Option<Self> = if bugs.has(Bug::StateBytesLeftOver) {
+                    minicbor::decode(rest).ok()
+                } else {
+                    exact::decode(rest)
+                };
+                let mut state = state.ok_or(BadState::Malformed)?;
+                state.minimum = minimum.max(MINIMUM);
+                Ok((state, Version::Two))
+            }
+            [version @ NEXT_VERSION..=MAX_VERSION, ..] => Err(BadState::TooNew(version)),
+            _ => Err(BadState::Malformed),
+        }
     }
 
     /// The NVRAM record for captured entries, by the places of their groups.
@@ -118,14 +227,29 @@ impl State {
             slot: u8::try_from(*slot).unwrap_or(u8::MAX),
             captured: *captured,
         };
-        minicbor::to_vec(moved.iter().map(delta).collect::<Vec<_>>()).unwrap_or_default()
+        let mut bytes = Vec::from([VERSION]);
+        let encoded = minicbor::encode(moved.iter().map(delta).collect::<Vec<_>>(), &mut bytes);
+        debug_assert!(encoded.is_ok(), "writing to memory cannot fail");
+        bytes
     }
 
-    /// Applies what [`Self::delta`] wrote.
-    pub(crate) fn apply(&mut self, delta: &[u8]) -> Result<(), BadState> {
-        let deltas: Vec<CaptureDelta> = minicbor::decode(delta).map_err(|_| BadState)?;
-        for delta in deltas {
-            self.groups.get_mut(usize::from(delta.slot)).ok_or(BadState)?.captured = delta.captured;
+    /// Applies what [`Self::delta`] wrote, in a build of this version.
+    pub(crate) fn apply(&mut self, version: Version, delta: &[u8], bugs: Bugs) -> Result<(), BadState> {
+        let delta = match (version, delta) {
+            (Version::One, all) | (Version::Two, [VERSION, all @ ..]) => all,
+            (Version::Two, [newer @ NEXT_VERSION..=MAX_VERSION, ..]) => {
+                return Err(BadState::TooNew(*newer));
+            }
+            _ => return Err(BadState::Malformed),
+        };
+        let deltas: Option<Vec<CaptureDelta>> = if bugs.has(Bug::StateBytesLeftOver) {
+            minicbor::decode(delta).ok()
+        } else {
+            exact::decode(delta)
+        };
+        for delta in deltas.ok_or(BadState::Malformed)? {
+            let group = self.groups.get_mut(usize::from(delta.slot)).ok_or(BadState::Malformed)?;
+            group.captured = delta.captured;
         }
         Ok(())
     }
@@ -175,17 +299,14 @@ mod tests {
     use strongroom_proto::ids::Digest;
     use strongroom_proto::statement::MAX_MEMBERS;
 
+    const LONGEST: Origin = Origin::Imported { exporter: HsmId([255; 16]), signers: u16::MAX };
+    const NONE: Bugs = Bugs::NONE;
+
     fn largest() -> State {
         let mut state = State::draw(&mut rand::rngs::StdRng::seed_from_u64(1));
         let custodians = (0..MAX_CUSTODIANS).map(|i| CustodianKey(Digest([200 + i as u8; 32]))).collect();
         let policy = CustodianPolicy { custodians, threshold: 9 };
-        state.realm = Some(Realm::new(
-            RealmId([255; 16]),
-            &Seed([255; 32]),
-            policy,
-            true,
-            Origin::Imported { exporter: HsmId([255; 16]), signers: u16::MAX },
-        ));
+        state.realm = Some(Realm::new(RealmId([255; 16]), &Seed([255; 32]), policy, true, LONGEST));
         let members: Vec<HsmId> = (0..MAX_MEMBERS).map(|i| HsmId([240 + i as u8; 16])).collect();
         let captured = Position { index: Index(u64::MAX), hash: EntryHash([255; 32]) };
         let group =
@@ -197,23 +318,26 @@ mod tests {
     #[test]
     fn the_largest_state_fits() {
         let bytes = largest().to_bytes();
-        assert_eq!(bytes.len(), 3910, "grew or shrank; the bound is {MAX_STATE_BYTES}");
+        assert_eq!(bytes.len(), 3912, "grew or shrank; the bound is {MAX_STATE_BYTES}");
         assert!(bytes.len() <= MAX_STATE_BYTES);
-        assert!(State::from_bytes(&bytes).is_ok_and(|s| s == largest()));
+        assert!(State::from_bytes(&bytes, NONE).is_ok_and(|s| s == (largest(), Version::Two)));
     }
 
     #[test]
     fn a_delta_moves_the_captured_entries_of_its_groups_and_an_unknown_slot_is_refused() {
         let mut state = largest();
         let captured = Position { index: Index(7), hash: EntryHash([7; 32]) };
-        assert_eq!(state.apply(&State::delta(&[(3, captured)])), Ok(()));
+        assert_eq!(state.apply(Version::Two, &State::delta(&[(3, captured)]), NONE), Ok(()));
         let moved = state.groups.iter().map(|g| g.captured == captured);
         assert_eq!(moved.filter(|m| *m).count(), 1);
         assert_eq!(state.groups[3].captured, captured);
-        assert_eq!(state.apply(&State::delta(&[(MAX_GROUPS, captured)])), Err(BadState));
-        assert_eq!(state.apply(b"\xff"), Err(BadState));
+        assert_eq!(
+            state.apply(Version::Two, &State::delta(&[(MAX_GROUPS, captured)]), NONE),
+            Err(BadState::Malformed)
+        );
+        assert_eq!(state.apply(Version::Two, b"\xff", NONE), Err(BadState::Malformed));
         let all: Vec<_> = (0..MAX_GROUPS).map(|slot| (slot, captured)).collect();
-        assert_eq!(state.apply(&State::delta(&all)), Ok(()));
+        assert_eq!(state.apply(Version::Two, &State::delta(&all), NONE), Ok(()));
         assert!(state.groups.iter().all(|g| g.captured == captured));
     }
 
@@ -222,7 +346,75 @@ mod tests {
         let captured = Position { index: Index(u64::MAX), hash: EntryHash([255; 32]) };
         let all: Vec<_> = (0..MAX_GROUPS).map(|slot| (slot, captured)).collect();
         let bytes = State::delta(&all).len();
-        assert_eq!(bytes, 737, "grew or shrank; the bound is {MAX_DELTA_BYTES}");
+        assert_eq!(bytes, 738, "grew or shrank; the bound is {MAX_DELTA_BYTES}");
         assert!(bytes <= MAX_DELTA_BYTES);
+    }
+
+    /// Refused whatever is missing of it or behind it.
+    fn is_read_whole_alone(bytes: &[u8], read: impl Fn(&[u8]) -> bool) {
+        assert!(read(bytes));
+        assert!((0..bytes.len()).all(|len| !read(&bytes[..len])), "cut short");
+        assert!((0..=255).all(|more| !read(&[bytes, &[more]].concat())), "a byte more");
+    }
+
+    #[test]
+    fn a_state_or_delta_that_is_cut_short_or_has_more_behind_it_is_refused() {
+        let state = largest();
+        is_read_whole_alone(&state.to_bytes(), |bytes| State::from_bytes(bytes, NONE).is_ok());
+        let delta = State::delta(&[(3, Position::NOTHING), (4, Position::NOTHING)]);
+        is_read_whole_alone(&delta, |bytes| state.clone().apply(Version::Two, bytes, NONE).is_ok());
+        is_read_whole_alone(&delta[1..], |bytes| state.clone().apply(Version::One, bytes, NONE).is_ok());
+    }
+
+    #[test]
+    fn a_state_with_a_field_that_this_build_does_not_know_is_refused() {
+        let mut bytes = largest().to_bytes().to_vec();
+        // An array of five, the last of which is null.
+        assert_eq!(bytes[2], 0x84);
+        bytes[2] = 0x85;
+        bytes.push(0xf6);
+        assert!(minicbor::decode::<State>(&bytes[2..]).is_ok(), "a decoder alone would take it");
+        assert!(State::from_bytes(&bytes, NONE) == Err(BadState::Malformed));
+    }
+
+    #[test]
+    fn a_newer_version_and_a_higher_minimum_are_refused_by_name() {
+        let mut bytes = largest().to_bytes();
+        assert_eq!(bytes[..2], [VERSION, MINIMUM]);
+        bytes[1] = 7;
+        assert!(State::from_bytes(&bytes, NONE) == Err(BadState::TooNew(7)));
+        bytes[0] = 9;
+        assert!(State::from_bytes(&bytes, NONE) == Err(BadState::TooNew(9)));
+        assert!(State::from_bytes(&[1, 1, 0x84], NONE) == Err(BadState::Malformed));
+        let mut delta = State::delta(&[(0, Position::NOTHING)]);
+        delta[0] = 3;
+        assert_eq!(largest().apply(Version::Two, &delta, NONE), Err(BadState::TooNew(3)));
+    }
+
+    #[test]
+    fn builds_of_version_1_do_not_take_a_state_or_delta_of_this_version_for_their_own() {
+        // They read CBOR from the first byte on, an array of four for a state, an array for a delta.
+        assert!(minicbor::decode::<version_1::State>(&largest().to_bytes()).is_err());
+        let delta = State::delta(&[(0, Position::NOTHING)]);
+        assert!(minicbor::decode::<Vec<CaptureDelta>>(&delta).is_err());
+    }
+
+    #[test]
+    fn a_state_of_version_1_is_read_and_its_realm_came_from_nobody_knows_where() {
+        let new = largest();
+        let realm = new.realm.as_ref().map(|realm| version_1::Realm {
+            id: realm.id,
+            seed: realm.seed,
+            policy: realm.policy.clone(),
+            unassigned: realm.unassigned,
+        });
+        let (hsm, device_secret, groups) = (new.hsm, new.device_secret, new.groups.clone());
+        let bytes =
+            minicbor::to_vec(version_1::State { hsm, device_secret, realm, groups }).expect("encodes");
+        assert_eq!((bytes[0], bytes.len()), (VERSION_1, 3887));
+        is_read_whole_alone(&bytes, |bytes| State::from_bytes(bytes, NONE).is_ok());
+        let mut expected = largest();
+        expected.realm.as_mut().expect("a realm").origin = Origin::Unknown;
+        assert!(State::from_bytes(&bytes, NONE) == Ok((expected, Version::One)));
     }
 }

@@ -3,6 +3,7 @@
 use crate::core::Core;
 use crate::record::{Public, Record, RecordState};
 use alloc::vec::Vec;
+use rand_core::CryptoRng;
 use strongroom_proto::ids::{RealmId, RecordId};
 use strongroom_proto::noise::StaticKey;
 
@@ -44,6 +45,17 @@ impl Core {
     #[must_use]
     pub fn plaintext(&self, record: &RecordId, sealed: &[u8]) -> Option<Vec<u8>> {
         Record::plaintext(self.keys.as_ref()?, record, sealed, self.bugs).ok().map(|p| p.to_vec())
+    }
+
+    /// Seals any plaintext as that of a record.
+    #[must_use]
+    pub fn seal_plaintext(
+        &self,
+        record: &RecordId,
+        plaintext: &[u8],
+        rng: &mut impl CryptoRng,
+    ) -> Option<Vec<u8>> {
+        Some(Record::seal_plaintext(self.keys.as_ref()?, record, plaintext, self.bugs, rng))
     }
 
     /// Opens a sealed record.

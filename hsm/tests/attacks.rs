@@ -12,6 +12,8 @@ mod log;
 mod records;
 #[path = "attacks/trees.rs"]
 mod trees;
+#[path = "attacks/versions.rs"]
+mod versions;
 
 use common::{Rig, User, evaluations, process_request};
 use strongroom_hsm::Bug;
@@ -106,6 +108,10 @@ const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::ImportAnyPolicy, enrolment::seed_under_a_policy_that_names_one_custodian_twice),
     (Bug::SealedRealmLoose, enrolment::sealed_realm_of_a_newer_version),
     (Bug::ExportToSmallOrder, enrolment::export_to_a_key_that_gives_everybody_the_secret),
+    (Bug::StateBytesLeftOver, versions::state_of_a_newer_build_read_as_its_own),
+    (Bug::MinimumIgnored, versions::nvram_that_is_closed_to_this_build_read),
+    (Bug::RecordBytesLeftOver, versions::record_with_more_in_it_read),
+    (Bug::RecordOfAnyVersion, versions::record_of_a_newer_build_read),
 ];
 
 #[test]

@@ -58,27 +58,6 @@ pub struct Limits {
     pub max_tree_nodes: u32,
 }
 
-/// Where an HSM has its realm's seed from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
-pub enum Origin {
-    /// Not known: an HSM from before this was kept.
-    #[n(0)]
-    Unknown,
-    /// Drawn in this HSM.
-    #[n(1)]
-    MadeHere,
-    /// Taken from another HSM.
-    #[n(2)]
-    Imported {
-        /// Which HSM.
-        #[n(0)]
-        exporter: HsmId,
-        /// Whose signatures came with it: bit i for the i-th custodian of the policy.
-        #[n(1)]
-        signers: u16,
-    },
-}
-
 /// One client message in a batch.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct BatchRequest {
@@ -558,6 +537,27 @@ pub struct RealmStatus {
     pub attestation: Attestation,
 }
 
+/// Where a realm's seed came from, as the HSM that holds it remembers. Kept in its NVRAM with the seed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Origin {
+    /// The HSM got it before it kept this.
+    #[n(0)]
+    Unknown,
+    /// The HSM drew it.
+    #[n(1)]
+    MadeHere,
+    /// Another HSM gave it.
+    #[n(2)]
+    Imported {
+        /// Which.
+        #[n(0)]
+        exporter: HsmId,
+        /// Whose signatures of the approval were checked: bit `i` for the custodian at place `i` of the policy.
+        #[n(1)]
+        signers: u16,
+    },
+}
+
 /// What an HSM says of one of its groups.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct GroupStatus {
@@ -684,6 +684,10 @@ pub enum Refusal {
     /// Nothing is captured yet, and there is no statement for that. Lead without an entry.
     #[n(27)]
     NothingCaptured,
+    /// A record was sealed by a build that writes another version of records. Nothing was read of it and nothing is
+    /// written over it. Install that build or a later one.
+    #[n(28)]
+    OtherVersion,
     /// The seed is not the one behind the public key that custodians approved.
     #[n(29)]
     OtherSeed,
@@ -727,6 +731,9 @@ impl fmt::Display for Refusal {
                 "the sealed realm holds another seed than custodians approved; do not use where it came from"
             }
             Self::NothingCaptured => "the HSM has captured nothing in this group yet; lead without an entry",
+            Self::OtherVersion => {
+                "a record was sealed by a newer build of the HSM; install that build, or a later one, on this HSM too"
+            }
         })
     }
 }

@@ -28,6 +28,7 @@ fn the_table_in_the_documentation_is_what_the_search_finds() {
     let rows: Vec<&str> = documented.lines().filter(|line| line.starts_with("| `")).collect();
     let hunted: Vec<String> = Bug::ALL
         .iter()
+        .filter(|bug| bug.helps_a_host())
         .map(|bug| {
             let hunted = hunt_planted(*bug);
             assert!(hunted.found.is_some(), "{hunted}");

@@ -2,6 +2,7 @@
 //! the interrupted write, never older than the last one acknowledged.
 
 mod crafted;
+mod migrated;
 mod model;
 
 use model::{ModelFlash, Tear};

@@ -91,6 +91,12 @@ impl ModelFlash {
         }
     }
 
+    /// Puts these bytes at the start of an erased unit, as if they had always been there.
+    pub(crate) fn fill(&mut self, unit: u32, bytes: &[u8]) {
+        let at = self.place(unit, 0, bytes.len());
+        self.put(at, bytes);
+    }
+
     /// Does again what another flash did.
     pub(crate) fn repeat(&mut self, operation: &Operation) -> Result<(), FlashError> {
         match operation {

@@ -44,11 +44,12 @@ pub fn hunt_planted(bug: Bug) -> Hunted {
 pub fn print_table() -> usize {
     println!("| Bug | Seed | Steps | What the oracle said |\n|---|---|---|---|");
     let mut missed = 0;
-    for bug in Bug::ALL {
+    let bugs = || Bug::ALL.iter().filter(|bug| bug.helps_a_host());
+    for bug in bugs() {
         let hunted = hunt_planted(*bug);
         println!("{hunted}");
         missed += usize::from(hunted.found.is_none());
     }
-    println!("\n{} of {} found", Bug::ALL.len() - missed, Bug::ALL.len());
+    println!("\n{} of {} found", bugs().count() - missed, bugs().count());
     missed
 }

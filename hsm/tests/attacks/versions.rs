@@ -1,0 +1,134 @@
+//! What a build does with what another build stored. No host can do these; a part that is given another build can.
+
+use super::common::{Device, Rig, TestEnv, User, process_request};
+use strongroom_hsm::nvram::{Nvram, Opened};
+use strongroom_hsm::{Bug, Config, Core, RECORD_BYTES, StartError};
+use strongroom_proto::hsm::{Refusal, Reply};
+use strongroom_proto::ids::RecordId;
+use strongroom_proto::prefix::Prefix;
+use strongroom_proto::tree::Tree;
+
+const LATER: u8 = 3;
+
+/// A device with a captured entry, switched off.
+fn device() -> Device {
+    let mut rig = Rig::new(1, None);
+    rig.lead(0, None);
+    rig.run(0, &mut Tree::new(Prefix::WHOLE), &[]);
+    rig.devices.remove(0)
+}
+
+/// Starts on a state that was changed where it lies, and a delta after it.
+fn start(
+    bug: Option<Bug>,
+    change: impl Fn(&mut Vec<u8>),
+    delta: Option<Vec<u8>>,
+) -> (Result<Core, StartError>, TestEnv) {
+    let mut env = device().env;
+    // The state as it is after a start, with nothing behind it.
+    Core::start(&mut env, Config::software()).expect("an intact flash starts");
+    let Ok(Opened::Found(recovered, old)) = Nvram::open(&mut env.flash) else { panic!("no state") };
+    let mut state = recovered.full.to_vec();
+    change(&mut state);
+    let mut nvram = old.restate(&mut env.flash, &state).expect("NVRAM works");
+    if let Some(delta) = delta {
+        nvram.append_delta(&mut env.flash, &delta, || unreachable!("there is room")).expect("NVRAM works");
+    }
+    let core = match bug {
+        Some(bug) => Core::start_with_bug(&mut env, Config::software(), bug),
+        None => Core::start(&mut env, Config::software()),
+    };
+    (core, env)
+}
+
+pub(super) fn state_of_a_newer_build_read_as_its_own(bug: Option<Bug>) -> bool {
+    start(bug, |state| state.extend(b"more"), None).0.is_ok()
+}
+
+pub(super) fn nvram_that_is_closed_to_this_build_read(bug: Option<Bug>) -> bool {
+    start(bug, |state| state[1] = LATER, None).0.is_ok()
+}
+
+/// A record that is sealed as it should be, with another plaintext.
+fn reveals(bug: Option<Bug>, change: impl Fn(&mut Vec<u8>)) -> bool {
+    let (mut rig, record, mut plaintext) = registered(bug);
+    change(&mut plaintext);
+    let device = &mut rig.devices[0];
+    let sealed = device.core.seal_plaintext(&record, &plaintext, &mut device.env.rng).expect("a realm");
+    device.core.reveal(&record, &sealed).is_some()
+}
+
+fn registered(bug: Option<Bug>) -> (Rig, RecordId, Vec<u8>) {
+    let mut rig = Rig::new(1, bug);
+    rig.lead(0, None);
+    let (mut tree, mut user) = (Tree::new(Prefix::WHOLE), User::new(&rig, 1, 2));
+    rig.open(0, &mut user);
+    let request = user.register2();
+    let made = rig.make(0, &mut tree, &[request]);
+    let plaintext = rig.devices[0].core.plaintext(&user.record, &made.leaves[0].sealed).expect("opens");
+    assert_eq!((plaintext.len(), plaintext[0]), (RECORD_BYTES, 2));
+    (rig, user.record, plaintext)
+}
+
+pub(super) fn record_with_more_in_it_read(bug: Option<Bug>) -> bool {
+    reveals(bug, |plaintext| plaintext[RECORD_BYTES - 1] = 1)
+}
+
+pub(super) fn record_of_a_newer_build_read(bug: Option<Bug>) -> bool {
+    reveals(bug, |plaintext| plaintext[0] = LATER)
+}
+
+#[test]
+fn a_build_that_is_too_old_refuses_by_name_and_writes_nothing() {
+    let (core, mut env) = start(None, |state| (state[0], state[1]) = (LATER, LATER), None);
+    let error = core.err().expect("it must not start");
+    assert_eq!(error, StartError::OtherVersion { needs: LATER, reads: 2 });
+    assert_eq!(
+        error.to_string(),
+        "the HSM's NVRAM was written for state version 3 or later; this build reads up to 2: install a build of state \
+         version 3 or later"
+    );
+    let before = env.flash.units().to_vec();
+    assert!(Core::start(&mut env, Config::software()).is_err());
+    assert!(env.flash.units() == before);
+}
+
+#[test]
+fn a_delta_of_a_newer_build_or_with_more_in_it_ends_the_start() {
+    let none_moved = [2, 0x80];
+    assert!(start(None, |_| (), Some(none_moved.to_vec())).0.is_ok());
+    for (delta, bug, error) in [
+        (vec![LATER, 0x80], None, Some(StartError::OtherVersion { needs: LATER, reads: 2 })),
+        (vec![2, 0x80, 0], None, Some(StartError::BadState)),
+        (vec![2, 0x80, 0], Some(Bug::StateBytesLeftOver), None),
+        // As builds of version 1 wrote it, behind a state of this version.
+        (vec![0x80], None, Some(StartError::BadState)),
+    ] {
+        assert_eq!(start(bug, |_| (), Some(delta.clone())).0.err(), error, "{delta:?}");
+    }
+}
+
+#[test]
+fn a_minimum_that_this_build_meets_is_kept() {
+    let (core, mut env) = start(None, |state| state[1] = 1, None);
+    assert!(core.is_ok());
+    let Ok(Opened::Found(recovered, _)) = Nvram::open(&mut env.flash) else { panic!("no state") };
+    assert_eq!(recovered.full[..2], [2, 2], "what this build writes is for builds like it");
+}
+
+#[test]
+fn a_record_of_a_newer_build_is_refused_by_name_and_not_written_over() {
+    // Without the bug no crafted record ever gets under a root.
+    let (mut rig, record, mut plaintext) = registered(Some(Bug::TreeOfAnyRoot));
+    plaintext[0] = LATER;
+    let device = &mut rig.devices[0];
+    let sealed = device.core.seal_plaintext(&record, &plaintext, &mut device.env.rng).expect("a realm");
+    let mut tree = Tree::new(Prefix::WHOLE);
+    tree.update([(record, sealed.into())]).expect("an empty tree");
+    let mut user = User::new(&rig, 1, 2);
+    assert_eq!(user.record, record);
+    rig.open(0, &mut user);
+    let request = user.register2();
+    let request = process_request(rig.group, &tree, &[request]);
+    assert_eq!(rig.devices[0].ask(&request), Reply::Refused(Refusal::OtherVersion));
+}
