@@ -224,6 +224,7 @@ impl Core {
             realm,
             groups: groups.filter_map(|(slot, group)| self.group_status(slot, group)).collect(),
             attestation: self.attestations.device.clone(),
+            wear: self.nvram.wear(),
         })
     }
 

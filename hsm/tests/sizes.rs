@@ -14,7 +14,7 @@ use strongroom_proto::frame::MAX_FRAME_BYTES;
 use strongroom_proto::hsm::{
     BatchRequest, CustodianKey, CustodianPolicy, DeviceStatus, GroupStatus, Limits, MAX_CAPTURE_ENTRIES,
     MAX_CUSTODIANS, MAX_GROUPS, Made, NoiseMessage, NoiseReply, Origin, Outcome, PrefixTree, RealmStatus,
-    Released, Reply, Request, Role, SealedLeaf,
+    Released, Reply, Request, Role, SealedLeaf, Wear,
 };
 use strongroom_proto::ids::{
     BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, SessionId, Term,
@@ -270,6 +270,7 @@ fn the_fullest_device_status_fits_in_a_frame() {
         },
         realm: Some(realm),
         groups: vec![group; MAX_GROUPS],
+        wear: Wear { units: most, bad_units: most, spare_units: most, erases: u64::MAX },
     });
     assert!(size(&reply) <= 12 * 1024 && size(&reply) <= frame(), "{} bytes", size(&reply));
 }

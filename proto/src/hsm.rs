@@ -457,6 +457,9 @@ pub struct DeviceStatus {
     /// Its groups, in the order in which it joined them.
     #[n(6)]
     pub groups: Vec<GroupStatus>,
+    /// How worn its NVRAM is.
+    #[n(7)]
+    pub wear: Wear,
     /// What its vendor says of it, over [`DeviceIdentity::digest`](crate::enrolment::DeviceIdentity::digest).
     #[n(8)]
     pub attestation: Attestation,
@@ -504,6 +507,32 @@ impl DeviceStatus {
             importer_nonce: to.nonce,
             attestation: to.attestation,
         })
+    }
+}
+
+/// How worn an HSM's NVRAM is. Hosts could count as much themselves: every write is on a request of theirs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Wear {
+    /// Erase units in all.
+    #[n(0)]
+    pub units: u32,
+    /// How many of them failed, and are not used any more.
+    #[n(1)]
+    pub bad_units: u32,
+    /// How many more may fail before the HSM stops for good.
+    #[n(2)]
+    pub spare_units: u32,
+    /// How often a unit was erased, over all units, since the NVRAM keeps count.
+    #[n(3)]
+    pub erases: u64,
+}
+
+impl Wear {
+    /// How often each unit in use was erased, roughly: they are used in turn.
+    #[must_use]
+    pub fn erases_per_unit(&self) -> u64 {
+        let good = self.units.saturating_sub(self.bad_units).max(1);
+        self.erases.div_ceil(u64::from(good))
     }
 }
 

@@ -16,6 +16,7 @@ use strongroom_agent::store::Store;
 use strongroom_proto::enrolment::{Attestation, CustodianPolicy};
 use strongroom_proto::hsm::{
     AgentSecret, DeviceStatus, GroupStatus, Limits, Origin, RealmStatus, Refusal, Reply, Request,
+    Wear,
 };
 use strongroom_proto::ids::{BuildDigest, Digest, HsmId, RealmId, X25519Public};
 use strongroom_proto::statement::MemberStatement;
@@ -91,6 +92,7 @@ impl Link for Bare {
                     attestation: Attestation::none(),
                 }),
                 groups,
+                wear: Wear { units: 4, bad_units: 0, spare_units: 1, erases: 2 },
                 attestation: Attestation::none(),
             }),
             (Request::AgentSecret(epoch), Some(realm)) => Reply::AgentSecret(secret(realm, *epoch)),

@@ -17,6 +17,14 @@
 //! - **A unit begins with a full record** and goes on with deltas only. It is erased when a valid full record
 //!   elsewhere supersedes it, just before it is used again, and units are used in turn. Three units are the least:
 //!   one has the record found at start, which may be torn, the one before has its predecessor, the third is erased.
+//! - **Units that fail are skipped and remembered**, as long as three are left. What a unit holds that failed can perhaps
+//!   not be marked, and may read as anything later. So when one fails, the state goes to the next good units until the
+//!   newest record *and the marked one before it* both name every unit that failed; only then does a call return `Ok`. At
+//!   start a record in a unit that another record names does not count, whatever its number. So it takes the loss of two
+//!   whole records in two good units to be back at what could not be marked, and the loss of the newer one is noticed.
+//!   A record found at start may be torn, so what it remembers is written twice again. `docs/decisions/0018` argues it in full.
+//! - **A unit that cannot be read** at start is taken for one that failed. One alone cannot hide a newer record: the one
+//!   before it is in another unit, and is marked. With two that nothing remembers, the device refuses to start.
 //! - **An empty flash is a new device, a damaged one is not.** Formatting writes an empty full record first, and marks
 //!   it once the state is behind it. So a format that was cut short is told from a device that lost its state.
 //!
@@ -28,12 +36,15 @@
 
 mod open;
 mod record;
+mod units;
 
 use crate::flash::{Flash, FlashError};
 use alloc::vec::Vec;
 use core::fmt;
 pub use open::{Opened, Recovered, Unformatted, Unrestated};
-use record::{Kind, Layout, Place};
+use record::{Health, Kind, Layout, Place};
+use strongroom_proto::hsm::Wear;
+use units::Units;
 use zeroize::Zeroizing;
 
 /// The most bytes a full record holds: the whole state of an HSM.
@@ -56,6 +67,10 @@ pub struct Nvram {
     seq: u64,
     /// Where the next record of the newest one's unit begins.
     end: u32,
+    /// What goes into the next full record.
+    health: Health,
+    /// The units that failed, as the newest full record names them; `None` when that one may be torn.
+    remembered: Option<Units>,
     /// A write failed: what the flash holds is unknown until a restart.
     poisoned: bool,
     bug: PlantedBug,
@@ -92,15 +107,22 @@ impl Nvram {
         delta: &[u8],
         full: impl FnOnce() -> Zeroizing<Vec<u8>>,
     ) -> Result<(), NvramError> {
-        self.usable(delta, Kind::Delta)?;
+        self.usable(delta, MAX_DELTA_BYTES)?;
         let place = Place { offset: self.end, ..self.newest };
         if !self.layout.fits(place.offset, delta.len()) {
             return self.append_full(flash, &full());
         }
         let superseded = self.newest;
         self.poisoned = true;
-        self.write(flash, place, Kind::Delta, delta)?;
-        self.supersede(flash, superseded)?;
+        if let Err(error) = self.write(flash, place, Kind::Delta, delta) {
+            self.give_up(place.unit, error)?;
+            // The torn delta may read as valid later, so its place is marked too.
+            return self.rotate(flash, &full(), Vec::from([superseded, place]), None);
+        }
+        if let Err(error) = self.supersede(flash, superseded) {
+            self.give_up(superseded.unit, error)?;
+            return self.rotate(flash, &full(), Vec::from([place]), None);
+        }
         self.poisoned = false;
         Ok(())
     }
@@ -110,42 +132,125 @@ impl Nvram {
     /// # Errors
     /// As [`Nvram::append_delta`].
     pub fn append_full<F: Flash>(&mut self, flash: &mut F, full: &[u8]) -> Result<(), NvramError> {
-        self.usable(full, Kind::Full)?;
-        self.rotate(flash, full, &[self.newest])
+        self.usable(full, MAX_STATE_BYTES)?;
+        self.rotate(flash, full, Vec::from([self.newest]), None)
     }
 
-    fn usable(&self, body: &[u8], kind: Kind) -> Result<(), NvramError> {
-        // An empty full record is what formatting begins with, so no state may look like it.
+    /// How worn the flash is.
+    #[must_use]
+    pub fn wear(&self) -> Wear {
+        let good = self.layout.good_units(&self.health.bad);
+        Wear {
+            units: self.layout.units().end,
+            bad_units: self.health.bad.count(),
+            spare_units: good.saturating_sub(MIN_UNITS),
+            erases: self.health.erases,
+        }
+    }
+
+    fn usable(&self, body: &[u8], max_bytes: usize) -> Result<(), NvramError> {
+        // A full record without a state is what formatting begins with.
         if self.poisoned {
             Err(NvramError::Poisoned)
-        } else if body.is_empty() || body.len() > kind.max_bytes() {
+        } else if body.is_empty() || body.len() > max_bytes {
             Err(NvramError::Size)
         } else {
             Ok(())
         }
     }
 
-    /// Erases the next unit, begins it with `full`, and marks the `superseded` places.
+    /// Writes the state to the next good unit, and marks the `superseded` places. When a unit fails, or the newest record
+    /// does not remember all that failed, does so again, until two records in a row do. Not to the unit `kept` at first.
     fn rotate<F: Flash>(
         &mut self,
         flash: &mut F,
-        full: &[u8],
-        superseded: &[Place],
+        state: &[u8],
+        mut superseded: Vec<Place>,
+        kept: Option<u32>,
     ) -> Result<(), NvramError> {
         self.poisoned = true;
-        let unit = self.layout.unit_after(self.newest.unit);
-        self.erase(flash, unit)?;
-        self.write(flash, Place { unit, offset: 0 }, Kind::Full, full)?;
-        superseded.iter().try_for_each(|place| self.supersede(flash, *place))?;
+        let mut kept = kept;
+        loop {
+            let before = self.remembered;
+            superseded.extend(self.begin_unit(flash, state, kept)?);
+            for place in superseded {
+                if let Err(error) = self.supersede(flash, place) {
+                    self.give_up(place.unit, error)?;
+                }
+            }
+            if before == Some(self.health.bad) || self.bug.is(NvramBug::OneCopy) {
+                break;
+            }
+            (superseded, kept) = (Vec::from([self.newest]), None);
+        }
         self.poisoned = false;
         Ok(())
     }
 
-    fn erase<F: Flash>(&self, flash: &mut F, unit: u32) -> Result<(), NvramError> {
+    /// Erases the next good unit that takes it, and begins it with the state. Returns the places of those that did not.
+    fn begin_unit<F: Flash>(
+        &mut self,
+        flash: &mut F,
+        state: &[u8],
+        kept: Option<u32>,
+    ) -> Result<Vec<Place>, NvramError> {
+        let mut torn = Vec::new();
+        // Each that fails is one fewer.
+        for _ in self.layout.units() {
+            let Some(unit) = self.next_unit(kept) else { break };
+            let place = Place { unit, offset: 0 };
+            if let Err(error) = self.erase(flash, unit) {
+                self.give_up(unit, error)?;
+                continue;
+            }
+            match self.write_full(flash, place, state) {
+                Ok(()) => return Ok(torn),
+                Err(error) => self.give_up(unit, error)?,
+            }
+            torn.push(place);
+        }
+        Err(NvramError::WornOut)
+    }
+
+    /// The good unit to begin next: units are used in turn.
+    fn next_unit(&self, kept: Option<u32>) -> Option<u32> {
+        let mut unit = self.newest.unit;
+        for _ in self.layout.units() {
+            unit = self.layout.unit_after(unit);
+            let bad = self.health.bad.contains(unit) && !self.bug.is(NvramBug::UseBadUnits);
+            if !bad && unit != self.newest.unit && Some(unit) != kept {
+                return Some(unit);
+            }
+        }
+        None
+    }
+
+    /// Remembers that a unit failed, unless the error is not one of a unit.
+    fn give_up(&mut self, unit: u32, error: NvramError) -> Result<(), NvramError> {
+        if !matches!(error, NvramError::Flash(_) | NvramError::ReadBack) {
+            return Err(error);
+        }
+        self.health.bad.insert(unit);
+        if self.layout.good_units(&self.health.bad) < MIN_UNITS {
+            return Err(NvramError::WornOut);
+        }
+        Ok(())
+    }
+
+    fn erase<F: Flash>(&mut self, flash: &mut F, unit: u32) -> Result<(), NvramError> {
         flash.erase(unit)?;
+        self.health.erases = self.health.erases.saturating_add(1);
         if self.reads_back() && !self.layout.is_blank(flash, unit, 0)? {
             return Err(NvramError::ReadBack);
         }
+        Ok(())
+    }
+
+    /// Begins an erased unit with the state and what the log remembers.
+    fn write_full<F: Flash>(&mut self, flash: &mut F, place: Place, state: &[u8]) -> Result<(), NvramError> {
+        let body = self.layout.full_body(&self.health, state);
+        self.write(flash, place, Kind::Full, &body)?;
+        self.remembered = Some(self.health.bad);
         Ok(())
     }
 
@@ -161,11 +266,13 @@ impl Nvram {
         let end = self.layout.end(place.offset, body.len()).ok_or(NvramError::Size)?;
         let image = self.layout.encode(kind, seq, body)?;
         let at = self.layout.after_mark(place)?;
+        // Whatever becomes of it, no other record gets this number.
+        self.seq = seq;
         flash.program(at.unit, at.offset, &image)?;
         if self.reads_back() && !record::reads_as(flash, at, &image)? {
             return Err(NvramError::ReadBack);
         }
-        (self.newest, self.seq, self.end) = (place, seq, end);
+        (self.newest, self.end) = (place, end);
         Ok(())
     }
 
@@ -202,6 +309,14 @@ pub enum NvramBug {
     FallBack,
     /// What was programmed or erased is not read back.
     NoReadBack,
+    /// Units that failed are forgotten over a restart.
+    ForgetBadUnits,
+    /// Units that failed are used again.
+    UseBadUnits,
+    /// After a unit failed the state is written once, not twice.
+    OneCopy,
+    /// Any number of units that cannot be read are taken for bad ones.
+    ReadErrorsIgnored,
 }
 
 /// The bug planted in this log, if any; outside tests there is none to plant.
@@ -223,10 +338,14 @@ impl PlantedBug {
 /// The log cannot be opened or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NvramError {
-    /// The flash has too few or too small units, or a granule that is not a power of two up to 256 bytes.
+    /// The flash has too few, too many or too small units, or a granule that is not a power of two up to 256 bytes.
     Geometry,
-    /// The flash failed.
+    /// The flash failed, and what could not be read may be the newest record.
     Flash(FlashError),
+    /// Fewer than [`MIN_UNITS`] units are left that work.
+    WornOut,
+    /// A log of this version, which this build does not read. Nothing was written.
+    OtherVersion(u8),
     /// The newest record is bad or missing although it was acknowledged. Only a reset, as a new HSM, helps.
     Lost,
     /// There is no valid record, yet the flash is not empty. Only a reset, as a new HSM, helps.
@@ -244,8 +363,18 @@ pub enum NvramError {
 impl fmt::Display for NvramError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Geometry => "NVRAM has the wrong shape: give it at least 3 erase units of 8 KiB or more",
+            Self::Geometry => "NVRAM has the wrong shape: give it 3 to 256 erase units of 8 KiB or more",
             Self::Flash(error) => return write!(f, "NVRAM failed ({error}): restart the HSM"),
+            Self::WornOut => {
+                "fewer than 3 erase units of NVRAM work: restart the HSM, and replace it if this comes again"
+            }
+            Self::OtherVersion(found) => {
+                return write!(
+                    f,
+                    "NVRAM holds a log of version {found}; this build reads up to {}: install the build that wrote it",
+                    record::VERSION
+                );
+            }
             Self::Lost => {
                 "the newest NVRAM record is lost, and an older one must not be used: \
                  reset this HSM and enrol it as a new one"

@@ -2,11 +2,13 @@
 //!
 //! A power cut leaves at most three things behind: a torn record after the newest one, a torn mark, and a unit that is
 //! half erased or begins with a torn record. All three are told from a lost record by the marks, as the module above
-//! says, and all three are cleared by [`Unrestated::restate`].
+//! says, and all three are cleared by [`Unrestated::restate`]. Units that failed may hold anything; records in good ones
+//! name them.
 
-use super::record::{Kind, Layout, Place, Record};
-use super::{Nvram, NvramBug, NvramError, PlantedBug};
-use crate::flash::Flash;
+use super::record::{Full, Health, Kind, Layout, Place, Record};
+use super::units::Units;
+use super::{MAX_STATE_BYTES, MIN_UNITS, Nvram, NvramBug, NvramError, PlantedBug};
+use crate::flash::{Flash, FlashError};
 use alloc::vec::Vec;
 use core::fmt;
 use zeroize::Zeroizing;
@@ -25,7 +27,7 @@ pub enum Opened {
 /// The newest state: the last full record, and where the deltas after it are. They stay on the flash, for an erase unit
 /// full of them takes more RAM than a small device has.
 pub struct Recovered {
-    /// The body of the full record, 1 to [`super::MAX_STATE_BYTES`] bytes.
+    /// The state in the full record, 1 to [`super::MAX_STATE_BYTES`] bytes.
     pub full: Zeroizing<Vec<u8>>,
     layout: Layout,
     /// The place after the full record.
@@ -68,10 +70,11 @@ impl fmt::Debug for Recovered {
 #[derive(Debug)]
 #[must_use]
 pub struct Unformatted {
-    layout: Layout,
-    /// The empty record that formatting begins with is already there.
+    nvram: Nvram,
+    /// The record that formatting begins with is already there.
     born: bool,
-    bug: PlantedBug,
+    /// Units that are neither blank nor begin with a valid record.
+    unreadable: Vec<u32>,
 }
 
 /// A log whose newest record was found at start and has not been written again.
@@ -81,7 +84,9 @@ pub struct Unrestated {
     nvram: Nvram,
     /// The newest record, and its neighbours where a torn record could be mistaken for the newest later.
     superseded: Vec<Place>,
-    /// Units that are neither blank nor begin with a valid record, other than the next one to be used.
+    /// The unit of the record before the newest, which is kept until the newest is written again.
+    kept: Option<u32>,
+    /// Units that are neither blank nor begin with a valid record.
     unreadable: Vec<u32>,
 }
 
@@ -91,23 +96,45 @@ impl Unformatted {
     /// # Errors
     /// [`NvramError::Size`] with nothing done; after any other error restart.
     pub fn format<F: Flash>(self, flash: &mut F, full: &[u8]) -> Result<Nvram, NvramError> {
-        let mut nvram = Nvram {
-            layout: self.layout,
-            newest: Place { unit: 0, offset: 0 },
-            seq: 0,
-            end: 0,
-            poisoned: false,
-            bug: self.bug,
-        };
-        nvram.usable(full, Kind::Full)?;
-        if self.born {
-            nvram.seq = BIRTH_SEQ;
-        } else {
-            nvram.erase(flash, 0)?;
-            nvram.write(flash, nvram.newest, Kind::Full, &[])?;
+        let Self { mut nvram, born, unreadable } = self;
+        nvram.usable(full, MAX_STATE_BYTES)?;
+        nvram.clear(flash, unreadable)?;
+        if !born {
+            nvram.begin(flash)?;
         }
-        nvram.rotate(flash, full, &[nvram.newest])?;
+        let birth = nvram.newest;
+        nvram.rotate(flash, full, Vec::from([birth]), None)?;
         Ok(nvram)
+    }
+}
+
+impl Nvram {
+    /// Erases units that begin with torn records: none must read as valid again some day, for its sequence number is about
+    /// to be used.
+    fn clear<F: Flash>(
+        &mut self,
+        flash: &mut F,
+        units: impl IntoIterator<Item = u32>,
+    ) -> Result<(), NvramError> {
+        for unit in units {
+            if let Err(error) = self.erase(flash, unit) {
+                self.give_up(unit, error)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the record that formatting begins with into the first unit that takes it.
+    fn begin<F: Flash>(&mut self, flash: &mut F) -> Result<(), NvramError> {
+        for unit in self.layout.units().filter(|unit| !self.health.bad.contains(*unit)).collect::<Vec<_>>() {
+            self.seq = BEFORE_BIRTH;
+            let begun = self.erase(flash, unit);
+            match begun.and_then(|()| self.write_full(flash, Place { unit, offset: 0 }, &[])) {
+                Ok(()) => return Ok(()),
+                Err(error) => self.give_up(unit, error)?,
+            }
+        }
+        Err(NvramError::WornOut)
     }
 }
 
@@ -116,17 +143,19 @@ impl Unrestated {
     ///
     /// # Errors
     /// [`NvramError::Size`] with nothing done; after any other error restart.
-    pub fn restate<F: Flash>(mut self, flash: &mut F, full: &[u8]) -> Result<Nvram, NvramError> {
-        self.nvram.usable(full, Kind::Full)?;
-        // A torn full record must not read as valid again some day: its sequence number is about to be used.
-        self.unreadable.iter().try_for_each(|unit| self.nvram.erase(flash, *unit))?;
-        self.nvram.rotate(flash, full, &self.superseded)?;
-        Ok(self.nvram)
+    pub fn restate<F: Flash>(self, flash: &mut F, full: &[u8]) -> Result<Nvram, NvramError> {
+        let Self { mut nvram, superseded, kept, unreadable } = self;
+        nvram.usable(full, MAX_STATE_BYTES)?;
+        let next = nvram.next_unit(kept);
+        nvram.clear(flash, unreadable.into_iter().filter(|unit| Some(*unit) != next))?;
+        nvram.rotate(flash, full, superseded, kept)?;
+        Ok(nvram)
     }
 }
 
-/// The sequence number of the empty record that formatting begins with.
+/// The sequence number of the record that formatting begins with, and the one before it, which no record has.
 const BIRTH_SEQ: u64 = 1;
+const BEFORE_BIRTH: u64 = 0;
 
 /// The valid records of one unit.
 struct Chain {
@@ -139,60 +168,167 @@ struct Chain {
     end: Place,
 }
 
-pub(super) fn open<F: Flash>(flash: &mut F, bug: PlantedBug) -> Result<Opened, NvramError> {
-    let layout = Layout::new(flash.geometry())?;
-    let mut begun = Vec::new();
-    let mut unreadable = Vec::new();
-    for unit in layout.units() {
-        match layout.read(flash, Place { unit, offset: 0 })? {
-            Some(record) if record.kind == Kind::Full => begun.push((record.seq, unit)),
-            _ if layout.is_blank(flash, unit, 0)? => {}
-            _ => unreadable.push(unit),
+/// A unit that begins with a valid full record.
+#[derive(Clone, Copy)]
+struct Begun {
+    seq: u64,
+    unit: u32,
+    bad: Units,
+}
+
+/// What all units begin with.
+struct Survey {
+    /// By sequence number.
+    begun: Vec<Begun>,
+    /// Neither blank, nor begun.
+    unreadable: Vec<u32>,
+    /// Named by a record that counts, or not to be read.
+    bad: Units,
+}
+
+impl Survey {
+    fn of<F: Flash>(flash: &mut F, layout: &Layout, bug: PlantedBug) -> Result<Self, NvramError> {
+        let (mut begun, mut unreadable) = (Vec::new(), Vec::new());
+        let (mut silent, mut error) = (Units::NONE, FlashError::Read);
+        for unit in layout.units() {
+            match first(flash, layout, unit) {
+                Ok(First::Full(full)) => {
+                    let named = if bug.is(NvramBug::ForgetBadUnits) { Units::NONE } else { full.health.bad };
+                    begun.push(Begun { seq: full.seq, unit, bad: named });
+                }
+                Ok(First::Blank) => {}
+                Ok(First::Unreadable) => unreadable.push(unit),
+                Err(NvramError::Flash(cause)) => {
+                    silent.insert(unit);
+                    error = cause;
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        let mut begun = in_good_units(&begun)?;
+        begun.sort_unstable_by_key(|record| record.seq);
+        let bad = begun.iter().fold(Units::NONE, |bad, record| bad.and(&record.bad));
+        // One alone cannot hide a newer record than the newest that is found, for that one would be marked.
+        if silent.without(&bad).count() > 1 && !bug.is(NvramBug::ReadErrorsIgnored) {
+            return Err(NvramError::Flash(error));
+        }
+        let bad = bad.and(&silent);
+        unreadable.retain(|unit| !bad.contains(*unit));
+        Ok(Self { begun, unreadable, bad })
+    }
+}
+
+/// Those whose units no other of them names as one that failed. What such a unit holds counts for nothing: it could
+/// perhaps not be marked, or not be erased.
+fn in_good_units(begun: &[Begun]) -> Result<Vec<Begun>, NvramError> {
+    let names = |one: &Begun, other: &Begun| one.bad.contains(other.unit);
+    let mut counted = Vec::new();
+    for record in begun {
+        let mut against = begun.iter().filter(|other| other.unit != record.unit && names(other, record));
+        // Each was written after the other's unit failed: one of the units came back to life, and nobody knows which.
+        if against.clone().any(|other| names(record, other)) || names(record, record) {
+            return Err(NvramError::Damaged);
+        }
+        if against.next().is_none() {
+            counted.push(*record);
         }
     }
-    begun.sort_unstable();
+    Ok(counted)
+}
+
+/// What a unit begins with.
+enum First {
+    Full(Full),
+    Blank,
+    Unreadable,
+}
+
+fn first<F: Flash>(flash: &mut F, layout: &Layout, unit: u32) -> Result<First, NvramError> {
+    if let Some(record) = layout.read(flash, Place { unit, offset: 0 })?
+        && let Some(full) = layout.full(record)?
+    {
+        return Ok(First::Full(full));
+    }
+    Ok(if layout.is_blank(flash, unit, 0)? { First::Blank } else { First::Unreadable })
+}
+
+pub(super) fn open<F: Flash>(flash: &mut F, bug: PlantedBug) -> Result<Opened, NvramError> {
+    let layout = Layout::new(flash.geometry())?;
+    let Survey { begun, unreadable, mut bad } = Survey::of(flash, &layout, bug)?;
     let (newest, older) = match begun.as_slice() {
-        [] => return open_without_record(flash, layout, &unreadable, bug),
+        [] => return open_without_record(flash, layout, unreadable, bad, bug),
         [newest] => (*newest, None),
         [.., older, newest] => (*newest, Some(*older)),
     };
-    if older.is_some_and(|older| older.0 == newest.0) {
+    if older.is_some_and(|older| older.seq == newest.seq) {
         return Err(NvramError::Damaged);
     }
-    let chain = walk(flash, &layout, newest.1)?;
-    let lost =
-        layout.read_mark(flash, chain.newest)?.is_set() || layout.read_mark(flash, chain.end)?.is_set();
+    let (chain, health) = walk(flash, &layout, newest.unit)?;
+    let mark = layout.read_mark(flash, chain.newest)?;
+    let lost = mark.is_set() || layout.read_mark(flash, chain.end)?.is_set();
     if lost && !bug.is(NvramBug::FallBack) {
         return Err(NvramError::Lost);
     }
-    if chain.recovered.full.is_empty() {
-        let born = chain.seq == BIRTH_SEQ && chain.newest == Place { unit: 0, offset: 0 };
-        return if born {
-            Ok(Opened::Empty(Unformatted { layout, born, bug }))
-        } else {
-            Err(NvramError::Damaged)
-        };
+    let is_birth = chain.recovered.full.is_empty();
+    let (superseded, kept) = if is_birth {
+        (Vec::new(), None)
+    } else {
+        superseded(flash, &layout, &chain, older.map(|older| older.unit), &mut bad)?
+    };
+    if layout.good_units(&bad) < MIN_UNITS {
+        return Err(NvramError::WornOut);
     }
-    let mut neighbours = Vec::from([chain.end]);
-    match (chain.previous, older) {
-        (Some(previous), _) => neighbours.push(previous),
-        (None, Some((_, unit))) if layout.unit_after(unit) == newest.1 => {
-            let before = walk(flash, &layout, unit)?;
-            neighbours.extend([before.newest, before.end]);
-        }
-        _ => {}
+    let Chain { recovered, newest, seq, end, .. } = chain;
+    // The newest record may be torn, so it remembers nothing for certain. And one whose mark decayed cannot be marked.
+    let remembered = (bad == Units::NONE && mark.is_blank()).then_some(bad);
+    let health = Health { bad, ..health };
+    let nvram = Nvram { layout, newest, seq, end: end.offset, health, remembered, poisoned: false, bug };
+    if !is_birth {
+        return Ok(Opened::Found(recovered, Unrestated { nvram, superseded, kept, unreadable }));
     }
-    let mut superseded = Vec::from([chain.newest]);
-    for place in neighbours {
+    // Formatting begins in the first unit that takes it.
+    let born = seq == BIRTH_SEQ && newest.offset == 0 && (0..newest.unit).all(|unit| bad.contains(unit));
+    if born { Ok(Opened::Empty(Unformatted { nvram, born, unreadable })) } else { Err(NvramError::Damaged) }
+}
+
+/// The places to be marked once the state is written again: of the newest record, of the one before it, and of what may
+/// be behind each. And the unit of the one before, if it is another.
+fn superseded<F: Flash>(
+    flash: &mut F,
+    layout: &Layout,
+    chain: &Chain,
+    older: Option<u32>,
+    bad: &mut Units,
+) -> Result<(Vec<Place>, Option<u32>), NvramError> {
+    let mut places = Vec::new();
+    let mut add = |flash: &mut F, place: Place| {
         // A mark that was begun has done its work: what it was for had been read back.
         if layout.fits(place.offset, 0) && layout.read_mark(flash, place)?.is_blank() {
-            superseded.push(place);
+            places.push(place);
+        }
+        Ok::<(), NvramError>(())
+    };
+    add(flash, chain.newest)?;
+    add(flash, chain.end)?;
+    let kept = match (chain.previous, older) {
+        (Some(previous), _) => {
+            add(flash, previous)?;
+            None
+        }
+        (None, older) => older,
+    };
+    if let Some(unit) = kept {
+        let marked = walk(flash, layout, unit).and_then(|(before, _)| {
+            add(flash, before.newest)?;
+            add(flash, before.end)
+        });
+        match marked {
+            // The newest record is in another unit, and has been read.
+            Err(NvramError::Flash(_)) => bad.insert(unit),
+            other => other?,
         }
     }
-    unreadable.retain(|unit| *unit != layout.unit_after(newest.1));
-    let Chain { recovered, newest, seq, end, .. } = chain;
-    let nvram = Nvram { layout, newest, seq, end: end.offset, poisoned: false, bug };
-    Ok(Opened::Found(recovered, Unrestated { nvram, superseded, unreadable }))
+    Ok((places, kept))
 }
 
 /// No unit begins with a valid record: the device is new, or was cut short writing its very first record, or is
@@ -200,22 +336,33 @@ pub(super) fn open<F: Flash>(flash: &mut F, bug: PlantedBug) -> Result<Opened, N
 fn open_without_record<F: Flash>(
     flash: &mut F,
     layout: Layout,
-    unreadable: &[u32],
+    unreadable: Vec<u32>,
+    bad: Units,
     bug: PlantedBug,
 ) -> Result<Opened, NvramError> {
-    let new = match unreadable {
-        [] => true,
-        [0] => layout.is_blank(flash, 0, layout.end(0, 0).ok_or(NvramError::Geometry)?)?,
-        _ => false,
-    };
-    if new { Ok(Opened::Empty(Unformatted { layout, born: false, bug })) } else { Err(NvramError::Damaged) }
+    if layout.good_units(&bad) < MIN_UNITS {
+        return Err(NvramError::WornOut);
+    }
+    let birth_end = layout.end(0, layout.preamble_bytes()).ok_or(NvramError::Geometry)?;
+    for unit in &unreadable {
+        // A state is longer.
+        if !layout.is_blank(flash, *unit, birth_end)? {
+            return Err(NvramError::Damaged);
+        }
+    }
+    let newest = Place { unit: 0, offset: 0 };
+    let health = Health { erases: 0, bad };
+    let remembered = None;
+    let nvram = Nvram { layout, newest, seq: BEFORE_BIRTH, end: 0, health, remembered, poisoned: false, bug };
+    Ok(Opened::Empty(Unformatted { nvram, born: false, unreadable }))
 }
 
 /// Follows the sequence numbers from the full record at the start of `unit`.
-fn walk<F: Flash>(flash: &mut F, layout: &Layout, unit: u32) -> Result<Chain, NvramError> {
+fn walk<F: Flash>(flash: &mut F, layout: &Layout, unit: u32) -> Result<(Chain, Health), NvramError> {
     let mut newest = Place { unit, offset: 0 };
     let full = layout.read(flash, newest)?.ok_or(NvramError::Damaged)?;
-    let first = after(layout, newest, full.body.len())?;
+    let full = layout.full(full)?.ok_or(NvramError::Damaged)?;
+    let first = after(layout, newest, full.len)?;
     let mut end = first;
     let mut seq = full.seq;
     let mut previous = None;
@@ -225,8 +372,8 @@ fn walk<F: Flash>(flash: &mut F, layout: &Layout, unit: u32) -> Result<Chain, Nv
         end = after(layout, end, record.body.len())?;
         seq = record.seq;
     }
-    let recovered = Recovered { full: full.body, layout: *layout, first, seqs: (full.seq, seq) };
-    Ok(Chain { recovered, newest, seq, previous, end })
+    let recovered = Recovered { full: full.state, layout: *layout, first, seqs: (full.seq, seq) };
+    Ok((Chain { recovered, newest, seq, previous, end }, full.health))
 }
 
 /// The delta at `place`, if one is there that comes right after the record numbered `seq`.

@@ -11,10 +11,23 @@
 //! | length | body |
 //! | to the end of the granule | 0xff |
 //!
+//! The body of a full record:
+//!
+//! | Bytes | What |
+//! |---|---|
+//! | 1 | version of the log: 2 |
+//! | 8 | how often a unit was erased so far, over all units, big-endian |
+//! | one bit for each unit, rounded up to bytes | the units that failed |
+//! | the rest | the state; nothing in the record that formatting begins with |
+//!
+//! In version 1 the body was the state alone, so it began with 0x84, or was empty. Builds of version 1 read a body of
+//! version 2 as a state, and refuse it as one of another version.
+//!
 //! The mark comes first so that its place is known even when the record behind it cannot be read. The check guards
 //! against accidents, not people: eight bytes let one in 2^64 torn or decayed records pass, and a device meets a few
 //! thousand in its life.
 
+use super::units::{MAX_UNITS, Units};
 use super::{MAX_DELTA_BYTES, MAX_STATE_BYTES, MIN_UNITS, NvramError};
 use crate::flash::{Flash, FlashError, Geometry};
 use alloc::vec::Vec;
@@ -22,6 +35,12 @@ use strongroom_proto::hash::{hash, label};
 use zeroize::Zeroizing;
 
 const FORMAT: u8 = 1;
+/// The version of the log that this build writes, and the newest that it reads.
+pub(super) const VERSION: u8 = 2;
+/// What the body of a full record of version 1 begins with.
+const VERSION_1: u8 = 0x84;
+const ERASES_BYTES: usize = 8;
+const MAX_FULL_BYTES: usize = 1 + ERASES_BYTES + Units::len(MAX_UNITS) + MAX_STATE_BYTES;
 const MARK_BYTES: u32 = 8;
 const CHECK_BYTES: usize = 8;
 const HEAD_BYTES: usize = 20;
@@ -39,7 +58,7 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) const fn max_bytes(self) -> usize {
         match self {
-            Self::Full => MAX_STATE_BYTES,
+            Self::Full => MAX_FULL_BYTES,
             Self::Delta => MAX_DELTA_BYTES,
         }
     }
@@ -72,6 +91,24 @@ pub(super) struct Record {
     pub(super) kind: Kind,
     pub(super) seq: u64,
     pub(super) body: Zeroizing<Vec<u8>>,
+}
+
+/// What the log remembers of the flash, in every full record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Health {
+    /// How often a unit was erased, over all units.
+    pub(super) erases: u64,
+    /// The units that failed.
+    pub(super) bad: Units,
+}
+
+/// A full record, taken apart.
+pub(super) struct Full {
+    pub(super) seq: u64,
+    /// Bytes of the body that it came from.
+    pub(super) len: usize,
+    pub(super) health: Health,
+    pub(super) state: Zeroizing<Vec<u8>>,
 }
 
 /// A mark as read: how many of its bits are clear.
@@ -108,7 +145,7 @@ pub(super) struct Layout {
 impl Layout {
     pub(super) fn new(geometry: Geometry) -> Result<Self, NvramError> {
         let Geometry { units, unit_bytes, write_bytes } = geometry;
-        if units < MIN_UNITS
+        if !(MIN_UNITS..=MAX_UNITS).contains(&units)
             || !write_bytes.is_power_of_two()
             || write_bytes > MAX_WRITE_BYTES
             || !unit_bytes.is_multiple_of(write_bytes)
@@ -117,12 +154,57 @@ impl Layout {
         }
         let mark_bytes = MARK_BYTES.next_multiple_of(write_bytes);
         let layout = Self { geometry, mark_bytes };
-        let room = layout.end(0, MAX_STATE_BYTES).is_some_and(|end| layout.fits(end, MAX_DELTA_BYTES));
+        let full = layout.preamble_bytes().saturating_add(MAX_STATE_BYTES);
+        let room = layout.end(0, full).is_some_and(|end| layout.fits(end, MAX_DELTA_BYTES));
         if room { Ok(layout) } else { Err(NvramError::Geometry) }
     }
 
     pub(super) fn units(&self) -> core::ops::Range<u32> {
         0..self.geometry.units
+    }
+
+    /// How many units are not among the bad ones.
+    pub(super) fn good_units(&self, bad: &Units) -> u32 {
+        self.geometry.units.saturating_sub(bad.count())
+    }
+
+    /// How much longer the body of a full record is than its state.
+    pub(super) const fn preamble_bytes(&self) -> usize {
+        Units::len(self.geometry.units).saturating_add(1 + ERASES_BYTES)
+    }
+
+    /// The body of a full record.
+    pub(super) fn full_body(&self, health: &Health, state: &[u8]) -> Zeroizing<Vec<u8>> {
+        // Secret: sized in advance, so that growing leaves no copy behind.
+        let bytes = self.preamble_bytes().saturating_add(state.len());
+        let mut body = Zeroizing::new(Vec::with_capacity(bytes));
+        body.push(VERSION);
+        body.extend(health.erases.to_be_bytes());
+        body.extend(health.bad.to_bytes(self.geometry.units));
+        body.extend_from_slice(state);
+        body
+    }
+
+    /// Takes a full record apart; `None` for a delta.
+    ///
+    /// # Errors
+    /// [`NvramError::OtherVersion`]; [`NvramError::Damaged`] when no build writes such a record.
+    pub(super) fn full(&self, record: Record) -> Result<Option<Full>, NvramError> {
+        let Record { kind: Kind::Full, seq, body: mut state } = record else { return Ok(None) };
+        let len = state.len();
+        let health = match state.as_slice() {
+            [] | [VERSION_1, ..] => Health::default(),
+            [VERSION, rest @ ..] => {
+                let (erases, rest) = rest.split_first_chunk::<ERASES_BYTES>().ok_or(NvramError::Damaged)?;
+                let bad = rest.get(..Units::len(self.geometry.units)).ok_or(NvramError::Damaged)?;
+                let bad = Units::from_bytes(bad, self.geometry.units).ok_or(NvramError::Damaged)?;
+                let erases = u64::from_be_bytes(*erases);
+                state.drain(..self.preamble_bytes());
+                Health { erases, bad }
+            }
+            [version, ..] => return Err(NvramError::OtherVersion(*version)),
+        };
+        Ok(Some(Full { seq, len, health, state }))
     }
 
     /// Units are used in turn.

@@ -191,6 +191,6 @@ fn each_program_that_silently_fails_is_noticed_by_the_call_that_made_it() {
         let mut flash = flash_with(8, 11);
         flash.silent_at = Some(at);
         let outcome = run(&mut flash, &mut Promise::default(), steps, None);
-        assert_eq!((outcome, flash.operations), (Err(NvramError::ReadBack), at));
+        assert_eq!((outcome, flash.operations), (Err(NvramError::WornOut), at));
     }
 }

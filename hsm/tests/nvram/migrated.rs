@@ -37,8 +37,8 @@ fn flash(seed: u64) -> ModelFlash {
     flash
 }
 
-struct Device {
-    flash: ModelFlash,
+pub(super) struct Device {
+    pub(super) flash: ModelFlash,
     rng: StdRng,
 }
 
@@ -55,11 +55,11 @@ impl Env for Device {
     }
 }
 
-fn device(flash: ModelFlash) -> Device {
+pub(super) fn device(flash: ModelFlash) -> Device {
     Device { flash, rng: StdRng::seed_from_u64(1) }
 }
 
-fn status(core: &mut Core, device: &mut Device) -> DeviceStatus {
+pub(super) fn status(core: &mut Core, device: &mut Device) -> DeviceStatus {
     let request = minicbor::to_vec(Request::DeviceStatus).expect("encodes");
     match minicbor::decode(&core.handle(device, &request)).expect("decodes") {
         Reply::Device(status) => status,
@@ -85,16 +85,21 @@ fn starts_as_it_was(flash: &mut ModelFlash, what: &str) {
     assert_eq!((group.statement.members.len(), group.statement.genesis), (3, true), "{what}");
     assert_eq!(group.captured_index.0, u64::from(golden["captured_index"][0]), "{what}");
     assert_eq!(group.captured_hash.as_bytes(), &golden["captured_hash"][..], "{what}");
+    assert_eq!(status.wear.bad_units, 0, "{what}");
     let record = RecordId(golden["record"][..].try_into().expect("32 bytes"));
     let revealed = core.reveal(&record, &golden["sealed"]);
-    assert!(matches!(revealed, Some(Revealed::Registered { num_guesses: 3, .. })), "{what}: a record of version 1");
+    assert!(
+        matches!(revealed, Some(Revealed::Registered { num_guesses: 3, .. })),
+        "{what}: a record of version 1"
+    );
     *flash = device.flash;
 }
 
 #[test]
 fn a_device_of_version_1_starts_and_is_of_this_version_from_then_on() {
     let mut flash = flash(1);
-    let newest_before = (0..UNITS).max_by_key(|unit| golden()[format!("unit {unit}").as_str()][12..20].to_vec());
+    let newest_before =
+        (0..UNITS).max_by_key(|unit| golden()[format!("unit {unit}").as_str()][12..20].to_vec());
     starts_as_it_was(&mut flash, "the first start");
     let unit = (newest_before.expect("some") + 1) % UNITS;
     let body = (unit * UNIT_BYTES) as usize + BEFORE_BODY;

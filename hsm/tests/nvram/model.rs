@@ -1,5 +1,5 @@
 //! A flash that keeps the rules of [`Flash`] by panicking when they are broken, and that can lose power in the middle
-//! of any program or erase, fail silently, and decay.
+//! of any program or erase, fail silently, have units that fail from some operation on, and decay.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -22,6 +22,31 @@ struct Marginal {
     at: usize,
     old: Vec<u8>,
     new: Vec<u8>,
+}
+
+/// How a unit fails, once it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failing {
+    /// An erase is reported as failed, and leaves any mixture.
+    Erase,
+    /// A program is reported as failed, and leaves any mixture, all of it or nothing.
+    Program,
+    /// An erase is reported as done, and is not.
+    SilentErase,
+    /// A program is reported as done, and is not.
+    SilentProgram,
+    /// What was erased reads as erased until the next restart, and then as before.
+    WeakErase,
+    /// Nothing can be read.
+    Read,
+}
+
+/// A unit that fails from some program or erase on, counted over all restarts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
+    pub(crate) unit: u32,
+    pub(crate) from: u64,
+    pub(crate) how: Failing,
 }
 
 /// A program or an erase that was done in full.
@@ -52,6 +77,15 @@ pub(crate) struct ModelFlash {
     pub(crate) erases: u64,
     /// What was done since the last restart.
     pub(crate) journal: Vec<Operation>,
+    pub(crate) faults: Vec<Fault>,
+    /// A unit in which erases and programs are reported as failed and change nothing.
+    pub(crate) stuck: Option<u32>,
+    /// Programs and erases ever.
+    pub(crate) clock: u64,
+    /// By unit, when it was last programmed or erased, or an attempt was made.
+    pub(crate) touched: Vec<u64>,
+    /// What a weak erase did not clear for good.
+    weak: Vec<(usize, Vec<u8>)>,
 }
 
 impl ModelFlash {
@@ -71,6 +105,11 @@ impl ModelFlash {
             programmed_bytes: 0,
             erases: 0,
             journal: vec![],
+            faults: vec![],
+            stuck: None,
+            clock: 0,
+            touched: vec![0; units as usize],
+            weak: vec![],
         }
     }
 
@@ -78,6 +117,10 @@ impl ModelFlash {
     pub(crate) fn restart(&mut self) {
         (self.is_off, self.operations, self.cut_at, self.silent_at) = (false, 0, None, None);
         self.journal.clear();
+        for (at, old) in std::mem::take(&mut self.weak) {
+            let now: Vec<u8> = old.iter().zip(&self.bytes[at..]).map(|(old, now)| old & now).collect();
+            self.put(at, &now);
+        }
         if self.wavers {
             for torn in std::mem::take(&mut self.marginal) {
                 let now = match self.draw().random_range(0..3) {
@@ -179,9 +222,24 @@ impl ModelFlash {
         self.marginal.retain(|m| m.at + m.new.len() <= at || at + len <= m.at);
     }
 
+    /// Whether this unit fails in this way by now.
+    fn fails(&self, unit: u32, how: Failing) -> bool {
+        self.faults.iter().any(|f| (f.unit, f.how) == (unit, how) && f.from <= self.clock)
+    }
+
+    /// How much of an operation happens that is reported as failed.
+    fn failed_tear(&mut self) -> Tear {
+        [Tear::Nothing, Tear::Random, Tear::Everything][self.draw().random_range(0..3)]
+    }
+
     /// Whether this operation is the one that power fails in.
-    fn next_operation(&mut self) -> Option<Tear> {
+    fn next_operation(&mut self, unit: u32) -> Option<Tear> {
         self.operations += 1;
+        self.clock += 1;
+        self.touched[unit as usize] = self.clock;
+        if self.stuck == Some(unit) {
+            return Some(Tear::Nothing);
+        }
         let tear = self.cut_at.filter(|(at, _)| *at == self.operations).map(|(_, tear)| tear);
         self.is_off |= tear.is_some();
         tear
@@ -194,7 +252,7 @@ impl Flash for ModelFlash {
     }
 
     fn read(&mut self, unit: u32, offset: u32, out: &mut [u8]) -> Result<(), FlashError> {
-        if self.is_off {
+        if self.is_off || self.fails(unit, Failing::Read) {
             return Err(FlashError::Read);
         }
         let at = self.place(unit, offset, out.len());
@@ -213,7 +271,9 @@ impl Flash for ModelFlash {
         }
         let new: Vec<u8> =
             self.bytes[at..at + bytes.len()].iter().zip(bytes).map(|(old, new)| old & new).collect();
-        if let Some(tear) = self.next_operation() {
+        let cut = self.next_operation(unit);
+        let failed = self.fails(unit, Failing::Program).then(|| self.failed_tear());
+        if let Some(tear) = cut.or(failed) {
             self.tear_program(at, &new, tear);
             return Err(FlashError::Program);
         }
@@ -222,7 +282,7 @@ impl Flash for ModelFlash {
         (at / granule..(at + new.len()) / granule).for_each(|g| self.programmed[g] = true);
         self.journal.push(Operation::Program { unit, offset, bytes: bytes.to_vec() });
         self.programmed_bytes += new.len() as u64;
-        if self.silent_at == Some(self.operations) {
+        if self.silent_at == Some(self.operations) || self.fails(unit, Failing::SilentProgram) {
             let stuck = (at..at + new.len()).rfind(|i| self.bytes[*i] != 0xff).expect("no bit is cleared");
             self.bytes[stuck] |= 1 << self.bytes[stuck].trailing_ones();
         }
@@ -233,10 +293,14 @@ impl Flash for ModelFlash {
         if self.is_off {
             return Err(FlashError::Erase);
         }
-        let (len, tear) = (self.geometry.unit_bytes as usize, self.next_operation());
+        let (len, cut) = (self.geometry.unit_bytes as usize, self.next_operation(unit));
         let at = self.place(unit, 0, len);
+        let tear = cut.or_else(|| self.fails(unit, Failing::Erase).then(|| self.failed_tear()));
+        if tear.is_none() && self.fails(unit, Failing::WeakErase) {
+            self.weak.push((at, self.bytes[at..at + len].to_vec()));
+        }
         match tear {
-            None if self.silent_at == Some(self.operations) => {
+            None if self.silent_at == Some(self.operations) || self.fails(unit, Failing::SilentErase) => {
                 self.put(at + 64, &vec![0xff; len - 64]);
                 let granule = self.granule();
                 self.programmed[at / granule..(at + len) / granule].fill(false);
