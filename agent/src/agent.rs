@@ -218,7 +218,7 @@ impl Agent {
             store.clone(),
             peers,
             &config,
-            metrics.tree().clone(),
+            &metrics,
             time,
             identity,
         ));

@@ -16,10 +16,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use strongroom_proto::hsm::Wear;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -38,6 +40,45 @@ pub struct Metrics {
     store: StoreMetrics,
     tree: TreeMetrics,
     refused_peers: Refused,
+    wear: WearMetrics,
+}
+
+/// How worn the HSM's NVRAM is, as it last said. A clone shows the same.
+#[derive(Clone, Debug, Default)]
+pub struct WearMetrics {
+    units: Gauge,
+    bad_units: Gauge,
+    spare_units: Gauge,
+    erases: Gauge,
+    erases_per_unit: Gauge,
+}
+
+impl WearMetrics {
+    /// Shows what an HSM says of itself.
+    pub fn set(&self, wear: &Wear) {
+        self.units.set(wear.units.into());
+        self.bad_units.set(wear.bad_units.into());
+        self.spare_units.set(wear.spare_units.into());
+        self.erases.set(wear.erases.try_into().unwrap_or(i64::MAX));
+        self.erases_per_unit.set(wear.erases_per_unit().try_into().unwrap_or(i64::MAX));
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let nvram = registry.sub_registry_with_prefix("nvram");
+        nvram.register("units", "Erase units of the HSM's NVRAM", self.units.clone());
+        nvram.register("bad_units", "Units that failed and are not used any more", self.bad_units.clone());
+        nvram.register(
+            "spare_units",
+            "Units that may still fail before the HSM stops for good",
+            self.spare_units.clone(),
+        );
+        nvram.register("erases", "Erases of units so far, over all units", self.erases.clone());
+        nvram.register(
+            "erases_per_unit",
+            "Erases of each unit in use so far, roughly",
+            self.erases_per_unit.clone(),
+        );
+    }
 }
 
 impl Metrics {
@@ -51,7 +92,9 @@ impl Metrics {
         tree.register(&mut registry);
         let refused_peers = Refused::default();
         refused_peers.register(&mut registry);
-        Self { registry, store, tree, refused_peers }
+        let wear = WearMetrics::default();
+        wear.register(&mut registry);
+        Self { registry, store, tree, refused_peers, wear }
     }
 
     /// Calls of the object store.
@@ -69,6 +112,12 @@ impl Metrics {
     /// Connections refused at the peer address.
     pub(crate) const fn refused_peers(&self) -> &Refused {
         &self.refused_peers
+    }
+
+    /// The HSM's NVRAM.
+    #[must_use]
+    pub const fn wear(&self) -> &WearMetrics {
+        &self.wear
     }
 
     /// All metrics in the text format of OpenMetrics 1.0.

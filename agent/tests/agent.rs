@@ -226,6 +226,9 @@ async fn the_metrics_of_an_agent_are_read_over_http_where_it_was_told_to_listen(
     store.read("groups/00/log/1").await;
     let agent = Agent::start(config, Bare::new(1), store).unwrap();
     let address = agent.addresses().metrics.unwrap();
+    while agent.device().is_none() {
+        tokio::task::yield_now().await;
+    }
     let page = async |path: &str| {
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: agent\r\n\r\n");
@@ -241,6 +244,11 @@ async fn the_metrics_of_an_agent_are_read_over_http_where_it_was_told_to_listen(
         "strongroom_store_calls_total{purpose=\"log\",kind=\"get\"} 1",
         "strongroom_store_sent_bytes_total{purpose=\"log\"} 4",
         "strongroom_store_received_bytes_total{purpose=\"log\"} 4",
+        "strongroom_nvram_units 4",
+        "strongroom_nvram_bad_units 0",
+        "strongroom_nvram_spare_units 1",
+        "strongroom_nvram_erases 2",
+        "strongroom_nvram_erases_per_unit 1",
         "# EOF",
     ] {
         assert!(answer.lines().any(|found| found == line), "{line}: {answer}");

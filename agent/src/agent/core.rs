@@ -5,6 +5,7 @@ use super::driver::Group;
 use super::hsm::Hsm;
 use crate::config::{Config, Election};
 use crate::front::Backend;
+use crate::metrics::{Metrics, WearMetrics};
 use crate::peers::{Forwarded, Identity, Peers};
 use crate::replica::{Answer, Settings, Status, Storage};
 use crate::store::Store;
@@ -43,6 +44,7 @@ pub(crate) struct Core {
     election: Election,
     storage: Storage,
     trees: TreeMetrics,
+    wear: WearMetrics,
     pub(super) time: Time,
     known: RwLock<Known>,
     wake: Notify,
@@ -63,7 +65,7 @@ impl Core {
         store: Store,
         peers: Peers,
         config: &Config,
-        trees: TreeMetrics,
+        metrics: &Metrics,
         time: Time,
         identity: watch::Sender<Option<Arc<Identity>>>,
     ) -> Self {
@@ -73,7 +75,8 @@ impl Core {
             peers,
             election: config.election,
             storage: config.storage,
-            trees,
+            trees: metrics.tree().clone(),
+            wear: metrics.wear().clone(),
             time,
             known: RwLock::default(),
             wake: Notify::new(),
@@ -102,6 +105,12 @@ impl Core {
         if known.device.as_ref().is_some_and(|before| before.hsm != device.hsm) {
             tracing::warn!(hsm = %device.hsm, "the HSM was exchanged; its groups start anew");
             known.groups.clear();
+        }
+        self.wear.set(&device.wear);
+        let worse = |before: &DeviceStatus| before.wear.bad_units < device.wear.bad_units;
+        if known.device.as_ref().map_or(device.wear.bad_units > 0, worse) {
+            let (bad, spare) = (device.wear.bad_units, device.wear.spare_units);
+            tracing::warn!(hsm = %device.hsm, bad, spare, "erase units of the HSM's NVRAM failed; replace it before none is spare");
         }
         known.device = Some(device);
         Ok(())
@@ -317,12 +326,13 @@ mod tests {
     async fn requests_are_held_while_nobody_leads_and_ask_no_more_often_than_the_pause() {
         let (identity, identities) = watch::channel(None);
         let smallest = "hsm = 'tcp:none:1'\nstore = 'memory://'\ntenants = 'tenants.toml'";
+        let store = Store::on(Arc::new(object_store::memory::InMemory::new()));
         let core = Arc::new(Core::new(
             Hsm::start(Arc::new(Dead)),
-            Store::on(Arc::new(object_store::memory::InMemory::new())),
+            store.clone(),
             Peers::start(&[], &identities),
             &Config::parse("agent.toml".as_ref(), smallest).expect("usable"),
-            TreeMetrics::default(),
+            &Metrics::new(&store),
             Time::system(),
             identity,
         ));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use strongroom_proto::enrolment::{Attestation, CustodianKey, CustodianPolicy, ExportApproval, Founding};
-use strongroom_proto::hsm::{DeviceStatus, GroupStatus, Origin, RealmStatus, Role};
+use strongroom_proto::hsm::{DeviceStatus, GroupStatus, Origin, RealmStatus, Role, Wear};
 use strongroom_proto::ids::{GroupId, HsmId};
 
 /// Prints one or the other to standard output.
@@ -158,6 +158,7 @@ pub(super) fn device_text(device: &DeviceStatus) -> String {
         ("build", device.build.to_string()),
         ("attestation", attestation_text(&device.attestation)),
         ("limits", limits_text(device)),
+        ("NVRAM", wear_text(&device.wear)),
     ];
     match &device.realm {
         Some(realm) => rows.extend(realm_rows(realm)),
@@ -183,6 +184,15 @@ fn limits_text(device: &DeviceStatus) -> String {
         limits.max_pending_replies,
         limits.max_sessions,
         limits.max_tree_nodes
+    )
+}
+
+fn wear_text(wear: &Wear) -> String {
+    let Wear { units, bad_units, spare_units, erases } = wear;
+    let per_unit = wear.erases_per_unit();
+    let advice = if *spare_units == 0 { "; none may fail any more, so replace this HSM soon" } else { "" };
+    format!(
+        "{bad_units} of {units} erase units failed, {spare_units} spare; {erases} erases, about {per_unit} a unit{advice}"
     )
 }
 
@@ -212,6 +222,13 @@ pub(super) fn device_json(device: &DeviceStatus) -> Value {
             "max_pending_replies": limits.max_pending_replies,
             "max_sessions": limits.max_sessions,
             "max_tree_nodes": limits.max_tree_nodes,
+        },
+        "nvram": {
+            "units": device.wear.units,
+            "bad_units": device.wear.bad_units,
+            "spare_units": device.wear.spare_units,
+            "erases": device.wear.erases,
+            "erases_per_unit": device.wear.erases_per_unit(),
         },
         "realm": device.realm.as_ref().map(|realm| realm_json(realm, None)),
         "groups": device.groups.iter().map(group).collect::<Vec<_>>(),
