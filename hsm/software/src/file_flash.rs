@@ -134,7 +134,7 @@ impl Flash for FileFlash {
 }
 
 fn report(error: &io::Error, kind: FlashError) -> FlashError {
-    tracing::error!(%error, "the NVRAM file failed: check the disk, then restart this HSM");
+    tracing::error!(%error, "a part of the NVRAM file failed: check the disk. The HSM does without it from now on, or stops if too little is left");
     kind
 }
 
