@@ -5,11 +5,13 @@ use crate::segment::SegmentName;
 use std::collections::VecDeque;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::MAX_CAPTURE_ENTRIES;
-use strongroom_proto::ids::{EntryHash, Index};
+use strongroom_proto::ids::{EntryHash, HsmId, Index};
 use strongroom_proto::statement::Captured;
 
 /// How long to leave an HSM alone that did not answer or has failed.
 const RETRY_MS: u64 = 100;
+/// The most segments that wait to be captured when one more is taken from a push.
+const MAX_PUSHED: usize = 64;
 
 /// The most bytes that an entry takes besides its partitions, and that each of those takes.
 const ENTRY_BYTES: usize = 240;
@@ -19,6 +21,15 @@ const PARTITION_BYTES: usize = 80;
 struct Uncaptured {
     name: SegmentName,
     entries: Vec<Entry>,
+    /// Who pushed it; `None` where it came from the store, or is our own.
+    by: Option<HsmId>,
+}
+
+/// A segment with an entry that no HSM made.
+pub(super) struct Forged {
+    pub(super) name: SegmentName,
+    /// Who pushed it; `None` where it is in the store.
+    pub(super) by: Option<HsmId>,
 }
 
 /// What the HSM has captured, and what it is to capture next.
@@ -65,10 +76,16 @@ impl Capture {
         self.queue.is_empty() && self.asked.is_none()
     }
 
-    /// Takes note of a segment that the store has acknowledged with all before it.
-    pub(super) fn push(&mut self, name: SegmentName, entries: Vec<Entry>) {
+    /// Whether more may be taken from a push: whoever sends them must not fill the memory.
+    pub(super) fn has_room(&self) -> bool {
+        self.queue.len() < MAX_PUSHED
+    }
+
+    /// Takes note of a segment that the store has acknowledged with all before it, as it says itself, or as the leader
+    /// says who pushed it.
+    pub(super) fn push(&mut self, name: SegmentName, entries: Vec<Entry>, by: Option<HsmId>) {
         if entries.last().is_some_and(|last| last.index > self.captured.0) {
-            self.queue.push_back(Uncaptured { name, entries });
+            self.queue.push_back(Uncaptured { name, entries, by });
         }
     }
 
@@ -117,9 +134,10 @@ impl Capture {
 
     /// The HSM says that one of the entries was not made by an HSM. Which segment that is, or `None` when it is still
     /// to be found.
-    pub(super) fn forged(&mut self) -> Option<SegmentName> {
+    pub(super) fn forged(&mut self) -> Option<Forged> {
         let asked = self.asked.take();
         self.narrow = true;
-        self.queue.front().filter(|_| asked == Some(1)).map(|front| front.name)
+        let front = self.queue.front().filter(|_| asked == Some(1))?;
+        Some(Forged { name: front.name, by: front.by })
     }
 }

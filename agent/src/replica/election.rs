@@ -7,11 +7,9 @@ use super::catch_up::Walk;
 use super::flights::Flights;
 use super::interface::{Action, Millis};
 use super::outbox::Call;
-use super::{Replica, SUSPECT_MS, State};
+use super::{Replica, State};
 use rand::RngExt;
 use strongroom_proto::hsm::Request;
-use strongroom_proto::ids::{HsmId, Index};
-use strongroom_proto::peer::PeerMessage;
 
 /// First and longest pause after the HSM did not answer a candidate.
 const BACK_OFF_MS: (u64, u64) = (100, 5_000);
@@ -75,44 +73,6 @@ impl Replica {
         let (least, most) = self.settings.election_timeout_ms.clone().into_inner();
         let after = self.rng.random_range(least..=most.max(least));
         self.deadline = self.now.after(after << self.deposed.min(MAX_BACK_OFF));
-    }
-
-    /// Somebody says that they lead, and how far the log goes. Whether that can be true.
-    pub(super) fn hear_leader(&mut self, from: HsmId, newest: Index) -> bool {
-        match &self.state {
-            State::Leader(leader) => {
-                if newest > leader.newest() {
-                    self.suspect();
-                }
-                return false;
-            }
-            State::Starting(_) | State::Faulted(_) => return false,
-            State::Witness | State::Candidate(_) => {}
-        }
-        let (known, _) = self.log.position();
-        if newest < known {
-            // It was deposed and does not know. A statement of something newer tells it.
-            if let Some(statement) = self.capture.statement().filter(|s| s.index > newest) {
-                let group = self.settings.group.group;
-                self.out.send(from, PeerMessage::Captured { group, statement });
-            }
-            return false;
-        }
-        if matches!(self.state, State::Candidate(_)) {
-            self.become_witness();
-        }
-        self.leader = Some(from);
-        self.deposed = 0;
-        self.put_off();
-        true
-    }
-
-    /// Somebody says that the log goes further than this leader knows. The store decides.
-    pub(super) fn suspect(&mut self) {
-        if self.now >= self.suspect_at {
-            self.suspect_at = self.now.after(SUSPECT_MS);
-            self.catch_up.want_any();
-        }
     }
 
     /// Whether the stored tree is open here, or will be.

@@ -1,5 +1,7 @@
 //! What the HSM's replies and refusals mean.
 
+use super::bug::Bug;
+use super::capture::Forged;
 use super::interface::{CallId, Damage, Fault, Ticket};
 use super::leader::Leader;
 use super::outbox::Call;
@@ -46,6 +48,9 @@ impl Replica {
     fn capture_reply(&mut self, reply: Option<Reply>) {
         match reply {
             Some(Reply::Captured(statement)) => {
+                if statement.index > self.capture.captured().0 {
+                    self.following.captured(statement.index);
+                }
                 self.capture.stated(statement);
                 self.state_captured();
             }
@@ -56,8 +61,8 @@ impl Replica {
                 }
             }
             Some(Reply::Refused(Refusal::NotAuthentic)) => {
-                if let Some(object) = self.capture.forged() {
-                    self.fault(Fault::Damaged { object, index: object.first, damage: Damage::NotAuthentic });
+                if let Some(forged) = self.capture.forged() {
+                    self.forged(&forged);
                 }
             }
             Some(Reply::Refused(Refusal::NotConsecutive | Refusal::NothingCaptured)) => {
@@ -66,6 +71,16 @@ impl Replica {
             Some(Reply::Refused(refusal)) => self.fault(Fault::Hsm(refusal)),
             _ => self.capture.retry(self.now),
         }
+    }
+
+    /// No HSM made this. If the store has it, it is damaged; if somebody pushed it, the store has the last word.
+    fn forged(&mut self, forged: &Forged) {
+        if let Some(by) = forged.by.filter(|_| !self.bugs.has(Bug::PushedForgeryIsFault)) {
+            self.lied(by);
+            return self.track(self.capture.captured());
+        }
+        let (object, index) = (forged.name, forged.name.first);
+        self.fault(Fault::Damaged { object, index, damage: Damage::NotAuthentic });
     }
 
     /// The HSM has captured something else than this agent believes: asks it, and reads the log anew.
@@ -136,7 +151,13 @@ impl Replica {
             Some(Reply::Committed { statement, released }) => {
                 leader.released(self.now, statement, released, &mut self.clients, &mut self.out);
             }
-            Some(Reply::Refused(refusal)) if !shows_another_state(refusal) => leader.uncommitted(),
+            Some(Reply::Refused(refusal)) if !shows_another_state(refusal) => {
+                if self.bugs.has(Bug::BadStatementCostsAll) {
+                    leader.forget_statements();
+                } else if let Some(liar) = leader.uncommitted(refusal) {
+                    self.lied(liar);
+                }
+            }
             _ => self.lead_anew(),
         }
     }

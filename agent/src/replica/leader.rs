@@ -6,9 +6,10 @@
 use super::clients::{Clients, Queued};
 use super::flights::{Flight, Flights};
 use super::interface::{Answer, Millis, Settings, Ticket};
-use super::log::{Log, Object};
+use super::log::{Log, Object, Origin};
 use super::outbox::{Call, Outbox};
 use super::paths::Paths;
+use super::standing::Standings;
 use super::storage::Snapshots;
 use super::trees::{Tail, Trees};
 use crate::segment::{MAX_SEGMENT_BYTES, Segment, SegmentEntry};
@@ -16,7 +17,7 @@ use crate::tree::{Loaded, Snapshot};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    BatchRequest, MAX_CAPTURE_ENTRIES, Made, NoiseReply, Outcome, PrefixTree, Released, Request,
+    BatchRequest, MAX_CAPTURE_ENTRIES, Made, NoiseReply, Outcome, PrefixTree, Refusal, Released, Request,
     SessionRefusal, tree_nodes,
 };
 use strongroom_proto::ids::{EntryHash, HsmId, Index, RecordId, Term};
@@ -66,12 +67,31 @@ struct Member {
     statement: Option<Captured>,
     /// The newest entry that it has stated.
     stated: Index,
+    /// Whether a statement of it may not be authentic, and whether the HSM has found that the one above is.
+    doubted: bool,
+    proven: bool,
     push_at: Millis,
     back_off_ms: u64,
 }
 
 impl Member {
-    const UNHEARD: Self = Self { statement: None, stated: Index::ZERO, push_at: Millis(0), back_off_ms: 0 };
+    const UNHEARD: Self = Self {
+        statement: None,
+        stated: Index::ZERO,
+        doubted: false,
+        proven: false,
+        push_at: Millis(0),
+        back_off_ms: 0,
+    };
+}
+
+/// Statements that are with the HSM.
+enum Counting {
+    Nothing,
+    /// Those of a majority: of this member, and of these others.
+    Majority(Vec<HsmId>),
+    /// One alone, to find out whether it is authentic.
+    Doubted(HsmId),
 }
 
 /// That the HSM's reply does not fit what the agent knows: it must lead anew.
@@ -97,7 +117,7 @@ pub(super) struct Leader {
     /// The batch that is with the HSM.
     processing: Option<Vec<Queued>>,
     handshaking: usize,
-    committing: bool,
+    counting: Counting,
     busy_until: Millis,
     /// Entries that wait for a place among the flights, and about how many bytes they are.
     collected: Vec<SegmentEntry>,
@@ -131,7 +151,7 @@ impl Leader {
             newest: log.position(),
             processing: None,
             handshaking: 0,
-            committing: false,
+            counting: Counting::Nothing,
             busy_until: Millis(0),
             collected: Vec::new(),
             collected_bytes: 0,
@@ -310,7 +330,8 @@ impl Leader {
         let segment = Segment::new(std::mem::take(&mut self.collected)).map_err(|_| OutOfStep)?;
         let bytes = segment.encode().map_err(|_| OutOfStep)?;
         let paths = self.paths_before(&segment).into();
-        let object = Object { name: segment.name(), prev: segment.first().prev, bytes: bytes.into(), paths };
+        let (name, prev) = (segment.name(), segment.first().prev);
+        let object = Object { name, prev, bytes: bytes.into(), paths, origin: Origin::Store };
         self.flights.push(&segment, object, self.trees.clone());
         Ok(())
     }
@@ -425,9 +446,38 @@ impl Leader {
         }
     }
 
-    /// The HSM did not count the statements: none of others is kept, and members are asked again.
-    pub(super) fn uncommitted(&mut self) {
-        self.committing = false;
+    /// The HSM did not count the statements. Where that is for one that is not authentic, each is looked at alone.
+    /// Returns whose statement is none of its HSM.
+    pub(super) fn uncommitted(&mut self, refusal: Refusal) -> Option<HsmId> {
+        let forged = matches!(refusal, Refusal::NotAuthentic | Refusal::BadMembers);
+        match std::mem::replace(&mut self.counting, Counting::Nothing) {
+            Counting::Doubted(of) => {
+                let member = self.members.get_mut(&of)?;
+                // Authentic, and no majority alone.
+                (member.doubted, member.proven) = (forged, !forged);
+                member.statement.take_if(|_| forged)?;
+                Some(of)
+            }
+            Counting::Majority(others) => {
+                let is_proven = |of: &HsmId| self.members.get(of).is_some_and(|member| member.proven);
+                if !forged || others.iter().all(is_proven) {
+                    self.forget_statements();
+                    return None;
+                }
+                for of in others {
+                    if let Some(member) = self.members.get_mut(&of) {
+                        member.doubted |= !member.proven;
+                    }
+                }
+                None
+            }
+            Counting::Nothing => None,
+        }
+    }
+
+    /// Keeps no statement of others, and asks for them again.
+    pub(super) fn forget_statements(&mut self) {
+        self.counting = Counting::Nothing;
         for member in self.members.values_mut() {
             *member = Member::UNHEARD;
         }
@@ -492,6 +542,7 @@ impl Leader {
             return;
         }
         if self.own.get(&statement.index).is_some_and(|own| own.hash == statement.hash) {
+            member.proven &= member.statement == Some(statement);
             member.statement = Some(statement);
         }
         let (newest, newest_hash) = log.position();
@@ -501,21 +552,43 @@ impl Leader {
         }
     }
 
-    /// Hands statements to the HSM when a majority has reached a new entry of this leadership.
-    pub(super) fn commit(&mut self, settings: &Settings, mine: Option<Captured>, out: &mut Outbox) {
-        if self.committing {
+    /// Hands statements to the HSM when a majority has reached a new entry of this leadership. One bad statement spoils
+    /// all, so those of members in doubt go alone first.
+    pub(super) fn commit(
+        &mut self,
+        now: Millis,
+        settings: &Settings,
+        mine: Option<Captured>,
+        standings: &Standings,
+        out: &mut Outbox,
+    ) {
+        if !matches!(self.counting, Counting::Nothing) {
             return;
         }
+        let committed = self.committed;
         let mine = mine.filter(|mine| self.own.get(&mine.index).is_some_and(|own| own.hash == mine.hash));
-        let others = self.members.values().filter_map(|m| m.statement);
-        let mut statements: Vec<Captured> = others.chain(mine).filter(|s| s.index > self.committed).collect();
+        let new = |member: &Member| member.statement.filter(|s| s.index > committed);
+        let is_sound = |of: &HsmId, member: &Member| {
+            member.proven || !(member.doubted || standings.is_doubted(*of, now))
+        };
+        let others = self.members.iter().filter(|(of, member)| is_sound(of, member));
+        let mut statements: Vec<Captured> = others.filter_map(|(_, member)| new(member)).collect();
+        statements.extend(mine.filter(|s| s.index > committed));
         statements.sort_unstable_by_key(|s| std::cmp::Reverse(s.index));
         let majority = settings.group.members.len() / 2 + 1;
-        if statements.len() < majority {
-            return;
-        }
-        statements.truncate(majority);
-        self.committing = true;
+        let statements = if statements.len() >= majority {
+            statements.truncate(majority);
+            let others = statements.iter().map(|s| s.hsm).filter(|of| *of != settings.hsm);
+            self.counting = Counting::Majority(others.collect());
+            statements
+        } else {
+            let mut doubted = self.members.iter().filter(|(of, member)| !is_sound(of, member));
+            let Some((of, statement)) = doubted.find_map(|(of, member)| Some((*of, new(member)?))) else {
+                return;
+            };
+            self.counting = Counting::Doubted(of);
+            vec![statement]
+        };
         let group = settings.group.group;
         out.hsm(Call::Commit, Request::Commit { group, statements, chain: Vec::new() });
     }
@@ -529,7 +602,7 @@ impl Leader {
         clients: &mut Clients,
         out: &mut Outbox,
     ) {
-        self.committing = false;
+        self.counting = Counting::Nothing;
         self.busy_until = Millis(0);
         self.progress_at = now;
         self.committed = self.committed.max(statement.index);

@@ -37,6 +37,16 @@ pub(super) struct Object {
     pub(super) bytes: Arc<[u8]>,
     /// The paths to the records that it changes, as they were before.
     pub(super) paths: Arc<[PrefixTree]>,
+    pub(super) origin: Origin,
+}
+
+/// Where a segment came from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The store, or it is our own.
+    Store,
+    /// A push, and whether its leaves were found to give its roots.
+    Pushed { whole: bool },
 }
 
 impl Object {
@@ -77,7 +87,13 @@ impl Log {
         self.trees = Trees::at(&entry);
         self.tail = Tail::new(entry.index);
         let (name, prev) = (segment.name(), segment.first().prev);
-        self.recent = VecDeque::from([Object { name, prev, bytes: bytes.into(), paths: Vec::new().into() }]);
+        self.recent = VecDeque::from([Object {
+            name,
+            prev,
+            bytes: bytes.into(),
+            paths: Vec::new().into(),
+            origin: Origin::Store,
+        }]);
         self.tip = Some(Tip { segment: segment.name(), hash: entry.hash(), entry });
     }
 
@@ -115,7 +131,7 @@ impl Log {
     }
 
     /// Takes a segment, or changes nothing and says which entry is wrong.
-    pub(super) fn apply(&mut self, segment: &Segment, object: Object) -> Result<(), (Index, Damage)> {
+    pub(super) fn apply(&mut self, segment: &Segment, mut object: Object) -> Result<(), (Index, Damage)> {
         let first = segment.first();
         let (index, hash) = self.position();
         if first.realm != self.realm
@@ -139,7 +155,12 @@ impl Log {
             (made.entry.index, ids.collect::<Vec<RecordId>>())
         });
         match applied {
-            Ok(()) => self.advance(object, segment.last().clone(), trees, changed),
+            Ok(()) => {
+                if let Origin::Pushed { whole } = &mut object.origin {
+                    *whole = true;
+                }
+                self.advance(object, segment.last().clone(), trees, changed);
+            }
             Err(Some(damage)) => return Err(damage),
             Err(None) => {
                 let last = segment.last().clone();

@@ -8,6 +8,7 @@
 //! before are settled; nothing is captured that is not in the store with all before it, and only to the end of a
 //! segment; every client request is answered exactly once; a client hears a reply only from the HSM.
 
+mod bug;
 mod capture;
 mod catch_up;
 mod clients;
@@ -19,37 +20,40 @@ mod leader;
 mod log;
 mod outbox;
 mod paths;
+mod peers;
 mod replay;
+mod standing;
 mod storage;
 mod tracking;
 mod trees;
 
+pub use bug::Bug;
 pub use interface::{
     Action, Answer, CallId, CreateOutcome, Damage, Event, Fault, LoadId, Millis, ReadOutcome, Role, Settings,
     Status, Storage, Ticket, Unavailable,
 };
 
 use crate::segment::{Segment, SegmentName};
+use bug::Bugs;
 use capture::Capture;
 use catch_up::{CatchUp, Next};
 use clients::{Clients, Queued};
 use election::{Candidate, MAX_BACK_OFF};
 use flights::{Flights, Outcome};
 use leader::Leader;
-use log::{Log, Object};
+use log::{Log, Object, Origin};
 use outbox::{Call, Outbox};
+use peers::Following;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use standing::Standings;
 use storage::Lister;
 use strongroom_proto::hsm::{BatchRequest, PrefixTree, Request};
 use strongroom_proto::ids::{EntryHash, HsmId, Index, Term};
-use strongroom_proto::peer::PeerMessage;
 use tracking::{Seek, Why};
 
 /// How long a write may stay unsettled, at least. See [`Storage::grace_ms`].
 const SETTLE_MS: u64 = 10_000;
-/// How often a leader looks whether another has extended the log, when it is told so.
-const SUSPECT_MS: u64 = 1_000;
 /// How long to leave an HSM alone that did not say what it has captured.
 const STATUS_RETRY_MS: u64 = 200;
 
@@ -83,8 +87,6 @@ pub struct Replica {
     reading_snapshot: bool,
     /// Whether what is being read was asked for an earlier reason, so that it may be too old for this one.
     stale_snapshot: bool,
-    /// When this leader may look again whether it still leads.
-    suspect_at: Millis,
     /// How often in a row the store lacked what the HSM has captured.
     fruitless: u32,
     /// Whose listing is under way.
@@ -104,12 +106,19 @@ pub struct Replica {
     deadline: Millis,
     /// How often in a row it led in vain or not for long, without hearing a leader since.
     deposed: u32,
+    /// What is known of the other members' agents.
+    standings: Standings,
+    /// What becomes of clients who are sent to the leader.
+    following: Following,
+    bugs: Bugs,
 }
 
 impl Replica {
     /// Starts a member, knowing nothing but its settings.
     #[must_use]
     pub fn new(settings: Settings, now: Millis) -> (Self, Vec<Action>) {
+        let members = &settings.group.members;
+        let others: Vec<HsmId> = members.iter().copied().filter(|member| *member != settings.hsm).collect();
         let mut replica = Self {
             rng: StdRng::from_seed(settings.seed),
             now,
@@ -123,7 +132,6 @@ impl Replica {
             asking: None,
             reading_snapshot: false,
             stale_snapshot: false,
-            suspect_at: now,
             fruitless: 0,
             listing: None,
             opening: false,
@@ -135,6 +143,9 @@ impl Replica {
             leader: None,
             deadline: now,
             deposed: 0,
+            standings: Standings::new(others),
+            following: Following::default(),
+            bugs: Bugs::default(),
             settings,
         };
         replica.advance();
@@ -167,6 +178,12 @@ impl Replica {
         }
         self.advance();
         self.out.take()
+    }
+
+    /// Leaves one rule out, for a test that must notice.
+    #[cfg(feature = "planted-bugs")]
+    pub const fn plant(&mut self, bug: Bug) {
+        self.bugs.plant(bug);
     }
 
     /// What it is doing.
@@ -230,7 +247,10 @@ impl Replica {
                 let queued = Queued { ticket, request };
                 self.clients.arrive(self.now, &mut self.out, handshake_only, queued);
             }
-            _ => self.out.answer(ticket, Answer::NotLeader(self.leader)),
+            _ => {
+                self.sent_away();
+                self.out.answer(ticket, Answer::NotLeader(self.leader));
+            }
         }
     }
 
@@ -256,7 +276,8 @@ impl Replica {
         }
         self.advance_candidate();
         if let State::Leader(leader) = &mut self.state {
-            leader.commit(&self.settings, self.capture.statement(), &mut self.out);
+            let mine = self.capture.statement();
+            leader.commit(self.now, &self.settings, mine, &self.standings, &mut self.out);
             if leader.advance(self.now, &self.settings, &mut self.clients, &mut self.out).is_err() {
                 self.lead_anew();
             }
@@ -284,11 +305,13 @@ impl Replica {
                         // Somebody else has extended the log.
                         self.step_down();
                     }
-                    let segment = Segment::decode(&bytes).map_err(|bad| (object.first, Damage::Segment(bad)));
-                    if let Err((index, damage)) =
-                        segment.and_then(|segment| self.take(object, &segment, &bytes, Vec::new()))
-                    {
-                        return self.fault(Fault::Damaged { object, index, damage });
+                    let damaged = |(index, damage)| Fault::Damaged { object, index, damage };
+                    let segment = Segment::decode(&bytes);
+                    let segment = segment.map_err(|bad| damaged((object.first, Damage::Segment(bad))));
+                    let taken = segment.and_then(|segment| self.take(object, &segment, &bytes, None));
+                    match taken {
+                        Ok(()) => self.standings.shown(self.log.position().0),
+                        Err(fault) => return self.fault(fault),
                     }
                 }
                 Next::End => {
@@ -307,26 +330,31 @@ impl Replica {
         if let State::Leader(leader) = &mut self.state { leader.flights().contains(name) } else { false }
     }
 
-    /// Takes a segment that is in the store with all before it, if it continues the log.
+    /// Takes a segment that is in the store with all before it, if it continues the log; or one of which its maker's
+    /// agent says so, with the paths that it sent. Otherwise changes nothing.
     fn take(
         &mut self,
         name: SegmentName,
         segment: &Segment,
         bytes: &[u8],
-        paths: Vec<PrefixTree>,
-    ) -> Result<(), (Index, Damage)> {
+        pushed: Option<(HsmId, Vec<PrefixTree>)>,
+    ) -> Result<(), Fault> {
+        let damaged = |(index, damage)| Fault::Damaged { object: name, index, damage };
         if segment.name() != name {
-            return Err((name.first, Damage::Chain));
+            return Err(damaged((name.first, Damage::Chain)));
         }
-        let object = Object { name, prev: segment.first().prev, bytes: bytes.into(), paths: paths.into() };
-        self.log.apply(segment, object)?;
         let (captured, hash) = self.capture.captured();
         let mut here = segment.entries().iter().filter(|e| e.entry.index == captured);
-        if here.any(|e| e.entry.hash() != hash) {
-            self.fault(Fault::Forked { index: captured, hash });
-            return Ok(());
+        let forked = here.any(|e| e.entry.hash() != hash);
+        let origin = if pushed.is_some() { Origin::Pushed { whole: false } } else { Origin::Store };
+        let (by, paths) = pushed.unzip();
+        let paths = paths.unwrap_or_default().into();
+        let object = Object { name, prev: segment.first().prev, bytes: bytes.into(), paths, origin };
+        if forked {
+            return Err(Fault::Forked { index: captured, hash });
         }
-        self.capture.push(name, segment.entries().iter().map(|e| e.entry.clone()).collect());
+        self.log.apply(segment, object).map_err(damaged)?;
+        self.capture.push(name, segment.entries().iter().map(|e| e.entry.clone()).collect(), by);
         Ok(())
     }
 
@@ -383,65 +411,13 @@ impl Replica {
             if let Some(last) = flight.entries.last() {
                 self.log.advance(flight.object.clone(), last.clone(), flight.trees, flight.changed);
             }
-            self.capture.push(flight.object.name, flight.entries);
+            self.capture.push(flight.object.name, flight.entries, None);
         }
     }
 
     /// How old a write may be before the segments at its place may have been deleted.
     fn too_late_ms(&self) -> u64 {
         (self.settings.storage.grace_ms / 2).max(SETTLE_MS)
-    }
-
-    fn peer(&mut self, from: HsmId, message: PeerMessage) {
-        let known = from != self.settings.hsm
-            && self.settings.group.members.contains(&from)
-            && message.group() == self.settings.group.group;
-        if !known {
-            return;
-        }
-        match message {
-            PeerMessage::Heartbeat { newest, snapshot, .. } => {
-                if self.hear_leader(from, newest) {
-                    self.log.stored(snapshot);
-                }
-            }
-            PeerMessage::Push { first, prev, segment, paths, .. } => {
-                let name = SegmentName::new(self.settings.group.group, first, &prev);
-                self.pushed(from, name, &segment, paths);
-            }
-            PeerMessage::Captured { statement, .. } => {
-                let State::Leader(leader) = &mut self.state else { return };
-                if statement.index > leader.newest() {
-                    return self.suspect();
-                }
-                if leader.is_beaten_by(&statement) {
-                    return self.step_down();
-                }
-                leader.stated(from, statement, &self.log);
-            }
-        }
-    }
-
-    fn pushed(&mut self, from: HsmId, name: SegmentName, bytes: &[u8], paths: Vec<PrefixTree>) {
-        let Ok(segment) = Segment::decode(bytes) else { return };
-        if segment.name() != name || !self.hear_leader(from, segment.last().index) {
-            return;
-        }
-        if segment.last().index <= self.log.position().0 {
-            self.state_captured();
-        } else if self.log.next_name() != Some(name) || self.take(name, &segment, bytes, paths).is_err() {
-            // What a peer says may be wrong; the store decides.
-            self.catch_up.want_any();
-        }
-    }
-
-    /// Tells the leader what this member has captured.
-    fn state_captured(&mut self) {
-        if let (Some(to), Some(statement)) = (self.leader, self.capture.statement())
-            && to != self.settings.hsm
-        {
-            self.out.send(to, PeerMessage::Captured { group: self.settings.group.group, statement });
-        }
     }
 
     /// Stops for good.

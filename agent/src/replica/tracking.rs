@@ -4,9 +4,10 @@
 //! Kept here: nothing is taken for the end of the log that the HSM's captured entry does not lead to, or that a
 //! `Committed` statement does not name; the HSM checks both again.
 
+use super::bug::Bug;
 use super::capture::Capture;
 use super::interface::{Action, Fault, ReadOutcome, Unavailable};
-use super::log::{Log, first_of_segment};
+use super::log::{Log, Object, Origin, first_of_segment};
 use super::outbox::Call;
 use super::{Replica, State};
 use crate::segment::{Segment, SegmentName};
@@ -193,6 +194,18 @@ impl Replica {
     /// The store lacks the last segment that it had: gives it those that are still in memory and still needed. What
     /// ended before the stored tree may have been deleted on purpose.
     fn restore(&mut self, names: &BTreeSet<SegmentName>, stored: Index) {
+        let (captured, hash) = self.capture.captured();
+        let unproven = self.bugs.has(Bug::ForgeryRestored);
+        // What came by push is given to the store only once the HSM has found it authentic.
+        let proven = |object: &Object| match object.origin {
+            Origin::Store => true,
+            Origin::Pushed { whole } => whole && object.name.first <= captured || unproven,
+        };
+        let pushed = |object: &Object| object.origin != Origin::Store && object.name.first > captured;
+        if self.log.recent().back().is_some_and(pushed) && !unproven {
+            // Only a peer said that it was there.
+            return self.track((captured, hash));
+        }
         self.catch_up.pause(self.now);
         if !self.settling.is_empty() {
             return;
@@ -200,7 +213,8 @@ impl Replica {
         self.restoring = true;
         let last = self.log.tip().map(|tip| tip.segment);
         let needed = |name: SegmentName| name.first > stored || Some(name) == last;
-        let gone = self.log.recent().iter().filter(|o| needed(o.name) && !names.contains(&o.name));
+        let recent = self.log.recent().iter();
+        let gone = recent.filter(|o| needed(o.name) && !names.contains(&o.name) && proven(o));
         for object in gone {
             self.settling.restore(object.clone());
         }

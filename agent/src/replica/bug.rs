@@ -1,0 +1,56 @@
+//! Bugs that a test can plant in a replica, each the absence of one rule about what other members' agents say.
+//!
+//! Without the feature `planted-bugs` nothing can be planted.
+
+/// One rule that can be left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bug {
+    /// What came by push and was not made by an HSM is a fault at once, without a look at the store.
+    PushedForgeryIsFault,
+    /// A push that does not fit what the HSM has captured is a fault at once.
+    PushedForkIsFault,
+    /// Who pushed a forgery is heard again at once.
+    LiarsKeepTheirTurn,
+    /// Segments are captured from a push also where it begins another leadership.
+    PushElects,
+    /// Whoever says that it leads is followed, whoever made the newest entry.
+    ClaimElects,
+    /// A leader is followed for as long as it is heard, whatever becomes of clients.
+    FollowedForEver,
+    /// Statements go to whoever was heard last, not to whoever made the newest entry.
+    StatementToClaimant,
+    /// A statement of another entry than the leader's deposes the leader.
+    FalseHashDeposes,
+    /// Where the HSM does not count the statements, all of them are forgotten.
+    BadStatementCostsAll,
+    /// What came by push is given to the store although no HSM has captured it.
+    ForgeryRestored,
+}
+
+/// Which bugs are planted.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Bugs {
+    #[cfg(feature = "planted-bugs")]
+    planted: u32,
+}
+
+impl Bugs {
+    /// Whether this rule is left out.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) const fn has(self, bug: Bug) -> bool {
+        self.planted >> bug as u32 & 1 == 1
+    }
+
+    /// Whether this rule is left out: never.
+    #[cfg(not(feature = "planted-bugs"))]
+    #[expect(clippy::unused_self, reason = "the same signature with and without the feature")]
+    pub(super) const fn has(self, _: Bug) -> bool {
+        false
+    }
+
+    /// Leaves this rule out.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) const fn plant(&mut self, bug: Bug) {
+        self.planted |= 1 << bug as u32;
+    }
+}
