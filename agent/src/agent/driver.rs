@@ -14,19 +14,22 @@ use crate::tree::TreeStore;
 use bytes::Bytes;
 use futures::future::join_all;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::hsm::BatchRequest;
 use strongroom_proto::ids::{GroupId, HsmId, Index};
 use strongroom_proto::peer::PeerMessage;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Client requests that may wait for one replica.
 const CLIENT_QUEUE: usize = 1024;
-/// Messages of peers that may wait for one replica.
-const PEER_QUEUE: usize = 256;
+/// Messages of one peer that may wait for one replica: small ones and segments. Each peer has its own places, so that one
+/// that sends without end crowds out nobody but itself.
+const PEER_SMALL: usize = 64;
+const PEER_SEGMENTS: usize = 8;
 /// Deletions of segments at once.
 const DELETIONS: usize = 8;
 const TICK: Duration = Duration::from_millis(10);
@@ -37,14 +40,64 @@ struct Client {
     answer: oneshot::Sender<Answer>,
 }
 
-type FromPeer = (HsmId, PeerMessage);
+/// A message of a peer, with the place that it takes.
+struct FromPeer {
+    from: HsmId,
+    message: PeerMessage,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The places that one peer's messages have.
+struct Places {
+    small: Arc<Semaphore>,
+    segments: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new() -> Self {
+        Self {
+            small: Arc::new(Semaphore::new(PEER_SMALL)),
+            segments: Arc::new(Semaphore::new(PEER_SEGMENTS)),
+        }
+    }
+
+    fn take(&self, message: &PeerMessage) -> Option<OwnedSemaphorePermit> {
+        let places = match message {
+            PeerMessage::Push { .. } => &self.segments,
+            PeerMessage::Heartbeat { .. } | PeerMessage::Captured { .. } => &self.small,
+        };
+        Arc::clone(places).try_acquire_owned().ok()
+    }
+}
+
+/// The way of other members' messages to a replica.
+#[derive(Clone)]
+struct Inlet {
+    places: Arc<BTreeMap<HsmId, Places>>,
+    queue: mpsc::UnboundedSender<FromPeer>,
+}
+
+impl Inlet {
+    /// For messages of these members; those of others are dropped.
+    fn new(members: impl IntoIterator<Item = HsmId>) -> (Self, mpsc::UnboundedReceiver<FromPeer>) {
+        let (queue, messages) = mpsc::unbounded_channel();
+        let places = members.into_iter().map(|member| (member, Places::new())).collect();
+        (Self { places: Arc::new(places), queue }, messages)
+    }
+
+    /// Whether the message was taken.
+    fn put(&self, from: HsmId, message: PeerMessage) -> bool {
+        let place = self.places.get(&from).and_then(|places| places.take(&message));
+        place.is_some_and(|place| self.queue.send(FromPeer { from, message, _place: place }).is_ok())
+    }
+}
 
 /// A running replica, as the rest of the agent sees it. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Group {
     /// Apart from those of peers, so that clients cannot crowd out the statements that their answers wait for.
     clients: mpsc::Sender<Client>,
-    peers: mpsc::Sender<FromPeer>,
+    peers: Inlet,
     status: watch::Receiver<Status>,
 }
 
@@ -59,8 +112,9 @@ impl Group {
         time: Time,
     ) -> Self {
         let (clients, client_queue) = mpsc::channel(CLIENT_QUEUE);
-        let (from_peers, peer_queue) = mpsc::channel(PEER_QUEUE);
         let (own, group) = (settings.hsm, settings.group.group);
+        let others = settings.group.members.iter().copied().filter(|member| *member != own);
+        let (from_peers, peer_queue) = Inlet::new(others);
         let (replica, actions) = Replica::new(settings, (time.steady)());
         let (events, ended) = mpsc::unbounded_channel();
         let (publish, status) = watch::channel(replica.status());
@@ -96,9 +150,9 @@ impl Group {
         answered.await.unwrap_or(Answer::Unavailable)
     }
 
-    /// Gives a message of another agent to the replica; lost when too many wait.
+    /// Gives a message of another agent to the replica; lost when too many of that agent wait.
     pub(crate) fn deliver(&self, from: HsmId, message: PeerMessage) {
-        if self.peers.try_send((from, message)).is_err() {
+        if !self.peers.put(from, message) {
             tracing::debug!("a replica does not keep up; a peer's message was dropped");
         }
     }
@@ -150,7 +204,7 @@ impl Driver {
         mut self,
         actions: Vec<Action>,
         mut clients: mpsc::Receiver<Client>,
-        mut from_peers: mpsc::Receiver<FromPeer>,
+        mut from_peers: mpsc::UnboundedReceiver<FromPeer>,
         mut ended: mpsc::UnboundedReceiver<Event>,
     ) {
         self.carry_out(actions);
@@ -161,7 +215,9 @@ impl Driver {
                 biased;
                 _ = ticks.tick() => Event::Tick,
                 Some(event) = ended.recv() => event,
-                Some((from, message)) = from_peers.recv() => Event::Peer { from, message },
+                Some(FromPeer { from, message, _place }) = from_peers.recv() => {
+                    Event::Peer { from, message }
+                }
                 client = clients.recv() => match client {
                     Some(client) => self.admit(client),
                     None => return,
@@ -316,7 +372,7 @@ impl Group {
         let (publish, watch) = watch::channel(status.clone());
         publish.send_replace(status);
         let (clients, mut queue) = mpsc::channel::<Client>(CLIENT_QUEUE);
-        let (peers, _) = mpsc::channel(PEER_QUEUE);
+        let (peers, _) = Inlet::new([]);
         let asked = std::sync::Arc::new(AtomicU64::new(0));
         let count = std::sync::Arc::clone(&asked);
         tokio::spawn(async move {
@@ -331,5 +387,29 @@ impl Group {
             drop(publish);
         });
         (Self { clients, peers, status: watch }, asked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_proto::ids::Term;
+
+    #[test]
+    fn a_peer_that_sends_without_end_crowds_out_nobody_but_itself() {
+        let (loud, quiet, stranger) = (HsmId([1; 16]), HsmId([2; 16]), HsmId([3; 16]));
+        let (inlet, mut messages) = Inlet::new([loud, quiet]);
+        let message = || PeerMessage::Heartbeat {
+            group: GroupId([7; 16]),
+            term: Term([8; 16]),
+            newest: Index(1),
+            snapshot: Index(1),
+        };
+        let taken = (0..10_000).filter(|_| inlet.put(loud, message())).count();
+        assert_eq!(taken, PEER_SMALL);
+        assert!(inlet.put(quiet, message()), "the other is heard");
+        assert!(!inlet.put(stranger, message()), "who is no member is not");
+        assert!(messages.try_recv().is_ok_and(|first| first.from == loud));
+        assert!(inlet.put(loud, message()), "a place is free again once its message is taken");
     }
 }
