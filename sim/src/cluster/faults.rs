@@ -1,5 +1,6 @@
 //! What goes wrong in a cluster, and how often.
 
+use super::lies::Lie;
 use super::store::StoreFault;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -55,6 +56,8 @@ pub struct Faults {
     pub cuts: BTreeSet<(usize, usize)>,
     /// Members whose HSM does not answer.
     pub without_hsm: BTreeSet<usize>,
+    /// Members whose agents lie, and about what.
+    pub liars: BTreeMap<usize, BTreeSet<Lie>>,
     /// What happens when so many messages have arrived.
     pub interrupt: Option<(u64, Interrupt)>,
 }

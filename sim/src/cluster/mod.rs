@@ -13,6 +13,7 @@ mod check;
 mod device;
 mod faults;
 mod journal;
+mod lies;
 mod realm;
 mod store;
 mod tree;
@@ -23,6 +24,7 @@ pub use device::Device;
 pub use faults::{Faults, Interrupt};
 pub(crate) use journal::request_name;
 pub use journal::{Event, Journal, Kind, Lane};
+pub use lies::Lie;
 pub use store::{Store, StoreCalls, StoreFault};
 pub use tree::StoredTree;
 pub(crate) use user::registration;
@@ -100,6 +102,15 @@ impl Pending {
     }
 }
 
+/// A replica without this rule.
+#[cfg(feature = "planted-bugs")]
+const fn planted(mut replica: Replica, bug: Option<strongroom_agent::replica::Bug>) -> Replica {
+    if let Some(bug) = bug {
+        replica.plant(bug);
+    }
+    replica
+}
+
 /// One agent with its HSM.
 struct Member {
     hsm: HsmId,
@@ -147,6 +158,8 @@ pub struct Cluster {
     /// How many requests have reached the store, or should have.
     store_requests: u64,
     bugs: HostBugs,
+    #[cfg(feature = "planted-bugs")]
+    bug_of_agents: Option<strongroom_agent::replica::Bug>,
     /// What the HSMs do, held against the model.
     trace: Trace,
     journal: Option<Journal>,
@@ -215,6 +228,8 @@ impl Cluster {
             held: Vec::new(),
             store_requests: 0,
             bugs: HostBugs::default(),
+            #[cfg(feature = "planted-bugs")]
+            bug_of_agents: None,
             journal: None,
         };
         for member in 0..members {
@@ -318,6 +333,8 @@ impl Cluster {
         at.life += 1;
         let life = at.life;
         let (replica, actions) = Replica::new(settings, Millis(self.now + at.ahead_ms));
+        #[cfg(feature = "planted-bugs")]
+        let replica = planted(replica, self.bug_of_agents);
         at.replica = Some(replica);
         at.fault = None;
         self.note(Lane::Member(member), Kind::AgentUp, || "the agent starts".into());
@@ -420,6 +437,13 @@ impl Cluster {
         self.members.iter_mut().for_each(|member| member.device.plant(bug));
     }
 
+    /// Leaves one rule of every agent out, for a test that must notice.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant_in_agents(&mut self, bug: strongroom_agent::replica::Bug) {
+        self.bug_of_agents = Some(bug);
+        self.members.iter_mut().filter_map(|member| member.replica.as_mut()).for_each(|r| r.plant(bug));
+    }
+
     /// Leaves one rule of the hosts out, for a test that must notice.
     #[cfg(feature = "planted-bugs")]
     pub const fn plant_in_host(&mut self, bug: HostBug) {
@@ -437,7 +461,7 @@ impl Cluster {
             return id;
         }
         self.waiting.insert(id, member);
-        if self.members[member].replica.is_none() {
+        if self.members[member].replica.is_none() || self.is_silent(member) {
             self.answer(id, Answer::Unavailable);
             return id;
         }
@@ -498,6 +522,7 @@ impl Cluster {
                 if self.members[member].life == life {
                     self.schedule(TICK_MS, Pending::Tick { member, life });
                     self.deliver(member, Some(life), Input::Tick);
+                    self.lie_unasked(member);
                 }
             }
             Pending::ToReplica { member, life, event } => self.deliver(member, life, *event),
@@ -549,6 +574,16 @@ impl Cluster {
         let many = held.len();
         held.into_iter().for_each(|pending| self.schedule(0, pending));
         many
+    }
+
+    /// The segments that [`Faults::held_writes`] holds up.
+    #[must_use]
+    pub fn held_segments(&self) -> Vec<Vec<u8>> {
+        let bytes = self.held.iter().filter_map(|pending| match pending {
+            Pending::ToStore { request: StoreRequest::Write(_, bytes), .. } => Some(bytes.to_vec()),
+            _ => None,
+        });
+        bytes.collect()
     }
 
     fn interrupt(&mut self) {
@@ -659,8 +694,14 @@ impl Cluster {
         let to = self.member_of(&to);
         let bytes = message.to_bytes();
         let message = PeerMessage::from_bytes(&bytes).expect("a message reads as it was written");
+        if let Some(message) = self.lie(from, message) {
+            self.send_as_is(from, to, &message);
+        }
+    }
+
+    fn send_as_is(&mut self, from: usize, to: usize, message: &PeerMessage) {
         let delays = self.faults.deliveries(&mut self.rng, from, to);
-        self.note_message(from, to, &message, &delays);
+        self.note_message(from, to, message, &delays);
         for delay in delays {
             let event = Box::new(Input::Peer { from: self.members[from].hsm, message: message.clone() });
             self.schedule(delay, Pending::ToReplica { member: to, life: None, event });

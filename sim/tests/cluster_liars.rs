@@ -1,0 +1,323 @@
+//! One member's agent is broken or stolen. It may waste guesses, and no more: nobody stops, the leader keeps its place,
+//! elections take place, and users are served.
+
+use std::collections::{BTreeMap, BTreeSet};
+use strongroom_agent::replica::Role;
+use strongroom_agent::segment::Segment;
+use strongroom_proto::ids::{Digest, EntryHash, Index, Mac, Term};
+use strongroom_proto::peer::PeerMessage;
+use strongroom_proto::statement::Captured;
+use strongroom_sim::cluster::{Cluster, Lie, User, Wish};
+
+/// Longest time that a scenario may take, in its own milliseconds.
+const PATIENCE_MS: u64 = 60_000;
+
+const REGISTER_AND_RECOVER: [Wish; 4] = [Wish::Register, Wish::Recover2, Wish::Recover2, Wish::Recover3];
+
+fn users(cluster: &Cluster, count: u64, wishes: &[Wish]) -> Vec<User> {
+    let user = |seed| {
+        let mut user = User::new(cluster, seed, 5);
+        user.wish(wishes.iter().copied());
+        user
+    };
+    (0..count).map(user).collect()
+}
+
+/// A cluster that has served somebody, and its leader.
+fn at_work(seed: u64, members: usize) -> (Cluster, usize) {
+    let mut cluster = Cluster::new(seed, members);
+    let mut users = users(&cluster, 2, &REGISTER_AND_RECOVER);
+    cluster.serve(PATIENCE_MS, &mut users);
+    cluster.run_for(500);
+    let leader = cluster.leader().expect("somebody leads");
+    (cluster, leader)
+}
+
+/// Nobody has stopped, and users are served within so long.
+#[track_caller]
+fn served_within(cluster: &mut Cluster, ms: u64) {
+    let mut late = users(cluster, 3, &REGISTER_AND_RECOVER);
+    cluster.serve(ms, &mut late);
+    let faults: Vec<_> = (0..cluster.members()).map(|member| cluster.fault(member)).collect();
+    assert!(faults.iter().all(Option::is_none), "nobody has stopped: {faults:?}");
+    cluster.check_log();
+}
+
+fn term_of(cluster: &Cluster, member: usize) -> Option<Term> {
+    match cluster.status(member)?.role {
+        Role::Leader { term } => Some(term),
+        _ => None,
+    }
+}
+
+/// Lets `lie` act every few milliseconds.
+fn run_with(cluster: &mut Cluster, ms: u64, mut lie: impl FnMut(&mut Cluster)) {
+    let mut next = cluster.now();
+    cluster.run_until(ms, |cluster| {
+        if cluster.now() >= next {
+            next = cluster.now() + 5;
+            lie(cluster);
+        }
+        false
+    });
+}
+
+#[test]
+fn a_forged_push_stops_no_witness() {
+    for seed in 0..4 {
+        let (mut cluster, leader) = at_work(seed, 3);
+        let (witness, other) = ((leader + 1) % 3, (leader + 2) % 3);
+        for liar in [other, leader] {
+            let forged = cluster.forgery(liar, witness).expect("there is a log");
+            cluster.say(liar, witness, &forged);
+            cluster.run_for(3_000);
+            assert_eq!(cluster.fault(witness), None, "seed {seed}");
+        }
+        served_within(&mut cluster, 5_000);
+    }
+}
+
+#[test]
+fn forgery_after_forgery_costs_a_witness_ever_less() {
+    let (mut cluster, leader) = at_work(1, 3);
+    let witness = (leader + 1) % 3;
+    cluster.turn(leader, BTreeSet::from([Lie::Forgery, Lie::Push]));
+    run_with(&mut cluster, 20_000, |cluster| {
+        if let Some(forged) = cluster.forgery(leader, witness) {
+            cluster.say(leader, witness, &forged);
+        }
+    });
+    served_within(&mut cluster, 10_000);
+    let requests = cluster.store.calls_of(witness).requests();
+    assert!(requests < 400, "{requests} requests of the store");
+}
+
+#[test]
+fn a_push_that_does_not_fit_what_is_captured_stops_nobody_who_is_about_to_read() {
+    let (mut cluster, leader) = at_work(2, 3);
+    let (witness, liar) = ((leader + 1) % 3, (leader + 2) % 3);
+    let first = cluster.store.objects().next().map(|(_, bytes)| Segment::decode(bytes).expect("a segment"));
+    let mut entries = first.expect("the log is not empty").entries().to_vec();
+    let before = entries[0].entry.clone();
+    // From the first entry to the captured one, and all of it another.
+    let captured = cluster.status(witness).expect("it runs").captured;
+    entries.truncate(1);
+    entries[0].entry.transfers += 1;
+    while entries.last().is_some_and(|last| last.entry.index < captured) {
+        let last = entries.last().expect("not empty").entry.clone();
+        let mut next = entries[0].clone();
+        next.leaves.clear();
+        next.entry.index = last.index.next().expect("small");
+        next.entry.prev = last.hash();
+        entries.push(next);
+    }
+    let segment = Segment::new(entries).expect("they follow one another").encode().expect("short");
+    let push = PeerMessage::Push {
+        group: before.group,
+        first: before.index,
+        prev: before.prev,
+        segment: segment.into(),
+        paths: Vec::new(),
+    };
+    cluster.crash_agent(witness);
+    cluster.faults.without_store.insert(witness);
+    cluster.start_agent(witness);
+    run_with(&mut cluster, 2_000, |cluster| cluster.say(liar, witness, &push));
+    assert_eq!(cluster.fault(witness), None);
+    cluster.faults.without_store.clear();
+    served_within(&mut cluster, 5_000);
+}
+
+#[test]
+fn a_false_hash_deposes_no_leader() {
+    let (mut cluster, leader) = at_work(3, 3);
+    let liar = (leader + 1) % 3;
+    let term = term_of(&cluster, leader);
+    let (group, hsm) = (cluster.group().group, cluster.group().members[liar]);
+    let mut late = users(&cluster, 4, &REGISTER_AND_RECOVER);
+    run_with(&mut cluster, 5_000, |cluster| {
+        late.iter_mut().for_each(|user| user.poll(cluster));
+        let newest = cluster.status(leader).expect("it runs").newest;
+        for index in [newest, Index(newest.0 + 1)] {
+            let statement = Captured { hsm, index, hash: EntryHash([9; 32]), mac: Mac(Digest([9; 32])) };
+            cluster.say(liar, leader, &PeerMessage::Captured { group, statement });
+        }
+    });
+    assert_eq!(term_of(&cluster, leader), term, "it leads as before");
+    cluster.serve(1_000, &mut late);
+    served_within(&mut cluster, 5_000);
+}
+
+#[test]
+fn statements_that_do_not_verify_cost_their_sender_its_turn_and_not_the_leader_its_place() {
+    for (seed, members) in [(4, 3), (5, 5)] {
+        let (mut cluster, leader) = at_work(seed, members);
+        let liar = (leader + 1) % members;
+        let term = term_of(&cluster, leader);
+        let (group, hsm) = (cluster.group().group, cluster.group().members[liar]);
+        // Its own statements do not arrive, and false ones come before those of all others.
+        cluster.turn(liar, BTreeSet::from([Lie::Statement]));
+        let mut late = users(&cluster, 4, &REGISTER_AND_RECOVER);
+        let mut served_at = None;
+        let began = cluster.now();
+        cluster.run_until(20_000, |cluster| {
+            late.iter_mut().for_each(|user| user.poll(cluster));
+            if let Some(tip) = cluster.tip_of(leader) {
+                let mac = Mac(Digest([9; 32]));
+                let statement = Captured { hsm, index: tip.index, hash: tip.hash(), mac };
+                cluster.say(liar, leader, &PeerMessage::Captured { group, statement });
+            }
+            if served_at.is_none() && late.iter().all(User::is_content) {
+                served_at = Some(cluster.now());
+            }
+            served_at.is_some()
+        });
+        let served = served_at.map(|at| at - began);
+        assert!(served.is_some_and(|ms| ms < 3_000), "{members} members: served after {served:?} ms");
+        assert_eq!(term_of(&cluster, leader), term, "it leads as before");
+        served_within(&mut cluster, 5_000);
+    }
+}
+
+#[test]
+fn nobody_who_does_not_lead_puts_off_elections_for_long() {
+    for seed in 0..4 {
+        for ahead in [0, 1, 1_000_000] {
+            let (mut cluster, leader) = at_work(seed, 3);
+            let (liar, honest) = ((leader + 1) % 3, (leader + 2) % 3);
+            cluster.crash_agent(leader);
+            let began = cluster.now();
+            let mut elected = None;
+            run_with(&mut cluster, 10_000, |cluster| {
+                let Some(tip) = cluster.tip_of(honest) else { return };
+                let newest = Index(tip.index.0 + ahead);
+                let (group, term, snapshot) = (tip.group, tip.term, Index(u64::MAX));
+                cluster.say(liar, honest, &PeerMessage::Heartbeat { group, term, newest, snapshot });
+                // The liar itself never leads: its HSM is left out, so only the other can.
+                cluster.faults.without_store.insert(liar);
+                if cluster.leader() == Some(honest) {
+                    elected.get_or_insert(cluster.now() - began);
+                }
+            });
+            assert!(elected.is_some_and(|ms| ms < 4_000), "seed {seed}: elected after {elected:?} ms");
+        }
+    }
+}
+
+#[test]
+fn a_leader_that_serves_nobody_gives_way_while_clients_wait() {
+    for seed in 0..3 {
+        let (mut cluster, leader) = at_work(seed, 3);
+        cluster.turn(leader, BTreeSet::from([Lie::Silence]));
+        served_within(&mut cluster, 30_000);
+        assert_ne!(cluster.leader(), Some(leader), "seed {seed}: another leads");
+    }
+}
+
+#[test]
+fn a_leader_whom_nobody_asks_for_anything_keeps_its_place() {
+    let (mut cluster, leader) = at_work(6, 3);
+    let term = term_of(&cluster, leader);
+    let witness = (leader + 1) % 3;
+    for _ in 0..20 {
+        let mut late = users(&cluster, 1, &[Wish::Register]);
+        late[0].aim(witness);
+        cluster.serve(PATIENCE_MS, &mut late);
+        cluster.run_for(30_000);
+    }
+    assert_eq!(term_of(&cluster, leader), term);
+}
+
+#[test]
+fn statements_reach_the_leader_whoever_else_says_that_it_leads() {
+    let (mut cluster, leader) = at_work(7, 3);
+    let term = term_of(&cluster, leader);
+    let (liar, witness) = ((leader + 1) % 3, (leader + 2) % 3);
+    // The liar captures nothing, so the witness is needed.
+    cluster.faults.alone.insert(liar);
+    let mut late = users(&cluster, 4, &REGISTER_AND_RECOVER);
+    let mut hinted = BTreeMap::new();
+    run_with(&mut cluster, 5_000, |cluster| {
+        late.iter_mut().for_each(|user| user.poll(cluster));
+        let Some(tip) = cluster.tip_of(witness) else { return };
+        let (group, term, newest, snapshot) = (tip.group, tip.term, tip.index, Index::ZERO);
+        cluster.say(liar, witness, &PeerMessage::Heartbeat { group, term, newest, snapshot });
+        let hint = cluster.status(witness).and_then(|status| status.leader);
+        *hinted.entry(hint).or_insert(0) += 1;
+    });
+    assert!(late.iter().all(User::is_content), "users are served");
+    assert_eq!(term_of(&cluster, leader), term, "it leads as before");
+    let right = Some(cluster.group().members[leader]);
+    assert!(hinted.keys().all(|hint| *hint == right), "clients are sent to the leader: {hinted:?}");
+}
+
+#[test]
+fn what_was_pushed_and_is_not_captured_is_never_written_to_the_store() {
+    let (mut cluster, leader) = at_work(8, 3);
+    let (witness, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.faults.without_hsm.insert(witness);
+    // Nobody else takes the place.
+    cluster.faults.without_store.insert(other);
+    let forged = cluster.forgery(leader, witness).expect("there is a log");
+    let PeerMessage::Push { segment: forged_bytes, .. } = &forged else { panic!("a push") };
+    cluster.say(leader, witness, &forged);
+    cluster.run_for(20);
+    // Whoever reads the log now finds that the store lacks its end.
+    cluster.crash_agent(leader);
+    cluster.run_for(10_000);
+    let written = cluster.store.objects().any(|(_, bytes)| bytes[..] == forged_bytes[..]);
+    assert!(!written, "the forgery is in the store");
+    cluster.faults = Default::default();
+    cluster.start_agent(leader);
+    served_within(&mut cluster, 30_000);
+}
+
+#[test]
+fn an_entry_of_a_new_leader_is_not_captured_before_it_is_in_the_store() {
+    for seed in 0..4 {
+        let (mut cluster, leader) = at_work(seed, 3);
+        let (liar, witness) = ((leader + 1) % 3, (leader + 2) % 3);
+        // Its HSM makes an entry, which never reaches the store.
+        cluster.faults.held_writes.insert(liar);
+        cluster.faults.cuts.insert((leader, liar));
+        let made = cluster.run_until(5_000, |cluster| !cluster.held_segments().is_empty());
+        assert!(made, "it makes an entry");
+        let bytes = cluster.held_segments().remove(0);
+        let segment = Segment::decode(&bytes).expect("a segment");
+        let (first, prev) = (segment.first().index, segment.first().prev);
+        let group = cluster.group().group;
+        let push = PeerMessage::Push { group, first, prev, segment: bytes.into(), paths: Vec::new() };
+        run_with(&mut cluster, 300, |cluster| cluster.say(liar, witness, &push));
+        let captured = cluster.status(witness).expect("it runs").captured;
+        assert!(captured < first, "seed {seed}: entry {first} is captured and is not in the store");
+        served_within(&mut cluster, 5_000);
+    }
+}
+
+#[test]
+fn claims_that_the_store_does_not_bear_out_are_looked_into_ever_more_seldom() {
+    let (mut cluster, leader) = at_work(9, 3);
+    let liar = (leader + 1) % 3;
+    let before: Vec<_> = (0..3).map(|member| cluster.store.calls_of(member)).collect();
+    run_with(&mut cluster, 60_000, |cluster| {
+        for to in (0..3).filter(|to| *to != liar) {
+            let Some(tip) = cluster.tip_of(to) else { continue };
+            let (group, term, newest) = (tip.group, tip.term, Index(tip.index.0 + 7));
+            cluster.say(liar, to, &PeerMessage::Heartbeat { group, term, newest, snapshot: Index::ZERO });
+            if let Some(PeerMessage::Push { group, first, segment, .. }) = cluster.forgery(liar, to) {
+                let (prev, paths) = (EntryHash([3; 32]), Vec::new());
+                cluster.say(liar, to, &PeerMessage::Push { group, first, prev, segment, paths });
+            }
+            let hsm = cluster.group().members[liar];
+            let statement =
+                Captured { hsm, index: newest, hash: EntryHash([9; 32]), mac: Mac(Digest([9; 32])) };
+            cluster.say(liar, to, &PeerMessage::Captured { group, statement });
+        }
+    });
+    for (member, before) in before.iter().enumerate() {
+        let requests = cluster.store.calls_of(member).since(before).requests();
+        assert!(requests <= 60, "member {member} made {requests} requests in a minute");
+    }
+    assert_eq!(cluster.leader(), Some(leader));
+    served_within(&mut cluster, 5_000);
+}
