@@ -189,7 +189,7 @@ fn a_leader_that_dies_is_replaced_and_its_requests_end_in_unavailable() {
 
 #[test]
 fn a_live_session_is_unavailable_at_a_new_leader_and_not_missing() {
-    let mut cluster = Cluster::new(8, 3);
+    let mut cluster = Cluster::new(9, 3);
     let leader = elect(&mut cluster);
     let mut users = users(&cluster, 1, &[Wish::Register]);
     users[0].aim(leader);

@@ -17,8 +17,6 @@ pub enum Bug {
     ClaimElects,
     /// A leader is followed for as long as it is heard, whatever becomes of clients.
     FollowedForEver,
-    /// Statements go to whoever was heard last, not to whoever made the newest entry.
-    StatementToClaimant,
     /// A statement of another entry than the leader's deposes the leader.
     FalseHashDeposes,
     /// Where the HSM does not count the statements, all of them are forgotten.

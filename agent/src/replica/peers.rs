@@ -212,8 +212,7 @@ impl Replica {
     /// Tells the leader what this member has captured: the HSM that made the newest entry, whoever else says that it
     /// leads.
     pub(super) fn state_captured(&mut self) {
-        let maker =
-            self.log.tip().map(|tip| tip.entry.leader).filter(|_| !self.bugs.has(Bug::StatementToClaimant));
+        let maker = self.log.tip().map(|tip| tip.entry.leader);
         if let (Some(to), Some(statement)) = (maker.or(self.leader), self.capture.statement())
             && to != self.settings.hsm
         {

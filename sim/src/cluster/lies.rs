@@ -9,6 +9,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use std::collections::BTreeSet;
+use strongroom_agent::replica::Role;
 use strongroom_agent::segment::{Segment, SegmentEntry};
 use strongroom_proto::entry::{Entry, events_hash};
 use strongroom_proto::hsm::SealedLeaf;
@@ -27,18 +28,21 @@ pub enum Lie {
     Heartbeat,
     /// It states what its HSM has not.
     Statement,
+    /// It pushes the entry with which its HSM begins to lead before that is in the store, where it may never get.
+    Early,
     /// It answers no client.
     Silence,
 }
 
 impl Lie {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Push, Self::Forgery, Self::Heartbeat, Self::Statement, Self::Silence];
+    pub const ALL: [Self; 6] =
+        [Self::Push, Self::Forgery, Self::Heartbeat, Self::Statement, Self::Early, Self::Silence];
 }
 
 /// How seldom a liar leaves a message as it is, and how often it says something of its own in a tick.
 const HONEST: (u32, u32) = (1, 4);
-const UNASKED: (u32, u32) = (1, 8);
+const UNASKED: (u32, u32) = (1, 3);
 
 impl Cluster {
     /// Lets a member's agent say this to another's, whatever its replica would say.
@@ -98,6 +102,20 @@ impl Cluster {
         }
     }
 
+    /// A liar writes a segment. Whether it does, after what it says of it.
+    pub(super) fn lie_early(&mut self, from: usize, bytes: &[u8]) -> bool {
+        let lies = self.faults.liars.get(&from).is_some_and(|lies| lies.contains(&Lie::Early));
+        let elected = self.status(from).is_some_and(|status| matches!(status.role, Role::Leader { .. }));
+        if !lies || elected {
+            return true;
+        }
+        let to = self.rng.random_range(0..self.members.len());
+        if let Some(message) = Segment::decode(bytes).ok().as_ref().and_then(push).filter(|_| to != from) {
+            self.send_as_is(from, to, &message);
+        }
+        self.rng.random()
+    }
+
     /// Whether this member's agent leaves clients without an answer.
     pub(super) fn is_silent(&self, member: usize) -> bool {
         self.faults.liars.get(&member).is_some_and(|lies| lies.contains(&Lie::Silence))
@@ -111,7 +129,16 @@ impl Cluster {
         }
         let lies: Vec<Lie> = lies.into_iter().collect();
         let lie = lies.choose(&mut self.rng).copied();
-        let to = self.rng.random_range(0..self.members.len());
+        if lie == Some(Lie::Heartbeat) {
+            // Often enough that nobody's time-out would ever end.
+            (0..self.members.len()).filter(|to| *to != from).for_each(|to| self.lie_to(from, to, lie));
+        } else {
+            let to = self.rng.random_range(0..self.members.len());
+            self.lie_to(from, to, lie);
+        }
+    }
+
+    fn lie_to(&mut self, from: usize, to: usize, lie: Option<Lie>) {
         if to == from {
             return;
         }
@@ -138,7 +165,7 @@ impl Cluster {
                 let statement = false_statement(&mut self.rng, statement, &self.group.members);
                 PeerMessage::Captured { group: tip.group, statement }
             }),
-            Some(Lie::Push | Lie::Silence) | None => None,
+            Some(Lie::Push | Lie::Early | Lie::Silence) | None => None,
         };
         if let Some(message) = message {
             self.send_as_is(from, to, &message);

@@ -39,7 +39,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::StoreRequest;
 use strongroom_agent::replica::{
-    Action, Answer, CallId, Event as Input, Fault, Millis, Replica, Role, Settings, Status, Storage, Ticket,
+    Action, Answer, CallId, CreateOutcome, Event as Input, Fault, Millis, Replica, Role, Settings, Status,
+    Storage, Ticket,
 };
 use strongroom_agent::segment::SegmentName;
 use strongroom_agent::tree::{Advance, TreeDamage};
@@ -651,7 +652,12 @@ impl Cluster {
                     self.schedule(at - self.now, Pending::ToHsm { member, life, boot, call, request });
                 }
                 Action::Write { name, bytes } => {
-                    self.ask_store(member, life, StoreRequest::Write(name, bytes))
+                    if self.lie_early(member, &bytes) {
+                        self.ask_store(member, life, StoreRequest::Write(name, bytes));
+                    } else {
+                        let event = Box::new(Input::Wrote { name, outcome: CreateOutcome::Unknown });
+                        self.schedule(1, Pending::ToReplica { member, life: Some(life), event });
+                    }
                 }
                 Action::List { from } => self.ask_store(member, life, StoreRequest::List(from)),
                 Action::Read { name } => self.ask_store(member, life, StoreRequest::Read(name)),

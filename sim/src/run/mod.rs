@@ -4,7 +4,8 @@
 //! The same seed gives the same run on any machine, down to every byte: [`Report::hash`] says so.
 //!
 //! 1. *Safety*: users ask, trouble comes and goes. Whatever happens, what [`crate::cluster`] checks must hold.
-//! 2. *Progress*: a majority of the members, drawn from the seed, is well from then on; the others stay cut off or down.
+//! 2. *Progress*: a majority of the members, drawn from the seed, is well from then on; the others stay cut off or down,
+//!    and one that lies goes on to lie.
 //!    Leadership must settle, every user's request must end, and what was acknowledged must be there.
 
 mod timeline;
@@ -24,7 +25,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use strongroom_agent::replica::{Role, Storage};
 use strongroom_proto::ids::Term;
-use trouble::Troubles;
+use trouble::{Troubles, any_lies};
 
 /// How long trouble lasts, in the run's own milliseconds.
 const TROUBLE_MS: u64 = 30_000;
@@ -130,7 +131,7 @@ impl Run {
             user
         });
         let users = users.collect();
-        let troubles = Troubles::draw(&mut rng);
+        let troubles = Troubles::draw(&mut rng, members);
         Self { seed, rng, cluster, users, troubles, quick_snapshots }
     }
 
@@ -214,11 +215,22 @@ impl Run {
             user.poll(&mut self.cluster);
         }
         let cluster = &mut self.cluster;
-        let mut order: Vec<usize> = (0..cluster.members()).collect();
+        // A majority that does not lie: a liar need not do anything for anybody.
+        let majority = cluster.members() / 2 + 1;
+        let liar = self.troubles.liar();
+        let mut order: Vec<usize> = (0..cluster.members()).filter(|member| Some(*member) != liar).collect();
         order.shuffle(&mut self.rng);
-        let well = self.rng.random_range(order.len() / 2 + 1..=order.len());
-        let others = order.split_off(well);
+        let well = self.rng.random_range(majority..=order.len());
+        let mut others = order.split_off(well);
         cluster.faults = Faults::default();
+        if let Some(liar) = liar {
+            if self.rng.random_ratio(3, 4) {
+                cluster.turn(liar, any_lies(&mut self.rng));
+                order.push(liar);
+            } else {
+                others.push(liar);
+            }
+        }
         let text = format!("members {order:?} are well from here on; there must be progress");
         cluster.note(Lane::World, Kind::Phase, || text);
         order.iter().for_each(|member| cluster.spare_power(*member));

@@ -2,11 +2,11 @@
 //!
 //! Every run has only some kinds, so that each kind is also seen without the others that would hide what it does.
 
-use crate::cluster::{Cluster, Kind, Lane};
+use crate::cluster::{Cluster, Kind, Lane, Lie};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// A kind of trouble.
@@ -44,11 +44,13 @@ pub enum Trouble {
     Everything,
     /// The clock of an agent's host jumps forward, by up to an hour.
     Clock,
+    /// An agent lies, always the same one.
+    Liar,
 }
 
 impl Trouble {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Messages,
         Self::UserMessages,
         Self::HsmReplies,
@@ -65,6 +67,7 @@ impl Trouble {
         Self::NoHsm,
         Self::Everything,
         Self::Clock,
+        Self::Liar,
     ];
 
     /// Whether it goes on until it is ended. What does not is written down where it happens.
@@ -77,6 +80,7 @@ impl Trouble {
                 | Self::PowerCut
                 | Self::Everything
                 | Self::Clock
+                | Self::Liar
         )
     }
 
@@ -99,6 +103,7 @@ impl Trouble {
             Self::NoHsm => "the HSM does not answer",
             Self::Everything => "every agent ends and every HSM loses its RAM",
             Self::Clock => "the clock jumps",
+            Self::Liar => "the agent lies",
         }
     }
 }
@@ -112,18 +117,28 @@ impl fmt::Display for Trouble {
 /// The troubles of one run.
 pub(super) struct Troubles {
     kinds: Vec<Trouble>,
+    /// Whose agent lies, if one does; a member of at least three.
+    liar: Option<usize>,
     next_at: u64,
     pub(super) counts: BTreeMap<Trouble, u64>,
 }
 
 impl Troubles {
     /// Draws which kinds there are: each of them in half of the runs, and one at least.
-    pub(super) fn draw(rng: &mut StdRng) -> Self {
+    pub(super) fn draw(rng: &mut StdRng, members: usize) -> Self {
         let mut kinds: Vec<Trouble> = Trouble::ALL.into_iter().filter(|_| rng.random()).collect();
+        let lies = kinds.contains(&Trouble::Liar) && members > 2;
+        let liar = lies.then(|| rng.random_range(0..members));
+        kinds.retain(|kind| lies || *kind != Trouble::Liar);
         if kinds.is_empty() {
-            kinds.extend(Trouble::ALL.choose(rng));
+            kinds.push(Trouble::Messages);
         }
-        Self { kinds, next_at: 0, counts: BTreeMap::new() }
+        Self { kinds, liar, next_at: 0, counts: BTreeMap::new() }
+    }
+
+    /// The member whose agent lies.
+    pub(super) const fn liar(&self) -> Option<usize> {
+        self.liar
     }
 
     /// Makes trouble, or ends some, if it is time.
@@ -141,6 +156,7 @@ impl Troubles {
         // Nobody to be cut off from.
         if let Some(kind) = kind.filter(|kind| cluster.members() > 1 || !alone(kind)) {
             *self.counts.entry(kind).or_default() += 1;
+            let member = self.liar.filter(|_| kind == Trouble::Liar).unwrap_or(member);
             begin(cluster, rng, kind, member);
         }
     }
@@ -154,12 +170,20 @@ fn ease(cluster: &mut Cluster, member: usize) {
     faults.without_store.remove(&member);
     faults.without_hsm.remove(&member);
     faults.alone.remove(&member);
+    faults.liars.remove(&member);
     faults.cuts.retain(|(from, to)| *from != member && *to != member);
     if cluster.faults.held_writes.is_empty() {
         cluster.let_through();
     }
     cluster.note(Lane::Member(member), Kind::Well, || "is well again".into());
     cluster.start_agent(member);
+}
+
+/// One lie at least.
+pub(super) fn any_lies(rng: &mut StdRng) -> BTreeSet<Lie> {
+    let mut lies: BTreeSet<Lie> = Lie::ALL.into_iter().filter(|_| rng.random()).collect();
+    lies.extend(Lie::ALL.choose(rng));
+    lies
 }
 
 fn begin(cluster: &mut Cluster, rng: &mut StdRng, kind: Trouble, member: usize) {
@@ -208,6 +232,7 @@ fn begin(cluster: &mut Cluster, rng: &mut StdRng, kind: Trouble, member: usize) 
                 cluster.cut_power_after(member, granules);
             }
         }
+        Trouble::Liar => cluster.turn(member, any_lies(rng)),
         Trouble::Everything => {
             cluster.crash_all();
             (0..cluster.members()).for_each(|member| cluster.start_agent(member));
