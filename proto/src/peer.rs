@@ -1,8 +1,8 @@
 //! What the agents of a group tell one another.
 //!
 //! Agents are trusted for availability only, so nothing here is proof of anything but [`Captured`] inside
-//! [`PeerMessage::Captured`], and that only to an HSM. A message may be lost, delayed, repeated or forged; at worst a
-//! group then serves nobody. Everything is CBOR in arrays, and at most [`MAX_PEER_BYTES`] long.
+//! [`PeerMessage::Captured`], and that only to an HSM. A message may be lost, delayed, repeated, or a lie of its
+//! sender's; receivers believe of it what the store or their HSM bears out. Everything is CBOR in arrays, and at most [`MAX_PEER_BYTES`] long.
 
 use crate::hsm::{PrefixTree, decode_trees};
 use crate::ids::{EntryHash, GroupId, Index, Term};
@@ -22,7 +22,8 @@ pub const MAX_PEER_BYTES: usize = MAX_SEGMENT_BYTES + MAX_PATHS_BYTES + 1024;
 /// One message from one member's agent to another's. No message has an answer; what wants one is sent again.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub enum PeerMessage {
-    /// "I lead." Wait another election time-out before trying to.
+    /// "I lead." Wait another election time-out before trying to, if the newest entry in the store is of this
+    /// leadership.
     #[n(0)]
     Heartbeat {
         /// The group.
@@ -39,7 +40,7 @@ pub enum PeerMessage {
         snapshot: Index,
     },
     /// A segment that the store has acknowledged, and every earlier one on the chain. Capture it, whole, and answer
-    /// with [`Self::Captured`]; where it does not continue what is known, read the store. Says "I lead" as well.
+    /// with [`Self::Captured`]; where it does not continue what is known, or begins another leadership, read the store. Says "I lead" as well.
     #[n(1)]
     Push {
         /// The group.

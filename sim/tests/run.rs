@@ -1,5 +1,6 @@
 //! Whole clusters from seeds: always the same run, always progress in the end, and failures that say what failed.
 
+use strongroom_agent::replica;
 use strongroom_hsm::Bug;
 use strongroom_sim::cluster::{HostBug, Kind, Lane};
 use strongroom_sim::run::{Failure, Report, Run, Trouble, run};
@@ -114,6 +115,18 @@ fn requests_that_never_end_are_found() {
 #[test]
 fn leadership_that_does_not_settle_is_found() {
     assert_found("leadership does not settle", |run| run.cluster().plant_in_host(HostBug::SilentLeader));
+}
+
+#[test]
+fn an_agent_that_a_forged_push_stops_is_found() {
+    let bug = replica::Bug::PushedForgeryIsFault;
+    assert_found("not all users are served", |run| run.cluster().plant_in_agents(bug));
+}
+
+#[test]
+fn an_entry_that_is_captured_before_the_store_has_it_is_found() {
+    let bug = replica::Bug::PushElects;
+    assert_found("two HSMs captured different entries", |run| run.cluster().plant_in_agents(bug));
 }
 
 #[test]
