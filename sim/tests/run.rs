@@ -124,12 +124,6 @@ fn an_agent_that_a_forged_push_stops_is_found() {
 }
 
 #[test]
-fn an_entry_that_is_captured_before_the_store_has_it_is_found() {
-    let bug = replica::Bug::PushElects;
-    assert_found("two HSMs captured different entries", |run| run.cluster().plant_in_agents(bug));
-}
-
-#[test]
 fn a_registration_that_was_deleted_and_is_served_is_found() {
     let words = "a registration that was deleted is served";
     assert_found(words, |run| run.cluster().plant(Bug::DeleteKeepsRecord));
