@@ -200,7 +200,7 @@ impl Agent {
         store: Store,
         time: Time,
     ) -> Result<AgentHandle, StartError> {
-        let tenants = Arc::new(Tenants::open(config.tenants.clone())?);
+        let tenants = Arc::new(Tenants::open(config.tenants.clone(), config.test_tenants())?);
         let tls = config.tls.clone().map(|files| Tls::open(files.certificate, files.key)).transpose()?;
         // A runtime of its own, so that killing the agent takes all of it, whatever it has spawned.
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -6,6 +6,7 @@
 use crate::file::{FileError, parse_toml, read_toml};
 pub use crate::limits::Limits;
 use crate::replica::Storage;
+use crate::tenants::TestTenants;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -50,6 +51,9 @@ pub struct Config {
     pub store_options: StoreOptions,
     /// The tenants file. See [`crate::tenants`].
     pub tenants: PathBuf,
+    /// Whether tenants named `test-…` are let in. By default not: whoever makes a test tenant expects to lose nothing.
+    #[serde(default)]
+    pub allow_test_tenants: bool,
     /// The front door's certificate. Without, the front door is plain HTTP.
     pub tls: Option<TlsFiles>,
     /// How much the front door takes on.
@@ -79,6 +83,12 @@ impl Config {
     /// [`FileError::Content`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, FileError> {
         Ok(parse_toml::<Self>(path, text)?.resolved(path))
+    }
+
+    /// [`Self::allow_test_tenants`], by name.
+    #[must_use]
+    pub const fn test_tenants(&self) -> TestTenants {
+        if self.allow_test_tenants { TestTenants::Allowed } else { TestTenants::Refused }
     }
 
     fn resolved(mut self, path: &Path) -> Self {

@@ -1,7 +1,8 @@
 //! The tenants of the realm and the keys with which they sign auth tokens.
 //!
 //! A tenant is the operator of an app. Whoever holds a tenant's signing key can use up the guesses of that tenant's
-//! users, and of no others; so each key belongs to one tenant, and weak keys are refused when the file is read.
+//! users, and of no others; so each key belongs to one tenant, and weak keys are refused when the file is read. So are
+//! tenants for tests, unless the configuration allows them: their keys lie about where tests are written, and nobody guards them.
 //! Secrets are wiped when dropped and appear in no error and no debug output.
 //!
 //! The file:
@@ -36,17 +37,32 @@ use zeroize::Zeroizing;
 /// A tenants file, read again when it changes.
 pub type Tenants = Reloadable<TenantKeys>;
 
+/// Whether tenants named `test-…` are let in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TestTenants {
+    /// They are as good as any.
+    Allowed,
+    /// A file that has one is refused.
+    Refused,
+}
+
 impl Tenants {
     /// Reads the file at `path`.
     ///
     /// # Errors
     /// [`FileError`].
-    pub fn open(path: PathBuf) -> Result<Self, FileError> {
-        Self::load(vec![path], |paths| {
-            let (text, raw) = read_toml::<RawFile>(&paths[0])?;
-            TenantKeys::from_raw(&paths[0], &text, raw)
-        })
+    pub fn open(path: PathBuf, tests: TestTenants) -> Result<Self, FileError> {
+        let load: fn(&[PathBuf]) -> _ = match tests {
+            TestTenants::Allowed => |paths| read(&paths[0], TestTenants::Allowed),
+            TestTenants::Refused => |paths| read(&paths[0], TestTenants::Refused),
+        };
+        Self::load(vec![path], load)
     }
+}
+
+fn read(path: &Path, tests: TestTenants) -> Result<TenantKeys, FileError> {
+    let (text, raw) = read_toml::<RawFile>(path)?;
+    TenantKeys::from_raw(path, &text, raw, tests)
 }
 
 /// The algorithms of auth tokens.
@@ -125,8 +141,8 @@ impl TenantKeys {
     ///
     /// # Errors
     /// [`FileError::Content`].
-    pub fn parse(path: &Path, text: &str) -> Result<Self, FileError> {
-        Self::from_raw(path, text, parse_toml(path, text)?)
+    pub fn parse(path: &Path, text: &str, tests: TestTenants) -> Result<Self, FileError> {
+        Self::from_raw(path, text, parse_toml(path, text)?, tests)
     }
 
     /// The key that `tenant` has under `version`.
@@ -135,7 +151,7 @@ impl TenantKeys {
         self.0.get(tenant)?.get(&version)
     }
 
-    fn from_raw(path: &Path, text: &str, raw: RawFile) -> Result<Self, FileError> {
+    fn from_raw(path: &Path, text: &str, raw: RawFile, tests: TestTenants) -> Result<Self, FileError> {
         let mut all = Self::default();
         for tenant in raw.tenant {
             let offset = tenant.span().start;
@@ -147,7 +163,13 @@ impl TenantKeys {
             let version = version.number().ok_or_else(|| {
                 fail(format!("tenant {name}: the version is a whole number from 0, below 2 to the 64"))
             })?;
-            let key = parse_key(&name, &algorithm, &key.0)
+            if is_test(&name) && tests == TestTenants::Refused {
+                return Err(fail(format!(
+                    "tenant {name}, version {version}: tenants for tests are refused here; remove it, or set \
+                     `allow_test_tenants = true` in agent.toml if this realm keeps nothing of worth"
+                )));
+            }
+            let key = parse_key(&algorithm, &key.0)
                 .map_err(|problem| fail(format!("tenant {name}, version {version}: {problem}")))?;
             if all.0.entry(name.clone()).or_default().insert(version, key).is_some() {
                 return Err(fail(format!(
@@ -162,8 +184,14 @@ impl TenantKeys {
 /// Whether `name` is `^(test-)?[a-zA-Z0-9]+$`.
 #[must_use]
 pub fn is_tenant_name(name: &str) -> bool {
-    let rest = name.strip_prefix("test-").unwrap_or(name);
+    let rest = name.strip_prefix(TEST).unwrap_or(name);
     !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+const TEST: &str = "test-";
+
+fn is_test(name: &str) -> bool {
+    name.starts_with(TEST)
 }
 
 #[derive(Deserialize)]
@@ -216,13 +244,13 @@ impl From<RawKeyText> for RawKey {
     }
 }
 
-/// Shortest HS256 secret, in bytes (RFC 7518, section 3.2). Tenants named `test-…` may have any that is not empty.
+/// Shortest HS256 secret, in bytes (RFC 7518, section 3.2).
 const MIN_SECRET_LEN: usize = 32;
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-fn parse_key(tenant: &str, algorithm: &str, text: &str) -> Result<TenantKey, &'static str> {
+fn parse_key(algorithm: &str, text: &str) -> Result<TenantKey, &'static str> {
     let text = text.trim();
     if text.contains("PRIVATE KEY") {
         return Err(
@@ -231,24 +259,23 @@ fn parse_key(tenant: &str, algorithm: &str, text: &str) -> Result<TenantKey, &'s
         );
     }
     match algorithm {
-        "HS256" => parse_secret(tenant, text),
+        "HS256" => parse_secret(text),
         "RS256" => parse_rsa(&public_key(text)?),
         "EdDSA" => parse_ed25519(&public_key(text)?),
         _ => Err("the algorithm is \"HS256\", \"RS256\" or \"EdDSA\""),
     }
 }
 
-fn parse_secret(tenant: &str, text: &str) -> Result<TenantKey, &'static str> {
+fn parse_secret(text: &str) -> Result<TenantKey, &'static str> {
     if text.starts_with("-----BEGIN") {
         return Err("HS256 takes a shared secret in hexadecimal; for a public key say RS256 or EdDSA");
     }
     let secret = hex::decode(text).map(Zeroizing::new).map_err(|_| {
         "an HS256 secret is given in hexadecimal (two digits a byte); make one with `openssl rand -hex 32`"
     })?;
-    let enough = if tenant.starts_with("test-") { 1 } else { MIN_SECRET_LEN };
-    if secret.len() < enough {
+    if secret.len() < MIN_SECRET_LEN {
         return Err("the HS256 secret is shorter than 32 bytes and can be guessed; make one with \
-                    `openssl rand -hex 32`, or name the tenant \"test-…\" if it holds nothing of worth");
+                    `openssl rand -hex 32`, and give it to the tenant");
     }
     Ok(TenantKey::Hs256(secret))
 }

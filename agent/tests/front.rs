@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use strongroom_agent::config::Limits;
 use strongroom_agent::front::{Backend, Front, Timeouts, VERSION_HEADER, router, serve};
-use strongroom_agent::tenants::Tenants;
+use strongroom_agent::tenants::{Tenants, TestTenants};
 use strongroom_agent::tls::Tls;
 use strongroom_proto::client::{ClientRequest, ClientResponse};
 use strongroom_proto::grpc::realm::RealmRequest;
@@ -87,7 +87,7 @@ impl Door {
             arrived: Semaphore::new(0),
             released: Semaphore::new(setting.released),
         });
-        let tenants = Arc::new(Tenants::open(tenants).expect("usable"));
+        let tenants = Arc::new(Tenants::open(tenants, TestTenants::Refused).expect("usable"));
         let now = vectors.now;
         let backend = Arc::clone(&behind) as Arc<dyn Backend>;
         let front = Front::new(backend, tenants, &setting.limits, setting.timeouts, Arc::new(move || now));
@@ -439,7 +439,7 @@ async fn a_tenant_key_that_is_removed_from_the_file_stops_working_without_a_rest
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("tenants.toml");
     std::fs::write(&path, vectors.tenants_toml()).expect("writable");
-    let tenants = Tenants::open(path.clone()).expect("usable");
+    let tenants = Tenants::open(path.clone(), TestTenants::Refused).expect("usable");
     assert!(tenants.current().key("acme", 1).is_some());
     std::fs::write(&path, "tenant = 3").expect("writable");
     tenants.reload_if_changed().expect_err("unusable");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use strongroom_agent::config::{Config, Election, HsmAddress, Limits};
-use strongroom_agent::tenants::{Algorithm, TenantKeys};
+use strongroom_agent::tenants::{Algorithm, TenantKeys, Tenants, TestTenants};
 use strongroom_agent::tls::Tls;
 
 const SMALLEST: &str = "hsm = \"tcp:[::1]:9000\"\nstore = \"memory://\"\ntenants = \"tenants.toml\"\n";
@@ -84,7 +84,8 @@ fn tenant(name: &str, version: &str, algorithm: &str, key: &str) -> String {
 }
 
 fn tenants(text: &str) -> Result<TenantKeys, String> {
-    TenantKeys::parse(Path::new("tenants.toml"), text).map_err(|error| error.to_string())
+    let parsed = TenantKeys::parse(Path::new("tenants.toml"), text, TestTenants::Allowed);
+    parsed.map_err(|error| error.to_string())
 }
 
 /// Hexadecimal that is nowhere else in an error.
@@ -102,7 +103,7 @@ fn keys_are_given_in_hexadecimal_or_pem() {
         tenant("acme", "1", "HS256", SECRET),
         tenant("acme", "\"18446744073709551615\"", "EdDSA", ED25519_DER),
         tenant("test-acme", "0", "EdDSA", ED25519_PEM),
-        tenant("test-acme", "1", "HS256", "00"),
+        tenant("test-acme", "1", "HS256", SECRET),
     ]
     .concat();
     let keys = tenants(&text).expect("usable");
@@ -121,6 +122,8 @@ fn mistakes_in_a_tenants_file_are_explained_with_their_line() {
     let first = tenant("acme", "1", "HS256", SECRET);
     for (text, line, expected) in [
         (tenant("acme", "1", "HS256", &SECRET[..62]), 1, "shorter than 32 bytes"),
+        (tenant("acme", "7", "HS256", "00"), 1, "tenant acme, version 7: the HS256 secret is shorter"),
+        (tenant("test-acme", "1", "HS256", &SECRET[..62]), 1, "shorter than 32 bytes"),
         (tenant("test-acme", "1", "HS256", ""), 1, "shorter than 32 bytes"),
         (tenant("acme", "1", "HS256", "not hexadecimal"), 1, "openssl rand -hex 32"),
         (tenant("acme", "1", "HS256", ED25519_PEM), 1, "HS256 takes a shared secret in hexadecimal"),
@@ -142,6 +145,31 @@ fn mistakes_in_a_tenants_file_are_explained_with_their_line() {
         assert!(error.starts_with(&format!("tenants.toml, line {line}: ")), "{error}");
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn tenants_for_tests_are_let_in_only_if_the_configuration_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tenants.toml");
+    let text = [tenant("acme", "1", "HS256", SECRET), tenant("test-acme", "3", "HS256", SECRET)].concat();
+    std::fs::write(&path, &text).expect("writable");
+    let smallest = config(SMALLEST).expect("usable");
+    let error = match Tenants::open(path.clone(), smallest.test_tenants()) {
+        Ok(_) => panic!("refused by default"),
+        Err(error) => error.to_string(),
+    };
+    assert!(error.contains("tenants.toml, line 6: tenant test-acme, version 3: "), "{error}");
+    assert!(error.contains("allow_test_tenants = true"), "{error}");
+    let allowing = config(&format!("allow_test_tenants = true\n{SMALLEST}")).expect("usable");
+    let tenants = Tenants::open(path.clone(), allowing.test_tenants()).expect("allowed");
+    assert!(tenants.current().key("test-acme", 3).is_some());
+
+    std::fs::write(&path, &text[..text.find("[[tenant]]\nname = \"test").expect("there")]).expect("writable");
+    let tenants = Tenants::open(path.clone(), smallest.test_tenants()).expect("usable");
+    std::fs::write(&path, &text).expect("writable");
+    let error = tenants.reload_if_changed().expect_err("refused on reading again too").to_string();
+    assert!(error.contains("tenant test-acme, version 3"), "{error}");
+    assert!(tenants.current().key("acme", 1).is_some() && tenants.current().key("test-acme", 3).is_none());
 }
 
 #[test]

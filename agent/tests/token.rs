@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use std::path::Path;
-use strongroom_agent::tenants::TenantKeys;
+use strongroom_agent::tenants::{TenantKeys, TestTenants};
 use strongroom_agent::token::{self, Purpose, TokenError, mint, verify, verify_for};
 use strongroom_proto::ids::RealmId;
 
@@ -29,12 +29,17 @@ fn toml_of(kid: &str, key: &Value) -> String {
     )
 }
 
-/// Every tenant of the vectors whose name is legal.
+/// A key of 10 bytes, which the deployed realm takes, and its only case.
+const SHORT_KEY: &str = "test-acme:7";
+const SHORT_KEY_CASE: &str = "test-tenant-short-key-ok";
+
+/// Every key of the vectors that is good enough, of tenants whose names are legal.
 fn keys(vectors: &Value) -> TenantKeys {
     let keys = vectors["keys"].as_object().expect("an object");
-    let legal = keys.iter().filter(|(kid, _)| !kid.starts_with("some-tenant:"));
+    let legal = keys.iter().filter(|(kid, _)| !kid.starts_with("some-tenant:") && *kid != SHORT_KEY);
     let toml: String = legal.map(|(kid, key)| toml_of(kid, key)).collect();
-    TenantKeys::parse(Path::new("tenants.toml"), &toml).expect("the keys of the vectors are usable")
+    TenantKeys::parse(Path::new("tenants.toml"), &toml, TestTenants::Refused)
+        .expect("the keys of the vectors are usable")
 }
 
 #[test]
@@ -53,6 +58,7 @@ fn every_vector_is_judged_as_required() {
         let now = case["now"].as_u64().expect("a time");
         let judged = verify_for(purpose, &keys, case["token"].as_str().expect("text"), &realm, now);
         match case["required"].as_str().expect("text") {
+            "accept" if name == SHORT_KEY_CASE => assert_eq!(judged, Err(TokenError::UnknownKey)),
             "accept" => assert!(judged.is_ok(), "{name}: {judged:?}"),
             "reject" => assert!(judged.is_err(), "{name}: {judged:?}"),
             "either" => {}
@@ -63,6 +69,17 @@ fn every_vector_is_judged_as_required() {
             assert_eq!(verified.user, case["user"].as_str().expect("text"), "{name}");
         }
     }
+}
+
+#[test]
+fn the_short_key_of_the_vectors_is_refused_though_it_is_a_test_tenants() {
+    let toml = toml_of(SHORT_KEY, &vectors()["keys"][SHORT_KEY]);
+    let parsed = TenantKeys::parse(Path::new("tenants.toml"), &toml, TestTenants::Allowed);
+    let error = parsed.expect_err("10 bytes").to_string();
+    assert!(
+        error.contains("tenant test-acme, version 7: the HS256 secret is shorter than 32 bytes"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -88,7 +105,8 @@ fn where_the_rules_leave_a_choice_the_stricter_is_taken() {
 fn a_tenant_name_outside_the_rules_is_refused_when_the_file_is_read() {
     let vectors = vectors();
     let toml = toml_of("some-tenant:1", &vectors["keys"]["some-tenant:1"]);
-    let error = TenantKeys::parse(Path::new("tenants.toml"), &toml).expect_err("a dash is not allowed");
+    let error = TenantKeys::parse(Path::new("tenants.toml"), &toml, TestTenants::Refused)
+        .expect_err("a dash is not allowed");
     assert_eq!(
         error.to_string(),
         "tenants.toml, line 1: a tenant's name is letters and digits, or \"test-\" before them"
@@ -174,7 +192,7 @@ fn acme() -> TenantKeys {
         "[[tenant]]\nname = \"acme\"\nversion = 1\nalgorithm = \"HS256\"\nkey = \"{}\"\n",
         "07".repeat(32)
     );
-    TenantKeys::parse(Path::new("tenants.toml"), &toml).expect("a good key")
+    TenantKeys::parse(Path::new("tenants.toml"), &toml, TestTenants::Refused).expect("a good key")
 }
 
 #[test]

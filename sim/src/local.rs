@@ -30,7 +30,7 @@ use url::Url;
 const BOARD_ENTROPY_BYTES: usize = 1 << 20;
 /// How many HSMs a local realm has.
 pub const MEMBERS: usize = 3;
-/// The tenant of a local realm. Names that begin with `test-` are for tests.
+/// The tenant of a local realm. Names that begin with `test-` are for tests, and let in where the configuration says so.
 pub const TENANT: &str = "test-local";
 
 /// Whatever went wrong, with what to do about it.
@@ -217,7 +217,7 @@ impl LocalRealm {
         let store = Url::from_directory_path(self.dir.join("store")).map_err(|()| "the folder has no URL")?;
         let text = format!(
             "listen = \"127.0.0.1:0\"\npeer_listen = \"127.0.0.1:0\"\nhsm = \"unix:{}\"\nstore = \"{store}\"\n\
-             tenants = \"tenants.toml\"\n",
+             tenants = \"tenants.toml\"\nallow_test_tenants = true\n",
             self.socket(i).display()
         );
         let mut config = Config::parse(&self.dir.join("agent.toml"), &text)?;
