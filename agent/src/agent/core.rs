@@ -309,7 +309,9 @@ fn bytes_of(bytes: ByteVec) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::driver::CLIENT_QUEUE;
     use crate::link::{Link, Lost};
+    use futures::FutureExt;
     use std::sync::atomic::Ordering;
     use strongroom_proto::ids::SessionId;
 
@@ -337,12 +339,12 @@ mod tests {
             identity,
         ));
         let (group, asked) = Group::leaderless();
+        let room = CLIENT_QUEUE;
         core.known.write().expect("not poisoned").groups.insert(GroupId([1; 16]), group);
         let message = NoiseMessage::Transport { ciphertext: vec![1].into() };
         let request = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message };
         let began = Instant::now();
-        // More than fit in the replica's queue at once.
-        let held: Vec<_> = (0..1_100)
+        let held: Vec<_> = (0..room)
             .map(|_| {
                 let (core, request) = (Arc::clone(&core), request.clone());
                 tokio::spawn(async move { (core.route(request, false).await, began.elapsed()) })
@@ -355,6 +357,17 @@ mod tests {
         }
         let rounds = u64::try_from(HOLD.as_millis() / RETRY.as_millis()).expect("small") + 2;
         let asked = asked.load(Ordering::Relaxed);
-        assert!((1..=1_100 * rounds).contains(&asked), "asked {asked} times");
+        assert!((1..=room as u64 * rounds).contains(&asked), "asked {asked} times");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_finds_the_queue_full_is_told_so_and_is_not_asked_again() {
+        let group = Group::stuck();
+        let message = NoiseMessage::Transport { ciphertext: vec![1].into() };
+        let request = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message };
+        let mut waiting: Vec<_> =
+            (0..CLIENT_QUEUE).map(|_| Box::pin(group.ask(request.clone(), false))).collect();
+        assert!(waiting.iter_mut().all(|ask| ask.as_mut().now_or_never().is_none()), "there is room");
+        assert_eq!(group.ask(request, false).now_or_never(), Some(Answer::Unavailable));
     }
 }

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Client requests that may wait for one replica.
-const CLIENT_QUEUE: usize = 1024;
+pub(super) const CLIENT_QUEUE: usize = 1024;
 /// Messages of one peer that may wait for one replica: small ones and segments. Each peer has its own places, so that one
 /// that sends without end crowds out nobody but itself.
 const PEER_SMALL: usize = 64;
@@ -143,9 +143,8 @@ impl Group {
         let (answer, answered) = oneshot::channel();
         match self.clients.try_send(Client { request, handshake_only, answer }) {
             Ok(()) => {}
-            // Nothing was done, as with a member that does not lead: whoever asks may ask again.
-            Err(TrySendError::Full(_)) => return Answer::NotLeader(None),
-            Err(TrySendError::Closed(_)) => return Answer::Unavailable,
+            // Not `NotLeader`: whoever asks would ask again at once, and a full queue has no use for that.
+            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => return Answer::Unavailable,
         }
         answered.await.unwrap_or(Answer::Unavailable)
     }
@@ -352,6 +351,31 @@ impl Group {
     /// A member that never leads nor knows who does, and whose status changed once, long ago. Counts who asks.
     pub(crate) fn leaderless() -> (Self, std::sync::Arc<std::sync::atomic::AtomicU64>) {
         use std::sync::atomic::{AtomicU64, Ordering};
+        let (group, publish, mut queue) = Self::idle();
+        let asked = std::sync::Arc::new(AtomicU64::new(0));
+        let count = std::sync::Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Some(client) = queue.recv().await {
+                // Whoever asks without pause is cut off, so that a test of that ends.
+                if count.fetch_add(1, Ordering::Relaxed) > 100_000 {
+                    break;
+                }
+                // Who asked may have gone.
+                let _ = client.answer.send(Answer::NotLeader(None));
+            }
+            drop(publish);
+        });
+        (group, asked)
+    }
+
+    /// A member that takes nothing from its queue.
+    pub(crate) fn stuck() -> Self {
+        let (group, _, queue) = Self::idle();
+        std::mem::forget(queue);
+        group
+    }
+
+    fn idle() -> (Self, watch::Sender<Status>, mpsc::Receiver<Client>) {
         use strongroom_proto::ids::EntryHash;
         use strongroom_proto::prefix::Prefix;
         let status = Status {
@@ -369,24 +393,11 @@ impl Group {
             prefixes: vec![Prefix::WHOLE],
             fault: None,
         };
-        let (publish, watch) = watch::channel(status.clone());
+        let (publish, status_of) = watch::channel(status.clone());
         publish.send_replace(status);
-        let (clients, mut queue) = mpsc::channel::<Client>(CLIENT_QUEUE);
+        let (clients, queue) = mpsc::channel(CLIENT_QUEUE);
         let (peers, _) = Inlet::new([]);
-        let asked = std::sync::Arc::new(AtomicU64::new(0));
-        let count = std::sync::Arc::clone(&asked);
-        tokio::spawn(async move {
-            while let Some(client) = queue.recv().await {
-                // Whoever asks without pause is cut off, so that a test of that ends.
-                if count.fetch_add(1, Ordering::Relaxed) > 100_000 {
-                    break;
-                }
-                // Who asked may have gone.
-                let _ = client.answer.send(Answer::NotLeader(None));
-            }
-            drop(publish);
-        });
-        (Self { clients, peers, status: watch }, asked)
+        (Self { clients, peers, status: status_of }, publish, queue)
     }
 }
 

@@ -1,6 +1,9 @@
 //! The queue in front of the link: requests of all replicas and of the operator, one after another, in the order in
 //! which they were queued.
 //!
+//! The queue is bounded. Replicas bound what they have asked for at once, and together never fill it; one more than it holds
+//! is lost without having been sent.
+//!
 //! Captures of several groups that wait at the same time go as one request, since the HSM then writes to its NVRAM once
 //! for all of them. One is taken forward for that only over requests of other groups.
 
@@ -9,12 +12,23 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, MAX_GROUPS, Reply, Request};
 use strongroom_proto::ids::GroupId;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use zeroize::Zeroizing;
+
+/// Requests that wait for the HSM: of each group four batches, sixteen handshakes and a few of its own, of as many groups
+/// as an HSM has.
+const QUEUE: usize = 64 * MAX_GROUPS;
+/// Of those, requests of whoever may ask without end.
+const QUEUE_OF_OTHERS: usize = 64;
 
 /// The way to the HSM. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Hsm(mpsc::UnboundedSender<Call>);
+pub(crate) struct Hsm {
+    queue: mpsc::UnboundedSender<Call>,
+    /// Bound the queue, and of it what is not of replicas: each call has a place until its turn.
+    places: Arc<Semaphore>,
+    places_of_others: Arc<Semaphore>,
+}
 
 /// Who gets a reply, or `None` when it was lost.
 enum Done {
@@ -34,6 +48,8 @@ impl Done {
 struct Call {
     request: Request,
     done: Done,
+    /// Its place in the queue.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Call {
@@ -76,12 +92,11 @@ impl Hsm {
                 while let Ok(next) = calls.try_recv() {
                     waiting.push_back(next);
                 }
-                let Some(Call { request, done }) = waiting.pop_front() else { continue };
+                let Some(call) = waiting.pop_front() else { continue };
                 // Whoever gave up waiting would only make the others wait.
-                if matches!(&done, Done::Tell(asker) if asker.is_closed()) {
+                if matches!(&call.done, Done::Tell(asker) if asker.is_closed()) {
                     continue;
                 }
-                let call = Call { request, done };
                 if call.captures().is_some() {
                     capture(&*link, call, &mut waiting, max_frame_bytes).await;
                     continue;
@@ -93,20 +108,30 @@ impl Hsm {
                 call.done.end(reply);
             }
         });
-        Self(queue)
+        let places = |n| Arc::new(Semaphore::new(n));
+        Self { queue, places: places(QUEUE), places_of_others: places(QUEUE_OF_OTHERS) }
     }
 
-    /// Queues a request. `done` is called once, unless the agent stops first. Callers bound how many they have queued.
+    /// Queues a request of a replica. `done` is called once, unless the agent stops first.
     pub(crate) fn queue(&self, request: Request, done: impl FnOnce(Option<Reply>) + Send + 'static) {
-        // Fails only when the runtime is being shut down, and the caller with it.
-        let _ = self.0.send(Call { request, done: Done::Then(Box::new(done)) });
+        self.push(&self.places, request, Done::Then(Box::new(done)));
     }
 
-    /// Queues a request and waits for its reply; `None` when it was lost. If dropped before its turn, it is not sent.
+    /// Queues a request of anybody else and waits for its reply; `None` when it was lost. If dropped before its turn, it
+    /// is not sent.
     pub(crate) async fn call(&self, request: Request) -> Option<Reply> {
         let (asker, reply) = oneshot::channel();
-        let _ = self.0.send(Call { request, done: Done::Tell(asker) });
+        self.push(&self.places_of_others, request, Done::Tell(asker));
         reply.await.ok().flatten()
+    }
+
+    fn push(&self, places: &Arc<Semaphore>, request: Request, done: Done) {
+        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+            tracing::warn!("too many requests wait for the HSM; one was not sent");
+            return done.end(None);
+        };
+        // Fails only when the runtime is being shut down, and the caller with it.
+        let _ = self.queue.send(Call { request, done, _place: Some(place) });
     }
 }
 
@@ -172,9 +197,15 @@ async fn ask(link: &dyn Link, request: &Request) -> Option<Reply> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::Lost;
+    use async_trait::async_trait;
+    use futures::FutureExt;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use strongroom_proto::hsm::Refusal;
+    use tokio::task::unconstrained;
 
     fn of(request: Request) -> Call {
-        Call { request, done: Done::Then(Box::new(|_| {})) }
+        Call { request, done: Done::Then(Box::new(|_| {})), _place: None }
     }
 
     fn capture_of(group: u8) -> Call {
@@ -213,5 +244,51 @@ mod tests {
         assert_eq!(joined(vec![capture_of(2)], 0), (vec![1], 1), "before the limit is known");
         let (groups, left) = joined((2..40).map(capture_of).collect(), 1 << 20);
         assert_eq!((groups.len(), left), (MAX_GROUPS, 39 - MAX_GROUPS));
+    }
+    /// An HSM that refuses everything, when it is let.
+    struct Slow {
+        asked: AtomicUsize,
+        let_answer: Semaphore,
+    }
+
+    #[async_trait]
+    impl Link for Slow {
+        async fn call(&self, _: Vec<u8>) -> Result<Vec<u8>, Lost> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            self.let_answer.acquire().await.expect("never closed").forget();
+            Ok(minicbor::to_vec(Reply::Refused(Refusal::NoRealm)).expect("encodes"))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_queue_is_bounded_and_whoever_asks_without_end_takes_no_place_of_a_replica() {
+        let slow = Arc::new(Slow { asked: AtomicUsize::new(0), let_answer: Semaphore::new(0) });
+        let hsm = Hsm::start(Arc::clone(&slow) as Arc<dyn Link>);
+        let mut others: Vec<_> =
+            (0..500).map(|_| Box::pin(unconstrained(hsm.call(Request::DeviceStatus)))).collect();
+        others.retain_mut(|call| call.as_mut().now_or_never() != Some(None));
+        assert_eq!(others.len(), QUEUE_OF_OTHERS, "the rest is lost at once");
+        tokio::task::yield_now().await;
+        let (ended, mut ends) = mpsc::unbounded_channel();
+        for _ in 0..QUEUE + 9 {
+            let ended = ended.clone();
+            hsm.queue(Request::DeviceStatus, move |reply| ended.send(reply.is_some()).expect("heard"));
+        }
+        let mut lost = 0;
+        while let Ok(answered) = ends.try_recv() {
+            assert!(!answered);
+            lost += 1;
+        }
+        assert_eq!(lost, 9, "those that found no place");
+        slow.let_answer.add_permits(Semaphore::MAX_PERMITS);
+        for other in others {
+            assert!(other.await.is_some());
+        }
+        for _ in 0..QUEUE {
+            assert_eq!(ends.recv().await, Some(true));
+        }
+        assert_eq!(slow.asked.load(Ordering::Relaxed), QUEUE + QUEUE_OF_OTHERS);
+        hsm.queue(Request::DeviceStatus, move |reply| ended.send(reply.is_some()).expect("heard"));
+        assert_eq!(ends.recv().await, Some(true), "there are places again");
     }
 }
