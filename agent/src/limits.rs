@@ -1,14 +1,23 @@
-//! How much the front door takes on, by tenant and in all.
+//! How much the front door takes on, by tenant, by user and in all.
 //!
-//! A tenant over its rate gets `RateLimitExceeded` and costs no HSM time; other tenants do not notice. Buckets exist
-//! only for tenants whose token was verified, so the tenants file bounds their number.
+//! A tenant over its rate gets `RateLimitExceeded` and costs no HSM time; other tenants do not notice. Neither do other
+//! users when one user is over its own rate: what is refused to a user is not counted for the tenant.
+//!
+//! Nothing is kept of whom no token vouched for. Tenants are bounded by the tenants file, the users of each by
+//! [`MAX_USERS`], whatever a tenant signs.
 
-use governor::clock::{Clock, DefaultClock};
+use governor::clock::{Clock, DefaultClock, Reference};
 use governor::middleware::NoOpMiddleware;
-use governor::state::keyed::HashMapStateStore;
+use governor::nanos::Nanos;
+use governor::state::keyed::ShrinkableKeyedStateStore;
+use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 use serde::Deserialize;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// The `[limits]` table of `agent.toml`.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -22,6 +31,14 @@ pub struct Limits {
     pub handshakes_per_second: NonZeroU32,
     /// Handshakes of one tenant at once after a pause.
     pub handshakes_burst: NonZeroU32,
+    /// Requests a second of one user, in the long run.
+    pub user_requests_per_second: NonZeroU32,
+    /// Requests of one user at once after a pause.
+    pub user_requests_burst: NonZeroU32,
+    /// Handshakes a second of one user, in the long run.
+    pub user_handshakes_per_second: NonZeroU32,
+    /// Handshakes of one user at once after a pause.
+    pub user_handshakes_burst: NonZeroU32,
     /// Connections to the front door. More wait in the kernel.
     pub max_connections: NonZeroU32,
     /// Requests that are being worked on. More are answered `Unavailable`.
@@ -36,17 +53,50 @@ impl Default for Limits {
             requests_burst: count(2000),
             handshakes_per_second: count(1000),
             handshakes_burst: count(2000),
+            // A recovery takes three requests and up to three handshakes, and in a bad network five times as many.
+            user_requests_per_second: count(10),
+            user_requests_burst: count(100),
+            user_handshakes_per_second: count(10),
+            user_handshakes_burst: count(100),
             max_connections: count(4096),
             max_requests_in_flight: count(4096),
         }
     }
 }
 
-type Buckets<C> = RateLimiter<String, HashMapStateStore<String>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+/// Users of one tenant of whom something is kept at once, at most.
+pub const MAX_USERS: usize = 1 << 17;
+/// How often a full table is looked through for users of whom nothing needs to be kept any more.
+const SWEEP: Duration = Duration::from_secs(1);
 
-/// The rate limits of every tenant.
-#[derive(Debug)]
+/// Why a request is too much.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Over {
+    /// The user is over its rate.
+    User,
+    /// The tenant is over its rate.
+    Tenant,
+}
+
+/// The rate limits of every tenant and every user.
 pub struct RateLimits<C: Clock = DefaultClock> {
+    requests: Rate,
+    handshakes: Rate,
+    clock: C,
+    tenants: Mutex<HashMap<String, Arc<Tenant<C>>>>,
+    // Secret: an attacker who knew it could find users that share a bucket.
+    hasher: RandomState,
+}
+
+/// How often something may be asked.
+#[derive(Clone, Copy)]
+struct Rate {
+    tenant: Quota,
+    user: Quota,
+    max_users: usize,
+}
+
+struct Tenant<C: Clock> {
     requests: Buckets<C>,
     handshakes: Buckets<C>,
 }
@@ -63,26 +113,152 @@ impl<C: Clock + Clone> RateLimits<C> {
     /// As [`RateLimits::new`], by a clock of the caller's.
     #[must_use]
     pub fn with_clock(limits: &Limits, clock: &C) -> Self {
-        let buckets = |per_second, burst| -> Buckets<C> {
-            let quota = Quota::per_second(per_second).allow_burst(burst);
-            RateLimiter::new(quota, HashMapStateStore::default(), clock.clone())
-        };
+        let quota = |per_second, burst| Quota::per_second(per_second).allow_burst(burst);
         Self {
-            requests: buckets(limits.requests_per_second, limits.requests_burst),
-            handshakes: buckets(limits.handshakes_per_second, limits.handshakes_burst),
+            requests: Rate::new(
+                quota(limits.requests_per_second, limits.requests_burst),
+                quota(limits.user_requests_per_second, limits.user_requests_burst),
+            ),
+            handshakes: Rate::new(
+                quota(limits.handshakes_per_second, limits.handshakes_burst),
+                quota(limits.user_handshakes_per_second, limits.user_handshakes_burst),
+            ),
+            clock: clock.clone(),
+            tenants: Mutex::default(),
+            hasher: RandomState::new(),
         }
     }
 
-    /// Counts one request of `tenant`. False if that is too many.
-    #[must_use]
-    pub fn allows_request(&self, tenant: &String) -> bool {
-        self.requests.check_key(tenant).is_ok()
+    /// Counts one request of `user`.
+    ///
+    /// # Errors
+    /// [`Over`]: it is one too many.
+    pub fn count_request(&self, tenant: &str, user: &str) -> Result<(), Over> {
+        self.tenant(tenant).requests.count(self.hasher.hash_one(user), &self.clock)
     }
 
-    /// Counts one handshake of `tenant`. False if that is too many.
-    #[must_use]
-    pub fn allows_handshake(&self, tenant: &String) -> bool {
-        self.handshakes.check_key(tenant).is_ok()
+    /// Counts one handshake of `user`.
+    ///
+    /// # Errors
+    /// [`Over`]: it is one too many.
+    pub fn count_handshake(&self, tenant: &str, user: &str) -> Result<(), Over> {
+        self.tenant(tenant).handshakes.count(self.hasher.hash_one(user), &self.clock)
+    }
+
+    fn tenant(&self, name: &str) -> Arc<Tenant<C>> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tenant) = tenants.get(name) {
+            return Arc::clone(tenant);
+        }
+        let tenant = Arc::new(Tenant {
+            requests: Buckets::new(self.requests, &self.clock),
+            handshakes: Buckets::new(self.handshakes, &self.clock),
+        });
+        tenants.insert(name.to_owned(), Arc::clone(&tenant));
+        tenant
+    }
+}
+
+impl Rate {
+    fn new(tenant: Quota, user: Quota) -> Self {
+        // So many different users can be let in for as long as one is kept. When more have come, the tenant is over its
+        // rate anyway.
+        let kept = user.burst_size_replenished_in() + user.replenish_interval() + SWEEP;
+        let users = kept.as_nanos() / tenant.replenish_interval().as_nanos().max(1);
+        let users = users.saturating_add(tenant.burst_size().get().into());
+        let max_users = usize::try_from(users).unwrap_or(usize::MAX).min(MAX_USERS);
+        Self { tenant, user, max_users }
+    }
+}
+
+type OfTenant<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
+type OfUsers<C> = RateLimiter<u64, Table, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
+/// The buckets of one tenant and its users.
+struct Buckets<C: Clock> {
+    tenant: OfTenant<C>,
+    users: OfUsers<C>,
+    max_users: usize,
+    swept: Mutex<C::Instant>,
+}
+
+impl<C: Clock + Clone> Buckets<C> {
+    fn new(rate: Rate, clock: &C) -> Self {
+        Self {
+            tenant: RateLimiter::direct_with_clock(rate.tenant, clock.clone()),
+            users: RateLimiter::new(rate.user, Table::new(rate.max_users), clock.clone()),
+            max_users: rate.max_users,
+            swept: Mutex::new(clock.now()),
+        }
+    }
+
+    /// The user first: one over its rate takes nothing from its tenant.
+    fn count(&self, user: u64, clock: &C) -> Result<(), Over> {
+        if self.users.len() >= self.max_users {
+            self.sweep(clock.now());
+        }
+        self.users.check_key(&user).map_err(|_| Over::User)?;
+        self.tenant.check().map_err(|_| Over::Tenant)
+    }
+
+    /// Forgets users whose buckets are full again. Not each time, as that looks at all of them.
+    fn sweep(&self, now: C::Instant) {
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.duration_since(*swept) >= Nanos::from(SWEEP) {
+            self.users.retain_recent();
+            *swept = now;
+        }
+    }
+}
+
+/// When the bucket of each user will be full again, of a bounded number of users.
+struct Table {
+    full_at: Mutex<HashMap<u64, Nanos>>,
+    most: usize,
+}
+
+impl Table {
+    fn new(most: usize) -> Self {
+        Self { full_at: Mutex::default(), most }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Nanos>> {
+        self.full_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StateStore for Table {
+    type Key = u64;
+
+    fn measure_and_replace<T, F, E>(&self, key: &u64, measure: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut table = self.lock();
+        let known = table.get(key).copied();
+        if known.is_none() && table.len() >= self.most {
+            // Whom there is no room for is as one who has used up all.
+            return measure(Some(Nanos::new(u64::MAX))).map(|(outcome, _)| outcome);
+        }
+        let (outcome, full_at) = measure(known)?;
+        table.insert(*key, full_at);
+        Ok(outcome)
+    }
+}
+
+impl ShrinkableKeyedStateStore<u64> for Table {
+    fn retain_recent(&self, drop_below: Nanos) {
+        let mut table = self.lock();
+        table.retain(|_, full_at| *full_at > drop_below);
+        table.shrink_to_fit();
+    }
+
+    fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lock().is_empty()
     }
 }
 
@@ -90,21 +266,110 @@ impl<C: Clock + Clone> RateLimits<C> {
 mod tests {
     use super::*;
     use governor::clock::FakeRelativeClock;
-    use std::time::Duration;
+
+    fn per_second(tenant: u32, user: u32) -> Limits {
+        let count = |n| NonZeroU32::new(n).expect("not zero");
+        let (tenant, user) = (count(tenant), count(user));
+        Limits {
+            requests_per_second: tenant,
+            requests_burst: tenant,
+            handshakes_per_second: tenant,
+            handshakes_burst: tenant,
+            user_requests_per_second: user,
+            user_requests_burst: user,
+            user_handshakes_per_second: user,
+            user_handshakes_burst: user,
+            ..Limits::default()
+        }
+    }
 
     #[test]
     fn a_tenant_over_its_rate_waits_and_others_do_not_notice() {
-        let two = NonZeroU32::new(2).expect("two");
-        let limits = Limits { requests_per_second: two, requests_burst: two, ..Limits::default() };
         let clock = FakeRelativeClock::default();
-        let rates = RateLimits::with_clock(&limits, &clock);
-        let (acme, other) = ("acme".to_owned(), "other".to_owned());
-        assert!(rates.allows_request(&acme) && rates.allows_request(&acme));
-        assert!(!rates.allows_request(&acme));
-        assert!(rates.allows_request(&other), "another tenant has its own bucket");
-        assert!(rates.allows_handshake(&acme), "handshakes have their own bucket");
+        let rates = RateLimits::with_clock(&per_second(2, 100), &clock);
+        assert_eq!(rates.count_request("acme", "a"), Ok(()));
+        assert_eq!(rates.count_request("acme", "b"), Ok(()));
+        assert_eq!(rates.count_request("acme", "c"), Err(Over::Tenant));
+        assert_eq!(rates.count_request("other", "a"), Ok(()), "another tenant has its own bucket");
+        assert_eq!(rates.count_handshake("acme", "a"), Ok(()), "handshakes have their own bucket");
         clock.advance(Duration::from_millis(500));
-        assert!(rates.allows_request(&acme), "half a second gives one of two a second");
-        assert!(!rates.allows_request(&acme));
+        assert_eq!(rates.count_request("acme", "d"), Ok(()), "half a second gives one of two a second");
+        assert_eq!(rates.count_request("acme", "e"), Err(Over::Tenant));
+    }
+
+    #[test]
+    fn a_user_over_its_rate_waits_and_takes_nothing_from_its_tenant() {
+        type Count = fn(&RateLimits<FakeRelativeClock>, &str) -> Result<(), Over>;
+        let counts: [Count; 2] = [
+            |rates, user| rates.count_request("acme", user),
+            |rates, user| rates.count_handshake("acme", user),
+        ];
+        for count in counts {
+            let clock = FakeRelativeClock::default();
+            let rates = RateLimits::with_clock(&per_second(10, 2), &clock);
+            for n in 0..1000 {
+                assert_eq!(count(&rates, "greedy"), if n < 2 { Ok(()) } else { Err(Over::User) });
+            }
+            for user in ["a", "b", "c", "d"] {
+                assert_eq!((count(&rates, user), count(&rates, user)), (Ok(()), Ok(())), "{user}");
+            }
+            clock.advance(Duration::from_millis(500));
+            assert_eq!((count(&rates, "greedy"), count(&rates, "greedy")), (Ok(()), Err(Over::User)));
+        }
+    }
+
+    #[test]
+    fn however_many_users_a_tenant_names_the_table_is_bounded_and_only_that_tenant_notices() {
+        let clock = FakeRelativeClock::default();
+        let rates = RateLimits::with_clock(&per_second(100, 2), &clock);
+        let kept = |rates: &RateLimits<_>| rates.tenant("acme").requests.users.len();
+        let most = rates.requests.max_users;
+        assert_eq!(most, 350, "a burst, and as many as come while one is kept");
+        for user in 0..10_000 {
+            let _ = rates.count_request("acme", &user.to_string());
+            assert!(kept(&rates) <= most);
+        }
+        assert_eq!(kept(&rates), most);
+        assert_eq!(rates.count_request("acme", "new"), Err(Over::User), "there is no room");
+        assert_eq!(rates.count_request("other", "new"), Ok(()));
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(rates.count_request("acme", "new"), Ok(()), "all buckets are full again");
+        assert_eq!(kept(&rates), 1);
+    }
+
+    #[test]
+    fn a_tenant_within_its_rate_always_finds_room_for_its_users() {
+        let clock = FakeRelativeClock::default();
+        let rates = RateLimits::with_clock(&per_second(100, 2), &clock);
+        for user in 0..5_000 {
+            clock.advance(Duration::from_millis(10));
+            assert_eq!(rates.count_request("acme", &user.to_string()), Ok(()), "user {user}");
+        }
+    }
+
+    #[test]
+    fn a_user_is_not_forgotten_before_its_bucket_is_full() {
+        let clock = FakeRelativeClock::default();
+        let four = NonZeroU32::new(4).expect("four");
+        let limits = Limits { user_requests_burst: four, ..per_second(4, 2) };
+        let rates = RateLimits::with_clock(&limits, &clock);
+        let spent =
+            |user: &str| (0..9).take_while(|_| rates.count_request("acme", user) != Err(Over::User)).count();
+        assert_eq!(spent("a"), 4);
+        for user in 0..rates.requests.max_users {
+            let _ = rates.count_request("acme", &user.to_string());
+        }
+        // A sweep is due, and the bucket of `a` is half a second from full.
+        clock.advance(Duration::from_millis(1500));
+        let _ = rates.count_request("acme", "new");
+        assert_eq!(spent("a"), 3);
+    }
+
+    #[test]
+    fn limits_of_any_size_make_a_table_of_bounded_size() {
+        let limits = Limits { user_requests_burst: NonZeroU32::MAX, ..per_second(u32::MAX, 1) };
+        let rates = RateLimits::with_clock(&limits, &FakeRelativeClock::default());
+        assert_eq!(rates.requests.max_users, MAX_USERS);
+        assert_eq!(rates.count_request("acme", "a"), Ok(()));
     }
 }

@@ -12,7 +12,7 @@ mod serve;
 pub use http::{VERSION_HEADER, router};
 pub use serve::serve;
 
-use crate::limits::{Limits, RateLimits};
+use crate::limits::{Limits, Over, RateLimits};
 use crate::tenants::Tenants;
 use crate::token;
 use async_trait::async_trait;
@@ -134,19 +134,21 @@ impl Front {
                 tracing::debug!(%reason, "a token was refused");
                 ClientResponse::InvalidAuth
             })?;
-        if !self.within_rates(&token.tenant, &request) {
-            tracing::debug!(tenant = %token.tenant, "a tenant is over its rate");
-            return Err(ClientResponse::RateLimitExceeded);
-        }
+        self.count(&token.tenant, &token.user, &request).map_err(|over| {
+            tracing::debug!(tenant = %token.tenant, ?over, "a request is over a rate");
+            ClientResponse::RateLimitExceeded
+        })?;
         Ok((token.tenant, token.user, request))
     }
 
-    fn within_rates(&self, tenant: &String, request: &ClientRequest) -> bool {
-        let rates = &self.0.rates;
-        let counted_as_request = request.kind == RequestKind::SecretsRequest;
-        let counted_as_handshake = matches!(request.encrypted, NoiseRequest::Handshake(_));
-        (!counted_as_request || rates.allows_request(tenant))
-            && (!counted_as_handshake || rates.allows_handshake(tenant))
+    fn count(&self, tenant: &str, user: &str, request: &ClientRequest) -> Result<(), Over> {
+        if request.kind == RequestKind::SecretsRequest {
+            self.0.rates.count_request(tenant, user)?;
+        }
+        if matches!(request.encrypted, NoiseRequest::Handshake(_)) {
+            self.0.rates.count_handshake(tenant, user)?;
+        }
+        Ok(())
     }
 
     /// A place among the requests in flight, if there is one.
