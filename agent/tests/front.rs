@@ -1,122 +1,25 @@
 //! The front door through real sockets, with a backend that stands for everything behind it.
 
+#[path = "support/door.rs"]
+mod door;
 mod support;
 
-use async_trait::async_trait;
-use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use door::{Door, REACHED, Setting, at_most, decoded};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_agent::config::Limits;
-use strongroom_agent::front::{Backend, Front, Timeouts, VERSION_HEADER, router, serve};
+use strongroom_agent::front::{Timeouts, VERSION_HEADER};
 use strongroom_agent::tenants::{Tenants, TestTenants};
 use strongroom_agent::tls::Tls;
-use strongroom_proto::client::{ClientRequest, ClientResponse};
+use strongroom_proto::client::ClientResponse;
 use strongroom_proto::grpc::realm::RealmRequest;
 use strongroom_proto::grpc::realm::realm_client::RealmClient;
-use strongroom_proto::ids::RealmId;
 use support::{Answer, Negative, exchange, http, post};
-use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
-
-/// What the backend answers, which the front door itself never does.
-const REACHED: ClientResponse = ClientResponse::MissingSession;
-
-struct Behind {
-    realm: Option<RealmId>,
-    /// Who came, and how many wait for a permit to be answered.
-    arrived: Semaphore,
-    released: Semaphore,
-}
-
-#[async_trait]
-impl Backend for Behind {
-    fn realm(&self) -> Option<RealmId> {
-        self.realm
-    }
-
-    async fn serve(&self, tenant: &str, user: &str, _: ClientRequest) -> ClientResponse {
-        assert_eq!((tenant, user), ("acme", "user-1"));
-        self.arrived.add_permits(1);
-        self.released.acquire().await.expect("never closed").forget();
-        REACHED
-    }
-}
-
-struct Door {
-    address: SocketAddr,
-    behind: Arc<Behind>,
-    stop: Option<oneshot::Sender<()>>,
-    served: JoinHandle<()>,
-    _folder: TempDir,
-}
-
-struct Setting {
-    limits: Limits,
-    timeouts: Timeouts,
-    realm: bool,
-    released: usize,
-    tls: Option<Arc<Tls>>,
-}
-
-impl Default for Setting {
-    fn default() -> Self {
-        Self {
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
-            realm: true,
-            released: Semaphore::MAX_PERMITS,
-            tls: None,
-        }
-    }
-}
-
-impl Door {
-    async fn open(vectors: &Negative, setting: Setting) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let tenants = folder.path().join("tenants.toml");
-        std::fs::write(&tenants, vectors.tenants_toml()).expect("writable");
-        let behind = Arc::new(Behind {
-            realm: setting.realm.then(|| vectors.realm.id.parse().expect("a realm id")),
-            arrived: Semaphore::new(0),
-            released: Semaphore::new(setting.released),
-        });
-        let tenants = Arc::new(Tenants::open(tenants, TestTenants::Refused).expect("usable"));
-        let now = vectors.now;
-        let backend = Arc::clone(&behind) as Arc<dyn Backend>;
-        let front = Front::new(backend, tenants, &setting.limits, setting.timeouts, Arc::new(move || now));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("bound");
-        let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(async move {
-            let stopped = async { stopped.await.unwrap_or(()) };
-            serve(listener, &front, router(front.clone()), setting.tls, stopped).await;
-        });
-        Self { address, behind, stop: Some(stop), served, _folder: folder }
-    }
-
-    async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.expect("it listens")
-    }
-
-    async fn send(&self, request: &[u8]) -> Answer {
-        exchange(self.connect().await, request).await.expect("an answer")
-    }
-}
-
-fn at_most(n: u32) -> NonZeroU32 {
-    NonZeroU32::new(n).expect("not zero")
-}
-
-fn decoded(answer: &Answer) -> ClientResponse {
-    ClientResponse::from_cbor(&answer.body).expect("a ClientResponse")
-}
 
 fn name(response: &ClientResponse) -> String {
     let text = format!("{response:?}");
@@ -373,8 +276,8 @@ async fn grpc_calls_are_bounded_in_number_and_time() {
     });
     door.behind.arrived.acquire().await.expect("never closed").forget();
     let mut client = RealmClient::connect(format!("http://{}", door.address)).await.expect("it listens");
-    let refused = client.call(RealmRequest { body: body.into() }).await.expect_err("no place");
-    assert_eq!(refused.code(), tonic::Code::Unavailable);
+    let refused = client.call(RealmRequest { body: body.into() }).await.expect("a refusal is an answer");
+    assert_eq!(refused.into_inner().body, ClientResponse::Unavailable.to_cbor());
     door.behind.released.add_permits(1);
     assert_eq!(decoded(&first.await.expect("no panic").expect("an answer")), REACHED);
 

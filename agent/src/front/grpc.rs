@@ -1,6 +1,6 @@
 //! The same front door over gRPC. A refusal is a `ClientResponse` with gRPC status OK.
 
-use super::http::{UPGRADE, is_current};
+use super::http::{UPGRADE, is_current, is_over_cap};
 use super::{Front, MAX_REQUEST_BODY, VERSION_HEADER};
 use axum::Router;
 use axum::body::Body;
@@ -16,36 +16,41 @@ const ROUTE: &str = "/strongroom.v1.Realm/{*method}";
 
 /// Room for an oversized body, so that it gets `PayloadTooLarge` rather than a gRPC status; beyond, the latter.
 const MAX_MESSAGE: usize = 2 * MAX_REQUEST_BODY;
+/// What gRPC puts before a message: a flag and its length.
+const MESSAGE_HEAD: usize = 5;
 
 /// The service's route.
 pub(super) fn router(front: Front) -> Router {
-    let service = RealmServer::new(front.clone()).max_decoding_message_size(MAX_MESSAGE);
+    let service = RealmServer::new(front.clone())
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
     Router::new().route_service(ROUTE, service).route_layer(from_fn_with_state(front, bounded))
 }
 
-/// Takes a place for the call, and time, before its message is read.
+/// Reads the message whole, in bounded memory and time, before there is a call: what waits here has no place.
 async fn bounded(State(front): State<Front>, request: HttpRequest, next: Next) -> HttpResponse {
-    let Some(_place) = front.place() else {
-        return Status::unavailable("too many requests in flight; try again").into_http::<Body>();
+    let refuse = |status: Status| status.into_http::<Body>();
+    if request.headers().get(VERSION_HEADER).is_some_and(|version| !is_current(version.as_bytes())) {
+        return refuse(Status::failed_precondition(UPGRADE.trim_end()));
+    }
+    let Ok(_place) = front.0.in_flight.try_acquire() else {
+        return Status::unavailable("x").into_http::<Body>();
     };
-    let timeouts = front.0.timeouts;
-    // The backend has its own time; this one is for a message that does not arrive.
-    let response = tokio::time::timeout(timeouts.body.saturating_add(timeouts.backend), next.run(request));
-    response.await.unwrap_or_else(|_| {
-        Status::deadline_exceeded("the message took too long to arrive").into_http::<Body>()
-    })
+    let (head, body) = request.into_parts();
+    let message = axum::body::to_bytes(body, MESSAGE_HEAD + MAX_MESSAGE);
+    match tokio::time::timeout(front.0.timeouts.body, message).await {
+        Ok(Ok(message)) => next.run(HttpRequest::from_parts(head, Body::from(message))).await,
+        Ok(Err(error)) if is_over_cap(&error) => {
+            refuse(Status::out_of_range("the message is larger than any that is taken"))
+        }
+        Ok(Err(_)) => refuse(Status::invalid_argument("the message could not be read")),
+        Err(_) => refuse(Status::deadline_exceeded("the message took too long to arrive")),
+    }
 }
 
 #[tonic::async_trait]
 impl Realm for Front {
     async fn call(&self, request: Request<RealmRequest>) -> Result<Response<RealmResponse>, Status> {
-        if request
-            .metadata()
-            .get(VERSION_HEADER)
-            .is_some_and(|version| !is_current(version.as_encoded_bytes()))
-        {
-            return Err(Status::failed_precondition(UPGRADE.trim_end()));
-        }
         let answer = self.answer(&request.get_ref().body).await;
         Ok(Response::new(RealmResponse { body: answer.to_cbor().into() }))
     }

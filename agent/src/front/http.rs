@@ -41,10 +41,6 @@ async fn request(State(front): State<Front>, request: Request) -> Response {
     if declared_length(request.headers()).is_some_and(|length| length > MAX_REQUEST_BODY) {
         return respond(&ClientResponse::PayloadTooLarge);
     }
-    let Some(_place) = front.place() else {
-        tracing::warn!("too many requests in flight; raise max_requests_in_flight if there is memory");
-        return respond(&ClientResponse::Unavailable);
-    };
     let body = axum::body::to_bytes(request.into_body(), MAX_REQUEST_BODY);
     match tokio::time::timeout(front.0.timeouts.body, body).await {
         Ok(Ok(body)) => respond(&front.answer(&body).await),
@@ -76,7 +72,7 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn is_over_cap(error: &axum::Error) -> bool {
+pub(super) fn is_over_cap(error: &axum::Error) -> bool {
     error.source().is_some_and(|cause| cause.is::<LengthLimitError>())
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Clients and their network are hostile. The front door reads at most [`MAX_REQUEST_BODY`] bytes of a request, checks
 //! in the order of section 11 of the client protocol, steps 1 to 6, and hands over to a [`Backend`] what passed. It
-//! cannot read what clients encrypt. Memory is bounded: so many connections, so many requests in flight, bounded
-//! buffers and times for each.
+//! cannot read what clients encrypt. A request takes a place among those in flight after all of that, so that nobody
+//! without a token takes any. Memory is bounded: so many connections, so many requests on each, bounded buffers and
+//! times for each.
 
 mod grpc;
 mod http;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use strongroom_proto::client::{ClientRequest, ClientResponse, NoiseRequest, RequestKind};
 use strongroom_proto::ids::RealmId;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 pub use strongroom_proto::client::MAX_REQUEST_BODY;
 
@@ -50,7 +51,7 @@ pub fn system_clock() -> Clock {
 pub struct Timeouts {
     /// For a TLS handshake, and for the head of a request.
     pub head: Duration,
-    /// For the body of a request.
+    /// For the body of a request. As a body has at most [`MAX_REQUEST_BODY`] bytes, this is also its least pace.
     pub body: Duration,
     /// For the backend. Shorter than the 30 s that clients wait.
     pub backend: Duration,
@@ -114,6 +115,10 @@ impl Front {
             Ok(admitted) => admitted,
             Err(refusal) => return refusal,
         };
+        let Ok(_place) = self.0.in_flight.try_acquire() else {
+            tracing::warn!("too many requests in flight; raise max_requests_in_flight if there is memory");
+            return ClientResponse::Unavailable;
+        };
         let answer = self.0.backend.serve(&tenant, &user, request);
         tokio::time::timeout(self.0.timeouts.backend, answer).await.unwrap_or_else(|_| {
             tracing::warn!(%tenant, "a request was not answered in time");
@@ -149,10 +154,5 @@ impl Front {
             self.0.rates.count_handshake(tenant, user)?;
         }
         Ok(())
-    }
-
-    /// A place among the requests in flight, if there is one.
-    fn place(&self) -> Option<SemaphorePermit<'_>> {
-        self.0.in_flight.try_acquire().ok()
     }
 }

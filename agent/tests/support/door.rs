@@ -1,0 +1,135 @@
+//! A front door on a real socket, before a backend that stands for everything behind it.
+
+use crate::support::{Answer, Negative, exchange};
+use async_trait::async_trait;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use strongroom_agent::config::Limits;
+use strongroom_agent::front::{Backend, Front, Timeouts, router, serve};
+use strongroom_agent::tenants::{Tenants, TestTenants};
+use strongroom_agent::tls::Tls;
+use strongroom_agent::token::mint;
+use strongroom_proto::client::{ClientRequest, ClientResponse};
+use strongroom_proto::ids::RealmId;
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+
+/// What the backend answers, which the front door itself never does.
+pub(crate) const REACHED: ClientResponse = ClientResponse::MissingSession;
+
+/// What stands behind the door.
+pub(crate) struct Behind {
+    realm: Option<RealmId>,
+    /// Who came.
+    pub(crate) arrived: Semaphore,
+    /// A permit for each who is to be answered.
+    pub(crate) released: Semaphore,
+}
+
+#[async_trait]
+impl Backend for Behind {
+    fn realm(&self) -> Option<RealmId> {
+        self.realm
+    }
+
+    async fn serve(&self, tenant: &str, user: &str, _: ClientRequest) -> ClientResponse {
+        assert!(tenant == "acme" && user.starts_with("user-"), "{tenant} {user}");
+        self.arrived.add_permits(1);
+        self.released.acquire().await.expect("never closed").forget();
+        REACHED
+    }
+}
+
+/// A front door that serves.
+pub(crate) struct Door {
+    /// Where.
+    pub(crate) address: SocketAddr,
+    /// What stands behind it.
+    pub(crate) behind: Arc<Behind>,
+    /// Stops it.
+    pub(crate) stop: Option<oneshot::Sender<()>>,
+    /// Ends when it has stopped.
+    pub(crate) served: JoinHandle<()>,
+    _folder: TempDir,
+}
+
+/// How a door is opened.
+pub(crate) struct Setting {
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+    /// Whether there is a realm.
+    pub(crate) realm: bool,
+    /// How many requests the backend answers by itself.
+    pub(crate) released: usize,
+    pub(crate) tls: Option<Arc<Tls>>,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            realm: true,
+            released: Semaphore::MAX_PERMITS,
+            tls: None,
+        }
+    }
+}
+
+impl Door {
+    pub(crate) async fn open(vectors: &Negative, setting: Setting) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tenants = folder.path().join("tenants.toml");
+        std::fs::write(&tenants, vectors.tenants_toml()).expect("writable");
+        let behind = Arc::new(Behind {
+            realm: setting.realm.then(|| vectors.realm.id.parse().expect("a realm id")),
+            arrived: Semaphore::new(0),
+            released: Semaphore::new(setting.released),
+        });
+        let tenants = Arc::new(Tenants::open(tenants, TestTenants::Refused).expect("usable"));
+        let now = vectors.now;
+        let backend = Arc::clone(&behind) as Arc<dyn Backend>;
+        let clock = Arc::new(move || now);
+        let front = Front::new(backend, tenants, &setting.limits, setting.timeouts, clock);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(async move {
+            let stopped = async { stopped.await.unwrap_or(()) };
+            serve(listener, &front, router(front.clone()), setting.tls, stopped).await;
+        });
+        Self { address, behind, stop: Some(stop), served, _folder: folder }
+    }
+
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.expect("it listens")
+    }
+
+    pub(crate) async fn send(&self, request: &[u8]) -> Answer {
+        exchange(self.connect().await, request).await.expect("an answer")
+    }
+}
+
+pub(crate) fn at_most(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).expect("not zero")
+}
+
+pub(crate) fn decoded(answer: &Answer) -> ClientResponse {
+    ClientResponse::from_cbor(&answer.body).expect("a ClientResponse")
+}
+
+impl Negative {
+    /// The body of the case called `name`, with a token of the vectors' tenant for `user`.
+    #[allow(dead_code, reason = "not every test has several users")]
+    pub(crate) fn body_of_user(&self, name: &str, user: &str) -> Vec<u8> {
+        let mut request = ClientRequest::from_cbor(&self.body(name)).expect("valid");
+        let secret = hex::decode(&self.tenant_key.data).expect("hexadecimal");
+        let (tenant, version) = self.tenant_key.kid.split_once(':').expect("tenant:version");
+        let version = version.parse().expect("a number");
+        request.auth_token = mint(&secret, tenant, version, user, &request.realm, self.now);
+        request.to_cbor()
+    }
+}
