@@ -19,6 +19,7 @@ use self::hsm::Hsm;
 use self::socket::AdminSocket;
 use crate::admin::AdminService;
 use crate::config::Config;
+use crate::descriptors;
 use crate::file::FileError;
 use crate::front::{Clock, Front, Timeouts, router, serve, system_clock};
 use crate::link::Link;
@@ -224,7 +225,7 @@ impl Agent {
         ));
         let (stop, stopped) = watch::channel(false);
         let addresses = sockets.addresses;
-        let services = Services { core: Arc::clone(&core), stopped };
+        let services = Services { core: Arc::clone(&core), stopped, metrics: Arc::clone(&metrics) };
         let front = services.front(sockets.front, &config, tenants, tls.map(Arc::new), unix)?;
         services.peer(sockets.peer, identities, metrics.refused_peers().clone())?;
         let admin_socket = sockets.admin.path().to_owned();
@@ -248,6 +249,7 @@ impl Agent {
 struct Services {
     core: Arc<Core>,
     stopped: watch::Receiver<bool>,
+    metrics: Arc<Metrics>,
 }
 
 impl Services {
@@ -265,7 +267,10 @@ impl Services {
             tokio::spawn(Arc::clone(tls).follow(FILES_PERIOD));
         }
         let backend = Arc::new(Routed(Arc::clone(&self.core)));
-        let front = Front::new(backend, tenants, &config.limits, Timeouts::default(), unix);
+        let mut limits = config.limits.clone();
+        limits.max_connections = descriptors::for_connections(limits.max_connections);
+        let metrics = self.metrics.front().clone();
+        let front = Front::new(backend, tenants, &limits, Timeouts::default(), unix, metrics);
         let stopped = stop_signal(self.stopped.clone());
         Ok(tokio::spawn(async move { serve(listener, &front, router(front.clone()), tls, stopped).await }))
     }

@@ -1,4 +1,4 @@
-//! How much the front door takes on, by tenant, by user and in all.
+//! How much the front door takes on, by tenant, by user, by address and in all.
 //!
 //! A tenant over its rate gets `RateLimitExceeded` and costs no HSM time; other tenants do not notice. Neither do other
 //! users when one user is over its own rate: what is refused to a user is not counted for the tenant.
@@ -39,8 +39,11 @@ pub struct Limits {
     pub user_handshakes_per_second: NonZeroU32,
     /// Handshakes of one user at once after a pause.
     pub user_handshakes_burst: NonZeroU32,
-    /// Connections to the front door. More wait in the kernel.
+    /// Connections to the front door. One more takes the place of one that waits.
     pub max_connections: NonZeroU32,
+    /// Connections of one address, which is 64 bits of an IPv6 address. 0 is no limit of its own, for where all
+    /// connections come from one load balancer.
+    pub max_connections_per_address: u32,
     /// Requests that are being worked on. More are answered `Unavailable`.
     pub max_requests_in_flight: NonZeroU32,
 }
@@ -59,6 +62,7 @@ impl Default for Limits {
             user_handshakes_per_second: count(10),
             user_handshakes_burst: count(100),
             max_connections: count(4096),
+            max_connections_per_address: 256,
             max_requests_in_flight: count(4096),
         }
     }

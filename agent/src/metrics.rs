@@ -4,6 +4,7 @@
 //! a realm is, so it belongs on a network that only the operator reaches. Whoever reads it is not trusted: memory and
 //! time are bounded.
 
+use crate::front::FrontMetrics;
 use crate::peers::Refused;
 use crate::store::{Store, StoreMetrics};
 use crate::tree::TreeMetrics;
@@ -40,6 +41,7 @@ pub struct Metrics {
     store: StoreMetrics,
     tree: TreeMetrics,
     refused_peers: Refused,
+    front: FrontMetrics,
     wear: WearMetrics,
 }
 
@@ -94,7 +96,9 @@ impl Metrics {
         refused_peers.register(&mut registry);
         let wear = WearMetrics::default();
         wear.register(&mut registry);
-        Self { registry, store, tree, refused_peers, wear }
+        let front = FrontMetrics::default();
+        front.register(&mut registry);
+        Self { registry, store, tree, refused_peers, front, wear }
     }
 
     /// Calls of the object store.
@@ -118,6 +122,12 @@ impl Metrics {
     #[must_use]
     pub const fn wear(&self) -> &WearMetrics {
         &self.wear
+    }
+
+    /// The front door.
+    #[must_use]
+    pub const fn front(&self) -> &FrontMetrics {
+        &self.front
     }
 
     /// All metrics in the text format of OpenMetrics 1.0.

@@ -16,7 +16,7 @@ use strongroom_proto::client::ClientResponse;
 use strongroom_proto::grpc::realm::RealmRequest;
 use strongroom_proto::grpc::realm::realm_client::RealmClient;
 use support::{Answer, Negative, exchange, http, post};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
@@ -203,30 +203,25 @@ async fn requests_in_flight_are_bounded_and_answered_before_the_agent_stops() {
 }
 
 #[tokio::test]
-async fn connections_are_bounded_and_the_next_is_served_when_one_ends() {
+async fn connections_are_bounded_and_one_that_works_is_not_ended_for_another() {
     let vectors = Negative::read();
     let limits = Limits { max_connections: at_most(1), ..Limits::default() };
     let door = Door::open(&vectors, Setting { limits, released: 0, ..Setting::default() }).await;
     let request = post(&vectors.body("control-valid-handshake-only"));
-    let clients: Vec<_> = (0..3)
-        .map(|_| {
-            let (address, request) = (door.address, request.clone());
-            tokio::spawn(async move {
-                let stream = TcpStream::connect(address).await.expect("it listens");
-                exchange(stream, &request).await.expect("an answer")
-            })
-        })
-        .collect();
-    let alive = http("GET", "/livez", "", b"");
-    for served in 1..=3 {
-        door.behind.arrived.acquire().await.expect("never closed").forget();
-        let other = tokio::time::timeout(Duration::from_millis(50), door.send(&alive)).await;
-        assert!(other.is_err(), "client {served} is alone");
-        door.behind.released.add_permits(1);
+    let first = tokio::spawn({
+        let (stream, request) = (door.connect().await, request.clone());
+        async move { exchange(stream, &request).await }
+    });
+    door.behind.arrived.acquire().await.expect("never closed").forget();
+    for refused in 1..=3 {
+        let mut stream = door.connect().await;
+        assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0, "it is closed");
+        assert_eq!(door.metrics.connections_refused.get(), refused);
     }
-    for client in clients {
-        assert_eq!(decoded(&client.await.expect("no panic")), REACHED);
-    }
+    door.behind.released.add_permits(1);
+    assert_eq!(decoded(&first.await.expect("no panic").expect("an answer")), REACHED);
+    door.behind.released.add_permits(1);
+    assert_eq!(decoded(&door.send(&request).await), REACHED, "there is room again");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use super::CliError;
 use crate::agent::Agent;
 use crate::config::Config;
+use crate::descriptors;
 use crate::link::SocketLink;
 use crate::store::Store;
 use std::path::Path;
@@ -11,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) async fn run(path: &Path) -> Result<(), CliError> {
     let config = Config::open(path)?;
+    descriptors::raise();
     let store = Store::open(&config.store, &config.store_options).map_err(crate::agent::StartError::from)?;
     let link = Arc::new(SocketLink::new(config.hsm.clone()));
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

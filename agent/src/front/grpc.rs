@@ -1,12 +1,13 @@
 //! The same front door over gRPC. A refusal is a `ClientResponse` with gRPC status OK.
 
 use super::http::{UPGRADE, is_current, is_over_cap};
-use super::{Front, MAX_REQUEST_BODY, VERSION_HEADER};
+use super::{Front, MAX_REQUEST_BODY, Refusal, Seat, VERSION_HEADER};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request as HttpRequest, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response as HttpResponse;
+use std::sync::Arc;
 use strongroom_proto::grpc::realm::realm_server::{Realm, RealmServer};
 use strongroom_proto::grpc::realm::{RealmRequest, RealmResponse};
 use tonic::{Request, Response, Status};
@@ -29,29 +30,30 @@ pub(super) fn router(front: Front) -> Router {
 
 /// Reads the message whole, in bounded memory and time, before there is a call: what waits here has no place.
 async fn bounded(State(front): State<Front>, request: HttpRequest, next: Next) -> HttpResponse {
-    let refuse = |status: Status| status.into_http::<Body>();
-    if request.headers().get(VERSION_HEADER).is_some_and(|version| !is_current(version.as_bytes())) {
-        return refuse(Status::failed_precondition(UPGRADE.trim_end()));
-    }
-    let Ok(_place) = front.0.in_flight.try_acquire() else {
-        return Status::unavailable("x").into_http::<Body>();
+    let refuse = |reason, status: Status| {
+        front.0.metrics.refuse(reason);
+        status.into_http::<Body>()
     };
+    if request.headers().get(VERSION_HEADER).is_some_and(|version| !is_current(version.as_bytes())) {
+        return refuse(Refusal::Version, Status::failed_precondition(UPGRADE.trim_end()));
+    }
     let (head, body) = request.into_parts();
     let message = axum::body::to_bytes(body, MESSAGE_HEAD + MAX_MESSAGE);
     match tokio::time::timeout(front.0.timeouts.body, message).await {
         Ok(Ok(message)) => next.run(HttpRequest::from_parts(head, Body::from(message))).await,
         Ok(Err(error)) if is_over_cap(&error) => {
-            refuse(Status::out_of_range("the message is larger than any that is taken"))
+            refuse(Refusal::TooLarge, Status::out_of_range("the message is larger than any that is taken"))
         }
-        Ok(Err(_)) => refuse(Status::invalid_argument("the message could not be read")),
-        Err(_) => refuse(Status::deadline_exceeded("the message took too long to arrive")),
+        Ok(Err(_)) => refuse(Refusal::Body, Status::invalid_argument("the message could not be read")),
+        Err(_) => refuse(Refusal::Body, Status::deadline_exceeded("the message took too long to arrive")),
     }
 }
 
 #[tonic::async_trait]
 impl Realm for Front {
     async fn call(&self, request: Request<RealmRequest>) -> Result<Response<RealmResponse>, Status> {
-        let answer = self.answer(&request.get_ref().body).await;
+        let seat = request.extensions().get::<Arc<Seat>>().cloned();
+        let answer = self.answer(&request.get_ref().body, seat.as_ref()).await;
         Ok(Response::new(RealmResponse { body: answer.to_cbor().into() }))
     }
 }

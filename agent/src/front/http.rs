@@ -1,6 +1,6 @@
 //! `POST /req` and its neighbours: sections 4 and 11 of the client protocol, as HTTP.
 
-use super::{Front, MAX_REQUEST_BODY, grpc};
+use super::{Front, MAX_REQUEST_BODY, Refusal, Seat, grpc, response_to};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -14,6 +14,7 @@ use axum::routing::{get, post};
 use http_body_util::LengthLimitError;
 use semver::Version;
 use std::error::Error;
+use std::sync::Arc;
 use strongroom_proto::client::ClientResponse;
 
 /// The header, and gRPC metadata key, in which a client says its version.
@@ -35,18 +36,30 @@ pub fn router(front: Front) -> Router {
 }
 
 async fn request(State(front): State<Front>, request: Request) -> Response {
+    let refuse = |reason| {
+        front.0.metrics.refuse(reason);
+        reason
+    };
     if !request.headers().get(VERSION_HEADER).is_some_and(|value| is_current(value.as_bytes())) {
+        refuse(Refusal::Version);
         return text(StatusCode::UPGRADE_REQUIRED, UPGRADE);
     }
     if declared_length(request.headers()).is_some_and(|length| length > MAX_REQUEST_BODY) {
-        return respond(&ClientResponse::PayloadTooLarge);
+        return respond(&response_to(refuse(Refusal::TooLarge)));
     }
+    let seat = request.extensions().get::<Arc<Seat>>().cloned();
     let body = axum::body::to_bytes(request.into_body(), MAX_REQUEST_BODY);
     match tokio::time::timeout(front.0.timeouts.body, body).await {
-        Ok(Ok(body)) => respond(&front.answer(&body).await),
-        Ok(Err(error)) if is_over_cap(&error) => respond(&ClientResponse::PayloadTooLarge),
-        Ok(Err(_)) => text(StatusCode::BAD_REQUEST, "the body could not be read\n"),
-        Err(_) => text(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive\n"),
+        Ok(Ok(body)) => respond(&front.answer(&body, seat.as_ref()).await),
+        Ok(Err(error)) if is_over_cap(&error) => respond(&response_to(refuse(Refusal::TooLarge))),
+        Ok(Err(_)) => {
+            refuse(Refusal::Body);
+            text(StatusCode::BAD_REQUEST, "the body could not be read\n")
+        }
+        Err(_) => {
+            refuse(Refusal::Body);
+            text(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive\n")
+        }
     }
 }
 

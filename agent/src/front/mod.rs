@@ -4,15 +4,20 @@
 //! in the order of section 11 of the client protocol, steps 1 to 6, and hands over to a [`Backend`] what passed. It
 //! cannot read what clients encrypt. A request takes a place among those in flight after all of that, so that nobody
 //! without a token takes any. Memory is bounded: so many connections, so many requests on each, bounded buffers and
-//! times for each.
+//! times for each; the arithmetic is in `serve.rs`.
 
+mod connections;
 mod grpc;
 mod http;
+mod metrics;
 mod serve;
 
 pub use http::{VERSION_HEADER, router};
-pub use serve::serve;
+pub use metrics::{FrontMetrics, Refusal};
+pub use serve::{CLOSING, serve};
 
+use self::connections::{Connections, Seat};
+use self::metrics::Counted;
 use crate::limits::{Limits, Over, RateLimits};
 use crate::tenants::Tenants;
 use crate::token;
@@ -55,7 +60,7 @@ pub struct Timeouts {
     pub body: Duration,
     /// For the backend. Shorter than the 30 s that clients wait.
     pub backend: Duration,
-    /// For another request on a connection that has none.
+    /// For a request that passes its token, on a connection that works on none. Nothing else keeps a connection.
     pub idle: Duration,
     /// For the requests in flight when a connection is closed.
     pub drain: Duration,
@@ -83,8 +88,10 @@ struct Inner {
     clock: Clock,
     rates: RateLimits,
     in_flight: Semaphore,
+    connections: Connections,
     max_connections: u32,
     timeouts: Timeouts,
+    metrics: FrontMetrics,
 }
 
 impl Front {
@@ -96,29 +103,41 @@ impl Front {
         limits: &Limits,
         timeouts: Timeouts,
         clock: Clock,
+        metrics: FrontMetrics,
     ) -> Self {
-        let in_flight = usize::try_from(limits.max_requests_in_flight.get()).unwrap_or(usize::MAX);
+        let size = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
+        let in_flight = size(limits.max_requests_in_flight.get());
+        let max_connections = limits.max_connections.get();
         Self(Arc::new(Inner {
             backend,
             tenants,
             clock,
             rates: RateLimits::new(limits),
             in_flight: Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)),
-            max_connections: limits.max_connections.get(),
+            connections: Connections::new(size(max_connections), size(limits.max_connections_per_address)),
+            max_connections,
             timeouts,
+            metrics,
         }))
     }
 
     /// Answers the body of one request. Steps 2 to 6 of section 11; the backend does the rest.
-    pub async fn answer(&self, body: &[u8]) -> ClientResponse {
+    async fn answer(&self, body: &[u8], seat: Option<&Arc<Seat>>) -> ClientResponse {
+        let metrics = &self.0.metrics;
         let (tenant, user, request) = match self.admit(body) {
             Ok(admitted) => admitted,
-            Err(refusal) => return refusal,
+            Err(reason) => {
+                metrics.refuse(reason);
+                return response_to(reason);
+            }
         };
         let Ok(_place) = self.0.in_flight.try_acquire() else {
             tracing::warn!("too many requests in flight; raise max_requests_in_flight if there is memory");
-            return ClientResponse::Unavailable;
+            metrics.refuse(Refusal::NoPlace);
+            return response_to(Refusal::NoPlace);
         };
+        let _counted = Counted::on(&metrics.in_flight);
+        let _work = seat.map(Seat::work);
         let answer = self.0.backend.serve(&tenant, &user, request);
         tokio::time::timeout(self.0.timeouts.backend, answer).await.unwrap_or_else(|_| {
             tracing::warn!(%tenant, "a request was not answered in time");
@@ -126,22 +145,22 @@ impl Front {
         })
     }
 
-    fn admit(&self, body: &[u8]) -> Result<(String, String, ClientRequest), ClientResponse> {
+    fn admit(&self, body: &[u8]) -> Result<(String, String, ClientRequest), Refusal> {
         if body.len() > MAX_REQUEST_BODY {
-            return Err(ClientResponse::PayloadTooLarge);
+            return Err(Refusal::TooLarge);
         }
-        let request = ClientRequest::from_cbor(body).map_err(|_| ClientResponse::DecodingError)?;
+        let request = ClientRequest::from_cbor(body).map_err(|_| Refusal::Decoding)?;
         let realm = self.0.backend.realm().filter(|realm| *realm == request.realm);
-        let realm = realm.ok_or(ClientResponse::Unavailable)?;
+        let realm = realm.ok_or(Refusal::Realm)?;
         let keys = self.0.tenants.current();
         let token =
             token::verify(&keys, &request.auth_token, &realm, (self.0.clock)()).map_err(|reason| {
                 tracing::debug!(%reason, "a token was refused");
-                ClientResponse::InvalidAuth
+                Refusal::Token
             })?;
         self.count(&token.tenant, &token.user, &request).map_err(|over| {
             tracing::debug!(tenant = %token.tenant, ?over, "a request is over a rate");
-            ClientResponse::RateLimitExceeded
+            Refusal::Over(over)
         })?;
         Ok((token.tenant, token.user, request))
     }
@@ -154,5 +173,16 @@ impl Front {
             self.0.rates.count_handshake(tenant, user)?;
         }
         Ok(())
+    }
+}
+
+/// What a client is told. Versions and bodies that are not read in full are refused in the words of the transport.
+const fn response_to(reason: Refusal) -> ClientResponse {
+    match reason {
+        Refusal::TooLarge => ClientResponse::PayloadTooLarge,
+        Refusal::Version | Refusal::Body | Refusal::Decoding => ClientResponse::DecodingError,
+        Refusal::Token => ClientResponse::InvalidAuth,
+        Refusal::Over(_) => ClientResponse::RateLimitExceeded,
+        Refusal::Realm | Refusal::NoPlace => ClientResponse::Unavailable,
     }
 }

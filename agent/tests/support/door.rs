@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use strongroom_agent::config::Limits;
-use strongroom_agent::front::{Backend, Front, Timeouts, router, serve};
+use strongroom_agent::front::{Backend, Front, FrontMetrics, Timeouts, router, serve};
 use strongroom_agent::tenants::{Tenants, TestTenants};
 use strongroom_agent::tls::Tls;
 use strongroom_agent::token::mint;
@@ -49,6 +49,8 @@ pub(crate) struct Door {
     pub(crate) address: SocketAddr,
     /// What stands behind it.
     pub(crate) behind: Arc<Behind>,
+    /// What it counts.
+    pub(crate) metrics: FrontMetrics,
     /// Stops it.
     pub(crate) stop: Option<oneshot::Sender<()>>,
     /// Ends when it has stopped.
@@ -92,8 +94,9 @@ impl Door {
         let tenants = Arc::new(Tenants::open(tenants, TestTenants::Refused).expect("usable"));
         let now = vectors.now;
         let backend = Arc::clone(&behind) as Arc<dyn Backend>;
+        let (limits, metrics) = (&setting.limits, FrontMetrics::default());
         let clock = Arc::new(move || now);
-        let front = Front::new(backend, tenants, &setting.limits, setting.timeouts, clock);
+        let front = Front::new(backend, tenants, limits, setting.timeouts, clock, metrics.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let (stop, stopped) = oneshot::channel();
@@ -101,7 +104,7 @@ impl Door {
             let stopped = async { stopped.await.unwrap_or(()) };
             serve(listener, &front, router(front.clone()), setting.tls, stopped).await;
         });
-        Self { address, behind, stop: Some(stop), served, _folder: folder }
+        Self { address, behind, metrics, stop: Some(stop), served, _folder: folder }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
