@@ -214,15 +214,8 @@ impl Agent {
         let peers = Peers::start(&config.peers, &identities);
         let unix = Arc::clone(&time.unix);
         let metrics = Arc::new(Metrics::new(&store));
-        let core = Arc::new(Core::new(
-            Hsm::start(link),
-            store.clone(),
-            peers,
-            &config,
-            &metrics,
-            time,
-            identity,
-        ));
+        let core =
+            Arc::new(Core::new(Hsm::start(link), store.clone(), peers, &config, &metrics, time, identity));
         let (stop, stopped) = watch::channel(false);
         let addresses = sockets.addresses;
         let services = Services { core: Arc::clone(&core), stopped, metrics: Arc::clone(&metrics) };

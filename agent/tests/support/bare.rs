@@ -15,8 +15,7 @@ use strongroom_agent::peers::{Identities, Identity, Who};
 use strongroom_agent::store::Store;
 use strongroom_proto::enrolment::{Attestation, CustodianPolicy};
 use strongroom_proto::hsm::{
-    AgentSecret, DeviceStatus, GroupStatus, Limits, Origin, RealmStatus, Refusal, Reply, Request,
-    Wear,
+    AgentSecret, DeviceStatus, GroupStatus, Limits, Origin, RealmStatus, Refusal, Reply, Request, Wear,
 };
 use strongroom_proto::ids::{BuildDigest, Digest, HsmId, RealmId, X25519Public};
 use strongroom_proto::statement::MemberStatement;
