@@ -185,6 +185,16 @@ bugs! {
     RecordBytesLeftOver,
     /// A record of any version is read as one of this build's.
     RecordOfAnyVersion,
+    /// The session that was unused for longest gives way, charged or not.
+    SessionsByUseAlone,
+    /// A record has any number of sessions.
+    SessionsWithoutBound,
+    /// Every session of a record whose last request was a Recover2 is charged.
+    RecordHoldsManyCharges,
+    /// Charged sessions keep others out of the whole table.
+    ChargedFillTheTable,
+    /// A session is charged only if a guess was.
+    ChargedByOutcome,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -206,7 +216,7 @@ impl Bug {
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Bugs {
     #[cfg(feature = "planted-bugs")]
-    planted: u128,
+    planted: [u128; 2],
 }
 
 impl Bugs {
@@ -220,7 +230,10 @@ impl Bugs {
     #[cfg(feature = "planted-bugs")]
     #[must_use]
     pub(crate) const fn has(self, bug: Bug) -> bool {
-        self.planted >> bug as u32 & 1 == 1
+        let [low, high] = self.planted;
+        let bug = bug as u32;
+        let word = if bug < u128::BITS { low } else { high };
+        (word >> (bug % u128::BITS)) & 1 == 1
     }
 
     /// Whether this rule is left out: never.
@@ -234,6 +247,9 @@ impl Bugs {
     /// Leaves this rule out.
     #[cfg(feature = "planted-bugs")]
     pub(crate) const fn plant(&mut self, bug: Bug) {
-        self.planted |= 1 << bug as u32;
+        let [low, high] = &mut self.planted;
+        let bug = bug as u32;
+        let word = if bug < u128::BITS { low } else { high };
+        *word |= 1 << (bug % u128::BITS);
     }
 }

@@ -28,6 +28,8 @@ use strongroom_proto::tree::MAX_TREE_NODES;
 pub struct Config {
     /// What it can take. Every reply fits in `max_frame_bytes` if `max_pending_replies` do.
     pub limits: Limits,
+    /// The most sessions that keep their last reply; of more, the one that is needed least is forgotten.
+    pub session_replies: u32,
     /// What it runs, in words.
     pub version: String,
     /// What it runs, as a digest.
@@ -51,10 +53,13 @@ impl Config {
         };
         let version =
             String::from(concat!("strongroom-hsm ", env!("CARGO_PKG_VERSION"), " (software simulation)"));
-        Self { limits, version, build: BuildDigest([0; 32]) }
+        Self { limits, session_replies: limits.max_sessions, version, build: BuildDigest([0; 32]) }
     }
 
-    /// A board with 512 KiB of RAM: frames of 88 KiB, batches of 16, 64 waiting replies, 64 sessions.
+    /// A board with 512 KiB of RAM: frames of 88 KiB, batches of 16, 64 waiting replies, 256 sessions.
+    ///
+    /// 192 of the sessions may be between Recover2 and Recover3: as many as 100 recoveries a second have open while a phone's
+    /// message goes out and comes back, in two seconds. A session with its reply takes 800 bytes, without it 250.
     ///
     /// A frame takes the longest capture, 64 of the largest entries, and a full batch in a tree of 24 levels, whose nodes are
     /// counted too; one path of 256 levels takes 513. `tests/sizes.rs` holds this arithmetic, and `strongroom-sim firmware
@@ -66,10 +71,10 @@ impl Config {
             max_batch_requests: 16,
             max_pending_entries: 64,
             max_pending_replies: 64,
-            max_sessions: 64,
+            max_sessions: 256,
             max_tree_nodes: 16 * (2 * 24 + 1),
         };
-        Self { limits, version, build }
+        Self { limits, session_replies: 64, version, build }
     }
 }
 
@@ -140,7 +145,8 @@ impl Core {
             }
         };
         let keys = state.realm.as_ref().map(|realm| Keys::derive(realm.id, &realm.seed()));
-        let sessions = Sessions::new(usize::try_from(config.limits.max_sessions).unwrap_or(usize::MAX));
+        let places = |most| usize::try_from(most).unwrap_or(usize::MAX);
+        let sessions = Sessions::new(places(config.limits.max_sessions), places(config.session_replies));
         let leaderships = BTreeMap::new();
         let mut core = Self {
             config,

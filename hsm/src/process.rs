@@ -13,7 +13,7 @@ use crate::leadership::Leadership;
 use crate::machine::{self, Happening};
 use crate::record::{BadRecord, Changed, Owner, Record, request_digest};
 use crate::seal;
-use crate::session::{LastExchange, Session, SessionKey};
+use crate::session::{LastExchange, Place, SessionKey};
 use crate::state::Position;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -126,7 +126,7 @@ impl Core {
         let ephemeral = <[u8; 32]>::try_from(server_ephemeral_public.as_slice());
         let ephemeral = X25519Public(ephemeral.map_err(|_| SessionRefusal::SessionError)?);
         let key = SessionKey { slot, record: request.record, session: request.session };
-        self.sessions.put(key, Box::new(Session { transport, last: None }));
+        self.sessions.open(key, transport, self.bugs);
         Ok(NoiseReply::Handshake { ephemeral, ciphertext: payload_ciphertext.into() })
     }
 
@@ -249,39 +249,48 @@ impl Core {
     ) -> Result<Outcome, SessionRefusal> {
         let key = SessionKey { slot: batch.slot, record: request.record, session: request.session };
         // Taken out; put back only when all went well, so that a bad message ends the session.
-        let session = self.take_session(&key);
-        let mut session = session.ok_or(SessionRefusal::MissingSession)?;
+        let place = self.take_session(&key);
+        let mut place = place.ok_or(SessionRefusal::MissingSession)?;
         let digest = request_digest(ciphertext);
-        if let Some(last) = session.last.as_ref().filter(|last| last.request == digest) {
+        if let Some(last) = place.session.last.as_ref().filter(|last| last.request == digest) {
             // The reply was lost. It goes again, no earlier than this batch's entry: that one is after its own.
-            let (reply, constant) = (last.reply.clone(), last.constant);
-            self.sessions.put(key, session);
+            let (ciphertext, constant) = (last.reply.to_vec().into(), last.constant);
+            self.sessions.put(key, place, self.bugs);
             let silent = constant || self.bugs.has(Bug::EventsOnlyForChanges);
             batch.event(env, keys, &request.record, Happening::Nothing, silent);
             let at_once = constant || self.bugs.has(Bug::ResentAnsweredAtOnce);
-            return Ok(batch.keep(reply, at_once, self.bugs));
+            return Ok(batch.keep(NoiseReply::Transport { ciphertext }, at_once, self.bugs));
         }
-        let Ok(payload) = session.transport.decrypt(ciphertext) else {
+        let Ok(payload) = place.session.transport.decrypt(ciphertext) else {
             if self.bugs.has(Bug::SessionSurvivesBadMessage) {
-                self.sessions.put(key, session);
+                self.sessions.put(key, place, self.bugs);
             }
             return Err(SessionRefusal::SessionError);
         };
         let secrets = decode(&payload, self.bugs)?;
+        #[cfg(feature = "planted-bugs")]
+        let charges = batch.charges(&request.record, &secrets);
         let answer = batch.apply(env, keys, request, &secrets, self.bugs)?;
         let answer = if self.bugs.has(Bug::AnswersUnpadded) { unpadded(&*answer) } else { &answer[..] };
-        let ciphertext = session.transport.encrypt(answer).map_err(|_| SessionRefusal::SessionError)?;
-        let reply = NoiseReply::Transport { ciphertext: ciphertext.into() };
+        let ciphertext = place.session.transport.encrypt(answer).map_err(|_| SessionRefusal::SessionError)?;
         let constant = matches!(secrets, SecretsRequest::Register1);
-        session.last = Some(LastExchange { request: digest, reply: reply.clone(), constant });
-        self.sessions.put(key, session);
+        let reply = ciphertext.clone().into_boxed_slice();
+        place.session.last = Some(Box::new(LastExchange { request: digest, reply, constant }));
+        // By what was asked, which the host knows, and not by what came of it (invariant 5).
+        place.charged = matches!(secrets, SecretsRequest::Recover2 { .. });
+        #[cfg(feature = "planted-bugs")]
+        if self.bugs.has(Bug::ChargedByOutcome) {
+            place.charged = charges;
+        }
+        self.sessions.put(key, place, self.bugs);
+        let reply = NoiseReply::Transport { ciphertext: ciphertext.into() };
         let absent_at_once = self.bugs.has(Bug::AbsentAnsweredAtOnce)
             && matches!(secrets, SecretsRequest::Recover2 { .. })
             && batch.records.get(&request.record).is_some_and(|l| !l.has_leaf);
         Ok(batch.keep(reply, constant || absent_at_once, self.bugs))
     }
 
-    fn take_session(&mut self, key: &SessionKey) -> Option<Box<Session>> {
+    fn take_session(&mut self, key: &SessionKey) -> Option<Place> {
         #[cfg(feature = "planted-bugs")]
         if self.bugs.has(Bug::SessionAcrossRecords) {
             return self.sessions.take_anyones(key.session);
@@ -422,6 +431,18 @@ impl Batch {
         let padded = response.to_padded();
         debug_assert!(padded.is_ok(), "num_guesses is bounded so that every answer fits");
         padded.map_err(|_| SessionRefusal::SessionError)
+    }
+
+    /// With the bug planted, whether this will be charged as a guess.
+    #[cfg(feature = "planted-bugs")]
+    fn charges(&self, record: &RecordId, secrets: &SecretsRequest) -> bool {
+        let SecretsRequest::Recover2 { version, blinded_input } = secrets else { return false };
+        let public = self.records.get(record).and_then(|loaded| loaded.record.state.public());
+        public.is_some_and(|public| {
+            let resent =
+                public.answer.as_ref().is_some_and(|a| *a.blinded_input == *blinded_input.as_bytes());
+            *public.version == version.0 && !resent && public.guess_count < public.num_guesses
+        })
     }
 
     /// Seals what happened, unless the reply is one that is not kept.

@@ -1,25 +1,44 @@
-//! Clients' Noise sessions, in the leader's RAM.
+//! Clients' Noise sessions, in the leader's RAM, and which of them give way to others.
 //!
 //! A session belongs to one record, and is found by record and session id together; no session speaks for another
 //! record. It remembers its last request and reply, so that a client whose reply was lost can send the very same
-//! ciphertext again. There is no clock here: when the table is full, the session that was unused for longest gives way.
+//! ciphertext again.
+//!
+//! There is no clock here, so places are what is rationed. A user whose PIN is right needs its session from its Recover2 to its
+//! Recover3, or has spent a guess on nothing; so a session whose last request was a Recover2, here *charged*, is what
+//! nobody else's traffic may end. A record has a few sessions and one charged one, so that to take places takes users. And charged ones
+//! keep others out only of three quarters of the table: most are of people who mistyped and left.
+//!
+//! Keeps its part of invariant 5 (*blind until commit*). The host sees at once which session gave way, so that follows from what the
+//! host saw before: handshakes, the order of messages, and that one was a Recover2, which its length tells. Whether a guess
+//! was charged does not enter.
 
+use crate::bug::{Bug, Bugs};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use strongroom_proto::hsm::NoiseReply;
 use strongroom_proto::ids::{Mac, RecordId, SessionId};
 use strongroom_proto::noise::Transport;
+
+/// The most sessions of one record: a user with a few devices, or one that retries.
+pub const MAX_SESSIONS_OF_A_RECORD: usize = 4;
+
+/// How many of the places of a table of sessions the charged ones are safe in: three quarters.
+#[must_use]
+pub const fn charged_places(sessions: usize) -> usize {
+    sessions.saturating_sub(sessions.div_ceil(4))
+}
 
 /// A live session.
 pub(crate) struct Session {
     pub(crate) transport: Transport,
-    pub(crate) last: Option<LastExchange>,
+    pub(crate) last: Option<Box<LastExchange>>,
 }
 
 /// The last request of a session, by digest, and its reply, which is under the same release rule.
 pub(crate) struct LastExchange {
     pub(crate) request: Mac,
-    pub(crate) reply: NoiseReply,
+    /// A transport message: exactly its bytes, for a table of sessions is what a small device has room for.
+    pub(crate) reply: Box<[u8]>,
     /// Whether the reply depends on no record.
     pub(crate) constant: bool,
 }
@@ -32,48 +51,110 @@ pub(crate) struct SessionKey {
     pub(crate) session: SessionId,
 }
 
-/// All sessions of an HSM, at most a fixed number.
+/// A session in its place.
+pub(crate) struct Place {
+    /// When it was last used, in uses of the table.
+    used: u64,
+    /// Whether its last request was a Recover2, and no other session of its record had one since.
+    pub(crate) charged: bool,
+    // Secret: boxed, so that keys lie in one place until they are wiped there.
+    pub(crate) session: Box<Session>,
+}
+
+/// All sessions of an HSM, at most a fixed number, of which so many have their last reply at hand.
 pub(crate) struct Sessions {
     limit: usize,
+    most_replies: usize,
     clock: u64,
-    // Secret: boxed, so that keys lie in one place until they are wiped there.
-    by_key: BTreeMap<SessionKey, (u64, Box<Session>)>,
-    by_use: BTreeMap<u64, SessionKey>,
+    places: BTreeMap<SessionKey, Place>,
+    /// How many places have a reply.
+    replies: usize,
 }
 
 impl Sessions {
-    pub(crate) const fn new(limit: usize) -> Self {
-        Self { limit, clock: 0, by_key: BTreeMap::new(), by_use: BTreeMap::new() }
+    pub(crate) const fn new(limit: usize, most_replies: usize) -> Self {
+        Self { limit, most_replies, clock: 0, places: BTreeMap::new(), replies: 0 }
     }
 
     /// Takes a session out. Whoever uses it puts it back; a message that fails does not.
-    pub(crate) fn take(&mut self, key: &SessionKey) -> Option<Box<Session>> {
-        let (used, session) = self.by_key.remove(key)?;
-        self.by_use.remove(&used);
-        Some(session)
+    pub(crate) fn take(&mut self, key: &SessionKey) -> Option<Place> {
+        let place = self.places.remove(key)?;
+        self.replies = self.replies.saturating_sub(usize::from(place.session.last.is_some()));
+        Some(place)
     }
 
-    /// Puts a session in, in place of any with the same key, and counts as its use.
-    pub(crate) fn put(&mut self, key: SessionKey, session: Box<Session>) {
+    /// Puts in a session that was just opened, in place of any with the same key; if there is no room, another gives way.
+    pub(crate) fn open(&mut self, key: SessionKey, transport: Transport, bugs: Bugs) {
         drop(self.take(&key));
-        while self.by_key.len() >= self.limit {
-            let Some((_, oldest)) = self.by_use.pop_first() else { break };
-            self.by_key.remove(&oldest);
+        let full = self.of_record(&key).count() >= MAX_SESSIONS_OF_A_RECORD;
+        if full && !bugs.has(Bug::SessionsWithoutBound) {
+            let gives_way = first(self.of_record(&key), bugs.has(Bug::SessionsByUseAlone));
+            drop(gives_way.and_then(|key| self.take(&key)));
         }
+        while self.places.len() >= self.limit {
+            let Some(key) = self.gives_way(bugs) else { break };
+            drop(self.take(&key));
+        }
+        let session = Box::new(Session { transport, last: None });
+        self.put(key, Place { used: 0, charged: false, session }, bugs);
+    }
+
+    /// Puts a session back, and counts as its use.
+    pub(crate) fn put(&mut self, key: SessionKey, mut place: Place, bugs: Bugs) {
         self.clock = self.clock.saturating_add(1);
-        self.by_use.insert(self.clock, key);
-        self.by_key.insert(key, (self.clock, session));
+        place.used = self.clock;
+        if place.charged && !bugs.has(Bug::RecordHoldsManyCharges) {
+            self.places.range_mut(record_of(&key)).for_each(|(_, place)| place.charged = false);
+        }
+        self.replies = self.replies.saturating_add(usize::from(place.session.last.is_some()));
+        self.places.insert(key, place);
+        if self.replies > self.most_replies {
+            self.forget_a_reply();
+        }
     }
 
     /// Ends every session of one group.
     pub(crate) fn end_group(&mut self, slot: usize) {
-        self.by_key.retain(|key, _| key.slot != slot);
-        self.by_use.retain(|_, key| key.slot != slot);
+        self.places.retain(|key, _| key.slot != slot);
+        self.replies = self.places.values().filter(|place| place.session.last.is_some()).count();
+    }
+
+    /// The session of a full table that is needed least.
+    fn gives_way(&self, bugs: Bugs) -> Option<SessionKey> {
+        let charged = self.places.values().filter(|place| place.charged).count();
+        if charged > charged_places(self.limit) && !bugs.has(Bug::ChargedFillTheTable) {
+            return first(self.places.iter().filter(|(_, place)| place.charged), true);
+        }
+        first(self.places.iter(), bugs.has(Bug::SessionsByUseAlone))
+    }
+
+    /// Forgets one reply: of a charged session if there is one, for its record holds the answer too.
+    fn forget_a_reply(&mut self) {
+        let with_reply = self.places.values_mut().filter(|place| place.session.last.is_some());
+        if let Some(place) = with_reply.min_by_key(|place| (!place.charged, place.used)) {
+            place.session.last = None;
+            self.replies = self.replies.saturating_sub(1);
+        }
+    }
+
+    fn of_record(&self, key: &SessionKey) -> impl Iterator<Item = (&SessionKey, &Place)> {
+        self.places.range(record_of(key))
     }
 
     #[cfg(feature = "planted-bugs")]
-    pub(crate) fn take_anyones(&mut self, session: SessionId) -> Option<Box<Session>> {
-        let key = *self.by_key.keys().find(|k| k.session == session)?;
+    pub(crate) fn take_anyones(&mut self, session: SessionId) -> Option<Place> {
+        let key = *self.places.keys().find(|k| k.session == session)?;
         self.take(&key)
     }
+}
+
+/// The one that was unused for longest: of those without a charge, if there are any and not `all` count alike.
+fn first<'a>(places: impl Iterator<Item = (&'a SessionKey, &'a Place)>, all: bool) -> Option<SessionKey> {
+    places.min_by_key(|(_, place)| (place.charged && !all, place.used)).map(|(key, _)| *key)
+}
+
+/// The keys of one record's sessions.
+fn record_of(key: &SessionKey) -> core::ops::RangeInclusive<SessionKey> {
+    let with = |session| SessionKey { session: SessionId(session), ..*key };
+    with(0)..=with(u32::MAX)
 }

@@ -10,6 +10,8 @@ mod group;
 mod log;
 #[path = "attacks/records.rs"]
 mod records;
+#[path = "attacks/sessions.rs"]
+mod sessions;
 #[path = "attacks/trees.rs"]
 mod trees;
 #[path = "attacks/versions.rs"]
@@ -112,6 +114,11 @@ const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::MinimumIgnored, versions::nvram_that_is_closed_to_this_build_read),
     (Bug::RecordBytesLeftOver, versions::record_with_more_in_it_read),
     (Bug::RecordOfAnyVersion, versions::record_of_a_newer_build_read),
+    (Bug::SessionsByUseAlone, sessions::recovery_ended_by_other_users_handshakes),
+    (Bug::SessionsWithoutBound, sessions::session_ended_by_one_other_user),
+    (Bug::RecordHoldsManyCharges, sessions::recovery_ended_by_a_few_users_guesses),
+    (Bug::ChargedFillTheTable, sessions::new_sessions_ended_by_each_other),
+    (Bug::ChargedByOutcome, sessions::charge_seen_from_which_session_gives_way),
 ];
 
 #[test]

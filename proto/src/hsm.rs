@@ -50,7 +50,7 @@ pub struct Limits {
     /// The most replies that may wait for a commit before the HSM refuses to make more.
     #[n(3)]
     pub max_pending_replies: u32,
-    /// The most client sessions; the longest unused one gives way.
+    /// The most client sessions. Of more, one gives way, by rules that keep recoveries going.
     #[n(4)]
     pub max_sessions: u32,
     /// The most nodes in the partial trees of one [`Request::Process`], at most [`MAX_TREE_NODES`].

@@ -1,0 +1,114 @@
+//! Attacks on other users' sessions, by users and not by the host: all that they do is ask.
+
+use super::common::{Rig, User};
+use super::whole;
+use strongroom_hsm::{Bug, Config, MAX_SESSIONS_OF_A_RECORD, charged_places};
+use strongroom_proto::hsm::{BatchRequest, Outcome, Reply, SessionRefusal};
+use strongroom_proto::ids::SessionId;
+
+/// Places of the table.
+const PLACES: usize = 16;
+
+fn table(bug: Option<Bug>) -> Rig {
+    let mut config = Config::software();
+    config.limits.max_sessions = PLACES as u32;
+    let mut rig = Rig::with_config(1, bug, &config);
+    rig.lead(0, None);
+    rig
+}
+
+/// A session of this user's record, just opened.
+fn open(rig: &mut Rig, user: u64, session: u32) -> User {
+    let mut user = User::new(rig, user, 1);
+    user.session = SessionId(session);
+    rig.open(0, &mut user);
+    user
+}
+
+fn outcome(rig: &mut Rig, request: BatchRequest) -> Outcome {
+    // No record here has a leaf, so the tree stays as it is.
+    match rig.process(0, &whole(), &[request]) {
+        Reply::Processed { mut outcomes, .. } => outcomes.remove(0),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn guess(rig: &mut Rig, user: &mut User) {
+    let request = user.recover2();
+    assert_eq!(outcome(rig, request), Outcome::Kept);
+}
+
+fn has_ended(rig: &mut Rig, user: &mut User) -> bool {
+    let request = user.recover3(true);
+    outcome(rig, request) == Outcome::Refused(SessionRefusal::MissingSession)
+}
+
+/// Between its Recover2 and its Recover3, others open as many sessions as there are places.
+pub(super) fn recovery_ended_by_other_users_handshakes(bug: Option<Bug>) -> bool {
+    let mut rig = table(bug);
+    let mut victim = open(&mut rig, 0, 0);
+    guess(&mut rig, &mut victim);
+    for session in 0..PLACES as u32 {
+        open(&mut rig, 1 + u64::from(session) / MAX_SESSIONS_OF_A_RECORD as u64, session);
+    }
+    has_ended(&mut rig, &mut victim)
+}
+
+pub(super) fn session_ended_by_one_other_user(bug: Option<Bug>) -> bool {
+    let mut rig = table(bug);
+    let mut victim = open(&mut rig, 0, 0);
+    for session in 0..PLACES as u32 {
+        open(&mut rig, 1, session);
+    }
+    has_ended(&mut rig, &mut victim)
+}
+
+/// A few users guess in as many sessions as they can have.
+pub(super) fn recovery_ended_by_a_few_users_guesses(bug: Option<Bug>) -> bool {
+    let mut rig = table(bug);
+    let mut victim = open(&mut rig, 0, 0);
+    guess(&mut rig, &mut victim);
+    for session in 0..PLACES as u32 {
+        let user = 1 + u64::from(session) / MAX_SESSIONS_OF_A_RECORD as u64;
+        let mut theirs = open(&mut rig, user, session);
+        guess(&mut rig, &mut theirs);
+    }
+    has_ended(&mut rig, &mut victim)
+}
+
+/// Many have guessed and never came back. There still is room to open a session and use it.
+pub(super) fn new_sessions_ended_by_each_other(bug: Option<Bug>) -> bool {
+    let mut rig = table(bug);
+    for user in 0..2 * PLACES as u64 {
+        let mut theirs = open(&mut rig, user, 0);
+        guess(&mut rig, &mut theirs);
+    }
+    let mut victim = open(&mut rig, 100, 0);
+    for user in 1..(PLACES - charged_places(PLACES)) as u64 {
+        open(&mut rig, 100 + user, 0);
+    }
+    has_ended(&mut rig, &mut victim)
+}
+
+/// The host replays a user's handshakes after a guess. Which session is gone tells it whether there was a registration.
+pub(super) fn charge_seen_from_which_session_gives_way(bug: Option<Bug>) -> bool {
+    let gone = |registered: bool| {
+        let mut rig = table(bug);
+        let mut tree = whole();
+        let mut first = open(&mut rig, 0, 0);
+        if registered {
+            let request = first.register2();
+            let (_, replies) = rig.run(0, &mut tree, &[request]);
+            first.read(&replies[0]);
+        }
+        let request = first.recover2();
+        rig.run(0, &mut tree, &[request]);
+        for session in 1..=MAX_SESSIONS_OF_A_RECORD as u32 {
+            open(&mut rig, 0, session);
+        }
+        let request = first.recover3(true);
+        let Reply::Processed { outcomes, .. } = rig.process(0, &tree, &[request]) else { panic!() };
+        outcomes[0] == Outcome::Refused(SessionRefusal::MissingSession)
+    };
+    gone(true) != gone(false)
+}
