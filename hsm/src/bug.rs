@@ -195,6 +195,10 @@ bugs! {
     ChargedFillTheTable,
     /// A session is charged only if a guess was.
     ChargedByOutcome,
+    /// The nonce of a proof is what the generator drew, and nothing else.
+    NonceAsDrawn,
+    /// Recover2 evaluates only where there is a key to evaluate with.
+    NothingWithoutKey,
 }
 
 #[cfg(feature = "planted-bugs")]

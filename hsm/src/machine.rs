@@ -7,13 +7,16 @@
 use crate::bug::{Bug, Bugs};
 use crate::record::{Answer, LastGuess, Owner, Public, RecordState, Registration, Secrets, tag_matches};
 use alloc::boxed::Box;
+use core::hint::black_box;
 use rand_core::CryptoRng;
 use strongroom_proto::client::{
     EncryptedSecret, EncryptedSecretCommitment, Recover1Response, Recover2Ok, Recover2Response, Recover3Ok,
     Recover3Response, Register2Request, RegistrationVersion, SecretsRequest, SecretsResponse, Signature,
     SignedPublicKey, UnlockKeyCommitment, UnlockKeyTag, VerifyingKey,
 };
-use strongroom_proto::oprf::{self, BlindedInput, BlindedOutput, PrivateKey, Proof, PublicKey};
+use strongroom_proto::oprf::{
+    self, BlindedInput, BlindedOutput, InvalidElement, PrivateKey, Proof, PublicKey,
+};
 use strongroom_proto::sharing::SecretScalar;
 
 /// What happened to a record, for its sealed event.
@@ -100,6 +103,16 @@ fn recover1(state: &RecordState) -> Recover1Response {
     }
 }
 
+/// What a Recover2 comes to.
+enum Ruling {
+    Refused(Recover2Response),
+    /// An answer that is charged already.
+    Again(Answer),
+    Charged,
+}
+
+/// The work is the same whatever comes of it, for a host sees how long it takes: one evaluation, one proof, and one decoding
+/// of what is answered. A last guess is wrapped besides, which is little beside these.
 fn recover2(
     state: &mut RecordState,
     version: &RegistrationVersion,
@@ -108,31 +121,30 @@ fn recover2(
     bugs: Bugs,
     rng: &mut impl CryptoRng,
 ) -> (Recover2Response, Happening) {
-    let fresh = evaluate(state, input, rng);
-    let public = match state {
-        RecordState::NotRegistered => return (Recover2Response::NotRegistered, Happening::Nothing),
-        RecordState::NoGuesses => return (Recover2Response::NoGuesses, Happening::Nothing),
-        RecordState::Registered(registration) => &mut registration.public,
-        RecordState::LastGuess(last) => &mut last.public,
+    let fresh = evaluate(state, input, bugs, rng);
+    let ruling = rule(state, version, input, &fresh, bugs);
+    let (answer, charged) = match &ruling {
+        Ruling::Again(answer) => (answer.clone(), false),
+        Ruling::Charged => (fresh, true),
+        Ruling::Refused(_) => (fresh, false),
     };
-    if *public.version != version.0 && !bugs.has(Bug::AnyVersion) {
-        return (Recover2Response::VersionMismatch, Happening::Nothing);
-    }
-    if bugs.has(Bug::ChargedOncePerVersion) && public.answer.is_some() {
-        return (public.respond(&fresh), Happening::Nothing);
-    }
-    let resent = public.answer.as_ref().filter(|a| *a.blinded_input == *input.as_bytes());
-    if let Some(answer) = resent.filter(|_| !bugs.has(Bug::ResendCharged)) {
-        return (public.respond(answer), Happening::Nothing);
-    }
-    let allowed = u16::from(public.num_guesses).saturating_add(u16::from(bugs.has(Bug::OneGuessMore)));
-    if u16::from(public.guess_count) >= allowed {
-        return (Recover2Response::NoGuesses, Happening::Nothing);
+    let output = black_box(BlindedOutput::from_bytes(&answer.blinded_result));
+    let public = match (ruling, &mut *state) {
+        (Ruling::Refused(response), _) => return (response, Happening::Nothing),
+        (_, RecordState::Registered(registration)) => &mut registration.public,
+        (_, RecordState::LastGuess(last)) => &mut last.public,
+        (_, RecordState::NotRegistered | RecordState::NoGuesses) => {
+            debug_assert!(false, "nothing is answered from nothing");
+            return (Recover2Response::NoGuesses, Happening::Nothing);
+        }
+    };
+    if !charged {
+        return (public.respond(&answer, output), Happening::Nothing);
     }
     public.guess_count = public.guess_count.saturating_add(1);
-    let response = public.respond(&fresh);
-    public.answer = Some(fresh);
-    if u16::from(public.guess_count) < allowed {
+    let response = public.respond(&answer, output);
+    public.answer = Some(answer);
+    if u16::from(public.guess_count) < public.allowed(bugs) {
         return (response, Happening::GuessCharged);
     }
     if !bugs.has(Bug::SecretsStayAtZero) {
@@ -141,27 +153,75 @@ fn recover2(
     (response, Happening::LastGuessCharged)
 }
 
-/// One evaluation and one proof, under the record's key if it has one.
-fn evaluate(state: &RecordState, input: &BlindedInput, rng: &mut impl CryptoRng) -> Answer {
-    let keys = match state {
-        RecordState::Registered(r) => {
-            let key = PrivateKey::from_bytes(&r.secrets.oprf_private_key).ok();
-            key.map(|key| (key, PublicKey(*r.public.public_key)))
-        }
-        _ => None,
+fn rule(
+    state: &RecordState,
+    version: &RegistrationVersion,
+    input: &BlindedInput,
+    fresh: &Answer,
+    bugs: Bugs,
+) -> Ruling {
+    let Some(public) = state.public() else {
+        return Ruling::Refused(if matches!(state, RecordState::NotRegistered) {
+            Recover2Response::NotRegistered
+        } else {
+            Recover2Response::NoGuesses
+        });
     };
-    // The dummy costs what a key costs; its answer goes nowhere.
-    let (key, public_key) = keys.unwrap_or_else(|| {
-        let dummy = PrivateKey::random(rng);
-        (dummy, PublicKey([0; 32]))
-    });
+    if *public.version != version.0 && !bugs.has(Bug::AnyVersion) {
+        return Ruling::Refused(Recover2Response::VersionMismatch);
+    }
+    if bugs.has(Bug::ChargedOncePerVersion) && public.answer.is_some() {
+        return Ruling::Again(fresh.clone());
+    }
+    let resent = public.answer.as_ref().filter(|a| *a.blinded_input == *input.as_bytes());
+    if let Some(answer) = resent.filter(|_| !bugs.has(Bug::ResendCharged)) {
+        return Ruling::Again(answer.clone());
+    }
+    if u16::from(public.guess_count) >= public.allowed(bugs) {
+        return Ruling::Refused(Recover2Response::NoGuesses);
+    }
+    Ruling::Charged
+}
+
+/// A key for records without one: what it evaluates goes nowhere.
+const DUMMY: [u8; 32] = {
+    let mut seven = [0; 32];
+    seven[0] = 7;
+    seven
+};
+
+/// One evaluation and one proof, under the record's key if it has one, else under [`DUMMY`].
+fn evaluate(state: &RecordState, input: &BlindedInput, bugs: Bugs, rng: &mut impl CryptoRng) -> Answer {
+    let (key, public_key) = match state {
+        RecordState::Registered(r) => (&*r.secrets.oprf_private_key, *r.public.public_key),
+        _ if bugs.has(Bug::NothingWithoutKey) => return Answer::none(input),
+        _ => (&DUMMY, [0; 32]),
+    };
+    let Ok(key) = PrivateKey::from_bytes(key) else {
+        debug_assert!(false, "it was decoded as a key when it was registered");
+        return Answer::none(input);
+    };
+    let public_key = PublicKey(public_key);
     let output = oprf::evaluate(&key, input);
-    let proof = oprf::prove(&key, &public_key, input, &output, rng);
+    let proof = if bugs.has(Bug::NonceAsDrawn) {
+        oprf::prove_with_nonce_as_drawn(&key, &public_key, input, &output, rng)
+    } else {
+        oprf::prove(&key, &public_key, input, &output, rng)
+    };
     Answer {
         blinded_input: (*input.as_bytes()).into(),
         blinded_result: (*output.as_bytes()).into(),
         proof_c: proof.c.into(),
         proof_beta_z: proof.beta_z.into(),
+    }
+}
+
+impl Answer {
+    /// No answer: the result is no element, so that nothing can be answered with it.
+    fn none(input: &BlindedInput) -> Self {
+        let nothing = || [0; 32].into();
+        let blinded_input = (*input.as_bytes()).into();
+        Self { blinded_input, blinded_result: nothing(), proof_c: nothing(), proof_beta_z: nothing() }
     }
 }
 
@@ -231,8 +291,13 @@ impl Registration {
 }
 
 impl Public {
-    fn respond(&self, answer: &Answer) -> Recover2Response {
-        let Ok(oprf_blinded_result) = BlindedOutput::from_bytes(&answer.blinded_result) else {
+    /// How many guesses may be charged.
+    fn allowed(&self, bugs: Bugs) -> u16 {
+        u16::from(self.num_guesses).saturating_add(u16::from(bugs.has(Bug::OneGuessMore)))
+    }
+
+    fn respond(&self, answer: &Answer, output: Result<BlindedOutput, InvalidElement>) -> Recover2Response {
+        let Ok(oprf_blinded_result) = output else {
             debug_assert!(false, "it was encoded from an element");
             return Recover2Response::NoGuesses;
         };

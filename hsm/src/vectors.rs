@@ -1,5 +1,6 @@
 //! Test only: what a test needs to run published vectors through the core. Behind the feature `vectors`.
 
+use crate::bug::Bug;
 use crate::core::Core;
 use crate::record::{Public, Record, RecordState};
 use alloc::vec::Vec;
@@ -30,8 +31,9 @@ pub enum Revealed {
 }
 
 impl Core {
-    /// Gives the realm an id and a Noise key of the test's choosing, in RAM only.
+    /// Gives the realm an id and a Noise key of the test's choosing, and proofs nonces that are what was drawn, in RAM only.
     pub fn impersonate(&mut self, realm: RealmId, noise_secret: &[u8; 32]) {
+        self.bugs.plant(Bug::NonceAsDrawn);
         if let Some(keys) = &mut self.keys {
             keys.realm = realm;
             keys.noise = StaticKey::from_secret(noise_secret);

@@ -119,6 +119,8 @@ const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::RecordHoldsManyCharges, sessions::recovery_ended_by_a_few_users_guesses),
     (Bug::ChargedFillTheTable, sessions::new_sessions_ended_by_each_other),
     (Bug::ChargedByOutcome, sessions::charge_seen_from_which_session_gives_way),
+    (Bug::NonceAsDrawn, records::key_computed_from_two_proofs),
+    (Bug::NothingWithoutKey, records::lockout_seen_from_the_work),
 ];
 
 #[test]

@@ -14,10 +14,12 @@ use curve25519_dalek::traits::{Identity, VartimeMultiscalarMul};
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha512};
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 const OUTPUT_PREFIX: &[u8] = b"Juicebox_OPRF_2023_1;";
 const PROOF_PREFIX: &[u8] = b"Juicebox_DLEQ_2023_1;";
+/// Only the prover computes this hash, so it is not part of the protocol.
+const NONCE_PREFIX: &[u8] = b"Strongroom_DLEQ_nonce_1;";
 
 /// An OPRF key, or a realm's share of one; never zero.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -260,11 +262,13 @@ impl fmt::Display for InvalidProof {
 
 impl core::error::Error for InvalidProof {}
 
-/// Proves an evaluation. Draws the nonce, 64 bytes at once: it must be fresh and secret, or the key is disclosed.
+/// Proves an evaluation. Draws 64 bytes at once. The proof's nonce must be fresh and secret, or the key is disclosed; so it is not
+/// the draw but a hash of the draw, the key, and what is proven. A generator that repeats itself, or that somebody knows,
+/// then discloses nothing: other evaluations have other nonces, and without the key none can be computed.
 /// `public_key` is the one the record holds.
 ///
 /// # Panics
-/// If the generator is broken and draws zero.
+/// If the nonce is zero, which nobody can bring about (2⁻²⁵²).
 pub fn prove(
     key: &PrivateKey,
     public_key: &PublicKey,
@@ -272,7 +276,38 @@ pub fn prove(
     output: &BlindedOutput,
     rng: &mut impl CryptoRng,
 ) -> Proof {
-    let b = SecretScalar::random_nonzero(rng);
+    let mut drawn = Zeroizing::new([0; 64]);
+    rng.fill_bytes(&mut *drawn);
+    let hash =
+        Sha512::new().chain_update(NONCE_PREFIX).chain_update(&*drawn).chain_update(&*key.0.to_bytes());
+    let hash = hash.chain_update(public_key.0).chain_update(input.as_bytes()).chain_update(output.as_bytes());
+    let wide: Zeroizing<[u8; 64]> = Zeroizing::new(hash.finalize().into());
+    prove_with(key, public_key, input, output, &SecretScalar::new(Scalar::from_bytes_mod_order_wide(&wide)))
+}
+
+/// [`prove`] with the draw for a nonce, as in published vectors. Nobody else should want that.
+///
+/// # Panics
+/// If the generator is broken and draws zero.
+#[doc(hidden)]
+pub fn prove_with_nonce_as_drawn(
+    key: &PrivateKey,
+    public_key: &PublicKey,
+    input: &BlindedInput,
+    output: &BlindedOutput,
+    rng: &mut impl CryptoRng,
+) -> Proof {
+    prove_with(key, public_key, input, output, &SecretScalar::random_nonzero(rng))
+}
+
+fn prove_with(
+    key: &PrivateKey,
+    public_key: &PublicKey,
+    input: &BlindedInput,
+    output: &BlindedOutput,
+    b: &SecretScalar,
+) -> Proof {
+    assert!(!b.is_zero(), "a nonce of zero would disclose the key");
     let v_t = RistrettoPoint::mul_base(b.scalar());
     let w_t = input.0.point * b.scalar();
     let c = challenge(input, public_key, output, &v_t, &w_t);

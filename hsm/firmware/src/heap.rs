@@ -9,8 +9,10 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::{NonNull, null_mut};
+use core::slice::from_raw_parts_mut;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use rlsf::Tlsf;
+use zeroize::Zeroize;
 
 /// Blocks of up to 2^(4 + 16) bytes, 16 sizes to each power of two.
 type Blocks = Tlsf<'static, u16, u16, 16, 16>;
@@ -74,9 +76,11 @@ unsafe impl GlobalAlloc for Heap {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let Some(block) = NonNull::new(block) else { return };
-        // Secret: whatever it was.
-        // SAFETY: so many bytes are the caller's until it is freed below.
-        unsafe { block.as_ptr().write_bytes(0, layout.size()) };
+        // SAFETY: so many bytes are the caller's until it is freed below, whatever they hold.
+        let bytes = unsafe { from_raw_parts_mut(block.as_ptr().cast::<MaybeUninit<u8>>(), layout.size()) };
+        // Secret: whatever it was. With volatile writes and a fence, for a compiler that sees the block freed next may leave
+        // out plain ones: nobody reads them.
+        bytes.zeroize();
         self.used.store(self.used.load(Ordering::Relaxed) - Self::cost(layout), Ordering::Relaxed);
         // SAFETY: no other reference lives, as for `Sync`.
         let blocks = unsafe { &mut *self.blocks.get() };

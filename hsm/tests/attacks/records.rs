@@ -2,6 +2,7 @@
 
 use super::common::process_request;
 use super::{Scene, answers};
+use curve25519_dalek::scalar::Scalar;
 use strongroom_hsm::Bug;
 use strongroom_proto::client::{
     PADDED_RESPONSE, Policy, Recover2Response, Recover3Response, RegistrationVersion, SecretsRequest,
@@ -122,6 +123,43 @@ pub(super) fn share_for_another_version(bug: Option<Bug>) -> bool {
     let unlock_key_tag = s.user.registration.unlock_key_tag.clone();
     let request = s.user.send(&SecretsRequest::Recover3 { version, unlock_key_tag });
     answers(&mut s, &[request]).iter().any(shares)
+}
+
+/// A generator that repeats itself. Two proofs of one key with one nonce give the key away.
+pub(super) fn key_computed_from_two_proofs(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let scalar = |bytes| Option::<Scalar>::from(Scalar::from_canonical_bytes(bytes)).expect("canonical");
+    let proofs = [(); 2].map(|()| {
+        s.rig.devices[0].env.rng.script.push_back(vec![7; 64]);
+        let request = s.user.recover2();
+        let answer = answers(&mut s, &[request]).remove(0);
+        assert!(s.rig.devices[0].env.rng.script.is_empty(), "the proof draws");
+        let SecretsResponse::Recover2(Recover2Response::Ok(ok)) = answer else { panic!("{answer:?}") };
+        (scalar(ok.oprf_proof.c), scalar(ok.oprf_proof.beta_z))
+    });
+    let [(c, z), (other_c, other_z)] = proofs;
+    let key = (z - other_z) * (c - other_c).invert();
+    key.to_bytes() == *s.user.registration.oprf_private_key.scalar().to_bytes()
+}
+
+/// A Recover2 draws for its proof whatever the record holds. `strongroom-sim firmware work` counts the rest of the work.
+pub(super) fn lockout_seen_from_the_work(bug: Option<Bug>) -> bool {
+    let draws = |before: fn(&mut Scene) -> Vec<BatchRequest>| {
+        let mut s = Scene::new(bug, 3, 1);
+        let requests = before(&mut s);
+        s.rig.run(0, &mut s.tree, &requests);
+        s.rig.devices[0].env.rng.script.push_back(vec![7; 64]);
+        let request = s.user.recover2();
+        outcome(&mut s, request);
+        s.rig.devices[0].env.rng.script.is_empty()
+    };
+    let looks = [
+        draws(|_| vec![]),
+        draws(|s| vec![s.user.recover2()]),
+        draws(|s| vec![s.user.recover2(), s.user.recover3(false)]),
+        draws(|s| vec![s.user.send(&SecretsRequest::Delete)]),
+    ];
+    looks.contains(&false)
 }
 
 #[test]

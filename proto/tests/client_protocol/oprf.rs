@@ -1,4 +1,5 @@
 use crate::support::{Script, array, bytes, cases, list, text, vectors};
+use curve25519_dalek::scalar::Scalar;
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -6,7 +7,7 @@ use serde_json::Value;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use strongroom_proto::oprf::{
     BlindedInput, BlindedOutput, PrivateKey, Proof, PublicKey, blind, evaluate, finalize, hash_to_group,
-    prove, unoblivious_output, verify,
+    prove, prove_with_nonce_as_drawn, unoblivious_output, verify,
 };
 use strongroom_proto::registration::derive_unlock_key;
 use strongroom_proto::sharing::SecretScalar;
@@ -45,7 +46,8 @@ fn evaluation(case: &Value) {
     let proof = Proof { c: array(case, "proof_c"), beta_z: array(case, "proof_beta_z") };
     if name != "edge-beta-t-zero" {
         let mut nonce = Script::new([bytes(case, "beta_t_seed")]);
-        assert_eq!(prove(&key, &public_key, &blinded, &output, &mut nonce), proof, "{name}");
+        let ours = prove_with_nonce_as_drawn(&key, &public_key, &blinded, &output, &mut nonce);
+        assert_eq!(ours, proof, "{name}");
     }
     assert_eq!(verify(&public_key, &blinded, &output, &proof), Ok(()), "{name}");
 
@@ -80,8 +82,57 @@ fn a_generator_that_draws_zero_stops_every_use_of_it() {
         let stops = |f: &dyn Fn()| catch_unwind(AssertUnwindSafe(f)).is_err();
         assert!(stops(&|| drop(PrivateKey::random(&mut draw()))));
         assert!(stops(&|| drop(blind(b"input", &mut draw()))));
-        assert!(stops(&|| drop(Box::new(prove(&key, &key.public_key(), &input, &output, &mut draw())))));
+        let public_key = key.public_key();
+        let proven = |by: Prove| drop(Box::new(by(&key, &public_key, &input, &output, &mut draw())));
+        assert!(stops(&|| proven(prove_with_nonce_as_drawn)));
+        // Here a draw is hashed with the key, and zero is as good as any.
+        assert!(!stops(&|| proven(prove)));
     }
+}
+
+/// Makes a proof with the draws of a script.
+type Prove = fn(&PrivateKey, &PublicKey, &BlindedInput, &BlindedOutput, &mut Script) -> Proof;
+
+/// What whoever knows two proofs of one key and one nonce computes: the key.
+fn key_from(a: &Proof, b: &Proof) -> Option<PrivateKey> {
+    let scalar = |bytes| Option::<Scalar>::from(Scalar::from_canonical_bytes(bytes)).expect("canonical");
+    let key = (scalar(a.beta_z) - scalar(b.beta_z)) * (scalar(a.c) - scalar(b.c)).invert();
+    PrivateKey::from_bytes(&key.to_bytes()).ok()
+}
+
+#[test]
+fn a_generator_that_repeats_itself_does_not_disclose_the_key() {
+    let rng = &mut StdRng::seed_from_u64(1);
+    let [key, other] = [(); 2].map(|()| PrivateKey::random(rng));
+    let inputs = [b"one", b"two"].map(|input| blind(input, rng).1);
+    let disclosed = |by: Prove| {
+        let proofs = inputs.map(|input| {
+            let draw = &mut Script::new([vec![7; 64]]);
+            by(&key, &key.public_key(), &input, &evaluate(&key, &input), draw)
+        });
+        key_from(&proofs[0], &proofs[1]).as_ref() == Some(&key)
+    };
+    assert!(disclosed(prove_with_nonce_as_drawn), "the attack works on a nonce that is the draw");
+    assert!(!disclosed(prove));
+
+    // b = beta_z - k·c, for each of key, public key, input and draw another.
+    let nonce = |key: &PrivateKey, public: &PublicKey, input: &BlindedInput, draw: u8| {
+        let draw = &mut Script::new([vec![draw; 64]]);
+        let proof = prove(key, public, input, &evaluate(key, input), draw);
+        let scalar = |bytes| Option::<Scalar>::from(Scalar::from_canonical_bytes(bytes)).expect("canonical");
+        (scalar(proof.beta_z) - scalar(*key.scalar().to_bytes()) * scalar(proof.c)).to_bytes()
+    };
+    let public = key.public_key();
+    let nonces = [
+        nonce(&key, &public, &inputs[0], 7),
+        nonce(&key, &public, &inputs[0], 8),
+        nonce(&key, &public, &inputs[1], 7),
+        nonce(&key, &other.public_key(), &inputs[0], 7),
+        nonce(&other, &public, &inputs[0], 7),
+    ];
+    assert_eq!(nonces[0], nonce(&key, &public, &inputs[0], 7), "nothing else goes into it");
+    let distinct: std::collections::BTreeSet<_> = nonces.into_iter().collect();
+    assert_eq!(distinct.len(), nonces.len());
 }
 
 #[test]
@@ -122,7 +173,7 @@ fn proofs_are_made_and_judged_as_the_vectors_say() {
             let key = PrivateKey::from_bytes(&array(case, "private_key")).unwrap();
             let mut nonce = Script::new([bytes(case, "beta_t_seed")]);
             assert_eq!(
-                prove(&key, &public_key, &input, &output.unwrap(), &mut nonce),
+                prove_with_nonce_as_drawn(&key, &public_key, &input, &output.unwrap(), &mut nonce),
                 proof,
                 "{}",
                 case["name"]
