@@ -5,7 +5,9 @@
 //! whatever the record holds.
 
 use crate::bug::{Bug, Bugs};
-use crate::record::{Answer, LastGuess, Owner, Public, RecordState, Registration, Secrets, tag_matches};
+use crate::record::{
+    Answer, LastGuess, Owner, Public, RecordState, Registration, Secrets, Wrapped, tag_matches,
+};
 use alloc::boxed::Box;
 use core::hint::black_box;
 use rand_core::CryptoRng;
@@ -111,8 +113,8 @@ enum Ruling {
     Charged,
 }
 
-/// The work is the same whatever comes of it, for a host sees how long it takes: one evaluation, one proof, and one decoding
-/// of what is answered. A last guess is wrapped besides, which is little beside these.
+/// The work is the same whatever comes of it, for a host sees how long it takes: one evaluation, one proof, one decoding of what is
+/// answered, and one wrapping, as if each guess were the last. `strongroom-sim firmware work` counts it.
 fn recover2(
     state: &mut RecordState,
     version: &RegistrationVersion,
@@ -129,6 +131,7 @@ fn recover2(
         Ruling::Refused(_) => (fresh, false),
     };
     let output = black_box(BlindedOutput::from_bytes(&answer.blinded_result));
+    let wrapped = black_box(wrap(state, owner, rng));
     let public = match (ruling, &mut *state) {
         (Ruling::Refused(response), _) => return (response, Happening::Nothing),
         (_, RecordState::Registered(registration)) => &mut registration.public,
@@ -148,7 +151,8 @@ fn recover2(
         return (response, Happening::GuessCharged);
     }
     if !bugs.has(Bug::SecretsStayAtZero) {
-        wrap(state, owner, rng);
+        // Secret: wrapped from where they lie, so that they are wiped in place and not moved out of a freed box.
+        *state = RecordState::LastGuess(Box::new(LastGuess::new(public.clone(), wrapped)));
     }
     (response, Happening::LastGuessCharged)
 }
@@ -225,10 +229,11 @@ impl Answer {
     }
 }
 
-fn wrap(state: &mut RecordState, owner: Owner<'_>, rng: &mut impl CryptoRng) {
-    if let RecordState::Registered(registration) = state {
-        // Secret: wrapped from where they lie, so that they are wiped in place and not moved out of a freed box.
-        *state = RecordState::LastGuess(Box::new(LastGuess::wrap(registration, owner, rng)));
+/// The record's secrets as they are stored after the last guess; if it has none, as much for nothing.
+fn wrap(state: &RecordState, owner: Owner<'_>, rng: &mut impl CryptoRng) -> Wrapped {
+    match state {
+        RecordState::Registered(r) => Wrapped::new(&r.secrets, &r.public.version, owner, rng),
+        _ => Wrapped::new(&Secrets::nothing(), &[0; 16], owner, rng),
     }
 }
 

@@ -140,6 +140,19 @@ pub(crate) struct Secrets {
     pub(crate) encrypted_secret_commitment: ByteArray<16>,
 }
 
+impl Secrets {
+    /// No secrets, of the same length.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            oprf_private_key: [0; 32].into(),
+            unlock_key_tag: [0; 16].into(),
+            encryption_key_scalar_share: [0; 32].into(),
+            encrypted_secret: [0; 145].into(),
+            encrypted_secret_commitment: [0; 16].into(),
+        }
+    }
+}
+
 impl Drop for Secrets {
     fn drop(&mut self) {
         self.oprf_private_key.zeroize();
@@ -178,28 +191,44 @@ pub(crate) struct Owner<'a> {
     pub(crate) record: &'a RecordId,
 }
 
-impl LastGuess {
+/// Secrets under a key that their own unlock key tag gives, and a hash to know the tag by.
+pub(crate) struct Wrapped {
+    tag_hash: ByteArray<32>,
+    sealed: ByteVec,
+}
+
+impl Wrapped {
     /// Invariant 9: gone at zero. The secrets stay only under a key that the realm does not know.
-    pub(crate) fn wrap(registration: &Registration, owner: Owner<'_>, rng: &mut impl CryptoRng) -> Self {
-        let Registration { public, secrets } = registration;
+    pub(crate) fn new(
+        secrets: &Secrets,
+        version: &[u8; 16],
+        owner: Owner<'_>,
+        rng: &mut impl CryptoRng,
+    ) -> Self {
         let tag = &secrets.unlock_key_tag;
-        let tag_hash = owner.labelled(label::LAST_GUESS_TAG, tag, public).0.into();
-        let key = Zeroizing::new(owner.labelled(label::LAST_GUESS_KEY, tag, public).0);
+        let tag_hash = owner.labelled(label::LAST_GUESS_TAG, tag, version).0.into();
+        let key = Zeroizing::new(owner.labelled(label::LAST_GUESS_KEY, tag, version).0);
         // Secret: room for all of it, so that no shorter copy is left behind by a reallocation.
         let mut plaintext = Zeroizing::new(Vec::with_capacity(RECORD_BYTES));
         let encoded = minicbor::encode(secrets, &mut *plaintext);
         debug_assert!(encoded.is_ok(), "writing to memory cannot fail");
-        let wrapped = seal::seal(&key, owner.record.as_bytes(), &plaintext, rng).into();
-        Self { public: public.clone(), tag_hash, wrapped }
+        let sealed = seal::seal(&key, owner.record.as_bytes(), &plaintext, rng).into();
+        Self { tag_hash, sealed }
+    }
+}
+
+impl LastGuess {
+    pub(crate) fn new(public: Public, wrapped: Wrapped) -> Self {
+        Self { public, tag_hash: wrapped.tag_hash, wrapped: wrapped.sealed }
     }
 
     /// The registration, if `tag` is its unlock key tag. Takes the same time for every wrong tag.
     pub(crate) fn unwrap(&self, tag: &[u8; 16], owner: Owner<'_>) -> Option<Registration> {
-        let expected = owner.labelled(label::LAST_GUESS_TAG, tag, &self.public);
+        let expected = owner.labelled(label::LAST_GUESS_TAG, tag, &self.public.version);
         if !bool::from(expected.0.ct_eq(&*self.tag_hash)) {
             return None;
         }
-        let key = Zeroizing::new(owner.labelled(label::LAST_GUESS_KEY, tag, &self.public).0);
+        let key = Zeroizing::new(owner.labelled(label::LAST_GUESS_KEY, tag, &self.public.version).0);
         let plaintext = seal::unseal(&key, owner.record.as_bytes(), &self.wrapped).ok()?;
         let secrets = exact::decode(&plaintext)?;
         Some(Registration { public: self.public.clone(), secrets })
@@ -207,8 +236,8 @@ impl LastGuess {
 }
 
 impl Owner<'_> {
-    fn labelled(&self, label: &str, tag: &[u8; 16], public: &Public) -> Digest {
-        hash(label, &[tag, self.realm.as_bytes(), self.record.as_bytes(), &*public.version])
+    fn labelled(&self, label: &str, tag: &[u8; 16], version: &[u8; 16]) -> Digest {
+        hash(label, &[tag, self.realm.as_bytes(), self.record.as_bytes(), version])
     }
 }
 
@@ -350,7 +379,9 @@ mod tests {
         };
         let registration = Registration { public, secrets };
         let owner = Owner { realm: &RealmId([0xff; 16]), record: &RecordId([0xff; 32]) };
-        let last = LastGuess::wrap(&registration, owner, &mut rand::rngs::StdRng::seed_from_u64(1));
+        let rng = &mut rand::rngs::StdRng::seed_from_u64(1);
+        let wrapped = Wrapped::new(&registration.secrets, &[0xff; 16], owner, rng);
+        let last = LastGuess::new(registration.public.clone(), wrapped);
         let changed = Some(Changed { group: GroupId([0xff; 16]), index: Index(u64::MAX) });
         let states =
             [RecordState::Registered(Box::new(registration)), RecordState::LastGuess(Box::new(last))];

@@ -53,6 +53,12 @@ enum Check {
         #[arg(long, value_name = "FILE.elf", default_value = "target/firmware/strongroom-hsm-marks.elf")]
         image: PathBuf,
     },
+    /// Count the work of a guess on records of every kind: it must not tell them apart.
+    Work {
+        /// An image for measuring, made by `hsm/firmware/build.sh --marks`.
+        #[arg(long, value_name = "FILE.elf", default_value = "target/firmware/strongroom-hsm-marks.elf")]
+        image: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]
@@ -215,6 +221,7 @@ fn check_firmware(check: Check) -> Result<(), Error> {
     match check {
         Check::Same { image, seed, messages } => board::same(image.as_deref(), seed, messages),
         Check::Bounds { image } => board::bounds(&image),
+        Check::Work { image } => board::work(&image),
         Check::Cut { image, every } => board::cut(image.as_deref(), every),
         Check::Wear { captures } => board::wear(captures),
     }

@@ -3,6 +3,7 @@
 use crate::board::{Board, Console, halt};
 use crate::heap::HEAP;
 use alloc::string::String;
+use core::cell::Cell;
 use core::fmt::{self, Write as _};
 use core::panic::PanicInfo;
 use sha2::{Digest as _, Sha256};
@@ -95,33 +96,47 @@ fn serve(mut board: Board) -> Result<core::convert::Infallible, Refused> {
     let mut core = Core::start(&mut device, config).map_err(Refused::Start)?;
     say(format_args!("ready for the agent"));
     let mut told = Marks::default();
+    let last = Cell::new(0);
+    let mut handle = |request: &[u8]| {
+        let from = counter(&board);
+        let reply = core.handle(&mut device, request);
+        last.set(counter(&board).wrapping_sub(from));
+        reply
+    };
     loop {
-        link.step(|request| core.handle(&mut device, request), || told.tell(&board));
+        link.step(&mut handle, || told.tell(&board, last.get()));
     }
 }
 
-/// The most memory that was ever in use.
+/// Instructions so far, if that is to be told.
+fn counter(board: &Board) -> u64 {
+    if cfg!(feature = "marks") { board.instructions() } else { 0 }
+}
+
+/// The most memory that was ever in use, and how much work the last message was.
 ///
-/// Told only by an image for measuring: how much a batch took tells a host its outcome before the commit (invariant 5).
+/// Told only by an image for measuring: what a batch took tells a host its outcome before the commit (invariant 5).
 #[derive(Default, PartialEq)]
 struct Marks {
     heap: usize,
     stack: usize,
+    instructions: u64,
 }
 
 impl Marks {
-    /// Says so when they have grown.
-    fn tell(&mut self, board: &Board) {
+    /// Says so when they have changed.
+    fn tell(&mut self, board: &Board, instructions: u64) {
         if !cfg!(feature = "marks") {
             return;
         }
         let (stack, stack_bytes) = board.stack_mark();
         let (heap, heap_bytes) = HEAP.mark();
-        let now = Self { heap, stack };
+        let now = Self { heap, stack, instructions };
         if now != *self {
             *self = now;
             say(format_args!(
-                "high water: heap {heap} of {heap_bytes} bytes, stack {stack} of {stack_bytes} bytes"
+                "high water: heap {heap} of {heap_bytes} bytes, stack {stack} of {stack_bytes} bytes; the last message \
+                 took {instructions} instructions"
             ));
         }
     }

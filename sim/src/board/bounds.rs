@@ -18,7 +18,7 @@ use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::ClaimedTree;
 
 /// The most heap that may be in use, in bytes. What is left of it is for the gaps between blocks.
-const MAX_HEAP: usize = 360 << 10;
+const MAX_HEAP: usize = 384 << 10;
 /// The most stack, in bytes.
 const MAX_STACK: usize = 24 << 10;
 /// The most code, in bytes.
@@ -67,7 +67,7 @@ fn fits(marks: &Marks, image: u64) -> Result<(), String> {
 }
 
 fn row(what: &str, exchanges: Option<usize>, marks: &Marks) {
-    let Marks { heap, heap_bytes, stack, stack_bytes } = marks;
+    let Marks { heap, heap_bytes, stack, stack_bytes, .. } = marks;
     let after = exchanges.map(|n| format!(", after {n} messages")).unwrap_or_default();
     println!("{what}{after}: heap {heap} of {heap_bytes}, stack {stack} of {stack_bytes} bytes");
 }
@@ -83,7 +83,7 @@ type Fill = fn(&mut Filled);
 /// What a board is filled with, one after the other.
 const FILLS: [(&str, Fill); 5] = [
     ("sixteen records, two of them 256 levels deep", records),
-    ("a full table of sessions, each with its last reply", sessions),
+    ("a full table of sessions, with as many replies as are kept", sessions),
     ("as many replies waiting as may, each batch with the deep path", replies),
     ("the longest messages of all kinds, with all of that in memory", longest),
     ("all replies released", |filled| {
@@ -105,7 +105,9 @@ fn ids() -> Vec<RecordId> {
 }
 
 fn records(filled: &mut Filled) {
-    ids().into_iter().for_each(|id| filled.host.register(id));
+    for id in ids() {
+        filled.host.register(id);
+    }
 }
 
 /// A batch with a request on each record.
@@ -120,13 +122,16 @@ fn batch(filled: &mut Filled, first: u32, payload: &[u8]) {
     filled.host.process(requests);
 }
 
+/// As many sessions as there may be, four of each record; as many replies as are kept stay with the last ones.
 fn sessions(filled: &mut Filled) {
     for first in (0..filled.limits.max_sessions).step_by(16) {
-        ids()
-            .into_iter()
-            .zip((first..).map(SessionId))
-            .for_each(|(id, session)| filled.host.open(id, session));
-        batch(filled, first, &SecretsRequest::Recover1.to_cbor());
+        let records: Vec<RecordId> = (0..4).map(|_| RecordId(filled.rng.random())).collect();
+        let of = |session: u32| records[(session % 4) as usize];
+        (first..first + 16).for_each(|session| filled.host.open(of(session), SessionId(session)));
+        let question = SecretsRequest::Recover1.to_cbor();
+        let ask = |session| filled.host.message(of(session), SessionId(session), &question);
+        let requests = (first..first + 16).map(ask).collect();
+        filled.host.process(requests);
         assert_eq!(filled.host.commit(), 16);
     }
 }
@@ -134,7 +139,13 @@ fn sessions(filled: &mut Filled) {
 fn replies(filled: &mut Filled) {
     let blinded_input = blind(&[1; 32], &mut filled.rng).1;
     let guess = SecretsRequest::Recover2 { version: RegistrationVersion([0; 16]), blinded_input };
+    // Of sessions with a reply, others give way to these, which have theirs too.
     for first in (0..filled.limits.max_pending_replies).step_by(16) {
+        let first = filled.limits.max_sessions + first;
+        ids()
+            .into_iter()
+            .zip((first..).map(SessionId))
+            .for_each(|(id, session)| filled.host.open(id, session));
         batch(filled, first, &guess.to_cbor());
     }
 }
@@ -204,7 +215,8 @@ mod tests {
 
     #[test]
     fn a_byte_more_than_is_pinned_is_noticed_of_each_kind_of_memory() {
-        let marks = |heap, stack| Marks { heap, heap_bytes: usize::MAX, stack, stack_bytes: usize::MAX };
+        let (heap_bytes, stack_bytes, instructions) = (usize::MAX, usize::MAX, 0);
+        let marks = |heap, stack| Marks { heap, heap_bytes, stack, stack_bytes, instructions };
         assert_eq!(fits(&marks(MAX_HEAP, MAX_STACK), MAX_IMAGE), Ok(()));
         for (heap, stack, image) in [(1, 0, 0), (0, 1, 0), (0, 0, 1)] {
             assert!(fits(&marks(MAX_HEAP + heap, MAX_STACK + stack), MAX_IMAGE + image).is_err());

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use strongroom_hsm::Config;
-use strongroom_proto::client::{HandshakeResponse, Register2Request, SecretsRequest};
+use strongroom_proto::client::{HandshakeResponse, Register2Request, RegistrationVersion, SecretsRequest};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
     BatchRequest, CaptureOutcome, CustodianPolicy, NoiseMessage, NoiseReply, Outcome, PrefixTree,
@@ -128,10 +128,13 @@ impl Host {
     }
 
     /// Registers with two guesses on a record.
-    pub(super) fn register(&mut self, record: RecordId) {
+    pub(super) fn register(&mut self, record: RecordId) -> RegistrationVersion {
         let session = SessionId(self.rng.random());
         self.open(record, session);
-        let registration = SecretsRequest::Register2(Box::new(self.registration(2)));
+        let registration = self.registration(2);
+        let version = registration.version;
+        let registration = SecretsRequest::Register2(Box::new(registration));
         self.request(record, session, &registration.to_cbor());
+        version
     }
 }

@@ -12,6 +12,7 @@ pub mod tape;
 mod twin;
 mod wear;
 mod wire;
+mod work;
 
 use crate::cluster::request_name;
 use crate::local::Error;
@@ -32,6 +33,7 @@ pub use tape::{Entropy, Event, Tape};
 pub use twin::Twin;
 pub use wear::wear;
 pub use wire::Wire;
+pub use work::work;
 
 /// Boots the image that `hsm/firmware/build.sh` made, from the root of the repository.
 const RUN: &str = "hsm/firmware/run.sh";

@@ -18,6 +18,8 @@ const QUIET: Duration = Duration::from_millis(600);
 pub(super) struct Bench {
     folder: tempfile::TempDir,
     how: Boot,
+    /// Whether the emulator counts instructions, which makes it slower.
+    counts: bool,
     on: Option<(Board, Wire)>,
     /// How often one was booted.
     pub(super) boots: usize,
@@ -27,7 +29,13 @@ impl Bench {
     /// A bench for boards with this image; none: the one that `build.sh` makes.
     pub(super) fn new(image: Option<PathBuf>) -> Result<Self, Error> {
         let folder = tempfile::Builder::new().prefix("strongroom-board-").tempdir()?;
-        Ok(Self { folder, how: Boot { image, ..Boot::default() }, on: None, boots: 0 })
+        let how = Boot { image, ..Boot::default() };
+        Ok(Self { folder, how, counts: false, on: None, boots: 0 })
+    }
+
+    /// [`Self::new`] with an emulator that counts instructions.
+    pub(super) fn counting(image: PathBuf) -> Result<Self, Error> {
+        Ok(Self { counts: true, ..Self::new(Some(image))? })
     }
 
     pub(super) fn flash(&self) -> PathBuf {
@@ -53,7 +61,8 @@ impl Bench {
             std::fs::write(file, bytes)?;
         }
         self.how.arguments = Gdb::arguments(&self.debugger());
-        self.how.arguments.extend(arguments.iter().copied().map(String::from));
+        let counting: &[&str] = if self.counts { &["-icount", "shift=0"] } else { &[] };
+        self.how.arguments.extend(arguments.iter().chain(counting).copied().map(String::from));
         let socket = self.folder.path().join("hsm.sock");
         let mut board = Board::boot(self.folder.path(), &socket, &self.how)?;
         self.boots += 1;
@@ -138,7 +147,8 @@ impl Bench {
         Ok(None)
     }
 
-    /// The most heap and stack that were in use since the boot, of an image for measuring: in use, and there is.
+    /// What an image for measuring tells: the most heap and stack that were in use since the boot, and how much there is; the
+    /// work of the last message.
     pub(super) fn marks(&self) -> Result<Marks, Error> {
         let from = Instant::now();
         let mut last = (self.console(), Instant::now());
@@ -152,19 +162,22 @@ impl Bench {
         let line = last.0.lines().rev().find(|line| line.contains("high water")).unwrap_or_default();
         let numbers: Vec<usize> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
         match numbers[..] {
-            [heap, heap_bytes, stack, stack_bytes] => Ok(Marks { heap, heap_bytes, stack, stack_bytes }),
+            [heap, heap_bytes, stack, stack_bytes, instructions] => {
+                Ok(Marks { heap, heap_bytes, stack, stack_bytes, instructions })
+            }
             _ => Err("the board tells no marks: build its image with `build.sh --marks`".into()),
         }
     }
 }
 
-/// Bytes of RAM in use at most, and bytes that there are.
+/// Bytes of RAM in use at most, and bytes that there are; how many instructions the last message took.
 #[derive(Clone, Copy)]
 pub(super) struct Marks {
     pub(super) heap: usize,
     pub(super) heap_bytes: usize,
     pub(super) stack: usize,
     pub(super) stack_bytes: usize,
+    pub(super) instructions: usize,
 }
 
 fn named(at: usize, request: &[u8]) -> String {

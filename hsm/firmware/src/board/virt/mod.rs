@@ -9,6 +9,7 @@ mod virtio;
 
 use crate::device::{Halt, run, trapped};
 use crate::heap::HEAP;
+use core::arch::asm;
 use core::mem::MaybeUninit;
 use core::ptr::{addr_of, with_exposed_provenance, with_exposed_provenance_mut};
 pub(crate) use port::{Console, Port};
@@ -79,6 +80,21 @@ impl Board {
         // SAFETY: within the stack, of which only words below the deepest frame are looked at until one was written.
         let untouched = (0..words).take_while(|i| unsafe { bottom.add(*i).read_volatile() } == PAINT).count();
         ((words - untouched) * 4, words * 4)
+    }
+
+    /// Instructions since the reset. QEMU counts them only with `-icount`; else this is a clock.
+    pub(crate) fn instructions(&self) -> u64 {
+        loop {
+            let (high, low, again): (u32, u32, u32);
+            // SAFETY: reads counters, and no memory.
+            unsafe {
+                asm!("csrr {0}, minstreth", "csrr {1}, minstret", "csrr {2}, minstreth",
+                    out(reg) high, out(reg) low, out(reg) again, options(nomem, nostack));
+            }
+            if high == again {
+                return u64::from(high) << 32 | u64::from(low);
+            }
+        }
     }
 
     /// The entropy device.
