@@ -199,6 +199,40 @@ bugs! {
     NonceAsDrawn,
     /// Recover2 evaluates only where there is a key to evaluate with.
     NothingWithoutKey,
+    /// `Jump` takes the statement of an HSM that is not a member.
+    JumpByStranger,
+    /// `Jump` does not check the statement's MAC.
+    JumpOnForged,
+    /// `Commit` does not check the MACs of statements.
+    CommitOnForged,
+    /// An HSM that has captured nothing states that.
+    NothingStated,
+    /// A leader goes on after capturing what others made after its newest entry.
+    OvertakenLeads,
+    /// A handshake without a request opens a session on a record of any group.
+    HandshakeUncovered,
+    /// A handshake without a request may have one.
+    HandshakeWithPayload,
+    /// Of the replies that wait, `Process` counts those of its own group.
+    RepliesOfOneGroup,
+    /// `Process` takes several trees of one prefix.
+    TreeTwice,
+    /// The stored answer survives the right tag.
+    AnswerSurvivesTag,
+    /// What is wrapped after the last guess is not bound to its realm.
+    WrapWithoutRealm,
+    /// What is wrapped after the last guess is not bound to its record.
+    WrapWithoutRecord,
+    /// What is wrapped after the last guess is not bound to its version.
+    WrapWithoutVersion,
+    /// Records are sealed without their realm id as associated data.
+    SealWithoutRealm,
+    /// Events are sealed without their realm id as associated data.
+    EventWithoutRealm,
+    /// Events are sealed without their group id as associated data.
+    EventWithoutGroup,
+    /// Whatever follows a request is ignored.
+    TrailingBytes,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -227,7 +261,7 @@ impl Bugs {
     /// No rule is left out.
     pub(crate) const NONE: Self = Self {
         #[cfg(feature = "planted-bugs")]
-        planted: 0,
+        planted: [0; 2],
     };
 
     /// Whether this rule is left out.

@@ -181,7 +181,7 @@ impl Core {
         let mut decoder = minicbor::Decoder::new(request);
         let refused = |e| if is_too_many(&e) { Refusal::TooLarge } else { Refusal::Malformed };
         let decoded = decoder.decode::<Request>().map_err(refused)?;
-        if decoder.position() != request.len() {
+        if decoder.position() != request.len() && !self.bugs.has(Bug::TrailingBytes) {
             return Err(Refusal::Malformed);
         }
         match decoded {

@@ -100,7 +100,7 @@ impl Core {
             return self.drop_leadership(slot);
         }
         leadership.trim(captured);
-        if captured > newest {
+        if captured > newest && !self.bugs.has(Bug::OvertakenLeads) {
             // Others have gone on from here; an entry made now could never be captured.
             leadership.leading = false;
             self.sessions.end_group(slot);
@@ -111,7 +111,7 @@ impl Core {
     fn state_captured(&self, slot: usize, now: Option<Position>) -> Result<Captured, Refusal> {
         let (keys, group) = (self.keys()?, self.group(slot)?);
         let Position { index, hash } = now.unwrap_or(group.captured);
-        if index == Index::ZERO {
+        if index == Index::ZERO && !self.bugs.has(Bug::NothingStated) {
             return Err(Refusal::NothingCaptured);
         }
         Ok(Captured::new(&keys.statements, &keys.realm, &group.id, self.state.hsm, index, hash))
@@ -155,8 +155,11 @@ impl Core {
         let Committed { hsm, index, hash, mac } = *committed;
         let taken_for_one = self.bugs.has(Bug::JumpOnCaptured)
             && Captured { hsm, index, hash, mac }.is_authentic(&keys.statements, &keys.realm, &group.id);
-        let authentic = committed.is_authentic(&keys.statements, &keys.realm, &group.id) || taken_for_one;
-        Ok(authentic && group.members.contains(&hsm))
+        let authentic = committed.is_authentic(&keys.statements, &keys.realm, &group.id)
+            || taken_for_one
+            || self.bugs.has(Bug::JumpOnForged);
+        let member = group.members.contains(&hsm) || self.bugs.has(Bug::JumpByStranger);
+        Ok(authentic && member)
     }
 
     pub(crate) fn lead<E: Env>(
@@ -253,7 +256,8 @@ impl Core {
             if (repeated && !self.bugs.has(Bug::CountTwice)) || !member {
                 return Err(Refusal::BadMembers);
             }
-            if !statement.is_authentic(&keys.statements, &keys.realm, &group.id) {
+            let authentic = statement.is_authentic(&keys.statements, &keys.realm, &group.id);
+            if !authentic && !self.bugs.has(Bug::CommitOnForged) {
                 return Err(Refusal::NotAuthentic);
             }
             let on_path = path.at(leadership, statement.index);

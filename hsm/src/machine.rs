@@ -280,7 +280,9 @@ impl Registration {
         if !bugs.has(Bug::RecoveredKeepsCharges) {
             self.public.guess_count = 0;
         }
-        self.public.answer = None;
+        if !bugs.has(Bug::AnswerSurvivesTag) {
+            self.public.answer = None;
+        }
         let Ok(share) = SecretScalar::from_bytes(&self.secrets.encryption_key_scalar_share) else {
             debug_assert!(false, "it was decoded as a scalar when it was registered");
             return Recover3Response::NoGuesses;

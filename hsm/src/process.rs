@@ -75,7 +75,8 @@ impl Core {
     ) -> Result<Reply, Refusal> {
         let slot = self.slot(&group)?;
         let leadership = self.leading(slot)?;
-        if !leadership.partitions.iter().any(|p| p.prefix.contains(&request.record)) {
+        let covered = leadership.partitions.iter().any(|p| p.prefix.contains(&request.record));
+        if !covered && !self.bugs.has(Bug::HandshakeUncovered) {
             return Err(Refusal::NotCovered);
         }
         let outcome = self.open_session(env, slot, request).unwrap_or_else(Outcome::Refused);
@@ -92,7 +93,7 @@ impl Core {
             return Err(SessionRefusal::SessionError);
         };
         let (handshake, payload) = self.accept(ephemeral, ciphertext)?;
-        if !payload.is_empty() {
+        if !payload.is_empty() && !self.bugs.has(Bug::HandshakeWithPayload) {
             return Err(SessionRefusal::SessionError);
         }
         let reply = self.finish_handshake(env, slot, request, handshake, &[])?;
@@ -163,7 +164,9 @@ impl Core {
         if requests > limits.max_batch_requests as usize || nodes > limits.max_tree_nodes as usize {
             return Err(Refusal::TooLarge);
         }
-        let replies = self.leaderships.values().map(Leadership::pending_replies);
+        let counted =
+            |(of, _): &(&usize, &Leadership)| **of == slot || !self.bugs.has(Bug::RepliesOfOneGroup);
+        let replies = self.leaderships.iter().filter(counted).map(|(_, l)| l.pending_replies());
         let replies = replies.fold(requests, usize::saturating_add);
         let full = leadership.kept_entries() >= limits.max_pending_entries as usize
             || replies > limits.max_pending_replies as usize;
@@ -184,7 +187,7 @@ impl Core {
         for PrefixTree { prefix, tree } in claimed {
             let is_of = |p: &&Partition| p.prefix == prefix || self.bugs.has(Bug::TreeWithoutPrefix);
             let partition = leadership.partitions.iter().find(is_of).ok_or(Refusal::NotCovered)?;
-            if trees.iter().any(|t| t.prefix() == prefix) {
+            if trees.iter().any(|t| t.prefix() == prefix) && !self.bugs.has(Bug::TreeTwice) {
                 return Err(Refusal::Malformed);
             }
             #[cfg(feature = "planted-bugs")]
@@ -257,7 +260,7 @@ impl Core {
             let (ciphertext, constant) = (last.reply.to_vec().into(), last.constant);
             self.sessions.put(key, place, self.bugs);
             let silent = constant || self.bugs.has(Bug::EventsOnlyForChanges);
-            batch.event(env, keys, &request.record, Happening::Nothing, silent);
+            batch.event(env, keys, &request.record, Happening::Nothing, silent, self.bugs);
             let at_once = constant || self.bugs.has(Bug::ResentAnsweredAtOnce);
             return Ok(batch.keep(NoiseReply::Transport { ciphertext }, at_once, self.bugs));
         }
@@ -408,7 +411,7 @@ impl Batch {
         if bugs.has(Bug::BatchOnStartingState) {
             loaded.record = loaded.before.clone();
         }
-        let owner = Owner { realm: &keys.realm, record: &request.record };
+        let owner = Owner { realm: &keys.realm, record: &request.record, bugs };
         let (response, happening) = machine::apply(&mut loaded.record.state, secrets, owner, bugs, env.rng());
         let writes = match secrets {
             SecretsRequest::Register2(_) => {
@@ -427,7 +430,7 @@ impl Batch {
         if bad_tag && bugs.has(Bug::WrongTagRefusedAtOnce) {
             return Err(SessionRefusal::SessionError);
         }
-        self.event(env, keys, &request.record, happening, constant || nothing);
+        self.event(env, keys, &request.record, happening, constant || nothing, bugs);
         let padded = response.to_padded();
         debug_assert!(padded.is_ok(), "num_guesses is bounded so that every answer fits");
         padded.map_err(|_| SessionRefusal::SessionError)
@@ -453,6 +456,7 @@ impl Batch {
         record: &RecordId,
         happening: Happening,
         constant: bool,
+        bugs: Bugs,
     ) {
         if constant {
             return;
@@ -462,7 +466,7 @@ impl Batch {
         plaintext.extend_from_slice(record.as_bytes());
         plaintext.extend_from_slice(&self.index.0.to_be_bytes());
         plaintext.resize(EVENT_BYTES, 0);
-        let context = [keys.realm.0, self.group.0].concat();
+        let context = event_context(keys, &self.group, bugs);
         self.events.push(seal::seal(&keys.events, &context, &plaintext, env.rng()).into());
     }
 
@@ -477,6 +481,13 @@ impl Batch {
         self.replies.push(reply);
         Outcome::Kept
     }
+}
+
+/// Associated data: realm id and group id.
+pub(crate) fn event_context(keys: &Keys, group: &GroupId, bugs: Bugs) -> Vec<u8> {
+    let realm = if bugs.has(Bug::EventWithoutRealm) { &[][..] } else { keys.realm.as_bytes() };
+    let group = if bugs.has(Bug::EventWithoutGroup) { &[][..] } else { group.as_bytes() };
+    [realm, group].concat()
 }
 
 /// Puts the leaves into the trees that their records are in. Whether all went in.

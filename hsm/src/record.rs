@@ -189,6 +189,7 @@ pub(crate) struct LastGuess {
 pub(crate) struct Owner<'a> {
     pub(crate) realm: &'a RealmId,
     pub(crate) record: &'a RecordId,
+    pub(crate) bugs: Bugs,
 }
 
 /// Secrets under a key that their own unlock key tag gives, and a hash to know the tag by.
@@ -212,7 +213,7 @@ impl Wrapped {
         let mut plaintext = Zeroizing::new(Vec::with_capacity(RECORD_BYTES));
         let encoded = minicbor::encode(secrets, &mut *plaintext);
         debug_assert!(encoded.is_ok(), "writing to memory cannot fail");
-        let sealed = seal::seal(&key, owner.record.as_bytes(), &plaintext, rng).into();
+        let sealed = seal::seal(&key, owner.context(), &plaintext, rng).into();
         Self { tag_hash, sealed }
     }
 }
@@ -229,15 +230,23 @@ impl LastGuess {
             return None;
         }
         let key = Zeroizing::new(owner.labelled(label::LAST_GUESS_KEY, tag, &self.public.version).0);
-        let plaintext = seal::unseal(&key, owner.record.as_bytes(), &self.wrapped).ok()?;
+        let plaintext = seal::unseal(&key, owner.context(), &self.wrapped).ok()?;
         let secrets = exact::decode(&plaintext)?;
         Some(Registration { public: self.public.clone(), secrets })
     }
 }
 
 impl Owner<'_> {
+    /// Associated data of what is wrapped.
+    fn context(&self) -> &[u8] {
+        if self.bugs.has(Bug::WrapWithoutRecord) { &[] } else { self.record.as_bytes() }
+    }
+
     fn labelled(&self, label: &str, tag: &[u8; 16], version: &[u8; 16]) -> Digest {
-        hash(label, &[tag, self.realm.as_bytes(), self.record.as_bytes(), version])
+        let unless = |bug, field| if self.bugs.has(bug) { &[][..] } else { field };
+        let realm = unless(Bug::WrapWithoutRealm, self.realm.as_bytes());
+        let record = unless(Bug::WrapWithoutRecord, self.record.as_bytes());
+        hash(label, &[tag, realm, record, unless(Bug::WrapWithoutVersion, version)])
     }
 }
 
@@ -325,7 +334,10 @@ impl Record {
 
 /// Associated data: realm id and record id.
 fn context(keys: &Keys, record: &RecordId, bugs: Bugs) -> Vec<u8> {
-    let mut context = keys.realm.0.to_vec();
+    let mut context = Vec::with_capacity(48);
+    if !bugs.has(Bug::SealWithoutRealm) {
+        context.extend_from_slice(keys.realm.as_bytes());
+    }
     if !bugs.has(Bug::SealWithoutRecord) {
         context.extend_from_slice(record.as_bytes());
     }
@@ -378,7 +390,8 @@ mod tests {
             encrypted_secret_commitment: [0xff; 16].into(),
         };
         let registration = Registration { public, secrets };
-        let owner = Owner { realm: &RealmId([0xff; 16]), record: &RecordId([0xff; 32]) };
+        let owner =
+            Owner { realm: &RealmId([0xff; 16]), record: &RecordId([0xff; 32]), bugs: Bugs::default() };
         let rng = &mut rand::rngs::StdRng::seed_from_u64(1);
         let wrapped = Wrapped::new(&registration.secrets, &[0xff; 16], owner, rng);
         let last = LastGuess::new(registration.public.clone(), wrapped);

@@ -2,10 +2,12 @@
 
 use crate::bug::Bug;
 use crate::core::Core;
-use crate::record::{Public, Record, RecordState};
+use crate::process::event_context;
+use crate::record::{Owner, Public, Record, RecordState};
+use crate::seal;
 use alloc::vec::Vec;
 use rand_core::CryptoRng;
-use strongroom_proto::ids::{RealmId, RecordId};
+use strongroom_proto::ids::{GroupId, RealmId, RecordId};
 use strongroom_proto::noise::StaticKey;
 
 /// A record as it is stored.
@@ -40,6 +42,38 @@ impl Core {
         }
         if let Some(state) = &mut self.state.realm {
             state.id = realm;
+        }
+    }
+
+    /// Gives the realm another id, in RAM only; its keys stay.
+    pub fn rename(&mut self, realm: RealmId) {
+        if let Some(keys) = &mut self.keys {
+            keys.realm = realm;
+        }
+    }
+
+    /// Opens a sealed event as one of this group.
+    #[must_use]
+    pub fn event(&self, group: &GroupId, sealed: &[u8]) -> Option<Vec<u8>> {
+        let keys = self.keys.as_ref()?;
+        seal::unseal(&keys.events, &event_context(keys, group, self.bugs), sealed).ok().map(|e| e.to_vec())
+    }
+
+    /// Whether the tag unwraps what a sealed record holds after its last guess, as if it were of this realm, record and version.
+    #[must_use]
+    pub fn unwraps(
+        &self,
+        record: &RecordId,
+        sealed: &[u8],
+        tag: &[u8; 16],
+        (realm, owner, version): (&RealmId, &RecordId, &[u8; 16]),
+    ) -> Option<bool> {
+        match Record::unseal(self.keys.as_ref()?, record, sealed, self.bugs).ok()?.state {
+            RecordState::LastGuess(mut last) => {
+                last.public.version = (*version).into();
+                Some(last.unwrap(tag, Owner { realm, record: owner, bugs: self.bugs }).is_some())
+            }
+            _ => None,
         }
     }
 

@@ -8,6 +8,8 @@ mod enrolment;
 mod group;
 #[path = "attacks/log.rs"]
 mod log;
+#[path = "attacks/places.rs"]
+mod places;
 #[path = "attacks/records.rs"]
 mod records;
 #[path = "attacks/sessions.rs"]
@@ -121,6 +123,23 @@ const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::ChargedByOutcome, sessions::charge_seen_from_which_session_gives_way),
     (Bug::NonceAsDrawn, records::key_computed_from_two_proofs),
     (Bug::NothingWithoutKey, records::lockout_seen_from_the_work),
+    (Bug::JumpByStranger, log::jump_on_a_strangers_statement),
+    (Bug::JumpOnForged, log::jump_on_a_statement_that_nobody_made),
+    (Bug::CommitOnForged, log::commit_on_statements_that_nobody_made),
+    (Bug::NothingStated, log::statement_of_nothing),
+    (Bug::OvertakenLeads, log::entry_made_after_being_overtaken),
+    (Bug::HandshakeUncovered, sessions::session_where_the_record_is_not),
+    (Bug::HandshakeWithPayload, sessions::request_in_a_handshake_without_one),
+    (Bug::RepliesOfOneGroup, sessions::memory_filled_with_replies_of_several_groups),
+    (Bug::TreeTwice, trees::two_trees_of_one_prefix),
+    (Bug::AnswerSurvivesTag, records::answer_from_before_the_right_tag),
+    (Bug::WrapWithoutRealm, places::secrets_unwrapped_in_another_realm),
+    (Bug::WrapWithoutRecord, places::secrets_unwrapped_for_another_record),
+    (Bug::WrapWithoutVersion, places::secrets_unwrapped_for_another_version),
+    (Bug::SealWithoutRealm, places::record_opened_in_another_realm),
+    (Bug::EventWithoutRealm, places::event_opened_in_another_realm),
+    (Bug::EventWithoutGroup, places::event_opened_in_another_group),
+    (Bug::TrailingBytes, log::request_with_bytes_behind),
 ];
 
 #[test]

@@ -6,10 +6,10 @@ use common::{Device, Rig, custodian_key, sign};
 use ed25519_dalek::SigningKey;
 use strongroom_hsm::Config;
 use strongroom_proto::enrolment::{
-    Attestation, CustodianPolicy, DeviceIdentity, ExportApproval, Founding, FoundingStatement,
+    Attestation, CustodianPolicy, Founding, FoundingStatement,
     MAX_ATTESTATION_BYTES, MAX_CUSTODIANS,
 };
-use strongroom_proto::hsm::{DeviceStatus, Origin, Refusal, Reply, Request};
+use strongroom_proto::hsm::{Origin, Refusal, Reply, Request};
 use strongroom_proto::ids::{Digest, Nonce};
 
 fn device(seed: u64) -> Device {

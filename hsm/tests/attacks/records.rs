@@ -125,6 +125,14 @@ pub(super) fn share_for_another_version(bug: Option<Bug>) -> bool {
     answers(&mut s, &[request]).iter().any(shares)
 }
 
+/// After the right tag, a point that was guessed before is a guess like any other.
+pub(super) fn answer_from_before_the_right_tag(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 3);
+    let point = s.user.point();
+    let requests = [s.user.recover2_with(point), s.user.recover3(true), s.user.recover2_with(point)];
+    count(&answers(&mut s, &requests)[2]) != Some(1)
+}
+
 /// A generator that repeats itself. Two proofs of one key with one nonce give the key away.
 pub(super) fn key_computed_from_two_proofs(bug: Option<Bug>) -> bool {
     let mut s = Scene::new(bug, 3, 2);

@@ -3,7 +3,8 @@
 use super::common::{Rig, User};
 use super::whole;
 use strongroom_hsm::{Bug, Config, MAX_SESSIONS_OF_A_RECORD, charged_places};
-use strongroom_proto::hsm::{BatchRequest, Outcome, Reply, SessionRefusal};
+use strongroom_proto::client::SecretsRequest;
+use strongroom_proto::hsm::{BatchRequest, Outcome, Reply, Request, SessionRefusal};
 use strongroom_proto::ids::SessionId;
 
 /// Places of the table.
@@ -88,6 +89,43 @@ pub(super) fn new_sessions_ended_by_each_other(bug: Option<Bug>) -> bool {
         open(&mut rig, 100 + user, 0);
     }
     has_ended(&mut rig, &mut victim)
+}
+
+/// A session opened at the leader of a group that does not own the record.
+pub(super) fn session_where_the_record_is_not(bug: Option<Bug>) -> bool {
+    let mut rig = table(bug);
+    rig.group = super::second_group(&mut rig).group;
+    rig.lead(0, None);
+    let (_, request) = User::new(&rig, 1, 1).handshake_only();
+    matches!(rig.devices[0].ask(&Request::Handshake(rig.group, request)), Reply::Handshaken(_))
+}
+
+/// A request that is not run, and that its sender takes for answered.
+pub(super) fn request_in_a_handshake_without_one(bug: Option<Bug>) -> bool {
+    let mut rig = table(bug);
+    let (_, request) = User::new(&rig, 1, 1).handshake_with(&SecretsRequest::Delete.to_cbor());
+    let reply = rig.devices[0].ask(&Request::Handshake(rig.group, request));
+    matches!(reply, Reply::Handshaken(Outcome::Answered(_)))
+}
+
+/// As many replies as may wait in all, in each of two groups. That both own records takes a bug of its own.
+pub(super) fn memory_filled_with_replies_of_several_groups(bug: Option<Bug>) -> bool {
+    let mut config = Config::software();
+    config.limits.max_pending_replies = 2;
+    let mut rig = Rig::with_config(1, bug, &config);
+    rig.devices[0].core.plant(Bug::EveryGroupOwnsAll);
+    let groups = [rig.group, super::second_group(&mut rig).group];
+    let mut waiting = 0;
+    for (group, seed) in groups.into_iter().zip(1..) {
+        rig.group = group;
+        rig.lead(0, None);
+        let requests =
+            [0; 2].map(|_| User::new(&rig, seed, 1).handshake_with(&SecretsRequest::Recover1.to_cbor()).1);
+        if let Reply::Processed { outcomes, .. } = rig.process(0, &whole(), &requests) {
+            waiting += outcomes.len();
+        }
+    }
+    waiting > 2
 }
 
 /// The host replays a user's handshakes after a guess. Which session is gone tells it whether there was a registration.

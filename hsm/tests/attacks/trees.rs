@@ -34,6 +34,14 @@ pub(super) fn guess_on_a_tree_of_another_prefix(bug: Option<Bug>) -> bool {
     evaluated > 1
 }
 
+pub(super) fn two_trees_of_one_prefix(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 1);
+    let request = super::process_request(s.rig.group, &s.tree, &[]);
+    let Request::Process { group, mut trees, requests } = request else { panic!() };
+    trees.extend_from_within(..);
+    matches!(s.rig.devices[0].ask(&Request::Process { group, trees, requests }), Reply::Processed { .. })
+}
+
 pub(super) fn guess_on_a_tree_made_by_hand(bug: Option<Bug>) -> bool {
     let mut s = Scene::new(bug, 3, 1);
     let old = s.tree.get(&s.user.record).expect("open").expect("there").clone();

@@ -53,6 +53,8 @@ impl Env for Device {
     fn rng(&mut self) -> &mut StdRng {
         &mut self.rng
     }
+
+    fn show(&mut self, _: std::fmt::Arguments<'_>) {}
 }
 
 pub(super) fn device(flash: ModelFlash) -> Device {
