@@ -235,21 +235,6 @@ bugs! {
     TrailingBytes,
 }
 
-#[cfg(feature = "planted-bugs")]
-impl Bug {
-    /// Whether a host alone can do anything with it. The others take what another build stored.
-    #[must_use]
-    pub const fn helps_a_host(self) -> bool {
-        !matches!(
-            self,
-            Self::StateBytesLeftOver
-                | Self::MinimumIgnored
-                | Self::RecordBytesLeftOver
-                | Self::RecordOfAnyVersion
-        )
-    }
-}
-
 /// Which bugs are planted.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Bugs {

@@ -6,8 +6,7 @@ use common::{Device, Rig, custodian_key, sign};
 use ed25519_dalek::SigningKey;
 use strongroom_hsm::Config;
 use strongroom_proto::enrolment::{
-    Attestation, CustodianPolicy, Founding, FoundingStatement,
-    MAX_ATTESTATION_BYTES, MAX_CUSTODIANS,
+    Attestation, CustodianPolicy, Founding, FoundingStatement, MAX_ATTESTATION_BYTES, MAX_CUSTODIANS,
 };
 use strongroom_proto::hsm::{Origin, Refusal, Reply, Request};
 use strongroom_proto::ids::{Digest, Nonce};

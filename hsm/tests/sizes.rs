@@ -251,7 +251,6 @@ fn the_fullest_device_status_fits_in_a_frame() {
         unassigned: true,
         member: MemberStatement::new(&KEY, &REALM, HSM),
         record_id_key: DIGEST,
-        origin: Origin::Imported { exporter: HSM, signers: u16::MAX },
     };
     let most = u32::MAX;
     let reply = Reply::Device(DeviceStatus {

@@ -278,8 +278,9 @@ pub fn prove(
 ) -> Proof {
     let mut drawn = Zeroizing::new([0; 64]);
     rng.fill_bytes(&mut *drawn);
-    let hash =
-        Sha512::new().chain_update(NONCE_PREFIX).chain_update(&*drawn).chain_update(&*key.0.to_bytes());
+    // Secret: by reference, so that no copy is left on the stack.
+    let (drawn, secret) = (drawn.as_slice(), key.0.to_bytes());
+    let hash = Sha512::new().chain_update(NONCE_PREFIX).chain_update(drawn).chain_update(secret.as_slice());
     let hash = hash.chain_update(public_key.0).chain_update(input.as_bytes()).chain_update(output.as_bytes());
     let wide: Zeroizing<[u8; 64]> = Zeroizing::new(hash.finalize().into());
     prove_with(key, public_key, input, output, &SecretScalar::new(Scalar::from_bytes_mod_order_wide(&wide)))

@@ -1,6 +1,7 @@
 //! The oracle's rules on batches and replies: what is answered, to whom, when, and what is sealed.
 
 use super::clients::{Answer, finish, guesses};
+use super::keys::hash;
 use super::model::Records;
 use super::step::{Made, Wish};
 use super::world::{Kept, Known, World};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use strongroom_hsm::{SEALED_EVENT_BYTES, SEALED_RECORD_BYTES};
 use strongroom_proto::client::{PADDED_RESPONSE, SecretsResponse};
 use strongroom_proto::hsm::{Made as MadeEntry, NoiseReply, Outcome, SessionRefusal};
-use strongroom_proto::ids::EntryHash;
+use strongroom_proto::ids::{EntryHash, RecordId};
 use strongroom_proto::noise::TAG_LEN;
 use strongroom_proto::tree::Tree;
 
@@ -139,9 +140,14 @@ impl World {
             let what = format!("HSM {at} refused {wish:?} of user {user} as no request");
             self.violate("blind until commit", what);
         }
-        let is_transport = self.messages[&number].channel.is_some();
-        if is_transport {
+        if self.messages[&number].channel.is_some() {
+            let lasts = self.charged.get(&(at, group, user)) == Some(&session);
+            if lasts && refusal == SessionRefusal::MissingSession {
+                let what = format!("HSM {at} gave up the session of user {user}, who had guessed in it");
+                return self.violate("sessions last", what);
+            }
             self.sessions.remove(&(at, group, user, session));
+            self.end_charge(at, group, user, session);
         }
         self.cover("(in a batch)", "leader", format!("{refusal:?}"));
     }
@@ -156,6 +162,9 @@ impl World {
         if message.channel.is_none() {
             self.sessions.insert((at, group, user, session));
         }
+        if message.applied.is_none() {
+            self.end_charge(at, group, user, session);
+        }
         self.read(number, user, reply);
         self.cover("(in a batch)", "leader", "Answered".into());
     }
@@ -164,7 +173,7 @@ impl World {
     fn may_be_kept(&mut self, at: usize, group: usize, number: Made, user: u8) -> bool {
         let message = &self.messages[&number];
         let (wish, session, by) = (message.wish, message.session, message.user);
-        let is_transport = message.channel.is_some();
+        let (is_transport, is_new) = (message.channel.is_some(), message.applied.is_none());
         let (rule, what) = if let Wish::Odd(oddity) = wish {
             ("no such request", format!("HSM {at} ran {oddity:?} of user {user}"))
         } else if is_transport && by != user {
@@ -176,6 +185,11 @@ impl World {
         } else {
             if !is_transport {
                 self.sessions.insert((at, group, user, session));
+                self.end_charge(at, group, user, session);
+            } else if is_new && matches!(wish, Wish::Recover2(..)) {
+                self.charged.insert((at, group, user), session);
+            } else if is_new {
+                self.end_charge(at, group, user, session);
             }
             self.cover("(in a batch)", "leader", "Kept".into());
             return true;
@@ -311,11 +325,25 @@ impl World {
                 };
                 return self.violate(rule, format!("user {user}'s record holds {what}"));
             }
+            if records.at_last_guess(user) && !self.is_bound(user, &leaf.record, &plaintext, records) {
+                let what = format!("what is wrapped for user {user} is not bound to its place");
+                return self.violate("sealed for its record", what);
+            }
             if shown != wanted {
                 return self
                     .violate("sealed for its record", format!("a leaf of user {user} lacks its secrets"));
             }
         }
+    }
+
+    /// Whether a record after its last guess knows its tag by a hash that names realm, record and version.
+    fn is_bound(&self, user: u8, record: &RecordId, plaintext: &[u8], records: &Records) -> bool {
+        let Some((tag, version)) = records.registration(user).map(|r| self.clients().tag(user, r)) else {
+            return true;
+        };
+        let realm = self.founding.realm.realm;
+        let known_by = hash("strongroom last guess tag 1", &[&tag, &realm.0, &record.0, &version]);
+        plaintext.windows(known_by.len()).any(|window| window == known_by)
     }
 
     /// With the realm's keys: an event says what happened, to whom, and in which entry.

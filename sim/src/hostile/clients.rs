@@ -98,6 +98,12 @@ impl Clients {
         self.records.iter().position(|r| r == record).and_then(|at| u8::try_from(at).ok())
     }
 
+    /// Unlock key tag and version of a registration.
+    pub(super) fn tag(&self, user: u8, registration: u8) -> ([u8; 16], [u8; 16]) {
+        let own = &self.registrations[&(user % USERS, registration % REGISTRATIONS)];
+        (*own.unlock_key_tag.as_bytes(), own.version.0)
+    }
+
     /// Of which of a user's registrations a plaintext shows a secret, by bit.
     pub(super) fn shows(&self, user: u8, plaintext: &[u8]) -> u8 {
         self.needles.found(user, plaintext)

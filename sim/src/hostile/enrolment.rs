@@ -3,7 +3,7 @@
 use super::founding::{custodian, sign};
 use super::keys::{Hosts, device_key, hash, hosts_realm};
 use super::step::{Approval, HostsRealm, Invitation, Made, Members};
-use super::world::{DEVICES, Group, MAX_GROUPS, World};
+use super::world::{DEVICES, Group, MAX_GROUPS, Member, World};
 use crate::model::Trace;
 use ed25519_dalek::SigningKey;
 use strongroom_proto::enrolment::{
@@ -60,6 +60,10 @@ impl World {
         let members = statement.members.iter().filter_map(bit).fold(0, |bits, d| bits | 1 << d);
         self.traces.push(Trace::new(statement));
         self.groups.push(Group { id: statement.group, statement: statement.clone(), members });
+        // More than were asked for: one that was made as the power went is learned of at the restart.
+        for groups in &mut self.members {
+            groups.resize(groups.len().max(self.groups.len()), Member::default());
+        }
         self.groups.len() - 1
     }
 

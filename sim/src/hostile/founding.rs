@@ -97,6 +97,8 @@ impl Founding {
 fn config() -> Config {
     let mut config = Config::software();
     config.limits.max_pending_entries = MAX_PENDING_ENTRIES;
+    // More than two users can fill, fewer than three; and room for each to have guessed.
+    config.limits.max_sessions = 8;
     config
 }
 

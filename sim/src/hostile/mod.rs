@@ -33,7 +33,7 @@ use founding::Founding;
 use hunt::{EPISODE_STEPS, Hunt};
 pub use oracle::{RULES, Violation};
 #[cfg(feature = "planted-bugs")]
-pub use planted::{Hunted, PLANTED_BUDGET, hunt_planted, print_table};
+pub use planted::{Hunted, PLANTED_BUDGET, UNSEEN, hunt_planted, print_table, seen};
 use std::fmt::Write;
 use std::rc::Rc;
 use std::time::Instant;

@@ -59,6 +59,14 @@ impl Records {
             if *charged >= guesses(*registration))
     }
 
+    /// What is registered, if anything is.
+    pub(super) fn registration(&self, user: u8) -> Option<u8> {
+        match self.records.get(&user) {
+            Some(Record::Registered { registration, .. }) => Some(*registration),
+            _ => None,
+        }
+    }
+
     /// How often this registration was accepted or reset on this chain.
     pub(super) fn accepted(&self, user: u8, registration: u8) -> u32 {
         self.accepted.get(&(user, registration)).copied().unwrap_or(0)

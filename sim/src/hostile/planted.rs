@@ -10,6 +10,24 @@ const SEEDS: [u64; 2] = [1, 2];
 /// How many steps each seed has to find a planted bug.
 pub const PLANTED_BUDGET: u64 = 50_000;
 
+/// Bugs that this search cannot see, and why: something else must notice each (`hsm/tests`, `strongroom-sim firmware work`).
+pub const UNSEEN: [(Bug, &str); 9] = [
+    (Bug::NonceAsDrawn, "the generators here do not repeat themselves"),
+    (Bug::NothingWithoutKey, "time is no part of it"),
+    (Bug::RepliesOfOneGroup, "one group alone has replies until there are transfers"),
+    (Bug::SessionsWithoutBound, "three users have fewer sessions than there are places for charged ones"),
+    (Bug::ChargedFillTheTable, "three users have fewer charged sessions than fill the table"),
+    (Bug::StateBytesLeftOver, "a host writes no NVRAM"),
+    (Bug::MinimumIgnored, "a host writes no NVRAM"),
+    (Bug::RecordBytesLeftOver, "a host seals no record"),
+    (Bug::RecordOfAnyVersion, "a host seals no record"),
+];
+
+/// Every bug that it is to find.
+pub fn seen() -> impl Iterator<Item = Bug> {
+    Bug::ALL.iter().copied().filter(|bug| UNSEEN.iter().all(|(unseen, _)| unseen != bug))
+}
+
 /// One planted bug, hunted. Printed, it is its row of the table in `docs/hostile-host.md`.
 pub struct Hunted {
     /// What was left out.
@@ -44,12 +62,16 @@ pub fn hunt_planted(bug: Bug) -> Hunted {
 pub fn print_table() -> usize {
     println!("| Bug | Seed | Steps | What the oracle said |\n|---|---|---|---|");
     let mut missed = 0;
-    let bugs = || Bug::ALL.iter().filter(|bug| bug.helps_a_host());
-    for bug in bugs() {
-        let hunted = hunt_planted(*bug);
+    let mut hunts = 0;
+    for bug in seen() {
+        hunts += 1;
+        let hunted = hunt_planted(bug);
         println!("{hunted}");
         missed += usize::from(hunted.found.is_none());
     }
-    println!("\n{} of {} found", bugs().count() - missed, bugs().count());
+    println!("\n{} of {hunts} found; it cannot see:", hunts - missed);
+    for (bug, why) in UNSEEN {
+        println!("- `{bug:?}`: {why}");
+    }
     missed
 }

@@ -2,7 +2,7 @@
 
 use super::clients::USERS;
 use super::hunt::{Hunt, recent};
-use super::step::{Approval, Forgery, HostsRealm, Invitation, Made, Members, Oddity, Shape, Step, Wish};
+use super::step::{Approval, Forgery, HostsRealm, Invitation, Lie, Made, Members, Oddity, Shape, Step, Wish};
 use super::world::{DEVICES, MAX_GROUPS};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
@@ -17,7 +17,7 @@ impl Hunt {
 
     fn any_step(&mut self) -> Option<Step> {
         let (at, group) = (self.any_hsm(), self.any_group());
-        Some(match self.rng.random_range(0..24) {
+        Some(match self.rng.random_range(0..26) {
             0 => Step::Open { user: self.any_user(), at, group, handshake: self.any_handshake() },
             1 | 2 => {
                 let channel = recent(&mut self.rng, self.world.channels.keys())?;
@@ -52,6 +52,14 @@ impl Hunt {
             18 | 19 => self.any_garbage(),
             20 => Step::CutPower { at, after: self.rng.random_range(0..40) },
             21 | 22 => self.any_hand_made(at, group)?,
+            23 => {
+                let statement = recent(&mut self.rng, self.world.statements.keys());
+                let commit = recent(&mut self.rng, self.world.commits.keys());
+                let statement = if self.rng.random() { statement } else { commit }?;
+                let entry = recent(&mut self.rng, self.world.entries.keys())?;
+                Step::Lie { statement, entry, how: *Lie::ALL.choose(&mut self.rng)? }
+            }
+            24 => Step::Knock { at, group, message: recent(&mut self.rng, self.world.messages.keys())? },
             _ => self.any_enrolment(at, group),
         })
     }

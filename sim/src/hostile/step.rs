@@ -110,11 +110,42 @@ pub(super) enum Forgery {
     /// As it was, with a MAC under a key of the host's.
     #[n(4)]
     HostsMac,
+    /// As it was, with the MAC of a statement about it.
+    #[n(5)]
+    StatementsMac,
 }
 
 impl Forgery {
-    pub(super) const ALL: [Self; 5] =
-        [Self::OtherPrev, Self::NoPartitions, Self::LaterIndex, Self::OtherGroup, Self::HostsMac];
+    pub(super) const ALL: [Self; 6] = [
+        Self::OtherPrev,
+        Self::NoPartitions,
+        Self::LaterIndex,
+        Self::OtherGroup,
+        Self::HostsMac,
+        Self::StatementsMac,
+    ];
+}
+
+/// How a statement about an entry is forged. Sent where one of capture is wanted, or one of commit, whichever it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(index_only)]
+pub(super) enum Lie {
+    /// Another entry, with the MAC as it was.
+    #[n(0)]
+    OtherEntry,
+    /// Another HSM, with the MAC as it was.
+    #[n(1)]
+    OtherHsm,
+    /// Another entry, with the MAC of that.
+    #[n(2)]
+    EntrysMac,
+    /// Another entry, with a MAC under a key of the host's.
+    #[n(3)]
+    HostsMac,
+}
+
+impl Lie {
+    pub(super) const ALL: [Self; 4] = [Self::OtherEntry, Self::OtherHsm, Self::EntrysMac, Self::HostsMac];
 }
 
 /// What a hand-made partial tree is, made from the right one.
@@ -513,6 +544,26 @@ pub(super) enum Step {
         #[n(3)]
         others: Vec<Made>,
     },
+    /// Writes a statement after the model of another, about an entry; makes a statement.
+    #[n(21)]
+    Lie {
+        #[n(0)]
+        statement: Made,
+        #[n(1)]
+        entry: Made,
+        #[n(2)]
+        how: Lie,
+    },
+    /// Sends a client's message as a handshake that carries no request.
+    #[n(22)]
+    Knock {
+        #[n(0)]
+        at: u8,
+        #[n(1)]
+        group: u8,
+        #[n(2)]
+        message: Made,
+    },
 }
 
 impl Step {
@@ -548,7 +599,9 @@ impl Step {
                 all(others);
             }
             Self::Commit { chain, .. } => all(chain),
-            Self::Jump { entry, .. } | Self::Forge { entry, .. } if *entry == from => {
+            Self::Jump { entry, .. } | Self::Forge { entry, .. } | Self::Lie { entry, .. }
+                if *entry == from =>
+            {
                 *entry = to.unwrap_or(*entry);
             }
             _ => {}
@@ -575,7 +628,7 @@ impl Step {
     /// The message's name, for the table of coverage.
     pub(super) const fn name(&self) -> &'static str {
         match self {
-            Self::Open { .. } => "Handshake",
+            Self::Open { .. } | Self::Knock { .. } => "Handshake",
             Self::Ask { .. } | Self::Ride { .. } => "(client)",
             Self::Process { .. } | Self::HandMade { .. } | Self::DeepTree { .. } => "Process",
             Self::Capture { .. } | Self::CaptureBoth { .. } => "Capture",
@@ -585,7 +638,7 @@ impl Step {
             Self::Commit { .. } => "Commit",
             Self::Restart { .. } => "(restart)",
             Self::CutPower { .. } => "(power cut)",
-            Self::Forge { .. } => "(forgery)",
+            Self::Forge { .. } | Self::Lie { .. } => "(forgery)",
             Self::NewGroup { .. } => "NewGroup",
             Self::Join { .. } => "JoinGroup",
             Self::JoinRealm { .. } => "JoinRealm",
@@ -635,6 +688,12 @@ impl fmt::Display for Step {
             }
             Self::CutPower { at, after } => write!(f, "HSM {at} will lose power after {after} granules"),
             Self::Forge { entry, how } => write!(f, "the host forges an entry like #{entry}: {how:?}"),
+            Self::Lie { statement, entry, how } => {
+                write!(f, "the host forges a statement like #{statement} about #{entry}: {how:?}")
+            }
+            Self::Knock { at, group, message } => {
+                write!(f, "HSM {at}, group {group}: message #{message} as a handshake without a request")
+            }
             Self::NewGroup { at, of, members } => {
                 write!(
                     f,

@@ -12,7 +12,7 @@ use super::founding::status;
 use super::keys::hash;
 use super::model::{Happening, Records};
 use super::oracle::Violation;
-use super::step::{Forgery, Made, Shape, Step, Wish};
+use super::step::{Forgery, Lie, Made, Oddity, Shape, Step, Wish};
 use crate::model::{Departure, Trace};
 use minicbor::bytes::ByteVec;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -135,6 +135,8 @@ pub(super) struct World {
     pub(super) by_hash: BTreeMap<EntryHash, Made>,
     pub(super) statements: BTreeMap<Made, (usize, Captured)>,
     pub(super) commits: BTreeMap<Made, (usize, Committed)>,
+    /// Statements that the host wrote, of either kind.
+    lies: BTreeMap<Made, Captured>,
     /// Sealed seeds, and the HSM that each is for.
     pub(super) sealed: BTreeMap<Made, Exported>,
     /// Entries that an HSM stated as committed themselves, not only by what came after.
@@ -144,6 +146,8 @@ pub(super) struct World {
     pub(super) messages: BTreeMap<Made, Message>,
     /// Sessions that may live: HSM, group, user, session.
     pub(super) sessions: BTreeSet<(usize, usize, u8, SessionId)>,
+    /// The session of a user, at an HSM for a group, in which a Recover2 was run last, while that was its last request.
+    pub(super) charged: BTreeMap<(usize, usize, u8), SessionId>,
     pub(super) terms: BTreeSet<Term>,
     /// The group whose entries name a prefix.
     pub(super) owner: Option<usize>,
@@ -187,6 +191,8 @@ impl World {
             by_hash: BTreeMap::new(),
             statements: BTreeMap::new(),
             commits: BTreeMap::new(),
+            lies: BTreeMap::new(),
+            charged: BTreeMap::new(),
             sealed: BTreeMap::new(),
             stated_committed: BTreeSet::new(),
             committed: BTreeMap::new(),
@@ -217,7 +223,8 @@ impl World {
     /// That a stranger can state anything about a group takes a bug of its own.
     #[cfg(feature = "planted-bugs")]
     fn break_one(&mut self) {
-        if self.founding.planted == Some(strongroom_hsm::Bug::CountStrangers) {
+        use strongroom_hsm::Bug::{CountStrangers, JumpByStranger};
+        if matches!(self.founding.planted, Some(CountStrangers | JumpByStranger)) {
             self.devices[MEMBERS - 1].plant(Some(strongroom_hsm::Bug::JoinAnyMembers));
             self.broken = Some(MEMBERS - 1);
         }
@@ -241,7 +248,7 @@ impl World {
     }
 
     fn watch(&mut self, at: usize, request: &Request, reply: &Reply) {
-        let Some(status) = self.statuses.get(at) else { return };
+        let Some(status) = self.statuses.get(at).filter(|_| self.broken != Some(at)) else { return };
         for trace in &mut self.traces {
             let observed = trace.observe(&status.hsm, request, reply).err();
             self.departure = self.departure.take().or(observed);
@@ -344,8 +351,8 @@ impl World {
             }
             Step::Commit { at, group, statements, chain } => {
                 let group = self.groups[group_of(*group)].id;
-                let statements = statements.iter().filter_map(|s| self.statements.get(s));
-                let statements = statements.map(|(_, s)| *s).collect();
+                let known = |s: &Made| self.statements.get(s).map(|(_, s)| *s).or(self.lies.get(s).copied());
+                let statements = statements.iter().filter_map(known).collect();
                 let chain = self.entries_of(chain);
                 self.exchange(n, device(*at), step.name(), &Request::Commit { group, statements, chain });
             }
@@ -354,6 +361,7 @@ impl World {
                 self.join(device(*at), group, *invitation);
             }
             Step::DeepTree { at } => self.deep_tree(device(*at)),
+            Step::Knock { at, group, message } => self.knock(device(*at), group_of(*group), *message),
             _ => {}
         }
     }
@@ -367,6 +375,7 @@ impl World {
             Step::Restart { at, cut_after } => self.restart(device(*at), *cut_after),
             Step::CutPower { at, after } => self.devices[device(*at)].cut_power_after(*after),
             Step::Forge { entry, how } => self.forge(n, *entry, *how),
+            Step::Lie { statement, entry, how } => self.lie(n, *statement, *entry, *how),
             Step::NewGroup { at, of, members } => self.new_group(device(*at), *of, *members),
             Step::Export { at, to, signers, approval } => {
                 self.export(n, device(*at), device(*to), *signers, *approval);
@@ -405,9 +414,37 @@ impl World {
         let Reply::Handshaken(Outcome::Answered(reply)) = self.send(at, "Handshake", &request) else {
             return;
         };
+        if !self.owns_records(at, group) {
+            let what = format!("HSM {at} opened a session in group {group}, which owns no record");
+            return self.violate("one group for each record", what);
+        }
         self.sessions.insert((at, group, user, session));
+        self.end_charge(at, group, user, session);
         if let Some((transport, _)) = finish(state, &reply) {
             self.channels.insert(n, Channel { user, transport, session });
+        }
+    }
+
+    /// Whether the newest entry of a leader names a prefix; all groups own the whole space or nothing.
+    fn owns_records(&self, at: usize, group: usize) -> bool {
+        let newest = self.members[at][group].lead.as_ref().and_then(|lead| lead.newest);
+        match newest.and_then(|newest| self.entries.get(&newest)) {
+            Some(known) => !known.entry.partitions.is_empty(),
+            None => self.groups[group].statement.genesis,
+        }
+    }
+
+    /// What is not a request of its own may not be run, nor taken for an empty one.
+    fn knock(&mut self, at: usize, group: usize, message: Made) {
+        let Some(Message { user, wish, session, noise, .. }) = self.messages.get(&message) else { return };
+        let (record, session, message) = (self.clients().record(*user), *session, noise.clone());
+        let (user, wish) = (*user, *wish);
+        let request = BatchRequest { record, session, message };
+        let reply = self.send(at, "Handshake", &Request::Handshake(self.groups[group].id, request));
+        // With nothing inside it is one without a request.
+        if matches!(reply, Reply::Handshaken(Outcome::Answered(_))) && wish != Wish::Odd(Oddity::Nothing) {
+            let what = format!("HSM {at} took {wish:?} of user {user} for a handshake without a request");
+            self.violate("no such request", what);
         }
     }
 
@@ -524,13 +561,22 @@ impl World {
 
     pub(super) fn end_sessions(&mut self, at: usize, group: usize) {
         self.sessions.retain(|(a, g, ..)| (*a, *g) != (at, group));
+        self.charged.retain(|(a, g, _), _| (*a, *g) != (at, group));
+    }
+
+    /// What a user did that ends its claim to a session, if it is this one.
+    pub(super) fn end_charge(&mut self, at: usize, group: usize, user: u8, session: SessionId) {
+        if self.charged.get(&(at, group, user)) == Some(&session) {
+            self.charged.remove(&(at, group, user));
+        }
     }
 
     fn jump(&mut self, n: Made, at: usize, entry: Made, statement: Made) {
         let Some(known) = self.entries.get(&entry) else { return };
-        let committed = match (self.commits.get(&statement), self.statements.get(&statement)) {
+        let other = self.statements.get(&statement).map(|(_, s)| s).or(self.lies.get(&statement));
+        let committed = match (self.commits.get(&statement), other) {
             (Some((_, committed)), _) => *committed,
-            (None, Some((_, Captured { hsm, index, hash, mac }))) => {
+            (None, Some(Captured { hsm, index, hash, mac })) => {
                 Committed { hsm: *hsm, index: *index, hash: *hash, mac: *mac }
             }
             (None, None) => return,
@@ -548,7 +594,7 @@ impl World {
         self.failed[at] = false;
         self.nonces[at].0 = None;
         self.import_nonces[at].0 = None;
-        for group in 0..MAX_GROUPS {
+        for group in 0..self.members[at].len() {
             self.end_leadership(at, group);
         }
         let now = status(&mut self.devices[at]);
@@ -567,6 +613,11 @@ impl World {
             Forgery::OtherGroup => {
                 let next = self.groups.get(group + 1).or(self.groups.first());
                 entry.group = next.map_or(GroupId([5; 16]), |group| group.id);
+            }
+            Forgery::StatementsMac => {
+                let about = self.statements.values().find(|(_, s)| s.hash == known.hash);
+                entry.events_hash = Digest([6; 32]);
+                entry.mac = about.map_or(entry.mac, |(_, statement)| statement.mac);
             }
             Forgery::HostsMac => {
                 entry.events_hash = Digest([5; 32]);
@@ -594,6 +645,25 @@ impl World {
         self.entries.insert(n, known);
     }
 
+    fn lie(&mut self, n: Made, statement: Made, entry: Made, how: Lie) {
+        let Some(known) = self.entries.get(&entry) else { return };
+        let of = |Committed { hsm, index, hash, mac }| Captured { hsm, index, hash, mac };
+        let commit = self.commits.get(&statement).map(|(_, committed)| of(*committed));
+        let Some(mut lie) = commit.or(self.statements.get(&statement).map(|(_, s)| *s)) else { return };
+        if how == Lie::OtherHsm {
+            let at = self.statuses.iter().position(|status| status.hsm == lie.hsm).unwrap_or(0);
+            lie.hsm = self.statuses[(at + 1) % MEMBERS].hsm;
+        } else {
+            (lie.index, lie.hash) = (known.entry.index, known.hash);
+        }
+        match how {
+            Lie::OtherEntry | Lie::OtherHsm => {}
+            Lie::EntrysMac => lie.mac = known.entry.mac,
+            Lie::HostsMac => lie.mac = Mac(Digest(hash("strongroom captured 1", &[&lie.hash.0]))),
+        }
+        self.lies.insert(n, lie);
+    }
+
     fn deep_tree(&mut self, at: usize) {
         // In preorder: 257 inner nodes, each the left side of the one before; a stub; the empty right sides.
         let mut deep = vec![0x99, 0x02, 0x03];
@@ -615,8 +685,11 @@ impl World {
         let Some(bytes) = self.recent.get(usize::from(back)) else { return };
         let mut bytes = bytes.clone();
         bytes.truncate(usize::from(cut).max(1));
-        let bit = usize::from(flip) % (bytes.len() * 8);
-        bytes[bit / 8] ^= 1 << (bit % 8);
+        // The last bit that could be is none.
+        if flip < u16::MAX {
+            let bit = usize::from(flip) % (bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
         if let Some(behind) = self.recent.get(usize::from(onto)) {
             bytes.extend_from_slice(behind);
         }

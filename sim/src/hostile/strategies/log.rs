@@ -2,7 +2,7 @@
 
 use super::{fork, guess, guess_here};
 use crate::hostile::hunt::Hunt;
-use crate::hostile::step::{Forgery, Invitation, Step};
+use crate::hostile::step::{Forgery, Invitation, Lie, Step};
 use crate::hostile::world::MAX_PENDING_ENTRIES;
 
 pub(super) fn lead_at_two_with_one_guess_each(hunt: &mut Hunt) {
@@ -142,6 +142,85 @@ pub(super) fn commit_through_forged_entries(hunt: &mut Hunt) {
         let statements = statements.clone();
         hunt.go(Step::Commit { at: s.at, group: s.group, statements, chain: vec![forged] });
     }
+}
+
+/// Statements about what came before, with this entry put in.
+pub(super) fn commit_with_forged_statements(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(1) else { return };
+    let others = hunt.without(&s, s.at);
+    let message = guess_here(hunt, &s, 0);
+    let entry = hunt.process(s.at, s.group, &message);
+    let true_ones: Vec<_> = others.iter().filter_map(|at| hunt.statement(*at, s.group)).collect();
+    for how in Lie::ALL {
+        let lies: Vec<_> = true_ones
+            .iter()
+            .map(|statement| hunt.go(Step::Lie { statement: *statement, entry, how }))
+            .collect();
+        hunt.commit(s.at, s.group, lies);
+    }
+    let Some(own) = hunt.capture(s.at, entry) else { return };
+    let other = hunt.go(Step::Lie { statement: own, entry, how: Lie::OtherHsm });
+    hunt.commit(s.at, s.group, vec![own, other]);
+}
+
+/// A statement of commit, and ones of capture, made to speak of a fork that nobody committed.
+pub(super) fn jump_with_forged_statements(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(0) else { return };
+    let all = hunt.members(s.group);
+    let statements = all.iter().filter_map(|at| hunt.statement(*at, s.group)).collect();
+    let commit = hunt.commit(s.at, s.group, statements);
+    let (other, _, theirs) = fork(hunt, &s);
+    let captured = hunt.capture(other, theirs);
+    for at in hunt.without(&s, other) {
+        for how in Lie::ALL {
+            for statement in [Some(commit), captured].into_iter().flatten() {
+                let lie = hunt.go(Step::Lie { statement, entry: theirs, how });
+                hunt.go(Step::Jump { at, entry: theirs, statement: lie });
+            }
+        }
+    }
+}
+
+/// An HSM that is no member, and was made to join alone, commits a fork by itself.
+pub(super) fn jump_with_a_strangers_statement(hunt: &mut Hunt) {
+    let Some(s) = hunt.scene(0) else { return };
+    hunt.go(Step::Join { at: 3, group: 0, invitation: Invitation::Alone });
+    let (other, _, theirs) = fork(hunt, &s);
+    let Some(statement) = hunt.capture(3, theirs) else { return };
+    hunt.go(Step::Lead { at: 3, group: 0, entry: Some(theirs) });
+    let statement = hunt.commit(3, 0, vec![statement]);
+    for at in hunt.without(&s, other) {
+        hunt.go(Step::Jump { at, entry: theirs, statement });
+    }
+}
+
+/// A leader that captures what another made after its newest entry is behind: nobody will follow it.
+pub(super) fn make_entries_after_being_overtaken(hunt: &mut Hunt) {
+    let Some(s) = hunt.stage(1) else { return };
+    let mine = hunt.process(s.at, s.group, &[]);
+    let other = hunt.other(&s);
+    hunt.capture(other, mine);
+    hunt.lead(other, s.group);
+    let next = hunt.process_on(other, s.group, Some(mine), &[]);
+    hunt.capture(s.at, next);
+    let message = guess_here(hunt, &s, 0);
+    hunt.process_on(s.at, s.group, Some(mine), &message);
+}
+
+pub(super) fn ask_for_a_statement_of_nothing(hunt: &mut Hunt) {
+    let group = hunt.any_group();
+    for at in hunt.members(group) {
+        if hunt.captured(at, group).is_none() {
+            hunt.go(Step::Capture { at, group, entries: Vec::new() });
+        }
+    }
+}
+
+/// A whole request, and another behind it.
+pub(super) fn send_bytes_behind(hunt: &mut Hunt) {
+    let at = hunt.any_hsm();
+    hunt.go(Step::Status { at });
+    hunt.go(Step::Garble { at, back: 0, cut: u16::MAX, flip: u16::MAX, onto: 0 });
 }
 
 pub(super) fn jump_to_an_uncommitted_fork(hunt: &mut Hunt) {

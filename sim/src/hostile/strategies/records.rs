@@ -100,3 +100,8 @@ pub(super) fn guess_after_a_right_tag(hunt: &mut Hunt) {
     let guesses: Vec<Wish> = (1..=guesses(r)).map(|point| Wish::Recover2(r, point as u8)).collect();
     wishes(hunt, &s, &guesses);
 }
+
+pub(super) fn guess_the_same_after_a_right_tag(hunt: &mut Hunt) {
+    let Some(s) = hunt.scene(2) else { return };
+    wishes(hunt, &s, &[Wish::Recover2(2, 0), Wish::Recover3(2, true), Wish::Recover2(2, 0)]);
+}

@@ -1,6 +1,7 @@
 //! Attacks on the channels between clients and HSMs.
 
 use super::{guess, wishes};
+use crate::hostile::clients::USERS;
 use crate::hostile::hunt::Hunt;
 use crate::hostile::step::{Step, Wish};
 
@@ -86,4 +87,59 @@ pub(super) fn use_a_session_after_stepping_down(hunt: &mut Hunt) {
     hunt.settle(s.at, 0, entry, &[0, 1, 2]);
     hunt.lead(s.at, 0);
     wishes(hunt, &s, &[Wish::Recover2(2, 2)]);
+}
+
+/// At a leader of a group that owns no record.
+pub(super) fn open_a_session_where_the_record_is_not(hunt: &mut Hunt) {
+    hunt.all_join(1);
+    let Some(at) = hunt.leader(1) else { return };
+    let (user, handshake) = (hunt.any_user(), hunt.next);
+    hunt.go(Step::Open { user, at, group: 1, handshake });
+}
+
+pub(super) fn knock_with_a_request(hunt: &mut Hunt) {
+    let Some(s) = hunt.scene(1) else { return };
+    let inside = hunt.ask(s.channel, Wish::Recover2(1, 0));
+    for wish in [Wish::Register1, Wish::Delete, Wish::Recover2(1, 0)] {
+        let message = hunt.go(Step::Ride { user: s.user, wish });
+        hunt.go(Step::Knock { at: s.at, group: 0, message });
+    }
+    hunt.go(Step::Knock { at: s.at, group: 0, message: inside });
+}
+
+/// Others, and the user itself, open sessions while it has guessed and not yet sent its tag.
+pub(super) fn open_many_between_guess_and_tag(hunt: &mut Hunt) {
+    let registration = hunt.any_registration();
+    let Some(s) = hunt.scene(registration) else { return };
+    for point in 0..2 {
+        let own = hunt.open(s.user, s.at);
+        // The second time there may be no guess left: that must not be seen from which session is gone.
+        let guess = hunt.ask(own, Wish::Recover2(registration, point));
+        let entry = hunt.process(s.at, 0, &[guess]);
+        hunt.settle(s.at, 0, entry, &[0, 1, 2]);
+        for user in [s.user, s.user + 1, s.user + 2, s.user] {
+            for _ in 0..4 {
+                hunt.open(user % USERS, s.at);
+            }
+        }
+        let tag = hunt.ask(own, Wish::Recover3(registration, false));
+        hunt.process(s.at, 0, &[tag]);
+    }
+}
+
+/// Two others guess in as many sessions as they can have.
+pub(super) fn guess_in_many_between_guess_and_tag(hunt: &mut Hunt) {
+    let Some(s) = hunt.scene(1) else { return };
+    let guess = hunt.ask(s.channel, Wish::Recover2(1, 0));
+    hunt.process(s.at, 0, &[guess]);
+    for user in [s.user + 1, s.user + 2] {
+        for _ in 0..4 {
+            let theirs = hunt.open(user % USERS, s.at);
+            let guess = hunt.ask(theirs, Wish::Recover2(0, 0));
+            hunt.process(s.at, 0, &[guess]);
+        }
+    }
+    let tag = hunt.ask(s.channel, Wish::Recover3(1, true));
+    let entry = hunt.process(s.at, 0, &[tag]);
+    hunt.settle(s.at, 0, entry, &[0, 1, 2]);
 }

@@ -55,3 +55,10 @@ pub(super) fn send_a_deep_tree(hunt: &mut Hunt) {
         hunt.go(Step::DeepTree { at });
     }
 }
+
+/// Both are right, and one would do.
+pub(super) fn send_one_tree_twice(hunt: &mut Hunt) {
+    let Some(s) = hunt.scene(1) else { return };
+    let newest = hunt.newest(s.at, 0);
+    hunt.hand_made(&s, &[], Shape::OlderSecond, newest);
+}
