@@ -107,9 +107,17 @@ fn the_model_departs_from_cores_with_a_rule_left_out() {
         (Bug::JumpKeepsLeadership, "does not follow the newest own entry"),
         (Bug::SameTerm, "was drawn before"),
     ] {
-        let found = search_for(Some("as the model allows"), 1, 50_000, Some(bug)).broken;
-        let what = found.map(|(_, violation)| violation.what).unwrap_or_default();
-        assert!(what.contains(why), "{bug:?}: {what:?}");
+        // A rule that is left out departs in more than one way, and the first that a seed finds may be another.
+        let what = |seed| {
+            let found = search_for(Some("as the model allows"), seed, 50_000, Some(bug)).broken;
+            found.map(|(_, violation)| violation.what).unwrap_or_default()
+        };
+        let mut all = Vec::new();
+        let found = (1..=4).any(|seed| {
+            all.push(what(seed));
+            all.last().is_some_and(|what| what.contains(why))
+        });
+        assert!(found, "{bug:?}: {all:?}");
     }
 }
 
