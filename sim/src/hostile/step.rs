@@ -649,6 +649,35 @@ impl Step {
     }
 }
 
+impl Step {
+    /// Steps with trees made by hand, and about one HSM alone.
+    fn fmt_odd(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let after = |tree: &Option<Made>| tree.map_or("nothing".into(), |t| format!("#{t}"));
+        match self {
+            Self::HandMade { at, group, tree, messages, shape, older } => {
+                write!(
+                    f,
+                    "HSM {at}, group {group}: process messages {messages:?} with a tree made by hand, {shape:?}"
+                )?;
+                write!(f, ", from that after {} and that after {}", after(tree), after(older))
+            }
+            Self::JoinRealm { at, sealed, hosts: None } => {
+                write!(f, "HSM {at}: join the realm with the sealed seed {}", after(sealed))
+            }
+            Self::JoinRealm { at, hosts: Some(how), .. } => {
+                write!(f, "HSM {at}: join the host's own realm: {how:?}")
+            }
+            Self::Status { at } => write!(f, "HSM {at}: status"),
+            Self::DeepTree { at } => write!(f, "HSM {at}: process a partial tree of depth 257"),
+            Self::Garble { at, back, cut, flip, onto } => write!(
+                f,
+                "HSM {at}: bytes of {back} sends ago, cut at {cut}, bit {flip} flipped, before those of {onto} ago"
+            ),
+            _ => f.write_str(self.name()),
+        }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let after = |tree: &Option<Made>| tree.map_or("nothing".into(), |t| format!("#{t}"));
@@ -708,25 +737,7 @@ impl fmt::Display for Step {
                 "HSM {at}: export the realm to HSM {to}; custodians {signers:03b} sign (the last bit is the host's), \
                  approval: {approval:?}"
             ),
-            Self::HandMade { at, group, tree, messages, shape, older } => {
-                write!(
-                    f,
-                    "HSM {at}, group {group}: process messages {messages:?} with a tree made by hand, {shape:?}"
-                )?;
-                write!(f, ", from that after {} and that after {}", after(tree), after(older))
-            }
-            Self::JoinRealm { at, sealed, hosts: None } => {
-                write!(f, "HSM {at}: join the realm with the sealed seed {}", after(sealed))
-            }
-            Self::JoinRealm { at, hosts: Some(how), .. } => {
-                write!(f, "HSM {at}: join the host's own realm: {how:?}")
-            }
-            Self::Status { at } => write!(f, "HSM {at}: status"),
-            Self::DeepTree { at } => write!(f, "HSM {at}: process a partial tree of depth 257"),
-            Self::Garble { at, back, cut, flip, onto } => write!(
-                f,
-                "HSM {at}: bytes of {back} sends ago, cut at {cut}, bit {flip} flipped, before those of {onto} ago"
-            ),
+            other => other.fmt_odd(f),
         }
     }
 }
