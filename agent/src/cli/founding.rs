@@ -229,7 +229,7 @@ mod tests {
             assert!(matches!(read(&other, &[0, 1]), Founded::Wrong(_)), "{other:?}");
         }
         let other =
-            |bytes: &[u8]| Founded::of(ReadOutcome::Found(bytes.to_vec().into()), hsm().realm, Some(&hsm()));
+            |bytes: &[u8]| Founded::of(ReadOutcome::Found(bytes.to_vec()), hsm().realm, Some(&hsm()));
         assert!(matches!(other(b"anything"), Founded::Wrong(_)));
         assert!(matches!(other(b"\xff"), Founded::Wrong(_)));
     }
