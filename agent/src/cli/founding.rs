@@ -228,8 +228,7 @@ mod tests {
             change(&mut other);
             assert!(matches!(read(&other, &[0, 1]), Founded::Wrong(_)), "{other:?}");
         }
-        let other =
-            |bytes: &[u8]| Founded::of(ReadOutcome::Found(bytes.to_vec()), hsm().realm, Some(&hsm()));
+        let other = |bytes: &[u8]| Founded::of(ReadOutcome::Found(bytes.to_vec()), hsm().realm, Some(&hsm()));
         assert!(matches!(other(b"anything"), Founded::Wrong(_)));
         assert!(matches!(other(b"\xff"), Founded::Wrong(_)));
     }

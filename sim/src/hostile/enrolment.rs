@@ -205,7 +205,8 @@ impl World {
         how: HostsRealm,
         approved: Option<Exported>,
     ) -> Option<SealedRealm> {
-        let to = self.enrolment_request(at, false);
+        // An approval that was given before names the nonce that is open.
+        let to = self.enrolment_request(at, how == HostsRealm::BehindApproval);
         let (realm, public_key) = hosts_realm();
         let hosts = &self.founding.custodians[0];
         let policy = match how {

@@ -59,10 +59,10 @@ pub(super) fn pass_off_another_realm(hunt: &mut Hunt) {
     let export = |approval| Step::Export { at, to: OUTSIDER, signers: 0b110, approval };
     let join = |sealed, hosts| Step::JoinRealm { at: OUTSIDER, sealed, hosts };
     let approved = hunt.go(export(Approval::Proper));
+    hunt.go(join(Some(approved), Some(HostsRealm::BehindApproval)));
     for hosts in [HostsRealm::HonestPolicy, HostsRealm::OneTwice, HostsRealm::Newer] {
         hunt.go(join(None, Some(hosts)));
     }
-    hunt.go(join(Some(approved), Some(HostsRealm::BehindApproval)));
     let of_another = hunt.go(export(Approval::OtherBuild));
     hunt.go(join(Some(of_another), None));
     hunt.go(export(Approval::SmallOrder));
