@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use strongroom_agent::admin::{self, custodian_key, sign};
 use strongroom_agent::agent::{Agent, AgentHandle, Sockets};
+use strongroom_agent::cli::Line;
 use strongroom_agent::config::{Config, HsmAddress, PeerUrl};
 use strongroom_agent::link::SocketLink;
 use strongroom_agent::replica::{Status, Storage};
@@ -21,6 +22,7 @@ use strongroom_agent::store::{Store, StoreError};
 use strongroom_agent::token::mint;
 use strongroom_client::{Client, Configuration, FixedTokens, Https};
 use strongroom_hsm_software::{Address, Options, Server};
+use strongroom_proto::enrolment::FoundingStatement;
 use strongroom_proto::hsm::{CustodianPolicy, DeviceStatus};
 use strongroom_proto::ids::{GroupId, HsmId, RealmId};
 use tempfile::TempDir;
@@ -264,7 +266,11 @@ impl LocalRealm {
         let custodian = self.custodian()?;
         let policy = CustodianPolicy { custodians: vec![custodian_key(&custodian)], threshold: 1 };
         let device = self.admin(0).await?.new_realm(policy).await?;
-        Ok(device.realm.ok_or("the HSM made no realm")?.realm)
+        let founding = device.founding().ok_or("the HSM made no realm")?;
+        let (realm, signatures) = (founding.realm, vec![sign(&custodian, &founding.digest())]);
+        let signed = FoundingStatement { founding, signatures }.to_line();
+        write_once(&self.dir.join("founding"), || Ok(signed))?;
+        Ok(realm)
     }
 
     fn custodian(&self) -> Result<SigningKey, Error> {
@@ -391,11 +397,14 @@ impl LocalRealm {
     /// The HSM has no realm.
     pub async fn configuration(&self, i: usize) -> Result<String, Error> {
         let realm = self.device(i).await?.realm.ok_or("the HSM has no realm")?;
+        // Not there if making the realm was broken off; what the HSM says is all there is then.
+        let founding = fs::read_to_string(self.dir.join("founding")).ok();
         let configuration = serde_json::json!({
             "realms": [{
                 "id": realm.realm.to_string(),
                 "address": format!("http://{}/", self.members[i].front),
                 "public_key": realm.public_key.to_string(),
+                "founding": founding,
             }],
             "register_threshold": 1,
             "recover_threshold": 1,
