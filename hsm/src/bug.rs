@@ -155,6 +155,8 @@ bugs! {
     JoinUnnamed,
     /// `NewGroup` takes member statements without checking their MACs.
     AnyMemberStatement,
+    /// `NewGroup` and `JoinGroup` take a list that names a member twice.
+    RepeatedMembers,
     /// `ExportRealm` takes an approval made out to another exporter.
     ExportForAnother,
     /// `ExportRealm` does not look at the nonce.

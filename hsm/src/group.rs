@@ -69,7 +69,8 @@ impl Core {
     fn check_members(&self, ids: &[HsmId]) -> Result<(), Refusal> {
         let distinct = || ids.iter().enumerate().all(|(i, id)| !ids.iter().take(i).any(|o| o == id));
         let named = ids.contains(&self.state.hsm) || self.bugs.has(Bug::JoinUnnamed);
-        if !distinct() || !named {
+        let distinct = distinct() || self.bugs.has(Bug::RepeatedMembers);
+        if !distinct || !named {
             return Err(Refusal::BadMembers);
         }
         if self.state.groups.len() >= MAX_GROUPS { Err(Refusal::NoRoomForGroup) } else { Ok(()) }

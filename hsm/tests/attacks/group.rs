@@ -137,3 +137,10 @@ pub(super) fn group_of_an_hsm_that_does_not_exist(bug: Option<Bug>) -> bool {
     let invented = MemberStatement { hsm: HsmId([9; 16]), mac: own.mac };
     matches!(rig.devices[0].ask(&Request::NewGroup(vec![own, invented])), Reply::Group(_))
 }
+
+/// Of three places two are one HSM's, which is enough to commit.
+pub(super) fn group_in_which_one_member_is_a_majority(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(2, bug);
+    let [own, other] = [0, 1].map(|i| rig.devices[i].status().realm.expect("joined").member);
+    matches!(rig.devices[0].ask(&Request::NewGroup(vec![own, own, other])), Reply::Group(_))
+}
