@@ -170,7 +170,7 @@ fn custodian(host: &Host, folder: &Path, name: &str) -> (String, String) {
 }
 
 const DEVICE: [&str; 3] = ["HSM id", "device key", "build"];
-const REALM: [&str; 3] = ["realm", "public key", "policy"];
+const REALM: [&str; 6] = ["keys", "HSM id", "build", "realm", "public key", "policy"];
 
 /// Makes the realm, and has these custodians sign its founding. Returns the signed founding.
 fn found(host: &Host, custodians: &[(&str, &str)]) -> String {
@@ -179,7 +179,12 @@ fn found(host: &Host, custodians: &[(&str, &str)]) -> String {
     let founding = host.ask(&create).then("realm sign");
     let words = host.read_console(&REALM);
     let sign = |key: &str, typed: &str| host.run_typing(&["realm", "sign", "--key", key, &founding], typed);
-    let other_words = sign(custodians[0].0, &words.replace(words.split(' ').next().expect("a word"), "zoo"));
+    let not_drawn = sign(custodians[0].0, &words.replace("drawn here", "drawn there"));
+    assert!(not_drawn.err().expect("keys from elsewhere").contains("do not sign"));
+    let other_words = sign(
+        custodians[0].0,
+        &host.read_console(&[REALM[0], "build", "build", "realm", "public key", "policy"]),
+    );
     assert!(other_words.err().expect("other words").contains("do not sign"));
     let signatures: Vec<String> = custodians
         .iter()

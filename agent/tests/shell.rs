@@ -255,7 +255,7 @@ mod custodians {
         let key = SigningKey::from_pkcs8_pem(&before).unwrap();
         let signed = sign(&key, &Digest([5; 32]));
         assert_eq!(signed.custodian, custodian_key(&key));
-        let signature = Signature::from_slice(&signed.signature).unwrap();
+        let signature = Signature::from_bytes(&signed.signature);
         key.verifying_key().verify_strict(&[5; 32], &signature).unwrap();
     }
 }

@@ -157,6 +157,10 @@ bugs! {
     AnyMemberStatement,
     /// `NewGroup` and `JoinGroup` take a list that names a member twice.
     RepeatedMembers,
+    /// What a request has in it that is unknown is skipped with a stack that grows with it.
+    UnknownItemsStacked,
+    /// A message that is sent again counts as a use of its session.
+    ResendCountsAsUse,
     /// `ExportRealm` takes an approval made out to another exporter.
     ExportForAnother,
     /// `ExportRealm` does not look at the nonce.

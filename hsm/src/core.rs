@@ -15,7 +15,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use strongroom_proto::bounded::is_too_many;
+use strongroom_proto::bounded::{end_of_item, is_too_many};
 use strongroom_proto::hsm::{
     DeviceStatus, GroupStatus, Limits, MAX_BATCH_REQUESTS, RealmStatus, Refusal, Reply, Request, Role,
 };
@@ -179,6 +179,11 @@ impl Core {
             return Err(Refusal::TooLarge);
         }
         let mut decoder = minicbor::Decoder::new(request);
+        // First in constant memory: a decoder that skips what it does not know takes more the more there is.
+        if end_of_item(&mut decoder).is_none() && !self.bugs.has(Bug::UnknownItemsStacked) {
+            return Err(Refusal::Malformed);
+        }
+        decoder.set_position(0);
         let refused = |e| if is_too_many(&e) { Refusal::TooLarge } else { Refusal::Malformed };
         let decoded = decoder.decode::<Request>().map_err(refused)?;
         if decoder.position() != request.len() && !self.bugs.has(Bug::TrailingBytes) {

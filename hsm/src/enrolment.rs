@@ -2,7 +2,7 @@
 //!
 //! Trusts the custodians that a policy names, k of them together, and nobody else: no host, no exporter. What the seed is
 //! sealed under proves nothing about where it came from, for anybody can seal to a device key. So an importer believes the
-//! signatures inside: k custodians of the policy that comes with the seed must have approved the public key that follows
+//! signatures inside: k custodians of the policy in the approval must have approved that policy and the public key that follows
 //! from the seed, for this device, its build, and a nonce drawn here and used once. A host that makes a seed of its own
 //! has no such signatures; and a realm under a policy of its own has another public key than the one that custodians
 //! gave to clients. An exporter holds the same against its own nonce.
@@ -22,7 +22,7 @@ use minicbor::{Decode, Encode};
 use rand_core::{CryptoRng, Rng as _};
 use strongroom_proto::bounded::at_most;
 use strongroom_proto::enrolment::{
-    Attestation, CustodianPolicy, CustodianSignature, DeviceIdentity, ExportApproval, Founding,
+    Attestation, CustodianPolicy, CustodianSignature, DRAWN_HERE, DeviceIdentity, ExportApproval, Founding,
     MAX_ATTESTATION_BYTES, MAX_CUSTODIANS, SealedRealm,
 };
 use strongroom_proto::hash::{hash, label};
@@ -58,7 +58,7 @@ impl Core {
     /// Shows on the console who this is and which realm it holds, and has the vendor attest the same.
     pub(crate) fn introduce<E: Env>(&mut self, env: &mut E) {
         let identity = self.identity();
-        let device = env.attest(&identity.digest());
+        let device = env.attest(&identity.digest()).bounded();
         identity.parts().iter().for_each(|part| env.show(format_args!("{part}")));
         if device.is_none() {
             env.show(format_args!(
@@ -72,11 +72,32 @@ impl Core {
             hsm: identity.hsm,
             build: identity.build,
         });
+        let origin = self.state.realm.as_ref().map_or(Origin::Unknown, |realm| realm.origin);
         let realm = realm.map_or_else(Attestation::none, |founding| {
-            founding.parts().iter().for_each(|part| env.show(format_args!("{part}")));
-            let CustodianPolicy { custodians, threshold } = &founding.policy;
-            env.show(format_args!("{threshold} of {} custodians let the realm leave", custodians.len()));
-            env.attest(&founding.digest())
+            // Id and build are shown above.
+            founding.parts().iter().skip(2).for_each(|part| env.show(format_args!("{part}")));
+            match founding.policy.threshold {
+                0 => env.show(format_args!("the realm can never leave this HSM")),
+                k => {
+                    let custodians = founding.policy.custodians.len();
+                    env.show(format_args!("{k} of {custodians} custodians let the realm leave"));
+                }
+            }
+            match origin {
+                Origin::MadeHere => {
+                    env.show(format_args!("keys        {DRAWN_HERE}"));
+                    env.attest(&founding.digest()).bounded()
+                }
+                Origin::Imported { exporter, .. } => {
+                    let [from, ..] = DeviceIdentity { hsm: exporter, ..identity }.parts();
+                    env.show(format_args!("keys        imported from the HSM {}", from.words));
+                    Attestation::none()
+                }
+                Origin::Unknown => {
+                    env.show(format_args!("keys        of unknown origin: sign no founding of this realm"));
+                    Attestation::none()
+                }
+            }
         });
         self.attestations = Attestations { device, realm };
     }
@@ -137,14 +158,14 @@ impl Core {
         }
         let for_this = approval.realm == realm.id
             && approval.public_key == keys.noise_public()
+            && approval.policy == realm.policy
             && (approval.exporter == self.state.hsm || self.bugs.has(Bug::ExportForAnother))
             && approval.exporter_build == self.config.build;
         let unapproved = self.bugs.has(Bug::ExportUnapproved);
-        if !for_this || !(unapproved || self.is_signed(&realm.policy, &approval, &signatures)) {
+        if !for_this || !(unapproved || self.signers(&realm.policy, &approval, &signatures).is_some()) {
             return Err(Refusal::NotApproved);
         }
-        let (seed, policy) = (realm.seed().0.into(), realm.policy.clone());
-        let exported = Exported { version: VERSION, seed, policy, approval, signatures };
+        let exported = Exported { version: VERSION, seed: realm.seed().0.into(), approval, signatures };
         let small_order = self.bugs.has(Bug::ExportToSmallOrder);
         let sealed = exported.seal(env.rng(), small_order).ok_or(Refusal::NotApproved)?;
         if !self.bugs.has(Bug::ExportNonceTwice) {
@@ -153,27 +174,28 @@ impl Core {
         Ok(Reply::Exported(sealed))
     }
 
-    /// Whether at least k different custodians of the policy signed exactly this approval.
-    fn is_signed(
+    /// Which custodians of the policy signed exactly this approval, if they are enough; bit i for the i-th.
+    fn signers(
         &self,
         policy: &CustodianPolicy,
         approval: &ExportApproval,
         signatures: &[CustodianSignature],
-    ) -> bool {
+    ) -> Option<u16> {
         let digest = approval.digest();
         #[cfg(feature = "planted-bugs")]
         {
             let valid = || signatures.iter().filter(|s| s.is_of(&digest));
-            let threshold = usize::from(policy.threshold);
+            let enough = |count: usize| (count >= usize::from(policy.threshold)).then_some(0);
             if self.bugs.has(Bug::CustodianTwice) {
-                return valid().filter(|s| policy.custodians.contains(&s.custodian)).count() >= threshold;
+                return enough(valid().filter(|s| policy.custodians.contains(&s.custodian)).count());
             }
             if self.bugs.has(Bug::CustodianStrangers) {
                 let keys: alloc::collections::BTreeSet<_> = valid().map(|s| s.custodian).collect();
-                return keys.len() >= threshold;
+                return enough(keys.len());
             }
         }
-        policy.is_signed(&digest, signatures)
+        let signers = policy.signers(&digest, signatures);
+        policy.is_enough(signers).then_some(signers)
     }
 
     pub(crate) fn join_realm<E: Env>(&mut self, env: &mut E, sealed: &SealedRealm) -> Result<Reply, Refusal> {
@@ -183,7 +205,8 @@ impl Core {
         let strict = !self.bugs.has(Bug::SealedRealmLoose);
         let exported = Exported::unseal(sealed, self.state.hsm, &self.state.device_secret(), strict)
             .ok_or(Refusal::NotForThisDevice)?;
-        let Exported { policy, approval, signatures, .. } = &exported;
+        let Exported { approval, signatures, .. } = &exported;
+        let policy = &approval.policy;
         if !policy.is_valid() && !self.bugs.has(Bug::ImportAnyPolicy) {
             return Err(Refusal::BadPolicy);
         }
@@ -194,15 +217,14 @@ impl Core {
         if self.import_nonce != Some(approval.importer_nonce) && !self.bugs.has(Bug::ImportAnyNonce) {
             return Err(Refusal::StaleNonce);
         }
-        if !self.bugs.has(Bug::ImportUnapproved) && !self.is_signed(policy, approval, signatures) {
-            return Err(Refusal::NotApproved);
-        }
+        let unapproved = self.bugs.has(Bug::ImportUnapproved).then_some(0);
+        let signers =
+            unapproved.or_else(|| self.signers(policy, approval, signatures)).ok_or(Refusal::NotApproved)?;
         let seed = Seed(*exported.seed);
         let keys = Keys::derive(sealed.realm, &seed);
         if keys.noise_public() != approval.public_key && !self.bugs.has(Bug::ImportOtherSeed) {
             return Err(Refusal::OtherSeed);
         }
-        let signers = policy.signers(&approval.digest(), signatures);
         let origin = Origin::Imported { exporter: sealed.exporter, signers };
         let unassigned = self.bugs.has(Bug::ImportedUnassigned);
         self.enter_realm(env, Realm::new(sealed.realm, &seed, policy.clone(), unassigned, origin), keys)
@@ -224,10 +246,8 @@ struct Exported {
     #[n(1)]
     seed: ByteArray<32>,
     #[n(2)]
-    policy: CustodianPolicy,
-    #[n(3)]
     approval: ExportApproval,
-    #[cbor(n(4), decode_with = "at_most::<MAX_CUSTODIANS, _, _>")]
+    #[cbor(n(3), decode_with = "at_most::<MAX_CUSTODIANS, _, _>")]
     signatures: Vec<CustodianSignature>,
 }
 

@@ -6,6 +6,7 @@
 
 use minicbor::encode::Write;
 use minicbor::{Decode, Encode};
+use strongroom_proto::bounded::end_of_item;
 
 /// The value that all of `bytes` encode, if they are what this build writes for it.
 pub(crate) fn decode<T: Encode<()> + for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Option<T> {
@@ -15,6 +16,7 @@ pub(crate) fn decode<T: Encode<()> + for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Op
 
 /// The value that `bytes` begin with, and what is behind it.
 pub(crate) fn decode_first<T: Encode<()> + for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Option<(T, &[u8])> {
+    end_of_item(&mut minicbor::Decoder::new(bytes))?;
     let value: T = minicbor::decode(bytes).ok()?;
     // Secret: compared as it is encoded, so that there is no second copy.
     let mut rest = Expected(bytes);

@@ -258,7 +258,11 @@ impl Core {
         if let Some(last) = place.session.last.as_ref().filter(|last| last.request == digest) {
             // The reply was lost. It goes again, no earlier than this batch's entry: that one is after its own.
             let (ciphertext, constant) = (last.reply.to_vec().into(), last.constant);
-            self.sessions.put(key, place, self.bugs);
+            if self.bugs.has(Bug::ResendCountsAsUse) {
+                self.sessions.put(key, place, self.bugs);
+            } else {
+                self.sessions.put_back(key, place, self.bugs);
+            }
             let silent = constant || self.bugs.has(Bug::EventsOnlyForChanges);
             batch.event(env, keys, &request.record, Happening::Nothing, silent, self.bugs);
             let at_once = constant || self.bugs.has(Bug::ResentAnsweredAtOnce);

@@ -99,10 +99,16 @@ impl Sessions {
         self.put(key, Place { used: 0, charged: false, session }, bugs);
     }
 
-    /// Puts a session back, and counts as its use.
+    /// Puts a session back after a new message, which counts as its use.
     pub(crate) fn put(&mut self, key: SessionKey, mut place: Place, bugs: Bugs) {
         self.clock = self.clock.saturating_add(1);
         place.used = self.clock;
+        self.put_back(key, place, bugs);
+    }
+
+    /// Puts a session back after a message that was sent again, which is no use: it costs nobody a guess, and would keep a
+    /// charge young for ever.
+    pub(crate) fn put_back(&mut self, key: SessionKey, place: Place, bugs: Bugs) {
         if place.charged && !bugs.has(Bug::RecordHoldsManyCharges) {
             self.places.range_mut(record_of(&key)).for_each(|(_, place)| place.charged = false);
         }

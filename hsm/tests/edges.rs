@@ -470,9 +470,10 @@ fn a_policy_that_cannot_be_kept_makes_no_realm() {
 }
 
 #[test]
-fn an_approval_that_names_another_exporter_or_build_or_realm_or_public_key_is_none() {
+fn an_approval_that_names_another_exporter_build_realm_public_key_or_policy_is_none() {
     let mut rig = Rig::new(2, None);
-    let changes: [fn(&mut ExportApproval); 4] = [
+    let changes: [fn(&mut ExportApproval); 5] = [
+        |a| a.policy.threshold = 1,
         |a| a.exporter = HsmId([9; 16]),
         |a| a.realm = RealmId([9; 16]),
         |a| a.public_key = X25519Public([9; 32]),

@@ -6,7 +6,8 @@ use common::{Device, Rig, custodian_key, sign};
 use ed25519_dalek::SigningKey;
 use strongroom_hsm::Config;
 use strongroom_proto::enrolment::{
-    Attestation, CustodianPolicy, Founding, FoundingStatement, MAX_ATTESTATION_BYTES, MAX_CUSTODIANS,
+    Attestation, CustodianPolicy, DRAWN_HERE, Founding, FoundingStatement, MAX_ATTESTATION_BYTES,
+    MAX_CUSTODIANS,
 };
 use strongroom_proto::hsm::{Origin, Refusal, Reply, Request};
 use strongroom_proto::ids::{Digest, Nonce};
@@ -27,6 +28,12 @@ fn a_device_shows_what_custodians_compare_at_each_start_and_when_it_gets_a_realm
         assert!(shows(device, status.identity().parts()));
         assert!(shows(device, status.founding().expect("a realm").parts()));
         assert!(shows(device, ["2 of 3 custodians let the realm leave"]));
+        let made_here = status.realm.as_ref().is_some_and(|realm| realm.origin == Origin::MadeHere);
+        assert_eq!(
+            shows(device, [format!("keys        {DRAWN_HERE}")]),
+            made_here,
+            "whose founding may be signed"
+        );
         device.env.console.clear();
         device.restart();
         assert!(
@@ -56,7 +63,7 @@ fn another_device_realm_or_policy_is_shown_in_other_words() {
     let told = first.founding().expect("a realm");
     let mut of_others = told.clone();
     of_others.policy.threshold = 1;
-    assert_ne!(told.parts()[2], of_others.parts()[2]);
+    assert_ne!(told.parts()[4], of_others.parts()[4]);
     of_others.policy.custodians.pop();
     assert_ne!(told.digest(), of_others.digest());
 }
@@ -78,6 +85,34 @@ fn a_device_without_a_vendor_says_so_and_one_with_a_vendor_is_attested() {
     let of_realm = status.realm.as_ref().map(|realm| realm.attestation.clone());
     assert_eq!(of_realm, Some(vendor(&status.founding().expect("a realm").digest())));
     assert!(!plain.env.console.iter().any(|line| line.contains("no vendor attests")));
+}
+
+#[test]
+fn a_vendor_attests_the_making_of_a_realm_only_where_it_was_made() {
+    let mut rig = Rig::new(2, None);
+    for (i, device) in rig.devices.iter_mut().enumerate() {
+        device.env.vendor = Some(|digest| Attestation(digest.0.to_vec().into()));
+        device.restart();
+        let realm = device.status().realm.expect("joined");
+        assert_eq!(realm.attestation.is_none(), i > 0);
+    }
+}
+
+/// The custodian who hands in a key last tries many, and the host as many policies of its own: without something drawn
+/// after that, two of the same words are found in 2^33 tries.
+#[test]
+fn the_words_of_a_policy_and_of_a_public_key_are_those_of_one_realm() {
+    let mut rig = Rig::new(1, None);
+    let here = rig.devices[0].status().founding().expect("a realm");
+    let mut elsewhere = here.clone();
+    elsewhere.realm.0[0] ^= 1;
+    for (a, b) in here.parts().iter().zip(elsewhere.parts()).skip(2) {
+        assert_ne!(a.words, b.words, "{}", a.name);
+    }
+    let device = rig.devices[0].status().identity();
+    let mut other = device;
+    other.hsm.0[0] ^= 1;
+    assert_ne!(device.parts()[1], other.parts()[1]);
 }
 
 #[test]

@@ -5,6 +5,8 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use minicbor::bytes::ByteVec;
+use minicbor::data::Type;
 use minicbor::decode::Error as DecodeError;
 use minicbor::{Decode, Decoder};
 
@@ -49,4 +51,56 @@ pub fn at_most<'b, const MAX: usize, C, T: Decode<'b, C>>(
         items.push(d.decode_with(context)?);
     }
     Ok(items)
+}
+
+/// Passes over one item, however deep, in constant memory: the position after it. None if it is cut short or malformed, or has
+/// anything of indefinite length in it, which is never sent.
+///
+/// A derived decoder skips what it does not know with a stack that grows with the input. So what is hostile is walked over
+/// first.
+#[must_use]
+pub fn end_of_item(d: &mut Decoder<'_>) -> Option<usize> {
+    let mut left = 1_u64;
+    while left > 0 {
+        left = pass_head(d, left.checked_sub(1)?)?;
+    }
+    Some(d.position())
+}
+
+/// Passes over an item's head and returns how many items are still to come after it.
+fn pass_head(d: &mut Decoder<'_>, left: u64) -> Option<u64> {
+    let inside = match d.datatype().ok()? {
+        Type::Array => d.array().ok()??,
+        Type::Map => d.map().ok()??.checked_mul(2)?,
+        Type::Tag => d.tag().map(|_| 1).ok()?,
+        Type::Bytes => d.bytes().map(|_| 0).ok()?,
+        Type::String => d.str().map(|_| 0).ok()?,
+        Type::Bool => d.bool().map(|_| 0).ok()?,
+        Type::Null => d.null().map(|()| 0).ok()?,
+        Type::Undefined => d.undefined().map(|()| 0).ok()?,
+        Type::Simple => d.simple().map(|_| 0).ok()?,
+        Type::F16 => pass_bytes(d, 3)?,
+        Type::F32 => pass_bytes(d, 5)?,
+        Type::F64 => pass_bytes(d, 9)?,
+        Type::ArrayIndef | Type::MapIndef | Type::BytesIndef | Type::StringIndef => return None,
+        Type::Break | Type::Unknown(_) => return None,
+        _ => d.int().map(|_| 0).ok()?,
+    };
+    left.checked_add(inside)
+}
+
+fn pass_bytes(d: &mut Decoder<'_>, len: usize) -> Option<u64> {
+    let end = d.position().checked_add(len).filter(|end| *end <= d.input().len())?;
+    d.set_position(end);
+    Some(0)
+}
+
+/// Reads a byte string of at most `MAX` bytes.
+pub(crate) fn bytes_at_most<const MAX: usize, C>(
+    d: &mut Decoder<'_>,
+    _: &mut C,
+) -> Result<ByteVec, DecodeError> {
+    let at = d.position();
+    let bytes = d.bytes()?;
+    if bytes.len() > MAX { Err(too_many(at)) } else { Ok(bytes.to_vec().into()) }
 }

@@ -12,7 +12,7 @@ use crate::ids::{BuildDigest, Digest, HsmId, Nonce, RealmId, X25519Public};
 use alloc::vec::Vec;
 use core::fmt;
 use ed25519_dalek::{Signature, VerifyingKey};
-use minicbor::bytes::ByteVec;
+use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::decode::Error as DecodeError;
 use minicbor::{Decode, Decoder, Encode};
 
@@ -67,7 +67,13 @@ impl CustodianPolicy {
     /// Whether enough custodians signed exactly `digest`. Under a closed policy it never is.
     #[must_use]
     pub fn is_signed(&self, digest: &Digest, signatures: &[CustodianSignature]) -> bool {
-        self.threshold >= 1 && self.signers(digest, signatures).count_ones() >= u32::from(self.threshold)
+        self.is_enough(self.signers(digest, signatures))
+    }
+
+    /// Whether so many [`Self::signers`] are enough. Under a closed policy nobody is.
+    #[must_use]
+    pub fn is_enough(&self, signers: u16) -> bool {
+        self.threshold >= 1 && signers.count_ones() >= u32::from(self.threshold)
     }
 
     /// The policy as one string of bytes: `threshold ‖ key ‖ key ‖ …`.
@@ -98,7 +104,7 @@ pub struct CustodianSignature {
     pub custodian: CustodianKey,
     /// Ed25519 signature, 64 bytes.
     #[n(1)]
-    pub signature: ByteVec,
+    pub signature: ByteArray<64>,
 }
 
 impl CustodianSignature {
@@ -106,11 +112,8 @@ impl CustodianSignature {
     /// small order).
     #[must_use]
     pub fn is_of(&self, digest: &Digest) -> bool {
-        let signature = Signature::from_slice(&self.signature).ok();
-        self.custodian
-            .verifying()
-            .zip(signature)
-            .is_some_and(|(key, signature)| key.verify_strict(digest.as_bytes(), &signature).is_ok())
+        let signature = Signature::from_bytes(&self.signature);
+        self.custodian.verifying().is_some_and(|key| key.verify_strict(digest.as_bytes(), &signature).is_ok())
     }
 }
 
@@ -125,6 +128,12 @@ impl Attestation {
     #[must_use]
     pub fn none() -> Self {
         Self(Vec::new().into())
+    }
+
+    /// This, or none if it is longer than any may be.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        if self.0.len() > MAX_ATTESTATION_BYTES { Self::none() } else { self }
     }
 
     /// Whether there is none.
@@ -144,6 +153,9 @@ impl<'b, C> Decode<'b, C> for Attestation {
         Ok(Self(bytes.to_vec().into()))
     }
 }
+
+/// What the console of an HSM says of a realm's keys if they were made in it. A founding is signed only where it does.
+pub const DRAWN_HERE: &str = "drawn here";
 
 /// What tells one device from all others, a pretended one included. Its console shows each part in words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -167,9 +179,10 @@ impl DeviceIdentity {
     #[must_use]
     pub fn parts(&self) -> [Part; 3] {
         [
-            Part::new("HSM id", self.hsm.as_bytes()),
-            Part::new("device key", self.device_key.as_bytes()),
-            Part::new("build", self.build.as_bytes()),
+            Part::new("HSM id", &[self.hsm.as_bytes()]),
+            // With the id, which is drawn with the key: so no table of keys serves for two devices.
+            Part::new("device key", &[self.hsm.as_bytes(), self.device_key.as_bytes()]),
+            Part::new("build", &[self.build.as_bytes()]),
         ]
     }
 }
@@ -196,7 +209,7 @@ pub struct Founding {
 }
 
 impl Founding {
-    /// The 32 bytes that custodians sign with Ed25519, and over which a vendor attests the making of the realm.
+    /// The 32 bytes that custodians sign with Ed25519, and over which a vendor attests the making of the realm, if it was made in its device.
     #[must_use]
     pub fn digest(&self) -> Digest {
         let policy = self.policy.to_bytes();
@@ -214,11 +227,15 @@ impl Founding {
 
     /// What people compare, part by part.
     #[must_use]
-    pub fn parts(&self) -> [Part; 3] {
+    pub fn parts(&self) -> [Part; 5] {
         [
-            Part::new("realm", self.realm.as_bytes()),
-            Part::new("public key", self.public_key.as_bytes()),
-            Part::new("policy", &self.policy.to_bytes()),
+            Part::new("HSM id", &[self.hsm.as_bytes()]),
+            Part::new("build", &[self.build.as_bytes()]),
+            Part::new("realm", &[self.realm.as_bytes()]),
+            // With the realm, which is drawn after the policy is fixed: so nobody prepares two policies, or a key, of the
+            // same words.
+            Part::new("public key", &[self.realm.as_bytes(), self.public_key.as_bytes()]),
+            Part::new("policy", &[self.realm.as_bytes(), &self.policy.to_bytes()]),
         ]
     }
 }
@@ -253,8 +270,8 @@ pub struct Part {
 }
 
 impl Part {
-    fn new(name: &'static str, bytes: &[u8]) -> Self {
-        Self { name, words: Fingerprint::of(name, bytes) }
+    fn new(name: &'static str, fields: &[&[u8]]) -> Self {
+        Self { name, words: Fingerprint::of(name, fields) }
     }
 }
 
@@ -317,6 +334,9 @@ pub struct ExportApproval {
     /// What the importer's vendor says of it, over [`DeviceIdentity::digest`].
     #[n(9)]
     pub attestation: Attestation,
+    /// The realm's policy. It goes with the seed, so no host may choose another that the same signatures satisfy.
+    #[n(10)]
+    pub policy: CustodianPolicy,
 }
 
 impl ExportApproval {
@@ -336,6 +356,7 @@ impl ExportApproval {
                 self.importer_build.as_bytes(),
                 self.importer_nonce.as_bytes(),
                 &self.attestation.0,
+                &self.policy.to_bytes(),
             ],
         )
     }
@@ -347,7 +368,7 @@ impl ExportApproval {
     }
 }
 
-/// A realm's seed and policy with the approval and its signatures, sealed to one device key.
+/// A realm's seed with the approval, the policy in it, and its signatures, sealed to one device key.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct SealedRealm {
     /// The realm, as the exporter claims it; authenticated by the sealing.

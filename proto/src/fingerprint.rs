@@ -4,11 +4,13 @@
 //! 2,048 words, no two with the same first four letters); the list in `words.txt` is the published one, byte for byte.
 
 use crate::hash::{hash, label};
+use alloc::vec::Vec;
 use core::fmt;
 
 /// How many words a fingerprint has: 6 of 11 bits each.
 ///
-/// 66 bits: who wants a second key with the words of a given one has to make some 2^66 keys.
+/// 66 bits: who wants something with the words of a given other has to try some 2^66. That holds only where the other side
+/// draws part of what is hashed last, or whoever tries may choose both: then 2^33 do.
 pub const WORDS: usize = 6;
 /// How many different words there are.
 const LIST_WORDS: usize = 2048;
@@ -17,15 +19,16 @@ const TELLING_LETTERS: usize = 4;
 /// One word to a line, sorted.
 static LIST: &str = include_str!("words.txt");
 
-/// The first 66 bits of `H("strongroom fingerprint 1", kind, bytes)`, as six words.
+/// The first 66 bits of `H("strongroom fingerprint 1", kind, field, …)`, as six words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fingerprint([u16; WORDS]);
 
 impl Fingerprint {
-    /// The fingerprint of `bytes`, which are of this kind. Another kind has other words for the same bytes.
+    /// The fingerprint of these fields, which are of this kind. Another kind has other words for the same fields.
     #[must_use]
-    pub fn of(kind: &str, bytes: &[u8]) -> Self {
-        let digest = hash(label::FINGERPRINT, &[kind.as_bytes(), bytes]);
+    pub fn of(kind: &str, fields: &[&[u8]]) -> Self {
+        let all: Vec<&[u8]> = core::iter::once(kind.as_bytes()).chain(fields.iter().copied()).collect();
+        let digest = hash(label::FINGERPRINT, &all);
         let head = digest.0.first_chunk().map_or(0, |head: &[u8; 16]| u128::from_be_bytes(*head));
         let mut words = [0; WORDS];
         let mut left = head;
@@ -81,10 +84,10 @@ mod tests {
 
     #[test]
     fn words_are_of_the_kind_and_of_all_bytes() {
-        let of = Fingerprint::of("build", &[7; 32]);
+        let of = Fingerprint::of("build", &[&[7; 32]]);
         assert_eq!(of.to_string().split(' ').count(), WORDS);
-        assert_ne!(of, Fingerprint::of("device key", &[7; 32]));
-        assert_ne!(of, Fingerprint::of("build", &[7; 31]));
+        assert_ne!(of, Fingerprint::of("device key", &[&[7; 32]]));
+        assert_ne!(of, Fingerprint::of("build", &[&[7; 31]]));
         assert_eq!(of.to_string(), "unfair push budget unlock resource shiver");
     }
 

@@ -5,7 +5,7 @@
 //! HSM takes every field for a claim; and a reply tells an agent nothing that depends on a record before the entry
 //! that it belongs to is committed.
 
-use crate::bounded::{at_most, too_many};
+use crate::bounded::{at_most, bytes_at_most, too_many};
 use crate::enrolment::{Attestation, DeviceIdentity, EnrolmentRequest, Founding};
 pub use crate::enrolment::{
     CustodianKey, CustodianPolicy, CustodianSignature, ExportApproval, MAX_CUSTODIANS, SealedRealm,
@@ -34,6 +34,8 @@ pub const MAX_GROUPS: usize = 16;
 pub const MAX_CAPTURE_ENTRIES: usize = 64;
 /// The most requests that a batch has, at any HSM.
 pub const MAX_BATCH_REQUESTS: usize = 128;
+/// The longest part of a client's Noise message, in bytes: far more than any request takes.
+pub const MAX_NOISE_BYTES: usize = 2048;
 
 /// What an HSM can take, as it was built.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
@@ -79,17 +81,17 @@ pub enum NoiseMessage {
     #[n(0)]
     Handshake {
         /// The client's ephemeral key; anything but 32 bytes fails the session.
-        #[n(0)]
+        #[cbor(n(0), decode_with = "bytes_at_most::<MAX_NOISE_BYTES, _>")]
         ephemeral: ByteVec,
         /// AEAD output over the payload.
-        #[n(1)]
+        #[cbor(n(1), decode_with = "bytes_at_most::<MAX_NOISE_BYTES, _>")]
         ciphertext: ByteVec,
     },
     /// A message on a live session.
     #[n(1)]
     Transport {
         /// AEAD output over the payload.
-        #[n(0)]
+        #[cbor(n(0), decode_with = "bytes_at_most::<MAX_NOISE_BYTES, _>")]
         ciphertext: ByteVec,
     },
 }
@@ -472,7 +474,8 @@ impl DeviceStatus {
         DeviceIdentity { hsm: self.hsm, device_key: self.device_key, build: self.build }
     }
 
-    /// The realm that it holds, as if it had been made in it now. None without a realm.
+    /// The founding of the realm that it holds, if that was made in it by the build that runs. None without a realm; whether it
+    /// was made here, [`RealmStatus::origin`] says.
     #[must_use]
     pub fn founding(&self) -> Option<Founding> {
         self.realm.as_ref().map(|realm| Founding {
@@ -506,6 +509,7 @@ impl DeviceStatus {
             importer_build: to.build,
             importer_nonce: to.nonce,
             attestation: to.attestation,
+            policy: realm.policy.clone(),
         })
     }
 }
@@ -560,8 +564,8 @@ pub struct RealmStatus {
     /// Where the seed came from.
     #[n(6)]
     pub origin: Origin,
-    /// What the device's vendor says of its holding this realm under this policy, over
-    /// [`Founding::digest`](crate::enrolment::Founding::digest) with this HSM and its build.
+    /// What the device's vendor says of its having made this realm under this policy, over
+    /// [`Founding::digest`](crate::enrolment::Founding::digest) with this HSM and its build. None if it was made elsewhere.
     #[n(7)]
     pub attestation: Attestation,
 }
@@ -735,8 +739,13 @@ impl fmt::Display for Refusal {
             Self::StaleNonce => {
                 "the approval is for another time, or used; make a new request and offer, and have that signed"
             }
-            Self::NotApproved => "too few custodians signed this approval; collect more signatures over it",
-            Self::NotForThisDevice => "the sealed realm is not for this device; export it again for this HSM",
+            Self::NotApproved => {
+                "too few custodians signed this approval, or it is not for this realm and these HSMs as they are now; collect \
+                 more signatures over it, or make a new offer"
+            }
+            Self::NotForThisDevice => {
+                "the sealed realm is not for this device and its build, or of another version; export it again for this HSM, as it is"
+            }
             Self::NotMember => "the HSM is not a member of this group",
             Self::BadMembers => "a group needs 1 to 9 different members, this HSM among them",
             Self::AlreadyJoined => "the HSM has joined this group already; nothing to do",

@@ -239,14 +239,15 @@ fn realms() -> Vec<Line> {
         importer_build: BuildDigest([0x0d; 32]),
         importer_nonce: Nonce([0x1e; 16]),
         attestation: Attestation(vec![0x1f; 5].into()),
-    };
-    let founding = Founding {
-        realm: REALM,
-        public_key: X25519Public([0x0a; 32]),
         policy: CustodianPolicy {
             custodians: vec![CustodianKey(Digest([0x2a; 32])), CustodianKey(Digest([0x2b; 32]))],
             threshold: 2,
         },
+    };
+    let founding = Founding {
+        realm: REALM,
+        public_key: X25519Public([0x0a; 32]),
+        policy: approval.policy.clone(),
         hsm: HSM,
         build: BuildDigest([0x0f; 32]),
     };
@@ -270,7 +271,7 @@ fn realms() -> Vec<Line> {
             [("HSM", &[0x0b; 16]), ("device key", &[0x0c; 32]), ("build", &[0x0d; 32])],
             Some(&approval.importer().digest().0),
         ),
-        line(label::FINGERPRINT, Function::Hash, [("kind", &b"build"[..]), ("bytes", &[0x0d; 32])], None),
+        line(label::FINGERPRINT, Function::Hash, [("kind", &b"build"[..]), ("field", &[0x0d; 32])], None),
         line(
             label::EXPORT,
             Function::Hash,
@@ -285,6 +286,7 @@ fn realms() -> Vec<Line> {
                 ("importer's build", &[0x0d; 32]),
                 ("importer's nonce", &[0x1e; 16]),
                 ("attestation", &[0x1f; 5]),
+                ("threshold ‖ custodians", &policy),
             ],
             Some(&approval.digest().0),
         ),

@@ -21,7 +21,7 @@ use strongroom_proto::ids::Digest;
 /// [`Founding::digest`](strongroom_proto::enrolment::Founding::digest).
 #[must_use]
 pub fn sign(key: &SigningKey, digest: &Digest) -> CustodianSignature {
-    let signature = key.sign(&digest.0).to_bytes().to_vec();
+    let signature = key.sign(&digest.0).to_bytes();
     CustodianSignature { custodian: custodian_key(key), signature: signature.into() }
 }
 

@@ -92,9 +92,10 @@ fn check_approval(
     if !founded.policy.custodians.contains(custodian) {
         return refuse("this key is not a custodian's of that realm: give the key that the founding names");
     }
-    if (founded.realm, founded.public_key) != (approval.realm, approval.public_key) {
+    let of_founding = (founded.realm, founded.public_key) == (approval.realm, approval.public_key);
+    if !of_founding || founded.policy != approval.policy {
         return refuse(
-            "the approval is for another realm or public key than the founding: whoever made it may have made that \
+            "the approval is for another realm, public key or policy than the founding: whoever made it may have made that \
              realm's keys; do not sign it",
         );
     }

@@ -290,6 +290,12 @@ pub enum CliError {
         /// Its words, by what was handed over.
         words: String,
     },
+    /// The console does not say that the realm's keys were drawn in that HSM.
+    #[error(
+        "a founding is signed only where the console says `drawn here` of its keys: elsewhere a host may know them. If it says \
+         something else, do not sign"
+    )]
+    NotDrawnHere,
     /// A founding that does not count.
     #[error("this founding does not count: {0}; have custodians sign what `realm create` printed here")]
     Founding(&'static str),

@@ -1,6 +1,6 @@
 //! `realm`: custodians' keys, a new realm, and what it is.
 
-use super::words::compare;
+use super::words::{compare, compare_drawn_here};
 use super::{CliError, CreateRealm, Line, Reach, RealmCommand, agent, founding, show, write_secret};
 use crate::admin::{AdminError, custodian_key, sign};
 use ed25519_dalek::SigningKey;
@@ -52,8 +52,9 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
             eprintln!("With your signature apps take this public key for that of the realm you look after:");
             eprint!("{}", show::founding_text(&founding));
             eprintln!(
-                "Read the words below on the console of that HSM itself, not on its host, and type them."
+                "Read what is asked below on the console of that HSM itself, not on its host, and type it."
             );
+            compare_drawn_here()?;
             compare(&founding.parts())?;
             println!("{}", sign(&key, &founding.digest()).to_line());
             eprintln!("The line above is your signature.");

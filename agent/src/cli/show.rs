@@ -29,6 +29,7 @@ pub(super) fn approval_text(approval: &ExportApproval) -> String {
     table(&[
         ("realm", approval.realm.to_string()),
         ("public key", approval.public_key.to_string()),
+        ("policy", policy_text(&approval.policy)),
         ("from HSM", approval.exporter.to_string()),
         ("its build", approval.exporter_build.to_string()),
         ("to HSM", approval.importer.to_string()),

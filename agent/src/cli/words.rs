@@ -2,7 +2,7 @@
 
 use super::CliError;
 use std::io::{self, BufRead, Write};
-use strongroom_proto::enrolment::Part;
+use strongroom_proto::enrolment::{DRAWN_HERE, Part};
 
 /// Asks for the words of each part, and takes nothing but those. The right words are shown afterwards: whoever sees them
 /// before types what the screen says, not what the console does.
@@ -10,13 +10,31 @@ pub(super) fn compare(parts: &[Part]) -> Result<(), CliError> {
     compare_from(&mut io::stdin().lock(), &mut io::stderr().lock(), parts)
 }
 
+/// Asks what the console says of the realm's keys: only where they were drawn may their founding be signed.
+pub(super) fn compare_drawn_here() -> Result<(), CliError> {
+    drawn_here_from(&mut io::stdin().lock(), &mut io::stderr().lock())
+}
+
+fn drawn_here_from(typed: &mut impl BufRead, screen: &mut impl Write) -> Result<(), CliError> {
+    write!(screen, "  what it says of `keys`: ")?;
+    screen.flush()?;
+    let line = read_line(typed)?;
+    let said = line.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ");
+    if said == DRAWN_HERE { Ok(()) } else { Err(CliError::NotDrawnHere) }
+}
+
+fn read_line(typed: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    // Nobody types more; the rest of a longer line is no word of it.
+    io::Read::take(&mut *typed, 1024).read_line(&mut line)?;
+    Ok(line)
+}
+
 fn compare_from(typed: &mut impl BufRead, screen: &mut impl Write, parts: &[Part]) -> Result<(), CliError> {
     for part in parts {
         write!(screen, "  {}, six words: ", part.name)?;
         screen.flush()?;
-        let mut line = String::new();
-        // Nobody types more; the rest of a longer line is no word of it.
-        io::Read::take(&mut *typed, 1024).read_line(&mut line)?;
+        let line = read_line(typed)?;
         if !part.words.is_typed(&line) {
             return Err(CliError::OtherWords { name: part.name, words: part.words.to_string() });
         }
@@ -63,6 +81,16 @@ mod tests {
         // Not before they were typed.
         let shown = parts(9).map(|part| screen.contains(&part.words.to_string()));
         assert_eq!(shown, [false; 3], "{screen}");
+    }
+
+    #[test]
+    fn the_founding_of_keys_that_are_from_elsewhere_is_not_signed() {
+        let asked = |typed: &str| drawn_here_from(&mut typed.as_bytes(), &mut Vec::new());
+        assert!(asked("drawn here\n").is_ok() && asked(" Drawn  here ").is_ok());
+        for typed in ["", "\n", "imported from the HSM zoo\n", "of unknown origin: sign no founding\n", "yes"]
+        {
+            assert!(asked(typed).is_err(), "{typed:?}");
+        }
     }
 
     #[test]

@@ -20,7 +20,6 @@ use xaes_256_gcm::aead::{Aead, KeyInit, Payload};
 struct Host {
     version: u8,
     seed: [u8; 32],
-    policy: CustodianPolicy,
     approval: ExportApproval,
     signatures: Vec<CustodianSignature>,
     /// Bytes behind all that.
@@ -43,8 +42,9 @@ impl Host {
             importer_build: to.build,
             importer_nonce,
             attestation: Attestation::none(),
+            policy,
         };
-        Self { version: 2, seed, policy, approval, signatures: Vec::new(), more: &[] }
+        Self { version: 2, seed, approval, signatures: Vec::new(), more: &[] }
     }
 
     fn seal(&self) -> SealedRealm {
@@ -55,14 +55,8 @@ impl Host {
         let key = hash(label::EXPORT_KEY, &[shared.as_bytes(), &ephemeral, &device_key.0]).0;
         let mut plaintext = Vec::new();
         let mut encoder = minicbor::Encoder::new(&mut plaintext);
-        encoder.array(5).unwrap().u8(self.version).unwrap().bytes(&self.seed).unwrap();
-        encoder
-            .encode(&self.policy)
-            .unwrap()
-            .encode(&self.approval)
-            .unwrap()
-            .encode(&self.signatures)
-            .unwrap();
+        encoder.array(4).unwrap().u8(self.version).unwrap().bytes(&self.seed).unwrap();
+        encoder.encode(&self.approval).unwrap().encode(&self.signatures).unwrap();
         plaintext.extend_from_slice(self.more);
         let context = [realm.0, exporter.0, importer.0].concat();
         let (nonce, payload) = ([0x68; 24], Payload { msg: &plaintext, aad: &context });

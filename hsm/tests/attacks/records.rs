@@ -1,6 +1,6 @@
 //! Attacks on sessions and records.
 
-use super::common::process_request;
+use super::common::{Rig, process_request};
 use super::{Scene, answers};
 use curve25519_dalek::scalar::Scalar;
 use strongroom_hsm::Bug;
@@ -8,7 +8,7 @@ use strongroom_proto::client::{
     PADDED_RESPONSE, Policy, Recover2Response, Recover3Response, RegistrationVersion, SecretsRequest,
     SecretsResponse,
 };
-use strongroom_proto::hsm::{BatchRequest, NoiseReply, Outcome, Reply};
+use strongroom_proto::hsm::{BatchRequest, NoiseReply, Outcome, Refusal, Reply};
 use strongroom_proto::noise::TAG_LEN;
 
 /// What becomes of a request at the leader.
@@ -177,4 +177,12 @@ fn a_message_in_order_is_kept() {
     let asked = process_request(s.rig.group, &s.tree, &[request]);
     let Reply::Processed { outcomes, .. } = s.rig.devices[0].ask(&asked) else { panic!("not processed") };
     assert_eq!(outcomes, [Outcome::Kept]);
+}
+
+/// A decoder skips what it does not know with 16 bytes of memory for each byte of this, if nothing walks over it before.
+pub(super) fn request_with_more_in_it_of_no_stated_length(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(1, bug);
+    // DeviceStatus with a field that it does not have: an array without a length, in one that has one.
+    let reply = rig.devices[0].handle(&[0x82, 0, 0x82, 0x9f, 0xff, 0]);
+    !matches!(minicbor::decode(&reply), Ok(Reply::Refused(Refusal::Malformed)))
 }

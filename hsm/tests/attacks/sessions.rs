@@ -77,6 +77,27 @@ pub(super) fn recovery_ended_by_a_few_users_guesses(bug: Option<Bug>) -> bool {
     has_ended(&mut rig, &mut victim)
 }
 
+/// Others have guessed long before, and only send that again, which costs them nothing.
+pub(super) fn recovery_ended_by_guesses_sent_again(bug: Option<Bug>) -> bool {
+    let mut rig = table(bug);
+    let mut others = Vec::new();
+    for user in 1..=charged_places(PLACES) as u64 {
+        let mut theirs = open(&mut rig, user, 0);
+        let request = theirs.recover2();
+        assert_eq!(outcome(&mut rig, request.clone()), Outcome::Kept);
+        others.push(request);
+    }
+    let mut victim = open(&mut rig, 0, 0);
+    guess(&mut rig, &mut victim);
+    for request in others {
+        assert_eq!(outcome(&mut rig, request), Outcome::Kept);
+    }
+    for user in 100..100 + PLACES as u64 {
+        open(&mut rig, user, 0);
+    }
+    has_ended(&mut rig, &mut victim)
+}
+
 /// Many have guessed and never came back. There still is room to open a session and use it.
 pub(super) fn new_sessions_ended_by_each_other(bug: Option<Bug>) -> bool {
     let mut rig = table(bug);

@@ -176,7 +176,7 @@ pub fn custodian_key(key: &SigningKey) -> CustodianKey {
 }
 
 pub fn sign(key: &SigningKey, digest: &Digest) -> CustodianSignature {
-    let signature = key.sign(digest.as_bytes()).to_bytes().to_vec().into();
+    let signature = key.sign(digest.as_bytes()).to_bytes().into();
     CustodianSignature { custodian: custodian_key(key), signature }
 }
 

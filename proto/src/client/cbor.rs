@@ -1,5 +1,6 @@
 //! CBOR (RFC 8949) as the client protocol writes it: maps with text keys, variants by name.
 
+use crate::bounded::end_of_item;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::fmt;
@@ -159,41 +160,8 @@ impl<'b> Reader<'b> {
 
     /// Passes over one item, however deep, in constant memory.
     pub(super) fn skip(&mut self) -> Result<(), DecodeError> {
-        let mut left = 1u64;
-        while left > 0 {
-            left = self.skip_head(left - 1).ok_or_else(|| self.error("malformed item"))?;
-        }
-        Ok(())
+        end_of_item(&mut self.0).map(drop).ok_or_else(|| self.error("malformed item"))
     }
-
-    /// Passes over an item's head and returns how many items are still to come after it.
-    fn skip_head(&mut self, left: u64) -> Option<u64> {
-        let d = &mut self.0;
-        let inside = match d.datatype().ok()? {
-            Type::Array => d.array().ok()??,
-            Type::Map => d.map().ok()??.checked_mul(2)?,
-            Type::Tag => d.tag().map(|_| 1).ok()?,
-            Type::Bytes => d.bytes().map(|_| 0).ok()?,
-            Type::String => d.str().map(|_| 0).ok()?,
-            Type::Bool => d.bool().map(|_| 0).ok()?,
-            Type::Null => d.null().map(|()| 0).ok()?,
-            Type::Undefined => d.undefined().map(|()| 0).ok()?,
-            Type::Simple => d.simple().map(|_| 0).ok()?,
-            Type::F16 => skip_bytes(d, 3)?,
-            Type::F32 => skip_bytes(d, 5)?,
-            Type::F64 => skip_bytes(d, 9)?,
-            Type::ArrayIndef | Type::MapIndef | Type::BytesIndef | Type::StringIndef => return None,
-            Type::Break | Type::Unknown(_) => return None,
-            _ => d.int().map(|_| 0).ok()?,
-        };
-        left.checked_add(inside)
-    }
-}
-
-fn skip_bytes(d: &mut minicbor::Decoder<'_>, len: usize) -> Option<u64> {
-    let end = d.position().checked_add(len).filter(|end| *end <= d.input().len())?;
-    d.set_position(end);
-    Some(0)
 }
 
 macro_rules! wire_uint {

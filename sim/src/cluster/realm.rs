@@ -23,7 +23,7 @@ pub(super) fn found(devices: &mut [Device]) -> (RealmStatus, GroupStatement) {
         let to = device.status();
         let Reply::ImportNonce(of_importer) = device.ask(&Request::ImportNonce) else { panic!("no nonce") };
         let approval = status.offer(nonce, to.request(of_importer)).expect("it has the realm");
-        let signature = custodian.sign(approval.digest().as_bytes()).to_bytes().to_vec().into();
+        let signature = custodian.sign(approval.digest().as_bytes()).to_bytes().into();
         let signatures = vec![CustodianSignature { custodian: key, signature }];
         let sealed = match first.ask(&Request::ExportRealm(approval, signatures)) {
             Reply::Exported(sealed) => sealed,

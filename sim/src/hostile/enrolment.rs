@@ -218,13 +218,13 @@ impl World {
         };
         let (hsm, nonce) = (HsmId([0x68; 16]), Nonce([0x68; 16]));
         let mut approval = ExportApproval { exporter: hsm, ..self.statuses[0].offer(nonce, to)? };
-        (approval.realm, approval.public_key) = (realm, public_key);
+        (approval.realm, approval.public_key, approval.policy) = (realm, public_key, policy);
         let mut signatures = vec![sign(hosts, &approval)];
         if how == HostsRealm::BehindApproval {
             (approval, signatures) = approved.map(|exported| (exported.approval, exported.signatures))?;
         }
         let version = if how == HostsRealm::Newer { 3 } else { 2 };
-        Hosts { version, policy: &policy, approval: &approval, signatures: &signatures }.seal()
+        Hosts { version, approval: &approval, signatures: &signatures }.seal()
     }
 }
 

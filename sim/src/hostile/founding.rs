@@ -110,7 +110,7 @@ pub(super) fn status(device: &mut Device) -> DeviceStatus {
 }
 
 pub(super) fn sign(key: &SigningKey, approval: &ExportApproval) -> CustodianSignature {
-    let signature = key.sign(approval.digest().as_bytes()).to_bytes().to_vec().into();
+    let signature = key.sign(approval.digest().as_bytes()).to_bytes().into();
     CustodianSignature { custodian: custodian(key), signature }
 }
 

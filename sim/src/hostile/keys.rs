@@ -11,7 +11,7 @@ use aes_gcm::aes::cipher::BlockCipherEncrypt;
 use aes_gcm::{Aes256Gcm, KeyInit};
 use blake2::digest::{FixedOutput, Update};
 use blake2::{Blake2s256, Blake2sMac256, Digest as _};
-use strongroom_proto::enrolment::{CustodianPolicy, CustodianSignature, ExportApproval, SealedRealm};
+use strongroom_proto::enrolment::{CustodianSignature, ExportApproval, SealedRealm};
 use strongroom_proto::ids::{GroupId, HsmId, RealmId, RecordId, X25519Public};
 use x25519_dalek::{PublicKey, StaticSecret};
 
@@ -35,7 +35,7 @@ impl RealmKeys {
         let context = [sealed.realm.0, sealed.exporter.0, importer.0].concat();
         let plaintext = open(&key, &context, &sealed.sealed)?;
         let mut decoder = minicbor::Decoder::new(&plaintext);
-        if decoder.array().ok()? != Some(5) || decoder.u8().ok()? != 2 {
+        if decoder.array().ok()? != Some(4) || decoder.u8().ok()? != 2 {
             return None;
         }
         let seed: [u8; 32] = decoder.bytes().ok()?.try_into().ok()?;
@@ -66,7 +66,6 @@ pub(super) fn device_key(secret: &[u8; 32]) -> X25519Public {
 /// What the host puts into a sealed realm of its own.
 pub(super) struct Hosts<'a> {
     pub(super) version: u8,
-    pub(super) policy: &'a CustodianPolicy,
     pub(super) approval: &'a ExportApproval,
     pub(super) signatures: &'a [CustodianSignature],
 }
@@ -90,8 +89,8 @@ impl Hosts<'_> {
         let key = export_key(shared.as_bytes(), &ephemeral, &to.0);
         let mut plaintext = Vec::new();
         let mut encoder = minicbor::Encoder::new(&mut plaintext);
-        encoder.array(5).ok()?.u8(self.version).ok()?.bytes(&HOSTS_SEED).ok()?;
-        encoder.encode(self.policy).ok()?.encode(self.approval).ok()?.encode(self.signatures).ok()?;
+        encoder.array(4).ok()?.u8(self.version).ok()?.bytes(&HOSTS_SEED).ok()?;
+        encoder.encode(self.approval).ok()?.encode(self.signatures).ok()?;
         let nonce = [0x68; NONCE_BYTES];
         let context = [realm.0, exporter.0, importer.0].concat();
         let (key, short) = extend(&key, &nonce);
