@@ -389,7 +389,10 @@ impl Advice {
                 "the HSM has no realm yet; make one with `realm create`, or have it join one with `hsm request`"
             ),
             Self::NoGroup => {
-                tracing::warn!(hsm, "the HSM is in no group yet; make one with `group create` at one member");
+                tracing::warn!(
+                    hsm,
+                    "the HSM is in no group yet; make one with `group create` at the HSM where the realm was made"
+                );
             }
             Self::Ready => tracing::info!(hsm, "the HSM is a member of a group"),
         }

@@ -281,13 +281,25 @@ fn an_operator_sets_up_a_realm_by_the_hints_and_it_survives_its_leader() {
         assert_eq!(joined["origin"]["imported_from"], hosts[0].hsm());
         assert_eq!(joined["origin"]["signed_by"].as_array().map(Vec::len), Some(2));
     }
+    let kept =
+        folder.path().join(format!("store/realms/{}/founding", status["realm"].as_str().expect("an id")));
+    std::fs::write(&kept, "something else").expect("writable");
+    assert!(hosts[1].ask(&["realm", "status"]).out.contains("WRONG"));
+    assert!(hosts[1].run(&["client-config", "--address", "https://realm.example/"]).is_err());
+    std::fs::write(&kept, &founding).expect("writable");
     let clients = hosts[1].json(&["client-config", "--address", "https://realm.example/"]);
     let realm = &clients["realms"][0];
     assert_eq!((&realm["id"], &realm["founding"]), (&status["realm"], &status["founding"]));
     assert_eq!(realm["public_key"], status["public_key"]);
 
     let ids: Vec<String> = hosts.iter().map(Host::hsm).collect();
-    let statement = hosts[0].ask(&["group", "create", "--members", &ids.join(",")]).then("group status");
+    let create = ["group", "create", "--members", &ids.join(",")];
+    // It would own nobody, and keep these members from making the one that does.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !hosts[1].run(&create).err().expect("not here, as yet").contains("the realm's first group") {
+        assert!(Instant::now() < deadline, "the agents did not find each other");
+    }
+    let statement = hosts[0].ask(&create).then("group status");
     let backwards = [&*ids[2], &*ids[1], &*ids[0]].join(",");
     let same = hosts[0].ask(&["group", "create", "--members", &backwards]).then("group status");
     assert_eq!(same, statement, "the same members again are no second group");

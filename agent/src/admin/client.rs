@@ -57,6 +57,12 @@ pub enum AdminError {
     /// The HSM has no realm, and needs one for this.
     #[error("the HSM has no realm yet; make one with `realm create`, or join one with `hsm request`")]
     NoRealm,
+    /// The realm's first group, which owns all users, is still to be made at another HSM.
+    #[error(
+        "the realm's first group owns all users, and only HSM {0}, where the realm was made, can make it: run `group create` at \
+         its agent first"
+    )]
+    FirstGroupElsewhere(HsmId),
     /// A member of a group to be made was not found.
     #[error(
         "no agent with HSM {0} in this realm can be reached; start it, and list it in `peers` of this agent"
@@ -219,13 +225,18 @@ impl Client {
     /// [`AdminError`]; then no group was made. See also [`CreatedGroup::missing`].
     pub async fn create_group(&mut self, members: &[HsmId]) -> Result<CreatedGroup, AdminError> {
         let own = self.device().await?;
-        let realm = own.realm.as_ref().ok_or(AdminError::NoRealm)?.realm;
+        let own_realm = own.realm.as_ref().ok_or(AdminError::NoRealm)?;
+        let (realm, unassigned) = (own_realm.realm, own_realm.unassigned);
         let mut known: BTreeMap<HsmId, MemberStatement> = BTreeMap::new();
         for PeerReport { agent, .. } in self.peers().await? {
             let device = agent.and_then(|agent| agent.device);
             if let Some(status) =
                 device.and_then(|device| device.realm).filter(|status| status.realm == realm)
             {
+                if status.unassigned {
+                    // A group made here now would own nobody, for ever, and hold the members that the first one needs.
+                    return Err(AdminError::FirstGroupElsewhere(status.member.hsm));
+                }
                 known.insert(status.member.hsm, status.member);
             }
         }
@@ -235,7 +246,7 @@ impl Client {
         // In whatever order: a group cannot be unmade, and an HSM takes only so many.
         let set = |members: &[HsmId]| members.iter().copied().collect::<BTreeSet<_>>();
         let mut groups = own.groups.into_iter().map(|group| group.statement);
-        let same = groups.find(|group| set(&group.members) == set(members));
+        let same = groups.find(|group| set(&group.members) == set(members) && (group.genesis || !unassigned));
         let statement = match same {
             Some(statement) => statement,
             None => {

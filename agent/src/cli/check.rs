@@ -71,7 +71,7 @@ pub(super) async fn check(reach: &Reach, stored: Stored) -> Result<(), CliError>
     // Another store than the configured one says nothing of which agent to ask.
     let ask = stored.store.is_none() || reach.afar.is_some();
     let witness = if ask { Some(agent(reach).await?) } else { None };
-    let mut problems = 0;
+    let mut problems = check_foundings(&store, witness.clone()).await?;
     for group in groups(&store, &stored).await? {
         let (tree, bar) = (tree(&store, group), Bar::new());
         let findings = match &witness {
@@ -85,7 +85,6 @@ pub(super) async fn check(reach: &Reach, stored: Stored) -> Result<(), CliError>
         print!("{}", text(&findings));
         problems += findings.problems.len();
     }
-    problems += check_foundings(&store, witness).await?;
     if problems > 0 { Err(CliError::Found(problems)) } else { Ok(()) }
 }
 
@@ -104,6 +103,9 @@ async fn check_foundings(store: &Store, witness: Option<Client>) -> Result<usize
         let founded = founding::stored(store, realm, asked.as_ref()).await;
         wrong += usize::from(matches!(founded, Founded::Wrong(_)));
         println!("realm {realm}\n  founding     {}", founded.text());
+        if asked.is_none() {
+            println!("  custodians   not checked: no HSM was asked whether these are the realm's");
+        }
         if let Founded::Signed(statement) = &founded {
             print!("{}", show::founding_text(&statement.founding));
         }

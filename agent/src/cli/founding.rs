@@ -6,7 +6,7 @@
 use super::{CliError, ClientConfig, Line, Reach, agent, show};
 use crate::admin::AdminError;
 use crate::config::Config;
-use crate::replica::{CreateOutcome, ReadOutcome};
+use crate::replica::ReadOutcome;
 use crate::store::Store;
 use serde_json::json;
 use strongroom_proto::enrolment::{CustodianSignature, Founding, FoundingStatement};
@@ -20,8 +20,8 @@ pub(super) enum Founded {
     Signed(FoundingStatement),
     /// The realm has no custodians.
     Closed,
-    /// Nothing is there yet.
-    Missing,
+    /// Nothing is there yet. What custodians are to sign, where that is known.
+    Missing(Option<Founding>),
     /// What is there is not a founding of this realm; why.
     Wrong(&'static str),
     /// The store does not answer.
@@ -32,7 +32,7 @@ impl Founded {
     fn of(stored: ReadOutcome, realm: RealmId, hsm: Option<&RealmStatus>) -> Self {
         let bytes = match stored {
             ReadOutcome::Found(bytes) => bytes,
-            ReadOutcome::Absent => return Self::Missing,
+            ReadOutcome::Absent => return Self::Missing(None),
             ReadOutcome::Unavailable => return Self::Unavailable,
         };
         let line = std::str::from_utf8(&bytes).ok();
@@ -60,9 +60,20 @@ impl Founded {
                 format!("signed by {signers} of its {} custodians", policy.custodians.len())
             }
             Self::Closed => "nobody signs for a closed realm".into(),
-            Self::Missing => "not signed yet: `realm sign` by each custodian, then `realm found`".into(),
-            Self::Wrong(why) => format!("WRONG: {why}; do not rely on this store, and sign again"),
-            Self::Unavailable => "not known: the object store does not answer".into(),
+            Self::Missing(None) => {
+                "not signed yet: `realm sign` by each custodian, then `realm found`".into()
+            }
+            Self::Missing(Some(founding)) => {
+                let unsigned = FoundingStatement { founding: founding.clone(), signatures: Vec::new() };
+                format!(
+                    "not signed yet: `realm sign` by each custodian, then `realm found`, of\n{}",
+                    unsigned.to_line()
+                )
+            }
+            Self::Wrong(why) => {
+                format!("WRONG: {why}; put the signed founding in its place with `realm found`")
+            }
+            Self::Unavailable => "not known: no object store was asked, or it does not answer".into(),
         }
     }
 
@@ -70,7 +81,7 @@ impl Founded {
     pub(super) fn line(&self) -> Option<String> {
         match self {
             Self::Signed(statement) => Some(statement.to_line()),
-            Self::Closed | Self::Missing | Self::Wrong(_) | Self::Unavailable => None,
+            Self::Closed | Self::Missing(_) | Self::Wrong(_) | Self::Unavailable => None,
         }
     }
 }
@@ -116,21 +127,21 @@ pub(super) async fn found(reach: &Reach, founding: &str, signatures: &[String]) 
     }
     let configured = Config::open(&reach.config)?;
     let store = Store::open(&configured.store, &configured.store_options)?;
-    match store.create(&object(realm.realm), line.clone().into()).await {
-        CreateOutcome::Created => {}
-        // Signed before, perhaps by others of them.
-        CreateOutcome::Lost => match stored(&store, realm.realm, Some(&realm)).await {
-            Founded::Signed(_) => {
-                eprintln!("The store had a signed founding of this realm already, and keeps it.")
-            }
-            Founded::Wrong(why) => return Err(CliError::Founding(why)),
-            Founded::Closed | Founded::Missing | Founded::Unavailable => {
-                return Err(CliError::FoundingNotKept);
-            }
-        },
-        CreateOutcome::Unknown => return Err(CliError::FoundingNotKept),
+    let name = object(realm.realm);
+    if let Founded::Wrong(why) = self::stored(&store, realm.realm, Some(&realm)).await {
+        eprintln!("What was at {name} in the store did not count: {why}. It is replaced.");
+        store.delete(&name).await.map_err(|_| CliError::FoundingNotKept)?;
     }
-    println!("{line}");
+    store.create(&name, line.into()).await;
+    let Founded::Signed(kept) = self::stored(&store, realm.realm, Some(&realm)).await else {
+        return Err(CliError::FoundingNotKept);
+    };
+    if kept != statement {
+        eprintln!(
+            "The store had a signed founding of this realm already, with other signatures, and keeps that."
+        );
+    }
+    println!("{}", kept.to_line());
     eprintln!(
         "The line above is the signed founding. Give it to every custodian, and to who builds apps for this realm."
     );
@@ -160,8 +171,11 @@ pub(super) async fn client_config(reach: &Reach, arguments: &ClientConfig) -> Re
         "pin_hashing_mode": "Standard2019",
     });
     println!("{configuration:#}");
-    eprintln!("Founding: {}.", founded.text());
-    Ok(())
+    eprintln!("Founding: {}", founded.text());
+    match founded {
+        Founded::Wrong(why) => Err(CliError::Founding(why)),
+        Founded::Signed(_) | Founded::Closed | Founded::Missing(_) | Founded::Unavailable => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -279,16 +279,15 @@ pub enum CliError {
     /// A line of text is not what was asked for.
     #[error(transparent)]
     Line(#[from] LineError),
-    /// The words on the device's console are not those of what a custodian was handed.
+    /// The words on the device's console are not those of what a custodian was handed. Which would be right is not said: they
+    /// would be copied from here.
     #[error(
-        "these are not the words for the {name}, which are: {words}\nIf the console shows others, you were handed a device or \
-         realm that is not the one you look at: do not sign. If you mistyped, run this again"
+        "these are not the words for the {name}: type the six words that the device's console shows behind `{name}`, and nothing \
+         else. If you did, you were handed a device or realm that is not the one you look at: do not sign"
     )]
     OtherWords {
         /// What was compared.
         name: &'static str,
-        /// Its words, by what was handed over.
-        words: String,
     },
     /// The console does not say that the realm's keys were drawn in that HSM.
     #[error(

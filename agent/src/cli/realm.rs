@@ -1,5 +1,6 @@
 //! `realm`: custodians' keys, a new realm, and what it is.
 
+use super::founding::Founded;
 use super::words::{compare, compare_drawn_here};
 use super::{CliError, CreateRealm, Line, Reach, RealmCommand, agent, founding, show, write_secret};
 use crate::admin::{AdminError, custodian_key, sign};
@@ -8,6 +9,7 @@ use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes};
 use std::path::Path;
 use strongroom_proto::enrolment::{CustodianKey, CustodianPolicy, FoundingStatement, MAX_CUSTODIANS};
+use strongroom_proto::hsm::Origin;
 use zeroize::Zeroizing;
 
 pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(), CliError> {
@@ -17,7 +19,10 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
             println!("{}", public.0);
             eprintln!("The private key is in {}. Whoever has it approves as this custodian;", out.display());
             eprintln!("keep it off the realm's machines. The line above is the public key.");
-            eprintln!("Next: strongroom-agent realm create --custodian {}", public.0);
+            eprintln!("Next: hand that line to whoever makes the realm, who names all custodians at once:");
+            eprintln!(
+                "strongroom-agent realm create --custodian KEY --custodian KEY --custodian KEY --threshold K"
+            );
         }
         RealmCommand::Create(arguments) => {
             let policy = policy(&arguments)?;
@@ -66,7 +71,10 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
         RealmCommand::Status(format) => {
             let device = agent(config).await?.device().await?;
             let realm = device.realm.as_ref().ok_or(AdminError::NoRealm)?;
-            let founded = founding::founded(config, realm).await;
+            let mut founded = founding::founded(config, realm).await;
+            if let (Founded::Missing(_), Origin::MadeHere) = (&founded, realm.origin) {
+                founded = Founded::Missing(device.founding());
+            }
             show::print(format, &show::realm_json(realm, Some(&founded)), || {
                 show::realm_text(realm, &founded)
             })?;
