@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 const EXIT_CODES: &str = "\
-Exit codes:
+Exit codes, the same for all commands:
   0  done; for status: the secret can be recovered
   2  a usage, configuration or file error
   3  the PIN is wrong, guesses are left

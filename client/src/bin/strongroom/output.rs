@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use strongroom_client::{
-    DeleteError, RealmError, RecoverError, RegisterError, Registration, Status, Summary, UserSecret,
+    Cause, DeleteError, RealmError, RealmStatus, RecoverError, RegisterError, Registration, Status, Summary,
+    UserSecret,
 };
 
 /// Exit code of usage, configuration and file errors.
@@ -94,6 +95,40 @@ impl From<DeleteError> for Failure {
     }
 }
 
+/// Why the realms' words do not tell what is registered: what a recovery would fail with, without a guess at stake.
+/// None where they do tell.
+fn undecided(status: &Status) -> Option<Failure> {
+    if status.summary() != Summary::Unknown {
+        return None;
+    }
+    let silence = |realm: &RealmStatus| {
+        let cause = realm.registration.as_ref().err()?.clone();
+        Some(RealmError { realm: realm.realm, cause })
+    };
+    let causes: Vec<_> = status.realms.iter().filter_map(silence).collect();
+    // In the order of the causes, what the user can mend comes first.
+    let least = causes.iter().map(|error| &error.cause).min_by_key(|cause| match cause {
+        Cause::InvalidAuth => 0,
+        Cause::UpgradeRequired => 1,
+        Cause::RateLimitExceeded => 2,
+        Cause::Transient(_) | Cause::Unsettled => 4,
+        _ => 3,
+    });
+    Some(match least {
+        Some(Cause::InvalidAuth) => RecoverError::InvalidAuth { causes }.into(),
+        Some(Cause::UpgradeRequired) => RecoverError::UpgradeRequired { causes }.into(),
+        Some(Cause::RateLimitExceeded) => RecoverError::RateLimitExceeded { causes }.into(),
+        None | Some(Cause::Transient(_) | Cause::Unsettled) => {
+            let (name, code) = UNAVAILABLE;
+            Failure::new(name, code, &UNTOLD, &causes)
+        }
+        Some(_) => RecoverError::Assertion { causes }.into(),
+    })
+}
+
+const UNTOLD: &str = "too few realms could tell what is registered: nothing was decided. Check the connection, then \
+                      try again; do not register anew for this";
+
 const INVALID_AUTH: (&str, u8) = ("invalid_auth", 6);
 const UPGRADE_REQUIRED: (&str, u8) = ("upgrade_required", 7);
 const RATE_LIMIT_EXCEEDED: (&str, u8) = ("rate_limit_exceeded", 5);
@@ -107,7 +142,7 @@ impl Outcome {
             Self::Status(status) => match status.summary() {
                 Summary::Registered => 0,
                 Summary::NotRegistered | Summary::NoGuesses => 4,
-                Summary::Unknown => 5,
+                Summary::Unknown => undecided(status).map_or(UNAVAILABLE.1, |failure| failure.0.exit_code),
             },
             Self::Failed(report) => report.exit_code,
         }
@@ -176,7 +211,7 @@ fn summary_name(summary: Summary) -> &'static str {
 }
 
 fn status_json(status: &Status) -> Value {
-    let realm = |realm: &strongroom_client::RealmStatus| {
+    let realm = |realm: &RealmStatus| {
         let mut value = json!({ "realm": realm.realm.to_string() });
         match &realm.registration {
             Ok(Registration::Registered { version }) => {
@@ -193,17 +228,21 @@ fn status_json(status: &Status) -> Value {
         value
     };
     let realms: Vec<_> = status.realms.iter().map(realm).collect();
-    json!({ "result": summary_name(status.summary()), "realms": realms })
+    let mut value = json!({ "result": summary_name(status.summary()), "realms": realms });
+    if let Some(Failure(report)) = undecided(status) {
+        value["reason"] = report.name.into();
+        value["message"] = report.message.into();
+    }
+    value
 }
 
 fn write_status(status: &Status, out: &mut impl Write) -> io::Result<()> {
+    let undecided = undecided(status).map(|failure| format!("Not known: {}.", failure.0.message));
     let summary = match status.summary() {
         Summary::Registered => "A secret is registered and can be recovered.",
         Summary::NotRegistered => "Nothing is registered. Begin with: strongroom register",
         Summary::NoGuesses => "No guesses are left: the secret is gone. Begin anew with: strongroom register",
-        Summary::Unknown => {
-            "Too few realms could tell: nothing was decided. Try again; do not register anew for this."
-        }
+        Summary::Unknown => undecided.as_deref().unwrap_or(UNTOLD),
     };
     writeln!(out, "{summary}")?;
     status.realms.iter().try_for_each(|realm| match &realm.registration {
@@ -236,7 +275,10 @@ pub(crate) fn write_private(path: &Path, secret: &UserSecret) -> Result<(), Fail
 #[cfg(test)]
 mod tests {
     use super::*;
-    use strongroom_client::{Cause, RealmId};
+    use std::num::NonZeroU8;
+    use strongroom_client::{
+        Client, Configuration, FixedTokens, HttpResponse, NetworkError, Pin, RealmId, Transport,
+    };
 
     const REALM: RealmId = RealmId([0x11; 16]);
 
@@ -283,6 +325,53 @@ mod tests {
         assert_eq!(failed(DeleteError::UpgradeRequired { causes: causes() }).exit_code(), 7);
         assert_eq!(failed(DeleteError::Assertion { causes: causes() }).exit_code(), 7);
         assert_eq!(failed(Failure::usage("x")).exit_code(), 2);
+    }
+
+    /// Answers every request with this status and nothing of the protocol.
+    struct Always(u16);
+
+    #[async_trait::async_trait]
+    impl Transport for Always {
+        async fn post(
+            &self,
+            _: &url::Url,
+            _: &[(&'static str, &str)],
+            _: zeroize::Zeroizing<Vec<u8>>,
+        ) -> Result<HttpResponse, NetworkError> {
+            Ok(HttpResponse { status: self.0, body: Vec::new().into() })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_command_has_the_same_exit_code_and_name_for_the_same_answer() {
+        let configuration = json!({
+            "realms": [{ "id": "11".repeat(16), "address": "https://realm.example/" }],
+            "register_threshold": 1, "recover_threshold": 1, "pin_hashing_mode": "FastInsecure",
+        });
+        let configuration: Configuration = configuration.to_string().parse().unwrap();
+        let (pin, secret) = (Pin::from("4821"), UserSecret::new(b"secret").unwrap());
+        let answers = [
+            (401, "invalid_auth", 6),
+            (426, "upgrade_required", 7),
+            (429, "rate_limit_exceeded", 5),
+            (200, "assertion", 7),
+            (503, "unavailable", 5),
+        ];
+        for (status, name, code) in answers {
+            let tokens = FixedTokens::from_iter([(REALM, "token".to_owned())]);
+            let client = Client::new(configuration.clone(), vec![], tokens, Always(status));
+            let told = Outcome::Status(client.status().await);
+            assert_eq!((told.exit_code(), &told.json()["reason"]), (code, &json!(name)), "status");
+            assert_eq!(told.json()["result"], "unknown");
+            let registered = client.register(&pin, &secret, b"", NonZeroU8::MIN).await;
+            for failed in [
+                failed(client.recover(&pin, b"").await.err().unwrap()),
+                failed(registered.unwrap_err()),
+                failed(client.delete().await.unwrap_err()),
+            ] {
+                assert_eq!((failed.exit_code(), &failed.json()["result"]), (code, &json!(name)));
+            }
+        }
     }
 
     #[test]
