@@ -102,6 +102,14 @@ async fn the_command_registers_recovers_tells_and_deletes() {
     let again = run("recover --token-file tokens.json --pin-stdin --out recovered", "4821\n").await;
     assert_eq!(again.status.code(), Some(2));
 
+    std::fs::write(path.join("empty"), b"").unwrap();
+    let empty = run("register --token-file tokens.json --secret-file empty --pin-stdin", "4821\n").await;
+    assert_eq!(empty.status.code(), Some(2));
+    assert!(String::from_utf8(empty.stderr).unwrap().contains("--allow-empty-secret"));
+    let nothing = run("register --token-file tokens.json", "").await;
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(String::from_utf8(nothing.stderr).unwrap().contains("the secret is empty"));
+
     let status = run("status --token-file tokens.json --json", "").await;
     assert_eq!((status.status.code(), &json(&status)["result"]), (Some(0), &json!("registered")));
     assert_eq!(json(&status)["realms"].as_array().unwrap().len(), 3);

@@ -75,6 +75,9 @@ pub(crate) struct Register {
     /// The secret, at most 128 bytes, taken exactly; else it is read from standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) secret_file: Option<PathBuf>,
+    /// Take an empty secret
+    #[arg(long)]
+    pub(crate) allow_empty_secret: bool,
     /// How many wrong PINs in a row destroy the secret
     #[arg(long, value_name = "1-255", default_value = "10")]
     pub(crate) num_guesses: NonZeroU8,

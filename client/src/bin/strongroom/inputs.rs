@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _, stderr, stdin};
+use std::io::{BufRead, IsTerminal as _, Read as _, Write as _, stderr, stdin};
 use std::path::{Path, PathBuf};
 
 use strongroom_client::{Client, Configuration, FixedTokens, Https, Pin, RealmId, UserSecret};
@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 use crate::args::{Common, Register};
 use crate::output::Failure;
 
-/// The longest PIN that is read, in bytes.
-const MAX_PIN: u64 = 4096;
+/// The longest PIN that is taken, in bytes.
+const MAX_PIN: usize = 4096;
 
 /// A client as the options say.
 pub(crate) fn client(common: &Common) -> Result<Client, Failure> {
@@ -64,6 +64,11 @@ impl From<String> for Token {
 /// One token for the only realm, or a JSON object from realm id to token.
 fn tokens(text: &str, realms: &[RealmId]) -> Result<FixedTokens, String> {
     let text = text.trim();
+    if text.is_empty() {
+        return Err("the auth token is empty: put it in a file and name that with --token-file, or in \
+                    STRONGROOM_TOKEN"
+            .to_owned());
+    }
     if !text.starts_with('{') {
         return match realms {
             [realm] => Ok(FixedTokens::from_iter([(*realm, text.to_owned())])),
@@ -103,7 +108,18 @@ pub(crate) fn secret(options: &Register) -> Result<UserSecret, Failure> {
             bytes
         }
     };
-    UserSecret::new(&bytes).map_err(Failure::usage)
+    secret_of(&bytes, options.allow_empty_secret)
+}
+
+/// An empty secret is a mistake, such as a standard input that is /dev/null, and would replace a good one.
+fn secret_of(bytes: &[u8], allow_empty: bool) -> Result<UserSecret, Failure> {
+    if bytes.is_empty() && !allow_empty {
+        return Err(Failure::usage(
+            "the secret is empty: give one on standard input or with --secret-file; if it shall be empty, add \
+             --allow-empty-secret",
+        ));
+    }
+    UserSecret::new(bytes).map_err(Failure::usage)
 }
 
 /// A PIN to be registered: from a terminal, twice.
@@ -120,16 +136,25 @@ pub(crate) fn pin(from_stdin: bool) -> Result<Pin, Failure> {
     if !from_stdin {
         return pin_of(&prompt("PIN: ")?);
     }
-    let mut line = Zeroizing::new(Vec::with_capacity(MAX_PIN as usize));
-    let read = stdin().lock().take(MAX_PIN).read_until(b'\n', &mut line);
+    pin_line(&mut stdin().lock())
+}
+
+/// A PIN from the first line of `input`.
+fn pin_line(input: &mut impl BufRead) -> Result<Pin, Failure> {
+    // The line's end, and one byte more than allowed, which tells a PIN that is too long.
+    let limit = MAX_PIN + "\r\n".len() + 1;
+    let mut line = Zeroizing::new(Vec::with_capacity(limit));
+    let read = input.take(limit as u64).read_until(b'\n', &mut line);
     read.map_err(|error| unreadable("standard input", &error))?;
     pin_of(first_line(&line))
 }
 
-/// An empty PIN is a mistake, and would cost a guess.
+/// An empty PIN is a mistake, and would cost a guess. A long one is refused: cut, it would be another PIN.
 fn pin_of(bytes: &[u8]) -> Result<Pin, Failure> {
     if bytes.is_empty() {
         Err(Failure::usage("the PIN is empty: type one"))
+    } else if bytes.len() > MAX_PIN {
+        Err(Failure::usage(format!("the PIN is too long: take one of {MAX_PIN} bytes at most")))
     } else {
         Ok(Pin::new(bytes.to_vec()))
     }
@@ -224,5 +249,27 @@ mod tests {
         assert_eq!(first_line(b"4821\r\n"), b"4821");
         assert_eq!(first_line(b"48 21"), b"48 21");
         assert!(pin_of(first_line(b"\n")).is_err());
+    }
+
+    #[test]
+    fn an_empty_secret_token_or_pin_is_refused_and_a_secret_may_be_empty_by_name() {
+        assert!(secret_of(b"", false).is_err());
+        assert!(secret_of(b"", true).is_ok_and(|secret| secret.as_bytes().is_empty()));
+        assert!(secret_of(b" ", false).is_ok());
+        assert!(tokens("\n", &REALMS[..1]).is_err());
+        for empty in [&b""[..], b"\n", b"\r\n"] {
+            assert!(pin_line(&mut &*empty).is_err());
+        }
+    }
+
+    #[test]
+    fn a_pin_of_the_limit_is_taken_whole_and_a_longer_one_refused() {
+        for end in ["", "\n", "\r\n", "\nmore"] {
+            let line = |length| "1".repeat(length) + end;
+            assert!(pin_line(&mut line(MAX_PIN).as_bytes()).is_ok(), "{end:?}");
+            for longer in [MAX_PIN + 1, MAX_PIN + 2, MAX_PIN + 3, MAX_PIN + 4, 5_000] {
+                assert!(pin_line(&mut line(longer).as_bytes()).is_err(), "{longer} {end:?}");
+            }
+        }
     }
 }
