@@ -3,13 +3,14 @@
 //! No realm is believed alone, and silence decides nothing: see [`crate::verdict`]. A phase goes on for as long as
 //! what it waits for can make a difference.
 
-use futures::stream::{FuturesUnordered, StreamExt as _};
+use futures::stream::FuturesUnordered;
 use strongroom_proto::client::{SecretsRequest, SecretsResponse};
 use tokio::sync::watch;
 
 use crate::bug::Bugs;
 use crate::configuration::{Configuration, Member};
 use crate::error::{Cause, Failed, RealmError};
+use crate::linger::Linger;
 use crate::link::Link;
 use crate::verdict::{Verdict, Word, guesses_remaining, is_open, verdict};
 
@@ -43,7 +44,7 @@ impl Hearing {
     }
 
     /// Asks realms, and returns the answers of those that agree, at least the threshold of them, in order of share
-    /// index. All that were asked have then answered or failed.
+    /// index. All that were asked have then answered or failed, or had about a second to do so after these.
     ///
     /// # Errors
     /// As soon as that is certain, or nothing more can be certain: what the realms' words come to.
@@ -64,8 +65,10 @@ impl Hearing {
         // What a realm said in an earlier phase need not be so any more.
         questions.iter().for_each(|(member, _)| self.words[member.position()] = Word::Silent);
         let mut answers: Vec<(Member<'a>, T)> = Vec::new();
-        while !self.is_over(asked.len())
-            && let Some((member, response)) = asked.next().await
+        let mut pending: Vec<_> = questions.iter().map(|(member, _)| *member).collect();
+        let mut linger = Linger::default();
+        while !self.is_over(pending.len())
+            && let Some((member, response)) = linger.next(&mut asked).await
         {
             match response.and_then(|response| read(member, response)) {
                 Ok(answer) => {
@@ -76,7 +79,13 @@ impl Hearing {
                 }
                 Err(cause) => self.set_aside(member, cause),
             }
-            enough.send_replace(matches!(self.verdict(), Verdict::Holds(_)));
+            pending.retain(|other| other.position() != member.position());
+            let holds = matches!(self.verdict(), Verdict::Holds(_));
+            linger.note(holds);
+            enough.send_replace(holds);
+        }
+        if linger.had_enough() {
+            pending.into_iter().for_each(|member| self.set_aside(member, Linger::late()));
         }
         self.conclude(answers, apart)
     }
@@ -87,7 +96,7 @@ impl Hearing {
 
     fn is_over(&self, pending: usize) -> bool {
         match self.verdict() {
-            // All that agree are needed for what follows.
+            // More than enough agree if they can: each can stand in for another in what follows.
             Verdict::Holds(_) => pending == 0,
             Verdict::Unavailable => !is_open(&self.words, pending, self.threshold, self.bugs),
             Verdict::NotRegistered | Verdict::NoGuesses | Verdict::Apart => true,

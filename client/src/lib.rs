@@ -34,6 +34,7 @@ mod delete;
 mod error;
 mod hearing;
 mod https;
+mod linger;
 mod link;
 mod phase;
 mod pin;

@@ -89,8 +89,10 @@ impl Client {
             _ => Err(Cause::Assertion("it answered another request than Register2")),
         };
         let threshold = self.configuration.register_threshold();
-        // Nothing is abandoned: a registration that arrives late could replace the one that is drawn after it.
-        self.link.ask_all(questions, threshold, read).await.reaching(threshold)?;
+        // Nothing is abandoned before enough have it: a registration that arrives late could replace the one that is
+        // drawn after it.
+        let enough = |answers: &[_]| answers.len() >= threshold;
+        self.link.ask_all(questions, enough, read).await.reaching(threshold)?;
         Ok(())
     }
 }

@@ -36,8 +36,9 @@ impl Default for RetryPolicy {
 
 const QUICK_PAUSES: u32 = 4;
 const PATIENT_PAUSE: Duration = Duration::from_millis(100);
-/// After this time, a realm that is not needed gets no further attempt: each could run into a time-out.
-const STRAGGLING: Duration = Duration::from_secs(1);
+/// After this time, a realm that is not needed gets no further attempt, and is not waited for any longer: each could
+/// run into a time-out.
+pub(crate) const STRAGGLING: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The pauses of one request.

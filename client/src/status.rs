@@ -5,6 +5,7 @@ use strongroom_proto::ids::RealmId;
 
 use crate::bug::Bugs;
 use crate::client::{Client, Progress};
+use crate::configuration::Member;
 use crate::error::Cause;
 use crate::recover::read_recover1;
 use crate::verdict::{Verdict, Word, verdict};
@@ -57,13 +58,7 @@ impl Status {
     /// Whether the secret can be recovered; it is known only if it is so whatever the realms that cannot tell hold.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        let word = |realm: &RealmStatus| match &realm.registration {
-            Ok(Registration::Registered { version }) => Word::Holds(*version),
-            Ok(Registration::NotRegistered) => Word::NotRegistered,
-            Ok(Registration::NoGuesses) => Word::NoGuesses,
-            Err(_) => Word::Silent,
-        };
-        let words: Vec<_> = self.realms.iter().map(word).collect();
+        let words: Vec<_> = self.realms.iter().map(|realm| word(realm.registration.as_ref().ok())).collect();
         match verdict(&words, self.recover_threshold, Bugs::default()) {
             Verdict::Holds(_) => Summary::Registered,
             Verdict::NotRegistered | Verdict::Apart => Summary::NotRegistered,
@@ -73,21 +68,35 @@ impl Status {
     }
 }
 
+fn word(registration: Option<&Registration>) -> Word<RegistrationVersion> {
+    match registration {
+        Some(Registration::Registered { version }) => Word::Holds(*version),
+        Some(Registration::NotRegistered) => Word::NotRegistered,
+        Some(Registration::NoGuesses) => Word::NoGuesses,
+        None => Word::Silent,
+    }
+}
+
 impl Client {
     /// Asks every realm of the current configuration whether it holds a registration. Costs no guess.
     pub async fn status(&self) -> Status {
         self.report(Progress::Recover1);
-        let questions =
+        let questions: Vec<_> =
             self.configuration.members().map(|member| (member, SecretsRequest::Recover1)).collect();
         let recover_threshold = self.configuration.recover_threshold();
-        let told =
-            self.link.ask_all(questions, recover_threshold, |_, response| match read_recover1(response) {
-                Ok(version) => Ok(Registration::Registered { version }),
-                Err(Cause::NotRegistered) => Ok(Registration::NotRegistered),
-                Err(Cause::InvalidPin { .. }) => Ok(Registration::NoGuesses),
-                Err(other) => Err(other),
-            });
-        let told = told.await;
+        let realms = questions.len();
+        let decided = |answers: &[(Member<'_>, Registration)]| {
+            let mut words = vec![Word::Silent; realms];
+            answers.iter().for_each(|(member, told)| words[member.position()] = word(Some(told)));
+            !matches!(verdict(&words, recover_threshold, Bugs::default()), Verdict::Unavailable)
+        };
+        let read = |_, response| match read_recover1(response) {
+            Ok(version) => Ok(Registration::Registered { version }),
+            Err(Cause::NotRegistered) => Ok(Registration::NotRegistered),
+            Err(Cause::InvalidPin { .. }) => Ok(Registration::NoGuesses),
+            Err(other) => Err(other),
+        };
+        let told = self.link.ask_all(questions, decided, read).await;
         let answers =
             told.answers.into_iter().map(|(member, registration)| (member.realm.id(), Ok(registration)));
         let causes = told.causes.into_iter().map(|error| (error.realm, Err(error.cause)));

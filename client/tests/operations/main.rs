@@ -178,15 +178,65 @@ async fn a_realm_that_is_not_needed_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_realm_that_is_not_needed_gets_one_time_out() {
+async fn a_realm_that_swallows_packets_costs_a_second_in_each_phase_that_asks_it() {
+    for swallowed in
+        [Fault::Hang, Fault::TimeOut(Duration::from_secs(30)), Fault::Slow(Duration::from_secs(5))]
+    {
+        let realms = Realms::new(3, 0);
+        let client = client(&realms, realms.configuration(&[0, 1, 2], 2, 2));
+        realms.plan(move |seen| (seen.realm == 2).then_some(swallowed));
+        let second = Duration::from_secs(1);
+        let begin = Instant::now();
+        register(&client, 3).await.unwrap();
+        assert_eq!(begin.elapsed(), 2 * second, "Register1 and Register2");
+        let begin = Instant::now();
+        let status = client.status().await;
+        assert_eq!((status.summary(), begin.elapsed()), (Summary::Registered, second));
+        assert_eq!(status.realms.len(), 3);
+        assert!(
+            matches!(&status.realms[2].registration, Err(Cause::Transient(why)) if why.contains("second"))
+        );
+        let begin = Instant::now();
+        let wrong = recover(&client, "0000").await.unwrap_err();
+        assert!(matches!(wrong, RecoverError::InvalidPin { guesses_remaining: 2, .. }));
+        assert!(wrong.causes().iter().any(|error| error.realm == realms.id(2)));
+        assert_eq!(recover(&client, "4821").await.unwrap(), SECRET);
+        assert_eq!(begin.elapsed(), 2 * second, "twice Recover1");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_realm_that_falls_silent_in_a_recovery_is_asked_for_its_guesses_all_the_same() {
     let realms = Realms::new(3, 0);
     let client = client(&realms, three(&realms));
     register(&client, 3).await.unwrap();
-    let time_out = Duration::from_secs(30);
-    realms.plan(move |seen| (seen.realm == 2).then_some(Fault::TimeOut(time_out)));
+    let pause = Duration::from_secs(3);
+    realms.plan(move |seen| (seen.realm == 2 && seen.name == "Recover2").then_some(Fault::Slow(pause)));
     let begin = Instant::now();
     assert_eq!(recover(&client, "4821").await.unwrap(), SECRET);
-    assert_eq!(begin.elapsed(), time_out);
+    assert_eq!(begin.elapsed(), Duration::from_secs(1));
+    assert_eq!(realms.acted(2, "Recover2"), 1);
+    assert_eq!(realms.guess_count(2), Some(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_realm_is_waited_for_as_long_as_it_decides() {
+    let pause = Duration::from_secs(20);
+    let realms = Realms::new(3, 0);
+    let client = client(&realms, three(&realms));
+    realms.plan(move |seen| (seen.realm == 2).then_some(Fault::Slow(pause)));
+    register(&client, 3).await.unwrap();
+    assert!(realms.guess_count(2).is_some());
+
+    realms.plan(move |seen| match seen.realm {
+        0 if seen.name == "Recover1" => Some(Fault::SayNotRegistered),
+        2 => Some(Fault::Slow(pause)),
+        _ => None,
+    });
+    assert_eq!(client.status().await.summary(), Summary::Registered);
+    assert_eq!(recover(&client, "4821").await.unwrap(), SECRET);
+    client.delete().await.unwrap();
+    assert_eq!([0, 1, 2].map(|realm| realms.guess_count(realm)), [None; 3]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -224,11 +274,11 @@ async fn a_phase_fails_as_soon_as_its_threshold_is_out_of_reach() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_successful_phase_waits_for_every_realm() {
+async fn a_successful_phase_waits_for_every_realm_that_is_not_a_second_behind() {
     let realms = Realms::new(3, 0);
     let client = client(&realms, three(&realms));
     register(&client, 3).await.unwrap();
-    let pause = Duration::from_secs(3);
+    let pause = Duration::from_millis(900);
     realms.plan(move |seen| (seen.realm == 2 && seen.name == "Recover3").then_some(Fault::Slow(pause)));
     let begin = Instant::now();
     assert_eq!(recover(&client, "4821").await.unwrap(), SECRET);
