@@ -119,6 +119,15 @@ async fn the_command_registers_recovers_tells_and_deletes() {
     let gone = run("recover --token-file tokens.json --pin-stdin", "4821\n").await;
     assert_eq!(gone.status.code(), Some(4));
     assert!(String::from_utf8(gone.stderr).unwrap().contains("Register first"));
+
+    let last = "register --token-file tokens.json --secret-file secret --pin-stdin --num-guesses 1";
+    assert_eq!(run(last, "4821\n").await.status.code(), Some(0));
+    let locked = run("recover --token-file tokens.json --pin-stdin", "0000\n").await;
+    assert_eq!(locked.status.code(), Some(8));
+    let locked = run("recover --token-file tokens.json --pin-stdin", "4821\n").await;
+    assert_eq!(locked.status.code(), Some(8));
+    let told = run("status --token-file tokens.json --json", "").await;
+    assert_eq!((told.status.code(), &json(&told)["result"]), (Some(8), &json!("no_guesses")));
 }
 
 #[tokio::test]

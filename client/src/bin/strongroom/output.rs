@@ -67,9 +67,9 @@ impl From<RecoverError> for Failure {
         let (name, code) = match &error {
             RecoverError::InvalidPin { guesses_remaining, .. } => {
                 guesses_left = Some(*guesses_remaining);
-                if *guesses_remaining == 0 { ("no_guesses", 4) } else { ("invalid_pin", 3) }
+                if *guesses_remaining == 0 { NO_GUESSES } else { ("invalid_pin", 3) }
             }
-            RecoverError::NotRegistered { .. } => ("not_registered", 4),
+            RecoverError::NotRegistered { .. } => NOT_REGISTERED,
             RecoverError::InvalidAuth { .. } => INVALID_AUTH,
             RecoverError::UpgradeRequired { .. } => UPGRADE_REQUIRED,
             RecoverError::RateLimitExceeded { .. } => RATE_LIMIT_EXCEEDED,
@@ -129,6 +129,8 @@ fn undecided(status: &Status) -> Option<Failure> {
 const UNTOLD: &str = "too few realms could tell what is registered: nothing was decided. Check the connection, then \
                       try again; do not register anew for this";
 
+const NOT_REGISTERED: (&str, u8) = ("not_registered", 4);
+const NO_GUESSES: (&str, u8) = ("no_guesses", 8);
 const INVALID_AUTH: (&str, u8) = ("invalid_auth", 6);
 const UPGRADE_REQUIRED: (&str, u8) = ("upgrade_required", 7);
 const RATE_LIMIT_EXCEEDED: (&str, u8) = ("rate_limit_exceeded", 5);
@@ -141,7 +143,8 @@ impl Outcome {
             Self::Registered | Self::Recovered(_) | Self::Deleted => 0,
             Self::Status(status) => match status.summary() {
                 Summary::Registered => 0,
-                Summary::NotRegistered | Summary::NoGuesses => 4,
+                Summary::NotRegistered => NOT_REGISTERED.1,
+                Summary::NoGuesses => NO_GUESSES.1,
                 Summary::Unknown => undecided(status).map_or(UNAVAILABLE.1, |failure| failure.0.exit_code),
             },
             Self::Failed(report) => report.exit_code,
@@ -204,8 +207,8 @@ impl Outcome {
 fn summary_name(summary: Summary) -> &'static str {
     match summary {
         Summary::Registered => "registered",
-        Summary::NotRegistered => "not_registered",
-        Summary::NoGuesses => "no_guesses",
+        Summary::NotRegistered => NOT_REGISTERED.0,
+        Summary::NoGuesses => NO_GUESSES.0,
         Summary::Unknown => "unknown",
     }
 }
@@ -299,7 +302,7 @@ mod tests {
             failed(RecoverError::InvalidPin { guesses_remaining, causes })
         };
         assert_eq!(invalid_pin(2).exit_code(), 3);
-        assert_eq!(invalid_pin(0).exit_code(), 4);
+        assert_eq!(invalid_pin(0).exit_code(), 8);
         assert_eq!(
             invalid_pin(2).json(),
             json!({
