@@ -102,6 +102,15 @@ async fn the_command_registers_recovers_tells_and_deletes() {
     let again = run("recover --token-file tokens.json --pin-stdin --out recovered", "4821\n").await;
     assert_eq!(again.status.code(), Some(2));
 
+    let unasked = run(register, "9999\n").await;
+    assert_eq!((unasked.status.code(), &json(&unasked)["result"]), (Some(2), &json!("usage")));
+    assert!(json(&unasked)["message"].as_str().unwrap().contains("--yes"));
+    let kept = run("recover --token-file tokens.json --pin-stdin", "4821\n").await;
+    assert_eq!(kept.status.code(), Some(0));
+    let replaced =
+        run("register --token-file tokens.json --secret-file secret --pin-stdin --yes", "4821\n").await;
+    assert_eq!(replaced.status.code(), Some(0));
+
     std::fs::write(path.join("empty"), b"").unwrap();
     let empty = run("register --token-file tokens.json --secret-file empty --pin-stdin", "4821\n").await;
     assert_eq!(empty.status.code(), Some(2));

@@ -56,7 +56,7 @@ pub(crate) struct Common {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Keep a secret, replacing what was registered before
+    /// Keep a secret; asks before it replaces one that is registered
     Register(Register),
     /// Recover the secret; a wrong PIN costs a guess
     Recover(Recover),
@@ -88,6 +88,9 @@ pub(crate) struct Register {
     /// Read the PIN from the first line of standard input
     #[arg(long, requires = "secret_file")]
     pub(crate) pin_stdin: bool,
+    /// Do not ask: replace what is registered
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 /// How to recover.

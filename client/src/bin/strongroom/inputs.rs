@@ -172,21 +172,36 @@ fn prompt(question: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     Ok(Zeroizing::new(answer.into_bytes()))
 }
 
-/// Refuses to go on without a yes.
-pub(crate) fn confirm_deletion(yes: bool) -> Result<(), Failure> {
-    if yes {
-        return Ok(());
-    }
+/// Refuses to delete without a yes.
+pub(crate) fn confirm_deletion() -> Result<(), Failure> {
+    confirm(
+        "Delete the registered secret for good?",
+        "deleting needs a confirmation: add --yes",
+        "nothing was deleted",
+    )
+}
+
+/// Refuses to replace a secret without a yes.
+pub(crate) fn confirm_replacement() -> Result<(), Failure> {
+    confirm(
+        "A secret is registered already. Replace it for good?",
+        "a secret is registered already: to replace it for good, add --yes",
+        "nothing was registered",
+    )
+}
+
+/// Asks on a terminal; fails with `unasked` where there is none, and with `refused` without a yes.
+fn confirm(question: &str, unasked: &str, refused: &str) -> Result<(), Failure> {
     if !stdin().is_terminal() {
-        return Err(Failure::usage("deleting needs a confirmation: add --yes"));
+        return Err(Failure::usage(unasked));
     }
-    eprint!("Delete the registered secret for good? Type yes: ");
+    eprint!("{question} Type yes: ");
     let mut answer = String::new();
     stderr()
         .flush()
         .and_then(|()| stdin().read_line(&mut answer))
         .map_err(|e| unreadable("the terminal", &e))?;
-    if answer.trim() == "yes" { Ok(()) } else { Err(Failure::usage("nothing was deleted")) }
+    if answer.trim() == "yes" { Ok(()) } else { Err(Failure::usage(refused)) }
 }
 
 /// Refuses a file that is already there.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use indicatif::ProgressBar;
-use strongroom_client::{Client, Progress};
+use strongroom_client::{Client, Progress, Summary};
 
 use crate::args::{Arguments, Command};
 use crate::output::{Failure, Outcome};
@@ -42,16 +42,19 @@ async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             spinner.set_message(describe(step));
         }
     });
-    let outcome = perform(&client, &arguments).await;
+    let outcome = perform(&client, &spinner, &arguments).await;
     spinner.finish_and_clear();
     outcome
 }
 
-async fn perform(client: &Client, arguments: &Arguments) -> Result<Outcome, Failure> {
+async fn perform(client: &Client, spinner: &ProgressBar, arguments: &Arguments) -> Result<Outcome, Failure> {
     match &arguments.command {
         Command::Register(options) => {
             let secret = inputs::secret(options)?;
             let pin = inputs::new_pin(options.pin_stdin)?;
+            if !options.yes {
+                check_replacement(client, spinner).await?;
+            }
             client.register(&pin, &secret, options.user_info.as_bytes(), options.num_guesses).await?;
             Ok(Outcome::Registered)
         }
@@ -67,10 +70,26 @@ async fn perform(client: &Client, arguments: &Arguments) -> Result<Outcome, Fail
         }
         Command::Status => Ok(Outcome::Status(client.status().await)),
         Command::Delete { yes } => {
-            inputs::confirm_deletion(*yes)?;
+            if !yes {
+                inputs::confirm_deletion()?;
+            }
             client.delete().await?;
             Ok(Outcome::Deleted)
         }
+    }
+}
+
+/// Asks before a secret is replaced that could be recovered. Where nobody can tell whether there is one, nothing is
+/// replaced.
+async fn check_replacement(client: &Client, spinner: &ProgressBar) -> Result<(), Failure> {
+    let status = client.status().await;
+    if let Some(failure) = output::undecided(&status) {
+        return Err(failure);
+    }
+    match status.summary() {
+        // The spinner must not draw over the question.
+        Summary::Registered => spinner.suspend(inputs::confirm_replacement),
+        _ => Ok(()),
     }
 }
 

@@ -97,7 +97,7 @@ impl From<DeleteError> for Failure {
 
 /// Why the realms' words do not tell what is registered: what a recovery would fail with, without a guess at stake.
 /// None where they do tell.
-fn undecided(status: &Status) -> Option<Failure> {
+pub(crate) fn undecided(status: &Status) -> Option<Failure> {
     if status.summary() != Summary::Unknown {
         return None;
     }
