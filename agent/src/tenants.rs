@@ -70,7 +70,7 @@ fn read(path: &Path, tests: TestTenants) -> Result<TenantKeys, FileError> {
 pub enum Algorithm {
     /// HMAC with SHA-256 (RFC 7518, section 3.2).
     Hs256,
-    /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518, section 3.3), 2,048 to 8,192 bits.
+    /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518, section 3.3), 2,048 to 4,096 bits.
     Rs256,
     /// Ed25519 (RFC 8037, section 3.1), verified strictly.
     EdDsa,
@@ -246,7 +246,8 @@ impl From<RawKeyText> for RawKey {
 
 /// Shortest HS256 secret, in bytes (RFC 7518, section 3.2).
 const MIN_SECRET_LEN: usize = 32;
-const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+/// Anybody can have a signature verified, and longer keys make that dear.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
@@ -302,8 +303,14 @@ fn parse_rsa(der: &[u8]) -> Result<TenantKey, &'static str> {
         .ok_or("not an RSA public key; give the SubjectPublicKeyInfo that `openssl pkey -pubout` writes")?;
     let (n, e) = rsa_parts(&key).ok_or("the RSA public key is damaged; export it again")?;
     let bits = n.len() * 8 - n.first().map_or(0, |byte| byte.leading_zeros() as usize);
-    if !RSA_BITS.contains(&bits) {
-        return Err("an RSA key has 2,048 to 8,192 bits; have the tenant make one of 3,072 bits");
+    if bits < *RSA_BITS.start() {
+        return Err("an RSA key under 2,048 bits can be broken; have the tenant make one of 3,072 bits");
+    }
+    if bits > *RSA_BITS.end() {
+        return Err(
+            "an RSA key over 4,096 bits makes each token dear to verify, good or not; have the tenant \
+                    make one of 3,072 bits",
+        );
     }
     Ok(TenantKey::Rs256(RsaPublicKeyComponents { n, e }))
 }

@@ -8,12 +8,14 @@ use crate::tenants::{Algorithm, TenantKeys, hs256};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::Mac;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::{DeserializeOwned, Error, IgnoredAny, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
+use std::time::Duration;
 use strongroom_proto::ids::RealmId;
 
 /// The longest token, in characters.
-pub const MAX_TOKEN_LEN: usize = 1000;
+pub const MAX_TOKEN_LEN: usize = 4096;
 /// How far the issuer's clock and ours may differ, in seconds.
 pub const LEEWAY_S: u64 = 5;
 /// The longest life of a token, in seconds.
@@ -40,7 +42,7 @@ pub enum Purpose {
 }
 
 /// Why a token was refused. For logs; the client learns only `InvalidAuth`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 pub enum TokenError {
     /// Longer than [`MAX_TOKEN_LEN`].
     #[error("the token is longer than {MAX_TOKEN_LEN} characters")]
@@ -80,6 +82,27 @@ pub enum TokenError {
     Scope,
 }
 
+impl TokenError {
+    /// Its name in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TooLong => "too_long",
+            Self::Malformed => "malformed",
+            Self::Header => "header",
+            Self::KeyId => "key_id",
+            Self::UnknownKey => "unknown_key",
+            Self::Algorithm => "algorithm",
+            Self::Signature => "signature",
+            Self::Claims => "claims",
+            Self::Issuer => "issuer",
+            Self::Audience => "audience",
+            Self::Time => "time",
+            Self::Scope => "scope",
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -94,9 +117,9 @@ struct Claims {
     iss: String,
     sub: String,
     aud: String,
-    nbf: u64,
-    exp: u64,
-    iat: Option<u64>,
+    nbf: NumericDate,
+    exp: NumericDate,
+    iat: Option<NumericDate>,
     scope: Option<String>,
 }
 
@@ -167,17 +190,46 @@ impl Claims {
         if self.aud != realm.to_string() {
             return Err(TokenError::Audience);
         }
-        let late = now_unix_s.saturating_add(LEEWAY_S);
-        let early = now_unix_s.saturating_sub(LEEWAY_S);
-        let lives = self.exp.checked_sub(self.nbf).is_some_and(|life| life <= MAX_LIFETIME_S);
-        let issued = self.iat.is_none_or(|iat| iat <= late);
-        if !(lives && issued && self.nbf <= late && early <= self.exp) {
+        let late = Duration::from_secs(now_unix_s.saturating_add(LEEWAY_S));
+        let early = Duration::from_secs(now_unix_s.saturating_sub(LEEWAY_S));
+        let most = Duration::from_secs(MAX_LIFETIME_S);
+        let lives = self.exp.0.checked_sub(self.nbf.0).is_some_and(|life| life <= most);
+        let issued = self.iat.as_ref().is_none_or(|iat| iat.0 <= late);
+        if !(lives && issued && self.nbf.0 <= late && early <= self.exp.0) {
             return Err(TokenError::Time);
         }
         match (purpose, self.scope.as_deref()) {
             (Purpose::User, None | Some("user")) | (Purpose::Audit, Some("audit")) => Ok(()),
             _ => Err(TokenError::Scope),
         }
+    }
+}
+
+/// Seconds since 1970, of which a part may be a fraction (RFC 7519, section 2).
+struct NumericDate(Duration);
+
+impl<'de> Deserialize<'de> for NumericDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_f64(AnyNumber)
+    }
+}
+
+/// Whole numbers are taken as they are: as floating point, large ones would be rounded.
+struct AnyNumber;
+
+impl Visitor<'_> for AnyNumber {
+    type Value = NumericDate;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("seconds since 1970")
+    }
+
+    fn visit_u64<E: Error>(self, seconds: u64) -> Result<NumericDate, E> {
+        Ok(NumericDate(Duration::from_secs(seconds)))
+    }
+
+    fn visit_f64<E: Error>(self, seconds: f64) -> Result<NumericDate, E> {
+        Duration::try_from_secs_f64(seconds).map(NumericDate).map_err(E::custom)
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use strongroom_agent::config::Limits;
 use strongroom_agent::front::{Refusal, Timeouts};
 use strongroom_agent::limits::Over;
+use strongroom_agent::token::TokenError;
 use strongroom_proto::client::{ClientRequest, ClientResponse};
 
 use strongroom_proto::grpc::realm::RealmRequest;
@@ -189,6 +190,7 @@ async fn what_is_refused_takes_no_place_and_is_counted_by_reason() {
     }
     assert_eq!(door.send(b"POST /req HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.status, 426);
     assert_eq!(door.metrics.refused(Refusal::Version), 1);
+    assert_eq!(door.metrics.tokens_refused(TokenError::Signature), 1);
     assert_eq!(door.metrics.in_flight.get(), 1);
     door.behind.released.add_permits(1);
     assert_eq!(decoded(&first.await.expect("no panic").expect("an answer")), REACHED);

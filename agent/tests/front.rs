@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_agent::config::Limits;
-use strongroom_agent::front::{Timeouts, VERSION_HEADER};
+use strongroom_agent::front::{MAX_BODY, Timeouts, VERSION_HEADER};
 use strongroom_agent::tenants::{Tenants, TestTenants};
 use strongroom_agent::tls::Tls;
-use strongroom_proto::client::ClientResponse;
+use strongroom_proto::client::{ClientRequest, ClientResponse, NoiseRequest};
 use strongroom_proto::grpc::realm::RealmRequest;
 use strongroom_proto::grpc::realm::realm_client::RealmClient;
 use support::{Answer, Negative, exchange, http, post};
@@ -119,7 +119,7 @@ async fn a_body_over_the_cap_is_refused_however_it_is_framed() {
     let vectors = Negative::read();
     let door = Door::open(&vectors, Setting::default()).await;
     let head = "POST /req HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Juicebox-Version: 0.3.4\r\n";
-    let unsent = format!("{head}Content-Length: 2049\r\n\r\n");
+    let unsent = format!("{head}Content-Length: {}\r\n\r\n", MAX_BODY + 1);
     assert_eq!(decoded(&door.send(unsent.as_bytes()).await), ClientResponse::PayloadTooLarge);
     let chunk = format!("400\r\n{}\r\n", "x".repeat(0x400));
     let fits = format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n");
@@ -127,8 +127,35 @@ async fn a_body_over_the_cap_is_refused_however_it_is_framed() {
     let exceeds = format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunk}{chunk}1\r\nx\r\n0\r\n\r\n");
     let answer = door.send(exceeds.as_bytes()).await;
     assert_eq!((answer.status, decoded(&answer)), (413, ClientResponse::PayloadTooLarge));
-    let endless = format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunk}{chunk}{chunk}");
+    let endless = format!("{head}Transfer-Encoding: chunked\r\n\r\n{}", chunk.repeat(6));
     assert_eq!(decoded(&door.send(endless.as_bytes()).await), ClientResponse::PayloadTooLarge);
+}
+
+#[tokio::test]
+async fn a_long_token_may_make_a_body_long_and_nothing_else_may() {
+    let vectors = Negative::read();
+    let door = Door::open(&vectors, for_one_user()).await;
+    // Every character of a subject makes four thirds of one in the token.
+    let body = |subject: usize, ciphertext: usize| {
+        let user = format!("user-{}", "u".repeat(subject));
+        let body = vectors.body_of_user("control-valid-handshake-only", &user);
+        let mut request = ClientRequest::from_cbor(&body).expect("valid");
+        let NoiseRequest::Handshake(handshake) = &mut request.encrypted else { panic!("a handshake") };
+        handshake.payload_ciphertext.resize(ciphertext, 0);
+        request.to_cbor()
+    };
+    let (longest, length) = (body(2860, 700), |body: &Vec<u8>| body.len());
+    assert!((4900..=MAX_BODY).contains(&length(&longest)), "{}", length(&longest));
+    assert_eq!(decoded(&door.send(&post(&longest)).await), REACHED);
+    let too_long = body(3000, 100);
+    assert!(length(&too_long) <= MAX_BODY);
+    assert_eq!(decoded(&door.send(&post(&too_long)).await), ClientResponse::InvalidAuth);
+    let beside = body(900, 1100);
+    assert!(length(&beside) > 2048);
+    assert_eq!(decoded(&door.send(&post(&beside)).await), ClientResponse::PayloadTooLarge);
+    let mut no_request = longest;
+    no_request.push(0);
+    assert_eq!(decoded(&door.send(&post(&no_request)).await), ClientResponse::PayloadTooLarge);
 }
 
 #[tokio::test]

@@ -117,6 +117,7 @@ fn keys_are_given_in_hexadecimal_or_pem() {
 #[test]
 fn mistakes_in_a_tenants_file_are_explained_with_their_line() {
     let rsa_1024 = include_str!("support/rsa1024.pem");
+    let rsa_4104 = include_str!("support/rsa4104.pem");
     let identity = format!("302a300506032b657003210001{}", "00".repeat(31));
     let private = "-----BEGIN PRIVATE KEY-----\nMC4=\n-----END PRIVATE KEY-----\n";
     let first = tenant("acme", "1", "HS256", SECRET);
@@ -129,7 +130,8 @@ fn mistakes_in_a_tenants_file_are_explained_with_their_line() {
         (tenant("acme", "1", "HS256", ED25519_PEM), 1, "HS256 takes a shared secret in hexadecimal"),
         (tenant("acme", "1", "RS256", ED25519_PEM), 1, "not an RSA public key"),
         (tenant("acme", "1", "EdDSA", rsa_1024), 1, "not an Ed25519 public key"),
-        (tenant("acme", "1", "RS256", rsa_1024), 1, "2,048 to 8,192 bits"),
+        (tenant("acme", "1", "RS256", rsa_1024), 1, "an RSA key under 2,048 bits can be broken"),
+        (tenant("acme", "1", "RS256", rsa_4104), 1, "an RSA key over 4,096 bits makes each token dear"),
         (tenant("acme", "1", "EdDSA", &identity), 1, "damaged or weak"),
         (tenant("acme", "1", "EdDSA", private), 1, "this is a private key"),
         (tenant("acme", "1", "EdDSA", &ED25519_DER[2..]), 1, "not an Ed25519 public key"),

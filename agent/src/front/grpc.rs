@@ -1,7 +1,7 @@
 //! The same front door over gRPC. A refusal is a `ClientResponse` with gRPC status OK.
 
 use super::http::{UPGRADE, is_current, is_over_cap};
-use super::{Front, MAX_REQUEST_BODY, Refusal, Seat, VERSION_HEADER};
+use super::{Front, MAX_BODY, Refusal, Seat, VERSION_HEADER};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request as HttpRequest, State};
@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 const ROUTE: &str = "/strongroom.v1.Realm/{*method}";
 
 /// Room for an oversized body, so that it gets `PayloadTooLarge` rather than a gRPC status; beyond, the latter.
-const MAX_MESSAGE: usize = 2 * MAX_REQUEST_BODY;
+const MAX_MESSAGE: usize = MAX_BODY + 1024;
 /// What gRPC puts before a message: a flag and its length.
 const MESSAGE_HEAD: usize = 5;
 

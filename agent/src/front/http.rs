@@ -1,6 +1,6 @@
 //! `POST /req` and its neighbours: sections 4 and 11 of the client protocol, as HTTP.
 
-use super::{Front, MAX_REQUEST_BODY, Refusal, Seat, grpc, response_to};
+use super::{Front, MAX_BODY, Refusal, Seat, grpc, response_to};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -44,11 +44,11 @@ async fn request(State(front): State<Front>, request: Request) -> Response {
         refuse(Refusal::Version);
         return text(StatusCode::UPGRADE_REQUIRED, UPGRADE);
     }
-    if declared_length(request.headers()).is_some_and(|length| length > MAX_REQUEST_BODY) {
+    if declared_length(request.headers()).is_some_and(|length| length > MAX_BODY) {
         return respond(&response_to(refuse(Refusal::TooLarge)));
     }
     let seat = request.extensions().get::<Arc<Seat>>().cloned();
-    let body = axum::body::to_bytes(request.into_body(), MAX_REQUEST_BODY);
+    let body = axum::body::to_bytes(request.into_body(), MAX_BODY);
     match tokio::time::timeout(front.0.timeouts.body, body).await {
         Ok(Ok(body)) => respond(&front.answer(&body, seat.as_ref()).await),
         Ok(Err(error)) if is_over_cap(&error) => respond(&response_to(refuse(Refusal::TooLarge))),

@@ -1,12 +1,16 @@
 //! What the front door counts. It names no tenants, users or addresses.
 
 use crate::limits::Over;
+use crate::token::TokenError;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Why a request got no further than the front door.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -51,6 +55,17 @@ struct RefusalLabel {
     reason: Refusal,
 }
 
+impl EncodeLabelValue for TokenError {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        self.name().encode(encoder)
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct TokenLabel {
+    reason: TokenError,
+}
+
 /// Counters of one front door. A clone counts into the same.
 #[derive(Clone, Debug, Default)]
 pub struct FrontMetrics {
@@ -63,6 +78,7 @@ pub struct FrontMetrics {
     /// Requests that are being worked on now.
     pub in_flight: Gauge,
     refused: Family<RefusalLabel, Counter>,
+    tokens: Family<TokenLabel, Counter>,
 }
 
 impl FrontMetrics {
@@ -78,6 +94,7 @@ impl FrontMetrics {
         front.register("connections_refused", "Connections refused", self.connections_refused.clone());
         front.register("requests_in_flight", "Requests being worked on", self.in_flight.clone());
         front.register("requests_refused", "Requests refused, by reason", self.refused.clone());
+        front.register("tokens_refused", "Tokens refused, by reason", self.tokens.clone());
     }
 
     /// Counts a request that was refused.
@@ -85,10 +102,51 @@ impl FrontMetrics {
         self.refused.get_or_create(&RefusalLabel { reason }).inc();
     }
 
+    /// Counts a token that was refused.
+    pub fn refuse_token(&self, reason: TokenError) {
+        self.tokens.get_or_create(&TokenLabel { reason }).inc();
+    }
+
+    /// How many tokens were refused for `reason`.
+    #[must_use]
+    pub fn tokens_refused(&self, reason: TokenError) -> u64 {
+        self.tokens.get_or_create(&TokenLabel { reason }).get()
+    }
+
     /// How many requests were refused for `reason`.
     #[must_use]
     pub fn refused(&self, reason: Refusal) -> u64 {
         self.refused.get_or_create(&RefusalLabel { reason }).get()
+    }
+}
+
+/// Lets through what is worth a line in the log, once a minute for each reason. Strangers can have tokens refused as
+/// often as they like, and must not fill the log.
+#[derive(Debug, Default)]
+pub(super) struct Complaints(Mutex<HashMap<TokenError, Complaint>>);
+
+#[derive(Debug)]
+struct Complaint {
+    said: Instant,
+    unsaid: u64,
+}
+
+impl Complaints {
+    const PERIOD: Duration = Duration::from_secs(60);
+
+    /// How many tokens were refused for `reason` since that was last said, if it is to be said now.
+    pub(super) fn count(&self, reason: TokenError, now: Instant) -> Option<u64> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(complaint) = all.get_mut(&reason) else {
+            all.insert(reason, Complaint { said: now, unsaid: 0 });
+            return Some(1);
+        };
+        complaint.unsaid = complaint.unsaid.saturating_add(1);
+        if now.duration_since(complaint.said) < Self::PERIOD {
+            return None;
+        }
+        complaint.said = now;
+        Some(std::mem::take(&mut complaint.unsaid))
     }
 }
 
@@ -105,5 +163,24 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_said_at_once_and_then_once_a_minute_with_how_many_there_were() {
+        let (complaints, start) = (Complaints::default(), Instant::now());
+        let at = |s| start + Duration::from_secs(s);
+        assert_eq!(complaints.count(TokenError::Time, at(0)), Some(1));
+        for _ in 0..1000 {
+            assert_eq!(complaints.count(TokenError::Time, at(59)), None);
+        }
+        assert_eq!(complaints.count(TokenError::Signature, at(59)), Some(1), "another reason");
+        assert_eq!(complaints.count(TokenError::Time, at(60)), Some(1001));
+        assert_eq!(complaints.count(TokenError::Time, at(61)), None);
+        assert_eq!(complaints.count(TokenError::Time, at(600)), Some(2));
     }
 }

@@ -1,6 +1,6 @@
 //! The front door: what clients of the realm meet, over HTTP and gRPC alike.
 //!
-//! Clients and their network are hostile. The front door reads at most [`MAX_REQUEST_BODY`] bytes of a request, checks
+//! Clients and their network are hostile. The front door reads at most [`MAX_BODY`] bytes of a request, checks
 //! in the order of section 11 of the client protocol, steps 1 to 6, and hands over to a [`Backend`] what passed. It
 //! cannot read what clients encrypt. A request takes a place among those in flight after all of that, so that nobody
 //! without a token takes any. Memory is bounded: so many connections, so many requests on each, bounded buffers and
@@ -17,18 +17,25 @@ pub use metrics::{FrontMetrics, Refusal};
 pub use serve::{CLOSING, serve};
 
 use self::connections::{Connections, Seat};
-use self::metrics::Counted;
+use self::metrics::{Complaints, Counted};
 use crate::limits::{Limits, Over, RateLimits};
 use crate::tenants::Tenants;
-use crate::token;
+use crate::token::{self, TokenError};
 use async_trait::async_trait;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use strongroom_proto::client::{ClientRequest, ClientResponse, NoiseRequest, RequestKind};
 use strongroom_proto::ids::RealmId;
 use tokio::sync::Semaphore;
 
 pub use strongroom_proto::client::MAX_REQUEST_BODY;
+
+/// The longest body that is read, in bytes. Section 4 of the client protocol: one above [`MAX_REQUEST_BODY`] is taken
+/// only if its token is what makes it so long.
+pub const MAX_BODY: usize = MAX_BESIDE_TOKEN + token::MAX_TOKEN_LEN;
+/// What a body above [`MAX_REQUEST_BODY`] may hold beside its token: as much as one of that length beside a token of
+/// 1,000 characters, the longest that other realms take.
+const MAX_BESIDE_TOKEN: usize = MAX_REQUEST_BODY - 1000;
 
 /// What stands behind the front door.
 #[async_trait]
@@ -56,7 +63,7 @@ pub fn system_clock() -> Clock {
 pub struct Timeouts {
     /// For a TLS handshake, and for the head of a request.
     pub head: Duration,
-    /// For the body of a request. As a body has at most [`MAX_REQUEST_BODY`] bytes, this is also its least pace.
+    /// For the body of a request. As a body has at most [`MAX_BODY`] bytes, this is also its least pace.
     pub body: Duration,
     /// For the backend. Shorter than the 30 s that clients wait.
     pub backend: Duration,
@@ -92,6 +99,7 @@ struct Inner {
     max_connections: u32,
     timeouts: Timeouts,
     metrics: FrontMetrics,
+    complaints: Complaints,
 }
 
 impl Front {
@@ -118,6 +126,7 @@ impl Front {
             max_connections,
             timeouts,
             metrics,
+            complaints: Complaints::default(),
         }))
     }
 
@@ -146,16 +155,13 @@ impl Front {
     }
 
     fn admit(&self, body: &[u8]) -> Result<(String, String, ClientRequest), Refusal> {
-        if body.len() > MAX_REQUEST_BODY {
-            return Err(Refusal::TooLarge);
-        }
-        let request = ClientRequest::from_cbor(body).map_err(|_| Refusal::Decoding)?;
+        let request = read(body)?;
         let realm = self.0.backend.realm().filter(|realm| *realm == request.realm);
         let realm = realm.ok_or(Refusal::Realm)?;
         let keys = self.0.tenants.current();
         let token =
             token::verify(&keys, &request.auth_token, &realm, (self.0.clock)()).map_err(|reason| {
-                tracing::debug!(%reason, "a token was refused");
+                self.complain(reason);
                 Refusal::Token
             })?;
         self.count(&token.tenant, &token.user, &request).map_err(|over| {
@@ -163,6 +169,13 @@ impl Front {
             Refusal::Over(over)
         })?;
         Ok((token.tenant, token.user, request))
+    }
+
+    fn complain(&self, reason: TokenError) {
+        self.0.metrics.refuse_token(reason);
+        if let Some(tokens) = self.0.complaints.count(reason, Instant::now()) {
+            tracing::warn!(%reason, tokens, "tokens were refused; this is said once a minute for each reason");
+        }
     }
 
     fn count(&self, tenant: &str, user: &str, request: &ClientRequest) -> Result<(), Over> {
@@ -174,6 +187,18 @@ impl Front {
         }
         Ok(())
     }
+}
+
+fn read(body: &[u8]) -> Result<ClientRequest, Refusal> {
+    if body.len() > MAX_BODY {
+        return Err(Refusal::TooLarge);
+    }
+    let request = ClientRequest::from_cbor(body);
+    if body.len() <= MAX_REQUEST_BODY {
+        return request.map_err(|_| Refusal::Decoding);
+    }
+    let fits = |request: &ClientRequest| body.len() - request.auth_token.len() <= MAX_BESIDE_TOKEN;
+    request.ok().filter(fits).ok_or(Refusal::TooLarge)
 }
 
 /// What a client is told. Versions and bodies that are not read in full are refused in the words of the transport.

@@ -11,12 +11,12 @@
 //! |---|---|---|
 //! | requests at once | 1 | 32 |
 //! | heads | 8 KiB | 32 of 4 KiB, and one that arrives: 132 KiB |
-//! | bodies read, at most 2 KiB each (4 KiB over gRPC) | 4 KiB | 128 KiB |
+//! | bodies read, at most 5 KiB each (6 KiB over gRPC) | 6 KiB | 193 KiB |
 //! | bodies ahead of that | in the 8 KiB | 64 KiB |
 //! | TLS | about 64 KiB | about 64 KiB |
-//! | together, rounded up | 96 KiB | 400 KiB |
+//! | together, rounded up | 96 KiB | 464 KiB |
 //!
-//! With the default of 4,096 connections that is at most 1.6 GiB, of one address with 256 at most 100 MiB, and about
+//! With the default of 4,096 connections that is at most 1.8 GiB, of one address with 256 at most 116 MiB, and about
 //! 70 MiB for 4,096 connections that are idle after a request (measured: 17 KiB each). The kernel's buffers come on top.
 
 use super::connections::Seat;
