@@ -4,10 +4,11 @@
 //! is known, and what to do. None repeats a value, since values may be secrets.
 
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// What is wrong with a file.
@@ -63,8 +64,18 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
 /// # Errors
 /// [`FileError`]; never with an excerpt of the file.
 pub(crate) fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<(Zeroizing<String>, T), FileError> {
-    let bytes = read(path)?;
-    let text = match std::str::from_utf8(&bytes) {
+    toml_of(path, &read(path)?)
+}
+
+/// The text and the value of a TOML file that was read.
+///
+/// # Errors
+/// [`FileError::Content`]; never with an excerpt of the file.
+pub(crate) fn toml_of<T: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(Zeroizing<String>, T), FileError> {
+    let text = match std::str::from_utf8(bytes) {
         Ok(text) => Zeroizing::new(text.to_owned()),
         Err(error) => {
             let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
@@ -91,27 +102,29 @@ pub(crate) fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str) -> Result
 /// While the files on disk are unusable, the last good value stays.
 pub struct Reloadable<T> {
     paths: Vec<PathBuf>,
-    load: fn(&[PathBuf]) -> Result<T, FileError>,
+    load: Load<T>,
     current: RwLock<Arc<T>>,
-    seen: Mutex<Vec<Stamp>>,
+    seen: Mutex<[u8; 32]>,
 }
 
-/// What of a file's metadata changes when the file does.
-type Stamp = Option<(SystemTime, u64)>;
+/// Makes a value of files that were read, in the order in which their paths were given.
+type Load<T> = fn(&[ReadFile]) -> Result<T, FileError>;
+
+/// A file and what it held.
+pub(crate) struct ReadFile {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Zeroizing<Vec<u8>>,
+}
 
 impl<T> Reloadable<T> {
     /// Reads the files for the first time.
     ///
     /// # Errors
     /// As `load`.
-    pub(crate) fn load(
-        paths: Vec<PathBuf>,
-        load: fn(&[PathBuf]) -> Result<T, FileError>,
-    ) -> Result<Self, FileError> {
-        // Stamps first: a change between the two calls is then seen later, rather than never.
-        let seen = stamps(&paths);
-        let current = RwLock::new(Arc::new(load(&paths)?));
-        Ok(Self { paths, load, current, seen: Mutex::new(seen) })
+    pub(crate) fn load(paths: Vec<PathBuf>, load: Load<T>) -> Result<Self, FileError> {
+        let files = read_all(&paths)?;
+        let current = RwLock::new(Arc::new(load(&files)?));
+        Ok(Self { paths, load, current, seen: Mutex::new(digest(&files)) })
     }
 
     /// The value now. Ask again for every use.
@@ -125,22 +138,27 @@ impl<T> Reloadable<T> {
     /// # Errors
     /// [`FileError`]; the last good value stays.
     pub fn reload(&self) -> Result<(), FileError> {
-        let stamps = stamps(&self.paths);
-        let value = Arc::new((self.load)(&self.paths)?);
+        self.take(&read_all(&self.paths)?)
+    }
+
+    fn take(&self, files: &[ReadFile]) -> Result<(), FileError> {
+        let value = Arc::new((self.load)(files)?);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = value;
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = stamps;
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = digest(files);
         Ok(())
     }
 
-    /// Reads the files again if they changed since they were last read with success. Returns whether it did.
+    /// Takes the files again if their contents changed since they were last taken with success. Returns whether it
+    /// did. Times and sizes do not count: another file can have the same.
     ///
     /// # Errors
     /// [`FileError`]; the last good value stays, and the next call tries again.
     pub fn reload_if_changed(&self) -> Result<bool, FileError> {
-        if *self.seen.lock().unwrap_or_else(PoisonError::into_inner) == stamps(&self.paths) {
+        let files = read_all(&self.paths)?;
+        if *self.seen.lock().unwrap_or_else(PoisonError::into_inner) == digest(&files) {
             return Ok(false);
         }
-        self.reload().map(|()| true)
+        self.take(&files).map(|()| true)
     }
 
     /// Looks for changes every `period`, for ever, and logs what it finds. To be spawned.
@@ -160,10 +178,15 @@ impl<T> Reloadable<T> {
     }
 }
 
-fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
-    let stamp = |path: &PathBuf| {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
-    };
-    paths.iter().map(stamp).collect()
+fn read_all(paths: &[PathBuf]) -> Result<Vec<ReadFile>, FileError> {
+    paths.iter().map(|path| Ok(ReadFile { path: path.clone(), bytes: read(path)? })).collect()
+}
+
+fn digest(files: &[ReadFile]) -> [u8; 32] {
+    let mut all = Sha256::new();
+    for file in files {
+        // Each by itself first: otherwise, what goes from the end of one to the start of the next would not show.
+        all.update(Sha256::digest(&*file.bytes));
+    }
+    all.finalize().into()
 }

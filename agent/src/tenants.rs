@@ -17,7 +17,7 @@
 //!
 //! Keys rotate by adding the next version, changing the issuer over, and removing the old version a day later.
 
-use crate::file::{FileError, Reloadable, parse_toml, read_toml};
+use crate::file::{FileError, ReadFile, Reloadable, parse_toml, toml_of};
 use ed25519_dalek::VerifyingKey;
 use hmac::{Hmac, KeyInit, Mac};
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
@@ -52,17 +52,17 @@ impl Tenants {
     /// # Errors
     /// [`FileError`].
     pub fn open(path: PathBuf, tests: TestTenants) -> Result<Self, FileError> {
-        let load: fn(&[PathBuf]) -> _ = match tests {
-            TestTenants::Allowed => |paths| read(&paths[0], TestTenants::Allowed),
-            TestTenants::Refused => |paths| read(&paths[0], TestTenants::Refused),
+        let load: fn(&[ReadFile]) -> _ = match tests {
+            TestTenants::Allowed => |files| keys_in(&files[0], TestTenants::Allowed),
+            TestTenants::Refused => |files| keys_in(&files[0], TestTenants::Refused),
         };
         Self::load(vec![path], load)
     }
 }
 
-fn read(path: &Path, tests: TestTenants) -> Result<TenantKeys, FileError> {
-    let (text, raw) = read_toml::<RawFile>(path)?;
-    TenantKeys::from_raw(path, &text, raw, tests)
+fn keys_in(file: &ReadFile, tests: TestTenants) -> Result<TenantKeys, FileError> {
+    let (text, raw) = toml_of::<RawFile>(&file.path, &file.bytes)?;
+    TenantKeys::from_raw(&file.path, &text, raw, tests)
 }
 
 /// The algorithms of auth tokens.

@@ -3,12 +3,12 @@
 //! The channel protects tokens and what they reveal about users. Guesses and secrets do not rely on it: they are
 //! encrypted between client and HSM inside of it.
 
-use crate::file::{FileError, Reloadable, read};
+use crate::file::{FileError, ReadFile, Reloadable};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A server's TLS settings, read again when their files change.
@@ -27,17 +27,18 @@ impl Tls {
     /// # Errors
     /// [`FileError`].
     pub fn open(certificate: PathBuf, key: PathBuf) -> Result<Self, FileError> {
-        Self::load(vec![certificate, key], |paths| server_config(&paths[0], &paths[1]))
+        Self::load(vec![certificate, key], |files| server_config(&files[0], &files[1]))
     }
 }
 
-fn server_config(certificate: &Path, key: &Path) -> Result<ServerConfig, FileError> {
-    let unusable = |path: &Path, message: String| FileError::Unusable { path: path.into(), message };
-    let chain = CertificateDer::pem_slice_iter(&read(certificate)?).collect::<Result<Vec<_>, _>>();
+fn server_config(certificate: &ReadFile, key: &ReadFile) -> Result<ServerConfig, FileError> {
+    let unusable =
+        |file: &ReadFile, message: String| FileError::Unusable { path: file.path.clone(), message };
+    let chain = CertificateDer::pem_slice_iter(&certificate.bytes).collect::<Result<Vec<_>, _>>();
     let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| {
         unusable(certificate, "no PEM certificate; give the server's certificate, then its issuers'".into())
     })?;
-    let private_key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|_| {
+    let private_key = PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|_| {
         unusable(key, "no PEM private key; give the one that the certificate was made for".into())
     })?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))

@@ -380,3 +380,38 @@ async fn a_tenant_key_that_is_removed_from_the_file_stops_working_without_a_rest
     assert!(tenants.reload_if_changed().expect("no tenants is legal"));
     assert!(tenants.current().key("acme", 1).is_none());
 }
+
+/// Replaces a file and leaves its time and size as they were, as deployments of images do.
+fn replace(path: &PathBuf, text: &str) {
+    let before = std::fs::metadata(path).expect("it is there");
+    assert_eq!(before.len(), text.len() as u64, "the same size");
+    std::fs::write(path, text).expect("writable");
+    let time = before.modified().expect("a time");
+    std::fs::File::options().write(true).open(path).expect("there").set_modified(time).expect("settable");
+}
+
+#[test]
+fn a_file_that_is_replaced_by_one_of_the_same_size_and_time_is_taken() {
+    let vectors = Negative::read();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tenants.toml");
+    std::fs::write(&path, vectors.tenants_toml()).expect("writable");
+    let tenants = Tenants::open(path.clone(), TestTenants::Refused).expect("usable");
+    replace(&path, &vectors.tenants_toml().replace("\"acme\"", "\"gone\""));
+    assert!(tenants.reload_if_changed().expect("usable"));
+    assert!(tenants.current().key("acme", 1).is_none(), "a revoked key is not valid");
+    assert!(tenants.current().key("gone", 1).is_some());
+    assert!(!tenants.reload_if_changed().expect("usable"), "nothing changed");
+
+    let (certificate, key) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
+    certify(&certificate, &key);
+    let tls = Tls::open(certificate.clone(), key.clone()).expect("usable");
+    let text = std::fs::read_to_string(&key).expect("readable");
+    replace(&key, &text.replace("PRIVATE", "private"));
+    tls.reload_if_changed().expect_err("the key changed, and is unusable");
+    replace(&key, &text);
+    assert!(!tls.reload_if_changed().expect("usable"), "it is as it was");
+    let text = std::fs::read_to_string(&certificate).expect("readable");
+    replace(&certificate, &text.replace("CERTIFICATE", "certificate"));
+    tls.reload_if_changed().expect_err("the certificate changed, and is unusable");
+}
