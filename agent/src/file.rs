@@ -51,12 +51,21 @@ impl FileError {
     }
 }
 
-/// Reads a file whose contents may be secret.
+/// What editors of some systems put before text in UTF-8. It says nothing.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// Reads a file of text whose contents may be secret, past a byte-order mark.
 ///
 /// # Errors
 /// [`FileError::Read`].
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
-    std::fs::read(path).map(Zeroizing::new).map_err(|source| FileError::Read { path: path.into(), source })
+    let mut bytes = std::fs::read(path)
+        .map(Zeroizing::new)
+        .map_err(|source| FileError::Read { path: path.into(), source })?;
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
+    Ok(bytes)
 }
 
 /// Reads a TOML file into its text and its value.
@@ -122,8 +131,14 @@ impl<T> Reloadable<T> {
     /// # Errors
     /// As `load`.
     pub(crate) fn load(paths: Vec<PathBuf>, load: Load<T>) -> Result<Self, FileError> {
+        Self::load_first(paths, load, load)
+    }
+
+    /// As [`Self::load`], with rules for the first time that may differ from those for changes: what runs already may
+    /// be better than what a file says now.
+    pub(crate) fn load_first(paths: Vec<PathBuf>, first: Load<T>, load: Load<T>) -> Result<Self, FileError> {
         let files = read_all(&paths)?;
-        let current = RwLock::new(Arc::new(load(&files)?));
+        let current = RwLock::new(Arc::new(first(&files)?));
         Ok(Self { paths, load, current, seen: Mutex::new(digest(&files)) })
     }
 

@@ -252,7 +252,7 @@ const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
 fn parse_key(algorithm: &str, text: &str) -> Result<TenantKey, &'static str> {
-    let text = text.trim();
+    let text = text.trim_start_matches('\u{feff}').trim();
     if text.contains("PRIVATE KEY") {
         return Err(
             "this is a private key, which belongs to the tenant alone; put the public key here, and have \

@@ -79,6 +79,7 @@ async fn every_http_case_gets_its_status_and_a_body() {
         if answer.status == 200 {
             assert_eq!(answer.headers["access-control-allow-headers"], "*");
             assert_eq!(answer.headers["access-control-allow-methods"], "POST");
+            assert_eq!(answer.headers["access-control-max-age"], "86400");
         } else {
             assert!(!answer.body.is_empty(), "{}", case.name);
         }

@@ -221,4 +221,64 @@ fn mistakes_in_tls_files_are_explained() {
     let wrong = path("other.pem", &other.signing_key.serialize_pem());
     assert!(error(&certificate, &wrong).contains("cannot be used with its key"));
     assert!(error(&folder.path().join("none.pem"), &key).starts_with("cannot read "));
+    for encrypted in [
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMC4=\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nMC4=\n\
+         -----END RSA PRIVATE KEY-----\n",
+    ] {
+        let encrypted = path("encrypted.pem", encrypted);
+        let error = error(&certificate, &encrypted);
+        assert!(error.contains("encrypted.pem: the private key is encrypted"), "{error}");
+    }
+    let p_521 = error(&certificate, &path("p521.pem", include_str!("support/p521.pem")));
+    assert!(p_521.contains("p521.pem: the key is on the curve P-521"), "{p_521}");
+}
+
+#[test]
+fn an_expired_certificate_is_named_and_does_not_replace_a_good_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (certificate, key) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
+    let pair = rcgen::KeyPair::generate().expect("a key");
+    std::fs::write(&key, pair.serialize_pem()).expect("writable");
+    let end_in = |year: i32| {
+        let mut parameters = rcgen::CertificateParams::new(["realm.example".to_owned()]).expect("a name");
+        parameters.not_after = rcgen::date_time_ymd(year, 2, 3);
+        std::fs::write(&certificate, parameters.self_signed(&pair).expect("a certificate").pem())
+            .expect("writable");
+    };
+    for (good, expired, named) in [(2049, 2021, "2021-02-03"), (2999, 1999, "1999-02-03")] {
+        end_in(good);
+        let tls = Tls::open(certificate.clone(), key.clone()).expect("usable");
+        assert!(!tls.reload_if_changed().expect("usable"));
+        end_in(expired);
+        let error = tls.reload_if_changed().expect_err("expired").to_string();
+        assert!(
+            error.contains("certificate.pem: the certificate expired at") && error.contains(named),
+            "{error}"
+        );
+        assert!(Tls::open(certificate.clone(), key.clone()).is_ok(), "an agent starts, and says so");
+        end_in(good);
+        tls.reload().expect("usable again");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_before_a_file_is_read_past() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("\u{feff}{text}")).expect("writable");
+        path
+    };
+    assert!(Config::open(&path("agent.toml", SMALLEST)).is_ok());
+    let text = [
+        tenant("acme", "1", "HS256", SECRET),
+        tenant("acme", "2", "EdDSA", &format!("\u{feff}{ED25519_PEM}")),
+    ];
+    let tenants = Tenants::open(path("tenants.toml", &text.concat()), TestTenants::Refused).expect("usable");
+    assert!(tenants.current().key("acme", 2).is_some());
+    let made = rcgen::generate_simple_self_signed(["realm.example".to_owned()]).expect("a certificate");
+    let (certificate, key) =
+        (path("c.pem", &made.cert.pem()), path("k.pem", &made.signing_key.serialize_pem()));
+    assert!(Tls::open(certificate, key).is_ok());
 }

@@ -120,7 +120,7 @@ pub(super) fn read_key(path: &Path) -> Result<SigningKey, CliError> {
     let failed = |message: String| CliError::Key { path: path.into(), message };
     let text = std::fs::read_to_string(path).map(Zeroizing::new);
     let text = text.map_err(|error| failed(format!("cannot be read: {error}")))?;
-    SigningKey::from_pkcs8_pem(&text).map_err(|_| {
+    SigningKey::from_pkcs8_pem(text.trim_start_matches('\u{feff}')).map_err(|_| {
         failed("not an Ed25519 private key in PEM; give the file that `realm custodian` wrote".into())
     })
 }
