@@ -45,6 +45,12 @@ impl Progress for Bar {
 
 fn open(config: &Path, stored: &Stored) -> Result<Store, CliError> {
     Ok(match &stored.store {
+        // A look must not make what it does not find.
+        Some(url) if url.to_file_path().is_ok_and(|path| url.scheme() == "file" && !path.is_dir()) => {
+            return Err(CliError::Arguments(
+                "the folder that `--store` names does not exist; check its spelling",
+            ));
+        }
         Some(url) => Store::open(url, &StoreOptions(stored.options.iter().cloned().collect()))?,
         None => {
             let config = Config::open(config)?;

@@ -4,6 +4,10 @@
 //! synced under a name of its own, then linked to its name, which the file system grants once; then the folders are
 //! synced that lead there. A folder that could not be synced is never trusted again by this process: the system may
 //! have dropped what it could not write, and then a second sync succeeds and means nothing.
+//!
+//! The folder is the one that was opened, by its handle, device and inode, and not whatever is at its path: a disk that is
+//! unmounted leaves a bare mount point there, which looks like an empty store. Before each call and after it, before
+//! anybody is told, the path must lead to the folder that was opened. It is never made again.
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -19,6 +23,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -34,6 +39,7 @@ pub(super) struct Folder(Arc<Inner>);
 struct Inner {
     objects: LocalFileSystem,
     root: PathBuf,
+    pinned: Pinned,
     sync: Box<SyncFolder>,
     /// Read while a sync is under way and until its failure is known.
     syncing: RwLock<()>,
@@ -62,9 +68,10 @@ impl Folder {
     fn with_sync(path: &Path, sync: Box<SyncFolder>) -> io::Result<Self> {
         std::fs::create_dir_all(path)?;
         let root = path.canonicalize()?;
+        let pinned = Pinned::new(path)?;
         let objects = LocalFileSystem::new_with_prefix(&root)?.with_fsync(true);
         let (syncing, synced, distrusted) = (RwLock::default(), Mutex::default(), AtomicBool::new(false));
-        Ok(Self(Arc::new(Inner { objects, root, sync, syncing, synced, distrusted })))
+        Ok(Self(Arc::new(Inner { objects, root, pinned, sync, syncing, synced, distrusted })))
     }
 
     /// Makes durable that the objects in `folder` are there, whoever put them, and fails if that cannot be.
@@ -126,7 +133,13 @@ impl Inner {
                 "a folder could not be synced before; check the disk, then restart the agent",
             ));
         }
-        Ok(())
+        self.pinned.check().map_err(failed)
+    }
+
+    /// Passes on what a read found, if it was found in the folder that was opened: a bare mount point has no object either.
+    fn found<T>(&self, result: Result<T>) -> Result<T> {
+        self.trusted()?;
+        result
     }
 
     fn distrust(&self, folder: &Path, error: &dyn fmt::Display) {
@@ -139,6 +152,7 @@ impl Inner {
     }
 
     fn put(&self, path: &Path, payload: &PutPayload, mode: &PutMode) -> Result<()> {
+        self.make_folder(path.parent().unwrap_or(&self.root)).map_err(failed)?;
         let mut staged = Staged::write(path, payload).map_err(failed)?;
         match mode {
             PutMode::Create => std::fs::hard_link(&staged.0, path),
@@ -151,6 +165,20 @@ impl Inner {
             _ => failed(source),
         })?;
         path.parent().map_or(Ok(()), |folder| self.sync_down_to(folder))
+    }
+
+    /// Makes a folder and those above it, up to the root, which is never made again.
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        if folder == self.root || folder.is_dir() {
+            return Ok(());
+        }
+        if let Some(above) = folder.parent().filter(|above| above.starts_with(&self.root)) {
+            self.make_folder(above)?;
+        }
+        match std::fs::create_dir(folder) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// After a call of the library below, which syncs but does not tell a failed sync from a failed write.
@@ -184,6 +212,36 @@ impl Inner {
     }
 }
 
+/// The folder that was opened.
+struct Pinned {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    /// Open as long as it is used: nobody unmounts it by mistake, and its inode goes to no other folder.
+    _handle: File,
+}
+
+impl Pinned {
+    fn new(path: &Path) -> io::Result<Self> {
+        // The path as it was given, however it leads there: a link on the way that is turned leads elsewhere.
+        let (path, handle) = (std::path::absolute(path)?, File::open(path)?);
+        let metadata = handle.metadata()?;
+        Ok(Self { path, device: metadata.dev(), inode: metadata.ino(), _handle: handle })
+    }
+
+    fn check(&self) -> io::Result<()> {
+        let there = std::fs::metadata(&self.path);
+        if there.is_ok_and(|there| (there.dev(), there.ino()) == (self.device, self.inode)) {
+            return Ok(());
+        }
+        Err(io::Error::other(format!(
+            "{} is not the folder any more that the agent started with: it was unmounted, moved or replaced; bring it back, \
+             or restart the agent where the store is",
+            self.path.display()
+        )))
+    }
+}
+
 /// An object that has its bytes but not yet its name. Readers and listings do not see it. Removed when dropped.
 struct Staged(PathBuf);
 
@@ -202,9 +260,6 @@ impl Staged {
             match OpenOptions::new().write(true).create_new(true).open(&staged) {
                 Ok(file) => return Ok((file, Self(staged))),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    std::fs::create_dir_all(path.parent().ok_or(error)?)?;
-                }
                 Err(error) => return Err(error),
             }
         }
@@ -292,7 +347,7 @@ impl ObjectStore for Folder {
 
     async fn get_opts(&self, location: &ObjectPath, options: GetOptions) -> Result<GetResult> {
         self.0.trusted()?;
-        self.0.objects.get_opts(location, options).await
+        self.0.found(self.0.objects.get_opts(location, options).await)
     }
 
     fn delete_stream(
@@ -308,14 +363,20 @@ impl ObjectStore for Folder {
 
     fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'static, Result<ObjectMeta>> {
         match self.0.trusted() {
-            Ok(()) => self.0.objects.list(prefix),
+            Ok(()) => {
+                let inner = Arc::clone(&self.0);
+                // Complete only if the folder was there to the end.
+                let end = futures::stream::once(async move { inner.trusted() });
+                let end = end.filter_map(async |end| end.err().map(Err));
+                self.0.objects.list(prefix).chain(end).boxed()
+            }
             Err(error) => futures::future::ready(Err(error)).into_stream().boxed(),
         }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&ObjectPath>) -> Result<ListResult> {
         self.0.trusted()?;
-        self.0.objects.list_with_delimiter(prefix).await
+        self.0.found(self.0.objects.list_with_delimiter(prefix).await)
     }
 
     async fn copy_opts(&self, from: &ObjectPath, to: &ObjectPath, options: CopyOptions) -> Result<()> {
@@ -422,6 +483,48 @@ mod tests {
         folder.settle(&"a/c".into()).await.unwrap();
         folder.settle(&"not/there".into()).await.unwrap();
         assert_eq!(syncs(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_goes_away_is_no_store_and_is_never_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (dir.path().join("store"), dir.path().join("elsewhere"));
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let folder = Folder::open(&path).unwrap();
+        let linked = Folder::open(&link).unwrap();
+        create(&folder, "a/1").await.unwrap();
+        let refused = async |folder: &Folder| {
+            let error = create(folder, "a/2").await.unwrap_err().to_string();
+            assert!(error.contains("unmounted, moved or replaced"), "{error}");
+            // Nothing is told of what is or is not there.
+            let read = folder.get(&"a/1".into()).await;
+            assert!(!matches!(read, Ok(_) | Err(Error::NotFound { .. })), "{read:?}");
+            folder.list(None).next().await.unwrap().unwrap_err();
+            folder.list_with_delimiter(None).await.unwrap_err();
+            folder.settle(&"a".into()).await.unwrap_err();
+            folder.delete(&"a/1".into()).await.unwrap_err();
+        };
+        // Moved.
+        std::fs::rename(&path, &elsewhere).unwrap();
+        refused(&folder).await;
+        assert!(!path.exists());
+        // Something else in its place, as a bare mount point is.
+        std::fs::create_dir(&path).unwrap();
+        refused(&folder).await;
+        refused(&linked).await;
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+        std::fs::remove_dir(&path).unwrap();
+        // Back again.
+        std::fs::rename(&elsewhere, &path).unwrap();
+        create(&folder, "a/2").await.unwrap();
+        create(&linked, "a/3").await.unwrap();
+        // The link leads elsewhere.
+        std::fs::create_dir(&elsewhere).unwrap();
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        refused(&linked).await;
+        create(&folder, "a/4").await.unwrap();
     }
 
     #[tokio::test]
