@@ -10,6 +10,7 @@ pub mod file;
 pub mod front;
 pub mod limits;
 pub mod link;
+pub mod logging;
 pub mod memory;
 pub mod metrics;
 pub mod peers;

@@ -1,28 +1,37 @@
 //! The command `strongroom-agent`.
 
 use clap::Parser;
-use std::io::IsTerminal;
+use std::error::Error;
+use std::ffi::OsStr;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use strongroom_agent::cli::Cli;
+use strongroom_agent::logging::filter;
 use strongroom_agent::memory::use_one_arena;
 use strongroom_agent::tls::install_provider;
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     use_one_arena();
     install_provider();
-    // What the tree's database logs by itself speaks of its inside, and calls every closing an error.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,slatedb=off"));
+    let cli = Cli::parse();
+    let variable = std::env::var_os("RUST_LOG");
+    let filter = match filter(variable.as_deref().map(OsStr::to_string_lossy).as_deref()) {
+        Ok(filter) => filter,
+        Err(error) => return failed(&error),
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
-    match Cli::parse().execute() {
+    match cli.execute() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &dyn Error) -> ExitCode {
+    // Nobody may read it; the exit code says it too.
+    let _ = writeln!(std::io::stderr(), "error: {error}");
+    ExitCode::FAILURE
 }

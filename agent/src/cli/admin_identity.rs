@@ -7,8 +7,8 @@ pub(super) async fn execute(reach: &Reach, arguments: &AdminIdentity) -> Result<
     let pem = agent(reach).await?.certify(*hours).await?;
     write_secret(out, &pem)?;
     let out = out.display();
-    eprintln!("Whoever has {out} can give every command of an operator to every agent of the realm, for");
-    eprintln!("{hours} hours; there is no way to take it back before. Next, from elsewhere:");
-    eprintln!("strongroom-agent --agent https://HOST:8701 --identity {out} group status");
+    hintln!("Whoever has {out} can give every command of an operator to every agent of the realm, for");
+    hintln!("{hours} hours; there is no way to take it back before. Next, from elsewhere:");
+    hintln!("strongroom-agent --agent https://HOST:8701 --identity {out} group status");
     Ok(())
 }

@@ -88,7 +88,7 @@ pub(super) async fn check(reach: &Reach, stored: Stored) -> Result<(), CliError>
             None => check::check(&store, &tree, group, &mut NoWitness, &bar).await?,
         };
         bar.0.finish_and_clear();
-        print!("{}", text(&findings));
+        out!("{}", text(&findings));
         problems += findings.problems.len();
     }
     if problems > 0 { Err(CliError::Found(problems)) } else { Ok(()) }
@@ -108,12 +108,12 @@ async fn check_foundings(store: &Store, witness: Option<Client>) -> Result<usize
     for realm in realms {
         let founded = founding::stored(store, realm, asked.as_ref()).await;
         wrong += usize::from(matches!(founded, Founded::Wrong(_)));
-        println!("realm {realm}\n  founding     {}", founded.text());
+        outln!("realm {realm}\n  founding     {}", founded.text());
         if asked.is_none() {
-            println!("  custodians   not checked: no HSM was asked whether these are the realm's");
+            outln!("  custodians   not checked: no HSM was asked whether these are the realm's");
         }
         if let Founded::Signed(statement) = &founded {
-            print!("{}", show::founding_text(&statement.founding));
+            out!("{}", show::founding_text(&statement.founding));
         }
     }
     Ok(wrong)
@@ -159,16 +159,16 @@ pub(super) async fn rebuild(config: &Path, stored: Stored) -> Result<(), CliErro
     let rebuilt = rebuilt?;
     let check::Rebuilt { reaches, leaves, from_segments, generation } = rebuilt;
     if reaches == Index::ZERO {
-        println!(
+        outln!(
             "group {group}: an empty tree is in use as generation {generation}; the next leader reads the whole log"
         );
     } else {
-        println!(
+        outln!(
             "group {group}: the tree is made again up to entry {reaches}: {leaves} leaves, {from_segments} of them from \
              segments; it is in use as generation {generation}"
         );
     }
-    eprintln!(
+    hintln!(
         "Next: start the agents, and see `strongroom-agent check`. The damaged tree stays until you delete it."
     );
     Ok(())

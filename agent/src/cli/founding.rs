@@ -129,7 +129,7 @@ pub(super) async fn found(reach: &Reach, founding: &str, signatures: &[String]) 
     let store = Store::open(&configured.store, &configured.store_options)?;
     let name = object(realm.realm);
     if let Founded::Wrong(why) = self::stored(&store, realm.realm, Some(&realm)).await {
-        eprintln!("What was at {name} in the store did not count: {why}. It is replaced.");
+        hintln!("What was at {name} in the store did not count: {why}. It is replaced.");
         store.delete(&name).await.map_err(|_| CliError::FoundingNotKept)?;
     }
     store.create(&name, line.into()).await;
@@ -137,16 +137,16 @@ pub(super) async fn found(reach: &Reach, founding: &str, signatures: &[String]) 
         return Err(CliError::FoundingNotKept);
     };
     if kept != statement {
-        eprintln!(
+        hintln!(
             "The store had a signed founding of this realm already, with other signatures, and keeps that."
         );
     }
-    println!("{}", kept.to_line());
-    eprintln!(
+    outln!("{}", kept.to_line());
+    hintln!(
         "The line above is the signed founding. Give it to every custodian, and to who builds apps for this realm."
     );
-    eprint!("{}", show::founding_text(&statement.founding));
-    eprintln!("Next: bring in other HSMs: strongroom-agent hsm request, at the agent of each.");
+    hint!("{}", show::founding_text(&statement.founding));
+    hintln!("Next: bring in other HSMs: strongroom-agent hsm request, at the agent of each.");
     Ok(())
 }
 
@@ -170,8 +170,8 @@ pub(super) async fn client_config(reach: &Reach, arguments: &ClientConfig) -> Re
         "recover_threshold": 1,
         "pin_hashing_mode": "Standard2019",
     });
-    println!("{configuration:#}");
-    eprintln!("Founding: {}", founded.text());
+    outln!("{configuration:#}");
+    hintln!("Founding: {}", founded.text());
     match founded {
         Founded::Wrong(why) => Err(CliError::Founding(why)),
         Founded::Signed(_) | Founded::Closed | Founded::Missing(_) | Founded::Unavailable => Ok(()),

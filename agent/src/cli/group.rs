@@ -7,24 +7,24 @@ pub(super) async fn execute(config: &Reach, command: GroupCommand) -> Result<(),
     match command {
         GroupCommand::Create { members } => {
             let created = agent(config).await?.create_group(&members).await?;
-            println!("{}", created.statement.to_line());
-            eprintln!("Group {} is made; the line above is its statement.", created.statement.group);
+            outln!("{}", created.statement.to_line());
+            hintln!("Group {} is made; the line above is its statement.", created.statement.group);
             for (hsm, why) in &created.missing {
-                eprintln!("HSM {hsm} has not joined: {why}.");
-                eprintln!("Next, at that HSM's agent: strongroom-agent group join STATEMENT");
+                hintln!("HSM {hsm} has not joined: {why}.");
+                hintln!("Next, at that HSM's agent: strongroom-agent group join STATEMENT");
             }
             if !created.statement.genesis {
-                eprintln!("It owns no users yet: the realm's first group has them all.");
+                hintln!("It owns no users yet: the realm's first group has them all.");
             }
             if created.missing.is_empty() {
-                eprintln!("Every member has joined. Next: strongroom-agent group status");
+                hintln!("Every member has joined. Next: strongroom-agent group status");
             }
         }
         GroupCommand::Join { statement } => {
             let statement = GroupStatement::from_line(&statement)?;
             let group = statement.group;
             agent(config).await?.join_group(statement).await?;
-            eprintln!("The HSM is in group {group}. Next: strongroom-agent group status");
+            hintln!("The HSM is in group {group}. Next: strongroom-agent group status");
         }
         GroupCommand::Status(format) => {
             let mut agent = agent(config).await?;

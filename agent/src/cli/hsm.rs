@@ -15,62 +15,62 @@ pub(super) async fn execute(config: &Reach, command: HsmCommand) -> Result<(), C
         }
         HsmCommand::Request => {
             let request = agent(config).await?.request().await?;
-            println!("{}", request.to_line());
-            eprintln!(
+            outln!("{}", request.to_line());
+            hintln!(
                 "HSM {} asks to join a realm; the line above is its request. It is good until this",
                 request.importer
             );
-            eprintln!("HSM restarts or asks again. Custodians will read the words on this HSM's console.");
-            eprintln!("Next, at the agent of an HSM that has the realm: strongroom-agent hsm offer REQUEST");
+            hintln!("HSM restarts or asks again. Custodians will read the words on this HSM's console.");
+            hintln!("Next, at the agent of an HSM that has the realm: strongroom-agent hsm offer REQUEST");
         }
         HsmCommand::Offer { request } => {
             let request = EnrolmentRequest::from_line(&request)?;
             let approval = agent(config).await?.offer(request).await?;
-            println!("{}", approval.to_line());
-            eprintln!(
+            outln!("{}", approval.to_line());
+            hintln!(
                 "The line above is what custodians approve. It is good for one export, and only until the"
             );
-            eprintln!("next `hsm offer` here or a restart of either HSM. It says:");
-            eprint!("{}", show::approval_text(&approval));
-            eprintln!("Next, by each custodian, who can read the console of HSM {}:", approval.importer);
-            eprintln!("strongroom-agent hsm approve --key FILE --founding FOUNDING APPROVAL");
+            hintln!("next `hsm offer` here or a restart of either HSM. It says:");
+            hint!("{}", show::approval_text(&approval));
+            hintln!("Next, by each custodian, who can read the console of HSM {}:", approval.importer);
+            hintln!("strongroom-agent hsm approve --key FILE --founding FOUNDING APPROVAL");
         }
         HsmCommand::Approve { key, founding, approval } => {
             let approval = ExportApproval::from_line(&approval)?;
             let founding = FoundingStatement::from_line(&founding)?;
             let key = realm::read_key(&key)?;
             check_approval(&approval, &founding, &custodian_key(&key))?;
-            eprintln!(
+            hintln!(
                 "With your signature this device gets the keys of every user's record, and its code alone then"
             );
-            eprintln!("limits guesses:");
-            eprint!("{}", show::approval_text(&approval));
-            eprintln!(
+            hintln!("limits guesses:");
+            hint!("{}", show::approval_text(&approval));
+            hintln!(
                 "Read the words below on the console of that device itself, not on its host, and type them."
             );
             compare(&approval.importer().parts())?;
-            println!("{}", sign(&key, &approval.digest()).to_line());
-            eprintln!("The line above is your signature.");
-            eprintln!("Next, where the approval was made: strongroom-agent hsm export APPROVAL SIGNATURE…");
+            outln!("{}", sign(&key, &approval.digest()).to_line());
+            hintln!("The line above is your signature.");
+            hintln!("Next, where the approval was made: strongroom-agent hsm export APPROVAL SIGNATURE…");
         }
         HsmCommand::Export { approval, signatures } => {
             let approval = ExportApproval::from_line(&approval)?;
             let signatures = signatures.iter().map(|line| CustodianSignature::from_line(line));
             let signatures = signatures.collect::<Result<Vec<_>, _>>()?;
             let importer = approval.importer;
-            println!("{}", agent(config).await?.export(approval, signatures).await?.to_line());
-            eprintln!("The line above is the realm, sealed: it opens in HSM {importer} alone.");
-            eprintln!("Next, at that HSM's agent: strongroom-agent hsm enrol SEALED");
+            outln!("{}", agent(config).await?.export(approval, signatures).await?.to_line());
+            hintln!("The line above is the realm, sealed: it opens in HSM {importer} alone.");
+            hintln!("Next, at that HSM's agent: strongroom-agent hsm enrol SEALED");
         }
         HsmCommand::Enrol { sealed } => {
             let sealed = SealedRealm::from_line(&sealed)?;
             let device = agent(config).await?.enrol(sealed).await?;
-            println!("{}", device.hsm);
-            eprintln!("HSM {} has the realm now.", device.hsm);
-            eprintln!(
+            outln!("{}", device.hsm);
+            hintln!("HSM {} has the realm now.", device.hsm);
+            hintln!(
                 "Next, with all HSMs in: strongroom-agent group create --members HSMID,HSMID,HSMID, at the"
             );
-            eprintln!("agent where the realm was made.");
+            hintln!("agent where the realm was made.");
         }
     }
     Ok(())

@@ -2,6 +2,26 @@
 //!
 //! What a script or another command is to take goes to standard output; what a person is to read, to standard error.
 
+/// As `print!`, but somebody who stops reading is no error, and a full disk is one that is said.
+macro_rules! out {
+    ($($text:tt)*) => { crate::cli::show::out(format_args!($($text)*))? };
+}
+
+/// As `println!`, in the way of [`out!`].
+macro_rules! outln {
+    ($($text:tt)*) => { crate::cli::show::out(format_args!("{}\n", format_args!($($text)*)))? };
+}
+
+/// As `eprint!`, for what people may go without.
+macro_rules! hint {
+    ($($text:tt)*) => { crate::cli::show::hint(format_args!($($text)*)) };
+}
+
+/// As `eprintln!`, in the way of [`hint!`].
+macro_rules! hintln {
+    ($($text:tt)*) => { crate::cli::show::hint(format_args!("{}\n", format_args!($($text)*))) };
+}
+
 mod admin_identity;
 mod check;
 mod founding;

@@ -16,11 +16,11 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
     match command {
         RealmCommand::Custodian { out } => {
             let public = make_key(&out)?;
-            println!("{}", public.0);
-            eprintln!("The private key is in {}. Whoever has it approves as this custodian;", out.display());
-            eprintln!("keep it off the realm's machines. The line above is the public key.");
-            eprintln!("Next: hand that line to whoever makes the realm, who names all custodians at once:");
-            eprintln!(
+            outln!("{}", public.0);
+            hintln!("The private key is in {}. Whoever has it approves as this custodian;", out.display());
+            hintln!("keep it off the realm's machines. The line above is the public key.");
+            hintln!("Next: hand that line to whoever makes the realm, who names all custodians at once:");
+            hintln!(
                 "strongroom-agent realm create --custodian KEY --custodian KEY --custodian KEY --threshold K"
             );
         }
@@ -28,22 +28,19 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
             let policy = policy(&arguments)?;
             let device = agent(config).await?.new_realm(policy).await?;
             let founding = device.founding().ok_or(AdminError::Unexpected)?;
-            println!(
-                "{}",
-                FoundingStatement { founding: founding.clone(), signatures: Vec::new() }.to_line()
-            );
-            eprintln!("The realm is made; the line above is its founding. It says:");
-            eprint!("{}", show::founding_text(&founding));
-            eprintln!(
+            outln!("{}", FoundingStatement { founding: founding.clone(), signatures: Vec::new() }.to_line());
+            hintln!("The realm is made; the line above is its founding. It says:");
+            hint!("{}", show::founding_text(&founding));
+            hintln!(
                 "No copy of its keys exists outside HSM {}, whose console shows its words now.",
                 device.hsm
             );
             if arguments.closed {
-                eprintln!("It is closed: no other HSM ever gets it, and nobody signs for it.");
-                eprintln!("Next: strongroom-agent group create --members {}", device.hsm);
+                hintln!("It is closed: no other HSM ever gets it, and nobody signs for it.");
+                hintln!("Next: strongroom-agent group create --members {}", device.hsm);
             } else {
-                eprintln!("Next, by each custodian, who can read that console:");
-                eprintln!("strongroom-agent realm sign --key FILE FOUNDING");
+                hintln!("Next, by each custodian, who can read that console:");
+                hintln!("strongroom-agent realm sign --key FILE FOUNDING");
             }
         }
         RealmCommand::Sign { key, founding } => {
@@ -54,16 +51,16 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
                     "this key is not a custodian's of that realm: whoever made the realm left you out; do not use it",
                 ));
             }
-            eprintln!("With your signature apps take this public key for that of the realm you look after:");
-            eprint!("{}", show::founding_text(&founding));
-            eprintln!(
+            hintln!("With your signature apps take this public key for that of the realm you look after:");
+            hint!("{}", show::founding_text(&founding));
+            hintln!(
                 "Read what is asked below on the console of that HSM itself, not on its host, and type it."
             );
             compare_drawn_here()?;
             compare(&founding.parts())?;
-            println!("{}", sign(&key, &founding.digest()).to_line());
-            eprintln!("The line above is your signature.");
-            eprintln!("Next, at the agent of that HSM: strongroom-agent realm found FOUNDING SIGNATURE…");
+            outln!("{}", sign(&key, &founding.digest()).to_line());
+            hintln!("The line above is your signature.");
+            hintln!("Next, at the agent of that HSM: strongroom-agent realm found FOUNDING SIGNATURE…");
         }
         RealmCommand::Found { founding, signatures } => {
             founding::found(config, &founding, &signatures).await?;

@@ -4,7 +4,7 @@ use super::StatusFormat;
 use super::founding::Founded;
 use crate::admin::{AgentReport, GroupReport, PeerReport};
 use serde_json::{Value, json};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use strongroom_proto::enrolment::{Attestation, CustodianKey, CustodianPolicy, ExportApproval, Founding};
 use strongroom_proto::hsm::{DeviceStatus, GroupStatus, Origin, RealmStatus, Role, Wear};
@@ -12,8 +12,22 @@ use strongroom_proto::ids::{GroupId, HsmId};
 
 /// Prints one or the other to standard output.
 pub(super) fn print(format: StatusFormat, json: &Value, text: impl FnOnce() -> String) -> io::Result<()> {
+    if format.json { out(format_args!("{json:#}\n")) } else { out(format_args!("{}", text())) }
+}
+
+/// Writes to standard output. Somebody who reads no further, such as `head`, has what they want: the command goes on, and
+/// its exit code says how it ended.
+pub(super) fn out(text: fmt::Arguments<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    if format.json { writeln!(out, "{json:#}") } else { out.write_all(text().as_bytes()) }
+    match out.write_fmt(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// Writes to standard error, if anybody reads it.
+pub(super) fn hint(text: fmt::Arguments<'_>) {
+    let _ = io::stderr().lock().write_fmt(text);
 }
 
 /// Lines of a name and a value, the values under each other.
