@@ -1,6 +1,7 @@
 //! A board does again what a software HSM did.
 
 use super::gdb::Gdb;
+use super::twin::is_same;
 use super::{Board, Boot, Event, Wire};
 use crate::cluster::request_name;
 use crate::local::Error;
@@ -178,19 +179,6 @@ pub(super) struct Marks {
     pub(super) stack: usize,
     pub(super) stack_bytes: usize,
     pub(super) instructions: usize,
-}
-
-/// Whether a board answered as the software HSM did, byte by byte; but for the wear of its flash, which is another than that
-/// of the software HSM.
-fn is_same(software: &[u8], board: &[u8]) -> bool {
-    let status = |reply: &[u8]| match minicbor::decode(reply) {
-        Ok(Reply::Device(status)) => Some(status),
-        _ => None,
-    };
-    match (status(software), status(board)) {
-        (Some(software), Some(board)) => DeviceStatus { wear: board.wear, ..software } == board,
-        _ => software == board,
-    }
 }
 
 fn named(at: usize, request: &[u8]) -> String {
