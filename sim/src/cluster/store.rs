@@ -301,13 +301,15 @@ impl Store {
 }
 
 impl Store {
-    /// Marks the entries of a segment off the log, and of all that follow it, whichever were written first.
+    /// Marks the entries of a segment off the log, and of all that follow it, whichever were written first, and whether
+    /// or not they have been deleted since.
     fn mark_strays(&mut self, segment: &Segment) {
         let mut found = vec![segment.clone()];
         while let Some(stray) = found.pop() {
             self.strays.extend(stray.entries().iter().map(|made| made.entry.hash()));
             let last = stray.last().hash();
-            let following = self.objects.values().filter_map(|bytes| Segment::decode(bytes).ok());
+            let ever = self.objects.values().chain(self.collected.values());
+            let following = ever.filter_map(|bytes| Segment::decode(bytes).ok());
             found.extend(following.filter(|segment| segment.first().prev == last));
         }
     }
