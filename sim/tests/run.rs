@@ -146,3 +146,10 @@ fn power_is_also_lost_in_starts() {
 fn strays_that_are_collected_before_the_one_that_shows_them_to_be_strays_are_no_failure() {
     run(1_057_729_283).unwrap_or_else(|failure| panic!("{failure}"));
 }
+
+/// A deposed leader had written where the log's segments were deleted long before it could give up, and followed what it
+/// wrote; the others were one too few.
+#[test]
+fn a_member_off_the_log_is_not_one_of_the_majority_that_must_make_progress() {
+    run(3_200_001_009).unwrap_or_else(|failure| panic!("{failure}"));
+}

@@ -158,6 +158,14 @@ impl Store {
         self.collected.get(name).or_else(|| self.objects.get(name))
     }
 
+    /// Whether a segment is off the log that whoever reads on from an older entry would follow: written where the log's
+    /// had been deleted.
+    #[must_use]
+    pub fn has_strays(&self) -> bool {
+        let mut segments = self.objects.values().filter_map(|bytes| Segment::decode(bytes).ok());
+        segments.any(|segment| self.strays.contains(&segment.last().hash()))
+    }
+
     pub(super) fn is_stray(&self, entry: &EntryHash) -> bool {
         self.strays.contains(entry)
     }

@@ -220,7 +220,12 @@ impl Run {
         let liar = self.troubles.liar();
         let mut order: Vec<usize> = (0..cluster.members()).filter(|member| Some(*member) != liar).collect();
         order.shuffle(&mut self.rng);
-        let well = self.rng.random_range(majority..=order.len());
+        let mut well = self.rng.random_range(majority..=order.len());
+        // Such a log is deleted sooner than a leader that nobody hears gives up (see `Storage::grace_ms`), so a member may
+        // follow segments off the log. It helps again once the others have stored a snapshot from beyond them.
+        if self.quick_snapshots && cluster.store.has_strays() {
+            well = order.len();
+        }
         let mut others = order.split_off(well);
         cluster.faults = Faults::default();
         if let Some(liar) = liar {
