@@ -3,7 +3,7 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeSet;
-use strongroom_agent::replica::{Damage, Fault, Role, Storage};
+use strongroom_agent::replica::{self, Damage, Fault, Role, Storage};
 use strongroom_agent::segment::Segment;
 use strongroom_hsm::Config;
 use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsResponse};
@@ -351,6 +351,39 @@ fn an_idle_leader_whose_hsm_is_dead_gives_way_before_anybody_asks() {
         cluster.run_for(10_000);
         assert!(cluster.leader().is_some_and(|now| now != leader), "seed {seed}");
     }
+}
+
+/// How long after the leader's HSM began to stand still, with somebody asking, another member serves.
+fn replaced_after_ms(seed: u64, bug: Option<replica::Bug>) -> Option<u64> {
+    let mut cluster = Cluster::new(seed, 3);
+    bug.into_iter().for_each(|bug| cluster.plant_in_agents(bug));
+    let leader = elect(&mut cluster);
+    let mut users = users(&cluster, 3, &[Wish::Register]);
+    cluster.serve(PATIENCE_MS, &mut users);
+    cluster.run_for(500);
+    cluster.faults.silent_hsm.insert(leader);
+    let began = cluster.now();
+    users.iter_mut().for_each(|user| {
+        user.wish([Wish::Recover2]);
+        user.poll(&mut cluster);
+    });
+    let serves = |cluster: &Cluster| {
+        let others = (0..3).filter(|member| *member != leader);
+        others.filter_map(|member| cluster.status(member)).any(|status| status.serving)
+    };
+    let replaced = cluster.run_until(1_000, |cluster| serves(cluster)).then(|| cluster.now() - began);
+    cluster.serve(PATIENCE_MS, &mut users);
+    cluster.check_log();
+    replaced
+}
+
+#[test]
+fn a_leader_whose_hsm_stands_still_is_replaced_within_a_second() {
+    for seed in 0..8 {
+        let after_ms = replaced_after_ms(seed, None);
+        assert!(after_ms.is_some(), "seed {seed}: nobody else serves after a second");
+    }
+    assert_eq!(replaced_after_ms(0, Some(replica::Bug::SilentHsmLeads)), None, "a checker that cannot fail");
 }
 
 #[test]

@@ -222,7 +222,13 @@ impl Core {
             };
             match answer {
                 Answer::NotLeader(Some(leader)) => {
-                    match self.peers.forward(leader, &request, handshake_only).await {
+                    let forwarded = self.peers.forward(leader, &request, handshake_only);
+                    let forwarded = tokio::select! {
+                        forwarded = forwarded => forwarded,
+                        // It answers nothing any more that would count, and may stand still for long.
+                        () = superseded(&mut group, leader) => Forwarded::Unknown,
+                    };
+                    match forwarded {
                         Forwarded::Answer(Answer::NotLeader(_) | Answer::NotCovered) | Forwarded::NotSent => {
                         }
                         Forwarded::Answer(answer) => return answer,
@@ -249,6 +255,14 @@ impl Core {
     fn realm_status(&self) -> Option<RealmStatus> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.device.as_ref()?.realm.clone()
+    }
+}
+
+/// Completes when the replica follows another leader than this one.
+async fn superseded(group: &mut Option<Group>, leader: HsmId) {
+    let Some(group) = group else { return std::future::pending().await };
+    while group.status().leader.is_none_or(|now| now == leader) {
+        group.changed().await;
     }
 }
 
@@ -358,6 +372,19 @@ mod tests {
         let rounds = u64::try_from(HOLD.as_millis() / RETRY.as_millis()).expect("small") + 2;
         let asked = asked.load(Ordering::Relaxed);
         assert!((1..=room as u64 * rounds).contains(&asked), "asked {asked} times");
+    }
+
+    #[tokio::test]
+    async fn a_leader_is_superseded_when_another_is_followed_and_not_when_none_is() {
+        let (old, new) = (HsmId([1; 16]), HsmId([2; 16]));
+        let (group, publish) = Group::following(old);
+        let mut group = Some(group);
+        let mut superseded = Box::pin(superseded(&mut group, old));
+        assert!(superseded.as_mut().now_or_never().is_none());
+        publish.send_modify(|status| status.leader = None);
+        assert!(superseded.as_mut().now_or_never().is_none(), "an election may end as it was");
+        publish.send_modify(|status| status.leader = Some(new));
+        assert!(superseded.now_or_never().is_some());
     }
 
     #[tokio::test]

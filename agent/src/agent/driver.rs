@@ -368,6 +368,14 @@ impl Group {
         (group, asked)
     }
 
+    /// A member that follows this leader, until it is told otherwise.
+    pub(crate) fn following(leader: HsmId) -> (Self, watch::Sender<Status>) {
+        let (group, publish, queue) = Self::idle();
+        std::mem::forget(queue);
+        publish.send_modify(|status| status.leader = Some(leader));
+        (group, publish)
+    }
+
     /// A member that takes nothing from its queue.
     pub(crate) fn stuck() -> Self {
         let (group, _, queue) = Self::idle();

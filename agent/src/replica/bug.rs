@@ -1,4 +1,5 @@
-//! Bugs that a test can plant in a replica, each the absence of one rule about what other members' agents say.
+//! Bugs that a test can plant in a replica, each the absence of one rule about what other members' agents say, or
+//! about an HSM that is silent.
 //!
 //! Without the feature `planted-bugs` nothing can be planted.
 
@@ -23,6 +24,8 @@ pub enum Bug {
     BadStatementCostsAll,
     /// What came by push is given to the store although no HSM has captured it.
     ForgeryRestored,
+    /// A leader goes on whose HSM does not answer.
+    SilentHsmLeads,
 }
 
 /// Which bugs are planted.

@@ -22,6 +22,7 @@ mod outbox;
 mod paths;
 mod peers;
 mod replay;
+mod silence;
 mod standing;
 mod storage;
 mod tracking;
@@ -46,6 +47,7 @@ use outbox::{Call, Outbox};
 use peers::Following;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use silence::Silence;
 use standing::Standings;
 use storage::Lister;
 use strongroom_proto::hsm::{BatchRequest, PrefixTree, Request};
@@ -110,6 +112,8 @@ pub struct Replica {
     standings: Standings,
     /// What becomes of clients who are sent to the leader.
     following: Following,
+    /// How long the HSM has not answered.
+    silence: Silence,
     bugs: Bugs,
 }
 
@@ -145,11 +149,12 @@ impl Replica {
             deposed: 0,
             standings: Standings::new(others),
             following: Following::default(),
+            silence: Silence::default(),
             bugs: Bugs::default(),
             settings,
         };
         replica.advance();
-        let actions = replica.out.take();
+        let actions = replica.take_out();
         (replica, actions)
     }
 
@@ -165,7 +170,10 @@ impl Replica {
         match event {
             Event::Tick => self.tick(),
             Event::Client { ticket, handshake_only, request } => self.client(ticket, handshake_only, request),
-            Event::Hsm { call, reply } => self.hsm(call, reply),
+            Event::Hsm { call, reply } => {
+                self.silence.ended(self.now, call, reply.is_some());
+                self.hsm(call, reply);
+            }
             Event::Wrote { name, outcome } => self.wrote(name, outcome),
             Event::Listed { result } => self.listed(result),
             Event::TreeOpened { result } => self.tree_opened(result),
@@ -177,6 +185,13 @@ impl Replica {
             Event::Peer { from, message } => self.peer(from, message),
         }
         self.advance();
+        self.take_out()
+    }
+
+    fn take_out(&mut self) -> Vec<Action> {
+        for call in self.out.take_asked() {
+            self.silence.asked(self.now, call);
+        }
         self.out.take()
     }
 
@@ -229,7 +244,11 @@ impl Replica {
         self.clients.expire(self.now, &mut self.out);
         if let State::Leader(leader) = &mut self.state {
             leader.tick(self.now, &self.settings, &self.log, &mut self.out);
-            if leader.is_stalled(self.now, self.deposed.min(MAX_BACK_OFF), &self.settings) {
+            let alone = self.settings.group.members.len() == 1 || self.bugs.has(Bug::SilentHsmLeads);
+            if self.silence.is_silent(self.now) && !alone {
+                // The others do better: they begin when they hear no more of this one.
+                self.step_down();
+            } else if leader.is_stalled(self.now, self.deposed.min(MAX_BACK_OFF), &self.settings) {
                 self.step_down();
             } else if leader.is_hsm_unheard(self.now) {
                 self.out.hsm(Call::Alive, Request::capture(self.settings.group.group, Vec::new()));

@@ -26,6 +26,7 @@ pub(super) enum Call {
 pub(super) struct Outbox {
     actions: Vec<Action>,
     calls: BTreeMap<CallId, Call>,
+    asked: Vec<CallId>,
     last_call: u64,
 }
 
@@ -42,6 +43,7 @@ impl Outbox {
         self.last_call += 1;
         let call = CallId(self.last_call);
         self.calls.insert(call, purpose);
+        self.asked.push(call);
         self.push(Action::Hsm { call, request });
     }
 
@@ -55,6 +57,11 @@ impl Outbox {
 
     pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer) {
         self.push(Action::Answer { ticket, answer });
+    }
+
+    /// The calls that leave with what is taken next.
+    pub(super) fn take_asked(&mut self) -> Vec<CallId> {
+        std::mem::take(&mut self.asked)
     }
 
     /// What a reply is for. `None` where that no longer matters.

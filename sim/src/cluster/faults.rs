@@ -56,6 +56,8 @@ pub struct Faults {
     pub cuts: BTreeSet<(usize, usize)>,
     /// Members whose HSM does not answer.
     pub without_hsm: BTreeSet<usize>,
+    /// Members whose HSM stands still: calls end when the link gives them up, one after another.
+    pub silent_hsm: BTreeSet<usize>,
     /// Members whose agents lie, and about what.
     pub liars: BTreeMap<usize, BTreeSet<Lie>>,
     /// What happens when so many messages have arrived.

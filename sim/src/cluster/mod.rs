@@ -103,6 +103,9 @@ impl Pending {
     }
 }
 
+/// How long an agent's link waits for a reply.
+const CALL_TIMEOUT_MS: u64 = 2_000;
+
 /// A replica without this rule.
 #[cfg(feature = "planted-bugs")]
 const fn planted(mut replica: Replica, bug: Option<strongroom_agent::replica::Bug>) -> Replica {
@@ -716,7 +719,8 @@ impl Cluster {
 
     fn hsm(&mut self, member: usize, life: u64, boot: u64, call: CallId, request: &[u8]) {
         let mut reply = None;
-        if boot == self.members[member].boot && !self.faults.without_hsm.contains(&member) {
+        let silent = self.faults.silent_hsm.contains(&member);
+        if boot == self.members[member].boot && !silent && !self.faults.without_hsm.contains(&member) {
             let bytes = self.members[member].device.handle(request);
             assert!(bytes.len() <= self.config.limits.max_frame_bytes as usize, "a reply fits in a frame");
             let decoded: Reply = minicbor::decode(&bytes).expect("every reply decodes");
@@ -731,7 +735,8 @@ impl Cluster {
             }
         }
         let event = Box::new(Input::Hsm { call, reply });
-        let at = (self.now + self.rng.random_range(0..=2)).max(self.members[member].reply_link_until);
+        let takes = if silent { CALL_TIMEOUT_MS } else { self.rng.random_range(0..=2) };
+        let at = (self.now + takes).max(self.members[member].reply_link_until);
         self.members[member].reply_link_until = at;
         self.schedule(at - self.now, Pending::ToReplica { member, life: Some(life), event });
     }
