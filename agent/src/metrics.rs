@@ -6,6 +6,7 @@
 
 use crate::front::FrontMetrics;
 use crate::peers::Refused;
+use crate::replica::Status;
 use crate::store::{Store, StoreMetrics};
 use crate::tree::TreeMetrics;
 use axum::Router;
@@ -16,13 +17,17 @@ use axum::routing::get;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::hsm::Wear;
+use strongroom_proto::ids::GroupId;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -43,6 +48,48 @@ pub struct Metrics {
     refused_peers: Refused,
     front: FrontMetrics,
     wear: WearMetrics,
+    log: LogMetrics,
+}
+
+/// How fast this agent's HSM follows the log. A clone counts the same.
+///
+/// The rate of `captured` is how fast it follows; of `from_store`, how fast it catches up with what it has missed. A
+/// member that has caught up captures what it is pushed, and reads nothing.
+#[derive(Clone, Debug, Default)]
+pub struct LogMetrics {
+    captured: Counter,
+    from_store: Counter,
+    behind: Family<GroupLabel, Gauge>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct GroupLabel {
+    group: String,
+}
+
+impl LogMetrics {
+    /// Counts what is new since `before`.
+    pub(crate) fn set(&self, group: GroupId, before: &Status, now: &Status) {
+        self.captured.inc_by(now.captured.0.saturating_sub(before.captured.0));
+        self.from_store.inc_by(now.from_store.saturating_sub(before.from_store));
+        let behind = now.behind.try_into().unwrap_or(i64::MAX);
+        self.behind.get_or_create(&GroupLabel { group: group.to_string() }).set(behind);
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let log = registry.sub_registry_with_prefix("log");
+        log.register("entries_captured", "Log entries that the HSM has captured", self.captured.clone());
+        log.register(
+            "entries_read",
+            "Log entries read from the store to catch up, beside those that were pushed",
+            self.from_store.clone(),
+        );
+        log.register(
+            "entries_behind",
+            "Log entries that the HSM has yet to capture, as far as is known",
+            self.behind.clone(),
+        );
+    }
 }
 
 /// How worn the HSM's NVRAM is, as it last said. A clone shows the same.
@@ -96,9 +143,11 @@ impl Metrics {
         refused_peers.register(&mut registry);
         let wear = WearMetrics::default();
         wear.register(&mut registry);
+        let log = LogMetrics::default();
+        log.register(&mut registry);
         let front = FrontMetrics::default();
         front.register(&mut registry);
-        Self { registry, store, tree, refused_peers, front, wear }
+        Self { registry, store, tree, refused_peers, front, wear, log }
     }
 
     /// Calls of the object store.
@@ -122,6 +171,12 @@ impl Metrics {
     #[must_use]
     pub const fn wear(&self) -> &WearMetrics {
         &self.wear
+    }
+
+    /// How the log is followed.
+    #[must_use]
+    pub const fn log(&self) -> &LogMetrics {
+        &self.log
     }
 
     /// The front door.

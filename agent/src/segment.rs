@@ -127,10 +127,10 @@ pub struct Segment(Vec<SegmentEntry>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadSegment {
     /// Longer than [`MAX_SEGMENT_BYTES`].
-    #[error("longer than a segment may be")]
+    #[error("is longer than a segment may be")]
     TooLarge,
     /// Not the encoding of one segment of a known version.
-    #[error("not a segment of a version that this agent reads")]
+    #[error("is not a segment of a version that this agent reads")]
     Malformed,
     /// No entry, or more than [`MAX_CAPTURE_ENTRIES`].
     #[error("holds no entry, or more than a segment may hold")]

@@ -144,7 +144,7 @@ struct Counting {
 #[tonic::async_trait]
 impl Peer for Counting {
     async fn hello(&self, _: tonic::Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
-        Ok(Response::new(HelloReply {}))
+        Ok(Response::new(HelloReply::default()))
     }
 
     async fn deliver(&self, _: tonic::Request<DeliverRequest>) -> Result<Response<DeliverReply>, Status> {

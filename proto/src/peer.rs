@@ -5,7 +5,7 @@
 //! sender's; receivers believe of it what the store or their HSM bears out. Everything is CBOR in arrays, and at most [`MAX_PEER_BYTES`] long.
 
 use crate::hsm::{PrefixTree, decode_trees};
-use crate::ids::{EntryHash, GroupId, Index, Term};
+use crate::ids::{EntryHash, GroupId, HsmId, Index, Term};
 use crate::statement::Captured;
 use alloc::vec::Vec;
 use core::fmt;
@@ -70,6 +70,31 @@ pub enum PeerMessage {
         #[n(1)]
         statement: Captured,
     },
+    /// "Somebody else leads, whom I have just heard, or I do." To whoever says that it leads with an older log, or asks
+    /// with [`Self::Seek`]. Give way, where the store bears it out.
+    #[n(3)]
+    Follows {
+        /// The group.
+        #[n(0)]
+        group: GroupId,
+        /// Who leads.
+        #[n(1)]
+        leader: HsmId,
+        /// The leadership.
+        #[n(2)]
+        term: Term,
+        /// The newest entry that the sender knows to be in the store.
+        #[n(3)]
+        newest: Index,
+    },
+    /// "I hear nobody who leads; do you?" Of a member whose last leadership was in vain, before it tries again. Agents
+    /// that do not know this message say nothing.
+    #[n(4)]
+    Seek {
+        /// The group.
+        #[n(0)]
+        group: GroupId,
+    },
 }
 
 impl PeerMessage {
@@ -77,7 +102,11 @@ impl PeerMessage {
     #[must_use]
     pub const fn group(&self) -> GroupId {
         match self {
-            Self::Heartbeat { group, .. } | Self::Push { group, .. } | Self::Captured { group, .. } => *group,
+            Self::Heartbeat { group, .. }
+            | Self::Push { group, .. }
+            | Self::Captured { group, .. }
+            | Self::Follows { group, .. }
+            | Self::Seek { group } => *group,
         }
     }
 
@@ -119,7 +148,7 @@ impl core::error::Error for BadPeerMessage {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Digest, HsmId, Mac};
+    use crate::ids::{Digest, Mac};
     use crate::prefix::Prefix;
     use crate::tree::{ClaimedTree, Tree};
     use alloc::vec;
@@ -129,7 +158,7 @@ mod tests {
         vec![PrefixTree { prefix: Prefix::WHOLE, tree: ClaimedTree::from(&tree) }]
     }
 
-    fn messages() -> [PeerMessage; 3] {
+    fn messages() -> [PeerMessage; 5] {
         let group = GroupId([1; 16]);
         let (hsm, index, hash) = (HsmId([3; 16]), Index(u64::MAX), EntryHash([4; 32]));
         let statement = Captured { hsm, index, hash, mac: Mac(Digest([5; 32])) };
@@ -143,6 +172,8 @@ mod tests {
                 paths: paths(),
             },
             PeerMessage::Captured { group, statement },
+            PeerMessage::Follows { group, leader: hsm, term: Term([2; 16]), newest: Index(9) },
+            PeerMessage::Seek { group },
         ]
     }
 
@@ -157,6 +188,15 @@ mod tests {
             bytes.push(0);
             assert_eq!(PeerMessage::from_bytes(&bytes), Err(BadPeerMessage));
         }
+    }
+
+    /// An agent that is newer may say what this one does not know: that is no message, and costs nothing else.
+    #[test]
+    fn a_message_of_a_kind_to_come_is_none() {
+        let mut bytes = PeerMessage::Seek { group: GroupId([1; 16]) }.to_bytes();
+        assert_eq!(bytes.get(1), Some(&4), "the kind comes second");
+        bytes[1] = 5;
+        assert_eq!(PeerMessage::from_bytes(&bytes), Err(BadPeerMessage));
     }
 
     #[test]

@@ -108,6 +108,9 @@ pub struct Faults {
     pub slow: Duration,
     /// How long after which a call that has no answer fails, if nobody gave it up before.
     pub hang: Duration,
+    /// In place of objects whose path contains this comes a page that says that something is wrong, as if it were the
+    /// object.
+    pub error_pages: Option<&'static str>,
     /// How many objects a lagging listing leaves out, and for how long.
     pub lag: (usize, Duration),
 }
@@ -121,6 +124,7 @@ impl Faults {
             latency: Duration::ZERO,
             slow: Duration::from_secs(1),
             hang: Duration::from_secs(60),
+            error_pages: None,
             lag: (2, Duration::from_secs(1)),
         }
     }
@@ -382,7 +386,12 @@ impl ObjectStore for Faulty {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let fault = self.ask(Call::Get).await?;
+        let only_asks = options.head;
         let found = self.inner.get_opts(location, options).await?;
+        let garbled = self.state().faults.error_pages.is_some_and(|part| location.as_ref().contains(part));
+        if garbled && !only_asks {
+            return Ok(error_page(found));
+        }
         if fault != Some(Fault::Truncated) {
             return Ok(found);
         }
@@ -440,6 +449,15 @@ impl ObjectStore for Faulty {
         };
         self.change(Call::Put, to, copy).await
     }
+}
+
+/// A page that a proxy gives with the status of success.
+fn error_page(found: GetResult) -> GetResult {
+    let page = PutPayload::from_static(b"<html><body>Service Unavailable</body></html>");
+    let size = page.content_length() as u64;
+    let meta = ObjectMeta { size, ..found.meta };
+    let payload = GetResultPayload::Stream(stream::once(async { Ok(page.into()) }).boxed());
+    GetResult { payload, meta, range: 0..size, ..found }
 }
 
 struct FaultyUpload {

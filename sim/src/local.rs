@@ -364,6 +364,13 @@ impl LocalRealm {
         }
     }
 
+    /// Takes a member's HSM away; its agent stays.
+    pub fn kill_hsm(&mut self, i: usize) {
+        if let Some(hsm) = self.members[i].hsm.take() {
+            hsm.stop();
+        }
+    }
+
     /// Starts a member again that was killed, with what it had on disk, where it was.
     ///
     /// # Errors

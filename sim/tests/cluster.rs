@@ -515,7 +515,10 @@ fn an_entry_that_no_hsm_made_stops_the_agent_whose_hsm_is_to_capture_it() {
     bytes[at] ^= 1;
     cluster.store.put(name, bytes.into());
     cluster.start_agent(0);
-    cluster.run_for(1_000);
+    // It is read again and again before it is called damage.
+    cluster.run_for(3_000);
+    assert_eq!(cluster.fault(0), None);
+    cluster.run_for(20_000);
     let expected = Fault::Damaged { object: name, index: name.first, damage: Damage::NotAuthentic };
     assert_eq!(cluster.fault(0), Some(expected));
 }

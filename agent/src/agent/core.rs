@@ -5,14 +5,14 @@ use super::driver::Group;
 use super::hsm::Hsm;
 use crate::config::{Config, Election};
 use crate::front::Backend;
-use crate::metrics::{Metrics, WearMetrics};
+use crate::metrics::{LogMetrics, Metrics, WearMetrics};
 use crate::peers::{Forwarded, Identity, Peers};
 use crate::replica::{Answer, Settings, Status, Storage};
 use crate::store::Store;
 use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
 use async_trait::async_trait;
 use minicbor::bytes::ByteVec;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use strongroom_proto::client::{
@@ -33,6 +33,8 @@ pub const SESSION_LIFETIME: Duration = Duration::from_secs(5);
 /// How long a request waits for a leader. Clients in the field give up after five quick refusals, and an election
 /// takes longer than those.
 const HOLD: Duration = Duration::from_secs(3);
+/// With no word of any other agent for this long, a request does not wait.
+const UNHEARD: Duration = Duration::from_secs(3);
 /// The pause before a leader that could not be reached is tried again, unless there is news before.
 const RETRY: Duration = Duration::from_millis(50);
 
@@ -45,6 +47,7 @@ pub(crate) struct Core {
     storage: Storage,
     trees: TreeMetrics,
     wear: WearMetrics,
+    log: LogMetrics,
     pub(super) time: Time,
     known: RwLock<Known>,
     wake: Notify,
@@ -77,6 +80,7 @@ impl Core {
             storage: config.storage,
             trees: metrics.tree().clone(),
             wear: metrics.wear().clone(),
+            log: metrics.log().clone(),
             time,
             known: RwLock::default(),
             wake: Notify::new(),
@@ -131,7 +135,9 @@ impl Core {
             if let Some(settings) = self.settings(device, realm.realm, status.statement.clone()) {
                 let (hsm, store, peers) = (self.hsm.clone(), self.store.clone(), self.peers.clone());
                 let tree = self.tree(id, device.groups.len());
-                groups.insert(id, Group::start(settings, hsm, store, tree, peers, self.time.clone()));
+                let group =
+                    Group::start(settings, hsm, store, tree, peers, self.time.clone(), self.log.clone());
+                groups.insert(id, group);
             }
         }
     }
@@ -207,7 +213,9 @@ impl Core {
         known.groups.values().find(covers).cloned()
     }
 
-    /// Gives a request to the leader, wherever it is, and waits for one to be there for as long as [`HOLD`].
+    /// Gives a request to the leader, wherever it is, and waits for one to be there for as long as [`HOLD`], or not at all
+    /// where nobody else can be reached. The replica here need not run, nor know the group, nor have its HSM: what it
+    /// cannot tell, the other agents are asked.
     async fn route(&self, request: BatchRequest, handshake_only: bool) -> Answer {
         let deadline = Instant::now() + HOLD;
         loop {
@@ -217,38 +225,73 @@ impl Core {
                 group.mark_unchanged();
             }
             let answer = match &group {
-                Some(group) => group.ask(request.clone(), handshake_only).await,
-                None => Answer::NotCovered,
-            };
-            match answer {
-                Answer::NotLeader(Some(leader)) => {
-                    let forwarded = self.peers.forward(leader, &request, handshake_only);
-                    let forwarded = tokio::select! {
-                        forwarded = forwarded => forwarded,
-                        // It answers nothing any more that would count, and may stand still for long.
-                        () = superseded(&mut group, leader) => Forwarded::Unknown,
-                    };
-                    match forwarded {
-                        Forwarded::Answer(Answer::NotLeader(_) | Answer::NotCovered) | Forwarded::NotSent => {
-                        }
-                        Forwarded::Answer(answer) => return answer,
-                        // It may have been carried out; a second time could cost the user a guess.
-                        Forwarded::Unknown => return Answer::Unavailable,
-                    }
+                Some(group) if !self.is_alone(Some(group)) => {
+                    group.ask(request.clone(), handshake_only).await
                 }
-                Answer::NotLeader(None) | Answer::NotCovered => {}
+                Some(_) | None => Answer::NotCovered,
+            };
+            let told = match answer {
+                Answer::NotLeader(leader) => leader,
+                Answer::NotCovered => None,
                 answer => return answer,
+            };
+            if let Some(answer) = self.forward(told, &request, handshake_only, &mut group).await {
+                return answer;
             }
-            if Instant::now() >= deadline {
+            if self.is_alone(group.as_ref()) || Instant::now() >= deadline {
                 return Answer::Unavailable;
             }
-            let news = async {
-                match &mut group {
-                    Some(group) => group.changed().await,
-                    None => std::future::pending().await,
+            let _ = timeout(RETRY, timeout_at(deadline, news(&mut group))).await;
+        }
+    }
+
+    /// Whether no other agent can be reached without whom a group, or an unknown one, serves nobody.
+    fn is_alone(&self, group: Option<&Group>) -> bool {
+        group.is_none_or(|group| group.members() > 1)
+            && !self.peers.is_empty()
+            && !self.peers.is_any_heard_since(UNHEARD)
+    }
+
+    /// Hands a request to the leader that the replica here has told, or to whom the other agents take for it. `None` while
+    /// nobody is known to lead, and nothing was done.
+    async fn forward(
+        &self,
+        told: Option<HsmId>,
+        request: &BatchRequest,
+        handshake_only: bool,
+        group: &mut Option<Group>,
+    ) -> Option<Answer> {
+        let mut likely: VecDeque<HsmId> = told.into_iter().collect();
+        let (mut tried, mut asked) = (BTreeSet::new(), false);
+        loop {
+            let Some(leader) = likely.pop_front() else {
+                if std::mem::replace(&mut asked, true) {
+                    return None;
                 }
+                tokio::select! {
+                    () = self.peers.ask_around(&request.record) => {}
+                    // The replica here knows sooner, most often.
+                    () = news(group) => group.iter_mut().for_each(Group::mark_changed),
+                }
+                likely.extend(self.peers.leaders_of(&request.record));
+                continue;
             };
-            let _ = timeout(RETRY, timeout_at(deadline, news)).await;
+            if !tried.insert(leader) {
+                continue;
+            }
+            let forwarded = self.peers.forward(leader, request, handshake_only);
+            let forwarded = tokio::select! {
+                forwarded = forwarded => forwarded,
+                // It answers nothing any more that would count, and may stand still for long.
+                () = superseded(group, leader), if told == Some(leader) => Forwarded::Unknown,
+            };
+            match forwarded {
+                Forwarded::Answer(Answer::NotLeader(other)) => likely.extend(other),
+                Forwarded::Answer(Answer::NotCovered) | Forwarded::NotSent => {}
+                Forwarded::Answer(answer) => return Some(answer),
+                // It may have been carried out; a second time could cost the user a guess.
+                Forwarded::Unknown => return Some(Answer::Unavailable),
+            }
         }
     }
 
@@ -258,11 +301,11 @@ impl Core {
     }
 }
 
-/// Completes when the replica follows another leader than this one.
-async fn superseded(group: &mut Option<Group>, leader: HsmId) {
-    let Some(group) = group else { return std::future::pending().await };
-    while group.status().leader.is_none_or(|now| now == leader) {
-        group.changed().await;
+/// Completes when the replica of a group has something new to say of itself.
+async fn news(group: &mut Option<Group>) {
+    match group {
+        Some(group) => group.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -6,6 +6,7 @@ use super::Time;
 use super::hsm::Hsm;
 use super::trees::{self, Job};
 use crate::admin::role_name;
+use crate::metrics::LogMetrics;
 use crate::peers::Peers;
 use crate::replica::{Action, Answer, Event, Replica, Settings, Status, Ticket};
 use crate::segment::SegmentName;
@@ -64,7 +65,10 @@ impl Places {
     fn take(&self, message: &PeerMessage) -> Option<OwnedSemaphorePermit> {
         let places = match message {
             PeerMessage::Push { .. } => &self.segments,
-            PeerMessage::Heartbeat { .. } | PeerMessage::Captured { .. } => &self.small,
+            PeerMessage::Heartbeat { .. }
+            | PeerMessage::Captured { .. }
+            | PeerMessage::Follows { .. }
+            | PeerMessage::Seek { .. } => &self.small,
         };
         Arc::clone(places).try_acquire_owned().ok()
     }
@@ -99,6 +103,7 @@ pub(crate) struct Group {
     clients: mpsc::Sender<Client>,
     peers: Inlet,
     status: watch::Receiver<Status>,
+    members: usize,
 }
 
 impl Group {
@@ -110,9 +115,11 @@ impl Group {
         tree: TreeStore,
         peers: Peers,
         time: Time,
+        metrics: LogMetrics,
     ) -> Self {
         let (clients, client_queue) = mpsc::channel(CLIENT_QUEUE);
         let (own, group) = (settings.hsm, settings.group.group);
+        let members = settings.group.members.len();
         let others = settings.group.members.iter().copied().filter(|member| *member != own);
         let (from_peers, peer_queue) = Inlet::new(others);
         let (replica, actions) = Replica::new(settings, (time.steady)());
@@ -123,6 +130,7 @@ impl Group {
             own,
             group,
             time,
+            metrics,
             hsm,
             store,
             jobs: trees::start(tree.clone(), events.clone()),
@@ -135,7 +143,12 @@ impl Group {
             status: publish,
         };
         tokio::spawn(driver.run(actions, client_queue, peer_queue, ended));
-        Self { clients, peers: from_peers, status }
+        Self { clients, peers: from_peers, status, members }
+    }
+
+    /// How many members it has.
+    pub(crate) const fn members(&self) -> usize {
+        self.members
     }
 
     /// Gives a client's request to the replica.
@@ -166,6 +179,11 @@ impl Group {
         self.status.mark_unchanged();
     }
 
+    /// Takes what it has last said for news again.
+    pub(crate) fn mark_changed(&mut self) {
+        self.status.mark_changed();
+    }
+
     /// Completes when the replica has something new to say of itself.
     pub(crate) async fn changed(&mut self) {
         if self.status.changed().await.is_err() {
@@ -184,6 +202,7 @@ struct Driver {
     own: HsmId,
     group: GroupId,
     time: Time,
+    metrics: LogMetrics,
     hsm: Hsm,
     store: Store,
     tree: TreeStore,
@@ -303,7 +322,10 @@ impl Driver {
                     }
                 }
                 Action::Fault(fault) => {
-                    tracing::error!(group = %self.group, %fault, "the group has stopped here")
+                    tracing::error!(group = %self.group, %fault, "something stops the group here")
+                }
+                Action::Mended(fault) => {
+                    tracing::info!(group = %self.group, was = %fault, "the group goes on here: what was wrong is over")
                 }
             }
         }
@@ -321,6 +343,7 @@ impl Driver {
                 let leader = status.leader.map(tracing::field::display);
                 tracing::info!(group = %self.group, role = role_name(status.role), leader, tip = %status.tip, "a new role");
             }
+            self.metrics.set(self.group, known, &status);
             let changed = *known != status;
             *known = status;
             changed
@@ -394,6 +417,8 @@ impl Group {
             tip_hash: EntryHash::ZERO,
             newest: Index::ZERO,
             committed: Index::ZERO,
+            behind: 0,
+            from_store: 0,
             serving: false,
             snapshot: Index::ZERO,
             queued: 0,
@@ -405,7 +430,7 @@ impl Group {
         publish.send_replace(status);
         let (clients, queue) = mpsc::channel(CLIENT_QUEUE);
         let (peers, _) = Inlet::new([]);
-        (Self { clients, peers, status: status_of }, publish, queue)
+        (Self { clients, peers, status: status_of, members: 1 }, publish, queue)
     }
 }
 

@@ -8,12 +8,16 @@ use crate::store::Store;
 use crate::tree::Snapshot;
 use futures::{StreamExt, stream};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::MAX_CAPTURE_ENTRIES;
 use strongroom_proto::ids::{EntryHash, GroupId, Index};
 
 /// How many segments are read at once.
 const READ_AHEAD: usize = 16;
+/// First and last pause before a segment that does not decode is read again; each is twice as long.
+const REREAD: Duration = Duration::from_millis(50);
+const LAST_REREAD: Duration = Duration::from_millis(800);
 
 /// A segment on the chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,10 +70,19 @@ async fn read_segment(
     store: &Store,
     name: SegmentName,
 ) -> Result<Option<Result<Segment, BadSegment>>, CheckError> {
-    match store.read(&name.to_string()).await {
-        ReadOutcome::Found(bytes) => Ok(Some(Segment::decode(&bytes))),
-        ReadOutcome::Absent => Ok(None),
-        ReadOutcome::Unavailable => Err(CheckError::Store),
+    let mut pause = REREAD;
+    loop {
+        match store.read(&name.to_string()).await {
+            ReadOutcome::Found(bytes) => match Segment::decode(&bytes) {
+                // One bad read is no damage: a store may cut what it sends, and be well a moment later.
+                Err(_) if pause <= LAST_REREAD => {}
+                segment => return Ok(Some(segment)),
+            },
+            ReadOutcome::Absent => return Ok(None),
+            ReadOutcome::Unavailable => return Err(CheckError::Store),
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
     }
 }
 

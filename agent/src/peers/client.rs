@@ -1,10 +1,12 @@
 //! Calling other agents.
 
 use super::connection::connect;
+use super::heard::Heard;
 use super::{Caller, Identities, causes, endpoint, from_wire};
 use crate::config::PeerUrl;
 use crate::replica::Answer;
 use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use hyper_util::rt::TokioIo;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,9 +15,9 @@ use strongroom_proto::grpc::peer::{
     DeliverRequest, ForwardRequest, HelloRequest, InviteRequest, PeerStatus, SetupReply, StatusRequest,
 };
 use strongroom_proto::hsm::BatchRequest;
-use strongroom_proto::ids::HsmId;
+use strongroom_proto::ids::{HsmId, RecordId};
 use strongroom_proto::peer::PeerMessage;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -41,6 +43,11 @@ const INVITE_TIMEOUT: Duration = Duration::from_secs(8);
 /// How often a connection to a peer is looked for, once there was one, and before.
 const HELLO_PERIOD: Duration = Duration::from_secs(1);
 const HELLO_RETRY: Duration = Duration::from_millis(100);
+/// How long what a peer says of who leads counts, and how long one waits for it who asks.
+const HEARD: Duration = Duration::from_millis(2_500);
+const ASK_TIMEOUT: Duration = Duration::from_millis(300);
+/// Requests that ask around at once; the others rely on what these find.
+const ASKING: usize = 8;
 /// How often it is told why a peer cannot be reached, at most.
 const TOLD: Duration = Duration::from_secs(10);
 
@@ -60,13 +67,19 @@ pub enum Forwarded {
 pub struct Peers {
     peers: Arc<Vec<Peer>>,
     found: Found,
+    heard: Heard,
+    asking: Arc<Semaphore>,
 }
 
 /// Which HSM was last found at the address of each peer, by its certificate. No HSM is at two addresses.
 #[derive(Clone)]
 struct Found(Arc<Mutex<Vec<Option<HsmId>>>>);
 
+#[derive(Clone)]
 struct Peer {
+    at: usize,
+    found: Found,
+    heard: Heard,
     address: Url,
     channel: Channel,
     /// Heartbeats and statements have their own queue, so that they never wait for segments.
@@ -87,10 +100,13 @@ impl Peers {
     #[must_use]
     pub fn start(addresses: &[PeerUrl], identities: &Identities) -> Self {
         let found = Found(Arc::new(Mutex::new(vec![None; addresses.len()])));
+        let heard = Heard::new(addresses.len());
         let addresses = addresses.iter().enumerate();
-        let peers = addresses
-            .map(|(at, address)| Peer::start(at, address.0.clone(), found.clone(), identities.clone()));
-        Self { peers: Arc::new(peers.collect()), found }
+        let peers = addresses.map(|(at, address)| {
+            Peer::start(at, address.0.clone(), found.clone(), heard.clone(), identities.clone())
+        });
+        let peers = Arc::new(peers.collect());
+        Self { peers, found, heard, asking: Arc::new(Semaphore::new(ASKING)) }
     }
 
     /// Sends a message from our HSM's replica to another's. It may be lost.
@@ -98,7 +114,10 @@ impl Peers {
         let Some(peer) = self.of(to) else { return };
         let queue = match message {
             PeerMessage::Push { .. } => &peer.bulk,
-            PeerMessage::Heartbeat { .. } | PeerMessage::Captured { .. } => &peer.urgent,
+            PeerMessage::Heartbeat { .. }
+            | PeerMessage::Captured { .. }
+            | PeerMessage::Follows { .. }
+            | PeerMessage::Seek { .. } => &peer.urgent,
         };
         if queue.try_send(Outgoing { since: Instant::now(), from, to, message }).is_err() {
             tracing::debug!(%to, "a peer does not keep up; a message was dropped");
@@ -118,6 +137,38 @@ impl Peers {
                 Forwarded::Unknown
             }
         }
+    }
+
+    /// Whether there are others at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// Whether some peer has answered so lately.
+    pub(crate) fn is_any_heard_since(&self, ago: Duration) -> bool {
+        self.heard.is_any_since(ago)
+    }
+
+    /// Asks the peers who leads the group that covers a record, until somebody is said to.
+    pub(crate) async fn ask_around(&self, record: &RecordId) {
+        // Those that wait for a leader may be many. Some ask, and all hear.
+        if let Ok(_place) = self.asking.try_acquire() {
+            let mut asked: FuturesUnordered<_> = self.peers.iter().map(Peer::hello).collect();
+            let answered = async {
+                while let Some(answer) = asked.next().await {
+                    if answer.is_ok() && !self.heard.leaders(record, ASK_TIMEOUT).is_empty() {
+                        return;
+                    }
+                }
+            };
+            // Whoever is slower is not waited for.
+            let _ = tokio::time::timeout(ASK_TIMEOUT, answered).await;
+        }
+    }
+
+    /// Who leads the group that covers a record, by what the peers have said lately; the likeliest first.
+    pub(crate) fn leaders_of(&self, record: &RecordId) -> Vec<HsmId> {
+        self.heard.leaders(record, HEARD)
     }
 
     /// Asks every configured peer for its status; those that cannot be reached have none.
@@ -146,6 +197,10 @@ impl Peers {
 }
 
 impl Found {
+    fn of(&self, at: usize) -> Option<HsmId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(at).copied().flatten()
+    }
+
     fn at(&self, hsm: HsmId) -> Option<usize> {
         let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         found.iter().position(|found| *found == Some(hsm))
@@ -187,10 +242,10 @@ fn within<T>(time: Duration, message: T) -> Request<T> {
 }
 
 impl Peer {
-    fn start(at: usize, address: Url, found: Found, identities: Identities) -> Self {
+    fn start(at: usize, address: Url, found: Found, heard: Heard, identities: Identities) -> Self {
         let (urgent, urgent_queue) = mpsc::channel(URGENT_QUEUE);
         let (bulk, bulk_queue) = mpsc::channel(BULK_QUEUE);
-        let to = address.clone();
+        let (to, of_all) = (address.clone(), found.clone());
         let connector = service_fn(move |_| {
             let (to, found, identities) = (to.clone(), found.clone(), identities.clone());
             async move {
@@ -204,8 +259,9 @@ impl Peer {
                 Ok::<_, std::io::Error>(TokioIo::new(connection))
             }
         });
-        let peer = Self { address, channel: endpoint().connect_with_connector_lazy(connector), urgent, bulk };
-        tokio::spawn(greet(peer.address.clone(), peer.client()));
+        let channel = endpoint().connect_with_connector_lazy(connector);
+        let peer = Self { at, found: of_all, heard, address, channel, urgent, bulk };
+        tokio::spawn(peer.clone().greet());
         tokio::spawn(deliver(urgent_queue, peer.client(), URGENT_AT_ONCE, URGENT_TIMEOUT));
         tokio::spawn(deliver(bulk_queue, peer.client(), BULK_AT_ONCE, BULK_TIMEOUT));
         peer
@@ -214,30 +270,37 @@ impl Peer {
     fn client(&self) -> PeerClient<Channel> {
         PeerClient::new(self.channel.clone())
     }
-}
 
-/// Keeps a connection to a peer, which says by its certificate which HSM it has.
-async fn greet(address: Url, mut client: PeerClient<Channel>) {
-    let mut told: Option<(Instant, String)> = None;
-    loop {
-        let reply = tokio::time::timeout(HELLO_TIMEOUT, client.hello(HelloRequest {})).await;
-        let failed = match reply {
-            Ok(Ok(_)) => None,
-            Ok(Err(status)) => Some(causes(&status)),
-            Err(_) => Some("it does not answer".into()),
-        };
-        let pause = if failed.is_none() { HELLO_PERIOD } else { HELLO_RETRY };
-        if let Some((_, before)) = told.as_mut().filter(|_| failed.is_none()) {
-            before.clear();
-        }
-        if let Some(why) = failed {
-            // Not the same again and again, nor one after the other.
-            if told.as_ref().is_none_or(|(last, before)| last.elapsed() > TOLD && *before != why) {
-                tracing::info!(%address, why, "a peer cannot be reached");
-                told = Some((Instant::now(), why));
+    /// Asks a peer whether it is there, and takes note of who leads, as it says; or says why that failed.
+    async fn hello(&self) -> Result<(), String> {
+        match tokio::time::timeout(HELLO_TIMEOUT, self.client().hello(HelloRequest {})).await {
+            Ok(Ok(reply)) => {
+                self.heard.put(self.at, self.found.of(self.at), &reply.into_inner().groups);
+                Ok(())
             }
+            Ok(Err(status)) => Err(causes(&status)),
+            Err(_) => Err("it does not answer".into()),
         }
-        sleep(pause).await;
+    }
+
+    /// Keeps a connection to a peer, which says by its certificate which HSM it has.
+    async fn greet(self) {
+        let mut told: Option<(Instant, String)> = None;
+        loop {
+            let failed = self.hello().await.err();
+            let pause = if failed.is_none() { HELLO_PERIOD } else { HELLO_RETRY };
+            if let Some((_, before)) = told.as_mut().filter(|_| failed.is_none()) {
+                before.clear();
+            }
+            if let Some(why) = failed {
+                // Not the same again and again, nor one after the other.
+                if told.as_ref().is_none_or(|(last, before)| last.elapsed() > TOLD && *before != why) {
+                    tracing::info!(address = %self.address, why, "a peer cannot be reached");
+                    told = Some((Instant::now(), why));
+                }
+            }
+            sleep(pause).await;
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 mod authority;
 mod client;
 mod connection;
+mod heard;
 mod identity;
 mod operator;
 mod refused;

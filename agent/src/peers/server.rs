@@ -2,12 +2,13 @@
 
 use super::{MAX_MESSAGE_BYTES, agent, hsm_id, to_wire};
 use crate::agent::Core;
+use crate::replica;
 use std::sync::Arc;
 use strongroom_proto::client::MAX_REQUEST_BODY;
 use strongroom_proto::grpc::peer::peer_server::{Peer, PeerServer};
 use strongroom_proto::grpc::peer::{
     DeliverReply, DeliverRequest, ForwardReply, ForwardRequest, HelloReply, HelloRequest, InviteRequest,
-    SetupReply, StatusReply, StatusRequest,
+    Leading, SetupReply, StatusReply, StatusRequest,
 };
 use strongroom_proto::hsm::{self, BatchRequest, MAX_GROUPS};
 use strongroom_proto::peer::PeerMessage;
@@ -41,7 +42,12 @@ impl PeerService {
 #[tonic::async_trait]
 impl Peer for PeerService {
     async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
-        Ok(Response::new(HelloReply {}))
+        let leading = |status: replica::Status| {
+            let prefixes = minicbor::to_vec(&status.prefixes).ok()?;
+            Some(Leading { leader: status.leader?.0.to_vec().into(), prefixes: prefixes.into() })
+        };
+        let groups = self.0.groups().into_iter().filter_map(|(_, status)| leading(status)).collect();
+        Ok(Response::new(HelloReply { groups }))
     }
 
     async fn deliver(&self, request: Request<DeliverRequest>) -> Result<Response<DeliverReply>, Status> {

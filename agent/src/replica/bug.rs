@@ -1,5 +1,5 @@
-//! Bugs that a test can plant in a replica, each the absence of one rule about what other members' agents say, or
-//! about an HSM that is silent.
+//! Bugs that a test can plant in a replica, each the absence of one rule about what the store or other members' agents
+//! say, or about an HSM that is silent.
 //!
 //! Without the feature `planted-bugs` nothing can be planted.
 
@@ -26,6 +26,16 @@ pub enum Bug {
     ForgeryRestored,
     /// A leader goes on whose HSM does not answer.
     SilentHsmLeads,
+    /// A leader does not hear that others follow another one.
+    RivalUnheard,
+    /// Who was deposed tries to lead again without asking whether others hear a leader.
+    NobodyAsked,
+    /// What is pushed before its turn is lost.
+    AheadIsLost,
+    /// One read that does not verify is a fault at once.
+    BadReadIsFault,
+    /// Who has stopped never looks again.
+    FaultForGood,
 }
 
 /// Which bugs are planted.

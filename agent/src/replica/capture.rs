@@ -112,18 +112,19 @@ impl Capture {
         Some(entries)
     }
 
-    /// The HSM has stated what it has captured.
-    pub(super) fn stated(&mut self, statement: Captured) {
+    /// The HSM has stated what it has captured. Returns the last segment of that.
+    pub(super) fn stated(&mut self, statement: Captured) -> Option<SegmentName> {
         self.asked = None;
         self.restate = false;
         self.captured = (statement.index, statement.hash);
         self.statement = Some(statement);
-        while let Some(front) = self.queue.front() {
-            if front.entries.last().is_some_and(|last| last.index > statement.index) {
-                break;
-            }
-            self.queue.pop_front();
+        let mut last_of = None;
+        let is_captured =
+            |front: &mut Uncaptured| front.entries.last().is_none_or(|last| last.index <= statement.index);
+        while let Some(captured) = self.queue.pop_front_if(is_captured) {
+            last_of = Some(captured.name);
         }
+        last_of
     }
 
     /// The reply was lost, or the HSM could not: asks again later.

@@ -4,8 +4,9 @@ use super::interface::Millis;
 use crate::segment::SegmentName;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The most segments on their way or read ahead.
-const READ_AHEAD: usize = 8;
+/// The most segments on their way or read ahead. So many that who reads is faster than who writes, also where the store
+/// takes long for each.
+const READ_AHEAD: usize = 32;
 /// First and longest pause after the store did not answer.
 const BACK_OFF_MS: (u64, u64) = (50, 5_000);
 
@@ -193,12 +194,17 @@ impl CatchUp {
         }
     }
 
-    /// Begins the walk anew after a pause.
+    /// Begins the walk anew after a pause, twice as long each time.
     pub(super) fn pause(&mut self, now: Millis) {
-        self.listed.clear();
-        self.found.clear();
         let (first, longest) = BACK_OFF_MS;
         self.back_off_ms = self.back_off_ms.saturating_mul(2).clamp(first, longest);
-        self.phase = Phase::Paused(now.after(self.back_off_ms));
+        self.pause_for(now, self.back_off_ms);
+    }
+
+    /// Begins the walk anew after this pause.
+    pub(super) fn pause_for(&mut self, now: Millis, ms: u64) {
+        self.listed.clear();
+        self.found.clear();
+        self.phase = Phase::Paused(now.after(ms));
     }
 }

@@ -3,13 +3,16 @@
 //! There is no lease and no vote: whoever's segment is created next leads. Two members that lead at once are safe; one
 //! of their writes is lost, and its member steps down.
 
+use super::bug::Bug;
 use super::catch_up::Walk;
 use super::flights::Flights;
 use super::interface::{Action, Millis};
 use super::outbox::Call;
 use super::{Replica, State};
 use rand::RngExt;
+use std::collections::BTreeSet;
 use strongroom_proto::hsm::Request;
+use strongroom_proto::peer::PeerMessage;
 
 /// First and longest pause after the HSM did not answer a candidate.
 const BACK_OFF_MS: (u64, u64) = (100, 5_000);
@@ -19,6 +22,8 @@ const LEAD_ANEW_MS: u64 = 10;
 
 /// How often the time-out doubles at most while leading does not last.
 pub(super) const MAX_BACK_OFF: u32 = 6;
+/// How long to wait for what others say of a leader.
+const SEEK_HEARTBEATS: u64 = 2;
 /// A leadership of this length was none in vain.
 const LASTING_MS: u64 = 60_000;
 
@@ -68,8 +73,44 @@ impl Replica {
         }
     }
 
+    /// Takes note of the time. Who was not run for as long as an election takes has heard nobody for no fault of the
+    /// leader's: what waits to be heard comes first.
+    pub(super) fn wake_at(&mut self, now: Millis) {
+        let slept = now >= self.now.after(*self.settings.election_timeout_ms.end());
+        self.now = self.now.max(now);
+        let before = std::mem::replace(&mut self.slept, slept);
+        if slept && !before && matches!(self.state, State::Witness) {
+            self.put_off();
+        }
+    }
+
+    /// It is time to try to lead, but the last time was in vain: asks whether others hear a leader whom this member does
+    /// not. Whether to wait for what they say.
+    pub(super) fn seeks_first(&mut self) -> bool {
+        if self.deposed == 0 || self.seeking.is_some() || self.bugs.has(Bug::NobodyAsked) {
+            return false;
+        }
+        self.seeking = Some(BTreeSet::new());
+        self.deadline = self.now.after(SEEK_HEARTBEATS * self.settings.heartbeat_ms);
+        let group = self.settings.group.group;
+        for to in self.settings.group.members.iter().filter(|to| **to != self.settings.hsm) {
+            self.out.send(*to, PeerMessage::Seek { group });
+        }
+        true
+    }
+
+    /// Whether it neither leads nor has asked its HSM to.
+    pub(super) const fn is_following(&self) -> bool {
+        match &self.state {
+            State::Witness => true,
+            State::Candidate(candidate) => !candidate.asked,
+            State::Starting(_) | State::Leader(_) | State::Faulted => false,
+        }
+    }
+
     /// Puts off the next attempt to lead.
     pub(super) fn put_off(&mut self) {
+        self.seeking = None;
         let (least, most) = self.settings.election_timeout_ms.clone().into_inner();
         let after = self.rng.random_range(least..=most.max(least));
         self.deadline = self.now.after(after << self.deposed.min(MAX_BACK_OFF));

@@ -51,7 +51,9 @@ impl Replica {
                 if statement.index > self.capture.captured().0 {
                     self.following.captured(statement.index);
                 }
-                self.capture.stated(statement);
+                if let Some(name) = self.capture.stated(statement) {
+                    self.rereads.well_until(name);
+                }
                 self.state_captured();
             }
             Some(Reply::Refused(Refusal::NvramFailed)) => {
@@ -75,12 +77,17 @@ impl Replica {
 
     /// No HSM made this. If the store has it, it is damaged; if somebody pushed it, the store has the last word.
     fn forged(&mut self, forged: &Forged) {
-        if let Some(by) = forged.by.filter(|_| !self.bugs.has(Bug::PushedForgeryIsFault)) {
-            self.lied(by);
-            return self.track(self.capture.captured());
-        }
         let (object, index) = (forged.name, forged.name.first);
-        self.fault(Fault::Damaged { object, index, damage: Damage::NotAuthentic });
+        match forged.by {
+            Some(_) if self.bugs.has(Bug::PushedForgeryIsFault) => {
+                self.fault(Fault::Damaged { object, index, damage: Damage::NotAuthentic });
+            }
+            Some(by) => {
+                self.lied(by);
+                self.track(self.capture.captured());
+            }
+            None => self.unproven(object),
+        }
     }
 
     /// The HSM has captured something else than this agent believes: asks it, and reads the log anew.

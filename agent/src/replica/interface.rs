@@ -253,8 +253,11 @@ pub enum Action {
     /// Tell the operator that the stored tree is damaged. Requests that need the damaged part are refused. Where what has
     /// changed since the last snapshot needs it, no further snapshot can be taken, and in the end nobody is served.
     TreeDamaged(TreeDamage),
-    /// Tell the operator. From here on the replica answers [`Answer::Unavailable`] and does nothing else.
+    /// Tell the operator. Until [`Self::Mended`] the replica takes no part in its group, or does not lead where only a leader
+    /// needs what is wrong; it looks again by itself.
     Fault(Fault),
+    /// Tell the operator that this is over: the replica goes on.
+    Mended(Fault),
 }
 
 /// How a client's request ended.
@@ -272,12 +275,12 @@ pub enum Answer {
     NotCovered,
 }
 
-/// Why a replica cannot go on without an operator.
+/// Why a replica cannot go on, most often without an operator. It looks again now and then, and goes on when all is well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Fault {
     /// A segment in the store is not what an HSM made.
     #[error(
-        "segment {object} is damaged at entry {index} ({damage}); restore that object, then restart the agent"
+        "segment {object} is damaged at entry {index} ({damage}); restore that object: the agent reads it again by itself"
     )]
     Damaged {
         /// The segment.
@@ -290,7 +293,7 @@ pub enum Fault {
     /// The HSM has captured an entry that the store does not hold.
     #[error(
         "the store lacks entry {index} (hash {hash}), which this HSM has captured: it is not the store of this group, \
-         or it has lost objects; restore them, then restart the agent"
+         or it has lost objects; restore them: the agent looks again by itself"
     )]
     Missing {
         /// The captured entry.
@@ -301,7 +304,7 @@ pub enum Fault {
     /// The store lacks a segment between the stored tree and the end of the log.
     #[error(
         "the store lacks segment {object}, which must follow what the stored tree has{}; restore what is missing or \
-         damaged, then restart the agent",
+         damaged: the agent looks again by itself",
         or_before(before.as_ref())
     )]
     Gap {
@@ -313,7 +316,7 @@ pub enum Fault {
     /// The store's log has another entry where the HSM has captured one.
     #[error(
         "the store has another entry {index} than the one that this HSM has captured (hash {hash}): its log was \
-         rewritten, or it is the store of another group; give the agent the right store, then restart it"
+         rewritten, or it is the store of another group; give the agent the right store"
     )]
     Forked {
         /// The captured entry.
@@ -323,7 +326,7 @@ pub enum Fault {
     },
     /// The HSM does not know the group.
     #[error(
-        "the HSM is not a member of group {group}; join it, or correct the configuration, and start the agent anew"
+        "the HSM is not a member of group {group}; join it, or correct the configuration: the agent asks again by itself"
     )]
     NotMember {
         /// The group.
@@ -332,6 +335,20 @@ pub enum Fault {
     /// The HSM refuses what is right by all that the agent knows.
     #[error("the HSM refuses to go on: {0}")]
     Hsm(Refusal),
+}
+
+impl Fault {
+    /// The entry that it is about, where it is about one.
+    #[must_use]
+    pub const fn index(&self) -> Option<Index> {
+        match self {
+            Self::Damaged { index, .. } | Self::Missing { index, .. } | Self::Forked { index, .. } => {
+                Some(*index)
+            }
+            Self::Gap { object, .. } => Some(object.first),
+            Self::NotMember { .. } | Self::Hsm(_) => None,
+        }
+    }
 }
 
 fn or_before(before: Option<&SegmentName>) -> String {
@@ -375,6 +392,10 @@ pub struct Status {
     pub newest: Index,
     /// The newest entry of this leadership that it knows to be committed, 0 for none.
     pub committed: Index,
+    /// How many entries its HSM has yet to capture, as far as is known.
+    pub behind: u64,
+    /// How many entries it has read from the store since it started, beside those that were pushed.
+    pub from_store: u64,
     /// Whether it leads and has the tree, so that it can serve.
     pub serving: bool,
     /// What the newest snapshot reaches that this member knows of, 0 for none.
@@ -385,7 +406,7 @@ pub struct Status {
     pub waiting: usize,
     /// The prefixes that the group owns as of `tip`.
     pub prefixes: Vec<Prefix>,
-    /// Why it stopped, if it did.
+    /// What is wrong, if something is: why it stopped, or why it leaves leading to others.
     pub fault: Option<Fault>,
 }
 

@@ -72,6 +72,8 @@ struct Member {
     proven: bool,
     push_at: Millis,
     back_off_ms: u64,
+    /// When it last said that it follows another leader.
+    left_at: Option<Millis>,
 }
 
 impl Member {
@@ -82,6 +84,7 @@ impl Member {
         proven: false,
         push_at: Millis(0),
         back_off_ms: 0,
+        left_at: None,
     };
 }
 
@@ -520,6 +523,18 @@ impl Leader {
                 out.send(*to, newest.push());
             }
         }
+    }
+
+    /// A member follows another leader, whose log goes further. Whether too few are left for a majority.
+    pub(super) fn is_left_by(&mut self, member: HsmId, now: Millis, settings: &Settings) -> bool {
+        if let Some(member) = self.members.get_mut(&member) {
+            member.left_at = Some(now);
+        }
+        let lately = *settings.election_timeout_ms.end();
+        let is_left = |member: &&Member| member.left_at.is_some_and(|at| now <= at.after(lately));
+        let left = self.members.values().filter(is_left).count();
+        let all = settings.group.members.len();
+        all.saturating_sub(left) < all / 2 + 1
     }
 
     /// Whether a statement says that another entry is captured where this leadership has made one.

@@ -8,11 +8,13 @@
 //! before are settled; nothing is captured that is not in the store with all before it, and only to the end of a
 //! segment; every client request is answered exactly once; a client hears a reply only from the HSM.
 
+mod ahead;
 mod bug;
 mod capture;
 mod catch_up;
 mod clients;
 mod election;
+mod fault;
 mod flights;
 mod hsm;
 mod interface;
@@ -35,11 +37,13 @@ pub use interface::{
 };
 
 use crate::segment::{Segment, SegmentName};
+use ahead::Ahead;
 use bug::Bugs;
 use capture::Capture;
 use catch_up::{CatchUp, Next};
 use clients::{Clients, Queued};
 use election::{Candidate, MAX_BACK_OFF};
+use fault::{Rereads, Trouble};
 use flights::{Flights, Outcome};
 use leader::Leader;
 use log::{Log, Object, Origin};
@@ -49,6 +53,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use silence::Silence;
 use standing::Standings;
+use std::collections::BTreeSet;
 use storage::Lister;
 use strongroom_proto::hsm::{BatchRequest, PrefixTree, Request};
 use strongroom_proto::ids::{EntryHash, HsmId, Index, Term};
@@ -66,7 +71,8 @@ enum State {
     Witness,
     Candidate(Candidate),
     Leader(Box<Leader>),
-    Faulted(Fault),
+    /// It has stopped for now.
+    Faulted,
 }
 
 /// A member's agent, as a state machine.
@@ -78,6 +84,8 @@ pub struct Replica {
     log: Log,
     capture: Capture,
     catch_up: CatchUp,
+    /// What was pushed before its turn.
+    ahead: Ahead,
     /// Writes of a leadership that has ended, and segments that the store is given again.
     settling: Flights,
     /// Whether `settling` holds segments that the store had before.
@@ -91,8 +99,21 @@ pub struct Replica {
     stale_snapshot: bool,
     /// How often in a row the store lacked what the HSM has captured.
     fruitless: u32,
+    /// How often segments did not verify: on the way to the end of the log, and where a leader reads from the stored
+    /// tree.
+    rereads: Rereads,
+    rereads_of_leader: Rereads,
+    /// What is wrong, if something is.
+    trouble: Option<Trouble>,
+    /// How many entries were read from the store so far.
+    from_store: u64,
+    /// The newest entry that the leader says is in the store.
+    heard: Index,
     /// Whose listing is under way.
     listing: Option<Lister>,
+    /// From where on the end of the log was last listed, and what was known to be in the store then: it may be more when
+    /// the listing comes.
+    listed_after: (Index, Option<SegmentName>),
     /// Whether the stored tree is being opened, whichever leadership asked.
     opening: bool,
     /// The snapshot that is being taken, and the leadership that takes it.
@@ -106,6 +127,12 @@ pub struct Replica {
     leader: Option<HsmId>,
     /// When to try to lead.
     deadline: Millis,
+    /// When it last heard the leader.
+    heard_at: Option<Millis>,
+    /// While it waits for what the others say of a leader: those who follow one.
+    seeking: Option<BTreeSet<HsmId>>,
+    /// Whether much time passed at once before the last event.
+    slept: bool,
     /// How often in a row it led in vain or not for long, without hearing a leader since.
     deposed: u32,
     /// What is known of the other members' agents.
@@ -130,6 +157,7 @@ impl Replica {
             log: Log::new(settings.realm, settings.group.group),
             capture: Capture::new((Index::ZERO, EntryHash::ZERO)),
             catch_up: CatchUp::default(),
+            ahead: Ahead::default(),
             settling: Flights::default(),
             restoring: false,
             seek: None,
@@ -137,7 +165,13 @@ impl Replica {
             reading_snapshot: false,
             stale_snapshot: false,
             fruitless: 0,
+            rereads: Rereads::default(),
+            rereads_of_leader: Rereads::default(),
+            trouble: None,
+            from_store: 0,
+            heard: Index::ZERO,
             listing: None,
+            listed_after: (Index::ZERO, None),
             opening: false,
             advancing: None,
             collecting: false,
@@ -146,6 +180,9 @@ impl Replica {
             state: State::Starting(Some(now)),
             leader: None,
             deadline: now,
+            heard_at: None,
+            seeking: None,
+            slept: false,
             deposed: 0,
             standings: Standings::new(others),
             following: Following::default(),
@@ -160,13 +197,7 @@ impl Replica {
 
     /// Takes one event, and says what to do.
     pub fn step(&mut self, now: Millis, event: Event) -> Vec<Action> {
-        self.now = self.now.max(now);
-        if let State::Faulted(_) = self.state {
-            if let Event::Client { ticket, .. } = event {
-                self.out.answer(ticket, Answer::Unavailable);
-            }
-            return self.out.take();
-        }
+        self.wake_at(now);
         match event {
             Event::Tick => self.tick(),
             Event::Client { ticket, handshake_only, request } => self.client(ticket, handshake_only, request),
@@ -213,8 +244,10 @@ impl Replica {
                 (Role::Leader { term: leader.term() }, leader.newest(), leader.committed())
             }
             State::Leader(leader) => (Role::Candidate, leader.newest(), leader.committed()),
-            State::Faulted(_) => (Role::Faulted, tip, Index::ZERO),
+            State::Faulted => (Role::Faulted, tip, Index::ZERO),
         };
+        let stopped = self.trouble.as_ref().is_some_and(Trouble::stops);
+        let role = if stopped && !matches!(role, Role::Leader { .. }) { Role::Faulted } else { role };
         Status {
             role,
             leader: self.leader,
@@ -223,6 +256,8 @@ impl Replica {
             tip_hash,
             newest,
             committed,
+            behind: newest.max(self.heard).0.saturating_sub(self.capture.captured().0.0),
+            from_store: self.from_store,
             serving: matches!(&self.state, State::Leader(leader) if leader.snapshots.are_open()),
             snapshot: match &self.state {
                 State::Leader(leader) => leader.snapshots.stored(),
@@ -231,7 +266,7 @@ impl Replica {
             queued: self.clients.queued() + self.unready(),
             waiting: self.clients.waiting(),
             prefixes: self.log.trees().prefixes().collect(),
-            fault: if let State::Faulted(fault) = self.state { Some(fault) } else { None },
+            fault: self.trouble.as_ref().map(|trouble| trouble.fault),
         }
     }
 
@@ -254,7 +289,10 @@ impl Replica {
                 self.out.hsm(Call::Alive, Request::capture(self.settings.group.group, Vec::new()));
             }
         }
-        if matches!(self.state, State::Witness) && self.deadline <= self.now {
+        if matches!(self.state, State::Witness) && self.deadline <= self.now && !self.rests() {
+            if self.seeks_first() {
+                return;
+            }
             self.leader = None;
             self.state = State::Candidate(Candidate::new(self.now));
         }
@@ -275,13 +313,14 @@ impl Replica {
 
     /// Does whatever can be done now.
     fn advance(&mut self) {
+        self.look_after_trouble();
         if let State::Starting(Some(at)) = self.state
             && at <= self.now
         {
             self.state = State::Starting(None);
             self.out.hsm(Call::Status, Request::DeviceStatus);
         }
-        if matches!(self.state, State::Starting(_) | State::Faulted(_)) {
+        if matches!(self.state, State::Starting(_) | State::Faulted) {
             return;
         }
         self.settling.give_up(self.now, self.too_late_ms());
@@ -307,6 +346,10 @@ impl Replica {
     /// Reads on in the store, as far as it can.
     fn follow_log(&mut self) {
         loop {
+            self.take_ahead();
+            if matches!(self.state, State::Faulted) {
+                return;
+            }
             if self.listing.is_some() && !self.catch_up.is_reading() {
                 return;
             }
@@ -314,7 +357,9 @@ impl Replica {
                 Next::Wait => return,
                 Next::List => {
                     self.listing = Some(Lister::End);
-                    self.out.push(Action::List { from: self.list_from() });
+                    let from = self.list_from();
+                    self.listed_after = (from, self.log.tip().map(|tip| tip.segment));
+                    self.out.push(Action::List { from });
                 }
                 Next::Beyond => return self.ask_snapshot(Why::Beyond),
                 Next::Read(names) => names.into_iter().for_each(|name| self.out.push(Action::Read { name })),
@@ -324,13 +369,17 @@ impl Replica {
                         // Somebody else has extended the log.
                         self.step_down();
                     }
+                    let before = self.log.position().0;
                     let damaged = |(index, damage)| Fault::Damaged { object, index, damage };
                     let segment = Segment::decode(&bytes);
                     let segment = segment.map_err(|bad| damaged((object.first, Damage::Segment(bad))));
                     let taken = segment.and_then(|segment| self.take(object, &segment, &bytes, None));
                     match taken {
-                        Ok(()) => self.standings.shown(self.log.position().0),
-                        Err(fault) => return self.fault(fault),
+                        Ok(()) => {
+                            self.from_store += self.log.position().0.0.saturating_sub(before.0);
+                            self.standings.shown(self.log.position().0);
+                        }
+                        Err(fault) => return self.unverified(object, fault),
                     }
                 }
                 Next::End => {
@@ -339,7 +388,7 @@ impl Replica {
                     }
                 }
             }
-            if matches!(self.state, State::Faulted(_)) {
+            if matches!(self.state, State::Faulted) {
                 return;
             }
         }
@@ -410,7 +459,8 @@ impl Replica {
     }
 
     fn wrote(&mut self, name: SegmentName, outcome: CreateOutcome) {
-        if self.settling.wrote(self.now, name, outcome) == Outcome::Lost && self.restoring {
+        let lost = self.settling.wrote(self.now, name, outcome) == Outcome::Lost;
+        if lost && self.restoring && !matches!(self.state, State::Faulted) {
             self.restore_lost();
         }
         while self.settling.pop_landed().is_some() {}
@@ -437,20 +487,5 @@ impl Replica {
     /// How old a write may be before the segments at its place may have been deleted.
     fn too_late_ms(&self) -> u64 {
         (self.settings.storage.grace_ms / 2).max(SETTLE_MS)
-    }
-
-    /// Stops for good.
-    fn fault(&mut self, fault: Fault) {
-        self.clients.give_up(&mut self.out);
-        if matches!(self.state, State::Leader(_)) {
-            self.out.hsm(Call::StepDown, Request::StepDown(self.settings.group.group));
-        }
-        if self.uses_tree() {
-            self.out.push(Action::CloseTree);
-        }
-        self.out.forget_calls();
-        self.leader = None;
-        self.state = State::Faulted(fault);
-        self.out.push(Action::Fault(fault));
     }
 }

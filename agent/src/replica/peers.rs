@@ -4,6 +4,7 @@
 //! made the newest entry, as the store shows it; only what the leader pushes of its own leadership is captured before it
 //! is read from the store; and a leader under whom nothing happens while clients wait is not followed.
 
+use super::ahead::Push;
 use super::bug::Bug;
 use super::election::{Candidate, MAX_BACK_OFF};
 use super::interface::{Fault, Millis};
@@ -85,6 +86,54 @@ impl Replica {
                 }
                 leader.stated(from, statement, &self.log);
             }
+            PeerMessage::Follows { leader, term, newest, .. } => {
+                self.hear_of_leader(from, leader, term, newest)
+            }
+            PeerMessage::Seek { .. } => self.tell_leader(from),
+        }
+    }
+
+    /// Tells another member who leads: this one, or whom it follows and has just heard. A higher tip wins.
+    fn tell_leader(&mut self, to: HsmId) {
+        let newest = self.log.position().0;
+        let (leader, term) = match (&self.state, self.leader, self.log.tip()) {
+            (State::Leader(leader), _, _) if leader.is_elected() => (self.settings.hsm, leader.term()),
+            (State::Witness, Some(leader), Some(tip)) if tip.entry.leader == leader => {
+                (leader, tip.entry.term)
+            }
+            _ => return,
+        };
+        let least = *self.settings.election_timeout_ms.start();
+        let is_heard = self.heard_at.is_some_and(|at| self.now < at.after(least));
+        if leader != to && (leader == self.settings.hsm || is_heard) {
+            let group = self.settings.group.group;
+            self.out.send(to, PeerMessage::Follows { group, leader, term, newest });
+        }
+    }
+
+    /// Another member says whom it follows. A leader whom so many do not follow that no majority is left gives way, also
+    /// where it cannot read why. Who has asked, before it tries to lead, waits on, where enough others say so that one of
+    /// them is right: as many as a majority has beside itself.
+    fn hear_of_leader(&mut self, from: HsmId, of: HsmId, term: Term, newest: Index) {
+        let members = &self.settings.group.members;
+        if of == self.settings.hsm || !members.contains(&of) {
+            return;
+        }
+        if let State::Leader(leader) = &mut self.state {
+            if newest <= leader.newest() || self.bugs.has(Bug::RivalUnheard) {
+                return;
+            }
+            let is_left = leader.is_left_by(from, self.now, &self.settings);
+            self.look(from, newest);
+            if is_left {
+                self.step_down();
+            }
+        } else if let Some(sayers) = &mut self.seeking {
+            sayers.insert(from);
+            let enough = sayers.len() >= members.len() / 2;
+            if enough && self.may_follow(from, (of, term), newest) {
+                self.wait_for((of, term));
+            }
         }
     }
 
@@ -111,15 +160,37 @@ impl Replica {
         // store shows it: otherwise two members could capture two entries in one place.
         let goes_on = self.seek.is_none() && (self.made_newest(from, term) || self.bugs.has(Bug::PushElects));
         let goes_on = goes_on || self.bugs.has(Bug::PushedForkIsFault);
-        if !goes_on || self.log.next_name() != Some(name) || !self.capture.has_room() {
+        let goes_on = goes_on && self.log.next_name() == Some(name);
+        let push = Push { from, segment, bytes: bytes.into(), paths };
+        if !goes_on || !self.capture.has_room() {
+            if !self.bugs.has(Bug::AheadIsLost) {
+                self.ahead.put(push);
+            }
             return self.look(from, last);
         }
-        match self.take(name, &segment, bytes, Some((from, paths))) {
+        self.take_push(push);
+    }
+
+    /// Takes a push that continues the log within the leadership of whoever made it.
+    fn take_push(&mut self, push: Push) {
+        let Push { from, segment, bytes, paths } = push;
+        match self.take(segment.name(), &segment, &bytes, Some((from, paths))) {
             Ok(()) => {}
             Err(fault @ Fault::Forked { .. }) if self.bugs.has(Bug::PushedForkIsFault) => self.fault(fault),
             Err(_) => {
                 self.lied(from);
-                self.look(from, last);
+                self.look(from, segment.last().index);
+            }
+        }
+    }
+
+    /// Takes what was pushed before its turn, as far as it is its turn now.
+    pub(super) fn take_ahead(&mut self) {
+        while self.seek.is_none() && self.is_following() && self.capture.has_room() {
+            let next = self.log.next_name();
+            let Some(push) = next.and_then(|name| self.ahead.next(name)) else { return };
+            if self.made_newest(push.from, push.segment.last().term) {
+                self.take_push(push);
             }
         }
     }
@@ -148,10 +219,12 @@ impl Replica {
             State::Leader(leader) => {
                 if newest > leader.newest() {
                     self.look(from, newest);
+                } else if leader.is_elected() {
+                    self.tell_leader(from);
                 }
                 return false;
             }
-            State::Starting(_) | State::Faulted(_) => return false,
+            State::Starting(_) | State::Faulted => return false,
             State::Witness | State::Candidate(_) => {}
         }
         let (known, _) = self.log.position();
@@ -161,31 +234,45 @@ impl Replica {
                 let group = self.settings.group.group;
                 self.out.send(from, PeerMessage::Captured { group, statement });
             }
+            self.tell_leader(from);
             return false;
         }
-        let leads = self.made_newest(from, term) || self.bugs.has(Bug::ClaimElects);
-        if !leads {
-            // A leader that is new, or none.
-            if newest == known {
-                return false;
-            }
-            self.look(from, newest);
-            if !self.standings.has_credit(from, self.now) {
-                return false;
-            }
-        } else if self.following.has_left(from, term, self.now) {
+        if !self.may_follow(from, (from, term), newest) {
             return false;
         }
+        if self.made_newest(from, term) || self.bugs.has(Bug::ClaimElects) {
+            self.standings.confirmed(from);
+            self.heard_at = Some(self.now);
+            self.heard = newest;
+            self.deposed = 0;
+        }
+        self.wait_for((from, term));
+        true
+    }
+
+    /// A member says that somebody leads, and how far the log goes. Whether to wait for that leader.
+    fn may_follow(&mut self, from: HsmId, (leader, term): (HsmId, Term), newest: Index) -> bool {
+        let known = self.log.position().0;
+        if self.made_newest(leader, term) || self.bugs.has(Bug::ClaimElects) {
+            return newest >= known && !self.following.has_left(leader, term, self.now);
+        }
+        // A leader that is new, or none.
+        if newest <= known {
+            return false;
+        }
+        self.look(from, newest);
+        self.standings.has_credit(from, self.now)
+    }
+
+    /// Waits for a leader, or for what the store says of it.
+    fn wait_for(&mut self, (leader, term): (HsmId, Term)) {
         if matches!(self.state, State::Candidate(_)) {
             self.become_witness();
         }
-        if leads {
-            self.standings.confirmed(from);
-            self.leader = Some(from);
-            self.deposed = 0;
+        if self.made_newest(leader, term) || self.bugs.has(Bug::ClaimElects) {
+            self.leader = Some(leader);
         }
         self.put_off();
-        true
     }
 
     /// A client is sent to the leader. Leaves it if nothing has come of that for too long.

@@ -15,8 +15,9 @@ use strongroom_proto::prefix::Prefix;
 
 /// The most segments that wait for the paths to their records.
 const MAX_SEGMENTS: usize = 64;
-/// How often in a row the store may lack a segment before it is taken to have lost it, and the first pause after which
-/// it is looked for again; each is twice as long. About six seconds in all: less than a leader goes on without the tree.
+/// How often in a row the store may lack a segment, or give one that does not verify, before it is taken to have lost it,
+/// and the first pause after which it is looked for again; each is twice as long. About six seconds in all: less than a
+/// leader goes on without the tree.
 const MAX_FRUITLESS: u32 = 7;
 const FRUITLESS_MS: u64 = 50;
 
@@ -155,18 +156,29 @@ impl Replay {
                     return Ok(());
                 }
                 Next::Read(names) => names.into_iter().for_each(|name| out.push(Action::Read { name })),
-                Next::Apply(object, bytes) => self.take(object, &bytes)?,
-                Next::End | Next::Beyond => {
-                    self.walk.checked();
-                    self.fruitless += 1;
-                    if let Some(object) = next.filter(|_| self.fruitless >= MAX_FRUITLESS) {
-                        return Err(Fault::Gap { object, before: self.newest });
+                Next::Apply(object, bytes) => {
+                    if let Err(fault) = self.take(object, &bytes) {
+                        self.look_again(now, fault)?;
                     }
-                    self.retry_at = now.after(FRUITLESS_MS << self.fruitless);
-                    self.walk.want();
                 }
+                Next::End | Next::Beyond => match next {
+                    Some(object) => self.look_again(now, Fault::Gap { object, before: self.newest })?,
+                    None => return Ok(()),
+                },
             }
         }
+        Ok(())
+    }
+
+    /// The next segment was not there, or does not verify. Looks again later, unless it has often enough.
+    fn look_again(&mut self, now: Millis, fault: Fault) -> Result<(), Fault> {
+        self.walk.checked();
+        self.fruitless += 1;
+        if self.fruitless >= MAX_FRUITLESS {
+            return Err(fault);
+        }
+        self.retry_at = now.after(FRUITLESS_MS << self.fruitless);
+        self.walk.want();
         Ok(())
     }
 

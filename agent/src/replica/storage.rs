@@ -5,7 +5,9 @@
 //! others have left behind cannot close it to the one who leads; a snapshot reaches a committed entry at the end of a
 //! segment; a segment is deleted only when it ended before a snapshot that is durable, and a grace time later.
 
-use super::interface::{Action, LoadId, Millis};
+use super::bug::Bug;
+use super::fault::Rereads;
+use super::interface::{Action, Damage, Fault, LoadId, Millis};
 use super::log::first_of_segment;
 use super::replay::{Progress, Replay, foreign};
 use super::trees::Trees;
@@ -17,6 +19,8 @@ use strongroom_proto::ids::{Index, Term};
 /// How long to leave the stored tree alone after it failed, and after it was found to be damaged.
 const RETRY_MS: u64 = 500;
 const DAMAGED_MS: u64 = 5_000;
+/// How often in a row it may be found to be damaged before that is believed.
+const MAX_UNFIT: u32 = 2;
 /// After how many opened pages everything is closed that is not in use.
 const MAX_OPENED: usize = 8_192;
 
@@ -45,6 +49,8 @@ pub(super) struct Snapshots {
     /// How many more there were before it began.
     segments_before: usize,
     not_before: Millis,
+    /// How often the tree was found to be damaged since it was last open.
+    unfit: u32,
     /// From when on segments before these may be deleted.
     unnecessary: VecDeque<(Millis, Index)>,
 }
@@ -60,6 +66,7 @@ impl Default for Snapshots {
             segments: VecDeque::new(),
             segments_before: 0,
             not_before: Millis(0),
+            unfit: 0,
             unnecessary: VecDeque::new(),
         }
     }
@@ -186,6 +193,7 @@ impl Replica {
         leader.snapshots.unnecessary.push_back((self.now.after(self.settings.storage.grace_ms), first));
         if leader.tail.base() <= stored {
             leader.snapshots.stage = Stage::Open;
+            leader.snapshots.unfit = 0;
             leader.tail.advance(stored);
             self.log.stored(stored);
             self.forget_stored();
@@ -202,8 +210,13 @@ impl Replica {
             TreeFailure::Fenced => return self.step_down(),
             TreeFailure::Unavailable => RETRY_MS,
             TreeFailure::Damaged(damage) => {
-                self.out.push(Action::TreeDamaged(damage));
-                DAMAGED_MS
+                leader.snapshots.unfit += 1;
+                if leader.snapshots.unfit <= MAX_UNFIT {
+                    RETRY_MS
+                } else {
+                    self.out.push(Action::TreeDamaged(damage));
+                    DAMAGED_MS
+                }
             }
         };
         leader.snapshots.not_before = self.now.after(pause);
@@ -230,6 +243,8 @@ impl Replica {
                 leader.tail = tail.clone();
                 leader.snapshots.segments_before = segments;
                 leader.snapshots.stage = Stage::Open;
+                leader.snapshots.unfit = 0;
+                self.rereads_of_leader = Rereads::default();
                 if let Some((_, at_committed)) = &mut leader.snapshots.next {
                     *at_committed = trees.clone();
                 }
@@ -239,7 +254,26 @@ impl Replica {
                 let damage = foreign(&leader.trees, &record);
                 self.tree_failed(TreeFailure::Damaged(damage));
             }
-            Progress::Fault(fault) => self.fault(fault),
+            Progress::Fault(fault) => self.replay_failed(fault),
+        }
+    }
+
+    /// What a leader needs cannot be read. Where a segment was read, and what it changes does not fit, all of it is read
+    /// once more, as anything else was already.
+    fn replay_failed(&mut self, fault: Fault) {
+        let State::Leader(leader) = &mut self.state else { return };
+        let again = match fault {
+            Fault::Damaged { object, damage: Damage::Roots | Damage::Partitions, .. } => {
+                self.rereads_of_leader.pause_ms(object)
+            }
+            _ => None,
+        };
+        match again.filter(|_| !self.bugs.has(Bug::BadReadIsFault)) {
+            Some(ms) => {
+                leader.snapshots.stage = Stage::Closed(self.now.after(ms));
+                self.out.push(Action::CloseTree);
+            }
+            None => self.fault_of_leader(fault),
         }
     }
 

@@ -6,11 +6,11 @@
 
 use super::bug::Bug;
 use super::capture::Capture;
-use super::interface::{Action, Fault, ReadOutcome, Unavailable};
+use super::interface::{Action, Damage, Fault, ReadOutcome, Unavailable};
 use super::log::{Log, Object, Origin, first_of_segment};
 use super::outbox::Call;
 use super::{Replica, State};
-use crate::segment::{Segment, SegmentName};
+use crate::segment::{BadSegment, Segment, SegmentName};
 use crate::tree::{Snapshot, TreeFailure};
 use std::collections::BTreeSet;
 use strongroom_proto::hsm::{Refusal, Reply, Request};
@@ -27,6 +27,8 @@ pub(super) struct Seek {
     candidates: Vec<SegmentName>,
     /// All that was listed.
     names: BTreeSet<SegmentName>,
+    /// The likeliest of those that are damaged.
+    damaged: Option<(SegmentName, BadSegment)>,
 }
 
 /// Why the snapshot is being read.
@@ -44,15 +46,17 @@ impl Replica {
     pub(super) fn track(&mut self, captured: (Index, EntryHash)) {
         self.capture = Capture::new(captured);
         self.log = Log::new(self.settings.realm, self.settings.group.group);
-        let seek = |sought| Seek { sought, candidates: Vec::new(), names: BTreeSet::new() };
+        let seek = |sought| Seek { sought, candidates: Vec::new(), names: BTreeSet::new(), damaged: None };
         self.seek = Some(captured).filter(|(index, _)| *index > Index::ZERO).map(seek);
         self.forget_tracking();
-        self.catch_up.want();
+        let walk = self.catch_up.want();
+        self.tried_with(walk);
     }
 
     /// Gives up what was being found out.
     pub(super) fn forget_tracking(&mut self) {
         self.asking = None;
+        self.ahead.clear();
         self.stale_snapshot = self.reading_snapshot;
         self.catch_up.start_over();
     }
@@ -68,16 +72,17 @@ impl Replica {
             return;
         }
         let Ok(names) = result else { return self.catch_up.pause(self.now) };
-        let from = self.list_from();
+        let (from, known) = self.listed_after;
         let ours = |name: &SegmentName| name.group == self.settings.group.group && name.first >= from;
         let names: BTreeSet<SegmentName> = names.into_iter().filter(ours).collect();
         if let Some(seek) = &mut self.seek {
             seek.candidates = names.iter().copied().filter(|name| name.first <= seek.sought.0).collect();
             seek.names = names;
+            seek.damaged = None;
             return self.seek_on();
         }
-        match self.log.tip() {
-            Some(tip) if !names.contains(&tip.segment) => self.ask_snapshot(Why::Gone(names)),
+        match known {
+            Some(known) if !names.contains(&known) => self.ask_snapshot(Why::Gone(names)),
             _ => self.catch_up.listed(names),
         }
     }
@@ -104,7 +109,11 @@ impl Replica {
                     segment.name() == name && (last.index, last.hash()) == seek.sought
                 };
                 // A segment that is damaged, or off the chain, is not the one; if it should have been, it is missed.
-                if let Some(segment) = Segment::decode(bytes).ok().filter(ends_there) {
+                let segment = Segment::decode(bytes);
+                if let Err(damage) = &segment {
+                    seek.damaged.get_or_insert((name, *damage));
+                }
+                if let Some(segment) = segment.ok().filter(ends_there) {
                     let names = std::mem::take(&mut seek.names);
                     self.log.begin(&segment, bytes);
                     self.seek = None;
@@ -158,7 +167,13 @@ impl Replica {
         self.fruitless += 1;
         let (index, hash) = self.capture.captured();
         if self.fruitless >= MAX_FRUITLESS {
-            return self.fault(Fault::Missing { index, hash });
+            let damaged = self.seek.as_ref().and_then(|seek| seek.damaged);
+            return self.fault(match damaged {
+                Some((object, damage)) => {
+                    Fault::Damaged { object, index: object.first, damage: Damage::Segment(damage) }
+                }
+                None => Fault::Missing { index, hash },
+            });
         }
         self.catch_up.pause(self.now);
     }

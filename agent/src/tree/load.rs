@@ -1,8 +1,9 @@
 //! How the paths to records are read.
 //!
 //! All paths go down together, a page at a time, so that none is read twice; sealed bytes are read meanwhile, since their
-//! keys are known from the start. What does not fit is looked at once more, past the cache and as of one moment: a
-//! snapshot taken meanwhile may have changed some of it. What does not fit even then is damaged.
+//! keys are known from the start. What does not fit is looked at again, past the cache and as of one moment: a
+//! snapshot taken meanwhile may have changed some of it, or the store gave something else for a moment. What does not fit
+//! even then is damaged.
 
 use super::cache::PageCache;
 use super::database::{Database, failure};
@@ -13,13 +14,21 @@ use futures::{StreamExt, TryStreamExt, stream};
 use slatedb::DbReadOps;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use strongroom_proto::ids::{Digest, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::{Leaf, Onward, Page};
+use tokio::time::sleep;
 
 /// How many pages, and how many sealed leaves, are read at once.
 const CONCURRENT: usize = 64;
 
+/// First and last pause before what does not fit is read again.
+const REREAD: Duration = Duration::from_millis(50);
+const LAST_REREAD: Duration = Duration::from_millis(400);
+
+/// Records whose paths and leaves are not of one tree, and why.
+type Unfit = Vec<((Prefix, RecordId), TreeDamage)>;
 type Records = BTreeSet<(Prefix, RecordId)>;
 /// Where paths end: at a leaf with this digest of its sealed bytes, or at none.
 type End = Result<Option<Digest>, TreeDamage>;
@@ -44,10 +53,7 @@ pub(super) async fn load(
         if unfit.iter().any(|(_, damage)| matches!(damage, TreeDamage::Object(_))) {
             database.refresh().await?;
         }
-        let db = database.now()?;
-        let now = View { db: &*db, metrics, cache, from_cache: false };
-        let wanted = unfit.into_iter().map(|(record, _)| record).collect();
-        for ((_, id), damage) in found.read(&now, wanted).await? {
+        for ((_, id), damage) in found.read_again(database, cache, metrics, unfit).await? {
             tracing::error!(record = %id, %damage, "the stored tree is damaged");
             metrics.damaged.inc();
             found.loaded.damaged.push((id, damage));
@@ -70,7 +76,7 @@ impl Found {
         &mut self,
         view: &View<'_, D>,
         wanted: Records,
-    ) -> Result<Vec<((Prefix, RecordId), TreeDamage)>, TreeFailure> {
+    ) -> Result<Unfit, TreeFailure> {
         let (ends, mut leaves) = try_join(view.paths(&wanted, &mut self.pages), view.leaves(&wanted)).await?;
         let mut unfit = Vec::new();
         for ((prefix, id), end) in wanted.into_iter().zip(ends) {
@@ -81,6 +87,31 @@ impl Found {
             }
         }
         Ok(unfit)
+    }
+}
+
+impl Found {
+    /// Reads again what did not fit, past the cache and as of one moment, after ever longer pauses: a store may give
+    /// something else for a moment. Returns what does not fit even then.
+    async fn read_again(
+        &mut self,
+        database: &Database,
+        cache: &PageCache,
+        metrics: &TreeMetrics,
+        mut unfit: Unfit,
+    ) -> Result<Unfit, TreeFailure> {
+        let mut pause = REREAD;
+        loop {
+            let db = database.now()?;
+            let now = View { db: &*db, metrics, cache, from_cache: false };
+            let wanted = unfit.into_iter().map(|(record, _)| record).collect();
+            unfit = self.read(&now, wanted).await?;
+            if unfit.is_empty() || pause > LAST_REREAD {
+                return Ok(unfit);
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
     }
 }
 

@@ -15,6 +15,31 @@ pub enum Interrupt {
     RestartAgent(usize),
 }
 
+/// What a store gives in place of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BadRead {
+    /// Its first half.
+    Cut,
+    /// A page that says what is wrong.
+    ErrorPage,
+    /// Bytes of which a bit is another one: this one, counted from the end.
+    Flipped(usize),
+}
+
+impl BadRead {
+    /// Makes of a segment what is given in its place.
+    pub fn spoil(self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Cut => bytes.truncate(bytes.len() / 2),
+            Self::ErrorPage => *bytes = b"<html>503 Service Unavailable</html>".to_vec(),
+            Self::Flipped(bit) => {
+                let at = bytes.len().saturating_sub(1 + bit / 8);
+                bytes[at] ^= 1 << (bit % 8);
+            }
+        }
+    }
+}
+
 /// What goes wrong. Chances are from 0 to 1; the default is that nothing does.
 #[derive(Clone, Default, Debug)]
 pub struct Faults {
@@ -50,6 +75,8 @@ pub struct Faults {
     pub held_writes: BTreeSet<usize>,
     /// Members that cannot reach the store.
     pub without_store: BTreeSet<usize>,
+    /// Members that get something else than the segments that they read.
+    pub bad_reads: BTreeMap<usize, BadRead>,
     /// Members that no other member reaches, and that reach none.
     pub alone: BTreeSet<usize>,
     /// Pairs of members of which the first does not reach the second.

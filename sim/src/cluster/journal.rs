@@ -323,6 +323,10 @@ impl Cluster {
             PeerMessage::Push { first, segment, .. } => {
                 (names(segment), format!("pushes the segment from entry {first} on"))
             }
+            PeerMessage::Follows { leader, newest, .. } => {
+                (Vec::new(), format!("says that {leader} leads, up to entry {newest}"))
+            }
+            PeerMessage::Seek { .. } => (Vec::new(), "asks who leads".into()),
             PeerMessage::Captured { statement, .. } => {
                 let entry = EntryName::new(statement.index, &statement.hash);
                 let text = format!("hands on that its HSM has captured entry {entry}");

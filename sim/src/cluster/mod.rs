@@ -21,7 +21,7 @@ mod user;
 
 pub use bug::HostBug;
 pub use device::Device;
-pub use faults::{Faults, Interrupt};
+pub use faults::{BadRead, Faults, Interrupt};
 pub(crate) use journal::request_name;
 pub use journal::{Event, Journal, Kind, Lane};
 pub use lies::Lie;
@@ -39,8 +39,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::StoreRequest;
 use strongroom_agent::replica::{
-    Action, Answer, CallId, CreateOutcome, Event as Input, Fault, Millis, Replica, Role, Settings, Status,
-    Storage, Ticket,
+    Action, Answer, CallId, CreateOutcome, Event as Input, Fault, Millis, ReadOutcome, Replica, Role,
+    Settings, Status, Storage, Ticket,
 };
 use strongroom_agent::segment::SegmentName;
 use strongroom_agent::tree::{Advance, TreeDamage};
@@ -294,7 +294,7 @@ impl Cluster {
         (0..self.members.len()).filter_map(|member| leads(&member)).max().map(|(_, member)| member)
     }
 
-    /// Why a member's agent gave up, if it did.
+    /// Why a member's agent has stopped, or leaves leading to others, if it does.
     #[must_use]
     pub fn fault(&self, member: usize) -> Option<Fault> {
         self.members[member].fault
@@ -561,7 +561,12 @@ impl Cluster {
             }
         }
         let asked = self.journal.is_some().then(|| request.clone());
-        let event = Box::new(self.store.handle(&mut self.rng, (member, life), request, fault));
+        let mut event = Box::new(self.store.handle(&mut self.rng, (member, life), request, fault));
+        if let (Some(bad), Input::Read { result: ReadOutcome::Found(bytes), .. }) =
+            (self.faults.bad_reads.get(&member), &mut *event)
+        {
+            bad.spoil(bytes);
+        }
         if let Some(request) = asked {
             self.note_store(member, &request, &event);
         }
@@ -676,6 +681,7 @@ impl Cluster {
                 Action::Answer { ticket, answer } => self.answer_of_agent(RequestId(ticket.0), answer),
                 Action::TreeDamaged(damage) => self.tree_damage.push((member, damage)),
                 Action::Fault(fault) => self.members[member].fault = Some(fault),
+                Action::Mended(_) => self.members[member].fault = None,
             }
         }
     }

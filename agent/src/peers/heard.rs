@@ -1,0 +1,107 @@
+//! What other agents say of who leads: where a client's request may go when the replica here cannot tell.
+//!
+//! An agent says it in every answer to "are you there?". It is a claim, and costs no more than a request that is sent to
+//! an agent which does not lead. Of each peer only the newest is kept.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use strongroom_proto::grpc::peer::Leading;
+use strongroom_proto::hsm::MAX_GROUPS;
+use strongroom_proto::ids::{HsmId, RecordId};
+use strongroom_proto::prefix::Prefix;
+use tokio::time::Instant;
+
+/// What one peer says of one group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Lead {
+    leader: HsmId,
+    prefixes: Vec<Prefix>,
+}
+
+/// What one peer has last said, and when.
+struct Said {
+    at: Instant,
+    /// The HSM that it has.
+    by: Option<HsmId>,
+    leads: Vec<Lead>,
+}
+
+/// What each peer has last said. Clones are one.
+#[derive(Clone)]
+pub(super) struct Heard(Arc<Mutex<Vec<Option<Said>>>>);
+
+impl Heard {
+    /// Nothing, of so many peers.
+    pub(super) fn new(peers: usize) -> Self {
+        Self(Arc::new(Mutex::new((0..peers).map(|_| None).collect())))
+    }
+
+    /// Takes what a peer says.
+    pub(super) fn put(&self, at: usize, by: Option<HsmId>, leads: &[Leading]) {
+        let lead = |said: &Leading| {
+            let leader = HsmId(said.leader.as_ref().try_into().ok()?);
+            Some(Lead { leader, prefixes: minicbor::decode(&said.prefixes).ok()? })
+        };
+        let leads = leads.iter().take(MAX_GROUPS).filter_map(lead).collect();
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = heard.get_mut(at) {
+            *place = Some(Said { at: Instant::now(), by, leads });
+        }
+    }
+
+    /// Whether some peer has answered so lately.
+    pub(super) fn is_any_since(&self, ago: Duration) -> bool {
+        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.iter().flatten().any(|said| said.at.elapsed() < ago)
+    }
+
+    /// Who is said to lead the group that covers a record, by what was said so lately: whoever says it of itself before
+    /// others of whom it is said.
+    pub(super) fn leaders(&self, record: &RecordId, ago: Duration) -> Vec<HsmId> {
+        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut itself, mut others) = (Vec::new(), Vec::new());
+        for said in heard.iter().flatten().filter(|said| said.at.elapsed() < ago) {
+            let covers = |lead: &&Lead| lead.prefixes.iter().any(|prefix| prefix.contains(record));
+            for lead in said.leads.iter().filter(covers) {
+                let of = if said.by == Some(lead.leader) { &mut itself } else { &mut others };
+                of.push(lead.leader);
+            }
+        }
+        itself.append(&mut others);
+        let mut once = Vec::new();
+        for leader in itself {
+            if !once.contains(&leader) {
+                once.push(leader);
+            }
+        }
+        once
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(1);
+
+    fn leading(leader: u8, prefixes: &[Prefix]) -> Leading {
+        let prefixes = minicbor::to_vec(prefixes.to_vec()).expect("encodes");
+        Leading { leader: vec![leader; 16].into(), prefixes: prefixes.into() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_it_of_itself_comes_first_and_what_is_old_or_makes_no_sense_does_not_count() {
+        let heard = Heard::new(3);
+        let record = RecordId([7; 32]);
+        assert!(!heard.is_any_since(SOON) && heard.leaders(&record, SOON).is_empty());
+        let (one, two, three) = (HsmId([1; 16]), HsmId([2; 16]), HsmId([3; 16]));
+        heard.put(0, Some(one), &[leading(3, &[Prefix::WHOLE])]);
+        heard.put(1, Some(two), &[leading(2, &[Prefix::WHOLE]), leading(1, &[])]);
+        let nonsense = Leading { leader: vec![1].into(), prefixes: vec![0xff].into() };
+        heard.put(2, Some(three), &[nonsense]);
+        assert_eq!(heard.leaders(&record, SOON), [two, three]);
+        heard.put(9, Some(three), &[]);
+        tokio::time::advance(SOON).await;
+        assert!(!heard.is_any_since(SOON) && heard.leaders(&record, SOON).is_empty());
+    }
+}

@@ -1,0 +1,144 @@
+//! A live realm of which one member is in no state to serve: its front door serves clients all the same, as long as a
+//! leader can be reached, and says so at once when nobody can.
+
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU8;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use strongroom_agent::replica::{Fault, Status};
+use strongroom_agent::store::Store;
+use strongroom_client::{Client, Pin, RecoverError, RetryPolicy};
+use strongroom_proto::registration::UserSecret;
+use strongroom_sim::faulty::{Faults, Faulty};
+use strongroom_sim::local::LocalRealm;
+
+/// Generous: the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+struct Folder {
+    _dir: tempfile::TempDir,
+    /// What each agent sees of the one store.
+    seen: Vec<Faulty>,
+}
+
+async fn realm() -> (LocalRealm, Folder) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let faulty = |seed| Faulty::new(Arc::clone(&objects), seed, Faults::none());
+    let seen: Vec<Faulty> = (0..3).map(faulty).collect();
+    let stores = seen.clone();
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let open = move |config: &strongroom_agent::config::Config| {
+        let of = |i: &usize| format!("{:?}", config.hsm).contains(&format!("hsm-{}.sock", i + 1));
+        let member = (0..3).find(of).expect("one of three");
+        Ok(Store::on(Arc::new(stores[member].clone()) as Arc<dyn ObjectStore>))
+    };
+    let realm = LocalRealm::start_on(dir.path(), any, open).expect("starts");
+    realm.make_whole().await.expect("three new HSMs");
+    realm.leader(None).await.expect("one leads");
+    (realm, Folder { _dir: dir, seen })
+}
+
+/// A client that asks five times within some milliseconds and no more, as those in the field do.
+async fn hasty(realm: &LocalRealm, member: usize, user: &str) -> Client {
+    let client = realm.fast_client(member, user).await.expect("a client");
+    client.with_retry_policy(RetryPolicy::deployed())
+}
+
+async fn register(client: &Client) {
+    let secret = UserSecret::new(&[7; 40]).expect("short");
+    let registered =
+        client.register(&Pin::from("4821"), &secret, b"info", NonZeroU8::new(9).expect("not 0")).await;
+    registered.expect("registers");
+}
+
+async fn recover(client: &Client) {
+    client.recover(&Pin::from("4821"), b"info").await.expect("recovers");
+}
+
+fn status(realm: &LocalRealm, member: usize) -> Option<Status> {
+    realm.groups(member).into_iter().next().map(|(_, status)| status)
+}
+
+/// Asks again and again until `done`.
+async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done().await {
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} for this: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_reads_error_pages_serves_clients_says_what_is_wrong_and_goes_on_by_itself() {
+    let (mut realm, folder) = realm().await;
+    let leader = realm.leader(None).await.expect("one leads");
+    let bad = (leader + 1) % 3;
+    let user = hasty(&realm, bad, "user").await;
+    register(&user).await;
+
+    realm.kill(bad).await;
+    let other = hasty(&realm, leader, "other").await;
+    register(&other).await;
+    folder.seen[bad].set(Faults { error_pages: Some("/log/"), ..Faults::none() });
+    realm.restart(bad).await.expect("its addresses are free");
+    // While it looks again and again, and after it has stopped.
+    until("the member has stopped, and says why", async || {
+        if realm.device(bad).await.is_ok() {
+            let _ = user.recover(&Pin::from("4821"), b"info").await;
+        }
+        status(&realm, bad).is_some_and(|status| matches!(status.fault, Some(Fault::Damaged { .. })))
+    })
+    .await;
+    for _ in 0..3 {
+        recover(&user).await;
+    }
+    folder.seen[bad].set(Faults::none());
+    until("the member goes on, and has caught up", async || {
+        status(&realm, bad).is_some_and(|s| s.fault.is_none() && s.captured == s.tip && s.tip.0 > 3)
+    })
+    .await;
+    recover(&user).await;
+    realm.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_has_lost_its_hsm_serves_clients_through_the_others() {
+    let (mut realm, _folder) = realm().await;
+    let leader = realm.leader(None).await.expect("one leads");
+    let user = hasty(&realm, leader, "user").await;
+    register(&user).await;
+    realm.kill_hsm(leader);
+    realm.leader(Some(leader)).await.expect("another leads");
+    until("the agent without its HSM has noticed", async || {
+        status(&realm, leader).is_none_or(|status| !status.serving)
+    })
+    .await;
+    for _ in 0..3 {
+        recover(&user).await;
+    }
+    realm.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_reaches_nobody_says_so_at_once() {
+    let (mut realm, _folder) = realm().await;
+    let user = hasty(&realm, 0, "user").await;
+    register(&user).await;
+    realm.kill(1).await;
+    realm.kill(2).await;
+    // Once it has noticed, five attempts take no time to speak of.
+    until("a quick answer", async || {
+        let began = Instant::now();
+        let outcome = user.recover(&Pin::from("4821"), b"info").await;
+        assert!(matches!(outcome, Err(RecoverError::Unavailable { .. })), "{outcome:?}");
+        began.elapsed() < Duration::from_secs(1)
+    })
+    .await;
+    realm.restart(1).await.expect("its addresses are free");
+    let user = realm.fast_client(0, "user").await.expect("a client");
+    until("somebody who serves", async || user.recover(&Pin::from("4821"), b"info").await.is_ok()).await;
+    realm.shutdown().await;
+}
