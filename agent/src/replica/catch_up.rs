@@ -99,7 +99,9 @@ impl CatchUp {
             self.listed.contains(name) || self.reading.contains(name) || self.found.contains_key(name)
         });
         let Some(name) = on_chain else {
-            if self.listed.is_empty() && self.found.is_empty() && self.reading.is_empty() {
+            // What is still being read may be over: it was pushed meanwhile.
+            let over = |read: &SegmentName| name.is_some_and(|name| read.first < name.first);
+            if self.listed.is_empty() && self.found.is_empty() && self.reading.iter().all(over) {
                 self.checked();
                 return Next::End;
             }
