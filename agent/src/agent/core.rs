@@ -309,6 +309,14 @@ async fn news(group: &mut Option<Group>) {
     }
 }
 
+/// Completes when the replica follows another leader than this one.
+async fn superseded(group: &mut Option<Group>, leader: HsmId) {
+    let Some(group) = group else { return std::future::pending().await };
+    while group.status().leader.is_none_or(|now| now == leader) {
+        group.changed().await;
+    }
+}
+
 /// The backend of the front door.
 pub(crate) struct Routed(pub(crate) Arc<Core>);
 
