@@ -25,7 +25,7 @@ const CONCURRENT: usize = 64;
 
 /// First and last pause before what does not fit is read again.
 const REREAD: Duration = Duration::from_millis(50);
-const LAST_REREAD: Duration = Duration::from_millis(400);
+const LAST_REREAD: Duration = Duration::from_millis(100);
 
 /// Records whose paths and leaves are not of one tree, and why.
 type Unfit = Vec<((Prefix, RecordId), TreeDamage)>;
