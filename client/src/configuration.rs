@@ -81,6 +81,8 @@ impl Configuration {
     }
 
     fn read(json: &str, plain_http: PlainHttp) -> Result<Self, ConfigurationError> {
+        // Editors of some systems put a byte-order mark before text.
+        let json = json.strip_prefix('\u{feff}').unwrap_or(json);
         let raw: RawConfiguration =
             serde_json::from_str(json).map_err(|e| ConfigurationError::Json(e.to_string()))?;
         let mut realms =

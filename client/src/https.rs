@@ -5,16 +5,17 @@
 //! HTTP/2 compresses headers into another, TLS encrypts its own copy), and reads answers into buffers of its own; none
 //! of those are wiped.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, pem};
-use rustls::{ClientConfig, crypto};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier, crypto};
 use rustls_platform_verifier::Verifier;
 use url::Url;
 use zeroize::Zeroizing;
@@ -30,9 +31,13 @@ const MAX_ANSWER: usize = 16 * 1024;
 /// The default [`Transport`]. Trusts the certificate authorities that the device trusts.
 #[derive(Clone)]
 pub struct Https {
-    client: reqwest::Client,
+    roots: Arc<[CertificateDer<'static>]>,
+    /// For TLS. Made when it is first needed: a device may have no authorities, and need none.
+    client: Arc<OnceLock<reqwest::Client>>,
     /// For plain http, which a proxy would carry from this machine to elsewhere, readable on the way.
     direct: reqwest::Client,
+    /// What the environment says of proxies.
+    proxies: Arc<Matcher>,
 }
 
 /// The transport cannot be set up.
@@ -54,11 +59,12 @@ pub enum HttpsError {
 }
 
 impl Https {
-    /// A transport that trusts what the device trusts.
+    /// A transport that trusts what the device trusts, which is looked for when the first request over TLS is made, or
+    /// by [`Https::load_roots`].
     ///
     /// # Errors
     ///
-    /// The device has no usable trust store; see [`Https::with_root_certificates`].
+    /// The HTTP client refuses its settings.
     pub fn new() -> Result<Self, HttpsError> {
         Self::trusting_also(Vec::new())
     }
@@ -70,36 +76,71 @@ impl Https {
     ///
     /// There is no certificate in `pem`, or it cannot be used.
     pub fn with_root_certificates(pem: &[u8]) -> Result<Self, HttpsError> {
+        let pem = pem.strip_prefix("\u{feff}".as_bytes()).unwrap_or(pem);
         let roots = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
         let roots = roots.map_err(HttpsError::RootCertificate)?;
         if roots.is_empty() { Err(HttpsError::NoRootCertificate) } else { Self::trusting_also(roots) }
     }
 
+    /// Looks for the authorities that the device trusts now, and not with the first request over TLS.
+    ///
+    /// # Errors
+    ///
+    /// The device has no usable trust store; see [`Https::with_root_certificates`].
+    pub fn load_roots(&self) -> Result<(), HttpsError> {
+        self.over_tls().map(drop)
+    }
+
     fn trusting_also(roots: Vec<CertificateDer<'static>>) -> Result<Self, HttpsError> {
+        let mut trusted = RootCertStore::empty();
+        // Damaged ones are to be known now, though they are used later.
+        roots.iter().try_for_each(|root| trusted.add(root.clone())).map_err(HttpsError::Roots)?;
+        let nobody = tls_builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        let direct = http_client(nobody).no_proxy().build().map_err(HttpsError::Client)?;
+        let proxies = Arc::new(Matcher::from_system());
+        Ok(Self { roots: roots.into(), client: Arc::default(), direct, proxies })
+    }
+
+    fn over_tls(&self) -> Result<&reqwest::Client, HttpsError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
         let provider = Arc::new(crypto::ring::default_provider());
-        let verifier = if roots.is_empty() {
-            Verifier::new(provider.clone())
+        let verifier = if self.roots.is_empty() {
+            Verifier::new(provider)
         } else {
-            Verifier::new_with_extra_roots(roots, provider.clone())
+            Verifier::new_with_extra_roots(self.roots.iter().cloned(), provider)
         };
-        let mut tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(HttpsError::Roots)?
+        let mut tls = tls_builder()?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier.map_err(HttpsError::Roots)?))
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let builder = || {
-            reqwest::Client::builder()
-                .tls_backend_preconfigured(tls.clone())
-                .redirect(Policy::none())
-                .timeout(TIMEOUT)
-                .user_agent(USER_AGENT)
-        };
-        let client = builder().build().map_err(HttpsError::Client)?;
-        let direct = builder().no_proxy().build().map_err(HttpsError::Client)?;
-        Ok(Self { client, direct })
+        let client = http_client(tls).build().map_err(HttpsError::Client)?;
+        Ok(self.client.get_or_init(|| client))
     }
+
+    /// The proxy that the environment names for `url`, without the password that its address may have.
+    fn proxy(&self, url: &Url) -> Option<String> {
+        let proxy = self.proxies.intercept(&url.as_str().parse().ok()?)?;
+        let proxy = Url::parse(&proxy.uri().to_string()).ok()?;
+        Some(format!("{}:{}", proxy.host_str()?, proxy.port_or_known_default()?))
+    }
+}
+
+fn tls_builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, HttpsError> {
+    let provider = Arc::new(crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(HttpsError::Roots)
+}
+
+fn http_client(tls: ClientConfig) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(Policy::none())
+        .timeout(TIMEOUT)
+        .user_agent(USER_AGENT)
 }
 
 #[async_trait]
@@ -110,7 +151,12 @@ impl Transport for Https {
         headers: &[(&'static str, &str)],
         body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError> {
-        let client = if url.scheme() == "https" { &self.client } else { &self.direct };
+        let over_tls = url.scheme() == "https";
+        let client = match over_tls {
+            true => self.over_tls().map_err(|error| NetworkError(error.to_string()))?,
+            false => &self.direct,
+        };
+        let network_error = |error| network_error(error, over_tls.then(|| self.proxy(url)).flatten());
         let mut request = client.post(url.clone()).body(Bytes::from_owner(body));
         for (name, value) in headers {
             request = request.header(*name, header_value(value)?);
@@ -139,8 +185,8 @@ fn header_value(value: &str) -> Result<HeaderValue, NetworkError> {
     Ok(value)
 }
 
-/// The error with its sources, which name what a person can do something about.
-fn network_error(error: reqwest::Error) -> NetworkError {
+/// The error with its sources, which name what a person can do something about, and with the proxy that was asked.
+fn network_error(error: reqwest::Error, proxy: Option<String>) -> NetworkError {
     let error = error.without_url();
     let mut message = error.to_string();
     let mut source = std::error::Error::source(&error);
@@ -148,6 +194,20 @@ fn network_error(error: reqwest::Error) -> NetworkError {
         message.push_str(": ");
         message.push_str(&inner.to_string());
         source = inner.source();
+    }
+    if message.contains("CaUsedAsEndEntity") {
+        // Most often a self-signed one, as `openssl req -x509` makes it if nothing else is said.
+        message.push_str(
+            "; it shows the certificate of a certificate authority (CA:TRUE), which no server may: its operator has to \
+             make one with CA:FALSE",
+        );
+    }
+    if message.contains("UnknownIssuer") {
+        message
+            .push_str("; no authority that is trusted here made its certificate: give that authority's own");
+    }
+    if let Some(proxy) = proxy {
+        message.push_str(&format!("; it went by the proxy {proxy} (HTTPS_PROXY or ALL_PROXY)"));
     }
     NetworkError(message)
 }

@@ -72,16 +72,15 @@ async fn an_answer_without_end_is_cut_off() {
     assert!(error.to_string().contains("longer than"), "{error}");
 }
 
-#[tokio::test]
-async fn an_authority_of_ones_own_is_trusted_only_when_given() {
-    let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(issued.signing_key.serialize_der()));
+/// A listener that shows this certificate and answers everything with "ok".
+async fn listen_over_tls(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> Url {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![issued.cert.der().clone()], key)
+        .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -95,9 +94,36 @@ async fn an_authority_of_ones_own_is_trusted_only_when_given() {
             }
         }
     });
+    url
+}
+
+#[tokio::test]
+async fn an_authority_of_ones_own_is_trusted_only_when_given() {
+    let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let url = listen_over_tls(&issued.cert, &issued.signing_key).await;
+    let marked = format!("\u{feff}{}", issued.cert.pem());
+    assert!(Https::with_root_certificates(marked.as_bytes()).is_ok(), "a byte-order mark is read past");
     let trusting = Https::with_root_certificates(issued.cert.pem().as_bytes()).unwrap();
     assert_eq!(trusting.post(&url, &[], b"body".to_vec().into()).await.unwrap().body.as_slice(), b"ok");
     assert!(Https::new().unwrap().post(&url, &[], b"body".to_vec().into()).await.is_err());
+    let mut parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    parameters.distinguished_name.push(rcgen::DnType::CommonName, "another");
+    let other = parameters.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    let other = Https::with_root_certificates(other.pem().as_bytes()).unwrap();
+    let refused = other.post(&url, &[], b"body".to_vec().into()).await.unwrap_err().to_string();
+    assert!(refused.contains("give that authority's own"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_server_that_shows_the_certificate_of_an_authority_is_told_what_to_do() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let certificate = parameters.self_signed(&key).unwrap();
+    let url = listen_over_tls(&certificate, &key).await;
+    let trusting = Https::with_root_certificates(certificate.pem().as_bytes()).unwrap();
+    let refused = trusting.post(&url, &[], b"body".to_vec().into()).await.unwrap_err().to_string();
+    assert!(refused.contains("make one with CA:FALSE"), "{refused}");
 }
 
 #[test]

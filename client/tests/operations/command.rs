@@ -182,6 +182,64 @@ async fn plain_http_on_this_machine_does_not_leave_it_through_a_proxy() {
     }
 }
 
+/// A machine without certificate authorities.
+const NO_AUTHORITIES: [(&str, &str); 3] =
+    [("SSL_CERT_FILE", "/nowhere/file"), ("SSL_CERT_DIR", "/nowhere"), ("STRONGROOM_TOKEN", "token")];
+
+#[tokio::test]
+async fn authorities_are_needed_for_tls_alone_and_marks_before_text_are_read_past() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let realm = listener.local_addr().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let realms = Realms::new(1, 0);
+    let configuration = |address: String| realms.json(&[0], 1, 1, |_| address.clone());
+    let here = configuration(format!("http://{realm}/realm-0/"));
+    std::fs::write(path.join("configuration.json"), format!("\u{feff}{here}")).unwrap();
+    std::fs::write(path.join("token"), "\u{feff}token\r\n").unwrap();
+    std::fs::write(path.join("secret"), "\u{feff}secret").unwrap();
+    std::fs::write(path.join("far.json"), configuration("https://realm.example/".into())).unwrap();
+    tokio::spawn(async move {
+        loop {
+            tokio::spawn(serve(listener.accept().await.unwrap().0, realms.clone()));
+        }
+    });
+    let run = async |arguments, input| strongroom_in(path, &NO_AUTHORITIES, arguments, input).await;
+    let registered =
+        run("register --token-file token --secret-file secret --pin-stdin", "\u{feff}4821\r\n").await;
+    assert_eq!(registered.status.code(), Some(0), "{registered:?}");
+    let recovered = run("recover --token-file token --pin-stdin", "4821\n").await;
+    assert_eq!(recovered.status.code(), Some(0), "the mark is no part of the PIN: {recovered:?}");
+    assert_eq!(recovered.stdout, "\u{feff}secret".as_bytes(), "a secret is taken as it is");
+
+    let far = run("status --configuration far.json", "").await;
+    let said = String::from_utf8_lossy(&far.stderr);
+    assert_eq!(far.status.code(), Some(2), "{said}");
+    assert!(said.contains("the device's root certificates cannot be used"), "{said}");
+}
+
+#[tokio::test]
+async fn a_dead_proxy_is_named_without_its_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = Realms::new(1, 0).json(&[0], 1, 1, |_| "https://realm.example/".into());
+    std::fs::write(folder.path().join("configuration.json"), configuration).unwrap();
+    let authority = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let roots = folder.path().join("roots.pem");
+    std::fs::write(&roots, authority.cert.pem()).unwrap();
+    // A port that was free a moment ago.
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let proxy = format!("http://somebody:pass-word@{dead}");
+    let environment = [
+        ("HTTPS_PROXY", proxy.as_str()),
+        ("SSL_CERT_FILE", roots.to_str().unwrap()),
+        ("STRONGROOM_TOKEN", "token"),
+    ];
+    let output = strongroom_in(folder.path(), &environment, "status", "").await;
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains(&format!("it went by the proxy {dead}")), "{said}");
+    assert!(!said.contains("pass-word"), "{said}");
+}
+
 #[tokio::test]
 async fn what_is_missing_is_said_before_anything_is_sent() {
     let folder = tempfile::tempdir().unwrap();

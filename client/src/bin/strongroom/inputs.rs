@@ -14,6 +14,9 @@ use crate::output::Failure;
 /// The longest PIN that is taken, in bytes.
 const MAX_PIN: usize = 4096;
 
+/// What editors and shells of some systems put before text. It says nothing, and would make another PIN.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// A client as the options say.
 pub(crate) fn client(common: &Common) -> Result<Client, Failure> {
     let path = common.configuration.as_ref().ok_or_else(|| {
@@ -42,7 +45,16 @@ pub(crate) fn client(common: &Common) -> Result<Client, Failure> {
         Some(path) => Https::with_root_certificates(&read(path)?),
         None => Https::new(),
     };
-    Ok(Client::new(current, previous, tokens, transport.map_err(Failure::usage)?))
+    let transport = transport.map_err(Failure::usage)?;
+    if [&current]
+        .into_iter()
+        .chain(&previous)
+        .flat_map(Configuration::realms)
+        .any(|realm| realm.address().scheme() == "https")
+    {
+        transport.load_roots().map_err(Failure::usage)?;
+    }
+    Ok(Client::new(current, previous, tokens, transport))
 }
 
 fn configuration(path: &Path, allow_http: bool) -> Result<Configuration, Failure> {
@@ -63,7 +75,7 @@ impl From<String> for Token {
 
 /// One token for the only realm, or a JSON object from realm id to token.
 fn tokens(text: &str, realms: &[RealmId]) -> Result<FixedTokens, String> {
-    let text = text.trim();
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).trim();
     if text.is_empty() {
         return Err("the auth token is empty: put it in a file and name that with --token-file, or in \
                     STRONGROOM_TOKEN"
@@ -141,12 +153,12 @@ pub(crate) fn pin(from_stdin: bool) -> Result<Pin, Failure> {
 
 /// A PIN from the first line of `input`.
 fn pin_line(input: &mut impl BufRead) -> Result<Pin, Failure> {
-    // The line's end, and one byte more than allowed, which tells a PIN that is too long.
-    let limit = MAX_PIN + "\r\n".len() + 1;
+    // What may be around it, and one byte more than allowed, which tells a PIN that is too long.
+    let limit = BYTE_ORDER_MARK.len_utf8() + MAX_PIN + "\r\n".len() + 1;
     let mut line = Zeroizing::new(Vec::with_capacity(limit));
     let read = input.take(limit as u64).read_until(b'\n', &mut line);
     read.map_err(|error| unreadable("standard input", &error))?;
-    pin_of(first_line(&line))
+    pin_of(without_mark(first_line(&line)))
 }
 
 /// An empty PIN is a mistake, and would cost a guess. A long one is refused: cut, it would be another PIN.
@@ -158,6 +170,10 @@ fn pin_of(bytes: &[u8]) -> Result<Pin, Failure> {
     } else {
         Ok(Pin::new(bytes.to_vec()))
     }
+}
+
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes)
 }
 
 fn first_line(bytes: &[u8]) -> &[u8] {
@@ -275,6 +291,19 @@ mod tests {
         for empty in [&b""[..], b"\n", b"\r\n"] {
             assert!(pin_line(&mut &*empty).is_err());
         }
+    }
+
+    #[tokio::test]
+    async fn a_byte_order_mark_is_no_part_of_a_pin_or_a_token() {
+        assert_eq!(without_mark(first_line("\u{feff}4821\r\n".as_bytes())), b"4821");
+        assert_eq!(without_mark(b"4821"), b"4821");
+        assert!(pin_line(&mut "\u{feff}\n".as_bytes()).is_err());
+        assert!(pin_line(&mut format!("\u{feff}{}\r\n", "1".repeat(MAX_PIN)).as_bytes()).is_ok());
+        let one = tokens("\u{feff}abc\n", &REALMS[..1]).unwrap();
+        assert_eq!(*one.token(&REALMS[0]).await.unwrap(), "abc");
+        assert!(tokens("\u{feff}", &REALMS[..1]).is_err());
+        let both = tokens("\u{feff}{\"11111111111111111111111111111111\": \"a\"}", &REALMS).unwrap();
+        assert_eq!(*both.token(&REALMS[0]).await.unwrap(), "a");
     }
 
     #[test]
