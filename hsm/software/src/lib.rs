@@ -17,7 +17,7 @@ mod server;
 pub use error::Error;
 pub use file_flash::{FILE_GEOMETRY, FileFlash};
 pub use link::{Address, Listener};
-pub use server::{MAX_CONNECTIONS, Server};
+pub use server::{MAX_CONNECTIONS, Server, Stopper};
 
 use getrandom::SysRng;
 use rand_core::UnwrapErr;

@@ -7,8 +7,9 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use strongroom_hsm::Config;
-use strongroom_hsm_software::{Address, Console, Options, start};
+use strongroom_hsm_software::{Address, Console, Options, Server, start};
 use strongroom_proto::ids::BuildDigest;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 const WARNING: &str = "\
 *******************************************************************************
@@ -55,17 +56,58 @@ fn main() -> ExitCode {
     // Not through the log: this stands in for the device's own console, whatever RUST_LOG says.
     let console = Console::new(|line| eprintln!("console: {line}"));
     let config = Config { build, ..Config::software() };
-    match start(Options { nvram: nvram.clone(), listen, config, console }) {
-        Ok(server) => {
-            tracing::info!(nvram = %nvram.display(), listen = %server.address(), "ready for the agent");
-            server.wait();
-            ExitCode::FAILURE
-        }
+    let serve = async {
+        // First, since as the first process of a container it has only the signals that are asked for.
+        let signals = Signals::new().map_err(|error| format!("cannot listen for signals: {error}"))?;
+        let server = start(Options { nvram: nvram.clone(), listen, config, console });
+        let server = server.map_err(|error| error.to_string())?;
+        tracing::info!(nvram = %nvram.display(), listen = %server.address(), "ready for the agent");
+        serve(server, signals).await
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    match runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(serve)) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// The signals that are not left to the system.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Serves until it is told to stop, or cannot go on. What the core works on is finished first, and the socket file is
+/// removed.
+async fn serve(server: Server, mut signals: Signals) -> Result<ExitCode, String> {
+    let stopper = server.stopper().map_err(|error| error.to_string())?;
+    let mut ended = tokio::task::spawn_blocking(move || server.wait());
+    loop {
+        tokio::select! {
+            _ = &mut ended => return Ok(ExitCode::FAILURE),
+            _ = signals.hang_up.recv() => tracing::info!("there is nothing to read again; the HSM goes on"),
+            _ = signals.interrupt.recv() => break,
+            _ = signals.terminate.recv() => break,
+        }
+    }
+    tracing::info!("the HSM stops");
+    stopper.stop();
+    // A panic of the server has been said by then.
+    Ok(if ended.await.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// SHA-256 of this program's file, as `sha256sum` prints it: what custodians compare before they approve.

@@ -66,7 +66,15 @@ impl Server {
         drop(self);
     }
 
-    /// Waits until the server stops by itself, which it does only when its handler has panicked.
+    /// A way to stop it from elsewhere while [`Self::wait`] waits.
+    ///
+    /// # Errors
+    /// The system gives no socket.
+    pub fn stopper(&self) -> io::Result<Stopper> {
+        Ok(Stopper(self.stop.try_clone()?))
+    }
+
+    /// Waits until the server stops by itself, which it does only when its handler has panicked, or by a [`Stopper`].
     pub fn wait(mut self) {
         self.join();
     }
@@ -84,6 +92,17 @@ impl Drop for Server {
     fn drop(&mut self) {
         close(&self.stop);
         self.join();
+    }
+}
+
+/// Stops a server, as [`Server::stop`] does.
+#[derive(Debug)]
+pub struct Stopper(UnixStream);
+
+impl Stopper {
+    /// Tells the server to stop. [`Server::wait`] returns when it has.
+    pub fn stop(&self) {
+        close(&self.0);
     }
 }
 
