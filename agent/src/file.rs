@@ -102,8 +102,27 @@ pub(crate) fn toml_of<T: DeserializeOwned>(
 pub(crate) fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, FileError> {
     // Secret: the error's own display shows the line itself, which may hold a key.
     toml::from_str(text).map_err(|error: toml::de::Error| {
-        FileError::at(path, text, error.span().map_or(0, |span| span.start), error.message().trim())
+        let message = without_values(error.message().trim());
+        FileError::at(path, text, error.span().map_or(0, |span| span.start), message)
     })
+}
+
+/// What the deserialiser says, without the value that it found: that may be a secret in a wrong place.
+fn without_values(message: &str) -> String {
+    for kind in ["invalid type: ", "invalid value: ", "unknown variant "] {
+        let Some((found, expected)) =
+            message.strip_prefix(kind).and_then(|rest| rest.rsplit_once(", expected "))
+        else {
+            continue;
+        };
+        // `integer`, `string`: what it is, and not which.
+        let what = found.split(['`', '"']).next().unwrap_or_default().trim();
+        return match what {
+            "" => format!("{}, expected {expected}", kind.trim().trim_end_matches(':')),
+            what => format!("{kind}{what}, expected {expected}"),
+        };
+    }
+    message.to_owned()
 }
 
 /// A value made of one or more files, made again when they change.

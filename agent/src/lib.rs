@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod agent;
+mod causes;
 pub mod check;
 pub mod cli;
 pub mod config;

@@ -61,6 +61,7 @@ fn mistakes_in_a_configuration_are_named_with_their_line() {
         ("[election]\ntimeout_max_ms = 150", "timeout_max_ms is greater than timeout_min_ms"),
         ("[tls]\ncertificate = \"c.pem\"", "missing field `key`"),
         ("a b", "4: "),
+        ("[store_options]\naws_secret_access_key = 123456", "put it between quotes"),
     ] {
         let error = with(text);
         assert!(error.starts_with(file) && error.contains(expected), "{text}: {error}");
@@ -69,6 +70,31 @@ fn mistakes_in_a_configuration_are_named_with_their_line() {
         ("tcp:[::1]:9000", "localhost:9000", "1: the HSM is `unix:PATH` or `tcp:HOST:PORT`"),
         ("tcp:[::1]:9000", "tcp:localhost", "1: the HSM is `unix:PATH` or `tcp:HOST:PORT`"),
         ("memory://", "/var/lib/store", "2: the store is a URL, such as `file:///var/lib/strongroom/store`"),
+        ("memory://", "file:store", "2: cannot use this file: URL as a store; write it as file:///var/lib"),
+        ("memory://", "file:/store", "2: cannot use this file: URL as a store; write it as file:///var/lib"),
+        ("memory://", "file://store", "2: cannot use this file: URL as a store; write it as file:///var/lib"),
+        ("memory://", "s3:///x", "2: cannot use this s3: URL as a store; write it as s3://my-bucket/realm"),
+        ("memory://", "s3://b//x", "2: cannot use this s3: URL as a store; write it as s3://my-bucket/realm"),
+        (
+            "memory://",
+            "s3://b/x//",
+            "2: cannot use this s3: URL as a store; write it as s3://my-bucket/realm",
+        ),
+        (
+            "memory://",
+            "s3://b/x?y=z",
+            "2: cannot use this s3: URL as a store; write it as s3://my-bucket/realm",
+        ),
+        (
+            "memory://",
+            "s3://key:word@b/x",
+            "2: cannot use this s3: URL as a store; write it as s3://my-bucket/realm",
+        ),
+        (
+            "memory://",
+            "az://b//x",
+            "2: cannot use this az: URL as a store; write it as az://my-container/realm",
+        ),
     ] {
         let error = config(&SMALLEST.replace(from, to)).expect_err(to);
         assert!(error.starts_with(file) && error.contains(expected), "{to}: {error}");
@@ -194,9 +220,22 @@ fn no_mistake_makes_a_secret_show() {
     assert!(!format!("{keys:?}").contains("c0ffee"));
     let store = format!("{SMALLEST}[store_options]\nsecret_access_key = \"{SECRET}\"\n");
     assert!(!format!("{:?}", config(&store).expect("usable")).contains("c0ffee"));
-    let error = config(&format!("{SMALLEST}[store_options]\nsecret_access_key = \"{SECRET}\n"))
-        .expect_err("no quote");
-    assert!(!error.contains("c0ffee"), "{error}");
+    for mistake in [
+        format!("[store_options]\nsecret_access_key = \"{SECRET}\n"),
+        format!("[store_options]\nsecret_access_key = [\"{SECRET}\"]\n"),
+        format!("[store_options]\nsecret_access_key = {number}\n"),
+        format!("[limits]\nmax_connections = \"{SECRET}\"\n"),
+        format!("[tls]\ncertificate = {number}\nkey = \"k\"\n"),
+        format!("peer_epoch = \"{SECRET}\"\n"),
+        format!("peer_epoch = {number}\n"),
+        format!("listen = \"{SECRET}\"\n"),
+        format!("store_options = \"{SECRET}\"\n"),
+    ] {
+        let error = config(&format!("{SMALLEST}{mistake}")).expect_err("a mistake");
+        assert!(!error.contains("c0ffee") && !error.contains(&number), "{error}");
+    }
+    let yes = config(&format!("{SMALLEST}[store_options]\nallow_http = true\n")).expect("as TOML has it");
+    assert_eq!(yes.store_options.0["allow_http"], "true");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -324,6 +325,48 @@ fn a_store_url_or_option_that_is_not_known_is_refused_by_name() {
     assert!(open("https://host/path", None).contains("https://"));
     let error = open("s3://bucket/path", Some("aws_regoin"));
     assert!(error.contains("aws_regoin") && !error.contains("secret"), "{error}");
+}
+
+#[test]
+fn an_option_whose_value_cannot_be_used_is_refused_by_name_without_the_value() {
+    strongroom_agent::tls::install_provider();
+    let open = |url: &str, name: &str, value: &str| {
+        // All that makes these stores build, but for the one.
+        let good =
+            [("allow_http", "true"), ("aws_region", "here"), ("account_name", "a"), ("account_key", "AAAA")];
+        let kind = |name: &str| match &url[..2] {
+            "s3" => !name.starts_with("account"),
+            "az" => !name.starts_with("aws"),
+            _ => name == "allow_http",
+        };
+        let good = good.into_iter().filter(|(name, _)| kind(name));
+        let options = good.chain([(name, value)]).map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Store::open(&Url::parse(url).unwrap(), &StoreOptions(options.collect())).unwrap_err().to_string()
+    };
+    for (url, name, value, expected) in [
+        ("s3://b", "aws_endpoint", "127.0.0.1:c0ffee", "such as `https://s3.example:9000`"),
+        ("s3://b", "AWS_ENDPOINT_URL_S3", "c0ffee", "such as `https://s3.example:9000`"),
+        ("s3://b", "endpoint", "ftp://c0ffee", "such as `https://s3.example:9000`"),
+        ("s3://b", "proxy_url", "c0ffee:3128", "such as `https://s3.example:9000`"),
+        ("s3://b", "aws_access_key_id", "c0ffee\n", "a line break"),
+        ("s3://b", "aws_session_token", "c0ffee\u{e9}", "not ASCII"),
+        ("s3://b", "aws_secret_access_key", " c0ffee", "begins or ends with a space"),
+        ("s3://b", "aws_region", "", "it is empty"),
+        ("s3://b", "aws_s3_express", "c0ffee", "option `aws_s3_express`"),
+        ("s3://b", "connect_timeout", "c0ffee", "option `connect_timeout`"),
+        ("s3://b", "allow_http", "c0ffee", "option `allow_http`"),
+        ("az://c", "azure_storage_endpoint", "c0ffee", "such as `https://s3.example:9000`"),
+        ("az://c", "account_key", "c0ffee!", "option `account_key`"),
+        ("gs://b", "google_base_url", "c0ffee", "such as `https://s3.example:9000`"),
+        ("gs://b", "google_service_account_key", "\"c0ffee\"", "option `google_service_account_key`"),
+    ] {
+        let error = open(url, name, value);
+        assert!(error.contains(name) && error.contains(expected), "{name}: {error}");
+        assert!(!error.contains("c0ffee"), "{name}: {error}");
+    }
+    let clear = BTreeMap::from([("aws_endpoint".to_owned(), "http://127.0.0.1:1".to_owned())]);
+    let error = Store::open(&Url::parse("s3://b").unwrap(), &StoreOptions(clear)).unwrap_err().to_string();
+    assert!(error.contains("aws_endpoint") && error.contains("allow_http"), "{error}");
 }
 
 #[test]

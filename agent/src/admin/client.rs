@@ -1,8 +1,9 @@
 //! The operator's side.
 
 use super::report::{AgentReport, PeerReport};
+use crate::causes::causes;
 use crate::config::PeerUrl;
-use crate::peers::{causes, endpoint, tls};
+use crate::peers::{endpoint, tls};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use std::collections::{BTreeMap, BTreeSet};

@@ -42,7 +42,7 @@ use crate::config::{Config, PeerUrl};
 use crate::file::FileError;
 use crate::front::system_clock;
 use crate::peers::open_operator;
-use crate::store::StoreError;
+use crate::store::{StoreError, parse_url};
 use clap::{Args, Parser, Subcommand};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -114,7 +114,7 @@ pub enum Command {
 #[derive(Args, Debug)]
 pub struct Stored {
     /// The object store; by default the one of the configuration.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = parse_url)]
     pub store: Option<Url>,
     /// An option of that store, such as an endpoint, by the name that `store_options` has for it.
     #[arg(long = "store-option", value_name = "NAME=VALUE", value_parser = store_option, requires = "store")]

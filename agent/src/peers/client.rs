@@ -2,7 +2,8 @@
 
 use super::connection::connect;
 use super::heard::Heard;
-use super::{Caller, Identities, causes, endpoint, from_wire};
+use super::{Caller, Identities, endpoint, from_wire};
+use crate::causes::causes;
 use crate::config::PeerUrl;
 use crate::replica::Answer;
 use futures::StreamExt;

@@ -71,14 +71,6 @@ pub(crate) fn operators_only(request: Request<()>) -> Result<Request<()>, Status
     }
 }
 
-/// What an error says, and what its causes say.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
-}
-
 fn hsm_id(bytes: &[u8]) -> Option<HsmId> {
     bytes.try_into().ok().map(HsmId)
 }

@@ -8,13 +8,16 @@
 //! Nothing is overwritten here. The libraries below neither retry nor interpret: a re-sent create would meet its own
 //! object and report that another one won.
 
+mod connector;
 mod counted;
 mod folder;
 mod metrics;
 mod open;
+mod options;
 mod probe;
 
 pub use metrics::{Kind, LIST_PAGE, Purpose, StoreMetrics};
+pub use open::parse_url;
 
 use crate::replica::{CreateOutcome, ReadOutcome, Unavailable};
 use bytes::Bytes;
@@ -64,9 +67,33 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// What should be a URL is none.
+    #[error("the store is a URL, such as `file:///var/lib/strongroom/store`")]
+    Url,
+    /// The URL has not the form of its scheme.
+    #[error("cannot use this {scheme}: URL as a store; write it as {form}")]
+    Form {
+        /// The scheme.
+        scheme: String,
+        /// An example, and what counts in it.
+        form: &'static str,
+    },
+    /// The value of an option cannot be used.
+    #[error("store_options, {name}: {wrong}")]
+    Value {
+        /// The option.
+        name: String,
+        /// What is wrong with the value, without it, and what to do.
+        wrong: &'static str,
+    },
     /// The URL and options do not make a store.
-    #[error("cannot use the store: {0}; check `store` and `store_options`")]
-    Settings(#[from] object_store::Error),
+    #[error("cannot use the store{option}: {why}; check `store` and `store_options`")]
+    Settings {
+        /// The option that is to blame, if it is one alone.
+        option: String,
+        /// Why, with all causes; without values.
+        why: String,
+    },
     /// The store lets a second create of a name succeed, so it cannot hold a log.
     #[error(
         "the store does not refuse to create an object that exists, or not while others create it too, so two agents \

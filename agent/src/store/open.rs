@@ -1,7 +1,10 @@
 //! From a URL and options to a store.
 
+use super::connector::Connector;
 use super::folder::Folder;
+use super::options::{self, Options, without_quotes};
 use super::{Store, StoreError};
+use crate::causes::causes;
 use crate::config::StoreOptions;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
@@ -9,7 +12,6 @@ use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreScheme, RetryConfig};
-use std::str::FromStr;
 use std::sync::Arc;
 use url::Url;
 
@@ -21,30 +23,36 @@ impl Store {
     /// [`StoreError`]. Does not ask the store itself: see [`Self::probe`].
     pub fn open(url: &Url, options: &StoreOptions) -> Result<Self, StoreError> {
         let unknown = || StoreError::Scheme { scheme: url.scheme().into() };
+        check_form(url)?;
         let (scheme, base) = ObjectStoreScheme::parse(url).map_err(|_| unknown())?;
         let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         let settings = Settings { scheme: url.scheme(), options };
         let objects: Arc<dyn ObjectStore> = match scheme {
             ObjectStoreScheme::Local => return Self::open_folder(url),
             ObjectStoreScheme::Memory => Arc::new(InMemory::new()),
-            ObjectStoreScheme::AmazonS3 => {
-                let start = AmazonS3Builder::from_env().with_url(url.as_str());
-                let builder =
-                    settings.apply(start, |b, key: AmazonS3ConfigKey, value| b.with_config(key, value))?;
-                Arc::new(builder.with_conditional_put(S3ConditionalPut::ETagMatch).with_retry(retry).build()?)
-            }
-            ObjectStoreScheme::MicrosoftAzure => {
-                let start = MicrosoftAzureBuilder::from_env().with_url(url.as_str());
-                let builder =
-                    settings.apply(start, |b, key: AzureConfigKey, value| b.with_config(key, value))?;
-                Arc::new(builder.with_retry(retry).build()?)
-            }
-            ObjectStoreScheme::GoogleCloudStorage => {
-                let start = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
-                let builder =
-                    settings.apply(start, |b, key: GoogleConfigKey, value| b.with_config(key, value))?;
-                Arc::new(builder.with_retry(retry).build()?)
-            }
+            ObjectStoreScheme::AmazonS3 => settings.build(
+                || AmazonS3Builder::from_env().with_url(url.as_str()),
+                [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint],
+                |builder, connector| {
+                    let builder =
+                        builder.with_conditional_put(S3ConditionalPut::ETagMatch).with_retry(retry.clone());
+                    Ok(Arc::new(builder.with_http_connector(connector).build()?))
+                },
+            )?,
+            ObjectStoreScheme::MicrosoftAzure => settings.build(
+                || MicrosoftAzureBuilder::from_env().with_url(url.as_str()),
+                [AzureConfigKey::Endpoint],
+                |builder, connector| {
+                    Ok(Arc::new(builder.with_retry(retry.clone()).with_http_connector(connector).build()?))
+                },
+            )?,
+            ObjectStoreScheme::GoogleCloudStorage => settings.build(
+                || GoogleCloudStorageBuilder::from_env().with_url(url.as_str()),
+                [GoogleConfigKey::BaseUrl],
+                |builder, connector| {
+                    Ok(Arc::new(builder.with_retry(retry.clone()).with_http_connector(connector).build()?))
+                },
+            )?,
             _ => return Err(unknown()),
         };
         Ok(Self::new(objects, base, None))
@@ -57,17 +65,79 @@ impl Store {
     }
 }
 
+const FILE: &str = "file:///var/lib/strongroom/store: three slashes, then a path from the root";
+
+/// Reads the URL of a store.
+///
+/// # Errors
+/// [`StoreError::Url`], [`StoreError::Form`].
+pub fn parse_url(text: &str) -> Result<Url, StoreError> {
+    let url = Url::parse(text).map_err(|_| StoreError::Url)?;
+    // By the URL alone, `file:store` could not be told from `file:///store`.
+    if url.scheme() == "file" && !text.get(5..).is_some_and(|path| path.starts_with("///")) {
+        return Err(StoreError::Form { scheme: "file".into(), form: FILE });
+    }
+    check_form(&url)?;
+    Ok(url)
+}
+
+/// Refuses addresses of which one part is missing or too many, which would be read as other places than were meant.
+fn check_form(url: &Url) -> Result<(), StoreError> {
+    let form = |form| Err(StoreError::Form { scheme: url.scheme().into(), form });
+    let more = url.query().is_some() || url.fragment().is_some();
+    match url.scheme() {
+        "file" if url.host_str().is_some() || more => form(FILE),
+        "memory" if url.host_str().is_some_and(|host| !host.is_empty()) => {
+            form("memory://, and nothing after it")
+        }
+        "memory" | "file" => Ok(()),
+        "s3" | "s3a" | "gs" => {
+            let bucket = url.host_str().is_some_and(|host| !host.is_empty());
+            let credentials = !url.username().is_empty() || url.password().is_some() || url.port().is_some();
+            if !bucket || credentials || more || url.path().contains("//") {
+                return form("s3://my-bucket/realm (or gs://…): a bucket, then a path without empty parts");
+            }
+            Ok(())
+        }
+        "az" | "adl" | "azure" | "abfs" | "abfss" if more || url.path().contains("//") => {
+            form("az://my-container/realm: a container, then a path without empty parts")
+        }
+        _ => Ok(()),
+    }
+}
+
 struct Settings<'a> {
     scheme: &'a str,
     options: &'a StoreOptions,
 }
 
 impl Settings<'_> {
-    fn apply<B, K: FromStr>(&self, start: B, with: impl Fn(B, K, &String) -> B) -> Result<B, StoreError> {
-        self.options.0.iter().try_fold(start, |builder, (name, value)| {
-            let key = name.to_ascii_lowercase().parse::<K>();
-            let unknown = |_| StoreError::Option { scheme: self.scheme.into(), name: name.clone() };
-            Ok(with(builder, key.map_err(unknown)?, value))
+    /// A store with these options, whose own address may be in one of `addresses`.
+    fn build<B: Options, const N: usize>(
+        &self,
+        start: impl Fn() -> B,
+        addresses: [B::Key; N],
+        build: impl Fn(B, Connector) -> object_store::Result<Arc<dyn ObjectStore>>,
+    ) -> Result<Arc<dyn ObjectStore>, StoreError> {
+        let built = |without: Option<&str>| {
+            let options = self.options.0.iter().filter(|(name, _)| Some(name.as_str()) != without);
+            let builder = options::apply(self.scheme, start(), options)?;
+            let address = addresses.iter().find_map(|key| builder.value(key));
+            let plain = address.is_some_and(|address| address.starts_with("http://"));
+            build(builder, Connector::new(plain)).map_err(|error| StoreError::Settings {
+                option: String::new(),
+                why: without_quotes(&causes(&error)),
+            })
+        };
+        built(None).map_err(|error| match error {
+            StoreError::Settings { why, .. } => {
+                let option = options::culprit(self.options.0.keys(), |name| built(Some(name)).is_ok());
+                StoreError::Settings {
+                    option: option.map(|name| format!(", option `{name}`")).unwrap_or_default(),
+                    why,
+                }
+            }
+            error => error,
         })
     }
 }
