@@ -7,6 +7,7 @@
 
 use crate::config::HsmAddress;
 use async_trait::async_trait;
+use futures::FutureExt;
 use std::io;
 use std::pin::Pin;
 use std::time::Duration;
@@ -100,6 +101,28 @@ impl SocketLink {
     }
 }
 
+impl SocketLink {
+    /// Sends a whole frame, on a new connection where the last one has ended: an HSM that was restarted has not seen
+    /// what could not be sent whole.
+    async fn send(&self, state: &mut State, frame: &[u8], deadline: Instant) -> Result<Connection, Lost> {
+        // Taken out, so that a call that is dropped half-way takes its half-sent frame with it.
+        if let Some(mut connection) = state.connection.take().and_then(Connection::if_alive) {
+            match timeout_at(deadline, connection.send(frame)).await {
+                Ok(Ok(())) => return Ok(connection),
+                Ok(Err(error)) => tracing::debug!(%error, "the connection to the HSM has ended"),
+                Err(_) => return Err(Lost),
+            }
+        }
+        let mut connection = self.connect(&mut state.pause, deadline).await?;
+        state.silence = 0;
+        match timeout_at(deadline, connection.send(frame)).await {
+            Ok(Ok(())) => Ok(connection),
+            Ok(Err(error)) => Err(broken(&error)),
+            Err(_) => Err(Lost),
+        }
+    }
+}
+
 #[async_trait]
 impl Link for SocketLink {
     async fn call(&self, request: Vec<u8>) -> Result<Vec<u8>, Lost> {
@@ -111,20 +134,7 @@ impl Link for SocketLink {
             tracing::error!(%error, "a request for the HSM was not sent");
             Lost
         })?;
-        // Taken out, so that a call that is dropped half-way takes its half-sent frame with it.
-        let mut connection = match state.connection.take() {
-            Some(connection) => connection,
-            None => {
-                let connected = self.connect(&mut state.pause, deadline).await?;
-                state.silence = 0;
-                connected
-            }
-        };
-        match timeout_at(deadline, connection.send(&frame)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(broken(&error)),
-            Err(_) => return Err(Lost),
-        }
+        let mut connection = self.send(&mut state, &frame, deadline).await?;
         match timeout_at(deadline, connection.reply_to(id)).await {
             Ok(Ok(reply)) => {
                 (state.pause, state.silence) = (FIRST_PAUSE, 0);
@@ -163,6 +173,21 @@ impl Connection {
     async fn send(&mut self, frame: &[u8]) -> io::Result<()> {
         self.stream.write_all(frame).await?;
         self.stream.flush().await
+    }
+
+    /// This connection, unless its other end is gone. What has come late meanwhile is thrown away.
+    fn if_alive(mut self) -> Option<Self> {
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            let read = match self.stream.read(&mut buffer).now_or_never() {
+                None => return Some(self),
+                Some(read) => read.ok().filter(|read| *read > 0)?,
+            };
+            let mut input = buffer.get(..read)?;
+            while self.decoder.push(&mut input).ok()?.is_some() {
+                tracing::debug!("a late reply of the HSM was thrown away");
+            }
+        }
     }
 
     /// The reply to the request `id`; those to earlier requests are thrown away. May be dropped and called again.

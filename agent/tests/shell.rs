@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use strongroom_agent::cli::{Cli, Command, GroupCommand, HsmCommand, Line, RealmCommand};
 use strongroom_agent::config::HsmAddress;
@@ -10,7 +11,7 @@ use strongroom_proto::frame::{Decoder, Frame, MAX_FRAME_BYTES};
 use strongroom_proto::statement::GroupStatement;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// One connection as an HSM sees it.
 struct Device {
@@ -97,6 +98,29 @@ async fn a_link_cut_in_the_middle_of_a_reply_loses_it_and_connects_again() {
     });
     assert_eq!(link.call(b"one".to_vec()).await, Err(Lost));
     assert_eq!(link.call(b"two".to_vec()).await, Ok(b"whole".to_vec()));
+    hsm.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_ended_while_nothing_was_asked_costs_no_request() {
+    let (listener, link) = device().await;
+    let (restart, restarted) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (stop, up) = (Arc::clone(&restart), Arc::clone(&restarted));
+    let hsm = tokio::spawn(async move {
+        let mut device = Device::accept(&listener).await;
+        let request = device.request().await;
+        device.reply(&request, b"before").await;
+        stop.notified().await;
+        drop(device);
+        up.notify_one();
+        let mut device = Device::accept(&listener).await;
+        let request = device.request().await;
+        device.reply(&request, b"after").await;
+    });
+    assert_eq!(link.call(b"one".to_vec()).await, Ok(b"before".to_vec()));
+    restart.notify_one();
+    restarted.notified().await;
+    assert_eq!(link.call(b"two".to_vec()).await, Ok(b"after".to_vec()));
     hsm.await.unwrap();
 }
 

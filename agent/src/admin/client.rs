@@ -7,6 +7,9 @@ use crate::peers::{endpoint, tls};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +38,14 @@ pub enum AdminError {
     /// The agent is not there.
     #[error("cannot reach the agent at {0}; start it with `strongroom-agent --config FILE`")]
     Unreachable(String),
+    /// The agent's socket is there, and this user may not open it.
+    #[error("may not open the agent's socket {socket}: {whose}; run this as the user that runs the agent")]
+    NotAllowed {
+        /// The socket.
+        socket: String,
+        /// Whose it is, and who asks.
+        whose: String,
+    },
     /// The agent is not there, or does not take the certificate.
     #[error(
         "cannot reach the agent at {address}: {why}; see that it runs, that its HSM has a realm, and that the certificate \
@@ -91,7 +102,7 @@ impl Client {
     /// Connects to the agent whose `admin_socket` this is.
     ///
     /// # Errors
-    /// [`AdminError::Unreachable`].
+    /// [`AdminError::Unreachable`], [`AdminError::NotAllowed`].
     pub async fn connect(socket: &Path) -> Result<Self, AdminError> {
         let (address, path) = (socket.display().to_string(), socket.to_owned());
         let connector = service_fn(move |_| {
@@ -99,7 +110,10 @@ impl Client {
             async move { Ok::<_, std::io::Error>(TokioIo::new(UnixStream::connect(path).await?)) }
         });
         let connected = endpoint().timeout(TIMEOUT).connect_with_connector(connector).await;
-        let channel = connected.map_err(|_| AdminError::Unreachable(address.clone()))?;
+        let channel = connected.map_err(|error| match is_denied(&error) {
+            true => AdminError::NotAllowed { socket: address.clone(), whose: whose(socket) },
+            false => AdminError::Unreachable(address.clone()),
+        })?;
         Ok(Self { address, admin: AdminClient::new(channel) })
     }
 
@@ -322,6 +336,29 @@ impl Client {
         } else {
             AdminError::Agent(status.message().to_owned())
         }
+    }
+}
+
+fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// Whose a socket is that this user may not open.
+fn whose(socket: &Path) -> String {
+    let asks = rustix::process::geteuid();
+    match std::fs::symlink_metadata(socket) {
+        Ok(there) => format!("it belongs to the user with id {}, and this is {asks}", there.uid()),
+        Err(_) => format!("a folder on the way there is closed to this user, with id {asks}"),
     }
 }
 

@@ -192,7 +192,7 @@ async fn shake(
     connections: Places<Caller>,
 ) -> Option<Known<server::TlsStream<TcpStream>>> {
     let Some(identity) = identities.borrow().clone() else {
-        refused.note(Reason::NoRealm, address, &"this agent's HSM has no realm yet");
+        refused.note(Reason::NoRealm, address, &"this agent has heard of no realm from its HSM yet");
         return None;
     };
     // A failure costs only latency.

@@ -54,6 +54,11 @@ impl Refused {
 
     pub(super) fn note(&self, reason: Reason, address: IpAddr, why: &dyn fmt::Display) {
         self.count.get_or_create(&Labels { reason }).inc();
+        if reason == Reason::NoRealm {
+            // The operator is told once, by whoever asks the HSM, and not for each peer that tries.
+            tracing::debug!(%address, %why, "a connection to the peer address was refused");
+            return;
+        }
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.last.is_some_and(|last| last.elapsed() < TOLD) {
             told.since = told.since.saturating_add(1);
