@@ -9,14 +9,17 @@ mod hsm;
 mod identity;
 mod socket;
 mod trees;
+mod vital;
 
 pub(crate) use self::core::Core;
 pub use self::core::SESSION_LIFETIME;
 pub use self::socket::AdminSocketError;
+pub use self::vital::Ended;
+pub(crate) use self::vital::Vital;
 
 use self::core::Routed;
 use self::hsm::Hsm;
-use self::socket::AdminSocket;
+use self::socket::{AdminSocket, SocketFile};
 use crate::admin::AdminService;
 use crate::config::Config;
 use crate::descriptors;
@@ -30,16 +33,16 @@ use crate::peers::{
 use crate::replica::{Millis, Status};
 use crate::store::{Store, StoreError};
 use crate::tenants::Tenants;
-use crate::tls::Tls;
+use crate::tls::{self, Tls};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strongroom_proto::hsm::{DeviceStatus, Refusal};
 use strongroom_proto::ids::GroupId;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -203,6 +206,7 @@ impl Agent {
     ) -> Result<AgentHandle, StartError> {
         let tenants = Arc::new(Tenants::open(config.tenants.clone(), config.test_tenants())?);
         let tls = config.tls.clone().map(|files| Tls::open(files.certificate, files.key)).transpose()?;
+        let tls = tls.map(Arc::new);
         // A runtime of its own, so that killing the agent takes all of it, whatever it has spawned.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -210,39 +214,53 @@ impl Agent {
             .build()
             .map_err(StartError::System)?;
         let inside = runtime.enter();
+        let (vital, ended) = Vital::new();
         let (identity, identities) = watch::channel(None);
-        let peers = Peers::start(&config.peers, &identities);
+        let peers = Peers::start_vital(&config.peers, &identities, &vital);
         let unix = Arc::clone(&time.unix);
         let metrics = Arc::new(Metrics::new(&store));
-        let core =
-            Arc::new(Core::new(Hsm::start(link), store.clone(), peers, &config, &metrics, time, identity));
+        let hsm = Hsm::start(link, &vital);
+        let core = Arc::new(Core::new(hsm, store.clone(), peers, &config, &metrics, time, identity));
         let (stop, stopped) = watch::channel(false);
         let addresses = sockets.addresses;
-        let services = Services { core: Arc::clone(&core), stopped, metrics: Arc::clone(&metrics) };
-        let front = services.front(sockets.front, &config, tenants, tls.map(Arc::new), unix)?;
+        let files = Files { tenants, tls };
+        let services = Services { core: Arc::clone(&core), stopped, metrics: Arc::clone(&metrics), vital };
+        let front = services.front(sockets.front, &config, &files, unix)?;
         services.peer(sockets.peer, identities, metrics.refused_peers().clone())?;
-        let admin_socket = sockets.admin.path().to_owned();
-        services.admin(sockets.admin)?;
+        let admin_socket = services.admin(sockets.admin)?;
         if let Some(listener) = sockets.metrics {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
-            tokio::spawn(metrics::serve(listener, metrics));
+            services.vital.spawn("the page of the metrics", metrics::serve(listener, metrics));
         }
-        tokio::spawn(supervise(Arc::clone(&core), store));
+        let supervised = Arc::clone(&core);
+        services.vital.spawn("the supervisor of the HSM's groups", async move {
+            supervise(supervised, store).await;
+            // It has said why nobody is served, and that is no bug.
+            std::future::pending().await
+        });
         drop(inside);
         tracing::info!(
             front = %addresses.front,
             peer = %addresses.peer,
-            admin = %admin_socket.display(),
+            admin = %admin_socket.path().display(),
             "the agent listens"
         );
-        Ok(AgentHandle { runtime: Some(runtime), addresses, admin_socket, core, stop, front })
+        Ok(AgentHandle { runtime: Some(runtime), addresses, admin_socket, core, stop, front, ended, files })
     }
+}
+
+/// Files that are read again while the agent runs.
+#[derive(Clone)]
+struct Files {
+    tenants: Arc<Tenants>,
+    tls: Option<Arc<Tls>>,
 }
 
 struct Services {
     core: Arc<Core>,
     stopped: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
+    vital: Vital,
 }
 
 impl Services {
@@ -250,14 +268,17 @@ impl Services {
         &self,
         listener: TcpListener,
         config: &Config,
-        tenants: Arc<Tenants>,
-        tls: Option<Arc<Tls>>,
+        files: &Files,
         unix: Clock,
     ) -> Result<JoinHandle<()>, StartError> {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
-        tokio::spawn(Arc::clone(&tenants).follow(FILES_PERIOD));
+        let Files { tenants, tls } = files.clone();
+        self.vital.spawn("the look at the tenants file", Arc::clone(&tenants).follow(FILES_PERIOD));
         if let Some(tls) = &tls {
-            tokio::spawn(Arc::clone(tls).follow(FILES_PERIOD));
+            self.vital.spawn("the look at the certificate", Arc::clone(tls).follow(FILES_PERIOD));
+            let end = self.metrics.front().certificate_end.clone();
+            let warn = tls::warn_of_end(Arc::clone(tls), end, Arc::clone(&unix), FILES_PERIOD);
+            self.vital.spawn("the watch on the end of the certificate", warn);
         }
         let backend = Arc::new(Routed(Arc::clone(&self.core)));
         let mut limits = config.limits.clone();
@@ -265,7 +286,8 @@ impl Services {
         let metrics = self.metrics.front().clone();
         let front = Front::new(backend, tenants, &limits, Timeouts::default(), unix, metrics);
         let stopped = stop_signal(self.stopped.clone());
-        Ok(tokio::spawn(async move { serve(listener, &front, router(front.clone()), tls, stopped).await }))
+        let door = async move { serve(listener, &front, router(front.clone()), tls, stopped).await };
+        Ok(self.vital.spawn("the front door", door))
     }
 
     fn peer(
@@ -288,7 +310,7 @@ impl Services {
             .add_service(InterceptedService::new(peers, agents_only))
             .add_service(InterceptedService::new(admin, operators_only));
         let incoming = accept(listener, identities, refused);
-        tokio::spawn(async move {
+        self.vital.spawn("the peer service", async move {
             if let Err(error) = server.serve_with_incoming(incoming).await {
                 tracing::error!(%error, "the peer service ended");
             }
@@ -296,15 +318,15 @@ impl Services {
         Ok(())
     }
 
-    fn admin(&self, socket: AdminSocket) -> Result<(), StartError> {
-        let listener = socket.listener().map_err(StartError::System)?;
+    fn admin(&self, socket: AdminSocket) -> Result<SocketFile, StartError> {
+        let (listener, file) = socket.listener().map_err(StartError::System)?;
         let server = Server::builder().add_service(AdminService::at_socket(Arc::clone(&self.core)));
-        tokio::spawn(async move {
+        self.vital.spawn("the admin service", async move {
             if let Err(error) = server.serve_with_incoming(UnixListenerStream::new(listener)).await {
                 tracing::error!(%error, "the admin service ended");
             }
         });
-        Ok(())
+        Ok(file)
     }
 }
 
@@ -403,11 +425,13 @@ impl Advice {
 pub struct AgentHandle {
     runtime: Option<Runtime>,
     addresses: Addresses,
-    admin_socket: PathBuf,
+    admin_socket: SocketFile,
     core: Arc<Core>,
     stop: watch::Sender<bool>,
     /// The front door, which ends when it has answered what was in flight.
     front: JoinHandle<()>,
+    ended: mpsc::UnboundedReceiver<Ended>,
+    files: Files,
 }
 
 impl AgentHandle {
@@ -420,7 +444,25 @@ impl AgentHandle {
     /// Where admin subcommands reach it.
     #[must_use]
     pub fn admin_socket(&self) -> &Path {
-        &self.admin_socket
+        self.admin_socket.path()
+    }
+
+    /// Completes when a task ended that must not: what is left would look alive, and might never serve again.
+    pub async fn ended(&mut self) -> Ended {
+        match self.ended.recv().await {
+            Some(ended) => ended,
+            // All of them were cut off, since the agent was killed.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Reads the tenants file and the certificate with its key again, and says in the log what came of it. They are
+    /// also read every five seconds.
+    pub fn reload(&self) {
+        self.files.tenants.look();
+        if let Some(tls) = &self.files.tls {
+            tls.look();
+        }
     }
 
     /// What its HSM last said of itself; `None` while that has not been reached.
@@ -438,6 +480,7 @@ impl AgentHandle {
     /// Ends it at once, as a crash would: nothing in flight is finished or answered. When this returns, its sockets
     /// are closed.
     pub async fn kill(mut self) {
+        self.admin_socket.leave();
         if let Some(runtime) = self.runtime.take() {
             // A runtime cannot be awaited from inside another.
             let _ = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(KILL)).await;
@@ -447,6 +490,8 @@ impl AgentHandle {
     /// Stops taking requests, answers those in flight for as long as ten seconds, and ends.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
+        // Now, since whoever has the ports of an agent is the one that may take its socket.
+        self.admin_socket.remove();
         // The peer service goes on meanwhile: what is in flight waits for the statements that come in there.
         if timeout(DRAIN, &mut self.front).await.is_err() {
             tracing::warn!("some requests were not answered in time");

@@ -201,12 +201,17 @@ impl<T> Reloadable<T> {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match self.reload_if_changed() {
-                Ok(false) => {}
-                Ok(true) => tracing::info!(files = ?self.paths, "read again after a change"),
-                Err(error) => {
-                    tracing::error!(%error, "a changed file is unusable; the last good one stays in use")
-                }
+            self.look();
+        }
+    }
+
+    /// Looks for changes once, and logs what it finds.
+    pub(crate) fn look(&self) {
+        match self.reload_if_changed() {
+            Ok(false) => {}
+            Ok(true) => tracing::info!(files = ?self.paths, "read again after a change"),
+            Err(error) => {
+                tracing::error!(%error, "a changed file is unusable; the last good one stays in use")
             }
         }
     }

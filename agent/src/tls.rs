@@ -4,18 +4,46 @@
 //! encrypted between client and HSM inside of it.
 
 use crate::file::{FileError, ReadFile, Reloadable};
+use crate::front::Clock;
+use prometheus_client::metrics::gauge::Gauge;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use spki::der::asn1::{AnyRef, GeneralizedTime, UtcTime};
 use spki::der::{DateTime, Decode, SliceReader, Tag, Tagged};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+use tokio::time::MissedTickBehavior;
 
 /// A server's TLS settings, read again when their files change.
-pub type Tls = Reloadable<ServerConfig>;
+pub type Tls = Reloadable<Served>;
+
+/// How long before its end a certificate is warned of, in seconds.
+const WARNED: u64 = 14 * DAY;
+const DAY: u64 = 24 * 60 * 60;
+
+/// What a server shows of itself.
+#[derive(Debug)]
+pub struct Served {
+    config: Arc<ServerConfig>,
+    end: Option<u64>,
+}
+
+impl Served {
+    /// The settings for TLS.
+    #[must_use]
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// When the certificate ends, in Unix seconds; `None` if it does not say so in a way that is understood.
+    #[must_use]
+    pub const fn end(&self) -> Option<u64> {
+        self.end
+    }
+}
 
 /// Makes *ring* the provider of everything in this process that does not name its own. To be called first thing in
 /// every binary: with two providers compiled in, a library that asks for the default would panic.
@@ -37,14 +65,68 @@ impl Tls {
                 if let Err(error) = not_expired(&files[0]) {
                     tracing::error!(%error, "clients will refuse the certificate");
                 }
-                server_config(&files[0], &files[1])
+                served(&files[0], &files[1])
             },
             |files| {
                 not_expired(&files[0])?;
-                server_config(&files[0], &files[1])
+                served(&files[0], &files[1])
             },
         )
     }
+}
+
+fn served(certificate: &ReadFile, key: &ReadFile) -> Result<Served, FileError> {
+    let config = Arc::new(server_config(certificate, key)?);
+    let first = CertificateDer::from_pem_slice(&certificate.bytes).ok();
+    if first.as_ref().is_some_and(|der| is_of_authority(der)) {
+        tracing::warn!(
+            file = %certificate.path.display(),
+            "the certificate is that of a certificate authority (CA:TRUE), and most clients refuse a server that shows \
+             one; make one with CA:FALSE"
+        );
+    }
+    Ok(Served { config, end: first.and_then(|der| not_after(&der)).map(|end| end.unix_duration().as_secs()) })
+}
+
+/// Whether clients would take this for the certificate of an authority, and not of a server.
+fn is_of_authority(der: &CertificateDer<'_>) -> bool {
+    // As the first of a chain it could only be accepted if it issued itself, so it is its own anchor here.
+    let anchor = webpki::anchor_from_trusted_cert(der);
+    let (Ok(certificate), Ok(anchor)) = (webpki::EndEntityCert::try_from(der), anchor) else { return false };
+    let (usage, now, anchors) = (webpki::KeyUsage::server_auth(), UnixTime::now(), [anchor]);
+    let algorithms = webpki::ALL_VERIFICATION_ALGS;
+    let verified = certificate.verify_for_usage(algorithms, &anchors, &[], now, usage, None, None);
+    matches!(verified, Err(webpki::Error::CaUsedAsEndEntity))
+}
+
+/// Shows when the certificate in use ends, and warns of it in the log, once a day, when that is near. To be spawned.
+pub async fn warn_of_end(tls: Arc<Tls>, shown: Gauge, unix: Clock, period: Duration) {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut warned = None;
+    loop {
+        ticks.tick().await;
+        let (end, now) = (tls.current().end(), unix());
+        shown.set(end.and_then(|end| i64::try_from(end).ok()).unwrap_or_default());
+        if let Some(warning) = end.and_then(|end| warning(end, now, &mut warned)) {
+            tracing::warn!("{warning}");
+        }
+    }
+}
+
+/// What is to be said now of a certificate that ends then, with the last that was said: of which end, and when.
+fn warning(end: u64, now: u64, warned: &mut Option<(u64, u64)>) -> Option<String> {
+    let left = end.saturating_sub(now);
+    let said = warned.is_some_and(|(of, at)| of == end && now.saturating_sub(at) < DAY);
+    if left > WARNED || said {
+        return None;
+    }
+    *warned = Some((end, now));
+    Some(match (left / DAY, left) {
+        (_, 0) => "the certificate of the front door has expired, and clients refuse it; renew it".into(),
+        (0, _) => "the certificate of the front door expires within a day; renew it".into(),
+        (days, _) => format!("the certificate of the front door expires in {days} days; renew it"),
+    })
 }
 
 /// The object identifier of P-521, in DER.
@@ -130,4 +212,35 @@ fn server_config(certificate: &ReadFile, key: &ReadFile) -> Result<ServerConfig,
         .map_err(|error| unusable(certificate, format!("cannot be used with its key: {error}")))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_ends_within_14_days_is_warned_of_once_a_day_and_a_new_one_at_once() {
+        let (end, mut warned) = (1_000 * DAY, None);
+        let mut at = |end: u64, now| warning(end, now, &mut warned);
+        assert_eq!(at(end, end - 14 * DAY - 1), None);
+        assert!(at(end, end - 14 * DAY).is_some_and(|said| said.contains("expires in 14 days")));
+        assert_eq!(at(end, end - 13 * DAY - 1), None, "it was said today");
+        assert!(at(end, end - 13 * DAY).is_some_and(|said| said.contains("expires in 13 days")));
+        assert!(at(end + 5, end - 13 * DAY).is_some(), "another one");
+        assert!(at(end + 5, end - 1).is_some_and(|said| said.contains("within a day")));
+        assert!(at(end + 5, end + DAY).is_some_and(|said| said.contains("has expired")));
+    }
+
+    #[test]
+    fn a_certificate_of_an_authority_is_told_from_one_of_a_server() {
+        let pair = rcgen::KeyPair::generate().expect("a key");
+        let of = |is_ca| {
+            let mut parameters = rcgen::CertificateParams::new(["realm.example".to_owned()]).expect("a name");
+            parameters.is_ca = is_ca;
+            parameters.self_signed(&pair).expect("a certificate").der().clone()
+        };
+        assert!(is_of_authority(&of(rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained))));
+        assert!(!is_of_authority(&of(rcgen::IsCa::ExplicitNoCa)));
+        assert!(!is_of_authority(&of(rcgen::IsCa::NoCa)));
+    }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use strongroom_agent::admin::{AdminError, Client};
 use strongroom_agent::agent::{Agent, Sockets};
+use strongroom_agent::link::{Link, Lost};
 use strongroom_agent::peers::{Forwarded, Peers};
 use strongroom_agent::replica::Answer;
 use strongroom_agent::store::Store;
@@ -109,6 +110,28 @@ async fn what_is_meant_for_another_hsm_is_refused_and_so_is_what_no_client_sends
     assert_eq!(forward(1, minicbor::to_vec(long).unwrap()).await, Err(Code::InvalidArgument));
     // Covered by no group here: nothing was done, and the sender may look for the leader elsewhere.
     assert_eq!(forward(1, bytes).await, Ok(Some(WireAnswer::NotLeader(vec![].into()))));
+}
+
+/// A link with a bug.
+struct Broken;
+
+#[async_trait::async_trait]
+impl Link for Broken {
+    async fn call(&self, _: Vec<u8>) -> Result<Vec<u8>, Lost> {
+        panic!("a bug of the link");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_ends_by_a_bug_is_told_and_not_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::on(Arc::new(InMemory::new()));
+    let mut agent = Agent::start(config(folder.path(), "agent"), Arc::new(Broken), store).unwrap();
+    let ended = agent.ended().await.to_string();
+    assert!(ended.starts_with("the queue of the HSM ended by a bug: a bug of the link;"), "{ended}");
+    let socket = agent.admin_socket().to_owned();
+    agent.shutdown().await;
+    assert!(!socket.exists(), "an agent that is stopped removes its socket");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -374,6 +374,7 @@ fn bytes_of(bytes: ByteVec) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::Vital;
     use crate::agent::driver::CLIENT_QUEUE;
     use crate::link::{Link, Lost};
     use futures::FutureExt;
@@ -395,7 +396,7 @@ mod tests {
         let smallest = "hsm = 'tcp:none:1'\nstore = 'memory://'\ntenants = 'tenants.toml'";
         let store = Store::on(Arc::new(object_store::memory::InMemory::new()));
         let core = Arc::new(Core::new(
-            Hsm::start(Arc::new(Dead)),
+            Hsm::start(Arc::new(Dead), &Vital::new().0),
             store.clone(),
             Peers::start(&[], &identities),
             &Config::parse("agent.toml".as_ref(), smallest).expect("usable"),

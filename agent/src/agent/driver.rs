@@ -22,7 +22,7 @@ use strongroom_proto::ids::{GroupId, HsmId, Index};
 use strongroom_proto::peer::PeerMessage;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Client requests that may wait for one replica.
@@ -125,6 +125,7 @@ impl Group {
         let (replica, actions) = Replica::new(settings, (time.steady)());
         let (events, ended) = mpsc::unbounded_channel();
         let (publish, status) = watch::channel(replica.status());
+        let (jobs, tree_work) = trees::start(tree.clone(), events.clone());
         let driver = Driver {
             replica,
             own,
@@ -133,7 +134,8 @@ impl Group {
             metrics,
             hsm,
             store,
-            jobs: trees::start(tree.clone(), events.clone()),
+            jobs,
+            tree_work,
             tree,
             peers,
             events,
@@ -207,6 +209,8 @@ struct Driver {
     store: Store,
     tree: TreeStore,
     jobs: mpsc::UnboundedSender<Job>,
+    /// What works the jobs.
+    tree_work: JoinHandle<()>,
     peers: Peers,
     /// Ends of actions. Unbounded, since none may be lost; a replica bounds its own actions.
     events: mpsc::UnboundedSender<Event>,
@@ -233,6 +237,8 @@ impl Driver {
                 biased;
                 _ = ticks.tick() => Event::Tick,
                 Some(event) = ended.recv() => event,
+                // Only by a bug: the replica would wait for ever. It starts anew.
+                _ = &mut self.tree_work => return,
                 Some(FromPeer { from, message, _place }) = from_peers.recv() => {
                     Event::Peer { from, message }
                 }

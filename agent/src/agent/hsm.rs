@@ -7,6 +7,7 @@
 //! Captures of several groups that wait at the same time go as one request, since the HSM then writes to its NVRAM once
 //! for all of them. One is taken forward for that only over requests of other groups.
 
+use super::Vital;
 use crate::link::Link;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -78,9 +79,9 @@ impl Call {
 
 impl Hsm {
     /// Begins to work the queue. To be called inside a runtime; stops with it.
-    pub(crate) fn start(link: Arc<dyn Link>) -> Self {
+    pub(crate) fn start(link: Arc<dyn Link>, vital: &Vital) -> Self {
         let (queue, mut calls) = mpsc::unbounded_channel::<Call>();
-        tokio::spawn(async move {
+        vital.spawn("the queue of the HSM", async move {
             let mut waiting = VecDeque::new();
             // Not known before the HSM has said so; until then nothing is joined.
             let mut max_frame_bytes = 0;
@@ -263,7 +264,7 @@ mod tests {
     #[tokio::test]
     async fn the_queue_is_bounded_and_whoever_asks_without_end_takes_no_place_of_a_replica() {
         let slow = Arc::new(Slow { asked: AtomicUsize::new(0), let_answer: Semaphore::new(0) });
-        let hsm = Hsm::start(Arc::clone(&slow) as Arc<dyn Link>);
+        let hsm = Hsm::start(Arc::clone(&slow) as Arc<dyn Link>, &Vital::new().0);
         let mut others: Vec<_> =
             (0..500).map(|_| Box::pin(unconstrained(hsm.call(Request::DeviceStatus)))).collect();
         others.retain_mut(|call| call.as_mut().now_or_never() != Some(None));

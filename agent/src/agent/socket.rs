@@ -24,7 +24,38 @@ pub struct AdminSocketError {
 #[derive(Debug)]
 pub(super) struct AdminSocket {
     listener: UnixListener,
+    file: SocketFile,
+}
+
+/// The file of a socket, removed when this is dropped.
+#[derive(Debug)]
+pub(super) struct SocketFile {
     path: PathBuf,
+    removed: bool,
+}
+
+impl SocketFile {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes the file. If it stays, the next start finds nobody behind it.
+    pub(super) fn remove(&mut self) {
+        if !std::mem::replace(&mut self.removed, true) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+
+    /// Leaves the file, as a crash does.
+    pub(super) const fn leave(&mut self) {
+        self.removed = true;
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.remove();
+    }
 }
 
 impl AdminSocket {
@@ -60,16 +91,12 @@ impl AdminSocket {
         fs::set_permissions(&made, Permissions::from_mode(0o600)).map_err(cannot)?;
         listener.set_nonblocking(true).map_err(cannot)?;
         fs::rename(&made, path).map_err(cannot)?;
-        Ok(Self { listener, path: path.into() })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+        Ok(Self { listener, file: SocketFile { path: path.into(), removed: false } })
     }
 
     /// To be called inside a runtime.
-    pub(super) fn listener(self) -> io::Result<tokio::net::UnixListener> {
-        tokio::net::UnixListener::from_std(self.listener)
+    pub(super) fn listener(self) -> io::Result<(tokio::net::UnixListener, SocketFile)> {
+        Ok((tokio::net::UnixListener::from_std(self.listener)?, self.file))
     }
 }
 

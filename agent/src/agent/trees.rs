@@ -3,6 +3,7 @@
 use crate::replica::Event;
 use crate::tree::{Advance, TreeStore};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// What is done with the tree as a whole.
 pub(super) enum Job {
@@ -11,10 +12,13 @@ pub(super) enum Job {
     Close,
 }
 
-/// The queue of jobs. When it is dropped, the tree is closed.
-pub(super) fn start(tree: TreeStore, events: mpsc::UnboundedSender<Event>) -> mpsc::UnboundedSender<Job> {
+/// The queue of jobs, and the task that works it. When the queue is dropped, the tree is closed.
+pub(super) fn start(
+    tree: TreeStore,
+    events: mpsc::UnboundedSender<Event>,
+) -> (mpsc::UnboundedSender<Job>, JoinHandle<()>) {
     let (jobs, mut queue) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
+    let work = tokio::spawn(async move {
         // A send fails only when the driver is gone, and then nobody waits for the event.
         while let Some(job) = queue.recv().await {
             match job {
@@ -27,5 +31,5 @@ pub(super) fn start(tree: TreeStore, events: mpsc::UnboundedSender<Event>) -> mp
         }
         tree.close().await;
     });
-    jobs
+    (jobs, work)
 }

@@ -36,7 +36,7 @@ mod words;
 pub use line::{Line, LineError};
 
 use crate::admin::{AdminError, Client};
-use crate::agent::StartError;
+use crate::agent::{Ended, StartError};
 use crate::check::{CheckError, RebuildError};
 use crate::config::{Config, PeerUrl};
 use crate::file::FileError;
@@ -281,6 +281,9 @@ pub enum CliError {
     /// The agent does not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A task of the agent ended by a bug.
+    #[error(transparent)]
+    Ended(#[from] Ended),
     /// The agent or its HSM did not do it.
     #[error(transparent)]
     Admin(#[from] AdminError),

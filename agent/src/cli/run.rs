@@ -10,23 +10,40 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Runs until a signal ends it, or a bug. As the first process of a container, it has only the signals that are asked
+/// for here.
 pub(super) async fn run(path: &Path) -> Result<(), CliError> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hang_up = signal(SignalKind::hangup())?;
     let config = Config::open(path)?;
     descriptors::raise();
     let store = Store::open(&config.store, &config.store_options).map_err(crate::agent::StartError::from)?;
     let link = Arc::new(SocketLink::new(config.hsm.clone()));
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     if config.store.scheme() == "memory" {
         tracing::warn!("the store is memory://: no other agent sees it, and it ends with this agent");
     }
-    let agent = Agent::start(config, link, store)?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let mut agent = Agent::start(config, link, store)?;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = hang_up.recv() => {
+                tracing::info!("asked to read the tenants file and the certificate again");
+                agent.reload();
+            }
+            ended = agent.ended() => return Err(ended.into()),
+        }
     }
     tracing::info!("the agent stops; interrupt again to stop at once");
+    let stopping = agent.shutdown();
+    let hangs_up = async {
+        // Not a reason to stop at once.
+        while hang_up.recv().await.is_some() {}
+        std::future::pending().await
+    };
     tokio::select! {
-        () = agent.shutdown() => {}
+        () = stopping => {}
+        () = hangs_up => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }

@@ -75,6 +75,8 @@ pub struct FrontMetrics {
     pub connections_gave_way: Counter,
     /// Connections that were refused, since all of those that might have given way worked.
     pub connections_refused: Counter,
+    /// When the certificate in use ends, in Unix seconds; 0 without one.
+    pub certificate_end: Gauge,
     /// Requests that are being worked on now.
     pub in_flight: Gauge,
     refused: Family<RefusalLabel, Counter>,
@@ -92,6 +94,11 @@ impl FrontMetrics {
             self.connections_gave_way.clone(),
         );
         front.register("connections_refused", "Connections refused", self.connections_refused.clone());
+        front.register(
+            "certificate_end_seconds",
+            "When the certificate in use ends, in Unix time; 0 without one",
+            self.certificate_end.clone(),
+        );
         front.register("requests_in_flight", "Requests being worked on", self.in_flight.clone());
         front.register("requests_refused", "Requests refused, by reason", self.refused.clone());
         front.register("tokens_refused", "Tokens refused, by reason", self.tokens.clone());

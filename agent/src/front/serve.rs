@@ -150,7 +150,7 @@ impl Connection {
         // A failure costs only latency.
         let _ = stream.set_nodelay(true);
         let Some(tls) = tls else { return self.serve(stream).await };
-        let handshake = TlsAcceptor::from(tls.current()).accept(stream);
+        let handshake = TlsAcceptor::from(tls.current().config()).accept(stream);
         let stopped = until(self.stopped.clone());
         let handshake = tokio::select! {
             handshake = timeout(self.timeouts.head, handshake) => handshake,

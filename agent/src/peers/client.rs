@@ -3,6 +3,7 @@
 use super::connection::connect;
 use super::heard::Heard;
 use super::{Caller, Identities, endpoint, from_wire};
+use crate::agent::Vital;
 use crate::causes::causes;
 use crate::config::PeerUrl;
 use crate::replica::Answer;
@@ -100,14 +101,25 @@ impl Peers {
     /// stops with it.
     #[must_use]
     pub fn start(addresses: &[PeerUrl], identities: &Identities) -> Self {
+        Self::start_vital(addresses, identities, &Vital::new().0)
+    }
+
+    /// The same, where the end of one of its tasks is told.
+    pub(crate) fn start_vital(addresses: &[PeerUrl], identities: &Identities, vital: &Vital) -> Self {
         let found = Found(Arc::new(Mutex::new(vec![None; addresses.len()])));
         let heard = Heard::new(addresses.len());
         let addresses = addresses.iter().enumerate();
         let peers = addresses.map(|(at, address)| {
+<<<<<<< HEAD
             Peer::start(at, address.0.clone(), found.clone(), heard.clone(), identities.clone())
         });
         let peers = Arc::new(peers.collect());
         Self { peers, found, heard, asking: Arc::new(Semaphore::new(ASKING)) }
+=======
+            Peer::start(at, address.0.clone(), found.clone(), identities.clone(), vital)
+        });
+        Self { peers: Arc::new(peers.collect()), found }
+>>>>>>> 7a7e579 (agent: end the process when a task ends that must not, take signals also as process 1, and warn of a certificate's end)
     }
 
     /// Sends a message from our HSM's replica to another's. It may be lost.
@@ -243,7 +255,12 @@ fn within<T>(time: Duration, message: T) -> Request<T> {
 }
 
 impl Peer {
+<<<<<<< HEAD
     fn start(at: usize, address: Url, found: Found, heard: Heard, identities: Identities) -> Self {
+=======
+    fn start(at: usize, address: Url, found: Found, identities: Identities, vital: &Vital) -> Self {
+        let known = identities.clone();
+>>>>>>> 7a7e579 (agent: end the process when a task ends that must not, take signals also as process 1, and warn of a certificate's end)
         let (urgent, urgent_queue) = mpsc::channel(URGENT_QUEUE);
         let (bulk, bulk_queue) = mpsc::channel(BULK_QUEUE);
         let (to, of_all) = (address.clone(), found.clone());
@@ -260,11 +277,25 @@ impl Peer {
                 Ok::<_, std::io::Error>(TokioIo::new(connection))
             }
         });
+<<<<<<< HEAD
         let channel = endpoint().connect_with_connector_lazy(connector);
         let peer = Self { at, found: of_all, heard, address, channel, urgent, bulk };
         tokio::spawn(peer.clone().greet());
         tokio::spawn(deliver(urgent_queue, peer.client(), URGENT_AT_ONCE, URGENT_TIMEOUT));
         tokio::spawn(deliver(bulk_queue, peer.client(), BULK_AT_ONCE, BULK_TIMEOUT));
+=======
+        let peer = Self { address, channel: endpoint().connect_with_connector_lazy(connector), urgent, bulk };
+        let greeting = greet(peer.address.clone(), peer.client(), known);
+        vital.spawn("the search for a peer", greeting);
+        let (urgent, bulk) = (peer.client(), peer.client());
+        // Their ends are the end of what queues: the agent's.
+        vital.spawn("the way of messages to a peer", async move {
+            deliver(urgent_queue, urgent, URGENT_AT_ONCE, URGENT_TIMEOUT).await;
+        });
+        vital.spawn("the way of segments to a peer", async move {
+            deliver(bulk_queue, bulk, BULK_AT_ONCE, BULK_TIMEOUT).await;
+        });
+>>>>>>> 7a7e579 (agent: end the process when a task ends that must not, take signals also as process 1, and warn of a certificate's end)
         peer
     }
 
@@ -272,12 +303,38 @@ impl Peer {
         PeerClient::new(self.channel.clone())
     }
 
+<<<<<<< HEAD
     /// Asks a peer whether it is there, and takes note of who leads, as it says; or says why that failed.
     async fn hello(&self) -> Result<(), String> {
         match tokio::time::timeout(HELLO_TIMEOUT, self.client().hello(HelloRequest {})).await {
             Ok(Ok(reply)) => {
                 self.heard.put(self.at, self.found.of(self.at), &reply.into_inner().groups);
                 Ok(())
+=======
+/// Keeps a connection to a peer, which says by its certificate which HSM it has.
+async fn greet(address: Url, mut client: PeerClient<Channel>, mut identities: Identities) {
+    let mut told: Option<(Instant, String)> = None;
+    loop {
+        // Without one it could only fail. Why there is none, others say.
+        if identities.wait_for(Option::is_some).await.is_err() {
+            return;
+        }
+        let reply = tokio::time::timeout(HELLO_TIMEOUT, client.hello(HelloRequest {})).await;
+        let failed = match reply {
+            Ok(Ok(_)) => None,
+            Ok(Err(status)) => Some(causes(&status)),
+            Err(_) => Some("it does not answer".into()),
+        };
+        let pause = if failed.is_none() { HELLO_PERIOD } else { HELLO_RETRY };
+        if let Some((_, before)) = told.as_mut().filter(|_| failed.is_none()) {
+            before.clear();
+        }
+        if let Some(why) = failed {
+            // Not the same again and again, nor one after the other.
+            if told.as_ref().is_none_or(|(last, before)| last.elapsed() > TOLD && *before != why) {
+                tracing::info!(%address, why, "a peer cannot be reached");
+                told = Some((Instant::now(), why));
+>>>>>>> 7a7e579 (agent: end the process when a task ends that must not, take signals also as process 1, and warn of a certificate's end)
             }
             Ok(Err(status)) => Err(causes(&status)),
             Err(_) => Err("it does not answer".into()),

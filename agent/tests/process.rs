@@ -1,0 +1,227 @@
+//! The agent as a process: signals, machines without certificate authorities, and what keeps it from starting.
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_strongroom-agent");
+/// Generous: the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A machine without certificate authorities.
+const NO_AUTHORITIES: [(&str, &str); 2] = [("SSL_CERT_FILE", "/nowhere/file"), ("SSL_CERT_DIR", "/nowhere")];
+
+/// An agent that runs, and what it says.
+struct Agent {
+    process: Child,
+    lines: Receiver<String>,
+}
+
+impl Agent {
+    fn start(program: &mut Command, folder: &Path) -> Self {
+        program.arg("--config").arg(folder.join("agent.toml")).env("RUST_LOG", "info");
+        program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = program.spawn().expect("the program is built");
+        let (say, lines) = channel();
+        let log = BufReader::new(process.stderr.take().expect("piped")).lines();
+        std::thread::spawn(move || log.map_while(Result::ok).for_each(|line| drop(say.send(line))));
+        let agent = Self { process, lines };
+        agent.until("the agent listens");
+        agent
+    }
+
+    fn until(&self, wanted: &str) {
+        let (deadline, mut said) = (Instant::now() + PATIENCE, Vec::new());
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if line.contains(wanted) => return,
+                Ok(line) => said.push(line),
+                Err(_) => panic!("it did not say {wanted:?}, but\n{}", said.join("\n")),
+            }
+        }
+    }
+
+    fn ends(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.process.try_wait().expect("it was started here") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it did not end");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // It may have ended by itself, which some assertion has said then.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn signal(process: u32, signal: Signal) {
+    let pid = Pid::from_raw(process.try_into().expect("small")).expect("not 0");
+    kill_process(pid, signal).expect("it runs");
+}
+
+/// A folder with the configuration of an agent whose HSM is not there, and with more lines in it.
+fn configured(more: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("store")).expect("writable");
+    fs::write(at("tenants.toml"), "").expect("writable");
+    let mut text = "listen = '127.0.0.1:0'\npeer_listen = '127.0.0.1:0'\nhsm = 'unix:hsm.sock'\ntenants = 'tenants.toml'\n"
+        .to_owned();
+    if !more.contains("store =") {
+        text += &format!("store = 'file://{}'\n", at("store").display());
+    }
+    fs::write(at("agent.toml"), text + more).expect("writable");
+    folder
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("readable").file_name());
+    let mut names: Vec<_> = names.map(|name| name.into_string().expect("text")).collect();
+    names.sort_unstable();
+    names
+}
+
+fn ask(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(PROGRAM);
+    command.arg("--config").arg(folder.join("agent.toml")).args(arguments).env_remove("RUST_LOG");
+    command.envs(NO_AUTHORITIES).stdin(Stdio::null()).output().expect("the program is built")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn it_ends_cleanly_when_it_is_told_to_and_reads_its_files_again_after_a_hang_up() {
+    for end in [Signal::TERM, Signal::INT] {
+        let folder = configured("");
+        let before = files(folder.path());
+        let mut agent = Agent::start(&mut Command::new(PROGRAM), folder.path());
+        assert!(folder.path().join("agent.sock").exists());
+        signal(agent.process.id(), Signal::HUP);
+        agent.until("asked to read the tenants file and the certificate again");
+        fs::write(folder.path().join("tenants.toml"), "tenant = 3").expect("writable");
+        signal(agent.process.id(), Signal::HUP);
+        agent.until("a changed file is unusable");
+        signal(agent.process.id(), end);
+        assert!(agent.ends().success());
+        assert_eq!(files(folder.path()), before, "the socket and its folder are removed");
+    }
+}
+
+/// As in a container: the first process of its namespace has only the signals that it asked for.
+#[test]
+fn it_ends_as_the_first_process_of_a_namespace() {
+    let probe = Command::new("unshare").args(["-r", "-p", "-f", "true"]).stderr(Stdio::null()).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        println!("not checked: this machine gives no namespaces of processes");
+        return;
+    }
+    let folder = configured("");
+    let before = files(folder.path());
+    let mut unshare = Command::new("unshare");
+    let mut agent = Agent::start(unshare.args(["-r", "-p", "-f", "--kill-child", PROGRAM]), folder.path());
+    let children = format!("/proc/{0}/task/{0}/children", agent.process.id());
+    let inner = fs::read_to_string(children).expect("it runs").trim().parse().expect("one child");
+    signal(inner, Signal::HUP);
+    agent.until("asked to read");
+    signal(inner, Signal::TERM);
+    assert!(agent.ends().success());
+    assert_eq!(files(folder.path()), before, "the socket and its folder are removed");
+}
+
+#[test]
+fn without_certificate_authorities_it_starts_on_a_folder_and_on_plain_http() {
+    let s3 = "store = 's3://bucket/realm'\n[store_options]\naws_endpoint = 'http://127.0.0.1:1'\nallow_http = true\n\
+              aws_access_key_id = 'k'\naws_secret_access_key = 's'\n";
+    for more in ["", s3] {
+        let folder = configured(more);
+        let mut agent = Agent::start(Command::new(PROGRAM).envs(NO_AUTHORITIES), folder.path());
+        signal(agent.process.id(), Signal::TERM);
+        assert!(agent.ends().success(), "{more}");
+    }
+    let folder = configured("store = 's3://bucket/realm'\n");
+    let refused = said(&ask(folder.path(), &[]));
+    assert!(refused.contains("No CA certificates were loaded from the system"), "{refused}");
+}
+
+#[test]
+fn an_option_that_would_end_the_first_request_keeps_it_from_starting_and_check_says_so_too() {
+    let more =
+        "store = 's3://bucket/realm'\n[store_options]\naws_endpoint = '127.0.0.1:5600'\nallow_http = true\n";
+    let folder = configured(more);
+    for command in [&[][..], &["check"]] {
+        let refused = ask(folder.path(), command);
+        let said = said(&refused);
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert!(said.contains("store_options, aws_endpoint: it is an address such as"), "{said}");
+    }
+    let url = ["check", "--store", "s3://bucket/realm", "--store-option"];
+    let refused = ask(folder.path(), &[&url[..], &["aws_session_token=secret\nvalue"]].concat());
+    assert_eq!(refused.status.code(), Some(1));
+    let said = said(&refused);
+    assert!(said.contains("aws_session_token: it has a line break") && !said.contains("value"), "{said}");
+}
+
+#[test]
+fn a_store_that_cannot_be_reached_is_told_with_its_causes_and_the_proxy() {
+    let folder = configured("");
+    let url =
+        ["check", "--store", "s3://bucket/realm", "--store-option", "aws_endpoint=http://store.example:1"];
+    let keys = [
+        "aws_access_key_id=k",
+        "aws_secret_access_key=s",
+        "allow_http=true",
+        "proxy_url=http://u:pass-word@127.0.0.1:1",
+    ];
+    let mut arguments = url.to_vec();
+    keys.iter().for_each(|key| arguments.extend(["--store-option", key]));
+    let unreachable = ask(folder.path(), &arguments);
+    let said = said(&unreachable);
+    assert!(
+        said.contains("Connection refused") && said.contains("the proxy http://127.0.0.1:1 (proxy_url)"),
+        "{said}"
+    );
+    assert!(!said.contains("pass-word"), "{said}");
+}
+
+#[test]
+fn somebody_elses_socket_is_told_from_an_agent_that_does_not_run() {
+    let folder = configured("");
+    let _agent = Agent::start(&mut Command::new(PROGRAM), folder.path());
+    let mut command = Command::new(PROGRAM);
+    command.arg("--config").arg(folder.path().join("agent.toml")).args(["hsm", "status"]);
+    let open = |mode| fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).expect("ours");
+    // Where this test may do everything, somebody else has to ask.
+    if geteuid().is_root() {
+        open(0o755);
+        let Ok(denied) = command.uid(65_534).gid(65_534).output() else {
+            println!("not checked: others may not run what was built here");
+            return;
+        };
+        let said = said(&denied);
+        assert!(
+            said.contains("may not open the agent's socket")
+                && said.contains("user with id 0, and this is 65534"),
+            "{said}"
+        );
+    } else {
+        fs::set_permissions(folder.path().join("agent.sock"), fs::Permissions::from_mode(0)).expect("ours");
+        let said = said(&command.output().expect("the program is built"));
+        assert!(said.contains("may not open the agent's socket"), "{said}");
+    }
+}
