@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use strongroom_agent::admin::{self, custodian_key, sign};
-use strongroom_agent::agent::{Agent, AgentHandle, Sockets};
+use strongroom_agent::agent::{Agent, AgentHandle, Ended, Sockets};
 use strongroom_agent::cli::Line;
 use strongroom_agent::config::{Config, HsmAddress, PeerUrl};
 use strongroom_agent::link::SocketLink;
@@ -382,6 +382,16 @@ impl LocalRealm {
         let sockets =
             patiently("the member's addresses stay taken", async || Ok(Sockets::bind(&config).ok())).await?;
         self.start_agent(i, sockets)
+    }
+
+    /// Completes when an agent is no use any more, by a bug.
+    pub async fn ended(&mut self) -> Ended {
+        let agents = self.members.iter_mut().filter_map(|member| member.agent.as_mut());
+        let ends: Vec<_> = agents.map(|agent| Box::pin(agent.ended())).collect();
+        if ends.is_empty() {
+            return std::future::pending().await;
+        }
+        futures::future::select_all(ends).await.0
     }
 
     /// Ends all agents, then all HSMs.

@@ -9,6 +9,7 @@ use strongroom_sim::local::{Error, LocalRealm, token};
 use strongroom_sim::model::explore::{Bounds, Explored, explore};
 use strongroom_sim::model::{Action, Rule};
 use strongroom_sim::{board, demo, hostile, replay_bench, run, tree_bench};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Whole Strongroom realms in one process, with software HSMs that protect nothing.
 #[derive(Parser)]
@@ -74,7 +75,7 @@ enum Command {
               value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=3))]
         firmware: usize,
     },
-    /// Run a local realm for app developers until Ctrl-C; made first if the folder holds none.
+    /// Run a local realm for app developers until Ctrl-C, SIGTERM or SIGHUP; made first if the folder holds none.
     Serve {
         /// The folder that holds the realm.
         #[arg(long, value_name = "DIR")]
@@ -192,10 +193,10 @@ async fn execute(arguments: Arguments) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let done = match arguments.command {
-        Command::Demo { keep, firmware } => run_demo(keep, firmware).await,
+        Command::Demo { keep, firmware } => until_told(run_demo(keep, firmware)).await,
         Command::Serve { keep, listen, user } => serve(&keep, listen, &user).await,
-        Command::Tree { records, folder } => bench_tree(records, folder).await,
-        Command::Replay { segments } => replay(segments).await,
+        Command::Tree { records, folder } => until_told(bench_tree(records, folder)).await,
+        Command::Replay { segments } => until_told(replay(segments)).await,
         Command::Run { seed, seeds, timeline, events } => {
             run_clusters(seed, seeds, timeline.as_deref(), events.as_deref())
         }
@@ -327,8 +328,60 @@ async fn bench_tree(records: u64, folder: Option<PathBuf>) -> Result<(), Error> 
     tree_bench::run(records, &folder).await
 }
 
+/// The signals that end what runs for long. As the first process of a container, it has only those that it asks for.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        // The end of the terminal is a reason to end, too.
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hang_up] = kinds.map(signal);
+        Ok(Self([interrupt?, terminate?, hang_up?]))
+    }
+
+    /// Completes when one of them comes.
+    async fn told(&mut self) {
+        let [interrupt, terminate, hang_up] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+    }
+}
+
+/// Works until it is done, or told to end; what it has in temporary folders goes either way.
+async fn until_told(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let mut signals = Signals::new()?;
+    tokio::select! {
+        done = work => done,
+        () = signals.told() => Err("ended before it was done".into()),
+    }
+}
+
 async fn serve(dir: &Path, listen: SocketAddr, user: &str) -> Result<(), Error> {
-    let local = LocalRealm::start(dir, listen)?;
+    let mut signals = Signals::new()?;
+    let mut local = LocalRealm::start(dir, listen)?;
+    let announced = tokio::select! {
+        announced = announce(&local, dir, user) => announced.map(|()| true),
+        () = signals.told() => Ok(false),
+    };
+    let served = match announced {
+        Ok(true) => tokio::select! {
+            () = signals.told() => Ok(()),
+            ended = local.ended() => Err(ended.into()),
+        },
+        Ok(false) => Ok(()),
+        Err(error) => Err(error),
+    };
+    tokio::select! {
+        () = local.shutdown() => {}
+        () = signals.told() => {}
+    }
+    served
+}
+
+async fn announce(local: &LocalRealm, dir: &Path, user: &str) -> Result<(), Error> {
     let realm = local.make_whole().await?;
     local.leader(None).await?;
     let path = dir.join("configuration.json");
@@ -342,8 +395,6 @@ async fn serve(dir: &Path, listen: SocketAddr, user: &str) -> Result<(), Error> 
     println!("\nToken for {user}, for ten minutes:\n{}", local.token(&realm, user)?);
     println!("\nAnother: {} token --keep {} --user {user}", program(), dir.display());
     println!("Ctrl-C ends it.");
-    tokio::signal::ctrl_c().await?;
-    local.shutdown().await;
     Ok(())
 }
 
