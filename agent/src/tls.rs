@@ -231,6 +231,29 @@ mod tests {
         assert!(at(end + 5, end + DAY).is_some_and(|said| said.contains("has expired")));
     }
 
+    #[tokio::test]
+    async fn the_end_of_the_certificate_in_use_is_shown() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (certificate, key) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
+        let pair = rcgen::KeyPair::generate().expect("a key");
+        let mut parameters = rcgen::CertificateParams::new(["realm.example".to_owned()]).expect("a name");
+        parameters.not_after = rcgen::date_time_ymd(2040, 1, 1);
+        let made = parameters.self_signed(&pair).expect("a certificate");
+        std::fs::write(&certificate, made.pem()).expect("writable");
+        std::fs::write(&key, pair.serialize_pem()).expect("writable");
+        let tls = Arc::new(Tls::open(certificate, key).expect("usable"));
+        let (shown, looks) = (Gauge::default(), Arc::new(tokio::sync::Notify::new()));
+        let looked = Arc::clone(&looks);
+        let clock: Clock = Arc::new(move || {
+            looked.notify_one();
+            0
+        });
+        tokio::spawn(warn_of_end(tls, shown.clone(), clock, Duration::from_secs(1)));
+        looks.notified().await;
+        tokio::task::yield_now().await;
+        assert_eq!(shown.get(), 2_208_988_800);
+    }
+
     #[test]
     fn a_certificate_of_an_authority_is_told_from_one_of_a_server() {
         let pair = rcgen::KeyPair::generate().expect("a key");
