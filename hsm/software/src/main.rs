@@ -20,7 +20,7 @@ const WARNING: &str = "\
 
 /// A software HSM: a simulation for development, which protects nothing.
 #[derive(Parser)]
-#[command(version, after_help = WARNING)]
+#[command(version, after_help = format!("SIGTERM and SIGINT end it; SIGHUP changes nothing.\n\n{WARNING}"))]
 struct Arguments {
     /// The NVRAM file, made when there is none. Never copy, restore or snapshot it.
     #[arg(long, env = "STRONGROOM_HSM_NVRAM", default_value = "hsm.nvram", value_name = "FILE")]
