@@ -173,8 +173,11 @@ fn an_option_that_would_end_the_first_request_keeps_it_from_starting_and_check_s
     let url = ["check", "--store", "s3://bucket/realm", "--store-option"];
     let refused = ask(folder.path(), &[&url[..], &["aws_session_token=secret\nvalue"]].concat());
     assert_eq!(refused.status.code(), Some(1));
-    let said = said(&refused);
-    assert!(said.contains("aws_session_token: it has a line break") && !said.contains("value"), "{said}");
+    let break_said = said(&refused);
+    assert!(break_said.contains("aws_session_token: it has a line break"), "{break_said}");
+    assert!(!break_said.contains("value"), "{break_said}");
+    let unnamed = said(&ask(folder.path(), &[&url[..], &["c0ffee"]].concat()));
+    assert!(unnamed.contains("NAME=VALUE") && !unnamed.contains("c0ffee"), "{unnamed}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::founding::{self, Founded};
 use super::{CliError, Reach, Stored, agent, show};
 use crate::admin::Client;
 use crate::check::{self, AgentWitness, Findings, NoWitness, Progress};
-use crate::config::{Config, StoreOptions};
+use crate::config::Config;
 use crate::store::Store;
 use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -51,7 +51,7 @@ fn open(config: &Path, stored: &Stored) -> Result<Store, CliError> {
                 "the folder that `--store` names does not exist; check its spelling",
             ));
         }
-        Some(url) => Store::open(url, &StoreOptions(stored.options.iter().cloned().collect()))?,
+        Some(url) => Store::open(url, &stored.options()?)?,
         None => {
             let config = Config::open(config)?;
             Store::open(&config.store, &config.store_options)?

@@ -38,12 +38,14 @@ pub use line::{Line, LineError};
 use crate::admin::{AdminError, Client};
 use crate::agent::{Ended, StartError};
 use crate::check::{CheckError, RebuildError};
-use crate::config::{Config, PeerUrl};
+use crate::config::{Config, PeerUrl, StoreOptions};
 use crate::file::FileError;
 use crate::front::system_clock;
 use crate::peers::open_operator;
 use crate::store::{StoreError, parse_url};
 use clap::{Args, Parser, Subcommand};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -118,7 +120,7 @@ pub struct Stored {
     pub store: Option<Url>,
     /// An option of that store, such as an endpoint, by the name that `store_options` has for it.
     #[arg(long = "store-option", value_name = "NAME=VALUE", value_parser = store_option, requires = "store")]
-    pub options: Vec<(String, String)>,
+    pub options: Vec<NameAndValue>,
     /// One group alone.
     #[arg(long, value_name = "GROUPID")]
     pub group: Option<GroupId>,
@@ -139,9 +141,30 @@ fn peer_url(text: &str) -> Result<PeerUrl, &'static str> {
     PeerUrl::try_from(text.to_owned())
 }
 
-fn store_option(text: &str) -> Result<(String, String), &'static str> {
-    let (name, value) = text.split_once('=').ok_or("give NAME=VALUE")?;
-    Ok((name.into(), value.into()))
+/// An option of a store. Without a `=` it is none, which is not said by the parser: it would show what may be a
+/// credential.
+#[derive(Clone)]
+pub struct NameAndValue(Option<(String, String)>);
+
+impl std::fmt::Debug for NameAndValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("NameAndValue").field(&self.0.as_ref().map(|(name, _)| name)).finish()
+    }
+}
+
+fn store_option(text: &str) -> Result<NameAndValue, Infallible> {
+    Ok(NameAndValue(text.split_once('=').map(|(name, value)| (name.into(), value.into()))))
+}
+
+impl Stored {
+    /// The options by name.
+    fn options(&self) -> Result<StoreOptions, CliError> {
+        let options = self.options.iter().map(|option| option.0.clone());
+        let options: Option<BTreeMap<_, _>> = options.collect();
+        options
+            .map(StoreOptions)
+            .ok_or(CliError::Arguments("--store-option takes NAME=VALUE, with a `=` between"))
+    }
 }
 
 /// `client-config`.

@@ -1,5 +1,6 @@
 //! How the object stores of clouds are reached: TLS only where it is needed, and errors with all that is known of them.
 
+use super::options::is_true;
 use crate::causes::causes;
 use async_trait::async_trait;
 use hyper_util::client::proxy::matcher::Matcher;
@@ -13,30 +14,29 @@ use std::sync::Arc;
 /// Makes the HTTP clients of a store.
 #[derive(Debug)]
 pub(super) struct Connector {
-    /// Whether nothing of the store itself is reached over TLS.
-    plain: bool,
     /// What the environment says of proxies.
     proxies: Arc<Matcher>,
 }
 
 impl Connector {
-    pub(super) fn new(plain: bool) -> Self {
-        Self { plain, proxies: Arc::new(Matcher::from_system()) }
+    pub(super) fn new() -> Self {
+        Self { proxies: Arc::new(Matcher::from_system()) }
     }
 }
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> Result<HttpClient> {
-        let client = match ReqwestConnector::default().connect(options) {
-            // The machine may have no certificate authorities, and needs none.
-            Err(_) if self.plain => {
+        let plain = options.get_config_value(&ClientConfigKey::AllowHttp);
+        let (client, without_roots) = match ReqwestConnector::default().connect(options) {
+            // The machine may have no certificate authorities, and need none.
+            Err(_) if plain.is_some_and(|plain| is_true(&plain)) => {
                 let none = options.clone().with_config(ClientConfigKey::NoSystemCertificates, "true");
-                ReqwestConnector::default().connect(&none)
+                (ReqwestConnector::default().connect(&none)?, true)
             }
-            connected => connected,
-        }?;
+            connected => (connected?, false),
+        };
         let proxy = options.get_config_value(&ClientConfigKey::ProxyUrl);
-        Ok(HttpClient::new(Told { client, proxy, proxies: Arc::clone(&self.proxies) }))
+        Ok(HttpClient::new(Told { client, without_roots, proxy, proxies: Arc::clone(&self.proxies) }))
     }
 }
 
@@ -44,6 +44,8 @@ impl HttpConnector for Connector {
 #[derive(Debug)]
 struct Told {
     client: HttpClient,
+    /// Whether there were no authorities to trust.
+    without_roots: bool,
     /// The proxy that the options name, which takes the place of those of the environment.
     proxy: Option<String>,
     proxies: Arc<Matcher>,
@@ -71,7 +73,11 @@ impl HttpService for Told {
                     Some(format!("; it went by the proxy {proxy} (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY)"))
                 }),
             };
-            HttpError::new(error.kind(), Cause(format!("{said}{}", by.unwrap_or_default())))
+            let roots = match self.without_roots && uri.scheme_str() == Some("https") {
+                true => "; this machine has no certificate authorities: install them",
+                false => "",
+            };
+            HttpError::new(error.kind(), Cause(format!("{said}{}{roots}", by.unwrap_or_default())))
         })
     }
 }

@@ -6,9 +6,9 @@ use super::options::{self, Options, without_quotes};
 use super::{Store, StoreError};
 use crate::causes::causes;
 use crate::config::StoreOptions;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
-use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreScheme, RetryConfig};
@@ -32,7 +32,6 @@ impl Store {
             ObjectStoreScheme::Memory => Arc::new(InMemory::new()),
             ObjectStoreScheme::AmazonS3 => settings.build(
                 || AmazonS3Builder::from_env().with_url(url.as_str()),
-                [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint],
                 |builder, connector| {
                     let builder =
                         builder.with_conditional_put(S3ConditionalPut::ETagMatch).with_retry(retry.clone());
@@ -41,14 +40,12 @@ impl Store {
             )?,
             ObjectStoreScheme::MicrosoftAzure => settings.build(
                 || MicrosoftAzureBuilder::from_env().with_url(url.as_str()),
-                [AzureConfigKey::Endpoint],
                 |builder, connector| {
                     Ok(Arc::new(builder.with_retry(retry.clone()).with_http_connector(connector).build()?))
                 },
             )?,
             ObjectStoreScheme::GoogleCloudStorage => settings.build(
                 || GoogleCloudStorageBuilder::from_env().with_url(url.as_str()),
-                [GoogleConfigKey::BaseUrl],
                 |builder, connector| {
                     Ok(Arc::new(builder.with_retry(retry.clone()).with_http_connector(connector).build()?))
                 },
@@ -112,30 +109,26 @@ struct Settings<'a> {
 }
 
 impl Settings<'_> {
-    /// A store with these options, whose own address may be in one of `addresses`.
-    fn build<B: Options, const N: usize>(
+    /// A store with these options.
+    fn build<B: Options>(
         &self,
         start: impl Fn() -> B,
-        addresses: [B::Key; N],
         build: impl Fn(B, Connector) -> object_store::Result<Arc<dyn ObjectStore>>,
     ) -> Result<Arc<dyn ObjectStore>, StoreError> {
         let built = |without: Option<&str>| {
             let options = self.options.0.iter().filter(|(name, _)| Some(name.as_str()) != without);
             let builder = options::apply(self.scheme, start(), options)?;
-            let address = addresses.iter().find_map(|key| builder.value(key));
-            let plain = address.is_some_and(|address| address.starts_with("http://"));
-            build(builder, Connector::new(plain)).map_err(|error| StoreError::Settings {
+            build(builder, Connector::new()).map_err(|error| StoreError::Settings {
                 option: String::new(),
                 why: without_quotes(&causes(&error)),
             })
         };
         built(None).map_err(|error| match error {
             StoreError::Settings { why, .. } => {
-                let option = options::culprit(self.options.0.keys(), |name| built(Some(name)).is_ok());
-                StoreError::Settings {
-                    option: option.map(|name| format!(", option `{name}`")).unwrap_or_default(),
-                    why,
-                }
+                // The one without which the store could be built.
+                let culprit = self.options.0.keys().find(|name| built(Some(name)).is_ok());
+                let option = culprit.map(|name| format!(", option `{name}`")).unwrap_or_default();
+                StoreError::Settings { option, why }
             }
             error => error,
         })

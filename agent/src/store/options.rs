@@ -116,14 +116,6 @@ pub(super) fn apply<'a, B: Options>(
     Ok(builder)
 }
 
-/// The one of these options without which the store could be built, if it is one alone.
-pub(super) fn culprit<'a>(
-    names: impl Iterator<Item = &'a String>,
-    builds_without: impl Fn(&str) -> bool,
-) -> Option<String> {
-    names.into_iter().find(|name| builds_without(name)).cloned()
-}
-
 /// What is wrong with the value of the option of this name.
 fn check(name: &str, value: &str) -> Result<(), &'static str> {
     let is_text = name == "proxy_ca_certificate" || name == "google_service_account_key";
@@ -169,7 +161,7 @@ fn is_url(value: &str) -> bool {
 }
 
 /// As the library reads it.
-fn is_true(value: &str) -> bool {
+pub(super) fn is_true(value: &str) -> bool {
     ["1", "true", "on", "yes", "y"].iter().any(|yes| yes.eq_ignore_ascii_case(value))
 }
 
