@@ -550,6 +550,8 @@ async fn the_admin_socket_is_its_users_alone_and_takes_only_the_place_of_one_tha
     let running = bind("agent").unwrap_err();
     assert!(running.contains("another agent answers there"), "{running}");
     drop(first);
+    assert!(!path.exists(), "an agent that does not start after all leaves nothing");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists(), "left behind, as after a crash");
     assert!(bind("agent").is_ok());
     std::fs::write(folder.path().join("file.sock"), "").unwrap();
