@@ -223,7 +223,8 @@ fn somebody_elses_socket_is_told_from_an_agent_that_does_not_run() {
             "{said}"
         );
     } else {
-        fs::set_permissions(folder.path().join("agent.sock"), fs::Permissions::from_mode(0o000)).expect("ours");
+        fs::set_permissions(folder.path().join("agent.sock"), fs::Permissions::from_mode(0o000))
+            .expect("ours");
         let said = said(&command.output().expect("the program is built"));
         assert!(said.contains("may not open the agent's socket"), "{said}");
     }

@@ -10,6 +10,7 @@ use crate::replica::Answer;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hyper_util::rt::TokioIo;
+use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use strongroom_proto::grpc::peer::peer_client::PeerClient;
@@ -322,7 +323,7 @@ async fn greet(address: Url, mut client: PeerClient<Channel>, mut identities: Id
         let reply = tokio::time::timeout(HELLO_TIMEOUT, client.hello(HelloRequest {})).await;
         let failed = match reply {
             Ok(Ok(_)) => None,
-            Ok(Err(status)) => Some(causes(&status)),
+            Ok(Err(status)) => Some(trouble(&status)),
             Err(_) => Some("it does not answer".into()),
         };
         let pause = if failed.is_none() { HELLO_PERIOD } else { HELLO_RETRY };
@@ -362,6 +363,20 @@ async fn greet(address: Url, mut client: PeerClient<Channel>, mut identities: Id
     }
 }
 
+/// Why a peer cannot be reached, in the same words for what happens now in one way and now in another.
+fn trouble(status: &Status) -> String {
+    let mut next = std::error::Error::source(status);
+    while let Some(error) = next {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
+        {
+            return "it ends each connection before it says who it is; its HSM may have no realm yet".into();
+        }
+        next = error.source();
+    }
+    if status.message().is_empty() { causes(status) } else { status.message().to_owned() }
+}
+
 /// Sends what is queued, up to `at_once` messages at a time; only one by one do they keep their order.
 async fn deliver(
     mut queue: mpsc::Receiver<Outgoing>,
@@ -384,5 +399,27 @@ async fn deliver_one(outgoing: Outgoing, mut client: PeerClient<Channel>, time: 
         Ok(Ok(_)) => {}
         Ok(Err(status)) => tracing::debug!(%to, code = ?status.code(), "a message to a peer was lost"),
         Err(_) => tracing::debug!(%to, "a message to a peer took too long"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of a connection that fails so.
+    async fn said(kind: ErrorKind) -> String {
+        let connector = service_fn(move |_| async move {
+            Err::<TokioIo<tokio::io::DuplexStream>, _>(io::Error::new(kind, "the handshake"))
+        });
+        let mut client = PeerClient::new(endpoint().connect_with_connector_lazy(connector));
+        trouble(&client.hello(HelloRequest {}).await.expect_err("it fails"))
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_ends_connections_is_told_in_one_way() {
+        let closed = said(ErrorKind::UnexpectedEof).await;
+        assert!(closed.contains("no realm yet"), "{closed}");
+        assert_eq!(said(ErrorKind::ConnectionReset).await, closed);
+        assert!(said(ErrorKind::ConnectionRefused).await.contains("the handshake"));
     }
 }
