@@ -111,16 +111,10 @@ impl Peers {
         let heard = Heard::new(addresses.len());
         let addresses = addresses.iter().enumerate();
         let peers = addresses.map(|(at, address)| {
-<<<<<<< HEAD
-            Peer::start(at, address.0.clone(), found.clone(), heard.clone(), identities.clone())
+            Peer::start(at, address.0.clone(), found.clone(), heard.clone(), identities.clone(), vital)
         });
         let peers = Arc::new(peers.collect());
         Self { peers, found, heard, asking: Arc::new(Semaphore::new(ASKING)) }
-=======
-            Peer::start(at, address.0.clone(), found.clone(), identities.clone(), vital)
-        });
-        Self { peers: Arc::new(peers.collect()), found }
->>>>>>> 7a7e579 (agent: end the process when a task ends that must not, take signals also as process 1, and warn of a certificate's end)
     }
 
     /// Sends a message from our HSM's replica to another's. It may be lost.
@@ -256,12 +250,15 @@ fn within<T>(time: Duration, message: T) -> Request<T> {
 }
 
 impl Peer {
-<<<<<<< HEAD
-    fn start(at: usize, address: Url, found: Found, heard: Heard, identities: Identities) -> Self {
-=======
-    fn start(at: usize, address: Url, found: Found, identities: Identities, vital: &Vital) -> Self {
+    fn start(
+        at: usize,
+        address: Url,
+        found: Found,
+        heard: Heard,
+        identities: Identities,
+        vital: &Vital,
+    ) -> Self {
         let known = identities.clone();
->>>>>>> 7a7e579 (agent: end the process when a task ends that must not, take signals also as process 1, and warn of a certificate's end)
         let (urgent, urgent_queue) = mpsc::channel(URGENT_QUEUE);
         let (bulk, bulk_queue) = mpsc::channel(BULK_QUEUE);
         let (to, of_all) = (address.clone(), found.clone());
@@ -278,16 +275,9 @@ impl Peer {
                 Ok::<_, std::io::Error>(TokioIo::new(connection))
             }
         });
-<<<<<<< HEAD
         let channel = endpoint().connect_with_connector_lazy(connector);
         let peer = Self { at, found: of_all, heard, address, channel, urgent, bulk };
-        tokio::spawn(peer.clone().greet());
-        tokio::spawn(deliver(urgent_queue, peer.client(), URGENT_AT_ONCE, URGENT_TIMEOUT));
-        tokio::spawn(deliver(bulk_queue, peer.client(), BULK_AT_ONCE, BULK_TIMEOUT));
-=======
-        let peer = Self { address, channel: endpoint().connect_with_connector_lazy(connector), urgent, bulk };
-        let greeting = greet(peer.address.clone(), peer.client(), known);
-        vital.spawn("the search for a peer", greeting);
+        vital.spawn("the search for a peer", peer.clone().greet(known));
         let (urgent, bulk) = (peer.client(), peer.client());
         // Their ends are the end of what queues: the agent's.
         vital.spawn("the way of messages to a peer", async move {
@@ -296,7 +286,6 @@ impl Peer {
         vital.spawn("the way of segments to a peer", async move {
             deliver(bulk_queue, bulk, BULK_AT_ONCE, BULK_TIMEOUT).await;
         });
->>>>>>> 7a7e579 (agent: end the process when a task ends that must not, take signals also as process 1, and warn of a certificate's end)
         peer
     }
 
@@ -304,48 +293,26 @@ impl Peer {
         PeerClient::new(self.channel.clone())
     }
 
-<<<<<<< HEAD
     /// Asks a peer whether it is there, and takes note of who leads, as it says; or says why that failed.
     async fn hello(&self) -> Result<(), String> {
         match tokio::time::timeout(HELLO_TIMEOUT, self.client().hello(HelloRequest {})).await {
             Ok(Ok(reply)) => {
                 self.heard.put(self.at, self.found.of(self.at), &reply.into_inner().groups);
                 Ok(())
-=======
-/// Keeps a connection to a peer, which says by its certificate which HSM it has.
-async fn greet(address: Url, mut client: PeerClient<Channel>, mut identities: Identities) {
-    let mut told: Option<(Instant, String)> = None;
-    loop {
-        // Without one it could only fail. Why there is none, others say.
-        if identities.wait_for(Option::is_some).await.is_err() {
-            return;
-        }
-        let reply = tokio::time::timeout(HELLO_TIMEOUT, client.hello(HelloRequest {})).await;
-        let failed = match reply {
-            Ok(Ok(_)) => None,
-            Ok(Err(status)) => Some(trouble(&status)),
-            Err(_) => Some("it does not answer".into()),
-        };
-        let pause = if failed.is_none() { HELLO_PERIOD } else { HELLO_RETRY };
-        if let Some((_, before)) = told.as_mut().filter(|_| failed.is_none()) {
-            before.clear();
-        }
-        if let Some(why) = failed {
-            // Not the same again and again, nor one after the other.
-            if told.as_ref().is_none_or(|(last, before)| last.elapsed() > TOLD && *before != why) {
-                tracing::info!(%address, why, "a peer cannot be reached");
-                told = Some((Instant::now(), why));
->>>>>>> 7a7e579 (agent: end the process when a task ends that must not, take signals also as process 1, and warn of a certificate's end)
             }
-            Ok(Err(status)) => Err(causes(&status)),
+            Ok(Err(status)) => Err(trouble(&status)),
             Err(_) => Err("it does not answer".into()),
         }
     }
 
     /// Keeps a connection to a peer, which says by its certificate which HSM it has.
-    async fn greet(self) {
+    async fn greet(self, mut identities: Identities) {
         let mut told: Option<(Instant, String)> = None;
         loop {
+            // Without one it could only fail. Why there is none, others say.
+            if identities.wait_for(Option::is_some).await.is_err() {
+                return;
+            }
             let failed = self.hello().await.err();
             let pause = if failed.is_none() { HELLO_PERIOD } else { HELLO_RETRY };
             if let Some((_, before)) = told.as_mut().filter(|_| failed.is_none()) {
