@@ -104,6 +104,40 @@ pub enum Problem {
         /// The segment before it, which names it, or what else does.
         before: String,
     },
+    /// A segment is not there though older ones are.
+    #[error(
+        "segment {object} is missing, and with it what lies between its first entry {} and {last}: restore it. Where an agent \
+         was stopped while it deleted what is older than the stored tree, the next snapshot ends this",
+        object.first
+    )]
+    Hole {
+        /// The first that is missing.
+        object: SegmentName,
+        /// The last entry that is missing.
+        last: Index,
+    },
+    /// A segment does not lead to the one after it.
+    #[error(
+        "segment {object} does not lead to the one after it, which begins behind entry {end}: its entries were altered, or a \
+         deposed leader left it and the one in its place is missing; restore it"
+    )]
+    Astray {
+        /// Its name.
+        object: SegmentName,
+        /// Its last entry.
+        end: Index,
+    },
+    /// A segment and the stored tree have different leaves.
+    #[error(
+        "segment {object}: entry {index} has another leaf than the stored tree, whose pages are right: the segment was altered; \
+         restore it"
+    )]
+    Spare {
+        /// The segment.
+        object: SegmentName,
+        /// The entry.
+        index: Index,
+    },
     /// There is more than the chain.
     #[error(
         "segment {object} does not continue the log, which ends with entry {end} in {last}: a deposed leader left it, or \
@@ -193,6 +227,14 @@ pub struct Findings {
     pub problems: Vec<Problem>,
 }
 
+/// Reads all of a group's stored tree, and says what is wrong with it. Changes nothing.
+///
+/// # Errors
+/// [`CheckError`].
+pub async fn stored_tree(tree: &TreeStore, progress: &impl Progress) -> Result<TreeFindings, CheckError> {
+    tree::read(tree, progress).await
+}
+
 /// The groups of which a store holds something.
 ///
 /// # Errors
@@ -231,6 +273,9 @@ pub async fn check(
         Some((captured, _)) => Some(walk.authenticate(captured, witness, &mut problems).await?),
         None => None,
     };
+    if chain.begins_at() > Index(1) && stored.problems.is_empty() {
+        walk.compare(&stored, &mut problems).await?;
+    }
     let replayed = walk.replay(&stored, &mut problems).await?;
     Ok(Findings {
         group,

@@ -64,6 +64,12 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// The folder of a `file://` store is not there, and is not to be made.
+    #[error("there is no folder {}; check the spelling of the store's URL, and that its disk is mounted", path.display())]
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The URL and options do not make a store.
     #[error("cannot use the store: {0}; check `store` and `store_options`")]
     Settings(#[from] object_store::Error),
