@@ -1,8 +1,7 @@
 //! `run`: the daemon.
 
-use super::CliError;
+use super::{CliError, configured};
 use crate::agent::Agent;
-use crate::config::Config;
 use crate::descriptors;
 use crate::link::SocketLink;
 use crate::store::Store;
@@ -11,7 +10,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) async fn run(path: &Path) -> Result<(), CliError> {
-    let config = Config::open(path)?;
+    let config = configured(path)?;
     descriptors::raise();
     let store = Store::open(&config.store, &config.store_options).map_err(crate::agent::StartError::from)?;
     let link = Arc::new(SocketLink::new(config.hsm.clone()));
