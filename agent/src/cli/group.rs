@@ -4,8 +4,14 @@ use super::confirm::confirm;
 use super::members::{Seen, groups_json, groups_text, not_serving};
 use super::{CliError, GroupCommand, Line, Reach, agent, show};
 use crate::admin::GroupPlan;
+use std::time::{Duration, Instant};
 use strongroom_proto::ids::HsmId;
 use strongroom_proto::statement::GroupStatement;
+
+/// For how long a group gets to elect a leader and read the tree before it is said not to serve, and how often it is looked
+/// at meanwhile.
+const PASSES: Duration = Duration::from_secs(3);
+const AGAIN: Duration = Duration::from_millis(200);
 
 pub(super) async fn execute(config: &Reach, command: GroupCommand) -> Result<(), CliError> {
     match command {
@@ -21,12 +27,18 @@ pub(super) async fn execute(config: &Reach, command: GroupCommand) -> Result<(),
         }
         GroupCommand::Status(format) => {
             let mut agent = agent(config).await?;
-            let own = agent.status().await?;
-            let peers = agent.peers().await?;
-            let seen = Seen { own: &own, peers: &peers };
-            show::print(format, &groups_json(seen), || groups_text(seen))?;
-            if let Some(causes) = not_serving(seen) {
-                return Err(CliError::NotServing(causes));
+            let since = Instant::now();
+            loop {
+                let own = agent.status().await?;
+                let peers = agent.peers().await?;
+                let seen = Seen { own: &own, peers: &peers };
+                let cause = not_serving(seen);
+                if cause.as_ref().is_some_and(|cause| cause.passes) && since.elapsed() < PASSES {
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
+                }
+                show::print(format, &groups_json(seen), || groups_text(seen))?;
+                return cause.map_or(Ok(()), |cause| Err(CliError::NotServing(cause.text)));
             }
         }
     }

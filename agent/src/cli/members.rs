@@ -150,8 +150,23 @@ fn committed(report: &GroupReport) -> Option<u64> {
     Some(report.committed.0).filter(|committed| *committed > 0)
 }
 
-/// Why a group of these members serves nobody, in one line; `None` if it serves.
-fn cause(members: &[Member<'_>]) -> Option<String> {
+/// Why a group serves nobody.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Cause {
+    /// In one line.
+    pub(super) text: String,
+    /// Whether it passes by itself, where all is well.
+    pub(super) passes: bool,
+}
+
+impl From<String> for Cause {
+    fn from(text: String) -> Self {
+        Self { text, passes: false }
+    }
+}
+
+/// Why a group of these members serves nobody; `None` if it serves.
+fn cause(members: &[Member<'_>]) -> Option<Cause> {
     let needed = members.len() / 2 + 1;
     let troubles = members.iter().filter_map(|member| Some((member.hsm, member.trouble()?)));
     let troubles: Vec<String> = troubles.map(|(hsm, trouble)| format!("HSM {hsm}: {trouble}")).collect();
@@ -159,46 +174,51 @@ fn cause(members: &[Member<'_>]) -> Option<String> {
     if work < needed {
         // Whoever leads the others goes on in hope, and can answer nothing.
         let of = members.len();
-        return Some(format!(
-            "{work} of {of} members work, and {needed} are needed; {}",
-            troubles.join("; ")
-        ));
+        let troubles = troubles.join("; ");
+        let text = format!("{work} of {of} members work, and {needed} are needed; {troubles}");
+        return Some(text.into());
     }
     let store = |member: &Member<'_>| {
         let store = member.agent?.store.as_ref()?;
-        Some(format!("the object store, as the agent of HSM {} meets it: {store}", member.hsm))
+        Some(Cause::from(format!("the object store, as the agent of HSM {} meets it: {store}", member.hsm)))
     };
     let leads = |member| Some((member, Member::leads(member)?));
     match members.iter().filter_map(leads).max_by_key(|(_, report)| report.serving) {
         Some((member, report)) if report.serving => store(member),
-        Some((Member { hsm, .. }, GroupReport { tree: Some(tree), .. })) => Some(format!(
-            "the stored tree is damaged, and leader {hsm} waits for it: {tree}; see `strongroom-agent check`"
-        )),
-        Some((leader, _)) => members
-            .iter()
-            .find_map(store)
-            .or_else(|| Some(format!("leader {} reads the stored tree, and will serve then", leader.hsm))),
-        None => members.iter().find_map(store).or_else(|| {
-            Some(
-                "no member leads; an election takes less than a second where members reach each other".into(),
-            )
+        Some((Member { hsm, .. }, GroupReport { tree: Some(tree), .. })) => {
+            let text = format!(
+                "the stored tree is damaged, and leader {hsm} waits for it: {tree}; see `strongroom-agent check`"
+            );
+            Some(text.into())
+        }
+        leader => members.iter().find_map(store).or_else(|| {
+            let text = match leader {
+                Some((leader, _)) => {
+                    format!("leader {} reads the stored tree, and will serve then", leader.hsm)
+                }
+                None => {
+                    "no member leads; an election takes less than a second where members reach each other"
+                        .into()
+                }
+            };
+            Some(Cause { text, passes: true })
         }),
     }
 }
 
 /// Why the groups of this agent's HSM do not serve, a line for each; `None` if they do.
-pub(super) fn not_serving(seen: Seen<'_>) -> Option<String> {
+pub(super) fn not_serving(seen: Seen<'_>) -> Option<Cause> {
     let groups = seen.groups();
     if groups.is_empty() && !seen.own.hsm_answers {
-        return Some(
-            "it is not known whether a group serves: the HSM does not answer its agent; start it".into(),
-        );
+        let text = "it is not known whether a group serves: the HSM does not answer its agent; start it";
+        return Some(text.to_owned().into());
     }
-    let causes = groups.iter().filter_map(|group| {
-        cause(&seen.members(group)).map(|cause| format!("group {group} does not serve: {cause}"))
-    });
-    let causes: Vec<String> = causes.collect();
-    (!causes.is_empty()).then(|| causes.join("\n"))
+    let causes = groups.iter().filter_map(|group| Some((group, cause(&seen.members(group))?)));
+    let causes: Vec<(&GroupId, Cause)> = causes.collect();
+    let passes = causes.iter().all(|(_, cause)| cause.passes);
+    let line = |(group, cause): &(&GroupId, Cause)| format!("group {group} does not serve: {}", cause.text);
+    let text = causes.iter().map(line).collect::<Vec<_>>().join("\n");
+    (!causes.is_empty()).then_some(Cause { text, passes })
 }
 
 pub(super) fn groups_text(seen: Seen<'_>) -> String {
@@ -235,7 +255,7 @@ pub(super) fn groups_json(seen: Seen<'_>) -> Value {
             "group": group.to_string(),
             "leader": report.and_then(|report| report.leader).map(|leader| leader.to_string()),
             "serves": cause.is_none(),
-            "cause": cause,
+            "cause": cause.map(|cause| cause.text),
             "members": members.iter().map(Member::json).collect::<Vec<_>>(),
         })
     };
@@ -297,7 +317,7 @@ mod tests {
             joined: agent.is_some(),
         };
         let members: Vec<Member<'_>> = (0..).zip(members.iter().map(|(a, r)| (a, r))).map(member).collect();
-        cause(&members)
+        cause(&members).map(|cause| cause.text)
     }
 
     #[test]

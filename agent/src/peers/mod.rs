@@ -71,12 +71,14 @@ pub(crate) fn operators_only(request: Request<()>) -> Result<Request<()>, Status
     }
 }
 
-/// What an error says, and what its causes say.
+/// What an error says, and what its causes say, as far as it does not say that itself.
 pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
+        "" => cause,
+        said if said.ends_with(&cause) => said.to_owned(),
+        said => format!("{said}: {cause}"),
+    })
 }
 
 /// What the first cause of an error says.

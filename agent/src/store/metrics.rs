@@ -200,11 +200,13 @@ impl Call {
     pub(super) fn end<T>(mut self, result: &Result<T, Error>) {
         match result.as_ref().err().filter(|error| !is_an_answer(error)) {
             None => self.answered(),
-            Some(error) => {
-                if let Some((trouble, kind)) = self.trouble.take() {
-                    trouble.ended(kind, Some(causes(error)));
-                }
-            }
+            Some(error) => self.fail(error),
+        }
+    }
+
+    pub(super) fn fail(mut self, error: &Error) {
+        if let Some((trouble, kind)) = self.trouble.take() {
+            trouble.ended(kind, Some(causes(error)));
         }
     }
 
@@ -259,6 +261,7 @@ mod tests {
         let said = metrics.trouble().expect("writes fail");
         assert!(said.starts_with("writes fail: ") && said.contains("No space left on device"), "{said}");
         drop(metrics.begin(Purpose::Log, Kind::List));
+        assert_eq!(said.matches("No space left on device").count(), 1, "{said}");
         assert!(
             metrics.trouble().is_some_and(|said| said.contains("listings fail: it does not answer in time"))
         );
