@@ -98,6 +98,15 @@ impl Member<'_> {
         self.report.filter(|report| report.role == "leader")
     }
 
+    /// What it looks for in the store, if it does.
+    fn seeks(&self) -> Option<String> {
+        let GroupReport { captured, tip, .. } = self.report.filter(|report| report.tip < report.captured)?;
+        let hsm = self.hsm;
+        Some(format!(
+            "HSM {hsm} has captured entry {captured}, of which its agent has found entry {tip} so far"
+        ))
+    }
+
     fn text(&self) -> String {
         let hsm = self.hsm;
         let trouble = self.trouble();
@@ -168,8 +177,7 @@ impl From<String> for Cause {
 /// Why a group of these members serves nobody; `None` if it serves.
 fn cause(members: &[Member<'_>]) -> Option<Cause> {
     let needed = members.len() / 2 + 1;
-    let troubles = members.iter().filter_map(|member| Some((member.hsm, member.trouble()?)));
-    let troubles: Vec<String> = troubles.map(|(hsm, trouble)| format!("HSM {hsm}: {trouble}")).collect();
+    let troubles = troubles(members);
     let work = members.len() - troubles.len();
     if work < needed {
         // Whoever leads the others goes on in hope, and can answer nothing.
@@ -192,18 +200,31 @@ fn cause(members: &[Member<'_>]) -> Option<Cause> {
             Some(text.into())
         }
         leader => members.iter().find_map(store).or_else(|| {
-            let text = match leader {
-                Some((leader, _)) => {
+            let text = match (leader, members.iter().find_map(Member::seeks)) {
+                (Some((leader, _)), _) => {
                     format!("leader {} reads the stored tree, and will serve then", leader.hsm)
                 }
-                None => {
-                    "no member leads; an election takes less than a second where members reach each other"
-                        .into()
-                }
+                (None, Some(seeks)) => format!("no member leads, and {seeks}"),
+                (None, None) => ELECTION.into(),
             };
             Some(Cause { text, passes: true })
         }),
     }
+}
+
+const ELECTION: &str = "no member leads; an election takes less than a second where members reach each other";
+
+/// What keeps each of these from taking part; of those that stopped, what the first one says.
+fn troubles(members: &[Member<'_>]) -> Vec<String> {
+    let (mut said, mut stopped) = (Vec::new(), false);
+    for member in members {
+        let Some(trouble) = member.trouble() else { continue };
+        let fault = member.report.is_some_and(|report| report.fault.is_some());
+        let trouble = if fault && stopped { "has stopped too" } else { &trouble };
+        said.push(format!("HSM {}: {trouble}", member.hsm));
+        stopped |= fault;
+    }
+    said
 }
 
 /// Why the groups of this agent's HSM do not serve, a line for each; `None` if they do.
@@ -347,6 +368,11 @@ mod tests {
             ([(Some(agent()), reading()), ok(), ok()], "reads the stored tree"),
             ([(Some(agent()), damaged), ok(), (Some(full()), witness())], "page 01 is missing"),
             ([(Some(full()), witness()), ok(), ok()], "No space left on device"),
+            (
+                [ok(), (Some(agent()), report("candidate", |of| of.tip = Index(2))), ok()],
+                "has found entry 2 so far",
+            ),
+            ([(Some(agent()), stopped()), (Some(agent()), stopped()), ok()], "has stopped too"),
             ([(Some(full()), reading()), ok(), ok()], "No space left on device"),
             ([(Some(silent()), witness()), (None, witness()), ok()], "1 of 3 members work, and 2 are needed"),
             ([(Some(silent()), witness()), (None, witness()), ok()], "the HSM does not answer its agent"),
