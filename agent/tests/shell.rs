@@ -208,6 +208,36 @@ fn without_a_configuration_the_options_are_named_that_say_where_it_is() {
     assert!(["--config", "--agent", "--identity"].iter().all(|option| error.contains(option)), "{error}");
 }
 
+/// What stands for values in the documents.
+fn value(word: &str) -> String {
+    const ID: &str = "00112233445566778899aabbccddeeff";
+    match word.trim_start_matches('$') {
+        "ALICE" | "BOB" | "CAROL" => KEY.into(),
+        "MEMBERS" | "HSMID,HSMID,HSMID" => [ID; 3].join(","),
+        "URL" => "s3://my-bucket/realm".into(),
+        other => other.trim_end_matches('…').into(),
+    }
+}
+
+#[test]
+fn the_commands_of_the_documents_are_commands() {
+    let mut seen = 0;
+    for document in ["running.md", "storage.md"] {
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs")).join(document);
+        let text = std::fs::read_to_string(path).unwrap();
+        let cargo = |line: &&str| !line.contains("-p strongroom-agent");
+        for written in text.lines().filter(cargo).flat_map(|line| line.split("strongroom-agent ").skip(1)) {
+            let written = written.split(" 2>").next().unwrap_or_default();
+            let end = written.find(['`', ')', '|', '>', '<', ';', '#']).unwrap_or(written.len());
+            let words: Vec<String> = written[..end].split_whitespace().map(value).collect();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            parse(&words).unwrap_or_else(|error| panic!("{document}: {written}: {error}"));
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "{seen} were found");
+}
+
 #[test]
 fn an_export_needs_a_signature() {
     assert!(parse(&["hsm", "export", "approval"]).is_err());

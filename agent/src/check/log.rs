@@ -30,6 +30,25 @@ pub struct Link {
     pub last: (Index, EntryHash),
 }
 
+/// What HSMs of a group have captured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Captured {
+    /// The one that is asked; `None` if none is, or it is no member.
+    pub own: Option<(Index, EntryHash)>,
+    /// The furthest of the others that are known of, 0 for none.
+    pub others: Index,
+}
+
+impl Captured {
+    /// Nobody was asked.
+    pub const UNKNOWN: Self = Self { own: None, others: Index::ZERO };
+
+    /// What one of them has captured is in the log.
+    fn reached(&self) -> Index {
+        self.own.map_or(self.others, |(own, _)| own.max(self.others))
+    }
+}
+
 /// A group's chain.
 #[derive(Clone, Debug)]
 pub struct Chain {
@@ -109,7 +128,7 @@ pub async fn read_chain(
     store: &Store,
     group: GroupId,
     snapshot: Option<&Snapshot>,
-    captured: Option<(Index, EntryHash)>,
+    captured: Captured,
     progress: &impl Progress,
 ) -> Result<Chain, CheckError> {
     let names = names(store, group).await?;
@@ -158,12 +177,7 @@ impl Found {
         self.by_end.get(&(index, hash.0)).and_then(|name| self.links.get(name)).copied()
     }
 
-    fn chain(
-        self,
-        group: GroupId,
-        anchor: Option<(Index, EntryHash)>,
-        captured: Option<(Index, EntryHash)>,
-    ) -> Chain {
+    fn chain(self, group: GroupId, anchor: Option<(Index, EntryHash)>, captured: Captured) -> Chain {
         let mut problems: Vec<Problem> = Vec::new();
         let mut links = Vec::new();
         if let Some(anchor) = anchor {
@@ -197,10 +211,10 @@ impl Found {
         match (missing, beyond) {
             // A damaged one says so itself.
             (Some(object), _) if self.bad.contains_key(&object) => {}
-            (Some(object), _) if captured.is_some_and(|(index, _)| index > end.0) => {
+            (Some(object), _) if captured.reached() > end.0 => {
                 problems.push(Problem::Missing { object, before: last });
             }
-            (_, Some(object)) if captured.is_none() && end.0 > Index::ZERO => {
+            (_, Some(object)) if captured.own.is_none() && end.0 > Index::ZERO => {
                 problems.push(Problem::Beyond { object: *object, end: end.0, last });
             }
             _ => {}
@@ -208,7 +222,7 @@ impl Found {
         let on_chain = |at: (Index, EntryHash)| links.iter().any(|link| link.last == at);
         let begins = links.first().map_or(Index::ZERO, |link| link.name.first);
         if let Some(captured) =
-            captured.filter(|(index, _)| *index >= begins && *index <= end.0 && index.0 > 0)
+            captured.own.filter(|(index, _)| *index >= begins && *index <= end.0 && index.0 > 0)
             && !on_chain(captured)
         {
             problems.push(Problem::Forked(captured.0));
@@ -393,7 +407,22 @@ mod tests {
 
     /// The problems when the stored tree reaches entry 16.
     fn problems(found: Found) -> Vec<Problem> {
-        found.chain(GROUP, Some((Index(16), hash(16, 0))), Some((Index(20), hash(20, 0)))).problems
+        let captured = Captured { own: Some((Index(20), hash(20, 0))), others: Index::ZERO };
+        found.chain(GROUP, Some((Index(16), hash(16, 0))), captured).problems
+    }
+
+    #[test]
+    fn a_hole_behind_the_stored_tree_is_told_by_whichever_hsm_has_captured_more() {
+        let missing = |own, others| {
+            let captured = Captured { own: Some((Index(own), hash(own, 0))), others: Index(others) };
+            found(&[17], &[], &[]).chain(GROUP, Some((Index(16), hash(16, 0))), captured).problems
+        };
+        assert_eq!(missing(16, 16), [], "what follows may be a deposed leader's");
+        for (own, others) in [(20, 0), (16, 20), (20, 16)] {
+            let problems = missing(own, others);
+            let [Problem::Missing { object, .. }] = problems[..] else { panic!("{problems:?}") };
+            assert_eq!(object, link(17, 0).name, "{own} {others}");
+        }
     }
 
     #[test]

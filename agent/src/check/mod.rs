@@ -8,7 +8,7 @@ mod log;
 mod rebuild;
 mod tree;
 
-pub use log::{Chain, read_chain};
+pub use log::{Captured, Chain, read_chain};
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use tree::TreeFindings;
 
@@ -41,6 +41,8 @@ impl Progress for Unwatched {
 pub trait Witness {
     /// What it has captured; `None` if it is not a member.
     fn captured(&mut self) -> impl Future<Output = Result<Option<(Index, EntryHash)>, String>>;
+    /// The furthest entry that another member has captured, as far as can be found out; 0 if it cannot.
+    fn captured_by_others(&mut self) -> impl Future<Output = Index>;
     /// Whether all of these, consecutive and not beyond what it has captured, were made by HSMs of the realm.
     fn vouches(&mut self, entries: Vec<Entry>) -> impl Future<Output = Result<bool, String>>;
 }
@@ -60,6 +62,15 @@ impl Witness for AgentWitness {
         Ok(of_group.map(|group| (group.captured_index, group.captured_hash)))
     }
 
+    async fn captured_by_others(&mut self) -> Index {
+        // Agents may say what they like; that costs a false alarm.
+        let peers = self.agent.peers().await.unwrap_or_default();
+        let devices = peers.into_iter().filter_map(|peer| peer.agent?.device);
+        let groups = devices.flat_map(|device| device.groups);
+        let captured = groups.filter(|group| group.statement.group == self.group);
+        captured.map(|group| group.captured_index).max().unwrap_or(Index::ZERO)
+    }
+
     async fn vouches(&mut self, entries: Vec<Entry>) -> Result<bool, String> {
         self.agent.vouches(self.group, entries).await.map_err(|error| error.to_string())
     }
@@ -72,6 +83,10 @@ pub struct NoWitness;
 impl Witness for NoWitness {
     async fn captured(&mut self) -> Result<Option<(Index, EntryHash)>, String> {
         Ok(None)
+    }
+
+    async fn captured_by_others(&mut self) -> Index {
+        Index::ZERO
     }
 
     async fn vouches(&mut self, _: Vec<Entry>) -> Result<bool, String> {
@@ -261,7 +276,8 @@ pub async fn check(
     let mut problems = Vec::new();
     let stored = tree::read(tree, progress).await?;
     problems.extend(stored.problems.iter().cloned());
-    let captured = witness.captured().await.map_err(CheckError::Hsm)?;
+    let own = witness.captured().await.map_err(CheckError::Hsm)?;
+    let captured = Captured { own, others: witness.captured_by_others().await };
     let snapshot = stored.snapshot.as_ref();
     let chain = read_chain(store, group, snapshot, captured, progress).await?;
     problems.extend(chain.problems.iter().cloned());
@@ -269,7 +285,7 @@ pub async fn check(
         problems.push(Problem::NoTree(chain.begins_at()));
     }
     let walk = log::Walk { store, chain: &chain, progress };
-    let authentic = match captured {
+    let authentic = match own {
         Some((captured, _)) => Some(walk.authenticate(captured, witness, &mut problems).await?),
         None => None,
     };

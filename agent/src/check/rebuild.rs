@@ -5,7 +5,7 @@
 //! is put in use when it is whole; until then, and if it is given up, nothing has changed.
 
 use super::tree::{sealed_digest, trees_at};
-use super::{Chain, CheckError, Progress, log};
+use super::{Captured, Chain, CheckError, Progress, log};
 use crate::replica::ReadOutcome;
 use crate::segment::Segment;
 use crate::store::Store;
@@ -99,7 +99,7 @@ pub async fn rebuild(
         Err(failure) => return Err(failure.into()),
     };
     let snapshot = reader.as_ref().and_then(TreeReader::snapshot).cloned();
-    let chain = log::read_chain(store, group, snapshot.as_ref(), None, progress).await?;
+    let chain = log::read_chain(store, group, snapshot.as_ref(), Captured::UNKNOWN, progress).await?;
     let new = tree.next_generation().await?;
     let Some(snapshot) = snapshot else {
         if chain.begins_at() > Index(1) || chain.goes_on {
