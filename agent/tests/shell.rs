@@ -227,7 +227,7 @@ fn the_commands_of_the_documents_are_commands() {
         let text = std::fs::read_to_string(path).unwrap();
         let cargo = |line: &&str| !line.contains("-p strongroom-agent");
         for written in text.lines().filter(cargo).flat_map(|line| line.split("strongroom-agent ").skip(1)) {
-            let written = written.split(" 2>").next().unwrap_or_default();
+            let written = written.split("2>").next().unwrap_or_default();
             let end = written.find(['`', ')', '|', '>', '<', ';', '#']).unwrap_or(written.len());
             let words: Vec<String> = written[..end].split_whitespace().map(value).collect();
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
