@@ -151,6 +151,19 @@ impl TenantKeys {
         self.0.get(tenant)?.get(&version)
     }
 
+    /// The key of `tenant` that has the highest version, and that version.
+    #[must_use]
+    pub fn newest(&self, tenant: &str) -> Option<(u64, &TenantKey)> {
+        self.0.get(tenant)?.last_key_value().map(|(version, key)| (*version, key))
+    }
+
+    /// The tenants whose newest key is a shared secret, with that.
+    pub fn newest_secrets(&self) -> impl Iterator<Item = (&str, u64, &TenantKey)> {
+        let newest =
+            self.0.keys().filter_map(|name| self.newest(name).map(|(v, key)| (name.as_str(), v, key)));
+        newest.filter(|(_, _, key)| key.algorithm() == Algorithm::Hs256)
+    }
+
     fn from_raw(path: &Path, text: &str, raw: RawFile, tests: TestTenants) -> Result<Self, FileError> {
         let mut all = Self::default();
         for tenant in raw.tenant {
@@ -265,6 +278,23 @@ fn parse_key(algorithm: &str, text: &str) -> Result<TenantKey, &'static str> {
         "EdDSA" => parse_ed25519(&public_key(text)?),
         _ => Err("the algorithm is \"HS256\", \"RS256\" or \"EdDSA\""),
     }
+}
+
+/// The algorithm of a tenant's public key in PEM.
+///
+/// # Errors
+/// What is wrong with the key, and what to do.
+pub fn public_key_algorithm(pem: &str) -> Result<&'static str, &'static str> {
+    let pem = pem.trim_start_matches('\u{feff}').trim();
+    if !pem.starts_with("-----BEGIN") {
+        return Err("not a key in PEM; give the file that `openssl pkey -pubout` writes");
+    }
+    let ed25519 = Algorithm::EdDsa.name();
+    if parse_key(ed25519, pem).is_ok() {
+        return Ok(ed25519);
+    }
+    let rsa = Algorithm::Rs256.name();
+    parse_key(rsa, pem).map(|_| rsa)
 }
 
 fn parse_secret(text: &str) -> Result<TenantKey, &'static str> {

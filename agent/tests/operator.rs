@@ -13,13 +13,18 @@ use strongroom_hsm_software::{Address, Console, Options, Server, start};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_strongroom-agent");
 
+/// How long something may take on a busy machine that is a matter of a second or two.
+const PATIENCE: Duration = Duration::from_secs(90);
+
 /// A machine: an HSM, an agent's configuration, and its daemon unless that was killed.
 struct Host {
     config: PathBuf,
     daemon: Option<Child>,
     /// What the HSM has shown at the device.
     console: Arc<Mutex<Vec<String>>>,
-    _hsm: Server,
+    hsm: Option<Server>,
+    nvram: PathBuf,
+    socket: PathBuf,
 }
 
 /// What a command printed: for scripts, and for people.
@@ -67,7 +72,7 @@ impl Host {
 
     /// Asks until the answer is as wanted.
     fn until(&self, arguments: &[&str], wanted: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(15);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             match self.run(arguments) {
                 Ok(printed) => {
@@ -83,10 +88,38 @@ impl Host {
     }
 
     fn start_daemon(&mut self) {
+        self.spawn_daemon();
+        self.until(&["hsm", "status", "--json"], |_| true);
+    }
+
+    /// Starts it and waits for nothing: its HSM may be down.
+    fn spawn_daemon(&mut self) {
         let mut command = Command::new(PROGRAM);
         command.arg("--config").arg(&self.config).env("RUST_LOG", "off").stdin(Stdio::null());
         self.daemon = Some(command.spawn().expect("the program is built"));
-        self.until(&["hsm", "status", "--json"], |_| true);
+    }
+
+    fn start_hsm(&mut self) {
+        let shown = Arc::clone(&self.console);
+        let hsm = start(Options {
+            nvram: self.nvram.clone(),
+            listen: Address::Unix(self.socket.clone()),
+            config: Default::default(),
+            console: Console::new(move |line| shown.lock().expect("no panic").push(line.to_owned())),
+        });
+        self.hsm = Some(hsm.expect("the HSM starts"));
+    }
+
+    /// Asks until it fails with these words.
+    fn until_refused(&self, arguments: &[&str], words: &[&str]) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let error = self.run(arguments).err().unwrap_or_default();
+            if words.iter().all(|word| error.contains(word)) {
+                return error;
+            }
+            assert!(Instant::now() < deadline, "not in time: {words:?} in {error:?}");
+        }
     }
 
     fn kill_daemon(&mut self) {
@@ -138,7 +171,7 @@ fn hosts(folder: &Path, port: usize, count: usize) -> Vec<Host> {
             .map(|other| format!("'https://{ip}:{}'", port + 2 * other + 1));
         let text = format!(
             "listen = '{ip}:{}'\npeer_listen = '{ip}:{}'\npeers = [{}]\nhsm = 'unix:{}'\nstore = 'file://{}'\n\
-             tenants = 'tenants.toml'\n",
+             tenants = 'tenants.toml'\n[storage]\nsnapshot_after_ms = 50\n",
             port + 2 * i,
             port + 2 * i + 1,
             peers.collect::<Vec<_>>().join(", "),
@@ -147,16 +180,9 @@ fn hosts(folder: &Path, port: usize, count: usize) -> Vec<Host> {
         );
         let config = folder.join(format!("agent-{i}.toml"));
         std::fs::write(&config, text).expect("writable");
-        let nvram = folder.join(format!("hsm-{i}.nvram"));
-        let console = Arc::new(Mutex::new(Vec::new()));
-        let shown = Arc::clone(&console);
-        let hsm = start(Options {
-            nvram,
-            listen: Address::Unix(socket),
-            config: Default::default(),
-            console: Console::new(move |line| shown.lock().expect("no panic").push(line.to_owned())),
-        });
-        let mut host = Host { config, daemon: None, console, _hsm: hsm.expect("a new HSM starts") };
+        let (nvram, console) = (folder.join(format!("hsm-{i}.nvram")), Arc::default());
+        let mut host = Host { config, daemon: None, console, hsm: None, nvram, socket };
+        host.start_hsm();
         host.start_daemon();
         host
     };
@@ -239,6 +265,11 @@ fn from_elsewhere(hosts: &[Host], folder: &Path, ids: &[String]) {
         let answer: Value = serde_json::from_slice(&answer.stdout).expect("JSON");
         assert_eq!(answer["hsm"], *id);
     }
+    for there in [&["realm", "status"][..], &["client-config", "--address", "https://realm.example/"]] {
+        let answer = ask(1, there);
+        let text = String::from_utf8_lossy(&answer.stdout);
+        assert!(answer.status.success() && text.contains("strongroom-founding-"), "{there:?}: {answer:?}");
+    }
     let refused = ask(1, &["admin-identity", "--out", &format!("{file}.2")]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("admin socket only"), "{refused:?}");
     let daemon = ask(1, &[]);
@@ -293,14 +324,19 @@ fn an_operator_sets_up_a_realm_by_the_hints_and_it_survives_its_leader() {
     assert_eq!(realm["public_key"], status["public_key"]);
 
     let ids: Vec<String> = hosts.iter().map(Host::hsm).collect();
-    let create = ["group", "create", "--members", &ids.join(",")];
+    let create = ["group", "create", "--yes", "--members", &ids.join(",")];
     // It would own nobody, and keep these members from making the one that does.
     let deadline = Instant::now() + Duration::from_secs(60);
     while !hosts[1].run(&create).err().expect("not here, as yet").contains("the realm's first group") {
         assert!(Instant::now() < deadline, "the agents did not find each other");
     }
+    let two = format!("{}, {}", ids[0], ids[1]);
+    let words = ["in realm", &*ids[1], "all users of the realm", "WARNING: with two members", "add --yes"];
+    hosts[0].until_refused(&["group", "create", "--members", &two], &words);
+    assert!(hosts[0].json(&["group", "status", "--json"])["groups"].as_array().is_some_and(Vec::is_empty));
     let statement = hosts[0].ask(&create).then("group status");
     let backwards = [&*ids[2], &*ids[1], &*ids[0]].join(",");
+    // It is not asked again either: nothing is made.
     let same = hosts[0].ask(&["group", "create", "--members", &backwards]).then("group status");
     assert_eq!(same, statement, "the same members again are no second group");
 
@@ -312,7 +348,7 @@ fn an_operator_sets_up_a_realm_by_the_hints_and_it_survives_its_leader() {
     let another = (at + 1) % 3;
     hosts[at].kill_daemon();
     let status = hosts[another].until(&show, |status| {
-        let leads = |m: &Value| m["hsm"] != leader && m["role"] == "leader" && m["committed"] != 0;
+        let leads = |m: &Value| m["hsm"] != leader && m["role"] == "leader" && m["committed"].is_u64();
         status["groups"][0]["members"].as_array().is_some_and(|members| members.iter().any(leads))
     });
     assert_eq!(status["unreachable_peers"].as_array().map(Vec::len), Some(1));
@@ -336,4 +372,134 @@ fn commands_say_what_is_not_there() {
     host.kill_daemon();
     let gone = host.run(&["hsm", "status"]).err().expect("no agent");
     assert!(gone.contains("cannot reach the agent"), "{gone}");
+}
+
+/// A realm of three hosts whose group serves, by the shortest way.
+fn whole(folder: &Path, port: usize) -> (Vec<Host>, Vec<String>) {
+    let hosts = hosts(folder, port, 3);
+    let (first, public) = custodian(&hosts[0], folder, "first.key");
+    let (second, other) = custodian(&hosts[0], folder, "second.key");
+    let founding = found(&hosts[0], &[(&first, &public), (&second, &other)]);
+    hosts[1..].iter().for_each(|importer| enrol(&hosts[0], importer, &founding, &[&first, &second]));
+    let ids: Vec<String> = hosts.iter().map(Host::hsm).collect();
+    let create = ["group", "create", "--yes", "--members", &ids.join(",")];
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = hosts[0].run(&create) {
+        assert!(Instant::now() < deadline, "the agents did not find each other: {error}");
+    }
+    (hosts, ids)
+}
+
+/// The files of a store whose way has this in it.
+fn objects(folder: &Path, of: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.join("store")];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).expect("readable") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.to_string_lossy().contains(of) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+const STATUS: [&str; 2] = ["group", "status"];
+
+#[test]
+fn group_status_fails_with_the_cause_while_a_group_does_not_serve() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let (mut hosts, ids) = whole(folder, 8900);
+    let status = hosts[0].until(&["group", "status", "--json"], |status| settled(status).is_some());
+    let (members, leader) = settled(&status).expect("just seen");
+    for member in members {
+        assert_eq!(member["committed"].is_null(), member["hsm"] != leader, "{member}");
+    }
+
+    // An HSM that was down when its agent started: the others are told so, and the group goes on.
+    hosts[2].kill_daemon();
+    hosts[2].hsm = None;
+    hosts[2].spawn_daemon();
+    hosts[2].until_refused(&STATUS, &["the HSM does not answer its agent"]);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let said = hosts[0].run(&STATUS).map(|printed| printed.out).unwrap_or_default();
+        let line = said.lines().find(|line| line.trim_start().starts_with(&ids[2])).unwrap_or_default();
+        if line.contains("its HSM does not answer it") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "not in time: {said}");
+    }
+    // One more, and it does not.
+    hosts[1].kill_daemon();
+    let error = hosts[0].until_refused(&STATUS, &["1 of 3 members work, and 2 are needed", &ids[1], &ids[2]]);
+    assert!(error.starts_with("error: group ") && error.trim_end().lines().count() == 1, "{error}");
+
+    hosts[2].start_hsm();
+    hosts[1].start_daemon();
+    let status = hosts[0].until(&["group", "status", "--json"], |status| settled(status).is_some());
+
+    // The store is away.
+    let (_, leader) = settled(&status).expect("just seen");
+    let at = ids.iter().position(|id| id == leader).expect("a member");
+    std::fs::rename(folder.join("store"), folder.join("elsewhere")).expect("on one disk");
+    hosts[at].kill_daemon();
+    hosts[(at + 1) % 3]
+        .until_refused(&STATUS, &["does not serve: the object store", "unmounted, moved or replaced"]);
+    std::fs::rename(folder.join("elsewhere"), folder.join("store")).expect("on one disk");
+    hosts[(at + 1) % 3].until(&["group", "status", "--json"], |status| status["groups"][0]["serves"] == true);
+}
+
+#[test]
+fn a_damaged_tree_is_named_and_made_again_only_where_nobody_uses_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let (mut hosts, _) = whole(folder, 9000);
+    let show = ["group", "status", "--json"];
+    let stored = |status: &Value| {
+        let members = status["groups"][0]["members"].as_array()?;
+        members.iter().find(|member| member["serving"] == true)?["snapshot"]
+            .as_u64()
+            .filter(|index| *index > 0)
+    };
+    hosts[0].until(&show, |status| stored(status).is_some());
+    let well = hosts[0].ask(&["check"]).out;
+    assert!(well.contains("all is well"), "{well}");
+    let typo = folder.join("typo");
+    let error = hosts[0].run(&["check", "--store", &format!("file://{}", typo.display())]).err();
+    assert!(error.is_some_and(|error| error.contains("check the spelling")) && !typo.exists());
+
+    hosts.iter_mut().for_each(Host::kill_daemon);
+    objects(folder, "/compacted/").iter().for_each(|file| std::fs::remove_file(file).expect("removable"));
+    hosts.iter_mut().for_each(Host::start_daemon);
+    let error = hosts[0].until_refused(&STATUS, &["does not serve: the stored tree is damaged"]);
+    assert!(error.contains("strongroom-agent check") && error.trim_end().lines().count() == 1, "{error}");
+    let text = hosts[0].run(&["rebuild-tree"]).err().expect("agents run");
+    assert!(text.contains("an agent runs at"), "{text}");
+    hosts[0].kill_daemon();
+    let text = hosts[0].run(&["rebuild-tree"]).err().expect("others run");
+    assert!(text.contains(&format!("an agent runs at https://{}:9003/", address())), "{text}");
+    hosts[1..].iter_mut().for_each(Host::kill_daemon);
+    let made = hosts[0].ask(&["rebuild-tree"]).out;
+    assert!(made.contains("in use as generation 1"), "{made}");
+    hosts.iter_mut().for_each(Host::start_daemon);
+    hosts[0].until(&show, |status| stored(status).is_some() && settled(status).is_some());
+
+    // A tree that is whole is replaced by nobody who was not asked.
+    hosts.iter_mut().for_each(Host::kill_daemon);
+    let text = hosts[0].run(&["rebuild-tree"]).err().expect("nobody can be asked");
+    assert!(text.contains("the stored tree is whole") && text.contains("add --yes"), "{text}");
+    let made = hosts[0].ask(&["rebuild-tree", "--yes"]).out;
+    assert!(made.contains("in use as generation 2"), "{made}");
+
+    // A segment that is gone is named where an operator looks.
+    let last = objects(folder, "/log/").into_iter().max().expect("a log");
+    std::fs::remove_file(&last).expect("removable");
+    hosts.iter_mut().for_each(Host::start_daemon);
+    let name = last.file_name().expect("a name").to_string_lossy().into_owned();
+    hosts[0].until_refused(&STATUS, &["does not serve", &name]);
 }

@@ -8,6 +8,7 @@ use strongroom_agent::cli::{Cli, Command, GroupCommand, HsmCommand, Line, RealmC
 use strongroom_agent::config::HsmAddress;
 use strongroom_agent::link::{Link, Lost, SocketLink};
 use strongroom_proto::frame::{Decoder, Frame, MAX_FRAME_BYTES};
+use strongroom_proto::ids::HsmId;
 use strongroom_proto::statement::GroupStatement;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
@@ -193,7 +194,8 @@ fn without_a_subcommand_the_agent_runs() {
 
 #[test]
 fn a_realm_without_custodians_has_to_be_asked_for_by_name() {
-    assert!(parse(&["realm", "create"]).unwrap_err().contains("--custodian"));
+    let unnamed = parse(&["realm", "create"]).unwrap().execute().unwrap_err().to_string();
+    assert!(unnamed.contains("--custodian") && unnamed.contains("--closed"), "{unnamed}");
     assert!(parse(&["realm", "create", "--closed", "--custodian", KEY]).is_err());
     assert!(parse(&["realm", "create", "--closed", "--threshold", "1"]).is_err());
     assert!(parse(&["realm", "create", "--custodian", "abc"]).unwrap_err().contains("64 hexadecimal digits"));
@@ -207,11 +209,57 @@ fn a_realm_without_custodians_has_to_be_asked_for_by_name() {
 #[test]
 fn a_group_is_created_of_ids_between_commas() {
     let (a, b) = ("00112233445566778899aabbccddeeff", "ff112233445566778899aabbccddee00");
-    let cli = parse(&["group", "create", "--members", &format!("{a},{b}")]).unwrap();
-    let Some(Command::Group(GroupCommand::Create { members })) = cli.command else { panic!() };
-    assert_eq!(members, [a.parse().unwrap(), b.parse().unwrap()]);
+    let (both, spaced) = (format!("{a},{b}"), format!("{a}, {b} "));
+    let after_a = format!("{a},");
+    // As shells split what was typed with and without blanks and quotes.
+    for typed in [vec![&*both], vec![&*spaced], vec![&*after_a, b], vec![a, ",", b], vec![a, b]] {
+        let cli = parse(&[vec!["group", "create", "--yes", "--members"], typed.clone()].concat()).unwrap();
+        let Some(Command::Group(GroupCommand::Create { members, yes: true })) = cli.command else { panic!() };
+        let members: Vec<HsmId> = members.into_iter().flat_map(|members| members.0).collect();
+        assert_eq!(members, [a.parse().unwrap(), b.parse().unwrap()], "{typed:?}");
+    }
     assert!(parse(&["group", "create"]).is_err());
-    assert!(parse(&["group", "create", "--members", "xyz"]).is_err());
+    let wrong = parse(&["group", "create", "--members", "xyz"]).unwrap_err();
+    assert!(wrong.contains("`hsm status` shows"), "{wrong}");
+}
+
+#[test]
+fn without_a_configuration_the_options_are_named_that_say_where_it_is() {
+    let error =
+        parse(&["--config", "/nowhere/agent.toml", "group", "status"]).unwrap().execute().unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("/nowhere/agent.toml"), "{error}");
+    assert!(["--config", "--agent", "--identity"].iter().all(|option| error.contains(option)), "{error}");
+}
+
+/// What stands for values in the documents.
+fn value(word: &str) -> String {
+    const ID: &str = "00112233445566778899aabbccddeeff";
+    match word.trim_start_matches('$') {
+        "ALICE" | "BOB" | "CAROL" => KEY.into(),
+        "MEMBERS" | "HSMID,HSMID,HSMID" => [ID; 3].join(","),
+        "URL" => "s3://my-bucket/realm".into(),
+        other => other.trim_end_matches('…').into(),
+    }
+}
+
+#[test]
+fn the_commands_of_the_documents_are_commands() {
+    let mut seen = 0;
+    for document in ["running.md", "storage.md"] {
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs")).join(document);
+        let text = std::fs::read_to_string(path).unwrap();
+        let cargo = |line: &&str| !line.contains("-p strongroom-agent");
+        for written in text.lines().filter(cargo).flat_map(|line| line.split("strongroom-agent ").skip(1)) {
+            let written = written.split("2>").next().unwrap_or_default();
+            let end = written.find(['`', ')', '|', '>', '<', ';', '#']).unwrap_or(written.len());
+            let words: Vec<String> = written[..end].split_whitespace().map(value).collect();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            parse(&words).unwrap_or_else(|error| panic!("{document}: {written}: {error}"));
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "{seen} were found");
 }
 
 #[test]
@@ -225,7 +273,7 @@ fn an_export_needs_a_signature() {
 mod lines {
     use super::*;
     use strongroom_proto::enrolment::{Attestation, EnrolmentRequest};
-    use strongroom_proto::ids::{BuildDigest, HsmId, Nonce, X25519Public};
+    use strongroom_proto::ids::{BuildDigest, Nonce, X25519Public};
 
     fn request() -> EnrolmentRequest {
         EnrolmentRequest {

@@ -418,6 +418,11 @@ async fn the_epoch_is_raised_at_one_agent_after_another_and_the_old_secret_is_th
         }
         for epoch in refuses {
             assert!(!with(epoch).await, "{epoch} at {own}");
+            let there = peer_url(agent.addresses().peer);
+            let asked =
+                Client::connect_from_afar(&there, identity(Who { epoch, ..who(2) }, 0).client()).await;
+            let why = asked.err().expect("not known").to_string();
+            assert!(why.contains("`peer_epoch` differs"), "{why}");
             assert!(!is_known(&agent, shown(Who { epoch, ..who(2) }, 0)).await, "{epoch} at {own}");
         }
     }

@@ -737,7 +737,8 @@ impl fmt::Display for Refusal {
                 "the custodian policy is not valid; name 1 to 9 different keys and a threshold among them, or none"
             }
             Self::StaleNonce => {
-                "the approval is for another time, or used; make a new request and offer, and have that signed"
+                "the approval is used already, or from before one of the two HSMs restarted or made another request or offer; make a \
+                 new request and offer, and have that signed"
             }
             Self::NotApproved => {
                 "too few custodians signed this approval, or it is not for this realm and these HSMs as they are now; collect \

@@ -17,12 +17,12 @@ use strongroom_proto::enrolment::EnrolmentRequest;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::grpc::peer::admin_client::AdminClient;
 use strongroom_proto::grpc::peer::{
-    CertifyRequest, InviteRequest, PeersRequest, SetupReply, SetupRequest, StatusRequest,
+    CertifyRequest, FoundingRequest, InviteRequest, PeersRequest, SetupReply, SetupRequest, StatusRequest,
 };
 use strongroom_proto::hsm::{
     CustodianPolicy, CustodianSignature, DeviceStatus, ExportApproval, Refusal, Reply, Request, SealedRealm,
 };
-use strongroom_proto::ids::{GroupId, HsmId};
+use strongroom_proto::ids::{GroupId, HsmId, RealmId};
 use strongroom_proto::statement::{GroupStatement, MemberStatement};
 use tokio::net::UnixStream;
 use tonic::transport::Channel;
@@ -49,7 +49,7 @@ pub enum AdminError {
     /// The agent is not there, or does not take the certificate.
     #[error(
         "cannot reach the agent at {address}: {why}; see that it runs, that its HSM has a realm, and that the certificate \
-         is of that realm and not over"
+         is of that realm, not over, and not from before `peer_epoch` was raised"
     )]
     UnreachableFromAfar {
         /// Its address.
@@ -96,6 +96,56 @@ pub struct CreatedGroup {
     pub statement: GroupStatement,
     /// Members that have not joined, and why. Have them join by the statement.
     pub missing: Vec<(HsmId, AdminError)>,
+}
+
+/// A group that is to be made, or is there already.
+#[derive(Debug)]
+pub struct GroupPlan {
+    own: HsmId,
+    realm: RealmId,
+    unassigned: bool,
+    members: Vec<HsmId>,
+    known: BTreeMap<HsmId, MemberStatement>,
+    made: Option<GroupStatement>,
+    other: Option<GroupId>,
+}
+
+impl GroupPlan {
+    /// Whether a group of the same members is there.
+    #[must_use]
+    pub const fn is_made(&self) -> bool {
+        self.made.is_some()
+    }
+
+    /// The realm.
+    #[must_use]
+    pub const fn realm(&self) -> RealmId {
+        self.realm
+    }
+
+    /// The HSM of the agent that is to make it.
+    #[must_use]
+    pub const fn own(&self) -> HsmId {
+        self.own
+    }
+
+    /// Who is to be in it.
+    #[must_use]
+    pub fn members(&self) -> &[HsmId] {
+        &self.members
+    }
+
+    /// Whether it is to own the realm's users.
+    #[must_use]
+    pub const fn owns_users(&self) -> bool {
+        self.unassigned
+    }
+
+    /// A group that this agent's HSM is in already.
+    #[must_use]
+    pub const fn other_group(&self) -> Option<GroupId> {
+        self.other
+    }
 }
 
 impl Client {
@@ -147,6 +197,16 @@ impl Client {
         let reply =
             self.admin.certify(CertifyRequest { hours }).await.map_err(|status| self.error(&status))?;
         Ok(Zeroizing::new(reply.into_inner().pem))
+    }
+
+    /// What the agent's store holds in the place of the founding of its HSM's realm, which proves nothing.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn founding(&mut self) -> Result<Option<Vec<u8>>, AdminError> {
+        let reply = self.admin.founding(FoundingRequest {}).await.map_err(|status| self.error(&status))?;
+        let founding = Vec::from(reply.into_inner().founding);
+        Ok((!founding.is_empty()).then_some(founding))
     }
 
     /// What the HSM says of itself.
@@ -239,6 +299,15 @@ impl Client {
     /// # Errors
     /// [`AdminError`]; then no group was made. See also [`CreatedGroup::missing`].
     pub async fn create_group(&mut self, members: &[HsmId]) -> Result<CreatedGroup, AdminError> {
+        let plan = self.plan_group(members).await?;
+        self.carry_out(plan).await
+    }
+
+    /// Finds out what [`Self::create_group`] would make. Changes nothing.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn plan_group(&mut self, members: &[HsmId]) -> Result<GroupPlan, AdminError> {
         let own = self.device().await?;
         let own_realm = own.realm.as_ref().ok_or(AdminError::NoRealm)?;
         let (realm, unassigned) = (own_realm.realm, own_realm.unassigned);
@@ -260,9 +329,29 @@ impl Client {
         }
         // In whatever order: a group cannot be unmade, and an HSM takes only so many.
         let set = |members: &[HsmId]| members.iter().copied().collect::<BTreeSet<_>>();
-        let mut groups = own.groups.into_iter().map(|group| group.statement);
-        let same = groups.find(|group| set(&group.members) == set(members) && (group.genesis || !unassigned));
-        let statement = match same {
+        let groups = || own.groups.iter().map(|group| &group.statement);
+        let same =
+            |group: &&GroupStatement| set(&group.members) == set(members) && (group.genesis || !unassigned);
+        let made = groups().find(same).cloned();
+        if made.is_none() {
+            if set(members).len() != members.len() || !members.contains(&own.hsm) {
+                return Err(Refusal::BadMembers.into());
+            }
+            if let Some(unknown) = members.iter().find(|hsm| !known.contains_key(hsm)) {
+                return Err(AdminError::NoSuchMember(*unknown));
+            }
+        }
+        let other = groups().next().map(|group| group.group);
+        Ok(GroupPlan { own: own.hsm, realm, unassigned, members: members.to_vec(), known, made, other })
+    }
+
+    /// Makes the group of a plan, and has every member join it.
+    ///
+    /// # Errors
+    /// [`AdminError`]; then no group was made. See also [`CreatedGroup::missing`].
+    pub async fn carry_out(&mut self, plan: GroupPlan) -> Result<CreatedGroup, AdminError> {
+        let GroupPlan { own, members, known, made, .. } = plan;
+        let statement = match made {
             Some(statement) => statement,
             None => {
                 let find = |hsm: &HsmId| known.get(hsm).copied().ok_or(AdminError::NoSuchMember(*hsm));
@@ -274,7 +363,7 @@ impl Client {
             }
         };
         let mut missing = Vec::new();
-        for hsm in statement.members.iter().filter(|hsm| **hsm != own.hsm) {
+        for hsm in statement.members.iter().filter(|hsm| **hsm != own) {
             if !known.contains_key(hsm) {
                 missing.push((*hsm, AdminError::NoSuchMember(*hsm)));
             } else if let Err(error) = self.invite(*hsm, &statement).await {

@@ -14,6 +14,8 @@ pub struct AgentReport {
     pub hsm_answers: bool,
     /// What the replicas do.
     pub groups: Vec<GroupReport>,
+    /// What the last calls of the object store failed with.
+    pub store: Option<String>,
 }
 
 /// One group, as one member's agent sees it.
@@ -39,6 +41,8 @@ pub struct GroupReport {
     pub waiting: u64,
     /// What needs an operator.
     pub fault: Option<String>,
+    /// What is wrong with the stored tree.
+    pub tree: Option<String>,
 }
 
 /// One configured peer.
@@ -48,6 +52,10 @@ pub struct PeerReport {
     pub address: String,
     /// What its agent says; `None` when that cannot be reached.
     pub agent: Option<AgentReport>,
+    /// Why that cannot be reached.
+    pub why: String,
+    /// The HSM that was last seen there.
+    pub hsm: Option<HsmId>,
 }
 
 impl AgentReport {
@@ -56,14 +64,20 @@ impl AgentReport {
             device: minicbor::decode(&reply.device).ok(),
             hsm_answers: reply.hsm_answers,
             groups: reply.groups.into_iter().filter_map(GroupReport::from_wire).collect(),
+            store: said(reply.store),
         }
     }
 }
 
 impl PeerReport {
     pub(super) fn from_wire(peer: PeerStatus) -> Self {
-        Self { address: peer.address, agent: peer.status.map(AgentReport::from_wire) }
+        let hsm = peer.hsm.as_ref().try_into().ok().map(HsmId);
+        Self { address: peer.address, agent: peer.status.map(AgentReport::from_wire), why: peer.why, hsm }
     }
+}
+
+fn said(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
 }
 
 impl GroupReport {
@@ -78,7 +92,8 @@ impl GroupReport {
             serving: group.serving,
             snapshot: Index(group.snapshot),
             waiting: group.waiting,
-            fault: (!group.fault.is_empty()).then_some(group.fault),
+            fault: said(group.fault),
+            tree: said(group.tree),
         })
     }
 }
@@ -94,7 +109,7 @@ pub(crate) const fn role_name(role: Role) -> &'static str {
     }
 }
 
-pub(super) fn group_to_wire(group: GroupId, status: Status) -> GroupStatus {
+pub(super) fn group_to_wire(group: GroupId, status: Status, tree: Option<String>) -> GroupStatus {
     GroupStatus {
         group: group.0.to_vec().into(),
         role: role_name(status.role).into(),
@@ -106,5 +121,6 @@ pub(super) fn group_to_wire(group: GroupId, status: Status) -> GroupStatus {
         snapshot: status.snapshot.0,
         waiting: u64::try_from(status.waiting).unwrap_or(u64::MAX),
         fault: status.fault.map(|fault| fault.to_string()).unwrap_or_default(),
+        tree: tree.unwrap_or_default(),
     }
 }

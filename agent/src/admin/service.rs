@@ -3,12 +3,13 @@
 use super::report::group_to_wire;
 use crate::agent::Core;
 use crate::peers::MAX_HOURS;
+use crate::replica::ReadOutcome;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::grpc::peer::admin_server::{Admin, AdminServer};
 use strongroom_proto::grpc::peer::{
-    CertifyReply, CertifyRequest, InviteRequest, PeersReply, PeersRequest, SetupReply, SetupRequest,
-    StatusReply, StatusRequest,
+    CertifyReply, CertifyRequest, FoundingReply, FoundingRequest, InviteRequest, PeersReply, PeersRequest,
+    SetupReply, SetupRequest, StatusReply, StatusRequest,
 };
 use strongroom_proto::hsm;
 use strongroom_proto::ids::{Digest, HsmId};
@@ -74,8 +75,10 @@ impl Core {
         };
         let device = device.map(without_key);
         let device = device.and_then(|device| minicbor::to_vec(device).ok()).unwrap_or_default();
-        let groups = self.groups().into_iter().map(|(group, status)| group_to_wire(group, status)).collect();
-        StatusReply { device: device.into(), groups, hsm_answers }
+        let groups = self.groups().into_iter();
+        let groups = groups.map(|(group, status)| group_to_wire(group, status, self.tree_damage(&group)));
+        let store = self.store_trouble().unwrap_or_default();
+        StatusReply { device: device.into(), groups: groups.collect(), hsm_answers, store }
     }
 
     /// Passes a request to the HSM that the caller may make.
@@ -143,6 +146,18 @@ impl Admin for AdminService {
         let to = to.map_err(|_| Status::invalid_argument("`to` is the 16 bytes of an HSM id"))?;
         let reply = self.core.peers().invite(to, request).await;
         reply.unwrap_or_else(|| Err(Status::not_found("no peer with that HSM"))).map(Response::new)
+    }
+
+    async fn founding(&self, _: Request<FoundingRequest>) -> Result<Response<FoundingReply>, Status> {
+        let realm = self.core.device().and_then(|device| device.realm).map(|realm| realm.realm);
+        let realm = realm.ok_or_else(|| Status::failed_precondition("the HSM has no realm yet"))?;
+        match self.core.founding(realm).await {
+            ReadOutcome::Found(founding) => Ok(Response::new(FoundingReply { founding: founding.into() })),
+            ReadOutcome::Absent => Ok(Response::new(FoundingReply::default())),
+            ReadOutcome::Unavailable => {
+                Err(Status::resource_exhausted("the object store does not answer the agent"))
+            }
+        }
     }
 
     async fn certify(&self, request: Request<CertifyRequest>) -> Result<Response<CertifyReply>, Status> {

@@ -3,11 +3,12 @@
 use super::Time;
 use super::driver::Group;
 use super::hsm::Hsm;
+use crate::admin::founding_object;
 use crate::config::{Config, Election};
 use crate::front::Backend;
 use crate::metrics::{LogMetrics, Metrics, WearMetrics};
 use crate::peers::{Forwarded, Identity, Peers};
-use crate::replica::{Answer, Settings, Status, Storage};
+use crate::replica::{Answer, ReadOutcome, Settings, Status, Storage};
 use crate::store::Store;
 use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
 use async_trait::async_trait;
@@ -189,6 +190,22 @@ impl Core {
     pub(crate) fn groups(&self) -> Vec<(GroupId, Status)> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.groups.iter().map(|(id, group)| (*id, group.status())).collect()
+    }
+
+    /// What is wrong with the stored tree of a group, as far as this agent has met it.
+    pub(crate) fn tree_damage(&self, group: &GroupId) -> Option<String> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.groups.get(group).and_then(Group::tree_damage)
+    }
+
+    /// What the last calls of the object store failed with.
+    pub(crate) fn store_trouble(&self) -> Option<String> {
+        self.store.metrics().trouble()
+    }
+
+    /// What the store holds of the founding of a realm.
+    pub(crate) async fn founding(&self, realm: RealmId) -> ReadOutcome {
+        self.store.read(&founding_object(realm)).await
     }
 
     /// Takes a message of another agent.

@@ -15,7 +15,7 @@ use crate::tree::TreeStore;
 use bytes::Bytes;
 use futures::future::join_all;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use strongroom_proto::hsm::BatchRequest;
 use strongroom_proto::ids::{GroupId, HsmId, Index};
@@ -104,7 +104,11 @@ pub(crate) struct Group {
     peers: Inlet,
     status: watch::Receiver<Status>,
     members: usize,
+    tree_damage: TreeDamaged,
 }
+
+/// What was found to be wrong with the stored tree since it was last served from here.
+type TreeDamaged = Arc<Mutex<Option<String>>>;
 
 impl Group {
     /// Starts a replica. To be called inside a runtime; ends with it, or when the last `Group` is dropped.
@@ -126,7 +130,9 @@ impl Group {
         let (events, ended) = mpsc::unbounded_channel();
         let (publish, status) = watch::channel(replica.status());
         let (jobs, tree_work) = trees::start(tree.clone(), events.clone());
+        let tree_damage = TreeDamaged::default();
         let driver = Driver {
+            tree_damage: Arc::clone(&tree_damage),
             replica,
             own,
             group,
@@ -145,7 +151,7 @@ impl Group {
             status: publish,
         };
         tokio::spawn(driver.run(actions, client_queue, peer_queue, ended));
-        Self { clients, peers: from_peers, status, members }
+        Self { clients, peers: from_peers, status, members, tree_damage }
     }
 
     /// How many members it has.
@@ -176,6 +182,11 @@ impl Group {
         self.status.borrow().clone()
     }
 
+    /// What is wrong with the stored tree, as far as the replica has met it.
+    pub(crate) fn tree_damage(&self) -> Option<String> {
+        self.tree_damage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Takes all that the replica has said of itself so far for known.
     pub(crate) fn mark_unchanged(&mut self) {
         self.status.mark_unchanged();
@@ -200,6 +211,7 @@ impl Group {
 }
 
 struct Driver {
+    tree_damage: TreeDamaged,
     replica: Replica,
     own: HsmId,
     group: GroupId,
@@ -315,6 +327,7 @@ impl Driver {
                     });
                 }
                 Action::TreeDamaged(damage) => {
+                    *self.damage() = Some(damage.to_string());
                     tracing::error!(
                         group = %self.group, %damage,
                         "the stored tree is damaged, and what that covers is refused; run `strongroom-agent check`"
@@ -342,6 +355,10 @@ impl Driver {
         let _ = self.jobs.send(job);
     }
 
+    fn damage(&self) -> MutexGuard<'_, Option<String>> {
+        self.tree_damage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn publish(&self) {
         let status = self.replica.status();
         self.status.send_if_modified(|known| {
@@ -351,6 +368,10 @@ impl Driver {
             }
             self.metrics.set(self.group, known, &status);
             let changed = *known != status;
+            if status.serving && !known.serving {
+                // What was damaged has been restored, or is not on the way to anything that was needed so far.
+                *self.damage() = None;
+            }
             *known = status;
             changed
         });
@@ -436,7 +457,8 @@ impl Group {
         publish.send_replace(status);
         let (clients, queue) = mpsc::channel(CLIENT_QUEUE);
         let (peers, _) = Inlet::new([]);
-        (Self { clients, peers, status: status_of, members: 1 }, publish, queue)
+        let tree_damage = TreeDamaged::default();
+        (Self { clients, peers, status: status_of, members: 1, tree_damage }, publish, queue)
     }
 }
 

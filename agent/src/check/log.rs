@@ -1,13 +1,13 @@
 //! The chain of a group's segments, put together from what is in the store.
 
-use super::tree::TreeFindings;
+use super::tree::{TreeFindings, sealed_digest};
 use super::{CheckError, Problem, Progress, Witness};
 use crate::replica::ReadOutcome;
 use crate::segment::{BadSegment, Segment, SegmentName};
 use crate::store::Store;
 use crate::tree::Snapshot;
 use futures::{StreamExt, stream};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::MAX_CAPTURE_ENTRIES;
@@ -30,15 +30,36 @@ pub struct Link {
     pub last: (Index, EntryHash),
 }
 
+/// What HSMs of a group have captured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Captured {
+    /// The one that is asked; `None` if none is, or it is no member.
+    pub own: Option<(Index, EntryHash)>,
+    /// The furthest of the others that are known of, 0 for none.
+    pub others: Index,
+}
+
+impl Captured {
+    /// Nobody was asked.
+    pub const UNKNOWN: Self = Self { own: None, others: Index::ZERO };
+
+    /// What one of them has captured is in the log.
+    fn reached(&self) -> Index {
+        self.own.map_or(self.others, |(own, _)| own.max(self.others))
+    }
+}
+
 /// A group's chain.
 #[derive(Clone, Debug)]
 pub struct Chain {
     /// Its segments, in order.
     pub links: Vec<Link>,
-    /// How many others there are.
+    /// How many others there are: what deposed leaders left, and what is being deleted.
     pub unnecessary: usize,
     /// The least first index of all segments, 0 for none.
     pub oldest: Index,
+    /// The greatest.
+    pub newest: Index,
     /// Whether there are segments that begin after its end.
     pub goes_on: bool,
     /// What is wrong with it.
@@ -63,7 +84,7 @@ enum Read {
     Link(Link),
     Bad(SegmentName, Problem),
     /// Deleted since it was listed.
-    Gone,
+    Gone(SegmentName),
 }
 
 async fn read_segment(
@@ -88,7 +109,7 @@ async fn read_segment(
 
 async fn read_link(store: &Store, name: SegmentName) -> Result<Read, CheckError> {
     Ok(match read_segment(store, name).await? {
-        None => Read::Gone,
+        None => Read::Gone(name),
         Some(Err(damage)) => Read::Bad(name, Problem::Segment { object: name, damage }),
         Some(Ok(segment)) if segment.name() != name => Read::Bad(name, Problem::Misnamed { object: name }),
         Some(Ok(segment)) => {
@@ -107,13 +128,10 @@ pub async fn read_chain(
     store: &Store,
     group: GroupId,
     snapshot: Option<&Snapshot>,
-    captured: Option<(Index, EntryHash)>,
+    captured: Captured,
     progress: &impl Progress,
 ) -> Result<Chain, CheckError> {
-    let folder = SegmentName::folder(&group);
-    let listed = store.list(&folder, &SegmentName::offset(&group, Index::ZERO)).await;
-    let names: Vec<SegmentName> =
-        listed.map_err(|_| CheckError::Store)?.iter().filter_map(|name| name.parse().ok()).collect();
+    let names = names(store, group).await?;
     progress.begin("segments", Some(names.len() as u64));
     let mut reads = stream::iter(&names).map(|name| read_link(store, *name)).buffered(READ_AHEAD);
     let mut found = Found::default();
@@ -122,10 +140,22 @@ pub async fn read_chain(
         match read? {
             Read::Link(link) => found.insert(link),
             Read::Bad(name, problem) => drop(found.bad.insert(name, problem)),
-            Read::Gone => {}
+            Read::Gone(name) => found.gone = found.gone.max(Some(name.first)),
         }
     }
-    Ok(found.chain(group, snapshot, captured))
+    let anchor = snapshot.map(|snapshot| (snapshot.entry.index, snapshot.entry.hash()));
+    Ok(found.chain(group, anchor, captured))
+}
+
+async fn names(store: &Store, group: GroupId) -> Result<Vec<SegmentName>, CheckError> {
+    let folder = SegmentName::folder(&group);
+    let listed = store.list(&folder, &SegmentName::offset(&group, Index::ZERO)).await;
+    Ok(listed.map_err(|_| CheckError::Store)?.iter().filter_map(|name| name.parse().ok()).collect())
+}
+
+/// The greatest first index of a group's segments, 0 for none.
+pub(super) async fn newest(store: &Store, group: GroupId) -> Result<Index, CheckError> {
+    Ok(names(store, group).await?.iter().map(|name| name.first).max().unwrap_or(Index::ZERO))
 }
 
 #[derive(Default)]
@@ -133,6 +163,8 @@ struct Found {
     links: BTreeMap<SegmentName, Link>,
     by_end: BTreeMap<(Index, [u8; 32]), SegmentName>,
     bad: BTreeMap<SegmentName, Problem>,
+    /// The first index of the newest segment that was deleted meanwhile: older ones are about to be.
+    gone: Option<Index>,
 }
 
 impl Found {
@@ -145,13 +177,7 @@ impl Found {
         self.by_end.get(&(index, hash.0)).and_then(|name| self.links.get(name)).copied()
     }
 
-    fn chain(
-        self,
-        group: GroupId,
-        snapshot: Option<&Snapshot>,
-        captured: Option<(Index, EntryHash)>,
-    ) -> Chain {
-        let anchor = snapshot.map(|snapshot| (snapshot.entry.index, snapshot.entry.hash()));
+    fn chain(self, group: GroupId, anchor: Option<(Index, EntryHash)>, captured: Captured) -> Chain {
         let mut problems: Vec<Problem> = Vec::new();
         let mut links = Vec::new();
         if let Some(anchor) = anchor {
@@ -160,10 +186,13 @@ impl Found {
                 links.push(link);
                 end = (Index(link.name.first.0.saturating_sub(1)), link.prev);
             }
-            if links.is_empty() {
+            links.reverse();
+            let begins = links.first().map_or(anchor.0.next(), |link: &Link| Some(link.name.first));
+            let holes = self.holes(group, begins.unwrap_or(anchor.0));
+            if links.is_empty() && holes.is_empty() && self.bad.is_empty() {
                 problems.push(Problem::NoAnchor(anchor.0));
             }
-            links.reverse();
+            problems.extend(holes);
         }
         let mut end = anchor.unwrap_or((Index::ZERO, EntryHash::ZERO));
         let missing = loop {
@@ -182,10 +211,10 @@ impl Found {
         match (missing, beyond) {
             // A damaged one says so itself.
             (Some(object), _) if self.bad.contains_key(&object) => {}
-            (Some(object), _) if captured.is_some_and(|(index, _)| index > end.0) => {
+            (Some(object), _) if captured.reached() > end.0 => {
                 problems.push(Problem::Missing { object, before: last });
             }
-            (_, Some(object)) if captured.is_none() && end.0 > Index::ZERO => {
+            (_, Some(object)) if captured.own.is_none() && end.0 > Index::ZERO => {
                 problems.push(Problem::Beyond { object: *object, end: end.0, last });
             }
             _ => {}
@@ -193,7 +222,7 @@ impl Found {
         let on_chain = |at: (Index, EntryHash)| links.iter().any(|link| link.last == at);
         let begins = links.first().map_or(Index::ZERO, |link| link.name.first);
         if let Some(captured) =
-            captured.filter(|(index, _)| *index >= begins && *index <= end.0 && index.0 > 0)
+            captured.own.filter(|(index, _)| *index >= begins && *index <= end.0 && index.0 > 0)
             && !on_chain(captured)
         {
             problems.push(Problem::Forked(captured.0));
@@ -201,8 +230,50 @@ impl Found {
         let unnecessary = (self.links.len() + self.bad.len()).saturating_sub(links.len());
         let goes_on = self.links.keys().chain(self.bad.keys()).any(|name| name.first > end.0);
         let oldest = self.links.keys().chain(self.bad.keys()).map(|name| name.first).min();
+        let newest = self.links.keys().chain(self.bad.keys()).map(|name| name.first).max();
         problems.extend(self.bad.into_values());
-        Chain { links, unnecessary, oldest: oldest.unwrap_or(Index::ZERO), goes_on, problems }
+        let newest = newest.unwrap_or(Index::ZERO);
+        Chain { links, unnecessary, oldest: oldest.unwrap_or(Index::ZERO), newest, goes_on, problems }
+    }
+
+    /// What is missing or altered below the chain from the snapshot, where older segments are still kept: leaders delete the
+    /// oldest first, so that what is kept begins somewhere and is whole from there on.
+    fn holes(&self, group: GroupId, chain_begins: Index) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut begins = chain_begins;
+        // One that overlaps what is known lost its place in the log: a deposed leader left it.
+        let below = |begins: Index| {
+            let kept = self.links.values().filter(|link| Some(link.name.first) > self.gone);
+            let kept = kept.filter(|link| link.last.0 < begins);
+            kept.max_by_key(|link| (link.last.0, self.leads_back(link)))
+        };
+        while let Some(link) = below(begins) {
+            let (last, hash) = link.last;
+            let first = Index(last.0.saturating_add(1));
+            let missing = SegmentName::new(group, first, &hash);
+            if first == begins {
+                problems.push(Problem::Astray { object: link.name, end: last });
+            } else if !self.bad.contains_key(&missing) {
+                let last = Index(begins.0.saturating_sub(1));
+                problems.push(Problem::Hole { object: missing, last });
+            }
+            begins = self.begin_of(link);
+        }
+        problems
+    }
+
+    /// Whether the segment before it is there.
+    fn leads_back(&self, link: &Link) -> bool {
+        self.ending_with((Index(link.name.first.0.saturating_sub(1)), link.prev)).is_some()
+    }
+
+    /// The first entry of the segments that lead to this one.
+    fn begin_of(&self, link: &Link) -> Index {
+        let mut link = *link;
+        while let Some(before) = self.ending_with((Index(link.name.first.0.saturating_sub(1)), link.prev)) {
+            link = before;
+        }
+        link.name.first
     }
 }
 
@@ -239,6 +310,32 @@ impl<P: Progress> Walk<'_, P> {
         Ok(vouched)
     }
 
+    /// Compares what the segments up to the stored tree last made of each record with what the stored tree has of it: they
+    /// are what it would be made again from. For where the log does not go back to its beginning, so that roots do not tell.
+    pub(super) async fn compare(
+        &self,
+        stored: &TreeFindings,
+        problems: &mut Vec<Problem>,
+    ) -> Result<(), CheckError> {
+        let Some(snapshot) = &stored.snapshot else { return Ok(()) };
+        let links = || self.chain.links.iter().filter(|link| link.last.0 <= snapshot.entry.index);
+        self.progress.begin("segments, comparing their leaves", Some(links().count() as u64));
+        let mut newest = BTreeMap::new();
+        for link in links() {
+            let Some(Ok(segment)) = read_segment(self.store, link.name).await? else { continue };
+            for made in segment.entries() {
+                let at = (link.name, made.entry.index);
+                newest.extend(made.leaves.iter().map(|l| (l.record, (at, sealed_digest(&l.sealed)))));
+            }
+            self.progress.done(1);
+        }
+        let other = newest.into_iter().filter(|(id, (_, digest))| stored.leaves.get(id) != Some(digest));
+        // Once each: which records are meant, nobody needs to know.
+        let places: BTreeSet<(SegmentName, Index)> = other.map(|(_, (place, _))| place).collect();
+        problems.extend(places.into_iter().map(|(object, index)| Problem::Spare { object, index }));
+        Ok(())
+    }
+
     /// Applies the leaves of all entries, or where the first ones are gone, of those after the stored tree. Returns for
     /// how many they gave the roots.
     pub(super) async fn replay(
@@ -265,5 +362,120 @@ impl<P: Progress> Walk<'_, P> {
             self.progress.done(1);
         }
         Ok(replayed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUP: GroupId = GroupId([2; 16]);
+
+    /// The hash of an entry on the branch `branch` of the log; 0 is the log.
+    fn hash(index: u64, branch: u8) -> EntryHash {
+        let mut hash = [branch; 32];
+        hash[1..9].copy_from_slice(&index.to_be_bytes());
+        if index == 0 { EntryHash::ZERO } else { EntryHash(hash) }
+    }
+
+    /// A segment of two entries on a branch.
+    fn link(first: u64, branch: u8) -> Link {
+        let prev = hash(first - 1, branch);
+        Link {
+            name: SegmentName::new(GROUP, Index(first), &prev),
+            prev,
+            last: (Index(first + 1), hash(first + 1, branch)),
+        }
+    }
+
+    /// What is found of the log to its entry 20 when the segments that begin with `lacks` are gone and those that begin with
+    /// `bad` are damaged, and `more` are there.
+    fn found(lacks: &[u64], bad: &[u64], more: &[Link]) -> Found {
+        let mut found = Found::default();
+        for first in (1..20).step_by(2).filter(|first| !lacks.contains(first)) {
+            let link = link(first, 0);
+            if bad.contains(&first) {
+                let problem = Problem::Misnamed { object: link.name };
+                found.bad.insert(link.name, problem);
+            } else {
+                found.insert(link);
+            }
+        }
+        more.iter().for_each(|link| found.insert(*link));
+        found
+    }
+
+    /// The problems when the stored tree reaches entry 16.
+    fn problems(found: Found) -> Vec<Problem> {
+        let captured = Captured { own: Some((Index(20), hash(20, 0))), others: Index::ZERO };
+        found.chain(GROUP, Some((Index(16), hash(16, 0))), captured).problems
+    }
+
+    #[test]
+    fn a_hole_behind_the_stored_tree_is_told_by_whichever_hsm_has_captured_more() {
+        let missing = |own, others| {
+            let captured = Captured { own: Some((Index(own), hash(own, 0))), others: Index(others) };
+            found(&[17], &[], &[]).chain(GROUP, Some((Index(16), hash(16, 0))), captured).problems
+        };
+        assert_eq!(missing(16, 16), [], "what follows may be a deposed leader's");
+        for (own, others) in [(20, 0), (16, 20), (20, 16)] {
+            let problems = missing(own, others);
+            let [Problem::Missing { object, .. }] = problems[..] else { panic!("{problems:?}") };
+            assert_eq!(object, link(17, 0).name, "{own} {others}");
+        }
+    }
+
+    #[test]
+    fn a_log_that_begins_somewhere_and_is_whole_from_there_is_well() {
+        assert_eq!(problems(found(&[], &[], &[])), []);
+        assert_eq!(problems(found(&[1, 3, 5], &[], &[])), []);
+        assert_eq!(problems(found(&[1, 3, 5, 7, 9, 11, 13], &[], &[])), []);
+    }
+
+    #[test]
+    fn each_hole_below_the_stored_tree_is_named_by_what_is_missing_first() {
+        let hole = |first, last| Problem::Hole { object: link(first, 0).name, last: Index(last) };
+        for lacks in (3..17).step_by(2) {
+            assert_eq!(problems(found(&[lacks], &[], &[])), [hole(lacks, lacks + 1)], "{lacks}");
+        }
+        assert_eq!(problems(found(&[5, 7], &[], &[])), [hole(5, 8)]);
+        assert_eq!(problems(found(&[1, 5, 9, 11], &[], &[])), [hole(9, 12), hole(5, 6)]);
+    }
+
+    #[test]
+    fn without_any_segment_up_to_the_stored_tree_its_entry_is_named() {
+        let lacks: Vec<u64> = (1..17).step_by(2).collect();
+        assert_eq!(problems(found(&lacks, &[], &[])), [Problem::NoAnchor(Index(16))]);
+    }
+
+    #[test]
+    fn a_damaged_segment_below_the_stored_tree_is_named_once() {
+        for bad in (1..17).step_by(2) {
+            let object = link(bad, 0).name;
+            assert_eq!(problems(found(&[], &[bad], &[])), [Problem::Misnamed { object }], "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_segment_that_was_altered_so_that_it_leads_elsewhere_is_named() {
+        let altered = Link { last: (Index(8), hash(8, 7)), ..link(7, 0) };
+        let problems = problems(found(&[7], &[], &[altered]));
+        assert_eq!(problems, [Problem::Astray { object: altered.name, end: Index(8) }]);
+    }
+
+    #[test]
+    fn what_deposed_leaders_left_is_no_problem_and_hides_none() {
+        let left = [link(7, 1), link(8, 1), link(10, 2)];
+        assert_eq!(problems(found(&[], &[], &left)), []);
+        assert_eq!(problems(found(&[1, 3, 5], &[], &left)), []);
+        let hole = Problem::Hole { object: link(5, 0).name, last: Index(6) };
+        assert_eq!(problems(found(&[5], &[], &left)), [hole]);
+    }
+
+    #[test]
+    fn what_is_deleted_while_it_is_looked_at_leaves_no_hole() {
+        let mut found = found(&[5, 7], &[], &[]);
+        found.gone = Some(Index(7));
+        assert_eq!(problems(found), []);
     }
 }

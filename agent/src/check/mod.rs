@@ -8,7 +8,7 @@ mod log;
 mod rebuild;
 mod tree;
 
-pub use log::{Chain, read_chain};
+pub use log::{Captured, Chain, read_chain};
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use tree::TreeFindings;
 
@@ -41,6 +41,8 @@ impl Progress for Unwatched {
 pub trait Witness {
     /// What it has captured; `None` if it is not a member.
     fn captured(&mut self) -> impl Future<Output = Result<Option<(Index, EntryHash)>, String>>;
+    /// The furthest entry that another member has captured, as far as can be found out; 0 if it cannot.
+    fn captured_by_others(&mut self) -> impl Future<Output = Index>;
     /// Whether all of these, consecutive and not beyond what it has captured, were made by HSMs of the realm.
     fn vouches(&mut self, entries: Vec<Entry>) -> impl Future<Output = Result<bool, String>>;
 }
@@ -60,6 +62,15 @@ impl Witness for AgentWitness {
         Ok(of_group.map(|group| (group.captured_index, group.captured_hash)))
     }
 
+    async fn captured_by_others(&mut self) -> Index {
+        // Agents may say what they like; that costs a false alarm.
+        let peers = self.agent.peers().await.unwrap_or_default();
+        let devices = peers.into_iter().filter_map(|peer| peer.agent?.device);
+        let groups = devices.flat_map(|device| device.groups);
+        let captured = groups.filter(|group| group.statement.group == self.group);
+        captured.map(|group| group.captured_index).max().unwrap_or(Index::ZERO)
+    }
+
     async fn vouches(&mut self, entries: Vec<Entry>) -> Result<bool, String> {
         self.agent.vouches(self.group, entries).await.map_err(|error| error.to_string())
     }
@@ -72,6 +83,10 @@ pub struct NoWitness;
 impl Witness for NoWitness {
     async fn captured(&mut self) -> Result<Option<(Index, EntryHash)>, String> {
         Ok(None)
+    }
+
+    async fn captured_by_others(&mut self) -> Index {
+        Index::ZERO
     }
 
     async fn vouches(&mut self, _: Vec<Entry>) -> Result<bool, String> {
@@ -103,6 +118,40 @@ pub enum Problem {
         object: SegmentName,
         /// The segment before it, which names it, or what else does.
         before: String,
+    },
+    /// A segment is not there though older ones are.
+    #[error(
+        "segment {object} is missing, and with it what lies between its first entry {} and {last}: restore it. Where an agent \
+         was stopped while it deleted what is older than the stored tree, the next snapshot ends this",
+        object.first
+    )]
+    Hole {
+        /// The first that is missing.
+        object: SegmentName,
+        /// The last entry that is missing.
+        last: Index,
+    },
+    /// A segment does not lead to the one after it.
+    #[error(
+        "segment {object} does not lead to the one after it, which begins behind entry {end}: its entries were altered, or a \
+         deposed leader left it and the one in its place is missing; restore it"
+    )]
+    Astray {
+        /// Its name.
+        object: SegmentName,
+        /// Its last entry.
+        end: Index,
+    },
+    /// A segment and the stored tree have different leaves.
+    #[error(
+        "segment {object}: entry {index} has another leaf than the stored tree, whose pages are right: the segment was altered; \
+         restore it"
+    )]
+    Spare {
+        /// The segment.
+        object: SegmentName,
+        /// The entry.
+        index: Index,
     },
     /// There is more than the chain.
     #[error(
@@ -193,6 +242,14 @@ pub struct Findings {
     pub problems: Vec<Problem>,
 }
 
+/// Reads all of a group's stored tree, and says what is wrong with it. Changes nothing.
+///
+/// # Errors
+/// [`CheckError`].
+pub async fn stored_tree(tree: &TreeStore, progress: &impl Progress) -> Result<TreeFindings, CheckError> {
+    tree::read(tree, progress).await
+}
+
 /// The groups of which a store holds something.
 ///
 /// # Errors
@@ -219,7 +276,8 @@ pub async fn check(
     let mut problems = Vec::new();
     let stored = tree::read(tree, progress).await?;
     problems.extend(stored.problems.iter().cloned());
-    let captured = witness.captured().await.map_err(CheckError::Hsm)?;
+    let own = witness.captured().await.map_err(CheckError::Hsm)?;
+    let captured = Captured { own, others: witness.captured_by_others().await };
     let snapshot = stored.snapshot.as_ref();
     let chain = read_chain(store, group, snapshot, captured, progress).await?;
     problems.extend(chain.problems.iter().cloned());
@@ -227,10 +285,13 @@ pub async fn check(
         problems.push(Problem::NoTree(chain.begins_at()));
     }
     let walk = log::Walk { store, chain: &chain, progress };
-    let authentic = match captured {
+    let authentic = match own {
         Some((captured, _)) => Some(walk.authenticate(captured, witness, &mut problems).await?),
         None => None,
     };
+    if chain.begins_at() > Index(1) && stored.problems.is_empty() {
+        walk.compare(&stored, &mut problems).await?;
+    }
     let replayed = walk.replay(&stored, &mut problems).await?;
     Ok(Findings {
         group,

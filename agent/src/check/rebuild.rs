@@ -5,7 +5,7 @@
 //! is put in use when it is whole; until then, and if it is given up, nothing has changed.
 
 use super::tree::{sealed_digest, trees_at};
-use super::{CheckError, Progress, log};
+use super::{Captured, Chain, CheckError, Progress, log};
 use crate::replica::ReadOutcome;
 use crate::segment::Segment;
 use crate::store::Store;
@@ -54,7 +54,7 @@ pub enum RebuildError {
         leaves: usize,
     },
     /// Somebody goes on with the damaged tree.
-    #[error("an agent of the group runs, and has moved the stored tree on; stop all of them and try again")]
+    #[error("an agent of the group runs, and has gone on meanwhile; stop all of them and try again")]
     AgentsRun,
     /// Somebody went on with the damaged tree in the last moment.
     #[error(
@@ -99,11 +99,14 @@ pub async fn rebuild(
         Err(failure) => return Err(failure.into()),
     };
     let snapshot = reader.as_ref().and_then(TreeReader::snapshot).cloned();
-    let chain = log::read_chain(store, group, snapshot.as_ref(), None, progress).await?;
+    let chain = log::read_chain(store, group, snapshot.as_ref(), Captured::UNKNOWN, progress).await?;
     let new = tree.next_generation().await?;
     let Some(snapshot) = snapshot else {
         if chain.begins_at() > Index(1) || chain.goes_on {
             return Err(RebuildError::NoSnapshot(chain.begins_at()));
+        }
+        if grown(store, group, &chain).await? {
+            return Err(RebuildError::AgentsRun);
         }
         let generation = new.put_in_use().await?;
         return Ok(Rebuilt { reaches: Index::ZERO, leaves: 0, from_segments: 0, generation });
@@ -135,7 +138,7 @@ pub async fn rebuild(
     new.open().await?;
     write(&new, &snapshot, &trees, reader.as_ref(), leaves, progress).await?;
     new.close().await;
-    if moved(&old, &snapshot).await? {
+    if moved(&old, &snapshot).await? || grown(store, group, &chain).await? {
         return Err(RebuildError::AgentsRun);
     }
     let generation = new.put_in_use().await?;
@@ -165,6 +168,12 @@ async fn moved(tree: &TreeStore, since: &Snapshot) -> Result<bool, TreeFailure> 
         Err(TreeFailure::Damaged(_)) => Ok(false),
         Err(failure) => Err(failure),
     }
+}
+
+/// Whether somebody has extended the log since.
+async fn grown(store: &Store, group: GroupId, since: &Chain) -> Result<bool, CheckError> {
+    let newest = log::newest(store, group).await?;
+    Ok(newest > since.newest)
 }
 
 /// The leaves that the damaged tree still gives: those that lie in a row, and, after damage, those that pages name.

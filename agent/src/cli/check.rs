@@ -1,17 +1,21 @@
 //! `check` and `rebuild-tree`: the store, looked at without an agent.
 
+use super::confirm::confirm;
 use super::founding::{self, Founded};
-use super::{CliError, Reach, Stored, agent, show};
+use super::{CliError, Reach, RebuildTree, Stored, agent, configured, show};
 use crate::admin::Client;
 use crate::check::{self, AgentWitness, Findings, NoWitness, Progress};
 use crate::config::Config;
 use crate::store::Store;
 use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
+use futures::future::join_all;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 use strongroom_proto::ids::{GroupId, Index};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
 
 /// How many problems of a group are printed.
 const SHOWN: usize = 20;
@@ -46,15 +50,10 @@ impl Progress for Bar {
 fn open(config: &Path, stored: &Stored) -> Result<Store, CliError> {
     Ok(match &stored.store {
         // A look must not make what it does not find.
-        Some(url) if url.to_file_path().is_ok_and(|path| url.scheme() == "file" && !path.is_dir()) => {
-            return Err(CliError::Arguments(
-                "the folder that `--store` names does not exist; check its spelling",
-            ));
-        }
-        Some(url) => Store::open(url, &stored.options()?)?,
+        Some(url) => Store::open_existing(url, &stored.options()?)?,
         None => {
-            let config = Config::open(config)?;
-            Store::open(&config.store, &config.store_options)?
+            let config = configured(config)?;
+            Store::open_existing(&config.store, &config.store_options)?
         }
     })
 }
@@ -147,12 +146,48 @@ fn text(findings: &Findings) -> String {
     lines.join("\n")
 }
 
-pub(super) async fn rebuild(config: &Path, stored: Stored) -> Result<(), CliError> {
+/// How long an agent may take to accept a connection.
+const ACCEPTS: Duration = Duration::from_secs(2);
+
+/// Refuses where an agent of the configuration accepts connections. One that is cut off from here is not seen; then the
+/// closing of the tree to all that write it must do.
+async fn nobody_runs(config: &Config) -> Result<(), CliError> {
+    if UnixStream::connect(&config.admin_socket).await.is_ok() {
+        return Err(CliError::AgentsRun(config.admin_socket.display().to_string()));
+    }
+    let asked = config.peers.iter().map(|peer| async move {
+        let (host, port) = (peer.0.host_str()?, peer.0.port_or_known_default()?);
+        // Brackets are the URL's, not the address's.
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        timeout(ACCEPTS, TcpStream::connect((host, port))).await.ok()?.ok()?;
+        Some(peer.0.to_string())
+    });
+    let run: Vec<String> = join_all(asked).await.into_iter().flatten().collect();
+    if run.is_empty() { Ok(()) } else { Err(CliError::AgentsRun(run.join(" and "))) }
+}
+
+pub(super) async fn rebuild(config: &Path, arguments: RebuildTree) -> Result<(), CliError> {
+    let RebuildTree { stored, yes } = arguments;
     let store = open(config, &stored)?;
     let groups = groups(&store, &stored).await?;
     let [group] = groups.into_iter().collect::<Vec<_>>()[..] else {
         return Err(CliError::Arguments("the store holds several groups: say which with --group"));
     };
+    if stored.store.is_none() {
+        nobody_runs(&configured(config)?).await?;
+    } else {
+        // Whose store it is, and which agents are at it, nothing says.
+        confirm(yes, "No agent of the group may run, and from here none can be asked")?;
+    }
+    let bar = Bar::new();
+    let found = check::stored_tree(&tree(&store, group), &bar).await;
+    bar.0.finish_and_clear();
+    let found = found?;
+    if let (Some(snapshot), []) = (&found.snapshot, &found.problems[..]) {
+        let (reaches, leaves) = (snapshot.entry.index, found.leaves.len());
+        hintln!("group {group}: the stored tree is whole: {leaves} leaves, up to entry {reaches}.");
+        confirm(yes, "There is nothing to repair, and a new tree is to take its place")?;
+    }
     let bar = Bar::new();
     let rebuilt = check::rebuild(&store, &tree(&store, group), group, &bar).await;
     bar.0.finish_and_clear();

@@ -3,9 +3,8 @@
 //! The store is not trusted with it: what it holds counts only if enough custodians signed it, and if it names what the HSM
 //! itself says of its realm. Whether these are the custodians one means is for people to say, so they are always shown.
 
-use super::{CliError, ClientConfig, Line, Reach, agent, show};
-use crate::admin::AdminError;
-use crate::config::Config;
+use super::{CliError, ClientConfig, Line, Reach, agent, configured, show};
+use crate::admin::{AdminError, Client, founding_object};
 use crate::replica::ReadOutcome;
 use crate::store::Store;
 use serde_json::json;
@@ -73,7 +72,7 @@ impl Founded {
             Self::Wrong(why) => {
                 format!("WRONG: {why}; put the signed founding in its place with `realm found`")
             }
-            Self::Unavailable => "not known: no object store was asked, or it does not answer".into(),
+            Self::Unavailable => "not known: the object store does not answer".into(),
         }
     }
 
@@ -86,24 +85,25 @@ impl Founded {
     }
 }
 
-fn object(realm: RealmId) -> String {
-    format!("realms/{realm}/founding")
-}
-
 /// What the store holds of the founding of `realm`, compared with what an HSM says, if one was asked.
 pub(super) async fn stored(store: &Store, realm: RealmId, hsm: Option<&RealmStatus>) -> Founded {
     if hsm.is_some_and(|hsm| hsm.policy.custodians.is_empty()) {
         return Founded::Closed;
     }
-    Founded::of(store.read(&object(realm)).await, realm, hsm)
+    Founded::of(store.read(&founding_object(realm)).await, realm, hsm)
 }
 
-/// The same, from the store of the configuration.
-pub(super) async fn founded(reach: &Reach, hsm: &RealmStatus) -> Founded {
-    let store = Config::open(&reach.config).ok().and_then(|c| Store::open(&c.store, &c.store_options).ok());
-    match store {
-        Some(store) => stored(&store, hsm.realm, Some(hsm)).await,
-        None => Founded::Unavailable,
+/// The same, as the agent reads it in its store.
+pub(super) async fn founded(agent: &mut Client, hsm: &RealmStatus) -> Founded {
+    if hsm.policy.custodians.is_empty() {
+        return Founded::Closed;
+    }
+    match agent.founding().await {
+        Ok(found) => {
+            let found = found.map_or(ReadOutcome::Absent, ReadOutcome::Found);
+            Founded::of(found, hsm.realm, Some(hsm))
+        }
+        Err(_) => Founded::Unavailable,
     }
 }
 
@@ -125,9 +125,9 @@ pub(super) async fn found(reach: &Reach, founding: &str, signatures: &[String]) 
     if let Founded::Wrong(why) = told {
         return Err(CliError::Founding(why));
     }
-    let configured = Config::open(&reach.config)?;
-    let store = Store::open(&configured.store, &configured.store_options)?;
-    let name = object(realm.realm);
+    let configured = configured(&reach.config)?;
+    let store = Store::open_existing(&configured.store, &configured.store_options)?;
+    let name = founding_object(realm.realm);
     if let Founded::Wrong(why) = self::stored(&store, realm.realm, Some(&realm)).await {
         hintln!("What was at {name} in the store did not count: {why}. It is replaced.");
         store.delete(&name).await.map_err(|_| CliError::FoundingNotKept)?;
@@ -152,9 +152,9 @@ pub(super) async fn found(reach: &Reach, founding: &str, signatures: &[String]) 
 
 /// `client-config`.
 pub(super) async fn client_config(reach: &Reach, arguments: &ClientConfig) -> Result<(), CliError> {
-    let device = agent(reach).await?.device().await?;
-    let realm = device.realm.ok_or(AdminError::NoRealm)?;
-    let founded = founded(reach, &realm).await;
+    let mut agent = agent(reach).await?;
+    let realm = agent.device().await?.realm.ok_or(AdminError::NoRealm)?;
+    let founded = founded(&mut agent, &realm).await;
     let mut entry = json!({
         "id": realm.realm.to_string(),
         "address": arguments.address.as_str(),

@@ -1,24 +1,23 @@
 //! `group`: making one, and how it does.
 
+use super::confirm::confirm;
+use super::members::{Seen, groups_json, groups_text, not_serving};
 use super::{CliError, GroupCommand, Line, Reach, agent, show};
+use crate::admin::GroupPlan;
+use std::time::{Duration, Instant};
+use strongroom_proto::ids::HsmId;
 use strongroom_proto::statement::GroupStatement;
+
+/// For how long a group gets to elect a leader and read the tree before it is said not to serve, and how often it is looked
+/// at meanwhile.
+const PASSES: Duration = Duration::from_secs(3);
+const AGAIN: Duration = Duration::from_millis(200);
 
 pub(super) async fn execute(config: &Reach, command: GroupCommand) -> Result<(), CliError> {
     match command {
-        GroupCommand::Create { members } => {
-            let created = agent(config).await?.create_group(&members).await?;
-            outln!("{}", created.statement.to_line());
-            hintln!("Group {} is made; the line above is its statement.", created.statement.group);
-            for (hsm, why) in &created.missing {
-                hintln!("HSM {hsm} has not joined: {why}.");
-                hintln!("Next, at that HSM's agent: strongroom-agent group join STATEMENT");
-            }
-            if !created.statement.genesis {
-                hintln!("It owns no users yet: the realm's first group has them all.");
-            }
-            if created.missing.is_empty() {
-                hintln!("Every member has joined. Next: strongroom-agent group status");
-            }
+        GroupCommand::Create { members, yes } => {
+            let members: Vec<HsmId> = members.into_iter().flat_map(|members| members.0).collect();
+            create(config, &members, yes).await?;
         }
         GroupCommand::Join { statement } => {
             let statement = GroupStatement::from_line(&statement)?;
@@ -28,10 +27,78 @@ pub(super) async fn execute(config: &Reach, command: GroupCommand) -> Result<(),
         }
         GroupCommand::Status(format) => {
             let mut agent = agent(config).await?;
-            let own = agent.status().await?;
-            let peers = agent.peers().await?;
-            show::print(format, &show::groups_json(&own, &peers), || show::groups_text(&own, &peers))?;
+            let since = Instant::now();
+            loop {
+                let own = agent.status().await?;
+                let peers = agent.peers().await?;
+                let seen = Seen { own: &own, peers: &peers };
+                let cause = not_serving(seen);
+                if cause.as_ref().is_some_and(|cause| cause.passes) && since.elapsed() < PASSES {
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
+                }
+                show::print(format, &groups_json(seen), || groups_text(seen))?;
+                return cause.map_or(Ok(()), |cause| Err(CliError::NotServing(cause.text)));
+            }
         }
     }
     Ok(())
+}
+
+async fn create(config: &Reach, members: &[HsmId], yes: bool) -> Result<(), CliError> {
+    let mut agent = agent(config).await?;
+    let plan = agent.plan_group(members).await?;
+    if plan.is_made() {
+        hintln!("There is a group of these members already; no second one is made.");
+    } else {
+        hint!("{}", plan_text(&plan));
+        confirm(yes, "A group is for ever: its members never change, and it is never unmade")?;
+    }
+    let created = agent.carry_out(plan).await?;
+    outln!("{}", created.statement.to_line());
+    hintln!("Group {} is made; the line above is its statement.", created.statement.group);
+    for (hsm, why) in &created.missing {
+        hintln!("HSM {hsm} has not joined: {why}.");
+        hintln!("Next, at that HSM's agent: strongroom-agent group join STATEMENT");
+    }
+    if !created.statement.genesis {
+        hintln!("It owns no users yet: the realm's first group has them all.");
+    }
+    if created.missing.is_empty() {
+        hintln!("Every member has joined. Next: strongroom-agent group status");
+    }
+    Ok(())
+}
+
+/// What is going to be made, and what is unwise about it.
+fn plan_text(plan: &GroupPlan) -> String {
+    let members = plan.members();
+    let mut lines = vec![format!("This makes a group in realm {}:", plan.realm())];
+    lines.extend(
+        members
+            .iter()
+            .map(|hsm| format!("  member  {hsm}{}", if *hsm == plan.own() { ", here" } else { "" })),
+    );
+    lines
+        .push(format!("  owns    {}", if plan.owns_users() { "all users of the realm" } else { "no users" }));
+    lines.push(format!("  goes on without {} of {}", (members.len() - 1) / 2, members.len()));
+    match members.len() {
+        1 => lines.push("WARNING: with one member, all users' secrets are lost with that HSM.".into()),
+        2 => lines.push(
+            "WARNING: with two members, nothing is served when either is away, and all is lost with either. Take three.".into(),
+        ),
+        even if even % 2 == 0 => lines.push(format!(
+            "WARNING: {even} members survive the loss of no more than {} do. Take an odd number.",
+            even - 1
+        )),
+        _ => {}
+    }
+    if let Some(group) = plan.other_group() {
+        lines.push(format!(
+            "WARNING: this HSM is in group {group} already, whose members stay as they are. A further group owns no users, and an HSM \
+             takes only so many."
+        ));
+    }
+    lines.push(String::new());
+    lines.join("\n")
 }

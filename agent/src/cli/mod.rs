@@ -24,25 +24,29 @@ macro_rules! hintln {
 
 mod admin_identity;
 mod check;
+mod confirm;
+mod error;
 mod founding;
 mod group;
 mod hsm;
 mod line;
+mod members;
 mod realm;
 mod run;
 mod show;
+mod tenant;
+mod token;
 mod words;
 
+pub use error::CliError;
 pub use line::{Line, LineError};
 
-use crate::admin::{AdminError, Client};
-use crate::agent::{Ended, StartError};
-use crate::check::{CheckError, RebuildError};
+use crate::admin::Client;
 use crate::config::{Config, PeerUrl, StoreOptions};
 use crate::file::FileError;
 use crate::front::system_clock;
 use crate::peers::open_operator;
-use crate::store::{StoreError, parse_url};
+use crate::store::parse_url;
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -51,7 +55,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use strongroom_proto::hsm::CustodianKey;
-use strongroom_proto::ids::{Digest, GroupId, HsmId};
+use strongroom_proto::ids::{Digest, GroupId, HsmId, RealmId};
 use url::Url;
 
 /// The agent of one Strongroom HSM.
@@ -109,7 +113,52 @@ pub enum Command {
     /// disturb a group at work. Fails if anything is not as it should be.
     Check(Stored),
     /// Make a group's stored tree again from the segments and leaves that exist. Stop the group's agents first.
-    RebuildTree(Stored),
+    RebuildTree(RebuildTree),
+    /// Give a tenant a key, in the tenants file of the configuration. Needs no agent.
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+    /// Make a token for a test, with which its bearer is a user of a tenant for ten minutes. Apps get theirs from the tenant's
+    /// own server.
+    Token(TokenArguments),
+}
+
+/// `rebuild-tree`.
+#[derive(Args, Debug)]
+pub struct RebuildTree {
+    /// What to look at.
+    #[command(flatten)]
+    pub stored: Stored,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Tenants.
+#[derive(Subcommand, Debug)]
+pub enum TenantCommand {
+    /// Add a tenant, or a further key to one that is there. The agent takes it within five seconds; other hosts need the same
+    /// file.
+    Add {
+        /// The tenant's name: letters and digits, with `test-` before them if it is for tests.
+        name: String,
+        /// The tenant's public key, RSA or Ed25519, in PEM. Without, a secret is made, which its server has to be given.
+        #[arg(long, value_name = "FILE")]
+        public_key: Option<PathBuf>,
+    },
+}
+
+/// `token`.
+#[derive(Args, Debug)]
+pub struct TokenArguments {
+    /// The user, as the tenant names them.
+    #[arg(long, value_name = "NAME")]
+    pub user: String,
+    /// The tenant. Needs not be named where only one has a secret.
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// The realm; by default the one of this agent's HSM.
+    #[arg(long, value_name = "REALMID")]
+    pub realm: Option<RealmId>,
 }
 
 /// What to look at.
@@ -212,7 +261,7 @@ pub enum RealmCommand {
 #[derive(Args, Debug)]
 pub struct CreateRealm {
     /// A custodian's public key, 64 hexadecimal digits; once for each custodian, up to nine.
-    #[arg(long = "custodian", value_name = "PUBKEY", value_parser = custodian, required_unless_present = "closed")]
+    #[arg(long = "custodian", value_name = "PUBKEY", value_parser = custodian)]
     pub custodians: Vec<CustodianKey>,
     /// How many custodians must approve before another HSM gets the realm. By default, more than half of them.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=9), requires = "custodians")]
@@ -269,8 +318,11 @@ pub enum GroupCommand {
     Create {
         /// Ids of the HSMs, this agent's among them; `hsm status` shows them. Odd numbers make sense: 3 go on when one
         /// is lost, 5 when two are.
-        #[arg(long, value_name = "HSMID,…", value_delimiter = ',', required = true)]
-        members: Vec<HsmId>,
+        #[arg(long, value_name = "HSMID,…", num_args = 1.., required = true, value_parser = members)]
+        members: Vec<Members>,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
     },
     /// Have this agent's HSM join a group, where `group create` could not reach it.
     Join {
@@ -289,78 +341,23 @@ pub struct StatusFormat {
     pub json: bool,
 }
 
+/// Ids of HSMs between commas, as much of them as the shell took for one argument.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Members(pub Vec<HsmId>);
+
+fn members(text: &str) -> Result<Members, String> {
+    let ids = text.split(',').map(str::trim).filter(|id| !id.is_empty());
+    let id = |id: &str| {
+        id.parse()
+            .map_err(|_| format!("`{id}` is not an HSM's id: 32 hexadecimal digits, as `hsm status` shows"))
+    };
+    ids.map(id).collect::<Result<_, _>>().map(Members)
+}
+
 fn custodian(text: &str) -> Result<CustodianKey, String> {
     let key: Digest =
         text.parse().map_err(|_| "a public key is 64 hexadecimal digits; `realm custodian` prints one")?;
     Ok(CustodianKey(key))
-}
-
-/// Why a command failed.
-#[derive(Debug, thiserror::Error)]
-pub enum CliError {
-    /// A configuration file.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The agent does not start.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// A task of the agent ended by a bug.
-    #[error(transparent)]
-    Ended(#[from] Ended),
-    /// The agent or its HSM did not do it.
-    #[error(transparent)]
-    Admin(#[from] AdminError),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A check came to no end.
-    #[error(transparent)]
-    Check(#[from] CheckError),
-    /// A tree was not made again.
-    #[error(transparent)]
-    Rebuild(#[from] RebuildError),
-    /// A check found something.
-    #[error("{0} things are not as they should be: they are listed above")]
-    Found(usize),
-    /// A line of text is not what was asked for.
-    #[error(transparent)]
-    Line(#[from] LineError),
-    /// The words on the device's console are not those of what a custodian was handed. Which would be right is not said: they
-    /// would be copied from here.
-    #[error(
-        "these are not the words for the {name}: type the six words that the device's console shows behind `{name}`, and nothing \
-         else. If you did, you were handed a device or realm that is not the one you look at: do not sign"
-    )]
-    OtherWords {
-        /// What was compared.
-        name: &'static str,
-    },
-    /// The console does not say that the realm's keys were drawn in that HSM.
-    #[error(
-        "a founding is signed only where the console says `drawn here` of its keys: elsewhere a host may know them. If it says \
-         something else, do not sign"
-    )]
-    NotDrawnHere,
-    /// A founding that does not count.
-    #[error("this founding does not count: {0}; have custodians sign what `realm create` printed here")]
-    Founding(&'static str),
-    /// A founding that could not be kept.
-    #[error("the object store did not take the founding; see that it answers, and run this again")]
-    FoundingNotKept,
-    /// A custodian's or an operator's key.
-    #[error("{}: {message}", path.display())]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong and what to do.
-        message: String,
-    },
-    /// The arguments do not go together.
-    #[error("{0}")]
-    Arguments(&'static str),
-    /// The system gives no threads, signals or output.
-    #[error("cannot go on: {0}")]
-    System(#[from] std::io::Error),
 }
 
 impl Cli {
@@ -384,7 +381,9 @@ impl Cli {
                 Command::AdminIdentity(arguments) => admin_identity::execute(&reach, &arguments).await,
                 Command::ClientConfig(arguments) => founding::client_config(&reach, &arguments).await,
                 Command::Check(stored) => check::check(&reach, stored).await,
-                Command::RebuildTree(stored) => check::rebuild(&reach.config, stored).await,
+                Command::RebuildTree(arguments) => check::rebuild(&reach.config, arguments).await,
+                Command::Tenant(command) => tenant::execute(&reach.config, command),
+                Command::Token(arguments) => token::execute(&reach, &arguments).await,
             }
         })
     }
@@ -397,7 +396,17 @@ async fn agent(reach: &Reach) -> Result<Client, CliError> {
             let identity = open_operator(identity, system_clock())?;
             Client::connect_from_afar(address, identity).await?
         }
-        None => Client::connect(&Config::open(&reach.config)?.admin_socket).await?,
+        None => Client::connect(&configured(&reach.config)?.admin_socket).await?,
+    })
+}
+
+/// The configuration of the agent on this machine.
+fn configured(path: &Path) -> Result<Config, CliError> {
+    Config::open(path).map_err(|error| match error {
+        FileError::Read { path, source } if source.kind() == io::ErrorKind::NotFound => {
+            CliError::NoConfig(path)
+        }
+        error => error.into(),
     })
 }
 

@@ -66,9 +66,10 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
             founding::found(config, &founding, &signatures).await?;
         }
         RealmCommand::Status(format) => {
-            let device = agent(config).await?.device().await?;
+            let mut client = agent(config).await?;
+            let device = client.device().await?;
             let realm = device.realm.as_ref().ok_or(AdminError::NoRealm)?;
-            let mut founded = founding::founded(config, realm).await;
+            let mut founded = founding::founded(&mut client, realm).await;
             if let (Founded::Missing(_), Origin::MadeHere) = (&founded, realm.origin) {
                 founded = Founded::Missing(device.founding());
             }
@@ -85,6 +86,12 @@ fn policy(arguments: &CreateRealm) -> Result<CustodianPolicy, CliError> {
         return Ok(CustodianPolicy::closed());
     }
     let custodians = arguments.custodians.clone();
+    if custodians.is_empty() {
+        return Err(CliError::Arguments(
+            "name the realm's custodians with `--custodian PUBKEY`, once for each: they alone can let another HSM have it. For a \
+             realm that stays in this HSM for ever and is lost with it, say `--closed`",
+        ));
+    }
     if custodians.len() > MAX_CUSTODIANS {
         return Err(CliError::Arguments("a realm has at most 9 custodians; name fewer"));
     }

@@ -1,8 +1,7 @@
 //! `run`: the daemon.
 
-use super::CliError;
+use super::{CliError, configured};
 use crate::agent::Agent;
-use crate::config::Config;
 use crate::descriptors;
 use crate::link::SocketLink;
 use crate::store::Store;
@@ -15,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(super) async fn run(path: &Path) -> Result<(), CliError> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hang_up = signal(SignalKind::hangup())?;
-    let config = Config::open(path)?;
+    let config = configured(path)?;
     descriptors::raise();
     let store = Store::open(&config.store, &config.store_options).map_err(crate::agent::StartError::from)?;
     let link = Arc::new(SocketLink::new(config.hsm.clone()));

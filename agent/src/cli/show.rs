@@ -2,13 +2,12 @@
 
 use super::StatusFormat;
 use super::founding::Founded;
-use crate::admin::{AgentReport, GroupReport, PeerReport};
 use serde_json::{Value, json};
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use strongroom_proto::enrolment::{Attestation, CustodianKey, CustodianPolicy, ExportApproval, Founding};
 use strongroom_proto::hsm::{DeviceStatus, GroupStatus, Origin, RealmStatus, Role, Wear};
-use strongroom_proto::ids::{GroupId, HsmId};
+use strongroom_proto::ids::HsmId;
 
 /// Prints one or the other to standard output.
 pub(super) fn print(format: StatusFormat, json: &Value, text: impl FnOnce() -> String) -> io::Result<()> {
@@ -247,104 +246,5 @@ pub(super) fn device_json(device: &DeviceStatus) -> Value {
         },
         "realm": device.realm.as_ref().map(|realm| realm_json(realm, None)),
         "groups": device.groups.iter().map(group).collect::<Vec<_>>(),
-    })
-}
-
-/// One member of a group: its agent, when that answers, and what its replica says, when that runs.
-struct Member<'a> {
-    hsm: HsmId,
-    agent: Option<&'a AgentReport>,
-    report: Option<&'a GroupReport>,
-}
-
-fn members<'a>(group: &GroupId, own: &'a AgentReport, peers: &'a [PeerReport]) -> Vec<Member<'a>> {
-    let agents = || peers.iter().filter_map(|peer| peer.agent.as_ref()).chain([own]);
-    let statement = agents()
-        .filter_map(|agent| agent.device.as_ref())
-        .flat_map(|device| &device.groups)
-        .map(|status| &status.statement)
-        .find(|statement| statement.group == *group);
-    let member = |hsm: &HsmId| {
-        let agent = agents().find(|agent| agent.device.as_ref().is_some_and(|device| device.hsm == *hsm));
-        let report = agent.and_then(|agent| agent.groups.iter().find(|report| report.group == *group));
-        Member { hsm: *hsm, agent, report }
-    };
-    statement.into_iter().flat_map(|statement| &statement.members).map(member).collect()
-}
-
-fn member_text(member: &Member<'_>) -> String {
-    let Member { hsm, agent, report } = member;
-    let Some(agent) = agent else { return format!("  {hsm}  its agent cannot be reached\n") };
-    let Some(report) = report else { return format!("  {hsm}  has not joined; `group join` there\n") };
-    let GroupReport { role, serving, captured, committed, tip, snapshot, waiting, fault, .. } = report;
-    // Only a leader knows, and only of its own leadership.
-    let committed = if committed.0 == 0 { "-".to_owned() } else { committed.to_string() };
-    let mut text = format!(
-        "  {hsm}  {role:9}  captured {captured}  committed {committed}  tip {tip}  snapshot {snapshot}  waiting {waiting}\n"
-    );
-    if role == "leader" && !serving {
-        text.push_str("    it reads the stored tree, and will serve then\n");
-    }
-    if !agent.hsm_answers {
-        text.push_str("    the HSM does not answer its agent\n");
-    }
-    if let Some(fault) = fault {
-        let _ = writeln!(text, "    {fault}");
-    }
-    text
-}
-
-pub(super) fn groups_text(own: &AgentReport, peers: &[PeerReport]) -> String {
-    let mut text = String::new();
-    for report in &own.groups {
-        let leader = report.leader.map_or("no leader known".into(), |leader| format!("led by {leader}"));
-        let _ = writeln!(text, "group {}, {leader}", report.group);
-        for member in members(&report.group, own, peers) {
-            text.push_str(&member_text(&member));
-        }
-    }
-    if own.groups.is_empty() {
-        let realm = own.device.as_ref().is_some_and(|device| device.realm.is_some());
-        text.push_str(match (own.hsm_answers, realm) {
-            (false, _) => "no group runs here yet: the HSM does not answer; start it\n",
-            (true, false) => {
-                "no group runs here yet: the HSM has no realm; `realm create`, or `hsm request` to join one\n"
-            }
-            (true, true) => "no group runs here yet; make one with `group create`\n",
-        });
-    }
-    for peer in peers.iter().filter(|peer| peer.agent.is_none()) {
-        let _ = writeln!(text, "peer {} cannot be reached", peer.address);
-    }
-    text
-}
-
-pub(super) fn groups_json(own: &AgentReport, peers: &[PeerReport]) -> Value {
-    let member = |Member { hsm, agent, report }: Member<'_>| {
-        json!({
-            "hsm": hsm.to_string(),
-            "agent_answers": agent.is_some(),
-            "hsm_answers": agent.is_some_and(|agent| agent.hsm_answers),
-            "role": report.map(|report| &report.role),
-            "captured": report.map(|report| report.captured.0),
-            "committed": report.map(|report| report.committed.0),
-            "tip": report.map(|report| report.tip.0),
-            "serving": report.map(|report| report.serving),
-            "snapshot": report.map(|report| report.snapshot.0),
-            "waiting": report.map(|report| report.waiting),
-            "fault": report.and_then(|report| report.fault.as_ref()),
-        })
-    };
-    let group = |report: &GroupReport| {
-        json!({
-            "group": report.group.to_string(),
-            "leader": report.leader.map(|leader| leader.to_string()),
-            "members": members(&report.group, own, peers).into_iter().map(member).collect::<Vec<_>>(),
-        })
-    };
-    let silent = peers.iter().filter(|peer| peer.agent.is_none()).map(|peer| &peer.address);
-    json!({
-        "groups": own.groups.iter().map(group).collect::<Vec<_>>(),
-        "unreachable_peers": silent.collect::<Vec<_>>(),
     })
 }

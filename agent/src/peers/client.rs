@@ -2,7 +2,7 @@
 
 use super::connection::connect;
 use super::heard::Heard;
-use super::{Caller, Identities, endpoint, from_wire};
+use super::{Caller, Identities, endpoint, from_wire, root_cause};
 use crate::agent::Vital;
 use crate::causes::causes;
 use crate::config::PeerUrl;
@@ -182,9 +182,16 @@ impl Peers {
     /// Asks every configured peer for its status; those that cannot be reached have none.
     pub(crate) async fn statuses(&self) -> Vec<PeerStatus> {
         let ask = self.peers.iter().map(|peer| async {
-            let reply = peer.client().status(within(HELLO_TIMEOUT, StatusRequest {})).await;
-            let status = reply.ok().map(tonic::Response::into_inner);
-            PeerStatus { address: peer.address.to_string(), status }
+            let mut client = peer.client();
+            let asked = client.status(within(HELLO_TIMEOUT, StatusRequest {}));
+            let reply = tokio::time::timeout(HELLO_TIMEOUT * 2, asked).await;
+            let (status, why) = match reply {
+                Ok(Ok(reply)) => (Some(reply.into_inner()), String::new()),
+                Ok(Err(status)) => (None, root_cause(&status)),
+                Err(_) => (None, "it does not answer".into()),
+            };
+            let hsm = self.found.hsm(peer.at).map(|hsm| hsm.0.to_vec()).unwrap_or_default();
+            PeerStatus { address: peer.address.to_string(), status, why, hsm: hsm.into() }
         });
         futures::future::join_all(ask).await
     }
@@ -212,6 +219,10 @@ impl Found {
     fn at(&self, hsm: HsmId) -> Option<usize> {
         let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         found.iter().position(|found| *found == Some(hsm))
+    }
+
+    fn hsm(&self, at: usize) -> Option<HsmId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(at).copied().flatten()
     }
 
     /// Says whether that is news. A peer that is silent keeps its HSM: messages to it are lost or not, as ever.

@@ -8,8 +8,8 @@ use super::identity::{Identities, Who};
 use super::refused::{Reason, Refused};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, CertificateError, ClientConfig};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -143,8 +143,26 @@ pub(crate) async fn tls(
         Host::Ipv6(ip) => (TcpStream::connect((ip, port)).await?, IpAddr::V6(ip).into()),
     };
     stream.set_nodelay(true)?;
-    TlsConnector::from(config).connect(name, stream).await
+    TlsConnector::from(config).connect(name, stream).await.map_err(explained)
 }
+
+/// What an operator can do about a handshake that failed.
+fn explained(error: io::Error) -> io::Error {
+    let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    let unknown = |alert| matches!(alert, AlertDescription::UnknownCA | AlertDescription::BadCertificate);
+    let why = match (error.kind(), tls) {
+        (_, Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))) => OTHER_EPOCH,
+        (_, Some(rustls::Error::AlertReceived(alert))) if unknown(*alert) => OTHER_EPOCH,
+        (io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset, _) => {
+            "an agent is there and takes no connection: its HSM does not answer it, or has no realm yet"
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), format!("{why} ({error})"))
+}
+
+const OTHER_EPOCH: &str = "its certificate is of another realm, or of an epoch that is not beside this one: `peer_epoch` differs \
+                           by more than one, or was raised since the certificate was made";
 
 type Incoming = io::Result<Known<server::TlsStream<TcpStream>>>;
 
@@ -200,7 +218,7 @@ async fn shake(
     let stream = match timeout(HANDSHAKE, TlsAcceptor::from(identity.server()).accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            refused.note(Reason::Handshake, address, &error);
+            refused.note(Reason::Handshake, address, &explained(error));
             return None;
         }
         Err(_) => {

@@ -71,6 +71,13 @@ pub(crate) fn operators_only(request: Request<()>) -> Result<Request<()>, Status
     }
 }
 
+/// What the first cause of an error says.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut chain = std::iter::successors(Some(error), |error| error.source());
+    let first = chain.next().map(ToString::to_string).unwrap_or_default();
+    chain.last().map_or(first, ToString::to_string)
+}
+
 fn hsm_id(bytes: &[u8]) -> Option<HsmId> {
     bytes.try_into().ok().map(HsmId)
 }

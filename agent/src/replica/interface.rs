@@ -292,14 +292,17 @@ pub enum Fault {
     },
     /// The HSM has captured an entry that the store does not hold.
     #[error(
-        "the store lacks entry {index} (hash {hash}), which this HSM has captured: it is not the store of this group, \
-         or it has lost objects; restore them: the agent looks again by itself"
+        "the store lacks entry {index} (hash {hash}), which this HSM has captured{}: it is not the store of this group, \
+         or it has lost objects; restore them: the agent looks again by itself",
+        most_likely(object.as_ref())
     )]
     Missing {
         /// The captured entry.
         index: Index,
         /// Its hash.
         hash: EntryHash,
+        /// The segment that follows the newest one before it: missing or damaged, it or one after it held the entry.
+        object: Option<SegmentName>,
     },
     /// The store lacks a segment between the stored tree and the end of the log.
     #[error(
@@ -349,6 +352,14 @@ impl Fault {
             Self::NotMember { .. } | Self::Hsm(_) => None,
         }
     }
+}
+
+fn most_likely(object: Option<&SegmentName>) -> String {
+    object
+        .map(|object| {
+            format!(", and segment {object}, which is to hold it or lead to it, is missing or damaged")
+        })
+        .unwrap_or_default()
 }
 
 fn or_before(before: Option<&SegmentName>) -> String {

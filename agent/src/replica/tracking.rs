@@ -13,6 +13,7 @@ use super::{Replica, State};
 use crate::segment::{BadSegment, Segment, SegmentName};
 use crate::tree::{Snapshot, TreeFailure};
 use std::collections::BTreeSet;
+use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{Refusal, Reply, Request};
 use strongroom_proto::ids::{EntryHash, Index};
 
@@ -29,6 +30,8 @@ pub(super) struct Seek {
     names: BTreeSet<SegmentName>,
     /// The likeliest of those that are damaged.
     damaged: Option<(SegmentName, BadSegment)>,
+    /// What to look for if none of them is it.
+    lacking: Option<SegmentName>,
 }
 
 /// Why the snapshot is being read.
@@ -46,7 +49,13 @@ impl Replica {
     pub(super) fn track(&mut self, captured: (Index, EntryHash)) {
         self.capture = Capture::new(captured);
         self.log = Log::new(self.settings.realm, self.settings.group.group);
-        let seek = |sought| Seek { sought, candidates: Vec::new(), names: BTreeSet::new(), damaged: None };
+        let seek = |sought| Seek {
+            sought,
+            candidates: Vec::new(),
+            names: BTreeSet::new(),
+            damaged: None,
+            lacking: None,
+        };
         self.seek = Some(captured).filter(|(index, _)| *index > Index::ZERO).map(seek);
         self.forget_tracking();
         let walk = self.catch_up.want();
@@ -79,6 +88,7 @@ impl Replica {
             seek.candidates = names.iter().copied().filter(|name| name.first <= seek.sought.0).collect();
             seek.names = names;
             seek.damaged = None;
+            seek.lacking = None;
             return self.seek_on();
         }
         match known {
@@ -113,6 +123,12 @@ impl Replica {
                 if let Err(damage) = &segment {
                     seek.damaged.get_or_insert((name, *damage));
                 }
+                let after = |last: &Entry| {
+                    let first = last.index.next().filter(|first| *first <= seek.sought.0)?;
+                    Some(SegmentName::new(name.group, first, &last.hash()))
+                };
+                let lacking = segment.as_ref().ok().and_then(|segment| after(segment.last()));
+                seek.lacking = seek.lacking.or(lacking);
                 if let Some(segment) = segment.ok().filter(ends_there) {
                     let names = std::mem::take(&mut seek.names);
                     self.log.begin(&segment, bytes);
@@ -156,14 +172,17 @@ impl Replica {
             return self.out.hsm(Call::Jump, Request::Jump(snapshot.entry, snapshot.committed));
         }
         match why {
-            Why::NotFound => self.missed(),
+            Why::NotFound => {
+                let lacking = self.seek.as_ref().and_then(|seek| seek.lacking);
+                self.missed(lacking);
+            }
             Why::Beyond => self.catch_up.checked(),
             Why::Gone(names) => self.restore(&names, stored),
         }
     }
 
     /// Nothing in the store leads on from what the HSM has captured.
-    fn missed(&mut self) {
+    fn missed(&mut self, object: Option<SegmentName>) {
         self.fruitless += 1;
         let (index, hash) = self.capture.captured();
         if self.fruitless >= MAX_FRUITLESS {
@@ -172,7 +191,7 @@ impl Replica {
                 Some((object, damage)) => {
                     Fault::Damaged { object, index: object.first, damage: Damage::Segment(damage) }
                 }
-                None => Fault::Missing { index, hash },
+                None => Fault::Missing { index, hash, object },
             });
         }
         self.catch_up.pause(self.now);
@@ -235,7 +254,7 @@ impl Replica {
         }
         if self.settling.is_empty() {
             self.restoring = false;
-            self.missed();
+            self.missed(last);
         }
     }
 }

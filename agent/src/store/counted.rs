@@ -50,7 +50,11 @@ impl Counted {
                             succeed(&mut page);
                         }
                     }
-                    Some(Err(_)) => page = None,
+                    Some(Err(error)) => {
+                        if let Some(call) = page.take() {
+                            call.fail(error);
+                        }
+                    }
                     None => succeed(&mut page),
                 }
                 std::future::ready(next)

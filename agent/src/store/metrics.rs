@@ -1,11 +1,15 @@
 //! What the store is asked for and what that moves, by purpose and kind of call: what a bill is made of.
 
+use crate::causes::causes;
 use object_store::Error;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Registry, Unit};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What a call of the store is for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -19,7 +23,7 @@ pub enum Purpose {
 }
 
 /// What a call of the store does, as stores bill it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Kind {
     /// Writes or copies an object, or a part of one; begins or ends an upload in parts.
     Put,
@@ -54,6 +58,17 @@ impl EncodeLabelValue for Kind {
     }
 }
 
+impl Kind {
+    const fn fails(self) -> &'static str {
+        match self {
+            Self::Put => "writes fail",
+            Self::Get => "reads fail",
+            Self::List => "listings fail",
+            Self::Delete => "deletes fail",
+        }
+    }
+}
+
 /// How many objects one request of a listing brings. Stores that bring more at once are asked less often than counted.
 pub const LIST_PAGE: u64 = 1000;
 
@@ -75,9 +90,41 @@ pub struct StoreMetrics {
     failed: Family<CallLabels, Counter>,
     sent: Family<PurposeLabel, Counter>,
     received: Family<PurposeLabel, Counter>,
+    trouble: Trouble,
+}
+
+/// How long a failure is told that nothing of its kind has followed.
+const TOLD: Duration = Duration::from_secs(60);
+
+/// What the last call of each kind failed with, if it did, and when. Of calls for the log and the probe: those of the tree
+/// are given up on purpose too.
+#[derive(Clone, Default, Debug)]
+struct Trouble(Arc<Mutex<BTreeMap<Kind, (Instant, String)>>>);
+
+impl Trouble {
+    fn ended(&self, kind: Kind, why: Option<String>) {
+        if kind == Kind::Delete {
+            // Nobody waits for one: what is not deleted only takes space.
+            return;
+        }
+        let mut of = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(why) => drop(of.insert(kind, (Instant::now(), why))),
+            None => drop(of.remove(&kind)),
+        }
+    }
 }
 
 impl StoreMetrics {
+    /// What the newest calls failed with, of those kinds of which none has succeeded since.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let of = self.trouble.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = of.iter().filter(|(_, (at, _))| at.elapsed() < TOLD);
+        let said: Vec<String> = lately.map(|(kind, (_, why))| format!("{}: {why}", kind.fails())).collect();
+        (!said.is_empty()).then(|| said.join("; "))
+    }
+
     /// Makes the counters known under `store_…`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("store");
@@ -128,7 +175,9 @@ impl StoreMetrics {
     pub(super) fn begin(&self, purpose: Purpose, kind: Kind) -> Call {
         let labels = CallLabels { purpose, kind };
         self.calls.get_or_create(&labels).inc();
-        Call { failed: Some(self.failed.get_or_create_owned(&labels)) }
+        let failed = Some(self.failed.get_or_create_owned(&labels));
+        let trouble = (purpose != Purpose::Tree).then(|| (self.trouble.clone(), kind));
+        Call { failed, trouble }
     }
 
     pub(super) fn count_sent(&self, purpose: Purpose, bytes: u64) {
@@ -144,17 +193,32 @@ impl StoreMetrics {
 #[must_use]
 pub(super) struct Call {
     failed: Option<Counter>,
+    trouble: Option<(Trouble, Kind)>,
 }
 
 impl Call {
     pub(super) fn end<T>(mut self, result: &Result<T, Error>) {
-        if result.as_ref().err().is_none_or(is_an_answer) {
-            self.failed = None;
+        match result.as_ref().err().filter(|error| !is_an_answer(error)) {
+            None => self.answered(),
+            Some(error) => self.fail(error),
+        }
+    }
+
+    pub(super) fn fail(mut self, error: &Error) {
+        if let Some((trouble, kind)) = self.trouble.take() {
+            trouble.ended(kind, Some(causes(error)));
         }
     }
 
     pub(super) fn succeed(mut self) {
+        self.answered();
+    }
+
+    fn answered(&mut self) {
         self.failed = None;
+        if let Some((trouble, kind)) = self.trouble.take() {
+            trouble.ended(kind, None);
+        }
     }
 }
 
@@ -162,6 +226,9 @@ impl Drop for Call {
     fn drop(&mut self) {
         if let Some(failed) = &self.failed {
             failed.inc();
+        }
+        if let Some((trouble, kind)) = self.trouble.take() {
+            trouble.ended(kind, Some("it does not answer in time".into()));
         }
     }
 }
@@ -175,4 +242,38 @@ const fn is_an_answer(error: &Error) -> bool {
             | Error::Precondition { .. }
             | Error::NotModified { .. }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> Result<(), Error> {
+        Err(Error::Generic { store: "folder", source: "No space left on device".into() })
+    }
+
+    #[test]
+    fn what_fails_is_told_until_a_call_of_that_kind_succeeds() {
+        let metrics = StoreMetrics::default();
+        assert_eq!(metrics.trouble(), None);
+        metrics.begin(Purpose::Log, Kind::Put).end(&full());
+        metrics.begin(Purpose::Log, Kind::Get).succeed();
+        let said = metrics.trouble().expect("writes fail");
+        assert!(said.starts_with("writes fail: ") && said.contains("No space left on device"), "{said}");
+        drop(metrics.begin(Purpose::Log, Kind::List));
+        assert_eq!(said.matches("No space left on device").count(), 1, "{said}");
+        assert!(
+            metrics.trouble().is_some_and(|said| said.contains("listings fail: it does not answer in time"))
+        );
+        metrics.begin(Purpose::Log, Kind::Put).end(&Ok(()));
+        metrics.begin(Purpose::Probe, Kind::List).succeed();
+        assert_eq!(metrics.trouble(), None);
+    }
+
+    #[test]
+    fn what_the_tree_gives_up_is_no_trouble() {
+        let metrics = StoreMetrics::default();
+        drop(metrics.begin(Purpose::Tree, Kind::Put));
+        assert_eq!(metrics.trouble(), None);
+    }
 }

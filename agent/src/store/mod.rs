@@ -86,6 +86,12 @@ pub enum StoreError {
         /// What is wrong with the value, without it, and what to do.
         wrong: &'static str,
     },
+    /// The folder of a `file://` store is not there, and is not to be made.
+    #[error("there is no folder {}; check the spelling of the store's URL, and that its disk is mounted", path.display())]
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The URL and options do not make a store.
     #[error("cannot use the store{option}: {why}; check `store` and `store_options`")]
     Settings {

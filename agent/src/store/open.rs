@@ -22,13 +22,32 @@ impl Store {
     /// # Errors
     /// [`StoreError`]. Does not ask the store itself: see [`Self::probe`].
     pub fn open(url: &Url, options: &StoreOptions) -> Result<Self, StoreError> {
+        Self::open_with(url, options, Self::open_folder)
+    }
+
+    /// The same for whoever looks at a store that must be there: no folder is made.
+    ///
+    /// # Errors
+    /// [`StoreError`]; of a folder that is not there, [`StoreError::NoFolder`].
+    pub fn open_existing(url: &Url, options: &StoreOptions) -> Result<Self, StoreError> {
+        Self::open_with(url, options, |url| match url.to_file_path() {
+            Ok(path) if !path.is_dir() => Err(StoreError::NoFolder { path }),
+            _ => Self::open_folder(url),
+        })
+    }
+
+    fn open_with(
+        url: &Url,
+        options: &StoreOptions,
+        folder: impl FnOnce(&Url) -> Result<Self, StoreError>,
+    ) -> Result<Self, StoreError> {
         let unknown = || StoreError::Scheme { scheme: url.scheme().into() };
         check_form(url)?;
         let (scheme, base) = ObjectStoreScheme::parse(url).map_err(|_| unknown())?;
         let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         let settings = Settings { scheme: url.scheme(), options };
         let objects: Arc<dyn ObjectStore> = match scheme {
-            ObjectStoreScheme::Local => return Self::open_folder(url),
+            ObjectStoreScheme::Local => return folder(url),
             ObjectStoreScheme::Memory => Arc::new(InMemory::new()),
             ObjectStoreScheme::AmazonS3 => settings.build(
                 || AmazonS3Builder::from_env().with_url(url.as_str()),

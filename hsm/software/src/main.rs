@@ -19,14 +19,16 @@ const WARNING: &str = "\
 *******************************************************************************";
 
 /// A software HSM: a simulation for development, which protects nothing.
+///
+/// For example: strongroom-hsm --nvram hsm.nvram --listen unix:hsm.sock
 #[derive(Parser)]
 #[command(version, after_help = format!("SIGTERM and SIGINT end it; SIGHUP changes nothing.\n\n{WARNING}"))]
 struct Arguments {
     /// The NVRAM file, made when there is none. Never copy, restore or snapshot it.
-    #[arg(long, env = "STRONGROOM_HSM_NVRAM", default_value = "hsm.nvram", value_name = "FILE")]
+    #[arg(long, env = "STRONGROOM_HSM_NVRAM", value_name = "FILE")]
     nvram: PathBuf,
     /// Where the agent connects: unix:PATH or tcp:HOST:PORT.
-    #[arg(long, env = "STRONGROOM_HSM_LISTEN", default_value = "unix:hsm.sock", value_name = "ADDRESS")]
+    #[arg(long, env = "STRONGROOM_HSM_LISTEN", value_name = "ADDRESS")]
     listen: Address,
 }
 

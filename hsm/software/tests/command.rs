@@ -1,0 +1,18 @@
+//! The command as a process.
+
+use std::process::Command;
+
+#[test]
+fn without_arguments_nothing_starts_and_no_file_is_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for given in [&[][..], &["--nvram", "hsm.nvram"], &["--listen", "unix:hsm.sock"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom-hsm"));
+        command.current_dir(folder.path()).args(given);
+        command.env_remove("STRONGROOM_HSM_NVRAM").env_remove("STRONGROOM_HSM_LISTEN");
+        let output = command.output().expect("the program is built");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{given:?}");
+        assert!(["--nvram", "--listen"].iter().all(|option| said.contains(option)), "{given:?}: {said}");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("readable").count(), 0, "{given:?}");
+    }
+}
