@@ -84,11 +84,15 @@ async fn a_member_that_reads_error_pages_serves_clients_says_what_is_wrong_and_g
     register(&other).await;
     folder.seen[bad].set(Faults { error_pages: Some("/log/"), ..Faults::none() });
     realm.restart(bad).await.expect("its addresses are free");
-    // While it looks again and again, and after it has stopped.
+    // While it looks again and again, and after it has stopped. It is known to the others a moment after it started.
+    until("the agent is known", async || realm.device(bad).await.is_ok_and(|device| device.realm.is_some()))
+        .await;
+    until("a client is served", async || {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        user.recover(&Pin::from("4821"), b"info").await.is_ok()
+    })
+    .await;
     until("the member has stopped, and says why", async || {
-        if realm.device(bad).await.is_ok() {
-            let _ = user.recover(&Pin::from("4821"), b"info").await;
-        }
         status(&realm, bad).is_some_and(|status| matches!(status.fault, Some(Fault::Damaged { .. })))
     })
     .await;
