@@ -1,4 +1,8 @@
-//! Reads the log from the store: lists it, then follows the hashes. What is off the chain is garbage.
+//! Reads the log from the store: asks for the next segment by its name, lists the rest, then follows the hashes. What is
+//! off the chain is garbage.
+//!
+//! The name of the next segment follows from the log, so it is asked for before anything is listed, and again and again
+//! while a listing is under way: a listing that takes minutes holds nobody up. Only a listing says where the log ends.
 
 use super::interface::Millis;
 use crate::segment::SegmentName;
@@ -20,6 +24,8 @@ enum Phase {
     Idle,
     /// The store did not answer.
     Paused(Millis),
+    /// The next segment is asked for by its name, before anything is listed.
+    Asking,
     Listing,
     /// The listing under way is of no use any more.
     Discarding,
@@ -37,6 +43,12 @@ pub(super) struct CatchUp {
     serves: Walk,
     served: Walk,
     listed: BTreeSet<SegmentName>,
+    /// Asked for by its name, and on its way.
+    asked: Option<SegmentName>,
+    /// Not to be asked for by its name any more in this walk.
+    absent: Option<SegmentName>,
+    /// Whether what was asked for by its name was there, so that there may be more.
+    goes_on: bool,
     reading: BTreeSet<SegmentName>,
     found: BTreeMap<SegmentName, Vec<u8>>,
     back_off_ms: u64,
@@ -77,18 +89,42 @@ impl CatchUp {
         self.served >= walk
     }
 
-    /// What to do, when the log goes on with `name`.
-    pub(super) fn next(&mut self, now: Millis, name: Option<SegmentName>) -> Next {
+    /// What to do, when the log goes on with `name`; `None` while that is not known. `may_list`: whether no other listing
+    /// is under way.
+    pub(super) fn next(&mut self, now: Millis, name: Option<SegmentName>, may_list: bool) -> Next {
         match self.phase {
             Phase::Paused(until) if now < until => Next::Wait,
             Phase::Idle if self.served == self.wanted => Next::Wait,
             Phase::Idle | Phase::Paused(_) => {
-                self.phase = Phase::Listing;
+                self.phase = Phase::Asking;
                 self.serves = self.wanted;
-                Next::List
+                (self.absent, self.goes_on) = (None, false);
+                self.ask(name, may_list)
             }
-            Phase::Listing | Phase::Discarding | Phase::Checking => Next::Wait,
+            Phase::Asking | Phase::Listing => self.ask(name, may_list),
+            Phase::Discarding | Phase::Checking => Next::Wait,
             Phase::Reading => self.follow(name),
+        }
+    }
+
+    /// Goes on segment by segment. Lists as soon as that may bring more.
+    fn ask(&mut self, name: Option<SegmentName>, may_list: bool) -> Next {
+        if let Some((name, bytes)) = name.and_then(|name| self.found.remove_entry(&name)) {
+            // Not asked for again if nothing comes of it.
+            (self.absent, self.goes_on) = (Some(name), true);
+            return Next::Apply(name, bytes);
+        }
+        let unknown = name.is_none() || name == self.absent;
+        if matches!(self.phase, Phase::Asking) && may_list && (unknown || self.goes_on) {
+            self.phase = Phase::Listing;
+            return Next::List;
+        }
+        match name {
+            Some(name) if !unknown && self.asked.is_none() && self.reading.insert(name) => {
+                self.asked = Some(name);
+                Next::Read(vec![name])
+            }
+            _ => Next::Wait,
         }
     }
 
@@ -130,11 +166,6 @@ impl CatchUp {
         matches!(self.phase, Phase::Listing | Phase::Discarding)
     }
 
-    /// Whether the listing is there and is being followed.
-    pub(super) const fn is_reading(&self) -> bool {
-        matches!(self.phase, Phase::Reading)
-    }
-
     /// The listing has come, but where to begin in it is not known yet. Returns whether it is wanted at all.
     pub(super) const fn check(&mut self) -> bool {
         let wanted = matches!(self.phase, Phase::Listing);
@@ -159,11 +190,13 @@ impl CatchUp {
     pub(super) fn listed(&mut self, names: BTreeSet<SegmentName>) {
         match self.phase {
             Phase::Listing | Phase::Checking => {
+                // What was listed has to be there.
+                self.asked.take_if(|asked| names.contains(asked));
                 self.listed = names;
                 self.phase = Phase::Reading;
             }
             Phase::Discarding => self.phase = Phase::Idle,
-            Phase::Idle | Phase::Paused(_) | Phase::Reading => {}
+            Phase::Idle | Phase::Paused(_) | Phase::Asking | Phase::Reading => {}
         }
     }
 
@@ -173,7 +206,7 @@ impl CatchUp {
         self.found.clear();
         self.phase = match self.phase {
             Phase::Listing | Phase::Discarding => Phase::Discarding,
-            Phase::Idle | Phase::Paused(_) | Phase::Checking | Phase::Reading => Phase::Idle,
+            Phase::Idle | Phase::Paused(_) | Phase::Asking | Phase::Checking | Phase::Reading => Phase::Idle,
         };
     }
 
@@ -185,13 +218,17 @@ impl CatchUp {
     /// A segment has come; `None` if it did not, and the walk begins anew.
     pub(super) fn read(&mut self, now: Millis, name: SegmentName, bytes: Option<Vec<u8>>) {
         self.reading.remove(&name);
-        if !matches!(self.phase, Phase::Reading) {
-            return;
-        }
+        let asked = self.asked.take_if(|asked| *asked == name).is_some();
+        let expected = match self.phase {
+            Phase::Idle | Phase::Paused(_) | Phase::Discarding => false,
+            Phase::Asking | Phase::Listing | Phase::Checking => asked,
+            Phase::Reading => true,
+        };
         match bytes {
-            Some(bytes) => {
-                self.found.insert(name, bytes);
-            }
+            _ if !expected => {}
+            Some(bytes) => _ = self.found.insert(name, bytes),
+            // Not there yet, or not readable now: the listing will tell.
+            None if asked => self.absent = Some(name),
             None => self.pause(now),
         }
     }
