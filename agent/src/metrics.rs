@@ -7,7 +7,7 @@
 use crate::front::FrontMetrics;
 use crate::peers::Refused;
 use crate::replica::Status;
-use crate::store::{Store, StoreMetrics};
+use crate::store::{Store, StoreMetrics, Trust};
 use crate::tree::TreeMetrics;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
@@ -44,6 +44,7 @@ const OPENMETRICS_TEXT: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Metrics {
     registry: Registry,
     store: StoreMetrics,
+    trust: Trust,
     tree: TreeMetrics,
     refused_peers: Refused,
     front: FrontMetrics,
@@ -137,6 +138,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("strongroom");
         let store = store.metrics().clone();
         store.register(&mut registry);
+        let trust = Trust::default();
+        trust.register(&mut registry);
         let tree = TreeMetrics::default();
         tree.register(&mut registry);
         let refused_peers = Refused::default();
@@ -147,13 +150,19 @@ impl Metrics {
         log.register(&mut registry);
         let front = FrontMetrics::default();
         front.register(&mut registry);
-        Self { registry, store, tree, refused_peers, front, wear, log }
+        Self { registry, store, trust, tree, refused_peers, front, wear, log }
     }
 
     /// Calls of the object store.
     #[must_use]
     pub const fn store(&self) -> &StoreMetrics {
         &self.store
+    }
+
+    /// Whether the object store may be relied on.
+    #[must_use]
+    pub const fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// The stored trees.

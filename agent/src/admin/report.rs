@@ -14,6 +14,8 @@ pub struct AgentReport {
     pub hsm_answers: bool,
     /// What the replicas do.
     pub groups: Vec<GroupReport>,
+    /// Why it serves nobody, as far as that lies with its store.
+    pub unready: Option<String>,
 }
 
 /// One group, as one member's agent sees it.
@@ -56,6 +58,7 @@ impl AgentReport {
             device: minicbor::decode(&reply.device).ok(),
             hsm_answers: reply.hsm_answers,
             groups: reply.groups.into_iter().filter_map(GroupReport::from_wire).collect(),
+            unready: (!reply.unready.is_empty()).then_some(reply.unready),
         }
     }
 }

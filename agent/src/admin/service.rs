@@ -75,7 +75,8 @@ impl Core {
         let device = device.map(without_key);
         let device = device.and_then(|device| minicbor::to_vec(device).ok()).unwrap_or_default();
         let groups = self.groups().into_iter().map(|(group, status)| group_to_wire(group, status)).collect();
-        StatusReply { device: device.into(), groups, hsm_answers }
+        let (unready, store_broken) = (self.trust().why_not().unwrap_or_default(), self.trust().is_refused());
+        StatusReply { device: device.into(), groups, hsm_answers, unready, store_broken }
     }
 
     /// Passes a request to the HSM that the caller may make.

@@ -275,7 +275,12 @@ fn members<'a>(group: &GroupId, own: &'a AgentReport, peers: &'a [PeerReport]) -
 fn member_text(member: &Member<'_>) -> String {
     let Member { hsm, agent, report } = member;
     let Some(agent) = agent else { return format!("  {hsm}  its agent cannot be reached\n") };
-    let Some(report) = report else { return format!("  {hsm}  has not joined; `group join` there\n") };
+    let Some(report) = report else {
+        return match &agent.unready {
+            Some(why) => format!("  {hsm}  serves nobody: {why}\n"),
+            None => format!("  {hsm}  has not joined; `group join` there\n"),
+        };
+    };
     let GroupReport { role, serving, captured, committed, tip, snapshot, waiting, fault, .. } = report;
     // Only a leader knows, and only of its own leadership.
     let committed = if committed.0 == 0 { "-".to_owned() } else { committed.to_string() };
@@ -303,7 +308,9 @@ pub(super) fn groups_text(own: &AgentReport, peers: &[PeerReport]) -> String {
             text.push_str(&member_text(&member));
         }
     }
-    if own.groups.is_empty() {
+    if let Some(why) = &own.unready {
+        let _ = writeln!(text, "this agent serves nobody: {why}");
+    } else if own.groups.is_empty() {
         let realm = own.device.as_ref().is_some_and(|device| device.realm.is_some());
         text.push_str(match (own.hsm_answers, realm) {
             (false, _) => "no group runs here yet: the HSM does not answer; start it\n",
@@ -325,6 +332,7 @@ pub(super) fn groups_json(own: &AgentReport, peers: &[PeerReport]) -> Value {
             "hsm": hsm.to_string(),
             "agent_answers": agent.is_some(),
             "hsm_answers": agent.is_some_and(|agent| agent.hsm_answers),
+            "unready": agent.and_then(|agent| agent.unready.as_ref()),
             "role": report.map(|report| &report.role),
             "captured": report.map(|report| report.captured.0),
             "committed": report.map(|report| report.committed.0),
@@ -345,6 +353,7 @@ pub(super) fn groups_json(own: &AgentReport, peers: &[PeerReport]) -> Value {
     let silent = peers.iter().filter(|peer| peer.agent.is_none()).map(|peer| &peer.address);
     json!({
         "groups": own.groups.iter().map(group).collect::<Vec<_>>(),
+        "unready": own.unready,
         "unreachable_peers": silent.collect::<Vec<_>>(),
     })
 }

@@ -16,9 +16,11 @@ mod metrics;
 mod open;
 mod options;
 mod probe;
+mod trust;
 
 pub use metrics::{Kind, LIST_PAGE, Purpose, StoreMetrics};
 pub use open::parse_url;
+pub use trust::{CLEAN_PROBES, Trust};
 
 use crate::replica::{CreateOutcome, ReadOutcome, Unavailable};
 use bytes::Bytes;
