@@ -109,7 +109,7 @@ fn a_member_that_is_behind_catches_up_although_no_listing_ends() {
         let behind = (leader + 1) % 3;
         come_together(&mut cluster, &[0, 1, 2]);
         cluster.faults.alone.insert(behind);
-        for _ in 0..5 {
+        for _ in 0..12 {
             users.iter_mut().for_each(|user| user.wish(RECOVER));
             cluster.serve(PATIENCE_MS, &mut users);
         }

@@ -1,8 +1,8 @@
 //! Reads the log from the store: asks for the next segment by its name, lists the rest, then follows the hashes. What is
 //! off the chain is garbage.
 //!
-//! The name of the next segment follows from the log, so it is asked for before anything is listed, and again and again
-//! while a listing is under way: a listing that takes minutes holds nobody up. Only a listing says where the log ends.
+//! The name of the next segment follows from the log, so it is asked for before anything is listed, and so are those after
+//! it while a listing takes its time: one that takes minutes holds nobody up. Only a listing says where the log ends.
 
 use super::interface::Millis;
 use crate::segment::SegmentName;
@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The most segments on their way or read ahead. So many that who reads is faster than who writes, also where the store
 /// takes long for each.
 const READ_AHEAD: usize = 32;
+/// How long a listing may take before what is next is asked for by its name meanwhile: the listing says more at once.
+const PATIENCE_MS: u64 = 300;
 /// First and longest pause after the store did not answer.
 const BACK_OFF_MS: (u64, u64) = (50, 5_000);
 
@@ -49,6 +51,8 @@ pub(super) struct CatchUp {
     absent: Option<SegmentName>,
     /// Whether what was asked for by its name was there, so that there may be more.
     goes_on: bool,
+    /// When to go on without waiting for the listing.
+    impatient_at: Millis,
     reading: BTreeSet<SegmentName>,
     found: BTreeMap<SegmentName, Vec<u8>>,
     back_off_ms: u64,
@@ -99,16 +103,16 @@ impl CatchUp {
                 self.phase = Phase::Asking;
                 self.serves = self.wanted;
                 (self.absent, self.goes_on) = (None, false);
-                self.ask(name, may_list)
+                self.ask(now, name, may_list)
             }
-            Phase::Asking | Phase::Listing => self.ask(name, may_list),
+            Phase::Asking | Phase::Listing => self.ask(now, name, may_list),
             Phase::Discarding | Phase::Checking => Next::Wait,
             Phase::Reading => self.follow(name),
         }
     }
 
     /// Goes on segment by segment. Lists as soon as that may bring more.
-    fn ask(&mut self, name: Option<SegmentName>, may_list: bool) -> Next {
+    fn ask(&mut self, now: Millis, name: Option<SegmentName>, may_list: bool) -> Next {
         if let Some((name, bytes)) = name.and_then(|name| self.found.remove_entry(&name)) {
             // Not asked for again if nothing comes of it.
             (self.absent, self.goes_on) = (Some(name), true);
@@ -117,10 +121,12 @@ impl CatchUp {
         let unknown = name.is_none() || name == self.absent;
         if matches!(self.phase, Phase::Asking) && may_list && (unknown || self.goes_on) {
             self.phase = Phase::Listing;
+            self.impatient_at = now.after(PATIENCE_MS);
             return Next::List;
         }
+        let waits = matches!(self.phase, Phase::Listing) && now < self.impatient_at;
         match name {
-            Some(name) if !unknown && self.asked.is_none() && self.reading.insert(name) => {
+            Some(name) if !waits && !unknown && self.asked.is_none() && self.reading.insert(name) => {
                 self.asked = Some(name);
                 Next::Read(vec![name])
             }
