@@ -26,9 +26,9 @@ impl Counted {
         self.metrics.begin(self.purpose, kind)
     }
 
-    fn count_sent(&self, payload: &PutPayload) {
+    fn begin_sending(&self, payload: &PutPayload) -> Call {
         let bytes = u64::try_from(payload.content_length()).unwrap_or(u64::MAX);
-        self.metrics.count_sent(self.purpose, bytes);
+        self.metrics.begin_sending(self.purpose, Kind::Put, bytes)
     }
 
     /// A listing asks for its next page when the one before is used up.
@@ -79,8 +79,7 @@ impl ObjectStore for Counted {
         payload: PutPayload,
         options: PutOptions,
     ) -> Result<PutResult> {
-        let call = self.begin(Kind::Put);
-        self.count_sent(&payload);
+        let call = self.begin_sending(&payload);
         let result = self.inner.put_opts(location, payload, options).await;
         call.end(&result);
         result
@@ -177,8 +176,7 @@ struct CountedUpload {
 #[async_trait]
 impl MultipartUpload for CountedUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        let call = self.counted.begin(Kind::Put);
-        self.counted.count_sent(&data);
+        let call = self.counted.begin_sending(&data);
         let part = self.inner.put_part(data);
         Box::pin(async move {
             let result = part.await;

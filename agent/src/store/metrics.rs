@@ -73,6 +73,7 @@ struct PurposeLabel {
 pub struct StoreMetrics {
     calls: Family<CallLabels, Counter>,
     failed: Family<CallLabels, Counter>,
+    declined: Family<CallLabels, Counter>,
     sent: Family<PurposeLabel, Counter>,
     received: Family<PurposeLabel, Counter>,
 }
@@ -81,11 +82,16 @@ impl StoreMetrics {
     /// Makes the counters known under `store_…`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("store");
-        registry.register("calls", "Calls of the object store", self.calls.clone());
+        registry.register("calls", "Calls of the object store that have ended", self.calls.clone());
         registry.register(
             "failed_calls",
             "Calls of the object store that it did not answer, or given up before it did",
             self.failed.clone(),
+        );
+        registry.register(
+            "declined_calls",
+            "Calls that the object store answered with: it exists, it does not exist, or another version is there",
+            self.declined.clone(),
         );
         registry.register_with_unit(
             "sent",
@@ -101,7 +107,7 @@ impl StoreMetrics {
         );
     }
 
-    /// How many calls there were, failed ones among them.
+    /// How many calls have ended, failed and declined ones among them.
     #[must_use]
     pub fn calls(&self, purpose: Purpose, kind: Kind) -> u64 {
         self.calls.get_or_create(&CallLabels { purpose, kind }).get()
@@ -111,6 +117,12 @@ impl StoreMetrics {
     #[must_use]
     pub fn failed_calls(&self, purpose: Purpose, kind: Kind) -> u64 {
         self.failed.get_or_create(&CallLabels { purpose, kind }).get()
+    }
+
+    /// How many calls were answered with what is, or is not, there already.
+    #[must_use]
+    pub fn declined_calls(&self, purpose: Purpose, kind: Kind) -> u64 {
+        self.declined.get_or_create(&CallLabels { purpose, kind }).get()
     }
 
     /// How many bytes of objects were sent.
@@ -126,13 +138,12 @@ impl StoreMetrics {
     }
 
     pub(super) fn begin(&self, purpose: Purpose, kind: Kind) -> Call {
-        let labels = CallLabels { purpose, kind };
-        self.calls.get_or_create(&labels).inc();
-        Call { failed: Some(self.failed.get_or_create_owned(&labels)) }
+        self.begin_sending(purpose, kind, 0)
     }
 
-    pub(super) fn count_sent(&self, purpose: Purpose, bytes: u64) {
-        self.sent.get_or_create(&PurposeLabel { purpose }).inc_by(bytes);
+    /// The same of a call that sends so many bytes of an object.
+    pub(super) fn begin_sending(&self, purpose: Purpose, kind: Kind, bytes: u64) -> Call {
+        Call { metrics: self.clone(), labels: CallLabels { purpose, kind }, bytes, ends: Ends::Unanswered }
     }
 
     pub(super) fn count_received(&self, purpose: Purpose, bytes: u64) {
@@ -140,39 +151,64 @@ impl StoreMetrics {
     }
 }
 
-/// A call under way. Dropped without an end, it has failed: whoever waited gave up.
+/// How a call ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// With no answer of use.
+    Unanswered,
+    Done,
+    /// With an answer about the object.
+    Declined,
+    /// Nothing was asked of the store: its client cannot ask such a thing.
+    Unasked,
+}
+
+impl Ends {
+    const fn with(error: &Error) -> Self {
+        match error {
+            Error::NotFound { .. }
+            | Error::AlreadyExists { .. }
+            | Error::Precondition { .. }
+            | Error::NotModified { .. } => Self::Declined,
+            Error::NotImplemented { .. } | Error::NotSupported { .. } => Self::Unasked,
+            _ => Self::Unanswered,
+        }
+    }
+}
+
+/// A call under way, counted when it ends. Dropped without an end, it has failed: whoever waited gave up.
 #[must_use]
 pub(super) struct Call {
-    failed: Option<Counter>,
+    metrics: StoreMetrics,
+    labels: CallLabels,
+    bytes: u64,
+    ends: Ends,
 }
 
 impl Call {
     pub(super) fn end<T>(mut self, result: &Result<T, Error>) {
-        if result.as_ref().err().is_none_or(is_an_answer) {
-            self.failed = None;
-        }
+        self.ends = result.as_ref().err().map_or(Ends::Done, Ends::with);
     }
 
     pub(super) fn succeed(mut self) {
-        self.failed = None;
+        self.ends = Ends::Done;
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if let Some(failed) = &self.failed {
-            failed.inc();
+        let Self { metrics, labels, bytes, ends } = self;
+        if *ends == Ends::Unasked {
+            return;
+        }
+        metrics.calls.get_or_create(labels).inc();
+        if *bytes > 0 {
+            metrics.sent.get_or_create(&PurposeLabel { purpose: labels.purpose }).inc_by(*bytes);
+        }
+        match ends {
+            Ends::Unanswered => _ = metrics.failed.get_or_create(labels).inc(),
+            Ends::Declined => _ = metrics.declined.get_or_create(labels).inc(),
+            Ends::Done | Ends::Unasked => {}
         }
     }
-}
-
-/// Whether the store has said something about the object, and not about itself.
-const fn is_an_answer(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::NotFound { .. }
-            | Error::AlreadyExists { .. }
-            | Error::Precondition { .. }
-            | Error::NotModified { .. }
-    )
 }
