@@ -1,4 +1,4 @@
-//! How this process asks the system for memory.
+//! How this process asks the system for memory, and how much it has.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -25,4 +25,14 @@ pub fn use_one_arena() {
         // Comes back only where it failed; then this process goes on, and takes more memory.
         let _ = again.args(arguments).env(ARENAS, "1").exec();
     }
+}
+
+/// How many bytes of memory a process has that are its own, apart from files: this one's, or that of the id. `None` where
+/// the system does not tell.
+#[must_use]
+pub fn resident_bytes(process: Option<u32>) -> Option<u64> {
+    let process = process.map_or_else(|| "self".into(), |id| id.to_string());
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }

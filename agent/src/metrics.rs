@@ -5,6 +5,7 @@
 //! time are bounded.
 
 use crate::front::FrontMetrics;
+use crate::memory::resident_bytes;
 use crate::peers::Refused;
 use crate::replica::Status;
 use crate::store::{Store, StoreMetrics, Trust};
@@ -22,7 +23,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,7 @@ pub struct Metrics {
     front: FrontMetrics,
     wear: WearMetrics,
     log: LogMetrics,
+    memory: Gauge,
 }
 
 /// How fast this agent's HSM follows the log. A clone counts the same.
@@ -150,7 +152,10 @@ impl Metrics {
         log.register(&mut registry);
         let front = FrontMetrics::default();
         front.register(&mut registry);
-        Self { registry, store, trust, tree, refused_peers, front, wear, log }
+        let memory = Gauge::default();
+        let help = "Memory of this process that is its own, apart from files";
+        registry.register_with_unit("memory", help, Unit::Bytes, memory.clone());
+        Self { registry, store, trust, tree, refused_peers, front, wear, log, memory }
     }
 
     /// Calls of the object store.
@@ -199,6 +204,9 @@ impl Metrics {
     /// # Errors
     /// A metric cannot be written.
     pub fn text(&self) -> Result<String, fmt::Error> {
+        if let Some(bytes) = resident_bytes(None) {
+            self.memory.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
