@@ -27,12 +27,24 @@ pub fn use_one_arena() {
     }
 }
 
-/// How many bytes of memory a process has that are its own, apart from files: this one's, or that of the id. `None` where
-/// the system does not tell.
+/// What of a process is in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Resident {
+    /// Its own, in bytes: heap and stacks.
+    pub own_bytes: u64,
+    /// What the system holds of its files for it, in bytes, such as of the program: the system takes it back when memory is
+    /// wanted.
+    pub file_bytes: u64,
+}
+
+/// What of a process is in memory: this one's, or that of the id. `None` where the system does not tell.
 #[must_use]
-pub fn resident_bytes(process: Option<u32>) -> Option<u64> {
+pub fn resident(process: Option<u32>) -> Option<Resident> {
     let process = process.map_or_else(|| "self".into(), |id| id.to_string());
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+    };
+    Some(Resident { own_bytes: bytes("RssAnon:")?, file_bytes: bytes("RssFile:")? })
 }

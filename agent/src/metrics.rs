@@ -5,7 +5,7 @@
 //! time are bounded.
 
 use crate::front::FrontMetrics;
-use crate::memory::resident_bytes;
+use crate::memory::resident;
 use crate::peers::Refused;
 use crate::replica::Status;
 use crate::store::{Store, StoreMetrics, Trust};
@@ -204,8 +204,8 @@ impl Metrics {
     /// # Errors
     /// A metric cannot be written.
     pub fn text(&self) -> Result<String, fmt::Error> {
-        if let Some(bytes) = resident_bytes(None) {
-            self.memory.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        if let Some(resident) = resident(None) {
+            self.memory.set(i64::try_from(resident.own_bytes).unwrap_or(i64::MAX));
         }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;

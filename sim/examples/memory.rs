@@ -1,12 +1,14 @@
 //! How much memory the agents of a realm take under light traffic, and where that ends:
 //!
 //! ```text
-//! cargo run --release -p strongroom-sim --example memory -- MINUTES OPERATIONS_A_SECOND
+//! cargo run --release -p strongroom-sim --example memory -- MINUTES OPERATIONS_A_SECOND [SNAPSHOT_AFTER_MS]
 //! ```
 //!
 //! Three agents run as processes of their own, on software HSMs and a folder, with the default settings. Users register
-//! and recover at the front door of one after the other. Every half minute a line tells how much memory each agent has
-//! (`RssAnon`), and how much of it its cache of decoded pages takes by its own count.
+//! and recover at the front door of one after the other. Every half minute a line tells what of each agent is in memory:
+//! of its program and other files (`RssFile`), its own (`RssAnon`), and how much of that its decoded pages take by their
+//! own count. With a snapshot every second in place of every half minute, an hour's files of the tree come and go in two
+//! minutes.
 
 use ed25519_dalek::SigningKey;
 use std::error::Error;
@@ -20,7 +22,8 @@ use strongroom_agent::admin::{self, custodian_key, sign};
 use strongroom_agent::agent::Agent;
 use strongroom_agent::config::Config;
 use strongroom_agent::link::SocketLink;
-use strongroom_agent::memory::{resident_bytes, use_one_arena};
+use strongroom_agent::memory::{resident, use_one_arena};
+use strongroom_agent::replica::Storage;
 use strongroom_agent::store::Store;
 use strongroom_client::{Client, Configuration, FixedTokens, Https, Pin};
 use strongroom_hsm_software::{Address, Console, Options, Server};
@@ -48,7 +51,8 @@ fn main() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match &arguments[..] {
         [agent, config] if agent == "agent" => runtime.block_on(be_an_agent(config.as_ref())),
-        [minutes, rate] => runtime.block_on(measure(minutes.parse()?, rate.parse()?)),
+        [minutes, rate] => runtime.block_on(measure(minutes.parse()?, rate.parse()?, None)),
+        [minutes, rate, ms] => runtime.block_on(measure(minutes.parse()?, rate.parse()?, Some(ms.parse()?))),
         _ => Err("give the minutes and the operations a second, such as `40 2`".into()),
     }
 }
@@ -77,9 +81,9 @@ impl Drop for Member {
     }
 }
 
-async fn measure(minutes: u64, rate: u64) -> Result<(), Failure> {
+async fn measure(minutes: u64, rate: u64, snapshot_after_ms: Option<u64>) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
-    let members = start(folder.path())?;
+    let members = start(folder.path(), snapshot_after_ms.unwrap_or(Storage::default().snapshot_after_ms))?;
     let (realm, public_key) = set_up(&members).await?;
     let configuration = |member: &Member| -> Result<Configuration, Failure> {
         let text = serde_json::json!({
@@ -134,9 +138,9 @@ async fn operate(client: &Client, register: bool) -> Result<(), Failure> {
 async fn line(members: &[Member], after: Duration, done: u64, failed: u64) -> Result<(), Failure> {
     let mut text = format!("{:5.1} min {done:7} done {failed:3} failed", after.as_secs_f64() / 60.0);
     for member in members {
-        let memory = resident_bytes(Some(member.child.id())).ok_or("an agent has ended")?;
+        let memory = resident(Some(member.child.id())).ok_or("an agent has ended")?;
         let pages = pages(member.metrics).await?;
-        text += &format!("  {:6.1} ({:4.1})", mib(memory), mib(pages));
+        text += &format!("  {:6.1} {:5.1} {:5.2}", mib(memory.file_bytes), mib(memory.own_bytes), mib(pages));
     }
     println!("{text}");
     Ok(())
@@ -156,7 +160,7 @@ async fn pages(address: SocketAddr) -> Result<u64, Failure> {
     Ok(value.ok_or("no such metric")?.trim().parse()?)
 }
 
-fn start(folder: &Path) -> Result<Vec<Member>, Failure> {
+fn start(folder: &Path, snapshot_after_ms: u64) -> Result<Vec<Member>, Failure> {
     let store = url::Url::from_directory_path(folder.join("store")).map_err(|()| "the folder has no URL")?;
     let key = hex::encode([7; 32]);
     std::fs::write(
@@ -182,7 +186,8 @@ fn start(folder: &Path) -> Result<Vec<Member>, Failure> {
         let path = folder.join(format!("agent-{i}.toml"));
         let text = format!(
             "listen = \"{front}\"\npeer_listen = \"{peer}\"\nmetrics_listen = \"{metrics}\"\npeers = [{}]\n\
-             hsm = \"unix:{}\"\nstore = \"{store}\"\ntenants = \"tenants.toml\"\nallow_test_tenants = true\n",
+             hsm = \"unix:{}\"\nstore = \"{store}\"\ntenants = \"tenants.toml\"\nallow_test_tenants = true\n\
+             [storage]\nsnapshot_after_ms = {snapshot_after_ms}\n",
             peers.join(", "),
             hsm.display()
         );

@@ -6,6 +6,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// What a call of the store is for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -143,7 +145,8 @@ impl StoreMetrics {
 
     /// The same of a call that sends so many bytes of an object.
     pub(super) fn begin_sending(&self, purpose: Purpose, kind: Kind, bytes: u64) -> Call {
-        Call { metrics: self.clone(), labels: CallLabels { purpose, kind }, bytes, ends: Ends::Unanswered }
+        let (metrics, labels) = (self.clone(), CallLabels { purpose, kind });
+        Call { metrics, labels, bytes, began: Instant::now(), ends: Ends::UnderWay }
     }
 
     pub(super) fn count_received(&self, purpose: Purpose, bytes: u64) {
@@ -154,6 +157,8 @@ impl StoreMetrics {
 /// How a call ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ends {
+    /// Not yet.
+    UnderWay,
     /// With no answer of use.
     Unanswered,
     Done,
@@ -176,12 +181,17 @@ impl Ends {
     }
 }
 
+/// Shorter than any limit on a call's time. Who lets go of one before that has something else to do, such as to close the
+/// tree, and did not give up on the store.
+const LET_GO: Duration = Duration::from_secs(1);
+
 /// A call under way, counted when it ends. Dropped without an end, it has failed: whoever waited gave up.
 #[must_use]
 pub(super) struct Call {
     metrics: StoreMetrics,
     labels: CallLabels,
     bytes: u64,
+    began: Instant,
     ends: Ends,
 }
 
@@ -197,7 +207,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let Self { metrics, labels, bytes, ends } = self;
+        let Self { metrics, labels, bytes, began, ends } = self;
         if *ends == Ends::Unasked {
             return;
         }
@@ -206,7 +216,8 @@ impl Drop for Call {
             metrics.sent.get_or_create(&PurposeLabel { purpose: labels.purpose }).inc_by(*bytes);
         }
         match ends {
-            Ends::Unanswered => _ = metrics.failed.get_or_create(labels).inc(),
+            Ends::UnderWay if began.elapsed() < LET_GO => {}
+            Ends::UnderWay | Ends::Unanswered => _ = metrics.failed.get_or_create(labels).inc(),
             Ends::Declined => _ = metrics.declined.get_or_create(labels).inc(),
             Ends::Done | Ends::Unasked => {}
         }
