@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use strongroom_agent::replica::Unavailable;
-use strongroom_agent::store::Store;
+use strongroom_agent::store::{Kind, Purpose, Store};
 use tokio::time::{Instant, sleep};
 
 const PAGE: usize = 1000;
@@ -199,5 +199,19 @@ async fn a_listing_whose_page_never_comes_fails_and_gives_no_part_of_it() {
         let began = Instant::now();
         assert_eq!(list(&slow).await, Err(Unavailable));
         assert!(began.elapsed() < Duration::from_secs(180));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_of_the_oldest_segments_does_not_go_through_all_of_them() {
+    let oldest: Vec<String> = (1..=500).map(name).collect();
+    for ordered in [true, false] {
+        let slow = Slow { ordered, fate: Fate::Comes, ..Slow::holding(5_000).await };
+        let store = Store::on(Arc::new(slow.clone()));
+        let (after, until) = (format!("{FOLDER}/0"), format!("{FOLDER}/{:016x}", 501));
+        assert!(store.list_until(FOLDER, &after, &until).await.expect("it ends") == oldest, "{ordered}");
+        let pages = slow.pages.load(Ordering::SeqCst);
+        assert_eq!(pages, if ordered { 1 } else { 5 });
+        assert_eq!(store.metrics().failed_calls(Purpose::Log, Kind::List), 0);
     }
 }

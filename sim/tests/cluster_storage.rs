@@ -109,6 +109,7 @@ fn a_member_that_is_behind_catches_up_although_no_listing_ends() {
         let behind = (leader + 1) % 3;
         come_together(&mut cluster, &[0, 1, 2]);
         cluster.faults.alone.insert(behind);
+        cluster.faults.without_store.insert(behind);
         for _ in 0..12 {
             users.iter_mut().for_each(|user| user.wish(RECOVER));
             cluster.serve(PATIENCE_MS, &mut users);
@@ -118,6 +119,7 @@ fn a_member_that_is_behind_catches_up_although_no_listing_ends() {
         assert!(missed >= 10, "seed {seed}: only {missed}");
 
         cluster.faults.alone.clear();
+        cluster.faults.without_store.clear();
         cluster.faults.held_listings.insert(behind);
         let lists = cluster.store.calls_of(behind).lists;
         come_together(&mut cluster, &[0, 1, 2]);

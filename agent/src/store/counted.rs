@@ -42,26 +42,19 @@ impl Counted {
             .filter_map(move |next| {
                 match &next {
                     Some(Ok(_)) => {
-                        if page.is_none() {
-                            page = Some(this.begin(Kind::List));
+                        // What comes says that its page has come, whoever wants the rest of that.
+                        let further = objects > 0 && objects.is_multiple_of(LIST_PAGE);
+                        if let Some(page) = page.take().or_else(|| further.then(|| this.begin(Kind::List))) {
+                            page.succeed();
                         }
                         objects = objects.saturating_add(1);
-                        if objects.is_multiple_of(LIST_PAGE) {
-                            succeed(&mut page);
-                        }
                     }
-                    Some(Err(_)) => page = None,
-                    None => succeed(&mut page),
+                    Some(failed) => page.take().unwrap_or_else(|| this.begin(Kind::List)).end(failed),
+                    None => page.take().into_iter().for_each(Call::succeed),
                 }
                 std::future::ready(next)
             })
             .boxed()
-    }
-}
-
-fn succeed(call: &mut Option<Call>) {
-    if let Some(call) = call.take() {
-        call.succeed();
     }
 }
 

@@ -24,29 +24,40 @@ const IN_ORDER: usize = 64;
 /// Where a listing is.
 struct Progress {
     after: ObjectPath,
+    /// Where nobody wants to know more.
+    until: Option<ObjectPath>,
     found: Vec<ObjectPath>,
     ascends: bool,
 }
 
 impl Progress {
-    fn take(&mut self, location: ObjectPath) {
+    /// Takes the next name. Whether more are wanted.
+    fn take(&mut self, location: ObjectPath) -> bool {
         // Not every store knows how to begin in the middle.
-        if location > self.after {
-            self.ascends &= self.found.last().is_none_or(|last| *last < location);
-            self.found.push(location);
+        if location <= self.after {
+            return true;
         }
+        self.ascends &= self.found.last().is_none_or(|last| *last < location);
+        let beyond = self.until.as_ref().is_some_and(|until| location >= *until);
+        self.found.push(location);
+        !(beyond && self.is_in_order())
+    }
+
+    fn is_in_order(&self) -> bool {
+        self.ascends && self.found.len() >= IN_ORDER
     }
 
     /// After what to go on, with what was found before.
     fn resume(&mut self) -> ObjectPath {
-        if !self.ascends || self.found.len() < IN_ORDER {
+        if !self.is_in_order() {
             (self.found, self.ascends) = (Vec::new(), true);
         }
         self.found.last().unwrap_or(&self.after).clone()
     }
 }
 
-/// All objects below `prefix` whose names sort after `after`, in no order; some of them perhaps twice.
+/// All objects below `prefix` whose names sort after `after` and before `until`, in no order; some of them perhaps twice,
+/// and perhaps some from there on.
 ///
 /// # Errors
 /// [`Unavailable`]: a page could not be had, again and again.
@@ -54,8 +65,9 @@ pub(super) async fn list(
     objects: &impl ObjectStore,
     prefix: &ObjectPath,
     after: &ObjectPath,
+    until: Option<ObjectPath>,
 ) -> Result<Vec<ObjectPath>, Unavailable> {
-    let mut progress = Progress { after: after.clone(), found: Vec::new(), ascends: true };
+    let mut progress = Progress { after: after.clone(), until, found: Vec::new(), ascends: true };
     let (mut failed, mut pause, mut furthest) = (0, FIRST_PAUSE, 0);
     loop {
         let from = progress.resume();
@@ -88,7 +100,11 @@ async fn pages(
         let next: Option<object_store::Result<ObjectMeta>> =
             timeout(PAGE_TIMEOUT, listed.next()).await.map_err(|_| "it took too long".to_owned())?;
         match next {
-            Some(Ok(object)) => progress.take(object.location),
+            Some(Ok(object)) => {
+                if !progress.take(object.location) {
+                    return Ok(());
+                }
+            }
             Some(Err(error)) => return Err(causes(&error)),
             None => return Ok(()),
         }

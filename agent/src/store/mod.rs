@@ -216,10 +216,35 @@ impl Store {
     /// # Errors
     /// [`Unavailable`]; never a part of the list.
     pub async fn list(&self, folder: &str, after: &str) -> Result<Vec<String>, Unavailable> {
+        self.list_between(folder, after, None).await
+    }
+
+    /// The same of those names alone that sort before `until`; what is after them costs at most a page.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; never a part of the list.
+    pub async fn list_until(
+        &self,
+        folder: &str,
+        after: &str,
+        until: &str,
+    ) -> Result<Vec<String>, Unavailable> {
+        let mut names = self.list_between(folder, after, Some(until)).await?;
+        names.retain(|name| name.as_str() < until);
+        Ok(names)
+    }
+
+    async fn list_between(
+        &self,
+        folder: &str,
+        after: &str,
+        until: Option<&str>,
+    ) -> Result<Vec<String>, Unavailable> {
         let (Some(prefix), Some(offset)) = (self.path(folder), self.path(after)) else {
             return Err(Unavailable);
         };
-        let found = listing::list(&self.own(), &prefix, &offset).await?;
+        let until = until.and_then(|until| self.path(until));
+        let found = listing::list(&self.own(), &prefix, &offset, until).await?;
         if !found.is_empty() && !self.settle(&prefix).await {
             return Err(Unavailable);
         }
