@@ -115,7 +115,7 @@ impl CatchUp {
     fn ask(&mut self, now: Millis, name: Option<SegmentName>, may_list: bool) -> Next {
         if let Some((name, bytes)) = name.and_then(|name| self.found.remove_entry(&name)) {
             // Not asked for again if nothing comes of it.
-            (self.absent, self.goes_on) = (Some(name), true);
+            self.absent = Some(name);
             return Next::Apply(name, bytes);
         }
         let unknown = name.is_none() || name == self.absent;
@@ -232,7 +232,11 @@ impl CatchUp {
         };
         match bytes {
             _ if !expected => {}
-            Some(bytes) => _ = self.found.insert(name, bytes),
+            Some(bytes) => {
+                // Also where it was pushed meanwhile: whoever asks on beside the pushes never comes to the end.
+                self.goes_on |= asked;
+                self.found.insert(name, bytes);
+            }
             // Not there yet, or not readable now: the listing will tell.
             None if asked => self.absent = Some(name),
             None => self.pause(now),
