@@ -4,7 +4,7 @@
 //! with the first page. What is listed is still complete: an object that was there before the first page and stays is on
 //! the page of its name, whenever that is asked for.
 
-use crate::peers::causes;
+use crate::causes::causes;
 use crate::replica::Unavailable;
 use futures::StreamExt;
 use object_store::path::Path as ObjectPath;
