@@ -4,6 +4,7 @@
 //! durable state is in the HSM and in the store, so an agent can be killed at any moment and started again.
 
 mod core;
+mod doubts;
 mod driver;
 mod hsm;
 mod identity;
@@ -232,12 +233,14 @@ impl Agent {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
             services.vital.spawn("the page of the metrics", metrics::serve(listener, metrics));
         }
-        let supervised = Arc::clone(&core);
-        services.vital.spawn("the supervisor of the HSM's groups", async move {
-            supervise(supervised, store).await;
-            // It has said why nobody is served, and that is no bug.
+        let asking = Arc::clone(&core);
+        services.vital.spawn("who asks whether the store may be relied on", async move {
+            doubts::ask_store(asking, store).await;
+            // It has said so, and that is no bug.
             std::future::pending().await
         });
+        services.vital.spawn("who asks the peers of their store", doubts::ask_peers(Arc::clone(&core)));
+        services.vital.spawn("the supervisor of the HSM's groups", supervise(Arc::clone(&core)));
         drop(inside);
         tracing::info!(
             front = %addresses.front,
@@ -336,8 +339,8 @@ async fn stop_signal(mut stopped: watch::Receiver<bool>) {
 }
 
 /// Finds the HSM, tells the operator what is missing, and keeps the replicas of its groups running.
-async fn supervise(core: Arc<Core>, store: Store) {
-    let (mut advice, mut store_fits, mut retry) = (Advice::None, false, DEVICE_RETRY);
+async fn supervise(core: Arc<Core>) {
+    let (mut advice, mut retry) = (Advice::None, DEVICE_RETRY);
     let mut unknown = None;
     loop {
         let answered = core.refresh().await;
@@ -348,16 +351,7 @@ async fn supervise(core: Arc<Core>, store: Store) {
             }
             unknown = why;
         }
-        if !store_fits {
-            let mut salt = [0; 16];
-            if let Err(error) = getrandom::fill(&mut salt) {
-                return tracing::error!(%error, "the system gives no randomness; the agent serves nobody");
-            }
-            match store.probe(salt).await {
-                Ok(fits) => store_fits = fits,
-                Err(error) => return tracing::error!(%error, "the agent serves nobody"),
-            }
-        }
+        let store_fits = core.trust().is_given();
         if store_fits {
             core.start_groups();
         }

@@ -1,4 +1,4 @@
-//! How this process asks the system for memory.
+//! How this process asks the system for memory, and how much it has.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -25,4 +25,26 @@ pub fn use_one_arena() {
         // Comes back only where it failed; then this process goes on, and takes more memory.
         let _ = again.args(arguments).env(ARENAS, "1").exec();
     }
+}
+
+/// What of a process is in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Resident {
+    /// Its own, in bytes: heap and stacks.
+    pub own_bytes: u64,
+    /// What the system holds of its files for it, in bytes, such as of the program: the system takes it back when memory is
+    /// wanted.
+    pub file_bytes: u64,
+}
+
+/// What of a process is in memory: this one's, or that of the id. `None` where the system does not tell.
+#[must_use]
+pub fn resident(process: Option<u32>) -> Option<Resident> {
+    let process = process.map_or_else(|| "self".into(), |id| id.to_string());
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+    };
+    Some(Resident { own_bytes: bytes("RssAnon:")?, file_bytes: bytes("RssFile:")? })
 }

@@ -5,9 +5,10 @@
 //! time are bounded.
 
 use crate::front::FrontMetrics;
+use crate::memory::resident;
 use crate::peers::Refused;
 use crate::replica::Status;
-use crate::store::{Store, StoreMetrics};
+use crate::store::{Store, StoreMetrics, Trust};
 use crate::tree::TreeMetrics;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
@@ -22,7 +23,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,11 +45,13 @@ const OPENMETRICS_TEXT: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Metrics {
     registry: Registry,
     store: StoreMetrics,
+    trust: Trust,
     tree: TreeMetrics,
     refused_peers: Refused,
     front: FrontMetrics,
     wear: WearMetrics,
     log: LogMetrics,
+    memory: Gauge,
 }
 
 /// How fast this agent's HSM follows the log. A clone counts the same.
@@ -137,6 +140,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("strongroom");
         let store = store.metrics().clone();
         store.register(&mut registry);
+        let trust = Trust::default();
+        trust.register(&mut registry);
         let tree = TreeMetrics::default();
         tree.register(&mut registry);
         let refused_peers = Refused::default();
@@ -147,13 +152,22 @@ impl Metrics {
         log.register(&mut registry);
         let front = FrontMetrics::default();
         front.register(&mut registry);
-        Self { registry, store, tree, refused_peers, front, wear, log }
+        let memory = Gauge::default();
+        let help = "Memory of this process that is its own, apart from files";
+        registry.register_with_unit("memory", help, Unit::Bytes, memory.clone());
+        Self { registry, store, trust, tree, refused_peers, front, wear, log, memory }
     }
 
     /// Calls of the object store.
     #[must_use]
     pub const fn store(&self) -> &StoreMetrics {
         &self.store
+    }
+
+    /// Whether the object store may be relied on.
+    #[must_use]
+    pub const fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// The stored trees.
@@ -190,6 +204,9 @@ impl Metrics {
     /// # Errors
     /// A metric cannot be written.
     pub fn text(&self) -> Result<String, fmt::Error> {
+        if let Some(resident) = resident(None) {
+            self.memory.set(i64::try_from(resident.own_bytes).unwrap_or(i64::MAX));
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)

@@ -16,6 +16,8 @@ pub struct AgentReport {
     pub groups: Vec<GroupReport>,
     /// What the last calls of the object store failed with.
     pub store: Option<String>,
+    /// Why it serves nobody, as far as that lies with its store.
+    pub unready: Option<String>,
 }
 
 /// One group, as one member's agent sees it.
@@ -65,6 +67,7 @@ impl AgentReport {
             hsm_answers: reply.hsm_answers,
             groups: reply.groups.into_iter().filter_map(GroupReport::from_wire).collect(),
             store: said(reply.store),
+            unready: (!reply.unready.is_empty()).then_some(reply.unready),
         }
     }
 }

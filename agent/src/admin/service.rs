@@ -78,7 +78,15 @@ impl Core {
         let groups = self.groups().into_iter();
         let groups = groups.map(|(group, status)| group_to_wire(group, status, self.tree_damage(&group)));
         let store = self.store_trouble().unwrap_or_default();
-        StatusReply { device: device.into(), groups: groups.collect(), hsm_answers, store }
+        let (unready, store_broken) = (self.trust().why_not().unwrap_or_default(), self.trust().is_refused());
+        StatusReply {
+            device: device.into(),
+            groups: groups.collect(),
+            hsm_answers,
+            store,
+            unready,
+            store_broken,
+        }
     }
 
     /// Passes a request to the HSM that the caller may make.

@@ -9,7 +9,7 @@ use crate::front::Backend;
 use crate::metrics::{LogMetrics, Metrics, WearMetrics};
 use crate::peers::{Forwarded, Identity, Peers};
 use crate::replica::{Answer, ReadOutcome, Settings, Status, Storage};
-use crate::store::Store;
+use crate::store::{Store, Trust};
 use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
 use async_trait::async_trait;
 use minicbor::bytes::ByteVec;
@@ -43,6 +43,7 @@ const RETRY: Duration = Duration::from_millis(50);
 pub(crate) struct Core {
     hsm: Hsm,
     store: Store,
+    trust: Trust,
     peers: Peers,
     election: Election,
     storage: Storage,
@@ -76,6 +77,7 @@ impl Core {
         Self {
             hsm,
             store,
+            trust: metrics.trust().clone(),
             peers,
             election: config.election,
             storage: config.storage,
@@ -97,6 +99,11 @@ impl Core {
 
     pub(crate) const fn peers(&self) -> &Peers {
         &self.peers
+    }
+
+    /// Whether the store may be relied on.
+    pub(crate) const fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// Asks the HSM who it is. Fails with its refusal, or with none when it does not answer.
@@ -312,6 +319,15 @@ impl Core {
         }
     }
 
+    /// Why this agent cannot serve, as far as that lies with itself.
+    fn unready(&self) -> Option<String> {
+        let group_runs = !self.known.read().unwrap_or_else(PoisonError::into_inner).groups.is_empty();
+        let why = || {
+            (!group_runs).then(|| "no group runs here; `strongroom-agent group status` says why".to_owned())
+        };
+        self.trust.why_not().or_else(why)
+    }
+
     fn realm_status(&self) -> Option<RealmStatus> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.device.as_ref()?.realm.clone()
@@ -341,6 +357,10 @@ pub(crate) struct Routed(pub(crate) Arc<Core>);
 impl Backend for Routed {
     fn realm(&self) -> Option<RealmId> {
         self.0.realm_status().map(|realm| realm.realm)
+    }
+
+    fn unready(&self) -> Option<String> {
+        self.0.unready()
     }
 
     async fn serve(&self, tenant: &str, user: &str, request: ClientRequest) -> ClientResponse {

@@ -382,7 +382,8 @@ impl Driver {
 /// how many. A gap with older segments before it is best not left: a leader that comes back could write there.
 async fn collect(store: &Store, group: GroupId, before: Index) -> usize {
     let folder = SegmentName::folder(&group);
-    let Ok(names) = store.list(&folder, &SegmentName::offset(&group, Index::ZERO)).await else { return 0 };
+    let (from, until) = (SegmentName::offset(&group, Index::ZERO), SegmentName::offset(&group, before));
+    let Ok(names) = store.list_until(&folder, &from, &until).await else { return 0 };
     let old = |name: &String| name.parse::<SegmentName>().is_ok_and(|name| name.first < before);
     let old: Vec<String> = names.into_iter().filter(old).collect();
     let mut deleted = 0;

@@ -85,9 +85,12 @@ impl Member<'_> {
             return Some("the HSM does not answer its agent".into());
         }
         match self.report {
-            None if self.joined => Some(match &agent.store {
-                Some(store) => format!("its agent has not started the group: the object store: {store}"),
-                None => "its agent has not started the group: see its log".into(),
+            None if self.joined => Some(match (&agent.unready, &agent.store) {
+                (Some(why), _) => format!("serves nobody: {why}"),
+                (None, Some(store)) => {
+                    format!("its agent has not started the group: the object store: {store}")
+                }
+                (None, None) => "its agent has not started the group: see its log".into(),
             }),
             None => Some("has not joined; `group join` there".into()),
             Some(report) => report.fault.clone(),
@@ -139,6 +142,7 @@ impl Member<'_> {
             "hsm": hsm.to_string(),
             "agent_answers": agent.is_some(),
             "hsm_answers": agent.is_some_and(|agent| agent.hsm_answers),
+            "unready": agent.and_then(|agent| agent.unready.as_ref()),
             "role": report.map(|report| &report.role),
             "captured": report.map(|report| report.captured.0),
             "committed": report.and_then(committed),
@@ -251,7 +255,9 @@ pub(super) fn groups_text(seen: Seen<'_>) -> String {
         let _ = writeln!(text, "group {group}, {leader}");
         seen.members(group).iter().for_each(|member| text.push_str(&member.text()));
     }
-    if groups.is_empty() {
+    if let Some(why) = &seen.own.unready {
+        let _ = writeln!(text, "this agent serves nobody: {why}");
+    } else if groups.is_empty() {
         let realm = seen.own.device.as_ref().is_some_and(|device| device.realm.is_some());
         text.push_str(match (seen.own.hsm_answers, realm) {
             (false, _) => "no group runs here yet: the HSM does not answer; start it\n",
@@ -284,6 +290,7 @@ pub(super) fn groups_json(seen: Seen<'_>) -> Value {
     let whys = silent().map(|peer| (peer.address.clone(), peer.why.clone().into()));
     json!({
         "groups": seen.groups().iter().map(group).collect::<Vec<_>>(),
+        "unready": seen.own.unready,
         "unreachable_peers": silent().map(|peer| &peer.address).collect::<Vec<_>>(),
         "unreachable_because": Value::Object(whys.collect()),
     })
@@ -319,7 +326,7 @@ mod tests {
     }
 
     fn agent() -> AgentReport {
-        AgentReport { device: None, hsm_answers: true, groups: Vec::new(), store: None }
+        AgentReport { device: None, hsm_answers: true, groups: Vec::new(), store: None, unready: None }
     }
 
     /// Three members; where there is no agent, it cannot be reached.

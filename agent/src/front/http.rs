@@ -24,11 +24,12 @@ pub(super) const UPGRADE: &str = "this realm needs a client of version 0.3 or la
 
 const ANY_ORIGIN: (axum::http::HeaderName, &str) = (ACCESS_CONTROL_ALLOW_ORIGIN, "*");
 
-/// The routes of the front door: `POST /req`, `GET /livez` and the gRPC service.
+/// The routes of the front door: `POST /req`, `GET /livez`, `GET /readyz` and the gRPC service.
 pub fn router(front: Front) -> Router {
     Router::new()
         .route("/req", post(request).options(preflight))
         .route("/livez", get("the agent is running\n"))
+        .route("/readyz", get(readiness))
         .method_not_allowed_fallback(wrong_method)
         .fallback(wrong_path)
         .with_state(front.clone())
@@ -60,6 +61,17 @@ async fn request(State(front): State<Front>, request: Request) -> Response {
             refuse(Refusal::Body);
             text(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive\n")
         }
+    }
+}
+
+/// For who spreads requests over agents. The reason is the operator's to know: it is in the status and the log.
+async fn readiness(State(front): State<Front>) -> Response {
+    match front.0.backend.unready() {
+        None => text(StatusCode::OK, "the agent serves\n"),
+        Some(_) => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the agent does not serve; `strongroom-agent group status` says why\n",
+        ),
     }
 }
 

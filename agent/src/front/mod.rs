@@ -43,6 +43,11 @@ pub trait Backend: Send + Sync + 'static {
     /// The realm that is served here, once there is one.
     fn realm(&self) -> Option<RealmId>;
 
+    /// Why requests are better sent elsewhere, if they are.
+    fn unready(&self) -> Option<String> {
+        None
+    }
+
     /// Serves a request whose token was verified. `Unavailable` when it cannot, or does not know whether it did.
     ///
     /// The future is dropped when the client goes away or the time is up. What it has set going must be left sound.

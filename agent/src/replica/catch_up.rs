@@ -1,4 +1,8 @@
-//! Reads the log from the store: lists it, then follows the hashes. What is off the chain is garbage.
+//! Reads the log from the store: asks for the next segment by its name, lists the rest, then follows the hashes. What is
+//! off the chain is garbage.
+//!
+//! The name of the next segment follows from the log, so it is asked for before anything is listed, and so are those after
+//! it while a listing takes its time: one that takes minutes holds nobody up. Only a listing says where the log ends.
 
 use super::interface::Millis;
 use crate::segment::SegmentName;
@@ -7,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The most segments on their way or read ahead. So many that who reads is faster than who writes, also where the store
 /// takes long for each.
 const READ_AHEAD: usize = 32;
+/// How long a listing may take before what is next is asked for by its name meanwhile: the listing says more at once.
+const PATIENCE_MS: u64 = 300;
 /// First and longest pause after the store did not answer.
 const BACK_OFF_MS: (u64, u64) = (50, 5_000);
 
@@ -20,6 +26,8 @@ enum Phase {
     Idle,
     /// The store did not answer.
     Paused(Millis),
+    /// The next segment is asked for by its name, before anything is listed.
+    Asking,
     Listing,
     /// The listing under way is of no use any more.
     Discarding,
@@ -37,6 +45,14 @@ pub(super) struct CatchUp {
     serves: Walk,
     served: Walk,
     listed: BTreeSet<SegmentName>,
+    /// Asked for by its name, and on its way.
+    asked: Option<SegmentName>,
+    /// Not to be asked for by its name any more in this walk.
+    absent: Option<SegmentName>,
+    /// Whether what was asked for by its name was there, so that there may be more.
+    goes_on: bool,
+    /// When to go on without waiting for the listing.
+    impatient_at: Millis,
     reading: BTreeSet<SegmentName>,
     found: BTreeMap<SegmentName, Vec<u8>>,
     back_off_ms: u64,
@@ -77,18 +93,44 @@ impl CatchUp {
         self.served >= walk
     }
 
-    /// What to do, when the log goes on with `name`.
-    pub(super) fn next(&mut self, now: Millis, name: Option<SegmentName>) -> Next {
+    /// What to do, when the log goes on with `name`; `None` while that is not known. `may_list`: whether no other listing
+    /// is under way.
+    pub(super) fn next(&mut self, now: Millis, name: Option<SegmentName>, may_list: bool) -> Next {
         match self.phase {
             Phase::Paused(until) if now < until => Next::Wait,
             Phase::Idle if self.served == self.wanted => Next::Wait,
             Phase::Idle | Phase::Paused(_) => {
-                self.phase = Phase::Listing;
+                self.phase = Phase::Asking;
                 self.serves = self.wanted;
-                Next::List
+                (self.absent, self.goes_on) = (None, false);
+                self.ask(now, name, may_list)
             }
-            Phase::Listing | Phase::Discarding | Phase::Checking => Next::Wait,
+            Phase::Asking | Phase::Listing => self.ask(now, name, may_list),
+            Phase::Discarding | Phase::Checking => Next::Wait,
             Phase::Reading => self.follow(name),
+        }
+    }
+
+    /// Goes on segment by segment. Lists as soon as that may bring more.
+    fn ask(&mut self, now: Millis, name: Option<SegmentName>, may_list: bool) -> Next {
+        if let Some((name, bytes)) = name.and_then(|name| self.found.remove_entry(&name)) {
+            // Not asked for again if nothing comes of it.
+            self.absent = Some(name);
+            return Next::Apply(name, bytes);
+        }
+        let unknown = name.is_none() || name == self.absent;
+        if matches!(self.phase, Phase::Asking) && may_list && (unknown || self.goes_on) {
+            self.phase = Phase::Listing;
+            self.impatient_at = now.after(PATIENCE_MS);
+            return Next::List;
+        }
+        let waits = matches!(self.phase, Phase::Listing) && now < self.impatient_at;
+        match name {
+            Some(name) if !waits && !unknown && self.asked.is_none() && self.reading.insert(name) => {
+                self.asked = Some(name);
+                Next::Read(vec![name])
+            }
+            _ => Next::Wait,
         }
     }
 
@@ -130,11 +172,6 @@ impl CatchUp {
         matches!(self.phase, Phase::Listing | Phase::Discarding)
     }
 
-    /// Whether the listing is there and is being followed.
-    pub(super) const fn is_reading(&self) -> bool {
-        matches!(self.phase, Phase::Reading)
-    }
-
     /// The listing has come, but where to begin in it is not known yet. Returns whether it is wanted at all.
     pub(super) const fn check(&mut self) -> bool {
         let wanted = matches!(self.phase, Phase::Listing);
@@ -159,11 +196,13 @@ impl CatchUp {
     pub(super) fn listed(&mut self, names: BTreeSet<SegmentName>) {
         match self.phase {
             Phase::Listing | Phase::Checking => {
+                // What was listed has to be there.
+                self.asked.take_if(|asked| names.contains(asked));
                 self.listed = names;
                 self.phase = Phase::Reading;
             }
             Phase::Discarding => self.phase = Phase::Idle,
-            Phase::Idle | Phase::Paused(_) | Phase::Reading => {}
+            Phase::Idle | Phase::Paused(_) | Phase::Asking | Phase::Reading => {}
         }
     }
 
@@ -173,7 +212,7 @@ impl CatchUp {
         self.found.clear();
         self.phase = match self.phase {
             Phase::Listing | Phase::Discarding => Phase::Discarding,
-            Phase::Idle | Phase::Paused(_) | Phase::Checking | Phase::Reading => Phase::Idle,
+            Phase::Idle | Phase::Paused(_) | Phase::Asking | Phase::Checking | Phase::Reading => Phase::Idle,
         };
     }
 
@@ -185,13 +224,21 @@ impl CatchUp {
     /// A segment has come; `None` if it did not, and the walk begins anew.
     pub(super) fn read(&mut self, now: Millis, name: SegmentName, bytes: Option<Vec<u8>>) {
         self.reading.remove(&name);
-        if !matches!(self.phase, Phase::Reading) {
-            return;
-        }
+        let asked = self.asked.take_if(|asked| *asked == name).is_some();
+        let expected = match self.phase {
+            Phase::Idle | Phase::Paused(_) | Phase::Discarding => false,
+            Phase::Asking | Phase::Listing | Phase::Checking => asked,
+            Phase::Reading => true,
+        };
         match bytes {
+            _ if !expected => {}
             Some(bytes) => {
+                // Also where it was pushed meanwhile: whoever asks on beside the pushes never comes to the end.
+                self.goes_on |= asked;
                 self.found.insert(name, bytes);
             }
+            // Not there yet, or not readable now: the listing will tell.
+            None if asked => self.absent = Some(name),
             None => self.pause(now),
         }
     }

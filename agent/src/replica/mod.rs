@@ -350,10 +350,9 @@ impl Replica {
             if matches!(self.state, State::Faulted) {
                 return;
             }
-            if self.listing.is_some() && !self.catch_up.is_reading() {
-                return;
-            }
-            match self.catch_up.next(self.now, self.log.next_name()) {
+            // Before the captured entry is found, there is nothing to go on from.
+            let next = if self.seek.is_none() { self.log.next_name() } else { None };
+            match self.catch_up.next(self.now, next, self.listing.is_none()) {
                 Next::Wait => return,
                 Next::List => {
                     self.listing = Some(Lister::End);

@@ -146,15 +146,12 @@ impl Replay {
     fn walk_on(&mut self, now: Millis, may_list: bool, out: &mut Outbox) -> Result<(), Fault> {
         while self.read != self.until && self.segments.len() < MAX_SEGMENTS {
             let next = self.read.0.next().map(|first| SegmentName::new(self.group, first, &self.read.1));
-            if now < self.retry_at || (!may_list && !self.walk.is_reading()) {
+            if now < self.retry_at {
                 return Ok(());
             }
-            match self.walk.next(now, next) {
+            match self.walk.next(now, next, may_list) {
                 Next::Wait => return Ok(()),
-                Next::List => {
-                    out.push(Action::List { from: Index(self.read.0.0.saturating_add(1)) });
-                    return Ok(());
-                }
+                Next::List => out.push(Action::List { from: Index(self.read.0.0.saturating_add(1)) }),
                 Next::Read(names) => names.into_iter().for_each(|name| out.push(Action::Read { name })),
                 Next::Apply(object, bytes) => {
                     if let Err(fault) = self.take(object, &bytes) {

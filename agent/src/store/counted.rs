@@ -26,9 +26,9 @@ impl Counted {
         self.metrics.begin(self.purpose, kind)
     }
 
-    fn count_sent(&self, payload: &PutPayload) {
+    fn begin_sending(&self, payload: &PutPayload) -> Call {
         let bytes = u64::try_from(payload.content_length()).unwrap_or(u64::MAX);
-        self.metrics.count_sent(self.purpose, bytes);
+        self.metrics.begin_sending(self.purpose, Kind::Put, bytes)
     }
 
     /// A listing asks for its next page when the one before is used up.
@@ -42,30 +42,19 @@ impl Counted {
             .filter_map(move |next| {
                 match &next {
                     Some(Ok(_)) => {
-                        if page.is_none() {
-                            page = Some(this.begin(Kind::List));
+                        // What comes says that its page has come, whoever wants the rest of that.
+                        let further = objects > 0 && objects.is_multiple_of(LIST_PAGE);
+                        if let Some(page) = page.take().or_else(|| further.then(|| this.begin(Kind::List))) {
+                            page.succeed();
                         }
                         objects = objects.saturating_add(1);
-                        if objects.is_multiple_of(LIST_PAGE) {
-                            succeed(&mut page);
-                        }
                     }
-                    Some(Err(error)) => {
-                        if let Some(call) = page.take() {
-                            call.fail(error);
-                        }
-                    }
-                    None => succeed(&mut page),
+                    Some(failed) => page.take().unwrap_or_else(|| this.begin(Kind::List)).end(failed),
+                    None => page.take().into_iter().for_each(Call::succeed),
                 }
                 std::future::ready(next)
             })
             .boxed()
-    }
-}
-
-fn succeed(call: &mut Option<Call>) {
-    if let Some(call) = call.take() {
-        call.succeed();
     }
 }
 
@@ -83,8 +72,7 @@ impl ObjectStore for Counted {
         payload: PutPayload,
         options: PutOptions,
     ) -> Result<PutResult> {
-        let call = self.begin(Kind::Put);
-        self.count_sent(&payload);
+        let call = self.begin_sending(&payload);
         let result = self.inner.put_opts(location, payload, options).await;
         call.end(&result);
         result
@@ -181,8 +169,7 @@ struct CountedUpload {
 #[async_trait]
 impl MultipartUpload for CountedUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        let call = self.counted.begin(Kind::Put);
-        self.counted.count_sent(&data);
+        let call = self.counted.begin_sending(&data);
         let part = self.inner.put_part(data);
         Box::pin(async move {
             let result = part.await;

@@ -9,7 +9,8 @@ use prometheus_client::registry::{Registry, Unit};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// What a call of the store is for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -88,6 +89,7 @@ struct PurposeLabel {
 pub struct StoreMetrics {
     calls: Family<CallLabels, Counter>,
     failed: Family<CallLabels, Counter>,
+    declined: Family<CallLabels, Counter>,
     sent: Family<PurposeLabel, Counter>,
     received: Family<PurposeLabel, Counter>,
     trouble: Trouble,
@@ -128,11 +130,16 @@ impl StoreMetrics {
     /// Makes the counters known under `store_…`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("store");
-        registry.register("calls", "Calls of the object store", self.calls.clone());
+        registry.register("calls", "Calls of the object store that have ended", self.calls.clone());
         registry.register(
             "failed_calls",
             "Calls of the object store that it did not answer, or given up before it did",
             self.failed.clone(),
+        );
+        registry.register(
+            "declined_calls",
+            "Calls that the object store answered with: it exists, it does not exist, or another version is there",
+            self.declined.clone(),
         );
         registry.register_with_unit(
             "sent",
@@ -148,7 +155,7 @@ impl StoreMetrics {
         );
     }
 
-    /// How many calls there were, failed ones among them.
+    /// How many calls have ended, failed and declined ones among them.
     #[must_use]
     pub fn calls(&self, purpose: Purpose, kind: Kind) -> u64 {
         self.calls.get_or_create(&CallLabels { purpose, kind }).get()
@@ -158,6 +165,12 @@ impl StoreMetrics {
     #[must_use]
     pub fn failed_calls(&self, purpose: Purpose, kind: Kind) -> u64 {
         self.failed.get_or_create(&CallLabels { purpose, kind }).get()
+    }
+
+    /// How many calls were answered with what is, or is not, there already.
+    #[must_use]
+    pub fn declined_calls(&self, purpose: Purpose, kind: Kind) -> u64 {
+        self.declined.get_or_create(&CallLabels { purpose, kind }).get()
     }
 
     /// How many bytes of objects were sent.
@@ -173,15 +186,13 @@ impl StoreMetrics {
     }
 
     pub(super) fn begin(&self, purpose: Purpose, kind: Kind) -> Call {
-        let labels = CallLabels { purpose, kind };
-        self.calls.get_or_create(&labels).inc();
-        let failed = Some(self.failed.get_or_create_owned(&labels));
-        let trouble = (purpose != Purpose::Tree).then(|| (self.trouble.clone(), kind));
-        Call { failed, trouble }
+        self.begin_sending(purpose, kind, 0)
     }
 
-    pub(super) fn count_sent(&self, purpose: Purpose, bytes: u64) {
-        self.sent.get_or_create(&PurposeLabel { purpose }).inc_by(bytes);
+    /// The same of a call that sends so many bytes of an object.
+    pub(super) fn begin_sending(&self, purpose: Purpose, kind: Kind, bytes: u64) -> Call {
+        let (metrics, labels) = (self.clone(), CallLabels { purpose, kind });
+        Call { metrics, labels, bytes, began: Instant::now(), ends: Ends::UnderWay, why: None }
     }
 
     pub(super) fn count_received(&self, purpose: Purpose, bytes: u64) {
@@ -189,59 +200,85 @@ impl StoreMetrics {
     }
 }
 
-/// A call under way. Dropped without an end, it has failed: whoever waited gave up.
+/// How a call ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// Not yet.
+    UnderWay,
+    /// With no answer of use.
+    Unanswered,
+    Done,
+    /// With an answer about the object.
+    Declined,
+    /// Nothing was asked of the store: its client cannot ask such a thing.
+    Unasked,
+}
+
+impl Ends {
+    const fn with(error: &Error) -> Self {
+        match error {
+            Error::NotFound { .. }
+            | Error::AlreadyExists { .. }
+            | Error::Precondition { .. }
+            | Error::NotModified { .. } => Self::Declined,
+            Error::NotImplemented { .. } | Error::NotSupported { .. } => Self::Unasked,
+            _ => Self::Unanswered,
+        }
+    }
+}
+
+/// Shorter than any limit on a call's time. Who lets go of one before that has something else to do, such as to close the
+/// tree, and did not give up on the store.
+const LET_GO: Duration = Duration::from_secs(1);
+
+/// A call under way, counted when it ends. Dropped without an end, it has failed: whoever waited gave up.
 #[must_use]
 pub(super) struct Call {
-    failed: Option<Counter>,
-    trouble: Option<(Trouble, Kind)>,
+    metrics: StoreMetrics,
+    labels: CallLabels,
+    bytes: u64,
+    began: Instant,
+    ends: Ends,
+    /// Why it was not answered.
+    why: Option<String>,
 }
 
 impl Call {
     pub(super) fn end<T>(mut self, result: &Result<T, Error>) {
-        match result.as_ref().err().filter(|error| !is_an_answer(error)) {
-            None => self.answered(),
-            Some(error) => self.fail(error),
-        }
-    }
-
-    pub(super) fn fail(mut self, error: &Error) {
-        if let Some((trouble, kind)) = self.trouble.take() {
-            trouble.ended(kind, Some(causes(error)));
-        }
+        self.why = result.as_ref().err().map(|error| causes(error));
+        self.ends = result.as_ref().err().map_or(Ends::Done, Ends::with);
     }
 
     pub(super) fn succeed(mut self) {
-        self.answered();
-    }
-
-    fn answered(&mut self) {
-        self.failed = None;
-        if let Some((trouble, kind)) = self.trouble.take() {
-            trouble.ended(kind, None);
-        }
+        self.ends = Ends::Done;
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if let Some(failed) = &self.failed {
-            failed.inc();
+        let Self { metrics, labels, bytes, began, ends, why } = self;
+        if *ends == Ends::Unasked {
+            return;
         }
-        if let Some((trouble, kind)) = self.trouble.take() {
-            trouble.ended(kind, Some("it does not answer in time".into()));
+        metrics.calls.get_or_create(labels).inc();
+        if *bytes > 0 {
+            metrics.sent.get_or_create(&PurposeLabel { purpose: labels.purpose }).inc_by(*bytes);
+        }
+        let trouble = match ends {
+            Ends::UnderWay if began.elapsed() < LET_GO => return,
+            Ends::UnderWay => Some("it does not answer in time".into()),
+            Ends::Unanswered => why.take(),
+            Ends::Declined | Ends::Done | Ends::Unasked => None,
+        };
+        match ends {
+            Ends::UnderWay | Ends::Unanswered => _ = metrics.failed.get_or_create(labels).inc(),
+            Ends::Declined => _ = metrics.declined.get_or_create(labels).inc(),
+            Ends::Done | Ends::Unasked => {}
+        }
+        if labels.purpose != Purpose::Tree {
+            metrics.trouble.ended(labels.kind, trouble);
         }
     }
-}
-
-/// Whether the store has said something about the object, and not about itself.
-const fn is_an_answer(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::NotFound { .. }
-            | Error::AlreadyExists { .. }
-            | Error::Precondition { .. }
-            | Error::NotModified { .. }
-    )
 }
 
 #[cfg(test)]
@@ -252,15 +289,17 @@ mod tests {
         Err(Error::Generic { store: "folder", source: "No space left on device".into() })
     }
 
-    #[test]
-    fn what_fails_is_told_until_a_call_of_that_kind_succeeds() {
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_is_told_until_a_call_of_that_kind_succeeds() {
         let metrics = StoreMetrics::default();
         assert_eq!(metrics.trouble(), None);
         metrics.begin(Purpose::Log, Kind::Put).end(&full());
         metrics.begin(Purpose::Log, Kind::Get).succeed();
         let said = metrics.trouble().expect("writes fail");
         assert!(said.starts_with("writes fail: ") && said.contains("No space left on device"), "{said}");
-        drop(metrics.begin(Purpose::Log, Kind::List));
+        let list = metrics.begin(Purpose::Log, Kind::List);
+        tokio::time::advance(LET_GO).await;
+        drop(list);
         assert_eq!(said.matches("No space left on device").count(), 1, "{said}");
         assert!(
             metrics.trouble().is_some_and(|said| said.contains("listings fail: it does not answer in time"))

@@ -11,19 +11,22 @@
 mod connector;
 mod counted;
 mod folder;
+mod listing;
 mod metrics;
 mod open;
 mod options;
 mod probe;
+mod trust;
 
 pub use metrics::{Kind, LIST_PAGE, Purpose, StoreMetrics};
 pub use open::parse_url;
+pub use trust::{CLEAN_PROBES, Trust};
 
 use crate::replica::{CreateOutcome, ReadOutcome, Unavailable};
 use bytes::Bytes;
 use counted::Counted;
 use folder::Folder;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use object_store::path::Path as ObjectPath;
 use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use std::fmt;
@@ -213,37 +216,52 @@ impl Store {
 
     /// The names of all objects in `folder` that sort after `after`, ascending; objects in folders below it are left
     /// out. Both are whole names; `after` need not exist. Complete: every object whose create was reported before the
-    /// call, and that nobody deleted, is among them. Durable: nothing that is listed vanishes in a crash.
+    /// call, and that nobody deleted, is among them. Durable: nothing that is listed vanishes in a crash. Takes as long as
+    /// its pages do; where one fails, it goes on from there some times.
     ///
     /// # Errors
     /// [`Unavailable`]; never a part of the list.
     pub async fn list(&self, folder: &str, after: &str) -> Result<Vec<String>, Unavailable> {
+        self.list_between(folder, after, None).await
+    }
+
+    /// The same of those names alone that sort before `until`; what is after them costs at most a page.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; never a part of the list.
+    pub async fn list_until(
+        &self,
+        folder: &str,
+        after: &str,
+        until: &str,
+    ) -> Result<Vec<String>, Unavailable> {
+        let mut names = self.list_between(folder, after, Some(until)).await?;
+        names.retain(|name| name.as_str() < until);
+        Ok(names)
+    }
+
+    async fn list_between(
+        &self,
+        folder: &str,
+        after: &str,
+        until: Option<&str>,
+    ) -> Result<Vec<String>, Unavailable> {
         let (Some(prefix), Some(offset)) = (self.path(folder), self.path(after)) else {
             return Err(Unavailable);
         };
-        let all = self.own().list_with_offset(Some(&prefix), &offset).try_collect::<Vec<_>>();
-        let found = match timeout(LIST_TIMEOUT, all).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) => {
-                tracing::warn!(folder, %error, "a listing of the object store failed");
-                return Err(Unavailable);
-            }
-            Err(_) => {
-                tracing::warn!(folder, "a listing of the object store took too long");
-                return Err(Unavailable);
-            }
-        };
+        let until = until.and_then(|until| self.path(until));
+        let found = listing::list(&self.own(), &prefix, &offset, until).await?;
         if !found.is_empty() && !self.settle(&prefix).await {
             return Err(Unavailable);
         }
         let own = |location: &ObjectPath| {
             let mut parts = location.prefix_match(&prefix)?;
             let file = parts.next()?;
-            // Not every store knows how to begin in the middle.
-            (parts.next().is_none() && *location > offset).then(|| format!("{folder}/{}", file.as_ref()))
+            parts.next().is_none().then(|| format!("{folder}/{}", file.as_ref()))
         };
-        let mut names: Vec<String> = found.iter().filter_map(|object| own(&object.location)).collect();
+        let mut names: Vec<String> = found.iter().filter_map(own).collect();
         names.sort_unstable();
+        names.dedup();
         Ok(names)
     }
 

@@ -1,4 +1,4 @@
-//! Whether a store can hold a log: asked once, before an agent trusts it.
+//! Whether a store can hold a log: asked before an agent trusts it. What follows from the answers is in [`Trust`](super::Trust).
 //!
 //! A store that ignores conditions would let two agents both believe that they extended the log. Some ignore them
 //! always; some look first and write then, and honour them only while nobody else writes. The latter are found by
@@ -13,7 +13,7 @@ use object_store::{Error, ObjectStore, ObjectStoreExt, Result};
 use tokio::time::timeout;
 
 /// Races, and writers in each. A store that lets two win in half of all races passes one time in 32.
-const RACES: u8 = 5;
+pub(super) const RACES: u8 = 5;
 const WRITERS: u8 = 8;
 
 /// What the store did with some creates of one name.
@@ -35,8 +35,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::OverwritesOnCreate`]. That the store cannot be reached now is no error: `Ok(false)`.
     pub async fn probe(&self, salt: [u8; 16]) -> std::result::Result<bool, StoreError> {
+        self.probe_in(salt, RACES).await
+    }
+
+    /// The same in so many races. At most 10 calls for each, and 4.
+    pub(super) async fn probe_in(&self, salt: [u8; 16], races: u8) -> std::result::Result<bool, StoreError> {
         let objects = self.counted(Purpose::Probe);
-        for round in 0..=RACES {
+        for round in 0..=races {
             let Some(path) = self.path(&format!("probe/{}-{round}", hex::encode(salt))) else {
                 return Ok(false);
             };

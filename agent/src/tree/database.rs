@@ -41,6 +41,9 @@ const TABLE_GRACE: Duration = Duration::from_secs(300);
 /// The same for what only says which objects those are. Longer than any request can be under way.
 const RECORD_GRACE: Duration = Duration::from_secs(3600);
 
+/// How long what nobody asks for stays in the caches of the database.
+const IDLE: Duration = Duration::from_secs(600);
+
 /// How much memory a stored tree takes. An agent has one tree for each group of its HSM; see [`Self::shared_by`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TreeSettings {
@@ -231,8 +234,11 @@ pub(super) fn failure(error: slatedb::Error) -> TreeFailure {
     }
 }
 
+/// Snapshots and their merging leave blocks, indexes and filters behind of objects that are deleted since. Nothing asks for
+/// those again, and each takes more than the bytes that the bound counts, so they do not stay until the bound is reached.
 fn moka(max_capacity: u64) -> Arc<dyn DbCache> {
-    Arc::new(MokaCache::new_with_opts(MokaCacheOptions { max_capacity, ..MokaCacheOptions::default() }))
+    let options = MokaCacheOptions { max_capacity, time_to_idle: Some(IDLE), ..MokaCacheOptions::default() };
+    Arc::new(MokaCache::new_with_opts(options))
 }
 
 fn database_settings() -> Settings {

@@ -1,6 +1,7 @@
 //! What is counted of a stored tree.
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 /// Counters of one agent's stored trees. A clone counts into the same.
@@ -24,6 +25,8 @@ pub struct TreeMetrics {
     pub snapshot_bytes: Counter,
     /// Pages, leaves or objects found missing, damaged or foreign.
     pub damaged: Counter,
+    /// Bytes of decoded pages in the caches, by their own count.
+    pub cached_bytes: Gauge,
 }
 
 impl TreeMetrics {
@@ -38,5 +41,6 @@ impl TreeMetrics {
         tree.register("snapshots", "Snapshots taken", self.snapshots.clone());
         tree.register("snapshot_bytes", "Bytes that snapshots wrote", self.snapshot_bytes.clone());
         tree.register("damaged", "Pages, leaves or objects found unusable", self.damaged.clone());
+        tree.register("cached_bytes", "Bytes of decoded pages in memory", self.cached_bytes.clone());
     }
 }

@@ -25,11 +25,31 @@ struct Inner {
     settings: TreeSettings,
     metrics: TreeMetrics,
     pages: PageCache,
+    /// What of the pages is counted in the metrics.
+    counted: Mutex<i64>,
     database: Mutex<Option<Arc<Database>>>,
     /// Held by whoever opens or closes.
     opening: tokio::sync::Mutex<()>,
     /// Held by whoever takes a snapshot: two at once could leave a mixture of both in the cache.
     advancing: tokio::sync::Mutex<()>,
+}
+
+impl Inner {
+    fn count_pages(&self) {
+        self.count(i64::try_from(self.pages.bytes()).unwrap_or(i64::MAX));
+    }
+
+    fn count(&self, bytes: i64) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        self.metrics.cached_bytes.inc_by(bytes.saturating_sub(*counted));
+        *counted = bytes;
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.count(0);
+    }
 }
 
 impl fmt::Debug for TreeStore {
@@ -64,6 +84,7 @@ impl TreeStore {
             settings,
             metrics,
             pages,
+            counted: Mutex::new(0),
             database: Mutex::new(None),
             opening: tokio::sync::Mutex::new(()),
             advancing: tokio::sync::Mutex::new(()),
@@ -156,6 +177,7 @@ impl TreeStore {
         let database = self.database()?;
         let loading = load::load(&database, &inner.pages, &inner.metrics, &records);
         let loaded = bounded(LOAD_TIMEOUT, loading).await;
+        inner.count_pages();
         self.settled(&database, loaded)
     }
 
@@ -171,6 +193,7 @@ impl TreeStore {
         let database = self.database()?;
         let advancing = advance::advance(&database, &inner.pages, &inner.metrics, advance);
         let advanced = bounded(ADVANCE_TIMEOUT, advancing).await;
+        inner.count_pages();
         self.settled(&database, advanced)
     }
 

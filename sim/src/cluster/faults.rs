@@ -73,6 +73,8 @@ pub struct Faults {
     pub next_store_faults: VecDeque<StoreFault>,
     /// Members whose writes do not reach the store before they are let through.
     pub held_writes: BTreeSet<usize>,
+    /// Members whose listings do not reach the store before they are let through: it takes for ever to list.
+    pub held_listings: BTreeSet<usize>,
     /// Members that cannot reach the store.
     pub without_store: BTreeSet<usize>,
     /// Members that get something else than the segments that they read.

@@ -543,7 +543,12 @@ impl Cluster {
     }
 
     fn at_store(&mut self, member: usize, life: u64, request: StoreRequest) {
-        if self.faults.held_writes.contains(&member) && matches!(request, StoreRequest::Write(..)) {
+        let holds = match request {
+            StoreRequest::Write(..) => self.faults.held_writes.contains(&member),
+            StoreRequest::List(_) => self.faults.held_listings.contains(&member),
+            _ => false,
+        };
+        if holds {
             return self.held.push(Pending::ToStore { member, life, request });
         }
         self.store_requests += 1;
@@ -577,7 +582,7 @@ impl Cluster {
         self.schedule(delay, Pending::ToReplica { member, life: Some(life), event });
     }
 
-    /// Lets the writes through that [`Faults::held_writes`] held up so far; says how many there are.
+    /// Lets through what [`Faults::held_writes`] and [`Faults::held_listings`] held up so far; says how much that is.
     pub fn let_through(&mut self) -> usize {
         let held = std::mem::take(&mut self.held);
         let many = held.len();

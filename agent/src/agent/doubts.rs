@@ -1,0 +1,49 @@
+//! Whether the store under a realm can be relied on: what this agent's probe finds, and what the other agents say.
+
+use super::Core;
+use crate::store::Store;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use strongroom_proto::grpc::peer::PeerStatus;
+use tokio::time::sleep;
+
+/// How often the other agents are asked.
+const PEERS_PERIOD: Duration = Duration::from_secs(10);
+
+/// Probes the store until it may be relied on; then the groups start.
+pub(super) async fn ask_store(core: Arc<Core>, store: Store) {
+    match core.trust().earn(&store).await {
+        Ok(()) => core.wake(),
+        Err(error) => tracing::error!(%error, "the system gives no randomness; the agent serves nobody"),
+    }
+}
+
+/// Asks the other agents whether they have found the store broken, which is this one's store too, and tells the operator.
+/// It goes on: that somebody says so proves nothing, and what one agent says must not stop all.
+pub(super) async fn ask_peers(core: Arc<Core>) {
+    let mut told = BTreeMap::new();
+    loop {
+        let refusing: BTreeMap<String, String> =
+            core.peers().statuses().await.into_iter().filter_map(refusal).collect();
+        core.trust().set_doubting_peers(refusing.len());
+        for (address, why) in refusing.iter().filter(|(address, _)| !told.contains_key(*address)) {
+            tracing::warn!(
+                address,
+                why,
+                "a peer has found the object store broken and serves nobody; this agent is on the same store, and goes on"
+            );
+        }
+        for address in told.keys().filter(|address| !refusing.contains_key(*address)) {
+            tracing::info!(address, "a peer does not say any more that the object store is broken");
+        }
+        told = refusing;
+        sleep(PEERS_PERIOD).await;
+    }
+}
+
+/// The address of a peer that has found the store broken, and what it says.
+fn refusal(peer: PeerStatus) -> Option<(String, String)> {
+    let status = peer.status.filter(|status| status.store_broken)?;
+    Some((peer.address, status.unready))
+}
