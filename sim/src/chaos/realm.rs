@@ -73,6 +73,9 @@ impl Realm {
         }
         let sockets: Vec<PathBuf> = (0..HOSTS).map(|i| admin_socket(dir, i)).collect();
         let sockets: Vec<&Path> = sockets.iter().map(PathBuf::as_path).collect();
+        for socket in &sockets {
+            ceremony::device(socket).await?;
+        }
         let custodian = SigningKey::from_bytes(&random()?);
         let founding = ceremony::make_realm(sockets[0], &custodian).await?;
         for importer in &sockets[1..] {
