@@ -18,14 +18,14 @@ pub struct Daemon {
     arguments: Vec<String>,
     log: PathBuf,
     child: Option<Child>,
-    stopped: bool,
+    started: Instant,
 }
 
 impl Daemon {
     /// A process that is not started yet. Its log, over all its starts, is `<name>.log` in `folder`.
     pub(super) fn new(folder: &Path, name: String, program: &Path, arguments: Vec<String>) -> Self {
         let log = folder.join(format!("{name}.log"));
-        Self { name, program: program.to_owned(), arguments, log, child: None, stopped: false }
+        Self { name, program: program.to_owned(), arguments, log, child: None, started: Instant::now() }
     }
 
     /// Its name, such as `agent-1`.
@@ -60,7 +60,7 @@ impl Daemon {
         command.args(&self.arguments).env("RUST_LOG", level).env("RUST_BACKTRACE", "1");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().map_err(|error| format!("{}: {error}", self.program.display()))?;
-        (self.child, self.stopped) = (Some(child), false);
+        (self.child, self.started) = (Some(child), Instant::now());
         Ok(())
     }
 
@@ -71,19 +71,16 @@ impl Daemon {
             let _ = child.kill();
             let _ = child.wait();
         }
-        self.stopped = false;
     }
 
     /// `kill -STOP`: it lives and does nothing.
     pub fn stop(&mut self) {
         self.signal(Signal::STOP);
-        self.stopped = self.child.is_some();
     }
 
     /// `kill -CONT`.
     pub fn carry_on(&mut self) {
         self.signal(Signal::CONT);
-        self.stopped = false;
     }
 
     /// `kill -TERM`, and waits for the end.
@@ -112,6 +109,12 @@ impl Daemon {
         let status = self.child.as_mut()?.try_wait().ok()??;
         self.child = None;
         Some(format!("{} ended by itself ({status}); its log: {}", self.name, self.log.display()))
+    }
+
+    /// How long it has run since its last start.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Memory that it holds in RAM, in KiB.

@@ -149,3 +149,81 @@ async fn pump(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A link to a server that answers each request of one byte by the next one, and counts.
+    async fn linked() -> (Link, SocketAddr, watch::Receiver<usize>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (link, address) = Link::tcp(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap()).await.unwrap();
+        let (count, served) = watch::channel(0);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let count = count.clone();
+                tokio::spawn(async move {
+                    while let Ok(byte) = stream.read_u8().await {
+                        count.send_modify(|count| *count += 1);
+                        let _ = stream.write_u8(byte + 1).await;
+                    }
+                });
+            }
+        });
+        (link, address, served)
+    }
+
+    /// All that comes before the connection ends, or one byte.
+    async fn ask(stream: &mut TcpStream) -> Vec<u8> {
+        let _ = stream.write_u8(1).await;
+        let mut answer = vec![0; 200];
+        let read = stream.read(&mut answer).await.unwrap_or(0);
+        answer.truncate(read);
+        answer
+    }
+
+    #[tokio::test]
+    async fn an_open_link_carries_and_a_cut_one_ends_what_there_is_and_what_comes() {
+        let (link, address, served) = linked().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert_eq!(ask(&mut stream).await, [2]);
+        link.set(Mode::Cut);
+        assert_eq!(ask(&mut stream).await, []);
+        assert_eq!(ask(&mut TcpStream::connect(address).await.unwrap()).await, []);
+        link.set(Mode::Open);
+        assert_eq!(ask(&mut TcpStream::connect(address).await.unwrap()).await, [2]);
+        assert_eq!(*served.borrow(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_stalled_link_holds_what_it_has_until_it_is_open() {
+        let (link, address, served) = linked().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert_eq!(ask(&mut stream).await, [2]);
+        link.set(Mode::Stalled);
+        let (answer, ()) = tokio::join!(ask(&mut stream), async {
+            tokio::task::yield_now().await;
+            assert_eq!(*served.borrow(), 1);
+            link.set(Mode::Open);
+        });
+        assert_eq!(answer, [2]);
+    }
+
+    #[tokio::test]
+    async fn a_deaf_link_hands_the_request_on_and_loses_the_answer() {
+        let (link, address, mut served) = linked().await;
+        link.set(Mode::Deaf);
+        assert_eq!(ask(&mut TcpStream::connect(address).await.unwrap()).await, []);
+        served.wait_for(|count| *count == 1).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_refusing_link_answers_and_hands_nothing_on() {
+        let (link, address, served) = linked().await;
+        link.set(Mode::Refusing);
+        let answer = ask(&mut TcpStream::connect(address).await.unwrap()).await;
+        assert!(answer.starts_with(b"HTTP/1.1 503"), "{answer:?}");
+        assert_eq!(*served.borrow(), 0);
+    }
+}

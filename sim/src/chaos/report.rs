@@ -1,10 +1,12 @@
 //! What a run tells in the end.
 
+use super::daemon::Daemon;
 use super::faults::Fault;
 use super::history::{Asked, Micros, Operation, Outcome};
 use super::run::Options;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 /// What the processes held in RAM, in KiB, by their names.
 #[derive(Clone, Default, Debug)]
@@ -15,20 +17,22 @@ struct Held {
     first: u64,
     most: u64,
     last: u64,
+    /// How long the process had run then.
+    age: Duration,
 }
 
+/// Before this age a process is still beginning.
+const GROWN: Duration = Duration::from_secs(3);
+
 impl Memory {
-    pub(super) fn note(&mut self, name: &str, kib: u64) {
-        let held = self.0.entry(name.to_owned()).or_default();
-        // Not what a process has that only begins.
-        if held.first == 0 || held.most < kib && held.first < kib / 2 {
+    pub(super) fn note(&mut self, daemon: &Daemon) {
+        let age = daemon.age();
+        let Some(kib) = daemon.resident_kib().filter(|_| age > GROWN) else { return };
+        let held = self.0.entry(daemon.name().to_owned()).or_default();
+        if held.first == 0 {
             held.first = kib;
         }
-        held.most = held.most.max(kib);
-    }
-
-    pub(super) fn last(&mut self, name: &str, kib: u64) {
-        self.0.entry(name.to_owned()).or_default().last = kib;
+        (held.last, held.age, held.most) = (kib, age, held.most.max(kib));
     }
 }
 

@@ -18,6 +18,7 @@ use rand::{RngExt, SeedableRng};
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -108,6 +109,20 @@ async fn execute(options: &Options, dir: &Path) -> Result<Report, Error> {
     Ok(report)
 }
 
+/// Until somebody wants it to end.
+async fn interrupted() {
+    let term = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut term) => term.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = term => {}
+    }
+}
+
 fn progress(options: &Options) -> ProgressBar {
     let seconds = (options.minutes * 60.0) as u64;
     let style = ProgressStyle::with_template("{wide_bar} {elapsed} of {len} s, {msg}")
@@ -139,7 +154,7 @@ impl Run {
         let until = Instant::now() + Duration::from_secs_f64(self.options.minutes * 60.0);
         let ended = tokio::select! {
             ended = self.go_wrong(until) => ended,
-            _ = tokio::signal::ctrl_c() => {
+            () = interrupted() => {
                 report.interrupted = true;
                 Ok(())
             }
@@ -201,9 +216,7 @@ impl Run {
                 if let Some(told) = daemon.died() {
                     return Err(told.into());
                 }
-                if let Some(kib) = daemon.resident_kib() {
-                    self.memory.note(daemon.name(), kib);
-                }
+                self.memory.note(daemon);
             }
             self.bar.set_position(self.recorder.now() / 1_000_000);
             let left = until.saturating_duration_since(Instant::now());
@@ -284,9 +297,7 @@ impl Run {
                     daemon.log().display()
                 ));
             }
-            if let Some(kib) = daemon.resident_kib() {
-                self.memory.last(daemon.name(), kib);
-            }
+            self.memory.note(daemon);
         }
         let broken = history.iter().filter(|operation| matches!(operation.outcome, Outcome::Broken(_)));
         report.failures.extend(broken.map(|operation| format!("{}: {}", operation.user, line(operation))));
