@@ -137,6 +137,9 @@ enum Command {
         /// How many users there are at a time.
         #[arg(long, default_value_t = 8, value_name = "N")]
         users: usize,
+        /// Keep logs and history, as a failed run does in any case.
+        #[arg(long)]
+        keep: bool,
     },
     /// Visit everything that can happen in a small group by the rules of the protocol, and without each of them.
     ///
@@ -224,8 +227,8 @@ async fn execute(arguments: Arguments) -> ExitCode {
         Command::Run { seed, seeds, timeline, events } => {
             run_clusters(seed, seeds, timeline.as_deref(), events.as_deref())
         }
-        Command::Chaos { seed, minutes, store, users } => {
-            chaos::run(&chaos::Options { seed, minutes, store, users }).await
+        Command::Chaos { seed, minutes, store, users, keep } => {
+            chaos::run(&chaos::Options { seed, minutes, store, users, keep }).await
         }
         Command::Model { members, entries, guesses, states } => {
             explore_model(&Bounds { members, entries, guesses, states })

@@ -138,3 +138,42 @@ impl Drop for Daemon {
         self.kill();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(folder: &Path, script: &str) -> Daemon {
+        let arguments = vec!["-c".to_owned(), script.to_owned()];
+        let mut daemon = Daemon::new(folder, "shell".into(), Path::new("/bin/sh"), arguments);
+        daemon.start().unwrap();
+        daemon
+    }
+
+    #[tokio::test]
+    async fn an_end_that_nobody_asked_for_is_told_with_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut daemon = shell(folder.path(), "echo because >&2; exit 3");
+        let told = loop {
+            if let Some(told) = daemon.died() {
+                break told;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert!(told.contains("shell ended by itself") && told.contains("shell.log"), "{told}");
+        assert_eq!(std::fs::read_to_string(daemon.log()).unwrap(), "because\n");
+    }
+
+    #[tokio::test]
+    async fn an_end_that_was_asked_for_is_not_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut daemon = shell(folder.path(), "while :; do :; done");
+        daemon.stop();
+        assert_eq!(daemon.died(), None);
+        daemon.end().await.unwrap();
+        assert!(!daemon.runs());
+        daemon.start().unwrap();
+        daemon.kill();
+        assert_eq!(daemon.died(), None);
+    }
+}

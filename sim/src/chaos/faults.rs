@@ -1,6 +1,7 @@
 //! What goes wrong, drawn from the seed: when, whom it hits, and for how long.
 
 use super::door::Doors;
+use super::history::Micros;
 use super::link::Mode;
 use super::realm::{HOSTS, Realm};
 use super::store::Kind;
@@ -57,6 +58,14 @@ pub(super) enum Fault {
     RollingRestart,
 }
 
+/// A fault and how long it lasted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Spell {
+    pub(super) fault: Fault,
+    pub(super) from: Micros,
+    pub(super) until: Micros,
+}
+
 impl Fault {
     /// Draws one that can befall a realm on such a store.
     pub(super) fn draw(rng: &mut StdRng, kind: Kind) -> Self {
@@ -77,7 +86,9 @@ impl Fault {
             67..71 => Self::SilentHsm(host),
             71..77 => Self::LoseMessages(rng.random_range(20..200), rng.random_range(20..300)),
             77..81 => Self::RollingRestart,
-            81..90 if kind == Kind::Folder => Self::NoFolder { decoy: rng.random_bool(0.5) },
+            _ if kind == Kind::Folder && rng.random_bool(0.5) => {
+                Self::NoFolder { decoy: rng.random_bool(0.5) }
+            }
             _ if kind == Kind::Folder => Self::KillHost(host),
             81..86 => Self::NoStore(whom),
             86..89 => Self::SilentStore(whom),

@@ -1,7 +1,7 @@
 //! What a run tells in the end.
 
 use super::daemon::Daemon;
-use super::faults::Fault;
+use super::faults::Spell;
 use super::history::{Asked, Micros, Operation, Outcome};
 use super::run::Options;
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ pub(super) struct Report {
     pub(super) complete: bool,
     pub(super) storms: usize,
     pub(super) history: Vec<Operation>,
-    pub(super) faults: Vec<(Micros, Fault)>,
+    pub(super) faults: Vec<Spell>,
     pub(super) memory: Memory,
     /// What must not be. Empty for a good run.
     pub(super) failures: Vec<String>,
@@ -78,8 +78,8 @@ impl fmt::Display for Report {
         self.operations(f)?;
         self.slowest(f)?;
         let mut faults: BTreeMap<&str, usize> = BTreeMap::new();
-        for (_, fault) in &self.faults {
-            *faults.entry(fault.kind()).or_default() += 1;
+        for spell in &self.faults {
+            *faults.entry(spell.fault.kind()).or_default() += 1;
         }
         let faults: Vec<_> = faults.iter().map(|(kind, times)| format!("{kind} {times}x")).collect();
         writeln!(f, "faults: {}", faults.join(", "))?;
@@ -123,21 +123,24 @@ impl Report {
         Ok(())
     }
 
-    /// The slowest operations, and what was wrong last when they began.
+    /// The slowest operations, and what was wrong meanwhile.
     fn slowest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut slowest: Vec<_> = self.history.iter().collect();
         slowest.sort_by_key(|operation| std::cmp::Reverse(operation.ended - operation.began));
         for operation in slowest.iter().take(3) {
-            let during = self.faults.iter().rev().find(|(at, _)| *at <= operation.ended);
-            let during = during.map_or("nothing wrong".to_owned(), |(_, fault)| fault.to_string());
-            let took = seconds(operation.ended - operation.began);
-            let at = seconds(operation.began);
-            writeln!(
-                f,
-                "slow: {} took {took:.2} s at {at:.1} s, with {during}: {}",
-                kind(operation),
-                outcome(operation)
-            )?;
+            let (what, how) = (kind(operation), outcome(operation));
+            let (at, took) = (seconds(operation.began), seconds(operation.ended - operation.began));
+            write!(f, "slow: {what} at {at:.1} s took {took:.2} s, {how}, with ")?;
+            let during = |spell: &&Spell| spell.from <= operation.ended && spell.until >= operation.began;
+            let during: Vec<_> =
+                self.faults.iter().filter(during).map(|spell| spell.fault.to_string()).collect();
+            match self.faults.iter().rev().find(|spell| spell.until < operation.began) {
+                _ if !during.is_empty() => writeln!(f, "{}", during.join(", "))?,
+                Some(Spell { fault, until, .. }) => {
+                    writeln!(f, "nothing wrong since {fault} ended at {:.1} s", seconds(*until))?;
+                }
+                None => writeln!(f, "nothing wrong")?,
+            }
         }
         Ok(())
     }

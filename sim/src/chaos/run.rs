@@ -3,8 +3,8 @@
 use super::check::{LIMIT, check, line};
 use super::device::{Device, Recorder};
 use super::door::Doors;
-use super::faults::{Fault, heal};
-use super::history::{Asked, Operation, Outcome};
+use super::faults::{Fault, Spell, heal};
+use super::history::{Asked, Micros, Operation, Outcome};
 use super::programs::Programs;
 use super::realm::{HOSTS, Realm};
 use super::report::{Memory, Report};
@@ -39,6 +39,8 @@ pub struct Options {
     pub store: Kind,
     /// How many users there are at a time.
     pub users: usize,
+    /// Whether logs and history of a good run are kept as well.
+    pub keep: bool,
 }
 
 impl fmt::Display for Options {
@@ -55,21 +57,25 @@ impl fmt::Display for Options {
 /// Something that must not be; or the processes cannot be started. Logs and history are kept then.
 pub async fn run(options: &Options) -> Result<(), Error> {
     let folder = tempfile::Builder::new().prefix("strongroom-chaos-").tempdir()?;
-    let error = match execute(options, folder.path()).await {
-        Ok(report) if report.failures.is_empty() => {
-            print!("{report}");
-            return Ok(());
-        }
+    let failures = match execute(options, folder.path()).await {
         Ok(report) => {
             print!("{report}");
-            report.failures.join("\n")
+            report.failures
         }
-        Err(error) => error.to_string(),
+        Err(error) => vec![error.to_string()],
     };
+    if failures.is_empty() && !options.keep {
+        return Ok(());
+    }
     let kept = folder.keep();
     // Large, and made again at any time.
     let _ = std::fs::remove_dir_all(programs(&kept));
-    Err(format!("{error}\nlogs and history are in {}\nthe same again: {options}", kept.display()).into())
+    let kept = format!("logs and history are in {}", kept.display());
+    if failures.is_empty() {
+        println!("{kept}");
+        return Ok(());
+    }
+    Err(format!("{}\n{kept}\nthe same again: {options}", failures.join("\n")).into())
 }
 
 fn programs(dir: &Path) -> PathBuf {
@@ -136,8 +142,7 @@ struct Run {
     doors: Doors,
     recorder: Recorder,
     memory: Memory,
-    /// What went wrong, and when.
-    faults: Vec<(u64, Fault)>,
+    faults: Vec<Spell>,
     bar: ProgressBar,
 }
 
@@ -191,12 +196,15 @@ impl Run {
             let lasts = faults.iter().map(|fault| fault.lasts(&mut rng)).max().unwrap_or_default();
             let names: Vec<_> = faults.iter().map(ToString::to_string).collect();
             self.tell(&names.join(" and "));
+            let first = self.faults.len();
             for fault in faults {
-                self.faults.push((self.recorder.now(), fault));
+                self.faults.push(Spell { fault, from: self.recorder.now(), until: Micros::MAX });
                 fault.begin(&mut self.realm, &self.doors).await?;
             }
             self.nap(until, lasts).await?;
             heal(&mut self.realm, &self.doors)?;
+            let now = self.recorder.now();
+            self.faults.iter_mut().skip(first).for_each(|spell| spell.until = now);
             self.tell("nothing wrong");
             self.nap(until, Duration::from_millis(rng.random_range(200..4_000))).await?;
         }
@@ -319,8 +327,8 @@ impl Run {
         }
         std::fs::write(self.realm.dir().join("history.jsonl"), lines)?;
         let mut lines = String::new();
-        for (at, fault) in &self.faults {
-            writeln!(lines, "{:>9.3} s  {fault}", *at as f64 / 1e6)?;
+        for Spell { fault, from, until } in &self.faults {
+            writeln!(lines, "{:>9.3} to {:>9.3} s  {fault}", *from as f64 / 1e6, *until as f64 / 1e6)?;
         }
         Ok(std::fs::write(self.realm.dir().join("faults.txt"), lines)?)
     }
