@@ -18,6 +18,7 @@ use rand::{RngExt, SeedableRng};
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use strongroom_hsm::MAX_SESSIONS_OF_A_RECORD;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -307,7 +308,9 @@ impl Run {
             }
             self.memory.note(daemon);
         }
-        let broken = history.iter().filter(|operation| matches!(operation.outcome, Outcome::Broken(_)));
+        let broken = history.iter().filter(|operation| {
+            matches!(operation.outcome, Outcome::Broken(_)) && !in_a_crowd(&history, operation)
+        });
         report.failures.extend(broken.map(|operation| format!("{}: {}", operation.user, line(operation))));
         if !report.complete {
             report.failures.push("the history is not complete, and was not checked".into());
@@ -332,4 +335,12 @@ impl Run {
         }
         Ok(std::fs::write(self.realm.dir().join("faults.txt"), lines)?)
     }
+}
+
+/// Whether the user had so many devices at work at once that their sessions had to give way to one another. The SDK of a device
+/// whose session is gone as soon as it is opened says that the realm broke the protocol.
+fn in_a_crowd(history: &[Operation], one: &Operation) -> bool {
+    let meanwhile =
+        |other: &&Operation| other.user == one.user && other.began <= one.ended && other.ended >= one.began;
+    history.iter().filter(meanwhile).count() >= MAX_SESSIONS_OF_A_RECORD
 }
