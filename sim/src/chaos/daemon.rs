@@ -19,13 +19,23 @@ pub struct Daemon {
     log: PathBuf,
     child: Option<Child>,
     started: Instant,
+    /// Whether it was asked to end, and has not yet.
+    ending: bool,
 }
 
 impl Daemon {
     /// A process that is not started yet. Its log, over all its starts, is `<name>.log` in `folder`.
     pub(super) fn new(folder: &Path, name: String, program: &Path, arguments: Vec<String>) -> Self {
         let log = folder.join(format!("{name}.log"));
-        Self { name, program: program.to_owned(), arguments, log, child: None, started: Instant::now() }
+        Self {
+            name,
+            program: program.to_owned(),
+            arguments,
+            log,
+            child: None,
+            started: Instant::now(),
+            ending: false,
+        }
     }
 
     /// Its name, such as `agent-1`.
@@ -46,11 +56,14 @@ impl Daemon {
         self.child.is_some()
     }
 
-    /// Starts it, unless it runs.
+    /// Starts it, unless it runs; one that was asked to end does not.
     ///
     /// # Errors
     /// The program cannot be started.
     pub fn start(&mut self) -> Result<(), Error> {
+        if self.ending {
+            self.kill();
+        }
         if self.child.is_some() {
             return Ok(());
         }
@@ -71,6 +84,7 @@ impl Daemon {
             let _ = child.kill();
             let _ = child.wait();
         }
+        self.ending = false;
     }
 
     /// `kill -STOP`: it lives and does nothing.
@@ -90,10 +104,11 @@ impl Daemon {
     pub async fn end(&mut self) -> Result<(), Error> {
         self.carry_on();
         self.signal(Signal::TERM);
+        self.ending = self.child.is_some();
         let from = Instant::now();
         while let Some(child) = &mut self.child {
             if child.try_wait()?.is_some() {
-                self.child = None;
+                (self.child, self.ending) = (None, false);
             } else if from.elapsed() > TERM_LIMIT {
                 let seconds = TERM_LIMIT.as_secs();
                 return Err(format!("{} did not end within {seconds} s of SIGTERM", self.name).into());

@@ -221,19 +221,25 @@ impl Run {
     async fn nap(&mut self, until: Instant, length: Duration) -> Result<(), Error> {
         let until = until.min(Instant::now() + length);
         loop {
-            for daemon in self.realm.daemons() {
-                if let Some(told) = daemon.died() {
-                    return Err(told.into());
-                }
-                self.memory.note(daemon);
-            }
-            self.bar.set_position(self.recorder.now() / 1_000_000);
+            self.look()?;
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());
             }
             sleep(left.min(Duration::from_millis(200))).await;
         }
+    }
+
+    /// Fails if a process has ended that nobody ended.
+    fn look(&mut self) -> Result<(), Error> {
+        self.bar.set_position(self.recorder.now() / 1_000_000);
+        for daemon in self.realm.daemons() {
+            if let Some(told) = daemon.died() {
+                return Err(told.into());
+            }
+            self.memory.note(daemon);
+        }
+        Ok(())
     }
 
     /// All is healed: somebody serves, users find what they have, every member is there.
@@ -254,7 +260,7 @@ impl Run {
             self.until_known(user, Asked::Recover { pin: pin.clone() }).await?;
         }
         self.everybody_is_there().await?;
-        self.nap(Instant::now() + Duration::from_secs(1), Duration::from_millis(1)).await
+        self.look()
     }
 
     async fn until_known(&self, user: &str, asked: Asked) -> Result<(), Error> {

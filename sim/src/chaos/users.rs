@@ -49,8 +49,9 @@ impl Users {
     pub(super) async fn live(self, enough: watch::Receiver<bool>) -> Result<Left, Error> {
         let mut rng =
             StdRng::seed_from_u64(self.seed ^ (self.number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let mut storms = 0;
-        for generation in 1.. {
+        let (mut generation, mut storms) = (0, 0);
+        loop {
+            generation += 1;
             let user = format!("user-{}-{generation}", self.number);
             let mut life = Life::new(&self, user, &mut rng);
             for _ in 0..ACTIONS {
@@ -63,7 +64,6 @@ impl Users {
             }
             storms += life.storms;
         }
-        Err("there are always more users".into())
     }
 }
 
@@ -85,11 +85,10 @@ impl<'a> Life<'a> {
     }
 
     async fn act(&mut self) -> Result<(), Error> {
-        let [first, second] = [0, 1];
         match self.choose() {
             Action::Register => {
                 let asked = self.registration();
-                self.devices[first].perform(asked).await?;
+                self.devices[0].perform(asked).await?;
             }
             Action::Recover => {
                 let device = self.rng.random_range(0..2);
@@ -101,10 +100,10 @@ impl<'a> Life<'a> {
             }
             Action::Mistype => {
                 let asked = self.wrong();
-                self.devices[first].perform(asked).await?;
+                self.devices[0].perform(asked).await?;
             }
             Action::Delete => {
-                self.devices[first].perform(Asked::Delete).await?;
+                self.devices[0].perform(Asked::Delete).await?;
             }
             Action::Both => {
                 let recovery = self.right();
@@ -115,7 +114,7 @@ impl<'a> Life<'a> {
             Action::Twice => {
                 let (right, other) =
                     (self.right(), if self.rng.random_bool(0.5) { self.right() } else { self.wrong() });
-                try_join(self.devices[first].perform(right), self.devices[second].perform(other)).await?;
+                try_join(self.devices[0].perform(right), self.devices[1].perform(other)).await?;
             }
             Action::Storm => self.storm().await?,
         }
