@@ -110,23 +110,21 @@ impl Store {
         Ok(())
     }
 
-    /// Puts it back.
+    /// Puts it back. What was in its place is kept beside it: a write that was under way may have got there, which is no fault
+    /// unless somebody was told of it. The history says so then.
     ///
     /// # Errors
-    /// Something was written to the empty one that was in its place, or it cannot be moved.
+    /// It cannot be moved.
     pub fn put_back(&self) -> Result<(), Error> {
         let away = self.folder.with_extension("away");
         if !away.exists() {
             return Ok(());
         }
-        if self.folder.exists() {
-            let told = |error| {
-                format!(
-                    "something was written to {}, which was not the store: {error}",
-                    self.folder.display()
-                )
-            };
-            std::fs::remove_dir(&self.folder).map_err(told)?;
+        // It can be removed if nothing was written there.
+        if self.folder.exists() && std::fs::remove_dir(&self.folder).is_err() {
+            let free =
+                (1..).map(|n| self.folder.with_extension(format!("decoy-{n}"))).find(|name| !name.exists());
+            std::fs::rename(&self.folder, free.ok_or("there are always more names")?)?;
         }
         Ok(std::fs::rename(away, &self.folder)?)
     }
