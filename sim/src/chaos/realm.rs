@@ -106,7 +106,7 @@ impl Realm {
         self.id
     }
 
-    /// The clients' configuration. Its address leads nowhere: see [`super::door::Doors`].
+    /// The clients' configuration. Its address leads nowhere: see [`super::Doors`].
     #[must_use]
     pub fn configuration(&self) -> &str {
         &self.configuration

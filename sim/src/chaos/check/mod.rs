@@ -2,7 +2,7 @@
 //!
 //! For each user by itself, for a record is one user's: is there an order of events at the HSM, each at a time when it can have
 //! happened, that gives every answer as it was given? Messages whose answer is lost may have been carried out at any time
-//! since, or not at all; see [`case`]. If there is none, something acknowledged was lost, a guess was gained or lost, or
+//! since, or not at all; see `case.rs`. If there is none, something acknowledged was lost, a guess was gained or lost, or
 //! a secret was given that is not the newest. If the search is too long, nothing is known, and that is an error as well.
 
 mod case;
