@@ -48,7 +48,7 @@ impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, minutes, users, .. } = self;
         let store = if self.store == Kind::S3 { "s3" } else { "folder" };
-        write!(f, "chaos --seed {seed} --minutes {minutes} --store {store} --users {users}")
+        write!(f, "strongroom-sim chaos --seed {seed} --minutes {minutes} --store {store} --users {users}")
     }
 }
 
