@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 
 pub mod board;
+mod ceremony;
+pub mod chaos;
 pub mod cluster;
 pub mod demo;
 mod env;

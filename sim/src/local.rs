@@ -4,6 +4,7 @@
 //! sockets of HSMs and agents are in a folder of their own that goes away.
 
 use crate::board::{Board, Boot, Heard, TimedLink, Times};
+use crate::ceremony::{self, patiently};
 use ed25519_dalek::SigningKey;
 use std::fs;
 use std::io::Write;
@@ -11,8 +12,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-use strongroom_agent::admin::{self, custodian_key, sign};
+use std::time::SystemTime;
+use strongroom_agent::admin;
 use strongroom_agent::agent::{Agent, AgentHandle, Ended, Sockets};
 use strongroom_agent::cli::Line;
 use strongroom_agent::config::{Config, HsmAddress, PeerUrl};
@@ -22,9 +23,8 @@ use strongroom_agent::store::{Store, StoreError};
 use strongroom_agent::token::mint;
 use strongroom_client::{Client, Configuration, FixedTokens, Https};
 use strongroom_hsm_software::{Address, Options, Server};
-use strongroom_proto::enrolment::FoundingStatement;
-use strongroom_proto::hsm::{CustodianPolicy, DeviceStatus};
-use strongroom_proto::ids::{GroupId, HsmId, RealmId};
+use strongroom_proto::hsm::DeviceStatus;
+use strongroom_proto::ids::{GroupId, RealmId};
 use tempfile::TempDir;
 use url::Url;
 
@@ -236,8 +236,7 @@ impl LocalRealm {
     /// # Errors
     /// It cannot be reached.
     pub async fn admin(&self, i: usize) -> Result<admin::Client, Error> {
-        let socket = self.admin_socket(i);
-        patiently("an agent does not answer", async || Ok(admin::Client::connect(&socket).await.ok())).await
+        ceremony::admin(&self.admin_socket(i)).await
     }
 
     /// What an HSM says of itself.
@@ -245,9 +244,7 @@ impl LocalRealm {
     /// # Errors
     /// It cannot be reached.
     pub async fn device(&self, i: usize) -> Result<DeviceStatus, Error> {
-        let mut admin = self.admin(i).await?;
-        patiently("an HSM does not answer", async || Ok(admin.clone().device().await.ok())).await?;
-        Ok(admin.device().await?)
+        ceremony::device(&self.admin_socket(i)).await
     }
 
     /// The realm, if it was made before.
@@ -263,14 +260,9 @@ impl LocalRealm {
     /// # Errors
     /// The HSM has a realm already.
     pub async fn make_realm(&self) -> Result<RealmId, Error> {
-        let custodian = self.custodian()?;
-        let policy = CustodianPolicy { custodians: vec![custodian_key(&custodian)], threshold: 1 };
-        let device = self.admin(0).await?.new_realm(policy).await?;
-        let founding = device.founding().ok_or("the HSM made no realm")?;
-        let (realm, signatures) = (founding.realm, vec![sign(&custodian, &founding.digest())]);
-        let signed = FoundingStatement { founding, signatures }.to_line();
-        write_once(&self.dir.join("founding"), || Ok(signed))?;
-        Ok(realm)
+        let signed = ceremony::make_realm(&self.admin_socket(0), &self.custodian()?).await?;
+        write_once(&self.dir.join("founding"), || Ok(signed.to_line()))?;
+        Ok(signed.founding.realm)
     }
 
     fn custodian(&self) -> Result<SigningKey, Error> {
@@ -303,13 +295,7 @@ impl LocalRealm {
     /// # Errors
     /// An HSM refuses.
     pub async fn enrol(&self, importer: usize) -> Result<(), Error> {
-        let request = self.admin(importer).await?.request().await?;
-        let mut exporter = self.admin(0).await?;
-        let approval = exporter.offer(request).await?;
-        let signature = sign(&self.custodian()?, &approval.digest());
-        let sealed = exporter.export(approval, vec![signature]).await?;
-        self.admin(importer).await?.enrol(sealed).await?;
-        Ok(())
+        ceremony::enrol(&self.admin_socket(0), &self.admin_socket(importer), &self.custodian()?).await
     }
 
     /// Makes one group of all HSMs.
@@ -317,18 +303,8 @@ impl LocalRealm {
     /// # Errors
     /// A member could not join.
     pub async fn make_group(&self) -> Result<(), Error> {
-        let mut members: Vec<HsmId> = Vec::new();
-        for i in 0..MEMBERS {
-            members.push(self.device(i).await?.hsm);
-        }
-        let mut admin = self.admin(0).await?;
-        // Agents learn of each other in their own time.
-        patiently("the HSMs do not all join the group", async || {
-            Ok(admin.clone().create_group(&members).await.ok().filter(|made| made.missing.is_empty()))
-        })
-        .await?;
-        admin.device().await?;
-        Ok(())
+        let sockets: Vec<PathBuf> = (0..MEMBERS).map(|i| self.admin_socket(i)).collect();
+        ceremony::make_group(&sockets.iter().map(PathBuf::as_path).collect::<Vec<_>>()).await
     }
 
     /// The member whose HSM leads, other than `not`, once there is one that serves.
@@ -413,20 +389,11 @@ impl LocalRealm {
     /// # Errors
     /// The HSM has no realm.
     pub async fn configuration(&self, i: usize) -> Result<String, Error> {
-        let realm = self.device(i).await?.realm.ok_or("the HSM has no realm")?;
         // Not there if making the realm was broken off; what the HSM says is all there is then.
         let founding = fs::read_to_string(self.dir.join("founding")).ok();
-        let configuration = serde_json::json!({
-            "realms": [{
-                "id": realm.realm.to_string(),
-                "address": format!("http://{}/", self.members[i].front),
-                "public_key": realm.public_key.to_string(),
-                "founding": founding,
-            }],
-            "register_threshold": 1,
-            "recover_threshold": 1,
-            "pin_hashing_mode": "Standard2019",
-        });
+        let address = format!("http://{}/", self.members[i].front);
+        let device = self.device(i).await?;
+        let configuration = ceremony::configuration(&device, &address, founding, "Standard2019")?;
         Ok(serde_json::to_string_pretty(&configuration)?)
     }
 
@@ -484,28 +451,14 @@ pub fn token(dir: &Path, realm: &RealmId, user: &str) -> Result<String, Error> {
     Ok(mint(&secret, TENANT, 1, user, realm, now))
 }
 
-/// Asks until there is an answer, for ten seconds.
-async fn patiently<T>(
-    failing: &str,
-    mut ask: impl AsyncFnMut() -> Result<Option<T>, Error>,
-) -> Result<T, Error> {
-    for _ in 0..500 {
-        if let Some(answer) = ask().await? {
-            return Ok(answer);
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Err(format!("{failing}; run again with RUST_LOG=info to see why").into())
-}
-
-fn random() -> Result<[u8; 32], Error> {
+pub(crate) fn random() -> Result<[u8; 32], Error> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)?;
     Ok(bytes)
 }
 
 /// Writes a file that only its owner reads, unless it is there.
-fn write_once(path: &Path, content: impl FnOnce() -> Result<String, Error>) -> Result<(), Error> {
+pub(crate) fn write_once(path: &Path, content: impl FnOnce() -> Result<String, Error>) -> Result<(), Error> {
     match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(mut file) => Ok(file.write_all(content()?.as_bytes())?),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),

@@ -8,7 +8,7 @@ use strongroom_client::Configuration;
 use strongroom_sim::local::{Error, LocalRealm, token};
 use strongroom_sim::model::explore::{Bounds, Explored, explore};
 use strongroom_sim::model::{Action, Rule};
-use strongroom_sim::{board, demo, hostile, replay_bench, run, tree_bench};
+use strongroom_sim::{board, chaos, demo, hostile, replay_bench, run, tree_bench};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Whole Strongroom realms in one process, with software HSMs that protect nothing.
@@ -119,6 +119,28 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         events: Option<PathBuf>,
     },
+    /// Run three hosts as real processes, kill, stop and cut them off under load, and check the history of what users were
+    /// told.
+    ///
+    /// Who does what and what goes wrong is drawn from the seed; when it happens is not. Ctrl-C heals everything and checks what
+    /// there is.
+    Chaos {
+        /// The seed.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How long things go wrong.
+        #[arg(long, default_value_t = 2.0, value_name = "N", value_parser = minutes)]
+        minutes: f64,
+        /// The object store. The S3 server is the one that `.ci/stores` installs.
+        #[arg(long, value_enum, default_value = "folder")]
+        store: chaos::Kind,
+        /// How many users there are at a time.
+        #[arg(long, default_value_t = 8, value_name = "N")]
+        users: usize,
+        /// Keep logs and history, as a failed run does in any case.
+        #[arg(long)]
+        keep: bool,
+    },
     /// Visit everything that can happen in a small group by the rules of the protocol, and without each of them.
     ///
     /// With three members and three entries this takes minutes and gigabytes.
@@ -173,6 +195,11 @@ enum Command {
     },
 }
 
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes = text.parse().ok().filter(|minutes: &f64| minutes.is_finite() && *minutes > 0.0);
+    minutes.ok_or_else(|| "a number of minutes above 0, such as 2 or 0.5".into())
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if matches!(arguments.command, Command::Tree { .. }) {
@@ -199,6 +226,9 @@ async fn execute(arguments: Arguments) -> ExitCode {
         Command::Replay { segments } => until_told(replay(segments)).await,
         Command::Run { seed, seeds, timeline, events } => {
             run_clusters(seed, seeds, timeline.as_deref(), events.as_deref())
+        }
+        Command::Chaos { seed, minutes, store, users, keep } => {
+            chaos::run(&chaos::Options { seed, minutes, store, users, keep }).await
         }
         Command::Model { members, entries, guesses, states } => {
             explore_model(&Bounds { members, entries, guesses, states })

@@ -1,0 +1,145 @@
+//! How users reach the realm: a balancer before all hosts, which loses some of what passes, and counts what was sent.
+
+use crate::local::{Error, TENANT};
+use async_trait::async_trait;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::SystemTime;
+use strongroom_agent::token::mint;
+use strongroom_client::{
+    AuthTokens, Client, Configuration, HttpResponse, Https, NetworkError, NoToken, Transport,
+};
+use strongroom_proto::client::{ClientRequest, RequestKind};
+use strongroom_proto::ids::RealmId;
+use url::Url;
+use zeroize::Zeroizing;
+
+/// The way in to a realm, for any number of users. Cheap to clone.
+#[derive(Clone)]
+pub struct Doors(Arc<Inner>);
+
+struct Inner {
+    realm: RealmId,
+    configuration: Configuration,
+    tenant_key: Vec<u8>,
+    fronts: Vec<Url>,
+    next: AtomicUsize,
+    https: Https,
+    /// Of 1,000 messages, how many are lost on the way there, and how many answers on the way back.
+    lost: [AtomicU32; 2],
+    passed: AtomicU32,
+}
+
+impl Doors {
+    /// The way in to a realm.
+    ///
+    /// # Errors
+    /// The configuration does not parse.
+    pub fn new(realm: &super::Realm) -> Result<Self, Error> {
+        let configuration = Configuration::from_json_allowing_http(realm.configuration())?;
+        let url = |front: &SocketAddr| Url::parse(&format!("http://{front}/req"));
+        let fronts = realm.fronts().iter().map(url).collect::<Result<_, _>>()?;
+        let (realm, tenant_key) = (realm.id(), realm.tenant_key().to_vec());
+        Ok(Self(Arc::new(Inner {
+            realm,
+            configuration,
+            tenant_key,
+            fronts,
+            next: AtomicUsize::new(0),
+            https: Https::new()?,
+            lost: Default::default(),
+            passed: AtomicU32::new(0),
+        })))
+    }
+
+    /// From now on loses so many of 1,000 messages, and so many of 1,000 answers.
+    pub fn lose(&self, messages: u32, answers: u32) {
+        self.0.lost[0].store(messages, Ordering::Relaxed);
+        self.0.lost[1].store(answers, Ordering::Relaxed);
+    }
+
+    /// A device of a user: a client, and the count of the messages that it sent.
+    #[must_use]
+    pub fn device(&self, user: &str) -> (Client, Sent) {
+        let sent = Sent::default();
+        let through = Through { doors: self.clone(), sent: sent.clone(), at: AtomicUsize::new(usize::MAX) };
+        let tokens = Tokens { doors: self.clone(), user: user.to_owned() };
+        (Client::new(self.0.configuration.clone(), vec![], tokens, through), sent)
+    }
+
+    /// Whether what passes now is lost: spread evenly, and another one in every run as the users interleave.
+    fn loses(&self, which: usize) -> bool {
+        let of_1000 = self.0.lost[which].load(Ordering::Relaxed);
+        let n = self.0.passed.fetch_add(1, Ordering::Relaxed);
+        // A multiplicative hash: neighbours are far apart.
+        n.wrapping_mul(2_654_435_769) >> 16 < (of_1000 * 65_536) / 1_000
+    }
+}
+
+/// How many requests for secrets a device sent that may have reached an HSM.
+#[derive(Clone, Default)]
+pub struct Sent(Arc<AtomicU32>);
+
+impl Sent {
+    /// How many since the last call.
+    #[must_use]
+    pub fn take(&self) -> u32 {
+        self.0.swap(0, Ordering::SeqCst)
+    }
+}
+
+/// One device's way through the balancer.
+struct Through {
+    doors: Doors,
+    sent: Sent,
+    /// The host that answered last.
+    at: AtomicUsize,
+}
+
+#[async_trait]
+impl Transport for Through {
+    async fn post(
+        &self,
+        _: &Url,
+        headers: &[(&'static str, &str)],
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<HttpResponse, NetworkError> {
+        let Inner { fronts, next, https, .. } = &*self.doors.0;
+        let acts =
+            ClientRequest::from_cbor(&body).is_ok_and(|asked| asked.kind == RequestKind::SecretsRequest);
+        if self.doors.loses(0) {
+            return Err(NetworkError("the message was lost".into()));
+        }
+        let mut at = self.at.load(Ordering::Relaxed);
+        if at >= fronts.len() {
+            at = next.fetch_add(1, Ordering::Relaxed) % fronts.len();
+        }
+        self.at.store(at, Ordering::Relaxed);
+        // Before, for whoever is no longer waited for may still be answered.
+        self.sent.0.fetch_add(u32::from(acts), Ordering::SeqCst);
+        let answer = https.post(&fronts[at], headers, body).await;
+        if acts && matches!(&answer, Err(error) if error.0.contains("(Connect)")) {
+            self.sent.0.fetch_sub(1, Ordering::SeqCst);
+        }
+        if !matches!(&answer, Ok(answer) if answer.status != 503) {
+            // Another one next time.
+            self.at.store(usize::MAX, Ordering::Relaxed);
+        }
+        if self.doors.loses(1) { Err(NetworkError("the answer was lost".into())) } else { answer }
+    }
+}
+
+struct Tokens {
+    doors: Doors,
+    user: String,
+}
+
+#[async_trait]
+impl AuthTokens for Tokens {
+    async fn token(&self, _: &RealmId) -> Result<Zeroizing<String>, NoToken> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|_| NoToken)?.as_secs();
+        let Inner { tenant_key, realm, .. } = &*self.doors.0;
+        Ok(Zeroizing::new(mint(tenant_key, TENANT, 1, &self.user, realm, now)))
+    }
+}

@@ -1,0 +1,26 @@
+//! Three hosts as real processes, everything around their HSMs going wrong, and a history of what users were told.
+//!
+//! [`run`] is `strongroom-sim chaos`. [`Realm::start`] makes the hosts, and a realm of them; [`Doors`] gives its users.
+
+pub mod check;
+mod daemon;
+mod device;
+mod door;
+mod faults;
+pub mod history;
+mod link;
+mod programs;
+mod realm;
+mod report;
+mod run;
+mod store;
+mod users;
+
+pub use daemon::Daemon;
+pub use device::{Device, Recorder};
+pub use door::{Doors, Sent};
+pub use link::{Link, Mode};
+pub use programs::Programs;
+pub use realm::{HOSTS, Host, Realm};
+pub use run::{Options, run};
+pub use store::{Kind, Store};

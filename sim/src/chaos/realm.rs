@@ -1,0 +1,240 @@
+//! Three hosts, each with its HSM and its agent as processes, and every connection between them through a [`Link`].
+
+use super::daemon::Daemon;
+use super::link::{Link, Mode};
+use super::programs::Programs;
+use super::store::{Kind, Store};
+use crate::ceremony;
+use crate::local::{Error, TENANT, random, write_once};
+use ed25519_dalek::SigningKey;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use strongroom_agent::admin::{AgentReport, Client as Admin};
+use strongroom_agent::cli::Line;
+use strongroom_proto::ids::RealmId;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// How many hosts.
+pub const HOSTS: usize = 3;
+
+/// One host.
+pub struct Host {
+    /// The daemon `strongroom-hsm`.
+    pub hsm: Daemon,
+    /// The daemon `strongroom-agent`.
+    pub agent: Daemon,
+    /// The link from the agent to its HSM.
+    pub hsm_link: Link,
+    /// The links from this agent to those of the other hosts, by their numbers; none to itself.
+    pub peer_links: Vec<Option<Link>>,
+    front: SocketAddr,
+    config: PathBuf,
+}
+
+/// A realm of three hosts that run, ready for clients.
+pub struct Realm {
+    dir: PathBuf,
+    /// The hosts.
+    pub hosts: Vec<Host>,
+    /// Their store.
+    pub store: Store,
+    id: RealmId,
+    configuration: String,
+    tenant_key: Vec<u8>,
+}
+
+impl Realm {
+    /// Starts the processes in `dir`, which is empty, and makes a realm and its group of them.
+    ///
+    /// `dir` has a short path: Unix sockets are made in it.
+    ///
+    /// # Errors
+    /// A process does not start, or an HSM refuses.
+    pub async fn start(dir: &Path, programs: &Programs, kind: Kind) -> Result<Self, Error> {
+        let ip = address();
+        let tenant_key = random()?;
+        let key = hex::encode(tenant_key);
+        write_once(&dir.join("tenants.toml"), || {
+            Ok(format!(
+                "[[tenant]]\nname = \"{TENANT}\"\nversion = 1\nalgorithm = \"HS256\"\nkey = \"{key}\"\n"
+            ))
+        })?;
+        let store = Store::start(kind, dir, ip, HOSTS).await?;
+        let mut hosts = Vec::new();
+        for i in 0..HOSTS {
+            hosts.push(Host::new(dir, programs, &store, ip, i).await?);
+        }
+        for host in &mut hosts {
+            host.hsm.start()?;
+            host.agent.start()?;
+        }
+        let sockets: Vec<PathBuf> = (0..HOSTS).map(|i| admin_socket(dir, i)).collect();
+        let sockets: Vec<&Path> = sockets.iter().map(PathBuf::as_path).collect();
+        for socket in &sockets {
+            ceremony::device(socket).await?;
+        }
+        let custodian = SigningKey::from_bytes(&random()?);
+        let founding = ceremony::make_realm(sockets[0], &custodian).await?;
+        for importer in &sockets[1..] {
+            ceremony::enrol(sockets[0], importer, &custodian).await?;
+        }
+        ceremony::make_group(&sockets).await?;
+        let device = ceremony::device(sockets[0]).await?;
+        // The address is never asked: a balancer is between clients and hosts.
+        let configuration =
+            ceremony::configuration(&device, "http://127.0.0.1/", Some(founding.to_line()), "FastInsecure")?;
+        let (id, configuration) = (founding.founding.realm, configuration.to_string());
+        let (dir, tenant_key) = (dir.to_owned(), tenant_key.to_vec());
+        let realm = Self { dir, hosts, store, id, configuration, tenant_key };
+        let failing = "no member became the leader";
+        ceremony::within(Duration::from_secs(60), failing, async || Ok(realm.leader().await)).await?;
+        Ok(realm)
+    }
+
+    /// Where the realm is kept.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> RealmId {
+        self.id
+    }
+
+    /// The clients' configuration. Its address leads nowhere: see [`super::Doors`].
+    #[must_use]
+    pub fn configuration(&self) -> &str {
+        &self.configuration
+    }
+
+    /// Where the hosts' agents listen for clients.
+    #[must_use]
+    pub fn fronts(&self) -> Vec<SocketAddr> {
+        self.hosts.iter().map(|host| host.front).collect()
+    }
+
+    /// The secret that the tenant signs its users' tokens with.
+    #[must_use]
+    pub fn tenant_key(&self) -> &[u8] {
+        &self.tenant_key
+    }
+
+    /// What a host's agent says of itself, if it does within two seconds.
+    pub async fn report(&self, host: usize) -> Option<AgentReport> {
+        let socket = admin_socket(&self.dir, host);
+        let ask = async { Admin::connect(&socket).await.ok()?.status().await.ok() };
+        timeout(Duration::from_secs(2), ask).await.ok()?
+    }
+
+    /// The host whose HSM leads and serves, if there is one now.
+    pub async fn leader(&self) -> Option<usize> {
+        for host in 0..HOSTS {
+            let report = self.report(host).await;
+            if report.is_some_and(|report| report.groups.iter().any(|group| group.serving)) {
+                return Some(host);
+            }
+        }
+        None
+    }
+
+    /// All daemons, the store's server among them.
+    pub fn daemons(&mut self) -> impl Iterator<Item = &mut Daemon> {
+        let hosts = self.hosts.iter_mut().flat_map(|host| [&mut host.hsm, &mut host.agent]);
+        hosts.chain(self.store.server.as_mut())
+    }
+
+    /// What `strongroom-agent check` says of the store.
+    ///
+    /// # Errors
+    /// Not all is well: with all that it printed.
+    pub async fn check(&self, programs: &Programs) -> Result<String, Error> {
+        let mut check = Command::new(&programs.agent);
+        check.arg("--config").arg(&self.hosts[0].config).arg("check").env_remove("RUST_LOG");
+        let output = check.output().await?;
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        if output.status.success() {
+            Ok(said)
+        } else {
+            Err(format!("`strongroom-agent check`:\n{said}").into())
+        }
+    }
+}
+
+impl Host {
+    async fn new(
+        dir: &Path,
+        programs: &Programs,
+        store: &Store,
+        ip: Ipv4Addr,
+        i: usize,
+    ) -> Result<Self, Error> {
+        let name = i + 1;
+        let [nvram, behind, socket] =
+            [format!("hsm-{name}.nvram"), format!("hsm-{name}.sock"), format!("hsm-{name}.link")]
+                .map(|file| dir.join(file));
+        let hsm_link = Link::unix(&socket, behind.clone())?;
+        let arguments =
+            ["--nvram", &nvram.display().to_string(), "--listen", &format!("unix:{}", behind.display())]
+                .map(str::to_owned);
+        let hsm = Daemon::new(dir, format!("hsm-{name}"), &programs.hsm, arguments.into());
+        let (mut peer_links, mut peers) = (Vec::new(), Vec::new());
+        for other in 0..HOSTS {
+            if other == i {
+                peer_links.push(None);
+                continue;
+            }
+            let (link, address) = Link::tcp(ip, peer(ip, other)).await?;
+            peers.push(format!("'https://{address}'"));
+            peer_links.push(Some(link));
+        }
+        let front = front(ip, i);
+        let (top, tables) = store.config(i);
+        let mut text = format!(
+            "listen = '{front}'\npeer_listen = '{}'\npeers = [{}]\nhsm = 'unix:{}'\ntenants = 'tenants.toml'\n\
+             allow_test_tenants = true\n{top}{tables}[limits]\n",
+            peer(ip, i),
+            peers.join(", "),
+            socket.display(),
+        );
+        // Storms of guesses are to reach the HSMs, from users who all have one address.
+        for limit in ["requests", "handshakes", "user_requests", "user_handshakes"] {
+            write!(text, "{limit}_per_second = 100000\n{limit}_burst = 100000\n")?;
+        }
+        let config = dir.join(format!("agent-{name}.toml"));
+        std::fs::write(&config, text)?;
+        let arguments = vec!["--config".into(), config.display().to_string()];
+        let agent = Daemon::new(dir, format!("agent-{name}"), &programs.agent, arguments);
+        Ok(Self { hsm, agent, hsm_link, peer_links, front, config })
+    }
+
+    /// Sets all links between this agent and the others, those that it connects by.
+    pub fn peers(&self, mode: Mode) {
+        for link in self.peer_links.iter().flatten() {
+            link.set(mode);
+        }
+    }
+}
+
+fn admin_socket(dir: &Path, i: usize) -> PathBuf {
+    dir.join(format!("agent-{}.sock", i + 1))
+}
+
+/// An address of this machine that no other run uses, so that ports need not be looked for.
+fn address() -> Ipv4Addr {
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 | (a & 63), b, c)
+}
+
+fn front(ip: Ipv4Addr, i: usize) -> SocketAddr {
+    (ip, 8700 + 10 * i as u16).into()
+}
+
+fn peer(ip: Ipv4Addr, i: usize) -> SocketAddr {
+    (ip, 8701 + 10 * i as u16).into()
+}

@@ -1,0 +1,352 @@
+//! A run: users and faults at once, then everything healed, then what there is to check.
+
+use super::check::{LIMIT, check, line};
+use super::device::{Device, Recorder};
+use super::door::Doors;
+use super::faults::{Fault, Spell, heal};
+use super::history::{Asked, Micros, Operation, Outcome};
+use super::programs::Programs;
+use super::realm::{HOSTS, Realm};
+use super::report::{Memory, Report};
+use super::store::Kind;
+use super::users::{Left, Users};
+use crate::ceremony::within;
+use crate::local::Error;
+use indicatif::{ProgressBar, ProgressStyle};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::fmt::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use strongroom_hsm::MAX_SESSIONS_OF_A_RECORD;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long the realm may take, once everything is healed, until each of these is so.
+const HEALED: Duration = Duration::from_secs(60);
+/// How long an operation that began before may take to end then: all its attempts may run into time-outs.
+const ENDING: Duration = Duration::from_secs(240);
+
+/// What a run is to be.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the users and the faults are drawn from. When things happen is not: these are real processes.
+    pub seed: u64,
+    /// How long faults go on.
+    pub minutes: f64,
+    /// The store.
+    pub store: Kind,
+    /// How many users there are at a time.
+    pub users: usize,
+    /// Whether logs and history of a good run are kept as well.
+    pub keep: bool,
+}
+
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, minutes, users, .. } = self;
+        let store = if self.store == Kind::S3 { "s3" } else { "folder" };
+        write!(f, "strongroom-sim chaos --seed {seed} --minutes {minutes} --store {store} --users {users}")
+    }
+}
+
+/// Runs, and prints a summary.
+///
+/// # Errors
+/// Something that must not be; or the processes cannot be started. Logs and history are kept then.
+pub async fn run(options: &Options) -> Result<(), Error> {
+    let folder = tempfile::Builder::new().prefix("strongroom-chaos-").tempdir()?;
+    let failures = match execute(options, folder.path()).await {
+        Ok(report) => {
+            print!("{report}");
+            report.failures
+        }
+        Err(error) => vec![error.to_string()],
+    };
+    if failures.is_empty() && !options.keep {
+        return Ok(());
+    }
+    let kept = folder.keep();
+    // Large, and made again at any time.
+    let _ = std::fs::remove_dir_all(programs(&kept));
+    let kept = format!("logs and history are in {}", kept.display());
+    if failures.is_empty() {
+        println!("{kept}");
+        return Ok(());
+    }
+    Err(format!("{}\n{kept}\nthe same again: {options}", failures.join("\n")).into())
+}
+
+fn programs(dir: &Path) -> PathBuf {
+    dir.join("programs")
+}
+
+async fn execute(options: &Options, dir: &Path) -> Result<Report, Error> {
+    let programs = Programs::find(&programs(dir))?;
+    let realm = Realm::start(dir, &programs, options.store).await?;
+    let doors = Doors::new(&realm)?;
+    let mut run = Run {
+        options: options.clone(),
+        realm,
+        doors,
+        recorder: Recorder::new(),
+        memory: Memory::default(),
+        faults: Vec::new(),
+        bar: progress(options),
+    };
+    let mut report = Report::new(options);
+    match run.trouble(&mut report).await {
+        Ok(left) => {
+            if let Err(error) = run.recovery(&left).await {
+                report.failures.push(format!("after everything was healed: {error}"));
+            }
+            if let Err(error) = run.realm.check(&programs).await {
+                report.failures.push(error.to_string());
+            }
+        }
+        Err(error) => {
+            report.failures.push(error.to_string());
+            report.complete = false;
+        }
+    }
+    run.bar.finish_and_clear();
+    run.judge(&mut report)?;
+    Ok(report)
+}
+
+/// Until somebody wants it to end.
+async fn interrupted() {
+    let term = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut term) => term.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = term => {}
+    }
+}
+
+fn progress(options: &Options) -> ProgressBar {
+    let seconds = (options.minutes * 60.0) as u64;
+    let style = ProgressStyle::with_template("{wide_bar} {elapsed} of {len} s, {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(seconds).with_style(style)
+}
+
+struct Run {
+    options: Options,
+    realm: Realm,
+    doors: Doors,
+    recorder: Recorder,
+    memory: Memory,
+    faults: Vec<Spell>,
+    bar: ProgressBar,
+}
+
+impl Run {
+    /// Users and faults, until the time is over or somebody interrupts. Says which users were there last.
+    async fn trouble(&mut self, report: &mut Report) -> Result<Vec<Left>, Error> {
+        let (enough, seen) = watch::channel(false);
+        let mut users = JoinSet::new();
+        for number in 1..=self.options.users {
+            let (doors, recorder) = (self.doors.clone(), self.recorder.clone());
+            let users_of = Users { doors, recorder, number, seed: self.options.seed };
+            users.spawn(users_of.live(seen.clone()));
+        }
+        let until = Instant::now() + Duration::from_secs_f64(self.options.minutes * 60.0);
+        let ended = tokio::select! {
+            ended = self.go_wrong(until) => ended,
+            () = interrupted() => {
+                report.interrupted = true;
+                Ok(())
+            }
+        };
+        enough.send_replace(true);
+        heal(&mut self.realm, &self.doors)?;
+        report.failures.extend(ended.err().map(|error| error.to_string()));
+        self.bar.set_message("healed; what is under way ends");
+        let mut left = Vec::new();
+        let all = async {
+            while let Some(user) = users.join_next().await {
+                left.push(user??);
+            }
+            Ok::<_, Error>(())
+        };
+        let failing = || format!("an operation did not end within {} s of the healing", ENDING.as_secs());
+        timeout(ENDING, all).await.map_err(|_| failing())??;
+        report.storms = left.iter().map(|left| left.storms).sum();
+        Ok(left)
+    }
+
+    async fn go_wrong(&mut self, until: Instant) -> Result<(), Error> {
+        let mut rng = StdRng::seed_from_u64(self.options.seed);
+        // Quiet first, so that there is something to lose.
+        self.nap(until, Duration::from_secs(2)).await?;
+        while Instant::now() < until {
+            let mut faults = vec![Fault::draw(&mut rng, self.options.store)];
+            if rng.random_bool(0.3) {
+                let second = Fault::draw(&mut rng, self.options.store);
+                if std::mem::discriminant(&second) != std::mem::discriminant(&faults[0]) {
+                    faults.push(second);
+                }
+            }
+            let lasts = faults.iter().map(|fault| fault.lasts(&mut rng)).max().unwrap_or_default();
+            let names: Vec<_> = faults.iter().map(ToString::to_string).collect();
+            self.tell(&names.join(" and "));
+            let first = self.faults.len();
+            for fault in faults {
+                self.faults.push(Spell { fault, from: self.recorder.now(), until: Micros::MAX });
+                fault.begin(&mut self.realm, &self.doors).await?;
+            }
+            self.nap(until, lasts).await?;
+            heal(&mut self.realm, &self.doors)?;
+            let now = self.recorder.now();
+            self.faults.iter_mut().skip(first).for_each(|spell| spell.until = now);
+            self.tell("nothing wrong");
+            self.nap(until, Duration::from_millis(rng.random_range(200..4_000))).await?;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, what: &str) {
+        self.bar.set_message(format!("{} operations; {what}", self.recorder.len()));
+        self.bar.set_position(self.recorder.now() / 1_000_000);
+    }
+
+    /// Waits, and fails if a process ends that nobody ended.
+    async fn nap(&mut self, until: Instant, length: Duration) -> Result<(), Error> {
+        let until = until.min(Instant::now() + length);
+        loop {
+            self.look()?;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            sleep(left.min(Duration::from_millis(200))).await;
+        }
+    }
+
+    /// Fails if a process has ended that nobody ended.
+    fn look(&mut self) -> Result<(), Error> {
+        self.bar.set_position(self.recorder.now() / 1_000_000);
+        for daemon in self.realm.daemons() {
+            if let Some(told) = daemon.died() {
+                return Err(told.into());
+            }
+            self.memory.note(daemon);
+        }
+        Ok(())
+    }
+
+    /// All is healed: somebody serves, users find what they have, every member is there.
+    async fn recovery(&mut self, left: &[Left]) -> Result<(), Error> {
+        self.bar.set_message("healed; does everybody find what is theirs?");
+        let realm = &self.realm;
+        within(HEALED, "nobody leads and serves", async || Ok(realm.leader().await)).await?;
+        let secret = "the last secret".to_owned();
+        let asked = [
+            Asked::Register { pin: "1234".into(), secret, guesses: 3 },
+            Asked::Recover { pin: "1234".into() },
+            Asked::Delete,
+        ];
+        for asked in asked {
+            self.until_known("the-last-user", asked).await?;
+        }
+        for Left { user, pin, .. } in left {
+            self.until_known(user, Asked::Recover { pin: pin.clone() }).await?;
+        }
+        self.everybody_is_there().await?;
+        self.look()
+    }
+
+    async fn until_known(&self, user: &str, asked: Asked) -> Result<(), Error> {
+        let device = Device::new(&self.doors, user, &self.recorder);
+        let failing = format!("{asked:?} of {user} has no answer");
+        within(HEALED, &failing, async || {
+            let told = device.perform(asked.clone()).await?;
+            Ok((!matches!(told, Outcome::Unknown(_))).then_some(()))
+        })
+        .await
+    }
+
+    /// Every member has what was committed before, and one leads.
+    async fn everybody_is_there(&self) -> Result<(), Error> {
+        let deadline = Instant::now() + HEALED;
+        let mut goal = None;
+        loop {
+            let mut reports = Vec::new();
+            for host in 0..HOSTS {
+                reports.extend(self.realm.report(host).await);
+            }
+            let groups: Vec<_> = reports.iter().flat_map(|report| &report.groups).collect();
+            if let Some(leader) = groups.iter().find(|group| group.serving) {
+                let goal = *goal.get_or_insert(leader.committed);
+                let well = groups.iter().filter(|group| group.fault.is_none() && group.captured >= goal);
+                if well.count() == HOSTS {
+                    return Ok(());
+                }
+            }
+            if Instant::now() >= deadline {
+                let seconds = HEALED.as_secs();
+                return Err(format!("not every member is well within {seconds} s: {groups:#?}").into());
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Writes down what happened, and checks it.
+    fn judge(&mut self, report: &mut Report) -> Result<(), Error> {
+        let history = self.recorder.history();
+        self.write(&history)?;
+        for daemon in self.realm.daemons() {
+            report.failures.extend(daemon.died());
+            let log = String::from_utf8_lossy(&std::fs::read(daemon.log())?).into_owned();
+            if let Some(panic) = log.lines().find(|line| line.contains("panicked at")) {
+                report.failures.push(format!(
+                    "{}: {panic}; its log: {}",
+                    daemon.name(),
+                    daemon.log().display()
+                ));
+            }
+            self.memory.note(daemon);
+        }
+        let broken = history.iter().filter(|operation| {
+            matches!(operation.outcome, Outcome::Broken(_)) && !in_a_crowd(&history, operation)
+        });
+        report.failures.extend(broken.map(|operation| format!("{}: {}", operation.user, line(operation))));
+        if !report.complete {
+            report.failures.push("the history is not complete, and was not checked".into());
+        } else if let Err(wrong) = check(&history, LIMIT) {
+            report.failures.extend(wrong.iter().map(ToString::to_string));
+        }
+        report.history = history;
+        report.faults.clone_from(&self.faults);
+        report.memory = std::mem::take(&mut self.memory);
+        Ok(())
+    }
+
+    fn write(&self, history: &[Operation]) -> Result<(), Error> {
+        let mut lines = String::new();
+        for operation in history {
+            writeln!(lines, "{}", serde_json::to_string(operation)?)?;
+        }
+        std::fs::write(self.realm.dir().join("history.jsonl"), lines)?;
+        let mut lines = String::new();
+        for Spell { fault, from, until } in &self.faults {
+            writeln!(lines, "{:>9.3} to {:>9.3} s  {fault}", *from as f64 / 1e6, *until as f64 / 1e6)?;
+        }
+        Ok(std::fs::write(self.realm.dir().join("faults.txt"), lines)?)
+    }
+}
+
+/// Whether the user had so many devices at work at once that their sessions had to give way to one another. The SDK of a device
+/// whose session is gone as soon as it is opened says that the realm broke the protocol.
+fn in_a_crowd(history: &[Operation], one: &Operation) -> bool {
+    let meanwhile =
+        |other: &&Operation| other.user == one.user && other.began <= one.ended && other.ended >= one.began;
+    history.iter().filter(meanwhile).count() >= MAX_SESSIONS_OF_A_RECORD
+}
