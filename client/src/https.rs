@@ -19,9 +19,13 @@ use rustls_platform_verifier::Verifier;
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::lane::Lane;
 use crate::transport::{HttpResponse, NetworkError, Transport};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection may take, with TLS. The addresses of a name that are of one IP version share it, one after
+/// another; the other version is tried beside them after 300 ms.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const USER_AGENT: &str = concat!("strongroom-client/", env!("CARGO_PKG_VERSION"));
 
 /// The largest answer that is read, in bytes. Those of a realm are far smaller.
@@ -30,9 +34,9 @@ const MAX_ANSWER: usize = 16 * 1024;
 /// The default [`Transport`]. Trusts the certificate authorities that the device trusts.
 #[derive(Clone)]
 pub struct Https {
-    client: reqwest::Client,
+    client: Arc<Lane>,
     /// For plain http, which a proxy would carry from this machine to elsewhere, readable on the way.
-    direct: reqwest::Client,
+    direct: Arc<Lane>,
 }
 
 /// The transport cannot be set up.
@@ -89,16 +93,21 @@ impl Https {
             .with_custom_certificate_verifier(Arc::new(verifier.map_err(HttpsError::Roots)?))
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let builder = || {
-            reqwest::Client::builder()
+        let build = move |builder: reqwest::ClientBuilder| {
+            builder
                 .tls_backend_preconfigured(tls.clone())
                 .redirect(Policy::none())
                 .timeout(TIMEOUT)
+                .connect_timeout(CONNECT_TIMEOUT)
                 .user_agent(USER_AGENT)
         };
-        let client = builder().build().map_err(HttpsError::Client)?;
-        let direct = builder().no_proxy().build().map_err(HttpsError::Client)?;
-        Ok(Self { client, direct })
+        let client = Lane::new(build.clone()).map_err(HttpsError::Client)?;
+        let direct = Lane::new(move |builder| build(builder).no_proxy()).map_err(HttpsError::Client)?;
+        Ok(Self { client: Arc::new(client), direct: Arc::new(direct) })
+    }
+
+    fn lane(&self, url: &Url) -> &Lane {
+        if url.scheme() == "https" { &self.client } else { &self.direct }
     }
 }
 
@@ -110,30 +119,48 @@ impl Transport for Https {
         headers: &[(&'static str, &str)],
         body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError> {
-        let client = if url.scheme() == "https" { &self.client } else { &self.direct };
-        let mut request = client.post(url.clone()).body(Bytes::from_owner(body));
-        for (name, value) in headers {
-            request = request.header(*name, header_value(value)?);
-        }
-        let mut response = request.send().await.map_err(network_error)?;
-        let status = response.status().as_u16();
-        // Secret: a buffer that grew would leave copies behind.
-        let mut body = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
-        while let Some(chunk) = response.chunk().await.map_err(network_error)? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(NetworkError(format!("the answer is longer than {MAX_ANSWER} bytes")));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(HttpResponse { status, body })
+        send(&self.lane(url).usual(url), url, headers, body).await
     }
+
+    async fn post_afresh(
+        &self,
+        url: &Url,
+        headers: &[(&'static str, &str)],
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<HttpResponse, NetworkError> {
+        let client = self.lane(url).afresh(url).map_err(network_error)?;
+        send(&client, url, headers, body).await
+    }
+}
+
+async fn send(
+    client: &reqwest::Client,
+    url: &Url,
+    headers: &[(&'static str, &str)],
+    body: Zeroizing<Vec<u8>>,
+) -> Result<HttpResponse, NetworkError> {
+    let mut request = client.post(url.clone()).body(Bytes::from_owner(body));
+    for (name, value) in headers {
+        request = request.header(*name, header_value(value)?);
+    }
+    let mut response = request.send().await.map_err(network_error)?;
+    let status = response.status().as_u16();
+    // Secret: a buffer that grew would leave copies behind.
+    let mut body = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
+    while let Some(chunk) = response.chunk().await.map_err(network_error)? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(NetworkError::Lost(format!("the answer is longer than {MAX_ANSWER} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(HttpResponse { status, body })
 }
 
 /// A value that wipes itself, is left out of what the HTTP client prints, and out of HTTP/2's tables.
 fn header_value(value: &str) -> Result<HeaderValue, NetworkError> {
     let owned = Bytes::from_owner(Zeroizing::new(value.as_bytes().to_vec()));
     let mut value = HeaderValue::from_maybe_shared(owned).map_err(|_| {
-        NetworkError("a header, such as the auth token, has characters that HTTP forbids".into())
+        NetworkError::Lost("a header, such as the auth token, has characters that HTTP forbids".into())
     })?;
     value.set_sensitive(true);
     Ok(value)
@@ -144,10 +171,19 @@ fn network_error(error: reqwest::Error) -> NetworkError {
     let error = error.without_url();
     let mut message = error.to_string();
     let mut source = std::error::Error::source(&error);
+    let mut untrusted = false;
     while let Some(inner) = source {
+        untrusted |= is_of_certificate(inner);
         message.push_str(": ");
         message.push_str(&inner.to_string());
         source = inner.source();
     }
-    NetworkError(message)
+    if untrusted { NetworkError::Untrusted(message) } else { NetworkError::Lost(message) }
+}
+
+/// Whether TLS refused the certificate at the other end. What an I/O error is made of is not among its sources.
+fn is_of_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
+        || inner.is_some_and(|inner| is_of_certificate(inner))
 }

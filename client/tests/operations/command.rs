@@ -135,6 +135,8 @@ async fn the_command_registers_recovers_tells_and_deletes() {
     assert_eq!(locked.status.code(), Some(8));
     let locked = run("recover --token-file tokens.json --pin-stdin", "4821\n").await;
     assert_eq!(locked.status.code(), Some(8));
+    let told = String::from_utf8(locked.stderr).unwrap();
+    assert!(told.contains("no guesses are left") && !told.contains("wrong"), "{told}");
     let told = run("status --token-file tokens.json --json", "").await;
     assert_eq!((told.status.code(), &json(&told)["result"]), (Some(8), &json!("no_guesses")));
 }

@@ -2,9 +2,11 @@
 
 #[cfg(feature = "cli")]
 mod command;
+mod meanwhile;
 mod outcomes;
 mod realms;
 mod replies;
+mod silence;
 
 use std::num::NonZeroU8;
 use std::sync::Arc;

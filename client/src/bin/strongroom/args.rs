@@ -11,7 +11,7 @@ Exit codes, the same for all commands:
   2  a usage, configuration or file error
   3  the PIN is wrong, guesses are left
   4  nothing is registered
-  5  realms are unavailable or busy, and nothing was decided: try again
+  5  realms are unavailable or busy, or the secret was registered anew meanwhile: try again
   6  an auth token is missing or was refused
   7  a realm wants a newer client, or answers wrongly
   8  no guesses are left: the secret is gone
