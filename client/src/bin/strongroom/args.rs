@@ -130,6 +130,26 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_and_the_command_have_the_same_user_info() {
+        let example = include_str!("../../../examples/recover.rs");
+        let readme = include_str!("../../../../README.md");
+        for (name, text) in [("the example", example), ("README.md", readme)] {
+            assert!(text.contains("const USER_INFO: &[u8] = b\"\";"), "{name}");
+            assert_eq!(text.matches(", USER_INFO").count(), 2, "{name}");
+        }
+        assert_eq!(readme.matches(", bytes('')").count(), 2);
+        let defaults = ["register", "recover"].map(|name| {
+            match parse(&format!("strongroom {name}")).map(|arguments| arguments.command) {
+                Ok(Command::Register(Register { user_info, .. }) | Command::Recover(Recover { user_info, .. })) => {
+                    user_info
+                }
+                other => panic!("{other:?}"),
+            }
+        });
+        assert_eq!(defaults, [""; 2]);
+    }
+
+    #[test]
     fn guesses_are_one_to_255_and_ten_by_default() {
         let guesses = |line| match parse(line).map(|arguments| arguments.command) {
             Ok(Command::Register(register)) => Some(register.num_guesses.get()),
