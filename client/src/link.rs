@@ -10,7 +10,7 @@
 //! last guess nothing else brings the secret back.
 //!
 //! Copies of a request without an answer (see [`crate::copies`]) cost no guess: a transport message goes out as the same
-//! ciphertext in its session, and what a handshake carries changes nothing, or nothing more.
+//! ciphertext in its session, and what a handshake carries changes nothing; but for a Delete, of which there are none.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -188,7 +188,10 @@ impl Link {
             }
             None => {
                 let kind = RequestKind::SecretsRequest;
-                let (session, answer) = self.handshake(realm, key, kind, &plaintext, enough).await?;
+                // A Delete that hangs on its way could arrive after a registration that follows its copy.
+                let copy_after = self.retry.copy_after.filter(|_| *request != SecretsRequest::Delete);
+                let opened = self.handshake(realm, key, (kind, &plaintext), copy_after, enough).await;
+                let (session, answer) = opened?;
                 self.keep(realm, key, session, &answer)
             }
         }
@@ -291,7 +294,8 @@ impl Link {
         enough: &watch::Receiver<bool>,
     ) -> Result<Session, Failure> {
         let kind = RequestKind::HandshakeOnly;
-        let (session, answer) = self.handshake(realm, key, kind, &[], enough).await?;
+        let copy_after = self.retry.copy_after;
+        let (session, answer) = self.handshake(realm, key, (kind, &[]), copy_after, enough).await?;
         if answer.is_empty() {
             Ok(session)
         } else {
@@ -304,12 +308,12 @@ impl Link {
         &self,
         realm: &Realm,
         key: &X25519Public,
-        kind: RequestKind,
-        payload: &[u8],
+        (kind, payload): (RequestKind, &[u8]),
+        copy_after: Option<Duration>,
         enough: &watch::Receiver<bool>,
     ) -> Result<(Session, Plaintext), Failure> {
         let exchange = |way| self.handshake_by(way, realm, key, kind, payload);
-        with_copies(self.retry.copy_after, enough, exchange).await.0
+        with_copies(copy_after, enough, exchange).await.0
     }
 
     async fn handshake_by(
@@ -456,7 +460,8 @@ impl Link {
     ) -> Result<SecretsResponse, Cause> {
         let mut backoff = Backoff::new(self.retry, enough.clone());
         // It would act on each copy.
-        let copy_after = self.retry.copy_after.filter(|_| !request.needs_forward_secrecy());
+        let changes = request.needs_forward_secrecy() || *request == SecretsRequest::Delete;
+        let copy_after = self.retry.copy_after.filter(|_| !changes);
         loop {
             let exchange = |way| self.post_software(way, realm, request);
             match with_copies(copy_after, &enough, exchange).await.0 {

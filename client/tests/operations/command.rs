@@ -184,6 +184,22 @@ async fn plain_http_on_this_machine_does_not_leave_it_through_a_proxy() {
     }
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn output_into_a_closed_pipe_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = Realms::new(1, 0).json(&[0], 1, 1, |_| "https://127.0.0.1:1/".into());
+    std::fs::write(folder.path().join("configuration.json"), configuration).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
+    command.args(["recover", "--pin-stdin", "--json"]).current_dir(folder.path()).env_clear();
+    command.env("STRONGROOM_CONFIGURATION", "configuration.json").stdin(Stdio::null()).stdout(writer);
+    let output = command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().await.unwrap();
+    // No token: a usage error, told as such and not as one of writing.
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(2), String::new()));
+}
+
 #[tokio::test]
 async fn what_is_missing_is_said_before_anything_is_sent() {
     let folder = tempfile::tempdir().unwrap();

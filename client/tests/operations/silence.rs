@@ -119,6 +119,14 @@ async fn clients_in_the_field_send_no_copies_and_a_software_realm_gets_none_that
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deletion_that_could_arrive_late_is_not_copied() {
+    let (realms, _) = registered().await;
+    realms.plan(|seen| (seen.name == "Delete").then_some(Fault::Slow(Duration::from_secs(4))));
+    client(&realms, realms.configuration(&[0], 1, 1)).delete().await.unwrap();
+    assert_eq!(realms.seen(0, "Delete").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_is_told_whether_the_attempt_can_have_cost_a_guess() {
     let (realms, client) = registered().await;
     for (name, cost) in [("Recover1", false), ("Recover2", true), ("Recover3", true)] {

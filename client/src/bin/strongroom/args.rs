@@ -140,9 +140,10 @@ mod tests {
         assert_eq!(readme.matches(", bytes('')").count(), 2);
         let defaults = ["register", "recover"].map(|name| {
             match parse(&format!("strongroom {name}")).map(|arguments| arguments.command) {
-                Ok(Command::Register(Register { user_info, .. }) | Command::Recover(Recover { user_info, .. })) => {
-                    user_info
-                }
+                Ok(
+                    Command::Register(Register { user_info, .. })
+                    | Command::Recover(Recover { user_info, .. }),
+                ) => user_info,
                 other => panic!("{other:?}"),
             }
         });

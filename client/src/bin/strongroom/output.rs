@@ -140,6 +140,11 @@ const UNAVAILABLE: (&str, u8) = ("unavailable", 5);
 const REGISTRATION_CHANGED: (&str, u8) = ("registration_changed", 5);
 
 impl Outcome {
+    /// Whether standard output is to have the secret.
+    pub(crate) fn is_secret(&self) -> bool {
+        matches!(self, Self::Recovered(Some(_)))
+    }
+
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Registered | Self::Recovered(_) | Self::Deleted => 0,
