@@ -12,7 +12,7 @@ use strongroom_client::{
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::realms::Realms;
+use crate::realms::{Fault, Realms};
 use crate::{client, recover, register, three};
 
 const NEW_SECRET: &[u8] = b"what the other device entrusts";
@@ -113,5 +113,19 @@ async fn no_realm_is_guessed_at_twice_when_some_are_registered_anew() {
         for realm in 0..3 {
             assert!(realms.guess_count(realm) <= Some(1), "{before}, {realm}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_only_says_so_gets_no_second_guess_at_what_is_registered() {
+    for phase in ["Recover2", "Recover3"] {
+        let realms = Realms::new(3, 0);
+        let client = client(&realms, three(&realms));
+        register(&client, 3).await.unwrap();
+        realms.plan(move |seen| (seen.name == phase && seen.realm < 2).then_some(Fault::SayOtherVersion));
+        let error = recover(&client, "4821").await.unwrap_err();
+        assert!(matches!(error, RecoverError::RegistrationChanged { .. }), "{phase}: {error:?}");
+        assert_eq!(realms.acted(2, "Recover2"), 1, "{phase}");
+        assert!(realms.acted(2, "Recover3") <= 1, "{phase}");
     }
 }
