@@ -4,6 +4,9 @@
 use std::num::NonZeroU8;
 use strongroom_client::{Client, Configuration, FixedTokens, Https, Pin, RecoverError, UserSecret};
 
+/// What names the user for good, or nothing, as here: the command's default. With another, the right PIN is wrong.
+const USER_INFO: &[u8] = b"";
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).ok_or("name a configuration file")?;
@@ -13,8 +16,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = Client::new(configuration, vec![], tokens, Https::new()?);
 
     let secret = UserSecret::new(b"correct horse battery staple")?;
-    client.register(&Pin::from("4821"), &secret, b"user-1", NonZeroU8::new(5).unwrap()).await?;
-    match client.recover(&Pin::from("4821"), b"user-1").await {
+    client.register(&Pin::from("4821"), &secret, USER_INFO, NonZeroU8::new(5).unwrap()).await?;
+    match client.recover(&Pin::from("4821"), USER_INFO).await {
         Ok(secret) => println!("recovered {} bytes", secret.as_bytes().len()),
         Err(RecoverError::InvalidPin { guesses_remaining, .. }) => {
             println!("{guesses_remaining} guesses left")

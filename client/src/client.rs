@@ -15,6 +15,7 @@ use crate::configuration::Configuration;
 use crate::link::Link;
 use crate::pin::Pin;
 use crate::retry::RetryPolicy;
+use crate::routes::Routes;
 use crate::session::Sessions;
 use crate::transport::Transport;
 
@@ -64,6 +65,7 @@ impl Client {
             rng: Mutex::new(Box::new(UnwrapErr(SysRng))),
             retry: RetryPolicy::default(),
             sessions: Sessions::default(),
+            routes: Routes::default(),
             bugs: Bugs::default(),
         };
         Self { configuration, previous, link, progress: None }

@@ -18,7 +18,8 @@ use url::{Host, Url};
 pub struct Realm {
     id: RealmId,
     address: Url,
-    request_url: Url,
+    /// One for each address, the one of `address` first.
+    request_urls: Vec<Url>,
     public_key: Option<X25519Public>,
 }
 
@@ -39,7 +40,13 @@ impl Realm {
     /// slash loses its last path segment.
     #[must_use]
     pub fn request_url(&self) -> &Url {
-        &self.request_url
+        &self.request_urls[0]
+    }
+
+    /// Where its requests can go: [`Realm::request_url`], then the same for each of `other_addresses`.
+    #[must_use]
+    pub fn request_urls(&self) -> &[Url] {
+        &self.request_urls
     }
 
     /// The X25519 key of a hardware realm; none for a software realm, which is trusted to see its requests.
@@ -270,6 +277,9 @@ struct RawConfiguration {
 struct RawRealm {
     id: String,
     address: String,
+    /// Clients in the field ignore it.
+    #[serde(default)]
+    other_addresses: Vec<String>,
     public_key: Option<String>,
 }
 
@@ -283,12 +293,9 @@ enum PlainHttp {
 impl RawRealm {
     fn read(&self, plain_http: PlainHttp) -> Result<Realm, ConfigurationError> {
         let id: RealmId = self.id.parse().map_err(|_| ConfigurationError::RealmId(self.id.clone()))?;
-        let bad_address = || ConfigurationError::Address { realm: id, address: self.address.clone() };
-        let address = Url::parse(&self.address).map_err(|_| bad_address())?;
-        if !matches!(address.scheme(), "https" | "http") {
-            return Err(bad_address());
-        }
-        let request_url = address.join("req").map_err(|_| bad_address())?;
+        let urls = std::iter::once(&self.address).chain(&self.other_addresses).map(|text| urls(id, text));
+        let (mut addresses, request_urls): (Vec<_>, Vec<_>) =
+            urls.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
         let public_key = match &self.public_key {
             None => None,
             Some(text) => {
@@ -298,7 +305,7 @@ impl RawRealm {
                 Some(X25519Public(key))
             }
         };
-        if address.scheme() == "http" && !is_loopback(&address) {
+        if addresses.iter().any(|address| address.scheme() == "http" && !is_loopback(address)) {
             if public_key.is_none() {
                 return Err(ConfigurationError::SoftwareRealmWithoutTls { realm: id });
             }
@@ -306,8 +313,19 @@ impl RawRealm {
                 return Err(ConfigurationError::HardwareRealmWithoutTls { realm: id });
             }
         }
-        Ok(Realm { id, address, request_url, public_key })
+        Ok(Realm { id, address: addresses.swap_remove(0), request_urls, public_key })
     }
+}
+
+/// An address of a realm, and where its requests go.
+fn urls(realm: RealmId, text: &str) -> Result<(Url, Url), ConfigurationError> {
+    let bad_address = || ConfigurationError::Address { realm, address: text.to_owned() };
+    let address = Url::parse(text).map_err(|_| bad_address())?;
+    if !matches!(address.scheme(), "https" | "http") {
+        return Err(bad_address());
+    }
+    let request_url = address.join("req").map_err(|_| bad_address())?;
+    Ok((address, request_url))
 }
 
 fn is_loopback(address: &Url) -> bool {

@@ -25,7 +25,7 @@ impl Client {
         causes.sort_by_key(|error| error.realm);
         match causes.first() {
             None => Ok(()),
-            Some(first) => Err(Failed { cause: first.cause.clone(), causes }.into()),
+            Some(first) => Err(Failed::with(first.cause.clone(), causes).into()),
         }
     }
 }

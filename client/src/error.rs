@@ -12,8 +12,8 @@ use strongroom_proto::pin::InputTooLong;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Cause {
-    /// The PIN is wrong, or its guesses are used up.
-    #[error("the PIN is wrong; guesses left: {guesses_remaining}")]
+    /// The PIN is wrong; or, with none left, the guesses are used up, whatever the PIN.
+    #[error("{}", wrong_or_gone(*.guesses_remaining))]
     InvalidPin {
         /// How many guesses this realm still allows.
         guesses_remaining: u16,
@@ -36,6 +36,9 @@ pub enum Cause {
     /// The realm, or whoever answers in its place, broke the protocol. Says how.
     #[error("the realm broke the protocol: {0}")]
     Assertion(&'static str),
+    /// The realm, or whoever answers in its place, has a certificate that is not accepted. Says why.
+    #[error("the realm's certificate is not accepted: {0}")]
+    Untrusted(String),
     /// The realm could not be reached or was not ready. Says why.
     #[error("the realm did not answer: {0}")]
     Transient(String),
@@ -57,7 +60,7 @@ impl Cause {
             Self::InvalidAuth => (2, 0),
             Self::UpgradeRequired => (3, 0),
             Self::RateLimitExceeded => (4, 0),
-            Self::OtherRegistration | Self::Assertion(_) => (5, 0),
+            Self::OtherRegistration | Self::Assertion(_) | Self::Untrusted(_) => (5, 0),
             Self::Transient(_) | Self::Unsettled => (6, 0),
         }
     }
@@ -79,14 +82,21 @@ pub(crate) struct Failed {
     /// The least of the causes.
     pub(crate) cause: Cause,
     pub(crate) causes: Vec<RealmError>,
+    /// A realm had another registration in this phase than in an earlier one.
+    pub(crate) changed: bool,
 }
 
 impl Failed {
+    /// Fails with this cause.
+    pub(crate) fn with(cause: Cause, causes: Vec<RealmError>) -> Self {
+        Self { cause, causes, changed: false }
+    }
+
     /// Fails with the least of `causes`, which must not be empty.
     pub(crate) fn least(causes: Vec<RealmError>) -> Self {
         let least = causes.iter().map(|error| &error.cause).min_by_key(|cause| cause.rank());
         let cause = least.cloned().expect("a phase fails by at least one realm");
-        Self { cause, causes }
+        Self::with(cause, causes)
     }
 }
 
@@ -183,19 +193,40 @@ pub enum RecoverError {
         /// What each failing realm did.
         causes: Vec<RealmError>,
     },
-    /// Too few realms could be reached, and those that were do not decide without them. A guess may have been
-    /// charged.
+    /// Another device of the user registered anew during this recovery, and again when it was begun a second time.
+    /// Nothing is wrong with the realms: recover again, with the PIN chosen there.
+    #[error(
+        "the secret was registered anew meanwhile, on another device. Recover it again, with the PIN chosen there"
+    )]
+    RegistrationChanged {
+        /// What each realm did that is not part of the registration that was found first.
+        causes: Vec<RealmError>,
+    },
+    /// Too few realms could be reached, and those that were do not decide without them.
     #[error(
         "too few realms could be reached: nothing was decided. Check the connection, then try again; do not register \
-         anew for this. The attempt may have cost a guess"
+         anew for this. {}", cost(*.may_have_cost_a_guess)
     )]
     Unavailable {
+        /// Whether the PIN was on its way already: a guess is charged as soon as it reaches a realm.
+        may_have_cost_a_guess: bool,
         /// What each failing realm did.
         causes: Vec<RealmError>,
     },
     /// PIN or user info is 4 GiB or longer.
     #[error("{0}")]
     InputTooLong(#[from] InputTooLong),
+}
+
+fn wrong_or_gone(guesses_remaining: u16) -> String {
+    match guesses_remaining {
+        0 => "no guesses are left".to_owned(),
+        n => format!("the PIN is wrong; guesses left: {n}"),
+    }
+}
+
+const fn cost(may_have_cost_a_guess: bool) -> &'static str {
+    if may_have_cost_a_guess { "The attempt may have cost a guess" } else { "No guess was spent" }
 }
 
 fn invalid_pin(guesses_remaining: u16) -> String {
@@ -275,8 +306,25 @@ impl RecoverError {
             | Self::UpgradeRequired { causes }
             | Self::RateLimitExceeded { causes }
             | Self::Assertion { causes }
-            | Self::Unavailable { causes } => causes,
+            | Self::RegistrationChanged { causes }
+            | Self::Unavailable { causes, .. } => causes,
             Self::InputTooLong(_) => &[],
+        }
+    }
+
+    /// What a phase came to. `asked`: whether the PIN was on its way.
+    pub(crate) fn of(Failed { cause, causes, .. }: Failed, asked: bool) -> Self {
+        match cause {
+            Cause::InvalidPin { guesses_remaining } => Self::InvalidPin { guesses_remaining, causes },
+            Cause::NotRegistered => Self::NotRegistered { causes },
+            Cause::InvalidAuth => Self::InvalidAuth { causes },
+            Cause::UpgradeRequired => Self::UpgradeRequired { causes },
+            Cause::RateLimitExceeded => Self::RateLimitExceeded { causes },
+            Cause::OtherRegistration => Self::RegistrationChanged { causes },
+            Cause::Assertion(_) | Cause::Untrusted(_) => Self::Assertion { causes },
+            Cause::Transient(_) | Cause::Unsettled => {
+                Self::Unavailable { may_have_cost_a_guess: asked, causes }
+            }
         }
     }
 }
@@ -296,7 +344,7 @@ impl DeleteError {
 }
 
 impl From<Failed> for RegisterError {
-    fn from(Failed { cause, causes }: Failed) -> Self {
+    fn from(Failed { cause, causes, .. }: Failed) -> Self {
         match cause {
             Cause::InvalidAuth => Self::InvalidAuth { causes },
             Cause::UpgradeRequired => Self::UpgradeRequired { causes },
@@ -305,28 +353,15 @@ impl From<Failed> for RegisterError {
             Cause::InvalidPin { .. }
             | Cause::NotRegistered
             | Cause::OtherRegistration
-            | Cause::Assertion(_) => Self::Assertion { causes },
-            Cause::Transient(_) | Cause::Unsettled => Self::Unavailable { causes },
-        }
-    }
-}
-
-impl From<Failed> for RecoverError {
-    fn from(Failed { cause, causes }: Failed) -> Self {
-        match cause {
-            Cause::InvalidPin { guesses_remaining } => Self::InvalidPin { guesses_remaining, causes },
-            Cause::NotRegistered => Self::NotRegistered { causes },
-            Cause::InvalidAuth => Self::InvalidAuth { causes },
-            Cause::UpgradeRequired => Self::UpgradeRequired { causes },
-            Cause::RateLimitExceeded => Self::RateLimitExceeded { causes },
-            Cause::OtherRegistration | Cause::Assertion(_) => Self::Assertion { causes },
+            | Cause::Assertion(_)
+            | Cause::Untrusted(_) => Self::Assertion { causes },
             Cause::Transient(_) | Cause::Unsettled => Self::Unavailable { causes },
         }
     }
 }
 
 impl From<Failed> for DeleteError {
-    fn from(Failed { cause, causes }: Failed) -> Self {
+    fn from(Failed { cause, causes, .. }: Failed) -> Self {
         match cause {
             Cause::InvalidAuth => Self::InvalidAuth { causes },
             Cause::UpgradeRequired => Self::UpgradeRequired { causes },
@@ -335,7 +370,8 @@ impl From<Failed> for DeleteError {
             Cause::InvalidPin { .. }
             | Cause::NotRegistered
             | Cause::OtherRegistration
-            | Cause::Assertion(_) => Self::Assertion { causes },
+            | Cause::Assertion(_)
+            | Cause::Untrusted(_) => Self::Assertion { causes },
             Cause::Transient(_) | Cause::Unsettled => Self::Unavailable { causes },
         }
     }

@@ -66,6 +66,7 @@ impl Hearing {
         questions.iter().for_each(|(member, _)| self.words[member.position()] = Word::Silent);
         let mut answers: Vec<(Member<'a>, T)> = Vec::new();
         let mut pending: Vec<_> = questions.iter().map(|(member, _)| *member).collect();
+        let mut changed = false;
         let mut linger = Linger::default();
         while !self.is_over(pending.len())
             && let Some((member, response)) = linger.next(&mut asked).await
@@ -77,7 +78,10 @@ impl Hearing {
                     self.causes.retain(|error| error.realm != member.realm.id());
                     answers.push((member, answer));
                 }
-                Err(cause) => self.set_aside(member, cause),
+                Err(cause) => {
+                    changed |= cause == Cause::OtherRegistration;
+                    self.set_aside(member, cause);
+                }
             }
             pending.retain(|other| other.position() != member.position());
             let holds = matches!(self.verdict(), Verdict::Holds(_));
@@ -87,7 +91,8 @@ impl Hearing {
         if linger.had_enough() {
             pending.into_iter().for_each(|member| self.set_aside(member, Linger::late()));
         }
-        self.conclude(answers, apart)
+        let concluded = self.conclude(answers, apart, changed);
+        concluded.map_err(|failed| Failed { changed, ..failed })
     }
 
     fn verdict(&self) -> Verdict<usize> {
@@ -107,6 +112,7 @@ impl Hearing {
         &mut self,
         mut answers: Vec<(Member<'a>, T)>,
         apart: Cause,
+        changed: bool,
     ) -> Result<Vec<(Member<'a>, T)>, Failed> {
         let verdict = self.verdict();
         let belongs = |words: &[Word<usize>], member: &Member<'_>| match verdict {
@@ -127,9 +133,11 @@ impl Hearing {
                 answers.sort_by_key(|(member, _)| member.index);
                 Ok(answers)
             }
-            Verdict::NotRegistered => Err(Failed { cause: Cause::NotRegistered, causes: causes() }),
-            Verdict::NoGuesses => Err(Failed { cause: NO_GUESSES, causes: causes() }),
-            Verdict::Apart => Err(Failed { cause: apart, causes: causes() }),
+            Verdict::NotRegistered => Err(Failed::with(Cause::NotRegistered, causes())),
+            Verdict::NoGuesses => Err(Failed::with(NO_GUESSES, causes())),
+            // What is registered was replaced between two phases.
+            Verdict::Apart if changed => Err(Failed::with(Cause::OtherRegistration, causes())),
+            Verdict::Apart => Err(Failed::with(apart, causes())),
             Verdict::Unavailable => Err(self.unavailable()),
         }
     }
@@ -163,12 +171,12 @@ impl Hearing {
 
     /// The answers cannot be used: `cause`.
     pub(crate) fn failed(self, cause: Cause) -> Failed {
-        Failed { cause, causes: self.causes }
+        Failed::with(cause, self.causes)
     }
 
     /// Nothing is decided, because of the silent realms.
     fn unavailable(&self) -> Failed {
         let silence = self.causes.iter().filter(|error| !error.cause.is_word()).cloned().collect();
-        Failed { cause: Failed::least(silence).cause, causes: self.causes.clone() }
+        Failed::with(Failed::least(silence).cause, self.causes.clone())
     }
 }

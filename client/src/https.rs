@@ -20,9 +20,13 @@ use rustls_platform_verifier::Verifier;
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::lane::Lane;
 use crate::transport::{HttpResponse, NetworkError, Transport};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection may take, with TLS. The addresses of a name that are of one IP version share it, one after
+/// another; the other version is tried beside them after 300 ms.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const USER_AGENT: &str = concat!("strongroom-client/", env!("CARGO_PKG_VERSION"));
 
 /// The largest answer that is read, in bytes. Those of a realm are far smaller.
@@ -33,9 +37,9 @@ const MAX_ANSWER: usize = 16 * 1024;
 pub struct Https {
     roots: Arc<[CertificateDer<'static>]>,
     /// For TLS. Made when it is first needed: a device may have no authorities, and need none.
-    client: Arc<OnceLock<reqwest::Client>>,
+    client: Arc<OnceLock<Lane>>,
     /// For plain http, which a proxy would carry from this machine to elsewhere, readable on the way.
-    direct: reqwest::Client,
+    direct: Arc<Lane>,
     /// What the environment says of proxies.
     proxies: Arc<Matcher>,
 }
@@ -96,12 +100,13 @@ impl Https {
         // Damaged ones are to be known now, though they are used later.
         roots.iter().try_for_each(|root| trusted.add(root.clone())).map_err(HttpsError::Roots)?;
         let nobody = tls_builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-        let direct = http_client(nobody).no_proxy().build().map_err(HttpsError::Client)?;
+        let direct = Lane::new(move |builder| http_client(builder, &nobody).no_proxy());
+        let direct = Arc::new(direct.map_err(HttpsError::Client)?);
         let proxies = Arc::new(Matcher::from_system());
         Ok(Self { roots: roots.into(), client: Arc::default(), direct, proxies })
     }
 
-    fn over_tls(&self) -> Result<&reqwest::Client, HttpsError> {
+    fn over_tls(&self) -> Result<&Lane, HttpsError> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
@@ -116,12 +121,46 @@ impl Https {
             .with_custom_certificate_verifier(Arc::new(verifier.map_err(HttpsError::Roots)?))
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let client = http_client(tls).build().map_err(HttpsError::Client)?;
+        let client = Lane::new(move |builder| http_client(builder, &tls)).map_err(HttpsError::Client)?;
         Ok(self.client.get_or_init(|| client))
+    }
+
+    fn lane(&self, url: &Url) -> Result<&Lane, NetworkError> {
+        match url.scheme() {
+            "https" => self.over_tls().map_err(|error| NetworkError::Lost(error.to_string())),
+            _ => Ok(&self.direct),
+        }
+    }
+
+    async fn send(
+        &self,
+        client: &reqwest::Client,
+        url: &Url,
+        headers: &[(&'static str, &str)],
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<HttpResponse, NetworkError> {
+        let network_error = |error| network_error(error, self.proxy(url));
+        let mut request = client.post(url.clone()).body(Bytes::from_owner(body));
+        for (name, value) in headers {
+            request = request.header(*name, header_value(value)?);
+        }
+        let mut response = request.send().await.map_err(network_error)?;
+        let status = response.status().as_u16();
+        // Secret: a buffer that grew would leave copies behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
+        while let Some(chunk) = response.chunk().await.map_err(network_error)? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(NetworkError::Lost(format!("the answer is longer than {MAX_ANSWER} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(HttpResponse { status, body })
     }
 
     /// The proxy that the environment names for `url`, without the password that its address may have.
     fn proxy(&self, url: &Url) -> Option<String> {
+        // Plain http goes by none.
+        (url.scheme() == "https").then_some(())?;
         let proxy = self.proxies.intercept(&url.as_str().parse().ok()?)?;
         let proxy = Url::parse(&proxy.uri().to_string()).ok()?;
         Some(format!("{}:{}", proxy.host_str()?, proxy.port_or_known_default()?))
@@ -135,11 +174,12 @@ fn tls_builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, HttpsErro
         .map_err(HttpsError::Roots)
 }
 
-fn http_client(tls: ClientConfig) -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
+fn http_client(builder: reqwest::ClientBuilder, tls: &ClientConfig) -> reqwest::ClientBuilder {
+    builder
+        .tls_backend_preconfigured(tls.clone())
         .redirect(Policy::none())
         .timeout(TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(USER_AGENT)
 }
 
@@ -151,27 +191,17 @@ impl Transport for Https {
         headers: &[(&'static str, &str)],
         body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError> {
-        let over_tls = url.scheme() == "https";
-        let client = match over_tls {
-            true => self.over_tls().map_err(|error| NetworkError(error.to_string()))?,
-            false => &self.direct,
-        };
-        let network_error = |error| network_error(error, over_tls.then(|| self.proxy(url)).flatten());
-        let mut request = client.post(url.clone()).body(Bytes::from_owner(body));
-        for (name, value) in headers {
-            request = request.header(*name, header_value(value)?);
-        }
-        let mut response = request.send().await.map_err(network_error)?;
-        let status = response.status().as_u16();
-        // Secret: a buffer that grew would leave copies behind.
-        let mut body = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
-        while let Some(chunk) = response.chunk().await.map_err(network_error)? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(NetworkError(format!("the answer is longer than {MAX_ANSWER} bytes")));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(HttpResponse { status, body })
+        self.send(&self.lane(url)?.usual(url), url, headers, body).await
+    }
+
+    async fn post_afresh(
+        &self,
+        url: &Url,
+        headers: &[(&'static str, &str)],
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<HttpResponse, NetworkError> {
+        let client = self.lane(url)?.afresh(url).map_err(|error| network_error(error, None))?;
+        self.send(&client, url, headers, body).await
     }
 }
 
@@ -179,7 +209,7 @@ impl Transport for Https {
 fn header_value(value: &str) -> Result<HeaderValue, NetworkError> {
     let owned = Bytes::from_owner(Zeroizing::new(value.as_bytes().to_vec()));
     let mut value = HeaderValue::from_maybe_shared(owned).map_err(|_| {
-        NetworkError("a header, such as the auth token, has characters that HTTP forbids".into())
+        NetworkError::Lost("a header, such as the auth token, has characters that HTTP forbids".into())
     })?;
     value.set_sensitive(true);
     Ok(value)
@@ -190,7 +220,9 @@ fn network_error(error: reqwest::Error, proxy: Option<String>) -> NetworkError {
     let error = error.without_url();
     let mut message = error.to_string();
     let mut source = std::error::Error::source(&error);
+    let mut untrusted = false;
     while let Some(inner) = source {
+        untrusted |= is_of_certificate(inner);
         message.push_str(": ");
         message.push_str(&inner.to_string());
         source = inner.source();
@@ -209,5 +241,12 @@ fn network_error(error: reqwest::Error, proxy: Option<String>) -> NetworkError {
     if let Some(proxy) = proxy {
         message.push_str(&format!("; it went by the proxy {proxy} (HTTPS_PROXY or ALL_PROXY)"));
     }
-    NetworkError(message)
+    if untrusted { NetworkError::Untrusted(message) } else { NetworkError::Lost(message) }
+}
+
+/// Whether TLS refused the certificate at the other end. What an I/O error is made of is not among its sources.
+fn is_of_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
+        || inner.is_some_and(|inner| is_of_certificate(inner))
 }

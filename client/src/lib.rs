@@ -14,8 +14,8 @@
 //! let configuration = Configuration::from_json(json)?;
 //! let client = Client::new(configuration, vec![], tokens, Https::new()?);
 //! let (pin, secret) = (Pin::from("4821"), UserSecret::new(b"a key of 128 bytes at most")?);
-//! client.register(&pin, &secret, b"user-1", NonZeroU8::new(10).unwrap()).await?;
-//! match client.recover(&pin, b"user-1").await {
+//! client.register(&pin, &secret, b"", NonZeroU8::new(10).unwrap()).await?;
+//! match client.recover(&pin, b"").await {
 //!     Ok(secret) => assert_eq!(secret.as_bytes(), b"a key of 128 bytes at most"),
 //!     Err(RecoverError::InvalidPin { guesses_remaining, .. }) => println!("{guesses_remaining} guesses left"),
 //!     Err(error) => println!("{error}"),
@@ -30,10 +30,12 @@ mod auth;
 mod bug;
 mod client;
 mod configuration;
+mod copies;
 mod delete;
 mod error;
 mod hearing;
 mod https;
+mod lane;
 mod linger;
 mod link;
 mod phase;
@@ -41,6 +43,7 @@ mod pin;
 mod recover;
 mod register;
 mod retry;
+mod routes;
 mod session;
 mod status;
 mod transport;

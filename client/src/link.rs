@@ -3,11 +3,17 @@
 //! Everything between this client and the realm's own code is hostile: the network may drop, repeat or forge. A
 //! hardware realm's answer is believed because its session decrypts it; a software realm's because of TLS.
 //!
-//! Invariant: a Register2 or Recover3 is encrypted once. After a lost reply the same ciphertext is sent again on the
-//! same session, which a realm answers without acting twice; in another session it would count as another request,
-//! and give whoever loses replies another round of guesses.
+//! Invariant: a Register2 is encrypted once, a Recover3 at most twice. After a lost reply the same ciphertext is sent
+//! again on the same session, which a realm answers without acting twice; in another session it would count as another
+//! request, and give whoever loses replies another round of guesses. A Recover3 goes to a second session all the same,
+//! when the realm says that the first one is gone: with the leader that had it, its answer is gone too, and after the
+//! last guess nothing else brings the secret back.
+//!
+//! Copies of a request without an answer (see [`crate::copies`]) cost no guess: a transport message goes out as the same
+//! ciphertext in its session, and what a handshake carries changes nothing; but for a Delete, of which there are none.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rand_core::{CryptoRng, Rng as _};
 use strongroom_proto::client::{
@@ -22,13 +28,22 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::auth::AuthTokens;
 use crate::bug::{Bug, Bugs};
 use crate::configuration::Realm;
+use crate::copies::{Way, with_copies};
 use crate::error::Cause;
 use crate::retry::{Backoff, RetryPolicy};
+use crate::routes::Routes;
 use crate::session::{Session, Sessions};
-use crate::transport::{HttpResponse, Transport};
+use crate::transport::{HttpResponse, NetworkError, Transport};
 
 /// The protocol version that realms compare with the least they serve.
 const VERSION_HEADER: (&str, &str) = ("X-Juicebox-Version", "0.3.4");
+
+/// In how many more sessions a Recover3 is sent whose session is gone.
+///
+/// Each can give all guesses back once more: whoever loses replies on purpose gets one more round of them for each.
+const MORE_SESSIONS: u32 = 1;
+/// How long a realm may say that it is not available before its session is taken to be gone.
+const SESSION_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A generator that the realms of a phase share.
 pub(crate) type SharedRng = Mutex<Box<dyn CryptoRng + Send>>;
@@ -46,13 +61,16 @@ pub(crate) struct Link {
     pub(crate) rng: SharedRng,
     pub(crate) retry: RetryPolicy,
     pub(crate) sessions: Sessions,
+    pub(crate) routes: Routes,
     pub(crate) bugs: Bugs,
 }
 
 /// Why one attempt failed.
-enum Failure {
-    /// Nothing is known to have happened.
-    Transient(String),
+pub(crate) enum Failure {
+    /// The realm, or something before it, says that it cannot serve at the moment.
+    Refused(String),
+    /// No answer came. The realm may have acted.
+    Lost(String),
     /// The realm does not know the session.
     MissingSession,
     /// The realm destroyed the session.
@@ -76,12 +94,34 @@ impl Failure {
     /// The cause, where nothing more can be tried.
     fn into_cause(self) -> Cause {
         match self {
-            Self::Transient(why) => Cause::Transient(why),
+            Self::Refused(why) | Self::Lost(why) => Cause::Transient(why),
             Self::MissingSession => Cause::Transient("it lost the session".to_owned()),
             Self::SessionError => Cause::Assertion("it refused the session's message"),
             Self::Fatal(cause) => cause,
         }
     }
+
+    const fn is_transient(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Lost(_))
+    }
+}
+
+impl From<NetworkError> for Failure {
+    fn from(error: NetworkError) -> Self {
+        match error {
+            NetworkError::Untrusted(why) => Self::Fatal(Cause::Untrusted(why)),
+            NetworkError::Lost(why) => Self::Lost(why),
+        }
+    }
+}
+
+/// What became of a request in one session.
+enum InSession {
+    Answered(SecretsResponse),
+    /// The session is gone, and with it what the realm knew of the request.
+    Gone,
+    /// It may have acted, and gives no answer.
+    Unsettled,
 }
 
 impl Link {
@@ -112,15 +152,15 @@ impl Link {
         request: &SecretsRequest,
         enough: watch::Receiver<bool>,
     ) -> Result<SecretsResponse, Cause> {
-        let mut backoff = Backoff::new(self.retry, enough);
+        let mut backoff = Backoff::new(self.retry, enough.clone());
         let mut session = self.sessions.take(realm.id(), key);
         loop {
-            let failure = match self.attempt(realm, key, request, session.take()).await {
+            let failure = match self.attempt(realm, key, request, session.take(), &enough).await {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
             let again = match failure {
-                Failure::Transient(_) => backoff.pause().await,
+                Failure::Refused(_) | Failure::Lost(_) => backoff.pause().await,
                 Failure::MissingSession => backoff.retry_at_once(),
                 Failure::SessionError | Failure::Fatal(_) => false,
             };
@@ -136,27 +176,28 @@ impl Link {
         key: &X25519Public,
         request: &SecretsRequest,
         session: Option<Session>,
+        enough: &watch::Receiver<bool>,
     ) -> Result<SecretsResponse, Failure> {
         let plaintext = request.to_cbor();
         match session {
-            Some(mut session) => {
-                let ciphertext = encrypt(&mut session, &plaintext)?;
-                self.converse(realm, key, session, ciphertext).await
-            }
+            Some(session) => self.converse(realm, key, session, &plaintext, enough).await,
             None if request.needs_forward_secrecy() => {
-                let mut session = self.open(realm, key).await?;
-                let ciphertext = encrypt(&mut session, &plaintext)?;
-                self.converse(realm, key, session, ciphertext).await.map_err(Failure::on_new_session)
+                let session = self.open(realm, key, enough).await?;
+                let answered = self.converse(realm, key, session, &plaintext, enough).await;
+                answered.map_err(Failure::on_new_session)
             }
             None => {
-                let (session, answer) =
-                    self.handshake(realm, key, RequestKind::SecretsRequest, &plaintext).await?;
+                let kind = RequestKind::SecretsRequest;
+                // A Delete that hangs on its way could arrive after a registration that follows its copy.
+                let copy_after = self.retry.copy_after.filter(|_| *request != SecretsRequest::Delete);
+                let opened = self.handshake(realm, key, (kind, &plaintext), copy_after, enough).await;
+                let (session, answer) = opened?;
                 self.keep(realm, key, session, &answer)
             }
         }
     }
 
-    /// For requests that must not be repeated in another session.
+    /// For requests that must not be repeated in another session, but for a Recover3 whose session is gone.
     async fn ask_once(
         &self,
         realm: &Realm,
@@ -168,28 +209,62 @@ impl Link {
             Some(session) => session,
             None => self.open_patiently(realm, key, enough.clone()).await?,
         };
+        let mut more = if matches!(request, SecretsRequest::Recover3 { .. }) { MORE_SESSIONS } else { 0 };
+        loop {
+            let last = more == 0 && !matches!(request, SecretsRequest::Register2(_));
+            match self.ask_in(realm, key, session, request, last, enough.clone()).await? {
+                InSession::Answered(response) => return Ok(response),
+                InSession::Gone if more > 0 => more -= 1,
+                InSession::Gone | InSession::Unsettled => return Err(Cause::Unsettled),
+            }
+            session = self.open_patiently(realm, key, enough.clone()).await?;
+        }
+    }
+
+    /// Sends one ciphertext as often as it takes. `last`: nothing else can be tried after this.
+    async fn ask_in(
+        &self,
+        realm: &Realm,
+        key: &X25519Public,
+        mut session: Session,
+        request: &SecretsRequest,
+        last: bool,
+        enough: watch::Receiver<bool>,
+    ) -> Result<InSession, Cause> {
         let ciphertext = encrypt(&mut session, &request.to_cbor()).map_err(Failure::into_cause)?;
-        let mut backoff = Backoff::new(self.retry, enough);
+        let mut backoff = Backoff::new(self.retry, enough.clone());
         let mut resent = false;
         loop {
-            let failure = match self.send(realm, &session, ciphertext.clone()).await {
-                Ok(answer) => return self.receive(realm, key, session, &answer).map_err(Failure::into_cause),
+            let (sent, copied) = self.send(realm, &mut session, &ciphertext, &enough).await;
+            let failure = match sent {
+                Ok(answer) => {
+                    let response = self.receive(realm, key, session, &answer);
+                    return response.map(InSession::Answered).map_err(Failure::into_cause);
+                }
                 Err(failure) => failure,
             };
+            resent |= copied;
+            let end =
+                if matches!(failure, Failure::Refused(_)) { InSession::Gone } else { InSession::Unsettled };
             let again = match (failure, request) {
+                // So says a new leader of a session that it does not have; and whoever knows no leader, after a while.
+                (Failure::Refused(_), _) if !last && backoff.elapsed() >= SESSION_PATIENCE => false,
                 // A fresh registration costs no guess and cannot be held up by a realm that forgot the session but
                 // only says that it is unavailable.
-                (Failure::Transient(_), SecretsRequest::Register2(_)) => backoff.quick_pause().await,
-                (Failure::Transient(_), _) => backoff.pause().await,
-                (Failure::MissingSession, _) => false,
+                (Failure::Refused(_) | Failure::Lost(_), SecretsRequest::Register2(_)) => {
+                    backoff.quick_pause().await
+                }
+                (Failure::Refused(_), _) if !last => backoff.quick_pause().await,
+                (Failure::Refused(_) | Failure::Lost(_), _) => backoff.pause().await,
+                (Failure::MissingSession, _) => return Ok(InSession::Gone),
                 // It may have acted on the ciphertext before, and knows no more how it answered.
-                (Failure::SessionError, _) if resent => false,
+                (Failure::SessionError, _) if resent => return Ok(InSession::Gone),
                 (failure @ (Failure::SessionError | Failure::Fatal(_)), _) => {
                     return Err(failure.into_cause());
                 }
             };
             if !again {
-                return Err(Cause::Unsettled);
+                return Ok(end);
             }
             resent = true;
         }
@@ -202,18 +277,25 @@ impl Link {
         key: &X25519Public,
         enough: watch::Receiver<bool>,
     ) -> Result<Session, Cause> {
-        let mut backoff = Backoff::new(self.retry, enough);
+        let mut backoff = Backoff::new(self.retry, enough.clone());
         loop {
-            match self.open(realm, key).await {
+            match self.open(realm, key, &enough).await {
                 Ok(session) => return Ok(session),
-                Err(Failure::Transient(_)) if backoff.pause().await => {}
+                Err(failure) if failure.is_transient() && backoff.pause().await => {}
                 Err(failure) => return Err(failure.into_cause()),
             }
         }
     }
 
-    async fn open(&self, realm: &Realm, key: &X25519Public) -> Result<Session, Failure> {
-        let (session, answer) = self.handshake(realm, key, RequestKind::HandshakeOnly, &[]).await?;
+    async fn open(
+        &self,
+        realm: &Realm,
+        key: &X25519Public,
+        enough: &watch::Receiver<bool>,
+    ) -> Result<Session, Failure> {
+        let kind = RequestKind::HandshakeOnly;
+        let copy_after = self.retry.copy_after;
+        let (session, answer) = self.handshake(realm, key, (kind, &[]), copy_after, enough).await?;
         if answer.is_empty() {
             Ok(session)
         } else {
@@ -221,8 +303,22 @@ impl Link {
         }
     }
 
+    /// A handshake, copies of which are handshakes of their own.
     async fn handshake(
         &self,
+        realm: &Realm,
+        key: &X25519Public,
+        (kind, payload): (RequestKind, &[u8]),
+        copy_after: Option<Duration>,
+        enough: &watch::Receiver<bool>,
+    ) -> Result<(Session, Plaintext), Failure> {
+        let exchange = |way| self.handshake_by(way, realm, key, kind, payload);
+        with_copies(copy_after, enough, exchange).await.0
+    }
+
+    async fn handshake_by(
+        &self,
+        way: Way,
         realm: &Realm,
         key: &X25519Public,
         kind: RequestKind,
@@ -234,7 +330,7 @@ impl Link {
         });
         let (handshake, message): (ClientHandshake, _) =
             started.map_err(|_| Failure::assertion("its configured public key cannot be used"))?;
-        let answer = self.post(realm, id, kind, NoiseRequest::Handshake(message)).await;
+        let answer = self.post(way, realm, id, kind, NoiseRequest::Handshake(message)).await;
         let answer = answer.map_err(Failure::on_new_session)?;
         let NoiseResponse::Handshake { handshake: message, session_lifetime } = answer else {
             return Err(Failure::assertion("it answered a handshake with a transport message"));
@@ -247,21 +343,39 @@ impl Link {
         &self,
         realm: &Realm,
         key: &X25519Public,
-        session: Session,
-        ciphertext: Vec<u8>,
+        mut session: Session,
+        plaintext: &[u8],
+        enough: &watch::Receiver<bool>,
     ) -> Result<SecretsResponse, Failure> {
-        let answer = self.send(realm, &session, ciphertext).await?;
+        let ciphertext = encrypt(&mut session, plaintext)?;
+        let answer = self.send(realm, &mut session, &ciphertext, enough).await.0?;
         self.receive(realm, key, session, &answer)
     }
 
-    async fn send(&self, realm: &Realm, session: &Session, ciphertext: Vec<u8>) -> Result<Vec<u8>, Failure> {
-        let message = NoiseRequest::Transport { ciphertext };
-        match self.post(realm, session.id(), RequestKind::SecretsRequest, message).await? {
+    /// Sends a ciphertext in its session, copies of it too; tells whether there were any.
+    async fn send(
+        &self,
+        realm: &Realm,
+        session: &mut Session,
+        ciphertext: &[u8],
+        enough: &watch::Receiver<bool>,
+    ) -> (Result<Vec<u8>, Failure>, bool) {
+        let id = session.id();
+        let exchange = |way| {
+            let message = NoiseRequest::Transport { ciphertext: ciphertext.to_vec() };
+            self.post(way, realm, id, RequestKind::SecretsRequest, message)
+        };
+        let (answer, copied) = with_copies(self.retry.copy_after, enough, exchange).await;
+        if copied {
+            session.doubt();
+        }
+        let answer = answer.and_then(|answer| match answer {
             NoiseResponse::Transport { ciphertext } => Ok(ciphertext),
             NoiseResponse::Handshake { .. } => {
                 Err(Failure::assertion("it answered a transport message with a handshake"))
             }
-        }
+        });
+        (answer, copied)
     }
 
     fn receive(
@@ -293,6 +407,7 @@ impl Link {
     /// One exchange with a hardware realm. The token is asked for anew.
     async fn post(
         &self,
+        way: Way,
         realm: &Realm,
         session_id: SessionId,
         kind: RequestKind,
@@ -304,13 +419,36 @@ impl Link {
         let body = Zeroizing::new(request.to_cbor());
         // Secret: the message owns a copy of the token that does not wipe itself.
         request.auth_token.zeroize();
-        let answered = self.transport.post(realm.request_url(), &[VERSION_HEADER], body).await;
-        let http = answered.map_err(|error| Failure::Transient(error.to_string()))?;
-        match ClientResponse::from_cbor(&http.body) {
+        let read = |http: HttpResponse| match ClientResponse::from_cbor(&http.body) {
             Ok(ClientResponse::Ok(noise)) => Ok(noise),
             Ok(refusal) => Err(refused(&refusal)),
             Err(_) => Err(unreadable(&http)),
+        };
+        self.exchange(way, realm, &[VERSION_HEADER], body, read).await
+    }
+
+    /// Has the transport carry a request to the realm's address of the moment, which is left if that comes to nothing.
+    async fn exchange<T>(
+        &self,
+        way: Way,
+        realm: &Realm,
+        headers: &[(&'static str, &str)],
+        body: Zeroizing<Vec<u8>>,
+        read: impl FnOnce(HttpResponse) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        if way == Way::Afresh {
+            self.routes.leave(realm, self.routes.current(realm));
         }
+        let url = self.routes.current(realm);
+        let answered = match way {
+            Way::Usual => self.transport.post(url, headers, body).await,
+            Way::Afresh => self.transport.post_afresh(url, headers, body).await,
+        };
+        let answer = answered.map_err(Failure::from).and_then(read);
+        if answer.as_ref().is_err_and(Failure::is_transient) {
+            self.routes.leave(realm, url);
+        }
+        answer
     }
 
     /// A software realm takes requests as they are, each on its own: it accepts one that is sent again once more.
@@ -320,11 +458,15 @@ impl Link {
         request: &SecretsRequest,
         enough: watch::Receiver<bool>,
     ) -> Result<SecretsResponse, Cause> {
-        let mut backoff = Backoff::new(self.retry, enough);
+        let mut backoff = Backoff::new(self.retry, enough.clone());
+        // It would act on each copy.
+        let changes = request.needs_forward_secrecy() || *request == SecretsRequest::Delete;
+        let copy_after = self.retry.copy_after.filter(|_| !changes);
         loop {
-            match self.post_software(realm, request).await {
+            let exchange = |way| self.post_software(way, realm, request);
+            match with_copies(copy_after, &enough, exchange).await.0 {
                 Ok(response) => return Ok(response),
-                Err(Failure::Transient(_)) if again(&mut backoff, request).await => {}
+                Err(failure) if failure.is_transient() && again(&mut backoff, request).await => {}
                 Err(failure) => return Err(failure.into_cause()),
             }
         }
@@ -332,6 +474,7 @@ impl Link {
 
     async fn post_software(
         &self,
+        way: Way,
         realm: &Realm,
         request: &SecretsRequest,
     ) -> Result<SecretsResponse, Failure> {
@@ -341,18 +484,19 @@ impl Link {
         bearer.push_str("Bearer ");
         bearer.push_str(&token);
         let headers = [VERSION_HEADER, ("Authorization", bearer.as_str())];
-        let answered = self.transport.post(realm.request_url(), &headers, request.to_cbor()).await;
-        let http = answered.map_err(|error| Failure::Transient(error.to_string()))?;
-        if let Ok(response) = SecretsResponse::from_cbor(&http.body) {
-            return Ok(response);
-        }
-        match ClientResponse::from_cbor(&http.body) {
-            Ok(ClientResponse::Ok(_) | ClientResponse::MissingSession) => {
-                Err(Failure::assertion("it is configured as a software realm and speaks of sessions"))
+        let read = |http: HttpResponse| {
+            if let Ok(response) = SecretsResponse::from_cbor(&http.body) {
+                return Ok(response);
             }
-            Ok(refusal) => Err(refused(&refusal)),
-            Err(_) => Err(unreadable(&http)),
-        }
+            match ClientResponse::from_cbor(&http.body) {
+                Ok(ClientResponse::Ok(_) | ClientResponse::MissingSession) => {
+                    Err(Failure::assertion("it is configured as a software realm and speaks of sessions"))
+                }
+                Ok(refusal) => Err(refused(&refusal)),
+                Err(_) => Err(unreadable(&http)),
+            }
+        };
+        self.exchange(way, realm, &headers, request.to_cbor(), read).await
     }
 }
 
@@ -378,7 +522,7 @@ fn finish(
 
 fn refused(refusal: &ClientResponse) -> Failure {
     match refusal {
-        ClientResponse::Unavailable => Failure::Transient("it is not available at the moment".to_owned()),
+        ClientResponse::Unavailable => Failure::Refused("it is not available at the moment".to_owned()),
         ClientResponse::MissingSession => Failure::MissingSession,
         ClientResponse::SessionError => Failure::SessionError,
         ClientResponse::InvalidAuth => Failure::Fatal(Cause::InvalidAuth),
@@ -396,6 +540,7 @@ fn unreadable(http: &HttpResponse) -> Failure {
         401 => Failure::Fatal(Cause::InvalidAuth),
         426 => Failure::Fatal(Cause::UpgradeRequired),
         429 => Failure::Fatal(Cause::RateLimitExceeded),
-        status => Failure::Transient(format!("HTTP status {status}")),
+        503 => Failure::Refused("HTTP status 503".to_owned()),
+        status => Failure::Lost(format!("HTTP status {status}")),
     }
 }

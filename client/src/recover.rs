@@ -4,18 +4,21 @@
 //! its own proof, signature or commitment verifies; and that there is none counts only if it does so whatever the
 //! realms that say nothing would say.
 
+use std::time::Duration;
+
 use strongroom_proto::client::{
     Recover1Response, Recover2Ok, Recover2Response, Recover3Ok, Recover3Response, RegistrationVersion,
     SecretsRequest, SecretsResponse,
 };
 use strongroom_proto::oprf::{BlindedInput, BlindingFactor, blind, finalize, verify};
-use strongroom_proto::pin::StretchedPin;
+use strongroom_proto::pin::{InputTooLong, StretchedPin};
 use strongroom_proto::registration::{
     UnlockKey, UserSecret, decrypt_secret, derive_unlock_key, encrypted_secret_commitment, encryption_key,
     unlock_key_tag, verify_signed_public_key,
 };
 use strongroom_proto::sharing::{Share, recombine, recombine_outputs};
 use subtle::ConstantTimeEq as _;
+use tokio::time::sleep;
 
 use crate::bug::Bug;
 use crate::client::{Client, Progress};
@@ -25,6 +28,17 @@ use crate::hearing::{Hearing, NO_GUESSES, Phase};
 use crate::link::with_rng;
 use crate::pin::Pin;
 
+/// How long a registration that was seen to begin may take until it is asked for.
+const SETTLING: Duration = Duration::from_millis(200);
+
+/// The registration to be recovered.
+struct Found<'a> {
+    version: RegistrationVersion,
+    /// The realms that hold it.
+    members: Vec<Member<'a>>,
+    hearing: Hearing,
+}
+
 impl Client {
     /// Recovers the secret. A wrong PIN costs a guess at every realm that was asked; the right one gives all
     /// guesses back.
@@ -33,21 +47,22 @@ impl Client {
     /// asked in their order. Realms that cannot be reached never lead there. The PIN goes to one configuration only, so
     /// that a realm which is in several evaluates it once, and gives guesses back once.
     ///
+    /// When another device of the user registers anew meanwhile, the recovery is begun once more, of what is registered
+    /// now. No registration is guessed at twice in one call.
+    ///
     /// # Errors
     ///
     /// [`RecoverError`] says whether the PIN was wrong, with the guesses left, and what else to do.
     pub async fn recover(&self, pin: &Pin, user_info: &[u8]) -> Result<UserSecret, RecoverError> {
         let mut not_registered = Vec::new();
         for configuration in std::iter::once(&self.configuration).chain(&self.previous) {
-            let mut hearing = Hearing::new(configuration, self.link.bugs);
-            match self.recover1(configuration, &mut hearing).await.map_err(RecoverError::from) {
-                Ok((version, members)) => {
-                    let stretched = self.stretch(configuration, pin, &version, user_info).await?;
-                    let (hearing, key) = self.recover2(hearing, &members, version, &stretched).await?;
-                    return Ok(self.recover3(hearing, &members, version, &stretched, &key).await?);
-                }
+            let found = self.recover1(configuration).await.map_err(|failed| RecoverError::of(failed, false));
+            match found {
+                Ok(found) => return self.recover_from(configuration, found, pin, user_info).await,
                 Err(RecoverError::NotRegistered { causes }) => not_registered.extend(causes),
-                Err(RecoverError::Unavailable { causes }) if self.link.bugs.has(Bug::FallBackOnSilence) => {
+                Err(RecoverError::Unavailable { causes, .. })
+                    if self.link.bugs.has(Bug::FallBackOnSilence) =>
+                {
                     not_registered.extend(causes);
                 }
                 Err(error) => return Err(error),
@@ -56,13 +71,57 @@ impl Client {
         Err(RecoverError::NotRegistered { causes: not_registered })
     }
 
-    /// Which registration enough realms hold, and which realms.
-    async fn recover1<'a>(
+    /// Recovers what was found; once more from the beginning if it is replaced on the way.
+    async fn recover_from(
         &self,
-        configuration: &'a Configuration,
-        hearing: &mut Hearing,
-    ) -> Result<(RegistrationVersion, Vec<Member<'a>>), Failed> {
+        configuration: &Configuration,
+        found: Found<'_>,
+        pin: &Pin,
+        user_info: &[u8],
+    ) -> Result<UserSecret, RecoverError> {
+        let guessed_at = found.version;
+        let replaced = match self.recover_found(configuration, found, pin, user_info).await? {
+            Ok(secret) => return Ok(secret),
+            Err(failed) if failed.changed => failed,
+            Err(failed) => return Err(RecoverError::of(failed, true)),
+        };
+        // The other device hands one realm after another its share.
+        sleep(SETTLING).await;
+        match self.recover1(configuration).await {
+            // It is what it was, whatever a realm said, and was guessed at.
+            Ok(found) if found.version == guessed_at => Err(RecoverError::of(replaced, true)),
+            Ok(found) => self
+                .recover_found(configuration, found, pin, user_info)
+                .await?
+                .map_err(|failed| RecoverError::of(failed, true)),
+            // Some realms have the next one already: that is not to have none.
+            Err(failed) if failed.causes.iter().any(|error| error.cause == Cause::OtherRegistration) => {
+                let cause = if failed.cause == Cause::NotRegistered { replaced.cause } else { failed.cause };
+                Err(RecoverError::of(Failed::with(cause, failed.causes), true))
+            }
+            Err(failed) => Err(RecoverError::of(failed, true)),
+        }
+    }
+
+    /// Guesses at one registration, and fetches its secret. The inner error is what a phase came to.
+    async fn recover_found(
+        &self,
+        configuration: &Configuration,
+        Found { version, members, hearing }: Found<'_>,
+        pin: &Pin,
+        user_info: &[u8],
+    ) -> Result<Result<UserSecret, Failed>, InputTooLong> {
+        let stretched = self.stretch(configuration, pin, &version, user_info).await?;
+        Ok(match self.recover2(hearing, &members, version, &stretched).await {
+            Ok((hearing, key)) => self.recover3(hearing, &members, version, &stretched, &key).await,
+            Err(failed) => Err(failed),
+        })
+    }
+
+    /// Which registration enough realms hold, and which realms.
+    async fn recover1<'a>(&self, configuration: &'a Configuration) -> Result<Found<'a>, Failed> {
         self.report(Progress::Recover1);
+        let mut hearing = Hearing::new(configuration, self.link.bugs);
         let phase = Phase {
             questions: configuration.members().map(|member| (member, SecretsRequest::Recover1)).collect(),
             read: |_, response| read_recover1(response),
@@ -75,7 +134,8 @@ impl Client {
             _ => failed,
         })?;
         let (_, version) = group[0];
-        Ok((version, group.into_iter().map(|(member, _)| member).collect()))
+        let members = group.into_iter().map(|(member, _)| member).collect();
+        Ok(Found { version, members, hearing })
     }
 
     /// Has the PIN evaluated, which costs a guess, and finds out whether it is right.

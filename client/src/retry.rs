@@ -2,7 +2,8 @@
 //!
 //! Five attempts within a few milliseconds are what clients in the field make. A realm whose leader has just died
 //! answers `Unavailable` for some seconds, so this client goes on with growing pauses, but only while the phase
-//! still needs that realm: a realm that is down must not slow down a user whom the others can serve.
+//! still needs that realm: a realm that is down must not slow down a user whom the others can serve. The pauses stay
+//! short: whoever waits for a realm notices within half a second that it is back.
 
 use std::time::Duration;
 
@@ -15,22 +16,27 @@ pub struct RetryPolicy {
     /// The first four pauses are 1, 2, 3 and 4 times this.
     pub quick_step: Duration,
     /// After those, while the realm is needed and less than this has passed since the first attempt, the client
-    /// waits 100 ms, then twice as long each time, at most 2 s. Zero: it gives up after five attempts.
+    /// waits 100 ms, then twice as long each time, at most 500 ms. Zero: it gives up after five attempts.
     pub patience: Duration,
+    /// A request that has no answer for so long is sent a second time over a connection of its own, and after three
+    /// times as long a third time; the first answer counts. None: never. No such copy costs a guess: it is the same
+    /// ciphertext in the same session, or something that changes nothing.
+    pub copy_after: Option<Duration>,
 }
 
 impl RetryPolicy {
-    /// What clients in the field do: five attempts, pauses of 5, 10, 15 and 20 ms.
+    /// What clients in the field do: five attempts, pauses of 5, 10, 15 and 20 ms, and no copies.
     #[must_use]
     pub const fn deployed() -> Self {
-        Self { quick_step: Duration::from_millis(5), patience: Duration::ZERO }
+        Self { quick_step: Duration::from_millis(5), patience: Duration::ZERO, copy_after: None }
     }
 }
 
 impl Default for RetryPolicy {
-    /// As [`RetryPolicy::deployed`], with a patience of ten seconds.
+    /// As [`RetryPolicy::deployed`], with a patience of ten seconds, and copies after one second and after three.
     fn default() -> Self {
-        Self { patience: Duration::from_secs(10), ..Self::deployed() }
+        let copy_after = Some(Duration::from_secs(1));
+        Self { patience: Duration::from_secs(10), copy_after, ..Self::deployed() }
     }
 }
 
@@ -39,7 +45,7 @@ const PATIENT_PAUSE: Duration = Duration::from_millis(100);
 /// After this time, a realm that is not needed gets no further attempt, and is not waited for any longer: each could
 /// run into a time-out.
 pub(crate) const STRAGGLING: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The pauses of one request.
 pub(crate) struct Backoff {
@@ -53,6 +59,11 @@ pub(crate) struct Backoff {
 impl Backoff {
     pub(crate) fn new(policy: RetryPolicy, enough: watch::Receiver<bool>) -> Self {
         Self { policy, started: Instant::now(), failures: 0, enough }
+    }
+
+    /// How long ago the first attempt began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Waits before the next attempt. False: there shall be none.

@@ -17,12 +17,14 @@ pub(crate) struct Session {
     transport: Transport,
     lifetime: Duration,
     last_answer: Instant,
+    /// A copy of a message went out, which a realm that knows of no copies may have ended it for.
+    in_doubt: bool,
 }
 
 impl Session {
     /// A session whose handshake was answered just now.
     pub(crate) fn new(id: SessionId, transport: Transport, lifetime: Duration) -> Self {
-        Self { id, transport, lifetime, last_answer: Instant::now() }
+        Self { id, transport, lifetime, last_answer: Instant::now(), in_doubt: false }
     }
 
     pub(crate) fn id(&self) -> SessionId {
@@ -40,8 +42,13 @@ impl Session {
         Ok(plaintext)
     }
 
+    /// Notes that copies of its last message were sent.
+    pub(crate) fn doubt(&mut self) {
+        self.in_doubt = true;
+    }
+
     fn is_live(&self) -> bool {
-        self.last_answer.elapsed() < self.lifetime
+        !self.in_doubt && self.last_answer.elapsed() < self.lifetime
     }
 }
 

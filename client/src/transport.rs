@@ -26,6 +26,21 @@ pub trait Transport: Send + Sync {
         headers: &[(&'static str, &str)],
         body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError>;
+
+    /// As [`Transport::post`], over a connection of its own, to another address of the same name if there are several:
+    /// what came before has had no answer for a while, and whoever is at the other end of its connection may be gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transport::post`].
+    async fn post_afresh(
+        &self,
+        url: &Url,
+        headers: &[(&'static str, &str)],
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<HttpResponse, NetworkError> {
+        self.post(url, headers, body).await
+    }
 }
 
 /// What a realm, or something in front of it, answered.
@@ -45,13 +60,17 @@ impl fmt::Debug for HttpResponse {
     }
 }
 
-/// No answer came.
+/// No answer came. Says what went wrong, for a person; without header values or bodies.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NetworkError(
-    /// What went wrong, for a person; without header values or bodies.
-    pub String,
-);
+#[non_exhaustive]
+pub enum NetworkError {
+    /// The certificate at the other end is not accepted. Nothing was sent, and trying again does not help.
+    #[error("{0}")]
+    Untrusted(String),
+    /// Anything else. The request may have arrived.
+    #[error("{0}")]
+    Lost(String),
+}
 
 #[cfg(test)]
 mod tests {

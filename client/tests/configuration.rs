@@ -115,3 +115,31 @@ fn only_web_addresses_are_taken() {
         assert!(matches!(refused, Err(ConfigurationError::Address { .. })), "{address}");
     }
 }
+
+#[test]
+fn a_realm_may_have_other_addresses_which_keep_to_the_rules_of_the_first() {
+    let key = "09".repeat(32);
+    let with_others = |others: Value, public_key: Option<&str>| {
+        let json = json_with_address("https://a.example/realm/", public_key);
+        let mut json: Value = serde_json::from_str(&json).unwrap();
+        json["realms"][0]["other_addresses"] = others;
+        Configuration::from_json(&json.to_string())
+    };
+    let configuration =
+        with_others(json!(["https://b.example/", "http://127.0.0.1:1/x"]), Some(&key)).unwrap();
+    let realm = &configuration.realms()[0];
+    let urls: Vec<_> = realm.request_urls().iter().map(|url| url.as_str()).collect();
+    assert_eq!(urls, ["https://a.example/realm/req", "https://b.example/req", "http://127.0.0.1:1/req"]);
+    assert_eq!(
+        (realm.address().as_str(), realm.request_url().as_str()),
+        ("https://a.example/realm/", urls[0])
+    );
+
+    let refused = |others, public_key| with_others(others, public_key).unwrap_err();
+    let named = refused(json!(["b.example"]), Some(&key));
+    assert!(matches!(&named, ConfigurationError::Address { address, .. } if address == "b.example"));
+    let plain = || json!(["https://b.example/", "http://b.example/"]);
+    assert!(matches!(refused(plain(), Some(&key)), ConfigurationError::HardwareRealmWithoutTls { .. }));
+    assert!(matches!(refused(plain(), None), ConfigurationError::SoftwareRealmWithoutTls { .. }));
+    assert!(matches!(refused(json!("https://b.example/"), None), ConfigurationError::Json(_)));
+}

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use strongroom_client::{Https, HttpsError, Transport as _};
+use strongroom_client::{Https, HttpsError, NetworkError, Transport as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use url::Url;
@@ -25,6 +25,18 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, body: usize, re
     let _ = stream.write_all(&response).await;
     let _ = stream.shutdown().await;
     String::from_utf8_lossy(&request).into_owned()
+}
+
+/// Reads one request with the body `body`, and answers; the connection stays.
+async fn one(stream: &mut TcpStream, response: &[u8]) {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\nbody") {
+        let mut chunk = [0; 1024];
+        let read = stream.read(&mut chunk).await.unwrap();
+        assert_ne!(read, 0);
+        request.extend_from_slice(&chunk[..read]);
+    }
+    stream.write_all(response).await.unwrap();
 }
 
 async fn listen(response: &[u8]) -> (Url, JoinHandle<String>) {
@@ -105,7 +117,11 @@ async fn an_authority_of_ones_own_is_trusted_only_when_given() {
     assert!(Https::with_root_certificates(marked.as_bytes()).is_ok(), "a byte-order mark is read past");
     let trusting = Https::with_root_certificates(issued.cert.pem().as_bytes()).unwrap();
     assert_eq!(trusting.post(&url, &[], b"body".to_vec().into()).await.unwrap().body.as_slice(), b"ok");
-    assert!(Https::new().unwrap().post(&url, &[], b"body".to_vec().into()).await.is_err());
+    let refused = Https::new().unwrap().post(&url, &[], b"body".to_vec().into()).await;
+    assert!(matches!(refused, Err(NetworkError::Untrusted(_))), "{refused:?}");
+    let nobody = "https://127.0.0.1:1/req".parse().unwrap();
+    let refused = trusting.post(&nobody, &[], b"body".to_vec().into()).await;
+    assert!(matches!(refused, Err(NetworkError::Lost(_))), "{refused:?}");
     let mut parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     parameters.distinguished_name.push(rcgen::DnType::CommonName, "another");
     let other = parameters.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
@@ -124,6 +140,32 @@ async fn a_server_that_shows_the_certificate_of_an_authority_is_told_what_to_do(
     let trusting = Https::with_root_certificates(certificate.pem().as_bytes()).unwrap();
     let refused = trusting.post(&url, &[], b"body".to_vec().into()).await.unwrap_err().to_string();
     assert!(refused.contains("make one with CA:FALSE"), "{refused}");
+}
+
+/// A host that answers one request on its first connection, and then nothing on that one: it hangs.
+#[tokio::test]
+async fn a_connection_that_hangs_is_left_for_another_one_which_serves_what_follows() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: Url = format!("http://{}/req", listener.local_addr().unwrap()).parse().unwrap();
+    let ok = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    let served = tokio::spawn(async move {
+        let (mut hanging, _) = listener.accept().await.unwrap();
+        one(&mut hanging, ok).await;
+        let (mut good, _) = listener.accept().await.unwrap();
+        one(&mut good, ok).await;
+        one(&mut good, ok).await;
+        hanging
+    });
+    let transport = Https::new().unwrap();
+    let post = || transport.post(&url, &[], b"body".to_vec().into());
+    assert_eq!(post().await.unwrap().status, 200);
+    let mut hung = Box::pin(post());
+    tokio::select! {
+        answer = &mut hung => panic!("{answer:?}"),
+        answer = transport.post_afresh(&url, &[], b"body".to_vec().into()) => assert_eq!(answer.unwrap().status, 200),
+    }
+    assert_eq!(post().await.unwrap().status, 200);
+    served.await.unwrap();
 }
 
 #[test]

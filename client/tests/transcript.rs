@@ -82,7 +82,7 @@ impl Transport for Script {
             Expected::Exactly(expected) => assert_eq!(hex::encode(&body), hex::encode(expected)),
             Expected::FreshRegister2 => assert_eq!(request.kind, RequestKind::SecretsRequest),
         }
-        exchange.answer.ok_or_else(|| NetworkError("as recorded".into()))
+        exchange.answer.ok_or_else(|| NetworkError::Lost("as recorded".into()))
     }
 }
 
@@ -186,7 +186,7 @@ async fn replay(session: &Value) {
     // Pauses of zero keep the realms' draws in the recorded order.
     let client = Client::new(configuration, vec![], tokens, script.clone())
         .with_rng(draws.clone())
-        .with_retry_policy(RetryPolicy { quick_step: Duration::ZERO, patience: Duration::ZERO });
+        .with_retry_policy(RetryPolicy { quick_step: Duration::ZERO, ..RetryPolicy::deployed() });
 
     for (number, step) in session["steps"].as_array().unwrap().iter().enumerate() {
         if name == "constant-size-frames" && number == 4 {

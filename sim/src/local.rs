@@ -3,9 +3,12 @@
 //! The folder holds all that survives: the NVRAM of each HSM, the store, the tenant's key and the custodian's. The
 //! sockets of HSMs and agents are in a folder of their own that goes away.
 
+mod place;
+
 use crate::board::{Board, Boot, Heard, TimedLink, Times};
 use crate::ceremony::{self, patiently};
 use ed25519_dalek::SigningKey;
+use place::{check_whole, folder_for_sockets, reachable};
 use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +23,7 @@ use strongroom_agent::config::{Config, HsmAddress, PeerUrl};
 use strongroom_agent::link::SocketLink;
 use strongroom_agent::replica::{Status, Storage};
 use strongroom_agent::store::{Store, StoreError};
-use strongroom_agent::token::mint;
+use strongroom_agent::token::{MAX_TOKEN_LEN, mint};
 use strongroom_client::{Client, Configuration, FixedTokens, Https};
 use strongroom_hsm_software::{Address, Options, Server};
 use strongroom_proto::hsm::DeviceStatus;
@@ -30,6 +33,8 @@ use url::Url;
 
 /// Entropy of an emulated board: more than any demo draws.
 const BOARD_ENTROPY_BYTES: usize = 1 << 20;
+/// What the realm's custodian signed; there from the moment that there is a realm.
+const FOUNDING: &str = "founding";
 /// How many HSMs a local realm has.
 pub const MEMBERS: usize = 3;
 /// The tenant of a local realm. Names that begin with `test-` are for tests, and let in where the configuration says so.
@@ -125,8 +130,9 @@ impl LocalRealm {
         boards: usize,
         open: Box<OpenStore>,
     ) -> Result<Self, Error> {
-        fs::create_dir_all(dir.join("store"))?;
+        fs::create_dir_all(dir.join("store")).map_err(|error| format!("{}: {error}", dir.display()))?;
         let dir = dir.canonicalize()?;
+        check_whole(&dir, boards)?;
         write_once(&dir.join("tenants.toml"), || {
             let key = hex::encode(random()?);
             Ok(format!(
@@ -134,7 +140,7 @@ impl LocalRealm {
             ))
         })?;
         write_once(&dir.join("custodian.key"), || Ok(hex::encode(random()?)))?;
-        let sockets = tempfile::Builder::new().prefix("strongroom-").tempdir()?;
+        let sockets = folder_for_sockets(&std::env::temp_dir())?;
         let (members, times) = (Vec::new(), Times::default());
         let mut realm = Self { dir, sockets, open, storage, members, boards, times, heard: Vec::new() };
         for i in 0..MEMBERS {
@@ -261,7 +267,7 @@ impl LocalRealm {
     /// The HSM has a realm already.
     pub async fn make_realm(&self) -> Result<RealmId, Error> {
         let signed = ceremony::make_realm(&self.admin_socket(0), &self.custodian()?).await?;
-        write_once(&self.dir.join("founding"), || Ok(signed.to_line()))?;
+        write_once(&self.dir.join(FOUNDING), || Ok(signed.to_line()))?;
         Ok(signed.founding.realm)
     }
 
@@ -390,8 +396,8 @@ impl LocalRealm {
     /// The HSM has no realm.
     pub async fn configuration(&self, i: usize) -> Result<String, Error> {
         // Not there if making the realm was broken off; what the HSM says is all there is then.
-        let founding = fs::read_to_string(self.dir.join("founding")).ok();
-        let address = format!("http://{}/", self.members[i].front);
+        let founding = fs::read_to_string(self.dir.join(FOUNDING)).ok();
+        let address = format!("http://{}/", reachable(self.members[i].front));
         let device = self.device(i).await?;
         let configuration = ceremony::configuration(&device, &address, founding, "Standard2019")?;
         Ok(serde_json::to_string_pretty(&configuration)?)
@@ -448,7 +454,21 @@ pub fn token(dir: &Path, realm: &RealmId, user: &str) -> Result<String, Error> {
     let secret =
         hex::decode(key.ok_or("tenants.toml has no line with the key; delete it to get a new one")?)?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
-    Ok(mint(&secret, TENANT, 1, user, realm, now))
+    let token = mint(&secret, TENANT, 1, user, realm, now);
+    if user.is_empty() {
+        return Err(
+            "the name of the user is empty, and a realm takes no such token; give one with --user".into()
+        );
+    }
+    if token.len() > MAX_TOKEN_LEN {
+        let length = token.len();
+        return Err(format!(
+            "the name of the user makes a token of {length} characters, and a realm takes {MAX_TOKEN_LEN}; give a \
+             shorter one with --user"
+        )
+        .into());
+    }
+    Ok(token)
 }
 
 pub(crate) fn random() -> Result<[u8; 32], Error> {
@@ -463,5 +483,41 @@ pub(crate) fn write_once(path: &Path, content: impl FnOnce() -> Result<String, E
         Ok(mut file) => Ok(file.write_all(content()?.as_bytes())?),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(format!("cannot write {}: {error}", path.display()).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_agent::tenants::{TenantKeys, TestTenants};
+    use strongroom_agent::token::verify;
+
+    const REALM: RealmId = RealmId([7; 16]);
+
+    fn folder_with_tenants() -> TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        let key = "ab".repeat(32);
+        let text =
+            format!("[[tenant]]\nname = \"{TENANT}\"\nversion = 1\nalgorithm = \"HS256\"\nkey = \"{key}\"\n");
+        fs::write(folder.path().join("tenants.toml"), text).expect("writable");
+        folder
+    }
+
+    #[test]
+    fn no_token_is_made_that_a_realm_would_refuse() {
+        let folder = folder_with_tenants();
+        let path = folder.path().join("tenants.toml");
+        let text = fs::read_to_string(&path).expect("just written");
+        let keys = TenantKeys::parse(&path, &text, TestTenants::Allowed).expect("legal");
+        for length in [1, 900, 2_800] {
+            let name = "u".repeat(length);
+            let made = token(folder.path(), &REALM, &name).expect("short enough");
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("later").as_secs();
+            let verified = verify(&keys, &made, &REALM, now);
+            assert_eq!(verified.map(|token| token.user).ok().as_ref(), Some(&name));
+        }
+        let refused = |name: &str| token(folder.path(), &REALM, name).expect_err("refused").to_string();
+        assert!(refused("").contains("--user"));
+        assert!(refused(&"u".repeat(4_000)).contains("4096"));
     }
 }

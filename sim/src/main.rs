@@ -201,6 +201,7 @@ fn minutes(text: &str) -> Result<f64, String> {
 }
 
 fn main() -> ExitCode {
+    on_panic(false);
     let arguments = Arguments::parse();
     if matches!(arguments.command, Command::Tree { .. }) {
         // As the agent does, whose memory it measures.
@@ -217,8 +218,10 @@ fn main() -> ExitCode {
 
 async fn execute(arguments: Arguments) -> ExitCode {
     strongroom_agent::tls::install_provider();
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if let Err(error) = start_logging() {
+        eprintln!("strongroom-sim: {error}");
+        return ExitCode::FAILURE;
+    }
     let done = match arguments.command {
         Command::Demo { keep, firmware } => until_told(run_demo(keep, firmware)).await,
         Command::Serve { keep, listen, user } => serve(&keep, listen, &user).await,
@@ -248,6 +251,36 @@ async fn execute(arguments: Arguments) -> ExitCode {
     }
 }
 
+/// Logs what `RUST_LOG` says; nothing, if it says nothing.
+fn start_logging() -> Result<(), Error> {
+    let variable = std::env::var("RUST_LOG").unwrap_or_default();
+    let text = if variable.trim().is_empty() { "off" } else { &variable };
+    let filter = strongroom_agent::logging::filter(Some(text))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
+}
+
+/// Ends the program in silence when nobody reads what it prints any more, as `head` does; other panics are told, unless
+/// `quiet`.
+fn on_panic(quiet: bool) {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        if !quiet {
+            tell(panic);
+        }
+    }));
+}
+
+/// Writes a file; the error names it.
+fn write_file(file: &Path, content: impl AsRef<[u8]>) -> Result<(), Error> {
+    std::fs::write(file, content)
+        .map_err(|error| format!("{} cannot be written: {error}", file.display()).into())
+}
+
 fn check_firmware(check: Check) -> Result<(), Error> {
     match check {
         Check::Same { image, seed, messages } => board::same(image.as_deref(), seed, messages),
@@ -270,17 +303,17 @@ async fn run_demo(keep: Option<PathBuf>, boards: usize) -> Result<(), Error> {
 
 fn run_clusters(seed: u64, seeds: u64, timeline: Option<&Path>, events: Option<&Path>) -> Result<(), Error> {
     // A check that does not hold panics; the run catches that and says what it said.
-    std::panic::set_hook(Box::new(|_| {}));
+    on_panic(true);
     for seed in (seed..).take(usize::try_from(seeds.max(1))?) {
         let run = run::Run::new(seed);
         let caption = run.caption();
         let (journal, report) = run.finish();
         if let Some(file) = events {
-            std::fs::write(file, journal.to_string())?;
+            write_file(file, journal.to_string())?;
         }
         if let Some(file) = timeline {
             let outcome = report.as_ref().map_or_else(ToString::to_string, run::Report::outcome);
-            std::fs::write(file, caption.page(&journal, &outcome, report.is_err()))?;
+            write_file(file, caption.page(&journal, &outcome, report.is_err()))?;
         }
         let again = |failure| format!("{failure}\nto see it: run --seed {seed} --timeline run.html");
         let report = report.map_err(again)?;
@@ -319,15 +352,20 @@ fn run_hostile(seed: u64, steps: u64, cores: u32, file: &Path) -> Result<(), Err
     let Some((trace, violation)) = hostile::run(seed, steps, cores) else { return Ok(()) };
     println!("\nBroken, {violation}\n{} steps lead there:\n{}", trace.len(), trace.readable());
     println!("The same as a file for `hostile --replay`:\n{trace}");
-    std::fs::write(file, trace.to_string())?;
+    write_file(file, trace.to_string())?;
     Err(format!("a rule is broken; `hostile --replay {}` runs it again", file.display()).into())
 }
 
 fn replay_trace(file: &Path) -> Result<(), Error> {
-    let trace = hostile::Trace::parse(&std::fs::read_to_string(file)?)?;
+    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| named(&error))?;
+    let trace = hostile::Trace::parse(&text).map_err(|error| named(&error))?;
     print!("{}", trace.readable());
     match trace.replay() {
-        None => Ok(()),
+        None => {
+            println!("no rule is broken");
+            Ok(())
+        }
         Some(violation) => Err(format!("broken, {violation}").into()),
     }
 }
@@ -390,10 +428,13 @@ async fn until_told(work: impl Future<Output = Result<(), Error>>) -> Result<(),
 }
 
 async fn serve(dir: &Path, listen: SocketAddr, user: &str) -> Result<(), Error> {
+    if user.is_empty() {
+        return Err("the name of the user is empty; give one with --user".into());
+    }
     let mut signals = Signals::new()?;
     let mut local = LocalRealm::start(dir, listen)?;
     let announced = tokio::select! {
-        announced = announce(&local, dir, user) => announced.map(|()| true),
+        announced = announce(&local, dir, listen, user) => announced.map(|()| true),
         () = signals.told() => Ok(false),
     };
     let served = match announced {
@@ -411,18 +452,24 @@ async fn serve(dir: &Path, listen: SocketAddr, user: &str) -> Result<(), Error> 
     served
 }
 
-async fn announce(local: &LocalRealm, dir: &Path, user: &str) -> Result<(), Error> {
+async fn announce(local: &LocalRealm, dir: &Path, listen: SocketAddr, user: &str) -> Result<(), Error> {
     let realm = local.make_whole().await?;
     local.leader(None).await?;
+    let token = local.token(&realm, user)?;
     let path = dir.join("configuration.json");
     let configuration = local.configuration(0).await?;
-    std::fs::write(&path, format!("{configuration}\n"))?;
+    write_file(&path, format!("{configuration}\n"))?;
     println!(
         "A local realm. Its HSMs are simulated and protect nothing; never copy or restore {}.",
         dir.display()
     );
     println!("\nClient configuration, also in {}:\n{configuration}", path.display());
-    println!("\nToken for {user}, for ten minutes:\n{}", local.token(&realm, user)?);
+    if listen.ip().is_unspecified() {
+        println!(
+            "\nOther machines use an address of this one instead, and clients that allow plain http (`--allow-http`)."
+        );
+    }
+    println!("\nToken for {user}, for ten minutes:\n{token}");
     println!("\nAnother: {} token --keep {} --user {user}", program(), dir.display());
     println!("Ctrl-C ends it.");
     Ok(())

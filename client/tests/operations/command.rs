@@ -135,6 +135,8 @@ async fn the_command_registers_recovers_tells_and_deletes() {
     assert_eq!(locked.status.code(), Some(8));
     let locked = run("recover --token-file tokens.json --pin-stdin", "4821\n").await;
     assert_eq!(locked.status.code(), Some(8));
+    let told = String::from_utf8(locked.stderr).unwrap();
+    assert!(told.contains("no guesses are left") && !told.contains("wrong"), "{told}");
     let told = run("status --token-file tokens.json --json", "").await;
     assert_eq!((told.status.code(), &json(&told)["result"]), (Some(8), &json!("no_guesses")));
 }
@@ -238,6 +240,22 @@ async fn a_dead_proxy_is_named_without_its_password() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains(&format!("it went by the proxy {dead}")), "{said}");
     assert!(!said.contains("pass-word"), "{said}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn output_into_a_closed_pipe_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = Realms::new(1, 0).json(&[0], 1, 1, |_| "https://127.0.0.1:1/".into());
+    std::fs::write(folder.path().join("configuration.json"), configuration).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
+    command.args(["recover", "--pin-stdin", "--json"]).current_dir(folder.path()).env_clear();
+    command.env("STRONGROOM_CONFIGURATION", "configuration.json").stdin(Stdio::null()).stdout(writer);
+    let output = command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().await.unwrap();
+    // No token: a usage error, told as such and not as one of writing.
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(2), String::new()));
 }
 
 #[tokio::test]

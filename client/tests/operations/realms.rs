@@ -45,6 +45,10 @@ pub(crate) enum Fault {
     TimeOut(Duration),
     /// It is never answered.
     Hang,
+    /// It is acted on, never answered, and the sessions are forgotten.
+    HangAndLoseSessions,
+    /// The realm takes the message for one that does not decrypt.
+    EndSession,
 }
 
 /// A request as its realm understood it.
@@ -200,12 +204,14 @@ impl Transport for Realms {
         };
         match fault {
             Some(Fault::Slow(pause)) => tokio::time::sleep(pause).await,
-            Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::Hang | Fault::HangAndLoseSessions) => std::future::pending().await,
             Some(Fault::TimeOut(pause)) => {
                 tokio::time::sleep(pause).await;
-                return Err(NetworkError("timed out".into()));
+                return Err(NetworkError::Lost("timed out".into()));
             }
-            Some(Fault::LoseReply | Fault::LoseReplyAndSessions) => return Err(NetworkError("lost".into())),
+            Some(Fault::LoseReply | Fault::LoseReplyAndSessions) => {
+                return Err(NetworkError::Lost("lost".into()));
+            }
             _ => {}
         }
         Ok(HttpResponse { status: response.0, body: response.1.into() })
@@ -240,7 +246,11 @@ impl Realm {
             }
             NoiseRequest::Transport { ciphertext } => {
                 let Some(session) = self.sessions.get_mut(&id) else {
-                    return refusal(next("lost session", id.0), 400, ClientResponse::MissingSession);
+                    let fault = next("lost session", id.0);
+                    return match fault {
+                        Some(Fault::Unavailable) => refusal(fault, 503, ClientResponse::Unavailable),
+                        _ => refusal(fault, 400, ClientResponse::MissingSession),
+                    };
                 };
                 let transport = session.transport.as_mut().unwrap();
                 let asked = session.read.entry(ciphertext.clone()).or_insert_with(|| {
@@ -255,6 +265,10 @@ impl Realm {
                     self.sessions.clear();
                     return refusal(fault, 400, ClientResponse::MissingSession);
                 }
+                if let Some(Fault::EndSession) = fault {
+                    self.sessions.remove(&id);
+                    return refusal(fault, 400, ClientResponse::SessionError);
+                }
                 let known = session.answered.get(ciphertext).cloned();
                 let ciphertext = known.unwrap_or_else(|| {
                     let answer = self.answer(&asked, fault, rng).to_padded().unwrap();
@@ -263,7 +277,7 @@ impl Realm {
                     session.answered.insert(ciphertext.clone(), answer.clone());
                     answer
                 });
-                if let Some(Fault::LoseReplyAndSessions) = fault {
+                if let Some(Fault::LoseReplyAndSessions | Fault::HangAndLoseSessions) = fault {
                     self.sessions.clear();
                 }
                 (fault, (200, ClientResponse::Ok(NoiseResponse::Transport { ciphertext }).to_cbor()))
@@ -329,6 +343,16 @@ impl Realm {
                     return SecretsResponse::Recover1(Recover1Response::NoGuesses);
                 }
                 SecretsResponse::Recover1(Recover1Response::Ok { version: registration.version })
+            }
+            (SecretsRequest::Recover2 { version, .. }, Record::Registered { registration, .. })
+                if *version != registration.version =>
+            {
+                SecretsResponse::Recover2(Recover2Response::VersionMismatch)
+            }
+            (SecretsRequest::Recover3 { version, .. }, Record::Registered { registration, .. })
+                if *version != registration.version =>
+            {
+                SecretsResponse::Recover3(Recover3Response::VersionMismatch)
             }
             (
                 SecretsRequest::Recover2 { blinded_input, .. },

@@ -105,11 +105,33 @@ impl Transport for Through {
         headers: &[(&'static str, &str)],
         body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError> {
+        self.pass(headers, body, false).await
+    }
+
+    async fn post_afresh(
+        &self,
+        _: &Url,
+        headers: &[(&'static str, &str)],
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<HttpResponse, NetworkError> {
+        // A balancer gives a new connection to whichever host is next.
+        self.at.store(usize::MAX, Ordering::Relaxed);
+        self.pass(headers, body, true).await
+    }
+}
+
+impl Through {
+    async fn pass(
+        &self,
+        headers: &[(&'static str, &str)],
+        body: Zeroizing<Vec<u8>>,
+        afresh: bool,
+    ) -> Result<HttpResponse, NetworkError> {
         let Inner { fronts, next, https, .. } = &*self.doors.0;
         let acts =
             ClientRequest::from_cbor(&body).is_ok_and(|asked| asked.kind == RequestKind::SecretsRequest);
         if self.doors.loses(0) {
-            return Err(NetworkError("the message was lost".into()));
+            return Err(NetworkError::Lost("the message was lost".into()));
         }
         let mut at = self.at.load(Ordering::Relaxed);
         if at >= fronts.len() {
@@ -118,15 +140,18 @@ impl Transport for Through {
         self.at.store(at, Ordering::Relaxed);
         // Before, for whoever is no longer waited for may still be answered.
         self.sent.0.fetch_add(u32::from(acts), Ordering::SeqCst);
-        let answer = https.post(&fronts[at], headers, body).await;
-        if acts && matches!(&answer, Err(error) if error.0.contains("(Connect)")) {
+        let answer = match afresh {
+            true => https.post_afresh(&fronts[at], headers, body).await,
+            false => https.post(&fronts[at], headers, body).await,
+        };
+        if acts && matches!(&answer, Err(error) if error.to_string().contains("(Connect)")) {
             self.sent.0.fetch_sub(1, Ordering::SeqCst);
         }
         if !matches!(&answer, Ok(answer) if answer.status != 503) {
             // Another one next time.
             self.at.store(usize::MAX, Ordering::Relaxed);
         }
-        if self.doors.loses(1) { Err(NetworkError("the answer was lost".into())) } else { answer }
+        if self.doors.loses(1) { Err(NetworkError::Lost("the answer was lost".into())) } else { answer }
     }
 }
 

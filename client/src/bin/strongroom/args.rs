@@ -11,7 +11,7 @@ Exit codes, the same for all commands:
   2  a usage, configuration or file error
   3  the PIN is wrong, guesses are left
   4  nothing is registered
-  5  realms are unavailable or busy, and nothing was decided: try again
+  5  realms are unavailable or busy, or the secret was registered anew meanwhile: try again
   6  an auth token is missing or was refused
   7  a realm wants a newer client, or answers wrongly
   8  no guesses are left: the secret is gone
@@ -127,6 +127,27 @@ mod tests {
         assert!(arguments.common.json);
         assert_eq!(arguments.common.configuration, Some("c.json".into()));
         assert_eq!(arguments.common.ca, Some("ca.pem".into()));
+    }
+
+    #[test]
+    fn the_examples_and_the_command_have_the_same_user_info() {
+        let example = include_str!("../../../examples/recover.rs");
+        let readme = include_str!("../../../../README.md");
+        for (name, text) in [("the example", example), ("README.md", readme)] {
+            assert!(text.contains("const USER_INFO: &[u8] = b\"\";"), "{name}");
+            assert_eq!(text.matches(", USER_INFO").count(), 2, "{name}");
+        }
+        assert_eq!(readme.matches(", bytes('')").count(), 2);
+        let defaults = ["register", "recover"].map(|name| {
+            match parse(&format!("strongroom {name}")).map(|arguments| arguments.command) {
+                Ok(
+                    Command::Register(Register { user_info, .. })
+                    | Command::Recover(Recover { user_info, .. }),
+                ) => user_info,
+                other => panic!("{other:?}"),
+            }
+        });
+        assert_eq!(defaults, [""; 2]);
     }
 
     #[test]

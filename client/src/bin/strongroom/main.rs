@@ -8,7 +8,7 @@ mod args;
 mod inputs;
 mod output;
 
-use std::io::{IsTerminal as _, stderr, stdout};
+use std::io::{ErrorKind, IsTerminal as _, stderr, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,6 +26,10 @@ async fn main() -> ExitCode {
     let outcome = run(arguments).await.unwrap_or_else(|failure| Outcome::Failed(failure.0));
     match outcome.write(json, &mut stdout().lock(), &mut stderr().lock(), stdout().is_terminal()) {
         Ok(()) => ExitCode::from(outcome.exit_code()),
+        // Whoever reads has read enough; but a secret that nobody took is lost.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe && !outcome.is_secret() => {
+            ExitCode::from(outcome.exit_code())
+        }
         Err(error) => {
             eprintln!("the result cannot be written: {error}");
             ExitCode::from(output::USAGE)

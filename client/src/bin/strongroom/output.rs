@@ -74,6 +74,7 @@ impl From<RecoverError> for Failure {
             RecoverError::UpgradeRequired { .. } => UPGRADE_REQUIRED,
             RecoverError::RateLimitExceeded { .. } => RATE_LIMIT_EXCEEDED,
             RecoverError::Unavailable { .. } => UNAVAILABLE,
+            RecoverError::RegistrationChanged { .. } => REGISTRATION_CHANGED,
             RecoverError::InputTooLong(_) => ("usage", USAGE),
             _ => ASSERTION,
         };
@@ -136,8 +137,14 @@ const UPGRADE_REQUIRED: (&str, u8) = ("upgrade_required", 7);
 const RATE_LIMIT_EXCEEDED: (&str, u8) = ("rate_limit_exceeded", 5);
 const ASSERTION: (&str, u8) = ("assertion", 7);
 const UNAVAILABLE: (&str, u8) = ("unavailable", 5);
+const REGISTRATION_CHANGED: (&str, u8) = ("registration_changed", 5);
 
 impl Outcome {
+    /// Whether standard output is to have the secret.
+    pub(crate) fn is_secret(&self) -> bool {
+        matches!(self, Self::Recovered(Some(_)))
+    }
+
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Registered | Self::Recovered(_) | Self::Deleted => 0,
@@ -322,7 +329,10 @@ mod tests {
     fn every_kind_of_failure_has_its_documented_exit_code() {
         let causes = Vec::new;
         assert_eq!(failed(RecoverError::NotRegistered { causes: causes() }).exit_code(), 4);
-        assert_eq!(failed(RecoverError::Unavailable { causes: causes() }).exit_code(), 5);
+        assert_eq!(
+            failed(RecoverError::Unavailable { may_have_cost_a_guess: false, causes: causes() }).exit_code(),
+            5
+        );
         assert_eq!(failed(RegisterError::RateLimitExceeded { causes: causes() }).exit_code(), 5);
         assert_eq!(failed(RegisterError::InvalidAuth { causes: causes() }).exit_code(), 6);
         assert_eq!(failed(DeleteError::UpgradeRequired { causes: causes() }).exit_code(), 7);
@@ -383,7 +393,7 @@ mod tests {
             RealmError { realm: REALM, cause: Cause::NotRegistered },
             RealmError { realm: RealmId([0x22; 16]), cause: Cause::Transient("it is down".into()) },
         ];
-        let undecided = failed(RecoverError::Unavailable { causes });
+        let undecided = failed(RecoverError::Unavailable { may_have_cost_a_guess: false, causes });
         assert_eq!((undecided.exit_code(), &undecided.json()["result"]), (5, &json!("unavailable")));
         assert_eq!(undecided.json()["causes"].as_array().unwrap().len(), 2);
         let (_, err) = written(&undecided, false);
@@ -403,7 +413,8 @@ mod tests {
     #[test]
     fn failures_leave_standard_output_to_the_secret_and_name_each_realm() {
         let causes = vec![RealmError { realm: REALM, cause: Cause::Transient("HTTP status 502".into()) }];
-        let (out, err) = written(&failed(RecoverError::Unavailable { causes }), false);
+        let (out, err) =
+            written(&failed(RecoverError::Unavailable { may_have_cost_a_guess: false, causes }), false);
         assert_eq!(out, "");
         assert!(err.contains("try again"), "{err}");
         assert!(err.contains("realm 11111111111111111111111111111111"), "{err}");

@@ -1,0 +1,135 @@
+//! The connections to each realm, and how they are replaced when one of them may lead nowhere.
+//!
+//! An HTTP client keeps connections and uses them again. Nothing on a connection tells that the host at its other end
+//! was stopped: what is sent next over it is lost as well. So a request that is repeated gets an HTTP client with no
+//! connections yet, which serves from then on whatever goes to that place; and it tries the addresses that a name stands
+//! for in another order, because the first may be that host's.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::net::lookup_host;
+use tokio::time::Instant;
+use url::Url;
+
+/// A client that is younger than this is fresh enough: requests that hang together are repeated together.
+const FRESH: Duration = Duration::from_millis(500);
+
+type Build = dyn Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Send + Sync;
+
+/// An HTTP client for each place that was left once, and one for all others.
+pub(crate) struct Lane {
+    build: Box<Build>,
+    first: reqwest::Client,
+    replaced: Mutex<HashMap<String, Replaced>>,
+}
+
+struct Replaced {
+    client: reqwest::Client,
+    since: Instant,
+    times: usize,
+}
+
+impl Lane {
+    /// A lane of clients that are built so.
+    pub(crate) fn new(
+        build: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Send + Sync + 'static,
+    ) -> Result<Self, reqwest::Error> {
+        let first = built(&build, 0)?;
+        Ok(Self { build: Box::new(build), first, replaced: Mutex::default() })
+    }
+
+    /// The client with the connections to a place.
+    pub(crate) fn usual(&self, url: &Url) -> reqwest::Client {
+        let replaced = self.lock();
+        replaced.get(&place(url)).map_or(&self.first, |replaced| &replaced.client).clone()
+    }
+
+    /// One without connections, which takes the place of the other.
+    pub(crate) fn afresh(&self, url: &Url) -> Result<reqwest::Client, reqwest::Error> {
+        let mut all = self.lock();
+        let former = all.get(&place(url));
+        if let Some(former) = former.filter(|former| former.since.elapsed() < FRESH) {
+            return Ok(former.client.clone());
+        }
+        let times = former.map_or(0, |former| former.times) + 1;
+        let client = built(&*self.build, times)?;
+        all.insert(place(url), Replaced { client: client.clone(), since: Instant::now(), times });
+        Ok(client)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Replaced>> {
+        // Nothing that panics while the lock is held leaves the map in pieces.
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn built(build: &Build, turned: usize) -> Result<reqwest::Client, reqwest::Error> {
+    build(reqwest::Client::builder()).dns_resolver(Turned(turned)).build()
+}
+
+/// Realms in the configurations of an application: few.
+fn place(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+/// The system's resolver, with the addresses turned by so many.
+struct Turned(usize);
+
+impl Resolve for Turned {
+    fn resolve(&self, name: Name) -> Resolving {
+        let by = self.0;
+        Box::pin(async move {
+            // The port is the URL's.
+            let found = lookup_host((name.as_str(), 0)).await?.collect();
+            Ok(Box::new(turned(found, by).into_iter()) as Addrs)
+        })
+    }
+}
+
+fn turned(mut addresses: Vec<SocketAddr>, by: usize) -> Vec<SocketAddr> {
+    let count = addresses.len().max(1);
+    addresses.rotate_left(by % count);
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::crypto::ring;
+    use rustls::{ClientConfig, RootCertStore};
+    use std::sync::Arc;
+
+    #[test]
+    fn each_turn_begins_with_the_next_address_and_leaves_none_out() {
+        let addresses: Vec<SocketAddr> = (1..=3).map(|n| SocketAddr::from(([10, 0, 0, n], 0))).collect();
+        for by in 0..7 {
+            let found = turned(addresses.clone(), by);
+            assert_eq!(found[0], addresses[by % 3]);
+            assert!(addresses.iter().all(|address| found.contains(address)));
+        }
+        assert!(turned(Vec::new(), 5).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_hang_together_share_one_new_client() {
+        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        let lane = Lane::new(move |builder| builder.tls_backend_preconfigured(tls.clone())).unwrap();
+        let (here, there): (Url, Url) =
+            ("http://127.0.0.1:1/req".parse().unwrap(), "http://127.0.0.1:2/req".parse().unwrap());
+        let times = |url: &Url| lane.lock().get(&place(url)).map_or(0, |replaced| replaced.times);
+        lane.afresh(&here).unwrap();
+        lane.afresh(&here).unwrap();
+        assert_eq!((times(&here), times(&there)), (1, 0));
+        tokio::time::advance(FRESH).await;
+        lane.afresh(&here).unwrap();
+        assert_eq!(times(&here), 2);
+    }
+}

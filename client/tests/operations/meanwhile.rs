@@ -1,0 +1,131 @@
+//! What another device of the same user does during a recovery.
+
+use std::num::NonZeroU8;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use strongroom_client::{
+    Client, Configuration, HttpResponse, NetworkError, Pin, RecoverError, Transport, UserSecret,
+};
+use url::Url;
+use zeroize::Zeroizing;
+
+use crate::realms::{Fault, Realms};
+use crate::{client, recover, register, three};
+
+const NEW_SECRET: &[u8] = b"what the other device entrusts";
+
+/// Passes requests on; before some of them, by their number, the other device registers.
+struct Meanwhile {
+    realms: Realms,
+    posts: AtomicUsize,
+    before: Vec<usize>,
+    other: Client,
+    pin: &'static str,
+}
+
+#[async_trait]
+impl Transport for Meanwhile {
+    async fn post(
+        &self,
+        url: &Url,
+        headers: &[(&'static str, &str)],
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<HttpResponse, NetworkError> {
+        if self.before.contains(&self.posts.fetch_add(1, Ordering::SeqCst)) {
+            let (pin, secret) = (Pin::from(self.pin), UserSecret::new(NEW_SECRET).unwrap());
+            self.other.register(&pin, &secret, b"user", NonZeroU8::new(5).unwrap()).await.unwrap();
+        }
+        self.realms.post(url, headers, body).await
+    }
+}
+
+/// Registers with three guesses under 4821, and recovers with that, while another device registers at `others` with five
+/// guesses under `pin` before the requests told.
+async fn recovery(
+    realms: &Realms,
+    configuration: Configuration,
+    others: Configuration,
+    before: &[usize],
+    pin: &'static str,
+) -> Result<Vec<u8>, RecoverError> {
+    register(&client(realms, configuration.clone()), 3).await.unwrap();
+    let other = client(realms, others).with_rng(StdRng::seed_from_u64(2));
+    let (realms, posts, before) = (realms.clone(), AtomicUsize::new(0), before.to_vec());
+    let tokens = realms.tokens();
+    let meanwhile = Meanwhile { realms, posts, before, other, pin };
+    recover(&Client::new(configuration, vec![], tokens, meanwhile), "4821").await
+}
+
+/// At one realm, requests 0 to 2 are those of the first try, and 3 to 5 of the second if the first went so far.
+async fn at_one_realm(before: &[usize], pin: &'static str) -> (Realms, Result<Vec<u8>, RecoverError>) {
+    let realms = Realms::new(1, 0);
+    let one = realms.configuration(&[0], 1, 1);
+    let outcome = recovery(&realms, one.clone(), one, before, pin).await;
+    (realms, outcome)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_registered_anew_during_a_recovery_is_recovered_as_it_is_then() {
+    // Before the Recover2, and before the Recover3.
+    for before in [1, 2] {
+        let (realms, outcome) = at_one_realm(&[before], "4821").await;
+        assert_eq!(outcome.unwrap(), NEW_SECRET);
+        assert_eq!(realms.guess_count(0), Some(0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_old_pin_costs_one_guess_at_the_new_registration_and_no_more() {
+    for before in [1, 2] {
+        let (realms, outcome) = at_one_realm(&[before], "1111").await;
+        let wrong = outcome.unwrap_err();
+        assert!(matches!(wrong, RecoverError::InvalidPin { guesses_remaining: 4, .. }), "{wrong:?}");
+        assert_eq!(realms.guess_count(0), Some(1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_that_changes_again_and_again_has_an_outcome_of_its_own_and_costs_no_guess() {
+    let (realms, outcome) = at_one_realm(&[1, 3], "4821").await;
+    let changed = outcome.unwrap_err();
+    assert!(matches!(changed, RecoverError::RegistrationChanged { .. }), "{changed:?}");
+    assert!(changed.to_string().contains("registered anew") && !changed.to_string().contains("protocol"));
+    assert_eq!(realms.guess_count(0), Some(0));
+    assert_eq!(realms.seen(0, "Recover2").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_realm_is_guessed_at_twice_when_some_are_registered_anew() {
+    // Recover1 are the first three.
+    for before in [3, 4, 5] {
+        let realms = Realms::new(3, 0);
+        let some = realms.configuration(&[0, 1], 2, 2);
+        let outcome = recovery(&realms, three(&realms), some, &[before], "1111").await;
+        let wrong = outcome.unwrap_err();
+        match before {
+            // Two of three evaluated the PIN at the old registration, and one is enough for neither.
+            5 => assert!(matches!(wrong, RecoverError::InvalidPin { .. }), "{wrong:?}"),
+            _ => assert!(matches!(wrong, RecoverError::InvalidPin { guesses_remaining: 4, .. }), "{wrong:?}"),
+        }
+        for realm in 0..3 {
+            assert!(realms.guess_count(realm) <= Some(1), "{before}, {realm}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_only_says_so_gets_no_second_guess_at_what_is_registered() {
+    for phase in ["Recover2", "Recover3"] {
+        let realms = Realms::new(3, 0);
+        let client = client(&realms, three(&realms));
+        register(&client, 3).await.unwrap();
+        realms.plan(move |seen| (seen.name == phase && seen.realm < 2).then_some(Fault::SayOtherVersion));
+        let error = recover(&client, "4821").await.unwrap_err();
+        assert!(matches!(error, RecoverError::RegistrationChanged { .. }), "{phase}: {error:?}");
+        assert_eq!(realms.acted(2, "Recover2"), 1, "{phase}");
+        assert!(realms.acted(2, "Recover3") <= 1, "{phase}");
+    }
+}

@@ -1,0 +1,81 @@
+//! Users of the SDK as it comes while a realm loses its leader: nobody's operation fails, and nobody pays a guess for it.
+
+use serde_json::{Value, json};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU8;
+use std::time::{Duration, Instant};
+use strongroom_client::{Client, Configuration, FixedTokens, Https, Pin, RecoverError, UserSecret};
+use strongroom_sim::local::{LocalRealm, MEMBERS};
+
+const SECRET: &[u8] = b"what the user entrusts";
+const USERS: usize = 8;
+/// Far more than it takes on a machine that does nothing else; the client's own limits are tested in its time.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A client that knows all members, `first` before the others.
+async fn client(local: &LocalRealm, first: usize, user: &str) -> Client {
+    let mut configuration = Value::Null;
+    let mut others = Vec::new();
+    for i in 0..MEMBERS {
+        let text = local.configuration((first + i) % MEMBERS).await.expect("a realm");
+        let one: Value = serde_json::from_str(&text).expect("JSON");
+        if i == 0 {
+            configuration = one;
+        } else {
+            others.push(one["realms"][0]["address"].clone());
+        }
+    }
+    configuration["realms"][0]["other_addresses"] = others.into();
+    configuration["pin_hashing_mode"] = json!("FastInsecure");
+    let configuration: Configuration = configuration.to_string().parse().expect("usable");
+    let realm = configuration.realms()[0].id();
+    let tokens = FixedTokens::from_iter([(realm, local.token(&realm, user).expect("a name"))]);
+    Client::new(configuration, vec![], tokens, Https::new().expect("roots"))
+}
+
+/// Recovers until `end`, with a wrong PIN now and then; the slowest operation.
+async fn live(client: Client, end: Instant) -> Duration {
+    let mut slowest = Duration::ZERO;
+    for round in 0.. {
+        let begun = Instant::now();
+        if begun > end {
+            break;
+        }
+        let pin = if round % 4 == 3 { "0000" } else { "4821" };
+        match client.recover(&Pin::from(pin), b"").await {
+            Ok(secret) if pin == "4821" => assert_eq!(secret.as_bytes(), SECRET),
+            // A lost answer is asked for again with the same input, which a realm charges once.
+            Err(RecoverError::InvalidPin { guesses_remaining: 4, .. }) if pin == "0000" => {}
+            other => panic!("{pin}: {other:?} after {:?}", begun.elapsed()),
+        }
+        slowest = slowest.max(begun.elapsed());
+    }
+    slowest
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_operation_of_the_sdk_fails_and_no_guess_is_lost_when_the_leader_dies() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut local = LocalRealm::start(folder.path(), any).expect("starts");
+    local.make_whole().await.expect("three new HSMs");
+    let leader = local.leader(None).await.expect("one leads");
+    let mut users = Vec::new();
+    let secret = UserSecret::new(SECRET).expect("short");
+    for user in 0..USERS {
+        let client = client(&local, leader + user, &format!("user-{user}")).await;
+        let guesses = NonZeroU8::new(5).expect("not 0");
+        client.register(&Pin::from("4821"), &secret, b"", guesses).await.expect("the leader is there");
+        users.push(client);
+    }
+    let end = Instant::now() + Duration::from_secs(4);
+    let users: Vec<_> = users.into_iter().map(|client| tokio::spawn(live(client, end))).collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    local.kill(leader).await;
+    for user in users {
+        let slowest = user.await.expect("no operation fails");
+        println!("slowest: {slowest:?}");
+        assert!(slowest < LIMIT, "{slowest:?}");
+    }
+    local.shutdown().await;
+}
