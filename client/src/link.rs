@@ -41,7 +41,7 @@ const VERSION_HEADER: (&str, &str) = ("X-Juicebox-Version", "0.3.4");
 /// In how many more sessions a Recover3 is sent whose session is gone.
 ///
 /// Each can give all guesses back once more: whoever loses replies on purpose gets one more round of them for each.
-const MORE_SESSIONS: u32 = 1;
+const MORE_SESSIONS: u32 = 0;
 /// How long a realm may say that it is not available before its session is taken to be gone.
 const SESSION_PATIENCE: Duration = Duration::from_secs(2);
 

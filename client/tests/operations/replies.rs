@@ -27,9 +27,9 @@ async fn recoveries_accepted(plant: impl Fn(Client) -> Client) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_host_that_loses_every_reply_gets_two_registrations_out_of_a_call_and_two_recoveries() {
+async fn a_host_that_loses_every_reply_gets_two_registrations_out_of_a_call_and_one_recovery() {
     assert_eq!(registrations_accepted(|client| client).await, 2);
-    assert_eq!(recoveries_accepted(|client| client).await, 2);
+    assert_eq!(recoveries_accepted(|client| client).await, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -37,18 +37,7 @@ async fn registrations_and_recoveries_beyond_that_are_noticed() {
     assert_eq!(registrations_accepted(|client| client.with_planted_bug(Bug::RestartThrice)).await, 4);
     let anywhere = |client: Client| client.with_planted_bug(Bug::ResendInAnySession);
     assert!(registrations_accepted(anywhere).await > 2);
-    assert!(recoveries_accepted(anywhere).await > 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_network_that_loses_every_reply_to_a_recover3_gets_one_recovery_out_of_a_call() {
-    let realms = Realms::new(1, 0);
-    let client = client(&realms, realms.configuration(&[0], 1, 1));
-    register(&client, 3).await.unwrap();
-    realms.plan(|seen| (seen.name == "Recover3").then_some(Fault::LoseReply));
-    let error = recover(&client, "4821").await.unwrap_err();
-    assert_eq!(error.causes()[0].cause, Cause::Unsettled);
-    assert_eq!(realms.acted(0, "Recover3"), 1);
+    assert!(recoveries_accepted(anywhere).await > 1);
 }
 
 #[tokio::test(start_paused = true)]
