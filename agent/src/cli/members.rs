@@ -257,7 +257,8 @@ pub(super) fn groups_text(seen: Seen<'_>) -> String {
     }
     if let Some(why) = &seen.own.unready {
         let _ = writeln!(text, "this agent serves nobody: {why}");
-    } else if groups.is_empty() {
+    }
+    if groups.is_empty() {
         let realm = seen.own.device.as_ref().is_some_and(|device| device.realm.is_some());
         text.push_str(match (seen.own.hsm_answers, realm) {
             (false, _) => "no group runs here yet: the HSM does not answer; start it\n",
