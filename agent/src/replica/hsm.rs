@@ -51,6 +51,10 @@ impl Replica {
                 if statement.index > self.capture.captured().0 {
                     self.following.captured(statement.index);
                 }
+                // Asked for before the log was sought anew: the entry that is sought is not the newest, and may be gone.
+                if self.seeks_before(statement.index) {
+                    self.track((statement.index, statement.hash));
+                }
                 if let Some(name) = self.capture.stated(statement) {
                     self.rereads.well_until(name);
                 }

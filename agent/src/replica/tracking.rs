@@ -62,6 +62,11 @@ impl Replica {
         self.tried_with(walk);
     }
 
+    /// Whether the entry that is looked for is older than this one.
+    pub(super) fn seeks_before(&self, index: Index) -> bool {
+        self.seek.as_ref().is_some_and(|seek| seek.sought.0 < index)
+    }
+
     /// Gives up what was being found out.
     pub(super) fn forget_tracking(&mut self) {
         self.asking = None;
