@@ -100,7 +100,7 @@ impl Https {
         // Damaged ones are to be known now, though they are used later.
         roots.iter().try_for_each(|root| trusted.add(root.clone())).map_err(HttpsError::Roots)?;
         let nobody = tls_builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-        let direct = Lane::new(move |builder| http_client(builder, &nobody).no_proxy());
+        let direct = Lane::new(move |builder| http_client(builder, nobody.clone()).no_proxy());
         let direct = Arc::new(direct.map_err(HttpsError::Client)?);
         let proxies = Arc::new(Matcher::from_system());
         Ok(Self { roots: roots.into(), client: Arc::default(), direct, proxies })
@@ -121,15 +121,15 @@ impl Https {
             .with_custom_certificate_verifier(Arc::new(verifier.map_err(HttpsError::Roots)?))
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let client = Lane::new(move |builder| http_client(builder, &tls)).map_err(HttpsError::Client)?;
-        Ok(self.client.get_or_init(|| client))
+        let lane = Lane::new(move |builder| http_client(builder, tls.clone())).map_err(HttpsError::Client)?;
+        Ok(self.client.get_or_init(|| lane))
     }
 
     fn lane(&self, url: &Url) -> Result<&Lane, NetworkError> {
-        match url.scheme() {
-            "https" => self.over_tls().map_err(|error| NetworkError::Lost(error.to_string())),
-            _ => Ok(&self.direct),
+        if url.scheme() != "https" {
+            return Ok(&self.direct);
         }
+        self.over_tls().map_err(|error| NetworkError::Untrusted(error.to_string()))
     }
 
     async fn send(
@@ -139,7 +139,8 @@ impl Https {
         headers: &[(&'static str, &str)],
         body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError> {
-        let network_error = |error| network_error(error, self.proxy(url));
+        let proxied = url.scheme() == "https";
+        let network_error = |error| network_error(error, proxied.then(|| self.proxy(url)).flatten());
         let mut request = client.post(url.clone()).body(Bytes::from_owner(body));
         for (name, value) in headers {
             request = request.header(*name, header_value(value)?);
@@ -159,8 +160,6 @@ impl Https {
 
     /// The proxy that the environment names for `url`, without the password that its address may have.
     fn proxy(&self, url: &Url) -> Option<String> {
-        // Plain http goes by none.
-        (url.scheme() == "https").then_some(())?;
         let proxy = self.proxies.intercept(&url.as_str().parse().ok()?)?;
         let proxy = Url::parse(&proxy.uri().to_string()).ok()?;
         Some(format!("{}:{}", proxy.host_str()?, proxy.port_or_known_default()?))
@@ -174,9 +173,9 @@ fn tls_builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, HttpsErro
         .map_err(HttpsError::Roots)
 }
 
-fn http_client(builder: reqwest::ClientBuilder, tls: &ClientConfig) -> reqwest::ClientBuilder {
+fn http_client(builder: reqwest::ClientBuilder, tls: ClientConfig) -> reqwest::ClientBuilder {
     builder
-        .tls_backend_preconfigured(tls.clone())
+        .tls_backend_preconfigured(tls)
         .redirect(Policy::none())
         .timeout(TIMEOUT)
         .connect_timeout(CONNECT_TIMEOUT)
@@ -191,7 +190,8 @@ impl Transport for Https {
         headers: &[(&'static str, &str)],
         body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError> {
-        self.send(&self.lane(url)?.usual(url), url, headers, body).await
+        let client = self.lane(url)?.usual(url);
+        self.send(&client, url, headers, body).await
     }
 
     async fn post_afresh(
