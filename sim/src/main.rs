@@ -141,6 +141,15 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Have the leader of three hosts as processes go in each way, and print how long clients waited.
+    Failover {
+        /// How often each way.
+        #[arg(long, default_value_t = 15, value_name = "N")]
+        trials: usize,
+        /// The object store.
+        #[arg(long, value_enum, default_value = "folder")]
+        store: chaos::Kind,
+    },
     /// Visit everything that can happen in a small group by the rules of the protocol, and without each of them.
     ///
     /// With three members and three entries this takes minutes and gigabytes.
@@ -233,6 +242,7 @@ async fn execute(arguments: Arguments) -> ExitCode {
         Command::Chaos { seed, minutes, store, users, keep } => {
             chaos::run(&chaos::Options { seed, minutes, store, users, keep }).await
         }
+        Command::Failover { trials, store } => chaos::failover(trials, store).await,
         Command::Model { members, entries, guesses, states } => {
             explore_model(&Bounds { members, entries, guesses, states })
         }

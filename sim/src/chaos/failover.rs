@@ -1,0 +1,246 @@
+//! How long users wait when the leader goes, each way of going many times.
+
+use super::device::{Device, Recorder};
+use super::door::Doors;
+use super::history::{Asked, Outcome};
+use super::programs::Programs;
+use super::realm::{HOSTS, Realm};
+use super::store::Kind;
+use crate::ceremony::within;
+use crate::local::Error;
+use futures::future::join_all;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, interval, sleep, sleep_until};
+
+/// How many clients begin in a trial, one after the other.
+const CLIENTS: usize = 60;
+/// How long after the one before each begins; the first with the fault.
+const APART: Duration = Duration::from_millis(25);
+/// How long everything may take until it is well again.
+const WELL: Duration = Duration::from_secs(120);
+/// How long all is left alone between two trials.
+const QUIET: Duration = Duration::from_millis(1_500);
+const PIN: &str = "4821";
+
+/// How a leader goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Going {
+    AgentKilled,
+    HsmKilled,
+    BothKilled,
+    AgentStopped,
+    HsmStopped,
+    BothStopped,
+}
+
+impl Going {
+    const ALL: [Self; 6] = [
+        Self::AgentKilled,
+        Self::HsmKilled,
+        Self::BothKilled,
+        Self::AgentStopped,
+        Self::HsmStopped,
+        Self::BothStopped,
+    ];
+
+    fn begin(self, realm: &mut Realm, leader: usize) {
+        let host = &mut realm.hosts[leader];
+        if matches!(self, Self::HsmKilled | Self::BothKilled) {
+            host.hsm.kill();
+        }
+        if matches!(self, Self::AgentKilled | Self::BothKilled) {
+            host.agent.kill();
+        }
+        if matches!(self, Self::HsmStopped | Self::BothStopped) {
+            host.hsm.stop();
+        }
+        if matches!(self, Self::AgentStopped | Self::BothStopped) {
+            host.agent.stop();
+        }
+    }
+
+    fn end(realm: &mut Realm, leader: usize) -> Result<(), Error> {
+        let host = &mut realm.hosts[leader];
+        for daemon in [&mut host.hsm, &mut host.agent] {
+            daemon.carry_on();
+            daemon.start()?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Going {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::AgentKilled => "agent killed",
+            Self::HsmKilled => "HSM killed",
+            Self::BothKilled => "both killed",
+            Self::AgentStopped => "agent stopped",
+            Self::HsmStopped => "HSM stopped",
+            Self::BothStopped => "both stopped",
+        })
+    }
+}
+
+/// What clients of one way of going met.
+#[derive(Default)]
+struct Met {
+    /// From the fault to the first success of a recovery that began after it, of each trial.
+    until_served: Vec<Duration>,
+    /// Of each client.
+    took: Vec<Duration>,
+    failed: Vec<String>,
+}
+
+/// Makes a realm of processes, has its leader go each way `trials` times and then restarts all six processes one after the
+/// other; prints a table of what clients with the SDK's defaults met.
+///
+/// # Errors
+/// A process does not start, or the realm is not well again.
+pub async fn failover(trials: usize, store: Kind) -> Result<(), Error> {
+    let folder = tempfile::Builder::new().prefix("strongroom-failover-").tempdir()?;
+    let programs = Programs::find(&folder.path().join("programs"))?;
+    let mut realm = Realm::start(folder.path(), &programs, store).await?;
+    let devices = registered(&realm).await?;
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    println!(
+        "{trials} trials each, {CLIENTS} clients in each that begin within {:?}, on {cores} cores",
+        APART * 60
+    );
+    println!("seconds         until served         slowest  failed");
+    println!("                p50    p95    most   client   of {}", CLIENTS * trials);
+    for going in Going::ALL {
+        let mut met = Met::default();
+        for _ in 0..trials {
+            let leader = well(&realm).await?;
+            trial(going, &mut realm, leader, &devices, &mut met).await;
+            Going::end(&mut realm, leader)?;
+        }
+        met.print(going);
+    }
+    rolling_restart(&mut realm, &devices).await
+}
+
+/// As many devices as clients, each of a user of its own.
+async fn registered(realm: &Realm) -> Result<Vec<Arc<Device>>, Error> {
+    let (doors, recorder) = (Doors::new(realm)?, Recorder::new());
+    let users = (0..CLIENTS).map(|number| format!("user-{number}"));
+    let devices: Vec<_> = users.map(|user| Arc::new(Device::new(&doors, &user, &recorder))).collect();
+    for device in &devices {
+        let asked = Asked::Register { pin: PIN.into(), secret: "a secret".into(), guesses: 250 };
+        let told = device.perform(asked).await?;
+        if told != Outcome::Done {
+            return Err(format!("a registration in a healthy realm: {told:?}").into());
+        }
+    }
+    Ok(devices)
+}
+
+async fn trial(going: Going, realm: &mut Realm, leader: usize, devices: &[Arc<Device>], met: &mut Met) {
+    let began = Instant::now();
+    going.begin(realm, leader);
+    let clients = devices.iter().zip(0..).map(|(device, number)| async move {
+        sleep_until(began + APART * number).await;
+        (Instant::now(), device.perform(Asked::Recover { pin: PIN.into() }).await, Instant::now())
+    });
+    let mut served: Option<Duration> = None;
+    for (from, told, to) in join_all(clients).await {
+        met.took.push(to - from);
+        match told {
+            Ok(Outcome::Secret(_)) => {
+                let after = to - began;
+                served = Some(served.map_or(after, |before| before.min(after)));
+            }
+            Ok(other) => met.failed.push(format!("{other:?}")),
+            Err(error) => met.failed.push(error.to_string()),
+        }
+    }
+    met.until_served.extend(served);
+}
+
+impl Met {
+    fn print(&mut self, going: Going) {
+        self.until_served.sort_unstable();
+        let at = |percent: usize| {
+            let of = &self.until_served;
+            of.get((of.len() * percent / 100).min(of.len().saturating_sub(1)))
+                .map_or(f64::NAN, Duration::as_secs_f64)
+        };
+        let slowest = self.took.iter().max().map_or(f64::NAN, Duration::as_secs_f64);
+        let (p50, p95, most) = (at(50), at(95), at(100));
+        println!(
+            "{going:<14} {p50:>5.2}  {p95:>5.2}  {most:>5.2}   {slowest:>5.2}   {:>4}",
+            self.failed.len()
+        );
+        self.failed.sort();
+        self.failed.dedup();
+        for told in &self.failed {
+            println!("    {told}");
+        }
+    }
+}
+
+/// The leader, once one serves, every member has what it committed, and all has been quiet.
+async fn well(realm: &Realm) -> Result<usize, Error> {
+    within(WELL, "the realm is not well", async || Ok(all_there(realm).await)).await?;
+    sleep(QUIET).await;
+    within(WELL, "nobody leads", async || Ok(all_there(realm).await)).await
+}
+
+async fn all_there(realm: &Realm) -> Option<usize> {
+    let reports = join_all((0..HOSTS).map(|host| realm.report(host))).await;
+    let groups: Vec<_> =
+        reports.into_iter().map(|report| report?.groups.into_iter().next()).collect::<Option<_>>()?;
+    let leader = groups.iter().position(|group| group.serving)?;
+    groups.iter().all(|group| group.captured >= groups[leader].committed).then_some(leader)
+}
+
+/// Restarts agent and HSM of each host, with clients all the time: the longest time without a success.
+async fn rolling_restart(realm: &mut Realm, devices: &[Arc<Device>]) -> Result<(), Error> {
+    well(realm).await?;
+    let (enough, seen) = watch::channel(false);
+    let clients = devices.iter().cycle().take(CLIENTS).zip(0..).map(|(device, number)| {
+        let (device, mut seen) = (Arc::clone(device), seen.clone());
+        tokio::spawn(async move {
+            let (mut successes, mut failed) = (Vec::new(), 0);
+            let mut turn = interval(APART * CLIENTS as u32);
+            sleep(APART * number).await;
+            while !*seen.borrow_and_update() {
+                turn.tick().await;
+                match device.perform(Asked::Recover { pin: PIN.into() }).await {
+                    Ok(Outcome::Secret(_)) => successes.push(Instant::now()),
+                    _ => failed += 1,
+                }
+            }
+            (successes, failed)
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    sleep(QUIET).await;
+    for number in 0..HOSTS {
+        let host = &mut realm.hosts[number];
+        for daemon in [&mut host.agent, &mut host.hsm] {
+            daemon.end().await?;
+            daemon.start()?;
+        }
+        well(realm).await?;
+    }
+    enough.send_replace(true);
+    let (mut successes, mut failed) = (Vec::new(), 0);
+    for client in clients {
+        let (of_one, failed_of_one) = client.await?;
+        successes.extend(of_one);
+        failed += failed_of_one;
+    }
+    successes.sort_unstable();
+    let gaps = successes.windows(2).map(|pair| pair[1] - pair[0]);
+    let longest = gaps.max().map_or(f64::NAN, |gap| gap.as_secs_f64());
+    println!(
+        "all six restarted, one after the other: {} recoveries, {failed} failed, longest gap {longest:.2} s",
+        successes.len()
+    );
+    Ok(())
+}
