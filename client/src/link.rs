@@ -38,12 +38,8 @@ use crate::transport::{HttpResponse, NetworkError, Transport};
 /// The protocol version that realms compare with the least they serve.
 const VERSION_HEADER: (&str, &str) = ("X-Juicebox-Version", "0.3.4");
 
-/// In how many more sessions a Recover3 is sent whose session is gone.
-///
-/// Each can give all guesses back once more: whoever loses replies on purpose gets one more round of them for each.
-const MORE_SESSIONS: u32 = 0;
-/// How long a realm may say that it is not available before its session is taken to be gone.
-const SESSION_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a realm may say that it is not available before its session is taken to be gone: who waits is told then.
+const SESSION_PATIENCE: Duration = Duration::from_secs(4);
 
 /// A generator that the realms of a phase share.
 pub(crate) type SharedRng = Mutex<Box<dyn CryptoRng + Send>>;
@@ -118,8 +114,6 @@ impl From<NetworkError> for Failure {
 /// What became of a request in one session.
 enum InSession {
     Answered(SecretsResponse),
-    /// The session is gone, and with it what the realm knew of the request.
-    Gone,
     /// It may have acted, and gives no answer.
     Unsettled,
 }
@@ -197,7 +191,7 @@ impl Link {
         }
     }
 
-    /// For requests that must not be repeated in another session, but for a Recover3 whose session is gone.
+    /// For requests that must not be repeated in another session.
     async fn ask_once(
         &self,
         realm: &Realm,
@@ -205,30 +199,23 @@ impl Link {
         request: &SecretsRequest,
         enough: watch::Receiver<bool>,
     ) -> Result<SecretsResponse, Cause> {
-        let mut session = match self.sessions.take(realm.id(), key) {
+        let session = match self.sessions.take(realm.id(), key) {
             Some(session) => session,
             None => self.open_patiently(realm, key, enough.clone()).await?,
         };
-        let mut more = if matches!(request, SecretsRequest::Recover3 { .. }) { MORE_SESSIONS } else { 0 };
-        loop {
-            let last = more == 0 && !matches!(request, SecretsRequest::Register2(_));
-            match self.ask_in(realm, key, session, request, last, enough.clone()).await? {
-                InSession::Answered(response) => return Ok(response),
-                InSession::Gone if more > 0 => more -= 1,
-                InSession::Gone | InSession::Unsettled => return Err(Cause::Unsettled),
-            }
-            session = self.open_patiently(realm, key, enough.clone()).await?;
+        match self.ask_in(realm, key, session, request, enough).await? {
+            InSession::Answered(response) => Ok(response),
+            InSession::Unsettled => Err(Cause::Unsettled),
         }
     }
 
-    /// Sends one ciphertext as often as it takes. `last`: nothing else can be tried after this.
+    /// Sends one ciphertext in its session, as often as it takes.
     async fn ask_in(
         &self,
         realm: &Realm,
         key: &X25519Public,
         mut session: Session,
         request: &SecretsRequest,
-        last: bool,
         enough: watch::Receiver<bool>,
     ) -> Result<InSession, Cause> {
         let ciphertext = encrypt(&mut session, &request.to_cbor()).map_err(Failure::into_cause)?;
@@ -244,27 +231,24 @@ impl Link {
                 Err(failure) => failure,
             };
             resent |= copied;
-            let end =
-                if matches!(failure, Failure::Refused(_)) { InSession::Gone } else { InSession::Unsettled };
             let again = match (failure, request) {
                 // So says a new leader of a session that it does not have; and whoever knows no leader, after a while.
-                (Failure::Refused(_), _) if !last && backoff.elapsed() >= SESSION_PATIENCE => false,
+                (Failure::Refused(_), _) if backoff.elapsed() >= SESSION_PATIENCE => false,
                 // A fresh registration costs no guess and cannot be held up by a realm that forgot the session but
                 // only says that it is unavailable.
                 (Failure::Refused(_) | Failure::Lost(_), SecretsRequest::Register2(_)) => {
                     backoff.quick_pause().await
                 }
-                (Failure::Refused(_), _) if !last => backoff.quick_pause().await,
                 (Failure::Refused(_) | Failure::Lost(_), _) => backoff.pause().await,
-                (Failure::MissingSession, _) => return Ok(InSession::Gone),
+                (Failure::MissingSession, _) => return Ok(InSession::Unsettled),
                 // It may have acted on the ciphertext before, and knows no more how it answered.
-                (Failure::SessionError, _) if resent => return Ok(InSession::Gone),
+                (Failure::SessionError, _) if resent => return Ok(InSession::Unsettled),
                 (failure @ (Failure::SessionError | Failure::Fatal(_)), _) => {
                     return Err(failure.into_cause());
                 }
             };
             if !again {
-                return Ok(end);
+                return Ok(InSession::Unsettled);
             }
             resent = true;
         }
