@@ -25,12 +25,10 @@ use crate::admin::AdminService;
 use crate::config::Config;
 use crate::descriptors;
 use crate::file::FileError;
-use crate::front::{Clock, Front, Timeouts, router, serve, system_clock};
+use crate::front::{Clock, Front, router, serve, system_clock};
 use crate::link::Link;
 use crate::metrics::{self, Metrics};
-use crate::peers::{
-    Identities, KEEP_ALIVE, PeerService, Peers, Refused, accept, agents_only, operators_only,
-};
+use crate::peers::{self, Identities, PeerService, Peers, Refused, accept, agents_only, operators_only};
 use crate::replica::{Millis, Status};
 use crate::store::{Store, StoreError};
 use crate::tenants::Tenants;
@@ -66,8 +64,6 @@ const CONNECTION_AGE: Duration = Duration::from_secs(60 * 60);
 const CONNECTION_END: Duration = Duration::from_secs(30);
 /// How long a graceful shutdown waits for requests in flight.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How long a killed agent's threads get to end.
-const KILL: Duration = Duration::from_secs(1);
 
 /// Why an agent does not start.
 #[derive(Debug, thiserror::Error)]
@@ -205,6 +201,7 @@ impl Agent {
         store: Store,
         time: Time,
     ) -> Result<AgentHandle, StartError> {
+        let store = store.with_timeouts(config.timing.store);
         let tenants = Arc::new(Tenants::open(config.tenants.clone(), config.test_tenants())?);
         let tls = config.tls.clone().map(|files| Tls::open(files.certificate, files.key)).transpose()?;
         let tls = tls.map(Arc::new);
@@ -217,7 +214,7 @@ impl Agent {
         let inside = runtime.enter();
         let (vital, ended) = Vital::new();
         let (identity, identities) = watch::channel(None);
-        let peers = Peers::start_vital(&config.peers, &identities, &vital);
+        let peers = Peers::start_vital(&config.peers, &identities, config.timing.peers, &vital);
         let unix = Arc::clone(&time.unix);
         let metrics = Arc::new(Metrics::new(&store));
         let hsm = Hsm::start(link, &vital);
@@ -227,7 +224,7 @@ impl Agent {
         let files = Files { tenants, tls };
         let services = Services { core: Arc::clone(&core), stopped, metrics: Arc::clone(&metrics), vital };
         let front = services.front(sockets.front, &config, &files, unix)?;
-        services.peer(sockets.peer, identities, metrics.refused_peers().clone())?;
+        services.peer(sockets.peer, identities, metrics.refused_peers().clone(), config.timing.peers)?;
         let admin_socket = services.admin(sockets.admin)?;
         if let Some(listener) = sockets.metrics {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
@@ -248,7 +245,8 @@ impl Agent {
             admin = %admin_socket.path().display(),
             "the agent listens"
         );
-        Ok(AgentHandle { runtime: Some(runtime), addresses, admin_socket, core, stop, front, ended, files })
+        let (runtime, kill) = (Some(runtime), config.timing.kill);
+        Ok(AgentHandle { runtime, addresses, admin_socket, core, stop, front, ended, files, kill })
     }
 }
 
@@ -287,7 +285,7 @@ impl Services {
         let mut limits = config.limits.clone();
         limits.max_connections = descriptors::for_connections(limits.max_connections);
         let metrics = self.metrics.front().clone();
-        let front = Front::new(backend, tenants, &limits, Timeouts::default(), unix, metrics);
+        let front = Front::new(backend, tenants, &limits, config.timing.front, unix, metrics);
         let stopped = stop_signal(self.stopped.clone());
         let door = async move { serve(listener, &front, router(front.clone()), tls, stopped).await };
         Ok(self.vital.spawn("the front door", door))
@@ -298,6 +296,7 @@ impl Services {
         listener: TcpListener,
         identities: Identities,
         refused: Refused,
+        timeouts: peers::Timeouts,
     ) -> Result<(), StartError> {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
         let peers = PeerService::server(Arc::clone(&self.core));
@@ -306,13 +305,13 @@ impl Services {
             .max_concurrent_streams(STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_keepalive_interval(Some(KEEP_ALIVE))
-            .http2_keepalive_timeout(Some(KEEP_ALIVE))
+            .http2_keepalive_interval(Some(timeouts.keep_alive))
+            .http2_keepalive_timeout(Some(timeouts.keep_alive))
             .max_connection_age(CONNECTION_AGE)
             .max_connection_age_grace(CONNECTION_END)
             .add_service(InterceptedService::new(peers, agents_only))
             .add_service(InterceptedService::new(admin, operators_only));
-        let incoming = accept(listener, identities, refused);
+        let incoming = accept(listener, identities, refused, timeouts.handshake);
         self.vital.spawn("the peer service", async move {
             if let Err(error) = server.serve_with_incoming(incoming).await {
                 tracing::error!(%error, "the peer service ended");
@@ -426,6 +425,7 @@ pub struct AgentHandle {
     front: JoinHandle<()>,
     ended: mpsc::UnboundedReceiver<Ended>,
     files: Files,
+    kill: Duration,
 }
 
 impl AgentHandle {
@@ -477,7 +477,7 @@ impl AgentHandle {
         self.admin_socket.leave();
         if let Some(runtime) = self.runtime.take() {
             // A runtime cannot be awaited from inside another.
-            let _ = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(KILL)).await;
+            let _ = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(self.kill)).await;
         }
     }
 

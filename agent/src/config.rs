@@ -8,6 +8,7 @@ pub use crate::limits::Limits;
 use crate::replica::Storage;
 use crate::store::parse_url;
 use crate::tenants::TestTenants;
+use crate::timing::Timing;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -66,6 +67,9 @@ pub struct Config {
     /// When a leader takes a snapshot, and what it keeps.
     #[serde(default, deserialize_with = "storage")]
     pub storage: Storage,
+    /// How long the agent waits for what it rests on. Not in the file.
+    #[serde(skip)]
+    pub timing: Timing,
 }
 
 impl Config {

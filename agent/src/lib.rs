@@ -19,6 +19,7 @@ pub mod replica;
 pub mod segment;
 pub mod store;
 pub mod tenants;
+pub mod timing;
 pub mod tls;
 pub mod token;
 pub mod tree;

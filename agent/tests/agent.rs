@@ -3,7 +3,7 @@
 #[path = "support/bare.rs"]
 mod bare;
 
-use bare::{Bare, channel, config, identities, identity, peer_url, serve, start, until, who};
+use bare::{Bare, channel, config, identity, peer_url, peers, serve, start, until, who};
 use hyper_util::rt::TokioIo;
 use object_store::memory::InMemory;
 use std::io;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use strongroom_agent::admin::{AdminError, Client};
 use strongroom_agent::agent::{Agent, Sockets};
 use strongroom_agent::link::{Link, Lost};
-use strongroom_agent::peers::{Forwarded, Peers};
+use strongroom_agent::peers::Forwarded;
 use strongroom_agent::replica::Answer;
 use strongroom_agent::store::Store;
 use strongroom_proto::enrolment::CustodianPolicy;
@@ -201,7 +201,7 @@ async fn forward_to(status: Code) -> (Forwarded, usize) {
     let service = PeerServer::new(Counting { forwarded: Arc::clone(&forwarded), status });
     let server = tonic::transport::Server::builder().add_service(service);
     tokio::spawn(serve(server, listener, identity(who(9), 0).server(), |_| {}));
-    let peers = Peers::start(&[peer_url(address)], &identities(who(1)));
+    let peers = peers(&[peer_url(address)]);
     loop {
         let outcome = peers.forward(HsmId([9; 16]), &request(), false).await;
         if forwarded.load(Ordering::SeqCst) > 0 {
@@ -226,7 +226,7 @@ async fn a_forwarded_request_is_sent_once_and_its_fate_is_told_apart() {
 async fn a_peer_that_has_died_was_not_sent_anything() {
     let folder = tempfile::tempdir().unwrap();
     let agents = start(folder.path(), &[Bare::new(9)]);
-    let peers = Peers::start(&[peer_url(agents[0].addresses().peer)], &identities(who(1)));
+    let peers = peers(&[peer_url(agents[0].addresses().peer)]);
     let ask = async || peers.forward(HsmId([9; 16]), &request(), false).await;
     while ask().await == Forwarded::NotSent {
         tokio::task::yield_now().await;

@@ -16,8 +16,10 @@ use strongroom_proto::client::{ClientRequest, ClientResponse, NoiseRequest};
 use strongroom_proto::grpc::realm::RealmRequest;
 use strongroom_proto::grpc::realm::realm_client::RealmClient;
 use support::{Answer, Negative, exchange, http, post};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
@@ -163,11 +165,13 @@ async fn a_long_token_may_make_a_body_long_and_nothing_else_may() {
 async fn a_stalled_body_and_a_silent_connection_come_to_an_end() {
     let vectors = Negative::read();
     let short = Duration::from_millis(50);
-    let timeouts = Timeouts { body: short, idle: short, drain: short, ..Timeouts::default() };
+    let timeouts = Timeouts { body: short, ..Setting::default().timeouts };
     let door = Door::open(&vectors, Setting { timeouts, ..Setting::default() }).await;
     let head = b"POST /req HTTP/1.1\r\nHost: a\r\nX-Juicebox-Version: 0.3.4\r\nContent-Length: 5\r\n\r\nab";
     let stalled = door.send(head).await;
     assert_eq!((stalled.status, stalled.body.is_empty()), (408, false));
+    let timeouts = Timeouts { idle: short, drain: short, ..Setting::default().timeouts };
+    let door = Door::open(&vectors, Setting { timeouts, ..Setting::default() }).await;
     for said in ["", "PRI * HTTP/2.0\r\n", "POST /req HT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
         assert!(
             exchange(door.connect().await, said.as_bytes()).await.is_none(),
@@ -255,7 +259,7 @@ async fn connections_are_bounded_and_one_that_works_is_not_ended_for_another() {
 #[tokio::test]
 async fn a_backend_that_does_not_answer_is_unavailable() {
     let vectors = Negative::read();
-    let timeouts = Timeouts { backend: Duration::from_millis(20), ..Timeouts::default() };
+    let timeouts = Timeouts { backend: Duration::from_millis(20), ..Setting::default().timeouts };
     let door = Door::open(&vectors, Setting { timeouts, released: 0, ..Setting::default() }).await;
     let answer = door.send(&post(&vectors.body("control-valid-handshake-only"))).await;
     assert_eq!((answer.status, decoded(&answer)), (503, ClientResponse::Unavailable));
@@ -304,7 +308,7 @@ async fn grpc_calls_are_bounded_in_number_and_time() {
     door.behind.released.add_permits(1);
     assert_eq!(decoded(&first.await.expect("no panic").expect("an answer")), REACHED);
 
-    let timeouts = Timeouts { body: short, backend: short, ..Timeouts::default() };
+    let timeouts = Timeouts { body: short, ..Setting::default().timeouts };
     let door = Door::open(&vectors, Setting { timeouts, ..Setting::default() }).await;
     let head = "POST /strongroom.v1.Realm/Call HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 99\r\n\
                 Content-Type: application/grpc\r\nTE: trailers\r\n\r\n\0";
@@ -320,12 +324,11 @@ fn certify(certificate: &PathBuf, key: &PathBuf) -> CertificateDer<'static> {
     made.cert.der().clone()
 }
 
-async fn over_tls(
+async fn connect_tls(
     door: &Door,
     trusted: &CertificateDer<'static>,
     alpn: &[u8],
-    request: &[u8],
-) -> Option<Answer> {
+) -> Option<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).expect("a certificate");
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
@@ -335,7 +338,11 @@ async fn over_tls(
     let name = ServerName::try_from("realm.example").expect("a name");
     let stream = TlsConnector::from(Arc::new(config)).connect(name, door.connect().await).await.ok()?;
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(alpn));
-    exchange(stream, request).await
+    Some(stream)
+}
+
+async fn over_tls(door: &Door, trusted: &CertificateDer<'static>, request: &[u8]) -> Option<Answer> {
+    exchange(connect_tls(door, trusted, b"http/1.1").await?, request).await
 }
 
 #[tokio::test]
@@ -345,25 +352,26 @@ async fn tls_serves_both_protocols_and_takes_a_new_certificate_without_a_restart
     let (certificate, key) = (files.path().join("certificate.pem"), files.path().join("key.pem"));
     let first = certify(&certificate, &key);
     let tls = Arc::new(Tls::open(certificate.clone(), key.clone()).expect("usable"));
-    let short = Duration::from_millis(100);
-    let timeouts = Timeouts { idle: short, drain: short, ..Timeouts::default() };
-    let door =
-        Door::open(&vectors, Setting { tls: Some(Arc::clone(&tls)), timeouts, ..Setting::default() }).await;
+    let door = Door::open(&vectors, Setting { tls: Some(Arc::clone(&tls)), ..Setting::default() }).await;
     let request = post(&vectors.body("control-valid-handshake-only"));
-    let answer = over_tls(&door, &first, b"http/1.1", &request).await.expect("an answer");
+    let answer = over_tls(&door, &first, &request).await.expect("an answer");
     assert_eq!(decoded(&answer), REACHED);
+    let mut http2 = connect_tls(&door, &first, b"h2").await.expect("a handshake");
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    assert!(over_tls(&door, &first, b"h2", preface).await.is_none(), "HTTP/2 frames have no status line");
+    http2.write_all(preface).await.expect("the server reads");
+    let mut head = [0; 9];
+    http2.read_exact(&mut head).await.expect("a frame");
+    assert_eq!(head[3], 4, "SETTINGS, as of HTTP/2");
     assert!(exchange(door.connect().await, &request).await.is_none(), "plain HTTP gets nothing");
 
     assert!(!tls.reload_if_changed().expect("usable"), "nothing changed");
     std::fs::write(&certificate, "half a certificate").expect("writable");
     tls.reload_if_changed().expect_err("unusable");
-    assert!(over_tls(&door, &first, b"http/1.1", &request).await.is_some(), "the last good one stays");
+    assert!(over_tls(&door, &first, &request).await.is_some(), "the last good one stays");
     let second = certify(&certificate, &key);
     tls.reload().expect("usable");
-    assert!(over_tls(&door, &second, b"http/1.1", &request).await.is_some());
-    assert!(over_tls(&door, &first, b"http/1.1", &request).await.is_none());
+    assert!(over_tls(&door, &second, &request).await.is_some());
+    assert!(over_tls(&door, &first, &request).await.is_none());
 }
 
 #[tokio::test]

@@ -10,18 +10,19 @@ use strongroom_agent::link::{Link, Lost, SocketLink};
 use strongroom_proto::frame::{Decoder, Frame, MAX_FRAME_BYTES};
 use strongroom_proto::ids::HsmId;
 use strongroom_proto::statement::GroupStatement;
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, mpsc};
 
 /// One connection as an HSM sees it.
 struct Device {
-    stream: TcpStream,
+    stream: UnixStream,
     decoder: Decoder,
 }
 
 impl Device {
-    async fn accept(listener: &TcpListener) -> Self {
+    async fn accept(listener: &UnixListener) -> Self {
         Self { stream: listener.accept().await.unwrap().0, decoder: Decoder::new(MAX_FRAME_BYTES) }
     }
 
@@ -43,15 +44,18 @@ impl Device {
     }
 }
 
-async fn device() -> (TcpListener, SocketLink) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = HsmAddress::Tcp(listener.local_addr().unwrap().to_string());
-    (listener, SocketLink::with_timeout(address, Duration::from_millis(300)))
+/// A device, and a link to it. What is written to a Unix socket can be read at once, so that the test's clock goes on only
+/// where nothing comes.
+fn device() -> (TempDir, UnixListener, SocketLink) {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("hsm.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    (folder, listener, SocketLink::with_timeout(HsmAddress::Unix(socket), Duration::from_millis(300)))
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn requests_are_answered_one_after_another_on_one_connection() {
-    let (listener, link) = device().await;
+    let (_folder, listener, link) = device();
     let hsm = tokio::spawn(async move {
         let mut device = Device::accept(&listener).await;
         for _ in 0..10 {
@@ -66,9 +70,9 @@ async fn requests_are_answered_one_after_another_on_one_connection() {
     hsm.await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_late_reply_is_thrown_away_and_the_next_request_gets_its_own() {
-    let (listener, link) = device().await;
+    let (_folder, listener, link) = device();
     let (give_up, mut given_up) = mpsc::channel(1);
     let hsm = tokio::spawn(async move {
         let mut device = Device::accept(&listener).await;
@@ -84,9 +88,9 @@ async fn a_late_reply_is_thrown_away_and_the_next_request_gets_its_own() {
     hsm.await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_link_cut_in_the_middle_of_a_reply_loses_it_and_connects_again() {
-    let (listener, link) = device().await;
+    let (_folder, listener, link) = device();
     let hsm = tokio::spawn(async move {
         let mut device = Device::accept(&listener).await;
         let request = device.request().await;
@@ -102,9 +106,9 @@ async fn a_link_cut_in_the_middle_of_a_reply_loses_it_and_connects_again() {
     hsm.await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_connection_that_ended_while_nothing_was_asked_costs_no_request() {
-    let (listener, link) = device().await;
+    let (_folder, listener, link) = device();
     let (restart, restarted) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (stop, up) = (Arc::clone(&restart), Arc::clone(&restarted));
     let hsm = tokio::spawn(async move {
@@ -125,9 +129,9 @@ async fn a_connection_that_ended_while_nothing_was_asked_costs_no_request() {
     hsm.await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_silent_connection_is_given_up_after_three_lost_replies() {
-    let (listener, link) = device().await;
+    let (_folder, listener, link) = device();
     let hsm = tokio::spawn(async move {
         let mut dead = Device::accept(&listener).await;
         for _ in 0..3 {
@@ -144,9 +148,9 @@ async fn a_silent_connection_is_given_up_after_three_lost_replies() {
     hsm.await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_frame_too_long_to_read_loses_the_reply_and_the_connection() {
-    let (listener, link) = device().await;
+    let (_folder, listener, link) = device();
     let hsm = tokio::spawn(async move {
         let mut device = Device::accept(&listener).await;
         device.request().await;
@@ -160,7 +164,7 @@ async fn a_frame_too_long_to_read_loses_the_reply_and_the_connection() {
     hsm.await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_hsm_that_is_not_there_is_lost_in_bounded_time_and_found_when_it_comes() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("hsm.sock");

@@ -15,15 +15,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use strongroom_agent::config::StoreOptions;
 use strongroom_agent::replica::{CreateOutcome, ReadOutcome, Unavailable};
-use strongroom_agent::store::{Kind, Purpose, Store, StoreError};
+use strongroom_agent::store::{Kind, Purpose, Store, StoreError, Timeouts};
 use url::Url;
 
+/// How long a disk may take, on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(600);
 const NAME: &str = "groups/00/log/0000000000000001-0000000000000000";
 
 fn folder_store(folder: &std::path::Path) -> Store {
-    Store::open(&Url::from_file_path(folder).unwrap(), &StoreOptions::default()).unwrap()
+    let store = Store::open(&Url::from_file_path(folder).unwrap(), &StoreOptions::default()).unwrap();
+    store.with_timeouts(Timeouts::all(PATIENCE))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,11 +16,14 @@ use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, Upda
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use strongroom_agent::config::StoreOptions;
 use strongroom_agent::replica::{CreateOutcome, ReadOutcome};
-use strongroom_agent::store::{Kind, Purpose, Store, StoreError, StoreMetrics};
+use strongroom_agent::store::{Kind, Purpose, Store, StoreError, StoreMetrics, Timeouts};
 use url::Url;
 
+/// How long a store may take, on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(600);
 const RACES: usize = 6;
 const WRITERS: u8 = 8;
 const LARGE: usize = 3 << 20;
@@ -75,7 +78,8 @@ fn open(external: &External) -> Store {
 }
 
 fn folder_store(folder: &std::path::Path) -> Store {
-    Store::open(&Url::from_file_path(folder).unwrap(), &StoreOptions::default()).unwrap()
+    let store = Store::open(&Url::from_file_path(folder).unwrap(), &StoreOptions::default()).unwrap();
+    store.with_timeouts(Timeouts::all(PATIENCE))
 }
 
 /// Asks as an agent does: again, when the store did not answer in time.
@@ -235,13 +239,18 @@ async fn a_folder_conforms() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gcs_server_conforms() {
     strongroom_agent::tls::install_provider();
-    conforms("GCS (the tests' own)", &gcs::store(Conditions::Honoured).await).await;
+    conforms(
+        "GCS (the tests' own)",
+        &gcs::store(Conditions::Honoured).await.with_timeouts(Timeouts::all(PATIENCE)),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gcs_server_that_ignores_conditions_is_refused() {
     strongroom_agent::tls::install_provider();
-    let refused = gcs::store(Conditions::Ignored).await.probe([8; 16]).await;
+    let store = gcs::store(Conditions::Ignored).await.with_timeouts(Timeouts::all(PATIENCE));
+    let refused = store.probe([8; 16]).await;
     assert!(matches!(refused, Err(StoreError::OverwritesOnCreate)), "{refused:?}");
 }
 

@@ -5,7 +5,7 @@
 #[path = "support/bare.rs"]
 mod bare;
 
-use bare::{Bare, REALM, channel, config, identities, identity, peer_url, secret, serve, start, until, who};
+use bare::{Bare, REALM, channel, config, identity, peer_url, peers, secret, serve, start, until, who};
 use object_store::memory::InMemory;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;
@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use strongroom_agent::admin::{AdminError, Client};
 use strongroom_agent::agent::{Agent, AgentHandle, Sockets, Time};
 use strongroom_agent::front::system_clock;
-use strongroom_agent::peers::{Forwarded, Peers, Who, issue_operator, open_operator};
+use strongroom_agent::peers::{Forwarded, Who, issue_operator, open_operator};
 use strongroom_agent::store::Store;
 use strongroom_proto::enrolment::CustodianPolicy;
 use strongroom_proto::grpc::peer::admin_client::AdminClient;
@@ -455,7 +455,7 @@ async fn forwarded_to(tls: Arc<rustls::ServerConfig>) -> (Forwarded, bool) {
     let shaken = Arc::clone(&shakes);
     let server = tonic::transport::Server::builder().add_routes(tonic::service::Routes::default());
     tokio::spawn(serve(server, listener, tls, move |fine| shaken.lock().unwrap().push(fine)));
-    let peers = Peers::start(&[peer_url(address)], &identities(who(1)));
+    let peers = peers(&[peer_url(address)]);
     until("it was tried", async || (shakes.lock().unwrap().len() > 2).then_some(())).await;
     let message = NoiseMessage::Transport { ciphertext: vec![1].into() };
     let request = BatchRequest { record: RecordId([7; 32]), session: SessionId(1), message };

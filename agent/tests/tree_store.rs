@@ -1,5 +1,7 @@
 //! The stored tree against a model of it: what is read, after whatever happened, is what was written, or is said to be
 //! damaged.
+//!
+//! Where the calls of the store or its objects are counted, time stands still: housekeeping would add its own.
 
 mod tree_model;
 
@@ -19,7 +21,7 @@ use strongroom_agent::tree::{TreeDamage, TreeFailure, TreeMetrics, TreePlace, Tr
 use strongroom_proto::ids::RecordId;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Tree;
-use tree_model::{GROUP, Model, Objects};
+use tree_model::{GROUP, Model, Objects, patient};
 
 fn prefixes(lens: &[(u8, u16)]) -> Vec<Prefix> {
     lens.iter().map(|(first, len)| Prefix::of(&RecordId([*first; 32]), *len).unwrap()).collect()
@@ -114,7 +116,7 @@ async fn whoever_opens_last_writes_and_the_one_before_is_fenced_until_it_opens_a
     assert_eq!(second.advance(model.change(1)).await, Err(TreeFailure::Fenced));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn reading_a_snapshot_fences_nobody_and_writes_nothing() {
     let objects = Objects::memory();
     let mut model = Model::new(8, &three());
@@ -130,7 +132,7 @@ async fn reading_a_snapshot_fences_nobody_and_writes_nothing() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn a_snapshot_is_there_whole_or_not_at_all_wherever_a_crash_cuts_it_short() {
     let objects = Objects::memory();
     let mut model = Model::new(9, &three());
@@ -170,7 +172,7 @@ async fn a_snapshot_is_there_whole_or_not_at_all_wherever_a_crash_cuts_it_short(
 async fn what_the_store_does_not_answer_ends_in_time_and_may_be_tried_again() {
     let objects = Objects::memory();
     let mut model = Model::new(10, &three());
-    let tree = objects.tree();
+    let tree = objects.tree_as_deployed();
     objects.hangs.store(true, Ordering::Relaxed);
     assert_eq!(tree.open().await, Err(TreeFailure::Unavailable));
     assert_eq!(tree.read_snapshot().await, Err(TreeFailure::Unavailable));
@@ -268,7 +270,7 @@ async fn what_nothing_refers_to_any_more_is_deleted() {
     assert_eq!(model.check(&tree.load(records.clone()).await.unwrap(), &records), 0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn a_snapshot_and_a_load_cost_few_calls() {
     let objects = Objects::memory();
     let mut model = Model::new(14, &[Prefix::WHOLE]);
@@ -323,7 +325,7 @@ async fn loads_beside_snapshots_are_never_damaged() {
 async fn the_cache_of_pages_holds_no_more_than_it_may_and_what_it_does_not_hold_is_read() {
     let objects = Objects::memory();
     let metrics = TreeMetrics::default();
-    let settings = TreeSettings { page_cache_bytes: 100_000, ..TreeSettings::default() };
+    let settings = TreeSettings { page_cache_bytes: 100_000, ..patient() };
     let tree = objects.tree_with(settings, metrics.clone());
     let mut model = Model::new(16, &three());
     tree.open().await.unwrap();
@@ -395,7 +397,7 @@ async fn reads_right_or_says(objects: &Arc<Objects>, model: &Model, damaged: &Ob
     model.check(&loaded, &records) > 0
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn a_flipped_bit_or_a_missing_table_is_named_and_never_a_wrong_answer() {
     let objects = Objects::memory();
     let mut model = Model::new(18, &three());

@@ -3,7 +3,7 @@
 use super::report::{AgentReport, PeerReport};
 use crate::causes::causes;
 use crate::config::PeerUrl;
-use crate::peers::{endpoint, tls};
+use crate::peers::{Timeouts, endpoint, tls};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use std::collections::{BTreeMap, BTreeSet};
@@ -159,7 +159,8 @@ impl Client {
             let path = path.clone();
             async move { Ok::<_, std::io::Error>(TokioIo::new(UnixStream::connect(path).await?)) }
         });
-        let connected = endpoint().timeout(TIMEOUT).connect_with_connector(connector).await;
+        let connected =
+            endpoint(&Timeouts::default()).timeout(TIMEOUT).connect_with_connector(connector).await;
         let channel = connected.map_err(|error| match is_denied(&error) {
             true => AdminError::NotAllowed { socket: address.clone(), whose: whose(socket) },
             false => AdminError::Unreachable(address.clone()),
@@ -182,7 +183,8 @@ impl Client {
             async move { Ok::<_, std::io::Error>(TokioIo::new(tls(&to, identity).await?)) }
         });
         let unreachable = |why: String| AdminError::UnreachableFromAfar { address: address.clone(), why };
-        let connected = endpoint().timeout(TIMEOUT).connect_with_connector(connector).await;
+        let connected =
+            endpoint(&Timeouts::default()).timeout(TIMEOUT).connect_with_connector(connector).await;
         let mut admin = AdminClient::new(connected.map_err(|error| unreachable(causes(&error)))?);
         // Only an answer tells that the certificate was taken.
         admin.status(StatusRequest {}).await.map_err(|status| unreachable(causes(&status)))?;

@@ -10,6 +10,7 @@ use crate::metrics::{LogMetrics, Metrics, WearMetrics};
 use crate::peers::{Forwarded, Identity, Peers};
 use crate::replica::{Answer, ReadOutcome, Settings, Status, Storage};
 use crate::store::{Store, Trust};
+use crate::timing::Timing;
 use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
 use async_trait::async_trait;
 use minicbor::bytes::ByteVec;
@@ -31,9 +32,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a client may go on using a session after an answer.
 pub const SESSION_LIFETIME: Duration = Duration::from_secs(5);
-/// How long a request waits for a leader. Clients in the field give up after five quick refusals, and an election
-/// takes longer than those.
-const HOLD: Duration = Duration::from_secs(3);
 /// With no word of any other agent for this long, a request does not wait.
 const UNHEARD: Duration = Duration::from_secs(3);
 /// The pause before a leader that could not be reached is tried again, unless there is news before.
@@ -47,6 +45,7 @@ pub(crate) struct Core {
     peers: Peers,
     election: Election,
     storage: Storage,
+    timing: Timing,
     trees: TreeMetrics,
     wear: WearMetrics,
     log: LogMetrics,
@@ -81,6 +80,7 @@ impl Core {
             peers,
             election: config.election,
             storage: config.storage,
+            timing: config.timing,
             trees: metrics.tree().clone(),
             wear: metrics.wear().clone(),
             log: metrics.log().clone(),
@@ -152,7 +152,8 @@ impl Core {
 
     fn tree(&self, group: GroupId, groups: usize) -> TreeStore {
         let (objects, base) = (self.store.objects(), self.store.base());
-        TreeStore::new(objects, base, group, TreeSettings::shared_by(groups), self.trees.clone())
+        let settings = TreeSettings { timeouts: self.timing.tree, ..TreeSettings::shared_by(groups) };
+        TreeStore::new(objects, base, group, settings, self.trees.clone())
     }
 
     /// Has the HSM asked again soon, since it was told something new.
@@ -237,11 +238,11 @@ impl Core {
         known.groups.values().find(covers).cloned()
     }
 
-    /// Gives a request to the leader, wherever it is, and waits for one to be there for as long as [`HOLD`], or not at all
-    /// where nobody else can be reached. The replica here need not run, nor know the group, nor have its HSM: what it
+    /// Gives a request to the leader, wherever it is, and waits for one to be there for as long as [`Timing::hold`], or
+    /// not at all where nobody else can be reached. The replica here need not run, nor know the group, nor have its HSM: what it
     /// cannot tell, the other agents are asked.
     async fn route(&self, request: BatchRequest, handshake_only: bool) -> Answer {
-        let deadline = Instant::now() + HOLD;
+        let deadline = Instant::now() + self.timing.hold;
         loop {
             let mut group = self.covering(&request.record);
             if let Some(group) = &mut group {
@@ -414,6 +415,7 @@ mod tests {
     use crate::agent::Vital;
     use crate::agent::driver::CLIENT_QUEUE;
     use crate::link::{Link, Lost};
+    use crate::peers;
     use futures::FutureExt;
     use std::sync::atomic::Ordering;
     use strongroom_proto::ids::SessionId;
@@ -435,14 +437,14 @@ mod tests {
         let core = Arc::new(Core::new(
             Hsm::start(Arc::new(Dead), &Vital::new().0),
             store.clone(),
-            Peers::start(&[], &identities),
+            Peers::start(&[], &identities, peers::Timeouts::default()),
             &Config::parse("agent.toml".as_ref(), smallest).expect("usable"),
             &Metrics::new(&store),
             Time::system(),
             identity,
         ));
         let (group, asked) = Group::leaderless();
-        let room = CLIENT_QUEUE;
+        let (room, hold) = (CLIENT_QUEUE, core.timing.hold);
         core.known.write().expect("not poisoned").groups.insert(GroupId([1; 16]), group);
         let message = NoiseMessage::Transport { ciphertext: vec![1].into() };
         let request = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message };
@@ -456,9 +458,9 @@ mod tests {
         for held in held {
             let (answer, after) = held.await.expect("does not panic");
             assert_eq!(answer, Answer::Unavailable);
-            assert!(after >= HOLD, "given up after {after:?}");
+            assert!(after >= hold, "given up after {after:?}");
         }
-        let rounds = u64::try_from(HOLD.as_millis() / RETRY.as_millis()).expect("small") + 2;
+        let rounds = u64::try_from(hold.as_millis() / RETRY.as_millis()).expect("small") + 2;
         let asked = asked.load(Ordering::Relaxed);
         assert!((1..=room as u64 * rounds).contains(&asked), "asked {asked} times");
     }

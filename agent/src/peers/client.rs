@@ -2,7 +2,7 @@
 
 use super::connection::connect;
 use super::heard::Heard;
-use super::{Caller, Identities, endpoint, from_wire, root_cause};
+use super::{Caller, Identities, Timeouts, endpoint, from_wire, root_cause};
 use crate::agent::Vital;
 use crate::causes::causes;
 use crate::config::PeerUrl;
@@ -37,12 +37,6 @@ const URGENT_AT_ONCE: usize = 16;
 const BULK_AT_ONCE: usize = 1;
 /// A message that waited longer than this is no longer worth sending.
 const STALE: Duration = Duration::from_secs(1);
-const URGENT_TIMEOUT: Duration = Duration::from_secs(1);
-const BULK_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longer than a leader lets a request wait before it answers `Unavailable` itself.
-const FORWARD_TIMEOUT: Duration = Duration::from_secs(12);
-const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
-const INVITE_TIMEOUT: Duration = Duration::from_secs(8);
 /// How often a connection to a peer is looked for, once there was one, and before.
 const HELLO_PERIOD: Duration = Duration::from_secs(1);
 const HELLO_RETRY: Duration = Duration::from_millis(100);
@@ -72,6 +66,7 @@ pub struct Peers {
     found: Found,
     heard: Heard,
     asking: Arc<Semaphore>,
+    timeouts: Timeouts,
 }
 
 /// Which HSM was last found at the address of each peer, by its certificate. No HSM is at two addresses.
@@ -88,6 +83,7 @@ struct Peer {
     /// Heartbeats and statements have their own queue, so that they never wait for segments.
     urgent: mpsc::Sender<Outgoing>,
     bulk: mpsc::Sender<Outgoing>,
+    timeouts: Timeouts,
 }
 
 struct Outgoing {
@@ -98,23 +94,29 @@ struct Outgoing {
 }
 
 impl Peers {
-    /// Begins to look for the agents at `addresses`, as the one that `identities` says. To be called inside a runtime;
-    /// stops with it.
+    /// Begins to look for the agents at `addresses`, as the one that `identities` says, and waits for them so long. To
+    /// be called inside a runtime; stops with it.
     #[must_use]
-    pub fn start(addresses: &[PeerUrl], identities: &Identities) -> Self {
-        Self::start_vital(addresses, identities, &Vital::new().0)
+    pub fn start(addresses: &[PeerUrl], identities: &Identities, timeouts: Timeouts) -> Self {
+        Self::start_vital(addresses, identities, timeouts, &Vital::new().0)
     }
 
     /// The same, where the end of one of its tasks is told.
-    pub(crate) fn start_vital(addresses: &[PeerUrl], identities: &Identities, vital: &Vital) -> Self {
+    pub(crate) fn start_vital(
+        addresses: &[PeerUrl],
+        identities: &Identities,
+        timeouts: Timeouts,
+        vital: &Vital,
+    ) -> Self {
         let found = Found(Arc::new(Mutex::new(vec![None; addresses.len()])));
         let heard = Heard::new(addresses.len());
         let addresses = addresses.iter().enumerate();
         let peers = addresses.map(|(at, address)| {
-            Peer::start(at, address.0.clone(), found.clone(), heard.clone(), identities.clone(), vital)
+            let (found, heard) = (found.clone(), heard.clone());
+            Peer::start(at, address.0.clone(), found, heard, identities.clone(), timeouts, vital)
         });
         let peers = Arc::new(peers.collect());
-        Self { peers, found, heard, asking: Arc::new(Semaphore::new(ASKING)) }
+        Self { peers, found, heard, asking: Arc::new(Semaphore::new(ASKING)), timeouts }
     }
 
     /// Sends a message from our HSM's replica to another's. It may be lost.
@@ -137,7 +139,7 @@ impl Peers {
         let Some(peer) = self.of(to) else { return Forwarded::NotSent };
         let Ok(bytes) = minicbor::to_vec(request) else { return Forwarded::NotSent };
         let request = ForwardRequest { to: to.0.to_vec().into(), request: bytes.into(), handshake_only };
-        match peer.client().forward(within(FORWARD_TIMEOUT, request)).await {
+        match peer.client().forward(within(self.timeouts.forward, request)).await {
             Ok(reply) => Forwarded::Answer(from_wire(reply.into_inner())),
             Err(status) if is_not_sent(&status) => Forwarded::NotSent,
             Err(status) => {
@@ -183,8 +185,9 @@ impl Peers {
     pub(crate) async fn statuses(&self) -> Vec<PeerStatus> {
         let ask = self.peers.iter().map(|peer| async {
             let mut client = peer.client();
-            let asked = client.status(within(HELLO_TIMEOUT, StatusRequest {}));
-            let reply = tokio::time::timeout(HELLO_TIMEOUT * 2, asked).await;
+            let limit = self.timeouts.hello;
+            let asked = client.status(within(limit, StatusRequest {}));
+            let reply = tokio::time::timeout(limit * 2, asked).await;
             let (status, why) = match reply {
                 Ok(Ok(reply)) => (Some(reply.into_inner()), String::new()),
                 Ok(Err(status)) => (None, root_cause(&status)),
@@ -202,7 +205,7 @@ impl Peers {
         to: HsmId,
         request: InviteRequest,
     ) -> Option<Result<SetupReply, Status>> {
-        let reply = self.of(to)?.client().invite(within(INVITE_TIMEOUT, request)).await;
+        let reply = self.of(to)?.client().invite(within(self.timeouts.invite, request)).await;
         Some(reply.map(tonic::Response::into_inner))
     }
 
@@ -267,6 +270,7 @@ impl Peer {
         found: Found,
         heard: Heard,
         identities: Identities,
+        timeouts: Timeouts,
         vital: &Vital,
     ) -> Self {
         let known = identities.clone();
@@ -286,16 +290,16 @@ impl Peer {
                 Ok::<_, std::io::Error>(TokioIo::new(connection))
             }
         });
-        let channel = endpoint().connect_with_connector_lazy(connector);
-        let peer = Self { at, found: of_all, heard, address, channel, urgent, bulk };
+        let channel = endpoint(&timeouts).connect_with_connector_lazy(connector);
+        let peer = Self { at, found: of_all, heard, address, channel, urgent, bulk, timeouts };
         vital.spawn("the search for a peer", peer.clone().greet(known));
         let (urgent, bulk) = (peer.client(), peer.client());
         // Their ends are the end of what queues: the agent's.
         vital.spawn("the way of messages to a peer", async move {
-            deliver(urgent_queue, urgent, URGENT_AT_ONCE, URGENT_TIMEOUT).await;
+            deliver(urgent_queue, urgent, URGENT_AT_ONCE, timeouts.urgent).await;
         });
         vital.spawn("the way of segments to a peer", async move {
-            deliver(bulk_queue, bulk, BULK_AT_ONCE, BULK_TIMEOUT).await;
+            deliver(bulk_queue, bulk, BULK_AT_ONCE, timeouts.bulk).await;
         });
         peer
     }
@@ -306,7 +310,7 @@ impl Peer {
 
     /// Asks a peer whether it is there, and takes note of who leads, as it says; or says why that failed.
     async fn hello(&self) -> Result<(), String> {
-        match tokio::time::timeout(HELLO_TIMEOUT, self.client().hello(HelloRequest {})).await {
+        match tokio::time::timeout(self.timeouts.hello, self.client().hello(HelloRequest {})).await {
             Ok(Ok(reply)) => {
                 self.heard.put(self.at, self.found.of(self.at), &reply.into_inner().groups);
                 Ok(())
@@ -389,7 +393,8 @@ mod tests {
         let connector = service_fn(move |_| async move {
             Err::<TokioIo<tokio::io::DuplexStream>, _>(io::Error::new(kind, "the handshake"))
         });
-        let mut client = PeerClient::new(endpoint().connect_with_connector_lazy(connector));
+        let mut client =
+            PeerClient::new(endpoint(&Timeouts::default()).connect_with_connector_lazy(connector));
         trouble(&client.hello(HelloRequest {}).await.expect_err("it fails"))
     }
 

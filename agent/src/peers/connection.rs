@@ -26,8 +26,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 use url::{Host, Url};
 
-/// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Handshakes at once of one address, and in all.
 const HANDSHAKES_OF_ONE: usize = 32;
 const HANDSHAKES: usize = 1024;
@@ -166,11 +164,12 @@ const OTHER_EPOCH: &str = "its certificate is of another realm, or of an epoch t
 
 type Incoming = io::Result<Known<server::TlsStream<TcpStream>>>;
 
-/// Takes connections of those who know the realm. To be called inside a runtime; stops with it.
+/// Takes connections of those who know the realm, and say so within `time`. To be called inside a runtime; stops with it.
 pub(crate) fn accept(
     listener: TcpListener,
     identities: Identities,
     refused: Refused,
+    time: Duration,
 ) -> ReceiverStream<Incoming> {
     let (known, incoming) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -188,7 +187,8 @@ pub(crate) fn accept(
                 refused.note(Reason::Busy, address, &"too many at once from there");
                 continue;
             };
-            let shake = shake(stream, address, identities.clone(), refused.clone(), connections.clone());
+            let (identities, refused) = (identities.clone(), refused.clone());
+            let shake = shake(stream, address, identities, refused, connections.clone(), time);
             let known = known.clone();
             tokio::spawn(async move {
                 if let Some(connection) = shake.await {
@@ -208,6 +208,7 @@ async fn shake(
     identities: Identities,
     refused: Refused,
     connections: Places<Caller>,
+    time: Duration,
 ) -> Option<Known<server::TlsStream<TcpStream>>> {
     let Some(identity) = identities.borrow().clone() else {
         refused.note(Reason::NoRealm, address, &"this agent has heard of no realm from its HSM yet");
@@ -215,7 +216,7 @@ async fn shake(
     };
     // A failure costs only latency.
     let _ = stream.set_nodelay(true);
-    let stream = match timeout(HANDSHAKE, TlsAcceptor::from(identity.server()).accept(stream)).await {
+    let stream = match timeout(time, TlsAcceptor::from(identity.server()).accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             refused.note(Reason::Handshake, address, &explained(error));

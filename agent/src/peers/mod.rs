@@ -14,6 +14,7 @@ mod identity;
 mod operator;
 mod refused;
 mod server;
+mod timeouts;
 
 pub use authority::{Caller, IssueError};
 pub use client::{Forwarded, Peers};
@@ -22,6 +23,7 @@ pub use identity::{Identities, Identity, Who};
 pub use operator::{MAX_HOURS, issue_operator, open_operator};
 pub(crate) use refused::Refused;
 pub(crate) use server::PeerService;
+pub use timeouts::Timeouts;
 
 use crate::replica::Answer;
 use strongroom_proto::grpc::peer::ForwardReply;
@@ -34,19 +36,14 @@ use tonic::{Request, Status};
 /// The longest message that is taken from another agent: a [`strongroom_proto::peer::PeerMessage`] and its envelope.
 pub(crate) const MAX_MESSAGE_BYTES: usize = MAX_PEER_BYTES + 1024;
 
-/// How long a connection may take to be made.
-const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
-/// After so long without a sign of life a connection is asked for one, and then given the same time again.
-pub(crate) const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(2);
-
 /// The settings of every connection between agents, and from the admin subcommands to an agent. Who makes the
 /// connection, and says where to, is a connector.
-pub(crate) fn endpoint() -> Endpoint {
+pub(crate) fn endpoint(timeouts: &Timeouts) -> Endpoint {
     // Without keep-alive, also while idle, a connection that a network partition cut hangs after it has healed.
     Endpoint::from_static("https://agent.strongroom.invalid")
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
+        .connect_timeout(timeouts.connect)
+        .http2_keep_alive_interval(timeouts.keep_alive)
+        .keep_alive_timeout(timeouts.keep_alive)
         .keep_alive_while_idle(true)
 }
 

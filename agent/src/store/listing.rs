@@ -12,8 +12,6 @@ use object_store::{ObjectMeta, ObjectStore};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// How long the store may take for one page.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often in a row a page may fail before the listing does, and the pause after the first time; then twice as long.
 const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -57,7 +55,7 @@ impl Progress {
 }
 
 /// All objects below `prefix` whose names sort after `after` and before `until`, in no order; some of them perhaps twice,
-/// and perhaps some from there on.
+/// and perhaps some from there on. The store may take `page_timeout` for each page.
 ///
 /// # Errors
 /// [`Unavailable`]: a page could not be had, again and again.
@@ -66,12 +64,15 @@ pub(super) async fn list(
     prefix: &ObjectPath,
     after: &ObjectPath,
     until: Option<ObjectPath>,
+    page_timeout: Duration,
 ) -> Result<Vec<ObjectPath>, Unavailable> {
     let mut progress = Progress { after: after.clone(), until, found: Vec::new(), ascends: true };
     let (mut failed, mut pause, mut furthest) = (0, FIRST_PAUSE, 0);
     loop {
         let from = progress.resume();
-        let Err(why) = pages(objects, prefix, &from, &mut progress).await else { return Ok(progress.found) };
+        let Err(why) = pages(objects, prefix, &from, &mut progress, page_timeout).await else {
+            return Ok(progress.found);
+        };
         if progress.found.len() > furthest {
             (failed, pause, furthest) = (0, FIRST_PAUSE, progress.found.len());
         }
@@ -93,12 +94,13 @@ async fn pages(
     prefix: &ObjectPath,
     from: &ObjectPath,
     progress: &mut Progress,
+    page_timeout: Duration,
 ) -> Result<(), String> {
     let mut listed = objects.list_with_offset(Some(prefix), from);
     loop {
         // Within a page, the next object is there at once.
         let next: Option<object_store::Result<ObjectMeta>> =
-            timeout(PAGE_TIMEOUT, listed.next()).await.map_err(|_| "it took too long".to_owned())?;
+            timeout(page_timeout, listed.next()).await.map_err(|_| "it took too long".to_owned())?;
         match next {
             Some(Ok(object)) => {
                 if !progress.take(object.location) {

@@ -38,12 +38,34 @@ use tokio::time::{sleep, timeout};
 /// The longest object that is read, in bytes.
 pub const MAX_OBJECT_BYTES: u64 = 64 << 20;
 
-const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
-const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often one [`Store::create`] puts the same bytes before it gives up knowing.
 const ATTEMPTS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a store may take to answer, before that counts as no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timeouts {
+    /// For one create or delete.
+    pub write: Duration,
+    /// For one read.
+    pub read: Duration,
+    /// For one page of a listing.
+    pub list: Duration,
+}
+
+impl Timeouts {
+    /// The same for everything.
+    #[must_use]
+    pub const fn all(limit: Duration) -> Self {
+        Self { write: limit, read: limit, list: limit }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { write: Duration::from_secs(2), read: Duration::from_secs(5), list: Duration::from_secs(30) }
+    }
+}
 
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +142,7 @@ pub struct Store {
     folder: Option<Folder>,
     metrics: StoreMetrics,
     purpose: Purpose,
+    timeouts: Timeouts,
 }
 
 impl fmt::Debug for Store {
@@ -137,7 +160,14 @@ impl Store {
     }
 
     fn new(objects: Arc<dyn ObjectStore>, base: ObjectPath, folder: Option<Folder>) -> Self {
-        Self { objects, base, folder, metrics: StoreMetrics::default(), purpose: Purpose::Log }
+        let (metrics, timeouts) = (StoreMetrics::default(), Timeouts::default());
+        Self { objects, base, folder, metrics, purpose: Purpose::Log, timeouts }
+    }
+
+    /// The same store, which may take so long to answer.
+    #[must_use]
+    pub fn with_timeouts(&self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self.clone() }
     }
 
     /// The same store, whose calls count as `purpose`. A store as opened counts as [`Purpose::Log`].
@@ -188,7 +218,7 @@ impl Store {
                 sleep(pause).await;
                 pause *= 4;
             }
-            match timeout(WRITE_TIMEOUT, put_new(&self.own(), &path, bytes.clone())).await {
+            match timeout(self.timeouts.write, put_new(&self.own(), &path, bytes.clone())).await {
                 Ok(Ok(())) => return CreateOutcome::Created,
                 Ok(Err(object_store::Error::AlreadyExists { .. })) => {}
                 Ok(Err(error)) => tracing::warn!(name, %error, "a write to the object store failed"),
@@ -250,7 +280,7 @@ impl Store {
             return Err(Unavailable);
         };
         let until = until.and_then(|until| self.path(until));
-        let found = listing::list(&self.own(), &prefix, &offset, until).await?;
+        let found = listing::list(&self.own(), &prefix, &offset, until, self.timeouts.list).await?;
         if !found.is_empty() && !self.settle(&prefix).await {
             return Err(Unavailable);
         }
@@ -272,7 +302,7 @@ impl Store {
     /// [`Unavailable`].
     pub async fn folders(&self, folder: &str) -> Result<Vec<String>, Unavailable> {
         let prefix = self.path(folder).ok_or(Unavailable)?;
-        match timeout(LIST_TIMEOUT, self.own().list_with_delimiter(Some(&prefix))).await {
+        match timeout(self.timeouts.list, self.own().list_with_delimiter(Some(&prefix))).await {
             Ok(Ok(found)) => {
                 let names = found.common_prefixes.iter().filter_map(ObjectPath::filename);
                 Ok(names.map(str::to_owned).collect())
@@ -292,7 +322,7 @@ impl Store {
     /// [`Unavailable`]: it may be gone, or go later.
     pub async fn delete(&self, name: &str) -> Result<(), Unavailable> {
         let path = self.path(name).ok_or(Unavailable)?;
-        match timeout(WRITE_TIMEOUT, self.own().delete(&path)).await {
+        match timeout(self.timeouts.write, self.own().delete(&path)).await {
             Ok(Ok(()) | Err(object_store::Error::NotFound { .. })) => Ok(()),
             Ok(Err(error)) => {
                 tracing::warn!(name, %error, "a delete from the object store failed");
@@ -306,7 +336,7 @@ impl Store {
     }
 
     async fn get(&self, path: &ObjectPath) -> ReadOutcome {
-        match timeout(READ_TIMEOUT, read_whole(&self.own(), path)).await {
+        match timeout(self.timeouts.read, read_whole(&self.own(), path)).await {
             Ok(Ok(Some(bytes))) => ReadOutcome::Found(bytes),
             Ok(Ok(None)) => {
                 tracing::error!(%path, "the store holds an object that is not of the length it says, or too long");

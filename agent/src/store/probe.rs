@@ -4,12 +4,13 @@
 //! always; some look first and write then, and honour them only while nobody else writes. The latter are found by
 //! racing, so a store may still pass by luck: this finds what is broken, it proves nothing.
 
-use super::{READ_TIMEOUT, Store, StoreError};
+use super::{Store, StoreError};
 use crate::store::metrics::Purpose;
 use bytes::Bytes;
 use futures::future::join_all;
 use object_store::path::Path as ObjectPath;
 use object_store::{Error, ObjectStore, ObjectStoreExt, Result};
+use std::time::Duration;
 use tokio::time::timeout;
 
 /// Races, and writers in each. A store that lets two win in half of all races passes one time in 32.
@@ -40,14 +41,17 @@ impl Store {
 
     /// The same in so many races. At most 10 calls for each, and 4.
     pub(super) async fn probe_in(&self, salt: [u8; 16], races: u8) -> std::result::Result<bool, StoreError> {
-        let objects = self.counted(Purpose::Probe);
+        let (objects, time) = (self.counted(Purpose::Probe), self.timeouts.read);
         for round in 0..=races {
             let Some(path) = self.path(&format!("probe/{}-{round}", hex::encode(salt))) else {
                 return Ok(false);
             };
-            let writers =
-                if round == 0 { one_by_one(&objects, &path).await } else { race(&objects, &path).await };
-            let verdict = match timeout(READ_TIMEOUT, judge(&objects, &path, writers)).await {
+            let writers = if round == 0 {
+                one_by_one(&objects, &path, time).await
+            } else {
+                race(&objects, &path, time).await
+            };
+            let verdict = match timeout(time, judge(&objects, &path, writers)).await {
                 Ok(Ok(verdict)) => verdict,
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "the object store does not answer as it should");
@@ -55,7 +59,7 @@ impl Store {
                 }
                 Err(_) => Verdict::Unclear,
             };
-            if let Ok(Err(error)) = timeout(READ_TIMEOUT, objects.delete(&path)).await {
+            if let Ok(Err(error)) = timeout(time, objects.delete(&path)).await {
                 // The log itself needs no right to delete.
                 tracing::info!(%error, object = %path, "the probe object stays in the store");
             }
@@ -72,20 +76,20 @@ impl Store {
 /// What became of one writer's create; `None` when it took too long.
 type Written = Option<Result<()>>;
 
-async fn write(objects: &impl ObjectStore, path: &ObjectPath, writer: u8) -> Written {
-    timeout(READ_TIMEOUT, super::put_new(objects, path, bytes(writer))).await.ok()
+async fn write(objects: &impl ObjectStore, path: &ObjectPath, time: Duration, writer: u8) -> Written {
+    timeout(time, super::put_new(objects, path, bytes(writer))).await.ok()
 }
 
 fn bytes(writer: u8) -> Bytes {
     Bytes::from(format!("writer {writer}"))
 }
 
-async fn one_by_one(objects: &impl ObjectStore, path: &ObjectPath) -> Vec<Written> {
-    vec![write(objects, path, 0).await, write(objects, path, 1).await]
+async fn one_by_one(objects: &impl ObjectStore, path: &ObjectPath, time: Duration) -> Vec<Written> {
+    vec![write(objects, path, time, 0).await, write(objects, path, time, 1).await]
 }
 
-async fn race(objects: &impl ObjectStore, path: &ObjectPath) -> Vec<Written> {
-    join_all((0..WRITERS).map(|writer| write(objects, path, writer))).await
+async fn race(objects: &impl ObjectStore, path: &ObjectPath, time: Duration) -> Vec<Written> {
+    join_all((0..WRITERS).map(|writer| write(objects, path, time, writer))).await
 }
 
 async fn judge(objects: &impl ObjectStore, path: &ObjectPath, written: Vec<Written>) -> Result<Verdict> {

@@ -25,14 +25,6 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::warn;
 
-/// How long opening may take.
-pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long reading the paths to some records may take.
-pub(super) const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long taking a snapshot may take.
-pub(super) const ADVANCE_TIMEOUT: Duration = Duration::from_secs(30);
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// How often housekeeping looks for work while snapshots are taken.
 const ROUND: Duration = FREE.saturating_add(Duration::from_secs(2));
 const GARBAGE_ROUND: Duration = Duration::from_secs(60);
@@ -44,7 +36,43 @@ const RECORD_GRACE: Duration = Duration::from_secs(3600);
 /// How long what nobody asks for stays in the caches of the database.
 const IDLE: Duration = Duration::from_secs(600);
 
-/// How much memory a stored tree takes. An agent has one tree for each group of its HSM; see [`Self::shared_by`].
+/// How long a stored tree may take, before that counts as no answer of the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timeouts {
+    /// For opening it.
+    pub open: Duration,
+    /// For reading the paths to some records.
+    pub load: Duration,
+    /// For taking a snapshot.
+    pub advance: Duration,
+    /// For closing it. Longer than this it is not waited for, and writes nothing all the same.
+    pub close: Duration,
+    /// For one call of the store, besides a second for each MiB that it sends.
+    pub call: Duration,
+}
+
+impl Timeouts {
+    /// The same for everything.
+    #[must_use]
+    pub const fn all(limit: Duration) -> Self {
+        Self { open: limit, load: limit, advance: limit, close: limit, call: limit }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            open: Duration::from_secs(30),
+            load: Duration::from_secs(5),
+            advance: Duration::from_secs(30),
+            close: Duration::from_secs(5),
+            call: Duration::from_secs(2),
+        }
+    }
+}
+
+/// How much memory a stored tree takes, and how much time. An agent has one tree for each group of its HSM; see
+/// [`Self::shared_by`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TreeSettings {
     /// For decoded pages, in bytes.
@@ -53,24 +81,32 @@ pub struct TreeSettings {
     pub block_cache_bytes: u64,
     /// For its indexes and filters, in bytes.
     pub index_cache_bytes: u64,
+    /// How long what may take.
+    pub timeouts: Timeouts,
 }
 
 impl Default for TreeSettings {
     fn default() -> Self {
-        Self { page_cache_bytes: 64 << 20, block_cache_bytes: 24 << 20, index_cache_bytes: 24 << 20 }
+        Self {
+            page_cache_bytes: 64 << 20,
+            block_cache_bytes: 24 << 20,
+            index_cache_bytes: 24 << 20,
+            timeouts: Timeouts::default(),
+        }
     }
 }
 
 impl TreeSettings {
-    /// The default, divided among the trees of one agent.
+    /// The memory of the default, divided among the trees of one agent.
     #[must_use]
     pub fn shared_by(trees: usize) -> Self {
         let trees = u64::try_from(trees).unwrap_or(u64::MAX).max(1);
-        let Self { page_cache_bytes, block_cache_bytes, index_cache_bytes } = Self::default();
+        let Self { page_cache_bytes, block_cache_bytes, index_cache_bytes, timeouts } = Self::default();
         Self {
             page_cache_bytes: page_cache_bytes / trees,
             block_cache_bytes: block_cache_bytes / trees,
             index_cache_bytes: index_cache_bytes / trees,
+            timeouts,
         }
     }
 }
@@ -80,6 +116,7 @@ pub(super) struct Database {
     db: Db,
     clock: TreeClock,
     gate: ShutOnDrop,
+    close_timeout: Duration,
 }
 
 impl Database {
@@ -90,7 +127,8 @@ impl Database {
         settings: &TreeSettings,
     ) -> Result<Self, TreeFailure> {
         // Shut when an opening is given up: it may leave nothing behind that works on.
-        let gate = ShutOnDrop(Gate::new(objects));
+        let Timeouts { call, close: close_timeout, .. } = settings.timeouts;
+        let gate = ShutOnDrop(Gate::new(objects, call));
         let clock = TreeClock::new();
         let generation = in_use(&gate.0, place).await?;
         place.has_database(&gate.0, generation).await?;
@@ -109,7 +147,7 @@ impl Database {
             .await
             .map_err(failure)?;
         clock.not_before(db.manifest().last_l0_clock_tick());
-        Ok(Self { db, clock, gate })
+        Ok(Self { db, clock, gate, close_timeout })
     }
 
     /// All of it as it is now.
@@ -144,7 +182,7 @@ impl Database {
     /// Closes it and waits until nothing of it works any more.
     pub(super) async fn close(&self) {
         self.shut();
-        close(self.db.clone()).await;
+        close(self.db.clone(), self.close_timeout).await;
     }
 }
 
@@ -152,25 +190,26 @@ impl Drop for Database {
     fn drop(&mut self) {
         self.shut();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(close(self.db.clone()));
+            runtime.spawn(close(self.db.clone(), self.close_timeout));
         }
     }
 }
 
 /// Ends what works in the background of a database that can write no more.
-async fn close(db: Db) {
+async fn close(db: Db, limit: Duration) {
     let options = CloseOptions::default().with_flush_type(None);
     let closing = AssertUnwindSafe(db.close_with_options(options)).catch_unwind();
     // That it is closed already, or fenced, is as good.
-    let _closed = timeout(CLOSE_TIMEOUT, closing).await;
+    let _closed = timeout(limit, closing).await;
 }
 
 /// Opens it for reading, which writes nothing. `None` if there is none.
 pub(super) async fn open_reader(
     objects: Arc<dyn ObjectStore>,
     place: &TreePlace,
+    call_timeout: Duration,
 ) -> Result<Option<Reader>, TreeFailure> {
-    let gate = ShutOnDrop(Gate::new(objects));
+    let gate = ShutOnDrop(Gate::new(objects, call_timeout));
     let generation = in_use(&gate.0, place).await?;
     if !place.has_database(&gate.0, generation).await? {
         return Ok(None);

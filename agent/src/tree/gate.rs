@@ -26,10 +26,8 @@ use tokio::time::timeout;
 pub(super) struct Gate {
     objects: Arc<dyn ObjectStore>,
     shut: Arc<AtomicBool>,
+    call_timeout: Duration,
 }
-
-/// How long one call may take, besides a second for each MiB that it sends.
-const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Shuts its gate when it is dropped.
 #[derive(Debug)]
@@ -42,8 +40,9 @@ impl Drop for ShutOnDrop {
 }
 
 impl Gate {
-    pub(super) fn new(objects: Arc<dyn ObjectStore>) -> Self {
-        Self { objects, shut: Arc::new(AtomicBool::new(false)) }
+    /// One call may take so long, besides a second for each MiB that it sends.
+    pub(super) fn new(objects: Arc<dyn ObjectStore>, call_timeout: Duration) -> Self {
+        Self { objects, shut: Arc::new(AtomicBool::new(false)), call_timeout }
     }
 
     /// Lets nothing through any more.
@@ -64,7 +63,7 @@ impl Gate {
         let late =
             |_| Error::Generic { store: "tree", source: "the object store did not answer in time".into() };
         let sending = Duration::from_secs(u64::try_from(bytes >> 20).unwrap_or(u64::MAX));
-        timeout(CALL_TIMEOUT.saturating_add(sending), call).await.map_err(late)?
+        timeout(self.call_timeout.saturating_add(sending), call).await.map_err(late)?
     }
 
     fn open(&self) -> Result<&Arc<dyn ObjectStore>> {

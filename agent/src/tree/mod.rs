@@ -16,7 +16,7 @@ mod metrics;
 mod reader;
 mod store;
 
-pub use database::TreeSettings;
+pub use database::{Timeouts, TreeSettings};
 pub use generation::TreePlace;
 pub use metrics::TreeMetrics;
 pub use reader::TreeReader;

@@ -8,6 +8,7 @@ use object_store::ObjectStore;
 use slatedb::config::ScanOptions;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 use strongroom_proto::ids::RecordId;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Page;
@@ -30,8 +31,11 @@ impl TreeReader {
         objects: Arc<dyn ObjectStore>,
         place: &TreePlace,
         metrics: TreeMetrics,
+        call_timeout: Duration,
     ) -> Result<Option<Self>, TreeFailure> {
-        let Some(reader) = database::open_reader(objects, place).await? else { return Ok(None) };
+        let Some(reader) = database::open_reader(objects, place, call_timeout).await? else {
+            return Ok(None);
+        };
         // Pages and leaves may be read even where this is damaged.
         let snapshot = match database::snapshot(&reader.db).await {
             Err(TreeFailure::Damaged(TreeDamage::Snapshot)) => None,

@@ -1,7 +1,7 @@
 //! A group's stored tree, as its agent uses it.
 
 use super::cache::PageCache;
-use super::database::{self, ADVANCE_TIMEOUT, Database, LOAD_TIMEOUT, OPEN_TIMEOUT, TreeSettings, bounded};
+use super::database::{self, Database, Timeouts, TreeSettings, bounded};
 use super::{Advance, Loaded, Snapshot, TreeFailure, TreeMetrics, TreePlace, TreeReader, advance, load};
 use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
@@ -35,6 +35,10 @@ struct Inner {
 }
 
 impl Inner {
+    const fn timeouts(&self) -> Timeouts {
+        self.settings.timeouts
+    }
+
     fn count_pages(&self) {
         self.count(i64::try_from(self.pages.bytes()).unwrap_or(i64::MAX));
     }
@@ -132,7 +136,7 @@ impl TreeStore {
         let inner = &*self.inner;
         let _opening = inner.opening.lock().await;
         self.close_database().await;
-        let opened = bounded(OPEN_TIMEOUT, async {
+        let opened = bounded(inner.timeouts().open, async {
             let objects = Arc::clone(&inner.objects);
             let database = Database::open(objects, &inner.place, &inner.settings).await?;
             let snapshot = database::snapshot(database.newest()).await?;
@@ -150,8 +154,10 @@ impl TreeStore {
     /// [`TreeFailure`], never [`TreeFailure::Fenced`].
     pub async fn read_snapshot(&self) -> Result<Option<Snapshot>, TreeFailure> {
         let inner = &*self.inner;
-        let read = bounded(OPEN_TIMEOUT, async {
-            let reader = database::open_reader(Arc::clone(&inner.objects), &inner.place).await?;
+        let read = bounded(inner.timeouts().open, async {
+            let reader =
+                database::open_reader(Arc::clone(&inner.objects), &inner.place, inner.timeouts().call)
+                    .await?;
             let Some(reader) = reader else { return Ok(None) };
             database::snapshot(&reader.db).await
         });
@@ -164,8 +170,9 @@ impl TreeStore {
     /// [`TreeFailure`], never [`TreeFailure::Fenced`].
     pub async fn reader(&self) -> Result<Option<TreeReader>, TreeFailure> {
         let inner = &*self.inner;
-        let open = TreeReader::open(Arc::clone(&inner.objects), &inner.place, inner.metrics.clone());
-        self.judged(bounded(OPEN_TIMEOUT, open).await)
+        let (objects, timeouts) = (Arc::clone(&inner.objects), inner.timeouts());
+        let open = TreeReader::open(objects, &inner.place, inner.metrics.clone(), timeouts.call);
+        self.judged(bounded(timeouts.open, open).await)
     }
 
     /// Reads the paths to records, each from the page of its partition's prefix, and their sealed bytes.
@@ -176,7 +183,7 @@ impl TreeStore {
         let inner = &*self.inner;
         let database = self.database()?;
         let loading = load::load(&database, &inner.pages, &inner.metrics, &records);
-        let loaded = bounded(LOAD_TIMEOUT, loading).await;
+        let loaded = bounded(inner.timeouts().load, loading).await;
         inner.count_pages();
         self.settled(&database, loaded)
     }
@@ -192,7 +199,7 @@ impl TreeStore {
         let _advancing = inner.advancing.lock().await;
         let database = self.database()?;
         let advancing = advance::advance(&database, &inner.pages, &inner.metrics, advance);
-        let advanced = bounded(ADVANCE_TIMEOUT, advancing).await;
+        let advanced = bounded(inner.timeouts().advance, advancing).await;
         inner.count_pages();
         self.settled(&database, advanced)
     }

@@ -7,12 +7,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use strongroom_agent::agent::{Agent, AgentHandle, Sockets};
 use strongroom_agent::config::{Config, PeerUrl};
 use strongroom_agent::front::system_clock;
 use strongroom_agent::link::{Link, Lost};
-use strongroom_agent::peers::{Identities, Identity, Who};
+use strongroom_agent::peers::{Identities, Identity, Peers, Who};
 use strongroom_agent::store::Store;
+use strongroom_agent::timing::Timing;
 use strongroom_proto::enrolment::{Attestation, CustodianPolicy};
 use strongroom_proto::hsm::{
     AgentSecret, DeviceStatus, GroupStatus, Limits, Origin, RealmStatus, Refusal, Reply, Request, Wear,
@@ -107,7 +109,8 @@ pub(crate) fn config(folder: &Path, name: &str) -> Config {
     std::fs::write(folder.join("tenants.toml"), "").unwrap();
     let text = "listen = '127.0.0.1:0'\npeer_listen = '127.0.0.1:0'\nhsm = 'tcp:none:1'\nstore = 'memory://'\n\
                 tenants = 'tenants.toml'";
-    Config::parse(&folder.join(name).with_extension("toml"), text).unwrap()
+    let config = Config::parse(&folder.join(name).with_extension("toml"), text).unwrap();
+    Config { timing: Timing::patient(PATIENCE), ..config }
 }
 
 pub(crate) fn peer_url(address: SocketAddr) -> PeerUrl {
@@ -186,13 +189,22 @@ pub(crate) async fn serve(
     server.serve_with_incoming(incoming).await.unwrap();
 }
 
-/// Asks until there is an answer, for half a minute.
+/// How long anything may take, on a machine that is busy with other things.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Asks until there is an answer.
 pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..3000 {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        assert!(Instant::now() < deadline, "waited {} s for this, in vain: {what}", PATIENCE.as_secs());
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("not in time: {what}");
+}
+
+/// Looks for agents at these addresses, as HSM 1's.
+pub(crate) fn peers(addresses: &[PeerUrl]) -> Peers {
+    Peers::start(addresses, &identities(who(1)), Timing::patient(PATIENCE).peers)
 }

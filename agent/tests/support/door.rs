@@ -5,9 +5,11 @@ use async_trait::async_trait;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 use strongroom_agent::config::Limits;
 use strongroom_agent::front::{Backend, Front, FrontMetrics, Timeouts, router, serve};
 use strongroom_agent::tenants::{Tenants, TestTenants};
+use strongroom_agent::timing::Timing;
 use strongroom_agent::tls::Tls;
 use strongroom_agent::token::mint;
 use strongroom_proto::client::{ClientRequest, ClientResponse};
@@ -73,7 +75,7 @@ impl Default for Setting {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
-            timeouts: Timeouts::default(),
+            timeouts: Timing::patient(Duration::from_secs(600)).front,
             realm: true,
             released: Semaphore::MAX_PERMITS,
             tls: None,

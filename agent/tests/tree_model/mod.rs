@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use strongroom_agent::tree::{Advance, Loaded, Snapshot, TreeMetrics, TreeSettings, TreeStore};
+use std::time::Duration;
+use strongroom_agent::tree::{Advance, Loaded, Snapshot, Timeouts, TreeMetrics, TreeSettings, TreeStore};
 use strongroom_proto::entry::{Entry, Partition};
 use strongroom_proto::ids::{Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, Term};
 use strongroom_proto::prefix::Prefix;
@@ -150,6 +151,11 @@ pub(crate) fn snapshot(index: u64, partitions: Vec<Partition>) -> Snapshot {
     Snapshot { entry, committed }
 }
 
+/// The settings of a tree that does not give up.
+pub(crate) fn patient() -> TreeSettings {
+    TreeSettings { timeouts: Timeouts::all(Duration::from_secs(600)), ..TreeSettings::default() }
+}
+
 /// Calls by kind, as the object store sees them.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
@@ -208,7 +214,13 @@ impl Objects {
         Self::over(Arc::new(memory))
     }
 
+    /// A tree that does not give up: a machine that is busy with other things is no reason to.
     pub(crate) fn tree(self: &Arc<Self>) -> TreeStore {
+        self.tree_with(patient(), TreeMetrics::default())
+    }
+
+    /// A tree that gives up as one of an agent does.
+    pub(crate) fn tree_as_deployed(self: &Arc<Self>) -> TreeStore {
         self.tree_with(TreeSettings::default(), TreeMetrics::default())
     }
 

@@ -1,0 +1,56 @@
+//! How long agents wait for one another.
+
+use std::time::Duration;
+
+/// How long calls of another agent may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a heartbeat or a statement.
+    pub urgent: Duration,
+    /// For a segment.
+    pub bulk: Duration,
+    /// For a client's request. Longer than a leader lets one wait before it answers `Unavailable` itself.
+    pub forward: Duration,
+    /// For a greeting, and for a status.
+    pub hello: Duration,
+    /// For an invitation to a group.
+    pub invite: Duration,
+    /// For making a connection.
+    pub connect: Duration,
+    /// For the handshake of one that another makes.
+    pub handshake: Duration,
+    /// After so long without a sign of life a connection is asked for one, and then given the same time again.
+    pub keep_alive: Duration,
+}
+
+impl Timeouts {
+    /// The same for everything.
+    #[must_use]
+    pub const fn all(limit: Duration) -> Self {
+        Self {
+            urgent: limit,
+            bulk: limit,
+            forward: limit,
+            hello: limit,
+            invite: limit,
+            connect: limit,
+            handshake: limit,
+            keep_alive: limit,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            urgent: Duration::from_secs(1),
+            bulk: Duration::from_secs(10),
+            forward: Duration::from_secs(12),
+            hello: Duration::from_secs(1),
+            invite: Duration::from_secs(8),
+            connect: Duration::from_secs(1),
+            handshake: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(2),
+        }
+    }
+}
