@@ -11,12 +11,17 @@ use strongroom_proto::enrolment::FoundingStatement;
 use strongroom_proto::hsm::{CustodianPolicy, DeviceStatus};
 use strongroom_proto::ids::HsmId;
 
-/// Asks until there is an answer, for ten seconds.
+/// How long anything of a realm may take on a machine that is busy with other things, and after which time it is said what
+/// is waited for.
+const PATIENCE: Duration = Duration::from_secs(120);
+const SLOW: Duration = Duration::from_secs(10);
+
+/// Asks until there is an answer, for two minutes.
 pub(crate) async fn patiently<T>(
     failing: &str,
     ask: impl AsyncFnMut() -> Result<Option<T>, Error>,
 ) -> Result<T, Error> {
-    within(Duration::from_secs(10), failing, ask).await
+    within(PATIENCE, failing, ask).await
 }
 
 /// Asks until there is an answer, for so long.
@@ -25,13 +30,19 @@ pub(crate) async fn within<T>(
     failing: &str,
     mut ask: impl AsyncFnMut() -> Result<Option<T>, Error>,
 ) -> Result<T, Error> {
-    let deadline = tokio::time::Instant::now() + limit;
+    let (begun, mut told) = (tokio::time::Instant::now(), false);
     loop {
         if let Some(answer) = ask().await? {
             return Ok(answer);
         }
-        if tokio::time::Instant::now() >= deadline {
-            return Err(format!("{failing}; run again with RUST_LOG=info to see why").into());
+        let waited = begun.elapsed();
+        if waited >= limit {
+            let limit = limit.as_secs();
+            return Err(format!("{failing}, in {limit} s; run again with RUST_LOG=info to see why").into());
+        }
+        if waited >= SLOW && !told {
+            eprintln!("{failing}, as yet");
+            told = true;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

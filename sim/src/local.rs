@@ -3,10 +3,13 @@
 //! The folder holds all that survives: the NVRAM of each HSM, the store, the tenant's key and the custodian's. The
 //! sockets of HSMs and agents are in a folder of their own that goes away.
 
+mod pace;
 mod place;
 
+pub use pace::{Pace, Setting};
+
 use crate::board::{Board, Boot, Heard, TimedLink, Times};
-use crate::ceremony::{self, patiently};
+use crate::ceremony::{self, within};
 use ed25519_dalek::SigningKey;
 use place::{check_whole, folder_for_sockets, reachable};
 use std::fs;
@@ -15,13 +18,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 use strongroom_agent::admin;
-use strongroom_agent::agent::{Agent, AgentHandle, Ended, Sockets};
+use strongroom_agent::agent::{Agent, AgentHandle, Ended, Sockets, Time};
 use strongroom_agent::cli::Line;
 use strongroom_agent::config::{Config, HsmAddress, PeerUrl};
-use strongroom_agent::link::SocketLink;
-use strongroom_agent::replica::{Status, Storage};
+use strongroom_agent::replica::{Millis, Role, Status, Storage};
 use strongroom_agent::store::{Store, StoreError};
 use strongroom_agent::token::{MAX_TOKEN_LEN, mint};
 use strongroom_client::{Client, Configuration, FixedTokens, Https};
@@ -35,6 +38,8 @@ use url::Url;
 const BOARD_ENTROPY_BYTES: usize = 1 << 20;
 /// What the realm's custodian signed; there from the moment that there is a realm.
 const FOUNDING: &str = "founding";
+/// In how many looks for a new leader the silence passes.
+const LOOKS: u32 = 10;
 /// How many HSMs a local realm has.
 pub const MEMBERS: usize = 3;
 /// The tenant of a local realm. Names that begin with `test-` are for tests, and let in where the configuration says so.
@@ -47,18 +52,14 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 pub struct LocalRealm {
     dir: PathBuf,
     sockets: TempDir,
-    open: Box<OpenStore>,
-    storage: Storage,
+    setting: Setting,
     members: Vec<Member>,
-    /// How many HSMs are emulated boards, the first ones.
-    boards: usize,
     times: Times,
     /// What went over the links of the boards.
     heard: Vec<Heard>,
+    /// What the agents' steady clocks are ahead of the machine's, in milliseconds.
+    ahead_ms: Arc<AtomicU64>,
 }
-
-/// How the agent of a member gets at the store.
-type OpenStore = dyn Fn(&Config) -> Result<Store, StoreError> + Send + Sync;
 
 /// One HSM with its agent; either may be down.
 struct Member {
@@ -90,7 +91,7 @@ impl LocalRealm {
     /// # Errors
     /// The folder is in use or damaged, or the address is taken.
     pub fn start(dir: &Path, listen: SocketAddr) -> Result<Self, Error> {
-        Self::start_on(dir, listen, |config| Store::open(&config.store, &config.store_options))
+        Self::start_with(dir, listen, Setting::default())
     }
 
     /// The same, where each agent uses the store that `open` gives it.
@@ -102,7 +103,7 @@ impl LocalRealm {
         listen: SocketAddr,
         open: impl Fn(&Config) -> Result<Store, StoreError> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        Self::start_as(dir, listen, Storage::default(), 0, Box::new(open))
+        Self::start_with(dir, listen, Setting { open: Box::new(open), ..Setting::default() })
     }
 
     /// The same as [`Self::start`], where the first `boards` HSMs are emulated boards that run the firmware.
@@ -110,8 +111,7 @@ impl LocalRealm {
     /// # Errors
     /// As [`Self::start`], and those of [`Board::boot`].
     pub fn start_on_boards(dir: &Path, listen: SocketAddr, boards: usize) -> Result<Self, Error> {
-        let open = |config: &Config| Store::open(&config.store, &config.store_options);
-        Self::start_as(dir, listen, Storage::default(), boards, Box::new(open))
+        Self::start_with(dir, listen, Setting { boards, ..Setting::default() })
     }
 
     /// The same as [`Self::start`], with snapshots as `storage` says.
@@ -119,20 +119,17 @@ impl LocalRealm {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_storing(dir: &Path, listen: SocketAddr, storage: Storage) -> Result<Self, Error> {
-        let open = |config: &Config| Store::open(&config.store, &config.store_options);
-        Self::start_as(dir, listen, storage, 0, Box::new(open))
+        Self::start_with(dir, listen, Setting { storage, ..Setting::default() })
     }
 
-    fn start_as(
-        dir: &Path,
-        listen: SocketAddr,
-        storage: Storage,
-        boards: usize,
-        open: Box<OpenStore>,
-    ) -> Result<Self, Error> {
+    /// The same as [`Self::start`], made of what `setting` says.
+    ///
+    /// # Errors
+    /// As [`Self::start`], those of [`Board::boot`], and those of [`Setting::open`].
+    pub fn start_with(dir: &Path, listen: SocketAddr, setting: Setting) -> Result<Self, Error> {
         fs::create_dir_all(dir.join("store")).map_err(|error| format!("{}: {error}", dir.display()))?;
         let dir = dir.canonicalize()?;
-        check_whole(&dir, boards)?;
+        check_whole(&dir, setting.boards)?;
         write_once(&dir.join("tenants.toml"), || {
             let key = hex::encode(random()?);
             Ok(format!(
@@ -141,10 +138,10 @@ impl LocalRealm {
         })?;
         write_once(&dir.join("custodian.key"), || Ok(hex::encode(random()?)))?;
         let sockets = folder_for_sockets(&std::env::temp_dir())?;
-        let (members, times) = (Vec::new(), Times::default());
-        let mut realm = Self { dir, sockets, open, storage, members, boards, times, heard: Vec::new() };
+        let (members, times, ahead_ms) = (Vec::new(), Times::default(), Arc::default());
+        let mut realm = Self { dir, sockets, setting, members, times, heard: Vec::new(), ahead_ms };
         for i in 0..MEMBERS {
-            if i < boards {
+            if i < realm.setting.boards {
                 // Known to this process, so that it can tell what the board must answer.
                 let mut entropy = vec![0; BOARD_ENTROPY_BYTES];
                 getrandom::fill(&mut entropy).map_err(|error| error.to_string())?;
@@ -173,7 +170,7 @@ impl LocalRealm {
     }
 
     fn start_hsm(&self, i: usize) -> Result<Hsm, Error> {
-        if i < self.boards {
+        if i < self.setting.boards {
             let folder = self.dir.join(format!("hsm-{}.board", i + 1));
             let how = Boot { entropy: Some(self.entropy(i)), ..Boot::default() };
             return Ok(Hsm::Board(Board::boot(&folder, &self.socket(i), &how)?));
@@ -194,10 +191,11 @@ impl LocalRealm {
 
     fn start_agent(&mut self, i: usize, sockets: Sockets) -> Result<(), Error> {
         let config = self.config(i)?;
-        let store = (self.open)(&config)?;
-        let link = SocketLink::new(HsmAddress::Unix(self.socket(i)));
+        let store = (self.setting.open)(&config)?;
+        let hsm = HsmAddress::Unix(self.socket(i));
+        let link = self.setting.pace.link(hsm);
         let link = Arc::new(TimedLink { link, times: self.times.clone(), heard: self.heard.get(i).cloned() });
-        self.members[i].agent = Some(Agent::start_on(sockets, config, link, store)?);
+        self.members[i].agent = Some(Agent::start_at(sockets, config, link, store, self.time())?);
         Ok(())
     }
 
@@ -207,6 +205,12 @@ impl LocalRealm {
     /// It gives another one.
     pub fn compare_boards(&self) -> Result<usize, Error> {
         self.heard.iter().map(Heard::compare).sum()
+    }
+
+    fn time(&self) -> Time {
+        let (ahead_ms, system) = (Arc::clone(&self.ahead_ms), Time::system());
+        let steady = move || Millis((system.steady)().0 + ahead_ms.load(Ordering::Relaxed));
+        Time { unix: system.unix, steady: Arc::new(steady) }
     }
 
     fn entropy(&self, i: usize) -> PathBuf {
@@ -229,12 +233,12 @@ impl LocalRealm {
             self.socket(i).display()
         );
         let mut config = Config::parse(&self.dir.join("agent.toml"), &text)?;
-        config.storage = self.storage;
+        config.storage = self.setting.storage;
         config.admin_socket = self.admin_socket(i);
         let others = self.members.iter().enumerate().filter(|(other, _)| *other != i);
         let urls = others.map(|(_, member)| Url::parse(&format!("https://{}", member.peer)).map(PeerUrl));
         config.peers = urls.collect::<Result<_, _>>()?;
-        Ok(config)
+        Ok(self.setting.pace.agent(config))
     }
 
     /// A member's agent, as an operator reaches it.
@@ -313,13 +317,43 @@ impl LocalRealm {
         ceremony::make_group(&sockets.iter().map(PathBuf::as_path).collect::<Vec<_>>()).await
     }
 
-    /// The member whose HSM leads, other than `not`, once there is one that serves.
+    /// The member whose HSM leads, other than `not`, once there is one that serves. Of a patient realm, once all members
+    /// follow it; that `not` was lost is noticed at once.
     ///
     /// # Errors
-    /// No leader after ten seconds.
+    /// There is none, for long.
     pub async fn leader(&self, not: Option<usize>) -> Result<usize, Error> {
-        patiently("no member became the leader", async || Ok(self.leader_now().filter(|i| Some(*i) != not)))
-            .await
+        let mut looks = 0;
+        within(self.setting.pace.limit(), "no member became the leader", async || {
+            let leader = self.leader_now().filter(|i| Some(*i) != not);
+            if self.setting.pace == Pace::Deployed {
+                return Ok(leader);
+            }
+            if not.is_some() && looks < LOOKS && leader.is_none() && !self.is_led_anew() {
+                looks += 1;
+                let passes = self.setting.pace.silence() / LOOKS;
+                let passes = u64::try_from(passes.as_millis()).unwrap_or(u64::MAX);
+                self.ahead_ms.fetch_add(passes, Ordering::Relaxed);
+            }
+            Ok(leader.filter(|_| self.all_follow()))
+        })
+        .await
+    }
+
+    fn statuses(&self) -> impl Iterator<Item = Status> {
+        let running = self.members.iter().filter_map(|member| member.agent.as_ref());
+        running.flat_map(AgentHandle::groups).map(|(_, status)| status)
+    }
+
+    /// Whether a member is about to lead, or does.
+    fn is_led_anew(&self) -> bool {
+        self.statuses().any(|status| matches!(status.role, Role::Candidate | Role::Leader { .. }))
+    }
+
+    /// Whether all members that run know the same leader.
+    fn all_follow(&self) -> bool {
+        let mut leaders = self.statuses().map(|status| status.leader);
+        leaders.next().is_some_and(|first| first.is_some() && leaders.all(|leader| leader == first))
     }
 
     /// What the replicas of a member's agent are doing.
@@ -361,8 +395,8 @@ impl LocalRealm {
         self.members[i].hsm = Some(self.start_hsm(i)?);
         let mut config = self.config(i)?;
         (config.listen, config.peer_listen) = (self.members[i].front, self.members[i].peer);
-        let sockets =
-            patiently("the member's addresses stay taken", async || Ok(Sockets::bind(&config).ok())).await?;
+        let free = async || Ok(Sockets::bind(&config).ok());
+        let sockets = within(self.setting.pace.limit(), "the member's addresses stay taken", free).await?;
         self.start_agent(i, sockets)
     }
 
@@ -432,7 +466,8 @@ impl LocalRealm {
         let configuration: Configuration = configuration.parse()?;
         let realm = configuration.realms()[0].id();
         let tokens = FixedTokens::from_iter([(realm, self.token(&realm, user)?)]);
-        Ok(Client::new(configuration, vec![], tokens, Https::new()?))
+        let client = Client::new(configuration, vec![], tokens, Https::new()?);
+        Ok(self.setting.pace.client(client))
     }
 
     /// Where the realm is kept.

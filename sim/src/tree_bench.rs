@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use strongroom_agent::tree::{Advance, Snapshot, TreeFailure, TreeMetrics, TreeSettings, TreeStore};
+use strongroom_agent::tree::{Advance, Snapshot, Timeouts, TreeMetrics, TreeSettings, TreeStore};
 use strongroom_proto::entry::{Entry, Partition};
 use strongroom_proto::ids::{Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, Term};
 use strongroom_proto::prefix::Prefix;
@@ -33,6 +33,8 @@ const TOGETHER: usize = 64;
 /// How many records are asked for in all.
 const ASKED: usize = 20_000;
 const GROUP: GroupId = GroupId([7; 16]);
+/// Longer than anything takes.
+const LONG: Duration = Duration::from_secs(86_400);
 
 /// Builds a tree of so many records in a folder, reads from it, and prints what that took.
 ///
@@ -43,7 +45,8 @@ pub async fn run(records: u64, folder: &Path) -> Result<(), Error> {
     let objects = Arc::new(Counted::new(LocalFileSystem::new_with_prefix(folder)?));
     let metrics = TreeMetrics::default();
     let shared: Arc<dyn ObjectStore> = Arc::<Counted>::clone(&objects);
-    let settings = TreeSettings::default();
+    // Measures, however slow the machine is: what an agent would have given up is told, and ends nothing.
+    let settings = TreeSettings { timeouts: Timeouts::all(LONG), ..TreeSettings::default() };
     let store = TreeStore::new(shared, &ObjectPath::from("bench"), GROUP, settings, metrics.clone());
     if store.open().await?.is_some() {
         return Err("the folder holds a tree already; give an empty one".into());
@@ -89,6 +92,7 @@ pub async fn run(records: u64, folder: &Path) -> Result<(), Error> {
 async fn build(store: &TreeStore, records: u64) -> Result<(), Error> {
     let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} records, {eta} left")?;
     let progress = ProgressBar::new(records).with_style(style);
+    let agent = Timeouts::default();
     let mut rng = StdRng::seed_from_u64(1);
     let mut root = Digest::EMPTY;
     let mut next = 0;
@@ -97,7 +101,9 @@ async fn build(store: &TreeStore, records: u64) -> Result<(), Error> {
         let changed: Vec<RecordId> = (next..until).map(record).collect();
         let mut tree = Tree::closed(Prefix::WHOLE, root);
         for ids in changed.chunks(1024).filter(|_| root != Digest::EMPTY) {
+            let begun = Instant::now();
             let loaded = store.load(ids.iter().map(|id| (Prefix::WHOLE, *id)).collect()).await?;
+            tell_slow(&progress, "reading", begun.elapsed(), agent.load);
             loaded.pages.iter().for_each(|page| tree.open_page(page));
         }
         tree.update(changed.iter().map(|id| {
@@ -107,18 +113,22 @@ async fn build(store: &TreeStore, records: u64) -> Result<(), Error> {
         }))?;
         root = tree.root();
         let advance = Advance { snapshot: snapshot(until, root), trees: vec![tree], changed };
-        while let Err(failure) = store.advance(advance.clone()).await {
-            match failure {
-                // Compaction is behind, and the snapshot waits for it.
-                TreeFailure::Unavailable => progress.println("a snapshot took more than 30 s; again"),
-                failure => return Err(failure.into()),
-            }
-        }
+        let begun = Instant::now();
+        store.advance(advance).await?;
+        // If it is slow, compaction may be behind, and the snapshot waited for it.
+        tell_slow(&progress, "a snapshot", begun.elapsed(), agent.advance);
         next = until;
         progress.set_position(next);
     }
     progress.finish_and_clear();
     Ok(())
+}
+
+fn tell_slow(progress: &ProgressBar, what: &str, took: Duration, limit: Duration) {
+    if took > limit {
+        let (took, limit) = (took.as_secs_f64(), limit.as_secs());
+        progress.suspend(|| println!("{what} took {took:.1} s; an agent waits {limit} s"));
+    }
 }
 
 /// Reads random paths. Returns how long each load took.

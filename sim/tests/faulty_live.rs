@@ -7,22 +7,24 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use strongroom_agent::config::Config;
 use strongroom_agent::store::Store;
 use strongroom_client::{Client, Pin, RecoverError, RetryPolicy};
 use strongroom_proto::registration::UserSecret;
 use strongroom_sim::faulty::{Fault, Faults, Faulty};
-use strongroom_sim::local::LocalRealm;
+use strongroom_sim::local::{LocalRealm, Setting};
 
 const USERS: u8 = 4;
 /// Enough for guesses that counted although no answer came.
 const GUESSES: u8 = 20;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Faults such as a busy cloud may show on a bad day, quick enough for a test.
 fn bad_day() -> Faults {
     Faults {
         latency: Duration::from_millis(3),
         slow: Duration::from_millis(200),
+        hang: Duration::from_secs(2),
         lag: (2, Duration::from_millis(200)),
         ..Faults::all(20)
     }
@@ -50,7 +52,7 @@ impl User {
         let deadline = Instant::now() + PATIENCE;
         while let Err(error) = self.client.register(&Pin::from("4821"), &self.secret, b"info", guesses).await
         {
-            assert!(Instant::now() < deadline, "{error:?}");
+            assert!(Instant::now() < deadline, "no registration in {} s: {error:?}", PATIENCE.as_secs());
         }
     }
 
@@ -72,7 +74,9 @@ impl User {
         loop {
             match self.client.recover(&Pin::from("4821"), b"info").await {
                 Ok(secret) => return assert_eq!(secret.as_bytes(), self.secret.as_bytes()),
-                Err(RecoverError::Unavailable { .. }) => assert!(Instant::now() < deadline, "not in time"),
+                Err(error @ RecoverError::Unavailable { .. }) => {
+                    assert!(Instant::now() < deadline, "no recovery in {} s: {error:?}", PATIENCE.as_secs());
+                }
                 Err(other) => panic!("{other:?}"),
             }
         }
@@ -95,8 +99,9 @@ async fn on_a_store_with_faults_users_register_and_recover_and_nothing_acknowled
     let faulty = Faulty::new(Arc::new(InMemory::new()), 1, Faults::none());
     let objects: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let realm = LocalRealm::start_on(folder.path(), any, move |_| Ok(Store::on(Arc::clone(&objects))));
-    let realm = realm.expect("starts");
+    let open = Box::new(move |_: &Config| Ok(Store::on(Arc::clone(&objects))));
+    let setting = Setting { open, ..Setting::patient() };
+    let realm = LocalRealm::start_with(folder.path(), any, setting).expect("starts");
     realm.make_whole().await.expect("three new HSMs");
     realm.leader(None).await.expect("one leads");
 

@@ -108,7 +108,8 @@ async fn a_user_is_a_tenant_and_a_name_whatever_key_signed_and_a_token_of_anothe
 async fn three_members(folder: &std::path::Path, issuer: &Issuer) -> (LocalRealm, Vec<SocketAddr>) {
     std::fs::write(folder.join("tenants.toml"), issuer.tenants_toml()).expect("writable");
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let local = LocalRealm::start(folder, any).expect("starts");
+    let patient = strongroom_sim::local::Setting::patient();
+    let local = LocalRealm::start_with(folder, any, patient).expect("starts");
     local.make_whole().await.expect("three new HSMs");
     let leader = local.leader(None).await.expect("one leads");
     let mut fronts = Vec::new();

@@ -12,16 +12,16 @@ use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use strongroom_agent::check::{self, AgentWitness, Findings, NoWitness, Problem, RebuildError, Unwatched};
-use strongroom_agent::config::StoreOptions;
+use strongroom_agent::config::{Config, StoreOptions};
 use strongroom_agent::replica::Storage;
 use strongroom_agent::segment::Segment;
-use strongroom_agent::store::{Kind, Purpose, Store};
-use strongroom_agent::tree::{TreeMetrics, TreeSettings, TreeStore};
+use strongroom_agent::store::{Kind, Purpose, Store, Timeouts};
+use strongroom_agent::tree::{self, TreeMetrics, TreeSettings, TreeStore};
 use strongroom_client::{Client, Pin, RecoverError};
 use strongroom_proto::ids::{GroupId, Index};
 use strongroom_proto::registration::UserSecret;
-use strongroom_sim::local::{LocalRealm, MEMBERS};
-use support::until;
+use strongroom_sim::local::{LocalRealm, MEMBERS, Setting};
+use support::{PATIENCE, until};
 use url::Url;
 
 /// Writes of one recovery alone.
@@ -36,7 +36,8 @@ const KEEPING: Storage = Storage { grace_ms: u64::MAX, ..EAGER };
 
 fn start(folder: &Path, storage: Storage) -> LocalRealm {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    LocalRealm::start_storing(folder, any, storage).expect("starts")
+    let setting = Setting { storage, ..Setting::patient() };
+    LocalRealm::start_with(folder, any, setting).expect("starts")
 }
 
 async fn made(folder: &Path, storage: Storage) -> LocalRealm {
@@ -97,8 +98,9 @@ fn group(folder: &Path) -> GroupId {
 fn opened(folder: &Path) -> (Store, TreeStore, GroupId) {
     let url = Url::from_directory_path(folder.join("store")).expect("a path");
     let store = Store::open(&url, &StoreOptions::default()).expect("opens");
-    let group = group(folder);
-    let (settings, metrics) = (TreeSettings::default(), TreeMetrics::default());
+    let (store, group) = (store.with_timeouts(Timeouts::all(PATIENCE)), group(folder));
+    let timeouts = tree::Timeouts::all(PATIENCE);
+    let (settings, metrics) = (TreeSettings { timeouts, ..TreeSettings::default() }, TreeMetrics::default());
     let tree = TreeStore::new(store.objects(), store.base(), group, settings, metrics);
     (store, tree, group)
 }
@@ -210,12 +212,13 @@ async fn a_recovery_alone_costs_three_writes_and_nothing_else() {
     let stores: Arc<Mutex<Vec<Store>>> = Arc::default();
     let opened = Arc::clone(&stores);
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let realm = LocalRealm::start_on(folder.path(), any, move |_| {
+    let open = Box::new(move |_: &Config| {
         let store = Store::on(Arc::clone(&objects));
         opened.lock().expect("not poisoned").push(store.clone());
         Ok(store)
     });
-    let realm = realm.expect("starts");
+    let setting = Setting { open, ..Setting::patient() };
+    let realm = LocalRealm::start_with(folder.path(), any, setting).expect("starts");
     realm.make_whole().await.expect("three new HSMs");
     let leader = realm.leader(None).await.expect("one leads");
     let ada = realm.client(leader, "ada").await.expect("a client");
