@@ -4,6 +4,7 @@
 //! coming. The defaults are for machines that have processors to spare. Where an agent gets a small part of one, as in
 //! tests beside other work, all of them can be made longer; what has come is then never taken for lost.
 
+use crate::link::CALL_TIMEOUT;
 use crate::{front, peers, store, tree};
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ pub struct Timing {
     /// How long a request waits for a leader. Clients in the field give up after five quick refusals, and an election
     /// takes longer than those.
     pub hold: Duration,
+    /// After how long without any answer of its HSM a leader gives way, by how quick its answers were: at least and at
+    /// most.
+    pub hsm_silence: (Duration, Duration),
     /// Of calls of other agents.
     pub peers: peers::Timeouts,
     /// Of the object store.
@@ -30,6 +34,7 @@ impl Default for Timing {
         Self {
             front: front::Timeouts::default(),
             hold: Duration::from_secs(3),
+            hsm_silence: (Duration::from_millis(300), CALL_TIMEOUT),
             peers: peers::Timeouts::default(),
             store: store::Timeouts::default(),
             tree: tree::Timeouts::default(),
@@ -46,6 +51,7 @@ impl Timing {
         let silent = Self::default();
         Self {
             front: front::Timeouts { head: limit, body: limit, backend: limit, ..silent.front },
+            hsm_silence: (limit, limit),
             peers: peers::Timeouts::all(limit),
             store: store::Timeouts::all(limit),
             tree: tree::Timeouts::all(limit),

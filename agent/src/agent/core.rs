@@ -180,6 +180,7 @@ impl Core {
             limits: device.limits,
             election_timeout_ms: ms(timeout_min)..=ms(timeout_max),
             heartbeat_ms: ms(heartbeat),
+            hsm_silence_ms: ms(self.timing.hsm_silence.0)..=ms(self.timing.hsm_silence.1),
             storage: self.storage,
             seed,
         })

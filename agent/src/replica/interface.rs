@@ -26,6 +26,9 @@ pub struct Settings {
     pub election_timeout_ms: RangeInclusive<u64>,
     /// How often a leader says that it leads.
     pub heartbeat_ms: u64,
+    /// After how long without any answer of its HSM a leader gives way, by how quick its answers were: at least and at
+    /// most. The link gives up a call after the latter.
+    pub hsm_silence_ms: RangeInclusive<u64>,
     /// How often and how much a leader stores of what has changed.
     pub storage: Storage,
     /// Seeds the draws of election time-outs. Members of a group need different ones, and nothing else.

@@ -280,7 +280,7 @@ impl Replica {
         if let State::Leader(leader) = &mut self.state {
             leader.tick(self.now, &self.settings, &self.log, &mut self.out);
             let alone = self.settings.group.members.len() == 1 || self.bugs.has(Bug::SilentHsmLeads);
-            if self.silence.is_silent(self.now) && !alone {
+            if self.silence.is_silent(self.now, &self.settings.hsm_silence_ms) && !alone {
                 // The others do better: they begin when they hear no more of this one.
                 self.step_down();
             } else if leader.is_stalled(self.now, self.deposed.min(MAX_BACK_OFF), &self.settings) {

@@ -5,9 +5,8 @@
 
 use super::interface::{CallId, Millis};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
-/// The least and the longest silence. The link gives up a call after the latter.
-const SILENT_MS: (u64, u64) = (300, 2_000);
 /// How many times as long as its slowest answer of late an HSM may take.
 const SLOWER: u64 = 4;
 /// After so long the slowest answer counts half.
@@ -40,10 +39,10 @@ impl Silence {
         self.slowest_ms = self.slowest_ms.max(now.0.saturating_sub(asked.0));
     }
 
-    /// Whether a call waits, and nothing has been heard for too long.
-    pub(super) fn is_silent(&self, now: Millis) -> bool {
-        let (least, longest) = SILENT_MS;
-        let patience_ms = self.slowest_ms.saturating_mul(SLOWER).clamp(least, longest);
+    /// Whether a call waits, and nothing has been heard for too long, which is within `bounds_ms`.
+    pub(super) fn is_silent(&self, now: Millis, bounds_ms: &RangeInclusive<u64>) -> bool {
+        let (least, longest) = (*bounds_ms.start(), *bounds_ms.end());
+        let patience_ms = self.slowest_ms.saturating_mul(SLOWER).min(longest).max(least);
         // Calls are numbered in the order in which they leave.
         let oldest = self.asked.values().next();
         oldest.is_some_and(|asked| now > self.heard_at.max(*asked).after(patience_ms))
@@ -54,17 +53,21 @@ impl Silence {
 mod tests {
     use super::*;
 
+    fn is_silent(silence: &Silence, at: u64) -> bool {
+        silence.is_silent(Millis(at), &(300..=2_000))
+    }
+
     #[test]
     fn an_hsm_is_silent_when_it_was_asked_and_nothing_comes_for_longer_than_its_answers_take() {
         let mut silence = Silence::default();
-        assert!(!silence.is_silent(Millis(900_000)), "nothing was asked");
+        assert!(!is_silent(&silence, 900_000), "nothing was asked");
         silence.asked(Millis(1_000), CallId(1));
         silence.asked(Millis(1_200), CallId(2));
-        assert!(!silence.is_silent(Millis(1_300)) && silence.is_silent(Millis(1_301)));
+        assert!(!is_silent(&silence, 1_300) && is_silent(&silence, 1_301));
         silence.ended(Millis(1_301), CallId(1), true);
-        assert!(!silence.is_silent(Millis(1_301 + 1_204)) && silence.is_silent(Millis(1_301 + 1_205)));
+        assert!(!is_silent(&silence, 1_301 + 1_204) && is_silent(&silence, 1_301 + 1_205));
         silence.ended(Millis(3_400), CallId(2), false);
-        assert!(!silence.is_silent(Millis(900_000)));
+        assert!(!is_silent(&silence, 900_000));
     }
 
     #[test]
@@ -74,7 +77,7 @@ mod tests {
         silence.ended(Millis(1_500), CallId(1), true);
         let wait = |silence: &mut Silence, from: u64, call| {
             silence.asked(Millis(from), CallId(call));
-            let until = (from..).find(|at| silence.is_silent(Millis(*at))).expect("at last");
+            let until = (from..).find(|at| is_silent(silence, *at)).expect("at last");
             silence.ended(Millis(from + 1), CallId(call), true);
             until - from - 1
         };

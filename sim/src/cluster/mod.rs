@@ -327,6 +327,7 @@ impl Cluster {
             limits: self.config.limits,
             election_timeout_ms: 150..=300,
             heartbeat_ms: 50,
+            hsm_silence_ms: 300..=CALL_TIMEOUT_MS,
             storage: self.storage,
             seed: self.rng.random(),
         };
