@@ -114,8 +114,10 @@ impl Transport for Through {
         headers: &[(&'static str, &str)],
         body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError> {
-        // A balancer gives a new connection to whichever host is next.
-        self.at.store(usize::MAX, Ordering::Relaxed);
+        // A balancer gives a new connection to whichever host is next after the one that does not answer.
+        let fronts = self.doors.0.fronts.len();
+        let at = self.at.load(Ordering::Relaxed);
+        self.at.store(if at < fronts { (at + 1) % fronts } else { usize::MAX }, Ordering::Relaxed);
         self.pass(headers, body, true).await
     }
 }
