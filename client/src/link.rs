@@ -111,13 +111,6 @@ impl From<NetworkError> for Failure {
     }
 }
 
-/// What became of a request in one session.
-enum InSession {
-    Answered(SecretsResponse),
-    /// It may have acted, and gives no answer.
-    Unsettled,
-}
-
 impl Link {
     /// Asks `realm`, with as many attempts as the policy and the request allow. `enough` turns true once the answer
     /// is no longer needed.
@@ -203,10 +196,7 @@ impl Link {
             Some(session) => session,
             None => self.open_patiently(realm, key, enough.clone()).await?,
         };
-        match self.ask_in(realm, key, session, request, enough).await? {
-            InSession::Answered(response) => Ok(response),
-            InSession::Unsettled => Err(Cause::Unsettled),
-        }
+        self.ask_in(realm, key, session, request, enough).await
     }
 
     /// Sends one ciphertext in its session, as often as it takes.
@@ -217,7 +207,7 @@ impl Link {
         mut session: Session,
         request: &SecretsRequest,
         enough: watch::Receiver<bool>,
-    ) -> Result<InSession, Cause> {
+    ) -> Result<SecretsResponse, Cause> {
         let ciphertext = encrypt(&mut session, &request.to_cbor()).map_err(Failure::into_cause)?;
         let mut backoff = Backoff::new(self.retry, enough.clone());
         let mut resent = false;
@@ -225,8 +215,7 @@ impl Link {
             let (sent, copied) = self.send(realm, &mut session, &ciphertext, &enough).await;
             let failure = match sent {
                 Ok(answer) => {
-                    let response = self.receive(realm, key, session, &answer);
-                    return response.map(InSession::Answered).map_err(Failure::into_cause);
+                    return self.receive(realm, key, session, &answer).map_err(Failure::into_cause);
                 }
                 Err(failure) => failure,
             };
@@ -240,15 +229,15 @@ impl Link {
                     backoff.quick_pause().await
                 }
                 (Failure::Refused(_) | Failure::Lost(_), _) => backoff.pause().await,
-                (Failure::MissingSession, _) => return Ok(InSession::Unsettled),
+                (Failure::MissingSession, _) => return Err(Cause::Unsettled),
                 // It may have acted on the ciphertext before, and knows no more how it answered.
-                (Failure::SessionError, _) if resent => return Ok(InSession::Unsettled),
+                (Failure::SessionError, _) if resent => return Err(Cause::Unsettled),
                 (failure @ (Failure::SessionError | Failure::Fatal(_)), _) => {
                     return Err(failure.into_cause());
                 }
             };
             if !again {
-                return Ok(InSession::Unsettled);
+                return Err(Cause::Unsettled);
             }
             resent = true;
         }

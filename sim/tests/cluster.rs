@@ -1,7 +1,11 @@
 //! Replicas, cores and users together, under everything that a host's life brings.
 
+#[path = "support/scenario.rs"]
+mod scenario;
+
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use scenario::{PATIENCE_MS, REGISTER_AND_RECOVER, user, users};
 use std::collections::BTreeSet;
 use strongroom_agent::replica::{self, Damage, Fault, Role, Storage};
 use strongroom_agent::segment::Segment;
@@ -9,21 +13,6 @@ use strongroom_hsm::Config;
 use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsResponse};
 use strongroom_proto::ids::Index;
 use strongroom_sim::cluster::{Cluster, Interrupt, Kind, StoreFault, User, Wish};
-
-/// Longest time that a scenario may take, in its own milliseconds.
-const PATIENCE_MS: u64 = 60_000;
-
-const REGISTER_AND_RECOVER: [Wish; 4] = [Wish::Register, Wish::Recover2, Wish::Recover2, Wish::Recover3];
-
-fn user(cluster: &Cluster, seed: u64, wishes: &[Wish]) -> User {
-    let mut user = User::new(cluster, seed, 5);
-    user.wish(wishes.iter().copied());
-    user
-}
-
-fn users(cluster: &Cluster, count: u64, wishes: &[Wish]) -> Vec<User> {
-    (0..count).map(|seed| user(cluster, seed, wishes)).collect()
-}
 
 fn guess_count(response: &SecretsResponse) -> u16 {
     match response {

@@ -1,17 +1,19 @@
 //! Every checker of the simulated cluster finds the bug that is planted for it, and nothing without it.
 
+#[path = "support/scenario.rs"]
+mod scenario;
+
+use scenario::{REGISTER_AND_RECOVER, users};
 use std::any::Any;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use strongroom_agent::replica::{Role, Storage};
 use strongroom_hsm::{Bug, Config};
 use strongroom_proto::hsm::Limits;
-use strongroom_sim::cluster::{Cluster, HostBug, User, Wish};
+use strongroom_sim::cluster::{Cluster, HostBug, Wish};
 
 /// Longest time that a run may take, in its own milliseconds.
 const PATIENCE_MS: u64 = 20_000;
-
-const REGISTER_AND_RECOVER: [Wish; 4] = [Wish::Register, Wish::Recover2, Wish::Recover2, Wish::Recover3];
 
 /// What a checker says of `run`, if one does.
 fn complaint(run: impl FnOnce()) -> Option<String> {
@@ -45,15 +47,6 @@ fn hsm(bug: Bug) -> impl Fn(&mut Cluster) {
 
 fn host(bug: HostBug) -> impl Fn(&mut Cluster) {
     move |cluster| cluster.plant_in_host(bug)
-}
-
-fn users(cluster: &Cluster, count: u64, wishes: &[Wish]) -> Vec<User> {
-    let user = |seed| {
-        let mut user = User::new(cluster, seed, 5);
-        user.wish(wishes.iter().copied());
-        user
-    };
-    (0..count).map(user).collect()
 }
 
 fn elect(cluster: &mut Cluster) -> usize {

@@ -1,39 +1,17 @@
 //! One member's agent is broken or stolen. It may waste guesses, and no more: nobody stops, the leader keeps its place,
 //! elections take place, and users are served.
 
+#[path = "support/scenario.rs"]
+mod scenario;
+
+use scenario::{PATIENCE_MS, REGISTER_AND_RECOVER, assert_found, at_work, users};
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use strongroom_agent::replica::{Bug, Role};
 use strongroom_agent::segment::Segment;
 use strongroom_proto::ids::{Digest, EntryHash, Index, Mac, Term};
 use strongroom_proto::peer::PeerMessage;
 use strongroom_proto::statement::Captured;
 use strongroom_sim::cluster::{Cluster, Lie, User, Wish};
-
-/// Longest time that a scenario may take, in its own milliseconds.
-const PATIENCE_MS: u64 = 60_000;
-
-const REGISTER_AND_RECOVER: [Wish; 4] = [Wish::Register, Wish::Recover2, Wish::Recover2, Wish::Recover3];
-
-fn users(cluster: &Cluster, count: u64, wishes: &[Wish]) -> Vec<User> {
-    let user = |seed| {
-        let mut user = User::new(cluster, seed, 5);
-        user.wish(wishes.iter().copied());
-        user
-    };
-    (0..count).map(user).collect()
-}
-
-/// A cluster that has served somebody, and its leader.
-fn at_work(seed: u64, members: usize, bug: Option<Bug>) -> (Cluster, usize) {
-    let mut cluster = Cluster::new(seed, members);
-    bug.into_iter().for_each(|bug| cluster.plant_in_agents(bug));
-    let mut users = users(&cluster, 2, &REGISTER_AND_RECOVER);
-    cluster.serve(PATIENCE_MS, &mut users);
-    cluster.run_for(500);
-    let leader = cluster.leader().expect("somebody leads");
-    (cluster, leader)
-}
 
 /// Nobody has stopped, and users are served within so long.
 #[track_caller]
@@ -339,13 +317,6 @@ hold!(
     an_entry_of_a_new_leader_is_not_captured_before_it_is_in_the_store,
     claims_that_the_store_does_not_bear_out_are_looked_into_ever_more_seldom,
 );
-
-/// Without the rule the scenario fails.
-#[track_caller]
-fn assert_found(bug: Bug, scenario: fn(Option<Bug>)) {
-    let found = catch_unwind(AssertUnwindSafe(|| scenario(Some(bug)))).is_err();
-    assert!(found, "nothing shows {bug:?}");
-}
 
 /// A test for each rule that can be left out.
 macro_rules! find {

@@ -1,35 +1,16 @@
 //! Replicas on a store that does not give what it has: one bad read stops nobody, a damaged object stops a member for as
 //! long as it is damaged, and a member that was away is back soon, whatever is written meanwhile.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+#[macro_use]
+#[path = "support/scenario.rs"]
+mod scenario;
+
+use scenario::{PATIENCE_MS, REGISTER_AND_RECOVER, assert_found, at_work, users};
 use strongroom_agent::replica::{Bug, Role};
 use strongroom_sim::cluster::{BadRead, Cluster, User, Wish};
 
-/// Longest time that a scenario may take, in its own milliseconds.
-const PATIENCE_MS: u64 = 60_000;
 /// The longest that a member which has stopped waits before it looks again, and some more to read.
 const REST_MS: u64 = 130_000;
-
-const REGISTER_AND_RECOVER: [Wish; 4] = [Wish::Register, Wish::Recover2, Wish::Recover2, Wish::Recover3];
-
-fn users(cluster: &Cluster, count: u64, wishes: &[Wish]) -> Vec<User> {
-    let user = |seed| {
-        let mut user = User::new(cluster, seed, 5);
-        user.wish(wishes.iter().copied());
-        user
-    };
-    (0..count).map(user).collect()
-}
-
-/// A cluster of three that has served somebody.
-fn at_work(seed: u64, bug: Option<Bug>) -> Cluster {
-    let mut cluster = Cluster::new(seed, 3);
-    bug.into_iter().for_each(|bug| cluster.plant_in_agents(bug));
-    let mut users = users(&cluster, 2, &REGISTER_AND_RECOVER);
-    cluster.serve(PATIENCE_MS, &mut users);
-    cluster.run_for(500);
-    cluster
-}
 
 /// Whether these members have captured to the end of one log, and nothing is wrong.
 fn are_well(cluster: &Cluster, members: &[usize]) -> bool {
@@ -55,7 +36,7 @@ fn bad_reads() -> Vec<BadRead> {
 /// A store that gives something else for some seconds while agents start.
 fn bad_reads_for_some_seconds_stop_nobody(bug: Option<Bug>) {
     for (seed, bad) in (0..).zip(bad_reads()) {
-        let mut cluster = at_work(seed, bug);
+        let mut cluster = at_work(seed, 3, bug).0;
         cluster.faults.bad_reads.extend((0..3).map(|member| (member, bad)));
         cluster.crash_all();
         (0..3).for_each(|member| cluster.start_agent(member));
@@ -71,7 +52,7 @@ fn bad_reads_for_some_seconds_stop_nobody(bug: Option<Bug>) {
 /// The same for minutes, so that members stop, and say why; then they go on by themselves.
 fn members_that_have_stopped_go_on_when_all_reads_well(bug: Option<Bug>) {
     for (seed, bad) in (20..).zip(bad_reads()) {
-        let mut cluster = at_work(seed, bug);
+        let mut cluster = at_work(seed, 3, bug).0;
         let away = cluster.leader().map_or(0, |leader| (leader + 1) % 3);
         cluster.crash_agent(away);
         let mut more = users(&cluster, 3, &REGISTER_AND_RECOVER);
@@ -97,7 +78,7 @@ fn members_that_have_stopped_go_on_when_all_reads_well(bug: Option<Bug>) {
 /// Damage that stays, and that an operator mends.
 fn a_damaged_segment_that_is_restored_lets_everybody_go_on(bug: Option<Bug>) {
     for seed in 0..6 {
-        let mut cluster = at_work(seed, bug);
+        let mut cluster = at_work(seed, 3, bug).0;
         let objects: Vec<_> = cluster.store.objects().map(|(name, bytes)| (*name, bytes.clone())).collect();
         // The oldest only a leader needs; the newest is where a member begins to read.
         let at = if seed % 2 == 0 { usize::try_from(seed).expect("small") } else { objects.len() - 1 };
@@ -125,7 +106,7 @@ fn a_damaged_segment_that_is_restored_lets_everybody_go_on(bug: Option<Bug>) {
 #[test]
 fn a_member_that_cannot_read_what_a_leader_needs_leaves_leading_to_others_and_is_counted_on() {
     for seed in 0..4 {
-        let mut cluster = at_work(seed, None);
+        let mut cluster = at_work(seed, 3, None).0;
         let leader = cluster.leader().expect("somebody leads");
         let other = (leader + 1) % 3;
         cluster.faults.bad_reads.extend((0..3).filter(|m| *m != leader).map(|m| (m, BadRead::ErrorPage)));
@@ -153,7 +134,7 @@ fn load(cluster: &mut Cluster, users: &mut [User], ms: u64, mut done: impl FnMut
 fn a_member_that_was_away_catches_up_much_faster_than_the_leader_writes(bug: Option<Bug>) {
     const ENTRIES: u64 = 400;
     for seed in 0..1 {
-        let mut cluster = at_work(seed, bug);
+        let mut cluster = at_work(seed, 3, bug).0;
         let leader = cluster.leader().expect("somebody leads");
         let away = (leader + 1) % 3;
         cluster.crash_agent(away);
@@ -198,24 +179,6 @@ fn a_member_that_was_away_catches_up_much_faster_than_the_leader_writes(bug: Opt
         assert!(behind <= 16 && requests <= 20, "seed {seed}: {behind} behind, {requests} requests");
         cluster.check_log();
     }
-}
-
-/// The rules hold in these scenarios, and without them the scenarios fail.
-macro_rules! rules {
-    ($($scenario:ident: $($bug:ident),*;)*) => {
-        mod holds {
-            $(#[test] fn $scenario() { super::$scenario(None); })*
-        }
-        mod finds {
-            $(#[test] fn $scenario() { $(super::assert_found(super::Bug::$bug, super::$scenario);)* })*
-        }
-    };
-}
-
-#[track_caller]
-fn assert_found(bug: Bug, scenario: fn(Option<Bug>)) {
-    let found = catch_unwind(AssertUnwindSafe(|| scenario(Some(bug)))).is_err();
-    assert!(found, "nothing shows {bug:?}");
 }
 
 rules!(

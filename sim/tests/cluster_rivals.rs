@@ -1,39 +1,19 @@
 //! Two members that both believe that they lead, where a third hears both: the one with the older log learns from the
 //! answers to its heartbeats that nobody follows it, and who hears both follows one of them and stays with it.
 
+#[macro_use]
+#[path = "support/scenario.rs"]
+mod scenario;
+
+use scenario::{PATIENCE_MS, REGISTER_AND_RECOVER, assert_found, at_work, users};
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use strongroom_agent::replica::{Bug, Role};
 use strongroom_proto::ids::{HsmId, Index, Term};
 use strongroom_proto::peer::PeerMessage;
-use strongroom_sim::cluster::{Cluster, User, Wish};
+use strongroom_sim::cluster::Cluster;
 
-/// Longest time that a scenario may take, in its own milliseconds.
-const PATIENCE_MS: u64 = 60_000;
 /// An election takes at most this: a time-out, and a few requests of the store.
 const ELECTION_MS: u64 = 500;
-
-const REGISTER_AND_RECOVER: [Wish; 4] = [Wish::Register, Wish::Recover2, Wish::Recover2, Wish::Recover3];
-
-fn users(cluster: &Cluster, count: u64, wishes: &[Wish]) -> Vec<User> {
-    let user = |seed| {
-        let mut user = User::new(cluster, seed, 5);
-        user.wish(wishes.iter().copied());
-        user
-    };
-    (0..count).map(user).collect()
-}
-
-/// A cluster that has served somebody, and its leader.
-fn at_work(seed: u64, members: usize, bug: Option<Bug>) -> (Cluster, usize) {
-    let mut cluster = Cluster::new(seed, members);
-    bug.into_iter().for_each(|bug| cluster.plant_in_agents(bug));
-    let mut users = users(&cluster, 2, &REGISTER_AND_RECOVER);
-    cluster.serve(PATIENCE_MS, &mut users);
-    cluster.run_for(500);
-    let leader = cluster.leader().expect("somebody leads");
-    (cluster, leader)
-}
 
 fn leads(cluster: &Cluster, member: usize) -> bool {
     cluster.status(member).is_some_and(|status| matches!(status.role, Role::Leader { .. }))
@@ -164,24 +144,6 @@ fn a_member_that_was_stopped_for_a_while_deposes_nobody() {
         let led: BTreeSet<_> = (0..3).map(|m| cluster.status(m).and_then(|status| status.leader)).collect();
         assert_eq!(led.len(), 1, "seed {seed}: all follow it");
     }
-}
-
-/// The rules hold in these scenarios, and without them the scenarios fail.
-macro_rules! rules {
-    ($($scenario:ident: $($bug:ident),*;)*) => {
-        mod holds {
-            $(#[test] fn $scenario() { super::$scenario(None); })*
-        }
-        mod finds {
-            $(#[test] fn $scenario() { $(super::assert_found(super::Bug::$bug, super::$scenario);)* })*
-        }
-    };
-}
-
-#[track_caller]
-fn assert_found(bug: Bug, scenario: fn(Option<Bug>)) {
-    let found = catch_unwind(AssertUnwindSafe(|| scenario(Some(bug)))).is_err();
-    assert!(found, "nothing shows {bug:?}");
 }
 
 rules!(

@@ -36,7 +36,7 @@ async fn client(local: &LocalRealm, first: usize, user: &str) -> Client {
 
 /// Recovers until `end`, with a wrong PIN now and then; the slowest operation.
 async fn live(client: Client, end: Instant) -> Duration {
-    let mut slowest = Duration::ZERO;
+    let (mut slowest, mut unsettled) = (Duration::ZERO, 0);
     for round in 0.. {
         let begun = Instant::now();
         if begun > end {
@@ -48,6 +48,8 @@ async fn live(client: Client, end: Instant) -> Duration {
             Err(error @ RecoverError::Unavailable { .. })
                 if error.causes().iter().all(|told| told.cause == Cause::Unsettled) =>
             {
+                unsettled += 1;
+                assert_eq!(unsettled, 1, "one leader was lost");
                 let again = client.recover(&Pin::from("4821"), b"").await.expect("another leads");
                 assert_eq!(again.as_bytes(), SECRET);
             }

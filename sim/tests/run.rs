@@ -1,5 +1,6 @@
 //! Whole clusters from seeds: always the same run, always progress in the end, and failures that say what failed.
 
+use std::ops::Range;
 use strongroom_agent::replica;
 use strongroom_hsm::Bug;
 use strongroom_sim::cluster::{HostBug, Kind, Lane};
@@ -14,8 +15,14 @@ fn failure(seed: u64, plant: impl Fn(&mut Run)) -> Option<Failure> {
 
 #[track_caller]
 fn assert_found(words: &str, plant: impl Fn(&mut Run)) {
-    let mut found = (1..200).filter_map(|seed| failure(seed, &plant));
-    assert!(found.any(|failure| failure.what.contains(words)), "no failure of 199 seeds says {words:?}");
+    assert_found_in(1..40, words, plant);
+}
+
+#[track_caller]
+fn assert_found_in(seeds: Range<u64>, words: &str, plant: impl Fn(&mut Run)) {
+    let found =
+        seeds.clone().any(|seed| failure(seed, &plant).is_some_and(|failure| failure.what.contains(words)));
+    assert!(found, "no failure of the seeds {seeds:?} says {words:?}");
 }
 
 #[test]
@@ -94,7 +101,8 @@ fn a_message_sent_again_that_is_answered_before_its_entry_is_committed_is_found(
 #[test]
 fn an_answer_of_another_registration_is_found() {
     let words = "an answer is of another registration than the newest";
-    assert_found(words, |run| run.cluster().plant(Bug::AnyVersion));
+    // It takes a user who registers again while an answer is on its way.
+    assert_found_in(1..200, words, |run| run.cluster().plant(Bug::AnyVersion));
 }
 
 #[test]

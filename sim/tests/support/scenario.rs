@@ -1,0 +1,57 @@
+//! What scenarios of simulated clusters share.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_macros,
+    reason = "shared by test files, each of which uses a part"
+)]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use strongroom_agent::replica::Bug;
+use strongroom_sim::cluster::{Cluster, User, Wish};
+
+/// Longest time that a scenario may take, in its own milliseconds.
+pub const PATIENCE_MS: u64 = 60_000;
+
+pub const REGISTER_AND_RECOVER: [Wish; 4] = [Wish::Register, Wish::Recover2, Wish::Recover2, Wish::Recover3];
+
+/// A user with five guesses.
+pub fn user(cluster: &Cluster, seed: u64, wishes: &[Wish]) -> User {
+    let mut user = User::new(cluster, seed, 5);
+    user.wish(wishes.iter().copied());
+    user
+}
+
+pub fn users(cluster: &Cluster, count: u64, wishes: &[Wish]) -> Vec<User> {
+    (0..count).map(|seed| user(cluster, seed, wishes)).collect()
+}
+
+/// A cluster that has served somebody, and its leader.
+pub fn at_work(seed: u64, members: usize, bug: Option<Bug>) -> (Cluster, usize) {
+    let mut cluster = Cluster::new(seed, members);
+    bug.into_iter().for_each(|bug| cluster.plant_in_agents(bug));
+    let mut users = users(&cluster, 2, &REGISTER_AND_RECOVER);
+    cluster.serve(PATIENCE_MS, &mut users);
+    cluster.run_for(500);
+    let leader = cluster.leader().expect("somebody leads");
+    (cluster, leader)
+}
+
+/// Without the rule the scenario fails.
+#[track_caller]
+pub fn assert_found(bug: Bug, scenario: fn(Option<Bug>)) {
+    let found = catch_unwind(AssertUnwindSafe(|| scenario(Some(bug)))).is_err();
+    assert!(found, "nothing shows {bug:?}");
+}
+
+/// The rules hold in these scenarios, and without them the scenarios fail.
+macro_rules! rules {
+    ($($scenario:ident: $($bug:ident),*;)*) => {
+        mod holds {
+            $(#[test] fn $scenario() { super::$scenario(None); })*
+        }
+        mod finds {
+            $(#[test] fn $scenario() { $(super::assert_found(super::Bug::$bug, super::$scenario);)* })*
+        }
+    };
+}
