@@ -202,7 +202,7 @@ impl Replica {
             Event::Tick => self.tick(),
             Event::Client { ticket, handshake_only, request } => self.client(ticket, handshake_only, request),
             Event::Hsm { call, reply } => {
-                self.silence.ended(self.now, call, reply.is_some());
+                self.silence.ended(self.now, call, reply.is_some(), &self.settings.hsm_silence_ms);
                 self.hsm(call, reply);
             }
             Event::Wrote { name, outcome } => self.wrote(name, outcome),

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 /// How many times as long as its slowest answer of late an HSM may take.
-const SLOWER: u64 = 4;
+const SLOWER: u64 = 2;
 /// After so long the slowest answer counts half.
-const HALVED_MS: u64 = 60_000;
+const HALVED_MS: u64 = 10_000;
 
 /// Calls under way, those whose answers no longer matter too, and how long answers take.
 #[derive(Default)]
@@ -19,33 +19,52 @@ pub(super) struct Silence {
     /// When the HSM last answered anything.
     heard_at: Millis,
     slowest_ms: u64,
-    halve_at: Millis,
+    halved_at: Millis,
 }
 
 impl Silence {
     /// A call leaves.
     pub(super) fn asked(&mut self, now: Millis, call: CallId) {
+        self.fade(now);
         self.asked.insert(call, now);
     }
 
     /// A call has ended, with a reply or without.
-    pub(super) fn ended(&mut self, now: Millis, call: CallId, answered: bool) {
+    pub(super) fn ended(
+        &mut self,
+        now: Millis,
+        call: CallId,
+        answered: bool,
+        bounds_ms: &RangeInclusive<u64>,
+    ) {
         let Some(asked) = self.asked.remove(&call).filter(|_| answered) else { return };
+        self.fade(now);
+        // One after another: it began when the one before was answered.
+        let took_ms = now.0.saturating_sub(self.heard_at.max(asked).0);
         self.heard_at = now;
-        if now >= self.halve_at {
-            self.slowest_ms /= 2;
-            self.halve_at = now.after(HALVED_MS);
-        }
-        self.slowest_ms = self.slowest_ms.max(now.0.saturating_sub(asked.0));
+        // Of an answer that comes after the HSM was taken for silent only so much counts: one that stood still once is not
+        // slow from then on, and one that is slow is given more time by each.
+        self.slowest_ms = self.slowest_ms.max(took_ms.min(self.patience_ms(bounds_ms)));
     }
 
     /// Whether a call waits, and nothing has been heard for too long, which is within `bounds_ms`.
     pub(super) fn is_silent(&self, now: Millis, bounds_ms: &RangeInclusive<u64>) -> bool {
-        let (least, longest) = (*bounds_ms.start(), *bounds_ms.end());
-        let patience_ms = self.slowest_ms.saturating_mul(SLOWER).min(longest).max(least);
         // Calls are numbered in the order in which they leave.
         let oldest = self.asked.values().next();
-        oldest.is_some_and(|asked| now > self.heard_at.max(*asked).after(patience_ms))
+        oldest.is_some_and(|asked| now > self.heard_at.max(*asked).after(self.patience_ms(bounds_ms)))
+    }
+
+    fn patience_ms(&self, bounds_ms: &RangeInclusive<u64>) -> u64 {
+        self.slowest_ms.saturating_mul(SLOWER).min(*bounds_ms.end()).max(*bounds_ms.start())
+    }
+
+    fn fade(&mut self, now: Millis) {
+        let halvings = now.0.saturating_sub(self.halved_at.0) / HALVED_MS;
+        if halvings > 0 {
+            self.slowest_ms =
+                u32::try_from(halvings).ok().and_then(|by| self.slowest_ms.checked_shr(by)).unwrap_or(0);
+            self.halved_at = now;
+        }
     }
 }
 
@@ -53,8 +72,19 @@ impl Silence {
 mod tests {
     use super::*;
 
+    const BOUNDS_MS: RangeInclusive<u64> = 300..=2_000;
+
     fn is_silent(silence: &Silence, at: u64) -> bool {
-        silence.is_silent(Millis(at), &(300..=2_000))
+        silence.is_silent(Millis(at), &BOUNDS_MS)
+    }
+
+    /// Asks at `from`; how long nothing may come before the HSM is silent. Its answer comes `after_ms`.
+    fn patience(silence: &mut Silence, from: u64, after_ms: u64) -> u64 {
+        let call = CallId(from);
+        silence.asked(Millis(from), call);
+        let until = (from..).find(|at| is_silent(silence, *at)).expect("at last");
+        silence.ended(Millis(from + after_ms), call, true, &BOUNDS_MS);
+        until - from - 1
     }
 
     #[test]
@@ -64,25 +94,28 @@ mod tests {
         silence.asked(Millis(1_000), CallId(1));
         silence.asked(Millis(1_200), CallId(2));
         assert!(!is_silent(&silence, 1_300) && is_silent(&silence, 1_301));
-        silence.ended(Millis(1_301), CallId(1), true);
-        assert!(!is_silent(&silence, 1_301 + 1_204) && is_silent(&silence, 1_301 + 1_205));
-        silence.ended(Millis(3_400), CallId(2), false);
+        silence.ended(Millis(1_250), CallId(1), true, &BOUNDS_MS);
+        assert!(
+            !is_silent(&silence, 1_750) && is_silent(&silence, 1_751),
+            "twice as long as its answer took"
+        );
+        silence.ended(Millis(3_400), CallId(2), false, &BOUNDS_MS);
         assert!(!is_silent(&silence, 900_000));
     }
 
     #[test]
-    fn a_slow_hsm_is_given_time_and_one_that_is_slow_no_more_is_not() {
+    fn a_slow_hsm_is_given_more_time_by_each_answer_and_one_that_is_slow_no_more_is_not() {
         let mut silence = Silence::default();
-        silence.asked(Millis(0), CallId(1));
-        silence.ended(Millis(1_500), CallId(1), true);
-        let wait = |silence: &mut Silence, from: u64, call| {
-            silence.asked(Millis(from), CallId(call));
-            let until = (from..).find(|at| is_silent(silence, *at)).expect("at last");
-            silence.ended(Millis(from + 1), CallId(call), true);
-            until - from - 1
-        };
-        assert_eq!(wait(&mut silence, 2_000, 2), 2_000, "no longer than the link waits");
-        let later = (3..20).map(|call| wait(&mut silence, call * 60_000, call)).last();
-        assert_eq!(later, Some(300));
+        let given: Vec<u64> = (0..4).map(|n| patience(&mut silence, n * 1_000, 900)).collect();
+        assert_eq!(given, [300, 600, 1_200, 1_800]);
+        assert_eq!(patience(&mut silence, 104_000, 5), 300);
+    }
+
+    #[test]
+    fn an_hsm_that_stood_still_once_is_not_taken_for_a_slow_one() {
+        let mut silence = Silence::default();
+        assert_eq!(patience(&mut silence, 1_000, 8_000), 300);
+        assert_eq!(patience(&mut silence, 9_500, 5), 600);
+        assert_eq!(patience(&mut silence, 20_000, 5), 300);
     }
 }
