@@ -7,11 +7,14 @@ use std::num::NonZeroU8;
 use std::time::{Duration, Instant};
 use strongroom_client::{Cause, Client, Configuration, FixedTokens, Https, Pin, RecoverError, UserSecret};
 use strongroom_sim::local::{LocalRealm, MEMBERS};
+use tokio::time::MissedTickBehavior;
 
 const SECRET: &[u8] = b"what the user entrusts";
 const USERS: usize = 8;
 /// Far more than it takes on a machine that does nothing else; the client's own limits are tested in its time.
 const LIMIT: Duration = Duration::from_secs(30);
+/// Between the beginnings of two operations of a user, so that on a fast machine no user is over its rate at an agent.
+const REST: Duration = Duration::from_millis(200);
 
 /// A client that knows all members, `first` before the others.
 async fn client(local: &LocalRealm, first: usize, user: &str) -> Client {
@@ -37,7 +40,10 @@ async fn client(local: &LocalRealm, first: usize, user: &str) -> Client {
 /// Recovers until `end`, with a wrong PIN now and then; the slowest operation.
 async fn live(client: Client, end: Instant) -> Duration {
     let (mut slowest, mut unsettled) = (Duration::ZERO, 0);
+    let mut turns = tokio::time::interval(REST);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for round in 0.. {
+        turns.tick().await;
         let begun = Instant::now();
         if begun > end {
             break;
