@@ -206,8 +206,9 @@ async fn rolling_restart(realm: &mut Realm, devices: &[Arc<Device>]) -> Result<(
         let (device, mut seen) = (Arc::clone(device), seen.clone());
         tokio::spawn(async move {
             let (mut successes, mut failed) = (Vec::new(), 0);
-            let mut turn = interval(APART * CLIENTS as u32);
+            // Counted from here: one client after the other, and not all at once.
             sleep(APART * number).await;
+            let mut turn = interval(APART * CLIENTS as u32);
             while !*seen.borrow_and_update() {
                 turn.tick().await;
                 match device.perform(Asked::Recover { pin: PIN.into() }).await {
@@ -220,14 +221,17 @@ async fn rolling_restart(realm: &mut Realm, devices: &[Arc<Device>]) -> Result<(
     });
     let clients: Vec<_> = clients.collect();
     sleep(QUIET).await;
+    let mut restarts = Vec::new();
     for number in 0..HOSTS {
+        let leads = well(realm).await? == number;
         let host = &mut realm.hosts[number];
         for daemon in [&mut host.agent, &mut host.hsm] {
+            restarts.push((Instant::now(), daemon.name().to_owned(), leads));
             daemon.end().await?;
             daemon.start()?;
         }
-        well(realm).await?;
     }
+    well(realm).await?;
     enough.send_replace(true);
     let (mut successes, mut failed) = (Vec::new(), 0);
     for client in clients {
@@ -236,11 +240,21 @@ async fn rolling_restart(realm: &mut Realm, devices: &[Arc<Device>]) -> Result<(
         failed += failed_of_one;
     }
     successes.sort_unstable();
-    let gaps = successes.windows(2).map(|pair| pair[1] - pair[0]);
-    let longest = gaps.max().map_or(f64::NAN, |gap| gap.as_secs_f64());
     println!(
-        "all six restarted, one after the other: {} recoveries, {failed} failed, longest gap {longest:.2} s",
+        "all six restarted, one after the other: {} recoveries, {failed} failed; the longest gap after each",
         successes.len()
     );
+    for (i, (from, name, leads)) in restarts.iter().enumerate() {
+        let until = restarts.get(i + 1).map(|next| next.0);
+        let gap = longest_gap(&successes, *from, until);
+        println!("{name:8} {:5.2} s{}", gap.as_secs_f64(), if *leads { "  it led" } else { "" });
+    }
     Ok(())
+}
+
+/// The longest time between two successes that began in this span of time.
+fn longest_gap(successes: &[Instant], from: Instant, until: Option<Instant>) -> Duration {
+    let gaps =
+        successes.windows(2).filter(|pair| pair[1] > from && until.is_none_or(|until| pair[0] < until));
+    gaps.map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
 }
