@@ -131,8 +131,8 @@ mod tests {
 
     #[test]
     fn the_examples_and_the_command_have_the_same_user_info() {
-        let example = include_str!("../../../examples/recover.rs");
-        let readme = include_str!("../../../../README.md");
+        let example = include_str!("../../examples/recover.rs");
+        let readme = include_str!("../../../README.md");
         for (name, text) in [("the example", example), ("README.md", readme)] {
             assert!(text.contains("const USER_INFO: &[u8] = b\"\";"), "{name}");
             assert_eq!(text.matches(", USER_INFO").count(), 2, "{name}");

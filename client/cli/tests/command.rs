@@ -1,5 +1,9 @@
 //! The `strongroom` command, run as users run it, against the realms over HTTP.
 
+#[allow(dead_code, reason = "the SDK's own tests use the rest")]
+#[path = "../../tests/operations/realms.rs"]
+mod realms;
+
 use std::path::Path;
 use std::process::{Output, Stdio};
 
@@ -9,7 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-use crate::realms::Realms;
+use realms::Realms;
 
 /// Passes one request to the realm that its path names.
 async fn serve(stream: TcpStream, realms: Realms) {

@@ -1,7 +1,5 @@
 //! The operations against realms in memory: thresholds, lost replies, lost sessions, and how long the client waits.
 
-#[cfg(feature = "cli")]
-mod command;
 mod meanwhile;
 mod outcomes;
 mod realms;
