@@ -2,7 +2,7 @@
 //! only realm in `STRONGROOM_TOKEN`.
 
 use std::num::NonZeroU8;
-use strongroom_client::{Client, Configuration, FixedTokens, Https, Pin, RecoverError, UserSecret};
+use strongroom_client::{Client, Configuration, Error, ErrorKind, FixedTokens, Pin, UserSecret};
 
 /// What names the user for good, or nothing, as here: the command's default. With another, the right PIN is wrong.
 const USER_INFO: &[u8] = b"";
@@ -13,13 +13,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let configuration: Configuration = std::fs::read_to_string(path)?.parse()?;
     let realm = configuration.realms()[0].id();
     let tokens = FixedTokens::from_iter([(realm, std::env::var("STRONGROOM_TOKEN")?)]);
-    let client = Client::new(configuration, vec![], tokens, Https::new()?);
+    let client = Client::builder(configuration, tokens).build()?;
 
     let secret = UserSecret::new(b"correct horse battery staple")?;
     client.register(&Pin::from("4821"), &secret, USER_INFO, NonZeroU8::new(5).unwrap()).await?;
     match client.recover(&Pin::from("4821"), USER_INFO).await {
         Ok(secret) => println!("recovered {} bytes", secret.as_bytes().len()),
-        Err(RecoverError::InvalidPin { guesses_remaining, .. }) => {
+        Err(Error { kind: ErrorKind::InvalidPin { guesses_remaining }, .. }) => {
             println!("{guesses_remaining} guesses left")
         }
         Err(error) => println!("{error}"),

@@ -3,7 +3,8 @@
 //! Tokens come from the application's own server, which signs them (client protocol, section 3). The client passes
 //! them on unread; a token is a credential and never appears in an error.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::fmt;
 
 use async_trait::async_trait;
 use strongroom_proto::ids::RealmId;
@@ -28,7 +29,7 @@ pub struct NoToken;
 /// Tokens that are known beforehand, one per realm.
 #[derive(Clone, Default)]
 pub struct FixedTokens {
-    tokens: HashMap<RealmId, Zeroizing<String>>,
+    tokens: BTreeMap<RealmId, Zeroizing<String>>,
 }
 
 impl FixedTokens {
@@ -41,6 +42,14 @@ impl FixedTokens {
     /// Adds, or replaces, the token for `realm`.
     pub fn insert(&mut self, realm: RealmId, token: String) {
         self.tokens.insert(realm, Zeroizing::new(token));
+    }
+}
+
+impl fmt::Debug for FixedTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Secret: whoever reads a token is the user to its realm.
+        f.write_str("FixedTokens for ")?;
+        f.debug_set().entries(self.tokens.keys()).finish()
     }
 }
 

@@ -1,23 +1,15 @@
 //! The client: what its operations share.
 
+use std::fmt;
 use std::panic::resume_unwind;
-use std::sync::{Arc, Mutex};
 
-use getrandom::SysRng;
-use rand_core::{CryptoRng, UnwrapErr};
 use strongroom_proto::client::RegistrationVersion;
 use strongroom_proto::pin::{InputTooLong, StretchedPin, stretch};
 use tokio::task::spawn_blocking;
 
-use crate::auth::AuthTokens;
-use crate::bug::Bugs;
 use crate::configuration::Configuration;
 use crate::link::Link;
 use crate::pin::Pin;
-use crate::retry::RetryPolicy;
-use crate::routes::Routes;
-use crate::session::Sessions;
-use crate::transport::Transport;
 
 /// Registers, recovers and deletes one user's secret at the realms of a configuration.
 ///
@@ -27,7 +19,21 @@ pub struct Client {
     pub(crate) configuration: Configuration,
     pub(crate) previous: Vec<Configuration>,
     pub(crate) link: Link,
-    progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
+    pub(crate) on_progress: Option<Box<OnProgress>>,
+}
+
+/// What the application has called at the beginning of every step.
+pub(crate) type OnProgress = dyn Fn(Progress) + Send + Sync;
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Secret: what is left out holds tokens, the keys of sessions, and the state of a generator.
+        f.debug_struct("Client")
+            .field("configuration", &self.configuration)
+            .field("previous", &self.previous)
+            .field("retry", &self.link.retry)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The step that an operation begins.
@@ -51,47 +57,6 @@ pub enum Progress {
 }
 
 impl Client {
-    /// A client that registers with `configuration`, and recovers from it or else from the first of `previous` that
-    /// knows the user. Draws from the operating system and retries by the default [`RetryPolicy`].
-    pub fn new(
-        configuration: Configuration,
-        previous: Vec<Configuration>,
-        tokens: impl AuthTokens + 'static,
-        transport: impl Transport + 'static,
-    ) -> Self {
-        let link = Link {
-            tokens: Arc::new(tokens),
-            transport: Arc::new(transport),
-            rng: Mutex::new(Box::new(UnwrapErr(SysRng))),
-            retry: RetryPolicy::default(),
-            sessions: Sessions::default(),
-            routes: Routes::default(),
-            bugs: Bugs::default(),
-        };
-        Self { configuration, previous, link, progress: None }
-    }
-
-    /// Retries by another policy.
-    #[must_use]
-    pub fn with_retry_policy(mut self, policy: RetryPolicy) -> Self {
-        self.link.retry = policy;
-        self
-    }
-
-    /// Draws from another generator. Whoever can predict it learns the secret.
-    #[must_use]
-    pub fn with_rng(mut self, rng: impl CryptoRng + Send + 'static) -> Self {
-        self.link.rng = Mutex::new(Box::new(rng));
-        self
-    }
-
-    /// Calls `progress` at the beginning of every step.
-    #[must_use]
-    pub fn with_progress(mut self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
-        self.progress = Some(Arc::new(progress));
-        self
-    }
-
     /// Leaves a rule out.
     #[cfg(feature = "planted-bugs")]
     #[must_use]
@@ -101,8 +66,8 @@ impl Client {
     }
 
     pub(crate) fn report(&self, step: Progress) {
-        if let Some(progress) = &self.progress {
-            progress(step);
+        if let Some(report) = &self.on_progress {
+            report(step);
         }
     }
 

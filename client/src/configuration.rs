@@ -4,6 +4,7 @@
 //! realms of their own. Holding a [`Configuration`] proves that every rule of section 2 of the client protocol
 //! holds; its realms are in order of their share index.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -11,10 +12,10 @@ use serde::Deserialize;
 use strongroom_proto::ids::{RealmId, X25519Public};
 use strongroom_proto::pin::PinHashingMode;
 use strongroom_proto::sharing::ShareIndex;
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
 /// One realm, as its clients need to know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Realm {
     id: RealmId,
     address: Url,
@@ -53,6 +54,18 @@ impl Realm {
     #[must_use]
     pub fn public_key(&self) -> Option<&X25519Public> {
         self.public_key.as_ref()
+    }
+}
+
+impl fmt::Debug for Realm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Secret: an address may hold a name and a password for what stands before the realm.
+        let places: Vec<_> = self.request_urls.iter().map(|url| &url[Position::BeforeHost..]).collect();
+        f.debug_struct("Realm")
+            .field("id", &self.id)
+            .field("request_urls", &places)
+            .field("public_key", &self.public_key)
+            .finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,7 @@
 use strongroom_proto::client::{SecretsRequest, SecretsResponse};
 
 use crate::client::{Client, Progress};
-use crate::error::{Cause, DeleteError, Failed};
+use crate::error::{Cause, Error, Failed, Operation};
 
 impl Client {
     /// Deletes what this user registered at the realms of the current configuration. Needs no PIN, and succeeds
@@ -11,8 +11,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`DeleteError`]: some realms may still hold their shares; delete again.
-    pub async fn delete(&self) -> Result<(), DeleteError> {
+    /// Some realms may still hold their shares: delete again.
+    pub async fn delete(&self) -> Result<(), Error> {
         self.report(Progress::Delete);
         let questions: Vec<_> =
             self.configuration.members().map(|member| (member, SecretsRequest::Delete)).collect();
@@ -25,7 +25,7 @@ impl Client {
         causes.sort_by_key(|error| error.realm);
         match causes.first() {
             None => Ok(()),
-            Some(first) => Err(Failed::with(first.cause.clone(), causes).into()),
+            Some(first) => Err(Failed::with(first.cause.clone(), causes).end(Operation::Delete, false)),
         }
     }
 }

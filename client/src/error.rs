@@ -1,12 +1,11 @@
-//! What can go wrong: one error per operation, made of what each realm did.
+//! What can go wrong: the operation, the kind of its failure, and what each realm did.
 //!
-//! A recovery tells that the PIN is wrong or that nothing is registered only where this is certain. Otherwise an
+//! A recovery says that the PIN is wrong or that nothing is registered only where this is certain. Otherwise an
 //! operation fails with the least of its realms' causes, in the order of [`Cause`]: what the user can mend comes before
-//! what takes time. Messages are for the person in front of the application or for its
-//! developer; they hold no secrets and no tokens.
+//! what takes time. Messages are for the person in front of the application or for its developer; they hold no secrets
+//! and no tokens.
 
 use strongroom_proto::ids::RealmId;
-use strongroom_proto::pin::InputTooLong;
 
 /// Why one realm did not do its part.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -98,124 +97,156 @@ impl Failed {
         let cause = least.cloned().expect("a phase fails by at least one realm");
         Self::with(cause, causes)
     }
+
+    /// What that makes of `operation`. `asked`: whether the PIN was on its way.
+    pub(crate) fn end(self, operation: Operation, asked: bool) -> Error {
+        let kind = match self.cause {
+            // Only a recovery asks for what these three answer.
+            Cause::InvalidPin { .. } | Cause::NotRegistered | Cause::OtherRegistration
+                if operation != Operation::Recover =>
+            {
+                ErrorKind::Assertion
+            }
+            Cause::InvalidPin { guesses_remaining } => ErrorKind::InvalidPin { guesses_remaining },
+            Cause::NotRegistered => ErrorKind::NotRegistered,
+            Cause::OtherRegistration => ErrorKind::RegistrationChanged,
+            Cause::InvalidAuth => ErrorKind::InvalidAuth,
+            Cause::UpgradeRequired => ErrorKind::UpgradeRequired,
+            Cause::RateLimitExceeded => ErrorKind::RateLimitExceeded,
+            Cause::Assertion(_) | Cause::Untrusted(_) => ErrorKind::Assertion,
+            Cause::Transient(_) | Cause::Unsettled => ErrorKind::Unavailable { may_have_cost_a_guess: asked },
+        };
+        Error::new(operation, kind, self.causes)
+    }
 }
 
-/// Why nothing was registered. Some realms may hold the new registration all the same, and the former one may be
-/// gone: until a registration succeeds, take it that neither can be recovered.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// What the application called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum RegisterError {
-    /// A token is missing, expired, or not for this realm.
-    #[error("not registered: an auth token is missing or was refused. Sign in again, then register again")]
-    InvalidAuth {
-        /// What each failing realm did.
-        causes: Vec<RealmError>,
-    },
-    /// This client is too old.
-    #[error("not registered: a realm wants a newer client. Update the application, then register again")]
-    UpgradeRequired {
-        /// What each failing realm did.
-        causes: Vec<RealmError>,
-    },
-    /// Too many requests for now.
-    #[error("not registered: too many requests at the moment. Wait some minutes, then register again")]
-    RateLimitExceeded {
-        /// What each failing realm did.
-        causes: Vec<RealmError>,
-    },
-    /// Realms broke the protocol: the configuration does not fit them, or someone else answers in their place.
-    #[error(
-        "not registered: too many realms answer wrongly. Check the configuration's keys and addresses; \
-         if they are right, report the realms to their operators"
-    )]
-    Assertion {
-        /// What each failing realm did.
-        causes: Vec<RealmError>,
-    },
-    /// Too few realms could be reached.
-    #[error("not registered: too few realms could be reached. Check the connection, then register again")]
-    Unavailable {
-        /// What each failing realm did.
-        causes: Vec<RealmError>,
-    },
-    /// PIN or user info is 4 GiB or longer.
-    #[error("not registered: {0}")]
-    InputTooLong(#[from] InputTooLong),
+pub enum Operation {
+    /// [`Client::register`](crate::Client::register). Where it fails, some realms may hold the new registration all the
+    /// same, and the former one may be gone: until a registration succeeds, take it that neither can be recovered.
+    Register,
+    /// [`Client::recover`](crate::Client::recover).
+    Recover,
+    /// [`Client::status`](crate::Client::status), which does not fail, but may not
+    /// [tell](crate::Status::undecided) what is registered.
+    Status,
+    /// [`Client::delete`](crate::Client::delete). Where it fails, some realms may still hold their records.
+    Delete,
 }
 
-/// Why the secret was not recovered.
+/// Why an operation did not do what it was called for. Its text says what to do next; an application acts by
+/// [`Error::kind`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", message(*.operation, *.kind))]
+#[non_exhaustive]
+pub struct Error {
+    /// What was called.
+    pub operation: Operation,
+    /// What went wrong.
+    pub kind: ErrorKind,
+    /// What each realm did that failed, or that answered so, in the order it was learnt; of a deletion, in the order of
+    /// the realms' ids.
+    pub causes: Vec<RealmError>,
+}
+
+impl Error {
+    /// An error, as an application's own tests need it.
+    #[must_use]
+    pub const fn new(operation: Operation, kind: ErrorKind, causes: Vec<RealmError>) -> Self {
+        Self { operation, kind, causes }
+    }
+}
+
+/// What went wrong.
 ///
-/// [`RecoverError::InvalidPin`] and [`RecoverError::NotRegistered`] hold whatever the realms that are not heard would
-/// say. All others decide nothing: the secret may well be there.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// [`ErrorKind::InvalidPin`] and [`ErrorKind::NotRegistered`] hold whatever the realms that are not heard would say. All
+/// others decide nothing: the secret may well be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum RecoverError {
-    /// The PIN is wrong, or its guesses were used up before.
-    #[error("{}", invalid_pin(*.guesses_remaining))]
+pub enum ErrorKind {
+    /// The PIN is wrong, or its guesses were used up before. Only of a recovery.
     InvalidPin {
         /// How many guesses are left. At 0 the secret is gone for good.
         guesses_remaining: u16,
-        /// What each realm that answered so, or failed, did.
-        causes: Vec<RealmError>,
     },
-    /// No configuration has a registration of this user that could be recovered.
-    #[error(
-        "nothing is registered for this user. Register first; if you did, add the configuration used then"
-    )]
-    NotRegistered {
-        /// What each failing realm did.
-        causes: Vec<RealmError>,
-    },
+    /// No configuration has a registration of this user that could be recovered. Only of a recovery.
+    NotRegistered,
     /// A token is missing, expired, or not for this realm.
-    #[error("an auth token is missing or was refused. Sign in again, then try again")]
-    InvalidAuth {
-        /// What each failing realm did.
-        causes: Vec<RealmError>,
-    },
+    InvalidAuth,
     /// This client is too old.
-    #[error("a realm wants a newer client. Update the application, then try again")]
-    UpgradeRequired {
-        /// What each failing realm did.
-        causes: Vec<RealmError>,
-    },
+    UpgradeRequired,
     /// Too many requests for now.
-    #[error("too many requests at the moment. Wait some minutes, then try again")]
-    RateLimitExceeded {
-        /// What each failing realm did.
-        causes: Vec<RealmError>,
-    },
+    RateLimitExceeded,
     /// Realms broke the protocol: the configuration does not fit them, or someone else answers in their place.
-    #[error(
-        "too many realms answer wrongly. Check the configuration's keys and addresses; \
-         if they are right, report the realms to their operators"
-    )]
-    Assertion {
-        /// What each failing realm did.
-        causes: Vec<RealmError>,
-    },
+    Assertion,
     /// Another device of the user registered anew during this recovery, and again when it was begun a second time.
-    /// Nothing is wrong with the realms: recover again, with the PIN chosen there.
-    #[error(
-        "the secret was registered anew meanwhile, on another device. Recover it again, with the PIN chosen there"
-    )]
-    RegistrationChanged {
-        /// What each realm did that is not part of the registration that was found first.
-        causes: Vec<RealmError>,
-    },
+    /// Nothing is wrong with the realms: recover again, with the PIN chosen there. Only of a recovery.
+    RegistrationChanged,
     /// Too few realms could be reached, and those that were do not decide without them.
-    #[error(
-        "too few realms could be reached: nothing was decided. Check the connection, then try again; do not register \
-         anew for this. {}", cost(*.may_have_cost_a_guess)
-    )]
     Unavailable {
-        /// Whether the PIN was on its way already: a guess is charged as soon as it reaches a realm.
+        /// Whether a recovery's PIN was on its way already: a guess is charged as soon as it reaches a realm.
         may_have_cost_a_guess: bool,
-        /// What each failing realm did.
-        causes: Vec<RealmError>,
     },
     /// PIN or user info is 4 GiB or longer.
-    #[error("{0}")]
-    InputTooLong(#[from] InputTooLong),
+    InputTooLong,
+}
+
+fn message(operation: Operation, kind: ErrorKind) -> String {
+    let (failed, again) = match operation {
+        Operation::Register => ("not registered: ", "register again"),
+        Operation::Recover | Operation::Status => ("", "try again"),
+        Operation::Delete => ("not deleted everywhere: ", "delete again"),
+    };
+    match (kind, operation) {
+        (ErrorKind::InvalidPin { guesses_remaining }, _) => invalid_pin(guesses_remaining),
+        (ErrorKind::NotRegistered, _) => {
+            "nothing is registered for this user. Register first; if you did, add the \
+                                          configuration used then"
+                .to_owned()
+        }
+        (ErrorKind::InvalidAuth, _) => {
+            format!("{failed}an auth token is missing or was refused. Sign in again, then {again}")
+        }
+        (ErrorKind::UpgradeRequired, _) => {
+            format!("{failed}a realm wants a newer client. Update the application, then {again}")
+        }
+        (ErrorKind::RateLimitExceeded, _) => {
+            format!("{failed}too many requests at the moment. Wait some minutes, then {again}")
+        }
+        (ErrorKind::Assertion, Operation::Delete) => format!(
+            "{failed}a realm answers wrongly. Check the configuration's keys and addresses; if they are right, report \
+             the realm to its operator"
+        ),
+        (ErrorKind::Assertion, _) => format!(
+            "{failed}too many realms answer wrongly. Check the configuration's keys and addresses; if they are right, \
+             report the realms to their operators"
+        ),
+        (ErrorKind::RegistrationChanged, _) => {
+            "the secret was registered anew meanwhile, on another device. Recover \
+                                                it again, with the PIN chosen there"
+                .to_owned()
+        }
+        (ErrorKind::Unavailable { .. }, Operation::Register) => {
+            format!("{failed}too few realms could be reached. Check the connection, then {again}")
+        }
+        (ErrorKind::Unavailable { .. }, Operation::Delete) => {
+            format!("{failed}a realm could not be reached. Check the connection, then {again}")
+        }
+        (ErrorKind::Unavailable { .. }, Operation::Status) => format!(
+            "too few realms could tell what is registered: nothing was decided. Check the connection, then {again}; do \
+             not register anew for this"
+        ),
+        (ErrorKind::Unavailable { may_have_cost_a_guess }, Operation::Recover) => format!(
+            "too few realms could be reached: nothing was decided. Check the connection, then {again}; do not register \
+             anew for this. {}",
+            cost(may_have_cost_a_guess)
+        ),
+        (ErrorKind::InputTooLong, _) => {
+            format!("{failed}the PIN or the user info is too long: keep each below 4 GiB")
+        }
+    }
 }
 
 fn wrong_or_gone(guesses_remaining: u16) -> String {
@@ -234,145 +265,5 @@ fn invalid_pin(guesses_remaining: u16) -> String {
         0 => "no guesses are left: the secret cannot be recovered any more. Register a new one".to_owned(),
         1 => "the PIN is wrong. One guess is left; a wrong one destroys the secret".to_owned(),
         n => format!("the PIN is wrong. {n} guesses are left; try again"),
-    }
-}
-
-/// Why not every realm deleted its record.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DeleteError {
-    /// A token is missing, expired, or not for this realm.
-    #[error(
-        "not deleted everywhere: an auth token is missing or was refused. Sign in again, then delete again"
-    )]
-    InvalidAuth {
-        /// What each failing realm did.
-        causes: Vec<RealmError>,
-    },
-    /// This client is too old.
-    #[error(
-        "not deleted everywhere: a realm wants a newer client. Update the application, then delete again"
-    )]
-    UpgradeRequired {
-        /// What each failing realm did.
-        causes: Vec<RealmError>,
-    },
-    /// Too many requests for now.
-    #[error("not deleted everywhere: too many requests at the moment. Wait some minutes, then delete again")]
-    RateLimitExceeded {
-        /// What each failing realm did.
-        causes: Vec<RealmError>,
-    },
-    /// A realm broke the protocol.
-    #[error(
-        "not deleted everywhere: a realm answers wrongly. Check the configuration's keys and addresses; \
-         if they are right, report the realm to its operator"
-    )]
-    Assertion {
-        /// What each failing realm did.
-        causes: Vec<RealmError>,
-    },
-    /// A realm could not be reached.
-    #[error("not deleted everywhere: a realm could not be reached. Check the connection, then delete again")]
-    Unavailable {
-        /// What each failing realm did.
-        causes: Vec<RealmError>,
-    },
-}
-
-impl RegisterError {
-    /// What each failing realm did, in the order it was learnt.
-    #[must_use]
-    pub fn causes(&self) -> &[RealmError] {
-        match self {
-            Self::InvalidAuth { causes }
-            | Self::UpgradeRequired { causes }
-            | Self::RateLimitExceeded { causes }
-            | Self::Assertion { causes }
-            | Self::Unavailable { causes } => causes,
-            Self::InputTooLong(_) => &[],
-        }
-    }
-}
-
-impl RecoverError {
-    /// What each failing realm did, in the order it was learnt.
-    #[must_use]
-    pub fn causes(&self) -> &[RealmError] {
-        match self {
-            Self::InvalidPin { causes, .. }
-            | Self::NotRegistered { causes }
-            | Self::InvalidAuth { causes }
-            | Self::UpgradeRequired { causes }
-            | Self::RateLimitExceeded { causes }
-            | Self::Assertion { causes }
-            | Self::RegistrationChanged { causes }
-            | Self::Unavailable { causes, .. } => causes,
-            Self::InputTooLong(_) => &[],
-        }
-    }
-
-    /// What a phase came to. `asked`: whether the PIN was on its way.
-    pub(crate) fn of(Failed { cause, causes, .. }: Failed, asked: bool) -> Self {
-        match cause {
-            Cause::InvalidPin { guesses_remaining } => Self::InvalidPin { guesses_remaining, causes },
-            Cause::NotRegistered => Self::NotRegistered { causes },
-            Cause::InvalidAuth => Self::InvalidAuth { causes },
-            Cause::UpgradeRequired => Self::UpgradeRequired { causes },
-            Cause::RateLimitExceeded => Self::RateLimitExceeded { causes },
-            Cause::OtherRegistration => Self::RegistrationChanged { causes },
-            Cause::Assertion(_) | Cause::Untrusted(_) => Self::Assertion { causes },
-            Cause::Transient(_) | Cause::Unsettled => {
-                Self::Unavailable { may_have_cost_a_guess: asked, causes }
-            }
-        }
-    }
-}
-
-impl DeleteError {
-    /// What each failing realm did, in order of the realms' ids.
-    #[must_use]
-    pub fn causes(&self) -> &[RealmError] {
-        match self {
-            Self::InvalidAuth { causes }
-            | Self::UpgradeRequired { causes }
-            | Self::RateLimitExceeded { causes }
-            | Self::Assertion { causes }
-            | Self::Unavailable { causes } => causes,
-        }
-    }
-}
-
-impl From<Failed> for RegisterError {
-    fn from(Failed { cause, causes, .. }: Failed) -> Self {
-        match cause {
-            Cause::InvalidAuth => Self::InvalidAuth { causes },
-            Cause::UpgradeRequired => Self::UpgradeRequired { causes },
-            Cause::RateLimitExceeded => Self::RateLimitExceeded { causes },
-            // No answer to a registration says the first three.
-            Cause::InvalidPin { .. }
-            | Cause::NotRegistered
-            | Cause::OtherRegistration
-            | Cause::Assertion(_)
-            | Cause::Untrusted(_) => Self::Assertion { causes },
-            Cause::Transient(_) | Cause::Unsettled => Self::Unavailable { causes },
-        }
-    }
-}
-
-impl From<Failed> for DeleteError {
-    fn from(Failed { cause, causes, .. }: Failed) -> Self {
-        match cause {
-            Cause::InvalidAuth => Self::InvalidAuth { causes },
-            Cause::UpgradeRequired => Self::UpgradeRequired { causes },
-            Cause::RateLimitExceeded => Self::RateLimitExceeded { causes },
-            // No answer to a deletion says the first three.
-            Cause::InvalidPin { .. }
-            | Cause::NotRegistered
-            | Cause::OtherRegistration
-            | Cause::Assertion(_)
-            | Cause::Untrusted(_) => Self::Assertion { causes },
-            Cause::Transient(_) | Cause::Unsettled => Self::Unavailable { causes },
-        }
     }
 }

@@ -5,6 +5,7 @@
 //! HTTP/2 compresses headers into another, TLS encrypts its own copy), and reads answers into buffers of its own; none
 //! of those are wiped.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use bytes::Bytes;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, pem};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier, crypto};
 use rustls_platform_verifier::Verifier;
 use url::Url;
@@ -45,21 +46,38 @@ pub struct Https {
 }
 
 /// The transport cannot be set up.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpsError {
     /// A root certificate cannot be read.
     #[error("the root certificates cannot be read: give PEM, each between BEGIN and END CERTIFICATE ({0})")]
-    RootCertificate(pem::Error),
+    RootCertificate(String),
     /// There is no root certificate in what was given.
     #[error("there is no certificate in the file of root certificates: give at least one, as PEM")]
     NoRootCertificate,
     /// The device's trust store cannot be used.
     #[error("the device's root certificates cannot be used: install them, or give your own ({0})")]
-    Roots(rustls::Error),
+    Roots(String),
     /// The HTTP client refuses its settings.
     #[error("the HTTP client cannot be set up: {0}")]
-    Client(reqwest::Error),
+    Client(String),
+}
+
+impl HttpsError {
+    fn roots(error: rustls::Error) -> Self {
+        Self::Roots(error.to_string())
+    }
+
+    fn client(error: reqwest::Error) -> Self {
+        Self::Client(error.to_string())
+    }
+}
+
+impl fmt::Debug for Https {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Secret: the address of a proxy may hold its password.
+        f.debug_struct("Https").field("own_roots", &self.roots.len()).finish_non_exhaustive()
+    }
 }
 
 impl Https {
@@ -82,7 +100,7 @@ impl Https {
     pub fn with_root_certificates(pem: &[u8]) -> Result<Self, HttpsError> {
         let pem = pem.strip_prefix("\u{feff}".as_bytes()).unwrap_or(pem);
         let roots = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-        let roots = roots.map_err(HttpsError::RootCertificate)?;
+        let roots = roots.map_err(|error| HttpsError::RootCertificate(error.to_string()))?;
         if roots.is_empty() { Err(HttpsError::NoRootCertificate) } else { Self::trusting_also(roots) }
     }
 
@@ -98,10 +116,10 @@ impl Https {
     fn trusting_also(roots: Vec<CertificateDer<'static>>) -> Result<Self, HttpsError> {
         let mut trusted = RootCertStore::empty();
         // Damaged ones are to be known now, though they are used later.
-        roots.iter().try_for_each(|root| trusted.add(root.clone())).map_err(HttpsError::Roots)?;
+        roots.iter().try_for_each(|root| trusted.add(root.clone())).map_err(HttpsError::roots)?;
         let nobody = tls_builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
         let direct = Lane::new(move |builder| http_client(builder, nobody.clone()).no_proxy());
-        let direct = Arc::new(direct.map_err(HttpsError::Client)?);
+        let direct = Arc::new(direct.map_err(HttpsError::client)?);
         let proxies = Arc::new(Matcher::from_system());
         Ok(Self { roots: roots.into(), client: Arc::default(), direct, proxies })
     }
@@ -118,10 +136,10 @@ impl Https {
         };
         let mut tls = tls_builder()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier.map_err(HttpsError::Roots)?))
+            .with_custom_certificate_verifier(Arc::new(verifier.map_err(HttpsError::roots)?))
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let lane = Lane::new(move |builder| http_client(builder, tls.clone())).map_err(HttpsError::Client)?;
+        let lane = Lane::new(move |builder| http_client(builder, tls.clone())).map_err(HttpsError::client)?;
         Ok(self.client.get_or_init(|| lane))
     }
 
@@ -170,7 +188,7 @@ fn tls_builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, HttpsErro
     let provider = Arc::new(crypto::ring::default_provider());
     ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(HttpsError::Roots)
+        .map_err(HttpsError::roots)
 }
 
 fn http_client(builder: reqwest::ClientBuilder, tls: ClientConfig) -> reqwest::ClientBuilder {

@@ -7,9 +7,9 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::net::lookup_host;
 use tokio::time::Instant;
@@ -44,13 +44,13 @@ impl Lane {
 
     /// The client with the connections to a place.
     pub(crate) fn usual(&self, url: &Url) -> reqwest::Client {
-        let replaced = self.lock();
+        let replaced = self.replaced.lock();
         replaced.get(&place(url)).map_or(&self.first, |replaced| &replaced.client).clone()
     }
 
     /// One without connections, which takes the place of the other.
     pub(crate) fn afresh(&self, url: &Url) -> Result<reqwest::Client, reqwest::Error> {
-        let mut all = self.lock();
+        let mut all = self.replaced.lock();
         let former = all.get(&place(url));
         if let Some(former) = former.filter(|former| former.since.elapsed() < FRESH) {
             return Ok(former.client.clone());
@@ -59,11 +59,6 @@ impl Lane {
         let client = built(&*self.build, times)?;
         all.insert(place(url), Replaced { client: client.clone(), since: Instant::now(), times });
         Ok(client)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Replaced>> {
-        // Nothing that panics while the lock is held leaves the map in pieces.
-        self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -124,7 +119,7 @@ mod tests {
         let lane = Lane::new(move |builder| builder.tls_backend_preconfigured(tls.clone())).unwrap();
         let (here, there): (Url, Url) =
             ("http://127.0.0.1:1/req".parse().unwrap(), "http://127.0.0.1:2/req".parse().unwrap());
-        let times = |url: &Url| lane.lock().get(&place(url)).map_or(0, |replaced| replaced.times);
+        let times = |url: &Url| lane.replaced.lock().get(&place(url)).map_or(0, |replaced| replaced.times);
         lane.afresh(&here).unwrap();
         lane.afresh(&here).unwrap();
         assert_eq!((times(&here), times(&there)), (1, 0));

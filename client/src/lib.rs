@@ -1,40 +1,23 @@
-//! The Strongroom SDK: keeps a secret under a short PIN in several realms, which destroy it after a fixed number of
-//! wrong guesses.
-//!
-//! No realm learns the PIN or the secret, and fewer realms than the configuration's recover threshold cannot test a
-//! PIN. A [`Client`] speaks the client protocol (sections 2 and 8 to 10) over a [`Transport`], as the user that
-//! [`AuthTokens`] name. The network and every realm are untrusted; the application, its configuration and the device
-//! are trusted.
-//!
-//! ```no_run
-//! use std::num::NonZeroU8;
-//! use strongroom_client::{Client, Configuration, FixedTokens, Https, Pin, RecoverError, UserSecret};
-//!
-//! # async fn example(json: &str, tokens: FixedTokens) -> Result<(), Box<dyn std::error::Error>> {
-//! let configuration = Configuration::from_json(json)?;
-//! let client = Client::new(configuration, vec![], tokens, Https::new()?);
-//! let (pin, secret) = (Pin::from("4821"), UserSecret::new(b"a key of 128 bytes at most")?);
-//! client.register(&pin, &secret, b"", NonZeroU8::new(10).unwrap()).await?;
-//! match client.recover(&pin, b"").await {
-//!     Ok(secret) => assert_eq!(secret.as_bytes(), b"a key of 128 bytes at most"),
-//!     Err(RecoverError::InvalidPin { guesses_remaining, .. }) => println!("{guesses_remaining} guesses left"),
-//!     Err(error) => println!("{error}"),
-//! }
-//! # Ok(())
-//! # }
-//! ```
+#![cfg_attr(feature = "https", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "https"),
+    doc = "The Strongroom SDK, without its transport: see the feature `https`."
+)]
 #![forbid(unsafe_code)]
-#![warn(missing_docs)]
+#![warn(missing_docs, missing_debug_implementations)]
 
 mod auth;
 mod bug;
+mod builder;
 mod client;
 mod configuration;
 mod copies;
 mod delete;
 mod error;
 mod hearing;
+#[cfg(feature = "https")]
 mod https;
+#[cfg(feature = "https")]
 mod lane;
 mod linger;
 mod link;
@@ -52,17 +35,31 @@ mod verdict;
 pub use auth::{AuthTokens, FixedTokens, NoToken};
 #[cfg(feature = "planted-bugs")]
 pub use bug::Bug;
+pub use builder::ClientBuilder;
 pub use client::{Client, Progress};
 pub use configuration::{Configuration, ConfigurationError, Realm};
-pub use error::{Cause, DeleteError, RealmError, RecoverError, RegisterError};
+pub use error::{Cause, Error, ErrorKind, Operation, RealmError};
+#[cfg(feature = "https")]
 pub use https::{Https, HttpsError};
 pub use pin::Pin;
 pub use retry::RetryPolicy;
 pub use status::{RealmStatus, Registration, Status, Summary};
 pub use transport::{HttpResponse, NetworkError, Transport};
 
+// What the protocol's other side shares.
 pub use strongroom_proto::client::RegistrationVersion;
-pub use strongroom_proto::ids::{RealmId, X25519Public};
-pub use strongroom_proto::pin::{InputTooLong, PinHashingMode};
+pub use strongroom_proto::ids::{ParseIdError, RealmId, X25519Public};
+pub use strongroom_proto::pin::PinHashingMode;
 pub use strongroom_proto::registration::{SecretTooLong, UserSecret};
 pub use strongroom_proto::sharing::ShareIndex;
+
+// What an application needs of other crates to write a transport, a source of tokens or a generator.
+pub use async_trait::async_trait;
+pub use rand_core;
+pub use url::Url;
+pub use zeroize::Zeroizing;
+
+/// The 20 lines of the repository's README.
+#[cfg(all(doctest, feature = "https"))]
+#[doc = include_str!("../../README.md")]
+mod repository {}

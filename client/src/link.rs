@@ -12,9 +12,10 @@
 //! Copies of a request without an answer (see [`crate::copies`]) cost no guess: a transport message goes out as the same
 //! ciphertext in its session, and what a handshake carries changes nothing; but for a Delete, of which there are none.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rand_core::{CryptoRng, Rng as _};
 use strongroom_proto::client::{
     ClientRequest, ClientResponse, HandshakeResponse, NoiseRequest, NoiseResponse, RequestKind,
@@ -46,8 +47,7 @@ pub(crate) type SharedRng = Mutex<Box<dyn CryptoRng + Send>>;
 
 /// Runs `draw` with the generator.
 pub(crate) fn with_rng<T>(rng: &SharedRng, draw: impl FnOnce(&mut Box<dyn CryptoRng + Send>) -> T) -> T {
-    // A panic in between leaves a generator that is as good as before.
-    draw(&mut rng.lock().unwrap_or_else(PoisonError::into_inner))
+    draw(&mut rng.lock())
 }
 
 /// Everything that a request to a realm needs.

@@ -1,5 +1,7 @@
 //! What the user knows: the PIN. Wiped when dropped, and never printed.
 
+use std::fmt;
+
 use zeroize::Zeroizing;
 
 /// A PIN or passphrase, taken as its bytes: two encodings of one text are two PINs, so an application normalises
@@ -16,6 +18,12 @@ impl Pin {
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pin(…)")
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use crate::bug::Bug;
 use crate::client::{Client, Progress};
 use crate::configuration::{Configuration, Member};
-use crate::error::{Cause, Failed, RecoverError};
+use crate::error::{Cause, Error, ErrorKind, Failed, Operation};
 use crate::hearing::{Hearing, NO_GUESSES, Phase};
 use crate::link::with_rng;
 use crate::pin::Pin;
@@ -52,23 +52,23 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`RecoverError`] says whether the PIN was wrong, with the guesses left, and what else to do.
-    pub async fn recover(&self, pin: &Pin, user_info: &[u8]) -> Result<UserSecret, RecoverError> {
+    /// [`ErrorKind`] says whether the PIN was wrong, with the guesses left, and what else there is.
+    pub async fn recover(&self, pin: &Pin, user_info: &[u8]) -> Result<UserSecret, Error> {
         let mut not_registered = Vec::new();
         for configuration in std::iter::once(&self.configuration).chain(&self.previous) {
-            let found = self.recover1(configuration).await.map_err(|failed| RecoverError::of(failed, false));
-            match found {
+            let error = match self.recover1(configuration).await {
                 Ok(found) => return self.recover_from(configuration, found, pin, user_info).await,
-                Err(RecoverError::NotRegistered { causes }) => not_registered.extend(causes),
-                Err(RecoverError::Unavailable { causes, .. })
-                    if self.link.bugs.has(Bug::FallBackOnSilence) =>
-                {
-                    not_registered.extend(causes);
+                Err(failed) => failed.end(Operation::Recover, false),
+            };
+            match error.kind {
+                ErrorKind::NotRegistered => not_registered.extend(error.causes),
+                ErrorKind::Unavailable { .. } if self.link.bugs.has(Bug::FallBackOnSilence) => {
+                    not_registered.extend(error.causes);
                 }
-                Err(error) => return Err(error),
+                _ => return Err(error),
             }
         }
-        Err(RecoverError::NotRegistered { causes: not_registered })
+        Err(Error::new(Operation::Recover, ErrorKind::NotRegistered, not_registered))
     }
 
     /// Recovers what was found; once more from the beginning if it is replaced on the way.
@@ -78,28 +78,26 @@ impl Client {
         found: Found<'_>,
         pin: &Pin,
         user_info: &[u8],
-    ) -> Result<UserSecret, RecoverError> {
+    ) -> Result<UserSecret, Error> {
+        let end = |failed: Failed| failed.end(Operation::Recover, true);
         let guessed_at = found.version;
         let replaced = match self.recover_found(configuration, found, pin, user_info).await? {
             Ok(secret) => return Ok(secret),
             Err(failed) if failed.changed => failed,
-            Err(failed) => return Err(RecoverError::of(failed, true)),
+            Err(failed) => return Err(end(failed)),
         };
         // The other device hands one realm after another its share.
         sleep(SETTLING).await;
         match self.recover1(configuration).await {
             // It is what it was, whatever a realm said, and was guessed at.
-            Ok(found) if found.version == guessed_at => Err(RecoverError::of(replaced, true)),
-            Ok(found) => self
-                .recover_found(configuration, found, pin, user_info)
-                .await?
-                .map_err(|failed| RecoverError::of(failed, true)),
+            Ok(found) if found.version == guessed_at => Err(end(replaced)),
+            Ok(found) => self.recover_found(configuration, found, pin, user_info).await?.map_err(end),
             // Some realms have the next one already: that is not to have none.
             Err(failed) if failed.causes.iter().any(|error| error.cause == Cause::OtherRegistration) => {
                 let cause = if failed.cause == Cause::NotRegistered { replaced.cause } else { failed.cause };
-                Err(RecoverError::of(Failed::with(cause, failed.causes), true))
+                Err(end(Failed::with(cause, failed.causes)))
             }
-            Err(failed) => Err(RecoverError::of(failed, true)),
+            Err(failed) => Err(end(failed)),
         }
     }
 
@@ -110,8 +108,10 @@ impl Client {
         Found { version, members, hearing }: Found<'_>,
         pin: &Pin,
         user_info: &[u8],
-    ) -> Result<Result<UserSecret, Failed>, InputTooLong> {
-        let stretched = self.stretch(configuration, pin, &version, user_info).await?;
+    ) -> Result<Result<UserSecret, Failed>, Error> {
+        let stretched = self.stretch(configuration, pin, &version, user_info).await;
+        let stretched = stretched
+            .map_err(|InputTooLong| Error::new(Operation::Recover, ErrorKind::InputTooLong, Vec::new()))?;
         Ok(match self.recover2(hearing, &members, version, &stretched).await {
             Ok((hearing, key)) => self.recover3(hearing, &members, version, &stretched, &key).await,
             Err(failed) => Err(failed),

@@ -7,7 +7,7 @@ use strongroom_proto::client::{
     Policy, Register2Request, RegistrationVersion, SecretsRequest, SecretsResponse,
 };
 use strongroom_proto::oprf::{PrivateKey, unoblivious_output};
-use strongroom_proto::pin::StretchedPin;
+use strongroom_proto::pin::{InputTooLong, StretchedPin};
 use strongroom_proto::registration::{
     RegistrationSigningKey, UserSecret, derive_unlock_key, encrypt_secret, encrypted_secret_commitment,
     encryption_key, unlock_key_tag,
@@ -17,7 +17,7 @@ use strongroom_proto::sharing::{SecretScalar, Share, share};
 use crate::bug::Bug;
 use crate::client::{Client, Progress};
 use crate::configuration::{Configuration, Member};
-use crate::error::{Cause, RegisterError};
+use crate::error::{Cause, Error, ErrorKind, Failed, Operation};
 use crate::link::with_rng;
 use crate::pin::Pin;
 
@@ -37,14 +37,14 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`RegisterError`]: nothing can be relied on until another registration succeeds.
+    /// Nothing can be relied on until another registration succeeds: see [`Operation::Register`].
     pub async fn register(
         &self,
         pin: &Pin,
         secret: &UserSecret,
         user_info: &[u8],
         num_guesses: NonZeroU8,
-    ) -> Result<(), RegisterError> {
+    ) -> Result<(), Error> {
         self.report(Progress::Register1);
         let questions =
             self.configuration.members().map(|member| (member, SecretsRequest::Register1)).collect();
@@ -53,13 +53,13 @@ impl Client {
             SecretsResponse::Register1 => Ok(()),
             _ => Err(Cause::Assertion("it answered another request than Register1")),
         };
-        self.link.phase(questions, threshold, read).await?;
+        self.link.phase(questions, threshold, read).await.map_err(not_registered)?;
 
         let allowed = if self.link.bugs.has(Bug::RestartThrice) { 3 } else { RESTARTS };
         let mut restarts = 0;
         loop {
             match self.register_afresh(pin, secret, user_info, num_guesses).await {
-                Err(RegisterError::Unavailable { causes })
+                Err(Error { kind: ErrorKind::Unavailable { .. }, causes, .. })
                     if restarts < allowed && causes.iter().any(|error| error.cause == Cause::Unsettled) =>
                 {
                     restarts += 1;
@@ -76,9 +76,11 @@ impl Client {
         secret: &UserSecret,
         user_info: &[u8],
         num_guesses: NonZeroU8,
-    ) -> Result<(), RegisterError> {
+    ) -> Result<(), Error> {
         let version = with_rng(&self.link.rng, RegistrationVersion::random);
-        let stretched = self.stretch(&self.configuration, pin, &version, user_info).await?;
+        let stretched = self.stretch(&self.configuration, pin, &version, user_info).await;
+        let stretched = stretched
+            .map_err(|InputTooLong| Error::new(Operation::Register, ErrorKind::InputTooLong, Vec::new()))?;
         let registration =
             with_rng(&self.link.rng, |rng| Registration::draw(&self.configuration, version, rng));
         let questions = registration.requests(&self.configuration, &stretched, secret, num_guesses);
@@ -92,9 +94,13 @@ impl Client {
         // Nothing is abandoned before enough have it: a registration that arrives late could replace the one that is
         // drawn after it.
         let enough = |answers: &[_]| answers.len() >= threshold;
-        self.link.ask_all(questions, enough, read).await.reaching(threshold)?;
+        self.link.ask_all(questions, enough, read).await.reaching(threshold).map_err(not_registered)?;
         Ok(())
     }
+}
+
+fn not_registered(failed: Failed) -> Error {
+    failed.end(Operation::Register, false)
 }
 
 /// The random part of one registration.

@@ -48,6 +48,9 @@ pub(crate) const STRAGGLING: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The pauses of one request.
+///
+/// Not a library's: the pauses grow by two laws, the second of which a change of mind of the phase cuts short. What
+/// `backon` would do of that is one line of [`Backoff::pause`].
 pub(crate) struct Backoff {
     policy: RetryPolicy,
     started: Instant,

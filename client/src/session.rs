@@ -4,9 +4,9 @@
 //! operations at the same time open sessions of their own.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use strongroom_proto::ids::{RealmId, SessionId, X25519Public};
 use strongroom_proto::noise::{NoiseError, Plaintext, Transport};
 use tokio::time::Instant;
@@ -59,16 +59,11 @@ pub(crate) struct Sessions(Mutex<HashMap<(RealmId, X25519Public), Session>>);
 impl Sessions {
     /// Takes the live session with a realm, if there is one.
     pub(crate) fn take(&self, realm: RealmId, key: &X25519Public) -> Option<Session> {
-        self.lock().remove(&(realm, *key)).filter(Session::is_live)
+        self.0.lock().remove(&(realm, *key)).filter(Session::is_live)
     }
 
     /// Keeps a session for the next request.
     pub(crate) fn put(&self, realm: RealmId, key: &X25519Public, session: Session) {
-        self.lock().insert((realm, *key), session);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<(RealmId, X25519Public), Session>> {
-        // Nothing panics while the lock is held; a map is whole in any case.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().insert((realm, *key), session);
     }
 }

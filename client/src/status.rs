@@ -6,7 +6,7 @@ use strongroom_proto::ids::RealmId;
 use crate::bug::Bugs;
 use crate::client::{Client, Progress};
 use crate::configuration::Member;
-use crate::error::Cause;
+use crate::error::{Cause, Error, Failed, Operation, RealmError};
 use crate::recover::read_recover1;
 use crate::verdict::{Verdict, Word, verdict};
 
@@ -20,6 +20,7 @@ pub struct Status {
 
 /// What one realm says.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RealmStatus {
     /// The realm.
     pub realm: RealmId,
@@ -65,6 +66,22 @@ impl Status {
             Verdict::NoGuesses => Summary::NoGuesses,
             Verdict::Unavailable => Summary::Unknown,
         }
+    }
+
+    /// Why the realms do not tell what is registered: what a recovery would fail with, without a guess at stake.
+    /// `None` where they do tell.
+    #[must_use]
+    pub fn undecided(&self) -> Option<Error> {
+        if self.summary() != Summary::Unknown {
+            return None;
+        }
+        let silence = |told: &RealmStatus| {
+            let cause = told.registration.as_ref().err()?.clone();
+            Some(RealmError { realm: told.realm, cause })
+        };
+        let silent: Vec<_> = self.realms.iter().filter_map(silence).collect();
+        // Nothing is undecided without them, unless the application has taken them out.
+        (!silent.is_empty()).then(|| Failed::least(silent).end(Operation::Status, false))
     }
 }
 

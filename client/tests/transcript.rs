@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use rand_core::{TryCryptoRng, TryRng};
 use serde_json::Value;
 use strongroom_client::{
-    Client, Configuration, DeleteError, FixedTokens, HttpResponse, NetworkError, Pin, RecoverError,
-    RegisterError, RetryPolicy, Transport, UserSecret,
+    Client, Configuration, Error, ErrorKind, FixedTokens, HttpResponse, NetworkError, Pin, RetryPolicy,
+    Transport, UserSecret,
 };
 use strongroom_proto::client::{ClientRequest, ClientResponse, RequestKind, SecretsRequest};
 use url::Url;
@@ -149,25 +149,24 @@ async fn perform(client: &Client, step: &Value) -> Value {
             let outcome = client.register(&pin(), &secret, &bytes(arguments, "user_info"), guesses).await;
             match outcome {
                 Ok(()) => "Ok".into(),
-                Err(RegisterError::Assertion { .. }) => "Err(Assertion)".into(),
+                Err(Error { kind: ErrorKind::Assertion, .. }) => "Err(Assertion)".into(),
                 Err(other) => format!("{other:?}").into(),
             }
         }
         "recover" => match client.recover(&pin(), &bytes(arguments, "user_info")).await {
             Ok(secret) => serde_json::json!({ "Ok": hex::encode(secret.as_bytes()) }),
-            Err(RecoverError::InvalidPin { guesses_remaining, .. }) => {
+            Err(Error { kind: ErrorKind::InvalidPin { guesses_remaining }, .. }) => {
                 format!("Err(InvalidPin {{ guesses_remaining: {guesses_remaining} }})").into()
             }
-            Err(RecoverError::NotRegistered { .. }) => "Err(NotRegistered)".into(),
-            Err(RecoverError::RateLimitExceeded { .. }) => "Err(RateLimitExceeded)".into(),
-            Err(RecoverError::UpgradeRequired { .. }) => "Err(UpgradeRequired)".into(),
+            Err(Error { kind: ErrorKind::NotRegistered, .. }) => "Err(NotRegistered)".into(),
+            Err(Error { kind: ErrorKind::RateLimitExceeded, .. }) => "Err(RateLimitExceeded)".into(),
+            Err(Error { kind: ErrorKind::UpgradeRequired, .. }) => "Err(UpgradeRequired)".into(),
             // Clients in the field call it so.
-            Err(RecoverError::Unavailable { .. }) => "Err(Transient)".into(),
+            Err(Error { kind: ErrorKind::Unavailable { .. }, .. }) => "Err(Transient)".into(),
             Err(other) => format!("{other:?}").into(),
         },
         "delete" => match client.delete().await {
             Ok(()) => "Ok".into(),
-            Err(error @ DeleteError::Unavailable { .. }) => format!("{error:?}").into(),
             Err(other) => format!("{other:?}").into(),
         },
         other => panic!("unknown operation {other}"),
@@ -184,9 +183,10 @@ async fn replay(session: &Value) {
         .collect();
     let (script, draws) = (Script::default(), Draws::default());
     // Pauses of zero keep the realms' draws in the recorded order.
-    let client = Client::new(configuration, vec![], tokens, script.clone())
-        .with_rng(draws.clone())
-        .with_retry_policy(RetryPolicy { quick_step: Duration::ZERO, ..RetryPolicy::deployed() });
+    let client = Client::builder(configuration, tokens)
+        .rng(draws.clone())
+        .retry_policy(RetryPolicy { quick_step: Duration::ZERO, ..RetryPolicy::deployed() })
+        .build_with(script.clone());
 
     for (number, step) in session["steps"].as_array().unwrap().iter().enumerate() {
         if name == "constant-size-frames" && number == 4 {

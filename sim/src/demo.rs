@@ -10,7 +10,7 @@ use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use strongroom_agent::segment::Segment;
-use strongroom_client::{Client, Pin, RecoverError, UserSecret};
+use strongroom_client::{Client, ErrorKind, Pin, UserSecret};
 
 const SECRET: &[u8] = b"the key that opens Ada's backups";
 const RIGHT: &str = "4821";
@@ -209,10 +209,10 @@ async fn guess(client: &Client, pin: &str) -> Result<Guess, Error> {
     match client.recover(&Pin::from(pin), b"").await {
         Ok(secret) if secret.as_bytes() == SECRET => Ok(Guess::Right),
         Ok(_) => Err("a recovery returned another secret than was registered".into()),
-        Err(RecoverError::InvalidPin { guesses_remaining, .. }) => {
-            Ok(Guess::Wrong { left: guesses_remaining })
-        }
-        Err(other) => Err(other.into()),
+        Err(error) => match error.kind {
+            ErrorKind::InvalidPin { guesses_remaining } => Ok(Guess::Wrong { left: guesses_remaining }),
+            _ => Err(error.into()),
+        },
     }
 }
 

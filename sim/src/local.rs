@@ -27,7 +27,7 @@ use strongroom_agent::config::{Config, HsmAddress, PeerUrl};
 use strongroom_agent::replica::{Millis, Role, Status, Storage};
 use strongroom_agent::store::{Store, StoreError};
 use strongroom_agent::token::{MAX_TOKEN_LEN, mint};
-use strongroom_client::{Client, Configuration, FixedTokens, Https};
+use strongroom_client::{Client, ClientBuilder, Configuration, FixedTokens};
 use strongroom_hsm_software::{Address, Options, Server};
 use strongroom_proto::hsm::DeviceStatus;
 use strongroom_proto::ids::{GroupId, RealmId};
@@ -450,7 +450,7 @@ impl LocalRealm {
     /// # Errors
     /// As [`Self::configuration`] and [`Self::token`].
     pub async fn client(&self, i: usize, user: &str) -> Result<Client, Error> {
-        self.client_of(&self.configuration(i).await?, user)
+        Ok(self.builder(&self.configuration(i).await?, user)?.build()?)
     }
 
     /// [`Self::client`], whose PINs are hashed without care: for measuring everything else.
@@ -459,15 +459,18 @@ impl LocalRealm {
     /// As [`Self::client`].
     pub async fn fast_client(&self, i: usize, user: &str) -> Result<Client, Error> {
         let configuration = self.configuration(i).await?;
-        self.client_of(&configuration.replace("Standard2019", "FastInsecure"), user)
+        Ok(self.builder(&configuration.replace("Standard2019", "FastInsecure"), user)?.build()?)
     }
 
-    fn client_of(&self, configuration: &str, user: &str) -> Result<Client, Error> {
+    /// A client to be, with this configuration: for tests that need it otherwise than [`Self::client`].
+    ///
+    /// # Errors
+    /// The configuration is none, or the user's name makes no token.
+    pub fn builder(&self, configuration: &str, user: &str) -> Result<ClientBuilder, Error> {
         let configuration: Configuration = configuration.parse()?;
         let realm = configuration.realms()[0].id();
         let tokens = FixedTokens::from_iter([(realm, self.token(&realm, user)?)]);
-        let client = Client::new(configuration, vec![], tokens, Https::new()?);
-        Ok(self.setting.pace.client(client))
+        Ok(self.setting.pace.client(Client::builder(configuration, tokens)))
     }
 
     /// Where the realm is kept.

@@ -9,7 +9,7 @@ use std::num::NonZeroU8;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use strongroom_agent::replica::{Role, Status, Storage};
-use strongroom_client::{Client, Configuration, FixedTokens, Https, Pin, RecoverError, UserSecret};
+use strongroom_client::{Client, Configuration, ErrorKind, FixedTokens, Pin, UserSecret};
 
 /// Users who guess at once, so that the log grows quickly.
 const USERS: usize = 8;
@@ -81,7 +81,7 @@ async fn client(realm: &LocalRealm, user: usize) -> Result<Client, Error> {
     let configuration: Configuration = text.parse()?;
     let id = configuration.realms()[0].id();
     let tokens = FixedTokens::from_iter([(id, realm.token(&id, &format!("user-{user}"))?)]);
-    Ok(Client::new(configuration, vec![], tokens, Https::new()?))
+    Ok(Client::builder(configuration, tokens).build()?)
 }
 
 async fn guess(client: Client, times: u32) -> Result<(), String> {
@@ -91,9 +91,11 @@ async fn guess(client: Client, times: u32) -> Result<(), String> {
         client.register(&Pin::from("4821"), &secret, b"info", guesses).await.map_err(|e| e.to_string())?;
         for _ in 0..100 {
             match client.recover(&Pin::from("0000"), b"info").await {
-                Err(RecoverError::InvalidPin { .. } | RecoverError::Unavailable { .. }) => {}
                 Ok(_) => return Err("a wrong PIN was taken for the right one".into()),
-                Err(error) => return Err(error.to_string()),
+                Err(error) => match error.kind {
+                    ErrorKind::InvalidPin { .. } | ErrorKind::Unavailable { .. } => {}
+                    _ => return Err(error.to_string()),
+                },
             }
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strongroom_agent::config::Config;
 use strongroom_agent::store::Store;
-use strongroom_client::{Client, Pin, RecoverError, RetryPolicy};
+use strongroom_client::{Client, Error, ErrorKind, Pin, RetryPolicy};
 use strongroom_proto::registration::UserSecret;
 use strongroom_sim::faulty::{Fault, Faults, Faulty};
 use strongroom_sim::local::{LocalRealm, Setting};
@@ -40,9 +40,10 @@ struct User {
 
 impl User {
     async fn new(realm: &LocalRealm, number: u8) -> Self {
-        let client =
-            realm.client(usize::from(number) % 3, &format!("user-{number}")).await.expect("a client");
-        let client = client.with_retry_policy(RetryPolicy { patience: PATIENCE, ..RetryPolicy::default() });
+        let configuration = realm.configuration(usize::from(number) % 3).await.expect("a member");
+        let client = realm.builder(&configuration, &format!("user-{number}")).expect("a name");
+        let policy = RetryPolicy { patience: PATIENCE, ..RetryPolicy::default() };
+        let client = client.retry_policy(policy).build().expect("roots");
         let secret = UserSecret::new(&[number; 40]).expect("short");
         Self { client, secret, at_most: GUESSES.into() }
     }
@@ -59,11 +60,11 @@ impl User {
     /// A wrong guess, which counts once it was answered; and if it was not, may have counted.
     async fn guess_wrong(&mut self) {
         match self.client.recover(&Pin::from("0000"), b"info").await {
-            Err(RecoverError::InvalidPin { guesses_remaining, .. }) => {
+            Err(Error { kind: ErrorKind::InvalidPin { guesses_remaining }, .. }) => {
                 assert!(guesses_remaining < self.at_most, "{guesses_remaining} are left of {}", self.at_most);
                 self.at_most = guesses_remaining;
             }
-            Err(RecoverError::Unavailable { .. }) => {}
+            Err(Error { kind: ErrorKind::Unavailable { .. }, .. }) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -74,7 +75,7 @@ impl User {
         loop {
             match self.client.recover(&Pin::from("4821"), b"info").await {
                 Ok(secret) => return assert_eq!(secret.as_bytes(), self.secret.as_bytes()),
-                Err(error @ RecoverError::Unavailable { .. }) => {
+                Err(error @ Error { kind: ErrorKind::Unavailable { .. }, .. }) => {
                     assert!(Instant::now() < deadline, "no recovery in {} s: {error:?}", PATIENCE.as_secs());
                 }
                 Err(other) => panic!("{other:?}"),

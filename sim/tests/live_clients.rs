@@ -8,9 +8,7 @@ use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
 use std::time::Duration;
-use strongroom_client::{
-    Client, Configuration, FixedTokens, Https, Pin, RecoverError, RegisterError, RetryPolicy,
-};
+use strongroom_client::{Client, Configuration, Error, ErrorKind, FixedTokens, Https, Pin, RetryPolicy};
 use strongroom_proto::client::{ClientResponse, SecretsRequest};
 use strongroom_proto::registration::UserSecret;
 use strongroom_sim::local::{LocalRealm, MEMBERS};
@@ -167,9 +165,10 @@ fn sdk(realms: &[OneMember], issuer: &Issuer, certificate: &str, user: &str) -> 
     let kids = Issuer::KIDS.iter().zip(realms);
     let tokens = kids.map(|(kid, realm)| (realm.realm.realm, issuer.token(kid, user, &realm.realm.realm)));
     let transport = Https::with_root_certificates(certificate.as_bytes()).expect("a certificate");
-    let client = Client::new(configuration, vec![], FixedTokens::from_iter(tokens), transport);
     // A realm that is down here stays down.
-    client.with_retry_policy(RetryPolicy { patience: Duration::from_secs(1), ..RetryPolicy::default() })
+    let policy = RetryPolicy { patience: Duration::from_secs(1), ..RetryPolicy::default() };
+    let client = Client::builder(configuration, FixedTokens::from_iter(tokens)).retry_policy(policy);
+    client.build_with(transport)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,7 +188,7 @@ async fn with_one_of_three_realms_down_wrong_pins_count_and_the_right_one_recove
     }
     let guess = async |client: &Client, pin: &Pin| match client.recover(pin, b"info").await {
         Ok(secret) => Ok(secret.as_bytes().to_vec()),
-        Err(RecoverError::InvalidPin { guesses_remaining, .. }) => Err(guesses_remaining),
+        Err(Error { kind: ErrorKind::InvalidPin { guesses_remaining }, .. }) => Err(guesses_remaining),
         Err(other) => panic!("{other:?}"),
     };
 
@@ -202,9 +201,9 @@ async fn with_one_of_three_realms_down_wrong_pins_count_and_the_right_one_recove
     }
     assert_eq!(guess(&eve, &pin).await, Err(0));
     let short = ada.register(&pin, &secret, b"info", guesses).await;
-    assert!(matches!(short, Err(RegisterError::Unavailable { .. })), "{short:?}");
+    assert!(matches!(short, Err(Error { kind: ErrorKind::Unavailable { .. }, .. })), "{short:?}");
 
     realms.remove(0).kill().await;
     let alone = ada.recover(&pin, b"info").await;
-    assert!(matches!(alone, Err(RecoverError::Unavailable { .. })), "{alone:?}");
+    assert!(matches!(alone, Err(Error { kind: ErrorKind::Unavailable { .. }, .. })), "{alone:?}");
 }

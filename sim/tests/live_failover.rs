@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
 use std::time::{Duration, Instant};
-use strongroom_client::{Cause, Client, Configuration, FixedTokens, Https, Pin, RecoverError, UserSecret};
+use strongroom_client::{Cause, Client, Configuration, Error, ErrorKind, FixedTokens, Pin, UserSecret};
 use strongroom_sim::local::{LocalRealm, MEMBERS};
 use tokio::time::MissedTickBehavior;
 
@@ -34,7 +34,7 @@ async fn client(local: &LocalRealm, first: usize, user: &str) -> Client {
     let configuration: Configuration = configuration.to_string().parse().expect("usable");
     let realm = configuration.realms()[0].id();
     let tokens = FixedTokens::from_iter([(realm, local.token(&realm, user).expect("a name"))]);
-    Client::new(configuration, vec![], tokens, Https::new().expect("roots"))
+    Client::builder(configuration, tokens).build().expect("roots")
 }
 
 /// Recovers until `end`, with a wrong PIN now and then; the slowest operation.
@@ -51,8 +51,8 @@ async fn live(client: Client, end: Instant) -> Duration {
         let pin = if round % 4 == 3 { "0000" } else { "4821" };
         match client.recover(&Pin::from(pin), b"").await {
             Ok(secret) if pin == "4821" => assert_eq!(secret.as_bytes(), SECRET),
-            Err(error @ RecoverError::Unavailable { .. })
-                if error.causes().iter().all(|told| told.cause == Cause::Unsettled) =>
+            Err(Error { kind: ErrorKind::Unavailable { .. }, causes, .. })
+                if causes.iter().all(|told| told.cause == Cause::Unsettled) =>
             {
                 unsettled += 1;
                 assert_eq!(unsettled, 1, "one leader was lost");
@@ -60,7 +60,7 @@ async fn live(client: Client, end: Instant) -> Duration {
                 assert_eq!(again.as_bytes(), SECRET);
             }
             // A lost answer is asked for again with the same input, which a realm charges once.
-            Err(RecoverError::InvalidPin { guesses_remaining: 4, .. }) if pin == "0000" => {}
+            Err(Error { kind: ErrorKind::InvalidPin { guesses_remaining: 4 }, .. }) if pin == "0000" => {}
             other => panic!("{pin}: {other:?} after {:?}", begun.elapsed()),
         }
         slowest = slowest.max(begun.elapsed());

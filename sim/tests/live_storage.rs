@@ -17,7 +17,7 @@ use strongroom_agent::replica::Storage;
 use strongroom_agent::segment::Segment;
 use strongroom_agent::store::{Kind, Purpose, Store, Timeouts};
 use strongroom_agent::tree::{self, TreeMetrics, TreeSettings, TreeStore};
-use strongroom_client::{Client, Pin, RecoverError};
+use strongroom_client::{Client, Error, ErrorKind, Pin};
 use strongroom_proto::ids::{GroupId, Index};
 use strongroom_proto::registration::UserSecret;
 use strongroom_sim::local::{LocalRealm, MEMBERS, Setting};
@@ -59,7 +59,7 @@ async fn register(client: &Client, guesses: u8) {
 
 async fn guess_wrong(client: &Client) -> u16 {
     match client.recover(&Pin::from("0000"), b"info").await {
-        Err(RecoverError::InvalidPin { guesses_remaining, .. }) => guesses_remaining,
+        Err(Error { kind: ErrorKind::InvalidPin { guesses_remaining }, .. }) => guesses_remaining,
         other => panic!("{other:?}"),
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strongroom_agent::replica::{Fault, Status};
 use strongroom_agent::store::Store;
-use strongroom_client::{Client, Pin, RecoverError, RetryPolicy};
+use strongroom_client::{Client, Error, ErrorKind, Pin, RetryPolicy};
 use strongroom_proto::registration::UserSecret;
 use strongroom_sim::faulty::{Faults, Faulty};
 use strongroom_sim::local::LocalRealm;
@@ -43,8 +43,10 @@ async fn realm() -> (LocalRealm, Folder) {
 
 /// A client that asks five times within some milliseconds and no more, as those in the field do.
 async fn hasty(realm: &LocalRealm, member: usize, user: &str) -> Client {
-    let client = realm.fast_client(member, user).await.expect("a client");
-    client.with_retry_policy(RetryPolicy::deployed())
+    let configuration = realm.configuration(member).await.expect("a member");
+    let fast = configuration.replace("Standard2019", "FastInsecure");
+    let client = realm.builder(&fast, user).expect("a name").retry_policy(RetryPolicy::deployed());
+    client.build().expect("roots")
 }
 
 async fn register(client: &Client) {
@@ -137,7 +139,7 @@ async fn an_agent_that_reaches_nobody_says_so_at_once() {
     until("a quick answer", async || {
         let began = Instant::now();
         let outcome = user.recover(&Pin::from("4821"), b"info").await;
-        assert!(matches!(outcome, Err(RecoverError::Unavailable { .. })), "{outcome:?}");
+        assert!(matches!(outcome, Err(Error { kind: ErrorKind::Unavailable { .. }, .. })), "{outcome:?}");
         began.elapsed() < Duration::from_secs(1)
     })
     .await;

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, IsTerminal as _, Read as _, Write as _, stderr, stdin};
 use std::path::{Path, PathBuf};
 
-use strongroom_client::{Client, Configuration, FixedTokens, Https, Pin, RealmId, UserSecret};
+use strongroom_client::{Client, Configuration, FixedTokens, Https, Pin, Progress, RealmId, UserSecret};
 use zeroize::Zeroizing;
 
 use crate::args::{Common, Register};
@@ -17,8 +17,11 @@ const MAX_PIN: usize = 4096;
 /// What editors and shells of some systems put before text. It says nothing, and would make another PIN.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// A client as the options say.
-pub(crate) fn client(common: &Common) -> Result<Client, Failure> {
+/// A client as the options say, which calls `report` at the beginning of every step.
+pub(crate) fn client(
+    common: &Common,
+    report: impl Fn(Progress) + Send + Sync + 'static,
+) -> Result<Client, Failure> {
     let path = common.configuration.as_ref().ok_or_else(|| {
         Failure::usage("no configuration: name one with --configuration or in STRONGROOM_CONFIGURATION")
     })?;
@@ -54,7 +57,7 @@ pub(crate) fn client(common: &Common) -> Result<Client, Failure> {
     {
         transport.load_roots().map_err(Failure::usage)?;
     }
-    Ok(Client::new(current, previous, tokens, transport))
+    Ok(Client::builder(current, tokens).previous(previous).on_progress(report).build_with(transport))
 }
 
 fn configuration(path: &Path, allow_http: bool) -> Result<Configuration, Failure> {

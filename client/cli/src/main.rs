@@ -39,13 +39,11 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let spinner = ProgressBar::new_spinner();
-    let client = inputs::client(&arguments.common)?.with_progress({
-        let spinner = spinner.clone();
-        move |step| {
-            spinner.enable_steady_tick(Duration::from_millis(100));
-            spinner.set_message(describe(step));
-        }
-    });
+    let shown = spinner.clone();
+    let client = inputs::client(&arguments.common, move |step| {
+        shown.enable_steady_tick(Duration::from_millis(100));
+        shown.set_message(describe(step));
+    })?;
     let outcome = perform(&client, &spinner, &arguments).await;
     spinner.finish_and_clear();
     outcome
@@ -87,8 +85,8 @@ async fn perform(client: &Client, spinner: &ProgressBar, arguments: &Arguments) 
 /// replaced.
 async fn check_replacement(client: &Client, spinner: &ProgressBar) -> Result<(), Failure> {
     let status = client.status().await;
-    if let Some(failure) = output::undecided(&status) {
-        return Err(failure);
+    if let Some(error) = status.undecided() {
+        return Err(error.into());
     }
     match status.summary() {
         // The spinner must not draw over the question.

@@ -6,8 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use strongroom_client::{
-    Cause, DeleteError, RealmError, RealmStatus, RecoverError, RegisterError, Registration, Status, Summary,
-    UserSecret,
+    Error, ErrorKind, RealmError, RealmStatus, Registration, Status, Summary, UserSecret,
 };
 
 /// Exit code of usage, configuration and file errors.
@@ -38,98 +37,39 @@ pub(crate) struct Failure(pub(crate) Box<Report>);
 
 impl Failure {
     pub(crate) fn usage(message: impl ToString) -> Self {
-        Self::new("usage", USAGE, &message, &[])
-    }
-
-    fn new(name: &'static str, exit_code: u8, message: &impl ToString, causes: &[RealmError]) -> Self {
-        let (message, causes) = (message.to_string(), causes.to_vec());
-        Self(Box::new(Report { name, exit_code, message, guesses_left: None, causes }))
-    }
-}
-
-impl From<RegisterError> for Failure {
-    fn from(error: RegisterError) -> Self {
-        let (name, code) = match &error {
-            RegisterError::InvalidAuth { .. } => INVALID_AUTH,
-            RegisterError::UpgradeRequired { .. } => UPGRADE_REQUIRED,
-            RegisterError::RateLimitExceeded { .. } => RATE_LIMIT_EXCEEDED,
-            RegisterError::Unavailable { .. } => UNAVAILABLE,
-            RegisterError::InputTooLong(_) => ("usage", USAGE),
-            _ => ASSERTION,
-        };
-        Self::new(name, code, &error, error.causes())
+        Self(Box::new(Report {
+            name: "usage",
+            exit_code: USAGE,
+            message: message.to_string(),
+            guesses_left: None,
+            causes: Vec::new(),
+        }))
     }
 }
 
-impl From<RecoverError> for Failure {
-    fn from(error: RecoverError) -> Self {
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
         let mut guesses_left = None;
-        let (name, code) = match &error {
-            RecoverError::InvalidPin { guesses_remaining, .. } => {
-                guesses_left = Some(*guesses_remaining);
-                if *guesses_remaining == 0 { NO_GUESSES } else { ("invalid_pin", 3) }
+        let (name, exit_code) = match error.kind {
+            ErrorKind::InvalidPin { guesses_remaining } => {
+                guesses_left = Some(guesses_remaining);
+                if guesses_remaining == 0 { NO_GUESSES } else { INVALID_PIN }
             }
-            RecoverError::NotRegistered { .. } => NOT_REGISTERED,
-            RecoverError::InvalidAuth { .. } => INVALID_AUTH,
-            RecoverError::UpgradeRequired { .. } => UPGRADE_REQUIRED,
-            RecoverError::RateLimitExceeded { .. } => RATE_LIMIT_EXCEEDED,
-            RecoverError::Unavailable { .. } => UNAVAILABLE,
-            RecoverError::RegistrationChanged { .. } => REGISTRATION_CHANGED,
-            RecoverError::InputTooLong(_) => ("usage", USAGE),
+            ErrorKind::NotRegistered => NOT_REGISTERED,
+            ErrorKind::InvalidAuth => INVALID_AUTH,
+            ErrorKind::UpgradeRequired => UPGRADE_REQUIRED,
+            ErrorKind::RateLimitExceeded => RATE_LIMIT_EXCEEDED,
+            ErrorKind::Unavailable { .. } => UNAVAILABLE,
+            ErrorKind::RegistrationChanged => REGISTRATION_CHANGED,
+            ErrorKind::InputTooLong => ("usage", USAGE),
             _ => ASSERTION,
         };
-        let (message, causes) = (error.to_string(), error.causes().to_vec());
-        Self(Box::new(Report { name, exit_code: code, message, guesses_left, causes }))
+        let message = error.to_string();
+        Self(Box::new(Report { name, exit_code, message, guesses_left, causes: error.causes }))
     }
 }
 
-impl From<DeleteError> for Failure {
-    fn from(error: DeleteError) -> Self {
-        let (name, code) = match &error {
-            DeleteError::InvalidAuth { .. } => INVALID_AUTH,
-            DeleteError::UpgradeRequired { .. } => UPGRADE_REQUIRED,
-            DeleteError::RateLimitExceeded { .. } => RATE_LIMIT_EXCEEDED,
-            DeleteError::Unavailable { .. } => UNAVAILABLE,
-            _ => ASSERTION,
-        };
-        Self::new(name, code, &error, error.causes())
-    }
-}
-
-/// Why the realms' words do not tell what is registered: what a recovery would fail with, without a guess at stake.
-/// None where they do tell.
-pub(crate) fn undecided(status: &Status) -> Option<Failure> {
-    if status.summary() != Summary::Unknown {
-        return None;
-    }
-    let silence = |realm: &RealmStatus| {
-        let cause = realm.registration.as_ref().err()?.clone();
-        Some(RealmError { realm: realm.realm, cause })
-    };
-    let causes: Vec<_> = status.realms.iter().filter_map(silence).collect();
-    // In the order of the causes, what the user can mend comes first.
-    let least = causes.iter().map(|error| &error.cause).min_by_key(|cause| match cause {
-        Cause::InvalidAuth => 0,
-        Cause::UpgradeRequired => 1,
-        Cause::RateLimitExceeded => 2,
-        Cause::Transient(_) | Cause::Unsettled => 4,
-        _ => 3,
-    });
-    Some(match least {
-        Some(Cause::InvalidAuth) => RecoverError::InvalidAuth { causes }.into(),
-        Some(Cause::UpgradeRequired) => RecoverError::UpgradeRequired { causes }.into(),
-        Some(Cause::RateLimitExceeded) => RecoverError::RateLimitExceeded { causes }.into(),
-        None | Some(Cause::Transient(_) | Cause::Unsettled) => {
-            let (name, code) = UNAVAILABLE;
-            Failure::new(name, code, &UNTOLD, &causes)
-        }
-        Some(_) => RecoverError::Assertion { causes }.into(),
-    })
-}
-
-const UNTOLD: &str = "too few realms could tell what is registered: nothing was decided. Check the connection, then \
-                      try again; do not register anew for this";
-
+const INVALID_PIN: (&str, u8) = ("invalid_pin", 3);
 const NOT_REGISTERED: (&str, u8) = ("not_registered", 4);
 const NO_GUESSES: (&str, u8) = ("no_guesses", 8);
 const INVALID_AUTH: (&str, u8) = ("invalid_auth", 6);
@@ -152,7 +92,9 @@ impl Outcome {
                 Summary::Registered => 0,
                 Summary::NotRegistered => NOT_REGISTERED.1,
                 Summary::NoGuesses => NO_GUESSES.1,
-                Summary::Unknown => undecided(status).map_or(UNAVAILABLE.1, |failure| failure.0.exit_code),
+                Summary::Unknown => {
+                    undecided(status).map_or(UNAVAILABLE.1, |Failure(report)| report.exit_code)
+                }
             },
             Self::Failed(report) => report.exit_code,
         }
@@ -211,6 +153,10 @@ impl Outcome {
     }
 }
 
+fn undecided(status: &Status) -> Option<Failure> {
+    status.undecided().map(Failure::from)
+}
+
 fn summary_name(summary: Summary) -> &'static str {
     match summary {
         Summary::Registered => "registered",
@@ -247,12 +193,12 @@ fn status_json(status: &Status) -> Value {
 }
 
 fn write_status(status: &Status, out: &mut impl Write) -> io::Result<()> {
-    let undecided = undecided(status).map(|failure| format!("Not known: {}.", failure.0.message));
+    let undecided = status.undecided().map(|error| format!("Not known: {error}."));
     let summary = match status.summary() {
         Summary::Registered => "A secret is registered and can be recovered.",
         Summary::NotRegistered => "Nothing is registered. Begin with: strongroom register",
         Summary::NoGuesses => "No guesses are left: the secret is gone. Begin anew with: strongroom register",
-        Summary::Unknown => undecided.as_deref().unwrap_or(UNTOLD),
+        Summary::Unknown => undecided.as_deref().unwrap_or("Not known: ask again."),
     };
     writeln!(out, "{summary}")?;
     status.realms.iter().try_for_each(|realm| match &realm.registration {
@@ -287,7 +233,8 @@ mod tests {
     use super::*;
     use std::num::NonZeroU8;
     use strongroom_client::{
-        Client, Configuration, FixedTokens, HttpResponse, NetworkError, Pin, RealmId, Transport,
+        Cause, Client, Configuration, FixedTokens, HttpResponse, NetworkError, Operation, Pin, RealmId,
+        Transport, Url, Zeroizing, async_trait,
     };
 
     const REALM: RealmId = RealmId([0x11; 16]);
@@ -302,11 +249,13 @@ mod tests {
         Outcome::Failed(failure.into().0)
     }
 
+    const UNSPENT: ErrorKind = ErrorKind::Unavailable { may_have_cost_a_guess: false };
+
     #[test]
     fn guesses_left_are_data_and_decide_the_exit_code() {
         let invalid_pin = |guesses_remaining| {
             let causes = vec![RealmError { realm: REALM, cause: Cause::InvalidPin { guesses_remaining } }];
-            failed(RecoverError::InvalidPin { guesses_remaining, causes })
+            failed(Error::new(Operation::Recover, ErrorKind::InvalidPin { guesses_remaining }, causes))
         };
         assert_eq!(invalid_pin(2).exit_code(), 3);
         assert_eq!(invalid_pin(0).exit_code(), 8);
@@ -327,29 +276,28 @@ mod tests {
 
     #[test]
     fn every_kind_of_failure_has_its_documented_exit_code() {
-        let causes = Vec::new;
-        assert_eq!(failed(RecoverError::NotRegistered { causes: causes() }).exit_code(), 4);
-        assert_eq!(
-            failed(RecoverError::Unavailable { may_have_cost_a_guess: false, causes: causes() }).exit_code(),
-            5
-        );
-        assert_eq!(failed(RegisterError::RateLimitExceeded { causes: causes() }).exit_code(), 5);
-        assert_eq!(failed(RegisterError::InvalidAuth { causes: causes() }).exit_code(), 6);
-        assert_eq!(failed(DeleteError::UpgradeRequired { causes: causes() }).exit_code(), 7);
-        assert_eq!(failed(DeleteError::Assertion { causes: causes() }).exit_code(), 7);
+        let code = |operation, kind| failed(Error::new(operation, kind, Vec::new())).exit_code();
+        assert_eq!(code(Operation::Recover, ErrorKind::NotRegistered), 4);
+        assert_eq!(code(Operation::Recover, UNSPENT), 5);
+        assert_eq!(code(Operation::Recover, ErrorKind::RegistrationChanged), 5);
+        assert_eq!(code(Operation::Register, ErrorKind::RateLimitExceeded), 5);
+        assert_eq!(code(Operation::Register, ErrorKind::InvalidAuth), 6);
+        assert_eq!(code(Operation::Delete, ErrorKind::UpgradeRequired), 7);
+        assert_eq!(code(Operation::Delete, ErrorKind::Assertion), 7);
+        assert_eq!(code(Operation::Register, ErrorKind::InputTooLong), 2);
         assert_eq!(failed(Failure::usage("x")).exit_code(), 2);
     }
 
     /// Answers every request with this status and nothing of the protocol.
     struct Always(u16);
 
-    #[async_trait::async_trait]
+    #[async_trait]
     impl Transport for Always {
         async fn post(
             &self,
-            _: &url::Url,
+            _: &Url,
             _: &[(&'static str, &str)],
-            _: zeroize::Zeroizing<Vec<u8>>,
+            _: Zeroizing<Vec<u8>>,
         ) -> Result<HttpResponse, NetworkError> {
             Ok(HttpResponse { status: self.0, body: Vec::new().into() })
         }
@@ -372,7 +320,7 @@ mod tests {
         ];
         for (status, name, code) in answers {
             let tokens = FixedTokens::from_iter([(REALM, "token".to_owned())]);
-            let client = Client::new(configuration.clone(), vec![], tokens, Always(status));
+            let client = Client::builder(configuration.clone(), tokens).build_with(Always(status));
             let told = Outcome::Status(client.status().await);
             assert_eq!((told.exit_code(), &told.json()["reason"]), (code, &json!(name)), "status");
             assert_eq!(told.json()["result"], "unknown");
@@ -393,7 +341,7 @@ mod tests {
             RealmError { realm: REALM, cause: Cause::NotRegistered },
             RealmError { realm: RealmId([0x22; 16]), cause: Cause::Transient("it is down".into()) },
         ];
-        let undecided = failed(RecoverError::Unavailable { may_have_cost_a_guess: false, causes });
+        let undecided = failed(Error::new(Operation::Recover, UNSPENT, causes));
         assert_eq!((undecided.exit_code(), &undecided.json()["result"]), (5, &json!("unavailable")));
         assert_eq!(undecided.json()["causes"].as_array().unwrap().len(), 2);
         let (_, err) = written(&undecided, false);
@@ -413,8 +361,7 @@ mod tests {
     #[test]
     fn failures_leave_standard_output_to_the_secret_and_name_each_realm() {
         let causes = vec![RealmError { realm: REALM, cause: Cause::Transient("HTTP status 502".into()) }];
-        let (out, err) =
-            written(&failed(RecoverError::Unavailable { may_have_cost_a_guess: false, causes }), false);
+        let (out, err) = written(&failed(Error::new(Operation::Recover, UNSPENT, causes)), false);
         assert_eq!(out, "");
         assert!(err.contains("try again"), "{err}");
         assert!(err.contains("realm 11111111111111111111111111111111"), "{err}");

@@ -16,28 +16,32 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use realms::{Fault, Realms, first};
 use strongroom_client::{
-    AuthTokens, Cause, Client, Configuration, DeleteError, NoToken, Pin, RealmId, RecoverError,
-    RegisterError, Registration, RetryPolicy, Summary, UserSecret,
+    AuthTokens, Cause, Client, ClientBuilder, Configuration, Error, ErrorKind, NoToken, Operation, Pin,
+    RealmId, Registration, RetryPolicy, Summary, UserSecret,
 };
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 const SECRET: &[u8] = b"what the user entrusts";
 
+fn builder(realms: &Realms, configuration: Configuration) -> ClientBuilder {
+    Client::builder(configuration, realms.tokens()).rng(StdRng::seed_from_u64(1))
+}
+
 fn client(realms: &Realms, configuration: Configuration) -> Client {
-    Client::new(configuration, vec![], realms.tokens(), realms.clone()).with_rng(StdRng::seed_from_u64(1))
+    builder(realms, configuration).build_with(realms.clone())
 }
 
 fn three(realms: &Realms) -> Configuration {
     realms.configuration(&[0, 1, 2], 3, 2)
 }
 
-async fn register(client: &Client, num_guesses: u8) -> Result<(), RegisterError> {
+async fn register(client: &Client, num_guesses: u8) -> Result<(), Error> {
     let secret = UserSecret::new(SECRET).unwrap();
     client.register(&Pin::from("4821"), &secret, b"user", NonZeroU8::new(num_guesses).unwrap()).await
 }
 
-async fn recover(client: &Client, pin: &str) -> Result<Vec<u8>, RecoverError> {
+async fn recover(client: &Client, pin: &str) -> Result<Vec<u8>, Error> {
     client.recover(&Pin::from(pin), b"user").await.map(|secret| secret.as_bytes().to_vec())
 }
 
@@ -47,8 +51,9 @@ async fn a_wrong_pin_costs_a_guess_and_the_right_one_gives_all_back() {
     let client = client(&realms, three(&realms));
     register(&client, 3).await.unwrap();
     let wrong = recover(&client, "0000").await;
-    let Err(RecoverError::InvalidPin { guesses_remaining: 2, causes }) = wrong else { panic!("{wrong:?}") };
-    assert_eq!(causes.len(), 3);
+    let error = wrong.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::InvalidPin { guesses_remaining: 2 });
+    assert_eq!((error.operation, error.causes.len()), (Operation::Recover, 3));
     assert_eq!(recover(&client, "4821").await.unwrap(), SECRET);
     assert!((0..3).all(|realm| realms.guess_count(realm) == Some(0)));
 }
@@ -127,8 +132,8 @@ async fn a_recover3_is_never_sent_in_another_session() {
     register(&client, 3).await.unwrap();
     realms.plan(|seen| (seen.name == "Recover3").then_some(Fault::DropSessions));
     let error = recover(&client, "4821").await.unwrap_err();
-    assert!(matches!(error, RecoverError::Unavailable { .. }));
-    assert_eq!(error.causes()[0].cause, Cause::Unsettled);
+    assert!(matches!(error.kind, ErrorKind::Unavailable { .. }));
+    assert_eq!(error.causes[0].cause, Cause::Unsettled);
     assert!(error.to_string().contains("try again"));
     assert_eq!(realms.seen(0, "Recover3").len(), 1);
 }
@@ -162,7 +167,7 @@ async fn patience_ends() {
     let client = client(&realms, realms.configuration(&[0], 1, 1));
     realms.plan(|_| Some(Fault::Unavailable));
     let begin = Instant::now();
-    assert!(matches!(recover(&client, "4821").await, Err(RecoverError::Unavailable { .. })));
+    assert!(matches!(recover(&client, "4821").await, Err(Error { kind: ErrorKind::Unavailable { .. }, .. })));
     assert!((Duration::from_secs(10)..Duration::from_secs(13)).contains(&begin.elapsed()));
 }
 
@@ -198,8 +203,8 @@ async fn a_realm_that_swallows_packets_costs_a_second_in_each_phase_that_asks_it
         );
         let begin = Instant::now();
         let wrong = recover(&client, "0000").await.unwrap_err();
-        assert!(matches!(wrong, RecoverError::InvalidPin { guesses_remaining: 2, .. }));
-        assert!(wrong.causes().iter().any(|error| error.realm == realms.id(2)));
+        assert!(matches!(wrong.kind, ErrorKind::InvalidPin { guesses_remaining: 2 }));
+        assert!(wrong.causes.iter().any(|error| error.realm == realms.id(2)));
         assert_eq!(recover(&client, "4821").await.unwrap(), SECRET);
         assert_eq!(begin.elapsed(), 2 * second, "twice Recover1");
     }
@@ -255,7 +260,8 @@ async fn operations_run_on_any_thread() {
 #[tokio::test(start_paused = true)]
 async fn the_deployed_policy_is_five_attempts_in_fifty_milliseconds() {
     let realms = Realms::new(1, 0);
-    let client = client(&realms, realms.configuration(&[0], 1, 1)).with_retry_policy(RetryPolicy::deployed());
+    let client = builder(&realms, realms.configuration(&[0], 1, 1)).retry_policy(RetryPolicy::deployed());
+    let client = client.build_with(realms.clone());
     realms.plan(|_| Some(Fault::Unavailable));
     let begin = Instant::now();
     assert!(recover(&client, "4821").await.is_err());
@@ -270,7 +276,7 @@ async fn a_phase_fails_as_soon_as_its_threshold_is_out_of_reach() {
     let realms = Realms::new(3, 0);
     let client = client(&realms, three(&realms));
     realms.plan(|seen| (seen.realm == 0).then_some(Fault::Hang));
-    assert!(matches!(recover(&client, "4821").await, Err(RecoverError::NotRegistered { .. })));
+    assert!(matches!(recover(&client, "4821").await, Err(Error { kind: ErrorKind::NotRegistered, .. })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -306,16 +312,16 @@ async fn previous_configurations_are_asked_after_the_current_one_knows_nothing()
     let old = realms.configuration(&[0, 1], 2, 2);
     register(&client(&realms, old.clone()), 3).await.unwrap();
     let new = realms.configuration(&[2, 3], 2, 2);
-    let moved = Client::new(new, vec![old], realms.tokens(), realms.clone());
+    let moved = Client::builder(new, realms.tokens()).previous([old]).build_with(realms.clone());
     assert_eq!(recover(&moved, "4821").await.unwrap(), SECRET);
     assert!(matches!(
         recover(&moved, "0000").await,
-        Err(RecoverError::InvalidPin { guesses_remaining: 2, .. })
+        Err(Error { kind: ErrorKind::InvalidPin { guesses_remaining: 2 }, .. })
     ));
     register(&moved, 5).await.unwrap();
     assert!(matches!(
         recover(&moved, "0000").await,
-        Err(RecoverError::InvalidPin { guesses_remaining: 4, .. })
+        Err(Error { kind: ErrorKind::InvalidPin { guesses_remaining: 4 }, .. })
     ));
 }
 
@@ -324,13 +330,14 @@ async fn realms_with_different_registrations_have_none_together() {
     let realms = Realms::new(2, 0);
     for realm in 0..2 {
         let alone = realms.configuration(&[realm], 1, 1);
-        let client = Client::new(alone, vec![], realms.tokens(), realms.clone());
+        // From another generator each, for each is another registration.
+        let client = Client::builder(alone, realms.tokens()).build_with(realms.clone());
         register(&client, 3).await.unwrap();
     }
     let error = recover(&client(&realms, realms.configuration(&[0, 1], 2, 2)), "4821").await.unwrap_err();
-    assert!(matches!(error, RecoverError::NotRegistered { .. }));
-    assert!(error.causes().iter().all(|error| error.cause == Cause::OtherRegistration));
-    assert_eq!(error.causes().len(), 2);
+    assert!(matches!(error.kind, ErrorKind::NotRegistered));
+    assert!(error.causes.iter().all(|error| error.cause == Cause::OtherRegistration));
+    assert_eq!(error.causes.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -340,7 +347,7 @@ async fn software_and_hardware_realms_work_together() {
     register(&client, 3).await.unwrap();
     assert!(matches!(
         recover(&client, "0000").await,
-        Err(RecoverError::InvalidPin { guesses_remaining: 2, .. })
+        Err(Error { kind: ErrorKind::InvalidPin { guesses_remaining: 2 }, .. })
     ));
     realms.plan(first(2, Fault::Unavailable, |seen| seen.realm == 2));
     assert_eq!(recover(&client, "4821").await.unwrap(), SECRET);
@@ -355,8 +362,8 @@ async fn deletion_reaches_every_realm_it_can_and_names_the_others() {
     register(&client, 3).await.unwrap();
     realms.plan(|seen| (seen.realm == 1).then_some(Fault::Unavailable));
     let error = client.delete().await.unwrap_err();
-    assert!(matches!(error, DeleteError::Unavailable { .. }));
-    assert_eq!(error.causes().iter().map(|error| error.realm).collect::<Vec<_>>(), [realms.id(1)]);
+    assert!(matches!(error.kind, ErrorKind::Unavailable { .. }));
+    assert_eq!(error.causes.iter().map(|error| error.realm).collect::<Vec<_>>(), [realms.id(1)]);
     assert_eq!([0, 1, 2].map(|realm| realms.guess_count(realm)), [None, Some(0), None]);
 }
 
@@ -377,9 +384,9 @@ async fn the_token_is_fetched_for_every_attempt_and_its_lack_is_final() {
     let realms = Realms::new(1, 0);
     let asked = Arc::new(AtomicUsize::new(0));
     let configuration = realms.configuration(&[0], 1, 1);
-    let client = Client::new(configuration, vec![], Counted(asked.clone()), realms.clone());
+    let client = Client::builder(configuration, Counted(asked.clone())).build_with(realms.clone());
     realms.plan(|_| Some(Fault::Unavailable));
-    assert!(matches!(recover(&client, "4821").await, Err(RecoverError::InvalidAuth { .. })));
+    assert!(matches!(recover(&client, "4821").await, Err(Error { kind: ErrorKind::InvalidAuth, .. })));
     assert_eq!(asked.load(Ordering::Relaxed), 4);
     assert_eq!(realms.seen(0, "Recover1").len(), 3);
 }

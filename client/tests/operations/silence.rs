@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use strongroom_client::{
-    Cause, Client, Configuration, HttpResponse, NetworkError, RecoverError, RetryPolicy, Transport,
+    Cause, Client, Configuration, ErrorKind, HttpResponse, NetworkError, RetryPolicy, Transport,
 };
 use tokio::time::Instant;
 use url::Url;
 use zeroize::Zeroizing;
 
 use crate::realms::{Fault, Realms, first};
-use crate::{SECRET, client, recover, register};
+use crate::{SECRET, builder, client, recover, register};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -80,7 +80,7 @@ async fn a_copy_of_a_request_without_an_answer_is_the_same_ciphertext_and_costs_
     realms.plan(first(2, Fault::Hang, |seen| seen.name == "Recover2"));
     let begin = Instant::now();
     let wrong = recover(&client, "0000").await.unwrap_err();
-    assert!(matches!(wrong, RecoverError::InvalidPin { guesses_remaining: 2, .. }), "{wrong:?}");
+    assert!(matches!(wrong.kind, ErrorKind::InvalidPin { guesses_remaining: 2 }), "{wrong:?}");
     assert_eq!(begin.elapsed(), Duration::from_secs(3));
     let sent = realms.seen(0, "Recover2");
     assert_eq!(sent.len(), 3);
@@ -104,8 +104,9 @@ async fn a_realm_that_takes_a_copy_for_an_error_and_ends_the_session_serves_all_
 
 #[tokio::test(start_paused = true)]
 async fn clients_in_the_field_send_no_copies_and_a_software_realm_gets_none_that_would_count() {
-    let (realms, client) = registered().await;
-    let client = client.with_retry_policy(RetryPolicy::deployed());
+    let (realms, _) = registered().await;
+    let client = builder(&realms, realms.configuration(&[0], 1, 1)).retry_policy(RetryPolicy::deployed());
+    let client = client.build_with(realms.clone());
     realms.plan(|_| Some(Fault::Slow(Duration::from_secs(10))));
     assert_eq!(recover(&client, "4821").await.unwrap(), SECRET);
     assert_eq!(["Recover1", "Recover2", "Recover3"].map(|name| realms.seen(0, name).len()), [1; 3]);
@@ -136,8 +137,7 @@ async fn it_is_told_whether_the_attempt_can_have_cost_a_guess() {
             down.then_some(Fault::Unavailable)
         });
         let error = recover(&client, "4821").await.unwrap_err();
-        let RecoverError::Unavailable { may_have_cost_a_guess, .. } = error else { panic!("{error:?}") };
-        assert_eq!(may_have_cost_a_guess, cost, "{name}");
+        assert_eq!(error.kind, ErrorKind::Unavailable { may_have_cost_a_guess: cost }, "{name}");
         assert_eq!(error.to_string().contains("No guess was spent"), !cost, "{error}");
         assert_eq!(error.to_string().contains("may have cost a guess"), cost, "{error}");
     }
@@ -182,7 +182,7 @@ fn addressed(realms: &Realms, trouble: Address, others: &[&str]) -> (Client, Arc
     let configuration: Configuration = json.to_string().parse().unwrap();
     let asked = Arc::<Mutex<Vec<String>>>::default();
     let transport = Addressed(realms.clone(), trouble, asked.clone());
-    (Client::new(configuration, vec![], realms.tokens(), transport), asked)
+    (Client::builder(configuration, realms.tokens()).build_with(transport), asked)
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,8 +205,8 @@ async fn a_certificate_that_is_not_accepted_is_told_at_once() {
     let (client, asked) = addressed(&realms, Address::Untrusted, &[]);
     let begin = Instant::now();
     let error = recover(&client, "4821").await.unwrap_err();
-    assert!(matches!(error, RecoverError::Assertion { .. }), "{error:?}");
-    assert_eq!(error.causes()[0].cause, Cause::Untrusted("expired".into()));
-    assert!(error.causes()[0].to_string().contains("certificate"), "{error:?}");
+    assert!(matches!(error.kind, ErrorKind::Assertion), "{error:?}");
+    assert_eq!(error.causes[0].cause, Cause::Untrusted("expired".into()));
+    assert!(error.causes[0].to_string().contains("certificate"), "{error:?}");
     assert_eq!((asked.lock().unwrap().len(), begin.elapsed()), (1, Duration::ZERO));
 }

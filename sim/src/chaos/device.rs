@@ -6,7 +6,7 @@ use crate::local::Error;
 use std::num::NonZeroU8;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use strongroom_client::{Cause, Client, Pin, Progress, RealmError, RecoverError, UserSecret};
+use strongroom_client::{self as sdk, Cause, Client, ErrorKind, Pin, Progress, UserSecret};
 
 /// The clock and the history of a run. Cheap to clone.
 #[derive(Clone)]
@@ -70,10 +70,10 @@ impl Device {
     /// A new device, which goes through these doors.
     #[must_use]
     pub fn new(doors: &Doors, user: &str, recorder: &Recorder) -> Self {
-        let (client, sent) = doors.device(user);
+        let sent = Sent::default();
         let phases: Arc<Mutex<Vec<Phase>>> = Arc::default();
         let (told, counted, clock) = (Arc::clone(&phases), sent.clone(), recorder.clone());
-        let client = client.with_progress(move |progress| {
+        let client = doors.device(user, &sent, move |progress| {
             if let Some(step) = step(progress) {
                 let mut phases = told.lock().unwrap_or_else(PoisonError::into_inner);
                 count(&mut phases, &counted);
@@ -97,11 +97,11 @@ impl Device {
                 let guesses = NonZeroU8::new((*guesses).try_into()?).ok_or("a registration needs a guess")?;
                 let secret = UserSecret::new(secret.as_bytes())?;
                 let done = self.client.register(&Pin::from(pin.as_str()), &secret, b"", guesses).await;
-                done.map_or_else(|error| failed(error.causes(), &error), |()| Outcome::Done)
+                done.map_or_else(|error| failed(&error), |()| Outcome::Done)
             }
             Asked::Delete => {
                 let done = self.client.delete().await;
-                done.map_or_else(|error| failed(error.causes(), &error), |()| Outcome::Done)
+                done.map_or_else(|error| failed(&error), |()| Outcome::Done)
             }
             Asked::Recover { pin } => recovered(self.client.recover(&Pin::from(pin.as_str()), b"").await),
         };
@@ -139,19 +139,20 @@ const fn step(progress: Progress) -> Option<Step> {
     }
 }
 
-fn recovered(result: Result<UserSecret, RecoverError>) -> Outcome {
+fn recovered(result: Result<UserSecret, sdk::Error>) -> Outcome {
     match result {
         Ok(secret) => Outcome::Secret(String::from_utf8_lossy(secret.as_bytes()).into_owned()),
-        Err(RecoverError::InvalidPin { guesses_remaining, .. }) => Outcome::Wrong { left: guesses_remaining },
-        Err(RecoverError::NotRegistered { .. }) => Outcome::NotRegistered,
-        Err(error) if error.causes().iter().any(|told| told.cause == Cause::OtherRegistration) => {
-            Outcome::Changed
-        }
-        Err(error) => failed(error.causes(), &error),
+        Err(error) => match error.kind {
+            ErrorKind::InvalidPin { guesses_remaining } => Outcome::Wrong { left: guesses_remaining },
+            ErrorKind::NotRegistered => Outcome::NotRegistered,
+            _ if error.causes.iter().any(|told| told.cause == Cause::OtherRegistration) => Outcome::Changed,
+            _ => failed(&error),
+        },
     }
 }
 
-fn failed(causes: &[RealmError], error: &dyn std::error::Error) -> Outcome {
+fn failed(error: &sdk::Error) -> Outcome {
+    let causes = &error.causes;
     match causes.iter().find(|told| !matches!(told.cause, Cause::Transient(_) | Cause::Unsettled)) {
         Some(told) => Outcome::Broken(told.cause.to_string()),
         None => {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::SystemTime;
 use strongroom_agent::token::mint;
 use strongroom_client::{
-    AuthTokens, Client, Configuration, HttpResponse, Https, NetworkError, NoToken, Transport,
+    AuthTokens, Client, Configuration, HttpResponse, Https, NetworkError, NoToken, Progress, Transport,
 };
 use strongroom_proto::client::{ClientRequest, RequestKind};
 use strongroom_proto::ids::RealmId;
@@ -59,13 +59,18 @@ impl Doors {
         self.0.lost[1].store(answers, Ordering::Relaxed);
     }
 
-    /// A device of a user: a client, and the count of the messages that it sent.
+    /// A device of a user: a client that counts the messages it has `sent`, and calls `report` at the beginning of every
+    /// step.
     #[must_use]
-    pub fn device(&self, user: &str) -> (Client, Sent) {
-        let sent = Sent::default();
+    pub fn device(
+        &self,
+        user: &str,
+        sent: &Sent,
+        report: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Client {
         let through = Through { doors: self.clone(), sent: sent.clone(), at: AtomicUsize::new(usize::MAX) };
         let tokens = Tokens { doors: self.clone(), user: user.to_owned() };
-        (Client::new(self.0.configuration.clone(), vec![], tokens, through), sent)
+        Client::builder(self.0.configuration.clone(), tokens).on_progress(report).build_with(through)
     }
 
     /// Whether what passes now is lost: spread evenly, and another one in every run as the users interleave.

@@ -9,7 +9,7 @@ use strongroom_agent::link::SocketLink;
 use strongroom_agent::replica::Storage;
 use strongroom_agent::store::{Store, StoreError};
 use strongroom_agent::timing::Timing;
-use strongroom_client::{Client, RetryPolicy};
+use strongroom_client::{ClientBuilder, RetryPolicy};
 
 /// How long a deployed realm is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -78,12 +78,10 @@ impl Pace {
         }
     }
 
-    pub(super) fn client(self, client: Client) -> Client {
+    pub(super) fn client(self, client: ClientBuilder) -> ClientBuilder {
         match self {
             Self::Deployed => client,
-            Self::Patient => {
-                client.with_retry_policy(RetryPolicy { patience: LONG, ..RetryPolicy::default() })
-            }
+            Self::Patient => client.retry_policy(RetryPolicy { patience: LONG, ..RetryPolicy::default() }),
         }
     }
 

@@ -1,0 +1,116 @@
+//! How a client is put together.
+
+use std::fmt;
+use std::sync::Arc;
+
+use getrandom::SysRng;
+use parking_lot::Mutex;
+use rand_core::{CryptoRng, UnwrapErr};
+
+use crate::auth::AuthTokens;
+use crate::bug::Bugs;
+use crate::client::{Client, OnProgress, Progress};
+use crate::configuration::Configuration;
+#[cfg(feature = "https")]
+use crate::https::{Https, HttpsError};
+use crate::link::Link;
+use crate::retry::RetryPolicy;
+use crate::routes::Routes;
+use crate::session::Sessions;
+use crate::transport::Transport;
+
+/// A [`Client`] to be: what it is to do otherwise than by default. From [`Client::builder`].
+#[must_use]
+pub struct ClientBuilder {
+    configuration: Configuration,
+    previous: Vec<Configuration>,
+    tokens: Arc<dyn AuthTokens>,
+    retry: RetryPolicy,
+    rng: Box<dyn CryptoRng + Send>,
+    on_progress: Option<Box<OnProgress>>,
+}
+
+impl Client {
+    /// A client that keeps secrets at the realms of `configuration`, for the user whom `tokens` name.
+    ///
+    /// It draws from the operating system, retries by the default [`RetryPolicy`], and knows no other configuration,
+    /// unless the builder is told otherwise.
+    pub fn builder(configuration: Configuration, tokens: impl AuthTokens + 'static) -> ClientBuilder {
+        ClientBuilder {
+            configuration,
+            previous: Vec::new(),
+            tokens: Arc::new(tokens),
+            retry: RetryPolicy::default(),
+            rng: Box::new(UnwrapErr(SysRng)),
+            on_progress: None,
+        }
+    }
+}
+
+impl ClientBuilder {
+    /// The configurations before this one, newest first. Where the current one has no registration of the user, the
+    /// client recovers from the first of them that has one; it registers at the current one alone.
+    pub fn previous(mut self, configurations: impl IntoIterator<Item = Configuration>) -> Self {
+        self.previous = configurations.into_iter().collect();
+        self
+    }
+
+    /// Retries by another policy.
+    pub fn retry_policy(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// Draws from another generator, such as a recorded one in tests. Whoever can predict it learns the secret.
+    pub fn rng(mut self, rng: impl CryptoRng + Send + 'static) -> Self {
+        self.rng = Box::new(rng);
+        self
+    }
+
+    /// Calls `report` at the beginning of every step.
+    pub fn on_progress(mut self, report: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.on_progress = Some(Box::new(report));
+        self
+    }
+
+    /// The client, over [`Https`] as it comes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Https::new`].
+    #[cfg(feature = "https")]
+    pub fn build(self) -> Result<Client, HttpsError> {
+        Ok(self.build_with(Https::new()?))
+    }
+
+    /// The client, over a transport of the application's.
+    #[must_use]
+    pub fn build_with(self, transport: impl Transport + 'static) -> Client {
+        let link = Link {
+            tokens: self.tokens,
+            transport: Arc::new(transport),
+            rng: Mutex::new(self.rng),
+            retry: self.retry,
+            sessions: Sessions::default(),
+            routes: Routes::default(),
+            bugs: Bugs::default(),
+        };
+        Client {
+            configuration: self.configuration,
+            previous: self.previous,
+            link,
+            on_progress: self.on_progress,
+        }
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Secret: what is left out may hold tokens, or the state of a generator.
+        f.debug_struct("ClientBuilder")
+            .field("configuration", &self.configuration)
+            .field("previous", &self.previous)
+            .field("retry", &self.retry)
+            .finish_non_exhaustive()
+    }
+}
