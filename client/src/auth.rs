@@ -11,6 +11,27 @@ use strongroom_proto::ids::RealmId;
 use zeroize::Zeroizing;
 
 /// A source of auth tokens. Asked anew for every request, so that a source may refresh what is about to expire.
+///
+/// ```
+/// use strongroom_client::{AuthTokens, NoToken, RealmId, Zeroizing, async_trait};
+///
+/// struct Backend;
+///
+/// impl Backend {
+///     async fn fetch(&self, realm: &str) -> Option<String> {
+/// #       let _ = realm;
+///         // Asks the application's own server.
+/// #       None
+///     }
+/// }
+///
+/// #[async_trait]
+/// impl AuthTokens for Backend {
+///     async fn token(&self, realm: &RealmId) -> Result<Zeroizing<String>, NoToken> {
+///         self.fetch(&realm.to_string()).await.map(Zeroizing::new).ok_or(NoToken)
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait AuthTokens: Send + Sync {
     /// A token for `realm`: its `aud` is that realm's id, its `sub` the user.

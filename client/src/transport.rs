@@ -13,6 +13,25 @@ use zeroize::Zeroizing;
 ///
 /// Headers and bodies carry auth tokens; those of a software realm carry secrets in the clear, its answers too. An
 /// implementation keeps no copy that it does not wipe where it can.
+///
+/// ```
+/// use strongroom_client::{HttpResponse, NetworkError, Transport, Url, Zeroizing, async_trait};
+///
+/// /// A device that is offline.
+/// struct Offline;
+///
+/// #[async_trait]
+/// impl Transport for Offline {
+///     async fn post(
+///         &self,
+///         _url: &Url,
+///         _headers: &[(&'static str, &str)],
+///         _body: Zeroizing<Vec<u8>>,
+///     ) -> Result<HttpResponse, NetworkError> {
+///         Err(NetworkError::Lost("this device is offline".to_owned()))
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Transport: Send + Sync {
     /// Sends `body` with `POST`.
