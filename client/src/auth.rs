@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use strongroom_proto::ids::RealmId;
 use zeroize::Zeroizing;
 
-/// A source of auth tokens. Asked anew for every request, so that a source may refresh what is about to expire.
+/// A source of auth tokens. The client asks it for every request, so it can refresh a token that is about to expire.
 ///
 /// ```
 /// use strongroom_client::{AuthTokens, NoToken, RealmId, Zeroizing, async_trait};
@@ -42,12 +42,12 @@ pub trait AuthTokens: Send + Sync {
     async fn token(&self, realm: &RealmId) -> Result<Zeroizing<String>, NoToken>;
 }
 
-/// There is no token for a realm.
+/// There is no token for this realm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error("no auth token for this realm: sign the user in and supply one")]
 pub struct NoToken;
 
-/// Tokens that are known beforehand, one per realm.
+/// Tokens known beforehand, one for each realm.
 #[derive(Clone, Default)]
 pub struct FixedTokens {
     tokens: BTreeMap<RealmId, Zeroizing<String>>,

@@ -1,4 +1,4 @@
-//! How a client is put together.
+//! How a client is put together, and what it does by default.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::routes::Routes;
 use crate::session::Sessions;
 use crate::transport::Transport;
 
-/// A [`Client`] to be: what it is to do otherwise than by default. From [`Client::builder`].
+/// A [`Client`] in the making. From [`Client::builder`].
 #[must_use]
 pub struct ClientBuilder {
     configuration: Configuration,
@@ -33,8 +33,8 @@ pub struct ClientBuilder {
 impl Client {
     /// A client that keeps secrets at the realms of `configuration`, for the user whom `tokens` name.
     ///
-    /// It draws from the operating system, retries by the default [`RetryPolicy`], and knows no other configuration,
-    /// unless the builder is told otherwise.
+    /// By default it draws randomness from the operating system, retries by the default [`RetryPolicy`], and knows no
+    /// other configuration.
     pub fn builder(configuration: Configuration, tokens: impl AuthTokens + 'static) -> ClientBuilder {
         ClientBuilder {
             configuration,
@@ -48,8 +48,8 @@ impl Client {
 }
 
 impl ClientBuilder {
-    /// The configurations before this one, newest first. Where the current one has no registration of the user, the
-    /// client recovers from the first of them that has one; it registers at the current one alone.
+    /// Earlier configurations, newest first. If the current one has no registration of the user, the client recovers
+    /// from the first of these that has one. It registers only with the current one.
     pub fn previous(mut self, configurations: impl IntoIterator<Item = Configuration>) -> Self {
         self.previous = configurations.into_iter().collect();
         self
@@ -61,7 +61,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Draws from another generator, such as a recorded one in tests. Whoever can predict it learns the secret.
+    /// Draws from another generator, such as a recorded one in tests. Anyone who can predict it learns the secret.
     pub fn rng(mut self, rng: impl CryptoRng + Send + 'static) -> Self {
         self.rng = Box::new(rng);
         self
@@ -73,7 +73,7 @@ impl ClientBuilder {
         self
     }
 
-    /// The client, over [`Https`] as it comes.
+    /// Finishes the client, over the default [`Https`].
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl ClientBuilder {
         Ok(self.build_with(Https::new()?))
     }
 
-    /// The client, over a transport of the application's.
+    /// Finishes the client, over a transport of your own.
     #[must_use]
     pub fn build_with(self, transport: impl Transport + 'static) -> Client {
         let link = Link {

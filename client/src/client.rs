@@ -13,8 +13,8 @@ use crate::pin::Pin;
 
 /// Registers, recovers and deletes one user's secret at the realms of a configuration.
 ///
-/// Keeps Noise sessions for a few seconds, so use one client for a sequence of operations. Operations may run at the
-/// same time; those of one user then compete, as they would from two devices.
+/// It keeps Noise sessions open for a few seconds, so use one client for a sequence of operations. Operations may run
+/// concurrently; those of one user then compete, as they would from two devices.
 pub struct Client {
     pub(crate) configuration: Configuration,
     pub(crate) previous: Vec<Configuration>,
@@ -22,7 +22,7 @@ pub struct Client {
     pub(crate) on_progress: Option<Box<OnProgress>>,
 }
 
-/// What the application has called at the beginning of every step.
+/// What the application wants called at the beginning of every step.
 pub(crate) type OnProgress = dyn Fn(Progress) + Send + Sync;
 
 impl fmt::Debug for Client {

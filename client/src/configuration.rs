@@ -1,7 +1,7 @@
 //! The client's configuration: which realms keep the secret, and how many of them are needed.
 //!
-//! Comes from the application's developer and is trusted: whoever can change it can send the PIN's protection to
-//! realms of their own. Holding a [`Configuration`] proves that every rule of section 2 of the client protocol
+//! It comes from the application's developer and is trusted: anyone who can change it can point the client at realms of
+//! their own. Holding a [`Configuration`] proves that every rule of section 2 of the client protocol
 //! holds; its realms are in order of their share index.
 
 use std::fmt;
@@ -88,9 +88,9 @@ impl Configuration {
         Self::read(json, PlainHttp::OnThisMachine)
     }
 
-    /// As [`Configuration::from_json`], but hardware realms may be reached over plain `http` anywhere. Whoever is on the
-    /// way can then take the auth token, and with it use up the user's guesses, or delete or replace the registration.
-    /// It is for tests, and for networks that are safe by other means. Software realms still need TLS: their requests
+    /// As [`Configuration::from_json`], but allows plain `http` to hardware realms anywhere. Anyone on the network path
+    /// can then take the auth token, and with it use up the user's guesses, or delete or replace the registration. This
+    /// is for tests, and for networks that are safe by other means. Software realms still need TLS: their requests
     /// carry everything in the clear.
     ///
     /// # Errors
@@ -231,8 +231,8 @@ pub enum ConfigurationError {
     },
     /// A hardware realm without TLS: the auth tokens would cross the network readable.
     #[error(
-        "realm {realm} has an http address: whoever is on the way could take the user's auth token. Use https; only in \
-         a network that is safe by other means allow http by name (`Configuration::from_json_allowing_http`, \
+        "realm {realm} has an http address: anyone on the network path could take the user's auth token. Use https. \
+         Only in a network that is safe by other means, allow http (`Configuration::from_json_allowing_http`, \
          `--allow-http`)"
     )]
     HardwareRealmWithoutTls {

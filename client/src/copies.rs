@@ -1,7 +1,7 @@
 //! A request that stays without an answer is sent again while the first one is still waited for.
 //!
-//! A host that was stopped, or a path that swallows packets, tells nobody: without copies, its client would wait for
-//! the transport to give up. What is sent again must not cost a guess more, and that is for the caller to see to.
+//! A host that was stopped, or a network that swallows packets, gives no sign: without copies, the client would wait
+//! for the transport to give up. The caller makes sure that a copy costs no guess.
 
 use std::future::{Future, pending};
 use std::time::Duration;
@@ -27,8 +27,8 @@ pub(crate) enum Way {
 /// The first answer of `exchange` and its copies, of which the first is sent `after` this time and the second after
 /// three times as long, unless there is `enough` without it; and whether copies were sent.
 ///
-/// A copy that is refused ends the wait: whoever said so is there, and the next attempt will find it. In any other
-/// failure the usual exchange has the last word, because a realm that knows of no copies takes one for an error.
+/// A copy that is refused ends the wait: somebody is there to refuse it, and the next attempt will find them. In any
+/// other failure the usual exchange has the last word, because a realm that knows of no copies takes one for an error.
 pub(crate) async fn with_copies<T, F: Future<Output = Result<T, Failure>>>(
     after: Option<Duration>,
     enough: &watch::Receiver<bool>,

@@ -24,10 +24,10 @@ pub enum Cause {
     #[error("the auth token is missing or was refused")]
     InvalidAuth,
     /// The realm no longer serves this version of the client.
-    #[error("the realm wants a newer client")]
+    #[error("the realm requires a newer client")]
     UpgradeRequired,
     /// The realm takes no more requests of this tenant for now.
-    #[error("the tenant's rate is used up")]
+    #[error("the tenant has used up its rate limit")]
     RateLimitExceeded,
     /// The realm holds another registration than most: it missed the last one.
     #[error("the realm holds another registration than the others")]
@@ -41,7 +41,7 @@ pub enum Cause {
     /// The realm could not be reached or was not ready. Says why.
     #[error("the realm did not answer: {0}")]
     Transient(String),
-    /// The realm may have acted, but its answer is lost and this request must not be sent again.
+    /// The realm may have acted, but its answer is lost, and this request must not be sent again.
     #[error("the realm's answer was lost on the way")]
     Unsettled,
 }
@@ -124,20 +124,19 @@ impl Failed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
-    /// [`Client::register`](crate::Client::register). Where it fails, some realms may hold the new registration all the
-    /// same, and the former one may be gone: until a registration succeeds, take it that neither can be recovered.
+    /// [`Client::register`](crate::Client::register). If it fails, some realms may still hold the new registration, and
+    /// the former one may be gone. Until a registration succeeds, assume that neither can be recovered.
     Register,
     /// [`Client::recover`](crate::Client::recover).
     Recover,
     /// [`Client::status`](crate::Client::status), which does not fail, but may not
     /// [tell](crate::Status::undecided) what is registered.
     Status,
-    /// [`Client::delete`](crate::Client::delete). Where it fails, some realms may still hold their records.
+    /// [`Client::delete`](crate::Client::delete). If it fails, some realms may still hold their records.
     Delete,
 }
 
-/// Why an operation did not do what it was called for. Its text says what to do next; an application acts by
-/// [`Error::kind`].
+/// Why an operation failed. Its text says what to do next; an application acts by [`Error::kind`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", message(*.operation, *.kind))]
 #[non_exhaustive]
@@ -146,8 +145,8 @@ pub struct Error {
     pub operation: Operation,
     /// What went wrong.
     pub kind: ErrorKind,
-    /// What each realm did that failed, or that answered so, in the order it was learnt; of a deletion, in the order of
-    /// the realms' ids.
+    /// What each realm did that failed or gave this answer, in the order the client learnt it. After a deletion or a
+    /// status, in the order of the realms' ids.
     pub causes: Vec<RealmError>,
 }
 
@@ -161,17 +160,17 @@ impl Error {
 
 /// What went wrong.
 ///
-/// [`ErrorKind::InvalidPin`] and [`ErrorKind::NotRegistered`] hold whatever the realms that are not heard would say. All
+/// [`ErrorKind::InvalidPin`] and [`ErrorKind::NotRegistered`] hold whatever the silent realms would have said. The
 /// others decide nothing: the secret may well be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The PIN is wrong, or its guesses were used up before. Only of a recovery.
+    /// The PIN is wrong, or its guesses were used up before. Only from a recovery.
     InvalidPin {
         /// How many guesses are left. At 0 the secret is gone for good.
         guesses_remaining: u16,
     },
-    /// No configuration has a registration of this user that could be recovered. Only of a recovery.
+    /// No configuration has a registration of this user that could be recovered. Only from a recovery.
     NotRegistered,
     /// A token is missing, expired, or not for this realm.
     InvalidAuth,
@@ -179,14 +178,14 @@ pub enum ErrorKind {
     UpgradeRequired,
     /// Too many requests for now.
     RateLimitExceeded,
-    /// Realms broke the protocol: the configuration does not fit them, or someone else answers in their place.
+    /// Realms broke the protocol: the configuration does not match them, or someone else answers in their place.
     Assertion,
-    /// Another device of the user registered anew during this recovery, and again when it was begun a second time.
-    /// Nothing is wrong with the realms: recover again, with the PIN chosen there. Only of a recovery.
+    /// Another device of the user registered during this recovery, and again when the client had started over. Nothing
+    /// is wrong with the realms: recover again, with the PIN chosen there. Only from a recovery.
     RegistrationChanged,
-    /// Too few realms could be reached, and those that were do not decide without them.
+    /// Too few realms could be reached to decide.
     Unavailable {
-        /// Whether a recovery's PIN was on its way already: a guess is charged as soon as it reaches a realm.
+        /// Whether a recovery had sent the PIN: a realm charges a guess as soon as it arrives.
         may_have_cost_a_guess: bool,
     },
     /// PIN or user info is 4 GiB or longer.
@@ -210,22 +209,21 @@ fn message(operation: Operation, kind: ErrorKind) -> String {
             format!("{failed}an auth token is missing or was refused. Sign in again, then {again}")
         }
         (ErrorKind::UpgradeRequired, _) => {
-            format!("{failed}a realm wants a newer client. Update the application, then {again}")
+            format!("{failed}a realm requires a newer client. Update the application, then {again}")
         }
         (ErrorKind::RateLimitExceeded, _) => {
-            format!("{failed}too many requests at the moment. Wait some minutes, then {again}")
+            format!("{failed}too many requests right now. Wait a few minutes, then {again}")
         }
         (ErrorKind::Assertion, Operation::Delete) => format!(
-            "{failed}a realm answers wrongly. Check the configuration's keys and addresses; if they are right, report \
-             the realm to its operator"
+            "{failed}a realm gave an invalid answer. Check the configuration's keys and addresses; if they are right, \
+             report the realm to its operator"
         ),
         (ErrorKind::Assertion, _) => format!(
-            "{failed}too many realms answer wrongly. Check the configuration's keys and addresses; if they are right, \
-             report the realms to their operators"
+            "{failed}too many realms gave invalid answers. Check the configuration's keys and addresses; if they are \
+             right, report the realms to their operators"
         ),
         (ErrorKind::RegistrationChanged, _) => {
-            "the secret was registered anew meanwhile, on another device. Recover \
-                                                it again, with the PIN chosen there"
+            "another device has just registered a new secret. Recover again, with the PIN chosen there"
                 .to_owned()
         }
         (ErrorKind::Unavailable { .. }, Operation::Register) => {
@@ -236,11 +234,11 @@ fn message(operation: Operation, kind: ErrorKind) -> String {
         }
         (ErrorKind::Unavailable { .. }, Operation::Status) => format!(
             "too few realms could tell what is registered: nothing was decided. Check the connection, then {again}; do \
-             not register anew for this"
+             not register a new secret because of this"
         ),
         (ErrorKind::Unavailable { may_have_cost_a_guess }, Operation::Recover) => format!(
             "too few realms could be reached: nothing was decided. Check the connection, then {again}; do not register \
-             anew for this. {}",
+             a new secret because of this. {}",
             cost(may_have_cost_a_guess)
         ),
         (ErrorKind::InputTooLong, _) => {
@@ -262,8 +260,50 @@ const fn cost(may_have_cost_a_guess: bool) -> &'static str {
 
 fn invalid_pin(guesses_remaining: u16) -> String {
     match guesses_remaining {
-        0 => "no guesses are left: the secret cannot be recovered any more. Register a new one".to_owned(),
+        0 => "no guesses are left: the secret can no longer be recovered. Register a new one".to_owned(),
         1 => "the PIN is wrong. One guess is left; a wrong one destroys the secret".to_owned(),
         n => format!("the PIN is wrong. {n} guesses are left; try again"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_says_what_to_do_next() {
+        let kinds = [
+            ErrorKind::InvalidPin { guesses_remaining: 0 },
+            ErrorKind::InvalidPin { guesses_remaining: 1 },
+            ErrorKind::InvalidPin { guesses_remaining: 2 },
+            ErrorKind::NotRegistered,
+            ErrorKind::InvalidAuth,
+            ErrorKind::UpgradeRequired,
+            ErrorKind::RateLimitExceeded,
+            ErrorKind::Assertion,
+            ErrorKind::RegistrationChanged,
+            ErrorKind::Unavailable { may_have_cost_a_guess: false },
+            ErrorKind::InputTooLong,
+        ];
+        let advice = ["again", "Register", "report", "destroys", "keep each below"];
+        for operation in [Operation::Register, Operation::Recover, Operation::Status, Operation::Delete] {
+            for kind in kinds {
+                let text = Error::new(operation, kind, Vec::new()).to_string();
+                assert!(advice.iter().any(|advice| text.contains(advice)), "{text}");
+                assert!(!text.contains("  ") && !text.ends_with('.'), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_recovery_says_that_the_pin_is_wrong_or_that_nothing_is_registered() {
+        for cause in
+            [Cause::InvalidPin { guesses_remaining: 1 }, Cause::NotRegistered, Cause::OtherRegistration]
+        {
+            let failed = || Failed::with(cause.clone(), Vec::new());
+            assert_eq!(failed().end(Operation::Register, false).kind, ErrorKind::Assertion);
+            assert_eq!(failed().end(Operation::Delete, false).kind, ErrorKind::Assertion);
+            assert_ne!(failed().end(Operation::Recover, false).kind, ErrorKind::Assertion);
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! HTTP/1.1 and HTTP/2 over TLS, with rustls and ring; no system library and no process-wide default is needed.
 //!
-//! Secret: the bodies and the header values that are handed to the HTTP client wipe themselves when it has dropped its
-//! last reference. It copies them once more into the buffers that it writes from (HTTP/1.1 puts head and body into one,
-//! HTTP/2 compresses headers into another, TLS encrypts its own copy), and reads answers into buffers of its own; none
-//! of those are wiped.
+//! Secret: the bodies and header values that the HTTP client is given wipe themselves when it drops its last reference.
+//! It copies them once more into the buffers that it writes from (HTTP/1.1 puts head and body into one, HTTP/2
+//! compresses headers into another, TLS encrypts its own copy), and reads answers into buffers of its own; none of
+//! those are wiped.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -81,8 +81,8 @@ impl fmt::Debug for Https {
 }
 
 impl Https {
-    /// A transport that trusts what the device trusts, which is looked for when the first request over TLS is made, or
-    /// by [`Https::load_roots`].
+    /// A transport that trusts what the device trusts. It reads the device's trust store at the first request over TLS,
+    /// or in [`Https::load_roots`].
     ///
     /// # Errors
     ///
@@ -91,8 +91,8 @@ impl Https {
         Self::trusting_also(Vec::new())
     }
 
-    /// A transport that trusts the authorities in `pem` besides those that the device trusts: for realms under a
-    /// certificate authority of one's own.
+    /// A transport that trusts the authorities in `pem` in addition to those that the device trusts: for realms under a
+    /// certificate authority of your own.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ impl Https {
         if roots.is_empty() { Err(HttpsError::NoRootCertificate) } else { Self::trusting_also(roots) }
     }
 
-    /// Looks for the authorities that the device trusts now, and not with the first request over TLS.
+    /// Reads the device's trust store now, and not at the first request over TLS.
     ///
     /// # Errors
     ///

@@ -1,9 +1,9 @@
 //! The connections to each realm, and how they are replaced when one of them may lead nowhere.
 //!
-//! An HTTP client keeps connections and uses them again. Nothing on a connection tells that the host at its other end
-//! was stopped: what is sent next over it is lost as well. So a request that is repeated gets an HTTP client with no
-//! connections yet, which serves from then on whatever goes to that place; and it tries the addresses that a name stands
-//! for in another order, because the first may be that host's.
+//! An HTTP client keeps connections and reuses them. A connection gives no sign that the host at its other end was
+//! stopped: what is sent over it next is lost as well. So a request that is repeated gets an HTTP client without
+//! connections, which from then on serves everything that goes to that place. That client tries the addresses of a name
+//! in another order, because the first may be the stopped host's.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! How long a phase waits for the realms that it could do without.
 //!
-//! They are waited for because each that takes part can stand in for another later, and gives its guesses back; not
-//! for long, because one that swallows packets would hold up every user whom the others can serve.
+//! It waits for them because each one that takes part can stand in for another later, and gives its guesses back. It
+//! does not wait long, because one that swallows packets would hold up every user whom the others can serve.
 
 use futures::stream::{Stream, StreamExt as _};
 use tokio::time::{Instant, timeout_at};

@@ -5,12 +5,13 @@
 //!
 //! Invariant: a Register2 is encrypted once, a Recover3 at most twice. After a lost reply the same ciphertext is sent
 //! again on the same session, which a realm answers without acting twice; in another session it would count as another
-//! request, and give whoever loses replies another round of guesses. A Recover3 goes to a second session all the same,
-//! when the realm says that the first one is gone: with the leader that had it, its answer is gone too, and after the
-//! last guess nothing else brings the secret back.
+//! request, and give a host that drops replies another round of guesses. A Recover3 goes to a second session all the
+//! same, when the realm says that the first one is gone: with the leader that had it, its answer is gone too, and after
+//! the last guess nothing else brings the secret back.
 //!
-//! Copies of a request without an answer (see [`crate::copies`]) cost no guess: a transport message goes out as the same
-//! ciphertext in its session, and what a handshake carries changes nothing; but for a Delete, of which there are none.
+//! Copies of a request without an answer (see [`crate::copies`]) cost no guess: a transport message goes out as the
+//! same ciphertext in its session, and what a handshake carries changes nothing. A
+//! handshake with a Delete would, so it is not copied.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -221,7 +222,7 @@ impl Link {
             };
             resent |= copied;
             let again = match (failure, request) {
-                // So says a new leader of a session that it does not have; and whoever knows no leader, after a while.
+                // So says a new leader that does not have the session, and after a while an agent that knows no leader.
                 (Failure::Refused(_), _) if backoff.elapsed() >= SESSION_PATIENCE => false,
                 // A fresh registration costs no guess and cannot be held up by a realm that forgot the session but
                 // only says that it is unavailable.
@@ -377,7 +378,7 @@ impl Link {
         Ok(response)
     }
 
-    /// One exchange with a hardware realm. The token is asked for anew.
+    /// One exchange with a hardware realm, with a token asked for just now.
     async fn post(
         &self,
         way: Way,

@@ -28,7 +28,7 @@ use crate::hearing::{Hearing, NO_GUESSES, Phase};
 use crate::link::with_rng;
 use crate::pin::Pin;
 
-/// How long a registration that was seen to begin may take until it is asked for.
+/// How long to wait for a registration that another device has just begun.
 const SETTLING: Duration = Duration::from_millis(200);
 
 /// The registration to be recovered.
@@ -43,12 +43,12 @@ impl Client {
     /// Recovers the secret. A wrong PIN costs a guess at every realm that was asked; the right one gives all
     /// guesses back.
     ///
-    /// Where it is certain that the current configuration has no registration of this user, the previous ones are
-    /// asked in their order. Realms that cannot be reached never lead there. The PIN goes to one configuration only, so
+    /// If it is certain that the current configuration has no registration of this user, the client asks the previous
+    /// ones in their order. Realms that cannot be reached never lead there. The PIN goes to one configuration only, so
     /// that a realm which is in several evaluates it once, and gives guesses back once.
     ///
-    /// When another device of the user registers anew meanwhile, the recovery is begun once more, of what is registered
-    /// now. No registration is guessed at twice in one call.
+    /// When another device of the user registers in the meantime, the recovery starts over once, with what is
+    /// registered then. One call never guesses twice at the same registration.
     ///
     /// # Errors
     ///

@@ -21,9 +21,9 @@ use crate::error::{Cause, Error, ErrorKind, Failed, Operation};
 use crate::link::with_rng;
 use crate::pin::Pin;
 
-/// How often a registration is begun again from fresh keys after realms have lost the session that it went to.
+/// How often a registration starts over from fresh keys after realms have lost the session that it went to.
 ///
-/// Each has guesses of its own for the same PIN: whoever loses replies on purpose gets one more set of them for each.
+/// Each has guesses of its own for the same PIN: a host that drops replies on purpose gains one more set with each.
 const RESTARTS: u32 = 1;
 
 impl Client {
@@ -32,8 +32,8 @@ impl Client {
     ///
     /// An HSM accepts at most two registrations in one call, the second only if answers to the first were lost.
     ///
-    /// `user_info` goes into the stretching of the PIN and is not secret: take what names the user for good, and
-    /// the same at recovery.
+    /// `user_info` goes into the stretching of the PIN and is not secret. Take a lasting name of the user, and give the
+    /// same one at recovery.
     ///
     /// # Errors
     ///

@@ -3,7 +3,7 @@
 //! Five attempts within a few milliseconds are what clients in the field make. A realm whose leader has just died
 //! answers `Unavailable` for some seconds, so this client goes on with growing pauses, but only while the phase
 //! still needs that realm: a realm that is down must not slow down a user whom the others can serve. The pauses stay
-//! short: whoever waits for a realm notices within half a second that it is back.
+//! short: a user who waits for a realm notices within half a second that it is back.
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ pub struct RetryPolicy {
     /// After those, while the realm is needed and less than this has passed since the first attempt, the client
     /// waits 100 ms, then twice as long each time, at most 500 ms. Zero: it gives up after five attempts.
     pub patience: Duration,
-    /// A request that has no answer for so long is sent a second time over a connection of its own, and after three
-    /// times as long a third time; the first answer counts. None: never. No such copy costs a guess: it is the same
-    /// ciphertext in the same session, or something that changes nothing.
+    /// A request that stays without an answer for this long is sent a second time over a connection of its own, and
+    /// after three times as long a third time. The first answer counts. None: never. No such copy costs a guess: it is
+    /// the same ciphertext in the same session, or a request that changes nothing.
     pub copy_after: Option<Duration>,
 }
 
@@ -49,8 +49,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The pauses of one request.
 ///
-/// Not a library's: the pauses grow by two laws, the second of which a change of mind of the phase cuts short. What
-/// `backon` would do of that is one line of [`Backoff::pause`].
+/// Written by hand: the pauses grow first linearly, then exponentially, and end early once the phase needs no more
+/// answers. A library such as `backon` would replace one line of [`Backoff::pause`].
 pub(crate) struct Backoff {
     policy: RetryPolicy,
     started: Instant,
@@ -69,7 +69,7 @@ impl Backoff {
         self.started.elapsed()
     }
 
-    /// Waits before the next attempt. False: there shall be none.
+    /// Waits before the next attempt. False: there is to be none.
     pub(crate) async fn pause(&mut self) -> bool {
         if self.quick_pause().await {
             return true;
@@ -99,7 +99,7 @@ impl Backoff {
         true
     }
 
-    /// Counts an attempt that is repeated at once. False: there shall be none.
+    /// Counts an attempt that is repeated at once. False: there is to be none.
     pub(crate) fn retry_at_once(&mut self) -> bool {
         self.failures = self.failures.saturating_add(1);
         self.failures <= QUICK_PAUSES

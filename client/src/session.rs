@@ -11,13 +11,13 @@ use strongroom_proto::ids::{RealmId, SessionId, X25519Public};
 use strongroom_proto::noise::{NoiseError, Plaintext, Transport};
 use tokio::time::Instant;
 
-/// A session and when it was last of use.
+/// A session, and when it was last answered.
 pub(crate) struct Session {
     id: SessionId,
     transport: Transport,
     lifetime: Duration,
     last_answer: Instant,
-    /// A copy of a message went out, which a realm that knows of no copies may have ended it for.
+    /// A copy of a message went out; a realm that knows of no copies may have ended the session over it.
     in_doubt: bool,
 }
 

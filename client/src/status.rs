@@ -56,7 +56,7 @@ pub enum Summary {
 }
 
 impl Status {
-    /// Whether the secret can be recovered; it is known only if it is so whatever the realms that cannot tell hold.
+    /// Whether the secret can be recovered. Known only if it holds whatever the realms that cannot tell may have.
     #[must_use]
     pub fn summary(&self) -> Summary {
         let words: Vec<_> = self.realms.iter().map(|realm| word(realm.registration.as_ref().ok())).collect();
@@ -68,8 +68,8 @@ impl Status {
         }
     }
 
-    /// Why the realms do not tell what is registered: what a recovery would fail with, without a guess at stake.
-    /// `None` where they do tell.
+    /// Why the realms cannot tell what is registered; `None` if they can. A recovery would fail in the same way, so
+    /// this tells without a guess at stake.
     #[must_use]
     pub fn undecided(&self) -> Option<Error> {
         if self.summary() != Summary::Unknown {

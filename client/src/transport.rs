@@ -46,8 +46,9 @@ pub trait Transport: Send + Sync {
         body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError>;
 
-    /// As [`Transport::post`], over a connection of its own, to another address of the same name if there are several:
-    /// what came before has had no answer for a while, and whoever is at the other end of its connection may be gone.
+    /// As [`Transport::post`], over a connection of its own, and to another address of the same name if there are
+    /// several: the request before has had no answer for a while, and the host at the other end of its connection may
+    /// be gone.
     ///
     /// # Errors
     ///

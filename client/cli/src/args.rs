@@ -11,9 +11,9 @@ Exit codes, the same for all commands:
   2  a usage, configuration or file error
   3  the PIN is wrong, guesses are left
   4  nothing is registered
-  5  realms are unavailable or busy, or the secret was registered anew meanwhile: try again
+  5  realms are unavailable or busy, or another device has just registered: try again
   6  an auth token is missing or was refused
-  7  a realm wants a newer client, or answers wrongly
+  7  a realm requires a newer client, or gave an invalid answer
   8  no guesses are left: the secret is gone
 
 Environment:
@@ -36,16 +36,16 @@ pub(crate) struct Common {
     /// The JSON file that names the realms
     #[arg(long, global = true, value_name = "FILE", env = "STRONGROOM_CONFIGURATION")]
     pub(crate) configuration: Option<PathBuf>,
-    /// A configuration to recover from where the current one knows nothing of the user; may be repeated, newest first
+    /// An earlier configuration, to recover from if the current one has no registration; repeat for more, newest first
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) previous: Vec<PathBuf>,
     /// A file with the auth token, or with a JSON object from realm id to token
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// PEM certificates to trust besides the system's
+    /// PEM certificates to trust in addition to the system's
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
-    /// Reach hardware realms over plain http: whoever is on the way can take the auth token
+    /// Allow plain http to hardware realms; anyone on the network path can take the auth token
     #[arg(long, global = true)]
     pub(crate) allow_http: bool,
     /// Write one line of JSON to standard output
@@ -56,7 +56,7 @@ pub(crate) struct Common {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Keep a secret; asks before it replaces one that is registered
+    /// Register a secret; asks before it replaces one
     Register(Register),
     /// Recover the secret; a wrong PIN costs a guess
     Recover(Recover),
@@ -64,7 +64,7 @@ pub(crate) enum Command {
     Status,
     /// Delete what is registered
     Delete {
-        /// Do not ask
+        /// Delete without asking
         #[arg(long)]
         yes: bool,
     },
@@ -73,22 +73,22 @@ pub(crate) enum Command {
 /// How to register.
 #[derive(Debug, Args)]
 pub(crate) struct Register {
-    /// The secret, at most 128 bytes, taken exactly; else it is read from standard input
+    /// The file that holds the secret, at most 128 bytes, kept byte for byte; default: standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) secret_file: Option<PathBuf>,
-    /// Take an empty secret
+    /// Allow an empty secret
     #[arg(long)]
     pub(crate) allow_empty_secret: bool,
     /// How many wrong PINs in a row destroy the secret
     #[arg(long, value_name = "1-255", default_value = "10")]
     pub(crate) num_guesses: NonZeroU8,
-    /// What names the user for good; must be the same at recovery
+    /// A lasting name of the user; recovery needs the same one
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) user_info: String,
     /// Read the PIN from the first line of standard input
     #[arg(long, requires = "secret_file")]
     pub(crate) pin_stdin: bool,
-    /// Do not ask: replace what is registered
+    /// Replace what is registered without asking
     #[arg(long)]
     pub(crate) yes: bool,
 }
@@ -96,10 +96,10 @@ pub(crate) struct Register {
 /// How to recover.
 #[derive(Debug, Args)]
 pub(crate) struct Recover {
-    /// Write the secret to a new file that only its owner may read; else it goes to standard output as it is
+    /// Write the secret to a new file that only its owner can read; default: standard output, byte for byte
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// As given at registration
+    /// The user info given at registration
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) user_info: String,
     /// Read the PIN from the first line of standard input

@@ -1,4 +1,4 @@
-//! What the command reads: files, environment, terminal. Nothing is sent before all of it is in order.
+//! What the command reads: files, environment, terminal. It sends nothing before all of it is in order.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,10 +14,10 @@ use crate::output::Failure;
 /// The longest PIN that is taken, in bytes.
 const MAX_PIN: usize = 4096;
 
-/// What editors and shells of some systems put before text. It says nothing, and would make another PIN.
+/// Some editors and shells put it before text. It means nothing, and would make a different PIN.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// A client as the options say, which calls `report` at the beginning of every step.
+/// A client as the options ask for, which calls `report` at the beginning of every step.
 pub(crate) fn client(
     common: &Common,
     report: impl Fn(Progress) + Send + Sync + 'static,
@@ -65,7 +65,7 @@ fn configuration(path: &Path, allow_http: bool) -> Result<Configuration, Failure
     read(&read_text(path)?).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
 }
 
-/// A token that is wiped also where the others beside it are refused.
+/// A token that is wiped even if the others beside it are refused.
 #[derive(serde::Deserialize)]
 #[serde(from = "String")]
 struct Token(Zeroizing<String>);
@@ -88,14 +88,14 @@ fn tokens(text: &str, realms: &[RealmId]) -> Result<FixedTokens, String> {
         return match realms {
             [realm] => Ok(FixedTokens::from_iter([(*realm, text.to_owned())])),
             _ => Err(format!(
-                "one auth token for {} realms: give a JSON object from each realm's id to its token",
+                "one auth token for {} realms: give a JSON object that maps each realm's id to its token",
                 realms.len()
             )),
         };
     }
     let map: HashMap<String, Token> = serde_json::from_str(text)
         // The text of the error could hold parts of a token.
-        .map_err(|_| "the auth tokens are not a JSON object from realm id to token".to_owned())?;
+        .map_err(|_| "the auth tokens are not a JSON object that maps realm ids to tokens".to_owned())?;
     map.into_iter()
         .map(|(realm, mut token)| match realm.parse() {
             Ok(realm) => Ok((realm, std::mem::take(&mut *token.0))),
@@ -113,7 +113,7 @@ pub(crate) fn secret(options: &Register) -> Result<UserSecret, Failure> {
         None if stdin().is_terminal() => prompt("Secret: ")?,
         None => {
             let mut bytes = Zeroizing::new(Vec::with_capacity(UserSecret::MAX_LEN + 1));
-            // One byte more than allowed tells a secret that is too long.
+            // One byte more than allowed shows that a secret is too long.
             let limit = UserSecret::MAX_LEN as u64 + 1;
             stdin()
                 .lock()
@@ -126,11 +126,11 @@ pub(crate) fn secret(options: &Register) -> Result<UserSecret, Failure> {
     secret_of(&bytes, options.allow_empty_secret)
 }
 
-/// An empty secret is a mistake, such as a standard input that is /dev/null, and would replace a good one.
+/// An empty secret is most often a mistake, such as reading /dev/null, and would replace a good one.
 fn secret_of(bytes: &[u8], allow_empty: bool) -> Result<UserSecret, Failure> {
     if bytes.is_empty() && !allow_empty {
         return Err(Failure::usage(
-            "the secret is empty: give one on standard input or with --secret-file; if it shall be empty, add \
+            "the secret is empty: give one on standard input or with --secret-file; if you mean it, add \
              --allow-empty-secret",
         ));
     }
@@ -156,7 +156,7 @@ pub(crate) fn pin(from_stdin: bool) -> Result<Pin, Failure> {
 
 /// A PIN from the first line of `input`.
 fn pin_line(input: &mut impl BufRead) -> Result<Pin, Failure> {
-    // What may be around it, and one byte more than allowed, which tells a PIN that is too long.
+    // What may surround it, and one byte more than allowed, which shows that a PIN is too long.
     let limit = BYTE_ORDER_MARK.len_utf8() + MAX_PIN + "\r\n".len() + 1;
     let mut line = Zeroizing::new(Vec::with_capacity(limit));
     let read = input.take(limit as u64).read_until(b'\n', &mut line);
@@ -164,12 +164,12 @@ fn pin_line(input: &mut impl BufRead) -> Result<Pin, Failure> {
     pin_of(without_mark(first_line(&line)))
 }
 
-/// An empty PIN is a mistake, and would cost a guess. A long one is refused: cut, it would be another PIN.
+/// An empty PIN is a mistake, and would cost a guess. A long one is refused: cut short, it would be another PIN.
 fn pin_of(bytes: &[u8]) -> Result<Pin, Failure> {
     if bytes.is_empty() {
         Err(Failure::usage("the PIN is empty: type one"))
     } else if bytes.len() > MAX_PIN {
-        Err(Failure::usage(format!("the PIN is too long: take one of {MAX_PIN} bytes at most")))
+        Err(Failure::usage(format!("the PIN is too long: use at most {MAX_PIN} bytes")))
     } else {
         Ok(Pin::new(bytes.to_vec()))
     }

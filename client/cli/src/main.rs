@@ -26,7 +26,7 @@ async fn main() -> ExitCode {
     let outcome = run(arguments).await.unwrap_or_else(|failure| Outcome::Failed(failure.0));
     match outcome.write(json, &mut stdout().lock(), &mut stderr().lock(), stdout().is_terminal()) {
         Ok(()) => ExitCode::from(outcome.exit_code()),
-        // Whoever reads has read enough; but a secret that nobody took is lost.
+        // The reader has read enough. But a secret that nobody took is lost.
         Err(error) if error.kind() == ErrorKind::BrokenPipe && !outcome.is_secret() => {
             ExitCode::from(outcome.exit_code())
         }
@@ -81,8 +81,8 @@ async fn perform(client: &Client, spinner: &ProgressBar, arguments: &Arguments) 
     }
 }
 
-/// Asks before a secret is replaced that could be recovered. Where nobody can tell whether there is one, nothing is
-/// replaced.
+/// Asks before it replaces a secret that could be recovered. Replaces nothing if the realms cannot tell whether there
+/// is one.
 async fn check_replacement(client: &Client, spinner: &ProgressBar) -> Result<(), Failure> {
     let status = client.status().await;
     if let Some(error) = status.undecided() {

@@ -12,10 +12,10 @@ use strongroom_client::{
 /// Exit code of usage, configuration and file errors.
 pub(crate) const USAGE: u8 = 2;
 
-/// What came of a command.
+/// How a command ended.
 pub(crate) enum Outcome {
     Registered,
-    /// With the secret, unless a file has it.
+    /// With the secret, unless it went to a file.
     Recovered(Option<UserSecret>),
     Status(Status),
     Deleted,
@@ -24,7 +24,7 @@ pub(crate) enum Outcome {
 
 /// What went wrong.
 pub(crate) struct Report {
-    /// The name for programs.
+    /// What programs go by.
     name: &'static str,
     exit_code: u8,
     message: String,
@@ -80,7 +80,7 @@ const UNAVAILABLE: (&str, u8) = ("unavailable", 5);
 const REGISTRATION_CHANGED: (&str, u8) = ("registration_changed", 5);
 
 impl Outcome {
-    /// Whether standard output is to have the secret.
+    /// Whether the secret goes to standard output.
     pub(crate) fn is_secret(&self) -> bool {
         matches!(self, Self::Recovered(Some(_)))
     }
@@ -116,7 +116,7 @@ impl Outcome {
             Self::Recovered(None) => writeln!(err, "Recovered."),
             Self::Recovered(Some(secret)) => {
                 out.write_all(secret.as_bytes())?;
-                // A prompt must not follow on the secret's line.
+                // The shell's prompt must not follow on the same line.
                 if terminal { writeln!(out) } else { out.flush() }
             }
             Self::Deleted => writeln!(err, "Deleted."),
@@ -196,8 +196,10 @@ fn write_status(status: &Status, out: &mut impl Write) -> io::Result<()> {
     let undecided = status.undecided().map(|error| format!("Not known: {error}."));
     let summary = match status.summary() {
         Summary::Registered => "A secret is registered and can be recovered.",
-        Summary::NotRegistered => "Nothing is registered. Begin with: strongroom register",
-        Summary::NoGuesses => "No guesses are left: the secret is gone. Begin anew with: strongroom register",
+        Summary::NotRegistered => "Nothing is registered. Start with: strongroom register",
+        Summary::NoGuesses => {
+            "No guesses are left: the secret is gone. Register a new one with: strongroom register"
+        }
         Summary::Unknown => undecided.as_deref().unwrap_or("Not known: ask again."),
     };
     writeln!(out, "{summary}")?;
@@ -346,7 +348,7 @@ mod tests {
         assert_eq!(undecided.json()["causes"].as_array().unwrap().len(), 2);
         let (_, err) = written(&undecided, false);
         assert!(err.contains("nothing was decided"), "{err}");
-        assert!(err.contains("try again; do not register anew"), "{err}");
+        assert!(err.contains("try again; do not register a new secret"), "{err}");
     }
 
     #[test]
