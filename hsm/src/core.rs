@@ -3,86 +3,21 @@
 //! Owns the state and decides nothing itself; [`crate::enrolment`], [`crate::group`], [`crate::log`] and [`crate::process`] do. Keeps
 //! invariant 12: whatever the bytes, there is a reply, and it fits in a frame.
 
-use crate::bug::{Bug, Bugs};
+use crate::config::Config;
 use crate::enrolment::Attestations;
 use crate::env::Env;
 use crate::keys::{self, Keys};
 use crate::leadership::Leadership;
 use crate::nvram::{Nvram, NvramError, Opened};
 use crate::session::Sessions;
+use crate::start_error::StartError;
 use crate::state::{self, BadState, Group, Position, State};
 use alloc::collections::BTreeMap;
-use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 use strongroom_proto::bounded::{end_of_item, is_too_many};
-use strongroom_proto::hsm::{
-    DeviceStatus, GroupStatus, Limits, MAX_BATCH_REQUESTS, RealmStatus, Refusal, Reply, Request, Role,
-};
-use strongroom_proto::ids::{BuildDigest, GroupId, Nonce};
+use strongroom_proto::hsm::{DeviceStatus, GroupStatus, RealmStatus, Refusal, Reply, Request, Role};
+use strongroom_proto::ids::{GroupId, Nonce};
 use strongroom_proto::statement::{GroupStatement, MemberStatement};
-use strongroom_proto::tree::MAX_TREE_NODES;
-
-/// What a device is built with.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// What it can take. Every reply fits in `max_frame_bytes` if `max_pending_replies` do.
-    pub limits: Limits,
-    /// The most sessions that keep their last reply; of more, the one that is needed least is forgotten.
-    pub session_replies: u32,
-    /// What it runs, in words.
-    pub version: String,
-    /// What it runs, as a digest.
-    pub build: BuildDigest,
-}
-
-impl Config {
-    /// The software HSM: frames of 1 MiB, batches of 128, 1,024 waiting replies, 16,384 sessions.
-    ///
-    /// 1,024 replies of at most 528 bytes are 528 KiB. A full batch sends at most 2,128 bytes of client message and, in
-    /// a tree of 30 levels, 1,989 bytes of path for each request: 515 KiB. `tests/sizes.rs` holds this arithmetic.
-    #[must_use]
-    pub fn software() -> Self {
-        let limits = Limits {
-            max_frame_bytes: 1 << 20,
-            max_batch_requests: MAX_BATCH_REQUESTS as u32,
-            max_pending_entries: 256,
-            max_pending_replies: 1024,
-            max_sessions: 16_384,
-            max_tree_nodes: MAX_TREE_NODES as u32,
-        };
-        let version =
-            String::from(concat!("strongroom-hsm ", env!("CARGO_PKG_VERSION"), " (software simulation)"));
-        Self { limits, session_replies: limits.max_sessions, version, build: BuildDigest([0; 32]) }
-    }
-
-    /// A board with 512 KiB of RAM: frames of 88 KiB, batches of 16, 64 waiting replies, 256 sessions.
-    ///
-    /// 192 of the sessions may be between Recover2 and Recover3: as many as 100 recoveries a second have open while a phone's
-    /// message goes out and comes back, in two seconds. A session with its reply takes 800 bytes, without it 250.
-    ///
-    /// A frame takes the longest capture, 64 of the largest entries, and a full batch in a tree of 24 levels, whose nodes are
-    /// counted too; one path of 256 levels takes 513. `tests/sizes.rs` holds this arithmetic, and `strongroom-sim firmware
-    /// bounds` shows that all of it fits in the RAM at once.
-    #[must_use]
-    pub const fn firmware(version: String, build: BuildDigest) -> Self {
-        let limits = Limits {
-            max_frame_bytes: 88 << 10,
-            max_batch_requests: 16,
-            max_pending_entries: 64,
-            max_pending_replies: 64,
-            max_sessions: 256,
-            max_tree_nodes: 16 * (2 * 24 + 1),
-        };
-        Self { limits, session_replies: 64, version, build }
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self::software()
-    }
-}
 
 /// The HSM core. Everything outside it is hostile, but for its [`Env`].
 pub struct Core {
@@ -102,7 +37,6 @@ pub struct Core {
     pub(crate) sessions: Sessions,
     /// NVRAM failed: what is in RAM may not be what is in NVRAM.
     pub(crate) failed: bool,
-    pub(crate) bugs: Bugs,
 }
 
 impl Core {
@@ -112,21 +46,6 @@ impl Core {
     /// # Errors
     /// NVRAM holds no state that can be trusted to be the newest, or cannot be written. The device must not serve.
     pub fn start<E: Env>(env: &mut E, config: Config) -> Result<Self, StartError> {
-        Self::start_with(env, config, Bugs::NONE)
-    }
-
-    /// [`Self::start`] with one rule left out from the beginning, for a test that must notice.
-    ///
-    /// # Errors
-    /// As [`Self::start`].
-    #[cfg(feature = "planted-bugs")]
-    pub fn start_with_bug<E: Env>(env: &mut E, config: Config, bug: Bug) -> Result<Self, StartError> {
-        let mut bugs = Bugs::NONE;
-        bugs.plant(bug);
-        Self::start_with(env, config, bugs)
-    }
-
-    fn start_with<E: Env>(env: &mut E, config: Config, bugs: Bugs) -> Result<Self, StartError> {
         let (state, nvram) = match Nvram::open(env.flash())? {
             Opened::Empty(unformatted) => {
                 let state = State::draw(env.rng());
@@ -134,10 +53,9 @@ impl Core {
                 (state, nvram)
             }
             Opened::Found(recovered, unrestated) => {
-                let (mut state, version) = State::from_bytes(&recovered.full, bugs)?;
-                recovered.each_delta(env.flash(), |delta| {
-                    state.apply(version, delta, bugs).map_err(StartError::from)
-                })?;
+                let (mut state, version) = State::from_bytes(&recovered.full)?;
+                recovered
+                    .each_delta(env.flash(), |delta| state.apply(version, delta).map_err(StartError::from))?;
                 // Durable: the newest state again, before any statement is made from it. One of an older version is moved
                 // by the same write: until the new record is whole, the old one is the newest.
                 let nvram = unrestated.restate(env.flash(), &state.to_bytes())?;
@@ -159,7 +77,6 @@ impl Core {
             leaderships,
             sessions,
             failed: false,
-            bugs,
         };
         core.introduce(env);
         Ok(core)
@@ -180,13 +97,13 @@ impl Core {
         }
         let mut decoder = minicbor::Decoder::new(request);
         // First in constant memory: a decoder that skips what it does not know takes more the more there is.
-        if end_of_item(&mut decoder).is_none() && !self.bugs.has(Bug::UnknownItemsStacked) {
+        if end_of_item(&mut decoder).is_none() {
             return Err(Refusal::Malformed);
         }
         decoder.set_position(0);
         let refused = |e| if is_too_many(&e) { Refusal::TooLarge } else { Refusal::Malformed };
         let decoded = decoder.decode::<Request>().map_err(refused)?;
-        if decoder.position() != request.len() && !self.bugs.has(Bug::TrailingBytes) {
+        if decoder.position() != request.len() {
             return Err(Refusal::Malformed);
         }
         match decoded {
@@ -292,63 +209,15 @@ impl Core {
         for (slot, at) in moved {
             self.state.groups.get_mut(*slot).ok_or(Refusal::NotMember)?.captured = *at;
         }
-        #[cfg(feature = "planted-bugs")]
-        if self.bugs.has(Bug::MarkBeforeWrite) {
-            self.nvram.supersede_newest(env.flash());
-        }
         let written = self.nvram.append_delta(env.flash(), &State::delta(moved), || self.state.to_bytes());
         self.after_write(written)
     }
 
     fn after_write(&mut self, written: Result<(), NvramError>) -> Result<(), Refusal> {
         written.map_err(|_| {
-            self.failed = !self.bugs.has(Bug::StatementBeforeNvram);
+            self.failed = true;
             Refusal::NvramFailed
         })
-    }
-
-    /// Leaves one rule out, for a test that must notice.
-    #[cfg(feature = "planted-bugs")]
-    pub const fn plant(&mut self, bug: Bug) {
-        self.bugs.plant(bug);
-    }
-}
-
-/// Why a device cannot start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartError {
-    /// NVRAM is not to be trusted, or failed.
-    Nvram(NvramError),
-    /// NVRAM is for newer builds than this one. Nothing was written.
-    OtherVersion {
-        /// The oldest version of state whose builds may read it.
-        needs: u8,
-        /// The newest version that this build reads.
-        reads: u8,
-    },
-    /// NVRAM is intact and holds what no build writes.
-    BadState,
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Nvram(e) => write!(f, "the HSM cannot start from its NVRAM: {e}"),
-            Self::OtherVersion { needs, reads } => write!(
-                f,
-                "the HSM's NVRAM was written for state version {needs} or later; this build reads up to {reads}: install a \
-                 build of state version {needs} or later"
-            ),
-            Self::BadState => f.write_str(
-                "the HSM's NVRAM is intact but holds no state; start the build that wrote it, and report this",
-            ),
-        }
-    }
-}
-
-impl From<NvramError> for StartError {
-    fn from(error: NvramError) -> Self {
-        Self::Nvram(error)
     }
 }
 
@@ -360,5 +229,3 @@ impl From<BadState> for StartError {
         }
     }
 }
-
-impl core::error::Error for StartError {}

@@ -9,7 +9,6 @@
 //!
 //! What custodians compare before they sign is shown on the device's own console ([`Env::show`]).
 
-use crate::bug::Bug;
 use crate::core::Core;
 use crate::env::Env;
 use crate::exact;
@@ -138,7 +137,7 @@ impl Core {
     }
 
     pub(crate) fn draw_import_nonce<E: Env>(&mut self, env: &mut E) -> Result<Reply, Refusal> {
-        if self.state.realm.is_some() && !self.bugs.has(Bug::JoinRealmAgain) {
+        if self.state.realm.is_some() {
             return Err(Refusal::HasRealm);
         }
         let nonce = draw_nonce(env);
@@ -153,82 +152,60 @@ impl Core {
         signatures: Vec<CustodianSignature>,
     ) -> Result<Reply, Refusal> {
         let (realm, keys) = (self.state.realm.as_ref().ok_or(Refusal::NoRealm)?, self.keys()?);
-        if self.export_nonce != Some(approval.exporter_nonce) && !self.bugs.has(Bug::ExportAnyNonce) {
+        if self.export_nonce != Some(approval.exporter_nonce) {
             return Err(Refusal::StaleNonce);
         }
         let for_this = approval.realm == realm.id
             && approval.public_key == keys.noise_public()
             && approval.policy == realm.policy
-            && (approval.exporter == self.state.hsm || self.bugs.has(Bug::ExportForAnother))
+            && approval.exporter == self.state.hsm
             && approval.exporter_build == self.config.build;
-        let unapproved = self.bugs.has(Bug::ExportUnapproved);
-        if !for_this || !(unapproved || self.signers(&realm.policy, &approval, &signatures).is_some()) {
+        if !for_this || signers(&realm.policy, &approval, &signatures).is_none() {
             return Err(Refusal::NotApproved);
         }
         let exported = Exported { version: VERSION, seed: realm.seed().0.into(), approval, signatures };
-        let small_order = self.bugs.has(Bug::ExportToSmallOrder);
-        let sealed = exported.seal(env.rng(), small_order).ok_or(Refusal::NotApproved)?;
-        if !self.bugs.has(Bug::ExportNonceTwice) {
-            self.export_nonce = None;
-        }
+        let sealed = exported.seal(env.rng()).ok_or(Refusal::NotApproved)?;
+        self.export_nonce = None;
         Ok(Reply::Exported(sealed))
     }
 
-    /// Which custodians of the policy signed exactly this approval, if they are enough; bit i for the i-th.
-    fn signers(
-        &self,
-        policy: &CustodianPolicy,
-        approval: &ExportApproval,
-        signatures: &[CustodianSignature],
-    ) -> Option<u16> {
-        let digest = approval.digest();
-        #[cfg(feature = "planted-bugs")]
-        {
-            let valid = || signatures.iter().filter(|s| s.is_of(&digest));
-            let enough = |count: usize| (count >= usize::from(policy.threshold)).then_some(0);
-            if self.bugs.has(Bug::CustodianTwice) {
-                return enough(valid().filter(|s| policy.custodians.contains(&s.custodian)).count());
-            }
-            if self.bugs.has(Bug::CustodianStrangers) {
-                let keys: alloc::collections::BTreeSet<_> = valid().map(|s| s.custodian).collect();
-                return enough(keys.len());
-            }
-        }
-        let signers = policy.signers(&digest, signatures);
-        policy.is_enough(signers).then_some(signers)
-    }
-
     pub(crate) fn join_realm<E: Env>(&mut self, env: &mut E, sealed: &SealedRealm) -> Result<Reply, Refusal> {
-        if self.state.realm.is_some() && !self.bugs.has(Bug::JoinRealmAgain) {
+        if self.state.realm.is_some() {
             return Err(Refusal::HasRealm);
         }
-        let strict = !self.bugs.has(Bug::SealedRealmLoose);
-        let exported = Exported::unseal(sealed, self.state.hsm, &self.state.device_secret(), strict)
+        let exported = Exported::unseal(sealed, self.state.hsm, &self.state.device_secret())
             .ok_or(Refusal::NotForThisDevice)?;
         let Exported { approval, signatures, .. } = &exported;
         let policy = &approval.policy;
-        if !policy.is_valid() && !self.bugs.has(Bug::ImportAnyPolicy) {
+        if !policy.is_valid() {
             return Err(Refusal::BadPolicy);
         }
         let named = (approval.realm, approval.exporter) == (sealed.realm, sealed.exporter);
-        if !named || (approval.importer() != self.identity() && !self.bugs.has(Bug::ImportForAnother)) {
+        if !named || approval.importer() != self.identity() {
             return Err(Refusal::NotForThisDevice);
         }
-        if self.import_nonce != Some(approval.importer_nonce) && !self.bugs.has(Bug::ImportAnyNonce) {
+        if self.import_nonce != Some(approval.importer_nonce) {
             return Err(Refusal::StaleNonce);
         }
-        let unapproved = self.bugs.has(Bug::ImportUnapproved).then_some(0);
-        let signers =
-            unapproved.or_else(|| self.signers(policy, approval, signatures)).ok_or(Refusal::NotApproved)?;
+        let signers = signers(policy, approval, signatures).ok_or(Refusal::NotApproved)?;
         let seed = Seed(*exported.seed);
         let keys = Keys::derive(sealed.realm, &seed);
-        if keys.noise_public() != approval.public_key && !self.bugs.has(Bug::ImportOtherSeed) {
+        if keys.noise_public() != approval.public_key {
             return Err(Refusal::OtherSeed);
         }
         let origin = Origin::Imported { exporter: sealed.exporter, signers };
-        let unassigned = self.bugs.has(Bug::ImportedUnassigned);
-        self.enter_realm(env, Realm::new(sealed.realm, &seed, policy.clone(), unassigned, origin), keys)
+        self.enter_realm(env, Realm::new(sealed.realm, &seed, policy.clone(), false, origin), keys)
     }
+}
+
+/// Which custodians of the policy signed exactly this approval, if they are enough; bit i for the i-th.
+fn signers(
+    policy: &CustodianPolicy,
+    approval: &ExportApproval,
+    signatures: &[CustodianSignature],
+) -> Option<u16> {
+    let signers = policy.signers(&approval.digest(), signatures);
+    policy.is_enough(signers).then_some(signers)
 }
 
 fn draw_nonce<E: Env>(env: &mut E) -> Nonce {
@@ -265,31 +242,25 @@ impl Exported {
         Some(bytes)
     }
 
-    fn seal(&self, rng: &mut impl CryptoRng, small_order: bool) -> Option<SealedRealm> {
+    fn seal(&self, rng: &mut impl CryptoRng) -> Option<SealedRealm> {
         let mut secret = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *secret);
         let secret = StaticSecret::from(*secret);
         let ephemeral = X25519Public(PublicKey::from(&secret).to_bytes());
         let ExportApproval { realm, exporter, importer, device_key, .. } = &self.approval;
-        let key = export_key(&secret, device_key, &ephemeral, device_key, small_order)?;
+        let key = export_key(&secret, device_key, &ephemeral, device_key)?;
         let context = export_context(realm, exporter, importer);
         let sealed = seal::seal(&key, &context, &self.encode()?, rng).into();
         Some(SealedRealm { realm: *realm, exporter: *exporter, ephemeral, sealed })
     }
 
     /// Opens what was sealed for `importer`. Another version, a field more or less, and bytes behind it are refused.
-    fn unseal(
-        sealed: &SealedRealm,
-        importer: HsmId,
-        device_secret: &StaticSecret,
-        strict: bool,
-    ) -> Option<Self> {
+    fn unseal(sealed: &SealedRealm, importer: HsmId, device_secret: &StaticSecret) -> Option<Self> {
         let device_key = X25519Public(PublicKey::from(device_secret).to_bytes());
-        let key = export_key(device_secret, &sealed.ephemeral, &sealed.ephemeral, &device_key, false)?;
+        let key = export_key(device_secret, &sealed.ephemeral, &sealed.ephemeral, &device_key)?;
         let context = export_context(&sealed.realm, &sealed.exporter, &importer);
         let plaintext = seal::unseal(&key, &context, &sealed.sealed).ok()?;
-        let exact = exact::decode::<Self>(&plaintext).filter(|exported| exported.version == VERSION);
-        if strict { exact } else { minicbor::decode(&plaintext).ok() }
+        exact::decode::<Self>(&plaintext).filter(|exported| exported.version == VERSION)
     }
 }
 
@@ -298,11 +269,11 @@ fn export_key(
     theirs: &X25519Public,
     ephemeral: &X25519Public,
     device: &X25519Public,
-    small_order: bool,
 ) -> Option<Zeroizing<[u8; 32]>> {
     let shared = ours.diffie_hellman(&PublicKey::from(theirs.0));
     // A point of small order gives a secret that everybody knows.
-    (shared.was_contributory() || small_order)
+    shared
+        .was_contributory()
         .then(|| Zeroizing::new(hash(label::EXPORT_KEY, &[shared.as_bytes(), &ephemeral.0, &device.0]).0))
 }
 

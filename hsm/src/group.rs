@@ -2,7 +2,6 @@
 //!
 //! Keeps invariant 3, *members are fixed inside*: a group's members come from a group statement and nowhere else.
 
-use crate::bug::Bug;
 use crate::core::Core;
 use crate::env::Env;
 use crate::state::Group;
@@ -20,7 +19,7 @@ impl Core {
     ) -> Result<Reply, Refusal> {
         let keys = self.keys()?;
         let authentic = members.iter().all(|m| m.is_authentic(&keys.statements, &keys.realm));
-        if !authentic && !self.bugs.has(Bug::AnyMemberStatement) {
+        if !authentic {
             return Err(Refusal::NotAuthentic);
         }
         let ids: Vec<HsmId> = members.iter().map(|m| m.hsm).collect();
@@ -28,18 +27,12 @@ impl Core {
         let mut state = self.state.clone();
         let realm = state.realm.as_mut().ok_or(Refusal::NoRealm)?;
         // The flag and the group that uses it change in one write (invariant 11).
-        let unassigned = core::mem::replace(&mut realm.unassigned, self.bugs.has(Bug::GenesisInTwoWrites));
-        let genesis = unassigned || self.bugs.has(Bug::GenesisTwice);
+        let genesis = core::mem::take(&mut realm.unassigned);
         let mut id = GroupId([0; 16]);
         env.rng().fill_bytes(&mut id.0);
         let statement = GroupStatement::new(&keys.statements, &keys.realm, id, ids, genesis);
         state.groups.push(Group::new(statement.clone()));
         self.write_state(env, state)?;
-        if self.bugs.has(Bug::GenesisInTwoWrites) {
-            let mut state = self.state.clone();
-            state.realm.as_mut().ok_or(Refusal::NoRealm)?.unassigned = false;
-            self.write_state(env, state)?;
-        }
         Ok(Reply::Group(statement))
     }
 
@@ -50,27 +43,22 @@ impl Core {
     ) -> Result<Reply, Refusal> {
         let keys = self.keys()?;
         let authentic = statement.is_authentic(&keys.statements, &keys.realm);
-        if !authentic && !self.bugs.has(Bug::JoinAnyMembers) {
+        if !authentic {
             return Err(Refusal::NotAuthentic);
         }
-        if self.slot(&statement.group).is_ok() && !self.bugs.has(Bug::JoinGroupAgain) {
+        if self.slot(&statement.group).is_ok() {
             return Err(Refusal::AlreadyJoined);
         }
         self.check_members(&statement.members)?;
         let mut state = self.state.clone();
-        if self.bugs.has(Bug::JoinGroupAgain) {
-            state.groups.retain(|group| group.id != statement.group);
-        }
         state.groups.push(Group::new(statement.clone()));
         self.write_state(env, state)?;
         Ok(Reply::Group(statement))
     }
 
     fn check_members(&self, ids: &[HsmId]) -> Result<(), Refusal> {
-        let distinct = || ids.iter().enumerate().all(|(i, id)| !ids.iter().take(i).any(|o| o == id));
-        let named = ids.contains(&self.state.hsm) || self.bugs.has(Bug::JoinUnnamed);
-        let distinct = distinct() || self.bugs.has(Bug::RepeatedMembers);
-        if !distinct || !named {
+        let distinct = ids.iter().enumerate().all(|(i, id)| !ids.iter().take(i).any(|o| o == id));
+        if !distinct || !ids.contains(&self.state.hsm) {
             return Err(Refusal::BadMembers);
         }
         if self.state.groups.len() >= MAX_GROUPS { Err(Refusal::NoRoomForGroup) } else { Ok(()) }

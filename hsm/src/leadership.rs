@@ -24,9 +24,6 @@ pub(crate) struct Leadership {
     pending: VecDeque<Pending>,
     /// The newest own entry known to be committed.
     committed: Index,
-    /// Every partition there ever was, for a planted bug.
-    #[cfg(feature = "planted-bugs")]
-    past: Vec<Partition>,
 }
 
 struct Pending {
@@ -49,8 +46,6 @@ impl Leadership {
         Self {
             term,
             leading: true,
-            #[cfg(feature = "planted-bugs")]
-            past: partitions.clone(),
             partitions,
             transfers,
             chain,
@@ -84,8 +79,6 @@ impl Leadership {
     /// Takes an entry that this HSM just made on top of the newest.
     pub(crate) fn extend(&mut self, at: Position, partitions: Vec<Partition>, replies: Vec<NoiseReply>) {
         self.chain.push_back(at);
-        #[cfg(feature = "planted-bugs")]
-        self.past.extend_from_slice(&partitions);
         self.partitions = partitions;
         if !replies.is_empty() {
             self.pending.push_back(Pending { at, replies });
@@ -108,25 +101,5 @@ impl Leadership {
         while self.chain.len() > 1 && self.chain.front().is_some_and(|p| p.index < keep_from) {
             self.chain.pop_front();
         }
-    }
-
-    /// With the bug planted, the replies of an earlier leadership.
-    #[cfg(feature = "planted-bugs")]
-    pub(crate) fn inherit(&mut self, earlier: Self) {
-        self.pending = earlier.pending;
-    }
-
-    /// With the bug planted, the past partition that a stale tree is of.
-    #[cfg(feature = "planted-bugs")]
-    pub(crate) fn stale_if(
-        &self,
-        planted: bool,
-        current: Partition,
-        tree: &strongroom_proto::tree::ClaimedTree,
-    ) -> Partition {
-        let fits =
-            |p: &&Partition| p.prefix == current.prefix && tree.clone().verify(p.prefix, &p.root).is_ok();
-        let past = self.past.iter().find(fits).filter(|_| planted);
-        past.copied().unwrap_or(current)
     }
 }

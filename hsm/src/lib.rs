@@ -20,7 +20,7 @@
 
 extern crate alloc;
 
-mod bug;
+mod config;
 mod core;
 mod drbg;
 mod enrolment;
@@ -38,13 +38,11 @@ mod process;
 mod record;
 mod seal;
 mod session;
+mod start_error;
 mod state;
-#[cfg(feature = "vectors")]
-pub mod vectors;
 
-pub use crate::core::{Config, Core, StartError};
-#[cfg(feature = "planted-bugs")]
-pub use bug::Bug;
+pub use crate::core::Core;
+pub use config::Config;
 pub use drbg::{DRAWS_PER_SEED, Drbg, SEED_BYTES, START_UP_BYTES};
 pub use entropy::{
     EntropyError, EntropySource, HealthTests, MIN_ENTROPY_BITS, PROPORTION_CUTOFF, REPETITION_CUTOFF,
@@ -55,3 +53,4 @@ pub use flash::{Flash, FlashError, Geometry, MemoryFlash};
 pub use process::SEALED_EVENT_BYTES;
 pub use record::{RECORD_BYTES, SEALED_RECORD_BYTES};
 pub use session::{MAX_SESSIONS_OF_A_RECORD, charged_places};
+pub use start_error::StartError;

@@ -3,7 +3,6 @@
 //! Keeps invariants 1 (*one chain*), 2 (*NVRAM first*), 3 (majorities over the members fixed inside), 4 (*replies
 //! last, by ancestry*) and 10 (*leaders start from NVRAM*).
 
-use crate::bug::Bug;
 use crate::core::Core;
 use crate::env::Env;
 use crate::leadership::Leadership;
@@ -20,10 +19,12 @@ impl Core {
     fn authentic(&self, slot: usize, entry: &Entry) -> Result<Position, Refusal> {
         let keys = self.keys()?;
         let hash = entry.hash();
-        let ours = entry.realm == keys.realm
-            && (entry.group == self.group(slot)?.id || self.bugs.has(Bug::CaptureForeignGroup));
-        let made = entry.is_authentic(&keys.statements, &hash) || self.bugs.has(Bug::CaptureForged);
-        if ours && made { Ok(Position { index: entry.index, hash }) } else { Err(Refusal::NotAuthentic) }
+        let ours = entry.realm == keys.realm && entry.group == self.group(slot)?.id;
+        if ours && entry.is_authentic(&keys.statements, &hash) {
+            Ok(Position { index: entry.index, hash })
+        } else {
+            Err(Refusal::NotAuthentic)
+        }
     }
 
     /// The places of consecutive authentic entries.
@@ -40,8 +41,7 @@ impl Core {
     }
 
     fn follows(&self, entry: &Entry, before: Position) -> bool {
-        Some(entry.index) == before.index.next()
-            && (entry.prev == before.hash || self.bugs.has(Bug::CaptureWithoutPrev))
+        Some(entry.index) == before.index.next() && entry.prev == before.hash
     }
 
     /// Captures what waits in several groups, with one write for all. Each group has its own outcome, and all of them are
@@ -50,7 +50,7 @@ impl Core {
         // Each is checked against what is captured now, so two of one group could state two entries at one index.
         let named_before =
             |(i, of): (usize, &GroupEntries)| groups.iter().take(i).any(|o| o.group == of.group);
-        if groups.iter().enumerate().any(named_before) && !self.bugs.has(Bug::CaptureGroupTwice) {
+        if groups.iter().enumerate().any(named_before) {
             return Err(Refusal::Malformed);
         }
         let checked: Vec<_> = groups.iter().map(|of| self.check_capture(of)).collect();
@@ -58,7 +58,7 @@ impl Core {
         let moved: Vec<(usize, Position)> = tips.collect();
         if !moved.is_empty() {
             // Durable: NVRAM holds the entries before this HSM says so, and before its leaderships act on them.
-            self.move_captured(env, &moved)?;
+            self.write_captured(env, &moved)?;
             checked.iter().flatten().filter(|c| !c.new.is_empty()).for_each(|c| self.settle(c.slot, &c.new));
         }
         let outcomes = checked.into_iter().map(|checked| {
@@ -85,22 +85,17 @@ impl Core {
         Ok(Capture { slot, new: chain.into_iter().filter(is_new).collect() })
     }
 
-    fn move_captured<E: Env>(&mut self, env: &mut E, moved: &[(usize, Position)]) -> Result<(), Refusal> {
-        let written = self.write_captured(env, moved);
-        if self.bugs.has(Bug::StatementBeforeNvram) { Ok(()) } else { written }
-    }
-
     /// What captured entries mean for a leadership here: an entry that does not continue its chain beats it.
     fn settle(&mut self, slot: usize, new: &[Position]) {
         let Some(leadership) = self.leaderships.get_mut(&slot) else { return };
         let newest = leadership.newest().index;
         let beaten = new.iter().any(|at| at.index <= newest && leadership.own(at.index) != Some(at.hash));
         let captured = new.last().map_or(Index::ZERO, |at| at.index);
-        if beaten && !self.bugs.has(Bug::ReleaseByIndex) {
+        if beaten {
             return self.drop_leadership(slot);
         }
         leadership.trim(captured);
-        if captured > newest && !self.bugs.has(Bug::OvertakenLeads) {
+        if captured > newest {
             // Others have gone on from here; an entry made now could never be captured.
             leadership.leading = false;
             self.sessions.end_group(slot);
@@ -111,7 +106,7 @@ impl Core {
     fn state_captured(&self, slot: usize, now: Option<Position>) -> Result<Captured, Refusal> {
         let (keys, group) = (self.keys()?, self.group(slot)?);
         let Position { index, hash } = now.unwrap_or(group.captured);
-        if index == Index::ZERO && !self.bugs.has(Bug::NothingStated) {
+        if index == Index::ZERO {
             return Err(Refusal::NothingCaptured);
         }
         Ok(Captured::new(&keys.statements, &keys.realm, &group.id, self.state.hsm, index, hash))
@@ -129,20 +124,20 @@ impl Core {
             return Err(Refusal::NotAuthentic);
         }
         let of_this = (committed.index, committed.hash) == (at.index, at.hash);
-        if !of_this && !self.bugs.has(Bug::JumpToOther) {
+        if !of_this {
             return Err(Refusal::NotCommitted);
         }
         let captured = self.group(slot)?.captured;
-        if at.index < captured.index && !self.bugs.has(Bug::JumpBackwards) {
+        if at.index < captured.index {
             return Err(Refusal::Backwards);
         }
         if at != captured {
             // Durable: NVRAM holds the entry before this HSM says so, and before its leadership acts on it.
-            self.move_captured(env, &[(slot, at)])?;
+            self.write_captured(env, &[(slot, at)])?;
             let own = self.leaderships.get(&slot).and_then(|l| l.own(at.index));
             if own == Some(at.hash) {
                 self.settle(slot, &[at]);
-            } else if !self.bugs.has(Bug::JumpKeepsLeadership) {
+            } else {
                 // Without the entries between, nothing shows that it continues the own chain.
                 self.drop_leadership(slot);
             }
@@ -152,14 +147,8 @@ impl Core {
 
     fn is_committed_statement(&self, slot: usize, committed: &Committed) -> Result<bool, Refusal> {
         let (keys, group) = (self.keys()?, self.group(slot)?);
-        let Committed { hsm, index, hash, mac } = *committed;
-        let taken_for_one = self.bugs.has(Bug::JumpOnCaptured)
-            && Captured { hsm, index, hash, mac }.is_authentic(&keys.statements, &keys.realm, &group.id);
-        let authentic = committed.is_authentic(&keys.statements, &keys.realm, &group.id)
-            || taken_for_one
-            || self.bugs.has(Bug::JumpOnForged);
-        let member = group.members.contains(&hsm) || self.bugs.has(Bug::JumpByStranger);
-        Ok(authentic && member)
+        let authentic = committed.is_authentic(&keys.statements, &keys.realm, &group.id);
+        Ok(authentic && group.members.contains(&committed.hsm))
     }
 
     pub(crate) fn lead<E: Env>(
@@ -172,28 +161,13 @@ impl Core {
         let (captured, genesis) = (self.group(slot)?.captured, self.group(slot)?.genesis);
         // Equality with what NVRAM holds stands in for the MAC check: the hash covers every field.
         let at = entry.map_or(Position::NOTHING, |e| Position { index: e.index, hash: e.hash() });
-        if at != captured && !self.bugs.has(Bug::LeadForged) {
+        if at != captured {
             return Err(Refusal::NotCaptured);
         }
         let mut term = Term([0; 16]);
-        if !self.bugs.has(Bug::SameTerm) {
-            env.rng().fill_bytes(&mut term.0);
-        }
-        let genesis = genesis || self.bugs.has(Bug::EveryGroupOwnsAll);
-        #[cfg_attr(not(feature = "planted-bugs"), expect(unused_mut, reason = "changed by a planted bug"))]
-        let mut leadership = Leadership::begin(term, entry, at, genesis);
-        #[cfg(feature = "planted-bugs")]
-        if let Some(earlier) =
-            self.leaderships.remove(&slot).filter(|_| self.bugs.has(Bug::RepliesSurviveLead))
-        {
-            leadership.inherit(earlier);
-        }
-        if self.bugs.has(Bug::SessionsSurviveLead) {
-            self.leaderships.remove(&slot);
-        } else {
-            self.drop_leadership(slot);
-        }
-        self.leaderships.insert(slot, leadership);
+        env.rng().fill_bytes(&mut term.0);
+        self.drop_leadership(slot);
+        self.leaderships.insert(slot, Leadership::begin(term, entry, at, genesis));
         Ok(Reply::Leading(term))
     }
 
@@ -211,14 +185,12 @@ impl Core {
         chain: &[Entry],
     ) -> Result<Reply, Refusal> {
         let slot = self.slot(&group)?;
-        assert!(!self.bugs.has(Bug::PanicsOnNoStatements) || !statements.is_empty(), "planted");
         let path = self.path(slot, chain)?;
         let captured = self.group(slot)?.captured.index;
         let committed = self.majority_index(slot, statements, &path)?;
         let leadership = self.leaderships.get_mut(&slot).ok_or(Refusal::NotLeader)?;
         let hash = path.at(leadership, committed).ok_or(Refusal::NoMajority)?;
-        let last_own = if self.bugs.has(Bug::ReleasePastTheFork) { committed } else { path.last_own };
-        let released = leadership.release(committed.min(last_own));
+        let released = leadership.release(committed.min(path.last_own));
         leadership.trim(captured);
         let (keys, hsm) = (self.keys()?, self.state.hsm);
         let statement = Committed::new(&keys.statements, &keys.realm, &group, hsm, committed, hash);
@@ -234,8 +206,7 @@ impl Core {
             Some(first) => {
                 let before = Index(first.index.0.checked_sub(1).ok_or(Refusal::NotOwnChain)?);
                 let hash = leadership.own(before).ok_or(Refusal::NotOwnChain)?;
-                let follows = self.follows(first, Position { index: before, hash });
-                if !follows && !self.bugs.has(Bug::ChainWithoutPrev) {
+                if !self.follows(first, Position { index: before, hash }) {
                     return Err(Refusal::NotOwnChain);
                 }
                 before
@@ -252,27 +223,19 @@ impl Core {
         let mut indexes: Vec<Index> = Vec::with_capacity(statements.len());
         for (i, statement) in statements.iter().enumerate() {
             let repeated = statements.iter().take(i).any(|s| s.hsm == statement.hsm);
-            let member = group.members.contains(&statement.hsm) || self.bugs.has(Bug::CountStrangers);
-            if (repeated && !self.bugs.has(Bug::CountTwice)) || !member {
+            if repeated || !group.members.contains(&statement.hsm) {
                 return Err(Refusal::BadMembers);
             }
-            let authentic = statement.is_authentic(&keys.statements, &keys.realm, &group.id);
-            if !authentic && !self.bugs.has(Bug::CommitOnForged) {
+            if !statement.is_authentic(&keys.statements, &keys.realm, &group.id) {
                 return Err(Refusal::NotAuthentic);
             }
-            let on_path = path.at(leadership, statement.index);
-            let by_index = self.bugs.has(Bug::CommitByIndex) || self.bugs.has(Bug::ReleaseByIndex);
-            if on_path == Some(statement.hash) || (on_path.is_some() && by_index) {
+            if path.at(leadership, statement.index) == Some(statement.hash) {
                 indexes.push(statement.index);
             }
         }
-        if self.bugs.has(Bug::LeaderCountsItself) && !statements.iter().any(|s| s.hsm == self.state.hsm) {
-            indexes.push(leadership.newest().index);
-        }
         indexes.sort_unstable_by(|a, b| b.cmp(a));
         let half = group.members.len() / 2;
-        let nth = if self.bugs.has(Bug::HalfMajority) { half.saturating_sub(1) } else { half };
-        indexes.get(nth).copied().filter(|i| *i > Index::ZERO).ok_or(Refusal::NoMajority)
+        indexes.get(half).copied().filter(|i| *i > Index::ZERO).ok_or(Refusal::NoMajority)
     }
 }
 

@@ -4,7 +4,6 @@
 //! once*), 9 (*gone at zero*), and its part of 5 (*blind until commit*): a Recover2 costs one evaluation and one proof
 //! whatever the record holds.
 
-use crate::bug::{Bug, Bugs};
 use crate::record::{
     Answer, LastGuess, Owner, Public, RecordState, Registration, Secrets, Wrapped, tag_matches,
 };
@@ -39,32 +38,25 @@ pub(crate) fn apply(
     state: &mut RecordState,
     request: &SecretsRequest,
     owner: Owner<'_>,
-    bugs: Bugs,
     rng: &mut impl CryptoRng,
 ) -> (SecretsResponse, Happening) {
     match request {
         SecretsRequest::Register1 => (SecretsResponse::Register1, Happening::Nothing),
         SecretsRequest::Register2(registration) => {
-            let mut registered = register(registration);
-            if bugs.has(Bug::RegisterKeepsCharges) {
-                registered.public.guess_count = state.public().map_or(0, |public| public.guess_count);
-            }
-            *state = RecordState::Registered(Box::new(registered));
+            *state = RecordState::Registered(Box::new(register(registration)));
             (SecretsResponse::Register2, Happening::Registered)
         }
         SecretsRequest::Recover1 => (SecretsResponse::Recover1(recover1(state)), Happening::Nothing),
         SecretsRequest::Recover2 { version, blinded_input } => {
-            let (response, happening) = recover2(state, version, blinded_input, owner, bugs, rng);
+            let (response, happening) = recover2(state, version, blinded_input, owner, rng);
             (SecretsResponse::Recover2(response), happening)
         }
         SecretsRequest::Recover3 { version, unlock_key_tag } => {
-            let (response, happening) = recover3(state, version, unlock_key_tag, owner, bugs);
+            let (response, happening) = recover3(state, version, unlock_key_tag, owner);
             (SecretsResponse::Recover3(response), happening)
         }
         SecretsRequest::Delete => {
-            if !bugs.has(Bug::DeleteKeepsRecord) {
-                *state = RecordState::NotRegistered;
-            }
+            *state = RecordState::NotRegistered;
             (SecretsResponse::Delete, Happening::Deleted)
         }
     }
@@ -120,11 +112,10 @@ fn recover2(
     version: &RegistrationVersion,
     input: &BlindedInput,
     owner: Owner<'_>,
-    bugs: Bugs,
     rng: &mut impl CryptoRng,
 ) -> (Recover2Response, Happening) {
-    let fresh = evaluate(state, input, bugs, rng);
-    let ruling = rule(state, version, input, &fresh, bugs);
+    let fresh = evaluate(state, input, rng);
+    let ruling = rule(state, version, input);
     let (answer, charged) = match &ruling {
         Ruling::Again(answer) => (answer.clone(), false),
         Ruling::Charged => (fresh, true),
@@ -147,23 +138,15 @@ fn recover2(
     public.guess_count = public.guess_count.saturating_add(1);
     let response = public.respond(&answer, output);
     public.answer = Some(answer);
-    if u16::from(public.guess_count) < public.allowed(bugs) {
+    if public.guess_count < public.num_guesses {
         return (response, Happening::GuessCharged);
     }
-    if !bugs.has(Bug::SecretsStayAtZero) {
-        // Secret: wrapped from where they lie, so that they are wiped in place and not moved out of a freed box.
-        *state = RecordState::LastGuess(Box::new(LastGuess::new(public.clone(), wrapped)));
-    }
+    // Secret: wrapped from where they lie, so that they are wiped in place and not moved out of a freed box.
+    *state = RecordState::LastGuess(Box::new(LastGuess::new(public.clone(), wrapped)));
     (response, Happening::LastGuessCharged)
 }
 
-fn rule(
-    state: &RecordState,
-    version: &RegistrationVersion,
-    input: &BlindedInput,
-    fresh: &Answer,
-    bugs: Bugs,
-) -> Ruling {
+fn rule(state: &RecordState, version: &RegistrationVersion, input: &BlindedInput) -> Ruling {
     let Some(public) = state.public() else {
         return Ruling::Refused(if matches!(state, RecordState::NotRegistered) {
             Recover2Response::NotRegistered
@@ -171,17 +154,13 @@ fn rule(
             Recover2Response::NoGuesses
         });
     };
-    if *public.version != version.0 && !bugs.has(Bug::AnyVersion) {
+    if *public.version != version.0 {
         return Ruling::Refused(Recover2Response::VersionMismatch);
     }
-    if bugs.has(Bug::ChargedOncePerVersion) && public.answer.is_some() {
-        return Ruling::Again(fresh.clone());
-    }
-    let resent = public.answer.as_ref().filter(|a| *a.blinded_input == *input.as_bytes());
-    if let Some(answer) = resent.filter(|_| !bugs.has(Bug::ResendCharged)) {
+    if let Some(answer) = public.answer.as_ref().filter(|a| *a.blinded_input == *input.as_bytes()) {
         return Ruling::Again(answer.clone());
     }
-    if u16::from(public.guess_count) >= public.allowed(bugs) {
+    if public.guess_count >= public.num_guesses {
         return Ruling::Refused(Recover2Response::NoGuesses);
     }
     Ruling::Charged
@@ -195,10 +174,9 @@ const DUMMY: [u8; 32] = {
 };
 
 /// One evaluation and one proof, under the record's key if it has one, else under [`DUMMY`].
-fn evaluate(state: &RecordState, input: &BlindedInput, bugs: Bugs, rng: &mut impl CryptoRng) -> Answer {
+fn evaluate(state: &RecordState, input: &BlindedInput, rng: &mut impl CryptoRng) -> Answer {
     let (key, public_key) = match state {
         RecordState::Registered(r) => (&*r.secrets.oprf_private_key, *r.public.public_key),
-        _ if bugs.has(Bug::NothingWithoutKey) => return Answer::none(input),
         _ => (&DUMMY, [0; 32]),
     };
     let Ok(key) = PrivateKey::from_bytes(key) else {
@@ -207,11 +185,7 @@ fn evaluate(state: &RecordState, input: &BlindedInput, bugs: Bugs, rng: &mut imp
     };
     let public_key = PublicKey(public_key);
     let output = oprf::evaluate(&key, input);
-    let proof = if bugs.has(Bug::NonceAsDrawn) {
-        oprf::prove_with_nonce_as_drawn(&key, &public_key, input, &output, rng)
-    } else {
-        oprf::prove(&key, &public_key, input, &output, rng)
-    };
+    let proof = oprf::prove(&key, &public_key, input, &output, rng);
     Answer {
         blinded_input: (*input.as_bytes()).into(),
         blinded_result: (*output.as_bytes()).into(),
@@ -242,7 +216,6 @@ fn recover3(
     version: &RegistrationVersion,
     tag: &UnlockKeyTag,
     owner: Owner<'_>,
-    bugs: Bugs,
 ) -> (Recover3Response, Happening) {
     let public = match state {
         RecordState::NotRegistered => return (Recover3Response::NotRegistered, Happening::Nothing),
@@ -250,23 +223,21 @@ fn recover3(
         RecordState::Registered(registration) => &registration.public,
         RecordState::LastGuess(last) => &last.public,
     };
-    if *public.version != version.0 && !bugs.has(Bug::AnyVersion) {
+    if *public.version != version.0 {
         return (Recover3Response::VersionMismatch, Happening::Nothing);
     }
     let guesses_remaining = u16::from(public.num_guesses.saturating_sub(public.guess_count));
     let refused = Recover3Response::BadUnlockKeyTag { guesses_remaining };
     match state {
-        RecordState::Registered(r) if tag_matches(&r.secrets, tag.as_bytes()) || bugs.has(Bug::AnyTag) => {
-            (r.recovered(bugs), Happening::Recovered)
+        RecordState::Registered(r) if tag_matches(&r.secrets, tag.as_bytes()) => {
+            (r.recovered(), Happening::Recovered)
         }
         RecordState::LastGuess(last) => {
             let Some(mut registration) = last.unwrap(tag.as_bytes(), owner) else {
-                if !bugs.has(Bug::WrongTagForgiven) {
-                    *state = RecordState::NoGuesses;
-                }
+                *state = RecordState::NoGuesses;
                 return (refused, Happening::Erased);
             };
-            let response = registration.recovered(bugs);
+            let response = registration.recovered();
             *state = RecordState::Registered(Box::new(registration));
             (response, Happening::Recovered)
         }
@@ -276,13 +247,9 @@ fn recover3(
 
 impl Registration {
     /// The right tag came: all guesses are back, and the shares go out.
-    fn recovered(&mut self, bugs: Bugs) -> Recover3Response {
-        if !bugs.has(Bug::RecoveredKeepsCharges) {
-            self.public.guess_count = 0;
-        }
-        if !bugs.has(Bug::AnswerSurvivesTag) {
-            self.public.answer = None;
-        }
+    fn recovered(&mut self) -> Recover3Response {
+        self.public.guess_count = 0;
+        self.public.answer = None;
         let Ok(share) = SecretScalar::from_bytes(&self.secrets.encryption_key_scalar_share) else {
             debug_assert!(false, "it was decoded as a scalar when it was registered");
             return Recover3Response::NoGuesses;
@@ -298,11 +265,6 @@ impl Registration {
 }
 
 impl Public {
-    /// How many guesses may be charged.
-    fn allowed(&self, bugs: Bugs) -> u16 {
-        u16::from(self.num_guesses).saturating_add(u16::from(bugs.has(Bug::OneGuessMore)))
-    }
-
     fn respond(&self, answer: &Answer, output: Result<BlindedOutput, InvalidElement>) -> Recover2Response {
         let Ok(oprf_blinded_result) = output else {
             debug_assert!(false, "it was encoded from an element");

@@ -5,7 +5,6 @@
 //! answer are in the same entry). A batch is refused as a whole only before its first Noise operation, because Noise
 //! operations cannot be undone.
 
-use crate::bug::{Bug, Bugs};
 use crate::core::Core;
 use crate::env::Env;
 use crate::keys::Keys;
@@ -13,7 +12,7 @@ use crate::leadership::Leadership;
 use crate::machine::{self, Happening};
 use crate::record::{BadRecord, Changed, Owner, Record, request_digest};
 use crate::seal;
-use crate::session::{LastExchange, Place, SessionKey};
+use crate::session::{LastExchange, SessionKey};
 use crate::state::Position;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -21,9 +20,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use minicbor::bytes::ByteVec;
 use rand_core::CryptoRng;
-use strongroom_proto::client::{
-    HandshakeRequest, HandshakeResponse, Recover3Response, SecretsRequest, SecretsResponse,
-};
+use strongroom_proto::client::{HandshakeRequest, HandshakeResponse, SecretsRequest};
 use strongroom_proto::entry::{Entry, Partition, events_hash};
 use strongroom_proto::hsm::{
     BatchRequest, Made, NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal, Reply, SealedLeaf,
@@ -59,9 +56,6 @@ struct Loaded {
     /// Which of the batch's trees it is in.
     tree: usize,
     record: Record,
-    /// As it was before the batch, for a planted bug.
-    #[cfg(feature = "planted-bugs")]
-    before: Record,
     has_leaf: bool,
     reseal: bool,
 }
@@ -76,7 +70,7 @@ impl Core {
         let slot = self.slot(&group)?;
         let leadership = self.leading(slot)?;
         let covered = leadership.partitions.iter().any(|p| p.prefix.contains(&request.record));
-        if !covered && !self.bugs.has(Bug::HandshakeUncovered) {
+        if !covered {
             return Err(Refusal::NotCovered);
         }
         let outcome = self.open_session(env, slot, request).unwrap_or_else(Outcome::Refused);
@@ -93,7 +87,7 @@ impl Core {
             return Err(SessionRefusal::SessionError);
         };
         let (handshake, payload) = self.accept(ephemeral, ciphertext)?;
-        if !payload.is_empty() && !self.bugs.has(Bug::HandshakeWithPayload) {
+        if !payload.is_empty() {
             return Err(SessionRefusal::SessionError);
         }
         let reply = self.finish_handshake(env, slot, request, handshake, &[])?;
@@ -127,7 +121,7 @@ impl Core {
         let ephemeral = <[u8; 32]>::try_from(server_ephemeral_public.as_slice());
         let ephemeral = X25519Public(ephemeral.map_err(|_| SessionRefusal::SessionError)?);
         let key = SessionKey { slot, record: request.record, session: request.session };
-        self.sessions.open(key, transport, self.bugs);
+        self.sessions.open(key, transport);
         Ok(NoiseReply::Handshake { ephemeral, ciphertext: payload_ciphertext.into() })
     }
 
@@ -164,13 +158,11 @@ impl Core {
         if requests > limits.max_batch_requests as usize || nodes > limits.max_tree_nodes as usize {
             return Err(Refusal::TooLarge);
         }
-        let counted =
-            |(of, _): &(&usize, &Leadership)| **of == slot || !self.bugs.has(Bug::RepliesOfOneGroup);
-        let replies = self.leaderships.iter().filter(counted).map(|(_, l)| l.pending_replies());
+        let replies = self.leaderships.values().map(Leadership::pending_replies);
         let replies = replies.fold(requests, usize::saturating_add);
         let full = leadership.kept_entries() >= limits.max_pending_entries as usize
             || replies > limits.max_pending_replies as usize;
-        if full && !self.bugs.has(Bug::NoBounds) { Err(Refusal::Busy) } else { Ok(()) }
+        if full { Err(Refusal::Busy) } else { Ok(()) }
     }
 
     /// Everything that can refuse the batch as a whole: the trees against the newest roots, and every record opened.
@@ -185,22 +177,10 @@ impl Core {
         let index = leadership.newest().index.next().ok_or(Refusal::Exhausted)?;
         let mut trees: Vec<Tree> = Vec::with_capacity(leadership.partitions.len());
         for PrefixTree { prefix, tree } in claimed {
-            let is_of = |p: &&Partition| p.prefix == prefix || self.bugs.has(Bug::TreeWithoutPrefix);
+            let is_of = |p: &&Partition| p.prefix == prefix;
             let partition = leadership.partitions.iter().find(is_of).ok_or(Refusal::NotCovered)?;
-            if trees.iter().any(|t| t.prefix() == prefix) && !self.bugs.has(Bug::TreeTwice) {
+            if trees.iter().any(|t| t.prefix() == prefix) {
                 return Err(Refusal::Malformed);
-            }
-            #[cfg(feature = "planted-bugs")]
-            let partition = &leadership.stale_if(self.bugs.has(Bug::StaleTree), *partition, &tree);
-            #[cfg(feature = "planted-bugs")]
-            if self.bugs.has(Bug::TreeOfAnyRoot) {
-                trees.push(tree.verify_without_root(prefix).map_err(refusal)?);
-                continue;
-            }
-            #[cfg(feature = "planted-bugs")]
-            if self.bugs.has(Bug::DeepTree) {
-                trees.push(tree.verify_without_bound(prefix, &partition.root).map_err(refusal)?);
-                continue;
             }
             trees.push(tree.verify(prefix, &partition.root).map_err(refusal)?);
         }
@@ -209,7 +189,7 @@ impl Core {
             let at = trees.iter().position(|t| t.prefix().contains(id)).ok_or(Refusal::NotCovered)?;
             let tree = trees.get(at).ok_or(Refusal::NotCovered)?;
             if !records.contains_key(id) {
-                records.insert(*id, Loaded::open(tree, at, keys, id, self.bugs)?);
+                records.insert(*id, Loaded::open(tree, at, keys, id)?);
             }
         }
         let group = self.group(slot)?.id;
@@ -228,13 +208,13 @@ impl Core {
                 let (handshake, payload) = self.accept(ephemeral, ciphertext)?;
                 let secrets =
                     SecretsRequest::from_cbor(&payload).map_err(|_| SessionRefusal::DecodingError)?;
-                if secrets.needs_forward_secrecy() && !self.bugs.has(Bug::RideAnything) {
+                if secrets.needs_forward_secrecy() {
                     return Err(SessionRefusal::SessionError);
                 }
-                let answer = batch.apply(env, keys, request, &secrets, self.bugs)?;
+                let answer = batch.apply(env, keys, request, &secrets)?;
                 let reply = self.finish_handshake(env, batch.slot, request, handshake, &*answer)?;
                 let constant = matches!(secrets, SecretsRequest::Register1);
-                Ok(batch.keep(reply, constant, self.bugs))
+                Ok(batch.keep(reply, constant))
             }
             NoiseMessage::Transport { ciphertext } => {
                 self.run_transport(env, keys, batch, request, ciphertext)
@@ -252,63 +232,37 @@ impl Core {
     ) -> Result<Outcome, SessionRefusal> {
         let key = SessionKey { slot: batch.slot, record: request.record, session: request.session };
         // Taken out; put back only when all went well, so that a bad message ends the session.
-        let place = self.take_session(&key);
+        let place = self.sessions.take(&key);
         let mut place = place.ok_or(SessionRefusal::MissingSession)?;
         let digest = request_digest(ciphertext);
         if let Some(last) = place.session.last.as_ref().filter(|last| last.request == digest) {
             // The reply was lost. It goes again, no earlier than this batch's entry: that one is after its own.
             let (ciphertext, constant) = (last.reply.to_vec().into(), last.constant);
-            if self.bugs.has(Bug::ResendCountsAsUse) {
-                self.sessions.put(key, place, self.bugs);
-            } else {
-                self.sessions.put_back(key, place, self.bugs);
-            }
-            let silent = constant || self.bugs.has(Bug::EventsOnlyForChanges);
-            batch.event(env, keys, &request.record, Happening::Nothing, silent, self.bugs);
-            let at_once = constant || self.bugs.has(Bug::ResentAnsweredAtOnce);
-            return Ok(batch.keep(NoiseReply::Transport { ciphertext }, at_once, self.bugs));
+            self.sessions.put_back(key, place);
+            batch.event(env, keys, &request.record, Happening::Nothing, constant);
+            return Ok(batch.keep(NoiseReply::Transport { ciphertext }, constant));
         }
         let Ok(payload) = place.session.transport.decrypt(ciphertext) else {
-            if self.bugs.has(Bug::SessionSurvivesBadMessage) {
-                self.sessions.put(key, place, self.bugs);
-            }
             return Err(SessionRefusal::SessionError);
         };
-        let secrets = decode(&payload, self.bugs)?;
-        #[cfg(feature = "planted-bugs")]
-        let charges = batch.charges(&request.record, &secrets);
-        let answer = batch.apply(env, keys, request, &secrets, self.bugs)?;
-        let answer = if self.bugs.has(Bug::AnswersUnpadded) { unpadded(&*answer) } else { &answer[..] };
-        let ciphertext = place.session.transport.encrypt(answer).map_err(|_| SessionRefusal::SessionError)?;
+        let secrets = decode(&payload)?;
+        let answer = batch.apply(env, keys, request, &secrets)?;
+        let ciphertext =
+            place.session.transport.encrypt(&*answer).map_err(|_| SessionRefusal::SessionError)?;
         let constant = matches!(secrets, SecretsRequest::Register1);
         let reply = ciphertext.clone().into_boxed_slice();
         place.session.last = Some(Box::new(LastExchange { request: digest, reply, constant }));
         // By what was asked, which the host knows, and not by what came of it (invariant 5).
         place.charged = matches!(secrets, SecretsRequest::Recover2 { .. });
-        #[cfg(feature = "planted-bugs")]
-        if self.bugs.has(Bug::ChargedByOutcome) {
-            place.charged = charges;
-        }
-        self.sessions.put(key, place, self.bugs);
+        self.sessions.put(key, place);
         let reply = NoiseReply::Transport { ciphertext: ciphertext.into() };
-        let absent_at_once = self.bugs.has(Bug::AbsentAnsweredAtOnce)
-            && matches!(secrets, SecretsRequest::Recover2 { .. })
-            && batch.records.get(&request.record).is_some_and(|l| !l.has_leaf);
-        Ok(batch.keep(reply, constant || absent_at_once, self.bugs))
-    }
-
-    fn take_session(&mut self, key: &SessionKey) -> Option<Place> {
-        #[cfg(feature = "planted-bugs")]
-        if self.bugs.has(Bug::SessionAcrossRecords) {
-            return self.sessions.take_anyones(key.session);
-        }
-        self.sessions.take(key)
+        Ok(batch.keep(reply, constant))
     }
 
     /// Seals what changed, computes the new roots once, and makes the entry.
     fn make_entry<E: Env>(&mut self, env: &mut E, keys: &Keys, batch: Batch) -> Result<Made, Refusal> {
         let Batch { slot, group, index, mut trees, records, replies, events } = batch;
-        let sealed = seal_records(env.rng(), keys, &records, Changed { group, index }, self.bugs);
+        let sealed = seal_records(env.rng(), keys, &records, Changed { group, index });
         let Some(leaves) = sealed.filter(|leaves| update_trees(&mut trees, &records, leaves)) else {
             debug_assert!(false, "every record's place was opened before, and every state fits");
             // Sessions hold replies to changes that are in no entry; none of them may ever leave.
@@ -328,11 +282,7 @@ impl Core {
             prev: leadership.newest().hash,
             leader,
             term: leadership.term,
-            partitions: if self.bugs.has(Bug::ChargeNotInEntry) {
-                leadership.partitions.clone()
-            } else {
-                partitions
-            },
+            partitions,
             transfers: leadership.transfers,
             events_hash: events_hash(events.iter().map(|e| e.as_slice())),
             mac: Mac(strongroom_proto::ids::Digest::EMPTY),
@@ -344,18 +294,10 @@ impl Core {
     }
 }
 
-/// With the bug planted, an answer without the zeros after it.
-fn unpadded(answer: &[u8]) -> &[u8] {
-    let len = answer.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
-    answer.get(..len).unwrap_or(answer)
-}
-
 /// What a decrypted payload asks, checked as far as it can be without a record.
-fn decode(payload: &[u8], bugs: Bugs) -> Result<SecretsRequest, SessionRefusal> {
+fn decode(payload: &[u8]) -> Result<SecretsRequest, SessionRefusal> {
     let request = SecretsRequest::from_cbor(payload).map_err(|_| SessionRefusal::DecodingError)?;
-    if let SecretsRequest::Register2(registration) = &request
-        && !bugs.has(Bug::RegistrationUnverified)
-    {
+    if let SecretsRequest::Register2(registration) = &request {
         verify_registration(registration).map_err(|_| SessionRefusal::DecodingError)?;
     }
     Ok(request)
@@ -380,23 +322,13 @@ impl From<BadRecord> for Refusal {
 }
 
 impl Loaded {
-    fn open(tree: &Tree, at: usize, keys: &Keys, id: &RecordId, bugs: Bugs) -> Result<Self, Refusal> {
-        let sealed = match tree.get(id) {
-            Err(TreeError::NotOpened) if bugs.has(Bug::StubIsAbsent) => None,
-            other => other.map_err(refusal)?,
-        };
+    fn open(tree: &Tree, at: usize, keys: &Keys, id: &RecordId) -> Result<Self, Refusal> {
+        let sealed = tree.get(id).map_err(refusal)?;
         let record = match sealed {
-            Some(sealed) => Record::unseal(keys, id, sealed, bugs)?,
+            Some(sealed) => Record::unseal(keys, id, sealed)?,
             None => Record::ABSENT,
         };
-        Ok(Self {
-            tree: at,
-            #[cfg(feature = "planted-bugs")]
-            before: record.clone(),
-            record,
-            has_leaf: sealed.is_some(),
-            reseal: false,
-        })
+        Ok(Self { tree: at, record, has_leaf: sealed.is_some(), reseal: false })
     }
 }
 
@@ -408,48 +340,26 @@ impl Batch {
         keys: &Keys,
         request: &BatchRequest,
         secrets: &SecretsRequest,
-        bugs: Bugs,
     ) -> Result<Zeroizing<[u8; strongroom_proto::client::PADDED_RESPONSE]>, SessionRefusal> {
         let loaded = self.records.get_mut(&request.record).ok_or(SessionRefusal::SessionError)?;
-        #[cfg(feature = "planted-bugs")]
-        if bugs.has(Bug::BatchOnStartingState) {
-            loaded.record = loaded.before.clone();
-        }
-        let owner = Owner { realm: &keys.realm, record: &request.record, bugs };
-        let (response, happening) = machine::apply(&mut loaded.record.state, secrets, owner, bugs, env.rng());
+        let owner = Owner { realm: &keys.realm, record: &request.record };
+        let (response, happening) = machine::apply(&mut loaded.record.state, secrets, owner, env.rng());
         let writes = match secrets {
             SecretsRequest::Register2(_) => {
                 loaded.has_leaf = true;
                 true
             }
             SecretsRequest::Recover2 { .. } | SecretsRequest::Recover3 { .. } | SecretsRequest::Delete => {
-                loaded.has_leaf && (happening != Happening::Nothing || !bugs.has(Bug::ResealOnlyCharges))
+                loaded.has_leaf
             }
             SecretsRequest::Register1 | SecretsRequest::Recover1 => false,
         };
         loaded.reseal |= writes;
         let constant = matches!(secrets, SecretsRequest::Register1);
-        let nothing = happening == Happening::Nothing && bugs.has(Bug::EventsOnlyForChanges);
-        let bad_tag = matches!(response, SecretsResponse::Recover3(Recover3Response::BadUnlockKeyTag { .. }));
-        if bad_tag && bugs.has(Bug::WrongTagRefusedAtOnce) {
-            return Err(SessionRefusal::SessionError);
-        }
-        self.event(env, keys, &request.record, happening, constant || nothing, bugs);
+        self.event(env, keys, &request.record, happening, constant);
         let padded = response.to_padded();
         debug_assert!(padded.is_ok(), "num_guesses is bounded so that every answer fits");
         padded.map_err(|_| SessionRefusal::SessionError)
-    }
-
-    /// With the bug planted, whether this will be charged as a guess.
-    #[cfg(feature = "planted-bugs")]
-    fn charges(&self, record: &RecordId, secrets: &SecretsRequest) -> bool {
-        let SecretsRequest::Recover2 { version, blinded_input } = secrets else { return false };
-        let public = self.records.get(record).and_then(|loaded| loaded.record.state.public());
-        public.is_some_and(|public| {
-            let resent =
-                public.answer.as_ref().is_some_and(|a| *a.blinded_input == *blinded_input.as_bytes());
-            *public.version == version.0 && !resent && public.guess_count < public.num_guesses
-        })
     }
 
     /// Seals what happened, unless the reply is one that is not kept.
@@ -460,7 +370,6 @@ impl Batch {
         record: &RecordId,
         happening: Happening,
         constant: bool,
-        bugs: Bugs,
     ) {
         if constant {
             return;
@@ -470,16 +379,12 @@ impl Batch {
         plaintext.extend_from_slice(record.as_bytes());
         plaintext.extend_from_slice(&self.index.0.to_be_bytes());
         plaintext.resize(EVENT_BYTES, 0);
-        let context = event_context(keys, &self.group, bugs);
+        let context = event_context(keys, &self.group);
         self.events.push(seal::seal(&keys.events, &context, &plaintext, env.rng()).into());
     }
 
-    fn keep(&mut self, reply: NoiseReply, constant: bool, bugs: Bugs) -> Outcome {
+    fn keep(&mut self, reply: NoiseReply, constant: bool) -> Outcome {
         if constant {
-            return Outcome::Answered(reply);
-        }
-        if bugs.has(Bug::ReplyBeforeCommit) {
-            self.replies.push(reply.clone());
             return Outcome::Answered(reply);
         }
         self.replies.push(reply);
@@ -488,10 +393,8 @@ impl Batch {
 }
 
 /// Associated data: realm id and group id.
-pub(crate) fn event_context(keys: &Keys, group: &GroupId, bugs: Bugs) -> Vec<u8> {
-    let realm = if bugs.has(Bug::EventWithoutRealm) { &[][..] } else { keys.realm.as_bytes() };
-    let group = if bugs.has(Bug::EventWithoutGroup) { &[][..] } else { group.as_bytes() };
-    [realm, group].concat()
+pub(crate) fn event_context(keys: &Keys, group: &GroupId) -> Vec<u8> {
+    [keys.realm.0, group.0].concat()
 }
 
 /// Puts the leaves into the trees that their records are in. Whether all went in.
@@ -507,17 +410,11 @@ fn seal_records(
     keys: &Keys,
     records: &BTreeMap<RecordId, Loaded>,
     changed: Changed,
-    bugs: Bugs,
 ) -> Option<Vec<SealedLeaf>> {
     let resealed = records.iter().filter(|(_, loaded)| loaded.reseal);
     let seal = |(id, loaded): (&RecordId, &Loaded)| {
         let record = Record { changed: Some(changed), state: loaded.record.state.clone() };
-        #[cfg(feature = "planted-bugs")]
-        if bugs.has(Bug::PaddingNotCleared) {
-            let sealed = record.seal_over(&loaded.before, keys, id, bugs, rng)?.into();
-            return Some(SealedLeaf { record: *id, sealed });
-        }
-        Some(SealedLeaf { record: *id, sealed: record.seal(keys, id, bugs, rng)?.into() })
+        Some(SealedLeaf { record: *id, sealed: record.seal(keys, id, rng)?.into() })
     };
     resealed.map(seal).collect()
 }

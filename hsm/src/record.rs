@@ -7,7 +7,6 @@
 //! A plaintext is `version ‖ CBOR ‖ zeros`. Version 1 had no first byte; what it had instead, the head of an array of two,
 //! is no version.
 
-use crate::bug::{Bug, Bugs};
 use crate::exact;
 use crate::keys::Keys;
 use crate::seal::{self, Unsealable};
@@ -189,7 +188,6 @@ pub(crate) struct LastGuess {
 pub(crate) struct Owner<'a> {
     pub(crate) realm: &'a RealmId,
     pub(crate) record: &'a RecordId,
-    pub(crate) bugs: Bugs,
 }
 
 /// Secrets under a key that their own unlock key tag gives, and a hash to know the tag by.
@@ -239,14 +237,11 @@ impl LastGuess {
 impl Owner<'_> {
     /// Associated data of what is wrapped.
     fn context(&self) -> &[u8] {
-        if self.bugs.has(Bug::WrapWithoutRecord) { &[] } else { self.record.as_bytes() }
+        self.record.as_bytes()
     }
 
     fn labelled(&self, label: &str, tag: &[u8; 16], version: &[u8; 16]) -> Digest {
-        let unless = |bug, field| if self.bugs.has(bug) { &[][..] } else { field };
-        let realm = unless(Bug::WrapWithoutRealm, self.realm.as_bytes());
-        let record = unless(Bug::WrapWithoutRecord, self.record.as_bytes());
-        hash(label, &[tag, realm, record, unless(Bug::WrapWithoutVersion, version)])
+        hash(label, &[tag, self.realm.as_bytes(), self.record.as_bytes(), version])
     }
 }
 
@@ -256,69 +251,39 @@ impl Record {
 
     /// The sealed record; `None` if it is longer than all records are to be, which no state is.
     // Secret: the plaintext is wiped on return.
-    pub(crate) fn seal(
-        &self,
-        keys: &Keys,
-        record: &RecordId,
-        bugs: Bugs,
-        rng: &mut impl CryptoRng,
-    ) -> Option<Vec<u8>> {
+    pub(crate) fn seal(&self, keys: &Keys, record: &RecordId, rng: &mut impl CryptoRng) -> Option<Vec<u8>> {
         let mut plaintext = Zeroizing::new(Vec::with_capacity(RECORD_BYTES));
         plaintext.push(VERSION);
         minicbor::encode(self, &mut *plaintext).ok().filter(|()| plaintext.len() <= RECORD_BYTES)?;
         plaintext.resize(RECORD_BYTES, 0);
-        Some(Self::seal_plaintext(keys, record, &plaintext, bugs, rng))
+        Some(Self::seal_plaintext(keys, record, &plaintext, rng))
     }
 
     pub(crate) fn seal_plaintext(
         keys: &Keys,
         record: &RecordId,
         plaintext: &[u8],
-        bugs: Bugs,
         rng: &mut impl CryptoRng,
     ) -> Vec<u8> {
-        seal::seal(&keys.records, &context(keys, record, bugs), plaintext, rng)
+        seal::seal(&keys.records, &context(keys, record), plaintext, rng)
     }
 
-    /// With the bug planted: [`Self::seal`] where the padding is what the record held before.
-    #[cfg(feature = "planted-bugs")]
-    pub(crate) fn seal_over(
-        &self,
-        before: &Self,
-        keys: &Keys,
-        record: &RecordId,
-        bugs: Bugs,
-        rng: &mut impl CryptoRng,
-    ) -> Option<Vec<u8>> {
-        let encode = |record| minicbor::to_vec(record).map(|bytes| [&[VERSION][..], &bytes].concat()).ok();
-        let (mut plaintext, old) = (encode(self)?, encode(before)?);
-        plaintext.extend(old.get(plaintext.len()..).unwrap_or_default());
-        plaintext.resize(RECORD_BYTES, 0);
-        Some(Self::seal_plaintext(keys, record, &plaintext, bugs, rng))
+    pub(crate) fn unseal(keys: &Keys, record: &RecordId, sealed: &[u8]) -> Result<Self, BadRecord> {
+        let plaintext = Self::plaintext(keys, record, sealed)?;
+        Self::from_plaintext(&plaintext)
     }
 
-    pub(crate) fn unseal(
-        keys: &Keys,
-        record: &RecordId,
-        sealed: &[u8],
-        bugs: Bugs,
-    ) -> Result<Self, BadRecord> {
-        let plaintext = Self::plaintext(keys, record, sealed, bugs)?;
-        Self::from_plaintext(&plaintext, bugs)
-    }
-
-    fn from_plaintext(plaintext: &[u8], bugs: Bugs) -> Result<Self, BadRecord> {
+    fn from_plaintext(plaintext: &[u8]) -> Result<Self, BadRecord> {
         if plaintext.len() != RECORD_BYTES {
             return Err(BadRecord::Unsealable);
         }
         let encoded = match plaintext {
             [VERSION_1, ..] => plaintext,
             [VERSION, rest @ ..] => rest,
-            [_, rest @ ..] if bugs.has(Bug::RecordOfAnyVersion) => rest,
             _ => return Err(BadRecord::OtherVersion),
         };
         let (record, padding) = exact::decode_first(encoded).ok_or(BadRecord::Unsealable)?;
-        let zeros = padding.iter().all(|byte| *byte == 0) || bugs.has(Bug::RecordBytesLeftOver);
+        let zeros = padding.iter().all(|byte| *byte == 0);
         if zeros { Ok(record) } else { Err(BadRecord::Unsealable) }
     }
 
@@ -326,21 +291,16 @@ impl Record {
         keys: &Keys,
         record: &RecordId,
         sealed: &[u8],
-        bugs: Bugs,
     ) -> Result<Zeroizing<Vec<u8>>, Unsealable> {
-        seal::unseal(&keys.records, &context(keys, record, bugs), sealed)
+        seal::unseal(&keys.records, &context(keys, record), sealed)
     }
 }
 
 /// Associated data: realm id and record id.
-fn context(keys: &Keys, record: &RecordId, bugs: Bugs) -> Vec<u8> {
+fn context(keys: &Keys, record: &RecordId) -> Vec<u8> {
     let mut context = Vec::with_capacity(48);
-    if !bugs.has(Bug::SealWithoutRealm) {
-        context.extend_from_slice(keys.realm.as_bytes());
-    }
-    if !bugs.has(Bug::SealWithoutRecord) {
-        context.extend_from_slice(record.as_bytes());
-    }
+    context.extend_from_slice(keys.realm.as_bytes());
+    context.extend_from_slice(record.as_bytes());
     context
 }
 
@@ -390,8 +350,7 @@ mod tests {
             encrypted_secret_commitment: [0xff; 16].into(),
         };
         let registration = Registration { public, secrets };
-        let owner =
-            Owner { realm: &RealmId([0xff; 16]), record: &RecordId([0xff; 32]), bugs: Bugs::default() };
+        let owner = Owner { realm: &RealmId([0xff; 16]), record: &RecordId([0xff; 32]) };
         let rng = &mut rand::rngs::StdRng::seed_from_u64(1);
         let wrapped = Wrapped::new(&registration.secrets, &[0xff; 16], owner, rng);
         let last = LastGuess::new(registration.public.clone(), wrapped);
@@ -418,7 +377,7 @@ mod tests {
     #[test]
     fn a_record_of_this_version_and_of_version_1_is_read_and_no_other() {
         for version in 0..=255 {
-            let read = Record::from_plaintext(&plaintext(&[version], &some_record()), Bugs::NONE);
+            let read = Record::from_plaintext(&plaintext(&[version], &some_record()));
             match version {
                 VERSION => assert!(read == Ok(some_record())),
                 // Version 1 is what it begins with.
@@ -428,7 +387,7 @@ mod tests {
         }
         let old = plaintext(&[], &some_record());
         assert_eq!(old[0], VERSION_1);
-        assert!(Record::from_plaintext(&old, Bugs::NONE) == Ok(some_record()));
+        assert!(Record::from_plaintext(&old) == Ok(some_record()));
     }
 
     #[test]
@@ -439,12 +398,12 @@ mod tests {
             for at in end..RECORD_BYTES {
                 let mut bytes = whole.clone();
                 bytes[at] = 1;
-                assert!(Record::from_plaintext(&bytes, Bugs::NONE) == Err(BadRecord::Unsealable), "{at}");
+                assert!(Record::from_plaintext(&bytes) == Err(BadRecord::Unsealable), "{at}");
             }
             for len in [0, 1, RECORD_BYTES - 1, RECORD_BYTES + 1] {
                 let mut bytes = whole.clone();
                 bytes.resize(len, 0);
-                assert!(Record::from_plaintext(&bytes, Bugs::NONE) == Err(BadRecord::Unsealable), "{len}");
+                assert!(Record::from_plaintext(&bytes) == Err(BadRecord::Unsealable), "{len}");
             }
         }
     }

@@ -13,7 +13,6 @@
 //! host saw before: handshakes, the order of messages, and that one was a Recover2, which its length tells. Whether a guess
 //! was charged does not enter.
 
-use crate::bug::{Bug, Bugs};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use strongroom_proto::ids::{Mac, RecordId, SessionId};
@@ -84,32 +83,32 @@ impl Sessions {
     }
 
     /// Puts in a session that was just opened, in place of any with the same key; if there is no room, another gives way.
-    pub(crate) fn open(&mut self, key: SessionKey, transport: Transport, bugs: Bugs) {
+    pub(crate) fn open(&mut self, key: SessionKey, transport: Transport) {
         drop(self.take(&key));
         let full = self.of_record(&key).count() >= MAX_SESSIONS_OF_A_RECORD;
-        if full && !bugs.has(Bug::SessionsWithoutBound) {
-            let gives_way = first(self.of_record(&key), bugs.has(Bug::SessionsByUseAlone));
+        if full {
+            let gives_way = first(self.of_record(&key));
             drop(gives_way.and_then(|key| self.take(&key)));
         }
         while self.places.len() >= self.limit {
-            let Some(key) = self.gives_way(bugs) else { break };
+            let Some(key) = self.gives_way() else { break };
             drop(self.take(&key));
         }
         let session = Box::new(Session { transport, last: None });
-        self.put(key, Place { used: 0, charged: false, session }, bugs);
+        self.put(key, Place { used: 0, charged: false, session });
     }
 
     /// Puts a session back after a new message, which counts as its use.
-    pub(crate) fn put(&mut self, key: SessionKey, mut place: Place, bugs: Bugs) {
+    pub(crate) fn put(&mut self, key: SessionKey, mut place: Place) {
         self.clock = self.clock.saturating_add(1);
         place.used = self.clock;
-        self.put_back(key, place, bugs);
+        self.put_back(key, place);
     }
 
     /// Puts a session back after a message that was sent again, which is no use: it costs nobody a guess, and would keep a
     /// charge young for ever.
-    pub(crate) fn put_back(&mut self, key: SessionKey, place: Place, bugs: Bugs) {
-        if place.charged && !bugs.has(Bug::RecordHoldsManyCharges) {
+    pub(crate) fn put_back(&mut self, key: SessionKey, place: Place) {
+        if place.charged {
             self.places.range_mut(record_of(&key)).for_each(|(_, place)| place.charged = false);
         }
         self.replies = self.replies.saturating_add(usize::from(place.session.last.is_some()));
@@ -126,12 +125,12 @@ impl Sessions {
     }
 
     /// The session of a full table that is needed least.
-    fn gives_way(&self, bugs: Bugs) -> Option<SessionKey> {
+    fn gives_way(&self) -> Option<SessionKey> {
         let charged = self.places.values().filter(|place| place.charged).count();
-        if charged > charged_places(self.limit) && !bugs.has(Bug::ChargedFillTheTable) {
-            return first(self.places.iter().filter(|(_, place)| place.charged), true);
+        if charged > charged_places(self.limit) {
+            return first(self.places.iter().filter(|(_, place)| place.charged));
         }
-        first(self.places.iter(), bugs.has(Bug::SessionsByUseAlone))
+        first(self.places.iter())
     }
 
     /// Forgets one reply: of a charged session if there is one, for its record holds the answer too.
@@ -146,17 +145,11 @@ impl Sessions {
     fn of_record(&self, key: &SessionKey) -> impl Iterator<Item = (&SessionKey, &Place)> {
         self.places.range(record_of(key))
     }
-
-    #[cfg(feature = "planted-bugs")]
-    pub(crate) fn take_anyones(&mut self, session: SessionId) -> Option<Place> {
-        let key = *self.places.keys().find(|k| k.session == session)?;
-        self.take(&key)
-    }
 }
 
-/// The one that was unused for longest: of those without a charge, if there are any and not `all` count alike.
-fn first<'a>(places: impl Iterator<Item = (&'a SessionKey, &'a Place)>, all: bool) -> Option<SessionKey> {
-    places.min_by_key(|(_, place)| (place.charged && !all, place.used)).map(|(key, _)| *key)
+/// The one that was unused for longest: of those without a charge, if there are any.
+fn first<'a>(places: impl Iterator<Item = (&'a SessionKey, &'a Place)>) -> Option<SessionKey> {
+    places.min_by_key(|(_, place)| (place.charged, place.used)).map(|(key, _)| *key)
 }
 
 /// The keys of one record's sessions.

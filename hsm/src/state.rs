@@ -7,7 +7,6 @@
 //! how the bytes are laid out. `minimum` is the oldest version that may read this NVRAM: it never goes down, so that a build
 //! that lacks a rule which an NVRAM once had does not get it back.
 
-use crate::bug::{Bug, Bugs};
 use crate::exact;
 use crate::keys::Seed;
 use crate::nvram::MAX_STATE_BYTES;
@@ -197,22 +196,17 @@ impl State {
     }
 
     /// The state, and how the deltas after it are laid out.
-    pub(crate) fn from_bytes(bytes: &[u8], bugs: Bugs) -> Result<(Self, Version), BadState> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<(Self, Version), BadState> {
         match *bytes {
             [VERSION_1, ..] => {
                 let old: version_1::State = exact::decode(bytes).ok_or(BadState::Malformed)?;
                 Ok((old.into(), Version::One))
             }
             [VERSION, minimum, ref rest @ ..] => {
-                if minimum > VERSION && !bugs.has(Bug::MinimumIgnored) {
+                if minimum > VERSION {
                     return Err(BadState::TooNew(minimum));
                 }
-                let state: Option<Self> = if bugs.has(Bug::StateBytesLeftOver) {
-                    minicbor::decode(rest).ok()
-                } else {
-                    exact::decode(rest)
-                };
-                let mut state = state.ok_or(BadState::Malformed)?;
+                let mut state: Self = exact::decode(rest).ok_or(BadState::Malformed)?;
                 state.minimum = minimum.max(MINIMUM);
                 Ok((state, Version::Two))
             }
@@ -234,7 +228,7 @@ impl State {
     }
 
     /// Applies what [`Self::delta`] wrote, in a build of this version.
-    pub(crate) fn apply(&mut self, version: Version, delta: &[u8], bugs: Bugs) -> Result<(), BadState> {
+    pub(crate) fn apply(&mut self, version: Version, delta: &[u8]) -> Result<(), BadState> {
         let delta = match (version, delta) {
             (Version::One, all) | (Version::Two, [VERSION, all @ ..]) => all,
             (Version::Two, [newer @ NEXT_VERSION..=MAX_VERSION, ..]) => {
@@ -242,12 +236,8 @@ impl State {
             }
             _ => return Err(BadState::Malformed),
         };
-        let deltas: Option<Vec<CaptureDelta>> = if bugs.has(Bug::StateBytesLeftOver) {
-            minicbor::decode(delta).ok()
-        } else {
-            exact::decode(delta)
-        };
-        for delta in deltas.ok_or(BadState::Malformed)? {
+        let deltas: Vec<CaptureDelta> = exact::decode(delta).ok_or(BadState::Malformed)?;
+        for delta in deltas {
             let group = self.groups.get_mut(usize::from(delta.slot)).ok_or(BadState::Malformed)?;
             group.captured = delta.captured;
         }
@@ -300,7 +290,6 @@ mod tests {
     use strongroom_proto::statement::MAX_MEMBERS;
 
     const LONGEST: Origin = Origin::Imported { exporter: HsmId([255; 16]), signers: u16::MAX };
-    const NONE: Bugs = Bugs::NONE;
 
     fn largest() -> State {
         let mut state = State::draw(&mut rand::rngs::StdRng::seed_from_u64(1));
@@ -320,24 +309,24 @@ mod tests {
         let bytes = largest().to_bytes();
         assert_eq!(bytes.len(), 3912, "grew or shrank; the bound is {MAX_STATE_BYTES}");
         assert!(bytes.len() <= MAX_STATE_BYTES);
-        assert!(State::from_bytes(&bytes, NONE).is_ok_and(|s| s == (largest(), Version::Two)));
+        assert!(State::from_bytes(&bytes).is_ok_and(|s| s == (largest(), Version::Two)));
     }
 
     #[test]
     fn a_delta_moves_the_captured_entries_of_its_groups_and_an_unknown_slot_is_refused() {
         let mut state = largest();
         let captured = Position { index: Index(7), hash: EntryHash([7; 32]) };
-        assert_eq!(state.apply(Version::Two, &State::delta(&[(3, captured)]), NONE), Ok(()));
+        assert_eq!(state.apply(Version::Two, &State::delta(&[(3, captured)])), Ok(()));
         let moved = state.groups.iter().map(|g| g.captured == captured);
         assert_eq!(moved.filter(|m| *m).count(), 1);
         assert_eq!(state.groups[3].captured, captured);
         assert_eq!(
-            state.apply(Version::Two, &State::delta(&[(MAX_GROUPS, captured)]), NONE),
+            state.apply(Version::Two, &State::delta(&[(MAX_GROUPS, captured)])),
             Err(BadState::Malformed)
         );
-        assert_eq!(state.apply(Version::Two, b"\xff", NONE), Err(BadState::Malformed));
+        assert_eq!(state.apply(Version::Two, b"\xff"), Err(BadState::Malformed));
         let all: Vec<_> = (0..MAX_GROUPS).map(|slot| (slot, captured)).collect();
-        assert_eq!(state.apply(Version::Two, &State::delta(&all), NONE), Ok(()));
+        assert_eq!(state.apply(Version::Two, &State::delta(&all)), Ok(()));
         assert!(state.groups.iter().all(|g| g.captured == captured));
     }
 
@@ -360,10 +349,10 @@ mod tests {
     #[test]
     fn a_state_or_delta_that_is_cut_short_or_has_more_behind_it_is_refused() {
         let state = largest();
-        is_read_whole_alone(&state.to_bytes(), |bytes| State::from_bytes(bytes, NONE).is_ok());
+        is_read_whole_alone(&state.to_bytes(), |bytes| State::from_bytes(bytes).is_ok());
         let delta = State::delta(&[(3, Position::NOTHING), (4, Position::NOTHING)]);
-        is_read_whole_alone(&delta, |bytes| state.clone().apply(Version::Two, bytes, NONE).is_ok());
-        is_read_whole_alone(&delta[1..], |bytes| state.clone().apply(Version::One, bytes, NONE).is_ok());
+        is_read_whole_alone(&delta, |bytes| state.clone().apply(Version::Two, bytes).is_ok());
+        is_read_whole_alone(&delta[1..], |bytes| state.clone().apply(Version::One, bytes).is_ok());
     }
 
     #[test]
@@ -374,7 +363,7 @@ mod tests {
         bytes[2] = 0x85;
         bytes.push(0xf6);
         assert!(minicbor::decode::<State>(&bytes[2..]).is_ok(), "a decoder alone would take it");
-        assert!(State::from_bytes(&bytes, NONE) == Err(BadState::Malformed));
+        assert!(State::from_bytes(&bytes) == Err(BadState::Malformed));
     }
 
     #[test]
@@ -382,13 +371,13 @@ mod tests {
         let mut bytes = largest().to_bytes();
         assert_eq!(bytes[..2], [VERSION, MINIMUM]);
         bytes[1] = 7;
-        assert!(State::from_bytes(&bytes, NONE) == Err(BadState::TooNew(7)));
+        assert!(State::from_bytes(&bytes) == Err(BadState::TooNew(7)));
         bytes[0] = 9;
-        assert!(State::from_bytes(&bytes, NONE) == Err(BadState::TooNew(9)));
-        assert!(State::from_bytes(&[1, 1, 0x84], NONE) == Err(BadState::Malformed));
+        assert!(State::from_bytes(&bytes) == Err(BadState::TooNew(9)));
+        assert!(State::from_bytes(&[1, 1, 0x84]) == Err(BadState::Malformed));
         let mut delta = State::delta(&[(0, Position::NOTHING)]);
         delta[0] = 3;
-        assert_eq!(largest().apply(Version::Two, &delta, NONE), Err(BadState::TooNew(3)));
+        assert_eq!(largest().apply(Version::Two, &delta), Err(BadState::TooNew(3)));
     }
 
     #[test]
@@ -412,9 +401,9 @@ mod tests {
         let bytes =
             minicbor::to_vec(version_1::State { hsm, device_secret, realm, groups }).expect("encodes");
         assert_eq!((bytes[0], bytes.len()), (VERSION_1, 3887));
-        is_read_whole_alone(&bytes, |bytes| State::from_bytes(bytes, NONE).is_ok());
+        is_read_whole_alone(&bytes, |bytes| State::from_bytes(bytes).is_ok());
         let mut expected = largest();
         expected.realm.as_mut().expect("a realm").origin = Origin::Unknown;
-        assert!(State::from_bytes(&bytes, NONE) == Ok((expected, Version::One)));
+        assert!(State::from_bytes(&bytes) == Ok((expected, Version::One)));
     }
 }

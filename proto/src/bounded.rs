@@ -34,7 +34,7 @@ pub fn is_too_many(error: &DecodeError) -> bool {
 }
 
 /// Reads how many items an array has, at most `MAX`. One of indefinite length is refused.
-pub(crate) fn len_at_most<const MAX: usize>(d: &mut Decoder<'_>) -> Result<usize, DecodeError> {
+pub fn len_at_most<const MAX: usize>(d: &mut Decoder<'_>) -> Result<usize, DecodeError> {
     let at = d.position();
     let len = d.array()?.ok_or_else(|| DecodeError::message("expected an array of known length").at(at))?;
     usize::try_from(len).ok().filter(|len| *len <= MAX).ok_or_else(|| too_many(at))

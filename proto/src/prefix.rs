@@ -74,7 +74,8 @@ impl Prefix {
 }
 
 /// The bit of `id` that says to which side of a node at `depth` it belongs: false is left.
-pub(crate) fn bit(id: &RecordId, depth: u16) -> bool {
+#[must_use]
+pub fn bit(id: &RecordId, depth: u16) -> bool {
     id.0.get(usize::from(depth >> 3)).is_some_and(|byte| byte & mask(depth) != 0)
 }
 

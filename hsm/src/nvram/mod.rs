@@ -34,13 +34,14 @@
 //! Superseded records, with the realm seed in full ones, stay readable in older units until these are erased. They
 //! are as well protected as the newest one: whoever reads one unit of the flash reads all of them.
 
+mod error;
 mod open;
 mod record;
 mod units;
 
-use crate::flash::{Flash, FlashError};
+use crate::flash::Flash;
 use alloc::vec::Vec;
-use core::fmt;
+pub use error::NvramError;
 pub use open::{Opened, Recovered, Unformatted, Unrestated};
 use record::{Health, Kind, Layout, Place};
 use strongroom_proto::hsm::Wear;
@@ -73,7 +74,6 @@ pub struct Nvram {
     remembered: Option<Units>,
     /// A write failed: what the flash holds is unknown until a restart.
     poisoned: bool,
-    bug: PlantedBug,
 }
 
 impl Nvram {
@@ -83,16 +83,7 @@ impl Nvram {
     /// [`NvramError::Lost`] or [`NvramError::Damaged`] when there was a state and it is gone; neither goes away by
     /// trying again. [`NvramError::Geometry`], [`NvramError::Flash`].
     pub fn open<F: Flash>(flash: &mut F) -> Result<Opened, NvramError> {
-        open::open(flash, PlantedBug::default())
-    }
-
-    /// [`Nvram::open`] with one check switched off.
-    ///
-    /// # Errors
-    /// As [`Nvram::open`].
-    #[cfg(feature = "planted-bugs")]
-    pub fn open_with_bug<F: Flash>(flash: &mut F, bug: NvramBug) -> Result<Opened, NvramError> {
-        open::open(flash, PlantedBug(Some(bug)))
+        open::open(flash)
     }
 
     /// Appends `delta`. When the unit is full, writes the state that `full` returns, with the delta already in it, to
@@ -178,7 +169,7 @@ impl Nvram {
                     self.give_up(place.unit, error)?;
                 }
             }
-            if before == Some(self.health.bad) || self.bug.is(NvramBug::OneCopy) {
+            if before == Some(self.health.bad) {
                 break;
             }
             (superseded, kept) = (Vec::from([self.newest]), None);
@@ -217,7 +208,7 @@ impl Nvram {
         let mut unit = self.newest.unit;
         for _ in self.layout.units() {
             unit = self.layout.unit_after(unit);
-            let bad = self.health.bad.contains(unit) && !self.bug.is(NvramBug::UseBadUnits);
+            let bad = self.health.bad.contains(unit);
             if !bad && unit != self.newest.unit && Some(unit) != kept {
                 return Some(unit);
             }
@@ -240,7 +231,7 @@ impl Nvram {
     fn erase<F: Flash>(&mut self, flash: &mut F, unit: u32) -> Result<(), NvramError> {
         flash.erase(unit)?;
         self.health.erases = self.health.erases.saturating_add(1);
-        if self.reads_back() && !self.layout.is_blank(flash, unit, 0)? {
+        if !self.layout.is_blank(flash, unit, 0)? {
             return Err(NvramError::ReadBack);
         }
         Ok(())
@@ -269,7 +260,7 @@ impl Nvram {
         // Whatever becomes of it, no other record gets this number.
         self.seq = seq;
         flash.program(at.unit, at.offset, &image)?;
-        if self.reads_back() && !record::reads_as(flash, at, &image)? {
+        if !record::reads_as(flash, at, &image)? {
             return Err(NvramError::ReadBack);
         }
         (self.newest, self.end) = (place, end);
@@ -278,129 +269,11 @@ impl Nvram {
 
     /// Marks the record at `place` as superseded and reads the mark back.
     fn supersede<F: Flash>(&self, flash: &mut F, place: Place) -> Result<(), NvramError> {
-        if self.bug.is(NvramBug::NoMark) {
-            return Ok(());
-        }
         // Durable: from here on a loss of the new record is noticed, so it may be spoken of.
         self.layout.program_mark(flash, place)?;
-        if self.reads_back() && !self.layout.read_mark(flash, place)?.is_complete() {
+        if !self.layout.read_mark(flash, place)?.is_complete() {
             return Err(NvramError::ReadBack);
         }
         Ok(())
-    }
-
-    /// Too early, for a planted bug: nothing newer is there yet.
-    #[cfg(feature = "planted-bugs")]
-    pub(crate) fn supersede_newest<F: Flash>(&self, flash: &mut F) {
-        let _ = self.supersede(flash, self.newest);
-    }
-
-    fn reads_back(&self) -> bool {
-        !self.bug.is(NvramBug::NoReadBack)
-    }
-}
-
-/// A check that a test can switch off, to prove that it would be missed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NvramBug {
-    /// A superseded record is not marked.
-    NoMark,
-    /// When the newest record is bad, its predecessor is taken though it is marked.
-    FallBack,
-    /// What was programmed or erased is not read back.
-    NoReadBack,
-    /// Units that failed are forgotten over a restart.
-    ForgetBadUnits,
-    /// Units that failed are used again.
-    UseBadUnits,
-    /// After a unit failed the state is written once, not twice.
-    OneCopy,
-    /// Any number of units that cannot be read are taken for bad ones.
-    ReadErrorsIgnored,
-}
-
-/// The bug planted in this log, if any; outside tests there is none to plant.
-#[derive(Clone, Copy, Debug, Default)]
-struct PlantedBug(#[cfg(feature = "planted-bugs")] Option<NvramBug>);
-
-impl PlantedBug {
-    #[cfg(feature = "planted-bugs")]
-    fn is(self, bug: NvramBug) -> bool {
-        self.0 == Some(bug)
-    }
-
-    #[cfg(not(feature = "planted-bugs"))]
-    fn is(self, _: NvramBug) -> bool {
-        false
-    }
-}
-
-/// The log cannot be opened or written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NvramError {
-    /// The flash has too few, too many or too small units, or a granule that is not a power of two up to 256 bytes.
-    Geometry,
-    /// The flash failed, and what could not be read may be the newest record.
-    Flash(FlashError),
-    /// Fewer than [`MIN_UNITS`] units are left that work.
-    WornOut,
-    /// A log of this version, which this build does not read. Nothing was written.
-    OtherVersion(u8),
-    /// The newest record is bad or missing although it was acknowledged. Only a reset, as a new HSM, helps.
-    Lost,
-    /// There is no valid record, yet the flash is not empty. Only a reset, as a new HSM, helps.
-    Damaged,
-    /// The flash does not hold what was just written to it.
-    ReadBack,
-    /// An earlier write failed. Restart the HSM.
-    Poisoned,
-    /// The state or delta is empty or too long.
-    Size,
-    /// All sequence numbers are used.
-    SequenceEnd,
-}
-
-impl fmt::Display for NvramError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Geometry => "NVRAM has the wrong shape: give it 3 to 256 erase units of 8 KiB or more",
-            Self::Flash(error) => return write!(f, "NVRAM failed ({error}): restart the HSM"),
-            Self::WornOut => {
-                "fewer than 3 erase units of NVRAM work: restart the HSM, and replace it if this comes again"
-            }
-            Self::OtherVersion(found) => {
-                return write!(
-                    f,
-                    "NVRAM holds a log of version {found}; this build reads up to {}: install the build that wrote it",
-                    record::VERSION
-                );
-            }
-            Self::Lost => {
-                "the newest NVRAM record is lost, and an older one must not be used: \
-                 reset this HSM and enrol it as a new one"
-            }
-            Self::Damaged => {
-                "NVRAM is not empty but holds no valid record: reset this HSM and enrol it as a new one"
-            }
-            Self::ReadBack => "NVRAM does not keep what is written to it: restart the HSM, or replace it",
-            Self::Poisoned => "an earlier NVRAM write failed: restart the HSM",
-            Self::Size => "the state does not fit an NVRAM record",
-            Self::SequenceEnd => "NVRAM has no sequence number left: replace this HSM",
-        })
-    }
-}
-
-impl core::error::Error for NvramError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Flash(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<FlashError> for NvramError {
-    fn from(error: FlashError) -> Self {
-        Self::Flash(error)
     }
 }

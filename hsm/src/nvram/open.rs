@@ -7,7 +7,7 @@
 
 use super::record::{Full, Health, Kind, Layout, Place, Record};
 use super::units::Units;
-use super::{MAX_STATE_BYTES, MIN_UNITS, Nvram, NvramBug, NvramError, PlantedBug};
+use super::{MAX_STATE_BYTES, MIN_UNITS, Nvram, NvramError};
 use crate::flash::{Flash, FlashError};
 use alloc::vec::Vec;
 use core::fmt;
@@ -187,14 +187,13 @@ struct Survey {
 }
 
 impl Survey {
-    fn of<F: Flash>(flash: &mut F, layout: &Layout, bug: PlantedBug) -> Result<Self, NvramError> {
+    fn of<F: Flash>(flash: &mut F, layout: &Layout) -> Result<Self, NvramError> {
         let (mut begun, mut unreadable) = (Vec::new(), Vec::new());
         let (mut silent, mut error) = (Units::NONE, FlashError::Read);
         for unit in layout.units() {
             match first(flash, layout, unit) {
                 Ok(First::Full(full)) => {
-                    let named = if bug.is(NvramBug::ForgetBadUnits) { Units::NONE } else { full.health.bad };
-                    begun.push(Begun { seq: full.seq, unit, bad: named });
+                    begun.push(Begun { seq: full.seq, unit, bad: full.health.bad });
                 }
                 Ok(First::Blank) => {}
                 Ok(First::Unreadable) => unreadable.push(unit),
@@ -209,7 +208,7 @@ impl Survey {
         begun.sort_unstable_by_key(|record| record.seq);
         let bad = begun.iter().fold(Units::NONE, |bad, record| bad.and(&record.bad));
         // One alone cannot hide a newer record than the newest that is found, for that one would be marked.
-        if silent.without(&bad).count() > 1 && !bug.is(NvramBug::ReadErrorsIgnored) {
+        if silent.without(&bad).count() > 1 {
             return Err(NvramError::Flash(error));
         }
         let bad = bad.and(&silent);
@@ -252,11 +251,11 @@ fn first<F: Flash>(flash: &mut F, layout: &Layout, unit: u32) -> Result<First, N
     Ok(if layout.is_blank(flash, unit, 0)? { First::Blank } else { First::Unreadable })
 }
 
-pub(super) fn open<F: Flash>(flash: &mut F, bug: PlantedBug) -> Result<Opened, NvramError> {
+pub(super) fn open<F: Flash>(flash: &mut F) -> Result<Opened, NvramError> {
     let layout = Layout::new(flash.geometry())?;
-    let Survey { begun, unreadable, mut bad } = Survey::of(flash, &layout, bug)?;
+    let Survey { begun, unreadable, mut bad } = Survey::of(flash, &layout)?;
     let (newest, older) = match begun.as_slice() {
-        [] => return open_without_record(flash, layout, unreadable, bad, bug),
+        [] => return open_without_record(flash, layout, unreadable, bad),
         [newest] => (*newest, None),
         [.., older, newest] => (*newest, Some(*older)),
     };
@@ -266,7 +265,7 @@ pub(super) fn open<F: Flash>(flash: &mut F, bug: PlantedBug) -> Result<Opened, N
     let (chain, health) = walk(flash, &layout, newest.unit)?;
     let mark = layout.read_mark(flash, chain.newest)?;
     let lost = mark.is_set() || layout.read_mark(flash, chain.end)?.is_set();
-    if lost && !bug.is(NvramBug::FallBack) {
+    if lost {
         return Err(NvramError::Lost);
     }
     let is_birth = chain.recovered.full.is_empty();
@@ -282,7 +281,7 @@ pub(super) fn open<F: Flash>(flash: &mut F, bug: PlantedBug) -> Result<Opened, N
     // The newest record may be torn, so it remembers nothing for certain. And one whose mark decayed cannot be marked.
     let remembered = (bad == Units::NONE && mark.is_blank()).then_some(bad);
     let health = Health { bad, ..health };
-    let nvram = Nvram { layout, newest, seq, end: end.offset, health, remembered, poisoned: false, bug };
+    let nvram = Nvram { layout, newest, seq, end: end.offset, health, remembered, poisoned: false };
     if !is_birth {
         return Ok(Opened::Found(recovered, Unrestated { nvram, superseded, kept, unreadable }));
     }
@@ -338,7 +337,6 @@ fn open_without_record<F: Flash>(
     layout: Layout,
     unreadable: Vec<u32>,
     bad: Units,
-    bug: PlantedBug,
 ) -> Result<Opened, NvramError> {
     if layout.good_units(&bad) < MIN_UNITS {
         return Err(NvramError::WornOut);
@@ -353,7 +351,7 @@ fn open_without_record<F: Flash>(
     let newest = Place { unit: 0, offset: 0 };
     let health = Health { erases: 0, bad };
     let remembered = None;
-    let nvram = Nvram { layout, newest, seq: BEFORE_BIRTH, end: 0, health, remembered, poisoned: false, bug };
+    let nvram = Nvram { layout, newest, seq: BEFORE_BIRTH, end: 0, health, remembered, poisoned: false };
     Ok(Opened::Empty(Unformatted { nvram, born: false, unreadable }))
 }
 

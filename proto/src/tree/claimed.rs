@@ -83,47 +83,12 @@ impl ClaimedTree {
     /// [`TreeError::Malformed`] for a node too many or too few, [`TreeError::TooDeep`], [`TreeError::Misplaced`],
     /// [`TreeError::NotCanonical`], [`TreeError::WrongRoot`].
     pub fn verify(self, prefix: Prefix, expected: &Digest) -> Result<Tree, TreeError> {
-        self.verify_with(prefix, expected, |path| path.children().ok_or(TreeError::TooDeep))
-    }
-
-    /// [`Self::verify`] without the bound on depth, for a planted bug.
-    ///
-    /// # Errors
-    /// As [`Self::verify`].
-    #[cfg(feature = "planted-bugs")]
-    pub fn verify_without_bound(self, prefix: Prefix, expected: &Digest) -> Result<Tree, TreeError> {
-        self.verify_with(prefix, expected, |path| Ok(path.children().unwrap_or((path, path))))
-    }
-
-    /// [`Self::verify`] without a root to compare with, for a planted bug.
-    ///
-    /// # Errors
-    /// As [`Self::verify`].
-    #[cfg(feature = "planted-bugs")]
-    pub fn verify_without_root(self, prefix: Prefix) -> Result<Tree, TreeError> {
-        self.assemble(prefix)
-    }
-
-    fn verify_with(
-        self,
-        prefix: Prefix,
-        expected: &Digest,
-        below: impl Fn(Prefix) -> Result<(Prefix, Prefix), TreeError>,
-    ) -> Result<Tree, TreeError> {
-        let tree = self.assemble_with(prefix, below)?;
+        let tree = self.assemble(prefix)?;
         if tree.root() == *expected { Ok(tree) } else { Err(TreeError::WrongRoot) }
     }
 
     /// [`Self::verify`] without a root: the tree is well formed, and whose it is remains to be seen.
     pub(super) fn assemble(self, prefix: Prefix) -> Result<Tree, TreeError> {
-        self.assemble_with(prefix, |path| path.children().ok_or(TreeError::TooDeep))
-    }
-
-    fn assemble_with(
-        self,
-        prefix: Prefix,
-        below: impl Fn(Prefix) -> Result<(Prefix, Prefix), TreeError>,
-    ) -> Result<Tree, TreeError> {
         let mut nodes = Decoder::new(&self.bytes);
         let mut steps = vec![Step::Take(prefix)];
         let mut done = Vec::new();
@@ -131,7 +96,7 @@ impl ClaimedTree {
             match step {
                 Step::Take(path) => match decode_node(&mut nodes).map_err(|_| TreeError::Malformed)? {
                     ClaimedNode::Inner => {
-                        let (left, right) = below(path)?;
+                        let (left, right) = path.children().ok_or(TreeError::TooDeep)?;
                         steps.extend([Step::Join { depth: path.len() }, Step::Take(right), Step::Take(left)]);
                     }
                     ClaimedNode::Empty => done.push(Node::Empty),

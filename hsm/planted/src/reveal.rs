@@ -1,11 +1,10 @@
-//! Test only: what a test needs to run published vectors through the core. Behind the feature `vectors`.
+//! What no HSM does: to show what is in a sealed record, and to take keys of a test's choosing. Tests look at what an HSM has
+//! sealed through a copy of the core over a copy of its NVRAM, and run published vectors on one.
 
-use crate::bug::Bug;
-use crate::core::Core;
-use crate::process::event_context;
-use crate::record::{Owner, Public, Record, RecordState};
-use crate::seal;
-use alloc::vec::Vec;
+use crate::PlantedCore;
+use crate::copy::process::event_context;
+use crate::copy::record::{Owner, Public, Record, RecordState};
+use crate::copy::seal;
 use rand_core::CryptoRng;
 use strongroom_proto::ids::{GroupId, RealmId, RecordId};
 use strongroom_proto::noise::StaticKey;
@@ -32,22 +31,22 @@ pub enum Revealed {
     NoGuesses,
 }
 
-impl Core {
-    /// Gives the realm an id and a Noise key of the test's choosing, and proofs nonces that are what was drawn, in RAM only.
+impl PlantedCore {
+    /// Gives the realm an id and a Noise key of the test's choosing, in RAM only. For vectors, whose proofs' nonces are draws,
+    /// [`Bug::NonceAsDrawn`](crate::Bug::NonceAsDrawn) is to be planted too.
     pub fn impersonate(&mut self, realm: RealmId, noise_secret: &[u8; 32]) {
-        self.bugs.plant(Bug::NonceAsDrawn);
-        if let Some(keys) = &mut self.keys {
+        if let Some(keys) = &mut self.core.keys {
             keys.realm = realm;
             keys.noise = StaticKey::from_secret(noise_secret);
         }
-        if let Some(state) = &mut self.state.realm {
+        if let Some(state) = &mut self.core.state.realm {
             state.id = realm;
         }
     }
 
     /// Gives the realm another id, in RAM only; its keys stay.
     pub fn rename(&mut self, realm: RealmId) {
-        if let Some(keys) = &mut self.keys {
+        if let Some(keys) = &mut self.core.keys {
             keys.realm = realm;
         }
     }
@@ -55,8 +54,9 @@ impl Core {
     /// Opens a sealed event as one of this group.
     #[must_use]
     pub fn event(&self, group: &GroupId, sealed: &[u8]) -> Option<Vec<u8>> {
-        let keys = self.keys.as_ref()?;
-        seal::unseal(&keys.events, &event_context(keys, group, self.bugs), sealed).ok().map(|e| e.to_vec())
+        let keys = self.core.keys.as_ref()?;
+        let context = self.bugs.planted(|| event_context(keys, group));
+        seal::unseal(&keys.events, &context, sealed).ok().map(|e| e.to_vec())
     }
 
     /// Whether the tag unwraps what a sealed record holds after its last guess, as if it were of this realm, record and version.
@@ -68,10 +68,10 @@ impl Core {
         tag: &[u8; 16],
         (realm, owner, version): (&RealmId, &RecordId, &[u8; 16]),
     ) -> Option<bool> {
-        match Record::unseal(self.keys.as_ref()?, record, sealed, self.bugs).ok()?.state {
+        match self.unseal(record, sealed)?.state {
             RecordState::LastGuess(mut last) => {
                 last.public.version = (*version).into();
-                Some(last.unwrap(tag, Owner { realm, record: owner, bugs: self.bugs }).is_some())
+                self.bugs.planted(|| Some(last.unwrap(tag, Owner { realm, record: owner }).is_some()))
             }
             _ => None,
         }
@@ -80,7 +80,8 @@ impl Core {
     /// Opens a sealed record, as far as its plaintext.
     #[must_use]
     pub fn plaintext(&self, record: &RecordId, sealed: &[u8]) -> Option<Vec<u8>> {
-        Record::plaintext(self.keys.as_ref()?, record, sealed, self.bugs).ok().map(|p| p.to_vec())
+        let keys = self.core.keys.as_ref()?;
+        self.bugs.planted(|| Record::plaintext(keys, record, sealed)).ok().map(|p| p.to_vec())
     }
 
     /// Seals any plaintext as that of a record.
@@ -91,13 +92,14 @@ impl Core {
         plaintext: &[u8],
         rng: &mut impl CryptoRng,
     ) -> Option<Vec<u8>> {
-        Some(Record::seal_plaintext(self.keys.as_ref()?, record, plaintext, self.bugs, rng))
+        let keys = self.core.keys.as_ref()?;
+        Some(self.bugs.planted(|| Record::seal_plaintext(keys, record, plaintext, rng)))
     }
 
     /// Opens a sealed record.
     #[must_use]
     pub fn reveal(&self, record: &RecordId, sealed: &[u8]) -> Option<Revealed> {
-        let record = Record::unseal(self.keys.as_ref()?, record, sealed, self.bugs).ok()?;
+        let record = self.unseal(record, sealed)?;
         Some(match &record.state {
             RecordState::NotRegistered => Revealed::NotRegistered,
             RecordState::NoGuesses => Revealed::NoGuesses,
@@ -121,5 +123,10 @@ impl Core {
                 }
             }
         })
+    }
+
+    fn unseal(&self, record: &RecordId, sealed: &[u8]) -> Option<Record> {
+        let keys = self.core.keys.as_ref()?;
+        self.bugs.planted(|| Record::unseal(keys, record, sealed)).ok()
     }
 }
