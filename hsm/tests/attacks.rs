@@ -20,7 +20,7 @@ mod trees;
 mod versions;
 
 use common::{Rig, User, evaluations, process_request};
-use strongroom_hsm::Bug;
+use strongroom_hsm_planted::{Bug, Revealed};
 use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsRequest, SecretsResponse};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
@@ -161,7 +161,8 @@ fn every_attack_works_when_its_rule_is_left_out() {
 
 #[test]
 fn every_bug_has_its_attack() {
-    for bug in Bug::ALL {
+    // Those of NVRAM are for `nvram`, which has worse flash.
+    for bug in Bug::ALL.iter().filter(|bug| !bug.source().starts_with("hsm/src/nvram/")) {
         assert_eq!(ATTACKS.iter().filter(|(b, _)| b == bug).count(), 1, "{bug:?}");
     }
 }
@@ -494,9 +495,8 @@ fn partial_tree_of_depth_256_read_to_its_end(bug: Option<Bug>) -> bool {
 
 fn guess_again_on_the_roots_before(bug: Option<Bug>) -> bool {
     let mut s = Scene::new(None, 3, 1);
-    if let Some(bug) = bug {
-        s.rig.devices[0].core.plant(bug);
-    }
+    s.rig.devices[0].install(bug);
+    assert!(s.lead_again(0));
     let mut evaluated = 0;
     for _ in 0..2 {
         let request = s.user.recover2();
@@ -543,7 +543,7 @@ fn secrets_in_the_record_after_the_last_guess(bug: Option<Bug>) -> bool {
     let request = s.user.recover2();
     answers(&mut s, &[request]);
     let sealed = s.tree.get(&s.user.record).expect("open").expect("there");
-    let revealed = s.rig.devices[0].core.reveal(&s.user.record, sealed).expect("opens");
+    let revealed = s.rig.devices[0].reader().reveal(&s.user.record, sealed).expect("opens");
     let r = &s.user.registration;
     let secrets: [&[u8]; 5] = [
         &*r.oprf_private_key.scalar().to_bytes(),
@@ -553,10 +553,8 @@ fn secrets_in_the_record_after_the_last_guess(bug: Option<Bug>) -> bool {
         r.encrypted_secret_commitment.as_bytes(),
     ];
     match revealed {
-        strongroom_hsm::vectors::Revealed::Registered { .. } => true,
-        strongroom_hsm::vectors::Revealed::LastGuess(plaintext) => {
-            secrets.iter().any(|s| plaintext.windows(s.len()).any(|w| w == *s))
-        }
+        Revealed::Registered { .. } => true,
+        Revealed::LastGuess(plaintext) => secrets.iter().any(|s| plaintext.windows(s.len()).any(|w| w == *s)),
         other => panic!("{other:?}"),
     }
 }
@@ -578,12 +576,12 @@ fn session_used_on_another_record(bug: Option<Bug>) -> bool {
 fn record_moved_to_another_id(bug: Option<Bug>) -> bool {
     let s = Scene::new(bug, 3, 2);
     let sealed = s.tree.get(&s.user.record).expect("open").expect("there");
-    let core = &s.rig.devices[0].core;
-    assert!(core.reveal(&s.user.record, sealed).is_some(), "in its place it opens");
+    let reader = s.rig.devices[0].reader();
+    assert!(reader.reveal(&s.user.record, sealed).is_some(), "in its place it opens");
     // A record opens only under its own id, even for who could put it elsewhere in the tree.
     let mut other = s.user.record;
     other.0[0] ^= 1;
-    core.reveal(&other, sealed).is_some()
+    reader.reveal(&other, sealed).is_some()
 }
 
 fn missing_registration_seen_before_commit(bug: Option<Bug>) -> bool {

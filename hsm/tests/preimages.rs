@@ -10,8 +10,8 @@ mod common;
 use common::{Rig, User, apply};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use strongroom_hsm::vectors::Revealed;
 use strongroom_hsm::{Config, SEALED_EVENT_BYTES, SEALED_RECORD_BYTES};
+use strongroom_hsm_planted::Revealed;
 use strongroom_proto::hash::{hash, label, mac};
 use strongroom_proto::hsm::{AgentSecret, CustodianPolicy, Made, Reply, Request};
 use strongroom_proto::ids::Digest;
@@ -108,7 +108,7 @@ fn registered(rig: &mut Rig, guesses: u16) -> (User, Made) {
 fn the_secrets_of_a_locked_record_are_wrapped_as_the_golden_file_says() {
     let mut rig = Rig::new(1, None);
     let (user, made) = registered(&mut rig, 1);
-    let revealed = rig.devices[0].core.reveal(&user.record, &made.leaves[0].sealed);
+    let revealed = rig.devices[0].reader().reveal(&user.record, &made.leaves[0].sealed);
     let Some(Revealed::LastGuess(record)) = revealed else { panic!("{revealed:?}") };
     let (tag, version) = (user.registration.unlock_key_tag.as_bytes(), user.registration.version);
     let fields: Fields<'_> = &[

@@ -5,8 +5,8 @@
 mod common;
 
 use common::{Rig, User, apply};
-use strongroom_hsm::vectors::Revealed;
 use strongroom_hsm::{Config, RECORD_BYTES, SEALED_EVENT_BYTES, SEALED_RECORD_BYTES};
+use strongroom_hsm_planted::Revealed;
 use strongroom_proto::client::{MAX_REQUEST_BODY, PADDED_RESPONSE};
 use strongroom_proto::enrolment::{Attestation, MAX_ATTESTATION_BYTES};
 use strongroom_proto::entry::{Entry, MAX_PARTITIONS, Partition};
@@ -99,7 +99,7 @@ fn sealed_records_and_events_have_one_size_that_the_longest_state_fits_in() {
         apply(&mut tree, &made);
         assert_eq!(made.leaves[0].sealed.len(), SEALED_RECORD_BYTES);
         assert_eq!(made.events[0].len(), SEALED_EVENT_BYTES);
-        let revealed = rig.devices[0].core.reveal(&user.record, &made.leaves[0].sealed);
+        let revealed = rig.devices[0].reader().reveal(&user.record, &made.leaves[0].sealed);
         if let Some(Revealed::LastGuess(record)) = revealed {
             // The longest state. An index and two counts take one byte each here, and nine and two at most.
             let wider = 8 + 1 + 1;

@@ -4,7 +4,8 @@
 
 use super::common::{Device, Rig, custodian_key, sign};
 use ed25519_dalek::SigningKey;
-use strongroom_hsm::{Bug, Config};
+use strongroom_hsm::Config;
+use strongroom_hsm_planted::Bug;
 use strongroom_proto::enrolment::{
     Attestation, CustodianPolicy, CustodianSignature, ExportApproval, SealedRealm,
 };

@@ -4,7 +4,8 @@ use super::common::Rig;
 use super::{outsider, second_group};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use strongroom_hsm::{Bug, Config, Core, Env, Flash, FlashError, Geometry, MemoryFlash};
+use strongroom_hsm::{Config, Env, Flash, FlashError, Geometry, MemoryFlash};
+use strongroom_hsm_planted::{Bug, Core};
 use strongroom_proto::hsm::{CustodianPolicy, Reply, Request};
 use strongroom_proto::ids::HsmId;
 use strongroom_proto::statement::MemberStatement;
@@ -61,11 +62,7 @@ impl Env for CutEnv {
 
 fn start(env: &mut CutEnv, bug: Option<Bug>) -> Core {
     env.flash.left = u32::MAX;
-    let mut core = Core::start(env, Config::software()).expect("an intact flash starts");
-    if let Some(bug) = bug {
-        core.plant(bug);
-    }
-    core
+    Core::start(env, Config::software(), bug).expect("an intact flash starts")
 }
 
 fn ask(core: &mut Core, env: &mut CutEnv, request: &Request) -> Reply {
@@ -114,7 +111,7 @@ pub(super) fn hsm_lost_in_a_power_cut(bug: Option<Bug>) -> bool {
         env.flash.left = after;
         self::ask(&mut core, &mut env, &Request::capture(group, vec![made.entry]));
         env.flash.left = u32::MAX;
-        Core::start(&mut env, Config::software()).is_err()
+        Core::start(&mut env, Config::software(), bug).is_err()
     })
 }
 

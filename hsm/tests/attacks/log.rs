@@ -1,7 +1,7 @@
 //! Attacks on leaderships and on what releases their replies.
 
 use super::Scene;
-use strongroom_hsm::Bug;
+use strongroom_hsm_planted::Bug;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{Reply, Request};
 use strongroom_proto::statement::{Captured, Committed, GroupStatement};

@@ -3,7 +3,7 @@
 //! A root stands in the way of every one of these besides. What it is bound to is the second line.
 
 use super::{Scene, answers};
-use strongroom_hsm::Bug;
+use strongroom_hsm_planted::Bug;
 use strongroom_proto::ids::{GroupId, RealmId, RecordId};
 
 const OTHER_REALM: RealmId = RealmId([7; 16]);
@@ -15,10 +15,10 @@ fn unwraps_elsewhere(bug: Option<Bug>, elsewhere: fn(&mut (RealmId, RecordId, [u
     answers(&mut s, &[request]);
     let record = s.user.record;
     let sealed = s.tree.get(&record).expect("open").expect("there");
-    let (tag, core) = (s.user.registration.unlock_key_tag.as_bytes(), &s.rig.devices[0].core);
+    let (tag, reader) = (s.user.registration.unlock_key_tag.as_bytes(), s.rig.devices[0].reader());
     let mut place = (s.rig.realm, record, s.user.registration.version.0);
     let unwraps = |(realm, owner, version): &(RealmId, RecordId, [u8; 16])| {
-        core.unwraps(&record, sealed, tag, (realm, owner, version)).expect("after the last guess")
+        reader.unwraps(&record, sealed, tag, (realm, owner, version)).expect("after the last guess")
     };
     assert!(unwraps(&place), "in its place it unwraps");
     elsewhere(&mut place);
@@ -39,21 +39,21 @@ pub(super) fn secrets_unwrapped_for_another_version(bug: Option<Bug>) -> bool {
 
 /// In an HSM with the same keys: ids are not all that keys are derived from.
 pub(super) fn record_opened_in_another_realm(bug: Option<Bug>) -> bool {
-    let mut s = Scene::new(bug, 3, 2);
+    let s = Scene::new(bug, 3, 2);
     let sealed = s.tree.get(&s.user.record).expect("open").expect("there");
-    let core = &mut s.rig.devices[0].core;
-    assert!(core.reveal(&s.user.record, sealed).is_some(), "in its place it opens");
-    core.rename(OTHER_REALM);
-    core.reveal(&s.user.record, sealed).is_some()
+    let mut reader = s.rig.devices[0].reader();
+    assert!(reader.reveal(&s.user.record, sealed).is_some(), "in its place it opens");
+    reader.rename(OTHER_REALM);
+    reader.reveal(&s.user.record, sealed).is_some()
 }
 
 fn event_opens_elsewhere(bug: Option<Bug>, realm: Option<RealmId>, group: Option<GroupId>) -> bool {
     let mut s = Scene::new(bug, 3, 2);
     let event = s.tip.events.remove(0);
-    let core = &mut s.rig.devices[0].core;
-    assert!(core.event(&s.rig.group, &event).is_some(), "in its place it opens");
-    realm.into_iter().for_each(|realm| core.rename(realm));
-    core.event(&group.unwrap_or(s.rig.group), &event).is_some()
+    let mut reader = s.rig.devices[0].reader();
+    assert!(reader.event(&s.rig.group, &event).is_some(), "in its place it opens");
+    realm.into_iter().for_each(|realm| reader.rename(realm));
+    reader.event(&group.unwrap_or(s.rig.group), &event).is_some()
 }
 
 pub(super) fn event_opened_in_another_realm(bug: Option<Bug>) -> bool {

@@ -3,7 +3,7 @@
 use super::common::{Rig, process_request};
 use super::{Scene, answers};
 use curve25519_dalek::scalar::Scalar;
-use strongroom_hsm::Bug;
+use strongroom_hsm_planted::Bug;
 use strongroom_proto::client::{
     PADDED_RESPONSE, Policy, Recover2Response, Recover3Response, RegistrationVersion, SecretsRequest,
     SecretsResponse,
@@ -68,9 +68,8 @@ pub(super) fn outcome_seen_from_the_number_of_events(bug: Option<Bug>) -> bool {
 
 pub(super) fn outcome_seen_from_the_size_of_a_reply(bug: Option<Bug>) -> bool {
     let mut s = Scene::new(None, 3, 2);
-    if let Some(bug) = bug {
-        s.rig.devices[0].core.plant(bug);
-    }
+    s.rig.devices[0].install(bug);
+    assert!(s.lead_again(0));
     let request = s.user.recover3(false);
     let (_, replies) = s.rig.run(0, &mut s.tree, &[request]);
     let NoiseReply::Transport { ciphertext } = &replies[0] else { panic!("not a transport message") };
@@ -112,7 +111,7 @@ pub(super) fn secrets_in_the_padding(bug: Option<Bug>) -> bool {
     let request = s.user.send(&SecretsRequest::Delete);
     answers(&mut s, &[request]);
     let sealed = s.tree.get(&s.user.record).expect("open").expect("there");
-    let plaintext = s.rig.devices[0].core.plaintext(&s.user.record, sealed).expect("opens");
+    let plaintext = s.rig.devices[0].reader().plaintext(&s.user.record, sealed).expect("opens");
     let share = s.user.registration.encryption_key_scalar_share.to_bytes();
     plaintext.windows(share.len()).any(|w| w == &share[..])
 }

@@ -2,7 +2,8 @@
 
 use super::common::{Rig, User};
 use super::whole;
-use strongroom_hsm::{Bug, Config, MAX_SESSIONS_OF_A_RECORD, charged_places};
+use strongroom_hsm::{Config, MAX_SESSIONS_OF_A_RECORD, charged_places};
+use strongroom_hsm_planted::Bug;
 use strongroom_proto::client::SecretsRequest;
 use strongroom_proto::hsm::{BatchRequest, Outcome, Reply, Request, SessionRefusal};
 use strongroom_proto::ids::SessionId;
@@ -134,7 +135,7 @@ pub(super) fn memory_filled_with_replies_of_several_groups(bug: Option<Bug>) -> 
     let mut config = Config::software();
     config.limits.max_pending_replies = 2;
     let mut rig = Rig::with_config(1, bug, &config);
-    rig.devices[0].core.plant(Bug::EveryGroupOwnsAll);
+    rig.devices[0].install(Some(Bug::EveryGroupOwnsAll));
     let groups = [rig.group, super::second_group(&mut rig).group];
     let mut waiting = 0;
     for (group, seed) in groups.into_iter().zip(1..) {

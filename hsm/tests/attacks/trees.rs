@@ -2,7 +2,7 @@
 
 use super::common::evaluations;
 use super::{Scene, answers};
-use strongroom_hsm::Bug;
+use strongroom_hsm_planted::Bug;
 use strongroom_proto::client::{Recover1Response, SecretsRequest, SecretsResponse};
 use strongroom_proto::hsm::{BatchRequest, PrefixTree, Reply, Request};
 use strongroom_proto::prefix::Prefix;

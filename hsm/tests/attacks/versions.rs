@@ -2,7 +2,8 @@
 
 use super::common::{Device, Rig, TestEnv, User, process_request};
 use strongroom_hsm::nvram::{Nvram, Opened};
-use strongroom_hsm::{Bug, Config, Core, RECORD_BYTES, StartError};
+use strongroom_hsm::{Config, RECORD_BYTES, StartError};
+use strongroom_hsm_planted::{Bug, Core};
 use strongroom_proto::hsm::{Refusal, Reply};
 use strongroom_proto::ids::RecordId;
 use strongroom_proto::prefix::Prefix;
@@ -26,7 +27,7 @@ fn start(
 ) -> (Result<Core, StartError>, TestEnv) {
     let mut env = device().env;
     // The state as it is after a start, with nothing behind it.
-    Core::start(&mut env, Config::software()).expect("an intact flash starts");
+    Core::start(&mut env, Config::software(), None).expect("an intact flash starts");
     let Ok(Opened::Found(recovered, old)) = Nvram::open(&mut env.flash) else { panic!("no state") };
     let mut state = recovered.full.to_vec();
     change(&mut state);
@@ -34,11 +35,7 @@ fn start(
     if let Some(delta) = delta {
         nvram.append_delta(&mut env.flash, &delta, || unreachable!("there is room")).expect("NVRAM works");
     }
-    let core = match bug {
-        Some(bug) => Core::start_with_bug(&mut env, Config::software(), bug),
-        None => Core::start(&mut env, Config::software()),
-    };
-    (core, env)
+    (Core::start(&mut env, Config::software(), bug), env)
 }
 
 pub(super) fn state_of_a_newer_build_read_as_its_own(bug: Option<Bug>) -> bool {
@@ -54,8 +51,9 @@ fn reveals(bug: Option<Bug>, change: impl Fn(&mut Vec<u8>)) -> bool {
     let (mut rig, record, mut plaintext) = registered(bug);
     change(&mut plaintext);
     let device = &mut rig.devices[0];
-    let sealed = device.core.seal_plaintext(&record, &plaintext, &mut device.env.rng).expect("a realm");
-    device.core.reveal(&record, &sealed).is_some()
+    let reader = device.reader();
+    let sealed = reader.seal_plaintext(&record, &plaintext, &mut device.env.rng).expect("a realm");
+    reader.reveal(&record, &sealed).is_some()
 }
 
 fn registered(bug: Option<Bug>) -> (Rig, RecordId, Vec<u8>) {
@@ -65,7 +63,7 @@ fn registered(bug: Option<Bug>) -> (Rig, RecordId, Vec<u8>) {
     rig.open(0, &mut user);
     let request = user.register2();
     let made = rig.make(0, &mut tree, &[request]);
-    let plaintext = rig.devices[0].core.plaintext(&user.record, &made.leaves[0].sealed).expect("opens");
+    let plaintext = rig.devices[0].reader().plaintext(&user.record, &made.leaves[0].sealed).expect("opens");
     assert_eq!((plaintext.len(), plaintext[0]), (RECORD_BYTES, 2));
     (rig, user.record, plaintext)
 }
@@ -89,7 +87,7 @@ fn a_build_that_is_too_old_refuses_by_name_and_writes_nothing() {
          version 3 or later"
     );
     let before = env.flash.units().to_vec();
-    assert!(Core::start(&mut env, Config::software()).is_err());
+    assert!(Core::start(&mut env, Config::software(), None).is_err());
     assert!(env.flash.units() == before);
 }
 
@@ -122,7 +120,7 @@ fn a_record_of_a_newer_build_is_refused_by_name_and_not_written_over() {
     let (mut rig, record, mut plaintext) = registered(Some(Bug::TreeOfAnyRoot));
     plaintext[0] = LATER;
     let device = &mut rig.devices[0];
-    let sealed = device.core.seal_plaintext(&record, &plaintext, &mut device.env.rng).expect("a realm");
+    let sealed = device.reader().seal_plaintext(&record, &plaintext, &mut device.env.rng).expect("a realm");
     let mut tree = Tree::new(Prefix::WHOLE);
     tree.update([(record, sealed.into())]).expect("an empty tree");
     let mut user = User::new(&rig, 1, 2);

@@ -1,4 +1,6 @@
 //! Real cores over a memory flash, a host that does as the test says, and users with real messages.
+//!
+//! A device without a bug runs the core that ships, and one with a bug the copy of it where that rule is left out.
 #![allow(dead_code, unreachable_pub, reason = "shared by test files, each of which uses a part")]
 
 use ed25519_dalek::{Signer, SigningKey};
@@ -10,7 +12,8 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Arguments;
 use std::sync::Arc;
-use strongroom_hsm::{Bug, Config, Core, Env, Geometry, MemoryFlash};
+use strongroom_hsm::{Config, Env, Geometry, MemoryFlash};
+use strongroom_hsm_planted::{Bug, Core, PlantedCore};
 use strongroom_proto::client::{
     EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Register2Request,
     RegistrationVersion, SecretsRequest, SecretsResponse, UnlockKeyCommitment, UnlockKeyTag,
@@ -98,7 +101,7 @@ pub struct Device {
     pub core: Core,
     pub env: TestEnv,
     config: Config,
-    bug: Option<Bug>,
+    bugs: Vec<Bug>,
 }
 
 impl Device {
@@ -106,22 +109,42 @@ impl Device {
         let flash = MemoryFlash::new(GEOMETRY);
         let rng = ScriptedRng { script: VecDeque::new(), rng: StdRng::seed_from_u64(seed) };
         let mut env = TestEnv { flash, rng, console: Vec::new(), vendor: None };
-        let core = Core::start(&mut env, config.clone()).expect("an empty flash starts a new device");
-        let mut device = Self { core, env, config, bug };
-        device.plant();
-        device
-    }
-
-    fn plant(&mut self) {
-        if let Some(bug) = self.bug {
-            self.core.plant(bug);
-        }
+        let core = Core::start(&mut env, config.clone(), bug).expect("an empty flash starts a new device");
+        Self { core, env, config, bugs: bug.into_iter().collect() }
     }
 
     pub fn restart(&mut self) {
         self.env.flash.failing = false;
-        self.core = Core::start(&mut self.env, self.config.clone()).expect("an intact flash starts");
-        self.plant();
+        let bugs = self.bugs.iter().copied();
+        self.core = Core::start(&mut self.env, self.config.clone(), bugs).expect("an intact flash starts");
+    }
+
+    /// Is given a build with one more bug, if any, and starts it.
+    pub fn install(&mut self, bug: Option<Bug>) {
+        self.bugs.extend(bug);
+        self.restart();
+    }
+
+    /// The copy of the core that a device with a bug runs.
+    pub fn copy(&self) -> &PlantedCore {
+        match &self.core {
+            Core::Planted(core) => core,
+            Core::Sound(_) => panic!("no bug is planted"),
+        }
+    }
+
+    /// Gives its realm another id and Noise key, in RAM.
+    pub fn impersonate(&mut self, realm: RealmId, noise_secret: &[u8; 32]) {
+        match &mut self.core {
+            Core::Planted(core) => core.impersonate(realm, noise_secret),
+            Core::Sound(_) => panic!("the core that ships has the keys that it has"),
+        }
+    }
+
+    /// What opens all that this device has sealed.
+    pub fn reader(&self) -> PlantedCore {
+        let flash = self.env.flash.clone();
+        PlantedCore::reader(flash, self.bugs.iter().copied()).expect("an intact flash starts")
     }
 
     pub fn ask(&mut self, request: &Request) -> Reply {

@@ -1,9 +1,10 @@
 //! Flashes made byte by byte: such as it takes two faults at once to leave behind, or more than a power cut.
 
-use super::{Promise, UNIT_BYTES, check, delta, deltas, flash_with, found, full, open, record, run};
+use super::{Promise, UNIT_BYTES, check, delta, deltas, flash_with, found, full, record, run};
 use crate::model::{ModelFlash, Operation};
 use strongroom_hsm::Flash;
-use strongroom_hsm::nvram::{MAX_DELTA_BYTES, MAX_STATE_BYTES, Nvram, NvramError, Opened};
+use strongroom_hsm::nvram::{MAX_DELTA_BYTES, MAX_STATE_BYTES, NvramError};
+use strongroom_hsm_planted::nvram::{Nvram, Opened};
 use zeroize::Zeroizing;
 
 const MARK: usize = 8;
@@ -27,7 +28,7 @@ fn formatted(seed: u64) -> ModelFlash {
 
 /// Restarts and writes the state again.
 fn restate(flash: &mut ModelFlash, version: u64) -> Nvram {
-    let Opened::Found(_, old) = Nvram::open(flash).expect("a state") else { panic!("empty") };
+    let Opened::Found(_, old) = Nvram::open(flash, None).expect("a state") else { panic!("empty") };
     old.restate(flash, &full(version)).expect("NVRAM works")
 }
 
@@ -150,8 +151,10 @@ fn the_longest_state_and_the_longest_delta_come_back() {
     nvram.append_full(&mut flash, &state).expect("NVRAM works");
     nvram.append_delta(&mut flash, &long, || Zeroizing::new(vec![])).expect("there is room");
     flash.restart();
-    let Opened::Found(recovered, _) = open(&mut flash, None).expect("a state") else { panic!("empty") };
-    assert_eq!((&*recovered.full, &deltas(&recovered, &mut flash)[0]), (&state, &long));
+    let Opened::Found(recovered, _) = Nvram::open(&mut flash, None).expect("a state") else {
+        panic!("empty")
+    };
+    assert_eq!((recovered.full(), &deltas(&recovered, &mut flash)[0]), (&*state, &long));
 }
 
 #[test]
@@ -162,7 +165,9 @@ fn a_delta_that_changes_while_it_is_being_read_is_no_delta() {
         nvram.append_delta(&mut flash, &delta(version), || full(version)).expect("there is room");
     }
     flash.restart();
-    let Opened::Found(recovered, _) = open(&mut flash, None).expect("a state") else { panic!("empty") };
+    let Opened::Found(recovered, _) = Nvram::open(&mut flash, None).expect("a state") else {
+        panic!("empty")
+    };
     let state = record(b'F', 0, &full(0)).len() + record(b'D', 0, &delta(1)).len();
     flash.bytes[place(2, state + MARK + 32)] ^= 1;
     let mut seen = vec![];

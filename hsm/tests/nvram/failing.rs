@@ -1,13 +1,15 @@
 //! Erase units that fail for good, alone and with power cuts: nothing acknowledged is forgotten, and the device goes on as
 //! long as three units are left.
 
-use super::{Promise, TEARS, decode, delta, found, full, open, record};
+use super::{Promise, TEARS, decode, delta, found, full, record};
 use crate::migrated::{device, status};
 use crate::model::{Failing, Fault, ModelFlash, Operation, Tear};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use strongroom_hsm::nvram::{Nvram, NvramBug, NvramError, Opened};
+use strongroom_hsm::nvram::NvramError;
 use strongroom_hsm::{Config, Core, Flash, MemoryFlash};
+use strongroom_hsm_planted::Bug;
+use strongroom_hsm_planted::nvram::{Nvram, Opened};
 use strongroom_proto::hsm::{CustodianPolicy, Request, Wear};
 
 const UNITS: u32 = 6;
@@ -20,8 +22,8 @@ fn flash_of(units: u32, seed: u64) -> ModelFlash {
     ModelFlash::new(units, UNIT_BYTES, 8, seed)
 }
 
-fn start(flash: &mut ModelFlash, bug: Option<NvramBug>) -> Result<(Nvram, u64), NvramError> {
-    Ok(match open(flash, bug)? {
+fn start(flash: &mut ModelFlash, bug: Option<Bug>) -> Result<(Nvram, u64), NvramError> {
+    Ok(match Nvram::open(flash, bug)? {
         Opened::Empty(new) => (new.format(flash, &full(0))?, 0),
         Opened::Found(recovered, old) => {
             let version = decode(&recovered, flash);
@@ -35,7 +37,7 @@ fn run(
     flash: &mut ModelFlash,
     promise: &mut Promise,
     steps: u64,
-    bug: Option<NvramBug>,
+    bug: Option<Bug>,
 ) -> Result<Nvram, NvramError> {
     let (mut nvram, mut version) = start(flash, bug)?;
     promise.acknowledged = Some(version);
@@ -54,7 +56,7 @@ fn run(
 }
 
 /// Restarts, and checks that what is found is allowed.
-fn check(flash: &mut ModelFlash, promise: &Promise, bug: Option<NvramBug>) -> Result<(), String> {
+fn check(flash: &mut ModelFlash, promise: &Promise, bug: Option<Bug>) -> Result<(), String> {
     flash.restart();
     match found(flash, bug) {
         Ok(found) if promise.allows(found) => Ok(()),
@@ -105,7 +107,7 @@ fn a_unit_that_fails_in_any_operation_is_skipped_and_remembered() {
 }
 
 /// A unit fails, and is looked for in what comes after. Whether it was used again, or forgotten.
-fn used_again(bug: Option<NvramBug>) -> Result<(), String> {
+fn used_again(bug: Option<Bug>) -> Result<(), String> {
     let mut flash = flash_of(UNITS, 2);
     flash.faults = vec![Fault { unit: 2, from: 0, how: Failing::Program }];
     let (mut nvram, _) = start(&mut flash, bug).map_err(|e| e.to_string())?;
@@ -131,12 +133,12 @@ fn a_unit_that_failed_is_not_used_again() {
 
 #[test]
 fn a_log_that_uses_bad_units_again_is_caught() {
-    used_again(Some(NvramBug::UseBadUnits)).unwrap_err();
+    used_again(Some(Bug::UseBadUnits)).unwrap_err();
 }
 
 #[test]
 fn a_log_that_forgets_bad_units_is_caught() {
-    used_again(Some(NvramBug::ForgetBadUnits)).unwrap_err();
+    used_again(Some(Bug::ForgetBadUnits)).unwrap_err();
 }
 
 /// The power fails soon after a unit did, and in the start after that.
@@ -181,7 +183,7 @@ fn some_faults(rng: &mut StdRng, kinds: &[Failing], most: u32, until: u64) -> Ve
 
 /// Units fail one after another, at any time, and the power fails again and again; torn bytes read differently after each
 /// restart. Units that failed at the end.
-fn fail_and_cut_at_random(seed: u64, bug: Option<NvramBug>) -> Result<u32, String> {
+fn fail_and_cut_at_random(seed: u64, bug: Option<Bug>) -> Result<u32, String> {
     let mut rng = StdRng::seed_from_u64(seed);
     let (mut flash, mut promise) = (flash_of(UNITS, seed), Promise::default());
     flash.wavers = true;
@@ -238,11 +240,7 @@ fn units_that_cannot_be_read_or_do_not_stay_erased_never_bring_an_older_state() 
 }
 
 /// Restarts and finds a state although this unit cannot be read.
-fn found_without(
-    flash: &ModelFlash,
-    units: &[u32],
-    bug: Option<NvramBug>,
-) -> Result<Option<u64>, NvramError> {
+fn found_without(flash: &ModelFlash, units: &[u32], bug: Option<Bug>) -> Result<Option<u64>, NvramError> {
     let mut flash = flash.clone();
     flash.restart();
     flash.faults = units.iter().map(|unit| Fault { unit: *unit, from: 0, how: Failing::Read }).collect();
@@ -270,13 +268,13 @@ fn a_unit_that_cannot_be_read_ends_the_device_only_if_it_holds_the_newest_record
 }
 
 /// A flash whose unit 1 held version 1 and then failed, so that it could not be marked: units 2 and 3 have what came after.
-fn unmarked(bug: Option<NvramBug>) -> ModelFlash {
+fn unmarked(bug: Option<Bug>) -> ModelFlash {
     let mut flash = flash_of(UNITS, 4);
     let (mut nvram, _) = start(&mut flash, None).expect("an empty flash");
     nvram.append_delta(&mut flash, &delta(1), || full(1)).expect("NVRAM works");
     flash.restart();
     // Restated into unit 2, whose marks fail from then on; then into what comes after.
-    let (mut nvram, _) = match open(&mut flash, bug).expect("a state") {
+    let (mut nvram, _) = match Nvram::open(&mut flash, bug).expect("a state") {
         Opened::Found(recovered, old) => {
             let version = decode(&recovered, &mut flash);
             (old.restate(&mut flash, &full(version)).expect("NVRAM works"), version)
@@ -304,7 +302,7 @@ fn a_record_that_could_not_be_marked_is_not_taken_when_a_newer_one_is_lost() {
 
 #[test]
 fn a_log_that_writes_once_after_a_unit_failed_is_caught() {
-    let mut flash = unmarked(Some(NvramBug::OneCopy));
+    let mut flash = unmarked(Some(Bug::OneCopy));
     flash.bytes[(3 * UNIT_BYTES) as usize + 60] ^= 1;
     assert_eq!(found(&mut flash, None), Ok(Some(1)), "this is what the second record is for");
 }
@@ -313,14 +311,14 @@ fn a_log_that_writes_once_after_a_unit_failed_is_caught() {
 fn two_units_that_cannot_be_read_end_the_device_for_they_may_hide_a_newer_record() {
     let flash = unmarked(None);
     assert!(matches!(found_without(&flash, &[3, 4], None), Err(NvramError::Flash(_))));
-    let older = found_without(&flash, &[3, 4], Some(NvramBug::ReadErrorsIgnored));
+    let older = found_without(&flash, &[3, 4], Some(Bug::ReadErrorsIgnored));
     assert_eq!(older, Ok(Some(1)), "this is what the refusal is for");
     // One of them being known to be bad, the other alone hides nothing.
     assert_eq!(found_without(&flash, &[2, 5], None), Ok(Some(2)));
 }
 
 /// A torn record in a unit that cannot be erased any more reads as valid again, and has a higher number than any.
-fn torn_record_comes_back(bug: Option<NvramBug>) -> Result<Option<u64>, NvramError> {
+fn torn_record_comes_back(bug: Option<Bug>) -> Result<Option<u64>, NvramError> {
     let mut flash = flash_of(UNITS, 5);
     start(&mut flash, None).expect("an empty flash");
     flash.restart();
@@ -340,7 +338,7 @@ fn torn_record_comes_back(bug: Option<NvramBug>) -> Result<Option<u64>, NvramErr
 fn a_torn_record_in_a_bad_unit_that_reads_as_valid_later_does_not_count() {
     assert_eq!(torn_record_comes_back(None), Ok(Some(1)));
     assert_eq!(
-        torn_record_comes_back(Some(NvramBug::ForgetBadUnits)),
+        torn_record_comes_back(Some(Bug::ForgetBadUnits)),
         Ok(Some(9)),
         "this is what remembering is for"
     );
@@ -432,12 +430,12 @@ fn a_device_shows_how_worn_it_is_and_goes_on_without_the_unit_that_failed() {
 fn a_flash_that_does_nothing_at_all_for_a_while_has_no_bad_units_after() {
     let geometry = flash_of(UNITS, 12).geometry;
     let mut flash = MemoryFlash::new(geometry);
-    let Ok(Opened::Empty(new)) = Nvram::open(&mut flash) else { panic!("not empty") };
+    let Ok(Opened::Empty(new)) = Nvram::open(&mut flash, None) else { panic!("not empty") };
     let mut nvram = new.format(&mut flash, &full(0)).expect("NVRAM works");
     flash.failing = true;
     assert_eq!(nvram.append_delta(&mut flash, &delta(1), || full(1)), Err(NvramError::WornOut));
     flash.failing = false;
-    let Ok(Opened::Found(_, old)) = Nvram::open(&mut flash) else { panic!("no state") };
+    let Ok(Opened::Found(_, old)) = Nvram::open(&mut flash, None) else { panic!("no state") };
     assert_eq!(old.restate(&mut flash, &full(0)).expect("NVRAM works").wear().bad_units, 0);
     assert_eq!(flash.geometry(), geometry);
 }

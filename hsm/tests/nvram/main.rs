@@ -10,9 +10,9 @@ use model::{ModelFlash, Tear};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use strongroom_hsm::Flash;
-use strongroom_hsm::nvram::{
-    MAX_DELTA_BYTES, MAX_STATE_BYTES, Nvram, NvramBug, NvramError, Opened, Recovered,
-};
+use strongroom_hsm::nvram::{MAX_DELTA_BYTES, MAX_STATE_BYTES, NvramError};
+use strongroom_hsm_planted::Bug;
+use strongroom_hsm_planted::nvram::{Nvram, Opened, Recovered};
 use zeroize::Zeroizing;
 
 const UNITS: u32 = 3;
@@ -56,8 +56,8 @@ fn version_of(bytes: &[u8]) -> u64 {
 
 /// The version that was recovered; panics on a state that was never written.
 fn decode(recovered: &Recovered, flash: &mut ModelFlash) -> u64 {
-    let mut version = version_of(&recovered.full);
-    assert_eq!(recovered.full, full(version));
+    let mut version = version_of(recovered.full());
+    assert_eq!(recovered.full(), &**full(version));
     for bytes in deltas(recovered, flash) {
         version += 1;
         assert_eq!(bytes, delta(version));
@@ -75,15 +75,8 @@ fn deltas(recovered: &Recovered, flash: &mut ModelFlash) -> Vec<Vec<u8>> {
     deltas
 }
 
-fn open(flash: &mut ModelFlash, bug: Option<NvramBug>) -> Result<Opened, NvramError> {
-    match bug {
-        None => Nvram::open(flash),
-        Some(bug) => Nvram::open_with_bug(flash, bug),
-    }
-}
-
-fn found(flash: &mut ModelFlash, bug: Option<NvramBug>) -> Result<Option<u64>, NvramError> {
-    open(flash, bug).map(|opened| match opened {
+fn found(flash: &mut ModelFlash, bug: Option<Bug>) -> Result<Option<u64>, NvramError> {
+    Nvram::open(flash, bug).map(|opened| match opened {
         Opened::Empty(_) => None,
         Opened::Found(recovered, _) => Some(decode(&recovered, flash)),
     })
@@ -94,7 +87,7 @@ fn run(
     flash: &mut ModelFlash,
     promise: &mut Promise,
     steps: u64,
-    bug: Option<NvramBug>,
+    bug: Option<Bug>,
 ) -> Result<(), NvramError> {
     run_and_note(flash, promise, steps, bug, &mut vec![])
 }
@@ -104,11 +97,11 @@ fn run_and_note(
     flash: &mut ModelFlash,
     promise: &mut Promise,
     steps: u64,
-    bug: Option<NvramBug>,
+    bug: Option<Bug>,
     notes: &mut Vec<(u64, Promise)>,
 ) -> Result<(), NvramError> {
     notes.push((flash.operations, *promise));
-    let (mut nvram, mut version) = match open(flash, bug)? {
+    let (mut nvram, mut version) = match Nvram::open(flash, bug)? {
         Opened::Empty(new) => (new.format(flash, &full(0))?, 0),
         Opened::Found(recovered, found) => {
             let version = decode(&recovered, flash);
@@ -137,7 +130,7 @@ fn flash_with(write_bytes: u32, seed: u64) -> ModelFlash {
 }
 
 /// Restarts `flash` and checks that what it finds is allowed.
-fn check(flash: &mut ModelFlash, promise: &Promise, bug: Option<NvramBug>) -> Result<(), String> {
+fn check(flash: &mut ModelFlash, promise: &Promise, bug: Option<Bug>) -> Result<(), String> {
     flash.restart();
     match found(flash, bug) {
         Ok(found) if promise.allows(found) => Ok(()),
@@ -216,7 +209,7 @@ fn torn_bytes_that_read_differently_after_each_restart_never_bring_an_older_stat
 }
 
 /// Damages each byte of the newest record in several ways; the answer must be the same state or a refusal.
-fn decay_everywhere(bug: Option<NvramBug>) -> Result<u64, String> {
+fn decay_everywhere(bug: Option<Bug>) -> Result<u64, String> {
     let mut refusals = 0;
     for (steps, restarts) in [(0, 0), (0, 1), (1, 0), (28, 0), (29, 0), (30, 0), (30, 1), (47, 0), (77, 2)] {
         let (mut flash, mut promise) = (flash_with(8, 3), Promise::default());
@@ -248,16 +241,16 @@ fn a_decayed_newest_record_is_the_same_state_or_a_refusal() {
 
 #[test]
 fn a_log_that_does_not_mark_what_it_supersedes_is_caught() {
-    decay_everywhere(Some(NvramBug::NoMark)).unwrap_err();
+    decay_everywhere(Some(Bug::NoMark)).unwrap_err();
 }
 
 #[test]
 fn a_log_that_falls_back_to_the_predecessor_is_caught() {
-    decay_everywhere(Some(NvramBug::FallBack)).unwrap_err();
+    decay_everywhere(Some(Bug::FallBack)).unwrap_err();
 }
 
 /// Lets each operation of a workload report success with its work not done.
-fn fail_silently_everywhere(bug: Option<NvramBug>) -> Result<(), String> {
+fn fail_silently_everywhere(bug: Option<Bug>) -> Result<(), String> {
     let steps = 70;
     let mut whole = flash_with(8, 4);
     run(&mut whole, &mut Promise::default(), steps, bug).map_err(|e| format!("{e:?}"))?;
@@ -280,13 +273,13 @@ fn a_write_that_silently_fails_is_noticed_before_it_is_acknowledged() {
 
 #[test]
 fn a_log_that_does_not_read_back_is_caught() {
-    fail_silently_everywhere(Some(NvramBug::NoReadBack)).unwrap_err();
+    fail_silently_everywhere(Some(Bug::NoReadBack)).unwrap_err();
 }
 
 #[test]
 fn after_a_failed_write_nothing_is_written_until_a_restart() {
     let mut flash = flash_with(8, 5);
-    let Opened::Empty(new) = Nvram::open(&mut flash).unwrap() else { panic!("not empty") };
+    let Opened::Empty(new) = Nvram::open(&mut flash, None).unwrap() else { panic!("not empty") };
     let mut nvram = new.format(&mut flash, &full(0)).unwrap();
     flash.silent_at = Some(flash.operations + 1);
     assert_eq!(nvram.append_delta(&mut flash, &delta(1), || full(1)), Err(NvramError::WornOut));
@@ -302,10 +295,10 @@ fn after_a_failed_write_nothing_is_written_until_a_restart() {
 fn a_state_or_delta_that_is_empty_or_too_long_is_refused_without_effect() {
     let mut flash = flash_with(8, 6);
     for len in [0, MAX_STATE_BYTES + 1] {
-        let Opened::Empty(new) = Nvram::open(&mut flash).unwrap() else { panic!("not empty") };
+        let Opened::Empty(new) = Nvram::open(&mut flash, None).unwrap() else { panic!("not empty") };
         assert_eq!(new.format(&mut flash, &vec![7; len]).unwrap_err(), NvramError::Size);
     }
-    let Opened::Empty(new) = Nvram::open(&mut flash).unwrap() else { panic!("not empty") };
+    let Opened::Empty(new) = Nvram::open(&mut flash, None).unwrap() else { panic!("not empty") };
     let mut nvram = new.format(&mut flash, &full(0)).unwrap();
     let operations = flash.operations;
     for len in [0, MAX_DELTA_BYTES + 1] {
@@ -406,7 +399,7 @@ fn the_flash_holds_what_the_documentation_says() {
 fn the_end_of_the_sequence_numbers_is_an_error() {
     let mut flash = flash_with(8, 11);
     flash.program(1, 8, &record(b'F', u64::MAX - 1, &full(0))[8..]).unwrap();
-    let Opened::Found(_, old) = Nvram::open(&mut flash).unwrap() else { panic!("empty") };
+    let Opened::Found(_, old) = Nvram::open(&mut flash, None).unwrap() else { panic!("empty") };
     let mut nvram = old.restate(&mut flash, &full(0)).unwrap();
     assert_eq!(nvram.append_delta(&mut flash, &delta(1), || full(1)), Err(NvramError::SequenceEnd));
     flash.restart();
@@ -421,7 +414,7 @@ fn a_flash_of_the_wrong_shape_is_refused() {
         let mut flash = ModelFlash::new(units, unit_bytes, write_bytes.max(1), 12);
         flash.geometry.write_bytes = write_bytes;
         assert_eq!(
-            Nvram::open(&mut flash).unwrap_err(),
+            Nvram::open(&mut flash, None).unwrap_err(),
             NvramError::Geometry,
             "{units} {unit_bytes} {write_bytes}"
         );
@@ -431,7 +424,7 @@ fn a_flash_of_the_wrong_shape_is_refused() {
 #[test]
 fn a_thousand_captures_cost_few_bytes_and_erases() {
     let mut flash = ModelFlash::new(4, 65_536, 8, 13);
-    let Opened::Empty(new) = Nvram::open(&mut flash).unwrap() else { panic!("not empty") };
+    let Opened::Empty(new) = Nvram::open(&mut flash, None).unwrap() else { panic!("not empty") };
     let state = || Zeroizing::new(vec![7; MAX_STATE_BYTES]);
     let mut nvram = new.format(&mut flash, &state()).unwrap();
     (flash.programmed_bytes, flash.erases) = (0, 0);

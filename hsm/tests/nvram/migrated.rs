@@ -6,8 +6,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
 use strongroom_hsm::nvram::{Nvram, Opened};
-use strongroom_hsm::vectors::Revealed;
 use strongroom_hsm::{Config, Core, Env};
+use strongroom_hsm_planted::{PlantedCore, Revealed};
 use strongroom_proto::hsm::{DeviceStatus, Origin, Reply, Request};
 use strongroom_proto::ids::RecordId;
 
@@ -89,7 +89,8 @@ fn starts_as_it_was(flash: &mut ModelFlash, what: &str) {
     assert_eq!(group.captured_hash.as_bytes(), &golden["captured_hash"][..], "{what}");
     assert_eq!(status.wear.bad_units, 0, "{what}");
     let record = RecordId(golden["record"][..].try_into().expect("32 bytes"));
-    let revealed = core.reveal(&record, &golden["sealed"]);
+    let reader = PlantedCore::reader(device.flash.clone(), None).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let revealed = reader.reveal(&record, &golden["sealed"]);
     assert!(
         matches!(revealed, Some(Revealed::Registered { num_guesses: 3, .. })),
         "{what}: a record of version 1"

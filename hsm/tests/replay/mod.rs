@@ -1,10 +1,12 @@
 //! A realm of one HSM under a vector's id and Noise key, the host that runs it, and how vectors are read.
+//!
+//! The HSM is the copy of the core that takes such a key, and draws for a proof what a vector says.
 #![allow(dead_code, unreachable_pub, reason = "shared by test files, each of which uses a part")]
 
 use crate::common::{Device, apply, process_request};
 use serde_json::Value;
 use strongroom_hsm::Config;
-use strongroom_hsm::vectors::Revealed;
+use strongroom_hsm_planted::{Bug, Revealed};
 use strongroom_proto::client::Register2Request;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
@@ -52,10 +54,10 @@ const RECORD: RecordId = RecordId([0x5a; 32]);
 
 impl Realm {
     pub fn new(realm: RealmId, noise_secret: &[u8; 32]) -> Self {
-        let mut device = Device::new(1, None, Config::software());
+        let mut device = Device::new(1, Some(Bug::NonceAsDrawn), Config::software());
         let reply = device.ask(&Request::NewRealm(CustodianPolicy::closed()));
         assert!(matches!(reply, Reply::Device(_)), "{reply:?}");
-        device.core.impersonate(realm, noise_secret);
+        device.impersonate(realm, noise_secret);
         let member = device.status().realm.expect("just made").member;
         let group = match device.ask(&Request::NewGroup(vec![member])) {
             Reply::Group(statement) => statement.group,
@@ -128,7 +130,7 @@ impl Realm {
     pub fn stored(&self, registration: Option<&Register2Request>) -> Stored {
         let sealed = self.tree.get(&RECORD).expect("the host's tree is whole");
         let Some(sealed) = sealed else { return Stored::NotRegistered };
-        let revealed = self.device.core.reveal(&RECORD, sealed).expect("sealed by this realm");
+        let revealed = self.device.copy().reveal(&RECORD, sealed).expect("sealed by this realm");
         let expected = registration.map(secrets);
         match revealed {
             Revealed::NotRegistered => Stored::NotRegistered,
