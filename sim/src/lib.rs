@@ -7,6 +7,7 @@ pub mod board;
 mod ceremony;
 pub mod chaos;
 pub mod cluster;
+mod core;
 pub mod demo;
 mod env;
 pub mod faulty;

@@ -8,7 +8,8 @@ use std::any::Any;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use strongroom_agent::replica::{Role, Storage};
-use strongroom_hsm::{Bug, Config};
+use strongroom_hsm::Config;
+use strongroom_hsm_planted::Bug;
 use strongroom_proto::hsm::Limits;
 use strongroom_sim::cluster::{Cluster, HostBug, Wish};
 

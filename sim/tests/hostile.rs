@@ -1,6 +1,6 @@
 //! A hostile host gets nothing from the cores as they are, and something from cores with a rule left out.
 
-use strongroom_hsm::Bug;
+use strongroom_hsm_planted::Bug;
 use strongroom_sim::hostile::{RULES, Trace, UNSEEN, Violation, hunt_planted, search, search_for, seen};
 
 /// Steps in which a planted bug is found that these tests use.

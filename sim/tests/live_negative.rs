@@ -13,7 +13,7 @@ use rand_core::{TryCryptoRng, TryRng};
 use serde_json::Value;
 use std::convert::Infallible;
 use std::time::Duration;
-use strongroom_hsm::vectors::Revealed;
+use strongroom_hsm_planted::Revealed;
 use strongroom_proto::client::{
     ClientRequest, ClientResponse, HandshakeResponse, NoiseRequest, NoiseResponse, RequestKind,
     SecretsRequest, SecretsResponse,

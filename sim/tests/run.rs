@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use strongroom_agent::replica;
-use strongroom_hsm::Bug;
+use strongroom_hsm_planted::Bug;
 use strongroom_sim::cluster::{HostBug, Kind, Lane};
 use strongroom_sim::run::{Failure, Report, Run, Trouble, run};
 

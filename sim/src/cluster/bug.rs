@@ -1,7 +1,7 @@
 //! Bugs that a test can plant in the world around the HSMs, each the absence of one rule of it.
 //!
 //! What the simulator checks of agents and of the store it must be able to find missing. Rules of the HSMs are left
-//! out with [`strongroom_hsm::Bug`]. Without the feature `planted-bugs` nothing can be planted.
+//! out with `strongroom_hsm_planted::Bug`. Without the feature `planted-bugs` nothing can be planted.
 
 /// One rule that can be left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

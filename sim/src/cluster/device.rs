@@ -1,11 +1,10 @@
 //! One simulated HSM: a real core over flash in memory, restartable.
 
+use crate::core::{Bug, Core};
 use crate::env::{CutFlash, SeededEnv};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-#[cfg(feature = "planted-bugs")]
-use strongroom_hsm::Bug;
-use strongroom_hsm::{Config, Core};
+use strongroom_hsm::Config;
 use strongroom_proto::hsm::{DeviceStatus, Reply, Request};
 
 /// One HSM.
@@ -13,7 +12,6 @@ pub struct Device {
     core: Core,
     env: SeededEnv<CutFlash>,
     config: Config,
-    #[cfg(feature = "planted-bugs")]
     bug: Option<Bug>,
 }
 
@@ -25,21 +23,17 @@ impl Device {
     #[must_use]
     pub fn new(seed: u64, config: Config) -> Self {
         let mut env = SeededEnv { flash: CutFlash::new(), rng: StdRng::seed_from_u64(seed) };
-        let core = Core::start(&mut env, config.clone()).expect("an empty flash starts a new HSM");
-        Self {
-            core,
-            env,
-            config,
-            #[cfg(feature = "planted-bugs")]
-            bug: None,
-        }
+        let core = Core::start(&mut env, config.clone(), None).expect("an empty flash starts a new HSM");
+        Self { core, env, config, bug: None }
     }
 
-    /// Leaves one rule out, for a test that must notice.
-    #[cfg(feature = "planted-bugs")]
-    pub const fn plant(&mut self, bug: Bug) {
+    /// Is given a build that leaves one rule out, for a test that must notice, and starts it. What was in RAM is gone.
+    ///
+    /// # Panics
+    /// As [`Self::restart`].
+    pub fn plant(&mut self, bug: Bug) {
         self.bug = Some(bug);
-        self.core.plant(bug);
+        self.restart();
     }
 
     /// Lets every write to its NVRAM fail, until it restarts.
@@ -70,11 +64,8 @@ impl Device {
     pub fn restart(&mut self) {
         self.env.flash.inner.failing = false;
         self.env.flash.left = None;
-        self.core = Core::start(&mut self.env, self.config.clone()).expect("an intact flash starts");
-        #[cfg(feature = "planted-bugs")]
-        if let Some(bug) = self.bug {
-            self.core.plant(bug);
-        }
+        let core = Core::start(&mut self.env, self.config.clone(), self.bug);
+        self.core = core.expect("an intact flash starts");
     }
 
     /// Loses RAM, and power again as soon as starting has written so many granules of NVRAM; then starts. Whether it came to that.
@@ -84,7 +75,7 @@ impl Device {
     pub fn restart_twice(&mut self, granules: u32) -> bool {
         self.cut_power_after(granules);
         // Whatever came of it is gone with its RAM.
-        let _ = Core::start(&mut self.env, self.config.clone());
+        let _ = Core::start(&mut self.env, self.config.clone(), self.bug);
         let was_cut = self.is_dead();
         self.restart();
         was_cut

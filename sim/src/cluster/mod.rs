@@ -30,6 +30,7 @@ pub use tree::StoredTree;
 pub(crate) use user::registration;
 pub use user::{User, Wish};
 
+use crate::core::Bug;
 use crate::model::Trace;
 use bug::HostBugs;
 use check::Said;
@@ -44,8 +45,6 @@ use strongroom_agent::replica::{
 };
 use strongroom_agent::segment::SegmentName;
 use strongroom_agent::tree::{Advance, TreeDamage};
-#[cfg(feature = "planted-bugs")]
-use strongroom_hsm::Bug;
 use strongroom_hsm::Config;
 use strongroom_proto::hsm::{BatchRequest, RealmStatus, Reply};
 use strongroom_proto::ids::{EntryHash, HsmId, Index};
@@ -436,8 +435,7 @@ impl Cluster {
         self.members[member].device.fail_nvram();
     }
 
-    /// Leaves one rule of every HSM out, for a test that must notice.
-    #[cfg(feature = "planted-bugs")]
+    /// Gives every HSM a build that leaves one rule out, for a test that must notice, and starts it.
     pub fn plant(&mut self, bug: Bug) {
         self.members.iter_mut().for_each(|member| member.device.plant(bug));
     }

@@ -1,12 +1,12 @@
 //! One HSM in the hands of a hostile host: a real core over flash whose power can be cut in the middle of a write.
 
-use super::Planted;
 use crate::board::Tape;
+use crate::core::{Bug, Core};
 use crate::env::{CutFlash, GEOMETRY, Randomness, SeededEnv};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::panic::AssertUnwindSafe;
-use strongroom_hsm::{Config, Core, Drbg, MemoryFlash};
+use strongroom_hsm::{Config, Drbg, MemoryFlash};
 use strongroom_proto::hsm::{Reply, Request};
 
 /// One HSM.
@@ -14,14 +14,14 @@ pub(super) struct Device {
     core: Core,
     env: SeededEnv<CutFlash, Randomness>,
     config: Config,
-    planted: Vec<Planted>,
+    planted: Vec<Bug>,
     /// What happens to it, if a board is to repeat that.
     tape: Option<Tape>,
 }
 
 impl Device {
     /// A new HSM, on empty flash.
-    pub(super) fn new(seed: u64, config: Config, planted: Planted) -> Self {
+    pub(super) fn new(seed: u64, config: Config, planted: Vec<Bug>) -> Self {
         Self::on(MemoryFlash::new(GEOMETRY), seed, config, planted)
     }
 
@@ -33,27 +33,20 @@ impl Device {
     /// An HSM that is like a board, and goes on from its flash and its tape.
     pub(super) fn resume(flash: MemoryFlash, mut tape: Tape, config: Config) -> Self {
         let rng = generator(&mut tape);
-        Self { tape: Some(tape), ..Self::start(flash, rng, config, None) }
+        Self { tape: Some(tape), ..Self::start(flash, rng, config, Vec::new()) }
     }
 
-    /// An HSM that starts from its flash.
-    pub(super) fn on(flash: MemoryFlash, seed: u64, config: Config, planted: Planted) -> Self {
+    /// An HSM that starts from its flash, with these rules left out of its core.
+    pub(super) fn on(flash: MemoryFlash, seed: u64, config: Config, planted: Vec<Bug>) -> Self {
         Self::start(flash, Randomness::Seeded(Box::new(StdRng::seed_from_u64(seed))), config, planted)
     }
 
-    fn start(flash: MemoryFlash, rng: Randomness, config: Config, planted: Planted) -> Self {
+    fn start(flash: MemoryFlash, rng: Randomness, config: Config, planted: Vec<Bug>) -> Self {
         let flash = CutFlash { inner: flash, left: None };
         let mut env = SeededEnv { flash, rng };
-        let core = Core::start(&mut env, config.clone()).expect("a flash that is whole starts an HSM");
-        let mut device = Self { core, env, config, planted: Vec::new(), tape: None };
-        device.plant(planted);
-        device
-    }
-
-    /// Leaves a rule out of the core, from now on.
-    pub(super) fn plant(&mut self, planted: Planted) {
-        self.planted.push(planted);
-        plant(&mut self.core, planted);
+        let core = Core::start(&mut env, config.clone(), planted.iter().copied());
+        let core = core.expect("a flash that is whole starts an HSM");
+        Self { core, env, config, planted, tape: None }
     }
 
     /// What a restart finds.
@@ -73,19 +66,22 @@ impl Device {
         if cut_after.is_some() {
             self.tape.iter_mut().for_each(Tape::end);
             self.env.flash.left = cut_after;
-            started = Core::start(&mut self.env, self.config.clone()).ok();
+            started = self.started();
         }
         self.env.flash.left = None;
         if let Some(tape) = &mut self.tape {
             self.env.rng = generator(tape);
         }
         if started.is_none() || cut_after.is_some() {
-            started = Core::start(&mut self.env, self.config.clone()).ok();
+            started = self.started();
         }
         let Some(core) = started else { return false };
         self.core = core;
-        self.planted.iter().for_each(|planted| plant(&mut self.core, *planted));
         true
+    }
+
+    fn started(&mut self) -> Option<Core> {
+        Core::start(&mut self.env, self.config.clone(), self.planted.iter().copied()).ok()
     }
 
     /// Bytes in, bytes out; nothing if the core panicked, which no bytes may bring about.
@@ -106,19 +102,4 @@ impl Device {
 
 fn generator(tape: &mut Tape) -> Randomness {
     Randomness::Generated(Drbg::start(tape.boot()).expect("random bytes pass the tests of a source"))
-}
-
-#[cfg(feature = "planted-bugs")]
-fn plant(core: &mut Core, planted: Planted) {
-    if let Some(bug) = planted {
-        core.plant(bug);
-    }
-}
-
-#[cfg(not(feature = "planted-bugs"))]
-fn plant(_: &mut Core, planted: Planted) {
-    match planted {
-        None => {}
-        Some(never) => match never {},
-    }
 }

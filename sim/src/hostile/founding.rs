@@ -7,6 +7,7 @@ use super::device::Device;
 use super::keys::{RealmKeys, device_key};
 use super::world::{DEVICES, MAX_PENDING_ENTRIES, MEMBERS};
 use crate::board::Tape;
+use crate::core::Bug;
 use ed25519_dalek::{Signer, SigningKey};
 use strongroom_hsm::{Config, MemoryFlash};
 use strongroom_proto::enrolment::EnrolmentRequest;
@@ -38,7 +39,8 @@ pub(super) struct Founding {
 impl Founding {
     /// Makes a realm in the first HSM, and enrols the oracle and all but the last HSM.
     pub(super) fn new(seed: u64, planted: Planted) -> Self {
-        let device = |i| Device::new(seed.wrapping_mul(31).wrapping_add(i), config(), planted);
+        let device =
+            |i| Device::new(seed.wrapping_mul(31).wrapping_add(i), config(), planted.into_iter().collect());
         Self::make(seed, planted, config(), device)
     }
 
@@ -83,14 +85,33 @@ impl Founding {
 
     /// The HSMs, started from what their flashes hold.
     pub(super) fn devices(&self) -> Vec<Device> {
+        let broken = self.broken();
         let start = |(i, (flash, tape)): (usize, &(MemoryFlash, Option<Tape>))| {
             let seed = self.seed.wrapping_mul(31).wrapping_add(i as u64) ^ 0xe915_0de5;
             match tape {
                 Some(tape) => Device::resume(flash.clone(), tape.clone(), self.config.clone()),
-                None => Device::on(flash.clone(), seed, self.config.clone(), self.planted),
+                None => {
+                    let mut planted: Vec<_> = self.planted.into_iter().collect();
+                    planted.extend(broken.filter(|(at, _)| *at == i).map(|(_, bug)| bug));
+                    Device::on(flash.clone(), seed, self.config.clone(), planted)
+                }
             }
         };
         self.flashes.iter().enumerate().map(start).collect()
+    }
+
+    /// An HSM that states what it likes. That a stranger can state anything about a group takes a bug of its own.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn broken(&self) -> Option<(usize, Bug)> {
+        let strange = matches!(self.planted, Some(Bug::CountStrangers | Bug::JumpByStranger));
+        strange.then_some((MEMBERS - 1, Bug::JoinAnyMembers))
+    }
+
+    /// An HSM that states what it likes: none, where no bug can be planted.
+    #[cfg(not(feature = "planted-bugs"))]
+    #[expect(clippy::unused_self, reason = "the same with and without the feature")]
+    pub(super) const fn broken(&self) -> Option<(usize, Bug)> {
+        None
     }
 }
 

@@ -29,6 +29,7 @@ mod trace;
 mod world;
 
 use crate::board::Tape;
+pub use crate::core::Bug;
 use founding::Founding;
 use hunt::{EPISODE_STEPS, Hunt};
 pub use oracle::{RULES, Violation};
@@ -37,18 +38,12 @@ pub use planted::{Hunted, PLANTED_BUDGET, UNSEEN, hunt_planted, print_table, see
 use std::fmt::Write;
 use std::rc::Rc;
 use std::time::Instant;
-#[cfg(feature = "planted-bugs")]
-use strongroom_hsm::Bug;
 use strongroom_hsm::Config;
 pub use trace::Trace;
 use world::{Coverage, World};
 
 /// What is left out of the cores of a run.
-#[cfg(feature = "planted-bugs")]
 pub type Planted = Option<Bug>;
-/// What is left out of the cores of a run: nothing can be.
-#[cfg(not(feature = "planted-bugs"))]
-pub type Planted = Option<std::convert::Infallible>;
 
 /// One episode in so many is run a second time with other secrets.
 const TWIN_EPISODES: u64 = 16;

@@ -1,8 +1,7 @@
 //! Planted bugs: the search must find each, or it searches for nothing.
 
-use super::{Found, Violation, search};
+use super::{Bug, Found, Violation, search};
 use std::fmt;
-use strongroom_hsm::Bug;
 
 /// The seeds that are tried, one after another, with the whole budget each.
 const SEEDS: [u64; 2] = [1, 2];
@@ -11,7 +10,7 @@ const SEEDS: [u64; 2] = [1, 2];
 pub const PLANTED_BUDGET: u64 = 50_000;
 
 /// Bugs that this search cannot see, and why: something else must notice each (`hsm/tests`, `strongroom-sim firmware work`).
-pub const UNSEEN: [(Bug, &str); 11] = [
+pub const UNSEEN: [(Bug, &str); 18] = [
     (Bug::NonceAsDrawn, "the generators here do not repeat themselves"),
     (Bug::NothingWithoutKey, "time is no part of it"),
     (Bug::RepliesOfOneGroup, "one group alone has replies until there are transfers"),
@@ -23,6 +22,13 @@ pub const UNSEEN: [(Bug, &str); 11] = [
     (Bug::MinimumIgnored, "a host writes no NVRAM"),
     (Bug::RecordBytesLeftOver, "a host seals no record"),
     (Bug::RecordOfAnyVersion, "a host seals no record"),
+    (Bug::NoMark, "the flash here loses power, and fails in no other way"),
+    (Bug::FallBack, "the flash here loses power, and fails in no other way"),
+    (Bug::NoReadBack, "the flash here loses power, and fails in no other way"),
+    (Bug::ForgetBadUnits, "the flash here loses power, and fails in no other way"),
+    (Bug::UseBadUnits, "the flash here loses power, and fails in no other way"),
+    (Bug::OneCopy, "the flash here loses power, and fails in no other way"),
+    (Bug::ReadErrorsIgnored, "the flash here loses power, and fails in no other way"),
 ];
 
 /// Every bug that it is to find.

@@ -5,6 +5,7 @@ use super::founding::Founding;
 use super::oracle::Violation;
 use super::step::{Made, Step};
 use super::world::{Look, World};
+use crate::core::Bug;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -186,15 +187,11 @@ fn decode(hexadecimal: &str) -> Option<Step> {
     minicbor::decode(&hex::decode(hexadecimal).ok()?).ok()
 }
 
-#[cfg(feature = "planted-bugs")]
-fn planted(name: &str) -> Result<strongroom_hsm::Bug, String> {
-    let bug = strongroom_hsm::Bug::ALL.iter().find(|bug| format!("{bug:?}") == name);
-    bug.copied().ok_or_else(|| format!("there is no bug {name} to plant"))
-}
-
-#[cfg(not(feature = "planted-bugs"))]
-fn planted(name: &str) -> Result<std::convert::Infallible, String> {
-    Err(format!("the trace plants {name}; build with `--features planted-bugs` to run it"))
+fn planted(name: &str) -> Result<Bug, String> {
+    let bug = Bug::named(name);
+    bug.ok_or_else(|| {
+        format!("no bug {name} can be planted; only a build with `--features planted-bugs` has any")
+    })
 }
 
 impl fmt::Display for Trace {

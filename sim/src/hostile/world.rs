@@ -179,7 +179,7 @@ pub(super) struct World {
 impl World {
     /// A realm without a group.
     pub(super) fn new(founding: &Rc<Founding>) -> Self {
-        let mut world = Self {
+        Self {
             founding: Rc::clone(founding),
             devices: founding.devices(),
             statuses: founding.statuses.clone(),
@@ -214,24 +214,9 @@ impl World {
             looks: None,
             recent: VecDeque::new(),
             now: 0,
-            broken: None,
-        };
-        world.break_one();
-        world
-    }
-
-    /// That a stranger can state anything about a group takes a bug of its own.
-    #[cfg(feature = "planted-bugs")]
-    fn break_one(&mut self) {
-        use strongroom_hsm::Bug::{CountStrangers, JumpByStranger};
-        if matches!(self.founding.planted, Some(CountStrangers | JumpByStranger)) {
-            self.devices[MEMBERS - 1].plant(Some(strongroom_hsm::Bug::JoinAnyMembers));
-            self.broken = Some(MEMBERS - 1);
+            broken: founding.broken().map(|(at, _)| at),
         }
     }
-
-    #[cfg(not(feature = "planted-bugs"))]
-    const fn break_one(&mut self) {}
 
     pub(super) fn clients(&self) -> &Clients {
         &self.founding.clients

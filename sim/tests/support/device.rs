@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use strongroom_hsm::vectors::Revealed;
-use strongroom_hsm::{Config, Core, Env};
+use strongroom_hsm::{Config, Env};
+use strongroom_hsm_planted::{Bug, PlantedCore, Revealed};
 use strongroom_hsm_software::FileFlash;
 use strongroom_proto::hsm::{Reply, Request};
 use strongroom_proto::ids::{RealmId, RecordId};
@@ -63,7 +63,7 @@ impl Env for Environment {
 
 /// The device.
 pub struct Device {
-    core: Core,
+    core: PlantedCore,
     env: Environment,
     realm: RealmId,
     noise_secret: [u8; 32],
@@ -79,7 +79,7 @@ impl Device {
     pub fn new(nvram: &Path, realm: RealmId, noise_secret: [u8; 32]) -> Shared {
         let rng = Scripted { script: VecDeque::new(), rng: StdRng::seed_from_u64(1) };
         let mut env = Environment { flash: FileFlash::open(nvram).expect("a new file"), rng };
-        let core = Core::start(&mut env, Config::software()).expect("a new file");
+        let core = PlantedCore::start(&mut env, Config::software(), [Bug::NonceAsDrawn]).expect("a new file");
         Arc::new(Mutex::new(Self { core, env, realm, noise_secret, leaf: None }))
     }
 
