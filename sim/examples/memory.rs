@@ -18,7 +18,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use strongroom_agent::admin::{self, custodian_key, sign};
 use strongroom_agent::agent::Agent;
 use strongroom_agent::config::Config;
 use strongroom_agent::link::SocketLink;
@@ -27,9 +26,9 @@ use strongroom_agent::replica::Storage;
 use strongroom_agent::store::Store;
 use strongroom_client::{Client, Configuration, FixedTokens, Pin};
 use strongroom_hsm_software::{Address, Console, Options, Server};
-use strongroom_proto::hsm::CustodianPolicy;
 use strongroom_proto::ids::RealmId;
 use strongroom_proto::registration::UserSecret;
+use strongroom_sim::ceremony;
 use strongroom_sim::local::{TENANT, token};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -201,40 +200,11 @@ fn start(folder: &Path, snapshot_after_ms: u64) -> Result<Vec<Member>, Failure> 
 /// Makes a realm and a group of all HSMs. Returns the realm and its public key.
 async fn set_up(members: &[Member]) -> Result<(RealmId, String), Failure> {
     let custodian = SigningKey::from_bytes(&[9; 32]);
-    let policy = CustodianPolicy { custodians: vec![custodian_key(&custodian)], threshold: 1 };
-    let realm = admin(&members[0]).await?.new_realm(policy).await?.realm.ok_or("the HSM made no realm")?;
+    let founding = ceremony::make_realm(&members[0].socket, &custodian).await?.founding;
     for member in &members[1..] {
-        let request = admin(member).await?.request().await?;
-        let mut exporter = admin(&members[0]).await?;
-        let approval = exporter.offer(request).await?;
-        let signature = sign(&custodian, &approval.digest());
-        let sealed = exporter.export(approval, vec![signature]).await?;
-        admin(member).await?.enrol(sealed).await?;
+        ceremony::enrol(&members[0].socket, &member.socket, &custodian).await?;
     }
-    let mut hsms = Vec::new();
-    for member in members {
-        hsms.push(admin(member).await?.device().await?.hsm);
-    }
-    // Agents learn of each other in their own time.
-    for _ in 0..300 {
-        let made = admin(&members[0]).await?.create_group(&hsms).await;
-        if made.is_ok_and(|made| made.missing.is_empty()) {
-            return Ok((realm.realm, realm.public_key.to_string()));
-        }
-        sleep(Duration::from_millis(100)).await;
-    }
-    Err("the HSMs do not all join the group; run again with RUST_LOG=info to see why".into())
-}
-
-/// The admin interface of an agent, once its HSM answers.
-async fn admin(member: &Member) -> Result<admin::Client, Failure> {
-    for _ in 0..300 {
-        if let Ok(mut client) = admin::Client::connect(&member.socket).await
-            && client.device().await.is_ok()
-        {
-            return Ok(client);
-        }
-        sleep(Duration::from_millis(100)).await;
-    }
-    Err("an agent does not answer".into())
+    let sockets: Vec<&Path> = members.iter().map(|member| member.socket.as_path()).collect();
+    ceremony::make_group(&sockets).await?;
+    Ok((founding.realm, founding.public_key.to_string()))
 }

@@ -2,7 +2,7 @@
 //!
 //! As an operator does it, over the agents' admin sockets; wherever the agents are, in this process or in others.
 
-use crate::local::Error;
+use crate::Error;
 use ed25519_dalek::SigningKey;
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const SLOW: Duration = Duration::from_secs(10);
 
 /// Asks until there is an answer, for two minutes.
-pub(crate) async fn patiently<T>(
+///
+/// # Errors
+/// There is none; what is failing.
+pub async fn patiently<T>(
     failing: &str,
     ask: impl AsyncFnMut() -> Result<Option<T>, Error>,
 ) -> Result<T, Error> {
@@ -25,7 +28,10 @@ pub(crate) async fn patiently<T>(
 }
 
 /// Asks until there is an answer, for so long.
-pub(crate) async fn within<T>(
+///
+/// # Errors
+/// There is none; what is failing.
+pub async fn within<T>(
     limit: Duration,
     failing: &str,
     mut ask: impl AsyncFnMut() -> Result<Option<T>, Error>,
@@ -49,19 +55,28 @@ pub(crate) async fn within<T>(
 }
 
 /// The agent that has this admin socket.
-pub(crate) async fn admin(socket: &Path) -> Result<Client, Error> {
+///
+/// # Errors
+/// It does not answer.
+pub async fn admin(socket: &Path) -> Result<Client, Error> {
     patiently("an agent does not answer", async || Ok(Client::connect(socket).await.ok())).await
 }
 
 /// What an agent's HSM says of itself.
-pub(crate) async fn device(socket: &Path) -> Result<DeviceStatus, Error> {
+///
+/// # Errors
+/// It does not answer.
+pub async fn device(socket: &Path) -> Result<DeviceStatus, Error> {
     let mut admin = admin(socket).await?;
     patiently("an HSM does not answer", async || Ok(admin.clone().device().await.ok())).await?;
     Ok(admin.device().await?)
 }
 
 /// Makes the realm in an HSM, under one custodian, who signs its founding.
-pub(crate) async fn make_realm(socket: &Path, custodian: &SigningKey) -> Result<FoundingStatement, Error> {
+///
+/// # Errors
+/// The HSM refuses.
+pub async fn make_realm(socket: &Path, custodian: &SigningKey) -> Result<FoundingStatement, Error> {
     let policy = CustodianPolicy { custodians: vec![custodian_key(custodian)], threshold: 1 };
     let device = admin(socket).await?.new_realm(policy).await?;
     let founding = device.founding().ok_or("the HSM made no realm")?;
@@ -70,7 +85,10 @@ pub(crate) async fn make_realm(socket: &Path, custodian: &SigningKey) -> Result<
 }
 
 /// Gives the realm to another HSM, as its custodian allows.
-pub(crate) async fn enrol(exporter: &Path, importer: &Path, custodian: &SigningKey) -> Result<(), Error> {
+///
+/// # Errors
+/// One of the HSMs refuses.
+pub async fn enrol(exporter: &Path, importer: &Path, custodian: &SigningKey) -> Result<(), Error> {
     let request = admin(importer).await?.request().await?;
     let mut exporter = admin(exporter).await?;
     let approval = exporter.offer(request).await?;
@@ -81,7 +99,10 @@ pub(crate) async fn enrol(exporter: &Path, importer: &Path, custodian: &SigningK
 }
 
 /// Makes one group of the HSMs of all these agents, at the first.
-pub(crate) async fn make_group(sockets: &[&Path]) -> Result<(), Error> {
+///
+/// # Errors
+/// They do not all join.
+pub async fn make_group(sockets: &[&Path]) -> Result<(), Error> {
     let mut members: Vec<HsmId> = Vec::new();
     for socket in sockets {
         members.push(device(socket).await?.hsm);
@@ -98,7 +119,10 @@ pub(crate) async fn make_group(sockets: &[&Path]) -> Result<(), Error> {
 }
 
 /// What clients are told of a realm that one HSM has: as text in JSON, with this address of its front door.
-pub(crate) fn configuration(
+///
+/// # Errors
+/// The HSM has no realm.
+pub fn configuration(
     device: &DeviceStatus,
     address: &str,
     founding: Option<String>,

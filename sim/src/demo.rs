@@ -2,7 +2,8 @@
 //!
 //! Every claim is checked before it is told; the first that is not so ends the demo with an error.
 
-use crate::local::{Error, LocalRealm, MEMBERS};
+use crate::Error;
+use crate::local::{LocalRealm, MEMBERS};
 use futures::future::try_join_all;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};

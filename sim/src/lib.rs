@@ -4,16 +4,16 @@
 #![forbid(unsafe_code)]
 
 pub mod board;
-mod ceremony;
+pub mod ceremony;
 pub mod chaos;
 pub mod cluster;
-mod core;
 pub mod demo;
-mod env;
-pub mod faulty;
 pub mod hostile;
 pub mod local;
 pub mod model;
 pub mod replay_bench;
 pub mod run;
 pub mod tree_bench;
+
+/// Whatever went wrong, with what to do about it.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;

@@ -7,11 +7,13 @@ mod pace;
 mod place;
 
 pub use pace::{Pace, Setting};
+pub use place::MEMBERS;
 
+use crate::Error;
 use crate::board::{Board, Boot, Heard, TimedLink, Times};
 use crate::ceremony::{self, within};
 use ed25519_dalek::SigningKey;
-use place::{check_whole, folder_for_sockets, reachable};
+use place::{FOUNDING, check_whole, folder_for_sockets, reachable};
 use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -36,17 +38,10 @@ use url::Url;
 
 /// Entropy of an emulated board: more than any demo draws.
 const BOARD_ENTROPY_BYTES: usize = 1 << 20;
-/// What the realm's custodian signed; there from the moment that there is a realm.
-const FOUNDING: &str = "founding";
 /// In how many looks for a new leader the silence passes.
 const LOOKS: u32 = 10;
-/// How many HSMs a local realm has.
-pub const MEMBERS: usize = 3;
 /// The tenant of a local realm. Names that begin with `test-` are for tests, and let in where the configuration says so.
 pub const TENANT: &str = "test-local";
-
-/// Whatever went wrong, with what to do about it.
-pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// A running local realm.
 pub struct LocalRealm {

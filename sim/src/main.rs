@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use strongroom_client::Configuration;
-use strongroom_sim::local::{Error, LocalRealm, token};
+use strongroom_sim::local::{LocalRealm, token};
 use strongroom_sim::model::explore::{Bounds, Explored, explore};
 use strongroom_sim::model::{Action, Rule};
-use strongroom_sim::{board, chaos, demo, hostile, replay_bench, run, tree_bench};
+use strongroom_sim::{Error, board, chaos, demo, hostile, replay_bench, run, tree_bench};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Whole Strongroom realms in one process, with software HSMs that protect nothing.

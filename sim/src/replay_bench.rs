@@ -3,7 +3,8 @@
 //! A local realm writes a log without ever taking a snapshot; then all its processes are ended and started again, and
 //! whoever leads reads the whole log.
 
-use crate::local::{Error, LocalRealm, MEMBERS};
+use crate::Error;
+use crate::local::{LocalRealm, MEMBERS};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! What a stored tree costs: builds one as a leading agent does, then reads random paths from it as requests do.
 
-use crate::local::Error;
+use crate::Error;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use indicatif::{ProgressBar, ProgressStyle};

@@ -11,8 +11,8 @@ use strongroom_agent::config::Config;
 use strongroom_agent::store::Store;
 use strongroom_client::{Client, Error, ErrorKind, Pin, RetryPolicy};
 use strongroom_proto::registration::UserSecret;
-use strongroom_sim::faulty::{Fault, Faults, Faulty};
 use strongroom_sim::local::{LocalRealm, Setting};
+use strongroom_testkit::faulty::{Fault, Faults, Faulty};
 
 const USERS: u8 = 4;
 /// Enough for guesses that counted although no answer came.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use strongroom_agent::replica::{CreateOutcome, ReadOutcome};
 use strongroom_agent::store::Store;
-use strongroom_sim::faulty::{Call, Fault, Faults, Faulty};
+use strongroom_testkit::faulty::{Call, Fault, Faults, Faulty};
 
 const SEEDS: u64 = 300;
 const ROUNDS: u64 = 4;

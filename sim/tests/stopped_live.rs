@@ -11,8 +11,8 @@ use strongroom_agent::replica::{Fault, Status};
 use strongroom_agent::store::Store;
 use strongroom_client::{Client, Error, ErrorKind, Pin, RetryPolicy};
 use strongroom_proto::registration::UserSecret;
-use strongroom_sim::faulty::{Faults, Faulty};
 use strongroom_sim::local::LocalRealm;
+use strongroom_testkit::faulty::{Faults, Faulty};
 
 /// Generous: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -9,14 +9,16 @@
 //! not trusted; a frame that is too long ends its connection, and each connection is bounded by one frame.
 #![forbid(unsafe_code)]
 
+mod address;
 mod error;
 mod file_flash;
 mod link;
 mod server;
 
+pub use address::Address;
 pub use error::Error;
 pub use file_flash::{FILE_GEOMETRY, FileFlash};
-pub use link::{Address, Listener};
+pub use link::Listener;
 pub use server::{MAX_CONNECTIONS, Server, Stopper};
 
 use getrandom::SysRng;

@@ -2,7 +2,7 @@
 
 use super::host::Host;
 use super::play::{Bench, Marks, image_or_default};
-use crate::local::Error;
+use crate::Error;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::path::Path;
@@ -39,11 +39,11 @@ pub fn bounds(image: &Path) -> Result<(), Error> {
     // Everything before is repeated by each longer tape; the marks only grow.
     for (what, fill) in FILLS {
         fill(&mut filled);
-        if let Some(difference) = bench.play(filled.host.twin.tape.events())? {
+        if let Some(difference) = bench.play(filled.host.tape().events())? {
             return Err(format!("{what}: {difference}").into());
         }
         marks = bench.marks()?;
-        row(what, Some(filled.host.twin.tape.exchanges()), &marks);
+        row(what, Some(filled.host.tape().exchanges()), &marks);
     }
     let image = std::fs::metadata(image_or_default(Some(&image.with_extension("bin"))))?.len();
     println!("code and constants: {image} of {MAX_IMAGE} bytes");

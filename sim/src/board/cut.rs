@@ -1,17 +1,16 @@
 //! Power cuts: the emulator is killed at each write to the flash, and the board must start from before or after.
 
-use super::Event;
 use super::gdb::Gdb;
 use super::host::Host;
 use super::play::Bench;
-use super::tape::Tape;
-use crate::local::Error;
+use crate::Error;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::Path;
 use std::time::Duration;
 use strongroom_hsm::Config;
 use strongroom_proto::hsm::{DeviceStatus, GroupStatus, Reply, Request};
 use strongroom_proto::ids::RecordId;
+use strongroom_testkit::{Event, Tape};
 
 /// How long nothing may be written before it is looked whether the board has answered.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -43,15 +42,15 @@ pub fn cut(image: Option<&Path>, every: usize) -> Result<(), Error> {
 
 fn scenes(config: &Config) -> [Scene; 3] {
     let mut host = Host::new(1, config.clone());
-    let grown = events(&host.twin.tape);
+    let grown = events(host.tape());
     let (begin, new_group) =
         grown.split_at(position(&grown, |request| matches!(request, Request::NewGroup(_))));
     let [Event::Exchange { request: new_group, .. }, ..] = new_group else { panic!("a group was made") };
     let (begin, new_group) = (begin.to_vec(), new_group.clone());
     host.register(RecordId([1; 32]));
-    let before = events(&host.twin.tape);
+    let before = events(host.tape());
     host.register(RecordId([2; 32]));
-    let all = events(&host.twin.tape);
+    let all = events(host.tape());
     let next =
         position(&all[before.len()..], |request| matches!(request, Request::Capture(_))) + before.len();
     let Event::Exchange { request: capture, .. } = &all[next] else { panic!("an entry was captured") };

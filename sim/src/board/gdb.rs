@@ -1,6 +1,6 @@
 //! As much of the GDB remote serial protocol as stops the emulator at each write to the flash.
 
-use crate::local::Error;
+use crate::Error;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;

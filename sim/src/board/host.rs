@@ -1,8 +1,6 @@
-//! An honest host and its users, over one [`Twin`] that is a group of its own: what fills a device to its bounds, and what
+//! An honest host and its users, over one [`Device`] that is a group of its own: what fills a device to its bounds, and what
 //! speaks the vectors to it.
 
-use super::twin::Twin;
-use crate::cluster::registration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
@@ -18,10 +16,12 @@ use strongroom_proto::ids::{GroupId, RecordId, SessionId};
 use strongroom_proto::noise::{self, Transport};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::{ClaimedTree, Tree};
+use strongroom_testkit::founding::{make_group, make_realm};
+use strongroom_testkit::{Device, Hsm, Tape, registration};
 
 /// The host of one HSM.
 pub(super) struct Host {
-    pub(super) twin: Twin,
+    pub(super) twin: Device,
     pub(super) group: GroupId,
     pub(super) realm: RealmStatus,
     pub(super) tree: Tree,
@@ -36,18 +36,19 @@ pub(super) struct Host {
 impl Host {
     /// Makes a realm and a group of one, and leads it.
     pub(super) fn new(seed: u64, config: Config) -> Self {
-        let mut twin = Twin::new(seed, config);
-        let made = twin.ask(&Request::NewRealm(CustodianPolicy::closed()));
-        let Reply::Device(status) = made else { panic!("no realm but {made:?}") };
-        let realm = status.realm.expect("it has one now");
-        let grouped = twin.ask(&Request::NewGroup(vec![realm.member]));
-        let Reply::Group(statement) = grouped else { panic!("no group but {grouped:?}") };
-        let group = statement.group;
+        let mut twin = Device::on_tape(seed, config);
+        let realm = make_realm(&mut twin, CustodianPolicy::closed()).realm.expect("it has one now");
+        let group = make_group(&mut twin, vec![realm.member]).group;
         let leading = twin.ask(&Request::Lead(group, None));
         assert!(matches!(leading, Reply::Leading(_)), "not leading but {leading:?}");
         let rng = StdRng::seed_from_u64(seed);
         let tree = Tree::new(Prefix::WHOLE);
         Self { twin, group, realm, tree, waiting: Vec::new(), newest: None, rng, transports: BTreeMap::new() }
+    }
+
+    /// What happened to it.
+    pub(super) fn tape(&self) -> &Tape {
+        self.twin.tape().expect("it is on tape from the start")
     }
 
     pub(super) fn registration(&mut self, num_guesses: u16) -> Register2Request {

@@ -1,14 +1,15 @@
 //! A board does again what a software HSM did.
 
+use super::emulator::{Board, Boot};
 use super::gdb::Gdb;
 use super::twin::is_same;
-use super::{Board, Boot, Event, Wire};
-use crate::cluster::request_name;
-use crate::local::Error;
+use super::wire::Wire;
+use crate::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use strongroom_hsm::Config;
 use strongroom_proto::hsm::{DeviceStatus, Reply, Request};
+use strongroom_testkit::{Event, request_name};
 
 /// Bytes of the flash as it comes from the factory.
 pub(super) const FLASH_BYTES: usize = 32 << 20;

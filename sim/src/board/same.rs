@@ -2,9 +2,7 @@
 
 use super::host::Host;
 use super::play::Bench;
-use super::{Event, Tape, Twin};
-use crate::hostile;
-use crate::local::Error;
+use crate::{Error, hostile};
 use indicatif::{ProgressBar, ProgressIterator, ProgressStyle};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -12,8 +10,8 @@ use serde_json::Value;
 use std::path::Path;
 use strongroom_hsm::Config;
 use strongroom_proto::client::SecretsRequest;
-use strongroom_proto::hsm::Reply;
 use strongroom_proto::ids::{RecordId, SessionId};
+use strongroom_testkit::{Event, Tape};
 
 /// Recorded sessions of clients in the field.
 const TRANSCRIPT: &str = "proto/vectors/transcript.json";
@@ -78,30 +76,9 @@ fn vectors(config: &Config) -> Result<Tape, Error> {
         host.twin.restart();
         host.lead_again();
     }
-    Ok(host.twin.tape)
+    Ok(host.tape().clone())
 }
 
 fn exchanges(step: &Value) -> impl Iterator<Item = &Value> {
     step["http"].as_array().into_iter().flatten()
-}
-
-/// Whether what a board answered to real agents is what the software HSM would have. The number of replies.
-///
-/// # Errors
-/// It is not.
-pub(super) fn compare(tape: &[Event]) -> Result<usize, Error> {
-    let status = tape.iter().find_map(|event| match event {
-        Event::Exchange { reply, .. } => match minicbor::decode(reply) {
-            Ok(Reply::Device(status)) => Some(status),
-            _ => None,
-        },
-        Event::Boot(_) => None,
-    });
-    let status = status.ok_or("the board never said what it is")?;
-    match Twin::differs(&Config::firmware(status.version, status.build), tape)? {
-        None => Ok(tape.iter().filter(|event| matches!(event, Event::Exchange { .. })).count()),
-        Some((at, _)) => {
-            Err(format!("the software HSM answers otherwise to exchange {at} of the board").into())
-        }
-    }
 }

@@ -1,95 +1,61 @@
-//! The software HSM as the board is built: the same limits, the same name, and the same entropy.
+//! What the software HSM answers where a board answered: with the same limits, the same name, and the same entropy.
 
-use super::tape::{Entropy, Tape};
-use crate::env::{GEOMETRY, SeededEnv};
+use crate::Error;
 use strongroom_hsm::{Config, Core, Drbg, MemoryFlash};
-use strongroom_proto::hsm::{DeviceStatus, Reply, Request};
+use strongroom_proto::hsm::{DeviceStatus, Reply};
+use strongroom_testkit::{Entropy, Event, GEOMETRY, TestEnv};
 
-/// A software HSM that notes all that happens to it.
-pub struct Twin {
-    core: Core,
-    env: SeededEnv<MemoryFlash, Drbg<Entropy>>,
-    config: Config,
-    /// What happened to it.
-    pub tape: Tape,
+/// Whether what a board answered to real agents is what the software HSM would have. The number of replies.
+///
+/// # Errors
+/// It is not.
+pub(super) fn compare(tape: &[Event]) -> Result<usize, Error> {
+    let status = tape.iter().find_map(|event| match event {
+        Event::Exchange { reply, .. } => match minicbor::decode(reply) {
+            Ok(Reply::Device(status)) => Some(status),
+            _ => None,
+        },
+        Event::Boot(_) => None,
+    });
+    let status = status.ok_or("the board never said what it is")?;
+    match differs(&Config::firmware(status.version, status.build), tape)? {
+        None => Ok(tape.iter().filter(|event| matches!(event, Event::Exchange { .. })).count()),
+        Some((at, _)) => {
+            Err(format!("the software HSM answers otherwise to exchange {at} of the board").into())
+        }
+    }
 }
 
-fn generator(tape: &mut Tape) -> Drbg<Entropy> {
-    Drbg::start(tape.boot()).expect("random bytes pass the tests of an entropy source")
-}
-
-impl Twin {
-    /// A new HSM, whose entropy is made from `seed`.
-    ///
-    /// # Panics
-    /// If the core does not start on an empty flash.
-    #[must_use]
-    pub fn new(seed: u64, config: Config) -> Self {
-        let mut tape = Tape::new(seed);
-        let mut env = SeededEnv { flash: MemoryFlash::new(GEOMETRY), rng: generator(&mut tape) };
-        let core = Core::start(&mut env, config.clone()).expect("an empty flash starts a new HSM");
-        Self { core, env, config, tape }
-    }
-
-    /// Loses RAM and starts from NVRAM.
-    ///
-    /// # Panics
-    /// If the core does not start on the flash that it left.
-    pub fn restart(&mut self) {
-        self.env.rng = generator(&mut self.tape);
-        self.core = Core::start(&mut self.env, self.config.clone()).expect("an intact flash starts");
-    }
-
-    /// Bytes in, bytes out.
-    pub fn handle(&mut self, request: &[u8]) -> Vec<u8> {
-        let reply = self.core.handle(&mut self.env, request);
-        self.tape.exchange(request, &reply);
-        reply
-    }
-
-    /// Asks as a host does.
-    ///
-    /// # Panics
-    /// If the reply is none.
-    pub fn ask(&mut self, request: &Request) -> Reply {
-        let request = minicbor::to_vec(request).expect("a vector takes all bytes");
-        minicbor::decode(&self.handle(&request)).expect("every reply decodes")
-    }
-
-    /// What another HSM of this kind answers to what happened on a tape, from the first boot on, up to the first reply that
-    /// is not on it: the number of that exchange, and the reply.
-    ///
-    /// # Errors
-    /// It does not begin with a boot.
-    pub fn differs(
-        config: &Config,
-        tape: &[super::Event],
-    ) -> Result<Option<(usize, Vec<u8>)>, crate::local::Error> {
-        let mut at = 0;
-        let (mut env, mut core) = (None::<SeededEnv<MemoryFlash, Drbg<Entropy>>>, None);
-        for event in tape {
-            match event {
-                super::Event::Boot(bytes) => {
-                    let rng = Drbg::start(Entropy::new(bytes.clone())).map_err(|error| error.to_string())?;
-                    let flash = env.take().map_or_else(|| MemoryFlash::new(GEOMETRY), |env| env.flash);
-                    let mut booted = SeededEnv { flash, rng };
-                    core = Some(Core::start(&mut booted, config.clone())?);
-                    env = Some(booted);
+/// What another HSM of this kind answers to what happened on a tape, from the first boot on, up to the first reply that
+/// is not on it: the number of that exchange, and the reply.
+///
+/// # Errors
+/// It does not begin with a boot.
+fn differs(config: &Config, tape: &[Event]) -> Result<Option<(usize, Vec<u8>)>, Error> {
+    let mut at = 0;
+    let (mut env, mut core) = (None::<TestEnv<MemoryFlash, Drbg<Entropy>>>, None);
+    for event in tape {
+        match event {
+            Event::Boot(bytes) => {
+                let rng = Drbg::start(Entropy::new(bytes.clone())).map_err(|error| error.to_string())?;
+                let flash = env.take().map_or_else(|| MemoryFlash::new(GEOMETRY), |env| env.flash);
+                let mut booted = TestEnv::new(flash, rng);
+                core = Some(Core::start(&mut booted, config.clone())?);
+                env = Some(booted);
+            }
+            Event::Exchange { request, reply } => {
+                let (Some(core), Some(env)) = (&mut core, &mut env) else {
+                    return Err("a tape begins with a boot".into());
+                };
+                let own = core.handle(env, request);
+                if !is_same(&own, reply) {
+                    return Ok(Some((at, own)));
                 }
-                super::Event::Exchange { request, reply } => {
-                    let (Some(core), Some(env)) = (&mut core, &mut env) else {
-                        return Err("a tape begins with a boot".into());
-                    };
-                    let own = core.handle(env, request);
-                    if !is_same(&own, reply) {
-                        return Ok(Some((at, own)));
-                    }
-                    at += 1;
-                }
+                at += 1;
             }
         }
-        Ok(None)
     }
+    Ok(None)
 }
 
 /// Whether a board answered as the software HSM did, byte by byte; but for the wear of its flash, which is another than that

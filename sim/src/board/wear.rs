@@ -1,13 +1,14 @@
 //! How fast captures wear out the board's flash.
 
-use crate::env::SeededEnv;
-use crate::local::Error;
+use crate::Error;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use strongroom_hsm::{Config, Core, Flash, FlashError, Geometry, MemoryFlash};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{CaptureOutcome, CustodianPolicy, GroupEntries, MAX_GROUPS, Reply, Request};
 use strongroom_proto::ids::{BuildDigest, GroupId};
+use strongroom_testkit::founding::{make_group, make_realm, member};
+use strongroom_testkit::{Hsm, TestEnv};
 
 /// NVRAM as the firmware uses the board's flash: `hsm/firmware/src/cfi.rs`.
 const GEOMETRY: Geometry = Geometry { units: 32, unit_bytes: 256 << 10, write_bytes: 4 };
@@ -47,38 +48,28 @@ impl Flash for Counted {
 /// One HSM, alone in each of its groups, leading them all.
 struct Alone {
     core: Core,
-    env: SeededEnv<Counted>,
+    env: TestEnv<Counted>,
     groups: Vec<GroupId>,
 }
 
 impl Alone {
     fn new(groups: usize) -> Result<Self, Error> {
         let flash = Counted { inner: MemoryFlash::new(GEOMETRY), programmed: 0, erases: 0 };
-        let mut env = SeededEnv { flash, rng: StdRng::seed_from_u64(1) };
+        let mut env = TestEnv::new(flash, StdRng::seed_from_u64(1));
         let config = Config::firmware(String::from("wear"), BuildDigest([0; 32]));
         let core = Core::start(&mut env, config)?;
         let mut alone = Self { core, env, groups: Vec::new() };
-        let Reply::Device(status) = alone.ask(&Request::NewRealm(CustodianPolicy::closed()))? else {
-            return Err("no realm".into());
-        };
-        let member = status.realm.ok_or("no realm")?.member;
+        let member = member(&make_realm(&mut alone, CustodianPolicy::closed()));
         for _ in 0..groups {
-            let Reply::Group(statement) = alone.ask(&Request::NewGroup(vec![member]))? else {
-                return Err("no group".into());
-            };
-            alone.ask(&Request::Lead(statement.group, None))?;
-            alone.groups.push(statement.group);
+            let group = make_group(&mut alone, vec![member]).group;
+            alone.ask(&Request::Lead(group, None));
+            alone.groups.push(group);
         }
         Ok(alone)
     }
 
-    fn ask(&mut self, request: &Request) -> Result<Reply, Error> {
-        let reply = self.core.handle(&mut self.env, &minicbor::to_vec(request)?);
-        Ok(minicbor::decode(&reply)?)
-    }
-
     fn entry(&mut self, group: GroupId) -> Result<Entry, Error> {
-        match self.ask(&Request::Process { group, trees: vec![], requests: vec![] })? {
+        match self.ask(&Request::Process { group, trees: vec![], requests: vec![] }) {
             Reply::Processed { made: Some(made), .. } => Ok(made.entry),
             other => Err(format!("no entry but {other:?}").into()),
         }
@@ -91,14 +82,21 @@ impl Alone {
         for group in groups {
             waiting.push(GroupEntries { group, entries: vec![self.entry(group)?] });
         }
-        let Reply::Captures(outcomes) = self.ask(&Request::Capture(waiting))? else {
+        let Reply::Captures(outcomes) = self.ask(&Request::Capture(waiting)) else {
             return Err("no capture".into());
         };
         for (group, outcome) in self.groups.clone().into_iter().zip(outcomes) {
             let CaptureOutcome::Captured(statement) = outcome else { return Err("not captured".into()) };
-            self.ask(&Request::Commit { group, statements: vec![statement], chain: vec![] })?;
+            self.ask(&Request::Commit { group, statements: vec![statement], chain: vec![] });
         }
         Ok(())
+    }
+}
+
+impl Hsm for Alone {
+    fn ask(&mut self, request: &Request) -> Reply {
+        let request = minicbor::to_vec(request).expect("a vector takes all bytes");
+        minicbor::decode(&self.core.handle(&mut self.env, &request)).expect("every reply decodes")
     }
 }
 

@@ -1,6 +1,6 @@
 //! A link to a board that waits for each answer.
 
-use crate::local::Error;
+use crate::Error;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use strongroom_proto::frame::{Decoder, Frame, MAX_FRAME_BYTES};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// See the module.
-pub struct Wire {
+pub(super) struct Wire {
     stream: UnixStream,
     decoder: Decoder,
     next: u32,
@@ -21,7 +21,7 @@ impl Wire {
     ///
     /// # Errors
     /// It is no open socket.
-    pub fn new(stream: UnixStream) -> Result<Self, Error> {
+    pub(super) fn new(stream: UnixStream) -> Result<Self, Error> {
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self { stream, decoder: Decoder::new(MAX_FRAME_BYTES), next: 0 })
     }
@@ -30,7 +30,7 @@ impl Wire {
     ///
     /// # Errors
     /// The board is gone, or takes nothing for too long.
-    pub fn send(&mut self, request: &[u8]) -> Result<(), Error> {
+    pub(super) fn send(&mut self, request: &[u8]) -> Result<(), Error> {
         self.next = self.next.wrapping_add(1);
         self.stream.write_all(&Frame::encode(self.next, request, MAX_FRAME_BYTES)?)?;
         Ok(())
@@ -40,7 +40,7 @@ impl Wire {
     ///
     /// # Errors
     /// As [`Self::send`]; there is no answer for too long, or something else than one.
-    pub fn call(&mut self, request: &[u8]) -> Result<Vec<u8>, Error> {
+    pub(super) fn call(&mut self, request: &[u8]) -> Result<Vec<u8>, Error> {
         self.send(request)?;
         self.poll(PATIENCE)?.ok_or_else(|| "no answer".into())
     }
@@ -49,7 +49,7 @@ impl Wire {
     ///
     /// # Errors
     /// The board is gone; something else than an answer arrived.
-    pub fn poll(&mut self, patience: Duration) -> Result<Option<Vec<u8>>, Error> {
+    pub(super) fn poll(&mut self, patience: Duration) -> Result<Option<Vec<u8>>, Error> {
         self.stream.set_read_timeout(Some(patience))?;
         let mut buffer = [0; 4096];
         loop {

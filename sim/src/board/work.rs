@@ -5,7 +5,7 @@
 
 use super::host::Host;
 use super::play::Bench;
-use crate::local::Error;
+use crate::Error;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::path::Path;
@@ -105,7 +105,7 @@ pub fn work(image: &Path) -> Result<(), Error> {
         user.host.open(RECORD, session);
         let message = user.host.message(RECORD, session, &request.to_cbor());
         user.host.process(vec![message]);
-        if let Some(difference) = bench.play(user.host.twin.tape.events())? {
+        if let Some(difference) = bench.play(user.host.tape().events())? {
             return Err(Error::from(format!("{what}: {difference}")));
         }
         let instructions = bench.marks()?.instructions;

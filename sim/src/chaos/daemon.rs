@@ -1,6 +1,6 @@
 //! One process of a host: started, killed, stopped, and watched for an end that nobody asked for.
 
-use crate::local::Error;
+use crate::Error;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 
 use super::door::{Doors, Sent};
 use super::history::{Asked, Micros, Operation, Outcome, Phase, Step};
-use crate::local::Error;
+use crate::Error;
 use std::num::NonZeroU8;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;

@@ -1,6 +1,7 @@
 //! How users reach the realm: a balancer before all hosts, which loses some of what passes, and counts what was sent.
 
-use crate::local::{Error, TENANT};
+use crate::Error;
+use crate::local::TENANT;
 use async_trait::async_trait;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Where the programs are that a run starts.
 
-use crate::local::Error;
+use crate::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

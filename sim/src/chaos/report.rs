@@ -3,7 +3,7 @@
 use super::daemon::Daemon;
 use super::faults::Spell;
 use super::history::{Asked, Micros, Operation, Outcome};
-use super::run::Options;
+use super::options::Options;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;

@@ -5,17 +5,17 @@ use super::device::{Device, Recorder};
 use super::door::Doors;
 use super::faults::{Fault, Spell, heal};
 use super::history::{Asked, Micros, Operation, Outcome};
+use super::options::Options;
 use super::programs::Programs;
 use super::realm::{HOSTS, Realm};
 use super::report::{Memory, Report};
-use super::store::Kind;
 use super::users::{Left, Users};
+use crate::Error;
 use crate::ceremony::within;
-use crate::local::Error;
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use strongroom_hsm::MAX_SESSIONS_OF_A_RECORD;
@@ -28,29 +28,6 @@ use tokio::time::{Instant, sleep, timeout};
 const HEALED: Duration = Duration::from_secs(60);
 /// How long an operation that began before may take to end then: all its attempts may run into time-outs.
 const ENDING: Duration = Duration::from_secs(240);
-
-/// What a run is to be.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where the users and the faults are drawn from. When things happen is not: these are real processes.
-    pub seed: u64,
-    /// How long faults go on.
-    pub minutes: f64,
-    /// The store.
-    pub store: Kind,
-    /// How many users there are at a time.
-    pub users: usize,
-    /// Whether logs and history of a good run are kept as well.
-    pub keep: bool,
-}
-
-impl fmt::Display for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, minutes, users, .. } = self;
-        let store = if self.store == Kind::S3 { "s3" } else { "folder" };
-        write!(f, "strongroom-sim chaos --seed {seed} --minutes {minutes} --store {store} --users {users}")
-    }
-}
 
 /// Runs, and prints a summary.
 ///

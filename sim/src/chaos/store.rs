@@ -5,8 +5,8 @@
 
 use super::daemon::Daemon;
 use super::link::{Link, Mode};
+use crate::Error;
 use crate::ceremony::within;
-use crate::local::Error;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;

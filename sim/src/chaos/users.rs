@@ -3,7 +3,7 @@
 use super::device::{Device, Recorder};
 use super::door::Doors;
 use super::history::{Asked, Outcome};
-use crate::local::Error;
+use crate::Error;
 use futures::future::{join_all, try_join};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

@@ -3,16 +3,17 @@
 //! The hash covers every byte that reached or left an HSM, every segment written, every message between agents and every
 //! answer to a user; of what was read from the store, names, lengths and counts.
 
-use super::Cluster;
 use super::store::StoreRequest;
 use blake2::{Blake2s256, Digest};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use strongroom_agent::replica::{Event as Input, ReadOutcome, Role};
 use strongroom_agent::segment::Segment;
 use strongroom_proto::hsm::{Outcome, Reply, Request};
 use strongroom_proto::ids::{EntryHash, Index};
 use strongroom_proto::peer::PeerMessage;
+use strongroom_testkit::request_name;
 
 /// Where something happened.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -118,7 +119,8 @@ pub struct Journal {
     line: String,
     events: Vec<Event>,
     count: u64,
-    roles: Vec<Option<&'static str>>,
+    /// By member.
+    roles: BTreeMap<usize, &'static str>,
 }
 
 impl fmt::Display for Event {
@@ -172,27 +174,6 @@ const fn role(role: Role) -> &'static str {
         Role::Candidate => "candidate",
         Role::Leader { .. } => "leader",
         Role::Faulted => "faulted",
-    }
-}
-
-pub(crate) const fn request_name(request: &Request) -> &'static str {
-    match request {
-        Request::DeviceStatus => "DeviceStatus",
-        Request::NewRealm(_) => "NewRealm",
-        Request::ExportNonce => "ExportNonce",
-        Request::ImportNonce => "ImportNonce",
-        Request::ExportRealm(..) => "ExportRealm",
-        Request::JoinRealm(_) => "JoinRealm",
-        Request::NewGroup(_) => "NewGroup",
-        Request::JoinGroup(_) => "JoinGroup",
-        Request::Capture(..) => "Capture",
-        Request::Jump(..) => "Jump",
-        Request::Lead(..) => "Lead",
-        Request::StepDown(_) => "StepDown",
-        Request::Handshake(..) => "Handshake",
-        Request::Process { .. } => "Process",
-        Request::Commit { .. } => "Commit",
-        Request::AgentSecret(_) => "AgentSecret",
     }
 }
 
@@ -251,75 +232,45 @@ fn summary(event: &Input) -> String {
     }
 }
 
-impl Cluster {
-    /// Writes everything down from now on.
-    pub fn keep_journal(&mut self) {
-        self.journal = Some(Journal::default());
-    }
-
-    /// What was written down, if anything was.
-    #[must_use]
-    pub const fn journal(&self) -> Option<&Journal> {
-        self.journal.as_ref()
-    }
-
-    /// Gives away what was written down.
-    pub const fn take_journal(&mut self) -> Option<Journal> {
-        self.journal.take()
-    }
-
+impl Journal {
     /// Writes down what happens now.
-    pub fn note(&mut self, lane: Lane, kind: Kind, text: impl FnOnce() -> String) {
-        self.note_event(lane, kind, &[], || (text(), Vec::new(), None, None));
+    pub(super) fn note(&mut self, at: u64, lane: Lane, kind: Kind, text: String) {
+        self.event(&[], Event { at, lane, kind, text, entries: Vec::new(), to: None, until: None });
     }
 
-    fn note_event(
-        &mut self,
-        lane: Lane,
-        kind: Kind,
-        bytes: &[u8],
-        what: impl FnOnce() -> (String, Vec<EntryName>, Option<usize>, Option<u64>),
-    ) {
-        let Some(journal) = &mut self.journal else { return };
-        let (text, entries, to, until) = what();
-        let event = Event { at: self.now, lane, kind, text, entries, to, until };
-        journal.digest(&event, bytes);
-        journal.events.push(event);
+    fn event(&mut self, bytes: &[u8], event: Event) {
+        self.digest(&event, bytes);
+        self.events.push(event);
     }
 
     /// Takes bytes into the hash alone.
-    fn note_bytes(&mut self, lane: Lane, kind: Kind, bytes: &[u8]) {
-        let Some(journal) = &mut self.journal else { return };
+    pub(super) fn bytes(&mut self, at: u64, lane: Lane, kind: Kind, bytes: &[u8]) {
         let (text, entries) = (String::new(), Vec::new());
-        let event = Event { at: self.now, lane, kind, text, entries, to: None, until: None };
-        journal.digest(&event, bytes);
+        self.digest(&Event { at, lane, kind, text, entries, to: None, until: None }, bytes);
     }
 
-    pub(super) fn note_exchange(
+    pub(super) fn exchange(
         &mut self,
+        at: u64,
         member: usize,
         request: &Request,
         bytes: [&[u8]; 2],
         reply: &Reply,
     ) {
-        if self.journal.is_none() {
-            return;
-        }
         let (kind, entry, text) = meaning(request, reply);
+        let (lane, bytes) = (Lane::Member(member), bytes.concat());
         // Status and keeping alive are routine.
         if kind == Kind::Hsm && !matches!(reply, Reply::Refused(_) | Reply::Leading(_)) {
-            return self.note_bytes(Lane::Member(member), kind, &bytes.concat());
+            return self.bytes(at, lane, kind, &bytes);
         }
         let entries = entry.into_iter().collect();
-        self.note_event(Lane::Member(member), kind, &bytes.concat(), || (text, entries, None, None));
+        self.event(&bytes, Event { at, lane, kind, text, entries, to: None, until: None });
     }
 
-    pub(super) fn note_message(&mut self, from: usize, to: usize, message: &PeerMessage, delays: &[u64]) {
-        let bytes = message.to_bytes();
+    pub(super) fn message(&mut self, at: u64, from: usize, to: usize, message: &PeerMessage, delays: &[u64]) {
+        let (lane, kind, bytes) = (Lane::Member(from), Kind::Message, message.to_bytes());
         let (entries, text) = match message {
-            PeerMessage::Heartbeat { .. } => {
-                return self.note_bytes(Lane::Member(from), Kind::Message, &bytes);
-            }
+            PeerMessage::Heartbeat { .. } => return self.bytes(at, lane, kind, &bytes),
             PeerMessage::Push { first, segment, .. } => {
                 (names(segment), format!("pushes the segment from entry {first} on"))
             }
@@ -333,48 +284,30 @@ impl Cluster {
                 (vec![entry], text)
             }
         };
-        let until = delays.iter().min().map(|delay| self.now + delay);
+        let until = delays.iter().min().map(|delay| at + delay);
         let text = if until.is_none() { format!("{text}; the message is lost") } else { text };
-        self.note_event(Lane::Member(from), Kind::Message, &bytes, || (text, entries, Some(to), until));
+        self.event(&bytes, Event { at, lane, kind, text, entries, to: Some(to), until });
     }
 
-    pub(super) fn note_store(&mut self, member: usize, request: &StoreRequest, event: &Input) {
-        if self.journal.is_none() {
-            return;
-        }
+    pub(super) fn store(&mut self, at: u64, member: usize, request: &StoreRequest, event: &Input) {
         let StoreRequest::Write(name, bytes) = request else {
             let said = format!("{member} {} {}", request.summary(), summary(event));
-            return self.note_bytes(Lane::Store, Kind::Store, said.as_bytes());
+            return self.bytes(at, Lane::Store, Kind::Store, said.as_bytes());
         };
         let Input::Wrote { outcome, .. } = event else { return };
         let entries = names(bytes);
         let (first, outcome) = (name.first, format!("{outcome:?}").to_lowercase());
         let last = entries.last().map_or_else(|| first.to_string(), EntryName::to_string);
         let text = format!("entries from {first} to {last}, written by member {member}: {outcome}");
-        let to = Some(member);
-        self.note_event(Lane::Store, Kind::Segment, bytes, || (text, entries, to, None));
-    }
-
-    pub(super) fn note_answer(&mut self, answer: &str) {
-        self.note_bytes(Lane::World, Kind::Answer, answer.as_bytes());
+        let (lane, kind, to) = (Lane::Store, Kind::Segment, Some(member));
+        self.event(bytes, Event { at, lane, kind, text, entries, to, until: None });
     }
 
     /// Writes down the role of a member's agent if it is another one now.
-    pub(super) fn note_role(&mut self, member: usize) {
-        if self.journal.is_none() {
-            return;
+    pub(super) fn role(&mut self, at: u64, member: usize, now: Option<Role>) {
+        let now = now.map_or("down", role);
+        if self.roles.insert(member, now) != Some(now) {
+            self.note(at, Lane::Member(member), Kind::Role, now.into());
         }
-        let now = self.members[member].replica.as_ref().map_or("down", |replica| role(replica.status().role));
-        let Some(journal) = &mut self.journal else { return };
-        journal.roles.resize(self.members.len(), None);
-        if journal.roles[member].replace(now) != Some(now) {
-            self.note(Lane::Member(member), Kind::Role, || now.into());
-        }
-    }
-
-    pub(super) fn note_power_cut(&mut self, member: usize) {
-        self.note(Lane::Member(member), Kind::PowerCut, || {
-            "power is lost in the middle of a write to NVRAM".into()
-        });
     }
 }

@@ -1,19 +1,12 @@
-//! A member whose agent is broken, or in somebody else's hands: it is inside the realm, its HSM and its access to the
-//! store are real, and what it tells the others is not.
+//! What agents lie about, and what they make of the truth.
 
-use super::journal::{Kind, Lane};
-use super::{Cluster, Pending};
-use crate::cluster::Input;
 use minicbor::bytes::ByteVec;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use std::collections::BTreeSet;
-use strongroom_agent::replica::Role;
-use strongroom_agent::segment::{Segment, SegmentEntry};
-use strongroom_proto::entry::{Entry, events_hash};
+use strongroom_agent::segment::Segment;
 use strongroom_proto::hsm::SealedLeaf;
-use strongroom_proto::ids::{Digest, EntryHash, HsmId, Index, Mac, RecordId, Term};
+use strongroom_proto::ids::{Digest, EntryHash, HsmId, Index, Mac, RecordId};
 use strongroom_proto::peer::PeerMessage;
 use strongroom_proto::statement::Captured;
 
@@ -40,153 +33,8 @@ impl Lie {
         [Self::Push, Self::Forgery, Self::Heartbeat, Self::Statement, Self::Early, Self::Silence];
 }
 
-/// How seldom a liar leaves a message as it is, and how often it says something of its own in a tick.
-const HONEST: (u32, u32) = (1, 4);
-const UNASKED: (u32, u32) = (1, 3);
-
-impl Cluster {
-    /// Lets a member's agent say this to another's, whatever its replica would say.
-    pub fn say(&mut self, from: usize, to: usize, message: &PeerMessage) {
-        let from_hsm = self.members[from].hsm;
-        self.note_message(from, to, message, &[1]);
-        let event = Box::new(Input::Peer { from: from_hsm, message: message.clone() });
-        self.schedule(1, Pending::ToReplica { member: to, life: None, event });
-    }
-
-    /// The newest entry that is in the store as far as this member has read it.
-    #[must_use]
-    pub fn tip_of(&self, member: usize) -> Option<Entry> {
-        let hash = self.status(member)?.tip_hash;
-        let segments = self.store.objects().filter_map(|(_, bytes)| Segment::decode(bytes).ok());
-        let lasts: Vec<Entry> = segments.map(|segment| segment.last().clone()).collect();
-        lasts.into_iter().rev().find(|last| last.hash() == hash)
-    }
-
-    /// A push of an entry that no HSM made, by which this member seems to go on with the log as another knows it.
-    #[must_use]
-    pub fn forgery(&self, by: usize, for_whom: usize) -> Option<PeerMessage> {
-        let before = self.tip_of(for_whom)?;
-        let entry = Entry {
-            index: before.index.next()?,
-            prev: before.hash(),
-            leader: self.members[by].hsm,
-            events_hash: events_hash(std::iter::empty()),
-            mac: Mac(Digest([0xf0; 32])),
-            ..before
-        };
-        let segment = Segment::new(vec![SegmentEntry { entry, leaves: Vec::new(), events: Vec::new() }]);
-        push(&segment.ok()?)
-    }
-
-    /// What the liar says in place of this; `None`: nothing.
-    pub(super) fn lie(&mut self, from: usize, message: PeerMessage) -> Option<PeerMessage> {
-        let Some(lies) = self.faults.liars.get(&from).cloned() else { return Some(message) };
-        let rng = &mut self.rng;
-        if rng.random_ratio(HONEST.0, HONEST.1) {
-            return Some(message);
-        }
-        match message {
-            PeerMessage::Heartbeat { group, term, newest, snapshot } if lies.contains(&Lie::Heartbeat) => {
-                let newest = any_index(rng, newest);
-                let snapshot = any_index(rng, snapshot);
-                let term = if rng.random() { term } else { Term(rng.random()) };
-                Some(PeerMessage::Heartbeat { group, term, newest, snapshot })
-            }
-            PeerMessage::Push { .. } if lies.contains(&Lie::Push) => altered(rng, message),
-            PeerMessage::Captured { group, statement } if lies.contains(&Lie::Statement) => {
-                let others = &self.group.members;
-                let statement = false_statement(rng, statement, others);
-                Some(PeerMessage::Captured { group, statement })
-            }
-            honest => Some(honest),
-        }
-    }
-
-    /// A liar writes a segment. Whether it does, after what it says of it.
-    pub(super) fn lie_early(&mut self, from: usize, bytes: &[u8]) -> bool {
-        let lies = self.faults.liars.get(&from).is_some_and(|lies| lies.contains(&Lie::Early));
-        let elected = self.status(from).is_some_and(|status| matches!(status.role, Role::Leader { .. }));
-        let segment = Segment::decode(bytes).ok();
-        // Only where the leadership begins: what a leader makes later, and never stores, a witness may capture unread, which
-        // costs the group that witness until it jumps (decision 21). No run holds against that.
-        let begins = |first: &Entry| {
-            first.index == Index(1) || self.tip_of(from).is_some_and(|tip| tip.term != first.term)
-        };
-        if !lies || elected || !segment.as_ref().is_some_and(|segment| begins(segment.first())) {
-            return true;
-        }
-        let to = self.rng.random_range(0..self.members.len());
-        if let Some(message) = segment.as_ref().and_then(push).filter(|_| to != from) {
-            self.send_as_is(from, to, &message);
-        }
-        self.rng.random()
-    }
-
-    /// Whether this member's agent leaves clients without an answer.
-    pub(super) fn is_silent(&self, member: usize) -> bool {
-        self.faults.liars.get(&member).is_some_and(|lies| lies.contains(&Lie::Silence))
-    }
-
-    /// A tick in which a liar may say something that its replica did not.
-    pub(super) fn lie_unasked(&mut self, from: usize) {
-        let Some(lies) = self.faults.liars.get(&from).cloned() else { return };
-        if !self.rng.random_ratio(UNASKED.0, UNASKED.1) {
-            return;
-        }
-        let lies: Vec<Lie> = lies.into_iter().collect();
-        let lie = lies.choose(&mut self.rng).copied();
-        if lie == Some(Lie::Heartbeat) {
-            // Often enough that nobody's time-out would ever end.
-            (0..self.members.len()).filter(|to| *to != from).for_each(|to| self.lie_to(from, to, lie));
-        } else {
-            let to = self.rng.random_range(0..self.members.len());
-            self.lie_to(from, to, lie);
-        }
-    }
-
-    fn lie_to(&mut self, from: usize, to: usize, lie: Option<Lie>) {
-        if to == from {
-            return;
-        }
-        let message = match lie {
-            Some(Lie::Heartbeat) => self.tip_of(to).map(|tip| {
-                let rng = &mut self.rng;
-                let newest = any_index(rng, tip.index);
-                let term = if rng.random() { tip.term } else { Term(rng.random()) };
-                PeerMessage::Heartbeat {
-                    group: tip.group,
-                    term,
-                    newest,
-                    snapshot: any_index(rng, Index::ZERO),
-                }
-            }),
-            Some(Lie::Forgery) => self.forgery(from, to),
-            Some(Lie::Statement) => self.tip_of(from).map(|tip| {
-                let statement = Captured {
-                    hsm: self.members[from].hsm,
-                    index: tip.index,
-                    hash: tip.hash(),
-                    mac: Mac(Digest([0xf1; 32])),
-                };
-                let statement = false_statement(&mut self.rng, statement, &self.group.members);
-                PeerMessage::Captured { group: tip.group, statement }
-            }),
-            Some(Lie::Push | Lie::Early | Lie::Silence) | None => None,
-        };
-        if let Some(message) = message {
-            self.send_as_is(from, to, &message);
-        }
-    }
-
-    /// A member's agent lies about this from now on.
-    pub fn turn(&mut self, member: usize, lies: BTreeSet<Lie>) {
-        self.note(Lane::Member(member), Kind::Trouble, || format!("the agent lies: {lies:?}"));
-        self.faults.liars.insert(member, lies);
-    }
-}
-
 /// The push of this segment.
-fn push(segment: &Segment) -> Option<PeerMessage> {
+pub(super) fn push(segment: &Segment) -> Option<PeerMessage> {
     let first = segment.first();
     Some(PeerMessage::Push {
         group: first.group,
@@ -197,7 +45,7 @@ fn push(segment: &Segment) -> Option<PeerMessage> {
     })
 }
 
-fn any_index(rng: &mut StdRng, index: Index) -> Index {
+pub(super) fn any_index(rng: &mut StdRng, index: Index) -> Index {
     match rng.random_range(0..4) {
         0 => index,
         1 => Index(index.0.saturating_add(rng.random_range(0..5))),
@@ -207,7 +55,7 @@ fn any_index(rng: &mut StdRng, index: Index) -> Index {
 }
 
 /// A push that is not the one that it was.
-fn altered(rng: &mut StdRng, message: PeerMessage) -> Option<PeerMessage> {
+pub(super) fn altered(rng: &mut StdRng, message: PeerMessage) -> Option<PeerMessage> {
     let PeerMessage::Push { group, first, prev, segment, paths } = message else { return None };
     let mut entries = Segment::decode(&segment).ok()?.entries().to_vec();
     let nth = rng.random_range(0..entries.len());
@@ -241,7 +89,7 @@ fn altered(rng: &mut StdRng, message: PeerMessage) -> Option<PeerMessage> {
     Some(PeerMessage::Push { group, first, prev, segment, paths })
 }
 
-fn false_statement(rng: &mut StdRng, statement: Captured, members: &[HsmId]) -> Captured {
+pub(super) fn false_statement(rng: &mut StdRng, statement: Captured, members: &[HsmId]) -> Captured {
     let Captured { hsm, index, hash, mac } = statement;
     match rng.random_range(0..4) {
         0 => Captured { mac: Mac(Digest(rng.random())), ..statement },

@@ -10,97 +10,44 @@
 
 mod bug;
 mod check;
-mod device;
 mod faults;
 mod journal;
+mod liar;
 mod lies;
-mod realm;
+mod notes;
+mod pending;
+mod said;
+mod steps;
 mod store;
 mod tree;
 mod user;
 
 pub use bug::HostBug;
-pub use device::Device;
 pub use faults::{BadRead, Faults, Interrupt};
-pub(crate) use journal::request_name;
 pub use journal::{Event, Journal, Kind, Lane};
 pub use lies::Lie;
+pub use pending::RequestId;
 pub use store::{Store, StoreCalls, StoreFault};
 pub use tree::StoredTree;
-pub(crate) use user::registration;
 pub use user::{User, Wish};
 
-use crate::core::Bug;
 use crate::model::Trace;
 use bug::HostBugs;
-use check::Said;
+use pending::Pending;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use said::Said;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use store::StoreRequest;
-use strongroom_agent::replica::{
-    Action, Answer, CallId, CreateOutcome, Event as Input, Fault, Millis, ReadOutcome, Replica, Role,
-    Settings, Status, Storage, Ticket,
-};
-use strongroom_agent::segment::SegmentName;
-use strongroom_agent::tree::{Advance, TreeDamage};
+use strongroom_agent::replica::{Answer, Fault, Millis, Replica, Role, Settings, Status, Storage};
+use strongroom_agent::tree::TreeDamage;
 use strongroom_hsm::Config;
-use strongroom_proto::hsm::{BatchRequest, RealmStatus, Reply};
+use strongroom_proto::hsm::RealmStatus;
 use strongroom_proto::ids::{EntryHash, HsmId, Index};
-use strongroom_proto::peer::PeerMessage;
 use strongroom_proto::statement::GroupStatement;
+use strongroom_testkit::{Bug, Custodians, Device, Hsm, founding};
 
 /// How often a replica is told that time has passed.
 const TICK_MS: u64 = 10;
-
-/// One client request, unique in a cluster.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct RequestId(pub u64);
-
-/// Something that is going to happen.
-enum Pending {
-    Tick {
-        member: usize,
-        life: u64,
-    },
-    ToHsm {
-        member: usize,
-        life: u64,
-        boot: u64,
-        call: CallId,
-        request: Vec<u8>,
-    },
-    ToStore {
-        member: usize,
-        life: u64,
-        request: StoreRequest,
-    },
-    /// A write that nobody waits for any more is carried out.
-    Lands {
-        name: SegmentName,
-        bytes: Arc<[u8]>,
-    },
-    /// To one life of a replica, or with none to whichever lives.
-    ToReplica {
-        member: usize,
-        life: Option<u64>,
-        event: Box<Input>,
-    },
-}
-
-impl Pending {
-    /// Whether it comes again and again, whatever else happens.
-    fn is_routine(&self) -> bool {
-        match self {
-            Self::Tick { .. } => true,
-            Self::ToReplica { event, .. } => {
-                matches!(**event, Input::Peer { message: PeerMessage::Heartbeat { .. }, .. })
-            }
-            Self::ToHsm { .. } | Self::ToStore { .. } | Self::Lands { .. } => false,
-        }
-    }
-}
 
 /// How long an agent's link waits for a reply.
 const CALL_TIMEOUT_MS: u64 = 2_000;
@@ -196,7 +143,8 @@ impl Cluster {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut devices: Vec<Device> =
             (0..members).map(|_| Device::new(rng.random(), config.clone())).collect();
-        let (realm, group) = realm::found(&mut devices);
+        let (founded, group) = founding::found(&mut devices, &Custodians::one());
+        let realm = founded.realm.expect("it was just made");
         let member = |mut device: Device| Member {
             hsm: device.status().hsm,
             device,
@@ -391,7 +339,7 @@ impl Cluster {
         let group = status.groups.iter().find(|of| of.statement == self.group);
         let captured = group.map_or(Index::ZERO, |of| of.captured_index);
         let hash = group.map_or(EntryHash::ZERO, |of| of.captured_hash);
-        self.check_restarted(&status.hsm, captured);
+        self.said.check_restarted(&status.hsm, captured);
         self.trace.restarted(&status.hsm, hash).unwrap_or_else(|departure| panic!("{departure}"));
         let text = || format!("the HSM loses its RAM; its NVRAM holds entry {captured}");
         self.note(Lane::Member(member), Kind::HsmRestart, text);
@@ -455,300 +403,13 @@ impl Cluster {
         self.store.tree.bugs.plant(bug);
     }
 
-    /// Gives a client's message to a member, any number counted round; or loses it, and then there is no answer.
-    pub fn submit(&mut self, member: usize, handshake_only: bool, request: BatchRequest) -> RequestId {
-        let member = member % self.members.len();
-        self.last_request += 1;
-        let id = RequestId(self.last_request);
-        if self.happens(self.faults.lose_user_message) {
-            return id;
-        }
-        self.waiting.insert(id, member);
-        if self.members[member].replica.is_none() || self.is_silent(member) {
-            self.answer(id, Answer::Unavailable);
-            return id;
-        }
-        let event = Input::Client { ticket: Ticket(id.0), handshake_only, request };
-        let life = Some(self.members[member].life);
-        self.deliver(member, life, event);
-        id
-    }
-
-    /// The answer to a request, once.
-    pub fn take_answer(&mut self, id: RequestId) -> Option<Answer> {
-        self.answers.remove(&id)
-    }
-
-    fn answer(&mut self, id: RequestId, answer: Answer) {
-        assert!(self.waiting.remove(&id).is_some(), "{id:?} is answered a second time, with {answer:?}");
-        self.note_answer(&format!("{id:?} {answer:?}"));
-        if !self.happens(self.faults.lose_user_answer) {
-            self.answers.insert(id, answer);
-        }
-    }
-
-    /// Draws nothing where it cannot happen.
-    fn happens(&mut self, chance: f64) -> bool {
-        chance > 0.0 && self.rng.random_bool(chance)
-    }
-
-    fn answer_of_agent(&mut self, id: RequestId, answer: Answer) {
-        let last = self.waiting.keys().next_back().filter(|_| self.bugs.has(HostBug::AnswerAnother));
-        let id = last.copied().unwrap_or(id);
-        if self.bugs.has(HostBug::AnswerTwice) {
-            self.answer(id, answer.clone());
-        }
-        if !self.bugs.has(HostBug::NeverAnswer) {
-            self.answer(id, answer);
-        }
-    }
-
-    fn schedule(&mut self, after: u64, pending: Pending) {
-        self.sequence += 1;
-        self.queue.insert((self.now + after, self.sequence), pending);
-    }
-
-    /// Lets the next thing happen.
-    pub fn step(&mut self) {
-        let Some(((at, _), pending)) = self.queue.pop_first() else {
-            // Every agent is down. Time passes all the same.
-            self.now += 1;
-            return;
-        };
-        self.now = at;
-        if !pending.is_routine() {
-            self.messages += 1;
-            self.interrupt();
-        }
-        match pending {
-            Pending::Tick { member, life } => {
-                if self.members[member].life == life {
-                    self.schedule(TICK_MS, Pending::Tick { member, life });
-                    self.deliver(member, Some(life), Input::Tick);
-                    self.lie_unasked(member);
-                }
-            }
-            Pending::ToReplica { member, life, event } => self.deliver(member, life, *event),
-            Pending::ToStore { member, life, request } => self.at_store(member, life, request),
-            Pending::Lands { name, bytes } => {
-                self.store.now = self.now;
-                let outcome = self.store.create(name, bytes);
-                self.note(Lane::Store, Kind::Store, || format!("a late write of {name} lands: {outcome:?}"));
-            }
-            Pending::ToHsm { member, life, boot, call, request } => {
-                self.hsm(member, life, boot, call, &request);
-            }
-        }
-    }
-
-    fn at_store(&mut self, member: usize, life: u64, request: StoreRequest) {
-        let holds = match request {
-            StoreRequest::Write(..) => self.faults.held_writes.contains(&member),
-            StoreRequest::List(_) => self.faults.held_listings.contains(&member),
-            _ => false,
-        };
-        if holds {
-            return self.held.push(Pending::ToStore { member, life, request });
-        }
-        self.store_requests += 1;
-        let fault = self.faults.store(&mut self.rng, self.store_requests, member);
-        (self.store.now, self.store.listing_lag_ms) = (self.now, self.faults.listing_lag_ms);
-        let changes = matches!(request, StoreRequest::Advance(_) | StoreRequest::Collect(_));
-        if let (StoreFault::Late, StoreRequest::Write(name, bytes)) = (fault, &request) {
-            let (name, bytes) = (*name, Arc::clone(bytes));
-            let after = self.rng.random_range(100..20_000);
-            self.schedule(after, Pending::Lands { name, bytes });
-            // In half of the cases its writer does not come back before it lands, to write the same again.
-            if self.faults.late_store > 0.0 && self.rng.random() && self.faults.without_store.insert(member) {
-                let text = || "the store cannot be reached, with a write on its way to it".into();
-                self.note(Lane::Member(member), Kind::Trouble, text);
-            }
-        }
-        let asked = self.journal.is_some().then(|| request.clone());
-        let mut event = Box::new(self.store.handle(&mut self.rng, (member, life), request, fault));
-        if let (Some(bad), Input::Read { result: ReadOutcome::Found(bytes), .. }) =
-            (self.faults.bad_reads.get(&member), &mut *event)
-        {
-            bad.spoil(bytes);
-        }
-        if let Some(request) = asked {
-            self.note_store(member, &request, &event);
-        }
-        if changes {
-            self.check_stored();
-        }
-        let delay = self.faults.store_delay(&mut self.rng);
-        self.schedule(delay, Pending::ToReplica { member, life: Some(life), event });
-    }
-
-    /// Lets through what [`Faults::held_writes`] and [`Faults::held_listings`] held up so far; says how much that is.
-    pub fn let_through(&mut self) -> usize {
-        let held = std::mem::take(&mut self.held);
-        let many = held.len();
-        held.into_iter().for_each(|pending| self.schedule(0, pending));
-        many
-    }
-
-    /// The segments that [`Faults::held_writes`] holds up.
-    #[must_use]
-    pub fn held_segments(&self) -> Vec<Vec<u8>> {
-        let bytes = self.held.iter().filter_map(|pending| match pending {
-            Pending::ToStore { request: StoreRequest::Write(_, bytes), .. } => Some(bytes.to_vec()),
-            _ => None,
-        });
-        bytes.collect()
-    }
-
-    fn interrupt(&mut self) {
-        let due = self.faults.interrupt.take_if(|(at, _)| *at <= self.messages);
-        match due {
-            None => {}
-            Some((_, Interrupt::RestartHsm(member))) => self.restart_hsm(member),
-            Some((_, Interrupt::RestartAgent(member))) => self.restart_agent(member),
-        }
-    }
-
-    /// Runs until `done` or until `limit_ms` have passed; says which.
-    pub fn run_until(&mut self, limit_ms: u64, mut done: impl FnMut(&mut Self) -> bool) -> bool {
-        let end = self.now + limit_ms;
-        while self.now < end {
-            if done(self) {
-                return true;
-            }
-            self.step();
-        }
-        done(self)
-    }
-
-    /// Runs for some time.
-    pub fn run_for(&mut self, ms: u64) {
-        self.run_until(ms, |_| false);
-    }
-
-    /// Runs until every user has all answers.
+    /// The place of a member.
     ///
     /// # Panics
-    /// If that takes longer than `limit_ms`, or if an answer is wrong.
-    pub fn serve(&mut self, limit_ms: u64, users: &mut [User]) {
-        let served = self.run_until(limit_ms, |cluster| {
-            users.iter_mut().for_each(|user| user.poll(cluster));
-            users.iter().all(User::is_content)
-        });
-        let states: Vec<_> = (0..self.members.len()).map(|m| self.status(m)).collect();
-        assert!(served, "not all users are served after {limit_ms} ms: {states:#?}");
-    }
-
-    fn deliver(&mut self, member: usize, life: Option<u64>, event: Input) {
-        let at = &mut self.members[member];
-        if life.is_some_and(|life| life != at.life) {
-            return;
-        }
-        let clock = Millis(self.now + at.ahead_ms);
-        let Some(replica) = &mut at.replica else { return };
-        let actions = replica.step(clock, event);
-        self.note_role(member);
-        self.perform(member, actions);
-    }
-
-    fn perform(&mut self, member: usize, actions: Vec<Action>) {
-        let life = self.members[member].life;
-        for action in actions {
-            match action {
-                Action::Hsm { call, request } => {
-                    let request = minicbor::to_vec(&request).expect("a vector takes all bytes");
-                    let longest = self.config.limits.max_frame_bytes as usize;
-                    assert!(request.len() <= longest, "a request fits in a frame");
-                    let boot = self.members[member].boot;
-                    let at = (self.now + self.rng.random_range(0..=1)).max(self.members[member].link_until);
-                    self.members[member].link_until = at;
-                    self.schedule(at - self.now, Pending::ToHsm { member, life, boot, call, request });
-                }
-                Action::Write { name, bytes } => {
-                    if self.lie_early(member, &bytes) {
-                        self.ask_store(member, life, StoreRequest::Write(name, bytes));
-                    } else {
-                        let event = Box::new(Input::Wrote { name, outcome: CreateOutcome::Unknown });
-                        self.schedule(1, Pending::ToReplica { member, life: Some(life), event });
-                    }
-                }
-                Action::List { from } => self.ask_store(member, life, StoreRequest::List(from)),
-                Action::Read { name } => self.ask_store(member, life, StoreRequest::Read(name)),
-                Action::OpenTree => self.ask_store(member, life, StoreRequest::OpenTree),
-                Action::CloseTree => self.store.tree.close((member, life)),
-                Action::ReadSnapshot => self.ask_store(member, life, StoreRequest::ReadSnapshot),
-                Action::Load { load, records } => {
-                    self.ask_store(member, life, StoreRequest::Load(load, records))
-                }
-                Action::Advance(advance) => self.advance_tree(member, life, advance),
-                Action::Collect { before } => self.ask_store(member, life, StoreRequest::Collect(before)),
-                Action::Send { to, message } => self.send(member, to, &message),
-                Action::Answer { ticket, answer } => self.answer_of_agent(RequestId(ticket.0), answer),
-                Action::TreeDamaged(damage) => self.tree_damage.push((member, damage)),
-                Action::Fault(fault) => self.members[member].fault = Some(fault),
-                Action::Mended(_) => self.members[member].fault = None,
-            }
-        }
-    }
-
-    fn advance_tree(&mut self, member: usize, life: u64, mut advance: Advance) {
-        if self.bugs.has(HostBug::CollectEarly) {
-            self.store.collect(advance.snapshot.entry.index, |_| true);
-            self.check_stored();
-        }
-        if self.bugs.has(HostBug::SnapshotUnproven) {
-            advance.snapshot.committed.hsm = HsmId([0; 16]);
-        }
-        self.ask_store(member, life, StoreRequest::Advance(Box::new(advance)));
-    }
-
-    fn ask_store(&mut self, member: usize, life: u64, request: StoreRequest) {
-        let delay = self.faults.store_delay(&mut self.rng);
-        self.schedule(delay, Pending::ToStore { member, life, request });
-    }
-
-    fn send(&mut self, from: usize, to: HsmId, message: &PeerMessage) {
-        if self.bugs.has(HostBug::SilentLeader) && matches!(message, PeerMessage::Heartbeat { .. }) {
-            return;
-        }
-        let to = self.member_of(&to);
-        let bytes = message.to_bytes();
-        let message = PeerMessage::from_bytes(&bytes).expect("a message reads as it was written");
-        if let Some(message) = self.lie(from, message) {
-            self.send_as_is(from, to, &message);
-        }
-    }
-
-    fn send_as_is(&mut self, from: usize, to: usize, message: &PeerMessage) {
-        let delays = self.faults.deliveries(&mut self.rng, from, to);
-        self.note_message(from, to, message, &delays);
-        for delay in delays {
-            let event = Box::new(Input::Peer { from: self.members[from].hsm, message: message.clone() });
-            self.schedule(delay, Pending::ToReplica { member: to, life: None, event });
-        }
-    }
-
-    fn hsm(&mut self, member: usize, life: u64, boot: u64, call: CallId, request: &[u8]) {
-        let mut reply = None;
-        let silent = self.faults.silent_hsm.contains(&member);
-        if boot == self.members[member].boot && !silent && !self.faults.without_hsm.contains(&member) {
-            let bytes = self.members[member].device.handle(request);
-            assert!(bytes.len() <= self.config.limits.max_frame_bytes as usize, "a reply fits in a frame");
-            let decoded: Reply = minicbor::decode(&bytes).expect("every reply decodes");
-            self.check_exchange(member, request, &bytes, &decoded);
-            let decoded = decoded.of_one_group();
-            self.hsm_replies += 1;
-            reply = Some(decoded).filter(|_| !self.faults.loses_reply(&mut self.rng, self.hsm_replies));
-            if self.members[member].device.is_dead() {
-                reply = None;
-                self.note_power_cut(member);
-                self.restart_hsm(member);
-            }
-        }
-        let event = Box::new(Input::Hsm { call, reply });
-        let takes = if silent { CALL_TIMEOUT_MS } else { self.rng.random_range(0..=2) };
-        let at = (self.now + takes).max(self.members[member].reply_link_until);
-        self.members[member].reply_link_until = at;
-        self.schedule(at - self.now, Pending::ToReplica { member, life: Some(life), event });
+    /// If it is none.
+    #[must_use]
+    pub fn member_of(&self, hsm: &HsmId) -> usize {
+        self.group().members.iter().position(|m| m == hsm).expect("a leader is a member")
     }
 
     /// How many requests have no answer yet.

@@ -3,24 +3,23 @@
 //! A [`User`] behaves as clients in the field do: after `Unavailable` it opens a new session and sends the same
 //! request again. Without an answer it does that, or sends the very same message again in the same session. It knows how often it may have been charged, and holds every answer against that.
 
+use super::Cluster;
 use super::journal::{Kind, Lane};
-use super::{Cluster, RequestId};
+use super::pending::RequestId;
 use minicbor::bytes::ByteVec;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::VecDeque;
 use strongroom_agent::replica::Answer;
 use strongroom_proto::client::{
-    EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Recover1Response,
-    Recover2Response, Recover3Response, Register2Request, RegistrationVersion, SecretsRequest,
-    SecretsResponse, UnlockKeyCommitment, UnlockKeyTag,
+    HandshakeResponse, Recover1Response, Recover2Response, Recover3Response, Register2Request,
+    SecretsRequest, SecretsResponse, UnlockKeyTag,
 };
 use strongroom_proto::hsm::{BatchRequest, NoiseMessage, NoiseReply, SessionRefusal};
-use strongroom_proto::ids::{HsmId, RealmId, RecordId, SessionId, X25519Public};
+use strongroom_proto::ids::{RealmId, RecordId, SessionId, X25519Public};
 use strongroom_proto::noise::{self, ClientHandshake, Transport};
-use strongroom_proto::oprf::{BlindedInput, PrivateKey, blind};
-use strongroom_proto::registration::RegistrationSigningKey;
-use strongroom_proto::sharing::SecretScalar;
+use strongroom_proto::oprf::{BlindedInput, blind};
+use strongroom_testkit::registration;
 
 /// How long a user waits after `Unavailable`.
 const PAUSE_MS: u64 = 25;
@@ -409,22 +408,6 @@ impl User {
     }
 }
 
-pub(crate) fn registration(realm: &RealmId, num_guesses: u16, rng: &mut StdRng) -> Register2Request {
-    let key = PrivateKey::random(rng);
-    let signing = RegistrationSigningKey::random(rng);
-    Register2Request {
-        version: RegistrationVersion(rng.random()),
-        oprf_signed_public_key: signing.sign_public_key(realm, &key.public_key()),
-        oprf_private_key: key,
-        unlock_key_commitment: UnlockKeyCommitment::new(rng.random()),
-        unlock_key_tag: UnlockKeyTag::new(rng.random()),
-        encryption_key_scalar_share: SecretScalar::random(rng),
-        encrypted_secret: EncryptedSecret::new([7; 145]),
-        encrypted_secret_commitment: EncryptedSecretCommitment::new(rng.random()),
-        policy: Policy { num_guesses },
-    }
-}
-
 /// An answer without what is secret in it.
 fn answer_in_words(response: &SecretsResponse) -> String {
     match response {
@@ -459,13 +442,17 @@ fn finish(handshake: ClientHandshake, reply: &NoiseReply) -> (Transport, Vec<u8>
 }
 
 impl Cluster {
-    /// The place of a member.
+    /// Runs until every user has all answers.
     ///
     /// # Panics
-    /// If it is none.
-    #[must_use]
-    pub fn member_of(&self, hsm: &HsmId) -> usize {
-        self.group().members.iter().position(|m| m == hsm).expect("a leader is a member")
+    /// If that takes longer than `limit_ms`, or if an answer is wrong.
+    pub fn serve(&mut self, limit_ms: u64, users: &mut [User]) {
+        let served = self.run_until(limit_ms, |cluster| {
+            users.iter_mut().for_each(|user| user.poll(cluster));
+            users.iter().all(User::is_content)
+        });
+        let states: Vec<_> = (0..self.members.len()).map(|m| self.status(m)).collect();
+        assert!(served, "not all users are served after {limit_ms} ms: {states:#?}");
     }
 }
 

@@ -1,6 +1,5 @@
 //! Steps about realms and groups: who may hold the seed, who is a member of what. With them, the oracle's rules on it.
 
-use super::founding::{custodian, sign};
 use super::keys::{Hosts, device_key, hash, hosts_realm};
 use super::step::{Approval, HostsRealm, Invitation, Made, Members};
 use super::world::{DEVICES, Group, MAX_GROUPS, Member, World};
@@ -12,6 +11,7 @@ use strongroom_proto::enrolment::{
 use strongroom_proto::hsm::{Reply, Request};
 use strongroom_proto::ids::{BuildDigest, Digest, GroupId, HsmId, Mac, Nonce, RealmId, X25519Public};
 use strongroom_proto::statement::{GroupStatement, MemberStatement};
+use strongroom_testkit::founding::{custodian_key, sign};
 
 /// A device key whose secret the host knows.
 const HOSTS_SECRET: [u8; 32] = [9; 32];
@@ -212,14 +212,16 @@ impl World {
         let policy = match how {
             HostsRealm::HonestPolicy | HostsRealm::BehindApproval => self.founding.realm.policy.clone(),
             HostsRealm::OwnPolicy | HostsRealm::Newer => {
-                CustodianPolicy { custodians: vec![custodian(hosts)], threshold: 1 }
+                CustodianPolicy { custodians: vec![custodian_key(hosts)], threshold: 1 }
             }
-            HostsRealm::OneTwice => CustodianPolicy { custodians: vec![custodian(hosts); 2], threshold: 2 },
+            HostsRealm::OneTwice => {
+                CustodianPolicy { custodians: vec![custodian_key(hosts); 2], threshold: 2 }
+            }
         };
         let (hsm, nonce) = (HsmId([0x68; 16]), Nonce([0x68; 16]));
         let mut approval = ExportApproval { exporter: hsm, ..self.statuses[0].offer(nonce, to)? };
         (approval.realm, approval.public_key, approval.policy) = (realm, public_key, policy);
-        let mut signatures = vec![sign(hosts, &approval)];
+        let mut signatures = vec![sign(hosts, &approval.digest())];
         if how == HostsRealm::BehindApproval {
             (approval, signatures) = approved.map(|exported| (exported.approval, exported.signatures))?;
         }

@@ -3,19 +3,14 @@
 
 use super::Planted;
 use super::clients::Clients;
-use super::device::Device;
 use super::keys::{RealmKeys, device_key};
 use super::world::{DEVICES, MAX_PENDING_ENTRIES, MEMBERS};
-use crate::board::Tape;
-use crate::core::Bug;
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::SigningKey;
 use strongroom_hsm::{Config, MemoryFlash};
-use strongroom_proto::enrolment::EnrolmentRequest;
-use strongroom_proto::hsm::{
-    CustodianKey, CustodianPolicy, CustodianSignature, DeviceStatus, ExportApproval, RealmStatus, Reply,
-    Request,
-};
-use strongroom_proto::ids::{Digest, HsmId, Nonce};
+use strongroom_proto::hsm::{DeviceStatus, RealmStatus};
+use strongroom_proto::ids::{HsmId, Nonce};
+use strongroom_testkit::founding::{approval, enrol, export, make_realm};
+use strongroom_testkit::{Bug, Custodians, Device, Hsm, Tape};
 
 /// The device key of the oracle.
 const ORACLE_SECRET: [u8; 32] = [0x0c; 32];
@@ -39,8 +34,9 @@ pub(super) struct Founding {
 impl Founding {
     /// Makes a realm in the first HSM, and enrols the oracle and all but the last HSM.
     pub(super) fn new(seed: u64, planted: Planted) -> Self {
-        let device =
-            |i| Device::new(seed.wrapping_mul(31).wrapping_add(i), config(), planted.into_iter().collect());
+        let device = |i| {
+            Device::with_bugs(seed.wrapping_mul(31).wrapping_add(i), config(), planted.into_iter().collect())
+        };
         Self::make(seed, planted, config(), device)
     }
 
@@ -52,35 +48,21 @@ impl Founding {
 
     fn make(seed: u64, planted: Planted, config: Config, device: impl Fn(u64) -> Device) -> Self {
         let mut devices: Vec<Device> = (0..DEVICES as u64).map(device).collect();
-        let custodians: Vec<SigningKey> = (1..=3).map(|i| SigningKey::from_bytes(&[i; 32])).collect();
-        let policy = CustodianPolicy { custodians: custodians.iter().map(custodian).collect(), threshold: 2 };
-        let Reply::Device(first) = devices[0].ask(&Request::NewRealm(policy)) else { panic!("no realm") };
+        let custodians = Custodians::two_of_three([1, 2]);
+        let first = make_realm(&mut devices[0], custodians.policy());
         let realm = first.realm.clone().expect("it has one now");
-        let export = |exporter: &mut Device, to: EnrolmentRequest| {
-            let Reply::ExportNonce(nonce) = exporter.ask(&Request::ExportNonce) else { panic!("no nonce") };
-            let approval = first.offer(nonce, to).expect("it has the realm");
-            let signatures = custodians[1..].iter().map(|key| sign(key, &approval)).collect();
-            match exporter.ask(&Request::ExportRealm(approval, signatures)) {
-                Reply::Exported(sealed) => sealed,
-                other => panic!("not exported but {other:?}"),
-            }
-        };
-        for importer in 1..MEMBERS {
-            let to = status(&mut devices[importer]);
-            let Reply::ImportNonce(nonce) = devices[importer].ask(&Request::ImportNonce) else {
-                panic!("no nonce")
-            };
-            let sealed = export(&mut devices[0], to.request(nonce));
-            let reply = devices[importer].ask(&Request::JoinRealm(sealed));
-            assert!(matches!(reply, Reply::Device(_)), "not joined but {reply:?}");
+        let (exporter, others) = devices.split_first_mut().expect("there are several");
+        for importer in &mut others[..MEMBERS - 1] {
+            enrol(exporter, &first, importer, &custodians);
         }
         let oracle = DeviceStatus { hsm: ORACLE, device_key: device_key(&ORACLE_SECRET), ..first.clone() };
-        let sealed = export(&mut devices[0], oracle.request(Nonce([0; 16])));
+        let approval = approval(exporter, &first, oracle.request(Nonce([0; 16])));
+        let sealed = export(exporter, approval, &custodians);
         let keys = RealmKeys::import(&ORACLE_SECRET, ORACLE, &sealed).expect("sealed for the oracle");
         let clients = Clients::new(seed, &realm.realm, realm.public_key);
-        let statuses = devices.iter_mut().map(status).collect();
+        let statuses = devices.iter_mut().map(Hsm::status).collect();
         let flashes = devices.into_iter().map(Device::into_flash).collect();
-        Self { seed, planted, realm, statuses, custodians, clients, keys, flashes, config }
+        Self { seed, planted, realm, statuses, custodians: custodians.keys, clients, keys, flashes, config }
     }
 
     /// The HSMs, started from what their flashes hold.
@@ -121,20 +103,4 @@ fn config() -> Config {
     // More than two users can fill, fewer than three; and room for each to have guessed.
     config.limits.max_sessions = 8;
     config
-}
-
-pub(super) fn status(device: &mut Device) -> DeviceStatus {
-    match device.ask(&Request::DeviceStatus) {
-        Reply::Device(status) => status,
-        other => panic!("no status but {other:?}"),
-    }
-}
-
-pub(super) fn sign(key: &SigningKey, approval: &ExportApproval) -> CustodianSignature {
-    let signature = key.sign(approval.digest().as_bytes()).to_bytes().into();
-    CustodianSignature { custodian: custodian(key), signature }
-}
-
-pub(super) fn custodian(key: &SigningKey) -> CustodianKey {
-    CustodianKey(Digest(key.verifying_key().to_bytes()))
 }

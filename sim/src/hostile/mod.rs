@@ -28,8 +28,6 @@ mod strategies;
 mod trace;
 mod world;
 
-use crate::board::Tape;
-pub use crate::core::Bug;
 use founding::Founding;
 use hunt::{EPISODE_STEPS, Hunt};
 pub use oracle::{RULES, Violation};
@@ -39,6 +37,8 @@ use std::fmt::Write;
 use std::rc::Rc;
 use std::time::Instant;
 use strongroom_hsm::Config;
+pub use strongroom_testkit::Bug;
+use strongroom_testkit::Tape;
 pub use trace::Trace;
 use world::{Coverage, World};
 

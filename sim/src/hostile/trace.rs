@@ -5,11 +5,11 @@ use super::founding::Founding;
 use super::oracle::Violation;
 use super::step::{Made, Step};
 use super::world::{Look, World};
-use crate::core::Bug;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
+use strongroom_testkit::Bug;
 
 type Steps = Vec<(Made, Step)>;
 

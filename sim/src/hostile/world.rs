@@ -5,10 +5,9 @@
 
 use super::claims::{Claim, shaped};
 use super::clients::{Answer, Clients, finish};
-use super::device::Device;
+use super::device::handle;
 use super::enrolment::Exported;
 use super::founding::Founding;
-use super::founding::status;
 use super::keys::hash;
 use super::model::{Happening, Records};
 use super::oracle::Violation;
@@ -27,6 +26,7 @@ use strongroom_proto::noise::Transport;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, GroupStatement};
 use strongroom_proto::tree::{ClaimedTree, Tree};
+use strongroom_testkit::{Device, Hsm};
 
 /// HSMs of the realm. The first three are to be group 0, the last three group 1.
 pub(super) const MEMBERS: usize = 4;
@@ -255,7 +255,7 @@ impl World {
             groups if groups.iter().any(|m| m.lead.is_some()) => "leader",
             _ => "witness",
         };
-        let Some(reply) = self.devices[at].handle(bytes) else {
+        let Some(reply) = handle(&mut self.devices[at], bytes) else {
             self.violate("bounded", format!("HSM {at} panicked"));
             return Reply::Done;
         };
@@ -570,7 +570,7 @@ impl World {
     }
 
     fn restart(&mut self, at: usize, cut_after: Option<u32>) {
-        if !self.devices[at].restart(cut_after) {
+        if !self.devices[at].try_restart(cut_after) {
             return self.violate("NVRAM", format!("HSM {at} does not start from what it wrote"));
         }
         let after = if self.failed[at] { "after a cut" } else { "of a sound HSM" };
@@ -582,7 +582,7 @@ impl World {
         for group in 0..self.members[at].len() {
             self.end_leadership(at, group);
         }
-        let now = status(&mut self.devices[at]);
+        let now = self.devices[at].status();
         self.watch_restart(at, &now);
         self.judge_status(at, &now);
     }

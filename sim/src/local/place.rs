@@ -1,10 +1,14 @@
 //! What a local realm finds where it is started: its folder, the machine's folder for sockets, its addresses.
 
-use super::{Error, FOUNDING, MEMBERS};
+use crate::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use tempfile::TempDir;
 
+/// How many HSMs a local realm has.
+pub const MEMBERS: usize = 3;
+/// What the realm's custodian signed; there from the moment that there is a realm.
+pub(super) const FOUNDING: &str = "founding";
 /// The longest path of a folder for sockets, in bytes: 107 for a socket (unix(7)), less room for its name.
 const MAX_SOCKET_FOLDER: usize = 107 - 20;
 

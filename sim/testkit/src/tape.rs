@@ -1,7 +1,10 @@
 //! What went over the link of one HSM, from its first boot on: enough to have another HSM do the same.
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng, TryCryptoRng, TryRng};
+use std::convert::Infallible;
 use std::sync::Arc;
-use strongroom_hsm::{EntropyError, EntropySource};
+use strongroom_hsm::{Drbg, EntropyError, EntropySource};
 
 /// How much entropy a boot has: for the start-up tests and more seeds than any tape needs.
 const ENTROPY_BYTES: usize = 16 << 10;
@@ -73,10 +76,9 @@ impl Tape {
 }
 
 fn entropy(seed: u64, boot: u64) -> Arc<[u8]> {
-    use rand::{Rng, SeedableRng};
     let mut bytes = vec![0; ENTROPY_BYTES];
     let seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ boot;
-    rand::rngs::StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
     bytes.into()
 }
 
@@ -102,3 +104,55 @@ impl EntropySource for Entropy {
         Ok(())
     }
 }
+
+/// The randomness of an HSM that a board may be asked to repeat, or of one that it is not.
+pub enum Randomness {
+    /// From a seed.
+    Seeded(Box<StdRng>),
+    /// As a board makes it, from what its entropy device gives.
+    Generated(Box<Drbg<Entropy>>),
+}
+
+impl Randomness {
+    /// From this seed.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self::Seeded(Box::new(StdRng::seed_from_u64(seed)))
+    }
+
+    /// That of the next boot on this tape.
+    ///
+    /// # Panics
+    /// Never: random bytes pass the tests of an entropy source.
+    pub fn on(tape: &mut Tape) -> Self {
+        let started = Drbg::start(tape.boot()).expect("random bytes pass the tests of an entropy source");
+        Self::Generated(Box::new(started))
+    }
+}
+
+impl TryRng for Randomness {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        match self {
+            Self::Seeded(rng) => rng.try_next_u32(),
+            Self::Generated(rng) => rng.try_next_u32(),
+        }
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        match self {
+            Self::Seeded(rng) => rng.try_next_u64(),
+            Self::Generated(rng) => rng.try_next_u64(),
+        }
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+        match self {
+            Self::Seeded(rng) => rng.try_fill_bytes(out),
+            Self::Generated(rng) => rng.try_fill_bytes(out),
+        }
+    }
+}
+
+impl TryCryptoRng for Randomness {}

@@ -1,0 +1,27 @@
+//! What a run is to be, and the command that runs it again.
+
+use super::store::Kind;
+use std::fmt;
+
+/// What a run is to be.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the users and the faults are drawn from. When things happen is not: these are real processes.
+    pub seed: u64,
+    /// How long faults go on.
+    pub minutes: f64,
+    /// The store.
+    pub store: Kind,
+    /// How many users there are at a time.
+    pub users: usize,
+    /// Whether logs and history of a good run are kept as well.
+    pub keep: bool,
+}
+
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, minutes, users, .. } = self;
+        let store = if self.store == Kind::S3 { "s3" } else { "folder" };
+        write!(f, "strongroom-sim chaos --seed {seed} --minutes {minutes} --store {store} --users {users}")
+    }
+}

@@ -1,0 +1,55 @@
+//! What is going to happen in a cluster, and has not yet.
+
+use super::store::StoreRequest;
+use std::sync::Arc;
+use strongroom_agent::replica::{CallId, Event as Input};
+use strongroom_agent::segment::SegmentName;
+use strongroom_proto::peer::PeerMessage;
+
+/// One client request, unique in a cluster.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct RequestId(pub u64);
+
+/// Something that is going to happen.
+pub(super) enum Pending {
+    Tick {
+        member: usize,
+        life: u64,
+    },
+    ToHsm {
+        member: usize,
+        life: u64,
+        boot: u64,
+        call: CallId,
+        request: Vec<u8>,
+    },
+    ToStore {
+        member: usize,
+        life: u64,
+        request: StoreRequest,
+    },
+    /// A write that nobody waits for any more is carried out.
+    Lands {
+        name: SegmentName,
+        bytes: Arc<[u8]>,
+    },
+    /// To one life of a replica, or with none to whichever lives.
+    ToReplica {
+        member: usize,
+        life: Option<u64>,
+        event: Box<Input>,
+    },
+}
+
+impl Pending {
+    /// Whether it comes again and again, whatever else happens.
+    pub(super) fn is_routine(&self) -> bool {
+        match self {
+            Self::Tick { .. } => true,
+            Self::ToReplica { event, .. } => {
+                matches!(**event, Input::Peer { message: PeerMessage::Heartbeat { .. }, .. })
+            }
+            Self::ToHsm { .. } | Self::ToStore { .. } | Self::Lands { .. } => false,
+        }
+    }
+}
