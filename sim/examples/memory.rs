@@ -32,7 +32,7 @@ use strongroom_sim::ceremony;
 use strongroom_sim::local::{TENANT, token};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
 const MEMBERS: usize = 3;
 const LINE: Duration = Duration::from_secs(30);
