@@ -4,13 +4,14 @@
 mod common;
 
 use common::Rig;
-use strongroom_hsm::{Config, Core, Env, Flash, FlashError, Geometry, MemoryFlash};
+use strongroom_hsm::{Config, Core, Flash, FlashError, Geometry, MemoryFlash};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, Refusal, Reply, Request};
 use strongroom_proto::ids::{GroupId, Index};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::GroupStatement;
 use strongroom_proto::tree::Tree;
+use strongroom_testkit::TestEnv;
 
 /// Three HSMs with two groups, and an entry in each that member 0 made as their leader.
 fn two_groups() -> (Rig, [(GroupId, Entry); 2]) {
@@ -182,35 +183,15 @@ impl Flash for CutFlash {
     }
 }
 
-struct CutEnv {
-    flash: CutFlash,
-    rng: rand::rngs::StdRng,
-}
-
-impl Env for CutEnv {
-    type Flash = CutFlash;
-    type Rng = rand::rngs::StdRng;
-
-    fn flash(&mut self) -> &mut CutFlash {
-        &mut self.flash
-    }
-
-    fn rng(&mut self) -> &mut rand::rngs::StdRng {
-        &mut self.rng
-    }
-
-    fn show(&mut self, _: std::fmt::Arguments<'_>) {}
-}
-
 #[test]
 fn a_power_cut_at_any_operation_of_the_write_leaves_both_groups_or_neither() {
     let (rig, groups) = two_groups();
     let request = minicbor::to_vec(both(&groups)).expect("encodes");
     let mut seen = [0; 2];
     for cut in 1.. {
-        let rng = rand::SeedableRng::seed_from_u64(1);
+        let rng: rand::rngs::StdRng = rand::SeedableRng::seed_from_u64(1);
         let inner = rig.devices[1].env.flash.clone();
-        let mut env = CutEnv { flash: CutFlash { inner, operations: 0, cut: u32::MAX }, rng };
+        let mut env = TestEnv::new(CutFlash { inner, operations: 0, cut: u32::MAX }, rng);
         let mut core = Core::start(&mut env, Config::software()).expect("an intact flash starts");
         (env.flash.operations, env.flash.cut) = (0, cut);
         let reply: Reply = minicbor::decode(&core.handle(&mut env, &request)).expect("every reply decodes");

@@ -447,7 +447,8 @@ fn the_tree_of_one_prefix_is_taken_once_in_a_batch() {
 #[test]
 fn a_policy_that_cannot_be_kept_makes_no_realm() {
     let mut device = Device::new(1, None, Config::software());
-    let key = |i: u8| common::custodian_key(&ed25519_dalek::SigningKey::from_bytes(&[i; 32]));
+    let key =
+        |i: u8| strongroom_testkit::founding::custodian_key(&ed25519_dalek::SigningKey::from_bytes(&[i; 32]));
     let many = (1..).map(key).take(MAX_CUSTODIANS + 1).collect();
     // The neutral element: any signature can be made to fit it.
     let mut weak = [0; 32];

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Device, Rig, custodian_key, sign};
+use common::{Device, Rig};
 use ed25519_dalek::SigningKey;
 use strongroom_hsm::Config;
 use strongroom_proto::enrolment::{
@@ -11,6 +11,7 @@ use strongroom_proto::enrolment::{
 };
 use strongroom_proto::hsm::{Origin, Refusal, Reply, Request};
 use strongroom_proto::ids::{Digest, Nonce};
+use strongroom_testkit::founding::{custodian_key, sign};
 
 fn device(seed: u64) -> Device {
     Device::new(seed, None, Config::software())

@@ -2,7 +2,7 @@
 //!
 //! Anybody can seal to a device key, which is public: [`Host`] does it as an HSM would, with whatever inside.
 
-use super::common::{Device, Rig, custodian_key, sign};
+use super::common::{Device, Rig};
 use ed25519_dalek::SigningKey;
 use strongroom_hsm::Config;
 use strongroom_hsm_planted::Bug;
@@ -13,6 +13,7 @@ use strongroom_proto::hash::{hash, label, mac};
 use strongroom_proto::hsm::{DeviceStatus, Reply, Request};
 use strongroom_proto::ids::{BuildDigest, HsmId, Nonce, RealmId, X25519Public};
 use strongroom_proto::noise::StaticKey;
+use strongroom_testkit::founding::{custodian_key, sign};
 use x25519_dalek::{PublicKey, StaticSecret};
 use xaes_256_gcm::Xaes256Gcm;
 use xaes_256_gcm::aead::{Aead, KeyInit, Payload};

@@ -4,64 +4,17 @@ use super::common::Rig;
 use super::{outsider, second_group};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use strongroom_hsm::{Config, Env, Flash, FlashError, Geometry, MemoryFlash};
+use strongroom_hsm::{Config, Geometry, MemoryFlash};
 use strongroom_hsm_planted::{Bug, Core};
 use strongroom_proto::hsm::{CustodianPolicy, Reply, Request};
 use strongroom_proto::ids::HsmId;
 use strongroom_proto::statement::MemberStatement;
+use strongroom_testkit::{CutFlash, TestEnv};
 
-/// Flash that loses power after so many granules.
-struct CutFlash {
-    inner: MemoryFlash,
-    left: u32,
-}
-
-impl Flash for CutFlash {
-    fn geometry(&self) -> Geometry {
-        self.inner.geometry()
-    }
-
-    fn read(&mut self, unit: u32, offset: u32, out: &mut [u8]) -> Result<(), FlashError> {
-        self.inner.read(unit, offset, out)
-    }
-
-    fn program(&mut self, unit: u32, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
-        let granule = self.geometry().write_bytes;
-        for (at, bytes) in (offset..).step_by(granule as usize).zip(bytes.chunks(granule as usize)) {
-            self.left = self.left.checked_sub(1).ok_or(FlashError::Program)?;
-            self.inner.program(unit, at, bytes)?;
-        }
-        Ok(())
-    }
-
-    fn erase(&mut self, unit: u32) -> Result<(), FlashError> {
-        self.left = self.left.checked_sub(1).ok_or(FlashError::Erase)?;
-        self.inner.erase(unit)
-    }
-}
-
-struct CutEnv {
-    flash: CutFlash,
-    rng: StdRng,
-}
-
-impl Env for CutEnv {
-    type Flash = CutFlash;
-    type Rng = StdRng;
-
-    fn flash(&mut self) -> &mut CutFlash {
-        &mut self.flash
-    }
-
-    fn rng(&mut self) -> &mut StdRng {
-        &mut self.rng
-    }
-
-    fn show(&mut self, _: std::fmt::Arguments<'_>) {}
-}
+type CutEnv = TestEnv<CutFlash>;
 
 fn start(env: &mut CutEnv, bug: Option<Bug>) -> Core {
-    env.flash.left = u32::MAX;
+    env.flash.left = None;
     Core::start(env, Config::software(), bug).expect("an intact flash starts")
 }
 
@@ -74,15 +27,15 @@ fn ask(core: &mut Core, env: &mut CutEnv, request: &Request) -> Reply {
 pub(super) fn second_first_group_after_a_power_cut(bug: Option<Bug>) -> bool {
     let geometry = Geometry { units: 4, unit_bytes: 1 << 14, write_bytes: 8 };
     (0..200).any(|after| {
-        let flash = CutFlash { inner: MemoryFlash::new(geometry), left: u32::MAX };
-        let mut env = CutEnv { flash, rng: StdRng::seed_from_u64(1) };
+        let flash = CutFlash::on(MemoryFlash::new(geometry));
+        let mut env = CutEnv::new(flash, StdRng::seed_from_u64(1));
         let mut core = start(&mut env, bug);
         let Reply::Device(made) = ask(&mut core, &mut env, &Request::NewRealm(CustodianPolicy::closed()))
         else {
             panic!("no realm")
         };
         let request = Request::NewGroup(vec![made.realm.expect("just made").member]);
-        env.flash.left = after;
+        env.flash.left = Some(after);
         ask(&mut core, &mut env, &request);
         let mut core = start(&mut env, bug);
         ask(&mut core, &mut env, &request);
@@ -95,8 +48,8 @@ pub(super) fn second_first_group_after_a_power_cut(bug: Option<Bug>) -> bool {
 pub(super) fn hsm_lost_in_a_power_cut(bug: Option<Bug>) -> bool {
     let geometry = Geometry { units: 4, unit_bytes: 1 << 14, write_bytes: 8 };
     (0..40).any(|after| {
-        let flash = CutFlash { inner: MemoryFlash::new(geometry), left: u32::MAX };
-        let mut env = CutEnv { flash, rng: StdRng::seed_from_u64(1) };
+        let flash = CutFlash::on(MemoryFlash::new(geometry));
+        let mut env = CutEnv::new(flash, StdRng::seed_from_u64(1));
         let mut core = start(&mut env, bug);
         let mut ask = |request: &Request| ask(&mut core, &mut env, request);
         let Reply::Device(made) = ask(&Request::NewRealm(CustodianPolicy::closed())) else {
@@ -108,9 +61,9 @@ pub(super) fn hsm_lost_in_a_power_cut(bug: Option<Bug>) -> bool {
         ask(&Request::Lead(group, None));
         let process = Request::Process { group, trees: Vec::new(), requests: Vec::new() };
         let Reply::Processed { made: Some(made), .. } = ask(&process) else { panic!("no entry") };
-        env.flash.left = after;
+        env.flash.left = Some(after);
         self::ask(&mut core, &mut env, &Request::capture(group, vec![made.entry]));
-        env.flash.left = u32::MAX;
+        env.flash.left = None;
         Core::start(&mut env, Config::software(), bug).is_err()
     })
 }

@@ -3,98 +3,35 @@
 //! A device without a bug runs the core that ships, and one with a bug the copy of it where that rule is left out.
 #![allow(dead_code, unreachable_pub, reason = "shared by test files, each of which uses a part")]
 
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::SigningKey;
 use minicbor::bytes::ByteVec;
 use rand::rngs::StdRng;
-use rand::{Rng, RngExt, SeedableRng};
-use rand_core::{TryCryptoRng, TryRng};
-use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::fmt::Arguments;
+use rand::{RngExt, SeedableRng};
 use std::sync::Arc;
-use strongroom_hsm::{Config, Env, Geometry, MemoryFlash};
+use strongroom_hsm::{Config, Geometry, MemoryFlash};
 use strongroom_hsm_planted::{Bug, Core, PlantedCore};
 use strongroom_proto::client::{
-    EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Register2Request,
-    RegistrationVersion, SecretsRequest, SecretsResponse, UnlockKeyCommitment, UnlockKeyTag,
+    HandshakeResponse, Register2Request, SecretsRequest, SecretsResponse, UnlockKeyTag,
 };
-use strongroom_proto::enrolment::{Attestation, CustodianSignature, SealedRealm};
+use strongroom_proto::enrolment::{CustodianSignature, SealedRealm};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    BatchRequest, CustodianKey, CustodianPolicy, DeviceStatus, ExportApproval, Made, NoiseMessage,
-    NoiseReply, Outcome, PrefixTree, Refusal, Released, Reply, Request,
+    BatchRequest, DeviceStatus, ExportApproval, Made, NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal,
+    Released, Reply, Request,
 };
-use strongroom_proto::ids::{
-    Digest, EntryHash, GroupId, HsmId, Nonce, RealmId, RecordId, SessionId, X25519Public,
-};
+use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Nonce, RealmId, RecordId, SessionId, X25519Public};
 use strongroom_proto::noise::{self, ClientHandshake, Transport};
-use strongroom_proto::oprf::{BlindedInput, PrivateKey, blind};
+use strongroom_proto::oprf::{BlindedInput, blind};
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::registration::RegistrationSigningKey;
-use strongroom_proto::sharing::SecretScalar;
 use strongroom_proto::statement::{Captured, Committed, GroupStatement};
 use strongroom_proto::tree::{ClaimedTree, Tree};
+use strongroom_testkit::founding::{self, found, sign};
+use strongroom_testkit::{Custodians, Hsm, Scripted, registration};
+
+/// The environment of these devices.
+pub type TestEnv = strongroom_testkit::TestEnv<MemoryFlash, Scripted>;
 
 const GEOMETRY: Geometry = Geometry { units: 4, unit_bytes: 1 << 16, write_bytes: 8 };
-
-/// A seeded generator that gives scripted draws first, to whoever asks for exactly their length.
-pub struct ScriptedRng {
-    pub script: VecDeque<Vec<u8>>,
-    rng: StdRng,
-}
-
-impl TryRng for ScriptedRng {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        Ok(self.rng.next_u32())
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        Ok(self.rng.next_u64())
-    }
-
-    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
-        if self.script.front().is_some_and(|next| next.len() == out.len()) {
-            out.copy_from_slice(&self.script.pop_front().expect("just seen"));
-        } else {
-            self.rng.fill_bytes(out);
-        }
-        Ok(())
-    }
-}
-
-impl TryCryptoRng for ScriptedRng {}
-
-pub struct TestEnv {
-    pub flash: MemoryFlash,
-    pub rng: ScriptedRng,
-    /// What the device has shown.
-    pub console: Vec<String>,
-    /// What the device's vendor says of whatever digest, if anything.
-    pub vendor: Option<fn(&Digest) -> Attestation>,
-}
-
-impl Env for TestEnv {
-    type Flash = MemoryFlash;
-    type Rng = ScriptedRng;
-
-    fn flash(&mut self) -> &mut MemoryFlash {
-        &mut self.flash
-    }
-
-    fn rng(&mut self) -> &mut ScriptedRng {
-        &mut self.rng
-    }
-
-    fn show(&mut self, line: Arguments<'_>) {
-        self.console.push(line.to_string());
-    }
-
-    fn attest(&mut self, digest: &Digest) -> Attestation {
-        self.vendor.map_or_else(Attestation::none, |attest| attest(digest))
-    }
-}
 
 /// One HSM.
 pub struct Device {
@@ -106,9 +43,7 @@ pub struct Device {
 
 impl Device {
     pub fn new(seed: u64, bug: Option<Bug>, config: Config) -> Self {
-        let flash = MemoryFlash::new(GEOMETRY);
-        let rng = ScriptedRng { script: VecDeque::new(), rng: StdRng::seed_from_u64(seed) };
-        let mut env = TestEnv { flash, rng, console: Vec::new(), vendor: None };
+        let mut env = TestEnv::new(MemoryFlash::new(GEOMETRY), Scripted::seeded(seed));
         let core = Core::start(&mut env, config.clone(), bug).expect("an empty flash starts a new device");
         Self { core, env, config, bugs: bug.into_iter().collect() }
     }
@@ -184,6 +119,17 @@ impl Device {
     }
 }
 
+impl Hsm for Device {
+    fn ask(&mut self, request: &Request) -> Reply {
+        Self::ask(self, request)
+    }
+}
+
+/// Of three custodians two approve.
+fn custodians() -> Custodians {
+    Custodians::two_of_three([0, 2])
+}
+
 /// A realm of several HSMs, one group, and what a host knows of it.
 pub struct Rig {
     pub devices: Vec<Device>,
@@ -192,15 +138,6 @@ pub struct Rig {
     pub public_key: X25519Public,
     pub statement: GroupStatement,
     pub group: GroupId,
-}
-
-pub fn custodian_key(key: &SigningKey) -> CustodianKey {
-    CustodianKey(Digest(key.verifying_key().to_bytes()))
-}
-
-pub fn sign(key: &SigningKey, digest: &Digest) -> CustodianSignature {
-    let signature = key.sign(digest.as_bytes()).to_bytes().into();
-    CustodianSignature { custodian: custodian_key(key), signature }
 }
 
 impl Rig {
@@ -220,33 +157,17 @@ impl Rig {
     fn build(seed: u64, members: usize, bug: Option<Bug>, config: &Config) -> Self {
         let device = |i| Device::new(seed + i as u64, bug, config.clone());
         let mut devices: Vec<Device> = (0..members).map(device).collect();
-        let custodians: Vec<SigningKey> = (1..=3).map(|i| SigningKey::from_bytes(&[i; 32])).collect();
-        let policy =
-            CustodianPolicy { custodians: custodians.iter().map(custodian_key).collect(), threshold: 2 };
-        let Reply::Device(status) = devices[0].ask(&Request::NewRealm(policy)) else { panic!("no realm") };
-        let realm = status.realm.expect("has one now");
-        let mut rig = Self {
+        let custodians = custodians();
+        let (founded, statement) = found(&mut devices, &custodians);
+        let realm = founded.realm.expect("it was just made");
+        Self {
             devices,
-            custodians,
+            custodians: custodians.keys,
             realm: realm.realm,
             public_key: realm.public_key,
-            statement: GroupStatement::new(&[0; 32], &realm.realm, GroupId([0; 16]), vec![], false),
-            group: GroupId([0; 16]),
-        };
-        for importer in 1..members {
-            rig.enrol(importer);
+            group: statement.group,
+            statement,
         }
-        let statements = rig.devices.iter_mut().map(|d| d.status().realm.expect("joined").member).collect();
-        rig.statement = match rig.devices[0].ask(&Request::NewGroup(statements)) {
-            Reply::Group(statement) => statement,
-            other => panic!("{other:?}"),
-        };
-        rig.group = rig.statement.group;
-        for device in &mut rig.devices[1..] {
-            let reply = device.ask(&Request::JoinGroup(rig.statement.clone()));
-            assert!(matches!(reply, Reply::Group(_)), "{reply:?}");
-        }
-        rig
     }
 
     /// What custodians have to sign so that the realm goes to one of these devices, with new nonces of both sides.
@@ -258,10 +179,7 @@ impl Rig {
     /// The same for any device.
     pub fn approval_for(&mut self, to: &DeviceStatus, importer_nonce: Nonce) -> ExportApproval {
         let from = self.devices[0].status();
-        let Reply::ExportNonce(nonce) = self.devices[0].ask(&Request::ExportNonce) else {
-            panic!("no nonce")
-        };
-        from.offer(nonce, to.request(importer_nonce)).expect("it has the realm")
+        founding::approval(&mut self.devices[0], &from, to.request(importer_nonce))
     }
 
     pub fn sign(&self, custodian: usize, approval: &ExportApproval) -> CustodianSignature {
@@ -270,18 +188,7 @@ impl Rig {
 
     /// The realm, sealed to a device on this approval of two custodians.
     pub fn export(&mut self, approval: ExportApproval) -> SealedRealm {
-        let signatures = vec![self.sign(0, &approval), self.sign(2, &approval)];
-        match self.devices[0].ask(&Request::ExportRealm(approval, signatures)) {
-            Reply::Exported(sealed) => sealed,
-            other => panic!("not exported but {other:?}"),
-        }
-    }
-
-    fn enrol(&mut self, importer: usize) {
-        let approval = self.approval(importer);
-        let sealed = self.export(approval);
-        let reply = self.devices[importer].ask(&Request::JoinRealm(sealed));
-        assert!(matches!(reply, Reply::Device(_)), "{reply:?}");
+        founding::export(&mut self.devices[0], approval, &custodians())
     }
 
     /// Brings in a device that is not one of these.
@@ -385,19 +292,7 @@ pub struct User {
 impl User {
     pub fn new(rig: &Rig, seed: u64, num_guesses: u16) -> Self {
         let mut rng = StdRng::seed_from_u64(1000 + seed);
-        let key = PrivateKey::random(&mut rng);
-        let signing = RegistrationSigningKey::random(&mut rng);
-        let registration = Register2Request {
-            version: RegistrationVersion(rng.random()),
-            oprf_signed_public_key: signing.sign_public_key(&rig.realm, &key.public_key()),
-            oprf_private_key: key,
-            unlock_key_commitment: UnlockKeyCommitment::new(rng.random()),
-            unlock_key_tag: UnlockKeyTag::new(rng.random()),
-            encryption_key_scalar_share: SecretScalar::random(&mut rng),
-            encrypted_secret: EncryptedSecret::new([7; 145]),
-            encrypted_secret_commitment: EncryptedSecretCommitment::new(rng.random()),
-            policy: Policy { num_guesses },
-        };
+        let registration = registration(&rig.realm, num_guesses, &mut rng);
         Self {
             record: RecordId(rng.random()),
             session: SessionId(rng.random()),

@@ -6,10 +6,11 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
 use strongroom_hsm::nvram::{Nvram, Opened};
-use strongroom_hsm::{Config, Core, Env};
+use strongroom_hsm::{Config, Core};
 use strongroom_hsm_planted::{PlantedCore, Revealed};
 use strongroom_proto::hsm::{DeviceStatus, Origin, Reply, Request};
 use strongroom_proto::ids::RecordId;
+use strongroom_testkit::TestEnv;
 
 const UNITS: u32 = 4;
 const UNIT_BYTES: u32 = 65_536;
@@ -37,28 +38,10 @@ fn flash(seed: u64) -> ModelFlash {
     flash
 }
 
-pub(super) struct Device {
-    pub(super) flash: ModelFlash,
-    rng: StdRng,
-}
-
-impl Env for Device {
-    type Flash = ModelFlash;
-    type Rng = StdRng;
-
-    fn flash(&mut self) -> &mut ModelFlash {
-        &mut self.flash
-    }
-
-    fn rng(&mut self) -> &mut StdRng {
-        &mut self.rng
-    }
-
-    fn show(&mut self, _: std::fmt::Arguments<'_>) {}
-}
+pub(super) type Device = TestEnv<ModelFlash>;
 
 pub(super) fn device(flash: ModelFlash) -> Device {
-    Device { flash, rng: StdRng::seed_from_u64(1) }
+    TestEnv::new(flash, StdRng::seed_from_u64(1))
 }
 
 pub(super) fn status(core: &mut Core, device: &mut Device) -> DeviceStatus {

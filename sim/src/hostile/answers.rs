@@ -3,8 +3,9 @@
 use super::clients::{Answer, finish, guesses};
 use super::keys::hash;
 use super::model::Records;
+use super::parts::{Kept, Known};
 use super::step::{Made, Wish};
-use super::world::{Kept, Known, World};
+use super::world::World;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use strongroom_hsm::{SEALED_EVENT_BYTES, SEALED_RECORD_BYTES};

@@ -1,13 +1,12 @@
 //! Steps about realms and groups: who may hold the seed, who is a member of what. With them, the oracle's rules on it.
 
 use super::keys::{Hosts, device_key, hash, hosts_realm};
+use super::parts::{DEVICES, Exported, Group, MAX_GROUPS, Member};
 use super::step::{Approval, HostsRealm, Invitation, Made, Members};
-use super::world::{DEVICES, Group, MAX_GROUPS, Member, World};
+use super::world::World;
 use crate::model::Trace;
 use ed25519_dalek::SigningKey;
-use strongroom_proto::enrolment::{
-    CustodianPolicy, CustodianSignature, EnrolmentRequest, ExportApproval, SealedRealm,
-};
+use strongroom_proto::enrolment::{CustodianPolicy, EnrolmentRequest, ExportApproval, SealedRealm};
 use strongroom_proto::hsm::{Reply, Request};
 use strongroom_proto::ids::{BuildDigest, Digest, GroupId, HsmId, Mac, Nonce, RealmId, X25519Public};
 use strongroom_proto::statement::{GroupStatement, MemberStatement};
@@ -129,7 +128,7 @@ impl World {
             let is_stranger = how == Approval::Strangers;
             // The first custodian belongs to the host; the others sign for the importer alone.
             let signed = if i == 0 || is_stranger { &asked } else { &proper };
-            let signature = sign(if is_stranger { &stranger } else { key }, signed);
+            let signature = sign(if is_stranger { &stranger } else { key }, &signed.digest());
             signatures.extend(vec![signature; if how == Approval::Twice { 2 } else { 1 }]);
             valid += u32::from(!is_stranger && *signed == asked);
         }
@@ -228,13 +227,4 @@ impl World {
         let version = if how == HostsRealm::Newer { 3 } else { 2 };
         Hosts { version, approval: &approval, signatures: &signatures }.seal()
     }
-}
-
-/// A realm that an HSM sealed, and on which approval.
-#[derive(Clone)]
-pub(super) struct Exported {
-    sealed: SealedRealm,
-    to: usize,
-    approval: ExportApproval,
-    signatures: Vec<CustodianSignature>,
 }

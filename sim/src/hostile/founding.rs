@@ -1,10 +1,9 @@
 //! The realm that every episode of a search begins with: made once, by the protocol as it is, and kept as what the
 //! HSMs' flashes hold. Nothing that the oracle sees is left out by that: an episode begins with five restarts.
 
-use super::Planted;
 use super::clients::Clients;
 use super::keys::{RealmKeys, device_key};
-use super::world::{DEVICES, MAX_PENDING_ENTRIES, MEMBERS};
+use super::parts::{DEVICES, MAX_PENDING_ENTRIES, MEMBERS, Planted};
 use ed25519_dalek::SigningKey;
 use strongroom_hsm::{Config, MemoryFlash};
 use strongroom_proto::hsm::{DeviceStatus, RealmStatus};

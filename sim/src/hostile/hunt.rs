@@ -2,9 +2,9 @@
 //! need to have before an attack is worth a try. Random steps are in [`super::random`].
 
 use super::clients::{POINTS, REGISTRATIONS, USERS};
+use super::parts::{Lead, MEMBERS};
 use super::step::{Invitation, Made, Members, Shape, Step, Wish};
-use super::strategies::STRATEGIES;
-use super::world::{Lead, MEMBERS, World};
+use super::world::World;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -28,28 +28,9 @@ impl Hunt {
         Self { world, rng: StdRng::seed_from_u64(seed), trace: Vec::new(), next: 1, limit }
     }
 
-    /// Runs to the end of the episode, or to the first broken rule.
-    pub(super) fn run(&mut self) {
-        self.make_groups();
-        self.lead(0, 0);
-        while !self.is_over() {
-            let before = self.trace.len();
-            if self.rng.random_ratio(1, 3) {
-                for _ in 0..self.rng.random_range(1..12) {
-                    self.random_step();
-                }
-            } else if let Some(strategy) = STRATEGIES.choose(&mut self.rng) {
-                strategy(self);
-            }
-            if self.trace.len() == before {
-                self.random_step();
-            }
-        }
-    }
-
     /// The realm's first group, which owns every record, of HSMs 0 to 2; a second, which owns none, of 1 to 3. Sometimes
     /// the power goes while the first is made.
-    fn make_groups(&mut self) {
+    pub(super) fn make_groups(&mut self) {
         if self.rng.random_ratio(1, 6) {
             let after = self.rng.random_range(0..160);
             self.go(Step::CutPower { at: 0, after });

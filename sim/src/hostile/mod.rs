@@ -15,22 +15,27 @@ mod claims;
 mod clients;
 mod device;
 mod enrolment;
+mod episode;
 mod founding;
 mod hunt;
 mod keys;
 mod model;
 mod oracle;
+mod parts;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod random;
 mod step;
+mod step_words;
 mod strategies;
 mod trace;
 mod world;
 
 use founding::Founding;
 use hunt::{EPISODE_STEPS, Hunt};
-pub use oracle::{RULES, Violation};
+pub use oracle::RULES;
+use parts::Coverage;
+pub use parts::{Planted, Violation};
 #[cfg(feature = "planted-bugs")]
 pub use planted::{Hunted, PLANTED_BUDGET, UNSEEN, hunt_planted, print_table, seen};
 use std::fmt::Write;
@@ -40,10 +45,7 @@ use strongroom_hsm::Config;
 pub use strongroom_testkit::Bug;
 use strongroom_testkit::Tape;
 pub use trace::Trace;
-use world::{Coverage, World};
-
-/// What is left out of the cores of a run.
-pub type Planted = Option<Bug>;
+use world::World;
 
 /// One episode in so many is run a second time with other secrets.
 const TWIN_EPISODES: u64 = 16;

@@ -5,9 +5,9 @@
 //! that is broken. Here: statements, the log, what an HSM says of itself. In [`super::answers`]: batches and replies.
 
 use super::claims::Claim;
+use super::parts::{Lead, Violation};
 use super::step::{Made, Shape};
-use super::world::{Lead, World};
-use std::fmt;
+use super::world::World;
 use strongroom_proto::hsm::{CaptureOutcome, DeviceStatus, NoiseReply, Released, Reply, Request};
 use strongroom_proto::ids::{Digest, EntryHash, GroupId, RecordId, Term};
 use strongroom_proto::prefix::Prefix;
@@ -46,21 +46,6 @@ pub const RULES: &[&str] = &[
     "bounded",
     "as the model allows",
 ];
-
-/// A rule that was broken.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Violation {
-    /// The rule.
-    pub rule: &'static str,
-    /// What happened.
-    pub what: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.rule, self.what)
-    }
-}
 
 /// An entry as a sentence names it.
 fn named(entry: Option<Made>) -> String {

@@ -2,8 +2,8 @@
 
 use super::clients::USERS;
 use super::hunt::{Hunt, recent};
+use super::parts::{DEVICES, MAX_GROUPS};
 use super::step::{Approval, Forgery, HostsRealm, Invitation, Lie, Made, Members, Oddity, Shape, Step, Wish};
-use super::world::{DEVICES, MAX_GROUPS};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 

@@ -1,10 +1,9 @@
 //! Traces: the steps of one episode, shrunk, written as text that people read, and run again.
 
-use super::Planted;
 use super::founding::Founding;
-use super::oracle::Violation;
+use super::parts::{Look, Planted, Violation};
 use super::step::{Made, Step};
-use super::world::{Look, World};
+use super::world::World;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;

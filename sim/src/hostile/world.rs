@@ -4,16 +4,15 @@
 //! reply to the oracle ([`super::oracle`]). A step that names something that does not exist does nothing.
 
 use super::claims::{Claim, shaped};
-use super::clients::{Answer, Clients, finish};
+use super::clients::{Clients, finish};
 use super::device::handle;
-use super::enrolment::Exported;
 use super::founding::Founding;
 use super::keys::hash;
-use super::model::{Happening, Records};
-use super::oracle::Violation;
+use super::parts::{
+    Channel, Coverage, DEVICES, Exported, Group, Known, Look, MAX_GROUPS, MEMBERS, Member, Message, Violation,
+};
 use super::step::{Forgery, Lie, Made, Oddity, Shape, Step, Wish};
 use crate::model::{Departure, Trace};
-use minicbor::bytes::ByteVec;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use strongroom_proto::entry::Entry;
@@ -22,103 +21,13 @@ use strongroom_proto::hsm::{
     Request,
 };
 use strongroom_proto::ids::{Digest, EntryHash, GroupId, Index, Mac, Nonce, RecordId, SessionId, Term};
-use strongroom_proto::noise::Transport;
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::{Captured, Committed, GroupStatement};
+use strongroom_proto::statement::{Captured, Committed};
 use strongroom_proto::tree::{ClaimedTree, Tree};
 use strongroom_testkit::{Device, Hsm};
 
-/// HSMs of the realm. The first three are to be group 0, the last three group 1.
-pub(super) const MEMBERS: usize = 4;
-/// All HSMs; the last has no realm.
-pub(super) const DEVICES: usize = 5;
-/// The most groups that an episode makes.
-pub(super) const MAX_GROUPS: usize = 5;
-/// How many waiting entries an HSM is built for here: few, so that its bound is reached.
-pub(super) const MAX_PENDING_ENTRIES: u32 = 24;
 /// How many requests are kept to be garbled.
 const RECENT: usize = 16;
-
-/// An entry, with what the oracle knows of it.
-pub(super) struct Known {
-    pub(super) entry: Entry,
-    pub(super) hash: EntryHash,
-    pub(super) parent: Option<Made>,
-    pub(super) group: usize,
-    pub(super) tree: Tree,
-    pub(super) records: Records,
-    pub(super) kept: Vec<Kept>,
-    pub(super) events: Vec<ByteVec>,
-    /// Members, by bit, that ever stated to have captured it or an entry after it.
-    pub(super) stated: u16,
-    pub(super) is_committed: bool,
-    pub(super) is_forged: bool,
-}
-
-/// A reply that waits for its entry's commit.
-#[derive(Clone)]
-pub(super) struct Kept {
-    pub(super) message: Made,
-    pub(super) user: u8,
-    /// The entry that the message's effect is in: this one, unless it was sent before.
-    pub(super) applied: Made,
-    pub(super) expected: Answer,
-    pub(super) happening: Happening,
-    /// How often the registration that is guessed at was accepted or reset before, on the chain of `applied`.
-    pub(super) window: u32,
-}
-
-/// A client's message.
-pub(super) struct Message {
-    pub(super) user: u8,
-    pub(super) wish: Wish,
-    pub(super) channel: Option<Made>,
-    pub(super) handshake: u32,
-    pub(super) session: SessionId,
-    pub(super) noise: NoiseMessage,
-    /// Where it took effect, and what is to be answered. A message of a channel does so once.
-    pub(super) applied: Option<(Made, Answer, u32)>,
-    pub(super) reply: Option<NoiseReply>,
-}
-
-pub(super) struct Channel {
-    pub(super) user: u8,
-    pub(super) transport: Transport,
-    session: SessionId,
-}
-
-/// What one HSM is in one group, as far as its replies tell.
-#[derive(Clone, Default)]
-pub(super) struct Member {
-    pub(super) joined: bool,
-    pub(super) captured: Option<Made>,
-    pub(super) lead: Option<Lead>,
-    pub(super) statement: Option<Made>,
-}
-
-/// A leadership.
-#[derive(Clone)]
-pub(super) struct Lead {
-    /// The newest own entry, or the one it began from.
-    pub(super) newest: Option<Made>,
-    /// Entries made since the newest that is known here to be committed.
-    pub(super) waiting: u64,
-    /// Whether it still makes entries, as far as it was told.
-    pub(super) leading: bool,
-}
-
-pub(super) struct Group {
-    pub(super) id: GroupId,
-    pub(super) statement: GroupStatement,
-    /// Members by bit.
-    pub(super) members: u16,
-}
-
-/// Message, role, outcome, and how often.
-pub(super) type Coverage = BTreeMap<(&'static str, &'static str, String), u64>;
-
-/// What a reply looks like to a host that can read none of its secrets: the step, the size, and all else.
-pub(super) type Look = (Made, usize, String);
 
 /// One episode.
 pub(super) struct World {

@@ -1,70 +1,18 @@
 //! An HSM whose realm keys and draws are those of the vectors, and whose records the test can read.
 
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
-use rand_core::{TryCryptoRng, TryRng};
-use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use strongroom_hsm::{Config, Env};
+use strongroom_hsm::Config;
 use strongroom_hsm_planted::{Bug, PlantedCore, Revealed};
 use strongroom_hsm_software::FileFlash;
 use strongroom_proto::hsm::{Reply, Request};
 use strongroom_proto::ids::{RealmId, RecordId};
-
-/// A seeded generator that gives scripted draws first, to whoever asks for exactly their length.
-struct Scripted {
-    script: VecDeque<[u8; 32]>,
-    rng: StdRng,
-}
-
-impl TryRng for Scripted {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        Ok(self.rng.next_u32())
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        Ok(self.rng.next_u64())
-    }
-
-    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
-        match self.script.pop_front_if(|next| next.len() == out.len()) {
-            Some(draw) => out.copy_from_slice(&draw),
-            None => self.rng.fill_bytes(out),
-        }
-        Ok(())
-    }
-}
-
-impl TryCryptoRng for Scripted {}
-
-struct Environment {
-    flash: FileFlash,
-    rng: Scripted,
-}
-
-impl Env for Environment {
-    type Flash = FileFlash;
-    type Rng = Scripted;
-
-    fn flash(&mut self) -> &mut FileFlash {
-        &mut self.flash
-    }
-
-    fn rng(&mut self) -> &mut Scripted {
-        &mut self.rng
-    }
-
-    fn show(&mut self, _: std::fmt::Arguments<'_>) {}
-}
+use strongroom_testkit::{Scripted, TestEnv};
 
 /// The device.
 pub struct Device {
     core: PlantedCore,
-    env: Environment,
+    env: TestEnv<FileFlash, Scripted>,
     realm: RealmId,
     noise_secret: [u8; 32],
     /// The record that was sealed last.
@@ -77,15 +25,14 @@ pub type Shared = Arc<Mutex<Device>>;
 impl Device {
     /// A new device. The realm that it makes gets this id and Noise key.
     pub fn new(nvram: &Path, realm: RealmId, noise_secret: [u8; 32]) -> Shared {
-        let rng = Scripted { script: VecDeque::new(), rng: StdRng::seed_from_u64(1) };
-        let mut env = Environment { flash: FileFlash::open(nvram).expect("a new file"), rng };
+        let mut env = TestEnv::new(FileFlash::open(nvram).expect("a new file"), Scripted::seeded(1));
         let core = PlantedCore::start(&mut env, Config::software(), [Bug::NonceAsDrawn]).expect("a new file");
         Arc::new(Mutex::new(Self { core, env, realm, noise_secret, leaf: None }))
     }
 
     /// Has the next draw of 32 bytes be this one.
     pub fn script(&mut self, draw: [u8; 32]) {
-        self.env.rng.script.push_back(draw);
+        self.env.rng.script.push_back(draw.into());
     }
 
     /// Whether all scripted draws were made.

@@ -1,9 +1,9 @@
 //! Attacks on the log: forks, statements, leaderships, NVRAM.
 
-use super::{fork, guess, guess_here};
+use super::plays::{fork, guess, guess_here};
 use crate::hostile::hunt::Hunt;
+use crate::hostile::parts::MAX_PENDING_ENTRIES;
 use crate::hostile::step::{Forgery, Invitation, Lie, Step};
-use crate::hostile::world::MAX_PENDING_ENTRIES;
 
 pub(super) fn lead_at_two_with_one_guess_each(hunt: &mut Hunt) {
     let Some(s) = hunt.stage(0) else { return };
@@ -304,7 +304,7 @@ pub(super) fn capture_of_another_group(hunt: &mut Hunt) {
     let Some(at) = hunt.members(group).first().copied() else { return };
     hunt.go(Step::Capture { at, group, entries: vec![s.tip] });
     // Entry 1 of one group follows nothing, as entry 1 of any other does.
-    let of_group = |(n, k): (&u32, &crate::hostile::world::Known)| {
+    let of_group = |(n, k): (&u32, &crate::hostile::parts::Known)| {
         (k.group == usize::from(s.group) && k.parent.is_none()).then_some(*n)
     };
     let first = hunt.world.entries.iter().find_map(of_group);

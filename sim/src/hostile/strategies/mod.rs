@@ -4,13 +4,13 @@
 //! random steps before and after make variants of it.
 
 mod log;
+mod plays;
 mod realm;
 mod records;
 mod sessions;
 mod trees;
 
-use super::hunt::{Hunt, Scene};
-use super::step::{Made, Wish};
+use super::hunt::Hunt;
 
 /// One strategy.
 pub(super) type Strategy = fn(&mut Hunt);
@@ -84,38 +84,3 @@ pub(super) const STRATEGIES: &[Strategy] = &[
     realm::join_again,
     realm::make_groups_everywhere,
 ];
-
-/// A guess with a fresh channel at this leader, where there is a user to guess at.
-fn guess(hunt: &mut Hunt, s: &Scene, at: u8, point: u8) -> Vec<Made> {
-    if s.group != 0 {
-        return Vec::new();
-    }
-    let channel = hunt.open(s.user, at);
-    vec![hunt.ask(channel, Wish::Recover2(s.registration, point))]
-}
-
-/// A guess on the scene's channel, where there is one.
-fn guess_here(hunt: &mut Hunt, s: &Scene, point: u8) -> Vec<Made> {
-    if s.group != 0 {
-        return Vec::new();
-    }
-    vec![hunt.ask(s.channel, Wish::Recover2(s.registration, point))]
-}
-
-/// Runs wishes one after another on the scene's channel, each in a committed batch of its own.
-fn wishes(hunt: &mut Hunt, s: &Scene, wishes: &[Wish]) {
-    for wish in wishes {
-        let message = hunt.ask(s.channel, *wish);
-        let entry = hunt.process(s.at, 0, &[message]);
-        hunt.settle(s.at, 0, entry, &[0, 1, 2]);
-    }
-}
-
-/// Two forks after a scene: the leader's and another's.
-fn fork(hunt: &mut Hunt, s: &Scene) -> (u8, Made, Made) {
-    let other = hunt.other(s);
-    hunt.lead(other, s.group);
-    let mine = hunt.process(s.at, s.group, &[]);
-    let theirs = hunt.process_on(other, s.group, Some(s.tip), &[]);
-    (other, mine, theirs)
-}

@@ -1,8 +1,8 @@
 //! Attacks on who holds the seed and who is a member.
 
 use crate::hostile::hunt::Hunt;
+use crate::hostile::parts::MEMBERS;
 use crate::hostile::step::{Approval, HostsRealm, Invitation, Members, Step};
-use crate::hostile::world::MEMBERS;
 
 /// The HSM without a realm.
 const OUTSIDER: u8 = MEMBERS as u8;

@@ -1,6 +1,6 @@
 //! Attacks on what a record allows.
 
-use super::wishes;
+use super::plays::wishes;
 use crate::hostile::clients::{USERS, guesses};
 use crate::hostile::hunt::Hunt;
 use crate::hostile::step::Wish;

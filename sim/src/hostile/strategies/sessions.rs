@@ -1,6 +1,6 @@
 //! Attacks on the channels between clients and HSMs.
 
-use super::{guess, wishes};
+use super::plays::{guess, wishes};
 use crate::hostile::clients::USERS;
 use crate::hostile::hunt::Hunt;
 use crate::hostile::step::{Step, Wish};

@@ -1,6 +1,6 @@
 //! Attacks on the tree that a batch runs on.
 
-use super::wishes;
+use super::plays::wishes;
 use crate::hostile::hunt::Hunt;
 use crate::hostile::step::{Shape, Step, Wish};
 

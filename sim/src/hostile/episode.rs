@@ -1,0 +1,27 @@
+//! One episode from start to end: groups are made, then strategies and random steps take turns.
+
+use super::hunt::Hunt;
+use super::strategies::STRATEGIES;
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+
+impl Hunt {
+    /// Runs to the end of the episode, or to the first broken rule.
+    pub(super) fn run(&mut self) {
+        self.make_groups();
+        self.lead(0, 0);
+        while !self.is_over() {
+            let before = self.trace.len();
+            if self.rng.random_ratio(1, 3) {
+                for _ in 0..self.rng.random_range(1..12) {
+                    self.random_step();
+                }
+            } else if let Some(strategy) = STRATEGIES.choose(&mut self.rng) {
+                strategy(self);
+            }
+            if self.trace.len() == before {
+                self.random_step();
+            }
+        }
+    }
+}
