@@ -143,7 +143,8 @@ impl Cluster {
         self.schedule(delay, Pending::ToReplica { member, life: Some(life), event });
     }
 
-    /// Lets through what [`Faults::held_writes`] and [`Faults::held_listings`] held up so far; says how much that is.
+    /// Lets through what [`super::Faults::held_writes`] and [`super::Faults::held_listings`] held up so far;
+    /// says how much that is.
     pub fn let_through(&mut self) -> usize {
         let held = std::mem::take(&mut self.held);
         let many = held.len();
@@ -151,7 +152,7 @@ impl Cluster {
         many
     }
 
-    /// The segments that [`Faults::held_writes`] holds up.
+    /// The segments that [`super::Faults::held_writes`] holds up.
     #[must_use]
     pub fn held_segments(&self) -> Vec<Vec<u8>> {
         let bytes = self.held.iter().filter_map(|pending| match pending {
