@@ -1,14 +1,7 @@
-//! Compiles every `proto/*.proto` into tonic services when the feature `grpc` is on. Needs no `protoc`.
+//! Compiles every `proto/*.proto` into tonic services. Needs no `protoc`.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
-    #[cfg(feature = "grpc")]
-    compile()?;
-    Ok(())
-}
-
-#[cfg(feature = "grpc")]
-fn compile() -> Result<(), Box<dyn std::error::Error>> {
     let mut files =
         std::fs::read_dir("proto")?.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>()?;
     files.retain(|path| path.extension().is_some_and(|extension| extension == "proto"));

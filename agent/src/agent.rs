@@ -1,6 +1,6 @@
 //! One running agent: its sockets, its services, and the replicas of its HSM's groups.
 //!
-//! A shell around [`crate::replica`]. It is trusted for availability only, and keeps nothing that must survive it: all
+//! A shell around [`strongroom_replica`]. It is trusted for availability only, and keeps nothing that must survive it: all
 //! durable state is in the HSM and in the store, so an agent can be killed at any moment and started again.
 
 mod core;
@@ -29,7 +29,6 @@ use crate::front::{Clock, Front, router, serve, system_clock};
 use crate::link::Link;
 use crate::metrics::{self, Metrics};
 use crate::peers::{self, Identities, PeerService, Peers, Refused, accept, agents_only, operators_only};
-use crate::replica::{Millis, Status};
 use crate::store::{Store, StoreError};
 use crate::tenants::Tenants;
 use crate::tls::{self, Tls};
@@ -40,6 +39,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strongroom_proto::hsm::{DeviceStatus, Refusal};
 use strongroom_proto::ids::GroupId;
+use strongroom_replica::{Millis, Status};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;

@@ -5,7 +5,6 @@
 
 use crate::file::{FileError, parse_toml, read_toml};
 pub use crate::limits::Limits;
-use crate::replica::Storage;
 use crate::store::parse_url;
 use crate::tenants::TestTenants;
 use crate::timing::Timing;
@@ -16,6 +15,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use strongroom_replica::Storage;
 use url::Url;
 
 /// The configuration of one agent.
@@ -132,8 +132,18 @@ fn store_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error
 /// See [`Storage::grace_ms`].
 const MIN_GRACE_MS: u64 = 700_000;
 
+/// How [`Storage`] stands in the file: what is left out is as in its default.
+#[derive(Deserialize)]
+#[serde(remote = "Storage", default = "Storage::default", deny_unknown_fields)]
+struct StorageInFile {
+    snapshot_after_ms: u64,
+    snapshot_records: usize,
+    snapshot_segments: usize,
+    grace_ms: u64,
+}
+
 fn storage<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Storage, D::Error> {
-    let storage = Storage::deserialize(deserializer)?;
+    let storage = StorageInFile::deserialize(deserializer)?;
     let most = 65_536;
     let records = (1..=most).contains(&storage.snapshot_records);
     let segments = (1..=most).contains(&storage.snapshot_segments);

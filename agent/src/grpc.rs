@@ -1,6 +1,6 @@
-//! The tonic services of `proto/proto/*.proto`, as generated. The only part of this crate that needs std.
+//! The tonic services of `agent/proto/*.proto`, as generated.
 //!
-//! The messages are envelopes around bytes whose form is fixed elsewhere in this crate; a change of gRPC framing
+//! The messages are envelopes around bytes whose form is fixed elsewhere; a change of gRPC framing
 //! therefore never changes what is hashed, authenticated or encrypted.
 
 /// The realm as its clients see it: one call that carries a CBOR request and its CBOR answer.

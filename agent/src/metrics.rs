@@ -7,7 +7,6 @@
 use crate::front::FrontMetrics;
 use crate::memory::resident;
 use crate::peers::Refused;
-use crate::replica::Status;
 use crate::store::{Store, StoreMetrics, Trust};
 use crate::tree::TreeMetrics;
 use axum::Router;
@@ -29,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::hsm::Wear;
 use strongroom_proto::ids::GroupId;
+use strongroom_replica::Status;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};

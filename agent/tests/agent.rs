@@ -13,21 +13,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use strongroom_agent::admin::{AdminError, Client};
 use strongroom_agent::agent::{Agent, Sockets};
-use strongroom_agent::link::{Link, Lost};
-use strongroom_agent::peers::Forwarded;
-use strongroom_agent::replica::Answer;
-use strongroom_agent::store::Store;
-use strongroom_proto::enrolment::CustodianPolicy;
-use strongroom_proto::grpc::peer::admin_client::AdminClient;
-use strongroom_proto::grpc::peer::forward_reply::Answer as WireAnswer;
-use strongroom_proto::grpc::peer::peer_client::PeerClient;
-use strongroom_proto::grpc::peer::peer_server::{Peer, PeerServer};
-use strongroom_proto::grpc::peer::{
+use strongroom_agent::grpc::peer::admin_client::AdminClient;
+use strongroom_agent::grpc::peer::forward_reply::Answer as WireAnswer;
+use strongroom_agent::grpc::peer::peer_client::PeerClient;
+use strongroom_agent::grpc::peer::peer_server::{Peer, PeerServer};
+use strongroom_agent::grpc::peer::{
     DeliverReply, DeliverRequest, ForwardReply, ForwardRequest, HelloReply, HelloRequest, InviteRequest,
     SetupReply, SetupRequest, StatusReply, StatusRequest,
 };
+use strongroom_agent::link::{Link, Lost};
+use strongroom_agent::peers::Forwarded;
+use strongroom_agent::store::Store;
+use strongroom_proto::enrolment::CustodianPolicy;
 use strongroom_proto::hsm::{BatchRequest, NoiseMessage, Refusal, Request};
 use strongroom_proto::ids::{GroupId, HsmId, RecordId, SessionId};
+use strongroom_replica::Answer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};

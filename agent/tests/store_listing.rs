@@ -14,8 +14,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use strongroom_agent::replica::Unavailable;
 use strongroom_agent::store::{Kind, Purpose, Store};
+use strongroom_replica::Unavailable;
 use tokio::time::{Instant, sleep};
 
 const PAGE: usize = 1000;

@@ -9,10 +9,10 @@ use super::flights::Flights;
 use super::interface::{Action, Millis};
 use super::outbox::Call;
 use super::{Replica, State};
+use crate::peer::PeerMessage;
 use rand::RngExt;
 use std::collections::BTreeSet;
 use strongroom_proto::hsm::Request;
-use strongroom_proto::peer::PeerMessage;
 
 /// First and longest pause after the HSM did not answer a candidate.
 const BACK_OFF_MS: (u64, u64) = (100, 5_000);

@@ -1,13 +1,12 @@
 //! What goes into a replica and what comes out of it.
 
+use crate::peer::PeerMessage;
 use crate::segment::{BadSegment, SegmentName};
-use crate::tree::{Advance, Loaded, Snapshot, TreeDamage, TreeFailure};
-use serde::Deserialize;
+use crate::stored::{Advance, Loaded, Snapshot, TreeDamage, TreeFailure};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use strongroom_proto::hsm::{BatchRequest, Limits, NoiseReply, Refusal, Reply, Request, SessionRefusal};
 use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, RealmId, RecordId, Term};
-use strongroom_proto::peer::PeerMessage;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::GroupStatement;
 
@@ -36,8 +35,7 @@ pub struct Settings {
 }
 
 /// When a leader takes a snapshot, and when it deletes what that makes unnecessary.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Storage {
     /// How long a committed change may wait for a snapshot.
     pub snapshot_after_ms: u64,

@@ -12,8 +12,9 @@ use super::paths::Paths;
 use super::standing::Standings;
 use super::storage::Snapshots;
 use super::trees::{Tail, Trees};
+use crate::peer::{MAX_PATHS_BYTES, PeerMessage};
 use crate::segment::{MAX_SEGMENT_BYTES, Segment, SegmentEntry};
-use crate::tree::{Loaded, Snapshot};
+use crate::stored::{Loaded, Snapshot};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
@@ -21,7 +22,6 @@ use strongroom_proto::hsm::{
     SessionRefusal, tree_nodes,
 };
 use strongroom_proto::ids::{EntryHash, HsmId, Index, RecordId, Term};
-use strongroom_proto::peer::{MAX_PATHS_BYTES, PeerMessage};
 use strongroom_proto::statement::{Captured, Committed};
 
 /// The most segments on their way to the store.

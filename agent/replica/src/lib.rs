@@ -8,6 +8,10 @@
 //! before are settled; nothing is captured that is not in the store with all before it, and only to the end of a
 //! segment; every client request is answered exactly once; a client hears a reply only from the HSM.
 
+// Time, order and randomness come in with events and settings, and nothing goes out but actions: see clippy.toml.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+#![forbid(unsafe_code)]
+
 mod ahead;
 mod bug;
 mod capture;
@@ -22,11 +26,14 @@ mod leader;
 mod log;
 mod outbox;
 mod paths;
+pub mod peer;
 mod peers;
 mod replay;
+pub mod segment;
 mod silence;
 mod standing;
 mod storage;
+pub mod stored;
 mod tracking;
 mod trees;
 

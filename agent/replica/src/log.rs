@@ -6,13 +6,13 @@
 
 use super::interface::Damage;
 use super::trees::{Misfit, Tail, Trees};
+use crate::peer::PeerMessage;
 use crate::segment::{Segment, SegmentName};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{MAX_CAPTURE_ENTRIES, PrefixTree};
 use strongroom_proto::ids::{EntryHash, GroupId, Index, RealmId, RecordId};
-use strongroom_proto::peer::PeerMessage;
 
 /// How many of the newest segments stay in memory, for members that lag and for a store that loses them.
 const RECENT_SEGMENTS: usize = 4;

@@ -1,12 +1,12 @@
 //! Actions on their way out, and what each HSM call under way was for.
 
 use super::interface::{Action, Answer, CallId, Ticket};
+use crate::peer::PeerMessage;
 use crate::segment::SegmentName;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use strongroom_proto::hsm::Request;
 use strongroom_proto::ids::HsmId;
-use strongroom_proto::peer::PeerMessage;
 
 /// What an HSM call was for.
 #[derive(Debug)]

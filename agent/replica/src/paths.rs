@@ -7,7 +7,7 @@ use super::interface::{Action, Answer, LoadId, Ticket};
 use super::outbox::Outbox;
 use super::replay::foreign;
 use super::trees::Trees;
-use crate::tree::Loaded;
+use crate::stored::Loaded;
 use std::collections::{BTreeMap, VecDeque};
 use strongroom_proto::ids::RecordId;
 use strongroom_proto::prefix::Prefix;

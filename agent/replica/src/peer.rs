@@ -4,16 +4,13 @@
 //! [`PeerMessage::Captured`], and that only to an HSM. A message may be lost, delayed, repeated, or a lie of its
 //! sender's; receivers believe of it what the store or their HSM bears out. Everything is CBOR in arrays, and at most [`MAX_PEER_BYTES`] long.
 
-use crate::hsm::{PrefixTree, decode_trees};
-use crate::ids::{EntryHash, GroupId, HsmId, Index, Term};
-use crate::statement::Captured;
-use alloc::vec::Vec;
-use core::fmt;
+use crate::segment::MAX_SEGMENT_BYTES;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Decoder, Encode};
+use strongroom_proto::hsm::{PrefixTree, decode_trees};
+use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Term};
+use strongroom_proto::statement::Captured;
 
-/// The longest segment, in bytes.
-pub const MAX_SEGMENT_BYTES: usize = 3 * 1024 * 1024;
 /// The most bytes of paths beside a segment.
 pub const MAX_PATHS_BYTES: usize = 1024 * 1024;
 /// The longest [`PeerMessage`], in bytes: a segment, its paths, and what surrounds them.
@@ -134,24 +131,16 @@ impl PeerMessage {
 }
 
 /// Bytes that are no [`PeerMessage`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a message between agents; check that both agents run matching versions")]
 pub struct BadPeerMessage;
-
-impl fmt::Display for BadPeerMessage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a message between agents; check that both agents run matching versions")
-    }
-}
-
-impl core::error::Error for BadPeerMessage {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Digest, Mac};
-    use crate::prefix::Prefix;
-    use crate::tree::{ClaimedTree, Tree};
-    use alloc::vec;
+    use strongroom_proto::ids::{Digest, Mac};
+    use strongroom_proto::prefix::Prefix;
+    use strongroom_proto::tree::{ClaimedTree, Tree};
 
     fn paths() -> Vec<PrefixTree> {
         let tree = Tree::closed(Prefix::WHOLE, Digest([7; 32]));

@@ -9,10 +9,10 @@ use super::bug::Bug;
 use super::election::{Candidate, MAX_BACK_OFF};
 use super::interface::{Fault, Millis};
 use super::{Replica, State};
+use crate::peer::PeerMessage;
 use crate::segment::{Segment, SegmentName};
 use strongroom_proto::hsm::PrefixTree;
 use strongroom_proto::ids::{HsmId, Index, Term};
-use strongroom_proto::peer::PeerMessage;
 
 /// For how long a leader is followed under whom nothing happens while clients wait; then the same time not at all. Longer
 /// than it takes such a leader to give way by itself. Twice as long each time that it was in vain.

@@ -8,7 +8,7 @@ use super::interface::{Action, Damage, Fault, LoadId, Millis};
 use super::outbox::Outbox;
 use super::trees::{Misfit, Tail, Trees};
 use crate::segment::{Segment, SegmentName};
-use crate::tree::{Loaded, Snapshot, TreeDamage};
+use crate::stored::{Loaded, Snapshot, TreeDamage};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use strongroom_proto::ids::{EntryHash, GroupId, Index, RecordId};
 use strongroom_proto::prefix::Prefix;

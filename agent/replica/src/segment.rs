@@ -3,7 +3,7 @@
 //! Owns the object's name and bytes. Bytes from a store or a peer are claims: [`Segment::decode`] proves that the
 //! entries follow one another, belong to one group, and that each has the events it was made with. It cannot prove
 //! that an HSM made them, nor that the leaves are the ones of their roots; the first is the HSM's to check when it
-//! captures, the second [`crate::replica`]'s when it applies them to a tree.
+//! captures, the second [`crate::Replica`]'s when it applies them to a tree.
 
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Decoder, Encode, Encoder};
@@ -12,8 +12,9 @@ use std::str::FromStr;
 use strongroom_proto::entry::{Entry, events_hash};
 use strongroom_proto::hsm::{MAX_CAPTURE_ENTRIES, Made, SealedLeaf};
 use strongroom_proto::ids::{EntryHash, GroupId, Index};
-pub use strongroom_proto::peer::MAX_SEGMENT_BYTES;
 
+/// The longest segment, in bytes.
+pub const MAX_SEGMENT_BYTES: usize = 3 * 1024 * 1024;
 /// The version of the encoding, its first item.
 const VERSION: u8 = 1;
 

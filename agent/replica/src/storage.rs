@@ -12,7 +12,7 @@ use super::log::first_of_segment;
 use super::replay::{Progress, Replay, foreign};
 use super::trees::Trees;
 use super::{Replica, State};
-use crate::tree::{Advance, Loaded, Snapshot, TreeDamage, TreeFailure};
+use crate::stored::{Advance, Loaded, Snapshot, TreeDamage, TreeFailure};
 use std::collections::VecDeque;
 use strongroom_proto::ids::{Index, Term};
 

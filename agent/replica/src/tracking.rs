@@ -11,7 +11,7 @@ use super::log::{Log, Object, Origin, first_of_segment};
 use super::outbox::Call;
 use super::{Replica, State};
 use crate::segment::{BadSegment, Segment, SegmentName};
-use crate::tree::{Snapshot, TreeFailure};
+use crate::stored::{Snapshot, TreeFailure};
 use std::collections::BTreeSet;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{Refusal, Reply, Request};

@@ -5,7 +5,7 @@
 
 use super::interface::Damage;
 use crate::segment::SegmentEntry;
-use crate::tree::Loaded;
+use crate::stored::Loaded;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use strongroom_proto::entry::Entry;

@@ -3,6 +3,10 @@
 use super::report::{AgentReport, PeerReport};
 use crate::causes::causes;
 use crate::config::PeerUrl;
+use crate::grpc::peer::admin_client::AdminClient;
+use crate::grpc::peer::{
+    CertifyRequest, FoundingRequest, InviteRequest, PeersRequest, SetupReply, SetupRequest, StatusRequest,
+};
 use crate::peers::{Timeouts, endpoint, tls};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -15,10 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::enrolment::EnrolmentRequest;
 use strongroom_proto::entry::Entry;
-use strongroom_proto::grpc::peer::admin_client::AdminClient;
-use strongroom_proto::grpc::peer::{
-    CertifyRequest, FoundingRequest, InviteRequest, PeersRequest, SetupReply, SetupRequest, StatusRequest,
-};
 use strongroom_proto::hsm::{
     CustodianPolicy, CustodianSignature, DeviceStatus, ExportApproval, Refusal, Reply, Request, SealedRealm,
 };

@@ -1,9 +1,9 @@
 //! What an agent says of itself, decoded.
 
-use crate::replica::{Role, Status};
-use strongroom_proto::grpc::peer::{GroupStatus, PeerStatus, StatusReply};
+use crate::grpc::peer::{GroupStatus, PeerStatus, StatusReply};
 use strongroom_proto::hsm::DeviceStatus;
 use strongroom_proto::ids::{GroupId, HsmId, Index};
+use strongroom_replica::{Role, Status};
 
 /// One agent: what its HSM says, and what its replicas do.
 #[derive(Clone, PartialEq, Eq, Debug)]

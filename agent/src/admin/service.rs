@@ -2,17 +2,17 @@
 
 use super::report::group_to_wire;
 use crate::agent::Core;
-use crate::peers::MAX_HOURS;
-use crate::replica::ReadOutcome;
-use std::sync::Arc;
-use std::time::Duration;
-use strongroom_proto::grpc::peer::admin_server::{Admin, AdminServer};
-use strongroom_proto::grpc::peer::{
+use crate::grpc::peer::admin_server::{Admin, AdminServer};
+use crate::grpc::peer::{
     CertifyReply, CertifyRequest, FoundingReply, FoundingRequest, InviteRequest, PeersReply, PeersRequest,
     SetupReply, SetupRequest, StatusReply, StatusRequest,
 };
+use crate::peers::MAX_HOURS;
+use std::sync::Arc;
+use std::time::Duration;
 use strongroom_proto::hsm;
 use strongroom_proto::ids::{Digest, HsmId};
+use strongroom_replica::ReadOutcome;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 

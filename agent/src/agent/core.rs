@@ -8,7 +8,6 @@ use crate::config::{Config, Election};
 use crate::front::Backend;
 use crate::metrics::{LogMetrics, Metrics, WearMetrics};
 use crate::peers::{Forwarded, Identity, Peers};
-use crate::replica::{Answer, ReadOutcome, Settings, Status, Storage};
 use crate::store::{Store, Trust};
 use crate::timing::Timing;
 use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
@@ -25,8 +24,9 @@ use strongroom_proto::hsm::{
     SessionRefusal, record_id,
 };
 use strongroom_proto::ids::{GroupId, HsmId, RealmId, RecordId};
-use strongroom_proto::peer::PeerMessage;
 use strongroom_proto::statement::GroupStatement;
+use strongroom_replica::peer::PeerMessage;
+use strongroom_replica::{Answer, ReadOutcome, Settings, Status, Storage};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 

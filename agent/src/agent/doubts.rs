@@ -1,11 +1,11 @@
 //! Whether the store under a realm can be relied on: what this agent's probe finds, and what the other agents say.
 
 use super::Core;
+use crate::grpc::peer::PeerStatus;
 use crate::store::Store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use strongroom_proto::grpc::peer::PeerStatus;
 use tokio::time::sleep;
 
 /// How often the other agents are asked.

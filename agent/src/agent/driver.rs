@@ -8,8 +8,6 @@ use super::trees::{self, Job};
 use crate::admin::role_name;
 use crate::metrics::LogMetrics;
 use crate::peers::Peers;
-use crate::replica::{Action, Answer, Event, Replica, Settings, Status, Ticket};
-use crate::segment::SegmentName;
 use crate::store::Store;
 use crate::tree::TreeStore;
 use bytes::Bytes;
@@ -19,7 +17,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use strongroom_proto::hsm::BatchRequest;
 use strongroom_proto::ids::{GroupId, HsmId, Index};
-use strongroom_proto::peer::PeerMessage;
+use strongroom_replica::peer::PeerMessage;
+use strongroom_replica::segment::SegmentName;
+use strongroom_replica::{Action, Answer, Event, Replica, Settings, Status, Ticket};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -438,7 +438,7 @@ impl Group {
         use strongroom_proto::ids::EntryHash;
         use strongroom_proto::prefix::Prefix;
         let status = Status {
-            role: crate::replica::Role::Witness,
+            role: strongroom_replica::Role::Witness,
             leader: None,
             captured: Index::ZERO,
             tip: Index::ZERO,

@@ -1,7 +1,8 @@
 //! One replica's stored tree, worked: opened, moved on and closed one after another, in the order of the actions.
 
-use crate::replica::Event;
-use crate::tree::{Advance, TreeStore};
+use crate::tree::TreeStore;
+use strongroom_replica::Event;
+use strongroom_replica::stored::Advance;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 

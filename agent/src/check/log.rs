@@ -2,16 +2,16 @@
 
 use super::tree::{TreeFindings, sealed_digest};
 use super::{CheckError, Problem, Progress, Witness};
-use crate::replica::ReadOutcome;
-use crate::segment::{BadSegment, Segment, SegmentName};
 use crate::store::Store;
-use crate::tree::Snapshot;
 use futures::{StreamExt, stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::MAX_CAPTURE_ENTRIES;
 use strongroom_proto::ids::{EntryHash, GroupId, Index};
+use strongroom_replica::ReadOutcome;
+use strongroom_replica::segment::{BadSegment, Segment, SegmentName};
+use strongroom_replica::stored::Snapshot;
 
 /// How many segments are read at once.
 const READ_AHEAD: usize = 16;

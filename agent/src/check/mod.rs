@@ -13,12 +13,13 @@ pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use tree::TreeFindings;
 
 use crate::admin::Client;
-use crate::segment::{BadSegment, SegmentName};
 use crate::store::Store;
-use crate::tree::{Snapshot, TreeDamage, TreeFailure, TreeStore};
+use crate::tree::TreeStore;
 use std::collections::BTreeSet;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::ids::{EntryHash, GroupId, Index, RecordId};
+use strongroom_replica::segment::{BadSegment, SegmentName};
+use strongroom_replica::stored::{Snapshot, TreeDamage, TreeFailure};
 
 /// Somebody who watches how far a long walk has come.
 pub trait Progress: Sync {

@@ -5,12 +5,12 @@
 
 use super::{CliError, ClientConfig, Line, Reach, agent, configured, show};
 use crate::admin::{AdminError, Client, founding_object};
-use crate::replica::ReadOutcome;
 use crate::store::Store;
 use serde_json::json;
 use strongroom_proto::enrolment::{CustodianSignature, Founding, FoundingStatement};
 use strongroom_proto::hsm::RealmStatus;
 use strongroom_proto::ids::RealmId;
+use strongroom_replica::ReadOutcome;
 
 /// What is known of a realm's founding.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -2,14 +2,14 @@
 
 use super::http::{UPGRADE, is_current, is_over_cap};
 use super::{Front, MAX_BODY, Refusal, Seat, VERSION_HEADER};
+use crate::grpc::realm::realm_server::{Realm, RealmServer};
+use crate::grpc::realm::{RealmRequest, RealmResponse};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request as HttpRequest, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response as HttpResponse;
 use std::sync::Arc;
-use strongroom_proto::grpc::realm::realm_server::{Realm, RealmServer};
-use strongroom_proto::grpc::realm::{RealmRequest, RealmResponse};
 use tonic::{Request, Response, Status};
 
 /// The path of every method of the service.

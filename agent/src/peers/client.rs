@@ -6,20 +6,20 @@ use super::{Caller, Identities, Timeouts, endpoint, from_wire, root_cause};
 use crate::agent::Vital;
 use crate::causes::causes;
 use crate::config::PeerUrl;
-use crate::replica::Answer;
+use crate::grpc::peer::peer_client::PeerClient;
+use crate::grpc::peer::{
+    DeliverRequest, ForwardRequest, HelloRequest, InviteRequest, PeerStatus, SetupReply, StatusRequest,
+};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hyper_util::rt::TokioIo;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use strongroom_proto::grpc::peer::peer_client::PeerClient;
-use strongroom_proto::grpc::peer::{
-    DeliverRequest, ForwardRequest, HelloRequest, InviteRequest, PeerStatus, SetupReply, StatusRequest,
-};
 use strongroom_proto::hsm::BatchRequest;
 use strongroom_proto::ids::{HsmId, RecordId};
-use strongroom_proto::peer::PeerMessage;
+use strongroom_replica::Answer;
+use strongroom_replica::peer::PeerMessage;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;

@@ -3,9 +3,9 @@
 //! An agent says it in every answer to "are you there?". It is a claim, and costs no more than a request that is sent to
 //! an agent which does not lead. Of each peer only the newest is kept.
 
+use crate::grpc::peer::Leading;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use strongroom_proto::grpc::peer::Leading;
 use strongroom_proto::hsm::MAX_GROUPS;
 use strongroom_proto::ids::{HsmId, RecordId};
 use strongroom_proto::prefix::Prefix;

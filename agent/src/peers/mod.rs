@@ -25,15 +25,15 @@ pub(crate) use refused::Refused;
 pub(crate) use server::PeerService;
 pub use timeouts::Timeouts;
 
-use crate::replica::Answer;
-use strongroom_proto::grpc::peer::ForwardReply;
-use strongroom_proto::grpc::peer::forward_reply::Answer as Wire;
+use crate::grpc::peer::ForwardReply;
+use crate::grpc::peer::forward_reply::Answer as Wire;
 use strongroom_proto::ids::HsmId;
-use strongroom_proto::peer::MAX_PEER_BYTES;
+use strongroom_replica::Answer;
+use strongroom_replica::peer::MAX_PEER_BYTES;
 use tonic::transport::Endpoint;
 use tonic::{Request, Status};
 
-/// The longest message that is taken from another agent: a [`strongroom_proto::peer::PeerMessage`] and its envelope.
+/// The longest message that is taken from another agent: a [`strongroom_replica::peer::PeerMessage`] and its envelope.
 pub(crate) const MAX_MESSAGE_BYTES: usize = MAX_PEER_BYTES + 1024;
 
 /// The settings of every connection between agents, and from the admin subcommands to an agent. Who makes the

@@ -2,17 +2,16 @@
 
 use super::{MAX_MESSAGE_BYTES, agent, hsm_id, to_wire};
 use crate::agent::Core;
-use crate::replica;
-use std::sync::Arc;
-use strongroom_proto::client::MAX_REQUEST_BODY;
-use strongroom_proto::grpc::peer::peer_server::{Peer, PeerServer};
-use strongroom_proto::grpc::peer::{
+use crate::grpc::peer::peer_server::{Peer, PeerServer};
+use crate::grpc::peer::{
     DeliverReply, DeliverRequest, ForwardReply, ForwardRequest, HelloReply, HelloRequest, InviteRequest,
     Leading, SetupReply, StatusReply, StatusRequest,
 };
+use std::sync::Arc;
+use strongroom_proto::client::MAX_REQUEST_BODY;
 use strongroom_proto::hsm::{self, BatchRequest, MAX_GROUPS};
-use strongroom_proto::peer::PeerMessage;
 use strongroom_proto::statement::GroupStatement;
+use strongroom_replica::peer::PeerMessage;
 use tonic::{Request, Response, Status};
 
 /// The longest client's request that is taken from another agent: the record id and all that a client may send.
@@ -42,7 +41,7 @@ impl PeerService {
 #[tonic::async_trait]
 impl Peer for PeerService {
     async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
-        let leading = |status: replica::Status| {
+        let leading = |status: strongroom_replica::Status| {
             let prefixes = minicbor::to_vec(&status.prefixes).ok()?;
             Some(Leading { leader: status.leader?.0.to_vec().into(), prefixes: prefixes.into() })
         };

@@ -5,11 +5,11 @@
 //! the page of its name, whenever that is asked for.
 
 use crate::causes::causes;
-use crate::replica::Unavailable;
 use futures::StreamExt;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectMeta, ObjectStore};
 use std::time::Duration;
+use strongroom_replica::Unavailable;
 use tokio::time::{sleep, timeout};
 
 /// How often in a row a page may fail before the listing does, and the pause after the first time; then twice as long.

@@ -22,7 +22,6 @@ pub use metrics::{Kind, LIST_PAGE, Purpose, StoreMetrics};
 pub use open::parse_url;
 pub use trust::{CLEAN_PROBES, Trust};
 
-use crate::replica::{CreateOutcome, ReadOutcome, Unavailable};
 use bytes::Bytes;
 use counted::Counted;
 use folder::Folder;
@@ -33,6 +32,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use strongroom_replica::{CreateOutcome, ReadOutcome, Unavailable};
 use tokio::time::{sleep, timeout};
 
 /// The longest object that is read, in bytes.

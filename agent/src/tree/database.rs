@@ -5,7 +5,7 @@
 
 use super::clock::{FREE, TreeClock};
 use super::gate::{Gate, ShutOnDrop};
-use super::{Snapshot, TreeDamage, TreeFailure, TreePlace, key};
+use super::{TreePlace, key};
 use futures::FutureExt;
 use object_store::ObjectStore;
 use slatedb::config::{
@@ -22,6 +22,7 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+use strongroom_replica::stored::{Snapshot, TreeDamage, TreeFailure};
 use tokio::time::timeout;
 use tracing::warn;
 

@@ -4,10 +4,10 @@
 //! object, created when it is whole. So an agent sees the old tree or the new one, and what is damaged stays where it is
 //! until somebody deletes it.
 
-use super::{TreeDamage, TreeFailure};
 use object_store::path::Path as ObjectPath;
 use object_store::{Error, ObjectStore, PutMode, PutOptions, PutPayload};
 use strongroom_proto::ids::GroupId;
+use strongroom_replica::stored::{TreeDamage, TreeFailure};
 
 const MARKER: &str = "current-";
 

@@ -2,13 +2,14 @@
 
 use super::cache::PageCache;
 use super::database::{self, Database, Timeouts, TreeSettings, bounded};
-use super::{Advance, Loaded, Snapshot, TreeFailure, TreeMetrics, TreePlace, TreeReader, advance, load};
+use super::{TreeMetrics, TreePlace, TreeReader, advance, load};
 use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use strongroom_proto::ids::{GroupId, RecordId};
 use strongroom_proto::prefix::Prefix;
+use strongroom_replica::stored::{Advance, Loaded, Snapshot, TreeFailure};
 
 /// The stored tree of one group. Cheap to clone; clones are one tree.
 ///

@@ -2,11 +2,11 @@
 
 use super::Cluster;
 use std::collections::{BTreeMap, BTreeSet};
-use strongroom_agent::segment::{Segment, SegmentName};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{Outcome, Reply, Request};
 use strongroom_proto::ids::{EntryHash, HsmId, Index};
 use strongroom_proto::statement::Committed;
+use strongroom_replica::segment::{Segment, SegmentName};
 
 /// What HSMs have said so far.
 #[derive(Default)]

@@ -8,11 +8,11 @@ use super::store::StoreRequest;
 use blake2::{Blake2s256, Digest};
 use serde::Serialize;
 use std::fmt::{self, Write as _};
-use strongroom_agent::replica::{Event as Input, ReadOutcome, Role};
-use strongroom_agent::segment::Segment;
 use strongroom_proto::hsm::{Outcome, Reply, Request};
 use strongroom_proto::ids::{EntryHash, Index};
-use strongroom_proto::peer::PeerMessage;
+use strongroom_replica::peer::PeerMessage;
+use strongroom_replica::segment::Segment;
+use strongroom_replica::{Event as Input, ReadOutcome, Role};
 
 /// Where something happened.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]

@@ -9,13 +9,13 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use std::collections::BTreeSet;
-use strongroom_agent::replica::Role;
-use strongroom_agent::segment::{Segment, SegmentEntry};
 use strongroom_proto::entry::{Entry, events_hash};
 use strongroom_proto::hsm::SealedLeaf;
 use strongroom_proto::ids::{Digest, EntryHash, HsmId, Index, Mac, RecordId, Term};
-use strongroom_proto::peer::PeerMessage;
 use strongroom_proto::statement::Captured;
+use strongroom_replica::Role;
+use strongroom_replica::peer::PeerMessage;
+use strongroom_replica::segment::{Segment, SegmentEntry};
 
 /// What an agent lies about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -38,19 +38,19 @@ use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::StoreRequest;
-use strongroom_agent::replica::{
-    Action, Answer, CallId, CreateOutcome, Event as Input, Fault, Millis, ReadOutcome, Replica, Role,
-    Settings, Status, Storage, Ticket,
-};
-use strongroom_agent::segment::SegmentName;
-use strongroom_agent::tree::{Advance, TreeDamage};
 #[cfg(feature = "planted-bugs")]
 use strongroom_hsm::Bug;
 use strongroom_hsm::Config;
 use strongroom_proto::hsm::{BatchRequest, RealmStatus, Reply};
 use strongroom_proto::ids::{EntryHash, HsmId, Index};
-use strongroom_proto::peer::PeerMessage;
 use strongroom_proto::statement::GroupStatement;
+use strongroom_replica::peer::PeerMessage;
+use strongroom_replica::segment::SegmentName;
+use strongroom_replica::stored::{Advance, TreeDamage};
+use strongroom_replica::{
+    Action, Answer, CallId, CreateOutcome, Event as Input, Fault, Millis, ReadOutcome, Replica, Role,
+    Settings, Status, Storage, Ticket,
+};
 
 /// How often a replica is told that time has passed.
 const TICK_MS: u64 = 10;
@@ -108,7 +108,7 @@ const CALL_TIMEOUT_MS: u64 = 2_000;
 
 /// A replica without this rule.
 #[cfg(feature = "planted-bugs")]
-const fn planted(mut replica: Replica, bug: Option<strongroom_agent::replica::Bug>) -> Replica {
+const fn planted(mut replica: Replica, bug: Option<strongroom_replica::Bug>) -> Replica {
     if let Some(bug) = bug {
         replica.plant(bug);
     }
@@ -163,7 +163,7 @@ pub struct Cluster {
     store_requests: u64,
     bugs: HostBugs,
     #[cfg(feature = "planted-bugs")]
-    bug_of_agents: Option<strongroom_agent::replica::Bug>,
+    bug_of_agents: Option<strongroom_replica::Bug>,
     /// What the HSMs do, held against the model.
     trace: Trace,
     journal: Option<Journal>,
@@ -444,7 +444,7 @@ impl Cluster {
 
     /// Leaves one rule of every agent out, for a test that must notice.
     #[cfg(feature = "planted-bugs")]
-    pub fn plant_in_agents(&mut self, bug: strongroom_agent::replica::Bug) {
+    pub fn plant_in_agents(&mut self, bug: strongroom_replica::Bug) {
         self.bug_of_agents = Some(bug);
         self.members.iter_mut().filter_map(|member| member.replica.as_mut()).for_each(|r| r.plant(bug));
     }

@@ -9,7 +9,6 @@ use minicbor::bytes::ByteVec;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::VecDeque;
-use strongroom_agent::replica::Answer;
 use strongroom_proto::client::{
     EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Recover1Response,
     Recover2Response, Recover3Response, Register2Request, RegistrationVersion, SecretsRequest,
@@ -21,6 +20,7 @@ use strongroom_proto::noise::{self, ClientHandshake, Transport};
 use strongroom_proto::oprf::{BlindedInput, PrivateKey, blind};
 use strongroom_proto::registration::RegistrationSigningKey;
 use strongroom_proto::sharing::SecretScalar;
+use strongroom_replica::Answer;
 
 /// How long a user waits after `Unavailable`.
 const PAUSE_MS: u64 = 25;
