@@ -3,6 +3,7 @@
 //! There is no lease and no vote: whoever's segment is created next leads. Two members that lead at once are safe; one
 //! of their writes is lost, and its member steps down.
 
+use super::ask;
 use super::bug::Bug;
 use super::catch_up::Walk;
 use super::flights::Flights;
@@ -12,7 +13,6 @@ use super::{Replica, State};
 use crate::peer::PeerMessage;
 use rand::RngExt;
 use std::collections::BTreeSet;
-use strongroom_proto::hsm::Request;
 
 /// First and longest pause after the HSM did not answer a candidate.
 const BACK_OFF_MS: (u64, u64) = (100, 5_000);
@@ -67,7 +67,7 @@ impl Replica {
         if at_end {
             candidate.asked = true;
             let entry = self.log.tip().map(|tip| tip.entry.clone());
-            self.out.hsm(Call::Lead, Request::Lead(self.settings.group.group, entry));
+            self.out.ask(Call::Lead, ask::Lead(self.settings.group.group, entry));
         } else if self.catch_up.has_done(walk) && self.capture.captured().0 > self.log.position().0 {
             candidate.retry(self.now);
         }
@@ -137,7 +137,7 @@ impl Replica {
         }
         self.end_leadership();
         self.become_witness();
-        self.out.hsm(Call::StepDown, Request::StepDown(self.settings.group.group));
+        self.out.ask(Call::StepDown, ask::StepDown(self.settings.group.group));
         self.catch_up.want();
     }
 

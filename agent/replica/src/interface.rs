@@ -1,11 +1,12 @@
 //! What goes into a replica and what comes out of it.
 
+use crate::ask::Asked;
 use crate::peer::PeerMessage;
 use crate::segment::{BadSegment, SegmentName};
 use crate::stored::{Advance, Loaded, Snapshot, TreeDamage, TreeFailure};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use strongroom_proto::hsm::{BatchRequest, Limits, NoiseReply, Refusal, Reply, Request, SessionRefusal};
+use strongroom_proto::hsm::{BatchRequest, Limits, NoiseReply, Refusal, Reply, SessionRefusal};
 use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, RealmId, RecordId, Term};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::GroupStatement;
@@ -198,7 +199,7 @@ pub enum Action {
         /// Names the call in [`Event::Hsm`].
         call: CallId,
         /// The request.
-        request: Request,
+        request: Asked,
     },
     /// Create this object, only if it is absent. Ends in [`Event::Wrote`].
     Write {

@@ -3,6 +3,7 @@
 //! Kept here: replies go to the requests of exactly their entry, found by its hash; statements count only for entries
 //! of this leadership, by hash; a member hears of a segment only when it and all before it are in the store.
 
+use super::ask::{self, Asked};
 use super::clients::{Clients, Queued};
 use super::flights::{Flight, Flights};
 use super::interface::{Answer, Millis, Settings, Ticket};
@@ -18,7 +19,7 @@ use crate::stored::{Loaded, Snapshot};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    BatchRequest, MAX_CAPTURE_ENTRIES, Made, NoiseReply, Outcome, PrefixTree, Refusal, Released, Request,
+    BatchRequest, MAX_CAPTURE_ENTRIES, Made, NoiseReply, Outcome, PrefixTree, Refusal, Released,
     SessionRefusal, tree_nodes,
 };
 use strongroom_proto::ids::{EntryHash, HsmId, Index, RecordId, Term};
@@ -256,8 +257,8 @@ impl Leader {
                 continue;
             }
             self.handshaking += 1;
-            let request = Request::Handshake(settings.group.group, queued.request);
-            out.hsm(Call::Handshake(queued.ticket), request);
+            let ask = ask::Handshake(settings.group.group, queued.request);
+            out.ask(Call::Handshake(queued.ticket), ask);
         }
     }
 
@@ -311,8 +312,8 @@ impl Leader {
             let trees = self.trees.partial(batch.iter().map(|q| q.request.record)).unwrap_or_default();
             let small = tree_nodes(&trees) <= settings.limits.max_tree_nodes as usize;
             let requests: Vec<BatchRequest> = batch.iter().map(|q| q.request.clone()).collect();
-            let request = Request::Process { group: settings.group.group, trees, requests };
-            let fits = small && minicbor::to_vec(&request).is_ok_and(|bytes| bytes.len() <= max_bytes);
+            let request = Asked::new(ask::Process { group: settings.group.group, trees, requests });
+            let fits = small && request.bytes().len() <= max_bytes;
             if fits || batch.len() <= 1 {
                 self.processing = Some(batch);
                 out.hsm(Call::Process, request);
@@ -605,7 +606,7 @@ impl Leader {
             vec![statement]
         };
         let group = settings.group.group;
-        out.hsm(Call::Commit, Request::Commit { group, statements, chain: Vec::new() });
+        out.ask(Call::Commit, ask::Commit { group, statements });
     }
 
     /// Takes what the HSM released.

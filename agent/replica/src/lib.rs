@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod ahead;
+pub mod ask;
 mod bug;
 mod capture;
 mod catch_up;
@@ -20,7 +21,6 @@ mod clients;
 mod election;
 mod fault;
 mod flights;
-mod hsm;
 mod interface;
 mod leader;
 mod log;
@@ -29,6 +29,7 @@ mod paths;
 pub mod peer;
 mod peers;
 mod replay;
+mod replies;
 pub mod segment;
 mod silence;
 mod standing;
@@ -62,7 +63,7 @@ use silence::Silence;
 use standing::Standings;
 use std::collections::BTreeSet;
 use storage::Lister;
-use strongroom_proto::hsm::{BatchRequest, PrefixTree, Request};
+use strongroom_proto::hsm::{BatchRequest, PrefixTree};
 use strongroom_proto::ids::{EntryHash, HsmId, Index, Term};
 use tracking::{Seek, Why};
 
@@ -293,7 +294,7 @@ impl Replica {
             } else if leader.is_stalled(self.now, self.deposed.min(MAX_BACK_OFF), &self.settings) {
                 self.step_down();
             } else if leader.is_hsm_unheard(self.now) {
-                self.out.hsm(Call::Alive, Request::capture(self.settings.group.group, Vec::new()));
+                self.out.ask(Call::Alive, ask::Capture(self.settings.group.group, Vec::new()));
             }
         }
         if matches!(self.state, State::Witness) && self.deadline <= self.now && !self.rests() {
@@ -325,7 +326,7 @@ impl Replica {
             && at <= self.now
         {
             self.state = State::Starting(None);
-            self.out.hsm(Call::Status, Request::DeviceStatus);
+            self.out.ask(Call::Status, ask::Status);
         }
         if matches!(self.state, State::Starting(_) | State::Faulted) {
             return;
@@ -337,7 +338,7 @@ impl Replica {
         self.follow_log();
         let max_frame_bytes = self.settings.limits.max_frame_bytes as usize;
         if let Some(entries) = self.capture.ask(self.now, max_frame_bytes) {
-            self.out.hsm(Call::Capture, Request::capture(self.settings.group.group, entries));
+            self.out.ask(Call::Capture, ask::Capture(self.settings.group.group, entries));
         }
         self.advance_candidate();
         if let State::Leader(leader) = &mut self.state {

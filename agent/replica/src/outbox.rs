@@ -1,11 +1,11 @@
 //! Actions on their way out, and what each HSM call under way was for.
 
 use super::interface::{Action, Answer, CallId, Ticket};
+use crate::ask::{Ask, Asked};
 use crate::peer::PeerMessage;
 use crate::segment::SegmentName;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use strongroom_proto::hsm::Request;
 use strongroom_proto::ids::HsmId;
 
 /// What an HSM call was for.
@@ -39,7 +39,11 @@ impl Outbox {
         self.actions.push(action);
     }
 
-    pub(super) fn hsm(&mut self, purpose: Call, request: Request) {
+    pub(super) fn ask(&mut self, purpose: Call, ask: impl Ask) {
+        self.hsm(purpose, Asked::new(ask));
+    }
+
+    pub(super) fn hsm(&mut self, purpose: Call, request: Asked) {
         self.last_call += 1;
         let call = CallId(self.last_call);
         self.calls.insert(call, purpose);

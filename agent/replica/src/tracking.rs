@@ -4,6 +4,7 @@
 //! Kept here: nothing is taken for the end of the log that the HSM's captured entry does not lead to, or that a
 //! `Committed` statement does not name; the HSM checks both again.
 
+use super::ask::{self, Unanswered};
 use super::bug::Bug;
 use super::capture::Capture;
 use super::interface::{Action, Damage, Fault, ReadOutcome, Unavailable};
@@ -14,8 +15,9 @@ use crate::segment::{BadSegment, Segment, SegmentName};
 use crate::stored::{Snapshot, TreeFailure};
 use std::collections::BTreeSet;
 use strongroom_proto::entry::Entry;
-use strongroom_proto::hsm::{Refusal, Reply, Request};
+use strongroom_proto::hsm::Refusal;
 use strongroom_proto::ids::{EntryHash, Index};
+use strongroom_proto::statement::Captured;
 
 /// How often in a row a listing may lack what the HSM has captured before the store is taken to have lost it. With
 /// the pauses between, about ten seconds.
@@ -174,7 +176,7 @@ impl Replica {
             if matches!(self.state, State::Leader(_)) {
                 self.step_down();
             }
-            return self.out.hsm(Call::Jump, Request::Jump(snapshot.entry, snapshot.committed));
+            return self.out.ask(Call::Jump, ask::Jump(snapshot.entry, snapshot.committed));
         }
         match why {
             Why::NotFound => {
@@ -215,18 +217,20 @@ impl Replica {
     }
 
     /// Takes the reply to a jump.
-    pub(super) fn jump_reply(&mut self, reply: Option<Reply>) {
+    pub(super) fn jump_reply(&mut self, reply: Result<Captured, Unanswered>) {
         match reply {
-            Some(Reply::Captured(statement)) => {
+            Ok(statement) => {
                 self.fruitless = 0;
                 self.track((statement.index, statement.hash));
                 self.capture.stated(statement);
                 self.state_captured();
             }
             // The HSM is further on than it said, or was exchanged: asks it.
-            Some(Reply::Refused(Refusal::Backwards | Refusal::NotMember)) | None => self.start_over(),
+            Err(Unanswered::Refused(Refusal::Backwards | Refusal::NotMember) | Unanswered::Lost) => {
+                self.start_over()
+            }
             // The snapshot is not one that this HSM believes: whoever stores the tree must do better.
-            Some(_) => self.catch_up.pause(self.now),
+            Err(_) => self.catch_up.pause(self.now),
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::hsm;
 use strongroom_proto::ids::{Digest, HsmId};
-use strongroom_replica::ReadOutcome;
+use strongroom_replica::{ReadOutcome, ask};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
@@ -68,9 +68,9 @@ fn is_setup(request: &hsm::Request, device: Option<&hsm::DeviceStatus>) -> bool 
 impl Core {
     /// What this agent knows of itself and of its groups, without the keys that its HSM gave it.
     pub(crate) async fn status(&self) -> StatusReply {
-        let asked = timeout(HSM_PATIENCE, self.call_hsm(hsm::Request::DeviceStatus)).await;
+        let asked = timeout(HSM_PATIENCE, self.ask_hsm(ask::Status)).await;
         let (device, hsm_answers) = match asked {
-            Ok(Some(hsm::Reply::Device(device))) => (Some(device), true),
+            Ok(Ok(device)) => (Some(device), true),
             _ => (self.device(), false),
         };
         let device = device.map(without_key);
@@ -92,7 +92,7 @@ impl Core {
     /// Passes a request to the HSM that the caller may make.
     pub(crate) async fn set_up(&self, request: hsm::Request) -> Result<SetupReply, Status> {
         let changes = !matches!(request, hsm::Request::DeviceStatus | hsm::Request::Capture(..));
-        let reply = self.call_hsm(request).await.ok_or_else(|| {
+        let reply = self.pass_to_hsm(request).await.ok_or_else(|| {
             Status::unknown(if changes {
                 "the HSM did not answer, and may have done it all the same; look with `hsm status`"
             } else {

@@ -25,6 +25,7 @@ use strongroom_proto::hsm::{
 };
 use strongroom_proto::ids::{GroupId, HsmId, RealmId, RecordId};
 use strongroom_proto::statement::GroupStatement;
+use strongroom_replica::ask::{self, Ask, Unanswered};
 use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::{Answer, ReadOutcome, Settings, Status, Storage};
 use tokio::sync::{Notify, watch};
@@ -92,9 +93,14 @@ impl Core {
         }
     }
 
+    /// Asks the HSM, not for a replica.
+    pub(crate) async fn ask_hsm<A: Ask>(&self, ask: A) -> Result<A::Answer, Unanswered> {
+        self.hsm.ask(ask).await
+    }
+
     /// Passes a request to the HSM, for the operator.
-    pub(crate) async fn call_hsm(&self, request: Request) -> Option<Reply> {
-        self.hsm.call(request).await
+    pub(crate) async fn pass_to_hsm(&self, request: Request) -> Option<Reply> {
+        self.hsm.call(request.into()).await
     }
 
     pub(crate) const fn peers(&self) -> &Peers {
@@ -108,11 +114,10 @@ impl Core {
 
     /// Asks the HSM who it is. Fails with its refusal, or with none when it does not answer.
     pub(crate) async fn refresh(&self) -> Result<(), Option<Refusal>> {
-        let device = match self.hsm.call(Request::DeviceStatus).await {
-            Some(Reply::Device(device)) => device,
-            Some(Reply::Refused(refusal)) => return Err(Some(refusal)),
-            _ => return Err(None),
-        };
+        let device = self.hsm.ask(ask::Status).await.map_err(|unanswered| match unanswered {
+            Unanswered::Refused(refusal) => Some(refusal),
+            Unanswered::Senseless | Unanswered::Lost => None,
+        })?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if known.device.as_ref().is_some_and(|before| before.hsm != device.hsm) {
             tracing::warn!(hsm = %device.hsm, "the HSM was exchanged; its groups start anew");

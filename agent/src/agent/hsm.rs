@@ -13,6 +13,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, MAX_GROUPS, Reply, Request};
 use strongroom_proto::ids::GroupId;
+use strongroom_replica::ask::{About, Ask, Asked, Unanswered, read};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use zeroize::Zeroizing;
 
@@ -47,7 +48,7 @@ impl Done {
 }
 
 struct Call {
-    request: Request,
+    request: Asked,
     done: Done,
     /// Its place in the queue.
     _place: Option<OwnedSemaphorePermit>,
@@ -56,24 +57,15 @@ struct Call {
 impl Call {
     /// The only group of a capture.
     fn captures(&self) -> Option<&GroupEntries> {
-        match &self.request {
-            Request::Capture(groups) => groups.first().filter(|_| groups.len() == 1),
-            _ => None,
+        match self.request.about() {
+            About::Capture(of) => Some(of),
+            About::Device | About::Group(_) => None,
         }
     }
 
     /// Whose turn may not come before this one's: one group's, or everybody's.
-    fn group(&self) -> Option<GroupId> {
-        match &self.request {
-            Request::Lead(group, _)
-            | Request::StepDown(group)
-            | Request::Handshake(group, _)
-            | Request::Process { group, .. }
-            | Request::Commit { group, .. } => Some(*group),
-            Request::Jump(entry, _) => Some(entry.group),
-            Request::Capture(_) => self.captures().map(|of| of.group),
-            _ => None,
-        }
+    const fn group(&self) -> Option<GroupId> {
+        self.request.group()
     }
 }
 
@@ -102,7 +94,7 @@ impl Hsm {
                     capture(&*link, call, &mut waiting, max_frame_bytes).await;
                     continue;
                 }
-                let reply = ask(&*link, &call.request).await;
+                let reply = ask(&*link, call.request.bytes()).await;
                 if let Some(Reply::Device(device)) = &reply {
                     max_frame_bytes = device.limits.max_frame_bytes as usize;
                 }
@@ -114,19 +106,24 @@ impl Hsm {
     }
 
     /// Queues a request of a replica. `done` is called once, unless the agent stops first.
-    pub(crate) fn queue(&self, request: Request, done: impl FnOnce(Option<Reply>) + Send + 'static) {
+    pub(crate) fn queue(&self, request: Asked, done: impl FnOnce(Option<Reply>) + Send + 'static) {
         self.push(&self.places, request, Done::Then(Box::new(done)));
     }
 
     /// Queues a request of anybody else and waits for its reply; `None` when it was lost. If dropped before its turn, it
     /// is not sent.
-    pub(crate) async fn call(&self, request: Request) -> Option<Reply> {
+    pub(crate) async fn call(&self, request: Asked) -> Option<Reply> {
         let (asker, reply) = oneshot::channel();
         self.push(&self.places_of_others, request, Done::Tell(asker));
         reply.await.ok().flatten()
     }
 
-    fn push(&self, places: &Arc<Semaphore>, request: Request, done: Done) {
+    /// The same, with the answer that this asks for.
+    pub(crate) async fn ask<A: Ask>(&self, ask: A) -> Result<A::Answer, Unanswered> {
+        read::<A>(self.call(Asked::new(ask)).await)
+    }
+
+    fn push(&self, places: &Arc<Semaphore>, request: Asked, done: Done) {
         let Ok(place) = Arc::clone(places).try_acquire_owned() else {
             tracing::warn!("too many requests wait for the HSM; one was not sent");
             return done.end(None);
@@ -139,8 +136,14 @@ impl Hsm {
 /// Sends a capture, with those of other groups that wait and fit, and gives each its own outcome.
 async fn capture(link: &dyn Link, first: Call, waiting: &mut VecDeque<Call>, max_frame_bytes: usize) {
     let calls = join(first, waiting, max_frame_bytes);
-    let groups = calls.iter().filter_map(|call| call.captures().cloned()).collect();
-    match ask(link, &Request::Capture(groups)).await {
+    let reply = match &calls[..] {
+        [alone] => ask(link, alone.request.bytes()).await,
+        together => {
+            let groups = together.iter().filter_map(|call| call.captures().cloned()).collect();
+            ask(link, Asked::from(Request::Capture(groups)).bytes()).await
+        }
+    };
+    match reply {
         Some(Reply::Captures(outcomes)) => give(calls, outcomes),
         other => calls.into_iter().for_each(|call| call.done.end(other.clone())),
     }
@@ -156,7 +159,7 @@ fn give(calls: Vec<Call>, outcomes: Vec<CaptureOutcome>) {
 
 /// `first`, and the captures in `waiting` that nothing of their own group is queued before.
 fn join(first: Call, waiting: &mut VecDeque<Call>, max_frame_bytes: usize) -> Vec<Call> {
-    let mut room = max_frame_bytes.saturating_sub(bytes(&first.request));
+    let mut room = max_frame_bytes.saturating_sub(first.request.bytes().len());
     let mut passed: BTreeSet<GroupId> = first.group().into_iter().collect();
     let (mut joined, mut left) = (vec![first], VecDeque::new());
     while let Some(next) = waiting.pop_front() {
@@ -165,7 +168,7 @@ fn join(first: Call, waiting: &mut VecDeque<Call>, max_frame_bytes: usize) -> Ve
             left.push_back(next);
             break;
         };
-        let more = bytes(&next.request);
+        let more = next.request.bytes().len();
         let fits = more <= room && joined.len() < MAX_GROUPS;
         if passed.insert(group) && next.captures().is_some() && fits {
             room -= more;
@@ -179,14 +182,9 @@ fn join(first: Call, waiting: &mut VecDeque<Call>, max_frame_bytes: usize) -> Ve
     joined
 }
 
-fn bytes(request: &Request) -> usize {
-    minicbor::to_vec(request).map_or(usize::MAX, |bytes| bytes.len())
-}
-
-async fn ask(link: &dyn Link, request: &Request) -> Option<Reply> {
-    let bytes = minicbor::to_vec(request).ok()?;
+async fn ask(link: &dyn Link, request: &[u8]) -> Option<Reply> {
     // Secret: a reply may hold keys.
-    let reply = Zeroizing::new(link.call(bytes).await.ok()?);
+    let reply = Zeroizing::new(link.call(request.to_vec()).await.ok()?);
     let decoded = minicbor::decode(&reply);
     decoded
         .inspect_err(|_| {
@@ -203,18 +201,19 @@ mod tests {
     use futures::FutureExt;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use strongroom_proto::hsm::Refusal;
+    use strongroom_replica::ask;
     use tokio::task::unconstrained;
 
-    fn of(request: Request) -> Call {
-        Call { request, done: Done::Then(Box::new(|_| {})), _place: None }
+    fn of(ask: impl Ask) -> Call {
+        Call { request: Asked::new(ask), done: Done::Then(Box::new(|_| {})), _place: None }
     }
 
     fn capture_of(group: u8) -> Call {
-        of(Request::capture(GroupId([group; 16]), vec![]))
+        of(ask::Capture(GroupId([group; 16]), vec![]))
     }
 
     fn step_down(group: u8) -> Call {
-        of(Request::StepDown(GroupId([group; 16])))
+        of(ask::StepDown(GroupId([group; 16])))
     }
 
     /// The groups that go together, and how many calls are left.
@@ -234,13 +233,13 @@ mod tests {
     #[test]
     fn a_capture_does_not_overtake_its_own_group_or_what_is_about_the_whole_hsm() {
         assert_eq!(joined(vec![step_down(2), capture_of(2)], 4096), (vec![1], 2));
-        assert_eq!(joined(vec![of(Request::DeviceStatus), capture_of(2)], 4096), (vec![1], 2));
+        assert_eq!(joined(vec![of(ask::Status), capture_of(2)], 4096), (vec![1], 2));
         assert_eq!(joined(vec![capture_of(1)], 4096), (vec![1], 1), "no group twice in one request");
     }
 
     #[test]
     fn no_more_go_together_than_fit_in_a_frame_or_than_an_hsm_has_groups() {
-        let one = bytes(&capture_of(1).request);
+        let one = capture_of(1).request.bytes().len();
         assert_eq!(joined(vec![capture_of(2), capture_of(3)], 2 * one), (vec![1, 2], 1));
         assert_eq!(joined(vec![capture_of(2)], 0), (vec![1], 1), "before the limit is known");
         let (groups, left) = joined((2..40).map(capture_of).collect(), 1 << 20);
@@ -266,14 +265,14 @@ mod tests {
         let slow = Arc::new(Slow { asked: AtomicUsize::new(0), let_answer: Semaphore::new(0) });
         let hsm = Hsm::start(Arc::clone(&slow) as Arc<dyn Link>, &Vital::new().0);
         let mut others: Vec<_> =
-            (0..500).map(|_| Box::pin(unconstrained(hsm.call(Request::DeviceStatus)))).collect();
+            (0..500).map(|_| Box::pin(unconstrained(hsm.call(Asked::new(ask::Status))))).collect();
         others.retain_mut(|call| call.as_mut().now_or_never() != Some(None));
         assert_eq!(others.len(), QUEUE_OF_OTHERS, "the rest is lost at once");
         tokio::task::yield_now().await;
         let (ended, mut ends) = mpsc::unbounded_channel();
         for _ in 0..QUEUE + 9 {
             let ended = ended.clone();
-            hsm.queue(Request::DeviceStatus, move |reply| ended.send(reply.is_some()).expect("heard"));
+            hsm.queue(Asked::new(ask::Status), move |reply| ended.send(reply.is_some()).expect("heard"));
         }
         let mut lost = 0;
         while let Ok(answered) = ends.try_recv() {
@@ -289,7 +288,7 @@ mod tests {
             assert_eq!(ends.recv().await, Some(true));
         }
         assert_eq!(slow.asked.load(Ordering::Relaxed), QUEUE + QUEUE_OF_OTHERS);
-        hsm.queue(Request::DeviceStatus, move |reply| ended.send(reply.is_some()).expect("heard"));
+        hsm.queue(Asked::new(ask::Status), move |reply| ended.send(reply.is_some()).expect("heard"));
         assert_eq!(ends.recv().await, Some(true), "there are places again");
     }
 }

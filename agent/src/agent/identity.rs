@@ -6,7 +6,8 @@
 use super::Core;
 use crate::peers::{Identity, IssueError, Who, issue_operator};
 use std::sync::Arc;
-use strongroom_proto::hsm::{AgentSecret, Refusal, Reply, Request};
+use strongroom_proto::hsm::{AgentSecret, Refusal};
+use strongroom_replica::ask::{self, Unanswered};
 use zeroize::Zeroizing;
 
 /// Why this agent is not known to others, or gives nobody a certificate.
@@ -58,11 +59,11 @@ impl Core {
     async fn secrets(&self, who: Who) -> Result<Vec<AgentSecret>, IdentifyError> {
         let mut secrets = Vec::new();
         for epoch in who.epochs() {
-            match self.call_hsm(Request::AgentSecret(epoch)).await {
-                Some(Reply::AgentSecret(secret)) => secrets.push(secret),
-                Some(Reply::Refused(refusal)) => return Err(IdentifyError::Refused(refusal)),
-                _ => return Err(IdentifyError::NoAnswer),
-            }
+            let secret = self.ask_hsm(ask::AgentSecret(epoch)).await;
+            secrets.push(secret.map_err(|unanswered| match unanswered {
+                Unanswered::Refused(refusal) => IdentifyError::Refused(refusal),
+                Unanswered::Senseless | Unanswered::Lost => IdentifyError::NoAnswer,
+            })?);
         }
         Ok(secrets)
     }

@@ -657,7 +657,7 @@ impl Cluster {
         for action in actions {
             match action {
                 Action::Hsm { call, request } => {
-                    let request = minicbor::to_vec(&request).expect("a vector takes all bytes");
+                    let request = request.bytes().to_vec();
                     let longest = self.config.limits.max_frame_bytes as usize;
                     assert!(request.len() <= longest, "a request fits in a frame");
                     let boot = self.members[member].boot;
@@ -737,7 +737,6 @@ impl Cluster {
             assert!(bytes.len() <= self.config.limits.max_frame_bytes as usize, "a reply fits in a frame");
             let decoded: Reply = minicbor::decode(&bytes).expect("every reply decodes");
             self.check_exchange(member, request, &bytes, &decoded);
-            let decoded = decoded.of_one_group();
             self.hsm_replies += 1;
             reply = Some(decoded).filter(|_| !self.faults.loses_reply(&mut self.rng, self.hsm_replies));
             if self.members[member].device.is_dead() {

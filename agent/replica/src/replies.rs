@@ -1,36 +1,37 @@
 //! What the HSM's replies and refusals mean.
 
+use super::ask::{self, Unanswered, read};
 use super::bug::Bug;
 use super::capture::Forged;
 use super::interface::{CallId, Damage, Fault, Ticket};
 use super::leader::Leader;
 use super::outbox::Call;
 use super::{Replica, STATUS_RETRY_MS, State};
-use strongroom_proto::hsm::{DeviceStatus, Refusal, Reply};
+use strongroom_proto::hsm::{DeviceStatus, Outcome, Refusal, Reply};
+use strongroom_proto::ids::Term;
+use strongroom_proto::statement::Captured;
 
 impl Replica {
     /// Takes a reply, or the loss of one.
     pub(super) fn hsm(&mut self, call: CallId, reply: Option<Reply>) {
         let Some(purpose) = self.out.returned(call) else { return };
-        // A replica captures for its own group only.
-        let reply = reply.map(Reply::of_one_group);
         match purpose {
-            Call::Status => self.status_reply(reply),
-            Call::Capture => self.capture_reply(reply),
-            Call::Jump => self.jump_reply(reply),
+            Call::Status => self.status_reply(read::<ask::Status>(reply)),
+            Call::Capture => self.capture_reply(read::<ask::Capture>(reply)),
+            Call::Jump => self.jump_reply(read::<ask::Jump>(reply)),
             Call::StepDown => {}
-            Call::Alive => self.alive_reply(reply.as_ref()),
-            Call::Lead => self.lead_reply(reply),
-            Call::Handshake(ticket) => self.handshake_reply(ticket, reply),
-            Call::Process => self.process_reply(reply),
-            Call::Commit => self.commit_reply(reply),
+            Call::Alive => self.alive_reply(read::<ask::Capture>(reply)),
+            Call::Lead => self.lead_reply(read::<ask::Lead>(reply)),
+            Call::Handshake(ticket) => self.handshake_reply(ticket, read::<ask::Handshake>(reply)),
+            Call::Process => self.process_reply(read::<ask::Process>(reply)),
+            Call::Commit => self.commit_reply(read::<ask::Commit>(reply)),
         }
     }
 
-    fn status_reply(&mut self, reply: Option<Reply>) {
+    fn status_reply(&mut self, reply: Result<DeviceStatus, Unanswered>) {
         match reply {
-            Some(Reply::Device(status)) => self.begin(&status),
-            _ => self.state = State::Starting(Some(self.now.after(STATUS_RETRY_MS))),
+            Ok(status) => self.begin(&status),
+            Err(_) => self.state = State::Starting(Some(self.now.after(STATUS_RETRY_MS))),
         }
     }
 
@@ -45,9 +46,9 @@ impl Replica {
         self.track(captured);
     }
 
-    fn capture_reply(&mut self, reply: Option<Reply>) {
+    fn capture_reply(&mut self, reply: Result<Captured, Unanswered>) {
         match reply {
-            Some(Reply::Captured(statement)) => {
+            Ok(statement) => {
                 if statement.index > self.capture.captured().0 {
                     self.following.captured(statement.index);
                 }
@@ -60,22 +61,22 @@ impl Replica {
                 }
                 self.state_captured();
             }
-            Some(Reply::Refused(Refusal::NvramFailed)) => {
+            Err(Unanswered::Refused(Refusal::NvramFailed)) => {
                 self.capture.retry(self.now);
                 if matches!(self.state, State::Leader(_)) {
                     self.step_down();
                 }
             }
-            Some(Reply::Refused(Refusal::NotAuthentic)) => {
+            Err(Unanswered::Refused(Refusal::NotAuthentic)) => {
                 if let Some(forged) = self.capture.forged() {
                     self.forged(&forged);
                 }
             }
-            Some(Reply::Refused(Refusal::NotConsecutive | Refusal::NothingCaptured)) => {
+            Err(Unanswered::Refused(Refusal::NotConsecutive | Refusal::NothingCaptured)) => {
                 self.start_over();
             }
-            Some(Reply::Refused(refusal)) => self.fault(Fault::Hsm(refusal)),
-            _ => self.capture.retry(self.now),
+            Err(Unanswered::Refused(refusal)) => self.fault(Fault::Hsm(refusal)),
+            Err(Unanswered::Senseless | Unanswered::Lost) => self.capture.retry(self.now),
         }
     }
 
@@ -106,31 +107,31 @@ impl Replica {
         self.state = State::Starting(Some(self.now.after(STATUS_RETRY_MS)));
     }
 
-    fn lead_reply(&mut self, reply: Option<Reply>) {
+    fn lead_reply(&mut self, reply: Result<Term, Unanswered>) {
         let State::Candidate(candidate) = &mut self.state else { return };
         match reply {
-            Some(Reply::Leading(term)) => {
+            Ok(term) => {
                 let leader = Leader::new(self.now, term, &self.log, &self.settings);
                 self.state = State::Leader(Box::new(leader));
             }
-            Some(Reply::Refused(Refusal::NotCaptured)) => self.start_over(),
-            Some(_) => self.become_witness(),
-            None => candidate.retry(self.now),
+            Err(Unanswered::Refused(Refusal::NotCaptured)) => self.start_over(),
+            Err(Unanswered::Lost) => candidate.retry(self.now),
+            Err(Unanswered::Refused(_) | Unanswered::Senseless) => self.become_witness(),
         }
     }
 
     /// An idle leader asked its HSM whether it is there.
-    fn alive_reply(&mut self, reply: Option<&Reply>) {
-        let answers = matches!(reply, Some(Reply::Captured(_) | Reply::Refused(Refusal::NothingCaptured)));
+    fn alive_reply(&mut self, reply: Result<Captured, Unanswered>) {
+        let answers = matches!(reply, Ok(_) | Err(Unanswered::Refused(Refusal::NothingCaptured)));
         if !answers && matches!(self.state, State::Leader(_)) {
             self.step_down();
         }
     }
 
-    fn handshake_reply(&mut self, ticket: Ticket, reply: Option<Reply>) {
+    fn handshake_reply(&mut self, ticket: Ticket, reply: Result<Outcome, Unanswered>) {
         let outcome = match reply {
-            Some(Reply::Handshaken(outcome)) => Some(outcome),
-            Some(Reply::Refused(refusal)) if !shows_another_state(refusal) => None,
+            Ok(outcome) => Some(outcome),
+            Err(Unanswered::Refused(refusal)) if !shows_another_state(refusal) => None,
             _ => return self.lead_anew(),
         };
         if let State::Leader(leader) = &mut self.state {
@@ -138,31 +139,31 @@ impl Replica {
         }
     }
 
-    fn process_reply(&mut self, reply: Option<Reply>) {
+    fn process_reply(&mut self, reply: Result<ask::Processed, Unanswered>) {
         let State::Leader(leader) = &mut self.state else { return };
         match reply {
-            Some(Reply::Processed { outcomes, made }) => {
+            Ok(ask::Processed { outcomes, made }) => {
                 let done = leader.processed(self.now, outcomes, made, &mut self.clients, &mut self.out);
                 if done.is_err() {
                     self.lead_anew();
                 }
             }
-            Some(Reply::Refused(Refusal::Busy)) => leader.busy(self.now),
-            Some(Reply::Refused(refusal)) if !shows_another_state(refusal) && leader.is_elected() => {
+            Err(Unanswered::Refused(Refusal::Busy)) => leader.busy(self.now),
+            Err(Unanswered::Refused(refusal)) if !shows_another_state(refusal) && leader.is_elected() => {
                 leader.refused(&mut self.clients, &mut self.out);
             }
-            Some(Reply::Refused(Refusal::NvramFailed | Refusal::Exhausted)) => self.step_down(),
+            Err(Unanswered::Refused(Refusal::NvramFailed | Refusal::Exhausted)) => self.step_down(),
             _ => self.lead_anew(),
         }
     }
 
-    fn commit_reply(&mut self, reply: Option<Reply>) {
+    fn commit_reply(&mut self, reply: Result<ask::Committed, Unanswered>) {
         let State::Leader(leader) = &mut self.state else { return };
         match reply {
-            Some(Reply::Committed { statement, released }) => {
+            Ok(ask::Committed { statement, released }) => {
                 leader.released(self.now, statement, released, &mut self.clients, &mut self.out);
             }
-            Some(Reply::Refused(refusal)) if !shows_another_state(refusal) => {
+            Err(Unanswered::Refused(refusal)) if !shows_another_state(refusal) => {
                 if self.bugs.has(Bug::BadStatementCostsAll) {
                     leader.forget_statements();
                 } else if let Some(liar) = leader.uncommitted(refusal) {
