@@ -71,6 +71,11 @@ impl Capture {
         self.statement
     }
 
+    /// The last entry that is to be captured, if there is one.
+    pub(super) fn last_queued(&self) -> Option<Index> {
+        self.queue.back().and_then(|last| last.entries.last()).map(|last| last.index)
+    }
+
     /// Whether nothing is left to capture.
     pub(super) fn is_done(&self) -> bool {
         self.queue.is_empty() && self.asked.is_none()

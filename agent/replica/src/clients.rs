@@ -28,6 +28,15 @@ pub(super) struct Clients {
 }
 
 impl Clients {
+    /// Every ticket is answered exactly once: one that waits is known by when it arrived, and ends at the latest when its
+    /// time is over.
+    ///
+    /// # Panics
+    /// If one would wait for ever.
+    pub(super) fn assert_invariants(&self) {
+        assert!(self.waiting.len() <= self.arrivals.len(), "a client waits for an answer that never comes");
+    }
+
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
     }
@@ -45,7 +54,8 @@ impl Clients {
             out.answer(queued.ticket, Answer::Unavailable);
             return;
         }
-        self.waiting.insert(queued.ticket);
+        let new = self.waiting.insert(queued.ticket);
+        debug_assert!(new, "a ticket is one request's");
         self.arrivals.push_back((now, queued.ticket));
         if handshake_only { self.handshakes.push_back(queued) } else { self.queue.push_back(queued) }
     }

@@ -6,13 +6,10 @@
 use super::ask;
 use super::bug::Bug;
 use super::catch_up::Walk;
-use super::flights::Flights;
 use super::interface::{Action, Millis};
 use super::outbox::Call;
 use super::{Replica, State};
 use crate::peer::PeerMessage;
-use rand::RngExt;
-use std::collections::BTreeSet;
 
 /// First and longest pause after the HSM did not answer a candidate.
 const BACK_OFF_MS: (u64, u64) = (100, 5_000);
@@ -20,8 +17,6 @@ const BACK_OFF_MS: (u64, u64) = (100, 5_000);
 /// How long a leader waits that lost step with its HSM, so that a fault that stays does not become a storm.
 const LEAD_ANEW_MS: u64 = 10;
 
-/// How often the time-out doubles at most while leading does not last.
-pub(super) const MAX_BACK_OFF: u32 = 6;
 /// How long to wait for what others say of a leader.
 const SEEK_HEARTBEATS: u64 = 2;
 /// A leadership of this length was none in vain.
@@ -78,8 +73,7 @@ impl Replica {
     pub(super) fn wake_at(&mut self, now: Millis) {
         let slept = now >= self.now.after(*self.settings.election_timeout_ms.end());
         self.now = self.now.max(now);
-        let before = std::mem::replace(&mut self.slept, slept);
-        if slept && !before && matches!(self.state, State::Witness) {
+        if self.turn.woke(slept) && matches!(self.state, State::Witness) {
             self.put_off();
         }
     }
@@ -87,11 +81,10 @@ impl Replica {
     /// It is time to try to lead, but the last time was in vain: asks whether others hear a leader whom this member does
     /// not. Whether to wait for what they say.
     pub(super) fn seeks_first(&mut self) -> bool {
-        if self.deposed == 0 || self.seeking.is_some() || self.bugs.has(Bug::NobodyAsked) {
+        if !self.turn.asks_first() || self.bugs.has(Bug::NobodyAsked) {
             return false;
         }
-        self.seeking = Some(BTreeSet::new());
-        self.deadline = self.now.after(SEEK_HEARTBEATS * self.settings.heartbeat_ms);
+        self.turn.wait_for_sayers(self.now.after(SEEK_HEARTBEATS * self.settings.heartbeat_ms));
         let group = self.settings.group.group;
         for to in self.settings.group.members.iter().filter(|to| **to != self.settings.hsm) {
             self.out.send(*to, PeerMessage::Seek { group });
@@ -110,10 +103,7 @@ impl Replica {
 
     /// Puts off the next attempt to lead.
     pub(super) fn put_off(&mut self) {
-        self.seeking = None;
-        let (least, most) = self.settings.election_timeout_ms.clone().into_inner();
-        let after = self.rng.random_range(least..=most.max(least));
-        self.deadline = self.now.after(after << self.deposed.min(MAX_BACK_OFF));
+        self.turn.put_off(self.now, &self.settings.election_timeout_ms);
     }
 
     /// Whether the stored tree is open here, or will be.
@@ -133,7 +123,7 @@ impl Replica {
     pub(super) fn step_down(&mut self) {
         if let State::Leader(leader) = &self.state {
             let lasted = self.now >= leader.since().after(LASTING_MS);
-            self.deposed = if lasted { 1 } else { self.deposed.saturating_add(1) };
+            self.turn.led(lasted);
         }
         self.end_leadership();
         self.become_witness();
@@ -156,8 +146,7 @@ impl Replica {
             self.out.push(Action::CloseTree);
         }
         if let State::Leader(leader) = &mut self.state {
-            let flights: &mut Flights = leader.flights();
-            self.settling.append(flights);
+            self.settling.take_over(leader.flights());
         }
     }
 }

@@ -89,6 +89,11 @@ impl Flights {
     }
 
     /// Whether a segment of this name is among them.
+    /// The names of all.
+    pub(super) fn names(&self) -> impl Iterator<Item = SegmentName> {
+        self.0.iter().map(|flight| flight.object.name)
+    }
+
     pub(super) fn contains(&self, name: SegmentName) -> bool {
         self.0.iter().any(|flight| flight.object.name == name)
     }

@@ -82,7 +82,7 @@ pub struct Ticket(pub u64);
 pub struct CallId(pub u64);
 
 /// One reading of paths from the stored tree, unique for the life of a replica.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct LoadId(pub u64);
 
 /// What has happened.

@@ -14,7 +14,7 @@ use super::standing::Standings;
 use super::storage::Snapshots;
 use super::trees::{Tail, Trees};
 use crate::peer::{MAX_PATHS_BYTES, PeerMessage};
-use crate::segment::{MAX_SEGMENT_BYTES, Segment, SegmentEntry};
+use crate::segment::{MAX_SEGMENT_BYTES, Segment, SegmentEntry, SegmentName};
 use crate::stored::{Loaded, Snapshot};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use strongroom_proto::entry::Entry;
@@ -217,6 +217,35 @@ impl Leader {
 
     pub(super) const fn committed(&self) -> Index {
         self.committed
+    }
+
+    /// The names of the segments on their way to the store.
+    pub(super) fn names_under_way(&self) -> Vec<SegmentName> {
+        self.flights.names().collect()
+    }
+
+    /// Checks what is said under "Kept here", here and in [`Paths`].
+    ///
+    /// # Panics
+    /// If something does not hold.
+    pub(super) fn assert_invariants(&self) {
+        let ascend = self.kept.iter().is_sorted_by(|before, after| before.index < after.index);
+        assert!(ascend, "replies are released in the order of their entries");
+        for kept in &self.kept {
+            let made = self.own.get(&kept.index);
+            assert!(
+                made.is_none_or(|made| made.hash == kept.hash),
+                "replies wait for another entry than theirs"
+            );
+        }
+        for member in self.members.values() {
+            let counts = |statement: Captured| {
+                let own = self.own.get(&statement.index);
+                own.map_or(statement.index <= self.committed, |own| own.hash == statement.hash)
+            };
+            assert!(member.statement.is_none_or(counts), "a statement of another leadership's entry counts");
+        }
+        self.paths.assert_invariants();
     }
 
     pub(super) fn flights(&mut self) -> &mut Flights {

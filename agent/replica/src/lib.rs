@@ -22,6 +22,7 @@ mod election;
 mod fault;
 mod flights;
 mod interface;
+mod invariants;
 mod leader;
 mod log;
 mod outbox;
@@ -31,12 +32,15 @@ mod peers;
 mod replay;
 mod replies;
 pub mod segment;
+mod settling;
 mod silence;
 mod standing;
 mod storage;
 pub mod stored;
 mod tracking;
 mod trees;
+mod turn;
+mod under_way;
 
 pub use bug::Bug;
 pub use interface::{
@@ -50,22 +54,21 @@ use bug::Bugs;
 use capture::Capture;
 use catch_up::{CatchUp, Next};
 use clients::{Clients, Queued};
-use election::{Candidate, MAX_BACK_OFF};
+use election::Candidate;
 use fault::{Rereads, Trouble};
-use flights::{Flights, Outcome};
+use flights::Outcome;
 use leader::Leader;
 use log::{Log, Object, Origin};
 use outbox::{Call, Outbox};
 use peers::Following;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
+use settling::Settling;
 use silence::Silence;
 use standing::Standings;
-use std::collections::BTreeSet;
-use storage::Lister;
 use strongroom_proto::hsm::{BatchRequest, PrefixTree};
-use strongroom_proto::ids::{EntryHash, HsmId, Index, Term};
-use tracking::{Seek, Why};
+use strongroom_proto::ids::{EntryHash, HsmId, Index};
+use tracking::Seek;
+use turn::Turn;
+use under_way::{Lister, UnderWay, Why};
 
 /// How long a write may stay unsettled, at least. See [`Storage::grace_ms`].
 const SETTLE_MS: u64 = 10_000;
@@ -86,63 +89,33 @@ enum State {
 /// A member's agent, as a state machine.
 pub struct Replica {
     settings: Settings,
-    rng: StdRng,
     now: Millis,
     out: Outbox,
+    /// Whether it leads, and who does as far as it knows.
+    state: State,
+    leader: Option<HsmId>,
+    turn: Turn,
+    /// The log, and the way to its end.
     log: Log,
     capture: Capture,
     catch_up: CatchUp,
     /// What was pushed before its turn.
     ahead: Ahead,
-    /// Writes of a leadership that has ended, and segments that the store is given again.
-    settling: Flights,
-    /// Whether `settling` holds segments that the store had before.
-    restoring: bool,
     /// Looking for the captured entry in the log.
     seek: Option<Seek>,
-    /// What the snapshot is wanted for, while it is being read.
-    asking: Option<Why>,
-    reading_snapshot: bool,
-    /// Whether what is being read was asked for an earlier reason, so that it may be too old for this one.
-    stale_snapshot: bool,
     /// How often in a row the store lacked what the HSM has captured.
     fruitless: u32,
+    /// How many entries were read from the store so far.
+    from_store: u64,
+    settling: Settling,
+    under_way: UnderWay,
     /// How often segments did not verify: on the way to the end of the log, and where a leader reads from the stored
     /// tree.
     rereads: Rereads,
     rereads_of_leader: Rereads,
     /// What is wrong, if something is.
     trouble: Option<Trouble>,
-    /// How many entries were read from the store so far.
-    from_store: u64,
-    /// The newest entry that the leader says is in the store.
-    heard: Index,
-    /// Whose listing is under way.
-    listing: Option<Lister>,
-    /// From where on the end of the log was last listed, and what was known to be in the store then: it may be more when
-    /// the listing comes.
-    listed_after: (Index, Option<SegmentName>),
-    /// Whether the stored tree is being opened, whichever leadership asked.
-    opening: bool,
-    /// The snapshot that is being taken, and the leadership that takes it.
-    advancing: Option<(Term, Index)>,
-    /// Whether segments are being deleted.
-    collecting: bool,
-    last_load: LoadId,
     clients: Clients,
-    state: State,
-    /// Who leads, as far as this member knows.
-    leader: Option<HsmId>,
-    /// When to try to lead.
-    deadline: Millis,
-    /// When it last heard the leader.
-    heard_at: Option<Millis>,
-    /// While it waits for what the others say of a leader: those who follow one.
-    seeking: Option<BTreeSet<HsmId>>,
-    /// Whether much time passed at once before the last event.
-    slept: bool,
-    /// How often in a row it led in vain or not for long, without hearing a leader since.
-    deposed: u32,
     /// What is known of the other members' agents.
     standings: Standings,
     /// What becomes of clients who are sent to the leader.
@@ -159,39 +132,24 @@ impl Replica {
         let members = &settings.group.members;
         let others: Vec<HsmId> = members.iter().copied().filter(|member| *member != settings.hsm).collect();
         let mut replica = Self {
-            rng: StdRng::from_seed(settings.seed),
             now,
             out: Outbox::default(),
+            state: State::Starting(Some(now)),
+            leader: None,
+            turn: Turn::new(now, settings.seed),
             log: Log::new(settings.realm, settings.group.group),
             capture: Capture::new((Index::ZERO, EntryHash::ZERO)),
             catch_up: CatchUp::default(),
             ahead: Ahead::default(),
-            settling: Flights::default(),
-            restoring: false,
             seek: None,
-            asking: None,
-            reading_snapshot: false,
-            stale_snapshot: false,
             fruitless: 0,
+            from_store: 0,
+            settling: Settling::default(),
+            under_way: UnderWay::default(),
             rereads: Rereads::default(),
             rereads_of_leader: Rereads::default(),
             trouble: None,
-            from_store: 0,
-            heard: Index::ZERO,
-            listing: None,
-            listed_after: (Index::ZERO, None),
-            opening: false,
-            advancing: None,
-            collecting: false,
-            last_load: LoadId(0),
             clients: Clients::default(),
-            state: State::Starting(Some(now)),
-            leader: None,
-            deadline: now,
-            heard_at: None,
-            seeking: None,
-            slept: false,
-            deposed: 0,
             standings: Standings::new(others),
             following: Following::default(),
             silence: Silence::default(),
@@ -219,11 +177,14 @@ impl Replica {
             Event::SnapshotRead { result } => self.snapshot_read(result),
             Event::Loaded { load, result } => self.loaded(load, result),
             Event::Advanced { result } => self.advanced(result),
-            Event::Collected { .. } => self.collecting = false,
+            Event::Collected { .. } => self.under_way.collected(),
             Event::Read { name, result } => self.read(name, result),
             Event::Peer { from, message } => self.peer(from, message),
         }
         self.advance();
+        if cfg!(debug_assertions) {
+            self.assert_invariants();
+        }
         self.take_out()
     }
 
@@ -264,7 +225,7 @@ impl Replica {
             tip_hash,
             newest,
             committed,
-            behind: newest.max(self.heard).0.saturating_sub(self.capture.captured().0.0),
+            behind: newest.max(self.turn.heard()).0.saturating_sub(self.capture.captured().0.0),
             from_store: self.from_store,
             serving: matches!(&self.state, State::Leader(leader) if leader.snapshots.are_open()),
             snapshot: match &self.state {
@@ -291,13 +252,13 @@ impl Replica {
             if self.silence.is_silent(self.now, &self.settings.hsm_silence_ms) && !alone {
                 // The others do better: they begin when they hear no more of this one.
                 self.step_down();
-            } else if leader.is_stalled(self.now, self.deposed.min(MAX_BACK_OFF), &self.settings) {
+            } else if leader.is_stalled(self.now, self.turn.back_off(), &self.settings) {
                 self.step_down();
             } else if leader.is_hsm_unheard(self.now) {
                 self.out.ask(Call::Alive, ask::Capture(self.settings.group.group, Vec::new()));
             }
         }
-        if matches!(self.state, State::Witness) && self.deadline <= self.now && !self.rests() {
+        if matches!(self.state, State::Witness) && self.turn.is_due(self.now) && !self.rests() {
             if self.seeks_first() {
                 return;
             }
@@ -360,12 +321,11 @@ impl Replica {
             }
             // Before the captured entry is found, there is nothing to go on from.
             let next = if self.seek.is_none() { self.log.next_name() } else { None };
-            match self.catch_up.next(self.now, next, self.listing.is_none()) {
+            match self.catch_up.next(self.now, next, self.under_way.may_list()) {
                 Next::Wait => return,
                 Next::List => {
-                    self.listing = Some(Lister::End);
                     let from = self.list_from();
-                    self.listed_after = (from, self.log.tip().map(|tip| tip.segment));
+                    self.under_way.list(Lister::End { from, known: self.log.tip().map(|tip| tip.segment) });
                     self.out.push(Action::List { from });
                 }
                 Next::Beyond => return self.ask_snapshot(Why::Beyond),
@@ -434,8 +394,8 @@ impl Replica {
     }
 
     fn listed(&mut self, result: Result<Vec<SegmentName>, Unavailable>) {
-        match self.listing.take() {
-            Some(Lister::End) => self.listed_end(result),
+        match self.under_way.listed() {
+            Some(Lister::End { from, known }) => self.listed_end(from, known, result),
             Some(Lister::Replay(term)) => {
                 if let State::Leader(leader) = &mut self.state
                     && leader.term() == term
@@ -466,13 +426,12 @@ impl Replica {
     }
 
     fn wrote(&mut self, name: SegmentName, outcome: CreateOutcome) {
-        let lost = self.settling.wrote(self.now, name, outcome) == Outcome::Lost;
-        if lost && self.restoring && !matches!(self.state, State::Faulted) {
+        let lost = self.settling.wrote(self.now, name, outcome);
+        if lost && !matches!(self.state, State::Faulted) {
             self.restore_lost();
         }
-        while self.settling.pop_landed().is_some() {}
+        self.settling.clear_landed();
         let late = self.too_late_ms();
-        self.restoring &= !self.settling.is_empty();
         let State::Leader(leader) = &mut self.state else { return };
         if leader.flights().wrote(self.now, name, outcome) == Outcome::Lost {
             return self.step_down();

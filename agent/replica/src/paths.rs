@@ -34,6 +34,15 @@ pub(super) struct Paths {
 }
 
 impl Paths {
+    /// Requests of one record keep their order: none is ready while another of its record still waits for its path.
+    ///
+    /// # Panics
+    /// If one is.
+    pub(super) fn assert_invariants(&self) {
+        let overtakes = self.ready.iter().any(|queued| self.waiting.contains_key(&queued.request.record));
+        assert!(!overtakes, "a request overtakes another of its record");
+    }
+
     pub(super) fn queued(&self) -> usize {
         self.ready.len() + self.waiting.values().map(Vec::len).sum::<usize>()
     }

@@ -6,8 +6,9 @@
 
 use super::ahead::Push;
 use super::bug::Bug;
-use super::election::{Candidate, MAX_BACK_OFF};
+use super::election::Candidate;
 use super::interface::{Fault, Millis};
+use super::turn::MAX_BACK_OFF;
 use super::{Replica, State};
 use crate::peer::PeerMessage;
 use crate::segment::{Segment, SegmentName};
@@ -104,7 +105,7 @@ impl Replica {
             _ => return,
         };
         let least = *self.settings.election_timeout_ms.start();
-        let is_heard = self.heard_at.is_some_and(|at| self.now < at.after(least));
+        let is_heard = self.turn.has_heard(self.now, least);
         if leader != to && (leader == self.settings.hsm || is_heard) {
             let group = self.settings.group.group;
             self.out.send(to, PeerMessage::Follows { group, leader, term, newest });
@@ -128,9 +129,8 @@ impl Replica {
             if is_left {
                 self.step_down();
             }
-        } else if let Some(sayers) = &mut self.seeking {
-            sayers.insert(from);
-            let enough = sayers.len() >= members.len() / 2;
+        } else if let Some(sayers) = self.turn.said(from) {
+            let enough = sayers >= members.len() / 2;
             if enough && self.may_follow(from, (of, term), newest) {
                 self.wait_for((of, term));
             }
@@ -242,9 +242,7 @@ impl Replica {
         }
         if self.made_newest(from, term) || self.bugs.has(Bug::ClaimElects) {
             self.standings.confirmed(from);
-            self.heard_at = Some(self.now);
-            self.heard = newest;
-            self.deposed = 0;
+            self.turn.hear(self.now, newest);
         }
         self.wait_for((from, term));
         true

@@ -11,10 +11,11 @@ use super::interface::{Action, Damage, Fault, LoadId, Millis};
 use super::log::first_of_segment;
 use super::replay::{Progress, Replay, foreign};
 use super::trees::Trees;
+use super::under_way::Lister;
 use super::{Replica, State};
 use crate::stored::{Advance, Loaded, Snapshot, TreeDamage, TreeFailure};
 use std::collections::VecDeque;
-use strongroom_proto::ids::{Index, Term};
+use strongroom_proto::ids::Index;
 
 /// How long to leave the stored tree alone after it failed, and after it was found to be damaged.
 const RETRY_MS: u64 = 500;
@@ -131,15 +132,6 @@ impl Snapshots {
     }
 }
 
-/// Whose listing is under way.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lister {
-    /// The one who looks for the end of the log.
-    End,
-    /// A replay.
-    Replay(Term),
-}
-
 impl Replica {
     /// Goes on with whatever there is to do about the stored tree.
     pub(super) fn advance_snapshots(&mut self) {
@@ -149,18 +141,17 @@ impl Replica {
                 let may = *at <= self.now
                     && leader.committed() > Index::ZERO
                     && leader.is_landed()
-                    && !self.opening
-                    && self.advancing.is_none();
+                    && self.under_way.may_open();
                 if may {
                     leader.snapshots.stage = Stage::Opening;
-                    self.opening = true;
+                    self.under_way.open();
                     self.out.push(Action::OpenTree);
                 }
             }
             Stage::Opening => {}
             Stage::Replaying(_) => self.replay_on(),
             Stage::Open => {
-                leader.paths.load(leader.snapshots.taken(), &mut self.last_load, &mut self.out);
+                leader.paths.load(leader.snapshots.taken(), self.under_way.last_load(), &mut self.out);
                 if leader.paths.opened > MAX_OPENED {
                     leader.paths.opened = 0;
                     let keep = leader.in_use();
@@ -174,7 +165,7 @@ impl Replica {
 
     /// The stored tree was opened.
     pub(super) fn tree_opened(&mut self, result: Result<Option<Snapshot>, TreeFailure>) {
-        self.opening = false;
+        self.under_way.opened();
         let State::Leader(leader) = &mut self.state else { return };
         if !matches!(leader.snapshots.stage, Stage::Opening) {
             return;
@@ -230,10 +221,10 @@ impl Replica {
     fn replay_on(&mut self) {
         let State::Leader(leader) = &mut self.state else { return };
         let Some(replay) = leader.snapshots.replay() else { return };
-        let may_list = self.listing.is_none();
-        let progress = replay.advance(self.now, may_list, &mut self.last_load, &mut self.out);
+        let may_list = self.under_way.may_list();
+        let progress = replay.advance(self.now, may_list, self.under_way.last_load(), &mut self.out);
         if replay.is_listing() && may_list {
-            self.listing = Some(Lister::Replay(leader.term()));
+            self.under_way.list(Lister::Replay(leader.term()));
         }
         match progress {
             Progress::Waiting => {}
@@ -286,19 +277,20 @@ impl Replica {
         let due = leader.tail.records() >= storage.snapshot_records
             || snapshots.segments.len() + snapshots.segments_before >= storage.snapshot_segments
             || self.now >= snapshots.next_since.after(storage.snapshot_after_ms);
-        if !due || self.now < snapshots.not_before || self.advancing.is_some() {
+        if !due || self.now < snapshots.not_before || !self.under_way.may_advance() {
             return;
         }
         let index = snapshot.entry.index;
         let changed = leader.tail.until(index).into_iter().collect();
         let advance = Advance { snapshot: snapshot.clone(), trees: trees.to_vec(), changed };
-        self.advancing = Some((leader.term(), index));
+        debug_assert!(index <= leader.committed(), "a snapshot reaches a committed entry");
+        self.under_way.advance(leader.term(), index);
         self.out.push(Action::Advance(advance));
     }
 
     /// A snapshot was taken, or not.
     pub(super) fn advanced(&mut self, result: Result<(), TreeFailure>) {
-        let Some((term, index)) = self.advancing.take() else { return };
+        let Some((term, index)) = self.under_way.advanced() else { return };
         let State::Leader(leader) = &mut self.state else { return };
         if leader.term() != term {
             return;
@@ -323,7 +315,7 @@ impl Replica {
     /// Deletes the segments that are no longer necessary.
     fn collect(&mut self) {
         let State::Leader(leader) = &mut self.state else { return };
-        if self.collecting {
+        if !self.under_way.may_collect() {
             return;
         }
         let unnecessary = &mut leader.snapshots.unnecessary;
@@ -332,7 +324,11 @@ impl Replica {
             before = Some(first);
         }
         if let Some(before) = before.filter(|before| *before > Index(1)) {
-            self.collecting = true;
+            debug_assert!(
+                before <= leader.snapshots.stored,
+                "what ended before a durable snapshot is deleted, no more"
+            );
+            self.under_way.collect();
             self.out.push(Action::Collect { before });
         }
     }

@@ -10,6 +10,7 @@ use super::capture::Capture;
 use super::interface::{Action, Damage, Fault, ReadOutcome, Unavailable};
 use super::log::{Log, Object, Origin, first_of_segment};
 use super::outbox::Call;
+use super::under_way::{Read, Why};
 use super::{Replica, State};
 use crate::segment::{BadSegment, Segment, SegmentName};
 use crate::stored::{Snapshot, TreeFailure};
@@ -34,16 +35,6 @@ pub(super) struct Seek {
     damaged: Option<(SegmentName, BadSegment)>,
     /// What to look for if none of them is it.
     lacking: Option<SegmentName>,
-}
-
-/// Why the snapshot is being read.
-pub(super) enum Why {
-    /// The captured entry is in no segment.
-    NotFound,
-    /// There are segments that do not continue the log: the way to them may have been deleted.
-    Beyond,
-    /// The last known segment is gone. These are there.
-    Gone(BTreeSet<SegmentName>),
 }
 
 impl Replica {
@@ -71,9 +62,8 @@ impl Replica {
 
     /// Gives up what was being found out.
     pub(super) fn forget_tracking(&mut self) {
-        self.asking = None;
+        self.under_way.forget_asking();
         self.ahead.clear();
-        self.stale_snapshot = self.reading_snapshot;
         self.catch_up.start_over();
     }
 
@@ -83,12 +73,16 @@ impl Replica {
     }
 
     /// Takes a listing of the end of the log.
-    pub(super) fn listed_end(&mut self, result: Result<Vec<SegmentName>, Unavailable>) {
+    pub(super) fn listed_end(
+        &mut self,
+        from: Index,
+        known: Option<SegmentName>,
+        result: Result<Vec<SegmentName>, Unavailable>,
+    ) {
         if !self.catch_up.check() {
             return;
         }
         let Ok(names) = result else { return self.catch_up.pause(self.now) };
-        let (from, known) = self.listed_after;
         let ours = |name: &SegmentName| name.group == self.settings.group.group && name.first >= from;
         let names: BTreeSet<SegmentName> = names.into_iter().filter(ours).collect();
         if let Some(seek) = &mut self.seek {
@@ -154,21 +148,18 @@ impl Replica {
 
     /// Asks what the stored tree reaches, to find out what a listing means.
     pub(super) fn ask_snapshot(&mut self, why: Why) {
-        self.asking = Some(why);
-        if !std::mem::replace(&mut self.reading_snapshot, true) {
+        if self.under_way.ask_snapshot(why) {
             self.out.push(Action::ReadSnapshot);
         }
     }
 
     /// Takes what the stored tree reaches.
     pub(super) fn snapshot_read(&mut self, result: Result<Option<Snapshot>, TreeFailure>) {
-        self.reading_snapshot = false;
-        if std::mem::take(&mut self.stale_snapshot)
-            && let Some(why) = self.asking.take()
-        {
-            return self.ask_snapshot(why);
-        }
-        let Some(why) = self.asking.take() else { return };
+        let why = match self.under_way.snapshot_read() {
+            Read::Nothing => return,
+            Read::Again(why) => return self.ask_snapshot(why),
+            Read::For(why) => why,
+        };
         let Ok(snapshot) = result else { return self.catch_up.pause(self.now) };
         let stored = snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.entry.index);
         let known = self.capture.captured().0.max(self.log.position().0);
@@ -253,16 +244,11 @@ impl Replica {
         if !self.settling.is_empty() {
             return;
         }
-        self.restoring = true;
         let last = self.log.tip().map(|tip| tip.segment);
         let needed = |name: SegmentName| name.first > stored || Some(name) == last;
         let recent = self.log.recent().iter();
         let gone = recent.filter(|o| needed(o.name) && !names.contains(&o.name) && proven(o));
-        for object in gone {
-            self.settling.restore(object.clone());
-        }
-        if self.settling.is_empty() {
-            self.restoring = false;
+        if !self.settling.restore(gone.cloned().collect()) {
             self.missed(last);
         }
     }
