@@ -1,45 +1,40 @@
-//! One running agent: its sockets, its services, and the replicas of its HSM's groups.
+//! One running agent: its sockets and its services, around one hub.
 //!
 //! A shell around [`strongroom_replica`]. It is trusted for availability only, and keeps nothing that must survive it: all
 //! durable state is in the HSM and in the store, so an agent can be killed at any moment and started again.
 
-mod core;
-mod doubts;
-mod driver;
-mod hsm;
-mod identity;
-mod socket;
-mod trees;
-mod vital;
+mod admin_socket;
+mod peer_service;
 
-pub(crate) use self::core::Core;
-pub use self::core::SESSION_LIFETIME;
-pub use self::socket::AdminSocketError;
-pub use self::vital::Ended;
-pub(crate) use self::vital::Vital;
+pub use self::admin_socket::AdminSocketError;
+pub use crate::clock::Time;
+pub use crate::hub::SESSION_LIFETIME;
+pub use crate::vital::Ended;
 
-use self::core::Routed;
-use self::hsm::Hsm;
-use self::socket::{AdminSocket, SocketFile};
+use self::admin_socket::{AdminSocket, SocketFile};
+use self::peer_service::PeerService;
 use crate::admin::AdminService;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::descriptors;
 use crate::file::FileError;
-use crate::front::{Clock, Front, router, serve, system_clock};
+use crate::front::{Front, router, serve};
+use crate::hub::{Hsm, Hub, Routed, doubts};
 use crate::link::Link;
 use crate::metrics::{self, Metrics};
-use crate::peers::{self, Identities, PeerService, Peers, Refused, accept, agents_only, operators_only};
+use crate::peers::{self, Identities, Peers, Refused, accept, agents_only, operators_only};
 use crate::store::{Store, StoreError};
 use crate::tenants::Tenants;
 use crate::tls::{self, Tls};
+use crate::vital::Vital;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use strongroom_proto::hsm::{DeviceStatus, Refusal};
 use strongroom_proto::ids::GroupId;
-use strongroom_replica::{Millis, Status};
+use strongroom_replica::Status;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -141,25 +136,6 @@ impl Sockets {
     }
 }
 
-/// Where an agent takes the time from.
-#[derive(Clone)]
-pub struct Time {
-    /// For tokens: Unix time.
-    pub unix: Clock,
-    /// For replicas: a clock that never goes back, wherever it starts.
-    pub steady: Arc<dyn Fn() -> Millis + Send + Sync>,
-}
-
-impl Time {
-    /// The machine's clocks.
-    #[must_use]
-    pub fn system() -> Self {
-        let started = Instant::now();
-        let steady = move || Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
-        Self { unix: system_clock(), steady: Arc::new(steady) }
-    }
-}
-
 /// Starts agents.
 #[derive(Clone, Copy, Debug)]
 pub struct Agent;
@@ -218,11 +194,11 @@ impl Agent {
         let unix = Arc::clone(&time.unix);
         let metrics = Arc::new(Metrics::new(&store));
         let hsm = Hsm::start(link, &vital);
-        let core = Arc::new(Core::new(hsm, store.clone(), peers, &config, &metrics, time, identity));
+        let hub = Arc::new(Hub::new(hsm, store.clone(), peers, &config, &metrics, time, identity));
         let (stop, stopped) = watch::channel(false);
         let addresses = sockets.addresses;
         let files = Files { tenants, tls };
-        let services = Services { core: Arc::clone(&core), stopped, metrics: Arc::clone(&metrics), vital };
+        let services = Services { hub: Arc::clone(&hub), stopped, metrics: Arc::clone(&metrics), vital };
         let front = services.front(sockets.front, &config, &files, unix)?;
         services.peer(sockets.peer, identities, metrics.refused_peers().clone(), config.timing.peers)?;
         let admin_socket = services.admin(sockets.admin)?;
@@ -230,14 +206,14 @@ impl Agent {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
             services.vital.spawn("the page of the metrics", metrics::serve(listener, metrics));
         }
-        let asking = Arc::clone(&core);
+        let asking = Arc::clone(&hub);
         services.vital.spawn("who asks whether the store may be relied on", async move {
             doubts::ask_store(asking, store).await;
             // It has said so, and that is no bug.
             std::future::pending().await
         });
-        services.vital.spawn("who asks the peers of their store", doubts::ask_peers(Arc::clone(&core)));
-        services.vital.spawn("the supervisor of the HSM's groups", supervise(Arc::clone(&core)));
+        services.vital.spawn("who asks the peers of their store", doubts::ask_peers(Arc::clone(&hub)));
+        services.vital.spawn("the supervisor of the HSM's groups", supervise(Arc::clone(&hub)));
         drop(inside);
         tracing::info!(
             front = %addresses.front,
@@ -246,7 +222,7 @@ impl Agent {
             "the agent listens"
         );
         let (runtime, kill) = (Some(runtime), config.timing.kill);
-        Ok(AgentHandle { runtime, addresses, admin_socket, core, stop, front, ended, files, kill })
+        Ok(AgentHandle { runtime, addresses, admin_socket, hub, stop, front, ended, files, kill })
     }
 }
 
@@ -258,7 +234,7 @@ struct Files {
 }
 
 struct Services {
-    core: Arc<Core>,
+    hub: Arc<Hub>,
     stopped: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
     vital: Vital,
@@ -281,7 +257,7 @@ impl Services {
             let warn = tls::warn_of_end(Arc::clone(tls), end, Arc::clone(&unix), FILES_PERIOD);
             self.vital.spawn("the watch on the end of the certificate", warn);
         }
-        let backend = Arc::new(Routed(Arc::clone(&self.core)));
+        let backend = Arc::new(Routed(Arc::clone(&self.hub)));
         let mut limits = config.limits.clone();
         limits.max_connections = descriptors::for_connections(limits.max_connections);
         let metrics = self.metrics.front().clone();
@@ -299,8 +275,8 @@ impl Services {
         timeouts: peers::Timeouts,
     ) -> Result<(), StartError> {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
-        let peers = PeerService::server(Arc::clone(&self.core));
-        let admin = AdminService::from_afar(Arc::clone(&self.core));
+        let peers = PeerService::server(Arc::clone(&self.hub));
+        let admin = AdminService::from_afar(Arc::clone(&self.hub));
         let server = Server::builder()
             .max_concurrent_streams(STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
@@ -322,7 +298,7 @@ impl Services {
 
     fn admin(&self, socket: AdminSocket) -> Result<SocketFile, StartError> {
         let (listener, file) = socket.listener().map_err(StartError::System)?;
-        let server = Server::builder().add_service(AdminService::at_socket(Arc::clone(&self.core)));
+        let server = Server::builder().add_service(AdminService::at_socket(Arc::clone(&self.hub)));
         self.vital.spawn("the admin service", async move {
             if let Err(error) = server.serve_with_incoming(UnixListenerStream::new(listener)).await {
                 tracing::error!(%error, "the admin service ended");
@@ -338,23 +314,23 @@ async fn stop_signal(mut stopped: watch::Receiver<bool>) {
 }
 
 /// Finds the HSM, tells the operator what is missing, and keeps the replicas of its groups running.
-async fn supervise(core: Arc<Core>) {
+async fn supervise(hub: Arc<Hub>) {
     let (mut advice, mut retry) = (Advice::None, DEVICE_RETRY);
     let mut unknown = None;
     loop {
-        let answered = core.refresh().await;
+        let answered = hub.refresh().await;
         if answered.is_ok() {
-            let why = core.identify().await.err().map(|error| error.to_string());
+            let why = hub.identify().await.err().map(|error| error.to_string());
             if let Some(why) = why.as_ref().filter(|_| why != unknown) {
                 tracing::error!(why, "other agents do not know this one, or soon will not");
             }
             unknown = why;
         }
-        let store_fits = core.trust().is_given();
+        let store_fits = hub.trust().is_given();
         if store_fits {
-            core.start_groups();
+            hub.start_groups();
         }
-        let device = core.device().filter(|_| answered.is_ok());
+        let device = hub.device().filter(|_| answered.is_ok());
         let next = match (answered, &device) {
             (Err(Some(refusal)), _) => Advice::Refuses(refusal),
             (Ok(()), Some(device)) => Advice::for_device(device),
@@ -366,7 +342,7 @@ async fn supervise(core: Arc<Core>) {
         }
         let well = answered.is_ok() && store_fits;
         retry = if well { DEVICE_RETRY } else { (retry * 2).min(DEVICE_PERIOD) };
-        let _ = timeout(if well { DEVICE_PERIOD } else { retry }, core.woken()).await;
+        let _ = timeout(if well { DEVICE_PERIOD } else { retry }, hub.woken()).await;
     }
 }
 
@@ -419,7 +395,7 @@ pub struct AgentHandle {
     runtime: Option<Runtime>,
     addresses: Addresses,
     admin_socket: SocketFile,
-    core: Arc<Core>,
+    hub: Arc<Hub>,
     stop: watch::Sender<bool>,
     /// The front door, which ends when it has answered what was in flight.
     front: JoinHandle<()>,
@@ -462,13 +438,13 @@ impl AgentHandle {
     /// What its HSM last said of itself; `None` while that has not been reached.
     #[must_use]
     pub fn device(&self) -> Option<DeviceStatus> {
-        self.core.device()
+        self.hub.device()
     }
 
     /// What its replicas are doing.
     #[must_use]
     pub fn groups(&self) -> Vec<(GroupId, Status)> {
-        self.core.groups()
+        self.hub.groups()
     }
 
     /// Ends it at once, as a crash would: nothing in flight is finished or answered. When this returns, its sockets

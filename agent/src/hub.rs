@@ -1,9 +1,15 @@
 //! What the services of an agent share: which HSM it has, which groups run, and the way of a client's request.
 
-use super::Time;
-use super::driver::Group;
-use super::hsm::Hsm;
-use crate::admin::founding_object;
+mod certificate;
+pub(crate) mod doubts;
+mod driver;
+mod hsm_queue;
+mod tree_jobs;
+
+pub(crate) use self::hsm_queue::Hsm;
+
+use self::driver::Group;
+use crate::clock::Time;
 use crate::config::{Config, Election};
 use crate::front::Backend;
 use crate::metrics::{LogMetrics, Metrics, WearMetrics};
@@ -39,7 +45,7 @@ const UNHEARD: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(50);
 
 /// The shared state of one agent.
-pub(crate) struct Core {
+pub(crate) struct Hub {
     hsm: Hsm,
     store: Store,
     trust: Trust,
@@ -64,7 +70,7 @@ struct Known {
     groups: BTreeMap<GroupId, Group>,
 }
 
-impl Core {
+impl Hub {
     pub(crate) fn new(
         hsm: Hsm,
         store: Store,
@@ -219,7 +225,7 @@ impl Core {
 
     /// What the store holds of the founding of a realm.
     pub(crate) async fn founding(&self, realm: RealmId) -> ReadOutcome {
-        self.store.read(&founding_object(realm)).await
+        self.store.read(&crate::store::founding_object(realm)).await
     }
 
     /// Takes a message of another agent.
@@ -358,7 +364,7 @@ async fn superseded(group: &mut Option<Group>, leader: HsmId) {
 }
 
 /// The backend of the front door.
-pub(crate) struct Routed(pub(crate) Arc<Core>);
+pub(crate) struct Routed(pub(crate) Arc<Hub>);
 
 #[async_trait]
 impl Backend for Routed {
@@ -407,7 +413,9 @@ fn response_of(answer: Answer) -> ClientResponse {
         Answer::Refused(SessionRefusal::MissingSession) => ClientResponse::MissingSession,
         Answer::Refused(SessionRefusal::SessionError) => ClientResponse::SessionError,
         Answer::Refused(SessionRefusal::DecodingError) => ClientResponse::DecodingError,
-        Answer::Unavailable | Answer::NotLeader(_) | Answer::NotCovered => ClientResponse::Unavailable,
+        Answer::Unavailable | Answer::Busy | Answer::NotLeader(_) | Answer::NotCovered => {
+            ClientResponse::Unavailable
+        }
     }
 }
 
@@ -417,11 +425,11 @@ fn bytes_of(bytes: ByteVec) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::driver::CLIENT_QUEUE;
     use super::*;
-    use crate::agent::Vital;
-    use crate::agent::driver::CLIENT_QUEUE;
     use crate::link::{Link, Lost};
     use crate::peers;
+    use crate::vital::Vital;
     use futures::FutureExt;
     use std::sync::atomic::Ordering;
     use strongroom_proto::ids::SessionId;
@@ -440,7 +448,7 @@ mod tests {
         let (identity, identities) = watch::channel(None);
         let smallest = "hsm = 'tcp:none:1'\nstore = 'memory://'\ntenants = 'tenants.toml'";
         let store = Store::on(Arc::new(object_store::memory::InMemory::new()));
-        let core = Arc::new(Core::new(
+        let hub = Arc::new(Hub::new(
             Hsm::start(Arc::new(Dead), &Vital::new().0),
             store.clone(),
             Peers::start(&[], &identities, peers::Timeouts::default()),
@@ -450,15 +458,15 @@ mod tests {
             identity,
         ));
         let (group, asked) = Group::leaderless();
-        let (room, hold) = (CLIENT_QUEUE, core.timing.hold);
-        core.known.write().expect("not poisoned").groups.insert(GroupId([1; 16]), group);
+        let (room, hold) = (CLIENT_QUEUE, hub.timing.hold);
+        hub.known.write().expect("not poisoned").groups.insert(GroupId([1; 16]), group);
         let message = NoiseMessage::Transport { ciphertext: vec![1].into() };
         let request = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message };
         let began = Instant::now();
         let held: Vec<_> = (0..room)
             .map(|_| {
-                let (core, request) = (Arc::clone(&core), request.clone());
-                tokio::spawn(async move { (core.route(request, false).await, began.elapsed()) })
+                let (hub, request) = (Arc::clone(&hub), request.clone());
+                tokio::spawn(async move { (hub.route(request, false).await, began.elapsed()) })
             })
             .collect();
         for held in held {
@@ -492,6 +500,6 @@ mod tests {
         let mut waiting: Vec<_> =
             (0..CLIENT_QUEUE).map(|_| Box::pin(group.ask(request.clone(), false))).collect();
         assert!(waiting.iter_mut().all(|ask| ask.as_mut().now_or_never().is_none()), "there is room");
-        assert_eq!(group.ask(request, false).now_or_never(), Some(Answer::Unavailable));
+        assert_eq!(group.ask(request, false).now_or_never(), Some(Answer::Busy));
     }
 }

@@ -5,10 +5,11 @@
 //! asked has to settle that. A reply that comes late is thrown away by its request id, so no request ever gets the
 //! reply of another.
 
-use crate::config::HsmAddress;
 use async_trait::async_trait;
 use futures::FutureExt;
+use serde::Deserialize;
 use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 use strongroom_proto::frame::{Decoder, Frame, MAX_FRAME_BYTES};
@@ -31,6 +32,32 @@ pub trait Link: Send + Sync + 'static {
     /// # Errors
     /// [`Lost`].
     async fn call(&self, request: Vec<u8>) -> Result<Vec<u8>, Lost>;
+}
+
+/// How an agent reaches its HSM.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub enum HsmAddress {
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// A TCP address, `host:port`.
+    Tcp(String),
+}
+
+impl TryFrom<String> for HsmAddress {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.split_once(':') {
+            Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
+            Some(("tcp", address)) if is_host_and_port(address) => Ok(Self::Tcp(address.into())),
+            _ => Err("the HSM is `unix:PATH` or `tcp:HOST:PORT`"),
+        }
+    }
+}
+
+fn is_host_and_port(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 /// How long one call may take, connecting included.

@@ -3,8 +3,8 @@
 //! The channel protects tokens and what they reveal about users. Guesses and secrets do not rely on it: they are
 //! encrypted between client and HSM inside of it.
 
+use crate::clock::Clock;
 use crate::file::{FileError, ReadFile, Reloadable};
-use crate::front::Clock;
 use prometheus_client::metrics::gauge::Gauge;
 use rustls::ServerConfig;
 use rustls::crypto::ring;

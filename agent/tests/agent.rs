@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use strongroom_agent::admin::{AdminError, Client};
-use strongroom_agent::agent::{Agent, Sockets};
+use strongroom_agent::daemon::{Agent, Sockets};
 use strongroom_agent::grpc::peer::admin_client::AdminClient;
 use strongroom_agent::grpc::peer::forward_reply::Answer as WireAnswer;
 use strongroom_agent::grpc::peer::peer_client::PeerClient;

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use strongroom_agent::admin::Client;
-use strongroom_agent::agent::{Agent, Sockets};
+use strongroom_agent::daemon::{Agent, Sockets};
 use strongroom_agent::link::Link;
 use strongroom_agent::store::{CLEAN_PROBES, Store, Trust};
 use strongroom_proto::ids::HsmId;

@@ -17,8 +17,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use strongroom_agent::admin::{AdminError, Client};
-use strongroom_agent::agent::{Agent, AgentHandle, Sockets, Time};
-use strongroom_agent::front::system_clock;
+use strongroom_agent::clock::system_clock;
+use strongroom_agent::daemon::{Agent, AgentHandle, Sockets, Time};
 use strongroom_agent::grpc::peer::admin_client::AdminClient;
 use strongroom_agent::grpc::peer::peer_client::PeerClient;
 use strongroom_agent::grpc::peer::{

@@ -51,7 +51,7 @@ impl Clients {
             self.arrivals.retain(|(_, ticket)| self.waiting.contains(ticket));
         }
         if self.waiting.len() >= MAX_WAITING {
-            out.answer(queued.ticket, Answer::Unavailable);
+            out.answer(queued.ticket, Answer::Busy);
             return;
         }
         let new = self.waiting.insert(queued.ticket);

@@ -232,7 +232,7 @@ pub enum Action {
         records: Vec<(Prefix, RecordId)>,
     },
     /// Take a snapshot: store all of this in one atomic step. The tree is open. Ends in [`Event::Advanced`].
-    Advance(Advance),
+    Advance(Box<Advance>),
     /// Delete every segment of the group whose first index is less than `before`. Ends in [`Event::Collected`].
     Collect {
         /// The least first index that stays.
@@ -271,6 +271,8 @@ pub enum Answer {
     Refused(SessionRefusal),
     /// Try again later. The request may have been carried out.
     Unavailable,
+    /// Too many requests wait here. Nothing was done; asking again at once, or elsewhere, would not help.
+    Busy,
     /// Ask the leader, if it is known. Nothing was done.
     NotLeader(Option<HsmId>),
     /// The group does not own the record. Nothing was done.
@@ -439,4 +441,18 @@ pub enum Role {
     },
     /// It has stopped: see [`Status::fault`].
     Faulted,
+}
+
+impl Role {
+    /// What it is called in reports and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Witness => "witness",
+            Self::Candidate => "candidate",
+            Self::Leader { .. } => "leader",
+            Self::Faulted => "stopped",
+        }
+    }
 }

@@ -6,7 +6,8 @@
 //!
 //! Kept here: a segment's name is written with one content only, and no leadership begins before the writes of the one
 //! before are settled; nothing is captured that is not in the store with all before it, and only to the end of a
-//! segment; every client request is answered exactly once; a client hears a reply only from the HSM.
+//! segment; every client request is answered exactly once; a client hears a reply only from the HSM. What of this, and of what the
+//! modules keep, can be seen between two events is asserted there: see `invariants.rs`.
 
 // Time, order and randomness come in with events and settings, and nothing goes out but actions: see clippy.toml.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]

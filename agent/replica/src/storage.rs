@@ -285,7 +285,7 @@ impl Replica {
         let advance = Advance { snapshot: snapshot.clone(), trees: trees.to_vec(), changed };
         debug_assert!(index <= leader.committed(), "a snapshot reaches a committed entry");
         self.under_way.advance(leader.term(), index);
-        self.out.push(Action::Advance(advance));
+        self.out.push(Action::Advance(Box::new(advance)));
     }
 
     /// A snapshot was taken, or not.

@@ -2,12 +2,11 @@
 
 use super::report::{AgentReport, PeerReport};
 use crate::causes::causes;
-use crate::config::PeerUrl;
 use crate::grpc::peer::admin_client::AdminClient;
 use crate::grpc::peer::{
     CertifyRequest, FoundingRequest, InviteRequest, PeersRequest, SetupReply, SetupRequest, StatusRequest,
 };
-use crate::peers::{Timeouts, endpoint, tls};
+use crate::peers::{PeerUrl, Timeouts, endpoint, tls};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,7 +3,7 @@
 use crate::grpc::peer::{GroupStatus, PeerStatus, StatusReply};
 use strongroom_proto::hsm::DeviceStatus;
 use strongroom_proto::ids::{GroupId, HsmId, Index};
-use strongroom_replica::{Role, Status};
+use strongroom_replica::Status;
 
 /// One agent: what its HSM says, and what its replicas do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -101,21 +101,10 @@ impl GroupReport {
     }
 }
 
-/// What a role is called in reports and logs.
-pub(crate) const fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Starting => "starting",
-        Role::Witness => "witness",
-        Role::Candidate => "candidate",
-        Role::Leader { .. } => "leader",
-        Role::Faulted => "stopped",
-    }
-}
-
 pub(super) fn group_to_wire(group: GroupId, status: Status, tree: Option<String>) -> GroupStatus {
     GroupStatus {
         group: group.0.to_vec().into(),
-        role: role_name(status.role).into(),
+        role: status.role.name().into(),
         leader: status.leader.map(|leader| leader.0.to_vec()).unwrap_or_default().into(),
         captured: status.captured.0,
         committed: status.committed.0,

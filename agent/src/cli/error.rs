@@ -2,8 +2,8 @@
 
 use super::LineError;
 use crate::admin::AdminError;
-use crate::agent::{Ended, StartError};
 use crate::check::{CheckError, RebuildError};
+use crate::daemon::{Ended, StartError};
 use crate::file::FileError;
 use crate::store::StoreError;
 use std::path::PathBuf;

@@ -4,8 +4,9 @@
 //! itself says of its realm. Whether these are the custodians one means is for people to say, so they are always shown.
 
 use super::{CliError, ClientConfig, Line, Reach, agent, configured, show};
-use crate::admin::{AdminError, Client, founding_object};
+use crate::admin::{AdminError, Client};
 use crate::store::Store;
+use crate::store::founding_object;
 use serde_json::json;
 use strongroom_proto::enrolment::{CustodianSignature, Founding, FoundingStatement};
 use strongroom_proto::hsm::RealmStatus;

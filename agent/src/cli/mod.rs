@@ -42,9 +42,9 @@ pub use error::CliError;
 pub use line::{Line, LineError};
 
 use crate::admin::Client;
+use crate::clock::system_clock;
 use crate::config::{Config, PeerUrl, StoreOptions};
 use crate::file::FileError;
-use crate::front::system_clock;
 use crate::peers::open_operator;
 use crate::store::parse_url;
 use clap::{Args, Parser, Subcommand};

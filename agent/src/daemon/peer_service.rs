@@ -1,12 +1,12 @@
 //! Being called by other agents.
 
-use super::{MAX_MESSAGE_BYTES, agent, hsm_id, to_wire};
-use crate::agent::Core;
 use crate::grpc::peer::peer_server::{Peer, PeerServer};
 use crate::grpc::peer::{
     DeliverReply, DeliverRequest, ForwardReply, ForwardRequest, HelloReply, HelloRequest, InviteRequest,
     Leading, SetupReply, StatusReply, StatusRequest,
 };
+use crate::hub::Hub;
+use crate::peers::{MAX_MESSAGE_BYTES, agent, hsm_id, to_wire};
 use std::sync::Arc;
 use strongroom_proto::client::MAX_REQUEST_BODY;
 use strongroom_proto::hsm::{self, BatchRequest, MAX_GROUPS};
@@ -21,12 +21,12 @@ const MAX_FORWARD_BYTES: usize = MAX_REQUEST_BODY + 128;
 /// places: half of them are its own operator's to give away.
 const MAX_INVITED: usize = MAX_GROUPS / 2;
 
-/// The service that other agents call. Not for anybody else: see [`super::agents_only`].
-pub(crate) struct PeerService(Arc<Core>);
+/// The service that other agents call. Not for anybody else: see [`crate::peers::agents_only`].
+pub(crate) struct PeerService(Arc<Hub>);
 
 impl PeerService {
-    pub(crate) fn server(core: Arc<Core>) -> PeerServer<Self> {
-        PeerServer::new(Self(core)).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    pub(crate) fn server(hub: Arc<Hub>) -> PeerServer<Self> {
+        PeerServer::new(Self(hub)).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     fn expect_own(&self, to: &[u8]) -> Result<(), Status> {

@@ -7,9 +7,9 @@
 //! times for each; the arithmetic is in `serve.rs`.
 
 mod connections;
-mod grpc;
 mod http;
 mod metrics;
+mod realm_service;
 mod serve;
 
 pub use http::{VERSION_HEADER, router};
@@ -18,12 +18,13 @@ pub use serve::{CLOSING, serve};
 
 use self::connections::{Connections, Seat};
 use self::metrics::{Complaints, Counted};
+use crate::clock::Clock;
 use crate::limits::{Limits, Over, RateLimits};
 use crate::tenants::Tenants;
 use crate::token::{self, TokenError};
 use async_trait::async_trait;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use strongroom_proto::client::{ClientRequest, ClientResponse, NoiseRequest, RequestKind};
 use strongroom_proto::ids::RealmId;
 use tokio::sync::Semaphore;
@@ -52,15 +53,6 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// The future is dropped when the client goes away or the time is up. What it has set going must be left sound.
     async fn serve(&self, tenant: &str, user: &str, request: ClientRequest) -> ClientResponse;
-}
-
-/// Unix time in seconds.
-pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
-
-/// The machine's clock.
-#[must_use]
-pub fn system_clock() -> Clock {
-    Arc::new(|| SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()))
 }
 
 /// How long the front door waits.

@@ -3,7 +3,7 @@
 //! Neither the agent secret nor the authority's key stays in memory: the HSM is asked again when something is to be
 //! issued. What stays is the certificate's own key, which is worth nothing after a day.
 
-use super::Core;
+use super::Hub;
 use crate::peers::{Identity, IssueError, Who, issue_operator};
 use std::sync::Arc;
 use strongroom_proto::hsm::{AgentSecret, Refusal};
@@ -27,7 +27,7 @@ pub(crate) enum IdentifyError {
     Issue(#[from] IssueError),
 }
 
-impl Core {
+impl Hub {
     /// Has this agent known as that of the HSM it has now, by a certificate that is not old.
     pub(crate) async fn identify(&self) -> Result<(), IdentifyError> {
         let Some(who) = self.who() else {

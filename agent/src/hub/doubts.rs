@@ -1,6 +1,6 @@
 //! Whether the store under a realm can be relied on: what this agent's probe finds, and what the other agents say.
 
-use super::Core;
+use super::Hub;
 use crate::grpc::peer::PeerStatus;
 use crate::store::Store;
 use std::collections::BTreeMap;
@@ -12,21 +12,21 @@ use tokio::time::sleep;
 const PEERS_PERIOD: Duration = Duration::from_secs(10);
 
 /// Probes the store until it may be relied on; then the groups start.
-pub(super) async fn ask_store(core: Arc<Core>, store: Store) {
-    match core.trust().earn(&store).await {
-        Ok(()) => core.wake(),
+pub(crate) async fn ask_store(hub: Arc<Hub>, store: Store) {
+    match hub.trust().earn(&store).await {
+        Ok(()) => hub.wake(),
         Err(error) => tracing::error!(%error, "the system gives no randomness; the agent serves nobody"),
     }
 }
 
 /// Asks the other agents whether they have found the store broken, which is this one's store too, and tells the operator.
 /// It goes on: that somebody says so proves nothing, and what one agent says must not stop all.
-pub(super) async fn ask_peers(core: Arc<Core>) {
+pub(crate) async fn ask_peers(hub: Arc<Hub>) {
     let mut told = BTreeMap::new();
     loop {
         let refusing: BTreeMap<String, String> =
-            core.peers().statuses().await.into_iter().filter_map(refusal).collect();
-        core.trust().set_doubting_peers(refusing.len());
+            hub.peers().statuses().await.into_iter().filter_map(refusal).collect();
+        hub.trust().set_doubting_peers(refusing.len());
         for (address, why) in refusing.iter().filter(|(address, _)| !told.contains_key(*address)) {
             tracing::warn!(
                 address,

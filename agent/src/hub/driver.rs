@@ -2,10 +2,9 @@
 //!
 //! Decides nothing. Every action that has an end gets exactly one event, whatever fails.
 
-use super::Time;
-use super::hsm::Hsm;
-use super::trees::{self, Job};
-use crate::admin::role_name;
+use super::hsm_queue::Hsm;
+use super::tree_jobs::{self, Job};
+use crate::clock::Time;
 use crate::metrics::LogMetrics;
 use crate::peers::Peers;
 use crate::store::Store;
@@ -129,7 +128,7 @@ impl Group {
         let (replica, actions) = Replica::new(settings, (time.steady)());
         let (events, ended) = mpsc::unbounded_channel();
         let (publish, status) = watch::channel(replica.status());
-        let (jobs, tree_work) = trees::start(tree.clone(), events.clone());
+        let (jobs, tree_work) = tree_jobs::start(tree.clone(), events.clone());
         let tree_damage = TreeDamaged::default();
         let driver = Driver {
             tree_damage: Arc::clone(&tree_damage),
@@ -164,8 +163,8 @@ impl Group {
         let (answer, answered) = oneshot::channel();
         match self.clients.try_send(Client { request, handshake_only, answer }) {
             Ok(()) => {}
-            // Not `NotLeader`: whoever asks would ask again at once, and a full queue has no use for that.
-            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => return Answer::Unavailable,
+            Err(TrySendError::Full(_)) => return Answer::Busy,
+            Err(TrySendError::Closed(_)) => return Answer::Unavailable,
         }
         answered.await.unwrap_or(Answer::Unavailable)
     }
@@ -307,7 +306,7 @@ impl Driver {
                 }
                 Action::OpenTree => self.tree_job(Job::Open),
                 Action::CloseTree => self.tree_job(Job::Close),
-                Action::Advance(advance) => self.tree_job(Job::Advance(Box::new(advance))),
+                Action::Advance(advance) => self.tree_job(Job::Advance(advance)),
                 Action::ReadSnapshot => {
                     let tree = self.tree.clone();
                     self.io.spawn(async move {
@@ -364,7 +363,7 @@ impl Driver {
         self.status.send_if_modified(|known| {
             if known.role != status.role || known.leader != status.leader {
                 let leader = status.leader.map(tracing::field::display);
-                tracing::info!(group = %self.group, role = role_name(status.role), leader, tip = %status.tip, "a new role");
+                tracing::info!(group = %self.group, role = status.role.name(), leader, tip = %status.tip, "a new role");
             }
             self.metrics.set(self.group, known, &status);
             let changed = *known != status;

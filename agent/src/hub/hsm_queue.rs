@@ -7,8 +7,8 @@
 //! Captures of several groups that wait at the same time go as one request, since the HSM then writes to its NVRAM once
 //! for all of them. One is taken forward for that only over requests of other groups.
 
-use super::Vital;
 use crate::link::Link;
+use crate::vital::Vital;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, MAX_GROUPS, Reply, Request};

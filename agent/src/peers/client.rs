@@ -1,15 +1,15 @@
 //! Calling other agents.
 
+use super::PeerUrl;
 use super::connection::connect;
 use super::heard::Heard;
 use super::{Caller, Identities, Timeouts, endpoint, from_wire, root_cause};
-use crate::agent::Vital;
 use crate::causes::causes;
-use crate::config::PeerUrl;
 use crate::grpc::peer::peer_client::PeerClient;
 use crate::grpc::peer::{
     DeliverRequest, ForwardRequest, HelloRequest, InviteRequest, PeerStatus, SetupReply, StatusRequest,
 };
+use crate::vital::Vital;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hyper_util::rt::TokioIo;

@@ -4,7 +4,7 @@
 //! raised at one agent after the other. Sessions are never resumed: a resumed one would outlive its certificate.
 
 use super::authority::{Authority, Caller, IssueError, Issued, LIFETIME};
-use crate::front::Clock;
+use crate::clock::Clock;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};

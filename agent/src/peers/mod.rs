@@ -13,8 +13,8 @@ mod heard;
 mod identity;
 mod operator;
 mod refused;
-mod server;
 mod timeouts;
+mod url;
 
 pub use authority::{Caller, IssueError};
 pub use client::{Forwarded, Peers};
@@ -22,8 +22,8 @@ pub(crate) use connection::{accept, tls};
 pub use identity::{Identities, Identity, Who};
 pub use operator::{MAX_HOURS, issue_operator, open_operator};
 pub(crate) use refused::Refused;
-pub(crate) use server::PeerService;
 pub use timeouts::Timeouts;
+pub use url::PeerUrl;
 
 use crate::grpc::peer::ForwardReply;
 use crate::grpc::peer::forward_reply::Answer as Wire;
@@ -75,12 +75,12 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     chain.last().map_or(first, ToString::to_string)
 }
 
-fn hsm_id(bytes: &[u8]) -> Option<HsmId> {
+pub(crate) fn hsm_id(bytes: &[u8]) -> Option<HsmId> {
     bytes.try_into().ok().map(HsmId)
 }
 
 /// An answer as it goes from the leader's agent to the one that forwarded.
-fn to_wire(answer: &Answer) -> ForwardReply {
+pub(crate) fn to_wire(answer: &Answer) -> ForwardReply {
     let answer = match answer {
         Answer::Reply(reply) => {
             minicbor::to_vec(reply).map_or(Wire::Unavailable(true), |b| Wire::Reply(b.into()))
@@ -88,7 +88,7 @@ fn to_wire(answer: &Answer) -> ForwardReply {
         Answer::Refused(refusal) => {
             minicbor::to_vec(refusal).map_or(Wire::Unavailable(true), |b| Wire::Refusal(b.into()))
         }
-        Answer::Unavailable => Wire::Unavailable(true),
+        Answer::Unavailable | Answer::Busy => Wire::Unavailable(true),
         Answer::NotLeader(leader) => {
             Wire::NotLeader(leader.map(|leader| leader.0.to_vec()).unwrap_or_default().into())
         }

@@ -11,6 +11,7 @@
 mod connector;
 mod counted;
 mod folder;
+mod given;
 mod listing;
 mod metrics;
 mod open;
@@ -18,6 +19,7 @@ mod options;
 mod probe;
 mod trust;
 
+pub use given::StoreOptions;
 pub use metrics::{Kind, LIST_PAGE, Purpose, StoreMetrics};
 pub use open::parse_url;
 pub use trust::{CLEAN_PROBES, Trust};
@@ -32,8 +34,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use strongroom_proto::ids::RealmId;
 use strongroom_replica::{CreateOutcome, ReadOutcome, Unavailable};
 use tokio::time::{sleep, timeout};
+
+/// Where a realm's signed founding lies.
+pub(crate) fn founding_object(realm: RealmId) -> String {
+    format!("realms/{realm}/founding")
+}
 
 /// The longest object that is read, in bytes.
 pub const MAX_OBJECT_BYTES: u64 = 64 << 20;

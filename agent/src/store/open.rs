@@ -1,11 +1,11 @@
 //! From a URL and options to a store.
 
+use super::StoreOptions;
 use super::connector::Connector;
 use super::folder::Folder;
 use super::options::{self, Options, without_quotes};
 use super::{Store, StoreError};
 use crate::causes::causes;
-use crate::config::StoreOptions;
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;

@@ -692,7 +692,7 @@ impl Cluster {
         }
     }
 
-    fn advance_tree(&mut self, member: usize, life: u64, mut advance: Advance) {
+    fn advance_tree(&mut self, member: usize, life: u64, mut advance: Box<Advance>) {
         if self.bugs.has(HostBug::CollectEarly) {
             self.store.collect(advance.snapshot.entry.index, |_| true);
             self.check_stored();
@@ -700,7 +700,7 @@ impl Cluster {
         if self.bugs.has(HostBug::SnapshotUnproven) {
             advance.snapshot.committed.hsm = HsmId([0; 16]);
         }
-        self.ask_store(member, life, StoreRequest::Advance(Box::new(advance)));
+        self.ask_store(member, life, StoreRequest::Advance(advance));
     }
 
     fn ask_store(&mut self, member: usize, life: u64, request: StoreRequest) {

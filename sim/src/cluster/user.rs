@@ -391,7 +391,7 @@ impl User {
         match answer {
             Answer::NotLeader(Some(leader)) => self.target = cluster.member_of(leader),
             Answer::NotLeader(None) => self.target += 1,
-            Answer::Unavailable => {
+            Answer::Unavailable | Answer::Busy => {
                 self.unavailable += 1;
                 self.target += 1;
             }
