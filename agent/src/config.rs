@@ -169,7 +169,7 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// When a witness takes its leader for dead. Each silence is drawn between the two time-outs anew, so that witnesses
+/// When a witness takes its leader for dead. Each silence is drawn anew between the two time-outs, so that witnesses
 /// seldom run at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "RawElection")]

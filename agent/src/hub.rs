@@ -19,8 +19,9 @@ use crate::timing::Timing;
 use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
 use async_trait::async_trait;
 use minicbor::bytes::ByteVec;
+use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::client::{
     ClientRequest, ClientResponse, HandshakeResponse, NoiseRequest, NoiseResponse, RequestKind,
@@ -124,9 +125,9 @@ impl Hub {
             Unanswered::Refused(refusal) => Some(refusal),
             Unanswered::Senseless | Unanswered::Lost => None,
         })?;
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         if known.device.as_ref().is_some_and(|before| before.hsm != device.hsm) {
-            tracing::warn!(hsm = %device.hsm, "the HSM was exchanged; its groups start anew");
+            tracing::warn!(hsm = %device.hsm, "the HSM was replaced; its groups start over");
             known.groups.clear();
         }
         self.wear.set(&device.wear);
@@ -141,14 +142,14 @@ impl Hub {
 
     /// Starts what is not running: a replica for each group of the HSM.
     pub(crate) fn start_groups(&self) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         let Known { device: Some(device), groups } = &mut *known else { return };
         let Some(realm) = &device.realm else { return };
         for status in &device.groups {
             let id = status.statement.group;
             match groups.get(&id) {
                 Some(running) if running.is_running() => continue,
-                Some(_) => tracing::error!(group = %id, "a replica ended by a bug and starts anew"),
+                Some(_) => tracing::error!(group = %id, "a bug ended a replica; it starts over"),
                 None => tracing::info!(group = %id, "a group starts"),
             }
             if let Some(settings) = self.settings(device, realm.realm, status.statement.clone()) {
@@ -167,7 +168,7 @@ impl Hub {
         TreeStore::new(objects, base, group, settings, self.trees.clone())
     }
 
-    /// Has the HSM asked again soon, since it was told something new.
+    /// Asks the HSM again soon, since it was told something new.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
     }
@@ -182,7 +183,7 @@ impl Hub {
         let Election { timeout_min, timeout_max, heartbeat } = self.election;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)
-            .inspect_err(|error| tracing::error!(%error, "the system gives no randomness"))
+            .inspect_err(|error| tracing::error!(%error, "the system has no randomness to give"))
             .ok()?;
         Some(Settings {
             hsm: device.hsm,
@@ -199,22 +200,22 @@ impl Hub {
 
     /// What the HSM last said of itself.
     pub(crate) fn device(&self) -> Option<DeviceStatus> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).device.clone()
+        self.known.read().device.clone()
     }
 
     pub(crate) fn hsm_id(&self) -> Option<HsmId> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).device.as_ref().map(|device| device.hsm)
+        self.known.read().device.as_ref().map(|device| device.hsm)
     }
 
     /// What each replica is doing.
     pub(crate) fn groups(&self) -> Vec<(GroupId, Status)> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         known.groups.iter().map(|(id, group)| (*id, group.status())).collect()
     }
 
     /// What is wrong with the stored tree of a group, as far as this agent has met it.
     pub(crate) fn tree_damage(&self, group: &GroupId) -> Option<String> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         known.groups.get(group).and_then(Group::tree_damage)
     }
 
@@ -230,7 +231,7 @@ impl Hub {
 
     /// Takes a message of another agent.
     pub(crate) fn deliver(&self, from: HsmId, message: PeerMessage) {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         if let Some(group) = known.groups.get(&message.group()) {
             group.deliver(from, message);
         }
@@ -245,14 +246,14 @@ impl Hub {
     }
 
     fn covering(&self, record: &RecordId) -> Option<Group> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         let covers = |group: &&Group| group.status().prefixes.iter().any(|prefix| prefix.contains(record));
         known.groups.values().find(covers).cloned()
     }
 
-    /// Gives a request to the leader, wherever it is, and waits for one to be there for as long as [`Timing::hold`], or
-    /// not at all where nobody else can be reached. The replica here need not run, nor know the group, nor have its HSM: what it
-    /// cannot tell, the other agents are asked.
+    /// Gives a request to the leader, wherever that is. Waits up to [`Timing::hold`] for a leader, or not at all if nobody
+    /// else can be reached. The replica here need not run, nor know the group, nor have its HSM: what it does not know, the
+    /// other agents are asked.
     async fn route(&self, request: BatchRequest, handshake_only: bool) -> Answer {
         let deadline = Instant::now() + self.timing.hold;
         loop {
@@ -282,15 +283,15 @@ impl Hub {
         }
     }
 
-    /// Whether no other agent can be reached without whom a group, or an unknown one, serves nobody.
+    /// Whether a group, or an unknown one, needs other agents to serve, and none of them can be reached.
     fn is_alone(&self, group: Option<&Group>) -> bool {
         group.is_none_or(|group| group.members() > 1)
             && !self.peers.is_empty()
             && !self.peers.is_any_heard_since(UNHEARD)
     }
 
-    /// Hands a request to the leader that the replica here has told, or to whom the other agents take for it. `None` while
-    /// nobody is known to lead, and nothing was done.
+    /// Hands a request to the leader that the replica here names, or else to the one that the other agents name. `None` if
+    /// nobody is known to lead; then nothing was done.
     async fn forward(
         &self,
         told: Option<HsmId>,
@@ -307,7 +308,7 @@ impl Hub {
                 }
                 tokio::select! {
                     () = self.peers.ask_around(&request.record) => {}
-                    // The replica here knows sooner, most often.
+                    // The replica here usually knows sooner.
                     () = news(group) => group.iter_mut().for_each(Group::mark_changed),
                 }
                 likely.extend(self.peers.leaders_of(&request.record));
@@ -319,7 +320,7 @@ impl Hub {
             let forwarded = self.peers.forward(leader, request, handshake_only);
             let forwarded = tokio::select! {
                 forwarded = forwarded => forwarded,
-                // It answers nothing any more that would count, and may stand still for long.
+                // Nothing that it answers would count any more, and it may stand still for long.
                 () = superseded(group, leader), if told == Some(leader) => Forwarded::Unknown,
             };
             match forwarded {
@@ -332,9 +333,9 @@ impl Hub {
         }
     }
 
-    /// Why this agent cannot serve, as far as that lies with itself.
+    /// Why this agent cannot serve, if the reason is its own.
     fn unready(&self) -> Option<String> {
-        let group_runs = !self.known.read().unwrap_or_else(PoisonError::into_inner).groups.is_empty();
+        let group_runs = !self.known.read().groups.is_empty();
         let why = || {
             (!group_runs).then(|| "no group runs here; `strongroom-agent group status` says why".to_owned())
         };
@@ -342,7 +343,7 @@ impl Hub {
     }
 
     fn realm_status(&self) -> Option<RealmStatus> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         known.device.as_ref()?.realm.clone()
     }
 }
@@ -459,7 +460,7 @@ mod tests {
         ));
         let (group, asked) = Group::leaderless();
         let (room, hold) = (CLIENT_QUEUE, hub.timing.hold);
-        hub.known.write().expect("not poisoned").groups.insert(GroupId([1; 16]), group);
+        hub.known.write().groups.insert(GroupId([1; 16]), group);
         let message = NoiseMessage::Transport { ciphertext: vec![1].into() };
         let request = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message };
         let began = Instant::now();

@@ -13,6 +13,7 @@
 //! | [`daemon`] | sockets and services, around one hub |
 //! | [`check`], [`cli`] | the command |
 
+mod accept;
 pub mod admin;
 mod causes;
 pub mod check;

@@ -64,7 +64,7 @@ fn is_host_and_port(address: &str) -> bool {
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// After so many lost replies in a row a connection is taken for dead.
+/// After this many lost replies in a row, a connection is taken for dead.
 const MAX_SILENCE: u32 = 3;
 
 trait Stream: AsyncRead + AsyncWrite + Send {}
@@ -103,7 +103,7 @@ impl SocketLink {
         Self { address, call_timeout, state: Mutex::new(state) }
     }
 
-    /// Connects, again and again, for as long as the call has time.
+    /// Connects, trying again for as long as the call has time.
     async fn connect(&self, pause: &mut Duration, deadline: Instant) -> Result<Connection, Lost> {
         loop {
             match timeout_at(deadline, open(&self.address)).await {

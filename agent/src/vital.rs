@@ -1,5 +1,5 @@
-//! Tasks that must not end while an agent runs: one that does, by a bug, takes the process with it. Whatever starts
-//! processes then starts a new one, where one that lives and never serves would stay.
+//! Tasks that must not end while an agent runs. If a bug ends one, the process ends with it, and its supervisor starts a
+//! new one; a process that lived on without serving would stay.
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
@@ -10,14 +10,14 @@ pub(crate) struct Vital(mpsc::UnboundedSender<Ended>);
 
 /// A task ended that must not.
 #[derive(Debug, thiserror::Error)]
-#[error("{task} ended by a bug: {why}; start the agent again, and report this")]
+#[error("a bug ended {task}: {why}; start the agent again, and report this")]
 pub struct Ended {
     task: &'static str,
     why: String,
 }
 
 impl Vital {
-    /// With where it is told that a task ended.
+    /// Together with where the end of a task is reported.
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Ended>) {
         let (ended, told) = mpsc::unbounded_channel();
         (Self(ended), told)
@@ -32,12 +32,12 @@ impl Vital {
         let (work, ended) = (tokio::spawn(work), self.0.clone());
         tokio::spawn(async move {
             let why = match work.await {
-                Ok(()) => "it came to its end".to_owned(),
+                Ok(()) => "it returned".to_owned(),
                 Err(error) if error.is_panic() => panic_text(error),
                 // The runtime is being shut down.
                 Err(_) => return,
             };
-            // Fails only where nobody asks any more.
+            // Fails only if nobody is listening any more.
             let _ = ended.send(Ended { task, why });
         })
     }
@@ -58,9 +58,9 @@ mod tests {
         let (vital, mut told) = Vital::new();
         vital.spawn("the first task", async {}).await.expect("it ends");
         let said = told.recv().await.expect("told").to_string();
-        assert!(said.starts_with("the first task ended by a bug: it came to its end;"), "{said}");
+        assert!(said.starts_with("a bug ended the first task: it returned;"), "{said}");
         vital.spawn("the second task", async { panic!("at {}", "once") }).await.expect("it ends");
         let said = told.recv().await.expect("told").to_string();
-        assert!(said.starts_with("the second task ended by a bug: at once;"), "{said}");
+        assert!(said.starts_with("a bug ended the second task: at once;"), "{said}");
     }
 }

@@ -128,7 +128,7 @@ async fn a_task_that_ends_by_a_bug_is_told_and_not_left_out() {
     let store = Store::on(Arc::new(InMemory::new()));
     let mut agent = Agent::start(config(folder.path(), "agent"), Arc::new(Broken), store).unwrap();
     let ended = agent.ended().await.to_string();
-    assert!(ended.starts_with("the queue of the HSM ended by a bug: a bug of the link;"), "{ended}");
+    assert!(ended.starts_with("a bug ended the queue of the HSM: a bug of the link;"), "{ended}");
     let socket = agent.admin_socket().to_owned();
     agent.shutdown().await;
     assert!(!socket.exists(), "an agent that is stopped removes its socket");

@@ -34,7 +34,7 @@ enum Fate {
 struct Slow {
     inner: Arc<InMemory>,
     page_takes: Duration,
-    /// Every so manieth page, and what becomes of it.
+    /// Which pages are hit, every `every`th, and what becomes of them.
     every: u64,
     fate: Fate,
     /// Whether the names come in order, and a listing can begin in the middle.

@@ -1,4 +1,4 @@
-//! A store that lets two writers create one object now and then: who finds it out serves nobody, says so wherever an
+//! A store that lets two writers create one object now and then: an agent that finds out refuses to serve, says so wherever an
 //! operator looks, and tells the other agents.
 
 #[path = "support/bare.rs"]

@@ -39,17 +39,19 @@ pub enum AdminError {
     #[error("cannot reach the agent at {0}; start it with `strongroom-agent --config FILE`")]
     Unreachable(String),
     /// The agent's socket is there, and this user may not open it.
-    #[error("may not open the agent's socket {socket}: {whose}; run this as the user that runs the agent")]
+    #[error(
+        "not allowed to open the agent's socket {socket}: {whose}; run this as the user that runs the agent"
+    )]
     NotAllowed {
         /// The socket.
         socket: String,
         /// Whose it is, and who asks.
         whose: String,
     },
-    /// The agent is not there, or does not take the certificate.
+    /// The agent is not there, or does not accept the certificate.
     #[error(
-        "cannot reach the agent at {address}: {why}; see that it runs, that its HSM has a realm, and that the certificate \
-         is of that realm, not over, and not from before `peer_epoch` was raised"
+        "cannot reach the agent at {address}: {why}; check that it runs, that its HSM has a realm, and that the certificate \
+         is of that realm, has not expired, and is not from before `peer_epoch` was raised"
     )]
     UnreachableFromAfar {
         /// Its address.
@@ -63,8 +65,10 @@ pub enum AdminError {
     /// The HSM refused.
     #[error("refused: {0}")]
     Refused(#[from] Refusal),
-    /// An answer that makes no sense.
-    #[error("the agent's answer makes no sense; check that this command and the agent have the same version")]
+    /// An answer that does not fit the question.
+    #[error(
+        "the agent's answer cannot be understood; check that this command and the agent have the same version"
+    )]
     Unexpected,
     /// The HSM has no realm, and needs one for this.
     #[error("the HSM has no realm yet; make one with `realm create`, or join one with `hsm request`")]
@@ -186,12 +190,12 @@ impl Client {
         let connected =
             endpoint(&Timeouts::default()).timeout(TIMEOUT).connect_with_connector(connector).await;
         let mut admin = AdminClient::new(connected.map_err(|error| unreachable(causes(&error)))?);
-        // Only an answer tells that the certificate was taken.
+        // Only an answer shows that the certificate was accepted.
         admin.status(StatusRequest {}).await.map_err(|status| unreachable(causes(&status)))?;
         Ok(Self { address, admin })
     }
 
-    /// A certificate for an operator who is elsewhere, in PEM with its private key, good for so many hours, 1 to 24.
+    /// A certificate for an operator who is elsewhere, in PEM with its private key, good for 1 to 24 hours.
     ///
     /// # Errors
     /// [`AdminError`].
@@ -322,7 +326,7 @@ impl Client {
         if let Some(status) = own.realm {
             known.insert(own.hsm, status.member);
         }
-        // In whatever order: a group cannot be unmade, and an HSM takes only so many.
+        // In whatever order: a group cannot be unmade, and an HSM takes only a few.
         let set = |members: &[HsmId]| members.iter().copied().collect::<BTreeSet<_>>();
         let groups = || own.groups.iter().map(|group| &group.statement);
         let same =
@@ -426,7 +430,7 @@ fn is_denied(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// Whose a socket is that this user may not open.
+/// Who owns a socket that this user may not open.
 fn whose(socket: &Path) -> String {
     let asks = rustix::process::geteuid();
     match std::fs::symlink_metadata(socket) {

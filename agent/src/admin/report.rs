@@ -16,7 +16,7 @@ pub struct AgentReport {
     pub groups: Vec<GroupReport>,
     /// What the last calls of the object store failed with.
     pub store: Option<String>,
-    /// Why it serves nobody, as far as that lies with its store.
+    /// Why it does not serve, if its store is the reason.
     pub unready: Option<String>,
 }
 
@@ -27,7 +27,7 @@ pub struct GroupReport {
     pub group: GroupId,
     /// `leader`, `witness`, `candidate`, `starting` or `stopped`.
     pub role: String,
-    /// The member that is believed to lead.
+    /// The member that seems to lead.
     pub leader: Option<HsmId>,
     /// The entry that the HSM has captured.
     pub captured: Index,

@@ -26,21 +26,21 @@ pub(crate) struct AdminService {
 }
 
 impl AdminService {
-    /// For who can open the admin socket.
+    /// For whoever can open the admin socket.
     pub(crate) fn at_socket(hub: Arc<Hub>) -> AdminServer<Self> {
         AdminServer::new(Self { hub, at_socket: true })
     }
 
-    /// For who has an operator's certificate: see [`crate::peers::operators_only`].
+    /// For whoever has an operator's certificate: see [`crate::peers::operators_only`].
     pub(crate) fn from_afar(hub: Arc<Hub>) -> AdminServer<Self> {
         AdminServer::new(Self { hub, at_socket: false })
     }
 }
 
-/// Whether an operator may ask this of the HSM. The rest is the replicas' alone: in between them it would only harm.
+/// Whether an operator may ask this of the HSM. Everything else belongs to the replicas, and would only disturb them.
 fn is_setup(request: &hsm::Request, device: Option<&hsm::DeviceStatus>) -> bool {
     match request {
-        // Of what is captured already, it only says whether it is authentic.
+        // For entries that are captured already, the reply only says whether they are authentic.
         hsm::Request::Capture(groups) => groups.iter().all(|wanted| {
             let known = device.iter().flat_map(|device| &device.groups);
             let mut known = known.filter(|of| of.statement.group == wanted.group);

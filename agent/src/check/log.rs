@@ -209,7 +209,7 @@ impl Found {
         let last = links.last().map_or("the stored tree".into(), |link: &Link| link.name.to_string());
         let beyond = self.links.keys().find(|name| name.first > end.0);
         match (missing, beyond) {
-            // A damaged one says so itself.
+            // A damaged one is reported on its own.
             (Some(object), _) if self.bad.contains_key(&object) => {}
             (Some(object), _) if captured.reached() > end.0 => {
                 problems.push(Problem::Missing { object, before: last });
@@ -330,7 +330,7 @@ impl<P: Progress> Walk<'_, P> {
             self.progress.done(1);
         }
         let other = newest.into_iter().filter(|(id, (_, digest))| stored.leaves.get(id) != Some(digest));
-        // Once each: which records are meant, nobody needs to know.
+        // Once each: nobody needs to know which records are meant.
         let places: BTreeSet<(SegmentName, Index)> = other.map(|(_, (place, _))| place).collect();
         problems.extend(places.into_iter().map(|(object, index)| Problem::Spare { object, index }));
         Ok(())

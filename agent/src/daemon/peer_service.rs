@@ -17,8 +17,8 @@ use tonic::{Request, Response, Status};
 /// The longest client's request that is taken from another agent: the record id and all that a client may send.
 const MAX_FORWARD_BYTES: usize = MAX_REQUEST_BODY + 128;
 
-/// How many groups an HSM may be in for its agent to take an invitation. Groups are for ever, and an HSM has so many
-/// places: half of them are its own operator's to give away.
+/// How many groups an HSM may be in for its agent to accept an invitation. Groups are for ever, and an HSM's places are
+/// few: half of them are its own operator's to give away.
 const MAX_INVITED: usize = MAX_GROUPS / 2;
 
 /// The service that other agents call. Not for anybody else: see [`crate::peers::agents_only`].

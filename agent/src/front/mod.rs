@@ -3,8 +3,8 @@
 //! Clients and their network are hostile. The front door reads at most [`MAX_BODY`] bytes of a request, checks
 //! in the order of section 11 of the client protocol, steps 1 to 6, and hands over to a [`Backend`] what passed. It
 //! cannot read what clients encrypt. A request takes a place among those in flight after all of that, so that nobody
-//! without a token takes any. Memory is bounded: so many connections, so many requests on each, bounded buffers and
-//! times for each; the arithmetic is in `serve.rs`.
+//! without a token takes any. Memory is bounded: the number of connections, of requests on each, and the buffers and
+//! time of each; the arithmetic is in `serve.rs`.
 
 mod connections;
 mod http;

@@ -10,7 +10,7 @@ use strongroom_proto::hsm::{AgentSecret, Refusal};
 use strongroom_replica::ask::{self, Unanswered};
 use zeroize::Zeroizing;
 
-/// Why this agent is not known to others, or gives nobody a certificate.
+/// Why this agent has no identity, or can issue no certificate.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IdentifyError {
     /// There is no realm to be known in.
@@ -28,7 +28,7 @@ pub(crate) enum IdentifyError {
 }
 
 impl Hub {
-    /// Has this agent known as that of the HSM it has now, by a certificate that is not old.
+    /// Makes this agent known as that of the HSM it has now, under a fresh certificate.
     pub(crate) async fn identify(&self) -> Result<(), IdentifyError> {
         let Some(who) = self.who() else {
             self.identity.send_if_modified(|identity| identity.take().is_some());
@@ -44,7 +44,7 @@ impl Hub {
         Ok(())
     }
 
-    /// A certificate for an operator, in PEM, good for so many hours.
+    /// A certificate for an operator, in PEM, good for this many hours.
     pub(crate) async fn certify(&self, hours: u32) -> Result<Zeroizing<String>, IdentifyError> {
         let who = self.who().ok_or(IdentifyError::NoRealm)?;
         Ok(issue_operator(who, &self.secrets(who).await?, &self.time.unix, hours)?)

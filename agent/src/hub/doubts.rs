@@ -15,12 +15,12 @@ const PEERS_PERIOD: Duration = Duration::from_secs(10);
 pub(crate) async fn ask_store(hub: Arc<Hub>, store: Store) {
     match hub.trust().earn(&store).await {
         Ok(()) => hub.wake(),
-        Err(error) => tracing::error!(%error, "the system gives no randomness; the agent serves nobody"),
+        Err(error) => tracing::error!(%error, "the system has no randomness to give; the agent does not serve"),
     }
 }
 
-/// Asks the other agents whether they have found the store broken, which is this one's store too, and tells the operator.
-/// It goes on: that somebody says so proves nothing, and what one agent says must not stop all.
+/// Asks the other agents whether they have found the store broken, since it is this one's store too, and tells the
+/// operator. This agent goes on: a claim proves nothing, and one agent's word must not stop all.
 pub(crate) async fn ask_peers(hub: Arc<Hub>) {
     let mut told = BTreeMap::new();
     loop {
@@ -31,11 +31,11 @@ pub(crate) async fn ask_peers(hub: Arc<Hub>) {
             tracing::warn!(
                 address,
                 why,
-                "a peer has found the object store broken and serves nobody; this agent is on the same store, and goes on"
+                "a peer has found the object store broken and refuses to serve; this agent is on the same store, and goes on"
             );
         }
         for address in told.keys().filter(|address| !refusing.contains_key(*address)) {
-            tracing::info!(address, "a peer does not say any more that the object store is broken");
+            tracing::info!(address, "a peer no longer says that the object store is broken");
         }
         told = refusing;
         sleep(PEERS_PERIOD).await;

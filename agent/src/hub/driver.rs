@@ -1,6 +1,6 @@
-//! One replica, driven: its actions become calls of the HSM, the store and the peers, and their ends its events.
+//! Drives one replica: its actions become calls of the HSM, the store and the peers; what comes of them becomes its events.
 //!
-//! Decides nothing. Every action that has an end gets exactly one event, whatever fails.
+//! Decides nothing. Every action that has an outcome gets exactly one event, whatever fails.
 
 use super::hsm_queue::Hsm;
 use super::tree_jobs::{self, Job};
@@ -11,8 +11,9 @@ use crate::store::Store;
 use crate::tree::TreeStore;
 use bytes::Bytes;
 use futures::future::join_all;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::hsm::BatchRequest;
 use strongroom_proto::ids::{GroupId, HsmId, Index};
@@ -27,7 +28,7 @@ use tokio::time::{MissedTickBehavior, interval};
 /// Client requests that may wait for one replica.
 pub(super) const CLIENT_QUEUE: usize = 1024;
 /// Messages of one peer that may wait for one replica: small ones and segments. Each peer has its own places, so that one
-/// that sends without end crowds out nobody but itself.
+/// that never stops sending crowds out nobody but itself.
 const PEER_SMALL: usize = 64;
 const PEER_SEGMENTS: usize = 8;
 /// Deletions of segments at once.
@@ -183,15 +184,15 @@ impl Group {
 
     /// What is wrong with the stored tree, as far as the replica has met it.
     pub(crate) fn tree_damage(&self) -> Option<String> {
-        self.tree_damage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tree_damage.lock().clone()
     }
 
-    /// Takes all that the replica has said of itself so far for known.
+    /// Treats everything that the replica has said of itself so far as known.
     pub(crate) fn mark_unchanged(&mut self) {
         self.status.mark_unchanged();
     }
 
-    /// Takes what it has last said for news again.
+    /// Treats what it has said last as news again.
     pub(crate) fn mark_changed(&mut self) {
         self.status.mark_changed();
     }
@@ -248,7 +249,7 @@ impl Driver {
                 biased;
                 _ = ticks.tick() => Event::Tick,
                 Some(event) = ended.recv() => event,
-                // Only by a bug: the replica would wait for ever. It starts anew.
+                // Only a bug gets here, and the replica would wait for ever. It starts over.
                 _ = &mut self.tree_work => return,
                 Some(FromPeer { from, message, _place }) = from_peers.recv() => {
                     Event::Peer { from, message }
@@ -293,7 +294,7 @@ impl Driver {
                     self.io.spawn(async move {
                         let after = SegmentName::offset(&group, from);
                         let names = store.list(&SegmentName::folder(&group), &after).await;
-                        // What is not named like a segment is not one; anything may lie in a store.
+                        // Anything may lie in a store: what is not named like a segment is not one.
                         let result = names.map(|names| names.iter().filter_map(|n| n.parse().ok()).collect());
                         end(Event::Listed { result });
                     });
@@ -340,10 +341,10 @@ impl Driver {
                     }
                 }
                 Action::Fault(fault) => {
-                    tracing::error!(group = %self.group, %fault, "something stops the group here")
+                    tracing::error!(group = %self.group, %fault, "the group has stopped on this host")
                 }
                 Action::Mended(fault) => {
-                    tracing::info!(group = %self.group, was = %fault, "the group goes on here: what was wrong is over")
+                    tracing::info!(group = %self.group, was = %fault, "the group goes on again on this host: what was wrong has passed")
                 }
             }
         }
@@ -355,7 +356,7 @@ impl Driver {
     }
 
     fn damage(&self) -> MutexGuard<'_, Option<String>> {
-        self.tree_damage.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tree_damage.lock()
     }
 
     fn publish(&self) {
@@ -377,8 +378,8 @@ impl Driver {
     }
 }
 
-/// Deletes the segments whose first index is less than `before`, the older ones first, until one cannot be deleted; says
-/// how many. A gap with older segments before it is best not left: a leader that comes back could write there.
+/// Deletes the segments whose first index is less than `before`, the older ones first, until one cannot be deleted; returns
+/// how many. It leaves no gap with older segments before it: a leader that comes back could write there.
 async fn collect(store: &Store, group: GroupId, before: Index) -> usize {
     let folder = SegmentName::folder(&group);
     let (from, until) = (SegmentName::offset(&group, Index::ZERO), SegmentName::offset(&group, before));

@@ -1,8 +1,8 @@
 //! The queue in front of the link: requests of all replicas and of the operator, one after another, in the order in
 //! which they were queued.
 //!
-//! The queue is bounded. Replicas bound what they have asked for at once, and together never fill it; one more than it holds
-//! is lost without having been sent.
+//! The queue is bounded. Replicas bound what they ask for at once, and together never fill it. A request that finds it full
+//! is lost, and was not sent.
 //!
 //! Captures of several groups that wait at the same time go as one request, since the HSM then writes to its NVRAM once
 //! for all of them. One is taken forward for that only over requests of other groups.
@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 /// Requests that wait for the HSM: of each group four batches, sixteen handshakes and a few of its own, of as many groups
 /// as an HSM has.
 const QUEUE: usize = 64 * MAX_GROUPS;
-/// Of those, requests of whoever may ask without end.
+/// Of those, requests of callers who bound nothing themselves.
 const QUEUE_OF_OTHERS: usize = 64;
 
 /// The way to the HSM. Cheap to clone.
@@ -70,7 +70,7 @@ impl Call {
 }
 
 impl Hsm {
-    /// Begins to work the queue. To be called inside a runtime; stops with it.
+    /// Starts to work through the queue. To be called inside a runtime; stops with it.
     pub(crate) fn start(link: Arc<dyn Link>, vital: &Vital) -> Self {
         let (queue, mut calls) = mpsc::unbounded_channel::<Call>();
         vital.spawn("the queue of the HSM", async move {
@@ -164,7 +164,7 @@ fn join(first: Call, waiting: &mut VecDeque<Call>, max_frame_bytes: usize) -> Ve
     let (mut joined, mut left) = (vec![first], VecDeque::new());
     while let Some(next) = waiting.pop_front() {
         let Some(group) = next.group() else {
-            // What is about the whole HSM is passed by nobody.
+            // Nothing overtakes a request about the whole HSM.
             left.push_back(next);
             break;
         };
@@ -188,7 +188,7 @@ async fn ask(link: &dyn Link, request: &[u8]) -> Option<Reply> {
     let decoded = minicbor::decode(&reply);
     decoded
         .inspect_err(|_| {
-            tracing::error!("the HSM's reply makes no sense; check that its version fits the agent's")
+            tracing::error!("the HSM's reply cannot be understood; check that its version fits the agent's")
         })
         .ok()
 }

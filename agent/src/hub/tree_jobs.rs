@@ -1,4 +1,4 @@
-//! One replica's stored tree, worked: opened, moved on and closed one after another, in the order of the actions.
+//! Works on one replica's stored tree: opens, advances and closes it, one after another, in the order of the actions.
 
 use crate::tree::TreeStore;
 use strongroom_replica::Event;

@@ -63,7 +63,7 @@ impl Caller {
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
     /// The system gives no randomness.
-    #[error("the system gives no randomness")]
+    #[error("the system has no randomness to give")]
     Randomness,
     /// A certificate or its key could not be made, or TLS does not take it.
     #[error("a certificate could not be made: {0}")]

@@ -13,8 +13,9 @@ use crate::vital::Vital;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::hsm::BatchRequest;
 use strongroom_proto::ids::{HsmId, RecordId};
@@ -216,21 +217,21 @@ impl Peers {
 
 impl Found {
     fn of(&self, at: usize) -> Option<HsmId> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(at).copied().flatten()
+        self.0.lock().get(at).copied().flatten()
     }
 
     fn at(&self, hsm: HsmId) -> Option<usize> {
-        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self.0.lock();
         found.iter().position(|found| *found == Some(hsm))
     }
 
     fn hsm(&self, at: usize) -> Option<HsmId> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(at).copied().flatten()
+        self.0.lock().get(at).copied().flatten()
     }
 
     /// Says whether that is news. A peer that is silent keeps its HSM: messages to it are lost or not, as ever.
     fn put(&self, at: usize, hsm: HsmId) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         if all.get(at) == Some(&Some(hsm)) {
             return false;
         }
@@ -324,7 +325,7 @@ impl Peer {
     async fn greet(self, mut identities: Identities) {
         let mut told: Option<(Instant, String)> = None;
         loop {
-            // Without one it could only fail. Why there is none, others say.
+            // Without an identity it could only fail. Others report why there is none.
             if identities.wait_for(Option::is_some).await.is_err() {
                 return;
             }
@@ -334,7 +335,7 @@ impl Peer {
                 before.clear();
             }
             if let Some(why) = failed {
-                // Not the same again and again, nor one after the other.
+                // Not the same message twice, nor two that take turns.
                 if told.as_ref().is_none_or(|(last, before)| last.elapsed() > TOLD && *before != why) {
                     tracing::info!(address = %self.address, why, "a peer cannot be reached");
                     told = Some((Instant::now(), why));

@@ -1,12 +1,13 @@
 //! Connections that were refused: all are counted, some are told.
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -59,7 +60,7 @@ impl Refused {
             tracing::debug!(%address, %why, "a connection to the peer address was refused");
             return;
         }
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         if told.last.is_some_and(|last| last.elapsed() < TOLD) {
             told.since = told.since.saturating_add(1);
             return;

@@ -2,13 +2,14 @@
 
 use crate::causes::causes;
 use object_store::Error;
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Registry, Unit};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -109,7 +110,7 @@ impl Trouble {
             // Nobody waits for one: what is not deleted only takes space.
             return;
         }
-        let mut of = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut of = self.0.lock();
         match why {
             Some(why) => drop(of.insert(kind, (Instant::now(), why))),
             None => drop(of.remove(&kind)),
@@ -121,7 +122,7 @@ impl StoreMetrics {
     /// What the newest calls failed with, of those kinds of which none has succeeded since.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        let of = self.trouble.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = self.trouble.0.lock();
         let lately = of.iter().filter(|(_, (at, _))| at.elapsed() < TOLD);
         let said: Vec<String> = lately.map(|(kind, (_, why))| format!("{}: {why}", kind.fails())).collect();
         (!said.is_empty()).then(|| said.join("; "))
@@ -189,7 +190,7 @@ impl StoreMetrics {
         self.begin_sending(purpose, kind, 0)
     }
 
-    /// The same of a call that sends so many bytes of an object.
+    /// The same, for a call that sends this many bytes of an object.
     pub(super) fn begin_sending(&self, purpose: Purpose, kind: Kind, bytes: u64) -> Call {
         let (metrics, labels) = (self.clone(), CallLabels { purpose, kind });
         Call { metrics, labels, bytes, began: Instant::now(), ends: Ends::UnderWay, why: None }

@@ -91,7 +91,7 @@ impl TreePlace {
 
     /// Whether a generation has a database. One listing.
     ///
-    /// A database whose every manifest is gone would be taken for none, and begun anew; that is damage.
+    /// A database that has lost all its manifests would look new, and be started over; that is damage.
     pub(super) async fn has_database(
         &self,
         objects: &dyn ObjectStore,
