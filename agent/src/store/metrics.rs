@@ -14,9 +14,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// What a call of the store is for.
+///
+/// A new one is a variant here, which the compiler then follows, and [`super::Store::with_purpose`] where its calls are
+/// made; `docs/storage.md`, "What it costs", lists it for operators.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Purpose {
-    /// Segments of the log.
+    /// Segments of the log, and what has no purpose of its own: the founding.
     Log,
     /// The stored tree, and the markers that name its generations.
     Tree,
@@ -35,6 +38,16 @@ pub enum Kind {
     List,
     /// Deletes one object.
     Delete,
+}
+
+impl Purpose {
+    /// Whether a call that fails is trouble to tell an operator of. The tree's library gives up calls on purpose.
+    const fn tells_trouble(self) -> bool {
+        match self {
+            Self::Log | Self::Probe => true,
+            Self::Tree => false,
+        }
+    }
 }
 
 impl EncodeLabelValue for Purpose {
@@ -99,8 +112,7 @@ pub struct StoreMetrics {
 /// How long a failure is told that nothing of its kind has followed.
 const TOLD: Duration = Duration::from_secs(60);
 
-/// What the last call of each kind failed with, if it did, and when. Of calls for the log and the probe: those of the tree
-/// are given up on purpose too.
+/// What the last call of each kind failed with, if it did, and when; of purposes that tell.
 #[derive(Clone, Default, Debug)]
 struct Trouble(Arc<Mutex<BTreeMap<Kind, (Instant, String)>>>);
 
@@ -276,7 +288,7 @@ impl Drop for Call {
             Ends::Declined => _ = metrics.declined.get_or_create(labels).inc(),
             Ends::Done | Ends::Unasked => {}
         }
-        if labels.purpose != Purpose::Tree {
+        if labels.purpose.tells_trouble() {
             metrics.trouble.ended(labels.kind, trouble);
         }
     }
