@@ -31,7 +31,7 @@ pub enum FileError {
         /// What is wrong and what to do.
         message: String,
     },
-    /// It was read, and says something that cannot be used.
+    /// It was read, and its contents cannot be used.
     #[error("{}, line {line}: {message}", path.display())]
     Content {
         /// The file.
@@ -183,7 +183,7 @@ impl<T> Reloadable<T> {
         Ok(())
     }
 
-    /// Takes the files again if their contents changed since they were last taken with success. Returns whether it
+    /// Reads the files again if their contents changed since they were last used. Returns whether it
     /// did. Times and sizes do not count: another file can have the same.
     ///
     /// # Errors

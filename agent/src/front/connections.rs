@@ -116,7 +116,7 @@ struct Guest {
     address: Address,
     /// How many requests work.
     working: usize,
-    /// Its turn to give way, while none does.
+    /// When it waits: its turn to give way.
     turn: u64,
     since: Instant,
     ended: Arc<Notify>,
@@ -145,7 +145,8 @@ struct Table {
     next: u64,
     guests: HashMap<u64, Guest>,
     addresses: HashMap<Address, Open>,
-    /// Addresses with connections that wait: who has most comes last, and among equals, whose has waited longest.
+    /// Addresses with connections that wait. The one with most comes last; among equals, the one whose connection has waited
+    /// longest.
     yielding: BTreeSet<(usize, Reverse<u64>, Address)>,
 }
 

@@ -19,7 +19,7 @@ use strongroom_proto::client::ClientResponse;
 
 /// The header, and gRPC metadata key, in which a client says its version.
 pub const VERSION_HEADER: &str = "x-juicebox-version";
-/// What a client reads whose version is refused.
+/// What a client with a version that is too old reads.
 pub(super) const UPGRADE: &str = "this realm needs a client of version 0.3 or later; upgrade the app\n";
 
 const ANY_ORIGIN: (axum::http::HeaderName, &str) = (ACCESS_CONTROL_ALLOW_ORIGIN, "*");

@@ -23,7 +23,7 @@ pub enum Refusal {
     Body,
     /// Its body makes no sense.
     Decoding,
-    /// It is for a realm that is not served here.
+    /// It is for another realm.
     Realm,
     /// Its token is not good.
     Token,
@@ -141,7 +141,7 @@ struct Complaint {
 impl Complaints {
     const PERIOD: Duration = Duration::from_secs(60);
 
-    /// How many tokens were refused for `reason` since that was last said, if it is to be said now.
+    /// How many tokens were refused for `reason` since that was last logged, if it is time to log it again.
     pub(super) fn count(&self, reason: TokenError, now: Instant) -> Option<u64> {
         let mut all = self.0.lock();
         let Some(complaint) = all.get_mut(&reason) else {

@@ -51,7 +51,7 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Serves a request whose token was verified. `Unavailable` when it cannot, or does not know whether it did.
     ///
-    /// The future is dropped when the client goes away or the time is up. What it has set going must be left sound.
+    /// The future is dropped when the client goes away or the time is up. What it has started must stay sound.
     async fn serve(&self, tenant: &str, user: &str, request: ClientRequest) -> ClientResponse;
 }
 
@@ -198,7 +198,7 @@ fn read(body: &[u8]) -> Result<ClientRequest, Refusal> {
     request.ok().filter(fits).ok_or(Refusal::TooLarge)
 }
 
-/// What a client is told. Versions and bodies that are not read in full are refused in the words of the transport.
+/// What a client is told. Old versions, and bodies that are not read in full, are refused in the transport's own terms.
 const fn response_to(reason: Refusal) -> ClientResponse {
     match reason {
         Refusal::TooLarge => ClientResponse::PayloadTooLarge,

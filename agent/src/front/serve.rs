@@ -274,7 +274,7 @@ mod tests {
             }
             sleep(Duration::from_secs(9)).await;
             let mut said = [0; 4096];
-            // What the server says is of no interest, but must not fill the pipe.
+            // What the server says does not matter, but must not fill the pipe.
             let _ = timeout(Duration::from_millis(1), stream.read(&mut said)).await;
         }
         served.await.expect("no panic")

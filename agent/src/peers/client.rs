@@ -41,12 +41,12 @@ const STALE: Duration = Duration::from_secs(1);
 /// How often a connection to a peer is looked for, once there was one, and before.
 const HELLO_PERIOD: Duration = Duration::from_secs(1);
 const HELLO_RETRY: Duration = Duration::from_millis(100);
-/// How long what a peer says of who leads counts, and how long one waits for it who asks.
+/// How long a peer's word on who leads counts, and how long to wait for it.
 const HEARD: Duration = Duration::from_millis(2_500);
 const ASK_TIMEOUT: Duration = Duration::from_millis(300);
 /// Requests that ask around at once; the others rely on what these find.
 const ASKING: usize = 8;
-/// How often it is told why a peer cannot be reached, at most.
+/// How often the reason that a peer cannot be reached is logged, at most.
 const TOLD: Duration = Duration::from_secs(10);
 
 /// What became of a forwarded request.
@@ -160,7 +160,7 @@ impl Peers {
         self.heard.is_any_since(ago)
     }
 
-    /// Asks the peers who leads the group that covers a record, until somebody is said to.
+    /// Asks the peers who leads the group that covers a record, until one names somebody.
     pub(crate) async fn ask_around(&self, record: &RecordId) {
         // Those that wait for a leader may be many. Some ask, and all hear.
         if let Ok(_place) = self.asking.try_acquire() {
@@ -229,7 +229,7 @@ impl Found {
         self.0.lock().get(at).copied().flatten()
     }
 
-    /// Says whether that is news. A peer that is silent keeps its HSM: messages to it are lost or not, as ever.
+    /// Returns whether that is news. A silent peer keeps its HSM: messages to it may be lost, as always.
     fn put(&self, at: usize, hsm: HsmId) -> bool {
         let mut all = self.0.lock();
         if all.get(at) == Some(&Some(hsm)) {
@@ -389,7 +389,7 @@ async fn deliver_one(outgoing: Outgoing, mut client: PeerClient<Channel>, time: 
 mod tests {
     use super::*;
 
-    /// What is said of a connection that fails so.
+    /// What is logged of a connection that fails in this way.
     async fn said(kind: ErrorKind) -> String {
         let connector = service_fn(move |_| async move {
             Err::<TokioIo<tokio::io::DuplexStream>, _>(io::Error::new(kind, "the handshake"))

@@ -1,4 +1,4 @@
-//! Connections that were refused: all are counted, some are told.
+//! Refused connections: all are counted, some are logged.
 
 use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often one is told, at most. Strangers do not fill the log.
+/// How often one is logged, at most. Strangers must not fill the log.
 const TOLD: Duration = Duration::from_secs(10);
 
 /// Why a connection was refused.
@@ -56,7 +56,7 @@ impl Refused {
     pub(super) fn note(&self, reason: Reason, address: IpAddr, why: &dyn fmt::Display) {
         self.count.get_or_create(&Labels { reason }).inc();
         if reason == Reason::NoRealm {
-            // The operator is told once, by whoever asks the HSM, and not for each peer that tries.
+            // Logged once, where the HSM is asked, and not for each peer that tries.
             tracing::debug!(%address, %why, "a connection to the peer address was refused");
             return;
         }

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-/// Objects whose calls are counted for one purpose. Changes no call and no answer.
+/// An object store whose calls count for one purpose. Changes no call and no answer.
 #[derive(Clone, Debug)]
 pub(super) struct Counted {
     pub(super) inner: Arc<dyn ObjectStore>,

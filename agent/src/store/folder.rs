@@ -1,4 +1,4 @@
-//! A store in a folder of this machine: what is put there is durable before anybody is told so.
+//! A store in a folder of this machine. What is put there is durable before that is reported.
 //!
 //! Owns the order of writing, and what happens when the disk refuses to keep something. An object is written and
 //! synced under a name of its own, then linked to its name, which the file system grants once; then the folders are
@@ -224,7 +224,7 @@ struct Pinned {
 
 impl Pinned {
     fn new(path: &Path) -> io::Result<Self> {
-        // The path as it was given, however it leads there: a link on the way that is turned leads elsewhere.
+        // The path as it was given, links and all: a link that is redirected leads elsewhere.
         let (path, handle) = (std::path::absolute(path)?, File::open(path)?);
         let metadata = handle.metadata()?;
         Ok(Self { path, device: metadata.dev(), inode: metadata.ino(), _handle: handle })

@@ -109,7 +109,7 @@ pub struct StoreMetrics {
     trouble: Trouble,
 }
 
-/// How long a failure is told that nothing of its kind has followed.
+/// How long a failure is reported if no call of its kind follows.
 const TOLD: Duration = Duration::from_secs(60);
 
 /// What the last call of each kind failed with, if it did, and when; of purposes that tell.
@@ -131,7 +131,7 @@ impl Trouble {
 }
 
 impl StoreMetrics {
-    /// What the newest calls failed with, of those kinds of which none has succeeded since.
+    /// What the newest calls failed with, for each kind that has not succeeded since.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         let of = self.trouble.0.lock();

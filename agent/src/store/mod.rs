@@ -131,7 +131,7 @@ pub enum StoreError {
     /// The URL and options do not make a store.
     #[error("cannot use the store{option}: {why}; check `store` and `store_options`")]
     Settings {
-        /// The option that is to blame, if it is one alone.
+        /// The option to blame, if it is a single one.
         option: String,
         /// Why, with all causes; without values.
         why: String,
@@ -175,7 +175,7 @@ impl Store {
         Self { objects, base, folder, metrics, purpose: Purpose::Log, timeouts }
     }
 
-    /// The same store, which may take so long to answer.
+    /// The same store, with these limits on how long it may take to answer.
     #[must_use]
     pub fn with_timeouts(&self, timeouts: Timeouts) -> Self {
         Self { timeouts, ..self.clone() }

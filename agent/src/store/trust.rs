@@ -15,8 +15,8 @@ use tokio::time::sleep;
 
 /// First and longest pause after a probe that the store did not answer.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
-/// How often a store is asked that was found broken, in how many races each time, and how many times in a row none of them
-/// may have two winners. A store that lets two win in one of a hundred races passes all 300 one time in twenty, and one
+/// How often a store that was found broken is probed, in how many races each time, and how many probes in a row must find
+/// no race with two winners. A store that lets two win in one of a hundred races passes all 300 one time in twenty, and one
 /// that does in one of fifty one time in four hundred.
 const DOUBT_PERIOD: Duration = Duration::from_secs(60);
 const DOUBT_RACES: u8 = 20;
@@ -106,7 +106,7 @@ impl Trust {
         self.doubting_peers.set(i64::try_from(peers).unwrap_or(i64::MAX));
     }
 
-    /// Probes the store, again and again, until it may be relied on.
+    /// Probes the store until it may be relied on.
     ///
     /// # Errors
     /// The system gives no randomness.

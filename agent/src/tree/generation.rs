@@ -77,7 +77,7 @@ impl TreePlace {
         Ok(found.objects.iter().filter_map(|object| generation(&object.location)).max().unwrap_or(0))
     }
 
-    /// Puts a generation in use, whose database is whole. Doing it again does nothing.
+    /// Puts a generation with a whole database in use. Doing it again does nothing.
     ///
     /// # Errors
     /// What the store says.

@@ -1,4 +1,4 @@
-//! All of a stored tree, for whoever checks it or makes it anew.
+//! All of a stored tree, for whoever checks or rebuilds it.
 
 use super::database::{self, Reader, failure};
 use super::load::page_of;
