@@ -1,4 +1,4 @@
-//! The tonic services of `agent/proto/*.proto`, as generated.
+//! The tonic services of `agent/proto/*.proto`, as generated: `tests/grpc.rs` says by what, and does it again.
 //!
 //! The messages are envelopes around bytes whose form is fixed elsewhere; a change of gRPC framing
 //! therefore never changes what is hashed, authenticated or encrypted.
@@ -6,11 +6,11 @@
 /// The realm as its clients see it: one call that carries a CBOR request and its CBOR answer.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod realm {
-    tonic::include_proto!("strongroom.v1");
+    include!("grpc/strongroom.v1.rs");
 }
 
 /// What agents say to each other, and an operator's command to an agent.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod peer {
-    tonic::include_proto!("strongroom.peer.v1");
+    include!("grpc/strongroom.peer.v1.rs");
 }
