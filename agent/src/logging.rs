@@ -17,12 +17,14 @@ pub struct FilterError(String);
 /// # Errors
 /// [`FilterError`].
 pub fn filter(variable: Option<&str>) -> Result<Targets, FilterError> {
-    let text = variable.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(DEFAULT);
+    let parts = variable.unwrap_or_default().split(',').map(str::trim).filter(|part| !part.is_empty());
+    let parts: Vec<&str> = parts.collect();
     // One word is a level here: as the name of a module, a mistyped level would silence all.
-    if let Some(word) = text.split(',').map(str::trim).find(|part| !part.is_empty() && !is_clear(part)) {
+    if let Some(word) = parts.iter().find(|part| !is_clear(part)) {
         return Err(FilterError(format!("`{word}` is not a level")));
     }
-    let text = if text.contains(NOISY) { text.to_owned() } else { format!("{text},{NOISY}=off") };
+    let text = if parts.is_empty() { DEFAULT.to_owned() } else { parts.join(",") };
+    let text = if text.contains(NOISY) { text } else { format!("{text},{NOISY}=off") };
     text.parse().map_err(|error: ParseError| FilterError(error.to_string()))
 }
 
@@ -43,7 +45,7 @@ mod tests {
     fn an_empty_variable_is_as_none_and_the_database_speaks_only_if_named() {
         let default = filter(None).expect("the default").to_string();
         assert!(default.contains("slatedb=off") && default.contains("info"), "{default}");
-        for text in ["", "  ", "info", "INFO"] {
+        for text in ["", "  ", ",", "info", "INFO", "info,", " , info"] {
             assert_eq!(of(text), default, "{text:?}");
         }
         let debug = of("debug,strongroom_agent=trace");

@@ -78,9 +78,10 @@ fn main() -> ExitCode {
 
 /// What `RUST_LOG` says, or what matters if that says nothing.
 fn filter() -> Targets {
-    let said = std::env::var("RUST_LOG").ok().filter(|text| !text.trim().is_empty());
-    let said = said.and_then(|text| text.parse().ok());
-    said.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
+    let said = std::env::var("RUST_LOG").unwrap_or_default();
+    let parts: Vec<&str> = said.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    let filter = parts.join(",").parse().ok().filter(|_| !parts.is_empty());
+    filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
 }
 
 /// The signals that are not left to the system.
