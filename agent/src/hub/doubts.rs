@@ -15,7 +15,9 @@ const PEERS_PERIOD: Duration = Duration::from_secs(10);
 pub(crate) async fn ask_store(hub: Arc<Hub>, store: Store) {
     match hub.trust().earn(&store).await {
         Ok(()) => hub.wake(),
-        Err(error) => tracing::error!(%error, "the system has no randomness to give; the agent does not serve"),
+        Err(error) => {
+            tracing::error!(%error, "the system has no randomness to give; the agent does not serve")
+        }
     }
 }
 
