@@ -1,8 +1,8 @@
-//! What an error says, with what its causes say: libraries keep the part that a person can act on further down.
+//! The text of an error with its causes: libraries keep the part that a person can act on further down.
 
 use std::error::Error;
 
-/// The error and its causes in one line. What one of them repeats of the next is said once.
+/// The error and its causes in one line. What one repeats of the next appears once.
 pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     let (mut text, mut next) = (error.to_string(), error.source());
     while let Some(cause) = next {

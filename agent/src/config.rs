@@ -5,17 +5,18 @@
 
 use crate::file::{FileError, parse_toml, read_toml};
 pub use crate::limits::Limits;
-use crate::replica::Storage;
+pub use crate::link::HsmAddress;
+pub use crate::peers::PeerUrl;
+pub use crate::store::StoreOptions;
 use crate::store::parse_url;
 use crate::tenants::TestTenants;
 use crate::timing::Timing;
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
-use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use strongroom_replica::Storage;
 use url::Url;
 
 /// The configuration of one agent.
@@ -132,8 +133,18 @@ fn store_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error
 /// See [`Storage::grace_ms`].
 const MIN_GRACE_MS: u64 = 700_000;
 
+/// How [`Storage`] stands in the file: what is left out is as in its default.
+#[derive(Deserialize)]
+#[serde(remote = "Storage", default = "Storage::default", deny_unknown_fields)]
+struct StorageInFile {
+    snapshot_after_ms: u64,
+    snapshot_records: usize,
+    snapshot_segments: usize,
+    grace_ms: u64,
+}
+
 fn storage<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Storage, D::Error> {
-    let storage = Storage::deserialize(deserializer)?;
+    let storage = StorageInFile::deserialize(deserializer)?;
     let most = 65_536;
     let records = (1..=most).contains(&storage.snapshot_records);
     let segments = (1..=most).contains(&storage.snapshot_segments);
@@ -148,107 +159,6 @@ fn storage<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Storage, D::Err
     Ok(storage)
 }
 
-/// The address of another agent: `https://`, a host, a port if need be, and nothing more. Agents never speak to each
-/// other in the clear.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub struct PeerUrl(pub Url);
-
-impl TryFrom<String> for PeerUrl {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let bare = |url: &Url| {
-            url.scheme() == "https"
-                && url.path() == "/"
-                && url.query().is_none()
-                && url.fragment().is_none()
-                && url.username().is_empty()
-        };
-        let url = Url::parse(&text).ok().filter(bare);
-        url.map(Self).ok_or("a peer is `https://host:port`, the peer_listen address of another agent")
-    }
-}
-
-/// How an agent reaches its HSM.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub enum HsmAddress {
-    /// A Unix socket.
-    Unix(PathBuf),
-    /// A TCP address, `host:port`.
-    Tcp(String),
-}
-
-impl TryFrom<String> for HsmAddress {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        match text.split_once(':') {
-            Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
-            Some(("tcp", address)) if is_host_and_port(address) => Ok(Self::Tcp(address.into())),
-            _ => Err("the HSM is `unix:PATH` or `tcp:HOST:PORT`"),
-        }
-    }
-}
-
-fn is_host_and_port(address: &str) -> bool {
-    address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-}
-
-/// Options of an object store. Values are not shown: they may be credentials.
-#[derive(Clone, Default)]
-pub struct StoreOptions(pub BTreeMap<String, String>);
-
-impl<'de> Deserialize<'de> for StoreOptions {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Options;
-
-        impl<'de> Visitor<'de> for Options {
-            type Value = StoreOptions;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("options of the store by name")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<StoreOptions, M::Error> {
-                let mut options = BTreeMap::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    let OptionValue(value) = map.next_value()?;
-                    let value = value.ok_or_else(|| {
-                        M::Error::custom(format!("the value of `{name}` is text: put it between quotes"))
-                    })?;
-                    options.insert(name, value);
-                }
-                Ok(StoreOptions(options))
-            }
-        }
-
-        deserializer.deserialize_map(Options)
-    }
-}
-
-/// The value of an option: text, or yes and no as TOML has them. `None` for anything else.
-#[derive(Deserialize)]
-#[serde(from = "toml::Value")]
-struct OptionValue(Option<String>);
-
-impl From<toml::Value> for OptionValue {
-    fn from(value: toml::Value) -> Self {
-        Self(match value {
-            toml::Value::String(text) => Some(text),
-            toml::Value::Boolean(yes) => Some(yes.to_string()),
-            _ => None,
-        })
-    }
-}
-
-impl fmt::Debug for StoreOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
-
 /// A certificate chain and its private key, PEM both.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -259,7 +169,7 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// When a witness takes its leader for dead. Each silence is drawn between the two time-outs anew, so that witnesses
+/// When a witness takes its leader for dead. Each silence is drawn anew between the two time-outs, so that witnesses
 /// seldom run at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "RawElection")]

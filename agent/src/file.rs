@@ -3,11 +3,12 @@
 //! The operator is trusted for availability only, and makes mistakes: every error names the file, the line where that
 //! is known, and what to do. None repeats a value, since values may be secrets.
 
+use parking_lot::{Mutex, RwLock};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -30,7 +31,7 @@ pub enum FileError {
         /// What is wrong and what to do.
         message: String,
     },
-    /// It was read, and says something that cannot be used.
+    /// It was read, and its contents cannot be used.
     #[error("{}, line {line}: {message}", path.display())]
     Content {
         /// The file.
@@ -164,7 +165,7 @@ impl<T> Reloadable<T> {
     /// The value now. Ask again for every use.
     #[must_use]
     pub fn current(&self) -> Arc<T> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read())
     }
 
     /// Reads the files again.
@@ -177,19 +178,19 @@ impl<T> Reloadable<T> {
 
     fn take(&self, files: &[ReadFile]) -> Result<(), FileError> {
         let value = Arc::new((self.load)(files)?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = value;
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = digest(files);
+        *self.current.write() = value;
+        *self.seen.lock() = digest(files);
         Ok(())
     }
 
-    /// Takes the files again if their contents changed since they were last taken with success. Returns whether it
+    /// Reads the files again if their contents changed since they were last used. Returns whether it
     /// did. Times and sizes do not count: another file can have the same.
     ///
     /// # Errors
     /// [`FileError`]; the last good value stays, and the next call tries again.
     pub fn reload_if_changed(&self) -> Result<bool, FileError> {
         let files = read_all(&self.paths)?;
-        if *self.seen.lock().unwrap_or_else(PoisonError::into_inner) == digest(&files) {
+        if *self.seen.lock() == digest(&files) {
             return Ok(false);
         }
         self.take(&files).map(|()| true)

@@ -1,25 +1,41 @@
 //! The host daemon of one HSM.
+//!
+//! What it decides about its group is in [`strongroom_replica`]; here is what carries that out. No module uses one that
+//! stands below it in this list:
+//!
+//! | | |
+//! |---|---|
+//! | [`grpc`], [`clock`], [`mod@file`], [`limits`], [`tenants`], [`token`], [`tls`], [`link`] | what the others are made of |
+//! | [`store`], [`tree`], [`peers`], [`front`] | what an agent rests on, and who speaks to it |
+//! | [`timing`], [`config`], [`metrics`] | how all of those are set, and what they count |
+//! | `hub` | what the services share: the HSM's queue, the replicas, the way of a request |
+//! | [`admin`] | what an operator asks |
+//! | [`daemon`] | sockets and services, around one hub |
+//! | [`check`], [`cli`] | the command |
 
+mod accept;
 pub mod admin;
-pub mod agent;
 mod causes;
 pub mod check;
 pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod descriptors;
 pub mod file;
 pub mod front;
+pub mod grpc;
+mod hub;
 pub mod limits;
 pub mod link;
 pub mod logging;
 pub mod memory;
 pub mod metrics;
 pub mod peers;
-pub mod replica;
-pub mod segment;
 pub mod store;
 pub mod tenants;
 pub mod timing;
 pub mod tls;
 pub mod token;
 pub mod tree;
+mod vital;

@@ -3,7 +3,7 @@
 //! A tenant over its rate gets `RateLimitExceeded` and costs no HSM time; other tenants do not notice. Neither do other
 //! users when one user is over its own rate: what is refused to a user is not counted for the tenant.
 //!
-//! Nothing is kept of whom no token vouched for. Tenants are bounded by the tenants file, the users of each by
+//! Nothing is remembered of anybody for whom no token vouched. Tenants are bounded by the tenants file, the users of each by
 //! [`MAX_USERS`], whatever a tenant signs.
 
 use governor::clock::{Clock, DefaultClock, Reference};
@@ -12,11 +12,12 @@ use governor::nanos::Nanos;
 use governor::state::keyed::ShrinkableKeyedStateStore;
 use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
+use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The `[limits]` table of `agent.toml`.
@@ -68,9 +69,9 @@ impl Default for Limits {
     }
 }
 
-/// Users of one tenant of whom something is kept at once, at most.
+/// The most users of one tenant that are remembered at once.
 pub const MAX_USERS: usize = 1 << 17;
-/// How often a full table is looked through for users of whom nothing needs to be kept any more.
+/// How often a full table is searched for users who need not be remembered any more.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Why a request is too much.
@@ -150,7 +151,7 @@ impl<C: Clock + Clone> RateLimits<C> {
     }
 
     fn tenant(&self, name: &str) -> Arc<Tenant<C>> {
-        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tenants = self.tenants.lock();
         if let Some(tenant) = tenants.get(name) {
             return Arc::clone(tenant);
         }
@@ -207,7 +208,7 @@ impl<C: Clock + Clone> Buckets<C> {
 
     /// Forgets users whose buckets are full again. Not each time, as that looks at all of them.
     fn sweep(&self, now: C::Instant) {
-        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut swept = self.swept.lock();
         if now.duration_since(*swept) >= Nanos::from(SWEEP) {
             self.users.retain_recent();
             *swept = now;
@@ -227,7 +228,7 @@ impl Table {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Nanos>> {
-        self.full_at.lock().unwrap_or_else(PoisonError::into_inner)
+        self.full_at.lock()
     }
 }
 

@@ -5,10 +5,11 @@
 //! asked has to settle that. A reply that comes late is thrown away by its request id, so no request ever gets the
 //! reply of another.
 
-use crate::config::HsmAddress;
 use async_trait::async_trait;
 use futures::FutureExt;
+use serde::Deserialize;
 use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 use strongroom_proto::frame::{Decoder, Frame, MAX_FRAME_BYTES};
@@ -33,11 +34,37 @@ pub trait Link: Send + Sync + 'static {
     async fn call(&self, request: Vec<u8>) -> Result<Vec<u8>, Lost>;
 }
 
+/// How an agent reaches its HSM.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub enum HsmAddress {
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// A TCP address, `host:port`.
+    Tcp(String),
+}
+
+impl TryFrom<String> for HsmAddress {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.split_once(':') {
+            Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
+            Some(("tcp", address)) if is_host_and_port(address) => Ok(Self::Tcp(address.into())),
+            _ => Err("the HSM is `unix:PATH` or `tcp:HOST:PORT`"),
+        }
+    }
+}
+
+fn is_host_and_port(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
 /// How long one call may take, connecting included.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// After so many lost replies in a row a connection is taken for dead.
+/// After this many lost replies in a row, a connection is taken for dead.
 const MAX_SILENCE: u32 = 3;
 
 trait Stream: AsyncRead + AsyncWrite + Send {}
@@ -76,7 +103,7 @@ impl SocketLink {
         Self { address, call_timeout, state: Mutex::new(state) }
     }
 
-    /// Connects, again and again, for as long as the call has time.
+    /// Connects, trying again for as long as the call has time.
     async fn connect(&self, pause: &mut Duration, deadline: Instant) -> Result<Connection, Lost> {
         loop {
             match timeout_at(deadline, open(&self.address)).await {

@@ -1,6 +1,6 @@
 //! What goes to the log: what `RUST_LOG` says, if it says anything.
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{ParseError, Targets};
 
 /// The tree's database. What it logs by itself speaks of its inside, and calls every closing an error.
 const NOISY: &str = "slatedb";
@@ -16,19 +16,21 @@ pub struct FilterError(String);
 ///
 /// # Errors
 /// [`FilterError`].
-pub fn filter(variable: Option<&str>) -> Result<EnvFilter, FilterError> {
-    let text = variable.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(DEFAULT);
+pub fn filter(variable: Option<&str>) -> Result<Targets, FilterError> {
+    let parts = variable.unwrap_or_default().split(',').map(str::trim).filter(|part| !part.is_empty());
+    let parts: Vec<&str> = parts.collect();
     // One word is a level here: as the name of a module, a mistyped level would silence all.
-    if let Some(word) = text.split(',').map(str::trim).find(|part| !part.is_empty() && !is_clear(part)) {
+    if let Some(word) = parts.iter().find(|part| !is_clear(part)) {
         return Err(FilterError(format!("`{word}` is not a level")));
     }
-    let text = if text.contains(NOISY) { text.to_owned() } else { format!("{text},{NOISY}=off") };
-    EnvFilter::builder().parse(text).map_err(|error| FilterError(error.to_string()))
+    let text = if parts.is_empty() { DEFAULT.to_owned() } else { parts.join(",") };
+    let text = if text.contains(NOISY) { text } else { format!("{text},{NOISY}=off") };
+    text.parse().map_err(|error: ParseError| FilterError(error.to_string()))
 }
 
 fn is_clear(part: &str) -> bool {
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
-    part.contains(['=', '[', ']', '}']) || levels.iter().any(|level| level.eq_ignore_ascii_case(part))
+    part.contains('=') || levels.iter().any(|level| level.eq_ignore_ascii_case(part))
 }
 
 #[cfg(test)]
@@ -43,7 +45,7 @@ mod tests {
     fn an_empty_variable_is_as_none_and_the_database_speaks_only_if_named() {
         let default = filter(None).expect("the default").to_string();
         assert!(default.contains("slatedb=off") && default.contains("info"), "{default}");
-        for text in ["", "  ", "info", "INFO"] {
+        for text in ["", "  ", ",", "info", "INFO", "info,", " , info"] {
             assert_eq!(of(text), default, "{text:?}");
         }
         let debug = of("debug,strongroom_agent=trace");

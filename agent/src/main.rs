@@ -9,6 +9,8 @@ use strongroom_agent::cli::Cli;
 use strongroom_agent::logging::filter;
 use strongroom_agent::memory::use_one_arena;
 use strongroom_agent::tls::install_provider;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
     use_one_arena();
@@ -19,11 +21,10 @@ fn main() -> ExitCode {
         Ok(filter) => filter,
         Err(error) => return failed(&error),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+        .with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines).with(filter).init();
     match cli.execute() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),

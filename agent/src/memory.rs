@@ -5,7 +5,7 @@ use std::process::Command;
 
 const ARENAS: &str = "MALLOC_ARENA_MAX";
 
-/// Has glibc keep all memory in one arena, by starting this program again, with the same process id, unless somebody
+/// Makes glibc keep all memory in one arena, by starting this program again, with the same process id, unless somebody
 /// has decided already. To be called first thing in `main`.
 ///
 /// By default each thread gets an arena of its own. The page cache keeps small pieces for long among large ones that

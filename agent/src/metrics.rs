@@ -4,10 +4,10 @@
 //! a realm is, so it belongs on a network that only the operator reaches. Whoever reads it is not trusted: memory and
 //! time are bounded.
 
+use crate::accept::accept;
 use crate::front::FrontMetrics;
 use crate::memory::resident;
 use crate::peers::Refused;
-use crate::replica::Status;
 use crate::store::{Store, StoreMetrics, Trust};
 use crate::tree::TreeMetrics;
 use axum::Router;
@@ -29,15 +29,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::hsm::Wear;
 use strongroom_proto::ids::GroupId;
+use strongroom_replica::Status;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// Connections at once, and how long each may last.
 const MAX_CONNECTIONS: usize = 16;
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
-/// How long to wait after the system refused to give a connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const OPENMETRICS_TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The metrics of one agent. All names begin with `strongroom_`.
@@ -230,20 +229,13 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let place = Arc::clone(&places).acquire_owned().await.expect("this semaphore is never closed");
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let connection = timeout(CONNECTION_TIME, answer(stream, router.clone()));
-                tokio::spawn(async move {
-                    // Whoever is too slow asks again.
-                    let _ = connection.await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection; raise the limit on open files");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
+        let (stream, _) = accept(&listener).await;
+        let connection = timeout(CONNECTION_TIME, answer(stream, router.clone()));
+        tokio::spawn(async move {
+            // Whoever is too slow asks again.
+            let _ = connection.await;
+            drop(place);
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A tenant is the operator of an app. Whoever holds a tenant's signing key can use up the guesses of that tenant's
 //! users, and of no others; so each key belongs to one tenant, and weak keys are refused when the file is read. So are
-//! tenants for tests, unless the configuration allows them: their keys lie about where tests are written, and nobody guards them.
+//! tenants for tests, unless the configuration allows them: their keys lie wherever tests are written, and nobody guards them.
 //! Secrets are wiped when dropped and appear in no error and no debug output.
 //!
 //! The file:

@@ -3,8 +3,8 @@
 //! The channel protects tokens and what they reveal about users. Guesses and secrets do not rely on it: they are
 //! encrypted between client and HSM inside of it.
 
+use crate::clock::Clock;
 use crate::file::{FileError, ReadFile, Reloadable};
-use crate::front::Clock;
 use prometheus_client::metrics::gauge::Gauge;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -99,7 +99,7 @@ fn is_of_authority(der: &CertificateDer<'_>) -> bool {
     matches!(verified, Err(webpki::Error::CaUsedAsEndEntity))
 }
 
-/// Shows when the certificate in use ends, and warns of it in the log, once a day, when that is near. To be spawned.
+/// Shows when the certificate in use ends, and logs a warning once a day when that is near. To be spawned.
 pub async fn warn_of_end(tls: Arc<Tls>, shown: Gauge, unix: Clock, period: Duration) {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -114,7 +114,7 @@ pub async fn warn_of_end(tls: Arc<Tls>, shown: Gauge, unix: Clock, period: Durat
     }
 }
 
-/// What is to be said now of a certificate that ends then, with the last that was said: of which end, and when.
+/// The warning that is due for a certificate with this end, given the last warning: about which end, and when.
 fn warning(end: u64, now: u64, warned: &mut Option<(u64, u64)>) -> Option<String> {
     let left = end.saturating_sub(now);
     let said = warned.is_some_and(|(of, at)| of == end && now.saturating_sub(at) < DAY);

@@ -50,7 +50,7 @@ pub enum TokenError {
     /// Not three parts of base64url with JSON objects in the first two.
     #[error("the token is not a compact JWT")]
     Malformed,
-    /// The header holds what this verifier does not know, or lacks what it needs.
+    /// The header has something that this verifier does not know, or lacks something that it needs.
     #[error("the token's header is not acceptable")]
     Header,
     /// `kid` is not `tenant:version`.
@@ -123,7 +123,7 @@ struct Claims {
     scope: Option<String>,
 }
 
-/// Verifies a token with which a user comes to `realm`.
+/// Verifies a user's token for `realm`.
 ///
 /// # Errors
 /// [`TokenError`].

@@ -12,22 +12,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use strongroom_agent::admin::{AdminError, Client};
-use strongroom_agent::agent::{Agent, Sockets};
-use strongroom_agent::link::{Link, Lost};
-use strongroom_agent::peers::Forwarded;
-use strongroom_agent::replica::Answer;
-use strongroom_agent::store::Store;
-use strongroom_proto::enrolment::CustodianPolicy;
-use strongroom_proto::grpc::peer::admin_client::AdminClient;
-use strongroom_proto::grpc::peer::forward_reply::Answer as WireAnswer;
-use strongroom_proto::grpc::peer::peer_client::PeerClient;
-use strongroom_proto::grpc::peer::peer_server::{Peer, PeerServer};
-use strongroom_proto::grpc::peer::{
+use strongroom_agent::daemon::{Agent, Sockets};
+use strongroom_agent::grpc::peer::admin_client::AdminClient;
+use strongroom_agent::grpc::peer::forward_reply::Answer as WireAnswer;
+use strongroom_agent::grpc::peer::peer_client::PeerClient;
+use strongroom_agent::grpc::peer::peer_server::{Peer, PeerServer};
+use strongroom_agent::grpc::peer::{
     DeliverReply, DeliverRequest, ForwardReply, ForwardRequest, HelloReply, HelloRequest, InviteRequest,
     SetupReply, SetupRequest, StatusReply, StatusRequest,
 };
+use strongroom_agent::link::{Link, Lost};
+use strongroom_agent::peers::Forwarded;
+use strongroom_agent::store::Store;
+use strongroom_proto::enrolment::CustodianPolicy;
 use strongroom_proto::hsm::{BatchRequest, NoiseMessage, Refusal, Request};
 use strongroom_proto::ids::{GroupId, HsmId, RecordId, SessionId};
+use strongroom_replica::Answer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
@@ -128,7 +128,7 @@ async fn a_task_that_ends_by_a_bug_is_told_and_not_left_out() {
     let store = Store::on(Arc::new(InMemory::new()));
     let mut agent = Agent::start(config(folder.path(), "agent"), Arc::new(Broken), store).unwrap();
     let ended = agent.ended().await.to_string();
-    assert!(ended.starts_with("the queue of the HSM ended by a bug: a bug of the link;"), "{ended}");
+    assert!(ended.starts_with("a bug ended the queue of the HSM: a bug of the link;"), "{ended}");
     let socket = agent.admin_socket().to_owned();
     agent.shutdown().await;
     assert!(!socket.exists(), "an agent that is stopped removes its socket");

@@ -16,8 +16,8 @@ use strongroom_agent::limits::Over;
 use strongroom_agent::token::TokenError;
 use strongroom_proto::client::{ClientRequest, ClientResponse};
 
-use strongroom_proto::grpc::realm::RealmRequest;
-use strongroom_proto::grpc::realm::realm_client::RealmClient;
+use strongroom_agent::grpc::realm::RealmRequest;
+use strongroom_agent::grpc::realm::realm_client::RealmClient;
 use strongroom_proto::ids::RealmId;
 use support::{Negative, exchange, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use strongroom_agent::config::StoreOptions;
-use strongroom_agent::replica::{CreateOutcome, ReadOutcome, Unavailable};
 use strongroom_agent::store::{Kind, Purpose, Store, StoreError, Timeouts};
+use strongroom_replica::{CreateOutcome, ReadOutcome, Unavailable};
 use url::Url;
 
 /// How long a disk may take, on a machine that is busy with other things.

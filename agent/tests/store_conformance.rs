@@ -18,8 +18,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_agent::config::StoreOptions;
-use strongroom_agent::replica::{CreateOutcome, ReadOutcome};
 use strongroom_agent::store::{Kind, Purpose, Store, StoreError, StoreMetrics, Timeouts};
+use strongroom_replica::{CreateOutcome, ReadOutcome};
 use url::Url;
 
 /// How long a store may take, on a machine that is busy with other things.

@@ -14,8 +14,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use strongroom_agent::replica::Unavailable;
 use strongroom_agent::store::{Kind, Purpose, Store};
+use strongroom_replica::Unavailable;
 use tokio::time::{Instant, sleep};
 
 const PAGE: usize = 1000;
@@ -34,7 +34,7 @@ enum Fate {
 struct Slow {
     inner: Arc<InMemory>,
     page_takes: Duration,
-    /// Every so manieth page, and what becomes of it.
+    /// Which pages are hit, every `every`th, and what becomes of them.
     every: u64,
     fate: Fate,
     /// Whether the names come in order, and a listing can begin in the middle.

@@ -1,4 +1,4 @@
-//! A store that lets two writers create one object now and then: who finds it out serves nobody, says so wherever an
+//! A store that lets two writers create one object now and then: an agent that finds out refuses to serve, says so wherever an
 //! operator looks, and tells the other agents.
 
 #[path = "support/bare.rs"]
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use strongroom_agent::admin::Client;
-use strongroom_agent::agent::{Agent, Sockets};
+use strongroom_agent::daemon::{Agent, Sockets};
 use strongroom_agent::link::Link;
 use strongroom_agent::store::{CLEAN_PROBES, Store, Trust};
 use strongroom_proto::ids::HsmId;

@@ -17,20 +17,20 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use strongroom_agent::admin::{AdminError, Client};
-use strongroom_agent::agent::{Agent, AgentHandle, Sockets, Time};
-use strongroom_agent::front::system_clock;
+use strongroom_agent::clock::system_clock;
+use strongroom_agent::daemon::{Agent, AgentHandle, Sockets, Time};
+use strongroom_agent::grpc::peer::admin_client::AdminClient;
+use strongroom_agent::grpc::peer::peer_client::PeerClient;
+use strongroom_agent::grpc::peer::{
+    CertifyRequest, DeliverRequest, ForwardRequest, HelloRequest, InviteRequest, SetupRequest, StatusRequest,
+};
 use strongroom_agent::peers::{Forwarded, Who, issue_operator, open_operator};
 use strongroom_agent::store::Store;
 use strongroom_proto::enrolment::CustodianPolicy;
-use strongroom_proto::grpc::peer::admin_client::AdminClient;
-use strongroom_proto::grpc::peer::peer_client::PeerClient;
-use strongroom_proto::grpc::peer::{
-    CertifyRequest, DeliverRequest, ForwardRequest, HelloRequest, InviteRequest, SetupRequest, StatusRequest,
-};
 use strongroom_proto::hsm::{BatchRequest, DeviceStatus, GroupStatus, NoiseMessage, Request, Role};
 use strongroom_proto::ids::{Digest, EntryHash, GroupId, HsmId, Index, RealmId, RecordId, SessionId, Term};
-use strongroom_proto::peer::PeerMessage;
 use strongroom_proto::statement::GroupStatement;
+use strongroom_replica::peer::PeerMessage;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsConnector;

@@ -17,10 +17,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use strongroom_agent::tree::{TreeDamage, TreeFailure, TreeMetrics, TreePlace, TreeSettings};
+use strongroom_agent::tree::{TreeMetrics, TreePlace, TreeSettings};
 use strongroom_proto::ids::RecordId;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Tree;
+use strongroom_replica::stored::{TreeDamage, TreeFailure};
 use tree_model::{GROUP, Model, Objects, patient};
 
 fn prefixes(lens: &[(u8, u16)]) -> Vec<Prefix> {

@@ -5,6 +5,10 @@
 //! drawn before. The PRF is the protocol's MAC, keyed BLAKE2s-256. The source's samples are conditioned by the protocol's
 //! hash, together with the old key, so that a source that fails unnoticed does not undo what the key had.
 //!
+//! Why no library: the generator of `chacha20` is seeded once and does not erase its past; what reseeds one, in `rand`, is
+//! its own and wants an operating system. Around either, as much would have to be written as is here, where the PRF is one
+//! that the core trusts already. Tests pin what it draws.
+//!
 //! This is no mechanism of SP 800-90A. A board that needs a certified one implements `CryptoRng` with that instead.
 
 use crate::entropy::{EntropyError, EntropySource, HealthTests};

@@ -282,8 +282,11 @@ pub fn tree_nodes(trees: &[PrefixTree]) -> usize {
     trees.iter().fold(0, |nodes, tree| nodes.saturating_add(tree.tree.nodes()))
 }
 
-/// No more trees than a group has prefixes, and no more nodes in all than any batch needs.
-pub(crate) fn decode_trees<C>(d: &mut Decoder<'_>, context: &mut C) -> Result<Vec<PrefixTree>, DecodeError> {
+/// Decodes the trees of one message: no more than a group has prefixes, and no more nodes in all than any batch needs.
+///
+/// # Errors
+/// Anything else, and more than that.
+pub fn decode_trees<C>(d: &mut Decoder<'_>, context: &mut C) -> Result<Vec<PrefixTree>, DecodeError> {
     let at = d.position();
     let trees = at_most::<MAX_PARTITIONS, _, _>(d, context)?;
     if tree_nodes(&trees) > MAX_TREE_NODES { Err(too_many(at)) } else { Ok(trees) }

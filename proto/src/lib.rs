@@ -3,7 +3,7 @@
 //! Four wires meet here: client and realm ([`client`], [`noise`], [`oprf`] and their relatives), agent and HSM
 //! ([`frame`], [`hsm`]), HSM and HSM by way of the hosts ([`entry`], [`statement`]), and the tree that both an HSM
 //! and its host hash ([`tree`]). Nothing here does I/O, and nothing trusts its input.
-#![cfg_attr(not(feature = "grpc"), no_std)]
+#![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
@@ -14,14 +14,11 @@ pub mod enrolment;
 pub mod entry;
 pub mod fingerprint;
 pub mod frame;
-#[cfg(feature = "grpc")]
-pub mod grpc;
 pub mod hash;
 pub mod hsm;
 pub mod ids;
 pub mod noise;
 pub mod oprf;
-pub mod peer;
 #[cfg(feature = "stretch")]
 pub mod pin;
 pub mod prefix;

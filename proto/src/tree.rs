@@ -15,12 +15,15 @@
 //! Kept here: every leaf lies on the path of its record id; no shape but the one canonical for a set of leaves; no
 //! recursion; depth at most 256; memory in proportion to the input (part of invariant 12).
 
+#[cfg_attr(not(feature = "pages"), allow(dead_code, reason = "trees without a root are for pages"))]
 mod claimed;
 mod node;
+#[cfg(feature = "pages")]
 mod page;
 
 pub use claimed::{ClaimedTree, MAX_TREE_NODES};
 pub use node::Leaf;
+#[cfg(feature = "pages")]
 pub use page::{Onward, PAGE_LEVELS, Page};
 
 use crate::ids::{Digest, RecordId};

@@ -10,8 +10,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use strongroom_agent::segment::Segment;
 use strongroom_client::{Client, ErrorKind, Pin, UserSecret};
+use strongroom_replica::segment::Segment;
 
 const SECRET: &[u8] = b"the key that opens Ada's backups";
 const RIGHT: &str = "4821";

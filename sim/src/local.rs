@@ -23,16 +23,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 use strongroom_agent::admin;
-use strongroom_agent::agent::{Agent, AgentHandle, Ended, Sockets, Time};
 use strongroom_agent::cli::Line;
 use strongroom_agent::config::{Config, HsmAddress, PeerUrl};
-use strongroom_agent::replica::{Millis, Role, Status, Storage};
+use strongroom_agent::daemon::{Agent, AgentHandle, Ended, Sockets, Time};
 use strongroom_agent::store::{Store, StoreError};
 use strongroom_agent::token::{MAX_TOKEN_LEN, mint};
 use strongroom_client::{Client, ClientBuilder, Configuration, FixedTokens};
 use strongroom_hsm_software::{Address, Options, Server};
 use strongroom_proto::hsm::DeviceStatus;
 use strongroom_proto::ids::{GroupId, RealmId};
+use strongroom_replica::{Millis, Role, Status, Storage};
 use tempfile::TempDir;
 use url::Url;
 

@@ -10,6 +10,8 @@ use strongroom_sim::model::explore::{Bounds, Explored, explore};
 use strongroom_sim::model::{Action, Rule};
 use strongroom_sim::{Error, board, chaos, demo, hostile, replay_bench, run, tree_bench};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Whole Strongroom realms in one process, with software HSMs that protect nothing.
 #[derive(Parser)]
@@ -38,7 +40,7 @@ enum Check {
         /// The image. Without it, the one that `hsm/firmware/build.sh` makes.
         #[arg(long, value_name = "FILE.elf")]
         image: Option<PathBuf>,
-        /// Only at each so manieth write.
+        /// Kill it at every Nth write only.
         #[arg(long, default_value_t = 1)]
         every: usize,
     },
@@ -266,7 +268,8 @@ fn start_logging() -> Result<(), Error> {
     let variable = std::env::var("RUST_LOG").unwrap_or_default();
     let text = if variable.trim().is_empty() { "off" } else { &variable };
     let filter = strongroom_agent::logging::filter(Some(text))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines).with(filter).init();
     Ok(())
 }
 

@@ -9,8 +9,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use strongroom_agent::replica::{Role, Status, Storage};
 use strongroom_client::{Client, Configuration, ErrorKind, FixedTokens, Pin, UserSecret};
+use strongroom_replica::{Role, Status, Storage};
 
 /// Users who guess at once, so that the log grows quickly.
 const USERS: usize = 8;

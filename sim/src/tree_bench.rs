@@ -17,12 +17,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use strongroom_agent::tree::{Advance, Snapshot, Timeouts, TreeMetrics, TreeSettings, TreeStore};
+use strongroom_agent::tree::{Timeouts, TreeMetrics, TreeSettings, TreeStore};
 use strongroom_proto::entry::{Entry, Partition};
 use strongroom_proto::ids::{Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, Term};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::Committed;
 use strongroom_proto::tree::Tree;
+use strongroom_replica::stored::{Advance, Snapshot};
 
 /// How long a sealed leaf is, in bytes.
 const LEAF_BYTES: usize = 808;

@@ -7,11 +7,11 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use scenario::{PATIENCE_MS, REGISTER_AND_RECOVER, user, users};
 use std::collections::BTreeSet;
-use strongroom_agent::replica::{self, Damage, Fault, Role, Storage};
-use strongroom_agent::segment::Segment;
 use strongroom_hsm::Config;
 use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsResponse};
 use strongroom_proto::ids::Index;
+use strongroom_replica::segment::Segment;
+use strongroom_replica::{Damage, Fault, Role, Storage};
 use strongroom_sim::cluster::{Cluster, Interrupt, Kind, StoreFault, User, Wish};
 
 fn guess_count(response: &SecretsResponse) -> u16 {
@@ -343,7 +343,7 @@ fn an_idle_leader_whose_hsm_is_dead_gives_way_before_anybody_asks() {
 }
 
 /// How long after the leader's HSM began to stand still, with somebody asking, another member serves.
-fn replaced_after_ms(seed: u64, bug: Option<replica::Bug>) -> Option<u64> {
+fn replaced_after_ms(seed: u64, bug: Option<strongroom_replica::Bug>) -> Option<u64> {
     let mut cluster = Cluster::new(seed, 3);
     bug.into_iter().for_each(|bug| cluster.plant_in_agents(bug));
     let leader = elect(&mut cluster);
@@ -372,7 +372,11 @@ fn a_leader_whose_hsm_stands_still_is_replaced_within_a_second() {
         let after_ms = replaced_after_ms(seed, None);
         assert!(after_ms.is_some(), "seed {seed}: nobody else serves after a second");
     }
-    assert_eq!(replaced_after_ms(0, Some(replica::Bug::SilentHsmLeads)), None, "a checker that cannot fail");
+    assert_eq!(
+        replaced_after_ms(0, Some(strongroom_replica::Bug::SilentHsmLeads)),
+        None,
+        "a checker that cannot fail"
+    );
 }
 
 #[test]

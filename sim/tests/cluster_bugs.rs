@@ -7,10 +7,10 @@ use scenario::{REGISTER_AND_RECOVER, users};
 use std::any::Any;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use strongroom_agent::replica::{Role, Storage};
 use strongroom_hsm::Config;
 use strongroom_hsm_planted::Bug;
 use strongroom_proto::hsm::Limits;
+use strongroom_replica::{Role, Storage};
 use strongroom_sim::cluster::{Cluster, HostBug, Wish};
 
 /// Longest time that a run may take, in its own milliseconds.

@@ -6,11 +6,11 @@ mod scenario;
 
 use scenario::{PATIENCE_MS, REGISTER_AND_RECOVER, assert_found, at_work, users};
 use std::collections::{BTreeMap, BTreeSet};
-use strongroom_agent::replica::{Bug, Role};
-use strongroom_agent::segment::Segment;
 use strongroom_proto::ids::{Digest, EntryHash, Index, Mac, Term};
-use strongroom_proto::peer::PeerMessage;
 use strongroom_proto::statement::Captured;
+use strongroom_replica::peer::PeerMessage;
+use strongroom_replica::segment::Segment;
+use strongroom_replica::{Bug, Role};
 use strongroom_sim::cluster::{Cluster, Lie, User, Wish};
 
 /// Nobody has stopped, and users are served within so long.

@@ -6,7 +6,7 @@
 mod scenario;
 
 use scenario::{PATIENCE_MS, REGISTER_AND_RECOVER, assert_found, at_work, users};
-use strongroom_agent::replica::{Bug, Role};
+use strongroom_replica::{Bug, Role};
 use strongroom_sim::cluster::{BadRead, Cluster, User, Wish};
 
 /// The longest that a member which has stopped waits before it looks again, and some more to read.

@@ -7,9 +7,9 @@ mod scenario;
 
 use scenario::{PATIENCE_MS, REGISTER_AND_RECOVER, assert_found, at_work, users};
 use std::collections::BTreeSet;
-use strongroom_agent::replica::{Bug, Role};
 use strongroom_proto::ids::{HsmId, Index, Term};
-use strongroom_proto::peer::PeerMessage;
+use strongroom_replica::peer::PeerMessage;
+use strongroom_replica::{Bug, Role};
 use strongroom_sim::cluster::Cluster;
 
 /// An election takes at most this: a time-out, and a few requests of the store.

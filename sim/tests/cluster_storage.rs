@@ -1,11 +1,11 @@
 //! Replicas whose log is deleted behind them: snapshots, jumps, old writers, and every process lost at once.
 
 use std::collections::BTreeSet;
-use strongroom_agent::replica::{Role, Storage};
-use strongroom_agent::segment::SegmentName;
-use strongroom_agent::tree::TreeDamage;
 use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsResponse};
 use strongroom_proto::ids::Index;
+use strongroom_replica::segment::SegmentName;
+use strongroom_replica::stored::TreeDamage;
+use strongroom_replica::{Role, Storage};
 use strongroom_sim::cluster::{Cluster, StoreCalls, StoreFault, User, Wish};
 
 /// Longest time that a scenario may take, in its own milliseconds.

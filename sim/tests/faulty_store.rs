@@ -9,8 +9,8 @@ use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use strongroom_agent::replica::{CreateOutcome, ReadOutcome};
 use strongroom_agent::store::Store;
+use strongroom_replica::{CreateOutcome, ReadOutcome};
 use strongroom_testkit::faulty::{Call, Fault, Faults, Faulty};
 
 const SEEDS: u64 = 300;

@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use strongroom_agent::check::{self, AgentWitness, Findings, NoWitness, Problem, RebuildError, Unwatched};
 use strongroom_agent::config::{Config, StoreOptions};
-use strongroom_agent::replica::Storage;
-use strongroom_agent::segment::Segment;
 use strongroom_agent::store::{Kind, Purpose, Store, Timeouts};
 use strongroom_agent::tree::{self, TreeMetrics, TreeSettings, TreeStore};
 use strongroom_client::{Client, Error, ErrorKind, Pin};
 use strongroom_proto::ids::{GroupId, Index};
 use strongroom_proto::registration::UserSecret;
+use strongroom_replica::Storage;
+use strongroom_replica::segment::Segment;
 use strongroom_sim::local::{LocalRealm, MEMBERS, Setting};
 use support::{PATIENCE, until};
 use url::Url;
@@ -114,7 +114,7 @@ async fn snapshot_reached(realm: &LocalRealm) {
     until("a snapshot of all that there is", async || {
         let of_leader = (0..MEMBERS)
             .flat_map(|i| realm.groups(i))
-            .find(|(_, s)| matches!(s.role, strongroom_agent::replica::Role::Leader { .. }));
+            .find(|(_, s)| matches!(s.role, strongroom_replica::Role::Leader { .. }));
         of_leader.filter(|(_, s)| s.snapshot == s.tip && s.tip > Index::ZERO && s.waiting == 0)
     })
     .await;

@@ -1,7 +1,6 @@
 //! Whole clusters from seeds: always the same run, always progress in the end, and failures that say what failed.
 
 use std::ops::Range;
-use strongroom_agent::replica;
 use strongroom_hsm_planted::Bug;
 use strongroom_sim::cluster::{HostBug, Kind, Lane};
 use strongroom_sim::run::{Failure, Report, Run, Trouble, run};
@@ -127,7 +126,7 @@ fn leadership_that_does_not_settle_is_found() {
 
 #[test]
 fn an_agent_that_a_forged_push_stops_is_found() {
-    let bug = replica::Bug::PushedForgeryIsFault;
+    let bug = strongroom_replica::Bug::PushedForgeryIsFault;
     assert_found("not all users are served", |run| run.cluster().plant_in_agents(bug));
 }
 

@@ -7,10 +7,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use strongroom_agent::replica::{Fault, Status};
 use strongroom_agent::store::Store;
 use strongroom_client::{Client, Error, ErrorKind, Pin, RetryPolicy};
 use strongroom_proto::registration::UserSecret;
+use strongroom_replica::{Fault, Status};
 use strongroom_sim::local::LocalRealm;
 use strongroom_testkit::faulty::{Faults, Faulty};
 

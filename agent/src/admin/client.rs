@@ -2,8 +2,11 @@
 
 use super::report::{AgentReport, PeerReport};
 use crate::causes::causes;
-use crate::config::PeerUrl;
-use crate::peers::{Timeouts, endpoint, tls};
+use crate::grpc::peer::admin_client::AdminClient;
+use crate::grpc::peer::{
+    CertifyRequest, FoundingRequest, InviteRequest, PeersRequest, SetupReply, SetupRequest, StatusRequest,
+};
+use crate::peers::{PeerUrl, Timeouts, endpoint, tls};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,15 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::enrolment::EnrolmentRequest;
 use strongroom_proto::entry::Entry;
-use strongroom_proto::grpc::peer::admin_client::AdminClient;
-use strongroom_proto::grpc::peer::{
-    CertifyRequest, FoundingRequest, InviteRequest, PeersRequest, SetupReply, SetupRequest, StatusRequest,
-};
 use strongroom_proto::hsm::{
-    CustodianPolicy, CustodianSignature, DeviceStatus, ExportApproval, Refusal, Reply, Request, SealedRealm,
+    CustodianPolicy, CustodianSignature, DeviceStatus, ExportApproval, Refusal, SealedRealm,
 };
 use strongroom_proto::ids::{GroupId, HsmId, RealmId};
 use strongroom_proto::statement::{GroupStatement, MemberStatement};
+use strongroom_replica::ask::{self, Ask, Asked, Unanswered, read};
 use tokio::net::UnixStream;
 use tonic::transport::Channel;
 use tower::service_fn;
@@ -39,17 +39,19 @@ pub enum AdminError {
     #[error("cannot reach the agent at {0}; start it with `strongroom-agent --config FILE`")]
     Unreachable(String),
     /// The agent's socket is there, and this user may not open it.
-    #[error("may not open the agent's socket {socket}: {whose}; run this as the user that runs the agent")]
+    #[error(
+        "not allowed to open the agent's socket {socket}: {whose}; run this as the user that runs the agent"
+    )]
     NotAllowed {
         /// The socket.
         socket: String,
         /// Whose it is, and who asks.
         whose: String,
     },
-    /// The agent is not there, or does not take the certificate.
+    /// The agent is not there, or does not accept the certificate.
     #[error(
-        "cannot reach the agent at {address}: {why}; see that it runs, that its HSM has a realm, and that the certificate \
-         is of that realm, not over, and not from before `peer_epoch` was raised"
+        "cannot reach the agent at {address}: {why}; check that it runs, that its HSM has a realm, and that the certificate \
+         is of that realm, has not expired, and is not from before `peer_epoch` was raised"
     )]
     UnreachableFromAfar {
         /// Its address.
@@ -63,8 +65,10 @@ pub enum AdminError {
     /// The HSM refused.
     #[error("refused: {0}")]
     Refused(#[from] Refusal),
-    /// An answer that makes no sense.
-    #[error("the agent's answer makes no sense; check that this command and the agent have the same version")]
+    /// An answer that does not fit the question.
+    #[error(
+        "the agent's answer cannot be understood; check that this command and the agent have the same version"
+    )]
     Unexpected,
     /// The HSM has no realm, and needs one for this.
     #[error("the HSM has no realm yet; make one with `realm create`, or join one with `hsm request`")]
@@ -186,12 +190,12 @@ impl Client {
         let connected =
             endpoint(&Timeouts::default()).timeout(TIMEOUT).connect_with_connector(connector).await;
         let mut admin = AdminClient::new(connected.map_err(|error| unreachable(causes(&error)))?);
-        // Only an answer tells that the certificate was taken.
+        // Only an answer shows that the certificate was accepted.
         admin.status(StatusRequest {}).await.map_err(|status| unreachable(causes(&status)))?;
         Ok(Self { address, admin })
     }
 
-    /// A certificate for an operator who is elsewhere, in PEM with its private key, good for so many hours, 1 to 24.
+    /// A certificate for an operator who is elsewhere, in PEM with its private key, good for 1 to 24 hours.
     ///
     /// # Errors
     /// [`AdminError`].
@@ -216,7 +220,7 @@ impl Client {
     /// # Errors
     /// [`AdminError`].
     pub async fn device(&mut self) -> Result<DeviceStatus, AdminError> {
-        self.device_after(Request::DeviceStatus).await
+        self.setup(ask::Status).await
     }
 
     /// What the agent says of itself.
@@ -242,7 +246,7 @@ impl Client {
     /// # Errors
     /// [`AdminError`].
     pub async fn new_realm(&mut self, policy: CustodianPolicy) -> Result<DeviceStatus, AdminError> {
-        self.device_after(Request::NewRealm(policy)).await
+        self.setup(ask::NewRealm(policy)).await
     }
 
     /// Draws the importer's nonce, and returns what the HSM asks one that has the realm.
@@ -251,10 +255,7 @@ impl Client {
     /// [`AdminError`].
     pub async fn request(&mut self) -> Result<EnrolmentRequest, AdminError> {
         let device = self.device().await?;
-        match self.setup(&Request::ImportNonce).await? {
-            Reply::ImportNonce(nonce) => Ok(device.request(nonce)),
-            _ => Err(AdminError::Unexpected),
-        }
+        Ok(device.request(self.setup(ask::ImportNonce).await?))
     }
 
     /// Draws the exporter's nonce, and returns what custodians have to sign so that the realm may go to the device of
@@ -264,9 +265,8 @@ impl Client {
     /// [`AdminError`].
     pub async fn offer(&mut self, request: EnrolmentRequest) -> Result<ExportApproval, AdminError> {
         let device = self.device().await?;
-        match self.setup(&Request::ExportNonce).await {
-            Ok(Reply::ExportNonce(nonce)) => device.offer(nonce, request).ok_or(AdminError::NoRealm),
-            Ok(_) => Err(AdminError::Unexpected),
+        match self.setup(ask::ExportNonce).await {
+            Ok(nonce) => device.offer(nonce, request).ok_or(AdminError::NoRealm),
             Err(AdminError::Refused(Refusal::NoRealm)) => Err(AdminError::NoRealm),
             Err(error) => Err(error),
         }
@@ -281,10 +281,7 @@ impl Client {
         approval: ExportApproval,
         signatures: Vec<CustodianSignature>,
     ) -> Result<SealedRealm, AdminError> {
-        match self.setup(&Request::ExportRealm(approval, signatures)).await? {
-            Reply::Exported(sealed) => Ok(sealed),
-            _ => Err(AdminError::Unexpected),
-        }
+        self.setup(ask::ExportRealm(approval, signatures)).await
     }
 
     /// Has the HSM take a realm that was sealed to it.
@@ -292,7 +289,7 @@ impl Client {
     /// # Errors
     /// [`AdminError`].
     pub async fn enrol(&mut self, sealed: SealedRealm) -> Result<DeviceStatus, AdminError> {
-        self.device_after(Request::JoinRealm(sealed)).await
+        self.setup(ask::JoinRealm(sealed)).await
     }
 
     /// Makes a group of these HSMs, this agent's among them, and has every member join it. Where this HSM has a group
@@ -329,7 +326,7 @@ impl Client {
         if let Some(status) = own.realm {
             known.insert(own.hsm, status.member);
         }
-        // In whatever order: a group cannot be unmade, and an HSM takes only so many.
+        // In whatever order: a group cannot be unmade, and an HSM takes only a few.
         let set = |members: &[HsmId]| members.iter().copied().collect::<BTreeSet<_>>();
         let groups = || own.groups.iter().map(|group| &group.statement);
         let same =
@@ -358,10 +355,7 @@ impl Client {
             None => {
                 let find = |hsm: &HsmId| known.get(hsm).copied().ok_or(AdminError::NoSuchMember(*hsm));
                 let statements = members.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-                match self.setup(&Request::NewGroup(statements)).await? {
-                    Reply::Group(statement) => statement,
-                    _ => return Err(AdminError::Unexpected),
-                }
+                self.setup(ask::NewGroup(statements)).await?
             }
         };
         let mut missing = Vec::new();
@@ -380,7 +374,7 @@ impl Client {
     /// # Errors
     /// [`AdminError`].
     pub async fn join_group(&mut self, statement: GroupStatement) -> Result<(), AdminError> {
-        joined(self.setup(&Request::JoinGroup(statement)).await)
+        joined(self.setup(ask::JoinGroup(statement)).await)
     }
 
     /// Has this agent ask another to have its HSM join.
@@ -391,7 +385,7 @@ impl Client {
             tonic::Code::NotFound | tonic::Code::Unavailable => AdminError::NoSuchMember(hsm),
             _ => AdminError::Agent(status.message().to_owned()),
         });
-        joined(reply.and_then(|reply| decoded(reply.into_inner())))
+        joined(reply.and_then(|reply| decoded::<ask::JoinGroup>(&reply.into_inner())))
     }
 
     /// Asks the HSM whether HSMs of its realm made these entries: consecutive, of one group, and none beyond what it has
@@ -400,25 +394,17 @@ impl Client {
     /// # Errors
     /// [`AdminError`].
     pub async fn vouches(&mut self, group: GroupId, entries: Vec<Entry>) -> Result<bool, AdminError> {
-        match self.setup(&Request::capture(group, entries)).await {
-            Ok(Reply::Captured(_)) => Ok(true),
+        match self.setup(ask::Capture(group, entries)).await {
+            Ok(_) => Ok(true),
             Err(AdminError::Refused(Refusal::NotAuthentic | Refusal::NotConsecutive)) => Ok(false),
-            Ok(_) => Err(AdminError::Unexpected),
             Err(error) => Err(error),
         }
     }
 
-    async fn device_after(&mut self, request: Request) -> Result<DeviceStatus, AdminError> {
-        match self.setup(&request).await? {
-            Reply::Device(device) => Ok(device),
-            _ => Err(AdminError::Unexpected),
-        }
-    }
-
-    async fn setup(&mut self, request: &Request) -> Result<Reply, AdminError> {
-        let request = minicbor::to_vec(request).map_err(|_| AdminError::Unexpected)?;
-        let reply = self.admin.setup(SetupRequest { request: request.into() }).await;
-        decoded(reply.map_err(|status| self.error(&status))?.into_inner())
+    async fn setup<A: Ask>(&mut self, ask: A) -> Result<A::Answer, AdminError> {
+        let request = Asked::new(ask).bytes().to_vec().into();
+        let reply = self.admin.setup(SetupRequest { request }).await;
+        decoded::<A>(&reply.map_err(|status| self.error(&status))?.into_inner())
     }
 
     fn error(&self, status: &tonic::Status) -> AdminError {
@@ -444,7 +430,7 @@ fn is_denied(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// Whose a socket is that this user may not open.
+/// Who owns a socket that this user may not open.
 fn whose(socket: &Path) -> String {
     let asks = rustix::process::geteuid();
     match std::fs::symlink_metadata(socket) {
@@ -453,17 +439,16 @@ fn whose(socket: &Path) -> String {
     }
 }
 
-fn decoded(reply: SetupReply) -> Result<Reply, AdminError> {
-    match minicbor::decode::<Reply>(&reply.reply).map_err(|_| AdminError::Unexpected)?.of_one_group() {
-        Reply::Refused(refusal) => Err(refusal.into()),
-        reply => Ok(reply),
-    }
+fn decoded<A: Ask>(reply: &SetupReply) -> Result<A::Answer, AdminError> {
+    read::<A>(minicbor::decode(&reply.reply).ok()).map_err(|unanswered| match unanswered {
+        Unanswered::Refused(refusal) => refusal.into(),
+        Unanswered::Senseless | Unanswered::Lost => AdminError::Unexpected,
+    })
 }
 
-fn joined(reply: Result<Reply, AdminError>) -> Result<(), AdminError> {
-    match reply {
-        Ok(Reply::Group(_)) | Err(AdminError::Refused(Refusal::AlreadyJoined)) => Ok(()),
-        Ok(_) => Err(AdminError::Unexpected),
+fn joined(joined: Result<GroupStatement, AdminError>) -> Result<(), AdminError> {
+    match joined {
+        Ok(_) | Err(AdminError::Refused(Refusal::AlreadyJoined)) => Ok(()),
         Err(error) => Err(error),
     }
 }

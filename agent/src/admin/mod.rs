@@ -1,6 +1,6 @@
 //! Setting up and looking at a realm, from an operator's command to an agent's HSM.
 //!
-//! An operator is who can open the agent's admin socket, or holds a certificate that was issued there. The agent passes
+//! An operator is anybody who can open the agent's admin socket, or holds a certificate that was issued there. The agent passes
 //! on only what sets up realms and groups, or looks; nothing that moves a log. The HSM checks all of it, so an operator
 //! gains no guess by it, but can spoil an HSM that has no realm yet.
 
@@ -9,18 +9,12 @@ mod report;
 mod service;
 
 pub use client::{AdminError, Client, CreatedGroup, GroupPlan};
-pub(crate) use report::role_name;
 pub use report::{AgentReport, GroupReport, PeerReport};
 pub(crate) use service::AdminService;
 
 use ed25519_dalek::{Signer, SigningKey};
 use strongroom_proto::enrolment::{CustodianKey, CustodianSignature};
-use strongroom_proto::ids::{Digest, RealmId};
-
-/// Where a realm's signed founding lies in the store.
-pub(crate) fn founding_object(realm: RealmId) -> String {
-    format!("realms/{realm}/founding")
-}
+use strongroom_proto::ids::Digest;
 
 /// A custodian's signature over [`ExportApproval::digest`](strongroom_proto::enrolment::ExportApproval::digest) or
 /// [`Founding::digest`](strongroom_proto::enrolment::Founding::digest).

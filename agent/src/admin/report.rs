@@ -1,9 +1,9 @@
 //! What an agent says of itself, decoded.
 
-use crate::replica::{Role, Status};
-use strongroom_proto::grpc::peer::{GroupStatus, PeerStatus, StatusReply};
+use crate::grpc::peer::{GroupStatus, PeerStatus, StatusReply};
 use strongroom_proto::hsm::DeviceStatus;
 use strongroom_proto::ids::{GroupId, HsmId, Index};
+use strongroom_replica::Status;
 
 /// One agent: what its HSM says, and what its replicas do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,7 +16,7 @@ pub struct AgentReport {
     pub groups: Vec<GroupReport>,
     /// What the last calls of the object store failed with.
     pub store: Option<String>,
-    /// Why it serves nobody, as far as that lies with its store.
+    /// Why it does not serve, if its store is the reason.
     pub unready: Option<String>,
 }
 
@@ -27,7 +27,7 @@ pub struct GroupReport {
     pub group: GroupId,
     /// `leader`, `witness`, `candidate`, `starting` or `stopped`.
     pub role: String,
-    /// The member that is believed to lead.
+    /// The member that seems to lead.
     pub leader: Option<HsmId>,
     /// The entry that the HSM has captured.
     pub captured: Index,
@@ -101,21 +101,10 @@ impl GroupReport {
     }
 }
 
-/// What a role is called in reports and logs.
-pub(crate) const fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Starting => "starting",
-        Role::Witness => "witness",
-        Role::Candidate => "candidate",
-        Role::Leader { .. } => "leader",
-        Role::Faulted => "stopped",
-    }
-}
-
 pub(super) fn group_to_wire(group: GroupId, status: Status, tree: Option<String>) -> GroupStatus {
     GroupStatus {
         group: group.0.to_vec().into(),
-        role: role_name(status.role).into(),
+        role: status.role.name().into(),
         leader: status.leader.map(|leader| leader.0.to_vec()).unwrap_or_default().into(),
         captured: status.captured.0,
         committed: status.committed.0,

@@ -1,18 +1,18 @@
 //! The agent's side.
 
 use super::report::group_to_wire;
-use crate::agent::Core;
-use crate::peers::MAX_HOURS;
-use crate::replica::ReadOutcome;
-use std::sync::Arc;
-use std::time::Duration;
-use strongroom_proto::grpc::peer::admin_server::{Admin, AdminServer};
-use strongroom_proto::grpc::peer::{
+use crate::grpc::peer::admin_server::{Admin, AdminServer};
+use crate::grpc::peer::{
     CertifyReply, CertifyRequest, FoundingReply, FoundingRequest, InviteRequest, PeersReply, PeersRequest,
     SetupReply, SetupRequest, StatusReply, StatusRequest,
 };
+use crate::hub::Hub;
+use crate::peers::MAX_HOURS;
+use std::sync::Arc;
+use std::time::Duration;
 use strongroom_proto::hsm;
 use strongroom_proto::ids::{Digest, HsmId};
+use strongroom_replica::{ReadOutcome, ask};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
@@ -21,26 +21,26 @@ const HSM_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The service that an operator's command calls.
 pub(crate) struct AdminService {
-    core: Arc<Core>,
+    hub: Arc<Hub>,
     at_socket: bool,
 }
 
 impl AdminService {
-    /// For who can open the admin socket.
-    pub(crate) fn at_socket(core: Arc<Core>) -> AdminServer<Self> {
-        AdminServer::new(Self { core, at_socket: true })
+    /// For whoever can open the admin socket.
+    pub(crate) fn at_socket(hub: Arc<Hub>) -> AdminServer<Self> {
+        AdminServer::new(Self { hub, at_socket: true })
     }
 
-    /// For who has an operator's certificate: see [`crate::peers::operators_only`].
-    pub(crate) fn from_afar(core: Arc<Core>) -> AdminServer<Self> {
-        AdminServer::new(Self { core, at_socket: false })
+    /// For whoever has an operator's certificate: see [`crate::peers::operators_only`].
+    pub(crate) fn from_afar(hub: Arc<Hub>) -> AdminServer<Self> {
+        AdminServer::new(Self { hub, at_socket: false })
     }
 }
 
-/// Whether an operator may ask this of the HSM. The rest is the replicas' alone: in between them it would only harm.
+/// Whether an operator may ask this of the HSM. Everything else belongs to the replicas, and would only disturb them.
 fn is_setup(request: &hsm::Request, device: Option<&hsm::DeviceStatus>) -> bool {
     match request {
-        // Of what is captured already, it only says whether it is authentic.
+        // For entries that are captured already, the reply only says whether they are authentic.
         hsm::Request::Capture(groups) => groups.iter().all(|wanted| {
             let known = device.iter().flat_map(|device| &device.groups);
             let mut known = known.filter(|of| of.statement.group == wanted.group);
@@ -65,12 +65,12 @@ fn is_setup(request: &hsm::Request, device: Option<&hsm::DeviceStatus>) -> bool 
     }
 }
 
-impl Core {
+impl Hub {
     /// What this agent knows of itself and of its groups, without the keys that its HSM gave it.
     pub(crate) async fn status(&self) -> StatusReply {
-        let asked = timeout(HSM_PATIENCE, self.call_hsm(hsm::Request::DeviceStatus)).await;
+        let asked = timeout(HSM_PATIENCE, self.ask_hsm(ask::Status)).await;
         let (device, hsm_answers) = match asked {
-            Ok(Some(hsm::Reply::Device(device))) => (Some(device), true),
+            Ok(Ok(device)) => (Some(device), true),
             _ => (self.device(), false),
         };
         let device = device.map(without_key);
@@ -92,7 +92,7 @@ impl Core {
     /// Passes a request to the HSM that the caller may make.
     pub(crate) async fn set_up(&self, request: hsm::Request) -> Result<SetupReply, Status> {
         let changes = !matches!(request, hsm::Request::DeviceStatus | hsm::Request::Capture(..));
-        let reply = self.call_hsm(request).await.ok_or_else(|| {
+        let reply = self.pass_to_hsm(request).await.ok_or_else(|| {
             Status::unknown(if changes {
                 "the HSM did not answer, and may have done it all the same; look with `hsm status`"
             } else {
@@ -132,34 +132,34 @@ impl Admin for AdminService {
         })?;
         if matches!(request, hsm::Request::Capture(..)) {
             // What the HSM has captured may have moved on; where it does not answer, the request will tell.
-            let _ = self.core.refresh().await;
+            let _ = self.hub.refresh().await;
         }
-        if !is_setup(&request, self.core.device().as_ref()) {
+        if !is_setup(&request, self.hub.device().as_ref()) {
             return Err(Status::permission_denied("only the agent itself may ask this of its HSM"));
         }
-        self.core.set_up(request).await.map(Response::new)
+        self.hub.set_up(request).await.map(Response::new)
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
-        Ok(Response::new(self.core.status().await))
+        Ok(Response::new(self.hub.status().await))
     }
 
     async fn peers(&self, _: Request<PeersRequest>) -> Result<Response<PeersReply>, Status> {
-        Ok(Response::new(PeersReply { peers: self.core.peers().statuses().await }))
+        Ok(Response::new(PeersReply { peers: self.hub.peers().statuses().await }))
     }
 
     async fn invite(&self, request: Request<InviteRequest>) -> Result<Response<SetupReply>, Status> {
         let request = request.into_inner();
         let to = request.to.as_ref().try_into().map(HsmId);
         let to = to.map_err(|_| Status::invalid_argument("`to` is the 16 bytes of an HSM id"))?;
-        let reply = self.core.peers().invite(to, request).await;
+        let reply = self.hub.peers().invite(to, request).await;
         reply.unwrap_or_else(|| Err(Status::not_found("no peer with that HSM"))).map(Response::new)
     }
 
     async fn founding(&self, _: Request<FoundingRequest>) -> Result<Response<FoundingReply>, Status> {
-        let realm = self.core.device().and_then(|device| device.realm).map(|realm| realm.realm);
+        let realm = self.hub.device().and_then(|device| device.realm).map(|realm| realm.realm);
         let realm = realm.ok_or_else(|| Status::failed_precondition("the HSM has no realm yet"))?;
-        match self.core.founding(realm).await {
+        match self.hub.founding(realm).await {
             ReadOutcome::Found(founding) => Ok(Response::new(FoundingReply { founding: founding.into() })),
             ReadOutcome::Absent => Ok(Response::new(FoundingReply::default())),
             ReadOutcome::Unavailable => {
@@ -179,7 +179,7 @@ impl Admin for AdminService {
         if !(1..=MAX_HOURS).contains(&hours) {
             return Err(Status::invalid_argument("a certificate is good for 1 to 24 hours"));
         }
-        let pem = self.core.certify(hours).await;
+        let pem = self.hub.certify(hours).await;
         let mut pem = pem.map_err(|error| Status::failed_precondition(error.to_string()))?;
         Ok(Response::new(CertifyReply { pem: std::mem::take(&mut *pem) }))
     }

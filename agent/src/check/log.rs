@@ -2,16 +2,16 @@
 
 use super::tree::{TreeFindings, sealed_digest};
 use super::{CheckError, Problem, Progress, Witness};
-use crate::replica::ReadOutcome;
-use crate::segment::{BadSegment, Segment, SegmentName};
 use crate::store::Store;
-use crate::tree::Snapshot;
 use futures::{StreamExt, stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::MAX_CAPTURE_ENTRIES;
 use strongroom_proto::ids::{EntryHash, GroupId, Index};
+use strongroom_replica::ReadOutcome;
+use strongroom_replica::segment::{BadSegment, Segment, SegmentName};
+use strongroom_replica::stored::Snapshot;
 
 /// How many segments are read at once.
 const READ_AHEAD: usize = 16;
@@ -209,7 +209,7 @@ impl Found {
         let last = links.last().map_or("the stored tree".into(), |link: &Link| link.name.to_string());
         let beyond = self.links.keys().find(|name| name.first > end.0);
         match (missing, beyond) {
-            // A damaged one says so itself.
+            // A damaged one is reported on its own.
             (Some(object), _) if self.bad.contains_key(&object) => {}
             (Some(object), _) if captured.reached() > end.0 => {
                 problems.push(Problem::Missing { object, before: last });
@@ -330,7 +330,7 @@ impl<P: Progress> Walk<'_, P> {
             self.progress.done(1);
         }
         let other = newest.into_iter().filter(|(id, (_, digest))| stored.leaves.get(id) != Some(digest));
-        // Once each: which records are meant, nobody needs to know.
+        // Once each: nobody needs to know which records are meant.
         let places: BTreeSet<(SegmentName, Index)> = other.map(|(_, (place, _))| place).collect();
         problems.extend(places.into_iter().map(|(object, index)| Problem::Spare { object, index }));
         Ok(())

@@ -13,12 +13,13 @@ pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use tree::TreeFindings;
 
 use crate::admin::Client;
-use crate::segment::{BadSegment, SegmentName};
 use crate::store::Store;
-use crate::tree::{Snapshot, TreeDamage, TreeFailure, TreeStore};
+use crate::tree::TreeStore;
 use std::collections::BTreeSet;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::ids::{EntryHash, GroupId, Index, RecordId};
+use strongroom_replica::segment::{BadSegment, SegmentName};
+use strongroom_replica::stored::{Snapshot, TreeDamage, TreeFailure};
 
 /// Somebody who watches how far a long walk has come.
 pub trait Progress: Sync {
@@ -63,7 +64,7 @@ impl Witness for AgentWitness {
     }
 
     async fn captured_by_others(&mut self) -> Index {
-        // Agents may say what they like; that costs a false alarm.
+        // Agents may claim what they like; at worst that is a false alarm.
         let peers = self.agent.peers().await.unwrap_or_default();
         let devices = peers.into_iter().filter_map(|peer| peer.agent?.device);
         let groups = devices.flat_map(|device| device.groups);
@@ -94,7 +95,7 @@ impl Witness for NoWitness {
     }
 }
 
-/// Something that is not as it should be.
+/// Something that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Problem {
     /// A segment's bytes are not one.
@@ -209,7 +210,7 @@ pub enum CheckError {
     /// The stored tree changes faster than it can be read.
     #[error("snapshots were taken while the stored tree was being read; try again when fewer requests come")]
     Moving,
-    /// The store holds nothing of a group.
+    /// The store holds nothing that belongs to a group.
     #[error("the store holds no group; check that `--store` names the realm's prefix, as in agent.toml")]
     Empty,
     /// The HSM or its agent.
@@ -238,7 +239,7 @@ pub struct Findings {
     pub leaves: u64,
     /// Entries whose leaves gave their roots: all, or where the first are gone, those after the stored tree.
     pub replayed: u64,
-    /// All that is not as it should be.
+    /// Everything that is wrong.
     pub problems: Vec<Problem>,
 }
 

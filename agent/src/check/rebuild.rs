@@ -6,15 +6,16 @@
 
 use super::tree::{sealed_digest, trees_at};
 use super::{Captured, Chain, CheckError, Progress, log};
-use crate::replica::ReadOutcome;
-use crate::segment::Segment;
 use crate::store::Store;
-use crate::tree::{Advance, Snapshot, TreeFailure, TreeReader, TreeStore};
+use crate::tree::{TreeReader, TreeStore};
 use futures::{StreamExt, pin_mut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use strongroom_proto::ids::{Digest, GroupId, Index, RecordId};
 use strongroom_proto::tree::Tree;
+use strongroom_replica::ReadOutcome;
+use strongroom_replica::segment::Segment;
+use strongroom_replica::stored::{Advance, Snapshot, TreeFailure};
 
 /// How many leaves go into the new tree in one step.
 const STEP: usize = 4_096;

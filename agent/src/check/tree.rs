@@ -2,14 +2,15 @@
 //! its page gives it.
 
 use super::{CheckError, LeafDigest, Problem, Progress, failed};
-use crate::segment::SegmentEntry;
-use crate::tree::{Snapshot, TreeDamage, TreeReader, TreeStore};
+use crate::tree::{TreeReader, TreeStore};
 use futures::{StreamExt, pin_mut};
 use std::collections::BTreeMap;
 use strongroom_proto::hash::{hash, label};
 use strongroom_proto::ids::{Digest, Index, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Tree;
+use strongroom_replica::segment::SegmentEntry;
+use strongroom_replica::stored::{Snapshot, TreeDamage};
 
 /// What was found of a stored tree.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,7 @@ pub(super) async fn execute(reach: &Reach, arguments: &AdminIdentity) -> Result<
     write_secret(out, &pem)?;
     let out = out.display();
     hintln!("Whoever has {out} can give every command of an operator to every agent of the realm, for");
-    hintln!("{hours} hours; there is no way to take it back before. Next, from elsewhere:");
+    hintln!("{hours} hours; it cannot be revoked before that. Next, from elsewhere:");
     hintln!("strongroom-agent --agent https://HOST:8701 --identity {out} group status");
     Ok(())
 }

@@ -49,7 +49,7 @@ impl Progress for Bar {
 
 fn open(config: &Path, stored: &Stored) -> Result<Store, CliError> {
     Ok(match &stored.store {
-        // A look must not make what it does not find.
+        // Looking must not create what it does not find.
         Some(url) => Store::open_existing(url, &stored.options()?)?,
         None => {
             let config = configured(config)?;
@@ -73,7 +73,7 @@ fn tree(store: &Store, group: GroupId) -> TreeStore {
 
 pub(super) async fn check(reach: &Reach, stored: Stored) -> Result<(), CliError> {
     let store = open(&reach.config, &stored)?;
-    // Another store than the configured one says nothing of which agent to ask.
+    // A store other than the configured one does not say which agent to ask.
     let ask = stored.store.is_none() || reach.afar.is_some();
     let witness = if ask { Some(agent(reach).await?) } else { None };
     let mut problems = check_foundings(&store, witness.clone()).await?;
@@ -149,8 +149,8 @@ fn text(findings: &Findings) -> String {
 /// How long an agent may take to accept a connection.
 const ACCEPTS: Duration = Duration::from_secs(2);
 
-/// Refuses where an agent of the configuration accepts connections. One that is cut off from here is not seen; then the
-/// closing of the tree to all that write it must do.
+/// Refuses where an agent of the configuration accepts connections. One that cannot be reached from here is not
+/// seen; then closing the tree to all its writers has to do.
 async fn nobody_runs(config: &Config) -> Result<(), CliError> {
     if UnixStream::connect(&config.admin_socket).await.is_ok() {
         return Err(CliError::AgentsRun(config.admin_socket.display().to_string()));
@@ -176,8 +176,8 @@ pub(super) async fn rebuild(config: &Path, arguments: RebuildTree) -> Result<(),
     if stored.store.is_none() {
         nobody_runs(&configured(config)?).await?;
     } else {
-        // Whose store it is, and which agents are at it, nothing says.
-        confirm(yes, "No agent of the group may run, and from here none can be asked")?;
+        // Nothing says whose store it is, and which agents use it.
+        confirm(yes, "No agent of the group may be running, and none can be asked from here")?;
     }
     let bar = Bar::new();
     let found = check::stored_tree(&tree(&store, group), &bar).await;
@@ -186,7 +186,7 @@ pub(super) async fn rebuild(config: &Path, arguments: RebuildTree) -> Result<(),
     if let (Some(snapshot), []) = (&found.snapshot, &found.problems[..]) {
         let (reaches, leaves) = (snapshot.entry.index, found.leaves.len());
         hintln!("group {group}: the stored tree is whole: {leaves} leaves, up to entry {reaches}.");
-        confirm(yes, "There is nothing to repair, and a new tree is to take its place")?;
+        confirm(yes, "There is nothing to repair, and a new tree would take its place")?;
     }
     let bar = Bar::new();
     let rebuilt = check::rebuild(&store, &tree(&store, group), group, &bar).await;
@@ -199,7 +199,7 @@ pub(super) async fn rebuild(config: &Path, arguments: RebuildTree) -> Result<(),
         );
     } else {
         outln!(
-            "group {group}: the tree is made again up to entry {reaches}: {leaves} leaves, {from_segments} of them from \
+            "group {group}: the tree is rebuilt up to entry {reaches}: {leaves} leaves, {from_segments} of them from \
              segments; it is in use as generation {generation}"
         );
     }

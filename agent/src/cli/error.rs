@@ -2,8 +2,8 @@
 
 use super::LineError;
 use crate::admin::AdminError;
-use crate::agent::{Ended, StartError};
 use crate::check::{CheckError, RebuildError};
+use crate::daemon::{Ended, StartError};
 use crate::file::FileError;
 use crate::store::StoreError;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ pub enum CliError {
     /// The agent does not start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// A task of the agent ended by a bug.
+    /// A bug ended a task of the agent.
     #[error(transparent)]
     Ended(#[from] Ended),
     /// The agent or its HSM did not do it.
@@ -26,14 +26,14 @@ pub enum CliError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A check came to no end.
+    /// A check could not be finished.
     #[error(transparent)]
     Check(#[from] CheckError),
     /// A tree was not made again.
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
     /// A check found something.
-    #[error("{0} things are not as they should be: they are listed above")]
+    #[error("{0} things are wrong; they are listed above")]
     Found(usize),
     /// A line of text is not what was asked for.
     #[error(transparent)]
@@ -42,7 +42,7 @@ pub enum CliError {
     /// would be copied from here.
     #[error(
         "these are not the words for the {name}: type the six words that the device's console shows behind `{name}`, and nothing \
-         else. If you did, you were handed a device or realm that is not the one you look at: do not sign"
+         else. If you did, you were handed another device or realm than the one you are looking at: do not sign"
     )]
     OtherWords {
         /// What was compared.
@@ -58,7 +58,7 @@ pub enum CliError {
     #[error("this founding does not count: {0}; have custodians sign what `realm create` printed here")]
     Founding(&'static str),
     /// A founding that could not be kept.
-    #[error("the object store did not take the founding; see that it answers, and run this again")]
+    #[error("the object store did not accept the founding; check that it answers, and run this again")]
     FoundingNotKept,
     /// A custodian's or an operator's key.
     #[error("{}: {message}", path.display())]
@@ -71,7 +71,7 @@ pub enum CliError {
     /// The arguments do not go together.
     #[error("{0}")]
     Arguments(&'static str),
-    /// The system gives no threads, signals or output.
+    /// The system refuses threads, signals or output.
     #[error("cannot go on: {0}")]
     System(#[from] std::io::Error),
     /// The arguments do not go together; with a file or a name in it.
@@ -84,8 +84,8 @@ pub enum CliError {
         .0.display()
     )]
     NoConfig(PathBuf),
-    /// Nobody is there to ask.
-    #[error("{0}; there is no terminal to ask on: add --yes if that is meant")]
+    /// There is no terminal to ask on.
+    #[error("{0}; there is no terminal to ask on: add --yes if you mean it")]
     Unasked(String),
     /// A person thought better of it.
     #[error("nothing was changed")]

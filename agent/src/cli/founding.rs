@@ -1,16 +1,17 @@
 //! The founding of a realm, signed by its custodians: kept beside the log, shown, and given to clients.
 //!
 //! The store is not trusted with it: what it holds counts only if enough custodians signed it, and if it names what the HSM
-//! itself says of its realm. Whether these are the custodians one means is for people to say, so they are always shown.
+//! itself says of its realm. Whether these are the right custodians is for people to say, so they are always shown.
 
 use super::{CliError, ClientConfig, Line, Reach, agent, configured, show};
-use crate::admin::{AdminError, Client, founding_object};
-use crate::replica::ReadOutcome;
+use crate::admin::{AdminError, Client};
 use crate::store::Store;
+use crate::store::founding_object;
 use serde_json::json;
 use strongroom_proto::enrolment::{CustodianSignature, Founding, FoundingStatement};
 use strongroom_proto::hsm::RealmStatus;
 use strongroom_proto::ids::RealmId;
+use strongroom_replica::ReadOutcome;
 
 /// What is known of a realm's founding.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -129,7 +130,7 @@ pub(super) async fn found(reach: &Reach, founding: &str, signatures: &[String]) 
     let store = Store::open_existing(&configured.store, &configured.store_options)?;
     let name = founding_object(realm.realm);
     if let Founded::Wrong(why) = self::stored(&store, realm.realm, Some(&realm)).await {
-        hintln!("What was at {name} in the store did not count: {why}. It is replaced.");
+        hintln!("What the store had at {name} did not count: {why}. It is replaced.");
         store.delete(&name).await.map_err(|_| CliError::FoundingNotKept)?;
     }
     store.create(&name, line.into()).await;
@@ -138,12 +139,12 @@ pub(super) async fn found(reach: &Reach, founding: &str, signatures: &[String]) 
     };
     if kept != statement {
         hintln!(
-            "The store had a signed founding of this realm already, with other signatures, and keeps that."
+            "The store already had a signed founding of this realm, with other signatures, and keeps it."
         );
     }
     outln!("{}", kept.to_line());
     hintln!(
-        "The line above is the signed founding. Give it to every custodian, and to who builds apps for this realm."
+        "The line above is the signed founding. Give it to every custodian, and to everybody who builds apps for this realm."
     );
     hint!("{}", show::founding_text(&statement.founding));
     hintln!("Next: bring in other HSMs: strongroom-agent hsm request, at the agent of each.");

@@ -1,4 +1,4 @@
-//! `group`: making one, and how it does.
+//! `group`: making one, and how it is doing.
 
 use super::confirm::confirm;
 use super::members::{Seen, groups_json, groups_text, not_serving};
@@ -49,7 +49,7 @@ async fn create(config: &Reach, members: &[HsmId], yes: bool) -> Result<(), CliE
     let mut agent = agent(config).await?;
     let plan = agent.plan_group(members).await?;
     if plan.is_made() {
-        hintln!("There is a group of these members already; no second one is made.");
+        hintln!("A group of these members exists already; no second one is made.");
     } else {
         hint!("{}", plan_text(&plan));
         confirm(yes, "A group is for ever: its members never change, and it is never unmade")?;
@@ -70,7 +70,7 @@ async fn create(config: &Reach, members: &[HsmId], yes: bool) -> Result<(), CliE
     Ok(())
 }
 
-/// What is going to be made, and what is unwise about it.
+/// What is about to be made, and what is unwise about it.
 fn plan_text(plan: &GroupPlan) -> String {
     let members = plan.members();
     let mut lines = vec![format!("This makes a group in realm {}:", plan.realm())];
@@ -96,7 +96,7 @@ fn plan_text(plan: &GroupPlan) -> String {
     if let Some(group) = plan.other_group() {
         lines.push(format!(
             "WARNING: this HSM is in group {group} already, whose members stay as they are. A further group owns no users, and an HSM \
-             takes only so many."
+             takes only a few."
         ));
     }
     lines.push(String::new());

@@ -41,7 +41,7 @@ pub(super) async fn execute(config: &Reach, command: HsmCommand) -> Result<(), C
             let key = realm::read_key(&key)?;
             check_approval(&approval, &founding, &custodian_key(&key))?;
             hintln!(
-                "With your signature this device gets the keys of every user's record, and its code alone then"
+                "With your signature this device gets the keys of every user's record; from then on its code alone"
             );
             hintln!("limits guesses:");
             hint!("{}", show::approval_text(&approval));

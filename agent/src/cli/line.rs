@@ -12,7 +12,7 @@ use strongroom_proto::statement::GroupStatement;
 /// The longest line, in characters.
 const MAX_LEN: usize = 8192;
 
-/// Something with a form as one line: `strongroom-<kind>-2:<base64url of its CBOR>`.
+/// Something that can be written as one line: `strongroom-<kind>-2:<base64url of its CBOR>`.
 pub trait Line: Encode<()> + for<'b> Decode<'b, ()> {
     /// What it is, in the line and in messages.
     const KIND: &'static str;
@@ -40,12 +40,12 @@ pub trait Line: Encode<()> + for<'b> Decode<'b, ()> {
             text.strip_prefix(&format!("strongroom-{}-2:", Self::KIND)).filter(|_| text.len() <= MAX_LEN);
         let bytes = body.and_then(|body| URL_SAFE_NO_PAD.decode(body).ok()).ok_or(wrong)?;
         let value: Self = minicbor::decode(&bytes).map_err(|_| wrong)?;
-        // Whole: a field that this version does not know of would be dropped in silence.
+        // Whole: a field that this version does not know would be dropped in silence.
         if minicbor::to_vec(&value).is_ok_and(|again| again == bytes) { Ok(value) } else { Err(wrong) }
     }
 }
 
-/// A text is not the line that was asked for.
+/// The text is not the line that was asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("not a whole line `strongroom-{kind}-2:…`; paste what `{printed_by}` printed")]
 pub struct LineError {

@@ -1,4 +1,4 @@
-//! How groups do: what each member's agent says, whether the group serves, and if not, why.
+//! How groups are doing: what each member's agent says, whether the group serves, and if not, why.
 
 use crate::admin::{AgentReport, GroupReport, PeerReport};
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ impl Member<'_> {
         }
         match self.report {
             None if self.joined => Some(match (&agent.unready, &agent.store) {
-                (Some(why), _) => format!("serves nobody: {why}"),
+                (Some(why), _) => format!("does not serve: {why}"),
                 (None, Some(store)) => {
                     format!("its agent has not started the group: the object store: {store}")
                 }
@@ -163,12 +163,12 @@ fn committed(report: &GroupReport) -> Option<u64> {
     Some(report.committed.0).filter(|committed| *committed > 0)
 }
 
-/// Why a group serves nobody.
+/// Why a group does not serve.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Cause {
     /// In one line.
     pub(super) text: String,
-    /// Whether it passes by itself, where all is well.
+    /// Whether it will pass by itself.
     pub(super) passes: bool,
 }
 
@@ -178,13 +178,13 @@ impl From<String> for Cause {
     }
 }
 
-/// Why a group of these members serves nobody; `None` if it serves.
+/// Why a group of these members does not serve; `None` if it serves.
 fn cause(members: &[Member<'_>]) -> Option<Cause> {
     let needed = members.len() / 2 + 1;
     let troubles = troubles(members);
     let work = members.len() - troubles.len();
     if work < needed {
-        // Whoever leads the others goes on in hope, and can answer nothing.
+        // Whoever leads the others keeps trying, and can answer nothing.
         let of = members.len();
         let troubles = troubles.join("; ");
         let text = format!("{work} of {of} members work, and {needed} are needed; {troubles}");
@@ -256,7 +256,7 @@ pub(super) fn groups_text(seen: Seen<'_>) -> String {
         seen.members(group).iter().for_each(|member| text.push_str(&member.text()));
     }
     if let Some(why) = &seen.own.unready {
-        let _ = writeln!(text, "this agent serves nobody: {why}");
+        let _ = writeln!(text, "this agent does not serve: {why}");
     }
     if groups.is_empty() {
         let realm = seen.own.device.as_ref().is_some_and(|device| device.realm.is_some());

@@ -1,23 +1,23 @@
 //! The command `strongroom-agent`: the daemon, and what an operator asks of it.
 //!
-//! What a script or another command is to take goes to standard output; what a person is to read, to standard error.
+//! What a script or another command reads goes to standard output; what a person reads, to standard error.
 
-/// As `print!`, but somebody who stops reading is no error, and a full disk is one that is said.
+/// As `print!`, but a reader who leaves is no error, and a full disk is reported.
 macro_rules! out {
     ($($text:tt)*) => { crate::cli::show::out(format_args!($($text)*))? };
 }
 
-/// As `println!`, in the way of [`out!`].
+/// As `println!`, but like [`out!`].
 macro_rules! outln {
     ($($text:tt)*) => { crate::cli::show::out(format_args!("{}\n", format_args!($($text)*)))? };
 }
 
-/// As `eprint!`, for what people may go without.
+/// As `eprint!`, for what people can do without.
 macro_rules! hint {
     ($($text:tt)*) => { crate::cli::show::hint(format_args!($($text)*)) };
 }
 
-/// As `eprintln!`, in the way of [`hint!`].
+/// As `eprintln!`, but like [`hint!`].
 macro_rules! hintln {
     ($($text:tt)*) => { crate::cli::show::hint(format_args!("{}\n", format_args!($($text)*))) };
 }
@@ -42,9 +42,9 @@ pub use error::CliError;
 pub use line::{Line, LineError};
 
 use crate::admin::Client;
+use crate::clock::system_clock;
 use crate::config::{Config, PeerUrl, StoreOptions};
 use crate::file::FileError;
-use crate::front::system_clock;
 use crate::peers::open_operator;
 use crate::store::parse_url;
 use clap::{Args, Parser, Subcommand};
@@ -77,7 +77,7 @@ pub struct Cli {
     /// Who asks it: what `admin-identity` wrote.
     #[arg(long, value_name = "FILE", global = true, requires = "agent")]
     pub identity: Option<PathBuf>,
-    /// What to do; without, `run`.
+    /// What to do; `run` by default.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -107,18 +107,17 @@ pub enum Command {
     Group(GroupCommand),
     /// Print the configuration with which clients reach this realm, with the custodians' founding in it.
     ClientConfig(ClientConfig),
-    /// Get a certificate with which these commands can be given from another machine, with --agent and --identity.
+    /// Make a certificate for giving these commands from another machine, with --agent and --identity.
     AdminIdentity(AdminIdentity),
-    /// Look at all that the store holds: chain, authenticity, roots, pages and leaves. Changes nothing, and does not
-    /// disturb a group at work. Fails if anything is not as it should be.
+    /// Check all that the store holds: chain, authenticity, roots, pages and leaves. Changes nothing, and does not disturb a
+    /// group at work. Fails if anything is wrong.
     Check(Stored),
-    /// Make a group's stored tree again from the segments and leaves that exist. Stop the group's agents first.
+    /// Rebuild a group's stored tree from the segments and leaves that exist. Stop the group's agents first.
     RebuildTree(RebuildTree),
     /// Give a tenant a key, in the tenants file of the configuration. Needs no agent.
     #[command(subcommand)]
     Tenant(TenantCommand),
-    /// Make a token for a test, with which its bearer is a user of a tenant for ten minutes. Apps get theirs from the tenant's
-    /// own server.
+    /// Make a test token. Its bearer is a user of a tenant for ten minutes. Apps get theirs from the tenant's own server.
     Token(TokenArguments),
 }
 
@@ -136,12 +135,11 @@ pub struct RebuildTree {
 /// Tenants.
 #[derive(Subcommand, Debug)]
 pub enum TenantCommand {
-    /// Add a tenant, or a further key to one that is there. The agent takes it within five seconds; other hosts need the same
-    /// file.
+    /// Add a tenant, or another key to one that exists. The agent uses it within five seconds; other hosts need the same file.
     Add {
         /// The tenant's name: letters and digits, with `test-` before them if it is for tests.
         name: String,
-        /// The tenant's public key, RSA or Ed25519, in PEM. Without, a secret is made, which its server has to be given.
+        /// The tenant's public key, RSA or Ed25519, in PEM. Without it, a secret is made; give that to the tenant's server.
         #[arg(long, value_name = "FILE")]
         public_key: Option<PathBuf>,
     },
@@ -153,7 +151,7 @@ pub struct TokenArguments {
     /// The user, as the tenant names them.
     #[arg(long, value_name = "NAME")]
     pub user: String,
-    /// The tenant. Needs not be named where only one has a secret.
+    /// The tenant. May be left out if only one has a secret.
     #[arg(long, value_name = "NAME")]
     pub tenant: Option<String>,
     /// The realm; by default the one of this agent's HSM.
@@ -178,7 +176,7 @@ pub struct Stored {
 /// `admin-identity`.
 #[derive(Args, Debug)]
 pub struct AdminIdentity {
-    /// For how many hours it is good. There is no way to take it back before.
+    /// How many hours it is good for. It cannot be revoked before that.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=24))]
     pub hours: u32,
     /// Where to write the certificate and its private key. The file must not exist.
@@ -190,7 +188,7 @@ fn peer_url(text: &str) -> Result<PeerUrl, &'static str> {
     PeerUrl::try_from(text.to_owned())
 }
 
-/// An option of a store. Without a `=` it is none, which is not said by the parser: it would show what may be a
+/// An option of a store. That it needs a `=` is checked later, not by the parser, whose message would show what may be a
 /// credential.
 #[derive(Clone)]
 pub struct NameAndValue(Option<(String, String)>);
@@ -212,7 +210,7 @@ impl Stored {
         let options: Option<BTreeMap<_, _>> = options.collect();
         options
             .map(StoreOptions)
-            .ok_or(CliError::Arguments("--store-option takes NAME=VALUE, with a `=` between"))
+            .ok_or(CliError::Arguments("--store-option takes NAME=VALUE, with a `=` in between"))
     }
 }
 

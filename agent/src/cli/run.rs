@@ -1,7 +1,7 @@
 //! `run`: the daemon.
 
 use super::{CliError, configured};
-use crate::agent::Agent;
+use crate::daemon::Agent;
 use crate::descriptors;
 use crate::link::SocketLink;
 use crate::store::Store;
@@ -16,7 +16,7 @@ pub(super) async fn run(path: &Path) -> Result<(), CliError> {
     let mut hang_up = signal(SignalKind::hangup())?;
     let config = configured(path)?;
     descriptors::raise();
-    let store = Store::open(&config.store, &config.store_options).map_err(crate::agent::StartError::from)?;
+    let store = Store::open(&config.store, &config.store_options).map_err(crate::daemon::StartError::from)?;
     let link = Arc::new(SocketLink::new(config.hsm.clone()));
     if config.store.scheme() == "memory" {
         tracing::warn!("the store is memory://: no other agent sees it, and it ends with this agent");

@@ -2,7 +2,7 @@
 
 use super::{CliError, Reach, TokenArguments, agent, configured};
 use crate::admin::AdminError;
-use crate::front::system_clock;
+use crate::clock::system_clock;
 use crate::tenants::{TenantKey, Tenants};
 use crate::token::{MAX_TOKEN_LEN, MINTED_LIFETIME_S, mint, verify};
 

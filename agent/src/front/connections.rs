@@ -7,14 +7,15 @@
 //!
 //! Decides without I/O, in time logarithmic in the number of connections.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Where a connection comes from, as far as somebody can be told apart by it: an IPv4 address, or the 64 bits of an IPv6
+/// Where a connection comes from, as far as that tells people apart: an IPv4 address, or the 64 bits of an IPv6
 /// address below which one subscriber has all.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 enum Address {
@@ -36,7 +37,7 @@ impl From<IpAddr> for Address {
 pub(super) enum Refused {
     /// Its address has as many as it may, and all of them work.
     Address,
-    /// There are as many as there may be, and of those that might give way, all work.
+    /// The table is full, and all that might give way are working.
     Full,
 }
 
@@ -58,7 +59,7 @@ impl Connections {
         })))
     }
 
-    /// Takes in a connection from `address`. Says whether another one gave way.
+    /// Admits a connection from `address`. Says whether another one gave way.
     pub(super) fn admit(&self, address: IpAddr) -> Result<(Seat, bool), Refused> {
         let ended = Arc::new(Notify::new());
         let (id, gave_way) = self.table().admit(address.into(), &ended, Instant::now())?;
@@ -66,7 +67,7 @@ impl Connections {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -115,7 +116,7 @@ struct Guest {
     address: Address,
     /// How many requests work.
     working: usize,
-    /// Its turn to give way, while none does.
+    /// When it waits: its turn to give way.
     turn: u64,
     since: Instant,
     ended: Arc<Notify>,
@@ -130,7 +131,7 @@ struct Open {
 }
 
 impl Open {
-    /// Its place among those of whom one may give way.
+    /// Its place among those that may give way.
     fn rank(&self, address: Address) -> Option<(usize, Reverse<u64>, Address)> {
         let (oldest, _) = self.waiting.first_key_value()?;
         Some((self.count, Reverse(*oldest), address))
@@ -144,7 +145,8 @@ struct Table {
     next: u64,
     guests: HashMap<u64, Guest>,
     addresses: HashMap<Address, Open>,
-    /// Addresses with connections that wait: who has most comes last, and among equals, whose has waited longest.
+    /// Addresses with connections that wait. The one with most comes last; among equals, the one whose connection has waited
+    /// longest.
     yielding: BTreeSet<(usize, Reverse<u64>, Address)>,
 }
 
@@ -174,7 +176,7 @@ impl Table {
     }
 
     fn begin(&mut self, id: u64) {
-        // Who gave way already is not here any more.
+        // One that gave way is not here any more.
         let Some(guest) = self.guests.get_mut(&id) else { return };
         guest.working += 1;
         let (address, turn, first) = (guest.address, guest.turn, guest.working == 1);

@@ -1,6 +1,6 @@
 //! `POST /req` and its neighbours: sections 4 and 11 of the client protocol, as HTTP.
 
-use super::{Front, MAX_BODY, Refusal, Seat, grpc, response_to};
+use super::{Front, MAX_BODY, Refusal, Seat, realm_service, response_to};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -19,7 +19,7 @@ use strongroom_proto::client::ClientResponse;
 
 /// The header, and gRPC metadata key, in which a client says its version.
 pub const VERSION_HEADER: &str = "x-juicebox-version";
-/// What a client reads whose version is refused.
+/// What a client with a version that is too old reads.
 pub(super) const UPGRADE: &str = "this realm needs a client of version 0.3 or later; upgrade the app\n";
 
 const ANY_ORIGIN: (axum::http::HeaderName, &str) = (ACCESS_CONTROL_ALLOW_ORIGIN, "*");
@@ -33,7 +33,7 @@ pub fn router(front: Front) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .fallback(wrong_path)
         .with_state(front.clone())
-        .merge(grpc::router(front))
+        .merge(realm_service::router(front))
 }
 
 async fn request(State(front): State<Front>, request: Request) -> Response {

@@ -2,6 +2,7 @@
 
 use crate::limits::Over;
 use crate::token::TokenError;
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -9,7 +10,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Why a request got no further than the front door.
@@ -23,7 +23,7 @@ pub enum Refusal {
     Body,
     /// Its body makes no sense.
     Decoding,
-    /// It is for a realm that is not served here.
+    /// It is for another realm.
     Realm,
     /// Its token is not good.
     Token,
@@ -141,9 +141,9 @@ struct Complaint {
 impl Complaints {
     const PERIOD: Duration = Duration::from_secs(60);
 
-    /// How many tokens were refused for `reason` since that was last said, if it is to be said now.
+    /// How many tokens were refused for `reason` since that was last logged, if it is time to log it again.
     pub(super) fn count(&self, reason: TokenError, now: Instant) -> Option<u64> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let Some(complaint) = all.get_mut(&reason) else {
             all.insert(reason, Complaint { said: now, unsaid: 0 });
             return Some(1);

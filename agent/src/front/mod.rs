@@ -3,13 +3,13 @@
 //! Clients and their network are hostile. The front door reads at most [`MAX_BODY`] bytes of a request, checks
 //! in the order of section 11 of the client protocol, steps 1 to 6, and hands over to a [`Backend`] what passed. It
 //! cannot read what clients encrypt. A request takes a place among those in flight after all of that, so that nobody
-//! without a token takes any. Memory is bounded: so many connections, so many requests on each, bounded buffers and
-//! times for each; the arithmetic is in `serve.rs`.
+//! without a token takes any. Memory is bounded: the number of connections, of requests on each, and the buffers and
+//! time of each; the arithmetic is in `serve.rs`.
 
 mod connections;
-mod grpc;
 mod http;
 mod metrics;
+mod realm_service;
 mod serve;
 
 pub use http::{VERSION_HEADER, router};
@@ -18,12 +18,13 @@ pub use serve::{CLOSING, serve};
 
 use self::connections::{Connections, Seat};
 use self::metrics::{Complaints, Counted};
+use crate::clock::Clock;
 use crate::limits::{Limits, Over, RateLimits};
 use crate::tenants::Tenants;
 use crate::token::{self, TokenError};
 use async_trait::async_trait;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use strongroom_proto::client::{ClientRequest, ClientResponse, NoiseRequest, RequestKind};
 use strongroom_proto::ids::RealmId;
 use tokio::sync::Semaphore;
@@ -50,17 +51,8 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Serves a request whose token was verified. `Unavailable` when it cannot, or does not know whether it did.
     ///
-    /// The future is dropped when the client goes away or the time is up. What it has set going must be left sound.
+    /// The future is dropped when the client goes away or the time is up. What it has started must stay sound.
     async fn serve(&self, tenant: &str, user: &str, request: ClientRequest) -> ClientResponse;
-}
-
-/// Unix time in seconds.
-pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
-
-/// The machine's clock.
-#[must_use]
-pub fn system_clock() -> Clock {
-    Arc::new(|| SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()))
 }
 
 /// How long the front door waits.
@@ -206,7 +198,7 @@ fn read(body: &[u8]) -> Result<ClientRequest, Refusal> {
     request.ok().filter(fits).ok_or(Refusal::TooLarge)
 }
 
-/// What a client is told. Versions and bodies that are not read in full are refused in the words of the transport.
+/// What a client is told. Old versions, and bodies that are not read in full, are refused in the transport's own terms.
 const fn response_to(reason: Refusal) -> ClientResponse {
     match reason {
         Refusal::TooLarge => ClientResponse::PayloadTooLarge,

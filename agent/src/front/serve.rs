@@ -5,6 +5,10 @@
 //! at once when it has to give way to another one; then it had none in flight. A TLS handshake is a connection like any
 //! other, that waits.
 //!
+//! `hyper_util::server::graceful` drains connections too, but only all of them at once, when the server stops, and it knows
+//! no TLS handshakes. A connection here drains for reasons of its own as well, so it is told to by its own task. The
+//! semaphore that bounds the sockets is what says that all have ended.
+//!
 //! **Memory.** The most that peers without a token can make the front door hold is this, times `max_connections`:
 //!
 //! | | HTTP/1.1 | HTTP/2 |
@@ -22,6 +26,7 @@
 use super::connections::Seat;
 use super::metrics::Counted;
 use super::{Front, Timeouts};
+use crate::accept::accept;
 use crate::tls::Tls;
 use axum::Router;
 use hyper::body::Incoming;
@@ -30,18 +35,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
-/// How long to wait after the system refused to give a connection, most likely for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections beyond `max_connections` that may be open because they gave way and are not closed yet.
 pub const CLOSING: u32 = 64;
 /// Bytes that are read ahead over HTTP/1.1, and thereby of headers.
@@ -81,17 +83,11 @@ pub async fn serve(
             socket = Arc::clone(&sockets).acquire_owned() => socket.expect("this semaphore is never closed"),
             () = &mut shutdown => break,
         };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (stream, address) = tokio::select! {
+            accepted = accept(&listener) => accepted,
             () = &mut shutdown => break,
         };
-        match accepted {
-            Ok((stream, address)) => begin(front, &router, &tls, &stopped, socket, stream, address),
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection; raise the limit on open files");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
+        begin(front, &router, &tls, &stopped, socket, stream, address);
     }
     drop(listener);
     stop.send_replace(true);
@@ -107,10 +103,10 @@ fn begin(
     stopped: &watch::Receiver<bool>,
     socket: OwnedSemaphorePermit,
     stream: TcpStream,
-    address: SocketAddr,
+    address: IpAddr,
 ) {
     let metrics = &front.0.metrics;
-    let seat = match front.0.connections.admit(address.ip()) {
+    let seat = match front.0.connections.admit(address) {
         Ok((seat, gave_way)) => {
             metrics.connections_gave_way.inc_by(gave_way.into());
             Arc::new(seat)
@@ -147,8 +143,6 @@ struct Connection {
 
 impl Connection {
     async fn accept(self, stream: TcpStream, tls: Option<Arc<Tls>>) {
-        // A failure costs only latency.
-        let _ = stream.set_nodelay(true);
         let Some(tls) = tls else { return self.serve(stream).await };
         let handshake = TlsAcceptor::from(tls.current().config()).accept(stream);
         let stopped = until(self.stopped.clone());
@@ -228,10 +222,12 @@ mod tests {
     use crate::limits::Limits;
     use crate::tenants::{Tenants, TestTenants};
     use async_trait::async_trait;
+    use std::time::Duration;
     use strongroom_proto::client::{ClientRequest, ClientResponse};
     use strongroom_proto::ids::RealmId;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::task::JoinHandle;
+    use tokio::time::sleep;
 
     struct Nothing;
 
@@ -278,7 +274,7 @@ mod tests {
             }
             sleep(Duration::from_secs(9)).await;
             let mut said = [0; 4096];
-            // What the server says is of no interest, but must not fill the pipe.
+            // What the server says does not matter, but must not fill the pipe.
             let _ = timeout(Duration::from_millis(1), stream.read(&mut said)).await;
         }
         served.await.expect("no panic")

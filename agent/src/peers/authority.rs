@@ -63,7 +63,7 @@ impl Caller {
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
     /// The system gives no randomness.
-    #[error("the system gives no randomness")]
+    #[error("the system has no randomness to give")]
     Randomness,
     /// A certificate or its key could not be made, or TLS does not take it.
     #[error("a certificate could not be made: {0}")]
@@ -127,7 +127,7 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         params.serial_number = Some(SerialNumber::from(u64::from(epoch) + 1));
-        // It ends when nobody takes its epoch any more.
+        // It ends when nobody accepts its epoch any more.
         (params.not_before, params.not_after) = (date_time_ymd(2000, 1, 1), date_time_ymd(9999, 12, 31));
         let certificate = params.self_signed(&key).map_err(IssueError::unusable)?.der().clone();
         Ok(Self { realm, issuer: Issuer::new(params, key), certificate })

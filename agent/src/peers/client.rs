@@ -1,25 +1,26 @@
 //! Calling other agents.
 
+use super::PeerUrl;
 use super::connection::connect;
 use super::heard::Heard;
 use super::{Caller, Identities, Timeouts, endpoint, from_wire, root_cause};
-use crate::agent::Vital;
 use crate::causes::causes;
-use crate::config::PeerUrl;
-use crate::replica::Answer;
+use crate::grpc::peer::peer_client::PeerClient;
+use crate::grpc::peer::{
+    DeliverRequest, ForwardRequest, HelloRequest, InviteRequest, PeerStatus, SetupReply, StatusRequest,
+};
+use crate::vital::Vital;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use strongroom_proto::grpc::peer::peer_client::PeerClient;
-use strongroom_proto::grpc::peer::{
-    DeliverRequest, ForwardRequest, HelloRequest, InviteRequest, PeerStatus, SetupReply, StatusRequest,
-};
 use strongroom_proto::hsm::BatchRequest;
 use strongroom_proto::ids::{HsmId, RecordId};
-use strongroom_proto::peer::PeerMessage;
+use strongroom_replica::Answer;
+use strongroom_replica::peer::PeerMessage;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
@@ -40,12 +41,12 @@ const STALE: Duration = Duration::from_secs(1);
 /// How often a connection to a peer is looked for, once there was one, and before.
 const HELLO_PERIOD: Duration = Duration::from_secs(1);
 const HELLO_RETRY: Duration = Duration::from_millis(100);
-/// How long what a peer says of who leads counts, and how long one waits for it who asks.
+/// How long a peer's word on who leads counts, and how long to wait for it.
 const HEARD: Duration = Duration::from_millis(2_500);
 const ASK_TIMEOUT: Duration = Duration::from_millis(300);
 /// Requests that ask around at once; the others rely on what these find.
 const ASKING: usize = 8;
-/// How often it is told why a peer cannot be reached, at most.
+/// How often the reason that a peer cannot be reached is logged, at most.
 const TOLD: Duration = Duration::from_secs(10);
 
 /// What became of a forwarded request.
@@ -159,7 +160,7 @@ impl Peers {
         self.heard.is_any_since(ago)
     }
 
-    /// Asks the peers who leads the group that covers a record, until somebody is said to.
+    /// Asks the peers who leads the group that covers a record, until one names somebody.
     pub(crate) async fn ask_around(&self, record: &RecordId) {
         // Those that wait for a leader may be many. Some ask, and all hear.
         if let Ok(_place) = self.asking.try_acquire() {
@@ -216,21 +217,21 @@ impl Peers {
 
 impl Found {
     fn of(&self, at: usize) -> Option<HsmId> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(at).copied().flatten()
+        self.0.lock().get(at).copied().flatten()
     }
 
     fn at(&self, hsm: HsmId) -> Option<usize> {
-        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self.0.lock();
         found.iter().position(|found| *found == Some(hsm))
     }
 
     fn hsm(&self, at: usize) -> Option<HsmId> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(at).copied().flatten()
+        self.0.lock().get(at).copied().flatten()
     }
 
-    /// Says whether that is news. A peer that is silent keeps its HSM: messages to it are lost or not, as ever.
+    /// Returns whether that is news. A silent peer keeps its HSM: messages to it may be lost, as always.
     fn put(&self, at: usize, hsm: HsmId) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         if all.get(at) == Some(&Some(hsm)) {
             return false;
         }
@@ -324,7 +325,7 @@ impl Peer {
     async fn greet(self, mut identities: Identities) {
         let mut told: Option<(Instant, String)> = None;
         loop {
-            // Without one it could only fail. Why there is none, others say.
+            // Without an identity it could only fail. Others report why there is none.
             if identities.wait_for(Option::is_some).await.is_err() {
                 return;
             }
@@ -334,7 +335,7 @@ impl Peer {
                 before.clear();
             }
             if let Some(why) = failed {
-                // Not the same again and again, nor one after the other.
+                // Not the same message twice, nor two that take turns.
                 if told.as_ref().is_none_or(|(last, before)| last.elapsed() > TOLD && *before != why) {
                     tracing::info!(address = %self.address, why, "a peer cannot be reached");
                     told = Some((Instant::now(), why));
@@ -388,7 +389,7 @@ async fn deliver_one(outgoing: Outgoing, mut client: PeerClient<Channel>, time: 
 mod tests {
     use super::*;
 
-    /// What is said of a connection that fails so.
+    /// What is logged of a connection that fails in this way.
     async fn said(kind: ErrorKind) -> String {
         let connector = service_fn(move |_| async move {
             Err::<TokioIo<tokio::io::DuplexStream>, _>(io::Error::new(kind, "the handshake"))

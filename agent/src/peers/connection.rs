@@ -1,26 +1,28 @@
 //! Connections between two that know each other: how one is made, taken and refused.
 //!
 //! A connection ends when the agent is no longer who it was when the connection was made. Strangers get no further
-//! than the handshake, and only so many at once of one address: they cannot keep peers out.
+//! than the handshake, and each address has few of those at once: they cannot keep peers out.
 
 use super::authority::Caller;
 use super::identity::{Identities, Who};
 use super::refused::{Reason, Refused};
+use crate::accept::accept as next;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConfig};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
@@ -32,8 +34,6 @@ const HANDSHAKES: usize = 1024;
 /// Connections at once of one caller, and in all.
 const CONNECTIONS_OF_ONE: usize = 16;
 const CONNECTIONS: usize = 256;
-/// How long to wait after the system refused to give a connection, most likely for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A connection whose other end is known.
 pub(crate) struct Known<S> {
@@ -175,14 +175,7 @@ pub(crate) fn accept(
     tokio::spawn(async move {
         let (handshakes, connections) = (Places::default(), Places::default());
         loop {
-            let (stream, address) = match listener.accept().await {
-                Ok((stream, address)) => (stream, address.ip()),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection; raise the limit on open files");
-                    sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
+            let (stream, address) = next(&listener).await;
             let Some(handshake) = handshakes.take(address, HANDSHAKES_OF_ONE, HANDSHAKES) else {
                 refused.note(Reason::Busy, address, &"too many at once from there");
                 continue;
@@ -214,8 +207,6 @@ async fn shake(
         refused.note(Reason::NoRealm, address, &"this agent has heard of no realm from its HSM yet");
         return None;
     };
-    // A failure costs only latency.
-    let _ = stream.set_nodelay(true);
     let stream = match timeout(time, TlsAcceptor::from(identity.server()).accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -256,7 +247,7 @@ impl<K> Default for Places<K> {
 impl<K: Ord + Copy> Places<K> {
     /// One more of `key`, unless there are `of_one` already, or `in_all` of all keys.
     fn take(&self, key: K, of_one: usize, in_all: usize) -> Option<Place<K>> {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.0.lock();
         if taken.values().sum::<usize>() >= in_all || taken.get(&key).is_some_and(|taken| *taken >= of_one) {
             return None;
         }
@@ -273,7 +264,7 @@ struct Place<K: Ord + Copy> {
 
 impl<K: Ord + Copy> Drop for Place<K> {
     fn drop(&mut self) {
-        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.places.0.lock();
         if let Some(count) = taken.get_mut(&self.key) {
             *count = count.saturating_sub(1);
             if *count == 0 {

@@ -3,9 +3,10 @@
 //! An agent says it in every answer to "are you there?". It is a claim, and costs no more than a request that is sent to
 //! an agent which does not lead. Of each peer only the newest is kept.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::grpc::peer::Leading;
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
-use strongroom_proto::grpc::peer::Leading;
 use strongroom_proto::hsm::MAX_GROUPS;
 use strongroom_proto::ids::{HsmId, RecordId};
 use strongroom_proto::prefix::Prefix;
@@ -31,7 +32,7 @@ struct Said {
 pub(super) struct Heard(Arc<Mutex<Vec<Option<Said>>>>);
 
 impl Heard {
-    /// Nothing, of so many peers.
+    /// Nothing yet, from this many peers.
     pub(super) fn new(peers: usize) -> Self {
         Self(Arc::new(Mutex::new((0..peers).map(|_| None).collect())))
     }
@@ -43,7 +44,7 @@ impl Heard {
             Some(Lead { leader, prefixes: minicbor::decode(&said.prefixes).ok()? })
         };
         let leads = leads.iter().take(MAX_GROUPS).filter_map(lead).collect();
-        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard = self.0.lock();
         if let Some(place) = heard.get_mut(at) {
             *place = Some(Said { at: Instant::now(), by, leads });
         }
@@ -51,14 +52,14 @@ impl Heard {
 
     /// Whether some peer has answered so lately.
     pub(super) fn is_any_since(&self, ago: Duration) -> bool {
-        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = self.0.lock();
         heard.iter().flatten().any(|said| said.at.elapsed() < ago)
     }
 
     /// Who is said to lead the group that covers a record, by what was said so lately: whoever says it of itself before
     /// others of whom it is said.
     pub(super) fn leaders(&self, record: &RecordId, ago: Duration) -> Vec<HsmId> {
-        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = self.0.lock();
         let (mut itself, mut others) = (Vec::new(), Vec::new());
         for said in heard.iter().flatten().filter(|said| said.at.elapsed() < ago) {
             let covers = |lead: &&Lead| lead.prefixes.iter().any(|prefix| prefix.contains(record));

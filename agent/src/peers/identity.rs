@@ -4,7 +4,7 @@
 //! raised at one agent after the other. Sessions are never resumed: a resumed one would outlive its certificate.
 
 use super::authority::{Authority, Caller, IssueError, Issued, LIFETIME};
-use crate::front::Clock;
+use crate::clock::Clock;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
@@ -29,7 +29,7 @@ const RENEWED: Duration = Duration::from_secs(6 * 60 * 60);
 /// The identity that an agent has now, if its HSM has a realm.
 pub type Identities = watch::Receiver<Option<Arc<Identity>>>;
 
-/// As whom an agent is known: what a connection was made under, and ends with.
+/// The identity of an agent: a connection is made under one, and ends with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Who {
     /// Its HSM.
@@ -41,7 +41,7 @@ pub struct Who {
 }
 
 impl Who {
-    /// The epochs whose certificates it takes, its own first.
+    /// The epochs whose certificates it accepts, its own first.
     #[must_use]
     pub fn epochs(&self) -> Vec<u32> {
         let beside = [self.epoch.checked_sub(1), self.epoch.checked_add(1)];
@@ -103,7 +103,7 @@ impl Identity {
         Arc::clone(&self.client)
     }
 
-    /// Who is at the other end of a connection whose handshake is done.
+    /// Who is at the other end of a connection after its handshake.
     #[must_use]
     pub fn caller(&self, connection: &rustls::CommonState) -> Option<Caller> {
         Caller::of(connection.peer_certificates()?.first()?, self.who.realm)

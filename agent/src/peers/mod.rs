@@ -13,8 +13,8 @@ mod heard;
 mod identity;
 mod operator;
 mod refused;
-mod server;
 mod timeouts;
+mod url;
 
 pub use authority::{Caller, IssueError};
 pub use client::{Forwarded, Peers};
@@ -22,18 +22,18 @@ pub(crate) use connection::{accept, tls};
 pub use identity::{Identities, Identity, Who};
 pub use operator::{MAX_HOURS, issue_operator, open_operator};
 pub(crate) use refused::Refused;
-pub(crate) use server::PeerService;
 pub use timeouts::Timeouts;
+pub use url::PeerUrl;
 
-use crate::replica::Answer;
-use strongroom_proto::grpc::peer::ForwardReply;
-use strongroom_proto::grpc::peer::forward_reply::Answer as Wire;
+use crate::grpc::peer::ForwardReply;
+use crate::grpc::peer::forward_reply::Answer as Wire;
 use strongroom_proto::ids::HsmId;
-use strongroom_proto::peer::MAX_PEER_BYTES;
+use strongroom_replica::Answer;
+use strongroom_replica::peer::MAX_PEER_BYTES;
 use tonic::transport::Endpoint;
 use tonic::{Request, Status};
 
-/// The longest message that is taken from another agent: a [`strongroom_proto::peer::PeerMessage`] and its envelope.
+/// The longest message that is taken from another agent: a [`strongroom_replica::peer::PeerMessage`] and its envelope.
 pub(crate) const MAX_MESSAGE_BYTES: usize = MAX_PEER_BYTES + 1024;
 
 /// The settings of every connection between agents, and from the admin subcommands to an agent. Who makes the
@@ -75,12 +75,12 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     chain.last().map_or(first, ToString::to_string)
 }
 
-fn hsm_id(bytes: &[u8]) -> Option<HsmId> {
+pub(crate) fn hsm_id(bytes: &[u8]) -> Option<HsmId> {
     bytes.try_into().ok().map(HsmId)
 }
 
 /// An answer as it goes from the leader's agent to the one that forwarded.
-fn to_wire(answer: &Answer) -> ForwardReply {
+pub(crate) fn to_wire(answer: &Answer) -> ForwardReply {
     let answer = match answer {
         Answer::Reply(reply) => {
             minicbor::to_vec(reply).map_or(Wire::Unavailable(true), |b| Wire::Reply(b.into()))
@@ -88,7 +88,7 @@ fn to_wire(answer: &Answer) -> ForwardReply {
         Answer::Refused(refusal) => {
             minicbor::to_vec(refusal).map_or(Wire::Unavailable(true), |b| Wire::Refusal(b.into()))
         }
-        Answer::Unavailable => Wire::Unavailable(true),
+        Answer::Unavailable | Answer::Busy => Wire::Unavailable(true),
         Answer::NotLeader(leader) => {
             Wire::NotLeader(leader.map(|leader| leader.0.to_vec()).unwrap_or_default().into())
         }

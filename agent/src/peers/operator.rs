@@ -2,8 +2,8 @@
 
 use super::authority::{Authority, Caller, IssueError};
 use super::identity::{Who, authorities, client_config, roots};
+use crate::clock::Clock;
 use crate::file::{FileError, read};
-use crate::front::Clock;
 use ed25519_dalek::pkcs8::spki::der::pem::{LineEnding, encode_string};
 use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject;

@@ -1,16 +1,17 @@
-//! Connections that were refused: all are counted, some are told.
+//! Refused connections: all are counted, some are logged.
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often one is told, at most. Strangers do not fill the log.
+/// How often one is logged, at most. Strangers must not fill the log.
 const TOLD: Duration = Duration::from_secs(10);
 
 /// Why a connection was refused.
@@ -55,11 +56,11 @@ impl Refused {
     pub(super) fn note(&self, reason: Reason, address: IpAddr, why: &dyn fmt::Display) {
         self.count.get_or_create(&Labels { reason }).inc();
         if reason == Reason::NoRealm {
-            // The operator is told once, by whoever asks the HSM, and not for each peer that tries.
+            // Logged once, where the HSM is asked, and not for each peer that tries.
             tracing::debug!(%address, %why, "a connection to the peer address was refused");
             return;
         }
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         if told.last.is_some_and(|last| last.elapsed() < TOLD) {
             told.since = told.since.saturating_add(1);
             return;

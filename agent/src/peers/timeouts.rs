@@ -19,7 +19,7 @@ pub struct Timeouts {
     pub connect: Duration,
     /// For the handshake of one that another makes.
     pub handshake: Duration,
-    /// After so long without a sign of life a connection is asked for one, and then given the same time again.
+    /// After this long without a sign of life a connection is asked for one, and then given the same time again.
     pub keep_alive: Duration,
 }
 

@@ -9,11 +9,12 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-/// Objects whose calls are counted for one purpose. Changes no call and no answer.
+/// An object store whose calls count for one purpose. Changes no call and no answer.
 #[derive(Clone, Debug)]
 pub(super) struct Counted {
     pub(super) inner: Arc<dyn ObjectStore>,
@@ -109,10 +110,10 @@ impl ObjectStore for Counted {
         let (this, ended) = (self.clone(), Arc::clone(&begun));
         let begin = move |_: &Result<ObjectPath>| {
             let call = this.begin(Kind::Delete);
-            begun.lock().unwrap_or_else(PoisonError::into_inner).push_back(call);
+            begun.lock().push_back(call);
         };
         let end = move |result: &Result<ObjectPath>| {
-            let call = ended.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let call = ended.lock().pop_front();
             if let Some(call) = call {
                 call.end(result);
             }

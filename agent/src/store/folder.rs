@@ -1,4 +1,4 @@
-//! A store in a folder of this machine: what is put there is durable before anybody is told so.
+//! A store in a folder of this machine. What is put there is durable before that is reported.
 //!
 //! Owns the order of writing, and what happens when the disk refuses to keep something. An object is written and
 //! synced under a name of its own, then linked to its name, which the file system grants once; then the folders are
@@ -19,14 +19,15 @@ use object_store::{
     ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
     UpdateVersion, UploadPart,
 };
+use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 const STORE: &str = "folder";
 
@@ -194,18 +195,18 @@ impl Inner {
 
     /// Makes durable what is in `folder`, and the folder in those above it.
     fn sync_down_to(&self, folder: &Path) -> Result<()> {
-        let synced = || self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        let synced = || self.synced.lock();
         // Folders are never removed, so the way down needs it once.
         let above = if synced().contains(folder) { 1 } else { usize::MAX };
         for path in folder.ancestors().take_while(|path| path.starts_with(&self.root)).take(above) {
-            let _syncing = self.syncing.read().unwrap_or_else(PoisonError::into_inner);
+            let _syncing = self.syncing.read();
             if let Err(error) = (self.sync)(path) {
                 self.distrust(path, &error);
                 return Err(failed(error));
             }
         }
         // The system tells of a failure once. If that was to another sync of the same folder, it is known after this.
-        drop(self.syncing.write().unwrap_or_else(PoisonError::into_inner));
+        drop(self.syncing.write());
         self.trusted()?;
         synced().insert(folder.to_path_buf());
         Ok(())
@@ -223,7 +224,7 @@ struct Pinned {
 
 impl Pinned {
     fn new(path: &Path) -> io::Result<Self> {
-        // The path as it was given, however it leads there: a link on the way that is turned leads elsewhere.
+        // The path as it was given, links and all: a link that is redirected leads elsewhere.
         let (path, handle) = (std::path::absolute(path)?, File::open(path)?);
         let metadata = handle.metadata()?;
         Ok(Self { path, device: metadata.dev(), inode: metadata.ino(), _handle: handle })
@@ -249,7 +250,7 @@ impl Staged {
     fn write(path: &Path, payload: &PutPayload) -> io::Result<Self> {
         let (mut file, staged) = Self::new(path)?;
         payload.iter().try_for_each(|bytes| file.write_all(bytes))?;
-        // Durable: the bytes before the name. After a failure they are written anew, to another file.
+        // Durable: the bytes before the name. After a failure they are written again, to another file.
         file.sync_all()?;
         Ok(staged)
     }

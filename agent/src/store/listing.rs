@@ -5,18 +5,18 @@
 //! the page of its name, whenever that is asked for.
 
 use crate::causes::causes;
-use crate::replica::Unavailable;
 use futures::StreamExt;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectMeta, ObjectStore};
 use std::time::Duration;
+use strongroom_replica::Unavailable;
 use tokio::time::{sleep, timeout};
 
 /// How often in a row a page may fail before the listing does, and the pause after the first time; then twice as long.
 const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// A store that has shown so many names in order is taken to list in order, so that a listing can go on after the last of
-/// them. One that does not, as a folder, begins anew.
+/// A store that has shown this many names in order is taken to list in order, so that a listing can continue after the last
+/// of them. One that does not, such as a folder, starts over.
 const IN_ORDER: usize = 64;
 
 /// Where a listing is.
@@ -58,7 +58,7 @@ impl Progress {
 /// and perhaps some from there on. The store may take `page_timeout` for each page.
 ///
 /// # Errors
-/// [`Unavailable`]: a page could not be had, again and again.
+/// [`Unavailable`]: a page failed too often.
 pub(super) async fn list(
     objects: &impl ObjectStore,
     prefix: &ObjectPath,

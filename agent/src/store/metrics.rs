@@ -2,20 +2,24 @@
 
 use crate::causes::causes;
 use object_store::Error;
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Registry, Unit};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// What a call of the store is for.
+///
+/// A new one is a variant here, which the compiler then follows, and [`super::Store::with_purpose`] where its calls are
+/// made; `docs/storage.md`, "What it costs", lists it for operators.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Purpose {
-    /// Segments of the log.
+    /// Segments of the log, and what has no purpose of its own: the founding.
     Log,
     /// The stored tree, and the markers that name its generations.
     Tree,
@@ -34,6 +38,16 @@ pub enum Kind {
     List,
     /// Deletes one object.
     Delete,
+}
+
+impl Purpose {
+    /// Whether a call that fails is trouble to tell an operator of. The tree's library gives up calls on purpose.
+    const fn tells_trouble(self) -> bool {
+        match self {
+            Self::Log | Self::Probe => true,
+            Self::Tree => false,
+        }
+    }
 }
 
 impl EncodeLabelValue for Purpose {
@@ -95,11 +109,10 @@ pub struct StoreMetrics {
     trouble: Trouble,
 }
 
-/// How long a failure is told that nothing of its kind has followed.
+/// How long a failure is reported if no call of its kind follows.
 const TOLD: Duration = Duration::from_secs(60);
 
-/// What the last call of each kind failed with, if it did, and when. Of calls for the log and the probe: those of the tree
-/// are given up on purpose too.
+/// What the last call of each kind failed with, if it did, and when; of purposes that tell.
 #[derive(Clone, Default, Debug)]
 struct Trouble(Arc<Mutex<BTreeMap<Kind, (Instant, String)>>>);
 
@@ -109,7 +122,7 @@ impl Trouble {
             // Nobody waits for one: what is not deleted only takes space.
             return;
         }
-        let mut of = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut of = self.0.lock();
         match why {
             Some(why) => drop(of.insert(kind, (Instant::now(), why))),
             None => drop(of.remove(&kind)),
@@ -118,10 +131,10 @@ impl Trouble {
 }
 
 impl StoreMetrics {
-    /// What the newest calls failed with, of those kinds of which none has succeeded since.
+    /// What the newest calls failed with, for each kind that has not succeeded since.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        let of = self.trouble.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = self.trouble.0.lock();
         let lately = of.iter().filter(|(_, (at, _))| at.elapsed() < TOLD);
         let said: Vec<String> = lately.map(|(kind, (_, why))| format!("{}: {why}", kind.fails())).collect();
         (!said.is_empty()).then(|| said.join("; "))
@@ -189,7 +202,7 @@ impl StoreMetrics {
         self.begin_sending(purpose, kind, 0)
     }
 
-    /// The same of a call that sends so many bytes of an object.
+    /// The same, for a call that sends this many bytes of an object.
     pub(super) fn begin_sending(&self, purpose: Purpose, kind: Kind, bytes: u64) -> Call {
         let (metrics, labels) = (self.clone(), CallLabels { purpose, kind });
         Call { metrics, labels, bytes, began: Instant::now(), ends: Ends::UnderWay, why: None }
@@ -275,7 +288,7 @@ impl Drop for Call {
             Ends::Declined => _ = metrics.declined.get_or_create(labels).inc(),
             Ends::Done | Ends::Unasked => {}
         }
-        if labels.purpose != Purpose::Tree {
+        if labels.purpose.tells_trouble() {
             metrics.trouble.ended(labels.kind, trouble);
         }
     }

@@ -11,6 +11,7 @@
 mod connector;
 mod counted;
 mod folder;
+mod given;
 mod listing;
 mod metrics;
 mod open;
@@ -18,11 +19,11 @@ mod options;
 mod probe;
 mod trust;
 
+pub use given::StoreOptions;
 pub use metrics::{Kind, LIST_PAGE, Purpose, StoreMetrics};
 pub use open::parse_url;
 pub use trust::{CLEAN_PROBES, Trust};
 
-use crate::replica::{CreateOutcome, ReadOutcome, Unavailable};
 use bytes::Bytes;
 use counted::Counted;
 use folder::Folder;
@@ -33,13 +34,23 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use strongroom_proto::ids::RealmId;
+use strongroom_replica::{CreateOutcome, ReadOutcome, Unavailable};
 use tokio::time::{sleep, timeout};
+
+/// Where a realm's signed founding lies.
+pub(crate) fn founding_object(realm: RealmId) -> String {
+    format!("realms/{realm}/founding")
+}
 
 /// The longest object that is read, in bytes.
 pub const MAX_OBJECT_BYTES: u64 = 64 << 20;
 
 /// How often one [`Store::create`] puts the same bytes before it gives up knowing.
 const ATTEMPTS: u32 = 3;
+/// The pause after the first attempt; after the next it is four times as long. Written out, here and in the agent's other
+/// loops, because `backon` repeats a call until it succeeds: here a read comes between two attempts and may settle both,
+/// and elsewhere a pause starts small again when there was progress, or ends early when there is news.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a store may take to answer, before that counts as no answer.
@@ -70,7 +81,7 @@ impl Default for Timeouts {
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The URL's scheme is none of those known.
+    /// The URL has a scheme that is not supported.
     #[error("cannot use {scheme}:// as a store; give a file://, memory://, s3://, az:// or gs:// URL")]
     Scheme {
         /// The scheme.
@@ -92,7 +103,7 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
-    /// What should be a URL is none.
+    /// Not a URL.
     #[error("the store is a URL, such as `file:///var/lib/strongroom/store`")]
     Url,
     /// The URL has not the form of its scheme.
@@ -120,7 +131,7 @@ pub enum StoreError {
     /// The URL and options do not make a store.
     #[error("cannot use the store{option}: {why}; check `store` and `store_options`")]
     Settings {
-        /// The option that is to blame, if it is one alone.
+        /// The option to blame, if it is a single one.
         option: String,
         /// Why, with all causes; without values.
         why: String,
@@ -164,7 +175,7 @@ impl Store {
         Self { objects, base, folder, metrics, purpose: Purpose::Log, timeouts }
     }
 
-    /// The same store, which may take so long to answer.
+    /// The same store, with these limits on how long it may take to answer.
     #[must_use]
     pub fn with_timeouts(&self, timeouts: Timeouts) -> Self {
         Self { timeouts, ..self.clone() }
@@ -247,7 +258,7 @@ impl Store {
     /// The names of all objects in `folder` that sort after `after`, ascending; objects in folders below it are left
     /// out. Both are whole names; `after` need not exist. Complete: every object whose create was reported before the
     /// call, and that nobody deleted, is among them. Durable: nothing that is listed vanishes in a crash. Takes as long as
-    /// its pages do; where one fails, it goes on from there some times.
+    /// its pages do; where one fails, it is tried a few more times from there.
     ///
     /// # Errors
     /// [`Unavailable`]; never a part of the list.
@@ -315,7 +326,7 @@ impl Store {
         }
     }
 
-    /// Deletes the object `name`; that there is none is as good. Afterwards no read or listing finds it, unless it is
+    /// Deletes the object `name`, if there is one. Afterwards no read or listing finds it, unless it is
     /// created again, or a folder's machine crashes before it has written that down.
     ///
     /// # Errors

@@ -1,11 +1,11 @@
 //! From a URL and options to a store.
 
+use super::StoreOptions;
 use super::connector::Connector;
 use super::folder::Folder;
 use super::options::{self, Options, without_quotes};
 use super::{Store, StoreError};
 use crate::causes::causes;
-use crate::config::StoreOptions;
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
@@ -97,7 +97,7 @@ pub fn parse_url(text: &str) -> Result<Url, StoreError> {
     Ok(url)
 }
 
-/// Refuses addresses of which one part is missing or too many, which would be read as other places than were meant.
+/// Refuses addresses with a part missing or a part too many, which would be read as a place that nobody meant.
 fn check_form(url: &Url) -> Result<(), StoreError> {
     let form = |form| Err(StoreError::Form { scheme: url.scheme().into(), form });
     let more = url.query().is_some() || url.fragment().is_some();

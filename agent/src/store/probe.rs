@@ -39,7 +39,7 @@ impl Store {
         self.probe_in(salt, RACES).await
     }
 
-    /// The same in so many races. At most 10 calls for each, and 4.
+    /// The same, in this many races. At most 10 calls for each, and 4 more.
     pub(super) async fn probe_in(&self, salt: [u8; 16], races: u8) -> std::result::Result<bool, StoreError> {
         let (objects, time) = (self.counted(Purpose::Probe), self.timeouts.read);
         for round in 0..=races {

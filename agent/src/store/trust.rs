@@ -1,21 +1,22 @@
 //! Whether an agent may rely on its store, by what the probe has found so far.
 //!
 //! A store that once let two writers win is not trusted again because it passed a probe: it may let two win now and then.
-//! Until then the agent serves nobody, says why wherever an operator looks, and goes on asking, slowly.
+//! Until then the agent does not serve, says why wherever an operator looks, and keeps asking, slowly.
 
 use super::probe::RACES;
 use super::{Store, StoreError};
+use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
 /// First and longest pause after a probe that the store did not answer.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
-/// How often a store is asked that was found broken, in how many races each time, and how many times in a row none of them
-/// may have two winners. A store that lets two win in one of a hundred races passes all 300 one time in twenty, and one
+/// How often a store that was found broken is probed, in how many races each time, and how many probes in a row must find
+/// no race with two winners. A store that lets two win in one of a hundred races passes all 300 one time in twenty, and one
 /// that does in one of fifty one time in four hundred.
 const DOUBT_PERIOD: Duration = Duration::from_secs(60);
 const DOUBT_RACES: u8 = 20;
@@ -77,7 +78,7 @@ impl Trust {
         *self.state() == State::Given
     }
 
-    /// Why the agent serves nobody, if it does not.
+    /// Why the agent does not serve, if it does not.
     #[must_use]
     pub fn why_not(&self) -> Option<String> {
         match *self.state() {
@@ -105,7 +106,7 @@ impl Trust {
         self.doubting_peers.set(i64::try_from(peers).unwrap_or(i64::MAX));
     }
 
-    /// Probes the store, again and again, until it may be relied on.
+    /// Probes the store until it may be relied on.
     ///
     /// # Errors
     /// The system gives no randomness.
@@ -146,13 +147,13 @@ impl Trust {
         };
         if let Err(error) = found {
             self.broken.inc();
-            tracing::error!(%error, "the agent serves nobody, and probes the store once a minute");
+            tracing::error!(%error, "the agent refuses to serve, and probes the store once a minute");
         } else if next != *state {
             match next {
                 State::Refused { clean } => tracing::warn!(
                     clean,
                     wanted = CLEAN_PROBES,
-                    "a probe of the store found nothing; the agent does not trust it yet, and serves nobody"
+                    "a probe of the store found nothing wrong; the agent does not trust it yet, and refuses to serve"
                 ),
                 State::Given if *state != State::Unasked => {
                     tracing::warn!("the store has passed enough probes in a row; the agent serves again");
@@ -166,7 +167,7 @@ impl Trust {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -192,7 +193,7 @@ mod tests {
     fn a_store_that_let_two_win_is_trusted_only_after_many_clean_probes_in_a_row() {
         let trust = Trust::default();
         trust.probed(broken());
-        let why = trust.why_not().expect("it serves nobody");
+        let why = trust.why_not().expect("it does not serve");
         assert!(why.contains("conditional writes") && why.contains("(0 so far)"), "{why}");
         for clean in 1..CLEAN_PROBES {
             trust.probed(Ok(true));

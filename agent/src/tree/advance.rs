@@ -3,12 +3,13 @@
 use super::cache::PageCache;
 use super::database::Database;
 use super::load::page_of;
-use super::{Advance, SealedBytes, TreeDamage, TreeFailure, TreeMetrics, key};
+use super::{TreeMetrics, key};
 use futures::{StreamExt, TryStreamExt, stream};
 use slatedb::WriteBatch;
 use strongroom_proto::ids::RecordId;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::{PAGE_LEVELS, Page, Tree};
+use strongroom_replica::stored::{Advance, SealedBytes, TreeDamage, TreeFailure};
 use tokio::task::spawn_blocking;
 
 /// How many stored pages are read at once.

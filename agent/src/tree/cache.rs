@@ -4,7 +4,7 @@
 //! that the snapshot wrote only saves reading it again.
 
 use moka::sync::Cache;
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Page;
 
@@ -35,12 +35,12 @@ impl PageCache {
 
     /// Now. To be asked before reading what is to be kept.
     pub(super) fn now(&self) -> At {
-        At(*self.changes.lock().unwrap_or_else(PoisonError::into_inner))
+        At(*self.changes.lock())
     }
 
     /// Keeps a page that was read, `stored` bytes long, unless pages were replaced since `at`.
     pub(super) fn keep(&self, at: At, page: &Page, stored: usize) {
-        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = self.changes.lock();
         if *changes == at.0 {
             self.pages.insert(page.prefix(), (page.clone(), weight(stored)));
         }
@@ -48,7 +48,7 @@ impl PageCache {
 
     /// Replaces pages by those written, each with its length as stored.
     pub(super) fn replace(&self, written: impl IntoIterator<Item = (Page, usize)>) {
-        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = self.changes.lock();
         *changes = changes.wrapping_add(1);
         for (page, stored) in written {
             self.pages.insert(page.prefix(), (page, weight(stored)));
@@ -57,7 +57,7 @@ impl PageCache {
 
     /// Forgets pages of which it is not known what was written.
     pub(super) fn forget<'a>(&self, prefixes: impl IntoIterator<Item = &'a Prefix>) {
-        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = self.changes.lock();
         *changes = changes.wrapping_add(1);
         for prefix in prefixes {
             self.pages.invalidate(prefix);
@@ -66,7 +66,7 @@ impl PageCache {
 
     /// Forgets everything.
     pub(super) fn clear(&self) {
-        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = self.changes.lock();
         *changes = changes.wrapping_add(1);
         self.pages.invalidate_all();
     }

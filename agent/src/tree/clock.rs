@@ -6,10 +6,11 @@
 //! snapshot, though not for ever. Shorter ones ask nothing of the store unless a compaction runs, which they keep alive.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use slatedb_common::clock::{DefaultSystemClock, SystemClock, SystemClockTicker};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -50,12 +51,12 @@ impl TreeClock {
         self.rounds.snapshot.send_replace(Some(Instant::now()));
     }
 
-    /// From now on it is `time` at the earliest. The database refuses writes that are older than what it holds, and
+    /// From now on the time is at least `time`. The database refuses writes that are older than what it holds, and
     /// the clock of the host that led before may have been ahead of this one.
     pub(super) fn not_before(&self, time_ms: i64) {
         let now = self.rounds.time.now().timestamp_millis();
         let ahead = TimeDelta::try_milliseconds(time_ms.saturating_sub(now)).unwrap_or_default();
-        let mut held = self.rounds.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.rounds.ahead.lock();
         *held = ahead.max(*held);
     }
 }
@@ -76,7 +77,7 @@ impl SystemClock for TreeClock {
 
 impl SystemClock for Rounds {
     fn now(&self) -> DateTime<Utc> {
-        let ahead = *self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let ahead = *self.ahead.lock();
         let now = self.time.now();
         now.checked_add_signed(ahead).unwrap_or(now)
     }

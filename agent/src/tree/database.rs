@@ -5,7 +5,7 @@
 
 use super::clock::{FREE, TreeClock};
 use super::gate::{Gate, ShutOnDrop};
-use super::{Snapshot, TreeDamage, TreeFailure, TreePlace, key};
+use super::{TreePlace, key};
 use futures::FutureExt;
 use object_store::ObjectStore;
 use slatedb::config::{
@@ -22,6 +22,7 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+use strongroom_replica::stored::{Snapshot, TreeDamage, TreeFailure};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -33,7 +34,7 @@ const TABLE_GRACE: Duration = Duration::from_secs(300);
 /// The same for what only says which objects those are. Longer than any request can be under way.
 const RECORD_GRACE: Duration = Duration::from_secs(3600);
 
-/// How long what nobody asks for stays in the caches of the database.
+/// How long unused entries stay in the database's caches.
 const IDLE: Duration = Duration::from_secs(600);
 
 /// How long a stored tree may take, before that counts as no answer of the store.
@@ -111,7 +112,7 @@ impl TreeSettings {
     }
 }
 
-/// A database that is open for writing, until it is dropped: then nothing of it touches the store again.
+/// A database that is open for writing until it is dropped; after that, nothing of it touches the store.
 pub(super) struct Database {
     db: Db,
     clock: TreeClock,

@@ -50,7 +50,7 @@ impl Gate {
         self.shut.store(true, Ordering::Release);
     }
 
-    /// One call, which is not waited for for ever: the database tries again.
+    /// One call, with a limit on its time, after which the database tries again.
     async fn bounded<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         self.bounded_sending(0, call).await
     }

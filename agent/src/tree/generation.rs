@@ -4,10 +4,10 @@
 //! object, created when it is whole. So an agent sees the old tree or the new one, and what is damaged stays where it is
 //! until somebody deletes it.
 
-use super::{TreeDamage, TreeFailure};
 use object_store::path::Path as ObjectPath;
 use object_store::{Error, ObjectStore, PutMode, PutOptions, PutPayload};
 use strongroom_proto::ids::GroupId;
+use strongroom_replica::stored::{TreeDamage, TreeFailure};
 
 const MARKER: &str = "current-";
 
@@ -77,7 +77,7 @@ impl TreePlace {
         Ok(found.objects.iter().filter_map(|object| generation(&object.location)).max().unwrap_or(0))
     }
 
-    /// Puts a generation in use, whose database is whole. Doing it again does nothing.
+    /// Puts a generation with a whole database in use. Doing it again does nothing.
     ///
     /// # Errors
     /// What the store says.
@@ -91,7 +91,7 @@ impl TreePlace {
 
     /// Whether a generation has a database. One listing.
     ///
-    /// A database whose every manifest is gone would be taken for none, and begun anew; that is damage.
+    /// A database that has lost all its manifests would look new, and be started over; that is damage.
     pub(super) async fn has_database(
         &self,
         objects: &dyn ObjectStore,

@@ -7,7 +7,7 @@
 
 use super::cache::PageCache;
 use super::database::{Database, failure};
-use super::{Loaded, TreeDamage, TreeFailure, TreeMetrics, key};
+use super::{TreeMetrics, key};
 use bytes::Bytes;
 use futures::future::try_join;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -18,6 +18,7 @@ use std::time::Duration;
 use strongroom_proto::ids::{Digest, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::{Leaf, Onward, Page};
+use strongroom_replica::stored::{Loaded, TreeDamage, TreeFailure};
 use tokio::time::sleep;
 
 /// How many pages, and how many sealed leaves, are read at once.

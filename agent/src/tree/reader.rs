@@ -1,8 +1,8 @@
-//! All of a stored tree, for whoever checks it or makes it anew.
+//! All of a stored tree, for whoever checks or rebuilds it.
 
 use super::database::{self, Reader, failure};
 use super::load::page_of;
-use super::{SealedBytes, Snapshot, TreeDamage, TreeFailure, TreeMetrics, TreePlace, key};
+use super::{TreeMetrics, TreePlace, key};
 use futures::stream::{self, Stream};
 use object_store::ObjectStore;
 use slatedb::config::ScanOptions;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use strongroom_proto::ids::RecordId;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Page;
+use strongroom_replica::stored::{SealedBytes, Snapshot, TreeDamage, TreeFailure};
 
 /// How much is read ahead, in bytes.
 const READ_AHEAD: usize = 1 << 20;

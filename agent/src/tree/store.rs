@@ -2,13 +2,15 @@
 
 use super::cache::PageCache;
 use super::database::{self, Database, Timeouts, TreeSettings, bounded};
-use super::{Advance, Loaded, Snapshot, TreeFailure, TreeMetrics, TreePlace, TreeReader, advance, load};
+use super::{TreeMetrics, TreePlace, TreeReader, advance, load};
 use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
+use parking_lot::Mutex;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use strongroom_proto::ids::{GroupId, RecordId};
 use strongroom_proto::prefix::Prefix;
+use strongroom_replica::stored::{Advance, Loaded, Snapshot, TreeFailure};
 
 /// The stored tree of one group. Cheap to clone; clones are one tree.
 ///
@@ -44,7 +46,7 @@ impl Inner {
     }
 
     fn count(&self, bytes: i64) {
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.counted.lock();
         self.metrics.cached_bytes.inc_by(bytes.saturating_sub(*counted));
         *counted = bytes;
     }
@@ -117,7 +119,7 @@ impl TreeStore {
         Ok(Self::in_place(Arc::clone(objects), place.at(generation), *settings, metrics.clone()))
     }
 
-    /// Has every agent that opens the group's tree from now on open this generation. 0 where this is none apart.
+    /// Has every agent that opens the group's tree from now on open this generation. 0 where it has no number of its own.
     ///
     /// # Errors
     /// [`TreeFailure::Unavailable`]: it may have happened.
@@ -144,7 +146,7 @@ impl TreeStore {
         });
         let (database, snapshot) = self.judged(opened.await)?;
         inner.pages.clear();
-        *inner.database.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(database));
+        *inner.database.lock() = Some(Arc::new(database));
         Ok(snapshot)
     }
 
@@ -217,14 +219,14 @@ impl TreeStore {
     }
 
     async fn close_database(&self) {
-        let database = self.inner.database.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let database = self.inner.database.lock().take();
         if let Some(database) = database {
             database.close().await;
         }
     }
 
     fn database(&self) -> Result<Arc<Database>, TreeFailure> {
-        let database = self.inner.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let database = self.inner.database.lock();
         database.clone().ok_or(TreeFailure::Fenced)
     }
 
@@ -232,7 +234,7 @@ impl TreeStore {
     fn settled<T>(&self, used: &Arc<Database>, done: Result<T, TreeFailure>) -> Result<T, TreeFailure> {
         if matches!(done, Err(TreeFailure::Fenced)) {
             used.shut();
-            let mut held = self.inner.database.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut held = self.inner.database.lock();
             held.take_if(|database| Arc::ptr_eq(database, used));
         }
         self.judged(done)

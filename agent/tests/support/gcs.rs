@@ -7,8 +7,9 @@ use axum::extract::{Path, Request, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use strongroom_agent::config::StoreOptions;
 use strongroom_agent::store::Store;
 use url::Url;
@@ -102,6 +103,6 @@ async fn list(State(bucket): State<Bucket>, uri: Uri) -> Response {
 
 impl Bucket {
     fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<String, (Bytes, u64)>) -> T) -> T {
-        work(&mut self.objects.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.objects.lock())
     }
 }

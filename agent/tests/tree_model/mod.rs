@@ -16,12 +16,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use strongroom_agent::tree::{Advance, Loaded, Snapshot, Timeouts, TreeMetrics, TreeSettings, TreeStore};
+use strongroom_agent::tree::{Timeouts, TreeMetrics, TreeSettings, TreeStore};
 use strongroom_proto::entry::{Entry, Partition};
 use strongroom_proto::ids::{Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, Term};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::Committed;
 use strongroom_proto::tree::Tree;
+use strongroom_replica::stored::{Advance, Loaded, Snapshot};
 
 pub(crate) const GROUP: GroupId = GroupId([7; 16]);
 

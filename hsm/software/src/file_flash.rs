@@ -85,7 +85,7 @@ impl FileFlash {
             }
         }
         fill(&file).and_then(|()| std::fs::rename(&draft, path)).map_err(failed)?;
-        // Durable: the name, before anything is said on the strength of what it names.
+        // Durable: the name, before anything is stated that rests on what it names.
         sync_folder_of(path).map_err(failed)?;
         Ok(Self { file })
     }

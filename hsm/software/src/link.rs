@@ -121,7 +121,7 @@ impl Stream {
         })
     }
 
-    /// Ends the connection for all its clones. A peer that is gone already does not mind.
+    /// Ends the connection for all its clones. A peer may be gone already.
     pub(crate) fn close(&self) {
         let _ = match self {
             Self::Unix(stream) => stream.shutdown(Shutdown::Both),

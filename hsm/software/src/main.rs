@@ -10,6 +10,9 @@ use strongroom_hsm::Config;
 use strongroom_hsm_software::{Address, Console, Options, Server, start};
 use strongroom_proto::ids::BuildDigest;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 const WARNING: &str = "\
 *******************************************************************************
@@ -34,13 +37,10 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
-        )
-        .init();
+        .with_ansi(std::io::stderr().is_terminal());
+    tracing_subscriber::registry().with(lines).with(filter()).init();
     eprintln!("{WARNING}");
     // Secret: a core dump would write the realm seed to disk.
     if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
@@ -74,6 +74,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What `RUST_LOG` says, or what matters if that says nothing.
+fn filter() -> Targets {
+    let said = std::env::var("RUST_LOG").unwrap_or_default();
+    let parts: Vec<&str> = said.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    let filter = parts.join(",").parse().ok().filter(|_| !parts.is_empty());
+    filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
 }
 
 /// The signals that are not left to the system.

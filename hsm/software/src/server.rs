@@ -12,10 +12,13 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 use strongroom_proto::frame::{Decoder, Frame, MAX_FRAME_BYTES};
 
 /// The most connections served at a time.
 pub const MAX_CONNECTIONS: usize = 8;
+/// How long to wait after the system refused to give a connection: it may go on to for a while.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A running HSM. Dropping it stops it.
 #[derive(Debug)]
@@ -109,6 +112,7 @@ impl Stopper {
 /// What the threads of one server share.
 struct Shared<H> {
     max_frame_bytes: u32,
+    /// A lock of the standard library, since a panic has to poison it: the core may be half changed.
     handler: Mutex<H>,
     connections: Mutex<VecDeque<(u64, Stream)>>,
     stop: UnixStream,
@@ -131,7 +135,10 @@ impl<H: FnMut(&[u8]) -> Vec<u8> + Send> Shared<H> {
                         }
                     }
                     Ok(None) => break,
-                    Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection; raise the limit on open files");
+                        thread::sleep(ACCEPT_PAUSE);
+                    }
                 }
             }
             self.open_connections().drain(..).for_each(|(_, stream)| stream.close());

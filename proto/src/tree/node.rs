@@ -86,6 +86,7 @@ impl Leaf {
     }
 
     /// Its digest, which its sealed bytes being there or not does not change.
+    #[cfg(feature = "pages")]
     pub(super) const fn digest(&self) -> Digest {
         self.digest
     }

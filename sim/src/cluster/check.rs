@@ -2,10 +2,10 @@
 
 use super::Cluster;
 use std::collections::BTreeMap;
-use strongroom_agent::segment::{Segment, SegmentName};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{Reply, Request};
 use strongroom_proto::ids::{EntryHash, Index};
+use strongroom_replica::segment::{Segment, SegmentName};
 
 impl Cluster {
     /// Holds an exchange with an HSM against what was said before and against the model, and writes it down.

@@ -8,11 +8,11 @@ use blake2::{Blake2s256, Digest};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use strongroom_agent::replica::{Event as Input, ReadOutcome, Role};
-use strongroom_agent::segment::Segment;
 use strongroom_proto::hsm::{Outcome, Reply, Request};
 use strongroom_proto::ids::{EntryHash, Index};
-use strongroom_proto::peer::PeerMessage;
+use strongroom_replica::peer::PeerMessage;
+use strongroom_replica::segment::Segment;
+use strongroom_replica::{Event as Input, ReadOutcome, Role};
 use strongroom_testkit::request_name;
 
 /// Where something happened.

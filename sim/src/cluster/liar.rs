@@ -7,12 +7,12 @@ use super::pending::Pending;
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use std::collections::BTreeSet;
-use strongroom_agent::replica::{Event as Input, Role};
-use strongroom_agent::segment::{Segment, SegmentEntry};
 use strongroom_proto::entry::{Entry, events_hash};
 use strongroom_proto::ids::{Digest, Index, Mac, Term};
-use strongroom_proto::peer::PeerMessage;
 use strongroom_proto::statement::Captured;
+use strongroom_replica::peer::PeerMessage;
+use strongroom_replica::segment::{Segment, SegmentEntry};
+use strongroom_replica::{Event as Input, Role};
 
 /// How seldom a liar leaves a message as it is, and how often it says something of its own in a tick.
 const HONEST: (u32, u32) = (1, 4);

@@ -4,11 +4,11 @@ use minicbor::bytes::ByteVec;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use strongroom_agent::segment::Segment;
 use strongroom_proto::hsm::SealedLeaf;
 use strongroom_proto::ids::{Digest, EntryHash, HsmId, Index, Mac, RecordId};
-use strongroom_proto::peer::PeerMessage;
 use strongroom_proto::statement::Captured;
+use strongroom_replica::peer::PeerMessage;
+use strongroom_replica::segment::Segment;
 
 /// What an agent lies about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

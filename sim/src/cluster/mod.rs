@@ -38,12 +38,12 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use said::Said;
 use std::collections::{BTreeMap, BTreeSet};
-use strongroom_agent::replica::{Answer, Fault, Millis, Replica, Role, Settings, Status, Storage};
-use strongroom_agent::tree::TreeDamage;
 use strongroom_hsm::Config;
 use strongroom_proto::hsm::RealmStatus;
 use strongroom_proto::ids::{EntryHash, HsmId, Index};
 use strongroom_proto::statement::GroupStatement;
+use strongroom_replica::stored::TreeDamage;
+use strongroom_replica::{Answer, Fault, Millis, Replica, Role, Settings, Status, Storage};
 use strongroom_testkit::{Bug, Custodians, Device, Hsm, founding};
 
 /// How often a replica is told that time has passed.
@@ -54,7 +54,7 @@ const CALL_TIMEOUT_MS: u64 = 2_000;
 
 /// A replica without this rule.
 #[cfg(feature = "planted-bugs")]
-const fn planted(mut replica: Replica, bug: Option<strongroom_agent::replica::Bug>) -> Replica {
+const fn planted(mut replica: Replica, bug: Option<strongroom_replica::Bug>) -> Replica {
     if let Some(bug) = bug {
         replica.plant(bug);
     }
@@ -109,7 +109,7 @@ pub struct Cluster {
     store_requests: u64,
     bugs: HostBugs,
     #[cfg(feature = "planted-bugs")]
-    bug_of_agents: Option<strongroom_agent::replica::Bug>,
+    bug_of_agents: Option<strongroom_replica::Bug>,
     /// What the HSMs do, held against the model.
     trace: Trace,
     journal: Option<Journal>,
@@ -390,7 +390,7 @@ impl Cluster {
 
     /// Leaves one rule of every agent out, for a test that must notice.
     #[cfg(feature = "planted-bugs")]
-    pub fn plant_in_agents(&mut self, bug: strongroom_agent::replica::Bug) {
+    pub fn plant_in_agents(&mut self, bug: strongroom_replica::Bug) {
         self.bug_of_agents = Some(bug);
         self.members.iter_mut().filter_map(|member| member.replica.as_mut()).for_each(|r| r.plant(bug));
     }

@@ -3,9 +3,9 @@
 use super::Cluster;
 use super::journal::{Journal, Kind, Lane};
 use super::store::StoreRequest;
-use strongroom_agent::replica::Event as Input;
 use strongroom_proto::hsm::{Reply, Request};
-use strongroom_proto::peer::PeerMessage;
+use strongroom_replica::Event as Input;
+use strongroom_replica::peer::PeerMessage;
 
 impl Cluster {
     /// Writes everything down from now on.

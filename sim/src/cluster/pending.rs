@@ -2,9 +2,9 @@
 
 use super::store::StoreRequest;
 use std::sync::Arc;
-use strongroom_agent::replica::{CallId, Event as Input};
-use strongroom_agent::segment::SegmentName;
-use strongroom_proto::peer::PeerMessage;
+use strongroom_replica::peer::PeerMessage;
+use strongroom_replica::segment::SegmentName;
+use strongroom_replica::{CallId, Event as Input};
 
 /// One client request, unique in a cluster.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -2,10 +2,10 @@
 
 use super::store::Store;
 use std::collections::{BTreeMap, BTreeSet};
-use strongroom_agent::segment::{Segment, SegmentName};
 use strongroom_proto::hsm::{Outcome, Reply};
 use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index};
 use strongroom_proto::statement::Committed;
+use strongroom_replica::segment::{Segment, SegmentName};
 
 /// What HSMs have said so far.
 #[derive(Default)]

@@ -8,13 +8,13 @@ use super::store::{StoreFault, StoreRequest};
 use super::{CALL_TIMEOUT_MS, Cluster, TICK_MS};
 use rand::RngExt;
 use std::sync::Arc;
-use strongroom_agent::replica::{
-    Action, Answer, CallId, CreateOutcome, Event as Input, Millis, ReadOutcome, Ticket,
-};
-use strongroom_agent::tree::Advance;
 use strongroom_proto::hsm::{BatchRequest, Reply};
 use strongroom_proto::ids::HsmId;
-use strongroom_proto::peer::PeerMessage;
+use strongroom_replica::peer::PeerMessage;
+use strongroom_replica::stored::Advance;
+use strongroom_replica::{
+    Action, Answer, CallId, CreateOutcome, Event as Input, Millis, ReadOutcome, Ticket,
+};
 
 impl Cluster {
     /// Gives a client's message to a member, any number counted round; or loses it, and then there is no answer.
@@ -205,7 +205,7 @@ impl Cluster {
         for action in actions {
             match action {
                 Action::Hsm { call, request } => {
-                    let request = minicbor::to_vec(&request).expect("a vector takes all bytes");
+                    let request = request.bytes().to_vec();
                     let longest = self.config.limits.max_frame_bytes as usize;
                     assert!(request.len() <= longest, "a request fits in a frame");
                     let boot = self.members[member].boot;
@@ -240,7 +240,7 @@ impl Cluster {
         }
     }
 
-    fn advance_tree(&mut self, member: usize, life: u64, mut advance: Advance) {
+    fn advance_tree(&mut self, member: usize, life: u64, mut advance: Box<Advance>) {
         if self.bugs.has(HostBug::CollectEarly) {
             self.store.collect(advance.snapshot.entry.index, |_| true);
             self.check_stored();
@@ -248,7 +248,7 @@ impl Cluster {
         if self.bugs.has(HostBug::SnapshotUnproven) {
             advance.snapshot.committed.hsm = HsmId([0; 16]);
         }
-        self.ask_store(member, life, StoreRequest::Advance(Box::new(advance)));
+        self.ask_store(member, life, StoreRequest::Advance(advance));
     }
 
     fn ask_store(&mut self, member: usize, life: u64, request: StoreRequest) {
@@ -285,7 +285,6 @@ impl Cluster {
             assert!(bytes.len() <= self.config.limits.max_frame_bytes as usize, "a reply fits in a frame");
             let decoded: Reply = minicbor::decode(&bytes).expect("every reply decodes");
             self.check_exchange(member, request, &bytes, &decoded);
-            let decoded = decoded.of_one_group();
             self.hsm_replies += 1;
             reply = Some(decoded).filter(|_| !self.faults.loses_reply(&mut self.rng, self.hsm_replies));
             if self.members[member].device.is_dead() {

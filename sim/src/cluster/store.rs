@@ -6,11 +6,11 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use strongroom_agent::replica::{CreateOutcome, Event, LoadId, ReadOutcome, Unavailable};
-use strongroom_agent::segment::{Segment, SegmentName};
-use strongroom_agent::tree::{Advance, TreeFailure};
 use strongroom_proto::ids::{EntryHash, Index, RecordId};
 use strongroom_proto::prefix::Prefix;
+use strongroom_replica::segment::{Segment, SegmentName};
+use strongroom_replica::stored::{Advance, TreeFailure};
+use strongroom_replica::{CreateOutcome, Event, LoadId, ReadOutcome, Unavailable};
 
 /// What an agent asks of the store.
 #[derive(Clone, Debug)]

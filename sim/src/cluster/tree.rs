@@ -6,10 +6,10 @@
 use super::bug::{HostBug, HostBugs};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use strongroom_agent::tree::{Advance, Loaded, SealedBytes, Snapshot, TreeDamage, TreeFailure};
 use strongroom_proto::ids::{Digest, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::{Onward, Page};
+use strongroom_replica::stored::{Advance, Loaded, SealedBytes, Snapshot, TreeDamage, TreeFailure};
 
 /// How often a writer that others have shut out can still read.
 const UNNOTICED_READS: u8 = 3;

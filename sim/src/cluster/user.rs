@@ -10,7 +10,6 @@ use minicbor::bytes::ByteVec;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::VecDeque;
-use strongroom_agent::replica::Answer;
 use strongroom_proto::client::{
     HandshakeResponse, Recover1Response, Recover2Response, Recover3Response, Register2Request,
     SecretsRequest, SecretsResponse, UnlockKeyTag,
@@ -19,6 +18,7 @@ use strongroom_proto::hsm::{BatchRequest, NoiseMessage, NoiseReply, SessionRefus
 use strongroom_proto::ids::{RealmId, RecordId, SessionId, X25519Public};
 use strongroom_proto::noise::{self, ClientHandshake, Transport};
 use strongroom_proto::oprf::{BlindedInput, blind};
+use strongroom_replica::Answer;
 use strongroom_testkit::registration;
 
 /// How long a user waits after `Unavailable`.
@@ -390,7 +390,7 @@ impl User {
         match answer {
             Answer::NotLeader(Some(leader)) => self.target = cluster.member_of(leader),
             Answer::NotLeader(None) => self.target += 1,
-            Answer::Unavailable => {
+            Answer::Unavailable | Answer::Busy => {
                 self.unavailable += 1;
                 self.target += 1;
             }

@@ -6,10 +6,10 @@
 use std::time::Duration;
 use strongroom_agent::config::{Config, Election, HsmAddress};
 use strongroom_agent::link::SocketLink;
-use strongroom_agent::replica::Storage;
 use strongroom_agent::store::{Store, StoreError};
 use strongroom_agent::timing::Timing;
 use strongroom_client::{ClientBuilder, RetryPolicy};
+use strongroom_replica::Storage;
 
 /// How long a deployed realm is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);

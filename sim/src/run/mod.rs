@@ -23,8 +23,8 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use strongroom_agent::replica::{Role, Storage};
 use strongroom_proto::ids::Term;
+use strongroom_replica::{Role, Storage};
 use trouble::{Troubles, any_lies};
 
 /// How long trouble lasts, in the run's own milliseconds.

@@ -8,12 +8,12 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use strongroom_agent::grpc::realm::RealmRequest;
+use strongroom_agent::grpc::realm::realm_client::RealmClient;
 use strongroom_proto::client::{
     ClientRequest, ClientResponse, NoiseRequest, NoiseResponse, Policy, Recover1Response, Recover2Response,
     Recover3Response, Register2Request, RegistrationVersion, RequestKind, SecretsRequest, SecretsResponse,
 };
-use strongroom_proto::grpc::realm::RealmRequest;
-use strongroom_proto::grpc::realm::realm_client::RealmClient;
 use strongroom_proto::ids::{RealmId, SessionId, X25519Public};
 use strongroom_proto::noise::{self, Transport};
 use strongroom_proto::oprf::{self, PrivateKey};

@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use strongroom_agent::admin;
-use strongroom_agent::agent::{Agent, AgentHandle, Sockets, Time};
 use strongroom_agent::config::{Config, HsmAddress, StoreOptions};
+use strongroom_agent::daemon::{Agent, AgentHandle, Sockets, Time};
 use strongroom_agent::link::SocketLink;
-use strongroom_agent::replica::Millis;
 use strongroom_agent::store::Store;
 use strongroom_agent::timing::Timing;
 use strongroom_hsm_software::{Address, Listener, Options, Server};
 use strongroom_proto::hsm::{CustodianPolicy, RealmStatus};
+use strongroom_replica::Millis;
 use tempfile::TempDir;
 use url::Url;
 

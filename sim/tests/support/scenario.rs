@@ -7,7 +7,7 @@
 )]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use strongroom_agent::replica::Bug;
+use strongroom_replica::Bug;
 use strongroom_sim::cluster::{Cluster, User, Wish};
 
 /// Longest time that a scenario may take, in its own milliseconds.

@@ -1,0 +1,322 @@
+//! What can be asked of an HSM, each request with the reply that it names.
+//!
+//! Owns which reply answers which request, and the bytes of a request: [`Asked`] makes them once. A reply is what the
+//! link brought; [`read`] takes it for the answer that was asked for, or says what came in its place.
+
+use strongroom_proto::enrolment::{CustodianPolicy, CustodianSignature, ExportApproval, SealedRealm};
+use strongroom_proto::entry::Entry;
+use strongroom_proto::hsm::{
+    self, BatchRequest, CaptureOutcome, DeviceStatus, GroupEntries, Made, Outcome, PrefixTree, Refusal,
+    Released, Reply, Request,
+};
+use strongroom_proto::ids::{GroupId, Nonce, Term};
+use strongroom_proto::statement::{Captured, GroupStatement, MemberStatement};
+
+/// A request that names the HSM's answer to it. What each checks and changes is at the [`Request`] of its name.
+pub trait Ask {
+    /// What the HSM answers, if it does not refuse.
+    type Answer;
+
+    /// The request.
+    fn into_request(self) -> Request;
+
+    /// The answer in a reply.
+    ///
+    /// # Errors
+    /// [`Unanswered`], but for a reply that was lost.
+    fn answer(reply: Reply) -> Result<Self::Answer, Unanswered>;
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unanswered {
+    /// The HSM refused, and nothing changed.
+    Refused(Refusal),
+    /// The HSM answered something else. Agent and HSM are not of one version.
+    Senseless,
+    /// No reply came. The request may have been carried out.
+    Lost,
+}
+
+/// Reads what came of a request; `None` for a reply that was lost.
+///
+/// # Errors
+/// [`Unanswered`].
+pub fn read<A: Ask>(reply: Option<Reply>) -> Result<A::Answer, Unanswered> {
+    match reply {
+        Some(Reply::Refused(refusal)) => Err(Unanswered::Refused(refusal)),
+        Some(reply) => A::answer(reply),
+        None => Err(Unanswered::Lost),
+    }
+}
+
+/// A request on its way to the HSM.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Asked {
+    bytes: Vec<u8>,
+    about: About,
+}
+
+/// What a request is about. One that is about the whole HSM, or about the same group, keeps its turn.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum About {
+    /// The HSM.
+    Device,
+    /// One group.
+    Group(GroupId),
+    /// A capture of one group, which may go in one request with those of other groups.
+    Capture(GroupEntries),
+}
+
+impl Asked {
+    /// The request that asks this.
+    #[must_use]
+    pub fn new(ask: impl Ask) -> Self {
+        ask.into_request().into()
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What it is about.
+    #[must_use]
+    pub const fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// Its only group.
+    #[must_use]
+    pub const fn group(&self) -> Option<GroupId> {
+        match &self.about {
+            About::Device => None,
+            About::Group(group) => Some(*group),
+            About::Capture(of) => Some(of.group),
+        }
+    }
+}
+
+impl From<Request> for Asked {
+    /// # Panics
+    /// Never: a vector takes all bytes.
+    fn from(request: Request) -> Self {
+        let bytes = minicbor::to_vec(&request).expect("a vector takes all bytes");
+        let about = match request {
+            Request::Lead(group, _)
+            | Request::StepDown(group)
+            | Request::Handshake(group, _)
+            | Request::Process { group, .. }
+            | Request::Commit { group, .. } => About::Group(group),
+            Request::Jump(entry, _) => About::Group(entry.group),
+            Request::Capture(mut groups) if groups.len() == 1 => {
+                groups.pop().map_or(About::Device, About::Capture)
+            }
+            _ => About::Device,
+        };
+        Self { bytes, about }
+    }
+}
+
+/// Pairs a request with its reply.
+macro_rules! ask {
+    ($ask:ident -> $answer:ty, $fields:pat => $request:expr, $reply:pat => $read:expr) => {
+        impl Ask for $ask {
+            type Answer = $answer;
+
+            fn into_request(self) -> Request {
+                let $fields = self;
+                $request
+            }
+
+            fn answer(reply: Reply) -> Result<$answer, Unanswered> {
+                match reply {
+                    $reply => Ok($read),
+                    _ => Err(Unanswered::Senseless),
+                }
+            }
+        }
+    };
+}
+
+/// [`Request::DeviceStatus`].
+#[derive(Clone, Copy, Debug)]
+pub struct Status;
+ask!(Status -> DeviceStatus, Self => Request::DeviceStatus, Reply::Device(status) => status);
+
+/// [`Request::NewRealm`].
+#[derive(Clone, Debug)]
+pub struct NewRealm(pub CustodianPolicy);
+ask!(NewRealm -> DeviceStatus, Self(policy) => Request::NewRealm(policy), Reply::Device(status) => status);
+
+/// [`Request::ExportNonce`].
+#[derive(Clone, Copy, Debug)]
+pub struct ExportNonce;
+ask!(ExportNonce -> Nonce, Self => Request::ExportNonce, Reply::ExportNonce(nonce) => nonce);
+
+/// [`Request::ExportRealm`].
+#[derive(Clone, Debug)]
+pub struct ExportRealm(pub ExportApproval, pub Vec<CustodianSignature>);
+ask!(
+    ExportRealm -> SealedRealm,
+    Self(approval, signatures) => Request::ExportRealm(approval, signatures),
+    Reply::Exported(sealed) => sealed
+);
+
+/// [`Request::JoinRealm`].
+#[derive(Clone, Debug)]
+pub struct JoinRealm(pub SealedRealm);
+ask!(JoinRealm -> DeviceStatus, Self(sealed) => Request::JoinRealm(sealed), Reply::Device(status) => status);
+
+/// [`Request::NewGroup`].
+#[derive(Clone, Debug)]
+pub struct NewGroup(pub Vec<MemberStatement>);
+ask!(NewGroup -> GroupStatement, Self(members) => Request::NewGroup(members), Reply::Group(made) => made);
+
+/// [`Request::JoinGroup`].
+#[derive(Clone, Debug)]
+pub struct JoinGroup(pub GroupStatement);
+ask!(JoinGroup -> GroupStatement, Self(group) => Request::JoinGroup(group), Reply::Group(joined) => joined);
+
+/// [`Request::Jump`].
+#[derive(Clone, Debug)]
+pub struct Jump(pub Entry, pub strongroom_proto::statement::Committed);
+ask!(Jump -> Captured, Self(to, committed) => Request::Jump(to, committed), Reply::Captured(captured) => captured);
+
+/// [`Request::Lead`].
+#[derive(Clone, Debug)]
+pub struct Lead(pub GroupId, pub Option<Entry>);
+ask!(Lead -> Term, Self(group, from) => Request::Lead(group, from), Reply::Leading(term) => term);
+
+/// [`Request::StepDown`].
+#[derive(Clone, Copy, Debug)]
+pub struct StepDown(pub GroupId);
+ask!(StepDown -> (), Self(group) => Request::StepDown(group), Reply::Done => ());
+
+/// [`Request::Handshake`].
+#[derive(Clone, Debug)]
+pub struct Handshake(pub GroupId, pub BatchRequest);
+ask!(
+    Handshake -> Outcome,
+    Self(group, request) => Request::Handshake(group, request),
+    Reply::Handshaken(outcome) => outcome
+);
+
+/// [`Request::Process`].
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// The group.
+    pub group: GroupId,
+    /// A partial tree for each prefix that the batch needs.
+    pub trees: Vec<PrefixTree>,
+    /// The requests, in the order in which they are to be run.
+    pub requests: Vec<BatchRequest>,
+}
+
+/// [`Reply::Processed`].
+#[derive(Clone, Debug)]
+pub struct Processed {
+    /// One for each request, in order.
+    pub outcomes: Vec<Outcome>,
+    /// The entry, if one was made.
+    pub made: Option<Made>,
+}
+ask!(
+    Process -> Processed,
+    Self { group, trees, requests } => Request::Process { group, trees, requests },
+    Reply::Processed { outcomes, made } => Processed { outcomes, made }
+);
+
+/// [`Request::Commit`].
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The group.
+    pub group: GroupId,
+    /// Statements of members.
+    pub statements: Vec<Captured>,
+}
+
+/// [`Reply::Committed`].
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// That a majority has captured its entry.
+    pub statement: strongroom_proto::statement::Committed,
+    /// The replies of every own entry up to that one which were not released before.
+    pub released: Vec<Released>,
+}
+ask!(
+    Commit -> Committed,
+    Self { group, statements } => Request::Commit { group, statements, chain: Vec::new() },
+    Reply::Committed { statement, released } => Committed { statement, released }
+);
+
+/// [`Request::AgentSecret`] of an epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct AgentSecret(pub u32);
+ask!(
+    AgentSecret -> hsm::AgentSecret,
+    Self(epoch) => Request::AgentSecret(epoch),
+    Reply::AgentSecret(secret) => secret
+);
+
+/// [`Request::ImportNonce`].
+#[derive(Clone, Copy, Debug)]
+pub struct ImportNonce;
+ask!(ImportNonce -> Nonce, Self => Request::ImportNonce, Reply::ImportNonce(nonce) => nonce);
+
+/// [`Request::Capture`] of one group.
+#[derive(Clone, Debug)]
+pub struct Capture(pub GroupId, pub Vec<Entry>);
+
+impl Ask for Capture {
+    type Answer = Captured;
+
+    fn into_request(self) -> Request {
+        Request::capture(self.0, self.1)
+    }
+
+    fn answer(reply: Reply) -> Result<Captured, Unanswered> {
+        let Reply::Captures(outcomes) = reply else { return Err(Unanswered::Senseless) };
+        match <[CaptureOutcome; 1]>::try_from(outcomes) {
+            Ok([CaptureOutcome::Captured(captured)]) => Ok(captured),
+            Ok([CaptureOutcome::Refused(refusal)]) => Err(Unanswered::Refused(refusal)),
+            Err(_) => Err(Unanswered::Senseless),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_reply_that_a_request_names_is_its_answer() {
+        let term = Term([3; 16]);
+        assert_eq!(read::<Lead>(Some(Reply::Leading(term))), Ok(term));
+        assert_eq!(read::<StepDown>(Some(Reply::Leading(term))), Err(Unanswered::Senseless));
+        let busy = Reply::Refused(Refusal::Busy);
+        assert_eq!(read::<StepDown>(Some(busy)), Err(Unanswered::Refused(Refusal::Busy)));
+        assert_eq!(read::<StepDown>(None), Err(Unanswered::Lost));
+    }
+
+    #[test]
+    fn a_capture_is_answered_for_its_one_group_alone() {
+        let refused = || CaptureOutcome::Refused(Refusal::NotConsecutive);
+        let of = |outcomes| read::<Capture>(Some(Reply::Captures(outcomes)));
+        assert_eq!(of(vec![refused()]), Err(Unanswered::Refused(Refusal::NotConsecutive)));
+        assert_eq!(of(vec![]), Err(Unanswered::Senseless));
+        assert_eq!(of(vec![refused(), refused()]), Err(Unanswered::Senseless));
+    }
+
+    #[test]
+    fn a_request_knows_its_group_and_a_capture_of_one_group_can_be_joined() {
+        let group = GroupId([7; 16]);
+        assert_eq!(Asked::new(StepDown(group)).about(), &About::Group(group));
+        assert_eq!(Asked::new(Status).about(), &About::Device);
+        let capture = Asked::new(Capture(group, Vec::new()));
+        assert_eq!(capture.about(), &About::Capture(GroupEntries { group, entries: Vec::new() }));
+        assert_eq!(capture.group(), Some(group));
+        assert_eq!(Asked::from(Request::Capture(Vec::new())).about(), &About::Device);
+    }
+}

@@ -1,0 +1,149 @@
+//! Brings the HSM's captured entry to the end of the log, whole segments at a time.
+
+use super::interface::Millis;
+use crate::segment::SegmentName;
+use std::collections::VecDeque;
+use strongroom_proto::entry::Entry;
+use strongroom_proto::hsm::MAX_CAPTURE_ENTRIES;
+use strongroom_proto::ids::{EntryHash, HsmId, Index};
+use strongroom_proto::statement::Captured;
+
+/// How long to leave an HSM alone that did not answer or has failed.
+const RETRY_MS: u64 = 100;
+/// The most segments that wait to be captured when one more is taken from a push.
+const MAX_PUSHED: usize = 64;
+
+/// The most bytes that an entry takes besides its partitions, and that each of those takes.
+const ENTRY_BYTES: usize = 240;
+const PARTITION_BYTES: usize = 80;
+
+/// A segment whose entries are to be captured.
+struct Uncaptured {
+    name: SegmentName,
+    entries: Vec<Entry>,
+    /// Who pushed it; `None` where it came from the store, or is our own.
+    by: Option<HsmId>,
+}
+
+/// A segment with an entry that no HSM made.
+pub(super) struct Forged {
+    pub(super) name: SegmentName,
+    /// Who pushed it; `None` where it is in the store.
+    pub(super) by: Option<HsmId>,
+}
+
+/// What the HSM has captured, and what it is to capture next.
+pub(super) struct Capture {
+    /// Newest known position; the HSM may be further where a reply was lost.
+    captured: (Index, EntryHash),
+    statement: Option<Captured>,
+    queue: VecDeque<Uncaptured>,
+    /// Whether a request is with the HSM, and of how many segments.
+    asked: Option<usize>,
+    /// Whether to ask for one segment at a time, to find the one that the HSM refuses.
+    narrow: bool,
+    /// Whether the statement is wanted again though nothing is new.
+    restate: bool,
+    retry_at: Millis,
+}
+
+impl Capture {
+    /// Starts from what the HSM said of itself.
+    pub(super) fn new(captured: (Index, EntryHash)) -> Self {
+        let restate = captured.0 > Index::ZERO;
+        Self {
+            captured,
+            statement: None,
+            queue: VecDeque::new(),
+            asked: None,
+            narrow: false,
+            restate,
+            retry_at: Millis(0),
+        }
+    }
+
+    pub(super) const fn captured(&self) -> (Index, EntryHash) {
+        self.captured
+    }
+
+    /// The newest statement, once the HSM has made one.
+    pub(super) const fn statement(&self) -> Option<Captured> {
+        self.statement
+    }
+
+    /// The last entry that is to be captured, if there is one.
+    pub(super) fn last_queued(&self) -> Option<Index> {
+        self.queue.back().and_then(|last| last.entries.last()).map(|last| last.index)
+    }
+
+    /// Whether nothing is left to capture.
+    pub(super) fn is_done(&self) -> bool {
+        self.queue.is_empty() && self.asked.is_none()
+    }
+
+    /// Whether more may be taken from a push: whoever sends them must not fill the memory.
+    pub(super) fn has_room(&self) -> bool {
+        self.queue.len() < MAX_PUSHED
+    }
+
+    /// Takes note of a segment that the store has acknowledged with all before it, as it says itself, or as the leader
+    /// says who pushed it.
+    pub(super) fn push(&mut self, name: SegmentName, entries: Vec<Entry>, by: Option<HsmId>) {
+        if entries.last().is_some_and(|last| last.index > self.captured.0) {
+            self.queue.push_back(Uncaptured { name, entries, by });
+        }
+    }
+
+    /// The entries to ask for now, if any; whole segments, as many as one request takes.
+    pub(super) fn ask(&mut self, now: Millis, max_frame_bytes: usize) -> Option<Vec<Entry>> {
+        if self.asked.is_some() || now < self.retry_at || (self.queue.is_empty() && !self.restate) {
+            return None;
+        }
+        let mut entries: Vec<Entry> = Vec::new();
+        let (mut bytes, mut segments) = (0_usize, 0_usize);
+        for next in &self.queue {
+            let more: usize =
+                next.entries.iter().map(|e| ENTRY_BYTES + e.partitions.len() * PARTITION_BYTES).sum();
+            let fits = entries.len() + next.entries.len() <= MAX_CAPTURE_ENTRIES
+                && bytes.saturating_add(more) <= max_frame_bytes;
+            if segments > 0 && (self.narrow || !fits) {
+                break;
+            }
+            bytes = bytes.saturating_add(more);
+            segments += 1;
+            entries.extend_from_slice(&next.entries);
+        }
+        self.asked = Some(segments);
+        Some(entries)
+    }
+
+    /// The HSM has stated what it has captured. Returns the last segment of that.
+    pub(super) fn stated(&mut self, statement: Captured) -> Option<SegmentName> {
+        self.asked = None;
+        self.restate = false;
+        self.captured = (statement.index, statement.hash);
+        self.statement = Some(statement);
+        let mut last_of = None;
+        let is_captured =
+            |front: &mut Uncaptured| front.entries.last().is_none_or(|last| last.index <= statement.index);
+        while let Some(captured) = self.queue.pop_front_if(is_captured) {
+            last_of = Some(captured.name);
+        }
+        last_of
+    }
+
+    /// The reply was lost, or the HSM could not: asks again later.
+    pub(super) fn retry(&mut self, now: Millis) {
+        self.asked = None;
+        self.retry_at = now.after(RETRY_MS);
+    }
+
+    /// The HSM says that one of the entries was not made by an HSM. Which segment that is, or `None` when it is still
+    /// to be found.
+    pub(super) fn forged(&mut self) -> Option<Forged> {
+        let asked = self.asked.take();
+        self.narrow = true;
+        let front = self.queue.front().filter(|_| asked == Some(1))?;
+        Some(Forged { name: front.name, by: front.by })
+    }
+}

@@ -1,0 +1,101 @@
+//! Client requests that wait for an answer.
+//!
+//! Kept here: every ticket is answered exactly once.
+
+use super::interface::{Answer, Millis, Ticket};
+use super::outbox::Outbox;
+use std::collections::{BTreeSet, VecDeque};
+use strongroom_proto::hsm::BatchRequest;
+
+/// The most requests that may wait for an answer at once.
+const MAX_WAITING: usize = 4096;
+/// How long a request may wait.
+const PATIENCE_MS: u64 = 10_000;
+
+/// A request that is not with the HSM yet.
+pub(super) struct Queued {
+    pub(super) ticket: Ticket,
+    pub(super) request: BatchRequest,
+}
+
+/// All requests without an answer.
+#[derive(Default)]
+pub(super) struct Clients {
+    waiting: BTreeSet<Ticket>,
+    arrivals: VecDeque<(Millis, Ticket)>,
+    pub(super) handshakes: VecDeque<Queued>,
+    pub(super) queue: VecDeque<Queued>,
+}
+
+impl Clients {
+    /// Every ticket is answered exactly once: one that waits is known by when it arrived, and ends at the latest when its
+    /// time is over.
+    ///
+    /// # Panics
+    /// If one would wait for ever.
+    pub(super) fn assert_invariants(&self) {
+        assert!(self.waiting.len() <= self.arrivals.len(), "a client waits for an answer that never comes");
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.handshakes.len() + self.queue.len()
+    }
+
+    /// Takes a request in; one too many is answered at once.
+    pub(super) fn arrive(&mut self, now: Millis, out: &mut Outbox, handshake_only: bool, queued: Queued) {
+        if self.arrivals.len() >= 2 * MAX_WAITING {
+            self.arrivals.retain(|(_, ticket)| self.waiting.contains(ticket));
+        }
+        if self.waiting.len() >= MAX_WAITING {
+            out.answer(queued.ticket, Answer::Busy);
+            return;
+        }
+        let new = self.waiting.insert(queued.ticket);
+        debug_assert!(new, "a ticket is one request's");
+        self.arrivals.push_back((now, queued.ticket));
+        if handshake_only { self.handshakes.push_back(queued) } else { self.queue.push_back(queued) }
+    }
+
+    /// Whether it has no answer yet.
+    pub(super) fn is_waiting(&self, ticket: Ticket) -> bool {
+        self.waiting.contains(&ticket)
+    }
+
+    /// Answers, unless it was answered before.
+    pub(super) fn answer(&mut self, out: &mut Outbox, ticket: Ticket, answer: Answer) {
+        if self.waiting.remove(&ticket) {
+            out.answer(ticket, answer);
+        }
+    }
+
+    /// Gives up those who have waited too long.
+    pub(super) fn expire(&mut self, now: Millis, out: &mut Outbox) {
+        while let Some((arrived, ticket)) = self.arrivals.front().copied() {
+            if self.waiting.contains(&ticket) {
+                if now < arrived.after(PATIENCE_MS) {
+                    break;
+                }
+                self.answer(out, ticket, Answer::Unavailable);
+            }
+            self.arrivals.pop_front();
+        }
+        let waiting = &self.waiting;
+        for queue in [&mut self.handshakes, &mut self.queue] {
+            while queue.pop_front_if(|queued| !waiting.contains(&queued.ticket)).is_some() {}
+        }
+    }
+
+    /// Gives up all.
+    pub(super) fn give_up(&mut self, out: &mut Outbox) {
+        for ticket in std::mem::take(&mut self.waiting) {
+            out.answer(ticket, Answer::Unavailable);
+        }
+        self.arrivals.clear();
+        self.handshakes.clear();
+        self.queue.clear();
+    }
+}

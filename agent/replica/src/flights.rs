@@ -1,0 +1,152 @@
+//! Segments on their way to the store, and those that must be settled before this member leads again.
+//!
+//! Kept here: a name is written with one content only, and again only after the store's last answer to it; a segment
+//! counts only when all before it are in the store.
+
+use super::interface::{CreateOutcome, Millis};
+use super::log::Object;
+use super::trees::Trees;
+use crate::segment::{Segment, SegmentEntry, SegmentName};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use strongroom_proto::entry::Entry;
+use strongroom_proto::ids::{Index, RecordId};
+
+/// First and longest pause before a write is tried again.
+const BACK_OFF_MS: (u64, u64) = (20, 1_000);
+
+/// A segment that this agent writes.
+pub(super) struct Flight {
+    pub(super) object: Object,
+    /// Its entries, to be captured.
+    pub(super) entries: Vec<Entry>,
+    /// The trees after it.
+    pub(super) trees: Trees,
+    /// The records that each entry changed.
+    pub(super) changed: Vec<(Index, Vec<RecordId>)>,
+    state: Writing,
+    back_off_ms: u64,
+    /// When it was first given to the store.
+    begun: Option<Millis>,
+}
+
+impl Flight {
+    /// Whether the store was first given it longer ago than this.
+    pub(super) fn is_older_than(&self, now: Millis, ms: u64) -> bool {
+        self.begun.is_some_and(|begun| now > begun.after(ms))
+    }
+}
+
+enum Writing {
+    ToWrite(Millis),
+    Written,
+    Created,
+}
+
+/// What an outcome means.
+#[derive(PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Not one of these segments, or it is not settled yet.
+    Nothing,
+    /// Segments at the front may have landed.
+    Landed,
+    /// It was lost, and with it every segment after it. They are gone from here.
+    Lost,
+}
+
+/// Segments in the order of the log.
+#[derive(Default)]
+pub(super) struct Flights(VecDeque<Flight>);
+
+impl Flights {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds a segment, to be written at once.
+    pub(super) fn push(&mut self, segment: &Segment, object: Object, trees: Trees) {
+        let entries = segment.entries().iter().map(|made| made.entry.clone()).collect();
+        let ids = |made: &SegmentEntry| made.leaves.iter().map(|leaf| leaf.record).collect();
+        let changed = segment.entries().iter().map(|made| (made.entry.index, ids(made))).collect();
+        let state = Writing::ToWrite(Millis(0));
+        self.0.push_back(Flight { object, entries, trees, changed, state, back_off_ms: 0, begun: None });
+    }
+
+    /// Adds a segment that the store had before, to be written again.
+    pub(super) fn restore(&mut self, object: Object) {
+        let state = Writing::ToWrite(Millis(0));
+        let (entries, trees, changed) = (Vec::new(), Trees::default(), Vec::new());
+        self.0.push_back(Flight { object, entries, trees, changed, state, back_off_ms: 0, begun: None });
+    }
+
+    /// Takes over the segments of another, which come after these.
+    pub(super) fn append(&mut self, other: &mut Self) {
+        self.0.append(&mut other.0);
+    }
+
+    /// Whether a segment of this name is among them.
+    /// The names of all.
+    pub(super) fn names(&self) -> impl Iterator<Item = SegmentName> {
+        self.0.iter().map(|flight| flight.object.name)
+    }
+
+    pub(super) fn contains(&self, name: SegmentName) -> bool {
+        self.0.iter().any(|flight| flight.object.name == name)
+    }
+
+    /// Forgets what is not with the store now and was first given to it longer ago than this, with all after it: its
+    /// place may be free again, and nobody's.
+    pub(super) fn give_up(&mut self, now: Millis, ms: u64) {
+        let idle = |flight: &Flight| matches!(flight.state, Writing::ToWrite(_));
+        if let Some(at) = self.0.iter().position(|f| idle(f) && f.is_older_than(now, ms)) {
+            self.0.truncate(at);
+        }
+    }
+
+    /// What is to be written now.
+    pub(super) fn due(&mut self, now: Millis) -> Vec<(SegmentName, Arc<[u8]>)> {
+        let mut due = Vec::new();
+        for flight in &mut self.0 {
+            if matches!(flight.state, Writing::ToWrite(at) if at <= now) {
+                flight.state = Writing::Written;
+                flight.begun.get_or_insert(now);
+                due.push((flight.object.name, flight.object.bytes.clone()));
+            }
+        }
+        due
+    }
+
+    /// Takes the store's answer.
+    pub(super) fn wrote(&mut self, now: Millis, name: SegmentName, outcome: CreateOutcome) -> Outcome {
+        let place = self.0.iter().position(|f| f.object.name == name && matches!(f.state, Writing::Written));
+        let Some((at, flight)) = place.and_then(|at| self.0.get_mut(at).map(|flight| (at, flight))) else {
+            return Outcome::Nothing;
+        };
+        match outcome {
+            CreateOutcome::Created => {
+                flight.state = Writing::Created;
+                Outcome::Landed
+            }
+            CreateOutcome::Lost => {
+                // What comes after it hangs off a hash that no reader reaches.
+                self.0.truncate(at);
+                Outcome::Lost
+            }
+            CreateOutcome::Unknown => {
+                let (first, longest) = BACK_OFF_MS;
+                flight.back_off_ms = flight.back_off_ms.saturating_mul(2).clamp(first, longest);
+                flight.state = Writing::ToWrite(now.after(flight.back_off_ms));
+                Outcome::Nothing
+            }
+        }
+    }
+
+    /// The first segment, if it is in the store.
+    pub(super) fn pop_landed(&mut self) -> Option<Flight> {
+        self.0.pop_front_if(|flight| matches!(flight.state, Writing::Created))
+    }
+}

@@ -1,0 +1,670 @@
+//! What a leader knows: the entries it made, where they are on their way, and who has captured them.
+//!
+//! Kept here: replies go to the requests of exactly their entry, found by its hash; statements count only for entries
+//! of this leadership, by hash; a member hears of a segment only when it and all before it are in the store.
+
+use super::ask::{self, Asked};
+use super::clients::{Clients, Queued};
+use super::flights::{Flight, Flights};
+use super::interface::{Answer, Millis, Settings, Ticket};
+use super::log::{Log, Object, Origin};
+use super::outbox::{Call, Outbox};
+use super::paths::Paths;
+use super::standing::Standings;
+use super::storage::Snapshots;
+use super::trees::{Tail, Trees};
+use crate::peer::{MAX_PATHS_BYTES, PeerMessage};
+use crate::segment::{MAX_SEGMENT_BYTES, Segment, SegmentEntry, SegmentName};
+use crate::stored::{Loaded, Snapshot};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use strongroom_proto::entry::Entry;
+use strongroom_proto::hsm::{
+    BatchRequest, MAX_CAPTURE_ENTRIES, Made, NoiseReply, Outcome, PrefixTree, Refusal, Released,
+    SessionRefusal, tree_nodes,
+};
+use strongroom_proto::ids::{EntryHash, HsmId, Index, RecordId, Term};
+use strongroom_proto::statement::{Captured, Committed};
+
+/// The most segments on their way to the store.
+const MAX_FLIGHTS: usize = 4;
+/// The most handshakes with the HSM at once.
+const MAX_HANDSHAKES: usize = 16;
+/// The most bytes of one request to the HSM, whatever it could take: an entry must fit into a segment.
+const MAX_BATCH_BYTES: usize = MAX_SEGMENT_BYTES / 3;
+/// When enough entries are collected for one segment; leaves room for the largest entry.
+const FULL_SEGMENT_BYTES: usize = MAX_SEGMENT_BYTES / 3;
+/// How long clients are told to try again, not that their session is gone: they take the latter for fatal.
+const SESSION_GRACE_MS: u64 = 35_000;
+/// How long to leave the HSM alone after it said that it is busy.
+const BUSY_MS: u64 = 20;
+/// How long a leader goes on with an entry that is neither in the store nor committed before it gives way, unless it was
+/// deposed again and again: then the others are no better off, and it waits longer.
+const STALLED_MS: u64 = 10_000;
+/// How long a leader leaves its HSM unasked before it makes sure that it is there.
+const HSM_SILENCE_MS: u64 = 1_000;
+/// How many times as many changes as usual may wait for a snapshot before no request is served.
+const MAX_UNSTORED: usize = 4;
+/// Longest pause before a segment is pushed again to a member that has not stated it.
+const PUSH_BACK_OFF_MS: u64 = 1_000;
+
+/// An entry whose replies are in the HSM.
+struct Kept {
+    index: Index,
+    hash: EntryHash,
+    tickets: Vec<Ticket>,
+}
+
+/// An entry of this leadership, and the trees after it.
+struct Own {
+    entry: Entry,
+    hash: EntryHash,
+    trees: Trees,
+}
+
+/// Another member, as the leader sees it.
+#[derive(Clone, Copy)]
+struct Member {
+    /// The newest of its statements that is of this leadership.
+    statement: Option<Captured>,
+    /// The newest entry that it has stated.
+    stated: Index,
+    /// Whether a statement of it may not be authentic, and whether the HSM has found that the one above is.
+    doubted: bool,
+    proven: bool,
+    push_at: Millis,
+    back_off_ms: u64,
+    /// When it last said that it follows another leader.
+    left_at: Option<Millis>,
+}
+
+impl Member {
+    const UNHEARD: Self = Self {
+        statement: None,
+        stated: Index::ZERO,
+        doubted: false,
+        proven: false,
+        push_at: Millis(0),
+        back_off_ms: 0,
+        left_at: None,
+    };
+}
+
+/// Statements that are with the HSM.
+enum Counting {
+    Nothing,
+    /// Those of a majority: of this member, and of these others.
+    Majority(Vec<HsmId>),
+    /// One alone, to find out whether it is authentic.
+    Doubted(HsmId),
+}
+
+/// That the HSM's reply does not fit what the agent knows: it must lead anew.
+pub(super) struct OutOfStep;
+
+/// One leadership.
+pub(super) struct Leader {
+    term: Term,
+    since: Millis,
+    /// Whether its first segment is in the store: only then does it lead for others.
+    elected: bool,
+    /// The trees after the newest entry made.
+    pub(super) trees: Trees,
+    /// What has changed up to there since the stored tree.
+    pub(super) tail: Tail,
+    /// The trees before the first of the collected entries.
+    before: Trees,
+    /// Requests on their way to the HSM.
+    pub(super) paths: Paths,
+    /// The stored tree.
+    pub(super) snapshots: Snapshots,
+    newest: (Index, EntryHash),
+    /// The batch that is with the HSM.
+    processing: Option<Vec<Queued>>,
+    handshaking: usize,
+    counting: Counting,
+    busy_until: Millis,
+    /// Entries that wait for a place among the flights, and about how many bytes they are.
+    collected: Vec<SegmentEntry>,
+    collected_bytes: usize,
+    flights: Flights,
+    kept: VecDeque<Kept>,
+    /// Entries made and not known to be committed, ascending.
+    own: BTreeMap<Index, Own>,
+    committed: Index,
+    members: BTreeMap<HsmId, Member>,
+    heartbeat_at: Millis,
+    /// When an own entry was last committed, or began to wait for it alone.
+    progress_at: Millis,
+    /// When the HSM was last asked whether it is there.
+    asked_hsm_at: Millis,
+}
+
+impl Leader {
+    /// Begins where the HSM began: at the end of the log.
+    pub(super) fn new(now: Millis, term: Term, log: &Log, settings: &Settings) -> Self {
+        let others = settings.group.members.iter().filter(|m| **m != settings.hsm);
+        Self {
+            term,
+            since: now,
+            elected: false,
+            trees: log.trees().clone(),
+            tail: log.tail().clone(),
+            before: log.trees().clone(),
+            paths: Paths::default(),
+            snapshots: Snapshots::default(),
+            newest: log.position(),
+            processing: None,
+            handshaking: 0,
+            counting: Counting::Nothing,
+            busy_until: Millis(0),
+            collected: Vec::new(),
+            collected_bytes: 0,
+            flights: Flights::default(),
+            kept: VecDeque::new(),
+            own: BTreeMap::new(),
+            committed: Index::ZERO,
+            members: others.map(|m| (*m, Member::UNHEARD)).collect(),
+            heartbeat_at: now,
+            progress_at: now,
+            asked_hsm_at: now,
+        }
+    }
+
+    pub(super) const fn since(&self) -> Millis {
+        self.since
+    }
+
+    /// Whether it has been going nowhere for too long: it alone cannot reach the store or use the stored tree, or it is
+    /// heard and hears nobody. It must give way: its heartbeats keep the others from doing better.
+    pub(super) fn is_stalled(&self, now: Millis, patience: u32, settings: &Settings) -> bool {
+        let patience_ms = STALLED_MS << patience;
+        let without_tree = self.elected && !self.snapshots.are_open() && now >= self.since.after(patience_ms);
+        let full =
+            self.elected && self.is_full(settings) && now >= self.snapshots.waits_since().after(patience_ms);
+        without_tree || full || (!self.own.is_empty() && now >= self.progress_at.after(patience_ms))
+    }
+
+    /// Whether more has changed than may wait for a snapshot.
+    const fn is_full(&self, settings: &Settings) -> bool {
+        self.tail.records() >= settings.storage.snapshot_records.saturating_mul(MAX_UNSTORED)
+    }
+
+    /// Asks an idle HSM whether it is there; whether it is time to.
+    pub(super) fn is_hsm_unheard(&mut self, now: Millis) -> bool {
+        let due = self.elected && now >= self.asked_hsm_at.after(HSM_SILENCE_MS);
+        if due {
+            self.asked_hsm_at = now;
+        }
+        due
+    }
+
+    pub(super) const fn term(&self) -> Term {
+        self.term
+    }
+
+    pub(super) const fn is_elected(&self) -> bool {
+        self.elected
+    }
+
+    pub(super) const fn newest(&self) -> Index {
+        self.newest.0
+    }
+
+    /// Whether nothing is made that is not in the store.
+    pub(super) fn is_landed(&self) -> bool {
+        self.processing.is_none() && self.collected.is_empty() && self.flights.is_empty()
+    }
+
+    pub(super) const fn committed(&self) -> Index {
+        self.committed
+    }
+
+    /// The names of the segments on their way to the store.
+    pub(super) fn names_under_way(&self) -> Vec<SegmentName> {
+        self.flights.names().collect()
+    }
+
+    /// Checks what is said under "Kept here", here and in [`Paths`].
+    ///
+    /// # Panics
+    /// If something does not hold.
+    pub(super) fn assert_invariants(&self) {
+        let ascend = self.kept.iter().is_sorted_by(|before, after| before.index < after.index);
+        assert!(ascend, "replies are released in the order of their entries");
+        for kept in &self.kept {
+            let made = self.own.get(&kept.index);
+            assert!(
+                made.is_none_or(|made| made.hash == kept.hash),
+                "replies wait for another entry than theirs"
+            );
+        }
+        for member in self.members.values() {
+            let counts = |statement: Captured| {
+                let own = self.own.get(&statement.index);
+                own.map_or(statement.index <= self.committed, |own| own.hash == statement.hash)
+            };
+            assert!(member.statement.is_none_or(counts), "a statement of another leadership's entry counts");
+        }
+        self.paths.assert_invariants();
+    }
+
+    pub(super) fn flights(&mut self) -> &mut Flights {
+        &mut self.flights
+    }
+
+    /// Sends what can be sent: handshakes, the next batch, the next segments.
+    pub(super) fn advance(
+        &mut self,
+        now: Millis,
+        settings: &Settings,
+        clients: &mut Clients,
+        out: &mut Outbox,
+    ) -> Result<(), OutOfStep> {
+        if self.elected {
+            self.handshake(settings, clients, out);
+        }
+        if self.snapshots.are_open() {
+            self.paths.sort(&self.trees, clients, out);
+        }
+        self.process(now, settings, clients, out);
+        self.collect()?;
+        for (name, bytes) in self.flights.due(now) {
+            out.write(name, bytes);
+        }
+        Ok(())
+    }
+
+    fn handshake(&mut self, settings: &Settings, clients: &mut Clients, out: &mut Outbox) {
+        while self.handshaking < MAX_HANDSHAKES
+            && let Some(queued) = clients.handshakes.pop_front()
+        {
+            if !clients.is_waiting(queued.ticket) {
+                continue;
+            }
+            if self.trees.prefix_of(&queued.request.record).is_none() {
+                clients.answer(out, queued.ticket, Answer::NotCovered);
+                continue;
+            }
+            self.handshaking += 1;
+            let ask = ask::Handshake(settings.group.group, queued.request);
+            out.ask(Call::Handshake(queued.ticket), ask);
+        }
+    }
+
+    /// How many requests the next batch may have. None: no batch may be sent now.
+    fn room(&self, now: Millis, settings: &Settings) -> Option<usize> {
+        let kept: usize = self.kept.iter().map(|kept| kept.tickets.len()).sum();
+        let room = (settings.limits.max_pending_replies as usize).saturating_sub(kept);
+        let ready = self.processing.is_none()
+            && self.busy_until <= now
+            && self.own.len() < settings.limits.max_pending_entries as usize
+            && self.collected.len() < MAX_CAPTURE_ENTRIES
+            && self.collected_bytes < FULL_SEGMENT_BYTES
+            // Without its first entry it could not take the snapshot that this waits for.
+            && !(self.elected && self.is_full(settings));
+        (ready && room > 0).then_some(room.min(settings.limits.max_batch_requests as usize))
+    }
+
+    /// One batch at a time; the next leaves the moment the reply to the one before is in.
+    fn process(&mut self, now: Millis, settings: &Settings, clients: &mut Clients, out: &mut Outbox) {
+        let Some(room) = self.room(now, settings) else { return };
+        if !self.elected {
+            // The entry that, once in the store, makes this the leader.
+            if self.own.is_empty() {
+                self.send_batch(settings, Vec::new(), out);
+            }
+            return;
+        }
+        if !self.snapshots.are_open() {
+            return;
+        }
+        let mut batch = Vec::new();
+        while batch.len() < room
+            && let Some(queued) = self.paths.ready.pop_front()
+        {
+            if clients.is_waiting(queued.ticket) {
+                batch.push(queued);
+            }
+        }
+        if !batch.is_empty() {
+            for queued in self.send_batch(settings, batch, out).into_iter().rev() {
+                self.paths.ready.push_front(queued);
+            }
+        }
+    }
+
+    /// Sends as many of the first of these requests as one frame holds, and returns the others.
+    fn send_batch(&mut self, settings: &Settings, mut batch: Vec<Queued>, out: &mut Outbox) -> Vec<Queued> {
+        let max_bytes = (settings.limits.max_frame_bytes as usize).min(MAX_BATCH_BYTES);
+        let mut beyond = Vec::new();
+        loop {
+            let trees = self.trees.partial(batch.iter().map(|q| q.request.record)).unwrap_or_default();
+            let small = tree_nodes(&trees) <= settings.limits.max_tree_nodes as usize;
+            let requests: Vec<BatchRequest> = batch.iter().map(|q| q.request.clone()).collect();
+            let request = Asked::new(ask::Process { group: settings.group.group, trees, requests });
+            let fits = small && request.bytes().len() <= max_bytes;
+            if fits || batch.len() <= 1 {
+                self.processing = Some(batch);
+                out.hsm(Call::Process, request);
+                return beyond;
+            }
+            let mut second_half = batch.split_off(batch.len() / 2);
+            second_half.append(&mut beyond);
+            beyond = second_half;
+        }
+    }
+
+    /// Makes a segment of the collected entries, if one more may be on its way.
+    fn collect(&mut self) -> Result<(), OutOfStep> {
+        if self.collected.is_empty() || self.flights.len() >= MAX_FLIGHTS {
+            return Ok(());
+        }
+        self.collected_bytes = 0;
+        let segment = Segment::new(std::mem::take(&mut self.collected)).map_err(|_| OutOfStep)?;
+        let bytes = segment.encode().map_err(|_| OutOfStep)?;
+        let paths = self.paths_before(&segment).into();
+        let (name, prev) = (segment.name(), segment.first().prev);
+        let object = Object { name, prev, bytes: bytes.into(), paths, origin: Origin::Store };
+        self.flights.push(&segment, object, self.trees.clone());
+        Ok(())
+    }
+
+    /// What other members need to follow a segment without the stored tree.
+    fn paths_before(&self, segment: &Segment) -> Vec<PrefixTree> {
+        let leaves = segment.entries().iter().flat_map(|made| &made.leaves);
+        let paths = self.before.paths(leaves.map(|leaf| leaf.record)).unwrap_or_default();
+        let fit = minicbor::to_vec(&paths).is_ok_and(|bytes| bytes.len() <= MAX_PATHS_BYTES);
+        if fit { paths } else { Vec::new() }
+    }
+
+    /// The records whose paths must stay open.
+    pub(super) fn in_use(&self) -> BTreeSet<RecordId> {
+        let mut ids = self.tail.until(Index(u64::MAX));
+        let processing = self.processing.iter().flatten();
+        ids.extend(processing.chain(&self.paths.ready).map(|queued| queued.request.record));
+        ids
+    }
+
+    /// Takes the outcome of a handshake.
+    pub(super) fn handshaken(
+        &mut self,
+        now: Millis,
+        ticket: Ticket,
+        outcome: Option<Outcome>,
+        clients: &mut Clients,
+        out: &mut Outbox,
+    ) {
+        self.handshaking = self.handshaking.saturating_sub(1);
+        let answer = outcome.and_then(|outcome| self.answer(now, outcome)).unwrap_or(Answer::Unavailable);
+        clients.answer(out, ticket, answer);
+    }
+
+    /// What a client hears before any commit; `None` where the HSM keeps the reply.
+    fn answer(&self, now: Millis, outcome: Outcome) -> Option<Answer> {
+        match outcome {
+            Outcome::Kept => None,
+            Outcome::Answered(reply) => Some(Answer::Reply(reply)),
+            Outcome::Refused(SessionRefusal::MissingSession) if now < self.since.after(SESSION_GRACE_MS) => {
+                Some(Answer::Unavailable)
+            }
+            Outcome::Refused(refusal) => Some(Answer::Refused(refusal)),
+        }
+    }
+
+    /// Takes what became of a batch.
+    pub(super) fn processed(
+        &mut self,
+        now: Millis,
+        outcomes: Vec<Outcome>,
+        made: Option<Made>,
+        clients: &mut Clients,
+        out: &mut Outbox,
+    ) -> Result<(), OutOfStep> {
+        let batch = self.processing.take().unwrap_or_default();
+        if outcomes.len() != batch.len() {
+            return Err(OutOfStep);
+        }
+        let mut kept = Vec::new();
+        for (queued, outcome) in batch.into_iter().zip(outcomes) {
+            match self.answer(now, outcome) {
+                Some(answer) => clients.answer(out, queued.ticket, answer),
+                None => kept.push(queued.ticket),
+            }
+        }
+        match made {
+            None if kept.is_empty() && self.elected => Ok(()),
+            None => Err(OutOfStep),
+            Some(made) => self.made(now, made, kept),
+        }
+    }
+
+    fn made(&mut self, now: Millis, made: Made, tickets: Vec<Ticket>) -> Result<(), OutOfStep> {
+        let (index, hash) = (made.entry.index, made.entry.hash());
+        let (newest, newest_hash) = self.newest;
+        if newest.next() != Some(index) || made.entry.prev != newest_hash {
+            return Err(OutOfStep);
+        }
+        let made = SegmentEntry::from(made);
+        if self.collected.is_empty() {
+            self.before = self.trees.clone();
+        }
+        self.trees.apply(&made).map_err(|_| OutOfStep)?;
+        self.tail.push(&made);
+        self.newest = (index, hash);
+        if self.own.is_empty() {
+            self.progress_at = now;
+        }
+        let own = Own { entry: made.entry.clone(), hash, trees: self.trees.clone() };
+        self.own.insert(index, own);
+        self.kept.push_back(Kept { index, hash, tickets });
+        let parts = made.leaves.iter().map(|leaf| &leaf.sealed).chain(&made.events);
+        // A CBOR header and a record id for each.
+        self.collected_bytes += parts.map(|bytes| bytes.len() + 48).sum::<usize>();
+        self.collected.push(made);
+        Ok(())
+    }
+
+    /// The HSM can make no entry now: the batch goes first next time.
+    pub(super) fn busy(&mut self, now: Millis) {
+        for queued in self.processing.take().unwrap_or_default().into_iter().rev() {
+            self.paths.ready.push_front(queued);
+        }
+        self.busy_until = now.after(BUSY_MS);
+    }
+
+    /// The HSM refused the batch, which can be left out.
+    pub(super) fn refused(&mut self, clients: &mut Clients, out: &mut Outbox) {
+        for queued in self.processing.take().unwrap_or_default() {
+            clients.answer(out, queued.ticket, Answer::Unavailable);
+        }
+    }
+
+    /// The HSM did not count the statements. Where that is for one that is not authentic, each is looked at alone.
+    /// Returns whose statement is none of its HSM.
+    pub(super) fn uncommitted(&mut self, refusal: Refusal) -> Option<HsmId> {
+        let forged = matches!(refusal, Refusal::NotAuthentic | Refusal::BadMembers);
+        match std::mem::replace(&mut self.counting, Counting::Nothing) {
+            Counting::Doubted(of) => {
+                let member = self.members.get_mut(&of)?;
+                // Authentic, and no majority alone.
+                (member.doubted, member.proven) = (forged, !forged);
+                member.statement.take_if(|_| forged)?;
+                Some(of)
+            }
+            Counting::Majority(others) => {
+                let is_proven = |of: &HsmId| self.members.get(of).is_some_and(|member| member.proven);
+                if !forged || others.iter().all(is_proven) {
+                    self.forget_statements();
+                    return None;
+                }
+                for of in others {
+                    if let Some(member) = self.members.get_mut(&of) {
+                        member.doubted |= !member.proven;
+                    }
+                }
+                None
+            }
+            Counting::Nothing => None,
+        }
+    }
+
+    /// Keeps no statement of others, and asks for them again.
+    pub(super) fn forget_statements(&mut self) {
+        self.counting = Counting::Nothing;
+        for member in self.members.values_mut() {
+            *member = Member::UNHEARD;
+        }
+    }
+
+    /// A segment of this leadership is in the store, and all before it.
+    pub(super) fn landed(&mut self, now: Millis, settings: &Settings, flight: &Flight, out: &mut Outbox) {
+        if !self.elected {
+            self.elected = true;
+            self.heartbeat_at = now;
+        }
+        if let Some(last) = flight.entries.last() {
+            self.snapshots.landed(flight.object.name.first, last.index);
+        }
+        for (to, member) in &mut self.members {
+            member.push_at = now.after(settings.heartbeat_ms);
+            member.back_off_ms = settings.heartbeat_ms;
+            out.send(*to, flight.object.push());
+        }
+    }
+
+    /// Says that it leads, and repeats what members have not stated.
+    pub(super) fn tick(&mut self, now: Millis, settings: &Settings, log: &Log, out: &mut Outbox) {
+        if !self.elected || now < self.heartbeat_at {
+            return;
+        }
+        self.heartbeat_at = now.after(settings.heartbeat_ms);
+        let group = settings.group.group;
+        let (newest, _) = log.position();
+        let snapshot = self.snapshots.stored();
+        for (to, member) in &mut self.members {
+            out.send(*to, PeerMessage::Heartbeat { group, term: self.term, newest, snapshot });
+            if member.stated >= newest || now < member.push_at {
+                continue;
+            }
+            member.back_off_ms =
+                member.back_off_ms.saturating_mul(2).clamp(settings.heartbeat_ms, PUSH_BACK_OFF_MS);
+            member.push_at = now.after(member.back_off_ms);
+            if let Some(newest) = log.recent().back() {
+                out.send(*to, newest.push());
+            }
+        }
+    }
+
+    /// A member follows another leader, whose log goes further. Whether too few are left for a majority.
+    pub(super) fn is_left_by(&mut self, member: HsmId, now: Millis, settings: &Settings) -> bool {
+        if let Some(member) = self.members.get_mut(&member) {
+            member.left_at = Some(now);
+        }
+        let lately = *settings.election_timeout_ms.end();
+        let is_left = |member: &&Member| member.left_at.is_some_and(|at| now <= at.after(lately));
+        let left = self.members.values().filter(is_left).count();
+        let all = settings.group.members.len();
+        all.saturating_sub(left) < all / 2 + 1
+    }
+
+    /// Whether a statement says that another entry is captured where this leadership has made one.
+    pub(super) fn is_beaten_by(&self, statement: &Captured) -> bool {
+        self.own.get(&statement.index).is_some_and(|own| own.hash != statement.hash)
+    }
+
+    /// Takes what was read from the stored tree, also into the trees before the collected entries.
+    pub(super) fn open(&mut self, loaded: &Loaded) {
+        self.trees.open(loaded);
+        if !self.collected.is_empty() {
+            self.before.open(loaded);
+        }
+    }
+
+    /// Takes another member's statement.
+    pub(super) fn stated(&mut self, from: HsmId, statement: Captured, log: &Log) {
+        let Some(member) = self.members.get_mut(&from) else { return };
+        if statement.hsm != from {
+            return;
+        }
+        if self.own.get(&statement.index).is_some_and(|own| own.hash == statement.hash) {
+            member.proven &= member.statement == Some(statement);
+            member.statement = Some(statement);
+        }
+        let (newest, newest_hash) = log.position();
+        if statement.index < newest || statement.hash == newest_hash {
+            member.stated = member.stated.max(statement.index);
+            member.back_off_ms = 0;
+        }
+    }
+
+    /// Hands statements to the HSM when a majority has reached a new entry of this leadership. One bad statement spoils
+    /// all, so those of members in doubt go alone first.
+    pub(super) fn commit(
+        &mut self,
+        now: Millis,
+        settings: &Settings,
+        mine: Option<Captured>,
+        standings: &Standings,
+        out: &mut Outbox,
+    ) {
+        if !matches!(self.counting, Counting::Nothing) {
+            return;
+        }
+        let committed = self.committed;
+        let mine = mine.filter(|mine| self.own.get(&mine.index).is_some_and(|own| own.hash == mine.hash));
+        let new = |member: &Member| member.statement.filter(|s| s.index > committed);
+        let is_sound = |of: &HsmId, member: &Member| {
+            member.proven || !(member.doubted || standings.is_doubted(*of, now))
+        };
+        let others = self.members.iter().filter(|(of, member)| is_sound(of, member));
+        let mut statements: Vec<Captured> = others.filter_map(|(_, member)| new(member)).collect();
+        statements.extend(mine.filter(|s| s.index > committed));
+        statements.sort_unstable_by_key(|s| std::cmp::Reverse(s.index));
+        let majority = settings.group.members.len() / 2 + 1;
+        let statements = if statements.len() >= majority {
+            statements.truncate(majority);
+            let others = statements.iter().map(|s| s.hsm).filter(|of| *of != settings.hsm);
+            self.counting = Counting::Majority(others.collect());
+            statements
+        } else {
+            let mut doubted = self.members.iter().filter(|(of, member)| !is_sound(of, member));
+            let Some((of, statement)) = doubted.find_map(|(of, member)| Some((*of, new(member)?))) else {
+                return;
+            };
+            self.counting = Counting::Doubted(of);
+            vec![statement]
+        };
+        let group = settings.group.group;
+        out.ask(Call::Commit, ask::Commit { group, statements });
+    }
+
+    /// Takes what the HSM released.
+    pub(super) fn released(
+        &mut self,
+        now: Millis,
+        statement: Committed,
+        released: Vec<Released>,
+        clients: &mut Clients,
+        out: &mut Outbox,
+    ) {
+        self.counting = Counting::Nothing;
+        self.busy_until = Millis(0);
+        self.progress_at = now;
+        self.committed = self.committed.max(statement.index);
+        if let Some(own) = self.own.remove(&statement.index).filter(|own| own.hash == statement.hash) {
+            let snapshot = Snapshot { entry: own.entry, committed: statement };
+            self.snapshots.committed(now, snapshot, own.trees);
+        }
+        self.own.retain(|index, _| *index > statement.index);
+        let mut released: BTreeMap<EntryHash, Vec<NoiseReply>> =
+            released.into_iter().map(|r| (r.entry, r.replies)).collect();
+        while let Some(kept) = self.kept.pop_front_if(|kept| kept.index <= statement.index) {
+            let replies = released.remove(&kept.hash).unwrap_or_default();
+            let mut replies = Some(replies).filter(|r| r.len() == kept.tickets.len()).into_iter().flatten();
+            for ticket in kept.tickets {
+                let answer = replies.next().map_or(Answer::Unavailable, Answer::Reply);
+                clients.answer(out, ticket, answer);
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The log as this agent knows it: where it ends, and the trees there.
+//!
+//! Everything in [`Log`] is in the store. Kept here: an entry is taken only if it continues the log by its whole hash
+//! and, where the trees are open enough to tell, if its leaves give its roots. Where they are not, the trees are closed
+//! and checked when somebody leads: see [`super::replay`].
+
+use super::interface::Damage;
+use super::trees::{Misfit, Tail, Trees};
+use crate::peer::PeerMessage;
+use crate::segment::{Segment, SegmentName};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use strongroom_proto::entry::Entry;
+use strongroom_proto::hsm::{MAX_CAPTURE_ENTRIES, PrefixTree};
+use strongroom_proto::ids::{EntryHash, GroupId, Index, RealmId, RecordId};
+
+/// How many of the newest segments stay in memory, for members that lag and for a store that loses them.
+const RECENT_SEGMENTS: usize = 4;
+/// With more changes than this since the last snapshot that it heard of, a member forgets them and will read them from
+/// the store if it comes to lead.
+const MAX_TAIL: usize = 65_536;
+
+/// The end of the log: the last entry of a segment.
+#[derive(Clone)]
+pub(super) struct Tip {
+    pub(super) segment: SegmentName,
+    pub(super) entry: Entry,
+    pub(super) hash: EntryHash,
+}
+
+/// A segment as it is in the store.
+#[derive(Clone)]
+pub(super) struct Object {
+    pub(super) name: SegmentName,
+    /// The whole hash of the entry before.
+    pub(super) prev: EntryHash,
+    pub(super) bytes: Arc<[u8]>,
+    /// The paths to the records that it changes, as they were before.
+    pub(super) paths: Arc<[PrefixTree]>,
+    pub(super) origin: Origin,
+}
+
+/// Where a segment came from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The store, or it is our own.
+    Store,
+    /// A push, and whether its leaves were found to give its roots.
+    Pushed { whole: bool },
+}
+
+impl Object {
+    /// The message that pushes it.
+    pub(super) fn push(&self) -> PeerMessage {
+        let (group, first) = (self.name.group, self.name.first);
+        let (segment, paths) = (self.bytes.to_vec().into(), self.paths.to_vec());
+        PeerMessage::Push { group, first, prev: self.prev, segment, paths }
+    }
+}
+
+/// The log, from where this agent began to read to the newest entry that is known to be in the store.
+pub(super) struct Log {
+    realm: RealmId,
+    group: GroupId,
+    tip: Option<Tip>,
+    trees: Trees,
+    tail: Tail,
+    recent: VecDeque<Object>,
+}
+
+impl Log {
+    /// The log before its first entry.
+    pub(super) fn new(realm: RealmId, group: GroupId) -> Self {
+        Self {
+            realm,
+            group,
+            tip: None,
+            trees: Trees::default(),
+            tail: Tail::new(Index::ZERO),
+            recent: VecDeque::new(),
+        }
+    }
+
+    /// Begins at the end of this segment.
+    pub(super) fn begin(&mut self, segment: &Segment, bytes: &[u8]) {
+        let entry = segment.last().clone();
+        self.trees = Trees::at(&entry);
+        self.tail = Tail::new(entry.index);
+        let (name, prev) = (segment.name(), segment.first().prev);
+        self.recent = VecDeque::from([Object {
+            name,
+            prev,
+            bytes: bytes.into(),
+            paths: Vec::new().into(),
+            origin: Origin::Store,
+        }]);
+        self.tip = Some(Tip { segment: segment.name(), hash: entry.hash(), entry });
+    }
+
+    pub(super) const fn tip(&self) -> Option<&Tip> {
+        self.tip.as_ref()
+    }
+
+    /// Index and hash of the last entry, zero before any.
+    pub(super) fn position(&self) -> (Index, EntryHash) {
+        self.tip.as_ref().map_or((Index::ZERO, EntryHash::ZERO), |tip| (tip.entry.index, tip.hash))
+    }
+
+    pub(super) const fn trees(&self) -> &Trees {
+        &self.trees
+    }
+
+    pub(super) const fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    /// The newest segments, oldest first.
+    pub(super) const fn recent(&self) -> &VecDeque<Object> {
+        &self.recent
+    }
+
+    /// The only name that can follow. `None` at the end of all indexes.
+    pub(super) fn next_name(&self) -> Option<SegmentName> {
+        let (index, hash) = self.position();
+        index.next().map(|first| SegmentName::new(self.group, first, &hash))
+    }
+
+    /// The least first index of a listing that shows the last known segment and all after it.
+    pub(super) fn list_from(&self) -> Index {
+        self.tip.as_ref().map_or(Index(1), |tip| tip.segment.first)
+    }
+
+    /// Takes a segment, or changes nothing and says which entry is wrong.
+    pub(super) fn apply(&mut self, segment: &Segment, mut object: Object) -> Result<(), (Index, Damage)> {
+        let first = segment.first();
+        let (index, hash) = self.position();
+        if first.realm != self.realm
+            || first.group != self.group
+            || index.next() != Some(first.index)
+            || first.prev != hash
+        {
+            return Err((first.index, Damage::Chain));
+        }
+        let mut trees = self.trees.clone();
+        trees.open_paths(&object.paths);
+        let applied = segment.entries().iter().try_for_each(|made| {
+            let damaged = |misfit| match misfit {
+                Misfit::Closed => None,
+                Misfit::Damage(damage) => Some((made.entry.index, damage)),
+            };
+            trees.apply(made).map_err(damaged)
+        });
+        let changed = segment.entries().iter().map(|made| {
+            let ids = made.leaves.iter().map(|leaf| leaf.record);
+            (made.entry.index, ids.collect::<Vec<RecordId>>())
+        });
+        match applied {
+            Ok(()) => {
+                if let Origin::Pushed { whole } = &mut object.origin {
+                    *whole = true;
+                }
+                self.advance(object, segment.last().clone(), trees, changed);
+            }
+            Err(Some(damage)) => return Err(damage),
+            Err(None) => {
+                let last = segment.last().clone();
+                let (index, trees) = (last.index, Trees::at(&last));
+                self.advance(object, last, trees, std::iter::empty());
+                self.tail = Tail::new(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a segment that this agent wrote itself, with the trees that it computed when the entries were made.
+    pub(super) fn advance(
+        &mut self,
+        object: Object,
+        last: Entry,
+        trees: Trees,
+        changed: impl IntoIterator<Item = (Index, Vec<RecordId>)>,
+    ) {
+        for (index, ids) in changed {
+            self.tail.note(index, ids);
+        }
+        self.trees = trees;
+        if self.tail.records() > MAX_TAIL {
+            self.trees = Trees::at(&last);
+            self.tail = Tail::new(last.index);
+        }
+        let hash = last.hash();
+        self.tip = Some(Tip { segment: object.name, entry: last, hash });
+        self.recent.push_back(object);
+        if self.recent.len() > RECENT_SEGMENTS {
+            self.recent.pop_front();
+        }
+    }
+
+    /// Takes the trees and the tail that a leader has read from the store; both are of the last entry.
+    pub(super) fn replayed(&mut self, trees: Trees, tail: Tail) {
+        self.trees = trees;
+        self.tail = tail;
+    }
+
+    /// The stored tree has reached this entry: forgets what is stored.
+    pub(super) fn stored(&mut self, index: Index) {
+        let until = index.min(self.position().0);
+        if until > self.tail.base() {
+            self.tail.advance(until);
+            self.trees.close_all_but(&self.changed());
+        }
+    }
+
+    /// The records changed since the stored tree.
+    fn changed(&self) -> BTreeSet<RecordId> {
+        self.tail.until(Index(u64::MAX))
+    }
+}
+
+/// The least first index of a segment that can end with this entry.
+pub(super) const fn first_of_segment(last: Index) -> Index {
+    let first = last.0.saturating_sub(MAX_CAPTURE_ENTRIES as u64 - 1);
+    Index(if first == 0 { 1 } else { first })
+}

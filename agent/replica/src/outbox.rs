@@ -1,0 +1,86 @@
+//! Actions on their way out, and what each HSM call under way was for.
+
+use super::interface::{Action, Answer, CallId, Ticket};
+use crate::ask::{Ask, Asked};
+use crate::peer::PeerMessage;
+use crate::segment::SegmentName;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use strongroom_proto::ids::HsmId;
+
+/// What an HSM call was for.
+#[derive(Debug)]
+pub(super) enum Call {
+    Status,
+    Capture,
+    Jump,
+    StepDown,
+    Alive,
+    Lead,
+    Handshake(Ticket),
+    Process,
+    Commit,
+}
+
+#[derive(Default)]
+pub(super) struct Outbox {
+    actions: Vec<Action>,
+    calls: BTreeMap<CallId, Call>,
+    asked: Vec<CallId>,
+    last_call: u64,
+}
+
+impl Outbox {
+    pub(super) fn take(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    pub(super) fn push(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    pub(super) fn ask(&mut self, purpose: Call, ask: impl Ask) {
+        self.hsm(purpose, Asked::new(ask));
+    }
+
+    pub(super) fn hsm(&mut self, purpose: Call, request: Asked) {
+        self.last_call += 1;
+        let call = CallId(self.last_call);
+        self.calls.insert(call, purpose);
+        self.asked.push(call);
+        self.push(Action::Hsm { call, request });
+    }
+
+    pub(super) fn write(&mut self, name: SegmentName, bytes: Arc<[u8]>) {
+        self.push(Action::Write { name, bytes });
+    }
+
+    pub(super) fn send(&mut self, to: HsmId, message: PeerMessage) {
+        self.push(Action::Send { to, message });
+    }
+
+    pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        self.push(Action::Answer { ticket, answer });
+    }
+
+    /// The calls that leave with what is taken next.
+    pub(super) fn take_asked(&mut self) -> Vec<CallId> {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// What a reply is for. `None` where that no longer matters.
+    pub(super) fn returned(&mut self, call: CallId) -> Option<Call> {
+        self.calls.remove(&call)
+    }
+
+    /// Makes the replies to everything that only a leader asks not matter.
+    pub(super) fn forget_leadership(&mut self) {
+        self.calls
+            .retain(|_, call| matches!(call, Call::Status | Call::Capture | Call::Jump | Call::StepDown));
+    }
+
+    /// Makes every reply not matter.
+    pub(super) fn forget_calls(&mut self) {
+        self.calls.clear();
+    }
+}

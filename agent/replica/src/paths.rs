@@ -1,0 +1,121 @@
+//! Requests on their way to the HSM: their records' paths through the tree are read before it is their turn.
+//!
+//! Kept here: requests of one record keep their order.
+
+use super::clients::{Clients, Queued};
+use super::interface::{Action, Answer, LoadId, Ticket};
+use super::outbox::Outbox;
+use super::replay::foreign;
+use super::trees::Trees;
+use crate::stored::Loaded;
+use std::collections::{BTreeMap, VecDeque};
+use strongroom_proto::ids::RecordId;
+use strongroom_proto::prefix::Prefix;
+
+/// A reading under way.
+struct Load {
+    records: Vec<RecordId>,
+    /// How many snapshots had been taken when it began.
+    snapshots: u64,
+}
+
+/// What is read, and for whom.
+#[derive(Default)]
+pub(super) struct Paths {
+    /// Requests whose paths are open, in the order in which they are to be run.
+    pub(super) ready: VecDeque<Queued>,
+    /// Requests whose paths are being read.
+    waiting: BTreeMap<RecordId, Vec<Queued>>,
+    /// Records to read the paths of.
+    wanted: Vec<(Prefix, RecordId)>,
+    loads: BTreeMap<LoadId, Load>,
+    /// How many pages were opened since all that is not in use was closed.
+    pub(super) opened: usize,
+}
+
+impl Paths {
+    /// Requests of one record keep their order: none is ready while another of its record still waits for its path.
+    ///
+    /// # Panics
+    /// If one is.
+    pub(super) fn assert_invariants(&self) {
+        let overtakes = self.ready.iter().any(|queued| self.waiting.contains_key(&queued.request.record));
+        assert!(!overtakes, "a request overtakes another of its record");
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.ready.len() + self.waiting.values().map(Vec::len).sum::<usize>()
+    }
+
+    /// Whether this reading is under way.
+    pub(super) fn is_loading(&self, load: LoadId) -> bool {
+        self.loads.contains_key(&load)
+    }
+
+    /// Sorts what has arrived into what is ready and what waits for its path.
+    pub(super) fn sort(&mut self, trees: &Trees, clients: &mut Clients, out: &mut Outbox) {
+        while let Some(queued) = clients.queue.pop_front() {
+            let record = queued.request.record;
+            let Some(prefix) = trees.prefix_of(&record) else {
+                clients.answer(out, queued.ticket, Answer::NotCovered);
+                continue;
+            };
+            if let Some(waiting) = self.waiting.get_mut(&record) {
+                waiting.push(queued);
+            } else if trees.is_open(&record) {
+                self.ready.push_back(queued);
+            } else {
+                self.waiting.insert(record, vec![queued]);
+                self.wanted.push((prefix, record));
+            }
+        }
+    }
+
+    /// Asks for the paths that are wanted.
+    pub(super) fn load(&mut self, snapshots: u64, last_load: &mut LoadId, out: &mut Outbox) {
+        if self.wanted.is_empty() {
+            return;
+        }
+        last_load.0 += 1;
+        let records = std::mem::take(&mut self.wanted);
+        let load = Load { records: records.iter().map(|(_, id)| *id).collect(), snapshots };
+        self.loads.insert(*last_load, load);
+        out.push(Action::Load { load: *last_load, records });
+    }
+
+    /// Takes note of what was read into the trees, and returns the requests that cannot be run. With `None`, nothing
+    /// came.
+    pub(super) fn loaded(
+        &mut self,
+        load: LoadId,
+        loaded: Option<&Loaded>,
+        snapshots: u64,
+        trees: &Trees,
+        out: &mut Outbox,
+    ) -> Vec<Ticket> {
+        let Some(Load { records, snapshots: then }) = self.loads.remove(&load) else { return Vec::new() };
+        if let Some(loaded) = loaded {
+            self.opened += loaded.pages.len();
+        }
+        let mut failed = Vec::new();
+        for record in records {
+            let found = loaded.and_then(|l| l.damaged.iter().find(|(id, _)| *id == record));
+            if trees.is_open(&record) {
+                self.ready.extend(self.waiting.remove(&record).unwrap_or_default());
+            } else if let Some(prefix) =
+                trees.prefix_of(&record).filter(|_| loaded.is_some() && then < snapshots)
+            {
+                // It was read while a snapshot was taken: some of it is older, some newer.
+                self.wanted.push((prefix, record));
+            } else {
+                let requests = self.waiting.remove(&record).unwrap_or_default();
+                failed.extend(requests.into_iter().map(|queued| queued.ticket));
+                if loaded.is_some() {
+                    let damage = found.map_or_else(|| foreign(trees, &record), |(_, damage)| damage.clone());
+                    out.push(Action::TreeDamaged(damage));
+                }
+            }
+        }
+        failed
+    }
+}

@@ -1,0 +1,203 @@
+//! What the agents of a group tell one another.
+//!
+//! Agents are trusted for availability only, so nothing here is proof of anything but [`Captured`] inside
+//! [`PeerMessage::Captured`], and that only to an HSM. A message may be lost, delayed, repeated, or a lie of its
+//! sender's; receivers believe of it what the store or their HSM bears out. Everything is CBOR in arrays, and at most [`MAX_PEER_BYTES`] long.
+
+use crate::segment::MAX_SEGMENT_BYTES;
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Decoder, Encode};
+use strongroom_proto::hsm::{PrefixTree, decode_trees};
+use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Term};
+use strongroom_proto::statement::Captured;
+
+/// The most bytes of paths beside a segment.
+pub const MAX_PATHS_BYTES: usize = 1024 * 1024;
+/// The longest [`PeerMessage`], in bytes: a segment, its paths, and what surrounds them.
+pub const MAX_PEER_BYTES: usize = MAX_SEGMENT_BYTES + MAX_PATHS_BYTES + 1024;
+
+/// One message from one member's agent to another's. No message has an answer; what wants one is sent again.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum PeerMessage {
+    /// "I lead." Wait another election time-out before trying to, if the newest entry in the store is of this
+    /// leadership.
+    #[n(0)]
+    Heartbeat {
+        /// The group.
+        #[n(0)]
+        group: GroupId,
+        /// The leadership.
+        #[n(1)]
+        term: Term,
+        /// The newest entry that the store has acknowledged together with all before it.
+        #[n(2)]
+        newest: Index,
+        /// What the stored tree reaches, 0 for none: changes up to there need not be kept in memory.
+        #[n(3)]
+        snapshot: Index,
+    },
+    /// A segment that the store has acknowledged, and every earlier one on the chain. Capture it, whole, and answer
+    /// with [`Self::Captured`]; where it does not continue what is known, or begins another leadership, read the store. Says "I lead" as well.
+    #[n(1)]
+    Push {
+        /// The group.
+        #[n(0)]
+        group: GroupId,
+        /// The index of its first entry.
+        #[n(1)]
+        first: Index,
+        /// The hash of the entry before.
+        #[n(2)]
+        prev: EntryHash,
+        /// The segment, as it is in the store; at most [`MAX_SEGMENT_BYTES`].
+        #[n(3)]
+        segment: ByteVec,
+        /// The paths to the records that it changes, as they were before it, so that a member can follow without the
+        /// stored tree. Empty where they would be too long: at most [`MAX_PATHS_BYTES`] in all.
+        #[cbor(n(4), decode_with = "decode_trees")]
+        paths: Vec<PrefixTree>,
+    },
+    /// What the sender's HSM has captured. Hand it to the leader's HSM.
+    #[n(2)]
+    Captured {
+        /// The group.
+        #[n(0)]
+        group: GroupId,
+        /// The statement.
+        #[n(1)]
+        statement: Captured,
+    },
+    /// "Somebody else leads, whom I have just heard, or I do." To whoever says that it leads with an older log, or asks
+    /// with [`Self::Seek`]. Give way, where the store bears it out.
+    #[n(3)]
+    Follows {
+        /// The group.
+        #[n(0)]
+        group: GroupId,
+        /// Who leads.
+        #[n(1)]
+        leader: HsmId,
+        /// The leadership.
+        #[n(2)]
+        term: Term,
+        /// The newest entry that the sender knows to be in the store.
+        #[n(3)]
+        newest: Index,
+    },
+    /// "I hear nobody who leads; do you?" Of a member whose last leadership was in vain, before it tries again. Agents
+    /// that do not know this message say nothing.
+    #[n(4)]
+    Seek {
+        /// The group.
+        #[n(0)]
+        group: GroupId,
+    },
+}
+
+impl PeerMessage {
+    /// The group that it is about.
+    #[must_use]
+    pub const fn group(&self) -> GroupId {
+        match self {
+            Self::Heartbeat { group, .. }
+            | Self::Push { group, .. }
+            | Self::Captured { group, .. }
+            | Self::Follows { group, .. }
+            | Self::Seek { group } => *group,
+        }
+    }
+
+    /// Its bytes.
+    ///
+    /// # Panics
+    /// Never: a vector takes all bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        minicbor::to_vec(self).expect("a vector takes all bytes")
+    }
+
+    /// Reads a message that is all of `bytes`.
+    ///
+    /// # Errors
+    /// [`BadPeerMessage`] for anything that is longer than [`MAX_PEER_BYTES`] or no message.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadPeerMessage> {
+        if bytes.len() > MAX_PEER_BYTES {
+            return Err(BadPeerMessage);
+        }
+        let mut d = Decoder::new(bytes);
+        let message = d.decode().map_err(|_| BadPeerMessage)?;
+        if d.position() == bytes.len() { Ok(message) } else { Err(BadPeerMessage) }
+    }
+}
+
+/// Bytes that are no [`PeerMessage`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a message between agents; check that both agents run matching versions")]
+pub struct BadPeerMessage;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_proto::ids::{Digest, Mac};
+    use strongroom_proto::prefix::Prefix;
+    use strongroom_proto::tree::{ClaimedTree, Tree};
+
+    fn paths() -> Vec<PrefixTree> {
+        let tree = Tree::closed(Prefix::WHOLE, Digest([7; 32]));
+        vec![PrefixTree { prefix: Prefix::WHOLE, tree: ClaimedTree::from(&tree) }]
+    }
+
+    fn messages() -> [PeerMessage; 5] {
+        let group = GroupId([1; 16]);
+        let (hsm, index, hash) = (HsmId([3; 16]), Index(u64::MAX), EntryHash([4; 32]));
+        let statement = Captured { hsm, index, hash, mac: Mac(Digest([5; 32])) };
+        [
+            PeerMessage::Heartbeat { group, term: Term([2; 16]), newest: Index(7), snapshot: Index(3) },
+            PeerMessage::Push {
+                group,
+                first: Index(8),
+                prev: hash,
+                segment: vec![6; 300].into(),
+                paths: paths(),
+            },
+            PeerMessage::Captured { group, statement },
+            PeerMessage::Follows { group, leader: hsm, term: Term([2; 16]), newest: Index(9) },
+            PeerMessage::Seek { group },
+        ]
+    }
+
+    #[test]
+    fn a_message_reads_as_it_was_written_and_no_part_of_it_reads() {
+        for message in messages() {
+            let mut bytes = message.to_bytes();
+            assert_eq!(PeerMessage::from_bytes(&bytes), Ok(message));
+            for len in 0..bytes.len() {
+                assert_eq!(PeerMessage::from_bytes(&bytes[..len]), Err(BadPeerMessage));
+            }
+            bytes.push(0);
+            assert_eq!(PeerMessage::from_bytes(&bytes), Err(BadPeerMessage));
+        }
+    }
+
+    /// An agent that is newer may say what this one does not know: that is no message, and costs nothing else.
+    #[test]
+    fn a_message_of_a_kind_to_come_is_none() {
+        let mut bytes = PeerMessage::Seek { group: GroupId([1; 16]) }.to_bytes();
+        assert_eq!(bytes.get(1), Some(&4), "the kind comes second");
+        bytes[1] = 5;
+        assert_eq!(PeerMessage::from_bytes(&bytes), Err(BadPeerMessage));
+    }
+
+    #[test]
+    fn the_longest_segment_fits_into_a_message_and_a_longer_message_is_refused() {
+        let push = |bytes| PeerMessage::Push {
+            group: GroupId([1; 16]),
+            first: Index(u64::MAX),
+            prev: EntryHash([2; 32]),
+            segment: vec![0; bytes].into(),
+            paths: paths(),
+        };
+        assert!(PeerMessage::from_bytes(&push(MAX_SEGMENT_BYTES).to_bytes()).is_ok());
+        assert_eq!(PeerMessage::from_bytes(&push(MAX_PEER_BYTES).to_bytes()), Err(BadPeerMessage));
+    }
+}

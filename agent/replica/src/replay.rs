@@ -1,0 +1,259 @@
+//! Reading the segments between the stored tree and the end of the log, so that a new leader knows the trees there.
+//!
+//! Kept here: entries are applied in the order of the log, each only with the paths to its records open and only if its
+//! leaves give its roots.
+
+use super::catch_up::{CatchUp, Next};
+use super::interface::{Action, Damage, Fault, LoadId, Millis};
+use super::outbox::Outbox;
+use super::trees::{Misfit, Tail, Trees};
+use crate::segment::{Segment, SegmentName};
+use crate::stored::{Loaded, Snapshot, TreeDamage};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use strongroom_proto::ids::{EntryHash, GroupId, Index, RecordId};
+use strongroom_proto::prefix::Prefix;
+
+/// The most segments that wait for the paths to their records.
+const MAX_SEGMENTS: usize = 64;
+/// How often in a row the store may lack a segment, or give one that does not verify, before it is taken to have lost it,
+/// and the first pause after which it is looked for again; each is twice as long. About six seconds in all: less than a
+/// leader goes on without the tree.
+const MAX_FRUITLESS: u32 = 7;
+const FRUITLESS_MS: u64 = 50;
+
+/// The most records that are asked for at once, and how long to wait after they did not come.
+const MAX_LOAD: usize = 512;
+const LOAD_PAUSE_MS: u64 = 500;
+
+/// A replay under way.
+pub(super) struct Replay {
+    group: GroupId,
+    /// Where it ends.
+    until: (Index, EntryHash),
+    /// Up to where segments have been read.
+    read: (Index, EntryHash),
+    /// The segment that ends there, if it was read.
+    newest: Option<SegmentName>,
+    walk: CatchUp,
+    fruitless: u32,
+    retry_at: Millis,
+    /// Those that are not applied yet.
+    segments: VecDeque<Segment>,
+    trees: Trees,
+    tail: Tail,
+    loads: BTreeMap<LoadId, BTreeSet<RecordId>>,
+    load_at: Millis,
+    asked: BTreeSet<RecordId>,
+    applied: usize,
+}
+
+/// How a replay goes on.
+pub(super) enum Progress {
+    /// It waits for something.
+    Waiting,
+    /// It has reached the end: the trees there, what has changed, and in how many segments.
+    Done(Trees, Tail, usize),
+    /// The path to this record cannot be read.
+    Closed(RecordId),
+    /// It cannot go on without an operator.
+    Fault(Fault),
+}
+
+impl Replay {
+    /// From a snapshot, or from nothing, to `until`.
+    pub(super) fn new(group: GroupId, snapshot: Option<&Snapshot>, until: (Index, EntryHash)) -> Self {
+        let read = snapshot.map_or((Index::ZERO, EntryHash::ZERO), |s| (s.entry.index, s.entry.hash()));
+        let mut walk = CatchUp::default();
+        walk.want();
+        Self {
+            group,
+            until,
+            read,
+            newest: None,
+            walk,
+            fruitless: 0,
+            retry_at: Millis(0),
+            segments: VecDeque::new(),
+            trees: snapshot.map(|s| Trees::at(&s.entry)).unwrap_or_default(),
+            tail: Tail::new(read.0),
+            loads: BTreeMap::new(),
+            load_at: Millis(0),
+            asked: BTreeSet::new(),
+            applied: 0,
+        }
+    }
+
+    /// Whether it waits for a listing.
+    pub(super) const fn is_listing(&self) -> bool {
+        self.walk.is_listing()
+    }
+
+    /// Takes the listing.
+    pub(super) fn listed(&mut self, now: Millis, names: Option<Vec<SegmentName>>) {
+        let Some(names) = names else { return self.walk.pause(now) };
+        let wanted = |name: &SegmentName| {
+            name.group == self.group && name.first > self.read.0 && name.first <= self.until.0
+        };
+        self.walk.listed(names.into_iter().filter(wanted).collect());
+    }
+
+    /// Whether it waits for this segment.
+    pub(super) fn wants(&self, name: SegmentName) -> bool {
+        self.walk.wants(name)
+    }
+
+    /// Takes a segment's bytes, if it asked for them; `None` if they did not come.
+    pub(super) fn read(&mut self, now: Millis, name: SegmentName, bytes: Option<Vec<u8>>) {
+        self.walk.read(now, name, bytes);
+    }
+
+    /// Takes what was loaded, if it asked for it; `None` if nothing came, and it asks again.
+    pub(super) fn loaded(&mut self, now: Millis, load: LoadId, loaded: Option<&Loaded>) -> bool {
+        let Some(records) = self.loads.remove(&load) else { return false };
+        if let Some(loaded) = loaded {
+            self.trees.open(loaded);
+        } else {
+            records.iter().for_each(|id| _ = self.asked.remove(id));
+            self.load_at = now.after(LOAD_PAUSE_MS);
+        }
+        true
+    }
+
+    /// Does whatever can be done now. `may_list`: whether no other listing is under way.
+    pub(super) fn advance(
+        &mut self,
+        now: Millis,
+        may_list: bool,
+        last_load: &mut LoadId,
+        out: &mut Outbox,
+    ) -> Progress {
+        if let Err(fault) = self.walk_on(now, may_list, out) {
+            return Progress::Fault(fault);
+        }
+        self.load(now, last_load, out);
+        match self.apply() {
+            Ok(()) => {}
+            Err(closed_or_fault) => return closed_or_fault,
+        }
+        // Room for more, and perhaps the last.
+        if self.segments.is_empty() && self.read == self.until {
+            let (trees, tail) = (self.trees.clone(), self.tail.clone());
+            return Progress::Done(trees, tail, self.applied);
+        }
+        Progress::Waiting
+    }
+
+    fn walk_on(&mut self, now: Millis, may_list: bool, out: &mut Outbox) -> Result<(), Fault> {
+        while self.read != self.until && self.segments.len() < MAX_SEGMENTS {
+            let next = self.read.0.next().map(|first| SegmentName::new(self.group, first, &self.read.1));
+            if now < self.retry_at {
+                return Ok(());
+            }
+            match self.walk.next(now, next, may_list) {
+                Next::Wait => return Ok(()),
+                Next::List => out.push(Action::List { from: Index(self.read.0.0.saturating_add(1)) }),
+                Next::Read(names) => names.into_iter().for_each(|name| out.push(Action::Read { name })),
+                Next::Apply(object, bytes) => {
+                    if let Err(fault) = self.take(object, &bytes) {
+                        self.look_again(now, fault)?;
+                    }
+                }
+                Next::End | Next::Beyond => match next {
+                    Some(object) => self.look_again(now, Fault::Gap { object, before: self.newest })?,
+                    None => return Ok(()),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// The next segment was not there, or does not verify. Looks again later, unless it has often enough.
+    fn look_again(&mut self, now: Millis, fault: Fault) -> Result<(), Fault> {
+        self.walk.checked();
+        self.fruitless += 1;
+        if self.fruitless >= MAX_FRUITLESS {
+            return Err(fault);
+        }
+        self.retry_at = now.after(FRUITLESS_MS << self.fruitless);
+        self.walk.want();
+        Ok(())
+    }
+
+    /// Takes a segment if it continues those before it.
+    fn take(&mut self, object: SegmentName, bytes: &[u8]) -> Result<(), Fault> {
+        let damaged = |index, damage| Fault::Damaged { object, index, damage };
+        let segment = Segment::decode(bytes).map_err(|bad| damaged(object.first, Damage::Segment(bad)))?;
+        let last = segment.last();
+        let continues = segment.name() == object
+            && segment.first().prev == self.read.1
+            && last.index <= self.until.0
+            && (last.index < self.until.0 || last.hash() == self.until.1);
+        if !continues {
+            return Err(damaged(object.first, Damage::Chain));
+        }
+        self.read = (last.index, last.hash());
+        self.newest = Some(object);
+        self.fruitless = 0;
+        self.segments.push_back(segment);
+        Ok(())
+    }
+
+    /// Asks for the paths that are still closed.
+    fn load(&mut self, now: Millis, last_load: &mut LoadId, out: &mut Outbox) {
+        if now < self.load_at {
+            return;
+        }
+        let mut wanted: Vec<(Prefix, RecordId)> = Vec::new();
+        let made = self.segments.iter().flat_map(Segment::entries);
+        for id in made.flat_map(|made| &made.leaves).map(|leaf| leaf.record) {
+            if let Some(prefix) = self.trees.prefix_of(&id)
+                && !self.asked.contains(&id)
+                && !self.trees.is_open(&id)
+            {
+                self.asked.insert(id);
+                wanted.push((prefix, id));
+            }
+        }
+        for records in wanted.chunks(MAX_LOAD) {
+            last_load.0 += 1;
+            self.loads.insert(*last_load, records.iter().map(|(_, id)| *id).collect());
+            out.push(Action::Load { load: *last_load, records: records.to_vec() });
+        }
+    }
+
+    fn apply(&mut self) -> Result<(), Progress> {
+        while let Some(segment) = self.segments.front() {
+            let mut ids = segment.entries().iter().flat_map(|made| &made.leaves).map(|leaf| leaf.record);
+            let is_coming = |id: &RecordId| {
+                let to_ask = !self.asked.contains(id) && self.trees.prefix_of(id).is_some();
+                self.loads.values().any(|ids| ids.contains(id)) || (to_ask && !self.trees.is_open(id))
+            };
+            if ids.any(|id| is_coming(&id)) {
+                return Ok(());
+            }
+            let object = segment.name();
+            for made in segment.entries() {
+                match self.trees.apply(made) {
+                    Ok(()) => self.tail.push(made),
+                    Err(Misfit::Damage(damage)) => {
+                        let index = made.entry.index;
+                        return Err(Progress::Fault(Fault::Damaged { object, index, damage }));
+                    }
+                    Err(Misfit::Closed) => {
+                        let closed = |id: &RecordId| !self.trees.is_open(id);
+                        let mut ids = made.leaves.iter().map(|leaf| leaf.record);
+                        return Err(Progress::Closed(ids.find(closed).unwrap_or(RecordId([0; 32]))));
+                    }
+                }
+            }
+            self.segments.pop_front();
+            self.applied += 1;
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong when the path to a record stays closed though nothing on it was found to be damaged.
+pub(super) fn foreign(trees: &Trees, id: &RecordId) -> TreeDamage {
+    TreeDamage::Foreign(trees.prefix_of(id).unwrap_or(Prefix::WHOLE))
+}

@@ -1,0 +1,189 @@
+//! What the HSM's replies and refusals mean.
+
+use super::ask::{self, Unanswered, read};
+use super::bug::Bug;
+use super::capture::Forged;
+use super::interface::{CallId, Damage, Fault, Ticket};
+use super::leader::Leader;
+use super::outbox::Call;
+use super::{Replica, STATUS_RETRY_MS, State};
+use strongroom_proto::hsm::{DeviceStatus, Outcome, Refusal, Reply};
+use strongroom_proto::ids::Term;
+use strongroom_proto::statement::Captured;
+
+impl Replica {
+    /// Takes a reply, or the loss of one.
+    pub(super) fn hsm(&mut self, call: CallId, reply: Option<Reply>) {
+        let Some(purpose) = self.out.returned(call) else { return };
+        match purpose {
+            Call::Status => self.status_reply(read::<ask::Status>(reply)),
+            Call::Capture => self.capture_reply(read::<ask::Capture>(reply)),
+            Call::Jump => self.jump_reply(read::<ask::Jump>(reply)),
+            Call::StepDown => {}
+            Call::Alive => self.alive_reply(read::<ask::Capture>(reply)),
+            Call::Lead => self.lead_reply(read::<ask::Lead>(reply)),
+            Call::Handshake(ticket) => self.handshake_reply(ticket, read::<ask::Handshake>(reply)),
+            Call::Process => self.process_reply(read::<ask::Process>(reply)),
+            Call::Commit => self.commit_reply(read::<ask::Commit>(reply)),
+        }
+    }
+
+    fn status_reply(&mut self, reply: Result<DeviceStatus, Unanswered>) {
+        match reply {
+            Ok(status) => self.begin(&status),
+            Err(_) => self.state = State::Starting(Some(self.now.after(STATUS_RETRY_MS))),
+        }
+    }
+
+    /// Knows what the HSM has captured, and begins as a witness that reads the log.
+    fn begin(&mut self, status: &DeviceStatus) {
+        let group = self.settings.group.group;
+        let Some(of_group) = status.groups.iter().find(|g| g.statement == self.settings.group) else {
+            return self.fault(Fault::NotMember { group });
+        };
+        let captured = (of_group.captured_index, of_group.captured_hash);
+        self.become_witness();
+        self.track(captured);
+    }
+
+    fn capture_reply(&mut self, reply: Result<Captured, Unanswered>) {
+        match reply {
+            Ok(statement) => {
+                if statement.index > self.capture.captured().0 {
+                    self.following.captured(statement.index);
+                }
+                // Asked for before the log was sought anew: the entry that is sought is not the newest, and may be gone.
+                if self.seeks_before(statement.index) {
+                    self.track((statement.index, statement.hash));
+                }
+                if let Some(name) = self.capture.stated(statement) {
+                    self.rereads.well_until(name);
+                }
+                self.state_captured();
+            }
+            Err(Unanswered::Refused(Refusal::NvramFailed)) => {
+                self.capture.retry(self.now);
+                if matches!(self.state, State::Leader(_)) {
+                    self.step_down();
+                }
+            }
+            Err(Unanswered::Refused(Refusal::NotAuthentic)) => {
+                if let Some(forged) = self.capture.forged() {
+                    self.forged(&forged);
+                }
+            }
+            Err(Unanswered::Refused(Refusal::NotConsecutive | Refusal::NothingCaptured)) => {
+                self.start_over();
+            }
+            Err(Unanswered::Refused(refusal)) => self.fault(Fault::Hsm(refusal)),
+            Err(Unanswered::Senseless | Unanswered::Lost) => self.capture.retry(self.now),
+        }
+    }
+
+    /// No HSM made this. If the store has it, it is damaged; if somebody pushed it, the store has the last word.
+    fn forged(&mut self, forged: &Forged) {
+        let (object, index) = (forged.name, forged.name.first);
+        match forged.by {
+            Some(_) if self.bugs.has(Bug::PushedForgeryIsFault) => {
+                self.fault(Fault::Damaged { object, index, damage: Damage::NotAuthentic });
+            }
+            Some(by) => {
+                self.lied(by);
+                self.track(self.capture.captured());
+            }
+            None => self.unproven(object),
+        }
+    }
+
+    /// The HSM has captured something else than this agent believes: asks it, and reads the log anew.
+    pub(super) fn start_over(&mut self) {
+        if matches!(self.state, State::Leader(_)) {
+            self.step_down();
+        }
+        self.out.forget_calls();
+        self.forget_tracking();
+        self.seek = None;
+        self.leader = None;
+        self.state = State::Starting(Some(self.now.after(STATUS_RETRY_MS)));
+    }
+
+    fn lead_reply(&mut self, reply: Result<Term, Unanswered>) {
+        let State::Candidate(candidate) = &mut self.state else { return };
+        match reply {
+            Ok(term) => {
+                let leader = Leader::new(self.now, term, &self.log, &self.settings);
+                self.state = State::Leader(Box::new(leader));
+            }
+            Err(Unanswered::Refused(Refusal::NotCaptured)) => self.start_over(),
+            Err(Unanswered::Lost) => candidate.retry(self.now),
+            Err(Unanswered::Refused(_) | Unanswered::Senseless) => self.become_witness(),
+        }
+    }
+
+    /// An idle leader asked its HSM whether it is there.
+    fn alive_reply(&mut self, reply: Result<Captured, Unanswered>) {
+        let answers = matches!(reply, Ok(_) | Err(Unanswered::Refused(Refusal::NothingCaptured)));
+        if !answers && matches!(self.state, State::Leader(_)) {
+            self.step_down();
+        }
+    }
+
+    fn handshake_reply(&mut self, ticket: Ticket, reply: Result<Outcome, Unanswered>) {
+        let outcome = match reply {
+            Ok(outcome) => Some(outcome),
+            Err(Unanswered::Refused(refusal)) if !shows_another_state(refusal) => None,
+            _ => return self.lead_anew(),
+        };
+        if let State::Leader(leader) = &mut self.state {
+            leader.handshaken(self.now, ticket, outcome, &mut self.clients, &mut self.out);
+        }
+    }
+
+    fn process_reply(&mut self, reply: Result<ask::Processed, Unanswered>) {
+        let State::Leader(leader) = &mut self.state else { return };
+        match reply {
+            Ok(ask::Processed { outcomes, made }) => {
+                let done = leader.processed(self.now, outcomes, made, &mut self.clients, &mut self.out);
+                if done.is_err() {
+                    self.lead_anew();
+                }
+            }
+            Err(Unanswered::Refused(Refusal::Busy)) => leader.busy(self.now),
+            Err(Unanswered::Refused(refusal)) if !shows_another_state(refusal) && leader.is_elected() => {
+                leader.refused(&mut self.clients, &mut self.out);
+            }
+            Err(Unanswered::Refused(Refusal::NvramFailed | Refusal::Exhausted)) => self.step_down(),
+            _ => self.lead_anew(),
+        }
+    }
+
+    fn commit_reply(&mut self, reply: Result<ask::Committed, Unanswered>) {
+        let State::Leader(leader) = &mut self.state else { return };
+        match reply {
+            Ok(ask::Committed { statement, released }) => {
+                leader.released(self.now, statement, released, &mut self.clients, &mut self.out);
+            }
+            Err(Unanswered::Refused(refusal)) if !shows_another_state(refusal) => {
+                if self.bugs.has(Bug::BadStatementCostsAll) {
+                    leader.forget_statements();
+                } else if let Some(liar) = leader.uncommitted(refusal) {
+                    self.lied(liar);
+                }
+            }
+            _ => self.lead_anew(),
+        }
+    }
+}
+
+/// Whether a refusal says that the HSM is not where this agent believes it to be, so that it must lead anew. Others
+/// are about the request alone.
+const fn shows_another_state(refusal: Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::NotLeader
+            | Refusal::StaleTree
+            | Refusal::NotMember
+            | Refusal::NvramFailed
+            | Refusal::Exhausted
+    )
+}

@@ -1,0 +1,68 @@
+//! Writes that must be settled before this member leads again: those of a leadership that has ended, and segments that
+//! the store is given again.
+//!
+//! Kept here: no leadership begins while one of them is not settled; and the store is given again only what it had.
+
+use super::flights::{Flights, Outcome};
+use super::interface::{CreateOutcome, Millis};
+use super::log::Object;
+use crate::segment::SegmentName;
+use std::sync::Arc;
+
+/// What is not settled.
+#[derive(Default)]
+pub(super) struct Settling {
+    flights: Flights,
+    /// Whether these are segments that the store had before.
+    restoring: bool,
+}
+
+impl Settling {
+    pub(super) fn is_empty(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    /// Whether the store is being given segments that it had.
+    pub(super) const fn is_restoring(&self) -> bool {
+        self.restoring
+    }
+
+    /// The names under way.
+    pub(super) fn names(&self) -> impl Iterator<Item = SegmentName> {
+        self.flights.names()
+    }
+
+    /// Takes over the writes of a leadership.
+    pub(super) fn take_over(&mut self, flights: &mut Flights) {
+        self.flights.append(flights);
+    }
+
+    /// Gives the store again what it had. Whether there is something.
+    pub(super) fn restore(&mut self, objects: Vec<Object>) -> bool {
+        debug_assert!(self.flights.is_empty(), "what was under way is settled first");
+        self.restoring = !objects.is_empty();
+        objects.into_iter().for_each(|object| self.flights.restore(object));
+        self.restoring
+    }
+
+    /// Gives up what has been tried for so long that its place may have been deleted.
+    pub(super) fn give_up(&mut self, now: Millis, ms: u64) {
+        self.flights.give_up(now, ms);
+    }
+
+    /// What is to be written now.
+    pub(super) fn due(&mut self, now: Millis) -> Vec<(SegmentName, Arc<[u8]>)> {
+        self.flights.due(now)
+    }
+
+    /// Takes what became of a write. Whether the place of a segment that the store had is taken by another.
+    pub(super) fn wrote(&mut self, now: Millis, name: SegmentName, outcome: CreateOutcome) -> bool {
+        self.flights.wrote(now, name, outcome) == Outcome::Lost && self.restoring
+    }
+
+    /// Forgets what is in the store.
+    pub(super) fn clear_landed(&mut self) {
+        while self.flights.pop_landed().is_some() {}
+        self.restoring &= !self.flights.is_empty();
+    }
+}

@@ -1,0 +1,137 @@
+//! The interface of the stored tree: what is read from it, what is written to it, and how either fails.
+//!
+//! Owns these types, and no store: an agent keeps the tree in an object store, the simulator in memory. What was read
+//! is unproven; it counts only under a digest that comes from an entry.
+
+use minicbor::{Decode, Decoder, Encode};
+use std::sync::Arc;
+use strongroom_proto::entry::Entry;
+use strongroom_proto::ids::RecordId;
+use strongroom_proto::prefix::Prefix;
+use strongroom_proto::statement::Committed;
+use strongroom_proto::tree::{Page, Tree, TreeError};
+
+/// The entry that a stored tree reaches, with the statement that it is committed: all that a member needs to jump.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Snapshot {
+    /// The entry.
+    #[n(0)]
+    pub entry: Entry,
+    /// The statement of exactly that entry.
+    #[n(1)]
+    pub committed: Committed,
+}
+
+impl Snapshot {
+    /// Its bytes.
+    ///
+    /// # Panics
+    /// Never: a vector takes all bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        minicbor::to_vec(self).expect("a vector takes all bytes")
+    }
+
+    /// Reads a snapshot that is all of `bytes`, and whose statement is of its entry. `None` for anything else.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut d = Decoder::new(bytes);
+        let read: Self = d.decode().ok()?;
+        let whole = d.position() == bytes.len();
+        let of_this = read.committed.index == read.entry.index && read.committed.hash == read.entry.hash();
+        (whole && of_this).then_some(read)
+    }
+}
+
+/// A record with its sealed bytes.
+pub type SealedBytes = (RecordId, Arc<[u8]>);
+
+/// The next snapshot, and what has changed since the one before.
+#[derive(Clone, Debug)]
+pub struct Advance {
+    /// What it will reach.
+    pub snapshot: Snapshot,
+    /// The group's trees there, open at least on the paths to `changed`.
+    pub trees: Vec<Tree>,
+    /// Every record that was changed since the snapshot before, in any order, once each.
+    pub changed: Vec<RecordId>,
+}
+
+impl Advance {
+    /// The pages to store. They may lack what did not change: [`Page::complete`] with the stored ones.
+    ///
+    /// # Errors
+    /// [`TreeError`], if `trees` are not as they should be.
+    pub fn pages(&self) -> Result<Vec<Page>, TreeError> {
+        let mut pages = Vec::new();
+        for tree in &self.trees {
+            let prefix = tree.prefix();
+            pages.extend(tree.pages(self.changed.iter().copied().filter(|id| prefix.contains(id)))?);
+        }
+        Ok(pages)
+    }
+
+    /// The sealed leaves to store.
+    ///
+    /// # Errors
+    /// [`TreeError`], if `trees` are not as they should be.
+    pub fn leaves(&self) -> Result<Vec<SealedBytes>, TreeError> {
+        let sealed = |id: &RecordId| {
+            let tree = self.trees.iter().find(|tree| tree.prefix().contains(id));
+            let sealed = tree.ok_or(TreeError::NotCovered)?.get(id)?.ok_or(TreeError::NotOpened)?;
+            Ok((*id, Arc::clone(sealed)))
+        };
+        self.changed.iter().map(sealed).collect()
+    }
+}
+
+/// What was read on the paths to some records. Nothing of it is proven.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// Pages, those nearer to the root first.
+    pub pages: Vec<Page>,
+    /// Sealed bytes.
+    pub leaves: Vec<SealedBytes>,
+    /// The records whose path could not be read to its end.
+    pub damaged: Vec<(RecordId, TreeDamage)>,
+}
+
+/// What is wrong with a stored tree.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TreeDamage {
+    /// A page is missing.
+    #[error("the page {0:?} is missing")]
+    NoPage(Prefix),
+    /// A page is there, and it is not one.
+    #[error("the page {0:?} is damaged: {1}")]
+    Page(Prefix, TreeError),
+    /// A page, or one below or above it, is not of the tree that the log gives.
+    #[error("the page {0:?} does not belong to the tree")]
+    Foreign(Prefix),
+    /// The sealed bytes of a record are missing.
+    #[error("the sealed bytes of record {0} are missing")]
+    NoLeaf(RecordId),
+    /// The sealed bytes of a record are not those that its page names.
+    #[error("the sealed bytes of record {0} are not those that its page names")]
+    Leaf(RecordId),
+    /// What the tree says of itself is missing or damaged.
+    #[error("the snapshot's own entry is damaged")]
+    Snapshot,
+    /// An object of the database cannot be read; what that says of it.
+    #[error("an object of the tree is missing or damaged: {0}")]
+    Object(String),
+}
+
+/// Why the stored tree did not do what it was asked for.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TreeFailure {
+    /// The object store did not answer, or not in time. Whether a snapshot was taken is not known.
+    #[error("the object store did not answer")]
+    Unavailable,
+    /// Another agent has opened the tree for writing: it leads.
+    #[error("another agent writes the tree now")]
+    Fenced,
+    /// It is not whole. Other records may still be readable.
+    #[error("{0}; run `strongroom-agent check`, and `strongroom-agent rebuild-tree` where that says so")]
+    Damaged(#[from] TreeDamage),
+}

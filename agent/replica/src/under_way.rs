@@ -1,0 +1,140 @@
+//! What the agent was asked to do with the store, and has not said the end of.
+//!
+//! Kept here: never a second listing, opening, snapshot, collection or reading of the snapshot before the first has ended;
+//! and a snapshot that was asked for an earlier reason answers no later one.
+
+use super::interface::LoadId;
+use crate::segment::SegmentName;
+use std::collections::BTreeSet;
+use strongroom_proto::ids::{Index, Term};
+
+/// Whose listing is under way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lister {
+    /// The one who looks for the end of the log: from where on, and what was known to be in the store then. It may be more
+    /// when the listing comes.
+    End { from: Index, known: Option<SegmentName> },
+    /// A replay.
+    Replay(Term),
+}
+
+/// Why the snapshot is being read.
+pub(super) enum Why {
+    /// The captured entry is in no segment.
+    NotFound,
+    /// There are segments that do not continue the log: the way to them may have been deleted.
+    Beyond,
+    /// The last known segment is gone. These are there.
+    Gone(BTreeSet<SegmentName>),
+}
+
+/// What a reading of the snapshot was for.
+pub(super) enum Read {
+    /// Nothing that still matters.
+    Nothing,
+    /// This.
+    For(Why),
+    /// It may be too old for this: read it again.
+    Again(Why),
+}
+
+/// One of each at most.
+#[derive(Default)]
+pub(super) struct UnderWay {
+    listing: Option<Lister>,
+    /// Whether the stored tree is being opened, whichever leadership asked.
+    opening: bool,
+    /// The snapshot that is being taken, and the leadership that takes it.
+    advancing: Option<(Term, Index)>,
+    /// Whether segments are being deleted.
+    collecting: bool,
+    /// What the snapshot is wanted for, while it is being read.
+    asking: Option<Why>,
+    reading: bool,
+    /// Whether what is being read was asked for an earlier reason.
+    stale: bool,
+    last_load: LoadId,
+}
+
+impl UnderWay {
+    pub(super) const fn may_list(&self) -> bool {
+        self.listing.is_none()
+    }
+
+    pub(super) fn list(&mut self, by: Lister) {
+        debug_assert!(self.listing.is_none(), "a second listing");
+        self.listing = Some(by);
+    }
+
+    pub(super) const fn listed(&mut self) -> Option<Lister> {
+        self.listing.take()
+    }
+
+    /// Whether the tree may be opened: it is neither being opened nor written.
+    pub(super) const fn may_open(&self) -> bool {
+        !self.opening && self.advancing.is_none()
+    }
+
+    pub(super) fn open(&mut self) {
+        debug_assert!(self.may_open(), "a second opening, or one beside a snapshot");
+        self.opening = true;
+    }
+
+    pub(super) const fn opened(&mut self) {
+        self.opening = false;
+    }
+
+    pub(super) const fn may_advance(&self) -> bool {
+        self.advancing.is_none()
+    }
+
+    pub(super) fn advance(&mut self, term: Term, to: Index) {
+        debug_assert!(self.advancing.is_none(), "a second snapshot");
+        self.advancing = Some((term, to));
+    }
+
+    pub(super) const fn advanced(&mut self) -> Option<(Term, Index)> {
+        self.advancing.take()
+    }
+
+    pub(super) const fn may_collect(&self) -> bool {
+        !self.collecting
+    }
+
+    pub(super) fn collect(&mut self) {
+        debug_assert!(!self.collecting, "a second collection");
+        self.collecting = true;
+    }
+
+    pub(super) const fn collected(&mut self) {
+        self.collecting = false;
+    }
+
+    /// Wants what the stored tree reaches. Whether a reading is to begin.
+    pub(super) fn ask_snapshot(&mut self, why: Why) -> bool {
+        self.asking = Some(why);
+        !std::mem::replace(&mut self.reading, true)
+    }
+
+    /// Nobody wants it any more, and what is being read is too old for whoever asks next.
+    pub(super) fn forget_asking(&mut self) {
+        self.asking = None;
+        self.stale = self.reading;
+    }
+
+    /// It was read, or not.
+    pub(super) fn snapshot_read(&mut self) -> Read {
+        self.reading = false;
+        let stale = std::mem::take(&mut self.stale);
+        match self.asking.take() {
+            Some(why) if stale => Read::Again(why),
+            Some(why) => Read::For(why),
+            None => Read::Nothing,
+        }
+    }
+
+    /// Names readings of paths: the last name that was used.
+    pub(super) const fn last_load(&mut self) -> &mut LoadId {
+        &mut self.last_load
+    }
+}

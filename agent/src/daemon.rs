@@ -1,0 +1,479 @@
+//! One running agent: its sockets and its services, around one hub.
+//!
+//! A shell around [`strongroom_replica`]. It is trusted for availability only, and keeps nothing that must survive it: all
+//! durable state is in the HSM and in the store, so an agent can be killed at any moment and started again.
+
+mod admin_socket;
+mod peer_service;
+
+pub use self::admin_socket::AdminSocketError;
+pub use crate::clock::Time;
+pub use crate::hub::SESSION_LIFETIME;
+pub use crate::vital::Ended;
+
+use self::admin_socket::{AdminSocket, SocketFile};
+use self::peer_service::PeerService;
+use crate::admin::AdminService;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::descriptors;
+use crate::file::FileError;
+use crate::front::{Front, router, serve};
+use crate::hub::{Hsm, Hub, Routed, doubts};
+use crate::link::Link;
+use crate::metrics::{self, Metrics};
+use crate::peers::{self, Identities, Peers, Refused, accept, agents_only, operators_only};
+use crate::store::{Store, StoreError};
+use crate::tenants::Tenants;
+use crate::tls::{self, Tls};
+use crate::vital::Vital;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use strongroom_proto::hsm::{DeviceStatus, Refusal};
+use strongroom_proto::ids::GroupId;
+use strongroom_replica::Status;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Server;
+
+/// How often files are looked at for changes.
+const FILES_PERIOD: Duration = Duration::from_secs(5);
+/// How often the HSM is asked who it is, and before it has answered for the first time.
+const DEVICE_PERIOD: Duration = Duration::from_secs(5);
+const DEVICE_RETRY: Duration = Duration::from_millis(200);
+/// Bytes that a peer may send ahead, of one message and in all: heartbeats have room beside a segment.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Calls at once on one connection of a peer.
+const STREAMS: u32 = 256;
+/// After how long a peer is to connect again, with a certificate that is then valid, and how long what is in flight may
+/// take.
+const CONNECTION_AGE: Duration = Duration::from_secs(60 * 60);
+const CONNECTION_END: Duration = Duration::from_secs(30);
+/// How long a graceful shutdown waits for requests in flight.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Why an agent does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A file of the configuration cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; is another agent running there?")]
+    Listen {
+        /// The address, as configured.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The admin socket cannot be listened on.
+    #[error(transparent)]
+    AdminSocket(#[from] AdminSocketError),
+    /// The system gives no threads or sockets.
+    #[error("cannot start: {0}")]
+    System(io::Error),
+}
+
+/// Where an agent is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Addresses {
+    /// By clients.
+    pub front: SocketAddr,
+    /// By other agents, and by operators with a certificate.
+    pub peer: SocketAddr,
+    /// By the operator's monitoring, if at all.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// The listening sockets of an agent. Bound before the agent starts, so that with port 0 the addresses are known in
+/// time to be told to the other agents.
+#[derive(Debug)]
+pub struct Sockets {
+    front: TcpListener,
+    peer: TcpListener,
+    metrics: Option<TcpListener>,
+    admin: AdminSocket,
+    addresses: Addresses,
+}
+
+impl Sockets {
+    /// Binds `listen`, `peer_listen`, `metrics_listen` and `admin_socket` of the configuration.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`], [`StartError::AdminSocket`].
+    pub fn bind(config: &Config) -> Result<Self, StartError> {
+        let bind = |address: SocketAddr| {
+            let failed = |source| StartError::Listen { address, source };
+            let listener = TcpListener::bind(address).map_err(failed)?;
+            listener.set_nonblocking(true).map_err(failed)?;
+            let address = listener.local_addr().map_err(failed)?;
+            Ok::<_, StartError>((listener, address))
+        };
+        let (front, front_address) = bind(config.listen)?;
+        let (peer, peer_address) = bind(config.peer_listen)?;
+        let (metrics, metrics_address) = config.metrics_listen.map(bind).transpose()?.unzip();
+        let addresses = Addresses { front: front_address, peer: peer_address, metrics: metrics_address };
+        // Last: whoever has the ports of an agent is the one that may take its socket.
+        let admin = AdminSocket::bind(&config.admin_socket)?;
+        Ok(Self { front, peer, metrics, admin, addresses })
+    }
+
+    /// The addresses, with the ports that the system chose where the configuration says 0.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+}
+
+/// Starts agents.
+#[derive(Clone, Copy, Debug)]
+pub struct Agent;
+
+impl Agent {
+    /// Starts an agent for the HSM behind `link`, on `store`; binds the sockets itself.
+    ///
+    /// The HSM and the store need not be there yet. `config.hsm` and `config.store` are not used. A store that talks to
+    /// a network is not shared with another agent, whose end would cut its connections.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(config: Config, link: Arc<dyn Link>, store: Store) -> Result<AgentHandle, StartError> {
+        let sockets = Sockets::bind(&config)?;
+        Self::start_on(sockets, config, link, store)
+    }
+
+    /// The same on sockets that are bound already. The addresses in `config` are not used.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start_on(
+        sockets: Sockets,
+        config: Config,
+        link: Arc<dyn Link>,
+        store: Store,
+    ) -> Result<AgentHandle, StartError> {
+        Self::start_at(sockets, config, link, store, Time::system())
+    }
+
+    /// The same by clocks of the caller's, which tests move.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start_at(
+        sockets: Sockets,
+        config: Config,
+        link: Arc<dyn Link>,
+        store: Store,
+        time: Time,
+    ) -> Result<AgentHandle, StartError> {
+        let store = store.with_timeouts(config.timing.store);
+        let tenants = Arc::new(Tenants::open(config.tenants.clone(), config.test_tenants())?);
+        let tls = config.tls.clone().map(|files| Tls::open(files.certificate, files.key)).transpose()?;
+        let tls = tls.map(Arc::new);
+        // A runtime of its own, so that killing the agent takes all of it, whatever it has spawned.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("strongroom-agent")
+            .build()
+            .map_err(StartError::System)?;
+        let inside = runtime.enter();
+        let (vital, ended) = Vital::new();
+        let (identity, identities) = watch::channel(None);
+        let peers = Peers::start_vital(&config.peers, &identities, config.timing.peers, &vital);
+        let unix = Arc::clone(&time.unix);
+        let metrics = Arc::new(Metrics::new(&store));
+        let hsm = Hsm::start(link, &vital);
+        let hub = Arc::new(Hub::new(hsm, store.clone(), peers, &config, &metrics, time, identity));
+        let (stop, stopped) = watch::channel(false);
+        let addresses = sockets.addresses;
+        let files = Files { tenants, tls };
+        let services = Services { hub: Arc::clone(&hub), stopped, metrics: Arc::clone(&metrics), vital };
+        let front = services.front(sockets.front, &config, &files, unix)?;
+        services.peer(sockets.peer, identities, metrics.refused_peers().clone(), config.timing.peers)?;
+        let admin_socket = services.admin(sockets.admin)?;
+        if let Some(listener) = sockets.metrics {
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
+            services.vital.spawn("the page of the metrics", metrics::serve(listener, metrics));
+        }
+        let asking = Arc::clone(&hub);
+        services.vital.spawn("who asks whether the store may be relied on", async move {
+            doubts::ask_store(asking, store).await;
+            // It has said so, and that is no bug.
+            std::future::pending().await
+        });
+        services.vital.spawn("who asks the peers of their store", doubts::ask_peers(Arc::clone(&hub)));
+        services.vital.spawn("the supervisor of the HSM's groups", supervise(Arc::clone(&hub)));
+        drop(inside);
+        tracing::info!(
+            front = %addresses.front,
+            peer = %addresses.peer,
+            admin = %admin_socket.path().display(),
+            "the agent listens"
+        );
+        let (runtime, kill) = (Some(runtime), config.timing.kill);
+        Ok(AgentHandle { runtime, addresses, admin_socket, hub, stop, front, ended, files, kill })
+    }
+}
+
+/// Files that are read again while the agent runs.
+#[derive(Clone)]
+struct Files {
+    tenants: Arc<Tenants>,
+    tls: Option<Arc<Tls>>,
+}
+
+struct Services {
+    hub: Arc<Hub>,
+    stopped: watch::Receiver<bool>,
+    metrics: Arc<Metrics>,
+    vital: Vital,
+}
+
+impl Services {
+    fn front(
+        &self,
+        listener: TcpListener,
+        config: &Config,
+        files: &Files,
+        unix: Clock,
+    ) -> Result<JoinHandle<()>, StartError> {
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
+        let Files { tenants, tls } = files.clone();
+        self.vital.spawn("the look at the tenants file", Arc::clone(&tenants).follow(FILES_PERIOD));
+        if let Some(tls) = &tls {
+            self.vital.spawn("the look at the certificate", Arc::clone(tls).follow(FILES_PERIOD));
+            let end = self.metrics.front().certificate_end.clone();
+            let warn = tls::warn_of_end(Arc::clone(tls), end, Arc::clone(&unix), FILES_PERIOD);
+            self.vital.spawn("the watch on the end of the certificate", warn);
+        }
+        let backend = Arc::new(Routed(Arc::clone(&self.hub)));
+        let mut limits = config.limits.clone();
+        limits.max_connections = descriptors::for_connections(limits.max_connections);
+        let metrics = self.metrics.front().clone();
+        let front = Front::new(backend, tenants, &limits, config.timing.front, unix, metrics);
+        let stopped = stop_signal(self.stopped.clone());
+        let door = async move { serve(listener, &front, router(front.clone()), tls, stopped).await };
+        Ok(self.vital.spawn("the front door", door))
+    }
+
+    fn peer(
+        &self,
+        listener: TcpListener,
+        identities: Identities,
+        refused: Refused,
+        timeouts: peers::Timeouts,
+    ) -> Result<(), StartError> {
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
+        let peers = PeerService::server(Arc::clone(&self.hub));
+        let admin = AdminService::from_afar(Arc::clone(&self.hub));
+        let server = Server::builder()
+            .max_concurrent_streams(STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keepalive_interval(Some(timeouts.keep_alive))
+            .http2_keepalive_timeout(Some(timeouts.keep_alive))
+            .max_connection_age(CONNECTION_AGE)
+            .max_connection_age_grace(CONNECTION_END)
+            .add_service(InterceptedService::new(peers, agents_only))
+            .add_service(InterceptedService::new(admin, operators_only));
+        let incoming = accept(listener, identities, refused, timeouts.handshake);
+        self.vital.spawn("the peer service", async move {
+            if let Err(error) = server.serve_with_incoming(incoming).await {
+                tracing::error!(%error, "the peer service ended");
+            }
+        });
+        Ok(())
+    }
+
+    fn admin(&self, socket: AdminSocket) -> Result<SocketFile, StartError> {
+        let (listener, file) = socket.listener().map_err(StartError::System)?;
+        let server = Server::builder().add_service(AdminService::at_socket(Arc::clone(&self.hub)));
+        self.vital.spawn("the admin service", async move {
+            if let Err(error) = server.serve_with_incoming(UnixListenerStream::new(listener)).await {
+                tracing::error!(%error, "the admin service ended");
+            }
+        });
+        Ok(file)
+    }
+}
+
+async fn stop_signal(mut stopped: watch::Receiver<bool>) {
+    // An error means that the handle is gone, and the agent with it.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Finds the HSM, tells the operator what is missing, and keeps the replicas of its groups running.
+async fn supervise(hub: Arc<Hub>) {
+    let (mut advice, mut retry) = (Advice::None, DEVICE_RETRY);
+    let mut unknown = None;
+    loop {
+        let answered = hub.refresh().await;
+        if answered.is_ok() {
+            let why = hub.identify().await.err().map(|error| error.to_string());
+            if let Some(why) = why.as_ref().filter(|_| why != unknown) {
+                tracing::error!(why, "other agents do not know this one, or soon will not");
+            }
+            unknown = why;
+        }
+        let store_fits = hub.trust().is_given();
+        if store_fits {
+            hub.start_groups();
+        }
+        let device = hub.device().filter(|_| answered.is_ok());
+        let next = match (answered, &device) {
+            (Err(Some(refusal)), _) => Advice::Refuses(refusal),
+            (Ok(()), Some(device)) => Advice::for_device(device),
+            _ => Advice::NoAnswer,
+        };
+        if next != advice {
+            advice = next;
+            advice.log(device.as_ref());
+        }
+        let well = answered.is_ok() && store_fits;
+        retry = if well { DEVICE_RETRY } else { (retry * 2).min(DEVICE_PERIOD) };
+        let _ = timeout(if well { DEVICE_PERIOD } else { retry }, hub.woken()).await;
+    }
+}
+
+/// What an operator should know or do next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Advice {
+    None,
+    NoAnswer,
+    Refuses(Refusal),
+    NoRealm,
+    NoGroup,
+    Ready,
+}
+
+impl Advice {
+    const fn for_device(device: &DeviceStatus) -> Self {
+        if device.realm.is_none() {
+            Self::NoRealm
+        } else if device.groups.is_empty() {
+            Self::NoGroup
+        } else {
+            Self::Ready
+        }
+    }
+
+    fn log(self, device: Option<&DeviceStatus>) {
+        let hsm = device.map(|device| device.hsm);
+        let hsm = hsm.map(tracing::field::display);
+        match self {
+            Self::None => {}
+            Self::NoAnswer => tracing::warn!("the HSM does not answer; the agent keeps trying"),
+            Self::Refuses(refusal) => tracing::error!(%refusal, "the HSM refuses everything"),
+            Self::NoRealm => tracing::warn!(
+                hsm,
+                "the HSM has no realm yet; make one with `realm create`, or have it join one with `hsm request`"
+            ),
+            Self::NoGroup => {
+                tracing::warn!(
+                    hsm,
+                    "the HSM is in no group yet; make one with `group create` at the HSM where the realm was made"
+                );
+            }
+            Self::Ready => tracing::info!(hsm, "the HSM is a member of a group"),
+        }
+    }
+}
+
+/// A running agent. Dropping it kills it.
+pub struct AgentHandle {
+    runtime: Option<Runtime>,
+    addresses: Addresses,
+    admin_socket: SocketFile,
+    hub: Arc<Hub>,
+    stop: watch::Sender<bool>,
+    /// The front door, which ends when it has answered what was in flight.
+    front: JoinHandle<()>,
+    ended: mpsc::UnboundedReceiver<Ended>,
+    files: Files,
+    kill: Duration,
+}
+
+impl AgentHandle {
+    /// Where it is reached.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Where admin subcommands reach it.
+    #[must_use]
+    pub fn admin_socket(&self) -> &Path {
+        self.admin_socket.path()
+    }
+
+    /// Completes when a task ended that must not: what is left would look alive, and might never serve again.
+    pub async fn ended(&mut self) -> Ended {
+        match self.ended.recv().await {
+            Some(ended) => ended,
+            // All of them were cut off, since the agent was killed.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Reads the tenants file and the certificate with its key again, and says in the log what came of it. They are
+    /// also read every five seconds.
+    pub fn reload(&self) {
+        self.files.tenants.look();
+        if let Some(tls) = &self.files.tls {
+            tls.look();
+        }
+    }
+
+    /// What its HSM last said of itself; `None` while that has not been reached.
+    #[must_use]
+    pub fn device(&self) -> Option<DeviceStatus> {
+        self.hub.device()
+    }
+
+    /// What its replicas are doing.
+    #[must_use]
+    pub fn groups(&self) -> Vec<(GroupId, Status)> {
+        self.hub.groups()
+    }
+
+    /// Ends it at once, as a crash would: nothing in flight is finished or answered. When this returns, its sockets
+    /// are closed.
+    pub async fn kill(mut self) {
+        self.admin_socket.leave();
+        if let Some(runtime) = self.runtime.take() {
+            // A runtime cannot be awaited from inside another.
+            let _ = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(self.kill)).await;
+        }
+    }
+
+    /// Stops taking requests, answers those in flight for as long as ten seconds, and ends.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        // Now, since whoever has the ports of an agent is the one that may take its socket.
+        self.admin_socket.remove();
+        // The peer service goes on meanwhile: what is in flight waits for the statements that come in there.
+        if timeout(DRAIN, &mut self.front).await.is_err() {
+            tracing::warn!("some requests were not answered in time");
+        }
+        self.kill().await;
+    }
+}
+
+impl Drop for AgentHandle {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,506 @@
+//! What the services of an agent share: which HSM it has, which groups run, and the way of a client's request.
+
+mod certificate;
+pub(crate) mod doubts;
+mod driver;
+mod hsm_queue;
+mod tree_jobs;
+
+pub(crate) use self::hsm_queue::Hsm;
+
+use self::driver::Group;
+use crate::clock::Time;
+use crate::config::{Config, Election};
+use crate::front::Backend;
+use crate::metrics::{LogMetrics, Metrics, WearMetrics};
+use crate::peers::{Forwarded, Identity, Peers};
+use crate::store::{Store, Trust};
+use crate::timing::Timing;
+use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
+use async_trait::async_trait;
+use minicbor::bytes::ByteVec;
+use parking_lot::RwLock;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use strongroom_proto::client::{
+    ClientRequest, ClientResponse, HandshakeResponse, NoiseRequest, NoiseResponse, RequestKind,
+};
+use strongroom_proto::hsm::{
+    BatchRequest, DeviceStatus, NoiseMessage, NoiseReply, RealmStatus, Refusal, Reply, Request,
+    SessionRefusal, record_id,
+};
+use strongroom_proto::ids::{GroupId, HsmId, RealmId, RecordId};
+use strongroom_proto::statement::GroupStatement;
+use strongroom_replica::ask::{self, Ask, Unanswered};
+use strongroom_replica::peer::PeerMessage;
+use strongroom_replica::{Answer, ReadOutcome, Settings, Status, Storage};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// How long a client may go on using a session after an answer.
+pub const SESSION_LIFETIME: Duration = Duration::from_secs(5);
+/// With no word of any other agent for this long, a request does not wait.
+const UNHEARD: Duration = Duration::from_secs(3);
+/// The pause before a leader that could not be reached is tried again, unless there is news before.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// The shared state of one agent.
+pub(crate) struct Hub {
+    hsm: Hsm,
+    store: Store,
+    trust: Trust,
+    peers: Peers,
+    election: Election,
+    storage: Storage,
+    timing: Timing,
+    trees: TreeMetrics,
+    wear: WearMetrics,
+    log: LogMetrics,
+    pub(super) time: Time,
+    known: RwLock<Known>,
+    wake: Notify,
+    /// As whom this agent is known, once its HSM has a realm.
+    pub(super) identity: watch::Sender<Option<Arc<Identity>>>,
+    pub(super) epoch: u32,
+}
+
+#[derive(Default)]
+struct Known {
+    device: Option<DeviceStatus>,
+    groups: BTreeMap<GroupId, Group>,
+}
+
+impl Hub {
+    pub(crate) fn new(
+        hsm: Hsm,
+        store: Store,
+        peers: Peers,
+        config: &Config,
+        metrics: &Metrics,
+        time: Time,
+        identity: watch::Sender<Option<Arc<Identity>>>,
+    ) -> Self {
+        Self {
+            hsm,
+            store,
+            trust: metrics.trust().clone(),
+            peers,
+            election: config.election,
+            storage: config.storage,
+            timing: config.timing,
+            trees: metrics.tree().clone(),
+            wear: metrics.wear().clone(),
+            log: metrics.log().clone(),
+            time,
+            known: RwLock::default(),
+            wake: Notify::new(),
+            identity,
+            epoch: config.peer_epoch,
+        }
+    }
+
+    /// Asks the HSM, not for a replica.
+    pub(crate) async fn ask_hsm<A: Ask>(&self, ask: A) -> Result<A::Answer, Unanswered> {
+        self.hsm.ask(ask).await
+    }
+
+    /// Passes a request to the HSM, for the operator.
+    pub(crate) async fn pass_to_hsm(&self, request: Request) -> Option<Reply> {
+        self.hsm.call(request.into()).await
+    }
+
+    pub(crate) const fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// Whether the store may be relied on.
+    pub(crate) const fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// Asks the HSM who it is. Fails with its refusal, or with none when it does not answer.
+    pub(crate) async fn refresh(&self) -> Result<(), Option<Refusal>> {
+        let device = self.hsm.ask(ask::Status).await.map_err(|unanswered| match unanswered {
+            Unanswered::Refused(refusal) => Some(refusal),
+            Unanswered::Senseless | Unanswered::Lost => None,
+        })?;
+        let mut known = self.known.write();
+        if known.device.as_ref().is_some_and(|before| before.hsm != device.hsm) {
+            tracing::warn!(hsm = %device.hsm, "the HSM was replaced; its groups start over");
+            known.groups.clear();
+        }
+        self.wear.set(&device.wear);
+        let worse = |before: &DeviceStatus| before.wear.bad_units < device.wear.bad_units;
+        if known.device.as_ref().map_or(device.wear.bad_units > 0, worse) {
+            let (bad, spare) = (device.wear.bad_units, device.wear.spare_units);
+            tracing::warn!(hsm = %device.hsm, bad, spare, "erase units of the HSM's NVRAM failed; replace it before none is spare");
+        }
+        known.device = Some(device);
+        Ok(())
+    }
+
+    /// Starts what is not running: a replica for each group of the HSM.
+    pub(crate) fn start_groups(&self) {
+        let mut known = self.known.write();
+        let Known { device: Some(device), groups } = &mut *known else { return };
+        let Some(realm) = &device.realm else { return };
+        for status in &device.groups {
+            let id = status.statement.group;
+            match groups.get(&id) {
+                Some(running) if running.is_running() => continue,
+                Some(_) => tracing::error!(group = %id, "a bug ended a replica; it starts over"),
+                None => tracing::info!(group = %id, "a group starts"),
+            }
+            if let Some(settings) = self.settings(device, realm.realm, status.statement.clone()) {
+                let (hsm, store, peers) = (self.hsm.clone(), self.store.clone(), self.peers.clone());
+                let tree = self.tree(id, device.groups.len());
+                let group =
+                    Group::start(settings, hsm, store, tree, peers, self.time.clone(), self.log.clone());
+                groups.insert(id, group);
+            }
+        }
+    }
+
+    fn tree(&self, group: GroupId, groups: usize) -> TreeStore {
+        let (objects, base) = (self.store.objects(), self.store.base());
+        let settings = TreeSettings { timeouts: self.timing.tree, ..TreeSettings::shared_by(groups) };
+        TreeStore::new(objects, base, group, settings, self.trees.clone())
+    }
+
+    /// Asks the HSM again soon, since it was told something new.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Completes after [`Self::wake`].
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    fn settings(&self, device: &DeviceStatus, realm: RealmId, group: GroupStatement) -> Option<Settings> {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let Election { timeout_min, timeout_max, heartbeat } = self.election;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed)
+            .inspect_err(|error| tracing::error!(%error, "the system has no randomness to give"))
+            .ok()?;
+        Some(Settings {
+            hsm: device.hsm,
+            realm,
+            group,
+            limits: device.limits,
+            election_timeout_ms: ms(timeout_min)..=ms(timeout_max),
+            heartbeat_ms: ms(heartbeat),
+            hsm_silence_ms: ms(self.timing.hsm_silence.0)..=ms(self.timing.hsm_silence.1),
+            storage: self.storage,
+            seed,
+        })
+    }
+
+    /// What the HSM last said of itself.
+    pub(crate) fn device(&self) -> Option<DeviceStatus> {
+        self.known.read().device.clone()
+    }
+
+    pub(crate) fn hsm_id(&self) -> Option<HsmId> {
+        self.known.read().device.as_ref().map(|device| device.hsm)
+    }
+
+    /// What each replica is doing.
+    pub(crate) fn groups(&self) -> Vec<(GroupId, Status)> {
+        let known = self.known.read();
+        known.groups.iter().map(|(id, group)| (*id, group.status())).collect()
+    }
+
+    /// What is wrong with the stored tree of a group, as far as this agent has met it.
+    pub(crate) fn tree_damage(&self, group: &GroupId) -> Option<String> {
+        let known = self.known.read();
+        known.groups.get(group).and_then(Group::tree_damage)
+    }
+
+    /// What the last calls of the object store failed with.
+    pub(crate) fn store_trouble(&self) -> Option<String> {
+        self.store.metrics().trouble()
+    }
+
+    /// What the store holds of the founding of a realm.
+    pub(crate) async fn founding(&self, realm: RealmId) -> ReadOutcome {
+        self.store.read(&crate::store::founding_object(realm)).await
+    }
+
+    /// Takes a message of another agent.
+    pub(crate) fn deliver(&self, from: HsmId, message: PeerMessage) {
+        let known = self.known.read();
+        if let Some(group) = known.groups.get(&message.group()) {
+            group.deliver(from, message);
+        }
+    }
+
+    /// Gives a request to the replica here, without waiting for a leader and without forwarding.
+    pub(crate) async fn ask(&self, request: BatchRequest, handshake_only: bool) -> Answer {
+        match self.covering(&request.record) {
+            Some(group) => group.ask(request, handshake_only).await,
+            None => Answer::NotCovered,
+        }
+    }
+
+    fn covering(&self, record: &RecordId) -> Option<Group> {
+        let known = self.known.read();
+        let covers = |group: &&Group| group.status().prefixes.iter().any(|prefix| prefix.contains(record));
+        known.groups.values().find(covers).cloned()
+    }
+
+    /// Gives a request to the leader, wherever that is. Waits up to [`Timing::hold`] for a leader, or not at all if nobody
+    /// else can be reached. The replica here need not run, nor know the group, nor have its HSM: what it does not know, the
+    /// other agents are asked.
+    async fn route(&self, request: BatchRequest, handshake_only: bool) -> Answer {
+        let deadline = Instant::now() + self.timing.hold;
+        loop {
+            let mut group = self.covering(&request.record);
+            if let Some(group) = &mut group {
+                // News is what comes after this question; without this, an old change would be news for ever.
+                group.mark_unchanged();
+            }
+            let answer = match &group {
+                Some(group) if !self.is_alone(Some(group)) => {
+                    group.ask(request.clone(), handshake_only).await
+                }
+                Some(_) | None => Answer::NotCovered,
+            };
+            let told = match answer {
+                Answer::NotLeader(leader) => leader,
+                Answer::NotCovered => None,
+                answer => return answer,
+            };
+            if let Some(answer) = self.forward(told, &request, handshake_only, &mut group).await {
+                return answer;
+            }
+            if self.is_alone(group.as_ref()) || Instant::now() >= deadline {
+                return Answer::Unavailable;
+            }
+            let _ = timeout(RETRY, timeout_at(deadline, news(&mut group))).await;
+        }
+    }
+
+    /// Whether a group, or an unknown one, needs other agents to serve, and none of them can be reached.
+    fn is_alone(&self, group: Option<&Group>) -> bool {
+        group.is_none_or(|group| group.members() > 1)
+            && !self.peers.is_empty()
+            && !self.peers.is_any_heard_since(UNHEARD)
+    }
+
+    /// Hands a request to the leader that the replica here names, or else to the one that the other agents name. `None` if
+    /// nobody is known to lead; then nothing was done.
+    async fn forward(
+        &self,
+        told: Option<HsmId>,
+        request: &BatchRequest,
+        handshake_only: bool,
+        group: &mut Option<Group>,
+    ) -> Option<Answer> {
+        let mut likely: VecDeque<HsmId> = told.into_iter().collect();
+        let (mut tried, mut asked) = (BTreeSet::new(), false);
+        loop {
+            let Some(leader) = likely.pop_front() else {
+                if std::mem::replace(&mut asked, true) {
+                    return None;
+                }
+                tokio::select! {
+                    () = self.peers.ask_around(&request.record) => {}
+                    // The replica here usually knows sooner.
+                    () = news(group) => group.iter_mut().for_each(Group::mark_changed),
+                }
+                likely.extend(self.peers.leaders_of(&request.record));
+                continue;
+            };
+            if !tried.insert(leader) {
+                continue;
+            }
+            let forwarded = self.peers.forward(leader, request, handshake_only);
+            let forwarded = tokio::select! {
+                forwarded = forwarded => forwarded,
+                // Nothing that it answers would count any more, and it may stand still for long.
+                () = superseded(group, leader), if told == Some(leader) => Forwarded::Unknown,
+            };
+            match forwarded {
+                Forwarded::Answer(Answer::NotLeader(other)) => likely.extend(other),
+                Forwarded::Answer(Answer::NotCovered) | Forwarded::NotSent => {}
+                Forwarded::Answer(answer) => return Some(answer),
+                // It may have been carried out; a second time could cost the user a guess.
+                Forwarded::Unknown => return Some(Answer::Unavailable),
+            }
+        }
+    }
+
+    /// Why this agent cannot serve, if the reason is its own.
+    fn unready(&self) -> Option<String> {
+        let group_runs = !self.known.read().groups.is_empty();
+        let why = || {
+            (!group_runs).then(|| "no group runs here; `strongroom-agent group status` says why".to_owned())
+        };
+        self.trust.why_not().or_else(why)
+    }
+
+    fn realm_status(&self) -> Option<RealmStatus> {
+        let known = self.known.read();
+        known.device.as_ref()?.realm.clone()
+    }
+}
+
+/// Completes when the replica of a group has something new to say of itself.
+async fn news(group: &mut Option<Group>) {
+    match group {
+        Some(group) => group.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Completes when the replica follows another leader than this one.
+async fn superseded(group: &mut Option<Group>, leader: HsmId) {
+    let Some(group) = group else { return std::future::pending().await };
+    while group.status().leader.is_none_or(|now| now == leader) {
+        group.changed().await;
+    }
+}
+
+/// The backend of the front door.
+pub(crate) struct Routed(pub(crate) Arc<Hub>);
+
+#[async_trait]
+impl Backend for Routed {
+    fn realm(&self) -> Option<RealmId> {
+        self.0.realm_status().map(|realm| realm.realm)
+    }
+
+    fn unready(&self) -> Option<String> {
+        self.0.unready()
+    }
+
+    async fn serve(&self, tenant: &str, user: &str, request: ClientRequest) -> ClientResponse {
+        let Some(realm) = self.0.realm_status() else { return ClientResponse::Unavailable };
+        let record = record_id(&realm.record_id_key, tenant, user);
+        let handshake_only = request.kind == RequestKind::HandshakeOnly;
+        let message = match request.encrypted {
+            NoiseRequest::Handshake(handshake) => NoiseMessage::Handshake {
+                ephemeral: handshake.client_ephemeral_public.into(),
+                ciphertext: handshake.payload_ciphertext.into(),
+            },
+            // A transport message cannot be a handshake (section 11, step 7).
+            NoiseRequest::Transport { .. } if handshake_only => return ClientResponse::SessionError,
+            NoiseRequest::Transport { ciphertext } => {
+                NoiseMessage::Transport { ciphertext: ciphertext.into() }
+            }
+        };
+        let request = BatchRequest { record, session: request.session_id, message };
+        response_of(self.0.route(request, handshake_only).await)
+    }
+}
+
+fn response_of(answer: Answer) -> ClientResponse {
+    match answer {
+        Answer::Reply(NoiseReply::Handshake { ephemeral, ciphertext }) => {
+            ClientResponse::Ok(NoiseResponse::Handshake {
+                handshake: HandshakeResponse {
+                    server_ephemeral_public: ephemeral.0.to_vec(),
+                    payload_ciphertext: bytes_of(ciphertext),
+                },
+                session_lifetime: SESSION_LIFETIME,
+            })
+        }
+        Answer::Reply(NoiseReply::Transport { ciphertext }) => {
+            ClientResponse::Ok(NoiseResponse::Transport { ciphertext: bytes_of(ciphertext) })
+        }
+        Answer::Refused(SessionRefusal::MissingSession) => ClientResponse::MissingSession,
+        Answer::Refused(SessionRefusal::SessionError) => ClientResponse::SessionError,
+        Answer::Refused(SessionRefusal::DecodingError) => ClientResponse::DecodingError,
+        Answer::Unavailable | Answer::Busy | Answer::NotLeader(_) | Answer::NotCovered => {
+            ClientResponse::Unavailable
+        }
+    }
+}
+
+fn bytes_of(bytes: ByteVec) -> Vec<u8> {
+    bytes.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::driver::CLIENT_QUEUE;
+    use super::*;
+    use crate::link::{Link, Lost};
+    use crate::peers;
+    use crate::vital::Vital;
+    use futures::FutureExt;
+    use std::sync::atomic::Ordering;
+    use strongroom_proto::ids::SessionId;
+
+    struct Dead;
+
+    #[async_trait]
+    impl Link for Dead {
+        async fn call(&self, _: Vec<u8>) -> Result<Vec<u8>, Lost> {
+            Err(Lost)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_are_held_while_nobody_leads_and_ask_no_more_often_than_the_pause() {
+        let (identity, identities) = watch::channel(None);
+        let smallest = "hsm = 'tcp:none:1'\nstore = 'memory://'\ntenants = 'tenants.toml'";
+        let store = Store::on(Arc::new(object_store::memory::InMemory::new()));
+        let hub = Arc::new(Hub::new(
+            Hsm::start(Arc::new(Dead), &Vital::new().0),
+            store.clone(),
+            Peers::start(&[], &identities, peers::Timeouts::default()),
+            &Config::parse("agent.toml".as_ref(), smallest).expect("usable"),
+            &Metrics::new(&store),
+            Time::system(),
+            identity,
+        ));
+        let (group, asked) = Group::leaderless();
+        let (room, hold) = (CLIENT_QUEUE, hub.timing.hold);
+        hub.known.write().groups.insert(GroupId([1; 16]), group);
+        let message = NoiseMessage::Transport { ciphertext: vec![1].into() };
+        let request = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message };
+        let began = Instant::now();
+        let held: Vec<_> = (0..room)
+            .map(|_| {
+                let (hub, request) = (Arc::clone(&hub), request.clone());
+                tokio::spawn(async move { (hub.route(request, false).await, began.elapsed()) })
+            })
+            .collect();
+        for held in held {
+            let (answer, after) = held.await.expect("does not panic");
+            assert_eq!(answer, Answer::Unavailable);
+            assert!(after >= hold, "given up after {after:?}");
+        }
+        let rounds = u64::try_from(hold.as_millis() / RETRY.as_millis()).expect("small") + 2;
+        let asked = asked.load(Ordering::Relaxed);
+        assert!((1..=room as u64 * rounds).contains(&asked), "asked {asked} times");
+    }
+
+    #[tokio::test]
+    async fn a_leader_is_superseded_when_another_is_followed_and_not_when_none_is() {
+        let (old, new) = (HsmId([1; 16]), HsmId([2; 16]));
+        let (group, publish) = Group::following(old);
+        let mut group = Some(group);
+        let mut superseded = Box::pin(superseded(&mut group, old));
+        assert!(superseded.as_mut().now_or_never().is_none());
+        publish.send_modify(|status| status.leader = None);
+        assert!(superseded.as_mut().now_or_never().is_none(), "an election may end as it was");
+        publish.send_modify(|status| status.leader = Some(new));
+        assert!(superseded.now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_finds_the_queue_full_is_told_so_and_is_not_asked_again() {
+        let group = Group::stuck();
+        let message = NoiseMessage::Transport { ciphertext: vec![1].into() };
+        let request = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message };
+        let mut waiting: Vec<_> =
+            (0..CLIENT_QUEUE).map(|_| Box::pin(group.ask(request.clone(), false))).collect();
+        assert!(waiting.iter_mut().all(|ask| ask.as_mut().now_or_never().is_none()), "there is room");
+        assert_eq!(group.ask(request, false).now_or_never(), Some(Answer::Busy));
+    }
+}

@@ -1,0 +1,488 @@
+//! Drives one replica: its actions become calls of the HSM, the store and the peers; what comes of them becomes its events.
+//!
+//! Decides nothing. Every action that has an outcome gets exactly one event, whatever fails.
+
+use super::hsm_queue::Hsm;
+use super::tree_jobs::{self, Job};
+use crate::clock::Time;
+use crate::metrics::LogMetrics;
+use crate::peers::Peers;
+use crate::store::Store;
+use crate::tree::TreeStore;
+use bytes::Bytes;
+use futures::future::join_all;
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use strongroom_proto::hsm::BatchRequest;
+use strongroom_proto::ids::{GroupId, HsmId, Index};
+use strongroom_replica::peer::PeerMessage;
+use strongroom_replica::segment::SegmentName;
+use strongroom_replica::{Action, Answer, Event, Replica, Settings, Status, Ticket};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Client requests that may wait for one replica.
+pub(super) const CLIENT_QUEUE: usize = 1024;
+/// Messages of one peer that may wait for one replica: small ones and segments. Each peer has its own places, so that one
+/// that never stops sending crowds out nobody but itself.
+const PEER_SMALL: usize = 64;
+const PEER_SEGMENTS: usize = 8;
+/// Deletions of segments at once.
+const DELETIONS: usize = 8;
+const TICK: Duration = Duration::from_millis(10);
+
+struct Client {
+    request: BatchRequest,
+    handshake_only: bool,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// A message of a peer, with the place that it takes.
+struct FromPeer {
+    from: HsmId,
+    message: PeerMessage,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The places that one peer's messages have.
+struct Places {
+    small: Arc<Semaphore>,
+    segments: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new() -> Self {
+        Self {
+            small: Arc::new(Semaphore::new(PEER_SMALL)),
+            segments: Arc::new(Semaphore::new(PEER_SEGMENTS)),
+        }
+    }
+
+    fn take(&self, message: &PeerMessage) -> Option<OwnedSemaphorePermit> {
+        let places = match message {
+            PeerMessage::Push { .. } => &self.segments,
+            PeerMessage::Heartbeat { .. }
+            | PeerMessage::Captured { .. }
+            | PeerMessage::Follows { .. }
+            | PeerMessage::Seek { .. } => &self.small,
+        };
+        Arc::clone(places).try_acquire_owned().ok()
+    }
+}
+
+/// The way of other members' messages to a replica.
+#[derive(Clone)]
+struct Inlet {
+    places: Arc<BTreeMap<HsmId, Places>>,
+    queue: mpsc::UnboundedSender<FromPeer>,
+}
+
+impl Inlet {
+    /// For messages of these members; those of others are dropped.
+    fn new(members: impl IntoIterator<Item = HsmId>) -> (Self, mpsc::UnboundedReceiver<FromPeer>) {
+        let (queue, messages) = mpsc::unbounded_channel();
+        let places = members.into_iter().map(|member| (member, Places::new())).collect();
+        (Self { places: Arc::new(places), queue }, messages)
+    }
+
+    /// Whether the message was taken.
+    fn put(&self, from: HsmId, message: PeerMessage) -> bool {
+        let place = self.places.get(&from).and_then(|places| places.take(&message));
+        place.is_some_and(|place| self.queue.send(FromPeer { from, message, _place: place }).is_ok())
+    }
+}
+
+/// A running replica, as the rest of the agent sees it. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Group {
+    /// Apart from those of peers, so that clients cannot crowd out the statements that their answers wait for.
+    clients: mpsc::Sender<Client>,
+    peers: Inlet,
+    status: watch::Receiver<Status>,
+    members: usize,
+    tree_damage: TreeDamaged,
+}
+
+/// What was found to be wrong with the stored tree since it was last served from here.
+type TreeDamaged = Arc<Mutex<Option<String>>>;
+
+impl Group {
+    /// Starts a replica. To be called inside a runtime; ends with it, or when the last `Group` is dropped.
+    pub(crate) fn start(
+        settings: Settings,
+        hsm: Hsm,
+        store: Store,
+        tree: TreeStore,
+        peers: Peers,
+        time: Time,
+        metrics: LogMetrics,
+    ) -> Self {
+        let (clients, client_queue) = mpsc::channel(CLIENT_QUEUE);
+        let (own, group) = (settings.hsm, settings.group.group);
+        let members = settings.group.members.len();
+        let others = settings.group.members.iter().copied().filter(|member| *member != own);
+        let (from_peers, peer_queue) = Inlet::new(others);
+        let (replica, actions) = Replica::new(settings, (time.steady)());
+        let (events, ended) = mpsc::unbounded_channel();
+        let (publish, status) = watch::channel(replica.status());
+        let (jobs, tree_work) = tree_jobs::start(tree.clone(), events.clone());
+        let tree_damage = TreeDamaged::default();
+        let driver = Driver {
+            tree_damage: Arc::clone(&tree_damage),
+            replica,
+            own,
+            group,
+            time,
+            metrics,
+            hsm,
+            store,
+            jobs,
+            tree_work,
+            tree,
+            peers,
+            events,
+            waiting: BTreeMap::new(),
+            next_ticket: 0,
+            io: JoinSet::new(),
+            status: publish,
+        };
+        tokio::spawn(driver.run(actions, client_queue, peer_queue, ended));
+        Self { clients, peers: from_peers, status, members, tree_damage }
+    }
+
+    /// How many members it has.
+    pub(crate) const fn members(&self) -> usize {
+        self.members
+    }
+
+    /// Gives a client's request to the replica.
+    pub(crate) async fn ask(&self, request: BatchRequest, handshake_only: bool) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        match self.clients.try_send(Client { request, handshake_only, answer }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Answer::Busy,
+            Err(TrySendError::Closed(_)) => return Answer::Unavailable,
+        }
+        answered.await.unwrap_or(Answer::Unavailable)
+    }
+
+    /// Gives a message of another agent to the replica; lost when too many of that agent wait.
+    pub(crate) fn deliver(&self, from: HsmId, message: PeerMessage) {
+        if !self.peers.put(from, message) {
+            tracing::debug!("a replica does not keep up; a peer's message was dropped");
+        }
+    }
+
+    /// What the replica is doing now.
+    pub(crate) fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// What is wrong with the stored tree, as far as the replica has met it.
+    pub(crate) fn tree_damage(&self) -> Option<String> {
+        self.tree_damage.lock().clone()
+    }
+
+    /// Treats everything that the replica has said of itself so far as known.
+    pub(crate) fn mark_unchanged(&mut self) {
+        self.status.mark_unchanged();
+    }
+
+    /// Treats what it has said last as news again.
+    pub(crate) fn mark_changed(&mut self) {
+        self.status.mark_changed();
+    }
+
+    /// Completes when the replica has something new to say of itself.
+    pub(crate) async fn changed(&mut self) {
+        if self.status.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether the replica still runs.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.clients.is_closed()
+    }
+}
+
+struct Driver {
+    tree_damage: TreeDamaged,
+    replica: Replica,
+    own: HsmId,
+    group: GroupId,
+    time: Time,
+    metrics: LogMetrics,
+    hsm: Hsm,
+    store: Store,
+    tree: TreeStore,
+    jobs: mpsc::UnboundedSender<Job>,
+    /// What works the jobs.
+    tree_work: JoinHandle<()>,
+    peers: Peers,
+    /// Ends of actions. Unbounded, since none may be lost; a replica bounds its own actions.
+    events: mpsc::UnboundedSender<Event>,
+    waiting: BTreeMap<Ticket, oneshot::Sender<Answer>>,
+    next_ticket: u64,
+    /// Reads and writes under way; stopped when the driver is dropped.
+    io: JoinSet<()>,
+    status: watch::Sender<Status>,
+}
+
+impl Driver {
+    async fn run(
+        mut self,
+        actions: Vec<Action>,
+        mut clients: mpsc::Receiver<Client>,
+        mut from_peers: mpsc::UnboundedReceiver<FromPeer>,
+        mut ended: mpsc::UnboundedReceiver<Event>,
+    ) {
+        self.carry_out(actions);
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let event = tokio::select! {
+                biased;
+                _ = ticks.tick() => Event::Tick,
+                Some(event) = ended.recv() => event,
+                // Only a bug gets here, and the replica would wait for ever. It starts over.
+                _ = &mut self.tree_work => return,
+                Some(FromPeer { from, message, _place }) = from_peers.recv() => {
+                    Event::Peer { from, message }
+                }
+                client = clients.recv() => match client {
+                    Some(client) => self.admit(client),
+                    None => return,
+                },
+            };
+            let actions = self.replica.step((self.time.steady)(), event);
+            self.carry_out(actions);
+            self.publish();
+            while self.io.try_join_next().is_some() {}
+        }
+    }
+
+    fn admit(&mut self, client: Client) -> Event {
+        let Client { request, handshake_only, answer } = client;
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket = self.next_ticket.wrapping_add(1);
+        self.waiting.insert(ticket, answer);
+        Event::Client { ticket, handshake_only, request }
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            let (events, store) = (self.events.clone(), self.store.clone());
+            // A send fails only when the driver is gone, and then nobody waits for the event.
+            let end = move |event| drop(events.send(event));
+            match action {
+                Action::Hsm { call, request } => {
+                    self.hsm.queue(request, move |reply| end(Event::Hsm { call, reply }));
+                }
+                Action::Write { name, bytes } => {
+                    self.io.spawn(async move {
+                        let outcome = store.create(&name.to_string(), Bytes::from_owner(bytes)).await;
+                        end(Event::Wrote { name, outcome });
+                    });
+                }
+                Action::List { from } => {
+                    let group = self.group;
+                    self.io.spawn(async move {
+                        let after = SegmentName::offset(&group, from);
+                        let names = store.list(&SegmentName::folder(&group), &after).await;
+                        // Anything may lie in a store: what is not named like a segment is not one.
+                        let result = names.map(|names| names.iter().filter_map(|n| n.parse().ok()).collect());
+                        end(Event::Listed { result });
+                    });
+                }
+                Action::Read { name } => {
+                    self.io.spawn(async move {
+                        let result = store.read(&name.to_string()).await;
+                        end(Event::Read { name, result });
+                    });
+                }
+                Action::OpenTree => self.tree_job(Job::Open),
+                Action::CloseTree => self.tree_job(Job::Close),
+                Action::Advance(advance) => self.tree_job(Job::Advance(advance)),
+                Action::ReadSnapshot => {
+                    let tree = self.tree.clone();
+                    self.io.spawn(async move {
+                        end(Event::SnapshotRead { result: tree.read_snapshot().await });
+                    });
+                }
+                Action::Load { load, records } => {
+                    let tree = self.tree.clone();
+                    self.io.spawn(async move {
+                        end(Event::Loaded { load, result: tree.load(records).await });
+                    });
+                }
+                Action::Collect { before } => {
+                    let group = self.group;
+                    self.io.spawn(async move {
+                        end(Event::Collected { deleted: collect(&store, group, before).await });
+                    });
+                }
+                Action::TreeDamaged(damage) => {
+                    *self.damage() = Some(damage.to_string());
+                    tracing::error!(
+                        group = %self.group, %damage,
+                        "the stored tree is damaged, and what that covers is refused; run `strongroom-agent check`"
+                    );
+                }
+                Action::Send { to, message } => self.peers.send(self.own, to, message),
+                Action::Answer { ticket, answer } => {
+                    if let Some(waiting) = self.waiting.remove(&ticket) {
+                        // The client may have gone.
+                        let _ = waiting.send(answer);
+                    }
+                }
+                Action::Fault(fault) => {
+                    tracing::error!(group = %self.group, %fault, "the group has stopped on this host")
+                }
+                Action::Mended(fault) => {
+                    tracing::info!(group = %self.group, was = %fault, "the group goes on again on this host: what was wrong has passed")
+                }
+            }
+        }
+    }
+
+    fn tree_job(&self, job: Job) {
+        // Fails only when the runtime is being shut down, and this with it.
+        let _ = self.jobs.send(job);
+    }
+
+    fn damage(&self) -> MutexGuard<'_, Option<String>> {
+        self.tree_damage.lock()
+    }
+
+    fn publish(&self) {
+        let status = self.replica.status();
+        self.status.send_if_modified(|known| {
+            if known.role != status.role || known.leader != status.leader {
+                let leader = status.leader.map(tracing::field::display);
+                tracing::info!(group = %self.group, role = status.role.name(), leader, tip = %status.tip, "a new role");
+            }
+            self.metrics.set(self.group, known, &status);
+            let changed = *known != status;
+            if status.serving && !known.serving {
+                // What was damaged has been restored, or is not on the way to anything that was needed so far.
+                *self.damage() = None;
+            }
+            *known = status;
+            changed
+        });
+    }
+}
+
+/// Deletes the segments whose first index is less than `before`, the older ones first, until one cannot be deleted; returns
+/// how many. It leaves no gap with older segments before it: a leader that comes back could write there.
+async fn collect(store: &Store, group: GroupId, before: Index) -> usize {
+    let folder = SegmentName::folder(&group);
+    let (from, until) = (SegmentName::offset(&group, Index::ZERO), SegmentName::offset(&group, before));
+    let Ok(names) = store.list_until(&folder, &from, &until).await else { return 0 };
+    let old = |name: &String| name.parse::<SegmentName>().is_ok_and(|name| name.first < before);
+    let old: Vec<String> = names.into_iter().filter(old).collect();
+    let mut deleted = 0;
+    for some in old.chunks(DELETIONS) {
+        let done = join_all(some.iter().map(|name| store.delete(name))).await;
+        deleted += done.iter().filter(|done| done.is_ok()).count();
+        if done.iter().any(Result::is_err) {
+            break;
+        }
+    }
+    deleted
+}
+
+#[cfg(test)]
+impl Group {
+    /// A member that never leads nor knows who does, and whose status changed once, long ago. Counts who asks.
+    pub(crate) fn leaderless() -> (Self, std::sync::Arc<std::sync::atomic::AtomicU64>) {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        let (group, publish, mut queue) = Self::idle();
+        let asked = std::sync::Arc::new(AtomicU64::new(0));
+        let count = std::sync::Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Some(client) = queue.recv().await {
+                // Whoever asks without pause is cut off, so that a test of that ends.
+                if count.fetch_add(1, Ordering::Relaxed) > 100_000 {
+                    break;
+                }
+                // Who asked may have gone.
+                let _ = client.answer.send(Answer::NotLeader(None));
+            }
+            drop(publish);
+        });
+        (group, asked)
+    }
+
+    /// A member that follows this leader, until it is told otherwise.
+    pub(crate) fn following(leader: HsmId) -> (Self, watch::Sender<Status>) {
+        let (group, publish, queue) = Self::idle();
+        std::mem::forget(queue);
+        publish.send_modify(|status| status.leader = Some(leader));
+        (group, publish)
+    }
+
+    /// A member that takes nothing from its queue.
+    pub(crate) fn stuck() -> Self {
+        let (group, _, queue) = Self::idle();
+        std::mem::forget(queue);
+        group
+    }
+
+    fn idle() -> (Self, watch::Sender<Status>, mpsc::Receiver<Client>) {
+        use strongroom_proto::ids::EntryHash;
+        use strongroom_proto::prefix::Prefix;
+        let status = Status {
+            role: strongroom_replica::Role::Witness,
+            leader: None,
+            captured: Index::ZERO,
+            tip: Index::ZERO,
+            tip_hash: EntryHash::ZERO,
+            newest: Index::ZERO,
+            committed: Index::ZERO,
+            behind: 0,
+            from_store: 0,
+            serving: false,
+            snapshot: Index::ZERO,
+            queued: 0,
+            waiting: 0,
+            prefixes: vec![Prefix::WHOLE],
+            fault: None,
+        };
+        let (publish, status_of) = watch::channel(status.clone());
+        publish.send_replace(status);
+        let (clients, queue) = mpsc::channel(CLIENT_QUEUE);
+        let (peers, _) = Inlet::new([]);
+        let tree_damage = TreeDamaged::default();
+        (Self { clients, peers, status: status_of, members: 1, tree_damage }, publish, queue)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_proto::ids::Term;
+
+    #[test]
+    fn a_peer_that_sends_without_end_crowds_out_nobody_but_itself() {
+        let (loud, quiet, stranger) = (HsmId([1; 16]), HsmId([2; 16]), HsmId([3; 16]));
+        let (inlet, mut messages) = Inlet::new([loud, quiet]);
+        let message = || PeerMessage::Heartbeat {
+            group: GroupId([7; 16]),
+            term: Term([8; 16]),
+            newest: Index(1),
+            snapshot: Index(1),
+        };
+        let taken = (0..10_000).filter(|_| inlet.put(loud, message())).count();
+        assert_eq!(taken, PEER_SMALL);
+        assert!(inlet.put(quiet, message()), "the other is heard");
+        assert!(!inlet.put(stranger, message()), "who is no member is not");
+        assert!(messages.try_recv().is_ok_and(|first| first.from == loud));
+        assert!(inlet.put(loud, message()), "a place is free again once its message is taken");
+    }
+}
