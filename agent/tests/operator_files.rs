@@ -95,6 +95,11 @@ fn mistakes_in_a_configuration_are_named_with_their_line() {
             "az://b//x",
             "2: cannot use this az: URL as a store; write it as az://my-container/realm",
         ),
+        (
+            "memory://",
+            "az:///x",
+            "2: cannot use this az: URL as a store; write it as az://my-container/realm",
+        ),
     ] {
         let error = config(&SMALLEST.replace(from, to)).expect_err(to);
         assert!(error.starts_with(file) && error.contains(expected), "{to}: {error}");

@@ -48,7 +48,8 @@ pub(super) async fn execute(config: &Reach, command: GroupCommand) -> Result<(),
 async fn create(config: &Reach, members: &[HsmId], yes: bool) -> Result<(), CliError> {
     let mut agent = agent(config).await?;
     let plan = agent.plan_group(members).await?;
-    if plan.is_made() {
+    let there_before = plan.is_made();
+    if there_before {
         hintln!("A group of these members exists already; no second one is made.");
     } else {
         hint!("{}", plan_text(&plan));
@@ -56,7 +57,8 @@ async fn create(config: &Reach, members: &[HsmId], yes: bool) -> Result<(), CliE
     }
     let created = agent.carry_out(plan).await?;
     outln!("{}", created.statement.to_line());
-    hintln!("Group {} is made; the line above is its statement.", created.statement.group);
+    let made = if there_before { "is the one that exists" } else { "is made" };
+    hintln!("Group {} {made}; the line above is its statement.", created.statement.group);
     for (hsm, why) in &created.missing {
         hintln!("HSM {hsm} has not joined: {why}.");
         hintln!("Next, at that HSM's agent: strongroom-agent group join STATEMENT");

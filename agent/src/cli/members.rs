@@ -76,7 +76,7 @@ impl Member<'_> {
         let Some(agent) = self.agent else {
             return Some(match self.silent {
                 Some(PeerReport { address, why, .. }) => {
-                    format!("its agent at {address} cannot be reached: {why}")
+                    format!("nothing is heard from its agent at {address}: {why}")
                 }
                 None => "its agent cannot be reached".into(),
             });

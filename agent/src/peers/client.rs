@@ -353,7 +353,8 @@ fn trouble(status: &Status) -> String {
         let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
         if matches!(kind, Some(ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
         {
-            return "it ends each connection before it says who it is; its HSM may have no realm yet".into();
+            return "it is there, and ends each connection: its HSM does not answer it, or has no realm yet"
+                .into();
         }
         next = error.source();
     }

@@ -117,7 +117,9 @@ pub(super) async fn connect(
     identities: Identities,
 ) -> io::Result<Known<client::TlsStream<TcpStream>>> {
     let Some(identity) = identities.borrow().clone() else {
-        return Err(io::Error::other("this agent's HSM has no realm, and so no peers"));
+        return Err(io::Error::other(
+            "this agent's HSM has not told it who it is: it does not answer, or has no realm yet",
+        ));
     };
     let stream = tls(address, identity.client()).await?;
     let caller = identity.caller(stream.get_ref().1);
@@ -152,7 +154,7 @@ fn explained(error: io::Error) -> io::Error {
         (_, Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))) => OTHER_EPOCH,
         (_, Some(rustls::Error::AlertReceived(alert))) if unknown(*alert) => OTHER_EPOCH,
         (io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset, _) => {
-            "an agent is there and takes no connection: its HSM does not answer it, or has no realm yet"
+            "its HSM does not answer it, or has no realm yet"
         }
         _ => return error,
     };

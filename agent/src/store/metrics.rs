@@ -136,7 +136,15 @@ impl StoreMetrics {
     pub fn trouble(&self) -> Option<String> {
         let of = self.trouble.0.lock();
         let lately = of.iter().filter(|(_, (at, _))| at.elapsed() < TOLD);
-        let said: Vec<String> = lately.map(|(kind, (_, why))| format!("{}: {why}", kind.fails())).collect();
+        // A folder that is gone fails all kinds in the same words, which are told once.
+        let mut said: Vec<(String, &str)> = Vec::new();
+        for (kind, (_, why)) in lately {
+            match said.iter_mut().find(|(_, same)| *same == why.as_str()) {
+                Some((kinds, _)) => *kinds = format!("{kinds}, {}", kind.fails()),
+                None => said.push((kind.fails().to_string(), why.as_str())),
+            }
+        }
+        let said: Vec<String> = said.into_iter().map(|(kinds, why)| format!("{kinds}: {why}")).collect();
         (!said.is_empty()).then(|| said.join("; "))
     }
 
@@ -310,6 +318,10 @@ mod tests {
         metrics.begin(Purpose::Log, Kind::Get).succeed();
         let said = metrics.trouble().expect("writes fail");
         assert!(said.starts_with("writes fail: ") && said.contains("No space left on device"), "{said}");
+        metrics.begin(Purpose::Log, Kind::Get).end(&full());
+        let said = metrics.trouble().expect("both fail");
+        assert_eq!(said.matches("No space left on device").count(), 1, "{said}");
+        metrics.begin(Purpose::Log, Kind::Get).succeed();
         let list = metrics.begin(Purpose::Log, Kind::List);
         tokio::time::advance(LET_GO).await;
         drop(list);

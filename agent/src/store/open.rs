@@ -115,8 +115,12 @@ fn check_form(url: &Url) -> Result<(), StoreError> {
             }
             Ok(())
         }
-        "az" | "adl" | "azure" | "abfs" | "abfss" if more || url.path().contains("//") => {
-            form("az://my-container/realm: a container, then a path without empty parts")
+        "az" | "adl" | "azure" | "abfs" | "abfss" => {
+            let container = url.host_str().is_some_and(|host| !host.is_empty());
+            if !container || more || url.path().contains("//") {
+                return form("az://my-container/realm: a container, then a path without empty parts");
+            }
+            Ok(())
         }
         _ => Ok(()),
     }

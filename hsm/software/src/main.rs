@@ -40,7 +40,13 @@ fn main() -> ExitCode {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    tracing_subscriber::registry().with(lines).with(filter()).init();
+    match filter(&std::env::var("RUST_LOG").unwrap_or_default()) {
+        Ok(filter) => tracing_subscriber::registry().with(lines).with(filter).init(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
     eprintln!("{WARNING}");
     // Secret: a core dump would write the realm seed to disk.
     if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
@@ -76,12 +82,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// What `RUST_LOG` says, or what matters if that says nothing.
-fn filter() -> Targets {
-    let said = std::env::var("RUST_LOG").unwrap_or_default();
+/// What `RUST_LOG` says, or what matters if that says nothing. What it cannot mean is an error, as of an agent.
+fn filter(said: &str) -> Result<Targets, String> {
     let parts: Vec<&str> = said.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
-    let filter = parts.join(",").parse().ok().filter(|_| !parts.is_empty());
-    filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
+    if parts.is_empty() {
+        return Ok(Targets::new().with_default(LevelFilter::INFO));
+    }
+    // One word is a level here: as the name of a module, a mistyped level would silence all.
+    let unclear = parts.iter().find(|part| !part.contains('=') && part.parse::<LevelFilter>().is_err());
+    let read = match unclear {
+        Some(word) => Err(format!("`{word}` is not a level")),
+        None => parts.join(",").parse::<Targets>().map_err(|error| error.to_string()),
+    };
+    read.map_err(|why| {
+        format!("RUST_LOG: {why}; say a level such as `info` or `debug`, or `NAME=LEVEL` with commas between")
+    })
 }
 
 /// The signals that are not left to the system.
