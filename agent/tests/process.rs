@@ -218,7 +218,7 @@ fn somebody_elses_socket_is_told_from_an_agent_that_does_not_run() {
         };
         let said = said(&denied);
         assert!(
-            said.contains("may not open the agent's socket")
+            said.contains("not allowed to open the agent's socket")
                 && said.contains("user with id 0, and this is 65534"),
             "{said}"
         );
@@ -226,6 +226,6 @@ fn somebody_elses_socket_is_told_from_an_agent_that_does_not_run() {
         fs::set_permissions(folder.path().join("agent.sock"), fs::Permissions::from_mode(0o000))
             .expect("ours");
         let said = said(&command.output().expect("the program is built"));
-        assert!(said.contains("may not open the agent's socket"), "{said}");
+        assert!(said.contains("not allowed to open the agent's socket"), "{said}");
     }
 }

@@ -384,10 +384,7 @@ mod tests {
             ([(Some(full()), reading()), ok(), ok()], "No space left on device"),
             ([(Some(silent()), witness()), (None, witness()), ok()], "1 of 3 members work, and 2 are needed"),
             ([(Some(silent()), witness()), (None, witness()), ok()], "the HSM does not answer its agent"),
-            (
-                [(Some(silent()), witness()), (None, witness()), ok()],
-                "10.0.0.9:8701/ cannot be reached: Connection",
-            ),
+            ([(Some(silent()), witness()), (None, witness()), ok()], "10.0.0.9:8701/: Connection"),
             ([(Some(agent()), stopped()), (Some(agent()), stopped()), ok()], "the store lacks segment x"),
         ] {
             let cause = why(members).expect(expected);
