@@ -82,7 +82,8 @@ impl Core {
         Ok(core)
     }
 
-    /// Answers one request. Every byte string has a reply; the longest is [`Limits::max_frame_bytes`].
+    /// Answers one request. Every byte string has a reply; the longest is
+    /// [`max_frame_bytes`](strongroom_proto::hsm::Limits::max_frame_bytes).
     pub fn handle<E: Env>(&mut self, env: &mut E, request: &[u8]) -> Vec<u8> {
         let reply = self.reply(env, request).unwrap_or_else(Reply::Refused);
         minicbor::to_vec(reply).unwrap_or_default()
