@@ -274,6 +274,7 @@ pub(super) fn finish(handshake: ClientHandshake, reply: &NoiseReply) -> Option<(
     Some((transport, payload.to_vec()))
 }
 
+/// Unlike the testkit's, with an encrypted secret of its own, by which the oracle knows whose record a plaintext holds.
 fn registration(realm: &RealmId, num_guesses: u16, rng: &mut StdRng) -> Register2Request {
     let key = PrivateKey::random(rng);
     let signing = RegistrationSigningKey::random(rng);
