@@ -3,8 +3,8 @@
 use std::fmt;
 use std::panic::resume_unwind;
 
+use strongroom_client_crypto::pin::{InputTooLong, StretchedPin, stretch};
 use strongroom_proto::client::RegistrationVersion;
-use strongroom_proto::pin::{InputTooLong, StretchedPin, stretch};
 use tokio::task::spawn_blocking;
 
 use crate::configuration::Configuration;

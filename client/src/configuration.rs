@@ -9,9 +9,9 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::Deserialize;
+use strongroom_client_crypto::pin::PinHashingMode;
+use strongroom_client_crypto::sharing::ShareIndex;
 use strongroom_proto::ids::{RealmId, X25519Public};
-use strongroom_proto::pin::PinHashingMode;
-use strongroom_proto::sharing::ShareIndex;
 use url::{Host, Position, Url};
 
 /// One realm, as its clients need to know it.

@@ -6,17 +6,18 @@
 
 use std::time::Duration;
 
+use strongroom_client_crypto::oprf::{BlindingFactor, blind, finalize};
+use strongroom_client_crypto::pin::{InputTooLong, StretchedPin};
+use strongroom_client_crypto::registration::{
+    UnlockKey, UserSecret, decrypt_secret, derive_unlock_key, encrypted_secret_commitment, encryption_key,
+    unlock_key_tag, verify_signed_public_key,
+};
+use strongroom_client_crypto::sharing::{Share, recombine, recombine_outputs};
 use strongroom_proto::client::{
     Recover1Response, Recover2Ok, Recover2Response, Recover3Ok, Recover3Response, RegistrationVersion,
     SecretsRequest, SecretsResponse,
 };
-use strongroom_proto::oprf::{BlindedInput, BlindingFactor, blind, finalize, verify};
-use strongroom_proto::pin::{InputTooLong, StretchedPin};
-use strongroom_proto::registration::{
-    UnlockKey, UserSecret, decrypt_secret, derive_unlock_key, encrypted_secret_commitment, encryption_key,
-    unlock_key_tag, verify_signed_public_key,
-};
-use strongroom_proto::sharing::{Share, recombine, recombine_outputs};
+use strongroom_proto::oprf::{BlindedInput, verify};
 use subtle::ConstantTimeEq as _;
 use tokio::time::sleep;
 

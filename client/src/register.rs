@@ -3,16 +3,18 @@
 use std::num::NonZeroU8;
 
 use rand_core::CryptoRng;
-use strongroom_proto::client::{
-    Policy, Register2Request, RegistrationVersion, SecretsRequest, SecretsResponse,
-};
-use strongroom_proto::oprf::{PrivateKey, unoblivious_output};
-use strongroom_proto::pin::{InputTooLong, StretchedPin};
-use strongroom_proto::registration::{
+use strongroom_client_crypto::oprf::{random_key, unoblivious_output};
+use strongroom_client_crypto::pin::{InputTooLong, StretchedPin};
+use strongroom_client_crypto::registration::{
     RegistrationSigningKey, UserSecret, derive_unlock_key, encrypt_secret, encrypted_secret_commitment,
     encryption_key, unlock_key_tag,
 };
-use strongroom_proto::sharing::{SecretScalar, Share, share};
+use strongroom_client_crypto::sharing::{Share, share};
+use strongroom_proto::client::{
+    Policy, Register2Request, RegistrationVersion, SecretsRequest, SecretsResponse,
+};
+use strongroom_proto::oprf::PrivateKey;
+use strongroom_proto::scalar::SecretScalar;
 
 use crate::bug::Bug;
 use crate::client::{Client, Progress};
@@ -120,7 +122,7 @@ impl Registration {
         let shares = |scalar: &SecretScalar, rng: &mut _| {
             share(scalar, threshold, count, rng).expect("a configuration's threshold is at most its realms")
         };
-        let root_key = PrivateKey::random(rng);
+        let root_key = random_key(rng);
         let root_key_shares = shares(root_key.scalar(), rng);
         let signing_key = RegistrationSigningKey::random(rng);
         let encryption_key_scalar = SecretScalar::random(rng);
@@ -187,7 +189,7 @@ mod tests {
     use rand_core::{TryCryptoRng, TryRng};
     use serde_json::Value;
     use std::convert::Infallible;
-    use strongroom_proto::pin::stretch;
+    use strongroom_client_crypto::pin::stretch;
 
     /// Replays the recorded draws as one stream.
     struct Recorded(std::vec::IntoIter<u8>);

@@ -18,7 +18,7 @@ use strongroom_proto::client::{
 use strongroom_proto::oprf::{
     self, BlindedInput, BlindedOutput, InvalidElement, PrivateKey, Proof, PublicKey,
 };
-use strongroom_proto::sharing::SecretScalar;
+use strongroom_proto::scalar::SecretScalar;
 
 /// What happened to a record, for its sealed event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -184,8 +184,15 @@ fn evaluate(state: &RecordState, input: &BlindedInput, rng: &mut impl CryptoRng)
         return Answer::none(input);
     };
     let public_key = PublicKey(public_key);
-    let output = oprf::evaluate(&key, input);
+    let Ok(output) = oprf::evaluate(&key, input) else {
+        debug_assert!(false, "in a group of prime order, neither factor being zero, the product is not");
+        return Answer::none(input);
+    };
     let proof = oprf::prove(&key, &public_key, input, &output, rng);
+    let Ok(proof) = proof else {
+        debug_assert!(false, "no hash is known to be zero");
+        return Answer::none(input);
+    };
     Answer {
         blinded_input: (*input.as_bytes()).into(),
         blinded_result: (*output.as_bytes()).into(),

@@ -1,6 +1,6 @@
-//! What two sides of a Strongroom wire must agree on.
+//! What an HSM must believe, and what two sides of a Strongroom wire must agree on.
 //!
-//! Four wires meet here: client and realm ([`client`], [`noise`], [`oprf`] and their relatives), agent and HSM
+//! Four wires meet here: client and realm ([`client`], [`noise`], [`oprf`]), agent and HSM
 //! ([`frame`], [`hsm`]), HSM and HSM by way of the hosts ([`entry`], [`statement`]), and the tree that both an HSM
 //! and its host hash ([`tree`]). Nothing here does I/O, and nothing trusts its input.
 #![no_std]
@@ -19,10 +19,8 @@ pub mod hsm;
 pub mod ids;
 pub mod noise;
 pub mod oprf;
-#[cfg(feature = "stretch")]
-pub mod pin;
 pub mod prefix;
 pub mod registration;
-pub mod sharing;
+pub mod scalar;
 pub mod statement;
 pub mod tree;

@@ -1,11 +1,12 @@
 //! The oblivious PRF of the client protocol, section 7: 2HashDH over ristretto255 (RFC 9496), with a proof that the
 //! right key was used. Shaped as the OPRF of RFC 9497, with other hashes.
 //!
+//! This is what a realm computes, and the proof that both sides know: blinding and unblinding are the client's alone.
 //! The realm learns nothing of the input; the client learns one output per evaluation and believes it only with its
-//! proof. A key, a blinding factor and a proof's nonce are never zero, a [`BlindedInput`] or [`BlindedOutput`] is never
-//! the identity (13.3): holding one proves it.
+//! proof. A key and a proof's nonce are never zero, a [`BlindedInput`] or [`BlindedOutput`] is never the identity
+//! (13.3): holding one proves it.
 
-use crate::sharing::{InvalidScalar, SecretScalar};
+use crate::scalar::{InvalidScalar, SecretScalar};
 use core::fmt;
 use curve25519_dalek::constants::RISTRETTO_BASEPOINT_POINT;
 use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
@@ -13,10 +14,8 @@ use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::{Identity, VartimeMultiscalarMul};
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha512};
-use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
-const OUTPUT_PREFIX: &[u8] = b"Juicebox_OPRF_2023_1;";
 const PROOF_PREFIX: &[u8] = b"Juicebox_DLEQ_2023_1;";
 /// Only the prover computes this hash, so it is not part of the protocol.
 const NONCE_PREFIX: &[u8] = b"Strongroom_DLEQ_nonce_1;";
@@ -40,14 +39,6 @@ impl PrivateKey {
     /// They are not below the group's order, or zero.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, InvalidScalar> {
         SecretScalar::from_bytes(bytes).and_then(Self::new)
-    }
-
-    /// Draws a key: 64 bytes at once.
-    ///
-    /// # Panics
-    /// If the generator is broken and draws zero.
-    pub fn random(rng: &mut impl CryptoRng) -> Self {
-        Self(SecretScalar::random_nonzero(rng))
     }
 
     /// The scalar, to share it or to store it.
@@ -107,6 +98,20 @@ macro_rules! element {
                 Element::from_bytes(encoding).map(Self)
             }
 
+            /// Takes an element.
+            ///
+            /// # Errors
+            /// It is the identity.
+            pub fn from_point(point: RistrettoPoint) -> Result<Self, InvalidElement> {
+                Element::from_point(point).map(Self)
+            }
+
+            /// The element.
+            #[must_use]
+            pub const fn point(&self) -> &RistrettoPoint {
+                &self.0.point
+            }
+
             /// The encoding.
             #[must_use]
             pub const fn as_bytes(&self) -> &[u8; 32] {
@@ -139,16 +144,6 @@ element!(
     BlindedOutput
 );
 
-impl BlindedOutput {
-    pub(crate) fn from_point(point: RistrettoPoint) -> Result<Self, InvalidElement> {
-        Element::from_point(point).map(Self)
-    }
-
-    pub(crate) const fn point(&self) -> &RistrettoPoint {
-        &self.0.point
-    }
-}
-
 /// Bytes are not the encoding of a group element, or that of the identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidElement;
@@ -161,83 +156,13 @@ impl fmt::Display for InvalidElement {
 
 impl core::error::Error for InvalidElement {}
 
-/// What hides an input from the realms; never zero.
-#[derive(Clone)]
-pub struct BlindingFactor(SecretScalar);
-
-/// The OPRF's output, 64 bytes. Equality takes constant time.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct OprfOutput([u8; 64]);
-
-impl OprfOutput {
-    /// The bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 64] {
-        &self.0
-    }
-
-    /// Takes the bytes.
-    #[must_use]
-    pub const fn new(bytes: [u8; 64]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl PartialEq for OprfOutput {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl Eq for OprfOutput {}
-
-impl fmt::Debug for OprfOutput {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OprfOutput(…)")
-    }
-}
-
-/// Maps an input to the group: the one-way map of RFC 9496, section 4.3.4, of SHA-512, without a domain tag.
-#[must_use]
-pub fn hash_to_group(input: &[u8]) -> RistrettoPoint {
-    RistrettoPoint::from_uniform_bytes(&Sha512::digest(input).into())
-}
-
-/// Blinds an input. Draws 64 bytes at once.
-///
-/// # Panics
-/// If the generator is broken and draws zero.
-pub fn blind(input: &[u8], rng: &mut impl CryptoRng) -> (BlindingFactor, BlindedInput) {
-    let factor = SecretScalar::random_nonzero(rng);
-    let blinded = Element::from_point(hash_to_group(input) * factor.scalar());
-    // No input is known to map to the identity, nor can one be found short of inverting SHA-512.
-    let blinded = blinded.expect("a hash does not map to the identity");
-    (BlindingFactor(factor), BlindedInput(blinded))
-}
-
 /// Evaluates a blinded input. The realm's side; takes constant time.
-#[must_use]
-pub fn evaluate(key: &PrivateKey, input: &BlindedInput) -> BlindedOutput {
-    let output = Element::from_point(input.0.point * key.0.scalar());
-    BlindedOutput(output.expect("in a group of prime order, neither factor being zero, the product is not"))
-}
-
-/// Unblinds an evaluation, recombined if the key was shared, and hashes it to the output.
-#[must_use]
-pub fn finalize(input: &[u8], factor: &BlindingFactor, output: &BlindedOutput) -> OprfOutput {
-    let inverse = SecretScalar::new(factor.0.scalar().invert());
-    hash_output(input, &(output.point() * inverse.scalar()))
-}
-
-/// The output computed with the key at hand, as a registering client does.
-#[must_use]
-pub fn unoblivious_output(key: &PrivateKey, input: &[u8]) -> OprfOutput {
-    hash_output(input, &(hash_to_group(input) * key.0.scalar()))
-}
-
-fn hash_output(input: &[u8], result: &RistrettoPoint) -> OprfOutput {
-    let hash = Sha512::new().chain_update(OUTPUT_PREFIX).chain_update(input);
-    OprfOutput(hash.chain_update(result.compress().as_bytes()).finalize().into())
+///
+/// # Errors
+/// None: in a group of prime order, neither factor being zero, the product is not the identity.
+#[expect(clippy::arithmetic_side_effects, reason = "arithmetic in a group has no overflow")]
+pub fn evaluate(key: &PrivateKey, input: &BlindedInput) -> Result<BlindedOutput, InvalidElement> {
+    BlindedOutput::from_point(input.point() * key.0.scalar())
 }
 
 /// That one secret key leads from G to the public key and from the blinded input to the blinded output, without
@@ -267,15 +192,15 @@ impl core::error::Error for InvalidProof {}
 /// then discloses nothing: other evaluations have other nonces, and without the key none can be computed.
 /// `public_key` is the one the record holds.
 ///
-/// # Panics
-/// If the nonce is zero, which nobody can bring about (2⁻²⁵²).
+/// # Errors
+/// The nonce is zero, which nobody can bring about (2⁻²⁵²).
 pub fn prove(
     key: &PrivateKey,
     public_key: &PublicKey,
     input: &BlindedInput,
     output: &BlindedOutput,
     rng: &mut impl CryptoRng,
-) -> Proof {
+) -> Result<Proof, InvalidScalar> {
     let mut drawn = Zeroizing::new([0; 64]);
     rng.fill_bytes(&mut *drawn);
     // Secret: by reference, so that no copy is left on the stack.
@@ -288,8 +213,8 @@ pub fn prove(
 
 /// [`prove`] with the draw for a nonce, as in published vectors. Nobody else should want that.
 ///
-/// # Panics
-/// If the generator is broken and draws zero.
+/// # Errors
+/// The nonce is zero.
 #[doc(hidden)]
 pub fn prove_with_nonce_as_drawn(
     key: &PrivateKey,
@@ -297,29 +222,34 @@ pub fn prove_with_nonce_as_drawn(
     input: &BlindedInput,
     output: &BlindedOutput,
     rng: &mut impl CryptoRng,
-) -> Proof {
-    prove_with(key, public_key, input, output, &SecretScalar::random_nonzero(rng))
+) -> Result<Proof, InvalidScalar> {
+    prove_with(key, public_key, input, output, &SecretScalar::random(rng))
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "arithmetic in a field or group has no overflow")]
 fn prove_with(
     key: &PrivateKey,
     public_key: &PublicKey,
     input: &BlindedInput,
     output: &BlindedOutput,
     b: &SecretScalar,
-) -> Proof {
-    assert!(!b.is_zero(), "a nonce of zero would disclose the key");
+) -> Result<Proof, InvalidScalar> {
+    // Secret: a nonce of zero would disclose the key.
+    if b.is_zero() {
+        return Err(InvalidScalar);
+    }
     let v_t = RistrettoPoint::mul_base(b.scalar());
-    let w_t = input.0.point * b.scalar();
+    let w_t = input.point() * b.scalar();
     let c = challenge(input, public_key, output, &v_t, &w_t);
     let beta_z = b.scalar() + key.0.scalar() * c;
-    Proof { c: c.to_bytes(), beta_z: beta_z.to_bytes() }
+    Ok(Proof { c: c.to_bytes(), beta_z: beta_z.to_bytes() })
 }
 
 /// Verifies a realm's proof. The client's side; all values are public, so the time may vary.
 ///
 /// # Errors
 /// The proof does not verify, or it or the public key is not validly encoded, or the public key is the identity.
+#[expect(clippy::arithmetic_side_effects, reason = "arithmetic in a field has no overflow")]
 pub fn verify(
     public_key: &PublicKey,
     input: &BlindedInput,
@@ -331,7 +261,7 @@ pub fn verify(
     let v = Element::from_bytes(&public_key.0).map_err(|_| InvalidProof)?;
     let commitment = |base, image| RistrettoPoint::vartime_multiscalar_mul([beta_z, -c], [base, image]);
     let v_t = commitment(RISTRETTO_BASEPOINT_POINT, v.point);
-    let w_t = commitment(input.0.point, output.0.point);
+    let w_t = commitment(*input.point(), *output.point());
     if challenge(input, public_key, output, &v_t, &w_t) == c { Ok(()) } else { Err(InvalidProof) }
 }
 

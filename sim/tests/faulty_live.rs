@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strongroom_agent::config::Config;
 use strongroom_agent::store::Store;
-use strongroom_client::{Client, Error, ErrorKind, Pin, RetryPolicy};
-use strongroom_proto::registration::UserSecret;
+use strongroom_client::{Client, Error, ErrorKind, Pin, RetryPolicy, UserSecret};
 use strongroom_sim::local::{LocalRealm, Setting};
 use strongroom_testkit::faulty::{Fault, Faults, Faulty};
 

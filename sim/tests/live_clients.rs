@@ -8,9 +8,10 @@ use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
 use std::time::Duration;
-use strongroom_client::{Client, Configuration, Error, ErrorKind, FixedTokens, Https, Pin, RetryPolicy};
+use strongroom_client::{
+    Client, Configuration, Error, ErrorKind, FixedTokens, Https, Pin, RetryPolicy, UserSecret,
+};
 use strongroom_proto::client::{ClientResponse, SecretsRequest};
-use strongroom_proto::registration::UserSecret;
 use strongroom_sim::local::{LocalRealm, MEMBERS};
 use support::client::{Door, Recovered, User};
 use support::tokens::Issuer;

@@ -15,9 +15,8 @@ use strongroom_agent::check::{self, AgentWitness, Findings, NoWitness, Problem, 
 use strongroom_agent::config::{Config, StoreOptions};
 use strongroom_agent::store::{Kind, Purpose, Store, Timeouts};
 use strongroom_agent::tree::{self, TreeMetrics, TreeSettings, TreeStore};
-use strongroom_client::{Client, Error, ErrorKind, Pin};
+use strongroom_client::{Client, Error, ErrorKind, Pin, UserSecret};
 use strongroom_proto::ids::{GroupId, Index};
-use strongroom_proto::registration::UserSecret;
 use strongroom_replica::Storage;
 use strongroom_replica::segment::Segment;
 use strongroom_sim::local::{LocalRealm, MEMBERS, Setting};

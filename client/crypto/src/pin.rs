@@ -1,12 +1,11 @@
 //! Stretching of PINs (client protocol, section 7): Argon2id (RFC 9106), version 0x13, one lane, 64 bytes.
 //!
-//! Only clients do this, and ask for it by the feature `stretch`. The PIN is taken as its bytes: two encodings of one text are two PINs.
+//! The PIN is taken as its bytes: two encodings of one text are two PINs.
 
-use crate::client::RegistrationVersion;
 use crate::registration::EncryptionKeySeed;
-use alloc::vec::Vec;
 use argon2::{Algorithm, Argon2, Params, Version};
 use core::fmt;
+use strongroom_proto::client::RegistrationVersion;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// How much work a PIN is stretched with. Part of a client's configuration.

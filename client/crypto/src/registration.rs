@@ -5,14 +5,7 @@
 //! A client trusts a realm's public key only under its registration's signature, and its share only under the unlock
 //! key's MAC.
 
-use crate::client::{
-    EncryptedSecret, EncryptedSecretCommitment, Register2Request, Signature, SignedPublicKey,
-    UnlockKeyCommitment, UnlockKeyTag, VerifyingKey,
-};
-use crate::hash::absorb;
-use crate::ids::RealmId;
-use crate::oprf::{OprfOutput, PublicKey};
-use crate::sharing::SecretScalar;
+use crate::oprf::OprfOutput;
 use blake2::digest::common::KeySizeUser;
 use blake2::digest::typenum::{U16, U32};
 use blake2::digest::{FixedOutput, KeyInit, Output, Update};
@@ -23,6 +16,14 @@ use core::fmt;
 use ed25519_dalek::Signer;
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha512};
+use strongroom_proto::client::{
+    EncryptedSecret, EncryptedSecretCommitment, Signature, SignedPublicKey, UnlockKeyCommitment,
+    UnlockKeyTag, VerifyingKey,
+};
+use strongroom_proto::hash::absorb;
+use strongroom_proto::ids::RealmId;
+use strongroom_proto::oprf::PublicKey;
+use strongroom_proto::scalar::SecretScalar;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 const UNLOCK_KEY_TAG: &str = "Unlock Key Tag";
@@ -301,41 +302,4 @@ pub fn verify_signed_public_key(realm: &RealmId, signed: &SignedPublicKey) -> Re
         ed25519_dalek::VerifyingKey::from_bytes(&signed.verifying_key.0).map_err(|_| InvalidSignature)?;
     let signature = ed25519_dalek::Signature::from_bytes(&signed.signature.0);
     key.verify_strict(&signed_message(realm, &signed.public_key), &signature).map_err(|_| InvalidSignature)
-}
-
-/// A registration that no recovery could use, or that is out of bounds. A realm answers `DecodingError` and leaves
-/// the record as it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InvalidRegistration {
-    /// `num_guesses` is 0 or above 255 (section 13.2).
-    Policy,
-    /// The public key is not that of the private key (section 13.3).
-    PublicKey,
-}
-
-impl fmt::Display for InvalidRegistration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Policy => "num_guesses is out of range: register with 1 to 255",
-            Self::PublicKey => "the public key is not that of the private key: register again",
-        })
-    }
-}
-
-impl core::error::Error for InvalidRegistration {}
-
-/// Checks of a decoded Register2 what a realm must (section 13.2), and that its public key fits (13.3), before storing
-/// it. The signature is left to clients that recover, which check it: only the registering user is the worse for a
-/// wrong one, and the vectors require a realm to store a key signed for another.
-///
-/// # Errors
-/// See [`InvalidRegistration`].
-pub fn verify_registration(registration: &Register2Request) -> Result<(), InvalidRegistration> {
-    registration.policy.checked().map_err(|_| InvalidRegistration::Policy)?;
-    let public_key = registration.oprf_private_key.public_key();
-    if registration.oprf_signed_public_key.public_key == public_key {
-        Ok(())
-    } else {
-        Err(InvalidRegistration::PublicKey)
-    }
 }

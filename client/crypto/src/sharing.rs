@@ -1,94 +1,15 @@
-//! Shamir's secret sharing over the scalars of ristretto255 (client protocol, section 7), and the secret scalar itself.
+//! Shamir's secret sharing over the scalars of ristretto255 (client protocol, section 7).
 //!
 //! Clients share the OPRF root key and the encryption key's scalar; realms only hold shares. Recombining refuses
 //! duplicate indices, and an index is never zero, so no set of shares gives away or divides by what it must not.
 
-use crate::oprf::BlindedOutput;
-use alloc::vec::Vec;
 use core::fmt;
 use core::num::NonZeroU32;
 use curve25519_dalek::ristretto::RistrettoPoint;
 use curve25519_dalek::scalar::Scalar;
 use rand_core::CryptoRng;
-use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
-
-/// A secret scalar of ristretto255, canonical, possibly zero. Wiped when dropped; equality takes constant time.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct SecretScalar(Scalar);
-
-impl SecretScalar {
-    /// Draws 64 bytes at once and reduces them: uniform.
-    pub fn random(rng: &mut impl CryptoRng) -> Self {
-        let mut wide = Zeroizing::new([0; 64]);
-        rng.fill_bytes(&mut *wide);
-        Self(Scalar::from_bytes_mod_order_wide(&wide))
-    }
-
-    /// Draws as [`SecretScalar::random`] does.
-    ///
-    /// # Panics
-    /// If the scalar is zero, which no generator that works draws (2⁻²⁵²). Going on would disclose a key.
-    pub(crate) fn random_nonzero(rng: &mut impl CryptoRng) -> Self {
-        let scalar = Self::random(rng);
-        assert!(!scalar.is_zero(), "the generator is broken: it drew a zero scalar");
-        scalar
-    }
-
-    /// Takes 32 bytes, little-endian.
-    ///
-    /// # Errors
-    /// They are not below the group's order.
-    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, InvalidScalar> {
-        Option::from(Scalar::from_canonical_bytes(*bytes)).map(Self).ok_or(InvalidScalar)
-    }
-
-    /// The 32 bytes, little-endian.
-    #[must_use]
-    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.0.to_bytes())
-    }
-
-    /// Whether it is zero, which no key or share may be (section 13.3).
-    #[must_use]
-    pub fn is_zero(&self) -> bool {
-        self.0.ct_eq(&Scalar::ZERO).into()
-    }
-
-    pub(crate) const fn new(scalar: Scalar) -> Self {
-        Self(scalar)
-    }
-
-    pub(crate) const fn scalar(&self) -> &Scalar {
-        &self.0
-    }
-}
-
-impl PartialEq for SecretScalar {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl Eq for SecretScalar {}
-
-impl fmt::Debug for SecretScalar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretScalar(…)")
-    }
-}
-
-/// Bytes are not a canonical scalar, or are zero where that is not allowed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InvalidScalar;
-
-impl fmt::Display for InvalidScalar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a scalar that may be used: send it canonical and not zero")
-    }
-}
-
-impl core::error::Error for InvalidScalar {}
+use strongroom_proto::oprf::BlindedOutput;
+use strongroom_proto::scalar::SecretScalar;
 
 /// The place at which the polynomial is evaluated: a realm's position among the ids of its configuration, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -173,7 +94,7 @@ pub fn share(
 /// Horner's rule, the highest degree first.
 fn evaluate(coefficients: &[SecretScalar], at: ShareIndex) -> SecretScalar {
     let x = at.scalar();
-    SecretScalar(coefficients.iter().fold(Scalar::ZERO, |sum, c| sum * x + c.0))
+    SecretScalar::new(coefficients.iter().fold(Scalar::ZERO, |sum, c| sum * x + c.scalar()))
 }
 
 /// Recombines a secret scalar from shares. Too few shares give another scalar, not an error.
@@ -182,8 +103,8 @@ fn evaluate(coefficients: &[SecretScalar], at: ShareIndex) -> SecretScalar {
 /// [`SharingError::NoShares`], [`SharingError::DuplicateIndex`].
 pub fn recombine(shares: &[Share]) -> Result<SecretScalar, SharingError> {
     let at_zero = lagrange_at_zero(shares.iter().map(|s| s.index).collect())?;
-    let sum = shares.iter().zip(&at_zero).map(|(share, l)| share.value.0 * l).sum();
-    Ok(SecretScalar(sum))
+    let sum = shares.iter().zip(&at_zero).map(|(share, l)| share.value.scalar() * l).sum();
+    Ok(SecretScalar::new(sum))
 }
 
 /// Recombines the realms' evaluations into the evaluation under the shared key ("in the exponent").

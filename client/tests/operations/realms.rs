@@ -360,9 +360,10 @@ impl Realm {
             ) => {
                 *guess_count += 1;
                 let (key, signed) = (&registration.oprf_private_key, &registration.oprf_signed_public_key);
-                let oprf_blinded_result = evaluate(key, blinded_input);
+                let oprf_blinded_result = evaluate(key, blinded_input).expect("an element");
                 SecretsResponse::Recover2(Recover2Response::Ok(Box::new(Recover2Ok {
-                    oprf_proof: prove(key, &signed.public_key, blinded_input, &oprf_blinded_result, rng),
+                    oprf_proof: prove(key, &signed.public_key, blinded_input, &oprf_blinded_result, rng)
+                        .expect("a nonce"),
                     oprf_signed_public_key: signed.clone(),
                     oprf_blinded_result,
                     unlock_key_commitment: registration.unlock_key_commitment.clone(),

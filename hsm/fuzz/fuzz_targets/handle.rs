@@ -18,10 +18,10 @@ use strongroom_proto::hsm::{
 };
 use strongroom_proto::ids::{GroupId, Index, RealmId, RecordId, SessionId};
 use strongroom_proto::noise::{self, ClientHandshake, Transport};
-use strongroom_proto::oprf::{PrivateKey, blind};
+use strongroom_client_crypto::oprf::{blind, random_key};
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::registration::RegistrationSigningKey;
-use strongroom_proto::sharing::SecretScalar;
+use strongroom_client_crypto::registration::RegistrationSigningKey;
+use strongroom_proto::scalar::SecretScalar;
 use strongroom_proto::statement::{Captured, Committed};
 use strongroom_proto::tree::{ClaimedTree, Tree};
 
@@ -85,7 +85,7 @@ impl Secrets {
         match self {
             Self::Register1 => SecretsRequest::Register1,
             Self::Register2(seed) => {
-                let oprf_private_key = PrivateKey::random(&mut rng(seed));
+                let oprf_private_key = random_key(&mut rng(seed));
                 let signing = RegistrationSigningKey::random(&mut rng(seed));
                 SecretsRequest::Register2(Box::new(Register2Request {
                     version,

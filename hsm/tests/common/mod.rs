@@ -8,6 +8,7 @@ use minicbor::bytes::ByteVec;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::sync::Arc;
+use strongroom_client_crypto::oprf::blind;
 use strongroom_hsm::{Config, Geometry, MemoryFlash};
 use strongroom_hsm_planted::{Bug, Core, PlantedCore};
 use strongroom_proto::client::{
@@ -21,7 +22,7 @@ use strongroom_proto::hsm::{
 };
 use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Nonce, RealmId, RecordId, SessionId, X25519Public};
 use strongroom_proto::noise::{self, ClientHandshake, Transport};
-use strongroom_proto::oprf::{BlindedInput, blind};
+use strongroom_proto::oprf::BlindedInput;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, GroupStatement};
 use strongroom_proto::tree::{ClaimedTree, Tree};

@@ -3,7 +3,7 @@
 use super::cbor::{DecodeError, Reader, Wire, Writer, wire_map};
 use crate::ids::{RealmId, SessionId};
 use crate::oprf::{BlindedInput, BlindedOutput, PrivateKey, Proof, PublicKey};
-use crate::sharing::SecretScalar;
+use crate::scalar::SecretScalar;
 use core::fmt;
 use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
@@ -129,7 +129,7 @@ private_bytes!(
 );
 
 /// A realm's OPRF public key with its registration's signature (section 7). Holding one proves nothing:
-/// see [`crate::registration::verify_signed_public_key`].
+/// a client checks the signature.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SignedPublicKey {
     /// The OPRF public key.

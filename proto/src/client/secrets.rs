@@ -6,7 +6,7 @@ use super::fields::{
     UnlockKeyCommitment, UnlockKeyTag,
 };
 use crate::oprf::{BlindedInput, BlindedOutput, PrivateKey, Proof};
-use crate::sharing::SecretScalar;
+use crate::scalar::SecretScalar;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;

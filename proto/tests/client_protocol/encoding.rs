@@ -11,7 +11,7 @@ use strongroom_proto::client::{
 };
 use strongroom_proto::ids::{RealmId, SessionId};
 use strongroom_proto::oprf::{BlindedInput, BlindedOutput, PrivateKey, Proof, PublicKey};
-use strongroom_proto::sharing::SecretScalar;
+use strongroom_proto::scalar::SecretScalar;
 
 fn of_type(kind: &str, expected: usize) -> Vec<Value> {
     let of_type: Vec<Value> = cases("cbor", 83).into_iter().filter(|c| text(c, "type") == kind).collect();

@@ -1,14 +1,20 @@
-//! Reading of vectors, and a generator that plays draws back.
+//! Reading of vectors, and a generator that plays draws back. The tests of `client/crypto` use it too.
 
 use core::convert::Infallible;
 use rand_core::{TryCryptoRng, TryRng};
 use serde_json::Value;
 use std::collections::VecDeque;
+use std::path::Path;
 
 /// The vectors of one file.
 pub(crate) fn vectors(file: &str) -> Value {
-    let path = format!("{}/vectors/{file}.json", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    // A crate may lie deeper than this one.
+    let folders =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("proto/vectors"));
+    let folder = folders.into_iter().find(|folder| folder.is_dir()).expect("the folder of the vectors");
+    let path = folder.join(file).with_extension("json");
+    let path = path.display();
+    let text = std::fs::read_to_string(path.to_string()).unwrap_or_else(|e| panic!("{path}: {e}"));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 

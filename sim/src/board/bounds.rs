@@ -6,6 +6,7 @@ use crate::Error;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::path::Path;
+use strongroom_client_crypto::oprf::{blind, random_key};
 use strongroom_proto::client::{MAX_REQUEST_BODY, RegistrationVersion, SecretsRequest};
 use strongroom_proto::entry::{Entry, MAX_PARTITIONS, Partition};
 use strongroom_proto::hsm::{
@@ -13,7 +14,6 @@ use strongroom_proto::hsm::{
     Request,
 };
 use strongroom_proto::ids::{Digest, EntryHash, HsmId, Index, Mac, RecordId, SessionId, Term};
-use strongroom_proto::oprf::{PrivateKey, blind};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::ClaimedTree;
 
@@ -181,7 +181,7 @@ fn longest(filled: &mut Filled) {
         ephemeral: vec![0xff; 32].into(),
         ciphertext: vec![0xff; MAX_REQUEST_BODY].into(),
     };
-    let key = PrivateKey::random(&mut filled.rng).public_key().0;
+    let key = random_key(&mut filled.rng).public_key().0;
     let requests: Vec<BatchRequest> = ids()
         .into_iter()
         .map(|record| BatchRequest { record, session: SessionId(u32::MAX), message: message.clone() })

@@ -9,9 +9,10 @@ use crate::Error;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::path::Path;
+use strongroom_client_crypto::oprf::blind;
 use strongroom_proto::client::{RegistrationVersion, SecretsRequest, UnlockKeyTag};
 use strongroom_proto::ids::{RecordId, SessionId};
-use strongroom_proto::oprf::{BlindedInput, blind};
+use strongroom_proto::oprf::BlindedInput;
 
 /// By how much of it the work may differ, in thousandths. A multiplication on the curve is a quarter of it, and wrapping the secrets
 /// after a last guess 22 thousandths. What differs is how long a record's state is before it is padded.

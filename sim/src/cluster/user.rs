@@ -10,6 +10,7 @@ use minicbor::bytes::ByteVec;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::VecDeque;
+use strongroom_client_crypto::oprf::blind;
 use strongroom_proto::client::{
     HandshakeResponse, Recover1Response, Recover2Response, Recover3Response, Register2Request,
     SecretsRequest, SecretsResponse, UnlockKeyTag,
@@ -17,7 +18,7 @@ use strongroom_proto::client::{
 use strongroom_proto::hsm::{BatchRequest, NoiseMessage, NoiseReply, SessionRefusal};
 use strongroom_proto::ids::{RealmId, RecordId, SessionId, X25519Public};
 use strongroom_proto::noise::{self, ClientHandshake, Transport};
-use strongroom_proto::oprf::{BlindedInput, blind};
+use strongroom_proto::oprf::BlindedInput;
 use strongroom_replica::Answer;
 use strongroom_testkit::registration;
 

@@ -6,6 +6,8 @@ use super::step::{Oddity, Wish};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
+use strongroom_client_crypto::oprf::{blind, random_key};
+use strongroom_client_crypto::registration::RegistrationSigningKey;
 use strongroom_proto::client::{
     EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Recover1Response,
     Recover2Response, Recover3Response, Register2Request, RegistrationVersion, SecretsRequest,
@@ -14,9 +16,8 @@ use strongroom_proto::client::{
 use strongroom_proto::hsm::{NoiseMessage, NoiseReply};
 use strongroom_proto::ids::{RealmId, RecordId, SessionId, X25519Public};
 use strongroom_proto::noise::{self, ClientHandshake, Transport};
-use strongroom_proto::oprf::{BlindedInput, PrivateKey, blind};
-use strongroom_proto::registration::RegistrationSigningKey;
-use strongroom_proto::sharing::SecretScalar;
+use strongroom_proto::oprf::BlindedInput;
+use strongroom_proto::scalar::SecretScalar;
 
 /// How many users there are.
 pub(super) const USERS: u8 = 3;
@@ -276,7 +277,7 @@ pub(super) fn finish(handshake: ClientHandshake, reply: &NoiseReply) -> Option<(
 
 /// Unlike the testkit's, with an encrypted secret of its own, by which the oracle knows whose record a plaintext holds.
 fn registration(realm: &RealmId, num_guesses: u16, rng: &mut StdRng) -> Register2Request {
-    let key = PrivateKey::random(rng);
+    let key = random_key(rng);
     let signing = RegistrationSigningKey::random(rng);
     Register2Request {
         version: RegistrationVersion(rng.random()),

@@ -2,18 +2,18 @@
 
 use rand::RngExt;
 use rand::rngs::StdRng;
+use strongroom_client_crypto::oprf::random_key;
+use strongroom_client_crypto::registration::RegistrationSigningKey;
 use strongroom_proto::client::{
     EncryptedSecret, EncryptedSecretCommitment, Policy, Register2Request, RegistrationVersion,
     UnlockKeyCommitment, UnlockKeyTag,
 };
 use strongroom_proto::ids::RealmId;
-use strongroom_proto::oprf::PrivateKey;
-use strongroom_proto::registration::RegistrationSigningKey;
-use strongroom_proto::sharing::SecretScalar;
+use strongroom_proto::scalar::SecretScalar;
 
 /// A registration that a realm accepts, drawn from `rng`.
 pub fn registration(realm: &RealmId, num_guesses: u16, rng: &mut StdRng) -> Register2Request {
-    let key = PrivateKey::random(rng);
+    let key = random_key(rng);
     let signing = RegistrationSigningKey::random(rng);
     Register2Request {
         version: RegistrationVersion(rng.random()),

@@ -10,16 +10,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use strongroom_agent::grpc::realm::RealmRequest;
 use strongroom_agent::grpc::realm::realm_client::RealmClient;
+use strongroom_client_crypto::oprf::{self, random_key};
+use strongroom_client_crypto::pin::{PinHashingMode, StretchedPin, stretch};
+use strongroom_client_crypto::registration::{self, RegistrationSigningKey, UserSecret};
+use strongroom_client_crypto::sharing::{self, ShareIndex};
 use strongroom_proto::client::{
     ClientRequest, ClientResponse, NoiseRequest, NoiseResponse, Policy, Recover1Response, Recover2Response,
     Recover3Response, Register2Request, RegistrationVersion, RequestKind, SecretsRequest, SecretsResponse,
 };
 use strongroom_proto::ids::{RealmId, SessionId, X25519Public};
 use strongroom_proto::noise::{self, Transport};
-use strongroom_proto::oprf::{self, PrivateKey};
-use strongroom_proto::pin::{PinHashingMode, StretchedPin, stretch};
-use strongroom_proto::registration::{self, RegistrationSigningKey, UserSecret};
-use strongroom_proto::sharing::{self, SecretScalar, ShareIndex};
+use strongroom_proto::oprf::{PrivateKey, verify};
+use strongroom_proto::scalar::SecretScalar;
 use tonic::transport::Channel;
 
 const INFO: &[u8] = b"info";
@@ -201,7 +203,7 @@ impl User {
         let rng = &mut self.rng;
         let version = RegistrationVersion(rng.random());
         let stretched = Self::stretch(pin, &version);
-        let root = PrivateKey::random(rng);
+        let root = random_key(rng);
         let share = sharing::share(root.scalar(), 1, 1, rng).expect("1 of 1").remove(0).value;
         let oprf_private_key = PrivateKey::new(share).expect("not zero");
         let signing = RegistrationSigningKey::random(rng);
@@ -250,7 +252,7 @@ impl User {
         };
         let signed = &ok.oprf_signed_public_key;
         registration::verify_signed_public_key(&self.realm, signed).expect("signed for this realm");
-        oprf::verify(&signed.public_key, &blinded, &ok.oprf_blinded_result, &ok.oprf_proof).expect("proven");
+        verify(&signed.public_key, &blinded, &ok.oprf_blinded_result, &ok.oprf_proof).expect("proven");
         let index = ShareIndex::new(1).expect("not zero");
         let result = sharing::recombine_outputs(&[(index, ok.oprf_blinded_result)]).expect("1 of 1");
         let output = oprf::finalize(stretched.access_key(), &factor, &result);

@@ -1,15 +1,16 @@
 use crate::support::{array, bytes, cases, text};
 use proptest::prelude::*;
 use serde_json::Value;
+use strongroom_client_crypto::oprf::unoblivious_output;
 use strongroom_proto::client::EncryptedSecret;
 use strongroom_proto::ids::RealmId;
-use strongroom_proto::oprf::{PrivateKey, unoblivious_output};
+use strongroom_proto::oprf::PrivateKey;
 
-use strongroom_proto::registration::{
+use strongroom_client_crypto::registration::{
     DecryptError, EncryptionKey, EncryptionKeySeed, UnlockKey, UserSecret, decrypt_secret, derive_unlock_key,
     encrypt_secret, encrypted_secret_commitment, encryption_key, unlock_key_tag,
 };
-use strongroom_proto::sharing::SecretScalar;
+use strongroom_proto::scalar::SecretScalar;
 
 #[test]
 fn keys_are_derived_as_the_vectors_say() {

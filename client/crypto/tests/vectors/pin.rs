@@ -1,6 +1,6 @@
 use crate::support::{array, bytes, cases, text};
+use strongroom_client_crypto::pin::{PinHashingMode, stretch};
 use strongroom_proto::client::RegistrationVersion;
-use strongroom_proto::pin::{PinHashingMode, stretch};
 
 #[test]
 fn pins_are_stretched_as_the_vectors_say() {

@@ -1,8 +1,8 @@
 use crate::support::{Script, array, bytes, cases};
+use strongroom_client_crypto::registration::{RegistrationSigningKey, verify_signed_public_key};
 use strongroom_proto::client::{Signature, SignedPublicKey, VerifyingKey};
 use strongroom_proto::ids::RealmId;
 use strongroom_proto::oprf::PublicKey;
-use strongroom_proto::registration::{RegistrationSigningKey, verify_signed_public_key};
 
 #[test]
 fn public_keys_are_signed_and_judged_as_the_vectors_say() {

@@ -1,0 +1,11 @@
+//! What a client computes, against the vectors of the client protocol, and what no vector can say.
+
+mod keys;
+mod oprf;
+mod pin;
+mod preimages;
+mod sharing;
+mod signing;
+// One reader of vectors, whoever reads them.
+#[path = "../../../../proto/tests/client_protocol/support.rs"]
+mod support;
