@@ -14,6 +14,8 @@ use core::fmt;
 pub const WORDS: usize = 6;
 /// How many different words there are.
 const LIST_WORDS: usize = 2048;
+/// The bits of a word's place in the list.
+const PLACE: u128 = LIST_WORDS as u128 - 1;
 /// After so many letters a word is told from all others.
 const TELLING_LETTERS: usize = 4;
 /// One word to a line, sorted.
@@ -34,7 +36,7 @@ impl Fingerprint {
         let mut left = head;
         for word in &mut words {
             left = left.rotate_left(11);
-            *word = (left & (LIST_WORDS as u128 - 1)) as u16;
+            *word = (left & PLACE) as u16;
         }
         Self(words)
     }

@@ -140,11 +140,11 @@ impl fmt::Display for ParseIdError {
 impl core::error::Error for ParseIdError {}
 
 fn parse_hex(s: &str, out: &mut [u8]) -> Result<(), ParseIdError> {
-    let bad = ParseIdError { expected_digits: out.len() * 2 };
+    let bad = ParseIdError { expected_digits: out.len().saturating_mul(2) };
     let mut digits = s.bytes().filter(|b| *b != b'-').map(|b| (b as char).to_digit(16));
     let mut next = || digits.next().flatten().ok_or(bad);
     for byte in out.iter_mut() {
-        *byte = (next()? * 16 + next()?) as u8;
+        *byte = next()?.wrapping_mul(16).wrapping_add(next()?) as u8;
     }
     if digits.next().is_some() { Err(bad) } else { Ok(()) }
 }

@@ -352,7 +352,10 @@ fn hkdf(chaining_key: &Key, input: &[u8]) -> (Key, Key) {
 }
 
 fn hmac(key: &Key, data: &[&[u8]]) -> Key {
-    let mut mac = SimpleHmac::<Blake2s256>::new_from_slice(&**key).expect("HMAC takes keys of any length");
+    // A key shorter than a block is filled up with zeros (RFC 2104).
+    let mut block = Zeroizing::new([0; 64]);
+    block.iter_mut().zip(key.iter()).for_each(|(place, byte)| *place = *byte);
+    let mut mac = <SimpleHmac<Blake2s256> as KeyInit>::new((&*block).into());
     data.iter().for_each(|d| mac.update(d));
     Zeroizing::new(mac.finalize().into_bytes().into())
 }

@@ -297,7 +297,8 @@ impl Tree {
                 Step::Join { depth, digest } => {
                     hashed = hashed.saturating_add(usize::from(digest.is_none()));
                     let (Some(right), Some(left)) = (done.pop(), done.pop()) else {
-                        unreachable!("both sides are finished before they are joined");
+                        debug_assert!(false, "both sides are finished before they are joined");
+                        return Err(TreeError::Malformed);
                     };
                     done.push(Node::inner(
                         digest.unwrap_or_else(|| Node::hash(depth, &left, &right)),
@@ -307,7 +308,9 @@ impl Tree {
                 }
             }
         }
-        Ok((done.pop().expect("the root is finished last"), hashed))
+        let root = done.pop();
+        debug_assert!(root.is_some(), "the root is finished last");
+        Ok((root.ok_or(TreeError::Malformed)?, hashed))
     }
 }
 

@@ -71,7 +71,9 @@ impl ClaimedTree {
 
     /// Its bytes.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        minicbor::to_vec(self).expect("a vector takes all bytes")
+        let written = minicbor::to_vec(self);
+        debug_assert!(written.is_ok(), "a vector takes every byte");
+        written.unwrap_or_default()
     }
 
     /// Checks that this is the tree at `prefix` with the root `expected`, or a part of it: hashes everything, sealed
@@ -110,7 +112,8 @@ impl ClaimedTree {
                 },
                 Step::Join { depth } => {
                     let (Some(right), Some(left)) = (done.pop(), done.pop()) else {
-                        unreachable!("both sides are finished before they are joined");
+                        debug_assert!(false, "both sides are finished before they are joined");
+                        return Err(TreeError::Malformed);
                     };
                     if !canonical(&left, &right) {
                         return Err(TreeError::NotCanonical);
@@ -119,7 +122,9 @@ impl ClaimedTree {
                 }
             }
         }
-        let root = done.pop().expect("the root is finished last");
+        let root = done.pop();
+        debug_assert!(root.is_some(), "the root is finished last");
+        let root = root.ok_or(TreeError::Malformed)?;
         if nodes.position() < self.bytes.len() {
             return Err(TreeError::Malformed);
         }
@@ -142,7 +147,8 @@ impl From<&Tree> for ClaimedTree {
         let mut nodes = 0_usize;
         let mut open = vec![&tree.root];
         while let Some(node) = open.pop() {
-            e.encode(ClaimedNode::from(node)).expect("a vector takes all bytes");
+            let written = e.encode(ClaimedNode::from(node)).is_ok();
+            debug_assert!(written, "a vector takes every byte");
             nodes = nodes.saturating_add(1);
             if let Node::Inner(inner) = node {
                 open.extend([inner.right(), inner.left()]);

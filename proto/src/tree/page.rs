@@ -178,6 +178,7 @@ enum Step {
 
 /// `mine` with everything opened that is open in `theirs` and the same.
 fn opened(mine: Node, theirs: Node) -> Node {
+    let as_it_was = mine.clone();
     let mut steps = vec![Step::Visit(mine, theirs)];
     let mut done = Vec::new();
     while let Some(step) = steps.pop() {
@@ -196,13 +197,15 @@ fn opened(mine: Node, theirs: Node) -> Node {
             Step::Visit(mine, _) => done.push(mine),
             Step::Join(digest) => {
                 let (Some(right), Some(left)) = (done.pop(), done.pop()) else {
-                    unreachable!("both sides are finished before they are joined");
+                    debug_assert!(false, "both sides are finished before they are joined");
+                    return as_it_was;
                 };
                 done.push(Node::inner(digest, left, right));
             }
         }
     }
-    done.pop().expect("the topmost node is finished last")
+    debug_assert!(done.len() == 1, "the topmost node is finished last");
+    done.pop().unwrap_or(as_it_was)
 }
 
 impl Tree {
