@@ -1,7 +1,7 @@
 //! What an agent asks of its HSM, and what the HSM answers.
 //!
 //! These types are the specification: each request says what it checks and changes, each reply what the caller does
-//! next, each [`Refusal`] what was wrong. Everything is CBOR in arrays. An agent is free to lie in all of it, so the
+//! next, each [`Refusal`] what was wrong, and its [`class`](Refusal::class) what to make of that. Everything is CBOR in arrays. An agent is free to lie in all of it, so the
 //! HSM takes every field for a claim; and a reply tells an agent nothing that depends on a record before the entry
 //! that it belongs to is committed.
 
@@ -27,6 +27,10 @@ use minicbor::decode::Error as DecodeError;
 use minicbor::{Decode, Decoder, Encode};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+mod refusal;
+
+pub use refusal::{Refusal, RefusalClass};
 
 /// The most groups that one HSM can be a member of. They are never freed.
 pub const MAX_GROUPS: usize = 16;
@@ -631,156 +635,6 @@ pub enum Role {
     #[n(2)]
     SteppingDown,
 }
-
-/// Why an HSM refused. Nothing changed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
-#[cbor(index_only)]
-pub enum Refusal {
-    /// The bytes are no request. Check the versions of agent and HSM.
-    #[n(0)]
-    Malformed,
-    /// More bytes, requests or entries than [`Limits`] allow. Send fewer.
-    #[n(1)]
-    TooLarge,
-    /// This HSM has no realm yet. Make or join one.
-    #[n(2)]
-    NoRealm,
-    /// This HSM has a realm already; it never gets another.
-    #[n(3)]
-    HasRealm,
-    /// The custodian policy makes no sense: see [`CustodianPolicy::is_valid`](crate::enrolment::CustodianPolicy::is_valid).
-    #[n(4)]
-    BadPolicy,
-    /// Not the nonce that this HSM drew for this export, or used already. Ask for a new one.
-    #[n(5)]
-    StaleNonce,
-    /// Too few custodians of the policy have signed exactly this approval.
-    #[n(6)]
-    NotApproved,
-    /// The sealed realm was not sealed to this device, or was altered.
-    #[n(7)]
-    NotForThisDevice,
-    /// This HSM is not a member of the group.
-    #[n(8)]
-    NotMember,
-    /// No, too many or repeated members, or this HSM not among them.
-    #[n(9)]
-    BadMembers,
-    /// This HSM has joined the group before.
-    #[n(10)]
-    AlreadyJoined,
-    /// This HSM is a member of as many groups as it can ever be.
-    #[n(11)]
-    NoRoomForGroup,
-    /// A statement or entry that no HSM of this realm made, or made for something else.
-    #[n(12)]
-    NotAuthentic,
-    /// Entries that do not follow one another, or do not follow the captured one. Send the ones between, or jump.
-    #[n(13)]
-    NotConsecutive,
-    /// The statement is not of exactly this entry.
-    #[n(14)]
-    NotCommitted,
-    /// The entry is older than the captured one.
-    #[n(15)]
-    Backwards,
-    /// Not the captured entry. Capture up to the tip, then lead from it.
-    #[n(16)]
-    NotCaptured,
-    /// This HSM does not lead the group.
-    #[n(17)]
-    NotLeader,
-    /// The group does not own the record, or no tree was given for it.
-    #[n(18)]
-    NotCovered,
-    /// The partial tree is not of the newest root. Patch it with the leaves of every batch since.
-    #[n(19)]
-    StaleTree,
-    /// The partial tree does not open what the batch needs.
-    #[n(20)]
-    NotOpened,
-    /// Too many entries or replies wait for capture or commit. Deliver statements first.
-    #[n(21)]
-    Busy,
-    /// Fewer than a majority of the members have stated that they captured an own entry.
-    #[n(22)]
-    NoMajority,
-    /// A statement speaks of an entry that is not of this leadership's chain.
-    #[n(23)]
-    NotOwnChain,
-    /// A record does not open under this realm's key: the tree holds something that no HSM of it sealed.
-    #[n(24)]
-    BadRecord,
-    /// NVRAM failed. The HSM makes no more statements until it is restarted.
-    #[n(25)]
-    NvramFailed,
-    /// A counter is at its end.
-    #[n(26)]
-    Exhausted,
-    /// Nothing is captured yet, and there is no statement for that. Lead without an entry.
-    #[n(27)]
-    NothingCaptured,
-    /// A record was sealed by a build that writes another version of records. Nothing was read of it and nothing is
-    /// written over it. Install that build or a later one.
-    #[n(28)]
-    OtherVersion,
-    /// The seed is not the one behind the public key that custodians approved.
-    #[n(29)]
-    OtherSeed,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "the HSM could not read the request; check that agent and HSM have matching versions",
-            Self::TooLarge => "the request is larger than the HSM's limits; send fewer requests or entries",
-            Self::NoRealm => "the HSM has no realm yet; make one or join one",
-            Self::HasRealm => "the HSM has a realm already and never gets another; use an HSM with empty NVRAM",
-            Self::BadPolicy => {
-                "the custodian policy is not valid; name 1 to 9 different keys and a threshold among them, or none"
-            }
-            Self::StaleNonce => {
-                "the approval is used already, or from before one of the two HSMs restarted or made another request or offer; make a \
-                 new request and offer, and have that signed"
-            }
-            Self::NotApproved => {
-                "too few custodians signed this approval, or it is not for this realm and these HSMs as they are now; collect \
-                 more signatures over it, or make a new offer"
-            }
-            Self::NotForThisDevice => {
-                "the sealed realm is not for this device and its build, or of another version; export it again for this HSM, as it is"
-            }
-            Self::NotMember => "the HSM is not a member of this group",
-            Self::BadMembers => "a group needs 1 to 9 different members, this HSM among them",
-            Self::AlreadyJoined => "the HSM has joined this group already; nothing to do",
-            Self::NoRoomForGroup => "the HSM is a member of as many groups as it can be; use another HSM",
-            Self::NotAuthentic => "a statement or entry was not made by an HSM of this realm for this purpose",
-            Self::NotConsecutive => "the entries do not follow the captured one; send those between, or jump",
-            Self::NotCommitted => "the statement does not say that exactly this entry is committed",
-            Self::Backwards => "the entry is older than the captured one; nothing to do",
-            Self::NotCaptured => "the entry is not the captured one; capture up to the tip, then lead from it",
-            Self::NotLeader => "the HSM does not lead this group; ask its leader",
-            Self::NotCovered => "the group does not own this record",
-            Self::StaleTree => "the partial tree is not of the newest root; load the paths again",
-            Self::NotOpened => "the partial tree does not open a record of the batch; load its path",
-            Self::Busy => "too many entries wait for a commit; deliver statements first",
-            Self::NoMajority => "fewer than a majority of the members have captured; wait for more statements",
-            Self::NotOwnChain => "a statement is about an entry of another leadership's chain",
-            Self::BadRecord => "a record in the tree was not sealed by this realm; the store is damaged",
-            Self::NvramFailed => "the HSM's NVRAM failed; restart it, and replace it if that does not help",
-            Self::Exhausted => "a counter of the HSM is at its end",
-            Self::OtherSeed => {
-                "the sealed realm holds another seed than custodians approved; do not use where it came from"
-            }
-            Self::NothingCaptured => "the HSM has captured nothing in this group yet; lead without an entry",
-            Self::OtherVersion => {
-                "a record was sealed by a newer build of the HSM; install that build, or a later one, on this HSM too"
-            }
-        })
-    }
-}
-
-impl core::error::Error for Refusal {}
 
 /// The key in the tree of a tenant's user: MAC under [`RealmStatus::record_id_key`].
 #[must_use]

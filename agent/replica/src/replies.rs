@@ -7,7 +7,7 @@ use super::interface::{CallId, Damage, Fault, Ticket};
 use super::leader::Leader;
 use super::outbox::Call;
 use super::{Replica, STATUS_RETRY_MS, State};
-use strongroom_proto::hsm::{DeviceStatus, Outcome, Refusal, Reply};
+use strongroom_proto::hsm::{DeviceStatus, Outcome, Refusal, RefusalClass, Reply};
 use strongroom_proto::ids::Term;
 use strongroom_proto::statement::Captured;
 
@@ -148,12 +148,15 @@ impl Replica {
                     self.lead_anew();
                 }
             }
-            Err(Unanswered::Refused(Refusal::Busy)) => leader.busy(self.now),
-            Err(Unanswered::Refused(refusal)) if !shows_another_state(refusal) && leader.is_elected() => {
-                leader.refused(&mut self.clients, &mut self.out);
-            }
-            Err(Unanswered::Refused(Refusal::NvramFailed | Refusal::Exhausted)) => self.step_down(),
-            _ => self.lead_anew(),
+            Err(Unanswered::Refused(refusal)) => match refusal.class() {
+                RefusalClass::TryAgain => leader.busy(self.now),
+                RefusalClass::CallerIsWrong if leader.is_elected() => {
+                    leader.refused(&mut self.clients, &mut self.out);
+                }
+                RefusalClass::CallerIsWrong | RefusalClass::StartAnew => self.lead_anew(),
+                RefusalClass::DeviceFailed => self.step_down(),
+            },
+            Err(Unanswered::Senseless | Unanswered::Lost) => self.lead_anew(),
         }
     }
 
@@ -178,12 +181,5 @@ impl Replica {
 /// Whether a refusal says that the HSM is not where this agent believes it to be, so that it must lead anew. Others
 /// are about the request alone.
 const fn shows_another_state(refusal: Refusal) -> bool {
-    matches!(
-        refusal,
-        Refusal::NotLeader
-            | Refusal::StaleTree
-            | Refusal::NotMember
-            | Refusal::NvramFailed
-            | Refusal::Exhausted
-    )
+    matches!(refusal.class(), RefusalClass::StartAnew | RefusalClass::DeviceFailed)
 }

@@ -16,7 +16,7 @@ use crate::segment::{BadSegment, Segment, SegmentName};
 use crate::stored::{Snapshot, TreeFailure};
 use std::collections::BTreeSet;
 use strongroom_proto::entry::Entry;
-use strongroom_proto::hsm::Refusal;
+use strongroom_proto::hsm::RefusalClass;
 use strongroom_proto::ids::{EntryHash, Index};
 use strongroom_proto::statement::Captured;
 
@@ -217,7 +217,8 @@ impl Replica {
                 self.state_captured();
             }
             // The HSM is further on than it said, or was exchanged: asks it.
-            Err(Unanswered::Refused(Refusal::Backwards | Refusal::NotMember) | Unanswered::Lost) => {
+            Err(Unanswered::Lost) => self.start_over(),
+            Err(Unanswered::Refused(refusal)) if refusal.class() == RefusalClass::StartAnew => {
                 self.start_over()
             }
             // The snapshot is not one that this HSM believes: whoever stores the tree must do better.

@@ -1,0 +1,204 @@
+//! Why an HSM refused, and what whoever asked is to make of it.
+
+use core::fmt;
+use minicbor::{Decode, Encode};
+
+/// What a caller is to make of a refusal. Nothing changed, whatever the class.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RefusalClass {
+    /// The request is wrong, and will be as often as it is sent. Send another one, or leave it.
+    CallerIsWrong,
+    /// The same request can succeed later.
+    TryAgain,
+    /// The HSM is not where the caller believes it to be. Look where it is, and start anew from there.
+    StartAnew,
+    /// The device can do this no more. Use another one, or restart it.
+    DeviceFailed,
+}
+
+/// Why an HSM refused. Nothing changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Refusal {
+    /// The bytes are no request. Check the versions of agent and HSM.
+    #[n(0)]
+    Malformed,
+    /// More bytes, requests or entries than [`Limits`](super::Limits) allow. Send fewer.
+    #[n(1)]
+    TooLarge,
+    /// This HSM has no realm yet. Make or join one.
+    #[n(2)]
+    NoRealm,
+    /// This HSM has a realm already; it never gets another.
+    #[n(3)]
+    HasRealm,
+    /// The custodian policy makes no sense: see [`CustodianPolicy::is_valid`](crate::enrolment::CustodianPolicy::is_valid).
+    #[n(4)]
+    BadPolicy,
+    /// Not the nonce that this HSM drew for this export, or used already. Ask for a new one.
+    #[n(5)]
+    StaleNonce,
+    /// Too few custodians of the policy have signed exactly this approval.
+    #[n(6)]
+    NotApproved,
+    /// The sealed realm was not sealed to this device, or was altered.
+    #[n(7)]
+    NotForThisDevice,
+    /// This HSM is not a member of the group.
+    #[n(8)]
+    NotMember,
+    /// No, too many or repeated members, or this HSM not among them.
+    #[n(9)]
+    BadMembers,
+    /// This HSM has joined the group before.
+    #[n(10)]
+    AlreadyJoined,
+    /// This HSM is a member of as many groups as it can ever be.
+    #[n(11)]
+    NoRoomForGroup,
+    /// A statement or entry that no HSM of this realm made, or made for something else.
+    #[n(12)]
+    NotAuthentic,
+    /// Entries that do not follow one another, or do not follow the captured one. Send the ones between, or jump.
+    #[n(13)]
+    NotConsecutive,
+    /// The statement is not of exactly this entry.
+    #[n(14)]
+    NotCommitted,
+    /// The entry is older than the captured one.
+    #[n(15)]
+    Backwards,
+    /// Not the captured entry. Capture up to the tip, then lead from it.
+    #[n(16)]
+    NotCaptured,
+    /// This HSM does not lead the group.
+    #[n(17)]
+    NotLeader,
+    /// The group does not own the record, or no tree was given for it.
+    #[n(18)]
+    NotCovered,
+    /// The partial tree is not of the newest root. Patch it with the leaves of every batch since.
+    #[n(19)]
+    StaleTree,
+    /// The partial tree does not open what the batch needs.
+    #[n(20)]
+    NotOpened,
+    /// Too many entries or replies wait for capture or commit. Deliver statements first.
+    #[n(21)]
+    Busy,
+    /// Fewer than a majority of the members have stated that they captured an own entry.
+    #[n(22)]
+    NoMajority,
+    /// A statement speaks of an entry that is not of this leadership's chain.
+    #[n(23)]
+    NotOwnChain,
+    /// A record does not open under this realm's key: the tree holds something that no HSM of it sealed.
+    #[n(24)]
+    BadRecord,
+    /// NVRAM failed. The HSM makes no more statements until it is restarted.
+    #[n(25)]
+    NvramFailed,
+    /// A counter is at its end.
+    #[n(26)]
+    Exhausted,
+    /// Nothing is captured yet, and there is no statement for that. Lead without an entry.
+    #[n(27)]
+    NothingCaptured,
+    /// A record was sealed by a build that writes another version of records. Nothing was read of it and nothing is
+    /// written over it. Install that build or a later one.
+    #[n(28)]
+    OtherVersion,
+    /// The seed is not the one behind the public key that custodians approved.
+    #[n(29)]
+    OtherSeed,
+}
+
+impl Refusal {
+    /// What the caller is to make of it.
+    #[must_use]
+    pub const fn class(self) -> RefusalClass {
+        match self {
+            Self::Malformed
+            | Self::TooLarge
+            | Self::NoRealm
+            | Self::HasRealm
+            | Self::BadPolicy
+            | Self::NotApproved
+            | Self::NotForThisDevice
+            | Self::BadMembers
+            | Self::AlreadyJoined
+            | Self::NoRoomForGroup
+            | Self::NotAuthentic
+            | Self::NotCommitted
+            | Self::NotCovered
+            | Self::NotOpened
+            | Self::BadRecord
+            | Self::OtherVersion
+            | Self::OtherSeed => RefusalClass::CallerIsWrong,
+            Self::Busy | Self::NoMajority => RefusalClass::TryAgain,
+            Self::StaleNonce
+            | Self::NotMember
+            | Self::NotConsecutive
+            | Self::Backwards
+            | Self::NotCaptured
+            | Self::NotLeader
+            | Self::StaleTree
+            | Self::NotOwnChain
+            | Self::NothingCaptured => RefusalClass::StartAnew,
+            Self::NvramFailed | Self::Exhausted => RefusalClass::DeviceFailed,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "the HSM could not read the request; check that agent and HSM have matching versions",
+            Self::TooLarge => "the request is larger than the HSM's limits; send fewer requests or entries",
+            Self::NoRealm => "the HSM has no realm yet; make one or join one",
+            Self::HasRealm => "the HSM has a realm already and never gets another; use an HSM with empty NVRAM",
+            Self::BadPolicy => {
+                "the custodian policy is not valid; name 1 to 9 different keys and a threshold among them, or none"
+            }
+            Self::StaleNonce => {
+                "the approval is used already, or from before one of the two HSMs restarted or made another request or offer; make a \
+                 new request and offer, and have that signed"
+            }
+            Self::NotApproved => {
+                "too few custodians signed this approval, or it is not for this realm and these HSMs as they are now; collect \
+                 more signatures over it, or make a new offer"
+            }
+            Self::NotForThisDevice => {
+                "the sealed realm is not for this device and its build, or of another version; export it again for this HSM, as it is"
+            }
+            Self::NotMember => "the HSM is not a member of this group",
+            Self::BadMembers => "a group needs 1 to 9 different members, this HSM among them",
+            Self::AlreadyJoined => "the HSM has joined this group already; nothing to do",
+            Self::NoRoomForGroup => "the HSM is a member of as many groups as it can be; use another HSM",
+            Self::NotAuthentic => "a statement or entry was not made by an HSM of this realm for this purpose",
+            Self::NotConsecutive => "the entries do not follow the captured one; send those between, or jump",
+            Self::NotCommitted => "the statement does not say that exactly this entry is committed",
+            Self::Backwards => "the entry is older than the captured one; nothing to do",
+            Self::NotCaptured => "the entry is not the captured one; capture up to the tip, then lead from it",
+            Self::NotLeader => "the HSM does not lead this group; ask its leader",
+            Self::NotCovered => "the group does not own this record",
+            Self::StaleTree => "the partial tree is not of the newest root; load the paths again",
+            Self::NotOpened => "the partial tree does not open a record of the batch; load its path",
+            Self::Busy => "too many entries wait for a commit; deliver statements first",
+            Self::NoMajority => "fewer than a majority of the members have captured; wait for more statements",
+            Self::NotOwnChain => "a statement is about an entry of another leadership's chain",
+            Self::BadRecord => "a record in the tree was not sealed by this realm; the store is damaged",
+            Self::NvramFailed => "the HSM's NVRAM failed; restart it, and replace it if that does not help",
+            Self::Exhausted => "a counter of the HSM is at its end",
+            Self::OtherSeed => {
+                "the sealed realm holds another seed than custodians approved; do not use where it came from"
+            }
+            Self::NothingCaptured => "the HSM has captured nothing in this group yet; lead without an entry",
+            Self::OtherVersion => {
+                "a record was sealed by a newer build of the HSM; install that build, or a later one, on this HSM too"
+            }
+        })
+    }
+}
+
+impl core::error::Error for Refusal {}
