@@ -10,7 +10,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::link::Failure;
+use crate::failure::Failure;
 
 /// How many copies are sent: with three hosts of which two are stopped, the last one reaches the third.
 const MOST: u32 = 2;

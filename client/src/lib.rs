@@ -14,6 +14,7 @@ mod configuration;
 mod copies;
 mod delete;
 mod error;
+mod failure;
 mod hearing;
 #[cfg(feature = "https")]
 mod https;

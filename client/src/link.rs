@@ -32,10 +32,11 @@ use crate::bug::{Bug, Bugs};
 use crate::configuration::Realm;
 use crate::copies::{Way, with_copies};
 use crate::error::Cause;
+use crate::failure::Failure;
 use crate::retry::{Backoff, RetryPolicy};
 use crate::routes::Routes;
 use crate::session::{Session, Sessions};
-use crate::transport::{HttpResponse, NetworkError, Transport};
+use crate::transport::{HttpResponse, Transport};
 
 /// The protocol version that realms compare with the least they serve.
 const VERSION_HEADER: (&str, &str) = ("X-Juicebox-Version", "0.3.4");
@@ -60,56 +61,6 @@ pub(crate) struct Link {
     pub(crate) sessions: Sessions,
     pub(crate) routes: Routes,
     pub(crate) bugs: Bugs,
-}
-
-/// Why one attempt failed.
-pub(crate) enum Failure {
-    /// The realm, or something before it, says that it cannot serve at the moment.
-    Refused(String),
-    /// No answer came. The realm may have acted.
-    Lost(String),
-    /// The realm does not know the session.
-    MissingSession,
-    /// The realm destroyed the session.
-    SessionError,
-    Fatal(Cause),
-}
-
-impl Failure {
-    const fn assertion(reason: &'static str) -> Self {
-        Self::Fatal(Cause::Assertion(reason))
-    }
-
-    /// The failure, where the session was opened a moment ago and its loss breaks the protocol.
-    fn on_new_session(self) -> Self {
-        match self {
-            Self::MissingSession => Self::assertion("it lost a session that it had just opened"),
-            other => other,
-        }
-    }
-
-    /// The cause, where nothing more can be tried.
-    fn into_cause(self) -> Cause {
-        match self {
-            Self::Refused(why) | Self::Lost(why) => Cause::Transient(why),
-            Self::MissingSession => Cause::Transient("it lost the session".to_owned()),
-            Self::SessionError => Cause::Assertion("it refused the session's message"),
-            Self::Fatal(cause) => cause,
-        }
-    }
-
-    const fn is_transient(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Lost(_))
-    }
-}
-
-impl From<NetworkError> for Failure {
-    fn from(error: NetworkError) -> Self {
-        match error {
-            NetworkError::Untrusted(why) => Self::Fatal(Cause::Untrusted(why)),
-            NetworkError::Lost(why) => Self::Lost(why),
-        }
-    }
 }
 
 impl Link {

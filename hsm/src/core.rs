@@ -4,7 +4,6 @@
 //! invariant 12: whatever the bytes, there is a reply, and it fits in a frame.
 
 use crate::config::Config;
-use crate::enrolment::Attestations;
 use crate::env::Env;
 use crate::keys::{self, Keys};
 use crate::leadership::Leadership;
@@ -15,6 +14,7 @@ use crate::state::{self, BadState, Group, Position, State};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use strongroom_proto::bounded::{end_of_item, is_too_many};
+use strongroom_proto::enrolment::Attestation;
 use strongroom_proto::hsm::{DeviceStatus, GroupStatus, RealmStatus, Refusal, Reply, Request, Role};
 use strongroom_proto::ids::{GroupId, Nonce};
 use strongroom_proto::statement::{GroupStatement, MemberStatement};
@@ -37,6 +37,20 @@ pub struct Core {
     pub(crate) sessions: Sessions,
     /// NVRAM failed: what is in RAM may not be what is in NVRAM.
     pub(crate) failed: bool,
+}
+
+/// What the device's vendor says, over what its console shows.
+pub(crate) struct Attestations {
+    /// Of the device.
+    pub(crate) device: Attestation,
+    /// Of its holding the realm.
+    pub(crate) realm: Attestation,
+}
+
+impl Attestations {
+    pub(crate) fn none() -> Self {
+        Self { device: Attestation::none(), realm: Attestation::none() }
+    }
 }
 
 impl Core {

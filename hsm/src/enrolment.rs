@@ -9,7 +9,7 @@
 //!
 //! What custodians compare before they sign is shown on the device's own console ([`Env::show`]).
 
-use crate::core::Core;
+use crate::core::{Attestations, Core};
 use crate::env::Env;
 use crate::exact;
 use crate::keys::{Keys, Seed};
@@ -34,20 +34,6 @@ use zeroize::Zeroizing;
 const VERSION: u8 = 2;
 /// More than what is sealed can have: it is encoded without growing, which would leave the seed behind in freed memory.
 const MAX_EXPORTED_BYTES: usize = 2048 + MAX_ATTESTATION_BYTES;
-
-/// What the device's vendor says, over what its console shows.
-pub(crate) struct Attestations {
-    /// Of the device.
-    pub(crate) device: Attestation,
-    /// Of its holding the realm.
-    pub(crate) realm: Attestation,
-}
-
-impl Attestations {
-    pub(crate) fn none() -> Self {
-        Self { device: Attestation::none(), realm: Attestation::none() }
-    }
-}
 
 impl Core {
     fn identity(&self) -> DeviceIdentity {

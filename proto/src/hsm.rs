@@ -6,20 +6,15 @@
 //! that it belongs to is committed.
 
 use crate::bounded::{at_most, bytes_at_most, too_many};
-use crate::enrolment::{Attestation, DeviceIdentity, EnrolmentRequest, Founding};
 pub use crate::enrolment::{
     CustodianKey, CustodianPolicy, CustodianSignature, ExportApproval, MAX_CUSTODIANS, SealedRealm,
 };
 use crate::entry::{Entry, MAX_PARTITIONS};
 use crate::hash::{label, mac};
-use crate::ids::{
-    BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, Nonce, RealmId, RecordId, SessionId, Term,
-    X25519Public,
-};
+use crate::ids::{Digest, EntryHash, GroupId, Mac, Nonce, RealmId, RecordId, SessionId, Term, X25519Public};
 use crate::prefix::Prefix;
 use crate::statement::{Captured, Committed, GroupStatement, MAX_MEMBERS, MemberStatement};
 use crate::tree::{ClaimedTree, MAX_TREE_NODES};
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use minicbor::bytes::ByteVec;
@@ -29,8 +24,10 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 mod refusal;
+mod status;
 
 pub use refusal::{Refusal, RefusalClass};
+pub use status::{DeviceStatus, GroupStatus, Limits, Origin, RealmStatus, Role, Wear};
 
 /// The most groups that one HSM can be a member of. They are never freed.
 pub const MAX_GROUPS: usize = 16;
@@ -40,29 +37,6 @@ pub const MAX_CAPTURE_ENTRIES: usize = 64;
 pub const MAX_BATCH_REQUESTS: usize = 128;
 /// The longest part of a client's Noise message, in bytes: far more than any request takes.
 pub const MAX_NOISE_BYTES: usize = 2048;
-
-/// What an HSM can take, as it was built.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
-pub struct Limits {
-    /// The longest request and the longest reply, in bytes.
-    #[n(0)]
-    pub max_frame_bytes: u32,
-    /// The most requests in one [`Request::Process`], at most [`MAX_BATCH_REQUESTS`].
-    #[n(1)]
-    pub max_batch_requests: u32,
-    /// The most own entries that may wait for capture and commit before the HSM refuses to make another.
-    #[n(2)]
-    pub max_pending_entries: u32,
-    /// The most replies that may wait for a commit before the HSM refuses to make more.
-    #[n(3)]
-    pub max_pending_replies: u32,
-    /// The most client sessions. Of more, one gives way, by rules that keep recoveries going.
-    #[n(4)]
-    pub max_sessions: u32,
-    /// The most nodes in the partial trees of one [`Request::Process`], at most [`MAX_TREE_NODES`].
-    #[n(5)]
-    pub max_tree_nodes: u32,
-}
 
 /// One client message in a batch.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
@@ -440,200 +414,6 @@ pub struct Released {
     /// One for each [`Outcome::Kept`] of its batch, in order.
     #[n(1)]
     pub replies: Vec<NoiseReply>,
-}
-
-/// What an HSM says of itself. Nothing here is secret.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
-pub struct DeviceStatus {
-    /// Its id.
-    #[n(0)]
-    pub hsm: HsmId,
-    /// Seeds are sealed to this key.
-    #[n(1)]
-    pub device_key: X25519Public,
-    /// What it runs, in words.
-    #[n(2)]
-    pub version: String,
-    /// What it runs, as a digest.
-    #[n(3)]
-    pub build: BuildDigest,
-    /// What it can take.
-    #[n(4)]
-    pub limits: Limits,
-    /// Its realm, if it has one.
-    #[n(5)]
-    pub realm: Option<RealmStatus>,
-    /// Its groups, in the order in which it joined them.
-    #[n(6)]
-    pub groups: Vec<GroupStatus>,
-    /// How worn its NVRAM is.
-    #[n(7)]
-    pub wear: Wear,
-    /// What its vendor says of it, over [`DeviceIdentity::digest`](crate::enrolment::DeviceIdentity::digest).
-    #[n(8)]
-    pub attestation: Attestation,
-}
-
-impl DeviceStatus {
-    /// What tells it from other devices, as it says.
-    #[must_use]
-    pub const fn identity(&self) -> DeviceIdentity {
-        DeviceIdentity { hsm: self.hsm, device_key: self.device_key, build: self.build }
-    }
-
-    /// The founding of the realm that it holds, if that was made in it by the build that runs. None without a realm; whether it
-    /// was made here, [`RealmStatus::origin`] says.
-    #[must_use]
-    pub fn founding(&self) -> Option<Founding> {
-        self.realm.as_ref().map(|realm| Founding {
-            realm: realm.realm,
-            public_key: realm.public_key,
-            policy: realm.policy.clone(),
-            hsm: self.hsm,
-            build: self.build,
-        })
-    }
-
-    /// What this device asks for, with a nonce from [`Request::ImportNonce`].
-    #[must_use]
-    pub fn request(&self, nonce: Nonce) -> EnrolmentRequest {
-        let DeviceIdentity { hsm: importer, device_key, build } = self.identity();
-        EnrolmentRequest { importer, device_key, build, nonce, attestation: self.attestation.clone() }
-    }
-
-    /// What custodians have to sign so that this device, with a nonce from [`Request::ExportNonce`], gives its realm to the
-    /// one that asks. None without a realm.
-    #[must_use]
-    pub fn offer(&self, nonce: Nonce, to: EnrolmentRequest) -> Option<ExportApproval> {
-        self.realm.as_ref().map(|realm| ExportApproval {
-            realm: realm.realm,
-            public_key: realm.public_key,
-            exporter: self.hsm,
-            exporter_build: self.build,
-            exporter_nonce: nonce,
-            importer: to.importer,
-            device_key: to.device_key,
-            importer_build: to.build,
-            importer_nonce: to.nonce,
-            attestation: to.attestation,
-            policy: realm.policy.clone(),
-        })
-    }
-}
-
-/// How worn an HSM's NVRAM is. Hosts could count as much themselves: every write is on a request of theirs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
-pub struct Wear {
-    /// Erase units in all.
-    #[n(0)]
-    pub units: u32,
-    /// How many of them failed, and are not used any more.
-    #[n(1)]
-    pub bad_units: u32,
-    /// How many more may fail before the HSM stops for good.
-    #[n(2)]
-    pub spare_units: u32,
-    /// How often a unit was erased, over all units, since the NVRAM keeps count.
-    #[n(3)]
-    pub erases: u64,
-}
-
-impl Wear {
-    /// How often each unit in use was erased, roughly: they are used in turn.
-    #[must_use]
-    pub fn erases_per_unit(&self) -> u64 {
-        let good = self.units.saturating_sub(self.bad_units).max(1);
-        self.erases.div_ceil(u64::from(good))
-    }
-}
-
-/// What an HSM says of its realm.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
-pub struct RealmStatus {
-    /// The realm.
-    #[n(0)]
-    pub realm: RealmId,
-    /// The realm's Noise public key; clients have it in their configuration.
-    #[n(1)]
-    pub public_key: X25519Public,
-    /// Who may approve an export.
-    #[n(2)]
-    pub policy: CustodianPolicy,
-    /// Whether the realm's first group is still to be made, here.
-    #[n(3)]
-    pub unassigned: bool,
-    /// That this HSM holds the realm's keys.
-    #[n(4)]
-    pub member: MemberStatement,
-    /// The key with which agents derive record ids ([`record_id`]). Known to hosts; keeps user names out of the store.
-    #[n(5)]
-    pub record_id_key: Digest,
-    /// Where the seed came from.
-    #[n(6)]
-    pub origin: Origin,
-    /// What the device's vendor says of its having made this realm under this policy, over
-    /// [`Founding::digest`](crate::enrolment::Founding::digest) with this HSM and its build. None if it was made elsewhere.
-    #[n(7)]
-    pub attestation: Attestation,
-}
-
-/// Where a realm's seed came from, as the HSM that holds it remembers. Kept in its NVRAM with the seed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
-pub enum Origin {
-    /// The HSM got it before it kept this.
-    #[n(0)]
-    Unknown,
-    /// The HSM drew it.
-    #[n(1)]
-    MadeHere,
-    /// Another HSM gave it.
-    #[n(2)]
-    Imported {
-        /// Which.
-        #[n(0)]
-        exporter: HsmId,
-        /// Whose signatures of the approval were checked: bit `i` for the custodian at place `i` of the policy.
-        #[n(1)]
-        signers: u16,
-    },
-}
-
-/// What an HSM says of one of its groups.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
-pub struct GroupStatus {
-    /// The group and its members.
-    #[n(0)]
-    pub statement: GroupStatement,
-    /// What it does there.
-    #[n(1)]
-    pub role: Role,
-    /// The captured entry; index 0 and a zero hash when there is none.
-    #[n(2)]
-    pub captured_index: Index,
-    /// Its hash.
-    #[n(3)]
-    pub captured_hash: EntryHash,
-}
-
-/// What an HSM does in a group.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
-pub enum Role {
-    /// It only captures.
-    #[n(0)]
-    Witness,
-    /// It makes entries.
-    #[n(1)]
-    Leader {
-        /// Its leadership.
-        #[n(0)]
-        term: Term,
-        /// The newest entry it made or began from.
-        #[n(1)]
-        newest: Index,
-    },
-    /// It makes no more entries, and keeps replies.
-    #[n(2)]
-    SteppingDown,
 }
 
 /// The key in the tree of a tenant's user: MAC under [`RealmStatus::record_id_key`].

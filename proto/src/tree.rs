@@ -246,12 +246,6 @@ impl Tree {
         Ok(Self { prefix: self.prefix, root })
     }
 
-    /// Its bytes, as [`ClaimedTree::decode`] reads them.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        ClaimedTree::from(self).to_bytes()
-    }
-
     /// All leaves that are opened, in the order of their record ids.
     pub fn leaves(&self) -> impl Iterator<Item = &Leaf> {
         let mut open = vec![&self.root];

@@ -1,6 +1,8 @@
 //! `admin-identity`: a certificate for an operator who is elsewhere.
 
-use super::{AdminIdentity, CliError, Reach, agent, write_secret};
+use super::arguments::AdminIdentity;
+use super::error::CliError;
+use super::reach::{Reach, agent, write_secret};
 
 pub(super) async fn execute(reach: &Reach, arguments: &AdminIdentity) -> Result<(), CliError> {
     let AdminIdentity { hours, out } = arguments;

@@ -1,8 +1,11 @@
 //! `check` and `rebuild-tree`: the store, looked at without an agent.
 
+use super::arguments::{RebuildTree, Stored};
 use super::confirm::confirm;
-use super::founding::{self, Founded};
-use super::{CliError, Reach, RebuildTree, Stored, agent, configured, show};
+use super::error::CliError;
+use super::founded::{self, Founded};
+use super::reach::{Reach, agent, configured};
+use super::show;
 use crate::admin::Client;
 use crate::check::{self, AgentWitness, Findings, NoWitness, Progress};
 use crate::config::Config;
@@ -101,11 +104,11 @@ async fn check_foundings(store: &Store, witness: Option<Client>) -> Result<usize
     };
     let realms = match &asked {
         Some(realm) => vec![realm.realm],
-        None => founding::realms(store).await,
+        None => founded::realms(store).await,
     };
     let mut wrong = 0;
     for realm in realms {
-        let founded = founding::stored(store, realm, asked.as_ref()).await;
+        let founded = founded::stored(store, realm, asked.as_ref()).await;
         wrong += usize::from(matches!(founded, Founded::Wrong(_)));
         outln!("realm {realm}\n  founding     {}", founded.text());
         if asked.is_none() {

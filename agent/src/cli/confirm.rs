@@ -1,6 +1,6 @@
 //! Asking before something that cannot be taken back.
 
-use super::CliError;
+use super::error::CliError;
 use std::io::{self, IsTerminal, Write};
 
 /// Goes on after a yes: from a person at a terminal, or as an argument.

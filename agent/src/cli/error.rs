@@ -1,6 +1,6 @@
 //! Why a command failed, to be shown to the person who gave it.
 
-use super::LineError;
+use super::line::LineError;
 use crate::admin::AdminError;
 use crate::check::{CheckError, RebuildError};
 use crate::daemon::{Ended, StartError};

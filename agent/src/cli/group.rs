@@ -1,8 +1,12 @@
 //! `group`: making one, and how it is doing.
 
+use super::arguments::GroupCommand;
 use super::confirm::confirm;
+use super::error::CliError;
+use super::line::Line;
 use super::members::{Seen, groups_json, groups_text, not_serving};
-use super::{CliError, GroupCommand, Line, Reach, agent, show};
+use super::reach::{Reach, agent};
+use super::show;
 use crate::admin::GroupPlan;
 use std::time::{Duration, Instant};
 use strongroom_proto::ids::HsmId;

@@ -1,7 +1,11 @@
 //! `hsm`: what the HSM says, and the five steps by which a realm reaches another HSM.
 
+use super::arguments::HsmCommand;
+use super::error::CliError;
+use super::line::Line;
+use super::reach::{Reach, agent};
 use super::words::compare;
-use super::{CliError, HsmCommand, Line, Reach, agent, realm, show};
+use super::{realm, show};
 use crate::admin::{custodian_key, sign};
 use strongroom_proto::enrolment::{
     CustodianKey, CustodianSignature, EnrolmentRequest, ExportApproval, FoundingStatement, SealedRealm,

@@ -1,8 +1,12 @@
 //! `realm`: custodians' keys, a new realm, and what it is.
 
-use super::founding::Founded;
+use super::arguments::{CreateRealm, RealmCommand};
+use super::error::CliError;
+use super::founded::{Founded, founded};
+use super::line::Line;
+use super::reach::{Reach, agent, write_secret};
 use super::words::{compare, compare_drawn_here};
-use super::{CliError, CreateRealm, Line, Reach, RealmCommand, agent, founding, show, write_secret};
+use super::{founding, show};
 use crate::admin::{AdminError, custodian_key, sign};
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
@@ -69,7 +73,7 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
             let mut client = agent(config).await?;
             let device = client.device().await?;
             let realm = device.realm.as_ref().ok_or(AdminError::NoRealm)?;
-            let mut founded = founding::founded(&mut client, realm).await;
+            let mut founded = founded(&mut client, realm).await;
             if let (Founded::Missing(_), Origin::MadeHere) = (&founded, realm.origin) {
                 founded = Founded::Missing(device.founding());
             }

@@ -1,6 +1,7 @@
 //! `run`: the daemon.
 
-use super::{CliError, configured};
+use super::error::CliError;
+use super::reach::configured;
 use crate::daemon::Agent;
 use crate::descriptors;
 use crate::link::SocketLink;

@@ -1,7 +1,7 @@
 //! How things look: as text for people, as JSON for programs.
 
-use super::StatusFormat;
-use super::founding::Founded;
+use super::arguments::StatusFormat;
+use super::founded::Founded;
 use serde_json::{Value, json};
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};

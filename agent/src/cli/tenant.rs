@@ -3,7 +3,9 @@
 //! The file is extended, not replaced: its comments, its owner and its rights stay as the operator made them. What it would
 //! become is read as the agent reads it before anything is written.
 
-use super::{CliError, TenantCommand, configured};
+use super::arguments::TenantCommand;
+use super::error::CliError;
+use super::reach::configured;
 use crate::file::{FileError, read};
 use crate::tenants::{TenantKey, TenantKeys, is_tenant_name, public_key_algorithm};
 use std::fs::OpenOptions;

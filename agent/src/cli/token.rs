@@ -1,6 +1,8 @@
 //! `token`: a token for a test, as a tenant's server would make one.
 
-use super::{CliError, Reach, TokenArguments, agent, configured};
+use super::arguments::TokenArguments;
+use super::error::CliError;
+use super::reach::{Reach, agent, configured};
 use crate::admin::AdminError;
 use crate::clock::system_clock;
 use crate::tenants::{TenantKey, Tenants};

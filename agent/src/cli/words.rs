@@ -1,6 +1,6 @@
 //! What a custodian reads on a device's console, compared with what they were handed.
 
-use super::CliError;
+use super::error::CliError;
 use std::io::{self, BufRead, Write};
 use strongroom_proto::enrolment::{DRAWN_HERE, Part};
 

@@ -1,6 +1,6 @@
 //! Why the log cannot be opened or written, and what to do then.
 
-use super::record::VERSION;
+use super::bounds::VERSION;
 use crate::flash::FlashError;
 use core::fmt;
 

@@ -34,6 +34,7 @@
 //! Superseded records, with the realm seed in full ones, stay readable in older units until these are erased. They
 //! are as well protected as the newest one: whoever reads one unit of the flash reads all of them.
 
+mod bounds;
 mod error;
 mod open;
 mod record;
@@ -41,21 +42,13 @@ mod units;
 
 use crate::flash::Flash;
 use alloc::vec::Vec;
+pub use bounds::{MAX_DELTA_BYTES, MAX_STATE_BYTES, MIN_UNITS};
 pub use error::NvramError;
 pub use open::{Opened, Recovered, Unformatted, Unrestated};
 use record::{Health, Kind, Layout, Place};
 use strongroom_proto::hsm::Wear;
 use units::Units;
 use zeroize::Zeroizing;
-
-/// The most bytes a full record holds: the whole state of an HSM.
-pub const MAX_STATE_BYTES: usize = 4000;
-
-/// The most bytes a delta holds: new captures of all groups that wait, in one write.
-pub const MAX_DELTA_BYTES: usize = 1024;
-
-/// The fewest erase units that the log works on; the module's header says why.
-pub const MIN_UNITS: u32 = 3;
 
 /// The log, open for appending. Holding one proves that the state on the flash was written by this run, read back,
 /// and marked as the newest.
@@ -77,15 +70,6 @@ pub struct Nvram {
 }
 
 impl Nvram {
-    /// Finds the newest state on `flash`, without writing.
-    ///
-    /// # Errors
-    /// [`NvramError::Lost`] or [`NvramError::Damaged`] when there was a state and it is gone; neither goes away by
-    /// trying again. [`NvramError::Geometry`], [`NvramError::Flash`].
-    pub fn open<F: Flash>(flash: &mut F) -> Result<Opened, NvramError> {
-        open::open(flash)
-    }
-
     /// Appends `delta`. When the unit is full, writes the state that `full` returns, with the delta already in it, to
     /// the next unit instead. On `Ok` the change survives whatever happens.
     ///

@@ -251,7 +251,18 @@ fn first<F: Flash>(flash: &mut F, layout: &Layout, unit: u32) -> Result<First, N
     Ok(if layout.is_blank(flash, unit, 0)? { First::Blank } else { First::Unreadable })
 }
 
-pub(super) fn open<F: Flash>(flash: &mut F) -> Result<Opened, NvramError> {
+impl Nvram {
+    /// Finds the newest state on `flash`, without writing.
+    ///
+    /// # Errors
+    /// [`NvramError::Lost`] or [`NvramError::Damaged`] when there was a state and it is gone; neither goes away by
+    /// trying again. [`NvramError::Geometry`], [`NvramError::Flash`].
+    pub fn open<F: Flash>(flash: &mut F) -> Result<Opened, NvramError> {
+        open(flash)
+    }
+}
+
+fn open<F: Flash>(flash: &mut F) -> Result<Opened, NvramError> {
     let layout = Layout::new(flash.geometry())?;
     let Survey { begun, unreadable, mut bad } = Survey::of(flash, &layout)?;
     let (newest, older) = match begun.as_slice() {

@@ -27,16 +27,15 @@
 //! against accidents, not people: eight bytes let one in 2^64 torn or decayed records pass, and a device meets a few
 //! thousand in its life.
 
+use super::NvramError;
+use super::bounds::{MAX_DELTA_BYTES, MAX_STATE_BYTES, MIN_UNITS, VERSION};
 use super::units::{MAX_UNITS, Units};
-use super::{MAX_DELTA_BYTES, MAX_STATE_BYTES, MIN_UNITS, NvramError};
 use crate::flash::{Flash, FlashError, Geometry};
 use alloc::vec::Vec;
 use strongroom_proto::hash::{hash, label};
 use zeroize::Zeroizing;
 
 const FORMAT: u8 = 1;
-/// The version of the log that this build writes, and the newest that it reads.
-pub(super) const VERSION: u8 = 2;
 /// What the body of a full record of version 1 begins with.
 const VERSION_1: u8 = 0x84;
 const ERASES_BYTES: usize = 8;

@@ -141,6 +141,14 @@ fn canonical(left: &Node, right: &Node) -> bool {
     }
 }
 
+impl Tree {
+    /// Its bytes, as [`ClaimedTree::decode`] reads them.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        ClaimedTree::from(self).to_bytes()
+    }
+}
+
 impl From<&Tree> for ClaimedTree {
     fn from(tree: &Tree) -> Self {
         let mut e = Encoder::new(Vec::new());

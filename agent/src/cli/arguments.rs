@@ -1,0 +1,304 @@
+//! The arguments of `strongroom-agent`, each with what `--help` says of it.
+
+use super::error::CliError;
+use crate::config::{PeerUrl, StoreOptions};
+use crate::store::parse_url;
+use clap::{Args, Parser, Subcommand};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use strongroom_proto::hsm::CustodianKey;
+use strongroom_proto::ids::{Digest, GroupId, HsmId, RealmId};
+use url::Url;
+
+/// The agent of one Strongroom HSM.
+#[derive(Parser, Debug)]
+#[command(name = "strongroom-agent", version)]
+pub struct Cli {
+    /// The agent's configuration.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "agent.toml",
+        env = "STRONGROOM_AGENT_CONFIG",
+        global = true
+    )]
+    pub config: PathBuf,
+    /// Ask the agent that has this peer_listen address, `https://host:port`, rather than the one of the configuration.
+    #[arg(long, value_name = "URL", global = true, requires = "identity", value_parser = peer_url)]
+    pub agent: Option<PeerUrl>,
+    /// Who asks it: what `admin-identity` wrote.
+    #[arg(long, value_name = "FILE", global = true, requires = "agent")]
+    pub identity: Option<PathBuf>,
+    /// What to do; `run` by default.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug, Default)]
+pub enum Command {
+    /// Run the agent until it is interrupted.
+    #[default]
+    Run,
+    /// Make a realm, or look at it.
+    #[command(subcommand)]
+    Realm(RealmCommand),
+    /// Look at the HSM, or bring it into a realm that another HSM has.
+    #[command(subcommand)]
+    Hsm(HsmCommand),
+    /// Make a group of HSMs, or look at it.
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// Print the configuration with which clients reach this realm, with the custodians' founding in it.
+    ClientConfig(ClientConfig),
+    /// Make a certificate for giving these commands from another machine, with --agent and --identity.
+    AdminIdentity(AdminIdentity),
+    /// Check all that the store holds: chain, authenticity, roots, pages and leaves. Changes nothing, and does not disturb a
+    /// group at work. Fails if anything is wrong.
+    Check(Stored),
+    /// Rebuild a group's stored tree from the segments and leaves that exist. Stop the group's agents first.
+    RebuildTree(RebuildTree),
+    /// Give a tenant a key, in the tenants file of the configuration. Needs no agent.
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+    /// Make a test token. Its bearer is a user of a tenant for ten minutes. Apps get theirs from the tenant's own server.
+    Token(TokenArguments),
+}
+
+/// `rebuild-tree`.
+#[derive(Args, Debug)]
+pub struct RebuildTree {
+    /// What to look at.
+    #[command(flatten)]
+    pub stored: Stored,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Tenants.
+#[derive(Subcommand, Debug)]
+pub enum TenantCommand {
+    /// Add a tenant, or another key to one that exists. The agent uses it within five seconds; other hosts need the same file.
+    Add {
+        /// The tenant's name: letters and digits, with `test-` before them if it is for tests.
+        name: String,
+        /// The tenant's public key, RSA or Ed25519, in PEM. Without it, a secret is made; give that to the tenant's server.
+        #[arg(long, value_name = "FILE")]
+        public_key: Option<PathBuf>,
+    },
+}
+
+/// `token`.
+#[derive(Args, Debug)]
+pub struct TokenArguments {
+    /// The user, as the tenant names them.
+    #[arg(long, value_name = "NAME")]
+    pub user: String,
+    /// The tenant. May be left out if only one has a secret.
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// The realm; by default the one of this agent's HSM.
+    #[arg(long, value_name = "REALMID")]
+    pub realm: Option<RealmId>,
+}
+
+/// What to look at.
+#[derive(Args, Debug)]
+pub struct Stored {
+    /// The object store; by default the one of the configuration.
+    #[arg(long, value_name = "URL", value_parser = parse_url)]
+    pub store: Option<Url>,
+    /// An option of that store, such as an endpoint, by the name that `store_options` has for it.
+    #[arg(long = "store-option", value_name = "NAME=VALUE", value_parser = store_option, requires = "store")]
+    pub options: Vec<NameAndValue>,
+    /// One group alone.
+    #[arg(long, value_name = "GROUPID")]
+    pub group: Option<GroupId>,
+}
+
+/// `admin-identity`.
+#[derive(Args, Debug)]
+pub struct AdminIdentity {
+    /// How many hours it is good for. It cannot be revoked before that.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=24))]
+    pub hours: u32,
+    /// Where to write the certificate and its private key. The file must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+fn peer_url(text: &str) -> Result<PeerUrl, &'static str> {
+    PeerUrl::try_from(text.to_owned())
+}
+
+/// An option of a store. That it needs a `=` is checked later, not by the parser, whose message would show what may be a
+/// credential.
+#[derive(Clone)]
+pub struct NameAndValue(Option<(String, String)>);
+
+impl std::fmt::Debug for NameAndValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("NameAndValue").field(&self.0.as_ref().map(|(name, _)| name)).finish()
+    }
+}
+
+fn store_option(text: &str) -> Result<NameAndValue, Infallible> {
+    Ok(NameAndValue(text.split_once('=').map(|(name, value)| (name.into(), value.into()))))
+}
+
+impl Stored {
+    /// The options by name.
+    pub(super) fn options(&self) -> Result<StoreOptions, CliError> {
+        let options = self.options.iter().map(|option| option.0.clone());
+        let options: Option<BTreeMap<_, _>> = options.collect();
+        options
+            .map(StoreOptions)
+            .ok_or(CliError::Arguments("--store-option takes NAME=VALUE, with a `=` in between"))
+    }
+}
+
+/// `client-config`.
+#[derive(Args, Debug)]
+pub struct ClientConfig {
+    /// Where clients reach an agent, or a load balancer in front of all.
+    #[arg(long, value_name = "URL")]
+    pub address: Url,
+}
+
+/// Realms.
+#[derive(Subcommand, Debug)]
+pub enum RealmCommand {
+    /// Make a custodian's key. Needs no agent: do it on a machine of the custodian's own, and keep the file there.
+    Custodian {
+        /// Where to write the private key. The file must not exist.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Make a realm in this agent's HSM. Who its custodians are is fixed for ever. Prints its founding, for custodians to sign.
+    Create(CreateRealm),
+    /// By each custodian, without an agent: compare the founding with the console of the HSM, and sign it. Prints a
+    /// signature.
+    Sign {
+        /// The custodian's private key, made by `realm custodian`.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// What `realm create` printed.
+        founding: String,
+    },
+    /// Put the founding with the custodians' signatures beside the log, where `realm status`, `client-config` and `check`
+    /// find it. Prints it.
+    Found {
+        /// What `realm create` printed.
+        founding: String,
+        /// What each `realm sign` printed.
+        #[arg(required = true, num_args = 1..=9)]
+        signatures: Vec<String>,
+    },
+    /// Show the realm, and whether its custodians signed its founding.
+    Status(StatusFormat),
+}
+
+/// `realm create`.
+#[derive(Args, Debug)]
+pub struct CreateRealm {
+    /// A custodian's public key, 64 hexadecimal digits; once for each custodian, up to nine.
+    #[arg(long = "custodian", value_name = "PUBKEY", value_parser = custodian)]
+    pub custodians: Vec<CustodianKey>,
+    /// How many custodians must approve before another HSM gets the realm. By default, more than half of them.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=9), requires = "custodians")]
+    pub threshold: Option<u8>,
+    /// No custodians: no other HSM ever gets the realm. When this one is lost, so are all its users' secrets.
+    #[arg(long, conflicts_with_all = ["custodians", "threshold"])]
+    pub closed: bool,
+}
+
+/// HSMs. In order: `request` at the new HSM's agent, `offer` at one that has the realm, `approve` by each custodian,
+/// `export` at the same agent as `offer`, `enrol` at the new one.
+#[derive(Subcommand, Debug)]
+pub enum HsmCommand {
+    /// Show what the HSM says of itself.
+    Status(StatusFormat),
+    /// Step 1, at the new HSM's agent: ask to join a realm. Prints a request.
+    Request,
+    /// Step 2, at the agent of an HSM that has the realm: take the request. Prints an approval for custodians to sign.
+    Offer {
+        /// What `hsm request` printed.
+        request: String,
+    },
+    /// Step 3, by each custodian, without an agent: compare the approval with the console of the new HSM, and sign it. Prints
+    /// a signature.
+    Approve {
+        /// The custodian's private key, made by `realm custodian`.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// What `realm found` printed: the realm that the approval must be for.
+        #[arg(long)]
+        founding: String,
+        /// What `hsm offer` printed.
+        approval: String,
+    },
+    /// Step 4, at the agent where `hsm offer` ran: give the realm away. Prints it, sealed to the new HSM.
+    Export {
+        /// What `hsm offer` printed.
+        approval: String,
+        /// What each `hsm approve` printed.
+        #[arg(required = true, num_args = 1..=9)]
+        signatures: Vec<String>,
+    },
+    /// Step 5, at the new HSM's agent: take the realm.
+    Enrol {
+        /// What `hsm export` printed.
+        sealed: String,
+    },
+}
+
+/// Groups.
+#[derive(Subcommand, Debug)]
+pub enum GroupCommand {
+    /// Make a group, and have every member join it. Its members are fixed for ever.
+    Create {
+        /// Ids of the HSMs, this agent's among them; `hsm status` shows them. Odd numbers make sense: 3 go on when one
+        /// is lost, 5 when two are.
+        #[arg(long, value_name = "HSMID,…", num_args = 1.., required = true, value_parser = members)]
+        members: Vec<Members>,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Have this agent's HSM join a group, where `group create` could not reach it.
+    Join {
+        /// What `group create` printed.
+        statement: String,
+    },
+    /// Show the groups, as each member's agent sees them.
+    Status(StatusFormat),
+}
+
+/// How to show something.
+#[derive(Args, Debug, Clone, Copy)]
+pub struct StatusFormat {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Ids of HSMs between commas, as much of them as the shell took for one argument.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Members(pub Vec<HsmId>);
+
+fn members(text: &str) -> Result<Members, String> {
+    let ids = text.split(',').map(str::trim).filter(|id| !id.is_empty());
+    let id = |id: &str| {
+        id.parse()
+            .map_err(|_| format!("`{id}` is not an HSM's id: 32 hexadecimal digits, as `hsm status` shows"))
+    };
+    ids.map(id).collect::<Result<_, _>>().map(Members)
+}
+
+fn custodian(text: &str) -> Result<CustodianKey, String> {
+    let key: Digest =
+        text.parse().map_err(|_| "a public key is 64 hexadecimal digits; `realm custodian` prints one")?;
+    Ok(CustodianKey(key))
+}
