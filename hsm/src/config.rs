@@ -8,9 +8,9 @@ use strongroom_proto::tree::MAX_TREE_NODES;
 /// What a device is built with.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What it can take. Every reply fits in `max_frame_bytes` if `max_pending_replies` do.
+    /// What it can take. Every reply fits in `max_frame_bytes` if `max_pending_replies` of them do.
     pub limits: Limits,
-    /// The most sessions that keep their last reply; of more, the one that is needed least is forgotten.
+    /// The most sessions that keep their last reply; beyond that, the reply that is needed least is forgotten.
     pub session_replies: u32,
     /// What it runs, in words.
     pub version: String,
@@ -40,12 +40,12 @@ impl Config {
 
     /// A board with 512 KiB of RAM: frames of 88 KiB, batches of 16, 64 waiting replies, 256 sessions.
     ///
-    /// 192 of the sessions may be between Recover2 and Recover3: as many as 100 recoveries a second have open while a phone's
-    /// message goes out and comes back, in two seconds. A session with its reply takes 800 bytes, without it 250.
+    /// 192 of the sessions may be between Recover2 and Recover3: about as many as 100 recoveries a second keep open
+    /// during a phone's round trip of two seconds. A session with its reply takes 800 bytes, without it 250.
     ///
-    /// A frame takes the longest capture, 64 of the largest entries, and a full batch in a tree of 24 levels, whose nodes are
-    /// counted too; one path of 256 levels takes 513. `tests/sizes.rs` holds this arithmetic, and `strongroom-sim firmware
-    /// bounds` shows that all of it fits in the RAM at once.
+    /// A frame takes the longest capture, 64 of the largest entries, and a full batch in a tree of 24 levels, whose
+    /// nodes are counted too; one path of 256 levels takes 513. `tests/sizes.rs` holds this arithmetic, and
+    /// `strongroom-sim firmware bounds` shows that all of it fits in the RAM at once.
     #[must_use]
     pub const fn firmware(version: String, build: BuildDigest) -> Self {
         let limits = Limits {

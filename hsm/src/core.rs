@@ -1,7 +1,7 @@
 //! The core: one function from request bytes to reply bytes.
 //!
-//! Owns the state and decides nothing itself; [`crate::enrolment`], [`crate::group`], [`crate::log`] and [`crate::process`] do. Keeps
-//! invariant 12: whatever the bytes, there is a reply, and it fits in a frame.
+//! Owns the state and decides nothing itself; [`crate::enrolment`], [`crate::group`], [`crate::log`] and
+//! [`crate::process`] do. Keeps invariant 12: whatever the bytes, there is a reply, and it fits in a frame.
 
 use crate::config::Config;
 use crate::env::Env;
@@ -19,7 +19,7 @@ use strongroom_proto::hsm::{DeviceStatus, GroupStatus, RealmStatus, Refusal, Rep
 use strongroom_proto::ids::{GroupId, Nonce};
 use strongroom_proto::statement::{GroupStatement, MemberStatement};
 
-/// The HSM core. Everything outside it is hostile, but for its [`Env`].
+/// The HSM core. Everything outside it is hostile except its [`Env`].
 pub struct Core {
     pub(crate) config: Config,
     pub(crate) state: State,
@@ -30,7 +30,7 @@ pub struct Core {
     pub(crate) export_nonce: Option<Nonce>,
     /// The nonce of the one import that may come next.
     pub(crate) import_nonce: Option<Nonce>,
-    /// What the vendor says of the device, and of its holding the realm.
+    /// What the vendor says about the device, and about its holding the realm.
     pub(crate) attestations: Attestations,
     /// By the group's place in `state.groups`.
     pub(crate) leaderships: BTreeMap<usize, Leadership>,
@@ -39,11 +39,11 @@ pub struct Core {
     pub(crate) failed: bool,
 }
 
-/// What the device's vendor says, over what its console shows.
+/// What the device's vendor attests about what its console shows.
 pub(crate) struct Attestations {
-    /// Of the device.
+    /// About the device.
     pub(crate) device: Attestation,
-    /// Of its holding the realm.
+    /// About its holding the realm.
     pub(crate) realm: Attestation,
 }
 
@@ -70,8 +70,8 @@ impl Core {
                 let (mut state, version) = State::from_bytes(&recovered.full)?;
                 recovered
                     .each_delta(env.flash(), |delta| state.apply(version, delta).map_err(StartError::from))?;
-                // Durable: the newest state again, before any statement is made from it. One of an older version is moved
-                // by the same write: until the new record is whole, the old one is the newest.
+                // Durable: the newest state again, before any statement is made from it. One of an older version is
+                // moved by the same write: until the new record is whole, the old one is the newest.
                 let nvram = unrestated.restate(env.flash(), &state.to_bytes())?;
                 (state, nvram)
             }
@@ -111,7 +111,8 @@ impl Core {
             return Err(Refusal::TooLarge);
         }
         let mut decoder = minicbor::Decoder::new(request);
-        // First in constant memory: a decoder that skips what it does not know takes more the more there is.
+        // First in constant memory: a decoder that skips what it does not know takes more memory the more there is of
+        // it.
         if end_of_item(&mut decoder).is_none() {
             return Err(Refusal::Malformed);
         }
@@ -220,7 +221,7 @@ impl Core {
         env: &mut E,
         moved: &[(usize, Position)],
     ) -> Result<(), Refusal> {
-        // If the write fails this is not taken back: then nothing is answered any more.
+        // If the write fails this is not undone: nothing is answered after that.
         for (slot, at) in moved {
             self.state.groups.get_mut(*slot).ok_or(Refusal::NotMember)?.captured = *at;
         }

@@ -2,14 +2,14 @@
 //!
 //! Trusts its source as far as [`crate::entropy`] says. A block of output is `PRF(key, counter)`, and after every draw
 //! the key is replaced by another output of the same function, so whoever reads it later learns nothing of what was
-//! drawn before. The PRF is the protocol's MAC, keyed BLAKE2s-256. The source's samples are conditioned by the protocol's
-//! hash, together with the old key, so that a source that fails unnoticed does not undo what the key had.
+//! drawn before. The PRF is the protocol's MAC, keyed BLAKE2s-256. The source's samples are conditioned by the
+//! protocol's hash, together with the old key, so that a source that fails unnoticed does not undo what the key had.
 //!
-//! Why no library: the generator of `chacha20` is seeded once and does not erase its past; what reseeds one, in `rand`, is
-//! its own and wants an operating system. Around either, as much would have to be written as is here, where the PRF is one
-//! that the core trusts already. Tests pin what it draws.
+//! Why no library: the generator of `chacha20` is seeded once and does not erase its past; what reseeds one, in `rand`,
+//! is that crate's own and needs an operating system. Around either, as much code would have to be written as is here,
+//! where the PRF is one that the core trusts already. Tests pin what it draws.
 //!
-//! This is no mechanism of SP 800-90A. A board that needs a certified one implements `CryptoRng` with that instead.
+//! This is not a mechanism of SP 800-90A. A board that needs a certified one implements `CryptoRng` with that instead.
 
 use crate::entropy::{EntropyError, EntropySource, HealthTests};
 use core::convert::Infallible;
@@ -21,7 +21,7 @@ use zeroize::{Zeroize, Zeroizing};
 pub const SEED_BYTES: usize = 128;
 /// Bytes of raw samples that are tested and thrown away at start (SP 800-90B section 4.3 asks for 1024).
 pub const START_UP_BYTES: usize = 1024;
-/// Draws between two seeds.
+/// Draws between two reseedings.
 pub const DRAWS_PER_SEED: u32 = 1024;
 
 /// A generator over an entropy source.
@@ -119,7 +119,7 @@ mod tests {
 
     extern crate std;
 
-    /// Random bytes, until after `good` of them it is stuck.
+    /// Random bytes for the first `good` of them; then it is stuck.
     struct Source {
         rng: StdRng,
         good: usize,

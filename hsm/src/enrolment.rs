@@ -1,11 +1,11 @@
 //! How this HSM gets a realm's seed, and gives it to another: made here, or carried from one HSM to the next.
 //!
-//! Trusts the custodians that a policy names, k of them together, and nobody else: no host, no exporter. What the seed is
-//! sealed under proves nothing about where it came from, for anybody can seal to a device key. So an importer believes the
-//! signatures inside: k custodians of the policy in the approval must have approved that policy and the public key that follows
-//! from the seed, for this device, its build, and a nonce drawn here and used once. A host that makes a seed of its own
-//! has no such signatures; and a realm under a policy of its own has another public key than the one that custodians
-//! gave to clients. An exporter holds the same against its own nonce.
+//! Trusts the custodians that a policy names, k of them together, and nobody else: no host, no exporter. That a seed is
+//! sealed to a device key proves nothing about where it came from, because anybody can seal to that key. So an importer
+//! believes the signatures inside: k custodians of the policy in the approval must have approved that policy and the
+//! public key that follows from the seed, for this device, its build, and a nonce drawn here and used once. A host that
+//! makes a seed of its own has no such signatures; and a realm under its own policy has a different public key from the
+//! one that custodians gave to clients. An exporter checks the same, against its own nonce.
 //!
 //! What custodians compare before they sign is shown on the device's own console ([`Env::show`]).
 
@@ -32,7 +32,8 @@ use zeroize::Zeroizing;
 
 /// The version of what is sealed for an importer.
 const VERSION: u8 = 2;
-/// More than what is sealed can have: it is encoded without growing, which would leave the seed behind in freed memory.
+/// More than what is sealed can take: the buffer must not grow while encoding, which would leave the seed behind in
+/// freed memory.
 const MAX_EXPORTED_BYTES: usize = 2048 + MAX_ATTESTATION_BYTES;
 
 impl Core {
@@ -184,7 +185,7 @@ impl Core {
     }
 }
 
-/// Which custodians of the policy signed exactly this approval, if they are enough; bit i for the i-th.
+/// Which custodians of the policy signed exactly this approval, if there are enough of them; bit i for the i-th.
 fn signers(
     policy: &CustodianPolicy,
     approval: &ExportApproval,
@@ -240,7 +241,8 @@ impl Exported {
         Some(SealedRealm { realm: *realm, exporter: *exporter, ephemeral, sealed })
     }
 
-    /// Opens what was sealed for `importer`. Another version, a field more or less, and bytes behind it are refused.
+    /// Opens what was sealed for `importer`. Another version, an extra or missing field, and trailing bytes are
+    /// refused.
     fn unseal(sealed: &SealedRealm, importer: HsmId, device_secret: &StaticSecret) -> Option<Self> {
         let device_key = X25519Public(PublicKey::from(device_secret).to_bytes());
         let key = export_key(device_secret, &sealed.ephemeral, &sealed.ephemeral, &device_key)?;

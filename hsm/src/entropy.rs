@@ -1,22 +1,23 @@
 //! Raw entropy from a device, and the tests that it must keep passing (NIST SP 800-90B section 4.4).
 //!
-//! Owns the tests of the source, not the source. Trusted: a source that passes has at least [`MIN_ENTROPY_BITS`] bits of
-//! min-entropy in a byte. The tests cannot show that it is random, only that it is not broken in the usual ways: stuck, or
-//! strongly biased. What a source really has is for whoever designs the board to measure.
+//! Owns the tests of the source, not the source. Trusted: that a source that passes has at least [`MIN_ENTROPY_BITS`]
+//! bits of min-entropy in a byte. The tests cannot show that it is random, only that it is not broken in the usual
+//! ways: stuck, or strongly biased. How much entropy a source really has is for whoever designs the board to measure.
 
 use core::fmt;
 
 /// The min-entropy that is claimed for one byte of a source, in bits. A source with less may not be used.
 pub const MIN_ENTROPY_BITS: u32 = 4;
 
-/// A byte that comes this many times in a row is a failure: 1 + 40/4, a false alarm in 2^40 (SP 800-90B section 4.4.1).
+/// A byte that occurs this many times in a row is a failure: 1 + 40/4, for one false alarm in 2^40 (SP 800-90B section
+/// 4.4.1).
 pub const REPETITION_CUTOFF: u32 = 11;
 
 /// Bytes in a window of the adaptive proportion test (SP 800-90B section 4.4.2).
 pub const WINDOW_BYTES: u32 = 512;
 
-/// The first byte of a window that comes this many times in it is a failure: one more than the number that a binomial
-/// variable of 512 draws at 1/16 stays at or under but for one time in 2^40.
+/// If the first byte of a window occurs this many times in it, that is a failure: one more than the number that a
+/// binomial variable of 512 draws at 1/16 exceeds only once in 2^40.
 pub const PROPORTION_CUTOFF: u32 = 78;
 
 /// A device that gives raw, unprocessed entropy.
@@ -28,12 +29,12 @@ pub trait EntropySource {
     fn fill(&mut self, out: &mut [u8]) -> Result<(), EntropyError>;
 }
 
-/// There is no entropy to be had, so there is no service.
+/// No entropy is available, so there is no service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EntropyError {
     /// The device is missing, does not answer, or says that it failed.
     Device,
-    /// One value came again and again: the source is stuck.
+    /// One value came over and over: the source is stuck.
     Repetition,
     /// One value came far too often: the source is biased.
     Proportion,
@@ -51,7 +52,7 @@ impl fmt::Display for EntropyError {
 
 impl core::error::Error for EntropyError {}
 
-/// The continuous tests. A failure is for good: only a restart, with the start-up tests, may try again.
+/// The continuous tests. A failure is permanent: only a restart, with the start-up tests, may try again.
 #[derive(Debug)]
 pub struct HealthTests {
     last: Option<u8>,
@@ -78,7 +79,7 @@ impl HealthTests {
     /// Takes samples in the order in which the source gave them.
     ///
     /// # Errors
-    /// [`EntropyError::Repetition`], [`EntropyError::Proportion`]; then at every later call too.
+    /// [`EntropyError::Repetition`], [`EntropyError::Proportion`]; after either, every later call fails too.
     pub fn take(&mut self, samples: &[u8]) -> Result<(), EntropyError> {
         for sample in samples {
             self.count_repetitions(*sample);

@@ -20,12 +20,13 @@ pub trait Env {
     /// The generator. It must be fit for keys, and two devices or two restarts must never draw the same bytes.
     fn rng(&mut self) -> &mut Self::Rng;
 
-    /// Shows one line on the device's own console: a display, or a line to one that is read at the device. Custodians compare
-    /// it with what a host tells them, so it must not pass through the host. It never waits for a reader.
+    /// Shows one line on the device's own console: a display, or a line to a display that is read at the device.
+    /// Custodians compare it with what a host tells them, so it must not pass through the host. It never waits for a
+    /// reader.
     fn show(&mut self, line: fmt::Arguments<'_>);
 
-    /// What the device's vendor attests over this digest, with a key that only its genuine devices have. None by default:
-    /// then the console is all that tells a device from a key pair that a host made.
+    /// The vendor's attestation over this digest, made with a key that only its genuine devices have. None by default:
+    /// then only the console tells a device from a key pair that a host made.
     fn attest(&mut self, _digest: &Digest) -> Attestation {
         Attestation::none()
     }

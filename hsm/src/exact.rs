@@ -1,20 +1,20 @@
 //! Stored things are read only if this build would have written the same bytes.
 //!
-//! A decoder that skips what it does not know takes the bytes of a newer build for its own, and writes them back without
-//! what it skipped. So whatever is read from NVRAM, from a sealed record or from a sealed realm is encoded again and
-//! compared: bytes that are left over, fields too many, and another way of writing the same thing are all refused.
+//! A decoder that skips what it does not know mistakes the bytes of a newer build for its own, and writes them back
+//! without what it skipped. So whatever is read from NVRAM, from a sealed record or from a sealed realm is encoded
+//! again and compared: leftover bytes, extra fields, and any other way of writing the same thing are all refused.
 
 use minicbor::encode::Write;
 use minicbor::{Decode, Encode};
 use strongroom_proto::bounded::end_of_item;
 
-/// The value that all of `bytes` encode, if they are what this build writes for it.
+/// The value that `bytes` as a whole encode, if they are what this build writes for it.
 pub(crate) fn decode<T: Encode<()> + for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Option<T> {
     let (value, rest) = decode_first(bytes)?;
     rest.is_empty().then_some(value)
 }
 
-/// The value that `bytes` begin with, and what is behind it.
+/// The value that `bytes` begin with, and what follows it.
 pub(crate) fn decode_first<T: Encode<()> + for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Option<(T, &[u8])> {
     end_of_item(&mut minicbor::Decoder::new(bytes))?;
     let value: T = minicbor::decode(bytes).ok()?;
@@ -60,7 +60,7 @@ mod tests {
             &[],
             &[0x82, 1],
             &[0x82, 1, 2, 0],
-            // A field more; a field that could have been left out; a longer integer; an array without a length.
+            // An extra field; a field that could have been left out; a longer integer; an array without a length.
             &[0x83, 1, 2, 3],
             &[0x82, 1, 0xf6],
             &[0x82, 0x18, 1, 2],

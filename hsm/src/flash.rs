@@ -1,16 +1,16 @@
 //! The little that the core asks of non-volatile memory: units that are erased as a whole, and granules in them that
 //! are programmed once.
 //!
-//! Owns no rule: [`crate::nvram`] builds its log on this and expects an implementation to be honest about success
-//! and nothing more. A program or an erase that is cut short by a loss of power may leave any mixture of old and new
-//! bits where it was at work, and nowhere else. The software HSM backs this with a locked file, firmware with NOR
-//! flash, and tests and simulators with [`MemoryFlash`].
+//! Owns no rule: [`crate::nvram`] builds its log on this, and expects an implementation only to be honest about
+//! success. A program or an erase that is cut short by a loss of power may leave any mixture of old and new bits where
+//! it was working, and nowhere else. The software HSM backs this with a locked file, firmware with NOR flash, and tests
+//! and simulators with [`MemoryFlash`].
 
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// The shape of a flash. It never changes while the device lives.
+/// The shape of a flash. It never changes in the life of the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     /// How many erase units there are.
@@ -26,7 +26,7 @@ pub trait Flash {
     /// The shape, the same at every call.
     fn geometry(&self) -> Geometry;
 
-    /// Reads `out.len()` bytes of `unit` from `offset`, any alignment.
+    /// Reads `out.len()` bytes of `unit` from `offset`, at any alignment.
     ///
     /// # Errors
     /// The range is outside the unit, or the device could not read.
@@ -39,13 +39,14 @@ pub trait Flash {
     /// On success the bytes survive a loss of power.
     ///
     /// # Errors
-    /// The range is outside the unit or not aligned, or the device reports a failure. Some of it may be programmed.
+    /// The range is outside the unit or not aligned, or the device reports a failure. Part of it may have been
+    /// programmed.
     fn program(&mut self, unit: u32, offset: u32, bytes: &[u8]) -> Result<(), FlashError>;
 
     /// Sets all of `unit` to 0xff. On success that survives a loss of power.
     ///
     /// # Errors
-    /// There is no such unit, or the device reports a failure. Some of it may be erased.
+    /// There is no such unit, or the device reports a failure. Part of it may have been erased.
     fn erase(&mut self, unit: u32) -> Result<(), FlashError>;
 }
 

@@ -58,8 +58,8 @@ pub(crate) fn record_id_key(realm: RealmId, seed: &Seed) -> Digest {
     derive(seed, &realm, label::KEY_RECORD_IDS)
 }
 
-/// What agents of the realm know each other by, one for each epoch, so that it can be changed. The other derived key
-/// that leaves: whoever has it speaks as any agent, and learns nothing of what an HSM keeps.
+/// What agents of the realm recognise each other by, one for each epoch, so that it can be changed. The other derived
+/// key that leaves: whoever has it can speak as any agent, but learns nothing of what an HSM keeps.
 pub(crate) fn agent_secret(realm: RealmId, seed: &Seed, epoch: u32) -> AgentSecret {
     AgentSecret(mac(&seed.0, label::KEY_AGENTS, &[realm.as_bytes(), &epoch.to_be_bytes()]).0.0)
 }

@@ -1,4 +1,4 @@
-//! What a leader keeps in RAM for one group: its own chain, its newest roots, the replies it may not give yet.
+//! What a leader keeps in RAM for one group: its own chain, its newest roots, and the replies it may not give out yet.
 //!
 //! Keeps invariant 4, *replies last, by ancestry*: a reply is filed under the entry that its record's change is in,
 //! and leaves only when that entry, or a later one on the same chain, is committed. Keeps invariant 10: nothing here
@@ -71,7 +71,7 @@ impl Leadership {
         self.chain.len()
     }
 
-    /// How many replies wait.
+    /// How many replies are waiting.
     pub(crate) fn pending_replies(&self) -> usize {
         self.pending.iter().map(|p| p.replies.len()).sum()
     }

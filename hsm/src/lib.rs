@@ -1,8 +1,8 @@
 //! The Strongroom HSM core.
 //!
-//! One function, [`Core::handle`], from request bytes to reply bytes over an [`Env`]: randomness and NVRAM. No clock, no
-//! I/O, no panic that input can reach. Everything outside is hostile: hosts, networks and stores may drop, replay,
-//! reorder, rewrite and fork what they carry. The invariants of `docs/protocol.md` are named where they are kept.
+//! One function, [`Core::handle`], from request bytes to reply bytes over an [`Env`]: randomness and NVRAM. No clock,
+//! no I/O, no panic that input can reach. Everything outside is hostile: hosts, networks and stores may drop, replay,
+//! reorder, rewrite and fork what they carry. Each invariant of `docs/protocol.md` is named where it is kept.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods)]

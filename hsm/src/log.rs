@@ -44,10 +44,10 @@ impl Core {
         Some(entry.index) == before.index.next() && entry.prev == before.hash
     }
 
-    /// Captures what waits in several groups, with one write for all. Each group has its own outcome, and all of them are
-    /// checked before the write.
+    /// Captures what is waiting in several groups, with one write for all. Each group has its own outcome, and all of
+    /// them are checked before the write.
     pub(crate) fn capture<E: Env>(&mut self, env: &mut E, groups: &[GroupEntries]) -> Result<Reply, Refusal> {
-        // Each is checked against what is captured now, so two of one group could state two entries at one index.
+        // Each is checked against what is captured now, so naming a group twice could state two entries at one index.
         let named_before =
             |(i, of): (usize, &GroupEntries)| groups.iter().take(i).any(|o| o.group == of.group);
         if groups.iter().enumerate().any(named_before) {
@@ -96,13 +96,13 @@ impl Core {
         }
         leadership.trim(captured);
         if captured > newest {
-            // Others have gone on from here; an entry made now could never be captured.
+            // Others have moved on from here; an entry made now could never be captured.
             leadership.leading = false;
             self.sessions.end_group(slot);
         }
     }
 
-    /// States that `now`, which was just written, or what was captured before is captured.
+    /// States that `now`, which was just written, is captured; or what was captured before, if nothing was.
     fn state_captured(&self, slot: usize, now: Option<Position>) -> Result<Captured, Refusal> {
         let (keys, group) = (self.keys()?, self.group(slot)?);
         let Position { index, hash } = now.unwrap_or(group.captured);

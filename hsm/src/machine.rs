@@ -71,7 +71,8 @@ fn register(request: &Register2Request) -> Registration {
             verifying_key: signed.verifying_key.0.into(),
             signature: signed.signature.0.into(),
             unlock_key_commitment: (*request.unlock_key_commitment.as_bytes()).into(),
-            // Out of range was refused when the request was decoded; if not, the record would be locked, not open.
+            // An out-of-range number was refused when the request was decoded; otherwise the record would be locked,
+            // not open.
             num_guesses: request.policy.checked().unwrap_or(0),
             guess_count: 0,
             answer: None,
@@ -97,7 +98,7 @@ fn recover1(state: &RecordState) -> Recover1Response {
     }
 }
 
-/// What a Recover2 comes to.
+/// How a Recover2 is decided.
 enum Ruling {
     Refused(Recover2Response),
     /// An answer that is charged already.
@@ -105,8 +106,9 @@ enum Ruling {
     Charged,
 }
 
-/// The work is the same whatever comes of it, for a host sees how long it takes: one evaluation, one proof, one decoding of what is
-/// answered, and one wrapping, as if each guess were the last. `strongroom-sim firmware work` counts it.
+/// The work is the same whatever the outcome, because a host sees how long it takes: one evaluation, one proof, one
+/// decoding of what is answered, and one wrapping, as if each guess were the last. `strongroom-sim firmware work`
+/// counts it.
 fn recover2(
     state: &mut RecordState,
     version: &RegistrationVersion,
@@ -166,7 +168,7 @@ fn rule(state: &RecordState, version: &RegistrationVersion, input: &BlindedInput
     Ruling::Charged
 }
 
-/// A key for records without one: what it evaluates goes nowhere.
+/// A key for records without one: what it evaluates is thrown away.
 const DUMMY: [u8; 32] = {
     let mut seven = [0; 32];
     seven[0] = 7;
@@ -202,7 +204,7 @@ fn evaluate(state: &RecordState, input: &BlindedInput, rng: &mut impl CryptoRng)
 }
 
 impl Answer {
-    /// No answer: the result is no element, so that nothing can be answered with it.
+    /// No answer: the result is not a group element, so that nothing can be answered with it.
     fn none(input: &BlindedInput) -> Self {
         let nothing = || [0; 32].into();
         let blinded_input = (*input.as_bytes()).into();
@@ -210,7 +212,7 @@ impl Answer {
     }
 }
 
-/// The record's secrets as they are stored after the last guess; if it has none, as much for nothing.
+/// The record's secrets as they are stored after the last guess; if it has none, the same work on nothing.
 fn wrap(state: &RecordState, owner: Owner<'_>, rng: &mut impl CryptoRng) -> Wrapped {
     match state {
         RecordState::Registered(r) => Wrapped::new(&r.secrets, &r.public.version, owner, rng),

@@ -1,9 +1,9 @@
 //! Batches: client messages in, one entry out, replies kept.
 //!
-//! Keeps invariants 4 (no reply leaves here), 5 (*blind until commit*: what comes out tells read from write, a missing
-//! leaf from a present one, a request from garbage, and nothing else), 6 (*in order*), and 7 (the charge and the
-//! answer are in the same entry). A batch is refused as a whole only before its first Noise operation, because Noise
-//! operations cannot be undone.
+//! Keeps invariants 4 (no reply leaves here), 5 (*blind until commit*: what comes out tells a read from a write, a
+//! missing leaf from a present one, a request from garbage, and nothing else), 6 (*in order*), and 7 (the charge and
+//! the answer are in the same entry). A batch is refused as a whole only before its first Noise operation, because
+//! Noise operations cannot be undone.
 
 use crate::core::Core;
 use crate::env::Env;
@@ -34,7 +34,7 @@ use zeroize::Zeroizing;
 
 /// Bytes of an event before sealing: its version, what happened, to which record, at which index, zeros.
 const EVENT_BYTES: usize = 64;
-/// The version of event that this build writes. What reads events refuses another, and anything but zeros at the end.
+/// The version of event that this build writes. Readers of events refuse any other, and anything but zeros at the end.
 const EVENT_VERSION: u8 = 1;
 /// Bytes of a sealed event.
 pub const SEALED_EVENT_BYTES: usize = EVENT_BYTES + seal::OVERHEAD;
@@ -231,12 +231,12 @@ impl Core {
         ciphertext: &[u8],
     ) -> Result<Outcome, SessionRefusal> {
         let key = SessionKey { slot: batch.slot, record: request.record, session: request.session };
-        // Taken out; put back only when all went well, so that a bad message ends the session.
+        // Taken out, and put back only if all goes well, so that a bad message ends the session.
         let place = self.sessions.take(&key);
         let mut place = place.ok_or(SessionRefusal::MissingSession)?;
         let digest = request_digest(ciphertext);
         if let Some(last) = place.session.last.as_ref().filter(|last| last.request == digest) {
-            // The reply was lost. It goes again, no earlier than this batch's entry: that one is after its own.
+            // The reply was lost. It is sent again, no earlier than this batch's entry, which comes after its own.
             let (ciphertext, constant) = (last.reply.to_vec().into(), last.constant);
             self.sessions.put_back(key, place);
             batch.event(env, keys, &request.record, Happening::Nothing, constant);
@@ -265,7 +265,7 @@ impl Core {
         let sealed = seal_records(env.rng(), keys, &records, Changed { group, index });
         let Some(leaves) = sealed.filter(|leaves| update_trees(&mut trees, &records, leaves)) else {
             debug_assert!(false, "every record's place was opened before, and every state fits");
-            // Sessions hold replies to changes that are in no entry; none of them may ever leave.
+            // Sessions hold replies to changes that are in no entry; none of those may ever leave.
             self.drop_leadership(slot);
             return Err(Refusal::NotOpened);
         };
@@ -333,7 +333,7 @@ impl Loaded {
 }
 
 impl Batch {
-    /// Runs a request on its record, which carries what the requests before it left.
+    /// Runs a request on its record, as the requests before it left it.
     fn apply<E: Env>(
         &mut self,
         env: &mut E,
@@ -397,7 +397,7 @@ pub(crate) fn event_context(keys: &Keys, group: &GroupId) -> Vec<u8> {
     [keys.realm.0, group.0].concat()
 }
 
-/// Puts the leaves into the trees that their records are in. Whether all went in.
+/// Puts the leaves into the trees that their records are in. Returns whether all went in.
 fn update_trees(trees: &mut [Tree], records: &BTreeMap<RecordId, Loaded>, leaves: &[SealedLeaf]) -> bool {
     trees.iter_mut().enumerate().all(|(at, tree)| {
         let of_tree = leaves.iter().filter(|leaf| records.get(&leaf.record).is_some_and(|l| l.tree == at));

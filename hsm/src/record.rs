@@ -1,11 +1,11 @@
 //! One user's record: its states, its one plaintext size, its sealing.
 //!
-//! A sealed record is a leaf of the tree. Hosts keep it, and may keep every older version for ever; what makes an old
-//! one useless is that its digest is no longer under a root that this HSM accepts. All plaintexts have one size, so a
-//! leaf says nothing about its state.
+//! A sealed record is a leaf of the tree. Hosts keep it, and may keep every older version forever; an old one is
+//! useless because its digest is no longer under a root that this HSM accepts. All plaintexts have one size, so a leaf
+//! says nothing about its state.
 //!
-//! A plaintext is `version ‖ CBOR ‖ zeros`. Version 1 had no first byte; what it had instead, the head of an array of two,
-//! is no version.
+//! A plaintext is `version ‖ CBOR ‖ zeros`. Version 1 had no version byte; it began with the head of an array of two,
+//! which is not a version.
 
 use crate::exact;
 use crate::keys::Keys;
@@ -30,7 +30,7 @@ const VERSION: u8 = 2;
 /// What every record of version 1 begins with.
 const VERSION_1: u8 = 0x82;
 
-/// A sealed record is not read.
+/// A sealed record cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BadRecord {
     /// No HSM of the realm sealed it as this record.
@@ -111,7 +111,7 @@ pub(crate) struct Public {
     pub(crate) answer: Option<Answer>,
 }
 
-/// A charged guess: the point that came, and what was answered.
+/// A charged guess: the point that was sent, and what was answered.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Answer {
     #[n(0)]
@@ -249,7 +249,7 @@ impl Record {
     /// What a record id without a leaf stands for.
     pub(crate) const ABSENT: Self = Self { changed: None, state: RecordState::NotRegistered };
 
-    /// The sealed record; `None` if it is longer than all records are to be, which no state is.
+    /// The sealed record; `None` if the state is longer than the fixed size of a record, which no state is.
     // Secret: the plaintext is wiped on return.
     pub(crate) fn seal(&self, keys: &Keys, record: &RecordId, rng: &mut impl CryptoRng) -> Option<Vec<u8>> {
         let mut plaintext = Zeroizing::new(Vec::with_capacity(RECORD_BYTES));
@@ -380,7 +380,7 @@ mod tests {
             let read = Record::from_plaintext(&plaintext(&[version], &some_record()));
             match version {
                 VERSION => assert!(read == Ok(some_record())),
-                // Version 1 is what it begins with.
+                // Version 1 is told by what it begins with.
                 VERSION_1 => assert!(read == Err(BadRecord::Unsealable)),
                 _ => assert!(read == Err(BadRecord::OtherVersion), "version {version}"),
             }

@@ -1,6 +1,6 @@
 //! XAES-256-GCM (C2SP `XAES-256-GCM.md`) with a random nonce: `nonce ‖ ciphertext ‖ tag`.
 //!
-//! 192 random bits of nonce never repeat in practice, however many records one key seals.
+//! Random nonces of 192 bits never repeat in practice, however many records one key seals.
 
 use alloc::vec::Vec;
 use rand_core::CryptoRng;

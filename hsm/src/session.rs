@@ -4,14 +4,15 @@
 //! record. It remembers its last request and reply, so that a client whose reply was lost can send the very same
 //! ciphertext again.
 //!
-//! There is no clock here, so places are what is rationed. A user whose PIN is right needs its session from its Recover2 to its
-//! Recover3, or has spent a guess on nothing; so a session whose last request was a Recover2, here *charged*, is what
-//! nobody else's traffic may end. A record has a few sessions and one charged one, so that to take places takes users. And charged ones
-//! keep others out only of three quarters of the table: most are of people who mistyped and left.
+//! There is no clock here, so places are what is rationed. A user whose PIN is right needs the session from Recover2 to
+//! Recover3, or a guess is spent on nothing; so nobody else's traffic may end a session whose last request was a
+//! Recover2, here called *charged*. A record has few sessions and at most one charged one, so taking many places takes
+//! many users. And charged sessions keep others out of only three quarters of the table: most belong to people who
+//! mistyped and left.
 //!
-//! Keeps its part of invariant 5 (*blind until commit*). The host sees at once which session gave way, so that follows from what the
-//! host saw before: handshakes, the order of messages, and that one was a Recover2, which its length tells. Whether a guess
-//! was charged does not enter.
+//! Keeps its part of invariant 5 (*blind until commit*). The host sees at once which session gave way, so the choice
+//! depends only on what the host has seen before: handshakes, the order of messages, and that one was a Recover2, which
+//! its length tells. Whether a guess was charged does not enter into it.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -21,7 +22,7 @@ use strongroom_proto::noise::Transport;
 /// The most sessions of one record: a user with a few devices, or one that retries.
 pub const MAX_SESSIONS_OF_A_RECORD: usize = 4;
 
-/// How many of the places of a table of sessions the charged ones are safe in: three quarters.
+/// How many of a table's places charged sessions are safe in: three quarters.
 #[must_use]
 pub const fn charged_places(sessions: usize) -> usize {
     sessions.saturating_sub(sessions.div_ceil(4))
@@ -36,7 +37,8 @@ pub(crate) struct Session {
 /// The last request of a session, by digest, and its reply, which is under the same release rule.
 pub(crate) struct LastExchange {
     pub(crate) request: Mac,
-    /// A transport message: exactly its bytes, for a table of sessions is what a small device has room for.
+    /// A transport message: exactly its bytes, because a small device has room for little more than the table of
+    /// sessions.
     pub(crate) reply: Box<[u8]>,
     /// Whether the reply depends on no record.
     pub(crate) constant: bool,
@@ -52,7 +54,7 @@ pub(crate) struct SessionKey {
 
 /// A session in its place.
 pub(crate) struct Place {
-    /// When it was last used, in uses of the table.
+    /// When it was last used, counted in uses of the table.
     used: u64,
     /// Whether its last request was a Recover2, and no other session of its record had one since.
     pub(crate) charged: bool,
@@ -60,13 +62,13 @@ pub(crate) struct Place {
     pub(crate) session: Box<Session>,
 }
 
-/// All sessions of an HSM, at most a fixed number, of which so many have their last reply at hand.
+/// All sessions of an HSM: at most a fixed number, of which at most another fixed number keep their last reply.
 pub(crate) struct Sessions {
     limit: usize,
     most_replies: usize,
     clock: u64,
     places: BTreeMap<SessionKey, Place>,
-    /// How many places have a reply.
+    /// How many sessions keep a reply.
     replies: usize,
 }
 
@@ -75,14 +77,15 @@ impl Sessions {
         Self { limit, most_replies, clock: 0, places: BTreeMap::new(), replies: 0 }
     }
 
-    /// Takes a session out. Whoever uses it puts it back; a message that fails does not.
+    /// Takes a session out. Whoever uses it puts it back, unless the message fails.
     pub(crate) fn take(&mut self, key: &SessionKey) -> Option<Place> {
         let place = self.places.remove(key)?;
         self.replies = self.replies.saturating_sub(usize::from(place.session.last.is_some()));
         Some(place)
     }
 
-    /// Puts in a session that was just opened, in place of any with the same key; if there is no room, another gives way.
+    /// Puts in a session that was just opened, in place of any with the same key; if there is no room, another gives
+    /// way.
     pub(crate) fn open(&mut self, key: SessionKey, transport: Transport) {
         drop(self.take(&key));
         let full = self.of_record(&key).count() >= MAX_SESSIONS_OF_A_RECORD;
@@ -105,8 +108,8 @@ impl Sessions {
         self.put_back(key, place);
     }
 
-    /// Puts a session back after a message that was sent again, which is no use: it costs nobody a guess, and would keep a
-    /// charge young for ever.
+    /// Puts a session back after a message that was sent again, which does not count as a use: it costs nobody a guess,
+    /// and would keep a charge young forever.
     pub(crate) fn put_back(&mut self, key: SessionKey, place: Place) {
         if place.charged {
             self.places.range_mut(record_of(&key)).for_each(|(_, place)| place.charged = false);
@@ -133,7 +136,7 @@ impl Sessions {
         first(self.places.iter())
     }
 
-    /// Forgets one reply: of a charged session if there is one, for its record holds the answer too.
+    /// Forgets one reply: a charged session's if there is one, because its record holds the answer too.
     fn forget_a_reply(&mut self) {
         let with_reply = self.places.values_mut().filter(|place| place.session.last.is_some());
         if let Some(place) = with_reply.min_by_key(|place| (!place.charged, place.used)) {
@@ -147,7 +150,7 @@ impl Sessions {
     }
 }
 
-/// The one that was unused for longest: of those without a charge, if there are any.
+/// The one unused for longest, among those without a charge if there are any.
 fn first<'a>(places: impl Iterator<Item = (&'a SessionKey, &'a Place)>) -> Option<SessionKey> {
     places.min_by_key(|(_, place)| (place.charged, place.used)).map(|(key, _)| *key)
 }

@@ -6,7 +6,7 @@ use core::fmt;
 /// Why a device cannot start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartError {
-    /// NVRAM is not to be trusted, or failed.
+    /// NVRAM cannot be trusted, or failed.
     Nvram(NvramError),
     /// NVRAM is for newer builds than this one. Nothing was written.
     OtherVersion {
@@ -15,7 +15,7 @@ pub enum StartError {
         /// The newest version that this build reads.
         reads: u8,
     },
-    /// NVRAM is intact and holds what no build writes.
+    /// NVRAM is intact, but holds what no build writes.
     BadState,
 }
 

@@ -4,8 +4,8 @@
 //! statement speaks only of what is here, and the members of a group come from nowhere else.
 //!
 //! A state is `version ‖ minimum ‖ CBOR`, a delta `version ‖ CBOR`, both read by [`crate::exact`] alone. `version` says
-//! how the bytes are laid out. `minimum` is the oldest version that may read this NVRAM: it never goes down, so that a build
-//! that lacks a rule which an NVRAM once had does not get it back.
+//! how the bytes are laid out. `minimum` is the oldest version that may read this NVRAM: it never goes down, so that an
+//! NVRAM which was once under a rule never goes back to a build that lacks that rule.
 
 use crate::exact;
 use crate::keys::Seed;
@@ -26,7 +26,7 @@ pub(crate) const VERSION: u8 = 2;
 const MINIMUM: u8 = 2;
 /// What every state of version 1 begins with: it had no version, and was an array of four.
 const VERSION_1: u8 = 0x84;
-/// No version is ever higher: arrays begin at the next.
+/// No version is ever higher: the next byte is where CBOR arrays begin.
 const MAX_VERSION: u8 = 0x7f;
 /// The first version that is too new for this build.
 const NEXT_VERSION: u8 = VERSION + 1;
@@ -103,7 +103,7 @@ struct CaptureDelta {
     captured: Position,
 }
 
-/// The bytes in NVRAM are no state that this build may read.
+/// The bytes in NVRAM are not a state that this build may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BadState {
     /// They are for builds of this state version or later.
@@ -339,7 +339,7 @@ mod tests {
         assert!(bytes <= MAX_DELTA_BYTES);
     }
 
-    /// Refused whatever is missing of it or behind it.
+    /// Refused if anything is missing from it or follows it.
     fn is_read_whole_alone(bytes: &[u8], read: impl Fn(&[u8]) -> bool) {
         assert!(read(bytes));
         assert!((0..bytes.len()).all(|len| !read(&bytes[..len])), "cut short");
@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn builds_of_version_1_do_not_take_a_state_or_delta_of_this_version_for_their_own() {
-        // They read CBOR from the first byte on, an array of four for a state, an array for a delta.
+        // They read CBOR from the first byte: an array of four for a state, an array for a delta.
         assert!(minicbor::decode::<version_1::State>(&largest().to_bytes()).is_err());
         let delta = State::delta(&[(0, Position::NOTHING)]);
         assert!(minicbor::decode::<Vec<CaptureDelta>>(&delta).is_err());

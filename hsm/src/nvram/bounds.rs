@@ -1,9 +1,9 @@
-//! What the log takes, and the version that it is written in.
+//! What the log can take, and the version that it is written in.
 
 /// The most bytes a full record holds: the whole state of an HSM.
 pub const MAX_STATE_BYTES: usize = 4000;
 
-/// The most bytes a delta holds: new captures of all groups that wait, in one write.
+/// The most bytes a delta holds: new captures of all groups that are waiting, in one write.
 pub const MAX_DELTA_BYTES: usize = 1024;
 
 /// The fewest erase units that the log works on; the header of [`super`] says why.

@@ -1,4 +1,4 @@
-//! Why the log cannot be opened or written, and what to do then.
+//! Why the log cannot be opened or written, and what to do about it.
 
 use super::bounds::VERSION;
 use crate::flash::FlashError;
@@ -11,7 +11,7 @@ pub enum NvramError {
     Geometry,
     /// The flash failed, and what could not be read may be the newest record.
     Flash(FlashError),
-    /// Fewer than [`MIN_UNITS`](super::MIN_UNITS) units are left that work.
+    /// Fewer than [`MIN_UNITS`](super::MIN_UNITS) working units are left.
     WornOut,
     /// A log of this version, which this build does not read. Nothing was written.
     OtherVersion(u8),
@@ -25,7 +25,7 @@ pub enum NvramError {
     Poisoned,
     /// The state or delta is empty or too long.
     Size,
-    /// All sequence numbers are used.
+    /// All sequence numbers are used up.
     SequenceEnd,
 }
 

@@ -1,38 +1,39 @@
 //! NVRAM: an append log of small records with sequence numbers over the rotating erase units of a [`Flash`].
 //!
-//! Owns how the state reaches the flash and comes back; what the state means is its caller's. A *full* record holds
-//! the whole state, a *delta* what changed since the record before. Trusts the flash to keep what was read back, up
-//! to decay, and expects a loss of power in the middle of any operation. Keeps invariant 2 (*NVRAM first*) together
-//! with the core, which speaks only after `Ok`:
+//! Owns how the state reaches the flash and comes back; what the state means is its caller's. A *full* record holds the
+//! whole state, a *delta* what changed since the record before. Trusts the flash to keep what was read back, apart from
+//! decay, and expects a loss of power in the middle of any operation. Keeps invariant 2 (*NVRAM first*) together with
+//! the core, which speaks only after `Ok`:
 //!
 //! - **Read back, then superseded, then `Ok`.** A new record is programmed, read back and compared. Then the record
 //!   before it is marked superseded, and the mark is read back. Only then does a call return `Ok`.
 //! - **Never a fallback.** At start the newest valid record is chosen. A torn record whose predecessor is not marked
-//!   was never spoken of and is ignored. When the newest valid record *is* marked, its successor is lost, and the
-//!   device refuses to start: going back to it would be to forget a captured entry.
-//! - **Written again.** A record that power failed in can read as valid today and not tomorrow. So nothing is said on
-//!   the strength of a record found at start: [`Opened`] becomes an [`Nvram`] only by writing the state again, into
-//!   the next unit. That also marks the record's predecessor and the place behind it, so that whichever way a torn
-//!   record reads later, it is not taken for the newest.
-//! - **A unit begins with a full record** and goes on with deltas only. It is erased when a valid full record
-//!   elsewhere supersedes it, just before it is used again, and units are used in turn. Three units are the least:
-//!   one has the record found at start, which may be torn, the one before has its predecessor, the third is erased.
-//! - **Units that fail are skipped and remembered**, as long as three are left. What a unit holds that failed can perhaps
-//!   not be marked, and may read as anything later. So when one fails, the state goes to the next good units until the
-//!   newest record *and the marked one before it* both name every unit that failed; only then does a call return `Ok`. At
-//!   start a record in a unit that another record names does not count, whatever its number. So it takes the loss of two
-//!   whole records in two good units to be back at what could not be marked, and the loss of the newer one is noticed.
-//!   A record found at start may be torn, so what it remembers is written twice again. `docs/decisions/0018` argues it in full.
-//! - **A unit that cannot be read** at start is taken for one that failed. One alone cannot hide a newer record: the one
-//!   before it is in another unit, and is marked. With two that nothing remembers, the device refuses to start.
+//!   was never reported, and is ignored. When the newest valid record *is* marked, its successor is lost, and the
+//!   device refuses to start: going back to it would mean forgetting a captured entry.
+//! - **Written again.** A record during whose write the power failed can read as valid today and not tomorrow. So
+//!   nothing is stated on the strength of a record found at start: [`Opened`] becomes an [`Nvram`] only by writing the
+//!   state again, into the next unit. That also marks the record's predecessor and the place after it, so that however
+//!   a torn record reads later, it is not taken for the newest.
+//! - **A unit begins with a full record** and goes on with deltas only. It is erased when a valid full record elsewhere
+//!   supersedes it, just before it is used again, and units are used in turn. Three units are the minimum: one has the
+//!   record found at start, which may be torn, the one before has its predecessor, and the third is erased.
+//! - **Units that fail are skipped and remembered**, as long as three are left. The content of a failed unit perhaps
+//!   cannot be marked, and may read as anything later. So when one fails, the state goes to the next good units until
+//!   the newest record *and the marked one before it* both name every unit that failed; only then does a call return
+//!   `Ok`. At start a record in a unit that another record names does not count, whatever its number. So only the loss
+//!   of two whole records in two good units would lead back to what could not be marked, and the loss of the newer one
+//!   is noticed. A record found at start may be torn, so what it remembers is written twice again.
+//!   `docs/decisions/0018` argues it in full.
+//! - **A unit that cannot be read** at start counts as failed. One alone cannot hide a newer record: the record before
+//!   that is in another unit, and is marked. With two that no record names, the device refuses to start.
 //! - **An empty flash is a new device, a damaged one is not.** Formatting writes an empty full record first, and marks
-//!   it once the state is behind it. So a format that was cut short is told from a device that lost its state.
+//!   it once the state follows it. So a format that was cut short can be told from a device that lost its state.
 //!
 //! A mark is eight bytes or more in granules of its own, read by the majority of its bits: a torn mark or decayed bits
-//! do no harm, because a mark only ever decides about a record whose successor is bad.
+//! do no harm, because a mark matters only for a record whose successor is bad.
 //!
-//! Superseded records, with the realm seed in full ones, stay readable in older units until these are erased. They
-//! are as well protected as the newest one: whoever reads one unit of the flash reads all of them.
+//! Superseded records, with the realm seed in full ones, stay readable in older units until those are erased. They are
+//! as well protected as the newest one: whoever reads one unit of the flash reads all of them.
 
 mod bounds;
 mod error;
@@ -59,11 +60,11 @@ pub struct Nvram {
     newest: Place,
     /// The newest record's sequence number.
     seq: u64,
-    /// Where the next record of the newest one's unit begins.
+    /// Where the next record in the unit of the newest one begins.
     end: u32,
     /// What goes into the next full record.
     health: Health,
-    /// The units that failed, as the newest full record names them; `None` when that one may be torn.
+    /// The units that failed, as the newest full record names them; `None` when that record may be torn.
     remembered: Option<Units>,
     /// A write failed: what the flash holds is unknown until a restart.
     poisoned: bool,
@@ -134,8 +135,9 @@ impl Nvram {
         }
     }
 
-    /// Writes the state to the next good unit, and marks the `superseded` places. When a unit fails, or the newest record
-    /// does not remember all that failed, does so again, until two records in a row do. Not to the unit `kept` at first.
+    /// Writes the state to the next good unit, and marks the `superseded` places. When a unit fails, or the newest
+    /// record does not name all that failed, writes it again, until two records in a row do. The first write avoids the
+    /// unit `kept`.
     fn rotate<F: Flash>(
         &mut self,
         flash: &mut F,
@@ -162,7 +164,8 @@ impl Nvram {
         Ok(())
     }
 
-    /// Erases the next good unit that takes it, and begins it with the state. Returns the places of those that did not.
+    /// Erases the next good unit that accepts it, and begins it with the state. Returns the places in units that did
+    /// not.
     fn begin_unit<F: Flash>(
         &mut self,
         flash: &mut F,
@@ -170,7 +173,7 @@ impl Nvram {
         kept: Option<u32>,
     ) -> Result<Vec<Place>, NvramError> {
         let mut torn = Vec::new();
-        // Each that fails is one fewer.
+        // Each failure leaves one unit fewer.
         for _ in self.layout.units() {
             let Some(unit) = self.next_unit(kept) else { break };
             let place = Place { unit, offset: 0 };
@@ -200,7 +203,7 @@ impl Nvram {
         None
     }
 
-    /// Remembers that a unit failed, unless the error is not one of a unit.
+    /// Remembers that a unit failed, if the error is one of a unit.
     fn give_up(&mut self, unit: u32, error: NvramError) -> Result<(), NvramError> {
         if !matches!(error, NvramError::Flash(_) | NvramError::ReadBack) {
             return Err(error);
@@ -241,7 +244,7 @@ impl Nvram {
         let end = self.layout.end(place.offset, body.len()).ok_or(NvramError::Size)?;
         let image = self.layout.encode(kind, seq, body)?;
         let at = self.layout.after_mark(place)?;
-        // Whatever becomes of it, no other record gets this number.
+        // Whatever happens to it, no other record gets this number.
         self.seq = seq;
         flash.program(at.unit, at.offset, &image)?;
         if !record::reads_as(flash, at, &image)? {
@@ -253,7 +256,7 @@ impl Nvram {
 
     /// Marks the record at `place` as superseded and reads the mark back.
     fn supersede<F: Flash>(&self, flash: &mut F, place: Place) -> Result<(), NvramError> {
-        // Durable: from here on a loss of the new record is noticed, so it may be spoken of.
+        // Durable: from here on a loss of the new record is noticed, so statements may rely on it.
         self.layout.program_mark(flash, place)?;
         if !self.layout.read_mark(flash, place)?.is_complete() {
             return Err(NvramError::ReadBack);

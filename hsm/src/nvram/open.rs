@@ -1,9 +1,9 @@
 //! Finding the newest state at start, and writing it again before it can be used.
 //!
 //! A power cut leaves at most three things behind: a torn record after the newest one, a torn mark, and a unit that is
-//! half erased or begins with a torn record. All three are told from a lost record by the marks, as the module above
-//! says, and all three are cleared by [`Unrestated::restate`]. Units that failed may hold anything; records in good ones
-//! name them.
+//! half erased or begins with a torn record. The marks distinguish all three from a lost record, as the parent module
+//! says, and all three are cleared by [`Unrestated::restate`]. Units that failed may hold anything; records in good
+//! units name them.
 
 use super::record::{Full, Health, Kind, Layout, Place, Record};
 use super::units::Units;
@@ -24,8 +24,8 @@ pub enum Opened {
     Found(Recovered, Unrestated),
 }
 
-/// The newest state: the last full record, and where the deltas after it are. They stay on the flash, for an erase unit
-/// full of them takes more RAM than a small device has.
+/// The newest state: the last full record, and where the deltas after it are. They stay on the flash, because an erase
+/// unit full of them takes more RAM than a small device has.
 pub struct Recovered {
     /// The state in the full record, 1 to [`super::MAX_STATE_BYTES`] bytes.
     pub full: Zeroizing<Vec<u8>>,
@@ -40,8 +40,8 @@ impl Recovered {
     /// Reads the deltas, one after another, and gives the body of each to `apply`, oldest first.
     ///
     /// # Errors
-    /// [`NvramError::ReadBack`] when a record that was valid at [`Nvram::open`] no longer is, [`NvramError::Flash`], and what
-    /// `apply` returns.
+    /// [`NvramError::ReadBack`] when a record that was valid at [`Nvram::open`] no longer is, [`NvramError::Flash`],
+    /// and what `apply` returns.
     pub fn each_delta<F: Flash, X: From<NvramError>>(
         &self,
         flash: &mut F,
@@ -82,7 +82,7 @@ pub struct Unformatted {
 #[must_use]
 pub struct Unrestated {
     nvram: Nvram,
-    /// The newest record, and its neighbours where a torn record could be mistaken for the newest later.
+    /// The newest record, and the places beside it where a torn record could later be mistaken for the newest.
     superseded: Vec<Place>,
     /// The unit of the record before the newest, which is kept until the newest is written again.
     kept: Option<u32>,
@@ -94,7 +94,7 @@ impl Unformatted {
     /// Writes the first state of a new device.
     ///
     /// # Errors
-    /// [`NvramError::Size`] with nothing done; after any other error restart.
+    /// [`NvramError::Size`] with nothing done; after any other error, restart the HSM.
     pub fn format<F: Flash>(self, flash: &mut F, full: &[u8]) -> Result<Nvram, NvramError> {
         let Self { mut nvram, born, unreadable } = self;
         nvram.usable(full, MAX_STATE_BYTES)?;
@@ -109,8 +109,8 @@ impl Unformatted {
 }
 
 impl Nvram {
-    /// Erases units that begin with torn records: none must read as valid again some day, for its sequence number is about
-    /// to be used.
+    /// Erases units that begin with torn records: none may ever read as valid again, because its sequence number is
+    /// about to be used.
     fn clear<F: Flash>(
         &mut self,
         flash: &mut F,
@@ -142,7 +142,7 @@ impl Unrestated {
     /// Writes the state again; `full` is [`Recovered::full`] with all deltas applied.
     ///
     /// # Errors
-    /// [`NvramError::Size`] with nothing done; after any other error restart.
+    /// [`NvramError::Size`] with nothing done; after any other error, restart the HSM.
     pub fn restate<F: Flash>(self, flash: &mut F, full: &[u8]) -> Result<Nvram, NvramError> {
         let Self { mut nvram, superseded, kept, unreadable } = self;
         nvram.usable(full, MAX_STATE_BYTES)?;
@@ -180,9 +180,9 @@ struct Begun {
 struct Survey {
     /// By sequence number.
     begun: Vec<Begun>,
-    /// Neither blank, nor begun.
+    /// Neither blank nor beginning with a valid record.
     unreadable: Vec<u32>,
-    /// Named by a record that counts, or not to be read.
+    /// Named by a record that counts, or unreadable.
     bad: Units,
 }
 
@@ -207,7 +207,7 @@ impl Survey {
         let mut begun = in_good_units(&begun)?;
         begun.sort_unstable_by_key(|record| record.seq);
         let bad = begun.iter().fold(Units::NONE, |bad, record| bad.and(&record.bad));
-        // One alone cannot hide a newer record than the newest that is found, for that one would be marked.
+        // One alone cannot hide a record newer than the newest that is found, because that one would be marked.
         if silent.without(&bad).count() > 1 {
             return Err(NvramError::Flash(error));
         }
@@ -217,14 +217,15 @@ impl Survey {
     }
 }
 
-/// Those whose units no other of them names as one that failed. What such a unit holds counts for nothing: it could
-/// perhaps not be marked, or not be erased.
+/// Those whose units none of the others names as failed. What a failed unit holds counts for nothing: perhaps it could
+/// not be marked, or not be erased.
 fn in_good_units(begun: &[Begun]) -> Result<Vec<Begun>, NvramError> {
     let names = |one: &Begun, other: &Begun| one.bad.contains(other.unit);
     let mut counted = Vec::new();
     for record in begun {
         let mut against = begun.iter().filter(|other| other.unit != record.unit && names(other, record));
-        // Each was written after the other's unit failed: one of the units came back to life, and nobody knows which.
+        // Each was written after the other's unit failed: one of the two units came back to life, and nobody knows
+        // which.
         if against.clone().any(|other| names(record, other)) || names(record, record) {
             return Err(NvramError::Damaged);
         }
@@ -255,8 +256,8 @@ impl Nvram {
     /// Finds the newest state on `flash`, without writing.
     ///
     /// # Errors
-    /// [`NvramError::Lost`] or [`NvramError::Damaged`] when there was a state and it is gone; neither goes away by
-    /// trying again. [`NvramError::Geometry`], [`NvramError::Flash`].
+    /// [`NvramError::Lost`] or [`NvramError::Damaged`] when there was a state and it is gone; trying again does not
+    /// help with either. [`NvramError::Geometry`], [`NvramError::Flash`].
     pub fn open<F: Flash>(flash: &mut F) -> Result<Opened, NvramError> {
         open(flash)
     }
@@ -289,7 +290,7 @@ fn open<F: Flash>(flash: &mut F) -> Result<Opened, NvramError> {
         return Err(NvramError::WornOut);
     }
     let Chain { recovered, newest, seq, end, .. } = chain;
-    // The newest record may be torn, so it remembers nothing for certain. And one whose mark decayed cannot be marked.
+    // The newest record may be torn, so what it remembers is not certain. And one whose mark decayed cannot be marked.
     let remembered = (bad == Units::NONE && mark.is_blank()).then_some(bad);
     let health = Health { bad, ..health };
     let nvram = Nvram { layout, newest, seq, end: end.offset, health, remembered, poisoned: false };
@@ -301,8 +302,8 @@ fn open<F: Flash>(flash: &mut F) -> Result<Opened, NvramError> {
     if born { Ok(Opened::Empty(Unformatted { nvram, born, unreadable })) } else { Err(NvramError::Damaged) }
 }
 
-/// The places to be marked once the state is written again: of the newest record, of the one before it, and of what may
-/// be behind each. And the unit of the one before, if it is another.
+/// The places to be marked once the state is written again: those of the newest record, of the one before it, and of
+/// whatever may follow each. Also the unit of the one before, if it is a different one.
 fn superseded<F: Flash>(
     flash: &mut F,
     layout: &Layout,
@@ -312,7 +313,7 @@ fn superseded<F: Flash>(
 ) -> Result<(Vec<Place>, Option<u32>), NvramError> {
     let mut places = Vec::new();
     let mut add = |flash: &mut F, place: Place| {
-        // A mark that was begun has done its work: what it was for had been read back.
+        // A mark that was begun has served its purpose: the record that it was for had been read back.
         if layout.fits(place.offset, 0) && layout.read_mark(flash, place)?.is_blank() {
             places.push(place);
         }

@@ -16,11 +16,11 @@
 //! | Bytes | What |
 //! |---|---|
 //! | 1 | version of the log: 2 |
-//! | 8 | how often a unit was erased so far, over all units, big-endian |
+//! | 8 | how many erases there were so far, over all units, big-endian |
 //! | one bit for each unit, rounded up to bytes | the units that failed |
 //! | the rest | the state; nothing in the record that formatting begins with |
 //!
-//! In version 1 the body was the state alone, so it began with 0x84, or was empty. Builds of version 1 read a body of
+//! In version 1 the body was only the state, so it began with 0x84, or was empty. Builds of version 1 read a body of
 //! version 2 as a state, and refuse it as one of another version.
 //!
 //! The mark comes first so that its place is known even when the record behind it cannot be read. The check guards
@@ -85,7 +85,7 @@ pub(super) struct Place {
     pub(super) offset: u32,
 }
 
-/// A record whose check is right.
+/// A record whose check is correct.
 pub(super) struct Record {
     pub(super) kind: Kind,
     pub(super) seq: u64,
@@ -95,7 +95,7 @@ pub(super) struct Record {
 /// What the log remembers of the flash, in every full record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Health {
-    /// How often a unit was erased, over all units.
+    /// How many erases there were, over all units.
     pub(super) erases: u64,
     /// The units that failed.
     pub(super) bad: Units,
@@ -104,7 +104,7 @@ pub(super) struct Health {
 /// A full record, taken apart.
 pub(super) struct Full {
     pub(super) seq: u64,
-    /// Bytes of the body that it came from.
+    /// Length of the body that it came from, in bytes.
     pub(super) len: usize,
     pub(super) health: Health,
     pub(super) state: Zeroizing<Vec<u8>>,
@@ -134,7 +134,7 @@ impl Mark {
     }
 }
 
-/// A geometry that the log can work on.
+/// A geometry that the log can use.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     geometry: Geometry,
@@ -214,7 +214,7 @@ impl Layout {
         }
     }
 
-    /// Where a record with a body of `len` bytes ends that begins at `offset`.
+    /// Where a record ends that begins at `offset` and has a body of `len` bytes.
     pub(super) fn end(&self, offset: u32, len: usize) -> Option<u32> {
         let image = u32::try_from(len.checked_add(HEAD_BYTES)?).ok()?;
         let image = image.checked_next_multiple_of(self.geometry.write_bytes)?;

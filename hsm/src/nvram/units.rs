@@ -35,12 +35,12 @@ impl Units {
         Self(core::array::from_fn(|i| self.byte(i) & !other.byte(i)))
     }
 
-    /// The bytes that hold the bits of as many units.
+    /// The bytes that hold the bits of this many units.
     pub(super) fn to_bytes(self, units: u32) -> impl Iterator<Item = u8> {
         self.0.into_iter().take(Self::len(units))
     }
 
-    /// A set of these units; `None` if the bytes are not as many as it takes, or name a unit that is not there.
+    /// A set of these units; `None` if there are too few or too many bytes, or they name a unit that does not exist.
     pub(super) fn from_bytes(bytes: &[u8], units: u32) -> Option<Self> {
         let mut set = Self::NONE;
         if bytes.len() != Self::len(units) {
@@ -50,7 +50,7 @@ impl Units {
         (units..MAX_UNITS).all(|unit| !set.contains(unit)).then_some(set)
     }
 
-    /// How many bytes hold the bits of as many units.
+    /// How many bytes hold the bits of this many units.
     pub(super) const fn len(units: u32) -> usize {
         units.div_ceil(u8::BITS) as usize
     }
