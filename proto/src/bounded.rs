@@ -1,7 +1,7 @@
 //! Arrays that have no more items than the protocol allows.
 //!
-//! An item can take many times as many bytes in memory as on the wire, so the number is looked at before the first is read.
-//! Whether a message had too many is told apart from whether it was malformed: [`is_too_many`].
+//! An item can take many times as many bytes in memory as on the wire, so the number is checked before the first item
+//! is read. A message with too many items is distinguished from a malformed one: [`is_too_many`].
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -40,7 +40,7 @@ pub fn len_at_most<const MAX: usize>(d: &mut Decoder<'_>) -> Result<usize, Decod
     usize::try_from(len).ok().filter(|len| *len <= MAX).ok_or_else(|| too_many(at))
 }
 
-/// Reads an array of at most `MAX` items. Memory is taken as they arrive, for the number is only claimed.
+/// Reads an array of at most `MAX` items. Memory is allocated as they arrive, because the number is only claimed.
 pub fn at_most<'b, const MAX: usize, C, T: Decode<'b, C>>(
     d: &mut Decoder<'b>,
     context: &mut C,
@@ -53,11 +53,11 @@ pub fn at_most<'b, const MAX: usize, C, T: Decode<'b, C>>(
     Ok(items)
 }
 
-/// Passes over one item, however deep, in constant memory: the position after it. None if it is cut short or malformed, or has
-/// anything of indefinite length in it, which is never sent.
+/// Passes over one item, however deep, in constant memory, and returns the position after it. `None` if it is cut short
+/// or malformed, or contains anything of indefinite length, which is never sent.
 ///
-/// A derived decoder skips what it does not know with a stack that grows with the input. So what is hostile is walked over
-/// first.
+/// A derived decoder skips what it does not know with a stack that grows with the input. So hostile input is walked
+/// over first.
 #[must_use]
 pub fn end_of_item(d: &mut Decoder<'_>) -> Option<usize> {
     let mut left = 1_u64;
@@ -67,7 +67,7 @@ pub fn end_of_item(d: &mut Decoder<'_>) -> Option<usize> {
     Some(d.position())
 }
 
-/// Passes over an item's head and returns how many items are still to come after it.
+/// Passes over an item's head, and returns how many items are still to come after it.
 fn pass_head(d: &mut Decoder<'_>, left: u64) -> Option<u64> {
     let inside = match d.datatype().ok()? {
         Type::Array => d.array().ok()??,

@@ -2,9 +2,9 @@
 //! (client protocol, sections 5 and 13.5).
 //!
 //! Both sides trust nothing here. Encoders write one form only. Decoders take fields in any order and ignore unknown
-//! ones; they refuse missing or duplicate fields, wrong lengths, integers out of range, indefinite lengths and, but for
-//! [`ClientResponse`], bytes after the item. They do not recurse into what they do not know, and allocate no more
-//! than the input is long. A decoded scalar is canonical and not zero, a decoded OPRF element valid and not the
+//! ones; they refuse missing or duplicate fields, wrong lengths, integers out of range, indefinite lengths and, except
+//! for [`ClientResponse`], bytes after the item. They do not recurse into what they do not know, and allocate no more
+//! than the length of the input. A decoded scalar is canonical and not zero, a decoded OPRF element valid and not the
 //! identity, so that no degenerate value reaches a realm's keys (13.3).
 
 mod cbor;

@@ -1,9 +1,9 @@
 //! How a realm is born in one HSM and reaches the others, and what people compare and sign on the way.
 //!
-//! Three things are signed by nobody's leave but the custodians': the [`Founding`] of a realm, and each
-//! [`ExportApproval`]. Both name the realm's public key, which commits to its seed. Before they sign, custodians compare
-//! what they were handed with what the device shows on its own console ([`DeviceIdentity`], [`Founding`]): a host can
-//! make a key pair and call it an HSM, and can make a realm and call it theirs.
+//! Two things need the custodians' signatures: the [`Founding`] of a realm, and each [`ExportApproval`]. Both name the
+//! realm's public key, which commits to its seed. Before they sign, custodians compare what they were handed with what
+//! the device shows on its own console ([`DeviceIdentity`], [`Founding`]): a host can make a key pair and call it an
+//! HSM, and can make a realm and call it theirs.
 
 use crate::bounded::at_most;
 use crate::fingerprint::Fingerprint;
@@ -39,11 +39,11 @@ impl CustodianPolicy {
         Self { custodians: Vec::new(), threshold: 0 }
     }
 
-    /// Whether the number of keys, their being different keys that can sign, and the threshold make sense together.
+    /// Whether the number of keys and the threshold make sense together, and the keys are all different and can sign.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let (n, threshold) = (self.custodians.len(), usize::from(self.threshold));
-        // The number first: comparing all with all is cheap only for a few.
+        // The number first: comparing each with each is cheap only for a few.
         n <= MAX_CUSTODIANS
             && threshold <= n
             && (threshold == 0) == (n == 0)
@@ -55,8 +55,8 @@ impl CustodianPolicy {
                 .all(|(i, k)| !self.custodians.iter().take(i).any(|o| o == k))
     }
 
-    /// Which custodians of this policy signed exactly `digest`: bit i for the i-th. Strangers' signatures, a second one of the
-    /// same custodian, and signatures over anything else count for nothing.
+    /// Which custodians of this policy signed exactly `digest`: bit i for the i-th. Strangers' signatures, a second one
+    /// by the same custodian, and signatures over anything else count for nothing.
     #[must_use]
     pub fn signers(&self, digest: &Digest, signatures: &[CustodianSignature]) -> u16 {
         let signed = |key: &CustodianKey| signatures.iter().any(|s| s.custodian == *key && s.is_of(digest));
@@ -70,7 +70,7 @@ impl CustodianPolicy {
         self.is_enough(self.signers(digest, signatures))
     }
 
-    /// Whether so many [`Self::signers`] are enough. Under a closed policy nobody is.
+    /// Whether this many [`Self::signers`] are enough. Under a closed policy no number is.
     #[must_use]
     pub fn is_enough(&self, signers: u16) -> bool {
         self.threshold >= 1 && signers.count_ones() >= u32::from(self.threshold)
@@ -90,7 +90,7 @@ impl CustodianPolicy {
 pub struct CustodianKey(#[n(0)] pub Digest);
 
 impl CustodianKey {
-    /// The key, unless it is none or of small order, under which anything is signed.
+    /// The key, unless it is not a valid key, or is one of small order, under which anything counts as signed.
     fn verifying(&self) -> Option<VerifyingKey> {
         VerifyingKey::from_bytes(self.0.as_bytes()).ok().filter(|key| !key.is_weak())
     }
@@ -117,20 +117,20 @@ impl CustodianSignature {
     }
 }
 
-/// What a device's vendor says of it, over a digest that it is shown; at most [`MAX_ATTESTATION_BYTES`], in the vendor's own
-/// format. Empty where there is none: an emulated device has none, and only its console vouches for it.
+/// What a device's vendor attests about it, over a digest that it is given; at most [`MAX_ATTESTATION_BYTES`], in the
+/// vendor's own format. Empty where there is none: an emulated device has none, and only its console vouches for it.
 #[derive(Clone, PartialEq, Eq, Debug, Encode)]
 #[cbor(transparent)]
 pub struct Attestation(#[n(0)] pub ByteVec);
 
 impl Attestation {
-    /// No vendor says anything.
+    /// No vendor attests anything.
     #[must_use]
     pub fn none() -> Self {
         Self(Vec::new().into())
     }
 
-    /// This, or none if it is longer than any may be.
+    /// This, or none if it is longer than [`MAX_ATTESTATION_BYTES`].
     #[must_use]
     pub fn bounded(self) -> Self {
         if self.0.len() > MAX_ATTESTATION_BYTES { Self::none() } else { self }
@@ -154,10 +154,11 @@ impl<'b, C> Decode<'b, C> for Attestation {
     }
 }
 
-/// What the console of an HSM says of a realm's keys if they were made in it. A founding is signed only where it does.
+/// What the console of an HSM says about a realm's keys if they were made in it. A founding is signed only if it says
+/// so.
 pub const DRAWN_HERE: &str = "drawn here";
 
-/// What tells one device from all others, a pretended one included. Its console shows each part in words.
+/// What tells one device from all others, including a fake one. Its console shows each part in words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DeviceIdentity {
     /// Its id.
@@ -180,15 +181,15 @@ impl DeviceIdentity {
     pub fn parts(&self) -> [Part; 3] {
         [
             Part::new("HSM id", &[self.hsm.as_bytes()]),
-            // With the id, which is drawn with the key: so no table of keys serves for two devices.
+            // Together with the id, which is drawn with the key, so no table of keys serves for two devices.
             Part::new("device key", &[self.hsm.as_bytes(), self.device_key.as_bytes()]),
             Part::new("build", &[self.build.as_bytes()]),
         ]
     }
 }
 
-/// The birth of a realm: which seed, under which policy, in which HSM. Custodians sign it once they have read the same on the
-/// console of that HSM; whoever believes the custodians then knows the realm's public key.
+/// The birth of a realm: which seed, under which policy, in which HSM. Custodians sign it once they have read the same
+/// on the console of that HSM; whoever believes the custodians then knows the realm's public key.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Founding {
     /// The realm.
@@ -209,7 +210,8 @@ pub struct Founding {
 }
 
 impl Founding {
-    /// The 32 bytes that custodians sign with Ed25519, and over which a vendor attests the making of the realm, if it was made in its device.
+    /// The 32 bytes that custodians sign with Ed25519, and over which a vendor attests the making of the realm, if it
+    /// was made in its device.
     #[must_use]
     pub fn digest(&self) -> Digest {
         let policy = self.policy.to_bytes();
@@ -232,15 +234,15 @@ impl Founding {
             Part::new("HSM id", &[self.hsm.as_bytes()]),
             Part::new("build", &[self.build.as_bytes()]),
             Part::new("realm", &[self.realm.as_bytes()]),
-            // With the realm, which is drawn after the policy is fixed: so nobody prepares two policies, or a key, of the
-            // same words.
+            // Together with the realm, which is drawn after the policy is fixed, so nobody can prepare two policies, or
+            // a key, with the same words.
             Part::new("public key", &[self.realm.as_bytes(), self.public_key.as_bytes()]),
             Part::new("policy", &[self.realm.as_bytes(), &self.policy.to_bytes()]),
         ]
     }
 }
 
-/// A founding with the custodians' signatures of it.
+/// A founding with the custodians' signatures over it.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct FoundingStatement {
     /// What they signed.
@@ -252,7 +254,8 @@ pub struct FoundingStatement {
 }
 
 impl FoundingStatement {
-    /// Whether enough custodians of the policy inside signed it. Who they are is for the reader to know: compare the policy.
+    /// Whether enough custodians of the policy inside signed it. Whether they are the right people is for the reader to
+    /// check: compare the policy.
     #[must_use]
     pub fn is_signed(&self) -> bool {
         let Founding { policy, .. } = &self.founding;
@@ -281,7 +284,7 @@ impl fmt::Display for Part {
     }
 }
 
-/// What a device without a realm shows to one that has it, by way of operators.
+/// What a device without a realm sends, by way of operators, to a device that has one.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct EnrolmentRequest {
     /// Its id.
@@ -334,7 +337,7 @@ pub struct ExportApproval {
     /// What the importer's vendor says of it, over [`DeviceIdentity::digest`].
     #[n(9)]
     pub attestation: Attestation,
-    /// The realm's policy. It goes with the seed, so no host may choose another that the same signatures satisfy.
+    /// The realm's policy. It goes with the seed, so no host can choose another that the same signatures satisfy.
     #[n(10)]
     pub policy: CustodianPolicy,
 }

@@ -9,16 +9,17 @@ use core::fmt;
 
 /// How many words a fingerprint has: 6 of 11 bits each.
 ///
-/// 66 bits: who wants something with the words of a given other has to try some 2^66. That holds only where the other side
-/// draws part of what is hashed last, or whoever tries may choose both: then 2^33 do.
+/// 66 bits: finding something with the same words as a given other takes about 2^66 tries. That holds only where the
+/// other side draws last some part of what is hashed. Otherwise whoever tries may choose both, and then 2^33 tries are
+/// enough.
 pub const WORDS: usize = 6;
 /// How many different words there are.
 const LIST_WORDS: usize = 2048;
-/// The bits of a word's place in the list.
+/// The bits of a word's position in the list.
 const PLACE: u128 = LIST_WORDS as u128 - 1;
-/// After so many letters a word is told from all others.
+/// This many letters tell a word from all others.
 const TELLING_LETTERS: usize = 4;
-/// One word to a line, sorted.
+/// One word per line, sorted.
 static LIST: &str = include_str!("words.txt");
 
 /// The first 66 bits of `H("strongroom fingerprint 1", kind, field, …)`, as six words.
@@ -41,8 +42,8 @@ impl Fingerprint {
         Self(words)
     }
 
-    /// Whether these are the words, as a person typed them: in either case, with any white space between them, each in
-    /// full or cut after its fourth letter or later.
+    /// Whether these are the words, as a person typed them: in upper or lower case, with any white space between them,
+    /// each in full or cut off after its fourth letter or later.
     #[must_use]
     pub fn is_typed(&self, typed: &str) -> bool {
         let mut read = typed.split_whitespace();

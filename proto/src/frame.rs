@@ -6,7 +6,7 @@
 //! | 4 | request id, big-endian: the agent chooses it, the reply repeats it |
 //! | length | payload |
 //!
-//! Owns no I/O: bytes that arrived go in, frames come out. The sender is not trusted; a receiver states its own limit
+//! Does no I/O: bytes that arrived go in, frames come out. The sender is not trusted; a receiver states its own limit
 //! and never holds more than that. An agent has to know the limit of its HSM (`DeviceStatus`) before it sends.
 
 use alloc::vec::Vec;
@@ -83,14 +83,14 @@ impl Decoder {
         }
     }
 
-    /// Gives the memory of a payload back, for the next one. A device whose memory is scarce needs no other then.
+    /// Takes back the memory of a payload, for the next one. A device that is short of memory then needs no other.
     pub fn recycle(&mut self, payload: Vec<u8>) {
         self.spare = payload;
         self.spare.clear();
     }
 
     /// Forgets an incomplete frame, and that a frame was too long: what comes next begins a frame. For a carrier that
-    /// has another way to tell where that is.
+    /// has another way to tell where frames begin.
     pub fn restart(&mut self) {
         if let State::Payload { frame, .. } = core::mem::replace(&mut self.state, START) {
             self.recycle(frame.payload);

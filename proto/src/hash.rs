@@ -51,7 +51,7 @@ pub mod label {
     pub const KEY_STATEMENTS: &str = "strongroom key statements 1";
     /// Key derivation: record ids. This key is given to agents.
     pub const KEY_RECORD_IDS: &str = "strongroom key record ids 1";
-    /// Key derivation: what agents know each other by. This key is given to agents.
+    /// Key derivation: what agents recognise each other by. This key is given to agents.
     pub const KEY_AGENTS: &str = "strongroom key agents 1";
     /// Key of the certificate authority that agents derive from theirs.
     pub const AGENT_AUTHORITY: &str = "strongroom agent authority 1";

@@ -1,9 +1,9 @@
 //! What an agent asks of its HSM, and what the HSM answers.
 //!
 //! These types are the specification: each request says what it checks and changes, each reply what the caller does
-//! next, each [`Refusal`] what was wrong, and its [`class`](Refusal::class) what to make of that. Everything is CBOR in arrays. An agent is free to lie in all of it, so the
-//! HSM takes every field for a claim; and a reply tells an agent nothing that depends on a record before the entry
-//! that it belongs to is committed.
+//! next, each [`Refusal`] what was wrong, and its [`class`](Refusal::class) what to do about it. Everything is encoded
+//! as CBOR arrays. An agent is free to lie in all of it, so the HSM takes every field as a mere claim; and a reply
+//! tells an agent nothing that depends on a record before the entry that it belongs to is committed.
 
 use crate::bounded::{at_most, bytes_at_most, too_many};
 pub use crate::enrolment::{
@@ -33,7 +33,7 @@ pub use status::{DeviceStatus, GroupStatus, Limits, Origin, RealmStatus, Role, W
 pub const MAX_GROUPS: usize = 16;
 /// The most entries of one group in one [`Request::Capture`], and so the most that a segment may hold.
 pub const MAX_CAPTURE_ENTRIES: usize = 64;
-/// The most requests that a batch has, at any HSM.
+/// The most requests that a batch can have, at any HSM.
 pub const MAX_BATCH_REQUESTS: usize = 128;
 /// The longest part of a client's Noise message, in bytes: far more than any request takes.
 pub const MAX_NOISE_BYTES: usize = 2048;
@@ -99,7 +99,7 @@ pub enum NoiseReply {
 /// What became of one [`BatchRequest`]. Tells only what a host may know before commit.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub enum Outcome {
-    /// Done; the reply stays in the HSM until the entry of this batch is committed, and comes with
+    /// Done; the reply stays in the HSM until the entry of this batch is committed, and then comes with
     /// [`Reply::Committed`].
     #[n(0)]
     Kept,
@@ -111,7 +111,7 @@ pub enum Outcome {
     Refused(#[n(0)] SessionRefusal),
 }
 
-/// Why a client's message was not taken. Each is the client protocol's answer of the same name.
+/// Why a client's message was not accepted. Each is the client protocol's answer of the same name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(index_only)]
 pub enum SessionRefusal {
@@ -121,7 +121,7 @@ pub enum SessionRefusal {
     /// The message does not decrypt, or may not come in this form. The session is gone.
     #[n(1)]
     SessionError,
-    /// The message decrypts to something that is no request. The session is gone.
+    /// The message decrypts to something that is not a request. The session is gone.
     #[n(2)]
     DecodingError,
 }
@@ -181,8 +181,8 @@ pub enum Request {
         #[n(0)] ExportApproval,
         #[cbor(n(1), decode_with = "at_most::<MAX_CUSTODIANS, _, _>")] Vec<CustodianSignature>,
     ),
-    /// Take a seed sealed to this device. Needs an HSM without a realm, whose open nonce custodians approved with its id, key
-    /// and build, and with the public key of this very seed. → [`Reply::Device`].
+    /// Take a seed sealed to this device. Needs an HSM without a realm, whose open nonce custodians approved with its
+    /// id, key and build, and with the public key of this very seed. → [`Reply::Device`].
     #[n(4)]
     JoinRealm(#[n(0)] SealedRealm),
     /// Make a group of these members, this HSM among them, and join it. The realm's first group, made by the HSM that
@@ -192,11 +192,11 @@ pub enum Request {
     /// Join a group that names this HSM. → [`Reply::Group`].
     #[n(6)]
     JoinGroup(#[n(0)] GroupStatement),
-    /// For each of these groups, each named once, put the last of its entries into NVRAM, all in one write. One group's
-    /// entries being wrong is no reason to refuse another's. → [`Reply::Captures`].
+    /// For each of these groups, each named once, put the last of its entries into NVRAM, all in one write. Wrong
+    /// entries for one group do not cause another's to be refused. → [`Reply::Captures`].
     #[n(7)]
     Capture(#[cbor(n(0), decode_with = "at_most::<MAX_GROUPS, _, _>")] Vec<GroupEntries>),
-    /// Take a committed entry for the captured one, without the entries between. → [`Reply::Captured`].
+    /// Make a committed entry the captured one, without the entries between. → [`Reply::Captured`].
     #[n(8)]
     Jump(#[n(0)] Entry, #[n(1)] Committed),
     /// Begin a leadership at the captured entry, or at nothing when nothing is captured. Drops everything that an
@@ -237,7 +237,7 @@ pub enum Request {
         #[cbor(n(2), decode_with = "at_most::<MAX_CAPTURE_ENTRIES, _, _>")]
         chain: Vec<Entry>,
     },
-    /// What the realm's agents know each other by in this epoch. Needs a realm. → [`Reply::AgentSecret`]. Changes
+    /// What the realm's agents recognise each other by in this epoch. Needs a realm. → [`Reply::AgentSecret`]. Changes
     /// nothing.
     #[n(14)]
     AgentSecret(#[n(0)] u32),
@@ -260,10 +260,11 @@ pub fn tree_nodes(trees: &[PrefixTree]) -> usize {
     trees.iter().fold(0, |nodes, tree| nodes.saturating_add(tree.tree.nodes()))
 }
 
-/// Decodes the trees of one message: no more than a group has prefixes, and no more nodes in all than any batch needs.
+/// Decodes the trees of one message: no more than a group can have prefixes, and no more nodes in all than any batch
+/// needs.
 ///
 /// # Errors
-/// Anything else, and more than that.
+/// Anything but trees, or more than that.
 pub fn decode_trees<C>(d: &mut Decoder<'_>, context: &mut C) -> Result<Vec<PrefixTree>, DecodeError> {
     let at = d.position();
     let trees = at_most::<MAX_PARTITIONS, _, _>(d, context)?;
@@ -273,7 +274,7 @@ pub fn decode_trees<C>(d: &mut Decoder<'_>, context: &mut C) -> Result<Vec<Prefi
 /// The partial tree of one prefix.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct PrefixTree {
-    /// Which of the group's prefixes.
+    /// Which of the group's prefixes it is for.
     #[n(0)]
     pub prefix: Prefix,
     /// What the batch needs of its tree.
@@ -342,8 +343,8 @@ pub enum Reply {
     ImportNonce(#[n(0)] Nonce),
 }
 
-/// What the agents of a realm know each other by, in one epoch; the same at every HSM of the realm. Whoever has it can
-/// speak as any of them. Wiped when dropped, and never shown.
+/// What the agents of a realm recognise each other by, in one epoch; the same at every HSM of the realm. Whoever has it
+/// can speak as any of them. Wiped when dropped, and never shown.
 // Secret: compared in constant time.
 #[derive(Clone, Zeroize, ZeroizeOnDrop, Encode, Decode)]
 #[cbor(transparent)]
@@ -383,7 +384,7 @@ pub enum CaptureOutcome {
 }
 
 impl From<CaptureOutcome> for Reply {
-    /// What the reply would be if nothing else had been asked.
+    /// What the reply would be if nothing else had been asked for.
     fn from(outcome: CaptureOutcome) -> Self {
         match outcome {
             CaptureOutcome::Captured(statement) => Self::Captured(statement),

@@ -74,7 +74,7 @@ byte_id!(
     16
 );
 byte_id!(
-    /// One HSM, for as long as its NVRAM lives. Random, 16 bytes.
+    /// One HSM, for as long as its NVRAM lasts. Random, 16 bytes.
     HsmId,
     16
 );
@@ -109,7 +109,7 @@ byte_id!(
     32
 );
 byte_id!(
-    /// The digest of an HSM's code, as its build says it, 32 bytes.
+    /// The digest of an HSM's code, as its build states it, 32 bytes.
     BuildDigest,
     32
 );

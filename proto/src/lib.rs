@@ -1,8 +1,8 @@
 //! What an HSM must believe, and what two sides of a Strongroom wire must agree on.
 //!
-//! Four wires meet here: client and realm ([`client`], [`noise`], [`oprf`]), agent and HSM
-//! ([`frame`], [`hsm`]), HSM and HSM by way of the hosts ([`entry`], [`statement`]), and the tree that both an HSM
-//! and its host hash ([`tree`]). Nothing here does I/O, and nothing trusts its input.
+//! Four wires meet here: client and realm ([`client`], [`noise`], [`oprf`]), agent and HSM ([`frame`], [`hsm`]), HSM
+//! and HSM by way of the hosts ([`entry`], [`statement`]), and the tree that both an HSM and its host hash ([`tree`]).
+//! Nothing here does I/O, and nothing trusts its input.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods)]

@@ -4,7 +4,7 @@
 //! The client knows the realm's static key; the realm learns nothing of the client. A payload in the client's first
 //! message has no forward secrecy: see [`crate::client::SecretsRequest::needs_forward_secrecy`]. Both sides refuse
 //! X25519 results of zero. A message that does not decrypt leaves a session that must be dropped; one whose counter is
-//! used up encrypts and decrypts nothing more.
+//! used up encrypts and decrypts nothing further.
 
 use crate::client::{HandshakeRequest, HandshakeResponse};
 use crate::ids::X25519Public;
@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 const PROTOCOL_NAME: &[u8] = b"Noise_NK_25519_ChaChaPoly_BLAKE2s";
 
-/// The length of an authentication tag, in bytes: by how much a ciphertext is longer than its payload.
+/// The length of an authentication tag, in bytes: how much longer a ciphertext is than its payload.
 pub const TAG_LEN: usize = 16;
 
 type Key = Zeroizing<[u8; 32]>;

@@ -144,7 +144,7 @@ element!(
     BlindedOutput
 );
 
-/// Bytes are not the encoding of a group element, or that of the identity.
+/// The bytes are not the encoding of a group element, or are that of the identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidElement;
 
@@ -165,8 +165,8 @@ pub fn evaluate(key: &PrivateKey, input: &BlindedInput) -> Result<BlindedOutput,
     BlindedOutput::from_point(input.point() * key.0.scalar())
 }
 
-/// That one secret key leads from G to the public key and from the blinded input to the blinded output, without
-/// disclosing it: challenge and response, each a scalar of 32 bytes as sent.
+/// Proof that one secret key leads from G to the public key and from the blinded input to the blinded output, without
+/// disclosing the key: challenge and response, each a scalar of 32 bytes as sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Proof {
     /// The challenge.
@@ -187,13 +187,13 @@ impl fmt::Display for InvalidProof {
 
 impl core::error::Error for InvalidProof {}
 
-/// Proves an evaluation. Draws 64 bytes at once. The proof's nonce must be fresh and secret, or the key is disclosed; so it is not
-/// the draw but a hash of the draw, the key, and what is proven. A generator that repeats itself, or that somebody knows,
-/// then discloses nothing: other evaluations have other nonces, and without the key none can be computed.
-/// `public_key` is the one the record holds.
+/// Proves an evaluation. Draws 64 bytes at once. The proof's nonce must be fresh and secret, or the key is disclosed;
+/// so it is not the draw but a hash of the draw, the key, and what is proven. Then a generator that repeats itself, or
+/// that somebody knows, discloses nothing: different evaluations have different nonces, and without the key none can be
+/// computed. `public_key` is the one the record holds.
 ///
 /// # Errors
-/// The nonce is zero, which nobody can bring about (2⁻²⁵²).
+/// The nonce is zero, which nobody can cause (2⁻²⁵²).
 pub fn prove(
     key: &PrivateKey,
     public_key: &PublicKey,
@@ -211,7 +211,7 @@ pub fn prove(
     prove_with(key, public_key, input, output, &SecretScalar::new(Scalar::from_bytes_mod_order_wide(&wide)))
 }
 
-/// [`prove`] with the draw for a nonce, as in published vectors. Nobody else should want that.
+/// [`prove`] with the draw itself as the nonce, as in published vectors. For nothing else.
 ///
 /// # Errors
 /// The nonce is zero.

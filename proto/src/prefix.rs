@@ -43,14 +43,14 @@ impl Prefix {
         Some(Self { bits, len })
     }
 
-    /// How many bits.
+    /// How many bits it has.
     #[must_use]
     #[allow(clippy::len_without_is_empty)] // "empty" would say that it covers nothing; it covers everything
     pub const fn len(&self) -> u16 {
         self.len
     }
 
-    /// The bits from the first on, eight to a byte; all zero past the length.
+    /// The bits, from the first, eight to a byte; all zero past the length.
     #[must_use]
     pub const fn bits(&self) -> &[u8; RecordId::LEN] {
         &self.bits

@@ -24,9 +24,9 @@ impl fmt::Display for InvalidRegistration {
 
 impl core::error::Error for InvalidRegistration {}
 
-/// Checks of a decoded Register2 what a realm must (section 13.2), and that its public key fits (13.3), before storing
-/// it. The signature is left to clients that recover, which check it: only the registering user is the worse for a
-/// wrong one, and the vectors require a realm to store a key signed for another.
+/// Checks what a realm must check in a decoded Register2 (section 13.2), and that its public key fits (13.3), before
+/// storing it. The signature is left to the recovering client, which checks it: a wrong one harms only the user who
+/// registered, and the vectors require a realm to store a key signed for another realm.
 ///
 /// # Errors
 /// See [`InvalidRegistration`].

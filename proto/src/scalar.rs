@@ -66,7 +66,7 @@ impl fmt::Debug for SecretScalar {
     }
 }
 
-/// Bytes are not a canonical scalar, or are zero where that is not allowed.
+/// The bytes are not a canonical scalar, or are zero where that is not allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidScalar;
 

@@ -1,4 +1,4 @@
-//! Statements: what one HSM of a realm asserts to the others, carried by hosts who can neither make nor alter them.
+//! Statements: what one HSM of a realm asserts to the others, carried by hosts that can neither make nor alter them.
 //!
 //! Each is a MAC under the realm's statement key over its own label and every field that gives it meaning. The realm
 //! and group are not part of the message: whoever checks a statement supplies the ones it is asking about.
@@ -86,7 +86,7 @@ fn entry_mac(
     mac(key, label, &[realm.as_bytes(), group.as_bytes(), hsm.as_bytes(), &index, hash.as_bytes()])
 }
 
-/// "These are the members of this group, for ever."
+/// "These are the members of this group, and they never change."
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct GroupStatement {
     /// The group.

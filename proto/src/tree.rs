@@ -12,7 +12,7 @@
 //! already holds. What is not opened in a partial tree is a 32-byte *stub*, which does not say whether a leaf or an
 //! inner node is behind it: nothing can be read, inserted or replaced there.
 //!
-//! Kept here: every leaf lies on the path of its record id; no shape but the one canonical for a set of leaves; no
+//! Kept here: every leaf lies on the path of its record id; no shape but the canonical one for a set of leaves; no
 //! recursion; depth at most 256; memory in proportion to the input (part of invariant 12).
 
 #[cfg_attr(not(feature = "pages"), allow(dead_code, reason = "trees without a root are for pages"))]
@@ -50,7 +50,7 @@ pub enum TreeError {
     Misplaced,
     /// A shape that no set of leaves has: an inner node with nothing below it or only a leaf, or an empty stub.
     NotCanonical,
-    /// The tree does not have the root expected. Send a partial tree of the newest version.
+    /// The tree does not have the expected root. Send a partial tree of the newest version.
     WrongRoot,
 }
 
@@ -72,11 +72,11 @@ impl core::error::Error for TreeError {}
 
 /// A tree, or the part of one that a batch needs.
 ///
-/// Holding one proves that all in it is in the tree with this root: it was built leaf by leaf from nothing, or it is
-/// a part of such a tree, or it was verified against a root. It does not prove that the root is the newest, and where
-/// only stubs were sent, the prefix is the verifier's word alone.
+/// Holding one proves that all in it is in the tree with this root: it was built leaf by leaf from nothing, or it is a
+/// part of such a tree, or it was verified against a root. It does not prove that the root is the newest; and where
+/// only stubs were sent, the prefix rests on the verifier's word alone.
 ///
-/// A clone is cheap, shares what is equal, and is not changed by later updates of the other.
+/// A clone is cheap, shares what is equal, and is not changed by later updates of the original.
 #[derive(Clone)]
 pub struct Tree {
     prefix: Prefix,
@@ -104,7 +104,7 @@ impl Tree {
         Self { prefix, root: Node::Empty }
     }
 
-    /// Its root: the digest of all of it.
+    /// Its root: the digest of the whole tree.
     #[must_use]
     pub fn root(&self) -> Digest {
         self.root.digest()
@@ -138,8 +138,8 @@ impl Tree {
         }
     }
 
-    /// Inserts or replaces leaves, all of them or, on an error, none; of two for one record the later counts. Returns
-    /// how many nodes were hashed: each new leaf, and each inner node above one, once.
+    /// Inserts or replaces leaves: all of them or, on an error, none. Of two for the same record, the later counts.
+    /// Returns how many nodes were hashed: each new leaf, and each inner node above one, once.
     ///
     /// To replace a leaf its place must be open; its old sealed bytes need not be there.
     ///
@@ -198,8 +198,8 @@ impl Tree {
 
     /// [`Self::partial`] with the leaves beside the paths open as well, without their sealed bytes.
     ///
-    /// For a host that keeps the paths to what has changed since its pages were stored: a leaf that was moved down by an
-    /// insertion is beside one of them, and in no stored page where it is now.
+    /// For a host that keeps the paths to what has changed since its pages were stored: a leaf that an insertion moved
+    /// down is beside one of them, and no stored page has it where it is now.
     ///
     /// # Errors
     /// As [`Self::partial`].
@@ -260,8 +260,8 @@ impl Tree {
         })
     }
 
-    /// Walks to the places of `wanted`, which are in order and distinct, and builds the tree anew from what `visit`
-    /// makes of them. Returns the root and the number of inner nodes hashed.
+    /// Walks to the places of `wanted`, which are in order and distinct, and rebuilds the tree from what `visit` makes
+    /// of them. Returns the root and the number of inner nodes hashed.
     ///
     /// Two distinct record ids part at depth 255 at the latest, so nothing goes inside at 256.
     fn rebuild<T>(

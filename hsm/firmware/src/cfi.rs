@@ -1,18 +1,19 @@
 //! NOR flash with the common flash interface (JEDEC JESD68) and the Intel command set, as [`strongroom_hsm::Flash`].
 //!
-//! Owns the command sequences. Trusts the chips to report their own errors; whether they keep what they report as
-//! programmed is read back by the log above. Two chips of 16 bits stand side by side on the bus, so every command and
-//! every status word is there twice, and a word of the bus is the least that is programmed.
+//! Owns the command sequences. Trusts the chips to report their own errors; the log above reads back whether they keep
+//! what they report as programmed. Two chips of 16 bits stand side by side on the bus, so every command and every
+//! status word appears twice, and one word of the bus is the least that can be programmed.
 
 use core::fmt;
 use strongroom_hsm::{Flash, FlashError, Geometry};
 
-/// How many erase units the NVRAM log rotates over. More make the part last longer, and the device start slower.
+/// How many erase units the NVRAM log rotates over. More units make the part last longer, and the device start more
+/// slowly.
 pub const NVRAM_UNITS: u32 = 32;
 
 /// Bytes of one word of the bus.
 const WORD_BYTES: u32 = 4;
-/// A part that is busy for longer than this many looks at its status is broken. Datasheets allow an erase four seconds.
+/// A part that is busy for longer than this many polls of its status is broken. Datasheets allow an erase four seconds.
 const MAX_POLLS: u32 = 50_000_000;
 
 const READ_ARRAY: u32 = 0x00ff_00ff;
@@ -43,7 +44,7 @@ pub struct Cfi<B> {
     buffer_bytes: u32,
 }
 
-/// This is no flash that this driver can use.
+/// This is not a flash that this driver can use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CfiError {
     /// Nothing answers the query of the common flash interface.
@@ -61,7 +62,7 @@ impl fmt::Display for CfiError {
     }
 }
 
-/// Looks at the status until both chips are ready. None: one of them is broken.
+/// Polls the status until both chips are ready. `None`: one of them is broken.
 fn wait<B: Bus>(bus: &mut B, at: u32) -> Option<u32> {
     (0..MAX_POLLS).map(|_| bus.read(at)).find(|status| status & READY == READY)
 }
@@ -112,7 +113,7 @@ impl<B: Bus> Cfi<B> {
         Ok(unit * unit_bytes + offset)
     }
 
-    /// Waits until both chips are ready. Whether they report no error.
+    /// Waits until both chips are ready. Returns whether they report no error.
     fn settle(&mut self, at: u32) -> bool {
         let good = wait(&mut self.bus, at).is_some_and(|status| status & ERRORS == 0);
         self.bus.write(at, CLEAR_STATUS);
@@ -125,7 +126,7 @@ impl<B: Bus> Cfi<B> {
         let words = u32::try_from(bytes.len()).unwrap_or(0) / WORD_BYTES;
         self.bus.write(at, BUFFER);
         if wait(&mut self.bus, at).is_none() {
-            // What comes next would be taken for commands.
+            // The words that follow would be taken for commands.
             self.bus.write(at, READ_ARRAY);
             return false;
         }

@@ -15,7 +15,7 @@ use strongroom_proto::ids::BuildDigest;
 /// What a host reads as the version.
 const VERSION: &str =
     concat!("strongroom-hsm ", env!("CARGO_PKG_VERSION"), " (firmware, ", crate::board::name!(), ")");
-/// What stands behind it in an image that is not for use.
+/// What follows it in an image that is not for use.
 const FOR_MEASURING: &str = if cfg!(feature = "marks") { " for measuring" } else { "" };
 
 /// How the device ended, for whoever reads its exit status.
@@ -23,7 +23,7 @@ const FOR_MEASURING: &str = if cfg!(feature = "marks") { " for measuring" } else
 pub(crate) enum Halt {
     /// A panic: a defect, or an allocation that did not fit.
     Panic = 1,
-    /// The CPU refused an access or an instruction: a defect, or the stack is at its end.
+    /// The CPU refused an access or an instruction: a defect, or the stack ran out.
     Trap = 2,
     /// No entropy, no service.
     NoEntropy = 3,
@@ -108,14 +108,15 @@ fn serve(mut board: Board) -> Result<core::convert::Infallible, Refused> {
     }
 }
 
-/// Instructions so far, if that is to be told.
+/// Instructions so far, if they may be reported.
 fn counter(board: &Board) -> u64 {
     if cfg!(feature = "marks") { board.instructions() } else { 0 }
 }
 
-/// The most memory that was ever in use, and how much work the last message was.
+/// The most memory ever in use, and how much work the last message was.
 ///
-/// Told only by an image for measuring: what a batch took tells a host its outcome before the commit (invariant 5).
+/// Only an image for measuring reports it: what a batch took would tell a host its outcome before the commit (invariant
+/// 5).
 #[derive(Default, PartialEq)]
 struct Marks {
     heap: usize,
@@ -124,7 +125,7 @@ struct Marks {
 }
 
 impl Marks {
-    /// Says so when they have changed.
+    /// Prints them if they have changed.
     fn tell(&mut self, board: &Board, instructions: u64) {
         if !cfg!(feature = "marks") {
             return;
@@ -143,13 +144,13 @@ impl Marks {
 }
 
 fn say(line: fmt::Arguments<'_>) {
-    // A console that nobody reads is no reason to stop.
+    // An unread console is no reason to stop.
     let _ = writeln!(Console, "strongroom: {line}");
 }
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    // The place only: a message may quote what was being worked on.
+    // Only the location: the message may quote the data being worked on.
     match info.location() {
         Some(at) => say(format_args!("halted and wiped: a panic at {}:{}", at.file(), at.line())),
         None => say(format_args!("halted and wiped: a panic")),

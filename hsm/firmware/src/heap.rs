@@ -1,8 +1,8 @@
 //! The heap: one fixed piece of RAM, constant time, wiped when freed.
 //!
-//! An allocation that does not fit panics, and the device halts; the bounds of `Config::firmware` are such that no host can
-//! bring that about. What is freed is wiped at once, beside what its owner wiped, so that no copy
-//! that a compiler or a growing vector left behind stays readable.
+//! An allocation that does not fit panics, and the device halts; the bounds of `Config::firmware` are such that no host
+//! can make that happen. Freed memory is wiped at once, besides what its owner wiped, so that no copy left behind by a
+//! compiler or a growing vector stays readable.
 #![allow(unsafe_code, reason = "an allocator hands out raw memory")]
 
 use core::alloc::{GlobalAlloc, Layout};
@@ -45,7 +45,7 @@ impl Heap {
         blocks.insert_free_block(memory);
     }
 
-    /// The most bytes that were ever in use, with what the allocator itself needed, and how many there are.
+    /// The most bytes ever in use, including what the allocator itself needed, and how many there are.
     pub(crate) fn mark(&self) -> (usize, usize) {
         (self.peak.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
@@ -76,10 +76,10 @@ unsafe impl GlobalAlloc for Heap {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let Some(block) = NonNull::new(block) else { return };
-        // SAFETY: so many bytes are the caller's until it is freed below, whatever they hold.
+        // SAFETY: this many bytes are the caller's until the block is freed below, whatever they hold.
         let bytes = unsafe { from_raw_parts_mut(block.as_ptr().cast::<MaybeUninit<u8>>(), layout.size()) };
-        // Secret: whatever it was. With volatile writes and a fence, for a compiler that sees the block freed next may leave
-        // out plain ones: nobody reads them.
+        // Secret: whatever it was. With volatile writes and a fence, because a compiler that sees the block freed next
+        // may leave out plain writes that nobody reads.
         bytes.zeroize();
         self.used.store(self.used.load(Ordering::Relaxed) - Self::cost(layout), Ordering::Relaxed);
         // SAFETY: no other reference lives, as for `Sync`.

@@ -1,4 +1,4 @@
-//! What a firmware of the Strongroom HSM is made of, apart from the core and apart from the registers of one board.
+//! What firmware of the Strongroom HSM is made of, apart from the core and the registers of one board.
 //!
 //! Owns the driver of a CFI flash over a bus, and the link over a carrier of bytes. Both are plain code over a small
 //! trait, so that they are tested on the host; `main.rs` and `board/` bring the registers.

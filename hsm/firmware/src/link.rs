@@ -2,8 +2,9 @@
 //!
 //! The agent is not trusted. A carrier has no connections, so nothing on it says that an agent went away in the middle
 //! of a frame and that another one begins. Silence says it: an agent sends one frame and waits for the answer, so a
-//! frame that stays incomplete for [`QUIET_MS`] is forgotten, and after one that is too long everything is, until the
-//! line was quiet for as long. Replies carry the id of their request, so an agent throws away what was not for it.
+//! frame that stays incomplete for [`QUIET_MS`] is forgotten, and after one that is too long everything is forgotten,
+//! until the line has been quiet for that long. Replies carry the id of their request, so an agent discards what was
+//! not meant for it.
 
 use alloc::vec::Vec;
 use strongroom_proto::frame::{Decoder, Frame, MAX_FRAME_BYTES};
@@ -13,7 +14,7 @@ pub const QUIET_MS: u64 = 200;
 
 /// Something that carries bytes.
 pub trait Carrier {
-    /// Takes what has arrived, at most `out.len()` bytes; 0 when nothing has. Does not wait.
+    /// Takes what has arrived, at most `out.len()` bytes, or 0 if nothing has. Does not wait.
     fn read(&mut self, out: &mut [u8]) -> usize;
     /// Sends all of `bytes`.
     fn write(&mut self, bytes: &[u8]);
@@ -42,7 +43,7 @@ impl<C: Carrier> Link<C> {
         Self { carrier, decoder, lost: false, heard_ms: 0, buffer: [0; 1024] }
     }
 
-    /// Answers what has arrived; when nothing has, calls `quiet` once the line was quiet and there was work before, and
+    /// Answers what has arrived. When nothing has, calls `quiet` if the line has gone quiet after some work, and
     /// sleeps.
     pub fn step(&mut self, mut handle: impl FnMut(&[u8]) -> Vec<u8>, quiet: impl FnOnce()) {
         let read = self.carrier.read(&mut self.buffer);
@@ -50,7 +51,7 @@ impl<C: Carrier> Link<C> {
             if !self.lost {
                 self.take(read, &mut handle);
             }
-            // After the work, so that the time it took is no silence.
+            // After the work, so that the time it took does not count as silence.
             self.heard_ms = self.carrier.now_ms();
             return;
         }
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
     use alloc::collections::VecDeque;
 
-    /// What arrives when, and what was sent.
+    /// What arrives, and when; and what was sent.
     #[derive(Default)]
     struct Wire {
         now_ms: u64,

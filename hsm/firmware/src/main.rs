@@ -1,7 +1,7 @@
 //! The Strongroom HSM as a bare-metal image: the core, on the registers of one board.
 //!
-//! Owns the order in which the device comes up, and that it does not come up without entropy or without NVRAM that can
-//! be trusted. All else is the core's. `unsafe` is in `board/` and `heap.rs` only.
+//! Owns the order in which the device comes up, and the rule that it does not come up without entropy or without NVRAM
+//! that can be trusted. All else is the core's. `unsafe` is in `board/` and `heap.rs` only.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![cfg_attr(target_os = "none", deny(unsafe_code))]
 

@@ -10,10 +10,10 @@
 //! - **Never a fallback.** At start the newest valid record is chosen. A torn record whose predecessor is not marked
 //!   was never reported, and is ignored. When the newest valid record *is* marked, its successor is lost, and the
 //!   device refuses to start: going back to it would mean forgetting a captured entry.
-//! - **Written again.** A record during whose write the power failed can read as valid today and not tomorrow. So
-//!   nothing is stated on the strength of a record found at start: [`Opened`] becomes an [`Nvram`] only by writing the
-//!   state again, into the next unit. That also marks the record's predecessor and the place after it, so that however
-//!   a torn record reads later, it is not taken for the newest.
+//! - **Written again.** A record that was being written when the power failed can read as valid today and not tomorrow.
+//!   So nothing is stated on the strength of a record found at start: [`Opened`] becomes an [`Nvram`] only by writing
+//!   the state again, into the next unit. That also marks the record's predecessor and the place after it, so that
+//!   however a torn record reads later, it is not taken for the newest.
 //! - **A unit begins with a full record** and goes on with deltas only. It is erased when a valid full record elsewhere
 //!   supersedes it, just before it is used again, and units are used in turn. Three units are the minimum: one has the
 //!   record found at start, which may be torn, the one before has its predecessor, and the third is erased.

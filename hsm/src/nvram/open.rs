@@ -313,7 +313,7 @@ fn superseded<F: Flash>(
 ) -> Result<(Vec<Place>, Option<u32>), NvramError> {
     let mut places = Vec::new();
     let mut add = |flash: &mut F, place: Place| {
-        // A mark that was begun has served its purpose: the record that it was for had been read back.
+        // A mark that was begun has served its purpose: the superseding record had been read back.
         if layout.fits(place.offset, 0) && layout.read_mark(flash, place)?.is_blank() {
             places.push(place);
         }

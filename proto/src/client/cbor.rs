@@ -7,8 +7,8 @@ use core::fmt;
 use core::time::Duration;
 use minicbor::data::Type;
 
-/// A message is not what section 5 of the client protocol allows. A realm answers `DecodingError`; a client takes the
-/// realm to be faulty.
+/// A message is not what section 5 of the client protocol allows. A realm answers `DecodingError`; a client considers
+/// the realm faulty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeError {
     /// The byte at which decoding stopped.
@@ -38,7 +38,7 @@ pub(super) trait Wire: Sized {
 pub(super) struct Writer(minicbor::Encoder<Vec<u8>>);
 
 impl Writer {
-    // Secret: a buffer that grew would leave copies behind.
+    // Secret: a growing buffer would leave copies behind.
     pub(super) fn with_capacity(capacity: usize) -> Self {
         Self(minicbor::Encoder::new(Vec::with_capacity(capacity)))
     }

@@ -185,8 +185,8 @@ impl ClientResponse {
         encode(self)
     }
 
-    /// Decodes an answer. As clients in the field do, it ignores bytes after the item and takes a variant without
-    /// fields also as a map to anything, so that every realm's error is understood.
+    /// Decodes an answer. As clients in the field do, it ignores bytes after the item and also accepts a variant
+    /// without fields as a map to anything, so that every realm's errors are understood.
     ///
     /// # Errors
     /// The body is not an answer; go by the HTTP status (section 4).

@@ -148,7 +148,7 @@ pub const MAX_NUM_GUESSES: u16 = 255;
 /// What a registration asks of its realms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
-    /// How many times a PIN may be tried. As sent: see [`Policy::checked`].
+    /// How many times a PIN may be tried, as sent: see [`Policy::checked`].
     pub num_guesses: u16,
 }
 

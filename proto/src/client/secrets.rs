@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 /// The longest encoding of a request for secrets, in bytes: Register2 with 256 guesses or more.
 const MAX_REQUEST: usize = 665;
 
-/// The longest answer that has room in its padding, in bytes.
+/// The longest answer that fits in its padding, in bytes.
 pub const MAX_RESPONSE: usize = 436;
 
 /// The length of every padded answer, in bytes (section 13.5).
@@ -66,8 +66,8 @@ impl SecretsRequest {
         Zeroizing::new(w.finish())
     }
 
-    /// Decodes a decrypted request. Whether it makes sense for a record is not looked at:
-    /// see [`crate::registration::verify_registration`].
+    /// Decodes a decrypted request. Whether it makes sense for a record is not checked here: see
+    /// [`crate::registration::verify_registration`].
     ///
     /// # Errors
     /// The bytes are not exactly one request; answer `DecodingError` and drop the session.
@@ -257,7 +257,7 @@ pub enum Recover3Response {
     NoGuesses,
 }
 
-/// What a realm holds for who knows the PIN.
+/// What a realm holds for whoever knows the PIN.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recover3Ok {
     /// The realm's share of the encryption key's scalar.
@@ -400,7 +400,7 @@ impl Wire for Recover3Response {
     }
 }
 
-/// An answer does not fit its padding. Only counts above [`super::MAX_NUM_GUESSES`] bring this about.
+/// An answer does not fit its padding. Only counts above [`super::MAX_NUM_GUESSES`] cause this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseTooLong;
 

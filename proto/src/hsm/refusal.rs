@@ -1,18 +1,18 @@
-//! Why an HSM refused, and what whoever asked is to make of it.
+//! Why an HSM refused, and what the caller should do about it.
 
 use core::fmt;
 use minicbor::{Decode, Encode};
 
-/// What a caller is to make of a refusal. Nothing changed, whatever the class.
+/// What a caller should do about a refusal. Nothing changed, whatever the class.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RefusalClass {
-    /// The request is wrong, and will be as often as it is sent. Send another one, or leave it.
+    /// The request is wrong, however often it is sent. Send a different one, or give up.
     CallerIsWrong,
     /// The same request can succeed later.
     TryAgain,
-    /// The HSM is not where the caller believes it to be. Look where it is, and start anew from there.
+    /// The HSM is not where the caller believes it to be. Find out where it is, and start anew from there.
     StartAnew,
-    /// The device can do this no more. Use another one, or restart it.
+    /// The device can no longer do this. Use another one, or restart it.
     DeviceFailed,
 }
 
@@ -20,7 +20,7 @@ pub enum RefusalClass {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Refusal {
-    /// The bytes are no request. Check the versions of agent and HSM.
+    /// The bytes are not a request. Check the versions of agent and HSM.
     #[n(0)]
     Malformed,
     /// More bytes, requests or entries than [`Limits`](super::Limits) allow. Send fewer.
@@ -32,10 +32,11 @@ pub enum Refusal {
     /// This HSM has a realm already; it never gets another.
     #[n(3)]
     HasRealm,
-    /// The custodian policy makes no sense: see [`CustodianPolicy::is_valid`](crate::enrolment::CustodianPolicy::is_valid).
+    /// The custodian policy makes no sense: see
+    /// [`CustodianPolicy::is_valid`](crate::enrolment::CustodianPolicy::is_valid).
     #[n(4)]
     BadPolicy,
-    /// Not the nonce that this HSM drew for this export, or used already. Ask for a new one.
+    /// Not the nonce that this HSM drew for this export, or already used. Ask for a new one.
     #[n(5)]
     StaleNonce,
     /// Too few custodians of the policy have signed exactly this approval.
@@ -47,13 +48,13 @@ pub enum Refusal {
     /// This HSM is not a member of the group.
     #[n(8)]
     NotMember,
-    /// No, too many or repeated members, or this HSM not among them.
+    /// No members, too many or repeated ones, or this HSM is not among them.
     #[n(9)]
     BadMembers,
     /// This HSM has joined the group before.
     #[n(10)]
     AlreadyJoined,
-    /// This HSM is a member of as many groups as it can ever be.
+    /// This HSM is already a member of as many groups as it can ever be.
     #[n(11)]
     NoRoomForGroup,
     /// A statement or entry that no HSM of this realm made, or made for something else.
@@ -62,7 +63,7 @@ pub enum Refusal {
     /// Entries that do not follow one another, or do not follow the captured one. Send the ones between, or jump.
     #[n(13)]
     NotConsecutive,
-    /// The statement is not of exactly this entry.
+    /// The statement is not about exactly this entry.
     #[n(14)]
     NotCommitted,
     /// The entry is older than the captured one.
@@ -77,19 +78,19 @@ pub enum Refusal {
     /// The group does not own the record, or no tree was given for it.
     #[n(18)]
     NotCovered,
-    /// The partial tree is not of the newest root. Patch it with the leaves of every batch since.
+    /// The partial tree does not have the newest root. Patch it with the leaves of every batch since.
     #[n(19)]
     StaleTree,
     /// The partial tree does not open what the batch needs.
     #[n(20)]
     NotOpened,
-    /// Too many entries or replies wait for capture or commit. Deliver statements first.
+    /// Too many entries or replies are waiting for capture or commit. Deliver statements first.
     #[n(21)]
     Busy,
     /// Fewer than a majority of the members have stated that they captured an own entry.
     #[n(22)]
     NoMajority,
-    /// A statement speaks of an entry that is not of this leadership's chain.
+    /// A statement is about an entry that is not on this leadership's chain.
     #[n(23)]
     NotOwnChain,
     /// A record does not open under this realm's key: the tree holds something that no HSM of it sealed.
@@ -98,14 +99,14 @@ pub enum Refusal {
     /// NVRAM failed. The HSM makes no more statements until it is restarted.
     #[n(25)]
     NvramFailed,
-    /// A counter is at its end.
+    /// A counter has reached its end.
     #[n(26)]
     Exhausted,
-    /// Nothing is captured yet, and there is no statement for that. Lead without an entry.
+    /// Nothing is captured yet, and there is no statement that says so. Lead without an entry.
     #[n(27)]
     NothingCaptured,
-    /// A record was sealed by a build that writes another version of records. Nothing was read of it and nothing is
-    /// written over it. Install that build or a later one.
+    /// A record was sealed by a build that writes another version of records. Nothing of it was read, and it is not
+    /// overwritten. Install that build or a later one.
     #[n(28)]
     OtherVersion,
     /// The seed is not the one behind the public key that custodians approved.
@@ -114,7 +115,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What the caller is to make of it.
+    /// What the caller should do about it.
     #[must_use]
     pub const fn class(self) -> RefusalClass {
         match self {

@@ -1,4 +1,4 @@
-//! What an HSM says of itself: its limits, its realm, its groups, its wear.
+//! What an HSM says about itself: its limits, its realm, its groups, its wear.
 
 use crate::enrolment::{
     Attestation, CustodianPolicy, DeviceIdentity, EnrolmentRequest, ExportApproval, Founding,
@@ -9,7 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use minicbor::{Decode, Encode};
 
-/// What an HSM can take, as it was built.
+/// What an HSM can take, fixed in its build.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Limits {
     /// The longest request and the longest reply, in bytes.
@@ -24,7 +24,7 @@ pub struct Limits {
     /// The most replies that may wait for a commit before the HSM refuses to make more.
     #[n(3)]
     pub max_pending_replies: u32,
-    /// The most client sessions. Of more, one gives way, by rules that keep recoveries going.
+    /// The most client sessions. For one more, another gives way, by rules that keep recoveries going.
     #[n(4)]
     pub max_sessions: u32,
     /// The most nodes in the partial trees of one [`Request::Process`], at most [`MAX_TREE_NODES`].
@@ -32,7 +32,7 @@ pub struct Limits {
     pub max_tree_nodes: u32,
 }
 
-/// What an HSM says of itself. Nothing here is secret.
+/// What an HSM says about itself. Nothing here is secret.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct DeviceStatus {
     /// Its id.
@@ -59,20 +59,20 @@ pub struct DeviceStatus {
     /// How worn its NVRAM is.
     #[n(7)]
     pub wear: Wear,
-    /// What its vendor says of it, over [`DeviceIdentity::digest`](crate::enrolment::DeviceIdentity::digest).
+    /// What its vendor attests about it, over [`DeviceIdentity::digest`](crate::enrolment::DeviceIdentity::digest).
     #[n(8)]
     pub attestation: Attestation,
 }
 
 impl DeviceStatus {
-    /// What tells it from other devices, as it says.
+    /// What tells it from other devices, as it states it.
     #[must_use]
     pub const fn identity(&self) -> DeviceIdentity {
         DeviceIdentity { hsm: self.hsm, device_key: self.device_key, build: self.build }
     }
 
-    /// The founding of the realm that it holds, if that was made in it by the build that runs. None without a realm; whether it
-    /// was made here, [`RealmStatus::origin`] says.
+    /// The founding of the realm that it holds, as if the realm had been made in it by the running build. `None`
+    /// without a realm; [`RealmStatus::origin`] says whether it was made here.
     #[must_use]
     pub fn founding(&self) -> Option<Founding> {
         self.realm.as_ref().map(|realm| Founding {
@@ -91,8 +91,8 @@ impl DeviceStatus {
         EnrolmentRequest { importer, device_key, build, nonce, attestation: self.attestation.clone() }
     }
 
-    /// What custodians have to sign so that this device, with a nonce from [`ExportNonce`](super::Request::ExportNonce), gives its realm to the
-    /// one that asks. None without a realm.
+    /// What custodians have to sign so that this device, with a nonce from
+    /// [`ExportNonce`](super::Request::ExportNonce), gives its realm to the one that asks. `None` without a realm.
     #[must_use]
     pub fn offer(&self, nonce: Nonce, to: EnrolmentRequest) -> Option<ExportApproval> {
         self.realm.as_ref().map(|realm| ExportApproval {
@@ -111,25 +111,25 @@ impl DeviceStatus {
     }
 }
 
-/// How worn an HSM's NVRAM is. Hosts could count as much themselves: every write is on a request of theirs.
+/// How worn an HSM's NVRAM is. Hosts could count this themselves: every write is caused by a request of theirs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Wear {
     /// Erase units in all.
     #[n(0)]
     pub units: u32,
-    /// How many of them failed, and are not used any more.
+    /// How many of them failed, and are no longer used.
     #[n(1)]
     pub bad_units: u32,
-    /// How many more may fail before the HSM stops for good.
+    /// How many more may fail before the HSM stops permanently.
     #[n(2)]
     pub spare_units: u32,
-    /// How often a unit was erased, over all units, since the NVRAM keeps count.
+    /// How many erases there were, over all units, since the NVRAM began to count.
     #[n(3)]
     pub erases: u64,
 }
 
 impl Wear {
-    /// How often each unit in use was erased, roughly: they are used in turn.
+    /// Roughly how often each unit in use was erased: they are used in turn.
     #[must_use]
     pub fn erases_per_unit(&self) -> u64 {
         let good = self.units.saturating_sub(self.bad_units).max(1);
@@ -137,7 +137,7 @@ impl Wear {
     }
 }
 
-/// What an HSM says of its realm.
+/// What an HSM says about its realm.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct RealmStatus {
     /// The realm.
@@ -155,14 +155,16 @@ pub struct RealmStatus {
     /// That this HSM holds the realm's keys.
     #[n(4)]
     pub member: MemberStatement,
-    /// The key with which agents derive record ids ([`record_id`](super::record_id)). Known to hosts; keeps user names out of the store.
+    /// The key with which agents derive record ids ([`record_id`](super::record_id)). Known to hosts; keeps user names
+    /// out of the store.
     #[n(5)]
     pub record_id_key: Digest,
     /// Where the seed came from.
     #[n(6)]
     pub origin: Origin,
-    /// What the device's vendor says of its having made this realm under this policy, over
-    /// [`Founding::digest`](crate::enrolment::Founding::digest) with this HSM and its build. None if it was made elsewhere.
+    /// What the device's vendor attests about its having made this realm under this policy, over
+    /// [`Founding::digest`](crate::enrolment::Founding::digest) with this HSM and its build. None if it was made
+    /// elsewhere.
     #[n(7)]
     pub attestation: Attestation,
 }
@@ -170,7 +172,7 @@ pub struct RealmStatus {
 /// Where a realm's seed came from, as the HSM that holds it remembers. Kept in its NVRAM with the seed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 pub enum Origin {
-    /// The HSM got it before it kept this.
+    /// The HSM got it before origins were recorded.
     #[n(0)]
     Unknown,
     /// The HSM drew it.
@@ -188,7 +190,7 @@ pub enum Origin {
     },
 }
 
-/// What an HSM says of one of its groups.
+/// What an HSM says about one of its groups.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct GroupStatus {
     /// The group and its members.

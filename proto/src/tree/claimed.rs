@@ -23,8 +23,8 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 /// | `[3, record id, sealed digest]` | a leaf without its sealed bytes |
 /// | `[4, record id, sealed]` | a leaf |
 ///
-/// Arrays of indefinite length are refused. It stays as it was sent, for a node takes as few as 2 bytes on the wire and many
-/// times that when it is taken apart; so whoever has little memory counts the [nodes](Self::nodes) before that.
+/// Arrays of indefinite length are refused. It stays as it was sent, because a node takes as few as 2 bytes on the wire
+/// and many times that once decoded; so whoever has little memory counts the [nodes](Self::nodes) first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimedTree {
     /// The nodes without the head of their array. All of them decode.
@@ -40,8 +40,8 @@ enum ClaimedNode<'b> {
     Leaf(RecordId, &'b [u8]),
 }
 
-/// The most nodes that the partial trees of one message may claim: the paths of 128 records through 256 levels, an inner node and a side
-/// for each level.
+/// The most nodes that the partial trees of one message may claim: the paths of 128 records through 256 levels, an
+/// inner node and a side for each level.
 pub const MAX_TREE_NODES: usize = 128 * (2 * 256 + 1);
 
 /// What a verification has still to do.
@@ -53,7 +53,7 @@ enum Step {
 }
 
 impl ClaimedTree {
-    /// Reads a tree that is all of `bytes`.
+    /// Reads a tree that takes up all of `bytes`.
     ///
     /// # Errors
     /// [`TreeError::Malformed`].
@@ -82,7 +82,7 @@ impl ClaimedTree {
     /// Says nothing of whether `expected` is the newest root, or of whose it is: the caller knows that.
     ///
     /// # Errors
-    /// [`TreeError::Malformed`] for a node too many or too few, [`TreeError::TooDeep`], [`TreeError::Misplaced`],
+    /// [`TreeError::Malformed`] for an extra or missing node, [`TreeError::TooDeep`], [`TreeError::Misplaced`],
     /// [`TreeError::NotCanonical`], [`TreeError::WrongRoot`].
     pub fn verify(self, prefix: Prefix, expected: &Digest) -> Result<Tree, TreeError> {
         let tree = self.assemble(prefix)?;

@@ -21,7 +21,7 @@ pub(super) enum Node {
 
 /// A record in the tree: its id, and its sealed bytes or, where nobody asked for them, their digest alone.
 ///
-/// Borrowed from a [`Tree`](super::Tree), so it is proven as that is; the sealed bytes are those of its digest.
+/// Borrowed from a [`Tree`](super::Tree), so it is as proven as that is; the sealed bytes are those of its digest.
 #[derive(Clone)]
 pub struct Leaf {
     record_id: RecordId,
@@ -85,7 +85,7 @@ impl Leaf {
         Arc::new(Self { sealed: None, ..*self })
     }
 
-    /// Its digest, which its sealed bytes being there or not does not change.
+    /// Its digest, which is the same with or without its sealed bytes.
     #[cfg(feature = "pages")]
     pub(super) const fn digest(&self) -> Digest {
         self.digest

@@ -4,8 +4,8 @@
 //! opens every inner node above that depth; inner nodes at that depth are stubs, each the top of the next page. Leaves
 //! are in the page where they stand, without their sealed bytes. Since leaves are never removed, neither are pages.
 //!
-//! Only hosts use this: the feature `pages` is off in an HSM. A host is not trusted, but neither does it trust its store: what comes from there is a [`Page`]
-//! and counts only under a node that has its digest ([`Tree::open_page`]).
+//! Only hosts use this: the feature `pages` is off in an HSM. A host is not trusted, but neither does it trust its
+//! store: what comes from there is a [`Page`] and counts only under a node that has its digest ([`Tree::open_page`]).
 
 use super::claimed::ClaimedTree;
 use super::node::{Leaf, Node};
@@ -70,7 +70,7 @@ impl Page {
         self.0.root()
     }
 
-    /// The leaves in it: record ids, and the digests of their sealed bytes.
+    /// The leaves in it: record ids and the digests of their sealed bytes.
     pub fn leaves(&self) -> impl Iterator<Item = &Leaf> {
         self.0.leaves()
     }
@@ -176,7 +176,7 @@ enum Step {
     Join(Digest),
 }
 
-/// `mine` with everything opened that is open in `theirs` and the same.
+/// `mine`, with everything opened that is open in `theirs` and has the same digest.
 fn opened(mine: Node, theirs: Node) -> Node {
     let as_it_was = mine.clone();
     let mut steps = vec![Step::Visit(mine, theirs)];
@@ -209,9 +209,9 @@ fn opened(mine: Node, theirs: Node) -> Node {
 }
 
 impl Tree {
-    /// The tree with this root, of which nothing is opened.
+    /// The tree with this root, with nothing opened.
     ///
-    /// Proves nothing but what its maker knows of the root.
+    /// Proves nothing beyond what its maker knows about the root.
     #[must_use]
     pub fn closed(prefix: Prefix, root: Digest) -> Self {
         let root = if root == Digest::EMPTY { Node::Empty } else { Node::Stub(root) };
@@ -275,7 +275,7 @@ impl Tree {
         Ok(pages.into_iter().map(|(prefix, top)| Page::cut(prefix, top)).collect())
     }
 
-    /// Replaces the node on the path to `id` where the path ends, at `depth` at the latest, by one with the same digest.
+    /// Replaces the node where the path to `id` ends, at `depth` at the latest, by one with the same digest.
     fn change_at(&mut self, id: &RecordId, depth: u16, change: impl FnOnce(&Node) -> Option<Node>) {
         let mut above = Vec::new();
         let (mut node, mut at) = (&self.root, self.prefix.len());

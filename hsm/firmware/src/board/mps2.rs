@@ -1,11 +1,11 @@
 //! QEMU's `mps2-an505` board, Cortex-M33, secure state: its registers, and nothing else.
 //!
 //! Owns every address, the way from reset to Rust, and the way from any trap or panic to a wiped, halted device. Once
-//! `_start` has set up the protection, this image cannot write to its code, run its data, run over its stack's end, or
-//! reach memory beyond its 512 KiB.
+//! `_start` has set up the protection, this image cannot write to its code, execute its data, run past the end of its
+//! stack, or reach memory beyond its 512 KiB.
 //!
 //! The board has neither an entropy device nor flash, so the device refuses service. It shows that the whole core
-//! builds, links and fits on another architecture; emulated, it protects nothing.
+//! builds, links and fits on another architecture. Being emulated, it protects nothing.
 #![allow(unsafe_code, reason = "registers are raw memory")]
 
 use crate::device::{Halt, run, trapped};
@@ -32,7 +32,7 @@ const CLOCK: usize = 0x5000_0000;
 const ALARM: usize = 0x5000_1000;
 const ALARM_INTERRUPT: u32 = 4;
 const TICKS_PER_MS: u64 = 20_000;
-/// The longest sleep, in ticks. The clock has to be looked at before its timer, of 32 bits, is back where it was.
+/// The longest sleep, in ticks. The clock must be read before its timer, of 32 bits, wraps around.
 const MAX_SLEEP: u64 = 1 << 31;
 
 /// The UART for people, and the one to the agent: DATA, STATE, CTRL, INTCLEAR, BAUDDIV.
@@ -43,7 +43,7 @@ const AGENT_INTERRUPT: u32 = 34;
 const BAUD_DIVISOR: u32 = 20_000_000 / 115_200;
 const TX_FULL: u32 = 1;
 const RX_FULL: u32 = 2;
-/// A byte has arrived, or came before the one ahead of it was taken.
+/// A byte has arrived, or one arrived before the previous one was taken.
 const RX_EVENTS: u32 = 0b1010;
 
 const NVIC_ENABLE: usize = 0xe000_e100;
@@ -229,7 +229,7 @@ impl Board {
         unsafe { core::slice::from_raw_parts(from, to - from.addr()) }
     }
 
-    /// The deepest that the stack ever went, and its size, in bytes.
+    /// How deep the stack ever went, and its size, in bytes.
     pub(crate) fn stack_mark(&self) -> (usize, usize) {
         let (bottom, top) = (addr_of!(__stack_bottom), addr_of!(__stack_top).addr());
         let words = (top - bottom.addr()) / 4;
@@ -264,17 +264,18 @@ pub(crate) struct Entropy(());
 
 impl EntropySource for Entropy {
     fn fill(&mut self, _: &mut [u8]) -> Result<(), EntropyError> {
-        // A compiler that knew the answer would leave the core out of the image, and nothing would be shown.
+        // A compiler that knew the answer would leave the core out of the image, and the board would show nothing about
+        // it.
         black_box(Err(EntropyError::Device))
     }
 }
 
-/// A bus without flash: it reads as lines that nothing drives.
+/// A bus without flash: it reads as undriven lines do.
 pub(crate) struct Bank(());
 
 impl Bus for Bank {
     fn read(&mut self, _: u32) -> u32 {
-        // Not known to the compiler, for the same reason.
+        // Hidden from the compiler, for the same reason.
         black_box(u32::MAX)
     }
 
@@ -309,7 +310,7 @@ impl fmt::Write for Console {
 
 /// The way to the agent, with the clock.
 pub(crate) struct Port {
-    /// What the clock's timer said last, and all ticks until then.
+    /// What the clock's timer last read, and all ticks up to then.
     seen: u32,
     ticks: u64,
 }
@@ -338,7 +339,7 @@ impl Carrier for Port {
     fn read(&mut self, out: &mut [u8]) -> usize {
         let mut taken = 0;
         for byte in out {
-            // Before the look: what arrives after it ends the next sleep.
+            // Cleared before looking: a byte that arrives later ends the next sleep.
             write(AGENT + 0x0c, RX_EVENTS);
             if read(AGENT + 0x04) & RX_FULL == 0 {
                 break;
@@ -369,7 +370,7 @@ impl Carrier for Port {
         write(ALARM, 0);
         write(ALARM + 0x0c, 1);
         for interrupt in [ALARM_INTERRUPT, AGENT_INTERRUPT] {
-            // A UART that still has a byte keeps its own pending.
+            // A UART that still has a byte keeps its interrupt pending.
             write(NVIC_UNPEND + 4 * (interrupt / 32) as usize, 1 << (interrupt % 32));
         }
         self.ticks();

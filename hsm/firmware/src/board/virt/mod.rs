@@ -1,6 +1,7 @@
 //! QEMU's `virt` board, 32-bit RISC-V, machine mode: its registers, and nothing else.
 //!
-//! Owns every address. Emulated, it protects nothing: whoever runs the emulator reads its RAM and copies its flash.
+//! Owns every address. Being emulated, it protects nothing: whoever runs the emulator can read its RAM and copy its
+//! flash.
 #![allow(unsafe_code, reason = "registers are raw memory")]
 
 mod port;
@@ -73,7 +74,7 @@ impl Board {
         unsafe { core::slice::from_raw_parts(from, to - from.addr()) }
     }
 
-    /// The deepest that the stack ever went, and its size, in bytes.
+    /// How deep the stack ever went, and its size, in bytes.
     pub(crate) fn stack_mark(&self) -> (usize, usize) {
         let (bottom, top) = (addr_of!(__stack_bottom), addr_of!(__stack_top).addr());
         let words = (top - bottom.addr()) / 4;

@@ -1,7 +1,7 @@
 //! The way to the agent, and the console for people.
 //!
-//! The UART is the console. Where there is no virtio console it is also, slowly, the way to the agent, and then the
-//! only thing that is ever said on it is frames.
+//! The UART is the console. Where there is no virtio console it is also the way to the agent, a slow one, and then
+//! carries nothing but frames.
 
 use super::virtio::{VirtioConsole, find_console, has_console};
 use super::{read, write};
@@ -23,7 +23,7 @@ const PLIC_CLAIM: usize = PLIC + 0x20_0004;
 const MTIE: u32 = 1 << 7;
 const MEIE: u32 = 1 << 11;
 
-/// A console that takes no byte for this many looks is not read by anybody.
+/// A console that takes no byte for this many polls is not being read by anybody.
 const MAX_CONSOLE_POLLS: u32 = 1_000_000;
 
 fn uart_read(register: usize) -> u8 {
@@ -49,7 +49,7 @@ impl fmt::Write for Console {
         if !has_console() {
             return Ok(());
         }
-        // Neither service nor a wipe waits for whoever reads this.
+        // Neither service nor a wipe waits for a reader of the console.
         text.bytes().try_for_each(|byte| {
             let free = (0..MAX_CONSOLE_POLLS).any(|_| uart_read(5) & 0x20 != 0);
             if free { Ok(uart_write(0, byte)) } else { Err(fmt::Error) }

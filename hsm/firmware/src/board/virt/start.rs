@@ -1,7 +1,8 @@
 //! From reset to Rust, and from any trap or panic to a wiped, halted device.
 //!
-//! Owns the stack, the limits that the CPU enforces, and the wipe. After `_start` locked the protection, not even this
-//! image can write to its code, run its data, run over its stack's end, or reach memory beyond its 512 KiB.
+//! Owns the stack, the limits that the CPU enforces, and the wipe. Once `_start` has locked the protection, not even
+//! this image can write to its code, execute its data, run past the end of its stack, or reach memory beyond its 512
+//! KiB.
 
 use core::arch::global_asm;
 

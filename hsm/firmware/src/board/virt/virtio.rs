@@ -1,6 +1,6 @@
 //! The virtio devices: console and entropy.
 //!
-//! The rings lie in RAM that is theirs alone and is never given back.
+//! The rings lie in RAM of their own, which is never given back.
 
 use super::read;
 use core::cell::UnsafeCell;
@@ -60,7 +60,7 @@ unsafe impl Hal for Memory {
 
 /// The first device of a kind, with its interrupt.
 fn find(kind: DeviceType) -> Option<(MmioTransport<'static>, u32)> {
-    // A transport that is dropped resets its device, so none is made for a device of another kind.
+    // Dropping a transport resets its device, so none is made for a device of another kind.
     let slot = (0..SLOT_COUNT).find(|slot| read(SLOTS + slot * SLOT_BYTES + 8) == kind as u32)?;
     let header = NonNull::new(with_exposed_provenance_mut::<VirtIOHeader>(SLOTS + slot * SLOT_BYTES))?;
     // SAFETY: a virtio slot of this board, used by whoever asks for this kind of device, once.
@@ -68,7 +68,7 @@ fn find(kind: DeviceType) -> Option<(MmioTransport<'static>, u32)> {
     Some((transport, slot as u32 + 1))
 }
 
-/// Whether the board has a console device, which is the way to the agent then.
+/// Whether the board has a console device, which then is the way to the agent.
 pub(super) fn has_console() -> bool {
     (0..SLOT_COUNT).any(|slot| read(SLOTS + slot * SLOT_BYTES + 8) == DeviceType::Console as u32)
 }
