@@ -70,8 +70,8 @@ impl Core {
                 let (mut state, version) = State::from_bytes(&recovered.full)?;
                 recovered
                     .each_delta(env.flash(), |delta| state.apply(version, delta).map_err(StartError::from))?;
-                // Durable: the newest state again, before any statement is made from it. One of an older version is
-                // moved by the same write: until the new record is whole, the old one is the newest.
+                // Durable: the newest state again, before any statement is made from it. A state of an older version is
+                // converted by the same write: until the new record is whole, the old one is the newest.
                 let nvram = unrestated.restate(env.flash(), &state.to_bytes())?;
                 (state, nvram)
             }

@@ -42,7 +42,7 @@ impl Page {
     /// Reads the page stored under `prefix`; `bytes` as [`Self::encode`] makes them.
     ///
     /// # Errors
-    /// [`TreeError`]: what is stored there is no page, or not this one.
+    /// [`TreeError`]: what is stored there is not a page, or not this one.
     pub fn decode(prefix: Prefix, bytes: &[u8]) -> Result<Self, TreeError> {
         let page = Self(ClaimedTree::decode(bytes)?.assemble(prefix)?);
         if page.leaves().any(|leaf| leaf.sealed().is_some()) {
