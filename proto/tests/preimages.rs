@@ -222,8 +222,8 @@ fn statements() -> Vec<Line> {
     ]
 }
 
-fn realms() -> Vec<Line> {
-    let approval = ExportApproval {
+fn approval() -> ExportApproval {
+    ExportApproval {
         realm: REALM,
         public_key: X25519Public([0x0a; 32]),
         exporter: HSM,
@@ -238,7 +238,11 @@ fn realms() -> Vec<Line> {
             custodians: vec![CustodianKey(Digest([0x2a; 32])), CustodianKey(Digest([0x2b; 32]))],
             threshold: 2,
         },
-    };
+    }
+}
+
+fn realms() -> Vec<Line> {
+    let approval = approval();
     let founding = Founding {
         realm: REALM,
         public_key: X25519Public([0x0a; 32]),

@@ -241,7 +241,7 @@ impl Driver {
         mut from_peers: mpsc::UnboundedReceiver<FromPeer>,
         mut ended: mpsc::UnboundedReceiver<Event>,
     ) {
-        self.carry_out(actions);
+        actions.into_iter().for_each(|action| self.carry_out(action));
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -260,7 +260,7 @@ impl Driver {
                 },
             };
             let actions = self.replica.step((self.time.steady)(), event);
-            self.carry_out(actions);
+            actions.into_iter().for_each(|action| self.carry_out(action));
             self.publish();
             while self.io.try_join_next().is_some() {}
         }
@@ -274,80 +274,80 @@ impl Driver {
         Event::Client { ticket, handshake_only, request }
     }
 
-    fn carry_out(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            let (events, store) = (self.events.clone(), self.store.clone());
-            // A send fails only when the driver is gone, and then nobody waits for the event.
-            let end = move |event| drop(events.send(event));
-            match action {
-                Action::Hsm { call, request } => {
-                    self.hsm.queue(request, move |reply| end(Event::Hsm { call, reply }));
-                }
-                Action::Write { name, bytes } => {
-                    self.io.spawn(async move {
-                        let outcome = store.create(&name.to_string(), Bytes::from_owner(bytes)).await;
-                        end(Event::Wrote { name, outcome });
-                    });
-                }
-                Action::List { from } => {
-                    let group = self.group;
-                    self.io.spawn(async move {
-                        let after = SegmentName::offset(&group, from);
-                        let names = store.list(&SegmentName::folder(&group), &after).await;
-                        // Anything may lie in a store: what is not named like a segment is not one.
-                        let result = names.map(|names| names.iter().filter_map(|n| n.parse().ok()).collect());
-                        end(Event::Listed { result });
-                    });
-                }
-                Action::Read { name } => {
-                    self.io.spawn(async move {
-                        let result = store.read(&name.to_string()).await;
-                        end(Event::Read { name, result });
-                    });
-                }
-                Action::OpenTree => self.tree_job(Job::Open),
-                Action::CloseTree => self.tree_job(Job::Close),
-                Action::Advance(advance) => self.tree_job(Job::Advance(advance)),
-                Action::ReadSnapshot => {
-                    let tree = self.tree.clone();
-                    self.io.spawn(async move {
-                        end(Event::SnapshotRead { result: tree.read_snapshot().await });
-                    });
-                }
-                Action::Load { load, records } => {
-                    let tree = self.tree.clone();
-                    self.io.spawn(async move {
-                        end(Event::Loaded { load, result: tree.load(records).await });
-                    });
-                }
-                Action::Collect { before } => {
-                    let group = self.group;
-                    self.io.spawn(async move {
-                        end(Event::Collected { deleted: collect(&store, group, before).await });
-                    });
-                }
-                Action::TreeDamaged(damage) => {
-                    *self.damage() = Some(damage.to_string());
-                    tracing::error!(
-                        group = %self.group, %damage,
-                        "the stored tree is damaged, and what that covers is refused; run `strongroom-agent check`"
-                    );
-                }
-                Action::Send { to, message } => self.peers.send(self.own, to, message),
-                Action::Answer { ticket, answer } => {
-                    if let Some(waiting) = self.waiting.remove(&ticket) {
-                        // The client may have gone.
-                        let _ = waiting.send(answer);
-                    }
-                }
-                Action::Fault(fault) => {
-                    tracing::error!(group = %self.group, %fault, "the group has stopped on this host")
-                }
-                Action::Mended(fault) => {
-                    tracing::info!(group = %self.group, was = %fault, "the group goes on again on this host: what was wrong has passed")
+    fn carry_out(&mut self, action: Action) {
+        let (events, store) = (self.events.clone(), self.store.clone());
+        // A send fails only when the driver is gone, and then nobody waits for the event.
+        let end = move |event| drop(events.send(event));
+        match action {
+            Action::Hsm { call, request } => {
+                self.hsm.queue(request, move |reply| end(Event::Hsm { call, reply }));
+            }
+            Action::Write { name, bytes } => {
+                self.io.spawn(async move {
+                    let outcome = store.create(&name.to_string(), Bytes::from_owner(bytes)).await;
+                    end(Event::Wrote { name, outcome });
+                });
+            }
+            Action::List { from } => {
+                let group = self.group;
+                self.io.spawn(async move {
+                    let after = SegmentName::offset(&group, from);
+                    let names = store.list(&SegmentName::folder(&group), &after).await;
+                    // Anything may lie in a store: what is not named like a segment is not one.
+                    let result = names.map(|names| names.iter().filter_map(|n| n.parse().ok()).collect());
+                    end(Event::Listed { result });
+                });
+            }
+            Action::Read { name } => {
+                self.io.spawn(async move {
+                    let result = store.read(&name.to_string()).await;
+                    end(Event::Read { name, result });
+                });
+            }
+            Action::OpenTree => self.tree_job(Job::Open),
+            Action::CloseTree => self.tree_job(Job::Close),
+            Action::Advance(advance) => self.tree_job(Job::Advance(advance)),
+            Action::ReadSnapshot => {
+                let tree = self.tree.clone();
+                self.io.spawn(async move {
+                    end(Event::SnapshotRead { result: tree.read_snapshot().await });
+                });
+            }
+            Action::Load { load, records } => {
+                let tree = self.tree.clone();
+                self.io.spawn(async move {
+                    end(Event::Loaded { load, result: tree.load(records).await });
+                });
+            }
+            Action::Collect { before } => {
+                let group = self.group;
+                self.io.spawn(async move {
+                    end(Event::Collected { deleted: collect(&store, group, before).await });
+                });
+            }
+            Action::TreeDamaged(damage) => self.tree_damaged(&damage.to_string()),
+            Action::Send { to, message } => self.peers.send(self.own, to, message),
+            Action::Answer { ticket, answer } => {
+                if let Some(waiting) = self.waiting.remove(&ticket) {
+                    // The client may have gone.
+                    let _ = waiting.send(answer);
                 }
             }
+            Action::Fault(fault) => {
+                tracing::error!(group = %self.group, %fault, "the group has stopped on this host")
+            }
+            Action::Mended(fault) => {
+                tracing::info!(group = %self.group, was = %fault, "the group goes on again on this host: what was wrong has passed")
+            }
         }
+    }
+
+    fn tree_damaged(&self, damage: &str) {
+        tracing::error!(
+            group = %self.group, %damage,
+            "the stored tree is damaged, and what that covers is refused; run `strongroom-agent check`"
+        );
+        *self.damage() = Some(damage.to_owned());
     }
 
     fn tree_job(&self, job: Job) {

@@ -9,6 +9,7 @@ use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 use strongroom_client::Transport as _;
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
@@ -64,8 +65,8 @@ fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-#[tokio::test]
-async fn the_command_registers_recovers_tells_and_deletes() {
+/// A folder with the configuration of three realms that are served, tokens for them, and a secret.
+async fn folder_of_realms() -> TempDir {
     let realms = Realms::new(3, 0);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -83,6 +84,13 @@ async fn the_command_registers_recovers_tells_and_deletes() {
             tokio::spawn(serve(listener.accept().await.unwrap().0, realms.clone()));
         }
     });
+    folder
+}
+
+#[tokio::test]
+async fn the_command_registers_recovers_tells_and_deletes() {
+    let folder = folder_of_realms().await;
+    let path = folder.path();
     let run = |arguments: &'static str, input: &'static str| strongroom(path, arguments, input);
 
     let status = run("status --token-file tokens.json --json", "").await;
