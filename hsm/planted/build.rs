@@ -189,7 +189,9 @@ fn enumeration(all: &[Patches]) -> String {
     bugs().for_each(|(bug, _)| line(&format!("    /// {}\n    {},", bug.what, bug.name)));
     line("}\n\nimpl Bug {\n    /// All of them.\n    pub const ALL: &[Self] = &[");
     bugs().for_each(|(bug, _)| line(&format!("        Self::{},", bug.name)));
-    line("    ];\n\n    /// The file that has the rule.\n    #[must_use]\n    #[allow(clippy::too_many_lines)]");
+    line(
+        "    ];\n\n    /// The file that has the rule.\n    #[must_use]\n    #[allow(clippy::too_many_lines)]",
+    );
     line("    pub const fn source(self) -> &'static str {\n        match self {");
     bugs().for_each(|(bug, source)| line(&format!("            Self::{} => \"{source}\",", bug.name)));
     line("        }\n    }\n}");

@@ -66,6 +66,8 @@ pub(super) struct Log {
     trees: Trees,
     tail: Tail,
     recent: VecDeque<Object>,
+    /// How many entries were read from the store since this member started.
+    from_store: u64,
 }
 
 impl Log {
@@ -78,7 +80,18 @@ impl Log {
             trees: Trees::default(),
             tail: Tail::new(Index::ZERO),
             recent: VecDeque::new(),
+            from_store: 0,
         }
+    }
+
+    /// Forgets all: it will be read anew.
+    pub(super) fn start_over(&mut self) {
+        *self = Self { from_store: self.from_store, ..Self::new(self.realm, self.group) };
+    }
+
+    /// How many entries were read from the store, beside those that were pushed.
+    pub(super) const fn entries_read(&self) -> u64 {
+        self.from_store
     }
 
     /// Begins at the end of this segment.
@@ -141,6 +154,7 @@ impl Log {
         {
             return Err((first.index, Damage::Chain));
         }
+        let read = if object.origin == Origin::Store { segment.entries().len() as u64 } else { 0 };
         let mut trees = self.trees.clone();
         trees.open_paths(&object.paths);
         let applied = segment.entries().iter().try_for_each(|made| {
@@ -169,6 +183,7 @@ impl Log {
                 self.tail = Tail::new(index);
             }
         }
+        self.from_store += read;
         Ok(())
     }
 

@@ -1,12 +1,13 @@
 //! What the HSM's replies and refusals mean.
 
-use super::ask::{self, Unanswered, read};
-use super::bug::Bug;
-use super::capture::Forged;
-use super::interface::{CallId, Damage, Fault, Ticket};
-use super::leader::Leader;
-use super::outbox::Call;
-use super::{Replica, STATUS_RETRY_MS, State};
+use super::chain::STATUS_RETRY_MS;
+use super::{Replica, State};
+use crate::ask::{self, Unanswered, read};
+use crate::bug::Bug;
+use crate::capture::Forged;
+use crate::interface::{CallId, Damage, Fault, Ticket};
+use crate::leader::Leader;
+use crate::outbox::Call;
 use strongroom_proto::hsm::{DeviceStatus, Outcome, Refusal, RefusalClass, Reply};
 use strongroom_proto::ids::Term;
 use strongroom_proto::statement::Captured;
@@ -14,7 +15,7 @@ use strongroom_proto::statement::Captured;
 impl Replica {
     /// Takes a reply, or the loss of one.
     pub(super) fn hsm(&mut self, call: CallId, reply: Option<Reply>) {
-        let Some(purpose) = self.out.returned(call) else { return };
+        let Some(purpose) = self.cx.out.returned(call) else { return };
         match purpose {
             Call::Status => self.status_reply(read::<ask::Status>(reply)),
             Call::Capture => self.capture_reply(read::<ask::Capture>(reply)),
@@ -31,14 +32,14 @@ impl Replica {
     fn status_reply(&mut self, reply: Result<DeviceStatus, Unanswered>) {
         match reply {
             Ok(status) => self.begin(&status),
-            Err(_) => self.state = State::Starting(Some(self.now.after(STATUS_RETRY_MS))),
+            Err(_) => self.state = State::Starting(Some(self.cx.now.after(STATUS_RETRY_MS))),
         }
     }
 
     /// Knows what the HSM has captured, and begins as a witness that reads the log.
     fn begin(&mut self, status: &DeviceStatus) {
-        let group = self.settings.group.group;
-        let Some(of_group) = status.groups.iter().find(|g| g.statement == self.settings.group) else {
+        let group = self.cx.settings.group.group;
+        let Some(of_group) = status.groups.iter().find(|g| g.statement == self.cx.settings.group) else {
             return self.fault(Fault::NotMember { group });
         };
         let captured = (of_group.captured_index, of_group.captured_hash);
@@ -53,16 +54,16 @@ impl Replica {
                     self.following.captured(statement.index);
                 }
                 // Asked for before the log was sought anew: the entry that is sought is not the newest, and may be gone.
-                if self.seeks_before(statement.index) {
+                if self.search.is_for_one_before(statement.index) {
                     self.track((statement.index, statement.hash));
                 }
                 if let Some(name) = self.capture.stated(statement) {
-                    self.rereads.well_until(name);
+                    self.trouble.rereads.well_until(name);
                 }
                 self.state_captured();
             }
             Err(Unanswered::Refused(Refusal::NvramFailed)) => {
-                self.capture.retry(self.now);
+                self.capture.retry(self.cx.now);
                 if matches!(self.state, State::Leader(_)) {
                     self.step_down();
                 }
@@ -76,7 +77,7 @@ impl Replica {
                 self.start_over();
             }
             Err(Unanswered::Refused(refusal)) => self.fault(Fault::Hsm(refusal)),
-            Err(Unanswered::Senseless | Unanswered::Lost) => self.capture.retry(self.now),
+            Err(Unanswered::Senseless | Unanswered::Lost) => self.capture.retry(self.cx.now),
         }
     }
 
@@ -84,7 +85,7 @@ impl Replica {
     fn forged(&mut self, forged: &Forged) {
         let (object, index) = (forged.name, forged.name.first);
         match forged.by {
-            Some(_) if self.bugs.has(Bug::PushedForgeryIsFault) => {
+            Some(_) if self.cx.bugs.has(Bug::PushedForgeryIsFault) => {
                 self.fault(Fault::Damaged { object, index, damage: Damage::NotAuthentic });
             }
             Some(by) => {
@@ -95,27 +96,15 @@ impl Replica {
         }
     }
 
-    /// The HSM has captured something else than this agent believes: asks it, and reads the log anew.
-    pub(super) fn start_over(&mut self) {
-        if matches!(self.state, State::Leader(_)) {
-            self.step_down();
-        }
-        self.out.forget_calls();
-        self.forget_tracking();
-        self.seek = None;
-        self.leader = None;
-        self.state = State::Starting(Some(self.now.after(STATUS_RETRY_MS)));
-    }
-
     fn lead_reply(&mut self, reply: Result<Term, Unanswered>) {
         let State::Candidate(candidate) = &mut self.state else { return };
         match reply {
             Ok(term) => {
-                let leader = Leader::new(self.now, term, &self.log, &self.settings);
+                let leader = Leader::new(self.cx.now, term, &self.log, &self.cx.settings);
                 self.state = State::Leader(Box::new(leader));
             }
             Err(Unanswered::Refused(Refusal::NotCaptured)) => self.start_over(),
-            Err(Unanswered::Lost) => candidate.retry(self.now),
+            Err(Unanswered::Lost) => candidate.retry(self.cx.now),
             Err(Unanswered::Refused(_) | Unanswered::Senseless) => self.become_witness(),
         }
     }
@@ -135,7 +124,7 @@ impl Replica {
             _ => return self.lead_anew(),
         };
         if let State::Leader(leader) = &mut self.state {
-            leader.handshaken(self.now, ticket, outcome, &mut self.clients, &mut self.out);
+            leader.handshaken(self.cx.now, ticket, outcome, &mut self.clients, &mut self.cx.out);
         }
     }
 
@@ -143,15 +132,15 @@ impl Replica {
         let State::Leader(leader) = &mut self.state else { return };
         match reply {
             Ok(ask::Processed { outcomes, made }) => {
-                let done = leader.processed(self.now, outcomes, made, &mut self.clients, &mut self.out);
+                let done = leader.processed(self.cx.now, outcomes, made, &mut self.clients, &mut self.cx.out);
                 if done.is_err() {
                     self.lead_anew();
                 }
             }
             Err(Unanswered::Refused(refusal)) => match refusal.class() {
-                RefusalClass::TryAgain => leader.busy(self.now),
+                RefusalClass::TryAgain => leader.busy(self.cx.now),
                 RefusalClass::CallerIsWrong if leader.is_elected() => {
-                    leader.refused(&mut self.clients, &mut self.out);
+                    leader.refused(&mut self.clients, &mut self.cx.out);
                 }
                 RefusalClass::CallerIsWrong | RefusalClass::StartAnew => self.lead_anew(),
                 RefusalClass::DeviceFailed => self.step_down(),
@@ -164,10 +153,10 @@ impl Replica {
         let State::Leader(leader) = &mut self.state else { return };
         match reply {
             Ok(ask::Committed { statement, released }) => {
-                leader.released(self.now, statement, released, &mut self.clients, &mut self.out);
+                leader.released(self.cx.now, statement, released, &mut self.clients, &mut self.cx.out);
             }
             Err(Unanswered::Refused(refusal)) if !shows_another_state(refusal) => {
-                if self.bugs.has(Bug::BadStatementCostsAll) {
+                if self.cx.bugs.has(Bug::BadStatementCostsAll) {
                     leader.forget_statements();
                 } else if let Some(liar) = leader.uncommitted(refusal) {
                     self.lied(liar);

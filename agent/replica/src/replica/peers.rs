@@ -4,60 +4,19 @@
 //! made the newest entry, as the store shows it; only what the leader pushes of its own leadership is captured before it
 //! is read from the store; and a leader under whom nothing happens while clients wait is not followed.
 
-use super::ahead::Push;
-use super::bug::Bug;
-use super::election::Candidate;
-use super::interface::{Fault, Millis};
-use super::turn::MAX_BACK_OFF;
 use super::{Replica, State};
+use crate::ahead::Push;
+use crate::bug::Bug;
+use crate::interface::Fault;
 use crate::peer::PeerMessage;
 use crate::segment::{Segment, SegmentName};
 use strongroom_proto::hsm::PrefixTree;
 use strongroom_proto::ids::{HsmId, Index, Term};
 
-/// For how long a leader is followed under whom nothing happens while clients wait; then the same time not at all. Longer
-/// than it takes such a leader to give way by itself. Twice as long each time that it was in vain.
-const IN_VAIN_MS: u64 = 12_000;
-/// After so long without one, clients do not wait.
-const NOBODY_ASKS_MS: u64 = 4_000;
-/// How many entries show that leading is not in vain: a new leader makes one in any case, and may race another.
-const PROGRESS: u64 = 3;
-
-/// What becomes of clients that are sent to the leader.
-#[derive(Default)]
-pub(super) struct Following {
-    /// Since when and when last clients were sent away, and nothing has been captured since.
-    waiting: Option<(Millis, Millis)>,
-    /// The leadership that is not followed before this time.
-    left: Option<(HsmId, Term, Millis)>,
-    /// How often in a row a leader was left, and what was captured then.
-    in_vain: u32,
-    left_at: Option<Index>,
-}
-
-impl Following {
-    /// How long to follow a leader under whom nothing happens.
-    fn patience_ms(&self) -> u64 {
-        IN_VAIN_MS << self.in_vain.min(MAX_BACK_OFF)
-    }
-
-    /// Something new is captured.
-    pub(super) fn captured(&mut self, index: Index) {
-        self.waiting = None;
-        if self.left_at.is_none_or(|at| index.0 >= at.0.saturating_add(PROGRESS)) {
-            self.in_vain = 0;
-        }
-    }
-
-    fn has_left(&self, leader: HsmId, term: Term, now: Millis) -> bool {
-        self.left.is_some_and(|(of, its, until)| (of, its) == (leader, term) && now < until)
-    }
-}
-
 impl Replica {
     /// Takes a message of another member's agent.
     pub(super) fn peer(&mut self, from: HsmId, message: PeerMessage) {
-        if message.group() != self.settings.group.group || !self.standings.may_speak(from, self.now) {
+        if message.group() != self.cx.settings.group.group || !self.standings.may_speak(from, self.cx.now) {
             return;
         }
         match message {
@@ -67,7 +26,7 @@ impl Replica {
                 }
             }
             PeerMessage::Push { first, prev, segment, paths, .. } => {
-                let name = SegmentName::new(self.settings.group.group, first, &prev);
+                let name = SegmentName::new(self.cx.settings.group.group, first, &prev);
                 self.pushed(from, name, &segment, paths);
             }
             PeerMessage::Captured { statement, .. } => {
@@ -79,7 +38,7 @@ impl Replica {
                     return self.look(from, statement.index);
                 }
                 if leader.is_beaten_by(&statement) {
-                    if self.bugs.has(Bug::FalseHashDeposes) {
+                    if self.cx.bugs.has(Bug::FalseHashDeposes) {
                         return self.step_down();
                     }
                     // Nothing that the store shows of others says when this is borne out.
@@ -97,18 +56,18 @@ impl Replica {
     /// Tells another member who leads: this one, or whom it follows and has just heard. A higher tip wins.
     fn tell_leader(&mut self, to: HsmId) {
         let newest = self.log.position().0;
-        let (leader, term) = match (&self.state, self.leader, self.log.tip()) {
-            (State::Leader(leader), _, _) if leader.is_elected() => (self.settings.hsm, leader.term()),
+        let (leader, term) = match (&self.state, self.following.leader, self.log.tip()) {
+            (State::Leader(leader), _, _) if leader.is_elected() => (self.cx.settings.hsm, leader.term()),
             (State::Witness, Some(leader), Some(tip)) if tip.entry.leader == leader => {
                 (leader, tip.entry.term)
             }
             _ => return,
         };
-        let least = *self.settings.election_timeout_ms.start();
-        let is_heard = self.turn.has_heard(self.now, least);
-        if leader != to && (leader == self.settings.hsm || is_heard) {
-            let group = self.settings.group.group;
-            self.out.send(to, PeerMessage::Follows { group, leader, term, newest });
+        let least = *self.cx.settings.election_timeout_ms.start();
+        let is_heard = self.turn.has_heard(self.cx.now, least);
+        if leader != to && (leader == self.cx.settings.hsm || is_heard) {
+            let group = self.cx.settings.group.group;
+            self.cx.out.send(to, PeerMessage::Follows { group, leader, term, newest });
         }
     }
 
@@ -116,15 +75,15 @@ impl Replica {
     /// where it cannot read why. Who has asked, before it tries to lead, waits on, where enough others say so that one of
     /// them is right: as many as a majority has beside itself.
     fn hear_of_leader(&mut self, from: HsmId, of: HsmId, term: Term, newest: Index) {
-        let members = &self.settings.group.members;
-        if of == self.settings.hsm || !members.contains(&of) {
+        let members = &self.cx.settings.group.members;
+        if of == self.cx.settings.hsm || !members.contains(&of) {
             return;
         }
         if let State::Leader(leader) = &mut self.state {
-            if newest <= leader.newest() || self.bugs.has(Bug::RivalUnheard) {
+            if newest <= leader.newest() || self.cx.bugs.has(Bug::RivalUnheard) {
                 return;
             }
-            let is_left = leader.is_left_by(from, self.now, &self.settings);
+            let is_left = leader.is_left_by(from, self.cx.now, &self.cx.settings);
             self.look(from, newest);
             if is_left {
                 self.step_down();
@@ -158,12 +117,13 @@ impl Replica {
         }
         // Before the captured entry is found, there is nothing to go on from. Another leadership is one only once the
         // store shows it: otherwise two members could capture two entries in one place.
-        let goes_on = self.seek.is_none() && (self.made_newest(from, term) || self.bugs.has(Bug::PushElects));
-        let goes_on = goes_on || self.bugs.has(Bug::PushedForkIsFault);
+        let goes_on =
+            !self.search.is_on() && (self.made_newest(from, term) || self.cx.bugs.has(Bug::PushElects));
+        let goes_on = goes_on || self.cx.bugs.has(Bug::PushedForkIsFault);
         let goes_on = goes_on && self.log.next_name() == Some(name);
         let push = Push { from, segment, bytes: bytes.into(), paths };
         if !goes_on || !self.capture.has_room() {
-            if !self.bugs.has(Bug::AheadIsLost) {
+            if !self.cx.bugs.has(Bug::AheadIsLost) {
                 self.ahead.put(push);
             }
             return self.look(from, last);
@@ -176,7 +136,9 @@ impl Replica {
         let Push { from, segment, bytes, paths } = push;
         match self.take(segment.name(), &segment, &bytes, Some((from, paths))) {
             Ok(()) => {}
-            Err(fault @ Fault::Forked { .. }) if self.bugs.has(Bug::PushedForkIsFault) => self.fault(fault),
+            Err(fault @ Fault::Forked { .. }) if self.cx.bugs.has(Bug::PushedForkIsFault) => {
+                self.fault(fault)
+            }
             Err(_) => {
                 self.lied(from);
                 self.look(from, segment.last().index);
@@ -186,7 +148,7 @@ impl Replica {
 
     /// Takes what was pushed before its turn, as far as it is its turn now.
     pub(super) fn take_ahead(&mut self) {
-        while self.seek.is_none() && self.is_following() && self.capture.has_room() {
+        while !self.search.is_on() && self.is_following() && self.capture.has_room() {
             let next = self.log.next_name();
             let Some(push) = next.and_then(|name| self.ahead.next(name)) else { return };
             if self.made_newest(push.from, push.segment.last().term) {
@@ -197,18 +159,18 @@ impl Replica {
 
     /// Something that this sender said did not verify.
     pub(super) fn lied(&mut self, from: HsmId) {
-        if self.bugs.has(Bug::LiarsKeepTheirTurn) {
+        if self.cx.bugs.has(Bug::LiarsKeepTheirTurn) {
             return;
         }
-        self.standings.lied(from, self.now);
-        if self.leader == Some(from) {
-            self.leader = None;
+        self.standings.lied(from, self.cx.now);
+        if self.following.leader == Some(from) {
+            self.following.leader = None;
         }
     }
 
     /// Somebody says that the log goes further, or otherwise, than this member knows. The store decides.
     pub(super) fn look(&mut self, from: HsmId, claimed: Index) {
-        if self.standings.may_look(from, claimed, self.now) {
+        if self.standings.may_look(from, claimed, self.cx.now) {
             self.catch_up.want_any();
         }
     }
@@ -231,8 +193,8 @@ impl Replica {
         if newest < known {
             // It was deposed and does not know. A statement of something newer tells it.
             if let Some(statement) = self.capture.statement().filter(|s| s.index > newest) {
-                let group = self.settings.group.group;
-                self.out.send(from, PeerMessage::Captured { group, statement });
+                let group = self.cx.settings.group.group;
+                self.cx.out.send(from, PeerMessage::Captured { group, statement });
             }
             self.tell_leader(from);
             return false;
@@ -240,9 +202,9 @@ impl Replica {
         if !self.may_follow(from, (from, term), newest) {
             return false;
         }
-        if self.made_newest(from, term) || self.bugs.has(Bug::ClaimElects) {
+        if self.made_newest(from, term) || self.cx.bugs.has(Bug::ClaimElects) {
             self.standings.confirmed(from);
-            self.turn.hear(self.now, newest);
+            self.turn.hear(self.cx.now, newest);
         }
         self.wait_for((from, term));
         true
@@ -251,15 +213,15 @@ impl Replica {
     /// A member says that somebody leads, and how far the log goes. Whether to wait for that leader.
     fn may_follow(&mut self, from: HsmId, (leader, term): (HsmId, Term), newest: Index) -> bool {
         let known = self.log.position().0;
-        if self.made_newest(leader, term) || self.bugs.has(Bug::ClaimElects) {
-            return newest >= known && !self.following.has_left(leader, term, self.now);
+        if self.made_newest(leader, term) || self.cx.bugs.has(Bug::ClaimElects) {
+            return newest >= known && !self.following.has_left(leader, term, self.cx.now);
         }
         // A leader that is new, or none.
         if newest <= known {
             return false;
         }
         self.look(from, newest);
-        self.standings.has_credit(from, self.now)
+        self.standings.has_credit(from, self.cx.now)
     }
 
     /// Waits for a leader, or for what the store says of it.
@@ -267,41 +229,20 @@ impl Replica {
         if matches!(self.state, State::Candidate(_)) {
             self.become_witness();
         }
-        if self.made_newest(leader, term) || self.bugs.has(Bug::ClaimElects) {
-            self.leader = Some(leader);
+        if self.made_newest(leader, term) || self.cx.bugs.has(Bug::ClaimElects) {
+            self.following.leader = Some(leader);
         }
         self.put_off();
     }
 
     /// A client is sent to the leader. Leaves it if nothing has come of that for too long.
     pub(super) fn sent_away(&mut self) {
-        let (State::Witness, Some(leader)) = (&self.state, self.leader) else { return };
-        let (since, last) = self.following.waiting.unwrap_or((self.now, self.now));
-        let since = if self.now > last.after(NOBODY_ASKS_MS) { self.now } else { since };
-        self.following.waiting = Some((since, self.now));
-        let patience_ms = self.following.patience_ms();
-        if self.now < since.after(patience_ms) || self.bugs.has(Bug::FollowedForEver) {
+        let (State::Witness, Some(leader)) = (&self.state, self.following.leader) else { return };
+        if !self.following.sends_in_vain(self.cx.now) || self.cx.bugs.has(Bug::FollowedForEver) {
             return;
         }
         let term = self.log.tip().map_or(Term([0; 16]), |tip| tip.entry.term);
-        self.following = Following {
-            waiting: None,
-            left: Some((leader, term, self.now.after(patience_ms))),
-            in_vain: self.following.in_vain.saturating_add(1),
-            left_at: Some(self.capture.captured().0),
-        };
-        self.leader = None;
-        self.state = State::Candidate(Candidate::new(self.now));
-    }
-
-    /// Tells the leader what this member has captured: the HSM that made the newest entry, whoever else says that it
-    /// leads.
-    pub(super) fn state_captured(&mut self) {
-        let maker = self.log.tip().map(|tip| tip.entry.leader);
-        if let (Some(to), Some(statement)) = (maker.or(self.leader), self.capture.statement())
-            && to != self.settings.hsm
-        {
-            self.out.send(to, PeerMessage::Captured { group: self.settings.group.group, statement });
-        }
+        self.following.leave(self.cx.now, (leader, term), self.capture.captured().0);
+        self.stand(self.cx.now);
     }
 }

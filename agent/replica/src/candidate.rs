@@ -1,0 +1,58 @@
+//! A member that tries to lead: it settles what it wrote, reads the log to its end, captures all of that, and only then asks
+//! its HSM.
+//!
+//! Kept here: the HSM is asked once for each try, and only after the walk to the end of the log has begun.
+
+use super::catch_up::Walk;
+use super::interface::Millis;
+
+/// First and longest pause after the HSM did not answer a candidate.
+const BACK_OFF_MS: (u64, u64) = (100, 5_000);
+
+/// One try after the other.
+pub(super) struct Candidate {
+    not_before: Millis,
+    back_off_ms: u64,
+    /// Reads the log to its end, once the writes of an earlier leadership are settled.
+    walk: Option<Walk>,
+    /// Whether the HSM is asked.
+    asked: bool,
+}
+
+impl Candidate {
+    pub(super) const fn new(not_before: Millis) -> Self {
+        Self { not_before, back_off_ms: 0, walk: None, asked: false }
+    }
+
+    /// Tries again later, from the start.
+    pub(super) fn retry(&mut self, now: Millis) {
+        let (first, longest) = BACK_OFF_MS;
+        let back_off_ms = self.back_off_ms.saturating_mul(2).clamp(first, longest);
+        *self = Self { back_off_ms, ..Self::new(now.after(back_off_ms)) };
+    }
+
+    /// Whether there is something for it to do: the pause is over, and the HSM is not asked yet.
+    pub(super) fn is_due(&self, now: Millis) -> bool {
+        !self.asked && now >= self.not_before
+    }
+
+    /// The walk to the end of the log, once it has begun.
+    pub(super) const fn walk(&self) -> Option<Walk> {
+        self.walk
+    }
+
+    /// Begins with this walk.
+    pub(super) const fn begin(&mut self, walk: Walk) {
+        self.walk = Some(walk);
+    }
+
+    /// The HSM is asked now.
+    pub(super) const fn ask(&mut self) {
+        self.asked = true;
+    }
+
+    /// Whether the HSM is asked.
+    pub(super) const fn has_asked(&self) -> bool {
+        self.asked
+    }
+}

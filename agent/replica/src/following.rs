@@ -1,0 +1,69 @@
+//! Whom this member follows, and what becomes of the clients that it sends there.
+//!
+//! Kept here: a leader under whom nothing happens while clients wait is not followed; each time that it was left in vain,
+//! it is followed for twice as long, until something happens.
+
+use super::interface::Millis;
+use super::turn::MAX_BACK_OFF;
+use strongroom_proto::ids::{HsmId, Index, Term};
+
+/// For how long a leader is followed under whom nothing happens while clients wait; then the same time not at all. Longer
+/// than it takes such a leader to give way by itself. Twice as long each time that it was in vain.
+const IN_VAIN_MS: u64 = 12_000;
+/// After so long without one, clients do not wait.
+const NOBODY_ASKS_MS: u64 = 4_000;
+/// How many entries show that leading is not in vain: a new leader makes one in any case, and may race another.
+const PROGRESS: u64 = 3;
+
+/// The leader, and how that goes.
+#[derive(Default)]
+pub(super) struct Following {
+    /// Who leads, as far as this member knows; it may be itself.
+    pub(super) leader: Option<HsmId>,
+    /// Since when and when last clients were sent away, and nothing has been captured since.
+    waiting: Option<(Millis, Millis)>,
+    /// The leadership that is not followed before this time.
+    left: Option<(HsmId, Term, Millis)>,
+    /// How often in a row a leader was left, and what was captured then.
+    in_vain: u32,
+    left_at: Option<Index>,
+}
+
+impl Following {
+    /// How long to follow a leader under whom nothing happens.
+    fn patience_ms(&self) -> u64 {
+        IN_VAIN_MS << self.in_vain.min(MAX_BACK_OFF)
+    }
+
+    /// Something new is captured.
+    pub(super) fn captured(&mut self, index: Index) {
+        self.waiting = None;
+        if self.left_at.is_none_or(|at| index.0 >= at.0.saturating_add(PROGRESS)) {
+            self.in_vain = 0;
+        }
+    }
+
+    /// Whether this leadership is one that is not followed now.
+    pub(super) fn has_left(&self, leader: HsmId, term: Term, now: Millis) -> bool {
+        self.left.is_some_and(|(of, its, until)| (of, its) == (leader, term) && now < until)
+    }
+
+    /// A client is sent to the leader. Whether that has been in vain for too long.
+    pub(super) fn sends_in_vain(&mut self, now: Millis) -> bool {
+        let (since, last) = self.waiting.unwrap_or((now, now));
+        let since = if now > last.after(NOBODY_ASKS_MS) { now } else { since };
+        self.waiting = Some((since, now));
+        now >= since.after(self.patience_ms())
+    }
+
+    /// Leaves the leader in this leadership, when this is captured.
+    pub(super) fn leave(&mut self, now: Millis, (leader, term): (HsmId, Term), captured: Index) {
+        *self = Self {
+            leader: None,
+            waiting: None,
+            left: Some((leader, term, now.after(self.patience_ms()))),
+            in_vain: self.in_vain.saturating_add(1),
+            left_at: Some(captured),
+        };
+    }
+}

@@ -1,0 +1,83 @@
+//! The log as this member knows it, and what its HSM has captured of it: begun, gone on with and given up together.
+
+use super::{Replica, State};
+use crate::capture::Capture;
+use crate::interface::{Damage, Fault};
+use crate::log::{Object, Origin};
+use crate::peer::PeerMessage;
+use crate::segment::{Segment, SegmentName};
+use strongroom_proto::hsm::PrefixTree;
+use strongroom_proto::ids::{EntryHash, HsmId, Index};
+
+/// How long to leave an HSM alone that did not say what it has captured.
+pub(super) const STATUS_RETRY_MS: u64 = 200;
+
+impl Replica {
+    /// Begins to read the log at what the HSM has captured.
+    pub(super) fn track(&mut self, captured: (Index, EntryHash)) {
+        self.capture = Capture::new(captured);
+        self.log.start_over();
+        self.search.begin(captured);
+        self.forget_tracking();
+        let walk = self.catch_up.want();
+        self.trouble.tried_with(walk);
+    }
+
+    /// Takes a segment that is in the store with all before it, if it continues the log; or one of which its maker's
+    /// agent says so, with the paths that it sent. Otherwise changes nothing.
+    pub(super) fn take(
+        &mut self,
+        name: SegmentName,
+        segment: &Segment,
+        bytes: &[u8],
+        pushed: Option<(HsmId, Vec<PrefixTree>)>,
+    ) -> Result<(), Fault> {
+        let damaged = |(index, damage)| Fault::Damaged { object: name, index, damage };
+        if segment.name() != name {
+            return Err(damaged((name.first, Damage::Chain)));
+        }
+        let (captured, hash) = self.capture.captured();
+        let mut here = segment.entries().iter().filter(|e| e.entry.index == captured);
+        let forked = here.any(|e| e.entry.hash() != hash);
+        let origin = if pushed.is_some() { Origin::Pushed { whole: false } } else { Origin::Store };
+        let (by, paths) = pushed.unzip();
+        let paths = paths.unwrap_or_default().into();
+        let object = Object { name, prev: segment.first().prev, bytes: bytes.into(), paths, origin };
+        if forked {
+            return Err(Fault::Forked { index: captured, hash });
+        }
+        self.log.apply(segment, object).map_err(damaged)?;
+        self.capture.push(name, segment.entries().iter().map(|e| e.entry.clone()).collect(), by);
+        Ok(())
+    }
+
+    /// Tells the leader what this member has captured: the HSM that made the newest entry, whoever else says that it
+    /// leads.
+    pub(super) fn state_captured(&mut self) {
+        let maker = self.log.tip().map(|tip| tip.entry.leader);
+        if let (Some(to), Some(statement)) = (maker.or(self.following.leader), self.capture.statement())
+            && to != self.cx.settings.hsm
+        {
+            self.cx.out.send(to, PeerMessage::Captured { group: self.cx.settings.group.group, statement });
+        }
+    }
+
+    /// The HSM has captured something else than this agent believes: asks it, and reads the log anew.
+    pub(super) fn start_over(&mut self) {
+        if matches!(self.state, State::Leader(_)) {
+            self.step_down();
+        }
+        self.cx.out.forget_calls();
+        self.forget_tracking();
+        self.search.end();
+        self.following.leader = None;
+        self.state = State::Starting(Some(self.cx.now.after(STATUS_RETRY_MS)));
+    }
+
+    /// Gives up what was being found out.
+    pub(super) fn forget_tracking(&mut self) {
+        self.under_way.forget_asking();
+        self.ahead.clear();
+        self.catch_up.start_over();
+    }
+}

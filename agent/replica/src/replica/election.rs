@@ -1,0 +1,62 @@
+//! Becoming the leader.
+//!
+//! There is no lease and no vote: whoever's segment is created next leads. Two members that lead at once are safe; one
+//! of their writes is lost, and its member steps down.
+
+use super::{Replica, State};
+use crate::ask;
+use crate::bug::Bug;
+use crate::interface::Millis;
+use crate::outbox::Call;
+use crate::peer::PeerMessage;
+
+/// How long to wait for what others say of a leader.
+const SEEK_HEARTBEATS: u64 = 2;
+
+impl Replica {
+    /// Goes on with becoming the leader: settle, read to the end, capture all of it, ask the HSM.
+    pub(super) fn advance_candidate(&mut self) {
+        let State::Candidate(candidate) = &mut self.state else { return };
+        if !candidate.is_due(self.cx.now) || !self.settling.is_empty() {
+            return;
+        }
+        let Some(walk) = candidate.walk() else {
+            candidate.begin(self.catch_up.want());
+            return self.follow_log();
+        };
+        let at_end = self.catch_up.has_done(walk)
+            && self.capture.is_done()
+            && self.capture.captured() == self.log.position();
+        if at_end {
+            candidate.ask();
+            let entry = self.log.tip().map(|tip| tip.entry.clone());
+            self.cx.out.ask(Call::Lead, ask::Lead(self.cx.settings.group.group, entry));
+        } else if self.catch_up.has_done(walk) && self.capture.captured().0 > self.log.position().0 {
+            candidate.retry(self.cx.now);
+        }
+    }
+
+    /// Takes note of the time. Who was not run for as long as an election takes has heard nobody for no fault of the
+    /// leader's: what waits to be heard comes first.
+    pub(super) fn wake_at(&mut self, now: Millis) {
+        let slept = now >= self.cx.now.after(*self.cx.settings.election_timeout_ms.end());
+        self.cx.now = self.cx.now.max(now);
+        if self.turn.woke(slept) && matches!(self.state, State::Witness) {
+            self.put_off();
+        }
+    }
+
+    /// It is time to try to lead, but the last time was in vain: asks whether others hear a leader whom this member does
+    /// not. Whether to wait for what they say.
+    pub(super) fn seeks_first(&mut self) -> bool {
+        if !self.turn.asks_first() || self.cx.bugs.has(Bug::NobodyAsked) {
+            return false;
+        }
+        self.turn.wait_for_sayers(self.cx.now.after(SEEK_HEARTBEATS * self.cx.settings.heartbeat_ms));
+        let group = self.cx.settings.group.group;
+        for to in self.cx.settings.group.members.iter().filter(|to| **to != self.cx.settings.hsm) {
+            self.cx.out.send(*to, PeerMessage::Seek { group });
+        }
+        true
+    }
+}

@@ -1,0 +1,68 @@
+//! What cannot be read as it must be: read again, or a fault, which stops this member for a while.
+//!
+//! Kept here: who could not read what a leader needs captures like any other member meanwhile, and does not lead; and whoever
+//! has stopped begins again from the start.
+
+use super::{Replica, State};
+use crate::bug::Bug;
+use crate::interface::{Damage, Fault};
+use crate::segment::SegmentName;
+
+impl Replica {
+    /// A segment in the store does not verify. Reads it again later, or stops.
+    pub(super) fn unverified(&mut self, object: SegmentName, fault: Fault) {
+        match self.trouble.rereads.pause_ms(object) {
+            Some(ms) if !self.cx.bugs.has(Bug::BadReadIsFault) => self.catch_up.pause_for(self.cx.now, ms),
+            _ => self.fault(fault),
+        }
+    }
+
+    /// The same of one in which the HSM found what no HSM made: what lies in memory is forgotten.
+    pub(super) fn unproven(&mut self, object: SegmentName) {
+        let fault = Fault::Damaged { object, index: object.first, damage: Damage::NotAuthentic };
+        match self.trouble.rereads.pause_ms(object) {
+            Some(ms) if !self.cx.bugs.has(Bug::BadReadIsFault) => {
+                self.track(self.capture.captured());
+                self.catch_up.pause_for(self.cx.now, ms);
+            }
+            _ => self.fault(fault),
+        }
+    }
+
+    /// Stops, and looks again after a while.
+    pub(super) fn fault(&mut self, fault: Fault) {
+        self.trouble.find(&mut self.cx, fault, false);
+        if matches!(self.state, State::Leader(_)) {
+            self.step_down();
+        }
+        self.clients.give_up(&mut self.cx.out);
+        self.cx.out.forget_calls();
+        self.forget_tracking();
+        self.search.end();
+        self.following.leader = None;
+        self.state = State::Faulted;
+    }
+
+    /// Cannot read what a leader needs: leaves that to others for a while.
+    pub(super) fn fault_of_leader(&mut self, fault: Fault) {
+        self.trouble.find(&mut self.cx, fault, true);
+        self.step_down();
+    }
+
+    /// Begins anew where it is time to, and says so when what was wrong is over.
+    pub(super) fn look_after_trouble(&mut self) {
+        if matches!(self.state, State::Faulted) {
+            if !self.trouble.rests(self.cx.now) && !self.cx.bugs.has(Bug::FaultForGood) {
+                self.state = State::Starting(Some(self.cx.now));
+            }
+            return;
+        }
+        let has_tree = matches!(&self.state, State::Leader(leader) if leader.snapshots.are_open());
+        let (log, capture, catch_up) = (&self.log, &self.capture, &self.catch_up);
+        let has_captured_after = |walk| {
+            let at_end = capture.is_done() && capture.captured() == log.position();
+            at_end && catch_up.has_done(walk)
+        };
+        self.trouble.look(&mut self.cx, has_tree, log.tail().base(), has_captured_after);
+    }
+}

@@ -1,0 +1,194 @@
+//! One event after the other, and whatever can be done after each.
+
+use super::{Replica, State};
+use crate::ask;
+use crate::bug::Bug;
+use crate::clients::Queued;
+use crate::flights::Outcome;
+use crate::interface::{
+    Action, Answer, CreateOutcome, Event, Millis, ReadOutcome, Settings, Ticket, Unavailable,
+};
+use crate::outbox::Call;
+use crate::segment::SegmentName;
+use crate::under_way::Lister;
+use strongroom_proto::hsm::BatchRequest;
+
+/// How long a write may stay unsettled, at least. See [`crate::Storage::grace_ms`].
+const SETTLE_MS: u64 = 10_000;
+
+impl Replica {
+    /// Starts a member, knowing nothing but its settings.
+    #[must_use]
+    pub fn new(settings: Settings, now: Millis) -> (Self, Vec<Action>) {
+        let mut replica = Self::unstarted(settings, now);
+        replica.advance();
+        let actions = replica.take_out();
+        (replica, actions)
+    }
+
+    /// Takes one event, and says what to do.
+    pub fn step(&mut self, now: Millis, event: Event) -> Vec<Action> {
+        self.wake_at(now);
+        match event {
+            Event::Tick => self.tick(),
+            Event::Client { ticket, handshake_only, request } => self.client(ticket, handshake_only, request),
+            Event::Hsm { call, reply } => {
+                self.silence.ended(self.cx.now, call, reply.is_some(), &self.cx.settings.hsm_silence_ms);
+                self.hsm(call, reply);
+            }
+            Event::Wrote { name, outcome } => self.wrote(name, outcome),
+            Event::Listed { result } => self.listed(result),
+            Event::TreeOpened { result } => self.tree_opened(result),
+            Event::SnapshotRead { result } => self.snapshot_read(result),
+            Event::Loaded { load, result } => self.loaded(load, result),
+            Event::Advanced { result } => self.advanced(result),
+            Event::Collected { .. } => self.under_way.collected(),
+            Event::Read { name, result } => self.read(name, result),
+            Event::Peer { from, message } => self.peer(from, message),
+        }
+        self.advance();
+        if cfg!(debug_assertions) {
+            self.assert_invariants();
+        }
+        self.take_out()
+    }
+
+    fn take_out(&mut self) -> Vec<Action> {
+        for call in self.cx.out.take_asked() {
+            self.silence.asked(self.cx.now, call);
+        }
+        self.cx.out.take()
+    }
+
+    fn tick(&mut self) {
+        self.clients.expire(self.cx.now, &mut self.cx.out);
+        if let State::Leader(leader) = &mut self.state {
+            leader.tick(self.cx.now, &self.cx.settings, &self.log, &mut self.cx.out);
+            let alone = self.cx.settings.group.members.len() == 1 || self.cx.bugs.has(Bug::SilentHsmLeads);
+            if self.silence.is_silent(self.cx.now, &self.cx.settings.hsm_silence_ms) && !alone {
+                // The others do better: they begin when they hear no more of this one.
+                self.step_down();
+            } else if leader.is_stalled(self.cx.now, self.turn.back_off(), &self.cx.settings) {
+                self.step_down();
+            } else if leader.is_hsm_unheard(self.cx.now) {
+                self.cx.out.ask(Call::Alive, ask::Capture(self.cx.settings.group.group, Vec::new()));
+            }
+        }
+        if matches!(self.state, State::Witness)
+            && self.turn.is_due(self.cx.now)
+            && !self.trouble.rests(self.cx.now)
+        {
+            if self.seeks_first() {
+                return;
+            }
+            self.stand(self.cx.now);
+        }
+    }
+
+    fn client(&mut self, ticket: Ticket, handshake_only: bool, request: BatchRequest) {
+        match &self.state {
+            State::Leader(leader) if leader.is_elected() => {
+                let queued = Queued { ticket, request };
+                self.clients.arrive(self.cx.now, &mut self.cx.out, handshake_only, queued);
+            }
+            _ => {
+                self.sent_away();
+                self.cx.out.answer(ticket, Answer::NotLeader(self.following.leader));
+            }
+        }
+    }
+
+    /// Does whatever can be done now.
+    fn advance(&mut self) {
+        self.look_after_trouble();
+        if let State::Starting(Some(at)) = self.state
+            && at <= self.cx.now
+        {
+            self.state = State::Starting(None);
+            self.cx.out.ask(Call::Status, ask::Status);
+        }
+        if matches!(self.state, State::Starting(_) | State::Faulted) {
+            return;
+        }
+        self.settling.give_up(self.cx.now, self.too_late_ms());
+        for (name, bytes) in self.settling.due(self.cx.now) {
+            self.cx.out.write(name, bytes);
+        }
+        self.follow_log();
+        let max_frame_bytes = self.cx.settings.limits.max_frame_bytes as usize;
+        if let Some(entries) = self.capture.ask(self.cx.now, max_frame_bytes) {
+            self.cx.out.ask(Call::Capture, ask::Capture(self.cx.settings.group.group, entries));
+        }
+        self.advance_candidate();
+        if let State::Leader(leader) = &mut self.state {
+            let mine = self.capture.statement();
+            leader.commit(self.cx.now, &self.cx.settings, mine, &self.standings, &mut self.cx.out);
+            if leader.advance(self.cx.now, &self.cx.settings, &mut self.clients, &mut self.cx.out).is_err() {
+                self.lead_anew();
+            }
+        }
+        self.advance_snapshots();
+    }
+
+    fn listed(&mut self, result: Result<Vec<SegmentName>, Unavailable>) {
+        match self.under_way.listed() {
+            Some(Lister::End { from, known }) => self.listed_end(from, known, result),
+            Some(Lister::Replay(term)) => {
+                if let State::Leader(leader) = &mut self.state
+                    && leader.term() == term
+                    && let Some(replay) = leader.snapshots.replay()
+                {
+                    replay.listed(self.cx.now, result.ok());
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn read(&mut self, name: SegmentName, result: ReadOutcome) {
+        if self.sought(name, &result) {
+            return;
+        }
+        let bytes = match result {
+            ReadOutcome::Found(bytes) => Some(bytes),
+            ReadOutcome::Absent | ReadOutcome::Unavailable => None,
+        };
+        if let State::Leader(leader) = &mut self.state
+            && let Some(replay) = leader.snapshots.replay()
+            && replay.wants(name)
+        {
+            return replay.read(self.cx.now, name, bytes);
+        }
+        self.catch_up.read(self.cx.now, name, bytes);
+    }
+
+    fn wrote(&mut self, name: SegmentName, outcome: CreateOutcome) {
+        let lost = self.settling.wrote(self.cx.now, name, outcome);
+        if lost && !matches!(self.state, State::Faulted) {
+            self.restore_lost();
+        }
+        self.settling.clear_landed();
+        let late = self.too_late_ms();
+        let State::Leader(leader) = &mut self.state else { return };
+        if leader.flights().wrote(self.cx.now, name, outcome) == Outcome::Lost {
+            return self.step_down();
+        }
+        while let Some(flight) = leader.flights().pop_landed() {
+            if flight.is_older_than(self.cx.now, late) {
+                // Its place may have been deleted since, and then it is in the store and off the log.
+                return self.step_down();
+            }
+            leader.landed(self.cx.now, &self.cx.settings, &flight, &mut self.cx.out);
+            self.following.leader = Some(self.cx.settings.hsm);
+            if let Some(last) = flight.entries.last() {
+                self.log.advance(flight.object.clone(), last.clone(), flight.trees, flight.changed);
+            }
+            self.capture.push(flight.object.name, flight.entries, None);
+        }
+    }
+
+    /// How old a write may be before the segments at its place may have been deleted.
+    fn too_late_ms(&self) -> u64 {
+        (self.cx.settings.storage.grace_ms / 2).max(SETTLE_MS)
+    }
+}

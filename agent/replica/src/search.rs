@@ -1,0 +1,156 @@
+//! Looking for the captured entry in the log: the segment that ends with it is where reading begins.
+//!
+//! Kept here: a segment is the one only if it ends with the captured entry by its whole hash; and a store that lacks it is
+//! asked again, often enough, before it is taken to have lost it.
+
+use super::interface::{Damage, Fault, ReadOutcome};
+use super::log::first_of_segment;
+use crate::segment::{BadSegment, Segment, SegmentName};
+use std::collections::BTreeSet;
+use strongroom_proto::entry::Entry;
+use strongroom_proto::ids::{EntryHash, Index};
+
+/// How often in a row a listing may lack what the HSM has captured before the store is taken to have lost it. With
+/// the pauses between, about ten seconds.
+const MAX_FRUITLESS: u32 = 8;
+
+/// A search under way.
+struct Seek {
+    sought: (Index, EntryHash),
+    /// Segments that may be it, the likeliest last; empty until they are listed.
+    candidates: Vec<SegmentName>,
+    /// All that was listed.
+    names: BTreeSet<SegmentName>,
+    /// The likeliest of those that are damaged.
+    damaged: Option<(SegmentName, BadSegment)>,
+    /// What to look for if none of them is it.
+    lacking: Option<SegmentName>,
+}
+
+/// The search, if one is under way.
+#[derive(Default)]
+pub(super) struct Search {
+    seek: Option<Seek>,
+    /// How often in a row the store lacked what the HSM has captured.
+    fruitless: u32,
+}
+
+/// What a segment that was read means to the search.
+pub(super) enum Sought<'a> {
+    /// It was not looked for.
+    Nothing,
+    /// It is the one, and these are all that were listed.
+    Found { segment: Segment, bytes: &'a [u8], names: BTreeSet<SegmentName> },
+    /// It is not the one: the next is to be read.
+    Another,
+    /// The store did not answer.
+    Unavailable,
+}
+
+impl Search {
+    /// Looks for the entry that the HSM has captured, if it has one.
+    pub(super) fn begin(&mut self, captured: (Index, EntryHash)) {
+        let seek = |sought| Seek {
+            sought,
+            candidates: Vec::new(),
+            names: BTreeSet::new(),
+            damaged: None,
+            lacking: None,
+        };
+        self.seek = Some(captured).filter(|(index, _)| *index > Index::ZERO).map(seek);
+    }
+
+    /// Gives up.
+    pub(super) fn end(&mut self) {
+        self.seek = None;
+    }
+
+    /// Whether the captured entry is not found yet: until then there is nothing to go on from.
+    pub(super) const fn is_on(&self) -> bool {
+        self.seek.is_some()
+    }
+
+    /// Whether the entry that is looked for is older than this one.
+    pub(super) fn is_for_one_before(&self, index: Index) -> bool {
+        self.seek.as_ref().is_some_and(|seek| seek.sought.0 < index)
+    }
+
+    /// The least first index to list.
+    pub(super) fn list_from(&self) -> Option<Index> {
+        self.seek.as_ref().map(|seek| first_of_segment(seek.sought.0))
+    }
+
+    /// Takes a listing. Whether a search is under way; if not, it is given back.
+    pub(super) fn listed(&mut self, names: BTreeSet<SegmentName>) -> Result<(), BTreeSet<SegmentName>> {
+        let Some(seek) = &mut self.seek else { return Err(names) };
+        seek.candidates = names.iter().copied().filter(|name| name.first <= seek.sought.0).collect();
+        seek.names = names;
+        seek.damaged = None;
+        seek.lacking = None;
+        Ok(())
+    }
+
+    /// The next segment that may be it. `None`: nothing that was listed is.
+    pub(super) fn next(&self) -> Option<SegmentName> {
+        self.seek.as_ref().and_then(|seek| seek.candidates.last()).copied()
+    }
+
+    /// Takes a segment that may be it.
+    pub(super) fn read<'a>(&mut self, name: SegmentName, result: &'a ReadOutcome) -> Sought<'a> {
+        let Some(seek) = &mut self.seek else { return Sought::Nothing };
+        if seek.candidates.pop_if(|candidate| *candidate == name).is_none() {
+            return Sought::Nothing;
+        }
+        let bytes = match result {
+            ReadOutcome::Found(bytes) => bytes,
+            ReadOutcome::Absent => return Sought::Another,
+            ReadOutcome::Unavailable => return Sought::Unavailable,
+        };
+        let ends_there = |segment: &Segment| {
+            let last = segment.last();
+            segment.name() == name && (last.index, last.hash()) == seek.sought
+        };
+        // A segment that is damaged, or off the chain, is not the one; if it should have been, it is missed.
+        let segment = Segment::decode(bytes);
+        if let Err(damage) = &segment {
+            seek.damaged.get_or_insert((name, *damage));
+        }
+        let after = |last: &Entry| {
+            let first = last.index.next().filter(|first| *first <= seek.sought.0)?;
+            Some(SegmentName::new(name.group, first, &last.hash()))
+        };
+        let lacking = segment.as_ref().ok().and_then(|segment| after(segment.last()));
+        seek.lacking = seek.lacking.or(lacking);
+        let Some(segment) = segment.ok().filter(ends_there) else { return Sought::Another };
+        let names = std::mem::take(&mut seek.names);
+        self.seek = None;
+        self.fruitless = 0;
+        Sought::Found { segment, bytes, names }
+    }
+
+    /// What to look for where no segment was the one.
+    pub(super) fn lacking(&self) -> Option<SegmentName> {
+        self.seek.as_ref().and_then(|seek| seek.lacking)
+    }
+
+    /// The HSM has captured something else, to which the stored tree led.
+    pub(super) const fn has_jumped(&mut self) {
+        self.fruitless = 0;
+    }
+
+    /// The store lacks what the HSM has captured. Whether it has lacked it so often that it is lost.
+    pub(super) const fn missed(&mut self) -> bool {
+        self.fruitless += 1;
+        self.fruitless >= MAX_FRUITLESS
+    }
+
+    /// What is wrong where the captured entry is lost, and this segment should have held it or led to it.
+    pub(super) fn fault(&self, (index, hash): (Index, EntryHash), object: Option<SegmentName>) -> Fault {
+        match self.seek.as_ref().and_then(|seek| seek.damaged) {
+            Some((object, damage)) => {
+                Fault::Damaged { object, index: object.first, damage: Damage::Segment(damage) }
+            }
+            None => Fault::Missing { index, hash, object },
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What a leader knows of the stored tree: where it is with opening it, what the next snapshot can reach, and what of the
+//! log the snapshots make unnecessary.
+//!
+//! Kept here: a snapshot reaches a committed entry at the end of a segment; a segment is deleted only when it ended before a
+//! snapshot that is durable, and a grace time later.
+
+use super::interface::{Millis, Storage};
+use super::log::first_of_segment;
+use super::replay::Replay;
+use super::trees::Trees;
+use crate::stored::Snapshot;
+use std::collections::VecDeque;
+use strongroom_proto::ids::Index;
+
+/// How often in a row the tree may be found to be damaged before that is believed.
+const MAX_UNFIT: u32 = 2;
+
+/// Where a leader is with the stored tree.
+pub(super) enum Stage {
+    /// Not open. To be opened at this time, once an own entry is committed.
+    Closed(Millis),
+    Opening,
+    Replaying(Box<Replay>),
+    Open,
+}
+
+/// What a leader knows of the stored tree.
+pub(super) struct Snapshots {
+    stage: Stage,
+    /// What the stored tree reaches.
+    stored: Index,
+    /// How many snapshots were taken.
+    taken: u64,
+    /// The newest entry that a snapshot can reach, and the trees there.
+    next: Option<(Snapshot, Trees)>,
+    /// Since when there has been one.
+    next_since: Millis,
+    /// The segments after the stored tree that this leadership wrote: their first and last entries.
+    segments: VecDeque<(Index, Index)>,
+    /// How many more there were before it began.
+    segments_before: usize,
+    not_before: Millis,
+    /// How often the tree was found to be damaged since it was last open.
+    unfit: u32,
+    /// From when on segments before these may be deleted.
+    unnecessary: VecDeque<(Millis, Index)>,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self {
+            stage: Stage::Closed(Millis(0)),
+            stored: Index::ZERO,
+            taken: 0,
+            next: None,
+            next_since: Millis(0),
+            segments: VecDeque::new(),
+            segments_before: 0,
+            not_before: Millis(0),
+            unfit: 0,
+            unnecessary: VecDeque::new(),
+        }
+    }
+}
+
+impl Snapshots {
+    pub(super) const fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
+    /// It is being opened.
+    pub(super) fn open(&mut self) {
+        self.stage = Stage::Opening;
+    }
+
+    /// It was opened, and reaches this entry, durably.
+    pub(super) fn opened(&mut self, now: Millis, stored: Index, grace_ms: u64) {
+        self.stored = stored;
+        self.unnecessary.push_back((now.after(grace_ms), first_of_segment(stored)));
+    }
+
+    /// What lies between it and the end of the log is to be read first.
+    pub(super) fn begin_replay(&mut self, replay: Replay) {
+        self.stage = Stage::Replaying(Box::new(replay));
+    }
+
+    /// That was read, in so many segments, and these are the trees of the newest entry.
+    pub(super) fn replayed(&mut self, trees: &Trees, segments: usize) {
+        self.segments_before = segments;
+        if let Some((_, at_committed)) = &mut self.next {
+            *at_committed = trees.clone();
+        }
+        self.serve();
+    }
+
+    /// Requests can be served from it.
+    pub(super) fn serve(&mut self) {
+        self.stage = Stage::Open;
+        self.unfit = 0;
+    }
+
+    /// It was found to be damaged. Whether that is believed.
+    pub(super) const fn found_damaged(&mut self) -> bool {
+        self.unfit += 1;
+        self.unfit > MAX_UNFIT
+    }
+
+    /// It is left alone until then.
+    pub(super) const fn put_off(&mut self, until: Millis) {
+        self.not_before = until;
+    }
+
+    /// It is closed, and may be opened again at this time.
+    pub(super) fn close(&mut self, until: Millis) {
+        self.stage = Stage::Closed(until);
+    }
+
+    /// What to store next, and the trees there, when it is time to: so many records have changed since the stored tree.
+    pub(super) fn due(&self, now: Millis, storage: &Storage, changed: usize) -> Option<&(Snapshot, Trees)> {
+        let due = changed >= storage.snapshot_records
+            || self.segments.len() + self.segments_before >= storage.snapshot_segments
+            || now >= self.next_since.after(storage.snapshot_after_ms);
+        self.next.as_ref().filter(|_| due && now >= self.not_before)
+    }
+
+    /// The segments before this entry may be deleted now, if it is time for some.
+    pub(super) fn take_unnecessary(&mut self, now: Millis) -> Option<Index> {
+        let mut before = None;
+        while let Some((_, first)) = self.unnecessary.pop_front_if(|(at, _)| *at <= now) {
+            before = Some(first);
+        }
+        before.filter(|before| *before > Index(1))
+    }
+
+    /// Whether requests can be served from it.
+    pub(super) const fn are_open(&self) -> bool {
+        matches!(self.stage, Stage::Open)
+    }
+
+    /// Whether it is open, or will be.
+    pub(super) const fn is_used(&self) -> bool {
+        !matches!(self.stage, Stage::Closed(_))
+    }
+
+    /// What it reaches, 0 for nothing or not known.
+    pub(super) const fn stored(&self) -> Index {
+        self.stored
+    }
+
+    /// Since when something has waited for a snapshot.
+    pub(super) const fn waits_since(&self) -> Millis {
+        self.next_since
+    }
+
+    /// How many snapshots this leadership has taken.
+    pub(super) const fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// A segment of this leadership is in the store.
+    pub(super) fn landed(&mut self, first: Index, last: Index) {
+        self.segments.push_back((first, last));
+    }
+
+    /// An entry of this leadership is committed.
+    pub(super) fn committed(&mut self, now: Millis, snapshot: Snapshot, trees: Trees) {
+        if self.next.is_none() {
+            self.next_since = now;
+        }
+        self.next = Some((snapshot, trees));
+    }
+
+    /// The stored tree reaches this entry, durably.
+    pub(super) fn reached(&mut self, now: Millis, index: Index, grace_ms: u64) {
+        self.stored = self.stored.max(index);
+        self.taken += 1;
+        self.segments_before = 0;
+        let mut first = first_of_segment(index);
+        while let Some((begins, _)) = self.segments.pop_front_if(|(_, ends)| *ends <= index) {
+            first = begins;
+        }
+        self.unnecessary.push_back((now.after(grace_ms), first));
+        self.next.take_if(|(snapshot, _)| snapshot.entry.index <= index);
+        self.next_since = now;
+    }
+
+    /// The replay, if one is under way.
+    pub(super) const fn replay(&mut self) -> Option<&mut Replay> {
+        if let Stage::Replaying(replay) = &mut self.stage { Some(replay) } else { None }
+    }
+}
