@@ -29,14 +29,16 @@ use url::{Host, Url};
 /// The header, and gRPC metadata key, of a request that an agent relays.
 pub const RELAYED_HEADER: &str = "x-strongroom-relayed";
 
-/// Requests relayed at once, and thereby connections to one door: well below what a door lets one address have.
-const AT_ONCE: usize = 64;
+/// Requests relayed at once, and thereby connections that work: well below what a door lets one address have.
+const AT_ONCE: usize = 128;
+/// Connections to each door that are kept for the next request, and for how long. Doors let connections idle for longer, so
+/// that they seldom close one that is about to be used.
+const KEPT: usize = 16;
+const KEPT_FOR: Duration = Duration::from_secs(30);
 /// The longest answer that is read, in bytes. The longest of a realm is about 700.
 const MAX_ANSWER: usize = 4096;
 /// How often the doors are asked whether they serve, and how long each may take to say so.
 const LOOK_PERIOD: Duration = Duration::from_secs(2);
-/// Shorter than doors let connections idle, so that they seldom close one that is about to be used.
-const IDLE: Duration = Duration::from_secs(30);
 /// What is said for a client that need not say its version, over gRPC.
 const LEAST_VERSION: HeaderValue = HeaderValue::from_static("0.3.0");
 
@@ -151,8 +153,8 @@ impl Relay {
             // A proxy of the environment is one for the store.
             .no_proxy()
             .connect_timeout(timing.peers.connect)
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(AT_ONCE)
+            .pool_idle_timeout(KEPT_FOR)
+            .pool_max_idle_per_host(KEPT)
             .user_agent("strongroom-agent");
         let client = client.build().map_err(|error| RelayError::Client(causes(&error)))?;
         let door = |door: &FrontUrl| {
@@ -245,11 +247,13 @@ impl Relay {
     }
 
     /// Asks the doors again and again whether they serve, as long as `relays` says so, and tells the operator.
-    pub(crate) async fn look(&self, relays: impl Fn() -> bool) {
+    pub async fn look(&self, relays: impl Fn() -> bool) {
         let mut told: Vec<Option<String>> = vec![None; self.doors.len()];
         let mut before = None;
         while relays() {
             let found = futures::future::join_all(self.doors.iter().map(|door| self.look_at(door))).await;
+            sleep(LOOK_PERIOD).await;
+            // Most HSMs answer soon after the start; then there is nothing to tell.
             if !relays() {
                 break;
             }
@@ -262,7 +266,6 @@ impl Relay {
             if before.replace(self.ready()) != Some(self.ready()) {
                 tracing::warn!("{}", self.words());
             }
-            sleep(LOOK_PERIOD).await;
         }
         if before.is_some() {
             tracing::info!("the HSM answers; the front door relays no more");
