@@ -4,6 +4,7 @@
 //! of the file. `docs/agent.example.toml` shows every field.
 
 use crate::file::{FileError, parse_toml, read_toml};
+pub use crate::front::FrontUrl;
 pub use crate::limits::Limits;
 pub use crate::link::HsmAddress;
 pub use crate::peers::PeerUrl;
@@ -35,6 +36,12 @@ pub struct Config {
     /// The peer addresses of the other agents of the realm, `https://host:port` each.
     #[serde(default)]
     pub peers: Vec<PeerUrl>,
+    /// The front doors of the other agents, `https://host:port/` each: where the front door here hands on what clients send
+    /// while the HSM has not answered since the agent started. By default none.
+    #[serde(default)]
+    pub fronts: Vec<FrontUrl>,
+    /// The authority that the certificates of `fronts` are checked by, PEM. By default those of the machine.
+    pub fronts_ca: Option<PathBuf>,
     /// Which of the realm's secrets for agents this one is known by. Agents take those of the epochs beside it too. By
     /// default 0.
     #[serde(default)]
@@ -108,6 +115,9 @@ impl Config {
         }
         if let HsmAddress::Unix(socket) = &mut self.hsm {
             resolve(socket);
+        }
+        if let Some(authority) = &mut self.fronts_ca {
+            resolve(authority);
         }
         if let Some(tls) = &mut self.tls {
             resolve(&mut tls.certificate);

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::descriptors;
 use crate::file::FileError;
-use crate::front::{Front, router, serve};
+use crate::front::{Front, Relay, RelayError, router, serve};
 use crate::hub::{Hsm, Hub, Routed, doubts};
 use crate::link::Link;
 use crate::metrics::{self, Metrics};
@@ -80,6 +80,9 @@ pub enum StartError {
     /// The admin socket cannot be listened on.
     #[error(transparent)]
     AdminSocket(#[from] AdminSocketError),
+    /// Other agents' front doors cannot be asked.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
     /// The system gives no threads or sockets.
     #[error("cannot start: {0}")]
     System(io::Error),
@@ -194,7 +197,9 @@ impl Agent {
         let unix = Arc::clone(&time.unix);
         let metrics = Arc::new(Metrics::new(&store));
         let hsm = Hsm::start(link, &vital);
-        let hub = Arc::new(Hub::new(hsm, store.clone(), peers, &config, &metrics, time, identity));
+        let relay = relay(&config, &metrics)?;
+        let hub = Hub::new(hsm, store.clone(), peers, &config, &metrics, time, identity);
+        let hub = Arc::new(hub.relaying(relay.clone()));
         let (stop, stopped) = watch::channel(false);
         let addresses = sockets.addresses;
         let files = Files { tenants, tls };
@@ -214,6 +219,14 @@ impl Agent {
         });
         services.vital.spawn("who asks the peers of their store", doubts::ask_peers(Arc::clone(&hub)));
         services.vital.spawn("the supervisor of the HSM's groups", supervise(Arc::clone(&hub)));
+        if let Some(relay) = relay {
+            let hub = Arc::clone(&hub);
+            services.vital.spawn("the look at other agents' front doors", async move {
+                relay.look(|| hub.relay().is_some()).await;
+                // From here on the HSM is known, and that is no bug.
+                std::future::pending().await
+            });
+        }
         drop(inside);
         tracing::info!(
             front = %addresses.front,
@@ -224,6 +237,14 @@ impl Agent {
         let (runtime, kill) = (Some(runtime), config.timing.kill);
         Ok(AgentHandle { runtime, addresses, admin_socket, hub, stop, front, ended, files, kill })
     }
+}
+
+fn relay(config: &Config, metrics: &Metrics) -> Result<Option<Arc<Relay>>, RelayError> {
+    if config.fronts.is_empty() {
+        return Ok(None);
+    }
+    let metrics = metrics.front().clone();
+    Relay::open(&config.fronts, config.fronts_ca.as_deref(), &config.timing, metrics).map(Arc::new).map(Some)
 }
 
 /// Files that are read again while the agent runs.

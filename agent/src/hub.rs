@@ -11,7 +11,7 @@ pub(crate) use self::hsm_queue::Hsm;
 use self::driver::Group;
 use crate::clock::Time;
 use crate::config::{Config, Election};
-use crate::front::Backend;
+use crate::front::{Backend, Relay};
 use crate::metrics::{LogMetrics, Metrics, WearMetrics};
 use crate::peers::{Forwarded, Identity, Peers};
 use crate::store::{Store, Trust};
@@ -51,6 +51,7 @@ pub(crate) struct Hub {
     store: Store,
     trust: Trust,
     peers: Peers,
+    relay: Option<Arc<Relay>>,
     election: Election,
     storage: Storage,
     timing: Timing,
@@ -86,6 +87,7 @@ impl Hub {
             store,
             trust: metrics.trust().clone(),
             peers,
+            relay: None,
             election: config.election,
             storage: config.storage,
             timing: config.timing,
@@ -98,6 +100,17 @@ impl Hub {
             identity,
             epoch: config.peer_epoch,
         }
+    }
+
+    /// With somebody to whom requests are relayed.
+    pub(crate) fn relaying(self, relay: Option<Arc<Relay>>) -> Self {
+        Self { relay, ..self }
+    }
+
+    /// Who gets clients' requests, while the HSM has not answered since the agent started: who clients are, who the other
+    /// agents are and which realm it is comes from the HSM.
+    pub(crate) fn relay(&self) -> Option<Arc<Relay>> {
+        self.relay.as_ref().filter(|_| self.known.read().device.is_none()).cloned()
     }
 
     /// Asks the HSM, not for a replica.
@@ -375,6 +388,10 @@ impl Backend for Routed {
 
     fn unready(&self) -> Option<String> {
         self.0.unready()
+    }
+
+    fn relay(&self) -> Option<Arc<Relay>> {
+        self.0.relay()
     }
 
     async fn serve(&self, tenant: &str, user: &str, request: ClientRequest) -> ClientResponse {

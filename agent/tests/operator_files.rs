@@ -22,7 +22,8 @@ fn the_example_is_a_configuration_that_states_the_defaults() {
     assert_eq!((&example.limits, &example.election), (&Limits::default(), &Election::default()));
     assert_eq!((&smallest.limits, &smallest.election), (&Limits::default(), &Election::default()));
     assert_eq!(example.storage, smallest.storage);
-    assert_eq!(example.peers.len(), 2);
+    assert_eq!((example.peers.len(), example.fronts.len()), (2, 2));
+    assert_eq!(example.fronts_ca, Some(folder.join("tls/ca.pem")));
     assert_eq!(
         (&example.admin_socket, example.peer_epoch),
         (&folder.join("agent.sock"), smallest.peer_epoch)
@@ -43,6 +44,7 @@ fn the_smallest_configuration_is_complete() {
     assert_eq!(config.admin_socket, PathBuf::from("/etc/strongroom/agent.sock"));
     assert_eq!(config.peer_epoch, 0);
     assert_eq!(config.election.timeout_max, Duration::from_millis(300));
+    assert!(config.fronts.is_empty() && config.fronts_ca.is_none());
     assert!(config.tls.is_none() && config.peers.is_empty() && config.store_options.0.is_empty());
 }
 
@@ -54,6 +56,10 @@ fn mistakes_in_a_configuration_are_named_with_their_line() {
         ("peers = [\"10.0.0.2:8701\"]", "4: a peer is `https://host:port`"),
         ("peers = [\"http://10.0.0.2:8701\"]", "4: a peer is `https://host:port`"),
         ("peers = [\"https://10.0.0.2:8701/x\"]", "4: a peer is `https://host:port`"),
+        ("fronts = [\"10.0.0.2:8700\"]", "4: each of `fronts` is `https://host:port/`"),
+        ("fronts = [\"http://10.0.0.2:8700/\"]", "4: each of `fronts` is `https://host:port/`"),
+        ("fronts = [\"https://10.0.0.2:8700/x\"]", "4: each of `fronts` is `https://host:port/`"),
+        ("fronts = [\"https://me:word@10.0.0.2/\"]", "4: each of `fronts` is `https://host:port/`"),
         ("peer = []", "4: unknown field `peer`"),
         ("listen = 8700", "4: invalid type"),
         ("[limits]\nrequests_per_second = 0", "5: invalid value"),

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 use strongroom_agent::admin;
 use strongroom_agent::cli::Line;
-use strongroom_agent::config::{Config, HsmAddress, PeerUrl};
+use strongroom_agent::config::{Config, FrontUrl, HsmAddress, PeerUrl};
 use strongroom_agent::daemon::{Agent, AgentHandle, Ended, Sockets, Time};
 use strongroom_agent::store::{Store, StoreError};
 use strongroom_agent::token::{MAX_TOKEN_LEN, mint};
@@ -230,9 +230,13 @@ impl LocalRealm {
         let mut config = Config::parse(&self.dir.join("agent.toml"), &text)?;
         config.storage = self.setting.storage;
         config.admin_socket = self.admin_socket(i);
-        let others = self.members.iter().enumerate().filter(|(other, _)| *other != i);
-        let urls = others.map(|(_, member)| Url::parse(&format!("https://{}", member.peer)).map(PeerUrl));
+        let others = || self.members.iter().enumerate().filter(|(other, _)| *other != i);
+        let urls = others().map(|(_, member)| Url::parse(&format!("https://{}", member.peer)).map(PeerUrl));
         config.peers = urls.collect::<Result<_, _>>()?;
+        if self.setting.fronts {
+            let doors = others().map(|(_, member)| format!("http://{}/", reachable(member.front)));
+            config.fronts = doors.map(FrontUrl::try_from).collect::<Result<_, _>>()?;
+        }
         Ok(self.setting.pace.agent(config))
     }
 
@@ -387,7 +391,24 @@ impl LocalRealm {
     /// # Errors
     /// Its address was taken meanwhile.
     pub async fn restart(&mut self, i: usize) -> Result<(), Error> {
+        self.restart_hsm(i)?;
+        self.restart_agent(i).await
+    }
+
+    /// Starts a member's HSM again, with what it had in its memory.
+    ///
+    /// # Errors
+    /// That is in use or damaged.
+    pub fn restart_hsm(&mut self, i: usize) -> Result<(), Error> {
         self.members[i].hsm = Some(self.start_hsm(i)?);
+        Ok(())
+    }
+
+    /// Starts a member's agent again where it was, whether its HSM is there or not.
+    ///
+    /// # Errors
+    /// Its address was taken meanwhile.
+    pub async fn restart_agent(&mut self, i: usize) -> Result<(), Error> {
         let mut config = self.config(i)?;
         (config.listen, config.peer_listen) = (self.members[i].front, self.members[i].peer);
         let free = async || Ok(Sockets::bind(&config).ok());

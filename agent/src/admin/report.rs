@@ -18,6 +18,8 @@ pub struct AgentReport {
     pub store: Option<String>,
     /// Why it does not serve, if its store is the reason.
     pub unready: Option<String>,
+    /// To whom its front door relays requests and why, while it does.
+    pub relays: Option<String>,
 }
 
 /// One group, as one member's agent sees it.
@@ -67,7 +69,8 @@ impl AgentReport {
             hsm_answers: reply.hsm_answers,
             groups: reply.groups.into_iter().filter_map(GroupReport::from_wire).collect(),
             store: said(reply.store),
-            unready: (!reply.unready.is_empty()).then_some(reply.unready),
+            unready: said(reply.unready),
+            relays: said(reply.relays),
         }
     }
 }

@@ -79,6 +79,7 @@ impl Hub {
         let groups = groups.map(|(group, status)| group_to_wire(group, status, self.tree_damage(&group)));
         let store = self.store_trouble().unwrap_or_default();
         let (unready, store_broken) = (self.trust().why_not().unwrap_or_default(), self.trust().is_refused());
+        let relays = self.relay().map(|relay| relay.words()).unwrap_or_default();
         StatusReply {
             device: device.into(),
             groups: groups.collect(),
@@ -86,6 +87,7 @@ impl Hub {
             store,
             unready,
             store_broken,
+            relays,
         }
     }
 

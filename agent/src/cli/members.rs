@@ -258,6 +258,9 @@ pub(super) fn groups_text(seen: Seen<'_>) -> String {
     if let Some(why) = &seen.own.unready {
         let _ = writeln!(text, "this agent does not serve: {why}");
     }
+    if let Some(relays) = &seen.own.relays {
+        let _ = writeln!(text, "{relays}");
+    }
     if groups.is_empty() {
         let realm = seen.own.device.as_ref().is_some_and(|device| device.realm.is_some());
         text.push_str(match (seen.own.hsm_answers, realm) {
@@ -292,6 +295,7 @@ pub(super) fn groups_json(seen: Seen<'_>) -> Value {
     json!({
         "groups": seen.groups().iter().map(group).collect::<Vec<_>>(),
         "unready": seen.own.unready,
+        "relays": seen.own.relays,
         "unreachable_peers": silent().map(|peer| &peer.address).collect::<Vec<_>>(),
         "unreachable_because": Value::Object(whys.collect()),
     })
@@ -327,7 +331,14 @@ mod tests {
     }
 
     fn agent() -> AgentReport {
-        AgentReport { device: None, hsm_answers: true, groups: Vec::new(), store: None, unready: None }
+        AgentReport {
+            device: None,
+            hsm_answers: true,
+            groups: Vec::new(),
+            store: None,
+            unready: None,
+            relays: None,
+        }
     }
 
     /// Three members; where there is no agent, it cannot be reached.

@@ -1,5 +1,6 @@
 //! `POST /req` and its neighbours: sections 4 and 11 of the client protocol, as HTTP.
 
+use super::relay::Head;
 use super::{Front, MAX_BODY, Refusal, Seat, realm_service, response_to};
 use axum::Router;
 use axum::body::Body;
@@ -49,9 +50,10 @@ async fn request(State(front): State<Front>, request: Request) -> Response {
         return respond(&response_to(refuse(Refusal::TooLarge)));
     }
     let seat = request.extensions().get::<Arc<Seat>>().cloned();
+    let head = Head::of(request.headers());
     let body = axum::body::to_bytes(request.into_body(), MAX_BODY);
     match tokio::time::timeout(front.0.timeouts.body, body).await {
-        Ok(Ok(body)) => respond(&front.answer(&body, seat.as_ref()).await),
+        Ok(Ok(body)) => respond(&front.answer(&head, &body, seat.as_ref()).await),
         Ok(Err(error)) if is_over_cap(&error) => respond(&response_to(refuse(Refusal::TooLarge))),
         Ok(Err(_)) => {
             refuse(Refusal::Body);
@@ -65,10 +67,14 @@ async fn request(State(front): State<Front>, request: Request) -> Response {
 }
 
 /// For who spreads requests over agents. The reason is the operator's to know: it is in the status and the log.
-async fn readiness(State(front): State<Front>) -> Response {
-    match front.0.backend.unready() {
-        None => text(StatusCode::OK, "the agent serves\n"),
-        Some(_) => text(
+async fn readiness(State(front): State<Front>, headers: HeaderMap) -> Response {
+    let serves = match front.relay(&Head::of(&headers)) {
+        Some(relay) => relay.is_ready(),
+        None => front.0.backend.unready().is_none(),
+    };
+    match serves {
+        true => text(StatusCode::OK, "the agent serves\n"),
+        false => text(
             StatusCode::SERVICE_UNAVAILABLE,
             "the agent does not serve; `strongroom-agent group status` says why\n",
         ),

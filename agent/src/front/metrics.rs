@@ -66,6 +66,39 @@ struct TokenLabel {
     reason: TokenError,
 }
 
+/// What came of a request that was relayed to another agent's front door.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Relayed {
+    /// A door answered it.
+    Answered,
+    /// A door said `Unavailable`.
+    Unavailable,
+    /// It was sent, and nothing came back that a realm would say.
+    Unknown,
+    /// No connection could be made to any door.
+    NotReached,
+    /// Too many are being relayed.
+    NoPlace,
+}
+
+impl EncodeLabelValue for Relayed {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Answered => "answered",
+            Self::Unavailable => "unavailable",
+            Self::Unknown => "unknown",
+            Self::NotReached => "not_reached",
+            Self::NoPlace => "no_place",
+        };
+        name.encode(encoder)
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct RelayedLabel {
+    outcome: Relayed,
+}
+
 /// Counters of one front door. A clone counts into the same.
 #[derive(Clone, Debug, Default)]
 pub struct FrontMetrics {
@@ -81,6 +114,7 @@ pub struct FrontMetrics {
     pub in_flight: Gauge,
     refused: Family<RefusalLabel, Counter>,
     tokens: Family<TokenLabel, Counter>,
+    relayed: Family<RelayedLabel, Counter>,
 }
 
 impl FrontMetrics {
@@ -102,6 +136,11 @@ impl FrontMetrics {
         front.register("requests_in_flight", "Requests being worked on", self.in_flight.clone());
         front.register("requests_refused", "Requests refused, by reason", self.refused.clone());
         front.register("tokens_refused", "Tokens refused, by reason", self.tokens.clone());
+        front.register(
+            "requests_relayed",
+            "Requests relayed to other agents' front doors, by outcome",
+            self.relayed.clone(),
+        );
     }
 
     /// Counts a request that was refused.
@@ -112,6 +151,17 @@ impl FrontMetrics {
     /// Counts a token that was refused.
     pub fn refuse_token(&self, reason: TokenError) {
         self.tokens.get_or_create(&TokenLabel { reason }).inc();
+    }
+
+    /// Counts a request that was relayed.
+    pub(super) fn relayed(&self, outcome: Relayed) {
+        self.relayed.get_or_create(&RelayedLabel { outcome }).inc();
+    }
+
+    /// How many requests were relayed with this outcome.
+    #[must_use]
+    pub fn relayed_with(&self, outcome: Relayed) -> u64 {
+        self.relayed.get_or_create(&RelayedLabel { outcome }).get()
     }
 
     /// How many tokens were refused for `reason`.

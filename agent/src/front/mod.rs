@@ -1,23 +1,26 @@
 //! The front door: what clients of the realm meet, over HTTP and gRPC alike.
 //!
 //! Clients and their network are hostile. The front door reads at most [`MAX_BODY`] bytes of a request, checks
-//! in the order of section 11 of the client protocol, steps 1 to 6, and hands over to a [`Backend`] what passed. It
-//! cannot read what clients encrypt. A request takes a place among those in flight after all of that, so that nobody
-//! without a token takes any. Memory is bounded: the number of connections, of requests on each, and the buffers and
-//! time of each; the arithmetic is in `serve.rs`.
+//! in the order of section 11 of the client protocol, steps 1 to 6, and hands over to a [`Backend`] what passed; or, while
+//! that knows no realm, to the front doors of other agents (`relay.rs`). It cannot read what clients encrypt. A request
+//! takes a place among those in flight after all of that, so that nobody without a token takes any. Memory is bounded: the
+//! number of connections, of requests on each, and the buffers and time of each; the arithmetic is in `serve.rs`.
 
 mod connections;
 mod http;
 mod metrics;
 mod realm_service;
+mod relay;
 mod serve;
 
 pub use http::{VERSION_HEADER, router};
-pub use metrics::{FrontMetrics, Refusal};
+pub use metrics::{FrontMetrics, Refusal, Relayed};
+pub use relay::{FrontUrl, RELAYED_HEADER, Relay, RelayError};
 pub use serve::{CLOSING, serve};
 
 use self::connections::{Connections, Seat};
 use self::metrics::{Complaints, Counted};
+use self::relay::Head;
 use crate::clock::Clock;
 use crate::limits::{Limits, Over, RateLimits};
 use crate::tenants::Tenants;
@@ -46,6 +49,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Why requests are better sent elsewhere, if they are.
     fn unready(&self) -> Option<String> {
+        None
+    }
+
+    /// Who gets the requests instead, while this backend does not know its realm and whom it could ask.
+    fn relay(&self) -> Option<Arc<Relay>> {
         None
     }
 
@@ -128,9 +136,10 @@ impl Front {
     }
 
     /// Answers the body of one request. Steps 2 to 6 of section 11; the backend does the rest.
-    async fn answer(&self, body: &[u8], seat: Option<&Arc<Seat>>) -> ClientResponse {
+    async fn answer(&self, head: &Head, body: &[u8], seat: Option<&Arc<Seat>>) -> ClientResponse {
         let metrics = &self.0.metrics;
-        let (tenant, user, request) = match self.admit(body) {
+        let relay = self.relay(head);
+        let (tenant, user, request) = match self.admit(body, relay.is_some()) {
             Ok(admitted) => admitted,
             Err(reason) => {
                 metrics.refuse(reason);
@@ -144,17 +153,30 @@ impl Front {
         };
         let _counted = Counted::on(&metrics.in_flight);
         let _work = seat.map(Seat::work);
-        let answer = self.0.backend.serve(&tenant, &user, request);
+        let answer = async {
+            match relay {
+                Some(relay) => relay.relay(head, body).await,
+                None => self.0.backend.serve(&tenant, &user, request).await,
+            }
+        };
         tokio::time::timeout(self.0.timeouts.backend, answer).await.unwrap_or_else(|_| {
             tracing::warn!(%tenant, "a request was not answered in time");
             ClientResponse::Unavailable
         })
     }
 
-    fn admit(&self, body: &[u8]) -> Result<(String, String, ClientRequest), Refusal> {
+    /// Who gets a request instead of the backend. What another agent relayed is not relayed again: two agents without
+    /// HSMs would send it to and fro.
+    fn relay(&self, head: &Head) -> Option<Arc<Relay>> {
+        self.0.backend.relay().filter(|_| !head.relayed)
+    }
+
+    fn admit(&self, body: &[u8], relayed: bool) -> Result<(String, String, ClientRequest), Refusal> {
         let request = read(body)?;
-        let realm = self.0.backend.realm().filter(|realm| *realm == request.realm);
-        let realm = realm.ok_or(Refusal::Realm)?;
+        // Whoever relays does not know the realm yet. The token has to be for the one that is named, and whoever gets the
+        // request next knows whether that is its own.
+        let realm = if relayed { Some(request.realm) } else { self.0.backend.realm() };
+        let realm = realm.filter(|realm| *realm == request.realm).ok_or(Refusal::Realm)?;
         let keys = self.0.tenants.current();
         let token =
             token::verify(&keys, &request.auth_token, &realm, (self.0.clock)()).map_err(|reason| {

@@ -1,6 +1,7 @@
 //! The same front door over gRPC. A refusal is a `ClientResponse` with gRPC status OK.
 
 use super::http::{UPGRADE, is_current, is_over_cap};
+use super::relay::Head;
 use super::{Front, MAX_BODY, Refusal, Seat, VERSION_HEADER};
 use crate::grpc::realm::realm_server::{Realm, RealmServer};
 use crate::grpc::realm::{RealmRequest, RealmResponse};
@@ -53,7 +54,9 @@ async fn bounded(State(front): State<Front>, request: HttpRequest, next: Next) -
 impl Realm for Front {
     async fn call(&self, request: Request<RealmRequest>) -> Result<Response<RealmResponse>, Status> {
         let seat = request.extensions().get::<Arc<Seat>>().cloned();
-        let answer = self.answer(&request.get_ref().body, seat.as_ref()).await;
+        let (metadata, _, request) = request.into_parts();
+        let head = Head::of(&metadata.into_headers());
+        let answer = self.answer(&head, &request.body, seat.as_ref()).await;
         Ok(Response::new(RealmResponse { body: answer.to_cbor().into() }))
     }
 }

@@ -129,6 +129,9 @@ pub struct StatusReply {
     /// Whether that is since its probe found that the store lets two writers create one object.
     #[prost(bool, tag = "6")]
     pub store_broken: bool,
+    /// To whom the front door relays requests and why, or empty while it does not.
+    #[prost(string, tag = "7")]
+    pub relays: ::prost::alloc::string::String,
 }
 /// One group, as one member's agent sees it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_agent::config::Limits;
-use strongroom_agent::front::{Backend, Front, FrontMetrics, Timeouts, router, serve};
+use strongroom_agent::front::{Backend, Front, FrontMetrics, Relay, Timeouts, router, serve};
 use strongroom_agent::tenants::{Tenants, TestTenants};
 use strongroom_agent::timing::Timing;
 use strongroom_agent::tls::Tls;
@@ -25,6 +25,7 @@ pub(crate) const REACHED: ClientResponse = ClientResponse::MissingSession;
 /// What stands behind the door.
 pub(crate) struct Behind {
     realm: Option<RealmId>,
+    relay: Option<Arc<Relay>>,
     /// Who came.
     pub(crate) arrived: Semaphore,
     /// A permit for each who is to be answered.
@@ -35,6 +36,14 @@ pub(crate) struct Behind {
 impl Backend for Behind {
     fn realm(&self) -> Option<RealmId> {
         self.realm
+    }
+
+    fn unready(&self) -> Option<String> {
+        self.realm.is_none().then(|| "there is no realm".into())
+    }
+
+    fn relay(&self) -> Option<Arc<Relay>> {
+        self.relay.clone()
     }
 
     async fn serve(&self, tenant: &str, user: &str, _: ClientRequest) -> ClientResponse {
@@ -66,6 +75,8 @@ pub(crate) struct Setting {
     pub(crate) timeouts: Timeouts,
     /// Whether there is a realm.
     pub(crate) realm: bool,
+    /// Who gets the requests instead of the backend.
+    pub(crate) relay: Option<Arc<Relay>>,
     /// How many requests the backend answers by itself.
     pub(crate) released: usize,
     pub(crate) tls: Option<Arc<Tls>>,
@@ -77,6 +88,7 @@ impl Default for Setting {
             limits: Limits::default(),
             timeouts: Timing::patient(Duration::from_secs(600)).front,
             realm: true,
+            relay: None,
             released: Semaphore::MAX_PERMITS,
             tls: None,
         }
@@ -90,6 +102,7 @@ impl Door {
         std::fs::write(&tenants, vectors.tenants_toml()).expect("writable");
         let behind = Arc::new(Behind {
             realm: setting.realm.then(|| vectors.realm.id.parse().expect("a realm id")),
+            relay: setting.relay,
             arrived: Semaphore::new(0),
             released: Semaphore::new(setting.released),
         });

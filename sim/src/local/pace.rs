@@ -34,6 +34,8 @@ pub struct Setting {
     pub storage: Storage,
     /// How many HSMs are emulated boards, the first ones.
     pub boards: usize,
+    /// Whether agents know each other's front doors, for when they have not heard of their HSMs.
+    pub fronts: bool,
     /// How it bears with the machine that it is on.
     pub pace: Pace,
 }
@@ -41,7 +43,13 @@ pub struct Setting {
 impl Default for Setting {
     fn default() -> Self {
         let open = |config: &Config| Store::open(&config.store, &config.store_options);
-        Self { open: Box::new(open), storage: Storage::default(), boards: 0, pace: Pace::Deployed }
+        Self {
+            open: Box::new(open),
+            storage: Storage::default(),
+            boards: 0,
+            fronts: false,
+            pace: Pace::Deployed,
+        }
     }
 }
 
