@@ -1,7 +1,11 @@
 //! `POST /req` and its neighbours: sections 4 and 11 of the client protocol, as HTTP.
 
+use super::connections::Seat;
+use super::door::{Front, MAX_BODY, response_to};
+use super::metrics::Refusal;
+use super::realm_service;
 use super::relay::Head;
-use super::{Front, MAX_BODY, Refusal, Seat, realm_service, response_to};
+use super::version::{UPGRADE, VERSION_HEADER, is_current, is_over_cap};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -12,16 +16,8 @@ use axum::http::header::{
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http_body_util::LengthLimitError;
-use semver::Version;
-use std::error::Error;
 use std::sync::Arc;
 use strongroom_proto::client::ClientResponse;
-
-/// The header, and gRPC metadata key, in which a client says its version.
-pub const VERSION_HEADER: &str = "x-juicebox-version";
-/// What a client with a version that is too old reads.
-pub(super) const UPGRADE: &str = "this realm needs a client of version 0.3 or later; upgrade the app\n";
 
 const ANY_ORIGIN: (axum::http::HeaderName, &str) = (ACCESS_CONTROL_ALLOW_ORIGIN, "*");
 
@@ -99,18 +95,8 @@ async fn wrong_path() -> Response {
     text(StatusCode::NOT_FOUND, "no such path; clients use POST /req\n")
 }
 
-/// Whether a version header lets its client in: a semantic version of 0.3 or later, by major and minor alone.
-pub(super) fn is_current(header: &[u8]) -> bool {
-    let version = std::str::from_utf8(header).ok().and_then(|text| Version::parse(text).ok());
-    version.is_some_and(|version| (version.major, version.minor) >= (0, 3))
-}
-
 fn declared_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-pub(super) fn is_over_cap(error: &axum::Error) -> bool {
-    error.source().is_some_and(|cause| cause.is::<LengthLimitError>())
 }
 
 fn status(response: &ClientResponse) -> StatusCode {

@@ -1,8 +1,10 @@
 //! The same front door over gRPC. A refusal is a `ClientResponse` with gRPC status OK.
 
-use super::http::{UPGRADE, is_current, is_over_cap};
+use super::connections::Seat;
+use super::door::{Front, MAX_BODY};
+use super::metrics::Refusal;
 use super::relay::Head;
-use super::{Front, MAX_BODY, Refusal, Seat, VERSION_HEADER};
+use super::version::{UPGRADE, VERSION_HEADER, is_current, is_over_cap};
 use crate::grpc::realm::realm_server::{Realm, RealmServer};
 use crate::grpc::realm::{RealmRequest, RealmResponse};
 use axum::Router;

@@ -8,8 +8,8 @@
 //! an answer of `Unavailable`, may stand for a request that was carried out; the client is told `Unavailable`, and what it
 //! sends next begins at another door. What was relayed is marked, and is not relayed again.
 
-use super::VERSION_HEADER;
 use super::metrics::{FrontMetrics, Relayed};
+use super::version::VERSION_HEADER;
 use crate::causes::causes;
 use crate::file::{self, FileError};
 use crate::timing::Timing;

@@ -24,8 +24,9 @@
 //! 70 MiB for 4,096 connections that are idle after a request (measured: 17 KiB each). The kernel's buffers come on top.
 
 use super::connections::Seat;
+use super::door::Front;
 use super::metrics::Counted;
-use super::{Front, Timeouts};
+use super::timeouts::Timeouts;
 use crate::accept::accept;
 use crate::tls::Tls;
 use axum::Router;

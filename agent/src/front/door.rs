@@ -1,0 +1,186 @@
+//! Who is let in: the checks before a request is served, in the order of section 11 of the client protocol.
+
+use super::connections::{Connections, Seat};
+use super::metrics::{Complaints, Counted, FrontMetrics, Refusal};
+use super::relay::{Head, Relay};
+use super::timeouts::Timeouts;
+use crate::clock::Clock;
+use crate::limits::{Limits, Over, RateLimits};
+use crate::tenants::Tenants;
+use crate::token::{self, TokenError};
+use async_trait::async_trait;
+use std::sync::Arc;
+use std::time::Instant;
+use strongroom_proto::client::{ClientRequest, ClientResponse, MAX_REQUEST_BODY, NoiseRequest, RequestKind};
+use strongroom_proto::ids::RealmId;
+use tokio::sync::Semaphore;
+
+/// The longest body that is read, in bytes. Section 4 of the client protocol: one above [`MAX_REQUEST_BODY`] is taken
+/// only if its token is what makes it so long.
+pub const MAX_BODY: usize = MAX_BESIDE_TOKEN + token::MAX_TOKEN_LEN;
+/// What a body above [`MAX_REQUEST_BODY`] may hold beside its token: as much as one of that length beside a token of
+/// 1,000 characters, the longest that other realms take.
+const MAX_BESIDE_TOKEN: usize = MAX_REQUEST_BODY - 1000;
+
+/// What stands behind the front door.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// The realm that is served here, once there is one.
+    fn realm(&self) -> Option<RealmId>;
+
+    /// Why requests are better sent elsewhere, if they are.
+    fn unready(&self) -> Option<String> {
+        None
+    }
+
+    /// Who gets the requests instead, while this backend does not know its realm and whom it could ask.
+    fn relay(&self) -> Option<Arc<Relay>> {
+        None
+    }
+
+    /// Serves a request whose token was verified. `Unavailable` when it cannot, or does not know whether it did.
+    ///
+    /// The future is dropped when the client goes away or the time is up. What it has started must stay sound.
+    async fn serve(&self, tenant: &str, user: &str, request: ClientRequest) -> ClientResponse;
+}
+
+/// The front door of one agent. Cheap to clone.
+#[derive(Clone)]
+pub struct Front(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) backend: Arc<dyn Backend>,
+    tenants: Arc<Tenants>,
+    clock: Clock,
+    rates: RateLimits,
+    pub(super) in_flight: Semaphore,
+    pub(super) connections: Connections,
+    pub(super) max_connections: u32,
+    pub(super) timeouts: Timeouts,
+    pub(super) metrics: FrontMetrics,
+    complaints: Complaints,
+}
+
+impl Front {
+    /// A front door for `backend` that admits the users of `tenants`.
+    #[must_use]
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        tenants: Arc<Tenants>,
+        limits: &Limits,
+        timeouts: Timeouts,
+        clock: Clock,
+        metrics: FrontMetrics,
+    ) -> Self {
+        let size = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
+        let in_flight = size(limits.max_requests_in_flight.get());
+        let max_connections = limits.max_connections.get();
+        Self(Arc::new(Inner {
+            backend,
+            tenants,
+            clock,
+            rates: RateLimits::new(limits),
+            in_flight: Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)),
+            connections: Connections::new(size(max_connections), size(limits.max_connections_per_address)),
+            max_connections,
+            timeouts,
+            metrics,
+            complaints: Complaints::default(),
+        }))
+    }
+
+    /// Answers the body of one request. Steps 2 to 6 of section 11; the backend does the rest.
+    pub(super) async fn answer(&self, head: &Head, body: &[u8], seat: Option<&Arc<Seat>>) -> ClientResponse {
+        let metrics = &self.0.metrics;
+        let relay = self.relay(head);
+        let (tenant, user, request) = match self.admit(body, relay.is_some()) {
+            Ok(admitted) => admitted,
+            Err(reason) => {
+                metrics.refuse(reason);
+                return response_to(reason);
+            }
+        };
+        let Ok(_place) = self.0.in_flight.try_acquire() else {
+            tracing::warn!("too many requests in flight; raise max_requests_in_flight if there is memory");
+            metrics.refuse(Refusal::NoPlace);
+            return response_to(Refusal::NoPlace);
+        };
+        let _counted = Counted::on(&metrics.in_flight);
+        let _work = seat.map(Seat::work);
+        let answer = async {
+            match relay {
+                Some(relay) => relay.relay(head, body).await,
+                None => self.0.backend.serve(&tenant, &user, request).await,
+            }
+        };
+        tokio::time::timeout(self.0.timeouts.backend, answer).await.unwrap_or_else(|_| {
+            tracing::warn!(%tenant, "a request was not answered in time");
+            ClientResponse::Unavailable
+        })
+    }
+
+    /// Who gets a request instead of the backend. What another agent relayed is not relayed again: two agents without
+    /// HSMs would send it to and fro.
+    pub(super) fn relay(&self, head: &Head) -> Option<Arc<Relay>> {
+        self.0.backend.relay().filter(|_| !head.relayed)
+    }
+
+    fn admit(&self, body: &[u8], relayed: bool) -> Result<(String, String, ClientRequest), Refusal> {
+        let request = read(body)?;
+        // Whoever relays does not know the realm yet. The token has to be for the one that is named, and whoever gets the
+        // request next knows whether that is its own.
+        let realm = if relayed { Some(request.realm) } else { self.0.backend.realm() };
+        let realm = realm.filter(|realm| *realm == request.realm).ok_or(Refusal::Realm)?;
+        let keys = self.0.tenants.current();
+        let token =
+            token::verify(&keys, &request.auth_token, &realm, (self.0.clock)()).map_err(|reason| {
+                self.complain(reason);
+                Refusal::Token
+            })?;
+        self.count(&token.tenant, &token.user, &request).map_err(|over| {
+            tracing::debug!(tenant = %token.tenant, ?over, "a request is over a rate");
+            Refusal::Over(over)
+        })?;
+        Ok((token.tenant, token.user, request))
+    }
+
+    fn complain(&self, reason: TokenError) {
+        self.0.metrics.refuse_token(reason);
+        if let Some(tokens) = self.0.complaints.count(reason, Instant::now()) {
+            tracing::warn!(%reason, tokens, "tokens were refused; this is said once a minute for each reason");
+        }
+    }
+
+    fn count(&self, tenant: &str, user: &str, request: &ClientRequest) -> Result<(), Over> {
+        if request.kind == RequestKind::SecretsRequest {
+            self.0.rates.count_request(tenant, user)?;
+        }
+        if matches!(request.encrypted, NoiseRequest::Handshake(_)) {
+            self.0.rates.count_handshake(tenant, user)?;
+        }
+        Ok(())
+    }
+}
+
+fn read(body: &[u8]) -> Result<ClientRequest, Refusal> {
+    if body.len() > MAX_BODY {
+        return Err(Refusal::TooLarge);
+    }
+    let request = ClientRequest::from_cbor(body);
+    if body.len() <= MAX_REQUEST_BODY {
+        return request.map_err(|_| Refusal::Decoding);
+    }
+    let fits = |request: &ClientRequest| body.len() - request.auth_token.len() <= MAX_BESIDE_TOKEN;
+    request.ok().filter(fits).ok_or(Refusal::TooLarge)
+}
+
+/// What a client is told. Old versions, and bodies that are not read in full, are refused in the transport's own terms.
+pub(super) const fn response_to(reason: Refusal) -> ClientResponse {
+    match reason {
+        Refusal::TooLarge => ClientResponse::PayloadTooLarge,
+        Refusal::Version | Refusal::Body | Refusal::Decoding => ClientResponse::DecodingError,
+        Refusal::Token => ClientResponse::InvalidAuth,
+        Refusal::Over(_) => ClientResponse::RateLimitExceeded,
+        Refusal::Realm | Refusal::NoPlace => ClientResponse::Unavailable,
+    }
+}
