@@ -1,16 +1,21 @@
-//! The chain of a group's segments, put together from what is in the store.
+//! Reading a group's segments: for its chain, and along it.
 
-use super::tree::{TreeFindings, sealed_digest};
-use super::{CheckError, Problem, Progress, Witness};
+use super::chain::{Bad, Captured, Chain, Found, Link};
+use super::error::CheckError;
+use super::problem::Problem;
+use super::progress::Progress;
+use super::tree::{Digests, LeafDigest, TreeFindings, sealed_digest};
+use super::witness::Witness;
 use crate::store::Store;
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, pin_mut, stream};
+use minicbor::Decoder;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::MAX_CAPTURE_ENTRIES;
-use strongroom_proto::ids::{EntryHash, GroupId, Index};
+use strongroom_proto::ids::{GroupId, Index, RecordId};
 use strongroom_replica::ReadOutcome;
-use strongroom_replica::segment::{BadSegment, Segment, SegmentName};
+use strongroom_replica::segment::{BadSegment, Segment, SegmentEntry, SegmentName};
 use strongroom_replica::stored::Snapshot;
 
 /// How many segments are read at once.
@@ -19,85 +24,31 @@ const READ_AHEAD: usize = 16;
 const REREAD: Duration = Duration::from_millis(50);
 const LAST_REREAD: Duration = Duration::from_millis(800);
 
-/// A segment on the chain.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Link {
-    /// Its name.
-    pub name: SegmentName,
-    /// The hash of the entry before it.
-    pub prev: EntryHash,
-    /// Its last entry.
-    pub last: (Index, EntryHash),
-}
-
-/// What HSMs of a group have captured.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Captured {
-    /// The one that is asked; `None` if none is, or it is no member.
-    pub own: Option<(Index, EntryHash)>,
-    /// The furthest of the others that are known of, 0 for none.
-    pub others: Index,
-}
-
-impl Captured {
-    /// Nobody was asked.
-    pub const UNKNOWN: Self = Self { own: None, others: Index::ZERO };
-
-    /// What one of them has captured is in the log.
-    fn reached(&self) -> Index {
-        self.own.map_or(self.others, |(own, _)| own.max(self.others))
-    }
-}
-
-/// A group's chain.
-#[derive(Clone, Debug)]
-pub struct Chain {
-    /// Its segments, in order.
-    pub links: Vec<Link>,
-    /// How many others there are: what deposed leaders left, and what is being deleted.
-    pub unnecessary: usize,
-    /// The least first index of all segments, 0 for none.
-    pub oldest: Index,
-    /// The greatest.
-    pub newest: Index,
-    /// Whether there are segments that begin after its end.
-    pub goes_on: bool,
-    /// What is wrong with it.
-    pub problems: Vec<Problem>,
-}
-
-impl Chain {
-    /// The index of its first entry, or where nothing tells which that is, of the oldest that there is; 0 for none.
-    #[must_use]
-    pub fn begins_at(&self) -> Index {
-        self.links.first().map_or(self.oldest, |link| link.name.first)
-    }
-
-    /// Its last entry, zero for none.
-    #[must_use]
-    pub fn ends_at(&self) -> (Index, EntryHash) {
-        self.links.last().map_or((Index::ZERO, EntryHash::ZERO), |link| link.last)
-    }
-}
-
 enum Read {
     Link(Link),
-    Bad(SegmentName, Problem),
+    Bad(SegmentName, Bad),
     /// Deleted since it was listed.
     Gone(SegmentName),
+}
+
+/// Bytes that are no segment, and why.
+struct Damaged {
+    damage: BadSegment,
+    bytes: Vec<u8>,
 }
 
 async fn read_segment(
     store: &Store,
     name: SegmentName,
-) -> Result<Option<Result<Segment, BadSegment>>, CheckError> {
+) -> Result<Option<Result<Segment, Damaged>>, CheckError> {
     let mut pause = REREAD;
     loop {
         match store.read(&name.to_string()).await {
             ReadOutcome::Found(bytes) => match Segment::decode(&bytes) {
                 // One bad read is no damage: a store may cut what it sends, and be well a moment later.
                 Err(_) if pause <= LAST_REREAD => {}
-                segment => return Ok(Some(segment)),
+                Err(damage) => return Ok(Some(Err(Damaged { damage, bytes }))),
+                Ok(segment) => return Ok(Some(Ok(segment))),
             },
             ReadOutcome::Absent => return Ok(None),
             ReadOutcome::Unavailable => return Err(CheckError::Store),
@@ -107,11 +58,29 @@ async fn read_segment(
     }
 }
 
+/// How many entries a damaged segment has: what it says at its beginning, unless its entries say otherwise.
+fn entries_of(bytes: &[u8]) -> Option<u64> {
+    let mut d = Decoder::new(bytes);
+    let (Ok(Some(2)), Ok(_)) = (d.array(), d.u8()) else { return None };
+    let count = d.array().ok()??;
+    if count == 0 || count > MAX_CAPTURE_ENTRIES as u64 {
+        return None;
+    }
+    let readable = (0..count).all(|_| d.decode::<SegmentEntry>().is_ok());
+    // All are read, and there is more: then the number itself is what was damaged.
+    (!readable || d.position() == bytes.len()).then_some(count)
+}
+
 async fn read_link(store: &Store, name: SegmentName) -> Result<Read, CheckError> {
     Ok(match read_segment(store, name).await? {
         None => Read::Gone(name),
-        Some(Err(damage)) => Read::Bad(name, Problem::Segment { object: name, damage }),
-        Some(Ok(segment)) if segment.name() != name => Read::Bad(name, Problem::Misnamed { object: name }),
+        Some(Err(Damaged { damage, bytes })) => {
+            let problem = Problem::Segment { object: name, damage };
+            Read::Bad(name, Bad { problem, entries: entries_of(&bytes) })
+        }
+        Some(Ok(segment)) if segment.name() != name => {
+            Read::Bad(name, Bad { problem: Problem::Misnamed { object: name }, entries: None })
+        }
         Some(Ok(segment)) => {
             let last = segment.last();
             Read::Link(Link { name, prev: segment.first().prev, last: (last.index, last.hash()) })
@@ -139,7 +108,7 @@ pub async fn read_chain(
         progress.done(1);
         match read? {
             Read::Link(link) => found.insert(link),
-            Read::Bad(name, problem) => drop(found.bad.insert(name, problem)),
+            Read::Bad(name, bad) => found.insert_bad(name, bad),
             Read::Gone(name) => found.gone = found.gone.max(Some(name.first)),
         }
     }
@@ -158,124 +127,8 @@ pub(super) async fn newest(store: &Store, group: GroupId) -> Result<Index, Check
     Ok(names(store, group).await?.iter().map(|name| name.first).max().unwrap_or(Index::ZERO))
 }
 
-#[derive(Default)]
-struct Found {
-    links: BTreeMap<SegmentName, Link>,
-    by_end: BTreeMap<(Index, [u8; 32]), SegmentName>,
-    bad: BTreeMap<SegmentName, Problem>,
-    /// The first index of the newest segment that was deleted meanwhile: older ones are about to be.
-    gone: Option<Index>,
-}
-
-impl Found {
-    fn insert(&mut self, link: Link) {
-        self.by_end.insert((link.last.0, link.last.1.0), link.name);
-        self.links.insert(link.name, link);
-    }
-
-    fn ending_with(&self, (index, hash): (Index, EntryHash)) -> Option<Link> {
-        self.by_end.get(&(index, hash.0)).and_then(|name| self.links.get(name)).copied()
-    }
-
-    fn chain(self, group: GroupId, anchor: Option<(Index, EntryHash)>, captured: Captured) -> Chain {
-        let mut problems: Vec<Problem> = Vec::new();
-        let mut links = Vec::new();
-        if let Some(anchor) = anchor {
-            let mut end = anchor;
-            while let Some(link) = self.ending_with(end) {
-                links.push(link);
-                end = (Index(link.name.first.0.saturating_sub(1)), link.prev);
-            }
-            links.reverse();
-            let begins = links.first().map_or(anchor.0.next(), |link: &Link| Some(link.name.first));
-            let holes = self.holes(group, begins.unwrap_or(anchor.0));
-            if links.is_empty() && holes.is_empty() && self.bad.is_empty() {
-                problems.push(Problem::NoAnchor(anchor.0));
-            }
-            problems.extend(holes);
-        }
-        let mut end = anchor.unwrap_or((Index::ZERO, EntryHash::ZERO));
-        let missing = loop {
-            let Some(first) = end.0.next() else { break None };
-            let name = SegmentName::new(group, first, &end.1);
-            match self.links.get(&name).filter(|link| link.prev == end.1) {
-                Some(link) => {
-                    links.push(*link);
-                    end = link.last;
-                }
-                None => break Some(name),
-            }
-        };
-        let last = links.last().map_or("the stored tree".into(), |link: &Link| link.name.to_string());
-        let beyond = self.links.keys().find(|name| name.first > end.0);
-        match (missing, beyond) {
-            // A damaged one is reported on its own.
-            (Some(object), _) if self.bad.contains_key(&object) => {}
-            (Some(object), _) if captured.reached() > end.0 => {
-                problems.push(Problem::Missing { object, before: last });
-            }
-            (_, Some(object)) if captured.own.is_none() && end.0 > Index::ZERO => {
-                problems.push(Problem::Beyond { object: *object, end: end.0, last });
-            }
-            _ => {}
-        }
-        let on_chain = |at: (Index, EntryHash)| links.iter().any(|link| link.last == at);
-        let begins = links.first().map_or(Index::ZERO, |link| link.name.first);
-        if let Some(captured) =
-            captured.own.filter(|(index, _)| *index >= begins && *index <= end.0 && index.0 > 0)
-            && !on_chain(captured)
-        {
-            problems.push(Problem::Forked(captured.0));
-        }
-        let unnecessary = (self.links.len() + self.bad.len()).saturating_sub(links.len());
-        let goes_on = self.links.keys().chain(self.bad.keys()).any(|name| name.first > end.0);
-        let oldest = self.links.keys().chain(self.bad.keys()).map(|name| name.first).min();
-        let newest = self.links.keys().chain(self.bad.keys()).map(|name| name.first).max();
-        problems.extend(self.bad.into_values());
-        let newest = newest.unwrap_or(Index::ZERO);
-        Chain { links, unnecessary, oldest: oldest.unwrap_or(Index::ZERO), newest, goes_on, problems }
-    }
-
-    /// What is missing or altered below the chain from the snapshot, where older segments are still kept: leaders delete the
-    /// oldest first, so that what is kept begins somewhere and is whole from there on.
-    fn holes(&self, group: GroupId, chain_begins: Index) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut begins = chain_begins;
-        // One that overlaps what is known lost its place in the log: a deposed leader left it.
-        let below = |begins: Index| {
-            let kept = self.links.values().filter(|link| Some(link.name.first) > self.gone);
-            let kept = kept.filter(|link| link.last.0 < begins);
-            kept.max_by_key(|link| (link.last.0, self.leads_back(link)))
-        };
-        while let Some(link) = below(begins) {
-            let (last, hash) = link.last;
-            let first = Index(last.0.saturating_add(1));
-            let missing = SegmentName::new(group, first, &hash);
-            if first == begins {
-                problems.push(Problem::Astray { object: link.name, end: last });
-            } else if !self.bad.contains_key(&missing) {
-                let last = Index(begins.0.saturating_sub(1));
-                problems.push(Problem::Hole { object: missing, last });
-            }
-            begins = self.begin_of(link);
-        }
-        problems
-    }
-
-    /// Whether the segment before it is there.
-    fn leads_back(&self, link: &Link) -> bool {
-        self.ending_with((Index(link.name.first.0.saturating_sub(1)), link.prev)).is_some()
-    }
-
-    /// The first entry of the segments that lead to this one.
-    fn begin_of(&self, link: &Link) -> Index {
-        let mut link = *link;
-        while let Some(before) = self.ending_with((Index(link.name.first.0.saturating_sub(1)), link.prev)) {
-            link = before;
-        }
-        link.name.first
-    }
-}
+/// The entry up to the stored tree that last wrote each record.
+pub(super) type Newest = BTreeMap<RecordId, Index>;
 
 /// What is done along a chain.
 pub(super) struct Walk<'a, P> {
@@ -285,6 +138,19 @@ pub(super) struct Walk<'a, P> {
 }
 
 impl<P: Progress> Walk<'_, P> {
+    /// The segments, in order; those that are gone or damaged meanwhile are left out.
+    fn segments<'a>(
+        &'a self,
+        links: impl Iterator<Item = &'a Link> + Clone + 'a,
+        what: &'static str,
+    ) -> impl Stream<Item = Result<Option<(SegmentName, Segment)>, CheckError>> + 'a {
+        self.progress.begin(what, Some(links.clone().count() as u64));
+        let reads = stream::iter(links.map(|link| link.name)).map(move |name| async move {
+            Ok(read_segment(self.store, name).await?.and_then(Result::ok).map(|segment| (name, segment)))
+        });
+        reads.buffered(READ_AHEAD).inspect(|_| self.progress.done(1))
+    }
+
     /// Asks an HSM for each entry up to what it has captured whether one of the realm made it. Returns for how many.
     pub(super) async fn authenticate(
         &self,
@@ -292,190 +158,198 @@ impl<P: Progress> Walk<'_, P> {
         witness: &mut impl Witness,
         problems: &mut Vec<Problem>,
     ) -> Result<u64, CheckError> {
-        let links = || self.chain.links.iter().filter(|link| link.last.0 <= captured);
-        self.progress.begin("entries, asking the HSM", Some(links().count() as u64));
+        let sound: Vec<&Link> = self.chain.sound().filter(|link| link.last.0 <= captured).collect();
+        let segments = self.segments(sound.iter().copied(), "entries, asking the HSM");
+        pin_mut!(segments);
         let mut vouched = 0;
-        for link in links() {
-            let Some(Ok(segment)) = read_segment(self.store, link.name).await? else { continue };
+        while let Some(read) = segments.next().await {
+            let Some((object, segment)) = read? else { continue };
             let entries: Vec<Entry> = segment.entries().iter().map(|made| made.entry.clone()).collect();
             debug_assert!(entries.len() <= MAX_CAPTURE_ENTRIES);
             let count = entries.len() as u64;
             if witness.vouches(entries).await.map_err(CheckError::Hsm)? {
                 vouched += count;
             } else {
-                problems.push(Problem::Forged { object: link.name });
+                problems.push(Problem::Forged { object });
             }
-            self.progress.done(1);
         }
         Ok(vouched)
     }
 
     /// Compares what the segments up to the stored tree last made of each record with what the stored tree has of it: they
-    /// are what it would be made again from. For where the log does not go back to its beginning, so that roots do not tell.
+    /// are what it would be made again from.
     pub(super) async fn compare(
         &self,
         stored: &TreeFindings,
         problems: &mut Vec<Problem>,
-    ) -> Result<(), CheckError> {
-        let Some(snapshot) = &stored.snapshot else { return Ok(()) };
-        let links = || self.chain.links.iter().filter(|link| link.last.0 <= snapshot.entry.index);
-        self.progress.begin("segments, comparing their leaves", Some(links().count() as u64));
+    ) -> Result<Newest, CheckError> {
+        let Some(snapshot) = &stored.snapshot else { return Ok(Newest::new()) };
+        let links = self.chain.links.iter().filter(|link| link.last.0 <= snapshot.entry.index);
+        let segments = self.segments(links, "segments, comparing their leaves");
+        pin_mut!(segments);
         let mut newest = BTreeMap::new();
-        for link in links() {
-            let Some(Ok(segment)) = read_segment(self.store, link.name).await? else { continue };
+        while let Some(read) = segments.next().await {
+            let Some((object, segment)) = read? else { continue };
             for made in segment.entries() {
-                let at = (link.name, made.entry.index);
+                let at = (object, made.entry.index);
                 newest.extend(made.leaves.iter().map(|l| (l.record, (at, sealed_digest(&l.sealed)))));
             }
-            self.progress.done(1);
         }
-        let other = newest.into_iter().filter(|(id, (_, digest))| stored.leaves.get(id) != Some(digest));
+        let other = newest.iter().filter(|(id, (_, digest))| stored.leaves.get(id) != Some(digest));
         // Once each: nobody needs to know which records are meant.
-        let places: BTreeSet<(SegmentName, Index)> = other.map(|(_, (place, _))| place).collect();
+        let places: BTreeSet<(SegmentName, Index)> = other.map(|(_, (place, _))| *place).collect();
         problems.extend(places.into_iter().map(|(object, index)| Problem::Spare { object, index }));
-        Ok(())
+        Ok(newest.into_iter().map(|(id, ((_, index), _))| (id, index)).collect())
     }
 
     /// Applies the leaves of all entries, or where the first ones are gone, of those after the stored tree. Returns for
-    /// how many they gave the roots.
+    /// how many they gave the roots. Leaves that the stored tree has are taken from there, so that one that was altered
+    /// hides none after it.
     pub(super) async fn replay(
         &self,
         stored: &TreeFindings,
+        newest: &Newest,
         problems: &mut Vec<Problem>,
     ) -> Result<u64, CheckError> {
         let whole = TreeFindings::default();
-        let stored = if self.chain.begins_at() == Index(1) { &whole } else { stored };
-        let after = stored.snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.entry.index);
-        let links = || self.chain.links.iter().filter(|link| link.name.first > after);
-        self.progress.begin("segments, hashing their leaves", Some(links().count() as u64));
-        let Some(mut trees) = stored.trees() else { return Ok(0) };
-        let mut replayed = 0;
-        for link in links() {
-            let Some(Ok(segment)) = read_segment(self.store, link.name).await? else { return Ok(replayed) };
+        let from = if self.chain.begins_at() == Index(1) { &whole } else { stored };
+        let snapshot = stored.snapshot.as_ref().map(|snapshot| snapshot.entry.index);
+        let start = from.snapshot.as_ref().and(snapshot).unwrap_or(Index::ZERO);
+        let links = self.chain.links.iter().filter(|link| link.name.first > start);
+        let segments = self.segments(links, "segments, hashing their leaves");
+        pin_mut!(segments);
+        let Some(trees) = from.trees() else { return Ok(0) };
+        let mut replay = Replay { trees, doubt: None, replayed: 0, problems };
+        while let Some(read) = segments.next().await {
+            let Some((object, segment)) = read? else { break };
             for made in segment.entries() {
-                if !trees.apply(made) {
-                    problems.push(Problem::Roots { object: link.name, index: made.entry.index });
-                    return Ok(replayed);
+                let index = made.entry.index;
+                let leaves = made.leaves.iter().map(|leaf| {
+                    let stored = stored.leaves.get(&leaf.record);
+                    let known = stored.filter(|_| newest.get(&leaf.record) == Some(&index));
+                    (leaf.record, known.copied().unwrap_or_else(|| sealed_digest(&leaf.sealed)))
+                });
+                replay.apply(object, &made.entry, &leaves.collect::<Vec<_>>());
+                if Some(index) == snapshot && replay.doubt.is_some() {
+                    let Some(trees) = stored.trees() else { continue };
+                    replay.trees = trees;
+                    replay.settle();
                 }
-                replayed += 1;
             }
-            self.progress.done(1);
         }
-        Ok(replayed)
+        replay.settle();
+        Ok(replay.replayed)
+    }
+}
+
+/// Entries applied one after the other.
+struct Replay<'a> {
+    trees: Digests,
+    doubt: Option<Doubt>,
+    replayed: u64,
+    problems: &'a mut Vec<Problem>,
+}
+
+/// What altered leaves leave open.
+struct Doubt {
+    /// Where they are.
+    object: SegmentName,
+    /// Whose leaf in the trees is not the right one until an entry writes it again.
+    records: BTreeSet<RecordId>,
+    /// The first and the last segment since, in which any leaf may be another than the right one.
+    unproven: Option<(SegmentName, SegmentName)>,
+    /// Whether there is another one among them, so that nothing shows any more when the trees are right again.
+    twice: bool,
+}
+
+impl Replay<'_> {
+    fn apply(&mut self, object: SegmentName, entry: &Entry, leaves: &[LeafDigest]) {
+        let fits = self.trees.apply(entry, leaves);
+        let Some(doubt) = &mut self.doubt else {
+            if fits {
+                self.replayed += 1;
+            } else {
+                self.problems.push(Problem::Roots { object, index: entry.index });
+                let records = leaves.iter().map(|(id, _)| *id).collect();
+                self.doubt = Some(Doubt { object, records, unproven: None, twice: false });
+            }
+            return;
+        };
+        for (id, _) in leaves {
+            doubt.records.remove(id);
+        }
+        if doubt.records.is_empty() && fits && !doubt.twice {
+            self.replayed += 1;
+            self.settle();
+            return;
+        }
+        doubt.twice |= doubt.records.is_empty();
+        // The segment that is named is to be restored in any case.
+        if doubt.object != object {
+            let first = doubt.unproven.map_or(object, |(first, _)| first);
+            doubt.unproven = Some((first, object));
+        }
+    }
+
+    /// The trees are right again, or nothing makes them so any more.
+    fn settle(&mut self) {
+        let Some(Doubt { object, unproven, .. }) = self.doubt.take() else { return };
+        let unproven = unproven.map(|(first, last)| Problem::Unproven { object, first, last });
+        self.problems.extend(unproven);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use minicbor::bytes::ByteVec;
+    use strongroom_proto::entry::events_hash;
+    use strongroom_proto::hsm::SealedLeaf;
+    use strongroom_proto::ids::{Digest, EntryHash, HsmId, Mac, RealmId, Term};
 
-    const GROUP: GroupId = GroupId([2; 16]);
-
-    /// The hash of an entry on the branch `branch` of the log; 0 is the log.
-    fn hash(index: u64, branch: u8) -> EntryHash {
-        let mut hash = [branch; 32];
-        hash[1..9].copy_from_slice(&index.to_be_bytes());
-        if index == 0 { EntryHash::ZERO } else { EntryHash(hash) }
+    fn segment(count: u64) -> Vec<u8> {
+        let mut prev = EntryHash([9; 32]);
+        let entries = (10..10 + count).map(|index| {
+            let events = vec![ByteVec::from(vec![7; 30])];
+            let entry = Entry {
+                realm: RealmId([1; 16]),
+                group: GroupId([2; 16]),
+                index: Index(index),
+                prev,
+                leader: HsmId([3; 16]),
+                term: Term([4; 16]),
+                partitions: Vec::new(),
+                transfers: 0,
+                events_hash: events_hash(events.iter().map(|event| event.as_slice())),
+                mac: Mac(Digest([5; 32])),
+            };
+            prev = entry.hash();
+            let leaves = vec![SealedLeaf { record: RecordId([6; 32]), sealed: vec![7; 20].into() }];
+            SegmentEntry { entry, leaves, events }
+        });
+        Segment::new(entries.collect()).unwrap().encode().unwrap()
     }
 
-    /// A segment of two entries on a branch.
-    fn link(first: u64, branch: u8) -> Link {
-        let prev = hash(first - 1, branch);
-        Link {
-            name: SegmentName::new(GROUP, Index(first), &prev),
-            prev,
-            last: (Index(first + 1), hash(first + 1, branch)),
-        }
-    }
-
-    /// What is found of the log to its entry 20 when the segments that begin with `lacks` are gone and those that begin with
-    /// `bad` are damaged, and `more` are there.
-    fn found(lacks: &[u64], bad: &[u64], more: &[Link]) -> Found {
-        let mut found = Found::default();
-        for first in (1..20).step_by(2).filter(|first| !lacks.contains(first)) {
-            let link = link(first, 0);
-            if bad.contains(&first) {
-                let problem = Problem::Misnamed { object: link.name };
-                found.bad.insert(link.name, problem);
-            } else {
-                found.insert(link);
+    #[test]
+    fn wherever_one_byte_is_damaged_the_number_of_entries_is_right_or_not_told() {
+        for count in [1, 3, 23] {
+            let bytes = segment(count);
+            let mut told = 0;
+            for at in 0..bytes.len() {
+                for mask in [1, 0x80, 0xff] {
+                    let mut damaged = bytes.clone();
+                    damaged[at] ^= mask;
+                    // The number itself is at the third byte; where it is too great, what follows the segment tells.
+                    let entries = entries_of(&damaged).filter(|_| at != 2);
+                    assert!(entries.is_none_or(|entries| entries == count), "{at}: {entries:?}");
+                    told += u64::from(entries.is_some());
+                }
             }
+            assert!(told > bytes.len() as u64 * 2, "told {told} times in {} bytes", bytes.len());
+            assert_eq!(entries_of(&bytes[..bytes.len() / 2]), Some(count));
         }
-        more.iter().for_each(|link| found.insert(*link));
-        found
-    }
-
-    /// The problems when the stored tree reaches entry 16.
-    fn problems(found: Found) -> Vec<Problem> {
-        let captured = Captured { own: Some((Index(20), hash(20, 0))), others: Index::ZERO };
-        found.chain(GROUP, Some((Index(16), hash(16, 0))), captured).problems
-    }
-
-    #[test]
-    fn a_hole_behind_the_stored_tree_is_told_by_whichever_hsm_has_captured_more() {
-        let missing = |own, others| {
-            let captured = Captured { own: Some((Index(own), hash(own, 0))), others: Index(others) };
-            found(&[17], &[], &[]).chain(GROUP, Some((Index(16), hash(16, 0))), captured).problems
-        };
-        assert_eq!(missing(16, 16), [], "what follows may be a deposed leader's");
-        for (own, others) in [(20, 0), (16, 20), (20, 16)] {
-            let problems = missing(own, others);
-            let [Problem::Missing { object, .. }] = problems[..] else { panic!("{problems:?}") };
-            assert_eq!(object, link(17, 0).name, "{own} {others}");
+        for bytes in [&b""[..], b"\x82", b"<html>no</html>", &[0x82, 1, 0x80], &[0x82, 1, 0x98, 65]] {
+            assert_eq!(entries_of(bytes), None);
         }
-    }
-
-    #[test]
-    fn a_log_that_begins_somewhere_and_is_whole_from_there_is_well() {
-        assert_eq!(problems(found(&[], &[], &[])), []);
-        assert_eq!(problems(found(&[1, 3, 5], &[], &[])), []);
-        assert_eq!(problems(found(&[1, 3, 5, 7, 9, 11, 13], &[], &[])), []);
-    }
-
-    #[test]
-    fn each_hole_below_the_stored_tree_is_named_by_what_is_missing_first() {
-        let hole = |first, last| Problem::Hole { object: link(first, 0).name, last: Index(last) };
-        for lacks in (3..17).step_by(2) {
-            assert_eq!(problems(found(&[lacks], &[], &[])), [hole(lacks, lacks + 1)], "{lacks}");
-        }
-        assert_eq!(problems(found(&[5, 7], &[], &[])), [hole(5, 8)]);
-        assert_eq!(problems(found(&[1, 5, 9, 11], &[], &[])), [hole(9, 12), hole(5, 6)]);
-    }
-
-    #[test]
-    fn without_any_segment_up_to_the_stored_tree_its_entry_is_named() {
-        let lacks: Vec<u64> = (1..17).step_by(2).collect();
-        assert_eq!(problems(found(&lacks, &[], &[])), [Problem::NoAnchor(Index(16))]);
-    }
-
-    #[test]
-    fn a_damaged_segment_below_the_stored_tree_is_named_once() {
-        for bad in (1..17).step_by(2) {
-            let object = link(bad, 0).name;
-            assert_eq!(problems(found(&[], &[bad], &[])), [Problem::Misnamed { object }], "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_segment_that_was_altered_so_that_it_leads_elsewhere_is_named() {
-        let altered = Link { last: (Index(8), hash(8, 7)), ..link(7, 0) };
-        let problems = problems(found(&[7], &[], &[altered]));
-        assert_eq!(problems, [Problem::Astray { object: altered.name, end: Index(8) }]);
-    }
-
-    #[test]
-    fn what_deposed_leaders_left_is_no_problem_and_hides_none() {
-        let left = [link(7, 1), link(8, 1), link(10, 2)];
-        assert_eq!(problems(found(&[], &[], &left)), []);
-        assert_eq!(problems(found(&[1, 3, 5], &[], &left)), []);
-        let hole = Problem::Hole { object: link(5, 0).name, last: Index(6) };
-        assert_eq!(problems(found(&[5], &[], &left)), [hole]);
-    }
-
-    #[test]
-    fn what_is_deleted_while_it_is_looked_at_leaves_no_hole() {
-        let mut found = found(&[5, 7], &[], &[]);
-        found.gone = Some(Index(7));
-        assert_eq!(problems(found), []);
     }
 }

@@ -4,230 +4,40 @@
 //! read is believed: the log hangs together by hashes, its entries are authentic if an HSM says so, pages and leaves
 //! must give the roots that entries state. What does not fit is named, object by object.
 
+mod chain;
+mod error;
 mod log;
+mod problem;
+mod progress;
 mod rebuild;
 mod tree;
+mod witness;
 
-pub use log::{Captured, Chain, read_chain};
+pub use chain::{Captured, Chain, Link};
+pub use error::CheckError;
+pub use log::read_chain;
+pub use problem::{Lost, Problem};
+pub use progress::{Progress, Unwatched};
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use tree::TreeFindings;
+pub use witness::{AgentWitness, NoWitness, Witness};
 
-use crate::admin::Client;
 use crate::store::Store;
 use crate::tree::TreeStore;
 use std::collections::BTreeSet;
-use strongroom_proto::entry::Entry;
-use strongroom_proto::ids::{EntryHash, GroupId, Index, RecordId};
-use strongroom_replica::segment::{BadSegment, SegmentName};
-use strongroom_replica::stored::{Snapshot, TreeDamage, TreeFailure};
-
-/// Somebody who watches how far a long walk has come.
-pub trait Progress: Sync {
-    /// A part of the walk begins, over this many things where that is known.
-    fn begin(&self, what: &'static str, of: Option<u64>);
-    /// This many more are done.
-    fn done(&self, more: u64);
-}
-
-/// Nobody watches.
-#[derive(Clone, Copy, Debug)]
-pub struct Unwatched;
-
-impl Progress for Unwatched {
-    fn begin(&self, _: &'static str, _: Option<u64>) {}
-    fn done(&self, _: u64) {}
-}
-
-/// An HSM of the group, which can tell the realm's entries from others.
-pub trait Witness {
-    /// What it has captured; `None` if it is not a member.
-    fn captured(&mut self) -> impl Future<Output = Result<Option<(Index, EntryHash)>, String>>;
-    /// The furthest entry that another member has captured, as far as can be found out; 0 if it cannot.
-    fn captured_by_others(&mut self) -> impl Future<Output = Index>;
-    /// Whether all of these, consecutive and not beyond what it has captured, were made by HSMs of the realm.
-    fn vouches(&mut self, entries: Vec<Entry>) -> impl Future<Output = Result<bool, String>>;
-}
-
-/// The HSM of a running agent.
-pub struct AgentWitness {
-    /// The agent.
-    pub agent: Client,
-    /// The group.
-    pub group: GroupId,
-}
-
-impl Witness for AgentWitness {
-    async fn captured(&mut self) -> Result<Option<(Index, EntryHash)>, String> {
-        let device = self.agent.device().await.map_err(|error| error.to_string())?;
-        let of_group = device.groups.iter().find(|group| group.statement.group == self.group);
-        Ok(of_group.map(|group| (group.captured_index, group.captured_hash)))
-    }
-
-    async fn captured_by_others(&mut self) -> Index {
-        // Agents may claim what they like; at worst that is a false alarm.
-        let peers = self.agent.peers().await.unwrap_or_default();
-        let devices = peers.into_iter().filter_map(|peer| peer.agent?.device);
-        let groups = devices.flat_map(|device| device.groups);
-        let captured = groups.filter(|group| group.statement.group == self.group);
-        captured.map(|group| group.captured_index).max().unwrap_or(Index::ZERO)
-    }
-
-    async fn vouches(&mut self, entries: Vec<Entry>) -> Result<bool, String> {
-        self.agent.vouches(self.group, entries).await.map_err(|error| error.to_string())
-    }
-}
-
-/// No HSM is asked.
-#[derive(Clone, Copy, Debug)]
-pub struct NoWitness;
-
-impl Witness for NoWitness {
-    async fn captured(&mut self) -> Result<Option<(Index, EntryHash)>, String> {
-        Ok(None)
-    }
-
-    async fn captured_by_others(&mut self) -> Index {
-        Index::ZERO
-    }
-
-    async fn vouches(&mut self, _: Vec<Entry>) -> Result<bool, String> {
-        Ok(false)
-    }
-}
-
-/// Something that is wrong.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Problem {
-    /// A segment's bytes are not one.
-    #[error("segment {object} is damaged, at entry {} or after: it {damage}", object.first)]
-    Segment {
-        /// Its name.
-        object: SegmentName,
-        /// What is wrong.
-        damage: BadSegment,
-    },
-    /// A segment lies under another's name.
-    #[error("segment {object} is another one: restore it, its first entry is {}", object.first)]
-    Misnamed {
-        /// The name.
-        object: SegmentName,
-    },
-    /// A segment is not there that must be.
-    #[error("segment {object} is missing, and with it entry {} and all after, or {before} before it is damaged", object.first)]
-    Missing {
-        /// Its name.
-        object: SegmentName,
-        /// The segment before it, which names it, or what else does.
-        before: String,
-    },
-    /// A segment is not there though older ones are.
-    #[error(
-        "segment {object} is missing, and with it what lies between its first entry {} and {last}: restore it. Where an agent \
-         was stopped while it deleted what is older than the stored tree, the next snapshot ends this",
-        object.first
-    )]
-    Hole {
-        /// The first that is missing.
-        object: SegmentName,
-        /// The last entry that is missing.
-        last: Index,
-    },
-    /// A segment does not lead to the one after it.
-    #[error(
-        "segment {object} does not lead to the one after it, which begins behind entry {end}: its entries were altered, or a \
-         deposed leader left it and the one in its place is missing; restore it"
-    )]
-    Astray {
-        /// Its name.
-        object: SegmentName,
-        /// Its last entry.
-        end: Index,
-    },
-    /// A segment and the stored tree have different leaves.
-    #[error(
-        "segment {object}: entry {index} has another leaf than the stored tree, whose pages are right: the segment was altered; \
-         restore it"
-    )]
-    Spare {
-        /// The segment.
-        object: SegmentName,
-        /// The entry.
-        index: Index,
-    },
-    /// There is more than the chain.
-    #[error(
-        "segment {object} does not continue the log, which ends with entry {end} in {last}: a deposed leader left it, or \
-         that one is damaged or one between is missing; an HSM knows, see --agent"
-    )]
-    Beyond {
-        /// The first such segment.
-        object: SegmentName,
-        /// The last entry of the chain.
-        end: Index,
-        /// The last segment of the chain, or what else it ends with.
-        last: String,
-    },
-    /// The segment is missing that ends with the entry that the snapshot reaches.
-    #[error("the segment is missing that ends with entry {0}, which the stored tree reaches")]
-    NoAnchor(Index),
-    /// The HSM has captured an entry that is not on this chain.
-    #[error("the HSM has captured entry {0}, and this log has another one there or none")]
-    Forked(Index),
-    /// An entry that no HSM made.
-    #[error("segment {object} holds an entry from {} on that no HSM of the realm made", object.first)]
-    Forged {
-        /// The segment.
-        object: SegmentName,
-    },
-    /// An entry's leaves do not give its roots.
-    #[error("segment {object}: the leaves of entry {index} do not give its roots")]
-    Roots {
-        /// The segment.
-        object: SegmentName,
-        /// The entry.
-        index: Index,
-    },
-    /// The log does not begin with entry 1, and there is no stored tree that holds what came before.
-    #[error("the log begins with entry {0}, and there is no stored tree of what came before it")]
-    NoTree(Index),
-    /// The stored tree.
-    #[error("the stored tree: {0}")]
-    Tree(TreeDamage),
-    /// Leaves without a page that leads to them, or the other way round.
-    #[error("the stored tree: {0} leaves are stored that no page names")]
-    Orphans(u64),
-    /// The roots of the stored tree are not those of the entry that it reaches.
-    #[error("the stored tree does not have the roots of entry {0}, which it says it reaches")]
-    TreeRoots(Index),
-}
-
-/// Why a check ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckError {
-    /// The store.
-    #[error("the object store did not answer; check `--store` and its options, and try again")]
-    Store,
-    /// The stored tree changes faster than it can be read.
-    #[error("snapshots were taken while the stored tree was being read; try again when fewer requests come")]
-    Moving,
-    /// The store holds nothing that belongs to a group.
-    #[error("the store holds no group; check that `--store` names the realm's prefix, as in agent.toml")]
-    Empty,
-    /// The HSM or its agent.
-    #[error("the HSM cannot be asked: {0}")]
-    Hsm(String),
-}
+use strongroom_proto::ids::{GroupId, Index};
+use strongroom_replica::stored::Snapshot;
 
 /// What was found of one group.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Findings {
     /// The group.
     pub group: GroupId,
-    /// Segments on the chain.
+    /// Sound segments of the log.
     pub segments: usize,
-    /// Segments beside it, or before what is still needed: harmless, and deleted in time.
+    /// Sound segments beside it: harmless, and deleted in time.
     pub unnecessary: usize,
-    /// The first and the last entry of the chain, zero for none.
+    /// The first and the last entry of the log, zero for none.
     pub entries: (Index, Index),
     /// How many entries an HSM has vouched for; `None` if none was asked.
     pub authentic: Option<u64>,
@@ -282,7 +92,8 @@ pub async fn check(
     let snapshot = stored.snapshot.as_ref();
     let chain = read_chain(store, group, snapshot, captured, progress).await?;
     problems.extend(chain.problems.iter().cloned());
-    if snapshot.is_none() && chain.begins_at() > Index(1) {
+    let first = |p: &Problem| matches!(p, Problem::Missing { object, .. } if object.first == Index(1));
+    if snapshot.is_none() && chain.begins_at() > Index(1) && !chain.problems.iter().any(first) {
         problems.push(Problem::NoTree(chain.begins_at()));
     }
     let walk = log::Walk { store, chain: &chain, progress };
@@ -290,15 +101,16 @@ pub async fn check(
         Some((captured, _)) => Some(walk.authenticate(captured, witness, &mut problems).await?),
         None => None,
     };
-    if chain.begins_at() > Index(1) && stored.problems.is_empty() {
-        walk.compare(&stored, &mut problems).await?;
-    }
-    let replayed = walk.replay(&stored, &mut problems).await?;
+    let newest = match stored.problems[..] {
+        [] => walk.compare(&stored, &mut problems).await?,
+        _ => log::Newest::new(),
+    };
+    let replayed = walk.replay(&stored, &newest, &mut problems).await?;
     Ok(Findings {
         group,
-        segments: chain.links.len(),
+        segments: chain.sound().count(),
         unnecessary: chain.unnecessary,
-        entries: (chain.begins_at(), chain.ends_at().0),
+        entries: chain.spans(),
         authentic,
         snapshot: snapshot.map(|snapshot: &Snapshot| snapshot.entry.index),
         pages: stored.pages,
@@ -307,13 +119,3 @@ pub async fn check(
         problems,
     })
 }
-
-fn failed(failure: TreeFailure) -> Result<TreeDamage, CheckError> {
-    match failure {
-        TreeFailure::Unavailable | TreeFailure::Fenced => Err(CheckError::Store),
-        TreeFailure::Damaged(damage) => Ok(damage),
-    }
-}
-
-/// A record with the digest of its sealed bytes.
-type LeafDigest = (RecordId, strongroom_proto::ids::Digest);

@@ -4,8 +4,11 @@
 //! The new tree is a generation of its own and reaches the same entry as the damaged one, whose roots it must have. It
 //! is put in use when it is whole; until then, and if it is given up, nothing has changed.
 
+use super::chain::{Captured, Chain};
+use super::error::CheckError;
+use super::log;
+use super::progress::Progress;
 use super::tree::{sealed_digest, trees_at};
-use super::{Captured, Chain, CheckError, Progress, log};
 use crate::store::Store;
 use crate::tree::{TreeReader, TreeStore};
 use futures::{StreamExt, pin_mut};

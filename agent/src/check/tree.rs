@@ -1,16 +1,21 @@
 //! The stored tree, all of it: every page under the digest that the page above gives it, every leaf under the one that
 //! its page gives it.
 
-use super::{CheckError, LeafDigest, Problem, Progress, failed};
+use super::error::{CheckError, failed};
+use super::problem::Problem;
+use super::progress::Progress;
 use crate::tree::{TreeReader, TreeStore};
 use futures::{StreamExt, pin_mut};
 use std::collections::BTreeMap;
+use strongroom_proto::entry::Entry;
 use strongroom_proto::hash::{hash, label};
 use strongroom_proto::ids::{Digest, Index, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Tree;
-use strongroom_replica::segment::SegmentEntry;
 use strongroom_replica::stored::{Snapshot, TreeDamage};
+
+/// A record with the digest of its sealed bytes.
+pub(super) type LeafDigest = (RecordId, Digest);
 
 /// What was found of a stored tree.
 #[derive(Clone, Debug, Default)]
@@ -29,14 +34,11 @@ pub struct TreeFindings {
 pub(super) struct Digests(BTreeMap<Prefix, Tree>);
 
 impl Digests {
-    /// Applies an entry; whether that gives its roots.
-    pub(super) fn apply(&mut self, made: &SegmentEntry) -> bool {
-        let entry = &made.entry;
+    /// Applies the leaves of an entry; whether that gives its roots.
+    pub(super) fn apply(&mut self, entry: &Entry, leaves: &[LeafDigest]) -> bool {
         if entry.index == Index(1) {
             self.0 = entry.partitions.iter().map(|p| (p.prefix, Tree::new(p.prefix))).collect();
         }
-        let leaves: Vec<LeafDigest> =
-            made.leaves.iter().map(|leaf| (leaf.record, sealed_digest(&leaf.sealed))).collect();
         let updated = self.0.iter_mut().all(|(prefix, tree)| {
             let covered = leaves.iter().copied().filter(|(id, _)| prefix.contains(id));
             tree.update_unread(covered).is_ok()

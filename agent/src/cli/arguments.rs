@@ -56,7 +56,7 @@ pub enum Command {
     AdminIdentity(AdminIdentity),
     /// Check all that the store holds: chain, authenticity, roots, pages and leaves. Changes nothing, and does not disturb a
     /// group at work. Fails if anything is wrong.
-    Check(Stored),
+    Check(CheckArguments),
     /// Rebuild a group's stored tree from the segments and leaves that exist. Stop the group's agents first.
     RebuildTree(RebuildTree),
     /// Give a tenant a key, in the tenants file of the configuration. Needs no agent.
@@ -64,6 +64,17 @@ pub enum Command {
     Tenant(TenantCommand),
     /// Make a test token. Its bearer is a user of a tenant for ten minutes. Apps get theirs from the tenant's own server.
     Token(TokenArguments),
+}
+
+/// `check`.
+#[derive(Args, Debug)]
+pub struct CheckArguments {
+    /// What to look at.
+    #[command(flatten)]
+    pub stored: Stored,
+    /// How to show it.
+    #[command(flatten)]
+    pub format: StatusFormat,
 }
 
 /// `rebuild-tree`.

@@ -1,6 +1,6 @@
 //! `check` and `rebuild-tree`: the store, looked at without an agent.
 
-use super::arguments::{RebuildTree, Stored};
+use super::arguments::{CheckArguments, RebuildTree, Stored};
 use super::confirm::confirm;
 use super::error::CliError;
 use super::founded::{self, Founded};
@@ -13,6 +13,7 @@ use crate::store::Store;
 use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
 use futures::future::join_all;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
@@ -21,7 +22,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 /// How many problems of a group are printed.
-const SHOWN: usize = 20;
+const SHOWN: usize = 50;
+/// How many in JSON.
+const SHOWN_JSON: usize = 10_000;
 
 struct Bar(ProgressBar);
 
@@ -74,12 +77,14 @@ fn tree(store: &Store, group: GroupId) -> TreeStore {
     TreeStore::new(store.objects(), store.base(), group, TreeSettings::default(), TreeMetrics::default())
 }
 
-pub(super) async fn check(reach: &Reach, stored: Stored) -> Result<(), CliError> {
+pub(super) async fn check(reach: &Reach, arguments: CheckArguments) -> Result<(), CliError> {
+    let CheckArguments { stored, format } = arguments;
     let store = open(&reach.config, &stored)?;
     // A store other than the configured one does not say which agent to ask.
     let ask = stored.store.is_none() || reach.afar.is_some();
     let witness = if ask { Some(agent(reach).await?) } else { None };
-    let mut problems = check_foundings(&store, witness.clone()).await?;
+    let (realms, mut problems) = check_foundings(&store, witness.clone(), !format.json).await?;
+    let mut checked = Vec::new();
     for group in groups(&store, &stored).await? {
         let (tree, bar) = (tree(&store, group), Bar::new());
         let findings = match &witness {
@@ -90,14 +95,27 @@ pub(super) async fn check(reach: &Reach, stored: Stored) -> Result<(), CliError>
             None => check::check(&store, &tree, group, &mut NoWitness, &bar).await?,
         };
         bar.0.finish_and_clear();
-        out!("{}", text(&findings));
         problems += findings.problems.len();
+        if format.json {
+            checked.push(json(&findings));
+        } else {
+            out!("{}", text(&findings));
+        }
+    }
+    if format.json {
+        let all = json!({ "wrong": problems, "realms": realms, "groups": checked });
+        out!("{all:#}\n");
     }
     if problems > 0 { Err(CliError::Found(problems)) } else { Ok(()) }
 }
 
-/// Whether custodians signed for the realm, and for the one that the HSM holds, if one is asked. Returns how many are wrong.
-async fn check_foundings(store: &Store, witness: Option<Client>) -> Result<usize, CliError> {
+/// Whether custodians signed for the realm, and for the one that the HSM holds, if one is asked. Returns what is known of
+/// each realm, and how many are wrong.
+async fn check_foundings(
+    store: &Store,
+    witness: Option<Client>,
+    tell: bool,
+) -> Result<(Vec<Value>, usize), CliError> {
     let asked = match witness {
         Some(mut agent) => agent.device().await?.realm,
         None => None,
@@ -106,10 +124,19 @@ async fn check_foundings(store: &Store, witness: Option<Client>) -> Result<usize
         Some(realm) => vec![realm.realm],
         None => founded::realms(store).await,
     };
-    let mut wrong = 0;
+    let (mut known, mut wrong) = (Vec::new(), 0);
     for realm in realms {
         let founded = founded::stored(store, realm, asked.as_ref()).await;
         wrong += usize::from(matches!(founded, Founded::Wrong(_)));
+        known.push(json!({
+            "realm": realm.to_string(),
+            "founding": founded.line(),
+            "founding_state": founded.text(),
+            "custodians_checked": asked.is_some(),
+        }));
+        if !tell {
+            continue;
+        }
         outln!("realm {realm}\n  founding     {}", founded.text());
         if asked.is_none() {
             outln!("  custodians   not checked: no HSM was asked whether these are the realm's");
@@ -118,7 +145,27 @@ async fn check_foundings(store: &Store, witness: Option<Client>) -> Result<usize
             out!("{}", show::founding_text(&statement.founding));
         }
     }
-    Ok(wrong)
+    Ok((known, wrong))
+}
+
+fn json(findings: &Findings) -> Value {
+    let problems = findings.problems.iter().take(SHOWN_JSON).map(
+        |problem| json!({ "kind": problem.kind(), "object": problem.object(), "text": problem.to_string() }),
+    );
+    json!({
+        "group": findings.group.to_string(),
+        "segments": findings.segments,
+        "unnecessary_segments": findings.unnecessary,
+        "first_entry": findings.entries.0.0,
+        "last_entry": findings.entries.1.0,
+        "authentic_entries": findings.authentic,
+        "snapshot": findings.snapshot.map(|index| index.0),
+        "leaves": findings.leaves,
+        "pages": findings.pages,
+        "replayed_entries": findings.replayed,
+        "problems": problems.collect::<Vec<_>>(),
+        "more_problems": findings.problems.len().saturating_sub(SHOWN_JSON),
+    })
 }
 
 fn text(findings: &Findings) -> String {
@@ -143,7 +190,7 @@ fn text(findings: &Findings) -> String {
         lines.push(format!("  WRONG        {problem}"));
     }
     if let Some(more) = findings.problems.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-        lines.push(format!("  WRONG        and {more} more"));
+        lines.push(format!("  WRONG        and {more} more; --json shows them"));
     }
     lines.push(if findings.problems.is_empty() { "  all is well\n".into() } else { String::new() });
     lines.join("\n")
@@ -210,4 +257,57 @@ pub(super) async fn rebuild(config: &Path, arguments: RebuildTree) -> Result<(),
         "Next: start the agents, and see `strongroom-agent check`. The damaged tree stays until you delete it."
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Lost, Problem};
+
+    fn findings(missing: u64) -> Findings {
+        let group = GroupId([2; 16]);
+        let lost = |n| Lost { group, first: Index(10 * n), prev: (n > 1).then_some([0xab; 8]) };
+        let lack = |n| Problem::Missing { object: lost(n), last: Index(10 * n + 4) };
+        Findings {
+            group,
+            segments: 7,
+            unnecessary: 0,
+            entries: (Index(1), Index(900)),
+            authentic: None,
+            snapshot: None,
+            pages: 0,
+            leaves: 0,
+            replayed: 0,
+            problems: (1..=missing).map(lack).collect(),
+        }
+    }
+
+    #[test]
+    fn every_wrong_object_is_shown_by_name_and_of_very_many_how_many_more() {
+        let of_group = "groups/02020202020202020202020202020202/log";
+        let shown = text(&findings(2));
+        for name in [
+            format!("{of_group}/000000000000000a-*"),
+            format!("{of_group}/0000000000000014-{}", "ab".repeat(8)),
+        ] {
+            assert_eq!(shown.matches(&name).count(), 1, "{name} in {shown}");
+        }
+        assert!(!shown.contains("more; --json"), "{shown}");
+        let shown = text(&findings(SHOWN as u64 + 3));
+        assert_eq!(shown.matches("is missing").count(), SHOWN);
+        assert!(shown.contains("WRONG        and 3 more"), "{shown}");
+    }
+
+    #[test]
+    fn programs_read_the_same() {
+        let shown = json(&findings(SHOWN as u64 + 3));
+        assert_eq!(shown["problems"].as_array().map(Vec::len), Some(SHOWN + 3));
+        assert_eq!(shown["more_problems"], 0);
+        assert_eq!(shown["problems"][0]["kind"], "missing");
+        assert_eq!(
+            shown["problems"][0]["object"],
+            "groups/02020202020202020202020202020202/log/000000000000000a-*"
+        );
+        assert_eq!(json(&findings(SHOWN_JSON as u64 + 3))["more_problems"], 3);
+    }
 }

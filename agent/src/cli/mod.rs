@@ -67,7 +67,7 @@ impl Cli {
                 Command::Group(command) => group::execute(&reach, command).await,
                 Command::AdminIdentity(arguments) => admin_identity::execute(&reach, &arguments).await,
                 Command::ClientConfig(arguments) => founding::client_config(&reach, &arguments).await,
-                Command::Check(stored) => check::check(&reach, stored).await,
+                Command::Check(arguments) => check::check(&reach, arguments).await,
                 Command::RebuildTree(arguments) => check::rebuild(&reach.config, arguments).await,
                 Command::Tenant(command) => tenant::execute(&reach.config, command),
                 Command::Token(arguments) => token::execute(&reach, &arguments).await,
