@@ -1,7 +1,9 @@
 //! The front door of an agent that knows neither its realm nor its peers: what it relays, to whom, and how often.
 
+#[allow(dead_code, reason = "other tests use the rest")]
 #[path = "support/door.rs"]
 mod door;
+#[allow(dead_code, reason = "other tests use the rest")]
 mod support;
 
 use door::{Door, REACHED, Setting, decoded};
@@ -210,7 +212,7 @@ async fn who_relays_is_ready_while_a_door_is_and_who_only_relays_is_no_such_door
     assert_eq!(status(&far).await, 503, "two agents without HSMs do not serve");
     serves.stop.take().expect("once").send(()).expect("it serves");
     until("the door is missed", async || status(&near).await == 503).await;
-    looks.map(|look| look.abort());
+    looks.iter().for_each(|look| look.abort());
 }
 
 /// An authority, in a file, and a server's certificate and key that it made.
