@@ -7,7 +7,8 @@ use strongroom_hsm::{Config, SEALED_RECORD_BYTES};
 use strongroom_hsm_planted::Bug;
 use strongroom_proto::client::SecretsRequest;
 use strongroom_proto::hsm::{
-    BatchRequest, CustodianPolicy, ExportApproval, MAX_GROUPS, NoiseMessage, Outcome, Refusal, Reply, Request,
+    BatchRequest, CustodianPolicy, ExportApproval, MAX_GROUPS, NoiseMessage, Origin, Outcome, Refusal, Reply,
+    Request,
 };
 use strongroom_proto::ids::{BuildDigest, RealmId, SessionId, X25519Public};
 use strongroom_proto::prefix::Prefix;
@@ -170,4 +171,55 @@ pub(super) fn registration_without_an_event(bug: Option<Bug>) -> bool {
     let event = s.rig.devices[0].reader().event(&s.rig.group, &s.tip.events[0]).expect("opens");
     // Its version, and what happened: a registration.
     event[..2] != [1, 1]
+}
+
+pub(super) fn two_devices_of_one_id(bug: Option<Bug>) -> bool {
+    let [one, other] = [1, 2].map(|seed| Device::new(seed, bug, Config::software()).id());
+    one == other
+}
+
+/// What is sealed to one is open to the other.
+pub(super) fn two_devices_of_one_key(bug: Option<Bug>) -> bool {
+    let [one, other] = [1, 2].map(|seed| Device::new(seed, bug, Config::software()).status().device_key);
+    one == other
+}
+
+pub(super) fn nonce_of_an_export_without_a_realm(bug: Option<Bug>) -> bool {
+    let mut device = Device::new(1, bug, Config::software());
+    matches!(device.ask(&Request::ExportNonce), Reply::ExportNonce(_))
+}
+
+pub(super) fn nonce_of_an_import_over_a_realm(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(1, bug);
+    matches!(rig.devices[0].ask(&Request::ImportNonce), Reply::ImportNonce(_))
+}
+
+/// Custodians would sign the founding of a seed that came from elsewhere.
+pub(super) fn imported_realm_said_to_be_drawn_here(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(2, bug);
+    rig.devices[1].status().realm.expect("joined").origin == Origin::MadeHere
+}
+
+/// Whoever was an agent once would be one for ever.
+pub(super) fn agent_secret_of_another_epoch(bug: Option<Bug>) -> bool {
+    let mut rig = Rig::new(1, bug);
+    let [one, next] = [1, 2].map(|epoch| rig.devices[0].ask(&Request::AgentSecret(epoch)));
+    assert!(matches!(one, Reply::AgentSecret(_)));
+    one == next
+}
+
+pub(super) fn constant_answer_that_waits(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug, 3, 2);
+    let request = s.user.send(&SecretsRequest::Register1);
+    let Reply::Processed { outcomes, .. } = s.rig.process(0, &s.tree, &[request]) else { panic!() };
+    outcomes[0] == Outcome::Kept
+}
+
+pub(super) fn record_that_does_not_say_when_it_was_sealed(bug: Option<Bug>) -> bool {
+    let s = Scene::new(bug, 3, 2);
+    let sealed = &s.tip.leaves[0].sealed;
+    let plaintext = s.rig.devices[0].reader().plaintext(&s.user.record, sealed).expect("opens");
+    // Behind its version an array of two: group and index, or null; and its state.
+    assert_eq!(plaintext[..2], [2, 0x82]);
+    plaintext[2] == 0xf6
 }

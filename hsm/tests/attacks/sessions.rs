@@ -132,6 +132,22 @@ pub(super) fn memory_filled_with_last_replies(bug: Option<Bug>) -> bool {
     outcome(&mut rig, first) == Outcome::Kept
 }
 
+/// The answer was lost, and its user asks again, with the very same bytes.
+pub(super) fn session_ended_by_asking_again(bug: Option<Bug>) -> bool {
+    let mut rig = table(bug);
+    let request = open(&mut rig, 0, 0).recover2();
+    assert_eq!(outcome(&mut rig, request.clone()), Outcome::Kept);
+    outcome(&mut rig, request) != Outcome::Kept
+}
+
+pub(super) fn session_used_after_another_handshake_with_its_id(bug: Option<Bug>) -> bool {
+    let mut rig = table(bug);
+    let mut first = open(&mut rig, 0, 0);
+    open(&mut rig, 0, 0);
+    let request = first.recover2();
+    outcome(&mut rig, request) == Outcome::Kept
+}
+
 /// A session opened at the leader of a group that does not own the record.
 pub(super) fn session_where_the_record_is_not(bug: Option<Bug>) -> bool {
     let mut rig = table(bug);

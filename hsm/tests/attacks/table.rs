@@ -14,7 +14,7 @@ use super::{
     statement_that_nvram_does_not_hold, statements_of_another_fork_counted, stranger_counted,
     two_forks_of_one_group_in_one_capture, two_guesses_for_one_charge_in_a_batch,
 };
-use super::{enrolment, group, log, places, records, refusals, sessions, trees, versions};
+use super::{enrolment, group, leading, log, places, records, refusals, sessions, trees, versions};
 use strongroom_hsm_planted::Bug;
 
 /// An attack: tries, with this bug planted or none, and says whether it got what it wanted.
@@ -153,4 +153,26 @@ pub(super) const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::MinimumAsFound, versions::nvram_left_open_to_builds_that_are_too_old),
     (Bug::StateOfAnyVersion, versions::state_of_a_later_version_read),
     (Bug::DeltaOfAnyVersion, versions::delta_of_a_later_version_read),
+    (Bug::HsmIdNotDrawn, refusals::two_devices_of_one_id),
+    (Bug::DeviceKeyNotDrawn, refusals::two_devices_of_one_key),
+    (Bug::ExportNonceWithoutRealm, refusals::nonce_of_an_export_without_a_realm),
+    (Bug::ImportNonceWithRealm, refusals::nonce_of_an_import_over_a_realm),
+    (Bug::ImportedAsDrawn, refusals::imported_realm_said_to_be_drawn_here),
+    (Bug::SameAgentSecret, refusals::agent_secret_of_another_epoch),
+    (Bug::Register1Kept, refusals::constant_answer_that_waits),
+    (Bug::SealedWithoutPlace, refusals::record_that_does_not_say_when_it_was_sealed),
+    (Bug::LeadFromNothing, leading::lead_from_nothing_after_a_registration),
+    (Bug::RefusedLeadEnds, leading::leadership_ended_by_a_refused_one),
+    (Bug::SessionsOutliveLeading, leading::session_used_after_stepping_down),
+    (Bug::StepDownDropsReplies, leading::replies_lost_by_stepping_down),
+    (Bug::ReleasesAll, leading::reply_released_before_its_entry),
+    (Bug::EmptyBatchIsNothing, leading::leader_that_makes_no_empty_entry),
+    (Bug::RefusedForAll, leading::one_group_held_up_by_another),
+    (Bug::WriteForEachGroup, leading::flash_worn_by_a_write_for_each_group),
+    (Bug::WritesNothingNew, leading::flash_worn_by_asking_again),
+    (Bug::SameGroupId, leading::two_groups_of_one_id),
+    (Bug::UncoveredIsAbsent, leading::registration_hidden_by_a_group_that_does_not_own_it),
+    (Bug::LeafForEveryRecord, leading::leaf_made_by_a_guess_at_nothing),
+    (Bug::ResentNotKnown, sessions::session_ended_by_asking_again),
+    (Bug::HandshakeKeepsSession, sessions::session_used_after_another_handshake_with_its_id),
 ];

@@ -136,6 +136,20 @@ fn a_log_that_uses_bad_units_again_is_caught() {
     used_again(Some(Bug::UseBadUnits)).unwrap_err();
 }
 
+/// Of three units one fails.
+fn goes_on_with_two_units(bug: Option<Bug>) -> bool {
+    let mut flash = flash_of(3, 7);
+    let (mut nvram, _) = start(&mut flash, bug).expect("an empty flash");
+    flash.faults = vec![Fault { unit: 2, from: 0, how: Failing::Erase }];
+    (1..6).all(|version| nvram.append_full(&mut flash, &full(version)).is_ok())
+}
+
+#[test]
+fn a_log_that_goes_on_with_two_units_is_caught() {
+    assert!(!goes_on_with_two_units(None));
+    assert!(goes_on_with_two_units(Some(Bug::TwoUnitsDo)));
+}
+
 #[test]
 fn a_log_that_forgets_bad_units_is_caught() {
     used_again(Some(Bug::ForgetBadUnits)).unwrap_err();

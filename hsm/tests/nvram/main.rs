@@ -234,6 +234,20 @@ fn a_log_that_speaks_of_what_it_found_without_writing_it_again_is_caught() {
     assert!((0..400).any(|seed| start_again_and_again(seed, Some(Bug::NotWrittenAgain)).is_err()));
 }
 
+/// Appends so many versions, one after another; what is found then.
+fn found_after(steps: u64, bug: Option<Bug>) -> bool {
+    let (mut flash, mut promise) = (flash_with(8, steps), Promise::default());
+    run(&mut flash, &mut promise, steps, None).expect("an empty flash");
+    flash.restart();
+    found(&mut flash, bug) == Ok(promise.acknowledged)
+}
+
+#[test]
+fn a_log_that_takes_the_last_unit_for_the_newest_is_caught() {
+    assert!((0..60).all(|steps| found_after(steps, None)));
+    assert!((0..60).any(|steps| !found_after(steps, Some(Bug::LastUnitTaken))));
+}
+
 /// Damages each byte of the newest record in several ways; the answer must be the same state or a refusal.
 fn decay_everywhere(bug: Option<Bug>) -> Result<u64, String> {
     let mut refusals = 0;
