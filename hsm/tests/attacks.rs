@@ -6,14 +6,20 @@ mod common;
 mod enrolment;
 #[path = "attacks/group.rs"]
 mod group;
+#[path = "attacks/leading.rs"]
+mod leading;
 #[path = "attacks/log.rs"]
 mod log;
 #[path = "attacks/places.rs"]
 mod places;
 #[path = "attacks/records.rs"]
 mod records;
+#[path = "attacks/refusals.rs"]
+mod refusals;
 #[path = "attacks/sessions.rs"]
 mod sessions;
+#[path = "attacks/table.rs"]
+mod table;
 #[path = "attacks/trees.rs"]
 mod trees;
 #[path = "attacks/versions.rs"]
@@ -31,119 +37,7 @@ use strongroom_proto::ids::EntryHash;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, GroupStatement};
 use strongroom_proto::tree::{ClaimedTree, Tree};
-
-/// An attack: tries, with this bug planted or none, and says whether it got what it wanted.
-type Attack = fn(Option<Bug>) -> bool;
-
-const ATTACKS: &[(Bug, Attack)] = &[
-    (Bug::JumpOnCaptured, jump_to_an_uncommitted_fork),
-    (Bug::JumpBackwards, jump_backwards),
-    (Bug::JumpToOther, jump_to_an_entry_beside_the_committed_one),
-    (Bug::JoinAnyMembers, join_a_group_with_another_member_list),
-    (Bug::CaptureForeignGroup, capture_an_entry_of_another_group),
-    (Bug::CaptureWithoutPrev, capture_an_entry_of_another_fork),
-    (Bug::CaptureForged, capture_an_entry_that_no_hsm_made),
-    (Bug::CaptureGroupTwice, two_forks_of_one_group_in_one_capture),
-    (Bug::ExportUnapproved, enrolment::export_to_a_key_that_no_custodian_approved),
-    (Bug::ExportNonceTwice, enrolment::export_twice_on_one_approval),
-    (Bug::CustodianTwice, enrolment::export_with_one_custodian_signing_twice),
-    (Bug::StatementBeforeNvram, statement_that_nvram_does_not_hold),
-    (Bug::MarkBeforeWrite, group::hsm_lost_in_a_power_cut),
-    (Bug::ReplyBeforeCommit, reply_before_commit),
-    (Bug::ReleaseByIndex, reply_of_a_beaten_chain_released_by_index),
-    (Bug::CountTwice, one_member_counted_twice),
-    (Bug::CountStrangers, stranger_counted),
-    (Bug::LeaderCountsItself, leader_counted_without_its_statement),
-    (Bug::HalfMajority, half_of_the_members_for_a_majority),
-    (Bug::CommitByIndex, statements_of_another_fork_counted),
-    (Bug::LeadForged, lead_from_a_forged_entry),
-    (Bug::SessionsSurviveLead, answer_of_an_abandoned_charge_from_the_session),
-    (Bug::BatchOnStartingState, two_guesses_for_one_charge_in_a_batch),
-    (Bug::StaleTree, guess_on_a_stale_partial_tree),
-    (Bug::DeepTree, partial_tree_of_depth_256_read_to_its_end),
-    (Bug::ChargeNotInEntry, guess_again_on_the_roots_before),
-    (Bug::ChargedOncePerVersion, second_point_as_a_resent_one),
-    (Bug::ResendCharged, resent_guess_charged_again),
-    (Bug::OneGuessMore, one_guess_more),
-    (Bug::SecretsStayAtZero, secrets_in_the_record_after_the_last_guess),
-    (Bug::AnyTag, share_for_a_wrong_tag),
-    (Bug::SessionAcrossRecords, session_used_on_another_record),
-    (Bug::SealWithoutRecord, record_moved_to_another_id),
-    (Bug::AbsentAnsweredAtOnce, missing_registration_seen_before_commit),
-    (Bug::ResealOnlyCharges, outcome_seen_from_what_is_resealed),
-    (Bug::GenesisTwice, second_group_that_owns_everything),
-    (Bug::NoBounds, memory_filled_with_waiting_entries_and_replies),
-    (Bug::TreeWithoutPrefix, trees::guess_on_a_tree_of_another_prefix),
-    (Bug::TreeOfAnyRoot, trees::guess_on_a_tree_made_by_hand),
-    (Bug::StubIsAbsent, trees::registration_hidden_by_a_stub),
-    (Bug::ChainWithoutPrev, log::reply_released_through_another_fork),
-    (Bug::ReleasePastTheFork, log::reply_released_past_the_fork),
-    (Bug::RepliesSurviveLead, log::reply_of_an_abandoned_entry_released),
-    (Bug::JumpKeepsLeadership, log::entry_made_after_a_jump_beside_it),
-    (Bug::SameTerm, log::two_leaderships_of_one_term),
-    (Bug::SessionSurvivesBadMessage, records::session_used_after_a_bad_message),
-    (Bug::RideAnything, records::registration_in_a_handshake),
-    (Bug::RegistrationUnverified, records::registration_without_guesses),
-    (Bug::ResentAnsweredAtOnce, records::answer_before_commit_by_asking_again),
-    (Bug::EventsOnlyForChanges, records::outcome_seen_from_the_number_of_events),
-    (Bug::AnswersUnpadded, records::outcome_seen_from_the_size_of_a_reply),
-    (Bug::WrongTagRefusedAtOnce, records::wrong_tag_seen_before_commit),
-    (Bug::WrongTagForgiven, records::second_tag_after_the_last_guess),
-    (Bug::RecoveredKeepsCharges, records::charges_after_a_right_tag),
-    (Bug::RegisterKeepsCharges, records::charges_after_a_new_registration),
-    (Bug::DeleteKeepsRecord, records::share_of_a_deleted_registration),
-    (Bug::PaddingNotCleared, records::secrets_in_the_padding),
-    (Bug::AnyVersion, records::share_for_another_version),
-    (Bug::ImportedUnassigned, enrolment::first_group_made_by_an_importer),
-    (Bug::GenesisInTwoWrites, group::second_first_group_after_a_power_cut),
-    (Bug::EveryGroupOwnsAll, second_group_that_owns_everything),
-    (Bug::JoinRealmAgain, enrolment::realm_joined_again),
-    (Bug::JoinGroupAgain, group::group_joined_again),
-    (Bug::JoinUnnamed, group::group_joined_by_an_hsm_it_does_not_name),
-    (Bug::AnyMemberStatement, group::group_of_an_hsm_that_does_not_exist),
-    (Bug::RepeatedMembers, group::group_in_which_one_member_is_a_majority),
-    (Bug::UnknownItemsStacked, records::request_with_more_in_it_of_no_stated_length),
-    (Bug::ResendCountsAsUse, sessions::recovery_ended_by_guesses_sent_again),
-    (Bug::ExportForAnother, enrolment::export_on_an_approval_for_another_hsm),
-    (Bug::ExportAnyNonce, enrolment::export_for_a_nonce_that_was_not_drawn),
-    (Bug::CustodianStrangers, enrolment::export_with_signatures_of_strangers),
-    (Bug::PanicsOnNoStatements, log::panic_on_a_commit_of_nothing),
-    (Bug::ImportUnapproved, enrolment::seed_of_the_hosts_under_the_names_of_honest_custodians),
-    (Bug::ImportOtherSeed, enrolment::seed_of_the_hosts_behind_an_approval_of_the_true_one),
-    (Bug::ImportForAnother, enrolment::import_on_an_approval_of_another_build),
-    (Bug::ImportAnyNonce, enrolment::import_on_an_approval_from_before_a_restart),
-    (Bug::ImportAnyPolicy, enrolment::seed_under_a_policy_that_names_one_custodian_twice),
-    (Bug::SealedRealmLoose, enrolment::sealed_realm_of_a_newer_version),
-    (Bug::ExportToSmallOrder, enrolment::export_to_a_key_that_gives_everybody_the_secret),
-    (Bug::StateBytesLeftOver, versions::state_of_a_newer_build_read_as_its_own),
-    (Bug::MinimumIgnored, versions::nvram_that_is_closed_to_this_build_read),
-    (Bug::RecordBytesLeftOver, versions::record_with_more_in_it_read),
-    (Bug::RecordOfAnyVersion, versions::record_of_a_newer_build_read),
-    (Bug::SessionsByUseAlone, sessions::recovery_ended_by_other_users_handshakes),
-    (Bug::SessionsWithoutBound, sessions::session_ended_by_one_other_user),
-    (Bug::RecordHoldsManyCharges, sessions::recovery_ended_by_a_few_users_guesses),
-    (Bug::ChargedFillTheTable, sessions::new_sessions_ended_by_each_other),
-    (Bug::ChargedByOutcome, sessions::charge_seen_from_which_session_gives_way),
-    (Bug::NonceAsDrawn, records::key_computed_from_two_proofs),
-    (Bug::NothingWithoutKey, records::lockout_seen_from_the_work),
-    (Bug::JumpByStranger, log::jump_on_a_strangers_statement),
-    (Bug::JumpOnForged, log::jump_on_a_statement_that_nobody_made),
-    (Bug::CommitOnForged, log::commit_on_statements_that_nobody_made),
-    (Bug::NothingStated, log::statement_of_nothing),
-    (Bug::OvertakenLeads, log::entry_made_after_being_overtaken),
-    (Bug::HandshakeUncovered, sessions::session_where_the_record_is_not),
-    (Bug::HandshakeWithPayload, sessions::request_in_a_handshake_without_one),
-    (Bug::RepliesOfOneGroup, sessions::memory_filled_with_replies_of_several_groups),
-    (Bug::TreeTwice, trees::two_trees_of_one_prefix),
-    (Bug::AnswerSurvivesTag, records::answer_from_before_the_right_tag),
-    (Bug::WrapWithoutRealm, places::secrets_unwrapped_in_another_realm),
-    (Bug::WrapWithoutRecord, places::secrets_unwrapped_for_another_record),
-    (Bug::WrapWithoutVersion, places::secrets_unwrapped_for_another_version),
-    (Bug::SealWithoutRealm, places::record_opened_in_another_realm),
-    (Bug::EventWithoutRealm, places::event_opened_in_another_realm),
-    (Bug::EventWithoutGroup, places::event_opened_in_another_group),
-    (Bug::TrailingBytes, log::request_with_bytes_behind),
-];
+use table::ATTACKS;
 
 #[test]
 fn every_attack_fails_on_the_core_as_it_is() {

@@ -50,9 +50,14 @@ impl Host {
     }
 
     fn seal(&self) -> SealedRealm {
+        self.seal_as_from(self.approval.exporter)
+    }
+
+    /// As if from this exporter.
+    fn seal_as_from(&self, exporter: HsmId) -> SealedRealm {
         let secret = StaticSecret::from([0x68; 32]);
         let ephemeral = PublicKey::from(&secret).to_bytes();
-        let ExportApproval { realm, exporter, importer, device_key, .. } = self.approval.clone();
+        let ExportApproval { realm, importer, device_key, .. } = self.approval.clone();
         let shared = secret.diffie_hellman(&PublicKey::from(device_key.0));
         let key = hash(label::EXPORT_KEY, &[shared.as_bytes(), &ephemeral, &device_key.0]).0;
         let mut plaintext = Vec::new();
@@ -145,6 +150,16 @@ pub(super) fn sealed_realm_of_a_newer_version(bug: Option<Bug>) -> bool {
         host.signatures = vec![sign(&custodian, &host.approval.digest())];
         takes(&mut device, host.seal())
     })
+}
+
+/// Status would name an exporter that no custodian approved.
+pub(super) fn import_said_to_be_from_another_exporter(bug: Option<Bug>) -> bool {
+    let custodian = SigningKey::from_bytes(&[1; 32]);
+    let (mut device, status, nonce) = new_device(bug);
+    let policy = CustodianPolicy { custodians: vec![custodian_key(&custodian)], threshold: 1 };
+    let mut host = Host::new(&status, nonce, policy);
+    host.signatures = vec![sign(&custodian, &host.approval.digest())];
+    takes(&mut device, host.seal_as_from(HsmId([9; 16])))
 }
 
 /// The result of a key agreement with a point of small order is zero, whoever agrees.

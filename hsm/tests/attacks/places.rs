@@ -6,7 +6,7 @@ use super::{Scene, answers};
 use strongroom_hsm_planted::Bug;
 use strongroom_proto::ids::{GroupId, RealmId, RecordId};
 
-const OTHER_REALM: RealmId = RealmId([7; 16]);
+pub(super) const OTHER_REALM: RealmId = RealmId([7; 16]);
 
 /// The record after its last guess, with its place changed, and whether the right tag still unwraps it.
 fn unwraps_elsewhere(bug: Option<Bug>, elsewhere: fn(&mut (RealmId, RecordId, [u8; 16]))) -> bool {

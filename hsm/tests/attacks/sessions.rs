@@ -113,6 +113,41 @@ pub(super) fn new_sessions_ended_by_each_other(bug: Option<Bug>) -> bool {
     has_ended(&mut rig, &mut victim)
 }
 
+pub(super) fn table_filled_past_its_limit(bug: Option<Bug>) -> bool {
+    let mut rig = table(bug);
+    let mut first = open(&mut rig, 0, 0);
+    for user in 1..=PLACES as u64 {
+        open(&mut rig, user, 0);
+    }
+    !has_ended(&mut rig, &mut first)
+}
+
+pub(super) fn memory_filled_with_last_replies(bug: Option<Bug>) -> bool {
+    let config = Config { session_replies: 1, ..Config::software() };
+    let mut rig = Rig::with_config(1, bug, &config);
+    rig.lead(0, None);
+    let [first, second] = [1, 2].map(|user| open(&mut rig, user, 0).recover2());
+    assert_eq!(outcome(&mut rig, first.clone()), Outcome::Kept);
+    assert_eq!(outcome(&mut rig, second), Outcome::Kept);
+    outcome(&mut rig, first) == Outcome::Kept
+}
+
+/// The answer was lost, and its user asks again, with the very same bytes.
+pub(super) fn session_ended_by_asking_again(bug: Option<Bug>) -> bool {
+    let mut rig = table(bug);
+    let request = open(&mut rig, 0, 0).recover2();
+    assert_eq!(outcome(&mut rig, request.clone()), Outcome::Kept);
+    outcome(&mut rig, request) != Outcome::Kept
+}
+
+pub(super) fn session_used_after_another_handshake_with_its_id(bug: Option<Bug>) -> bool {
+    let mut rig = table(bug);
+    let mut first = open(&mut rig, 0, 0);
+    open(&mut rig, 0, 0);
+    let request = first.recover2();
+    outcome(&mut rig, request) == Outcome::Kept
+}
+
 /// A session opened at the leader of a group that does not own the record.
 pub(super) fn session_where_the_record_is_not(bug: Option<Bug>) -> bool {
     let mut rig = table(bug);

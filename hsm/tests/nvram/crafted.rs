@@ -4,6 +4,7 @@ use super::{Promise, UNIT_BYTES, check, delta, deltas, flash_with, found, full, 
 use crate::model::{ModelFlash, Operation};
 use strongroom_hsm::Flash;
 use strongroom_hsm::nvram::{MAX_DELTA_BYTES, MAX_STATE_BYTES, NvramError};
+use strongroom_hsm_planted::Bug;
 use strongroom_hsm_planted::nvram::{Nvram, Opened};
 use zeroize::Zeroizing;
 
@@ -106,6 +107,22 @@ fn an_empty_full_record_is_a_begun_format_only_where_and_as_formatting_begins() 
         put(&mut flash, unit, 0, &record(b'F', seq, &[]));
         assert_eq!(found(&mut flash, None), expected, "unit {unit}, sequence number {seq}");
     }
+}
+
+/// Bytes that look like a record of version 1 behind one of version 0, but for one bit of their check.
+fn found_behind_a_wrong_check(bug: Option<Bug>) -> Result<Option<u64>, NvramError> {
+    let behind = record(b'F', 2, &full(0)).len();
+    let mut flash = formatted(7);
+    let mut delta = record(b'D', 3, &delta(1));
+    delta[MARK + 12] ^= 1;
+    put(&mut flash, 1, behind, &delta);
+    found(&mut flash, bug)
+}
+
+#[test]
+fn a_log_that_does_not_look_at_the_check_of_a_record_is_caught() {
+    assert_eq!(found_behind_a_wrong_check(None), Ok(Some(0)));
+    assert_eq!(found_behind_a_wrong_check(Some(Bug::CheckIgnored)), Ok(Some(1)));
 }
 
 #[test]

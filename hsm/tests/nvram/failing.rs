@@ -136,6 +136,20 @@ fn a_log_that_uses_bad_units_again_is_caught() {
     used_again(Some(Bug::UseBadUnits)).unwrap_err();
 }
 
+/// Of three units one fails.
+fn goes_on_with_two_units(bug: Option<Bug>) -> bool {
+    let mut flash = flash_of(3, 7);
+    let (mut nvram, _) = start(&mut flash, bug).expect("an empty flash");
+    flash.faults = vec![Fault { unit: 2, from: 0, how: Failing::Erase }];
+    (1..6).all(|version| nvram.append_full(&mut flash, &full(version)).is_ok())
+}
+
+#[test]
+fn a_log_that_goes_on_with_two_units_is_caught() {
+    assert!(!goes_on_with_two_units(None));
+    assert!(goes_on_with_two_units(Some(Bug::TwoUnitsDo)));
+}
+
 #[test]
 fn a_log_that_forgets_bad_units_is_caught() {
     used_again(Some(Bug::ForgetBadUnits)).unwrap_err();
@@ -337,11 +351,9 @@ fn torn_record_comes_back(bug: Option<Bug>) -> Result<Option<u64>, NvramError> {
 #[test]
 fn a_torn_record_in_a_bad_unit_that_reads_as_valid_later_does_not_count() {
     assert_eq!(torn_record_comes_back(None), Ok(Some(1)));
-    assert_eq!(
-        torn_record_comes_back(Some(Bug::ForgetBadUnits)),
-        Ok(Some(9)),
-        "this is what remembering is for"
-    );
+    for bug in [Bug::ForgetBadUnits, Bug::BadUnitsCount] {
+        assert_eq!(torn_record_comes_back(Some(bug)), Ok(Some(9)), "this is what remembering is for");
+    }
 }
 
 #[test]

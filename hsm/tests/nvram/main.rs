@@ -208,6 +208,46 @@ fn torn_bytes_that_read_differently_after_each_restart_never_bring_an_older_stat
     assert!(erases > 4_000, "{erases} erases");
 }
 
+/// Power fails once, in a write. Then the device starts again and again, says each time what it holds, and changes nothing.
+fn start_again_and_again(seed: u64, bug: Option<Bug>) -> Result<(), String> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let (mut flash, mut promise) = (flash_with(8, seed), Promise::default());
+    flash.wavers = true;
+    flash.cut_at = Some((rng.random_range(1..60), Tear::Random));
+    run(&mut flash, &mut promise, 40, bug).expect_err("the power fails in it");
+    for _ in 0..8 {
+        check(&mut flash, &promise, bug)?;
+        run(&mut flash, &mut promise, 0, bug).map_err(|e| format!("{promise:?}: {e:?}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_start_spoke_of_is_there_at_the_next() {
+    for seed in 0..400 {
+        start_again_and_again(seed, None).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    }
+}
+
+#[test]
+fn a_log_that_speaks_of_what_it_found_without_writing_it_again_is_caught() {
+    assert!((0..400).any(|seed| start_again_and_again(seed, Some(Bug::NotWrittenAgain)).is_err()));
+}
+
+/// Appends so many versions, one after another; what is found then.
+fn found_after(steps: u64, bug: Option<Bug>) -> bool {
+    let (mut flash, mut promise) = (flash_with(8, steps), Promise::default());
+    run(&mut flash, &mut promise, steps, None).expect("an empty flash");
+    flash.restart();
+    found(&mut flash, bug) == Ok(promise.acknowledged)
+}
+
+#[test]
+fn a_log_that_takes_the_last_unit_for_the_newest_is_caught() {
+    assert!((0..60).all(|steps| found_after(steps, None)));
+    assert!((0..60).any(|steps| !found_after(steps, Some(Bug::LastUnitTaken))));
+}
+
 /// Damages each byte of the newest record in several ways; the answer must be the same state or a refusal.
 fn decay_everywhere(bug: Option<Bug>) -> Result<u64, String> {
     let mut refusals = 0;
