@@ -3,11 +3,10 @@
 //! Everything between this client and the realm's own code is hostile: the network may drop, repeat or forge. A
 //! hardware realm's answer is believed because its session decrypts it; a software realm's because of TLS.
 //!
-//! Invariant: a Register2 is encrypted once, a Recover3 at most twice. After a lost reply the same ciphertext is sent
-//! again on the same session, which a realm answers without acting twice; in another session it would count as another
-//! request, and give a host that drops replies another round of guesses. A Recover3 goes to a second session all the
-//! same, when the realm says that the first one is gone: with the leader that had it, its answer is gone too, and after
-//! the last guess nothing else brings the secret back.
+//! Invariant: to a hardware realm, a Register2 and a Recover3 are encrypted once in a call of [`Link::ask`]. After a lost
+//! reply the same ciphertext is sent again on the same session, which a realm answers without acting twice; in another
+//! session it would count as another request, and give a host that drops replies another round of guesses. When the
+//! session is gone, what became of the request is [`Cause::Unsettled`].
 //!
 //! Copies of a request without an answer (see [`crate::copies`]) cost no guess: a transport message goes out as the
 //! same ciphertext in its session, and what a handshake carries changes nothing. A

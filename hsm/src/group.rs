@@ -1,6 +1,7 @@
 //! Making and joining groups.
 //!
-//! Keeps invariant 3, *members are fixed inside*: a group's members come from a group statement and nowhere else.
+//! Keeps invariant 3, *members are fixed inside*: a group's members come from a group statement and nowhere else. Keeps
+//! invariant 11: `unassigned` and the group that uses it change in one write.
 
 use crate::core::Core;
 use crate::env::Env;

@@ -252,7 +252,8 @@ impl Core {
         let constant = matches!(secrets, SecretsRequest::Register1);
         let reply = ciphertext.clone().into_boxed_slice();
         place.session.last = Some(Box::new(LastExchange { request: digest, reply, constant }));
-        // By what was asked, which the host knows, and not by what came of it (invariant 5).
+        // The session's place, not the guess, which `machine.rs` charges. By what was asked, which the host knows, and not
+        // by what came of it (invariant 5).
         place.charged = matches!(secrets, SecretsRequest::Recover2 { .. });
         self.sessions.put(key, place);
         let reply = NoiseReply::Transport { ciphertext: ciphertext.into() };

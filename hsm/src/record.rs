@@ -2,7 +2,7 @@
 //!
 //! A sealed record is a leaf of the tree. Hosts keep it, and may keep every older version forever; an old one is
 //! useless because its digest is no longer under a root that this HSM accepts. All plaintexts have one size, so a leaf
-//! says nothing about its state.
+//! says nothing about its state. Keeps its part of invariant 9, *gone at zero*: a record without guesses holds no secrets.
 //!
 //! A plaintext is `version ‖ CBOR ‖ zeros`. Version 1 had no version byte; it began with the head of an array of two,
 //! which is not a version.

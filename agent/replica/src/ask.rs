@@ -113,7 +113,16 @@ impl From<Request> for Asked {
             Request::Capture(mut groups) if groups.len() == 1 => {
                 groups.pop().map_or(About::Device, About::Capture)
             }
-            _ => About::Device,
+            Request::DeviceStatus
+            | Request::NewRealm(_)
+            | Request::ExportNonce
+            | Request::ImportNonce
+            | Request::ExportRealm(..)
+            | Request::JoinRealm(_)
+            | Request::NewGroup(_)
+            | Request::JoinGroup(_)
+            | Request::Capture(_)
+            | Request::AgentSecret(_) => About::Device,
         };
         Self { bytes, about }
     }
@@ -228,7 +237,7 @@ ask!(
     Reply::Processed { outcomes, made } => Processed { outcomes, made }
 );
 
-/// [`Request::Commit`].
+/// [`Request::Commit`], without a chain: an agent that no longer leads does not commit.
 #[derive(Clone, Debug)]
 pub struct Commit {
     /// The group.

@@ -88,12 +88,12 @@ impl Flights {
         self.0.append(&mut other.0);
     }
 
-    /// Whether a segment of this name is among them.
     /// The names of all.
     pub(super) fn names(&self) -> impl Iterator<Item = SegmentName> {
         self.0.iter().map(|flight| flight.object.name)
     }
 
+    /// Whether a segment of this name is among them.
     pub(super) fn contains(&self, name: SegmentName) -> bool {
         self.0.iter().any(|flight| flight.object.name == name)
     }

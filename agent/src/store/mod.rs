@@ -187,7 +187,7 @@ impl Store {
         Self { purpose, ..self.clone() }
     }
 
-    /// The objects themselves, for the library that keeps the tree; counted as [`Purpose::Tree`]. What is put there is
+    /// The objects themselves, for the library that keeps the tree; counted as [`Purpose::Tree`], whatever [`Self::with_purpose`] said. What is put there is
     /// durable when that is reported. Nothing below retries.
     #[must_use]
     pub fn objects(&self) -> Arc<dyn ObjectStore> {
