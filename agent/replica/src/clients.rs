@@ -9,6 +9,8 @@ use strongroom_proto::hsm::BatchRequest;
 
 /// The most requests that may wait for an answer at once.
 const MAX_WAITING: usize = 4096;
+/// How many arrivals are looked at one by one, where assertions are on.
+const FEW: usize = 64;
 /// How long a request may wait.
 const PATIENCE_MS: u64 = 10_000;
 
@@ -34,7 +36,12 @@ impl Clients {
     /// # Panics
     /// If one would wait for ever.
     pub(super) fn assert_invariants(&self) {
-        assert!(self.waiting.len() <= self.arrivals.len(), "a client waits for an answer that never comes");
+        let all = self.arrivals.len() <= FEW;
+        let arrived: BTreeSet<Ticket> = self.arrivals.iter().take(FEW).map(|(_, ticket)| *ticket).collect();
+        let known = self.waiting.len() <= self.arrivals.len() && (!all || self.waiting.is_subset(&arrived));
+        assert!(known, "a client waits for an answer that never comes");
+        let in_order = self.arrivals.iter().take(FEW).is_sorted_by_key(|(at, _)| *at);
+        assert!(in_order, "who came first is not given up first");
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -97,5 +104,41 @@ impl Clients {
         self.arrivals.clear();
         self.handshakes.clear();
         self.queue.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_proto::hsm::NoiseMessage;
+    use strongroom_proto::ids::{RecordId, SessionId};
+
+    fn two_wait() -> Clients {
+        let (mut clients, mut out) = (Clients::default(), Outbox::default());
+        for ticket in [1, 2] {
+            let message = NoiseMessage::Transport { ciphertext: Vec::new().into() };
+            let request = BatchRequest { record: RecordId([1; 32]), session: SessionId(2), message };
+            let queued = Queued { ticket: Ticket(ticket), request };
+            clients.arrive(Millis(ticket), &mut out, false, queued);
+        }
+        clients.assert_invariants();
+        clients
+    }
+
+    #[test]
+    #[should_panic(expected = "a client waits for an answer that never comes")]
+    fn a_client_that_would_wait_for_ever_is_noticed() {
+        let mut clients = two_wait();
+        clients.arrivals.pop_front();
+        clients.arrivals.push_back((Millis(3), Ticket(3)));
+        clients.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "who came first is not given up first")]
+    fn arrivals_out_of_order_are_noticed() {
+        let mut clients = two_wait();
+        clients.arrivals.swap(0, 1);
+        clients.assert_invariants();
     }
 }

@@ -224,11 +224,11 @@ impl Leader {
         self.flights.names().collect()
     }
 
-    /// Checks what is said under "Kept here", here and in [`Paths`].
+    /// Checks what is said under "Kept here", here and in its parts.
     ///
     /// # Panics
     /// If something does not hold.
-    pub(super) fn assert_invariants(&self) {
+    pub(super) fn assert_invariants(&self, now: Millis, settings: &Settings) {
         let ascend = self.kept.iter().is_sorted_by(|before, after| before.index < after.index);
         assert!(ascend, "replies are released in the order of their entries");
         for kept in &self.kept {
@@ -245,7 +245,12 @@ impl Leader {
             };
             assert!(member.statement.is_none_or(counts), "a statement of another leadership's entry counts");
         }
+        let newest = self.own.last_key_value().map(|(_, newest)| newest);
+        assert!(newest.is_none_or(|own| own.trees.are_of(&own.entry)), "an entry's trees are not its own");
+        self.flights.assert_in_order();
         self.paths.assert_invariants();
+        let (grace_ms, ends) = (settings.storage.grace_ms, self.flights.ends());
+        self.snapshots.assert_invariants(now, grace_ms, self.committed, ends);
     }
 
     pub(super) fn flights(&mut self) -> &mut Flights {
@@ -668,3 +673,6 @@ impl Leader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,3 +119,26 @@ impl Paths {
         failed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_proto::hsm::{BatchRequest, NoiseMessage};
+    use strongroom_proto::ids::SessionId;
+
+    #[test]
+    #[should_panic(expected = "a request overtakes another of its record")]
+    fn a_request_that_overtakes_another_is_noticed() {
+        let of = |ticket, record| {
+            let message = NoiseMessage::Transport { ciphertext: Vec::new().into() };
+            let request = BatchRequest { record: RecordId([record; 32]), session: SessionId(2), message };
+            Queued { ticket: Ticket(ticket), request }
+        };
+        let mut paths = Paths::default();
+        paths.waiting.insert(RecordId([1; 32]), vec![of(1, 1)]);
+        paths.ready.push_back(of(2, 2));
+        paths.assert_invariants();
+        paths.ready.push_back(of(3, 1));
+        paths.assert_invariants();
+    }
+}

@@ -83,6 +83,25 @@ impl Replay {
         }
     }
 
+    /// How often in a row the store gave nothing that goes on.
+    pub(super) const fn fruitless(&self) -> u32 {
+        self.fruitless
+    }
+
+    /// # Panics
+    /// If what is kept here is not.
+    pub(super) fn assert_invariants(&self) {
+        let mut next = self.tail.newest().and_then(Index::next);
+        for segment in &self.segments {
+            let goes_on = next.is_none_or(|next| next == segment.first().index);
+            assert!(goes_on, "entries would be applied out of order");
+            next = segment.last().index.next();
+        }
+        let waiting = self.segments.back().map(|last| last.last().index);
+        assert!(waiting.is_none_or(|last| last == self.read.0), "what waits is not what was read");
+        assert!(self.read.0 <= self.until.0, "a replay goes beyond its end");
+    }
+
     /// Whether it waits for a listing.
     pub(super) const fn is_listing(&self) -> bool {
         self.walk.is_listing()
@@ -256,4 +275,53 @@ impl Replay {
 /// What is wrong when the path to a record stays closed though nothing on it was found to be damaged.
 pub(super) fn foreign(trees: &Trees, id: &RecordId) -> TreeDamage {
     TreeDamage::Foreign(trees.prefix_of(id).unwrap_or(Prefix::WHOLE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::tests::entries;
+
+    /// Entries 10 to 12 were read, each a segment of its own.
+    fn replay() -> Replay {
+        let made = entries(3);
+        let last = made.last().map(|last| (last.entry.index, last.entry.hash())).expect("there are three");
+        let mut replay = Replay::new(made[0].entry.group, None, last);
+        replay.segments = made.into_iter().map(|made| Segment::new(vec![made]).expect("it is one")).collect();
+        replay.read = last;
+        replay.assert_invariants();
+        replay
+    }
+
+    #[test]
+    #[should_panic(expected = "entries would be applied out of order")]
+    fn segments_out_of_order_are_noticed() {
+        let mut replay = replay();
+        replay.segments.swap(0, 1);
+        replay.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "entries would be applied out of order")]
+    fn an_entry_that_is_left_out_is_noticed() {
+        let mut replay = replay();
+        replay.tail.note(Index(8), Vec::new());
+        replay.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "what waits is not what was read")]
+    fn a_segment_that_was_not_read_is_noticed() {
+        let mut replay = replay();
+        replay.segments.pop_back();
+        replay.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "a replay goes beyond its end")]
+    fn reading_too_far_is_noticed() {
+        let mut replay = replay();
+        replay.until.0 = Index(11);
+        replay.assert_invariants();
+    }
 }

@@ -132,6 +132,35 @@ impl Snapshots {
         before.filter(|before| *before > Index(1))
     }
 
+    /// # Panics
+    /// If what is kept here is not, where this is committed and these are the ends of segments on their way to the store.
+    pub(super) fn assert_invariants(
+        &self,
+        now: Millis,
+        grace_ms: u64,
+        committed: Index,
+        ends: impl Iterator<Item = Index>,
+    ) {
+        if let Some((snapshot, _)) = &self.next {
+            let index = snapshot.entry.index;
+            assert!(index <= committed, "a snapshot would reach an entry that is not committed");
+            let mut ends = self.segments.iter().map(|(_, last)| *last).chain(ends);
+            assert!(ends.any(|end| end == index), "a snapshot would reach an entry within a segment");
+        }
+        for (at, first) in &self.unnecessary {
+            let needed = *first > self.stored.max(Index(1));
+            assert!(!needed, "segments would be deleted that the stored tree does not reach");
+            assert!(*at <= now.after(grace_ms), "segments are kept for ever");
+        }
+        assert!(
+            self.unnecessary.iter().is_sorted_by_key(|(at, _)| *at),
+            "what is needed longer would be deleted earlier"
+        );
+        if let Stage::Replaying(replay) = &self.stage {
+            replay.assert_invariants();
+        }
+    }
+
     /// Whether requests can be served from it.
     pub(super) const fn are_open(&self) -> bool {
         matches!(self.stage, Stage::Open)
@@ -187,5 +216,71 @@ impl Snapshots {
     /// The replay, if one is under way.
     pub(super) const fn replay(&mut self) -> Option<&mut Replay> {
         if let Stage::Replaying(replay) = &mut self.stage { Some(replay) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::tests::entries;
+    use strongroom_proto::ids::{Digest, HsmId, Mac};
+    use strongroom_proto::statement::Committed;
+
+    const GRACE_MS: u64 = 100;
+
+    /// Entry 10 is committed, the last of a segment, and the stored tree reaches entry 8.
+    fn snapshots() -> Snapshots {
+        let entry = entries(1).remove(0).entry;
+        let (index, hash) = (entry.index, entry.hash());
+        let committed = Committed { hsm: HsmId([1; 16]), index, hash, mac: Mac(Digest([2; 32])) };
+        let mut snapshots = Snapshots::default();
+        snapshots.opened(Millis(5), Index(8), GRACE_MS);
+        snapshots.landed(Index(9), Index(10));
+        snapshots.committed(Millis(5), Snapshot { entry, committed }, Trees::default());
+        check(&snapshots, 10);
+        snapshots
+    }
+
+    fn check(snapshots: &Snapshots, committed: u64) {
+        snapshots.assert_invariants(Millis(5), GRACE_MS, Index(committed), std::iter::empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "a snapshot would reach an entry that is not committed")]
+    fn a_snapshot_of_what_is_not_committed_is_noticed() {
+        check(&snapshots(), 9);
+    }
+
+    #[test]
+    #[should_panic(expected = "a snapshot would reach an entry within a segment")]
+    fn a_snapshot_of_half_a_segment_is_noticed() {
+        let mut snapshots = snapshots();
+        snapshots.segments = VecDeque::from([(Index(9), Index(11))]);
+        check(&snapshots, 10);
+    }
+
+    #[test]
+    #[should_panic(expected = "segments would be deleted that the stored tree does not reach")]
+    fn deleting_what_is_needed_is_noticed() {
+        let mut snapshots = snapshots();
+        snapshots.stored = Index(0);
+        snapshots.unnecessary.push_back((Millis(9), Index(9)));
+        check(&snapshots, 10);
+    }
+
+    #[test]
+    #[should_panic(expected = "segments are kept for ever")]
+    fn keeping_segments_for_ever_is_noticed() {
+        let mut snapshots = snapshots();
+        snapshots.unnecessary.push_back((Millis(6 + GRACE_MS), Index(1)));
+        check(&snapshots, 10);
+    }
+
+    #[test]
+    #[should_panic(expected = "what is needed longer would be deleted earlier")]
+    fn deleting_out_of_order_is_noticed() {
+        let mut snapshots = snapshots();
+        snapshots.unnecessary.push_back((Millis(6), Index(1)));
+        check(&snapshots, 10);
     }
 }

@@ -30,13 +30,13 @@ impl Replica {
     pub(super) fn become_witness(&mut self) {
         self.cx.out.forget_leadership();
         self.state = State::Witness;
-        self.following.leader = None;
+        self.following.forget_leader();
         self.put_off();
     }
 
     /// Tries to lead, from this time on.
     pub(super) fn stand(&mut self, not_before: Millis) {
-        self.following.leader = None;
+        self.following.forget_leader();
         self.state = State::Candidate(Candidate::new(not_before));
     }
 

@@ -22,13 +22,16 @@ impl Replica {
     pub fn new(settings: Settings, now: Millis) -> (Self, Vec<Action>) {
         let mut replica = Self::unstarted(settings, now);
         replica.advance();
-        let actions = replica.take_out();
+        let actions = replica.end();
         (replica, actions)
     }
 
     /// Takes one event, and says what to do.
     pub fn step(&mut self, now: Millis, event: Event) -> Vec<Action> {
         self.wake_at(now);
+        if cfg!(debug_assertions) {
+            self.audit.came(&event);
+        }
         match event {
             Event::Tick => self.tick(),
             Event::Client { ticket, handshake_only, request } => self.client(ticket, handshake_only, request),
@@ -47,17 +50,20 @@ impl Replica {
             Event::Peer { from, message } => self.peer(from, message),
         }
         self.advance();
-        if cfg!(debug_assertions) {
-            self.assert_invariants();
-        }
-        self.take_out()
+        self.end()
     }
 
-    fn take_out(&mut self) -> Vec<Action> {
+    /// The step ends: what goes out, once all that is kept between two events has been looked at.
+    fn end(&mut self) -> Vec<Action> {
         for call in self.cx.out.take_asked() {
             self.silence.asked(self.cx.now, call);
         }
-        self.cx.out.take()
+        let actions = self.cx.out.take();
+        if cfg!(debug_assertions) {
+            self.audit.went(&actions, self.log.position().0);
+            self.assert_invariants(&actions);
+        }
+        actions
     }
 
     fn tick(&mut self) {
@@ -93,7 +99,7 @@ impl Replica {
             }
             _ => {
                 self.sent_away();
-                self.cx.out.answer(ticket, Answer::NotLeader(self.following.leader));
+                self.cx.out.answer(ticket, Answer::NotLeader(self.following.leader()));
             }
         }
     }
@@ -179,7 +185,7 @@ impl Replica {
                 return self.step_down();
             }
             leader.landed(self.cx.now, &self.cx.settings, &flight, &mut self.cx.out);
-            self.following.leader = Some(self.cx.settings.hsm);
+            self.following.follow((self.cx.settings.hsm, leader.term()));
             if let Some(last) = flight.entries.last() {
                 self.log.advance(flight.object.clone(), last.clone(), flight.trees, flight.changed);
             }

@@ -128,6 +128,7 @@ impl Replica {
     /// once more, as anything else was already.
     fn replay_failed(&mut self, fault: Fault) {
         let State::Leader(leader) = &mut self.state else { return };
+        let fruitless = leader.snapshots.replay().map_or(0, |replay| replay.fruitless());
         let again = match fault {
             Fault::Damaged { object, damage: Damage::Roots | Damage::Partitions, .. } => {
                 self.trouble.rereads_of_leader.pause_ms(object)
@@ -139,7 +140,10 @@ impl Replica {
                 leader.snapshots.close(self.cx.now.after(ms));
                 self.cx.out.push(Action::CloseTree);
             }
-            None => self.fault_of_leader(fault),
+            None => {
+                let reads = fruitless.max(self.trouble.rereads_of_leader.times());
+                self.fault_of_leader(fault, reads);
+            }
         }
     }
 
