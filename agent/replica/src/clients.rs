@@ -2,8 +2,8 @@
 //!
 //! Kept here: every ticket is answered exactly once.
 
+use super::context::Context;
 use super::interface::{Answer, Millis, Ticket};
-use super::outbox::Outbox;
 use std::collections::{BTreeSet, VecDeque};
 use strongroom_proto::hsm::BatchRequest;
 
@@ -53,17 +53,17 @@ impl Clients {
     }
 
     /// Takes a request in; one too many is answered at once.
-    pub(super) fn arrive(&mut self, now: Millis, out: &mut Outbox, handshake_only: bool, queued: Queued) {
+    pub(super) fn arrive(&mut self, cx: &mut Context, handshake_only: bool, queued: Queued) {
         if self.arrivals.len() >= 2 * MAX_WAITING {
             self.arrivals.retain(|(_, ticket)| self.waiting.contains(ticket));
         }
         if self.waiting.len() >= MAX_WAITING {
-            out.answer(queued.ticket, Answer::Busy);
+            cx.out.answer(queued.ticket, Answer::Busy);
             return;
         }
         let new = self.waiting.insert(queued.ticket);
         debug_assert!(new, "a ticket is one request's");
-        self.arrivals.push_back((now, queued.ticket));
+        self.arrivals.push_back((cx.now, queued.ticket));
         if handshake_only { self.handshakes.push_back(queued) } else { self.queue.push_back(queued) }
     }
 
@@ -73,20 +73,20 @@ impl Clients {
     }
 
     /// Answers, unless it was answered before.
-    pub(super) fn answer(&mut self, out: &mut Outbox, ticket: Ticket, answer: Answer) {
+    pub(super) fn answer(&mut self, cx: &mut Context, ticket: Ticket, answer: Answer) {
         if self.waiting.remove(&ticket) {
-            out.answer(ticket, answer);
+            cx.out.answer(ticket, answer);
         }
     }
 
     /// Gives up those who have waited too long.
-    pub(super) fn expire(&mut self, now: Millis, out: &mut Outbox) {
+    pub(super) fn expire(&mut self, cx: &mut Context) {
         while let Some((arrived, ticket)) = self.arrivals.front().copied() {
             if self.waiting.contains(&ticket) {
-                if now < arrived.after(PATIENCE_MS) {
+                if cx.now < arrived.after(PATIENCE_MS) {
                     break;
                 }
-                self.answer(out, ticket, Answer::Unavailable);
+                self.answer(cx, ticket, Answer::Unavailable);
             }
             self.arrivals.pop_front();
         }
@@ -97,9 +97,9 @@ impl Clients {
     }
 
     /// Gives up all.
-    pub(super) fn give_up(&mut self, out: &mut Outbox) {
+    pub(super) fn give_up(&mut self, cx: &mut Context) {
         for ticket in std::mem::take(&mut self.waiting) {
-            out.answer(ticket, Answer::Unavailable);
+            cx.out.answer(ticket, Answer::Unavailable);
         }
         self.arrivals.clear();
         self.handshakes.clear();
@@ -110,16 +110,18 @@ impl Clients {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::tests::context;
     use strongroom_proto::hsm::NoiseMessage;
     use strongroom_proto::ids::{RecordId, SessionId};
 
     fn two_wait() -> Clients {
-        let (mut clients, mut out) = (Clients::default(), Outbox::default());
+        let (mut clients, mut cx) = (Clients::default(), context());
         for ticket in [1, 2] {
             let message = NoiseMessage::Transport { ciphertext: Vec::new().into() };
             let request = BatchRequest { record: RecordId([1; 32]), session: SessionId(2), message };
             let queued = Queued { ticket: Ticket(ticket), request };
-            clients.arrive(Millis(ticket), &mut out, false, queued);
+            cx.now = Millis(ticket);
+            clients.arrive(&mut cx, false, queued);
         }
         clients.assert_invariants();
         clients

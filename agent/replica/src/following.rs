@@ -114,6 +114,21 @@ mod tests {
     }
 
     #[test]
+    fn a_leader_is_followed_for_twice_as_long_each_time_until_something_happens() {
+        let (mut following, mut now) = (Following::default(), Millis(0));
+        for times in 0..4 {
+            for _ in 0..IN_VAIN_MS << times {
+                assert!(!following.sends_in_vain(now));
+                now = now.after(1);
+            }
+            assert!(following.sends_in_vain(now));
+            following.leave(now, LEADER, Index(3));
+        }
+        following.captured(Index(3 + PROGRESS));
+        assert_eq!(following.patience_ms(), IN_VAIN_MS);
+    }
+
+    #[test]
     #[should_panic(expected = "a leader is followed under whom nothing happened")]
     fn following_a_leader_that_was_just_left_is_noticed() {
         let mut following = left();

@@ -4,8 +4,8 @@
 //! leaves give its roots.
 
 use super::catch_up::{CatchUp, Next};
+use super::context::Context;
 use super::interface::{Action, Damage, Fault, LoadId, Millis};
-use super::outbox::Outbox;
 use super::trees::{Misfit, Tail, Trees};
 use crate::segment::{Segment, SegmentName};
 use crate::stored::{Loaded, Snapshot, TreeDamage};
@@ -139,17 +139,11 @@ impl Replay {
     }
 
     /// Does whatever can be done now. `may_list`: whether no other listing is under way.
-    pub(super) fn advance(
-        &mut self,
-        now: Millis,
-        may_list: bool,
-        last_load: &mut LoadId,
-        out: &mut Outbox,
-    ) -> Progress {
-        if let Err(fault) = self.walk_on(now, may_list, out) {
+    pub(super) fn advance(&mut self, cx: &mut Context, may_list: bool, last_load: &mut LoadId) -> Progress {
+        if let Err(fault) = self.walk_on(cx, may_list) {
             return Progress::Fault(fault);
         }
-        self.load(now, last_load, out);
+        self.load(cx, last_load);
         match self.apply() {
             Ok(()) => {}
             Err(closed_or_fault) => return closed_or_fault,
@@ -162,23 +156,23 @@ impl Replay {
         Progress::Waiting
     }
 
-    fn walk_on(&mut self, now: Millis, may_list: bool, out: &mut Outbox) -> Result<(), Fault> {
+    fn walk_on(&mut self, cx: &mut Context, may_list: bool) -> Result<(), Fault> {
         while self.read != self.until && self.segments.len() < MAX_SEGMENTS {
             let next = self.read.0.next().map(|first| SegmentName::new(self.group, first, &self.read.1));
-            if now < self.retry_at {
+            if cx.now < self.retry_at {
                 return Ok(());
             }
-            match self.walk.next(now, next, may_list) {
+            match self.walk.next(cx.now, next, may_list) {
                 Next::Wait => return Ok(()),
-                Next::List => out.push(Action::List { from: Index(self.read.0.0.saturating_add(1)) }),
-                Next::Read(names) => names.into_iter().for_each(|name| out.push(Action::Read { name })),
+                Next::List => cx.out.push(Action::List { from: Index(self.read.0.0.saturating_add(1)) }),
+                Next::Read(names) => names.into_iter().for_each(|name| cx.out.push(Action::Read { name })),
                 Next::Apply(object, bytes) => {
                     if let Err(fault) = self.take(object, &bytes) {
-                        self.look_again(now, fault)?;
+                        self.look_again(cx.now, fault)?;
                     }
                 }
                 Next::End | Next::Beyond => match next {
-                    Some(object) => self.look_again(now, Fault::Gap { object, before: self.newest })?,
+                    Some(object) => self.look_again(cx.now, Fault::Gap { object, before: self.newest })?,
                     None => return Ok(()),
                 },
             }
@@ -218,8 +212,8 @@ impl Replay {
     }
 
     /// Asks for the paths that are still closed.
-    fn load(&mut self, now: Millis, last_load: &mut LoadId, out: &mut Outbox) {
-        if now < self.load_at {
+    fn load(&mut self, cx: &mut Context, last_load: &mut LoadId) {
+        if cx.now < self.load_at {
             return;
         }
         let mut wanted: Vec<(Prefix, RecordId)> = Vec::new();
@@ -236,7 +230,7 @@ impl Replay {
         for records in wanted.chunks(MAX_LOAD) {
             last_load.0 += 1;
             self.loads.insert(*last_load, records.iter().map(|(_, id)| *id).collect());
-            out.push(Action::Load { load: *last_load, records: records.to_vec() });
+            cx.out.push(Action::Load { load: *last_load, records: records.to_vec() });
         }
     }
 

@@ -4,7 +4,8 @@
 //! Kept here: a snapshot reaches a committed entry at the end of a segment; a segment is deleted only when it ended before a
 //! snapshot that is durable, and a grace time later.
 
-use super::interface::{Millis, Storage};
+use super::context::Context;
+use super::interface::Millis;
 use super::log::first_of_segment;
 use super::replay::Replay;
 use super::trees::Trees;
@@ -74,9 +75,9 @@ impl Snapshots {
     }
 
     /// It was opened, and reaches this entry, durably.
-    pub(super) fn opened(&mut self, now: Millis, stored: Index, grace_ms: u64) {
+    pub(super) fn opened(&mut self, cx: &Context, stored: Index) {
         self.stored = stored;
-        self.unnecessary.push_back((now.after(grace_ms), first_of_segment(stored)));
+        self.unnecessary.push_back((cx.now.after(cx.settings.storage.grace_ms), first_of_segment(stored)));
     }
 
     /// What lies between it and the end of the log is to be read first.
@@ -116,11 +117,11 @@ impl Snapshots {
     }
 
     /// What to store next, and the trees there, when it is time to: so many records have changed since the stored tree.
-    pub(super) fn due(&self, now: Millis, storage: &Storage, changed: usize) -> Option<&(Snapshot, Trees)> {
-        let due = changed >= storage.snapshot_records
-            || self.segments.len() + self.segments_before >= storage.snapshot_segments
-            || now >= self.next_since.after(storage.snapshot_after_ms);
-        self.next.as_ref().filter(|_| due && now >= self.not_before)
+    pub(super) fn due(&self, cx: &Context, changed: usize) -> Option<&(Snapshot, Trees)> {
+        let due = changed >= cx.settings.storage.snapshot_records
+            || self.segments.len() + self.segments_before >= cx.settings.storage.snapshot_segments
+            || cx.now >= self.next_since.after(cx.settings.storage.snapshot_after_ms);
+        self.next.as_ref().filter(|_| due && cx.now >= self.not_before)
     }
 
     /// The segments before this entry may be deleted now, if it is time for some.
@@ -136,8 +137,7 @@ impl Snapshots {
     /// If what is kept here is not, where this is committed and these are the ends of segments on their way to the store.
     pub(super) fn assert_invariants(
         &self,
-        now: Millis,
-        grace_ms: u64,
+        cx: &Context,
         committed: Index,
         ends: impl Iterator<Item = Index>,
     ) {
@@ -150,7 +150,7 @@ impl Snapshots {
         for (at, first) in &self.unnecessary {
             let needed = *first > self.stored.max(Index(1));
             assert!(!needed, "segments would be deleted that the stored tree does not reach");
-            assert!(*at <= now.after(grace_ms), "segments are kept for ever");
+            assert!(*at <= cx.now.after(cx.settings.storage.grace_ms), "segments are kept for ever");
         }
         assert!(
             self.unnecessary.iter().is_sorted_by_key(|(at, _)| *at),
@@ -200,7 +200,7 @@ impl Snapshots {
     }
 
     /// The stored tree reaches this entry, durably.
-    pub(super) fn reached(&mut self, now: Millis, index: Index, grace_ms: u64) {
+    pub(super) fn reached(&mut self, cx: &Context, index: Index) {
         self.stored = self.stored.max(index);
         self.taken += 1;
         self.segments_before = 0;
@@ -208,9 +208,9 @@ impl Snapshots {
         while let Some((begins, _)) = self.segments.pop_front_if(|(_, ends)| *ends <= index) {
             first = begins;
         }
-        self.unnecessary.push_back((now.after(grace_ms), first));
+        self.unnecessary.push_back((cx.now.after(cx.settings.storage.grace_ms), first));
         self.next.take_if(|(snapshot, _)| snapshot.entry.index <= index);
-        self.next_since = now;
+        self.next_since = cx.now;
     }
 
     /// The replay, if one is under way.
@@ -222,11 +222,18 @@ impl Snapshots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::tests::context;
     use crate::segment::tests::entries;
     use strongroom_proto::ids::{Digest, HsmId, Mac};
     use strongroom_proto::statement::Committed;
 
     const GRACE_MS: u64 = 100;
+
+    fn at_5() -> Context {
+        let mut cx = context();
+        (cx.now, cx.settings.storage.grace_ms) = (Millis(5), GRACE_MS);
+        cx
+    }
 
     /// Entry 10 is committed, the last of a segment, and the stored tree reaches entry 8.
     fn snapshots() -> Snapshots {
@@ -234,7 +241,7 @@ mod tests {
         let (index, hash) = (entry.index, entry.hash());
         let committed = Committed { hsm: HsmId([1; 16]), index, hash, mac: Mac(Digest([2; 32])) };
         let mut snapshots = Snapshots::default();
-        snapshots.opened(Millis(5), Index(8), GRACE_MS);
+        snapshots.opened(&at_5(), Index(8));
         snapshots.landed(Index(9), Index(10));
         snapshots.committed(Millis(5), Snapshot { entry, committed }, Trees::default());
         check(&snapshots, 10);
@@ -242,7 +249,7 @@ mod tests {
     }
 
     fn check(snapshots: &Snapshots, committed: u64) {
-        snapshots.assert_invariants(Millis(5), GRACE_MS, Index(committed), std::iter::empty());
+        snapshots.assert_invariants(&at_5(), Index(committed), std::iter::empty());
     }
 
     #[test]

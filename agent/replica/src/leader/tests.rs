@@ -9,7 +9,7 @@ use strongroom_proto::ids::{Digest, Mac};
 fn leader() -> Leader {
     let cx = context();
     let log = Log::new(cx.settings.realm, cx.settings.group.group);
-    let mut leader = Leader::new(cx.now, Term([4; 16]), &log, &cx.settings);
+    let mut leader = Leader::new(&cx, Term([4; 16]), &log);
     for made in entries(2) {
         let (index, hash) = (made.entry.index, made.entry.hash());
         leader.own.insert(index, Own { entry: made.entry, hash, trees: Trees::default() });
@@ -20,8 +20,7 @@ fn leader() -> Leader {
 }
 
 fn check(leader: &Leader) {
-    let cx = context();
-    leader.assert_invariants(cx.now, &cx.settings);
+    leader.assert_invariants(&context());
 }
 
 fn stated(leader: &mut Leader, index: Index, hash: EntryHash) {

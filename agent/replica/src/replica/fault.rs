@@ -44,7 +44,7 @@ impl Replica {
         if matches!(self.state, State::Leader(_)) {
             self.step_down();
         }
-        self.clients.give_up(&mut self.cx.out);
+        self.clients.give_up(&mut self.cx);
         self.cx.out.forget_calls();
         self.forget_tracking();
         self.search.end();

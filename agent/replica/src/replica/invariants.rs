@@ -5,7 +5,8 @@
 //! than one part.
 
 use super::{Replica, State};
-use crate::interface::Action;
+use crate::bug::Bug;
+use crate::interface::{Action, Fault};
 use std::collections::BTreeSet;
 use strongroom_proto::ids::Index;
 
@@ -19,6 +20,8 @@ impl Replica {
         self.assert_names_have_one_content();
         self.assert_capture_follows_the_log();
         self.assert_leadership();
+        let waits = !matches!(self.state, State::Faulted) || self.trouble.stops() && !self.search.is_on();
+        assert!(waits, "one has stopped and does not begin again from the start");
         let faults = actions.iter().any(|action| matches!(action, Action::Fault(_)));
         assert!(!faults || !matches!(self.state, State::Leader(_)), "one leads who cannot read what it must");
     }
@@ -40,9 +43,18 @@ impl Replica {
         self.clients.assert_invariants();
         match &self.state {
             State::Candidate(candidate) => candidate.assert_invariants(),
-            State::Leader(leader) => leader.assert_invariants(now, settings),
+            State::Leader(leader) => leader.assert_invariants(&self.cx),
             State::Starting(_) | State::Witness | State::Faulted => {}
         }
+    }
+
+    /// What a peer says is never a fault of ours, where this was wrong before it spoke.
+    ///
+    /// # Panics
+    /// If it is.
+    pub(super) fn assert_blameless(&self, before: Option<Fault>) {
+        let blameless = self.trouble.fault() == before || self.cx.bugs.has(Bug::PushedForkIsFault);
+        assert!(blameless, "what a peer says is a fault of ours");
     }
 
     /// A segment's name is written with one content only.
@@ -89,7 +101,7 @@ mod tests {
     use crate::candidate::Candidate;
     use crate::context::tests::context;
     use crate::flights::tests::flights;
-    use crate::interface::{Damage, Event, Fault, Millis};
+    use crate::interface::{Damage, Event, Millis};
     use crate::leader::Leader;
     use crate::log::{Object, Origin};
     use crate::segment::Segment;
@@ -105,7 +117,7 @@ mod tests {
 
     fn leading() -> (Replica, Leader) {
         let replica = replica();
-        let leader = Leader::new(Millis(5), Term([4; 16]), &replica.log, &replica.cx.settings);
+        let leader = Leader::new(&replica.cx, Term([4; 16]), &replica.log);
         (replica, leader)
     }
 
@@ -169,6 +181,24 @@ mod tests {
         replica.state = State::Leader(Box::new(leader));
         let fault = Fault::Damaged { object: named(1), index: Index(1), damage: Damage::Roots };
         replica.assert_invariants(&[Action::Fault(fault)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "one has stopped and does not begin again from the start")]
+    fn stopping_for_nothing_is_noticed() {
+        let mut replica = replica();
+        replica.state = State::Faulted;
+        replica.assert_invariants(&[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "what a peer says is a fault of ours")]
+    fn a_fault_that_a_peer_brings_about_is_noticed() {
+        let mut replica = replica();
+        replica.assert_blameless(None);
+        let group = replica.cx.settings.group.group;
+        replica.fault(Fault::NotMember { group });
+        replica.assert_blameless(None);
     }
 
     /// Every step ends with all of this.

@@ -83,7 +83,7 @@ impl Replica {
             if newest <= leader.newest() || self.cx.bugs.has(Bug::RivalUnheard) {
                 return;
             }
-            let is_left = leader.is_left_by(from, self.cx.now, &self.cx.settings);
+            let is_left = leader.is_left_by(&self.cx, from);
             self.look(from, newest);
             if is_left {
                 self.step_down();

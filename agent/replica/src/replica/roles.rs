@@ -61,7 +61,7 @@ impl Replica {
 
     /// Gives up on everything that waits, but settles what was written.
     fn end_leadership(&mut self) {
-        self.clients.give_up(&mut self.cx.out);
+        self.clients.give_up(&mut self.cx);
         if self.uses_tree() {
             self.cx.out.push(Action::CloseTree);
         }

@@ -47,7 +47,13 @@ impl Replica {
             Event::Advanced { result } => self.advanced(result),
             Event::Collected { .. } => self.under_way.collected(),
             Event::Read { name, result } => self.read(name, result),
-            Event::Peer { from, message } => self.peer(from, message),
+            Event::Peer { from, message } => {
+                let before = self.trouble.fault();
+                self.peer(from, message);
+                if cfg!(debug_assertions) {
+                    self.assert_blameless(before);
+                }
+            }
         }
         self.advance();
         self.end()
@@ -67,14 +73,14 @@ impl Replica {
     }
 
     fn tick(&mut self) {
-        self.clients.expire(self.cx.now, &mut self.cx.out);
+        self.clients.expire(&mut self.cx);
         if let State::Leader(leader) = &mut self.state {
-            leader.tick(self.cx.now, &self.cx.settings, &self.log, &mut self.cx.out);
+            leader.tick(&mut self.cx, &self.log);
             let alone = self.cx.settings.group.members.len() == 1 || self.cx.bugs.has(Bug::SilentHsmLeads);
             if self.silence.is_silent(self.cx.now, &self.cx.settings.hsm_silence_ms) && !alone {
                 // The others do better: they begin when they hear no more of this one.
                 self.step_down();
-            } else if leader.is_stalled(self.cx.now, self.turn.back_off(), &self.cx.settings) {
+            } else if leader.is_stalled(&self.cx, self.turn.back_off()) {
                 self.step_down();
             } else if leader.is_hsm_unheard(self.cx.now) {
                 self.cx.out.ask(Call::Alive, ask::Capture(self.cx.settings.group.group, Vec::new()));
@@ -95,7 +101,7 @@ impl Replica {
         match &self.state {
             State::Leader(leader) if leader.is_elected() => {
                 let queued = Queued { ticket, request };
-                self.clients.arrive(self.cx.now, &mut self.cx.out, handshake_only, queued);
+                self.clients.arrive(&mut self.cx, handshake_only, queued);
             }
             _ => {
                 self.sent_away();
@@ -128,8 +134,8 @@ impl Replica {
         self.advance_candidate();
         if let State::Leader(leader) = &mut self.state {
             let mine = self.capture.statement();
-            leader.commit(self.cx.now, &self.cx.settings, mine, &self.standings, &mut self.cx.out);
-            if leader.advance(self.cx.now, &self.cx.settings, &mut self.clients, &mut self.cx.out).is_err() {
+            leader.commit(&mut self.cx, mine, &self.standings);
+            if leader.advance(&mut self.cx, &mut self.clients).is_err() {
                 self.lead_anew();
             }
         }
@@ -184,7 +190,7 @@ impl Replica {
                 // Its place may have been deleted since, and then it is in the store and off the log.
                 return self.step_down();
             }
-            leader.landed(self.cx.now, &self.cx.settings, &flight, &mut self.cx.out);
+            leader.landed(&mut self.cx, &flight);
             self.following.follow((self.cx.settings.hsm, leader.term()));
             if let Some(last) = flight.entries.last() {
                 self.log.advance(flight.object.clone(), last.clone(), flight.trees, flight.changed);
