@@ -1,7 +1,8 @@
 //! Segments that were pushed before their turn: a member that catches up reads the store as far as these, and takes them
 //! from there. Otherwise it would be behind for as long as the leader writes faster than the store is read once.
 //!
-//! They are their sender's words and nothing else, checked when it is their turn. Bounded, whoever sends them.
+//! They are their sender's words and nothing else, checked when it is their turn. Kept here: they are bounded, whoever sends
+//! them.
 
 use crate::segment::{Segment, SegmentName};
 use std::collections::BTreeMap;
@@ -55,8 +56,46 @@ impl Ahead {
         Some(push)
     }
 
+    /// # Panics
+    /// If what is kept here is not.
+    pub(super) fn assert_invariants(&self) {
+        let bounded = self.pushes.len() <= MAX_SEGMENTS && self.bytes <= MAX_BYTES;
+        assert!(bounded, "what was pushed before its turn fills the memory");
+    }
+
     /// Forgets all.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::tests::entries;
+
+    fn push(made: crate::segment::SegmentEntry, bytes: usize) -> Push {
+        let segment = Segment::new(vec![made]).expect("an entry alone is a segment");
+        Push { from: HsmId([3; 16]), segment, bytes: vec![0; bytes].into(), paths: Vec::new() }
+    }
+
+    #[test]
+    fn where_there_is_no_room_the_last_are_lost() {
+        let mut ahead = Ahead::default();
+        for made in entries(3).into_iter().rev() {
+            ahead.put(push(made, MAX_BYTES / 2));
+            ahead.assert_invariants();
+        }
+        assert_eq!(ahead.pushes.keys().map(|name| name.first.0).collect::<Vec<_>>(), [10, 11]);
+    }
+
+    #[test]
+    #[should_panic(expected = "what was pushed before its turn fills the memory")]
+    fn pushes_without_bound_are_noticed() {
+        let mut ahead = Ahead::default();
+        let push = push(entries(1).remove(0), MAX_BYTES + 1);
+        ahead.bytes = push.bytes.len();
+        ahead.pushes.insert(push.segment.name(), push);
+        ahead.assert_invariants();
     }
 }

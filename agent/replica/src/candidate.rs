@@ -55,4 +55,24 @@ impl Candidate {
     pub(super) const fn has_asked(&self) -> bool {
         self.asked
     }
+
+    /// # Panics
+    /// If what is kept here is not.
+    pub(super) fn assert_invariants(&self) {
+        assert!(!self.asked || self.walk.is_some(), "the HSM is asked before the log was read to its end");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "the HSM is asked before the log was read to its end")]
+    fn a_candidate_that_asks_too_early_is_noticed() {
+        let mut candidate = Candidate::new(Millis(0));
+        candidate.assert_invariants();
+        candidate.ask();
+        candidate.assert_invariants();
+    }
 }

@@ -1,4 +1,6 @@
-//! Brings the HSM's captured entry to the end of the log, whole segments at a time.
+//! Brings the HSM's captured entry to the end of the log.
+//!
+//! Kept here: whole segments are captured, in the order of the log; and of what came by push, only what its sender made.
 
 use super::interface::Millis;
 use crate::segment::SegmentName;
@@ -69,6 +71,25 @@ impl Capture {
     /// The newest statement, once the HSM has made one.
     pub(super) const fn statement(&self) -> Option<Captured> {
         self.statement
+    }
+
+    /// # Panics
+    /// If what is kept here is not.
+    pub(super) fn assert_invariants(&self) {
+        assert!(
+            self.asked.is_none_or(|asked| asked <= self.queue.len()),
+            "the HSM is asked for half a segment"
+        );
+        // What was before the newest was looked at when it came.
+        let mut newest = self.queue.iter().rev();
+        let (Some(last), before) = (newest.next(), newest.next()) else { return };
+        let first = last.entries.first().map(|first| first.index);
+        assert!(first == Some(last.name.first), "half a segment is to be captured");
+        let follows =
+            before.and_then(|before| before.entries.last()).is_none_or(|before| before.index.next() == first);
+        assert!(follows, "segments are to be captured out of order");
+        let is_its_own = last.by.is_none_or(|by| last.entries.iter().all(|entry| entry.leader == by));
+        assert!(is_its_own, "what was pushed and its sender did not make is to be captured");
     }
 
     /// The last entry that is to be captured, if there is one.
@@ -145,5 +166,56 @@ impl Capture {
         self.narrow = true;
         let front = self.queue.front().filter(|_| asked == Some(1))?;
         Some(Forged { name: front.name, by: front.by })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::Segment;
+    use crate::segment::tests::entries;
+
+    /// Entries 10 and 11 wait, each a segment of its own.
+    fn capture() -> Capture {
+        let mut capture = Capture::new((Index(9), EntryHash([9; 32])));
+        for made in entries(2) {
+            let by = Some(made.entry.leader);
+            let segment = Segment::new(vec![made]).expect("an entry alone is a segment");
+            capture.push(segment.name(), vec![segment.last().clone()], by);
+            capture.assert_invariants();
+        }
+        capture
+    }
+
+    #[test]
+    #[should_panic(expected = "the HSM is asked for half a segment")]
+    fn asking_for_what_does_not_wait_is_noticed() {
+        let mut capture = capture();
+        capture.asked = Some(3);
+        capture.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "half a segment is to be captured")]
+    fn half_a_segment_is_noticed() {
+        let mut capture = capture();
+        capture.queue[1].entries.clear();
+        capture.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "segments are to be captured out of order")]
+    fn segments_out_of_order_are_noticed() {
+        let mut capture = capture();
+        capture.queue.swap(0, 1);
+        capture.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "what was pushed and its sender did not make is to be captured")]
+    fn a_push_of_what_another_made_is_noticed() {
+        let mut capture = capture();
+        capture.queue[1].by = Some(HsmId([9; 16]));
+        capture.assert_invariants();
     }
 }

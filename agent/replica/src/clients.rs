@@ -2,13 +2,15 @@
 //!
 //! Kept here: every ticket is answered exactly once.
 
+use super::context::Context;
 use super::interface::{Answer, Millis, Ticket};
-use super::outbox::Outbox;
 use std::collections::{BTreeSet, VecDeque};
 use strongroom_proto::hsm::BatchRequest;
 
 /// The most requests that may wait for an answer at once.
 const MAX_WAITING: usize = 4096;
+/// How many arrivals are looked at one by one, where assertions are on.
+const FEW: usize = 64;
 /// How long a request may wait.
 const PATIENCE_MS: u64 = 10_000;
 
@@ -34,7 +36,12 @@ impl Clients {
     /// # Panics
     /// If one would wait for ever.
     pub(super) fn assert_invariants(&self) {
-        assert!(self.waiting.len() <= self.arrivals.len(), "a client waits for an answer that never comes");
+        let all = self.arrivals.len() <= FEW;
+        let arrived: BTreeSet<Ticket> = self.arrivals.iter().take(FEW).map(|(_, ticket)| *ticket).collect();
+        let known = self.waiting.len() <= self.arrivals.len() && (!all || self.waiting.is_subset(&arrived));
+        assert!(known, "a client waits for an answer that never comes");
+        let in_order = self.arrivals.iter().take(FEW).is_sorted_by_key(|(at, _)| *at);
+        assert!(in_order, "who came first is not given up first");
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -46,17 +53,17 @@ impl Clients {
     }
 
     /// Takes a request in; one too many is answered at once.
-    pub(super) fn arrive(&mut self, now: Millis, out: &mut Outbox, handshake_only: bool, queued: Queued) {
+    pub(super) fn arrive(&mut self, cx: &mut Context, handshake_only: bool, queued: Queued) {
         if self.arrivals.len() >= 2 * MAX_WAITING {
             self.arrivals.retain(|(_, ticket)| self.waiting.contains(ticket));
         }
         if self.waiting.len() >= MAX_WAITING {
-            out.answer(queued.ticket, Answer::Busy);
+            cx.out.answer(queued.ticket, Answer::Busy);
             return;
         }
         let new = self.waiting.insert(queued.ticket);
         debug_assert!(new, "a ticket is one request's");
-        self.arrivals.push_back((now, queued.ticket));
+        self.arrivals.push_back((cx.now, queued.ticket));
         if handshake_only { self.handshakes.push_back(queued) } else { self.queue.push_back(queued) }
     }
 
@@ -66,20 +73,20 @@ impl Clients {
     }
 
     /// Answers, unless it was answered before.
-    pub(super) fn answer(&mut self, out: &mut Outbox, ticket: Ticket, answer: Answer) {
+    pub(super) fn answer(&mut self, cx: &mut Context, ticket: Ticket, answer: Answer) {
         if self.waiting.remove(&ticket) {
-            out.answer(ticket, answer);
+            cx.out.answer(ticket, answer);
         }
     }
 
     /// Gives up those who have waited too long.
-    pub(super) fn expire(&mut self, now: Millis, out: &mut Outbox) {
+    pub(super) fn expire(&mut self, cx: &mut Context) {
         while let Some((arrived, ticket)) = self.arrivals.front().copied() {
             if self.waiting.contains(&ticket) {
-                if now < arrived.after(PATIENCE_MS) {
+                if cx.now < arrived.after(PATIENCE_MS) {
                     break;
                 }
-                self.answer(out, ticket, Answer::Unavailable);
+                self.answer(cx, ticket, Answer::Unavailable);
             }
             self.arrivals.pop_front();
         }
@@ -90,12 +97,50 @@ impl Clients {
     }
 
     /// Gives up all.
-    pub(super) fn give_up(&mut self, out: &mut Outbox) {
+    pub(super) fn give_up(&mut self, cx: &mut Context) {
         for ticket in std::mem::take(&mut self.waiting) {
-            out.answer(ticket, Answer::Unavailable);
+            cx.out.answer(ticket, Answer::Unavailable);
         }
         self.arrivals.clear();
         self.handshakes.clear();
         self.queue.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::tests::context;
+    use strongroom_proto::hsm::NoiseMessage;
+    use strongroom_proto::ids::{RecordId, SessionId};
+
+    fn two_wait() -> Clients {
+        let (mut clients, mut cx) = (Clients::default(), context());
+        for ticket in [1, 2] {
+            let message = NoiseMessage::Transport { ciphertext: Vec::new().into() };
+            let request = BatchRequest { record: RecordId([1; 32]), session: SessionId(2), message };
+            let queued = Queued { ticket: Ticket(ticket), request };
+            cx.now = Millis(ticket);
+            clients.arrive(&mut cx, false, queued);
+        }
+        clients.assert_invariants();
+        clients
+    }
+
+    #[test]
+    #[should_panic(expected = "a client waits for an answer that never comes")]
+    fn a_client_that_would_wait_for_ever_is_noticed() {
+        let mut clients = two_wait();
+        clients.arrivals.pop_front();
+        clients.arrivals.push_back((Millis(3), Ticket(3)));
+        clients.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "who came first is not given up first")]
+    fn arrivals_out_of_order_are_noticed() {
+        let mut clients = two_wait();
+        clients.arrivals.swap(0, 1);
+        clients.assert_invariants();
     }
 }

@@ -4,7 +4,7 @@
 //! counts only when all before it are in the store.
 
 use super::interface::{CreateOutcome, Millis};
-use super::log::Object;
+use super::log::{Object, Origin};
 use super::trees::Trees;
 use crate::segment::{Segment, SegmentEntry, SegmentName};
 use std::collections::VecDeque;
@@ -93,6 +93,25 @@ impl Flights {
         self.0.iter().map(|flight| flight.object.name)
     }
 
+    /// The last entries of those that this agent made.
+    pub(super) fn ends(&self) -> impl Iterator<Item = Index> {
+        self.0.iter().filter_map(|flight| flight.entries.last()).map(|last| last.index)
+    }
+
+    /// Whether all were in the store before, as far as that was found out.
+    pub(super) fn are_known(&self) -> bool {
+        self.0.iter().all(|flight| flight.object.origin != Origin::Pushed { whole: false })
+    }
+
+    /// # Panics
+    /// If these, of one leadership, are not one after the other: then one could count before another.
+    pub(super) fn assert_in_order(&self) {
+        for (before, after) in self.0.iter().zip(self.0.iter().skip(1)) {
+            let next = before.entries.last().and_then(|last| last.index.next());
+            assert!(next == Some(after.object.name.first), "a segment counts before one that it follows");
+        }
+    }
+
     /// Whether a segment of this name is among them.
     pub(super) fn contains(&self, name: SegmentName) -> bool {
         self.0.iter().any(|flight| flight.object.name == name)
@@ -148,5 +167,54 @@ impl Flights {
     /// The first segment, if it is in the store.
     pub(super) fn pop_landed(&mut self) -> Option<Flight> {
         self.0.pop_front_if(|flight| matches!(flight.state, Writing::Created))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::segment::tests::entries;
+
+    /// Segments of one of these entries each, on their way to the store.
+    pub(crate) fn flights(of: impl IntoIterator<Item = SegmentEntry>) -> Flights {
+        let mut flights = Flights::default();
+        for made in of {
+            let segment = Segment::new(vec![made]).expect("an entry alone is a segment");
+            let (name, prev) = (segment.name(), segment.first().prev);
+            let (bytes, paths) = (Arc::from([]), Arc::from([]));
+            let object = Object { name, prev, bytes, paths, origin: Origin::Store };
+            flights.push(&segment, object, Trees::default());
+        }
+        flights
+    }
+
+    #[test]
+    fn a_segment_is_written_again_only_after_the_stores_answer() {
+        let mut flights = flights(entries(2));
+        flights.assert_in_order();
+        assert_eq!(flights.due(Millis(0)).len(), 2);
+        assert!(flights.due(Millis(900_000)).is_empty(), "the store has not answered");
+        let name = flights.names().next().expect("there are two");
+        assert!(flights.wrote(Millis(5), name, CreateOutcome::Unknown) == Outcome::Nothing);
+        assert_eq!(flights.due(Millis(900_000)).len(), 1);
+    }
+
+    #[test]
+    fn a_segment_counts_only_when_all_before_it_are_in_the_store() {
+        let mut flights = flights(entries(2));
+        flights.due(Millis(0));
+        let names: Vec<SegmentName> = flights.names().collect();
+        assert!(flights.wrote(Millis(5), names[1], CreateOutcome::Created) == Outcome::Landed);
+        assert!(flights.pop_landed().is_none());
+        assert!(flights.wrote(Millis(5), names[0], CreateOutcome::Created) == Outcome::Landed);
+        assert!(flights.pop_landed().is_some() && flights.pop_landed().is_some());
+    }
+
+    #[test]
+    #[should_panic(expected = "a segment counts before one that it follows")]
+    fn segments_out_of_order_are_noticed() {
+        let mut flights = flights(entries(3));
+        flights.0.swap(1, 2);
+        flights.assert_in_order();
     }
 }

@@ -18,8 +18,8 @@ const PROGRESS: u64 = 3;
 /// The leader, and how that goes.
 #[derive(Default)]
 pub(super) struct Following {
-    /// Who leads, as far as this member knows; it may be itself.
-    pub(super) leader: Option<HsmId>,
+    /// Who leads, as far as this member knows, and in which leadership; it may be itself.
+    leader: Option<(HsmId, Term)>,
     /// Since when and when last clients were sent away, and nothing has been captured since.
     waiting: Option<(Millis, Millis)>,
     /// The leadership that is not followed before this time.
@@ -30,6 +30,31 @@ pub(super) struct Following {
 }
 
 impl Following {
+    /// Who leads, as far as this member knows.
+    pub(super) fn leader(&self) -> Option<HsmId> {
+        self.leader.map(|(leader, _)| leader)
+    }
+
+    /// Somebody leads.
+    pub(super) const fn follow(&mut self, leader: (HsmId, Term)) {
+        self.leader = Some(leader);
+    }
+
+    /// It is not known who leads.
+    pub(super) const fn forget_leader(&mut self) {
+        self.leader = None;
+    }
+
+    /// # Panics
+    /// If what is kept here is not.
+    pub(super) fn assert_invariants(&self, now: Millis) {
+        let follows_in_vain = self.leader.is_some_and(|(leader, term)| self.has_left(leader, term, now));
+        assert!(!follows_in_vain, "a leader is followed under whom nothing happened");
+        let patience_ms = IN_VAIN_MS << MAX_BACK_OFF;
+        let for_good = self.left.is_some_and(|(_, _, until)| until > now.after(patience_ms));
+        assert!(!for_good, "a leader is left for good");
+    }
+
     /// How long to follow a leader under whom nothing happens.
     fn patience_ms(&self) -> u64 {
         IN_VAIN_MS << self.in_vain.min(MAX_BACK_OFF)
@@ -65,5 +90,57 @@ impl Following {
             in_vain: self.in_vain.saturating_add(1),
             left_at: Some(captured),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEADER: (HsmId, Term) = (HsmId([1; 16]), Term([2; 16]));
+
+    fn left() -> Following {
+        let mut following = Following::default();
+        following.leave(Millis(5), LEADER, Index(3));
+        following.assert_invariants(Millis(5));
+        following
+    }
+
+    #[test]
+    fn a_leader_that_was_left_is_followed_again_after_a_while() {
+        let mut following = left();
+        following.follow(LEADER);
+        following.assert_invariants(Millis(5 + IN_VAIN_MS));
+    }
+
+    #[test]
+    fn a_leader_is_followed_for_twice_as_long_each_time_until_something_happens() {
+        let (mut following, mut now) = (Following::default(), Millis(0));
+        for times in 0..4 {
+            for _ in 0..IN_VAIN_MS << times {
+                assert!(!following.sends_in_vain(now));
+                now = now.after(1);
+            }
+            assert!(following.sends_in_vain(now));
+            following.leave(now, LEADER, Index(3));
+        }
+        following.captured(Index(3 + PROGRESS));
+        assert_eq!(following.patience_ms(), IN_VAIN_MS);
+    }
+
+    #[test]
+    #[should_panic(expected = "a leader is followed under whom nothing happened")]
+    fn following_a_leader_that_was_just_left_is_noticed() {
+        let mut following = left();
+        following.follow(LEADER);
+        following.assert_invariants(Millis(4 + IN_VAIN_MS));
+    }
+
+    #[test]
+    #[should_panic(expected = "a leader is left for good")]
+    fn leaving_a_leader_for_good_is_noticed() {
+        let mut following = left();
+        following.left = Some((LEADER.0, LEADER.1, Millis(u64::MAX)));
+        following.assert_invariants(Millis(5));
     }
 }

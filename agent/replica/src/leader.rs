@@ -5,10 +5,11 @@
 
 use super::ask::{self, Asked};
 use super::clients::{Clients, Queued};
+use super::context::Context;
 use super::flights::{Flight, Flights};
 use super::interface::{Answer, Millis, Settings, Ticket};
 use super::log::{Log, Object, Origin};
-use super::outbox::{Call, Outbox};
+use super::outbox::Call;
 use super::paths::Paths;
 use super::snapshots::Snapshots;
 use super::standing::Standings;
@@ -141,11 +142,11 @@ pub(super) struct Leader {
 
 impl Leader {
     /// Begins where the HSM began: at the end of the log.
-    pub(super) fn new(now: Millis, term: Term, log: &Log, settings: &Settings) -> Self {
-        let others = settings.group.members.iter().filter(|m| **m != settings.hsm);
+    pub(super) fn new(cx: &Context, term: Term, log: &Log) -> Self {
+        let others = cx.settings.group.members.iter().filter(|m| **m != cx.settings.hsm);
         Self {
             term,
-            since: now,
+            since: cx.now,
             elected: false,
             trees: log.trees().clone(),
             tail: log.tail().clone(),
@@ -164,9 +165,9 @@ impl Leader {
             own: BTreeMap::new(),
             committed: Index::ZERO,
             members: others.map(|m| (*m, Member::UNHEARD)).collect(),
-            heartbeat_at: now,
-            progress_at: now,
-            asked_hsm_at: now,
+            heartbeat_at: cx.now,
+            progress_at: cx.now,
+            asked_hsm_at: cx.now,
         }
     }
 
@@ -176,12 +177,14 @@ impl Leader {
 
     /// Whether it has been going nowhere for too long: it alone cannot reach the store or use the stored tree, or it is
     /// heard and hears nobody. It must give way: its heartbeats keep the others from doing better.
-    pub(super) fn is_stalled(&self, now: Millis, patience: u32, settings: &Settings) -> bool {
+    pub(super) fn is_stalled(&self, cx: &Context, patience: u32) -> bool {
         let patience_ms = STALLED_MS << patience;
-        let without_tree = self.elected && !self.snapshots.are_open() && now >= self.since.after(patience_ms);
-        let full =
-            self.elected && self.is_full(settings) && now >= self.snapshots.waits_since().after(patience_ms);
-        without_tree || full || (!self.own.is_empty() && now >= self.progress_at.after(patience_ms))
+        let without_tree =
+            self.elected && !self.snapshots.are_open() && cx.now >= self.since.after(patience_ms);
+        let full = self.elected
+            && self.is_full(&cx.settings)
+            && cx.now >= self.snapshots.waits_since().after(patience_ms);
+        without_tree || full || (!self.own.is_empty() && cx.now >= self.progress_at.after(patience_ms))
     }
 
     /// Whether more has changed than may wait for a snapshot.
@@ -224,11 +227,11 @@ impl Leader {
         self.flights.names().collect()
     }
 
-    /// Checks what is said under "Kept here", here and in [`Paths`].
+    /// Checks what is said under "Kept here", here and in its parts.
     ///
     /// # Panics
     /// If something does not hold.
-    pub(super) fn assert_invariants(&self) {
+    pub(super) fn assert_invariants(&self, cx: &Context) {
         let ascend = self.kept.iter().is_sorted_by(|before, after| before.index < after.index);
         assert!(ascend, "replies are released in the order of their entries");
         for kept in &self.kept {
@@ -245,7 +248,11 @@ impl Leader {
             };
             assert!(member.statement.is_none_or(counts), "a statement of another leadership's entry counts");
         }
+        let newest = self.own.last_key_value().map(|(_, newest)| newest);
+        assert!(newest.is_none_or(|own| own.trees.are_of(&own.entry)), "an entry's trees are not its own");
+        self.flights.assert_in_order();
         self.paths.assert_invariants();
+        self.snapshots.assert_invariants(cx, self.committed, self.flights.ends());
     }
 
     pub(super) fn flights(&mut self) -> &mut Flights {
@@ -253,28 +260,22 @@ impl Leader {
     }
 
     /// Sends what can be sent: handshakes, the next batch, the next segments.
-    pub(super) fn advance(
-        &mut self,
-        now: Millis,
-        settings: &Settings,
-        clients: &mut Clients,
-        out: &mut Outbox,
-    ) -> Result<(), OutOfStep> {
+    pub(super) fn advance(&mut self, cx: &mut Context, clients: &mut Clients) -> Result<(), OutOfStep> {
         if self.elected {
-            self.handshake(settings, clients, out);
+            self.handshake(cx, clients);
         }
         if self.snapshots.are_open() {
-            self.paths.sort(&self.trees, clients, out);
+            self.paths.sort(cx, &self.trees, clients);
         }
-        self.process(now, settings, clients, out);
+        self.process(cx, clients);
         self.collect()?;
-        for (name, bytes) in self.flights.due(now) {
-            out.write(name, bytes);
+        for (name, bytes) in self.flights.due(cx.now) {
+            cx.out.write(name, bytes);
         }
         Ok(())
     }
 
-    fn handshake(&mut self, settings: &Settings, clients: &mut Clients, out: &mut Outbox) {
+    fn handshake(&mut self, cx: &mut Context, clients: &mut Clients) {
         while self.handshaking < MAX_HANDSHAKES
             && let Some(queued) = clients.handshakes.pop_front()
         {
@@ -282,36 +283,36 @@ impl Leader {
                 continue;
             }
             if self.trees.prefix_of(&queued.request.record).is_none() {
-                clients.answer(out, queued.ticket, Answer::NotCovered);
+                clients.answer(cx, queued.ticket, Answer::NotCovered);
                 continue;
             }
             self.handshaking += 1;
-            let ask = ask::Handshake(settings.group.group, queued.request);
-            out.ask(Call::Handshake(queued.ticket), ask);
+            let ask = ask::Handshake(cx.settings.group.group, queued.request);
+            cx.out.ask(Call::Handshake(queued.ticket), ask);
         }
     }
 
     /// How many requests the next batch may have. None: no batch may be sent now.
-    fn room(&self, now: Millis, settings: &Settings) -> Option<usize> {
+    fn room(&self, cx: &Context) -> Option<usize> {
         let kept: usize = self.kept.iter().map(|kept| kept.tickets.len()).sum();
-        let room = (settings.limits.max_pending_replies as usize).saturating_sub(kept);
+        let room = (cx.settings.limits.max_pending_replies as usize).saturating_sub(kept);
         let ready = self.processing.is_none()
-            && self.busy_until <= now
-            && self.own.len() < settings.limits.max_pending_entries as usize
+            && self.busy_until <= cx.now
+            && self.own.len() < cx.settings.limits.max_pending_entries as usize
             && self.collected.len() < MAX_CAPTURE_ENTRIES
             && self.collected_bytes < FULL_SEGMENT_BYTES
             // Without its first entry it could not take the snapshot that this waits for.
-            && !(self.elected && self.is_full(settings));
-        (ready && room > 0).then_some(room.min(settings.limits.max_batch_requests as usize))
+            && !(self.elected && self.is_full(&cx.settings));
+        (ready && room > 0).then_some(room.min(cx.settings.limits.max_batch_requests as usize))
     }
 
     /// One batch at a time; the next leaves the moment the reply to the one before is in.
-    fn process(&mut self, now: Millis, settings: &Settings, clients: &mut Clients, out: &mut Outbox) {
-        let Some(room) = self.room(now, settings) else { return };
+    fn process(&mut self, cx: &mut Context, clients: &mut Clients) {
+        let Some(room) = self.room(cx) else { return };
         if !self.elected {
             // The entry that, once in the store, makes this the leader.
             if self.own.is_empty() {
-                self.send_batch(settings, Vec::new(), out);
+                self.send_batch(cx, Vec::new());
             }
             return;
         }
@@ -327,25 +328,25 @@ impl Leader {
             }
         }
         if !batch.is_empty() {
-            for queued in self.send_batch(settings, batch, out).into_iter().rev() {
+            for queued in self.send_batch(cx, batch).into_iter().rev() {
                 self.paths.ready.push_front(queued);
             }
         }
     }
 
     /// Sends as many of the first of these requests as one frame holds, and returns the others.
-    fn send_batch(&mut self, settings: &Settings, mut batch: Vec<Queued>, out: &mut Outbox) -> Vec<Queued> {
-        let max_bytes = (settings.limits.max_frame_bytes as usize).min(MAX_BATCH_BYTES);
+    fn send_batch(&mut self, cx: &mut Context, mut batch: Vec<Queued>) -> Vec<Queued> {
+        let max_bytes = (cx.settings.limits.max_frame_bytes as usize).min(MAX_BATCH_BYTES);
         let mut beyond = Vec::new();
         loop {
             let trees = self.trees.partial(batch.iter().map(|q| q.request.record)).unwrap_or_default();
-            let small = tree_nodes(&trees) <= settings.limits.max_tree_nodes as usize;
+            let small = tree_nodes(&trees) <= cx.settings.limits.max_tree_nodes as usize;
             let requests: Vec<BatchRequest> = batch.iter().map(|q| q.request.clone()).collect();
-            let request = Asked::new(ask::Process { group: settings.group.group, trees, requests });
+            let request = Asked::new(ask::Process { group: cx.settings.group.group, trees, requests });
             let fits = small && request.bytes().len() <= max_bytes;
             if fits || batch.len() <= 1 {
                 self.processing = Some(batch);
-                out.hsm(Call::Process, request);
+                cx.out.hsm(Call::Process, request);
                 return beyond;
             }
             let mut second_half = batch.split_off(batch.len() / 2);
@@ -388,15 +389,14 @@ impl Leader {
     /// Takes the outcome of a handshake.
     pub(super) fn handshaken(
         &mut self,
-        now: Millis,
+        cx: &mut Context,
         ticket: Ticket,
         outcome: Option<Outcome>,
         clients: &mut Clients,
-        out: &mut Outbox,
     ) {
         self.handshaking = self.handshaking.saturating_sub(1);
-        let answer = outcome.and_then(|outcome| self.answer(now, outcome)).unwrap_or(Answer::Unavailable);
-        clients.answer(out, ticket, answer);
+        let answer = outcome.and_then(|outcome| self.answer(cx.now, outcome)).unwrap_or(Answer::Unavailable);
+        clients.answer(cx, ticket, answer);
     }
 
     /// What a client hears before any commit; `None` where the HSM keeps the reply.
@@ -414,11 +414,10 @@ impl Leader {
     /// Takes what became of a batch.
     pub(super) fn processed(
         &mut self,
-        now: Millis,
+        cx: &mut Context,
         outcomes: Vec<Outcome>,
         made: Option<Made>,
         clients: &mut Clients,
-        out: &mut Outbox,
     ) -> Result<(), OutOfStep> {
         let batch = self.processing.take().unwrap_or_default();
         if outcomes.len() != batch.len() {
@@ -426,15 +425,15 @@ impl Leader {
         }
         let mut kept = Vec::new();
         for (queued, outcome) in batch.into_iter().zip(outcomes) {
-            match self.answer(now, outcome) {
-                Some(answer) => clients.answer(out, queued.ticket, answer),
+            match self.answer(cx.now, outcome) {
+                Some(answer) => clients.answer(cx, queued.ticket, answer),
                 None => kept.push(queued.ticket),
             }
         }
         match made {
             None if kept.is_empty() && self.elected => Ok(()),
             None => Err(OutOfStep),
-            Some(made) => self.made(now, made, kept),
+            Some(made) => self.made(cx.now, made, kept),
         }
     }
 
@@ -473,9 +472,9 @@ impl Leader {
     }
 
     /// The HSM refused the batch, which can be left out.
-    pub(super) fn refused(&mut self, clients: &mut Clients, out: &mut Outbox) {
+    pub(super) fn refused(&mut self, cx: &mut Context, clients: &mut Clients) {
         for queued in self.processing.take().unwrap_or_default() {
-            clients.answer(out, queued.ticket, Answer::Unavailable);
+            clients.answer(cx, queued.ticket, Answer::Unavailable);
         }
     }
 
@@ -517,53 +516,53 @@ impl Leader {
     }
 
     /// A segment of this leadership is in the store, and all before it.
-    pub(super) fn landed(&mut self, now: Millis, settings: &Settings, flight: &Flight, out: &mut Outbox) {
+    pub(super) fn landed(&mut self, cx: &mut Context, flight: &Flight) {
         if !self.elected {
             self.elected = true;
-            self.heartbeat_at = now;
+            self.heartbeat_at = cx.now;
         }
         if let Some(last) = flight.entries.last() {
             self.snapshots.landed(flight.object.name.first, last.index);
         }
         for (to, member) in &mut self.members {
-            member.push_at = now.after(settings.heartbeat_ms);
-            member.back_off_ms = settings.heartbeat_ms;
-            out.send(*to, flight.object.push());
+            member.push_at = cx.now.after(cx.settings.heartbeat_ms);
+            member.back_off_ms = cx.settings.heartbeat_ms;
+            cx.out.send(*to, flight.object.push());
         }
     }
 
     /// Says that it leads, and repeats what members have not stated.
-    pub(super) fn tick(&mut self, now: Millis, settings: &Settings, log: &Log, out: &mut Outbox) {
-        if !self.elected || now < self.heartbeat_at {
+    pub(super) fn tick(&mut self, cx: &mut Context, log: &Log) {
+        if !self.elected || cx.now < self.heartbeat_at {
             return;
         }
-        self.heartbeat_at = now.after(settings.heartbeat_ms);
-        let group = settings.group.group;
+        self.heartbeat_at = cx.now.after(cx.settings.heartbeat_ms);
+        let group = cx.settings.group.group;
         let (newest, _) = log.position();
         let snapshot = self.snapshots.stored();
         for (to, member) in &mut self.members {
-            out.send(*to, PeerMessage::Heartbeat { group, term: self.term, newest, snapshot });
-            if member.stated >= newest || now < member.push_at {
+            cx.out.send(*to, PeerMessage::Heartbeat { group, term: self.term, newest, snapshot });
+            if member.stated >= newest || cx.now < member.push_at {
                 continue;
             }
             member.back_off_ms =
-                member.back_off_ms.saturating_mul(2).clamp(settings.heartbeat_ms, PUSH_BACK_OFF_MS);
-            member.push_at = now.after(member.back_off_ms);
+                member.back_off_ms.saturating_mul(2).clamp(cx.settings.heartbeat_ms, PUSH_BACK_OFF_MS);
+            member.push_at = cx.now.after(member.back_off_ms);
             if let Some(newest) = log.recent().back() {
-                out.send(*to, newest.push());
+                cx.out.send(*to, newest.push());
             }
         }
     }
 
     /// A member follows another leader, whose log goes further. Whether too few are left for a majority.
-    pub(super) fn is_left_by(&mut self, member: HsmId, now: Millis, settings: &Settings) -> bool {
+    pub(super) fn is_left_by(&mut self, cx: &Context, member: HsmId) -> bool {
         if let Some(member) = self.members.get_mut(&member) {
-            member.left_at = Some(now);
+            member.left_at = Some(cx.now);
         }
-        let lately = *settings.election_timeout_ms.end();
-        let is_left = |member: &&Member| member.left_at.is_some_and(|at| now <= at.after(lately));
+        let lately = *cx.settings.election_timeout_ms.end();
+        let is_left = |member: &&Member| member.left_at.is_some_and(|at| cx.now <= at.after(lately));
         let left = self.members.values().filter(is_left).count();
-        let all = settings.group.members.len();
+        let all = cx.settings.group.members.len();
         all.saturating_sub(left) < all / 2 + 1
     }
 
@@ -599,14 +598,7 @@ impl Leader {
 
     /// Hands statements to the HSM when a majority has reached a new entry of this leadership. One bad statement spoils
     /// all, so those of members in doubt go alone first.
-    pub(super) fn commit(
-        &mut self,
-        now: Millis,
-        settings: &Settings,
-        mine: Option<Captured>,
-        standings: &Standings,
-        out: &mut Outbox,
-    ) {
+    pub(super) fn commit(&mut self, cx: &mut Context, mine: Option<Captured>, standings: &Standings) {
         if !matches!(self.counting, Counting::Nothing) {
             return;
         }
@@ -614,16 +606,16 @@ impl Leader {
         let mine = mine.filter(|mine| self.own.get(&mine.index).is_some_and(|own| own.hash == mine.hash));
         let new = |member: &Member| member.statement.filter(|s| s.index > committed);
         let is_sound = |of: &HsmId, member: &Member| {
-            member.proven || !(member.doubted || standings.is_doubted(*of, now))
+            member.proven || !(member.doubted || standings.is_doubted(*of, cx.now))
         };
         let others = self.members.iter().filter(|(of, member)| is_sound(of, member));
         let mut statements: Vec<Captured> = others.filter_map(|(_, member)| new(member)).collect();
         statements.extend(mine.filter(|s| s.index > committed));
         statements.sort_unstable_by_key(|s| std::cmp::Reverse(s.index));
-        let majority = settings.group.members.len() / 2 + 1;
+        let majority = cx.settings.group.members.len() / 2 + 1;
         let statements = if statements.len() >= majority {
             statements.truncate(majority);
-            let others = statements.iter().map(|s| s.hsm).filter(|of| *of != settings.hsm);
+            let others = statements.iter().map(|s| s.hsm).filter(|of| *of != cx.settings.hsm);
             self.counting = Counting::Majority(others.collect());
             statements
         } else {
@@ -634,26 +626,25 @@ impl Leader {
             self.counting = Counting::Doubted(of);
             vec![statement]
         };
-        let group = settings.group.group;
-        out.ask(Call::Commit, ask::Commit { group, statements });
+        let group = cx.settings.group.group;
+        cx.out.ask(Call::Commit, ask::Commit { group, statements });
     }
 
     /// Takes what the HSM released.
     pub(super) fn released(
         &mut self,
-        now: Millis,
+        cx: &mut Context,
         statement: Committed,
         released: Vec<Released>,
         clients: &mut Clients,
-        out: &mut Outbox,
     ) {
         self.counting = Counting::Nothing;
         self.busy_until = Millis(0);
-        self.progress_at = now;
+        self.progress_at = cx.now;
         self.committed = self.committed.max(statement.index);
         if let Some(own) = self.own.remove(&statement.index).filter(|own| own.hash == statement.hash) {
             let snapshot = Snapshot { entry: own.entry, committed: statement };
-            self.snapshots.committed(now, snapshot, own.trees);
+            self.snapshots.committed(cx.now, snapshot, own.trees);
         }
         self.own.retain(|index, _| *index > statement.index);
         let mut released: BTreeMap<EntryHash, Vec<NoiseReply>> =
@@ -663,8 +654,11 @@ impl Leader {
             let mut replies = Some(replies).filter(|r| r.len() == kept.tickets.len()).into_iter().flatten();
             for ticket in kept.tickets {
                 let answer = replies.next().map_or(Answer::Unavailable, Answer::Reply);
-                clients.answer(out, ticket, answer);
+                clients.answer(cx, ticket, answer);
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@
 
 mod ahead;
 pub mod ask;
+mod audit;
 mod bug;
 mod candidate;
 mod capture;

@@ -110,6 +110,22 @@ impl Log {
         self.tip = Some(Tip { segment: segment.name(), hash: entry.hash(), entry });
     }
 
+    /// # Panics
+    /// If what is kept here is not.
+    pub(super) fn assert_invariants(&self) {
+        let Some(tip) = &self.tip else {
+            assert!(self.recent.is_empty(), "there are segments before the log has begun");
+            return;
+        };
+        assert!(tip.hash == tip.entry.hash(), "the log goes on from another hash than its last entry's");
+        assert!(self.trees.are_of(&tip.entry), "the trees are not those of the last entry");
+        assert!(self.tail.newest().is_none_or(|at| at <= tip.entry.index), "changes come before their entry");
+        let last = self.recent.back().map(|object| object.name);
+        assert!(last == Some(tip.segment), "the newest segment is not the last");
+        let in_order = self.recent.iter().is_sorted_by(|before, after| before.name.first < after.name.first);
+        assert!(in_order, "segments are not one after the other");
+    }
+
     pub(super) const fn tip(&self) -> Option<&Tip> {
         self.tip.as_ref()
     }
@@ -236,4 +252,87 @@ impl Log {
 pub(super) const fn first_of_segment(last: Index) -> Index {
     let first = last.0.saturating_sub(MAX_CAPTURE_ENTRIES as u64 - 1);
     Index(if first == 0 { 1 } else { first })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::tests::entries;
+
+    /// A log of two segments, the second of which was read from the store.
+    fn log() -> Log {
+        let mut made = entries(3);
+        let second = Segment::new(made.split_off(2)).expect("it is one");
+        let first = Segment::new(made).expect("it is one");
+        let mut log = Log::new(first.first().realm, first.first().group);
+        log.assert_invariants();
+        log.begin(&first, &[]);
+        let (name, prev) = (second.name(), second.first().prev);
+        let object = Object { name, prev, bytes: Arc::from([]), paths: Arc::from([]), origin: Origin::Store };
+        // The group of these entries owns nothing, so that their leaves fit nowhere: what counts here is the chain.
+        log.advance(object, second.last().clone(), Trees::default(), []);
+        log.assert_invariants();
+        log
+    }
+
+    #[test]
+    #[should_panic(expected = "the log goes on from another hash than its last entry's")]
+    fn a_log_with_another_hash_is_noticed() {
+        let mut log = log();
+        log.tip.as_mut().expect("it has begun").hash = EntryHash([1; 32]);
+        log.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "the trees are not those of the last entry")]
+    fn trees_of_another_entry_are_noticed() {
+        let mut log = log();
+        let tree = strongroom_proto::tree::Tree::new(strongroom_proto::prefix::Prefix::WHOLE);
+        log.trees = Trees::of([tree]);
+        log.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "changes come before their entry")]
+    fn changes_of_an_entry_that_is_not_there_are_noticed() {
+        let mut log = log();
+        log.tail.note(Index(13), Vec::new());
+        log.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "the newest segment is not the last")]
+    fn a_segment_too_few_is_noticed() {
+        let mut log = log();
+        log.recent.pop_back();
+        log.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "segments are not one after the other")]
+    fn segments_out_of_order_are_noticed() {
+        let mut log = log();
+        log.recent.push_front(log.recent[1].clone());
+        log.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "there are segments before the log has begun")]
+    fn segments_without_a_log_are_noticed() {
+        let mut log = log();
+        log.tip = None;
+        log.assert_invariants();
+    }
+
+    #[test]
+    fn a_segment_that_does_not_continue_the_log_changes_nothing() {
+        let mut log = log();
+        let (before, mut made) = (log.position(), entries(4).split_off(3));
+        made[0].entry.prev = EntryHash([9; 32]);
+        let segment = Segment::new(made).expect("it is one");
+        let (name, prev) = (segment.name(), segment.first().prev);
+        let object = Object { name, prev, bytes: Arc::from([]), paths: Arc::from([]), origin: Origin::Store };
+        assert_eq!(log.apply(&segment, object), Err((Index(13), Damage::Chain)));
+        assert_eq!((log.position(), log.entries_read()), (before, 0));
+    }
 }

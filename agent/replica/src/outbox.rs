@@ -68,6 +68,11 @@ impl Outbox {
         std::mem::take(&mut self.asked)
     }
 
+    /// The calls whose replies matter.
+    pub(super) fn calls(&self) -> impl Iterator<Item = CallId> {
+        self.calls.keys().copied()
+    }
+
     /// What a reply is for. `None` where that no longer matters.
     pub(super) fn returned(&mut self, call: CallId) -> Option<Call> {
         self.calls.remove(&call)

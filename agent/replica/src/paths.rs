@@ -3,8 +3,8 @@
 //! Kept here: requests of one record keep their order.
 
 use super::clients::{Clients, Queued};
+use super::context::Context;
 use super::interface::{Action, Answer, LoadId, Ticket};
-use super::outbox::Outbox;
 use super::replay::foreign;
 use super::trees::Trees;
 use crate::stored::Loaded;
@@ -53,11 +53,11 @@ impl Paths {
     }
 
     /// Sorts what has arrived into what is ready and what waits for its path.
-    pub(super) fn sort(&mut self, trees: &Trees, clients: &mut Clients, out: &mut Outbox) {
+    pub(super) fn sort(&mut self, cx: &mut Context, trees: &Trees, clients: &mut Clients) {
         while let Some(queued) = clients.queue.pop_front() {
             let record = queued.request.record;
             let Some(prefix) = trees.prefix_of(&record) else {
-                clients.answer(out, queued.ticket, Answer::NotCovered);
+                clients.answer(cx, queued.ticket, Answer::NotCovered);
                 continue;
             };
             if let Some(waiting) = self.waiting.get_mut(&record) {
@@ -72,7 +72,7 @@ impl Paths {
     }
 
     /// Asks for the paths that are wanted.
-    pub(super) fn load(&mut self, snapshots: u64, last_load: &mut LoadId, out: &mut Outbox) {
+    pub(super) fn load(&mut self, cx: &mut Context, snapshots: u64, last_load: &mut LoadId) {
         if self.wanted.is_empty() {
             return;
         }
@@ -80,18 +80,18 @@ impl Paths {
         let records = std::mem::take(&mut self.wanted);
         let load = Load { records: records.iter().map(|(_, id)| *id).collect(), snapshots };
         self.loads.insert(*last_load, load);
-        out.push(Action::Load { load: *last_load, records });
+        cx.out.push(Action::Load { load: *last_load, records });
     }
 
     /// Takes note of what was read into the trees, and returns the requests that cannot be run. With `None`, nothing
     /// came.
     pub(super) fn loaded(
         &mut self,
+        cx: &mut Context,
         load: LoadId,
         loaded: Option<&Loaded>,
         snapshots: u64,
         trees: &Trees,
-        out: &mut Outbox,
     ) -> Vec<Ticket> {
         let Some(Load { records, snapshots: then }) = self.loads.remove(&load) else { return Vec::new() };
         if let Some(loaded) = loaded {
@@ -112,10 +112,33 @@ impl Paths {
                 failed.extend(requests.into_iter().map(|queued| queued.ticket));
                 if loaded.is_some() {
                     let damage = found.map_or_else(|| foreign(trees, &record), |(_, damage)| damage.clone());
-                    out.push(Action::TreeDamaged(damage));
+                    cx.out.push(Action::TreeDamaged(damage));
                 }
             }
         }
         failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_proto::hsm::{BatchRequest, NoiseMessage};
+    use strongroom_proto::ids::SessionId;
+
+    #[test]
+    #[should_panic(expected = "a request overtakes another of its record")]
+    fn a_request_that_overtakes_another_is_noticed() {
+        let of = |ticket, record| {
+            let message = NoiseMessage::Transport { ciphertext: Vec::new().into() };
+            let request = BatchRequest { record: RecordId([record; 32]), session: SessionId(2), message };
+            Queued { ticket: Ticket(ticket), request }
+        };
+        let mut paths = Paths::default();
+        paths.waiting.insert(RecordId([1; 32]), vec![of(1, 1)]);
+        paths.ready.push_back(of(2, 2));
+        paths.assert_invariants();
+        paths.ready.push_back(of(3, 1));
+        paths.assert_invariants();
     }
 }

@@ -4,8 +4,8 @@
 //! leaves give its roots.
 
 use super::catch_up::{CatchUp, Next};
+use super::context::Context;
 use super::interface::{Action, Damage, Fault, LoadId, Millis};
-use super::outbox::Outbox;
 use super::trees::{Misfit, Tail, Trees};
 use crate::segment::{Segment, SegmentName};
 use crate::stored::{Loaded, Snapshot, TreeDamage};
@@ -83,6 +83,25 @@ impl Replay {
         }
     }
 
+    /// How often in a row the store gave nothing that goes on.
+    pub(super) const fn fruitless(&self) -> u32 {
+        self.fruitless
+    }
+
+    /// # Panics
+    /// If what is kept here is not.
+    pub(super) fn assert_invariants(&self) {
+        let mut next = self.tail.newest().and_then(Index::next);
+        for segment in &self.segments {
+            let goes_on = next.is_none_or(|next| next == segment.first().index);
+            assert!(goes_on, "entries would be applied out of order");
+            next = segment.last().index.next();
+        }
+        let waiting = self.segments.back().map(|last| last.last().index);
+        assert!(waiting.is_none_or(|last| last == self.read.0), "what waits is not what was read");
+        assert!(self.read.0 <= self.until.0, "a replay goes beyond its end");
+    }
+
     /// Whether it waits for a listing.
     pub(super) const fn is_listing(&self) -> bool {
         self.walk.is_listing()
@@ -120,17 +139,11 @@ impl Replay {
     }
 
     /// Does whatever can be done now. `may_list`: whether no other listing is under way.
-    pub(super) fn advance(
-        &mut self,
-        now: Millis,
-        may_list: bool,
-        last_load: &mut LoadId,
-        out: &mut Outbox,
-    ) -> Progress {
-        if let Err(fault) = self.walk_on(now, may_list, out) {
+    pub(super) fn advance(&mut self, cx: &mut Context, may_list: bool, last_load: &mut LoadId) -> Progress {
+        if let Err(fault) = self.walk_on(cx, may_list) {
             return Progress::Fault(fault);
         }
-        self.load(now, last_load, out);
+        self.load(cx, last_load);
         match self.apply() {
             Ok(()) => {}
             Err(closed_or_fault) => return closed_or_fault,
@@ -143,23 +156,23 @@ impl Replay {
         Progress::Waiting
     }
 
-    fn walk_on(&mut self, now: Millis, may_list: bool, out: &mut Outbox) -> Result<(), Fault> {
+    fn walk_on(&mut self, cx: &mut Context, may_list: bool) -> Result<(), Fault> {
         while self.read != self.until && self.segments.len() < MAX_SEGMENTS {
             let next = self.read.0.next().map(|first| SegmentName::new(self.group, first, &self.read.1));
-            if now < self.retry_at {
+            if cx.now < self.retry_at {
                 return Ok(());
             }
-            match self.walk.next(now, next, may_list) {
+            match self.walk.next(cx.now, next, may_list) {
                 Next::Wait => return Ok(()),
-                Next::List => out.push(Action::List { from: Index(self.read.0.0.saturating_add(1)) }),
-                Next::Read(names) => names.into_iter().for_each(|name| out.push(Action::Read { name })),
+                Next::List => cx.out.push(Action::List { from: Index(self.read.0.0.saturating_add(1)) }),
+                Next::Read(names) => names.into_iter().for_each(|name| cx.out.push(Action::Read { name })),
                 Next::Apply(object, bytes) => {
                     if let Err(fault) = self.take(object, &bytes) {
-                        self.look_again(now, fault)?;
+                        self.look_again(cx.now, fault)?;
                     }
                 }
                 Next::End | Next::Beyond => match next {
-                    Some(object) => self.look_again(now, Fault::Gap { object, before: self.newest })?,
+                    Some(object) => self.look_again(cx.now, Fault::Gap { object, before: self.newest })?,
                     None => return Ok(()),
                 },
             }
@@ -199,8 +212,8 @@ impl Replay {
     }
 
     /// Asks for the paths that are still closed.
-    fn load(&mut self, now: Millis, last_load: &mut LoadId, out: &mut Outbox) {
-        if now < self.load_at {
+    fn load(&mut self, cx: &mut Context, last_load: &mut LoadId) {
+        if cx.now < self.load_at {
             return;
         }
         let mut wanted: Vec<(Prefix, RecordId)> = Vec::new();
@@ -217,7 +230,7 @@ impl Replay {
         for records in wanted.chunks(MAX_LOAD) {
             last_load.0 += 1;
             self.loads.insert(*last_load, records.iter().map(|(_, id)| *id).collect());
-            out.push(Action::Load { load: *last_load, records: records.to_vec() });
+            cx.out.push(Action::Load { load: *last_load, records: records.to_vec() });
         }
     }
 
@@ -256,4 +269,53 @@ impl Replay {
 /// What is wrong when the path to a record stays closed though nothing on it was found to be damaged.
 pub(super) fn foreign(trees: &Trees, id: &RecordId) -> TreeDamage {
     TreeDamage::Foreign(trees.prefix_of(id).unwrap_or(Prefix::WHOLE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::tests::entries;
+
+    /// Entries 10 to 12 were read, each a segment of its own.
+    fn replay() -> Replay {
+        let made = entries(3);
+        let last = made.last().map(|last| (last.entry.index, last.entry.hash())).expect("there are three");
+        let mut replay = Replay::new(made[0].entry.group, None, last);
+        replay.segments = made.into_iter().map(|made| Segment::new(vec![made]).expect("it is one")).collect();
+        replay.read = last;
+        replay.assert_invariants();
+        replay
+    }
+
+    #[test]
+    #[should_panic(expected = "entries would be applied out of order")]
+    fn segments_out_of_order_are_noticed() {
+        let mut replay = replay();
+        replay.segments.swap(0, 1);
+        replay.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "entries would be applied out of order")]
+    fn an_entry_that_is_left_out_is_noticed() {
+        let mut replay = replay();
+        replay.tail.note(Index(8), Vec::new());
+        replay.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "what waits is not what was read")]
+    fn a_segment_that_was_not_read_is_noticed() {
+        let mut replay = replay();
+        replay.segments.pop_back();
+        replay.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "a replay goes beyond its end")]
+    fn reading_too_far_is_noticed() {
+        let mut replay = replay();
+        replay.until.0 = Index(11);
+        replay.assert_invariants();
+    }
 }

@@ -24,6 +24,7 @@ mod storage;
 mod tracking;
 
 use crate::ahead::Ahead;
+use crate::audit::Audit;
 #[cfg(feature = "planted-bugs")]
 use crate::bug::Bug;
 use crate::candidate::Candidate;
@@ -79,6 +80,7 @@ pub struct Replica {
     /// What is wrong, if something is.
     trouble: Trouble,
     clients: Clients,
+    audit: Audit,
 }
 
 impl Replica {
@@ -101,6 +103,7 @@ impl Replica {
             settling: Settling::default(),
             trouble: Trouble::default(),
             clients: Clients::default(),
+            audit: Audit::default(),
             cx: Context::new(now, settings),
         }
     }
@@ -129,7 +132,7 @@ impl Replica {
         let role = if stopped && !matches!(role, Role::Leader { .. }) { Role::Faulted } else { role };
         Status {
             role,
-            leader: self.following.leader,
+            leader: self.following.leader(),
             captured: self.capture.captured().0,
             tip,
             tip_hash,

@@ -65,6 +65,15 @@ impl Search {
         self.seek = None;
     }
 
+    /// # Panics
+    /// If what is kept here is not.
+    pub(super) fn assert_invariants(&self) {
+        let Some(seek) = &self.seek else { return };
+        assert!(seek.sought.0 > Index::ZERO, "nothing is sought");
+        let may_be = |name: &SegmentName| name.first <= seek.sought.0 && seek.names.contains(name);
+        assert!(seek.candidates.last().is_none_or(may_be), "a segment is looked at that cannot be the one");
+    }
+
     /// Whether the captured entry is not found yet: until then there is nothing to go on from.
     pub(super) const fn is_on(&self) -> bool {
         self.seek.is_some()
@@ -144,6 +153,11 @@ impl Search {
         self.fruitless >= MAX_FRUITLESS
     }
 
+    /// How often in a row it has lacked it.
+    pub(super) const fn fruitless(&self) -> u32 {
+        self.fruitless
+    }
+
     /// What is wrong where the captured entry is lost, and this segment should have held it or led to it.
     pub(super) fn fault(&self, (index, hash): (Index, EntryHash), object: Option<SegmentName>) -> Fault {
         match self.seek.as_ref().and_then(|seek| seek.damaged) {
@@ -152,5 +166,57 @@ impl Search {
             }
             None => Fault::Missing { index, hash, object },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::tests::{entries, named};
+
+    fn segment() -> Segment {
+        Segment::new(entries(2)).expect("it is one")
+    }
+
+    /// Looks for the segment's last entry, by this hash; the segment is listed.
+    fn search(hash: EntryHash) -> Search {
+        let mut search = Search::default();
+        search.begin((Index(11), hash));
+        assert!(search.listed(BTreeSet::from([segment().name()])).is_ok());
+        search.assert_invariants();
+        search
+    }
+
+    #[test]
+    fn a_segment_is_the_one_only_if_it_ends_with_the_captured_entry_by_its_whole_hash() {
+        let hash = segment().last().hash();
+        let mut other = hash;
+        other.0[31] ^= 1;
+        let read = ReadOutcome::Found(segment().encode().expect("it is short"));
+        let found = |hash| matches!(search(hash).read(segment().name(), &read), Sought::Found { .. });
+        assert!(found(hash) && !found(other));
+    }
+
+    #[test]
+    fn a_store_that_lacks_the_captured_entry_is_asked_again_before_it_has_lost_it() {
+        let mut search = search(EntryHash([1; 32]));
+        let missed: Vec<bool> = (1..=MAX_FRUITLESS).map(|_| search.missed()).collect();
+        assert!(missed.iter().take(7).all(|lost| !lost) && missed[7]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a segment is looked at that cannot be the one")]
+    fn looking_at_a_later_segment_is_noticed() {
+        let mut search = search(EntryHash([1; 32]));
+        search.seek.as_mut().expect("it is on").candidates.push(named(12));
+        search.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "nothing is sought")]
+    fn looking_for_nothing_is_noticed() {
+        let mut search = search(EntryHash([1; 32]));
+        search.seek.as_mut().expect("it is on").sought.0 = Index::ZERO;
+        search.assert_invariants();
     }
 }

@@ -243,7 +243,7 @@ impl Segment {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use strongroom_proto::ids::{Digest, HsmId, Mac, RealmId, RecordId, Term};
 
@@ -265,7 +265,13 @@ mod tests {
         SegmentEntry { entry, leaves, events }
     }
 
-    fn entries(count: u64) -> Vec<SegmentEntry> {
+    /// The name of a segment that begins with this entry.
+    pub(crate) fn named(first: u64) -> SegmentName {
+        SegmentName::new(GroupId([2; 16]), Index(first), &EntryHash([first as u8; 32]))
+    }
+
+    /// Consecutive entries from index 10, each of which changes one record.
+    pub(crate) fn entries(count: u64) -> Vec<SegmentEntry> {
         let mut prev = EntryHash([9; 32]);
         let mut chain = |index| {
             let made = entry(index, prev, index as u8);

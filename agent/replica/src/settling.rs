@@ -3,6 +3,8 @@
 //!
 //! Kept here: no leadership begins while one of them is not settled; and the store is given again only what it had.
 
+use super::bug::Bug;
+use super::context::Context;
 use super::flights::{Flights, Outcome};
 use super::interface::{CreateOutcome, Millis};
 use super::log::Object;
@@ -30,6 +32,16 @@ impl Settling {
     /// The names under way.
     pub(super) fn names(&self) -> impl Iterator<Item = SegmentName> {
         self.flights.names()
+    }
+
+    /// # Panics
+    /// If what is kept here is not.
+    pub(super) fn assert_invariants(&self, cx: &Context) {
+        let gives_what_it_had = !self.restoring || self.flights.are_known();
+        assert!(
+            gives_what_it_had || cx.bugs.has(Bug::ForgeryRestored),
+            "the store is given what it never had"
+        );
     }
 
     /// Takes over the writes of a leadership.
@@ -64,5 +76,33 @@ impl Settling {
     pub(super) fn clear_landed(&mut self) {
         while self.flights.pop_landed().is_some() {}
         self.restoring &= !self.flights.is_empty();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::tests::context;
+    use crate::log::Origin;
+    use crate::segment::tests::named;
+
+    fn restored(origin: Origin) -> Settling {
+        let (bytes, paths) = (Arc::from([]), Arc::from([]));
+        let prev = strongroom_proto::ids::EntryHash([1; 32]);
+        let mut settling = Settling::default();
+        assert!(settling.restore(vec![Object { name: named(1), prev, bytes, paths, origin }]));
+        settling
+    }
+
+    #[test]
+    fn the_store_is_given_again_what_it_had() {
+        restored(Origin::Store).assert_invariants(&context());
+        restored(Origin::Pushed { whole: true }).assert_invariants(&context());
+    }
+
+    #[test]
+    #[should_panic(expected = "the store is given what it never had")]
+    fn giving_the_store_what_it_never_had_is_noticed() {
+        restored(Origin::Pushed { whole: false }).assert_invariants(&context());
     }
 }

@@ -54,6 +54,19 @@ impl Silence {
         oldest.is_some_and(|asked| now > self.heard_at.max(*asked).after(self.patience_ms(bounds_ms)))
     }
 
+    /// # Panics
+    /// If what is kept here is not.
+    pub(super) fn assert_invariants(
+        &self,
+        bounds_ms: &RangeInclusive<u64>,
+        calls: impl Iterator<Item = CallId>,
+    ) {
+        for call in calls {
+            assert!(self.asked.contains_key(&call), "nobody notices that {call:?} is not answered");
+        }
+        assert!(self.slowest_ms <= *bounds_ms.end(), "an HSM is never taken for silent");
+    }
+
     fn patience_ms(&self, bounds_ms: &RangeInclusive<u64>) -> u64 {
         self.slowest_ms.saturating_mul(SLOWER).min(*bounds_ms.end()).max(*bounds_ms.start())
     }
@@ -85,6 +98,19 @@ mod tests {
         let until = (from..).find(|at| is_silent(silence, *at)).expect("at last");
         silence.ended(Millis(from + after_ms), call, true, &BOUNDS_MS);
         until - from - 1
+    }
+
+    #[test]
+    #[should_panic(expected = "nobody notices that CallId(1) is not answered")]
+    fn a_call_that_is_not_waited_for_is_noticed() {
+        Silence::default().assert_invariants(&BOUNDS_MS, [CallId(1)].into_iter());
+    }
+
+    #[test]
+    #[should_panic(expected = "an HSM is never taken for silent")]
+    fn patience_without_end_is_noticed() {
+        let silence = Silence { slowest_ms: 2_001, ..Silence::default() };
+        silence.assert_invariants(&BOUNDS_MS, std::iter::empty());
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! Kept here: a snapshot reaches a committed entry at the end of a segment; a segment is deleted only when it ended before a
 //! snapshot that is durable, and a grace time later.
 
-use super::interface::{Millis, Storage};
+use super::context::Context;
+use super::interface::Millis;
 use super::log::first_of_segment;
 use super::replay::Replay;
 use super::trees::Trees;
@@ -74,9 +75,9 @@ impl Snapshots {
     }
 
     /// It was opened, and reaches this entry, durably.
-    pub(super) fn opened(&mut self, now: Millis, stored: Index, grace_ms: u64) {
+    pub(super) fn opened(&mut self, cx: &Context, stored: Index) {
         self.stored = stored;
-        self.unnecessary.push_back((now.after(grace_ms), first_of_segment(stored)));
+        self.unnecessary.push_back((cx.now.after(cx.settings.storage.grace_ms), first_of_segment(stored)));
     }
 
     /// What lies between it and the end of the log is to be read first.
@@ -116,11 +117,11 @@ impl Snapshots {
     }
 
     /// What to store next, and the trees there, when it is time to: so many records have changed since the stored tree.
-    pub(super) fn due(&self, now: Millis, storage: &Storage, changed: usize) -> Option<&(Snapshot, Trees)> {
-        let due = changed >= storage.snapshot_records
-            || self.segments.len() + self.segments_before >= storage.snapshot_segments
-            || now >= self.next_since.after(storage.snapshot_after_ms);
-        self.next.as_ref().filter(|_| due && now >= self.not_before)
+    pub(super) fn due(&self, cx: &Context, changed: usize) -> Option<&(Snapshot, Trees)> {
+        let due = changed >= cx.settings.storage.snapshot_records
+            || self.segments.len() + self.segments_before >= cx.settings.storage.snapshot_segments
+            || cx.now >= self.next_since.after(cx.settings.storage.snapshot_after_ms);
+        self.next.as_ref().filter(|_| due && cx.now >= self.not_before)
     }
 
     /// The segments before this entry may be deleted now, if it is time for some.
@@ -130,6 +131,34 @@ impl Snapshots {
             before = Some(first);
         }
         before.filter(|before| *before > Index(1))
+    }
+
+    /// # Panics
+    /// If what is kept here is not, where this is committed and these are the ends of segments on their way to the store.
+    pub(super) fn assert_invariants(
+        &self,
+        cx: &Context,
+        committed: Index,
+        ends: impl Iterator<Item = Index>,
+    ) {
+        if let Some((snapshot, _)) = &self.next {
+            let index = snapshot.entry.index;
+            assert!(index <= committed, "a snapshot would reach an entry that is not committed");
+            let mut ends = self.segments.iter().map(|(_, last)| *last).chain(ends);
+            assert!(ends.any(|end| end == index), "a snapshot would reach an entry within a segment");
+        }
+        for (at, first) in &self.unnecessary {
+            let needed = *first > self.stored.max(Index(1));
+            assert!(!needed, "segments would be deleted that the stored tree does not reach");
+            assert!(*at <= cx.now.after(cx.settings.storage.grace_ms), "segments are kept for ever");
+        }
+        assert!(
+            self.unnecessary.iter().is_sorted_by_key(|(at, _)| *at),
+            "what is needed longer would be deleted earlier"
+        );
+        if let Stage::Replaying(replay) = &self.stage {
+            replay.assert_invariants();
+        }
     }
 
     /// Whether requests can be served from it.
@@ -171,7 +200,7 @@ impl Snapshots {
     }
 
     /// The stored tree reaches this entry, durably.
-    pub(super) fn reached(&mut self, now: Millis, index: Index, grace_ms: u64) {
+    pub(super) fn reached(&mut self, cx: &Context, index: Index) {
         self.stored = self.stored.max(index);
         self.taken += 1;
         self.segments_before = 0;
@@ -179,13 +208,86 @@ impl Snapshots {
         while let Some((begins, _)) = self.segments.pop_front_if(|(_, ends)| *ends <= index) {
             first = begins;
         }
-        self.unnecessary.push_back((now.after(grace_ms), first));
+        self.unnecessary.push_back((cx.now.after(cx.settings.storage.grace_ms), first));
         self.next.take_if(|(snapshot, _)| snapshot.entry.index <= index);
-        self.next_since = now;
+        self.next_since = cx.now;
     }
 
     /// The replay, if one is under way.
     pub(super) const fn replay(&mut self) -> Option<&mut Replay> {
         if let Stage::Replaying(replay) = &mut self.stage { Some(replay) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::tests::context;
+    use crate::segment::tests::entries;
+    use strongroom_proto::ids::{Digest, HsmId, Mac};
+    use strongroom_proto::statement::Committed;
+
+    const GRACE_MS: u64 = 100;
+
+    fn at_5() -> Context {
+        let mut cx = context();
+        (cx.now, cx.settings.storage.grace_ms) = (Millis(5), GRACE_MS);
+        cx
+    }
+
+    /// Entry 10 is committed, the last of a segment, and the stored tree reaches entry 8.
+    fn snapshots() -> Snapshots {
+        let entry = entries(1).remove(0).entry;
+        let (index, hash) = (entry.index, entry.hash());
+        let committed = Committed { hsm: HsmId([1; 16]), index, hash, mac: Mac(Digest([2; 32])) };
+        let mut snapshots = Snapshots::default();
+        snapshots.opened(&at_5(), Index(8));
+        snapshots.landed(Index(9), Index(10));
+        snapshots.committed(Millis(5), Snapshot { entry, committed }, Trees::default());
+        check(&snapshots, 10);
+        snapshots
+    }
+
+    fn check(snapshots: &Snapshots, committed: u64) {
+        snapshots.assert_invariants(&at_5(), Index(committed), std::iter::empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "a snapshot would reach an entry that is not committed")]
+    fn a_snapshot_of_what_is_not_committed_is_noticed() {
+        check(&snapshots(), 9);
+    }
+
+    #[test]
+    #[should_panic(expected = "a snapshot would reach an entry within a segment")]
+    fn a_snapshot_of_half_a_segment_is_noticed() {
+        let mut snapshots = snapshots();
+        snapshots.segments = VecDeque::from([(Index(9), Index(11))]);
+        check(&snapshots, 10);
+    }
+
+    #[test]
+    #[should_panic(expected = "segments would be deleted that the stored tree does not reach")]
+    fn deleting_what_is_needed_is_noticed() {
+        let mut snapshots = snapshots();
+        snapshots.stored = Index(0);
+        snapshots.unnecessary.push_back((Millis(9), Index(9)));
+        check(&snapshots, 10);
+    }
+
+    #[test]
+    #[should_panic(expected = "segments are kept for ever")]
+    fn keeping_segments_for_ever_is_noticed() {
+        let mut snapshots = snapshots();
+        snapshots.unnecessary.push_back((Millis(6 + GRACE_MS), Index(1)));
+        check(&snapshots, 10);
+    }
+
+    #[test]
+    #[should_panic(expected = "what is needed longer would be deleted earlier")]
+    fn deleting_out_of_order_is_noticed() {
+        let mut snapshots = snapshots();
+        snapshots.unnecessary.push_back((Millis(6), Index(1)));
+        check(&snapshots, 10);
     }
 }

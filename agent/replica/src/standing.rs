@@ -46,6 +46,17 @@ impl Standings {
         self.0.get(&from).is_some_and(|of| now >= of.unheard_until)
     }
 
+    /// # Panics
+    /// If what is kept here is not.
+    pub(super) fn assert_invariants(&self, now: Millis, others: usize) {
+        assert!(self.0.len() == others, "there is one standing for each other member");
+        let (unheard, look) = (now.after(UNHEARD_MS << MAX_UNHEARD), now.after(LOOK_MS.1));
+        for of in self.0.values() {
+            assert!(of.unheard_until <= unheard && of.look_at <= look, "a sender is not heard for good");
+            assert!(of.unheard_until <= of.forgotten_at, "a lie is forgotten before its sender is heard");
+        }
+    }
+
     /// Whether something of it has not verified lately.
     pub(super) fn is_doubted(&self, from: HsmId, now: Millis) -> bool {
         self.0.get(&from).is_some_and(|of| of.lies > 0 && now < of.forgotten_at)
@@ -117,6 +128,30 @@ mod tests {
         assert!(!standings.is_doubted(LIAR, later), "it is forgotten after as long again and more");
         standings.lied(LIAR, later);
         assert!(standings.may_speak(LIAR, later.after(1_000)));
+    }
+
+    #[test]
+    #[should_panic(expected = "there is one standing for each other member")]
+    fn a_standing_too_many_is_noticed() {
+        one().assert_invariants(Millis(0), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "a sender is not heard for good")]
+    fn not_hearing_a_sender_for_good_is_noticed() {
+        let mut standings = one();
+        standings.assert_invariants(Millis(0), 1);
+        standings.0.entry(LIAR).and_modify(|of| of.look_at = Millis(u64::MAX));
+        standings.assert_invariants(Millis(0), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "a lie is forgotten before its sender is heard")]
+    fn forgetting_a_lie_too_early_is_noticed() {
+        let mut standings = one();
+        standings.lied(LIAR, Millis(0));
+        standings.0.entry(LIAR).and_modify(|of| of.forgotten_at = Millis(0));
+        standings.assert_invariants(Millis(0), 1);
     }
 
     #[test]

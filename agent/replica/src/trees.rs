@@ -39,6 +39,17 @@ impl Trees {
         Self(entry.partitions.iter().map(|p| (p.prefix, Tree::closed(p.prefix, p.root))).collect())
     }
 
+    #[cfg(test)]
+    pub(super) fn of(trees: impl IntoIterator<Item = Tree>) -> Self {
+        Self(trees.into_iter().map(|tree| (tree.prefix(), tree)).collect())
+    }
+
+    /// Whether they are the trees at an entry.
+    pub(super) fn are_of(&self, entry: &Entry) -> bool {
+        let of_entry = entry.partitions.iter().map(|p| (p.prefix, p.root));
+        self.0.iter().map(|(prefix, tree)| (*prefix, tree.root())).eq(of_entry)
+    }
+
     /// The prefixes that the group owns, ascending.
     pub(super) fn prefixes(&self) -> impl Iterator<Item = Prefix> {
         self.0.keys().copied()
@@ -183,6 +194,11 @@ impl Tail {
     pub(super) fn note(&mut self, index: Index, ids: Vec<RecordId>) {
         self.records += ids.len();
         self.changed.push_back((index, ids));
+    }
+
+    /// The newest entry whose changes it knows, if it knows any.
+    pub(super) fn newest(&self) -> Option<Index> {
+        self.changed.back().map(|(at, _)| *at)
     }
 
     /// The records that changed up to an entry, or all.

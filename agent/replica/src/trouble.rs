@@ -4,6 +4,7 @@
 //! damage: a store may answer with an error page, or cut what it sends, and be well a moment later. And no fault is for
 //! good: whoever has stopped looks again now and then.
 
+use super::bug::Bug;
 use super::catch_up::Walk;
 use super::context::Context;
 use super::interface::{Action, Fault, Millis};
@@ -37,6 +38,11 @@ impl Rereads {
         Some(REREAD_MS << (self.times - 1))
     }
 
+    /// How often it has been.
+    pub(super) const fn times(&self) -> u32 {
+        self.times
+    }
+
     /// Something is known to be well up to here.
     pub(super) fn well_until(&mut self, name: SegmentName) {
         if self.of.is_some_and(|of| of.first <= name.first) {
@@ -55,6 +61,8 @@ struct Found {
     fault: Fault,
     /// Whether only who leads needs what is wrong.
     in_replay: bool,
+    /// How many reads in a row have shown it, where it is about what was read.
+    reads: Option<u32>,
     rest_ms: u64,
     until: Millis,
     /// The reading of the log that will show whether it is over.
@@ -87,8 +95,9 @@ impl Trouble {
         self.found.as_ref().is_some_and(|found| now < found.until)
     }
 
-    /// This is wrong; `in_replay`: only who leads needs it. Each time in a row it is left alone for longer.
-    pub(super) fn find(&mut self, cx: &mut Context, fault: Fault, in_replay: bool) {
+    /// This is wrong, and so many reads in a row have shown it, if reads have; `in_replay`: only who leads needs it. Each time
+    /// in a row it is left alone for longer.
+    pub(super) fn find(&mut self, cx: &mut Context, fault: Fault, in_replay: bool, reads: Option<u32>) {
         let (first, longest) = REST_MS;
         let before = self.found.take();
         let rest_ms =
@@ -97,7 +106,7 @@ impl Trouble {
             cx.out.push(Action::Fault(fault));
         }
         let until = cx.now.after(rest_ms);
-        self.found = Some(Found { fault, in_replay, rest_ms, until, walk: None });
+        self.found = Some(Found { fault, in_replay, reads, rest_ms, until, walk: None });
     }
 
     /// Takes note of the reading of the log that begins now.
@@ -105,6 +114,19 @@ impl Trouble {
         if let Some(found) = &mut self.found {
             found.walk = Some(walk);
         }
+    }
+
+    /// # Panics
+    /// If what is kept here is not.
+    pub(super) fn assert_invariants(&self, cx: &Context) {
+        for rereads in [&self.rereads, &self.rereads_of_leader] {
+            assert!(rereads.times <= MAX_REREADS, "what does not verify is read for ever");
+        }
+        let Some(found) = &self.found else { return };
+        let longest = cx.now.after(REST_MS.1);
+        assert!(found.until <= longest && found.rest_ms >= REST_MS.0, "a fault is for good, or for no time");
+        let is_hasty = found.reads.is_some_and(|reads| reads < MAX_REREADS);
+        assert!(!is_hasty || cx.bugs.has(Bug::BadReadIsFault), "one bad read is a fault");
     }
 
     /// Looks whether it is over, and says so. What only a leader needs is, where it `has_tree`: it has read it all; or
@@ -127,5 +149,49 @@ impl Trouble {
         if let Some(over) = self.found.take_if(is_over) {
             cx.out.push(Action::Mended(over.fault));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::tests::context;
+    use crate::interface::Damage;
+    use crate::segment::tests::named;
+
+    fn found(reads: Option<u32>) -> (Trouble, Context) {
+        let (mut trouble, mut cx) = (Trouble::default(), context());
+        let fault = Fault::Damaged { object: named(1), index: Index(1), damage: Damage::Roots };
+        trouble.find(&mut cx, fault, false, reads);
+        (trouble, cx)
+    }
+
+    #[test]
+    fn a_fault_that_many_reads_have_shown_is_one() {
+        let (trouble, cx) = found(Some(MAX_REREADS));
+        trouble.assert_invariants(&cx);
+    }
+
+    #[test]
+    #[should_panic(expected = "one bad read is a fault")]
+    fn a_fault_after_one_bad_read_is_noticed() {
+        let (trouble, cx) = found(Some(1));
+        trouble.assert_invariants(&cx);
+    }
+
+    #[test]
+    #[should_panic(expected = "a fault is for good")]
+    fn a_fault_for_good_is_noticed() {
+        let (mut trouble, cx) = found(None);
+        trouble.found.as_mut().expect("it is found").until = Millis(u64::MAX);
+        trouble.assert_invariants(&cx);
+    }
+
+    #[test]
+    #[should_panic(expected = "is read for ever")]
+    fn reading_for_ever_is_noticed() {
+        let mut trouble = Trouble::default();
+        trouble.rereads.times = MAX_REREADS + 1;
+        trouble.assert_invariants(&context());
     }
 }

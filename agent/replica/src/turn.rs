@@ -95,6 +95,18 @@ impl Turn {
         self.heard
     }
 
+    /// # Panics
+    /// If what is kept here is not.
+    pub(super) fn assert_invariants(&self, now: Millis, timeout_ms: &RangeInclusive<u64>) {
+        assert!(self.heard_at.is_none_or(|at| at <= self.deadline), "who hears a leader does not wait");
+        assert!(self.sayers.is_none() || self.deposed > 0, "the others are asked without need");
+        let longest = now.after(*timeout_ms.end() << MAX_BACK_OFF);
+        assert!(
+            self.sayers.is_some() || self.deadline <= longest,
+            "a time-out is longer than any that is drawn"
+        );
+    }
+
     /// Its leadership has ended; whether it was one that lasted.
     pub(super) const fn led(&mut self, lasted: bool) {
         self.deposed = if lasted { 1 } else { self.deposed.saturating_add(1) };
@@ -104,5 +116,70 @@ impl Turn {
     pub(super) const fn woke(&mut self, slept: bool) -> bool {
         let before = std::mem::replace(&mut self.slept, slept);
         slept && !before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT_MS: RangeInclusive<u64> = 150..=300;
+
+    fn turn() -> Turn {
+        let mut turn = Turn::new(Millis(5), [1; 32]);
+        turn.hear(Millis(5), Index(1));
+        turn.put_off(Millis(5), &TIMEOUT_MS);
+        turn.assert_invariants(Millis(5), &TIMEOUT_MS);
+        turn
+    }
+
+    #[test]
+    fn whoever_led_in_vain_waits_longer_each_time_and_asks_first() {
+        let mut turn = turn();
+        for times in 1..=2 * MAX_BACK_OFF {
+            turn.led(false);
+            assert!(turn.asks_first());
+            turn.put_off(Millis(5), &TIMEOUT_MS);
+            turn.assert_invariants(Millis(5), &TIMEOUT_MS);
+            assert!(!turn.is_due(Millis(4 + (150 << times.min(MAX_BACK_OFF)))));
+        }
+    }
+
+    #[test]
+    fn a_time_out_is_drawn_from_the_seed_and_from_nothing_else() {
+        let drawn = |seed: u8, at: u64| {
+            let mut turn = Turn::new(Millis(at), [seed; 32]);
+            let mut draw = || {
+                turn.put_off(Millis(at), &TIMEOUT_MS);
+                turn.deadline.0 - at
+            };
+            [draw(), draw(), draw()]
+        };
+        assert_eq!(drawn(1, 5), drawn(1, 900));
+        assert_ne!(drawn(1, 5), drawn(2, 5));
+    }
+
+    #[test]
+    #[should_panic(expected = "who hears a leader does not wait")]
+    fn not_waiting_for_a_leader_is_noticed() {
+        let mut turn = turn();
+        turn.hear(Millis(1_000), Index(1));
+        turn.assert_invariants(Millis(1_000), &TIMEOUT_MS);
+    }
+
+    #[test]
+    #[should_panic(expected = "the others are asked without need")]
+    fn asking_without_need_is_noticed() {
+        let mut turn = turn();
+        turn.sayers = Some(BTreeSet::new());
+        turn.assert_invariants(Millis(5), &TIMEOUT_MS);
+    }
+
+    #[test]
+    #[should_panic(expected = "a time-out is longer than any that is drawn")]
+    fn a_time_out_that_is_not_drawn_is_noticed() {
+        let mut turn = turn();
+        turn.deadline = Millis(900_000);
+        turn.assert_invariants(Millis(5), &TIMEOUT_MS);
     }
 }

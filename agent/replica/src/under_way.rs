@@ -133,8 +133,54 @@ impl UnderWay {
         }
     }
 
+    /// # Panics
+    /// If what is kept here is not.
+    pub(super) fn assert_invariants(&self) {
+        assert!(self.reading || self.asking.is_none(), "the snapshot is wanted, and nobody reads it");
+        assert!(self.reading || !self.stale, "a snapshot is too old before it is read");
+        assert!(!self.opening || self.advancing.is_none(), "the tree is opened while it is written");
+    }
+
     /// Names readings of paths: the last name that was used.
     pub(super) const fn last_load(&mut self) -> &mut LoadId {
         &mut self.last_load
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_an_earlier_reason_is_read_again() {
+        let mut under_way = UnderWay::default();
+        assert!(under_way.ask_snapshot(Why::NotFound));
+        under_way.forget_asking();
+        assert!(!under_way.ask_snapshot(Why::Beyond), "one reading at a time");
+        under_way.assert_invariants();
+        assert!(matches!(under_way.snapshot_read(), Read::Again(Why::Beyond)));
+    }
+
+    #[test]
+    #[should_panic(expected = "the snapshot is wanted, and nobody reads it")]
+    fn a_snapshot_that_nobody_reads_is_noticed() {
+        let under_way = UnderWay { asking: Some(Why::NotFound), ..UnderWay::default() };
+        under_way.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "a snapshot is too old before it is read")]
+    fn a_stale_reading_that_does_not_exist_is_noticed() {
+        let under_way = UnderWay { stale: true, ..UnderWay::default() };
+        under_way.assert_invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "the tree is opened while it is written")]
+    fn opening_beside_a_snapshot_is_noticed() {
+        let mut under_way = UnderWay::default();
+        under_way.advance(Term([1; 16]), Index(1));
+        under_way.opening = true;
+        under_way.assert_invariants();
     }
 }

@@ -55,7 +55,7 @@ impl Replica {
     /// leads.
     pub(super) fn state_captured(&mut self) {
         let maker = self.log.tip().map(|tip| tip.entry.leader);
-        if let (Some(to), Some(statement)) = (maker.or(self.following.leader), self.capture.statement())
+        if let (Some(to), Some(statement)) = (maker.or(self.following.leader()), self.capture.statement())
             && to != self.cx.settings.hsm
         {
             self.cx.out.send(to, PeerMessage::Captured { group: self.cx.settings.group.group, statement });
@@ -70,7 +70,7 @@ impl Replica {
         self.cx.out.forget_calls();
         self.forget_tracking();
         self.search.end();
-        self.following.leader = None;
+        self.following.forget_leader();
         self.state = State::Starting(Some(self.cx.now.after(STATUS_RETRY_MS)));
     }
 

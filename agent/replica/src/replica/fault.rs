@@ -13,7 +13,7 @@ impl Replica {
     pub(super) fn unverified(&mut self, object: SegmentName, fault: Fault) {
         match self.trouble.rereads.pause_ms(object) {
             Some(ms) if !self.cx.bugs.has(Bug::BadReadIsFault) => self.catch_up.pause_for(self.cx.now, ms),
-            _ => self.fault(fault),
+            _ => self.unreadable(fault, self.trouble.rereads.times()),
         }
     }
 
@@ -25,27 +25,36 @@ impl Replica {
                 self.track(self.capture.captured());
                 self.catch_up.pause_for(self.cx.now, ms);
             }
-            _ => self.fault(fault),
+            _ => self.unreadable(fault, self.trouble.rereads.times()),
         }
     }
 
-    /// Stops, and looks again after a while.
+    /// Stops, for what so many reads in a row have shown, and looks again after a while.
+    pub(super) fn unreadable(&mut self, fault: Fault, reads: u32) {
+        self.stop(fault, Some(reads));
+    }
+
+    /// The same, for what the HSM says.
     pub(super) fn fault(&mut self, fault: Fault) {
-        self.trouble.find(&mut self.cx, fault, false);
+        self.stop(fault, None);
+    }
+
+    fn stop(&mut self, fault: Fault, reads: Option<u32>) {
+        self.trouble.find(&mut self.cx, fault, false, reads);
         if matches!(self.state, State::Leader(_)) {
             self.step_down();
         }
-        self.clients.give_up(&mut self.cx.out);
+        self.clients.give_up(&mut self.cx);
         self.cx.out.forget_calls();
         self.forget_tracking();
         self.search.end();
-        self.following.leader = None;
+        self.following.forget_leader();
         self.state = State::Faulted;
     }
 
     /// Cannot read what a leader needs: leaves that to others for a while.
-    pub(super) fn fault_of_leader(&mut self, fault: Fault) {
-        self.trouble.find(&mut self.cx, fault, true);
+    pub(super) fn fault_of_leader(&mut self, fault: Fault, reads: u32) {
+        self.trouble.find(&mut self.cx, fault, true, Some(reads));
         self.step_down();
     }
 

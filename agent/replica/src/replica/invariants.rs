@@ -1,25 +1,60 @@
-//! What holds between two events, as the modules say under "Kept here". Looked at after every event where debug
+//! What holds between two events, as the crate and its files say under "Kept here". Looked at after every event where debug
 //! assertions are on: in tests, and in the simulator that the gate compiles without optimisation.
+//!
+//! What a part keeps, it looks at itself; what can be seen in actions alone, [`crate::audit`] does; here is what concerns more
+//! than one part.
 
 use super::{Replica, State};
+use crate::bug::Bug;
+use crate::interface::{Action, Fault};
 use std::collections::BTreeSet;
+use strongroom_proto::ids::Index;
 
 impl Replica {
-    /// Checks all of it.
+    /// Checks all of it, when these actions go out.
     ///
     /// # Panics
     /// If something does not hold, which is a bug of this crate.
-    pub(super) fn assert_invariants(&self) {
+    pub(super) fn assert_invariants(&self, actions: &[Action]) {
+        self.assert_parts();
         self.assert_names_have_one_content();
         self.assert_capture_follows_the_log();
+        self.assert_leadership();
+        let waits = !matches!(self.state, State::Faulted) || self.trouble.stops() && !self.search.is_on();
+        assert!(waits, "one has stopped and does not begin again from the start");
+        let faults = actions.iter().any(|action| matches!(action, Action::Fault(_)));
+        assert!(!faults || !matches!(self.state, State::Leader(_)), "one leads who cannot read what it must");
+    }
+
+    fn assert_parts(&self) {
+        let (now, settings) = (self.cx.now, &self.cx.settings);
+        self.following.assert_invariants(now);
+        self.turn.assert_invariants(now, &settings.election_timeout_ms);
+        let others = settings.group.members.iter().filter(|member| **member != settings.hsm);
+        self.standings.assert_invariants(now, others.count());
+        self.log.assert_invariants();
+        self.search.assert_invariants();
+        self.ahead.assert_invariants();
+        self.capture.assert_invariants();
+        self.silence.assert_invariants(&settings.hsm_silence_ms, self.cx.out.calls());
+        self.under_way.assert_invariants();
+        self.settling.assert_invariants(&self.cx);
+        self.trouble.assert_invariants(&self.cx);
         self.clients.assert_invariants();
-        if let State::Leader(leader) = &self.state {
-            assert!(
-                self.settling.is_empty() || self.settling.is_restoring(),
-                "a leadership began before the writes of the one before were settled"
-            );
-            leader.assert_invariants();
+        match &self.state {
+            State::Candidate(candidate) => candidate.assert_invariants(),
+            State::Leader(leader) => leader.assert_invariants(&self.cx),
+            State::Starting(_) | State::Witness | State::Faulted => {}
         }
+    }
+
+    /// What a peer says is never a fault of ours, where this was wrong before it spoke.
+    ///
+    /// # Panics
+    /// If it is.
+    pub(super) fn assert_blameless(&self, before: Option<Fault>) {
+        let blameless = self.trouble.fault() == before || self.cx.bugs.has(Bug::PushedForkIsFault);
+        assert!(blameless, "what a peer says is a fault of ours");
     }
 
     /// A segment's name is written with one content only.
@@ -34,10 +69,160 @@ impl Replica {
         }
     }
 
-    /// Nothing is captured that is not in the store, as far as this member knows the store.
+    /// Nothing is captured that is not in the store, as far as this member knows the store; and nothing is known of the store
+    /// before the captured entry is found there.
     fn assert_capture_follows_the_log(&self) {
         if let Some(last) = self.capture.last_queued() {
             assert!(last <= self.log.position().0, "entry {last} is to be captured and is not in the log");
         }
+        let found = !self.search.is_on() || self.log.tip().is_none();
+        assert!(found, "the log begins where the captured entry does not lead");
+    }
+
+    /// No leadership begins before the writes of the one before are settled; and the stored tree is used only once one of its
+    /// entries is committed.
+    fn assert_leadership(&self) {
+        let State::Leader(leader) = &self.state else { return };
+        assert!(
+            self.settling.is_empty() || self.settling.is_restoring(),
+            "a leadership began before the writes of the one before were settled"
+        );
+        let uses_tree = leader.snapshots.is_used();
+        assert!(
+            !uses_tree || leader.committed() > Index::ZERO,
+            "the tree is opened before anything is committed"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::candidate::Candidate;
+    use crate::context::tests::context;
+    use crate::flights::tests::flights;
+    use crate::interface::{Damage, Event, Millis};
+    use crate::leader::Leader;
+    use crate::log::{Object, Origin};
+    use crate::segment::Segment;
+    use crate::segment::tests::{entries, named};
+    use std::sync::Arc;
+    use strongroom_proto::ids::{EntryHash, Term};
+
+    fn replica() -> Replica {
+        let replica = Replica::unstarted(context().settings, Millis(5));
+        replica.assert_invariants(&[]);
+        replica
+    }
+
+    fn leading() -> (Replica, Leader) {
+        let replica = replica();
+        let leader = Leader::new(&replica.cx, Term([4; 16]), &replica.log);
+        (replica, leader)
+    }
+
+    fn check_leading((mut replica, leader): (Replica, Leader)) {
+        replica.state = State::Leader(Box::new(leader));
+        replica.assert_invariants(&[]);
+    }
+
+    #[test]
+    fn a_leader_of_an_empty_log_is_in_order() {
+        check_leading(leading());
+    }
+
+    #[test]
+    #[should_panic(expected = "is being written twice")]
+    fn two_contents_of_one_name_are_noticed() {
+        let mut replica = replica();
+        replica.settling.take_over(&mut flights(entries(1)));
+        replica.settling.take_over(&mut flights(entries(1)));
+        replica.assert_invariants(&[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a leadership began before the writes of the one before were settled")]
+    fn a_leadership_that_begins_too_early_is_noticed() {
+        let (mut replica, leader) = leading();
+        replica.settling.take_over(&mut flights(entries(1)));
+        check_leading((replica, leader));
+    }
+
+    #[test]
+    #[should_panic(expected = "is to be captured and is not in the log")]
+    fn capturing_what_is_not_in_the_log_is_noticed() {
+        let mut replica = replica();
+        let segment = Segment::new(entries(1)).expect("it is one");
+        replica.capture.push(segment.name(), vec![segment.last().clone()], None);
+        replica.assert_invariants(&[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "the log begins where the captured entry does not lead")]
+    fn a_log_that_the_captured_entry_does_not_lead_to_is_noticed() {
+        let mut replica = replica();
+        replica.search.begin((Index(20), EntryHash([1; 32])));
+        replica.log.begin(&Segment::new(entries(1)).expect("it is one"), &[]);
+        replica.assert_invariants(&[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "the tree is opened before anything is committed")]
+    fn opening_the_tree_too_early_is_noticed() {
+        let (replica, mut leader) = leading();
+        leader.snapshots.open();
+        check_leading((replica, leader));
+    }
+
+    #[test]
+    #[should_panic(expected = "one leads who cannot read what it must")]
+    fn leading_without_what_is_needed_is_noticed() {
+        let (mut replica, leader) = leading();
+        replica.state = State::Leader(Box::new(leader));
+        let fault = Fault::Damaged { object: named(1), index: Index(1), damage: Damage::Roots };
+        replica.assert_invariants(&[Action::Fault(fault)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "one has stopped and does not begin again from the start")]
+    fn stopping_for_nothing_is_noticed() {
+        let mut replica = replica();
+        replica.state = State::Faulted;
+        replica.assert_invariants(&[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "what a peer says is a fault of ours")]
+    fn a_fault_that_a_peer_brings_about_is_noticed() {
+        let mut replica = replica();
+        replica.assert_blameless(None);
+        let group = replica.cx.settings.group.group;
+        replica.fault(Fault::NotMember { group });
+        replica.assert_blameless(None);
+    }
+
+    /// Every step ends with all of this.
+    #[test]
+    #[should_panic(expected = "the HSM is asked before the log was read to its end")]
+    fn a_step_that_ends_with_a_broken_part_is_noticed() {
+        let mut replica = replica();
+        let mut candidate = Candidate::new(Millis(5));
+        candidate.ask();
+        replica.state = State::Candidate(candidate);
+        replica.step(Millis(6), Event::Tick);
+    }
+
+    /// Every action that goes out is looked at.
+    #[test]
+    #[should_panic(expected = "is written again before the store's answer")]
+    fn a_step_that_writes_twice_is_noticed() {
+        let mut replica = replica();
+        let (bytes, paths): (Arc<[u8]>, _) = (Arc::from([]), Arc::from([]));
+        let prev = EntryHash([1; 32]);
+        let object = Object { name: named(1), prev, bytes: bytes.clone(), paths, origin: Origin::Store };
+        replica.state = State::Witness;
+        replica.settling.restore(vec![object]);
+        replica.cx.out.write(named(1), bytes);
+        replica.step(Millis(6), Event::Tick);
     }
 }

@@ -56,7 +56,7 @@ impl Replica {
     /// Tells another member who leads: this one, or whom it follows and has just heard. A higher tip wins.
     fn tell_leader(&mut self, to: HsmId) {
         let newest = self.log.position().0;
-        let (leader, term) = match (&self.state, self.following.leader, self.log.tip()) {
+        let (leader, term) = match (&self.state, self.following.leader(), self.log.tip()) {
             (State::Leader(leader), _, _) if leader.is_elected() => (self.cx.settings.hsm, leader.term()),
             (State::Witness, Some(leader), Some(tip)) if tip.entry.leader == leader => {
                 (leader, tip.entry.term)
@@ -83,7 +83,7 @@ impl Replica {
             if newest <= leader.newest() || self.cx.bugs.has(Bug::RivalUnheard) {
                 return;
             }
-            let is_left = leader.is_left_by(from, self.cx.now, &self.cx.settings);
+            let is_left = leader.is_left_by(&self.cx, from);
             self.look(from, newest);
             if is_left {
                 self.step_down();
@@ -163,8 +163,8 @@ impl Replica {
             return;
         }
         self.standings.lied(from, self.cx.now);
-        if self.following.leader == Some(from) {
-            self.following.leader = None;
+        if self.following.leader() == Some(from) {
+            self.following.forget_leader();
         }
     }
 
@@ -230,14 +230,14 @@ impl Replica {
             self.become_witness();
         }
         if self.made_newest(leader, term) || self.cx.bugs.has(Bug::ClaimElects) {
-            self.following.leader = Some(leader);
+            self.following.follow((leader, term));
         }
         self.put_off();
     }
 
     /// A client is sent to the leader. Leaves it if nothing has come of that for too long.
     pub(super) fn sent_away(&mut self) {
-        let (State::Witness, Some(leader)) = (&self.state, self.following.leader) else { return };
+        let (State::Witness, Some(leader)) = (&self.state, self.following.leader()) else { return };
         if !self.following.sends_in_vain(self.cx.now) || self.cx.bugs.has(Bug::FollowedForEver) {
             return;
         }

@@ -100,7 +100,7 @@ impl Replica {
         let State::Candidate(candidate) = &mut self.state else { return };
         match reply {
             Ok(term) => {
-                let leader = Leader::new(self.cx.now, term, &self.log, &self.cx.settings);
+                let leader = Leader::new(&self.cx, term, &self.log);
                 self.state = State::Leader(Box::new(leader));
             }
             Err(Unanswered::Refused(Refusal::NotCaptured)) => self.start_over(),
@@ -124,7 +124,7 @@ impl Replica {
             _ => return self.lead_anew(),
         };
         if let State::Leader(leader) = &mut self.state {
-            leader.handshaken(self.cx.now, ticket, outcome, &mut self.clients, &mut self.cx.out);
+            leader.handshaken(&mut self.cx, ticket, outcome, &mut self.clients);
         }
     }
 
@@ -132,7 +132,7 @@ impl Replica {
         let State::Leader(leader) = &mut self.state else { return };
         match reply {
             Ok(ask::Processed { outcomes, made }) => {
-                let done = leader.processed(self.cx.now, outcomes, made, &mut self.clients, &mut self.cx.out);
+                let done = leader.processed(&mut self.cx, outcomes, made, &mut self.clients);
                 if done.is_err() {
                     self.lead_anew();
                 }
@@ -140,7 +140,7 @@ impl Replica {
             Err(Unanswered::Refused(refusal)) => match refusal.class() {
                 RefusalClass::TryAgain => leader.busy(self.cx.now),
                 RefusalClass::CallerIsWrong if leader.is_elected() => {
-                    leader.refused(&mut self.clients, &mut self.cx.out);
+                    leader.refused(&mut self.cx, &mut self.clients);
                 }
                 RefusalClass::CallerIsWrong | RefusalClass::StartAnew => self.lead_anew(),
                 RefusalClass::DeviceFailed => self.step_down(),
@@ -153,7 +153,7 @@ impl Replica {
         let State::Leader(leader) = &mut self.state else { return };
         match reply {
             Ok(ask::Committed { statement, released }) => {
-                leader.released(self.cx.now, statement, released, &mut self.clients, &mut self.cx.out);
+                leader.released(&mut self.cx, statement, released, &mut self.clients);
             }
             Err(Unanswered::Refused(refusal)) if !shows_another_state(refusal) => {
                 if self.cx.bugs.has(Bug::BadStatementCostsAll) {

@@ -30,13 +30,13 @@ impl Replica {
     pub(super) fn become_witness(&mut self) {
         self.cx.out.forget_leadership();
         self.state = State::Witness;
-        self.following.leader = None;
+        self.following.forget_leader();
         self.put_off();
     }
 
     /// Tries to lead, from this time on.
     pub(super) fn stand(&mut self, not_before: Millis) {
-        self.following.leader = None;
+        self.following.forget_leader();
         self.state = State::Candidate(Candidate::new(not_before));
     }
 
@@ -61,7 +61,7 @@ impl Replica {
 
     /// Gives up on everything that waits, but settles what was written.
     fn end_leadership(&mut self) {
-        self.clients.give_up(&mut self.cx.out);
+        self.clients.give_up(&mut self.cx);
         if self.uses_tree() {
             self.cx.out.push(Action::CloseTree);
         }

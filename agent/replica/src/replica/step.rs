@@ -22,13 +22,16 @@ impl Replica {
     pub fn new(settings: Settings, now: Millis) -> (Self, Vec<Action>) {
         let mut replica = Self::unstarted(settings, now);
         replica.advance();
-        let actions = replica.take_out();
+        let actions = replica.end();
         (replica, actions)
     }
 
     /// Takes one event, and says what to do.
     pub fn step(&mut self, now: Millis, event: Event) -> Vec<Action> {
         self.wake_at(now);
+        if cfg!(debug_assertions) {
+            self.audit.came(&event);
+        }
         match event {
             Event::Tick => self.tick(),
             Event::Client { ticket, handshake_only, request } => self.client(ticket, handshake_only, request),
@@ -44,31 +47,40 @@ impl Replica {
             Event::Advanced { result } => self.advanced(result),
             Event::Collected { .. } => self.under_way.collected(),
             Event::Read { name, result } => self.read(name, result),
-            Event::Peer { from, message } => self.peer(from, message),
+            Event::Peer { from, message } => {
+                let before = self.trouble.fault();
+                self.peer(from, message);
+                if cfg!(debug_assertions) {
+                    self.assert_blameless(before);
+                }
+            }
         }
         self.advance();
-        if cfg!(debug_assertions) {
-            self.assert_invariants();
-        }
-        self.take_out()
+        self.end()
     }
 
-    fn take_out(&mut self) -> Vec<Action> {
+    /// The step ends: what goes out, once all that is kept between two events has been looked at.
+    fn end(&mut self) -> Vec<Action> {
         for call in self.cx.out.take_asked() {
             self.silence.asked(self.cx.now, call);
         }
-        self.cx.out.take()
+        let actions = self.cx.out.take();
+        if cfg!(debug_assertions) {
+            self.audit.went(&actions, self.log.position().0);
+            self.assert_invariants(&actions);
+        }
+        actions
     }
 
     fn tick(&mut self) {
-        self.clients.expire(self.cx.now, &mut self.cx.out);
+        self.clients.expire(&mut self.cx);
         if let State::Leader(leader) = &mut self.state {
-            leader.tick(self.cx.now, &self.cx.settings, &self.log, &mut self.cx.out);
+            leader.tick(&mut self.cx, &self.log);
             let alone = self.cx.settings.group.members.len() == 1 || self.cx.bugs.has(Bug::SilentHsmLeads);
             if self.silence.is_silent(self.cx.now, &self.cx.settings.hsm_silence_ms) && !alone {
                 // The others do better: they begin when they hear no more of this one.
                 self.step_down();
-            } else if leader.is_stalled(self.cx.now, self.turn.back_off(), &self.cx.settings) {
+            } else if leader.is_stalled(&self.cx, self.turn.back_off()) {
                 self.step_down();
             } else if leader.is_hsm_unheard(self.cx.now) {
                 self.cx.out.ask(Call::Alive, ask::Capture(self.cx.settings.group.group, Vec::new()));
@@ -89,11 +101,11 @@ impl Replica {
         match &self.state {
             State::Leader(leader) if leader.is_elected() => {
                 let queued = Queued { ticket, request };
-                self.clients.arrive(self.cx.now, &mut self.cx.out, handshake_only, queued);
+                self.clients.arrive(&mut self.cx, handshake_only, queued);
             }
             _ => {
                 self.sent_away();
-                self.cx.out.answer(ticket, Answer::NotLeader(self.following.leader));
+                self.cx.out.answer(ticket, Answer::NotLeader(self.following.leader()));
             }
         }
     }
@@ -122,8 +134,8 @@ impl Replica {
         self.advance_candidate();
         if let State::Leader(leader) = &mut self.state {
             let mine = self.capture.statement();
-            leader.commit(self.cx.now, &self.cx.settings, mine, &self.standings, &mut self.cx.out);
-            if leader.advance(self.cx.now, &self.cx.settings, &mut self.clients, &mut self.cx.out).is_err() {
+            leader.commit(&mut self.cx, mine, &self.standings);
+            if leader.advance(&mut self.cx, &mut self.clients).is_err() {
                 self.lead_anew();
             }
         }
@@ -178,8 +190,8 @@ impl Replica {
                 // Its place may have been deleted since, and then it is in the store and off the log.
                 return self.step_down();
             }
-            leader.landed(self.cx.now, &self.cx.settings, &flight, &mut self.cx.out);
-            self.following.leader = Some(self.cx.settings.hsm);
+            leader.landed(&mut self.cx, &flight);
+            self.following.follow((self.cx.settings.hsm, leader.term()));
             if let Some(last) = flight.entries.last() {
                 self.log.advance(flight.object.clone(), last.clone(), flight.trees, flight.changed);
             }

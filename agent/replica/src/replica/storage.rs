@@ -38,7 +38,7 @@ impl Replica {
             Stage::Opening => {}
             Stage::Replaying(_) => self.replay_on(),
             Stage::Open => {
-                leader.paths.load(leader.snapshots.taken(), self.under_way.last_load(), &mut self.cx.out);
+                leader.paths.load(&mut self.cx, leader.snapshots.taken(), self.under_way.last_load());
                 if leader.paths.opened > MAX_OPENED {
                     leader.paths.opened = 0;
                     let keep = leader.in_use();
@@ -66,7 +66,7 @@ impl Replica {
             // Others have gone on, and this member does not know.
             return self.step_down();
         }
-        leader.snapshots.opened(self.cx.now, stored, self.cx.settings.storage.grace_ms);
+        leader.snapshots.opened(&self.cx, stored);
         if leader.tail.base() <= stored {
             leader.snapshots.serve();
             leader.tail.advance(stored);
@@ -102,7 +102,7 @@ impl Replica {
         let State::Leader(leader) = &mut self.state else { return };
         let Some(replay) = leader.snapshots.replay() else { return };
         let may_list = self.under_way.may_list();
-        let progress = replay.advance(self.cx.now, may_list, self.under_way.last_load(), &mut self.cx.out);
+        let progress = replay.advance(&mut self.cx, may_list, self.under_way.last_load());
         if replay.is_listing() && may_list {
             self.under_way.list(Lister::Replay(leader.term()));
         }
@@ -128,6 +128,7 @@ impl Replica {
     /// once more, as anything else was already.
     fn replay_failed(&mut self, fault: Fault) {
         let State::Leader(leader) = &mut self.state else { return };
+        let fruitless = leader.snapshots.replay().map_or(0, |replay| replay.fruitless());
         let again = match fault {
             Fault::Damaged { object, damage: Damage::Roots | Damage::Partitions, .. } => {
                 self.trouble.rereads_of_leader.pause_ms(object)
@@ -139,7 +140,10 @@ impl Replica {
                 leader.snapshots.close(self.cx.now.after(ms));
                 self.cx.out.push(Action::CloseTree);
             }
-            None => self.fault_of_leader(fault),
+            None => {
+                let reads = fruitless.max(self.trouble.rereads_of_leader.times());
+                self.fault_of_leader(fault, reads);
+            }
         }
     }
 
@@ -149,7 +153,7 @@ impl Replica {
         if !self.under_way.may_advance() {
             return;
         }
-        let due = leader.snapshots.due(self.cx.now, &self.cx.settings.storage, leader.tail.records());
+        let due = leader.snapshots.due(&self.cx, leader.tail.records());
         let Some((snapshot, trees)) = due else { return };
         let index = snapshot.entry.index;
         let changed = leader.tail.until(index).into_iter().collect();
@@ -169,7 +173,7 @@ impl Replica {
         if let Err(failure) = result {
             return self.tree_failed(failure);
         }
-        leader.snapshots.reached(self.cx.now, index, self.cx.settings.storage.grace_ms);
+        leader.snapshots.reached(&self.cx, index);
         leader.tail.advance(index);
         self.log.stored(index);
         self.forget_stored();
@@ -217,8 +221,8 @@ impl Replica {
             }
             let taken = leader.snapshots.taken();
             let (paths, trees) = (&mut leader.paths, &leader.trees);
-            for ticket in paths.loaded(load, loaded.as_ref(), taken, trees, &mut self.cx.out) {
-                self.clients.answer(&mut self.cx.out, ticket, Answer::Unavailable);
+            for ticket in paths.loaded(&mut self.cx, load, loaded.as_ref(), taken, trees) {
+                self.clients.answer(&mut self.cx, ticket, Answer::Unavailable);
             }
         } else {
             // Of an earlier leadership.

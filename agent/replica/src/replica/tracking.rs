@@ -152,7 +152,8 @@ impl Replica {
     /// Nothing in the store leads on from what the HSM has captured.
     fn missed(&mut self, object: Option<SegmentName>) {
         if self.search.missed() {
-            return self.fault(self.search.fault(self.capture.captured(), object));
+            let fault = self.search.fault(self.capture.captured(), object);
+            return self.unreadable(fault, self.search.fruitless());
         }
         self.catch_up.pause(self.cx.now);
     }
@@ -162,7 +163,7 @@ impl Replica {
     pub(super) fn restore_lost(&mut self) {
         if self.search.missed() {
             let (index, hash) = self.capture.captured();
-            return self.fault(Fault::Forked { index, hash });
+            return self.unreadable(Fault::Forked { index, hash }, self.search.fruitless());
         }
         self.catch_up.pause(self.cx.now);
         self.catch_up.want_any();

@@ -1,0 +1,65 @@
+//! What is kept here is noticed when it is not.
+
+use super::*;
+use crate::context::tests::context;
+use crate::segment::tests::entries;
+use strongroom_proto::ids::{Digest, Mac};
+
+/// A leader that made entries 10 and 11, for each of which a reply is kept.
+fn leader() -> Leader {
+    let cx = context();
+    let log = Log::new(cx.settings.realm, cx.settings.group.group);
+    let mut leader = Leader::new(&cx, Term([4; 16]), &log);
+    for made in entries(2) {
+        let (index, hash) = (made.entry.index, made.entry.hash());
+        leader.own.insert(index, Own { entry: made.entry, hash, trees: Trees::default() });
+        leader.kept.push_back(Kept { index, hash, tickets: Vec::new() });
+    }
+    check(&leader);
+    leader
+}
+
+fn check(leader: &Leader) {
+    leader.assert_invariants(&context());
+}
+
+fn stated(leader: &mut Leader, index: Index, hash: EntryHash) {
+    let (hsm, member) = leader.members.iter_mut().next().expect("there are others");
+    member.statement = Some(Captured { hsm: *hsm, index, hash, mac: Mac(Digest([5; 32])) });
+}
+
+#[test]
+#[should_panic(expected = "replies are released in the order of their entries")]
+fn replies_out_of_order_are_noticed() {
+    let mut leader = leader();
+    leader.kept.swap(0, 1);
+    check(&leader);
+}
+
+#[test]
+#[should_panic(expected = "replies wait for another entry than theirs")]
+fn replies_of_another_entry_are_noticed() {
+    let mut leader = leader();
+    leader.kept[0].hash = EntryHash([1; 32]);
+    check(&leader);
+}
+
+#[test]
+#[should_panic(expected = "a statement of another leadership's entry counts")]
+fn a_statement_of_another_leaderships_entry_is_noticed() {
+    let mut leader = leader();
+    let own = leader.own[&Index(10)].hash;
+    stated(&mut leader, Index(10), own);
+    check(&leader);
+    stated(&mut leader, Index(10), EntryHash([1; 32]));
+    check(&leader);
+}
+
+#[test]
+#[should_panic(expected = "an entry's trees are not its own")]
+fn trees_of_another_entry_are_noticed() {
+    let mut leader = leader();
+    let tree = strongroom_proto::tree::Tree::new(strongroom_proto::prefix::Prefix::WHOLE);
+    leader.own.get_mut(&Index(11)).expect("it was made").trees = Trees::of([tree]);
+    check(&leader);
+}
