@@ -129,7 +129,7 @@ async fn work(configuration: Configuration, dir: PathBuf, user: usize) {
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = done {
-            tracing::warn!(user, error, "a user failed, and begins anew");
+            eprintln!("user {user} failed, and begins anew: {error}");
             tokio::time::sleep(PAUSE).await;
         }
     }

@@ -24,7 +24,6 @@ use url::Url;
 const SERVER: &str = include_str!("slow_bench.py");
 /// How long the server may take to read the folder, and agents to read the log.
 const PATIENCE: Duration = Duration::from_secs(3_600);
-const POLL: Duration = Duration::from_millis(20);
 /// Who is so few entries behind has caught up: what is on its way.
 const NEAR: u64 = 8;
 
