@@ -13,6 +13,7 @@ pub mod local;
 pub mod model;
 pub mod replay_bench;
 pub mod run;
+pub mod slow_bench;
 pub mod tree_bench;
 
 /// Whatever went wrong, with what to do about it.

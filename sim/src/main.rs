@@ -4,11 +4,12 @@ use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use strongroom_client::Configuration;
 use strongroom_sim::local::{LocalRealm, token};
 use strongroom_sim::model::explore::{Bounds, Explored, explore};
 use strongroom_sim::model::{Action, Rule};
-use strongroom_sim::{Error, board, chaos, demo, hostile, replay_bench, run, tree_bench};
+use strongroom_sim::{Error, board, chaos, demo, hostile, replay_bench, run, slow_bench, tree_bench};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -94,6 +95,25 @@ enum Command {
         /// How many segments.
         #[arg(long, default_value_t = 1_000)]
         segments: u64,
+    },
+    /// Start three agents where the log is long and an S3 server takes its time, then have one of them catch up under load,
+    /// and print how long each takes. The server is the one that `.ci/stores` installs.
+    SlowStore {
+        /// How many segments the log has.
+        #[arg(long, default_value_t = 16_000)]
+        segments: u64,
+        /// How many milliseconds each request takes.
+        #[arg(long, default_value_t = 150, value_name = "MS")]
+        request_ms: u64,
+        /// How many milliseconds each page of a listing takes.
+        #[arg(long, default_value_t = 1_000, value_name = "MS")]
+        page_ms: u64,
+        /// How many seconds a member is away.
+        #[arg(long, default_value_t = 60, value_name = "N")]
+        away: u64,
+        /// A folder that keeps the log, which takes a while to write. Without it, nothing is left.
+        #[arg(long, value_name = "DIR")]
+        folder: Option<PathBuf>,
     },
     /// Build a stored tree as a leading agent does, read from it, and print what that took.
     Tree {
@@ -238,6 +258,11 @@ async fn execute(arguments: Arguments) -> ExitCode {
         Command::Serve { keep, listen, user } => serve(&keep, listen, &user).await,
         Command::Tree { records, folder } => until_told(bench_tree(records, folder)).await,
         Command::Replay { segments } => until_told(replay(segments)).await,
+        Command::SlowStore { segments, request_ms, page_ms, away, folder } => {
+            let away = Duration::from_secs(away);
+            let options = slow_bench::Options { segments, request_ms, page_ms, away };
+            until_told(bench_slow_store(options, folder)).await
+        }
         Command::Run { seed, seeds, timeline, events } => {
             run_clusters(seed, seeds, timeline.as_deref(), events.as_deref())
         }
@@ -399,6 +424,14 @@ fn hunt_planted_bugs() -> Result<(), Error> {
 async fn replay(segments: u64) -> Result<(), Error> {
     let dir = tempfile::Builder::new().prefix("strongroom-replay-").tempdir()?;
     replay_bench::run(dir.path(), segments).await
+}
+
+async fn bench_slow_store(options: slow_bench::Options, folder: Option<PathBuf>) -> Result<(), Error> {
+    let Some(folder) = folder else {
+        let folder = tempfile::Builder::new().prefix("strongroom-slow-").tempdir()?;
+        return slow_bench::run(folder.path(), &options).await;
+    };
+    slow_bench::run(&folder, &options).await
 }
 
 async fn bench_tree(records: u64, folder: Option<PathBuf>) -> Result<(), Error> {

@@ -4,19 +4,22 @@
 //! whoever leads reads the whole log.
 
 use crate::Error;
-use crate::local::{LocalRealm, MEMBERS};
+use crate::local::{LocalRealm, MEMBERS, token};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use strongroom_client::{Client, Configuration, ErrorKind, FixedTokens, Pin, UserSecret};
 use strongroom_replica::{Role, Status, Storage};
+use tokio::task::JoinHandle;
 
 /// Users who guess at once, so that the log grows quickly.
 const USERS: usize = 8;
 const POLL: Duration = Duration::from_micros(200);
+/// How often is looked how long the log is, and how long a user waits after a failure.
+const PAUSE: Duration = Duration::from_millis(100);
 
-const NO_SNAPSHOT: Storage = Storage {
+pub(crate) const NO_SNAPSHOT: Storage = Storage {
     snapshot_after_ms: u64::MAX,
     snapshot_records: 65_536,
     snapshot_segments: 65_536,
@@ -28,21 +31,8 @@ const NO_SNAPSHOT: Storage = Storage {
 /// # Errors
 /// The realm does not start or serve.
 pub async fn run(folder: &Path, segments: u64) -> Result<(), Error> {
+    write_log(folder, segments).await?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let realm = LocalRealm::start_storing(folder, any, NO_SNAPSHOT)?;
-    realm.make_whole().await?;
-    realm.leader(None).await?;
-    println!("writing {segments} segments");
-    let mut users = Vec::new();
-    for user in 0..USERS {
-        users.push(tokio::spawn(guess(client(&realm, user).await?, u32::MAX)));
-    }
-    while tip(&realm) < segments {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    users.iter().for_each(tokio::task::JoinHandle::abort);
-    realm.shutdown().await;
-
     let realm = LocalRealm::start_storing(folder, any, NO_SNAPSHOT)?;
     let elected = wait(&realm, |status| matches!(status.role, Role::Leader { .. })).await;
     let serving = wait(&realm, |status| status.serving).await;
@@ -51,18 +41,54 @@ pub async fn run(folder: &Path, segments: u64) -> Result<(), Error> {
         "a new leader read {replayed} entries and served {:.3} s after it had won",
         (serving - elected).as_secs_f64()
     );
-    let os = std::fs::read_to_string("/proc/version").unwrap_or_default();
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let build = if cfg!(debug_assertions) { "debug" } else { "release" };
-    println!(
-        "{cores} cores, {build} build, local disk; {}",
-        os.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
-    );
+    println!("{}", machine("local disk"));
     realm.shutdown().await;
     Ok(())
 }
 
-fn tip(realm: &LocalRealm) -> u64 {
+/// Has a local realm in this folder write a log of so many segments, which is there when it is stopped, with all before.
+pub(crate) async fn write_log(folder: &Path, segments: u64) -> Result<(), Error> {
+    let there = stored(folder)?;
+    if there >= segments {
+        println!("the folder holds {there} segments");
+        return Ok(());
+    }
+    println!("writing {} segments", segments - there);
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let realm = LocalRealm::start_storing(folder, any, NO_SNAPSHOT)?;
+    realm.make_whole().await?;
+    let users = Users::start(&realm, realm.leader(None).await?).await?;
+    while stored(folder)? < segments {
+        tokio::time::sleep(PAUSE).await;
+    }
+    users.stop();
+    realm.shutdown().await;
+    Ok(())
+}
+
+/// How many segments the folder holds.
+fn stored(folder: &Path) -> Result<u64, Error> {
+    let Ok(groups) = std::fs::read_dir(folder.join("store/groups")) else { return Ok(0) };
+    let mut count = 0;
+    for group in groups {
+        let Ok(segments) = std::fs::read_dir(group?.path().join("log")) else { continue };
+        count += segments.count() as u64;
+    }
+    Ok(count)
+}
+
+/// The machine and the build, for who reads what was measured.
+pub(crate) fn machine(store: &str) -> String {
+    let os = std::fs::read_to_string("/proc/version").unwrap_or_default();
+    let os = os.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split_whitespace().next().unwrap_or("?");
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let build = if cfg!(debug_assertions) { "debug" } else { "release" };
+    format!("{cores} cores with a load of {load}, {build} build, {store}; {os}")
+}
+
+pub(crate) fn tip(realm: &LocalRealm) -> u64 {
     let groups = (0..MEMBERS).flat_map(|member| realm.groups(member));
     groups.map(|(_, status)| status.tip.0).max().unwrap_or(0)
 }
@@ -76,28 +102,56 @@ async fn wait(realm: &LocalRealm, is: impl Fn(&Status) -> bool) -> Instant {
     }
 }
 
-/// A client with a PIN that costs nothing to stretch: this is about storage.
-async fn client(realm: &LocalRealm, user: usize) -> Result<Client, Error> {
-    let text = realm.configuration(user % MEMBERS).await?.replace("Standard2019", "FastInsecure");
-    let configuration: Configuration = text.parse()?;
-    let id = configuration.realms()[0].id();
-    let tokens = FixedTokens::from_iter([(id, realm.token(&id, &format!("user-{user}"))?)]);
-    Ok(Client::builder(configuration, tokens).build()?)
+/// Users at work.
+pub(crate) struct Users(Vec<JoinHandle<()>>);
+
+impl Users {
+    /// They begin at the front door of one member.
+    pub(crate) async fn start(realm: &LocalRealm, member: usize) -> Result<Self, Error> {
+        // PINs that cost nothing to stretch: this is about storage.
+        let text = realm.configuration(member).await?.replace("Standard2019", "FastInsecure");
+        let configuration: Configuration = text.parse()?;
+        let work = |user| tokio::spawn(work(configuration.clone(), realm.dir().to_owned(), user));
+        Ok(Self((0..USERS).map(work).collect()))
+    }
+
+    pub(crate) fn stop(&self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
 }
 
-async fn guess(client: Client, times: u32) -> Result<(), String> {
+/// Guesses until it is stopped. No failure ends that: on a busy machine there are some.
+async fn work(configuration: Configuration, dir: PathBuf, user: usize) {
+    loop {
+        // A token is good for some minutes only.
+        let done = match client(&configuration, &dir, user) {
+            Ok(client) => guess(&client).await,
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = done {
+            eprintln!("user {user} failed, and begins anew: {error}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+fn client(configuration: &Configuration, dir: &Path, user: usize) -> Result<Client, Error> {
+    let id = configuration.realms()[0].id();
+    let tokens = FixedTokens::from_iter([(id, token(dir, &id, &format!("user-{user}"))?)]);
+    Ok(Client::builder(configuration.clone(), tokens).build()?)
+}
+
+async fn guess(client: &Client) -> Result<(), String> {
     let secret = UserSecret::new(b"what the user entrusts").map_err(|error| error.to_string())?;
-    for _ in 0..times {
-        let guesses = NonZeroU8::MAX;
-        client.register(&Pin::from("4821"), &secret, b"info", guesses).await.map_err(|e| e.to_string())?;
-        for _ in 0..100 {
-            match client.recover(&Pin::from("0000"), b"info").await {
-                Ok(_) => return Err("a wrong PIN was taken for the right one".into()),
-                Err(error) => match error.kind {
-                    ErrorKind::InvalidPin { .. } | ErrorKind::Unavailable { .. } => {}
-                    _ => return Err(error.to_string()),
-                },
-            }
+    let guesses = NonZeroU8::MAX;
+    client.register(&Pin::from("4821"), &secret, b"info", guesses).await.map_err(|e| e.to_string())?;
+    for _ in 0..100 {
+        match client.recover(&Pin::from("0000"), b"info").await {
+            Ok(_) => return Err("a wrong PIN was taken for the right one".into()),
+            Err(error) => match error.kind {
+                ErrorKind::InvalidPin { .. } | ErrorKind::Unavailable { .. } => {}
+                _ => return Err(error.to_string()),
+            },
         }
     }
     Ok(())

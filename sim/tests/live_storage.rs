@@ -281,6 +281,65 @@ async fn every_object_that_is_damaged_or_missing_is_named() {
     assert_eq!(check_alone(folder.path()).await.problems, Vec::new());
 }
 
+/// The segment with one bit of its first leaf altered: it reads as before. `None` if it has none.
+fn with_another_leaf(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut entries = Segment::decode(bytes).expect("a segment").entries().to_vec();
+    let leaf = entries.iter_mut().flat_map(|made| &mut made.leaves).next()?;
+    *leaf.sealed.last_mut().expect("not empty") ^= 1;
+    Some(Segment::new(entries).expect("as before").encode().expect("as long"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_damages_at_once_each_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    stopped(folder.path(), KEEPING).await;
+    let all: Vec<PathBuf> = segments(folder.path()).into_iter().collect();
+    let last = all.len() - 1;
+    assert!(last > 3, "{last}");
+    let first_half = |path: &Path| {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        name.split_inclusive('-').next().expect("one half").to_owned()
+    };
+    let neighbours = (1..last).map(|at| (at, at + 1));
+    for (one, other) in neighbours.chain([(1, last), (2, last - 1)]) {
+        let (one, other) = (&all[one], &all[other]);
+        let whole = [one, other].map(|path| fs::read(path).expect("readable"));
+        let cut = |bytes: &[u8]| Some(bytes[..bytes.len() - 1].to_vec());
+        let altered = whole.each_ref().map(|bytes| with_another_leaf(bytes));
+        // What is there in place of each, if anything is.
+        let damages =
+            [[None, cut(&whole[1])], [cut(&whole[0]), None], [cut(&whole[0]), cut(&whole[1])], altered];
+        for (kind, damaged) in damages.iter().enumerate() {
+            let both = [one, other].into_iter().zip(damaged).zip(&whole);
+            for ((path, bytes), _) in both.clone() {
+                match bytes {
+                    Some(bytes) => fs::write(path, bytes).expect("writable"),
+                    // Some segments change no leaf.
+                    None if kind == damages.len() - 1 => {}
+                    None => fs::remove_file(path).expect("removable"),
+                }
+            }
+            let found = check_alone(folder.path()).await;
+            for ((path, bytes), whole) in both {
+                let name = first_half(path);
+                let unproven = |problem: &Problem| match problem {
+                    Problem::Unproven { first, last, .. } => {
+                        let at = Segment::decode(whole).expect("a segment").name();
+                        (*first..=*last).contains(&at)
+                    }
+                    problem => problem.to_string().contains(&name),
+                };
+                let sound = bytes.is_none() && kind == damages.len() - 1;
+                assert!(sound || found.problems.iter().any(unproven), "{kind} {name}: {:?}", found.problems);
+                fs::write(path, whole).expect("writable");
+            }
+            let accused = |problem: &&Problem| !matches!(problem, Problem::Unproven { .. });
+            assert!(found.problems.iter().filter(accused).count() <= 2, "{:?}", found.problems);
+        }
+    }
+    assert_eq!(check_alone(folder.path()).await.problems, Vec::new());
+}
+
 /// Where the newest leaf of each record is: the segment, and the places of its entry and of the leaf in that.
 fn newest_leaves(folder: &Path) -> Vec<(PathBuf, usize, usize)> {
     let mut newest = BTreeMap::new();
