@@ -243,8 +243,11 @@ fn relay(config: &Config, metrics: &Metrics) -> Result<Option<Arc<Relay>>, Relay
     if config.fronts.is_empty() {
         return Ok(None);
     }
-    let metrics = metrics.front().clone();
-    Relay::open(&config.fronts, config.fronts_ca.as_deref(), &config.timing, metrics).map(Arc::new).map(Some)
+    let connect = config.timing.peers.connect;
+    // Shorter than the front door's, so that it can still count what came of a request.
+    let answer = config.timing.front.backend.mul_f32(0.8);
+    let (authority, metrics) = (config.fronts_ca.as_deref(), metrics.front().clone());
+    Ok(Some(Arc::new(Relay::open(&config.fronts, authority, connect, answer, metrics)?)))
 }
 
 /// Files that are read again while the agent runs.

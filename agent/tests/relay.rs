@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use strongroom_agent::front::{FrontMetrics, FrontUrl, RELAYED_HEADER, Relay, RelayError, Relayed};
 use strongroom_agent::grpc::realm::RealmRequest;
 use strongroom_agent::grpc::realm::realm_client::RealmClient;
-use strongroom_agent::timing::Timing;
 use strongroom_agent::tls::Tls;
 use strongroom_proto::client::ClientResponse;
 use support::{Negative, http, post};
@@ -74,7 +73,7 @@ fn reached() -> Vec<u8> {
 
 fn relay(doors: &[String], authority: Option<&Path>) -> Result<Relay, RelayError> {
     let doors: Vec<FrontUrl> = doors.iter().map(|door| door.clone().try_into().expect("a door")).collect();
-    Relay::open(&doors, authority, &Timing::patient(PATIENCE), FrontMetrics::default())
+    Relay::open(&doors, authority, PATIENCE, PATIENCE, FrontMetrics::default())
 }
 
 fn plain(addresses: &[SocketAddr]) -> Vec<String> {
@@ -168,7 +167,7 @@ async fn a_door_that_was_not_reached_is_passed_over_in_the_same_request() {
     let metrics = FrontMetrics::default();
     let doors = plain(&addresses[..2]).into_iter().map(|door| door.try_into().expect("a door"));
     let doors: Vec<FrontUrl> = doors.collect();
-    let relay = Relay::open(&doors, None, &Timing::patient(PATIENCE), metrics.clone()).expect("usable");
+    let relay = Relay::open(&doors, None, PATIENCE, PATIENCE, metrics.clone()).expect("usable");
     let door = cut_off(&vectors, relay).await;
     assert_eq!(decoded(&door.send(&request).await), ClientResponse::Unavailable);
     assert_eq!(metrics.relayed_with(Relayed::NotReached), 1);

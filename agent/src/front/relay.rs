@@ -12,7 +12,6 @@ use super::metrics::{FrontMetrics, Relayed};
 use super::version::VERSION_HEADER;
 use crate::causes::causes;
 use crate::file::{self, FileError};
-use crate::timing::Timing;
 use crate::tls::install_provider;
 use axum::http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
@@ -127,14 +126,15 @@ struct Seen {
 
 impl Relay {
     /// One to the doors at these addresses, whose certificates are checked by the authorities in the file `authority`, or
-    /// else by those of the machine.
+    /// else by those of the machine. Waits so long for a connection, and for an answer.
     ///
     /// # Errors
     /// [`RelayError`].
     pub fn open(
         doors: &[FrontUrl],
         authority: Option<&Path>,
-        timing: &Timing,
+        connect: Duration,
+        answer: Duration,
         metrics: FrontMetrics,
     ) -> Result<Self, RelayError> {
         install_provider();
@@ -152,7 +152,7 @@ impl Relay {
             .retry(retry::never())
             // A proxy of the environment is one for the store.
             .no_proxy()
-            .connect_timeout(timing.peers.connect)
+            .connect_timeout(connect)
             .pool_idle_timeout(KEPT_FOR)
             .pool_max_idle_per_host(KEPT)
             .user_agent("strongroom-agent");
@@ -166,8 +166,7 @@ impl Relay {
             doors: doors.iter().map(door).collect(),
             client,
             places: Semaphore::new(AT_ONCE),
-            // So that this agent still says what came of it.
-            patience: timing.front.backend.mul_f32(0.8),
+            patience: answer,
             metrics,
         })
     }
