@@ -224,7 +224,7 @@ fn a_segment_that_was_altered_so_that_it_leads_elsewhere_is_named_and_no_neighbo
     let behind = Problem::Hole { object: gone.into(), last: Index(10) };
     assert_eq!(problems(found(&[7, 9], &[], &[altered(7)])), [behind]);
     let forked = Problem::Forked { index: Index(LAST), object: Some(link(19, 0).name) };
-    assert_eq!(problems(found(&[19], &[], &[altered(19)])), [forked.clone()]);
+    assert_eq!(problems(found(&[19], &[], &[altered(19)])), std::slice::from_ref(&forked));
     assert_eq!(problems(found(&[17, 19], &[], &[altered(19)])), [missing(17, 18), forked]);
 }
 
