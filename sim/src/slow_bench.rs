@@ -91,11 +91,11 @@ async fn come_up(realm: &LocalRealm, opened: &Opened, segments: u64, begun: Inst
     let mut whole = [false; MEMBERS];
     let mut serving = None;
     within(PATIENCE, "the members do not come up", async || {
-        for (member, whole) in whole.iter_mut().enumerate() {
+        for (member, knows) in whole.iter_mut().enumerate() {
             let Some(status) = status(realm, member) else { continue };
             let after = begun.elapsed().as_secs_f64();
-            if !*whole && status.tip >= Index(segments) && status.leader.is_some() {
-                *whole = true;
+            if !*knows && status.tip >= Index(segments) && status.leader.is_some() {
+                *knows = true;
                 let (pages, reads) = calls(opened, member);
                 println!(
                     "member {member} knows all {} entries after {after:.1} s: {pages} listings, {reads} reads",
