@@ -558,3 +558,30 @@ fn a_stray_log_that_is_longer_than_the_real_one_does_not_stop_the_group() {
         assert!(content, "seed {seed}: the group does not serve");
     }
 }
+
+#[test]
+fn a_group_comes_up_although_its_store_takes_long_to_give_the_log() {
+    // Nothing is stored but the log: every leader has all of it to read.
+    const NEVER: Storage = Storage {
+        snapshot_after_ms: u64::MAX / 4,
+        snapshot_records: usize::MAX / 8,
+        snapshot_segments: usize::MAX / 4,
+        grace_ms: 300,
+    };
+    let mut cluster = Cluster::with_storage(33, 3, NEVER);
+    elect(&mut cluster);
+    let mut users = users(&cluster, 0..1, &[Wish::Register; 600]);
+    cluster.serve(10 * PATIENCE_MS, &mut users);
+    let end = cluster.status(0).expect("it runs").tip;
+    assert!(end > Index(500), "one entry in each segment: {end}");
+    cluster.crash_all();
+    cluster.faults.delay_store = 1.0;
+    (0..3).for_each(|member| cluster.restart_agent(member));
+    let serves = |cluster: &mut Cluster| (0..3).any(|m| cluster.status(m).is_some_and(|s| s.serving));
+    assert!(
+        cluster.run_until(60_000, serves),
+        "a store that gives 32 segments a second gives 500 in a minute"
+    );
+    recover(&mut cluster, &mut users);
+    finish(&cluster, 3);
+}

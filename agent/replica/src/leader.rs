@@ -41,6 +41,8 @@ const BUSY_MS: u64 = 20;
 /// How long a leader goes on with an entry that is neither in the store nor committed before it gives way, unless it was
 /// deposed again and again: then the others are no better off, and it waits longer.
 const STALLED_MS: u64 = 10_000;
+/// How many segments a leader has to read in that time for as long as it has no tree: half as many as it asks for at once.
+const PACE: usize = 16;
 /// How long a leader leaves its HSM unasked before it makes sure that it is there.
 const HSM_SILENCE_MS: u64 = 1_000;
 /// How many times as many changes as usual may wait for a snapshot before no request is served.
@@ -106,6 +108,8 @@ pub(super) struct OutOfStep;
 pub(super) struct Leader {
     term: Term,
     since: Millis,
+    /// When it was last seen to get on towards the tree, and how many segments of the log it had read then.
+    got_on: (Millis, usize),
     /// Whether its first segment is in the store: only then does it lead for others.
     elected: bool,
     /// The trees after the newest entry made.
@@ -147,6 +151,7 @@ impl Leader {
         Self {
             term,
             since: cx.now,
+            got_on: (cx.now, 0),
             elected: false,
             trees: log.trees().clone(),
             tail: log.tail().clone(),
@@ -171,6 +176,18 @@ impl Leader {
         }
     }
 
+    /// It gets on towards the tree: it is elected, the stored tree is open, or a part of the log was listed.
+    pub(super) const fn gets_on(&mut self, now: Millis) {
+        self.got_on.0 = now;
+    }
+
+    /// It has read so many segments of the log.
+    pub(super) const fn has_read(&mut self, now: Millis, segments: usize) {
+        if segments >= self.got_on.1.saturating_add(PACE) {
+            self.got_on = (now, segments);
+        }
+    }
+
     pub(super) const fn since(&self) -> Millis {
         self.since
     }
@@ -179,8 +196,9 @@ impl Leader {
     /// heard and hears nobody. It must give way: its heartbeats keep the others from doing better.
     pub(super) fn is_stalled(&self, cx: &Context, patience: u32) -> bool {
         let patience_ms = STALLED_MS << patience;
+        // Who gets on with a long log from a slow store goes on: the next one would begin it again.
         let without_tree =
-            self.elected && !self.snapshots.are_open() && cx.now >= self.since.after(patience_ms);
+            self.elected && !self.snapshots.are_open() && cx.now >= self.got_on.0.after(patience_ms);
         let full = self.elected
             && self.is_full(&cx.settings)
             && cx.now >= self.snapshots.waits_since().after(patience_ms);
@@ -520,6 +538,7 @@ impl Leader {
         if !self.elected {
             self.elected = true;
             self.heartbeat_at = cx.now;
+            self.gets_on(cx.now);
         }
         if let Some(last) = flight.entries.last() {
             self.snapshots.landed(flight.object.name.first, last.index);

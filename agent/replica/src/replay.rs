@@ -17,7 +17,7 @@ use strongroom_proto::prefix::Prefix;
 const MAX_SEGMENTS: usize = 64;
 /// How often in a row the store may lack a segment, or give one that does not verify, before it is taken to have lost it,
 /// and the first pause after which it is looked for again; each is twice as long. About six seconds in all: less than a
-/// leader goes on without the tree.
+/// leader that does not get on goes on.
 const MAX_FRUITLESS: u32 = 7;
 const FRUITLESS_MS: u64 = 50;
 
@@ -100,6 +100,11 @@ impl Replay {
         let waiting = self.segments.back().map(|last| last.last().index);
         assert!(waiting.is_none_or(|last| last == self.read.0), "what waits is not what was read");
         assert!(self.read.0 <= self.until.0, "a replay goes beyond its end");
+    }
+
+    /// How many segments it has read, each after the one before.
+    pub(super) fn segments_read(&self) -> usize {
+        self.applied + self.segments.len()
     }
 
     /// Whether it waits for a listing.

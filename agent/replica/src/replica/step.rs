@@ -150,7 +150,12 @@ impl Replica {
                     && leader.term() == term
                     && let Some(replay) = leader.snapshots.replay()
                 {
-                    replay.listed(self.cx.now, result.ok());
+                    let names = result.ok();
+                    let gets_on = names.is_some();
+                    replay.listed(self.cx.now, names);
+                    if gets_on {
+                        leader.gets_on(self.cx.now);
+                    }
                 }
             }
             None => {}

@@ -75,6 +75,7 @@ impl Replica {
         } else {
             let replay = Replay::new(self.cx.settings.group.group, snapshot.as_ref(), self.log.position());
             leader.snapshots.begin_replay(replay);
+            leader.gets_on(self.cx.now);
         }
     }
 
@@ -103,7 +104,9 @@ impl Replica {
         let Some(replay) = leader.snapshots.replay() else { return };
         let may_list = self.under_way.may_list();
         let progress = replay.advance(&mut self.cx, may_list, self.under_way.last_load());
-        if replay.is_listing() && may_list {
+        let (read, is_listing) = (replay.segments_read(), replay.is_listing());
+        leader.has_read(self.cx.now, read);
+        if is_listing && may_list {
             self.under_way.list(Lister::Replay(leader.term()));
         }
         match progress {
