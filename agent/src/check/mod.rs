@@ -1,6 +1,6 @@
 //! Looking at all that a store holds of a realm, and making a tree again.
 //!
-//! Owns the walk over a group's log and stored tree, and what it finds. Reads only, but for [`rebuild`]. Nothing that is
+//! Owns the walk over a group's log and stored tree, and what it finds. Reads only, but for [`rebuild()`]. Nothing that is
 //! read is believed: the log hangs together by hashes, its entries are authentic if an HSM says so, pages and leaves
 //! must give the roots that entries state. What does not fit is named, object by object.
 

@@ -15,7 +15,7 @@ pub struct Limits {
     /// The longest request and the longest reply, in bytes.
     #[n(0)]
     pub max_frame_bytes: u32,
-    /// The most requests in one [`Request::Process`], at most [`MAX_BATCH_REQUESTS`].
+    /// The most requests in one [`Process`](super::Request::Process), at most [`MAX_BATCH_REQUESTS`](super::MAX_BATCH_REQUESTS).
     #[n(1)]
     pub max_batch_requests: u32,
     /// The most own entries that may wait for capture and commit before the HSM refuses to make another.
@@ -27,7 +27,7 @@ pub struct Limits {
     /// The most client sessions. For one more, another gives way, by rules that keep recoveries going.
     #[n(4)]
     pub max_sessions: u32,
-    /// The most nodes in the partial trees of one [`Request::Process`], at most [`MAX_TREE_NODES`].
+    /// The most nodes in the partial trees of one [`Process`](super::Request::Process), at most [`MAX_TREE_NODES`](crate::tree::MAX_TREE_NODES).
     #[n(5)]
     pub max_tree_nodes: u32,
 }
