@@ -14,8 +14,9 @@ fn start(program: &mut Command, folder: &Path) -> Child {
     program.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut hsm = program.spawn().expect("the program is built");
     let mut lines = BufReader::new(hsm.stderr.take().expect("piped")).lines();
-    let said: Vec<String> =
-        lines.by_ref().map_while(Result::ok).take_while(|line| !line.contains("ready")).collect();
+    // The words of a key on its console may have "ready" among them.
+    let is_ready = |line: &str| line.contains("ready for the agent");
+    let said: Vec<String> = lines.by_ref().map_while(Result::ok).take_while(|line| !is_ready(line)).collect();
     let socket = folder.join("hsm.sock");
     assert!(UnixStream::connect(&socket).is_ok(), "it did not start: {}", said.join("\n"));
     // It must not block on what nobody reads.
