@@ -43,6 +43,19 @@ const BUSY_MS: u64 = 20;
 const STALLED_MS: u64 = 10_000;
 /// How many segments a leader has to read in that time for as long as it has no tree: half as many as it asks for at once.
 const PACE: usize = 16;
+
+/// How far a leader has come towards the tree at the end of the log. Later ones are further.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Toward {
+    /// Its first segment is in the store.
+    Elected,
+    /// The stored tree is open.
+    Opened,
+    /// What is behind it was listed.
+    Listed,
+    /// So many segments of that were read, each after the one before.
+    Read(usize),
+}
 /// How long a leader leaves its HSM unasked before it makes sure that it is there.
 const HSM_SILENCE_MS: u64 = 1_000;
 /// How many times as many changes as usual may wait for a snapshot before no request is served.
@@ -108,8 +121,8 @@ pub(super) struct OutOfStep;
 pub(super) struct Leader {
     term: Term,
     since: Millis,
-    /// When it was last seen to get on towards the tree, and how many segments of the log it had read then.
-    got_on: (Millis, usize),
+    /// How far it had come towards the tree when it last got on, and when.
+    got_on: (Toward, Millis),
     /// Whether its first segment is in the store: only then does it lead for others.
     elected: bool,
     /// The trees after the newest entry made.
@@ -151,7 +164,7 @@ impl Leader {
         Self {
             term,
             since: cx.now,
-            got_on: (cx.now, 0),
+            got_on: (Toward::Elected, cx.now),
             elected: false,
             trees: log.trees().clone(),
             tail: log.tail().clone(),
@@ -176,15 +189,16 @@ impl Leader {
         }
     }
 
-    /// It gets on towards the tree: it is elected, the stored tree is open, or a part of the log was listed.
-    pub(super) const fn gets_on(&mut self, now: Millis) {
-        self.got_on.0 = now;
-    }
-
-    /// It has read so many segments of the log.
-    pub(super) const fn has_read(&mut self, now: Millis, segments: usize) {
-        if segments >= self.got_on.1.saturating_add(PACE) {
-            self.got_on = (now, segments);
+    /// It has come so far towards the tree. Only what it had not reached before counts: who opens the tree or lists the
+    /// log again and again leads nowhere.
+    pub(super) fn has_come(&mut self, now: Millis, to: Toward) {
+        let next = match self.got_on.0 {
+            Toward::Read(before) => Toward::Read(before.saturating_add(PACE)),
+            Toward::Elected | Toward::Opened | Toward::Listed => Toward::Read(PACE),
+        };
+        let is_stage = !matches!(to, Toward::Read(_)) && to > self.got_on.0;
+        if is_stage || to >= next {
+            self.got_on = (to, now);
         }
     }
 
@@ -198,7 +212,7 @@ impl Leader {
         let patience_ms = STALLED_MS << patience;
         // Who gets on with a long log from a slow store goes on: the next one would begin it again.
         let without_tree =
-            self.elected && !self.snapshots.are_open() && cx.now >= self.got_on.0.after(patience_ms);
+            self.elected && !self.snapshots.are_open() && cx.now >= self.got_on.1.after(patience_ms);
         let full = self.elected
             && self.is_full(&cx.settings)
             && cx.now >= self.snapshots.waits_since().after(patience_ms);
@@ -538,7 +552,7 @@ impl Leader {
         if !self.elected {
             self.elected = true;
             self.heartbeat_at = cx.now;
-            self.gets_on(cx.now);
+            self.got_on = (Toward::Elected, cx.now);
         }
         if let Some(last) = flight.entries.last() {
             self.snapshots.landed(flight.object.name.first, last.index);

@@ -63,3 +63,26 @@ fn trees_of_another_entry_are_noticed() {
     leader.own.get_mut(&Index(11)).expect("it was made").trees = Trees::of([tree]);
     check(&leader);
 }
+
+#[test]
+fn who_reads_more_of_the_log_goes_on_and_who_does_the_same_again_gives_way() {
+    let mut cx = context();
+    let mut leader = Leader::new(&cx, Term([4; 16]), &Log::new(cx.settings.realm, cx.settings.group.group));
+    leader.elected = true;
+    let mut is_stalled_after = |to: Toward| {
+        leader.got_on.1 = cx.now;
+        cx.now = cx.now.after(STALLED_MS - 1);
+        assert!(!leader.is_stalled(&cx, 0), "{to:?}");
+        leader.has_come(cx.now, to);
+        cx.now = cx.now.after(1);
+        leader.is_stalled(&cx, 0)
+    };
+    for further in [Toward::Opened, Toward::Listed, Toward::Read(PACE), Toward::Read(2 * PACE)] {
+        assert!(!is_stalled_after(further), "{further:?} is further");
+    }
+    assert!(is_stalled_after(Toward::Read(3 * PACE - 1)), "too slow");
+    for again in [Toward::Opened, Toward::Listed, Toward::Read(PACE)] {
+        leader.has_come(cx.now, again);
+        assert!(leader.is_stalled(&cx, 0), "{again:?} was reached before");
+    }
+}

@@ -8,6 +8,7 @@ use crate::flights::Outcome;
 use crate::interface::{
     Action, Answer, CreateOutcome, Event, Millis, ReadOutcome, Settings, Ticket, Unavailable,
 };
+use crate::leader::Toward;
 use crate::outbox::Call;
 use crate::segment::SegmentName;
 use crate::under_way::Lister;
@@ -154,7 +155,7 @@ impl Replica {
                     let gets_on = names.is_some();
                     replay.listed(self.cx.now, names);
                     if gets_on {
-                        leader.gets_on(self.cx.now);
+                        leader.has_come(self.cx.now, Toward::Listed);
                     }
                 }
             }

@@ -7,6 +7,7 @@
 use super::{Replica, State};
 use crate::bug::Bug;
 use crate::interface::{Action, Answer, Damage, Fault, LoadId};
+use crate::leader::Toward;
 use crate::replay::{Progress, Replay, foreign};
 use crate::snapshots::Stage;
 use crate::stored::{Advance, Loaded, Snapshot, TreeDamage, TreeFailure};
@@ -75,7 +76,7 @@ impl Replica {
         } else {
             let replay = Replay::new(self.cx.settings.group.group, snapshot.as_ref(), self.log.position());
             leader.snapshots.begin_replay(replay);
-            leader.gets_on(self.cx.now);
+            leader.has_come(self.cx.now, Toward::Opened);
         }
     }
 
@@ -105,7 +106,7 @@ impl Replica {
         let may_list = self.under_way.may_list();
         let progress = replay.advance(&mut self.cx, may_list, self.under_way.last_load());
         let (read, is_listing) = (replay.segments_read(), replay.is_listing());
-        leader.has_read(self.cx.now, read);
+        leader.has_come(self.cx.now, Toward::Read(read));
         if is_listing && may_list {
             self.under_way.list(Lister::Replay(leader.term()));
         }
