@@ -13,8 +13,10 @@ use strongroom_client::{Client, Configuration, ErrorKind, FixedTokens, Pin, User
 use strongroom_replica::{Role, Status, Storage};
 use tokio::task::JoinHandle;
 
-/// Users who guess at once, so that the log grows quickly.
-const USERS: usize = 8;
+/// Users who guess at once, so that the log grows quickly, and how long each waits between two guesses: one is two
+/// requests, and an agent takes ten a second of a user.
+const USERS: usize = 32;
+const REST: Duration = Duration::from_millis(250);
 const POLL: Duration = Duration::from_micros(200);
 /// How often is looked how long the log is, and how long a user waits after a failure.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -153,6 +155,7 @@ async fn guess(client: &Client) -> Result<(), String> {
                 _ => return Err(error.to_string()),
             },
         }
+        tokio::time::sleep(REST).await;
     }
     Ok(())
 }

@@ -68,12 +68,13 @@ async fn readiness(State(front): State<Front>, headers: HeaderMap) -> Response {
         Some(relay) => relay.is_ready(),
         None => front.0.backend.unready().is_none(),
     };
-    match serves {
-        true => text(StatusCode::OK, "the agent serves\n"),
-        false => text(
+    if serves {
+        text(StatusCode::OK, "the agent serves\n")
+    } else {
+        text(
             StatusCode::SERVICE_UNAVAILABLE,
             "the agent does not serve; `strongroom-agent group status` says why\n",
-        ),
+        )
     }
 }
 
