@@ -136,11 +136,12 @@ async fn be_away(realm: &mut LocalRealm, opened: &Opened, away: Duration) -> Res
     })
     .await?;
     let took = begun.elapsed();
-    let (written, read) = (tip(realm).saturating_sub(from), reached(realm, member));
+    // Its HSM has captured what it knew, and it begins there.
+    let (written, read) = (tip(realm).saturating_sub(from), reached(realm, member).saturating_sub(known));
     let (pages, reads) = calls(opened, MEMBERS);
     println!(
-        "it knew {known} entries when it went and none when it came back; it had caught up {:.1} s after its start, at \
-         {:.1} entries a second, while the leader wrote {:.1}: {pages} listings, {reads} reads",
+        "it had {known} entries when it went; {read} later ones were captured {:.1} s after its start, {:.1} a second, while \
+         the leader wrote {:.1}: {pages} listings, {reads} reads",
         took.as_secs_f64(),
         rate(read, took),
         rate(written, took)
