@@ -137,7 +137,7 @@ impl Core {
             Request::StepDown(group) => self.step_down(group),
             Request::Handshake(group, request) => self.handshake(env, group, &request),
             Request::Process { group, trees, requests } => self.process(env, group, trees, &requests),
-            Request::Commit { group, statements, chain } => self.commit(group, &statements, &chain),
+            Request::Commit { group, statements } => self.commit(group, &statements),
             Request::AgentSecret(epoch) => self.agent_secret(epoch),
         }
     }

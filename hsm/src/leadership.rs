@@ -9,7 +9,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use strongroom_proto::entry::{Entry, Partition};
 use strongroom_proto::hsm::{NoiseReply, Released};
-use strongroom_proto::ids::{EntryHash, Index, Term};
+use strongroom_proto::ids::{Index, Term};
 use strongroom_proto::prefix::Prefix;
 
 /// Leading, or having led, one group since one `Lead`.
@@ -59,11 +59,9 @@ impl Leadership {
         self.chain.back().copied().unwrap_or(Position::NOTHING)
     }
 
-    /// The own entry at `index`, from the one it began from to the newest, unless it is long committed and captured.
-    pub(crate) fn own(&self, index: Index) -> Option<EntryHash> {
-        let oldest = self.chain.front()?.index;
-        let at = usize::try_from(index.0.checked_sub(oldest.0)?).ok()?;
-        self.chain.get(at).map(|p| p.hash)
+    /// Whether it is an own entry, from the one it began from to the newest, and not long committed and captured.
+    pub(crate) fn is_own(&self, at: Position) -> bool {
+        self.chain.contains(&at)
     }
 
     /// How many own entries are kept.

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use rand_core::Rng as _;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, Refusal, Reply};
-use strongroom_proto::ids::{EntryHash, GroupId, Index, Term};
+use strongroom_proto::ids::{GroupId, Index, Term};
 use strongroom_proto::statement::{Captured, Committed};
 
 impl Core {
@@ -89,7 +89,7 @@ impl Core {
     fn settle(&mut self, slot: usize, new: &[Position]) {
         let Some(leadership) = self.leaderships.get_mut(&slot) else { return };
         let newest = leadership.newest().index;
-        let beaten = new.iter().any(|at| at.index <= newest && leadership.own(at.index) != Some(at.hash));
+        let beaten = new.iter().any(|at| at.index <= newest && !leadership.is_own(*at));
         let captured = new.last().map_or(Index::ZERO, |at| at.index);
         if beaten {
             return self.drop_leadership(slot);
@@ -134,8 +134,7 @@ impl Core {
         if at != captured {
             // Durable: NVRAM holds the entry before this HSM says so, and before its leadership acts on it.
             self.write_captured(env, &[(slot, at)])?;
-            let own = self.leaderships.get(&slot).and_then(|l| l.own(at.index));
-            if own == Some(at.hash) {
+            if self.leaderships.get(&slot).is_some_and(|l| l.is_own(at)) {
                 self.settle(slot, &[at]);
             } else {
                 // Without the entries between, nothing shows that it continues the own chain.
@@ -178,49 +177,24 @@ impl Core {
         Ok(Reply::Done)
     }
 
-    pub(crate) fn commit(
-        &mut self,
-        group: GroupId,
-        statements: &[Captured],
-        chain: &[Entry],
-    ) -> Result<Reply, Refusal> {
+    pub(crate) fn commit(&mut self, group: GroupId, statements: &[Captured]) -> Result<Reply, Refusal> {
         let slot = self.slot(&group)?;
-        let path = self.path(slot, chain)?;
         let captured = self.group(slot)?.captured.index;
-        let committed = self.majority_index(slot, statements, &path)?;
+        let Position { index, hash } = self.majority(slot, statements)?;
         let leadership = self.leaderships.get_mut(&slot).ok_or(Refusal::NotLeader)?;
-        let hash = path.at(leadership, committed).ok_or(Refusal::NoMajority)?;
-        let released = leadership.release(committed.min(path.last_own));
+        let released = leadership.release(index);
         leadership.trim(captured);
         let (keys, hsm) = (self.keys()?, self.state.hsm);
-        let statement = Committed::new(&keys.statements, &keys.realm, &group, hsm, committed, hash);
+        let statement = Committed::new(&keys.statements, &keys.realm, &group, hsm, index, hash);
         Ok(Reply::Committed { statement, released })
     }
 
-    /// The own entries, and the ones that `chain` reaches from one of them.
-    fn path(&self, slot: usize, chain: &[Entry]) -> Result<Path, Refusal> {
-        let leadership = self.leaderships.get(&slot).ok_or(Refusal::NotLeader)?;
-        let beyond = self.authentic_chain(slot, chain)?;
-        let last_own = match chain.first() {
-            None => leadership.newest().index,
-            Some(first) => {
-                let before = Index(first.index.0.checked_sub(1).ok_or(Refusal::NotOwnChain)?);
-                let hash = leadership.own(before).ok_or(Refusal::NotOwnChain)?;
-                if !self.follows(first, Position { index: before, hash }) {
-                    return Err(Refusal::NotOwnChain);
-                }
-                before
-            }
-        };
-        Ok(Path { last_own, beyond })
-    }
-
-    /// The newest index on the path at or after which a majority of distinct members has captured. Statements about
-    /// entries that are not on the path do not count.
-    fn majority_index(&self, slot: usize, statements: &[Captured], path: &Path) -> Result<Index, Refusal> {
+    /// The newest own entry at or after which a majority of distinct members has captured. Statements about other
+    /// entries do not count.
+    fn majority(&self, slot: usize, statements: &[Captured]) -> Result<Position, Refusal> {
         let (keys, group) = (self.keys()?, self.group(slot)?);
         let leadership = self.leaderships.get(&slot).ok_or(Refusal::NotLeader)?;
-        let mut indexes: Vec<Index> = Vec::with_capacity(statements.len());
+        let mut stated: Vec<Position> = Vec::with_capacity(statements.len());
         for (i, statement) in statements.iter().enumerate() {
             let repeated = statements.iter().take(i).any(|s| s.hsm == statement.hsm);
             if repeated || !group.members.contains(&statement.hsm) {
@@ -229,13 +203,14 @@ impl Core {
             if !statement.is_authentic(&keys.statements, &keys.realm, &group.id) {
                 return Err(Refusal::NotAuthentic);
             }
-            if path.at(leadership, statement.index) == Some(statement.hash) {
-                indexes.push(statement.index);
+            let at = Position { index: statement.index, hash: statement.hash };
+            if leadership.is_own(at) {
+                stated.push(at);
             }
         }
-        indexes.sort_unstable_by(|a, b| b.cmp(a));
+        stated.sort_unstable_by(|a, b| b.index.cmp(&a.index));
         let half = group.members.len() / 2;
-        indexes.get(half).copied().filter(|i| *i > Index::ZERO).ok_or(Refusal::NoMajority)
+        stated.get(half).copied().filter(|at| at.index > Index::ZERO).ok_or(Refusal::NoMajority)
     }
 }
 
@@ -243,19 +218,4 @@ impl Core {
 struct Capture {
     slot: usize,
     new: Vec<Position>,
-}
-
-/// One chain: own entries up to `last_own`, then entries of others.
-struct Path {
-    last_own: Index,
-    beyond: Vec<Position>,
-}
-
-impl Path {
-    fn at(&self, leadership: &Leadership, index: Index) -> Option<EntryHash> {
-        if index <= self.last_own {
-            return leadership.own(index);
-        }
-        self.beyond.iter().find(|at| at.index == index).map(|at| at.hash)
-    }
 }

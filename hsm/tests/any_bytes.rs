@@ -165,7 +165,7 @@ fn requests() -> Vec<Request> {
         Request::StepDown(group),
         Request::Handshake(group, handshake),
         process,
-        Request::Commit { group, statements, chain: vec![] },
+        Request::Commit { group, statements },
         Request::AgentSecret(7),
         Request::ImportNonce,
     ];
@@ -383,9 +383,8 @@ fn refused_requests_leave_sessions_and_kept_replies_as_they_are() {
         (unopened, Refusal::NotOpened),
         (many, Refusal::TooLarge),
         (Request::Process { group, trees: vec![], requests: vec![other] }, Refusal::NotCovered),
-        (Request::Commit { group, statements: vec![own], chain: vec![] }, Refusal::NoMajority),
-        (Request::Commit { group, statements: vec![own; 2], chain: vec![] }, Refusal::BadMembers),
-        (Request::Commit { group, statements: vec![own], chain: vec![s.tip.clone()] }, Refusal::NotOwnChain),
+        (Request::Commit { group, statements: vec![own] }, Refusal::NoMajority),
+        (Request::Commit { group, statements: vec![own; 2] }, Refusal::BadMembers),
     ];
     for (request, refusal) in request_and_refusal {
         assert_eq!(probe(&mut s.rig.devices[0], &encode(&request)), Reply::Refused(refusal), "{request:?}");
@@ -457,11 +456,7 @@ impl Walk {
         match self.rng.random_range(0..20) {
             0..6 => self.batch(at),
             6..11 => Request::capture(group, self.chain(at)),
-            11..14 => {
-                let statements = self.statements();
-                let chain = if self.rng.random_ratio(1, 4) { self.chain(at) } else { vec![] };
-                Request::Commit { group, statements, chain }
-            }
+            11..14 => Request::Commit { group, statements: self.statements() },
             14 => match (self.entry(), self.committed.values().last()) {
                 (Some(entry), Some((committed, hash))) => {
                     let of_it = self.made.iter().find(|(made, _)| made.hash() == *hash);

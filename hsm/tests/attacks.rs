@@ -261,7 +261,7 @@ fn reply_of_a_beaten_chain_released_by_index(bug: Option<Bug>) -> bool {
     let winner = s.fork(1);
     let statements: Vec<Captured> =
         (0..3).map(|d| s.rig.captured(d, std::slice::from_ref(&winner))).collect();
-    match s.rig.commit(0, &statements, &[]) {
+    match s.rig.commit(0, &statements) {
         Reply::Committed { released, .. } => released.iter().any(|r| !r.replies.is_empty()),
         _ => false,
     }
@@ -271,7 +271,7 @@ fn commits_guess_with(s: &mut Scene, statements: impl FnOnce(&mut Scene, &Entry)
     let request = s.user.recover2();
     let made = s.rig.make(0, &mut s.tree.clone(), &[request]);
     let statements = statements(s, &made.entry);
-    match s.rig.commit(0, &statements, &[]) {
+    match s.rig.commit(0, &statements) {
         Reply::Committed { released, .. } => !released.is_empty(),
         _ => false,
     }
@@ -296,7 +296,7 @@ fn stranger_counted(bug: Option<Bug>) -> bool {
     let Reply::Captured(strange) = stranger.ask(&Request::capture(rig.group, vec![made.entry])) else {
         panic!()
     };
-    matches!(rig.commit(0, &[own, strange], &[]), Reply::Committed { .. })
+    matches!(rig.commit(0, &[own, strange]), Reply::Committed { .. })
 }
 
 fn leader_counted_without_its_statement(bug: Option<Bug>) -> bool {
@@ -508,7 +508,7 @@ fn two_guesses_at_two_leaders_of_one_chain_are_both_counted() {
         assert_eq!(s.rig.capture(d, std::slice::from_ref(&fork)), Reply::Refused(Refusal::NotConsecutive));
     }
     let others: Vec<Captured> = (0..2).map(|d| s.rig.captured(d, &[])).collect();
-    let reply = s.rig.commit(2, &[own, others[0], others[1]], &[]);
+    let reply = s.rig.commit(2, &[own, others[0], others[1]]);
     assert_eq!(reply, Reply::Refused(Refusal::NoMajority));
     assert_eq!(first.index, fork.index);
 }
@@ -606,7 +606,7 @@ fn a_restart_between_every_two_messages_never_gains_a_guess() {
                 }
             }
             maybe(&mut s.rig);
-            if let Reply::Committed { released, .. } = s.rig.commit(i, &statements, &[]) {
+            if let Reply::Committed { released, .. } = s.rig.commit(i, &statements) {
                 let replies: Vec<_> =
                     released.iter().flat_map(|r| &r.replies).map(|r| s.user.read(r)).collect();
                 evaluated += evaluations(&replies);

@@ -132,41 +132,53 @@ fn a_leader_that_captures_another_chain_leads_no_more() {
     let statements = capture_by(&mut rig, &[0, 1], &winner);
     assert_eq!(role(&mut rig.devices[0]), Role::Witness);
     assert_eq!(rig.process(0, &whole(), &[]), Reply::Refused(Refusal::NotLeader));
-    assert_eq!(rig.commit(0, &statements, &[]), Reply::Refused(Refusal::NotLeader));
+    assert_eq!(rig.commit(0, &statements), Reply::Refused(Refusal::NotLeader));
 }
 
 #[test]
-fn a_leader_overtaken_on_its_own_chain_stops_and_releases_by_what_came_after() {
+fn a_leader_overtaken_on_its_own_chain_stops_and_releases_by_statements_about_its_own_entries() {
     let (mut rig, entries) = led(3, 1);
     capture_by(&mut rig, &[0, 1, 2], &entries[0]);
     let mut user = User::new(&rig, 1, 2);
     let own = rig.make(0, &mut whole(), &[question(&mut user)]).entry;
-    // A chain beside it, of the same indexes.
-    let beside = fork(&mut rig, 2, &entries[0]);
-    let beside_next = next(&mut rig, 2);
-    capture_by(&mut rig, &[1, 0], &own);
+    let about_own = capture_by(&mut rig, &[1, 0], &own);
     let after = fork(&mut rig, 1, &own);
-    let after_next = next(&mut rig, 1);
-
-    let statements: Vec<Captured> =
-        [0, 1].map(|d| rig.captured(d, &[after.clone(), after_next.clone()])).to_vec();
+    let about_after = capture_by(&mut rig, &[0, 1], &after);
+    let about_before = rig.captured(2, &[]);
     assert_eq!(role(&mut rig.devices[0]), Role::SteppingDown);
     assert_eq!(rig.process(0, &whole(), &[]), Reply::Refused(Refusal::NotLeader));
-    // Nothing is on its own chain that is not shown to be.
-    let chains: [&[&Entry]; 5] =
-        [&[&beside_next], &[&after_next], &[&beside, &beside_next], &[&after, &beside_next], &[]];
-    for chain in chains {
-        let chain: Vec<Entry> = chain.iter().map(|e| (*e).clone()).collect();
-        let refused = rig.commit(0, &statements, &chain);
-        assert!(matches!(refused, Reply::Refused(_)), "{chain:?}: {refused:?}");
-    }
-    let Reply::Committed { statement, released } = rig.commit(0, &statements, &[after, after_next.clone()])
-    else {
-        panic!("the entries after its own one were not taken")
-    };
-    assert_eq!((statement.index, statement.hash), (after_next.index, after_next.hash()));
+    // What others made after its own entries counts for nothing.
+    assert_eq!(rig.commit(0, &about_after), Reply::Refused(Refusal::NoMajority));
+    // Here one of three vouches for its newest, and one for the one before.
+    let (first, released) = rig.committed(0, &[about_own[0], about_after[0], about_before]);
+    assert_eq!((first.hash, released.len()), (entries[0].hash(), 0));
+    let (newest, released) = rig.committed(0, &about_own);
+    assert_eq!(newest.hash, own.hash());
     let released: Vec<_> = released.iter().map(|r| (r.entry, r.replies.len())).collect();
     assert_eq!(released, [(own.hash(), 1)]);
+}
+
+#[test]
+fn a_commit_of_an_older_agent_is_taken_as_one_without_what_it_has_behind() {
+    let mut rig = Rig::new(1, None);
+    let made = next_of(&mut rig);
+    let statement = rig.captured(0, std::slice::from_ref(&made));
+    let group = rig.group;
+    let statements = minicbor::to_vec([statement]).expect("encodes");
+    let fields = [&[0x50][..], &group.0, &statements].concat();
+    let bytes = [&[0x82, 0x0d, 0x82][..], &fields].concat();
+    assert_eq!(
+        minicbor::to_vec(Request::Commit { group, statements: vec![statement] }).ok(),
+        Some(bytes.clone())
+    );
+    let expected = rig.devices[0].handle(&bytes);
+    assert!(matches!(minicbor::decode(&expected), Ok(Reply::Committed { .. })));
+    // Agents sent an empty list there. Entries, which none ever sent, are not looked at either.
+    let entry = [&[0x81][..], &minicbor::to_vec(&made).expect("encodes")].concat();
+    for third in [&[0x80][..], &entry] {
+        let older = [&[0x82, 0x0d, 0x83][..], &fields, third].concat();
+        assert_eq!(rig.devices[0].handle(&older), expected);
+    }
 }
 
 #[test]
@@ -218,12 +230,12 @@ fn all_members_of_the_largest_group_may_state_and_five_of_nine_are_a_majority() 
     let (mut rig, entries) = led(MAX_MEMBERS, 1);
     let all: Vec<usize> = (0..MAX_MEMBERS).collect();
     let mut statements = capture_by(&mut rig, &all, &entries[0]);
-    assert_eq!(rig.commit(0, &statements[..4], &[]), Reply::Refused(Refusal::NoMajority));
+    assert_eq!(rig.commit(0, &statements[..4]), Reply::Refused(Refusal::NoMajority));
     for enough in [5, 9] {
         assert_eq!(rig.committed(0, &statements[..enough]).0.index, entries[0].index);
     }
     statements.push(statements[0]);
-    assert_eq!(rig.commit(0, &statements, &[]), Reply::Refused(Refusal::TooLarge));
+    assert_eq!(rig.commit(0, &statements), Reply::Refused(Refusal::TooLarge));
 }
 
 #[test]
@@ -256,7 +268,7 @@ fn a_statement_that_no_member_made_of_this_entry_in_this_group_is_not_counted() 
         Captured { hsm: other, mac: Mac(Digest([7; 32])), ..own },
     ];
     for statement in forged {
-        assert_eq!(rig.commit(0, &[own, statement], &[]), Reply::Refused(Refusal::NotAuthentic));
+        assert_eq!(rig.commit(0, &[own, statement]), Reply::Refused(Refusal::NotAuthentic));
     }
     // What a member says of another entry is its word, but not of this one.
     rig.captured(1, &entries);
@@ -264,11 +276,11 @@ fn a_statement_that_no_member_made_of_this_entry_in_this_group_is_not_counted() 
     let beside = fork(&mut rig, 1, &entries[0]);
     let mine = rig.captured(0, &[second_entry]);
     let theirs = rig.captured(1, &[beside]);
-    assert_eq!(rig.commit(0, &[mine, theirs], &[]), Reply::Refused(Refusal::NoMajority));
+    assert_eq!(rig.commit(0, &[mine, theirs]), Reply::Refused(Refusal::NoMajority));
     let altered = Captured { hash: mine.hash, ..theirs };
-    assert_eq!(rig.commit(0, &[mine, altered], &[]), Reply::Refused(Refusal::NotAuthentic));
+    assert_eq!(rig.commit(0, &[mine, altered]), Reply::Refused(Refusal::NotAuthentic));
     let altered = Captured { index: mine.index, hash: mine.hash, ..own };
-    assert_eq!(rig.commit(0, &[altered], &[]), Reply::Refused(Refusal::NotAuthentic));
+    assert_eq!(rig.commit(0, &[altered]), Reply::Refused(Refusal::NotAuthentic));
 }
 
 #[test]
@@ -589,7 +601,7 @@ fn arrays_longer_than_the_protocol_allows_are_refused_before_their_items_take_me
     let key = CustodianKey(Digest([1; 32]));
     // A request with one array in it that holds one item, and the same with more.
     let policy = CustodianPolicy { custodians: vec![key], threshold: 1 };
-    let requests: [(Request, Vec<u8>, u16); 7] = [
+    let requests: [(Request, Vec<u8>, u16); 6] = [
         (Request::NewRealm(policy), minicbor::to_vec(key).expect("encodes"), MAX_CUSTODIANS as u16),
         (Request::NewGroup(vec![member]), minicbor::to_vec(member).expect("encodes"), MAX_MEMBERS as u16),
         (
@@ -608,14 +620,9 @@ fn arrays_longer_than_the_protocol_allows_are_refused_before_their_items_take_me
             MAX_PARTITIONS as u16,
         ),
         (
-            Request::Commit { group, statements: vec![statement], chain: vec![] },
+            Request::Commit { group, statements: vec![statement] },
             minicbor::to_vec(statement).expect("encodes"),
             MAX_MEMBERS as u16,
-        ),
-        (
-            Request::Commit { group, statements: vec![], chain: vec![made.clone()] },
-            minicbor::to_vec(&made).expect("encodes"),
-            MAX_CAPTURE_ENTRIES as u16,
         ),
     ];
     for (request, item, most) in requests {

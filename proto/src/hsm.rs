@@ -223,8 +223,7 @@ pub enum Request {
         #[cbor(n(2), decode_with = "at_most::<MAX_BATCH_REQUESTS, _, _>")]
         requests: Vec<BatchRequest>,
     },
-    /// Count statements, and release what they commit. `chain` leads from the newest own entry to entries that others
-    /// made after it, when statements speak of those. → [`Reply::Committed`].
+    /// Count statements about own entries, and release what they commit. → [`Reply::Committed`].
     #[n(13)]
     Commit {
         /// The group.
@@ -233,9 +232,7 @@ pub enum Request {
         /// Statements of members.
         #[cbor(n(1), decode_with = "at_most::<MAX_MEMBERS, _, _>")]
         statements: Vec<Captured>,
-        /// Entries after an own one, consecutive.
-        #[cbor(n(2), decode_with = "at_most::<MAX_CAPTURE_ENTRIES, _, _>")]
-        chain: Vec<Entry>,
+        // 2 is skipped: older agents send an empty list there.
     },
     /// What the realm's agents recognise each other by in this epoch. Needs a realm. → [`Reply::AgentSecret`]. Changes
     /// nothing.

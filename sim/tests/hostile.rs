@@ -100,10 +100,10 @@ fn the_model_departs_from_cores_with_a_rule_left_out() {
         (Bug::CaptureWithoutPrev, "continues what was captured before"),
         (Bug::CaptureGroupTwice, "and was asked for"),
         (Bug::StatementBeforeNvram, "after a restart"),
-        (Bug::ReleasePastTheFork, "replies of"),
+        (Bug::ReleasesAll, "replies of"),
         (Bug::CountTwice, "no majority has stated it"),
         (Bug::LeadForged, "begins with the captured entry"),
-        (Bug::ChainWithoutPrev, "does not go through an own entry"),
+        (Bug::CountLater, "no majority has stated it"),
         (Bug::JumpKeepsLeadership, "does not follow the newest own entry"),
         (Bug::SameTerm, "was drawn before"),
     ] {

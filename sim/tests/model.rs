@@ -49,16 +49,24 @@ fn what_is_forbidden_changes_nothing_and_says_why() {
     assert_eq!(model.captured(1), 0);
 }
 
-/// Found by the hostile host, which gave a leader its own entry as the entry of another.
 #[test]
-fn a_commit_on_a_chain_given_from_an_earlier_own_entry_releases_no_later_one() {
+fn what_others_made_after_a_leaders_entry_does_not_count_for_it() {
     let mut model = Model::new(3, None);
     let mut act = |action| model.apply(action).expect("allowed");
     act(Action::Lead { member: 0, from: 0 });
     act(Action::Make { member: 0, replies: true });
-    (0..2).for_each(|member| act(Action::Capture { member, to: 1 }));
-    act(Action::Commit { member: 0, end: 1, through: 0, entry: 1 });
+    act(Action::Capture { member: 1, to: 1 });
+    act(Action::Lead { member: 1, from: 1 });
+    act(Action::Make { member: 1, replies: true });
+    (1..3).for_each(|member| act(Action::Capture { member, to: 2 }));
+    for (entry, why) in
+        [(1, "no majority has stated it or an own entry after it"), (2, "it commits its own entries alone")]
+    {
+        let refused = model.apply(Action::Commit { member: 0, entry }).map_err(|forbidden| forbidden.why);
+        assert_eq!(refused, Err(why));
+    }
     assert_eq!(model.kept(0).collect::<Vec<_>>(), [1]);
-    model.apply(Action::Commit { member: 0, end: 1, through: 1, entry: 1 }).expect("allowed");
-    assert_eq!(model.kept(0).count(), 0);
+    // It does for whoever made it, and for that one it commits what was before too.
+    model.apply(Action::Commit { member: 1, entry: 2 }).expect("allowed");
+    assert_eq!((model.kept(0).count(), model.kept(1).count()), (1, 0));
 }

@@ -237,7 +237,7 @@ ask!(
     Reply::Processed { outcomes, made } => Processed { outcomes, made }
 );
 
-/// [`Request::Commit`], without a chain: an agent that no longer leads does not commit.
+/// [`Request::Commit`].
 #[derive(Clone, Debug)]
 pub struct Commit {
     /// The group.
@@ -256,7 +256,7 @@ pub struct Committed {
 }
 ask!(
     Commit -> Committed,
-    Self { group, statements } => Request::Commit { group, statements, chain: Vec::new() },
+    Self { group, statements } => Request::Commit { group, statements },
     Reply::Committed { statement, released } => Committed { statement, released }
 );
 

@@ -40,7 +40,7 @@ enum Action {
     /// A batch with any bytes for a tree.
     ProcessTree(Vec<u8>, Vec<Message>),
     Capture(Vec<u8>),
-    Commit(Vec<u8>, Vec<u8>),
+    Commit(Vec<u8>),
     Jump(u8, u8),
     ExportNonce,
     AgentSecret(u32),
@@ -254,11 +254,9 @@ impl Host {
                 Request::Process { group, trees: vec![PrefixTree { prefix: Prefix::WHOLE, tree }], requests }
             }
             Action::Capture(entries) => Request::capture(group, pick_all(&self.entries, entries)),
-            Action::Commit(statements, chain) => Request::Commit {
-                group,
-                statements: pick_all(&self.captured, statements),
-                chain: pick_all(&self.entries, chain),
-            },
+            Action::Commit(statements) => {
+                Request::Commit { group, statements: pick_all(&self.captured, statements) }
+            }
             Action::Jump(entry, committed) => {
                 Request::Jump(pick(&self.entries, *entry)?, pick(&self.committed, *committed)?)
             }

@@ -42,7 +42,7 @@ fn released(bug: Option<Bug>, before_the_commit: impl FnOnce(&mut Rig)) -> usize
     let [first, _] = requests.map(|request| s.rig.make(0, &mut tree, &[request]).entry);
     let statements: Vec<Captured> = (0..2).map(|d| s.rig.captured(d, std::slice::from_ref(&first))).collect();
     before_the_commit(&mut s.rig);
-    match s.rig.commit(0, &statements, &[]) {
+    match s.rig.commit(0, &statements) {
         Reply::Committed { released, .. } => released.iter().map(|of| of.replies.len()).sum(),
         _ => 0,
     }

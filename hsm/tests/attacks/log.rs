@@ -20,31 +20,15 @@ fn released(reply: &Reply) -> usize {
     }
 }
 
-pub(super) fn reply_released_through_another_fork(bug: Option<Bug>) -> bool {
+pub(super) fn reply_released_by_the_end_of_another_fork(bug: Option<Bug>) -> bool {
     let mut s = Scene::new(bug, 3, 2);
     guess_at_0(&mut s);
     let theirs = s.fork(1);
+    // Its second entry has an index at which there is no own one, and could follow the guess.
     let next = s.rig.make(1, &mut s.tree.clone(), &[]).entry;
-    let chain = [theirs, next.clone()];
-    let statements: Vec<Captured> = (1..3).map(|d| s.rig.captured(d, &chain)).collect();
-    // The second entry of the fork, as if it followed the guess.
-    released(&s.rig.commit(0, &statements, &[next])) > 0
-}
-
-pub(super) fn reply_released_past_the_fork(bug: Option<Bug>) -> bool {
-    let mut s = Scene::new(bug, 3, 2);
-    let request = s.user.recover2();
-    let mut tree = s.tree.clone();
-    let shared = s.rig.make(0, &mut tree, &[request]).entry;
-    let request = s.user.recover2();
-    s.rig.make(0, &mut tree.clone(), &[request]);
-    // Others go on from the first guess; the second is beaten.
-    s.rig.captured(1, std::slice::from_ref(&shared));
-    s.rig.lead(1, Some(&shared));
-    let theirs = s.rig.make(1, &mut tree, &[]).entry;
-    let chain = [shared, theirs.clone()];
-    let statements: Vec<Captured> = (1..3).map(|d| s.rig.captured(d, &chain)).collect();
-    released(&s.rig.commit(0, &statements, &[theirs])) > 1
+    let fork = [theirs, next];
+    let statements: Vec<Captured> = (1..3).map(|d| s.rig.captured(d, &fork)).collect();
+    released(&s.rig.commit(0, &statements)) > 0
 }
 
 pub(super) fn reply_of_an_abandoned_entry_released(bug: Option<Bug>) -> bool {
@@ -52,7 +36,7 @@ pub(super) fn reply_of_an_abandoned_entry_released(bug: Option<Bug>) -> bool {
     guess_at_0(&mut s);
     let other = s.fork(0);
     let statements: Vec<Captured> = (0..3).map(|d| s.rig.captured(d, std::slice::from_ref(&other))).collect();
-    released(&s.rig.commit(0, &statements, &[])) > 0
+    released(&s.rig.commit(0, &statements)) > 0
 }
 
 pub(super) fn entry_made_after_a_jump_beside_it(bug: Option<Bug>) -> bool {
@@ -83,7 +67,7 @@ pub(super) fn jump_on_a_strangers_statement(bug: Option<Bug>) -> bool {
     let entries = vec![s.tip.entry.clone(), fork.clone()];
     let Reply::Captured(statement) = stranger.ask(&Request::capture(group, entries)) else { panic!() };
     assert!(matches!(stranger.ask(&Request::Lead(group, Some(fork.clone()))), Reply::Leading(_)));
-    let commit = Request::Commit { group, statements: vec![statement], chain: vec![] };
+    let commit = Request::Commit { group, statements: vec![statement] };
     let Reply::Committed { statement, .. } = stranger.ask(&commit) else { panic!("no statement") };
     super::captures(&s.rig.devices[2].ask(&Request::Jump(fork, statement)))
 }
@@ -108,7 +92,7 @@ pub(super) fn commit_on_statements_that_nobody_made(bug: Option<Bug>) -> bool {
     let guess = guess_at_0(&mut s);
     let forged: Vec<Captured> =
         theirs.iter().map(|t| Captured { index: guess.index, hash: guess.hash(), ..*t }).collect();
-    released(&s.rig.commit(0, &forged, &[])) > 0
+    released(&s.rig.commit(0, &forged)) > 0
 }
 
 pub(super) fn statement_of_nothing(bug: Option<Bug>) -> bool {
@@ -133,5 +117,5 @@ pub(super) fn request_with_bytes_behind(bug: Option<Bug>) -> bool {
 
 pub(super) fn panic_on_a_commit_of_nothing(bug: Option<Bug>) -> bool {
     let mut s = Scene::new(bug, 3, 2);
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| s.rig.commit(0, &[], &[]))).is_err()
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| s.rig.commit(0, &[]))).is_err()
 }

@@ -222,13 +222,12 @@ impl Rig {
         }
     }
 
-    pub fn commit(&mut self, i: usize, statements: &[Captured], chain: &[Entry]) -> Reply {
-        let (statements, chain) = (statements.to_vec(), chain.to_vec());
-        self.devices[i].ask(&Request::Commit { group: self.group, statements, chain })
+    pub fn commit(&mut self, i: usize, statements: &[Captured]) -> Reply {
+        self.devices[i].ask(&Request::Commit { group: self.group, statements: statements.to_vec() })
     }
 
     pub fn committed(&mut self, i: usize, statements: &[Captured]) -> (Committed, Vec<Released>) {
-        match self.commit(i, statements, &[]) {
+        match self.commit(i, statements) {
             Reply::Committed { statement, released } => (statement, released),
             other => panic!("{other:?}"),
         }

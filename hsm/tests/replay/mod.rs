@@ -117,7 +117,7 @@ impl Realm {
             Reply::Captured(statement) => statement,
             other => panic!("{other:?}"),
         };
-        let commit = Request::Commit { group: self.group, statements: vec![statement], chain: vec![] };
+        let commit = Request::Commit { group: self.group, statements: vec![statement] };
         match self.device.ask(&commit) {
             Reply::Committed { mut released, .. } => {
                 Outcome::Answered(released.pop().expect("one entry").replies.pop().expect("one reply"))

@@ -90,9 +90,7 @@ pub enum Refusal {
     /// Fewer than a majority of the members have stated that they captured an own entry.
     #[n(22)]
     NoMajority,
-    /// A statement is about an entry that is not on this leadership's chain.
-    #[n(23)]
-    NotOwnChain,
+    // 23 stays unused: older HSMs refused with it entries in a `Commit` that led nowhere.
     /// A record does not open under this realm's key: the tree holds something that no HSM of it sealed.
     #[n(24)]
     BadRecord,
@@ -144,7 +142,6 @@ impl Refusal {
             | Self::NotCaptured
             | Self::NotLeader
             | Self::StaleTree
-            | Self::NotOwnChain
             | Self::NothingCaptured => RefusalClass::StartAnew,
             Self::NvramFailed | Self::Exhausted => RefusalClass::DeviceFailed,
         }
@@ -187,7 +184,6 @@ impl fmt::Display for Refusal {
             Self::NotOpened => "the partial tree does not open a record of the batch; load its path",
             Self::Busy => "too many entries wait for a commit; deliver statements first",
             Self::NoMajority => "fewer than a majority of the members have captured; wait for more statements",
-            Self::NotOwnChain => "a statement is about an entry of another leadership's chain",
             Self::BadRecord => "a record in the tree was not sealed by this realm; the store is damaged",
             Self::NvramFailed => "the HSM's NVRAM failed; restart it, and replace it if that does not help",
             Self::Exhausted => "a counter of the HSM is at its end",

@@ -194,9 +194,8 @@ fn longest(filled: &mut Filled) {
     let tree = ClaimedTree::decode(&tree).expect("a claim");
     let trees = vec![PrefixTree { prefix: Prefix::WHOLE, tree }];
     for request in [
-        Request::capture(group, largest.clone()),
+        Request::capture(group, largest),
         Request::Capture(groups),
-        Request::Commit { group, statements: vec![], chain: largest },
         Request::Process { group, trees, requests },
     ] {
         let bytes = minicbor::to_vec(&request).expect("a vector takes all bytes");

@@ -109,7 +109,7 @@ impl Host {
         let [CaptureOutcome::Captured(statement)] = outcomes[..] else {
             panic!("not captured but {reply:?}")
         };
-        let commit = Request::Commit { group: self.group, statements: vec![statement], chain: vec![] };
+        let commit = Request::Commit { group: self.group, statements: vec![statement] };
         let reply = self.twin.ask(&commit);
         let Reply::Committed { released, .. } = reply else { panic!("not committed but {reply:?}") };
         released.iter().map(|released| released.replies.len()).sum()

@@ -87,7 +87,7 @@ impl Alone {
         };
         for (group, outcome) in self.groups.clone().into_iter().zip(outcomes) {
             let CaptureOutcome::Captured(statement) = outcome else { return Err("not captured".into()) };
-            self.ask(&Request::Commit { group, statements: vec![statement], chain: vec![] });
+            self.ask(&Request::Commit { group, statements: vec![statement] });
         }
         Ok(())
     }

@@ -156,11 +156,7 @@ impl Hunt {
 
     /// The entries after what an HSM captured, up to one; none if that one is on another chain.
     pub(super) fn way(&self, at: u8, group: u8, to: Made) -> Vec<Made> {
-        self.between(self.captured(at, group), to)
-    }
-
-    /// The entries after one, up to another; none if that one is on another chain.
-    pub(super) fn between(&self, from: Option<Made>, to: Made) -> Vec<Made> {
+        let from = self.captured(at, group);
         let mut way = Vec::new();
         let mut next = Some(to);
         while next != from {
@@ -203,7 +199,7 @@ impl Hunt {
     }
 
     pub(super) fn commit(&mut self, at: u8, group: u8, statements: Vec<Made>) -> Made {
-        self.go(Step::Commit { at, group, statements, chain: Vec::new() })
+        self.go(Step::Commit { at, group, statements })
     }
 
     /// A leader of a group at the committed end of its log. None if the group is stuck, as a host can make it.

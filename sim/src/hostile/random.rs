@@ -146,17 +146,7 @@ impl Hunt {
         if self.rng.random_ratio(1, 3) {
             statements.pop();
         }
-        let mut chain = Vec::new();
-        if let Some(beyond) = recent(&mut self.rng, self.world.entries.keys())
-            && self.rng.random_ratio(1, 3)
-        {
-            let newest = self.newest(at, group);
-            chain = self.between(newest, beyond);
-            if chain.is_empty() {
-                chain.push(beyond);
-            }
-        }
-        Step::Commit { at, group, statements, chain }
+        Step::Commit { at, group, statements }
     }
 
     fn any_garbage(&mut self) -> Step {

@@ -412,7 +412,7 @@ pub(super) enum Step {
         #[n(1)]
         group: u8,
     },
-    /// Sends statements of capture, with entries beyond the own ones; makes a statement of commit.
+    /// Sends statements of capture; makes a statement of commit.
     #[n(8)]
     Commit {
         #[n(0)]
@@ -421,8 +421,6 @@ pub(super) enum Step {
         group: u8,
         #[n(2)]
         statements: Vec<Made>,
-        #[n(3)]
-        chain: Vec<Made>,
     },
     /// Restarts an HSM; the power may go again while it starts.
     #[n(9)]
@@ -597,7 +595,6 @@ impl Step {
                 all(entries);
                 all(others);
             }
-            Self::Commit { chain, .. } => all(chain),
             Self::Jump { entry, .. } | Self::Forge { entry, .. } | Self::Lie { entry, .. }
                 if *entry == from =>
             {
@@ -616,10 +613,7 @@ impl Step {
                 entries.retain(&is_made);
                 others.retain(is_made);
             }
-            Self::Commit { statements, chain, .. } => {
-                statements.retain(&is_made);
-                chain.retain(is_made);
-            }
+            Self::Commit { statements, .. } => statements.retain(is_made),
             _ => {}
         }
     }

@@ -62,8 +62,8 @@ impl fmt::Display for Step {
                 write!(f, "HSM {at}, group {group}: lead from {}", after(entry))
             }
             Self::Resign { at, group } => write!(f, "HSM {at}, group {group}: step down"),
-            Self::Commit { at, group, statements, chain } => {
-                write!(f, "HSM {at}, group {group}: commit with statements {statements:?}, chain {chain:?}")
+            Self::Commit { at, group, statements } => {
+                write!(f, "HSM {at}, group {group}: commit with statements {statements:?}")
             }
             Self::Restart { at, cut_after: None } => write!(f, "HSM {at} restarts"),
             Self::Restart { at, cut_after: Some(after) } => {

@@ -243,12 +243,11 @@ impl World {
                 let id = self.groups[group_of(*group)].id;
                 self.exchange(n, device(*at), step.name(), &Request::StepDown(id));
             }
-            Step::Commit { at, group, statements, chain } => {
+            Step::Commit { at, group, statements } => {
                 let group = self.groups[group_of(*group)].id;
                 let known = |s: &Made| self.statements.get(s).map(|(_, s)| *s).or(self.lies.get(s).copied());
                 let statements = statements.iter().filter_map(known).collect();
-                let chain = self.entries_of(chain);
-                self.exchange(n, device(*at), step.name(), &Request::Commit { group, statements, chain });
+                self.exchange(n, device(*at), step.name(), &Request::Commit { group, statements });
             }
             Step::Join { at, group, invitation } => {
                 let group = group_of(*group);

@@ -34,7 +34,7 @@ impl Bounds {
             | Rule::JumpIsForward
             | Rule::NvramFirst
             | Rule::LeaderStates
-            | Rule::OneChainCounted
+            | Rule::OwnCounted
             | Rule::Majority => (2, 2, 0),
         };
         Some(Self { members, entries, guesses, states: 1_000_000 })
@@ -120,12 +120,7 @@ fn successors(model: &Model, bounds: &Bounds) -> Vec<(Action, Model)> {
             if to == model.captured(member) || model.without == Some(Rule::NvramFirst) {
                 actions.push(Action::Restart { member, captured: to });
             }
-            // From an earlier own entry on no more is released, and nothing else differs.
-            let commit = |end| {
-                let through = model.last_own(member, end)?;
-                Some(Action::Commit { member, end, through, entry: to })
-            };
-            actions.extend((0..entries).filter_map(commit));
+            actions.push(Action::Commit { member, entry: to });
         }
     }
     // A forbidden action changes nothing, so the copy serves for the next one.

@@ -48,14 +48,10 @@ pub enum Action {
         /// The entry.
         to: Number,
     },
-    /// States an entry as committed, and releases the replies of own entries up to it.
+    /// States an own entry as committed, and releases the replies of own entries up to it.
     Commit {
         /// Who.
         member: usize,
-        /// The end of the chain that statements are counted on.
-        end: Number,
-        /// The own entry that this chain was given from; replies of later ones wait on.
-        through: Number,
         /// The entry.
         entry: Number,
     },
@@ -88,8 +84,8 @@ pub enum Rule {
     CountOnce,
     /// The leader counts by its own statement alone.
     LeaderStates,
-    /// Statements are counted on one chain, by hash.
-    OneChainCounted,
+    /// Statements count if they are about own entries, by hash.
+    OwnCounted,
     /// More than half of the members are a majority.
     Majority,
     /// A capture continues the captured entry by hash.
@@ -111,7 +107,7 @@ impl Rule {
         Self::NvramFirst,
         Self::CountOnce,
         Self::LeaderStates,
-        Self::OneChainCounted,
+        Self::OwnCounted,
         Self::Majority,
         Self::CaptureFollows,
         Self::RepliesLast,
@@ -204,7 +200,7 @@ impl Model {
             Action::Make { member, replies } => self.make(member, replies),
             Action::Capture { member, to } => self.capture(member, to),
             Action::Jump { member, to } => self.jump(member, to),
-            Action::Commit { member, end, through, entry } => self.commit(member, end, through, entry),
+            Action::Commit { member, entry } => self.commit(member, entry),
             Action::StepDown { member } => self.step_down(member),
             Action::Restart { member, captured } => self.restart(member, captured),
         };
@@ -233,12 +229,6 @@ impl Model {
     #[must_use]
     pub fn newest(&self, member: usize) -> Option<Number> {
         self.members[member].leadership.map(|l| l.newest)
-    }
-
-    /// The newest own entry of a member on the chain to `end`; the newest at all where that rule is left out.
-    fn last_own(&self, member: usize, end: Number) -> Option<Number> {
-        let own = self.own(self.members[member].leadership?);
-        own.into_iter().find(|own| !self.keeps(Rule::ReleaseByAncestry) || self.is_on(*own, end))
     }
 
     /// An entry's index in the log.
@@ -386,35 +376,35 @@ impl Model {
         Ok(())
     }
 
-    /// Members that have stated an entry on this chain at this index or later.
-    fn votes(&self, member: usize, end: Number, index: u64) -> u32 {
-        let stated: Vec<u16> = if self.keeps(Rule::OneChainCounted) {
-            self.chain(end)
-                .filter(|at| self.nodes[*at].index >= index)
-                .map(|at| self.nodes[at].stated)
-                .collect()
-        } else {
-            self.nodes.iter().filter(|node| node.index >= index).map(|node| node.stated).collect()
+    /// Members that have stated this entry, or one of these after it.
+    fn votes(&self, member: usize, entry: Number, own: &[Number]) -> u32 {
+        let counts = |at: Number| {
+            if self.keeps(Rule::OwnCounted) {
+                self.is_on(entry, at) && (own.contains(&at) || !self.keeps(Rule::ReleaseByAncestry))
+            } else {
+                self.nodes[at].index >= self.nodes[entry].index
+            }
         };
+        let stated = (0..self.nodes.len()).filter(|at| counts(*at)).map(|at| self.nodes[at].stated);
         if !self.keeps(Rule::CountOnce) {
-            return stated.iter().map(|stated| stated.count_ones()).sum();
+            return stated.map(u16::count_ones).sum();
         }
-        let own = if self.keeps(Rule::LeaderStates) { 0 } else { 1 << member };
-        stated.iter().fold(own, |all, stated| all | stated).count_ones()
+        let leader = if self.keeps(Rule::LeaderStates) { 0 } else { 1 << member };
+        stated.fold(leader, |all, stated| all | stated).count_ones()
     }
 
-    fn commit(&mut self, member: usize, end: Number, through: Number, entry: Number) -> Checked {
+    fn commit(&mut self, member: usize, entry: Number) -> Checked {
         let leadership = self.members[member].leadership.ok_or("it neither leads nor has led")?;
-        let by_index = !self.keeps(Rule::ReleaseByAncestry);
-        let own = self.own(leadership).contains(&through) && (by_index || self.is_on(through, end));
-        check(own, "the chain does not go through an own entry")?;
-        check(entry != 0 && self.is_on(entry, end), "the entry is not on the chain")?;
-        let base = self.nodes[leadership.base].index;
-        check(self.nodes[entry].index >= base, "the entry is older than the leadership")?;
-        let votes = self.votes(member, end, self.nodes[entry].index);
-        check(votes >= self.majority(), "no majority has stated it or what follows it")?;
+        let own = self.own(leadership);
+        let index = self.nodes[entry].index;
+        let at_own_index = own.iter().any(|at| self.nodes[*at].index == index);
+        let taken = own.contains(&entry) || (at_own_index && !self.keeps(Rule::ReleaseByAncestry));
+        check(entry != 0 && taken, "it commits its own entries alone")?;
+        check(
+            self.votes(member, entry, &own) >= self.majority(),
+            "no majority has stated it or an own entry after it",
+        )?;
         self.nodes[entry].committed = true;
-        let index = self.nodes[entry].index.min(self.nodes[through].index);
         for own in self.kept(member).collect::<Vec<_>>() {
             if self.nodes[own].index <= index {
                 self.nodes[own].replies = Replies::Released;
@@ -450,9 +440,7 @@ impl fmt::Display for Action {
             Self::Make { member, replies: false } => write!(f, "HSM {member} makes an entry"),
             Self::Capture { member, to } => write!(f, "HSM {member} captures #{to}"),
             Self::Jump { member, to } => write!(f, "HSM {member} jumps to #{to}"),
-            Self::Commit { member, end, through, entry } => {
-                write!(f, "HSM {member} commits #{entry} on the chain through its own #{through} to #{end}")
-            }
+            Self::Commit { member, entry } => write!(f, "HSM {member} commits #{entry}"),
             Self::StepDown { member } => write!(f, "HSM {member} steps down"),
             Self::Restart { member, captured } => {
                 write!(f, "HSM {member} restarts with #{captured} captured")

@@ -119,10 +119,10 @@ impl Trace {
             (Request::Jump(entry, _), Reply::Captured(statement)) if entry.group == self.group => {
                 self.jump(member, entry, statement)
             }
-            (Request::Commit { group, chain, .. }, Reply::Committed { statement, released })
+            (Request::Commit { group, .. }, Reply::Committed { statement, released })
                 if *group == self.group =>
             {
-                self.commit(member, chain, statement, released)
+                self.commit(member, statement, released)
             }
             (_, Reply::Refused(refusal)) => self.refused(member, request, *refusal),
             _ => Ok(()),
@@ -263,18 +263,12 @@ impl Trace {
     fn commit(
         &mut self,
         member: usize,
-        chain: &[Entry],
         statement: &Committed,
         released: &[Released],
     ) -> Result<(), Departure> {
         let entry = self.number(&statement.hash)?;
-        let newest = self.model.newest(member).unwrap_or(0);
-        let (through, end) = match (chain.first(), chain.last()) {
-            (Some(first), Some(last)) => (self.number(&first.prev)?, self.number(&last.hash())?),
-            _ => (newest, newest),
-        };
         let kept: Vec<Number> = self.model.kept(member).collect();
-        self.model.apply(Action::Commit { member, end, through, entry })?;
+        self.model.apply(Action::Commit { member, entry })?;
         self.counts.commits += 1;
         let still: Vec<Number> = self.model.kept(member).collect();
         let mut foretold: Vec<Number> = kept.into_iter().filter(|entry| !still.contains(entry)).collect();

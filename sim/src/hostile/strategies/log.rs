@@ -75,42 +75,20 @@ pub(super) fn commit_with_a_stranger(hunt: &mut Hunt) {
     hunt.commit(s.at, 0, own.into_iter().chain(strange).collect());
 }
 
-/// What others made after a leader's entry vouches for it too: this one is to work.
-pub(super) fn commit_through_the_entries_of_another(hunt: &mut Hunt) {
-    let Some(s) = hunt.stage(1) else { return };
-    let message = guess_here(hunt, &s, 0);
-    let mine = hunt.process(s.at, s.group, &message);
-    let other = hunt.other(&s);
-    hunt.capture(other, mine);
-    hunt.lead(other, s.group);
-    let next = hunt.process(other, s.group, &[]);
-    let last = hunt.process(other, s.group, &[]);
-    let others = hunt.without(&s, s.at);
-    let statements: Vec<_> = others.iter().filter_map(|at| hunt.capture(*at, last)).collect();
-    for chain in [vec![last], vec![next], vec![last, next], vec![next, last]] {
-        let statements = statements.clone();
-        hunt.go(Step::Commit { at: s.at, group: s.group, statements, chain });
-    }
-}
-
-/// A guess at one leader, and a chain of another fork that claims to go on from it.
-pub(super) fn commit_through_another_fork(hunt: &mut Hunt) {
+/// A guess at one leader, and the end of another fork, which could follow it.
+pub(super) fn commit_with_the_end_of_another_fork(hunt: &mut Hunt) {
     let Some(s) = hunt.stage(1) else { return };
     let message = guess_here(hunt, &s, 0);
     hunt.process(s.at, s.group, &message);
     let other = hunt.other(&s);
     hunt.lead(other, s.group);
-    let theirs = hunt.process_on(other, s.group, Some(s.tip), &[]);
+    hunt.process_on(other, s.group, Some(s.tip), &[]);
     let next = hunt.process(other, s.group, &[]);
     let others = hunt.without(&s, s.at);
-    let statements: Vec<_> = others.iter().filter_map(|at| hunt.capture(*at, next)).collect();
-    for chain in [vec![next], vec![theirs, next]] {
-        let statements = statements.clone();
-        hunt.go(Step::Commit { at: s.at, group: s.group, statements, chain });
-    }
+    hunt.settle(s.at, s.group, next, &others);
 }
 
-/// A leader's second entry is beaten by what others made after its first: only the first may be released.
+/// A leader's second entry is beaten by what others made after its first: at most the first may be released.
 pub(super) fn commit_past_the_fork(hunt: &mut Hunt) {
     let Some(s) = hunt.stage(1) else { return };
     let first = guess_here(hunt, &s, 0);
@@ -122,26 +100,7 @@ pub(super) fn commit_past_the_fork(hunt: &mut Hunt) {
     hunt.lead(other, s.group);
     let theirs = hunt.process(other, s.group, &[]);
     let others = hunt.without(&s, s.at);
-    let statements = others.iter().filter_map(|at| hunt.capture(*at, theirs)).collect();
-    hunt.go(Step::Commit { at: s.at, group: s.group, statements, chain: vec![theirs] });
-}
-
-/// Entries that the host wrote itself, to lead from an own entry to one that others captured.
-pub(super) fn commit_through_forged_entries(hunt: &mut Hunt) {
-    let Some(s) = hunt.stage(1) else { return };
-    let message = guess_here(hunt, &s, 0);
-    let mine = hunt.process(s.at, s.group, &message);
-    let other = hunt.other(&s);
-    hunt.capture(other, mine);
-    hunt.lead(other, s.group);
-    let next = hunt.process(other, s.group, &[]);
-    let others = hunt.without(&s, s.at);
-    let statements: Vec<_> = others.iter().filter_map(|at| hunt.capture(*at, mine)).collect();
-    for how in [Forgery::HostsMac, Forgery::NoPartitions] {
-        let forged = hunt.go(Step::Forge { entry: next, how });
-        let statements = statements.clone();
-        hunt.go(Step::Commit { at: s.at, group: s.group, statements, chain: vec![forged] });
-    }
+    hunt.settle(s.at, s.group, theirs, &others);
 }
 
 /// Statements about what came before, with this entry put in.
