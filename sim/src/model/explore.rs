@@ -29,11 +29,11 @@ impl Bounds {
             Rule::LeadFromCaptured => return None,
             Rule::JumpIsExact | Rule::CaptureFollows => (2, 3, 0),
             Rule::CountOnce => (3, 3, 0),
+            Rule::LeaderStates => (3, 2, 0),
             Rule::RepliesLast | Rule::ReleaseByAncestry => (2, 2, 1),
             Rule::JumpIsCommitted
             | Rule::JumpIsForward
             | Rule::NvramFirst
-            | Rule::LeaderStates
             | Rule::OwnCounted
             | Rule::Majority => (2, 2, 0),
         };
