@@ -8,6 +8,7 @@ use crate::env::Env;
 use crate::leadership::Leadership;
 use crate::state::Position;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use rand_core::Rng as _;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, Refusal, Reply};
@@ -208,7 +209,7 @@ impl Core {
                 stated.push(at);
             }
         }
-        stated.sort_unstable_by(|a, b| b.index.cmp(&a.index));
+        stated.sort_unstable_by_key(|at| Reverse(at.index));
         let half = group.members.len() / 2;
         stated.get(half).copied().filter(|at| at.index > Index::ZERO).ok_or(Refusal::NoMajority)
     }
