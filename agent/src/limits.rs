@@ -1,10 +1,10 @@
-//! How much the front door takes on, by tenant, by user, by address and in all.
+//! How much the front door accepts, by tenant, by user, by address and in all.
 //!
 //! A tenant over its rate gets `RateLimitExceeded` and costs no HSM time; other tenants do not notice. Neither do other
-//! users when one user is over its own rate: what is refused to a user is not counted for the tenant.
+//! users when one user is over its own rate: what a user is refused does not count for the tenant.
 //!
-//! Nothing is remembered of anybody for whom no token vouched. Tenants are bounded by the tenants file, the users of each by
-//! [`MAX_USERS`], whatever a tenant signs.
+//! Nothing is remembered about anyone that no token vouched for. Tenants are bounded by the tenants file, the users of
+//! each by [`MAX_USERS`], whatever a tenant signs.
 
 use governor::clock::{Clock, DefaultClock, Reference};
 use governor::middleware::NoOpMiddleware;
@@ -24,21 +24,21 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Requests a second of one tenant, in the long run. Handshakes without a request do not count.
+    /// Requests per second of one tenant, in the long run. Handshakes without a request do not count.
     pub requests_per_second: NonZeroU32,
-    /// Requests of one tenant at once after a pause.
+    /// Requests that one tenant may send at once after a pause.
     pub requests_burst: NonZeroU32,
-    /// Handshakes a second of one tenant, in the long run, with a request inside or not.
+    /// Handshakes per second of one tenant, in the long run, with or without a request inside.
     pub handshakes_per_second: NonZeroU32,
-    /// Handshakes of one tenant at once after a pause.
+    /// Handshakes that one tenant may send at once after a pause.
     pub handshakes_burst: NonZeroU32,
-    /// Requests a second of one user, in the long run.
+    /// Requests per second of one user, in the long run.
     pub user_requests_per_second: NonZeroU32,
-    /// Requests of one user at once after a pause.
+    /// Requests that one user may send at once after a pause.
     pub user_requests_burst: NonZeroU32,
-    /// Handshakes a second of one user, in the long run.
+    /// Handshakes per second of one user, in the long run.
     pub user_handshakes_per_second: NonZeroU32,
-    /// Handshakes of one user at once after a pause.
+    /// Handshakes that one user may send at once after a pause.
     pub user_handshakes_burst: NonZeroU32,
     /// Connections to the front door. One more takes the place of one that waits.
     pub max_connections: NonZeroU32,
