@@ -45,7 +45,7 @@ pub struct Limits {
     /// Connections of one address, which is 64 bits of an IPv6 address. 0 is no limit of its own, for where all
     /// connections come from one load balancer.
     pub max_connections_per_address: u32,
-    /// Requests that are being worked on. More are answered `Unavailable`.
+    /// Requests in flight. More are answered `Unavailable`.
     pub max_requests_in_flight: NonZeroU32,
 }
 
@@ -71,10 +71,10 @@ impl Default for Limits {
 
 /// The most users of one tenant that are remembered at once.
 pub const MAX_USERS: usize = 1 << 17;
-/// How often a full table is searched for users who need not be remembered any more.
+/// How often a full table is searched for users who need not be remembered any longer.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// Why a request is too much.
+/// Why a request is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Over {
     /// The user is over its rate.
@@ -93,7 +93,7 @@ pub struct RateLimits<C: Clock = DefaultClock> {
     hasher: RandomState,
 }
 
-/// How often something may be asked.
+/// How often something may be requested.
 #[derive(Clone, Copy)]
 struct Rate {
     tenant: Quota,
@@ -115,7 +115,7 @@ impl RateLimits {
 }
 
 impl<C: Clock + Clone> RateLimits<C> {
-    /// As [`RateLimits::new`], by a clock of the caller's.
+    /// As [`RateLimits::new`], with the caller's clock.
     #[must_use]
     pub fn with_clock(limits: &Limits, clock: &C) -> Self {
         let quota = |per_second, burst| Quota::per_second(per_second).allow_burst(burst);
@@ -166,8 +166,8 @@ impl<C: Clock + Clone> RateLimits<C> {
 
 impl Rate {
     fn new(tenant: Quota, user: Quota) -> Self {
-        // So many different users can be let in for as long as one is kept. When more have come, the tenant is over its
-        // rate anyway.
+        // This many different users can be admitted in the time that one is kept. When more have come, the tenant is
+        // over its rate anyway.
         let kept = user.burst_size_replenished_in() + user.replenish_interval() + SWEEP;
         let users = kept.as_nanos() / tenant.replenish_interval().as_nanos().max(1);
         let users = users.saturating_add(tenant.burst_size().get().into());
@@ -206,7 +206,7 @@ impl<C: Clock + Clone> Buckets<C> {
         self.tenant.check().map_err(|_| Over::Tenant)
     }
 
-    /// Forgets users whose buckets are full again. Not each time, as that looks at all of them.
+    /// Forgets users whose buckets are full again. Not on every call, because that looks at all of them.
     fn sweep(&self, now: C::Instant) {
         let mut swept = self.swept.lock();
         if now.duration_since(*swept) >= Nanos::from(SWEEP) {
@@ -216,7 +216,7 @@ impl<C: Clock + Clone> Buckets<C> {
     }
 }
 
-/// When the bucket of each user will be full again, of a bounded number of users.
+/// When each user's bucket will be full again, for a bounded number of users.
 struct Table {
     full_at: Mutex<HashMap<u64, Nanos>>,
     most: usize,
@@ -242,7 +242,7 @@ impl StateStore for Table {
         let mut table = self.lock();
         let known = table.get(key).copied();
         if known.is_none() && table.len() >= self.most {
-            // Whom there is no room for is as one who has used up all.
+            // A user for whom there is no room is treated as one who has used up everything.
             return measure(Some(Nanos::new(u64::MAX))).map(|(outcome, _)| outcome);
         }
         let (outcome, full_at) = measure(known)?;

@@ -20,7 +20,7 @@ const SECRET_LEN: usize = 32;
 pub(super) fn execute(config: &Path, command: TenantCommand) -> Result<(), CliError> {
     let TenantCommand::Add { name, public_key } = command;
     if !is_tenant_name(&name) {
-        return Err(CliError::Arguments("a tenant's name is letters and digits, or `test-` before them"));
+        return Err(CliError::Arguments("a tenant's name is letters and digits, optionally after `test-`"));
     }
     let config = configured(config)?;
     let path = &config.tenants;
