@@ -67,7 +67,7 @@ fn mistakes_in_a_configuration_are_named_with_their_line() {
         ("[election]\ntimeout_max_ms = 150", "timeout_max_ms is greater than timeout_min_ms"),
         ("[tls]\ncertificate = \"c.pem\"", "missing field `key`"),
         ("a b", "4: "),
-        ("[store_options]\naws_secret_access_key = 123456", "put it between quotes"),
+        ("[store_options]\naws_secret_access_key = 123456", "put it in quotes"),
     ] {
         let error = with(text);
         assert!(error.starts_with(file) && error.contains(expected), "{text}: {error}");

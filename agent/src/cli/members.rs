@@ -384,7 +384,7 @@ mod tests {
         let ok = || (Some(agent()), witness());
         for (members, expected) in [
             ([ok(), ok(), ok()], "no member leads"),
-            ([(Some(agent()), reading()), ok(), ok()], "reads the stored tree"),
+            ([(Some(agent()), reading()), ok(), ok()], "is reading the stored tree"),
             ([(Some(agent()), damaged), ok(), (Some(full()), witness())], "page 01 is missing"),
             ([(Some(full()), witness()), ok(), ok()], "No space left on device"),
             (
