@@ -161,8 +161,7 @@ impl Error {
 /// What went wrong.
 ///
 /// [`ErrorKind::InvalidPin`] and [`ErrorKind::NotRegistered`] hold no matter what the silent realms would have said.
-/// The
-/// others decide nothing: the secret may well exist.
+/// The others decide nothing: the secret may well exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {

@@ -35,8 +35,7 @@ impl Client {
     /// An HSM accepts at most two registrations in one call, the second only if answers to the first were lost.
     ///
     /// `user_info` goes into the stretching of the PIN and is not secret. Use a permanent name of the user, and give
-    /// the
-    /// same one at recovery.
+    /// the same one at recovery.
     ///
     /// # Errors
     ///

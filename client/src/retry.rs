@@ -20,8 +20,7 @@ pub struct RetryPolicy {
     pub patience: Duration,
     /// A request that stays without an answer for this long is sent a second time over a connection of its own, and
     /// after three times as long a third time. The first answer counts. `None`: never. No such copy costs a guess: it
-    /// is
-    /// the same ciphertext in the same session, or a request that changes nothing.
+    /// is the same ciphertext in the same session, or a request that changes nothing.
     pub copy_after: Option<Duration>,
 }
 

@@ -389,7 +389,7 @@ mod tests {
             ([(Some(full()), witness()), ok(), ok()], "No space left on device"),
             (
                 [ok(), (Some(agent()), report("candidate", |of| of.tip = Index(2))), ok()],
-                "has found entry 2 so far",
+                "found the log up to entry 2 so far",
             ),
             ([(Some(agent()), stopped()), (Some(agent()), stopped()), ok()], "has stopped too"),
             ([(Some(full()), reading()), ok(), ok()], "No space left on device"),

@@ -2,8 +2,7 @@
 //! derives keys, encrypts the secret, and signs a registration.
 //!
 //! No I/O and no clock; randomness is passed in. Realms contain no code for any of it: what both sides must agree on is
-//! in
-//! `strongroom-proto`. Everything that a realm answers is a claim until it is checked here or there.
+//! in `strongroom-proto`. Everything that a realm answers is a claim until it is checked here or there.
 #![forbid(unsafe_code)]
 
 pub mod oprf;

@@ -75,7 +75,7 @@ pub(super) fn commit_with_a_stranger(hunt: &mut Hunt) {
     hunt.commit(s.at, 0, own.into_iter().chain(strange).collect());
 }
 
-/// What others made after a leader's entry vouches for it too: this one is to work.
+/// What others made after a leader's entry also vouches for it: this one must work.
 pub(super) fn commit_through_the_entries_of_another(hunt: &mut Hunt) {
     let Some(s) = hunt.stage(1) else { return };
     let message = guess_here(hunt, &s, 0);
@@ -93,7 +93,7 @@ pub(super) fn commit_through_the_entries_of_another(hunt: &mut Hunt) {
     }
 }
 
-/// A guess at one leader, and a chain of another fork that claims to go on from it.
+/// A guess at one leader, and a chain of another fork that claims to continue from it.
 pub(super) fn commit_through_another_fork(hunt: &mut Hunt) {
     let Some(s) = hunt.stage(1) else { return };
     let message = guess_here(hunt, &s, 0);
@@ -163,7 +163,7 @@ pub(super) fn commit_with_forged_statements(hunt: &mut Hunt) {
     hunt.commit(s.at, s.group, vec![own, other]);
 }
 
-/// A statement of commit, and ones of capture, made to speak of a fork that nobody committed.
+/// A statement of commit, and ones of capture, altered to name a fork that was never committed.
 pub(super) fn jump_with_forged_statements(hunt: &mut Hunt) {
     let Some(s) = hunt.stage(0) else { return };
     let all = hunt.members(s.group);
@@ -181,7 +181,7 @@ pub(super) fn jump_with_forged_statements(hunt: &mut Hunt) {
     }
 }
 
-/// An HSM that is no member, and was made to join alone, commits a fork by itself.
+/// An HSM that is not a member, and was made to join alone, commits a fork by itself.
 pub(super) fn jump_with_a_strangers_statement(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(0) else { return };
     hunt.go(Step::Join { at: 3, group: 0, invitation: Invitation::Alone });
@@ -194,7 +194,7 @@ pub(super) fn jump_with_a_strangers_statement(hunt: &mut Hunt) {
     }
 }
 
-/// A leader that captures what another made after its newest entry is behind: nobody will follow it.
+/// A leader that captures what another made after its newest entry is behind: no member will follow it.
 pub(super) fn make_entries_after_being_overtaken(hunt: &mut Hunt) {
     let Some(s) = hunt.stage(1) else { return };
     let mine = hunt.process(s.at, s.group, &[]);
@@ -216,7 +216,7 @@ pub(super) fn ask_for_a_statement_of_nothing(hunt: &mut Hunt) {
     }
 }
 
-/// A whole request, and another behind it.
+/// A whole request, and another after it.
 pub(super) fn send_bytes_behind(hunt: &mut Hunt) {
     let at = hunt.any_hsm();
     hunt.go(Step::Status { at });
