@@ -12,7 +12,9 @@ use std::sync::Arc;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::ids::{Index, RecordId};
 
-/// First and longest pause before a write is tried again.
+/// First and longest pause before a write is tried again. Doubled by hand, here and in the crate's other files: nothing
+/// here calls or sleeps, and a pause is a number to compare the time of the next event with. Of `backon`, only its iterator
+/// of `Duration`s would fit, in place of one line.
 const BACK_OFF_MS: (u64, u64) = (20, 1_000);
 
 /// A segment that this agent is writing.

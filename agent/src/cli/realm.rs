@@ -21,14 +21,9 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
         RealmCommand::Custodian { out } => {
             let public = make_key(&out)?;
             outln!("{}", public.0);
-            hintln!(
-                "The private key is in {}. Anyone who has it can approve as this custodian;",
-                out.display()
-            );
+            hintln!("The private key is in {}. Anyone with it can approve as this custodian;", out.display());
             hintln!("keep it off the realm's machines. The line above is the public key.");
-            hintln!(
-                "Next: hand that line to the person who makes the realm, who names all custodians at once:"
-            );
+            hintln!("Next: give that line to the maker of the realm, who names all custodians at once:");
             hintln!(
                 "strongroom-agent realm create --custodian KEY --custodian KEY --custodian KEY --threshold K"
             );
@@ -57,7 +52,7 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
             let (key, policy) = (read_key(&key)?, &founding.policy);
             if !policy.is_valid() || !policy.custodians.contains(&custodian_key(&key)) {
                 return Err(CliError::Arguments(
-                    "this key is not a custodian's of that realm: the person who made the realm left you out; do not use it",
+                    "this key is not a custodian's of that realm: its maker left you out; do not use that realm",
                 ));
             }
             hintln!("With your signature apps take this public key for that of the realm you look after:");
