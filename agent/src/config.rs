@@ -180,7 +180,7 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// When a witness takes its leader for dead. Each silence is drawn anew between the two time-outs, so that witnesses
+/// When a witness takes its leader for dead. Each silence is drawn again between the two time-outs, so that witnesses
 /// seldom stand for leader at the same time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "RawElection")]

@@ -101,7 +101,7 @@ async fn lock_a_record(story: &Story, thief: &Client) -> Result<(), Error> {
     let late = story.step("Even the right PIN comes too late now", guess(thief, RIGHT)).await?;
     story.expect(
         late == Guess::Wrong { left: 0 },
-        "the secret is gone; nobody can recover it, the operator included",
+        "the secret is gone; nobody can recover it, not even the operator",
     )
 }
 

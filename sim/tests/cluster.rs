@@ -30,10 +30,10 @@ fn assert_recovered(user: &User) {
     assert!(matches!(third, SecretsResponse::Recover3(Recover3Response::Ok(_))), "{third:?}");
 }
 
-/// Runs until somebody leads.
+/// Runs until a member leads.
 #[track_caller]
 fn elect(cluster: &mut Cluster) -> usize {
-    assert!(cluster.run_until(5_000, |cluster| cluster.leader().is_some()), "somebody leads within 5 s");
+    assert!(cluster.run_until(5_000, |cluster| cluster.leader().is_some()), "a member leads within 5 s");
     cluster.leader().expect("just seen")
 }
 
@@ -211,7 +211,7 @@ fn of_two_leaders_the_one_whose_segment_is_lost_steps_down_and_releases_nothing_
         let old_leads = |cluster: &Cluster| {
             cluster.status(old).filter(|status| matches!(status.role, Role::Leader { .. }))
         };
-        assert!(old_leads(&cluster).is_some(), "nobody told the old leader");
+        assert!(old_leads(&cluster).is_some(), "the old leader was not told");
         let mut made = false;
         cluster.run_until(1_000, |cluster| {
             users.iter_mut().for_each(|user| user.poll(cluster));
@@ -370,7 +370,7 @@ fn replaced_after_ms(seed: u64, bug: Option<strongroom_replica::Bug>) -> Option<
 fn a_leader_whose_hsm_stalls_is_replaced_within_a_second() {
     for seed in 0..8 {
         let after_ms = replaced_after_ms(seed, None);
-        assert!(after_ms.is_some(), "seed {seed}: nobody else serves after a second");
+        assert!(after_ms.is_some(), "seed {seed}: no other member serves after a second");
     }
     assert_eq!(
         replaced_after_ms(0, Some(strongroom_replica::Bug::SilentHsmLeads)),
@@ -436,14 +436,14 @@ fn a_store_that_lost_what_an_hsm_captured_stops_the_agent_that_starts_on_it() {
         users[0].poll(cluster);
         false
     });
-    assert!(users[0].unavailable() > 0 && users[0].responses().is_empty(), "it answers, and serves nobody");
+    assert!(users[0].unavailable() > 0 && users[0].responses().is_empty(), "it answers, but serves no user");
 }
 
 #[test]
 fn a_store_that_lost_the_newest_segment_gets_it_again_from_a_running_agent() {
     let mut cluster = scenario(|_| {});
     cluster.run_for(500);
-    let leader = cluster.leader().expect("somebody leads");
+    let leader = cluster.leader().expect("a member leads");
     let before = cluster.log();
     let newest = *cluster.store.objects().last().expect("the log is not empty").0;
     cluster.store.lose(&newest).expect("just seen");

@@ -51,7 +51,7 @@ fn host(bug: HostBug) -> impl Fn(&mut Cluster) {
 }
 
 fn elect(cluster: &mut Cluster) -> usize {
-    assert!(cluster.run_until(5_000, |cluster| cluster.leader().is_some()), "somebody leads within 5 s");
+    assert!(cluster.run_until(5_000, |cluster| cluster.leader().is_some()), "a member leads within 5 s");
     cluster.leader().expect("just seen")
 }
 

@@ -111,7 +111,7 @@ fn a_damaged_segment_that_is_restored_lets_everybody_go_on(bug: Option<Bug>) {
 fn a_member_that_cannot_read_what_a_leader_needs_leaves_leading_to_others_and_is_counted_on() {
     for seed in 0..4 {
         let mut cluster = at_work(seed, 3, None).0;
-        let leader = cluster.leader().expect("somebody leads");
+        let leader = cluster.leader().expect("a member leads");
         let other = (leader + 1) % 3;
         cluster.faults.bad_reads.extend((0..3).filter(|m| *m != leader).map(|m| (m, BadRead::ErrorPage)));
         cluster.crash_agent(other);
@@ -139,7 +139,7 @@ fn a_member_that_was_away_catches_up_much_faster_than_the_leader_writes(bug: Opt
     const ENTRIES: u64 = 400;
     for seed in 0..1 {
         let mut cluster = at_work(seed, 3, bug).0;
-        let leader = cluster.leader().expect("somebody leads");
+        let leader = cluster.leader().expect("a member leads");
         let away = (leader + 1) % 3;
         cluster.crash_agent(away);
         let mut users = users(&cluster, 12, &REGISTER_AND_RECOVER);

@@ -27,10 +27,10 @@ fn users(cluster: &Cluster, seeds: std::ops::Range<u64>, wishes: &[Wish]) -> Vec
     seeds.map(user).collect()
 }
 
-/// Runs until somebody leads.
+/// Runs until a member leads.
 #[track_caller]
 fn elect(cluster: &mut Cluster) -> usize {
-    assert!(cluster.run_until(5_000, |cluster| cluster.leader().is_some()), "somebody leads within 5 s");
+    assert!(cluster.run_until(5_000, |cluster| cluster.leader().is_some()), "a member leads within 5 s");
     cluster.leader().expect("just seen")
 }
 
@@ -508,7 +508,7 @@ fn a_lost_leaf_is_named_and_only_its_own_record_is_refused() {
     users[1..].iter_mut().for_each(|user| user.wish(RECOVER));
     cluster.serve(PATIENCE_MS, &mut users[1..]);
     assert!(users[1..].iter().all(has_recovered), "the others are served");
-    assert!((0..3).all(|member| cluster.fault(member).is_none()), "nobody stops");
+    assert!((0..3).all(|member| cluster.fault(member).is_none()), "no member stops");
 }
 
 #[test]

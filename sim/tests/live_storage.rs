@@ -106,7 +106,7 @@ fn opened(folder: &Path) -> (Store, TreeStore, GroupId) {
 
 async fn check_alone(folder: &Path) -> Findings {
     let (store, tree, group) = opened(folder);
-    check::check(&store, &tree, group, &mut NoWitness, &Unwatched).await.expect("comes to an end")
+    check::check(&store, &tree, group, &mut NoWitness, &Unwatched).await.expect("the check ends")
 }
 
 async fn snapshot_reached(realm: &LocalRealm) {
@@ -157,7 +157,7 @@ async fn old_segments_are_deleted_and_a_realm_that_lost_every_process_goes_on_fr
     snapshot_reached(&realm).await;
     let (store, tree, group) = opened(folder.path());
     let mut hsm = AgentWitness { agent: realm.admin(0).await.expect("an agent"), group };
-    let found = check::check(&store, &tree, group, &mut hsm, &Unwatched).await.expect("comes to an end");
+    let found = check::check(&store, &tree, group, &mut hsm, &Unwatched).await.expect("the check ends");
     assert_eq!(found.problems, Vec::new());
     assert!(found.entries.0 > Index(1) && found.authentic > Some(0), "{found:?}");
     assert_eq!(found.leaves, 1);

@@ -62,7 +62,7 @@ impl Silence {
         calls: impl Iterator<Item = CallId>,
     ) {
         for call in calls {
-            assert!(self.asked.contains_key(&call), "nobody notices that {call:?} is not answered");
+            assert!(self.asked.contains_key(&call), "it would not be noticed that {call:?} is not answered");
         }
         assert!(self.slowest_ms <= *bounds_ms.end(), "an HSM is never taken for silent");
     }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "nobody notices that CallId(1) is not answered")]
+    #[should_panic(expected = "it would not be noticed that CallId(1) is not answered")]
     fn a_call_that_is_not_waited_for_is_noticed() {
         Silence::default().assert_invariants(&BOUNDS_MS, [CallId(1)].into_iter());
     }

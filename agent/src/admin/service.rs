@@ -96,7 +96,7 @@ impl Hub {
         let changes = !matches!(request, hsm::Request::DeviceStatus | hsm::Request::Capture(..));
         let reply = self.pass_to_hsm(request).await.ok_or_else(|| {
             Status::unknown(if changes {
-                "the HSM did not answer, and may have done it all the same; look with `hsm status`"
+                "the HSM did not answer, but may have done it; look with `hsm status`"
             } else {
                 "the HSM does not answer; start it, and see that `hsm` in agent.toml is its address"
             })

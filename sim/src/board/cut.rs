@@ -193,6 +193,8 @@ fn notices(bench: &mut Bench, config: &Config) -> Result<(), Error> {
     let found = settled(bench)?;
     match check(&before, &after, &found, true) {
         Err(_) => Ok(()),
-        Ok(()) => Err(format!("after {reply:?} a flash from before was put back, and nobody noticed").into()),
+        Ok(()) => {
+            Err(format!("after {reply:?} a flash from before was put back, and this was not noticed").into())
+        }
     }
 }

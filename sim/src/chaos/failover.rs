@@ -187,7 +187,7 @@ impl Met {
 async fn well(realm: &Realm) -> Result<usize, Error> {
     within(WELL, "the realm is not well", async || Ok(all_there(realm).await)).await?;
     sleep(QUIET).await;
-    within(WELL, "nobody leads", async || Ok(all_there(realm).await)).await
+    within(WELL, "no member leads", async || Ok(all_there(realm).await)).await
 }
 
 async fn all_there(realm: &Realm) -> Option<usize> {

@@ -223,7 +223,7 @@ impl Run {
     async fn recovery(&mut self, left: &[Left]) -> Result<(), Error> {
         self.bar.set_message("healed; does everybody find what is theirs?");
         let realm = &self.realm;
-        within(HEALED, "nobody leads and serves", async || Ok(realm.leader().await)).await?;
+        within(HEALED, "no member leads and serves", async || Ok(realm.leader().await)).await?;
         let secret = "the last secret".to_owned();
         let asked = [
             Asked::Register { pin: "1234".into(), secret, guesses: 3 },

@@ -33,7 +33,7 @@ pub fn at_work(seed: u64, members: usize, bug: Option<Bug>) -> (Cluster, usize) 
     let mut users = users(&cluster, 2, &REGISTER_AND_RECOVER);
     cluster.serve(PATIENCE_MS, &mut users);
     cluster.run_for(500);
-    let leader = cluster.leader().expect("somebody leads");
+    let leader = cluster.leader().expect("a member leads");
     (cluster, leader)
 }
 
