@@ -176,7 +176,7 @@ async fn a_listing_of_16000_segments_goes_on_from_where_it_was_however_often_a_p
         println!("{} pages in {:?}", slow.pages.load(Ordering::SeqCst), began.elapsed());
         assert!(slow.pages.load(Ordering::SeqCst) <= 24, "no page twice, except those that did not come");
         let begun = slow.begun.lock().unwrap();
-        assert!(begun.is_sorted(), "never backward: {begun:?}");
+        assert!(begun.is_sorted(), "never backwards: {begun:?}");
     }
 }
 

@@ -62,7 +62,7 @@ impl Default for Storage {
     }
 }
 
-/// Milliseconds on a clock that never goes backward; where it starts does not matter.
+/// Milliseconds on a clock that never goes backwards; where it starts does not matter.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Millis(pub u64);
 

@@ -1,8 +1,7 @@
 //! What a leader knows: the entries it made, how far each has come, and who has captured them.
 //!
 //! Kept here: replies go to the requests of exactly their entry, found by its hash; statements count only for entries
-//! of this leadership, by hash; a member hears of a segment only when that segment and everything before it are in the
-//! store.
+//! of this leadership, by hash; a member hears of a segment only when it and all before it are in the store.
 
 use super::ask::{self, Asked};
 use super::clients::{Clients, Queued};
@@ -45,7 +44,7 @@ const STALLED_MS: u64 = 10_000;
 /// How many segments a leader must read in that time while it has no tree: half as many as it asks for at once.
 const PACE: usize = 16;
 
-/// How far a leader has come toward the tree at the end of the log. Later variants are further along.
+/// How far a leader has come towards the tree at the end of the log. Later variants are further along.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Toward {
     /// Its first segment is in the store.
@@ -122,7 +121,7 @@ pub(super) struct OutOfStep;
 pub(super) struct Leader {
     term: Term,
     since: Millis,
-    /// How far it had come toward the tree when it last made progress, and when that was.
+    /// How far it had come towards the tree when it last made progress, and when that was.
     got_on: (Toward, Millis),
     /// Whether its first segment is in the store: only then do others follow it.
     elected: bool,
@@ -190,7 +189,7 @@ impl Leader {
         }
     }
 
-    /// It has come this far toward the tree. Only what it had not reached before counts: opening the tree or listing
+    /// It has come this far towards the tree. Only what it had not reached before counts: opening the tree or listing
     /// the log again and again is not progress.
     pub(super) fn has_come(&mut self, now: Millis, to: Toward) {
         let next = match self.got_on.0 {
@@ -211,8 +210,7 @@ impl Leader {
     /// hear it and it hears nobody. It must step down, because its heartbeats keep the others from doing better.
     pub(super) fn is_stalled(&self, cx: &Context, patience: u32) -> bool {
         let patience_ms = STALLED_MS << patience;
-        // A leader that progresses through a long log from a slow store goes on: the next leader would have to start
-        // over.
+        // A leader that makes progress with a long log from a slow store goes on: the next one would have to start over.
         let without_tree =
             self.elected && !self.snapshots.are_open() && cx.now >= self.got_on.1.after(patience_ms);
         let full = self.elected
@@ -280,10 +278,7 @@ impl Leader {
                 let own = self.own.get(&statement.index);
                 own.map_or(statement.index <= self.committed, |own| own.hash == statement.hash)
             };
-            assert!(
-                member.statement.is_none_or(counts),
-                "a statement about another leadership's entry counts"
-            );
+            assert!(member.statement.is_none_or(counts), "a statement of another leadership's entry counts");
         }
         let newest = self.own.last_key_value().map(|(_, newest)| newest);
         assert!(newest.is_none_or(|own| own.trees.are_of(&own.entry)), "an entry's trees are not its own");

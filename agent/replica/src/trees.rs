@@ -75,7 +75,7 @@ impl Trees {
         for (prefix, tree) in &mut self.0 {
             loaded.pages.iter().for_each(|page| tree.open_page(page));
             for (id, sealed) in loaded.leaves.iter().filter(|(id, _)| prefix.contains(id)) {
-                // Whether they belonged here shows afterward: the path is open or not.
+                // Whether they belonged here shows afterwards: the path is open or not.
                 let _ = tree.open_leaf(id, Arc::clone(sealed));
             }
         }

@@ -45,7 +45,7 @@ fn replies_of_another_entry_are_noticed() {
 }
 
 #[test]
-#[should_panic(expected = "a statement about another leadership's entry counts")]
+#[should_panic(expected = "a statement of another leadership's entry counts")]
 fn a_statement_of_another_leaderships_entry_is_noticed() {
     let mut leader = leader();
     let own = leader.own[&Index(10)].hash;
