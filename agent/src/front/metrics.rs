@@ -23,7 +23,7 @@ pub enum Refusal {
     Body,
     /// Its body makes no sense.
     Decoding,
-    /// Its token is for another realm.
+    /// It is for another realm.
     Realm,
     /// Its token is not good.
     Token,
