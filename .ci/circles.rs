@@ -1,8 +1,8 @@
 //! Finds files of one crate that use each other in a circle: `rustc .ci/circles.rs -o circles && ./circles sim/src/lib.rs …`
 //!
 //! It reads paths, not types: a `use`, or a path in the code, is an arrow from its file to the file that defines what the
-//! path names. A name that a module only hands on with `pub use` is looked up where it is defined, and handing on is no
-//! arrow by itself. The code of tests draws none. Methods are not followed: `self.step()` ties nothing, whichever file has
+//! path names. A name that a module only hands on with `pub use` is looked up where it is defined, and handing on is not
+//! an arrow by itself. Test code draws none. Methods are not followed: `self.step()` ties nothing, whichever file has
 //! the `impl`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,7 @@ struct Room {
     place: Vec<String>,
     children: BTreeSet<String>,
     uses: Vec<Use>,
-    /// The modules of which it takes every name.
+    /// The modules from which it takes every name.
     globs: Vec<Vec<String>>,
     /// Paths in the code, of two names or more.
     paths: Vec<Vec<String>>,
@@ -79,7 +79,7 @@ impl House {
     }
 
     /// The room in which the last name of a path is defined, if that is in this crate. A path that names a whole room leads
-    /// to nothing: what is used of the room says where.
+    /// nowhere: what is used from the room says where.
     fn target(&self, from: &Room, path: &[String], depth: u8) -> Option<Vec<String>> {
         if depth > 8 {
             return None;
@@ -206,7 +206,7 @@ fn tokens(text: &str) -> Vec<String> {
             );
         } else if rest[0].is_alphanumeric() || rest[0] == '_' {
             let end = rest.iter().position(|c| !(c.is_alphanumeric() || *c == '_')).unwrap_or(rest.len());
-            // `b"…"` is a literal, whose letter is no name.
+            // `b"…"` is a literal, whose letter is not a name.
             if !(end == 1 && rest[0] == 'b' && matches!(rest.get(1), Some('"' | '\''))) {
                 tokens.push(rest[..end].iter().collect());
             }

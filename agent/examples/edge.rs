@@ -4,10 +4,11 @@
 //! cargo run --release -p strongroom-agent --example edge
 //! ```
 //!
-//! The front door runs in a process of its own, before a backend that answers at once. The good client opens a connection
-//! for each request, as clients do. It is timed alone, in the crowd, and alone again; the figure is the ratio of the
-//! 95th percentiles. It is measured twice: with the default limits, by which most of the crowd has to give way, and with
-//! limits that let all of it in. `tests/edge.rs` has the crowd in small, counted instead of timed.
+//! The front door runs in a process of its own, in front of a backend that answers at once. The good client opens a
+//! connection for each request, as clients do. It is timed alone, in the crowd, and alone again; the figure is the
+//! ratio of the 95th percentiles. It is measured twice: with the default limits, under which most of the crowd is
+//! disconnected, and with limits that let all of it in. `tests/edge.rs` has a small version of the crowd, counted
+//! instead of timed.
 
 use async_trait::async_trait;
 use std::error::Error;
@@ -33,7 +34,7 @@ use tokio::time::sleep;
 
 const IDLE: usize = 10_000;
 const SLOW: usize = 1_000;
-/// Addresses that the crowd comes from.
+/// The addresses that the crowd comes from.
 const ADDRESSES: usize = 50;
 const REQUESTS: usize = 1_000;
 const REALM: RealmId = RealmId([7; 16]);
@@ -77,7 +78,7 @@ async fn be_the_door(limits: &str) -> Result<(), Failure> {
         format!("[[tenant]]\nname = \"acme\"\nversion = 1\nalgorithm = \"HS256\"\nkey = \"{key}\"\n"),
     )?;
     let mut allowed = Limits {
-        // One good client is timed, who asks more than one user does.
+        // The good client that is timed sends more requests than one user does.
         user_handshakes_burst: NonZeroU32::MAX,
         handshakes_burst: NonZeroU32::MAX,
         ..Limits::default()
@@ -104,7 +105,7 @@ impl Door {
         let program = std::env::current_exe()?;
         let mut child = Command::new(program).arg(limits).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
-        BufReader::new(child.stdout.take().ok_or("it was piped")?).read_line(&mut line)?;
+        BufReader::new(child.stdout.take().ok_or("its output is piped")?).read_line(&mut line)?;
         Ok(Self(child, line.trim().parse()?))
     }
 }
@@ -129,7 +130,7 @@ async fn measure(limits: &str) -> Result<(), Failure> {
             crowd.spawn(async move { be_slow(n, address, &open).await });
         }
         if n % 100 == 0 {
-            // The kernel queues some thousands before the door.
+            // The kernel queues a few thousand in front of the door.
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -156,7 +157,7 @@ async fn connect(n: usize, address: SocketAddr) -> Result<TcpStream, Failure> {
     Ok(socket.connect(address).await?)
 }
 
-/// Counts itself for as long as it is open.
+/// Counts as held for as long as it is open.
 struct Held<'a>(&'a AtomicUsize);
 
 impl<'a> Held<'a> {
@@ -181,7 +182,7 @@ async fn be_idle(n: usize, address: SocketAddr, open: &AtomicUsize) -> Result<()
     Ok(())
 }
 
-/// Sends a body byte by byte, and comes back when the door closes.
+/// Sends a body byte by byte, and returns when the door closes.
 async fn be_slow(n: usize, address: SocketAddr, open: &AtomicUsize) -> Result<(), Failure> {
     loop {
         let mut stream = connect(n, address).await?;

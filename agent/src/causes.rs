@@ -33,7 +33,7 @@ mod tests {
     }
 
     #[test]
-    fn each_cause_is_said_once() {
+    fn each_cause_appears_once() {
         let error =
             layers(&["sending failed", "connect failed: refused", "connect failed", "refused", "errno 111"]);
         assert_eq!(causes(&error), "sending failed: connect failed: refused: errno 111");

@@ -18,7 +18,7 @@ pub fn system_clock() -> Clock {
 pub struct Time {
     /// For tokens: Unix time.
     pub unix: Clock,
-    /// For replicas: a clock that never goes back, wherever it starts.
+    /// For replicas: a clock that never goes backwards; where it starts does not matter.
     pub steady: Arc<dyn Fn() -> Millis + Send + Sync>,
 }
 

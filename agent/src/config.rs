@@ -31,23 +31,23 @@ pub struct Config {
     /// from the HSM. By default `127.0.0.1:8701`.
     #[serde(default = "default_peer_listen")]
     pub peer_listen: SocketAddr,
-    /// Where `GET /metrics` is answered, in plain HTTP. Not for the public. By default nowhere.
+    /// Where `GET /metrics` is answered, in plain HTTP. Not for the public. Not answered by default.
     pub metrics_listen: Option<SocketAddr>,
     /// The peer addresses of the other agents of the realm, `https://host:port` each.
     #[serde(default)]
     pub peers: Vec<PeerUrl>,
-    /// The front doors of the other agents, `https://host:port/` each: where the front door here hands on what clients send
-    /// while the HSM has not answered since the agent started. By default none.
+    /// The front doors of the other agents, `https://host:port/` each: the front door here passes clients' requests to
+    /// them while the HSM has not answered since the agent started. By default none.
     #[serde(default)]
     pub fronts: Vec<FrontUrl>,
-    /// The authority that the certificates of `fronts` are checked by, PEM. By default those of the machine.
+    /// The authority that the certificates of `fronts` are checked against, PEM. By default those of the machine.
     pub fronts_ca: Option<PathBuf>,
-    /// Which of the realm's secrets for agents this one is known by. Agents take those of the epochs beside it too. By
+    /// Which of the realm's secrets for agents this agent is known by. Agents also accept the neighbouring epochs. By
     /// default 0.
     #[serde(default)]
     pub peer_epoch: u32,
     /// The Unix socket of the admin subcommands, for this agent's user alone. By default the name of the configuration
-    /// with the ending `.sock`.
+    /// file with the extension `.sock`.
     #[serde(default)]
     pub admin_socket: PathBuf,
     /// The HSM of this agent.
@@ -61,21 +61,22 @@ pub struct Config {
     pub store_options: StoreOptions,
     /// The tenants file. See [`crate::tenants`].
     pub tenants: PathBuf,
-    /// Whether tenants named `test-…` are let in. By default not: whoever makes a test tenant expects to lose nothing.
+    /// Whether tenants named `test-…` are let in. By default they are not: a person who makes a test tenant expects to
+    /// put nothing at risk.
     #[serde(default)]
     pub allow_test_tenants: bool,
-    /// The front door's certificate. Without, the front door is plain HTTP.
+    /// The front door's certificate. Without one, the front door speaks plain HTTP.
     pub tls: Option<TlsFiles>,
     /// How much the front door takes on.
     #[serde(default)]
     pub limits: Limits,
-    /// When a leader is missed.
+    /// When a leader counts as gone.
     #[serde(default)]
     pub election: Election,
     /// When a leader takes a snapshot, and what it keeps.
     #[serde(default, deserialize_with = "storage")]
     pub storage: Storage,
-    /// How long the agent waits for what it rests on. Not in the file.
+    /// How long the agent waits for what it depends on. Not in the file.
     #[serde(skip)]
     pub timing: Timing,
 }
@@ -98,7 +99,7 @@ impl Config {
         Ok(parse_toml::<Self>(path, text)?.resolved(path))
     }
 
-    /// [`Self::allow_test_tenants`], by name.
+    /// [`Self::allow_test_tenants`], as a type.
     #[must_use]
     pub const fn test_tenants(&self) -> TestTenants {
         if self.allow_test_tenants { TestTenants::Allowed } else { TestTenants::Refused }
@@ -143,7 +144,7 @@ fn store_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error
 /// See [`Storage::grace_ms`].
 const MIN_GRACE_MS: u64 = 700_000;
 
-/// How [`Storage`] stands in the file: what is left out is as in its default.
+/// How the file spells [`Storage`]: what is left out has its default value.
 #[derive(Deserialize)]
 #[serde(remote = "Storage", default = "Storage::default", deny_unknown_fields)]
 struct StorageInFile {
@@ -169,7 +170,7 @@ fn storage<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Storage, D::Err
     Ok(storage)
 }
 
-/// A certificate chain and its private key, PEM both.
+/// A certificate chain and its private key, both in PEM.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsFiles {
@@ -179,8 +180,8 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// When a witness takes its leader for dead. Each silence is drawn anew between the two time-outs, so that witnesses
-/// seldom run at once.
+/// When a witness takes its leader for dead. Each silence is drawn again between the two time-outs, so that witnesses
+/// seldom stand for leader at the same time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "RawElection")]
 pub struct Election {

@@ -1,7 +1,7 @@
 //! One running agent: its sockets and its services, around one hub.
 //!
-//! A shell around [`strongroom_replica`]. It is trusted for availability only, and keeps nothing that must survive it: all
-//! durable state is in the HSM and in the store, so an agent can be killed at any moment and started again.
+//! A shell around [`strongroom_replica`]. It is trusted for availability only, and keeps nothing that must survive: all
+//! durable state is in the HSM and the store, so an agent can be killed at any moment and started again.
 
 mod admin_socket;
 mod peer_service;
@@ -43,17 +43,17 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
-/// How often files are looked at for changes.
+/// How often files are checked for changes.
 const FILES_PERIOD: Duration = Duration::from_secs(5);
-/// How often the HSM is asked who it is, and before it has answered for the first time.
+/// How often to ask the HSM who it is, and the first pause while it has not answered.
 const DEVICE_PERIOD: Duration = Duration::from_secs(5);
 const DEVICE_RETRY: Duration = Duration::from_millis(200);
-/// Bytes that a peer may send ahead, of one message and in all: heartbeats have room beside a segment.
+/// Bytes that a peer may send ahead, per message and in all: heartbeats have room beside a segment.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
-/// Calls at once on one connection of a peer.
+/// Concurrent calls on one connection of a peer.
 const STREAMS: u32 = 256;
-/// After how long a peer is to connect again, with a certificate that is then valid, and how long what is in flight may
+/// After how long a peer must connect again, with a certificate that is valid then, and how long calls in flight may
 /// take.
 const CONNECTION_AGE: Duration = Duration::from_secs(60 * 60);
 const CONNECTION_END: Duration = Duration::from_secs(30);
@@ -80,10 +80,10 @@ pub enum StartError {
     /// The admin socket cannot be listened on.
     #[error(transparent)]
     AdminSocket(#[from] AdminSocketError),
-    /// Other agents' front doors cannot be asked.
+    /// Requests cannot be relayed to other agents' front doors.
     #[error(transparent)]
     Relay(#[from] RelayError),
-    /// The system gives no threads or sockets.
+    /// The system refused threads or sockets.
     #[error("cannot start: {0}")]
     System(io::Error),
 }
@@ -95,12 +95,12 @@ pub struct Addresses {
     pub front: SocketAddr,
     /// By other agents, and by operators with a certificate.
     pub peer: SocketAddr,
-    /// By the operator's monitoring, if at all.
+    /// By the operator's monitoring, if configured.
     pub metrics: Option<SocketAddr>,
 }
 
 /// The listening sockets of an agent. Bound before the agent starts, so that with port 0 the addresses are known in
-/// time to be told to the other agents.
+/// time to tell them to the other agents.
 #[derive(Debug)]
 pub struct Sockets {
     front: TcpListener,
@@ -127,7 +127,7 @@ impl Sockets {
         let (peer, peer_address) = bind(config.peer_listen)?;
         let (metrics, metrics_address) = config.metrics_listen.map(bind).transpose()?.unzip();
         let addresses = Addresses { front: front_address, peer: peer_address, metrics: metrics_address };
-        // Last: whoever has the ports of an agent is the one that may take its socket.
+        // Last: only the process that holds an agent's ports may take over its socket.
         let admin = AdminSocket::bind(&config.admin_socket)?;
         Ok(Self { front, peer, metrics, admin, addresses })
     }
@@ -146,8 +146,8 @@ pub struct Agent;
 impl Agent {
     /// Starts an agent for the HSM behind `link`, on `store`; binds the sockets itself.
     ///
-    /// The HSM and the store need not be there yet. `config.hsm` and `config.store` are not used. A store that talks to
-    /// a network is not shared with another agent, whose end would cut its connections.
+    /// The HSM and the store need not be up yet. `config.hsm` and `config.store` are not used. Do not share a store
+    /// that talks over a network with another agent: its end would cut this one's connections.
     ///
     /// # Errors
     /// [`StartError`].
@@ -169,7 +169,7 @@ impl Agent {
         Self::start_at(sockets, config, link, store, Time::system())
     }
 
-    /// The same by clocks of the caller's, which tests move.
+    /// The same with the caller's clocks, which tests move.
     ///
     /// # Errors
     /// [`StartError`].
@@ -184,7 +184,7 @@ impl Agent {
         let tenants = Arc::new(Tenants::open(config.tenants.clone(), config.test_tenants())?);
         let tls = config.tls.clone().map(|files| Tls::open(files.certificate, files.key)).transpose()?;
         let tls = tls.map(Arc::new);
-        // A runtime of its own, so that killing the agent takes all of it, whatever it has spawned.
+        // A runtime of its own, so that killing the agent ends everything that it has spawned.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("strongroom-agent")
@@ -209,21 +209,21 @@ impl Agent {
         let admin_socket = services.admin(sockets.admin)?;
         if let Some(listener) = sockets.metrics {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
-            services.vital.spawn("the page of the metrics", metrics::serve(listener, metrics));
+            services.vital.spawn("the metrics page", metrics::serve(listener, metrics));
         }
         let asking = Arc::clone(&hub);
-        services.vital.spawn("who asks whether the store may be relied on", async move {
+        services.vital.spawn("the probe of the store", async move {
             doubts::ask_store(asking, store).await;
-            // It has said so, and that is no bug.
+            // The probe has given its answer, and its end is not a bug.
             std::future::pending().await
         });
-        services.vital.spawn("who asks the peers of their store", doubts::ask_peers(Arc::clone(&hub)));
+        services.vital.spawn("the question to peers about their store", doubts::ask_peers(Arc::clone(&hub)));
         services.vital.spawn("the supervisor of the HSM's groups", supervise(Arc::clone(&hub)));
         if let Some(relay) = relay {
             let hub = Arc::clone(&hub);
-            services.vital.spawn("the look at other agents' front doors", async move {
+            services.vital.spawn("the watch on other agents' front doors", async move {
                 relay.look(|| hub.relay().is_some()).await;
-                // From here on the HSM is known, and that is no bug.
+                // From here on the HSM is known, and the end of this task is not a bug.
                 std::future::pending().await
             });
         }
@@ -244,13 +244,13 @@ fn relay(config: &Config, metrics: &Metrics) -> Result<Option<Arc<Relay>>, Relay
         return Ok(None);
     }
     let connect = config.timing.peers.connect;
-    // Shorter than the front door's, so that it can still count what came of a request.
+    // Shorter than the front door's, so that it can still count the outcome of a request.
     let answer = config.timing.front.backend.mul_f32(0.8);
     let (authority, metrics) = (config.fronts_ca.as_deref(), metrics.front().clone());
     Ok(Some(Arc::new(Relay::open(&config.fronts, authority, connect, answer, metrics)?)))
 }
 
-/// Files that are read again while the agent runs.
+/// The files that are read again while the agent runs.
 #[derive(Clone)]
 struct Files {
     tenants: Arc<Tenants>,
@@ -274,12 +274,12 @@ impl Services {
     ) -> Result<JoinHandle<()>, StartError> {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
         let Files { tenants, tls } = files.clone();
-        self.vital.spawn("the look at the tenants file", Arc::clone(&tenants).follow(FILES_PERIOD));
+        self.vital.spawn("the watch on the tenants file", Arc::clone(&tenants).follow(FILES_PERIOD));
         if let Some(tls) = &tls {
-            self.vital.spawn("the look at the certificate", Arc::clone(tls).follow(FILES_PERIOD));
+            self.vital.spawn("the watch on the certificate", Arc::clone(tls).follow(FILES_PERIOD));
             let end = self.metrics.front().certificate_end.clone();
             let warn = tls::warn_of_end(Arc::clone(tls), end, Arc::clone(&unix), FILES_PERIOD);
-            self.vital.spawn("the watch on the end of the certificate", warn);
+            self.vital.spawn("the watch on the certificate's expiry", warn);
         }
         let backend = Arc::new(Routed(Arc::clone(&self.hub)));
         let mut limits = config.limits.clone();
@@ -333,11 +333,11 @@ impl Services {
 }
 
 async fn stop_signal(mut stopped: watch::Receiver<bool>) {
-    // An error means that the handle is gone, and the agent with it.
+    // An error means that the handle is gone, and the agent too.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// Finds the HSM, tells the operator what is missing, and keeps the replicas of its groups running.
+/// Finds the HSM, tells the operator what is missing, and keeps the replicas of the HSM's groups running.
 async fn supervise(hub: Arc<Hub>) {
     let (mut advice, mut retry) = (Advice::None, DEVICE_RETRY);
     let mut unknown = None;
@@ -370,7 +370,7 @@ async fn supervise(hub: Arc<Hub>) {
     }
 }
 
-/// What an operator should know or do next.
+/// What the operator should know or do next.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Advice {
     None,
@@ -401,7 +401,7 @@ impl Advice {
             Self::Refuses(refusal) => tracing::error!(%refusal, "the HSM refuses everything"),
             Self::NoRealm => tracing::warn!(
                 hsm,
-                "the HSM has no realm yet; make one with `realm create`, or have it join one with `hsm request`"
+                "the HSM has no realm yet; make one with `realm create`, or join one with `hsm request`"
             ),
             Self::NoGroup => {
                 tracing::warn!(
@@ -421,7 +421,7 @@ pub struct AgentHandle {
     admin_socket: SocketFile,
     hub: Arc<Hub>,
     stop: watch::Sender<bool>,
-    /// The front door, which ends when it has answered what was in flight.
+    /// The front door. It ends when it has answered what was in flight.
     front: JoinHandle<()>,
     ended: mpsc::UnboundedReceiver<Ended>,
     files: Files,
@@ -441,17 +441,17 @@ impl AgentHandle {
         self.admin_socket.path()
     }
 
-    /// Completes when a task ended that must not: what is left would look alive, and might never serve again.
+    /// Completes when a task has ended that must not end: the rest would look alive, and might never serve again.
     pub async fn ended(&mut self) -> Ended {
         match self.ended.recv().await {
             Some(ended) => ended,
-            // All of them were cut off, since the agent was killed.
+            // All of them were cut off because the agent was killed.
             None => std::future::pending().await,
         }
     }
 
-    /// Reads the tenants file and the certificate with its key again, and says in the log what came of it. They are
-    /// also read every five seconds.
+    /// Reads the tenants file and the certificate with its key again, and logs the result. They are also read every
+    /// five seconds.
     pub fn reload(&self) {
         self.files.tenants.look();
         if let Some(tls) = &self.files.tls {
@@ -459,7 +459,7 @@ impl AgentHandle {
         }
     }
 
-    /// What its HSM last said of itself; `None` while that has not been reached.
+    /// What its HSM last said about itself; `None` while it has not been reached.
     #[must_use]
     pub fn device(&self) -> Option<DeviceStatus> {
         self.hub.device()
@@ -471,8 +471,8 @@ impl AgentHandle {
         self.hub.groups()
     }
 
-    /// Ends it at once, as a crash would: nothing in flight is finished or answered. When this returns, its sockets
-    /// are closed.
+    /// Ends it at once, as a crash would: nothing in flight is finished or answered. When this returns, its sockets are
+    /// closed.
     pub async fn kill(mut self) {
         self.admin_socket.leave();
         if let Some(runtime) = self.runtime.take() {
@@ -481,12 +481,12 @@ impl AgentHandle {
         }
     }
 
-    /// Stops taking requests, answers those in flight for as long as ten seconds, and ends.
+    /// Stops taking requests, answers those in flight for up to ten seconds, and ends.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
-        // Now, since whoever has the ports of an agent is the one that may take its socket.
+        // Now, because only the process that holds an agent's ports may take over its socket.
         self.admin_socket.remove();
-        // The peer service goes on meanwhile: what is in flight waits for the statements that come in there.
+        // The peer service goes on meanwhile: requests in flight wait for the statements that come in there.
         if timeout(DRAIN, &mut self.front).await.is_err() {
             tracing::warn!("some requests were not answered in time");
         }

@@ -7,8 +7,8 @@ use std::num::NonZeroU32;
 /// Descriptors that are not for clients: the HSM, the store, the other agents, the operator, files.
 const RESERVED: u64 = 256;
 
-/// Allows this process as many as the system lets it have. To be called at the start of a daemon: many systems begin with
-/// 1,024, for the sake of programs that use `select`, and let whoever asks have more.
+/// Allows this process as many as the system permits. Call it at the start of a daemon: many systems begin with 1,024,
+/// for the sake of programs that use `select`, and permit more on request.
 pub fn raise() {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
@@ -16,14 +16,14 @@ pub fn raise() {
     }
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit on open files stays low; raise it where the agent is started");
+        tracing::warn!(%error, "the limit on open files stays low; raise it in what starts the agent");
     }
 }
 
 /// As many of `wanted` connections as there are descriptors for.
 #[must_use]
 pub fn for_connections(wanted: NonZeroU32) -> NonZeroU32 {
-    // None is no limit.
+    // `None` means no limit.
     let Some(descriptors) = getrlimit(Resource::Nofile).current else { return wanted };
     let possible = possible(wanted, descriptors);
     if possible < wanted {

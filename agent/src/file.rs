@@ -1,7 +1,7 @@
 //! Files that an operator writes: reading them, saying what is wrong with them, and noticing that they changed.
 //!
-//! The operator is trusted for availability only, and makes mistakes: every error names the file, the line where that
-//! is known, and what to do. None repeats a value, since values may be secrets.
+//! The operator is trusted for availability only, and makes mistakes: every error names the file, the line if that is
+//! known, and what to do. None repeats a value, because values may be secrets.
 
 use parking_lot::{Mutex, RwLock};
 use serde::de::DeserializeOwned;
@@ -52,10 +52,10 @@ impl FileError {
     }
 }
 
-/// What editors of some systems put before text in UTF-8. It says nothing.
+/// What editors on some systems put before UTF-8 text. It carries no meaning.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Reads a file of text whose contents may be secret, past a byte-order mark.
+/// Reads a text file whose contents may be secret, without its byte-order mark.
 ///
 /// # Errors
 /// [`FileError::Read`].
@@ -108,7 +108,7 @@ pub(crate) fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str) -> Result
     })
 }
 
-/// What the deserialiser says, without the value that it found: that may be a secret in a wrong place.
+/// What the deserialiser says, without the value that it found: that may be a misplaced secret.
 fn without_values(message: &str) -> String {
     for kind in ["invalid type: ", "invalid value: ", "unknown variant "] {
         let Some((found, expected)) =
@@ -154,7 +154,7 @@ impl<T> Reloadable<T> {
         Self::load_first(paths, load, load)
     }
 
-    /// As [`Self::load`], with rules for the first time that may differ from those for changes: what runs already may
+    /// Like [`Self::load`], with rules for the first time that may differ from those for changes: what runs already may
     /// be better than what a file says now.
     pub(crate) fn load_first(paths: Vec<PathBuf>, first: Load<T>, load: Load<T>) -> Result<Self, FileError> {
         let files = read_all(&paths)?;
@@ -183,8 +183,8 @@ impl<T> Reloadable<T> {
         Ok(())
     }
 
-    /// Reads the files again if their contents changed since they were last used. Returns whether it
-    /// did. Times and sizes do not count: another file can have the same.
+    /// Reads the files again if their contents changed since they were last used. Returns whether it did. Times and
+    /// sizes do not count: another file can have the same.
     ///
     /// # Errors
     /// [`FileError`]; the last good value stays, and the next call tries again.
@@ -196,7 +196,7 @@ impl<T> Reloadable<T> {
         self.take(&files).map(|()| true)
     }
 
-    /// Looks for changes every `period`, for ever, and logs what it finds. To be spawned.
+    /// Looks for changes every `period`, forever, and logs what it finds. Spawn it.
     pub async fn follow(self: Arc<Self>, period: Duration) {
         let mut ticks = tokio::time::interval(period);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -225,7 +225,8 @@ fn read_all(paths: &[PathBuf]) -> Result<Vec<ReadFile>, FileError> {
 fn digest(files: &[ReadFile]) -> [u8; 32] {
     let mut all = Sha256::new();
     for file in files {
-        // Each by itself first: otherwise, what goes from the end of one to the start of the next would not show.
+        // Each by itself first: otherwise, bytes that move from the end of one to the start of the next would go
+        // unnoticed.
         all.update(Sha256::digest(&*file.bytes));
     }
     all.finalize().into()

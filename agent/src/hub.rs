@@ -40,7 +40,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a client may go on using a session after an answer.
 pub const SESSION_LIFETIME: Duration = Duration::from_secs(5);
-/// With no word of any other agent for this long, a request does not wait.
+/// If no other agent was heard from for this long, a request does not wait.
 const UNHEARD: Duration = Duration::from_secs(3);
 /// The pause before a leader that could not be reached is tried again, unless there is news before.
 const RETRY: Duration = Duration::from_millis(50);
@@ -61,7 +61,7 @@ pub(crate) struct Hub {
     pub(super) time: Time,
     known: RwLock<Known>,
     wake: Notify,
-    /// As whom this agent is known, once its HSM has a realm.
+    /// The identity of this agent, once its HSM has a realm.
     pub(super) identity: watch::Sender<Option<Arc<Identity>>>,
     pub(super) epoch: u32,
 }
@@ -102,18 +102,18 @@ impl Hub {
         }
     }
 
-    /// With somebody to whom requests are relayed.
+    /// Adds doors to which requests are relayed.
     pub(crate) fn relaying(self, relay: Option<Arc<Relay>>) -> Self {
         Self { relay, ..self }
     }
 
-    /// Who gets clients' requests, while the HSM has not answered since the agent started: who clients are, who the other
-    /// agents are and which realm it is comes from the HSM.
+    /// Where clients' requests go while the HSM has not answered since the agent started: who clients are, who the
+    /// other agents are and which realm it is, all come from the HSM.
     pub(crate) fn relay(&self) -> Option<Arc<Relay>> {
         self.relay.as_ref().filter(|_| self.known.read().device.is_none()).cloned()
     }
 
-    /// Asks the HSM, not for a replica.
+    /// Asks the HSM on the agent's own behalf, not for a replica.
     pub(crate) async fn ask_hsm<A: Ask>(&self, ask: A) -> Result<A::Answer, Unanswered> {
         self.hsm.ask(ask).await
     }
@@ -132,7 +132,7 @@ impl Hub {
         &self.trust
     }
 
-    /// Asks the HSM who it is. Fails with its refusal, or with none when it does not answer.
+    /// Asks the HSM who it is. Fails with its refusal, or with `None` if it does not answer.
     pub(crate) async fn refresh(&self) -> Result<(), Option<Refusal>> {
         let device = self.hsm.ask(ask::Status).await.map_err(|unanswered| match unanswered {
             Unanswered::Refused(refusal) => Some(refusal),
@@ -181,7 +181,7 @@ impl Hub {
         TreeStore::new(objects, base, group, settings, self.trees.clone())
     }
 
-    /// Asks the HSM again soon, since it was told something new.
+    /// Asks the HSM again soon, because it was told something new.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
     }
@@ -211,7 +211,7 @@ impl Hub {
         })
     }
 
-    /// What the HSM last said of itself.
+    /// What the HSM last said about itself.
     pub(crate) fn device(&self) -> Option<DeviceStatus> {
         self.known.read().device.clone()
     }
@@ -226,23 +226,23 @@ impl Hub {
         known.groups.iter().map(|(id, group)| (*id, group.status())).collect()
     }
 
-    /// What is wrong with the stored tree of a group, as far as this agent has met it.
+    /// What is wrong with the stored tree of a group, as far as this agent has noticed.
     pub(crate) fn tree_damage(&self, group: &GroupId) -> Option<String> {
         let known = self.known.read();
         known.groups.get(group).and_then(Group::tree_damage)
     }
 
-    /// What the last calls of the object store failed with.
+    /// How the last calls to the object store failed.
     pub(crate) fn store_trouble(&self) -> Option<String> {
         self.store.metrics().trouble()
     }
 
-    /// What the store holds of the founding of a realm.
+    /// What the store holds as the founding of a realm.
     pub(crate) async fn founding(&self, realm: RealmId) -> ReadOutcome {
         self.store.read(&crate::store::founding_object(realm)).await
     }
 
-    /// Takes a message of another agent.
+    /// Handles a message from another agent.
     pub(crate) fn deliver(&self, from: HsmId, message: PeerMessage) {
         let known = self.known.read();
         if let Some(group) = known.groups.get(&message.group()) {
@@ -264,15 +264,15 @@ impl Hub {
         known.groups.values().find(covers).cloned()
     }
 
-    /// Gives a request to the leader, wherever that is. Waits up to [`Timing::hold`] for a leader, or not at all if nobody
-    /// else can be reached. The replica here need not run, nor know the group, nor have its HSM: what it does not know, the
-    /// other agents are asked.
+    /// Gives a request to the leader, wherever that is. Waits up to [`Timing::hold`] for a leader, or not at all if no
+    /// other agent can be reached. The replica here need not run, nor know the group, nor have its HSM: what it does
+    /// not know, the other agents are asked.
     async fn route(&self, request: BatchRequest, handshake_only: bool) -> Answer {
         let deadline = Instant::now() + self.timing.hold;
         loop {
             let mut group = self.covering(&request.record);
             if let Some(group) = &mut group {
-                // News is what comes after this question; without this, an old change would be news for ever.
+                // Only what comes after this question is news; without this, an old change would stay news forever.
                 group.mark_unchanged();
             }
             let answer = match &group {
@@ -303,8 +303,8 @@ impl Hub {
             && !self.peers.is_any_heard_since(UNHEARD)
     }
 
-    /// Hands a request to the leader that the replica here names, or else to the one that the other agents name. `None` if
-    /// nobody is known to lead; then nothing was done.
+    /// Passes a request to the leader that the replica here names or, without one, that the other agents name. `None`
+    /// if no leader is known; then nothing was done.
     async fn forward(
         &self,
         told: Option<HsmId>,
@@ -333,7 +333,7 @@ impl Hub {
             let forwarded = self.peers.forward(leader, request, handshake_only);
             let forwarded = tokio::select! {
                 forwarded = forwarded => forwarded,
-                // Nothing that it answers would count any more, and it may stand still for long.
+                // Nothing that it answers would count any more, and it may be stalled for a long time.
                 () = superseded(group, leader), if told == Some(leader) => Forwarded::Unknown,
             };
             match forwarded {
@@ -361,7 +361,7 @@ impl Hub {
     }
 }
 
-/// Completes when the replica of a group has something new to say of itself.
+/// Completes when the replica of a group has something new to report.
 async fn news(group: &mut Option<Group>) {
     match group {
         Some(group) => group.changed().await,
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn requests_are_held_while_nobody_leads_and_ask_no_more_often_than_the_pause() {
+    async fn requests_are_held_while_there_is_no_leader_and_ask_no_more_often_than_the_pause() {
         let (identity, identities) = watch::channel(None);
         let smallest = "hsm = 'tcp:none:1'\nstore = 'memory://'\ntenants = 'tenants.toml'";
         let store = Store::on(Arc::new(object_store::memory::InMemory::new()));
@@ -505,13 +505,13 @@ mod tests {
         let mut superseded = Box::pin(superseded(&mut group, old));
         assert!(superseded.as_mut().now_or_never().is_none());
         publish.send_modify(|status| status.leader = None);
-        assert!(superseded.as_mut().now_or_never().is_none(), "an election may end as it was");
+        assert!(superseded.as_mut().now_or_never().is_none(), "an election may end with the same leader");
         publish.send_modify(|status| status.leader = Some(new));
         assert!(superseded.now_or_never().is_some());
     }
 
     #[tokio::test]
-    async fn a_request_that_finds_the_queue_full_is_told_so_and_is_not_asked_again() {
+    async fn a_request_that_finds_the_queue_full_is_told_so_and_is_not_tried_again() {
         let group = Group::stuck();
         let message = NoiseMessage::Transport { ciphertext: vec![1].into() };
         let request = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message };

@@ -1,12 +1,12 @@
 //! The host daemon of one HSM.
 //!
-//! What it decides about its group is in [`strongroom_replica`]; here is what carries that out. No module uses one that
+//! What it decides about its group is in [`strongroom_replica`]; this crate carries that out. No module uses one that
 //! stands below it in this list:
 //!
 //! | | |
 //! |---|---|
 //! | [`grpc`], [`clock`], [`mod@file`], [`limits`], [`tenants`], [`token`], [`tls`], [`link`] | what the others are made of |
-//! | [`store`], [`tree`], [`peers`], [`front`] | what an agent rests on, and who speaks to it |
+//! | [`store`], [`tree`], [`peers`], [`front`] | what an agent depends on, and what talks to it |
 //! | [`timing`], [`config`], [`metrics`] | how all of those are set, and what they count |
 //! | `hub` | what the services share: the HSM's queue, the replicas, the way of a request |
 //! | [`admin`] | what an operator asks |

@@ -1,10 +1,10 @@
-//! How much the front door takes on, by tenant, by user, by address and in all.
+//! How much the front door accepts, by tenant, by user, by address and in all.
 //!
 //! A tenant over its rate gets `RateLimitExceeded` and costs no HSM time; other tenants do not notice. Neither do other
-//! users when one user is over its own rate: what is refused to a user is not counted for the tenant.
+//! users when one user is over its own rate: what a user is refused does not count for the tenant.
 //!
-//! Nothing is remembered of anybody for whom no token vouched. Tenants are bounded by the tenants file, the users of each by
-//! [`MAX_USERS`], whatever a tenant signs.
+//! Nothing is remembered about anyone that no token vouched for. Tenants are bounded by the tenants file, the users of
+//! each by [`MAX_USERS`], whatever a tenant signs.
 
 use governor::clock::{Clock, DefaultClock, Reference};
 use governor::middleware::NoOpMiddleware;
@@ -24,28 +24,28 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Requests a second of one tenant, in the long run. Handshakes without a request do not count.
+    /// Requests per second of one tenant, in the long run. Handshakes without a request do not count.
     pub requests_per_second: NonZeroU32,
-    /// Requests of one tenant at once after a pause.
+    /// Requests that one tenant may send at once after a pause.
     pub requests_burst: NonZeroU32,
-    /// Handshakes a second of one tenant, in the long run, with a request inside or not.
+    /// Handshakes per second of one tenant, in the long run, with or without a request inside.
     pub handshakes_per_second: NonZeroU32,
-    /// Handshakes of one tenant at once after a pause.
+    /// Handshakes that one tenant may send at once after a pause.
     pub handshakes_burst: NonZeroU32,
-    /// Requests a second of one user, in the long run.
+    /// Requests per second of one user, in the long run.
     pub user_requests_per_second: NonZeroU32,
-    /// Requests of one user at once after a pause.
+    /// Requests that one user may send at once after a pause.
     pub user_requests_burst: NonZeroU32,
-    /// Handshakes a second of one user, in the long run.
+    /// Handshakes per second of one user, in the long run.
     pub user_handshakes_per_second: NonZeroU32,
-    /// Handshakes of one user at once after a pause.
+    /// Handshakes that one user may send at once after a pause.
     pub user_handshakes_burst: NonZeroU32,
     /// Connections to the front door. One more takes the place of one that waits.
     pub max_connections: NonZeroU32,
     /// Connections of one address, which is 64 bits of an IPv6 address. 0 is no limit of its own, for where all
     /// connections come from one load balancer.
     pub max_connections_per_address: u32,
-    /// Requests that are being worked on. More are answered `Unavailable`.
+    /// Requests in flight. More are answered `Unavailable`.
     pub max_requests_in_flight: NonZeroU32,
 }
 
@@ -71,10 +71,10 @@ impl Default for Limits {
 
 /// The most users of one tenant that are remembered at once.
 pub const MAX_USERS: usize = 1 << 17;
-/// How often a full table is searched for users who need not be remembered any more.
+/// How often a full table is searched for users who need not be remembered any longer.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// Why a request is too much.
+/// Why a request is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Over {
     /// The user is over its rate.
@@ -93,7 +93,7 @@ pub struct RateLimits<C: Clock = DefaultClock> {
     hasher: RandomState,
 }
 
-/// How often something may be asked.
+/// How often something may be requested.
 #[derive(Clone, Copy)]
 struct Rate {
     tenant: Quota,
@@ -115,7 +115,7 @@ impl RateLimits {
 }
 
 impl<C: Clock + Clone> RateLimits<C> {
-    /// As [`RateLimits::new`], by a clock of the caller's.
+    /// As [`RateLimits::new`], with the caller's clock.
     #[must_use]
     pub fn with_clock(limits: &Limits, clock: &C) -> Self {
         let quota = |per_second, burst| Quota::per_second(per_second).allow_burst(burst);
@@ -166,8 +166,8 @@ impl<C: Clock + Clone> RateLimits<C> {
 
 impl Rate {
     fn new(tenant: Quota, user: Quota) -> Self {
-        // So many different users can be let in for as long as one is kept. When more have come, the tenant is over its
-        // rate anyway.
+        // This many different users can be admitted in the time that one is kept. When more have come, the tenant is
+        // over its rate anyway.
         let kept = user.burst_size_replenished_in() + user.replenish_interval() + SWEEP;
         let users = kept.as_nanos() / tenant.replenish_interval().as_nanos().max(1);
         let users = users.saturating_add(tenant.burst_size().get().into());
@@ -206,7 +206,7 @@ impl<C: Clock + Clone> Buckets<C> {
         self.tenant.check().map_err(|_| Over::Tenant)
     }
 
-    /// Forgets users whose buckets are full again. Not each time, as that looks at all of them.
+    /// Forgets users whose buckets are full again. Not on every call, because that looks at all of them.
     fn sweep(&self, now: C::Instant) {
         let mut swept = self.swept.lock();
         if now.duration_since(*swept) >= Nanos::from(SWEEP) {
@@ -216,7 +216,7 @@ impl<C: Clock + Clone> Buckets<C> {
     }
 }
 
-/// When the bucket of each user will be full again, of a bounded number of users.
+/// When each user's bucket will be full again, for a bounded number of users.
 struct Table {
     full_at: Mutex<HashMap<u64, Nanos>>,
     most: usize,
@@ -242,7 +242,7 @@ impl StateStore for Table {
         let mut table = self.lock();
         let known = table.get(key).copied();
         if known.is_none() && table.len() >= self.most {
-            // Whom there is no room for is as one who has used up all.
+            // A user for whom there is no room is treated as one who has used up everything.
             return measure(Some(Nanos::new(u64::MAX))).map(|(outcome, _)| outcome);
         }
         let (outcome, full_at) = measure(known)?;

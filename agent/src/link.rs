@@ -1,9 +1,8 @@
 //! The link to the HSM: one request after another, each answered or lost.
 //!
 //! Owns the connection, its time-outs and its reconnects. The HSM is a separate machine that may stop, hang or be
-//! replaced at any time. A reply that does not come is [`Lost`]: the request may have been carried out, and whoever
-//! asked has to settle that. A reply that comes late is thrown away by its request id, so no request ever gets the
-//! reply of another.
+//! replaced at any time. A reply that does not come is [`Lost`]: the request may have been carried out, and the caller
+//! has to settle that. A late reply is discarded by its request id, so no request ever gets the reply to another.
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -23,11 +22,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 #[error("the HSM did not answer; check that it runs and that `hsm` in the configuration is its address")]
 pub struct Lost;
 
-/// A way to an HSM.
+/// A connection to an HSM.
 #[async_trait]
 pub trait Link: Send + Sync + 'static {
     /// Sends a request and waits for its reply. Ends in bounded time. Calls are carried out in the order in which they
-    /// begin; begin one only when the one before has ended.
+    /// begin; begin one only when the previous one has ended.
     ///
     /// # Errors
     /// [`Lost`].
@@ -60,11 +59,11 @@ fn is_host_and_port(address: &str) -> bool {
     address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
-/// How long one call may take, connecting included.
+/// How long one call may take, including connecting.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// After this many lost replies in a row, a connection is taken for dead.
+/// After this many lost replies in a row, a connection counts as dead.
 const MAX_SILENCE: u32 = 3;
 
 trait Stream: AsyncRead + AsyncWrite + Send {}
@@ -90,20 +89,20 @@ struct Connection {
 }
 
 impl SocketLink {
-    /// A link to the HSM at `address`. Connects when it is first used.
+    /// A link to the HSM at `address`. Connects on first use.
     #[must_use]
     pub fn new(address: HsmAddress) -> Self {
         Self::with_timeout(address, CALL_TIMEOUT)
     }
 
-    /// The same with another time-out for calls.
+    /// The same with a different time-out for calls.
     #[must_use]
     pub fn with_timeout(address: HsmAddress, call_timeout: Duration) -> Self {
         let state = State { connection: None, next_id: 0, pause: FIRST_PAUSE, silence: 0 };
         Self { address, call_timeout, state: Mutex::new(state) }
     }
 
-    /// Connects, trying again for as long as the call has time.
+    /// Connects, and tries again for as long as the call has time.
     async fn connect(&self, pause: &mut Duration, deadline: Instant) -> Result<Connection, Lost> {
         loop {
             match timeout_at(deadline, open(&self.address)).await {
@@ -111,7 +110,7 @@ impl SocketLink {
                     tracing::info!(address = ?self.address, "connected to the HSM");
                     return Ok(Connection { stream, decoder: Decoder::new(MAX_FRAME_BYTES) });
                 }
-                // Once for each time that it is away.
+                // Logged once each time that it goes away.
                 Ok(Err(error)) if *pause == FIRST_PAUSE => {
                     tracing::warn!(address = ?self.address, %error, "cannot connect to the HSM; is it running?");
                 }
@@ -129,10 +128,10 @@ impl SocketLink {
 }
 
 impl SocketLink {
-    /// Sends a whole frame, on a new connection where the last one has ended: an HSM that was restarted has not seen
-    /// what could not be sent whole.
+    /// Sends a whole frame, on a new connection if the last one has ended: an HSM that was restarted has not seen a
+    /// frame that could not be sent whole.
     async fn send(&self, state: &mut State, frame: &[u8], deadline: Instant) -> Result<Connection, Lost> {
-        // Taken out, so that a call that is dropped half-way takes its half-sent frame with it.
+        // Taken out, so that a call that is dropped halfway takes its half-sent frame with it.
         if let Some(mut connection) = state.connection.take().and_then(Connection::if_alive) {
             match timeout_at(deadline, connection.send(frame)).await {
                 Ok(Ok(())) => return Ok(connection),
@@ -170,7 +169,8 @@ impl Link for SocketLink {
             }
             Ok(Err(error)) => Err(broken(&error)),
             Err(_) => {
-                // Kept: on another connection the HSM might carry out what follows before what it still has of this.
+                // Kept: on another connection the HSM might carry out what follows before what it still has from this
+                // one.
                 state.silence = state.silence.saturating_add(1);
                 state.connection = (state.silence < MAX_SILENCE).then_some(connection);
                 tracing::warn!("the HSM did not answer in time");
@@ -202,7 +202,7 @@ impl Connection {
         self.stream.flush().await
     }
 
-    /// This connection, unless its other end is gone. What has come late meanwhile is thrown away.
+    /// This connection, unless its other end is gone. Late replies that have arrived are discarded.
     fn if_alive(mut self) -> Option<Self> {
         let mut buffer = [0; 16 * 1024];
         loop {
@@ -212,12 +212,12 @@ impl Connection {
             };
             let mut input = buffer.get(..read)?;
             while self.decoder.push(&mut input).ok()?.is_some() {
-                tracing::debug!("a late reply of the HSM was thrown away");
+                tracing::debug!("a late reply from the HSM was discarded");
             }
         }
     }
 
-    /// The reply to the request `id`; those to earlier requests are thrown away. May be dropped and called again.
+    /// The reply to the request `id`; replies to earlier requests are discarded. May be dropped and called again.
     async fn reply_to(&mut self, id: u32) -> io::Result<Vec<u8>> {
         let mut buffer = [0; 16 * 1024];
         loop {
@@ -239,7 +239,7 @@ impl Connection {
                         Err(io::ErrorKind::InvalidData.into())
                     };
                 }
-                tracing::debug!("a late reply of the HSM was thrown away");
+                tracing::debug!("a late reply from the HSM was discarded");
             }
         }
     }

@@ -1,17 +1,17 @@
-//! What goes to the log: what `RUST_LOG` says, if it says anything.
+//! What goes to the log, as `RUST_LOG` says.
 
 use tracing_subscriber::filter::{ParseError, Targets};
 
-/// The tree's database. What it logs by itself speaks of its inside, and calls every closing an error.
+/// The tree's database. What it logs is about its internals, and every close is an error there.
 const NOISY: &str = "slatedb";
 const DEFAULT: &str = "info";
 
 /// What is wrong with `RUST_LOG`.
 #[derive(Debug, thiserror::Error)]
-#[error("RUST_LOG: {0}; say a level such as `info` or `debug`, or `NAME=LEVEL` with commas between")]
+#[error("RUST_LOG: {0}; use a level such as `info` or `debug`, or `NAME=LEVEL` separated by commas")]
 pub struct FilterError(String);
 
-/// The filter that `RUST_LOG` stands for. Empty or absent, it is `info`. The database of the tree is heard only if it is
+/// The filter that `RUST_LOG` stands for. Empty or absent means `info`. The tree's database is logged only if it is
 /// named.
 ///
 /// # Errors
@@ -19,7 +19,7 @@ pub struct FilterError(String);
 pub fn filter(variable: Option<&str>) -> Result<Targets, FilterError> {
     let parts = variable.unwrap_or_default().split(',').map(str::trim).filter(|part| !part.is_empty());
     let parts: Vec<&str> = parts.collect();
-    // One word is a level here: as the name of a module, a mistyped level would silence all.
+    // A single word is a level here: taken as the name of a module, a mistyped level would silence everything.
     if let Some(word) = parts.iter().find(|part| !is_clear(part)) {
         return Err(FilterError(format!("`{word}` is not a level")));
     }
@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_variable_is_as_none_and_the_database_speaks_only_if_named() {
+    fn an_empty_variable_is_like_none_and_the_database_is_logged_only_if_named() {
         let default = filter(None).expect("the default").to_string();
         assert!(default.contains("slatedb=off") && default.contains("info"), "{default}");
         for text in ["", "  ", ",", "info", "INFO", "info,", " , info"] {
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_nothing_is_an_error_that_says_what_to_write() {
+    fn a_filter_without_meaning_is_an_error_that_says_what_to_write() {
         for text in ["inof", "info,strongroom_agent", "strongroom_agent=loud", "a=b=c", "[x"] {
             let error = filter(Some(text)).expect_err(text).to_string();
             assert!(error.starts_with("RUST_LOG: ") && error.contains("NAME=LEVEL"), "{error}");

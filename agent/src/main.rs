@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &dyn Error) -> ExitCode {
-    // Nobody may read it; the exit code says it too.
+    // There may be no reader; the exit code says it too.
     let _ = writeln!(std::io::stderr(), "error: {error}");
     ExitCode::FAILURE
 }

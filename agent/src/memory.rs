@@ -5,8 +5,8 @@ use std::process::Command;
 
 const ARENAS: &str = "MALLOC_ARENA_MAX";
 
-/// Makes glibc keep all memory in one arena, by starting this program again, with the same process id, unless somebody
-/// has decided already. To be called first thing in `main`.
+/// Makes glibc keep all memory in one arena by starting this program again, with the same process id, unless the
+/// setting was made already. Call it first thing in `main`.
 ///
 /// By default each thread gets an arena of its own. The page cache keeps small pieces for long among large ones that
 /// are soon free again, and in several arenas they hold more than twice as much memory as they need: 541 MiB instead of
@@ -22,22 +22,22 @@ pub fn use_one_arena() {
         if let Some(name) = arguments.next() {
             again.arg0(name);
         }
-        // Comes back only where it failed; then this process goes on, and takes more memory.
+        // Returns only if it failed; then this process goes on, and takes more memory.
         let _ = again.args(arguments).env(ARENAS, "1").exec();
     }
 }
 
-/// What of a process is in memory.
+/// How much memory a process has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Resident {
     /// Its own, in bytes: heap and stacks.
     pub own_bytes: u64,
-    /// What the system holds of its files for it, in bytes, such as of the program: the system takes it back when memory is
-    /// wanted.
+    /// What the system holds of its files for it, in bytes, such as the program: the system takes it back when memory
+    /// is needed.
     pub file_bytes: u64,
 }
 
-/// What of a process is in memory: this one's, or that of the id. `None` where the system does not tell.
+/// How much memory a process has: this one, or the one with that id. `None` if the system does not tell.
 #[must_use]
 pub fn resident(process: Option<u32>) -> Option<Resident> {
     let process = process.map_or_else(|| "self".into(), |id| id.to_string());

@@ -1,8 +1,8 @@
 //! What an agent counts, and the page where it can be read.
 //!
-//! Each agent has a registry of its own. The page is for the operator: it names no users and no secrets, but how busy
-//! a realm is, so it belongs on a network that only the operator reaches. Whoever reads it is not trusted: memory and
-//! time are bounded.
+//! Each agent has a registry of its own. The page is for the operator: it names no users and no secrets, but shows how
+//! busy a realm is, so it belongs on a network that only the operator reaches. Readers are not trusted: memory and time
+//! are bounded.
 
 use crate::accept::accept;
 use crate::front::FrontMetrics;
@@ -34,7 +34,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Connections at once, and how long each may last.
+/// Concurrent connections, and how long each may last.
 const MAX_CONNECTIONS: usize = 16;
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
 const OPENMETRICS_TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -53,7 +53,7 @@ pub struct Metrics {
     memory: Gauge,
 }
 
-/// How fast this agent's HSM follows the log. A clone counts the same.
+/// How fast this agent's HSM follows the log. A clone counts into the same.
 ///
 /// The rate of `captured` is how fast it follows; of `from_store`, how fast it catches up with what it has missed. A
 /// member that has caught up captures what it is pushed, and reads nothing.
@@ -70,7 +70,7 @@ struct GroupLabel {
 }
 
 impl LogMetrics {
-    /// Counts what is new since `before`.
+    /// Adds what is new since `before`.
     pub(crate) fn set(&self, group: GroupId, before: &Status, now: &Status) {
         self.captured.inc_by(now.captured.0.saturating_sub(before.captured.0));
         self.from_store.inc_by(now.from_store.saturating_sub(before.from_store));
@@ -83,18 +83,18 @@ impl LogMetrics {
         log.register("entries_captured", "Log entries that the HSM has captured", self.captured.clone());
         log.register(
             "entries_read",
-            "Log entries read from the store to catch up, beside those that were pushed",
+            "Log entries read from the store to catch up, not counting those that were pushed",
             self.from_store.clone(),
         );
         log.register(
             "entries_behind",
-            "Log entries that the HSM has yet to capture, as far as is known",
+            "Log entries that the HSM still has to capture, as far as is known",
             self.behind.clone(),
         );
     }
 }
 
-/// How worn the HSM's NVRAM is, as it last said. A clone shows the same.
+/// How worn the HSM's NVRAM is, as the HSM last reported. A clone shows the same.
 #[derive(Clone, Debug, Default)]
 pub struct WearMetrics {
     units: Gauge,
@@ -105,7 +105,7 @@ pub struct WearMetrics {
 }
 
 impl WearMetrics {
-    /// Shows what an HSM says of itself.
+    /// Shows what an HSM reports about itself.
     pub fn set(&self, wear: &Wear) {
         self.units.set(wear.units.into());
         self.bad_units.set(wear.bad_units.into());
@@ -117,10 +117,10 @@ impl WearMetrics {
     fn register(&self, registry: &mut Registry) {
         let nvram = registry.sub_registry_with_prefix("nvram");
         nvram.register("units", "Erase units of the HSM's NVRAM", self.units.clone());
-        nvram.register("bad_units", "Units that failed and are not used any more", self.bad_units.clone());
+        nvram.register("bad_units", "Units that failed and are no longer used", self.bad_units.clone());
         nvram.register(
             "spare_units",
-            "Units that may still fail before the HSM stops for good",
+            "Units that may still fail before the HSM stops permanently",
             self.spare_units.clone(),
         );
         nvram.register("erases", "Erases of units so far, over all units", self.erases.clone());
@@ -133,7 +133,7 @@ impl WearMetrics {
 }
 
 impl Metrics {
-    /// Those of an agent on `store`.
+    /// The metrics of an agent on `store`.
     #[must_use]
     pub fn new(store: &Store) -> Self {
         let mut registry = Registry::with_prefix("strongroom");
@@ -157,7 +157,7 @@ impl Metrics {
         Self { registry, store, trust, tree, refused_peers, front, wear, log, memory }
     }
 
-    /// Calls of the object store.
+    /// Calls to the object store.
     #[must_use]
     pub const fn store(&self) -> &StoreMetrics {
         &self.store
@@ -186,7 +186,7 @@ impl Metrics {
         &self.wear
     }
 
-    /// How the log is followed.
+    /// How fast the log is followed.
     #[must_use]
     pub const fn log(&self) -> &LogMetrics {
         &self.log
@@ -232,7 +232,7 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
         let (stream, _) = accept(&listener).await;
         let connection = timeout(CONNECTION_TIME, answer(stream, router.clone()));
         tokio::spawn(async move {
-            // Whoever is too slow asks again.
+            // A reader that is too slow can ask again.
             let _ = connection.await;
             drop(place);
         });

@@ -1,9 +1,9 @@
 //! The tenants of the realm and the keys with which they sign auth tokens.
 //!
-//! A tenant is the operator of an app. Whoever holds a tenant's signing key can use up the guesses of that tenant's
+//! A tenant is the operator of an app. Anyone who holds a tenant's signing key can use up the guesses of that tenant's
 //! users, and of no others; so each key belongs to one tenant, and weak keys are refused when the file is read. So are
-//! tenants for tests, unless the configuration allows them: their keys lie wherever tests are written, and nobody guards them.
-//! Secrets are wiped when dropped and appear in no error and no debug output.
+//! tenants for tests, unless the configuration allows them: their keys lie wherever tests are written, and nobody
+//! guards them. Secrets are wiped when dropped and appear in no error and no debug output.
 //!
 //! The file:
 //!
@@ -15,7 +15,7 @@
 //! key = "…"           # HS256: the shared secret as hexadecimal. Others: the public key as PEM or hexadecimal DER
 //! ```
 //!
-//! Keys rotate by adding the next version, changing the issuer over, and removing the old version a day later.
+//! To rotate a key, add the next version, switch the issuer over, and remove the old version a day later.
 
 use crate::file::{FileError, ReadFile, Reloadable, parse_toml, toml_of};
 use ed25519_dalek::VerifyingKey;
@@ -40,7 +40,7 @@ pub type Tenants = Reloadable<TenantKeys>;
 /// Whether tenants named `test-…` are let in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TestTenants {
-    /// They are as good as any.
+    /// They are accepted like any other.
     Allowed,
     /// A file that has one is refused.
     Refused,
@@ -171,7 +171,7 @@ impl TenantKeys {
             let RawTenant { name, version, algorithm, key } = tenant.into_inner();
             let fail = |message: String| FileError::at(path, text, offset, message);
             if !is_tenant_name(&name) {
-                return Err(fail("a tenant's name is letters and digits, or \"test-\" before them".into()));
+                return Err(fail("a tenant's name is letters and digits, optionally after \"test-\"".into()));
             }
             let version = version.number().ok_or_else(|| {
                 fail(format!("tenant {name}: the version is a whole number from 0, below 2 to the 64"))
@@ -179,7 +179,7 @@ impl TenantKeys {
             if is_test(&name) && tests == TestTenants::Refused {
                 return Err(fail(format!(
                     "tenant {name}, version {version}: tenants for tests are refused here; remove it, or set \
-                     `allow_test_tenants = true` in agent.toml if this realm keeps nothing of worth"
+                     `allow_test_tenants = true` in agent.toml if this realm keeps nothing of value"
                 )));
             }
             let key = parse_key(&algorithm, &key.0)
@@ -259,7 +259,7 @@ impl From<RawKeyText> for RawKey {
 
 /// Shortest HS256 secret, in bytes (RFC 7518, section 3.2).
 const MIN_SECRET_LEN: usize = 32;
-/// Anybody can have a signature verified, and longer keys make that dear.
+/// Anyone can make us verify a signature, and longer keys make that expensive.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
@@ -268,7 +268,7 @@ fn parse_key(algorithm: &str, text: &str) -> Result<TenantKey, &'static str> {
     let text = text.trim_start_matches('\u{feff}').trim();
     if text.contains("PRIVATE KEY") {
         return Err(
-            "this is a private key, which belongs to the tenant alone; put the public key here, and have \
+            "this is a private key, which only the tenant may have; put the public key here, and have \
                     the tenant make a new pair",
         );
     }
@@ -299,7 +299,7 @@ pub fn public_key_algorithm(pem: &str) -> Result<&'static str, &'static str> {
 
 fn parse_secret(text: &str) -> Result<TenantKey, &'static str> {
     if text.starts_with("-----BEGIN") {
-        return Err("HS256 takes a shared secret in hexadecimal; for a public key say RS256 or EdDSA");
+        return Err("HS256 takes a shared secret in hexadecimal; for a public key use RS256 or EdDSA");
     }
     let secret = hex::decode(text).map(Zeroizing::new).map_err(|_| {
         "an HS256 secret is given in hexadecimal (two digits a byte); make one with `openssl rand -hex 32`"
@@ -338,7 +338,7 @@ fn parse_rsa(der: &[u8]) -> Result<TenantKey, &'static str> {
     }
     if bits > *RSA_BITS.end() {
         return Err(
-            "an RSA key over 4,096 bits makes each token dear to verify, good or not; have the tenant \
+            "an RSA key over 4,096 bits makes each token, good or not, expensive to verify; have the tenant \
                     make one of 3,072 bits",
         );
     }

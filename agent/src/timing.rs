@@ -1,8 +1,8 @@
-//! How long an agent waits for everything that it rests on, in one place.
+//! How long an agent waits for everything that it depends on, in one place.
 //!
-//! None of it is trusted, and none of it bears on what an HSM allows: it decides when what has not come counts as not
-//! coming. The defaults are for machines that have processors to spare. Where an agent gets a small part of one, as in
-//! tests beside other work, all of them can be made longer; what has come is then never taken for lost.
+//! None of it is trusted, and none of it affects what an HSM allows: it decides when something that has not come counts
+//! as not coming. The defaults are for machines with processors to spare. Where an agent gets only a small part of one,
+//! as in tests next to other work, all of them can be made longer; then what does come is never taken for lost.
 
 use crate::link::CALL_TIMEOUT;
 use crate::{front, peers, store, tree};
@@ -11,21 +11,21 @@ use std::time::Duration;
 /// The limits of one agent.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// Of the front door.
+    /// For the front door.
     pub front: front::Timeouts,
     /// How long a request waits for a leader. Clients in the field give up after five quick refusals, and an election
     /// takes longer than those.
     pub hold: Duration,
-    /// After how long without any answer of its HSM a leader gives way, by how quick its answers were: at least and at
-    /// most.
+    /// How long a leader goes on without any answer from its HSM before it steps down: at least and at most; in
+    /// between, it depends on how quick the HSM's answers were.
     pub hsm_silence: (Duration, Duration),
-    /// Of calls of other agents.
+    /// For calls to other agents.
     pub peers: peers::Timeouts,
-    /// Of the object store.
+    /// For the object store.
     pub store: store::Timeouts,
-    /// Of the stored tree.
+    /// For the stored tree.
     pub tree: tree::Timeouts,
-    /// How long the threads of an agent that ends may take to end.
+    /// How long the threads of an ending agent may take to end.
     pub kill: Duration,
 }
 
@@ -44,8 +44,8 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// Waits so long for everything that is under way. For silence it waits as ever: for clients that ask nothing, and
-    /// for a leader where none is known.
+    /// Waits this long for everything that is under way. What it does in silence stays as it is: waiting for clients
+    /// that ask nothing, and for a leader if none is known.
     #[must_use]
     pub fn patient(limit: Duration) -> Self {
         let silent = Self::default();

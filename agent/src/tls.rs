@@ -1,7 +1,7 @@
 //! TLS of the front door: a certificate and a key from PEM files, read again when they change.
 //!
 //! The channel protects tokens and what they reveal about users. Guesses and secrets do not rely on it: they are
-//! encrypted between client and HSM inside of it.
+//! encrypted between client and HSM inside it.
 
 use crate::clock::Clock;
 use crate::file::{FileError, ReadFile, Reloadable};
@@ -20,11 +20,11 @@ use tokio::time::MissedTickBehavior;
 /// A server's TLS settings, read again when their files change.
 pub type Tls = Reloadable<Served>;
 
-/// How long before its end a certificate is warned of, in seconds.
+/// How long before a certificate expires the warnings begin, in seconds.
 const WARNED: u64 = 14 * DAY;
 const DAY: u64 = 24 * 60 * 60;
 
-/// What a server shows of itself.
+/// What a server presents.
 #[derive(Debug)]
 pub struct Served {
     config: Arc<ServerConfig>,
@@ -38,17 +38,17 @@ impl Served {
         Arc::clone(&self.config)
     }
 
-    /// When the certificate ends, in Unix seconds; `None` if it does not say so in a way that is understood.
+    /// When the certificate expires, in Unix seconds; `None` if that cannot be read from it.
     #[must_use]
     pub const fn end(&self) -> Option<u64> {
         self.end
     }
 }
 
-/// Makes *ring* the provider of everything in this process that does not name its own. To be called first thing in
-/// every binary: with two providers compiled in, a library that asks for the default would panic.
+/// Makes *ring* the provider of everything in this process that does not name its own. Call it first thing in every
+/// binary: with two providers compiled in, a library that asks for the default would panic.
 pub fn install_provider() {
-    // A provider that someone installed before is as good.
+    // A provider that was installed before is just as good.
     let _ = ring::default_provider().install_default();
 }
 
@@ -61,7 +61,7 @@ impl Tls {
         Self::load_first(
             vec![certificate, key],
             |files| {
-                // The machine's clock may be wrong, and an agent does more than serve clients: it starts all the same.
+                // The machine's clock may be wrong, and an agent does more than serve clients, so it starts anyway.
                 if let Err(error) = not_expired(&files[0]) {
                     tracing::error!(%error, "clients will refuse the certificate");
                 }
@@ -88,9 +88,9 @@ fn served(certificate: &ReadFile, key: &ReadFile) -> Result<Served, FileError> {
     Ok(Served { config, end: first.and_then(|der| not_after(&der)).map(|end| end.unix_duration().as_secs()) })
 }
 
-/// Whether clients would take this for the certificate of an authority, and not of a server.
+/// Whether clients would take this for an authority's certificate instead of a server's.
 fn is_of_authority(der: &CertificateDer<'_>) -> bool {
-    // As the first of a chain it could only be accepted if it issued itself, so it is its own anchor here.
+    // As the first of a chain it could be accepted only if it issued itself, so here it is its own anchor.
     let anchor = webpki::anchor_from_trusted_cert(der);
     let (Ok(certificate), Ok(anchor)) = (webpki::EndEntityCert::try_from(der), anchor) else { return false };
     let (usage, now, anchors) = (webpki::KeyUsage::server_auth(), UnixTime::now(), [anchor]);
@@ -99,7 +99,7 @@ fn is_of_authority(der: &CertificateDer<'_>) -> bool {
     matches!(verified, Err(webpki::Error::CaUsedAsEndEntity))
 }
 
-/// Shows when the certificate in use ends, and logs a warning once a day when that is near. To be spawned.
+/// Shows when the certificate in use expires, and logs a warning once a day when that is near. Spawn it.
 pub async fn warn_of_end(tls: Arc<Tls>, shown: Gauge, unix: Clock, period: Duration) {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -114,7 +114,7 @@ pub async fn warn_of_end(tls: Arc<Tls>, shown: Gauge, unix: Clock, period: Durat
     }
 }
 
-/// The warning that is due for a certificate with this end, given the last warning: about which end, and when.
+/// The warning that is due for a certificate that expires then, given the last warning: about which expiry, and when.
 fn warning(end: u64, now: u64, warned: &mut Option<(u64, u64)>) -> Option<String> {
     let left = end.saturating_sub(now);
     let said = warned.is_some_and(|(of, at)| of == end && now.saturating_sub(at) < DAY);
@@ -142,19 +142,19 @@ fn unusable(file: &ReadFile, message: String) -> FileError {
 
 fn not_expired(certificate: &ReadFile) -> Result<(), FileError> {
     let first = CertificateDer::from_pem_slice(&certificate.bytes).ok();
-    // Others say what is wrong with a certificate that has no end.
+    // What is wrong with a certificate without an expiry is reported elsewhere.
     match first.and_then(|der| not_after(&der)) {
         Some(end) if SystemTime::UNIX_EPOCH.elapsed().is_ok_and(|now| end.unix_duration() < now) => {
             Err(unusable(
                 certificate,
-                format!("the certificate expired at {end}; renew it, or set the machine's clock right"),
+                format!("the certificate expired at {end}; renew it, or correct the machine's clock"),
             ))
         }
         _ => Ok(()),
     }
 }
 
-/// When a certificate ends (RFC 5280, section 4.1).
+/// When a certificate expires (RFC 5280, section 4.1).
 fn not_after(der: &[u8]) -> Option<DateTime> {
     let end = |reader: &mut SliceReader<'_>| -> spki::der::Result<DateTime> {
         let mut certificate = sequence(reader)?;
@@ -176,7 +176,7 @@ fn not_after(der: &[u8]) -> Option<DateTime> {
     end(&mut SliceReader::new(der).ok()?).ok()
 }
 
-/// What is inside of a sequence.
+/// What is inside a sequence.
 fn sequence<'a>(reader: &mut SliceReader<'a>) -> spki::der::Result<SliceReader<'a>> {
     let sequence = AnyRef::decode(reader)?;
     sequence.tag().assert_eq(Tag::Sequence)?;
@@ -192,7 +192,7 @@ fn server_config(certificate: &ReadFile, key: &ReadFile) -> Result<ServerConfig,
     })?;
     let private_key = PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|_| {
         let message = if contains(&key.bytes, b"ENCRYPTED") {
-            "the private key is encrypted, and the agent has nobody to ask for its password; decrypt it with \
+            "the private key is encrypted, and the agent cannot ask for its password; decrypt it with \
              `openssl pkey`, and let only the agent's user read it"
         } else {
             "no PEM private key; give the one that the certificate was made for"
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_that_ends_within_14_days_is_warned_of_once_a_day_and_a_new_one_at_once() {
+    fn a_certificate_that_expires_within_14_days_is_warned_of_once_a_day_and_a_new_one_at_once() {
         let (end, mut warned) = (1_000 * DAY, None);
         let mut at = |end: u64, now| warning(end, now, &mut warned);
         assert_eq!(at(end, end - 14 * DAY - 1), None);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_the_certificate_in_use_is_shown() {
+    async fn the_expiry_of_the_certificate_in_use_is_shown() {
         let folder = tempfile::tempdir().expect("a folder");
         let (certificate, key) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
         let pair = rcgen::KeyPair::generate().expect("a key");

@@ -1,8 +1,8 @@
 //! Auth tokens: verification for the front door, and minting for demonstrations and app developers.
 //!
 //! A token is the tenant's word that its bearer is one of its users. Nothing in it is believed before its signature
-//! is verified with the key that its `kid` names, under that key's own algorithm. The rules are section 3 of the
-//! client protocol; where it leaves a choice, the stricter reading is taken.
+//! is verified with the key that its `kid` names, under that key's own algorithm. The rules are section 3 of the client
+//! protocol; where it leaves a choice, this uses the stricter reading.
 
 use crate::tenants::{Algorithm, TenantKeys, hs256};
 use base64::Engine;
@@ -32,7 +32,7 @@ pub struct VerifiedToken {
     pub user: String,
 }
 
-/// What a token is shown for.
+/// What a token is presented for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
     /// Keeping and recovering a secret: the scope is `user`, or none.
@@ -205,7 +205,7 @@ impl Claims {
     }
 }
 
-/// Seconds since 1970, of which a part may be a fraction (RFC 7519, section 2).
+/// Seconds since 1970, perhaps with a fraction (RFC 7519, section 2).
 struct NumericDate(Duration);
 
 impl<'de> Deserialize<'de> for NumericDate {
@@ -214,7 +214,7 @@ impl<'de> Deserialize<'de> for NumericDate {
     }
 }
 
-/// Whole numbers are taken as they are: as floating point, large ones would be rounded.
+/// Whole numbers are kept as they are: as floating point, large ones would be rounded.
 struct AnyNumber;
 
 impl Visitor<'_> for AnyNumber {

@@ -1,5 +1,5 @@
-//! Tasks that must not end while an agent runs. If a bug ends one, the process ends with it, and its supervisor starts a
-//! new one; a process that lived on without serving would stay.
+//! Tasks that must not end while an agent runs. If a bug ends one, the process ends with it, and its supervisor starts
+//! a new one; without this, a process that no longer serves would live on.
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
@@ -8,7 +8,7 @@ use tokio::task::{JoinError, JoinHandle};
 #[derive(Clone, Debug)]
 pub(crate) struct Vital(mpsc::UnboundedSender<Ended>);
 
-/// A task ended that must not.
+/// A task ended that must not end.
 #[derive(Debug, thiserror::Error)]
 #[error("a bug ended {task}: {why}; start the agent again, and report this")]
 pub struct Ended {
@@ -17,7 +17,7 @@ pub struct Ended {
 }
 
 impl Vital {
-    /// Together with where the end of a task is reported.
+    /// Returned with the channel on which the end of a task is reported.
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Ended>) {
         let (ended, told) = mpsc::unbounded_channel();
         (Self(ended), told)
@@ -37,7 +37,7 @@ impl Vital {
                 // The runtime is being shut down.
                 Err(_) => return,
             };
-            // Fails only if nobody is listening any more.
+            // Fails only if nothing is listening any more.
             let _ = ended.send(Ended { task, why });
         })
     }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_end_of_a_task_and_its_panic_are_told() {
+    async fn the_end_of_a_task_and_its_panic_are_reported() {
         let (vital, mut told) = Vital::new();
         vital.spawn("the first task", async {}).await.expect("it ends");
         let said = told.recv().await.expect("told").to_string();

@@ -1,4 +1,4 @@
-//! Agents without replicas: finding one another, forwarding once and only once, and ending.
+//! Agents without replicas: finding each other, forwarding exactly once, and ending.
 
 #[path = "support/bare.rs"]
 mod bare;
@@ -108,7 +108,7 @@ async fn what_is_meant_for_another_hsm_is_refused_and_so_is_what_no_client_sends
     let mut long = request();
     long.message = NoiseMessage::Transport { ciphertext: vec![0; 3000].into() };
     assert_eq!(forward(1, minicbor::to_vec(long).unwrap()).await, Err(Code::InvalidArgument));
-    // Covered by no group here: nothing was done, and the sender may look for the leader elsewhere.
+    // No group here covers it: nothing was done, and the sender may look for the leader elsewhere.
     assert_eq!(forward(1, bytes).await, Ok(Some(WireAnswer::NotLeader(vec![].into()))));
 }
 
@@ -123,7 +123,7 @@ impl Link for Broken {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_that_ends_by_a_bug_is_told_and_not_left_out() {
+async fn a_task_that_a_bug_ends_is_reported_and_not_left_out() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::on(Arc::new(InMemory::new()));
     let mut agent = Agent::start(config(folder.path(), "agent"), Arc::new(Broken), store).unwrap();
@@ -141,7 +141,7 @@ async fn a_killed_agent_frees_its_sockets_and_a_stopped_one_too() {
     let store = Store::on(Arc::new(InMemory::new()));
     for graceful in [false, true] {
         let agent = Agent::start(self::config(folder.path(), "agent"), Bare::new(1), store.clone()).unwrap();
-        // Connections are open when the end comes.
+        // Connections are open when the agent ends.
         let mut client = Client::connect(agent.admin_socket()).await.unwrap();
         client.device().await.unwrap();
         let mut peer = PeerClient::new(channel(agent.addresses().peer, identity(who(2), 0).client()));
@@ -193,7 +193,7 @@ impl Peer for Counting {
     }
 }
 
-/// Forwards one request to a peer that answers so, once the peer has been found.
+/// Forwards one request to a peer that answers like this, once the peer has been found.
 async fn forward_to(status: Code) -> (Forwarded, usize) {
     let forwarded = Arc::new(AtomicUsize::new(0));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -213,7 +213,7 @@ async fn forward_to(status: Code) -> (Forwarded, usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forwarded_request_is_sent_once_and_its_fate_is_told_apart() {
+async fn a_forwarded_request_is_sent_once_and_its_outcomes_are_told_apart() {
     let leader = Some(HsmId([8; 16]));
     assert_eq!(forward_to(Code::Ok).await, (Forwarded::Answer(Answer::NotLeader(leader)), 1));
     for unknown in [Code::Unavailable, Code::Internal, Code::Cancelled, Code::DeadlineExceeded] {
@@ -223,7 +223,7 @@ async fn a_forwarded_request_is_sent_once_and_its_fate_is_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_has_died_was_not_sent_anything() {
+async fn a_peer_that_has_died_was_sent_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let agents = start(folder.path(), &[Bare::new(9)]);
     let peers = peers(&[peer_url(agents[0].addresses().peer)]);
@@ -234,7 +234,7 @@ async fn a_peer_that_has_died_was_not_sent_anything() {
     for agent in agents {
         agent.kill().await;
     }
-    // The first may meet the connection before its end is noticed; then nobody knows.
+    // The first request may use the connection before its end is noticed; then the outcome is unknown.
     while ask().await == Forwarded::Unknown {}
     assert_eq!(ask().await, Forwarded::NotSent);
 }

@@ -1,4 +1,4 @@
-//! The command as a process: what it does with its environment and with whoever reads its output.
+//! The command as a process: what it does with its environment and with the reader of its output.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -16,7 +16,7 @@ fn run(command: &mut Command) -> Output {
 }
 
 #[test]
-fn output_that_nobody_reads_is_no_error() {
+fn output_that_is_not_read_is_not_an_error() {
     let folder = tempfile::tempdir().expect("a folder");
     let closed = || {
         let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -33,12 +33,12 @@ fn output_that_nobody_reads_is_no_error() {
     assert_eq!(
         run(custodian(folder.path()).stderr(closed())).status.code(),
         Some(1),
-        "the key is there already"
+        "the key exists already"
     );
 }
 
 #[test]
-fn an_empty_rust_log_is_none_and_a_wrong_one_is_an_error() {
+fn an_empty_rust_log_is_like_none_and_a_wrong_one_is_an_error() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = run(custodian(folder.path()).env("RUST_LOG", "inof"));
     let said = String::from_utf8_lossy(&output.stderr);

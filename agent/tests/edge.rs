@@ -1,4 +1,4 @@
-//! What the front door bears: peers that stall, peers that are many, and users that ask without end.
+//! What the front door withstands: peers that stall, many peers at once, and users that never stop asking.
 
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "support/door.rs"]
@@ -39,7 +39,7 @@ async fn stall(door: &Door, path: &str, headers: &str) -> TcpStream {
 }
 
 #[tokio::test]
-async fn bodies_that_never_come_keep_no_request_out() {
+async fn bodies_that_never_come_keep_out_no_request() {
     let vectors = Negative::read();
     let limits = Limits { max_requests_in_flight: at_most(1), ..Limits::default() };
     let door = Door::open(&vectors, Setting { limits, ..Setting::default() }).await;
@@ -65,13 +65,13 @@ async fn connect_from(source: &str, address: SocketAddr) -> TcpStream {
 /// Longer than any test takes.
 const FOR_EVER: Duration = Duration::from_secs(86_400);
 
-/// As much of `work` as is ever done. Ends a test that would hang otherwise.
+/// Runs `work` to its end. Ends a test that would otherwise hang.
 async fn at_last<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(600), work).await.expect("an end within ten minutes")
 }
 
 #[tokio::test]
-async fn idle_connections_of_one_address_keep_no_other_out() {
+async fn idle_connections_of_one_address_keep_out_no_other() {
     let vectors = Negative::read();
     let limits = Limits { max_connections: at_most(8), ..Limits::default() };
     let timeouts = Timeouts { head: FOR_EVER, idle: FOR_EVER, ..Timeouts::default() };
@@ -106,7 +106,7 @@ async fn a_crowd_of_idle_and_stalled_connections_costs_a_good_client_nothing() {
     for n in 0..300 {
         let mut stream = connect_from(&format!("127.0.1.{}", n % 5), door.address).await;
         if n % 3 == 0 {
-            // It may have given way already.
+            // It may have been ended already.
             let _ = stream.write_all(b"POST /req HTTP/1.1\r\nHost: a\r\nX-Juicebox-Version: 0.3.4\r\n").await;
             let _ = stream.write_all(b"Content-Length: 99\r\n\r\nab").await;
         }
@@ -120,7 +120,7 @@ async fn a_crowd_of_idle_and_stalled_connections_costs_a_good_client_nothing() {
     let last = connect_from("127.0.2.1", door.address).await;
     assert_eq!(decoded(&at_last(exchange(last, &request)).await.expect("an answer")), REACHED);
     let (open, gave_way) = (door.metrics.connections.get(), door.metrics.connections_gave_way.get());
-    assert!(open <= 64 && gave_way >= 300 - 64, "{open} are open, {gave_way} gave way");
+    assert!(open <= 64 && gave_way >= 300 - 64, "{open} are open, {gave_way} were ended");
     assert_eq!(door.metrics.connections_refused.get(), 0);
 }
 
@@ -167,7 +167,7 @@ async fn what_is_refused_takes_no_place_and_is_counted_by_reason() {
     });
     let arrived = at_last(door.behind.arrived.acquire()).await;
     arrived.expect("never closed").forget();
-    // The only place is taken. What is wrong with a request is said all the same.
+    // The only place is taken. What is wrong with a request is still reported.
     let bad_token = {
         let mut request = ClientRequest::from_cbor(&body).expect("valid");
         request.auth_token.push('x');

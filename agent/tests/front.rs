@@ -1,4 +1,4 @@
-//! The front door through real sockets, with a backend that stands for everything behind it.
+//! The front door through real sockets, with a backend that stands in for everything behind it.
 
 #[path = "support/door.rs"]
 mod door;
@@ -28,7 +28,7 @@ fn name(response: &ClientResponse) -> String {
     text.split(['(', ' ', '{']).next().unwrap_or_default().to_owned()
 }
 
-/// For the one user of the vectors, who asks more than any client does.
+/// Limits for the one user of the vectors, who asks more often than any client does.
 fn for_one_user() -> Setting {
     let many = at_most(100_000);
     let limits = Limits { user_requests_burst: many, user_handshakes_burst: many, ..Limits::default() };
@@ -138,7 +138,7 @@ async fn a_body_over_the_cap_is_refused_however_it_is_framed() {
 async fn a_long_token_may_make_a_body_long_and_nothing_else_may() {
     let vectors = Negative::read();
     let door = Door::open(&vectors, for_one_user()).await;
-    // Every character of a subject makes four thirds of one in the token.
+    // Every character of a subject takes four thirds of one in the token.
     let body = |subject: usize, ciphertext: usize| {
         let user = format!("user-{}", "u".repeat(subject));
         let body = vectors.body_of_user("control-valid-handshake-only", &user);
@@ -162,7 +162,7 @@ async fn a_long_token_may_make_a_body_long_and_nothing_else_may() {
 }
 
 #[tokio::test]
-async fn a_stalled_body_and_a_silent_connection_come_to_an_end() {
+async fn a_stalled_body_and_a_silent_connection_are_ended() {
     let vectors = Negative::read();
     let short = Duration::from_millis(50);
     let timeouts = Timeouts { body: short, ..Setting::default().timeouts };
@@ -361,7 +361,7 @@ async fn tls_serves_both_protocols_and_takes_a_new_certificate_without_a_restart
     http2.write_all(preface).await.expect("the server reads");
     let mut head = [0; 9];
     http2.read_exact(&mut head).await.expect("a frame");
-    assert_eq!(head[3], 4, "SETTINGS, as of HTTP/2");
+    assert_eq!(head[3], 4, "SETTINGS, as in HTTP/2");
     assert!(exchange(door.connect().await, &request).await.is_none(), "plain HTTP gets nothing");
 
     assert!(!tls.reload_if_changed().expect("usable"), "nothing changed");
@@ -390,7 +390,7 @@ async fn a_tenant_key_that_is_removed_from_the_file_stops_working_without_a_rest
     assert!(tenants.current().key("acme", 1).is_none());
 }
 
-/// Replaces a file and leaves its time and size as they were, as deployments of images do.
+/// Replaces a file and leaves its time and size as they were, as image deployments do.
 fn replace(path: &PathBuf, text: &str) {
     let before = std::fs::metadata(path).expect("it is there");
     assert_eq!(before.len(), text.len() as u64, "the same size");
@@ -400,7 +400,7 @@ fn replace(path: &PathBuf, text: &str) {
 }
 
 #[test]
-fn a_file_that_is_replaced_by_one_of_the_same_size_and_time_is_taken() {
+fn a_file_that_is_replaced_by_one_of_the_same_size_and_time_is_noticed() {
     let vectors = Negative::read();
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("tenants.toml");

@@ -1,5 +1,5 @@
-//! The code in `src/grpc/` is what `proto/*.proto` give. It is kept in the repository, since the compiler of such files
-//! takes longer to build than all that it makes.
+//! The code in `src/grpc/` is what `proto/*.proto` generate. It is kept in the repository because the generator takes
+//! longer to build than everything that it makes.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ fn generate(folder: &Path) {
     let files = ["peer.proto", "realm.proto"];
     let descriptors = protox::compile(files, [PROTO]).expect("valid files");
     let generator = tonic_prost_build::configure().out_dir(folder).bytes(".");
-    generator.compile_fds(descriptors).expect("a folder that can be written to");
+    generator.compile_fds(descriptors).expect("a writable folder");
 }
 
 #[test]

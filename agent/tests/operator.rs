@@ -1,5 +1,5 @@
-//! A realm set up as an operator does it: the command and the daemons as processes, each step by what the one before
-//! printed. The HSMs run in this process.
+//! A realm set up as an operator does it: the command and the daemons as processes, each step with what the previous
+//! one printed. The HSMs run in this process.
 
 use serde_json::Value;
 use std::io::Write;
@@ -69,7 +69,7 @@ impl Host {
         serde_json::from_str(&self.ask(arguments).out).expect("JSON")
     }
 
-    /// Asks until the answer is as wanted.
+    /// Asks until the answer is the wanted one.
     fn until(&self, arguments: &[&str], wanted: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -84,7 +84,7 @@ impl Host {
                 Err(error) => error,
             };
             let waited = PATIENCE.as_secs();
-            assert!(Instant::now() < deadline, "waited {waited} s, in vain: {arguments:?} said {last}");
+            assert!(Instant::now() < deadline, "waited {waited} s for nothing: {arguments:?} said {last}");
         }
     }
 
@@ -93,7 +93,7 @@ impl Host {
         self.until(&["hsm", "status", "--json"], |_| true);
     }
 
-    /// Starts it and waits for nothing: its HSM may be down.
+    /// Starts it without waiting: its HSM may be down.
     fn spawn_daemon(&mut self) {
         let mut command = Command::new(PROGRAM);
         command.arg("--config").arg(&self.config).env("RUST_LOG", "off").stdin(Stdio::null());
@@ -129,7 +129,7 @@ impl Host {
         daemon.wait().expect("it was killed");
     }
 
-    /// The words that the device's console shows for these, as a custodian in front of it types them.
+    /// The words that the device's console shows for these names, as a custodian in front of it types them.
     fn read_console(&self, names: &[&str]) -> String {
         let lines = self.console.lock().expect("no panic");
         let words = |name: &&str| {
@@ -147,7 +147,7 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
-            // It may have ended by itself, which some assertion has said then.
+            // It may have ended by itself; then an assertion has reported that.
             let _ = daemon.kill();
             let _ = daemon.wait();
         }
@@ -231,7 +231,7 @@ fn enrol(exporter: &Host, importer: &Host, founding: &str, keys: &[&str]) {
     let approve = |key: &str, typed: &str| {
         exporter.run_typing(&["hsm", "approve", "--key", key, "--founding", founding, &approval], typed)
     };
-    // A custodian who looks at another device than the one that asks.
+    // A custodian who looks at a different device from the one that asks.
     let other = approve(keys[0], &exporter.read_console(&DEVICE)).err().expect("other words");
     assert!(other.contains("do not sign"), "{other}");
     let words = importer.read_console(&DEVICE);
@@ -248,7 +248,7 @@ fn enrol(exporter: &Host, importer: &Host, founding: &str, keys: &[&str]) {
     assert!(again.contains("refused"), "an approval is good for one export: {again}");
 }
 
-/// Without a configuration, by the certificate that one agent gave, at any agent.
+/// Without a configuration, at any agent, with the certificate that one agent issued.
 fn from_elsewhere(hosts: &[Host], folder: &Path, ids: &[String]) {
     let file = folder.join("operator.pem").display().to_string();
     let given = hosts[0].ask(&["admin-identity", "--hours", "1", "--out", &file]);
@@ -326,9 +326,9 @@ fn an_operator_sets_up_a_realm_by_the_hints_and_it_survives_its_leader() {
 
     let ids: Vec<String> = hosts.iter().map(Host::hsm).collect();
     let create = ["group", "create", "--yes", "--members", &ids.join(",")];
-    // It would own nobody, and keep these members from making the one that does.
+    // It would own no users, and keep these members from making the one that does.
     let deadline = Instant::now() + PATIENCE;
-    while !hosts[1].run(&create).err().expect("not here, as yet").contains("the realm's first group") {
+    while !hosts[1].run(&create).err().expect("not here yet").contains("the realm's first group") {
         assert!(Instant::now() < deadline, "the agents did not find each other");
     }
     let two = format!("{}, {}", ids[0], ids[1]);
@@ -337,9 +337,9 @@ fn an_operator_sets_up_a_realm_by_the_hints_and_it_survives_its_leader() {
     assert!(hosts[0].json(&["group", "status", "--json"])["groups"].as_array().is_some_and(Vec::is_empty));
     let statement = hosts[0].ask(&create).then("group status");
     let backwards = [&*ids[2], &*ids[1], &*ids[0]].join(",");
-    // It is not asked again either: nothing is made.
+    // There is no question either: nothing is made.
     let same = hosts[0].ask(&["group", "create", "--members", &backwards]).then("group status");
-    assert_eq!(same, statement, "the same members again are no second group");
+    assert_eq!(same, statement, "the same members again do not make a second group");
 
     let show = ["group", "status", "--json"];
     let status = hosts[0].until(&show, |status| settled(status).is_some());
@@ -362,7 +362,7 @@ fn an_operator_sets_up_a_realm_by_the_hints_and_it_survives_its_leader() {
 }
 
 #[test]
-fn commands_say_what_is_not_there() {
+fn commands_say_what_is_missing() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut hosts = hosts(folder.path(), 8800, 1);
     let host = &mut hosts[0];
@@ -375,7 +375,7 @@ fn commands_say_what_is_not_there() {
     assert!(gone.contains("cannot reach the agent"), "{gone}");
 }
 
-/// A realm of three hosts whose group serves, by the shortest way.
+/// A realm of three hosts whose group serves, set up the shortest way.
 fn whole(folder: &Path, port: usize) -> (Vec<Host>, Vec<String>) {
     let hosts = hosts(folder, port, 3);
     let (first, public) = custodian(&hosts[0], folder, "first.key");
@@ -391,7 +391,7 @@ fn whole(folder: &Path, port: usize) -> (Vec<Host>, Vec<String>) {
     (hosts, ids)
 }
 
-/// The files of a store whose way has this in it.
+/// The files of a store whose path contains this.
 fn objects(folder: &Path, of: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![folder.join("store")];
@@ -421,7 +421,7 @@ fn group_status_fails_with_the_cause_while_a_group_does_not_serve() {
         assert_eq!(member["committed"].is_null(), member["hsm"] != leader, "{member}");
     }
 
-    // An HSM that was down when its agent started: the others are told so, and the group goes on.
+    // An HSM was down when its agent started: the others are told, and the group goes on.
     hosts[2].kill_daemon();
     hosts[2].hsm = None;
     hosts[2].spawn_daemon();
@@ -435,7 +435,7 @@ fn group_status_fails_with_the_cause_while_a_group_does_not_serve() {
         }
         assert!(Instant::now() < deadline, "not in time: {said}");
     }
-    // One more, and it does not.
+    // With one more down, it does not.
     hosts[1].kill_daemon();
     let error = hosts[0].until_refused(&STATUS, &["1 of 3 members work, and 2 are needed", &ids[1], &ids[2]]);
     assert!(error.starts_with("error: group ") && error.trim_end().lines().count() == 1, "{error}");
@@ -444,7 +444,7 @@ fn group_status_fails_with_the_cause_while_a_group_does_not_serve() {
     hosts[1].start_daemon();
     let status = hosts[0].until(&["group", "status", "--json"], |status| settled(status).is_some());
 
-    // The store is away.
+    // The store is gone.
     let (_, leader) = settled(&status).expect("just seen");
     let at = ids.iter().position(|id| id == leader).expect("a member");
     std::fs::rename(folder.join("store"), folder.join("elsewhere")).expect("on one disk");
@@ -456,7 +456,7 @@ fn group_status_fails_with_the_cause_while_a_group_does_not_serve() {
 }
 
 #[test]
-fn a_damaged_tree_is_named_and_made_again_only_where_nobody_uses_it() {
+fn a_damaged_tree_is_named_and_rebuilt_only_where_no_agent_uses_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     let (mut hosts, _) = whole(folder, 9000);
@@ -490,9 +490,9 @@ fn a_damaged_tree_is_named_and_made_again_only_where_nobody_uses_it() {
     hosts.iter_mut().for_each(Host::start_daemon);
     hosts[0].until(&show, |status| stored(status).is_some() && settled(status).is_some());
 
-    // A tree that is whole is replaced by nobody who was not asked.
+    // A whole tree is not replaced without asking.
     hosts.iter_mut().for_each(Host::kill_daemon);
-    let text = hosts[0].run(&["rebuild-tree"]).err().expect("nobody can be asked");
+    let text = hosts[0].run(&["rebuild-tree"]).err().expect("there is nobody to ask");
     assert!(text.contains("the stored tree is whole") && text.contains("add --yes"), "{text}");
     let made = hosts[0].ask(&["rebuild-tree", "--yes"]).out;
     assert!(made.contains("in use as generation 2"), "{made}");

@@ -1,4 +1,4 @@
-//! What an operator writes: that it is understood, and that mistakes are explained without showing secrets.
+//! Files that an operator writes: they are understood, and mistakes are explained without showing secrets.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -67,7 +67,7 @@ fn mistakes_in_a_configuration_are_named_with_their_line() {
         ("[election]\ntimeout_max_ms = 150", "timeout_max_ms is greater than timeout_min_ms"),
         ("[tls]\ncertificate = \"c.pem\"", "missing field `key`"),
         ("a b", "4: "),
-        ("[store_options]\naws_secret_access_key = 123456", "put it between quotes"),
+        ("[store_options]\naws_secret_access_key = 123456", "put it in quotes"),
     ] {
         let error = with(text);
         assert!(error.starts_with(file) && error.contains(expected), "{text}: {error}");
@@ -125,7 +125,7 @@ fn tenants(text: &str) -> Result<TenantKeys, String> {
     parsed.map_err(|error| error.to_string())
 }
 
-/// Hexadecimal that is nowhere else in an error.
+/// Hexadecimal that appears nowhere else in an error.
 const SECRET: &str = "c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff";
 const ED25519_DER: &str =
     "302a300506032b65700321005491cad2bdf94ff1345f5e5b2e105f1c88d1a41791e83b5dfcc40e32893a6e50";
@@ -168,7 +168,11 @@ fn mistakes_in_a_tenants_file_are_explained_with_their_line() {
         (tenant("acme", "1", "RS256", ED25519_PEM), 1, "not an RSA public key"),
         (tenant("acme", "1", "EdDSA", rsa_1024), 1, "not an Ed25519 public key"),
         (tenant("acme", "1", "RS256", rsa_1024), 1, "an RSA key under 2,048 bits can be broken"),
-        (tenant("acme", "1", "RS256", rsa_4104), 1, "an RSA key over 4,096 bits makes each token dear"),
+        (
+            tenant("acme", "1", "RS256", rsa_4104),
+            1,
+            "an RSA key over 4,096 bits makes each token, good or not",
+        ),
         (tenant("acme", "1", "EdDSA", &identity), 1, "damaged or weak"),
         (tenant("acme", "1", "EdDSA", private), 1, "this is a private key"),
         (tenant("acme", "1", "EdDSA", &ED25519_DER[2..]), 1, "not an Ed25519 public key"),
@@ -306,14 +310,14 @@ fn an_expired_certificate_is_named_and_does_not_replace_a_good_one() {
             error.contains("certificate.pem: the certificate expired at") && error.contains(named),
             "{error}"
         );
-        assert!(Tls::open(certificate.clone(), key.clone()).is_ok(), "an agent starts, and says so");
+        assert!(Tls::open(certificate.clone(), key.clone()).is_ok(), "an agent starts anyway, and says so");
         end_in(good);
         tls.reload().expect("usable again");
     }
 }
 
 #[test]
-fn a_byte_order_mark_before_a_file_is_read_past() {
+fn a_byte_order_mark_at_the_start_of_a_file_is_skipped() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str, text: &str| {
         let path = folder.path().join(name);

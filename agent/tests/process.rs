@@ -1,4 +1,4 @@
-//! The agent as a process: signals, machines without certificate authorities, and what keeps it from starting.
+//! The agent as a process: signals, machines without certificate authorities, and what prevents a start.
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use std::fs;
@@ -62,7 +62,7 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        // It may have ended by itself, which some assertion has said then.
+        // It may have ended by itself; then an assertion has reported that.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -73,7 +73,7 @@ fn signal(process: u32, signal: Signal) {
     kill_process(pid, signal).expect("it runs");
 }
 
-/// A folder with the configuration of an agent whose HSM is not there, and with more lines in it.
+/// A folder with the configuration of an agent whose HSM is missing, with `more` lines added.
 fn configured(more: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
@@ -123,12 +123,12 @@ fn it_ends_cleanly_when_it_is_told_to_and_reads_its_files_again_after_a_hang_up(
     }
 }
 
-/// As in a container: the first process of its namespace has only the signals that it asked for.
+/// As in a container: the first process of a namespace gets only the signals that it asked for.
 #[test]
 fn it_ends_as_the_first_process_of_a_namespace() {
     let probe = Command::new("unshare").args(["-r", "-p", "-f", "true"]).stderr(Stdio::null()).status();
     if !probe.is_ok_and(|status| status.success()) {
-        println!("not checked: this machine gives no namespaces of processes");
+        println!("not checked: this machine offers no process namespaces");
         return;
     }
     let folder = configured("");
@@ -160,7 +160,7 @@ fn without_certificate_authorities_it_starts_on_a_folder_and_on_plain_http() {
 }
 
 #[test]
-fn an_option_that_would_end_the_first_request_keeps_it_from_starting_and_check_says_so_too() {
+fn an_option_that_would_break_the_first_request_prevents_a_start_and_check_says_so_too() {
     let more =
         "store = 's3://bucket/realm'\n[store_options]\naws_endpoint = '127.0.0.1:5600'\nallow_http = true\n";
     let folder = configured(more);
@@ -181,7 +181,7 @@ fn an_option_that_would_end_the_first_request_keeps_it_from_starting_and_check_s
 }
 
 #[test]
-fn a_store_that_cannot_be_reached_is_told_with_its_causes_and_the_proxy() {
+fn a_store_that_cannot_be_reached_is_reported_with_the_causes_and_the_proxy() {
     let folder = configured("");
     let url =
         ["check", "--store", "s3://bucket/realm", "--store-option", "aws_endpoint=http://store.example:1"];
@@ -203,17 +203,17 @@ fn a_store_that_cannot_be_reached_is_told_with_its_causes_and_the_proxy() {
 }
 
 #[test]
-fn somebody_elses_socket_is_told_from_an_agent_that_does_not_run() {
+fn another_users_socket_is_told_from_an_agent_that_does_not_run() {
     let folder = configured("");
     let _agent = Agent::start(&mut Command::new(PROGRAM), folder.path());
     let mut command = Command::new(PROGRAM);
     command.arg("--config").arg(folder.path().join("agent.toml")).args(["hsm", "status"]);
     let open = |mode| fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).expect("ours");
-    // Where this test may do everything, somebody else has to ask.
+    // If this test runs as root, another user has to ask.
     if geteuid().is_root() {
         open(0o755);
         let Ok(denied) = command.uid(65_534).gid(65_534).output() else {
-            println!("not checked: others may not run what was built here");
+            println!("not checked: other users may not run what was built here");
             return;
         };
         let said = said(&denied);

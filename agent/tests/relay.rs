@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 /// Generous: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Another agent's front door that says always the same, and keeps what it was told.
+/// Another agent's front door that always gives the same answer, and keeps what it received.
 struct Other {
     address: SocketAddr,
     heard: Arc<Mutex<Vec<Vec<u8>>>>,
@@ -42,7 +42,7 @@ impl Other {
                 let mut request = Vec::new();
                 while !is_whole(&request) && stream.read_buf(&mut request).await.is_ok_and(|read| read > 0) {}
                 all.lock().push(request);
-                // Whoever reads no more has its reasons.
+                // A reader that stops reading has its reasons.
                 let _ = stream.write_all(&answer).await;
             }
         });
@@ -80,12 +80,12 @@ fn plain(addresses: &[SocketAddr]) -> Vec<String> {
     addresses.iter().map(|address| format!("http://{address}/")).collect()
 }
 
-/// The door of an agent whose HSM has not answered, and that relays to these.
+/// The door of an agent whose HSM has not answered, which relays to these.
 async fn cut_off(vectors: &Negative, relay: Relay) -> Door {
     Door::open(vectors, Setting { realm: false, relay: Some(Arc::new(relay)), ..Setting::default() }).await
 }
 
-/// An address where nobody listens.
+/// An address where nothing listens.
 async fn nobody() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     listener.local_addr().expect("bound")
@@ -122,7 +122,7 @@ async fn a_request_reaches_another_door_as_its_client_sent_it_and_the_answer_com
 }
 
 #[tokio::test]
-async fn a_request_is_sent_to_one_door_whatever_comes_of_it_and_the_next_begins_at_another() {
+async fn a_request_is_sent_to_one_door_whatever_the_outcome_and_the_next_begins_at_another() {
     let vectors = Negative::read();
     let request = post(&vectors.body("control-valid-handshake-only"));
     let unavailable = ClientResponse::Unavailable.to_cbor();
@@ -153,11 +153,11 @@ async fn a_request_is_sent_to_one_door_whatever_comes_of_it_and_the_next_begins_
     let moved = Other::says(answer("307 Temporary Redirect", &moved, b"")).await;
     let door = cut_off(&vectors, relay(&plain(&[moved.address]), None).expect("usable")).await;
     assert_eq!(decoded(&door.send(&request).await), ClientResponse::Unavailable);
-    assert_eq!((moved.heard(), target.heard()), (1, 0), "nobody says where else to go");
+    assert_eq!((moved.heard(), target.heard()), (1, 0), "a door cannot redirect a request");
 }
 
 #[tokio::test]
-async fn a_door_that_was_not_reached_is_passed_over_in_the_same_request() {
+async fn a_door_that_was_not_reached_is_skipped_within_the_same_request() {
     let vectors = Negative::read();
     let request = post(&vectors.body("control-valid-handshake-only"));
     let good = Other::says(reached()).await;
@@ -174,7 +174,7 @@ async fn a_door_that_was_not_reached_is_passed_over_in_the_same_request() {
 }
 
 #[tokio::test]
-async fn nothing_is_relayed_that_was_relayed_or_has_no_good_token() {
+async fn nothing_is_relayed_that_was_relayed_before_or_has_no_good_token() {
     let vectors = Negative::read();
     let other = Other::says(reached()).await;
     let last = cut_off(&vectors, relay(&plain(&[other.address]), None).expect("usable")).await;
@@ -194,7 +194,7 @@ async fn nothing_is_relayed_that_was_relayed_or_has_no_good_token() {
 }
 
 #[tokio::test]
-async fn who_relays_is_ready_while_a_door_is_and_who_only_relays_is_no_such_door() {
+async fn a_relaying_agent_is_ready_while_a_door_is_and_is_no_such_door_itself() {
     let vectors = Negative::read();
     let mut serves = Door::open(&vectors, Setting::default()).await;
     let addresses = [nobody().await, serves.address];

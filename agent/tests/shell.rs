@@ -44,8 +44,8 @@ impl Device {
     }
 }
 
-/// A device, and a link to it. What is written to a Unix socket can be read at once, so that the test's clock goes on only
-/// where nothing comes.
+/// A device, and a link to it. What is written to a Unix socket can be read at once, so the test's clock moves on only
+/// when nothing is coming.
 fn device() -> (TempDir, UnixListener, SocketLink) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("hsm.sock");
@@ -71,7 +71,7 @@ async fn requests_are_answered_one_after_another_on_one_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_reply_is_thrown_away_and_the_next_request_gets_its_own() {
+async fn a_late_reply_is_discarded_and_the_next_request_gets_its_own() {
     let (_folder, listener, link) = device();
     let (give_up, mut given_up) = mpsc::channel(1);
     let hsm = tokio::spawn(async move {
@@ -165,7 +165,7 @@ async fn a_frame_too_long_to_read_loses_the_reply_and_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_hsm_that_is_not_there_is_lost_in_bounded_time_and_found_when_it_comes() {
+async fn a_call_to_an_absent_hsm_is_lost_in_bounded_time_and_the_hsm_is_found_when_it_comes() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("hsm.sock");
     let link = SocketLink::with_timeout(HsmAddress::Unix(socket.clone()), Duration::from_millis(100));
@@ -211,11 +211,11 @@ fn a_realm_without_custodians_has_to_be_asked_for_by_name() {
 }
 
 #[test]
-fn a_group_is_created_of_ids_between_commas() {
+fn a_group_is_created_from_ids_separated_by_commas() {
     let (a, b) = ("00112233445566778899aabbccddeeff", "ff112233445566778899aabbccddee00");
     let (both, spaced) = (format!("{a},{b}"), format!("{a}, {b} "));
     let after_a = format!("{a},");
-    // As shells split what was typed with and without blanks and quotes.
+    // As shells split it with and without spaces and quotes.
     for typed in [vec![&*both], vec![&*spaced], vec![&*after_a, b], vec![a, ",", b], vec![a, b]] {
         let cli = parse(&[vec!["group", "create", "--yes", "--members"], typed.clone()].concat()).unwrap();
         let Some(Command::Group(GroupCommand::Create { members, yes: true })) = cli.command else { panic!() };
@@ -228,7 +228,7 @@ fn a_group_is_created_of_ids_between_commas() {
 }
 
 #[test]
-fn without_a_configuration_the_options_are_named_that_say_where_it_is() {
+fn without_a_configuration_the_options_that_say_where_it_is_are_named() {
     let error =
         parse(&["--config", "/nowhere/agent.toml", "group", "status"]).unwrap().execute().unwrap_err();
     let error = error.to_string();
@@ -236,7 +236,7 @@ fn without_a_configuration_the_options_are_named_that_say_where_it_is() {
     assert!(["--config", "--agent", "--identity"].iter().all(|option| error.contains(option)), "{error}");
 }
 
-/// What stands for values in the documents.
+/// What stands in for values in the documents.
 fn value(word: &str) -> String {
     const ID: &str = "00112233445566778899aabbccddeeff";
     match word.trim_start_matches('$') {

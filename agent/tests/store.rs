@@ -1,4 +1,4 @@
-//! One name, one winner: the store under races, lost answers and crashes of the library's promises.
+//! One name, one winner: the store under races, lost answers, and crashes.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -57,7 +57,7 @@ async fn the_same_bytes_again_are_created_again_and_other_bytes_are_lost() {
 #[tokio::test]
 async fn a_listing_is_in_order_complete_and_shows_no_half_written_object() {
     let folder = tempfile::tempdir().unwrap();
-    // A crashed agent leaves its unfinished file behind.
+    // A crashed agent leaves an unfinished file behind.
     std::fs::create_dir_all(folder.path().join("groups/00/log")).unwrap();
     std::fs::write(folder.path().join("groups/00/log/0000000000000004-00ff#1"), b"half").unwrap();
     for store in [Store::on(Arc::new(InMemory::new())), folder_store(folder.path())] {
@@ -96,7 +96,7 @@ enum Put {
     DoneTwice,
     /// Does nothing and fails.
     Failed,
-    /// Does nothing and never says so.
+    /// Does nothing and never answers.
     Never,
     /// Overwrites.
     Overwrites,
@@ -200,7 +200,7 @@ async fn create_ours(store: &Store) -> CreateOutcome {
 }
 
 #[tokio::test(start_paused = true)]
-async fn our_own_object_met_again_is_no_loss() {
+async fn meeting_our_own_object_again_is_not_a_loss() {
     for put in [Put::Honest, Put::DoneButLost, Put::DoneTwice, Put::Failed] {
         let store = Flaky::store(&[put], false);
         assert_eq!(create_ours(&store).await, CreateOutcome::Created, "{put:?}");
@@ -209,7 +209,7 @@ async fn our_own_object_met_again_is_no_loss() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_to_a_create_that_lost_is_lost() {
+async fn a_create_that_lost_is_lost_even_if_its_answer_was() {
     let store = Flaky::store(&[Put::Honest, Put::Failed], false);
     assert_eq!(store.create(NAME, Bytes::from_static(b"other")).await, CreateOutcome::Created);
     assert_eq!(create_ours(&store).await, CreateOutcome::Lost);
@@ -312,7 +312,7 @@ async fn calls_and_bytes_are_counted_by_purpose_and_kind_and_what_failed_apart()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_nobody_waits_for_any_more_has_failed() {
+async fn a_call_whose_caller_stops_waiting_has_failed() {
     let store = Flaky::store(&[Put::Never; 3], false);
     assert_eq!(create_ours(&store).await, CreateOutcome::Unknown);
     assert_eq!(store.metrics().calls(Purpose::Log, Kind::Put), 3);
@@ -335,7 +335,7 @@ fn a_store_url_or_option_that_is_not_known_is_refused_by_name() {
 fn an_option_whose_value_cannot_be_used_is_refused_by_name_without_the_value() {
     strongroom_agent::tls::install_provider();
     let open = |url: &str, name: &str, value: &str| {
-        // All that makes these stores build, but for the one.
+        // Everything that these stores need to build, except for the one option.
         let good =
             [("allow_http", "true"), ("aws_region", "here"), ("account_name", "a"), ("account_key", "AAAA")];
         let kind = |name: &str| match &url[..2] {

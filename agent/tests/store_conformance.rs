@@ -1,9 +1,9 @@
-//! What every store must do, asked of each that is at hand.
+//! What every store must do, checked on each that is available.
 //!
-//! Memory, a folder and a small GCS server of the tests' own are always there. Others come from the file that the
-//! environment variable `STRONGROOM_TEST_STORES` names, as `.ci/stores` writes it:
-//! `[{"name": "…", "url": "s3://…", "options": {"…": "…"}, "refused": "never"}]`. What it lists must work, or, if so
-//! marked, be refused by the probe: at once, or, where a store is broken only now and then, by one of many.
+//! Memory, a folder and a small GCS server of the tests' own are always available. Others come from the file that the
+//! environment variable `STRONGROOM_TEST_STORES` names, as `.ci/stores` writes it: `[{"name": "…", "url": "s3://…",
+//! "options": {"…": "…"}, "refused": "never"}]`. Each one listed must work or, if so marked, be refused by the probe:
+//! at once or, if a store is broken only now and then, by one of many probes.
 
 #[path = "support/gcs.rs"]
 mod gcs;
@@ -51,7 +51,7 @@ enum Refused {
     InTime,
 }
 
-/// The stores of the environment, under a prefix that is new each time.
+/// The stores of the environment, under a new prefix each time.
 fn external() -> Vec<External> {
     strongroom_agent::tls::install_provider();
     let Some(path) = std::env::var_os("STRONGROOM_TEST_STORES") else { return Vec::new() };
@@ -65,10 +65,10 @@ fn external() -> Vec<External> {
     stores
 }
 
-/// How often a store is asked that does not answer in time: one of the servers starts slowly.
+/// How often to ask a store that does not answer in time: one of the servers starts slowly.
 const PROBES: u8 = 10;
-/// How often one is probed that lets two win now and then. In one of fifty races, it passes all of these one time in ten
-/// thousand.
+/// How often to probe a store that lets two win now and then. One that does so in one of fifty races passes all of
+/// these one time in ten thousand.
 const MANY_PROBES: u8 = 90;
 
 fn open(external: &External) -> Store {
@@ -82,7 +82,7 @@ fn folder_store(folder: &std::path::Path) -> Store {
     store.with_timeouts(Timeouts::all(PATIENCE))
 }
 
-/// Asks as an agent does: again, when the store did not answer in time.
+/// Asks as an agent does: again, if the store did not answer in time.
 async fn probed(store: &Store, salt: u8) -> Result<bool, StoreError> {
     for attempt in 0..PROBES {
         let answer = store.probe([salt.wrapping_add(attempt); 16]).await;
@@ -128,7 +128,7 @@ async fn creating_once(store: &Store) {
             store.list("once/log", "once/log/").await.unwrap().iter().filter(|n| *n == name).count(),
             1
         );
-        assert_eq!(create(store, name, &bytes).await, CreateOutcome::Created, "our own again: {name}");
+        assert_eq!(create(store, name, &bytes).await, CreateOutcome::Created, "our own object again: {name}");
         assert_eq!(create(store, name, b"other").await, CreateOutcome::Lost, "{name}");
         assert!(store.read(name).await == ReadOutcome::Found(bytes), "{name}");
     }
@@ -188,7 +188,7 @@ async fn deleting(store: &Store) {
     assert_eq!(store.read(name).await, ReadOutcome::Found(b"second".to_vec()));
 }
 
-/// What the library that keeps the tree needs besides: to replace one version of an object, once.
+/// What the library that keeps the tree also needs: replacing one version of an object, only once.
 async fn replacing(store: &Store) {
     let objects = store.objects();
     let path = store.base().clone().join("replaced").join("object");

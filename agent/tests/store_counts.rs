@@ -1,4 +1,4 @@
-//! What is counted as failed of the calls that a healthy store gets: nothing.
+//! Of the calls to a healthy store, none is counted as failed.
 
 #[allow(dead_code, reason = "shared by test files, each of which uses a part")]
 mod tree_model;
@@ -10,7 +10,8 @@ use strongroom_proto::prefix::Prefix;
 use tree_model::{GROUP, Model};
 use url::Url;
 
-/// The library that keeps the tree first tries to put a mark of its own beside each object, which a folder cannot keep.
+/// The library that keeps the tree first tries to put an attribute of its own on each object, which a folder cannot
+/// keep.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_folder_or_memory_has_no_failed_call_of_the_tree() {
     let folder = tempfile::tempdir().unwrap();
@@ -39,7 +40,7 @@ async fn a_healthy_folder_or_memory_has_no_failed_call_of_the_tree() {
         println!("{url}: kind, calls, failed, declined: {counts:?}");
         let [(_, puts, failed_puts, _), (_, gets, failed_gets, _), ..] = counts;
         assert!((8..60).contains(&puts) && failed_puts == 0, "{url}: each once: {counts:?}");
-        // On a machine that hangs for seconds, some that are under way when the tree is closed are.
+        // On a machine that hangs for seconds, some calls that are under way when the tree is closed do fail.
         assert!(failed_gets * 20 <= gets, "{url}: {counts:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Listings of a store that takes its time: page by page, and on from where they were.
+//! Listings of a slow store: page by page, each attempt continuing where the last one was.
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 const PAGE: usize = 1000;
 const FOLDER: &str = "groups/00/log";
 
-/// What becomes of one page.
+/// What happens to one page.
 #[derive(Clone, Copy)]
 enum Fate {
     Comes,
@@ -34,7 +34,7 @@ enum Fate {
 struct Slow {
     inner: Arc<InMemory>,
     page_takes: Duration,
-    /// Which pages are hit, every `every`th, and what becomes of them.
+    /// Which pages are hit, every `every`th, and what happens to them.
     every: u64,
     fate: Fate,
     /// Whether the names come in order, and a listing can begin in the middle.
@@ -174,14 +174,14 @@ async fn a_listing_of_16000_segments_goes_on_from_where_it_was_however_often_a_p
         let began = Instant::now();
         assert!(list(&slow).await.expect("it ends") == all);
         println!("{} pages in {:?}", slow.pages.load(Ordering::SeqCst), began.elapsed());
-        assert!(slow.pages.load(Ordering::SeqCst) <= 24, "no page twice, but for those that did not come");
+        assert!(slow.pages.load(Ordering::SeqCst) <= 24, "no page twice, except those that did not come");
         let begun = slow.begun.lock().unwrap();
-        assert!(begun.is_sorted(), "never back: {begun:?}");
+        assert!(begun.is_sorted(), "never backwards: {begun:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_does_not_list_in_order_is_listed_anew_and_nothing_is_left_out() {
+async fn a_store_that_does_not_list_in_order_is_listed_again_and_nothing_is_left_out() {
     let all: Vec<String> = (1..=5_000).map(name).collect();
     for every in [5, 100] {
         let slow = Slow { ordered: false, every, ..Slow::holding(5_000).await };
@@ -193,7 +193,7 @@ async fn a_store_that_does_not_list_in_order_is_listed_anew_and_nothing_is_left_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listing_whose_page_never_comes_fails_and_gives_no_part_of_it() {
+async fn a_listing_whose_page_never_comes_fails_and_returns_no_part_of_it() {
     for fate in [Fate::Fails, Fate::Hangs] {
         let slow = Slow { fate, every: 1, ..Slow::holding(10).await };
         let began = Instant::now();

@@ -1,5 +1,5 @@
-//! A store that lets two writers create one object now and then: an agent that finds out refuses to serve, says so wherever an
-//! operator looks, and tells the other agents.
+//! A store that lets two writers create one object now and then: an agent that finds out refuses to serve, says so
+//! wherever an operator looks, and tells the other agents.
 
 #[path = "support/bare.rs"]
 #[allow(dead_code, reason = "shared by test files, each of which uses a part")]
@@ -29,7 +29,7 @@ use strongroom_proto::ids::HsmId;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// Creates of so many objects, those of a probe among them, find the object only after they have written theirs.
+/// This many creates, among them those of a probe, see the object only after they have written their own.
 #[derive(Debug)]
 struct Racy {
     inner: InMemory,
@@ -130,7 +130,7 @@ async fn an_agent_that_refuses_its_store_says_why_in_status_readiness_and_metric
     };
     let sockets: Vec<_> = (0..2).map(|at| Sockets::bind(&config(at)).unwrap()).collect();
     let addresses: Vec<_> = sockets.iter().map(Sockets::addresses).collect();
-    // On a store of an agent's own: what the other finds does not come from its own probe.
+    // Each agent has its own store: what the other one learns does not come from its own probe.
     let stores = [Racy::letting_two_win(u64::MAX), Racy::letting_two_win(0)];
     let agents: Vec<_> = sockets
         .into_iter()

@@ -1,6 +1,6 @@
-//! Who gets no further than the handshake at the peer address, and who may ask what once inside.
+//! Who gets no further than the handshake at the peer address, and who may call what once inside.
 //!
-//! Each attack goes through a connection that is made the same way as a rightful one, which is shown to work beside it.
+//! Each attack uses a connection that is made the same way as a rightful one, which is shown to work next to it.
 
 #[path = "support/bare.rs"]
 mod bare;
@@ -38,7 +38,7 @@ use tonic::Code;
 
 const DAY_S: i64 = 24 * 60 * 60;
 
-/// Takes any server for the right one, as an attacker does.
+/// Accepts any server as the right one, as an attacker does.
 #[derive(Debug)]
 struct Anyone;
 
@@ -77,7 +77,7 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-/// What an agent of this name shows whose certificate is so old, to whomever it meets.
+/// What an agent of this name with a certificate of this age presents to everyone.
 fn shown(who: Who, age_s: i64) -> Arc<ClientConfig> {
     let mut config = ClientConfig::clone(&identity(who, age_s).client());
     config.dangerous().set_certificate_verifier(Arc::new(Anyone));
@@ -111,7 +111,7 @@ fn self_signed(who: Who) -> Arc<ClientConfig> {
     stranger(Some((made.cert.der().clone(), key)))
 }
 
-/// What an operator shows, and the file that it came from.
+/// What an operator presents, and the file that it came from.
 fn operator(folder: &Path, epoch: u32) -> Arc<ClientConfig> {
     let who = Who { epoch, ..who(1) };
     let secrets: Vec<_> = who.epochs().into_iter().map(|epoch| secret(REALM, epoch)).collect();
@@ -126,12 +126,12 @@ fn peer(agent: &AgentHandle, tls: Arc<ClientConfig>) -> PeerClient<tonic::transp
     PeerClient::new(channel(agent.addresses().peer, tls))
 }
 
-/// Whether someone who shows this is answered by the peer service.
+/// Whether the peer service answers a caller that presents this.
 async fn is_known(agent: &AgentHandle, tls: Arc<ClientConfig>) -> bool {
     peer(agent, tls).hello(HelloRequest {}).await.is_ok()
 }
 
-/// An agent that is known to others already.
+/// An agent that others already know.
 async fn known(folder: &Path) -> (AgentHandle, Arc<Bare>) {
     let hsm = Bare::new(1);
     let agent = start(folder, std::slice::from_ref(&hsm)).pop().unwrap();
@@ -175,7 +175,7 @@ async fn a_stranger_gets_no_connection_whatever_it_shows() {
     until("all are counted", all).await;
 }
 
-/// An agent that is known to others already, and says what it counts.
+/// An agent that others already know, and that reports what it counts.
 async fn counting(folder: &Path) -> AgentHandle {
     let mut config = config(folder, "agent");
     config.metrics_listen = Some("127.0.0.1:0".parse().unwrap());
@@ -184,7 +184,7 @@ async fn counting(folder: &Path) -> AgentHandle {
     agent
 }
 
-/// How many connections an agent counts that it refused for this reason.
+/// How many connections an agent counts as refused for this reason.
 async fn refused(agent: &AgentHandle, reason: &str) -> u64 {
     let mut stream = tokio::net::TcpStream::connect(agent.addresses().metrics.unwrap()).await.unwrap();
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: agent\r\n\r\n").await.unwrap();
@@ -198,7 +198,7 @@ async fn refused(agent: &AgentHandle, reason: &str) -> u64 {
 async fn a_certificate_that_another_agent_signed_with_its_own_key_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (agent, _) = known(folder.path()).await;
-    // A right certificate, and below it one that its key signed: only the authority issues.
+    // A valid certificate, and below it one that its key signed: only the authority may issue.
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let mut params = rcgen::CertificateParams::new([name(who(2))]).unwrap();
     params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
@@ -225,7 +225,7 @@ async fn a_certificate_that_another_agent_signed_with_its_own_key_is_refused() {
         .with_client_auth_cert(chain, der(&lower_key).into())
         .unwrap();
     assert!(!is_known(&agent, Arc::new(config)).await);
-    // The authority signs other names too, if it is asked by whoever has its key; they speak for nobody.
+    // The authority also signs other names for anyone who has its key; such a certificate speaks for nobody.
     let elsewhere = name(Who { realm: RealmId([6; 16]), ..who(2) });
     for other in ["agent.strongroom.invalid", &elsewhere] {
         params.subject_alt_names = vec![rcgen::SanType::DnsName(other.try_into().unwrap())];
@@ -264,7 +264,7 @@ async fn a_message_counts_only_from_the_hsm_in_the_certificate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn agents_are_no_operators_and_operators_are_no_agents() {
+async fn agents_are_not_operators_and_operators_are_not_agents() {
     let folder = tempfile::tempdir().unwrap();
     let (agent, hsm) = known(folder.path()).await;
     let setup = |request: &Request| SetupRequest { request: minicbor::to_vec(request).unwrap().into() };
@@ -318,7 +318,7 @@ async fn no_answer_holds_the_record_id_key_or_the_secret_for_agents() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_peer_address_opens_when_the_hsm_gets_a_realm_and_closes_when_it_is_exchanged() {
+async fn the_peer_address_opens_when_the_hsm_gets_a_realm_and_closes_when_it_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let hsm = Bare::saying(1, None);
     let agent = start(folder.path(), std::slice::from_ref(&hsm)).pop().unwrap();
@@ -327,7 +327,7 @@ async fn the_peer_address_opens_when_the_hsm_gets_a_realm_and_closes_when_it_is_
     assert!(!is_known(&agent, shown(who(2), 0)).await);
     let certified = operator.certify(8).await.unwrap_err().to_string();
     assert!(certified.contains("no realm yet"), "{certified}");
-    // Whatever may have changed the HSM has the agent look at it.
+    // Anything that may have changed the HSM makes the agent look at it.
     let mut look = async || drop(operator.new_realm(CustodianPolicy::closed()).await);
 
     hsm.says.lock().unwrap().realm = Some(REALM);
@@ -355,7 +355,7 @@ async fn the_peer_address_opens_when_the_hsm_gets_a_realm_and_closes_when_it_is_
     assert!(!is_known(&agent, shown(who(2), 0)).await);
 }
 
-/// The name in the certificate that an agent shows.
+/// The name in the certificate that an agent presents.
 async fn end(agent: &AgentHandle, tls: Arc<ClientConfig>) -> String {
     let certificate = certificate(agent.addresses().peer, tls).await;
     let certificate = webpki::EndEntityCert::try_from(&certificate).unwrap();
@@ -392,7 +392,7 @@ async fn a_certificate_is_renewed_before_it_ends_and_nothing_is_cut_off() {
     clock.fetch_add(2 * 60 * 60, Ordering::SeqCst);
     look().await;
     assert_ne!(see().await, first);
-    // The same connection: another would be refused, by this clock.
+    // The same connection: by this clock, a new one would be refused.
     clock.fetch_add(2 * DAY_S.unsigned_abs(), Ordering::SeqCst);
     assert!(!is_known(&agent, shown(who(2), 0)).await);
     assert!(open.hello(HelloRequest {}).await.is_ok());
@@ -440,14 +440,14 @@ async fn every_connection_shows_its_certificate_anew() {
         let stream = tokio::net::TcpStream::connect(address).await.unwrap();
         let connector = TlsConnector::from(Arc::clone(&config));
         let mut stream = connector.connect(address.ip().into(), stream).await.unwrap();
-        // What the service says first comes after any ticket for the next time.
+        // What the service sends first comes after any session ticket.
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
         assert!(stream.read(&mut [0; 64]).await.unwrap() > 0);
         assert_eq!(stream.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full));
     }
 }
 
-/// How many requests an agent forwards to whoever is there with this TLS.
+/// How many requests an agent forwards to a server with this TLS.
 async fn forwarded_to(tls: Arc<rustls::ServerConfig>) -> (Forwarded, bool) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -465,7 +465,7 @@ async fn forwarded_to(tls: Arc<rustls::ServerConfig>) -> (Forwarded, bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_takes_no_stranger_for_a_peer() {
+async fn an_agent_never_takes_a_stranger_for_a_peer() {
     let made = rcgen::generate_simple_self_signed([name(who(9))]).unwrap();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let own = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -485,7 +485,7 @@ async fn an_agent_takes_no_stranger_for_a_peer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_stall_keep_no_peer_out() {
+async fn connections_that_stall_keep_out_no_peer() {
     let folder = tempfile::tempdir().unwrap();
     let agent = counting(folder.path()).await;
     let mut stalled = Vec::new();
@@ -495,7 +495,7 @@ async fn connections_that_stall_keep_no_peer_out() {
         stalled.push(socket.connect(agent.addresses().peer).await.unwrap());
         assert!(stalled.len() % 50 != 0 || is_known(&agent, shown(who(2), 0)).await);
     }
-    // What is too much from one address is refused unheard.
+    // What is too much from one address is refused unread.
     until("some are refused", async || (refused(&agent, "Busy").await > 0).then_some(())).await;
     assert!(is_known(&agent, shown(who(2), 0)).await);
 }
@@ -514,7 +514,7 @@ async fn the_connections_of_one_peer_are_bounded() {
         open.push(one);
     }
     assert_eq!(refused.load(Ordering::SeqCst), 4);
-    assert!(is_known(&agent, shown(who(2), 0)).await, "another peer is not concerned");
+    assert!(is_known(&agent, shown(who(2), 0)).await, "another peer is not affected");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -544,7 +544,7 @@ async fn a_peer_brings_an_hsm_into_half_as_many_groups_as_it_has_places_and_no_m
 }
 
 #[tokio::test]
-async fn the_admin_socket_is_its_users_alone_and_takes_only_the_place_of_one_that_nobody_answers() {
+async fn only_its_user_can_open_the_admin_socket_and_it_replaces_only_one_that_nothing_answers() {
     let folder = tempfile::tempdir().unwrap();
     let bind = |name: &str| Sockets::bind(&config(folder.path(), name)).map_err(|error| error.to_string());
     let path = folder.path().join("agent.sock");
@@ -555,7 +555,7 @@ async fn the_admin_socket_is_its_users_alone_and_takes_only_the_place_of_one_tha
     let running = bind("agent").unwrap_err();
     assert!(running.contains("another agent answers there"), "{running}");
     drop(first);
-    assert!(!path.exists(), "an agent that does not start after all leaves nothing");
+    assert!(!path.exists(), "an agent that fails to start leaves nothing behind");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists(), "left behind, as after a crash");
     assert!(bind("agent").is_ok());

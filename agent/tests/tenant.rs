@@ -1,4 +1,4 @@
-//! `tenant add` and `token`: from nothing to a token that an agent takes.
+//! `tenant add` and `token`: from nothing to a token that an agent accepts.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use strongroom_proto::ids::RealmId;
 const ED25519_PEM: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
 const REALM: RealmId = RealmId([7; 16]);
 
-/// An agent's configuration, whose agent does not run.
+/// The configuration of an agent that does not run.
 fn configured(folder: &Path, more: &str) {
     let text = format!("{more}hsm = 'unix:hsm.sock'\nstore = 'memory://'\ntenants = 'tenants.toml'\n");
     fs::write(folder.join("agent.toml"), text).expect("writable");
@@ -46,7 +46,7 @@ fn now() -> u64 {
 }
 
 #[test]
-fn a_tenant_is_made_with_a_key_and_a_token_for_its_user_is_taken() {
+fn a_tenant_is_made_with_a_key_and_a_token_for_its_user_is_accepted() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     configured(folder, "");
@@ -57,7 +57,7 @@ fn a_tenant_is_made_with_a_key_and_a_token_for_its_user_is_taken() {
     let token = printed(folder, &["token", "--user", "ada", "--realm", &realm]);
     let verified = verify(&keys(folder), &token, &REALM, now()).expect("taken");
     assert_eq!((verified.tenant.as_str(), verified.user.as_str()), ("acme", "ada"));
-    // The next key is the one that signs, and what was there stays as it was.
+    // From now on the next key signs, and what was there stays as it was.
     let before = fs::read_to_string(folder.join("tenants.toml")).expect("readable");
     fs::write(folder.join("tenants.toml"), format!("# ours\n{before}")).expect("writable");
     assert_eq!(printed(folder, &["tenant", "add", "acme"]), "acme:2");
@@ -73,7 +73,7 @@ fn a_tenant_is_made_with_a_key_and_a_token_for_its_user_is_taken() {
 }
 
 #[test]
-fn no_secret_is_shown_and_none_is_asked_for_where_the_tenant_has_a_key_pair() {
+fn no_secret_is_shown_and_none_is_needed_if_the_tenant_has_a_key_pair() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     configured(folder, "");
@@ -105,7 +105,7 @@ fn what_an_agent_would_refuse_is_refused_before_anything_is_written() {
         (&["tenant", "add", "acme", "--public-key", "private.pem"], "this is a private key"),
         (&["tenant", "add", "acme", "--public-key", "agent.toml"], "not a key in PEM"),
         (&["token", "--user", "ada"], "tenant add NAME"),
-        (&["token", "--user", ""], "a user has a name"),
+        (&["token", "--user", ""], "give the user a name"),
     ] {
         let error = refused(folder, arguments);
         assert!(error.contains(expected), "{arguments:?}: {error}");

@@ -29,16 +29,16 @@ fn toml_of(kid: &str, key: &Value) -> String {
     )
 }
 
-/// A key of 10 bytes, which the deployed realm takes, and its only case.
+/// A key of 10 bytes, which the deployed realm accepts, and its only case.
 const SHORT_KEY: &str = "test-acme:7";
 const SHORT_KEY_CASE: &str = "test-tenant-short-key-ok";
 
-/// A token one character longer than the deployed realm takes. This one takes 4,096.
+/// A token one character longer than the deployed realm accepts. This one accepts 4,096.
 const LONG_CASE: &str = "length-1001";
 /// RFC 7519 allows fractions, and some issuers send them.
 const FRACTION_CASE: &str = "exp-fraction";
 
-/// Every key of the vectors that is good enough, of tenants whose names are legal.
+/// Every key of the vectors that is strong enough and whose tenant's name is legal.
 fn keys(vectors: &Value) -> TenantKeys {
     let keys = vectors["keys"].as_object().expect("an object");
     let legal = keys.iter().filter(|(kid, _)| !kid.starts_with("some-tenant:") && *kid != SHORT_KEY);
@@ -92,7 +92,7 @@ fn the_short_key_of_the_vectors_is_refused_though_it_is_a_test_tenants() {
 }
 
 #[test]
-fn where_the_rules_leave_a_choice_the_stricter_is_taken_but_for_fractions() {
+fn where_the_rules_leave_a_choice_the_stricter_is_taken_except_for_fractions() {
     let vectors = vectors();
     let (keys, realm) = (keys(&vectors), realm(&vectors));
     let either =
@@ -115,7 +115,7 @@ fn a_tenant_name_outside_the_rules_is_refused_when_the_file_is_read() {
         .expect_err("a dash is not allowed");
     assert_eq!(
         error.to_string(),
-        "tenants.toml, line 1: a tenant's name is letters and digits, or \"test-\" before them"
+        "tenants.toml, line 1: a tenant's name is letters and digits, optionally after \"test-\""
     );
 }
 
@@ -185,7 +185,7 @@ fn no_text_makes_the_verifier_panic() {
     }
 }
 
-/// A token that is `mint`ed but for its header and claims.
+/// A token that is like a `mint`ed one except for its header and claims.
 fn signed(header: &str, claims: &str) -> String {
     use hmac::{Hmac, KeyInit, Mac};
     let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
@@ -254,7 +254,7 @@ fn times_with_fractions_are_compared_as_they_are() {
 }
 
 #[test]
-fn a_token_of_4096_characters_is_taken_and_a_longer_one_is_not() {
+fn a_token_of_4096_characters_is_accepted_and_a_longer_one_is_not() {
     let realm = RealmId([1; 16]);
     let token = |fill: usize| mint(&[7; 32], "acme", 1, &"u".repeat(fill), &realm, 10);
     let fill = (0..4096).rev().find(|fill| token(*fill).len() <= token::MAX_TOKEN_LEN).expect("one fits");

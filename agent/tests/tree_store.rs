@@ -1,7 +1,7 @@
-//! The stored tree against a model of it: what is read, after whatever happened, is what was written, or is said to be
-//! damaged.
+//! The stored tree against a model of it: what is read, whatever happened before, is what was written, or is reported
+//! as damaged.
 //!
-//! Where the calls of the store or its objects are counted, time stands still: housekeeping would add its own.
+//! Where calls to the store or its objects are counted, time stands still: housekeeping would add its own.
 
 mod tree_model;
 
@@ -100,7 +100,7 @@ async fn an_empty_tree_has_a_snapshot_and_no_leaf() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_opens_last_writes_and_the_one_before_is_fenced_until_it_opens_again() {
+async fn the_last_to_open_writes_and_the_one_before_is_fenced_until_it_opens_again() {
     let objects = Objects::memory();
     let mut model = Model::new(6, &three());
     let (first, second) = (objects.tree(), objects.tree());
@@ -134,7 +134,7 @@ async fn reading_a_snapshot_fences_nobody_and_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_snapshot_is_there_whole_or_not_at_all_wherever_a_crash_cuts_it_short() {
+async fn a_snapshot_is_whole_or_absent_wherever_a_crash_cuts_it_short() {
     let objects = Objects::memory();
     let mut model = Model::new(9, &three());
     let tree = objects.tree();
@@ -184,7 +184,7 @@ async fn what_the_store_does_not_answer_ends_in_time_and_may_be_tried_again() {
     let advance = model.change(20);
     assert_eq!(tree.advance(advance.clone()).await, Err(TreeFailure::Unavailable));
     objects.hangs.store(false, Ordering::Relaxed);
-    // A request that hangs, hangs for ever. It is given up, and a new one is answered.
+    // A request that hangs, hangs forever. It is given up, and a new one is answered.
     tree.advance(advance.clone()).await.unwrap();
     assert!(tree.open().await.unwrap().is_some());
     tree.advance(advance).await.unwrap();
@@ -204,7 +204,7 @@ async fn an_opening_that_was_given_up_never_asks_the_store_again() {
         {
             let opening = given_up.open();
             tokio::pin!(opening);
-            // Gives up after so many calls.
+            // Gives up after this many calls.
             loop {
                 tokio::select! {
                     biased;
@@ -251,8 +251,8 @@ async fn an_idle_tree_asks_the_store_next_to_nothing() {
     tree.advance(model.change(20)).await.unwrap();
 }
 
-// Time runs in the database and not in the store, to which every object is as old as the test: what may go, goes at
-// once.
+// Time runs in the database but not in the store, where every object is as old as the test: what may be deleted is
+// deleted at once.
 #[tokio::test(start_paused = true)]
 async fn what_nothing_refers_to_any_more_is_deleted() {
     let objects = Objects::memory();
@@ -279,7 +279,7 @@ async fn a_snapshot_and_a_load_cost_few_calls() {
     tree.open().await.unwrap();
     tree.advance(model.change(1000)).await.unwrap();
     objects.calls.take();
-    // One table, one manifest; whatever is read of the table before it is read once.
+    // One table, one manifest; what is read of the table before it is read once.
     tree.advance(model.change(50)).await.unwrap();
     let [get, put, list, delete] = objects.calls.take();
     assert_eq!((put, list, delete), (2, 0, 0));
@@ -374,7 +374,8 @@ async fn a_reader_gives_every_page_and_every_leaf() {
     assert_eq!(reader.leaf(id).await.unwrap().as_ref(), Some(sealed));
 }
 
-/// Opens the tree and reads all of it. Whatever is wrong with it: says so, or gives what the model has.
+/// Opens the tree and reads all of it. Whatever is wrong with it, it is reported, or what is read is what the model
+/// has.
 async fn reads_right_or_says(objects: &Arc<Objects>, model: &Model, damaged: &ObjectPath) -> bool {
     let names_it = |failure: &TreeDamage| match failure {
         TreeDamage::Object(text) => {
@@ -428,7 +429,7 @@ async fn a_flipped_bit_or_a_missing_table_is_named_and_never_a_wrong_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn manifests_that_are_gone_are_named_and_not_taken_for_an_empty_tree() {
+async fn missing_manifests_are_named_and_not_taken_for_an_empty_tree() {
     let objects = Objects::memory();
     let tree = objects.tree();
     tree.open().await.unwrap();
@@ -486,7 +487,7 @@ impl SystemClock for Ahead {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_clock_is_behind_that_of_the_one_before_takes_snapshots() {
+async fn a_leader_whose_clock_is_behind_its_predecessors_takes_snapshots() {
     let objects = Objects::memory();
     let place = TreePlace::new(&ObjectPath::from("realm"), GROUP).database(0);
     let settings = Settings { wal_enabled: false, ..Settings::default() };

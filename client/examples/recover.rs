@@ -4,7 +4,7 @@
 use std::num::NonZeroU8;
 use strongroom_client::{Client, Configuration, Error, ErrorKind, FixedTokens, Pin, UserSecret};
 
-/// What names the user for good, or nothing, as here: the command's default. With another, the right PIN is wrong.
+/// A permanent name of the user, or nothing, as here and in the command. With a different one, the right PIN is wrong.
 const USER_INFO: &[u8] = b"";
 
 #[tokio::main]

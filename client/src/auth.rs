@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use strongroom_proto::ids::RealmId;
 use zeroize::Zeroizing;
 
-/// A source of auth tokens. The client asks it for every request, so it can refresh a token that is about to expire.
+/// A source of auth tokens. The client calls it for every request, so it can refresh a token that is about to expire.
 ///
 /// ```
 /// use strongroom_client::{AuthTokens, NoToken, RealmId, Zeroizing, async_trait};
@@ -68,7 +68,7 @@ impl FixedTokens {
 
 impl fmt::Debug for FixedTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Secret: whoever reads a token is the user to its realm.
+        // Secret: anyone who reads a token is the user to its realm.
         f.write_str("FixedTokens for ")?;
         f.debug_set().entries(self.tokens.keys()).finish()
     }

@@ -1,4 +1,4 @@
-//! Bugs that a test can plant, each the absence of one rule of the client.
+//! Bugs that a test can plant. Each leaves out one rule of the client.
 //!
 //! A checker that cannot fail checks nothing. Without the feature `planted-bugs` nothing can be planted.
 
@@ -11,15 +11,15 @@
 pub enum Bug {
     /// A realm that says nothing is taken for one that holds nothing.
     SilenceDenies,
-    /// One realm whose guesses are used up speaks for all.
+    /// One realm whose guesses are used up speaks for all realms.
     OneLockedRealmDecides,
-    /// The realm with the fewest guesses left tells how many there are.
+    /// The realm with the fewest guesses left decides how many there are.
     LeastGuessesDecide,
     /// A previous configuration is tried after any failure of the current one.
     FallBackOnSilence,
-    /// A registration is begun again up to three times.
+    /// A registration starts over up to three times.
     RestartThrice,
-    /// A Register2 or Recover3 is sent again in another session.
+    /// A Register2 or Recover3 is sent again in a different session.
     ResendInAnySession,
 }
 

@@ -19,7 +19,7 @@ use crate::routes::Routes;
 use crate::session::Sessions;
 use crate::transport::Transport;
 
-/// A [`Client`] in the making. From [`Client::builder`].
+/// Builds a [`Client`]. Returned by [`Client::builder`].
 #[must_use]
 pub struct ClientBuilder {
     configuration: Configuration,
@@ -55,13 +55,13 @@ impl ClientBuilder {
         self
     }
 
-    /// Retries by another policy.
+    /// Retries by a different policy.
     pub fn retry_policy(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;
         self
     }
 
-    /// Draws from another generator, such as a recorded one in tests. Anyone who can predict it learns the secret.
+    /// Draws from a different generator, such as a recorded one in tests. Anyone who can predict it learns the secret.
     pub fn rng(mut self, rng: impl CryptoRng + Send + 'static) -> Self {
         self.rng = Box::new(rng);
         self

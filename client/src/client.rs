@@ -22,7 +22,7 @@ pub struct Client {
     pub(crate) on_progress: Option<Box<OnProgress>>,
 }
 
-/// What the application wants called at the beginning of every step.
+/// The application's callback for the beginning of every step.
 pub(crate) type OnProgress = dyn Fn(Progress) + Send + Sync;
 
 impl fmt::Debug for Client {
@@ -36,7 +36,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// The step that an operation begins.
+/// The step that an operation is beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Progress {
@@ -71,7 +71,7 @@ impl Client {
         }
     }
 
-    /// Stretches a PIN on a thread where it holds nothing up.
+    /// Stretches a PIN on a thread where that holds nothing up.
     pub(crate) async fn stretch(
         &self,
         configuration: &Configuration,

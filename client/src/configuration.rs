@@ -19,7 +19,7 @@ use url::{Host, Position, Url};
 pub struct Realm {
     id: RealmId,
     address: Url,
-    /// One for each address, the one of `address` first.
+    /// One for each address, that of `address` first.
     request_urls: Vec<Url>,
     public_key: Option<X25519Public>,
 }
@@ -59,7 +59,7 @@ impl Realm {
 
 impl fmt::Debug for Realm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Secret: an address may hold a name and a password for what stands before the realm.
+        // Secret: an address may hold a name and a password for what stands in front of the realm.
         let places: Vec<_> = self.request_urls.iter().map(|url| &url[Position::BeforeHost..]).collect();
         f.debug_struct("Realm")
             .field("id", &self.id)
@@ -79,7 +79,7 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// Reads a configuration. Unknown fields are ignored. Realms are reached over TLS, or on this machine.
+    /// Reads a configuration. Unknown fields are ignored. Realms must be reached over TLS, or on this machine.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl Configuration {
 
     /// As [`Configuration::from_json`], but allows plain `http` to hardware realms anywhere. Anyone on the network path
     /// can then take the auth token, and with it use up the user's guesses, or delete or replace the registration. This
-    /// is for tests, and for networks that are safe by other means. Software realms still need TLS: their requests
+    /// is for tests, and for networks that are protected by other means. Software realms still need TLS: their requests
     /// carry everything in the clear.
     ///
     /// # Errors

@@ -15,20 +15,21 @@ use crate::failure::Failure;
 /// How many copies are sent: with three hosts of which two are stopped, the last one reaches the third.
 const MOST: u32 = 2;
 
-/// How one of several exchanges is done.
+/// How one of several exchanges is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Way {
-    /// The first one, as always.
+    /// The first one, made as usual.
     Usual,
     /// A copy: over a connection of its own, to another address if there is one.
     Afresh,
 }
 
-/// The first answer of `exchange` and its copies, of which the first is sent `after` this time and the second after
-/// three times as long, unless there is `enough` without it; and whether copies were sent.
+/// The first answer of `exchange` and its copies. The first copy is sent `after` this time and the second after three
+/// times as long, unless there is `enough` without it. Also returns whether copies were sent.
 ///
-/// A copy that is refused ends the wait: somebody is there to refuse it, and the next attempt will find them. In any
-/// other failure the usual exchange has the last word, because a realm that knows of no copies takes one for an error.
+/// A copy that is refused ends the wait: something is there to refuse it, and the next attempt will reach it. After any
+/// other failure the usual exchange has the last word, because a realm that does not know copies takes one for an
+/// error.
 pub(crate) async fn with_copies<T, F: Future<Output = Result<T, Failure>>>(
     after: Option<Duration>,
     enough: &watch::Receiver<bool>,

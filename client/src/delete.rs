@@ -20,7 +20,7 @@ impl Client {
             SecretsResponse::Delete => Ok(()),
             _ => Err(Cause::Assertion("it answered another request than Delete")),
         };
-        // Gives up on none: a record left behind would stay.
+        // Gives up on no realm: a record left behind would stay.
         let mut causes = self.link.ask_all(questions, |_| false, read).await.causes;
         causes.sort_by_key(|error| error.realm);
         match causes.first() {

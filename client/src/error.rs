@@ -26,16 +26,16 @@ pub enum Cause {
     /// The realm no longer serves this version of the client.
     #[error("the realm requires a newer client")]
     UpgradeRequired,
-    /// The realm takes no more requests of this tenant for now.
+    /// The realm accepts no more requests of this tenant for now.
     #[error("the tenant has used up its rate limit")]
     RateLimitExceeded,
-    /// The realm holds another registration than most: it missed the last one.
-    #[error("the realm holds another registration than the others")]
+    /// The realm holds a different registration from most: it missed the last one.
+    #[error("the realm holds a different registration from the others")]
     OtherRegistration,
-    /// The realm, or whoever answers in its place, broke the protocol. Says how.
+    /// The realm, or what answers in its place, broke the protocol. Says how.
     #[error("the realm broke the protocol: {0}")]
     Assertion(&'static str),
-    /// The realm, or whoever answers in its place, has a certificate that is not accepted. Says why.
+    /// The realm, or what answers in its place, has a certificate that is not accepted. Says why.
     #[error("the realm's certificate is not accepted: {0}")]
     Untrusted(String),
     /// The realm could not be reached or was not ready. Says why.
@@ -47,7 +47,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Whether the realm says something of the registration. Any other cause is silence about it.
+    /// Whether the realm says anything about the registration. Any other cause is silence about it.
     pub(crate) fn is_word(&self) -> bool {
         matches!(self, Self::InvalidPin { .. } | Self::NotRegistered | Self::OtherRegistration)
     }
@@ -81,7 +81,7 @@ pub(crate) struct Failed {
     /// The least of the causes.
     pub(crate) cause: Cause,
     pub(crate) causes: Vec<RealmError>,
-    /// A realm had another registration in this phase than in an earlier one.
+    /// A realm had a different registration in this phase from an earlier one.
     pub(crate) changed: bool,
 }
 
@@ -98,10 +98,10 @@ impl Failed {
         Self::with(cause, causes)
     }
 
-    /// What that makes of `operation`. `asked`: whether the PIN was on its way.
+    /// The error of `operation` that this leads to. `asked`: whether the PIN was on its way.
     pub(crate) fn end(self, operation: Operation, asked: bool) -> Error {
         let kind = match self.cause {
-            // Only a recovery asks for what these three answer.
+            // Only a recovery asks the questions that these three answer.
             Cause::InvalidPin { .. } | Cause::NotRegistered | Cause::OtherRegistration
                 if operation != Operation::Recover =>
             {
@@ -120,12 +120,12 @@ impl Failed {
     }
 }
 
-/// What the application called.
+/// The operation that the application called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
     /// [`Client::register`](crate::Client::register). If it fails, some realms may still hold the new registration, and
-    /// the former one may be gone. Until a registration succeeds, assume that neither can be recovered.
+    /// the previous one may be gone. Until a registration succeeds, assume that neither can be recovered.
     Register,
     /// [`Client::recover`](crate::Client::recover).
     Recover,
@@ -151,7 +151,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error, as an application's own tests need it.
+    /// An error, for an application's own tests.
     #[must_use]
     pub const fn new(operation: Operation, kind: ErrorKind, causes: Vec<RealmError>) -> Self {
         Self { operation, kind, causes }
@@ -160,14 +160,14 @@ impl Error {
 
 /// What went wrong.
 ///
-/// [`ErrorKind::InvalidPin`] and [`ErrorKind::NotRegistered`] hold whatever the silent realms would have said. The
-/// others decide nothing: the secret may well be there.
+/// [`ErrorKind::InvalidPin`] and [`ErrorKind::NotRegistered`] hold no matter what the silent realms would have said.
+/// The others decide nothing: the secret may well exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The PIN is wrong, or its guesses were used up before. Only from a recovery.
     InvalidPin {
-        /// How many guesses are left. At 0 the secret is gone for good.
+        /// How many guesses are left. At 0 the secret is gone forever.
         guesses_remaining: u16,
     },
     /// No configuration has a registration of this user that could be recovered. Only from a recovery.
@@ -178,9 +178,9 @@ pub enum ErrorKind {
     UpgradeRequired,
     /// Too many requests for now.
     RateLimitExceeded,
-    /// Realms broke the protocol: the configuration does not match them, or someone else answers in their place.
+    /// Realms broke the protocol: the configuration does not match them, or something else answers in their place.
     Assertion,
-    /// Another device of the user registered during this recovery, and again when the client had started over. Nothing
+    /// Another device of the user registered during this recovery, and again after the client had started over. Nothing
     /// is wrong with the realms: recover again, with the PIN chosen there. Only from a recovery.
     RegistrationChanged,
     /// Too few realms could be reached to decide.

@@ -1,4 +1,4 @@
-//! Why one attempt at a realm failed, as far as the next one has to know.
+//! Why one attempt at a realm failed, as far as the next one needs to know.
 
 use crate::error::Cause;
 use crate::transport::NetworkError;
@@ -21,7 +21,7 @@ impl Failure {
         Self::Fatal(Cause::Assertion(reason))
     }
 
-    /// The failure, where the session was opened a moment ago and its loss breaks the protocol.
+    /// The failure, if the session was opened a moment ago and its loss breaks the protocol.
     pub(crate) fn on_new_session(self) -> Self {
         match self {
             Self::MissingSession => Self::assertion("it lost a session that it had just opened"),
@@ -29,7 +29,7 @@ impl Failure {
         }
     }
 
-    /// The cause, where nothing more can be tried.
+    /// The cause, if nothing more can be tried.
     pub(crate) fn into_cause(self) -> Cause {
         match self {
             Self::Refused(why) | Self::Lost(why) => Cause::Transient(why),

@@ -1,7 +1,7 @@
 //! What the realms have said in the course of one recovery, and the phases that ask them.
 //!
-//! No realm is believed alone, and silence decides nothing: see [`crate::verdict`]. A phase goes on for as long as
-//! what it waits for can make a difference.
+//! No realm is believed alone, and silence decides nothing: see [`crate::verdict`]. A phase goes on for as long as what
+//! it waits for can still make a difference.
 
 use futures::stream::FuturesUnordered;
 use strongroom_proto::client::{SecretsRequest, SecretsResponse};
@@ -16,24 +16,24 @@ use crate::verdict::{Verdict, Word, guesses_remaining, is_open, verdict};
 
 pub(crate) const NO_GUESSES: Cause = Cause::InvalidPin { guesses_remaining: 0 };
 
-/// What every realm of a configuration has said last.
+/// What every realm of a configuration said last.
 pub(crate) struct Hearing {
     threshold: usize,
     bugs: Bugs,
     /// By position in the configuration.
     words: Vec<Word<usize>>,
-    /// Why a realm does not count among those that hold the registration, in the order it was learnt.
+    /// Why a realm does not count among those that hold the registration, in the order in which this was learnt.
     causes: Vec<RealmError>,
 }
 
-/// The questions of one phase.
+/// The question of one phase.
 pub(crate) struct Phase<'a, R, S> {
     pub(crate) questions: Vec<(Member<'a>, SecretsRequest)>,
     /// What a realm's answer tells, if it is one and its proofs verify.
     pub(crate) read: R,
     /// Whether two answers belong together.
     pub(crate) same: S,
-    /// What is said of a realm whose answer does not belong to those of the others.
+    /// The cause for a realm whose answer does not belong with those of the others.
     pub(crate) apart: Cause,
 }
 
@@ -44,10 +44,10 @@ impl Hearing {
     }
 
     /// Asks realms, and returns the answers of those that agree, at least the threshold of them, in order of share
-    /// index. All that were asked have then answered or failed, or had about a second to do so after these.
+    /// index. By then, all that were asked have answered or failed, or have had about a second to do so after these.
     ///
     /// # Errors
-    /// As soon as that is certain, or nothing more can be certain: what the realms' words come to.
+    /// What the realms' answers come to, as soon as that is certain, or as soon as nothing more can become certain.
     pub(crate) async fn ask<'a, T>(
         &mut self,
         link: &Link,
@@ -62,7 +62,7 @@ impl Hearing {
                 async move { (*member, response.await) }
             })
             .collect();
-        // What a realm said in an earlier phase need not be so any more.
+        // What a realm said in an earlier phase may no longer be true.
         questions.iter().for_each(|(member, _)| self.words[member.position()] = Word::Silent);
         let mut answers: Vec<(Member<'a>, T)> = Vec::new();
         let mut pending: Vec<_> = questions.iter().map(|(member, _)| *member).collect();
@@ -101,7 +101,7 @@ impl Hearing {
 
     fn is_over(&self, pending: usize) -> bool {
         match self.verdict() {
-            // More than enough agree if they can: each can stand in for another in what follows.
+            // Wait for more than enough to agree, if they can: each can stand in for another in what follows.
             Verdict::Holds(_) => pending == 0,
             Verdict::Unavailable => !is_open(&self.words, pending, self.threshold, self.bugs),
             Verdict::NotRegistered | Verdict::NoGuesses | Verdict::Apart => true,
@@ -135,7 +135,7 @@ impl Hearing {
             }
             Verdict::NotRegistered => Err(Failed::with(Cause::NotRegistered, causes())),
             Verdict::NoGuesses => Err(Failed::with(NO_GUESSES, causes())),
-            // What is registered was replaced between two phases.
+            // The registration was replaced between two phases.
             Verdict::Apart if changed => Err(Failed::with(Cause::OtherRegistration, causes())),
             Verdict::Apart => Err(Failed::with(apart, causes())),
             Verdict::Unavailable => Err(self.unavailable()),
@@ -154,7 +154,7 @@ impl Hearing {
         self.causes.push(RealmError { realm: member.realm.id(), cause });
     }
 
-    /// The PIN is wrong, say the realms that evaluated it, which have these guesses left.
+    /// The PIN is wrong according to the realms that evaluated it, which have these guesses left.
     pub(crate) fn wrong_pin(mut self, left: Vec<(Member<'_>, u16)>) -> Failed {
         let silent = self.words.iter().filter(|word| **word == Word::Silent).count();
         let told = left.iter().map(|(_, guesses)| *guesses).collect();

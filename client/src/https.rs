@@ -25,23 +25,23 @@ use crate::lane::Lane;
 use crate::transport::{HttpResponse, NetworkError, Transport};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a connection may take, with TLS. The addresses of a name that are of one IP version share it, one after
-/// another; the other version is tried beside them after 300 ms.
+/// How long connecting may take, including TLS. The addresses of a name that have the same IP version share this time,
+/// one after another; the other version is tried alongside after 300 ms.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const USER_AGENT: &str = concat!("strongroom-client/", env!("CARGO_PKG_VERSION"));
 
-/// The largest answer that is read, in bytes. Those of a realm are far smaller.
+/// The largest answer that is read, in bytes. A realm's answers are far smaller.
 const MAX_ANSWER: usize = 16 * 1024;
 
 /// The default [`Transport`]. Trusts the certificate authorities that the device trusts.
 #[derive(Clone)]
 pub struct Https {
     roots: Arc<[CertificateDer<'static>]>,
-    /// For TLS. Made when it is first needed: a device may have no authorities, and need none.
+    /// For TLS. Made when it is first needed: a device may have no authorities and need none.
     client: Arc<OnceLock<Lane>>,
-    /// For plain http, which a proxy would carry from this machine to elsewhere, readable on the way.
+    /// For plain http, which a proxy would carry off this machine, readable on the way.
     direct: Arc<Lane>,
-    /// What the environment says of proxies.
+    /// The proxy settings from the environment.
     proxies: Arc<Matcher>,
 }
 
@@ -50,7 +50,9 @@ pub struct Https {
 #[non_exhaustive]
 pub enum HttpsError {
     /// A root certificate cannot be read.
-    #[error("the root certificates cannot be read: give PEM, each between BEGIN and END CERTIFICATE ({0})")]
+    #[error(
+        "the root certificates cannot be read: give PEM, each certificate between BEGIN and END CERTIFICATE ({0})"
+    )]
     RootCertificate(String),
     /// There is no root certificate in what was given.
     #[error("there is no certificate in the file of root certificates: give at least one, as PEM")]
@@ -58,7 +60,7 @@ pub enum HttpsError {
     /// The device's trust store cannot be used.
     #[error("the device's root certificates cannot be used: install them, or give your own ({0})")]
     Roots(String),
-    /// The HTTP client refuses its settings.
+    /// The HTTP client refused its settings.
     #[error("the HTTP client cannot be set up: {0}")]
     Client(String),
 }
@@ -86,7 +88,7 @@ impl Https {
     ///
     /// # Errors
     ///
-    /// The HTTP client refuses its settings.
+    /// The HTTP client refused its settings.
     pub fn new() -> Result<Self, HttpsError> {
         Self::trusting_also(Vec::new())
     }
@@ -104,7 +106,7 @@ impl Https {
         if roots.is_empty() { Err(HttpsError::NoRootCertificate) } else { Self::trusting_also(roots) }
     }
 
-    /// Reads the device's trust store now, and not at the first request over TLS.
+    /// Reads the device's trust store now instead of at the first request over TLS.
     ///
     /// # Errors
     ///
@@ -115,7 +117,7 @@ impl Https {
 
     fn trusting_also(roots: Vec<CertificateDer<'static>>) -> Result<Self, HttpsError> {
         let mut trusted = RootCertStore::empty();
-        // Damaged ones are to be known now, though they are used later.
+        // Damaged ones must be noticed now, although they are used later.
         roots.iter().try_for_each(|root| trusted.add(root.clone())).map_err(HttpsError::roots)?;
         let nobody = tls_builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
         let direct = Lane::new(move |builder| http_client(builder, nobody.clone()).no_proxy());
@@ -223,7 +225,7 @@ impl Transport for Https {
     }
 }
 
-/// A value that wipes itself, is left out of what the HTTP client prints, and out of HTTP/2's tables.
+/// A value that wipes itself, and that stays out of the HTTP client's debug output and HTTP/2's tables.
 fn header_value(value: &str) -> Result<HeaderValue, NetworkError> {
     let owned = Bytes::from_owner(Zeroizing::new(value.as_bytes().to_vec()));
     let mut value = HeaderValue::from_maybe_shared(owned).map_err(|_| {
@@ -233,7 +235,7 @@ fn header_value(value: &str) -> Result<HeaderValue, NetworkError> {
     Ok(value)
 }
 
-/// The error with its sources, which name what a person can do something about, and with the proxy that was asked.
+/// The error with its sources, which name what a person can act on, and with the proxy that was used.
 fn network_error(error: reqwest::Error, proxy: Option<String>) -> NetworkError {
     let error = error.without_url();
     let mut message = error.to_string();
@@ -246,7 +248,7 @@ fn network_error(error: reqwest::Error, proxy: Option<String>) -> NetworkError {
         source = inner.source();
     }
     if message.contains("CaUsedAsEndEntity") {
-        // Most often a self-signed one, as `openssl req -x509` makes it if nothing else is said.
+        // Usually a self-signed one, as `openssl req -x509` makes by default.
         message.push_str(
             "; it shows the certificate of a certificate authority (CA:TRUE), which no server may: its operator has to \
              make one with CA:FALSE",
@@ -257,12 +259,12 @@ fn network_error(error: reqwest::Error, proxy: Option<String>) -> NetworkError {
             .push_str("; no authority that is trusted here made its certificate: give that authority's own");
     }
     if let Some(proxy) = proxy {
-        message.push_str(&format!("; it went by the proxy {proxy} (HTTPS_PROXY or ALL_PROXY)"));
+        message.push_str(&format!("; it went through the proxy {proxy} (HTTPS_PROXY or ALL_PROXY)"));
     }
     if untrusted { NetworkError::Untrusted(message) } else { NetworkError::Lost(message) }
 }
 
-/// Whether TLS refused the certificate at the other end. What an I/O error is made of is not among its sources.
+/// Whether TLS refused the certificate at the other end. An I/O error does not list what it wraps among its sources.
 fn is_of_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
     let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))

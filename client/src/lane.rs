@@ -1,4 +1,4 @@
-//! The connections to each realm, and how they are replaced when one of them may lead nowhere.
+//! The connections to each realm, and how they are replaced when one of them may be dead.
 //!
 //! An HTTP client keeps connections and reuses them. A connection gives no sign that the host at its other end was
 //! stopped: what is sent over it next is lost as well. So a request that is repeated gets an HTTP client without
@@ -15,12 +15,12 @@ use tokio::net::lookup_host;
 use tokio::time::Instant;
 use url::Url;
 
-/// A client that is younger than this is fresh enough: requests that hang together are repeated together.
+/// A client younger than this is fresh enough: requests that hang at the same time are repeated at the same time.
 const FRESH: Duration = Duration::from_millis(500);
 
 type Build = dyn Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Send + Sync;
 
-/// An HTTP client for each place that was left once, and one for all others.
+/// An HTTP client for each place that was once left, and one for all others.
 pub(crate) struct Lane {
     build: Box<Build>,
     first: reqwest::Client,
@@ -34,7 +34,7 @@ struct Replaced {
 }
 
 impl Lane {
-    /// A lane of clients that are built so.
+    /// A lane of clients that are built with this function.
     pub(crate) fn new(
         build: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Send + Sync + 'static,
     ) -> Result<Self, reqwest::Error> {
@@ -48,7 +48,7 @@ impl Lane {
         replaced.get(&place(url)).map_or(&self.first, |replaced| &replaced.client).clone()
     }
 
-    /// One without connections, which takes the place of the other.
+    /// A client without connections, which replaces the current one.
     pub(crate) fn afresh(&self, url: &Url) -> Result<reqwest::Client, reqwest::Error> {
         let mut all = self.replaced.lock();
         let former = all.get(&place(url));
@@ -66,19 +66,19 @@ fn built(build: &Build, turned: usize) -> Result<reqwest::Client, reqwest::Error
     build(reqwest::Client::builder()).dns_resolver(Turned(turned)).build()
 }
 
-/// Realms in the configurations of an application: few.
+/// One entry per realm of the application's configurations: few.
 fn place(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
-/// The system's resolver, with the addresses turned by so many.
+/// The system's resolver, with the addresses rotated by this many.
 struct Turned(usize);
 
 impl Resolve for Turned {
     fn resolve(&self, name: Name) -> Resolving {
         let by = self.0;
         Box::pin(async move {
-            // The port is the URL's.
+            // The port comes from the URL.
             let found = lookup_host((name.as_str(), 0)).await?.collect();
             Ok(Box::new(turned(found, by).into_iter()) as Addrs)
         })
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn requests_that_hang_together_share_one_new_client() {
+    async fn requests_that_hang_at_the_same_time_share_one_new_client() {
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()

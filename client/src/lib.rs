@@ -47,14 +47,14 @@ pub use retry::RetryPolicy;
 pub use status::{RealmStatus, Registration, Status, Summary};
 pub use transport::{HttpResponse, NetworkError, Transport};
 
-// What the protocol's other side shares, and the types of the cryptography.
+// What both sides of the protocol share, and the types of the cryptography.
 pub use strongroom_client_crypto::pin::PinHashingMode;
 pub use strongroom_client_crypto::registration::{SecretTooLong, UserSecret};
 pub use strongroom_client_crypto::sharing::ShareIndex;
 pub use strongroom_proto::client::RegistrationVersion;
 pub use strongroom_proto::ids::{ParseIdError, RealmId, X25519Public};
 
-// What an application needs of other crates to write a transport, a source of tokens or a generator.
+// What an application needs from other crates to write a transport, a source of tokens or a generator.
 pub use async_trait::async_trait;
 pub use rand_core;
 pub use url::Url;

@@ -1,4 +1,4 @@
-//! How long a phase waits for the realms that it could do without.
+//! How long a phase waits for realms that it could do without.
 //!
 //! It waits for them because each one that takes part can stand in for another later, and gives its guesses back. It
 //! does not wait long, because one that swallows packets would hold up every user whom the others can serve.
@@ -16,14 +16,14 @@ pub(crate) struct Linger {
 }
 
 impl Linger {
-    /// Notes whether the phase has enough. From the first time that it has, the rest is waited for about a second.
+    /// Notes whether the phase has enough. Once it has, the rest get about another second.
     pub(crate) fn note(&mut self, enough: bool) {
         if enough {
             self.until.get_or_insert_with(|| Instant::now() + STRAGGLING);
         }
     }
 
-    /// What comes next; `None` when nothing is left to come or has come in time.
+    /// What comes next; `None` when nothing is left to come, or nothing came in time.
     pub(crate) async fn next<S: Stream + Unpin>(&self, asked: &mut S) -> Option<S::Item> {
         match self.until {
             None => asked.next().await,
@@ -36,7 +36,7 @@ impl Linger {
         self.until.is_some()
     }
 
-    /// Why a realm that was not heard in time does not take part. It may have acted all the same.
+    /// Why a realm that was not heard in time does not take part. It may still have acted.
     pub(crate) fn late() -> Cause {
         Cause::Transient("nothing came within a second after enough others had answered".to_owned())
     }

@@ -37,10 +37,10 @@ use crate::routes::Routes;
 use crate::session::{Session, Sessions};
 use crate::transport::{HttpResponse, Transport};
 
-/// The protocol version that realms compare with the least they serve.
+/// The protocol version, which realms compare with the lowest that they serve.
 const VERSION_HEADER: (&str, &str) = ("X-Juicebox-Version", "0.3.4");
 
-/// How long a realm may say that it is not available before its session is taken to be gone: who waits is told then.
+/// How long a realm may say that it is not available before its session counts as gone and the caller is told.
 const SESSION_PATIENCE: Duration = Duration::from_secs(4);
 
 /// A generator that the realms of a phase share.
@@ -82,7 +82,7 @@ impl Link {
         }
     }
 
-    /// For requests that may be repeated in another session.
+    /// For requests that may be repeated in a different session.
     async fn ask_repeatedly(
         &self,
         realm: &Realm,
@@ -126,7 +126,7 @@ impl Link {
             }
             None => {
                 let kind = RequestKind::SecretsRequest;
-                // A Delete that hangs on its way could arrive after a registration that follows its copy.
+                // A Delete that is stuck on its way could arrive after a registration that follows its copy.
                 let copy_after = self.retry.copy_after.filter(|_| *request != SecretsRequest::Delete);
                 let opened = self.handshake(realm, key, (kind, &plaintext), copy_after, enough).await;
                 let (session, answer) = opened?;
@@ -135,7 +135,7 @@ impl Link {
         }
     }
 
-    /// For requests that must not be repeated in another session.
+    /// For requests that must not be repeated in a different session.
     async fn ask_once(
         &self,
         realm: &Realm,
@@ -172,7 +172,7 @@ impl Link {
             };
             resent |= copied;
             let again = match (failure, request) {
-                // So says a new leader that does not have the session, and after a while an agent that knows no leader.
+                // A new leader without the session says this, and after a while so does an agent that knows no leader.
                 (Failure::Refused(_), _) if backoff.elapsed() >= SESSION_PATIENCE => false,
                 // A fresh registration costs no guess and cannot be held up by a realm that forgot the session but
                 // only says that it is unavailable.
@@ -181,7 +181,7 @@ impl Link {
                 }
                 (Failure::Refused(_) | Failure::Lost(_), _) => backoff.pause().await,
                 (Failure::MissingSession, _) => return Err(Cause::Unsettled),
-                // It may have acted on the ciphertext before, and knows no more how it answered.
+                // It may have acted on the ciphertext before, and no longer knows how it answered.
                 (Failure::SessionError, _) if resent => return Err(Cause::Unsettled),
                 (failure @ (Failure::SessionError | Failure::Fatal(_)), _) => {
                     return Err(failure.into_cause());
@@ -223,11 +223,11 @@ impl Link {
         if answer.is_empty() {
             Ok(session)
         } else {
-            Err(Failure::assertion("it put an answer into a mere handshake"))
+            Err(Failure::assertion("it put an answer into a bare handshake"))
         }
     }
 
-    /// A handshake, copies of which are handshakes of their own.
+    /// A handshake; each copy of it is a handshake of its own.
     async fn handshake(
         &self,
         realm: &Realm,
@@ -276,7 +276,7 @@ impl Link {
         self.receive(realm, key, session, &answer)
     }
 
-    /// Sends a ciphertext in its session, copies of it too; tells whether there were any.
+    /// Sends a ciphertext in its session, and copies of it; returns whether there were any.
     async fn send(
         &self,
         realm: &Realm,
@@ -314,7 +314,7 @@ impl Link {
         self.keep(realm, key, session, &answer)
     }
 
-    /// Reads an answer; if it can be read, the session is good for more.
+    /// Reads an answer; if it can be read, the session can be used again.
     fn keep(
         &self,
         realm: &Realm,
@@ -328,7 +328,7 @@ impl Link {
         Ok(response)
     }
 
-    /// One exchange with a hardware realm, with a token asked for just now.
+    /// One exchange with a hardware realm, with a freshly fetched token.
     async fn post(
         &self,
         way: Way,
@@ -351,7 +351,7 @@ impl Link {
         self.exchange(way, realm, &[VERSION_HEADER], body, read).await
     }
 
-    /// Has the transport carry a request to the realm's address of the moment, which is left if that comes to nothing.
+    /// Has the transport carry a request to the realm's current address, and moves on to the next one if that fails.
     async fn exchange<T>(
         &self,
         way: Way,
@@ -375,7 +375,7 @@ impl Link {
         answer
     }
 
-    /// A software realm takes requests as they are, each on its own: it accepts one that is sent again once more.
+    /// A software realm takes each request on its own: it accepts a repeated one again.
     async fn ask_software(
         &self,
         realm: &Realm,
@@ -414,7 +414,7 @@ impl Link {
             }
             match ClientResponse::from_cbor(&http.body) {
                 Ok(ClientResponse::Ok(_) | ClientResponse::MissingSession) => {
-                    Err(Failure::assertion("it is configured as a software realm and speaks of sessions"))
+                    Err(Failure::assertion("it is configured as a software realm, but speaks of sessions"))
                 }
                 Ok(refusal) => Err(refused(&refusal)),
                 Err(_) => Err(unreadable(&http)),
@@ -424,8 +424,8 @@ impl Link {
     }
 }
 
-/// Waits before a request goes to a software realm again. What gives guesses goes there no more often than clients in
-/// the field send it.
+/// Waits before a request goes to a software realm again. A request that gives guesses goes there no more often than
+/// clients in the field send it.
 async fn again(backoff: &mut Backoff, request: &SecretsRequest) -> bool {
     match request {
         SecretsRequest::Register2(_) | SecretsRequest::Recover3 { .. } => backoff.quick_pause().await,
@@ -457,7 +457,7 @@ fn refused(refusal: &ClientResponse) -> Failure {
     }
 }
 
-/// A body that is no answer of the protocol may come from something in front of the realm: go by the status.
+/// A body that is not an answer of the protocol may come from something in front of the realm: use the status.
 fn unreadable(http: &HttpResponse) -> Failure {
     match http.status {
         200..=299 => Failure::assertion("its answer is not one of the protocol"),

@@ -9,11 +9,11 @@ use crate::error::{Cause, Failed, RealmError};
 use crate::linger::Linger;
 use crate::link::Link;
 
-/// What became of a question.
+/// The outcome of a question.
 pub(crate) struct Answers<'a, T> {
     /// In order of share index.
     pub(crate) answers: Vec<(Member<'a>, T)>,
-    /// What the other realms did, in the order it was learnt.
+    /// What the other realms did, in the order in which this was learnt.
     pub(crate) causes: Vec<RealmError>,
 }
 
@@ -35,9 +35,9 @@ impl<T> Answers<'_, T> {
 }
 
 impl Link {
-    /// Asks every member its question. Ends with the error after which `threshold` answers are out of reach,
-    /// abandoning what is under way; or when every realm has answered or failed, or had about a second to do so after
-    /// `threshold` others.
+    /// Asks every member its question. Ends with the error that puts `threshold` answers out of reach, abandoning what
+    /// is under way; or when every realm has answered or failed, or has had about a second to do so after `threshold`
+    /// others.
     pub(crate) async fn phase<'a, T>(
         &self,
         questions: Vec<(Member<'a>, SecretsRequest)>,
@@ -49,8 +49,8 @@ impl Link {
         self.gather(questions, enough, tolerated, read).await.reaching(threshold)
     }
 
-    /// Asks every member its question. Waits for all until the answers are `enough`, with long pauses between
-    /// attempts, and for the rest about a second.
+    /// Asks every member its question. Waits for all until the answers are `enough`, with long pauses between attempts,
+    /// and then about a second for the rest.
     pub(crate) async fn ask_all<'a, T>(
         &self,
         questions: Vec<(Member<'a>, SecretsRequest)>,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A PIN or passphrase, taken as its bytes: two encodings of one text are two PINs, so an application normalises
+/// A PIN or passphrase, used as its bytes: two encodings of one text are two PINs, so an application should normalise
 /// what its user types.
 #[derive(Clone)]
 pub struct Pin(Zeroizing<Vec<u8>>);

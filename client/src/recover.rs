@@ -1,8 +1,8 @@
 //! Recovery (client protocol, section 9): find the registration, let the realms evaluate the PIN, fetch the shares.
 //!
 //! No realm is believed alone: a version, an evaluation or a share counts only when a threshold of realms agrees and
-//! its own proof, signature or commitment verifies; and that there is none counts only if it does so whatever the
-//! realms that say nothing would say.
+//! its own proof, signature or commitment verifies. That there is no registration counts only if it holds whatever the
+//! silent realms would have said.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use crate::pin::Pin;
 /// How long to wait for a registration that another device has just begun.
 const SETTLING: Duration = Duration::from_millis(200);
 
-/// The registration to be recovered.
+/// The registration to recover.
 struct Found<'a> {
     version: RegistrationVersion,
     /// The realms that hold it.
@@ -45,7 +45,7 @@ impl Client {
     /// guesses back.
     ///
     /// If it is certain that the current configuration has no registration of this user, the client asks the previous
-    /// ones in their order. Realms that cannot be reached never lead there. The PIN goes to one configuration only, so
+    /// ones in their order. Realms that cannot be reached never lead there. The PIN goes to only one configuration, so
     /// that a realm which is in several evaluates it once, and gives guesses back once.
     ///
     /// When another device of the user registers in the meantime, the recovery starts over once, with what is
@@ -72,7 +72,7 @@ impl Client {
         Err(Error::new(Operation::Recover, ErrorKind::NotRegistered, not_registered))
     }
 
-    /// Recovers what was found; once more from the beginning if it is replaced on the way.
+    /// Recovers what was found; starts over once if it is replaced on the way.
     async fn recover_from(
         &self,
         configuration: &Configuration,
@@ -87,13 +87,13 @@ impl Client {
             Err(failed) if failed.changed => failed,
             Err(failed) => return Err(end(failed)),
         };
-        // The other device hands one realm after another its share.
+        // The other device sends one realm after another its share.
         sleep(SETTLING).await;
         match self.recover1(configuration).await {
-            // It is what it was, whatever a realm said, and was guessed at.
+            // It is still the same, whatever a realm said, and a guess was spent on it.
             Ok(found) if found.version == guessed_at => Err(end(replaced)),
             Ok(found) => self.recover_found(configuration, found, pin, user_info).await?.map_err(end),
-            // Some realms have the next one already: that is not to have none.
+            // Some realms have the next one already: that does not mean that there is none.
             Err(failed) if failed.causes.iter().any(|error| error.cause == Cause::OtherRegistration) => {
                 let cause = if failed.cause == Cause::NotRegistered { replaced.cause } else { failed.cause };
                 Err(end(Failed::with(cause, failed.causes)))
@@ -102,7 +102,7 @@ impl Client {
         }
     }
 
-    /// Guesses at one registration, and fetches its secret. The inner error is what a phase came to.
+    /// Guesses at one registration, and fetches its secret. The inner error is the outcome of a phase.
     async fn recover_found(
         &self,
         configuration: &Configuration,
@@ -157,7 +157,7 @@ impl Client {
                 let keys = [a, b].map(|answer| &answer.oprf_signed_public_key.verifying_key.0);
                 (a.unlock_key_commitment.ct_eq(&b.unlock_key_commitment) & keys[0].ct_eq(keys[1])).into()
             },
-            apart: Cause::Assertion("its evaluation belongs to another registration than the others'"),
+            apart: Cause::Assertion("its evaluation belongs to a different registration from the others'"),
         };
         let group = hearing.ask(&self.link, phase).await?;
         match unlock(&group, &factor, stretched) {

@@ -25,7 +25,7 @@ use crate::pin::Pin;
 
 /// How often a registration starts over from fresh keys after realms have lost the session that it went to.
 ///
-/// Each has guesses of its own for the same PIN: a host that drops replies on purpose gains one more set with each.
+/// Each one has its own guesses for the same PIN: a host that drops replies on purpose gains one more set with each.
 const RESTARTS: u32 = 1;
 
 impl Client {
@@ -34,12 +34,12 @@ impl Client {
     ///
     /// An HSM accepts at most two registrations in one call, the second only if answers to the first were lost.
     ///
-    /// `user_info` goes into the stretching of the PIN and is not secret. Take a lasting name of the user, and give the
-    /// same one at recovery.
+    /// `user_info` goes into the stretching of the PIN and is not secret. Use a permanent name of the user, and give
+    /// the same one at recovery.
     ///
     /// # Errors
     ///
-    /// Nothing can be relied on until another registration succeeds: see [`Operation::Register`].
+    /// Until another registration succeeds, rely on nothing: see [`Operation::Register`].
     pub async fn register(
         &self,
         pin: &Pin,
@@ -153,7 +153,7 @@ impl Registration {
         let request = |member: Member<'a>, root_key_share: &Share, scalar_share: &Share| {
             let realm = member.realm.id();
             let oprf_private_key = PrivateKey::new(root_key_share.value.clone())
-                .expect("no generator that works makes a share of zero");
+                .expect("a working generator never makes a share of zero");
             let encryption_key_scalar_share = scalar_share.value.clone();
             let request = Register2Request {
                 version: self.version,

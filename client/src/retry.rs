@@ -19,8 +19,8 @@ pub struct RetryPolicy {
     /// waits 100 ms, then twice as long each time, at most 500 ms. Zero: it gives up after five attempts.
     pub patience: Duration,
     /// A request that stays without an answer for this long is sent a second time over a connection of its own, and
-    /// after three times as long a third time. The first answer counts. None: never. No such copy costs a guess: it is
-    /// the same ciphertext in the same session, or a request that changes nothing.
+    /// after three times as long a third time. The first answer counts. `None`: never. No such copy costs a guess: it
+    /// is the same ciphertext in the same session, or a request that changes nothing.
     pub copy_after: Option<Duration>,
 }
 
@@ -69,7 +69,7 @@ impl Backoff {
         self.started.elapsed()
     }
 
-    /// Waits before the next attempt. False: there is to be none.
+    /// Waits before the next attempt. Returns false if there must be none.
     pub(crate) async fn pause(&mut self) -> bool {
         if self.quick_pause().await {
             return true;
@@ -86,7 +86,7 @@ impl Backoff {
         }
     }
 
-    /// As [`Backoff::pause`], without the patient part.
+    /// Like [`Backoff::pause`], without the patient part.
     pub(crate) async fn quick_pause(&mut self) -> bool {
         self.failures = self.failures.saturating_add(1);
         if self.failures > QUICK_PAUSES || *self.enough.borrow() && self.started.elapsed() > STRAGGLING {
@@ -99,7 +99,7 @@ impl Backoff {
         true
     }
 
-    /// Counts an attempt that is repeated at once. False: there is to be none.
+    /// Counts an attempt that is repeated at once. Returns false if there must be none.
     pub(crate) fn retry_at_once(&mut self) -> bool {
         self.failures = self.failures.saturating_add(1);
         self.failures <= QUICK_PAUSES

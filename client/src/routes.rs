@@ -1,4 +1,4 @@
-//! Which of its addresses a realm is asked at.
+//! Which of its addresses is used to reach a realm.
 //!
 //! One after another: an address that gave no answer, or said that the realm is not available, is left for the next.
 
@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::configuration::Realm;
 
-/// The address in use of every realm that was left once; of all others it is the first.
+/// The current address of every realm whose address was left at least once; for all others it is the first.
 #[derive(Default)]
 pub(crate) struct Routes(Mutex<HashMap<RealmId, usize>>);
 
@@ -22,7 +22,7 @@ impl Routes {
         &realm.request_urls()[place % realm.request_urls().len()]
     }
 
-    /// Goes on to the next address, unless somebody has left `from` already.
+    /// Goes on to the next address, unless another request has left `from` already.
     pub(crate) fn leave(&self, realm: &Realm, from: &Url) {
         if self.current(realm) == from && realm.request_urls().len() > 1 {
             let mut routes = self.0.lock();

@@ -1,7 +1,7 @@
-//! Live Noise sessions, at most one per realm that waits to be used again.
+//! Live Noise sessions, at most one per realm waiting to be used again.
 //!
-//! A session is taken out while in use, so that its messages stay in order and a failure of any kind drops it;
-//! operations at the same time open sessions of their own.
+//! A session is taken out while in use, so that its messages stay in order and any failure drops it; concurrent
+//! operations open sessions of their own.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(crate) struct Session {
     transport: Transport,
     lifetime: Duration,
     last_answer: Instant,
-    /// A copy of a message went out; a realm that knows of no copies may have ended the session over it.
+    /// A copy of a message went out; a realm that does not know copies may have ended the session because of it.
     in_doubt: bool,
 }
 

@@ -42,7 +42,7 @@ pub enum Registration {
     NoGuesses,
 }
 
-/// What a [`Status`] comes to.
+/// What a [`Status`] amounts to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Summary {
     /// Enough realms hold the same registration: the secret can be recovered.
@@ -51,12 +51,13 @@ pub enum Summary {
     NotRegistered,
     /// Too few realms have guesses left: the secret is gone.
     NoGuesses,
-    /// Realms that cannot tell would decide. Nothing follows from this: ask again.
+    /// The realms that cannot tell would decide. Nothing follows from this: ask again.
     Unknown,
 }
 
 impl Status {
-    /// Whether the secret can be recovered. Known only if it holds whatever the realms that cannot tell may have.
+    /// Whether the secret can be recovered. This is known only if it holds whatever the realms that cannot tell may
+    /// have.
     #[must_use]
     pub fn summary(&self) -> Summary {
         let words: Vec<_> = self.realms.iter().map(|realm| word(realm.registration.as_ref().ok())).collect();
@@ -69,7 +70,7 @@ impl Status {
     }
 
     /// Why the realms cannot tell what is registered; `None` if they can. A recovery would fail in the same way, so
-    /// this tells without a guess at stake.
+    /// this shows it without risking a guess.
     #[must_use]
     pub fn undecided(&self) -> Option<Error> {
         if self.summary() != Summary::Unknown {
@@ -80,7 +81,7 @@ impl Status {
             Some(RealmError { realm: told.realm, cause })
         };
         let silent: Vec<_> = self.realms.iter().filter_map(silence).collect();
-        // Nothing is undecided without them, unless the application has taken them out.
+        // Without them nothing would be undecided, unless the application has removed them.
         (!silent.is_empty()).then(|| Failed::least(silent).end(Operation::Status, false))
     }
 }

@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 /// The client sets every header that the protocol needs; an implementation adds a `User-Agent` and what HTTP itself
 /// needs. It must not follow redirects, must bound the size of an answer, and must give up after about 30 seconds.
 ///
-/// Headers and bodies carry auth tokens; those of a software realm carry secrets in the clear, its answers too. An
-/// implementation keeps no copy that it does not wipe where it can.
+/// Headers and bodies carry auth tokens; those of a software realm, including its answers, carry secrets in the clear.
+/// An implementation wipes every copy that it keeps, where it can.
 ///
 /// ```
 /// use strongroom_client::{HttpResponse, NetworkError, Transport, Url, Zeroizing, async_trait};
@@ -38,7 +38,7 @@ pub trait Transport: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`NetworkError`] when there is no answer. The realm may have acted on the request all the same.
+    /// [`NetworkError`] when there is no answer. The realm may still have acted on the request.
     async fn post(
         &self,
         url: &Url,
@@ -80,7 +80,7 @@ impl fmt::Debug for HttpResponse {
     }
 }
 
-/// No answer came. Says what went wrong, for a person; without header values or bodies.
+/// No answer came. Says what went wrong, for people to read, without header values or bodies.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetworkError {

@@ -1,29 +1,29 @@
-//! What the words of all realms come to, when some realms have said nothing.
+//! What the words of all realms amount to when some realms have said nothing.
 //!
 //! The rule: a verdict counts only if it is the same whatever the silent realms would have said. So a host that lies
 //! and a network that is down cannot decide together. A realm is silent if it could not be reached, refused the
-//! request, or broke the protocol; why makes no difference.
+//! request, or broke the protocol; the reason makes no difference.
 //!
 //! Pure: no I/O, no clock. The tests compare it with every completion of the silence.
 
 use crate::bug::{Bug, Bugs};
 
-/// What one realm says about the registration that a recovery is after.
+/// What one realm says about the registration that a recovery looks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Word<G> {
     /// It holds this one, or answers for it in this way.
     Holds(G),
-    /// It holds another one than the one in question; which, is not looked at.
+    /// It holds a different one from the one in question; which one does not matter.
     HoldsOther,
     /// It holds none.
     NotRegistered,
     /// It held one whose guesses are used up.
     NoGuesses,
-    /// Nothing that can be relied on.
+    /// Nothing reliable.
     Silent,
 }
 
-/// What the words of all realms come to.
+/// What the words of all realms amount to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict<G> {
     /// Enough realms hold the same.
@@ -34,7 +34,7 @@ pub(crate) enum Verdict<G> {
     NoGuesses,
     /// Enough realms hold something, too few of them the same.
     Apart,
-    /// The silent realms could make it another.
+    /// The silent realms could change the verdict.
     Unavailable,
 }
 
@@ -81,8 +81,9 @@ pub(crate) fn verdict<G: Copy + PartialEq>(words: &[Word<G>], threshold: usize, 
 
 /// Whether `pending` further realms, which count as silent so far, could still lead to a verdict.
 ///
-/// What several of them can achieve, they achieve best with one voice. That all guesses are used up is waited for only
-/// if a realm says so: where all realms are needed and one is down, clients in the field do not wait for the others.
+/// What several of them can achieve, they achieve best with one voice. For the verdict that all guesses are used up,
+/// this waits only if a realm says so: if all realms are needed and one is down, clients in the field do not wait for
+/// the others.
 pub(crate) fn is_open(words: &[Word<usize>], pending: usize, threshold: usize, bugs: Bugs) -> bool {
     let silent = words.iter().enumerate().filter(|(_, word)| **word == Word::Silent);
     let places: Vec<usize> = silent.map(|(place, _)| place).take(pending).collect();
@@ -98,7 +99,7 @@ pub(crate) fn is_open(words: &[Word<usize>], pending: usize, threshold: usize, b
 }
 
 /// How many more wrong PINs leave enough realms with guesses: the `threshold`-th largest of what the realms that
-/// evaluated the PIN have left. At least so many if further realms are silent; `None` if those decide whether the
+/// evaluated the PIN have left. At least this many if further realms are silent; `None` if those decide whether the
 /// secret is gone.
 pub(crate) fn guesses_remaining(
     mut left: Vec<u16>,
@@ -128,7 +129,7 @@ mod tests {
     const SAYABLE: [W; 5] =
         [Word::NotRegistered, Word::NoGuesses, Word::Holds(0), Word::Holds(1), Word::Holds(2)];
 
-    /// Calls `check` with every sequence of `len` of `from`.
+    /// Calls `check` with every sequence of `len` items from `from`.
     fn every<T: Copy>(from: &[T], len: usize, check: &mut impl FnMut(&[T])) {
         fn go<T: Copy>(from: &[T], len: usize, so_far: &mut Vec<T>, check: &mut impl FnMut(&[T])) {
             if so_far.len() == len {
@@ -143,7 +144,7 @@ mod tests {
         go(from, len, &mut Vec::new(), check);
     }
 
-    /// The verdict where nobody is silent, from its meaning.
+    /// The verdict if no realm is silent, from its meaning.
     fn of_all(words: &[W], threshold: usize) -> Verdict<u8> {
         let count = |which: W| words.iter().filter(|word| **word == which).count();
         if let Some(group) = (0..=2).find(|group| count(Word::Holds(*group)) >= threshold) {
@@ -174,7 +175,7 @@ mod tests {
         verdicts
     }
 
-    /// Calls `check` with all words that up to five realms can say of two registrations, and every threshold.
+    /// Calls `check` with everything that up to five realms can say about two registrations, and every threshold.
     fn everything(mut check: impl FnMut(&[W], usize)) {
         let sayable = [Word::NotRegistered, Word::NoGuesses, Word::Holds(0), Word::Holds(1), Word::Silent];
         for realms in 1..=5 {
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn another_registration_than_the_one_in_question_counts_as_one_that_nobody_else_mentions() {
+    fn a_registration_other_than_the_one_in_question_counts_as_one_that_no_other_realm_mentions() {
         everything(|words, threshold| {
             let others = words.iter().filter(|word| **word == Word::Holds(1)).count();
             if others != 1 {
@@ -219,7 +220,7 @@ mod tests {
                 words.iter().map(|w| if *w == Word::Holds(1) { Word::HoldsOther } else { *w }).collect();
             let (named, unnamed) =
                 (verdict(words, threshold, Bugs::default()), verdict(&unnamed, threshold, Bugs::default()));
-            // A configuration of one realm that holds another registration has not the one in question.
+            // A configuration of one realm that holds another registration does not have the one in question.
             let expected = if named == Verdict::Holds(1) { Verdict::Apart } else { named };
             assert_eq!(unnamed, expected, "{words:?}, {threshold}");
         });
@@ -274,8 +275,8 @@ mod tests {
         }
     }
 
-    /// Whether the secret is told to be gone exactly if it is so with every completion, and whether the guesses told
-    /// are there with every completion.
+    /// Whether the secret is reported gone exactly if it is gone with every completion, and whether the guesses
+    /// reported are there with every completion.
     fn guesses_hold(bugs: Bugs) -> bool {
         let mut hold = true;
         for realms in 1..=5_usize {

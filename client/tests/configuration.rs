@@ -79,7 +79,7 @@ const ELSEWHERE: [&str; 10] = [
 ];
 
 #[test]
-fn a_realm_is_reached_over_tls_or_on_this_machine_only() {
+fn a_realm_is_reached_only_over_tls_or_on_this_machine() {
     let key = "09".repeat(32);
     for public_key in [None, Some(key.as_str())] {
         assert!(with_address("https://realm.example/", public_key).is_ok());
@@ -97,7 +97,7 @@ fn a_realm_is_reached_over_tls_or_on_this_machine_only() {
 }
 
 #[test]
-fn plain_http_is_allowed_by_name_and_never_to_a_software_realm() {
+fn plain_http_is_allowed_explicitly_and_never_to_a_software_realm() {
     for address in LOCAL.iter().chain(&ELSEWHERE) {
         let json = json_with_address(address, Some(&"09".repeat(32)));
         assert!(Configuration::from_json_allowing_http(&json).is_ok(), "{address}");
@@ -109,7 +109,7 @@ fn plain_http_is_allowed_by_name_and_never_to_a_software_realm() {
 }
 
 #[test]
-fn only_web_addresses_are_taken() {
+fn only_web_addresses_are_accepted() {
     for address in ["ftp://realm.example/", "mailto:realm@example", "realm.example", ""] {
         let refused = with_address(address, Some(&"09".repeat(32)));
         assert!(matches!(refused, Err(ConfigurationError::Address { .. })), "{address}");

@@ -1,4 +1,4 @@
-//! What a public type prints of itself holds no secret. That each has a `Debug` is a lint's to see.
+//! What a public type prints about itself holds no secret. A lint sees to it that each has a `Debug`.
 
 use std::fmt::Debug;
 
@@ -56,7 +56,7 @@ fn values_print_no_secret() {
     assert_silent(&Pin::from(MARK));
     assert_silent(&UserSecret::new(MARK.as_bytes()).unwrap());
     assert_silent(&tokens());
-    assert!(format!("{:?}", tokens()).contains(&"11".repeat(16)), "whose tokens there are is told");
+    assert!(format!("{:?}", tokens()).contains(&"11".repeat(16)), "it tells whose tokens there are");
     assert_silent(&HttpResponse { status: 200, body: MARK.as_bytes().to_vec().into() });
     assert_silent(&configuration());
     assert_silent(&configuration().realms()[0]);

@@ -1,4 +1,4 @@
-//! The default transport against a listener that answers what it is told.
+//! The default transport against a listener that answers as it is told.
 
 use std::sync::Arc;
 
@@ -84,7 +84,7 @@ async fn an_answer_without_end_is_cut_off() {
     assert!(error.to_string().contains("longer than"), "{error}");
 }
 
-/// A listener that shows this certificate and answers everything with "ok".
+/// A listener that presents this certificate and answers everything with "ok".
 async fn listen_over_tls(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> Url {
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -114,7 +114,7 @@ async fn an_authority_of_ones_own_is_trusted_only_when_given() {
     let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let url = listen_over_tls(&issued.cert, &issued.signing_key).await;
     let marked = format!("\u{feff}{}", issued.cert.pem());
-    assert!(Https::with_root_certificates(marked.as_bytes()).is_ok(), "a byte-order mark is read past");
+    assert!(Https::with_root_certificates(marked.as_bytes()).is_ok(), "a byte-order mark is skipped");
     let trusting = Https::with_root_certificates(issued.cert.pem().as_bytes()).unwrap();
     assert_eq!(trusting.post(&url, &[], b"body".to_vec().into()).await.unwrap().body.as_slice(), b"ok");
     let refused = Https::new().unwrap().post(&url, &[], b"body".to_vec().into()).await;
@@ -131,7 +131,7 @@ async fn an_authority_of_ones_own_is_trusted_only_when_given() {
 }
 
 #[tokio::test]
-async fn a_server_that_shows_the_certificate_of_an_authority_is_told_what_to_do() {
+async fn a_server_that_presents_the_certificate_of_an_authority_is_explained() {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -144,7 +144,7 @@ async fn a_server_that_shows_the_certificate_of_an_authority_is_told_what_to_do(
 
 /// A host that answers one request on its first connection, and then nothing on that one: it hangs.
 #[tokio::test]
-async fn a_connection_that_hangs_is_left_for_another_one_which_serves_what_follows() {
+async fn a_connection_that_hangs_is_left_for_another_one_that_serves_what_follows() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url: Url = format!("http://{}/req", listener.local_addr().unwrap()).parse().unwrap();
     let ok = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";

@@ -1,4 +1,4 @@
-//! What the READMEs show. That it compiles is a documentation test's to see.
+//! What the READMEs show. A documentation test sees to it that it compiles.
 
 fn code(readme: &str) -> &str {
     let (_, rest) = readme.split_once("```rust,no_run\n").unwrap();

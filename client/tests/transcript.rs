@@ -104,7 +104,7 @@ fn recorded(http: &Value) -> Exchange {
     Exchange { url: text(http, "url").into(), request, answer }
 }
 
-/// The recorded exchanges and draws of one step, but for what our client does otherwise.
+/// The recorded exchanges and draws of one step, except for what our client does differently.
 fn expectations(session: &str, step: &Value) -> (Vec<(usize, Exchange)>, VecDeque<Vec<u8>>) {
     let http = step["http"].as_array().unwrap();
     let mut exchanges: Vec<_> =
@@ -126,7 +126,7 @@ fn expectations(session: &str, step: &Value) -> (Vec<(usize, Exchange)>, VecDequ
         draws.truncate(1);
     }
     if session == "missing-session-right-after-handshake" {
-        // Clients in the field send the same Register2 in a new session. Ours draws another registration before it
+        // Clients in the field send the same Register2 in a new session. Ours draws a new registration before it
         // opens one. The realm then breaks the protocol, which ends the operation as recorded.
         let handshake = draws.split_off(6);
         draws.extend([vec![1; 16], vec![2; 64], vec![3; 32], vec![4; 64]]);

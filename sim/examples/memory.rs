@@ -1,14 +1,14 @@
-//! How much memory the agents of a realm take under light traffic, and where that ends:
+//! How much memory the agents of a realm take under light traffic, and where it levels off:
 //!
 //! ```text
 //! cargo run --release -p strongroom-sim --example memory -- MINUTES OPERATIONS_A_SECOND [SNAPSHOT_AFTER_MS]
 //! ```
 //!
 //! Three agents run as processes of their own, on software HSMs and a folder, with the default settings. Users register
-//! and recover at the front door of one after the other. Every half minute a line tells what of each agent is in memory:
-//! of its program and other files (`RssFile`), its own (`RssAnon`), and how much of that its decoded pages take by their
-//! own count. With a snapshot every second in place of every half minute, an hour's files of the tree come and go in two
-//! minutes.
+//! and recover at one front door after another. Every half minute, a line reports each agent's memory: what the system
+//! holds of its program and other files (`RssFile`), its own (`RssAnon`), and how much of that its decoded pages take
+//! by their own count. With a snapshot every second instead of every half minute, an hour's files of the tree come and
+//! go in two minutes.
 
 use ed25519_dalek::SigningKey;
 use std::error::Error;
@@ -35,9 +35,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 const MEMBERS: usize = 3;
 const LINE: Duration = Duration::from_secs(30);
-/// Users that are made before some of them come back.
+/// How many users are made before some of them come back.
 const USERS: u64 = 20_000;
-/// Of so many operations, one registers a user and the others recover one.
+/// One in this many operations registers a user; the others recover one.
 const REGISTERS: u64 = 4;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -51,7 +51,7 @@ fn main() -> Result<(), Failure> {
         [agent, config] if agent == "agent" => runtime.block_on(be_an_agent(config.as_ref())),
         [minutes, rate] => runtime.block_on(measure(minutes.parse()?, rate.parse()?, None)),
         [minutes, rate, ms] => runtime.block_on(measure(minutes.parse()?, rate.parse()?, Some(ms.parse()?))),
-        _ => Err("give the minutes and the operations a second, such as `40 2`".into()),
+        _ => Err("give the minutes and the operations per second, such as `40 2`".into()),
     }
 }
 
@@ -63,7 +63,7 @@ async fn be_an_agent(path: &Path) -> Result<(), Failure> {
     std::future::pending().await
 }
 
-/// One agent's process, and where it is reached.
+/// One agent's process and its addresses.
 struct Member {
     child: Child,
     front: SocketAddr,
@@ -90,9 +90,7 @@ async fn measure(minutes: u64, rate: u64, snapshot_after_ms: Option<u64>) -> Res
         });
         Ok(text.to_string().parse()?)
     };
-    println!(
-        "{MEMBERS} agents, {rate} operations a second: memory of each, and of that its decoded pages, in MiB"
-    );
+    println!("{MEMBERS} agents, {rate} operations per second: memory of each, and its decoded pages, in MiB");
     let (begun, mut told) = (Instant::now(), Instant::now());
     let mut ticks = interval(Duration::from_secs(1) / u32::try_from(rate.max(1))?);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -148,7 +146,7 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// The bytes of decoded pages, as the agent's metrics tell.
+/// The bytes of decoded pages, from the agent's metrics.
 async fn pages(address: SocketAddr) -> Result<u64, Failure> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n").await?;

@@ -1,6 +1,7 @@
-//! How agents that run become a realm: made in the first HSM, brought to the others as its custodian allows, one group of all.
+//! How running agents become a realm: made in the first HSM, brought to the others as its custodian allows, and one
+//! group of all.
 //!
-//! As an operator does it, over the agents' admin sockets; wherever the agents are, in this process or in others.
+//! As an operator does it, over the agents' admin sockets, whether the agents are in this process or in others.
 
 use crate::Error;
 use ed25519_dalek::SigningKey;
@@ -11,15 +12,15 @@ use strongroom_proto::enrolment::FoundingStatement;
 use strongroom_proto::hsm::{CustodianPolicy, DeviceStatus};
 use strongroom_proto::ids::HsmId;
 
-/// How long anything of a realm may take on a machine that is busy with other things, and after which time it is said what
-/// is waited for.
+/// How long anything about a realm may take on a machine that is busy with other things, and after how long to say what
+/// is being waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
 const SLOW: Duration = Duration::from_secs(10);
 
 /// Asks until there is an answer, for two minutes.
 ///
 /// # Errors
-/// There is none; what is failing.
+/// There is none; `failing` says what is missing.
 pub async fn patiently<T>(
     failing: &str,
     ask: impl AsyncFnMut() -> Result<Option<T>, Error>,
@@ -27,10 +28,10 @@ pub async fn patiently<T>(
     within(PATIENCE, failing, ask).await
 }
 
-/// Asks until there is an answer, for so long.
+/// Asks until there is an answer, for this long.
 ///
 /// # Errors
-/// There is none; what is failing.
+/// There is none; `failing` says what is missing.
 pub async fn within<T>(
     limit: Duration,
     failing: &str,
@@ -47,7 +48,7 @@ pub async fn within<T>(
             return Err(format!("{failing}, in {limit} s; run again with RUST_LOG=info to see why").into());
         }
         if waited >= SLOW && !told {
-            eprintln!("{failing}, as yet");
+            eprintln!("so far, {failing}");
             told = true;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -62,7 +63,7 @@ pub async fn admin(socket: &Path) -> Result<Client, Error> {
     patiently("an agent does not answer", async || Ok(Client::connect(socket).await.ok())).await
 }
 
-/// What an agent's HSM says of itself.
+/// What an agent's HSM says about itself.
 ///
 /// # Errors
 /// It does not answer.
@@ -109,7 +110,7 @@ pub async fn make_group(sockets: &[&Path]) -> Result<(), Error> {
     }
     let first = sockets.first().ok_or("a group has members")?;
     let mut admin = admin(first).await?;
-    // Agents learn of each other in their own time.
+    // Agents find each other in their own time.
     patiently("the HSMs do not all join the group", async || {
         Ok(admin.clone().create_group(&members).await.ok().filter(|made| made.missing.is_empty()))
     })
@@ -118,7 +119,7 @@ pub async fn make_group(sockets: &[&Path]) -> Result<(), Error> {
     Ok(())
 }
 
-/// What clients are told of a realm that one HSM has: as text in JSON, with this address of its front door.
+/// What clients are told about a realm that one HSM has, as JSON text, with this address of its front door.
 ///
 /// # Errors
 /// The HSM has no realm.

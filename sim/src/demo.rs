@@ -1,6 +1,6 @@
-//! The demo: one realm, told from start to end to somebody who has never heard of any of this.
+//! The demo: one realm, shown from start to end to someone who has never heard of any of this.
 //!
-//! Every claim is checked before it is told; the first that is not so ends the demo with an error.
+//! Every claim is checked before it is printed; the first false one ends the demo with an error.
 
 use crate::Error;
 use crate::local::{LocalRealm, MEMBERS};
@@ -22,7 +22,7 @@ const ROUNDS: usize = 8;
 /// Runs the demo in `dir`, which must hold no realm yet; the first `boards` HSMs are emulated boards.
 ///
 /// # Errors
-/// Something was not as told.
+/// Something was not as described.
 pub async fn run(dir: &Path, boards: usize) -> Result<(), Error> {
     let story = Story { began: Instant::now() };
     story.tell("Strongroom keeps a user's secret under a short PIN, and destroys it after a set number of");
@@ -54,7 +54,7 @@ pub async fn run(dir: &Path, boards: usize) -> Result<(), Error> {
     }
     let took = story.began.elapsed();
     realm.shutdown().await;
-    story.tell(format!("\nAll of it was as told, in {:.1} s.", took.as_secs_f64()));
+    story.tell(format!("\nAll of this was checked, in {:.1} s.", took.as_secs_f64()));
     Ok(())
 }
 
@@ -77,7 +77,7 @@ async fn make_realm(story: &Story, dir: &Path, boards: usize) -> Result<LocalRea
             format!("A custodian approves HSM {}; the seed goes to it, sealed to its key", importer + 1);
         story.step(&what, realm.enrol(importer)).await?;
     }
-    story.step("The three become one group, for ever", realm.make_group()).await?;
+    story.step("The three become one group, permanently", realm.make_group()).await?;
     Ok(realm)
 }
 
@@ -101,7 +101,7 @@ async fn lock_a_record(story: &Story, thief: &Client) -> Result<(), Error> {
     let late = story.step("Even the right PIN comes too late now", guess(thief, RIGHT)).await?;
     story.expect(
         late == Guess::Wrong { left: 0 },
-        "the secret is gone; nobody can recover it, the operator included",
+        "the secret is gone; nobody can recover it, not even the operator",
     )
 }
 
@@ -116,7 +116,7 @@ async fn measure(story: &Story, realm: &LocalRealm, door: usize) -> Result<(), E
     story.step(&format!("{USERS_AT_ONCE} users register at the same time"), all).await?;
     realm.times().clear();
     let from = Instant::now();
-    // Each goes on as soon as it can: nobody waits for the slowest.
+    // Each goes on as soon as it can: none waits for the slowest.
     let all = users.iter().map(async |user| {
         for _ in 0..ROUNDS {
             if guess(user, RIGHT).await? != Guess::Right {
@@ -149,7 +149,7 @@ async fn lose_the_leader(
     story.step(&format!("HSM {} and its host lose power", leader + 1), kill).await?;
     let ada = realm.client(door, "ada").await?;
     let right = story.step("Ada recovers her secret once more, not knowing", guess(&ada, RIGHT)).await?;
-    story.expect(right == Guess::Right, "the same secret, through whoever leads now")?;
+    story.expect(right == Guess::Right, "the same secret, through the new leader")?;
     let next = realm.leader(Some(leader)).await?;
     story.fact(format!("HSM {} leads", next + 1));
     Ok(())
@@ -248,7 +248,7 @@ impl Story {
 
     fn expect(&self, holds: bool, what: impl Display) -> Result<(), Error> {
         if !holds {
-            return Err(format!("this should have been so and is not: {what}").into());
+            return Err(format!("this should have been true and is not: {what}").into());
         }
         self.fact(what);
         Ok(())

@@ -1,6 +1,6 @@
 //! Strongroom in one process: real cores, real replicas, real client messages.
 //!
-//! Trusts nobody and is trusted by nobody; what it finds is found in the crates it drives.
+//! Trusts nothing and is trusted by nothing; what it finds is wrong with the crates it drives.
 #![forbid(unsafe_code)]
 
 pub mod board;
@@ -16,5 +16,5 @@ pub mod run;
 pub mod slow_bench;
 pub mod tree_bench;
 
-/// Whatever went wrong, with what to do about it.
+/// Anything that went wrong, with what to do about it.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

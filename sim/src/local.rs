@@ -1,7 +1,7 @@
 //! A realm on this machine: three software HSMs, their agents, and a store in a folder, all in this process.
 //!
-//! The folder holds all that survives: the NVRAM of each HSM, the store, the tenant's key and the custodian's. The
-//! sockets of HSMs and agents are in a folder of their own that goes away.
+//! The folder holds everything that survives: the NVRAM of each HSM, the store, and the keys of the tenant and the
+//! custodian. The sockets of HSMs and agents are in a folder of their own that goes away.
 
 mod pace;
 mod place;
@@ -38,9 +38,9 @@ use url::Url;
 
 /// Entropy of an emulated board: more than any demo draws.
 const BOARD_ENTROPY_BYTES: usize = 1 << 20;
-/// In how many looks for a new leader the silence passes.
+/// Over how many checks for a new leader the silence is spread.
 const LOOKS: u32 = 10;
-/// The tenant of a local realm. Names that begin with `test-` are for tests, and let in where the configuration says so.
+/// The tenant of a local realm. Names that begin with `test-` are for tests, and let in if the configuration says so.
 pub const TENANT: &str = "test-local";
 
 /// A running local realm.
@@ -52,7 +52,7 @@ pub struct LocalRealm {
     times: Times,
     /// What went over the links of the boards.
     heard: Vec<Heard>,
-    /// What the agents' steady clocks are ahead of the machine's, in milliseconds.
+    /// How far the agents' steady clocks are ahead of the machine's, in milliseconds.
     ahead_ms: Arc<AtomicU64>,
 }
 
@@ -64,7 +64,7 @@ struct Member {
     peer: SocketAddr,
 }
 
-/// One HSM that runs.
+/// One running HSM.
 enum Hsm {
     Software(Server),
     Board(Board),
@@ -80,7 +80,7 @@ impl Hsm {
 }
 
 impl LocalRealm {
-    /// Starts HSMs and agents on what `dir` holds, new ones if that is nothing. The first agent's front door listens
+    /// Starts HSMs and agents on what `dir` holds, or new ones if it is empty. The first agent's front door listens
     /// on `listen`, everything else on free ports of this machine.
     ///
     /// # Errors
@@ -89,7 +89,7 @@ impl LocalRealm {
         Self::start_with(dir, listen, Setting::default())
     }
 
-    /// The same, where each agent uses the store that `open` gives it.
+    /// The same, but each agent uses the store that `open` gives it.
     ///
     /// # Errors
     /// As [`Self::start`], and those of `open`.
@@ -101,7 +101,7 @@ impl LocalRealm {
         Self::start_with(dir, listen, Setting { open: Box::new(open), ..Setting::default() })
     }
 
-    /// The same as [`Self::start`], where the first `boards` HSMs are emulated boards that run the firmware.
+    /// The same as [`Self::start`], but the first `boards` HSMs are emulated boards that run the firmware.
     ///
     /// # Errors
     /// As [`Self::start`], and those of [`Board::boot`].
@@ -137,7 +137,7 @@ impl LocalRealm {
         let mut realm = Self { dir, sockets, setting, members, times, heard: Vec::new(), ahead_ms };
         for i in 0..MEMBERS {
             if i < realm.setting.boards {
-                // Known to this process, so that it can tell what the board must answer.
+                // Known to this process, so that it can work out what the board must answer.
                 let mut entropy = vec![0; BOARD_ENTROPY_BYTES];
                 getrandom::fill(&mut entropy).map_err(|error| error.to_string())?;
                 fs::write(realm.entropy(i), &entropy)?;
@@ -194,10 +194,10 @@ impl LocalRealm {
         Ok(())
     }
 
-    /// How many replies of the boards the software HSM gives byte by byte as they did.
+    /// How many replies of the boards the software HSM repeats byte for byte.
     ///
     /// # Errors
-    /// It gives another one.
+    /// It gives a different one.
     pub fn compare_boards(&self) -> Result<usize, Error> {
         self.heard.iter().map(Heard::compare).sum()
     }
@@ -248,7 +248,7 @@ impl LocalRealm {
         ceremony::admin(&self.admin_socket(i)).await
     }
 
-    /// What an HSM says of itself.
+    /// What an HSM says about itself.
     ///
     /// # Errors
     /// It cannot be reached.
@@ -281,7 +281,7 @@ impl LocalRealm {
         Ok(SigningKey::from_bytes(&secret))
     }
 
-    /// Does what is still to be done until the realm is there and all HSMs are in its group. Returns its id.
+    /// Does what is left to do until the realm exists and all HSMs are in its group. Returns its id.
     ///
     /// # Errors
     /// An HSM refuses.
@@ -316,11 +316,11 @@ impl LocalRealm {
         ceremony::make_group(&sockets.iter().map(PathBuf::as_path).collect::<Vec<_>>()).await
     }
 
-    /// The member whose HSM leads, other than `not`, once there is one that serves. Of a patient realm, once all members
-    /// follow it; that `not` was lost is noticed at once.
+    /// The member whose HSM leads, other than `not`, once there is one that serves. In a patient realm, once all
+    /// members follow it; the loss of `not` is noticed at once.
     ///
     /// # Errors
-    /// There is none, for long.
+    /// There is none for a long time.
     pub async fn leader(&self, not: Option<usize>) -> Result<usize, Error> {
         let mut looks = 0;
         within(self.setting.pace.limit(), "no member became the leader", async || {
@@ -369,7 +369,7 @@ impl LocalRealm {
         self.members.iter().position(leads)
     }
 
-    /// Takes a member's agent and HSM down at once, as a power cut would.
+    /// Kills a member's agent and HSM at once, as a power cut would.
     pub async fn kill(&mut self, i: usize) {
         if let Some(agent) = self.members[i].agent.take() {
             agent.kill().await;
@@ -379,14 +379,14 @@ impl LocalRealm {
         }
     }
 
-    /// Takes a member's HSM away; its agent stays.
+    /// Kills a member's HSM; its agent stays.
     pub fn kill_hsm(&mut self, i: usize) {
         if let Some(hsm) = self.members[i].hsm.take() {
             hsm.stop();
         }
     }
 
-    /// Starts a member again that was killed, with what it had on disk, where it was.
+    /// Restarts a killed member with what it had on disk, at its old addresses.
     ///
     /// # Errors
     /// Its address was taken meanwhile.
@@ -395,16 +395,16 @@ impl LocalRealm {
         self.restart_agent(i).await
     }
 
-    /// Starts a member's HSM again, with what it had in its memory.
+    /// Restarts a member's HSM, with what it had in its memory.
     ///
     /// # Errors
-    /// That is in use or damaged.
+    /// Its memory is in use or damaged.
     pub fn restart_hsm(&mut self, i: usize) -> Result<(), Error> {
         self.members[i].hsm = Some(self.start_hsm(i)?);
         Ok(())
     }
 
-    /// Starts a member's agent again where it was, whether its HSM is there or not.
+    /// Restarts a member's agent at its old addresses, whether its HSM is running or not.
     ///
     /// # Errors
     /// Its address was taken meanwhile.
@@ -416,7 +416,7 @@ impl LocalRealm {
         self.start_agent(i, sockets)
     }
 
-    /// Completes when an agent is no use any more, by a bug.
+    /// Completes when a bug has made an agent useless.
     pub async fn ended(&mut self) -> Ended {
         let agents = self.members.iter_mut().filter_map(|member| member.agent.as_mut());
         let ends: Vec<_> = agents.map(|agent| Box::pin(agent.ended())).collect();
@@ -440,12 +440,12 @@ impl LocalRealm {
         }
     }
 
-    /// What a client needs to know of the realm: its configuration, by way of one member's front door.
+    /// What a client needs to know about the realm: its configuration, through one member's front door.
     ///
     /// # Errors
     /// The HSM has no realm.
     pub async fn configuration(&self, i: usize) -> Result<String, Error> {
-        // Not there if making the realm was broken off; what the HSM says is all there is then.
+        // Missing if making the realm was interrupted; then only what the HSM says is known.
         let founding = fs::read_to_string(self.dir.join(FOUNDING)).ok();
         let address = format!("http://{}/", reachable(self.members[i].front));
         let device = self.device(i).await?;
@@ -453,7 +453,7 @@ impl LocalRealm {
         Ok(serde_json::to_string_pretty(&configuration)?)
     }
 
-    /// A token for a user, as the tenant's server would give it; good for ten minutes.
+    /// A token for a user, as the tenant's server would issue it; valid for ten minutes.
     ///
     /// # Errors
     /// The tenants file of the folder was changed by hand.
@@ -461,7 +461,7 @@ impl LocalRealm {
         token(&self.dir, realm, user)
     }
 
-    /// A client for a user, by way of one member's front door.
+    /// A client for a user, through one member's front door.
     ///
     /// # Errors
     /// As [`Self::configuration`] and [`Self::token`].
@@ -469,7 +469,7 @@ impl LocalRealm {
         Ok(self.builder(&self.configuration(i).await?, user)?.build()?)
     }
 
-    /// [`Self::client`], whose PINs are hashed without care: for measuring everything else.
+    /// Like [`Self::client`], but with fast PIN hashing: for measuring everything else.
     ///
     /// # Errors
     /// As [`Self::client`].
@@ -478,10 +478,10 @@ impl LocalRealm {
         Ok(self.builder(&configuration.replace("Standard2019", "FastInsecure"), user)?.build()?)
     }
 
-    /// A client to be, with this configuration: for tests that need it otherwise than [`Self::client`].
+    /// A client builder with this configuration: for tests that need something other than [`Self::client`].
     ///
     /// # Errors
-    /// The configuration is none, or the user's name makes no token.
+    /// The configuration is invalid, or no token can be made for the user's name.
     pub fn builder(&self, configuration: &str, user: &str) -> Result<ClientBuilder, Error> {
         let configuration: Configuration = configuration.parse()?;
         let realm = configuration.realms()[0].id();
@@ -496,7 +496,7 @@ impl LocalRealm {
     }
 }
 
-/// A token for a user of the realm kept in `dir`; good for ten minutes.
+/// A token for a user of the realm kept in `dir`; valid for ten minutes.
 ///
 /// # Errors
 /// There is no tenants file in the folder, or it was changed by hand.
@@ -511,13 +511,13 @@ pub fn token(dir: &Path, realm: &RealmId, user: &str) -> Result<String, Error> {
     let token = mint(&secret, TENANT, 1, user, realm, now);
     if user.is_empty() {
         return Err(
-            "the name of the user is empty, and a realm takes no such token; give one with --user".into()
+            "the name of the user is empty, and a realm accepts no such token; give one with --user".into()
         );
     }
     if token.len() > MAX_TOKEN_LEN {
         let length = token.len();
         return Err(format!(
-            "the name of the user makes a token of {length} characters, and a realm takes {MAX_TOKEN_LEN}; give a \
+            "the name of the user makes a token of {length} characters, and a realm accepts {MAX_TOKEN_LEN}; give a \
              shorter one with --user"
         )
         .into());
@@ -531,7 +531,7 @@ pub(crate) fn random() -> Result<[u8; 32], Error> {
     Ok(bytes)
 }
 
-/// Writes a file that only its owner reads, unless it is there.
+/// Writes a file that only its owner can read, unless it exists.
 pub(crate) fn write_once(path: &Path, content: impl FnOnce() -> Result<String, Error>) -> Result<(), Error> {
     match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(mut file) => Ok(file.write_all(content()?.as_bytes())?),

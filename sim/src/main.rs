@@ -36,12 +36,12 @@ enum Check {
         #[arg(long, default_value_t = 10_000)]
         messages: usize,
     },
-    /// Kill the emulator at each write to the flash; the board must start from before or after.
+    /// Kill the emulator at each write to the flash; the board must start from the state before or after it.
     Cut {
         /// The image. Without it, the one that `hsm/firmware/build.sh` makes.
         #[arg(long, value_name = "FILE.elf")]
         image: Option<PathBuf>,
-        /// Kill it at every Nth write only.
+        /// Kill it only at every Nth write.
         #[arg(long, default_value_t = 1)]
         every: usize,
     },
@@ -57,7 +57,7 @@ enum Check {
         #[arg(long, value_name = "FILE.elf", default_value = "target/firmware/strongroom-hsm-marks.elf")]
         image: PathBuf,
     },
-    /// Count the work of a guess on records of every kind: it must not tell them apart.
+    /// Count the work of a guess on records of every kind: it must not differ between them.
     Work {
         /// An image for measuring, made by `hsm/firmware/build.sh --marks`.
         #[arg(long, value_name = "FILE.elf", default_value = "target/firmware/strongroom-hsm-marks.elf")]
@@ -67,7 +67,7 @@ enum Check {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a realm, use it, break it, and tell what happens. Fails if anything is not as told.
+    /// Make a realm, use it, break it, and describe what happens. Fails if anything is not as described.
     Demo {
         /// Leave the realm in this folder, for `serve`. Without it, nothing is left.
         #[arg(long, value_name = "DIR")]
@@ -78,15 +78,15 @@ enum Command {
               value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=3))]
         firmware: usize,
     },
-    /// Run a local realm for app developers until Ctrl-C, SIGTERM or SIGHUP; made first if the folder holds none.
+    /// Run a local realm for app developers until Ctrl-C, SIGTERM or SIGHUP. Makes it first if the folder holds none.
     Serve {
         /// The folder that holds the realm.
         #[arg(long, value_name = "DIR")]
         keep: PathBuf,
-        /// Where clients connect. Port 0 takes a free one.
+        /// Where clients connect. Port 0 picks a free one.
         #[arg(long, default_value = "127.0.0.1:8700")]
         listen: SocketAddr,
-        /// The user whose token is printed.
+        /// The user to print a token for.
         #[arg(long, default_value = "user-1")]
         user: String,
     },
@@ -96,7 +96,7 @@ enum Command {
         #[arg(long, default_value_t = 1_000)]
         segments: u64,
     },
-    /// Start three agents where the log is long and an S3 server takes its time, then have one of them catch up under load,
+    /// Start three agents where the log is long and an S3 server is slow, then have one of them catch up under load,
     /// and print how long each takes. The server is the one that `.ci/stores` installs.
     SlowStore {
         /// How many segments the log has.
@@ -108,14 +108,14 @@ enum Command {
         /// How many milliseconds each page of a listing takes.
         #[arg(long, default_value_t = 1_000, value_name = "MS")]
         page_ms: u64,
-        /// How many seconds a member is away.
+        /// How many seconds a member is down.
         #[arg(long, default_value_t = 60, value_name = "N")]
         away: u64,
         /// A folder that keeps the log, which takes a while to write. Without it, nothing is left.
         #[arg(long, value_name = "DIR")]
         folder: Option<PathBuf>,
     },
-    /// Build a stored tree as a leading agent does, read from it, and print what that took.
+    /// Build a stored tree as a leading agent does, read from it, and print the cost.
     Tree {
         /// How many records.
         #[arg(long, default_value_t = 1_000_000)]
@@ -131,10 +131,10 @@ enum Command {
         /// The seed of the run.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// How many seeds to run, from `seed` on; of more than one, each in one line.
+        /// How many seeds to run, from `seed` on; if more than one, each is printed in one line.
         #[arg(long, default_value_t = 1, value_name = "N")]
         seeds: u64,
-        /// Draw the last run as a page to be opened in a browser.
+        /// Draw the last run as a page to open in a browser.
         #[arg(long, value_name = "FILE.html")]
         timeline: Option<PathBuf>,
         /// Write down what happened in the last run, one line for each event.
@@ -144,8 +144,8 @@ enum Command {
     /// Run three hosts as real processes, kill, stop and cut them off under load, and check the history of what users were
     /// told.
     ///
-    /// Who does what and what goes wrong is drawn from the seed; when it happens is not. Ctrl-C heals everything and checks what
-    /// there is.
+    /// Who does what and what goes wrong is drawn from the seed; when it happens is not. Ctrl-C heals everything and
+    /// checks what there is.
     Chaos {
         /// The seed.
         #[arg(long, default_value_t = 1)]
@@ -159,20 +159,20 @@ enum Command {
         /// How many users there are at a time.
         #[arg(long, default_value_t = 8, value_name = "N")]
         users: usize,
-        /// Keep logs and history, as a failed run does in any case.
+        /// Keep logs and history, as a failed run always does.
         #[arg(long)]
         keep: bool,
     },
-    /// Have the leader of three hosts as processes go in each way, and print how long clients waited.
+    /// Take away the leader of three hosts, run as processes, in each possible way, and print how long clients waited.
     Failover {
-        /// How often each way.
+        /// How often in each way.
         #[arg(long, default_value_t = 15, value_name = "N")]
         trials: usize,
         /// The object store.
         #[arg(long, value_enum, default_value = "folder")]
         store: chaos::Kind,
     },
-    /// Visit everything that can happen in a small group by the rules of the protocol, and without each of them.
+    /// Visit everything that can happen in a small group under the rules of the protocol, and with each rule left out.
     ///
     /// With three members and three entries this takes minutes and gigabytes.
     Model {
@@ -185,11 +185,11 @@ enum Command {
         /// Guesses that may be charged.
         #[arg(long, default_value_t = 1)]
         guesses: usize,
-        /// States after which to stop.
+        /// Number of states after which to stop.
         #[arg(long, default_value_t = 5_000_000)]
         states: usize,
     },
-    /// Let a hostile host loose on HSM cores, and fail if it gets what no host may get.
+    /// Let a hostile host loose on HSM cores, and fail if it gets anything that no host may get.
     Hostile {
         /// The seed of the run.
         #[arg(long, default_value_t = 1)]
@@ -235,7 +235,7 @@ fn main() -> ExitCode {
     on_panic(false);
     let arguments = Arguments::parse();
     if matches!(arguments.command, Command::Tree { .. }) {
-        // As the agent does, whose memory it measures.
+        // As the agent does, because this measures the agent's memory.
         strongroom_agent::memory::use_one_arena();
     }
     match tokio::runtime::Runtime::new() {
@@ -288,7 +288,7 @@ async fn execute(arguments: Arguments) -> ExitCode {
     }
 }
 
-/// Logs what `RUST_LOG` says; nothing, if it says nothing.
+/// Logs what `RUST_LOG` says; nothing if it is not set.
 fn start_logging() -> Result<(), Error> {
     let variable = std::env::var("RUST_LOG").unwrap_or_default();
     let text = if variable.trim().is_empty() { "off" } else { &variable };
@@ -298,7 +298,7 @@ fn start_logging() -> Result<(), Error> {
     Ok(())
 }
 
-/// Ends the program in silence when nobody reads what it prints any more, as `head` does; other panics are told, unless
+/// Ends the program silently when its output is no longer read, as `head` does; other panics are printed, unless
 /// `quiet`.
 fn on_panic(quiet: bool) {
     let tell = std::panic::take_hook();
@@ -340,7 +340,7 @@ async fn run_demo(keep: Option<PathBuf>, boards: usize) -> Result<(), Error> {
 }
 
 fn run_clusters(seed: u64, seeds: u64, timeline: Option<&Path>, events: Option<&Path>) -> Result<(), Error> {
-    // A check that does not hold panics; the run catches that and says what it said.
+    // A check that fails panics; the run catches that and repeats its message.
     on_panic(true);
     for seed in (seed..).take(usize::try_from(seeds.max(1))?) {
         let run = run::Run::new(seed);
@@ -442,7 +442,7 @@ async fn bench_tree(records: u64, folder: Option<PathBuf>) -> Result<(), Error> 
     tree_bench::run(records, &folder).await
 }
 
-/// The signals that end what runs for long. As the first process of a container, it has only those that it asks for.
+/// The signals that end long runs. As the first process of a container, it gets only those that it asks for.
 struct Signals([Signal; 3]);
 
 impl Signals {
@@ -464,7 +464,7 @@ impl Signals {
     }
 }
 
-/// Works until it is done, or told to end; what it has in temporary folders goes either way.
+/// Works until it is done or told to end; its temporary folders are removed either way.
 async fn until_told(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     let mut signals = Signals::new()?;
     tokio::select! {
@@ -526,14 +526,14 @@ fn print_token(dir: &Path, user: &str) -> Result<(), Error> {
     let configuration = std::fs::read_to_string(&path).map_err(|e| {
         format!("{}: {e}; run `{} serve --keep {}` first", path.display(), program(), dir.display())
     })?;
-    // A realm may have been made to listen beyond this machine; nothing is sent to it from here.
+    // The realm may listen beyond this machine; nothing is sent to it from here.
     let configuration = Configuration::from_json_allowing_http(&configuration)?;
     let realm = configuration.realms().first().ok_or("the configuration names no realm")?;
     println!("{}", token(dir, &realm.id(), user)?);
     Ok(())
 }
 
-/// This program, as it was called.
+/// This program, as it was invoked.
 fn program() -> String {
     std::env::args().next().unwrap_or_else(|| "strongroom-sim".into())
 }

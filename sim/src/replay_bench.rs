@@ -1,7 +1,7 @@
-//! `strongroom-sim replay`: how long a new leader takes that has lost everything but its store.
+//! `strongroom-sim replay`: how long a new leader takes if it has lost everything except its store.
 //!
 //! A local realm writes a log without ever taking a snapshot; then all its processes are ended and started again, and
-//! whoever leads reads the whole log.
+//! the new leader reads the whole log.
 
 use crate::Error;
 use crate::local::{LocalRealm, MEMBERS, token};
@@ -13,12 +13,12 @@ use strongroom_client::{Client, Configuration, ErrorKind, FixedTokens, Pin, User
 use strongroom_replica::{Role, Status, Storage};
 use tokio::task::JoinHandle;
 
-/// Users who guess at once, so that the log grows quickly, and how long each waits between two guesses: one is two
-/// requests, and an agent takes ten a second of a user.
+/// Users that guess at once, so that the log grows quickly, and how long each waits between two guesses: one guess is
+/// two requests, and an agent accepts ten per second from a user.
 const USERS: usize = 32;
 const REST: Duration = Duration::from_millis(250);
 const POLL: Duration = Duration::from_micros(200);
-/// How often is looked how long the log is, and how long a user waits after a failure.
+/// How often to check the length of the log, and how long a user waits after a failure.
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) const NO_SNAPSHOT: Storage = Storage {
@@ -48,7 +48,7 @@ pub async fn run(folder: &Path, segments: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Has a local realm in this folder write a log of so many segments, which is there when it is stopped, with all before.
+/// Has a local realm in this folder write a log of this many segments, counting those that are there already.
 pub(crate) async fn write_log(folder: &Path, segments: u64) -> Result<(), Error> {
     let there = stored(folder)?;
     if there >= segments {
@@ -79,7 +79,7 @@ fn stored(folder: &Path) -> Result<u64, Error> {
     Ok(count)
 }
 
-/// The machine and the build, for who reads what was measured.
+/// The machine and the build, for readers of the measurements.
 pub(crate) fn machine(store: &str) -> String {
     let os = std::fs::read_to_string("/proc/version").unwrap_or_default();
     let os = os.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
@@ -122,16 +122,16 @@ impl Users {
     }
 }
 
-/// Guesses until it is stopped. No failure ends that: on a busy machine there are some.
+/// Guesses until it is stopped. Failures do not end it: on a busy machine there are some.
 async fn work(configuration: Configuration, dir: PathBuf, user: usize) {
     loop {
-        // A token is good for some minutes only.
+        // A token is valid for only a few minutes.
         let done = match client(&configuration, &dir, user) {
             Ok(client) => guess(&client).await,
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = done {
-            eprintln!("user {user} failed, and begins anew: {error}");
+            eprintln!("user {user} failed, and starts over: {error}");
             tokio::time::sleep(PAUSE).await;
         }
     }

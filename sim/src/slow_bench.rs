@@ -1,8 +1,8 @@
-//! `strongroom-sim slow-store`: how agents come up and catch up where the log is long and an S3 server takes its time.
+//! `strongroom-sim slow-store`: how agents start and catch up when the log is long and the S3 server is slow.
 //!
-//! A local realm writes a log on a folder, without ever taking a snapshot, or the folder holds one already. An S3 server
-//! is started with a copy of it that lets every request and every page of a listing wait. Three agents start there; then
-//! one member is killed for a while under load.
+//! A local realm writes a log in a folder, without ever taking a snapshot, or the folder holds one already. An S3
+//! server is started with a copy of it that delays every request and every page of a listing. Three agents start there;
+//! then one member is killed for a while under load.
 
 use crate::Error;
 use crate::ceremony::within;
@@ -24,7 +24,7 @@ use url::Url;
 const SERVER: &str = include_str!("slow_bench.py");
 /// How long the server may take to read the folder, and agents to read the log.
 const PATIENCE: Duration = Duration::from_secs(3_600);
-/// Who is so few entries behind has caught up: what is on its way.
+/// A member that is only this many entries behind has caught up: those are still on their way.
 const NEAR: u64 = 8;
 
 /// What is measured.
@@ -36,7 +36,7 @@ pub struct Options {
     pub request_ms: u64,
     /// How long each page of a listing takes.
     pub page_ms: u64,
-    /// How long the member is away.
+    /// How long the member is down.
     pub away: Duration,
 }
 
@@ -86,7 +86,7 @@ fn reached(realm: &LocalRealm, member: usize) -> u64 {
     status(realm, member).map_or(0, |status| status.tip.0)
 }
 
-/// Waits until every member knows the whole log, and one leads and serves; tells when each does.
+/// Waits until every member knows the whole log, and one leads and serves; prints when each does.
 async fn come_up(realm: &LocalRealm, opened: &Opened, segments: u64, begun: Instant) -> Result<(), Error> {
     let mut whole = [false; MEMBERS];
     let mut serving = None;
@@ -113,7 +113,7 @@ async fn come_up(realm: &LocalRealm, opened: &Opened, segments: u64, begun: Inst
     .await
 }
 
-/// Kills one who follows, lets users work for a while, and starts it again.
+/// Kills a member that follows, lets users work for a while, and starts it again.
 async fn be_away(realm: &mut LocalRealm, opened: &Opened, away: Duration) -> Result<(), Error> {
     let leader = realm.leader(None).await?;
     let member = (leader + 1) % MEMBERS;
@@ -136,7 +136,7 @@ async fn be_away(realm: &mut LocalRealm, opened: &Opened, away: Duration) -> Res
     })
     .await?;
     let took = begun.elapsed();
-    // Its HSM has captured what it knew, and it begins there.
+    // Its HSM has captured what it knew, and it begins from there.
     let (written, read) = (tip(realm).saturating_sub(from), reached(realm, member).saturating_sub(known));
     let (pages, reads) = calls(opened, MEMBERS);
     println!(
@@ -154,7 +154,7 @@ fn rate(count: u64, time: Duration) -> f64 {
     u32::try_from(count).map_or(f64::INFINITY, f64::from) / time.as_secs_f64()
 }
 
-/// The S3 server, which goes with this value.
+/// The S3 server, which ends with this value.
 struct Server {
     _child: Child,
     url: Url,
@@ -171,7 +171,7 @@ impl Server {
                 format!("the S3 server is not installed at {wanted}; run `bash .ci/stores` once").into()
             );
         }
-        // Free now, and asked for at once.
+        // Free now, and used at once.
         let at = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let numbers = [u64::from(at.port()), options.request_ms, options.page_ms].map(|n| n.to_string());
         let mut command = Command::new(python);

@@ -29,24 +29,24 @@ use strongroom_replica::stored::{Advance, Snapshot};
 const LEAF_BYTES: usize = 808;
 /// How many records a snapshot changes.
 const CHANGED: u64 = 4096;
-/// How many records are asked for at once.
+/// How many records are requested at once.
 const TOGETHER: usize = 64;
-/// How many records are asked for in all.
+/// How many records are requested in all.
 const ASKED: usize = 20_000;
 const GROUP: GroupId = GroupId([7; 16]);
 /// Longer than anything takes.
 const LONG: Duration = Duration::from_secs(86_400);
 
-/// Builds a tree of so many records in a folder, reads from it, and prints what that took.
+/// Builds a tree of this many records in a folder, reads from it, and prints the cost.
 ///
 /// # Errors
-/// What the folder or the tree says.
+/// An error of the folder or the tree.
 pub async fn run(records: u64, folder: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(folder)?;
     let objects = Arc::new(Counted::new(LocalFileSystem::new_with_prefix(folder)?));
     let metrics = TreeMetrics::default();
     let shared: Arc<dyn ObjectStore> = Arc::<Counted>::clone(&objects);
-    // Measures, however slow the machine is: what an agent would have given up is told, and ends nothing.
+    // Measures however slow the machine is: what an agent would have given up is reported, and ends nothing.
     let settings = TreeSettings { timeouts: Timeouts::all(LONG), ..TreeSettings::default() };
     let store = TreeStore::new(shared, &ObjectPath::from("bench"), GROUP, settings, metrics.clone());
     if store.open().await?.is_some() {
@@ -89,7 +89,7 @@ pub async fn run(records: u64, folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Puts records 0 to `records` into the tree. What it holds of the tree is what the records at hand need.
+/// Puts records 0 to `records` into the tree. It holds only as much of the tree as the records at hand need.
 async fn build(store: &TreeStore, records: u64) -> Result<(), Error> {
     let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} records, {eta} left")?;
     let progress = ProgressBar::new(records).with_style(style);
@@ -214,7 +214,7 @@ fn system() -> String {
     format!("{} {} {}", std::env::consts::OS, release.trim(), std::env::consts::ARCH)
 }
 
-/// Memory of this process, now and at most, where the system tells.
+/// Memory of this process, now and at most, if the system tells.
 fn memory() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let of = |name: &str| {

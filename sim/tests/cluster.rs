@@ -1,4 +1,4 @@
-//! Replicas, cores and users together, under everything that a host's life brings.
+//! Replicas, cores and users together, under everything that can happen to hosts.
 
 #[path = "support/scenario.rs"]
 mod scenario;
@@ -30,14 +30,14 @@ fn assert_recovered(user: &User) {
     assert!(matches!(third, SecretsResponse::Recover3(Recover3Response::Ok(_))), "{third:?}");
 }
 
-/// Runs until somebody leads.
+/// Runs until a member leads.
 #[track_caller]
 fn elect(cluster: &mut Cluster) -> usize {
-    assert!(cluster.run_until(5_000, |cluster| cluster.leader().is_some()), "somebody leads within 5 s");
+    assert!(cluster.run_until(5_000, |cluster| cluster.leader().is_some()), "a member leads within 5 s");
     cluster.leader().expect("just seen")
 }
 
-/// One user registers and recovers in a new cluster in which something goes wrong; all is well in the end.
+/// One user registers and recovers in a new cluster in which something goes wrong; everything is well at the end.
 fn scenario(prepare: impl FnOnce(&mut Cluster)) -> Cluster {
     let mut cluster = Cluster::new(1, 3);
     prepare(&mut cluster);
@@ -49,7 +49,7 @@ fn scenario(prepare: impl FnOnce(&mut Cluster)) -> Cluster {
     cluster
 }
 
-/// After everything is healed: every member gets to the end of the log, and a new user is served.
+/// After everything is healed, every member gets to the end of the log, and a new user is served.
 fn heal_and_check(cluster: &mut Cluster, members: usize) {
     cluster.faults = Default::default();
     cluster.let_through();
@@ -68,7 +68,7 @@ fn heal_and_check(cluster: &mut Cluster, members: usize) {
     let states: Vec<_> = (0..members).map(|m| cluster.status(m)).collect();
     assert!(together, "every member captures to the end of the log: {states:#?}");
     cluster.check_log();
-    // A request that something went wrong with waits for as long as clients have patience.
+    // A request that met trouble waits for as long as clients have patience.
     let answered = cluster.run_until(15_000, |cluster| cluster.unanswered() == 0);
     assert!(answered, "every request is answered");
 }
@@ -123,7 +123,7 @@ fn batches_keep_to_the_tree_nodes_that_the_hsm_has_room_for() {
 }
 
 #[test]
-fn a_group_of_five_serves_with_two_members_down_and_not_with_three() {
+fn a_group_of_five_serves_with_two_members_down_but_not_with_three() {
     let mut cluster = Cluster::new(5, 5);
     let leader = elect(&mut cluster);
     cluster.crash_agent(leader);
@@ -203,7 +203,7 @@ fn of_two_leaders_the_one_whose_segment_is_lost_steps_down_and_releases_nothing_
         cluster.run_for(300);
         let mut users = users(&cluster, 8, &REGISTER_AND_RECOVER);
         users.iter_mut().for_each(|user| user.aim(old));
-        // The others do not hear the old leader any more, but all three reach the store.
+        // The others no longer hear the old leader, but all three reach the store.
         cluster.faults.alone.insert(old);
         let elected =
             cluster.run_until(5_000, |cluster| cluster.leader().is_some_and(|leader| leader != old));
@@ -211,7 +211,7 @@ fn of_two_leaders_the_one_whose_segment_is_lost_steps_down_and_releases_nothing_
         let old_leads = |cluster: &Cluster| {
             cluster.status(old).filter(|status| matches!(status.role, Role::Leader { .. }))
         };
-        assert!(old_leads(&cluster).is_some(), "nobody told the old leader");
+        assert!(old_leads(&cluster).is_some(), "the old leader was not told");
         let mut made = false;
         cluster.run_until(1_000, |cluster| {
             users.iter_mut().for_each(|user| user.poll(cluster));
@@ -221,7 +221,7 @@ fn of_two_leaders_the_one_whose_segment_is_lost_steps_down_and_releases_nothing_
         assert!(old_leads(&cluster).is_none(), "the old leader has stepped down");
         raced += usize::from(made);
         let lost = users.iter().filter(|user| user.unavailable() > 0).count();
-        assert!(!made || lost > 0, "who asked the old leader is told to try again");
+        assert!(!made || lost > 0, "users that asked the old leader are told to try again");
         assert!(users.iter().all(|user| user.responses().is_empty()), "the old leader has answered nothing");
         cluster.faults.alone.clear();
         cluster.serve(PATIENCE_MS, &mut users);
@@ -293,7 +293,7 @@ fn an_outage_of_the_store_ends_in_unavailable_and_is_survived() {
         users.iter_mut().for_each(|user| user.poll(cluster));
         users.iter().all(|user| user.unavailable() > 0)
     });
-    assert!(users.iter().all(|user| user.unavailable() > 0), "who waits is told to try again");
+    assert!(users.iter().all(|user| user.unavailable() > 0), "users that wait are told to try again");
     assert!(cluster.now() - began < 25_000, "within the patience of a client");
     assert!((0..3).all(|member| cluster.fault(member).is_none()), "no outage is fatal");
     cluster.faults.without_store.clear();
@@ -302,7 +302,7 @@ fn an_outage_of_the_store_ends_in_unavailable_and_is_survived() {
     heal_and_check(&mut cluster, 3);
 }
 
-/// Breaks something about the leader alone; a majority and the store are well, so everybody is served all the same.
+/// Breaks something only about the leader; a majority and the store are well, so everybody is still served.
 fn served_although(break_leader: impl Fn(&mut Cluster, usize)) {
     for seed in 0..4 {
         let mut cluster = Cluster::new(seed, 3);
@@ -317,14 +317,14 @@ fn served_although(break_leader: impl Fn(&mut Cluster, usize)) {
 }
 
 #[test]
-fn a_leader_that_alone_cannot_reach_the_store_gives_way() {
+fn a_leader_that_alone_cannot_reach_the_store_steps_down() {
     served_although(|cluster, leader| {
         cluster.faults.without_store.insert(leader);
     });
 }
 
 #[test]
-fn a_leader_that_is_heard_and_hears_nobody_gives_way() {
+fn a_leader_that_is_heard_and_hears_nobody_steps_down() {
     served_although(|cluster, leader| {
         let others = (0..3).filter(|member| *member != leader);
         cluster.faults.cuts.extend(others.map(|member| (member, leader)));
@@ -332,7 +332,7 @@ fn a_leader_that_is_heard_and_hears_nobody_gives_way() {
 }
 
 #[test]
-fn an_idle_leader_whose_hsm_is_dead_gives_way_before_anybody_asks() {
+fn an_idle_leader_whose_hsm_is_dead_steps_down_before_anybody_asks() {
     for seed in 0..4 {
         let mut cluster = Cluster::new(seed, 3);
         let leader = elect(&mut cluster);
@@ -342,7 +342,7 @@ fn an_idle_leader_whose_hsm_is_dead_gives_way_before_anybody_asks() {
     }
 }
 
-/// How long after the leader's HSM began to stand still, with somebody asking, another member serves.
+/// How long after the leader's HSM stalled, with requests coming in, another member serves.
 fn replaced_after_ms(seed: u64, bug: Option<strongroom_replica::Bug>) -> Option<u64> {
     let mut cluster = Cluster::new(seed, 3);
     bug.into_iter().for_each(|bug| cluster.plant_in_agents(bug));
@@ -367,10 +367,10 @@ fn replaced_after_ms(seed: u64, bug: Option<strongroom_replica::Bug>) -> Option<
 }
 
 #[test]
-fn a_leader_whose_hsm_stands_still_is_replaced_within_a_second() {
+fn a_leader_whose_hsm_stalls_is_replaced_within_a_second() {
     for seed in 0..8 {
         let after_ms = replaced_after_ms(seed, None);
-        assert!(after_ms.is_some(), "seed {seed}: nobody else serves after a second");
+        assert!(after_ms.is_some(), "seed {seed}: no other member serves after a second");
     }
     assert_eq!(
         replaced_after_ms(0, Some(strongroom_replica::Bug::SilentHsmLeads)),
@@ -380,7 +380,7 @@ fn a_leader_whose_hsm_stands_still_is_replaced_within_a_second() {
 }
 
 #[test]
-fn two_members_that_do_not_hear_each_other_take_turns_ever_more_seldom() {
+fn two_members_that_do_not_hear_each_other_take_turns_less_and_less_often() {
     for seed in 0..4 {
         let mut cluster = Cluster::new(seed, 3);
         let leader = elect(&mut cluster);
@@ -436,14 +436,14 @@ fn a_store_that_lost_what_an_hsm_captured_stops_the_agent_that_starts_on_it() {
         users[0].poll(cluster);
         false
     });
-    assert!(users[0].unavailable() > 0 && users[0].responses().is_empty(), "it answers, and serves nobody");
+    assert!(users[0].unavailable() > 0 && users[0].responses().is_empty(), "it answers, but serves no user");
 }
 
 #[test]
 fn a_store_that_lost_the_newest_segment_gets_it_again_from_a_running_agent() {
     let mut cluster = scenario(|_| {});
     cluster.run_for(500);
-    let leader = cluster.leader().expect("somebody leads");
+    let leader = cluster.leader().expect("a member leads");
     let before = cluster.log();
     let newest = *cluster.store.objects().last().expect("the log is not empty").0;
     cluster.store.lose(&newest).expect("just seen");
@@ -454,7 +454,7 @@ fn a_store_that_lost_the_newest_segment_gets_it_again_from_a_running_agent() {
     assert!((0..3).all(|member| cluster.fault(member).is_none()));
 }
 
-/// Loses every process, starts two of them, and returns why the one gives up that has to read the log.
+/// Loses every process, starts two of them, and returns why the one that has to read the log gives up.
 fn fault_after_restart(cluster: &mut Cluster) -> Option<Fault> {
     cluster.crash_all();
     cluster.start_agent(0);
@@ -481,7 +481,7 @@ fn a_damaged_segment_stops_the_agent_and_is_named() {
         cluster.store.put(*name, damaged.into());
         match fault_after_restart(&mut cluster) {
             Some(Fault::Damaged { object, .. }) => assert_eq!(object, *name),
-            // Where only its hash is another, all that shows is that nothing continues it.
+            // If only its hash changes, all that shows is that nothing continues it.
             Some(Fault::Gap { before, .. }) => assert_eq!(before, Some(*name)),
             other => panic!("byte {at} of {}: {other:?}", bytes.len()),
         }
@@ -497,7 +497,7 @@ fn mac_at(bytes: &[u8]) -> std::ops::Range<usize> {
 }
 
 #[test]
-fn an_entry_that_no_hsm_made_stops_the_agent_whose_hsm_is_to_capture_it() {
+fn an_entry_that_no_hsm_made_stops_the_agent_whose_hsm_should_capture_it() {
     let mut cluster = Cluster::new(1, 3);
     cluster.crash_agent(0);
     let mut users = users(&cluster, 1, &REGISTER_AND_RECOVER);
@@ -508,7 +508,7 @@ fn an_entry_that_no_hsm_made_stops_the_agent_whose_hsm_is_to_capture_it() {
     bytes[at] ^= 1;
     cluster.store.put(name, bytes.into());
     cluster.start_agent(0);
-    // It is read again and again before it is called damage.
+    // It is read again and again before it counts as damage.
     cluster.run_for(3_000);
     assert_eq!(cluster.fault(0), None);
     cluster.run_for(20_000);

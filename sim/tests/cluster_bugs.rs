@@ -13,17 +13,17 @@ use strongroom_proto::hsm::Limits;
 use strongroom_replica::{Role, Storage};
 use strongroom_sim::cluster::{Cluster, HostBug, Wish};
 
-/// Longest time that a run may take, in its own milliseconds.
+/// The longest time that a run may take, in its own milliseconds.
 const PATIENCE_MS: u64 = 20_000;
 
-/// What a checker says of `run`, if one does.
+/// What a checker complains about in `run`, if any does.
 fn complaint(run: impl FnOnce()) -> Option<String> {
     let payload: Box<dyn Any + Send> = catch_unwind(AssertUnwindSafe(run)).err()?;
     let text = payload.downcast_ref::<String>().cloned();
     text.or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string))
 }
 
-/// Runs seed after seed with and without what `plant` does, until a checker says `words` of the run with it.
+/// Runs seed after seed with and without what `plant` does, until a checker says `words` about the run with it.
 #[track_caller]
 fn assert_found(
     seeds: Range<u64>,
@@ -51,7 +51,7 @@ fn host(bug: HostBug) -> impl Fn(&mut Cluster) {
 }
 
 fn elect(cluster: &mut Cluster) -> usize {
-    assert!(cluster.run_until(5_000, |cluster| cluster.leader().is_some()), "somebody leads within 5 s");
+    assert!(cluster.run_until(5_000, |cluster| cluster.leader().is_some()), "a member leads within 5 s");
     cluster.leader().expect("just seen")
 }
 
@@ -80,7 +80,7 @@ fn lossy(members: usize) -> impl Fn(u64, &dyn Fn(&mut Cluster)) {
     }
 }
 
-/// A leader that nobody hears makes entries, while another has been elected; its users then try again.
+/// A leader that nobody hears makes entries after another has been elected; its users then try again.
 fn racing(seed: u64, plant: &dyn Fn(&mut Cluster)) {
     let mut cluster = Cluster::new(seed, 3);
     plant(&mut cluster);
@@ -96,7 +96,7 @@ fn racing(seed: u64, plant: &dyn Fn(&mut Cluster)) {
         cluster.status(old).is_none_or(|status| !matches!(status.role, Role::Leader { .. }))
     });
     cluster.faults.alone.clear();
-    // What it has answered is counted with this.
+    // What it has answered is included in this count.
     users.iter_mut().for_each(|user| user.wish([Wish::Recover2]));
     cluster.serve(PATIENCE_MS, &mut users);
     cluster.check_log();
@@ -224,11 +224,11 @@ fn a_request_that_is_never_answered_is_found() {
     assert_found(0..3, words, host(HostBug::NeverAnswer), quiet(&REGISTER_AND_RECOVER));
 }
 
-/// Snapshots all the time, and nothing is kept for long.
+/// Snapshots all the time, and nothing kept for long.
 const QUICK: Storage =
     Storage { snapshot_after_ms: 200, snapshot_records: 2, snapshot_segments: 512, grace_ms: 300 };
 
-/// Users of a group that takes snapshots all the time, and that starts anew after each of their wishes.
+/// Users of a group that takes snapshots all the time, and that restarts after each of their wishes.
 fn snapshots(seed: u64, plant: &dyn Fn(&mut Cluster)) {
     let mut cluster = Cluster::with_storage(seed, 3, QUICK);
     plant(&mut cluster);
@@ -291,7 +291,7 @@ fn older_bytes_of_a_leaf_are_found() {
     assert_found(0..3, "not all users are served", host(HostBug::OlderLeaf), snapshots);
 }
 
-/// What [`Cluster::check_log`] says after `tamper` has been at the store.
+/// What [`Cluster::check_log`] says after `tamper` has changed the store.
 fn log_complaint(tamper: impl FnOnce(&mut Cluster)) -> Option<String> {
     let mut cluster = Cluster::new(1, 3);
     let mut users = users(&cluster, 1, &REGISTER_AND_RECOVER);

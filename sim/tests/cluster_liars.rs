@@ -1,5 +1,5 @@
-//! One member's agent is broken or stolen. It may waste guesses, and no more: nobody stops, the leader keeps its place,
-//! elections take place, and users are served.
+//! One member's agent is broken or stolen. It may waste guesses, and no more: no member stops, the leader keeps its
+//! place, elections take place, and users are served.
 
 #[path = "support/scenario.rs"]
 mod scenario;
@@ -13,13 +13,13 @@ use strongroom_replica::segment::Segment;
 use strongroom_replica::{Bug, Role};
 use strongroom_sim::cluster::{Cluster, Lie, User, Wish};
 
-/// Nobody has stopped, and users are served within so long.
+/// No member has stopped, and users are served within this time.
 #[track_caller]
 fn served_within(cluster: &mut Cluster, ms: u64) {
     let mut late = users(cluster, 3, &REGISTER_AND_RECOVER);
     cluster.serve(ms, &mut late);
     let faults: Vec<_> = (0..cluster.members()).map(|member| cluster.fault(member)).collect();
-    assert!(faults.iter().all(Option::is_none), "nobody has stopped: {faults:?}");
+    assert!(faults.iter().all(Option::is_none), "a member has stopped: {faults:?}");
     cluster.check_log();
 }
 
@@ -30,7 +30,7 @@ fn term_of(cluster: &Cluster, member: usize) -> Option<Term> {
     }
 }
 
-/// Lets `lie` act every few milliseconds.
+/// Runs `lie` every few milliseconds.
 fn run_with(cluster: &mut Cluster, ms: u64, mut lie: impl FnMut(&mut Cluster)) {
     let mut next = cluster.now();
     cluster.run_until(ms, |cluster| {
@@ -56,7 +56,7 @@ fn a_forged_push_stops_no_witness(bug: Option<Bug>) {
     }
 }
 
-fn forgery_after_forgery_costs_a_witness_ever_less(bug: Option<Bug>) {
+fn forgery_after_forgery_costs_a_witness_less_and_less(bug: Option<Bug>) {
     let (mut cluster, leader) = at_work(1, 3, bug);
     let witness = (leader + 1) % 3;
     cluster.turn(leader, BTreeSet::from([Lie::Forgery, Lie::Push]));
@@ -70,13 +70,13 @@ fn forgery_after_forgery_costs_a_witness_ever_less(bug: Option<Bug>) {
     assert!(requests < 400, "{requests} requests of the store");
 }
 
-fn a_push_that_does_not_fit_what_is_captured_stops_nobody_who_is_about_to_read(bug: Option<Bug>) {
+fn a_push_that_does_not_fit_what_is_captured_stops_no_member_that_is_about_to_read(bug: Option<Bug>) {
     let (mut cluster, leader) = at_work(2, 3, bug);
     let (witness, liar) = ((leader + 1) % 3, (leader + 2) % 3);
     let first = cluster.store.objects().next().map(|(_, bytes)| Segment::decode(bytes).expect("a segment"));
     let mut entries = first.expect("the log is not empty").entries().to_vec();
     let before = entries[0].entry.clone();
-    // From the first entry to the captured one, and all of it another.
+    // From the first entry to the captured one, with every entry different.
     let captured = cluster.status(witness).expect("it runs").captured;
     entries.truncate(1);
     entries[0].entry.leader = cluster.group().members[liar];
@@ -127,7 +127,7 @@ fn a_false_hash_deposes_no_leader(bug: Option<Bug>) {
 fn statements_that_do_not_verify_cost_their_sender_its_turn_and_not_the_leader_its_place(bug: Option<Bug>) {
     for (seed, members) in [(4, 3), (5, 5)] {
         let (mut cluster, leader) = at_work(seed, members, bug);
-        // Whoever's statement the leader's agent comes across first.
+        // The member whose statement the leader's agent meets first.
         let others = (0..members).filter(|member| *member != leader);
         let liar = others.min_by_key(|member| cluster.group().members[*member]).expect("there are others");
         let term = term_of(&cluster, leader);
@@ -158,7 +158,7 @@ fn statements_that_do_not_verify_cost_their_sender_its_turn_and_not_the_leader_i
     }
 }
 
-fn nobody_who_does_not_lead_puts_off_elections_for_long(bug: Option<Bug>) {
+fn a_member_that_does_not_lead_cannot_put_off_elections_for_long(bug: Option<Bug>) {
     for seed in 0..4 {
         for ahead in [0, 1, 1_000_000] {
             let (mut cluster, leader) = at_work(seed, 3, bug);
@@ -182,7 +182,7 @@ fn nobody_who_does_not_lead_puts_off_elections_for_long(bug: Option<Bug>) {
     }
 }
 
-fn a_leader_that_serves_nobody_gives_way_while_clients_wait(bug: Option<Bug>) {
+fn a_leader_that_serves_no_client_is_replaced_while_clients_wait(bug: Option<Bug>) {
     for seed in 0..3 {
         let (mut cluster, leader) = at_work(seed, 3, bug);
         cluster.turn(leader, BTreeSet::from([Lie::Silence]));
@@ -191,7 +191,7 @@ fn a_leader_that_serves_nobody_gives_way_while_clients_wait(bug: Option<Bug>) {
     }
 }
 
-fn a_leader_whom_nobody_asks_for_anything_keeps_its_place(bug: Option<Bug>) {
+fn a_leader_that_gets_no_requests_keeps_its_place(bug: Option<Bug>) {
     let (mut cluster, leader) = at_work(6, 3, bug);
     let term = term_of(&cluster, leader);
     let witness = (leader + 1) % 3;
@@ -204,7 +204,7 @@ fn a_leader_whom_nobody_asks_for_anything_keeps_its_place(bug: Option<Bug>) {
     assert_eq!(term_of(&cluster, leader), term);
 }
 
-fn statements_reach_the_leader_whoever_else_says_that_it_leads(bug: Option<Bug>) {
+fn statements_reach_the_leader_whoever_else_claims_to_lead(bug: Option<Bug>) {
     let (mut cluster, leader) = at_work(7, 3, bug);
     let term = term_of(&cluster, leader);
     let (liar, witness) = ((leader + 1) % 3, (leader + 2) % 3);
@@ -230,13 +230,13 @@ fn what_was_pushed_and_is_not_captured_is_never_written_to_the_store(bug: Option
     let (mut cluster, leader) = at_work(8, 3, bug);
     let (witness, other) = ((leader + 1) % 3, (leader + 2) % 3);
     cluster.faults.without_hsm.insert(witness);
-    // Nobody else takes the place.
+    // No other member takes the place.
     cluster.faults.without_store.insert(other);
     let forged = cluster.forgery(leader, witness).expect("there is a log");
     let PeerMessage::Push { segment: forged_bytes, .. } = &forged else { panic!("a push") };
     cluster.say(leader, witness, &forged);
     cluster.run_for(20);
-    // Whoever reads the log now finds that the store lacks its end.
+    // A member that reads the log now finds that the store lacks its end.
     cluster.crash_agent(leader);
     cluster.run_for(10_000);
     let written = cluster.store.objects().any(|(_, bytes)| bytes[..] == forged_bytes[..]);
@@ -267,7 +267,7 @@ fn an_entry_of_a_new_leader_is_not_captured_before_it_is_in_the_store(bug: Optio
     }
 }
 
-fn claims_that_the_store_does_not_bear_out_are_looked_into_ever_more_seldom(bug: Option<Bug>) {
+fn claims_that_the_store_does_not_confirm_are_checked_less_and_less_often(bug: Option<Bug>) {
     let (mut cluster, leader) = at_work(9, 3, bug);
     let liar = (leader + 1) % 3;
     let before: Vec<_> = (0..3).map(|member| cluster.store.calls_of(member)).collect();
@@ -305,17 +305,17 @@ macro_rules! hold {
 
 hold!(
     a_forged_push_stops_no_witness,
-    forgery_after_forgery_costs_a_witness_ever_less,
-    a_push_that_does_not_fit_what_is_captured_stops_nobody_who_is_about_to_read,
+    forgery_after_forgery_costs_a_witness_less_and_less,
+    a_push_that_does_not_fit_what_is_captured_stops_no_member_that_is_about_to_read,
     a_false_hash_deposes_no_leader,
     statements_that_do_not_verify_cost_their_sender_its_turn_and_not_the_leader_its_place,
-    nobody_who_does_not_lead_puts_off_elections_for_long,
-    a_leader_that_serves_nobody_gives_way_while_clients_wait,
-    a_leader_whom_nobody_asks_for_anything_keeps_its_place,
-    statements_reach_the_leader_whoever_else_says_that_it_leads,
+    a_member_that_does_not_lead_cannot_put_off_elections_for_long,
+    a_leader_that_serves_no_client_is_replaced_while_clients_wait,
+    a_leader_that_gets_no_requests_keeps_its_place,
+    statements_reach_the_leader_whoever_else_claims_to_lead,
     what_was_pushed_and_is_not_captured_is_never_written_to_the_store,
     an_entry_of_a_new_leader_is_not_captured_before_it_is_in_the_store,
-    claims_that_the_store_does_not_bear_out_are_looked_into_ever_more_seldom,
+    claims_that_the_store_does_not_confirm_are_checked_less_and_less_often,
 );
 
 /// A test for each rule that can be left out.
@@ -330,14 +330,14 @@ macro_rules! find {
 find!(
     a_pushed_forgery_that_is_a_fault: PushedForgeryIsFault by a_forged_push_stops_no_witness,
     a_pushed_fork_that_is_a_fault: PushedForkIsFault
-        by a_push_that_does_not_fit_what_is_captured_stops_nobody_who_is_about_to_read,
-    liars_that_keep_their_turn: LiarsKeepTheirTurn by forgery_after_forgery_costs_a_witness_ever_less,
+        by a_push_that_does_not_fit_what_is_captured_stops_no_member_that_is_about_to_read,
+    liars_that_keep_their_turn: LiarsKeepTheirTurn by forgery_after_forgery_costs_a_witness_less_and_less,
     a_push_that_elects: PushElects by an_entry_of_a_new_leader_is_not_captured_before_it_is_in_the_store,
-    a_claim_that_elects: ClaimElects by nobody_who_does_not_lead_puts_off_elections_for_long,
+    a_claim_that_elects: ClaimElects by a_member_that_does_not_lead_cannot_put_off_elections_for_long,
     a_claim_that_clients_are_sent_to: ClaimElects
-        by statements_reach_the_leader_whoever_else_says_that_it_leads,
+        by statements_reach_the_leader_whoever_else_claims_to_lead,
     a_leader_that_is_followed_for_ever: FollowedForEver
-        by a_leader_that_serves_nobody_gives_way_while_clients_wait,
+        by a_leader_that_serves_no_client_is_replaced_while_clients_wait,
     a_false_hash_that_deposes: FalseHashDeposes by a_false_hash_deposes_no_leader,
     a_bad_statement_that_costs_all: BadStatementCostsAll
         by statements_that_do_not_verify_cost_their_sender_its_turn_and_not_the_leader_its_place,

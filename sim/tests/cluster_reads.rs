@@ -1,5 +1,5 @@
-//! Replicas on a store that does not give what it has: one bad read stops nobody, a damaged object stops a member for as
-//! long as it is damaged, and a member that was away is back soon, whatever is written meanwhile.
+//! Replicas on a store that does not return what it has: one bad read stops no member, a damaged object stops a member
+//! for as long as it is damaged, and a member that was away is back soon, whatever is written meanwhile.
 
 #[macro_use]
 #[path = "support/scenario.rs"]
@@ -9,7 +9,7 @@ use scenario::{PATIENCE_MS, REGISTER_AND_RECOVER, assert_found, at_work, users};
 use strongroom_replica::{Bug, Role};
 use strongroom_sim::cluster::{BadRead, Cluster, User, Wish};
 
-/// The longest that a member which has stopped waits before it looks again, and some more to read.
+/// The longest time that a stopped member waits before it looks again, plus some time to read.
 const REST_MS: u64 = 130_000;
 
 /// Whether these members have captured to the end of one log, and nothing is wrong.
@@ -27,21 +27,22 @@ fn come_together(cluster: &mut Cluster, ms: u64) {
     cluster.check_log();
 }
 
-/// What a store may give in place of a segment: also bits, in the MAC of its entry and in what it changes.
+/// What a store may return in place of a segment, including flipped bits in the MAC of its entry and in what it
+/// changes.
 fn bad_reads() -> Vec<BadRead> {
     let flipped = (0..12).map(|nth| BadRead::Flipped(nth * 331));
     [BadRead::Cut, BadRead::ErrorPage].into_iter().chain(flipped).collect()
 }
 
-/// A store that gives something else for some seconds while agents start.
-fn bad_reads_for_some_seconds_stop_nobody(bug: Option<Bug>) {
+/// A store that returns something else for some seconds while agents start.
+fn bad_reads_for_some_seconds_stop_no_member(bug: Option<Bug>) {
     for (seed, bad) in (0..).zip(bad_reads()) {
         let mut cluster = at_work(seed, 3, bug).0;
         cluster.faults.bad_reads.extend((0..3).map(|member| (member, bad)));
         cluster.crash_all();
         (0..3).for_each(|member| cluster.start_agent(member));
         let stopped = cluster.run_until(3_000, |cluster| (0..3).any(|m| cluster.fault(m).is_some()));
-        assert!(!stopped, "{bad:?}: nobody stops for that");
+        assert!(!stopped, "{bad:?}: no member stops because of that");
         cluster.faults.bad_reads.clear();
         come_together(&mut cluster, 15_000);
         let mut late = users(&cluster, 2, &REGISTER_AND_RECOVER);
@@ -49,7 +50,7 @@ fn bad_reads_for_some_seconds_stop_nobody(bug: Option<Bug>) {
     }
 }
 
-/// The same for minutes, so that members stop, and say why; then they go on by themselves.
+/// The same for minutes, so that members stop and say why; then they go on by themselves.
 fn members_that_have_stopped_go_on_when_all_reads_well(bug: Option<Bug>) {
     for (seed, bad) in (20..).zip(bad_reads()) {
         let mut cluster = at_work(seed, 3, bug).0;
@@ -59,7 +60,7 @@ fn members_that_have_stopped_go_on_when_all_reads_well(bug: Option<Bug>) {
         cluster.serve(PATIENCE_MS, &mut more);
         cluster.faults.bad_reads.insert(away, bad);
         cluster.start_agent(away);
-        // Bits that nobody relies on there may be wrong.
+        // Bits that no member there relies on may be wrong.
         if cluster.run_until(60_000, |cluster| cluster.fault(away).is_some()) {
             let status = cluster.status(away).expect("it runs");
             assert_eq!((status.role, status.fault.is_some()), (Role::Faulted, true), "{bad:?}");
@@ -67,20 +68,23 @@ fn members_that_have_stopped_go_on_when_all_reads_well(bug: Option<Bug>) {
             cluster.run_for(600_000);
             let reads = cluster.store.calls_of(away).since(&before).requests();
             assert!((5..1_000).contains(&reads), "{bad:?}: {reads} requests in ten minutes");
-            assert!(cluster.fault(away).is_some(), "{bad:?}: it is still so");
+            assert!(cluster.fault(away).is_some(), "{bad:?}: it is still stopped");
         }
         cluster.faults.bad_reads.clear();
         come_together(&mut cluster, REST_MS);
-        assert!((0..3).all(|member| cluster.fault(member).is_none()), "{bad:?}: it is over, and said to be");
+        assert!(
+            (0..3).all(|member| cluster.fault(member).is_none()),
+            "{bad:?}: it is over, and reported as over"
+        );
     }
 }
 
-/// Damage that stays, and that an operator mends.
+/// Damage that stays until an operator repairs it.
 fn a_damaged_segment_that_is_restored_lets_everybody_go_on(bug: Option<Bug>) {
     for seed in 0..6 {
         let mut cluster = at_work(seed, 3, bug).0;
         let objects: Vec<_> = cluster.store.objects().map(|(name, bytes)| (*name, bytes.clone())).collect();
-        // The oldest only a leader needs; the newest is where a member begins to read.
+        // Only a leader needs the oldest; a member begins to read at the newest.
         let at = if seed % 2 == 0 { usize::try_from(seed).expect("small") } else { objects.len() - 1 };
         let (name, bytes) = objects[at].clone();
         cluster.crash_all();
@@ -102,12 +106,12 @@ fn a_damaged_segment_that_is_restored_lets_everybody_go_on(bug: Option<Bug>) {
     }
 }
 
-/// A member without what a leader needs captures all the same.
+/// A member without what a leader needs still captures.
 #[test]
 fn a_member_that_cannot_read_what_a_leader_needs_leaves_leading_to_others_and_is_counted_on() {
     for seed in 0..4 {
         let mut cluster = at_work(seed, 3, None).0;
-        let leader = cluster.leader().expect("somebody leads");
+        let leader = cluster.leader().expect("a member leads");
         let other = (leader + 1) % 3;
         cluster.faults.bad_reads.extend((0..3).filter(|m| *m != leader).map(|m| (m, BadRead::ErrorPage)));
         cluster.crash_agent(other);
@@ -117,7 +121,7 @@ fn a_member_that_cannot_read_what_a_leader_needs_leaves_leading_to_others_and_is
     }
 }
 
-/// Users who never have enough, for so long.
+/// Users that never stop, for this long.
 fn load(cluster: &mut Cluster, users: &mut [User], ms: u64, mut done: impl FnMut(&Cluster) -> bool) -> bool {
     cluster.run_until(ms, |cluster| {
         for user in users.iter_mut() {
@@ -135,7 +139,7 @@ fn a_member_that_was_away_catches_up_much_faster_than_the_leader_writes(bug: Opt
     const ENTRIES: u64 = 400;
     for seed in 0..1 {
         let mut cluster = at_work(seed, 3, bug).0;
-        let leader = cluster.leader().expect("somebody leads");
+        let leader = cluster.leader().expect("a member leads");
         let away = (leader + 1) % 3;
         cluster.crash_agent(away);
         let mut users = users(&cluster, 12, &REGISTER_AND_RECOVER);
@@ -150,7 +154,7 @@ fn a_member_that_was_away_catches_up_much_faster_than_the_leader_writes(bug: Opt
         let (back, mut seen) = (cluster.now(), None);
         let captured = |cluster: &Cluster| cluster.status(away).expect("it runs").captured.0;
         let (from, calls) = (captured(&cluster), cluster.store.calls_of(away));
-        // Behind no more than whoever was always there.
+        // No further behind than a member that was always there.
         let caught_up = load(&mut cluster, &mut users, 60_000, |cluster| {
             if seen.is_none() && captured(cluster) > from {
                 seen = Some(cluster.now());
@@ -182,7 +186,7 @@ fn a_member_that_was_away_catches_up_much_faster_than_the_leader_writes(bug: Opt
 }
 
 rules!(
-    bad_reads_for_some_seconds_stop_nobody: BadReadIsFault;
+    bad_reads_for_some_seconds_stop_no_member: BadReadIsFault;
     members_that_have_stopped_go_on_when_all_reads_well: FaultForGood;
     a_damaged_segment_that_is_restored_lets_everybody_go_on: FaultForGood;
     a_member_that_was_away_catches_up_much_faster_than_the_leader_writes: AheadIsLost;

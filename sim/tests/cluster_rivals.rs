@@ -1,5 +1,5 @@
-//! Two members that both believe that they lead, where a third hears both: the one with the older log learns from the
-//! answers to its heartbeats that nobody follows it, and who hears both follows one of them and stays with it.
+//! Two members both believe that they lead, and a third hears both: the one with the older log learns from the answers
+//! to its heartbeats that nobody follows it, and the member that hears both follows one of them and stays with it.
 
 #[macro_use]
 #[path = "support/scenario.rs"]
@@ -12,20 +12,20 @@ use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::{Bug, Role};
 use strongroom_sim::cluster::Cluster;
 
-/// An election takes at most this: a time-out, and a few requests of the store.
+/// An election takes at most this: a time-out, and a few requests to the store.
 const ELECTION_MS: u64 = 500;
 
 fn leads(cluster: &Cluster, member: usize) -> bool {
     cluster.status(member).is_some_and(|status| matches!(status.role, Role::Leader { .. }))
 }
 
-/// Two others hear each other and not the leader, which has no store to see it in: until one leads. Then all hear all
-/// again, but for the two leaders.
+/// Two others hear each other and not the leader, which cannot see it in the store: until one leads. Then all hear all
+/// again, except the two leaders each other.
 fn two_leaders(seed: u64, bug: Option<Bug>) -> (Cluster, usize, usize) {
     let (mut cluster, old) = at_work(seed, 3, bug);
     let (new, witness) = ((old + 1) % 3, (old + 2) % 3);
     cluster.faults.alone.insert(old);
-    // So it cannot lead, and has no statement to tell with.
+    // So it cannot lead, and has no statement to tell the others about.
     cluster.faults.without_hsm.insert(witness);
     assert!(cluster.run_until(5_000, |cluster| leads(cluster, new)), "seed {seed}: another leads");
     cluster.run_for(300);
@@ -35,23 +35,23 @@ fn two_leaders(seed: u64, bug: Option<Bug>) -> (Cluster, usize, usize) {
     (cluster, old, new)
 }
 
-fn a_leader_that_nobody_follows_learns_so_within_an_election(bug: Option<Bug>) {
+fn a_leader_that_nobody_follows_learns_it_within_an_election(bug: Option<Bug>) {
     for seed in 0..6 {
         let (mut cluster, old, new) = two_leaders(seed, bug);
         let gave_way = cluster.run_until(ELECTION_MS, |cluster| !leads(cluster, old));
-        assert!(gave_way, "seed {seed}: it gives way");
+        assert!(gave_way, "seed {seed}: it steps down");
         assert!(leads(&cluster, new), "seed {seed}: the higher tip wins");
     }
 }
 
-/// The same where the old leader cannot read in the store why, and hears it of both others.
-fn a_leader_without_the_store_gives_way_to_a_majority(bug: Option<Bug>) {
+/// The same, but the old leader cannot read the reason in the store, and hears it from both others.
+fn a_leader_without_the_store_steps_down_for_a_majority(bug: Option<Bug>) {
     for seed in 0..6 {
         let (mut cluster, old, new) = two_leaders(seed, bug);
         cluster.faults.cuts.clear();
         cluster.faults.without_store.insert(old);
         let gave_way = cluster.run_until(ELECTION_MS, |cluster| !leads(cluster, old));
-        assert!(gave_way, "seed {seed}: it gives way");
+        assert!(gave_way, "seed {seed}: it steps down");
         assert!(leads(&cluster, new), "seed {seed}: the higher tip wins");
     }
 }
@@ -73,7 +73,7 @@ fn a_member_that_hears_both_follows_one_and_stays(bug: Option<Bug>) {
         assert!(changes <= 4, "seed {seed}: it changed its mind {changes} times in two minutes");
         let made = cluster.log().len() - entries;
         assert!(made <= 4, "seed {seed}: an idle group made {made} entries");
-        // Users are served, whomever of those they reach that the leader reaches.
+        // Users are served by any member that the leader reaches.
         let mut late = users(&cluster, 3, &REGISTER_AND_RECOVER);
         late.iter_mut().for_each(|user| user.aim(witness));
         cluster.serve(PATIENCE_MS, &mut late);
@@ -84,9 +84,9 @@ fn a_member_that_hears_both_follows_one_and_stays(bug: Option<Bug>) {
     }
 }
 
-/// One liar of five says without pause that somebody who is gone still leads.
+/// One liar of five says without pause that a member that is gone still leads.
 #[test]
-fn one_who_lies_about_whom_it_follows_holds_nobody_up() {
+fn a_member_that_lies_about_whom_it_follows_delays_no_election() {
     for seed in 0..4 {
         let (mut cluster, leader) = at_work(seed, 5, None);
         let liar = (leader + 1) % 5;
@@ -101,7 +101,7 @@ fn one_who_lies_about_whom_it_follows_holds_nobody_up() {
             let follows = PeerMessage::Follows { group: group.group, leader, term, newest };
             (0..5).filter(|to| *to != liar).for_each(|to| cluster.say(liar, to, &follows));
         };
-        // While it leads, another is said to.
+        // While it leads, another is said to lead.
         let (from, mut next) = (cluster.now(), cluster.now());
         cluster.run_until(20_000, |cluster| {
             if cluster.now() >= next {
@@ -130,9 +130,9 @@ fn one_who_lies_about_whom_it_follows_holds_nobody_up() {
     }
 }
 
-/// Who was not run for some seconds has heard nobody, and the leader is not to blame.
+/// A member that did not run for some seconds has heard nobody, and the leader is not to blame.
 #[test]
-fn a_member_that_was_stopped_for_a_while_deposes_nobody() {
+fn a_member_that_was_stopped_for_a_while_deposes_no_leader() {
     for seed in 0..6 {
         let (mut cluster, leader) = at_work(seed, 3, None);
         let before = cluster.status(leader).map(|status| status.role);
@@ -147,7 +147,7 @@ fn a_member_that_was_stopped_for_a_while_deposes_nobody() {
 }
 
 rules!(
-    a_leader_that_nobody_follows_learns_so_within_an_election: RivalUnheard;
-    a_leader_without_the_store_gives_way_to_a_majority: RivalUnheard;
+    a_leader_that_nobody_follows_learns_it_within_an_election: RivalUnheard;
+    a_leader_without_the_store_steps_down_for_a_majority: RivalUnheard;
     a_member_that_hears_both_follows_one_and_stays: NobodyAsked;
 );

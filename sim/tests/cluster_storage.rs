@@ -8,10 +8,10 @@ use strongroom_replica::stored::TreeDamage;
 use strongroom_replica::{Role, Storage};
 use strongroom_sim::cluster::{Cluster, StoreCalls, StoreFault, User, Wish};
 
-/// Longest time that a scenario may take, in its own milliseconds.
+/// The longest time that a scenario may take, in its own milliseconds.
 const PATIENCE_MS: u64 = 60_000;
 
-/// Snapshots all the time, and nothing is kept for long.
+/// Snapshots all the time, and nothing kept for long.
 const QUICK: Storage =
     Storage { snapshot_after_ms: 200, snapshot_records: 2, snapshot_segments: 512, grace_ms: 300 };
 
@@ -27,10 +27,10 @@ fn users(cluster: &Cluster, seeds: std::ops::Range<u64>, wishes: &[Wish]) -> Vec
     seeds.map(user).collect()
 }
 
-/// Runs until somebody leads.
+/// Runs until a member leads.
 #[track_caller]
 fn elect(cluster: &mut Cluster) -> usize {
-    assert!(cluster.run_until(5_000, |cluster| cluster.leader().is_some()), "somebody leads within 5 s");
+    assert!(cluster.run_until(5_000, |cluster| cluster.leader().is_some()), "a member leads within 5 s");
     cluster.leader().expect("just seen")
 }
 
@@ -39,7 +39,7 @@ fn has_recovered(user: &User) -> bool {
     matches!(user.responses().last(), Some(SecretsResponse::Recover3(Recover3Response::Ok(_))))
 }
 
-/// Users try again to recover, and do.
+/// Users try to recover again, and succeed.
 #[track_caller]
 fn recover(cluster: &mut Cluster, users: &mut [User]) {
     users.iter_mut().for_each(|user| user.wish(RECOVER));
@@ -73,7 +73,7 @@ fn snapshot_at(cluster: &Cluster) -> Index {
     cluster.store.tree.snapshot().map_or(Index::ZERO, |snapshot| snapshot.entry.index)
 }
 
-/// The least first index of the segments that are there.
+/// The lowest first index of the segments that are there.
 fn oldest(cluster: &Cluster) -> Index {
     cluster.store.objects().next().expect("the log is never empty").0.first
 }
@@ -98,7 +98,7 @@ fn a_group_starts_again_from_a_snapshot_after_the_log_before_it_was_deleted() {
     }
 }
 
-/// A store that takes minutes to list a long log: what is next has a name that follows from what is there.
+/// A store that takes minutes to list a long log: the name of the next segment follows from what is there.
 #[test]
 fn a_member_that_is_behind_catches_up_although_no_listing_ends() {
     for seed in 0..8 {
@@ -156,7 +156,7 @@ fn leaves_that_move_while_a_snapshot_is_taken_are_in_the_next_one() {
     }
 }
 
-/// Seed 1363 of the random faults: with so much unstored no request was to be run, nor the entry that elects a leader.
+/// Seed 1363 of the random faults: with so much unstored, no request could be run, nor the entry that elects a leader.
 #[test]
 fn a_leader_is_elected_although_more_has_changed_than_may_wait_for_a_snapshot() {
     for seed in 0..10 {
@@ -165,7 +165,7 @@ fn a_leader_is_elected_although_more_has_changed_than_may_wait_for_a_snapshot() 
         let mut users = users(&cluster, 0..14, &[Wish::Register]);
         users.iter_mut().for_each(|user| user.aim(leader));
         cluster.serve(PATIENCE_MS, &mut users);
-        // The witnesses know of every change, and of no snapshot.
+        // The witnesses know every change, but no snapshot.
         cluster.crash_agent(leader);
         recover(&mut cluster, &mut users);
         finish(&cluster, 3);
@@ -204,7 +204,7 @@ fn a_member_that_was_away_longer_than_the_log_is_kept_jumps_and_can_lead() {
     }
 }
 
-/// Users of a busy group; after so many messages every process is lost, and one member for good. What was answered
+/// Users of a busy group; after this many messages every process is lost, and one member permanently. What was answered
 /// holds, and the rest is answered in the end.
 fn lose_everything(seed: u64, at: u64) -> u64 {
     let mut cluster = Cluster::with_storage(seed, 3, QUICK);
@@ -284,7 +284,7 @@ fn a_stray_old_leader_that_writes_at_a_deleted_position_changes_nothing() {
         let mut unheard = users(&cluster, 10..13, &REGISTER_AND_RECOVER);
         let name = stray(&mut cluster, &mut served, &mut unheard);
         if seed % 3 == 1 {
-            // By then it has given up waiting, and its clients.
+            // By then it has given up waiting, and has given up its clients.
             cluster.run_for(30_000);
         }
         let before = (cluster.released().clone(), cluster.store.tree.openings(), cluster.log());
@@ -302,7 +302,7 @@ fn a_stray_old_leader_that_writes_at_a_deleted_position_changes_nothing() {
         assert_eq!(cluster.released(), &before.0, "no reply is released");
         assert_eq!(cluster.store.tree.openings(), before.1, "the tree stays with the leader");
         if heard {
-            // Who hears nobody has by now jumped, and rightly tries to lead.
+            // The member that hears nobody has jumped by now, and rightly tries to lead.
             assert_eq!(cluster.leader(), leader);
             assert_eq!(cluster.log(), before.2);
         }
@@ -358,7 +358,7 @@ fn a_listing_that_lags_delays_a_group_and_stops_nobody() {
     }
 }
 
-/// What a realm holds of a user: nothing, or how many guesses are charged.
+/// What a realm holds for a user: nothing, or how many guesses are charged.
 type State = Option<u16>;
 
 /// The state after a wish is carried out.
@@ -374,7 +374,7 @@ fn carried_out(state: State, wish: Wish) -> State {
 
 const SCRIPT: [Wish; 5] = [Wish::Register, Wish::Recover2, Wish::WrongTag, Wish::Recover2, Wish::Recover3];
 
-/// One user carries the script out, while one request to the store goes wrong; soon after it everything is lost, and
+/// One user carries out the script while one request to the store goes wrong; soon after it everything is lost, and
 /// starts again. Returns how many requests the store had.
 fn crash_at(nth: u64, fault: StoreFault, later_ms: u64) -> u64 {
     let mut cluster = Cluster::with_storage(7, 3, QUICK);
@@ -445,7 +445,7 @@ fn calls_of_recoveries(count: u64) -> (StoreCalls, Cluster) {
 }
 
 #[test]
-fn one_recovery_alone_costs_two_writes_and_one_reading_of_its_way() {
+fn one_recovery_alone_costs_two_writes_and_one_reading_of_its_path() {
     let (calls, mut cluster) = calls_of_recoveries(1);
     let expected = StoreCalls { writes: 2, loads: 1, pages: 1, leaves: 1, ..StoreCalls::default() };
     assert_eq!(calls, expected);
@@ -461,7 +461,8 @@ fn a_thousand_recoveries_at_once_share_their_store_calls() {
     let expected = StoreCalls {
         // Other seeds: 15 to 18.
         writes: 15,
-        // A witness whom a segment reached before the one that it follows looks in the store, by name and then in a listing.
+        // A witness that gets a segment before the one that it follows looks in the store, by name and then in a
+        // listing.
         lists: 2,
         reads: 4,
         snapshot_reads: 1,
@@ -488,7 +489,7 @@ fn an_idle_group_asks_the_store_for_next_to_nothing() {
 }
 
 #[test]
-fn a_lost_leaf_is_named_and_refuses_its_own_record_alone() {
+fn a_lost_leaf_is_named_and_only_its_own_record_is_refused() {
     let mut cluster = Cluster::with_storage(9, 3, QUICK);
     let mut users = users(&cluster, 0..4, &REGISTER_AND_RECOVER);
     cluster.serve(PATIENCE_MS, &mut users);
@@ -502,12 +503,12 @@ fn a_lost_leaf_is_named_and_refuses_its_own_record_alone() {
         users[0].poll(cluster);
         !cluster.tree_damage().is_empty()
     });
-    assert!(refused && !users[0].is_content(), "nothing can be said of the record");
+    assert!(refused && !users[0].is_content(), "nothing can be said about the record");
     assert!(cluster.tree_damage().iter().all(|(_, damage)| *damage == TreeDamage::NoLeaf(lost)));
     users[1..].iter_mut().for_each(|user| user.wish(RECOVER));
     cluster.serve(PATIENCE_MS, &mut users[1..]);
     assert!(users[1..].iter().all(has_recovered), "the others are served");
-    assert!((0..3).all(|member| cluster.fault(member).is_none()), "nobody stops");
+    assert!((0..3).all(|member| cluster.fault(member).is_none()), "no member stops");
 }
 
 #[test]
@@ -521,7 +522,7 @@ fn a_stray_log_that_is_longer_than_the_real_one_does_not_stop_the_group() {
         cluster.serve(60_000, &mut served);
         cluster.run_for(400);
 
-        // The old leader is cut off, and makes one entry after the other, whose writes are held.
+        // The old leader is cut off, and makes one entry after another, whose writes are held.
         cluster.faults.alone.insert(old);
         cluster.faults.held_writes.insert(old);
         let mut unheard: Vec<User> = (10..90).map(|user| User::new(&cluster, user, 5)).collect();
@@ -561,7 +562,7 @@ fn a_stray_log_that_is_longer_than_the_real_one_does_not_stop_the_group() {
 
 #[test]
 fn a_group_comes_up_although_its_store_takes_long_to_give_the_log() {
-    // Nothing is stored but the log: every leader has all of it to read.
+    // Only the log is stored: every leader has to read all of it.
     const NEVER: Storage = Storage {
         snapshot_after_ms: u64::MAX / 4,
         snapshot_records: usize::MAX / 8,

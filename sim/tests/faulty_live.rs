@@ -29,7 +29,7 @@ fn bad_day() -> Faults {
     }
 }
 
-/// What a user knows of itself, whatever it was told.
+/// What a user knows about itself, whatever it was told.
 struct User {
     client: Client,
     secret: UserSecret,
@@ -56,7 +56,7 @@ impl User {
         }
     }
 
-    /// A wrong guess, which counts once it was answered; and if it was not, may have counted.
+    /// A wrong guess. It counts if it was answered; if not, it may have counted.
     async fn guess_wrong(&mut self) {
         match self.client.recover(&Pin::from("0000"), b"info").await {
             Err(Error { kind: ErrorKind::InvalidPin { guesses_remaining }, .. }) => {
@@ -68,7 +68,7 @@ impl User {
         }
     }
 
-    /// The right guess, for as long as it takes.
+    /// The right guess, tried for as long as it takes.
     async fn recover(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -21,7 +21,7 @@ fn name(round: u64) -> String {
     format!("groups/00/log/{round:016x}-00ff")
 }
 
-/// What writer `writer` wants to be there, in full.
+/// The bytes that writer `writer` wants to store.
 fn bytes(writer: u8) -> Bytes {
     Bytes::from(vec![writer; 100])
 }
@@ -30,7 +30,7 @@ fn is_whole(bytes: &[u8]) -> bool {
     bytes.len() == 100 && bytes.iter().all(|byte| byte == &bytes[0])
 }
 
-/// One writer: creates every name in turn, each time again until it knows; now and then reads and lists.
+/// One writer: creates every name in turn, repeating each until it knows the outcome; now and then reads and lists.
 async fn write(store: Store, writer: u8, seed: u64) -> Result<Vec<CreateOutcome>, String> {
     let mut rng = StdRng::seed_from_u64(seed ^ u64::from(writer) << 32);
     let mut outcomes = Vec::new();
@@ -58,7 +58,7 @@ async fn write(store: Store, writer: u8, seed: u64) -> Result<Vec<CreateOutcome>
     Ok(outcomes)
 }
 
-/// Eight writers race for some names. What was wrong with the outcomes, or how often each fault struck.
+/// Eight writers race for some names. Returns what was wrong with the outcomes, or how often each fault struck.
 async fn race(seed: u64, planted: bool) -> Result<BTreeMap<Fault, u64>, String> {
     let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let faults =
@@ -129,7 +129,7 @@ async fn the_same_seed_gives_the_same_faults_and_another_seed_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_planned_fault_befalls_just_the_call_it_is_planned_for_and_create_settles_it() {
+async fn a_planned_fault_hits_only_the_call_it_is_planned_for_and_create_settles_it() {
     for fault in Fault::ALL {
         let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let faulty = Faulty::new(Arc::clone(&objects), 1, Faults::none());
@@ -151,7 +151,7 @@ async fn a_write_whose_writer_gave_up_may_arrive_later_and_the_same_bytes_settle
     let faulty =
         Faulty::new(Arc::new(InMemory::new()), 1, Faults { slow: Duration::from_secs(60), ..Faults::none() });
     let store = Store::on(Arc::new(faulty.clone()));
-    // Three attempts, each a put and a look.
+    // Three attempts, each a put and a read.
     for call in [0, 2, 4] {
         faulty.plan(call, Fault::Slow);
     }
@@ -164,7 +164,7 @@ async fn a_write_whose_writer_gave_up_may_arrive_later_and_the_same_bytes_settle
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_an_object_is_no_object_and_a_listing_that_lags_catches_up() {
+async fn half_an_object_is_not_an_object_and_a_listing_that_lags_catches_up() {
     let faulty = Faulty::new(Arc::new(InMemory::new()), 1, Faults::none());
     let store = Store::on(Arc::new(faulty.clone()));
     for round in 0..3 {

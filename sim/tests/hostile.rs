@@ -1,9 +1,9 @@
-//! A hostile host gets nothing from the cores as they are, and something from cores with a rule left out.
+//! A hostile host gets nothing from the cores as they are, but something from cores with a rule left out.
 
 use strongroom_hsm_planted::Bug;
 use strongroom_sim::hostile::{RULES, Trace, UNSEEN, Violation, hunt_planted, search, search_for, seen};
 
-/// Steps in which a planted bug is found that these tests use.
+/// The number of steps within which the planted bugs in these tests are found.
 const BUDGET: u64 = 8_000;
 
 fn broken(bug: Bug) -> (Trace, Violation) {
@@ -21,7 +21,7 @@ fn a_hostile_host_gets_nothing_that_it_may_not_have() {
     }
 }
 
-/// Every planted bug is found, with the seed, the steps and the words that the documentation tells.
+/// Every planted bug is found, with the seed, the steps and the words given in the documentation.
 #[test]
 fn the_table_in_the_documentation_is_what_the_search_finds() {
     let documented = include_str!("../../docs/hostile-host.md");
@@ -107,7 +107,7 @@ fn the_model_departs_from_cores_with_a_rule_left_out() {
         (Bug::JumpKeepsLeadership, "does not follow the newest own entry"),
         (Bug::SameTerm, "was drawn before"),
     ] {
-        // A rule that is left out departs in more than one way, and the first that a seed finds may be another.
+        // A core with a rule left out departs in more than one way, and the first one that a seed finds may be another.
         let what = |seed| {
             let found = search_for(Some("as the model allows"), seed, 50_000, Some(bug)).broken;
             found.map(|(_, violation)| violation.what).unwrap_or_default()
@@ -130,7 +130,7 @@ fn the_same_seed_gives_the_same_run() {
 
 #[test]
 fn a_trace_that_was_written_breaks_the_same_rule_when_it_is_read() {
-    // The second needs a run with other secrets beside it to be seen.
+    // To see the second one, a run with other secrets has to be compared with it.
     for bug in [Bug::CountTwice, Bug::WrongTagRefusedAtOnce] {
         let (trace, violation) = broken(bug);
         let read = Trace::parse(&trace.to_string()).expect("reads what was written");

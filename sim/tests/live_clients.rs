@@ -135,7 +135,7 @@ async fn a_client_lives_at_the_leader_and_at_a_witness_and_a_session_goes_throug
         live(user(Door::http(*front), &format!("http {i}"))).await;
         live(user(Door::grpc(*front), &format!("grpc {i}"))).await;
     }
-    // One session by way of all members in turn, so that each message but the leader's is forwarded.
+    // One session through all members in turn, so that every message except the leader's is forwarded.
     let mut roaming = user(Door::http(fronts[0]), "roaming");
     roaming.register("4821", SECRET, 3).await;
     for front in fronts.iter().cycle().take(6) {
@@ -147,7 +147,7 @@ async fn a_client_lives_at_the_leader_and_at_a_witness_and_a_session_goes_throug
     local.shutdown().await;
 }
 
-/// The SDK's view of realms, 2 of 3 to recover and all to register.
+/// The SDK's view of three realms: 2 are needed to recover, and all to register.
 fn sdk(realms: &[OneMember], issuer: &Issuer, certificate: &str, user: &str) -> Client {
     let entry = |realm: &OneMember| {
         json!({

@@ -1,5 +1,5 @@
-//! Users of the SDK as it comes while a realm loses its leader: operations go on, and nobody pays a guess for it. The one
-//! that may fail is a recovery whose Recover3 was under way: that goes to one session and to no other.
+//! Users of the SDK with its defaults, while a realm loses its leader: operations go on, and no user pays a guess for
+//! it. The only one that may fail is a recovery whose Recover3 was under way: that goes to one session and to no other.
 
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 
 const SECRET: &[u8] = b"what the user entrusts";
 const USERS: usize = 8;
-/// Far more than it takes on a machine that does nothing else; the client's own limits are tested in its time.
+/// Far more than it takes on an idle machine; the client's own limits are tested on its own clock.
 const LIMIT: Duration = Duration::from_secs(30);
 /// Between the beginnings of two operations of a user, so that on a fast machine no user is over its rate at an agent.
 const REST: Duration = Duration::from_millis(200);

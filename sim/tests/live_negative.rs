@@ -1,5 +1,5 @@
-//! Every body that a server must refuse, to an agent that runs, with a core behind it: the answer, and that a refusal
-//! leaves the record as it was.
+//! Every body that a server must refuse, sent to a running agent with a core behind it: the answer is right, and a
+//! refusal leaves the record as it was.
 
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../../agent/tests/support/mod.rs"]
@@ -56,7 +56,7 @@ impl Live {
         Self { vectors, raw, realm, device, clocks }
     }
 
-    /// After this, a session that the leader does not know is one that never was.
+    /// After this, a session that the leader does not know never existed.
     fn pass_the_grace_of_a_new_leader(&self) {
         self.clocks.move_on(Duration::from_secs(36));
     }
@@ -84,7 +84,7 @@ impl Live {
         ClientRequest { realm, auth_token, session_id, kind, encrypted }.to_cbor()
     }
 
-    /// Opens a session of the test's.
+    /// Opens a session of the test's own.
     async fn open(&self) -> Transport {
         let rng = &mut StdRng::seed_from_u64(2);
         let (handshake, request) = noise::client_start(&self.public_key(), &[], rng).expect("a good key");
@@ -92,7 +92,7 @@ impl Live {
         finish(handshake, &self.call(&body).await).0
     }
 
-    /// Sends a request whose answer matters only in that there is one.
+    /// Sends a request of which only the fact that it is answered matters.
     async fn apply(&self, transport: &mut Transport, request: &[u8]) {
         let ciphertext = transport.encrypt(request).expect("few messages");
         let body = self.envelope(OURS, RequestKind::SecretsRequest, NoiseRequest::Transport { ciphertext });
@@ -102,7 +102,7 @@ impl Live {
         transport.decrypt(&ciphertext).expect("in order");
     }
 
-    /// No session, and the record as the case wants it.
+    /// No session, and the record as the case needs it.
     async fn prepare(&self, case: &Value) {
         let nothing = NoiseRequest::Transport { ciphertext: vec![0; 16] };
         let ended = self.call(&self.envelope(THEIRS, RequestKind::SecretsRequest, nothing)).await;

@@ -1,5 +1,5 @@
-//! What a realm keeps in its object store, with agents and HSMs as they run, on a folder: segments are deleted,
-//! everything may be lost at once, and what is damaged is named and made again.
+//! What a realm keeps in its object store, with real agents and HSMs, in a folder: segments are deleted, everything may
+//! be lost at once, and what is damaged is named and rebuilt.
 
 mod support;
 
@@ -106,7 +106,7 @@ fn opened(folder: &Path) -> (Store, TreeStore, GroupId) {
 
 async fn check_alone(folder: &Path) -> Findings {
     let (store, tree, group) = opened(folder);
-    check::check(&store, &tree, group, &mut NoWitness, &Unwatched).await.expect("comes to an end")
+    check::check(&store, &tree, group, &mut NoWitness, &Unwatched).await.expect("the check ends")
 }
 
 async fn snapshot_reached(realm: &LocalRealm) {
@@ -141,7 +141,7 @@ async fn old_segments_are_deleted_and_a_realm_that_lost_every_process_goes_on_fr
         segments(folder.path()).is_disjoint(&first).then_some(())
     })
     .await;
-    // All at once, in whatever they are doing.
+    // All at once, whatever they are doing.
     for member in 0..MEMBERS {
         realm.kill(member).await;
     }
@@ -153,11 +153,11 @@ async fn old_segments_are_deleted_and_a_realm_that_lost_every_process_goes_on_fr
     assert_eq!(guess_wrong(&ada).await, 7);
     recover(&ada).await;
 
-    // The log begins later than with entry 1, an HSM vouches for it, and all that there is fits together.
+    // The log begins later than with entry 1, an HSM vouches for it, and everything that is there fits together.
     snapshot_reached(&realm).await;
     let (store, tree, group) = opened(folder.path());
     let mut hsm = AgentWitness { agent: realm.admin(0).await.expect("an agent"), group };
-    let found = check::check(&store, &tree, group, &mut hsm, &Unwatched).await.expect("comes to an end");
+    let found = check::check(&store, &tree, group, &mut hsm, &Unwatched).await.expect("the check ends");
     assert_eq!(found.problems, Vec::new());
     assert!(found.entries.0 > Index(1) && found.authentic > Some(0), "{found:?}");
     assert_eq!(found.leaves, 1);
@@ -198,7 +198,7 @@ async fn a_member_that_was_away_while_its_segments_were_deleted_comes_back_and_c
     realm.shutdown().await;
 }
 
-/// What the agents of a realm have asked of its store, for any purpose but the probe.
+/// What the agents of a realm have asked of its store, for any purpose except the probe.
 fn calls(stores: &[Store], kind: Kind) -> u64 {
     let of = |purpose| stores.iter().map(|store| store.metrics().calls(purpose, kind)).sum::<u64>();
     of(Purpose::Log) + of(Purpose::Tree)
@@ -228,7 +228,7 @@ async fn a_recovery_alone_costs_three_writes_and_nothing_else() {
     recover(&ada).await;
     let after = kinds.map(|kind| calls(&stores, kind));
     let cost: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
-    // Each of its three requests waits for an entry of its own, and alone, for a segment of its own.
+    // Each of its three requests waits for an entry of its own, and, being alone, for a segment of its own.
     assert_eq!(cost, [COST_PUTS, 0, 0, 0], "puts, gets, listings, deletes");
     realm.shutdown().await;
 }
@@ -253,14 +253,14 @@ async fn every_object_that_is_damaged_or_missing_is_named() {
         }
         fs::write(&segment, &bytes).expect("writable");
     }
-    // Names sort as the log does. Without its first segments a log is one whose beginning was deleted in time.
+    // Names sort as the log does. A log without its first segments looks like one whose beginning was deleted in time.
     for segment in segments(folder.path()).into_iter().skip(1) {
         let bytes = fs::read(&segment).expect("readable");
         let name = segment.file_name().expect("a name").to_string_lossy().into_owned();
         fs::remove_file(&segment).expect("removable");
         let found = check_alone(folder.path()).await;
         let named = found.problems.iter().any(|problem| problem.to_string().contains(&name));
-        // Behind the stored tree only an HSM tells the end of the log from one that lost its last segment.
+        // After the stored tree, only an HSM can tell the end of the log from the loss of its last segment.
         assert!(named || found.snapshot < Some(found.entries.1), "{name}: {:?}", found.problems);
         fs::write(&segment, &bytes).expect("writable");
     }
@@ -272,7 +272,7 @@ async fn every_object_that_is_damaged_or_missing_is_named() {
         let found = check_alone(folder.path()).await;
         let is_named =
             found.problems.iter().any(|p| matches!(p, Problem::Tree(_)) && p.to_string().contains(&name));
-        // A file of the tree that was merged into another is there for a while, and not needed.
+        // A file of the tree that was merged into another is there for a while, but not needed.
         assert!(is_named || found.problems.is_empty(), "{name}: {:?}", found.problems);
         named += usize::from(is_named);
         fs::write(&object, &bytes).expect("writable");
@@ -377,7 +377,7 @@ async fn a_leaf_that_a_repair_would_need_is_compared_with_the_stored_tree_where_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tree_whose_files_are_all_lost_is_made_again_from_the_log_and_the_realm_goes_on() {
+async fn a_tree_whose_files_are_all_lost_is_rebuilt_from_the_log_and_the_realm_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
     stopped(folder.path(), KEEPING).await;
     for object in files(&folder.path().join("store"), "/tree/") {
@@ -395,7 +395,7 @@ async fn a_tree_whose_files_are_all_lost_is_made_again_from_the_log_and_the_real
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tree_that_lost_some_leaves_is_made_again_from_the_segments_that_have_them() {
+async fn a_tree_that_lost_some_leaves_is_rebuilt_from_the_segments_that_have_them() {
     let folder = tempfile::tempdir().expect("a folder");
     stopped(folder.path(), KEEPING).await;
     // What one file of the tree held is damaged: one that was not merged into another yet.
@@ -425,7 +425,7 @@ async fn a_tree_that_lost_some_leaves_is_made_again_from_the_segments_that_have_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tree_that_is_lost_with_the_beginning_of_the_log_is_not_made_again_and_nothing_changes() {
+async fn a_tree_that_is_lost_with_the_beginning_of_the_log_is_not_rebuilt_and_nothing_changes() {
     let folder = tempfile::tempdir().expect("a folder");
     let realm = made(folder.path(), EAGER).await;
     let first = segments(folder.path());

@@ -19,7 +19,7 @@ fn without_a_rule_a_promise_breaks() {
         let Some(bounds) = Bounds::for_rule(rule) else { continue };
         let Explored { states, broken, .. } = explore(&bounds, Some(rule));
         let (way, _) = broken.unwrap_or_else(|| panic!("{rule:?}: {states} states and nothing breaks"));
-        // With all rules the same way is closed, or leads to nothing.
+        // With all rules, the same way is closed or leads to nothing.
         let mut model = Model::new(bounds.members, None);
         let allowed = way.iter().all(|action| model.apply(*action).is_ok());
         assert!(!allowed || model.broken_promise(bounds.guesses).is_none(), "{rule:?}");

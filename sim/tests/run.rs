@@ -1,11 +1,11 @@
-//! Whole clusters from seeds: always the same run, always progress in the end, and failures that say what failed.
+//! Whole clusters from seeds: always the same run, always progress at the end, and failures that say what failed.
 
 use std::ops::Range;
 use strongroom_hsm_planted::Bug;
 use strongroom_sim::cluster::{HostBug, Kind, Lane};
 use strongroom_sim::run::{Failure, Report, Run, Trouble, run};
 
-/// Runs a seed with something planted; what did not hold.
+/// Runs a seed with something planted. Returns what did not hold.
 fn failure(seed: u64, plant: impl Fn(&mut Run)) -> Option<Failure> {
     let mut run = Run::new(seed);
     plant(&mut run);
@@ -100,7 +100,7 @@ fn a_message_sent_again_that_is_answered_before_its_entry_is_committed_is_found(
 #[test]
 fn an_answer_of_another_registration_is_found() {
     let words = "an answer is of another registration than the newest";
-    // It takes a user who registers again while an answer is on its way.
+    // This needs a user who registers again while an answer is on its way.
     assert_found_in(1..200, words, |run| run.cluster().plant(Bug::AnyVersion));
 }
 
@@ -147,15 +147,15 @@ fn power_is_also_lost_in_starts() {
     assert!(total >= 10, "{total} starts were cut");
 }
 
-/// A deposed leader's segments landed where the log's had been deleted: the last first, which was collected before the
-/// others came. The check took it for a second entry of the log.
+/// A deposed leader's segments landed where the log's had been deleted, the last one first, which was collected before
+/// the others came. The check took it for a second entry of the log.
 #[test]
 fn strays_that_are_collected_before_the_one_that_shows_them_to_be_strays_are_no_failure() {
     run(1_057_729_283).unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// A deposed leader had written where the log's segments were deleted long before it could give up, and followed what it
-/// wrote; the others were one too few.
+/// A deposed leader had written where the log's segments were deleted long before it could give up, and followed what
+/// it wrote; the others were one too few.
 #[test]
 fn a_member_off_the_log_is_not_one_of_the_majority_that_must_make_progress() {
     run(3_200_001_009).unwrap_or_else(|failure| panic!("{failure}"));

@@ -60,7 +60,7 @@ fn a_local_realm_ends_cleanly_when_it_is_told_to() {
     }
 }
 
-/// As in a container: the first process of its namespace has only the signals that it asked for.
+/// As in a container: the first process of a namespace gets only the signals that it asked for.
 #[test]
 fn a_local_realm_ends_as_the_first_process_of_a_namespace() {
     let probe = Command::new("unshare").args(["-r", "-p", "-f", "true"]).stderr(Stdio::null()).status();

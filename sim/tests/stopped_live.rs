@@ -1,5 +1,5 @@
-//! A live realm of which one member is in no state to serve: its front door serves clients all the same, as long as a
-//! leader can be reached, and says so at once when nobody can.
+//! A live realm of which one member cannot serve by itself: its front door still serves clients as long as a leader can
+//! be reached, and says so at once when none can.
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -26,7 +26,7 @@ async fn realm() -> (LocalRealm, Folder) {
     realm_of(Setting::default()).await
 }
 
-/// One whose agents know each other's front doors.
+/// A realm whose agents know each other's front doors.
 async fn realm_with_fronts() -> (LocalRealm, Folder) {
     realm_of(Setting { fronts: true, ..Setting::default() }).await
 }
@@ -50,7 +50,7 @@ async fn realm_of(setting: Setting) -> (LocalRealm, Folder) {
     (realm, Folder { _dir: dir, seen })
 }
 
-/// A client that asks five times within some milliseconds and no more, as those in the field do.
+/// A client that asks only five times within some milliseconds, as those in the field do.
 async fn hasty(realm: &LocalRealm, member: usize, user: &str) -> Client {
     let configuration = realm.configuration(member).await.expect("a member");
     let fast = configuration.replace("Standard2019", "FastInsecure");
@@ -95,7 +95,7 @@ async fn a_member_that_reads_error_pages_serves_clients_says_what_is_wrong_and_g
     register(&other).await;
     folder.seen[bad].set(Faults { error_pages: Some("/log/"), ..Faults::none() });
     realm.restart(bad).await.expect("its addresses are free");
-    // While it looks again and again, and after it has stopped. It is known to the others a moment after it started.
+    // While it looks again and again, and after it has stopped. The others know it a moment after it started.
     until("the agent is known", async || realm.device(bad).await.is_ok_and(|device| device.realm.is_some()))
         .await;
     until("a client is served", async || {
@@ -138,7 +138,7 @@ async fn an_agent_that_has_lost_its_hsm_serves_clients_through_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_reaches_nobody_says_so_at_once() {
+async fn an_agent_that_reaches_no_other_says_so_at_once() {
     let (mut realm, _folder) = realm().await;
     let user = hasty(&realm, 0, "user").await;
     register(&user).await;
@@ -232,7 +232,7 @@ async fn two_agents_started_without_their_hsms_do_not_send_a_request_to_and_fro(
     realm.shutdown().await;
 }
 
-/// Once it has noticed, five attempts take no time to speak of.
+/// Once it has noticed, five attempts take hardly any time.
 async fn refuses_at_once(user: &Client) {
     until("a quick answer", async || {
         let began = Instant::now();

@@ -1,8 +1,9 @@
-//! Segments that were pushed before their turn: a member that catches up reads the store as far as these, and takes them
-//! from there. Otherwise it would be behind for as long as the leader writes faster than the store is read once.
+//! Segments that were pushed before their turn. A member that catches up reads the store only as far as these, and
+//! takes them from here. Otherwise it would stay behind for as long as the leader writes faster than the member reads
+//! the store.
 //!
-//! They are their sender's words and nothing else, checked when it is their turn. Kept here: they are bounded, whoever sends
-//! them.
+//! They are nothing but their sender's word, and are checked when it is their turn. Kept here: they are bounded,
+//! whoever sends them.
 
 use crate::segment::{Segment, SegmentName};
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use strongroom_proto::hsm::PrefixTree;
 use strongroom_proto::ids::HsmId;
 
-/// How many are kept, and how many bytes in all.
+/// The most segments that are kept, and the most bytes in all.
 const MAX_SEGMENTS: usize = 256;
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
@@ -22,7 +23,7 @@ pub(super) struct Push {
     pub(super) paths: Vec<PrefixTree>,
 }
 
-/// Those before their turn.
+/// The segments that wait for their turn.
 #[derive(Default)]
 pub(super) struct Ahead {
     pushes: BTreeMap<SegmentName, Push>,
@@ -30,7 +31,7 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// Keeps one. Where there is no room, the last ones are lost: they are the last whose turn it is.
+    /// Keeps one. Where there is no room, the last ones are dropped: their turn comes last.
     pub(super) fn put(&mut self, push: Push) {
         let name = push.segment.name();
         self.bytes += push.bytes.len();
@@ -44,7 +45,7 @@ impl Ahead {
         }
     }
 
-    /// The one of this name, whose turn it is. Those before it are over.
+    /// The one with this name, whose turn it is. Those before it are dropped.
     pub(super) fn next(&mut self, name: SegmentName) -> Option<Push> {
         while let Some(first) = self.pushes.first_entry()
             && first.key().first < name.first
@@ -57,13 +58,13 @@ impl Ahead {
     }
 
     /// # Panics
-    /// If what is kept here is not.
+    /// If the invariant above does not hold.
     pub(super) fn assert_invariants(&self) {
         let bounded = self.pushes.len() <= MAX_SEGMENTS && self.bytes <= MAX_BYTES;
-        assert!(bounded, "what was pushed before its turn fills the memory");
+        assert!(bounded, "too much is kept of what was pushed before its turn");
     }
 
-    /// Forgets all.
+    /// Forgets everything.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "what was pushed before its turn fills the memory")]
+    #[should_panic(expected = "too much is kept of what was pushed before its turn")]
     fn pushes_without_bound_are_noticed() {
         let mut ahead = Ahead::default();
         let push = push(entries(1).remove(0), MAX_BYTES + 1);

@@ -1,7 +1,7 @@
 //! What can be asked of an HSM, each request with the reply that it names.
 //!
 //! Owns which reply answers which request, and the bytes of a request: [`Asked`] makes them once. A reply is what the
-//! link brought; [`read`] takes it for the answer that was asked for, or says what came in its place.
+//! link brought; [`read`] turns it into the answer that was asked for, or says what came instead.
 
 use strongroom_proto::enrolment::{CustodianPolicy, CustodianSignature, ExportApproval, SealedRealm};
 use strongroom_proto::entry::Entry;
@@ -14,7 +14,7 @@ use strongroom_proto::statement::{Captured, GroupStatement, MemberStatement};
 
 /// A request that names the HSM's answer to it. What each checks and changes is at the [`Request`] of its name.
 pub trait Ask {
-    /// What the HSM answers, if it does not refuse.
+    /// What the HSM answers, unless it refuses.
     type Answer;
 
     /// The request.
@@ -23,7 +23,7 @@ pub trait Ask {
     /// The answer in a reply.
     ///
     /// # Errors
-    /// [`Unanswered`], but for a reply that was lost.
+    /// [`Unanswered`], except where a reply was lost.
     fn answer(reply: Reply) -> Result<Self::Answer, Unanswered>;
 }
 
@@ -32,7 +32,7 @@ pub trait Ask {
 pub enum Unanswered {
     /// The HSM refused, and nothing changed.
     Refused(Refusal),
-    /// The HSM answered something else. Agent and HSM are not of one version.
+    /// The HSM answered something else. The agent and the HSM run different versions.
     Senseless,
     /// No reply came. The request may have been carried out.
     Lost,
@@ -57,7 +57,7 @@ pub struct Asked {
     about: About,
 }
 
-/// What a request is about. One that is about the whole HSM, or about the same group, keeps its turn.
+/// What a request is about. Requests about the whole HSM, or about the same group, keep their order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum About {
     /// The HSM.
@@ -219,7 +219,7 @@ pub struct Process {
     pub group: GroupId,
     /// A partial tree for each prefix that the batch needs.
     pub trees: Vec<PrefixTree>,
-    /// The requests, in the order in which they are to be run.
+    /// The requests, in the order in which to run them.
     pub requests: Vec<BatchRequest>,
 }
 
@@ -249,9 +249,9 @@ pub struct Commit {
 /// [`Reply::Committed`].
 #[derive(Clone, Debug)]
 pub struct Committed {
-    /// That a majority has captured its entry.
+    /// The statement that a majority has captured its entry.
     pub statement: strongroom_proto::statement::Committed,
-    /// The replies of every own entry up to that one which were not released before.
+    /// The replies of the leader's own entries up to that one that were not released before.
     pub released: Vec<Released>,
 }
 ask!(

@@ -1,9 +1,9 @@
-//! What has gone out and not come back, as the agent sees it: looks at events and actions alone, and so finds what the parts
-//! would not find in themselves. Kept only where debug assertions are on.
+//! What has gone out and not come back, as the agent sees it. It looks only at events and actions, and so finds what
+//! the parts would not find in themselves. Kept only where debug assertions are on.
 //!
-//! Kept here, by all parts together: every client request is answered exactly once, and by a reply only when the HSM has just
-//! given one; nothing is asked for a second time before the first has ended, as [`Event`] says; others hear only of what is in
-//! the store with all before it.
+//! Kept here, by all parts together: every client request is answered exactly once, and with a reply only when the HSM
+//! has just given one; nothing is asked for a second time before the first has ended, as [`Event`] says; other members
+//! hear only of what is in the store with everything before it.
 
 use super::interface::{Action, Answer, CallId, Event, LoadId, Ticket};
 use crate::peer::PeerMessage;
@@ -11,7 +11,7 @@ use crate::segment::SegmentName;
 use std::collections::BTreeSet;
 use strongroom_proto::ids::Index;
 
-/// Of what there is one at most.
+/// What may be under way only once at a time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Single {
     Listing,
@@ -39,7 +39,7 @@ impl Audit {
         self.replied = matches!(event, Event::Hsm { reply: Some(_), .. });
         match event {
             Event::Client { ticket, .. } => {
-                assert!(self.tickets.insert(*ticket), "a ticket is one request's")
+                assert!(self.tickets.insert(*ticket), "a ticket belongs to one request")
             }
             Event::Hsm { call, .. } => _ = self.calls.remove(call),
             Event::Wrote { name, .. } => _ = self.writes.remove(name),
@@ -64,7 +64,7 @@ impl Audit {
     /// These actions go out. `newest`: the newest entry that is known to be in the store.
     ///
     /// # Panics
-    /// If one of them must not.
+    /// If one of them must not go out.
     pub(super) fn went(&mut self, actions: &[Action], newest: Index) {
         for action in actions {
             match action {
@@ -73,12 +73,17 @@ impl Audit {
                     let from_hsm = self.replied || !matches!(answer, Answer::Reply(_));
                     assert!(from_hsm, "a reply that the HSM did not give");
                 }
-                Action::Hsm { call, .. } => assert!(self.calls.insert(*call), "a second call of one name"),
+                Action::Hsm { call, .. } => {
+                    assert!(self.calls.insert(*call), "a second call with the same name")
+                }
                 Action::Load { load, .. } => {
-                    assert!(self.loads.insert(*load), "a second reading of one name")
+                    assert!(self.loads.insert(*load), "a second reading with the same name")
                 }
                 Action::Write { name, .. } => {
-                    assert!(self.writes.insert(*name), "{name} is written again before the store's answer");
+                    assert!(
+                        self.writes.insert(*name),
+                        "{name} is written again before the store has answered"
+                    );
                 }
                 Action::Send { message, .. } => {
                     let told = match message {
@@ -90,7 +95,7 @@ impl Audit {
                     };
                     assert!(
                         told <= newest,
-                        "others hear of entry {told}, which is not known to be in the store"
+                        "others are told of entry {told}, which is not known to be in the store"
                     );
                 }
                 Action::List { .. } => self.begins(Single::Listing),
@@ -172,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "is written again before the store's answer")]
+    #[should_panic(expected = "is written again before the store has answered")]
     fn a_second_write_before_the_answer_is_noticed() {
         let mut audit = asked();
         went(&mut audit, write());
@@ -196,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a second call of one name")]
+    #[should_panic(expected = "a second call with the same name")]
     fn a_second_call_of_one_name_is_noticed() {
         let call = || Action::Hsm { call: CallId(1), request: Asked::new(ask::Status) };
         let mut audit = asked();
@@ -205,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a second reading of one name")]
+    #[should_panic(expected = "a second reading with the same name")]
     fn a_second_reading_of_one_name_is_noticed() {
         let mut audit = asked();
         went(&mut audit, Action::Load { load: LoadId(1), records: Vec::new() });
@@ -213,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a ticket is one request's")]
+    #[should_panic(expected = "a ticket belongs to one request")]
     fn a_ticket_of_two_requests_is_noticed() {
         asked().came(&request());
     }

@@ -1,40 +1,40 @@
-//! Bugs that a test can plant in a replica, each the absence of one rule about what the store or other members' agents
-//! say, or about an HSM that is silent.
+//! Bugs that a test can plant in a replica. Each leaves out one rule about what the store or other members' agents say,
+//! or about an HSM that is silent.
 //!
 //! Without the feature `planted-bugs` nothing can be planted.
 
 /// One rule that can be left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bug {
-    /// What came by push and was not made by an HSM is a fault at once, without a look at the store.
+    /// A pushed entry that no HSM made is a fault at once, without a look at the store.
     PushedForgeryIsFault,
     /// A push that does not fit what the HSM has captured is a fault at once.
     PushedForkIsFault,
-    /// Who pushed a forgery is heard again at once.
+    /// A sender that pushed a forgery is heard again at once.
     LiarsKeepTheirTurn,
-    /// Segments are captured from a push also where it begins another leadership.
+    /// Segments are captured from a push even where it begins another leadership.
     PushElects,
-    /// Whoever says that it leads is followed, whoever made the newest entry.
+    /// Any member that says it leads is followed, no matter who made the newest entry.
     ClaimElects,
-    /// A leader is followed for as long as it is heard, whatever becomes of clients.
+    /// A leader is followed for as long as it is heard, even if its clients get nowhere.
     FollowedForEver,
-    /// A statement of another entry than the leader's deposes the leader.
+    /// A statement about any entry other than the leader's deposes the leader.
     FalseHashDeposes,
     /// Where the HSM does not count the statements, all of them are forgotten.
     BadStatementCostsAll,
-    /// What came by push is given to the store although no HSM has captured it.
+    /// What came by push is written to the store although no HSM has captured it.
     ForgeryRestored,
-    /// A leader goes on whose HSM does not answer.
+    /// A leader whose HSM does not answer goes on.
     SilentHsmLeads,
     /// A leader does not hear that others follow another one.
     RivalUnheard,
-    /// Who was deposed tries to lead again without asking whether others hear a leader.
+    /// A deposed leader tries to lead again without asking whether others hear a leader.
     NobodyAsked,
     /// What is pushed before its turn is lost.
     AheadIsLost,
     /// One read that does not verify is a fault at once.
     BadReadIsFault,
-    /// Who has stopped never looks again.
+    /// A member that has stopped never looks again.
     FaultForGood,
 }
 

@@ -1,21 +1,21 @@
-//! A member that tries to lead: it settles what it wrote, reads the log to its end, captures all of that, and only then asks
-//! its HSM.
+//! A member that tries to lead. It settles what it wrote, reads the log to its end, captures all of it, and only then
+//! asks its HSM.
 //!
-//! Kept here: the HSM is asked once for each try, and only after the walk to the end of the log has begun.
+//! Kept here: the HSM is asked once per attempt, and only after the walk to the end of the log has begun.
 
 use super::catch_up::Walk;
 use super::interface::Millis;
 
-/// First and longest pause after the HSM did not answer a candidate.
+/// First and longest pause after the HSM left a candidate without an answer.
 const BACK_OFF_MS: (u64, u64) = (100, 5_000);
 
-/// One try after the other.
+/// The attempts, one after another.
 pub(super) struct Candidate {
     not_before: Millis,
     back_off_ms: u64,
     /// Reads the log to its end, once the writes of an earlier leadership are settled.
     walk: Option<Walk>,
-    /// Whether the HSM is asked.
+    /// Whether the HSM has been asked.
     asked: bool,
 }
 
@@ -31,7 +31,7 @@ impl Candidate {
         *self = Self { back_off_ms, ..Self::new(now.after(back_off_ms)) };
     }
 
-    /// Whether there is something for it to do: the pause is over, and the HSM is not asked yet.
+    /// Whether there is something to do: the pause is over, and the HSM is not asked yet.
     pub(super) fn is_due(&self, now: Millis) -> bool {
         !self.asked && now >= self.not_before
     }
@@ -41,7 +41,7 @@ impl Candidate {
         self.walk
     }
 
-    /// Begins with this walk.
+    /// Begins an attempt with this walk.
     pub(super) const fn begin(&mut self, walk: Walk) {
         self.walk = Some(walk);
     }
@@ -51,15 +51,15 @@ impl Candidate {
         self.asked = true;
     }
 
-    /// Whether the HSM is asked.
+    /// Whether the HSM has been asked.
     pub(super) const fn has_asked(&self) -> bool {
         self.asked
     }
 
     /// # Panics
-    /// If what is kept here is not.
+    /// If the invariant above does not hold.
     pub(super) fn assert_invariants(&self) {
-        assert!(!self.asked || self.walk.is_some(), "the HSM is asked before the log was read to its end");
+        assert!(!self.asked || self.walk.is_some(), "the HSM was asked before the log was read to its end");
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[should_panic(expected = "the HSM is asked before the log was read to its end")]
+    #[should_panic(expected = "the HSM was asked before the log was read to its end")]
     fn a_candidate_that_asks_too_early_is_noticed() {
         let mut candidate = Candidate::new(Millis(0));
         candidate.assert_invariants();

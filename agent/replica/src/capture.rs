@@ -1,6 +1,6 @@
-//! Brings the HSM's captured entry to the end of the log.
+//! Moves the HSM's captured entry to the end of the log.
 //!
-//! Kept here: whole segments are captured, in the order of the log; and of what came by push, only what its sender made.
+//! Kept here: whole segments are captured, in the order of the log; and from a push, only what its sender made.
 
 use super::interface::Millis;
 use crate::segment::SegmentName;
@@ -10,12 +10,12 @@ use strongroom_proto::hsm::MAX_CAPTURE_ENTRIES;
 use strongroom_proto::ids::{EntryHash, HsmId, Index};
 use strongroom_proto::statement::Captured;
 
-/// How long to leave an HSM alone that did not answer or has failed.
+/// How long to leave an HSM alone that did not answer or that failed.
 const RETRY_MS: u64 = 100;
-/// The most segments that wait to be captured when one more is taken from a push.
+/// How many segments may wait to be captured before no more are taken from a push.
 const MAX_PUSHED: usize = 64;
 
-/// The most bytes that an entry takes besides its partitions, and that each of those takes.
+/// The most bytes that an entry takes without its partitions, and the most that each partition takes.
 const ENTRY_BYTES: usize = 240;
 const PARTITION_BYTES: usize = 80;
 
@@ -23,26 +23,26 @@ const PARTITION_BYTES: usize = 80;
 struct Uncaptured {
     name: SegmentName,
     entries: Vec<Entry>,
-    /// Who pushed it; `None` where it came from the store, or is our own.
+    /// Who pushed it; `None` if it came from the store or is our own.
     by: Option<HsmId>,
 }
 
 /// A segment with an entry that no HSM made.
 pub(super) struct Forged {
     pub(super) name: SegmentName,
-    /// Who pushed it; `None` where it is in the store.
+    /// Who pushed it; `None` if it is in the store.
     pub(super) by: Option<HsmId>,
 }
 
 /// What the HSM has captured, and what it is to capture next.
 pub(super) struct Capture {
-    /// Newest known position; the HSM may be further where a reply was lost.
+    /// Newest known position; the HSM may be further along if a reply was lost.
     captured: (Index, EntryHash),
     statement: Option<Captured>,
     queue: VecDeque<Uncaptured>,
     /// Whether a request is with the HSM, and of how many segments.
     asked: Option<usize>,
-    /// Whether to ask for one segment at a time, to find the one that the HSM refuses.
+    /// Whether to ask for one segment at a time, to find the one the HSM refuses.
     narrow: bool,
     /// Whether the statement is wanted again though nothing is new.
     restate: bool,
@@ -50,7 +50,7 @@ pub(super) struct Capture {
 }
 
 impl Capture {
-    /// Starts from what the HSM said of itself.
+    /// Starts from what the HSM said about itself.
     pub(super) fn new(captured: (Index, EntryHash)) -> Self {
         let restate = captured.0 > Index::ZERO;
         Self {
@@ -74,7 +74,7 @@ impl Capture {
     }
 
     /// # Panics
-    /// If what is kept here is not.
+    /// If the invariants above do not hold.
     pub(super) fn assert_invariants(&self) {
         assert!(
             self.asked.is_none_or(|asked| asked <= self.queue.len()),
@@ -89,7 +89,7 @@ impl Capture {
             before.and_then(|before| before.entries.last()).is_none_or(|before| before.index.next() == first);
         assert!(follows, "segments are to be captured out of order");
         let is_its_own = last.by.is_none_or(|by| last.entries.iter().all(|entry| entry.leader == by));
-        assert!(is_its_own, "what was pushed and its sender did not make is to be captured");
+        assert!(is_its_own, "a pushed segment that its sender did not make is to be captured");
     }
 
     /// The last entry that is to be captured, if there is one.
@@ -102,13 +102,13 @@ impl Capture {
         self.queue.is_empty() && self.asked.is_none()
     }
 
-    /// Whether more may be taken from a push: whoever sends them must not fill the memory.
+    /// Whether more may be taken from a push: no sender may fill the memory.
     pub(super) fn has_room(&self) -> bool {
         self.queue.len() < MAX_PUSHED
     }
 
-    /// Takes note of a segment that the store has acknowledged with all before it, as it says itself, or as the leader
-    /// says who pushed it.
+    /// Takes note of a segment that the store has acknowledged together with everything before it: this agent's own
+    /// write, or a push of which the leader says so.
     pub(super) fn push(&mut self, name: SegmentName, entries: Vec<Entry>, by: Option<HsmId>) {
         if entries.last().is_some_and(|last| last.index > self.captured.0) {
             self.queue.push_back(Uncaptured { name, entries, by });
@@ -153,14 +153,14 @@ impl Capture {
         last_of
     }
 
-    /// The reply was lost, or the HSM could not: asks again later.
+    /// The reply was lost, or the HSM could not capture: asks again later.
     pub(super) fn retry(&mut self, now: Millis) {
         self.asked = None;
         self.retry_at = now.after(RETRY_MS);
     }
 
-    /// The HSM says that one of the entries was not made by an HSM. Which segment that is, or `None` when it is still
-    /// to be found.
+    /// The HSM says that no HSM made one of the entries. Returns which segment it is in, or `None` while that is still
+    /// to be found out.
     pub(super) fn forged(&mut self) -> Option<Forged> {
         let asked = self.asked.take();
         self.narrow = true;
@@ -175,7 +175,7 @@ mod tests {
     use crate::segment::Segment;
     use crate::segment::tests::entries;
 
-    /// Entries 10 and 11 wait, each a segment of its own.
+    /// Entries 10 and 11 wait, each in a segment of its own.
     fn capture() -> Capture {
         let mut capture = Capture::new((Index(9), EntryHash([9; 32])));
         for made in entries(2) {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "what was pushed and its sender did not make is to be captured")]
+    #[should_panic(expected = "a pushed segment that its sender did not make is to be captured")]
     fn a_push_of_what_another_made_is_noticed() {
         let mut capture = capture();
         capture.queue[1].by = Some(HsmId([9; 16]));

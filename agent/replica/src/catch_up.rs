@@ -1,22 +1,23 @@
-//! Reads the log from the store: asks for the next segment by its name, lists the rest, then follows the hashes. What is
-//! off the chain is garbage.
+//! Reads the log from the store: asks for the next segment by name, lists the rest, then follows the hashes. Whatever
+//! is off the chain is garbage.
 //!
-//! The name of the next segment follows from the log, so it is asked for before anything is listed, and so are those after
-//! it while a listing takes its time: one that takes minutes holds nobody up. Only a listing says where the log ends.
+//! The name of the next segment follows from the log, so it is requested before anything is listed; while a listing
+//! takes its time, so are the segments after it. A listing that takes minutes holds nobody up. Only a listing says
+//! where the log ends.
 
 use super::interface::Millis;
 use crate::segment::SegmentName;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The most segments on their way or read ahead. So many that who reads is faster than who writes, also where the store
-/// takes long for each.
+/// The most segments that are being read or have been read ahead. Enough that reading is faster than writing, even if
+/// the store takes long for each.
 const READ_AHEAD: usize = 32;
-/// How long a listing may take before what is next is asked for by its name meanwhile: the listing says more at once.
+/// How long to wait for a listing before asking for the next segment by name: the listing says more in one answer.
 const PATIENCE_MS: u64 = 300;
 /// First and longest pause after the store did not answer.
 const BACK_OFF_MS: (u64, u64) = (50, 5_000);
 
-/// Names one wish to know the end of the log.
+/// Names one request to know the end of the log.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct Walk(u64);
 
@@ -31,27 +32,27 @@ enum Phase {
     Listing,
     /// The listing under way is of no use any more.
     Discarding,
-    /// What was listed or read does not tell where the log goes on: somebody finds out.
+    /// What was listed or read does not show where the log continues: it is being found out.
     Checking,
     Reading,
 }
 
-/// What is being read. A walk that is asked for during another one begins after it.
+/// What is being read. A walk requested during another one begins after it.
 #[derive(Default)]
 pub(super) struct CatchUp {
     phase: Phase,
     wanted: Walk,
-    /// What the present walk will have done when it ends.
+    /// Which requests the current walk will have answered when it ends.
     serves: Walk,
     served: Walk,
     listed: BTreeSet<SegmentName>,
-    /// Asked for by its name, and on its way.
+    /// Requested by name, and on its way.
     asked: Option<SegmentName>,
-    /// Not to be asked for by its name any more in this walk.
+    /// Not to be requested by name again in this walk.
     absent: Option<SegmentName>,
-    /// Whether what was asked for by its name was there, so that there may be more.
+    /// Whether what was requested by name was there, so that there may be more.
     goes_on: bool,
-    /// When to go on without waiting for the listing.
+    /// When to go on without the listing.
     impatient_at: Millis,
     reading: BTreeSet<SegmentName>,
     found: BTreeMap<SegmentName, Vec<u8>>,
@@ -68,9 +69,9 @@ pub(super) enum Next {
     Read(Vec<SegmentName>),
     /// Take this segment, then ask again.
     Apply(SegmentName, Vec<u8>),
-    /// The log ends here: nothing listed continues it. Then ask again.
+    /// The log ends here: nothing listed continues it. Note that, then ask again.
     End,
-    /// Nothing listed continues the log, and yet there is more. Say [`CatchUp::checked`] where that is garbage.
+    /// Nothing listed continues the log, and yet more is listed. Call [`CatchUp::checked`] if that is garbage.
     Beyond,
 }
 
@@ -93,7 +94,7 @@ impl CatchUp {
         self.served >= walk
     }
 
-    /// What to do, when the log goes on with `name`; `None` while that is not known. `may_list`: whether no other listing
+    /// What to do, if the log goes on with `name`; `None` while that is not known. `may_list`: whether no other listing
     /// is under way.
     pub(super) fn next(&mut self, now: Millis, name: Option<SegmentName>, may_list: bool) -> Next {
         match self.phase {
@@ -111,10 +112,10 @@ impl CatchUp {
         }
     }
 
-    /// Goes on segment by segment. Lists as soon as that may bring more.
+    /// Goes on segment by segment. Lists as soon as a listing may show more.
     fn ask(&mut self, now: Millis, name: Option<SegmentName>, may_list: bool) -> Next {
         if let Some((name, bytes)) = name.and_then(|name| self.found.remove_entry(&name)) {
-            // Not asked for again if nothing comes of it.
+            // Not asked for again if nothing comes back.
             self.absent = Some(name);
             return Next::Apply(name, bytes);
         }
@@ -141,7 +142,7 @@ impl CatchUp {
             self.listed.contains(name) || self.reading.contains(name) || self.found.contains_key(name)
         });
         let Some(name) = on_chain else {
-            // What is still being read may be over: it was pushed meanwhile.
+            // What is still being read may no longer be needed: it was pushed meanwhile.
             let over = |read: &SegmentName| name.is_some_and(|name| read.first < name.first);
             if self.listed.is_empty() && self.found.is_empty() && self.reading.iter().all(over) {
                 self.checked();
@@ -196,7 +197,7 @@ impl CatchUp {
     pub(super) fn listed(&mut self, names: BTreeSet<SegmentName>) {
         match self.phase {
             Phase::Listing | Phase::Checking => {
-                // What was listed has to be there.
+                // What was listed must be there.
                 self.asked.take_if(|asked| names.contains(asked));
                 self.listed = names;
                 self.phase = Phase::Reading;
@@ -221,7 +222,7 @@ impl CatchUp {
         self.reading.contains(&name)
     }
 
-    /// A segment has come; `None` if it did not, and the walk begins anew.
+    /// A segment has come; `None` if it did not, and the walk begins again.
     pub(super) fn read(&mut self, now: Millis, name: SegmentName, bytes: Option<Vec<u8>>) {
         self.reading.remove(&name);
         let asked = self.asked.take_if(|asked| *asked == name).is_some();
@@ -233,7 +234,8 @@ impl CatchUp {
         match bytes {
             _ if !expected => {}
             Some(bytes) => {
-                // Also where it was pushed meanwhile: whoever asks on beside the pushes never comes to the end.
+                // Counts even if it was pushed meanwhile: a walk that only asks by name, alongside the pushes, would
+                // never end.
                 self.goes_on |= asked;
                 self.found.insert(name, bytes);
             }
@@ -243,14 +245,14 @@ impl CatchUp {
         }
     }
 
-    /// Begins the walk anew after a pause, twice as long each time.
+    /// Begins the walk again after a pause, twice as long each time.
     pub(super) fn pause(&mut self, now: Millis) {
         let (first, longest) = BACK_OFF_MS;
         self.back_off_ms = self.back_off_ms.saturating_mul(2).clamp(first, longest);
         self.pause_for(now, self.back_off_ms);
     }
 
-    /// Begins the walk anew after this pause.
+    /// Begins the walk again after this pause.
     pub(super) fn pause_for(&mut self, now: Millis, ms: u64) {
         self.listed.clear();
         self.found.clear();

@@ -9,12 +9,12 @@ use strongroom_proto::hsm::BatchRequest;
 
 /// The most requests that may wait for an answer at once.
 const MAX_WAITING: usize = 4096;
-/// How many arrivals are looked at one by one, where assertions are on.
+/// How many arrivals are checked one by one, where assertions are on.
 const FEW: usize = 64;
 /// How long a request may wait.
 const PATIENCE_MS: u64 = 10_000;
 
-/// A request that is not with the HSM yet.
+/// A request that has not gone to the HSM yet.
 pub(super) struct Queued {
     pub(super) ticket: Ticket,
     pub(super) request: BatchRequest,
@@ -30,11 +30,11 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// Every ticket is answered exactly once: one that waits is known by when it arrived, and ends at the latest when its
-    /// time is over.
+    /// Every ticket is answered exactly once: one that waits is listed by its arrival, and ends at the latest when its
+    /// time is up.
     ///
     /// # Panics
-    /// If one would wait for ever.
+    /// If one would wait forever.
     pub(super) fn assert_invariants(&self) {
         let (waiting, arrivals) = (self.waiting.len(), self.arrivals.len());
         let arrived = |(_, ticket): &&(Millis, Ticket)| self.waiting.contains(ticket);
@@ -44,7 +44,7 @@ impl Clients {
         let last_two = self.arrivals.iter().rev().take(2);
         assert!(
             last_two.is_sorted_by(|last, before| last.0 >= before.0),
-            "who came first is not given up first"
+            "the requests are not in the order of their arrival"
         );
     }
 
@@ -56,7 +56,7 @@ impl Clients {
         self.handshakes.len() + self.queue.len()
     }
 
-    /// Takes a request in; one too many is answered at once.
+    /// Accepts a request; one too many is answered at once.
     pub(super) fn arrive(&mut self, cx: &mut Context, handshake_only: bool, queued: Queued) {
         if self.arrivals.len() >= 2 * MAX_WAITING {
             self.arrivals.retain(|(_, ticket)| self.waiting.contains(ticket));
@@ -66,7 +66,7 @@ impl Clients {
             return;
         }
         let new = self.waiting.insert(queued.ticket);
-        debug_assert!(new, "a ticket is one request's");
+        debug_assert!(new, "a ticket belongs to one request");
         self.arrivals.push_back((cx.now, queued.ticket));
         if handshake_only { self.handshakes.push_back(queued) } else { self.queue.push_back(queued) }
     }
@@ -83,7 +83,7 @@ impl Clients {
         }
     }
 
-    /// Gives up those who have waited too long.
+    /// Gives up the requests that have waited too long.
     pub(super) fn expire(&mut self, cx: &mut Context) {
         while let Some((arrived, ticket)) = self.arrivals.front().copied() {
             if self.waiting.contains(&ticket) {
@@ -100,7 +100,7 @@ impl Clients {
         }
     }
 
-    /// Gives up all.
+    /// Gives up all of them.
     pub(super) fn give_up(&mut self, cx: &mut Context) {
         for ticket in std::mem::take(&mut self.waiting) {
             cx.out.answer(ticket, Answer::Unavailable);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "who came first is not given up first")]
+    #[should_panic(expected = "the requests are not in the order of their arrival")]
     fn arrivals_out_of_order_are_noticed() {
         let mut clients = two_wait();
         clients.arrivals.swap(0, 1);

@@ -1,4 +1,4 @@
-//! What is handed down to whoever decides something: the time, the settings, and where actions go.
+//! What is handed down to the code that decides: the time, the settings, and where actions go.
 
 use super::bug::Bugs;
 use super::interface::{Millis, Settings};
@@ -6,13 +6,13 @@ use super::outbox::Outbox;
 
 /// The surroundings of one step.
 pub(super) struct Context {
-    /// The time of the present event, never earlier than that of the one before.
+    /// The time of the current event, never earlier than that of the previous one.
     pub(super) now: Millis,
     /// What the replica was told when it started.
     pub(super) settings: Settings,
     /// Actions on their way out.
     pub(super) out: Outbox,
-    /// Rules that a test leaves out.
+    /// The rules that a test leaves out.
     pub(super) bugs: Bugs,
 }
 

@@ -1,7 +1,7 @@
 //! Segments on their way to the store, and those that must be settled before this member leads again.
 //!
 //! Kept here: a name is written with one content only, and again only after the store's last answer to it; a segment
-//! counts only when all before it are in the store.
+//! counts only when everything before it is in the store.
 
 use super::interface::{CreateOutcome, Millis};
 use super::log::{Object, Origin};
@@ -12,10 +12,12 @@ use std::sync::Arc;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::ids::{Index, RecordId};
 
-/// First and longest pause before a write is tried again.
+/// First and longest pause before a write is tried again. Doubled by hand, here and in the crate's other files: nothing
+/// here calls or sleeps, and a pause is a number to compare the time of the next event with. Of `backon`, only its iterator
+/// of `Duration`s would fit, in place of one line.
 const BACK_OFF_MS: (u64, u64) = (20, 1_000);
 
-/// A segment that this agent writes.
+/// A segment that this agent is writing.
 pub(super) struct Flight {
     pub(super) object: Object,
     /// Its entries, to be captured.
@@ -31,7 +33,7 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// Whether the store was first given it longer ago than this.
+    /// Whether it was first given to the store longer ago than this.
     pub(super) fn is_older_than(&self, now: Millis, ms: u64) -> bool {
         self.begun.is_some_and(|begun| now > begun.after(ms))
     }
@@ -50,7 +52,7 @@ pub(super) enum Outcome {
     Nothing,
     /// Segments at the front may have landed.
     Landed,
-    /// It was lost, and with it every segment after it. They are gone from here.
+    /// It was lost, and every segment after it with it. They are removed from here.
     Lost,
 }
 
@@ -83,32 +85,35 @@ impl Flights {
         self.0.push_back(Flight { object, entries, trees, changed, state, back_off_ms: 0, begun: None });
     }
 
-    /// Takes over the segments of another, which come after these.
+    /// Takes over the segments of another `Flights`, which come after these.
     pub(super) fn append(&mut self, other: &mut Self) {
         self.0.append(&mut other.0);
     }
 
-    /// The names of all.
+    /// The names of all segments.
     pub(super) fn names(&self) -> impl Iterator<Item = SegmentName> {
         self.0.iter().map(|flight| flight.object.name)
     }
 
-    /// The last entries of those that this agent made.
+    /// The last entries of the segments that this agent made.
     pub(super) fn ends(&self) -> impl Iterator<Item = Index> {
         self.0.iter().filter_map(|flight| flight.entries.last()).map(|last| last.index)
     }
 
-    /// Whether all were in the store before, as far as that was found out.
+    /// Whether all were in the store before, as far as is known.
     pub(super) fn are_known(&self) -> bool {
         self.0.iter().all(|flight| flight.object.origin != Origin::Pushed { whole: false })
     }
 
     /// # Panics
-    /// If these, of one leadership, are not one after the other: then one could count before another.
+    /// If these segments of one leadership are not in sequence: then one could count before another.
     pub(super) fn assert_in_order(&self) {
         for (before, after) in self.0.iter().zip(self.0.iter().skip(1)) {
             let next = before.entries.last().and_then(|last| last.index.next());
-            assert!(next == Some(after.object.name.first), "a segment counts before one that it follows");
+            assert!(
+                next == Some(after.object.name.first),
+                "a segment would count before one that it follows"
+            );
         }
     }
 
@@ -117,8 +122,9 @@ impl Flights {
         self.0.iter().any(|flight| flight.object.name == name)
     }
 
-    /// Forgets what is not with the store now and was first given to it longer ago than this, with all after it: its
-    /// place may be free again, and nobody's.
+    /// Forgets the writes that are not under way now and were first given to the store longer ago than this, and
+    /// everything after them: what was at their place may have been deleted, so that a write there would be off the
+    /// log.
     pub(super) fn give_up(&mut self, now: Millis, ms: u64) {
         let idle = |flight: &Flight| matches!(flight.state, Writing::ToWrite(_));
         if let Some(at) = self.0.iter().position(|f| idle(f) && f.is_older_than(now, ms)) {
@@ -211,7 +217,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a segment counts before one that it follows")]
+    #[should_panic(expected = "a segment would count before one that it follows")]
     fn segments_out_of_order_are_noticed() {
         let mut flights = flights(entries(3));
         flights.0.swap(1, 2);

@@ -1,18 +1,18 @@
-//! Whom this member follows, and what becomes of the clients that it sends there.
+//! Which leader this member follows, and whether the clients that it sends there get anywhere.
 //!
-//! Kept here: a leader under whom nothing happens while clients wait is not followed; each time that it was left in vain,
-//! it is followed for twice as long, until something happens.
+//! Kept here: a leader that gets nothing done while clients wait is not followed; each time that leaving it did not
+//! help, it is followed for twice as long, until something happens.
 
 use super::interface::Millis;
 use super::turn::MAX_BACK_OFF;
 use strongroom_proto::ids::{HsmId, Index, Term};
 
-/// For how long a leader is followed under whom nothing happens while clients wait; then the same time not at all. Longer
-/// than it takes such a leader to give way by itself. Twice as long each time that it was in vain.
+/// How long to follow a leader that gets nothing done while clients wait, and then how long not to follow it. Longer
+/// than such a leader takes to step down by itself. Twice as long each time that leaving it did not help.
 const IN_VAIN_MS: u64 = 12_000;
-/// After so long without one, clients do not wait.
+/// After this long without a client, no clients wait.
 const NOBODY_ASKS_MS: u64 = 4_000;
-/// How many entries show that leading is not in vain: a new leader makes one in any case, and may race another.
+/// How many entries show that a leader gets something done: a new leader makes one in any case, and may race another.
 const PROGRESS: u64 = 3;
 
 /// The leader, and how that goes.
@@ -20,11 +20,11 @@ const PROGRESS: u64 = 3;
 pub(super) struct Following {
     /// Who leads, as far as this member knows, and in which leadership; it may be itself.
     leader: Option<(HsmId, Term)>,
-    /// Since when and when last clients were sent away, and nothing has been captured since.
+    /// When clients were first and last sent away with nothing captured since.
     waiting: Option<(Millis, Millis)>,
     /// The leadership that is not followed before this time.
     left: Option<(HsmId, Term, Millis)>,
-    /// How often in a row a leader was left, and what was captured then.
+    /// How often in a row a leader was left, and what had been captured then.
     in_vain: u32,
     left_at: Option<Index>,
 }
@@ -40,22 +40,22 @@ impl Following {
         self.leader = Some(leader);
     }
 
-    /// It is not known who leads.
+    /// Who leads is not known.
     pub(super) const fn forget_leader(&mut self) {
         self.leader = None;
     }
 
     /// # Panics
-    /// If what is kept here is not.
+    /// If the invariant above does not hold.
     pub(super) fn assert_invariants(&self, now: Millis) {
         let follows_in_vain = self.leader.is_some_and(|(leader, term)| self.has_left(leader, term, now));
-        assert!(!follows_in_vain, "a leader is followed under whom nothing happened");
+        assert!(!follows_in_vain, "a leader that gets nothing done is followed");
         let patience_ms = IN_VAIN_MS << MAX_BACK_OFF;
         let for_good = self.left.is_some_and(|(_, _, until)| until > now.after(patience_ms));
-        assert!(!for_good, "a leader is left for good");
+        assert!(!for_good, "a leader is left forever");
     }
 
-    /// How long to follow a leader under whom nothing happens.
+    /// How long to follow a leader that gets nothing done.
     fn patience_ms(&self) -> u64 {
         IN_VAIN_MS << self.in_vain.min(MAX_BACK_OFF)
     }
@@ -68,12 +68,12 @@ impl Following {
         }
     }
 
-    /// Whether this leadership is one that is not followed now.
+    /// Whether this leadership is one not to follow now.
     pub(super) fn has_left(&self, leader: HsmId, term: Term, now: Millis) -> bool {
         self.left.is_some_and(|(of, its, until)| (of, its) == (leader, term) && now < until)
     }
 
-    /// A client is sent to the leader. Whether that has been in vain for too long.
+    /// A client is sent to the leader. Returns whether that has led to nothing for too long.
     pub(super) fn sends_in_vain(&mut self, now: Millis) -> bool {
         let (since, last) = self.waiting.unwrap_or((now, now));
         let since = if now > last.after(NOBODY_ASKS_MS) { now } else { since };
@@ -81,7 +81,7 @@ impl Following {
         now >= since.after(self.patience_ms())
     }
 
-    /// Leaves the leader in this leadership, when this is captured.
+    /// Leaves the leader of this leadership; `captured` is what is captured now.
     pub(super) fn leave(&mut self, now: Millis, (leader, term): (HsmId, Term), captured: Index) {
         *self = Self {
             leader: None,
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a leader is followed under whom nothing happened")]
+    #[should_panic(expected = "a leader that gets nothing done is followed")]
     fn following_a_leader_that_was_just_left_is_noticed() {
         let mut following = left();
         following.follow(LEADER);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a leader is left for good")]
+    #[should_panic(expected = "a leader is left forever")]
     fn leaving_a_leader_for_good_is_noticed() {
         let mut following = left();
         following.left = Some((LEADER.0, LEADER.1, Millis(u64::MAX)));

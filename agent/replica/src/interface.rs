@@ -22,16 +22,17 @@ pub struct Settings {
     pub group: GroupStatement,
     /// What the HSM can take.
     pub limits: Limits,
-    /// How long to hear nothing of a leader before trying to become one; drawn from this range each time.
+    /// How long to hear nothing from a leader before trying to become one; drawn from this range each time.
     pub election_timeout_ms: RangeInclusive<u64>,
     /// How often a leader says that it leads.
     pub heartbeat_ms: u64,
-    /// After how long without any answer of its HSM a leader gives way, by how quick its answers were: at least and at
-    /// most. The link gives up a call after the latter.
+    /// How long a leader goes on without any answer from its HSM before it steps down: at least and at most; in
+    /// between, it depends on how quick the HSM's answers were. The link gives up a call after the longest time.
     pub hsm_silence_ms: RangeInclusive<u64>,
-    /// How often and how much a leader stores of what has changed.
+    /// How often a leader stores what has changed, and how much at a time.
     pub storage: Storage,
-    /// Seeds the draws of election time-outs. Members of a group need different ones, and nothing else.
+    /// Seeds the draws of election time-outs. Members of a group must have different seeds; nothing else is required of
+    /// them.
     pub seed: [u8; 32],
 }
 
@@ -45,8 +46,8 @@ pub struct Storage {
     /// How many segments may follow one.
     pub snapshot_segments: usize,
     /// How long a segment is kept after a snapshot has made it unnecessary. Longer than a leader that nobody hears goes
-    /// on, which is 640 s at most: otherwise it could write at a place where a segment was deleted. Whoever gets an
-    /// answer to a write after half of this time does not rely on it.
+    /// on, which is 640 s at most: otherwise it could write at a place where a segment was deleted. An answer to a
+    /// write that comes after more than half of this time is not relied on.
     pub grace_ms: u64,
 }
 
@@ -61,7 +62,7 @@ impl Default for Storage {
     }
 }
 
-/// Milliseconds on a clock that never goes back; where it starts does not matter.
+/// Milliseconds on a clock that never goes backwards; where it starts does not matter.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Millis(pub u64);
 
@@ -87,8 +88,8 @@ pub struct LoadId(pub u64);
 
 /// What has happened.
 ///
-/// Every action that names an event ends in exactly one of that kind, also when it failed. There is never a second call
-/// for one name, nor a second listing, snapshot, collection or opening, before that.
+/// Every action that names an event ends in exactly one event of that kind, even if it failed. Before that, there is
+/// never a second call with the same name, nor a second listing, snapshot, collection or opening.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// Time has passed. Wanted at least every 10 ms.
@@ -97,12 +98,12 @@ pub enum Event {
     Client {
         /// Names the request in the answer.
         ticket: Ticket,
-        /// Whether the message opens a session and carries no request.
+        /// Whether the message only opens a session and carries no request.
         handshake_only: bool,
         /// The message.
         request: BatchRequest,
     },
-    /// The HSM's reply, or `None` where it was lost: then the request may have been carried out.
+    /// The HSM's reply, or `None` if it was lost: then the request may have been carried out.
     Hsm {
         /// Which call.
         call: CallId,
@@ -128,36 +129,36 @@ pub enum Event {
         /// What was found.
         result: ReadOutcome,
     },
-    /// The stored tree is open for writing, or not.
+    /// The stored tree is open for writing, or could not be opened.
     TreeOpened {
         /// What it reaches; `None` while nothing has ever been stored.
         result: Result<Option<Snapshot>, TreeFailure>,
     },
-    /// What the stored tree reaches was read.
+    /// What the stored tree reaches was read, or could not be.
     SnapshotRead {
-        /// That; `None` while nothing has ever been stored.
+        /// What it reaches; `None` while nothing has ever been stored.
         result: Result<Option<Snapshot>, TreeFailure>,
     },
     /// Paths were read.
     Loaded {
-        /// Which.
+        /// Which reading.
         load: LoadId,
         /// What was found.
         result: Result<Loaded, TreeFailure>,
     },
-    /// A snapshot was taken, durably, or not.
+    /// A snapshot was taken, durably, or failed.
     Advanced {
-        /// Whether. When it was not, and nobody else has opened the tree, the same may be tried again.
+        /// Whether it was taken. If not, and nobody else has opened the tree, the same snapshot may be tried again.
         result: Result<(), TreeFailure>,
     },
     /// Segments were deleted.
     Collected {
-        /// How many; those that could not be deleted will be next time.
+        /// How many. Those that could not be deleted will be deleted next time.
         deleted: usize,
     },
     /// A message of another member's agent.
     Peer {
-        /// The member, as the link has authenticated it or as it says.
+        /// The member, as authenticated by the link, or as the sender claims.
         from: HsmId,
         /// The message.
         message: PeerMessage,
@@ -169,7 +170,7 @@ pub enum Event {
 pub enum CreateOutcome {
     /// The object is in the store, durable, with exactly the bytes given.
     Created,
-    /// The object is in the store with other bytes, for ever.
+    /// The object is in the store with other bytes, forever.
     Lost,
     /// Could not be settled now. It may be in the store, or get there later.
     Unknown,
@@ -191,17 +192,17 @@ pub enum ReadOutcome {
 #[error("the object store did not answer")]
 pub struct Unavailable;
 
-/// What to do. In order; none waits for another's result.
+/// What to do. In order; no action waits for another's result.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Send a request to the HSM; all on one link, in this order.
+    /// Send a request to the HSM. All requests go over one link, in this order.
     Hsm {
         /// Names the call in [`Event::Hsm`].
         call: CallId,
         /// The request.
         request: Asked,
     },
-    /// Create this object, only if it is absent. Ends in [`Event::Wrote`].
+    /// Create this object only if it is absent. Ends in [`Event::Wrote`].
     Write {
         /// Its name.
         name: SegmentName,
@@ -210,7 +211,7 @@ pub enum Action {
     },
     /// List every segment of the group whose first index is `from` or more. Ends in [`Event::Listed`].
     List {
-        /// The least first index.
+        /// The lowest first index.
         from: Index,
     },
     /// Read this object. Ends in [`Event::Read`].
@@ -218,9 +219,10 @@ pub enum Action {
         /// Its name.
         name: SegmentName,
     },
-    /// Open the stored tree for writing, which closes it to everybody else who did. Ends in [`Event::TreeOpened`].
+    /// Open the stored tree for writing, which closes it for every other agent that had it open. Ends in
+    /// [`Event::TreeOpened`].
     OpenTree,
-    /// Close it, if it is open. What is under way with it may fail.
+    /// Close it, if it is open. Operations under way on it may fail.
     CloseTree,
     /// Read what the stored tree reaches, without opening it for writing. Ends in [`Event::SnapshotRead`].
     ReadSnapshot,
@@ -235,7 +237,7 @@ pub enum Action {
     Advance(Box<Advance>),
     /// Delete every segment of the group whose first index is less than `before`. Ends in [`Event::Collected`].
     Collect {
-        /// The least first index that stays.
+        /// The lowest first index that stays.
         before: Index,
     },
     /// Send a message to another member's agent. It may be lost.
@@ -252,13 +254,13 @@ pub enum Action {
         /// The answer.
         answer: Answer,
     },
-    /// Tell the operator that the stored tree is damaged. Requests that need the damaged part are refused. Where what has
-    /// changed since the last snapshot needs it, no further snapshot can be taken, and in the end nobody is served.
+    /// Tell the operator that the stored tree is damaged. Requests that need the damaged part are refused. If what has
+    /// changed since the last snapshot needs it, no further snapshot can be taken, and eventually no request is served.
     TreeDamaged(TreeDamage),
-    /// Tell the operator. Until [`Self::Mended`] the replica takes no part in its group, or does not lead where only a leader
-    /// needs what is wrong; it looks again by itself.
+    /// Tell the operator about a fault. Until [`Self::Mended`] the replica takes no part in its group, or, if only a
+    /// leader needs what is wrong, it does not lead. It looks again by itself.
     Fault(Fault),
-    /// Tell the operator that this is over: the replica goes on.
+    /// Tell the operator that this fault is over: the replica goes on.
     Mended(Fault),
 }
 
@@ -279,7 +281,8 @@ pub enum Answer {
     NotCovered,
 }
 
-/// Why a replica cannot go on, most often without an operator. It looks again now and then, and goes on when all is well.
+/// Why a replica cannot go on. Most of these need an operator. It looks again now and then, and goes on when all is
+/// well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Fault {
     /// A segment in the store is not what an HSM made.
@@ -289,7 +292,7 @@ pub enum Fault {
     Damaged {
         /// The segment.
         object: SegmentName,
-        /// The first entry that is wrong, or the segment's first where that is not known.
+        /// The first entry that is wrong, or the segment's first if that is not known.
         index: Index,
         /// What is wrong with it.
         damage: Damage,
@@ -305,7 +308,8 @@ pub enum Fault {
         index: Index,
         /// Its hash.
         hash: EntryHash,
-        /// The segment that follows the newest one before it: missing or damaged, it or one after it held the entry.
+        /// The segment that must follow the newest one read: it is missing or damaged, and it or a later one held the
+        /// entry.
         object: Option<SegmentName>,
     },
     /// The store lacks a segment between the stored tree and the end of the log.
@@ -317,7 +321,7 @@ pub enum Fault {
     Gap {
         /// The segment.
         object: SegmentName,
-        /// The one before it, where that was read: if it is damaged, it asks for one that never was.
+        /// The one before it, if that was read: if that one is damaged, it may name a successor that never existed.
         before: Option<SegmentName>,
     },
     /// The store's log has another entry where the HSM has captured one.
@@ -333,19 +337,19 @@ pub enum Fault {
     },
     /// The HSM does not know the group.
     #[error(
-        "the HSM is not a member of group {group}; join it, or correct the configuration: the agent asks again by itself"
+        "the HSM is not a member of group {group}; join the group or correct the configuration: the agent asks again by itself"
     )]
     NotMember {
         /// The group.
         group: GroupId,
     },
-    /// The HSM refuses what is right by all that the agent knows.
+    /// The HSM refuses something that is right as far as the agent knows.
     #[error("the HSM refuses to go on: {0}")]
     Hsm(Refusal),
 }
 
 impl Fault {
-    /// The entry that it is about, where it is about one.
+    /// The entry that it is about, if it is about one.
     #[must_use]
     pub const fn index(&self) -> Option<Index> {
         match self {
@@ -379,7 +383,7 @@ pub enum Damage {
     /// It is of another realm or group, or does not follow the entry before it.
     #[error("it does not continue the log")]
     Chain,
-    /// What the group owns changed in a way that no HSM makes.
+    /// What the group owns changed in a way that no HSM produces.
     #[error("it changes the group's partitions")]
     Partitions,
     /// The leaves do not give the entry's roots.
@@ -393,42 +397,42 @@ pub enum Damage {
 /// What a replica is doing: for logs, for `group status`, for tests.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Status {
-    /// Its role.
+    /// The member's role.
     pub role: Role,
-    /// The member that it takes for the leader, itself included.
+    /// The member that it takes to be the leader, which may be itself.
     pub leader: Option<HsmId>,
-    /// What its HSM has captured; index 0 for nothing or not known yet.
+    /// What its HSM has captured; index 0 for nothing, or while that is not known.
     pub captured: Index,
     /// The newest entry that it knows to be in the store.
     pub tip: Index,
-    /// The hash of that entry, all zero for none.
+    /// The hash of that entry, all zeros for none.
     pub tip_hash: EntryHash,
-    /// The newest entry that it made, while it leads; otherwise as `tip`.
+    /// The newest entry that it made, while it leads; otherwise the same as `tip`.
     pub newest: Index,
     /// The newest entry of this leadership that it knows to be committed, 0 for none.
     pub committed: Index,
-    /// How many entries its HSM has yet to capture, as far as is known.
+    /// How many entries its HSM still has to capture, as far as is known.
     pub behind: u64,
-    /// How many entries it has read from the store since it started, beside those that were pushed.
+    /// How many entries it has read from the store since it started, not counting those that were pushed.
     pub from_store: u64,
     /// Whether it leads and has the tree, so that it can serve.
     pub serving: bool,
-    /// What the newest snapshot reaches that this member knows of, 0 for none.
+    /// What the newest snapshot known to this member reaches, 0 for none.
     pub snapshot: Index,
-    /// Client requests not yet with the HSM.
+    /// Client requests not yet sent to the HSM.
     pub queued: usize,
     /// Client requests not yet answered, those in the queue included.
     pub waiting: usize,
     /// The prefixes that the group owns as of `tip`.
     pub prefixes: Vec<Prefix>,
-    /// What is wrong, if something is: why it stopped, or why it leaves leading to others.
+    /// What is wrong, if anything: why it stopped, or why it leaves leading to others.
     pub fault: Option<Fault>,
 }
 
 /// What a replica is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// It asks its HSM what that has captured.
+    /// It is asking its HSM what the HSM has captured.
     Starting,
     /// It captures what the leader pushes, or reads the log to get there.
     Witness,

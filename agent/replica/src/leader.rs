@@ -1,4 +1,4 @@
-//! What a leader knows: the entries it made, where they are on their way, and who has captured them.
+//! What a leader knows: the entries it made, how far each has come, and who has captured them.
 //!
 //! Kept here: replies go to the requests of exactly their entry, found by its hash; statements count only for entries
 //! of this leadership, by hash; a member hears of a segment only when it and all before it are in the store.
@@ -28,39 +28,39 @@ use strongroom_proto::statement::{Captured, Committed};
 
 /// The most segments on their way to the store.
 const MAX_FLIGHTS: usize = 4;
-/// The most handshakes with the HSM at once.
+/// The most handshakes that are with the HSM at once.
 const MAX_HANDSHAKES: usize = 16;
-/// The most bytes of one request to the HSM, whatever it could take: an entry must fit into a segment.
+/// The most bytes of one request to the HSM, even if the HSM could take more: an entry must fit in a segment.
 const MAX_BATCH_BYTES: usize = MAX_SEGMENT_BYTES / 3;
-/// When enough entries are collected for one segment; leaves room for the largest entry.
+/// How many bytes of entries are enough for one segment; leaves room for the largest entry.
 const FULL_SEGMENT_BYTES: usize = MAX_SEGMENT_BYTES / 3;
-/// How long clients are told to try again, not that their session is gone: they take the latter for fatal.
+/// How long clients are told to try again rather than that their session is gone: they treat the latter as fatal.
 const SESSION_GRACE_MS: u64 = 35_000;
-/// How long to leave the HSM alone after it said that it is busy.
+/// How long to leave the HSM alone after it says that it is busy.
 const BUSY_MS: u64 = 20;
-/// How long a leader goes on with an entry that is neither in the store nor committed before it gives way, unless it was
-/// deposed again and again: then the others are no better off, and it waits longer.
+/// How long a leader goes on with an entry that is neither in the store nor committed before it steps down. If it was
+/// deposed again and again, the others are no better off, and it waits longer.
 const STALLED_MS: u64 = 10_000;
-/// How many segments a leader has to read in that time for as long as it has no tree: half as many as it asks for at once.
+/// How many segments a leader must read in that time while it has no tree: half as many as it asks for at once.
 const PACE: usize = 16;
 
-/// How far a leader has come towards the tree at the end of the log. Later ones are further.
+/// How far a leader has come towards the tree at the end of the log. Later variants are further along.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Toward {
     /// Its first segment is in the store.
     Elected,
     /// The stored tree is open.
     Opened,
-    /// What is behind it was listed.
+    /// The segments after it have been listed.
     Listed,
-    /// So many segments of that were read, each after the one before.
+    /// This many of those segments have been read, in sequence.
     Read(usize),
 }
-/// How long a leader leaves its HSM unasked before it makes sure that it is there.
+/// How long a leader asks its HSM nothing before it checks that the HSM is there.
 const HSM_SILENCE_MS: u64 = 1_000;
-/// How many times as many changes as usual may wait for a snapshot before no request is served.
+/// How many times the usual number of changes may wait for a snapshot before no request is served.
 const MAX_UNSTORED: usize = 4;
-/// Longest pause before a segment is pushed again to a member that has not stated it.
+/// The longest pause before a segment is pushed again to a member that has not stated its capture.
 const PUSH_BACK_OFF_MS: u64 = 1_000;
 
 /// An entry whose replies are in the HSM.
@@ -80,11 +80,11 @@ struct Own {
 /// Another member, as the leader sees it.
 #[derive(Clone, Copy)]
 struct Member {
-    /// The newest of its statements that is of this leadership.
+    /// The newest of its statements about an entry of this leadership.
     statement: Option<Captured>,
     /// The newest entry that it has stated.
     stated: Index,
-    /// Whether a statement of it may not be authentic, and whether the HSM has found that the one above is.
+    /// Whether a statement of this member may be forged, and whether the HSM has found the one above authentic.
     doubted: bool,
     proven: bool,
     push_at: Millis,
@@ -108,26 +108,26 @@ impl Member {
 /// Statements that are with the HSM.
 enum Counting {
     Nothing,
-    /// Those of a majority: of this member, and of these others.
+    /// The statements of a majority: this member and these others.
     Majority(Vec<HsmId>),
-    /// One alone, to find out whether it is authentic.
+    /// One statement alone, to find out whether it is authentic.
     Doubted(HsmId),
 }
 
-/// That the HSM's reply does not fit what the agent knows: it must lead anew.
+/// The HSM's reply does not fit what the agent knows: it must start a new leadership.
 pub(super) struct OutOfStep;
 
 /// One leadership.
 pub(super) struct Leader {
     term: Term,
     since: Millis,
-    /// How far it had come towards the tree when it last got on, and when.
+    /// How far it had come towards the tree when it last made progress, and when that was.
     got_on: (Toward, Millis),
-    /// Whether its first segment is in the store: only then does it lead for others.
+    /// Whether its first segment is in the store: only then do others follow it.
     elected: bool,
     /// The trees after the newest entry made.
     pub(super) trees: Trees,
-    /// What has changed up to there since the stored tree.
+    /// What has changed between the stored tree and that entry.
     pub(super) tail: Tail,
     /// The trees before the first of the collected entries.
     before: Trees,
@@ -141,7 +141,7 @@ pub(super) struct Leader {
     handshaking: usize,
     counting: Counting,
     busy_until: Millis,
-    /// Entries that wait for a place among the flights, and about how many bytes they are.
+    /// Entries that wait for a place among the flights, and their approximate size in bytes.
     collected: Vec<SegmentEntry>,
     collected_bytes: usize,
     flights: Flights,
@@ -151,14 +151,14 @@ pub(super) struct Leader {
     committed: Index,
     members: BTreeMap<HsmId, Member>,
     heartbeat_at: Millis,
-    /// When an own entry was last committed, or began to wait for it alone.
+    /// When an own entry was last committed, or when the first one began to wait.
     progress_at: Millis,
-    /// When the HSM was last asked whether it is there.
+    /// When the leader last checked that the HSM is there.
     asked_hsm_at: Millis,
 }
 
 impl Leader {
-    /// Begins where the HSM began: at the end of the log.
+    /// Begins where the HSM began to lead: at the end of the log.
     pub(super) fn new(cx: &Context, term: Term, log: &Log) -> Self {
         let others = cx.settings.group.members.iter().filter(|m| **m != cx.settings.hsm);
         Self {
@@ -189,8 +189,8 @@ impl Leader {
         }
     }
 
-    /// It has come so far towards the tree. Only what it had not reached before counts: who opens the tree or lists the
-    /// log again and again leads nowhere.
+    /// It has come this far towards the tree. Only what it had not reached before counts: opening the tree or listing
+    /// the log again and again is not progress.
     pub(super) fn has_come(&mut self, now: Millis, to: Toward) {
         let next = match self.got_on.0 {
             Toward::Read(before) => Toward::Read(before.saturating_add(PACE)),
@@ -206,11 +206,11 @@ impl Leader {
         self.since
     }
 
-    /// Whether it has been going nowhere for too long: it alone cannot reach the store or use the stored tree, or it is
-    /// heard and hears nobody. It must give way: its heartbeats keep the others from doing better.
+    /// Whether it has made no progress for too long: it alone cannot reach the store or use the stored tree, or others
+    /// hear it and it hears nobody. It must step down, because its heartbeats keep the others from doing better.
     pub(super) fn is_stalled(&self, cx: &Context, patience: u32) -> bool {
         let patience_ms = STALLED_MS << patience;
-        // Who gets on with a long log from a slow store goes on: the next one would begin it again.
+        // A leader that makes progress with a long log from a slow store goes on: the next one would have to start over.
         let without_tree =
             self.elected && !self.snapshots.are_open() && cx.now >= self.got_on.1.after(patience_ms);
         let full = self.elected
@@ -224,7 +224,7 @@ impl Leader {
         self.tail.records() >= settings.storage.snapshot_records.saturating_mul(MAX_UNSTORED)
     }
 
-    /// Asks an idle HSM whether it is there; whether it is time to.
+    /// Whether it is time to check that an idle HSM is there. If so, that counts as done.
     pub(super) fn is_hsm_unheard(&mut self, now: Millis) -> bool {
         let due = self.elected && now >= self.asked_hsm_at.after(HSM_SILENCE_MS);
         if due {
@@ -245,7 +245,7 @@ impl Leader {
         self.newest.0
     }
 
-    /// Whether nothing is made that is not in the store.
+    /// Whether everything that was made is in the store.
     pub(super) fn is_landed(&self) -> bool {
         self.processing.is_none() && self.collected.is_empty() && self.flights.is_empty()
     }
@@ -259,18 +259,18 @@ impl Leader {
         self.flights.names().collect()
     }
 
-    /// Checks what is said under "Kept here", here and in its parts.
+    /// Checks what is said under "Kept here", for this file and its parts.
     ///
     /// # Panics
-    /// If something does not hold.
+    /// If any of it does not hold.
     pub(super) fn assert_invariants(&self, cx: &Context) {
         let ascend = self.kept.iter().is_sorted_by(|before, after| before.index < after.index);
-        assert!(ascend, "replies are released in the order of their entries");
+        assert!(ascend, "replies are not kept in the order of their entries");
         for kept in &self.kept {
             let made = self.own.get(&kept.index);
             assert!(
                 made.is_none_or(|made| made.hash == kept.hash),
-                "replies wait for another entry than theirs"
+                "replies wait for an entry that is not theirs"
             );
         }
         for member in self.members.values() {
@@ -324,7 +324,7 @@ impl Leader {
         }
     }
 
-    /// How many requests the next batch may have. None: no batch may be sent now.
+    /// How many requests the next batch may have, or `None` if no batch may be sent now.
     fn room(&self, cx: &Context) -> Option<usize> {
         let kept: usize = self.kept.iter().map(|kept| kept.tickets.len()).sum();
         let room = (cx.settings.limits.max_pending_replies as usize).saturating_sub(kept);
@@ -338,11 +338,11 @@ impl Leader {
         (ready && room > 0).then_some(room.min(cx.settings.limits.max_batch_requests as usize))
     }
 
-    /// One batch at a time; the next leaves the moment the reply to the one before is in.
+    /// One batch at a time; the next one leaves the moment the reply to the previous one is in.
     fn process(&mut self, cx: &mut Context, clients: &mut Clients) {
         let Some(room) = self.room(cx) else { return };
         if !self.elected {
-            // The entry that, once in the store, makes this the leader.
+            // The entry that makes this member the leader once it is in the store.
             if self.own.is_empty() {
                 self.send_batch(cx, Vec::new());
             }
@@ -366,7 +366,7 @@ impl Leader {
         }
     }
 
-    /// Sends as many of the first of these requests as one frame holds, and returns the others.
+    /// Sends as many of these requests, from the front, as fit in one frame, and returns the others.
     fn send_batch(&mut self, cx: &mut Context, mut batch: Vec<Queued>) -> Vec<Queued> {
         let max_bytes = (cx.settings.limits.max_frame_bytes as usize).min(MAX_BATCH_BYTES);
         let mut beyond = Vec::new();
@@ -387,7 +387,7 @@ impl Leader {
         }
     }
 
-    /// Makes a segment of the collected entries, if one more may be on its way.
+    /// Makes a segment of the collected entries, if there is room for one more on its way.
     fn collect(&mut self) -> Result<(), OutOfStep> {
         if self.collected.is_empty() || self.flights.len() >= MAX_FLIGHTS {
             return Ok(());
@@ -418,7 +418,7 @@ impl Leader {
         ids
     }
 
-    /// Takes the outcome of a handshake.
+    /// Handles the outcome of a handshake.
     pub(super) fn handshaken(
         &mut self,
         cx: &mut Context,
@@ -431,7 +431,7 @@ impl Leader {
         clients.answer(cx, ticket, answer);
     }
 
-    /// What a client hears before any commit; `None` where the HSM keeps the reply.
+    /// What a client hears before any commit; `None` if the HSM keeps the reply.
     fn answer(&self, now: Millis, outcome: Outcome) -> Option<Answer> {
         match outcome {
             Outcome::Kept => None,
@@ -443,7 +443,7 @@ impl Leader {
         }
     }
 
-    /// Takes what became of a batch.
+    /// Handles the outcome of a batch.
     pub(super) fn processed(
         &mut self,
         cx: &mut Context,
@@ -495,7 +495,7 @@ impl Leader {
         Ok(())
     }
 
-    /// The HSM can make no entry now: the batch goes first next time.
+    /// The HSM cannot make an entry now: the batch goes first next time.
     pub(super) fn busy(&mut self, now: Millis) {
         for queued in self.processing.take().unwrap_or_default().into_iter().rev() {
             self.paths.ready.push_front(queued);
@@ -503,21 +503,21 @@ impl Leader {
         self.busy_until = now.after(BUSY_MS);
     }
 
-    /// The HSM refused the batch, which can be left out.
+    /// The HSM refused the batch, and the leader can go on without it.
     pub(super) fn refused(&mut self, cx: &mut Context, clients: &mut Clients) {
         for queued in self.processing.take().unwrap_or_default() {
             clients.answer(cx, queued.ticket, Answer::Unavailable);
         }
     }
 
-    /// The HSM did not count the statements. Where that is for one that is not authentic, each is looked at alone.
-    /// Returns whose statement is none of its HSM.
+    /// The HSM did not count the statements. If that is because one is not authentic, each is checked alone. Returns
+    /// the member whose statement its HSM did not make.
     pub(super) fn uncommitted(&mut self, refusal: Refusal) -> Option<HsmId> {
         let forged = matches!(refusal, Refusal::NotAuthentic | Refusal::BadMembers);
         match std::mem::replace(&mut self.counting, Counting::Nothing) {
             Counting::Doubted(of) => {
                 let member = self.members.get_mut(&of)?;
-                // Authentic, and no majority alone.
+                // Authentic, but no majority by itself.
                 (member.doubted, member.proven) = (forged, !forged);
                 member.statement.take_if(|_| forged)?;
                 Some(of)
@@ -539,7 +539,7 @@ impl Leader {
         }
     }
 
-    /// Keeps no statement of others, and asks for them again.
+    /// Drops all statements of other members, and asks for them again.
     pub(super) fn forget_statements(&mut self) {
         self.counting = Counting::Nothing;
         for member in self.members.values_mut() {
@@ -547,7 +547,7 @@ impl Leader {
         }
     }
 
-    /// A segment of this leadership is in the store, and all before it.
+    /// A segment of this leadership is in the store, with everything before it.
     pub(super) fn landed(&mut self, cx: &mut Context, flight: &Flight) {
         if !self.elected {
             self.elected = true;
@@ -564,7 +564,7 @@ impl Leader {
         }
     }
 
-    /// Says that it leads, and repeats what members have not stated.
+    /// Tells the others that it leads, and pushes again what members have not stated.
     pub(super) fn tick(&mut self, cx: &mut Context, log: &Log) {
         if !self.elected || cx.now < self.heartbeat_at {
             return;
@@ -587,7 +587,7 @@ impl Leader {
         }
     }
 
-    /// A member follows another leader, whose log goes further. Whether too few are left for a majority.
+    /// A member follows another leader, whose log goes further. Returns whether too few are left for a majority.
     pub(super) fn is_left_by(&mut self, cx: &Context, member: HsmId) -> bool {
         if let Some(member) = self.members.get_mut(&member) {
             member.left_at = Some(cx.now);
@@ -599,12 +599,12 @@ impl Leader {
         all.saturating_sub(left) < all / 2 + 1
     }
 
-    /// Whether a statement says that another entry is captured where this leadership has made one.
+    /// Whether a statement says that a different entry was captured where this leadership has made one.
     pub(super) fn is_beaten_by(&self, statement: &Captured) -> bool {
         self.own.get(&statement.index).is_some_and(|own| own.hash != statement.hash)
     }
 
-    /// Takes what was read from the stored tree, also into the trees before the collected entries.
+    /// Takes what was read from the stored tree, including into the trees before the collected entries.
     pub(super) fn open(&mut self, loaded: &Loaded) {
         self.trees.open(loaded);
         if !self.collected.is_empty() {
@@ -612,7 +612,7 @@ impl Leader {
         }
     }
 
-    /// Takes another member's statement.
+    /// Handles another member's statement.
     pub(super) fn stated(&mut self, from: HsmId, statement: Captured, log: &Log) {
         let Some(member) = self.members.get_mut(&from) else { return };
         if statement.hsm != from {
@@ -629,8 +629,8 @@ impl Leader {
         }
     }
 
-    /// Hands statements to the HSM when a majority has reached a new entry of this leadership. One bad statement spoils
-    /// all, so those of members in doubt go alone first.
+    /// Hands statements to the HSM when a majority has captured a new entry of this leadership. One bad statement
+    /// spoils them all, so statements of doubted members go alone first.
     pub(super) fn commit(&mut self, cx: &mut Context, mine: Option<Captured>, standings: &Standings) {
         if !matches!(self.counting, Counting::Nothing) {
             return;
@@ -663,7 +663,7 @@ impl Leader {
         cx.out.ask(Call::Commit, ask::Commit { group, statements });
     }
 
-    /// Takes what the HSM released.
+    /// Handles what the HSM released.
     pub(super) fn released(
         &mut self,
         cx: &mut Context,

@@ -4,12 +4,13 @@
 //! events give the same actions. It holds nothing that must survive: the HSM keeps what was captured, the store the
 //! log. Nothing here is trusted for the guess limit; a mistake here costs availability.
 //!
-//! Kept here: a segment's name is written with one content only, and no leadership begins before the writes of the one
-//! before are settled; nothing is captured that is not in the store with all before it, and only to the end of a
-//! segment; every client request is answered exactly once; a client hears a reply only from the HSM. What of this, and of what the
-//! modules keep, can be seen between two events is asserted there: see `replica/invariants.rs`.
+//! Kept here: a segment's name is written with one content only, and no leadership begins before the writes of the
+//! previous one are settled; nothing is captured unless it is in the store with everything before it, and only to the
+//! end of a segment; every client request is answered exactly once; a client hears a reply only from the HSM. Whatever
+//! of this, and of the modules' own invariants, can be checked between two events is asserted there: see
+//! `replica/invariants.rs`.
 
-// Time, order and randomness come in with events and settings, and nothing goes out but actions: see clippy.toml.
+// Time, order and randomness come in with events and settings, and only actions go out: see clippy.toml.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 #![forbid(unsafe_code)]
 

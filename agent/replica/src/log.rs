@@ -1,8 +1,8 @@
 //! The log as this agent knows it: where it ends, and the trees there.
 //!
 //! Everything in [`Log`] is in the store. Kept here: an entry is taken only if it continues the log by its whole hash
-//! and, where the trees are open enough to tell, if its leaves give its roots. Where they are not, the trees are closed
-//! and checked when somebody leads: see [`super::replay`].
+//! and, if enough of the trees is open to tell, its leaves give its roots. If not enough is open, the trees are closed,
+//! and checked when this member comes to lead: see [`super::replay`].
 
 use super::interface::Damage;
 use super::trees::{Misfit, Tail, Trees};
@@ -14,10 +14,10 @@ use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{MAX_CAPTURE_ENTRIES, PrefixTree};
 use strongroom_proto::ids::{EntryHash, GroupId, Index, RealmId, RecordId};
 
-/// How many of the newest segments stay in memory, for members that lag and for a store that loses them.
+/// How many of the newest segments stay in memory, for members that lag, and in case the store loses them.
 const RECENT_SEGMENTS: usize = 4;
-/// With more changes than this since the last snapshot that it heard of, a member forgets them and will read them from
-/// the store if it comes to lead.
+/// With more changes than this since the last snapshot that it heard of, a member forgets them, and reads them from the
+/// store if it comes to lead.
 const MAX_TAIL: usize = 65_536;
 
 /// The end of the log: the last entry of a segment.
@@ -43,9 +43,9 @@ pub(super) struct Object {
 /// Where a segment came from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// The store, or it is our own.
+    /// The store, or this agent.
     Store,
-    /// A push, and whether its leaves were found to give its roots.
+    /// A push; `whole`: whether its leaves were found to give its roots.
     Pushed { whole: bool },
 }
 
@@ -58,7 +58,7 @@ impl Object {
     }
 }
 
-/// The log, from where this agent began to read to the newest entry that is known to be in the store.
+/// The log, from where this agent began to read up to the newest entry that is known to be in the store.
 pub(super) struct Log {
     realm: RealmId,
     group: GroupId,
@@ -71,7 +71,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// The log before its first entry.
+    /// A log before its first entry.
     pub(super) fn new(realm: RealmId, group: GroupId) -> Self {
         Self {
             realm,
@@ -84,12 +84,12 @@ impl Log {
         }
     }
 
-    /// Forgets all: it will be read anew.
+    /// Forgets everything: the log will be read again.
     pub(super) fn start_over(&mut self) {
         *self = Self { from_store: self.from_store, ..Self::new(self.realm, self.group) };
     }
 
-    /// How many entries were read from the store, beside those that were pushed.
+    /// How many entries were read from the store, not counting those that were pushed.
     pub(super) const fn entries_read(&self) -> u64 {
         self.from_store
     }
@@ -111,19 +111,22 @@ impl Log {
     }
 
     /// # Panics
-    /// If what is kept here is not.
+    /// If the invariants above do not hold.
     pub(super) fn assert_invariants(&self) {
         let Some(tip) = &self.tip else {
-            assert!(self.recent.is_empty(), "there are segments before the log has begun");
+            assert!(self.recent.is_empty(), "there are segments although the log has not begun");
             return;
         };
-        assert!(tip.hash == tip.entry.hash(), "the log goes on from another hash than its last entry's");
+        assert!(tip.hash == tip.entry.hash(), "the log goes on from a hash that is not its last entry's");
         assert!(self.trees.are_of(&tip.entry), "the trees are not those of the last entry");
-        assert!(self.tail.newest().is_none_or(|at| at <= tip.entry.index), "changes come before their entry");
+        assert!(
+            self.tail.newest().is_none_or(|at| at <= tip.entry.index),
+            "there are changes of an entry that is not there"
+        );
         let last = self.recent.back().map(|object| object.name);
         assert!(last == Some(tip.segment), "the newest segment is not the last");
         let in_order = self.recent.iter().is_sorted_by(|before, after| before.name.first < after.name.first);
-        assert!(in_order, "segments are not one after the other");
+        assert!(in_order, "segments are not in sequence");
     }
 
     pub(super) const fn tip(&self) -> Option<&Tip> {
@@ -148,18 +151,18 @@ impl Log {
         &self.recent
     }
 
-    /// The only name that can follow. `None` at the end of all indexes.
+    /// The only name that can follow; `None` after the highest index.
     pub(super) fn next_name(&self) -> Option<SegmentName> {
         let (index, hash) = self.position();
         index.next().map(|first| SegmentName::new(self.group, first, &hash))
     }
 
-    /// The least first index of a listing that shows the last known segment and all after it.
+    /// The lowest first index of a listing that shows the last known segment and everything after it.
     pub(super) fn list_from(&self) -> Index {
         self.tip.as_ref().map_or(Index(1), |tip| tip.segment.first)
     }
 
-    /// Takes a segment, or changes nothing and says which entry is wrong.
+    /// Adds a segment, or changes nothing and says which entry is wrong.
     pub(super) fn apply(&mut self, segment: &Segment, mut object: Object) -> Result<(), (Index, Damage)> {
         let first = segment.first();
         let (index, hash) = self.position();
@@ -203,7 +206,7 @@ impl Log {
         Ok(())
     }
 
-    /// Takes a segment that this agent wrote itself, with the trees that it computed when the entries were made.
+    /// Adds a segment that this agent wrote itself, with the trees that it computed when the entries were made.
     pub(super) fn advance(
         &mut self,
         object: Object,
@@ -227,13 +230,13 @@ impl Log {
         }
     }
 
-    /// Takes the trees and the tail that a leader has read from the store; both are of the last entry.
+    /// Takes over the trees and the tail that a leader has read from the store; both are as of the last entry.
     pub(super) fn replayed(&mut self, trees: Trees, tail: Tail) {
         self.trees = trees;
         self.tail = tail;
     }
 
-    /// The stored tree has reached this entry: forgets what is stored.
+    /// The stored tree has reached this entry: forgets the changes that are stored.
     pub(super) fn stored(&mut self, index: Index) {
         let until = index.min(self.position().0);
         if until > self.tail.base() {
@@ -248,7 +251,7 @@ impl Log {
     }
 }
 
-/// The least first index of a segment that can end with this entry.
+/// The lowest first index of a segment that can end with this entry.
 pub(super) const fn first_of_segment(last: Index) -> Index {
     let first = last.0.saturating_sub(MAX_CAPTURE_ENTRIES as u64 - 1);
     Index(if first == 0 { 1 } else { first })
@@ -269,14 +272,14 @@ mod tests {
         log.begin(&first, &[]);
         let (name, prev) = (second.name(), second.first().prev);
         let object = Object { name, prev, bytes: Arc::from([]), paths: Arc::from([]), origin: Origin::Store };
-        // The group of these entries owns nothing, so that their leaves fit nowhere: what counts here is the chain.
+        // The group of these entries owns nothing, so their leaves fit nowhere: these tests are about the chain.
         log.advance(object, second.last().clone(), Trees::default(), []);
         log.assert_invariants();
         log
     }
 
     #[test]
-    #[should_panic(expected = "the log goes on from another hash than its last entry's")]
+    #[should_panic(expected = "the log goes on from a hash that is not its last entry's")]
     fn a_log_with_another_hash_is_noticed() {
         let mut log = log();
         log.tip.as_mut().expect("it has begun").hash = EntryHash([1; 32]);
@@ -293,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "changes come before their entry")]
+    #[should_panic(expected = "there are changes of an entry that is not there")]
     fn changes_of_an_entry_that_is_not_there_are_noticed() {
         let mut log = log();
         log.tail.note(Index(13), Vec::new());
@@ -309,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "segments are not one after the other")]
+    #[should_panic(expected = "segments are not in sequence")]
     fn segments_out_of_order_are_noticed() {
         let mut log = log();
         log.recent.push_front(log.recent[1].clone());
@@ -317,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "there are segments before the log has begun")]
+    #[should_panic(expected = "there are segments although the log has not begun")]
     fn segments_without_a_log_are_noticed() {
         let mut log = log();
         log.tip = None;

@@ -68,23 +68,23 @@ impl Outbox {
         std::mem::take(&mut self.asked)
     }
 
-    /// The calls whose replies matter.
+    /// The calls whose replies still matter.
     pub(super) fn calls(&self) -> impl Iterator<Item = CallId> {
         self.calls.keys().copied()
     }
 
-    /// What a reply is for. `None` where that no longer matters.
+    /// What a reply is for; `None` if it no longer matters.
     pub(super) fn returned(&mut self, call: CallId) -> Option<Call> {
         self.calls.remove(&call)
     }
 
-    /// Makes the replies to everything that only a leader asks not matter.
+    /// From now on, replies to what only a leader asks no longer matter.
     pub(super) fn forget_leadership(&mut self) {
         self.calls
             .retain(|_, call| matches!(call, Call::Status | Call::Capture | Call::Jump | Call::StepDown));
     }
 
-    /// Makes every reply not matter.
+    /// From now on, no reply under way matters.
     pub(super) fn forget_calls(&mut self) {
         self.calls.clear();
     }

@@ -1,6 +1,6 @@
-//! Requests on their way to the HSM: their records' paths through the tree are read before it is their turn.
+//! Requests on their way to the HSM: the paths to their records are read from the tree before it is their turn.
 //!
-//! Kept here: requests of one record keep their order.
+//! Kept here: requests about one record keep their order.
 
 use super::clients::{Clients, Queued};
 use super::context::Context;
@@ -19,28 +19,29 @@ struct Load {
     snapshots: u64,
 }
 
-/// What is read, and for whom.
+/// What is being read, and for which requests.
 #[derive(Default)]
 pub(super) struct Paths {
-    /// Requests whose paths are open, in the order in which they are to be run.
+    /// Requests whose paths are open, in the order in which to run them.
     pub(super) ready: VecDeque<Queued>,
     /// Requests whose paths are being read.
     waiting: BTreeMap<RecordId, Vec<Queued>>,
     /// Records to read the paths of.
     wanted: Vec<(Prefix, RecordId)>,
     loads: BTreeMap<LoadId, Load>,
-    /// How many pages were opened since all that is not in use was closed.
+    /// How many pages were opened since everything not in use was last closed.
     pub(super) opened: usize,
 }
 
 impl Paths {
-    /// Requests of one record keep their order: none is ready while another of its record still waits for its path.
+    /// Requests about one record keep their order: none is ready while another about its record still waits for its
+    /// path.
     ///
     /// # Panics
-    /// If one is.
+    /// If the order is broken.
     pub(super) fn assert_invariants(&self) {
         let overtakes = self.ready.iter().any(|queued| self.waiting.contains_key(&queued.request.record));
-        assert!(!overtakes, "a request overtakes another of its record");
+        assert!(!overtakes, "a request overtakes another about its record");
     }
 
     pub(super) fn queued(&self) -> usize {
@@ -52,7 +53,7 @@ impl Paths {
         self.loads.contains_key(&load)
     }
 
-    /// Sorts what has arrived into what is ready and what waits for its path.
+    /// Sorts the requests that arrived into those that are ready and those that wait for their path.
     pub(super) fn sort(&mut self, cx: &mut Context, trees: &Trees, clients: &mut Clients) {
         while let Some(queued) = clients.queue.pop_front() {
             let record = queued.request.record;
@@ -83,8 +84,8 @@ impl Paths {
         cx.out.push(Action::Load { load: *last_load, records });
     }
 
-    /// Takes note of what was read into the trees, and returns the requests that cannot be run. With `None`, nothing
-    /// came.
+    /// Adds what was read to the trees, and returns the requests that cannot be run. `None` means that nothing could be
+    /// read.
     pub(super) fn loaded(
         &mut self,
         cx: &mut Context,
@@ -105,7 +106,7 @@ impl Paths {
             } else if let Some(prefix) =
                 trees.prefix_of(&record).filter(|_| loaded.is_some() && then < snapshots)
             {
-                // It was read while a snapshot was taken: some of it is older, some newer.
+                // A snapshot was taken during the reading: some of what was read is older, some newer.
                 self.wanted.push((prefix, record));
             } else {
                 let requests = self.waiting.remove(&record).unwrap_or_default();
@@ -127,7 +128,7 @@ mod tests {
     use strongroom_proto::ids::SessionId;
 
     #[test]
-    #[should_panic(expected = "a request overtakes another of its record")]
+    #[should_panic(expected = "a request overtakes another about its record")]
     fn a_request_that_overtakes_another_is_noticed() {
         let of = |ticket, record| {
             let message = NoiseMessage::Transport { ciphertext: Vec::new().into() };

@@ -1,8 +1,9 @@
-//! What the agents of a group tell one another.
+//! What the agents of a group tell each other.
 //!
-//! Agents are trusted for availability only, so nothing here is proof of anything but [`Captured`] inside
-//! [`PeerMessage::Captured`], and that only to an HSM. A message may be lost, delayed, repeated, or a lie of its
-//! sender's; receivers believe of it what the store or their HSM bears out. Everything is CBOR in arrays, and at most [`MAX_PEER_BYTES`] long.
+//! Agents are trusted for availability only, so nothing here proves anything except [`Captured`] inside
+//! [`PeerMessage::Captured`], and that only to an HSM. A message may be lost, delayed, repeated, or a lie by its
+//! sender; receivers believe only what the store or their HSM confirms. Everything is CBOR in arrays, and at most
+//! [`MAX_PEER_BYTES`] long.
 
 use crate::segment::MAX_SEGMENT_BYTES;
 use minicbor::bytes::ByteVec;
@@ -11,15 +12,15 @@ use strongroom_proto::hsm::{PrefixTree, decode_trees};
 use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Term};
 use strongroom_proto::statement::Captured;
 
-/// The most bytes of paths beside a segment.
+/// The most bytes of paths that accompany a segment.
 pub const MAX_PATHS_BYTES: usize = 1024 * 1024;
 /// The longest [`PeerMessage`], in bytes: a segment, its paths, and what surrounds them.
 pub const MAX_PEER_BYTES: usize = MAX_SEGMENT_BYTES + MAX_PATHS_BYTES + 1024;
 
-/// One message from one member's agent to another's. No message has an answer; what wants one is sent again.
+/// One message from one member's agent to another's. No message has an answer; one that needs a reaction is sent again.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub enum PeerMessage {
-    /// "I lead." Wait another election time-out before trying to, if the newest entry in the store is of this
+    /// "I lead." Wait another election time-out before trying to, if the newest entry in the store was made in this
     /// leadership.
     #[n(0)]
     Heartbeat {
@@ -32,12 +33,13 @@ pub enum PeerMessage {
         /// The newest entry that the store has acknowledged together with all before it.
         #[n(2)]
         newest: Index,
-        /// What the stored tree reaches, 0 for none: changes up to there need not be kept in memory.
+        /// What the stored tree reaches, 0 for none; changes up to there need not be kept in memory.
         #[n(3)]
         snapshot: Index,
     },
-    /// A segment that the store has acknowledged, and every earlier one on the chain. Capture it, whole, and answer
-    /// with [`Self::Captured`]; where it does not continue what is known, or begins another leadership, read the store. Says "I lead" as well.
+    /// A segment that the store has acknowledged, with every earlier one on the chain. Capture it, whole, and answer
+    /// with [`Self::Captured`]; if it does not continue what is known, or begins another leadership, read the store.
+    /// Also says "I lead".
     #[n(1)]
     Push {
         /// The group.
@@ -53,7 +55,7 @@ pub enum PeerMessage {
         #[n(3)]
         segment: ByteVec,
         /// The paths to the records that it changes, as they were before it, so that a member can follow without the
-        /// stored tree. Empty where they would be too long: at most [`MAX_PATHS_BYTES`] in all.
+        /// stored tree. Empty if they would be longer than [`MAX_PATHS_BYTES`] in all.
         #[cbor(n(4), decode_with = "decode_trees")]
         paths: Vec<PrefixTree>,
     },
@@ -67,8 +69,8 @@ pub enum PeerMessage {
         #[n(1)]
         statement: Captured,
     },
-    /// "Somebody else leads, whom I have just heard, or I do." To whoever says that it leads with an older log, or asks
-    /// with [`Self::Seek`]. Give way, where the store bears it out.
+    /// "Somebody else leads, whom I have just heard, or I do." Sent to a member that says that it leads with an older
+    /// log, or that asks with [`Self::Seek`]. Step down, if the store confirms it.
     #[n(3)]
     Follows {
         /// The group.
@@ -84,8 +86,8 @@ pub enum PeerMessage {
         #[n(3)]
         newest: Index,
     },
-    /// "I hear nobody who leads; do you?" Of a member whose last leadership was in vain, before it tries again. Agents
-    /// that do not know this message say nothing.
+    /// "I hear no leader; do you?" Sent by a member whose last leadership got nothing done, before it tries again.
+    /// Agents that do not know this message do not answer.
     #[n(4)]
     Seek {
         /// The group.
@@ -116,10 +118,10 @@ impl PeerMessage {
         minicbor::to_vec(self).expect("a vector takes all bytes")
     }
 
-    /// Reads a message that is all of `bytes`.
+    /// Reads a message that takes up all of `bytes`.
     ///
     /// # Errors
-    /// [`BadPeerMessage`] for anything that is longer than [`MAX_PEER_BYTES`] or no message.
+    /// [`BadPeerMessage`] for anything that is longer than [`MAX_PEER_BYTES`] or is not a message.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadPeerMessage> {
         if bytes.len() > MAX_PEER_BYTES {
             return Err(BadPeerMessage);
@@ -130,7 +132,7 @@ impl PeerMessage {
     }
 }
 
-/// Bytes that are no [`PeerMessage`].
+/// Bytes that are not a [`PeerMessage`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a message between agents; check that both agents run matching versions")]
 pub struct BadPeerMessage;
@@ -179,9 +181,10 @@ mod tests {
         }
     }
 
-    /// An agent that is newer may say what this one does not know: that is no message, and costs nothing else.
+    /// A newer agent may say something that this one does not know: it is refused as no message, and nothing else
+    /// happens.
     #[test]
-    fn a_message_of_a_kind_to_come_is_none() {
+    fn a_message_of_a_future_kind_is_refused() {
         let mut bytes = PeerMessage::Seek { group: GroupId([1; 16]) }.to_bytes();
         assert_eq!(bytes.get(1), Some(&4), "the kind comes second");
         bytes[1] = 5;

@@ -1,6 +1,6 @@
 //! Reading the segments between the stored tree and the end of the log, so that a new leader knows the trees there.
 //!
-//! Kept here: entries are applied in the order of the log, each only with the paths to its records open and only if its
+//! Kept here: entries are applied in the order of the log, each only if the paths to its records are open and its
 //! leaves give its roots.
 
 use super::catch_up::{CatchUp, Next};
@@ -15,13 +15,13 @@ use strongroom_proto::prefix::Prefix;
 
 /// The most segments that wait for the paths to their records.
 const MAX_SEGMENTS: usize = 64;
-/// How often in a row the store may lack a segment, or give one that does not verify, before it is taken to have lost it,
-/// and the first pause after which it is looked for again; each is twice as long. About six seconds in all: less than a
-/// leader that does not get on goes on.
+/// How often in a row the store may lack a segment, or return one that does not verify, before the segment counts as
+/// lost, and the first pause before it is looked for again; each further pause is twice as long. About six seconds in
+/// all: less than a leader that makes no progress goes on.
 const MAX_FRUITLESS: u32 = 7;
 const FRUITLESS_MS: u64 = 50;
 
-/// The most records that are asked for at once, and how long to wait after they did not come.
+/// The most records to ask for at once, and how long to wait if they do not come.
 const MAX_LOAD: usize = 512;
 const LOAD_PAUSE_MS: u64 = 500;
 
@@ -30,14 +30,14 @@ pub(super) struct Replay {
     group: GroupId,
     /// Where it ends.
     until: (Index, EntryHash),
-    /// Up to where segments have been read.
+    /// How far segments have been read.
     read: (Index, EntryHash),
     /// The segment that ends there, if it was read.
     newest: Option<SegmentName>,
     walk: CatchUp,
     fruitless: u32,
     retry_at: Millis,
-    /// Those that are not applied yet.
+    /// The segments that are not applied yet.
     segments: VecDeque<Segment>,
     trees: Trees,
     tail: Tail,
@@ -51,7 +51,7 @@ pub(super) struct Replay {
 pub(super) enum Progress {
     /// It waits for something.
     Waiting,
-    /// It has reached the end: the trees there, what has changed, and in how many segments.
+    /// It has reached the end: the trees there, what has changed, and how many segments were read.
     Done(Trees, Tail, usize),
     /// The path to this record cannot be read.
     Closed(RecordId),
@@ -60,7 +60,7 @@ pub(super) enum Progress {
 }
 
 impl Replay {
-    /// From a snapshot, or from nothing, to `until`.
+    /// A replay from a snapshot, or from nothing, to `until`.
     pub(super) fn new(group: GroupId, snapshot: Option<&Snapshot>, until: (Index, EntryHash)) -> Self {
         let read = snapshot.map_or((Index::ZERO, EntryHash::ZERO), |s| (s.entry.index, s.entry.hash()));
         let mut walk = CatchUp::default();
@@ -83,13 +83,13 @@ impl Replay {
         }
     }
 
-    /// How often in a row the store gave nothing that goes on.
+    /// How often in a row the store returned nothing that continues the log.
     pub(super) const fn fruitless(&self) -> u32 {
         self.fruitless
     }
 
     /// # Panics
-    /// If what is kept here is not.
+    /// If the invariant above does not hold.
     pub(super) fn assert_invariants(&self) {
         let mut next = self.tail.newest().and_then(Index::next);
         for segment in &self.segments {
@@ -99,10 +99,10 @@ impl Replay {
         }
         let waiting = self.segments.back().map(|last| last.last().index);
         assert!(waiting.is_none_or(|last| last == self.read.0), "what waits is not what was read");
-        assert!(self.read.0 <= self.until.0, "a replay goes beyond its end");
+        assert!(self.read.0 <= self.until.0, "a replay goes past its end");
     }
 
-    /// How many segments it has read, each after the one before.
+    /// How many segments it has read, in sequence.
     pub(super) fn segments_read(&self) -> usize {
         self.applied + self.segments.len()
     }
@@ -112,7 +112,7 @@ impl Replay {
         self.walk.is_listing()
     }
 
-    /// Takes the listing.
+    /// Handles the listing.
     pub(super) fn listed(&mut self, now: Millis, names: Option<Vec<SegmentName>>) {
         let Some(names) = names else { return self.walk.pause(now) };
         let wanted = |name: &SegmentName| {
@@ -126,12 +126,12 @@ impl Replay {
         self.walk.wants(name)
     }
 
-    /// Takes a segment's bytes, if it asked for them; `None` if they did not come.
+    /// Handles a segment's bytes, if it asked for them; `None` if they did not come.
     pub(super) fn read(&mut self, now: Millis, name: SegmentName, bytes: Option<Vec<u8>>) {
         self.walk.read(now, name, bytes);
     }
 
-    /// Takes what was loaded, if it asked for it; `None` if nothing came, and it asks again.
+    /// Handles what was loaded, if it asked for it; `None` if nothing came: then it asks again.
     pub(super) fn loaded(&mut self, now: Millis, load: LoadId, loaded: Option<&Loaded>) -> bool {
         let Some(records) = self.loads.remove(&load) else { return false };
         if let Some(loaded) = loaded {
@@ -153,7 +153,7 @@ impl Replay {
             Ok(()) => {}
             Err(closed_or_fault) => return closed_or_fault,
         }
-        // Room for more, and perhaps the last.
+        // There is room for more now, and this may have been the last.
         if self.segments.is_empty() && self.read == self.until {
             let (trees, tail) = (self.trees.clone(), self.tail.clone());
             return Progress::Done(trees, tail, self.applied);
@@ -185,7 +185,7 @@ impl Replay {
         Ok(())
     }
 
-    /// The next segment was not there, or does not verify. Looks again later, unless it has often enough.
+    /// The next segment was not there, or does not verify. Looks again later, unless it has done so often enough.
     fn look_again(&mut self, now: Millis, fault: Fault) -> Result<(), Fault> {
         self.walk.checked();
         self.fruitless += 1;
@@ -197,7 +197,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Takes a segment if it continues those before it.
+    /// Adds a segment if it continues those before it.
     fn take(&mut self, object: SegmentName, bytes: &[u8]) -> Result<(), Fault> {
         let damaged = |index, damage| Fault::Damaged { object, index, damage };
         let segment = Segment::decode(bytes).map_err(|bad| damaged(object.first, Damage::Segment(bad)))?;
@@ -281,7 +281,7 @@ mod tests {
     use super::*;
     use crate::segment::tests::entries;
 
-    /// Entries 10 to 12 were read, each a segment of its own.
+    /// Entries 10 to 12 were read, each in a segment of its own.
     fn replay() -> Replay {
         let made = entries(3);
         let last = made.last().map(|last| (last.entry.index, last.entry.hash())).expect("there are three");
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a replay goes beyond its end")]
+    #[should_panic(expected = "a replay goes past its end")]
     fn reading_too_far_is_noticed() {
         let mut replay = replay();
         replay.until.0 = Index(11);

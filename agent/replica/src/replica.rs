@@ -1,16 +1,16 @@
 //! The replica as a whole: its parts, and the files that steer them.
 //!
-//! A part is a file beside this one. It owns its fields, keeps what it says under "Kept here", and does not know
-//! [`Replica`]: it is handed what it needs, and says what is to be done. The files below this one see all parts, and do what
-//! concerns more than one of them. Each calls only those that stand before it here:
+//! A part is a file beside this one. It owns its fields, keeps the invariants it lists under "Kept here", and does not
+//! know [`Replica`]: it is given what it needs, and says what to do. The files below this one see all parts, and do
+//! what concerns more than one of them. Each calls only those that stand before it here:
 //!
 //! - [`roles`]: what this member is, and how that changes;
-//! - [`chain`]: the log and what the HSM has captured of it, begun and gone on with together;
-//! - [`fault`]: what cannot be read as it must be;
-//! - [`peers`]: what others' agents say;
+//! - [`chain`]: the log and how much of it the HSM has captured, which begin and advance together;
+//! - [`fault`]: what cannot be read, or is wrong;
+//! - [`peers`]: what the other members' agents say;
 //! - [`tracking`]: the way to the end of the log;
 //! - [`election`], [`storage`], [`replies`]: becoming the leader, its stored tree, and what the HSM answers;
-//! - [`step`]: one event after the other.
+//! - [`step`]: one event after another.
 
 mod chain;
 mod election;
@@ -47,7 +47,7 @@ use strongroom_proto::ids::{EntryHash, HsmId, Index};
 
 /// What this member is in its group.
 enum State {
-    /// It does not know what its HSM has captured. Asks at the given time, if not asked already.
+    /// It does not know what its HSM has captured. It asks at the given time, unless it has asked already.
     Starting(Option<Millis>),
     Witness,
     Candidate(Candidate),
@@ -59,7 +59,7 @@ enum State {
 /// A member's agent, as a state machine.
 pub struct Replica {
     cx: Context,
-    /// Whether it leads; whom it follows where it does not; and when it is its turn to try.
+    /// Whether it leads; if not, whom it follows; and when it is its turn to try.
     state: State,
     following: Following,
     turn: Turn,
@@ -71,20 +71,20 @@ pub struct Replica {
     catch_up: CatchUp,
     /// What was pushed before its turn.
     ahead: Ahead,
-    /// What the HSM has captured of it, and how long the HSM has not answered.
+    /// How much of it the HSM has captured, and how long the HSM has been silent.
     capture: Capture,
     silence: Silence,
-    /// What the store was asked for and given.
+    /// What the store was asked to read and to write.
     under_way: UnderWay,
     settling: Settling,
-    /// What is wrong, if something is.
+    /// What is wrong, if anything.
     trouble: Trouble,
     clients: Clients,
     audit: Audit,
 }
 
 impl Replica {
-    /// A member that knows nothing but its settings.
+    /// A member that knows only its settings.
     fn unstarted(settings: Settings, now: Millis) -> Self {
         let members = &settings.group.members;
         let others: Vec<HsmId> = members.iter().copied().filter(|member| *member != settings.hsm).collect();

@@ -1,7 +1,7 @@
-//! Looking for the captured entry in the log: the segment that ends with it is where reading begins.
+//! Looking for the captured entry in the log: reading begins at the segment that ends with it.
 //!
-//! Kept here: a segment is the one only if it ends with the captured entry by its whole hash; and a store that lacks it is
-//! asked again, often enough, before it is taken to have lost it.
+//! Kept here: a segment is the one looked for only if it ends with the captured entry by its whole hash; a store that
+//! lacks it is asked again, often enough, before the entry counts as lost.
 
 use super::interface::{Damage, Fault, ReadOutcome};
 use super::log::first_of_segment;
@@ -10,20 +10,20 @@ use std::collections::BTreeSet;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::ids::{EntryHash, Index};
 
-/// How often in a row a listing may lack what the HSM has captured before the store is taken to have lost it. With
-/// the pauses between, about ten seconds.
+/// How often in a row a listing may lack what the HSM has captured before the entry counts as lost. With the pauses
+/// between, about ten seconds.
 const MAX_FRUITLESS: u32 = 8;
 
 /// A search under way.
 struct Seek {
     sought: (Index, EntryHash),
-    /// Segments that may be it, the likeliest last; empty until they are listed.
+    /// Segments that may be the one, the likeliest last; empty until they are listed.
     candidates: Vec<SegmentName>,
-    /// All that was listed.
+    /// Everything that was listed.
     names: BTreeSet<SegmentName>,
-    /// The likeliest of those that are damaged.
+    /// The likeliest of the damaged ones.
     damaged: Option<(SegmentName, BadSegment)>,
-    /// What to look for if none of them is it.
+    /// What to look for if none of them is the one.
     lacking: Option<SegmentName>,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Search {
 pub(super) enum Sought<'a> {
     /// It was not looked for.
     Nothing,
-    /// It is the one, and these are all that were listed.
+    /// It is the one; these are all that were listed.
     Found { segment: Segment, bytes: &'a [u8], names: BTreeSet<SegmentName> },
     /// It is not the one: the next is to be read.
     Another,
@@ -66,12 +66,15 @@ impl Search {
     }
 
     /// # Panics
-    /// If what is kept here is not.
+    /// If the invariants above do not hold.
     pub(super) fn assert_invariants(&self) {
         let Some(seek) = &self.seek else { return };
         assert!(seek.sought.0 > Index::ZERO, "nothing is sought");
         let may_be = |name: &SegmentName| name.first <= seek.sought.0 && seek.names.contains(name);
-        assert!(seek.candidates.last().is_none_or(may_be), "a segment is looked at that cannot be the one");
+        assert!(
+            seek.candidates.last().is_none_or(may_be),
+            "the search reads a segment that cannot be the one"
+        );
     }
 
     /// Whether the captured entry is not found yet: until then there is nothing to go on from.
@@ -79,17 +82,17 @@ impl Search {
         self.seek.is_some()
     }
 
-    /// Whether the entry that is looked for is older than this one.
+    /// Whether the entry looked for is older than this one.
     pub(super) fn is_for_one_before(&self, index: Index) -> bool {
         self.seek.as_ref().is_some_and(|seek| seek.sought.0 < index)
     }
 
-    /// The least first index to list.
+    /// The lowest first index to list.
     pub(super) fn list_from(&self) -> Option<Index> {
         self.seek.as_ref().map(|seek| first_of_segment(seek.sought.0))
     }
 
-    /// Takes a listing. Whether a search is under way; if not, it is given back.
+    /// Takes a listing, if a search is under way; if not, returns it.
     pub(super) fn listed(&mut self, names: BTreeSet<SegmentName>) -> Result<(), BTreeSet<SegmentName>> {
         let Some(seek) = &mut self.seek else { return Err(names) };
         seek.candidates = names.iter().copied().filter(|name| name.first <= seek.sought.0).collect();
@@ -99,12 +102,12 @@ impl Search {
         Ok(())
     }
 
-    /// The next segment that may be it. `None`: nothing that was listed is.
+    /// The next segment that may be the one; `None` if nothing that was listed is.
     pub(super) fn next(&self) -> Option<SegmentName> {
         self.seek.as_ref().and_then(|seek| seek.candidates.last()).copied()
     }
 
-    /// Takes a segment that may be it.
+    /// Handles a segment that may be the one.
     pub(super) fn read<'a>(&mut self, name: SegmentName, result: &'a ReadOutcome) -> Sought<'a> {
         let Some(seek) = &mut self.seek else { return Sought::Nothing };
         if seek.candidates.pop_if(|candidate| *candidate == name).is_none() {
@@ -119,7 +122,8 @@ impl Search {
             let last = segment.last();
             segment.name() == name && (last.index, last.hash()) == seek.sought
         };
-        // A segment that is damaged, or off the chain, is not the one; if it should have been, it is missed.
+        // A segment that is damaged or off the chain is not the one; if it should have been, that one counts as
+        // missing.
         let segment = Segment::decode(bytes);
         if let Err(damage) = &segment {
             seek.damaged.get_or_insert((name, *damage));
@@ -137,17 +141,17 @@ impl Search {
         Sought::Found { segment, bytes, names }
     }
 
-    /// What to look for where no segment was the one.
+    /// What to look for if no segment was the one.
     pub(super) fn lacking(&self) -> Option<SegmentName> {
         self.seek.as_ref().and_then(|seek| seek.lacking)
     }
 
-    /// The HSM has captured something else, to which the stored tree led.
+    /// The HSM now has captured something else, which it reached through the stored tree.
     pub(super) const fn has_jumped(&mut self) {
         self.fruitless = 0;
     }
 
-    /// The store lacks what the HSM has captured. Whether it has lacked it so often that it is lost.
+    /// The store lacks what the HSM has captured. Returns whether it has done so often enough for the entry to be lost.
     pub(super) const fn missed(&mut self) -> bool {
         self.fruitless += 1;
         self.fruitless >= MAX_FRUITLESS
@@ -158,7 +162,7 @@ impl Search {
         self.fruitless
     }
 
-    /// What is wrong where the captured entry is lost, and this segment should have held it or led to it.
+    /// What is wrong if the captured entry is lost, and this segment should have held it or led to it.
     pub(super) fn fault(&self, (index, hash): (Index, EntryHash), object: Option<SegmentName>) -> Fault {
         match self.seek.as_ref().and_then(|seek| seek.damaged) {
             Some((object, damage)) => {
@@ -205,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a segment is looked at that cannot be the one")]
+    #[should_panic(expected = "the search reads a segment that cannot be the one")]
     fn looking_at_a_later_segment_is_noticed() {
         let mut search = search(EntryHash([1; 32]));
         search.seek.as_mut().expect("it is on").candidates.push(named(12));

@@ -1,9 +1,9 @@
 //! The segment: consecutive entries with their leaves and sealed events, as one object in the store.
 //!
 //! Owns the object's name and bytes. Bytes from a store or a peer are claims: [`Segment::decode`] proves that the
-//! entries follow one another, belong to one group, and that each has the events it was made with. It cannot prove
-//! that an HSM made them, nor that the leaves are the ones of their roots; the first is the HSM's to check when it
-//! captures, the second [`crate::Replica`]'s when it applies them to a tree.
+//! entries follow each other, belong to one group, and that each has the events it was made with. It cannot prove that
+//! an HSM made them, nor that the leaves are the ones of their roots; the HSM checks the first when it captures,
+//! [`crate::Replica`] the second when it applies them to a tree.
 
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Decoder, Encode, Encoder};
@@ -20,7 +20,7 @@ const VERSION: u8 = 1;
 
 /// The name of a segment: its group, the index of its first entry, and the beginning of the hash of the entry before.
 ///
-/// Every end of a segment has exactly one name that can follow it, which is what makes the log one chain. The text is
+/// For every last entry of a segment, exactly one name can follow: that makes the log one chain. The text is
 /// `groups/<group>/log/<first, 16 hex digits>-<prev, first 16 hex digits>`; readers compare the whole `prev` inside.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentName {
@@ -49,8 +49,7 @@ impl SegmentName {
         format!("groups/{group}/log")
     }
 
-    /// A text that sorts after every name in [`Self::folder`] whose first index is less than `from`, and before the
-    /// others.
+    /// A text that sorts after every name in [`Self::folder`] with a first index below `from`, and before all others.
     #[must_use]
     pub fn offset(group: &GroupId, from: Index) -> String {
         format!("{}/{:016x}", Self::folder(group), from.0)
@@ -92,7 +91,7 @@ impl FromStr for SegmentName {
             first: Index(number(first)?),
             prev: number(prev)?.to_be_bytes(),
         };
-        // One name has one text: signs, short numbers and upper case parse, and are refused here.
+        // One name has one text: signs, short numbers and upper case would parse, and are refused here.
         if name.to_string() == text { Ok(name) } else { Err(BadSegmentName) }
     }
 }
@@ -103,7 +102,7 @@ pub struct SegmentEntry {
     /// The entry.
     #[n(0)]
     pub entry: Entry,
-    /// Every record that it changed, sealed afresh, once each.
+    /// Every record that it changed, newly sealed, once each.
     #[n(1)]
     pub leaves: Vec<SealedLeaf>,
     /// Its sealed events, in order.
@@ -119,12 +118,11 @@ impl From<Made> for SegmentEntry {
 
 /// Consecutive entries of one group, 1 to [`MAX_CAPTURE_ENTRIES`] of them.
 ///
-/// Holding one proves that they follow one another and that each has its own events.
+/// Holding one proves that they follow each other and that each has its own events.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Segment(Vec<SegmentEntry>);
 
-/// Why bytes are not a segment. Read the object from another copy of the store; a healthy store never brings this
-/// about.
+/// Why bytes are not a segment. Read the object from another copy of the store; a healthy store never causes this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadSegment {
     /// Longer than [`MAX_SEGMENT_BYTES`].
@@ -148,7 +146,7 @@ impl Segment {
     /// The segment of these entries.
     ///
     /// # Errors
-    /// All of [`BadSegment`] but `Malformed` and `TooLarge`.
+    /// All of [`BadSegment`] except `Malformed` and `TooLarge`.
     pub fn new(entries: Vec<SegmentEntry>) -> Result<Self, BadSegment> {
         if entries.is_empty() || entries.len() > MAX_CAPTURE_ENTRIES {
             return Err(BadSegment::Length);
@@ -218,7 +216,7 @@ impl Segment {
         if bytes.len() > MAX_SEGMENT_BYTES { Err(BadSegment::TooLarge) } else { Ok(bytes) }
     }
 
-    /// Reads a segment that is all of `bytes`.
+    /// Reads a segment that takes up all of `bytes`.
     ///
     /// # Errors
     /// All of [`BadSegment`].
@@ -362,7 +360,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn every_other_text_is_no_name() {
+    fn every_other_text_is_refused_as_a_name() {
         let text = SegmentName::new(GroupId([0xab; 16]), Index(0x1f), &EntryHash([0xcd; 32])).to_string();
         for at in 0..text.len() {
             assert!(text[..at].parse::<SegmentName>().is_err(), "{}", &text[..at]);

@@ -1,7 +1,8 @@
 //! Writes that must be settled before this member leads again: those of a leadership that has ended, and segments that
-//! the store is given again.
+//! are written back to the store.
 //!
-//! Kept here: no leadership begins while one of them is not settled; and the store is given again only what it had.
+//! Kept here: no leadership begins while one of them is not settled; and only what the store had before is written
+//! back.
 
 use super::bug::Bug;
 use super::context::Context;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 #[derive(Default)]
 pub(super) struct Settling {
     flights: Flights,
-    /// Whether these are segments that the store had before.
+    /// Whether these are segments being written back.
     restoring: bool,
 }
 
@@ -24,7 +25,7 @@ impl Settling {
         self.flights.is_empty()
     }
 
-    /// Whether the store is being given segments that it had.
+    /// Whether segments that the store had are being written back.
     pub(super) const fn is_restoring(&self) -> bool {
         self.restoring
     }
@@ -35,12 +36,12 @@ impl Settling {
     }
 
     /// # Panics
-    /// If what is kept here is not.
+    /// If the invariants above do not hold.
     pub(super) fn assert_invariants(&self, cx: &Context) {
         let gives_what_it_had = !self.restoring || self.flights.are_known();
         assert!(
             gives_what_it_had || cx.bugs.has(Bug::ForgeryRestored),
-            "the store is given what it never had"
+            "what the store never had is written back"
         );
     }
 
@@ -49,15 +50,15 @@ impl Settling {
         self.flights.append(flights);
     }
 
-    /// Gives the store again what it had. Whether there is something.
+    /// Writes back to the store what it had. Returns whether there is anything to write.
     pub(super) fn restore(&mut self, objects: Vec<Object>) -> bool {
-        debug_assert!(self.flights.is_empty(), "what was under way is settled first");
+        debug_assert!(self.flights.is_empty(), "what was under way must be settled first");
         self.restoring = !objects.is_empty();
         objects.into_iter().for_each(|object| self.flights.restore(object));
         self.restoring
     }
 
-    /// Gives up what has been tried for so long that its place may have been deleted.
+    /// Gives up what has been tried for so long that the segment at its place may have been deleted.
     pub(super) fn give_up(&mut self, now: Millis, ms: u64) {
         self.flights.give_up(now, ms);
     }
@@ -67,7 +68,7 @@ impl Settling {
         self.flights.due(now)
     }
 
-    /// Takes what became of a write. Whether the place of a segment that the store had is taken by another.
+    /// Handles the outcome of a write. Returns whether another segment has taken the place of one that the store had.
     pub(super) fn wrote(&mut self, now: Millis, name: SegmentName, outcome: CreateOutcome) -> bool {
         self.flights.wrote(now, name, outcome) == Outcome::Lost && self.restoring
     }
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "the store is given what it never had")]
+    #[should_panic(expected = "what the store never had is written back")]
     fn giving_the_store_what_it_never_had_is_noticed() {
         restored(Origin::Pushed { whole: false }).assert_invariants(&context());
     }

@@ -1,18 +1,18 @@
 //! How long the HSM has left calls without an answer.
 //!
-//! Kept here: an HSM counts as silent when something was asked and nothing at all came back for longer than its answers
-//! take. How long that is follows from the HSM: a board that works on a full batch must not be taken for a dead one.
+//! Kept here: an HSM counts as silent if something was asked and nothing at all came back for longer than its answers
+//! take. How long that is depends on the HSM: a board that works on a full batch must not be taken for dead.
 
 use super::interface::{CallId, Millis};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// How many times as long as its slowest answer of late an HSM may take.
+/// How many times as long as its slowest recent answer an HSM may take.
 const SLOWER: u64 = 2;
-/// After so long the slowest answer counts half.
+/// After this long, the slowest answer counts half.
 const HALVED_MS: u64 = 10_000;
 
-/// Calls under way, those whose answers no longer matter too, and how long answers take.
+/// Calls under way, including those whose answers no longer matter, and how long answers take.
 #[derive(Default)]
 pub(super) struct Silence {
     asked: BTreeMap<CallId, Millis>,
@@ -23,7 +23,7 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    /// A call leaves.
+    /// A call goes out.
     pub(super) fn asked(&mut self, now: Millis, call: CallId) {
         self.fade(now);
         self.asked.insert(call, now);
@@ -39,30 +39,30 @@ impl Silence {
     ) {
         let Some(asked) = self.asked.remove(&call).filter(|_| answered) else { return };
         self.fade(now);
-        // One after another: it began when the one before was answered.
+        // The HSM answers calls in turn: this one began when the previous one was answered.
         let took_ms = now.0.saturating_sub(self.heard_at.max(asked).0);
         self.heard_at = now;
-        // Of an answer that comes after the HSM was taken for silent only so much counts: one that stood still once is not
-        // slow from then on, and one that is slow is given more time by each.
+        // An answer that comes after the HSM was taken for silent counts only this much: an HSM that stalled once is
+        // not treated as slow from then on, and one that is slow gets more time with each answer.
         self.slowest_ms = self.slowest_ms.max(took_ms.min(self.patience_ms(bounds_ms)));
     }
 
-    /// Whether a call waits, and nothing has been heard for too long, which is within `bounds_ms`.
+    /// Whether a call waits and nothing has been heard for too long. What is too long stays within `bounds_ms`.
     pub(super) fn is_silent(&self, now: Millis, bounds_ms: &RangeInclusive<u64>) -> bool {
-        // Calls are numbered in the order in which they leave.
+        // Calls are numbered in the order in which they go out.
         let oldest = self.asked.values().next();
         oldest.is_some_and(|asked| now > self.heard_at.max(*asked).after(self.patience_ms(bounds_ms)))
     }
 
     /// # Panics
-    /// If what is kept here is not.
+    /// If the invariant above does not hold.
     pub(super) fn assert_invariants(
         &self,
         bounds_ms: &RangeInclusive<u64>,
         calls: impl Iterator<Item = CallId>,
     ) {
         for call in calls {
-            assert!(self.asked.contains_key(&call), "nobody notices that {call:?} is not answered");
+            assert!(self.asked.contains_key(&call), "it would not be noticed that {call:?} is not answered");
         }
         assert!(self.slowest_ms <= *bounds_ms.end(), "an HSM is never taken for silent");
     }
@@ -91,7 +91,8 @@ mod tests {
         silence.is_silent(Millis(at), &BOUNDS_MS)
     }
 
-    /// Asks at `from`; how long nothing may come before the HSM is silent. Its answer comes `after_ms`.
+    /// Asks at `from`, with an answer `after_ms` later. Returns how long nothing may come before the HSM counts as
+    /// silent.
     fn patience(silence: &mut Silence, from: u64, after_ms: u64) -> u64 {
         let call = CallId(from);
         silence.asked(Millis(from), call);
@@ -101,14 +102,14 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "nobody notices that CallId(1) is not answered")]
+    #[should_panic(expected = "it would not be noticed that CallId(1) is not answered")]
     fn a_call_that_is_not_waited_for_is_noticed() {
         Silence::default().assert_invariants(&BOUNDS_MS, [CallId(1)].into_iter());
     }
 
     #[test]
     #[should_panic(expected = "an HSM is never taken for silent")]
-    fn patience_without_end_is_noticed() {
+    fn unlimited_patience_is_noticed() {
         let silence = Silence { slowest_ms: 2_001, ..Silence::default() };
         silence.assert_invariants(&BOUNDS_MS, std::iter::empty());
     }
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hsm_that_stood_still_once_is_not_taken_for_a_slow_one() {
+    fn an_hsm_that_stalled_once_is_not_taken_for_a_slow_one() {
         let mut silence = Silence::default();
         assert_eq!(patience(&mut silence, 1_000, 8_000), 300);
         assert_eq!(patience(&mut silence, 9_500, 5), 600);

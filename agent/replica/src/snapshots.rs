@@ -1,8 +1,8 @@
-//! What a leader knows of the stored tree: where it is with opening it, what the next snapshot can reach, and what of the
-//! log the snapshots make unnecessary.
+//! What a leader knows about the stored tree: how far it is with opening it, what the next snapshot can reach, and
+//! which segments the snapshots make unnecessary.
 //!
-//! Kept here: a snapshot reaches a committed entry at the end of a segment; a segment is deleted only when it ended before a
-//! snapshot that is durable, and a grace time later.
+//! Kept here: a snapshot reaches a committed entry at the end of a segment; a segment is deleted only if it ended
+//! before a durable snapshot, and a grace time later.
 
 use super::context::Context;
 use super::interface::Millis;
@@ -13,10 +13,10 @@ use crate::stored::Snapshot;
 use std::collections::VecDeque;
 use strongroom_proto::ids::Index;
 
-/// How often in a row the tree may be found to be damaged before that is believed.
+/// How often in a row the tree may be found damaged before that is believed.
 const MAX_UNFIT: u32 = 2;
 
-/// Where a leader is with the stored tree.
+/// How far a leader is with opening the stored tree.
 pub(super) enum Stage {
     /// Not open. To be opened at this time, once an own entry is committed.
     Closed(Millis),
@@ -25,7 +25,7 @@ pub(super) enum Stage {
     Open,
 }
 
-/// What a leader knows of the stored tree.
+/// What a leader knows about the stored tree.
 pub(super) struct Snapshots {
     stage: Stage,
     /// What the stored tree reaches.
@@ -34,16 +34,16 @@ pub(super) struct Snapshots {
     taken: u64,
     /// The newest entry that a snapshot can reach, and the trees there.
     next: Option<(Snapshot, Trees)>,
-    /// Since when there has been one.
+    /// Since when there has been such an entry.
     next_since: Millis,
     /// The segments after the stored tree that this leadership wrote: their first and last entries.
     segments: VecDeque<(Index, Index)>,
-    /// How many more there were before it began.
+    /// How many more there were before this leadership began.
     segments_before: usize,
     not_before: Millis,
-    /// How often the tree was found to be damaged since it was last open.
+    /// How often the tree was found damaged since it was last open.
     unfit: u32,
-    /// From when on segments before these may be deleted.
+    /// When the segments before these entries may be deleted.
     unnecessary: VecDeque<(Millis, Index)>,
 }
 
@@ -85,7 +85,7 @@ impl Snapshots {
         self.stage = Stage::Replaying(Box::new(replay));
     }
 
-    /// That was read, in so many segments, and these are the trees of the newest entry.
+    /// That was read, in this many segments, and these are the trees of the newest entry.
     pub(super) fn replayed(&mut self, trees: &Trees, segments: usize) {
         self.segments_before = segments;
         if let Some((_, at_committed)) = &mut self.next {
@@ -100,13 +100,13 @@ impl Snapshots {
         self.unfit = 0;
     }
 
-    /// It was found to be damaged. Whether that is believed.
+    /// It was found damaged. Returns whether that is believed.
     pub(super) const fn found_damaged(&mut self) -> bool {
         self.unfit += 1;
         self.unfit > MAX_UNFIT
     }
 
-    /// It is left alone until then.
+    /// No snapshot is taken before this time.
     pub(super) const fn put_off(&mut self, until: Millis) {
         self.not_before = until;
     }
@@ -116,7 +116,8 @@ impl Snapshots {
         self.stage = Stage::Closed(until);
     }
 
-    /// What to store next, and the trees there, when it is time to: so many records have changed since the stored tree.
+    /// What to store next and the trees there, if a snapshot is due; `changed` records have changed since the stored
+    /// tree.
     pub(super) fn due(&self, cx: &Context, changed: usize) -> Option<&(Snapshot, Trees)> {
         let due = changed >= cx.settings.storage.snapshot_records
             || self.segments.len() + self.segments_before >= cx.settings.storage.snapshot_segments
@@ -124,7 +125,7 @@ impl Snapshots {
         self.next.as_ref().filter(|_| due && cx.now >= self.not_before)
     }
 
-    /// The segments before this entry may be deleted now, if it is time for some.
+    /// The entry before which segments may be deleted now, if it is time for some.
     pub(super) fn take_unnecessary(&mut self, now: Millis) -> Option<Index> {
         let mut before = None;
         while let Some((_, first)) = self.unnecessary.pop_front_if(|(at, _)| *at <= now) {
@@ -134,7 +135,7 @@ impl Snapshots {
     }
 
     /// # Panics
-    /// If what is kept here is not, where this is committed and these are the ends of segments on their way to the store.
+    /// If the invariants above do not hold; `ends` are those of the segments on their way to the store.
     pub(super) fn assert_invariants(
         &self,
         cx: &Context,
@@ -150,7 +151,7 @@ impl Snapshots {
         for (at, first) in &self.unnecessary {
             let needed = *first > self.stored.max(Index(1));
             assert!(!needed, "segments would be deleted that the stored tree does not reach");
-            assert!(*at <= cx.now.after(cx.settings.storage.grace_ms), "segments are kept for ever");
+            assert!(*at <= cx.now.after(cx.settings.storage.grace_ms), "segments are kept forever");
         }
         assert!(
             self.unnecessary.iter().is_sorted_by_key(|(at, _)| *at),
@@ -176,7 +177,7 @@ impl Snapshots {
         self.stored
     }
 
-    /// Since when something has waited for a snapshot.
+    /// Since when anything has waited for a snapshot.
     pub(super) const fn waits_since(&self) -> Millis {
         self.next_since
     }
@@ -276,8 +277,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "segments are kept for ever")]
-    fn keeping_segments_for_ever_is_noticed() {
+    #[should_panic(expected = "segments are kept forever")]
+    fn keeping_segments_forever_is_noticed() {
         let mut snapshots = snapshots();
         snapshots.unnecessary.push_back((Millis(6 + GRACE_MS), Index(1)));
         check(&snapshots, 10);

@@ -1,20 +1,20 @@
-//! What this member has found out about what the others' agents say.
+//! What this member has learned about the word of the other members' agents.
 //!
-//! A message is its sender's, and nobody else's: the link authenticates it. An agent can be broken or stolen all the
-//! same. Kept here: a sender whose words did not verify is not heard for a while, longer each time; a sender whose words
-//! the store does not bear out makes us look there ever more seldom. Nothing here is for good, and there is one
-//! [`Standing`] for each member of the group and no more.
+//! A message is its sender's, and nobody else's: the link authenticates it. Even so, an agent can be broken or stolen.
+//! Kept here: a sender whose words did not verify is not heard for a while, longer each time; for a sender whose words
+//! the store does not confirm, this member looks there less and less often. Nothing here is permanent, and there is
+//! exactly one [`Standing`] for each other member of the group.
 
 use super::interface::Millis;
 use std::collections::BTreeMap;
 use strongroom_proto::ids::{HsmId, Index};
 
-/// For how long a sender is not heard after the first thing that did not verify; each time twice as long, up to 64 times.
+/// How long a sender is not heard after something of it did not verify; twice as long each time, up to 64 times.
 const UNHEARD_MS: u64 = 1_000;
 const MAX_UNHEARD: u32 = 6;
-/// How long in all a sender may put off elections with entries that the store has not shown yet.
+/// How long in total a sender may put off elections with entries that the store has not shown yet.
 const CREDIT_MS: u64 = 2_000;
-/// First and longest pause between two looks at the store for a sender.
+/// First and longest pause between two looks at the store because of one sender.
 const LOOK_MS: (u64, u64) = (50, 30_000);
 
 #[derive(Clone, Copy, Default)]
@@ -28,7 +28,7 @@ struct Standing {
     credit_since: Option<Millis>,
     look_at: Millis,
     look_back_off_ms: u64,
-    /// What it last said to be in the store.
+    /// The entry that it last said is in the store.
     claimed: Option<Index>,
 }
 
@@ -36,7 +36,7 @@ struct Standing {
 pub(super) struct Standings(BTreeMap<HsmId, Standing>);
 
 impl Standings {
-    /// Nothing is known of these.
+    /// Nothing is known about these yet.
     pub(super) fn new(members: impl IntoIterator<Item = HsmId>) -> Self {
         Self(members.into_iter().map(|member| (member, Standing::default())).collect())
     }
@@ -47,12 +47,12 @@ impl Standings {
     }
 
     /// # Panics
-    /// If what is kept here is not.
+    /// If the invariants above do not hold.
     pub(super) fn assert_invariants(&self, now: Millis, others: usize) {
-        assert!(self.0.len() == others, "there is one standing for each other member");
+        assert!(self.0.len() == others, "there is not one standing for each other member");
         let (unheard, look) = (now.after(UNHEARD_MS << MAX_UNHEARD), now.after(LOOK_MS.1));
         for of in self.0.values() {
-            assert!(of.unheard_until <= unheard && of.look_at <= look, "a sender is not heard for good");
+            assert!(of.unheard_until <= unheard && of.look_at <= look, "a sender is never heard again");
             assert!(of.unheard_until <= of.forgotten_at, "a lie is forgotten before its sender is heard");
         }
     }
@@ -86,7 +86,7 @@ impl Standings {
         self.0.get_mut(&from).is_some_and(|of| now < of.credit_since.get_or_insert(now).after(CREDIT_MS))
     }
 
-    /// Whether to look at the store, since it says that this entry is there.
+    /// Whether to look at the store because it says that this entry is there.
     pub(super) fn may_look(&mut self, from: HsmId, claimed: Index, now: Millis) -> bool {
         let Some(of) = self.0.get_mut(&from).filter(|of| now >= of.look_at) else { return false };
         let (first, longest) = LOOK_MS;
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn who_lies_again_is_not_heard_for_longer_and_at_most_about_a_minute() {
+    fn a_sender_that_lies_again_is_silenced_for_longer_and_at_most_for_about_a_minute() {
         let (mut standings, mut now) = (one(), Millis(5));
         for unheard_ms in [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 64_000] {
             assert!(standings.may_speak(LIAR, now));
@@ -125,19 +125,19 @@ mod tests {
         }
         assert!(standings.may_speak(LIAR, now) && standings.is_doubted(LIAR, now));
         let later = now.after(128_000);
-        assert!(!standings.is_doubted(LIAR, later), "it is forgotten after as long again and more");
+        assert!(!standings.is_doubted(LIAR, later), "the lie is forgotten after as long again and more");
         standings.lied(LIAR, later);
         assert!(standings.may_speak(LIAR, later.after(1_000)));
     }
 
     #[test]
-    #[should_panic(expected = "there is one standing for each other member")]
+    #[should_panic(expected = "there is not one standing for each other member")]
     fn a_standing_too_many_is_noticed() {
         one().assert_invariants(Millis(0), 0);
     }
 
     #[test]
-    #[should_panic(expected = "a sender is not heard for good")]
+    #[should_panic(expected = "a sender is never heard again")]
     fn not_hearing_a_sender_for_good_is_noticed() {
         let mut standings = one();
         standings.assert_invariants(Millis(0), 1);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_store_never_shows_is_looked_for_ever_more_seldom() {
+    fn what_the_store_never_shows_is_looked_for_less_and_less_often() {
         let mut standings = one();
         let looks = |standings: &mut Standings, from: u64, index| {
             (from..from + 600_000).filter(|at| standings.may_look(LIAR, index, Millis(*at))).count()

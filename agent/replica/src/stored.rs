@@ -1,7 +1,7 @@
-//! The interface of the stored tree: what is read from it, what is written to it, and how either fails.
+//! The interface of the stored tree: what is read from it, what is written to it, and how either can fail.
 //!
-//! Owns these types, and no store: an agent keeps the tree in an object store, the simulator in memory. What was read
-//! is unproven; it counts only under a digest that comes from an entry.
+//! Owns these types but no store: an agent keeps the tree in an object store, the simulator in memory. What was read is
+//! unproven; it counts only under a digest that comes from an entry.
 
 use minicbor::{Decode, Decoder, Encode};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub struct Snapshot {
     /// The entry.
     #[n(0)]
     pub entry: Entry,
-    /// The statement of exactly that entry.
+    /// The statement about exactly that entry.
     #[n(1)]
     pub committed: Committed,
 }
@@ -32,7 +32,7 @@ impl Snapshot {
         minicbor::to_vec(self).expect("a vector takes all bytes")
     }
 
-    /// Reads a snapshot that is all of `bytes`, and whose statement is of its entry. `None` for anything else.
+    /// Reads a snapshot that takes up all of `bytes` and whose statement is about its entry; `None` for anything else.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut d = Decoder::new(bytes);
@@ -53,7 +53,7 @@ pub struct Advance {
     pub snapshot: Snapshot,
     /// The group's trees there, open at least on the paths to `changed`.
     pub trees: Vec<Tree>,
-    /// Every record that was changed since the snapshot before, in any order, once each.
+    /// Every record that was changed since the previous snapshot, in any order, once each.
     pub changed: Vec<RecordId>,
 }
 
@@ -61,7 +61,7 @@ impl Advance {
     /// The pages to store. They may lack what did not change: [`Page::complete`] with the stored ones.
     ///
     /// # Errors
-    /// [`TreeError`], if `trees` are not as they should be.
+    /// [`TreeError`], if `trees` are not as described above.
     pub fn pages(&self) -> Result<Vec<Page>, TreeError> {
         let mut pages = Vec::new();
         for tree in &self.trees {
@@ -74,7 +74,7 @@ impl Advance {
     /// The sealed leaves to store.
     ///
     /// # Errors
-    /// [`TreeError`], if `trees` are not as they should be.
+    /// [`TreeError`], if `trees` are not as described above.
     pub fn leaves(&self) -> Result<Vec<SealedBytes>, TreeError> {
         let sealed = |id: &RecordId| {
             let tree = self.trees.iter().find(|tree| tree.prefix().contains(id));
@@ -85,7 +85,7 @@ impl Advance {
     }
 }
 
-/// What was read on the paths to some records. Nothing of it is proven.
+/// What was read on the paths to some records. None of it is proven.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
     /// Pages, those nearer to the root first.
@@ -102,7 +102,7 @@ pub enum TreeDamage {
     /// A page is missing.
     #[error("the page {0:?} is missing")]
     NoPage(Prefix),
-    /// A page is there, and it is not one.
+    /// A page is there, but it cannot be decoded.
     #[error("the page {0:?} is damaged: {1}")]
     Page(Prefix, TreeError),
     /// A page, or one below or above it, is not of the tree that the log gives.
@@ -114,10 +114,10 @@ pub enum TreeDamage {
     /// The sealed bytes of a record are not those that its page names.
     #[error("the sealed bytes of record {0} are not those that its page names")]
     Leaf(RecordId),
-    /// What the tree says of itself is missing or damaged.
+    /// What the tree says about itself is missing or damaged.
     #[error("the snapshot's own entry is damaged")]
     Snapshot,
-    /// An object of the database cannot be read; what that says of it.
+    /// An object of the database cannot be read; the database's own error.
     #[error("an object of the tree is missing or damaged: {0}")]
     Object(String),
 }
@@ -131,7 +131,7 @@ pub enum TreeFailure {
     /// Another agent has opened the tree for writing: it leads.
     #[error("another agent writes the tree now")]
     Fenced,
-    /// It is not whole. Other records may still be readable.
-    #[error("{0}; run `strongroom-agent check`, and `strongroom-agent rebuild-tree` where that says so")]
+    /// The tree is damaged. Other records may still be readable.
+    #[error("{0}; run `strongroom-agent check`, and `strongroom-agent rebuild-tree` if that says so")]
     Damaged(#[from] TreeDamage),
 }

@@ -1,7 +1,7 @@
-//! The trees of a group in memory: what changed since the stored tree, and what was read of that.
+//! The trees of a group in memory: what changed since the stored tree, and what was read from it.
 //!
-//! Everything else is closed: a digest, which comes from an entry, in place of what is below. So whatever is opened
-//! later is checked against the log.
+//! Everything else is closed: in place of what is below, there is a digest that comes from an entry. So whatever is
+//! opened later is checked against the log.
 
 use super::interface::Damage;
 use crate::segment::SegmentEntry;
@@ -19,7 +19,7 @@ use strongroom_proto::tree::{ClaimedTree, Tree, TreeError};
 pub(super) enum Misfit {
     /// The path to one of them is closed here.
     Closed,
-    /// They are not the entry's.
+    /// They are not that entry's leaves.
     Damage(Damage),
 }
 
@@ -70,18 +70,18 @@ impl Trees {
         self.prefix_of(id).and_then(|prefix| self.0.get(&prefix)).is_some_and(|tree| tree.get(id).is_ok())
     }
 
-    /// Opens what was read from the stored tree, as far as it belongs here.
+    /// Opens what was read from the stored tree, as far as it belongs to these trees.
     pub(super) fn open(&mut self, loaded: &Loaded) {
         for (prefix, tree) in &mut self.0 {
             loaded.pages.iter().for_each(|page| tree.open_page(page));
             for (id, sealed) in loaded.leaves.iter().filter(|(id, _)| prefix.contains(id)) {
-                // Whether they belong here shows in whether the path is open after.
+                // Whether they belonged here shows afterwards: the path is open or not.
                 let _ = tree.open_leaf(id, Arc::clone(sealed));
             }
         }
     }
 
-    /// Opens the paths that a leader sent with a segment, if they are of these trees.
+    /// Opens the paths that a leader sent with a segment, if they belong to these trees.
     pub(super) fn open_paths(&mut self, paths: &[PrefixTree]) {
         for path in paths {
             if let Some(tree) = self.0.get_mut(&path.prefix)
@@ -92,7 +92,7 @@ impl Trees {
         }
     }
 
-    /// Takes an entry with its leaves, or changes nothing.
+    /// Applies an entry with its leaves, or changes nothing.
     pub(super) fn apply(&mut self, made: &SegmentEntry) -> Result<(), Misfit> {
         let entry = &made.entry;
         let mut next = if entry.index == Index(1) {
@@ -145,8 +145,8 @@ impl Trees {
         wanted.into_iter().map(part).collect()
     }
 
-    /// Closes everything but the paths to these records, and the leaves beside them: some of those have been moved since
-    /// the tree was stored.
+    /// Closes everything except the paths to these records and the leaves beside them: some of those leaves have moved
+    /// since the tree was stored.
     pub(super) fn close_all_but(&mut self, keep: &BTreeSet<RecordId>) {
         for (prefix, tree) in &mut self.0 {
             let open = |id: &RecordId| prefix.contains(id) && tree.get(id).is_ok();
@@ -158,7 +158,7 @@ impl Trees {
     }
 }
 
-/// Which records have changed since a point of the log that the stored tree had then reached, or that it may have.
+/// Which records have changed since a point of the log that the stored tree has reached, or may have reached.
 ///
 /// The trees beside it are open on the paths to all of them.
 #[derive(Clone)]
@@ -174,12 +174,12 @@ impl Tail {
         Self { base, changed: VecDeque::new(), records: 0 }
     }
 
-    /// What is stored of anything older than this entry is all that there is.
+    /// Everything older than this entry is stored.
     pub(super) const fn base(&self) -> Index {
         self.base
     }
 
-    /// How many changes, not counting that some are of one record.
+    /// How many changes there are; several changes of one record count separately.
     pub(super) const fn records(&self) -> usize {
         self.records
     }
@@ -196,12 +196,12 @@ impl Tail {
         self.changed.push_back((index, ids));
     }
 
-    /// The newest entry whose changes it knows, if it knows any.
+    /// The newest entry whose changes it knows, if there is one.
     pub(super) fn newest(&self) -> Option<Index> {
         self.changed.back().map(|(at, _)| *at)
     }
 
-    /// The records that changed up to an entry, or all.
+    /// The records that changed up to this entry.
     pub(super) fn until(&self, index: Index) -> BTreeSet<RecordId> {
         let until = self.changed.iter().take_while(|(at, _)| *at <= index);
         until.flat_map(|(_, ids)| ids).copied().collect()

@@ -1,8 +1,8 @@
-//! What cannot be read as it must be, and until when that stops this member.
+//! What cannot be read, or is wrong, and how long that stops this member.
 //!
-//! Kept here: one bad read is no fault. What does not verify is read again, after ever longer pauses, before it is called
-//! damage: a store may answer with an error page, or cut what it sends, and be well a moment later. And no fault is for
-//! good: whoever has stopped looks again now and then.
+//! Kept here: one bad read is not a fault. What does not verify is read again, after longer and longer pauses, before
+//! it counts as damage: a store may answer with an error page, or truncate what it sends, and be well a moment later.
+//! And no fault is permanent: a member that has stopped looks again now and then.
 
 use super::bug::Bug;
 use super::catch_up::Walk;
@@ -11,8 +11,8 @@ use super::interface::{Action, Fault, Millis};
 use crate::segment::SegmentName;
 use strongroom_proto::ids::Index;
 
-/// How often a segment that does not verify is read again, and the first pause before that; each is twice as long. About
-/// six seconds in all.
+/// How often a segment that does not verify is read again, and the first pause before that; each further pause is twice
+/// as long. About six seconds in all.
 const MAX_REREADS: u32 = 7;
 const REREAD_MS: u64 = 50;
 /// First and longest pause before a member that has stopped looks again.
@@ -26,7 +26,7 @@ pub(super) struct Rereads {
 }
 
 impl Rereads {
-    /// How long to wait before it is read again; `None` where that was done often enough.
+    /// How long to wait before it is read again; `None` if that was done often enough.
     pub(super) fn pause_ms(&mut self, object: SegmentName) -> Option<u64> {
         if self.of != Some(object) {
             *self = Self { of: Some(object), times: 0 };
@@ -38,12 +38,12 @@ impl Rereads {
         Some(REREAD_MS << (self.times - 1))
     }
 
-    /// How often it has been.
+    /// How often it has been read again.
     pub(super) const fn times(&self) -> u32 {
         self.times
     }
 
-    /// Something is known to be well up to here.
+    /// The log is known to be well up to here.
     pub(super) fn well_until(&mut self, name: SegmentName) {
         if self.of.is_some_and(|of| of.first <= name.first) {
             self.forget();
@@ -59,9 +59,9 @@ impl Rereads {
 /// What is wrong, until it is found to be over.
 struct Found {
     fault: Fault,
-    /// Whether only who leads needs what is wrong.
+    /// Whether only a leader needs what is wrong.
     in_replay: bool,
-    /// How many reads in a row have shown it, where it is about what was read.
+    /// How many reads in a row have shown it, if it is about what was read.
     reads: Option<u32>,
     rest_ms: u64,
     until: Millis,
@@ -69,7 +69,7 @@ struct Found {
     walk: Option<Walk>,
 }
 
-/// What is wrong, and what may be.
+/// What is wrong, and what may turn out to be.
 #[derive(Default)]
 pub(super) struct Trouble {
     found: Option<Found>,
@@ -85,7 +85,7 @@ impl Trouble {
         self.found.as_ref().map(|found| found.fault)
     }
 
-    /// Whether nothing can be done but to look again.
+    /// Whether the only thing to do is to look again.
     pub(super) fn stops(&self) -> bool {
         self.found.as_ref().is_some_and(|found| !found.in_replay)
     }
@@ -95,8 +95,8 @@ impl Trouble {
         self.found.as_ref().is_some_and(|found| now < found.until)
     }
 
-    /// This is wrong, and so many reads in a row have shown it, if reads have; `in_replay`: only who leads needs it. Each time
-    /// in a row it is left alone for longer.
+    /// This is wrong; `reads`: how many reads in a row have shown it, if reads have; `in_replay`: only a leader needs
+    /// it. Each time in a row it is left alone for longer.
     pub(super) fn find(&mut self, cx: &mut Context, fault: Fault, in_replay: bool, reads: Option<u32>) {
         let (first, longest) = REST_MS;
         let before = self.found.take();
@@ -117,21 +117,24 @@ impl Trouble {
     }
 
     /// # Panics
-    /// If what is kept here is not.
+    /// If the invariants above do not hold.
     pub(super) fn assert_invariants(&self, cx: &Context) {
         for rereads in [&self.rereads, &self.rereads_of_leader] {
-            assert!(rereads.times <= MAX_REREADS, "what does not verify is read for ever");
+            assert!(rereads.times <= MAX_REREADS, "what does not verify is read forever");
         }
         let Some(found) = &self.found else { return };
         let longest = cx.now.after(REST_MS.1);
-        assert!(found.until <= longest && found.rest_ms >= REST_MS.0, "a fault is for good, or for no time");
+        assert!(
+            found.until <= longest && found.rest_ms >= REST_MS.0,
+            "a fault is permanent, or over at once"
+        );
         let is_hasty = found.reads.is_some_and(|reads| reads < MAX_REREADS);
         assert!(!is_hasty || cx.bugs.has(Bug::BadReadIsFault), "one bad read is a fault");
     }
 
-    /// Looks whether it is over, and says so. What only a leader needs is, where it `has_tree`: it has read it all; or
-    /// where the tree has gone beyond it to `base`, so that nobody needs it any more. Anything else is where a reading of
-    /// the log that began since has ended, so that all of it is captured.
+    /// Checks whether it is over, and says so. What only a leader needs is over if the leader `has_tree`, because then
+    /// it has read everything, or if the tree has gone past it to `base`, so that nobody needs it any more. Anything
+    /// else is over when a reading of the log that began since has ended, so that all of it is captured.
     pub(super) fn look(
         &mut self,
         cx: &mut Context,
@@ -180,16 +183,16 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a fault is for good")]
-    fn a_fault_for_good_is_noticed() {
+    #[should_panic(expected = "a fault is permanent")]
+    fn a_permanent_fault_is_noticed() {
         let (mut trouble, cx) = found(None);
         trouble.found.as_mut().expect("it is found").until = Millis(u64::MAX);
         trouble.assert_invariants(&cx);
     }
 
     #[test]
-    #[should_panic(expected = "is read for ever")]
-    fn reading_for_ever_is_noticed() {
+    #[should_panic(expected = "is read forever")]
+    fn reading_forever_is_noticed() {
         let mut trouble = Trouble::default();
         trouble.rereads.times = MAX_REREADS + 1;
         trouble.assert_invariants(&context());

@@ -1,7 +1,7 @@
 //! When it is this member's turn to try to lead.
 //!
-//! Kept here: who hears a leader waits; whoever led in vain waits longer each time, and asks the others first; a time-out
-//! is drawn from the seed, and from nothing else.
+//! Kept here: a member that hears a leader waits; one that led to no effect waits longer each time, and asks the others
+//! first; a time-out is drawn from the seed and from nothing else.
 
 use super::interface::Millis;
 use rand::rngs::StdRng;
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use strongroom_proto::ids::{HsmId, Index};
 
-/// How often the time-out doubles at most while leading does not last.
+/// How often the time-out doubles at most while leaderships do not last.
 pub(super) const MAX_BACK_OFF: u32 = 6;
 
 /// What this member waits for before it tries to lead.
@@ -23,9 +23,9 @@ pub(super) struct Turn {
     heard: Index,
     /// While it waits for what the others say of a leader: those who follow one.
     sayers: Option<BTreeSet<HsmId>>,
-    /// Whether much time passed at once before the last event.
+    /// Whether a long time passed in one jump before the last event.
     slept: bool,
-    /// How often in a row it led in vain or not for long, without hearing a leader since.
+    /// How often in a row it led to no effect or not for long, without hearing a leader since.
     deposed: u32,
 }
 
@@ -59,26 +59,26 @@ impl Turn {
         self.deadline = now.after(after << self.back_off());
     }
 
-    /// Whether the others are to be asked first: the last time was in vain, and they have not been asked since.
+    /// Whether to ask the others first: the last leadership did not last, and they have not been asked since.
     pub(super) const fn asks_first(&self) -> bool {
         self.deposed > 0 && self.sayers.is_none()
     }
 
-    /// The others are asked; waits for what they say.
+    /// The others have been asked: waits for what they say.
     pub(super) fn wait_for_sayers(&mut self, until: Millis) {
-        debug_assert!(self.asks_first(), "they are asked once for each time-out");
+        debug_assert!(self.asks_first(), "the others are asked only once per time-out");
         self.sayers = Some(BTreeSet::new());
         self.deadline = until;
     }
 
-    /// One of them says that it follows somebody. How many have, while that is waited for.
+    /// One of them says that it follows somebody. Returns how many have said so, while this member waits for it.
     pub(super) fn said(&mut self, by: HsmId) -> Option<usize> {
         let sayers = self.sayers.as_mut()?;
         sayers.insert(by);
         Some(sayers.len())
     }
 
-    /// Hears the leader, who says that this entry is in the store.
+    /// Hears the leader, which says that this entry is in the store.
     pub(super) fn hear(&mut self, now: Millis, newest: Index) {
         self.heard_at = Some(now);
         self.heard = newest;
@@ -90,20 +90,23 @@ impl Turn {
         self.heard_at.is_some_and(|at| now < at.after(within_ms))
     }
 
-    /// The newest entry of which a leader said so.
+    /// The newest entry that a leader said is in the store.
     pub(super) const fn heard(&self) -> Index {
         self.heard
     }
 
     /// # Panics
-    /// If what is kept here is not.
+    /// If the invariants above do not hold.
     pub(super) fn assert_invariants(&self, now: Millis, timeout_ms: &RangeInclusive<u64>) {
-        assert!(self.heard_at.is_none_or(|at| at <= self.deadline), "who hears a leader does not wait");
+        assert!(
+            self.heard_at.is_none_or(|at| at <= self.deadline),
+            "a member that hears a leader does not wait"
+        );
         assert!(self.sayers.is_none() || self.deposed > 0, "the others are asked without need");
         let longest = now.after(*timeout_ms.end() << MAX_BACK_OFF);
         assert!(
             self.sayers.is_some() || self.deadline <= longest,
-            "a time-out is longer than any that is drawn"
+            "a time-out is longer than any that could be drawn"
         );
     }
 
@@ -112,7 +115,7 @@ impl Turn {
         self.deposed = if lasted { 1 } else { self.deposed.saturating_add(1) };
     }
 
-    /// Takes note of whether much time has passed at once, and returns whether that is new.
+    /// Takes note of whether a long time has passed in one jump, and returns whether that is new.
     pub(super) const fn woke(&mut self, slept: bool) -> bool {
         let before = std::mem::replace(&mut self.slept, slept);
         slept && !before
@@ -134,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_led_in_vain_waits_longer_each_time_and_asks_first() {
+    fn a_member_that_led_to_no_effect_waits_longer_each_time_and_asks_first() {
         let mut turn = turn();
         for times in 1..=2 * MAX_BACK_OFF {
             turn.led(false);
@@ -160,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "who hears a leader does not wait")]
+    #[should_panic(expected = "a member that hears a leader does not wait")]
     fn not_waiting_for_a_leader_is_noticed() {
         let mut turn = turn();
         turn.hear(Millis(1_000), Index(1));
@@ -176,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a time-out is longer than any that is drawn")]
+    #[should_panic(expected = "a time-out is longer than any that could be drawn")]
     fn a_time_out_that_is_not_drawn_is_noticed() {
         let mut turn = turn();
         turn.deadline = Millis(900_000);

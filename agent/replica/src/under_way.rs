@@ -1,18 +1,18 @@
-//! What the agent was asked to do with the store, and has not said the end of.
+//! What the agent was asked to do with the store and has not finished yet.
 //!
-//! Kept here: never a second listing, opening, snapshot, collection or reading of the snapshot before the first has ended;
-//! and a snapshot that was asked for an earlier reason answers no later one.
+//! Kept here: never a second listing, opening, snapshot, collection or reading of the snapshot before the first has
+//! ended; and a reading of the snapshot that was begun for an earlier reason does not answer a later one.
 
 use super::interface::LoadId;
 use crate::segment::SegmentName;
 use std::collections::BTreeSet;
 use strongroom_proto::ids::{Index, Term};
 
-/// Whose listing is under way.
+/// Who asked for the listing that is under way.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lister {
-    /// The one who looks for the end of the log: from where on, and what was known to be in the store then. It may be more
-    /// when the listing comes.
+    /// The search for the end of the log: where the listing starts, and what was known to be in the store then. More
+    /// may be known by the time the listing comes.
     End { from: Index, known: Option<SegmentName> },
     /// A replay.
     Replay(Term),
@@ -24,21 +24,21 @@ pub(super) enum Why {
     NotFound,
     /// There are segments that do not continue the log: the way to them may have been deleted.
     Beyond,
-    /// The last known segment is gone. These are there.
+    /// The last known segment is gone. These are still there.
     Gone(BTreeSet<SegmentName>),
 }
 
-/// What a reading of the snapshot was for.
+/// Why the snapshot was read.
 pub(super) enum Read {
     /// Nothing that still matters.
     Nothing,
-    /// This.
+    /// This reason.
     For(Why),
     /// It may be too old for this: read it again.
     Again(Why),
 }
 
-/// One of each at most.
+/// What is under way, at most one of each.
 #[derive(Default)]
 pub(super) struct UnderWay {
     listing: Option<Lister>,
@@ -51,7 +51,7 @@ pub(super) struct UnderWay {
     /// What the snapshot is wanted for, while it is being read.
     asking: Option<Why>,
     reading: bool,
-    /// Whether what is being read was asked for an earlier reason.
+    /// Whether the current reading was begun for an earlier reason.
     stale: bool,
     last_load: LoadId,
 }
@@ -110,19 +110,19 @@ impl UnderWay {
         self.collecting = false;
     }
 
-    /// Wants what the stored tree reaches. Whether a reading is to begin.
+    /// Asks what the stored tree reaches. Returns whether a reading must begin.
     pub(super) fn ask_snapshot(&mut self, why: Why) -> bool {
         self.asking = Some(why);
         !std::mem::replace(&mut self.reading, true)
     }
 
-    /// Nobody wants it any more, and what is being read is too old for whoever asks next.
+    /// Nobody wants it any more, and what is being read is too old for the next to ask.
     pub(super) fn forget_asking(&mut self) {
         self.asking = None;
         self.stale = self.reading;
     }
 
-    /// It was read, or not.
+    /// It was read, or could not be.
     pub(super) fn snapshot_read(&mut self) -> Read {
         self.reading = false;
         let stale = std::mem::take(&mut self.stale);
@@ -134,14 +134,14 @@ impl UnderWay {
     }
 
     /// # Panics
-    /// If what is kept here is not.
+    /// If the invariants above do not hold.
     pub(super) fn assert_invariants(&self) {
-        assert!(self.reading || self.asking.is_none(), "the snapshot is wanted, and nobody reads it");
-        assert!(self.reading || !self.stale, "a snapshot is too old before it is read");
-        assert!(!self.opening || self.advancing.is_none(), "the tree is opened while it is written");
+        assert!(self.reading || self.asking.is_none(), "the snapshot is wanted, but is not being read");
+        assert!(self.reading || !self.stale, "a snapshot counts as too old although it is not being read");
+        assert!(!self.opening || self.advancing.is_none(), "the tree is opened while a snapshot is written");
     }
 
-    /// Names readings of paths: the last name that was used.
+    /// The name of a new reading of paths, which none had before.
     pub(super) const fn last_load(&mut self) -> &mut LoadId {
         &mut self.last_load
     }
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_asked_for_an_earlier_reason_is_read_again() {
+    fn what_was_read_for_an_earlier_reason_is_read_again() {
         let mut under_way = UnderWay::default();
         assert!(under_way.ask_snapshot(Why::NotFound));
         under_way.forget_asking();
@@ -162,21 +162,21 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "the snapshot is wanted, and nobody reads it")]
+    #[should_panic(expected = "the snapshot is wanted, but is not being read")]
     fn a_snapshot_that_nobody_reads_is_noticed() {
         let under_way = UnderWay { asking: Some(Why::NotFound), ..UnderWay::default() };
         under_way.assert_invariants();
     }
 
     #[test]
-    #[should_panic(expected = "a snapshot is too old before it is read")]
+    #[should_panic(expected = "a snapshot counts as too old although it is not being read")]
     fn a_stale_reading_that_does_not_exist_is_noticed() {
         let under_way = UnderWay { stale: true, ..UnderWay::default() };
         under_way.assert_invariants();
     }
 
     #[test]
-    #[should_panic(expected = "the tree is opened while it is written")]
+    #[should_panic(expected = "the tree is opened while a snapshot is written")]
     fn opening_beside_a_snapshot_is_noticed() {
         let mut under_way = UnderWay::default();
         under_way.advance(Term([1; 16]), Index(1));

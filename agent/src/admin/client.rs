@@ -29,26 +29,26 @@ use tonic::transport::Channel;
 use tower::service_fn;
 use zeroize::Zeroizing;
 
-/// How long one answer may take.
+/// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why something was not set up.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// The agent is not there.
+    /// The agent does not run.
     #[error("cannot reach the agent at {0}; start it with `strongroom-agent --config FILE`")]
     Unreachable(String),
-    /// The agent's socket is there, and this user may not open it.
+    /// The agent's socket exists, but this user may not open it.
     #[error(
         "not allowed to open the agent's socket {socket}: {whose}; run this as the user that runs the agent"
     )]
     NotAllowed {
         /// The socket.
         socket: String,
-        /// Whose it is, and who asks.
+        /// Who owns it, and who asks.
         whose: String,
     },
-    /// The agent is not there, or does not accept the certificate.
+    /// The agent does not run, or does not accept the certificate.
     #[error(
         "cannot reach the agent at {address}: {why}; check that it runs, that its HSM has a realm, and that the certificate \
          is of that realm, has not expired, and is not from before `peer_epoch` was raised"
@@ -59,27 +59,25 @@ pub enum AdminError {
         /// What failed.
         why: String,
     },
-    /// The agent answered that it cannot.
+    /// The agent answered that it cannot do this.
     #[error("{0}")]
     Agent(String),
     /// The HSM refused.
     #[error("refused: {0}")]
     Refused(#[from] Refusal),
     /// An answer that does not fit the question.
-    #[error(
-        "the agent's answer cannot be understood; check that this command and the agent have the same version"
-    )]
+    #[error("the agent's answer makes no sense; check that this command and the agent have the same version")]
     Unexpected,
     /// The HSM has no realm, and needs one for this.
     #[error("the HSM has no realm yet; make one with `realm create`, or join one with `hsm request`")]
     NoRealm,
-    /// The realm's first group, which owns all users, is still to be made at another HSM.
+    /// The realm's first group, which owns all users, must still be made at another HSM.
     #[error(
         "the realm's first group owns all users, and only HSM {0}, where the realm was made, can make it: run `group create` at \
          its agent first"
     )]
     FirstGroupElsewhere(HsmId),
-    /// A member of a group to be made was not found.
+    /// A member of the group to be made was not found.
     #[error(
         "no agent with HSM {0} in this realm can be reached; start it, and list it in `peers` of this agent"
     )]
@@ -96,13 +94,13 @@ pub struct Client {
 /// A group that was made.
 #[derive(Debug)]
 pub struct CreatedGroup {
-    /// Its statement: what every member joins by.
+    /// Its statement: what every member joins with.
     pub statement: GroupStatement,
-    /// Members that have not joined, and why. Have them join by the statement.
+    /// Members that have not joined, and why. Have them join with the statement.
     pub missing: Vec<(HsmId, AdminError)>,
 }
 
-/// A group that is to be made, or is there already.
+/// A group that is to be made, or exists already.
 #[derive(Debug)]
 pub struct GroupPlan {
     own: HsmId,
@@ -115,7 +113,7 @@ pub struct GroupPlan {
 }
 
 impl GroupPlan {
-    /// Whether a group of the same members is there.
+    /// Whether a group of the same members exists.
     #[must_use]
     pub const fn is_made(&self) -> bool {
         self.made.is_some()
@@ -195,7 +193,7 @@ impl Client {
         Ok(Self { address, admin })
     }
 
-    /// A certificate for an operator who is elsewhere, in PEM with its private key, good for 1 to 24 hours.
+    /// A certificate for an operator on another machine, in PEM with its private key, good for 1 to 24 hours.
     ///
     /// # Errors
     /// [`AdminError`].
@@ -205,7 +203,7 @@ impl Client {
         Ok(Zeroizing::new(reply.into_inner().pem))
     }
 
-    /// What the agent's store holds in the place of the founding of its HSM's realm, which proves nothing.
+    /// What the agent's store holds as the founding of its HSM's realm. By itself that proves nothing.
     ///
     /// # Errors
     /// [`AdminError`].
@@ -215,7 +213,7 @@ impl Client {
         Ok((!founding.is_empty()).then_some(founding))
     }
 
-    /// What the HSM says of itself.
+    /// What the HSM says about itself.
     ///
     /// # Errors
     /// [`AdminError`].
@@ -223,7 +221,7 @@ impl Client {
         self.setup(ask::Status).await
     }
 
-    /// What the agent says of itself.
+    /// What the agent says about itself.
     ///
     /// # Errors
     /// [`AdminError`].
@@ -232,7 +230,7 @@ impl Client {
         Ok(AgentReport::from_wire(reply.into_inner()))
     }
 
-    /// What every peer that the agent is configured with says of itself.
+    /// What every configured peer of the agent says about itself.
     ///
     /// # Errors
     /// [`AdminError`].
@@ -249,7 +247,7 @@ impl Client {
         self.setup(ask::NewRealm(policy)).await
     }
 
-    /// Draws the importer's nonce, and returns what the HSM asks one that has the realm.
+    /// Draws the importer's nonce, and returns the HSM's request to one that has the realm.
     ///
     /// # Errors
     /// [`AdminError`].
@@ -258,7 +256,7 @@ impl Client {
         Ok(device.request(self.setup(ask::ImportNonce).await?))
     }
 
-    /// Draws the exporter's nonce, and returns what custodians have to sign so that the realm may go to the device of
+    /// Draws the exporter's nonce, and returns what custodians must sign for the realm to go to the device of
     /// `request`.
     ///
     /// # Errors
@@ -272,7 +270,7 @@ impl Client {
         }
     }
 
-    /// Gives the realm away, sealed to the device that custodians approved.
+    /// Exports the realm, sealed to the device that custodians approved.
     ///
     /// # Errors
     /// [`AdminError`].
@@ -284,7 +282,7 @@ impl Client {
         self.setup(ask::ExportRealm(approval, signatures)).await
     }
 
-    /// Has the HSM take a realm that was sealed to it.
+    /// Has the HSM import a realm that was sealed to it.
     ///
     /// # Errors
     /// [`AdminError`].
@@ -292,8 +290,8 @@ impl Client {
         self.setup(ask::JoinRealm(sealed)).await
     }
 
-    /// Makes a group of these HSMs, this agent's among them, and has every member join it. Where this HSM has a group
-    /// of the same members, that one: a second time then brings in who was missing.
+    /// Makes a group of these HSMs, including this agent's, and has every member join it. If this HSM is already in a
+    /// group of the same members, uses that one: running this again then brings in the members that were missing.
     ///
     /// # Errors
     /// [`AdminError`]; then no group was made. See also [`CreatedGroup::missing`].
@@ -317,7 +315,8 @@ impl Client {
                 device.and_then(|device| device.realm).filter(|status| status.realm == realm)
             {
                 if status.unassigned {
-                    // A group made here now would own nobody, for ever, and hold the members that the first one needs.
+                    // A group made here now would never own a user, and would take up the members that the first group
+                    // needs.
                     return Err(AdminError::FirstGroupElsewhere(status.member.hsm));
                 }
                 known.insert(status.member.hsm, status.member);
@@ -326,7 +325,7 @@ impl Client {
         if let Some(status) = own.realm {
             known.insert(own.hsm, status.member);
         }
-        // In whatever order: a group cannot be unmade, and an HSM takes only a few.
+        // In any order: a group cannot be unmade, and an HSM takes only a few.
         let set = |members: &[HsmId]| members.iter().copied().collect::<BTreeSet<_>>();
         let groups = || own.groups.iter().map(|group| &group.statement);
         let same =
@@ -369,7 +368,7 @@ impl Client {
         Ok(CreatedGroup { statement, missing })
     }
 
-    /// Has the HSM join a group that names it. Having joined before is no error.
+    /// Has the HSM join a group that names it. Having joined before is not an error.
     ///
     /// # Errors
     /// [`AdminError`].
@@ -377,7 +376,7 @@ impl Client {
         joined(self.setup(ask::JoinGroup(statement)).await)
     }
 
-    /// Has this agent ask another to have its HSM join.
+    /// Has this agent ask another agent to have its HSM join.
     async fn invite(&mut self, hsm: HsmId, statement: &GroupStatement) -> Result<(), AdminError> {
         let statement = minicbor::to_vec(statement).map_err(|_| AdminError::Unexpected)?;
         let request = InviteRequest { to: hsm.0.to_vec().into(), statement: statement.into() };
@@ -388,8 +387,8 @@ impl Client {
         joined(reply.and_then(|reply| decoded::<ask::JoinGroup>(&reply.into_inner())))
     }
 
-    /// Asks the HSM whether HSMs of its realm made these entries: consecutive, of one group, and none beyond what it has
-    /// captured. Changes nothing.
+    /// Asks the HSM whether HSMs of its realm made these entries. They must be consecutive, of one group, and no newer
+    /// than what it has captured. Changes nothing.
     ///
     /// # Errors
     /// [`AdminError`].
@@ -430,7 +429,7 @@ fn is_denied(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// Who owns a socket that this user may not open.
+/// Who owns the socket that this user may not open.
 fn whose(socket: &Path) -> String {
     let asks = rustix::process::geteuid();
     match std::fs::symlink_metadata(socket) {

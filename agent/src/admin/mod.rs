@@ -1,8 +1,8 @@
 //! Setting up and looking at a realm, from an operator's command to an agent's HSM.
 //!
-//! An operator is anybody who can open the agent's admin socket, or holds a certificate that was issued there. The agent passes
-//! on only what sets up realms and groups, or looks; nothing that moves a log. The HSM checks all of it, so an operator
-//! gains no guess by it, but can spoil an HSM that has no realm yet.
+//! An operator is anyone who can open the agent's admin socket, or holds a certificate that was issued there. The agent
+//! passes on only what sets up or inspects realms and groups, and nothing that moves a log. The HSM checks all of it,
+//! so an operator gains no guess this way, but can spoil an HSM that has no realm yet.
 
 mod client;
 mod report;

@@ -1,24 +1,24 @@
-//! What an agent says of itself, decoded.
+//! What an agent says about itself, decoded.
 
 use crate::grpc::peer::{GroupStatus, PeerStatus, StatusReply};
 use strongroom_proto::hsm::DeviceStatus;
 use strongroom_proto::ids::{GroupId, HsmId, Index};
 use strongroom_replica::Status;
 
-/// One agent: what its HSM says, and what its replicas do.
+/// One agent: what its HSM says, and what its replicas are doing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AgentReport {
-    /// What the HSM last said of itself; `None` while it never answered.
+    /// What the HSM last said about itself; `None` if it has never answered.
     pub device: Option<DeviceStatus>,
     /// Whether the HSM answers now.
     pub hsm_answers: bool,
-    /// What the replicas do.
+    /// What the replicas are doing.
     pub groups: Vec<GroupReport>,
-    /// What the last calls of the object store failed with.
+    /// How the last calls to the object store failed.
     pub store: Option<String>,
     /// Why it does not serve, if its store is the reason.
     pub unready: Option<String>,
-    /// To whom its front door relays requests and why, while it does.
+    /// While its front door relays requests: to whom, and why.
     pub relays: Option<String>,
 }
 
@@ -33,7 +33,7 @@ pub struct GroupReport {
     pub leader: Option<HsmId>,
     /// The entry that the HSM has captured.
     pub captured: Index,
-    /// The newest entry that is known here to be committed; 0 where that is not known.
+    /// The newest entry that is known here to be committed; 0 if that is not known.
     pub committed: Index,
     /// The newest entry known to be in the store.
     pub tip: Index,
@@ -54,9 +54,9 @@ pub struct GroupReport {
 pub struct PeerReport {
     /// Its address, as configured.
     pub address: String,
-    /// What its agent says; `None` when that cannot be reached.
+    /// What its agent says; `None` if the agent cannot be reached.
     pub agent: Option<AgentReport>,
-    /// Why that cannot be reached.
+    /// Why it cannot be reached.
     pub why: String,
     /// The HSM that was last seen there.
     pub hsm: Option<HsmId>,

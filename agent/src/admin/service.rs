@@ -16,7 +16,7 @@ use strongroom_replica::{ReadOutcome, ask};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
-/// How long a status waits for the HSM before it tells what was last known.
+/// How long a status waits for the HSM before it reports what was last known.
 const HSM_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The service that an operator's command calls.
@@ -26,21 +26,21 @@ pub(crate) struct AdminService {
 }
 
 impl AdminService {
-    /// For whoever can open the admin socket.
+    /// For anyone who can open the admin socket.
     pub(crate) fn at_socket(hub: Arc<Hub>) -> AdminServer<Self> {
         AdminServer::new(Self { hub, at_socket: true })
     }
 
-    /// For whoever has an operator's certificate: see [`crate::peers::operators_only`].
+    /// For anyone with an operator's certificate: see [`crate::peers::operators_only`].
     pub(crate) fn from_afar(hub: Arc<Hub>) -> AdminServer<Self> {
         AdminServer::new(Self { hub, at_socket: false })
     }
 }
 
-/// Whether an operator may ask this of the HSM. Everything else belongs to the replicas, and would only disturb them.
+/// Whether an operator may ask the HSM this. Everything else is for the replicas, and would only disturb them.
 fn is_setup(request: &hsm::Request, device: Option<&hsm::DeviceStatus>) -> bool {
     match request {
-        // For entries that are captured already, the reply only says whether they are authentic.
+        // For entries that are already captured, the reply only says whether they are authentic.
         hsm::Request::Capture(groups) => groups.iter().all(|wanted| {
             let known = device.iter().flat_map(|device| &device.groups);
             let mut known = known.filter(|of| of.statement.group == wanted.group);
@@ -66,7 +66,7 @@ fn is_setup(request: &hsm::Request, device: Option<&hsm::DeviceStatus>) -> bool 
 }
 
 impl Hub {
-    /// What this agent knows of itself and of its groups, without the keys that its HSM gave it.
+    /// What this agent knows about itself and its groups, without the keys that its HSM gave it.
     pub(crate) async fn status(&self) -> StatusReply {
         let asked = timeout(HSM_PATIENCE, self.ask_hsm(ask::Status)).await;
         let (device, hsm_answers) = match asked {
@@ -91,18 +91,18 @@ impl Hub {
         }
     }
 
-    /// Passes a request to the HSM that the caller may make.
+    /// Passes a request to the HSM, if the caller may make it.
     pub(crate) async fn set_up(&self, request: hsm::Request) -> Result<SetupReply, Status> {
         let changes = !matches!(request, hsm::Request::DeviceStatus | hsm::Request::Capture(..));
         let reply = self.pass_to_hsm(request).await.ok_or_else(|| {
             Status::unknown(if changes {
-                "the HSM did not answer, and may have done it all the same; look with `hsm status`"
+                "the HSM did not answer, but may have done it; look with `hsm status`"
             } else {
                 "the HSM does not answer; start it, and see that `hsm` in agent.toml is its address"
             })
         })?;
         if changes {
-            // What comes next may need the other agents: this one is known to them when the caller has its answer.
+            // The next step may need the other agents: they must know this one by the time the caller has its answer.
             if self.refresh().await.is_ok() {
                 let _ = self.identify().await;
             }
@@ -118,7 +118,7 @@ impl Hub {
     }
 }
 
-/// What others may see of a device: all but the key that makes record ids of users' names.
+/// What others may see of a device: everything except the key that turns users' names into record ids.
 fn without_key(mut device: hsm::DeviceStatus) -> hsm::DeviceStatus {
     if let Some(realm) = &mut device.realm {
         realm.record_id_key = Digest([0; 32]);
@@ -133,7 +133,7 @@ impl Admin for AdminService {
             Status::invalid_argument("not an HSM request; check that command and agent match")
         })?;
         if matches!(request, hsm::Request::Capture(..)) {
-            // What the HSM has captured may have moved on; where it does not answer, the request will tell.
+            // What the HSM has captured may have moved on. If it does not answer, the request will show that.
             let _ = self.hub.refresh().await;
         }
         if !is_setup(&request, self.hub.device().as_ref()) {
@@ -172,7 +172,7 @@ impl Admin for AdminService {
 
     async fn certify(&self, request: Request<CertifyRequest>) -> Result<Response<CertifyReply>, Status> {
         if !self.at_socket {
-            // A certificate would last for ever if it were good for the next.
+            // Access would never expire if one certificate could obtain the next.
             return Err(Status::permission_denied(
                 "certificates are issued at the agent's admin socket only",
             ));

@@ -1,9 +1,9 @@
-//! What of a log is there, and what is not: its sound segments, put together, and every place between them.
+//! Which parts of a log are there, and which are not: its sound segments, put together, and every gap between them.
 //!
-//! Owns what is told of each. Sound segments that follow one another are a *run*. The stored tree and HSMs know places
-//! that the log reached; from there downwards, whatever ends below is the log, as far as it is kept. Between two runs
-//! something is missing, unless a damaged segment takes up the place; a run that reaches the next one without leading to
-//! it was altered. Each place is looked at by itself, so that one damage hides no other and accuses no neighbour.
+//! Owns what is reported about each. Sound segments that follow each other are a *run*. The stored tree and HSMs know
+//! places that the log reached; everything that leads up to such a place is the log, as far as it is kept. Between two
+//! runs something is missing, unless a damaged segment fills the gap; a run that reaches the next one without leading
+//! to it was altered. Each place is judged by itself, so that one damage hides no other and blames no neighbour.
 
 use super::problem::{Lost, Problem};
 use std::collections::BTreeMap;
@@ -25,14 +25,14 @@ pub struct Link {
 /// What HSMs of a group have captured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Captured {
-    /// The one that is asked; `None` if none is, or it is no member.
+    /// The HSM that is asked; `None` if none is, or if it is not a member.
     pub own: Option<(Index, EntryHash)>,
-    /// The furthest of the others that are known of, 0 for none.
+    /// The furthest of the others that are known, 0 for none.
     pub others: Index,
 }
 
 impl Captured {
-    /// Nobody was asked.
+    /// No HSM was asked.
     pub const UNKNOWN: Self = Self { own: None, others: Index::ZERO };
 }
 
@@ -41,13 +41,13 @@ impl Captured {
 pub struct Chain {
     /// Its segments, in order, without a gap.
     pub links: Vec<Link>,
-    /// Sound segments of the log that something missing or damaged cuts off from those, in order.
+    /// Sound segments of the log that a missing or damaged one cuts off from those, in order.
     pub apart: Vec<Link>,
-    /// How many others there are: what deposed leaders left, and what is being deleted.
+    /// How many other segments there are: what deposed leaders left, and what is being deleted.
     pub unnecessary: usize,
-    /// The least first index of all segments, 0 for none.
+    /// The lowest first index of all segments, 0 for none.
     pub oldest: Index,
-    /// The greatest.
+    /// The highest.
     pub newest: Index,
     /// Whether there are segments that begin after its end.
     pub goes_on: bool,
@@ -56,7 +56,7 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// The index of its first entry, or where nothing tells which that is, of the oldest that there is; 0 for none.
+    /// The index of its first entry or, if that cannot be told, of the oldest that exists; 0 for none.
     #[must_use]
     pub fn begins_at(&self) -> Index {
         self.links.first().map_or(self.oldest, |link| link.name.first)
@@ -67,7 +67,7 @@ impl Chain {
         self.apart.iter().chain(&self.links)
     }
 
-    /// The first and the last entry of these, zero for none.
+    /// The first and last entry of these, zero for none.
     #[must_use]
     pub fn spans(&self) -> (Index, Index) {
         let first = self.sound().map(|link| link.name.first).min();
@@ -79,11 +79,11 @@ impl Chain {
 /// A segment that cannot be used.
 pub(super) struct Bad {
     pub(super) problem: Problem,
-    /// How many entries it has, if that can still be told.
+    /// How many entries it has, if it still shows.
     pub(super) entries: Option<u64>,
 }
 
-/// All that is stored of a group's log.
+/// Everything that is stored of a group's log.
 #[derive(Default)]
 pub(super) struct Found {
     links: BTreeMap<SegmentName, Link>,
@@ -93,17 +93,17 @@ pub(super) struct Found {
     pub(super) gone: Option<Index>,
 }
 
-/// Sound segments that follow one another, or where there are none, a place that the log is known to reach.
+/// Sound segments that follow each other or, if there are none, a place that the log is known to reach.
 struct Run {
     links: Vec<Link>,
     begins: Index,
     ends: Index,
-    /// The hash of the last entry, where it is known.
+    /// The hash of the last entry, if it is known.
     hash: Option<EntryHash>,
 }
 
 impl Run {
-    /// No segments, and the place behind this entry.
+    /// No segments, only the place after this entry.
     fn behind(entry: Index, hash: Option<EntryHash>) -> Self {
         Self { links: Vec::new(), begins: after(entry), ends: entry, hash }
     }
@@ -120,17 +120,17 @@ enum Sure {
     Below,
     /// An HSM has captured what the second one leads to.
     Captured,
-    /// Nobody says that the second one is not a deposed leader's.
+    /// Nothing shows that the second one is not a deposed leader's.
     No,
 }
 
 /// What comes next, on the way from one run to the next.
 enum Place {
-    /// Whatever is there: leaders delete the oldest first.
+    /// Whatever exists: leaders delete the oldest first.
     Anything,
     /// The segment with this name.
     At(Lost),
-    /// Nobody knows where this damaged one ends.
+    /// Where this damaged one ends is unknown.
     In(SegmentName),
 }
 
@@ -152,7 +152,7 @@ impl Found {
         self.ending_with(Index(link.name.first.0.saturating_sub(1)), link.prev)
     }
 
-    /// All that leads to an entry and begins after `floor`, in order.
+    /// Everything that leads to an entry and begins after `floor`, in order.
     fn leading_to(&self, floor: Index, index: Index, hash: EntryHash) -> Vec<Link> {
         let last = self.ending_with(index, hash);
         let back = std::iter::successors(last, |link| self.before(link));
@@ -161,7 +161,7 @@ impl Found {
         links
     }
 
-    /// What leads to an entry, and what goes on from it.
+    /// What leads to an entry, and what continues from it.
     fn run(&self, group: GroupId, floor: Index, (index, hash): (Index, EntryHash)) -> Run {
         let mut links = self.leading_to(floor, index, hash);
         let begins = links.first().map_or(after(index), |link| link.name.first);
@@ -175,7 +175,7 @@ impl Found {
         Run { links, begins, ends: end.0, hash: Some(end.1) }
     }
 
-    /// The runs between two places. One that overlaps what is known lost its place in the log: a deposed leader left it.
+    /// The runs between two places. One that overlaps what is known is not in the log: a deposed leader left it.
     fn runs_between(&self, floor: Index, mut begins: Index) -> Vec<Run> {
         let mut runs = Vec::new();
         let last_below = |begins: Index| {
@@ -232,7 +232,7 @@ impl Found {
         Chain { links, apart, unnecessary, oldest, newest, goes_on, problems }
     }
 
-    /// Adds what is above the last run: up to what HSMs have captured, and if none was asked, whatever there is.
+    /// Adds what is above the last run: up to what HSMs have captured or, if none was asked, whatever there is.
     fn add_above(&self, group: GroupId, captured: Captured, runs: &mut Vec<(Run, Sure)>) {
         let top = |runs: &[(Run, Sure)]| runs.last().map_or(Index::ZERO, |(run, _)| run.ends);
         if let Some(own) = captured.own.filter(|own| own.0 > top(runs)) {
@@ -248,7 +248,7 @@ impl Found {
         if captured.own.is_none() {
             let between = self.runs_between(top(runs), Index(u64::MAX));
             runs.extend(between.into_iter().map(|run| (run, Sure::No)));
-            // Of the newest damaged one nothing tells the end.
+            // Nothing shows where the newest damaged one ends.
             let newest = self.bad.keys().map(|name| name.first).max().filter(|first| *first > top(runs));
             runs.extend(newest.map(|first| (Run::behind(first, None), Sure::No)));
         }
@@ -271,7 +271,7 @@ impl Found {
         let inside = self.bad.iter().filter(|(name, _)| name.first >= first && name.first < upper.begins);
         let inside: Vec<_> = inside.filter(|(name, _)| Some(name.first) > self.gone).collect();
         for (at, (name, bad)) in inside.iter().enumerate() {
-            // Inside another one: a deposed leader left one of the two.
+            // Inside another run: a deposed leader left one of the two.
             if matches!(way.place, Place::At(lost) if lost.first > name.first) {
                 continue;
             }
@@ -290,14 +290,14 @@ impl Found {
     }
 }
 
-/// Where a way between two runs gets to.
+/// Where the way between two runs gets to.
 #[derive(Clone, Copy)]
 enum Next {
     /// A damaged segment.
     Bad(SegmentName),
     /// The segment that the second run begins with, to which the first does not lead.
     Run(SegmentName),
-    /// A place without a segment; whether the hash there is known, which the first run does not have.
+    /// A place without a segment; whether a hash other than the first run's is known there.
     Known(bool),
 }
 
@@ -306,7 +306,7 @@ struct Way<'a> {
     lower: Option<&'a Link>,
     sure: Sure,
     place: Place,
-    /// What was passed last.
+    /// The last segment that was passed.
     last: String,
     problems: Vec<(Index, Problem)>,
 }
@@ -323,7 +323,7 @@ impl<'a> Way<'a> {
         Self { lower, sure, place, last, problems: Vec::new() }
     }
 
-    /// Tells what is missing before `next`, which begins with the entry `first`.
+    /// Reports what is missing before `next`, which begins with the entry `first`.
     fn reach(&mut self, first: Index, next: Next) {
         let end = Index(first.0.saturating_sub(1));
         let object = match next {
@@ -359,7 +359,7 @@ impl<'a> Way<'a> {
     }
 }
 
-/// Where the HSM has captured another entry than the run has there.
+/// Reports that the HSM has captured a different entry from the one that the run has there.
 fn captured_elsewhere(
     base: &Run,
     start: (Index, EntryHash),

@@ -1,4 +1,4 @@
-//! Why a check ended before its end.
+//! Why a check ended early.
 
 use strongroom_replica::stored::{TreeDamage, TreeFailure};
 
@@ -19,7 +19,7 @@ pub enum CheckError {
     Hsm(String),
 }
 
-/// Damage is a finding; all else ends the check.
+/// Damage is a finding; everything else ends the check.
 pub(super) fn failed(failure: TreeFailure) -> Result<TreeDamage, CheckError> {
     match failure {
         TreeFailure::Unavailable | TreeFailure::Fenced => Err(CheckError::Store),

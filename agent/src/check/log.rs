@@ -20,7 +20,8 @@ use strongroom_replica::stored::Snapshot;
 
 /// How many segments are read at once.
 const READ_AHEAD: usize = 16;
-/// First and last pause before a segment that does not decode is read again; each is twice as long.
+/// The first and last pause before a segment that does not decode is read again. Each is twice as long as the one
+/// before.
 const REREAD: Duration = Duration::from_millis(50);
 const LAST_REREAD: Duration = Duration::from_millis(800);
 
@@ -31,7 +32,7 @@ enum Read {
     Gone(SegmentName),
 }
 
-/// Bytes that are no segment, and why.
+/// Bytes that are not a segment, and why.
 struct Damaged {
     damage: BadSegment,
     bytes: Vec<u8>,
@@ -45,7 +46,7 @@ async fn read_segment(
     loop {
         match store.read(&name.to_string()).await {
             ReadOutcome::Found(bytes) => match Segment::decode(&bytes) {
-                // One bad read is no damage: a store may cut what it sends, and be well a moment later.
+                // One bad read is not damage: a store may truncate what it sends, and be well a moment later.
                 Err(_) if pause <= LAST_REREAD => {}
                 Err(damage) => return Ok(Some(Err(Damaged { damage, bytes }))),
                 Ok(segment) => return Ok(Some(Ok(segment))),
@@ -58,7 +59,7 @@ async fn read_segment(
     }
 }
 
-/// How many entries a damaged segment has: what it says at its beginning, unless its entries say otherwise.
+/// How many entries a damaged segment has: the number at its beginning, unless its entries contradict it.
 fn entries_of(bytes: &[u8]) -> Option<u64> {
     let mut d = Decoder::new(bytes);
     let (Ok(Some(2)), Ok(_)) = (d.array(), d.u8()) else { return None };
@@ -67,7 +68,7 @@ fn entries_of(bytes: &[u8]) -> Option<u64> {
         return None;
     }
     let readable = (0..count).all(|_| d.decode::<SegmentEntry>().is_ok());
-    // All are read, and there is more: then the number itself is what was damaged.
+    // All are read, and there is more: so the number itself was damaged.
     (!readable || d.position() == bytes.len()).then_some(count)
 }
 
@@ -88,8 +89,8 @@ async fn read_link(store: &Store, name: SegmentName) -> Result<Read, CheckError>
     })
 }
 
-/// Reads every segment of a group and puts its chain together: back from the snapshot, where there is one, as far as
-/// segments still exist, and on from there to the end.
+/// Reads every segment of a group and puts its chain together: from the snapshot, if there is one, back as far as
+/// segments still exist, and forward to the end.
 ///
 /// # Errors
 /// [`CheckError::Store`].
@@ -122,7 +123,7 @@ async fn names(store: &Store, group: GroupId) -> Result<Vec<SegmentName>, CheckE
     Ok(listed.map_err(|_| CheckError::Store)?.iter().filter_map(|name| name.parse().ok()).collect())
 }
 
-/// The greatest first index of a group's segments, 0 for none.
+/// The highest first index of a group's segments, 0 for none.
 pub(super) async fn newest(store: &Store, group: GroupId) -> Result<Index, CheckError> {
     Ok(names(store, group).await?.iter().map(|name| name.first).max().unwrap_or(Index::ZERO))
 }
@@ -130,7 +131,7 @@ pub(super) async fn newest(store: &Store, group: GroupId) -> Result<Index, Check
 /// The entry up to the stored tree that last wrote each record.
 pub(super) type Newest = BTreeMap<RecordId, Index>;
 
-/// What is done along a chain.
+/// The work along a chain.
 pub(super) struct Walk<'a, P> {
     pub(super) store: &'a Store,
     pub(super) chain: &'a Chain,
@@ -151,7 +152,8 @@ impl<P: Progress> Walk<'_, P> {
         reads.buffered(READ_AHEAD).inspect(|_| self.progress.done(1))
     }
 
-    /// Asks an HSM for each entry up to what it has captured whether one of the realm made it. Returns for how many.
+    /// Asks an HSM about each entry up to what it has captured whether an HSM of the realm made it. Returns how many it
+    /// asked about.
     pub(super) async fn authenticate(
         &self,
         captured: Index,
@@ -176,8 +178,8 @@ impl<P: Progress> Walk<'_, P> {
         Ok(vouched)
     }
 
-    /// Compares what the segments up to the stored tree last made of each record with what the stored tree has of it: they
-    /// are what it would be made again from.
+    /// Compares what the segments up to the stored tree last made of each record with what the stored tree holds for
+    /// it: the tree would be rebuilt from these segments.
     pub(super) async fn compare(
         &self,
         stored: &TreeFindings,
@@ -196,15 +198,15 @@ impl<P: Progress> Walk<'_, P> {
             }
         }
         let other = newest.iter().filter(|(id, (_, digest))| stored.leaves.get(id) != Some(digest));
-        // Once each: nobody needs to know which records are meant.
+        // Once each: which records are affected does not matter.
         let places: BTreeSet<(SegmentName, Index)> = other.map(|(_, (place, _))| *place).collect();
         problems.extend(places.into_iter().map(|(object, index)| Problem::Spare { object, index }));
         Ok(newest.into_iter().map(|(id, ((_, index), _))| (id, index)).collect())
     }
 
-    /// Applies the leaves of all entries, or where the first ones are gone, of those after the stored tree. Returns for
-    /// how many they gave the roots. Leaves that the stored tree has are taken from there, so that one that was altered
-    /// hides none after it.
+    /// Applies the leaves of all entries or, if the first ones are gone, of those after the stored tree. Returns how
+    /// many of them gave the roots. Leaves that the stored tree has are taken from there, so that an altered one does
+    /// not hide any after it.
     pub(super) async fn replay(
         &self,
         stored: &TreeFindings,
@@ -242,7 +244,7 @@ impl<P: Progress> Walk<'_, P> {
     }
 }
 
-/// Entries applied one after the other.
+/// Entries applied one after another.
 struct Replay<'a> {
     trees: Digests,
     doubt: Option<Doubt>,
@@ -250,15 +252,15 @@ struct Replay<'a> {
     problems: &'a mut Vec<Problem>,
 }
 
-/// What altered leaves leave open.
+/// What cannot be decided because of altered leaves.
 struct Doubt {
     /// Where they are.
     object: SegmentName,
-    /// Whose leaf in the trees is not the right one until an entry writes it again.
+    /// The records whose leaf in the trees is wrong until an entry writes it again.
     records: BTreeSet<RecordId>,
-    /// The first and the last segment since, in which any leaf may be another than the right one.
+    /// The first and last segment since, in which any leaf may be wrong.
     unproven: Option<(SegmentName, SegmentName)>,
-    /// Whether there is another one among them, so that nothing shows any more when the trees are right again.
+    /// Whether another altered one is among them, so that nothing shows when the trees are right again.
     twice: bool,
 }
 
@@ -284,14 +286,14 @@ impl Replay<'_> {
             return;
         }
         doubt.twice |= doubt.records.is_empty();
-        // The segment that is named is to be restored in any case.
+        // The segment that is named must be restored in any case.
         if doubt.object != object {
             let first = doubt.unproven.map_or(object, |(first, _)| first);
             doubt.unproven = Some((first, object));
         }
     }
 
-    /// The trees are right again, or nothing makes them so any more.
+    /// The trees are right again, or nothing can make them right any more.
     fn settle(&mut self) {
         let Some(Doubt { object, unproven, .. }) = self.doubt.take() else { return };
         let unproven = unproven.map(|(first, last)| Problem::Unproven { object, first, last });
@@ -331,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn wherever_one_byte_is_damaged_the_number_of_entries_is_right_or_not_told() {
+    fn wherever_one_byte_is_damaged_the_number_of_entries_is_right_or_unknown() {
         for count in [1, 3, 23] {
             let bytes = segment(count);
             let mut told = 0;
@@ -339,7 +341,7 @@ mod tests {
                 for mask in [1, 0x80, 0xff] {
                     let mut damaged = bytes.clone();
                     damaged[at] ^= mask;
-                    // The number itself is at the third byte; where it is too great, what follows the segment tells.
+                    // The number itself is at the third byte; if it is too great, what follows the segment tells.
                     let entries = entries_of(&damaged).filter(|_| at != 2);
                     assert!(entries.is_none_or(|entries| entries == count), "{at}: {entries:?}");
                     told += u64::from(entries.is_some());

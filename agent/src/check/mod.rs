@@ -1,8 +1,8 @@
-//! Looking at all that a store holds of a realm, and making a tree again.
+//! Checking everything that a store holds of a realm, and rebuilding a tree.
 //!
-//! Owns the walk over a group's log and stored tree, and what it finds. Reads only, but for [`rebuild()`]. Nothing that is
-//! read is believed: the log hangs together by hashes, its entries are authentic if an HSM says so, pages and leaves
-//! must give the roots that entries state. What does not fit is named, object by object.
+//! Owns the walk over a group's log and stored tree, and what it finds. Only reads, except for [`rebuild()`]. Nothing
+//! that is read is believed: the log is held together by hashes, its entries are authentic if an HSM says so, and pages
+//! and leaves must give the roots that entries state. What does not fit is named, object by object.
 
 mod chain;
 mod error;
@@ -28,32 +28,32 @@ use std::collections::BTreeSet;
 use strongroom_proto::ids::{GroupId, Index};
 use strongroom_replica::stored::Snapshot;
 
-/// What was found of one group.
+/// What was found about one group.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Findings {
     /// The group.
     pub group: GroupId,
     /// Sound segments of the log.
     pub segments: usize,
-    /// Sound segments beside it: harmless, and deleted in time.
+    /// Sound segments that are not part of it: harmless, and deleted in time.
     pub unnecessary: usize,
-    /// The first and the last entry of the log, zero for none.
+    /// The first and last entry of the log, zero for none.
     pub entries: (Index, Index),
     /// How many entries an HSM has vouched for; `None` if none was asked.
     pub authentic: Option<u64>,
     /// What the stored tree reaches.
     pub snapshot: Option<Index>,
-    /// Pages and leaves of the stored tree.
+    /// The number of pages of the stored tree.
     pub pages: u64,
-    /// The same of leaves.
+    /// The number of its leaves.
     pub leaves: u64,
-    /// Entries whose leaves gave their roots: all, or where the first are gone, those after the stored tree.
+    /// Entries whose leaves gave their roots: all of them or, if the first are gone, those after the stored tree.
     pub replayed: u64,
     /// Everything that is wrong.
     pub problems: Vec<Problem>,
 }
 
-/// Reads all of a group's stored tree, and says what is wrong with it. Changes nothing.
+/// Reads a group's whole stored tree, and says what is wrong with it. Changes nothing.
 ///
 /// # Errors
 /// [`CheckError`].
@@ -61,7 +61,7 @@ pub async fn stored_tree(tree: &TreeStore, progress: &impl Progress) -> Result<T
     tree::read(tree, progress).await
 }
 
-/// The groups of which a store holds something.
+/// The groups that a store holds something of.
 ///
 /// # Errors
 /// [`CheckError::Store`], [`CheckError::Empty`].
@@ -71,9 +71,9 @@ pub async fn groups(store: &Store) -> Result<BTreeSet<GroupId>, CheckError> {
     if groups.is_empty() { Err(CheckError::Empty) } else { Ok(groups) }
 }
 
-/// Looks at all of one group: its chain, whether HSMs made it, the roots, and the stored tree.
+/// Checks all of one group: its chain, whether HSMs made it, the roots, and the stored tree.
 ///
-/// A group that works meanwhile is no hindrance. Needs memory for the digests of all records, about 300 bytes each.
+/// The group may be at work meanwhile. Needs memory for the digests of all records, about 300 bytes each.
 ///
 /// # Errors
 /// [`CheckError`]; what is wrong with the group itself is among the findings.

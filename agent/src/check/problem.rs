@@ -1,4 +1,4 @@
-//! What can be wrong with a group in the store, told so that somebody can mend it.
+//! What can be wrong with a group in the store, described so that a person can repair it.
 
 use std::fmt;
 use strongroom_proto::hsm::MAX_CAPTURE_ENTRIES;
@@ -6,14 +6,14 @@ use strongroom_proto::ids::{GroupId, Index};
 use strongroom_replica::segment::{BadSegment, SegmentName};
 use strongroom_replica::stored::TreeDamage;
 
-/// A segment that is not there, as far as what is there names it.
+/// A missing segment, as far as the existing ones name it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lost {
     /// The group.
     pub group: GroupId,
     /// Its first entry.
     pub first: Index,
-    /// The second half of its name; `None` where the segment before it, which would tell, is damaged.
+    /// The second half of its name; `None` if the segment before it, which would tell, is damaged.
     pub prev: Option<[u8; 8]>,
 }
 
@@ -33,14 +33,14 @@ impl fmt::Display for Lost {
     }
 }
 
-/// The entries that are missing, and how many segments they were at least.
+/// The entries that are missing, and in how many segments they were at least.
 fn span(first: Index, last: Index) -> String {
     let least = last.0.saturating_sub(first.0) / MAX_CAPTURE_ENTRIES as u64 + 1;
     let several = if least > 1 { format!(", {least} segments or more") } else { String::new() };
     format!("what lies between its first entry {first} and {last}{several}")
 }
 
-/// Why a segment does not follow the last one of the log, where that may be a deposed leader's doing.
+/// Why a segment does not follow the last one of the log, if that may be a deposed leader's doing.
 fn astray(first: Index, end: Index, last: &str) -> String {
     if end.next() == Some(first) {
         format!("{last} was altered")
@@ -49,10 +49,10 @@ fn astray(first: Index, end: Index, last: &str) -> String {
     }
 }
 
-/// Something that is wrong.
+/// A problem.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Problem {
-    /// A segment's bytes are not one.
+    /// A segment's bytes are not a segment.
     #[error("segment {object} is damaged, at entry {} or after: it {damage}; restore it", object.first)]
     Segment {
         /// Its name.
@@ -61,12 +61,12 @@ pub enum Problem {
         damage: BadSegment,
     },
     /// A segment lies under another's name.
-    #[error("segment {object} is another one: restore it, its first entry is {}", object.first)]
+    #[error("segment {object} holds a different segment, whose first entry is {}: restore it", object.first)]
     Misnamed {
         /// The name.
         object: SegmentName,
     },
-    /// A segment is not there that must be.
+    /// A segment that must exist is missing.
     #[error("segment {object} is missing, and with it {}: restore it", span(object.first, *last))]
     Missing {
         /// The first that is missing.
@@ -74,10 +74,10 @@ pub enum Problem {
         /// The last entry that is missing.
         last: Index,
     },
-    /// A segment is not there though older ones are.
+    /// A segment is missing although older ones exist.
     #[error(
-        "segment {object} is missing, and with it {}: restore it. Where an agent was stopped while it deleted what is older \
-         than the stored tree, the next snapshot ends this",
+        "segment {object} is missing, and with it {}: restore it. If an agent was stopped while it deleted what is older \
+         than the stored tree, the next snapshot clears this up",
         span(object.first, *last)
     )]
     Hole {
@@ -86,7 +86,7 @@ pub enum Problem {
         /// The last entry that is missing.
         last: Index,
     },
-    /// Segments are not there, and the one before them is damaged so that it does not tell where they begin.
+    /// Segments are missing, and the one before them is so damaged that it does not show where they begin.
     #[error("segments are missing between {object}, which is damaged, and entry {last}: restore all of them")]
     Between {
         /// The damaged one.
@@ -96,7 +96,7 @@ pub enum Problem {
     },
     /// A segment does not lead to the one after it.
     #[error(
-        "segment {object} does not lead to the one after it, which begins behind entry {end}: its entries were altered, or a \
+        "segment {object} does not lead to the one after it, which begins after entry {end}: its entries were altered, or a \
          deposed leader left it and the one in its place is missing; restore it"
     )]
     Astray {
@@ -107,7 +107,7 @@ pub enum Problem {
     },
     /// A segment and the stored tree have different leaves.
     #[error(
-        "segment {object}: entry {index} has another leaf than the stored tree, whose pages are right: the segment was altered; \
+        "segment {object}: entry {index} has a different leaf from the stored tree, whose pages are right: the segment was altered; \
          restore it"
     )]
     Spare {
@@ -116,7 +116,7 @@ pub enum Problem {
         /// The entry.
         index: Index,
     },
-    /// There is more than the chain, and nobody says whether it belongs to the log.
+    /// There is more than the chain, and nothing shows whether it belongs to the log.
     #[error(
         "segment {object} does not continue the log, which ends with entry {end} in {last}: a deposed leader left it, or {}; \
          an HSM knows, see --agent",
@@ -155,10 +155,10 @@ pub enum Problem {
         /// The entry.
         index: Index,
     },
-    /// What follows altered leaves cannot be told from what is sound.
+    /// After altered leaves, what is sound cannot be told from what is not.
     #[error(
         "segments from {first} to {last} hold entries whose leaves cannot be compared with their roots until {object} is \
-         restored: check again then"
+         restored: restore it and check again"
     )]
     Unproven {
         /// The one with the altered leaves.
@@ -168,13 +168,13 @@ pub enum Problem {
         /// The last.
         last: SegmentName,
     },
-    /// The log does not begin with entry 1, and there is no stored tree that holds what came before.
-    #[error("the log begins with entry {0}, and there is no stored tree of what came before it")]
+    /// The log does not begin with entry 1, and no stored tree holds what came before.
+    #[error("the log begins with entry {0}, and no stored tree holds what came before it")]
     NoTree(Index),
     /// The stored tree.
     #[error("the stored tree: {0}")]
     Tree(TreeDamage),
-    /// Leaves without a page that leads to them, or the other way round.
+    /// Leaves without a page that leads to them.
     #[error("the stored tree: {0} leaves are stored that no page names")]
     Orphans(u64),
     /// The roots of the stored tree are not those of the entry that it reaches.
@@ -187,7 +187,7 @@ fn other(object: Option<&SegmentName>) -> String {
 }
 
 impl Problem {
-    /// What it is, in one word that stays.
+    /// Its kind, in one word that never changes.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -205,8 +205,8 @@ impl Problem {
         }
     }
 
-    /// The object that it is about, if it is about a segment. Where only the beginning of a missing one's name is known, a
-    /// `*` stands for the rest.
+    /// The object that it is about, if it is about a segment. If only the beginning of a missing segment's name is
+    /// known, a `*` stands for the rest.
     #[must_use]
     pub fn object(&self) -> Option<String> {
         match self {

@@ -1,14 +1,14 @@
 //! How far a long walk has come.
 
-/// Somebody who watches how far a long walk has come.
+/// An observer of how far a long walk has come.
 pub trait Progress: Sync {
-    /// A part of the walk begins, over this many things where that is known.
+    /// A part of the walk begins, over this many things if that is known.
     fn begin(&self, what: &'static str, of: Option<u64>);
-    /// This many more are done.
+    /// This many more things are done.
     fn done(&self, more: u64);
 }
 
-/// Nobody watches.
+/// No observer.
 #[derive(Clone, Copy, Debug)]
 pub struct Unwatched;
 

@@ -1,8 +1,8 @@
-//! Making a stored tree again, from the leaves that exist: those that the damaged tree still gives, and those in the
+//! Rebuilding a stored tree from the leaves that exist: those that the damaged tree still gives, and those in the
 //! segments that are still there.
 //!
-//! The new tree is a generation of its own and reaches the same entry as the damaged one, whose roots it must have. It
-//! is put in use when it is whole; until then, and if it is given up, nothing has changed.
+//! The new tree is a generation of its own, and reaches the same entry as the damaged one, whose roots it must have. It
+//! is put in use once it is whole; until then, and if the rebuild is given up, nothing has changed.
 
 use super::chain::{Captured, Chain};
 use super::error::CheckError;
@@ -23,7 +23,7 @@ use strongroom_replica::stored::{Advance, Snapshot, TreeFailure};
 /// How many leaves go into the new tree in one step.
 const STEP: usize = 4_096;
 
-/// A tree that was made again.
+/// A tree that was rebuilt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rebuilt {
     /// The entry that it reaches; 0 for an empty tree, after which a leader reads the whole log.
@@ -36,10 +36,10 @@ pub struct Rebuilt {
     pub generation: u64,
 }
 
-/// Why a tree was not made again. Nothing has changed.
+/// Why a tree was not rebuilt. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    /// See there.
+    /// As for a check.
     #[error(transparent)]
     Check(#[from] CheckError),
     /// The stored tree.
@@ -48,7 +48,7 @@ pub enum RebuildError {
     /// What remains is not enough.
     #[error(
         "{} leaves remain, and they do not give the roots of entry {index}: leaves are lost; restore the objects that \
-         `strongroom-agent check` names from a copy of the store, or the realm's users of these records have lost them",
+         `strongroom-agent check` names from a copy of the store, or the users of these records have lost them",
         leaves
     )]
     Lost {
@@ -57,21 +57,21 @@ pub enum RebuildError {
         /// How many leaves remain.
         leaves: usize,
     },
-    /// Somebody goes on with the damaged tree.
+    /// An agent goes on with the damaged tree.
     #[error("an agent of the group runs, and has gone on meanwhile; stop all of them and try again")]
     AgentsRun,
-    /// Somebody went on with the damaged tree in the last moment.
+    /// An agent went on with the damaged tree at the last moment.
     #[error(
-        "an agent of the group runs, and moved the stored tree on in the last moment; stop all of them, delete the marker \
+        "an agent of the group runs, and moved the stored tree on at the last moment; stop all of them, delete the marker \
          `current-{generation:016x}` of the group's tree, and try again"
     )]
     TooLate {
         /// The generation that was put in use.
         generation: u64,
     },
-    /// Nothing says what the tree reached, and the log does not go back to its beginning.
+    /// What the tree reached is unknown, and the log does not go back to its beginning.
     #[error(
-        "what the stored tree reached cannot be read, and the log begins with entry {0} only; restore the objects \
+        "what the stored tree reached cannot be read, and the log begins only with entry {0}; restore the objects \
          that `strongroom-agent check` names from a copy of the store"
     )]
     NoSnapshot(Index),
@@ -80,11 +80,11 @@ pub enum RebuildError {
 /// A leaf that remains.
 struct Remaining {
     digest: Digest,
-    /// Where it is, if it is not in the damaged tree.
+    /// Where it was found, if not in the damaged tree.
     segment: Option<Arc<[u8]>>,
 }
 
-/// Makes the stored tree of a group again. Its agents must be stopped.
+/// Rebuilds the stored tree of a group. Its agents must be stopped.
 ///
 /// # Errors
 /// [`RebuildError`].
@@ -94,7 +94,8 @@ pub async fn rebuild(
     group: GroupId,
     progress: &impl Progress,
 ) -> Result<Rebuilt, RebuildError> {
-    // From here on no agent that was forgotten writes the damaged tree. Where it cannot even be opened, none can.
+    // From here on, no agent that was left running can write the damaged tree. If it cannot even be opened, none can
+    // anyway.
     let old = tree.this_generation().await?;
     fence(&old).await?;
     let reader = match old.reader().await {
@@ -146,7 +147,8 @@ pub async fn rebuild(
         return Err(RebuildError::AgentsRun);
     }
     let generation = new.put_in_use().await?;
-    // Whoever opened the damaged one meanwhile must not go on with it, nor delete segments that the new one needs.
+    // An agent that opened the damaged one meanwhile must not go on with it, nor delete segments that the new one
+    // needs.
     fence(&old).await?;
     if moved(&old, &snapshot).await? {
         return Err(RebuildError::TooLate { generation });
@@ -165,7 +167,7 @@ async fn fence(tree: &TreeStore) -> Result<(), TreeFailure> {
     }
 }
 
-/// Whether somebody has taken another snapshot since.
+/// Whether an agent has taken another snapshot since.
 async fn moved(tree: &TreeStore, since: &Snapshot) -> Result<bool, TreeFailure> {
     match tree.read_snapshot().await {
         Ok(now) => Ok(now.is_some_and(|now| now != *since)),
@@ -174,13 +176,13 @@ async fn moved(tree: &TreeStore, since: &Snapshot) -> Result<bool, TreeFailure> 
     }
 }
 
-/// Whether somebody has extended the log since.
+/// Whether an agent has extended the log since.
 async fn grown(store: &Store, group: GroupId, since: &Chain) -> Result<bool, CheckError> {
     let newest = log::newest(store, group).await?;
     Ok(newest > since.newest)
 }
 
-/// The leaves that the damaged tree still gives: those that lie in a row, and, after damage, those that pages name.
+/// The leaves that the damaged tree still gives: those that a scan finds and, after damage, those that pages name.
 async fn stored_leaves(
     reader: Option<&TreeReader>,
     progress: &impl Progress,

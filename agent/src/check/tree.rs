@@ -1,5 +1,5 @@
-//! The stored tree, all of it: every page under the digest that the page above gives it, every leaf under the one that
-//! its page gives it.
+//! The whole stored tree: every page under the digest that the page above gives it, every leaf under the one that its
+//! page gives it.
 
 use super::error::{CheckError, failed};
 use super::problem::Problem;
@@ -17,7 +17,7 @@ use strongroom_replica::stored::{Snapshot, TreeDamage};
 /// A record with the digest of its sealed bytes.
 pub(super) type LeafDigest = (RecordId, Digest);
 
-/// What was found of a stored tree.
+/// What was found about a stored tree.
 #[derive(Clone, Debug, Default)]
 pub struct TreeFindings {
     /// What it reaches.
@@ -30,11 +30,11 @@ pub struct TreeFindings {
     pub problems: Vec<Problem>,
 }
 
-/// Trees of which only digests are held, for roots.
+/// Trees that hold only digests, for the roots.
 pub(super) struct Digests(BTreeMap<Prefix, Tree>);
 
 impl Digests {
-    /// Applies the leaves of an entry; whether that gives its roots.
+    /// Applies the leaves of an entry. Returns whether that gives its roots.
     pub(super) fn apply(&mut self, entry: &Entry, leaves: &[LeafDigest]) -> bool {
         if entry.index == Index(1) {
             self.0 = entry.partitions.iter().map(|p| (p.prefix, Tree::new(p.prefix))).collect();
@@ -79,10 +79,10 @@ pub(super) fn sealed_digest(sealed: &[u8]) -> Digest {
     hash(label::SEALED, &[sealed])
 }
 
-/// How often a tree is read that moves on meanwhile, until one reading is of one moment.
+/// How often to read a tree that moves on meanwhile, until one reading shows one moment.
 const ATTEMPTS: u32 = 5;
 
-/// Reads all of a stored tree.
+/// Reads a whole stored tree.
 pub(super) async fn read(tree: &TreeStore, progress: &impl Progress) -> Result<TreeFindings, CheckError> {
     for _ in 0..ATTEMPTS {
         let mut findings = TreeFindings::default();
@@ -91,7 +91,7 @@ pub(super) async fn read(tree: &TreeStore, progress: &impl Progress) -> Result<T
             Ok(None) => {}
             Err(failure) => findings.problems.push(Problem::Tree(failed(failure)?)),
         }
-        // Pages and leaves are read one after the other: what does not fit may have moved on between.
+        // Pages and leaves are read one after another: what does not fit may have moved on in between.
         let now = tree.read_snapshot().await.ok().flatten();
         if findings.problems.is_empty() || now.is_none() || now == findings.snapshot {
             return Ok(findings);
@@ -107,7 +107,7 @@ async fn read_with(
 ) -> Result<(), CheckError> {
     findings.snapshot = reader.snapshot().cloned();
     let Some(snapshot) = &findings.snapshot else {
-        // Opened by a leader, and no snapshot taken yet: then there is nothing at all.
+        // A leader has opened it and taken no snapshot yet: then there is nothing at all.
         let pages = reader.pages();
         pin_mut!(pages);
         if pages.next().await.is_some() {
@@ -125,7 +125,7 @@ async fn read_with(
     read_leaves(reader, findings, named.leaves, progress).await
 }
 
-/// What pages name and has not been seen yet.
+/// What pages name but has not been seen yet.
 #[derive(Default)]
 struct Named {
     /// By length first, as pages are stored.
@@ -188,7 +188,7 @@ async fn read_leaves(
         let (id, sealed) = match leaf {
             Ok(leaf) => leaf,
             Err(failure) => {
-                // Named once: which leaves that takes along, their pages know.
+                // Named once; its pages know which leaves are lost with it.
                 findings.problems.push(Problem::Tree(failed(failure)?));
                 return Ok(());
             }

@@ -1,4 +1,4 @@
-//! Who says whether entries are authentic: an HSM of the group, through its agent.
+//! The one that says whether entries are authentic: an HSM of the group, through its agent.
 
 use crate::admin::Client;
 use strongroom_proto::entry::Entry;
@@ -10,7 +10,8 @@ pub trait Witness {
     fn captured(&mut self) -> impl Future<Output = Result<Option<(Index, EntryHash)>, String>>;
     /// The furthest entry that another member has captured, as far as can be found out; 0 if it cannot.
     fn captured_by_others(&mut self) -> impl Future<Output = Index>;
-    /// Whether all of these, consecutive and not beyond what it has captured, were made by HSMs of the realm.
+    /// Whether HSMs of the realm made all of these entries, which are consecutive and not newer than what it has
+    /// captured.
     fn vouches(&mut self, entries: Vec<Entry>) -> impl Future<Output = Result<bool, String>>;
 }
 
@@ -30,7 +31,7 @@ impl Witness for AgentWitness {
     }
 
     async fn captured_by_others(&mut self) -> Index {
-        // Agents may claim what they like; at worst that is a false alarm.
+        // Agents may claim anything; at worst that causes a false alarm.
         let peers = self.agent.peers().await.unwrap_or_default();
         let devices = peers.into_iter().filter_map(|peer| peer.agent?.device);
         let groups = devices.flat_map(|device| device.groups);
@@ -43,7 +44,7 @@ impl Witness for AgentWitness {
     }
 }
 
-/// No HSM is asked.
+/// No HSM to ask.
 #[derive(Clone, Copy, Debug)]
 pub struct NoWitness;
 

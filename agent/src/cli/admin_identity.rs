@@ -1,4 +1,4 @@
-//! `admin-identity`: a certificate for an operator who is elsewhere.
+//! `admin-identity`: a certificate for an operator on another machine.
 
 use super::arguments::AdminIdentity;
 use super::error::CliError;
@@ -9,7 +9,7 @@ pub(super) async fn execute(reach: &Reach, arguments: &AdminIdentity) -> Result<
     let pem = agent(reach).await?.certify(*hours).await?;
     write_secret(out, &pem)?;
     let out = out.display();
-    hintln!("Whoever has {out} can give every command of an operator to every agent of the realm, for");
+    hintln!("Anyone who has {out} can give every operator command to every agent of the realm, for");
     hintln!("{hours} hours; it cannot be revoked before that. Next, from elsewhere:");
     hintln!("strongroom-agent --agent https://HOST:8701 --identity {out} group status");
     Ok(())

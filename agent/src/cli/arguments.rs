@@ -1,4 +1,4 @@
-//! The arguments of `strongroom-agent`, each with what `--help` says of it.
+//! The arguments of `strongroom-agent`, each with its help text.
 
 use super::error::CliError;
 use crate::config::{PeerUrl, StoreOptions};
@@ -24,10 +24,10 @@ pub struct Cli {
         global = true
     )]
     pub config: PathBuf,
-    /// Ask the agent that has this peer_listen address, `https://host:port`, rather than the one of the configuration.
+    /// Ask the agent that has this peer_listen address, `https://host:port`, instead of the one in the configuration.
     #[arg(long, value_name = "URL", global = true, requires = "identity", value_parser = peer_url)]
     pub agent: Option<PeerUrl>,
-    /// Who asks it: what `admin-identity` wrote.
+    /// The operator's identity: the file that `admin-identity` wrote.
     #[arg(long, value_name = "FILE", global = true, requires = "agent")]
     pub identity: Option<PathBuf>,
     /// What to do; `run` by default.
@@ -52,10 +52,10 @@ pub enum Command {
     Group(GroupCommand),
     /// Print the configuration with which clients reach this realm, with the custodians' founding in it.
     ClientConfig(ClientConfig),
-    /// Make a certificate for giving these commands from another machine, with --agent and --identity.
+    /// Make a certificate for giving these commands from another machine with --agent and --identity.
     AdminIdentity(AdminIdentity),
-    /// Check all that the store holds: chain, authenticity, roots, pages and leaves. Changes nothing, and does not disturb a
-    /// group at work. Fails if anything is wrong.
+    /// Check everything that the store holds: chain, authenticity, roots, pages and leaves. Changes nothing, and does
+    /// not disturb a group at work. Fails if anything is wrong.
     Check(CheckArguments),
     /// Rebuild a group's stored tree from the segments and leaves that exist. Stop the group's agents first.
     RebuildTree(RebuildTree),
@@ -69,7 +69,7 @@ pub enum Command {
 /// `check`.
 #[derive(Args, Debug)]
 pub struct CheckArguments {
-    /// What to look at.
+    /// What to check.
     #[command(flatten)]
     pub stored: Stored,
     /// How to show it.
@@ -80,7 +80,7 @@ pub struct CheckArguments {
 /// `rebuild-tree`.
 #[derive(Args, Debug)]
 pub struct RebuildTree {
-    /// What to look at.
+    /// What to rebuild.
     #[command(flatten)]
     pub stored: Stored,
     /// Do not ask.
@@ -93,7 +93,7 @@ pub struct RebuildTree {
 pub enum TenantCommand {
     /// Add a tenant, or another key to one that exists. The agent uses it within five seconds; other hosts need the same file.
     Add {
-        /// The tenant's name: letters and digits, with `test-` before them if it is for tests.
+        /// The tenant's name: letters and digits, beginning with `test-` if it is for tests.
         name: String,
         /// The tenant's public key, RSA or Ed25519, in PEM. Without it, a secret is made; give that to the tenant's server.
         #[arg(long, value_name = "FILE")]
@@ -110,7 +110,7 @@ pub struct TokenArguments {
     /// The tenant. May be left out if only one has a secret.
     #[arg(long, value_name = "NAME")]
     pub tenant: Option<String>,
-    /// The realm; by default the one of this agent's HSM.
+    /// The realm; by default that of this agent's HSM.
     #[arg(long, value_name = "REALMID")]
     pub realm: Option<RealmId>,
 }
@@ -118,13 +118,13 @@ pub struct TokenArguments {
 /// What to look at.
 #[derive(Args, Debug)]
 pub struct Stored {
-    /// The object store; by default the one of the configuration.
+    /// The object store; by default the one in the configuration.
     #[arg(long, value_name = "URL", value_parser = parse_url)]
     pub store: Option<Url>,
-    /// An option of that store, such as an endpoint, by the name that `store_options` has for it.
+    /// An option of that store, such as an endpoint, named as in `store_options`.
     #[arg(long = "store-option", value_name = "NAME=VALUE", value_parser = store_option, requires = "store")]
     pub options: Vec<NameAndValue>,
-    /// One group alone.
+    /// Only this group.
     #[arg(long, value_name = "GROUPID")]
     pub group: Option<GroupId>,
 }
@@ -132,7 +132,7 @@ pub struct Stored {
 /// `admin-identity`.
 #[derive(Args, Debug)]
 pub struct AdminIdentity {
-    /// How many hours it is good for. It cannot be revoked before that.
+    /// For how many hours it is valid. It cannot be revoked before that.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=24))]
     pub hours: u32,
     /// Where to write the certificate and its private key. The file must not exist.
@@ -144,8 +144,8 @@ fn peer_url(text: &str) -> Result<PeerUrl, &'static str> {
     PeerUrl::try_from(text.to_owned())
 }
 
-/// An option of a store. That it needs a `=` is checked later, not by the parser, whose message would show what may be a
-/// credential.
+/// An option of a store. That it must contain a `=` is checked later, not by the parser, whose message would show what
+/// may be a credential.
 #[derive(Clone)]
 pub struct NameAndValue(Option<(String, String)>);
 
@@ -181,15 +181,15 @@ pub struct ClientConfig {
 /// Realms.
 #[derive(Subcommand, Debug)]
 pub enum RealmCommand {
-    /// Make a custodian's key. Needs no agent: do it on a machine of the custodian's own, and keep the file there.
+    /// Make a custodian's key. Needs no agent: do it on the custodian's own machine, and keep the file there.
     Custodian {
         /// Where to write the private key. The file must not exist.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// Make a realm in this agent's HSM. Who its custodians are is fixed for ever. Prints its founding, for custodians to sign.
+    /// Make a realm in this agent's HSM. Its custodians are fixed forever. Prints its founding, for custodians to sign.
     Create(CreateRealm),
-    /// By each custodian, without an agent: compare the founding with the console of the HSM, and sign it. Prints a
+    /// For each custodian, without an agent: compare the founding with the console of the HSM, and sign it. Prints a
     /// signature.
     Sign {
         /// The custodian's private key, made by `realm custodian`.
@@ -198,8 +198,8 @@ pub enum RealmCommand {
         /// What `realm create` printed.
         founding: String,
     },
-    /// Put the founding with the custodians' signatures beside the log, where `realm status`, `client-config` and `check`
-    /// find it. Prints it.
+    /// Store the founding with the custodians' signatures beside the log, where `realm status`, `client-config` and
+    /// `check` find it. Prints it.
     Found {
         /// What `realm create` printed.
         founding: String,
@@ -220,26 +220,27 @@ pub struct CreateRealm {
     /// How many custodians must approve before another HSM gets the realm. By default, more than half of them.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=9), requires = "custodians")]
     pub threshold: Option<u8>,
-    /// No custodians: no other HSM ever gets the realm. When this one is lost, so are all its users' secrets.
+    /// No custodians: no other HSM ever gets the realm. If this one is lost, so are all its users' secrets.
     #[arg(long, conflicts_with_all = ["custodians", "threshold"])]
     pub closed: bool,
 }
 
-/// HSMs. In order: `request` at the new HSM's agent, `offer` at one that has the realm, `approve` by each custodian,
+/// HSMs. In order: `request` at the new HSM's agent, `offer` at one that has the realm, `approve` for each custodian,
 /// `export` at the same agent as `offer`, `enrol` at the new one.
 #[derive(Subcommand, Debug)]
 pub enum HsmCommand {
-    /// Show what the HSM says of itself.
+    /// Show what the HSM says about itself.
     Status(StatusFormat),
     /// Step 1, at the new HSM's agent: ask to join a realm. Prints a request.
     Request,
-    /// Step 2, at the agent of an HSM that has the realm: take the request. Prints an approval for custodians to sign.
+    /// Step 2, at the agent of an HSM that has the realm: accept the request. Prints an approval for custodians to
+    /// sign.
     Offer {
         /// What `hsm request` printed.
         request: String,
     },
-    /// Step 3, by each custodian, without an agent: compare the approval with the console of the new HSM, and sign it. Prints
-    /// a signature.
+    /// Step 3, for each custodian, without an agent: compare the approval with the console of the new HSM, and sign it.
+    /// Prints a signature.
     Approve {
         /// The custodian's private key, made by `realm custodian`.
         #[arg(long, value_name = "FILE")]
@@ -250,7 +251,7 @@ pub enum HsmCommand {
         /// What `hsm offer` printed.
         approval: String,
     },
-    /// Step 4, at the agent where `hsm offer` ran: give the realm away. Prints it, sealed to the new HSM.
+    /// Step 4, at the agent where `hsm offer` ran: export the realm. Prints it, sealed to the new HSM.
     Export {
         /// What `hsm offer` printed.
         approval: String,
@@ -258,7 +259,7 @@ pub enum HsmCommand {
         #[arg(required = true, num_args = 1..=9)]
         signatures: Vec<String>,
     },
-    /// Step 5, at the new HSM's agent: take the realm.
+    /// Step 5, at the new HSM's agent: import the realm.
     Enrol {
         /// What `hsm export` printed.
         sealed: String,
@@ -268,17 +269,17 @@ pub enum HsmCommand {
 /// Groups.
 #[derive(Subcommand, Debug)]
 pub enum GroupCommand {
-    /// Make a group, and have every member join it. Its members are fixed for ever.
+    /// Make a group, and have every member join it. Its members are fixed forever.
     Create {
-        /// Ids of the HSMs, this agent's among them; `hsm status` shows them. Odd numbers make sense: 3 go on when one
-        /// is lost, 5 when two are.
+        /// Ids of the HSMs, including this agent's; `hsm status` shows them. Use an odd number: 3 go on when one is
+        /// lost, 5 when two are.
         #[arg(long, value_name = "HSMID,…", num_args = 1.., required = true, value_parser = members)]
         members: Vec<Members>,
         /// Do not ask.
         #[arg(long)]
         yes: bool,
     },
-    /// Have this agent's HSM join a group, where `group create` could not reach it.
+    /// Have this agent's HSM join a group, if `group create` could not reach it.
     Join {
         /// What `group create` printed.
         statement: String,
@@ -295,7 +296,7 @@ pub struct StatusFormat {
     pub json: bool,
 }
 
-/// Ids of HSMs between commas, as much of them as the shell took for one argument.
+/// Ids of HSMs separated by commas, as many as the shell passed in one argument.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Members(pub Vec<HsmId>);
 

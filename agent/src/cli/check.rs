@@ -1,4 +1,4 @@
-//! `check` and `rebuild-tree`: the store, looked at without an agent.
+//! `check` and `rebuild-tree`: the store, read without an agent.
 
 use super::arguments::{CheckArguments, RebuildTree, Stored};
 use super::confirm::confirm;
@@ -55,7 +55,7 @@ impl Progress for Bar {
 
 fn open(config: &Path, stored: &Stored) -> Result<Store, CliError> {
     Ok(match &stored.store {
-        // Looking must not create what it does not find.
+        // A check must not create what it does not find.
         Some(url) => Store::open_existing(url, &stored.options()?)?,
         None => {
             let config = configured(config)?;
@@ -109,8 +109,8 @@ pub(super) async fn check(reach: &Reach, arguments: CheckArguments) -> Result<()
     if problems > 0 { Err(CliError::Found(problems)) } else { Ok(()) }
 }
 
-/// Whether custodians signed for the realm, and for the one that the HSM holds, if one is asked. Returns what is known of
-/// each realm, and how many are wrong.
+/// Whether custodians signed for the realm, and for the one that the HSM holds, if one is asked. Returns what is known
+/// about each realm, and how many are wrong.
 async fn check_foundings(
     store: &Store,
     witness: Option<Client>,
@@ -199,15 +199,15 @@ fn text(findings: &Findings) -> String {
 /// How long an agent may take to accept a connection.
 const ACCEPTS: Duration = Duration::from_secs(2);
 
-/// Refuses where an agent of the configuration accepts connections. One that cannot be reached from here is not
-/// seen; then closing the tree to all its writers has to do.
+/// Refuses if an agent in the configuration accepts connections. One that cannot be reached from here goes unnoticed;
+/// closing the tree to all its writers then has to be enough.
 async fn nobody_runs(config: &Config) -> Result<(), CliError> {
     if UnixStream::connect(&config.admin_socket).await.is_ok() {
         return Err(CliError::AgentsRun(config.admin_socket.display().to_string()));
     }
     let asked = config.peers.iter().map(|peer| async move {
         let (host, port) = (peer.0.host_str()?, peer.0.port_or_known_default()?);
-        // Brackets are the URL's, not the address's.
+        // Brackets belong to the URL, not to the address.
         let host = host.trim_start_matches('[').trim_end_matches(']');
         timeout(ACCEPTS, TcpStream::connect((host, port))).await.ok()?.ok()?;
         Some(peer.0.to_string())
@@ -226,7 +226,7 @@ pub(super) async fn rebuild(config: &Path, arguments: RebuildTree) -> Result<(),
     if stored.store.is_none() {
         nobody_runs(&configured(config)?).await?;
     } else {
-        // Nothing says whose store it is, and which agents use it.
+        // Nothing shows whose store it is, or which agents use it.
         confirm(yes, "No agent of the group may be running, and none can be asked from here")?;
     }
     let bar = Bar::new();
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_object_is_shown_by_name_and_of_very_many_how_many_more() {
+    fn every_wrong_object_is_shown_by_name_and_beyond_a_limit_only_their_number() {
         let of_group = "groups/02020202020202020202020202020202/log";
         let shown = text(&findings(2));
         for name in [
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_read_the_same() {
+    fn programs_read_the_same_as_people() {
         let shown = json(&findings(SHOWN as u64 + 3));
         assert_eq!(shown["problems"].as_array().map(Vec::len), Some(SHOWN + 3));
         assert_eq!(shown["more_problems"], 0);

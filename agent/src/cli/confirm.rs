@@ -3,7 +3,7 @@
 use super::error::CliError;
 use std::io::{self, IsTerminal, Write};
 
-/// Goes on after a yes: from a person at a terminal, or as an argument.
+/// Goes on after a yes, from a person at a terminal or as an argument.
 pub(super) fn confirm(yes: bool, question: &str) -> Result<(), CliError> {
     if yes {
         return Ok(());

@@ -17,10 +17,10 @@ pub enum CliError {
     /// The agent does not start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// A bug ended a task of the agent.
+    /// A bug ended one of the agent's tasks.
     #[error(transparent)]
     Ended(#[from] Ended),
-    /// The agent or its HSM did not do it.
+    /// The agent or its HSM did not do what was asked.
     #[error(transparent)]
     Admin(#[from] AdminError),
     /// The store.
@@ -29,7 +29,7 @@ pub enum CliError {
     /// A check could not be finished.
     #[error(transparent)]
     Check(#[from] CheckError),
-    /// A tree was not made again.
+    /// A tree was not rebuilt.
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
     /// A check found something.
@@ -38,11 +38,11 @@ pub enum CliError {
     /// A line of text is not what was asked for.
     #[error(transparent)]
     Line(#[from] LineError),
-    /// The words on the device's console are not those of what a custodian was handed. Which would be right is not said: they
-    /// would be copied from here.
+    /// The words on the device's console are not those of what the custodian was handed. The message does not say which
+    /// words would be right: they would be copied from here.
     #[error(
-        "these are not the words for the {name}: type the six words that the device's console shows behind `{name}`, and nothing \
-         else. If you did, you were handed another device or realm than the one you are looking at: do not sign"
+        "these are not the words for the {name}: type the six words that the device's console shows after `{name}`, and nothing \
+         else. If you did, you were handed a different device or realm from the one you are looking at: do not sign"
     )]
     OtherWords {
         /// What was compared.
@@ -50,7 +50,7 @@ pub enum CliError {
     },
     /// The console does not say that the realm's keys were drawn in that HSM.
     #[error(
-        "a founding is signed only where the console says `drawn here` of its keys: elsewhere a host may know them. If it says \
+        "sign a founding only if the console says `drawn here` about its keys: otherwise a host may know them. If it says \
          something else, do not sign"
     )]
     NotDrawnHere,
@@ -71,15 +71,15 @@ pub enum CliError {
     /// The arguments do not go together.
     #[error("{0}")]
     Arguments(&'static str),
-    /// The system refuses threads, signals or output.
+    /// The system refused threads, signals or output.
     #[error("cannot go on: {0}")]
     System(#[from] std::io::Error),
     /// The arguments do not go together; with a file or a name in it.
     #[error("{0}")]
     Usage(String),
-    /// There is no configuration.
+    /// There is no configuration file.
     #[error(
-        "there is no {}: give the commands in the folder of an agent's configuration, or name it with `--config FILE`; for an \
+        "there is no {}: run this in the folder of an agent's configuration, or name it with `--config FILE`; for an \
          agent elsewhere, name that with `--agent URL --identity FILE`",
         .0.display()
     )]
@@ -87,16 +87,16 @@ pub enum CliError {
     /// There is no terminal to ask on.
     #[error("{0}; there is no terminal to ask on: add --yes if you mean it")]
     Unasked(String),
-    /// A person thought better of it.
+    /// The person did not confirm.
     #[error("nothing was changed")]
     Unconfirmed,
-    /// Groups that do not serve, each with its cause.
+    /// Groups that do not serve, each with the reason.
     #[error("{0}")]
     NotServing(String),
     /// Agents that must be stopped first.
     #[error(
-        "an agent runs at {0}: while the tree is made again, it would go on with the old one. Stop all agents of the group \
-         first; if this one is of another group, name the store with --store"
+        "an agent runs at {0}: during the rebuild, it would go on with the old tree. Stop all agents of the group \
+         first; if this one belongs to another group, name the store with --store"
     )]
     AgentsRun(String),
 }

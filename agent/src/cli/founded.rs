@@ -1,7 +1,8 @@
-//! What is known of a realm's founding, as its custodians signed it.
+//! What is known about a realm's founding, as its custodians signed it.
 //!
-//! The store is not trusted with it: what it holds counts only if enough custodians signed it, and if it names what the HSM
-//! itself says of its realm. Whether these are the right custodians is for people to say, so they are always shown.
+//! The store is not trusted with it: what it holds counts only if enough custodians signed it, and if it names what the
+//! HSM itself says about its realm. Whether these are the right custodians is for people to decide, so they are always
+//! shown.
 
 use super::line::Line;
 use crate::admin::Client;
@@ -12,16 +13,16 @@ use strongroom_proto::hsm::RealmStatus;
 use strongroom_proto::ids::RealmId;
 use strongroom_replica::ReadOutcome;
 
-/// What is known of a realm's founding.
+/// What is known about a realm's founding.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Founded {
-    /// Enough custodians signed it, and it is of the HSM's realm.
+    /// Enough custodians signed it, and it is for the HSM's realm.
     Signed(FoundingStatement),
     /// The realm has no custodians.
     Closed,
-    /// Nothing is there yet. What custodians are to sign, where that is known.
+    /// Nothing is there yet. What custodians must sign, if that is known.
     Missing(Option<Founding>),
-    /// What is there is not a founding of this realm; why.
+    /// What is there is not a founding of this realm, and why not.
     Wrong(&'static str),
     /// The store does not answer.
     Unavailable,
@@ -41,7 +42,7 @@ impl Founded {
         let Founding { realm: named, public_key, policy, .. } = &statement.founding;
         let told = hsm.is_none_or(|hsm| (&hsm.public_key, &hsm.policy) == (public_key, policy));
         if *named != realm || !told {
-            Self::Wrong("it is not of the realm that the HSM holds")
+            Self::Wrong("it is not for the realm that the HSM holds")
         } else if !statement.is_signed() {
             Self::Wrong("too few of its custodians signed it")
         } else {
@@ -60,12 +61,12 @@ impl Founded {
             }
             Self::Closed => "nobody signs for a closed realm".into(),
             Self::Missing(None) => {
-                "not signed yet: `realm sign` by each custodian, then `realm found`".into()
+                "not signed yet: each custodian runs `realm sign`, then `realm found`".into()
             }
             Self::Missing(Some(founding)) => {
                 let unsigned = FoundingStatement { founding: founding.clone(), signatures: Vec::new() };
                 format!(
-                    "not signed yet: `realm sign` by each custodian, then `realm found`, of\n{}",
+                    "not signed yet: each custodian runs `realm sign`, then `realm found`, for\n{}",
                     unsigned.to_line()
                 )
             }
@@ -85,7 +86,7 @@ impl Founded {
     }
 }
 
-/// What the store holds of the founding of `realm`, compared with what an HSM says, if one was asked.
+/// What the store holds as the founding of `realm`, compared with what an HSM says, if one was asked.
 pub(super) async fn stored(store: &Store, realm: RealmId, hsm: Option<&RealmStatus>) -> Founded {
     if hsm.is_some_and(|hsm| hsm.policy.custodians.is_empty()) {
         return Founded::Closed;
@@ -107,7 +108,7 @@ pub(super) async fn founded(agent: &mut Client, hsm: &RealmStatus) -> Founded {
     }
 }
 
-/// The realms of which a store holds something.
+/// The realms that a store holds something of.
 pub(super) async fn realms(store: &Store) -> Vec<RealmId> {
     let folders = store.folders("realms").await.unwrap_or_default();
     folders.iter().filter_map(|name| name.parse().ok()).collect()
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_founding_that_was_put_in_its_place_is_told() {
+    fn a_founding_that_was_swapped_is_reported() {
         let changes: [fn(&mut Founding); 4] = [
             |f| f.public_key = X25519Public([9; 32]),
             |f| f.realm = RealmId([9; 16]),

@@ -43,7 +43,7 @@ pub(super) async fn found(reach: &Reach, founding: &str, signatures: &[String]) 
     }
     outln!("{}", kept.to_line());
     hintln!(
-        "The line above is the signed founding. Give it to every custodian, and to everybody who builds apps for this realm."
+        "The line above is the signed founding. Give it to every custodian, and to everyone who builds apps for this realm."
     );
     hint!("{}", show::founding_text(&statement.founding));
     hintln!("Next: bring in other HSMs: strongroom-agent hsm request, at the agent of each.");

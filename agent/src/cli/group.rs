@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use strongroom_proto::ids::HsmId;
 use strongroom_proto::statement::GroupStatement;
 
-/// For how long a group gets to elect a leader and read the tree before it is said not to serve, and how often it is looked
-/// at meanwhile.
+/// How long a group gets to elect a leader and read the tree before it is said not to serve, and how often to look
+/// meanwhile.
 const PASSES: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -54,10 +54,10 @@ async fn create(config: &Reach, members: &[HsmId], yes: bool) -> Result<(), CliE
     let plan = agent.plan_group(members).await?;
     let there_before = plan.is_made();
     if there_before {
-        hintln!("A group of these members exists already; no second one is made.");
+        hintln!("A group of these members exists already; it is used as it is.");
     } else {
         hint!("{}", plan_text(&plan));
-        confirm(yes, "A group is for ever: its members never change, and it is never unmade")?;
+        confirm(yes, "A group is permanent: its members never change, and it cannot be unmade")?;
     }
     let created = agent.carry_out(plan).await?;
     outln!("{}", created.statement.to_line());
@@ -76,7 +76,7 @@ async fn create(config: &Reach, members: &[HsmId], yes: bool) -> Result<(), CliE
     Ok(())
 }
 
-/// What is about to be made, and what is unwise about it.
+/// What is about to be made, with warnings about what is unwise.
 fn plan_text(plan: &GroupPlan) -> String {
     let members = plan.members();
     let mut lines = vec![format!("This makes a group in realm {}:", plan.realm())];
@@ -91,10 +91,10 @@ fn plan_text(plan: &GroupPlan) -> String {
     match members.len() {
         1 => lines.push("WARNING: with one member, all users' secrets are lost with that HSM.".into()),
         2 => lines.push(
-            "WARNING: with two members, nothing is served when either is away, and all is lost with either. Take three.".into(),
+            "WARNING: with two members, nothing is served while either is away, and everything is lost with either. Use three.".into(),
         ),
         even if even % 2 == 0 => lines.push(format!(
-            "WARNING: {even} members survive the loss of no more than {} do. Take an odd number.",
+            "WARNING: {even} members survive the loss of no more than {} do. Use an odd number.",
             even - 1
         )),
         _ => {}

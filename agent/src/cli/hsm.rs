@@ -32,7 +32,7 @@ pub(super) async fn execute(config: &Reach, command: HsmCommand) -> Result<(), C
             let approval = agent(config).await?.offer(request).await?;
             outln!("{}", approval.to_line());
             hintln!(
-                "The line above is what custodians approve. It is good for one export, and only until the"
+                "The line above is what custodians approve. It is valid for one export, and only until the"
             );
             hintln!("next `hsm offer` here or a restart of either HSM. It says:");
             hint!("{}", show::approval_text(&approval));
@@ -45,7 +45,7 @@ pub(super) async fn execute(config: &Reach, command: HsmCommand) -> Result<(), C
             let key = realm::read_key(&key)?;
             check_approval(&approval, &founding, &custodian_key(&key))?;
             hintln!(
-                "With your signature this device gets the keys of every user's record; from then on its code alone"
+                "With your signature this device gets the keys of every user's record; from then on, only its code"
             );
             hintln!("limits guesses:");
             hint!("{}", show::approval_text(&approval));
@@ -80,7 +80,8 @@ pub(super) async fn execute(config: &Reach, command: HsmCommand) -> Result<(), C
     Ok(())
 }
 
-/// What a custodian cannot see at a glance: that it is the founded realm's key that leaves, and that the signature counts.
+/// What a custodian cannot see at a glance: that the key to be exported is the founded realm's, and that the signature
+/// counts.
 fn check_approval(
     approval: &ExportApproval,
     founding: &FoundingStatement,
@@ -99,7 +100,7 @@ fn check_approval(
     let of_founding = (founded.realm, founded.public_key) == (approval.realm, approval.public_key);
     if !of_founding || founded.policy != approval.policy {
         return refuse(
-            "the approval is for another realm, public key or policy than the founding: whoever made it may have made that \
+            "the approval is for another realm, public key or policy than the founding: the one who made it may have made that \
              realm's keys; do not sign it",
         );
     }

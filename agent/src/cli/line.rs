@@ -1,5 +1,5 @@
 //! What operators and custodians carry from one machine to another: one line of text, safe to paste, that says what it
-//! is. None of it is secret; a sealed realm opens in one HSM only.
+//! is. None of it is secret; a sealed realm opens in only one HSM.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -28,7 +28,7 @@ pub trait Line: Encode<()> + for<'b> Decode<'b, ()> {
         format!("strongroom-{}-2:{}", Self::KIND, URL_SAFE_NO_PAD.encode(bytes))
     }
 
-    /// Reads a line; white space around it and in it, as pasting makes, is skipped.
+    /// Reads a line; white space around and inside it, which pasting can add, is skipped.
     ///
     /// # Errors
     /// [`LineError`].
@@ -40,7 +40,7 @@ pub trait Line: Encode<()> + for<'b> Decode<'b, ()> {
             text.strip_prefix(&format!("strongroom-{}-2:", Self::KIND)).filter(|_| text.len() <= MAX_LEN);
         let bytes = body.and_then(|body| URL_SAFE_NO_PAD.decode(body).ok()).ok_or(wrong)?;
         let value: Self = minicbor::decode(&bytes).map_err(|_| wrong)?;
-        // Whole: a field that this version does not know would be dropped in silence.
+        // The whole line must match: a field that this version does not know would be dropped silently.
         if minicbor::to_vec(&value).is_ok_and(|again| again == bytes) { Ok(value) } else { Err(wrong) }
     }
 }

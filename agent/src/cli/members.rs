@@ -13,11 +13,11 @@ pub(super) struct Seen<'a> {
     pub(super) peers: &'a [PeerReport],
 }
 
-/// One member of a group: its agent, when that answers, and what its replica says, when that runs.
+/// One member of a group: its agent, if it answers, and what its replica says, if it runs.
 struct Member<'a> {
     hsm: HsmId,
     agent: Option<&'a AgentReport>,
-    /// The peer that is, or most likely is, its agent, when that does not answer.
+    /// The peer that is, or most likely is, its agent, if that does not answer.
     silent: Option<&'a PeerReport>,
     report: Option<&'a GroupReport>,
     joined: bool,
@@ -55,7 +55,7 @@ impl<'a> Seen<'a> {
         members
     }
 
-    /// Which peer is whose: as it was last seen, or the only one that is left.
+    /// Which peer belongs to which HSM: as last seen, or the only one that is left.
     fn pair_silent(self, members: &mut [Member<'a>]) {
         let mut left: Vec<&PeerReport> = self.peers.iter().filter(|peer| peer.agent.is_none()).collect();
         for member in members.iter_mut().filter(|member| member.agent.is_none()) {
@@ -101,12 +101,12 @@ impl Member<'_> {
         self.report.filter(|report| report.role == "leader")
     }
 
-    /// What it looks for in the store, if it does.
+    /// What it is looking for in the store, if anything.
     fn seeks(&self) -> Option<String> {
         let GroupReport { captured, tip, .. } = self.report.filter(|report| report.tip < report.captured)?;
         let hsm = self.hsm;
         Some(format!(
-            "HSM {hsm} has captured entry {captured}, of which its agent has found entry {tip} so far"
+            "HSM {hsm} has captured entry {captured}, and its agent has found the log up to entry {tip} so far"
         ))
     }
 
@@ -122,7 +122,7 @@ impl Member<'_> {
             "  {hsm}  {role:9}  captured {captured}  committed {committed}  tip {tip}  snapshot {snapshot}  waiting {waiting}\n"
         );
         if role == "leader" && !serving && tree.is_none() {
-            text.push_str("    it reads the stored tree, and will serve then\n");
+            text.push_str("    it is reading the stored tree, and will serve after that\n");
         }
         let store = self.agent.and_then(|agent| agent.store.as_ref());
         let said = [
@@ -158,7 +158,7 @@ impl Member<'_> {
     }
 }
 
-/// Only a leader knows, and only of its own leadership.
+/// Only a leader knows this, and only about its own leadership.
 fn committed(report: &GroupReport) -> Option<u64> {
     Some(report.committed.0).filter(|committed| *committed > 0)
 }
@@ -168,7 +168,7 @@ fn committed(report: &GroupReport) -> Option<u64> {
 pub(super) struct Cause {
     /// In one line.
     pub(super) text: String,
-    /// Whether it will pass by itself.
+    /// Whether it will go away by itself.
     pub(super) passes: bool,
 }
 
@@ -184,7 +184,7 @@ fn cause(members: &[Member<'_>]) -> Option<Cause> {
     let troubles = troubles(members);
     let work = members.len() - troubles.len();
     if work < needed {
-        // Whoever leads the others keeps trying, and can answer nothing.
+        // If there is a leader, it keeps trying, and can answer nothing.
         let of = members.len();
         let troubles = troubles.join("; ");
         let text = format!("{work} of {of} members work, and {needed} are needed; {troubles}");
@@ -192,7 +192,7 @@ fn cause(members: &[Member<'_>]) -> Option<Cause> {
     }
     let store = |member: &Member<'_>| {
         let store = member.agent?.store.as_ref()?;
-        Some(Cause::from(format!("the object store, as the agent of HSM {} meets it: {store}", member.hsm)))
+        Some(Cause::from(format!("the object store, as the agent of HSM {} sees it: {store}", member.hsm)))
     };
     let leads = |member| Some((member, Member::leads(member)?));
     match members.iter().filter_map(leads).max_by_key(|(_, report)| report.serving) {
@@ -206,7 +206,7 @@ fn cause(members: &[Member<'_>]) -> Option<Cause> {
         leader => members.iter().find_map(store).or_else(|| {
             let text = match (leader, members.iter().find_map(Member::seeks)) {
                 (Some((leader, _)), _) => {
-                    format!("leader {} reads the stored tree, and will serve then", leader.hsm)
+                    format!("leader {} is reading the stored tree, and will serve after that", leader.hsm)
                 }
                 (None, Some(seeks)) => format!("no member leads, and {seeks}"),
                 (None, None) => ELECTION.into(),
@@ -216,9 +216,9 @@ fn cause(members: &[Member<'_>]) -> Option<Cause> {
     }
 }
 
-const ELECTION: &str = "no member leads; an election takes less than a second where members reach each other";
+const ELECTION: &str = "no member leads; an election takes less than a second if members reach each other";
 
-/// What keeps each of these from taking part; of those that stopped, what the first one says.
+/// What keeps each of these from taking part; for those that stopped, what the first one says.
 fn troubles(members: &[Member<'_>]) -> Vec<String> {
     let (mut said, mut stopped) = (Vec::new(), false);
     for member in members {
@@ -341,7 +341,7 @@ mod tests {
         }
     }
 
-    /// Three members; where there is no agent, it cannot be reached.
+    /// Three members; one without an agent cannot be reached.
     fn why(members: [(Option<AgentReport>, GroupReport); 3]) -> Option<String> {
         let silent = PeerReport {
             address: "https://10.0.0.9:8701/".into(),
@@ -384,12 +384,12 @@ mod tests {
         let ok = || (Some(agent()), witness());
         for (members, expected) in [
             ([ok(), ok(), ok()], "no member leads"),
-            ([(Some(agent()), reading()), ok(), ok()], "reads the stored tree"),
+            ([(Some(agent()), reading()), ok(), ok()], "is reading the stored tree"),
             ([(Some(agent()), damaged), ok(), (Some(full()), witness())], "page 01 is missing"),
             ([(Some(full()), witness()), ok(), ok()], "No space left on device"),
             (
                 [ok(), (Some(agent()), report("candidate", |of| of.tip = Index(2))), ok()],
-                "has found entry 2 so far",
+                "found the log up to entry 2 so far",
             ),
             ([(Some(agent()), stopped()), (Some(agent()), stopped()), ok()], "has stopped too"),
             ([(Some(full()), reading()), ok(), ok()], "No space left on device"),

@@ -1,23 +1,23 @@
-//! The command `strongroom-agent`: the daemon, and what an operator asks of it.
+//! The command `strongroom-agent`: the daemon, and the operator's commands to it.
 //!
 //! What a script or another command reads goes to standard output; what a person reads, to standard error.
 
-/// As `print!`, but a reader who leaves is no error, and a full disk is reported.
+/// Like `print!`, but a reader that goes away is not an error, and a full disk is reported.
 macro_rules! out {
     ($($text:tt)*) => { crate::cli::show::out(format_args!($($text)*))? };
 }
 
-/// As `println!`, but like [`out!`].
+/// Like `println!`, with the rules of [`out!`].
 macro_rules! outln {
     ($($text:tt)*) => { crate::cli::show::out(format_args!("{}\n", format_args!($($text)*)))? };
 }
 
-/// As `eprint!`, for what people can do without.
+/// Like `eprint!`, for text that people can do without.
 macro_rules! hint {
     ($($text:tt)*) => { crate::cli::show::hint(format_args!($($text)*)) };
 }
 
-/// As `eprintln!`, but like [`hint!`].
+/// Like `eprintln!`, with the rules of [`hint!`].
 macro_rules! hintln {
     ($($text:tt)*) => { crate::cli::show::hint(format_args!("{}\n", format_args!($($text)*))) };
 }

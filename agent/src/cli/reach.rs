@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// How commands reach an agent.
 #[derive(Debug)]
 pub(super) struct Reach {
-    /// The configuration, which may not be there when an agent is named.
+    /// The configuration file, which need not exist if an agent is named.
     pub(super) config: PathBuf,
     pub(super) afar: Option<(PeerUrl, PathBuf)>,
 }

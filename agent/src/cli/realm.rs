@@ -21,9 +21,9 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
         RealmCommand::Custodian { out } => {
             let public = make_key(&out)?;
             outln!("{}", public.0);
-            hintln!("The private key is in {}. Whoever has it approves as this custodian;", out.display());
+            hintln!("The private key is in {}. Anyone with it can approve as this custodian;", out.display());
             hintln!("keep it off the realm's machines. The line above is the public key.");
-            hintln!("Next: hand that line to whoever makes the realm, who names all custodians at once:");
+            hintln!("Next: give that line to the maker of the realm, who names all custodians at once:");
             hintln!(
                 "strongroom-agent realm create --custodian KEY --custodian KEY --custodian KEY --threshold K"
             );
@@ -40,7 +40,7 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
                 device.hsm
             );
             if arguments.closed {
-                hintln!("It is closed: no other HSM ever gets it, and nobody signs for it.");
+                hintln!("It is closed: no other HSM ever gets it, and no custodian signs for it.");
                 hintln!("Next: strongroom-agent group create --members {}", device.hsm);
             } else {
                 hintln!("Next, by each custodian, who can read that console:");
@@ -52,7 +52,7 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
             let (key, policy) = (read_key(&key)?, &founding.policy);
             if !policy.is_valid() || !policy.custodians.contains(&custodian_key(&key)) {
                 return Err(CliError::Arguments(
-                    "this key is not a custodian's of that realm: whoever made the realm left you out; do not use it",
+                    "this key is not a custodian's of that realm: its maker left you out; do not use that realm",
                 ));
             }
             hintln!("With your signature apps take this public key for that of the realm you look after:");
@@ -93,7 +93,7 @@ fn policy(arguments: &CreateRealm) -> Result<CustodianPolicy, CliError> {
     if custodians.is_empty() {
         return Err(CliError::Arguments(
             "name the realm's custodians with `--custodian PUBKEY`, once for each: they alone can let another HSM have it. For a \
-             realm that stays in this HSM for ever and is lost with it, say `--closed`",
+             realm that stays in this HSM forever and is lost with it, say `--closed`",
         ));
     }
     if custodians.len() > MAX_CUSTODIANS {
@@ -115,7 +115,7 @@ fn make_key(path: &Path) -> Result<CustodianKey, CliError> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed).map_err(|error| failed(format!("no randomness to make a key: {error}")))?;
     let key = SigningKey::from_bytes(&seed);
-    // Secret: version 1 of the form, without the public key, is the one that other programs read.
+    // Secret: version 1 of the form, without the public key, is the form that other programs read.
     let pem = KeypairBytes { secret_key: key.to_bytes(), public_key: None }
         .to_pkcs8_pem(LineEnding::LF)
         .map_err(|_| failed("the key could not be encoded".into()))?;

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Runs until a signal ends it, or a bug. As the first process of a container, it has only the signals that are asked
-/// for here.
+/// Runs until a signal or a bug ends it. As the first process of a container, it receives only the signals that are
+/// requested here.
 pub(super) async fn run(path: &Path) -> Result<(), CliError> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -37,7 +37,7 @@ pub(super) async fn run(path: &Path) -> Result<(), CliError> {
     tracing::info!("the agent stops; interrupt again to stop at once");
     let stopping = agent.shutdown();
     let hangs_up = async {
-        // Not a reason to stop at once.
+        // This is no reason to stop at once.
         while hang_up.recv().await.is_some() {}
         std::future::pending().await
     };

@@ -14,7 +14,7 @@ pub(super) fn print(format: StatusFormat, json: &Value, text: impl FnOnce() -> S
     if format.json { out(format_args!("{json:#}\n")) } else { out(format_args!("{}", text())) }
 }
 
-/// Writes to standard output. Somebody who reads no further, such as `head`, has what they want: the command goes on, and
+/// Writes to standard output. A reader that stops reading, such as `head`, has what it wants: the command goes on, and
 /// its exit code says how it ended.
 pub(super) fn out(text: fmt::Arguments<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -24,12 +24,12 @@ pub(super) fn out(text: fmt::Arguments<'_>) -> io::Result<()> {
     }
 }
 
-/// Writes to standard error, if anybody reads it.
+/// Writes to standard error, if anything reads it.
 pub(super) fn hint(text: fmt::Arguments<'_>) {
     let _ = io::stderr().lock().write_fmt(text);
 }
 
-/// Lines of a name and a value, the values under each other.
+/// Lines of a name and a value, with the values aligned.
 fn table(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     rows.iter().fold(String::new(), |mut text, (name, value)| {
@@ -84,7 +84,7 @@ fn origin_text(origin: &Origin) -> String {
         Origin::Unknown => "not known: from before this was kept".into(),
         Origin::MadeHere => "made in this HSM".into(),
         Origin::Imported { exporter, signers } => {
-            format!("from HSM {exporter}, by leave of {} custodians", signers.count_ones())
+            format!("from HSM {exporter}, approved by {} custodians", signers.count_ones())
         }
     }
 }
@@ -204,7 +204,7 @@ fn limits_text(device: &DeviceStatus) -> String {
 fn wear_text(wear: &Wear) -> String {
     let Wear { units, bad_units, spare_units, erases } = wear;
     let per_unit = wear.erases_per_unit();
-    let advice = if *spare_units == 0 { "; none may fail any more, so replace this HSM soon" } else { "" };
+    let advice = if *spare_units == 0 { "; no more may fail, so replace this HSM soon" } else { "" };
     format!(
         "{bad_units} of {units} erase units failed, {spare_units} spare; {erases} erases, about {per_unit} a unit{advice}"
     )

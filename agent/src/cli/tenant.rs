@@ -1,7 +1,7 @@
 //! `tenant add`: a key for a tenant, at the end of the tenants file.
 //!
-//! The file is extended, not replaced: its comments, its owner and its rights stay as the operator made them. What it would
-//! become is read as the agent reads it before anything is written.
+//! The file is extended, not replaced: its comments, owner and permissions stay as the operator made them. The new
+//! contents are parsed as the agent parses them before anything is written.
 
 use super::arguments::TenantCommand;
 use super::error::CliError;
@@ -20,11 +20,11 @@ const SECRET_LEN: usize = 32;
 pub(super) fn execute(config: &Path, command: TenantCommand) -> Result<(), CliError> {
     let TenantCommand::Add { name, public_key } = command;
     if !is_tenant_name(&name) {
-        return Err(CliError::Arguments("a tenant's name is letters and digits, or `test-` before them"));
+        return Err(CliError::Arguments("a tenant's name is letters and digits, optionally after `test-`"));
     }
     let config = configured(config)?;
     let path = &config.tenants;
-    // Held to the end: of two that add a key at once, the second sees the first one's.
+    // Held to the end: if two add a key at once, the second sees the first one's key.
     let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     let file = file.as_mut().map_err(|error| unusable(path, error))?;
     file.lock().map_err(|error| unusable(path, &error))?;
@@ -51,7 +51,7 @@ pub(super) fn execute(config: &Path, command: TenantCommand) -> Result<(), CliEr
         hintln!(
             "The tenant's server signs its users' tokens with the secret in that file: hand it over in a way that"
         );
-        hintln!("nobody else reads. Whoever has it can use up the guesses of that tenant's users.");
+        hintln!("nobody else reads. Anyone who has it can use up the guesses of that tenant's users.");
         hintln!("Next, for a test: strongroom-agent token --tenant {name} --user NAME");
     }
     Ok(())
@@ -71,7 +71,7 @@ fn entry(name: &str, version: u64, public_key: Option<&Path>) -> Result<Zeroizin
             (public_key_algorithm(&pem).map_err(unusable)?, Zeroizing::new(format!("'''\n{}\n'''", *pem)))
         }
         None => {
-            // Secret: shown nowhere but in the file.
+            // Secret: shown nowhere except in the file.
             let mut secret = Zeroizing::new([0; SECRET_LEN]);
             getrandom::fill(&mut *secret)
                 .map_err(|error| CliError::Usage(format!("no randomness to make a key: {error}")))?;

@@ -12,7 +12,7 @@ pub(super) async fn execute(reach: &Reach, arguments: &TokenArguments) -> Result
     let TokenArguments { user, tenant, realm } = arguments;
     if user.is_empty() {
         return Err(CliError::Arguments(
-            "a user has a name; with an empty one strangers would share a record",
+            "give the user a name; with an empty one, strangers would share a record",
         ));
     }
     let config = configured(&reach.config)?;
@@ -54,7 +54,7 @@ pub(super) async fn execute(reach: &Reach, arguments: &TokenArguments) -> Result
     })?;
     outln!("{token}");
     hintln!(
-        "Whoever has the token above is user {user} of tenant {name} for {} minutes: keep it to yourself.",
+        "Anyone who has the token above is user {user} of tenant {name} for {} minutes: keep it to yourself.",
         MINTED_LIFETIME_S / 60
     );
     Ok(())

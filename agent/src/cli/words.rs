@@ -4,19 +4,19 @@ use super::error::CliError;
 use std::io::{self, BufRead, Write};
 use strongroom_proto::enrolment::{DRAWN_HERE, Part};
 
-/// Asks for the words of each part, and takes nothing but those. The right words are shown afterwards: whoever sees them
-/// before types what the screen says, not what the console does.
+/// Asks for the words of each part, and accepts only those. The right words are shown afterwards: a person who sees
+/// them before typing copies the screen, not the console.
 pub(super) fn compare(parts: &[Part]) -> Result<(), CliError> {
     compare_from(&mut io::stdin().lock(), &mut io::stderr().lock(), parts)
 }
 
-/// Asks what the console says of the realm's keys: only where they were drawn may their founding be signed.
+/// Asks what the console says about the realm's keys: their founding may be signed only where they were drawn.
 pub(super) fn compare_drawn_here() -> Result<(), CliError> {
     drawn_here_from(&mut io::stdin().lock(), &mut io::stderr().lock())
 }
 
 fn drawn_here_from(typed: &mut impl BufRead, screen: &mut impl Write) -> Result<(), CliError> {
-    write!(screen, "  what it says of `keys`: ")?;
+    write!(screen, "  what it says about `keys`: ")?;
     screen.flush()?;
     let line = read_line(typed)?;
     let said = line.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ");
@@ -25,7 +25,7 @@ fn drawn_here_from(typed: &mut impl BufRead, screen: &mut impl Write) -> Result<
 
 fn read_line(typed: &mut impl BufRead) -> io::Result<String> {
     let mut line = String::new();
-    // Nobody types more; the rest of a longer line is no word of it.
+    // No answer is longer; the rest of a longer line is not read.
     io::Read::take(&mut *typed, 1024).read_line(&mut line)?;
     Ok(line)
 }
@@ -74,11 +74,11 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_was_made_on_the_host_has_other_words_than_the_console_of_the_device() {
+    fn a_key_that_was_made_on_the_host_has_different_words_from_the_console_of_the_device() {
         let (result, screen) = compared(&console(&parts(2)), &parts(9));
         let said = result.unwrap_err().to_string();
         assert!(said.contains("device key") && said.contains("do not sign"), "{said}");
-        // Not before they were typed, and not in the error either.
+        // The right words are not shown before they were typed, nor in the error.
         let shown = parts(9).map(|part| format!("{screen}{said}").contains(&part.words.to_string()));
         assert_eq!(shown, [false; 3], "{screen}");
     }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_typed_is_no_consent() {
+    fn typing_nothing_is_not_consent() {
         for typed in ["", "\n\n\n", "yes\ny\ny\n"] {
             assert!(compared(typed, &parts(2)).0.is_err(), "{typed:?}");
         }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-/// The longest path of a Unix socket, in bytes: `sun_path` without its end (unix(7)).
+/// The longest path of a Unix socket, in bytes: `sun_path` without its terminator (unix(7)).
 const MAX_PATH: usize = 107;
 /// The name under which the socket is made, in a folder with a short name of its own.
 const MADE: &str = "s";
@@ -39,7 +39,7 @@ impl SocketFile {
         &self.path
     }
 
-    /// Removes the file. If it stays, the next start finds nobody behind it.
+    /// Removes the file. If it stays, the next start finds that nothing listens behind it.
     pub(super) fn remove(&mut self) {
         if !std::mem::replace(&mut self.removed, true) {
             let _ = fs::remove_file(&self.path);
@@ -59,7 +59,7 @@ impl Drop for SocketFile {
 }
 
 impl AdminSocket {
-    /// Takes the place of a socket that nobody answers.
+    /// Takes the place of a socket that nothing listens on.
     pub(super) fn bind(path: &Path) -> Result<Self, AdminSocketError> {
         let failed = |message: String| AdminSocketError { path: path.into(), message };
         let cannot = |error: io::Error| {
@@ -68,7 +68,7 @@ impl AdminSocket {
             ))
         };
         check_place(path).map_err(failed)?;
-        // Made in a folder that nobody else can enter, so that at no time others can open it, whatever the umask.
+        // Made in a folder that no other user can enter, so that others can never open it, whatever the umask.
         let folder = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -94,7 +94,7 @@ impl AdminSocket {
         Ok(Self { listener, file: SocketFile { path: path.into(), removed: false } })
     }
 
-    /// To be called inside a runtime.
+    /// Call it inside a runtime.
     pub(super) fn listener(self) -> io::Result<(tokio::net::UnixListener, SocketFile)> {
         Ok((tokio::net::UnixListener::from_std(self.listener)?, self.file))
     }

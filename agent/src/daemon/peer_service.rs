@@ -1,4 +1,4 @@
-//! Being called by other agents.
+//! The calls that other agents make.
 
 use crate::grpc::peer::peer_server::{Peer, PeerServer};
 use crate::grpc::peer::{
@@ -14,14 +14,14 @@ use strongroom_proto::statement::GroupStatement;
 use strongroom_replica::peer::PeerMessage;
 use tonic::{Request, Response, Status};
 
-/// The longest client's request that is taken from another agent: the record id and all that a client may send.
+/// The longest client request accepted from another agent: the record id and everything that a client may send.
 const MAX_FORWARD_BYTES: usize = MAX_REQUEST_BODY + 128;
 
-/// How many groups an HSM may be in for its agent to accept an invitation. Groups are for ever, and an HSM's places are
-/// few: half of them are its own operator's to give away.
+/// How many groups an HSM may be in for its agent to accept an invitation. Groups are permanent and an HSM has few
+/// places; half of them are for its own operator to give away.
 const MAX_INVITED: usize = MAX_GROUPS / 2;
 
-/// The service that other agents call. Not for anybody else: see [`crate::peers::agents_only`].
+/// The service that other agents call. Not for anyone else: see [`crate::peers::agents_only`].
 pub(crate) struct PeerService(Arc<Hub>);
 
 impl PeerService {

@@ -1,9 +1,9 @@
-//! Who is connected, and who gives way to whom.
+//! Which connections are open, and which one ends to make room for another.
 //!
-//! A connection *works* while one of its requests has passed the token and has a place; otherwise it *waits*, whatever
-//! it sends. When there are too many connections, one that waits ends, and never one that works: of the address that has
-//! most, the one that has waited longest. Somebody with few addresses thus keeps nobody else out, and somebody with
-//! many has to replace all connections faster than an honest client needs for its request.
+//! A connection *works* while one of its requests has passed the token check and has a place; otherwise it *waits*,
+//! whatever it sends. When there are too many connections, one that waits ends, never one that works: of the address
+//! with the most connections, the one that has waited longest. So someone with few addresses keeps nobody else out, and
+//! someone with many has to replace all connections faster than an honest client needs for its request.
 //!
 //! Decides without I/O, in time logarithmic in the number of connections.
 
@@ -15,8 +15,8 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Where a connection comes from, as far as that tells people apart: an IPv4 address, or the 64 bits of an IPv6
-/// address below which one subscriber has all.
+/// Where a connection comes from, as far as that tells people apart: an IPv4 address, or the first 64 bits of an IPv6
+/// address, because one subscriber has everything below them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 enum Address {
     V4(u32),
@@ -35,9 +35,9 @@ impl From<IpAddr> for Address {
 /// Why a connection is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Refused {
-    /// Its address has as many as it may, and all of them work.
+    /// Its address has as many as it may have, and all of them work.
     Address,
-    /// The table is full, and all that might give way are working.
+    /// The table is full, and all that could be ended are working.
     Full,
 }
 
@@ -46,7 +46,7 @@ pub(super) enum Refused {
 pub(super) struct Connections(Arc<Mutex<Table>>);
 
 impl Connections {
-    /// `most` in all, and `most_per_address` of one address; 0 is no limit of its own.
+    /// At most `most` in all, and `most_per_address` from one address; 0 there means no limit per address.
     pub(super) fn new(most: usize, most_per_address: usize) -> Self {
         let most_per_address = if most_per_address == 0 { usize::MAX } else { most_per_address };
         Self(Arc::new(Mutex::new(Table {
@@ -59,7 +59,7 @@ impl Connections {
         })))
     }
 
-    /// Admits a connection from `address`. Says whether another one gave way.
+    /// Admits a connection from `address`. Returns whether another one was ended for it.
     pub(super) fn admit(&self, address: IpAddr) -> Result<(Seat, bool), Refused> {
         let ended = Arc::new(Notify::new());
         let (id, gave_way) = self.table().admit(address.into(), &ended, Instant::now())?;
@@ -79,7 +79,7 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// Completes when the connection has to give way.
+    /// Completes when the connection has to end to make room.
     pub(super) async fn ended(&self) {
         self.ended.notified().await;
     }
@@ -90,7 +90,7 @@ impl Seat {
         table.guests.get(&self.id).filter(|guest| guest.working == 0).map(|guest| guest.since)
     }
 
-    /// One more of its requests works, until the guard is dropped.
+    /// Counts one more of its requests as working, until the guard is dropped.
     pub(super) fn work(self: &Arc<Self>) -> Work {
         self.connections.table().begin(self.id);
         Work(Arc::clone(self))
@@ -103,7 +103,7 @@ impl Drop for Seat {
     }
 }
 
-/// One request that works.
+/// One working request.
 pub(super) struct Work(Arc<Seat>);
 
 impl Drop for Work {
@@ -114,9 +114,9 @@ impl Drop for Work {
 
 struct Guest {
     address: Address,
-    /// How many requests work.
+    /// How many of its requests work.
     working: usize,
-    /// When it waits: its turn to give way.
+    /// If it waits: its turn to be ended.
     turn: u64,
     since: Instant,
     ended: Arc<Notify>,
@@ -131,7 +131,7 @@ struct Open {
 }
 
 impl Open {
-    /// Its place among those that may give way.
+    /// Its place among those that may be ended.
     fn rank(&self, address: Address) -> Option<(usize, Reverse<u64>, Address)> {
         let (oldest, _) = self.waiting.first_key_value()?;
         Some((self.count, Reverse(*oldest), address))
@@ -176,7 +176,7 @@ impl Table {
     }
 
     fn begin(&mut self, id: u64) {
-        // One that gave way is not here any more.
+        // One that was ended is no longer here.
         let Some(guest) = self.guests.get_mut(&id) else { return };
         guest.working += 1;
         let (address, turn, first) = (guest.address, guest.turn, guest.working == 1);
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_takes_from_whoever_has_most_and_from_the_longest_wait_among_equals() {
+    fn a_full_table_takes_from_the_address_with_most_and_from_the_longest_wait_among_equals() {
         let connections = Connections::new(4, 0);
         let first = admitted(&connections, "10.0.0.1");
         let many: Vec<_> = (0..3).map(|_| admitted(&connections, "10.0.0.2")).collect();
@@ -278,13 +278,13 @@ mod tests {
         let fourth = admitted(&connections, "10.0.0.0");
         assert!(has_ended(&first), "each has one now");
         let again = admitted(&connections, "10.0.0.4");
-        assert!(has_ended(&third), "who has as many as anybody takes from itself");
+        assert!(has_ended(&third), "an address with as many as any other takes from itself");
         let ended = [&many[2], &second, &fourth, &again].map(|seat| has_ended(seat));
         assert_eq!(ended, [false; 4]);
     }
 
     #[test]
-    fn who_works_never_gives_way_and_after_working_waits_anew() {
+    fn a_working_connection_is_never_ended_and_waits_from_the_start_after_working() {
         let connections = Connections::new(2, 0);
         let (first, second) = (admitted(&connections, "10.0.0.1"), admitted(&connections, "10.0.0.1"));
         let (work, more, other) = (first.work(), first.work(), second.work());
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_gave_way_counts_no_more_whatever_it_does() {
+    fn a_connection_that_was_ended_counts_no_more_whatever_it_does() {
         let connections = Connections::new(1, 0);
         let first = admitted(&connections, "10.0.0.1");
         let second = admitted(&connections, "10.0.0.2");
@@ -347,7 +347,7 @@ mod tests {
                             seats.push(Arc::new(seat));
                         }
                         seats.retain(|seat| !has_ended(seat));
-                        assert_eq!(seats.iter().filter(working).count(), before, "who works stays");
+                        assert_eq!(seats.iter().filter(working).count(), before, "working ones stay");
                     }
                     2 if !seats.is_empty() => {
                         let seat = some(&mut random, seats.len());

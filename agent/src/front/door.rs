@@ -1,4 +1,4 @@
-//! Who is let in: the checks before a request is served, in the order of section 11 of the client protocol.
+//! Which requests are let in: the checks before one is served, in the order of section 11 of the client protocol.
 
 use super::connections::{Connections, Seat};
 use super::metrics::{Complaints, Counted, FrontMetrics, Refusal};
@@ -15,11 +15,11 @@ use strongroom_proto::client::{ClientRequest, ClientResponse, MAX_REQUEST_BODY, 
 use strongroom_proto::ids::RealmId;
 use tokio::sync::Semaphore;
 
-/// The longest body that is read, in bytes. Section 4 of the client protocol: one above [`MAX_REQUEST_BODY`] is taken
-/// only if its token is what makes it so long.
+/// The longest body that is read, in bytes. Section 4 of the client protocol: one above [`MAX_REQUEST_BODY`] is
+/// accepted only if its token is what makes it that long.
 pub const MAX_BODY: usize = MAX_BESIDE_TOKEN + token::MAX_TOKEN_LEN;
-/// What a body above [`MAX_REQUEST_BODY`] may hold beside its token: as much as one of that length beside a token of
-/// 1,000 characters, the longest that other realms take.
+/// How much a body above [`MAX_REQUEST_BODY`] may hold beside its token: as much as one of that length beside a token
+/// of 1,000 characters, the longest that other realms accept.
 const MAX_BESIDE_TOKEN: usize = MAX_REQUEST_BODY - 1000;
 
 /// What stands behind the front door.
@@ -28,17 +28,17 @@ pub trait Backend: Send + Sync + 'static {
     /// The realm that is served here, once there is one.
     fn realm(&self) -> Option<RealmId>;
 
-    /// Why requests are better sent elsewhere, if they are.
+    /// Why requests should go elsewhere, if they should.
     fn unready(&self) -> Option<String> {
         None
     }
 
-    /// Who gets the requests instead, while this backend does not know its realm and whom it could ask.
+    /// Where the requests go instead, while this backend does not know its realm or whom to ask.
     fn relay(&self) -> Option<Arc<Relay>> {
         None
     }
 
-    /// Serves a request whose token was verified. `Unavailable` when it cannot, or does not know whether it did.
+    /// Serves a request whose token was verified. Answers `Unavailable` if it cannot, or does not know whether it did.
     ///
     /// The future is dropped when the client goes away or the time is up. What it has started must stay sound.
     async fn serve(&self, tenant: &str, user: &str, request: ClientRequest) -> ClientResponse;
@@ -119,16 +119,16 @@ impl Front {
         })
     }
 
-    /// Who gets a request instead of the backend. What another agent relayed is not relayed again: two agents without
-    /// HSMs would send it to and fro.
+    /// Where a request goes instead of the backend. One that another agent relayed is not relayed again: two agents
+    /// without HSMs would send it to and fro.
     pub(super) fn relay(&self, head: &Head) -> Option<Arc<Relay>> {
         self.0.backend.relay().filter(|_| !head.relayed)
     }
 
     fn admit(&self, body: &[u8], relayed: bool) -> Result<(String, String, ClientRequest), Refusal> {
         let request = read(body)?;
-        // Whoever relays does not know the realm yet. The token has to be for the one that is named, and whoever gets the
-        // request next knows whether that is its own.
+        // A relaying agent does not know the realm yet. The token must be for the realm that is named, and the agent
+        // that gets the request next knows whether that is its own.
         let realm = if relayed { Some(request.realm) } else { self.0.backend.realm() };
         let realm = realm.filter(|realm| *realm == request.realm).ok_or(Refusal::Realm)?;
         let keys = self.0.tenants.current();

@@ -62,7 +62,7 @@ async fn request(State(front): State<Front>, request: Request) -> Response {
     }
 }
 
-/// For who spreads requests over agents. The reason is the operator's to know: it is in the status and the log.
+/// For load balancers. The reason is only for the operator: it is in the status and the log.
 async fn readiness(State(front): State<Front>, headers: HeaderMap) -> Response {
     let serves = match front.relay(&Head::of(&headers)) {
         Some(relay) => relay.is_ready(),
@@ -83,7 +83,7 @@ async fn preflight() -> impl IntoResponse {
         ANY_ORIGIN,
         (ACCESS_CONTROL_ALLOW_HEADERS, "*"),
         (ACCESS_CONTROL_ALLOW_METHODS, "POST"),
-        // A day: without, browsers ask again every five seconds.
+        // A day: without this, browsers ask again every five seconds.
         (ACCESS_CONTROL_MAX_AGE, "86400"),
     ]
 }

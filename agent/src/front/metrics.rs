@@ -29,7 +29,7 @@ pub enum Refusal {
     Token,
     /// The user or the tenant is over its rate.
     Over(Over),
-    /// Too many are being worked on.
+    /// Too many requests are in flight.
     NoPlace,
 }
 
@@ -66,14 +66,14 @@ struct TokenLabel {
     reason: TokenError,
 }
 
-/// What came of a request that was relayed to another agent's front door.
+/// The outcome of a request that was relayed to another agent's front door.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Relayed {
     /// A door answered it.
     Answered,
     /// A door said `Unavailable`.
     Unavailable,
-    /// It was sent, and nothing came back that a realm would say.
+    /// It was sent, and what came back, if anything, is not a realm's answer.
     Unknown,
     /// No connection could be made to any door.
     NotReached,
@@ -102,13 +102,13 @@ struct RelayedLabel {
 /// Counters of one front door. A clone counts into the same.
 #[derive(Clone, Debug, Default)]
 pub struct FrontMetrics {
-    /// Connections now.
+    /// Open connections.
     pub connections: Gauge,
-    /// Connections that ended so that another could begin.
+    /// Connections that were ended to make room for another.
     pub connections_gave_way: Counter,
-    /// Connections that were refused, since all of those that might have given way worked.
+    /// Connections that were refused because all that could have been ended were working.
     pub connections_refused: Counter,
-    /// When the certificate in use ends, in Unix seconds; 0 without one.
+    /// When the certificate in use expires, in Unix seconds; 0 without one.
     pub certificate_end: Gauge,
     /// Requests that are being worked on now.
     pub in_flight: Gauge,
@@ -124,13 +124,13 @@ impl FrontMetrics {
         front.register("connections", "Connections of clients", self.connections.clone());
         front.register(
             "connections_gave_way",
-            "Connections that ended so that another could begin",
+            "Connections that were ended to make room for another",
             self.connections_gave_way.clone(),
         );
         front.register("connections_refused", "Connections refused", self.connections_refused.clone());
         front.register(
             "certificate_end_seconds",
-            "When the certificate in use ends, in Unix time; 0 without one",
+            "When the certificate in use expires, in Unix time; 0 without one",
             self.certificate_end.clone(),
         );
         front.register("requests_in_flight", "Requests being worked on", self.in_flight.clone());
@@ -177,8 +177,8 @@ impl FrontMetrics {
     }
 }
 
-/// Lets through what is worth a line in the log, once a minute for each reason. Strangers can have tokens refused as
-/// often as they like, and must not fill the log.
+/// Decides what is worth a line in the log: once a minute for each reason. Strangers can have tokens refused as often
+/// as they like, and must not fill the log.
 #[derive(Debug, Default)]
 pub(super) struct Complaints(Mutex<HashMap<TokenError, Complaint>>);
 

@@ -1,10 +1,11 @@
-//! The front door: what clients of the realm meet, over HTTP and gRPC alike.
+//! The front door: what clients of the realm talk to, over HTTP and gRPC alike.
 //!
-//! Clients and their network are hostile. The front door reads at most [`MAX_BODY`] bytes of a request, checks
-//! in the order of section 11 of the client protocol, steps 1 to 6, and hands over to a [`Backend`] what passed; or, while
-//! that knows no realm, to the front doors of other agents (`relay.rs`). It cannot read what clients encrypt. A request
-//! takes a place among those in flight after all of that, so that nobody without a token takes any. Memory is bounded: the
-//! number of connections, of requests on each, and the buffers and time of each; the arithmetic is in `serve.rs`.
+//! Clients and their network are hostile. The front door reads at most [`MAX_BODY`] bytes of a request, checks it in
+//! the order of section 11 of the client protocol, steps 1 to 6, and hands what passed to a [`Backend`] or, while that
+//! knows no realm, to the front doors of other agents (`relay.rs`). It cannot read what clients encrypt. A request
+//! takes a place among those in flight only after all of these checks, so that nobody without a token takes one. Memory
+//! is bounded: the number of connections, of requests on each, and the buffers and time of each; the arithmetic is in
+//! `serve.rs`.
 
 mod connections;
 mod door;

@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 /// The path of every method of the service.
 const ROUTE: &str = "/strongroom.v1.Realm/{*method}";
 
-/// Room for an oversized body, so that it gets `PayloadTooLarge` rather than a gRPC status; beyond, the latter.
+/// Room for an oversized body, so that it gets `PayloadTooLarge` rather than a gRPC status; beyond this, the status.
 const MAX_MESSAGE: usize = MAX_BODY + 1024;
 /// What gRPC puts before a message: a flag and its length.
 const MESSAGE_HEAD: usize = 5;
@@ -31,7 +31,7 @@ pub(super) fn router(front: Front) -> Router {
     Router::new().route_service(ROUTE, service).route_layer(from_fn_with_state(front, bounded))
 }
 
-/// Reads the message whole, in bounded memory and time, before there is a call: what waits here has no place.
+/// Reads the whole message, in bounded memory and time, before there is a call: a message that waits here has no place.
 async fn bounded(State(front): State<Front>, request: HttpRequest, next: Next) -> HttpResponse {
     let refuse = |reason, status: Status| {
         front.0.metrics.refuse(reason);
@@ -45,7 +45,7 @@ async fn bounded(State(front): State<Front>, request: HttpRequest, next: Next) -
     match tokio::time::timeout(front.0.timeouts.body, message).await {
         Ok(Ok(message)) => next.run(HttpRequest::from_parts(head, Body::from(message))).await,
         Ok(Err(error)) if is_over_cap(&error) => {
-            refuse(Refusal::TooLarge, Status::out_of_range("the message is larger than any that is taken"))
+            refuse(Refusal::TooLarge, Status::out_of_range("the message is larger than any that is accepted"))
         }
         Ok(Err(_)) => refuse(Refusal::Body, Status::invalid_argument("the message could not be read")),
         Err(_) => refuse(Refusal::Body, Status::deadline_exceeded("the message took too long to arrive")),

@@ -1,12 +1,13 @@
 //! Relaying: what a front door does with clients' requests while its agent knows neither its realm nor who its peers are.
 //!
-//! An agent that was started while its HSM is down has no certificate, so it can ask no other agent as an agent. It can still
-//! hand on what a client sends to the front doors of other agents, as that client would: what counts in it is encrypted
-//! between client and HSM. Those doors are told from others by their TLS certificates, and trusted for availability only.
+//! An agent that was started while its HSM is down has no certificate, so it cannot ask another agent as an agent. It
+//! can still pass on what a client sends to the front doors of other agents, as that client would: what matters in it
+//! is encrypted between client and HSM. Those doors are identified by their TLS certificates, and trusted for
+//! availability only.
 //!
-//! **A request is sent once.** The next door gets it only if no connection could be made to the one before. No answer, and
-//! an answer of `Unavailable`, may stand for a request that was carried out; the client is told `Unavailable`, and what it
-//! sends next begins at another door. What was relayed is marked, and is not relayed again.
+//! **A request is sent once.** The next door gets it only if no connection could be made to the one before. No answer,
+//! or an answer of `Unavailable`, may mean a request that was carried out; the client is told `Unavailable`, and its
+//! next request begins at another door. What was relayed is marked, and is not relayed again.
 
 use super::metrics::{FrontMetrics, Relayed};
 use super::version::VERSION_HEADER;
@@ -28,17 +29,17 @@ use url::{Host, Url};
 /// The header, and gRPC metadata key, of a request that an agent relays.
 pub const RELAYED_HEADER: &str = "x-strongroom-relayed";
 
-/// Requests relayed at once, and thereby connections that work: well below what a door lets one address have.
+/// Concurrently relayed requests, and so working connections: well below what a door allows one address.
 const AT_ONCE: usize = 128;
-/// Connections to each door that are kept for the next request, and for how long. Doors let connections idle for longer, so
-/// that they seldom close one that is about to be used.
+/// Connections kept to each door for the next request, and for how long. Doors let connections idle for longer, so that
+/// they seldom close one that is about to be used.
 const KEPT: usize = 16;
 const KEPT_FOR: Duration = Duration::from_secs(30);
 /// The longest answer that is read, in bytes. The longest of a realm is about 700.
 const MAX_ANSWER: usize = 4096;
-/// How often the doors are asked whether they serve, and how long each may take to say so.
+/// How often the doors are asked whether they serve, and how long each may take to answer.
 const LOOK_PERIOD: Duration = Duration::from_secs(2);
-/// What is said for a client that need not say its version, over gRPC.
+/// The version that is sent for a gRPC client, which need not say its own.
 const LEAST_VERSION: HeaderValue = HeaderValue::from_static("0.3.0");
 
 /// The address of another agent's front door: `https://`, or on this machine `http://`.
@@ -81,14 +82,14 @@ pub enum RelayError {
     /// The authority cannot be used.
     #[error(transparent)]
     Authority(#[from] FileError),
-    /// There is nothing to verify certificates with.
+    /// There are no authorities to verify certificates with.
     #[error(
         "`fronts` cannot be asked over TLS: {0}; install certificate authorities, or name yours in `fronts_ca`"
     )]
     Client(String),
 }
 
-/// What the head of a request says of how it is to be treated.
+/// What the head of a request says about how to treat it.
 pub(super) struct Head {
     version: Option<HeaderValue>,
     /// Whether another agent relayed it.
@@ -117,7 +118,8 @@ struct Door {
     seen: Mutex<Seen>,
 }
 
-/// What is known of a door. The least comes first: one that serves, and of those the one that failed longest ago.
+/// What is known about a door. The least one is tried first: one that serves, and of those the one that failed longest
+/// ago.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Seen {
     unready: bool,
@@ -125,8 +127,8 @@ struct Seen {
 }
 
 impl Relay {
-    /// One to the doors at these addresses, whose certificates are checked by the authorities in the file `authority`, or
-    /// else by those of the machine. Waits so long for a connection, and for an answer.
+    /// A relay to the doors at these addresses. Their certificates are checked against the authorities in the file
+    /// `authority` or, without one, against the machine's. Waits this long for a connection, and for an answer.
     ///
     /// # Errors
     /// [`RelayError`].
@@ -140,7 +142,7 @@ impl Relay {
         install_provider();
         let builder = match authority {
             Some(path) => Client::builder().tls_certs_only(certificates(path)?),
-            // The machine may have no authorities, and need none.
+            // The machine may have no authorities and need none.
             None if doors.iter().all(|door| door.0.scheme() == "http") => {
                 Client::builder().tls_certs_only([])
             }
@@ -150,7 +152,7 @@ impl Relay {
             .http1_only()
             .redirect(Policy::none())
             .retry(retry::never())
-            // A proxy of the environment is one for the store.
+            // A proxy from the environment is meant for the store.
             .no_proxy()
             .connect_timeout(connect)
             .pool_idle_timeout(KEPT_FOR)
@@ -171,7 +173,7 @@ impl Relay {
         })
     }
 
-    /// Hands on a request whose token was verified, as its client sent it.
+    /// Passes on a request whose token was verified, as its client sent it.
     pub(super) async fn relay(&self, head: &Head, body: &[u8]) -> ClientResponse {
         let (outcome, answer) = match self.places.try_acquire() {
             Ok(_place) => self.hand_on(head, body).await,
@@ -203,7 +205,7 @@ impl Relay {
         (Relayed::NotReached, ClientResponse::Unavailable)
     }
 
-    /// What a door answers; `None` if that is no answer of a realm.
+    /// What a door answers; `None` if it is not a realm's answer.
     async fn ask(
         &self,
         door: &Door,
@@ -226,7 +228,7 @@ impl Relay {
         Ok(ClientResponse::from_cbor(&answer).ok())
     }
 
-    /// How many doors said lately that they serve.
+    /// How many doors said recently that they serve.
     fn ready(&self) -> usize {
         self.doors.iter().filter(|door| !door.seen.lock().unready).count()
     }
@@ -245,14 +247,14 @@ impl Relay {
         )
     }
 
-    /// Asks the doors again and again whether they serve, as long as `relays` says so, and tells the operator.
+    /// Asks the doors again and again whether they serve, as long as `relays` returns true, and tells the operator.
     pub async fn look(&self, relays: impl Fn() -> bool) {
         let mut told: Vec<Option<String>> = vec![None; self.doors.len()];
         let mut before = None;
         while relays() {
             let found = futures::future::join_all(self.doors.iter().map(|door| self.look_at(door))).await;
             sleep(LOOK_PERIOD).await;
-            // Most HSMs answer soon after the start; then there is nothing to tell.
+            // Most HSMs answer soon after the start; then there is nothing to report.
             if !relays() {
                 break;
             }
@@ -267,14 +269,14 @@ impl Relay {
             }
         }
         if before.is_some() {
-            tracing::info!("the HSM answers; the front door relays no more");
+            tracing::info!("the HSM answers; the front door stops relaying");
         }
     }
 
-    /// Takes note of whether a door serves; if not, says why.
+    /// Records whether a door serves; if not, logs why.
     async fn look_at(&self, door: &Door) -> Option<String> {
         let asked = self.client.get(door.readiness.clone()).timeout(LOOK_PERIOD);
-        // Marked as well: a door that itself could only relay does not serve.
+        // Marked as relayed too: a door that itself could only relay does not serve.
         let why = match asked.header(RELAYED_HEADER, "1").send().await {
             Ok(answer) if answer.status().is_success() => None,
             Ok(answer) => Some(format!("it answers {} to GET /readyz", answer.status())),

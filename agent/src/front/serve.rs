@@ -1,13 +1,13 @@
-//! Connections: accepting, TLS, HTTP/1.1 and HTTP/2, and an end for each.
+//! Connections: accepting, TLS, HTTP/1.1 and HTTP/2, and how each one ends.
 //!
-//! A connection ends when it brings no request that passes its token for [`Timeouts::idle`], when it stalls, or when
-//! the agent stops. In each case the requests in flight are answered first, for as long as [`Timeouts::drain`]. It ends
-//! at once when it has to give way to another one; then it had none in flight. A TLS handshake is a connection like any
-//! other, that waits.
+//! A connection ends when it brings no request that passes the token check for [`Timeouts::idle`], when it stalls, or
+//! when the agent stops. In each case the requests in flight are answered first, for up to [`Timeouts::drain`]. It ends
+//! at once when it has to make room for another one; then it has none in flight. A TLS handshake is a waiting
+//! connection like any other.
 //!
-//! `hyper_util::server::graceful` drains connections too, but only all of them at once, when the server stops, and it knows
-//! no TLS handshakes. A connection here drains for reasons of its own as well, so it is told to by its own task. The
-//! semaphore that bounds the sockets is what says that all have ended.
+//! `hyper_util::server::graceful` drains connections too, but only all of them at once, when the server stops, and it
+//! knows no TLS handshakes. A connection here also drains for reasons of its own, so its own task tells it to. The
+//! semaphore that bounds the sockets shows when all have ended.
 //!
 //! **Memory.** The most that peers without a token can make the front door hold is this, times `max_connections`:
 //!
@@ -20,7 +20,7 @@
 //! | TLS | about 64 KiB | about 64 KiB |
 //! | together, rounded up | 96 KiB | 464 KiB |
 //!
-//! With the default of 4,096 connections that is at most 1.8 GiB, of one address with 256 at most 116 MiB, and about
+//! With the default of 4,096 connections that is at most 1.8 GiB, for one address with 256 at most 116 MiB, and about
 //! 70 MiB for 4,096 connections that are idle after a request (measured: 17 KiB each). The kernel's buffers come on top.
 
 use super::connections::Seat;
@@ -45,24 +45,24 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
-/// Connections beyond `max_connections` that may be open because they gave way and are not closed yet.
+/// Connections beyond `max_connections` that may be open because they were ended and are not closed yet.
 pub const CLOSING: u32 = 64;
-/// Bytes that are read ahead over HTTP/1.1, and thereby of headers.
+/// Bytes that are read ahead over HTTP/1.1, and so the most bytes of headers.
 const MAX_HEAD: usize = 8 * 1024;
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 32;
 /// Bytes of headers of one HTTP/2 request.
 const MAX_STREAM_HEAD: u32 = 4 * 1024;
-/// Bytes of body that an HTTP/2 client may send ahead, of one request and in all.
+/// Bytes of body that an HTTP/2 client may send ahead, per request and in all.
 const STREAM_WINDOW: u32 = 8 * 1024;
 const CONNECTION_WINDOW: u32 = 64 * 1024;
-/// Bytes of answers that wait for an HTTP/2 client to read them, of one request.
+/// Bytes of answers that wait for an HTTP/2 client to read them, per request.
 const SEND_BUFFER: usize = 4 * 1024;
 
 /// Serves `router` on `listener` until `shutdown` completes and the connections have ended.
 ///
 /// With `tls`, everything is TLS, and the certificate in use is the one that [`Tls::current`] gives at the time.
-/// `front` is the one that `router` was made of; its limits and time-outs hold for the connections.
+/// `front` is the one that `router` was made from; its limits and time-outs hold for the connections.
 pub async fn serve(
     listener: TcpListener,
     front: &Front,
@@ -92,7 +92,7 @@ pub async fn serve(
     }
     drop(listener);
     stop.send_replace(true);
-    // Every connection gives its socket back, at the latest when its drain time has passed.
+    // Every connection gives its socket back, at the latest when its drain time is up.
     let _ = sockets.acquire_many(limit).await;
 }
 
@@ -129,7 +129,7 @@ fn begin(
     tokio::spawn(async move {
         tokio::select! {
             () = connection.accept(stream, tls) => {}
-            () = seat.ended() => tracing::debug!("a connection gave way"),
+            () = seat.ended() => tracing::debug!("a connection was ended to make room"),
         }
         drop((counted, socket));
     });
@@ -251,7 +251,7 @@ mod tests {
         Front::new(Arc::new(Nothing), Arc::new(tenants), &limits, timeouts, clock, FrontMetrics::default())
     }
 
-    /// A connection in memory, whose time is the test's; and its end.
+    /// A connection in memory, on the test's clock, and its other end.
     fn connect(front: &Front) -> (DuplexStream, JoinHandle<Duration>, watch::Sender<bool>) {
         let (ours, theirs) = duplex(1 << 20);
         let (stop, stopped) = watch::channel(false);
@@ -266,7 +266,7 @@ mod tests {
         (ours, served, stop)
     }
 
-    /// How long a connection lives whose client says `what(n)` for the `n`th time every nine seconds.
+    /// How long a connection lives whose client sends `what(n)` as its `n`th message, one every nine seconds.
     async fn life_of(what: impl Fn(u32) -> Vec<u8>) -> Duration {
         let (mut stream, served, _stop) = connect(&front());
         for n in 0..100 {

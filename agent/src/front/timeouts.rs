@@ -5,13 +5,15 @@ use std::time::Duration;
 /// How long the front door waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// For a TLS handshake, and for the head of a request.
+    /// For a TLS handshake, or the head of a request.
     pub head: Duration,
-    /// For the body of a request. As a body has at most [`MAX_BODY`](super::MAX_BODY) bytes, this is also its least pace.
+    /// For the body of a request. A body has at most [`MAX_BODY`](super::MAX_BODY) bytes, so this also sets its slowest
+    /// pace.
     pub body: Duration,
     /// For the backend. Shorter than the 30 s that clients wait.
     pub backend: Duration,
-    /// For a request that passes its token, on a connection that works on none. Nothing else keeps a connection.
+    /// For a request that passes the token check, on a connection that works on none. Nothing else keeps a connection
+    /// open.
     pub idle: Duration,
     /// For the requests in flight when a connection is closed.
     pub drain: Duration,

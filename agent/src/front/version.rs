@@ -1,4 +1,4 @@
-//! What both ways in ask of a request before they read it: its client's version, and its length.
+//! What both entrances check about a request before they read it: its client's version, and its length.
 
 use http_body_util::LengthLimitError;
 use semver::Version;

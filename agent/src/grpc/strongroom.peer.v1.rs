@@ -3,11 +3,11 @@
 pub struct HelloRequest {}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HelloReply {
-    /// Who leads the groups that are known here, where that is known.
+    /// Who leads the groups that are known here, if that is known.
     #[prost(message, repeated, tag = "1")]
     pub groups: ::prost::alloc::vec::Vec<Leading>,
 }
-/// Who leads a group. A claim: whoever sends a request there is told if it does not.
+/// Who leads a group. A claim: a request that is sent there is refused if it is false.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Leading {
     /// Id of the HSM.
@@ -48,7 +48,7 @@ pub struct ForwardRequest {
     /// A BatchRequest.
     #[prost(bytes = "bytes", tag = "2")]
     pub request: ::prost::bytes::Bytes,
-    /// Whether the client asked for a handshake alone.
+    /// Whether the client asked only for a handshake.
     #[prost(bool, tag = "3")]
     pub handshake_only: bool,
 }
@@ -67,7 +67,7 @@ pub mod forward_reply {
         /// A SessionRefusal.
         #[prost(bytes, tag = "2")]
         Refusal(::prost::bytes::Bytes),
-        /// The request cannot be answered now, or nobody knows whether it was run.
+        /// The request cannot be answered now, or it is unknown whether it was run.
         #[prost(bool, tag = "3")]
         Unavailable(bool),
         /// The receiver does not lead, and has not run the request. Id of the HSM that it believes to lead, or empty.
@@ -79,13 +79,13 @@ pub mod forward_reply {
 pub struct FoundingRequest {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FoundingReply {
-    /// As custodians signed it, or whatever else lies in its place, or empty.
+    /// As custodians signed it, or whatever else is in its place, or empty.
     #[prost(bytes = "bytes", tag = "1")]
     pub founding: ::prost::bytes::Bytes,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CertifyRequest {
-    /// For how many hours it is to be good, 1 to 24.
+    /// For how many hours it is valid, 1 to 24.
     #[prost(uint32, tag = "1")]
     pub hours: u32,
 }
@@ -120,10 +120,10 @@ pub struct StatusReply {
     /// Whether the HSM answers now.
     #[prost(bool, tag = "3")]
     pub hsm_answers: bool,
-    /// What the last calls of the object store failed with, or empty.
+    /// How the last calls to the object store failed, or empty.
     #[prost(string, tag = "4")]
     pub store: ::prost::alloc::string::String,
-    /// Why the agent runs no group, as far as that lies with its store, or empty.
+    /// Why the agent runs no group, if its store is the reason, or empty.
     #[prost(string, tag = "5")]
     pub unready: ::prost::alloc::string::String,
     /// Whether that is since its probe found that the store lets two writers create one object.
@@ -163,7 +163,7 @@ pub struct GroupStatus {
     /// Index of the entry that the newest snapshot reaches, as far as is known here, 0 for none.
     #[prost(uint64, tag = "10")]
     pub snapshot: u64,
-    /// What is wrong with the stored tree since it was last served from here, or empty.
+    /// What is wrong with the stored tree since it last served here, or empty.
     #[prost(string, tag = "11")]
     pub tree: ::prost::alloc::string::String,
 }
@@ -303,7 +303,7 @@ pub mod peer_client {
                 .insert(GrpcMethod::new("strongroom.peer.v1.Peer", "Hello"));
             self.inner.unary(req, path, codec).await
         }
-        /// One message from replica to replica. It may be lost; nobody learns what became of it.
+        /// One message from replica to replica. It may be lost; its fate is not reported.
         pub async fn deliver(
             &mut self,
             request: impl tonic::IntoRequest<super::DeliverRequest>,
@@ -347,7 +347,7 @@ pub mod peer_client {
                 .insert(GrpcMethod::new("strongroom.peer.v1.Peer", "Forward"));
             self.inner.unary(req, path, codec).await
         }
-        /// What the agent knows of itself and of the groups of its HSM.
+        /// What the agent knows about itself and the groups of its HSM.
         pub async fn status(
             &mut self,
             request: impl tonic::IntoRequest<super::StatusRequest>,
@@ -411,7 +411,7 @@ pub mod peer_server {
             &self,
             request: tonic::Request<super::HelloRequest>,
         ) -> std::result::Result<tonic::Response<super::HelloReply>, tonic::Status>;
-        /// One message from replica to replica. It may be lost; nobody learns what became of it.
+        /// One message from replica to replica. It may be lost; its fate is not reported.
         async fn deliver(
             &self,
             request: tonic::Request<super::DeliverRequest>,
@@ -421,7 +421,7 @@ pub mod peer_server {
             &self,
             request: tonic::Request<super::ForwardRequest>,
         ) -> std::result::Result<tonic::Response<super::ForwardReply>, tonic::Status>;
-        /// What the agent knows of itself and of the groups of its HSM.
+        /// What the agent knows about itself and the groups of its HSM.
         async fn status(
             &self,
             request: tonic::Request<super::StatusRequest>,
@@ -878,7 +878,7 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("strongroom.peer.v1.Admin", "Setup"));
             self.inner.unary(req, path, codec).await
         }
-        /// What the agent knows of itself and of the groups of its HSM.
+        /// What the agent knows about itself and the groups of its HSM.
         pub async fn status(
             &mut self,
             request: impl tonic::IntoRequest<super::StatusRequest>,
@@ -900,7 +900,7 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("strongroom.peer.v1.Admin", "Status"));
             self.inner.unary(req, path, codec).await
         }
-        /// The same of every configured peer that can be reached.
+        /// The same for every configured peer that can be reached.
         pub async fn peers(
             &mut self,
             request: impl tonic::IntoRequest<super::PeersRequest>,
@@ -944,7 +944,7 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("strongroom.peer.v1.Admin", "Invite"));
             self.inner.unary(req, path, codec).await
         }
-        /// A certificate for the operator. At the Unix socket only.
+        /// A certificate for the operator. Only at the Unix socket.
         pub async fn certify(
             &mut self,
             request: impl tonic::IntoRequest<super::CertifyRequest>,
@@ -1008,12 +1008,12 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::SetupRequest>,
         ) -> std::result::Result<tonic::Response<super::SetupReply>, tonic::Status>;
-        /// What the agent knows of itself and of the groups of its HSM.
+        /// What the agent knows about itself and the groups of its HSM.
         async fn status(
             &self,
             request: tonic::Request<super::StatusRequest>,
         ) -> std::result::Result<tonic::Response<super::StatusReply>, tonic::Status>;
-        /// The same of every configured peer that can be reached.
+        /// The same for every configured peer that can be reached.
         async fn peers(
             &self,
             request: tonic::Request<super::PeersRequest>,
@@ -1023,7 +1023,7 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::InviteRequest>,
         ) -> std::result::Result<tonic::Response<super::SetupReply>, tonic::Status>;
-        /// A certificate for the operator. At the Unix socket only.
+        /// A certificate for the operator. Only at the Unix socket.
         async fn certify(
             &self,
             request: tonic::Request<super::CertifyRequest>,

@@ -1,6 +1,7 @@
-//! As whom this agent is known to others: a certificate, issued when its HSM has a realm and again before it ends.
+//! The identity that other agents know this one by: a certificate, issued when its HSM has a realm and again before it
+//! expires.
 //!
-//! Neither the agent secret nor the authority's key stays in memory: the HSM is asked again when something is to be
+//! Neither the agent secret nor the authority's key stays in memory: the HSM is asked again when something must be
 //! issued. What stays is the certificate's own key, which is worth nothing after a day.
 
 use super::Hub;
@@ -13,7 +14,7 @@ use zeroize::Zeroizing;
 /// Why this agent has no identity, or can issue no certificate.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IdentifyError {
-    /// There is no realm to be known in.
+    /// There is no realm to have an identity in.
     #[error("the HSM has no realm yet; make one with `realm create`, or join one with `hsm request`")]
     NoRealm,
     /// No reply.
@@ -28,7 +29,7 @@ pub(crate) enum IdentifyError {
 }
 
 impl Hub {
-    /// Makes this agent known as that of the HSM it has now, under a fresh certificate.
+    /// Gives this agent the identity of the HSM it has now, under a fresh certificate.
     pub(crate) async fn identify(&self) -> Result<(), IdentifyError> {
         let Some(who) = self.who() else {
             self.identity.send_if_modified(|identity| identity.take().is_some());
@@ -44,7 +45,7 @@ impl Hub {
         Ok(())
     }
 
-    /// A certificate for an operator, in PEM, good for this many hours.
+    /// A certificate for an operator, in PEM, valid for this many hours.
     pub(crate) async fn certify(&self, hours: u32) -> Result<Zeroizing<String>, IdentifyError> {
         let who = self.who().ok_or(IdentifyError::NoRealm)?;
         Ok(issue_operator(who, &self.secrets(who).await?, &self.time.unix, hours)?)
@@ -55,7 +56,7 @@ impl Hub {
         Some(Who { hsm: device.hsm, realm: device.realm?.realm, epoch: self.epoch })
     }
 
-    // Secret: wiped when the caller has issued what it wants.
+    // Secret: wiped once the caller has issued what it needs.
     async fn secrets(&self, who: Who) -> Result<Vec<AgentSecret>, IdentifyError> {
         let mut secrets = Vec::new();
         for epoch in who.epochs() {

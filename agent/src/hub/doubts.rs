@@ -11,7 +11,7 @@ use tokio::time::sleep;
 /// How often the other agents are asked.
 const PEERS_PERIOD: Duration = Duration::from_secs(10);
 
-/// Probes the store until it may be relied on; then the groups start.
+/// Probes the store until it proves reliable; then the groups start.
 pub(crate) async fn ask_store(hub: Arc<Hub>, store: Store) {
     match hub.trust().earn(&store).await {
         Ok(()) => hub.wake(),
@@ -21,7 +21,7 @@ pub(crate) async fn ask_store(hub: Arc<Hub>, store: Store) {
     }
 }
 
-/// Asks the other agents whether they have found the store broken, since it is this one's store too, and tells the
+/// Asks the other agents whether they have found the store broken, because it is this agent's store too, and tells the
 /// operator. This agent goes on: a claim proves nothing, and one agent's word must not stop all.
 pub(crate) async fn ask_peers(hub: Arc<Hub>) {
     let mut told = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Drives one replica: its actions become calls of the HSM, the store and the peers; what comes of them becomes its events.
+//! Drives one replica: its actions become calls to the HSM, the store and the peers; the outcomes become its events.
 //!
 //! Decides nothing. Every action that has an outcome gets exactly one event, whatever fails.
 
@@ -25,13 +25,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Client requests that may wait for one replica.
+/// How many client requests may wait for one replica.
 pub(super) const CLIENT_QUEUE: usize = 1024;
-/// Messages of one peer that may wait for one replica: small ones and segments. Each peer has its own places, so that one
-/// that never stops sending crowds out nobody but itself.
+/// How many messages of one peer may wait for one replica: small ones and segments. Each peer has its own places, so
+/// that one that never stops sending crowds out only itself.
 const PEER_SMALL: usize = 64;
 const PEER_SEGMENTS: usize = 8;
-/// Deletions of segments at once.
+/// How many segments are deleted at once.
 const DELETIONS: usize = 8;
 const TICK: Duration = Duration::from_millis(10);
 
@@ -48,7 +48,7 @@ struct FromPeer {
     _place: OwnedSemaphorePermit,
 }
 
-/// The places that one peer's messages have.
+/// The places for one peer's messages.
 struct Places {
     small: Arc<Semaphore>,
     segments: Arc<Semaphore>,
@@ -74,7 +74,7 @@ impl Places {
     }
 }
 
-/// The way of other members' messages to a replica.
+/// The way in for other members' messages to a replica.
 #[derive(Clone)]
 struct Inlet {
     places: Arc<BTreeMap<HsmId, Places>>,
@@ -89,7 +89,7 @@ impl Inlet {
         (Self { places: Arc::new(places), queue }, messages)
     }
 
-    /// Whether the message was taken.
+    /// Returns whether the message was accepted.
     fn put(&self, from: HsmId, message: PeerMessage) -> bool {
         let place = self.places.get(&from).and_then(|places| places.take(&message));
         place.is_some_and(|place| self.queue.send(FromPeer { from, message, _place: place }).is_ok())
@@ -107,11 +107,12 @@ pub(crate) struct Group {
     tree_damage: TreeDamaged,
 }
 
-/// What was found to be wrong with the stored tree since it was last served from here.
+/// What was found wrong with the stored tree since it last served here.
 type TreeDamaged = Arc<Mutex<Option<String>>>;
 
 impl Group {
-    /// Starts a replica. To be called inside a runtime; ends with it, or when the last `Group` is dropped.
+    /// Starts a replica. Call it inside a runtime; the replica ends with the runtime, or when the last `Group` is
+    /// dropped.
     pub(crate) fn start(
         settings: Settings,
         hsm: Hsm,
@@ -170,7 +171,7 @@ impl Group {
         answered.await.unwrap_or(Answer::Unavailable)
     }
 
-    /// Gives a message of another agent to the replica; lost when too many of that agent wait.
+    /// Gives a message of another agent to the replica; it is lost if too many of that agent wait.
     pub(crate) fn deliver(&self, from: HsmId, message: PeerMessage) {
         if !self.peers.put(from, message) {
             tracing::debug!("a replica does not keep up; a peer's message was dropped");
@@ -182,12 +183,12 @@ impl Group {
         self.status.borrow().clone()
     }
 
-    /// What is wrong with the stored tree, as far as the replica has met it.
+    /// What is wrong with the stored tree, as far as the replica has noticed.
     pub(crate) fn tree_damage(&self) -> Option<String> {
         self.tree_damage.lock().clone()
     }
 
-    /// Treats everything that the replica has said of itself so far as known.
+    /// Treats everything that the replica has reported so far as known.
     pub(crate) fn mark_unchanged(&mut self) {
         self.status.mark_unchanged();
     }
@@ -197,7 +198,7 @@ impl Group {
         self.status.mark_changed();
     }
 
-    /// Completes when the replica has something new to say of itself.
+    /// Completes when the replica has something new to report.
     pub(crate) async fn changed(&mut self) {
         if self.status.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -221,10 +222,10 @@ struct Driver {
     store: Store,
     tree: TreeStore,
     jobs: mpsc::UnboundedSender<Job>,
-    /// What works the jobs.
+    /// The tasks that do the jobs.
     tree_work: JoinHandle<()>,
     peers: Peers,
-    /// Ends of actions. Unbounded, since none may be lost; a replica bounds its own actions.
+    /// Ends of actions. Unbounded because none may be lost; a replica bounds its own actions.
     events: mpsc::UnboundedSender<Event>,
     waiting: BTreeMap<Ticket, oneshot::Sender<Answer>>,
     next_ticket: u64,
@@ -249,7 +250,7 @@ impl Driver {
                 biased;
                 _ = ticks.tick() => Event::Tick,
                 Some(event) = ended.recv() => event,
-                // Only a bug gets here, and the replica would wait for ever. It starts over.
+                // Only a bug gets here, and the replica would wait forever. It starts over.
                 _ = &mut self.tree_work => return,
                 Some(FromPeer { from, message, _place }) = from_peers.recv() => {
                     Event::Peer { from, message }
@@ -276,7 +277,7 @@ impl Driver {
 
     fn carry_out(&mut self, action: Action) {
         let (events, store) = (self.events.clone(), self.store.clone());
-        // A send fails only when the driver is gone, and then nobody waits for the event.
+        // A send fails only if the driver is gone, and then nothing waits for the event.
         let end = move |event| drop(events.send(event));
         match action {
             Action::Hsm { call, request } => {
@@ -293,7 +294,7 @@ impl Driver {
                 self.io.spawn(async move {
                     let after = SegmentName::offset(&group, from);
                     let names = store.list(&SegmentName::folder(&group), &after).await;
-                    // Anything may lie in a store: what is not named like a segment is not one.
+                    // A store may contain anything: what is not named like a segment is not a segment.
                     let result = names.map(|names| names.iter().filter_map(|n| n.parse().ok()).collect());
                     end(Event::Listed { result });
                 });
@@ -337,7 +338,7 @@ impl Driver {
                 tracing::error!(group = %self.group, %fault, "the group has stopped on this host")
             }
             Action::Mended(fault) => {
-                tracing::info!(group = %self.group, was = %fault, "the group goes on again on this host: what was wrong has passed")
+                tracing::info!(group = %self.group, was = %fault, "the group goes on again on this host: the fault is over")
             }
         }
     }
@@ -351,7 +352,7 @@ impl Driver {
     }
 
     fn tree_job(&self, job: Job) {
-        // Fails only when the runtime is being shut down, and this with it.
+        // Fails only when the runtime is being shut down, and this task with it.
         let _ = self.jobs.send(job);
     }
 
@@ -369,7 +370,7 @@ impl Driver {
             self.metrics.set(self.group, known, &status);
             let changed = *known != status;
             if status.serving && !known.serving {
-                // What was damaged has been restored, or is not on the way to anything that was needed so far.
+                // What was damaged has been restored, or nothing that was needed so far leads through it.
                 *self.damage() = None;
             }
             *known = status;
@@ -378,8 +379,8 @@ impl Driver {
     }
 }
 
-/// Deletes the segments whose first index is less than `before`, the older ones first, until one cannot be deleted; returns
-/// how many. It leaves no gap with older segments before it: a leader that comes back could write there.
+/// Deletes the segments whose first index is less than `before`, oldest first, until one cannot be deleted; returns how
+/// many. It leaves no gap with older segments before it: a leader that comes back could write into it.
 async fn collect(store: &Store, group: GroupId, before: Index) -> usize {
     let folder = SegmentName::folder(&group);
     let (from, until) = (SegmentName::offset(&group, Index::ZERO), SegmentName::offset(&group, before));
@@ -399,7 +400,8 @@ async fn collect(store: &Store, group: GroupId, before: Index) -> usize {
 
 #[cfg(test)]
 impl Group {
-    /// A member that never leads nor knows who does, and whose status changed once, long ago. Counts who asks.
+    /// A member that never leads nor knows who does, and whose status changed once, long ago. Counts how often it is
+    /// asked.
     pub(crate) fn leaderless() -> (Self, std::sync::Arc<std::sync::atomic::AtomicU64>) {
         use std::sync::atomic::{AtomicU64, Ordering};
         let (group, publish, mut queue) = Self::idle();
@@ -407,11 +409,11 @@ impl Group {
         let count = std::sync::Arc::clone(&asked);
         tokio::spawn(async move {
             while let Some(client) = queue.recv().await {
-                // Whoever asks without pause is cut off, so that a test of that ends.
+                // An asker that never pauses is cut off, so that a test of that ends.
                 if count.fetch_add(1, Ordering::Relaxed) > 100_000 {
                     break;
                 }
-                // Who asked may have gone.
+                // The asker may have gone.
                 let _ = client.answer.send(Answer::NotLeader(None));
             }
             drop(publish);
@@ -469,7 +471,7 @@ mod tests {
     use strongroom_proto::ids::Term;
 
     #[test]
-    fn a_peer_that_sends_without_end_crowds_out_nobody_but_itself() {
+    fn a_peer_that_never_stops_sending_crowds_out_only_itself() {
         let (loud, quiet, stranger) = (HsmId([1; 16]), HsmId([2; 16]), HsmId([3; 16]));
         let (inlet, mut messages) = Inlet::new([loud, quiet]);
         let message = || PeerMessage::Heartbeat {
@@ -481,7 +483,7 @@ mod tests {
         let taken = (0..10_000).filter(|_| inlet.put(loud, message())).count();
         assert_eq!(taken, PEER_SMALL);
         assert!(inlet.put(quiet, message()), "the other is heard");
-        assert!(!inlet.put(stranger, message()), "who is no member is not");
+        assert!(!inlet.put(stranger, message()), "a stranger is not");
         assert!(messages.try_recv().is_ok_and(|first| first.from == loud));
         assert!(inlet.put(loud, message()), "a place is free again once its message is taken");
     }

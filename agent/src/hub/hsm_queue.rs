@@ -1,11 +1,11 @@
 //! The queue in front of the link: requests of all replicas and of the operator, one after another, in the order in
 //! which they were queued.
 //!
-//! The queue is bounded. Replicas bound what they ask for at once, and together never fill it. A request that finds it full
-//! is lost, and was not sent.
+//! The queue is bounded. Replicas bound what they ask for at once, and together never fill it. A request that finds it
+//! full is lost, and is not sent.
 //!
-//! Captures of several groups that wait at the same time go as one request, since the HSM then writes to its NVRAM once
-//! for all of them. One is taken forward for that only over requests of other groups.
+//! Captures of several groups that wait at the same time go as one request, because the HSM then writes to its NVRAM
+//! once for all of them. A capture moves forward for that only past requests of other groups.
 
 use crate::link::Link;
 use crate::vital::Vital;
@@ -17,22 +17,22 @@ use strongroom_replica::ask::{About, Ask, Asked, Unanswered, read};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use zeroize::Zeroizing;
 
-/// Requests that wait for the HSM: of each group four batches, sixteen handshakes and a few of its own, of as many groups
-/// as an HSM has.
+/// How many requests wait for the HSM: for each group four batches, sixteen handshakes and a few of its own, for as
+/// many groups as an HSM has.
 const QUEUE: usize = 64 * MAX_GROUPS;
-/// Of those, requests of callers who bound nothing themselves.
+/// How many of those may come from callers that do not bound their own requests.
 const QUEUE_OF_OTHERS: usize = 64;
 
 /// The way to the HSM. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Hsm {
     queue: mpsc::UnboundedSender<Call>,
-    /// Bound the queue, and of it what is not of replicas: each call has a place until its turn.
+    /// Bounds on the queue, and on the part of it that is not from replicas: each call has a place until its turn.
     places: Arc<Semaphore>,
     places_of_others: Arc<Semaphore>,
 }
 
-/// Who gets a reply, or `None` when it was lost.
+/// What gets the reply, or `None` if it was lost.
 enum Done {
     Then(Box<dyn FnOnce(Option<Reply>) + Send>),
     Tell(oneshot::Sender<Option<Reply>>),
@@ -63,19 +63,19 @@ impl Call {
         }
     }
 
-    /// Whose turn may not come before this one's: one group's, or everybody's.
+    /// Which requests may not overtake this one: one group's, or all.
     const fn group(&self) -> Option<GroupId> {
         self.request.group()
     }
 }
 
 impl Hsm {
-    /// Starts to work through the queue. To be called inside a runtime; stops with it.
+    /// Starts to work through the queue. Call it inside a runtime; it stops with the runtime.
     pub(crate) fn start(link: Arc<dyn Link>, vital: &Vital) -> Self {
         let (queue, mut calls) = mpsc::unbounded_channel::<Call>();
         vital.spawn("the queue of the HSM", async move {
             let mut waiting = VecDeque::new();
-            // Not known before the HSM has said so; until then nothing is joined.
+            // Not known until the HSM says so; until then nothing is joined.
             let mut max_frame_bytes = 0;
             loop {
                 if waiting.is_empty() {
@@ -86,7 +86,7 @@ impl Hsm {
                     waiting.push_back(next);
                 }
                 let Some(call) = waiting.pop_front() else { continue };
-                // Whoever gave up waiting would only make the others wait.
+                // A caller that gave up waiting would only make the others wait.
                 if matches!(&call.done, Done::Tell(asker) if asker.is_closed()) {
                     continue;
                 }
@@ -110,15 +110,15 @@ impl Hsm {
         self.push(&self.places, request, Done::Then(Box::new(done)));
     }
 
-    /// Queues a request of anybody else and waits for its reply; `None` when it was lost. If dropped before its turn, it
-    /// is not sent.
+    /// Queues a request of any other caller and waits for its reply; `None` if it was lost. If dropped before its turn,
+    /// it is not sent.
     pub(crate) async fn call(&self, request: Asked) -> Option<Reply> {
         let (asker, reply) = oneshot::channel();
         self.push(&self.places_of_others, request, Done::Tell(asker));
         reply.await.ok().flatten()
     }
 
-    /// The same, with the answer that this asks for.
+    /// The same, with the typed answer.
     pub(crate) async fn ask<A: Ask>(&self, ask: A) -> Result<A::Answer, Unanswered> {
         read::<A>(self.call(Asked::new(ask)).await)
     }
@@ -133,7 +133,7 @@ impl Hsm {
     }
 }
 
-/// Sends a capture, with those of other groups that wait and fit, and gives each its own outcome.
+/// Sends a capture, together with waiting ones of other groups that fit, and gives each its own outcome.
 async fn capture(link: &dyn Link, first: Call, waiting: &mut VecDeque<Call>, max_frame_bytes: usize) {
     let calls = join(first, waiting, max_frame_bytes);
     let reply = match &calls[..] {
@@ -157,7 +157,7 @@ fn give(calls: Vec<Call>, outcomes: Vec<CaptureOutcome>) {
     }
 }
 
-/// `first`, and the captures in `waiting` that nothing of their own group is queued before.
+/// `first`, and the captures in `waiting` that have nothing of their own group queued before them.
 fn join(first: Call, waiting: &mut VecDeque<Call>, max_frame_bytes: usize) -> Vec<Call> {
     let mut room = max_frame_bytes.saturating_sub(first.request.bytes().len());
     let mut passed: BTreeSet<GroupId> = first.group().into_iter().collect();
@@ -188,7 +188,7 @@ async fn ask(link: &dyn Link, request: &[u8]) -> Option<Reply> {
     let decoded = minicbor::decode(&reply);
     decoded
         .inspect_err(|_| {
-            tracing::error!("the HSM's reply cannot be understood; check that its version fits the agent's")
+            tracing::error!("the HSM's reply makes no sense; check that its version fits the agent's")
         })
         .ok()
 }
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn captures_of_groups_that_wait_go_together() {
+    fn waiting_captures_of_several_groups_go_together() {
         let waiting = vec![capture_of(2), step_down(4), capture_of(3)];
         assert_eq!(joined(waiting, 4096), (vec![1, 2, 3], 1));
     }
@@ -234,7 +234,11 @@ mod tests {
     fn a_capture_does_not_overtake_its_own_group_or_what_is_about_the_whole_hsm() {
         assert_eq!(joined(vec![step_down(2), capture_of(2)], 4096), (vec![1], 2));
         assert_eq!(joined(vec![of(ask::Status), capture_of(2)], 4096), (vec![1], 2));
-        assert_eq!(joined(vec![capture_of(1)], 4096), (vec![1], 1), "no group twice in one request");
+        assert_eq!(
+            joined(vec![capture_of(1)], 4096),
+            (vec![1], 1),
+            "one group goes only once in one request"
+        );
     }
 
     #[test]
@@ -245,7 +249,7 @@ mod tests {
         let (groups, left) = joined((2..40).map(capture_of).collect(), 1 << 20);
         assert_eq!((groups.len(), left), (MAX_GROUPS, 39 - MAX_GROUPS));
     }
-    /// An HSM that refuses everything, when it is let.
+    /// An HSM that refuses everything, once it is let through.
     struct Slow {
         asked: AtomicUsize,
         let_answer: Semaphore,
@@ -261,13 +265,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_queue_is_bounded_and_whoever_asks_without_end_takes_no_place_of_a_replica() {
+    async fn the_queue_is_bounded_and_an_endless_caller_takes_no_place_of_a_replica() {
         let slow = Arc::new(Slow { asked: AtomicUsize::new(0), let_answer: Semaphore::new(0) });
         let hsm = Hsm::start(Arc::clone(&slow) as Arc<dyn Link>, &Vital::new().0);
         let mut others: Vec<_> =
             (0..500).map(|_| Box::pin(unconstrained(hsm.call(Asked::new(ask::Status))))).collect();
         others.retain_mut(|call| call.as_mut().now_or_never() != Some(None));
-        assert_eq!(others.len(), QUEUE_OF_OTHERS, "the rest is lost at once");
+        assert_eq!(others.len(), QUEUE_OF_OTHERS, "the rest are lost at once");
         tokio::task::yield_now().await;
         let (ended, mut ends) = mpsc::unbounded_channel();
         for _ in 0..QUEUE + 9 {

@@ -1,4 +1,5 @@
-//! Works on one replica's stored tree: opens, advances and closes it, one after another, in the order of the actions.
+//! Works on one replica's stored tree: opens, advances and closes it, one job after another, in the order of the
+//! actions.
 
 use crate::tree::TreeStore;
 use strongroom_replica::Event;
@@ -13,14 +14,14 @@ pub(super) enum Job {
     Close,
 }
 
-/// The queue of jobs, and the task that works it. When the queue is dropped, the tree is closed.
+/// The queue of jobs, and the task that does them. When the queue is dropped, the tree is closed.
 pub(super) fn start(
     tree: TreeStore,
     events: mpsc::UnboundedSender<Event>,
 ) -> (mpsc::UnboundedSender<Job>, JoinHandle<()>) {
     let (jobs, mut queue) = mpsc::unbounded_channel();
     let work = tokio::spawn(async move {
-        // A send fails only when the driver is gone, and then nobody waits for the event.
+        // A send fails only if the driver is gone, and then nothing waits for the event.
         while let Some(job) = queue.recv().await {
             match job {
                 Job::Open => drop(events.send(Event::TreeOpened { result: tree.open().await })),

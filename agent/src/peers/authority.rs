@@ -1,8 +1,8 @@
 //! The realm's private certificate authority, which every agent of the realm derives for itself, and what it issues.
 //!
-//! Its key comes from the agent secret (`docs/protocol.md`, sections 2 and 10), so whoever has an HSM of the realm has
-//! it, and nobody else. It is derived when a certificate is to be issued, and wiped at once. Certificates are the form
-//! in which TLS takes all this; nothing is registered anywhere, and there is nothing to revoke: they are short-lived.
+//! Its key comes from the agent secret (`docs/protocol.md`, sections 2 and 10), so everyone with an HSM of the realm
+//! has it, and no one else. It is derived when a certificate must be issued, and wiped at once. TLS needs certificates
+//! as the form; nothing is registered anywhere, and there is nothing to revoke, because they are short-lived.
 
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::{EncodePrivateKey, KeypairBytes};
@@ -17,18 +17,18 @@ use strongroom_proto::ids::{HsmId, RealmId};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-/// How long an agent's certificate is good, and how long before its making it begins, for clocks that are behind.
+/// How long an agent's certificate is valid, and how long before its issue that begins, for clocks that are behind.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 const BACKDATED: Duration = Duration::from_secs(24 * 60 * 60);
-/// The end of every name in a certificate. Reserved (RFC 6761), so that no such name can be anybody's.
+/// The end of every name in a certificate. Reserved (RFC 6761), so that nobody can own such a name.
 const DOMAIN: &str = "strongroom.invalid";
 
-/// Who a certificate speaks for.
+/// Whom a certificate speaks for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Caller {
     /// The agent of this HSM, which has the realm.
     Agent(HsmId),
-    /// A person who was given a certificate at some agent's admin socket. The number tells such certificates apart.
+    /// A person who was given a certificate at an agent's admin socket. The number tells such certificates apart.
     Operator([u8; 16]),
 }
 
@@ -42,12 +42,12 @@ impl Caller {
         format!("{id}.{}.{kind}.{DOMAIN}", hex::encode(realm.0))
     }
 
-    /// Whom a certificate speaks for that was verified under the realm's authority; `None` if it is of no such form.
+    /// Whom a certificate verified under the realm's authority speaks for; `None` if it does not have that form.
     pub(super) fn of(certificate: &CertificateDer<'_>, realm: RealmId) -> Option<Self> {
         Self::in_realm(certificate).filter(|(_, of)| *of == realm).map(|(caller, _)| caller)
     }
 
-    /// The same, and of which realm.
+    /// The same, and for which realm.
     pub(super) fn in_realm(certificate: &CertificateDer<'_>) -> Option<(Self, RealmId)> {
         let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
         let mut names = certificate.valid_dns_names();
@@ -62,10 +62,10 @@ impl Caller {
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    /// The system gives no randomness.
+    /// The system has no randomness to give.
     #[error("the system has no randomness to give")]
     Randomness,
-    /// A certificate or its key could not be made, or TLS does not take it.
+    /// A certificate or its key could not be made, or TLS does not accept it.
     #[error("a certificate could not be made: {0}")]
     Unusable(String),
 }
@@ -76,7 +76,7 @@ impl IssueError {
     }
 }
 
-/// A key as rcgen takes it.
+/// A key in rcgen's form.
 // Secret: wiped when dropped.
 struct Key(SigningKey);
 
@@ -117,7 +117,7 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    /// The same at every agent that has the secret, to the last byte.
+    /// Identical, byte for byte, at every agent that has the secret.
     pub(super) fn derive(secret: &AgentSecret, realm: RealmId, epoch: u32) -> Result<Self, IssueError> {
         let key = Key(SigningKey::from_bytes(&secret.authority_key(&realm)));
         let mut params = CertificateParams::default();
@@ -127,18 +127,18 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         params.serial_number = Some(SerialNumber::from(u64::from(epoch) + 1));
-        // It ends when nobody accepts its epoch any more.
+        // It ends when no agent accepts its epoch any more.
         (params.not_before, params.not_after) = (date_time_ymd(2000, 1, 1), date_time_ymd(9999, 12, 31));
         let certificate = params.self_signed(&key).map_err(IssueError::unusable)?.der().clone();
         Ok(Self { realm, issuer: Issuer::new(params, key), certificate })
     }
 
-    /// What verifies all that it issues. No secret.
+    /// What verifies everything that it issues. Not secret.
     pub(super) const fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
     }
 
-    /// A certificate with a key of its own, good from a day before `now`, in Unix seconds, until `lifetime` after it.
+    /// A certificate with a key of its own, valid from a day before `now`, in Unix seconds, until `lifetime` after it.
     pub(super) fn issue(&self, to: Caller, now: u64, lifetime: Duration) -> Result<Issued, IssueError> {
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *seed).map_err(|_| IssueError::Randomness)?;
@@ -161,7 +161,7 @@ impl Authority {
         params.not_before = at(now.saturating_sub(BACKDATED.as_secs()))?;
         params.not_after = at(now.saturating_add(lifetime.as_secs()))?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(IssueError::unusable)?.der().clone();
-        // Version 1 of the form, without the public key, is the one that other programs read.
+        // Version 1 of the form, without the public key, is the form that other programs read.
         let pair = KeypairBytes { secret_key: key.0.to_bytes(), public_key: None };
         let key = pair.to_pkcs8_der().map_err(IssueError::unusable)?;
         Ok(Issued { certificate, key: Zeroizing::new(key.as_bytes().to_vec()) })

@@ -28,23 +28,23 @@ use tonic::{Code, Request, Status};
 use tower::service_fn;
 use url::Url;
 
-/// Small messages that may wait for one peer.
+/// How many small messages may wait for one peer.
 const URGENT_QUEUE: usize = 64;
-/// Segments that may wait for one peer.
+/// How many segments may wait for one peer.
 const BULK_QUEUE: usize = 8;
-/// Small messages that are under way to one peer: a heartbeat never waits for the answer to the one before.
+/// How many small messages may be under way to one peer: a heartbeat never waits for the answer to the previous one.
 const URGENT_AT_ONCE: usize = 16;
-/// One segment at a time, since a witness that gets them out of order has to read the store.
+/// One segment at a time, because a witness that gets them out of order has to read the store.
 const BULK_AT_ONCE: usize = 1;
 /// A message that waited longer than this is no longer worth sending.
 const STALE: Duration = Duration::from_secs(1);
-/// How often a connection to a peer is looked for, once there was one, and before.
+/// How often to try a peer: once there has been a connection, and before that.
 const HELLO_PERIOD: Duration = Duration::from_secs(1);
 const HELLO_RETRY: Duration = Duration::from_millis(100);
-/// How long a peer's word on who leads counts, and how long to wait for it.
+/// How long a peer's word about who leads counts, and how long to wait for it.
 const HEARD: Duration = Duration::from_millis(2_500);
 const ASK_TIMEOUT: Duration = Duration::from_millis(300);
-/// Requests that ask around at once; the others rely on what these find.
+/// How many requests ask around at once; the others rely on what these find.
 const ASKING: usize = 8;
 /// How often the reason that a peer cannot be reached is logged, at most.
 const TOLD: Duration = Duration::from_secs(10);
@@ -70,7 +70,7 @@ pub struct Peers {
     timeouts: Timeouts,
 }
 
-/// Which HSM was last found at the address of each peer, by its certificate. No HSM is at two addresses.
+/// Which HSM was last found at each peer's address, by its certificate. No HSM is at two addresses.
 #[derive(Clone)]
 struct Found(Arc<Mutex<Vec<Option<HsmId>>>>);
 
@@ -95,14 +95,14 @@ struct Outgoing {
 }
 
 impl Peers {
-    /// Begins to look for the agents at `addresses`, as the one that `identities` says, and waits for them so long. To
-    /// be called inside a runtime; stops with it.
+    /// Begins to look for the agents at `addresses`, with the identity from `identities`, and waits this long for their
+    /// answers. Call it inside a runtime; it stops with the runtime.
     #[must_use]
     pub fn start(addresses: &[PeerUrl], identities: &Identities, timeouts: Timeouts) -> Self {
         Self::start_vital(addresses, identities, timeouts, &Vital::new().0)
     }
 
-    /// The same, where the end of one of its tasks is told.
+    /// The same, with a place to report the end of one of its tasks.
     pub(crate) fn start_vital(
         addresses: &[PeerUrl],
         identities: &Identities,
@@ -135,7 +135,7 @@ impl Peers {
         }
     }
 
-    /// Hands a client's request to the agent of the HSM `to`.
+    /// Passes a client's request to the agent of the HSM `to`.
     pub async fn forward(&self, to: HsmId, request: &BatchRequest, handshake_only: bool) -> Forwarded {
         let Some(peer) = self.of(to) else { return Forwarded::NotSent };
         let Ok(bytes) = minicbor::to_vec(request) else { return Forwarded::NotSent };
@@ -150,19 +150,19 @@ impl Peers {
         }
     }
 
-    /// Whether there are others at all.
+    /// Whether there are any peers.
     pub(crate) fn is_empty(&self) -> bool {
         self.peers.is_empty()
     }
 
-    /// Whether some peer has answered so lately.
+    /// Whether any peer has answered within this time.
     pub(crate) fn is_any_heard_since(&self, ago: Duration) -> bool {
         self.heard.is_any_since(ago)
     }
 
-    /// Asks the peers who leads the group that covers a record, until one names somebody.
+    /// Asks the peers who leads the group that covers a record, until one names a leader.
     pub(crate) async fn ask_around(&self, record: &RecordId) {
-        // Those that wait for a leader may be many. Some ask, and all hear.
+        // Many requests may wait for a leader. Some ask, and all hear the answer.
         if let Ok(_place) = self.asking.try_acquire() {
             let mut asked: FuturesUnordered<_> = self.peers.iter().map(Peer::hello).collect();
             let answered = async {
@@ -172,17 +172,17 @@ impl Peers {
                     }
                 }
             };
-            // Whoever is slower is not waited for.
+            // Slower peers are not waited for.
             let _ = tokio::time::timeout(ASK_TIMEOUT, answered).await;
         }
     }
 
-    /// Who leads the group that covers a record, by what the peers have said lately; the likeliest first.
+    /// Who leads the group that covers a record, by what the peers have said recently; the likeliest first.
     pub(crate) fn leaders_of(&self, record: &RecordId) -> Vec<HsmId> {
         self.heard.leaders(record, HEARD)
     }
 
-    /// Asks every configured peer for its status; those that cannot be reached have none.
+    /// Asks every configured peer for its status; peers that cannot be reached have none.
     pub(crate) async fn statuses(&self) -> Vec<PeerStatus> {
         let ask = self.peers.iter().map(|peer| async {
             let mut client = peer.client();
@@ -246,7 +246,7 @@ impl Found {
     }
 }
 
-/// Whether the failed call certainly never began to be carried out.
+/// Whether it is certain that the failed call was never begun.
 fn is_not_sent(status: &Status) -> bool {
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
@@ -295,11 +295,11 @@ impl Peer {
         let peer = Self { at, found: of_all, heard, address, channel, urgent, bulk, timeouts };
         vital.spawn("the search for a peer", peer.clone().greet(known));
         let (urgent, bulk) = (peer.client(), peer.client());
-        // Their ends are the end of what queues: the agent's.
-        vital.spawn("the way of messages to a peer", async move {
+        // They end only when nothing can queue any more: when the agent ends.
+        vital.spawn("the sending of messages to a peer", async move {
             deliver(urgent_queue, urgent, URGENT_AT_ONCE, timeouts.urgent).await;
         });
-        vital.spawn("the way of segments to a peer", async move {
+        vital.spawn("the sending of segments to a peer", async move {
             deliver(bulk_queue, bulk, BULK_AT_ONCE, timeouts.bulk).await;
         });
         peer
@@ -309,7 +309,7 @@ impl Peer {
         PeerClient::new(self.channel.clone())
     }
 
-    /// Asks a peer whether it is there, and takes note of who leads, as it says; or says why that failed.
+    /// Asks a peer whether it is there, and records who leads according to it; returns why, if that failed.
     async fn hello(&self) -> Result<(), String> {
         match tokio::time::timeout(self.timeouts.hello, self.client().hello(HelloRequest {})).await {
             Ok(Ok(reply)) => {
@@ -321,11 +321,11 @@ impl Peer {
         }
     }
 
-    /// Keeps a connection to a peer, which says by its certificate which HSM it has.
+    /// Keeps a connection to a peer, whose certificate says which HSM it has.
     async fn greet(self, mut identities: Identities) {
         let mut told: Option<(Instant, String)> = None;
         loop {
-            // Without an identity it could only fail. Others report why there is none.
+            // Without an identity this could only fail. Why there is none is reported elsewhere.
             if identities.wait_for(Option::is_some).await.is_err() {
                 return;
             }
@@ -335,7 +335,7 @@ impl Peer {
                 before.clear();
             }
             if let Some(why) = failed {
-                // Not the same message twice, nor two that take turns.
+                // Not the same message twice in a row, nor two that alternate.
                 if told.as_ref().is_none_or(|(last, before)| last.elapsed() > TOLD && *before != why) {
                     tracing::info!(address = %self.address, why, "a peer cannot be reached");
                     told = Some((Instant::now(), why));
@@ -346,14 +346,14 @@ impl Peer {
     }
 }
 
-/// Why a peer cannot be reached, in the same words for what happens now in one way and now in another.
+/// Why a peer cannot be reached, in the same words for one cause that shows itself in different ways.
 fn trouble(status: &Status) -> String {
     let mut next = std::error::Error::source(status);
     while let Some(error) = next {
         let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
         if matches!(kind, Some(ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
         {
-            return "it is there, and ends each connection: its HSM does not answer it, or has no realm yet"
+            return "it runs, but closes each connection: its HSM does not answer it, or has no realm yet"
                 .into();
         }
         next = error.source();
@@ -361,7 +361,7 @@ fn trouble(status: &Status) -> String {
     if status.message().is_empty() { causes(status) } else { status.message().to_owned() }
 }
 
-/// Sends what is queued, up to `at_once` messages at a time; only one by one do they keep their order.
+/// Sends what is queued, up to `at_once` messages at a time; they keep their order only one at a time.
 async fn deliver(
     mut queue: mpsc::Receiver<Outgoing>,
     client: PeerClient<Channel>,
@@ -390,7 +390,7 @@ async fn deliver_one(outgoing: Outgoing, mut client: PeerClient<Channel>, time: 
 mod tests {
     use super::*;
 
-    /// What is logged of a connection that fails in this way.
+    /// What is logged about a connection that fails in this way.
     async fn said(kind: ErrorKind) -> String {
         let connector = service_fn(move |_| async move {
             Err::<TokioIo<tokio::io::DuplexStream>, _>(io::Error::new(kind, "the handshake"))
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_ends_connections_is_told_in_one_way() {
+    async fn a_peer_that_closes_connections_is_reported_in_one_way() {
         let closed = said(ErrorKind::UnexpectedEof).await;
         assert!(closed.contains("no realm yet"), "{closed}");
         assert_eq!(said(ErrorKind::ConnectionReset).await, closed);

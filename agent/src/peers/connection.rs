@@ -1,7 +1,7 @@
-//! Connections between two that know each other: how one is made, taken and refused.
+//! Connections between two ends that know each other: how one is made, accepted and refused.
 //!
-//! A connection ends when the agent is no longer who it was when the connection was made. Strangers get no further
-//! than the handshake, and each address has few of those at once: they cannot keep peers out.
+//! A connection ends when the agent's identity is no longer the one it was made under. Strangers get no further than
+//! the handshake, and each address may have only a few of those at once, so strangers cannot keep peers out.
 
 use super::authority::Caller;
 use super::identity::{Identities, Who};
@@ -28,10 +28,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 use url::{Host, Url};
 
-/// Handshakes at once of one address, and in all.
+/// Concurrent handshakes from one address, and in all.
 const HANDSHAKES_OF_ONE: usize = 32;
 const HANDSHAKES: usize = 1024;
-/// Connections at once of one caller, and in all.
+/// Concurrent connections of one caller, and in all.
 const CONNECTIONS_OF_ONE: usize = 16;
 const CONNECTIONS: usize = 256;
 
@@ -39,7 +39,7 @@ const CONNECTIONS: usize = 256;
 pub(crate) struct Known<S> {
     stream: S,
     caller: Caller,
-    /// Completes when this agent has become another.
+    /// Completes when this agent's identity has changed.
     changed: futures::future::Fuse<BoxFuture<'static, ()>>,
     over: bool,
     _place: Option<Place<Caller>>,
@@ -54,7 +54,7 @@ impl<S> Known<S> {
         place: Option<Place<Caller>>,
     ) -> Self {
         let changed = async move {
-            // An error means that the agent ends, and its connections with it.
+            // An error means that the agent is ending, and its connections with it.
             let _ = identities.wait_for(|now| now.as_ref().is_none_or(|now| now.who() != who)).await;
         };
         Self { stream, caller, changed: changed.boxed().fuse(), over: false, _place: place }
@@ -111,7 +111,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Known<S> {
     }
 }
 
-/// Connects to an agent of the realm, whichever it is.
+/// Connects to any agent of the realm.
 pub(super) async fn connect(
     address: &Url,
     identities: Identities,
@@ -161,12 +161,13 @@ fn explained(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{why} ({error})"))
 }
 
-const OTHER_EPOCH: &str = "its certificate is of another realm, or of an epoch that is not beside this one: `peer_epoch` differs \
+const OTHER_EPOCH: &str = "its certificate is from another realm, or from an epoch that is not next to this one: `peer_epoch` differs \
                            by more than one, or was raised since the certificate was made";
 
 type Incoming = io::Result<Known<server::TlsStream<TcpStream>>>;
 
-/// Takes connections of those who know the realm, and say so within `time`. To be called inside a runtime; stops with it.
+/// Accepts connections from those who prove within `time` that they know the realm. Call it inside a runtime; it stops
+/// with the runtime.
 pub(crate) fn accept(
     listener: TcpListener,
     identities: Identities,
@@ -179,7 +180,7 @@ pub(crate) fn accept(
         loop {
             let (stream, address) = next(&listener).await;
             let Some(handshake) = handshakes.take(address, HANDSHAKES_OF_ONE, HANDSHAKES) else {
-                refused.note(Reason::Busy, address, &"too many at once from there");
+                refused.note(Reason::Busy, address, &"too many at once from that address");
                 continue;
             };
             let (identities, refused) = (identities.clone(), refused.clone());
@@ -187,7 +188,7 @@ pub(crate) fn accept(
             let known = known.clone();
             tokio::spawn(async move {
                 if let Some(connection) = shake.await {
-                    // An error means that the service ends.
+                    // An error means that the service is ending.
                     let _ = known.send(Ok(connection)).await;
                 }
                 drop(handshake);
@@ -206,7 +207,7 @@ async fn shake(
     time: Duration,
 ) -> Option<Known<server::TlsStream<TcpStream>>> {
     let Some(identity) = identities.borrow().clone() else {
-        refused.note(Reason::NoRealm, address, &"this agent has heard of no realm from its HSM yet");
+        refused.note(Reason::NoRealm, address, &"this agent's HSM has not reported a realm yet");
         return None;
     };
     let stream = match timeout(time, TlsAcceptor::from(identity.server()).accept(stream)).await {
@@ -231,7 +232,7 @@ async fn shake(
     Some(Known::new(stream, caller, identity.who(), identities, Some(place)))
 }
 
-/// How many there are of each key.
+/// How many there are for each key.
 struct Places<K>(Arc<Mutex<BTreeMap<K, usize>>>);
 
 impl<K> Clone for Places<K> {
@@ -247,7 +248,7 @@ impl<K> Default for Places<K> {
 }
 
 impl<K: Ord + Copy> Places<K> {
-    /// One more of `key`, unless there are `of_one` already, or `in_all` of all keys.
+    /// One more for `key`, unless there are `of_one` already, or `in_all` for all keys.
     fn take(&self, key: K, of_one: usize, in_all: usize) -> Option<Place<K>> {
         let mut taken = self.0.lock();
         if taken.values().sum::<usize>() >= in_all || taken.get(&key).is_some_and(|taken| *taken >= of_one) {

@@ -1,7 +1,7 @@
-//! What other agents say of who leads: where a client's request may go when the replica here cannot tell.
+//! What other agents say about who leads: where a client's request may go if the replica here cannot tell.
 //!
-//! An agent says it in every answer to "are you there?". It is a claim, and costs no more than a request that is sent to
-//! an agent which does not lead. Of each peer only the newest is kept.
+//! An agent says it in every answer to "are you there?". It is a claim; a false one costs only a request that is sent
+//! to an agent that does not lead. Only the newest from each peer is kept.
 
 use crate::grpc::peer::Leading;
 use parking_lot::Mutex;
@@ -12,22 +12,22 @@ use strongroom_proto::ids::{HsmId, RecordId};
 use strongroom_proto::prefix::Prefix;
 use tokio::time::Instant;
 
-/// What one peer says of one group.
+/// What one peer says about one group.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Lead {
     leader: HsmId,
     prefixes: Vec<Prefix>,
 }
 
-/// What one peer has last said, and when.
+/// What one peer last said, and when.
 struct Said {
     at: Instant,
-    /// The HSM that it has.
+    /// The peer's HSM.
     by: Option<HsmId>,
     leads: Vec<Lead>,
 }
 
-/// What each peer has last said. Clones are one.
+/// What each peer last said. Clones share it.
 #[derive(Clone)]
 pub(super) struct Heard(Arc<Mutex<Vec<Option<Said>>>>);
 
@@ -37,7 +37,7 @@ impl Heard {
         Self(Arc::new(Mutex::new((0..peers).map(|_| None).collect())))
     }
 
-    /// Takes what a peer says.
+    /// Records what a peer says.
     pub(super) fn put(&self, at: usize, by: Option<HsmId>, leads: &[Leading]) {
         let lead = |said: &Leading| {
             let leader = HsmId(said.leader.as_ref().try_into().ok()?);
@@ -50,14 +50,14 @@ impl Heard {
         }
     }
 
-    /// Whether some peer has answered so lately.
+    /// Whether any peer has answered within this time.
     pub(super) fn is_any_since(&self, ago: Duration) -> bool {
         let heard = self.0.lock();
         heard.iter().flatten().any(|said| said.at.elapsed() < ago)
     }
 
-    /// Who is said to lead the group that covers a record, by what was said so lately: whoever says it of itself before
-    /// others of whom it is said.
+    /// Who leads the group that covers a record, according to what was said within this time: members that say it about
+    /// themselves come before those that others name.
     pub(super) fn leaders(&self, record: &RecordId, ago: Duration) -> Vec<HsmId> {
         let heard = self.0.lock();
         let (mut itself, mut others) = (Vec::new(), Vec::new());
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_says_it_of_itself_comes_first_and_what_is_old_or_makes_no_sense_does_not_count() {
+    async fn a_peers_word_about_itself_comes_first_and_what_is_old_or_makes_no_sense_does_not_count() {
         let heard = Heard::new(3);
         let record = RecordId([7; 32]);
         assert!(!heard.is_any_since(SOON) && heard.leaders(&record, SOON).is_empty());

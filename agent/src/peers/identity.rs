@@ -1,7 +1,7 @@
-//! What this agent shows to the others, and by what it knows them: mutual TLS 1.3 under the realm's private authority.
+//! What this agent shows the others, and how it recognises them: mutual TLS 1.3 under the realm's private authority.
 //!
-//! An agent presents a certificate of its own epoch and takes those of the epochs beside it, so that the epoch can be
-//! raised at one agent after the other. Sessions are never resumed: a resumed one would outlive its certificate.
+//! An agent presents a certificate of its own epoch and accepts those of the neighbouring epochs, so that the epoch can
+//! be raised at one agent after another. Sessions are never resumed: a resumed one would outlive its certificate.
 
 use super::authority::{Authority, Caller, IssueError, Issued, LIFETIME};
 use crate::clock::Clock;
@@ -80,18 +80,18 @@ impl Identity {
         Ok(Self { who, issued_at: now, server, client })
     }
 
-    /// As whom it is known.
+    /// Who the agent is.
     #[must_use]
     pub const fn who(&self) -> Who {
         self.who
     }
 
-    /// Whether it is to be replaced by a new one at `now`, in Unix seconds.
+    /// Whether it must be replaced by a new one at `now`, in Unix seconds.
     pub(crate) const fn is_old(&self, now: u64) -> bool {
         now.abs_diff(self.issued_at) >= RENEWED.as_secs()
     }
 
-    /// For connections that come in. Who is at the other end of one: [`Self::caller`].
+    /// For incoming connections. [`Self::caller`] says who is at the other end of one.
     #[must_use]
     pub fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server)
@@ -135,7 +135,7 @@ fn server_config(
     clock: &Clock,
 ) -> Result<Arc<ServerConfig>, IssueError> {
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider())
-        // A stranger is told nothing of the realm.
+        // A stranger is told nothing about the realm.
         .clear_root_hint_subjects()
         .build()
         .map_err(IssueError::unusable)?;
@@ -171,7 +171,7 @@ pub(super) fn client_config(
     Ok(Arc::new(config))
 }
 
-/// The time as the agent was told it.
+/// The time by the agent's clock.
 struct Told(Clock);
 
 impl fmt::Debug for Told {
@@ -186,7 +186,7 @@ impl TimeProvider for Told {
     }
 }
 
-/// Takes any agent of the realm for the server: which one it is comes out of its certificate.
+/// Accepts any agent of the realm as the server: its certificate shows which one it is.
 #[derive(Debug)]
 struct AgentsOnly {
     roots: Arc<RootCertStore>,

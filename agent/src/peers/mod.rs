@@ -1,10 +1,10 @@
-//! The agents of the other HSMs, over gRPC inside of mutual TLS.
+//! The agents of the other HSMs, over gRPC inside mutual TLS.
 //!
 //! Owns who is reached where: agents are configured by address, replicas speak of HSMs, and an address can get another
 //! HSM at any time, so every message names the HSM that it is for. Which HSM an agent has is in its certificate, which
-//! only an agent at an HSM of the realm can have. Peers are trusted for availability only; what counts in their messages
-//! is authenticated by HSMs. Queues are bounded: what does not fit, and what went stale in a queue, is lost, as messages
-//! between replicas may be.
+//! only an agent at an HSM of the realm can have. Peers are trusted for availability only; what matters in their
+//! messages is authenticated by HSMs. Queues are bounded: what does not fit, and what goes stale in a queue, is lost,
+//! as messages between replicas may be.
 
 mod authority;
 mod client;
@@ -33,13 +33,14 @@ use strongroom_replica::peer::MAX_PEER_BYTES;
 use tonic::transport::Endpoint;
 use tonic::{Request, Status};
 
-/// The longest message that is taken from another agent: a [`strongroom_replica::peer::PeerMessage`] and its envelope.
+/// The longest message accepted from another agent: a [`strongroom_replica::peer::PeerMessage`] and its envelope.
 pub(crate) const MAX_MESSAGE_BYTES: usize = MAX_PEER_BYTES + 1024;
 
-/// The settings of every connection between agents, and from the admin subcommands to an agent. Who makes the
-/// connection, and says where to, is a connector.
+/// The settings of every connection between agents, and from the admin subcommands to an agent. The connector decides
+/// where the connection goes and who makes it.
 pub(crate) fn endpoint(timeouts: &Timeouts) -> Endpoint {
-    // Without keep-alive, also while idle, a connection that a network partition cut hangs after it has healed.
+    // Without keep-alive, even while idle, a connection cut by a network partition stays hung after the partition
+    // heals.
     Endpoint::from_static("https://agent.strongroom.invalid")
         .connect_timeout(timeouts.connect)
         .http2_keep_alive_interval(timeouts.keep_alive)
@@ -51,24 +52,24 @@ pub(crate) fn endpoint(timeouts: &Timeouts) -> Endpoint {
 pub(crate) fn agent<T>(request: &Request<T>) -> Result<HsmId, Status> {
     match request.extensions().get() {
         Some(Caller::Agent(hsm)) => Ok(*hsm),
-        _ => Err(Status::permission_denied("only agents of the realm may ask this")),
+        _ => Err(Status::permission_denied("only agents of the realm may call this")),
     }
 }
 
-/// Lets only agents of the realm in.
+/// Lets in only agents of the realm.
 pub(crate) fn agents_only(request: Request<()>) -> Result<Request<()>, Status> {
     agent(&request).map(|_| request)
 }
 
-/// Lets only operators in.
+/// Lets in only operators.
 pub(crate) fn operators_only(request: Request<()>) -> Result<Request<()>, Status> {
     match request.extensions().get() {
         Some(Caller::Operator(_)) => Ok(request),
-        _ => Err(Status::permission_denied("only operators may ask this; use the agent's admin socket")),
+        _ => Err(Status::permission_denied("only operators may call this; use the agent's admin socket")),
     }
 }
 
-/// What the first cause of an error says.
+/// The text of an error's root cause.
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut chain = std::iter::successors(Some(error), |error| error.source());
     let first = chain.next().map(ToString::to_string).unwrap_or_default();
@@ -92,7 +93,7 @@ pub(crate) fn to_wire(answer: &Answer) -> ForwardReply {
         Answer::NotLeader(leader) => {
             Wire::NotLeader(leader.map(|leader| leader.0.to_vec()).unwrap_or_default().into())
         }
-        // The leader knows the partitions best, and has not run the request.
+        // The leader knows the partitions best, and did not run the request.
         Answer::NotCovered => Wire::NotLeader(Vec::new().into()),
     };
     ForwardReply { answer: Some(answer) }

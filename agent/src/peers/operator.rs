@@ -1,4 +1,4 @@
-//! The certificate of an operator who is not on an agent's machine: good for the admin calls, for some hours.
+//! The certificate of an operator who is not on an agent's machine: valid for admin calls, for a few hours.
 
 use super::authority::{Authority, Caller, IssueError};
 use super::identity::{Who, authorities, client_config, roots};
@@ -15,10 +15,10 @@ use std::time::Duration;
 use strongroom_proto::hsm::AgentSecret;
 use zeroize::Zeroizing;
 
-/// The longest time for which an operator's certificate is good.
+/// The longest life of an operator's certificate.
 pub const MAX_HOURS: u32 = 24;
 
-/// Issues a certificate that is good for `hours`, at most [`MAX_HOURS`]. Returns it, what verifies the agents, and the
+/// Issues a certificate that is valid for `hours`, at most [`MAX_HOURS`]. Returns it, what verifies the agents, and the
 /// private key, in PEM. `secrets` are those of [`Who::epochs`], in that order.
 ///
 /// # Errors
@@ -51,7 +51,7 @@ fn pem(label: &str, der: &[u8]) -> Result<Zeroizing<String>, IssueError> {
 /// Reads what [`issue_operator`] made, for connections to agents.
 ///
 /// # Errors
-/// [`FileError`]; also if others than the file's owner may read it.
+/// [`FileError`]; also if anyone but the file's owner may read it.
 pub fn open_operator(path: &Path, clock: Clock) -> Result<Arc<ClientConfig>, FileError> {
     let unusable = |message: String| FileError::Unusable { path: path.into(), message };
     let text = read(path)?;

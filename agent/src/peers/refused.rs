@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often one is logged, at most. Strangers must not fill the log.
+/// How often one is logged at most. Strangers must not fill the log.
 const TOLD: Duration = Duration::from_secs(10);
 
 /// Why a connection was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
 pub(crate) enum Reason {
-    /// Nobody is known before the HSM has a realm.
+    /// The HSM has no realm yet, so no caller can be known.
     NoRealm,
     /// No certificate of the realm, or no TLS at all.
     Handshake,
@@ -30,7 +30,7 @@ struct Labels {
     reason: Reason,
 }
 
-/// Counts refused connections. Clones count together.
+/// Counts refused connections. Clones count into the same.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refused {
     count: Family<Labels, Counter>,
@@ -56,7 +56,7 @@ impl Refused {
     pub(super) fn note(&self, reason: Reason, address: IpAddr, why: &dyn fmt::Display) {
         self.count.get_or_create(&Labels { reason }).inc();
         if reason == Reason::NoRealm {
-            // Logged once, where the HSM is asked, and not for each peer that tries.
+            // Logged once, where the HSM is asked, not for each peer that tries.
             tracing::debug!(%address, %why, "a connection to the peer address was refused");
             return;
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long calls of another agent may take.
+/// How long calls to another agent may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// For a heartbeat or a statement.
@@ -17,9 +17,9 @@ pub struct Timeouts {
     pub invite: Duration,
     /// For making a connection.
     pub connect: Duration,
-    /// For the handshake of one that another makes.
+    /// For the handshake of a connection from another agent.
     pub handshake: Duration,
-    /// After this long without a sign of life a connection is asked for one, and then given the same time again.
+    /// After this long without a sign of life, a connection is asked for one, and then given the same time again.
     pub keep_alive: Duration,
 }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use url::Url;
 
-/// The address of another agent: `https://`, a host, a port if need be, and nothing more. Agents never speak to each
+/// The address of another agent: `https://`, a host, an optional port, and nothing more. Agents never speak to each
 /// other in the clear.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]

@@ -1,4 +1,5 @@
-//! How the object stores of clouds are reached: TLS only where it is needed, and errors with all that is known of them.
+//! How the object stores of clouds are reached: TLS only where it is needed, and errors with everything that is known
+//! about them.
 
 use super::options::is_true;
 use crate::causes::causes;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 /// Makes the HTTP clients of a store.
 #[derive(Debug)]
 pub(super) struct Connector {
-    /// What the environment says of proxies.
+    /// The proxy settings from the environment.
     proxies: Arc<Matcher>,
 }
 
@@ -28,7 +29,7 @@ impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> Result<HttpClient> {
         let plain = options.get_config_value(&ClientConfigKey::AllowHttp);
         let (client, without_roots) = match ReqwestConnector::default().connect(options) {
-            // The machine may have no certificate authorities, and need none.
+            // The machine may have no certificate authorities and need none.
             Err(_) if plain.is_some_and(|plain| is_true(&plain)) => {
                 let none = options.clone().with_config(ClientConfigKey::NoSystemCertificates, "true");
                 (ReqwestConnector::default().connect(&none)?, true)
@@ -40,13 +41,13 @@ impl HttpConnector for Connector {
     }
 }
 
-/// A client whose errors say what their causes say, and which proxy was asked.
+/// A client whose errors include their causes, and name the proxy that was used.
 #[derive(Debug)]
 struct Told {
     client: HttpClient,
     /// Whether there were no authorities to trust.
     without_roots: bool,
-    /// The proxy that the options name, which takes the place of those of the environment.
+    /// The proxy that the options name, which overrides those of the environment.
     proxy: Option<String>,
     proxies: Arc<Matcher>,
 }
@@ -66,11 +67,13 @@ impl HttpService for Told {
             let said = said.strip_prefix("HTTP error: ").unwrap_or(&said);
             let by = match &self.proxy {
                 Some(proxy) => {
-                    place(proxy).map(|proxy| format!("; it went by the proxy {proxy} (proxy_url)"))
+                    place(proxy).map(|proxy| format!("; it went through the proxy {proxy} (proxy_url)"))
                 }
                 None => self.proxies.intercept(&uri).and_then(|proxy| {
                     let proxy = place(&proxy.uri().to_string())?;
-                    Some(format!("; it went by the proxy {proxy} (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY)"))
+                    Some(format!(
+                        "; it went through the proxy {proxy} (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY)"
+                    ))
                 }),
             };
             let roots = match self.without_roots && uri.scheme_str() == Some("https") {

@@ -1,4 +1,4 @@
-//! Every call of the store, counted: what the log and the tree go through.
+//! Every call to the store, counted: the log and the tree go through here.
 
 use super::metrics::{Call, Kind, LIST_PAGE, Purpose, StoreMetrics};
 use async_trait::async_trait;
@@ -32,7 +32,7 @@ impl Counted {
         self.metrics.begin_sending(self.purpose, Kind::Put, bytes)
     }
 
-    /// A listing asks for its next page when the one before is used up.
+    /// A listing asks for its next page when the previous one is used up.
     fn counted_list(
         &self,
         list: BoxStream<'static, Result<ObjectMeta>>,
@@ -43,7 +43,7 @@ impl Counted {
             .filter_map(move |next| {
                 match &next {
                     Some(Ok(_)) => {
-                        // What comes says that its page has come, whoever wants the rest of that.
+                        // An item shows that its page has come, even if the rest of the page is not wanted.
                         let further = objects > 0 && objects.is_multiple_of(LIST_PAGE);
                         if let Some(page) = page.take().or_else(|| further.then(|| this.begin(Kind::List))) {
                             page.succeed();
@@ -105,7 +105,7 @@ impl ObjectStore for Counted {
         &self,
         locations: BoxStream<'static, Result<ObjectPath>>,
     ) -> BoxStream<'static, Result<ObjectPath>> {
-        // Stores answer in the order of the paths. What is not answered when nobody waits any more has failed.
+        // Stores answer in the order of the paths. What is unanswered when the caller stops waiting has failed.
         let begun = Arc::new(Mutex::new(VecDeque::<Call>::new()));
         let (this, ended) = (self.clone(), Arc::clone(&begun));
         let begin = move |_: &Result<ObjectPath>| {

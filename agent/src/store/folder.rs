@@ -1,13 +1,13 @@
-//! A store in a folder of this machine. What is put there is durable before that is reported.
+//! A store in a folder on this machine. What is put there is durable before the put is reported.
 //!
-//! Owns the order of writing, and what happens when the disk refuses to keep something. An object is written and
-//! synced under a name of its own, then linked to its name, which the file system grants once; then the folders are
-//! synced that lead there. A folder that could not be synced is never trusted again by this process: the system may
-//! have dropped what it could not write, and then a second sync succeeds and means nothing.
+//! Owns the order of writing, and what happens when the disk refuses to keep something. An object is written and synced
+//! under a temporary name, then linked to its own name, which the file system grants only once; then the folders that
+//! lead there are synced. A folder that could not be synced is never trusted again by this process: the system may have
+//! dropped what it could not write, and then a second sync succeeds and means nothing.
 //!
-//! The folder is the one that was opened, by its handle, device and inode, and not whatever is at its path: a disk that is
-//! unmounted leaves a bare mount point there, which looks like an empty store. Before each call and after it, before
-//! anybody is told, the path must lead to the folder that was opened. It is never made again.
+//! The folder is the one that was opened, by its handle, device and inode, and not whatever is at its path: a disk that
+//! is unmounted leaves a bare mount point there, which looks like an empty store. Before each call and after it, before
+//! the result is reported, the path must lead to the folder that was opened. It is never created again.
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -33,7 +33,7 @@ const STORE: &str = "folder";
 
 type SyncFolder = dyn Fn(&Path) -> io::Result<()> + Send + Sync;
 
-/// The objects of a `file://` store. Cheap to clone; clones share what they know of the disk.
+/// The objects of a `file://` store. Cheap to clone; clones share what they know about the disk.
 #[derive(Clone)]
 pub(super) struct Folder(Arc<Inner>);
 
@@ -42,19 +42,19 @@ struct Inner {
     root: PathBuf,
     pinned: Pinned,
     sync: Box<SyncFolder>,
-    /// Read while a sync is under way and until its failure is known.
+    /// Held for reading while a sync is under way and until its failure is known.
     syncing: RwLock<()>,
-    /// Folders whose way down from the root is durable.
+    /// Folders whose path from the root is durable.
     synced: Mutex<BTreeSet<PathBuf>>,
-    /// What was put may be lost though it can be read.
+    /// What was put may be lost even though it can be read.
     distrusted: AtomicBool,
 }
 
 impl Folder {
-    /// The store at `path`, which is made if it is not there.
+    /// The store at `path`, which is created if it does not exist.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let folder = Self::with_sync(path, Box::new(sync_folder))?;
-        // Durable: the root itself, in folders that may be newly made or not ours to open.
+        // Durable: the root itself, in folders that may be new or not ours to open.
         for above in folder.0.root.ancestors() {
             match sync_folder(above) {
                 Err(error) if above == folder.0.root || error.kind() != ErrorKind::PermissionDenied => {
@@ -75,7 +75,7 @@ impl Folder {
         Ok(Self(Arc::new(Inner { objects, root, pinned, sync, syncing, synced, distrusted })))
     }
 
-    /// Makes durable that the objects in `folder` are there, whoever put them, and fails if that cannot be.
+    /// Makes it durable that the objects in `folder` exist, whoever put them; fails if it cannot.
     pub(super) async fn settle(&self, folder: &ObjectPath) -> Result<()> {
         let path = folder.parts().fold(self.0.root.clone(), |path, part| path.join(part.as_ref()));
         self.blocking(move |inner| if path.is_dir() { inner.sync_down_to(&path) } else { Ok(()) }).await
@@ -90,8 +90,8 @@ impl Folder {
         tokio::task::spawn_blocking(move || work(&inner)).await?
     }
 
-    /// Replaces the object that has the version's tag. Of those that replace one version, in whatever process of this
-    /// machine, one does.
+    /// Replaces the object that has the version's tag. Of all that replace one version, in any processes of this
+    /// machine, exactly one does.
     async fn update(
         &self,
         location: &ObjectPath,
@@ -109,18 +109,18 @@ impl Folder {
             Err(error) => return Err(error),
         };
         if there.is_none() || there != version.e_tag {
-            let source = "another version is there".into();
+            let source = "another version exists".into();
             return Err(Error::Precondition { path: location.to_string(), source });
         }
         self.blocking(move |inner| {
-            // Held until it is done, even if nobody waits for that any more.
+            // Held until it is done, even if the caller no longer waits.
             let _lock = lock;
             inner.put(&path, &payload, &PutMode::Overwrite)
         })
         .await
     }
 
-    /// Makes durable what the library below has put at `path`.
+    /// Makes what the library below has put at `path` durable.
     async fn publish<T: Send + 'static>(&self, path: &ObjectPath, result: Result<T>) -> Result<T> {
         let path = self.0.objects.path_to_filesystem(path)?;
         self.blocking(move |inner| inner.publish(&path, result)).await
@@ -131,13 +131,14 @@ impl Inner {
     fn trusted(&self) -> Result<()> {
         if self.distrusted.load(Ordering::SeqCst) {
             return Err(failed(
-                "a folder could not be synced before; check the disk, then restart the agent",
+                "a folder could not be synced earlier; check the disk, then restart the agent",
             ));
         }
         self.pinned.check().map_err(failed)
     }
 
-    /// Passes on what a read found, if it was found in the folder that was opened: a bare mount point has no object either.
+    /// Passes on what a read found, if the folder is still the one that was opened: a bare mount point has no objects
+    /// either.
     fn found<T>(&self, result: Result<T>) -> Result<T> {
         self.trusted()?;
         result
@@ -168,7 +169,7 @@ impl Inner {
         path.parent().map_or(Ok(()), |folder| self.sync_down_to(folder))
     }
 
-    /// Makes a folder and those above it, up to the root, which is never made again.
+    /// Creates a folder and those above it, up to the root, which is never created again.
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
         if folder == self.root || folder.is_dir() {
             return Ok(());
@@ -182,7 +183,7 @@ impl Inner {
         }
     }
 
-    /// After a call of the library below, which syncs but does not tell a failed sync from a failed write.
+    /// After a call to the library below, which syncs but does not distinguish a failed sync from a failed write.
     fn publish<T>(&self, path: &Path, result: Result<T>) -> Result<T> {
         let folder = path.parent().unwrap_or(&self.root);
         match &result {
@@ -193,10 +194,10 @@ impl Inner {
         result
     }
 
-    /// Makes durable what is in `folder`, and the folder in those above it.
+    /// Makes what is in `folder` durable, and the folder in those above it.
     fn sync_down_to(&self, folder: &Path) -> Result<()> {
         let synced = || self.synced.lock();
-        // Folders are never removed, so the way down needs it once.
+        // Folders are never removed, so the path down needs it only once.
         let above = if synced().contains(folder) { 1 } else { usize::MAX };
         for path in folder.ancestors().take_while(|path| path.starts_with(&self.root)).take(above) {
             let _syncing = self.syncing.read();
@@ -205,7 +206,8 @@ impl Inner {
                 return Err(failed(error));
             }
         }
-        // The system tells of a failure once. If that was to another sync of the same folder, it is known after this.
+        // The system reports a failure once. If it reported it to another sync of the same folder, that is known after
+        // this.
         drop(self.syncing.write());
         self.trusted()?;
         synced().insert(folder.to_path_buf());
@@ -218,13 +220,13 @@ struct Pinned {
     path: PathBuf,
     device: u64,
     inode: u64,
-    /// Open as long as it is used: nobody unmounts it by mistake, and its inode goes to no other folder.
+    /// Open for as long as it is used: it cannot be unmounted by mistake, and no other folder gets its inode.
     _handle: File,
 }
 
 impl Pinned {
     fn new(path: &Path) -> io::Result<Self> {
-        // The path as it was given, links and all: a link that is redirected leads elsewhere.
+        // The path as it was given, including links: a redirected link leads elsewhere.
         let (path, handle) = (std::path::absolute(path)?, File::open(path)?);
         let metadata = handle.metadata()?;
         Ok(Self { path, device: metadata.dev(), inode: metadata.ino(), _handle: handle })
@@ -236,21 +238,21 @@ impl Pinned {
             return Ok(());
         }
         Err(io::Error::other(format!(
-            "{} is not the folder any more that the agent started with: it was unmounted, moved or replaced; bring it back, \
+            "{} is no longer the folder that the agent started with: it was unmounted, moved or replaced; bring it back, \
              or restart the agent where the store is",
             self.path.display()
         )))
     }
 }
 
-/// An object that has its bytes but not yet its name. Readers and listings do not see it. Removed when dropped.
+/// An object that has its bytes but not its name yet. Readers and listings do not see it. Removed when dropped.
 struct Staged(PathBuf);
 
 impl Staged {
     fn write(path: &Path, payload: &PutPayload) -> io::Result<Self> {
         let (mut file, staged) = Self::new(path)?;
         payload.iter().try_for_each(|bytes| file.write_all(bytes))?;
-        // Durable: the bytes before the name. After a failure they are written again, to another file.
+        // Durable: the bytes before the name. After a failure they are written again, to a different file.
         file.sync_all()?;
         Ok(staged)
     }
@@ -277,19 +279,19 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        // Left behind, it only takes space.
+        // If it is left behind, it only takes space.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-/// A name beside an object's, of the kind that the library below uses for its own files and leaves out of listings.
+/// A name next to an object's, of the kind that the library below uses for its own files and leaves out of listings.
 fn hidden(path: &Path, number: u64) -> PathBuf {
     let mut hidden = path.as_os_str().to_owned();
     hidden.push(format!("#{number}"));
     hidden.into()
 }
 
-/// Waits until no other process replaces the object. The file stays: removed, two could hold it.
+/// Waits until no other process replaces the object. The file stays: if it were removed, two could hold it.
 fn lock(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(hidden(path, 0))?;
     file.lock()?;
@@ -356,7 +358,7 @@ impl ObjectStore for Folder {
         locations: BoxStream<'static, Result<ObjectPath>>,
     ) -> BoxStream<'static, Result<ObjectPath>> {
         match self.0.trusted() {
-            // Not made durable: what comes back after a crash was unnecessary, and is deleted again.
+            // Not made durable: what comes back after a crash was unneeded, and is deleted again.
             Ok(()) => self.0.objects.delete_stream(locations),
             Err(error) => futures::future::ready(Err(error)).into_stream().boxed(),
         }
@@ -366,7 +368,7 @@ impl ObjectStore for Folder {
         match self.0.trusted() {
             Ok(()) => {
                 let inner = Arc::clone(&self.0);
-                // Complete only if the folder was there to the end.
+                // Complete only if the folder was there until the end.
                 let end = futures::stream::once(async move { inner.trusted() });
                 let end = end.filter_map(async |end| end.err().map(Err));
                 self.0.objects.list(prefix).chain(end).boxed()
@@ -423,7 +425,7 @@ mod tests {
     use bytes::Bytes;
     use std::sync::atomic::AtomicU32;
 
-    /// A folder whose `n`-th sync fails, once, as a disk that drops what it could not write; and how many there were.
+    /// A folder whose `n`-th sync fails once, like a disk that drops what it could not write; and a count of the syncs.
     fn failing(root: &Path, n: u32) -> (Folder, Arc<AtomicU32>) {
         let syncs = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&syncs);
@@ -487,7 +489,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_that_goes_away_is_no_store_and_is_never_made_again() {
+    async fn a_folder_that_goes_away_is_not_a_store_and_is_never_created_again() {
         let dir = tempfile::tempdir().unwrap();
         let (path, elsewhere) = (dir.path().join("store"), dir.path().join("elsewhere"));
         let link = dir.path().join("link");
@@ -498,7 +500,7 @@ mod tests {
         let refused = async |folder: &Folder| {
             let error = create(folder, "a/2").await.unwrap_err().to_string();
             assert!(error.contains("unmounted, moved or replaced"), "{error}");
-            // Nothing is told of what is or is not there.
+            // Nothing is reported about what is or is not there.
             let read = folder.get(&"a/1".into()).await;
             assert!(!matches!(read, Ok(_) | Err(Error::NotFound { .. })), "{read:?}");
             folder.list(None).next().await.unwrap().unwrap_err();
@@ -541,7 +543,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn of_eight_that_replace_one_version_one_does() {
+    async fn of_eight_that_replace_one_version_exactly_one_does() {
         let dir = tempfile::tempdir().unwrap();
         let folders: Vec<_> = (0..8).map(|_| Folder::open(dir.path()).unwrap()).collect();
         let path = ObjectPath::from("a/1");
@@ -562,6 +564,6 @@ mod tests {
             let refused = |result: &Result<_>| matches!(result, Err(Error::Precondition { .. }));
             assert_eq!(results.iter().filter(|result| refused(result)).count(), 7, "round {round}");
         }
-        assert_eq!(folders[0].list(None).count().await, 1, "the lock is no object");
+        assert_eq!(folders[0].list(None).count().await, 1, "the lock is not an object");
     }
 }

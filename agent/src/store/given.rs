@@ -1,4 +1,4 @@
-//! The options of a store as `agent.toml` and the command line give them.
+//! The options of a store, as given in `agent.toml` and on the command line.
 
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -25,7 +25,7 @@ impl<'de> Deserialize<'de> for StoreOptions {
                 while let Some(name) = map.next_key::<String>()? {
                     let OptionValue(value) = map.next_value()?;
                     let value = value.ok_or_else(|| {
-                        M::Error::custom(format!("the value of `{name}` is text: put it between quotes"))
+                        M::Error::custom(format!("the value of `{name}` is text: put it in quotes"))
                     })?;
                     options.insert(name, value);
                 }
@@ -37,7 +37,7 @@ impl<'de> Deserialize<'de> for StoreOptions {
     }
 }
 
-/// The value of an option: text, or yes and no as TOML has them. `None` for anything else.
+/// The value of an option: text, or a TOML boolean. `None` for anything else.
 #[derive(Deserialize)]
 #[serde(from = "toml::Value")]
 struct OptionValue(Option<String>);

@@ -1,8 +1,8 @@
-//! Listings that take long: page by page, each with its own time, and on from where they were when one fails.
+//! Listings that take long: page by page, each with its own time limit, continuing from the same place when one fails.
 //!
-//! A store that needs seconds for a page would otherwise never get to the end of a long log: each new attempt would begin
-//! with the first page. What is listed is still complete: an object that was there before the first page and stays is on
-//! the page of its name, whenever that is asked for.
+//! A store that needs seconds for a page would otherwise never get to the end of a long log: each new attempt would
+//! begin with the first page. What is listed is still complete: an object that existed before the first page and stays
+//! is on the page of its name, whenever that page is requested.
 
 use crate::causes::causes;
 use futures::StreamExt;
@@ -12,26 +12,27 @@ use std::time::Duration;
 use strongroom_replica::Unavailable;
 use tokio::time::{sleep, timeout};
 
-/// How often in a row a page may fail before the listing does, and the pause after the first time; then twice as long.
+/// How often in a row a page may fail before the listing fails, and the pause after the first failure; each further
+/// pause is twice as long.
 const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// A store that has shown this many names in order is taken to list in order, so that a listing can continue after the last
-/// of them. One that does not, such as a folder, starts over.
+/// A store that has shown this many names in order is assumed to list in order, so that a listing can continue after
+/// the last of them. One that does not, such as a folder, starts over.
 const IN_ORDER: usize = 64;
 
-/// Where a listing is.
+/// How far a listing is.
 struct Progress {
     after: ObjectPath,
-    /// Where nobody wants to know more.
+    /// Where the listing may end.
     until: Option<ObjectPath>,
     found: Vec<ObjectPath>,
     ascends: bool,
 }
 
 impl Progress {
-    /// Takes the next name. Whether more are wanted.
+    /// Takes the next name. Returns whether more are wanted.
     fn take(&mut self, location: ObjectPath) -> bool {
-        // Not every store knows how to begin in the middle.
+        // Not every store can begin in the middle.
         if location <= self.after {
             return true;
         }
@@ -45,7 +46,7 @@ impl Progress {
         self.ascends && self.found.len() >= IN_ORDER
     }
 
-    /// After what to go on, with what was found before.
+    /// The name to continue after, with what was found before.
     fn resume(&mut self) -> ObjectPath {
         if !self.is_in_order() {
             (self.found, self.ascends) = (Vec::new(), true);
@@ -54,8 +55,8 @@ impl Progress {
     }
 }
 
-/// All objects below `prefix` whose names sort after `after` and before `until`, in no order; some of them perhaps twice,
-/// and perhaps some from there on. The store may take `page_timeout` for each page.
+/// All objects below `prefix` whose names sort after `after` and before `until`, in no particular order, perhaps some
+/// of them twice, and perhaps some past `until`. The store may take `page_timeout` for each page.
 ///
 /// # Errors
 /// [`Unavailable`]: a page failed too often.
@@ -88,7 +89,7 @@ pub(super) async fn list(
     }
 }
 
-/// Lists on after `from` until the end, or until a page fails; says why.
+/// Continues the listing after `from` until the end, or until a page fails; returns why.
 async fn pages(
     objects: &impl ObjectStore,
     prefix: &ObjectPath,
@@ -98,7 +99,7 @@ async fn pages(
 ) -> Result<(), String> {
     let mut listed = objects.list_with_offset(Some(prefix), from);
     loop {
-        // Within a page, the next object is there at once.
+        // Within a page, the next object is available at once.
         let next: Option<object_store::Result<ObjectMeta>> =
             timeout(page_timeout, listed.next()).await.map_err(|_| "it took too long".to_owned())?;
         match next {

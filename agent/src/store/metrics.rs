@@ -1,4 +1,4 @@
-//! What the store is asked for and what that moves, by purpose and kind of call: what a bill is made of.
+//! What the store is asked to do and how many bytes that moves, by purpose and kind of call: what a bill is made of.
 
 use crate::causes::causes;
 use object_store::Error;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What a call of the store is for.
+/// What a call to the store is for.
 ///
 /// A new one is a variant here, which the compiler then follows, and [`super::Store::with_purpose`] where its calls are
 /// made; `docs/storage.md`, "What it costs", lists it for operators.
@@ -23,11 +23,11 @@ pub enum Purpose {
     Log,
     /// The stored tree, and the markers that name its generations.
     Tree,
-    /// The question at the start whether the store can hold a log.
+    /// The check at the start whether the store can hold a log.
     Probe,
 }
 
-/// What a call of the store does, as stores bill it.
+/// What a call to the store does, in the terms of a bill.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Kind {
     /// Writes or copies an object, or a part of one; begins or ends an upload in parts.
@@ -41,7 +41,7 @@ pub enum Kind {
 }
 
 impl Purpose {
-    /// Whether a call that fails is trouble to tell an operator of. The tree's library gives up calls on purpose.
+    /// Whether a call that fails is worth reporting to an operator. The tree's library gives up calls on purpose.
     const fn tells_trouble(self) -> bool {
         match self {
             Self::Log | Self::Probe => true,
@@ -84,7 +84,7 @@ impl Kind {
     }
 }
 
-/// How many objects one request of a listing brings. Stores that bring more at once are asked less often than counted.
+/// How many objects one request of a listing brings. Stores that return more at once are asked less often than counted.
 pub const LIST_PAGE: u64 = 1000;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -112,14 +112,14 @@ pub struct StoreMetrics {
 /// How long a failure is reported if no call of its kind follows.
 const TOLD: Duration = Duration::from_secs(60);
 
-/// What the last call of each kind failed with, if it did, and when; of purposes that tell.
+/// How the last call of each kind failed, if it did, and when; only for purposes that report failures.
 #[derive(Clone, Default, Debug)]
 struct Trouble(Arc<Mutex<BTreeMap<Kind, (Instant, String)>>>);
 
 impl Trouble {
     fn ended(&self, kind: Kind, why: Option<String>) {
         if kind == Kind::Delete {
-            // Nobody waits for one: what is not deleted only takes space.
+            // Nothing waits for a delete: what is not deleted only takes space.
             return;
         }
         let mut of = self.0.lock();
@@ -131,12 +131,12 @@ impl Trouble {
 }
 
 impl StoreMetrics {
-    /// What the newest calls failed with, for each kind that has not succeeded since.
+    /// How the newest calls failed, for each kind that has not succeeded since.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         let of = self.trouble.0.lock();
         let lately = of.iter().filter(|(_, (at, _))| at.elapsed() < TOLD);
-        // A folder that is gone fails all kinds in the same words, which are told once.
+        // A folder that is gone fails all kinds in the same words, which are reported once.
         let mut said: Vec<(String, &str)> = Vec::new();
         for (kind, (_, why)) in lately {
             match said.iter_mut().find(|(_, same)| *same == why.as_str()) {
@@ -151,15 +151,15 @@ impl StoreMetrics {
     /// Makes the counters known under `store_…`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("store");
-        registry.register("calls", "Calls of the object store that have ended", self.calls.clone());
+        registry.register("calls", "Calls to the object store that have ended", self.calls.clone());
         registry.register(
             "failed_calls",
-            "Calls of the object store that it did not answer, or given up before it did",
+            "Calls to the object store that it did not answer, or that were given up before it did",
             self.failed.clone(),
         );
         registry.register(
             "declined_calls",
-            "Calls that the object store answered with: it exists, it does not exist, or another version is there",
+            "Calls that the object store answered with: it exists, it does not exist, or there is another version",
             self.declined.clone(),
         );
         registry.register_with_unit(
@@ -170,7 +170,7 @@ impl StoreMetrics {
         );
         registry.register_with_unit(
             "received",
-            "Object bytes asked of the object store and promised by it",
+            "Object bytes that the object store's answers announced",
             Unit::Bytes,
             self.received.clone(),
         );
@@ -188,7 +188,7 @@ impl StoreMetrics {
         self.failed.get_or_create(&CallLabels { purpose, kind }).get()
     }
 
-    /// How many calls were answered with what is, or is not, there already.
+    /// How many calls were answered with what already exists, or does not.
     #[must_use]
     pub fn declined_calls(&self, purpose: Purpose, kind: Kind) -> u64 {
         self.declined.get_or_create(&CallLabels { purpose, kind }).get()
@@ -200,7 +200,7 @@ impl StoreMetrics {
         self.sent.get_or_create(&PurposeLabel { purpose }).get()
     }
 
-    /// How many bytes of objects the answers held.
+    /// How many bytes of objects the answers announced.
     #[must_use]
     pub fn bytes_received(&self, purpose: Purpose) -> u64 {
         self.received.get_or_create(&PurposeLabel { purpose }).get()
@@ -226,12 +226,12 @@ impl StoreMetrics {
 enum Ends {
     /// Not yet.
     UnderWay,
-    /// With no answer of use.
+    /// Without a useful answer.
     Unanswered,
     Done,
     /// With an answer about the object.
     Declined,
-    /// Nothing was asked of the store: its client cannot ask such a thing.
+    /// The store was not asked: its client cannot make such a call.
     Unasked,
 }
 
@@ -248,11 +248,11 @@ impl Ends {
     }
 }
 
-/// Shorter than any limit on a call's time. Who lets go of one before that has something else to do, such as to close the
-/// tree, and did not give up on the store.
+/// Shorter than any time limit on a call. A caller that lets go of one before that has something else to do, such as
+/// closing the tree, and did not give up on the store.
 const LET_GO: Duration = Duration::from_secs(1);
 
-/// A call under way, counted when it ends. Dropped without an end, it has failed: whoever waited gave up.
+/// A call under way, counted when it ends. Dropped without an end, it has failed: the caller gave up.
 #[must_use]
 pub(super) struct Call {
     metrics: StoreMetrics,
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_fails_is_told_until_a_call_of_that_kind_succeeds() {
+    async fn a_failure_is_reported_until_a_call_of_that_kind_succeeds() {
         let metrics = StoreMetrics::default();
         assert_eq!(metrics.trouble(), None);
         metrics.begin(Purpose::Log, Kind::Put).end(&full());
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_tree_gives_up_is_no_trouble() {
+    fn what_the_tree_gives_up_is_not_reported() {
         let metrics = StoreMetrics::default();
         drop(metrics.begin(Purpose::Tree, Kind::Put));
         assert_eq!(metrics.trouble(), None);

@@ -1,8 +1,8 @@
 //! The object store under the logs, seen through the few operations whose guarantees the protocol needs.
 //!
 //! Owns how a name is created once and only once, and when what was written or found is durable. The store is trusted
-//! for availability alone: HSMs check every byte that comes out of it. What rests on [`Store::create`] is that of two
-//! agents that extend the log at the same place one learns that it lost, and that no agent is told "created" of
+//! for availability alone: HSMs check every byte that comes out of it. Two things rest on [`Store::create`]: of two
+//! agents that extend the log at the same place, one learns that it lost; and no agent is told "created" about
 //! something that a crash can take back.
 //!
 //! Nothing is overwritten here. The libraries below neither retry nor interpret: a re-sent create would meet its own
@@ -46,9 +46,9 @@ pub(crate) fn founding_object(realm: RealmId) -> String {
 /// The longest object that is read, in bytes.
 pub const MAX_OBJECT_BYTES: u64 = 64 << 20;
 
-/// How often one [`Store::create`] puts the same bytes before it gives up knowing.
+/// How often one [`Store::create`] puts the same bytes before it gives up on knowing the outcome.
 const ATTEMPTS: u32 = 3;
-/// The pause after the first attempt; after the next it is four times as long. Written out, here and in the agent's other
+/// The pause after the first attempt; the next is four times as long. Written out, here and in the agent's other
 /// loops, because `backon` repeats a call until it succeeds: here a read comes between two attempts and may settle both,
 /// and elsewhere a pause starts small again when there was progress, or ends early when there is news.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -81,7 +81,7 @@ impl Default for Timeouts {
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The URL has a scheme that is not supported.
+    /// The URL's scheme is not supported.
     #[error("cannot use {scheme}:// as a store; give a file://, memory://, s3://, az:// or gs:// URL")]
     Scheme {
         /// The scheme.
@@ -106,7 +106,7 @@ pub enum StoreError {
     /// Not a URL.
     #[error("the store is a URL, such as `file:///var/lib/strongroom/store`")]
     Url,
-    /// The URL has not the form of its scheme.
+    /// The URL does not have the form that its scheme needs.
     #[error("cannot use this {scheme}: URL as a store; write it as {form}")]
     Form {
         /// The scheme.
@@ -122,7 +122,7 @@ pub enum StoreError {
         /// What is wrong with the value, without it, and what to do.
         wrong: &'static str,
     },
-    /// The folder of a `file://` store is not there, and is not to be made.
+    /// The folder of a `file://` store does not exist, and must not be created.
     #[error("there is no folder {}; check the spelling of the store's URL, and that its disk is mounted", path.display())]
     NoFolder {
         /// The folder.
@@ -138,7 +138,7 @@ pub enum StoreError {
     },
     /// The store lets a second create of a name succeed, so it cannot hold a log.
     #[error(
-        "the store does not refuse to create an object that exists, or not while others create it too, so two agents \
+        "the store does not refuse to create an object that exists, or does not while others create it too, so two agents \
          could both believe that they extended the log; use a store with conditional writes"
     )]
     OverwritesOnCreate,
@@ -149,7 +149,7 @@ pub enum StoreError {
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
     base: ObjectPath,
-    /// Where the objects lie, if that is a folder of this machine.
+    /// Where the objects are, if that is a folder on this machine.
     folder: Option<Folder>,
     metrics: StoreMetrics,
     purpose: Purpose,
@@ -187,8 +187,8 @@ impl Store {
         Self { purpose, ..self.clone() }
     }
 
-    /// The objects themselves, for the library that keeps the tree; counted as [`Purpose::Tree`], whatever [`Self::with_purpose`] said. What is put there is
-    /// durable when that is reported. Nothing below retries.
+    /// The objects themselves, for the library that keeps the tree; counted as [`Purpose::Tree`], whatever
+    /// [`Self::with_purpose`] said. What is put there is durable when that is reported. Nothing below retries.
     #[must_use]
     pub fn objects(&self) -> Arc<dyn ObjectStore> {
         Arc::new(self.counted(Purpose::Tree))
@@ -216,11 +216,10 @@ impl Store {
 
     /// Creates `name` with `bytes` unless it exists.
     ///
-    /// "Exists" and every failure are settled by reading the name, since either may stem from our own bytes. Of any
+    /// "Exists" and every failure are settled by reading the name, because either may come from our own bytes. Of any
     /// number of callers with different bytes, at most one is ever told [`CreateOutcome::Created`] while the object is
     /// not deleted; a caller that repeats its own bytes gets `Created` again. What was created is visible to every read
-    /// and listing from then on, and survives every crash. After `Unknown`, the object may be there, or get there
-    /// later.
+    /// and listing from then on, and survives every crash. After `Unknown`, the object may exist, or appear later.
     pub async fn create(&self, name: &str, bytes: Bytes) -> CreateOutcome {
         let Some(path) = self.path(name) else { return CreateOutcome::Unknown };
         let mut pause = FIRST_PAUSE;
@@ -236,7 +235,7 @@ impl Store {
                 Err(_) => tracing::warn!(name, "a write to the object store took too long"),
             }
             match self.get(&path).await {
-                // Durable: whoever put our bytes there may have died before it synced the folder.
+                // Durable: the process that put our bytes there may have died before it synced the folder.
                 ReadOutcome::Found(found) if found == bytes && self.settle_above(&path).await => {
                     return CreateOutcome::Created;
                 }
@@ -257,8 +256,8 @@ impl Store {
 
     /// The names of all objects in `folder` that sort after `after`, ascending; objects in folders below it are left
     /// out. Both are whole names; `after` need not exist. Complete: every object whose create was reported before the
-    /// call, and that nobody deleted, is among them. Durable: nothing that is listed vanishes in a crash. Takes as long as
-    /// its pages do; where one fails, it is tried a few more times from there.
+    /// call, and that was not deleted, is among them. Durable: nothing that is listed vanishes in a crash. Takes as
+    /// long as its pages do; if one fails, it is tried a few more times from there.
     ///
     /// # Errors
     /// [`Unavailable`]; never a part of the list.
@@ -266,7 +265,7 @@ impl Store {
         self.list_between(folder, after, None).await
     }
 
-    /// The same of those names alone that sort before `until`; what is after them costs at most a page.
+    /// The same, but only for names that sort before `until`; what comes after them costs at most a page.
     ///
     /// # Errors
     /// [`Unavailable`]; never a part of the list.
@@ -306,8 +305,8 @@ impl Store {
         Ok(names)
     }
 
-    /// The names of the folders in `folder`, without the way to them. For whoever looks at a store as a whole; the log
-    /// never rests on it.
+    /// The names of the folders in `folder`, without the path to them. For those that look at a store as a whole; the
+    /// log never relies on it.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -326,8 +325,8 @@ impl Store {
         }
     }
 
-    /// Deletes the object `name`, if there is one. Afterwards no read or listing finds it, unless it is
-    /// created again, or a folder's machine crashes before it has written that down.
+    /// Deletes the object `name`, if there is one. Afterwards no read or listing finds it, unless it is created again,
+    /// or a folder's machine crashes before it has written the deletion down.
     ///
     /// # Errors
     /// [`Unavailable`]: it may be gone, or go later.
@@ -350,7 +349,7 @@ impl Store {
         match timeout(self.timeouts.read, read_whole(&self.own(), path)).await {
             Ok(Ok(Some(bytes))) => ReadOutcome::Found(bytes),
             Ok(Ok(None)) => {
-                tracing::error!(%path, "the store holds an object that is not of the length it says, or too long");
+                tracing::error!(%path, "the store holds an object that does not have the length it says, or is too long");
                 ReadOutcome::Unavailable
             }
             Ok(Err(object_store::Error::NotFound { .. })) => ReadOutcome::Absent,
@@ -377,7 +376,7 @@ impl Store {
         self.settle(&parts.into_iter().collect()).await
     }
 
-    /// Makes durable that what is in `folder` is there.
+    /// Makes it durable that what is in `folder` exists.
     async fn settle(&self, folder: &ObjectPath) -> bool {
         let Some(disk) = &self.folder else { return true };
         let settled = disk.settle(folder).await;
@@ -389,7 +388,7 @@ async fn put_new(objects: &impl ObjectStore, path: &ObjectPath, bytes: Bytes) ->
     objects.put_opts(path, bytes.into(), PutOptions::from(PutMode::Create)).await.map(drop)
 }
 
-/// `None`: what came is longer than any object may be, or shorter than it should be.
+/// `None`: what came is longer than an object may be, or shorter than it should be.
 async fn read_whole(objects: &impl ObjectStore, path: &ObjectPath) -> object_store::Result<Option<Vec<u8>>> {
     let object = objects.get(path).await?;
     let (size, mut bytes) = (object.meta.size, Vec::new());
@@ -398,7 +397,7 @@ async fn read_whole(objects: &impl ObjectStore, path: &ObjectPath) -> object_sto
     }
     let mut chunks = match object.payload {
         GetResultPayload::Stream(chunks) => chunks,
-        // Of the length that the file had; an error if it has become shorter.
+        // The length that the file had; an error if it has become shorter.
         GetResultPayload::File(..) => return Ok(Some(object.bytes().await?.into())),
     };
     while let Some(chunk) = chunks.next().await {

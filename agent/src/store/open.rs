@@ -16,8 +16,8 @@ use std::sync::Arc;
 use url::Url;
 
 impl Store {
-    /// The store at `url`; options go by the names that `object_store` gives them. Cloud stores also take what their
-    /// usual environment variables say. Each `memory://` is a new and empty store.
+    /// The store at `url`; options have the names that `object_store` gives them. Cloud stores also use their usual
+    /// environment variables. Each `memory://` is a new and empty store.
     ///
     /// # Errors
     /// [`StoreError`]. Does not ask the store itself: see [`Self::probe`].
@@ -25,10 +25,10 @@ impl Store {
         Self::open_with(url, options, Self::open_folder)
     }
 
-    /// The same for whoever looks at a store that must be there: no folder is made.
+    /// The same, for a store that must exist: no folder is created.
     ///
     /// # Errors
-    /// [`StoreError`]; of a folder that is not there, [`StoreError::NoFolder`].
+    /// [`StoreError`]; for a folder that does not exist, [`StoreError::NoFolder`].
     pub fn open_existing(url: &Url, options: &StoreOptions) -> Result<Self, StoreError> {
         Self::open_with(url, options, |url| match url.to_file_path() {
             Ok(path) if !path.is_dir() => Err(StoreError::NoFolder { path }),
@@ -89,7 +89,7 @@ const FILE: &str = "file:///var/lib/strongroom/store: three slashes, then a path
 /// [`StoreError::Url`], [`StoreError::Form`].
 pub fn parse_url(text: &str) -> Result<Url, StoreError> {
     let url = Url::parse(text).map_err(|_| StoreError::Url)?;
-    // By the URL alone, `file:store` could not be told from `file:///store`.
+    // From the parsed URL alone, `file:store` could not be told from `file:///store`.
     if url.scheme() == "file" && !text.get(5..).is_some_and(|path| path.starts_with("///")) {
         return Err(StoreError::Form { scheme: "file".into(), form: FILE });
     }
@@ -97,7 +97,7 @@ pub fn parse_url(text: &str) -> Result<Url, StoreError> {
     Ok(url)
 }
 
-/// Refuses addresses with a part missing or a part too many, which would be read as a place that nobody meant.
+/// Refuses addresses with a part missing or a part too many, which would be read as a place that was not meant.
 fn check_form(url: &Url) -> Result<(), StoreError> {
     let form = |form| Err(StoreError::Form { scheme: url.scheme().into(), form });
     let more = url.query().is_some() || url.fragment().is_some();
@@ -148,7 +148,7 @@ impl Settings<'_> {
         };
         built(None).map_err(|error| match error {
             StoreError::Settings { why, .. } => {
-                // The one without which the store could be built.
+                // The option without which the store could be built.
                 let culprit = self.options.0.keys().find(|name| built(Some(name)).is_ok());
                 let option = culprit.map(|name| format!(", option `{name}`")).unwrap_or_default();
                 StoreError::Settings { option, why }

@@ -1,7 +1,7 @@
-//! What is wrong with the options of a store, by their names: found before an agent starts.
+//! What is wrong with the options of a store, by name: found before an agent starts.
 //!
-//! The library below takes any text, and finds out with the first request; some of it makes it panic there. Options also
-//! come from its usual environment variables. Values may be credentials: no message repeats one.
+//! The library below accepts any text, and finds problems only with the first request; some values make it panic there.
+//! Options also come from its usual environment variables. Values may be credentials: no message repeats one.
 
 use super::StoreError;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -11,11 +11,11 @@ use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use std::str::FromStr;
 use url::Url;
 
-/// A kind of store, as far as its options go.
+/// A kind of store, as far as its options are concerned.
 pub(super) trait Options: Sized + Clone {
     /// Their names.
     type Key: FromStr + AsRef<str> + 'static;
-    /// Those that a store is reached and credentials are shown by, also from the environment.
+    /// Those that say where the store is and hold its credentials, including from the environment.
     const CHECKED: &'static [Self::Key];
     /// Whether plain HTTP is allowed.
     const ALLOW_HTTP: Self::Key;
@@ -86,7 +86,8 @@ options!(
 );
 options!(GoogleCloudStorageBuilder, GoogleConfigKey, [Bucket, BaseUrl, BearerToken]);
 
-/// Options by name on `start`, which may have some of the environment; all of them usable as far as that can be said.
+/// Sets options by name on `start`, which may already have some from the environment. Checks all of them, as far as
+/// possible.
 pub(super) fn apply<'a, B: Options>(
     scheme: &str,
     start: B,
@@ -96,19 +97,19 @@ pub(super) fn apply<'a, B: Options>(
     for (name, value) in options {
         let key = name.to_ascii_lowercase().parse::<B::Key>();
         let key = key.map_err(|_| StoreError::Option { scheme: scheme.into(), name: name.clone() })?;
-        // Under its own name, which the environment may be called by as well.
+        // Under its canonical name, which the environment may use as well.
         let canonical = key.as_ref().to_owned();
         check(&canonical, value).map_err(|wrong| StoreError::Value { name: name.clone(), wrong })?;
         builder = builder.with(key, value);
     }
     for key in B::CHECKED {
         if let Some(value) = builder.value(key) {
-            let environment = format!("{} (of the environment)", key.as_ref());
+            let environment = format!("{} (from the environment)", key.as_ref());
             check(key.as_ref(), &value).map_err(|wrong| StoreError::Value { name: environment, wrong })?;
             let http = is_address_of_store(key.as_ref()) && value.starts_with("http://");
             if http && !builder.value(&B::ALLOW_HTTP).as_deref().is_some_and(is_true) {
-                let wrong = "an address with `http://` lets everybody on the way read and change what goes there; take \
-                             `https://`, or say `allow_http = \"true\"` as well";
+                let wrong = "an address with `http://` lets everybody on the way read and change what goes there; use \
+                             `https://`, or set `allow_http = \"true\"` as well";
                 return Err(StoreError::Value { name: key.as_ref().into(), wrong });
             }
         }
@@ -116,7 +117,7 @@ pub(super) fn apply<'a, B: Options>(
     Ok(builder)
 }
 
-/// What is wrong with the value of the option of this name.
+/// What is wrong with the value of the option with this name.
 fn check(name: &str, value: &str) -> Result<(), &'static str> {
     let is_text = name == "proxy_ca_certificate" || name == "google_service_account_key";
     let is_file = name.ends_with("_file")
@@ -149,7 +150,7 @@ fn is_address(name: &str) -> bool {
         && name != "azure_use_fabric_endpoint"
 }
 
-/// Not that of a service for credentials, which some clouds have in the clear on the machine itself.
+/// Not the address of a credential service, which some clouds offer unencrypted on the machine itself.
 fn is_address_of_store(name: &str) -> bool {
     ["aws_endpoint", "aws_endpoint_url_s3", "azure_storage_endpoint", "google_base_url"].contains(&name)
 }
@@ -160,7 +161,7 @@ fn is_url(value: &str) -> bool {
     })
 }
 
-/// As the library reads it.
+/// Parses it as the library does.
 pub(super) fn is_true(value: &str) -> bool {
     ["1", "true", "on", "yes", "y"].iter().any(|yes| yes.eq_ignore_ascii_case(value))
 }

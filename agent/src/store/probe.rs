@@ -1,8 +1,8 @@
-//! Whether a store can hold a log: asked before an agent trusts it. What follows from the answers is in [`Trust`](super::Trust).
+//! Whether a store can hold a log: checked before an agent trusts it. [`Trust`](super::Trust) draws the conclusions.
 //!
-//! A store that ignores conditions would let two agents both believe that they extended the log. Some ignore them
-//! always; some look first and write then, and honour them only while nobody else writes. The latter are found by
-//! racing, so a store may still pass by luck: this finds what is broken, it proves nothing.
+//! A store that ignores conditions would let two agents both believe that they extended the log. Some stores always
+//! ignore them; others look first and then write, and honour conditions only while nobody else writes. The latter are
+//! found by racing, so a store may still pass by luck: this finds what is broken, but proves nothing.
 
 use super::{Store, StoreError};
 use crate::store::metrics::Purpose;
@@ -17,29 +17,29 @@ use tokio::time::timeout;
 pub(super) const RACES: u8 = 5;
 const WRITERS: u8 = 8;
 
-/// What the store did with some creates of one name.
+/// What the store did with several creates of one name.
 #[derive(PartialEq, Eq)]
 enum Verdict {
-    /// What it must.
+    /// What it must do.
     Honours,
-    /// What it must not.
+    /// What it must not do.
     Ignores,
     /// It answered too little to tell.
     Unclear,
 }
 
 impl Store {
-    /// Asks the store whether it refuses to create a name twice, one writer after the other and eight at once, the one
-    /// thing that the log cannot do without. At most 54 calls. Uses, and removes where it may, objects
-    /// `probe/<salt>-<number>`; the salt is the caller's, random, and a new one each time.
+    /// Asks the store whether it refuses to create a name twice, one writer after another and eight at once: the one
+    /// thing that the log cannot do without. At most 54 calls. Uses objects named `probe/<salt>-<number>`, and removes
+    /// them where it may; the caller's salt is random, and new each time.
     ///
     /// # Errors
-    /// [`StoreError::OverwritesOnCreate`]. That the store cannot be reached now is no error: `Ok(false)`.
+    /// [`StoreError::OverwritesOnCreate`]. If the store cannot be reached now, that is not an error: `Ok(false)`.
     pub async fn probe(&self, salt: [u8; 16]) -> std::result::Result<bool, StoreError> {
         self.probe_in(salt, RACES).await
     }
 
-    /// The same, in this many races. At most 10 calls for each, and 4 more.
+    /// The same, in this many races. At most 10 calls for each, plus 4.
     pub(super) async fn probe_in(&self, salt: [u8; 16], races: u8) -> std::result::Result<bool, StoreError> {
         let (objects, time) = (self.counted(Purpose::Probe), self.timeouts.read);
         for round in 0..=races {
@@ -61,7 +61,7 @@ impl Store {
             };
             if let Ok(Err(error)) = timeout(time, objects.delete(&path)).await {
                 // The log itself needs no right to delete.
-                tracing::info!(%error, object = %path, "the probe object stays in the store");
+                tracing::info!(%error, object = %path, "a probe object stays in the store");
             }
             match verdict {
                 Verdict::Honours => {}
@@ -73,7 +73,7 @@ impl Store {
     }
 }
 
-/// What became of one writer's create; `None` when it took too long.
+/// The outcome of one writer's create; `None` if it took too long.
 type Written = Option<Result<()>>;
 
 async fn write(objects: &impl ObjectStore, path: &ObjectPath, time: Duration, writer: u8) -> Written {
@@ -108,7 +108,7 @@ async fn judge(objects: &impl ObjectStore, path: &ObjectPath, written: Vec<Writt
     }
     match winners[..] {
         [] => Ok(Verdict::Unclear),
-        // Whoever else failed may have written too.
+        // The others that failed may have written too.
         [_] if unclear => Ok(Verdict::Unclear),
         [winner] => {
             let held = objects.get(path).await?.bytes().await?;

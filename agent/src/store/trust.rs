@@ -1,7 +1,8 @@
-//! Whether an agent may rely on its store, by what the probe has found so far.
+//! Whether an agent may rely on its store, judging by what the probe has found so far.
 //!
-//! A store that once let two writers win is not trusted again because it passed a probe: it may let two win now and then.
-//! Until then the agent does not serve, says why wherever an operator looks, and keeps asking, slowly.
+//! A store that once let two writers win is not trusted again just because it passed a probe: it may let two win only
+//! now and then. Until it is trusted, the agent does not serve, says why wherever an operator looks, and keeps asking,
+//! slowly.
 
 use super::probe::RACES;
 use super::{Store, StoreError};
@@ -15,15 +16,15 @@ use tokio::time::sleep;
 
 /// First and longest pause after a probe that the store did not answer.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
-/// How often a store that was found broken is probed, in how many races each time, and how many probes in a row must find
-/// no race with two winners. A store that lets two win in one of a hundred races passes all 300 one time in twenty, and one
-/// that does in one of fifty one time in four hundred.
+/// How often a store that was found broken is probed, in how many races each time, and how many probes in a row must
+/// find no race with two winners. A store that lets two win in one of a hundred races passes all 300 one time in
+/// twenty; one that does so in one of fifty, one time in four hundred.
 const DOUBT_PERIOD: Duration = Duration::from_secs(60);
 const DOUBT_RACES: u8 = 20;
-/// How many probes in a row a store must pass that was once found broken.
+/// How many probes in a row a store that was once found broken must pass.
 pub const CLEAN_PROBES: u32 = 15;
 
-/// Where an agent is with its store.
+/// What an agent knows about its store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum State {
     /// The probe has not been answered yet.
@@ -31,11 +32,11 @@ enum State {
     Unasked,
     /// It may be relied on.
     Given,
-    /// It let two writers win. So many probes in a row have found nothing since.
+    /// It let two writers win. This many probes in a row have found nothing since.
     Refused { clean: u32 },
 }
 
-/// What an agent thinks of its store. Clones are one.
+/// An agent's trust in its store. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
     state: Arc<Mutex<State>>,
@@ -51,7 +52,7 @@ impl Trust {
         let peers = registry.sub_registry_with_prefix("peers");
         peers.register(
             "refusing_store",
-            "Peers that serve nobody since their probe found the object store broken",
+            "Peers that do not serve because their probe found the object store broken",
             self.doubting_peers.clone(),
         );
         let store = registry.sub_registry_with_prefix("store");
@@ -84,7 +85,7 @@ impl Trust {
         match *self.state() {
             State::Given => None,
             State::Unasked => Some(
-                "the store has not answered all that the probe asks at the start; see that it is reachable"
+                "the store has not answered everything that the probe asks at the start; check that it can be reached"
                     .into(),
             ),
             State::Refused { clean } => Some(format!(
@@ -95,13 +96,13 @@ impl Trust {
         }
     }
 
-    /// Whether the store was found broken, and is not trusted since.
+    /// Whether the store was found broken and has not been trusted since.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         matches!(*self.state(), State::Refused { .. })
     }
 
-    /// Takes note of how many peers have found the store broken.
+    /// Records how many peers have found the store broken.
     pub(crate) fn set_doubting_peers(&self, peers: usize) {
         self.doubting_peers.set(i64::try_from(peers).unwrap_or(i64::MAX));
     }
@@ -109,7 +110,7 @@ impl Trust {
     /// Probes the store until it may be relied on.
     ///
     /// # Errors
-    /// The system gives no randomness.
+    /// The system has no randomness to give.
     pub async fn earn(&self, store: &Store) -> Result<(), getrandom::Error> {
         let (first, longest) = RETRY;
         let mut retry = first;
@@ -133,12 +134,12 @@ impl Trust {
         }
     }
 
-    /// Takes what a probe has found.
+    /// Records what a probe has found.
     fn probed(&self, found: Result<bool, StoreError>) {
         let mut state = self.state();
         let next = match (*state, &found) {
             (_, Err(_)) => State::Refused { clean: 0 },
-            // It shows nothing, whether good or bad.
+            // It shows nothing, neither good nor bad.
             (known, Ok(false)) => known,
             (State::Refused { clean }, Ok(true)) if clean + 1 < CLEAN_PROBES => {
                 State::Refused { clean: clean + 1 }
@@ -197,7 +198,7 @@ mod tests {
         assert!(why.contains("conditional writes") && why.contains("(0 so far)"), "{why}");
         for clean in 1..CLEAN_PROBES {
             trust.probed(Ok(true));
-            // One that shows nothing neither counts nor spoils.
+            // A probe that shows nothing neither counts nor resets the count.
             trust.probed(Ok(false));
             assert!(trust.why_not().is_some_and(|why| why.contains(&format!("({clean} so far)"))));
         }

@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 /// How many stored pages are read at once.
 const CONCURRENT: usize = 64;
 
-/// Stores what an advance says, in one atomic step, and lets the cache follow.
+/// Stores what an advance says in one atomic step, and updates the cache.
 pub(super) async fn advance(
     database: &Database,
     cache: &PageCache,
@@ -27,7 +27,7 @@ pub(super) async fn advance(
     let completing = pages.into_iter().map(|page| older.completed(page));
     let pages: Vec<Page> = stream::iter(completing).buffer_unordered(CONCURRENT).try_collect().await?;
     let (batch, pages, bytes) = in_background(move || batch(&advance, pages, &leaves)).await?;
-    // Whatever becomes of the write, and of this call, nothing older may be taken for what is stored.
+    // Whatever happens to the write, and to this call, nothing older may count as what is stored.
     let forget = Forget { cache, prefixes: pages.iter().map(|(page, _)| page.prefix()).collect() };
     let written = database.write(batch).await;
     drop(forget);
@@ -50,7 +50,7 @@ impl Drop for Forget<'_> {
     }
 }
 
-/// What only costs time, where it holds nobody up. If the runtime ends meanwhile, nothing was stored.
+/// Runs what only takes time where it holds nothing up. If the runtime ends meanwhile, nothing was stored.
 async fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, TreeFailure> {
@@ -64,7 +64,7 @@ fn cut(advance: Advance) -> Result<(Advance, Vec<Page>, Vec<SealedBytes>), TreeF
     Ok((advance, pages, leaves))
 }
 
-/// Where pages are completed from.
+/// What pages are completed from.
 struct Older<'a> {
     database: &'a Database,
     cache: &'a PageCache,
@@ -73,10 +73,10 @@ struct Older<'a> {
 }
 
 impl Older<'_> {
-    /// The page with all that it must open.
+    /// The page with everything that it must open.
     ///
-    /// What is closed at its end may be the next page, or a leaf that has moved down because another came beside it:
-    /// only what was stored before can tell, and where this page was not, the one above it.
+    /// What is closed at its end may be the next page, or a leaf that has moved down because another came next to it:
+    /// only what was stored before can tell, and if this page was not stored, the one above it.
     async fn completed(&self, mut page: Page) -> Result<Page, TreeFailure> {
         let prefix = page.prefix();
         if page.is_whole() && page.below().is_empty() {
@@ -112,7 +112,7 @@ impl Older<'_> {
         Ok(true)
     }
 
-    /// How long the prefix is of the tree to which a page belongs.
+    /// The length of the prefix of the tree that a page belongs to.
     fn top(&self, page: &Prefix) -> u16 {
         let id = RecordId(*page.bits());
         self.advance
@@ -131,7 +131,7 @@ fn above(page: &Prefix, top: u16) -> Option<Prefix> {
     if len < page.len() { Prefix::of(&RecordId(*page.bits()), len) } else { None }
 }
 
-/// All that is to be stored, the pages with their lengths as stored, and how many bytes it is.
+/// Everything to be stored, the pages with their stored lengths, and the total number of bytes.
 fn batch(
     advance: &Advance,
     pages: Vec<Page>,

@@ -1,16 +1,17 @@
-//! Decoded pages that were read or written lately.
+//! Decoded pages that were recently read or written.
 //!
-//! What is cached is as little believed as what is stored. That a page read before a snapshot is not kept over the one
-//! that the snapshot wrote only saves reading it again.
+//! What is cached is believed as little as what is stored. A page read before a snapshot does not replace the one that
+//! the snapshot wrote, but only to save reading it again.
 
 use moka::sync::Cache;
 use parking_lot::Mutex;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Page;
 
-/// What a page takes decoded, as a multiple of its bytes as stored: nodes with their digests, one allocation each.
+/// How much memory a decoded page takes, as a multiple of its stored bytes: nodes with their digests, one allocation
+/// each.
 const DECODED: usize = 4;
-/// What the cache itself takes for a page, in bytes.
+/// What the cache itself needs for a page, in bytes.
 const OVERHEAD: usize = 256;
 
 /// A cache of pages, bounded in bytes. How often its content was replaced says whether a page read is still new.
@@ -33,7 +34,7 @@ impl PageCache {
         self.pages.get(prefix).map(|(page, _)| page)
     }
 
-    /// Now. To be asked before reading what is to be kept.
+    /// Now. Call it before reading what will be kept.
     pub(super) fn now(&self) -> At {
         At(*self.changes.lock())
     }
@@ -46,7 +47,7 @@ impl PageCache {
         }
     }
 
-    /// Replaces pages by those written, each with its length as stored.
+    /// Replaces pages by those written, each with its stored length.
     pub(super) fn replace(&self, written: impl IntoIterator<Item = (Page, usize)>) {
         let mut changes = self.changes.lock();
         *changes = changes.wrapping_add(1);
@@ -55,7 +56,7 @@ impl PageCache {
         }
     }
 
-    /// Forgets pages of which it is not known what was written.
+    /// Forgets pages if it is not known what was written of them.
     pub(super) fn forget<'a>(&self, prefixes: impl IntoIterator<Item = &'a Prefix>) {
         let mut changes = self.changes.lock();
         *changes = changes.wrapping_add(1);

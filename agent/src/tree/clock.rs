@@ -1,9 +1,9 @@
-//! The clock of the tree's database: its housekeeping keeps its pace while snapshots are taken, and nearly stops while
-//! none are.
+//! The clock of the tree's database: its housekeeping runs at its normal pace while snapshots are taken, and nearly
+//! stops while none are.
 //!
 //! The database looks for work by reading the store: is there something to compact, to delete, a new manifest? Without
-//! a new snapshot there is not, and every look costs requests. Rounds longer than [`FREE`] therefore wait for the next
-//! snapshot, though not for ever. Shorter ones ask nothing of the store unless a compaction runs, which they keep alive.
+//! a new snapshot there is not, and every look costs requests. So rounds longer than [`FREE`] wait for the next
+//! snapshot, though not forever. Shorter ones ask nothing of the store unless a compaction runs, which they keep alive.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
@@ -15,9 +15,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// Rounds that cost nothing while there is nothing to do are at most this long.
+/// Rounds up to this long cost nothing while there is nothing to do.
 pub(super) const FREE: Duration = Duration::from_secs(10);
-/// How long after a snapshot housekeeping keeps its pace, for what follows from it.
+/// How long after a snapshot housekeeping keeps its normal pace, for the work that follows from it.
 const BUSY: Duration = Duration::from_secs(120);
 /// How long a round may be put off.
 const IDLE_ROUND: Duration = Duration::from_secs(600);
@@ -51,8 +51,8 @@ impl TreeClock {
         self.rounds.snapshot.send_replace(Some(Instant::now()));
     }
 
-    /// From now on the time is at least `time`. The database refuses writes that are older than what it holds, and
-    /// the clock of the host that led before may have been ahead of this one.
+    /// From now on the time is at least `time`. The database refuses writes that are older than what it holds, and the
+    /// clock of the host that led before may have been ahead of this one.
     pub(super) fn not_before(&self, time_ms: i64) {
         let now = self.rounds.time.now().timestamp_millis();
         let ahead = TimeDelta::try_milliseconds(time_ms.saturating_sub(now)).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The database under a stored tree: how it is opened, how long anything may take, and what its errors mean.
 //!
-//! It writes nothing by itself but what housekeeping makes of snapshots that were taken: no write-ahead log, since the
-//! group's log is one; no flush but ours. Its own retries have no end, which only our time limits bound.
+//! It writes nothing by itself except what housekeeping makes of snapshots that were taken: no write-ahead log, because
+//! the group's log is one; no flush except ours. Its own retries never end; only our time limits bound them.
 
 use super::clock::{FREE, TreeClock};
 use super::gate::{Gate, ShutOnDrop};
@@ -29,15 +29,15 @@ use tracing::warn;
 /// How often housekeeping looks for work while snapshots are taken.
 const ROUND: Duration = FREE.saturating_add(Duration::from_secs(2));
 const GARBAGE_ROUND: Duration = Duration::from_secs(60);
-/// How long objects stay that nothing refers to any more: readers may still be at them.
+/// How long objects stay that nothing refers to any more: readers may still be using them.
 const TABLE_GRACE: Duration = Duration::from_secs(300);
-/// The same for what only says which objects those are. Longer than any request can be under way.
+/// The same for the objects that only list the others. Longer than any request can be under way.
 const RECORD_GRACE: Duration = Duration::from_secs(3600);
 
 /// How long unused entries stay in the database's caches.
 const IDLE: Duration = Duration::from_secs(600);
 
-/// How long a stored tree may take, before that counts as no answer of the store.
+/// How long a stored tree may take before that counts as no answer from the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timeouts {
     /// For opening it.
@@ -46,9 +46,9 @@ pub struct Timeouts {
     pub load: Duration,
     /// For taking a snapshot.
     pub advance: Duration,
-    /// For closing it. Longer than this it is not waited for, and writes nothing all the same.
+    /// For closing it. After this it is not waited for any longer, and still writes nothing.
     pub close: Duration,
-    /// For one call of the store, besides a second for each MiB that it sends.
+    /// For one call to the store, plus a second for each MiB that it sends.
     pub call: Duration,
 }
 
@@ -72,7 +72,7 @@ impl Default for Timeouts {
     }
 }
 
-/// How much memory a stored tree takes, and how much time. An agent has one tree for each group of its HSM; see
+/// How much memory and how much time a stored tree may take. An agent has one tree for each group of its HSM; see
 /// [`Self::shared_by`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TreeSettings {
@@ -82,7 +82,7 @@ pub struct TreeSettings {
     pub block_cache_bytes: u64,
     /// For its indexes and filters, in bytes.
     pub index_cache_bytes: u64,
-    /// How long what may take.
+    /// The time limits.
     pub timeouts: Timeouts,
 }
 
@@ -112,7 +112,7 @@ impl TreeSettings {
     }
 }
 
-/// A database that is open for writing until it is dropped; after that, nothing of it touches the store.
+/// A database that is open for writing until it is dropped; after that, nothing in it touches the store.
 pub(super) struct Database {
     db: Db,
     clock: TreeClock,
@@ -121,13 +121,13 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Opens it, or begins it, and closes it to everybody else who has it open.
+    /// Opens it, or begins it, and closes it for everything else that has it open.
     pub(super) async fn open(
         objects: Arc<dyn ObjectStore>,
         place: &TreePlace,
         settings: &TreeSettings,
     ) -> Result<Self, TreeFailure> {
-        // Shut when an opening is given up: it may leave nothing behind that works on.
+        // Shut when an opening is given up: nothing it leaves behind may go on working.
         let Timeouts { call, close: close_timeout, .. } = settings.timeouts;
         let gate = ShutOnDrop(Gate::new(objects, call));
         let clock = TreeClock::new();
@@ -136,7 +136,7 @@ impl Database {
         let cache = SplitCache::new()
             .with_block_cache(Some(moka(settings.block_cache_bytes)))
             .with_meta_cache(Some(moka(settings.index_cache_bytes)));
-        // What a snapshot changes is cached as pages; its blocks would push out what is read.
+        // What a snapshot changes is cached as pages; its blocks would evict what is read.
         let policy =
             BlockCachePolicy::default().with_flush_targets(&[CacheTarget::Index, CacheTarget::Filters]);
         let db = Db::builder(place.database(generation), Arc::new(gate.0.clone()))
@@ -151,7 +151,7 @@ impl Database {
         Ok(Self { db, clock, gate, close_timeout })
     }
 
-    /// All of it as it is now.
+    /// The whole of it as it is now.
     pub(super) fn now(&self) -> Result<Arc<DbSnapshot>, TreeFailure> {
         self.db.snapshot().map_err(failure)
     }
@@ -167,7 +167,7 @@ impl Database {
     }
 
     /// Writes all of it in one atomic step.
-    // Durable: only a flush that has ended puts the batch into the store, as one object that one manifest names.
+    // Durable: only a completed flush puts the batch into the store, as one object that one manifest names.
     pub(super) async fn write(&self, batch: WriteBatch) -> Result<(), TreeFailure> {
         self.clock.busy();
         self.db.write(batch).await.map_err(failure)?;
@@ -175,12 +175,12 @@ impl Database {
         self.db.flush_with_options(flush).await.map_err(failure)
     }
 
-    /// Lets nothing of it touch the store any more.
+    /// From now on, nothing in it touches the store.
     pub(super) fn shut(&self) {
         self.gate.0.shut();
     }
 
-    /// Closes it and waits until nothing of it works any more.
+    /// Closes it and waits until nothing in it works any more.
     pub(super) async fn close(&self) {
         self.shut();
         close(self.db.clone(), self.close_timeout).await;
@@ -196,15 +196,15 @@ impl Drop for Database {
     }
 }
 
-/// Ends what works in the background of a database that can write no more.
+/// Ends the background work of a database that can no longer write.
 async fn close(db: Db, limit: Duration) {
     let options = CloseOptions::default().with_flush_type(None);
     let closing = AssertUnwindSafe(db.close_with_options(options)).catch_unwind();
-    // That it is closed already, or fenced, is as good.
+    // Being closed already, or fenced, is just as good.
     let _closed = timeout(limit, closing).await;
 }
 
-/// Opens it for reading, which writes nothing. `None` if there is none.
+/// Opens it for reading, which writes nothing. `None` if it does not exist.
 pub(super) async fn open_reader(
     objects: Arc<dyn ObjectStore>,
     place: &TreePlace,
@@ -239,14 +239,14 @@ async fn in_use(objects: &dyn ObjectStore, place: &TreePlace) -> Result<u64, Tre
     })
 }
 
-/// Reads what a stored tree says of itself.
+/// Reads what a stored tree says about itself.
 pub(super) async fn snapshot(db: &(impl DbReadOps + Sync)) -> Result<Option<Snapshot>, TreeFailure> {
     let Some(bytes) = db.get(key::SNAPSHOT).await.map_err(failure)? else { return Ok(None) };
     let snapshot = Snapshot::from_bytes(&bytes).ok_or(TreeDamage::Snapshot)?;
     Ok(Some(snapshot))
 }
 
-/// Does it in the time given, and turns a panic of the database into damage: it has met what it cannot make sense of.
+/// Runs it within the time given, and turns a panic of the database into damage: it met something that makes no sense.
 pub(super) async fn bounded<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, TreeFailure>>,
@@ -274,8 +274,9 @@ pub(super) fn failure(error: slatedb::Error) -> TreeFailure {
     }
 }
 
-/// Snapshots and their merging leave blocks, indexes and filters behind of objects that are deleted since. Nothing asks for
-/// those again, and each takes more than the bytes that the bound counts, so they do not stay until the bound is reached.
+/// Snapshots and their merging leave blocks, indexes and filters of objects that have since been deleted. Nothing asks
+/// for those again, and each takes more than the bytes that the bound counts, so they must not stay until the bound is
+/// reached.
 fn moka(max_capacity: u64) -> Arc<dyn DbCache> {
     let options = MokaCacheOptions { max_capacity, time_to_idle: Some(IDLE), ..MokaCacheOptions::default() };
     Arc::new(MokaCache::new_with_opts(options))
@@ -286,7 +287,7 @@ fn database_settings() -> Settings {
         flush_interval: None,
         wal_enabled: false,
         manifest_poll_interval: ROUND,
-        // Filters even for small tables: without them a read asks every one.
+        // Filters even for small tables: without them a read asks every table.
         min_filter_keys: 1,
         l0_sst_size_bytes: 64 << 20,
         max_unflushed_bytes: 128 << 20,
@@ -300,7 +301,7 @@ fn database_settings() -> Settings {
     }
 }
 
-/// Little at a time: what compaction holds in memory comes on top of the caches.
+/// A little at a time: what compaction holds in memory comes on top of the caches.
 fn compactor_options() -> CompactorOptions {
     CompactorOptions {
         poll_interval: ROUND,
@@ -330,12 +331,12 @@ fn garbage_options() -> GarbageCollectorOptions {
     GarbageCollectorOptions {
         manifest_options: after(RECORD_GRACE),
         wal_options: None,
-        // An opening leaves an empty object where the write-ahead log would be.
+        // Opening leaves an empty object where the write-ahead log would be.
         wal_fence_options: after(RECORD_GRACE),
         compacted_options: after(TABLE_GRACE),
         compactions_options: after(RECORD_GRACE),
         detach_options: None,
-        // Not every store can replace an object only if it has not changed; the grace stands in for that.
+        // Not every store can replace an object only if it has not changed; the grace time stands in for that.
         boundary_files_enabled: false,
         ..GarbageCollectorOptions::default()
     }

@@ -1,8 +1,8 @@
-//! The way from one open database to the object store, which can be shut for good.
+//! The way from one open database to the object store, which can be shut permanently.
 //!
-//! A database works in the background, and does not stop because nobody holds it any more: what an opening has begun
-//! that was given up, or what another agent has fenced, could go on to write. Behind a shut gate it cannot. Nor can one
-//! call that the store never answers hold everything up.
+//! A database works in the background, and does not stop because nothing holds it any more: what an abandoned opening
+//! has begun, or what another agent has fenced, could go on to write. Behind a shut gate it cannot. Nor can one call
+//! that the store never answers hold everything up.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// An object store until it is shut. Clones are one gate.
+/// An object store, until it is shut. Clones share one gate.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
     objects: Arc<dyn ObjectStore>,
@@ -40,17 +40,17 @@ impl Drop for ShutOnDrop {
 }
 
 impl Gate {
-    /// One call may take so long, besides a second for each MiB that it sends.
+    /// One call may take this long, plus a second for each MiB that it sends.
     pub(super) fn new(objects: Arc<dyn ObjectStore>, call_timeout: Duration) -> Self {
         Self { objects, shut: Arc::new(AtomicBool::new(false)), call_timeout }
     }
 
-    /// Lets nothing through any more.
+    /// From now on, lets nothing through.
     pub(super) fn shut(&self) {
         self.shut.store(true, Ordering::Release);
     }
 
-    /// One call, with a limit on its time, after which the database tries again.
+    /// One call with a time limit, after which the database tries again.
     async fn bounded<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         self.bounded_sending(0, call).await
     }

@@ -1,8 +1,8 @@
 //! Which database of a group is in use.
 //!
-//! A tree that is made again gets a database of its own, the next *generation*, and becomes the one in use by one
-//! object, created when it is whole. So an agent sees the old tree or the new one, and what is damaged stays where it is
-//! until somebody deletes it.
+//! A rebuilt tree gets a database of its own, the next *generation*. It becomes the one in use through one object,
+//! which is created once the database is whole. So an agent sees the old tree or the new one, and what is damaged stays
+//! where it is until somebody deletes it.
 
 use object_store::path::Path as ObjectPath;
 use object_store::{Error, ObjectStore, PutMode, PutOptions, PutPayload};
@@ -15,12 +15,12 @@ const MARKER: &str = "current-";
 #[derive(Clone, Debug)]
 pub struct TreePlace {
     folder: ObjectPath,
-    /// The one meant, where it is not the one in use.
+    /// The generation meant, if it is not the one in use.
     meant: Option<u64>,
 }
 
 impl TreePlace {
-    /// In the realm whose objects begin with `base`.
+    /// The trees of a group in the realm whose objects begin with `base`.
     #[must_use]
     pub fn new(base: &ObjectPath, group: GroupId) -> Self {
         Self { folder: base.clone().join("groups").join(group.to_string()).join("tree"), meant: None }
@@ -41,7 +41,7 @@ impl TreePlace {
     /// A generation that has no database yet and is newer than all that have. One listing.
     ///
     /// # Errors
-    /// What the store says.
+    /// The store's error.
     pub async fn unused(&self, objects: &dyn ObjectStore) -> Result<u64, Error> {
         let found = objects.list_with_delimiter(Some(&self.folder)).await?;
         let folders = found.common_prefixes.iter().filter_map(ObjectPath::filename);
@@ -64,7 +64,7 @@ impl TreePlace {
     /// The generation meant, or the one in use: the highest with a marker, 0 without any. One listing.
     ///
     /// # Errors
-    /// What the store says.
+    /// The store's error.
     pub async fn in_use(&self, objects: &dyn ObjectStore) -> Result<u64, Error> {
         if let Some(meant) = self.meant {
             return Ok(meant);
@@ -80,7 +80,7 @@ impl TreePlace {
     /// Puts a generation with a whole database in use. Doing it again does nothing.
     ///
     /// # Errors
-    /// What the store says.
+    /// The store's error.
     pub async fn use_from_now(&self, objects: &dyn ObjectStore, generation: u64) -> Result<(), Error> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match objects.put_opts(&self.marker(generation), PutPayload::new(), options).await {
@@ -91,7 +91,7 @@ impl TreePlace {
 
     /// Whether a generation has a database. One listing.
     ///
-    /// A database that has lost all its manifests would look new, and be started over; that is damage.
+    /// A database that has lost all its manifests would look new and be started over; that is damage.
     pub(super) async fn has_database(
         &self,
         objects: &dyn ObjectStore,

@@ -1,9 +1,9 @@
 //! How the paths to records are read.
 //!
-//! All paths go down together, a page at a time, so that none is read twice; sealed bytes are read meanwhile, since their
-//! keys are known from the start. What does not fit is looked at again, past the cache and as of one moment: a
-//! snapshot taken meanwhile may have changed some of it, or the store gave something else for a moment. What does not fit
-//! even then is damaged.
+//! All paths go down together, a page at a time, so that no page is read twice; sealed bytes are read meanwhile,
+//! because their keys are known from the start. What does not fit is looked at again, past the cache and as of one
+//! moment: a snapshot taken meanwhile may have changed some of it, or the store returned something else for a moment.
+//! What does not fit even then is damaged.
 
 use super::cache::PageCache;
 use super::database::{Database, failure};
@@ -28,13 +28,13 @@ const CONCURRENT: usize = 64;
 const REREAD: Duration = Duration::from_millis(50);
 const LAST_REREAD: Duration = Duration::from_millis(100);
 
-/// Records whose paths and leaves are not of one tree, and why.
+/// Records whose path and leaf do not belong to one tree, and why.
 type Unfit = Vec<((Prefix, RecordId), TreeDamage)>;
 type Records = BTreeSet<(Prefix, RecordId)>;
-/// Where paths end: at a leaf with this digest of its sealed bytes, or at none.
+/// Where paths end: at a leaf with this digest of its sealed bytes, or at no leaf.
 type End = Result<Option<Digest>, TreeDamage>;
 type Leaves = BTreeMap<RecordId, Result<Option<Bytes>, TreeDamage>>;
-/// Pages by how near they are to the root, then by place. Two states of one page may both be there.
+/// Pages by how near they are to the root, then by place. Two states of one page may both be among them.
 type Pages = BTreeMap<(u16, Prefix, Digest), Page>;
 
 /// Reads the paths to `records` from a database.
@@ -50,7 +50,7 @@ pub(super) async fn load(
     let newest = View { db: database.newest(), metrics, cache, from_cache: true };
     let unfit = found.read(&newest, wanted).await?;
     if !unfit.is_empty() {
-        // An object that is gone may have been compacted away by another agent, to which the tree belongs now.
+        // An object that is gone may have been compacted away by another agent, which owns the tree now.
         if unfit.iter().any(|(_, damage)| matches!(damage, TreeDamage::Object(_))) {
             database.refresh().await?;
         }
@@ -92,8 +92,8 @@ impl Found {
 }
 
 impl Found {
-    /// Reads again what did not fit, past the cache and as of one moment, after ever longer pauses: a store may give
-    /// something else for a moment. Returns what does not fit even then.
+    /// Reads what did not fit again, past the cache and as of one moment, after longer and longer pauses: a store may
+    /// return something else for a moment. Returns what does not fit even then.
     async fn read_again(
         &mut self,
         database: &Database,
@@ -116,7 +116,7 @@ impl Found {
     }
 }
 
-/// The sealed bytes of a record, if its path and they are of one tree.
+/// The sealed bytes of a record, if they and its path belong to one tree.
 fn fit(
     id: &RecordId,
     end: End,
@@ -131,7 +131,7 @@ fn fit(
     }
 }
 
-/// A database as it is seen by one reading of paths.
+/// A database as seen by one reading of paths.
 struct View<'a, D> {
     db: &'a D,
     metrics: &'a TreeMetrics,
@@ -139,9 +139,9 @@ struct View<'a, D> {
     from_cache: bool,
 }
 
-/// A path that goes on.
+/// A path that continues.
 struct Path {
-    /// Whose it is, counted in the order of those wanted.
+    /// Which of the wanted records it leads to, by position.
     of: usize,
     id: RecordId,
     /// The next page, and the digest that the one above it names.
@@ -191,7 +191,7 @@ impl<D: DbReadOps + Sync> View<'_, D> {
         Ok(ends)
     }
 
-    /// The sealed bytes of `wanted` that are there.
+    /// The sealed bytes of those of `wanted` that exist.
     async fn leaves(&self, wanted: &Records) -> Result<Leaves, TreeFailure> {
         let ids: Vec<RecordId> = wanted.iter().map(|(_, id)| *id).collect();
         let read = ids.into_iter().map(|id| self.leaf(id));
@@ -244,7 +244,7 @@ impl Path {
     }
 }
 
-/// The page that a database holds under a prefix, and how many bytes it is there.
+/// The page that a database holds under a prefix, and its length there in bytes.
 pub(super) async fn page_of(
     db: &(impl DbReadOps + Sync),
     metrics: &TreeMetrics,
@@ -256,7 +256,7 @@ pub(super) async fn page_of(
     Ok((page, bytes.len()))
 }
 
-/// Damage is of one path; any other failure is of all.
+/// Damage concerns one path; any other failure concerns all.
 fn damage_apart<T>(done: Result<T, TreeFailure>) -> Result<Result<T, TreeDamage>, TreeFailure> {
     match done {
         Ok(done) => Ok(Ok(done)),

@@ -1,4 +1,4 @@
-//! What is counted of a stored tree.
+//! What is counted about a stored tree.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 /// Loads per request are `pages_read` and `leaves_read` over `records`; the hit rate is `hits` over `hits` and `misses`.
 #[derive(Clone, Debug, Default)]
 pub struct TreeMetrics {
-    /// Records whose paths were asked for.
+    /// Records whose paths were requested.
     pub records: Counter,
     /// Pages found in the cache of pages.
     pub hits: Counter,
@@ -30,10 +30,10 @@ pub struct TreeMetrics {
 }
 
 impl TreeMetrics {
-    /// Enters all of them, under names that begin with `tree_`.
+    /// Registers all of them, under names that begin with `tree_`.
     pub fn register(&self, registry: &mut Registry) {
         let tree = registry.sub_registry_with_prefix("tree");
-        tree.register("records", "Records whose paths were asked for", self.records.clone());
+        tree.register("records", "Records whose paths were requested", self.records.clone());
         tree.register("page_hits", "Pages found in the cache of pages", self.hits.clone());
         tree.register("page_misses", "Pages not found in the cache of pages", self.misses.clone());
         tree.register("pages_read", "Pages read from the database", self.pages_read.clone());

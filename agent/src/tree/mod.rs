@@ -1,8 +1,8 @@
 //! The tree as stored: pages of four levels and sealed leaves, complete up to one committed entry, the *snapshot*.
 //!
-//! Owns what is stored and what may be believed of it. A snapshot moves forward in one atomic step with all that
-//! changed, and never runs ahead of the log: it is taken only at entries that are committed. The store is trusted for
-//! availability alone; what is read from it counts only under a digest that comes from an entry.
+//! Owns what is stored and how much of it may be believed. A snapshot moves forward in one atomic step with everything
+//! that changed, and never runs ahead of the log: it is taken only at entries that are committed. The store is trusted
+//! for availability alone; what is read from it counts only under a digest that comes from an entry.
 
 mod advance;
 mod cache;

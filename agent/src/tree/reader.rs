@@ -1,4 +1,4 @@
-//! All of a stored tree, for whoever checks or rebuilds it.
+//! A whole stored tree, for checking or rebuilding it.
 
 use super::database::{self, Reader, failure};
 use super::load::page_of;
@@ -17,10 +17,10 @@ use strongroom_replica::stored::{SealedBytes, Snapshot, TreeDamage, TreeFailure}
 /// How much is read ahead, in bytes.
 const READ_AHEAD: usize = 1 << 20;
 
-/// A stored tree that is open for reading. Writes nothing, and sees what others write with delay.
+/// A stored tree that is open for reading. Writes nothing, and sees others' writes with a delay.
 ///
-/// Nothing of what it gives is proven. A stream reads one moment of the tree; it has at least five minutes until what it
-/// reads may be deleted by a leader that goes on. An item that is a failure other than [`TreeDamage::Page`] ends it.
+/// Nothing that it returns is proven. A stream reads one moment of the tree; for at least five minutes, a leader that
+/// goes on does not delete what it reads. An item that is a failure other than [`TreeDamage::Page`] ends the stream.
 pub struct TreeReader {
     reader: Reader,
     snapshot: Option<Snapshot>,
@@ -111,5 +111,5 @@ impl TreeReader {
 }
 
 fn foreign_key(key: &[u8]) -> TreeDamage {
-    TreeDamage::Object(format!("the key {} is of no page and no leaf", hex::encode(key)))
+    TreeDamage::Object(format!("the key {} belongs to no page and no leaf", hex::encode(key)))
 }

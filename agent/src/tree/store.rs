@@ -12,10 +12,10 @@ use strongroom_proto::ids::{GroupId, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_replica::stored::{Advance, Loaded, Snapshot, TreeFailure};
 
-/// The stored tree of one group. Cheap to clone; clones are one tree.
+/// The stored tree of one group. Cheap to clone; clones share one tree.
 ///
-/// Every operation ends in bounded time. One that writes or reads paths needs the tree open for writing, and answers
-/// [`TreeFailure::Fenced`] where it is not, or not any more: it can be opened again.
+/// Every operation ends in bounded time. One that writes or reads paths needs the tree open for writing. If it is not
+/// open, or no longer, the answer is [`TreeFailure::Fenced`]: it can be opened again.
 #[derive(Clone)]
 pub struct TreeStore {
     inner: Arc<Inner>,
@@ -27,12 +27,12 @@ struct Inner {
     settings: TreeSettings,
     metrics: TreeMetrics,
     pages: PageCache,
-    /// What of the pages is counted in the metrics.
+    /// How much of the pages is counted in the metrics.
     counted: Mutex<i64>,
     database: Mutex<Option<Arc<Database>>>,
-    /// Held by whoever opens or closes.
+    /// Held while opening or closing.
     opening: tokio::sync::Mutex<()>,
-    /// Held by whoever takes a snapshot: two at once could leave a mixture of both in the cache.
+    /// Held while taking a snapshot: two at once could leave a mixture of both in the cache.
     advancing: tokio::sync::Mutex<()>,
 }
 
@@ -65,7 +65,7 @@ impl fmt::Debug for TreeStore {
 }
 
 impl TreeStore {
-    /// The tree of `group` in the realm whose objects begin with `base`. Asks the store nothing.
+    /// The tree of `group` in the realm whose objects begin with `base`. Asks nothing of the store.
     #[must_use]
     pub fn new(
         objects: Arc<dyn ObjectStore>,
@@ -98,8 +98,8 @@ impl TreeStore {
         Self { inner: Arc::new(inner) }
     }
 
-    /// A new and empty tree of the same group, which nobody uses before [`Self::put_in_use`]. One that was begun before
-    /// and given up stays as it is.
+    /// A new and empty tree of the same group, which nothing uses before [`Self::put_in_use`]. One that was begun
+    /// before and given up stays as it is.
     ///
     /// # Errors
     /// [`TreeFailure::Unavailable`].
@@ -109,7 +109,7 @@ impl TreeStore {
         Ok(Self::in_place(Arc::clone(objects), place.at(unused), *settings, metrics.clone()))
     }
 
-    /// The generation that is in use now, and stays the one meant even if another is put in use.
+    /// The generation that is in use now. It stays the one meant even if another is put in use.
     ///
     /// # Errors
     /// [`TreeFailure::Unavailable`].
@@ -119,7 +119,7 @@ impl TreeStore {
         Ok(Self::in_place(Arc::clone(objects), place.at(generation), *settings, metrics.clone()))
     }
 
-    /// Has every agent that opens the group's tree from now on open this generation. 0 where it has no number of its own.
+    /// From now on, every agent that opens the group's tree opens this generation; 0 if it has no number of its own.
     ///
     /// # Errors
     /// [`TreeFailure::Unavailable`]: it may have happened.
@@ -129,8 +129,8 @@ impl TreeStore {
         done.map(|()| generation).map_err(|_| TreeFailure::Unavailable)
     }
 
-    /// Opens it for writing, which closes it to everybody else who did, and says what it reaches: `None` for an empty
-    /// tree. A failure leaves nothing open.
+    /// Opens it for writing, which closes it for every other agent that had it open, and returns what it reaches:
+    /// `None` for an empty tree. A failure leaves nothing open.
     ///
     /// # Errors
     /// [`TreeFailure`].
@@ -150,7 +150,7 @@ impl TreeStore {
         Ok(snapshot)
     }
 
-    /// Says what it reaches without opening it for writing and without writing anything. `None` for an empty tree.
+    /// Returns what it reaches without opening it for writing or writing anything; `None` for an empty tree.
     ///
     /// # Errors
     /// [`TreeFailure`], never [`TreeFailure::Fenced`].
@@ -166,7 +166,7 @@ impl TreeStore {
         self.judged(read.await)
     }
 
-    /// Opens all of it for reading, as it is now, without writing anything. `None` for an empty tree.
+    /// Opens the whole of it for reading, as it is now, without writing anything; `None` for an empty tree.
     ///
     /// # Errors
     /// [`TreeFailure`], never [`TreeFailure::Fenced`].
@@ -180,7 +180,7 @@ impl TreeStore {
     /// Reads the paths to records, each from the page of its partition's prefix, and their sealed bytes.
     ///
     /// # Errors
-    /// [`TreeFailure::Unavailable`], [`TreeFailure::Fenced`]. What is damaged is said record by record.
+    /// [`TreeFailure::Unavailable`], [`TreeFailure::Fenced`]. Damage is reported record by record.
     pub async fn load(&self, records: Vec<(Prefix, RecordId)>) -> Result<Loaded, TreeFailure> {
         let inner = &*self.inner;
         let database = self.database()?;
@@ -190,7 +190,7 @@ impl TreeStore {
         self.settled(&database, loaded)
     }
 
-    /// Takes a snapshot: stores all that changed in one atomic step. `Ok` only when it is durable. After
+    /// Takes a snapshot: stores everything that changed in one atomic step. `Ok` only when it is durable. After
     /// [`TreeFailure::Unavailable`] it may have happened, or may yet; the same advance, or a later one that includes
     /// its changes, may follow.
     ///

@@ -1,4 +1,4 @@
-//! HSMs that say who they are and refuse the rest, agents at them, and ways to connect to those.
+//! HSMs that say who they are and refuse the rest, agents for them, and ways to connect to those agents.
 
 use async_trait::async_trait;
 use hyper_util::rt::TokioIo;
@@ -27,10 +27,10 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tonic::transport::server::Router;
 use tonic::transport::{Channel, Endpoint};
 
-/// The realm of all HSMs here that have one and are not said to have another.
+/// The realm of all HSMs here, unless they have none or are given another.
 pub(crate) const REALM: RealmId = RealmId([5; 16]);
 
-/// What a [`Bare`] says of itself.
+/// What a [`Bare`] says about itself.
 #[derive(Clone)]
 pub(crate) struct Said {
     pub(crate) hsm: HsmId,
@@ -45,7 +45,7 @@ pub(crate) struct Bare {
 }
 
 impl Bare {
-    /// One with the realm.
+    /// An HSM with the realm.
     pub(crate) fn new(id: u8) -> Arc<Self> {
         Self::saying(id, Some(REALM))
     }
@@ -56,7 +56,7 @@ impl Bare {
     }
 }
 
-/// The secret for agents of a realm.
+/// A realm's secret for agents.
 pub(crate) fn secret(realm: RealmId, epoch: u32) -> AgentSecret {
     let mut secret = [realm.0[0]; 32];
     secret[..4].copy_from_slice(&epoch.to_be_bytes());
@@ -132,12 +132,12 @@ pub(crate) fn start(folder: &Path, hsms: &[Arc<Bare>]) -> Vec<AgentHandle> {
     agents.collect()
 }
 
-/// As whom the agent of an HSM of the realm is known.
+/// The identity of the agent of an HSM of the realm.
 pub(crate) fn who(hsm: u8) -> Who {
     Who { hsm: HsmId([hsm; 16]), realm: REALM, epoch: 0 }
 }
 
-/// The identity of an agent that is as much older than now as `age_s` says.
+/// The identity of an agent, `age_s` old.
 pub(crate) fn identity(who: Who, age_s: i64) -> Identity {
     let secrets: Vec<_> = who.epochs().into_iter().map(|epoch| secret(who.realm, epoch)).collect();
     let now = system_clock()();
@@ -152,7 +152,7 @@ pub(crate) fn identities(who: Who) -> Identities {
     identities
 }
 
-/// Connects with this TLS, whoever is there.
+/// Connects with this TLS to any server.
 pub(crate) fn channel(address: SocketAddr, tls: Arc<rustls::ClientConfig>) -> Channel {
     let connector = tower::service_fn(move |_| {
         let tls = TlsConnector::from(Arc::clone(&tls));
@@ -165,7 +165,7 @@ pub(crate) fn channel(address: SocketAddr, tls: Arc<rustls::ClientConfig>) -> Ch
     Endpoint::from_static("https://agent").connect_with_connector_lazy(connector)
 }
 
-/// Serves inside of this TLS. `shaken` learns how each handshake went.
+/// Serves inside this TLS. `shaken` learns how each handshake went.
 pub(crate) async fn serve(
     server: Router,
     listener: TcpListener,
@@ -199,7 +199,11 @@ pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(Instant::now() < deadline, "waited {} s for this, in vain: {what}", PATIENCE.as_secs());
+        assert!(
+            Instant::now() < deadline,
+            "waited {} s for this and it did not come: {what}",
+            PATIENCE.as_secs()
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

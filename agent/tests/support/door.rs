@@ -1,4 +1,4 @@
-//! A front door on a real socket, before a backend that stands for everything behind it.
+//! A front door on a real socket, with a backend that stands in for everything behind it.
 
 use crate::support::{Answer, Negative, exchange};
 use async_trait::async_trait;
@@ -22,13 +22,13 @@ use tokio::task::JoinHandle;
 /// What the backend answers, which the front door itself never does.
 pub(crate) const REACHED: ClientResponse = ClientResponse::MissingSession;
 
-/// What stands behind the door.
+/// What is behind the door.
 pub(crate) struct Behind {
     realm: Option<RealmId>,
     relay: Option<Arc<Relay>>,
-    /// Who came.
+    /// Who called.
     pub(crate) arrived: Semaphore,
-    /// A permit for each who is to be answered.
+    /// One permit for each call to be answered.
     pub(crate) released: Semaphore,
 }
 
@@ -56,9 +56,9 @@ impl Backend for Behind {
 
 /// A front door that serves.
 pub(crate) struct Door {
-    /// Where.
+    /// Its address.
     pub(crate) address: SocketAddr,
-    /// What stands behind it.
+    /// What is behind it.
     pub(crate) behind: Arc<Behind>,
     /// What it counts.
     pub(crate) metrics: FrontMetrics,
@@ -75,7 +75,7 @@ pub(crate) struct Setting {
     pub(crate) timeouts: Timeouts,
     /// Whether there is a realm.
     pub(crate) realm: bool,
-    /// Who gets the requests instead of the backend.
+    /// Where requests go instead of the backend.
     pub(crate) relay: Option<Arc<Relay>>,
     /// How many requests the backend answers by itself.
     pub(crate) released: usize,

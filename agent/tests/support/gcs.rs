@@ -15,7 +15,7 @@ use strongroom_agent::store::Store;
 use url::Url;
 
 const MAX_BODY: usize = 16 << 20;
-/// Objects in one answer to a listing: few, so that listings come in pages.
+/// Objects in one answer to a listing: few, so that listings have several pages.
 const PAGE: usize = 3;
 
 /// Objects, with the generation of each.
@@ -25,7 +25,7 @@ struct Bucket {
     conditions: Conditions,
 }
 
-/// Whether `x-goog-if-generation-match` is heeded.
+/// Whether `x-goog-if-generation-match` is honoured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Conditions {
     /// As it must be.

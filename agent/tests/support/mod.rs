@@ -127,7 +127,7 @@ pub(crate) async fn exchange(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     request: &[u8],
 ) -> Option<Answer> {
-    // A server that closes over unread input resets the connection; what it said before counts.
+    // A server that closes with input unread resets the connection; what it said before counts.
     let _ = stream.write_all(request).await;
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes).await;

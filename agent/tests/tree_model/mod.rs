@@ -1,4 +1,4 @@
-//! A model of a stored tree, and an object store that counts, that can be made to hang, and that can be damaged.
+//! A model of a stored tree, and an object store that counts, can be made to hang, and can be damaged.
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
@@ -41,7 +41,7 @@ impl Model {
         Self { rng: StdRng::seed_from_u64(seed), index: 0, trees, leaves: BTreeMap::new() }
     }
 
-    /// A record that may be new, may be near others, and may be there already.
+    /// A record that may be new, may be near others, and may exist already.
     pub(crate) fn record(&mut self) -> RecordId {
         let mut id = [0; 32];
         self.rng.fill_bytes(&mut id);
@@ -57,8 +57,8 @@ impl Model {
         RecordId(id)
     }
 
-    /// Changes as many records, and says how the stored tree gets there. What the trees of that open is what was
-    /// changed, no more: the rest of their pages must come from the store.
+    /// Changes this many records, and returns the advance that gets the stored tree there. Its trees have only what was
+    /// changed open: the rest of their pages must come from the store.
     pub(crate) fn change(&mut self, records: usize) -> Advance {
         let mut changed = Vec::new();
         while changed.len() < records {
@@ -82,14 +82,14 @@ impl Model {
         Advance { snapshot: self.snapshot(), trees: self.trees.iter().map(partial).collect(), changed }
     }
 
-    /// The snapshot of what it is now.
+    /// The snapshot of its current state.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let partitions =
             self.trees.iter().map(|tree| Partition { prefix: tree.prefix(), root: tree.root() }).collect();
         snapshot(self.index, partitions)
     }
 
-    /// Every record, with the prefix of its tree, and as many that are not there.
+    /// Every record, with the prefix of its tree, and as many that do not exist.
     pub(crate) fn everything(&self, absent: usize) -> Vec<(Prefix, RecordId)> {
         let mut rng = StdRng::seed_from_u64(self.index);
         let mut ids: Vec<_> = self.leaves.keys().copied().collect();
@@ -103,8 +103,8 @@ impl Model {
         ids.into_iter().filter_map(|id| Some((prefix_of(&id)?, id))).collect()
     }
 
-    /// Opens what was loaded as an agent does, and checks that each of `records` is as here. Returns how many of them
-    /// could not be read.
+    /// Opens what was loaded as an agent does, and checks that each of `records` is as in the model. Returns how many
+    /// of them could not be read.
     pub(crate) fn check(&self, loaded: &Loaded, records: &[(Prefix, RecordId)]) -> usize {
         let mut trees: Vec<Tree> =
             self.trees.iter().map(|tree| Tree::closed(tree.prefix(), tree.root())).collect();
@@ -124,7 +124,7 @@ impl Model {
                 Err(_) => {
                     assert!(
                         loaded.damaged.iter().any(|(damaged, _)| damaged == id),
-                        "{id} is missing, unsaid"
+                        "{id} is missing, and that was not reported"
                     );
                     unread += 1;
                 }
@@ -215,12 +215,12 @@ impl Objects {
         Self::over(Arc::new(memory))
     }
 
-    /// A tree that does not give up: a machine that is busy with other things is no reason to.
+    /// A tree that does not give up: a busy machine is no reason to.
     pub(crate) fn tree(self: &Arc<Self>) -> TreeStore {
         self.tree_with(patient(), TreeMetrics::default())
     }
 
-    /// A tree that gives up as one of an agent does.
+    /// A tree that gives up as an agent's does.
     pub(crate) fn tree_as_deployed(self: &Arc<Self>) -> TreeStore {
         self.tree_with(TreeSettings::default(), TreeMetrics::default())
     }

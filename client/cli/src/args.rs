@@ -17,7 +17,7 @@ Exit codes, the same for all commands:
   8  no guesses are left: the secret is gone
 
 Environment:
-  STRONGROOM_CONFIGURATION  as --configuration
+  STRONGROOM_CONFIGURATION  same as --configuration
   STRONGROOM_TOKEN          the auth token, or a JSON object from realm id to token";
 
 /// Keeps a secret under a PIN in several realms, which destroy it after too many wrong guesses.

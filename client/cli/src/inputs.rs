@@ -1,4 +1,4 @@
-//! What the command reads: files, environment, terminal. It sends nothing before all of it is in order.
+//! What the command reads: files, environment, terminal. It sends nothing before all of it is valid.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,13 +11,13 @@ use zeroize::Zeroizing;
 use crate::args::{Common, Register};
 use crate::output::Failure;
 
-/// The longest PIN that is taken, in bytes.
+/// The longest PIN that is accepted, in bytes.
 const MAX_PIN: usize = 4096;
 
-/// Some editors and shells put it before text. It means nothing, and would make a different PIN.
+/// Some editors and shells put it before text. It means nothing, but would change the PIN.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// A client as the options ask for, which calls `report` at the beginning of every step.
+/// A client as the options describe it, which calls `report` at the beginning of every step.
 pub(crate) fn client(
     common: &Common,
     report: impl Fn(Progress) + Send + Sync + 'static,
@@ -65,7 +65,7 @@ fn configuration(path: &Path, allow_http: bool) -> Result<Configuration, Failure
     read(&read_text(path)?).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
 }
 
-/// A token that is wiped even if the others beside it are refused.
+/// A token that is wiped even if the others with it are refused.
 #[derive(serde::Deserialize)]
 #[serde(from = "String")]
 struct Token(Zeroizing<String>);
@@ -94,7 +94,7 @@ fn tokens(text: &str, realms: &[RealmId]) -> Result<FixedTokens, String> {
         };
     }
     let map: HashMap<String, Token> = serde_json::from_str(text)
-        // The text of the error could hold parts of a token.
+        // The text of the error could contain parts of a token.
         .map_err(|_| "the auth tokens are not a JSON object that maps realm ids to tokens".to_owned())?;
     map.into_iter()
         .map(|(realm, mut token)| match realm.parse() {
@@ -126,7 +126,7 @@ pub(crate) fn secret(options: &Register) -> Result<UserSecret, Failure> {
     secret_of(&bytes, options.allow_empty_secret)
 }
 
-/// An empty secret is most often a mistake, such as reading /dev/null, and would replace a good one.
+/// An empty secret is usually a mistake, such as reading /dev/null, and would replace a good one.
 fn secret_of(bytes: &[u8], allow_empty: bool) -> Result<UserSecret, Failure> {
     if bytes.is_empty() && !allow_empty {
         return Err(Failure::usage(
@@ -156,7 +156,7 @@ pub(crate) fn pin(from_stdin: bool) -> Result<Pin, Failure> {
 
 /// A PIN from the first line of `input`.
 fn pin_line(input: &mut impl BufRead) -> Result<Pin, Failure> {
-    // What may surround it, and one byte more than allowed, which shows that a PIN is too long.
+    // Room for what may surround it, and for one byte more than allowed, which shows that a PIN is too long.
     let limit = BYTE_ORDER_MARK.len_utf8() + MAX_PIN + "\r\n".len() + 1;
     let mut line = Zeroizing::new(Vec::with_capacity(limit));
     let read = input.take(limit as u64).read_until(b'\n', &mut line);
@@ -164,7 +164,7 @@ fn pin_line(input: &mut impl BufRead) -> Result<Pin, Failure> {
     pin_of(without_mark(first_line(&line)))
 }
 
-/// An empty PIN is a mistake, and would cost a guess. A long one is refused: cut short, it would be another PIN.
+/// An empty PIN is a mistake, and would cost a guess. A long one is refused: cut short, it would be a different PIN.
 fn pin_of(bytes: &[u8]) -> Result<Pin, Failure> {
     if bytes.is_empty() {
         Err(Failure::usage("the PIN is empty: type one"))
@@ -194,7 +194,7 @@ fn prompt(question: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
 /// Refuses to delete without a yes.
 pub(crate) fn confirm_deletion() -> Result<(), Failure> {
     confirm(
-        "Delete the registered secret for good?",
+        "Delete the registered secret permanently?",
         "deleting needs a confirmation: add --yes",
         "nothing was deleted",
     )
@@ -203,13 +203,13 @@ pub(crate) fn confirm_deletion() -> Result<(), Failure> {
 /// Refuses to replace a secret without a yes.
 pub(crate) fn confirm_replacement() -> Result<(), Failure> {
     confirm(
-        "A secret is registered already. Replace it for good?",
-        "a secret is registered already: to replace it for good, add --yes",
+        "A secret is registered already. Replace it permanently?",
+        "a secret is registered already: to replace it permanently, add --yes",
         "nothing was registered",
     )
 }
 
-/// Asks on a terminal; fails with `unasked` where there is none, and with `refused` without a yes.
+/// Asks on a terminal; fails with `unasked` if there is none, and with `refused` without a yes.
 fn confirm(question: &str, unasked: &str, refused: &str) -> Result<(), Failure> {
     if !stdin().is_terminal() {
         return Err(Failure::usage(unasked));
@@ -223,7 +223,7 @@ fn confirm(question: &str, unasked: &str, refused: &str) -> Result<(), Failure> 
     if answer.trim() == "yes" { Ok(()) } else { Err(Failure::usage(refused)) }
 }
 
-/// Refuses a file that is already there.
+/// Refuses a file that already exists.
 pub(crate) fn check_absent(path: Option<&Path>) -> Result<(), Failure> {
     match path {
         Some(path) if path.exists() => {
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_byte_order_mark_is_no_part_of_a_pin_or_a_token() {
+    async fn a_byte_order_mark_is_not_part_of_a_pin_or_a_token() {
         assert_eq!(without_mark(first_line("\u{feff}4821\r\n".as_bytes())), b"4821");
         assert_eq!(without_mark(b"4821"), b"4821");
         assert!(pin_line(&mut "\u{feff}\n".as_bytes()).is_err());
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pin_of_the_limit_is_taken_whole_and_a_longer_one_refused() {
+    fn a_pin_of_the_longest_length_is_used_whole_and_a_longer_one_is_refused() {
         for end in ["", "\n", "\r\n", "\nmore"] {
             let line = |length| "1".repeat(length) + end;
             assert!(pin_line(&mut line(MAX_PIN).as_bytes()).is_ok(), "{end:?}");

@@ -1,6 +1,6 @@
 //! `strongroom`: registers, recovers and deletes a secret from the command line.
 //!
-//! Says what happened on standard error and by its exit code; standard output carries the secret, or with `--json`
+//! Reports what happened on standard error and by its exit code; standard output carries the secret, or with `--json`
 //! one line of JSON, and nothing else. The PIN comes from the terminal without echo, or from standard input.
 #![forbid(unsafe_code)]
 
@@ -26,7 +26,7 @@ async fn main() -> ExitCode {
     let outcome = run(arguments).await.unwrap_or_else(|failure| Outcome::Failed(failure.0));
     match outcome.write(json, &mut stdout().lock(), &mut stderr().lock(), stdout().is_terminal()) {
         Ok(()) => ExitCode::from(outcome.exit_code()),
-        // The reader has read enough. But a secret that nobody took is lost.
+        // The reader has read enough. But a secret that was not read is lost.
         Err(error) if error.kind() == ErrorKind::BrokenPipe && !outcome.is_secret() => {
             ExitCode::from(outcome.exit_code())
         }
@@ -61,7 +61,7 @@ async fn perform(client: &Client, spinner: &ProgressBar, arguments: &Arguments) 
             Ok(Outcome::Registered)
         }
         Command::Recover(options) => {
-            // Before a guess is spent.
+            // Checked before a guess is spent.
             inputs::check_absent(options.out.as_deref())?;
             let pin = inputs::pin(options.pin_stdin)?;
             let secret = client.recover(&pin, options.user_info.as_bytes()).await?;
@@ -99,7 +99,7 @@ fn describe(step: Progress) -> &'static str {
     match step {
         Progress::Register1 => "reaching the realms",
         Progress::Stretch => "stretching the PIN",
-        Progress::Register2 => "handing the realms their shares",
+        Progress::Register2 => "sending the realms their shares",
         Progress::Recover1 => "asking the realms what is registered",
         Progress::Recover2 => "having the realms check the PIN",
         Progress::Recover3 => "fetching the shares",

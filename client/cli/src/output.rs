@@ -1,4 +1,4 @@
-//! What the command tells: a text for people, one line of JSON for programs, and an exit code for both.
+//! What the command reports: text for people, one line of JSON for programs, and an exit code for both.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -24,7 +24,7 @@ pub(crate) enum Outcome {
 
 /// What went wrong.
 pub(crate) struct Report {
-    /// What programs go by.
+    /// What programs act on.
     name: &'static str,
     exit_code: u8,
     message: String,
@@ -32,7 +32,7 @@ pub(crate) struct Report {
     causes: Vec<RealmError>,
 }
 
-/// A [`Report`] on its way up.
+/// A [`Report`] on its way to the caller.
 pub(crate) struct Failure(pub(crate) Box<Report>);
 
 impl Failure {
@@ -116,7 +116,7 @@ impl Outcome {
             Self::Recovered(None) => writeln!(err, "Recovered."),
             Self::Recovered(Some(secret)) => {
                 out.write_all(secret.as_bytes())?;
-                // The shell's prompt must not follow on the same line.
+                // The shell's prompt must not end up on the same line.
                 if terminal { writeln!(out) } else { out.flush() }
             }
             Self::Deleted => writeln!(err, "Deleted."),
@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(failed(Failure::usage("x")).exit_code(), 2);
     }
 
-    /// Answers every request with this status and nothing of the protocol.
+    /// Answers every request with this status and nothing that the protocol knows.
     struct Always(u16);
 
     #[async_trait]
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_decided_is_told_as_such_and_never_advises_to_register() {
+    fn what_is_not_decided_is_reported_as_such_and_never_advises_to_register() {
         let causes = vec![
             RealmError { realm: REALM, cause: Cause::NotRegistered },
             RealmError { realm: RealmId([0x22; 16]), cause: Cause::Transient("it is down".into()) },
@@ -372,7 +372,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn the_file_is_new_and_its_owners_alone() {
+    fn the_file_is_new_and_only_its_owner_can_read_it() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");

@@ -56,7 +56,7 @@ async fn strongroom_in(folder: &Path, environment: &[(&str, &str)], arguments: &
     command.env("STRONGROOM_CONFIGURATION", "configuration.json").envs(environment.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // A command that needs no input may be gone already.
+    // A command that needs no input may have ended already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
     child.wait_with_output().await.unwrap()
 }
@@ -154,7 +154,7 @@ async fn the_command_registers_recovers_tells_and_deletes() {
 }
 
 #[tokio::test]
-async fn plain_http_is_refused_unless_asked_for_by_name() {
+async fn plain_http_is_refused_unless_explicitly_allowed() {
     let folder = tempfile::tempdir().unwrap();
     let configuration = Realms::new(1, 0).json(&[0], 1, 1, |_| "http://realm.example/".into());
     std::fs::write(folder.path().join("configuration.json"), configuration).unwrap();
@@ -165,7 +165,7 @@ async fn plain_http_is_refused_unless_asked_for_by_name() {
     };
     let refused = run("status").await;
     assert!(refused.contains("--allow-http"), "{refused}");
-    // With the switch, it goes on to what is missing next.
+    // With the switch, it complains about what is missing next.
     let allowed = run("status --allow-http").await;
     assert!(allowed.contains("--token-file") && !allowed.contains("--allow-http"), "{allowed}");
 }
@@ -201,7 +201,7 @@ const NO_AUTHORITIES: [(&str, &str); 3] =
     [("SSL_CERT_FILE", "/nowhere/file"), ("SSL_CERT_DIR", "/nowhere"), ("STRONGROOM_TOKEN", "token")];
 
 #[tokio::test]
-async fn authorities_are_needed_for_tls_alone_and_marks_before_text_are_read_past() {
+async fn authorities_are_needed_only_for_tls_and_marks_before_text_are_skipped() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let realm = listener.local_addr().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -223,7 +223,7 @@ async fn authorities_are_needed_for_tls_alone_and_marks_before_text_are_read_pas
         run("register --token-file token --secret-file secret --pin-stdin", "\u{feff}4821\r\n").await;
     assert_eq!(registered.status.code(), Some(0), "{registered:?}");
     let recovered = run("recover --token-file token --pin-stdin", "4821\n").await;
-    assert_eq!(recovered.status.code(), Some(0), "the mark is no part of the PIN: {recovered:?}");
+    assert_eq!(recovered.status.code(), Some(0), "the mark is not part of the PIN: {recovered:?}");
     assert_eq!(recovered.stdout, "\u{feff}secret".as_bytes(), "a secret is taken as it is");
 
     let far = run("status --configuration far.json", "").await;
@@ -250,13 +250,13 @@ async fn a_dead_proxy_is_named_without_its_password() {
     ];
     let output = strongroom_in(folder.path(), &environment, "status", "").await;
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains(&format!("it went by the proxy {dead}")), "{said}");
+    assert!(said.contains(&format!("it went through the proxy {dead}")), "{said}");
     assert!(!said.contains("pass-word"), "{said}");
 }
 
 #[cfg(unix)]
 #[tokio::test]
-async fn output_into_a_closed_pipe_is_no_error() {
+async fn output_into_a_closed_pipe_is_not_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let configuration = Realms::new(1, 0).json(&[0], 1, 1, |_| "https://127.0.0.1:1/".into());
     std::fs::write(folder.path().join("configuration.json"), configuration).unwrap();
@@ -266,7 +266,7 @@ async fn output_into_a_closed_pipe_is_no_error() {
     command.args(["recover", "--pin-stdin", "--json"]).current_dir(folder.path()).env_clear();
     command.env("STRONGROOM_CONFIGURATION", "configuration.json").stdin(Stdio::null()).stdout(writer);
     let output = command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().await.unwrap();
-    // No token: a usage error, told as such and not as one of writing.
+    // No token: a usage error, reported as such and not as a failed write.
     assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(2), String::new()));
 }
 

@@ -1,7 +1,7 @@
 //! The client's side of the oblivious PRF (client protocol, section 7): a key to share, blinding, unblinding.
 //!
-//! A blinding factor is never zero, so that no input is blinded to what a realm refuses. What a realm computes, and the proof
-//! that a client believes it by, is [`strongroom_proto::oprf`].
+//! A blinding factor is never zero, so no input is blinded to something that a realm refuses. What a realm computes,
+//! and the proof that makes a client believe it, is in [`strongroom_proto::oprf`].
 
 use core::fmt;
 use curve25519_dalek::ristretto::RistrettoPoint;
@@ -25,7 +25,7 @@ pub fn random_key(rng: &mut impl CryptoRng) -> PrivateKey {
 /// Draws as [`SecretScalar::random`] does.
 ///
 /// # Panics
-/// If the scalar is zero, which no generator that works draws (2⁻²⁵²). Going on would disclose a key.
+/// If the scalar is zero, which a working generator never draws (2⁻²⁵²). Going on would disclose a key.
 fn random_nonzero(rng: &mut impl CryptoRng) -> SecretScalar {
     let scalar = SecretScalar::random(rng);
     assert!(!scalar.is_zero(), "the generator is broken: it drew a zero scalar");
@@ -81,7 +81,7 @@ pub fn hash_to_group(input: &[u8]) -> RistrettoPoint {
 pub fn blind(input: &[u8], rng: &mut impl CryptoRng) -> (BlindingFactor, BlindedInput) {
     let factor = random_nonzero(rng);
     let blinded = BlindedInput::from_point(hash_to_group(input) * factor.scalar());
-    // No input is known to map to the identity, nor can one be found short of inverting SHA-512.
+    // No input is known to map to the identity, and finding one would take inverting SHA-512.
     let blinded = blinded.expect("a hash does not map to the identity");
     (BlindingFactor(factor), blinded)
 }

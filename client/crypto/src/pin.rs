@@ -1,6 +1,6 @@
 //! Stretching of PINs (client protocol, section 7): Argon2id (RFC 9106), version 0x13, one lane, 64 bytes.
 //!
-//! The PIN is taken as its bytes: two encodings of one text are two PINs.
+//! The PIN is used as its bytes: two encodings of one text are two PINs.
 
 use crate::registration::EncryptionKeySeed;
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -54,7 +54,7 @@ impl fmt::Debug for StretchedPin {
     }
 }
 
-/// A PIN or user info is longer than Argon2 takes (4 GiB).
+/// A PIN or user info is longer than Argon2 accepts (4 GiB).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InputTooLong;
 

@@ -1,7 +1,7 @@
 //! What a client derives, signs, authenticates and encrypts for a registration, and how each is checked
 //! (client protocol, section 7).
 //!
-//! Realms are given the results and hold no key to them: the secret's key takes the PIN and a threshold of realms.
+//! Realms get the results but hold no key to them: the secret's key takes the PIN and a threshold of realms.
 //! A client trusts a realm's public key only under its registration's signature, and its share only under the unlock
 //! key's MAC.
 
@@ -30,7 +30,7 @@ const UNLOCK_KEY_TAG: &str = "Unlock Key Tag";
 const ENCRYPTED_SECRET_COMMITMENT: &str = "Encrypted User Secret Commitment";
 const ENCRYPTION_KEY: &str = "User Secret Encryption Key";
 
-/// What the right PIN leads to, 32 bytes. Authenticates the client to the realms, and their shares to it.
+/// What the right PIN leads to, 32 bytes. Authenticates the client to the realms, and their shares to the client.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct UnlockKey([u8; 32]);
 
@@ -64,7 +64,7 @@ pub fn derive_unlock_key(output: &OprfOutput) -> (UnlockKeyCommitment, UnlockKey
     (UnlockKeyCommitment::new(commitment), key)
 }
 
-/// What shows a realm that the unlock key was derived. Each realm has its own.
+/// What shows a realm that the unlock key was derived. Each realm has a different one.
 #[must_use]
 pub fn unlock_key_tag(key: &UnlockKey, realm: &RealmId) -> UnlockKeyTag {
     UnlockKeyTag::new(mac::<Blake2sMac<U16>>(&key.0, UNLOCK_KEY_TAG, &[&realm.0]).into())
@@ -138,7 +138,7 @@ pub fn encryption_key(seed: &EncryptionKeySeed, scalar: &SecretScalar) -> Encryp
     EncryptionKey(mac::<Blake2sMac256>(seed.as_bytes(), ENCRYPTION_KEY, &[&*scalar.to_bytes()]).into())
 }
 
-/// Keyed BLAKE2s (RFC 7693), whose length of output goes into its state: 16 bytes are no prefix of 32.
+/// Keyed BLAKE2s (RFC 7693), whose output length goes into its state: 16 bytes are not a prefix of 32.
 fn mac<M>(key: &[u8; 32], label: &str, fields: &[&[u8]]) -> Output<M>
 where
     M: KeyInit + KeySizeUser<KeySize = U32> + Update + FixedOutput,
@@ -198,7 +198,7 @@ impl fmt::Display for SecretTooLong {
 
 impl core::error::Error for SecretTooLong {}
 
-/// Encrypts a secret: ChaCha20-Poly1305 (RFC 8439) under a nonce of zeros, which a key of one use allows.
+/// Encrypts a secret: ChaCha20-Poly1305 (RFC 8439) under a nonce of zeros, which is safe because the key is used once.
 #[must_use]
 pub fn encrypt_secret(key: &EncryptionKey, secret: &UserSecret) -> EncryptedSecret {
     let mut out = [0; EncryptedSecret::LEN];
@@ -226,7 +226,7 @@ impl core::error::Error for DecryptError {}
 /// Decrypts a secret.
 ///
 /// # Errors
-/// It was altered, the key is another, or the length inside is above [`UserSecret::MAX_LEN`].
+/// It was altered, the key is wrong, or the length inside is above [`UserSecret::MAX_LEN`].
 pub fn decrypt_secret(key: &EncryptionKey, secret: &EncryptedSecret) -> Result<UserSecret, DecryptError> {
     let mut padded = UserSecret([0; 1 + UserSecret::MAX_LEN]);
     let (ciphertext, tag) = secret.as_bytes().split_at(padded.0.len());
@@ -296,7 +296,7 @@ impl core::error::Error for InvalidSignature {}
 /// small order.
 ///
 /// # Errors
-/// It does not verify. The public key itself is not looked at.
+/// It does not verify. The public key itself is not checked.
 pub fn verify_signed_public_key(realm: &RealmId, signed: &SignedPublicKey) -> Result<(), InvalidSignature> {
     let key =
         ed25519_dalek::VerifyingKey::from_bytes(&signed.verifying_key.0).map_err(|_| InvalidSignature)?;

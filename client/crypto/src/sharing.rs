@@ -1,7 +1,8 @@
 //! Shamir's secret sharing over the scalars of ristretto255 (client protocol, section 7).
 //!
 //! Clients share the OPRF root key and the encryption key's scalar; realms only hold shares. Recombining refuses
-//! duplicate indices, and an index is never zero, so no set of shares gives away or divides by what it must not.
+//! duplicate indices, and an index is never zero, so no set of shares gives anything away or leads to a division by
+//! zero.
 
 use core::fmt;
 use core::num::NonZeroU32;
@@ -11,12 +12,12 @@ use rand_core::CryptoRng;
 use strongroom_proto::oprf::BlindedOutput;
 use strongroom_proto::scalar::SecretScalar;
 
-/// The place at which the polynomial is evaluated: a realm's position among the ids of its configuration, from 1.
+/// The point at which the polynomial is evaluated: a realm's position among the ids of its configuration, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ShareIndex(NonZeroU32);
 
 impl ShareIndex {
-    /// `None` for 0, where the secret itself lies.
+    /// `None` for 0, where the secret itself is.
     #[must_use]
     pub const fn new(index: u32) -> Option<Self> {
         match NonZeroU32::new(index) {
@@ -97,7 +98,7 @@ fn evaluate(coefficients: &[SecretScalar], at: ShareIndex) -> SecretScalar {
     SecretScalar::new(coefficients.iter().fold(Scalar::ZERO, |sum, c| sum * x + c.scalar()))
 }
 
-/// Recombines a secret scalar from shares. Too few shares give another scalar, not an error.
+/// Recombines a secret scalar from shares. Too few shares give a different scalar, not an error.
 ///
 /// # Errors
 /// [`SharingError::NoShares`], [`SharingError::DuplicateIndex`].
@@ -110,7 +111,7 @@ pub fn recombine(shares: &[Share]) -> Result<SecretScalar, SharingError> {
 /// Recombines the realms' evaluations into the evaluation under the shared key ("in the exponent").
 ///
 /// # Errors
-/// Any [`SharingError`] but that of the threshold.
+/// Any [`SharingError`] except [`SharingError::Threshold`].
 pub fn recombine_outputs(shares: &[(ShareIndex, BlindedOutput)]) -> Result<BlindedOutput, SharingError> {
     let at_zero = lagrange_at_zero(shares.iter().map(|(index, _)| *index).collect())?;
     let sum: RistrettoPoint = shares.iter().zip(&at_zero).map(|((_, output), l)| output.point() * l).sum();

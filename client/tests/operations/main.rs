@@ -211,7 +211,7 @@ async fn a_realm_that_swallows_packets_costs_a_second_in_each_phase_that_asks_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_realm_that_falls_silent_in_a_recovery_is_asked_for_its_guesses_all_the_same() {
+async fn a_realm_that_falls_silent_during_a_recovery_is_still_asked_to_give_guesses_back() {
     let realms = Realms::new(3, 0);
     let client = client(&realms, three(&realms));
     register(&client, 3).await.unwrap();
@@ -330,7 +330,7 @@ async fn realms_with_different_registrations_have_none_together() {
     let realms = Realms::new(2, 0);
     for realm in 0..2 {
         let alone = realms.configuration(&[realm], 1, 1);
-        // From another generator each, for each is another registration.
+        // From a different generator each, so that each is a different registration.
         let client = Client::builder(alone, realms.tokens()).build_with(realms.clone());
         register(&client, 3).await.unwrap();
     }

@@ -17,7 +17,7 @@ use crate::{builder, client, recover, register, three};
 
 const NEW_SECRET: &[u8] = b"what the other device entrusts";
 
-/// Passes requests on; before some of them, by their number, the other device registers.
+/// Passes requests on; before some of them, given by number, the other device registers.
 struct Meanwhile {
     realms: Realms,
     posts: AtomicUsize,
@@ -42,8 +42,8 @@ impl Transport for Meanwhile {
     }
 }
 
-/// Registers with three guesses under 4821, and recovers with that, while another device registers at `others` with five
-/// guesses under `pin` before the requests told.
+/// Registers with three guesses under 4821, and recovers with that PIN, while another device registers at `others` with
+/// five guesses under `pin` before the given requests.
 async fn recovery(
     realms: &Realms,
     configuration: Configuration,
@@ -59,7 +59,7 @@ async fn recovery(
     recover(&recovering.build_with(meanwhile), "4821").await
 }
 
-/// At one realm, requests 0 to 2 are those of the first try, and 3 to 5 of the second if the first went so far.
+/// At one realm, requests 0 to 2 belong to the first try, and 3 to 5 to the second if the first got that far.
 async fn at_one_realm(before: &[usize], pin: &'static str) -> (Realms, Result<Vec<u8>, Error>) {
     let realms = Realms::new(1, 0);
     let one = realms.configuration(&[0], 1, 1);
@@ -99,7 +99,7 @@ async fn a_registration_that_changes_again_and_again_has_an_outcome_of_its_own_a
 
 #[tokio::test(start_paused = true)]
 async fn no_realm_is_guessed_at_twice_when_some_are_registered_anew() {
-    // Recover1 are the first three.
+    // The first three are Recover1.
     for before in [3, 4, 5] {
         let realms = Realms::new(3, 0);
         let some = realms.configuration(&[0, 1], 2, 2);
@@ -117,7 +117,7 @@ async fn no_realm_is_guessed_at_twice_when_some_are_registered_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_host_that_only_says_so_gets_no_second_guess_at_what_is_registered() {
+async fn a_host_that_only_claims_it_gets_no_second_guess_at_what_is_registered() {
     for phase in ["Recover2", "Recover3"] {
         let realms = Realms::new(3, 0);
         let client = client(&realms, three(&realms));

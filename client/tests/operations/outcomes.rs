@@ -167,7 +167,7 @@ async fn later_phases_conclude_by_the_same_rule() {
         });
         let error = recover(&client, "4821").await.unwrap_err();
         assert!(matches!(error.kind, ErrorKind::Unavailable { .. }), "{phase}, {lie:?}: {error:?}");
-        // The silence began two phases ago and is named all the same.
+        // The silence began two phases ago and is still named.
         assert!(matches!(cause_of(&error, realms.id(1)), Some(Cause::Transient(_))), "{error:?}");
     }
 }

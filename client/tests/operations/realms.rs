@@ -20,7 +20,7 @@ use strongroom_proto::oprf::{evaluate, prove};
 use url::Url;
 use zeroize::Zeroizing;
 
-/// What becomes of one request.
+/// What happens to one request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     /// It is answered after this time.
@@ -47,7 +47,7 @@ pub(crate) enum Fault {
     Hang,
     /// It is acted on, never answered, and the sessions are forgotten.
     HangAndLoseSessions,
-    /// The realm takes the message for one that does not decrypt.
+    /// The realm treats the message as one that does not decrypt.
     EndSession,
 }
 
@@ -114,7 +114,7 @@ impl Realms {
         Configuration::from_json(&json).unwrap()
     }
 
-    /// A configuration whose realms are at the addresses told.
+    /// A configuration whose realms are at the given addresses.
     pub(crate) fn json(
         &self,
         realms: &[usize],

@@ -1,4 +1,4 @@
-//! Whoever loses replies gains little: how often a realm accepts what gives guesses, in one call.
+//! A host that drops replies gains little: how often a realm accepts what gives guesses, in one call.
 
 use strongroom_client::{Bug, Cause, Client, ErrorKind};
 
@@ -41,7 +41,7 @@ async fn registrations_and_recoveries_beyond_that_are_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_realm_of_several_accepts_at_most_two_registrations_whoever_loses_replies() {
+async fn every_realm_of_several_accepts_at_most_two_registrations_whichever_loses_replies() {
     for lossy in [&[0][..], &[1, 2], &[0, 1, 2]] {
         let realms = Realms::new(3, 0);
         let client = client(&realms, realms.configuration(&[0, 1, 2], 3, 2));

@@ -25,7 +25,8 @@ async fn registered() -> (Realms, Client) {
     (realms, client)
 }
 
-/// From the first request of this name on, nobody leads for `election`; then somebody who knows no former session.
+/// From the first request of this name on, there is no leader for `election`; then there is one that knows no earlier
+/// session.
 fn leader_lost(realms: &Realms, name: &'static str, fault: Fault, election: Duration) {
     let mut lost_at: Option<Instant> = None;
     realms.plan(move |seen| match lost_at {
@@ -89,7 +90,7 @@ async fn a_copy_of_a_request_without_an_answer_is_the_same_ciphertext_and_costs_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_realm_that_takes_a_copy_for_an_error_and_ends_the_session_serves_all_the_same() {
+async fn a_realm_that_takes_a_copy_for_an_error_and_ends_the_session_still_serves() {
     let (realms, client) = registered().await;
     let mut requests = 0;
     realms.plan(move |seen| {
@@ -128,7 +129,7 @@ async fn a_deletion_that_could_arrive_late_is_not_copied() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_told_whether_the_attempt_can_have_cost_a_guess() {
+async fn the_error_says_whether_the_attempt_can_have_cost_a_guess() {
     let (realms, client) = registered().await;
     for (name, cost) in [("Recover1", false), ("Recover2", true), ("Recover3", true)] {
         let mut down = false;
@@ -143,7 +144,7 @@ async fn it_is_told_whether_the_attempt_can_have_cost_a_guess() {
     }
 }
 
-/// What becomes of requests to addresses whose path begins so.
+/// What happens to requests to addresses whose path begins like this.
 #[derive(Clone, Copy)]
 enum Address {
     Refuses,
@@ -200,7 +201,7 @@ async fn an_address_that_refuses_or_hangs_is_left_for_the_next_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_certificate_that_is_not_accepted_is_told_at_once() {
+async fn a_certificate_that_is_not_accepted_is_reported_at_once() {
     let (realms, _) = registered().await;
     let (client, asked) = addressed(&realms, Address::Untrusted, &[]);
     let begin = Instant::now();

@@ -1,4 +1,4 @@
-//! Whether all that a board promises to take fits in its memory at once.
+//! Whether everything that a board promises to hold fits in its memory at once.
 
 use super::host::Host;
 use super::play::{Bench, Marks, image_or_default};
@@ -17,18 +17,18 @@ use strongroom_proto::ids::{Digest, EntryHash, HsmId, Index, Mac, RecordId, Sess
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::ClaimedTree;
 
-/// The most heap that may be in use, in bytes. What is left of it is for the gaps between blocks.
+/// The most heap that may be in use, in bytes. The rest of it is for the gaps between blocks.
 const MAX_HEAP: usize = 384 << 10;
 /// The most stack, in bytes.
 const MAX_STACK: usize = 24 << 10;
 /// The most code, in bytes.
 const MAX_IMAGE: u64 = 512 << 10;
 
-/// Fills a board to its bounds, prints how much of its memory was in use, and fails beyond what is pinned here. `image` is one
-/// for measuring, made by `build.sh --marks`.
+/// Fills a board to its bounds, prints how much of its memory was in use, and fails if that is more than is pinned
+/// here. `image` is one for measuring, made by `build.sh --marks`.
 ///
 /// # Errors
-/// More than is pinned; the board halted; it cannot be booted.
+/// More is in use than is pinned; the board halted; it cannot be booted.
 pub fn bounds(image: &Path) -> Result<(), Error> {
     let mut bench = Bench::new(Some(image.to_path_buf()))?;
     let config = bench.config()?;
@@ -80,7 +80,7 @@ struct Filled {
 
 type Fill = fn(&mut Filled);
 
-/// What a board is filled with, one after the other.
+/// What a board is filled with, step by step.
 const FILLS: [(&str, Fill); 5] = [
     ("sixteen records, two of them 256 levels deep", records),
     ("a full table of sessions, with as many replies as are kept", sessions),
@@ -95,7 +95,7 @@ const fn count(limit: u32) -> usize {
     limit as usize
 }
 
-/// The records of a batch, the first two of which differ in their last bit alone.
+/// The records of a batch, the first two of which differ only in their last bit.
 fn ids() -> Vec<RecordId> {
     let mut rng = StdRng::seed_from_u64(2);
     let mut ids: Vec<[u8; 32]> = (0..16).map(|_| rng.random()).collect();
@@ -122,7 +122,7 @@ fn batch(filled: &mut Filled, first: u32, payload: &[u8]) {
     filled.host.process(requests);
 }
 
-/// As many sessions as there may be, four of each record; as many replies as are kept stay with the last ones.
+/// As many sessions as there may be, four for each record; the last ones keep as many replies as may be kept.
 fn sessions(filled: &mut Filled) {
     for first in (0..filled.limits.max_sessions).step_by(16) {
         let records: Vec<RecordId> = (0..4).map(|_| RecordId(filled.rng.random())).collect();
@@ -139,7 +139,7 @@ fn sessions(filled: &mut Filled) {
 fn replies(filled: &mut Filled) {
     let blinded_input = blind(&[1; 32], &mut filled.rng).1;
     let guess = SecretsRequest::Recover2 { version: RegistrationVersion([0; 16]), blinded_input };
-    // Of sessions with a reply, others give way to these, which have theirs too.
+    // Other sessions with a reply make room for these, which have one too.
     for first in (0..filled.limits.max_pending_replies).step_by(16) {
         let first = filled.limits.max_sessions + first;
         ids()
@@ -150,7 +150,7 @@ fn replies(filled: &mut Filled) {
     }
 }
 
-/// The largest entry there is; nobody made it.
+/// The largest possible entry; no HSM made it.
 fn forged(filled: &Filled, partitions: usize) -> Entry {
     let prefix = Prefix::of(&RecordId([0xff; 32]), Prefix::MAX_LEN).expect("all bits");
     Entry {
@@ -186,7 +186,7 @@ fn longest(filled: &mut Filled) {
         .into_iter()
         .map(|record| BatchRequest { record, session: SessionId(u32::MAX), message: message.clone() })
         .collect();
-    // A chain of inner nodes down to the last level, with a stub beside each: as many nodes as are taken apart.
+    // A chain of inner nodes down to the last level, with a stub beside each: as many nodes as are ever decoded.
     let nodes = count(filled.limits.max_tree_nodes);
     let stub = [&[0x82, 0x02, 0x58, 0x20][..], &key].concat();
     let tree =
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_byte_more_than_is_pinned_is_noticed_of_each_kind_of_memory() {
+    fn a_byte_more_than_is_pinned_is_noticed_for_each_kind_of_memory() {
         let (heap_bytes, stack_bytes, instructions) = (usize::MAX, usize::MAX, 0);
         let marks = |heap, stack| Marks { heap, heap_bytes, stack, stack_bytes, instructions };
         assert_eq!(fits(&marks(MAX_HEAP, MAX_STACK), MAX_IMAGE), Ok(()));

@@ -1,4 +1,5 @@
-//! Power cuts: the emulator is killed at each write to the flash, and the board must start from before or after.
+//! Power cuts: the emulator is killed at each write to the flash, and the board must start from the state before or
+//! after it.
 
 use super::gdb::Gdb;
 use super::host::Host;
@@ -12,7 +13,7 @@ use strongroom_proto::hsm::{DeviceStatus, GroupStatus, Reply, Request};
 use strongroom_proto::ids::RecordId;
 use strongroom_testkit::{Event, Tape};
 
-/// How long nothing may be written before it is looked whether the board has answered.
+/// How long nothing may be written before checking whether the board has answered.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is interrupted.
@@ -20,15 +21,16 @@ struct Scene {
     name: &'static str,
     /// What happened before, from the first boot on.
     before: Vec<Event>,
-    /// What is asked then. None: the board is booted once more.
+    /// What is asked then. `None`: the board is booted once more.
     request: Option<Vec<u8>>,
 }
 
-/// Kills the emulator at every `every`-th write to the flash, from the first on, in a capture, in the making of a group, and in a
-/// start; boots it again each time, and fails if it is not as before or as after, or goes back on what it said.
+/// Kills the emulator at every `every`-th write to the flash, from the first on, during a capture, the making of a
+/// group, and a start; boots it again each time, and fails if its state is neither the one before nor the one after, or
+/// if it goes back on what it said.
 ///
 /// # Errors
-/// That; or the board cannot be booted.
+/// As above; or the board cannot be booted.
 pub fn cut(image: Option<&Path>, every: usize) -> Result<(), Error> {
     let mut bench = Bench::new(image.map(Path::to_path_buf))?;
     let config = bench.config()?;
@@ -88,7 +90,7 @@ fn interrupt_all(bench: &mut Bench, scene: &Scene, every: usize) -> Result<usize
         let found = settled(bench)?;
         let named = |error| format!("{}, cut after write {at}: {error}", scene.name);
         check(&before, &after, &found, false).map_err(named)?;
-        // It said so, and starts once more.
+        // It has answered, and starts once more.
         bench.boot(None)?;
         let again = bench.status()?;
         check(&found, &found, &again, true)
@@ -98,7 +100,7 @@ fn interrupt_all(bench: &mut Bench, scene: &Scene, every: usize) -> Result<usize
     Ok(writes)
 }
 
-/// A board to which all happened that came before.
+/// A board on which everything before the scene has happened.
 fn set(bench: &mut Bench, scene: &Scene) -> Result<(), Error> {
     match bench.play(&scene.before)? {
         None => Ok(()),
@@ -106,7 +108,7 @@ fn set(bench: &mut Bench, scene: &Scene) -> Result<(), Error> {
     }
 }
 
-/// Does it, and counts the writes.
+/// Plays the scene, and counts the writes.
 fn play_out(bench: &mut Bench, scene: &Scene) -> Result<usize, Error> {
     let mut gdb = begin(bench, scene)?;
     let mut writes = 0;
@@ -122,7 +124,7 @@ fn play_out(bench: &mut Bench, scene: &Scene) -> Result<usize, Error> {
     }
 }
 
-/// Does it up to a write, and takes the power away.
+/// Plays it up to a write, and cuts the power.
 fn interrupt(bench: &mut Bench, scene: &Scene, at: usize) -> Result<(), Error> {
     let mut gdb = begin(bench, scene)?;
     for write in 1..=at {
@@ -135,7 +137,7 @@ fn interrupt(bench: &mut Bench, scene: &Scene, at: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// Lets the scene begin under a debugger.
+/// Begins the scene under a debugger.
 fn begin(bench: &mut Bench, scene: &Scene) -> Result<Gdb, Error> {
     let status = minicbor::to_vec(Request::DeviceStatus)?;
     let mut gdb = match &scene.request {
@@ -155,7 +157,7 @@ fn settled(bench: &mut Bench) -> Result<DeviceStatus, Error> {
     bench.status()
 }
 
-/// Whether a board that was cut is as before or as after; if it had answered, as after.
+/// Whether a board that was cut is in the state before or after; if it had answered, in the one after.
 fn check(
     before: &DeviceStatus,
     after: &DeviceStatus,
@@ -169,7 +171,7 @@ fn check(
     Err(format!("the board is {found:?}, neither {before:?} nor {after:?}"))
 }
 
-/// All that is in NVRAM, as far as it is told.
+/// Everything in NVRAM, as far as the board reports it.
 fn state(status: &DeviceStatus) -> (String, Option<String>, Vec<(String, u64, String)>) {
     let group =
         |g: &GroupStatus| (g.statement.group.to_string(), g.captured_index.0, g.captured_hash.to_string());
@@ -177,7 +179,7 @@ fn state(status: &DeviceStatus) -> (String, Option<String>, Vec<(String, u64, St
     (format!("{} {}", status.hsm, status.device_key), realm, status.groups.iter().map(group).collect())
 }
 
-/// The check would notice a board that goes back on what it said.
+/// Checks that a board that goes back on what it said would be noticed.
 fn notices(bench: &mut Bench, config: &Config) -> Result<(), Error> {
     let [scene, ..] = scenes(config);
     set(bench, &scene)?;
@@ -191,6 +193,8 @@ fn notices(bench: &mut Bench, config: &Config) -> Result<(), Error> {
     let found = settled(bench)?;
     match check(&before, &after, &found, true) {
         Err(_) => Ok(()),
-        Ok(()) => Err(format!("after {reply:?} a flash from before was put back, and nobody noticed").into()),
+        Ok(()) => {
+            Err(format!("after {reply:?} a flash from before was put back, and this was not noticed").into())
+        }
     }
 }

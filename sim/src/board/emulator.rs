@@ -1,4 +1,4 @@
-//! One emulated board, as a process beside this one.
+//! One emulated board, as a separate process.
 
 use crate::Error;
 use std::fs::{File, create_dir_all, read_to_string, remove_file};
@@ -11,34 +11,35 @@ use std::time::{Duration, Instant};
 /// Boots the image that `hsm/firmware/build.sh` made, from the root of the repository.
 const RUN: &str = "hsm/firmware/run.sh";
 
-/// How long the emulator may take until it listens. It may have to be installed first.
+/// How long the emulator may take before it listens. It may have to be installed first.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// How often it is looked whether it does.
+/// How often to check whether it listens.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// One emulated board. Dropped, it loses power.
 pub struct Board {
     emulator: Child,
-    /// What the emulator and the board say to people.
+    /// What the emulator and the board print for people.
     console: PathBuf,
 }
 
 /// How a board is booted.
 #[derive(Clone, Default)]
 pub struct Boot {
-    /// Another image than the one that `hsm/firmware/build.sh` makes.
+    /// An image other than the one that `hsm/firmware/build.sh` makes.
     pub image: Option<PathBuf>,
-    /// A file of entropy instead of the machine's.
+    /// A file of entropy, instead of the machine's.
     pub entropy: Option<PathBuf>,
     /// More arguments for the emulator.
     pub arguments: Vec<String>,
 }
 
 impl Board {
-    /// Boots a board whose flash is in `folder`, made if there is none. When this returns, its link is on `socket`.
+    /// Boots a board whose flash is in `folder`, and is created if there is none. When this returns, its link is on
+    /// `socket`.
     ///
     /// # Errors
-    /// There is no script here to boot it with, or it cannot be run; it ended at once, and said why.
+    /// There is no script here to boot it with, or it cannot be run; or it ended at once, and said why.
     pub fn boot(folder: &Path, socket: &Path, how: &Boot) -> Result<Self, Error> {
         if !Path::new(RUN).exists() {
             return Err(format!("there is no {RUN} here; run this in the root of the repository").into());
@@ -55,7 +56,7 @@ impl Board {
         if let Some(entropy) = &how.entropy {
             command.env("STRONGROOM_ENTROPY", entropy);
         }
-        // Of an emulator that is gone, the socket stays.
+        // An emulator that is gone leaves its socket behind.
         if socket.exists() {
             remove_file(socket)?;
         }
@@ -64,7 +65,7 @@ impl Board {
         Ok(board)
     }
 
-    /// Connects to a socket of the emulator as soon as that listens there.
+    /// Connects to a socket of the emulator as soon as it listens there.
     pub(super) fn connect(&mut self, socket: &Path) -> Result<UnixStream, Error> {
         let from = Instant::now();
         loop {
@@ -86,7 +87,7 @@ impl Board {
 
 impl Drop for Board {
     fn drop(&mut self) {
-        // It may be gone already; then there is nothing to end.
+        // It may have ended already; then there is nothing to kill.
         let _ = self.emulator.kill();
         let _ = self.emulator.wait();
     }

@@ -1,4 +1,4 @@
-//! As much of the GDB remote serial protocol as stops the emulator at each write to the flash.
+//! Just enough of the GDB remote serial protocol to stop the emulator at each write to the flash.
 
 use crate::Error;
 use std::io::{ErrorKind, Read, Write};
@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// Stop at writes to where the board has its NVRAM; and do not.
+/// The commands to stop at writes to the board's NVRAM, and to no longer do so.
 const WATCH: &str = "Z2,22000000,800000";
 const IGNORE: &str = "z2,22000000,800000";
 const STEP: &str = "s";
@@ -22,7 +22,7 @@ impl Gdb {
         ["-chardev", &chardev, "-gdb", "chardev:gdb"].map(String::from).to_vec()
     }
 
-    /// Stops the emulator, and has it stop at each write to NVRAM from when it goes on.
+    /// Stops the emulator, and makes it stop at each write to NVRAM once it goes on.
     pub(super) fn attach(stream: UnixStream) -> Result<Self, Error> {
         let mut gdb = Self(stream);
         gdb.0.set_read_timeout(Some(PATIENCE))?;
@@ -30,7 +30,7 @@ impl Gdb {
         Ok(gdb)
     }
 
-    /// Gives a command, and waits until it is acknowledged; it may say before that it has stopped.
+    /// Sends a command, and waits until it is acknowledged; the emulator may report before that that it has stopped.
     fn tell(&mut self, command: &str, done: &str) -> Result<(), Error> {
         self.send(command)?;
         loop {
@@ -47,14 +47,14 @@ impl Gdb {
         self.send("c")
     }
 
-    /// Waits until it stops, right after a write; none if it does not for so long.
+    /// Waits until it stops, right after a write; `None` if it does not within this time.
     pub(super) fn stop(&mut self, patience: Duration) -> Result<Option<()>, Error> {
         match self.packet(patience)? {
             None => return Ok(None),
             Some(packet) if packet.starts_with('T') => {}
             Some(other) => return Err(format!("the emulator did not stop but said {other}").into()),
         }
-        // It stops before the write, and would again.
+        // It stops before the write, and would stop there again.
         self.tell(IGNORE, "OK")?;
         self.tell(STEP, "T")?;
         self.tell(WATCH, "OK")?;

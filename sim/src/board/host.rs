@@ -1,4 +1,4 @@
-//! An honest host and its users, over one [`Device`] that is a group of its own: what fills a device to its bounds, and what
+//! An honest host and its users, over one [`Device`] that is a group of its own. It fills a device to its bounds, and
 //! speaks the vectors to it.
 
 use rand::rngs::StdRng;
@@ -90,7 +90,7 @@ impl Host {
         Request::Process { group: self.group, trees, requests }
     }
 
-    /// Runs a batch, all of whose replies are kept.
+    /// Runs a batch whose replies are all kept.
     pub(super) fn process(&mut self, requests: Vec<BatchRequest>) {
         let reply = self.twin.ask(&self.batch(requests));
         let Reply::Processed { outcomes, made: Some(made) } = reply else { panic!("no entry but {reply:?}") };

@@ -1,6 +1,6 @@
-//! The HSM firmware on an emulated board, as a process beside this one; and a link that tells how long each message took.
+//! The HSM firmware on an emulated board, as a separate process; and a link that records how long each message took.
 //!
-//! An emulated board protects nothing: whoever runs the emulator reads its memory.
+//! An emulated board protects nothing: anyone who runs the emulator can read its memory.
 
 mod bounds;
 mod cut;

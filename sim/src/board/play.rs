@@ -1,4 +1,4 @@
-//! A board does again what a software HSM did.
+//! A board repeats what a software HSM did.
 
 use super::emulator::{Board, Boot};
 use super::gdb::Gdb;
@@ -13,7 +13,7 @@ use strongroom_testkit::{Event, request_name};
 
 /// Bytes of the flash as it comes from the factory.
 pub(super) const FLASH_BYTES: usize = 32 << 20;
-/// How long a board is quiet before it tells its marks, and more: a busy machine is slow.
+/// More than the time that a board is quiet before it reports its marks: a busy machine is slow.
 const QUIET: Duration = Duration::from_millis(600);
 
 /// Where boards are booted, one after another.
@@ -23,12 +23,12 @@ pub(super) struct Bench {
     /// Whether the emulator counts instructions, which makes it slower.
     counts: bool,
     on: Option<(Board, Wire)>,
-    /// How often one was booted.
+    /// How often a board was booted.
     pub(super) boots: usize,
 }
 
 impl Bench {
-    /// A bench for boards with this image; none: the one that `build.sh` makes.
+    /// A bench for boards with this image, or without one, with the one that `build.sh` makes.
     pub(super) fn new(image: Option<PathBuf>) -> Result<Self, Error> {
         let folder = tempfile::Builder::new().prefix("strongroom-board-").tempdir()?;
         let how = Boot { image, ..Boot::default() };
@@ -50,7 +50,7 @@ impl Bench {
         Ok(std::fs::write(self.flash(), vec![0xff; FLASH_BYTES])?)
     }
 
-    /// Takes the power away, and gives it back.
+    /// Cuts the power, and restores it.
     pub(super) fn boot(&mut self, entropy: Option<&[u8]>) -> Result<(), Error> {
         self.boot_with(entropy, &[])
     }
@@ -89,7 +89,7 @@ impl Bench {
         Gdb::attach(board.connect(&debugger)?)
     }
 
-    /// Takes the power away.
+    /// Cuts the power.
     pub(super) fn cut(&mut self) {
         self.on = None;
     }
@@ -107,7 +107,7 @@ impl Bench {
         Ok(minicbor::decode(&self.call(&minicbor::to_vec(request)?)?)?)
     }
 
-    /// Boots a new board, and what it is built with; other code than this would answer otherwise.
+    /// Boots a new board, and checks what it was built from: other code than this would answer differently.
     pub(super) fn config(&mut self) -> Result<Config, Error> {
         self.erase()?;
         self.boot(None)?;
@@ -126,12 +126,12 @@ impl Bench {
         }
     }
 
-    /// What the board said to people since it was booted.
+    /// What the board has printed since it was booted.
     pub(super) fn console(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("console.log")).unwrap_or_default()
     }
 
-    /// Has a new board repeat a tape. What it first answered otherwise, if it did.
+    /// Has a new board repeat a tape. Returns the first answer that differs, if any.
     pub(super) fn play(&mut self, tape: &[Event]) -> Result<Option<String>, Error> {
         self.erase()?;
         for (at, event) in tape.iter().enumerate() {
@@ -149,8 +149,8 @@ impl Bench {
         Ok(None)
     }
 
-    /// What an image for measuring tells: the most heap and stack that were in use since the boot, and how much there is; the
-    /// work of the last message.
+    /// What an image for measuring reports: the most heap and stack that were in use since the boot, and how much there
+    /// is; and the work of the last message.
     pub(super) fn marks(&self) -> Result<Marks, Error> {
         let from = Instant::now();
         let mut last = (self.console(), Instant::now());
@@ -172,7 +172,7 @@ impl Bench {
     }
 }
 
-/// Bytes of RAM in use at most, and bytes that there are; how many instructions the last message took.
+/// The most bytes of RAM in use, and how many there are; how many instructions the last message took.
 #[derive(Clone, Copy)]
 pub(super) struct Marks {
     pub(super) heap: usize,
@@ -193,7 +193,7 @@ fn difference(at: usize, request: &[u8], expected: &[u8], own: &[u8]) -> String 
     format!("{event}: from byte {first} on another reply, {own} bytes instead of {long}")
 }
 
-/// What is printed of a path.
+/// A path as it is printed.
 pub(super) fn image_or_default(image: Option<&Path>) -> PathBuf {
     image.map_or_else(|| PathBuf::from("target/firmware/strongroom-hsm.elf"), Path::to_path_buf)
 }

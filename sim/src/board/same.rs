@@ -16,7 +16,7 @@ use strongroom_testkit::{Event, Tape};
 /// Recorded sessions of clients in the field.
 const TRANSCRIPT: &str = "proto/vectors/transcript.json";
 
-/// Compares what a board answers to the sessions of the vectors and to a hostile host, and prints how much that was.
+/// Compares what a board answers to the vectors' sessions and to a hostile host, and prints how much that was.
 ///
 /// # Errors
 /// A reply differs, or a changed byte of a tape is not noticed; the board cannot be booted.
@@ -43,7 +43,7 @@ fn repeat(bench: &mut Bench, what: &str, tapes: &[Tape]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The comparison would notice one bit.
+/// Checks that the comparison would notice one bit.
 fn notices(bench: &mut Bench, tape: &Tape) -> Result<(), Error> {
     let mut events: Vec<Event> = tape.events().iter().take(10).cloned().collect();
     let Some(Event::Exchange { reply, .. }) = events.last_mut() else { return Err("no exchange".into()) };
@@ -65,7 +65,7 @@ fn vectors(config: &Config) -> Result<Tape, Error> {
         for exchange in case["steps"].as_array().into_iter().flatten().flat_map(exchanges) {
             let Some(plaintext) = exchange["request_plaintext"].as_str() else { continue };
             let plaintext = hex::decode(plaintext)?;
-            // A request that is none ends its session; the other tapes have those.
+            // An invalid request ends its session; the other tapes have those.
             if SecretsRequest::from_cbor(&plaintext).is_ok_and(|request| request != SecretsRequest::Register1)
             {
                 let session = SessionId(rng.random());

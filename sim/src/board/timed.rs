@@ -1,4 +1,4 @@
-//! A link that tells how long each message took, and what went over it.
+//! A link that records how long each message took, and what went over it.
 
 use super::twin;
 use crate::Error;
@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 use strongroom_agent::link::{Link, Lost};
 use strongroom_testkit::{Event, request_name};
 
-/// How often each kind of message was sent, and how long all of its replies took.
+/// How often each kind of message was sent, and how long all of its replies took together.
 #[derive(Clone, Default)]
 pub struct Times(Arc<Mutex<BTreeMap<&'static str, (u32, Duration)>>>);
 
 impl Times {
-    /// Forgets what there was.
+    /// Forgets everything so far.
     pub fn clear(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Kind of message, how often, and the mean time from request to reply.
+    /// The kind of message, how often it was sent, and the mean time from request to reply.
     #[must_use]
     pub fn means(&self) -> Vec<(&'static str, u32, Duration)> {
         let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -38,7 +38,7 @@ impl Times {
 pub struct Heard(Arc<Mutex<(Vec<Event>, bool)>>);
 
 impl Heard {
-    /// Of a board that is about to boot with this entropy.
+    /// For a board that is about to boot with this entropy.
     #[must_use]
     pub fn from_boot(entropy: Arc<[u8]>) -> Self {
         Self(Arc::new(Mutex::new((vec![Event::Boot(entropy)], true))))
@@ -53,10 +53,10 @@ impl Heard {
         }
     }
 
-    /// How many replies the software HSM gives byte by byte as the board gave them.
+    /// How many replies the software HSM gives that are byte for byte those of the board.
     ///
     /// # Errors
-    /// It gives another one.
+    /// It gives a different one.
     pub fn compare(&self) -> Result<usize, Error> {
         twin::compare(&self.0.lock().unwrap_or_else(PoisonError::into_inner).0)
     }

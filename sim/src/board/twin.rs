@@ -5,7 +5,8 @@ use strongroom_hsm::{Config, Core, Drbg, MemoryFlash};
 use strongroom_proto::hsm::{DeviceStatus, Reply};
 use strongroom_testkit::{Entropy, Event, GEOMETRY, TestEnv};
 
-/// Whether what a board answered to real agents is what the software HSM would have. The number of replies.
+/// Checks that what a board answered to real agents is what the software HSM would have answered. Returns the number of
+/// replies.
 ///
 /// # Errors
 /// It is not.
@@ -21,13 +22,13 @@ pub(super) fn compare(tape: &[Event]) -> Result<usize, Error> {
     match differs(&Config::firmware(status.version, status.build), tape)? {
         None => Ok(tape.iter().filter(|event| matches!(event, Event::Exchange { .. })).count()),
         Some((at, _)) => {
-            Err(format!("the software HSM answers otherwise to exchange {at} of the board").into())
+            Err(format!("the software HSM answers differently to exchange {at} of the board").into())
         }
     }
 }
 
 /// What another HSM of this kind answers to what happened on a tape, from the first boot on, up to the first reply that
-/// is not on it: the number of that exchange, and the reply.
+/// differs from the tape. Returns the number of that exchange, and the reply.
 ///
 /// # Errors
 /// It does not begin with a boot.
@@ -58,8 +59,8 @@ fn differs(config: &Config, tape: &[Event]) -> Result<Option<(usize, Vec<u8>)>, 
     Ok(None)
 }
 
-/// Whether a board answered as the software HSM did, byte by byte; but for the wear of its flash, which is another than that
-/// of the software HSM.
+/// Whether a board answered as the software HSM did, byte for byte, except for the wear of its flash, which differs
+/// from the software HSM's.
 pub(super) fn is_same(software: &[u8], board: &[u8]) -> bool {
     let status = |reply: &[u8]| match minicbor::decode(reply) {
         Ok(Reply::Device(status)) => Some(status),

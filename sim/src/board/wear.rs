@@ -12,10 +12,10 @@ use strongroom_testkit::{Hsm, TestEnv};
 
 /// NVRAM as the firmware uses the board's flash: `hsm/firmware/src/cfi.rs`.
 const GEOMETRY: Geometry = Geometry { units: 32, unit_bytes: 256 << 10, write_bytes: 4 };
-/// Captures a second of a busy group.
+/// Captures per second of a busy group.
 const CAPTURES_PER_SECOND: f64 = 10.0;
 const SECONDS_PER_YEAR: f64 = 365.25 * 86_400.0;
-/// How long a part is to last where it takes fewer captures.
+/// How long a part should last, for finding out how many captures that allows.
 const YEARS: f64 = 10.0;
 
 /// A flash that counts.
@@ -100,7 +100,7 @@ impl Hsm for Alone {
     }
 }
 
-/// Captures in one group and in all that there may be, and prints what that costs the flash.
+/// Captures in one group and in as many groups as there may be, and prints what that costs the flash.
 ///
 /// # Errors
 /// A capture fails.
@@ -112,7 +112,7 @@ pub fn wear(captures: u32) -> Result<(), Error> {
     for groups in [1, MAX_GROUPS] {
         let mut alone = Alone::new(groups)?;
         let Counted { programmed, .. } = alone.env.flash;
-        // Whole units, so that the state at the beginning of each is in it.
+        // Whole units, so that the state at the beginning of each one is included.
         let mut counted = 0_u32;
         let mut from = None;
         while counted < captures || from.is_none() {

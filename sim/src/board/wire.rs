@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 use strongroom_proto::frame::{Decoder, Frame, MAX_FRAME_BYTES};
 
-/// How long a board may take to answer: many times what it does take, for the machine may be busy.
+/// How long a board may take to answer: many times what it does take, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// See the module.
@@ -20,7 +20,7 @@ impl Wire {
     /// Over the link of an emulator.
     ///
     /// # Errors
-    /// It is no open socket.
+    /// It is not an open socket.
     pub(super) fn new(stream: UnixStream) -> Result<Self, Error> {
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self { stream, decoder: Decoder::new(MAX_FRAME_BYTES), next: 0 })
@@ -29,7 +29,7 @@ impl Wire {
     /// Sends a request.
     ///
     /// # Errors
-    /// The board is gone, or takes nothing for too long.
+    /// The board is gone, or accepts nothing for too long.
     pub(super) fn send(&mut self, request: &[u8]) -> Result<(), Error> {
         self.next = self.next.wrapping_add(1);
         self.stream.write_all(&Frame::encode(self.next, request, MAX_FRAME_BYTES)?)?;
@@ -39,16 +39,16 @@ impl Wire {
     /// Asks and waits for the answer.
     ///
     /// # Errors
-    /// As [`Self::send`]; there is no answer for too long, or something else than one.
+    /// As for [`Self::send`]; there is no answer for too long, or something that is not one.
     pub(super) fn call(&mut self, request: &[u8]) -> Result<Vec<u8>, Error> {
         self.send(request)?;
         self.poll(PATIENCE)?.ok_or_else(|| "no answer".into())
     }
 
-    /// Waits for the answer to what was sent; none if nothing arrives for so long.
+    /// Waits for the answer to what was sent; `None` if nothing arrives within this time.
     ///
     /// # Errors
-    /// The board is gone; something else than an answer arrived.
+    /// The board is gone; something that is not an answer arrived.
     pub(super) fn poll(&mut self, patience: Duration) -> Result<Option<Vec<u8>>, Error> {
         self.stream.set_read_timeout(Some(patience))?;
         let mut buffer = [0; 4096];

@@ -1,7 +1,8 @@
-//! Whether a board does the same work for a guess whatever the record holds: a host sees how long a batch takes, before its commit.
+//! Whether a board does the same work for a guess whatever the record holds: a host sees how long a batch takes, before
+//! its commit.
 //!
-//! Counted in instructions, by an emulator that counts them. They are not cycles: what a part does in a time that depends on
-//! secrets is for whoever builds the part.
+//! Counted in instructions, by an emulator that counts them. They are not cycles: work that takes a part a time that
+//! depends on secrets is the responsibility of the part's builder.
 
 use super::host::Host;
 use super::play::Bench;
@@ -14,8 +15,8 @@ use strongroom_proto::client::{RegistrationVersion, SecretsRequest, UnlockKeyTag
 use strongroom_proto::ids::{RecordId, SessionId};
 use strongroom_proto::oprf::BlindedInput;
 
-/// By how much of it the work may differ, in thousandths. A multiplication on the curve is a quarter of it, and wrapping the secrets
-/// after a last guess 22 thousandths. What differs is how long a record's state is before it is padded.
+/// By how much the work may differ, in thousandths. A multiplication on the curve is a quarter of it, and wrapping the
+/// secrets after a last guess 22 thousandths. What differs is the length of a record's state before it is padded.
 const TOLERANCE: usize = 10;
 
 const RECORD: RecordId = RecordId([0x5a; 32]);
@@ -54,7 +55,7 @@ impl User {
     }
 }
 
-/// Prepares a record, and says what to ask then.
+/// Prepares a record, and returns what to ask then.
 type Case = fn(&mut User) -> SecretsRequest;
 
 const CASES: [(&str, Case); 7] = [
@@ -88,11 +89,11 @@ const CASES: [(&str, Case); 7] = [
     }),
 ];
 
-/// Counts the instructions of a batch with one Recover2, for records of every kind, prints them, and fails if they differ. `image` is one
-/// for measuring, made by `build.sh --marks`.
+/// Counts the instructions of a batch with one Recover2, for records of every kind, prints them, and fails if they
+/// differ. `image` is one for measuring, made by `build.sh --marks`.
 ///
 /// # Errors
-/// The work differs; or a request that evaluates nothing is taken for one that does; the board cannot be booted.
+/// The work differs; a request that evaluates nothing passes for one that does; or the board cannot be booted.
 pub fn work(image: &Path) -> Result<(), Error> {
     let mut bench = Bench::counting(image.to_path_buf())?;
     let config = bench.config()?;
@@ -118,7 +119,7 @@ pub fn work(image: &Path) -> Result<(), Error> {
         counted.push((what, count(what, case)?));
     }
     is_the_same(&counted)?;
-    // What would be left without an evaluation is far from it.
+    // Without an evaluation, the work is far from that.
     let without = count("a question that evaluates nothing", |_| SecretsRequest::Recover1)?;
     counted.push(("no evaluation", without));
     if is_the_same(&counted).is_ok() {
@@ -127,7 +128,7 @@ pub fn work(image: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether these are the same, but for what is tolerated.
+/// Whether these are the same, within the tolerance.
 fn is_the_same(counted: &[(&str, usize)]) -> Result<(), String> {
     let by_count = |(_, instructions): &&(&str, usize)| *instructions;
     let (Some(least), Some(most)) =

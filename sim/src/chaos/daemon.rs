@@ -1,4 +1,4 @@
-//! One process of a host: started, killed, stopped, and watched for an end that nobody asked for.
+//! One process of a host: started, killed, stopped, and watched for an unexpected end.
 
 use crate::Error;
 use rustix::process::{Pid, Signal, kill_process};
@@ -24,7 +24,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// A process that is not started yet. Its log, over all its starts, is `<name>.log` in `folder`.
+    /// A process that is not started yet. Its log, across all its starts, is `<name>.log` in `folder`.
     pub(super) fn new(folder: &Path, name: String, program: &Path, arguments: Vec<String>) -> Self {
         let log = folder.join(format!("{name}.log"));
         Self {
@@ -56,7 +56,7 @@ impl Daemon {
         self.child.is_some()
     }
 
-    /// Starts it, unless it runs; one that was asked to end does not.
+    /// Starts it, unless it runs; one that was asked to end does not count as running.
     ///
     /// # Errors
     /// The program cannot be started.
@@ -80,7 +80,7 @@ impl Daemon {
     /// `kill -9`.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Fails only for a process that has ended, which is as good.
+            // Fails only for a process that has ended, which is just as good.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -119,7 +119,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// How it ended, if it did so by itself.
+    /// How it ended, if it ended by itself.
     pub(super) fn died(&mut self) -> Option<String> {
         let status = self.child.as_mut()?.try_wait().ok()??;
         self.child = None;
@@ -132,7 +132,7 @@ impl Daemon {
         self.started.elapsed()
     }
 
-    /// Memory that it holds in RAM, in KiB.
+    /// How much memory it holds in RAM, in KiB.
     #[must_use]
     pub fn resident_kib(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.as_ref()?.id())).ok()?;
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_end_that_nobody_asked_for_is_told_with_the_log() {
+    async fn an_unexpected_end_is_reported_with_the_log() {
         let folder = tempfile::tempdir().unwrap();
         let mut daemon = shell(folder.path(), "echo because >&2; exit 3");
         let told = loop {
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_end_that_was_asked_for_is_not_told() {
+    async fn an_expected_end_is_not_reported() {
         let folder = tempfile::tempdir().unwrap();
         let mut daemon = shell(folder.path(), "while :; do :; done");
         daemon.stop();

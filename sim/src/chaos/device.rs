@@ -1,4 +1,4 @@
-//! A user's device: the SDK, and what it is seen to do.
+//! A user's device: the SDK, and a record of what it does.
 
 use super::door::{Doors, Sent};
 use super::history::{Asked, Micros, Operation, Outcome, Phase, Step};
@@ -16,7 +16,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// An empty history, that begins now.
+    /// An empty history that begins now.
     #[must_use]
     pub fn new() -> Self {
         Self { began: Instant::now(), history: Arc::default() }
@@ -57,7 +57,7 @@ impl Default for Recorder {
     }
 }
 
-/// One device of one user. Does one thing at a time.
+/// One device of one user. It does one thing at a time.
 pub struct Device {
     user: String,
     client: Client,
@@ -83,13 +83,13 @@ impl Device {
         Self { user: user.to_owned(), client, sent, phases, recorder: recorder.clone() }
     }
 
-    /// Does what is asked, writes it into the history, and says what came of it.
+    /// Does what is asked, records it in the history, and returns the outcome.
     ///
     /// # Errors
-    /// What is asked is not what the SDK takes.
+    /// What is asked is not something that the SDK accepts.
     pub async fn perform(&self, asked: Asked) -> Result<Outcome, Error> {
         self.lock().clear();
-        // What was still on its way for the operation before is over: the SDK leaves nothing behind.
+        // Nothing of the previous operation is still on its way: the SDK leaves nothing behind.
         let _ = self.sent.take();
         let began = self.recorder.now();
         let outcome = match &asked {
@@ -119,7 +119,7 @@ impl Device {
     }
 }
 
-/// What was sent until now belongs to the last phase.
+/// What was sent so far belongs to the last phase.
 fn count(phases: &mut [Phase], sent: &Sent) {
     let sent = sent.take();
     if let Some(last) = phases.last_mut() {

@@ -1,4 +1,5 @@
-//! How users reach the realm: a balancer before all hosts, which loses some of what passes, and counts what was sent.
+//! How users reach the realm: a load balancer in front of all hosts, which loses some of what passes, and counts what
+//! was sent.
 
 use crate::Error;
 use crate::local::TENANT;
@@ -27,7 +28,7 @@ struct Inner {
     fronts: Vec<Url>,
     next: AtomicUsize,
     https: Https,
-    /// Of 1,000 messages, how many are lost on the way there, and how many answers on the way back.
+    /// Out of 1,000, how many messages are lost on the way there, and how many answers on the way back.
     lost: [AtomicU32; 2],
     passed: AtomicU32,
 }
@@ -54,7 +55,7 @@ impl Doors {
         })))
     }
 
-    /// From now on loses so many of 1,000 messages, and so many of 1,000 answers.
+    /// From now on, loses this many of 1,000 messages, and this many of 1,000 answers.
     pub fn lose(&self, messages: u32, answers: u32) {
         self.0.lost[0].store(messages, Ordering::Relaxed);
         self.0.lost[1].store(answers, Ordering::Relaxed);
@@ -74,7 +75,8 @@ impl Doors {
         Client::builder(self.0.configuration.clone(), tokens).on_progress(report).build_with(through)
     }
 
-    /// Whether what passes now is lost: spread evenly, and another one in every run as the users interleave.
+    /// Whether what passes now is lost: spread evenly, and different in every run, because users interleave
+    /// differently.
     fn loses(&self, which: usize) -> bool {
         let of_1000 = self.0.lost[which].load(Ordering::Relaxed);
         let n = self.0.passed.fetch_add(1, Ordering::Relaxed);
@@ -120,7 +122,7 @@ impl Transport for Through {
         headers: &[(&'static str, &str)],
         body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError> {
-        // A balancer gives a new connection to whichever host is next after the one that does not answer.
+        // A balancer gives a new connection to the host after the one that does not answer.
         let fronts = self.doors.0.fronts.len();
         let at = self.at.load(Ordering::Relaxed);
         self.at.store(if at < fronts { (at + 1) % fronts } else { usize::MAX }, Ordering::Relaxed);
@@ -146,7 +148,7 @@ impl Through {
             at = next.fetch_add(1, Ordering::Relaxed) % fronts.len();
         }
         self.at.store(at, Ordering::Relaxed);
-        // Before, for whoever is no longer waited for may still be answered.
+        // Counted first, because one that nobody waits for any longer may still be answered.
         self.sent.0.fetch_add(u32::from(acts), Ordering::SeqCst);
         let answer = match afresh {
             true => https.post_afresh(&fronts[at], headers, body).await,
@@ -156,7 +158,7 @@ impl Through {
             self.sent.0.fetch_sub(1, Ordering::SeqCst);
         }
         if !matches!(&answer, Ok(answer) if answer.status != 503) {
-            // Another one next time.
+            // A different one next time.
             self.at.store(usize::MAX, Ordering::Relaxed);
         }
         if self.doors.loses(1) { Err(NetworkError::Lost("the answer was lost".into())) } else { answer }

@@ -15,17 +15,17 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval, sleep, sleep_until};
 
-/// How many clients begin in a trial, one after the other.
+/// How many clients begin in a trial, one after another.
 const CLIENTS: usize = 60;
-/// How long after the one before each begins; the first with the fault.
+/// How long after the previous one each begins; the first begins with the fault.
 const APART: Duration = Duration::from_millis(25);
 /// How long everything may take until it is well again.
 const WELL: Duration = Duration::from_secs(120);
-/// How long all is left alone between two trials.
+/// How long everything is left alone between two trials.
 const QUIET: Duration = Duration::from_millis(1_500);
 const PIN: &str = "4821";
 
-/// How a leader goes.
+/// A way in which a leader goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Going {
     AgentKilled,
@@ -85,7 +85,7 @@ impl fmt::Display for Going {
     }
 }
 
-/// What clients of one way of going met.
+/// What clients experienced with one way of going.
 #[derive(Default)]
 struct Met {
     /// From the fault to the first success of a recovery that began after it, of each trial.
@@ -95,8 +95,8 @@ struct Met {
     failed: Vec<String>,
 }
 
-/// Makes a realm of processes, has its leader go each way `trials` times and then restarts all six processes one after the
-/// other; prints a table of what clients with the SDK's defaults met.
+/// Makes a realm of processes, makes its leader go in each way `trials` times, then restarts all six processes one
+/// after another; prints a table of what clients with the SDK's defaults experienced.
 ///
 /// # Errors
 /// A process does not start, or the realm is not well again.
@@ -124,7 +124,7 @@ pub async fn failover(trials: usize, store: Kind) -> Result<(), Error> {
     rolling_restart(&mut realm, &devices).await
 }
 
-/// As many devices as clients, each of a user of its own.
+/// One device for each client, each with a user of its own.
 async fn registered(realm: &Realm) -> Result<Vec<Arc<Device>>, Error> {
     let (doors, recorder) = (Doors::new(realm)?, Recorder::new());
     let users = (0..CLIENTS).map(|number| format!("user-{number}"));
@@ -183,11 +183,11 @@ impl Met {
     }
 }
 
-/// The leader, once one serves, every member has what it committed, and all has been quiet.
+/// The leader, once one serves, every member has what it committed, and everything has been quiet.
 async fn well(realm: &Realm) -> Result<usize, Error> {
     within(WELL, "the realm is not well", async || Ok(all_there(realm).await)).await?;
     sleep(QUIET).await;
-    within(WELL, "nobody leads", async || Ok(all_there(realm).await)).await
+    within(WELL, "no member leads", async || Ok(all_there(realm).await)).await
 }
 
 async fn all_there(realm: &Realm) -> Option<usize> {
@@ -206,7 +206,7 @@ async fn rolling_restart(realm: &mut Realm, devices: &[Arc<Device>]) -> Result<(
         let (device, mut seen) = (Arc::clone(device), seen.clone());
         tokio::spawn(async move {
             let (mut successes, mut failed) = (Vec::new(), 0);
-            // Counted from here: one client after the other, and not all at once.
+            // Counted from here: one client after another, not all at once.
             sleep(APART * number).await;
             let mut turn = interval(APART * CLIENTS as u32);
             while !*seen.borrow_and_update() {

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use std::fmt;
 use std::time::Duration;
 
-/// Something that goes wrong. Hosts are named from 1 on.
+/// Something that goes wrong. Hosts are numbered from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Fault {
     /// `kill -9` for an agent.
@@ -31,11 +31,11 @@ pub(super) enum Fault {
     CutOff(usize),
     /// A host's agent cannot connect to another's, which may connect to it.
     OneWay(usize, usize),
-    /// Between a host and the others nothing gets through, and no connection ends.
+    /// Nothing gets through between a host and the others, and no connection ends.
     Silence(usize),
     /// An agent and its HSM are cut off from each other.
     CutHsm(usize),
-    /// Between an agent and its HSM nothing gets through.
+    /// Nothing gets through between an agent and its HSM.
     SilentHsm(usize),
     /// The store is out of reach, for one host or for all.
     NoStore(Option<usize>),
@@ -45,16 +45,16 @@ pub(super) enum Fault {
     DeafStore(Option<usize>),
     /// The store answers 503.
     RefusingStore(Option<usize>),
-    /// Each piece of an answer or a request takes so many milliseconds more.
+    /// Each piece of an answer or a request takes this many milliseconds longer.
     SlowStore(u64),
-    /// The store's folder is not in its place, as when a disk is unmounted; or an empty one is.
+    /// The store's folder is not in its place, as if a disk were unmounted; or an empty one is there.
     NoFolder {
-        /// Whether an empty one is.
+        /// Whether an empty one is there.
         decoy: bool,
     },
-    /// Of 1,000 messages of users so many are lost on the way there, and so many answers.
+    /// Of 1,000 messages of users, this many are lost on the way there, and this many answers.
     LoseMessages(u32, u32),
-    /// Every agent and every HSM is ended in an orderly way and started again, one after the other.
+    /// Every agent and every HSM is ended in an orderly way and started again, one after another.
     RollingRestart,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Spell {
 }
 
 impl Fault {
-    /// Draws one that can befall a realm on such a store.
+    /// Draws one that can happen to a realm on such a store.
     pub(super) fn draw(rng: &mut StdRng, kind: Kind) -> Self {
         let host = rng.random_range(0..HOSTS);
         let other = (host + rng.random_range(1..HOSTS)) % HOSTS;
@@ -98,7 +98,7 @@ impl Fault {
         }
     }
 
-    /// How long it is to last.
+    /// How long it will last.
     pub(super) fn lasts(self, rng: &mut StdRng) -> Duration {
         let longest = match self {
             Self::RollingRestart => return Duration::ZERO,
@@ -108,7 +108,7 @@ impl Fault {
         Duration::from_millis(rng.random_range(200..longest))
     }
 
-    /// Lets it begin.
+    /// Begins it.
     pub(super) async fn begin(self, realm: &mut Realm, doors: &Doors) -> Result<(), Error> {
         let cut = |realm: &Realm, host: usize, mode: Mode| {
             realm.hosts[host].peers(mode);
@@ -175,7 +175,7 @@ impl Fault {
     }
 }
 
-/// Ends all that goes wrong.
+/// Ends everything that goes wrong.
 pub(super) fn heal(realm: &mut Realm, doors: &Doors) -> Result<(), Error> {
     doors.lose(0, 0);
     store(realm, None, Mode::Open);
@@ -197,7 +197,7 @@ fn store(realm: &Realm, whom: Option<usize>, mode: Mode) {
     }
 }
 
-/// As an operator does it: the next only when all members are there again.
+/// As an operator does it: the next one only when all members are back.
 async fn rolling_restart(realm: &mut Realm) -> Result<(), Error> {
     for i in 0..HOSTS {
         let host = &mut realm.hosts[i];
@@ -205,7 +205,7 @@ async fn rolling_restart(realm: &mut Realm) -> Result<(), Error> {
         host.hsm.end().await?;
         host.hsm.start()?;
         host.agent.start()?;
-        // Not for ever: something else may be wrong as well.
+        // Not forever: something else may be wrong as well.
         let _ = within(Duration::from_secs(10), "the member is not back", async || {
             let report = realm.report(i).await;
             let back = |role: &str| matches!(role, "leader" | "witness");

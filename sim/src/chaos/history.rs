@@ -1,8 +1,8 @@
-//! What users asked, when, and what came of it.
+//! What users asked, when, and the outcome.
 //!
-//! Times are in microseconds from the beginning of the run, all by one clock. An operation is given with the phases that the
-//! SDK told of, for each of them happens at another time at the HSM; and with the number of messages of each, for each that
-//! was sent may have been carried out.
+//! Times are in microseconds from the beginning of the run, all by one clock. An operation includes the phases that the
+//! SDK reported, because each of them happens at a different time at the HSM, and the number of messages in each,
+//! because each that was sent may have been carried out.
 
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ pub struct Operation {
     pub phases: Vec<Phase>,
     /// When the answer came.
     pub ended: Micros,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
@@ -61,11 +61,11 @@ pub struct Phase {
 /// The phases that matter to a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub enum Step {
-    /// Looks what is there, before a registration.
+    /// Looks at what is there, before a registration.
     Register1,
-    /// Registers; a second one in an operation registers anew.
+    /// Registers; a second one in an operation registers again.
     Register2,
-    /// Looks which registration is there. A second one in an operation begins the recovery anew.
+    /// Looks which registration is there. A second one in an operation starts the recovery over.
     Recover1,
     /// Guesses.
     Recover2,
@@ -75,7 +75,7 @@ pub enum Step {
     Delete,
 }
 
-/// What came of an operation.
+/// The outcome of an operation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub enum Outcome {
     /// It is done: registered, or deleted.
@@ -91,8 +91,8 @@ pub enum Outcome {
     NotRegistered,
     /// Another registration was there in the middle of the recovery.
     Changed,
-    /// It may have been done, wholly or in part, or be done yet. Says why.
+    /// It may have been done, wholly or in part, or may still be done. Says why.
     Unknown(String),
-    /// The SDK says that the realm broke the protocol. As good as unknown, and a fault of its own.
+    /// The SDK says that the realm broke the protocol. This is as good as unknown, and is also a fault in itself.
     Broken(String),
 }

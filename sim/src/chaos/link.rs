@@ -9,21 +9,21 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-/// What a link does with what it is to carry.
+/// What a link does with what it has to carry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Mode {
     /// Carries it.
     #[default]
     Open,
-    /// Ends every connection, and each new one at once.
+    /// Ends every connection, and every new one at once.
     Cut,
-    /// Takes connections and bytes, and hands nothing on until it is another mode's turn.
+    /// Accepts connections and bytes, but passes nothing on until the mode changes.
     Stalled,
-    /// Hands each piece on after this time.
+    /// Passes each piece on after this time.
     Slow(Duration),
-    /// Hands requests on; ends the connection when the answer comes.
+    /// Passes requests on; ends the connection when the answer comes.
     Deaf,
-    /// Answers each HTTP request with 503 and does not hand it on.
+    /// Answers each HTTP request with 503 and does not pass it on.
     Refusing,
 }
 
@@ -67,7 +67,7 @@ impl Link {
         Ok(Self { mode, task })
     }
 
-    /// What it does from now on, with the connections that there are as well.
+    /// What it does from now on, including with existing connections.
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
@@ -115,7 +115,7 @@ async fn carry(asker: Box<dyn Stream>, to: Target, mut mode: watch::Receiver<Mod
         end = pump(Way::Answer, &mut from_answerer, &mut to_asker, mode.clone()) => end,
     };
     if end == End::Refused {
-        // The asker may be gone.
+        // The client may be gone.
         let _ = to_asker.write_all(REFUSAL).await;
     }
 }
@@ -154,7 +154,7 @@ async fn pump(
 mod tests {
     use super::*;
 
-    /// A link to a server that answers each request of one byte by the next one, and counts.
+    /// A link to a server that answers each one-byte request with the next byte, and counts.
     async fn linked() -> (Link, SocketAddr, watch::Receiver<usize>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (link, address) = Link::tcp(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap()).await.unwrap();
@@ -174,7 +174,7 @@ mod tests {
         (link, address, served)
     }
 
-    /// All that comes before the connection ends, or one byte.
+    /// Everything that comes before the connection ends, or one byte.
     async fn ask(stream: &mut TcpStream) -> Vec<u8> {
         let _ = stream.write_u8(1).await;
         let mut answer = vec![0; 200];
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_open_link_carries_and_a_cut_one_ends_what_there_is_and_what_comes() {
+    async fn an_open_link_carries_and_a_cut_one_ends_existing_and_new_connections() {
         let (link, address, served) = linked().await;
         let mut stream = TcpStream::connect(address).await.unwrap();
         assert_eq!(ask(&mut stream).await, [2]);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_deaf_link_hands_the_request_on_and_loses_the_answer() {
+    async fn a_deaf_link_passes_the_request_on_and_loses_the_answer() {
         let (link, address, mut served) = linked().await;
         link.set(Mode::Deaf);
         assert_eq!(ask(&mut TcpStream::connect(address).await.unwrap()).await, b"");
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusing_link_answers_and_hands_nothing_on() {
+    async fn a_refusing_link_answers_and_passes_nothing_on() {
         let (link, address, served) = linked().await;
         link.set(Mode::Refusing);
         let answer = ask(&mut TcpStream::connect(address).await.unwrap()).await;

@@ -1,6 +1,7 @@
-//! Three hosts as real processes, everything around their HSMs going wrong, and a history of what users were told.
+//! Three hosts as real processes, with everything around their HSMs going wrong, and a history of what users were told.
 //!
-//! [`run`] is `strongroom-sim chaos`. [`Realm::start`] makes the hosts, and a realm of them; [`Doors`] gives its users.
+//! [`run`] is `strongroom-sim chaos`. [`Realm::start`] makes the hosts and their realm; [`Doors`] gives users access to
+//! it.
 
 pub mod check;
 mod daemon;

@@ -1,12 +1,12 @@
-//! What a run is to be, and the command that runs it again.
+//! The options of a run, and the command that runs it again.
 
 use super::store::Kind;
 use std::fmt;
 
-/// What a run is to be.
+/// The options of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where the users and the faults are drawn from. When things happen is not: these are real processes.
+    /// The seed of the users and the faults. When things happen does not depend on it: these are real processes.
     pub seed: u64,
     /// How long faults go on.
     pub minutes: f64,

@@ -6,7 +6,7 @@ use std::process::Command;
 
 const NAMES: [&str; 2] = ["strongroom-hsm", "strongroom-agent"];
 
-/// The programs of a host, copied to where no build replaces them while they run.
+/// The programs of a host, copied to a place where no build replaces them while they run.
 #[derive(Clone, Debug)]
 pub struct Programs {
     pub(super) hsm: PathBuf,
@@ -16,13 +16,13 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Copies the programs into `to`: those beside this program, or else those that cargo makes now.
+    /// Copies the programs into `to`: those next to this program, or else those that cargo builds now.
     ///
     /// # Errors
-    /// They are not there, and cargo cannot make them.
+    /// They are missing, and cargo cannot build them.
     pub fn find(to: &Path) -> Result<Self, Error> {
         let own = std::env::current_exe()?;
-        // Tests are one folder further down.
+        // Test programs are one folder further down.
         let beside = own.ancestors().skip(1).take(2).find(|folder| has_all(folder)).map(Path::to_owned);
         let from = match beside {
             Some(folder) => folder,
@@ -41,7 +41,7 @@ fn has_all(folder: &Path) -> bool {
     NAMES.iter().all(|name| folder.join(name).is_file())
 }
 
-/// Has cargo make them in the way that this program was made.
+/// Has cargo build them the way that this program was built.
 fn build(own: &Path) -> Result<PathBuf, Error> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the workspace has no folder")?;
     let mut cargo = Command::new(option_env!("CARGO").unwrap_or("cargo"));

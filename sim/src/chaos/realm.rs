@@ -1,4 +1,4 @@
-//! Three hosts, each with its HSM and its agent as processes, and every connection between them through a [`Link`].
+//! Three hosts, each with its HSM and its agent as processes, and a [`Link`] on every connection between them.
 
 use super::daemon::Daemon;
 use super::link::{Link, Mode};
@@ -29,13 +29,13 @@ pub struct Host {
     pub agent: Daemon,
     /// The link from the agent to its HSM.
     pub hsm_link: Link,
-    /// The links from this agent to those of the other hosts, by their numbers; none to itself.
+    /// The links from this agent to those of the other hosts, by number; none to itself.
     pub peer_links: Vec<Option<Link>>,
     front: SocketAddr,
     config: PathBuf,
 }
 
-/// A realm of three hosts that run, ready for clients.
+/// A realm of three running hosts, ready for clients.
 pub struct Realm {
     dir: PathBuf,
     /// The hosts.
@@ -48,7 +48,7 @@ pub struct Realm {
 }
 
 impl Realm {
-    /// Starts the processes in `dir`, which is empty, and makes a realm and its group of them.
+    /// Starts the processes in `dir`, which is empty, and makes them a realm with a group.
     ///
     /// `dir` has a short path: Unix sockets are made in it.
     ///
@@ -84,7 +84,7 @@ impl Realm {
         }
         ceremony::make_group(&sockets).await?;
         let device = ceremony::device(sockets[0]).await?;
-        // The address is never asked: a balancer is between clients and hosts.
+        // The address is never used: a balancer is between clients and hosts.
         let configuration =
             ceremony::configuration(&device, "http://127.0.0.1/", Some(founding.to_line()), "FastInsecure")?;
         let (id, configuration) = (founding.founding.realm, configuration.to_string());
@@ -125,14 +125,14 @@ impl Realm {
         &self.tenant_key
     }
 
-    /// What a host's agent says of itself, if it does within two seconds.
+    /// What a host's agent says about itself, if it answers within two seconds.
     pub async fn report(&self, host: usize) -> Option<AgentReport> {
         let socket = admin_socket(&self.dir, host);
         let ask = async { Admin::connect(&socket).await.ok()?.status().await.ok() };
         timeout(Duration::from_secs(2), ask).await.ok()?
     }
 
-    /// The host whose HSM leads and serves, if there is one now.
+    /// The host whose HSM leads and serves now, if there is one.
     pub async fn leader(&self) -> Option<usize> {
         for host in 0..HOSTS {
             let report = self.report(host).await;
@@ -143,16 +143,16 @@ impl Realm {
         None
     }
 
-    /// All daemons, the store's server among them.
+    /// All daemons, including the store's server.
     pub fn daemons(&mut self) -> impl Iterator<Item = &mut Daemon> {
         let hosts = self.hosts.iter_mut().flat_map(|host| [&mut host.hsm, &mut host.agent]);
         hosts.chain(self.store.server.as_mut())
     }
 
-    /// What `strongroom-agent check` says of the store.
+    /// What `strongroom-agent check` says about the store.
     ///
     /// # Errors
-    /// Not all is well: with all that it printed.
+    /// Not all is well: with everything that it printed.
     pub async fn check(&self, programs: &Programs) -> Result<String, Error> {
         let mut check = Command::new(&programs.agent);
         check.arg("--config").arg(&self.hosts[0].config).arg("check").env_remove("RUST_LOG");
@@ -203,7 +203,7 @@ impl Host {
             peers.join(", "),
             socket.display(),
         );
-        // Storms of guesses are to reach the HSMs, from users who all have one address.
+        // Storms of guesses must reach the HSMs, from users who all have one address.
         for limit in ["requests", "handshakes", "user_requests", "user_handshakes"] {
             write!(text, "{limit}_per_second = 100000\n{limit}_burst = 100000\n")?;
         }
@@ -214,7 +214,7 @@ impl Host {
         Ok(Self { hsm, agent, hsm_link, peer_links, front, config })
     }
 
-    /// Sets all links between this agent and the others, those that it connects by.
+    /// Sets all links over which this agent connects to the others.
     pub fn peers(&self, mode: Mode) {
         for link in self.peer_links.iter().flatten() {
             link.set(mode);
@@ -226,7 +226,7 @@ fn admin_socket(dir: &Path, i: usize) -> PathBuf {
     dir.join(format!("agent-{}.sock", i + 1))
 }
 
-/// An address of this machine that no other run uses, so that ports need not be looked for.
+/// An address of this machine that no other run uses, so that no free ports need to be found.
 fn address() -> Ipv4Addr {
     let [_, a, b, c] = std::process::id().to_be_bytes();
     Ipv4Addr::new(127, 64 | (a & 63), b, c)

@@ -1,4 +1,4 @@
-//! What a run tells in the end.
+//! What a run reports at the end.
 
 use super::daemon::Daemon;
 use super::faults::Spell;
@@ -21,7 +21,7 @@ struct Held {
     age: Duration,
 }
 
-/// Before this age a process is still beginning.
+/// A process younger than this is still starting up.
 const GROWN: Duration = Duration::from_secs(3);
 
 impl Memory {
@@ -46,7 +46,7 @@ pub(super) struct Report {
     pub(super) history: Vec<Operation>,
     pub(super) faults: Vec<Spell>,
     pub(super) memory: Memory,
-    /// What must not be. Empty for a good run.
+    /// What went wrong. Empty for a good run.
     pub(super) failures: Vec<String>,
 }
 
@@ -123,7 +123,7 @@ impl Report {
         Ok(())
     }
 
-    /// The slowest operations, and what was wrong meanwhile.
+    /// The slowest operations, and what was wrong at the time.
     fn slowest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut slowest: Vec<_> = self.history.iter().collect();
         slowest.sort_by_key(|operation| std::cmp::Reverse(operation.ended - operation.began));

@@ -1,4 +1,4 @@
-//! A run: users and faults at once, then everything healed, then what there is to check.
+//! A run: users and faults at the same time, then everything is healed, then everything is checked.
 
 use super::check::{LIMIT, check, line};
 use super::device::{Device, Recorder};
@@ -24,15 +24,15 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long the realm may take, once everything is healed, until each of these is so.
+/// How long the realm may take, once everything is healed, to meet each of these conditions.
 const HEALED: Duration = Duration::from_secs(60);
-/// How long an operation that began before may take to end then: all its attempts may run into time-outs.
+/// How long an operation that began earlier may then take to end: all its attempts may run into time-outs.
 const ENDING: Duration = Duration::from_secs(240);
 
 /// Runs, and prints a summary.
 ///
 /// # Errors
-/// Something that must not be; or the processes cannot be started. Logs and history are kept then.
+/// Something went wrong; or the processes cannot be started. Logs and history are kept then.
 pub async fn run(options: &Options) -> Result<(), Error> {
     let folder = tempfile::Builder::new().prefix("strongroom-chaos-").tempdir()?;
     let failures = match execute(options, folder.path()).await {
@@ -46,7 +46,7 @@ pub async fn run(options: &Options) -> Result<(), Error> {
         return Ok(());
     }
     let kept = folder.keep();
-    // Large, and made again at any time.
+    // Large, and can be made again at any time.
     let _ = std::fs::remove_dir_all(programs(&kept));
     let kept = format!("logs and history are in {}", kept.display());
     if failures.is_empty() {
@@ -93,7 +93,7 @@ async fn execute(options: &Options, dir: &Path) -> Result<Report, Error> {
     Ok(report)
 }
 
-/// Until somebody wants it to end.
+/// Until the run is interrupted.
 async fn interrupted() {
     let term = async {
         match signal(SignalKind::terminate()) {
@@ -125,7 +125,7 @@ struct Run {
 }
 
 impl Run {
-    /// Users and faults, until the time is over or somebody interrupts. Says which users were there last.
+    /// Users and faults, until the time is over or the run is interrupted. Returns which users were there last.
     async fn trouble(&mut self, report: &mut Report) -> Result<Vec<Left>, Error> {
         let (enough, seen) = watch::channel(false);
         let mut users = JoinSet::new();
@@ -161,7 +161,7 @@ impl Run {
 
     async fn go_wrong(&mut self, until: Instant) -> Result<(), Error> {
         let mut rng = StdRng::seed_from_u64(self.options.seed);
-        // Quiet first, so that there is something to lose.
+        // Quiet at first, so that there is something to lose.
         self.nap(until, Duration::from_secs(2)).await?;
         while Instant::now() < until {
             let mut faults = vec![Fault::draw(&mut rng, self.options.store)];
@@ -194,7 +194,7 @@ impl Run {
         self.bar.set_position(self.recorder.now() / 1_000_000);
     }
 
-    /// Waits, and fails if a process ends that nobody ended.
+    /// Waits, and fails if a process ends unexpectedly.
     async fn nap(&mut self, until: Instant, length: Duration) -> Result<(), Error> {
         let until = until.min(Instant::now() + length);
         loop {
@@ -207,7 +207,7 @@ impl Run {
         }
     }
 
-    /// Fails if a process has ended that nobody ended.
+    /// Fails if a process has ended unexpectedly.
     fn look(&mut self) -> Result<(), Error> {
         self.bar.set_position(self.recorder.now() / 1_000_000);
         for daemon in self.realm.daemons() {
@@ -219,11 +219,11 @@ impl Run {
         Ok(())
     }
 
-    /// All is healed: somebody serves, users find what they have, every member is there.
+    /// Everything is healed: a leader serves, users find what is theirs, every member is there.
     async fn recovery(&mut self, left: &[Left]) -> Result<(), Error> {
         self.bar.set_message("healed; does everybody find what is theirs?");
         let realm = &self.realm;
-        within(HEALED, "nobody leads and serves", async || Ok(realm.leader().await)).await?;
+        within(HEALED, "no member leads and serves", async || Ok(realm.leader().await)).await?;
         let secret = "the last secret".to_owned();
         let asked = [
             Asked::Register { pin: "1234".into(), secret, guesses: 3 },
@@ -275,7 +275,7 @@ impl Run {
         }
     }
 
-    /// Writes down what happened, and checks it.
+    /// Writes what happened to a file, and checks it.
     fn judge(&mut self, report: &mut Report) -> Result<(), Error> {
         let history = self.recorder.history();
         self.write(&history)?;
@@ -320,8 +320,8 @@ impl Run {
     }
 }
 
-/// Whether the user had so many devices at work at once that their sessions had to give way to one another. The SDK of a device
-/// whose session is gone as soon as it is opened says that the realm broke the protocol.
+/// Whether the user had so many devices at work at once that their sessions displaced each other. If a session is gone
+/// as soon as it is opened, the SDK of that device says that the realm broke the protocol.
 fn in_a_crowd(history: &[Operation], one: &Operation) -> bool {
     let meanwhile =
         |other: &&Operation| other.user == one.user && other.began <= one.ended && other.ended >= one.began;

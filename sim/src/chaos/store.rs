@@ -1,7 +1,7 @@
 //! The object store of a run: a folder, or an S3 server of its own.
 //!
-//! The server is moto, which keeps objects in memory. By itself it lets two creates of one object win now and then, which no
-//! realm survives; here a lock lets one request in at a time. `.ci/stores` installs it.
+//! The server is moto, which keeps objects in memory. By itself it now and then lets two creates of one object win,
+//! which no realm survives; here a lock admits one request at a time. `.ci/stores` installs it.
 
 use super::daemon::Daemon;
 use super::link::{Link, Mode};
@@ -51,7 +51,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Makes the store, or starts its server, for so many hosts.
+    /// Makes the store, or starts its server, for this many hosts.
     pub(super) async fn start(kind: Kind, dir: &Path, ip: Ipv4Addr, hosts: usize) -> Result<Self, Error> {
         let folder = dir.join("store");
         let mut store = Self { kind, folder, server: None, links: Vec::new(), addresses: Vec::new() };
@@ -98,7 +98,7 @@ impl Store {
         }
     }
 
-    /// Takes the folder from its place, as an unmounted disk is; with `decoy`, an empty one is there instead.
+    /// Takes the folder away, as if a disk were unmounted; with `decoy`, an empty one is there instead.
     ///
     /// # Errors
     /// It cannot be moved.
@@ -110,8 +110,8 @@ impl Store {
         Ok(())
     }
 
-    /// Puts it back. What was in its place is kept beside it: a write that was under way may have got there, which is no fault
-    /// unless somebody was told of it. The history says so then.
+    /// Puts it back. What was in its place is kept next to it: a write that was under way may have got there, which is
+    /// not a fault unless it was reported as done. The history shows that then.
     ///
     /// # Errors
     /// It cannot be moved.
@@ -120,7 +120,7 @@ impl Store {
         if !away.exists() {
             return Ok(());
         }
-        // It can be removed if nothing was written there.
+        // It can be removed if nothing was written to it.
         if self.folder.exists() && std::fs::remove_dir(&self.folder).is_err() {
             let free =
                 (1..).map(|n| self.folder.with_extension(format!("decoy-{n}"))).find(|name| !name.exists());
@@ -145,7 +145,7 @@ async fn start_server(dir: &Path, at: SocketAddr) -> Result<Daemon, Error> {
     Ok(server)
 }
 
-/// The server takes any signature, and none.
+/// The server accepts any signature, but there must be one.
 async fn make_bucket(at: SocketAddr) -> Result<(), Error> {
     let mut stream = TcpStream::connect(at).await?;
     let key = "AWS4-HMAC-SHA256 Credential=chaos/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";

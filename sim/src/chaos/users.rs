@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// After so many things that one did, another user comes: the history of each is searched by itself.
+/// After a user has done this many things, another one comes: the history of each is searched by itself.
 const ACTIONS: usize = 24;
 const STORM: std::ops::Range<usize> = 6..13;
 
@@ -23,7 +23,7 @@ pub(super) struct Left {
     pub(super) storms: usize,
 }
 
-/// One user after the other, until it is enough.
+/// One user after another, until it is enough.
 pub(super) struct Users {
     pub(super) doors: Doors,
     pub(super) recorder: Recorder,
@@ -45,7 +45,7 @@ enum Action {
 }
 
 impl Users {
-    /// Lives until `enough`, and says who was there last.
+    /// Lives until `enough`, and returns who was there last.
     pub(super) async fn live(self, enough: watch::Receiver<bool>) -> Result<Left, Error> {
         let mut rng =
             StdRng::seed_from_u64(self.seed ^ (self.number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -93,7 +93,7 @@ impl<'a> Life<'a> {
             Action::Recover => {
                 let device = self.rng.random_range(0..2);
                 let told = self.devices[device].perform(self.right()).await?;
-                // Locked out, or gone: there is little to do but to register.
+                // Locked out, or gone: there is little to do except register.
                 if matches!(told, Outcome::Wrong { left: 0 } | Outcome::NotRegistered) {
                     self.pin.clear();
                 }
@@ -152,7 +152,7 @@ impl<'a> Life<'a> {
         Asked::Recover { pin: format!("{:05}", self.rng.random_range(0..100_000)) }
     }
 
-    /// Many guesses at once, from as many devices; the right PIN is among them now and then.
+    /// Many guesses at once, each from its own device; the right PIN is among them now and then.
     async fn storm(&mut self) -> Result<(), Error> {
         self.storms += 1;
         let guesses = self.rng.random_range(STORM);

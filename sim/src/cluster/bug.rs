@@ -1,7 +1,7 @@
-//! Bugs that a test can plant in the world around the HSMs, each the absence of one rule of it.
+//! Bugs that a test can plant in the world around the HSMs. Each leaves out one of its rules.
 //!
-//! What the simulator checks of agents and of the store it must be able to find missing. Rules of the HSMs are left
-//! out with `strongroom_hsm_planted::Bug`. Without the feature `planted-bugs` nothing can be planted.
+//! Whatever the simulator checks about agents and the store, it must notice when it is missing. Rules of the HSMs are
+//! left out with `strongroom_hsm_planted::Bug`. Without the feature `planted-bugs` nothing can be planted.
 
 /// One rule that can be left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -10,9 +10,9 @@ pub enum HostBug {
     CreateReplaces,
     /// An agent answers each request twice.
     AnswerTwice,
-    /// An answer goes to whoever asked last.
+    /// An answer goes to the client that asked last.
     AnswerAnother,
-    /// An agent never answers a request that it has taken.
+    /// An agent never answers a request that it has accepted.
     NeverAnswer,
     /// A leader does not say that it leads.
     SilentLeader,
@@ -20,11 +20,11 @@ pub enum HostBug {
     SnapshotUnproven,
     /// An agent deletes segments when it begins to take a snapshot, not after the snapshot is durable.
     CollectEarly,
-    /// The tree takes pages and leaves without the snapshot that belongs to them.
+    /// The tree stores pages and leaves without the snapshot that belongs to them.
     AdvanceTorn,
-    /// The tree takes a snapshot from a writer that others have shut out.
+    /// The tree accepts a snapshot from a writer that others have shut out.
     FenceIgnored,
-    /// The tree gives the sealed bytes that a record had before.
+    /// The tree returns the sealed bytes that a record had before.
     OlderLeaf,
 }
 

@@ -1,4 +1,4 @@
-//! What always holds in a cluster, checked as it happens and in the end.
+//! What always holds in a cluster, checked as it happens and at the end.
 
 use super::Cluster;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use strongroom_proto::ids::{EntryHash, Index};
 use strongroom_replica::segment::{Segment, SegmentName};
 
 impl Cluster {
-    /// Holds an exchange with an HSM against what was said before and against the model, and writes it down.
+    /// Checks an exchange with an HSM against what was said before and against the model, and writes it down.
     pub(super) fn check_exchange(&mut self, member: usize, request: &[u8], bytes: &[u8], reply: &Reply) {
         let asked: Request = minicbor::decode(request).expect("a replica writes requests");
         let of_group = reply.clone().of_one_group();
@@ -23,10 +23,10 @@ impl Cluster {
         self.said.check_stored(&self.store, &self.group.group);
     }
 
-    /// Reads the log from the store, as anybody can who has kept what was deleted.
+    /// Reads the log from the store, as anyone can who has kept what was deleted.
     ///
     /// # Panics
-    /// If a segment on the chain is not one.
+    /// If an object on the chain is not a segment.
     #[must_use]
     pub fn log(&self) -> BTreeMap<Index, EntryHash> {
         self.entries().iter().map(|entry| (entry.index, entry.hash())).collect()
@@ -35,7 +35,7 @@ impl Cluster {
     /// [`Self::log`] with whole entries.
     ///
     /// # Panics
-    /// If a segment on the chain is not one.
+    /// If an object on the chain is not a segment.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
         let mut log: Vec<Entry> = Vec::new();
@@ -55,7 +55,7 @@ impl Cluster {
     /// holds enough of it to start from.
     ///
     /// # Panics
-    /// If something is not.
+    /// If any of it does not hold.
     pub fn check_log(&self) {
         self.said.check_log(&self.log());
         self.said.check_durable(&self.store, &self.group.group);

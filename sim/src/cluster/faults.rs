@@ -11,23 +11,23 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub enum Interrupt {
     /// Its HSM loses its RAM.
     RestartHsm(usize),
-    /// Its agent starts anew.
+    /// Its agent starts again.
     RestartAgent(usize),
 }
 
-/// What a store gives in place of a segment.
+/// What a store returns in place of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BadRead {
     /// Its first half.
     Cut,
     /// A page that says what is wrong.
     ErrorPage,
-    /// Bytes of which a bit is another one: this one, counted from the end.
+    /// The bytes with one bit flipped: this one, counted from the end.
     Flipped(usize),
 }
 
 impl BadRead {
-    /// Makes of a segment what is given in its place.
+    /// Turns a segment into what is returned in its place.
     pub fn spoil(self, bytes: &mut Vec<u8>) {
         match self {
             Self::Cut => bytes.truncate(bytes.len() / 2),
@@ -51,7 +51,7 @@ pub struct Faults {
     pub delay_message: f64,
     /// The chance that a user's message does not arrive.
     pub lose_user_message: f64,
-    /// The chance that the answer to one does not.
+    /// The chance that the answer to one does not arrive.
     pub lose_user_answer: f64,
     /// The chance that an HSM's reply is lost.
     pub lose_hsm_reply: f64,
@@ -65,19 +65,19 @@ pub struct Faults {
     pub late_store: f64,
     /// The chance that a request to the store, or its answer, takes up to two seconds.
     pub delay_store: f64,
-    /// For how long a listing lacks what was written.
+    /// How long a listing lacks what was written.
     pub listing_lag_ms: u64,
     /// What goes wrong with requests to the store, counted from the first one of the cluster, which is 1.
     pub store_faults: BTreeMap<u64, StoreFault>,
     /// What goes wrong with the next requests to the store, before any chance.
     pub next_store_faults: VecDeque<StoreFault>,
-    /// Members whose writes do not reach the store before they are let through.
+    /// Members whose writes do not reach the store until they are let through.
     pub held_writes: BTreeSet<usize>,
-    /// Members whose listings do not reach the store before they are let through: it takes for ever to list.
+    /// Members whose listings do not reach the store until they are let through: listing takes forever.
     pub held_listings: BTreeSet<usize>,
     /// Members that cannot reach the store.
     pub without_store: BTreeSet<usize>,
-    /// Members that get something else than the segments that they read.
+    /// Members that get something other than the segments that they read.
     pub bad_reads: BTreeMap<usize, BadRead>,
     /// Members that no other member reaches, and that reach none.
     pub alone: BTreeSet<usize>,
@@ -85,16 +85,16 @@ pub struct Faults {
     pub cuts: BTreeSet<(usize, usize)>,
     /// Members whose HSM does not answer.
     pub without_hsm: BTreeSet<usize>,
-    /// Members whose HSM stands still: calls end when the link gives them up, one after another.
+    /// Members whose HSM is stalled: calls end when the link gives them up, one after another.
     pub silent_hsm: BTreeSet<usize>,
     /// Members whose agents lie, and about what.
     pub liars: BTreeMap<usize, BTreeSet<Lie>>,
-    /// What happens when so many messages have arrived.
+    /// What happens when this many messages have arrived.
     pub interrupt: Option<(u64, Interrupt)>,
 }
 
 impl Faults {
-    /// Nothing goes wrong by chance any more.
+    /// From now on, nothing goes wrong by chance.
     pub const fn forget_chances(&mut self) {
         self.lose_message = 0.0;
         self.repeat_message = 0.0;

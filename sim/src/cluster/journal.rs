@@ -43,9 +43,9 @@ pub enum Kind {
     PowerCut,
     /// An agent's clock jumped.
     Clock,
-    /// An agent's role is another one now.
+    /// An agent's role has changed.
     Role,
-    /// An HSM answered something else than the next five.
+    /// An HSM gave an answer that is none of the next five.
     Hsm,
     /// An HSM made an entry.
     Make,
@@ -59,11 +59,11 @@ pub enum Kind {
     Message,
     /// A segment was written, or was not.
     Segment,
-    /// The store answered something else.
+    /// The store gave any other answer.
     Store,
-    /// Something goes wrong from now on.
+    /// From now on, something goes wrong.
     Trouble,
-    /// Nothing is wrong with a member any more, nor everywhere.
+    /// Nothing is wrong any more, with a member or everywhere.
     Well,
     /// A user asked.
     Ask,
@@ -73,7 +73,7 @@ pub enum Kind {
     Phase,
 }
 
-/// An entry in words: its index, and the beginning of its hash, for there may be others at that index.
+/// An entry in words: its index, and the beginning of its hash, because there may be others at that index.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct EntryName(String);
 
@@ -107,7 +107,7 @@ pub struct Event {
     /// For a message, where it goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<usize>,
-    /// For what takes time, when it ends; for a message, when it arrives first.
+    /// For what takes time, when it ends; for a message, when it first arrives.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<u64>,
 }
@@ -138,7 +138,7 @@ impl fmt::Display for Journal {
 }
 
 impl Journal {
-    /// What happened, oldest first. Heartbeats and routine answers of the store are in the hash alone.
+    /// What happened, oldest first. Heartbeats and routine answers of the store are only in the hash.
     #[must_use]
     pub fn events(&self) -> &[Event] {
         &self.events
@@ -177,7 +177,7 @@ const fn role(role: Role) -> &'static str {
     }
 }
 
-/// What an exchange with an HSM means, in words, and of which entry.
+/// What an exchange with an HSM means, in words, and which entry it is about.
 fn meaning(request: &Request, reply: &Reply) -> (Kind, Option<EntryName>, String) {
     match (request, reply) {
         (_, Reply::Refused(refusal)) => {
@@ -243,7 +243,7 @@ impl Journal {
         self.events.push(event);
     }
 
-    /// Takes bytes into the hash alone.
+    /// Adds bytes only to the hash.
     pub(super) fn bytes(&mut self, at: u64, lane: Lane, kind: Kind, bytes: &[u8]) {
         let (text, entries) = (String::new(), Vec::new());
         self.digest(&Event { at, lane, kind, text, entries, to: None, until: None }, bytes);
@@ -303,7 +303,7 @@ impl Journal {
         self.event(bytes, Event { at, lane, kind, text, entries, to, until: None });
     }
 
-    /// Writes down the role of a member's agent if it is another one now.
+    /// Writes down the role of a member's agent if it has changed.
     pub(super) fn role(&mut self, at: u64, member: usize, now: Option<Role>) {
         let now = now.map_or("down", role);
         if self.roles.insert(member, now) != Some(now) {

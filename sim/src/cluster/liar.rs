@@ -1,4 +1,4 @@
-//! What a liar says in a cluster: in place of what its replica says, and of its own.
+//! What a liar says in a cluster: instead of what its replica says, and on its own account.
 
 use super::Cluster;
 use super::journal::{Kind, Lane};
@@ -14,12 +14,12 @@ use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::segment::{Segment, SegmentEntry};
 use strongroom_replica::{Event as Input, Role};
 
-/// How seldom a liar leaves a message as it is, and how often it says something of its own in a tick.
+/// How seldom a liar leaves a message as it is, and how often it says something on its own account in a tick.
 const HONEST: (u32, u32) = (1, 4);
 const UNASKED: (u32, u32) = (1, 3);
 
 impl Cluster {
-    /// Lets a member's agent say this to another's, whatever its replica would say.
+    /// Makes a member's agent say this to another's, whatever its replica would say.
     pub fn say(&mut self, from: usize, to: usize, message: &PeerMessage) {
         let from_hsm = self.members[from].hsm;
         self.note_message(from, to, message, &[1]);
@@ -36,7 +36,7 @@ impl Cluster {
         lasts.into_iter().rev().find(|last| last.hash() == hash)
     }
 
-    /// A push of an entry that no HSM made, by which this member seems to go on with the log as another knows it.
+    /// A push of an entry that no HSM made, with which this member seems to continue the log that another member knows.
     #[must_use]
     pub fn forgery(&self, by: usize, for_whom: usize) -> Option<PeerMessage> {
         let before = self.tip_of(for_whom)?;
@@ -52,7 +52,7 @@ impl Cluster {
         push(&segment.ok()?)
     }
 
-    /// What the liar says in place of this; `None`: nothing.
+    /// What the liar says instead of this; `None` for nothing.
     pub(super) fn lie(&mut self, from: usize, message: PeerMessage) -> Option<PeerMessage> {
         let Some(lies) = self.faults.liars.get(&from).cloned() else { return Some(message) };
         let rng = &mut self.rng;
@@ -76,7 +76,7 @@ impl Cluster {
         }
     }
 
-    /// A liar writes a segment. Whether it does, after what it says of it.
+    /// A liar is about to write a segment. Returns whether it does, given what it says about it.
     pub(super) fn lie_early(&mut self, from: usize, bytes: &[u8]) -> bool {
         let lies = self.faults.liars.get(&from).is_some_and(|lies| lies.contains(&Lie::Early));
         let elected = self.status(from).is_some_and(|status| matches!(status.role, Role::Leader { .. }));
@@ -110,7 +110,7 @@ impl Cluster {
         let lies: Vec<Lie> = lies.into_iter().collect();
         let lie = lies.choose(&mut self.rng).copied();
         if lie == Some(Lie::Heartbeat) {
-            // Often enough that nobody's time-out would ever end.
+            // Often enough that no member's time-out would ever end.
             (0..self.members.len()).filter(|to| *to != from).for_each(|to| self.lie_to(from, to, lie));
         } else {
             let to = self.rng.random_range(0..self.members.len());
@@ -152,7 +152,7 @@ impl Cluster {
         }
     }
 
-    /// A member's agent lies about this from now on.
+    /// From now on, a member's agent lies about this.
     pub fn turn(&mut self, member: usize, lies: BTreeSet<Lie>) {
         self.note(Lane::Member(member), Kind::Trouble, || format!("the agent lies: {lies:?}"));
         self.faults.liars.insert(member, lies);

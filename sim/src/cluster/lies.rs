@@ -1,4 +1,4 @@
-//! What agents lie about, and what they make of the truth.
+//! What agents lie about, and how they twist the truth.
 
 use minicbor::bytes::ByteVec;
 use rand::RngExt;
@@ -17,9 +17,9 @@ pub enum Lie {
     Push,
     /// It pushes entries that no HSM made.
     Forgery,
-    /// It says that it leads, and how far the log goes, whether or not.
+    /// It says that it leads, and how far the log goes, whether that is true or not.
     Heartbeat,
-    /// It states what its HSM has not.
+    /// It states what its HSM has not stated.
     Statement,
     /// It pushes the entry with which its HSM begins to lead before that is in the store, where it may never get.
     Early,
@@ -54,7 +54,7 @@ pub(super) fn any_index(rng: &mut StdRng, index: Index) -> Index {
     }
 }
 
-/// A push that is not the one that it was.
+/// A push that was altered.
 pub(super) fn altered(rng: &mut StdRng, message: PeerMessage) -> Option<PeerMessage> {
     let PeerMessage::Push { group, first, prev, segment, paths } = message else { return None };
     let mut entries = Segment::decode(&segment).ok()?.entries().to_vec();

@@ -1,12 +1,11 @@
 //! A small cluster in one process, from one seed: real replicas, real cores, a simulated store, network and clock.
 //!
-//! No threads, no sleeps, no clock: a queue of what happens when, with delays drawn from the seed, so that a run is
-//! the same every time. What always holds is checked as it happens: each request is answered exactly once; no two
-//! HSMs ever state different entries at one index; whatever is committed, a majority has captured; an HSM that
-//! restarts has not forgotten what it stated; the stored tree is that of a committed entry, and the store holds the
-//! whole log from there; all that HSMs do, the model allows ([`crate::model`]); and at the end, what was stated and
-//! released is on the one chain ([`Cluster::check_log`]).
-//! That each check can fail, `tests/cluster_bugs.rs` shows.
+//! No threads, no sleeps, no clock: a queue of what happens when, with delays drawn from the seed, so that a run is the
+//! same every time. What always holds is checked as it happens: each request is answered exactly once; no two HSMs ever
+//! state different entries at one index; whatever is committed, a majority has captured; an HSM that restarts has not
+//! forgotten what it stated; the stored tree is that of a committed entry, and the store holds the whole log from
+//! there; the model allows everything that HSMs do ([`crate::model`]); and at the end, what was stated and released is
+//! on the one chain ([`Cluster::check_log`]). `tests/cluster_bugs.rs` shows that each check can fail.
 
 mod bug;
 mod check;
@@ -65,15 +64,15 @@ const fn planted(mut replica: Replica, bug: Option<strongroom_replica::Bug>) -> 
 struct Member {
     hsm: HsmId,
     device: Device,
-    /// Counts the starts of the HSM: what was sent to an earlier one is lost.
+    /// Counts the starts of the HSM: what was sent before the latest one is lost.
     boot: u64,
     replica: Option<Replica>,
-    /// Counts the starts of the agent: what was meant for an earlier one is dropped.
+    /// Counts the starts of the agent: what was meant for it before the latest one is dropped.
     life: u64,
     /// When the last request on the HSM link arrives; a later one arrives later.
     link_until: u64,
     reply_link_until: u64,
-    /// By how much its agent's clock is ahead.
+    /// How far its agent's clock is ahead.
     ahead_ms: u64,
     fault: Option<Fault>,
 }
@@ -101,22 +100,22 @@ pub struct Cluster {
     answers: BTreeMap<RequestId, Answer>,
     last_request: u64,
     said: Said,
-    /// What agents said of the stored tree, oldest first.
+    /// What agents said about the stored tree, oldest first.
     tree_damage: Vec<(usize, TreeDamage)>,
-    /// Requests to write that are held up on their way to the store.
+    /// Write requests that are held up on their way to the store.
     held: Vec<Pending>,
     /// How many requests have reached the store, or should have.
     store_requests: u64,
     bugs: HostBugs,
     #[cfg(feature = "planted-bugs")]
     bug_of_agents: Option<strongroom_replica::Bug>,
-    /// What the HSMs do, held against the model.
+    /// What the HSMs do, checked against the model.
     trace: Trace,
     journal: Option<Journal>,
 }
 
 impl Cluster {
-    /// A cluster of `members` that have a realm and a group, whose agents have just started.
+    /// A cluster of `members` that have a realm and a group, and whose agents have just started.
     ///
     /// # Panics
     /// If an HSM refuses to found them.
@@ -241,13 +240,13 @@ impl Cluster {
         (0..self.members.len()).filter_map(|member| leads(&member)).max().map(|(_, member)| member)
     }
 
-    /// Why a member's agent has stopped, or leaves leading to others, if it does.
+    /// Why a member's agent has stopped or leaves leading to others, if it does.
     #[must_use]
     pub fn fault(&self, member: usize) -> Option<Fault> {
         self.members[member].fault
     }
 
-    /// What agents said of the stored tree, oldest first, and which members they are beside.
+    /// What agents said about the stored tree, oldest first, each with its member.
     #[must_use]
     pub fn tree_damage(&self) -> &[(usize, TreeDamage)] {
         &self.tree_damage
@@ -324,7 +323,8 @@ impl Cluster {
         self.restarted(member);
     }
 
-    /// The same, and starting loses power when so many granules of NVRAM are written, and is done again.
+    /// The same, but power is lost when the start has written this many granules of NVRAM, and the HSM starts once
+    /// more.
     pub fn restart_hsm_twice(&mut self, member: usize, granules: u32) {
         if self.members[member].device.restart_twice(granules) {
             self.note(Lane::Member(member), Kind::PowerCut, || "power is lost in a start".into());
@@ -345,12 +345,12 @@ impl Cluster {
         self.note(Lane::Member(member), Kind::HsmRestart, text);
     }
 
-    /// An HSM loses power when so many more granules of its NVRAM are written, and then starts again.
+    /// An HSM loses power after this many more granules of its NVRAM are written, and then starts again.
     pub fn cut_power_after(&mut self, member: usize, granules: u32) {
         self.members[member].device.cut_power_after(granules);
     }
 
-    /// Takes [`Self::cut_power_after`] back, unless the power is gone already.
+    /// Cancels [`Self::cut_power_after`], unless the power is gone already.
     pub fn spare_power(&mut self, member: usize) {
         self.members[member].device.spare_power();
     }
@@ -361,7 +361,7 @@ impl Cluster {
         self.note(Lane::Member(member), Kind::Clock, || format!("the clock jumps forward by {ms} ms"));
     }
 
-    /// What the HSMs did so far, held against the model.
+    /// What the HSMs did so far, checked against the model.
     #[must_use]
     pub const fn trace(&self) -> &Trace {
         &self.trace
@@ -383,19 +383,19 @@ impl Cluster {
         self.members[member].device.fail_nvram();
     }
 
-    /// Gives every HSM a build that leaves one rule out, for a test that must notice, and starts it.
+    /// Gives every HSM a build that leaves one rule out, for a test that must notice it, and starts it.
     pub fn plant(&mut self, bug: Bug) {
         self.members.iter_mut().for_each(|member| member.device.plant(bug));
     }
 
-    /// Leaves one rule of every agent out, for a test that must notice.
+    /// Leaves out one rule of every agent, for a test that must notice it.
     #[cfg(feature = "planted-bugs")]
     pub fn plant_in_agents(&mut self, bug: strongroom_replica::Bug) {
         self.bug_of_agents = Some(bug);
         self.members.iter_mut().filter_map(|member| member.replica.as_mut()).for_each(|r| r.plant(bug));
     }
 
-    /// Leaves one rule of the hosts out, for a test that must notice.
+    /// Leaves out one rule of the hosts, for a test that must notice it.
     #[cfg(feature = "planted-bugs")]
     pub const fn plant_in_host(&mut self, bug: HostBug) {
         self.bugs.plant(bug);
@@ -406,7 +406,7 @@ impl Cluster {
     /// The place of a member.
     ///
     /// # Panics
-    /// If it is none.
+    /// If it is not a member.
     #[must_use]
     pub fn member_of(&self, hsm: &HsmId) -> usize {
         self.group().members.iter().position(|m| m == hsm).expect("a leader is a member")

@@ -8,7 +8,7 @@ use strongroom_replica::Event as Input;
 use strongroom_replica::peer::PeerMessage;
 
 impl Cluster {
-    /// Writes everything down from now on.
+    /// From now on, writes everything down.
     pub fn keep_journal(&mut self) {
         self.journal = Some(Journal::default());
     }
@@ -19,7 +19,7 @@ impl Cluster {
         self.journal.as_ref()
     }
 
-    /// Gives away what was written down.
+    /// Hands over what was written down.
     pub const fn take_journal(&mut self) -> Option<Journal> {
         self.journal.take()
     }
@@ -61,7 +61,7 @@ impl Cluster {
         }
     }
 
-    /// Writes down the role of a member's agent if it is another one now.
+    /// Writes down the role of a member's agent if it has changed.
     pub(super) fn note_role(&mut self, member: usize) {
         let role = self.status(member).map(|status| status.role);
         if let Some(journal) = &mut self.journal {

@@ -1,4 +1,4 @@
-//! What is going to happen in a cluster, and has not yet.
+//! What will happen in a cluster, but has not happened yet.
 
 use super::store::StoreRequest;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use strongroom_replica::{CallId, Event as Input};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct RequestId(pub u64);
 
-/// Something that is going to happen.
+/// Something that will happen.
 pub(super) enum Pending {
     Tick {
         member: usize,
@@ -28,12 +28,12 @@ pub(super) enum Pending {
         life: u64,
         request: StoreRequest,
     },
-    /// A write that nobody waits for any more is carried out.
+    /// A write whose caller no longer waits is carried out.
     Lands {
         name: SegmentName,
         bytes: Arc<[u8]>,
     },
-    /// To one life of a replica, or with none to whichever lives.
+    /// To one life of a replica; with `None`, to whichever one is alive.
     ToReplica {
         member: usize,
         life: Option<u64>,
@@ -42,7 +42,7 @@ pub(super) enum Pending {
 }
 
 impl Pending {
-    /// Whether it comes again and again, whatever else happens.
+    /// Whether it recurs, whatever else happens.
     pub(super) fn is_routine(&self) -> bool {
         match self {
             Self::Tick { .. } => true,

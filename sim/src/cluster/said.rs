@@ -1,4 +1,5 @@
-//! What HSMs have said so far, and what the store holds of it: what always holds of both, whatever goes wrong around them.
+//! What HSMs have said so far, and what the store holds of it; and what always holds for both, whatever goes wrong
+//! around them.
 
 use super::store::Store;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,18 +22,18 @@ pub(super) struct Said {
 }
 
 impl Said {
-    /// Holds a reply of an HSM against what was said before.
+    /// Checks a reply of an HSM against what was said before.
     pub(super) fn check_reply(&mut self, reply: &Reply, store: &Store) {
         match reply {
-            // No user asks for what is answered at once.
+            // No user sends a request that is answered at once.
             Reply::Processed { outcomes, .. } => assert!(
                 !outcomes.iter().any(|outcome| matches!(outcome, Outcome::Answered(_))),
                 "an answer left before its entry was committed"
             ),
             Reply::Captured(statement) => {
                 let (index, hash) = (statement.index, statement.hash);
-                // Where a segment was deleted, an old writer may yet write another, and its own HSM capture that. Nobody
-                // else follows, so it is never committed.
+                // If a segment was deleted there, an old writer may still write another one, and its own HSM may
+                // capture that. No other member follows, so it is never committed.
                 if !store.is_stray(&hash) {
                     let first = *self.captured.entry(index).or_insert(hash);
                     assert_eq!(first, hash, "two HSMs captured different entries {index}");
@@ -65,7 +66,7 @@ impl Said {
         self.check_durable(store, group);
     }
 
-    /// [`Self::check_stored`] of what is there, whatever was before.
+    /// [`Self::check_stored`] for what is there, whatever was there before.
     pub(super) fn check_durable(&self, store: &Store, group: &GroupId) {
         let mut at = (Index::ZERO, EntryHash::ZERO);
         let entry = store.tree.snapshot().map(|snapshot| &snapshot.entry);
@@ -105,7 +106,7 @@ impl Said {
     /// Checks that everything captured and everything released is on this log.
     pub(super) fn check_log(&self, log: &BTreeMap<Index, EntryHash>) {
         let on_chain: BTreeSet<EntryHash> = log.values().copied().collect();
-        // What is released is captured too: checked first, or this check could never be the one that fails.
+        // What is released is also captured: this is checked first, or it could never be the check that fails.
         assert!(
             self.released.is_subset(&on_chain),
             "replies of an entry were released that is not in the log"

@@ -17,7 +17,8 @@ use strongroom_replica::{
 };
 
 impl Cluster {
-    /// Gives a client's message to a member, any number counted round; or loses it, and then there is no answer.
+    /// Gives a client's message to a member, with any number taken modulo the members; or loses it, and then there is
+    /// no answer.
     pub fn submit(&mut self, member: usize, handshake_only: bool, request: BatchRequest) -> RequestId {
         let member = member % self.members.len();
         self.last_request += 1;
@@ -49,7 +50,7 @@ impl Cluster {
         }
     }
 
-    /// Draws nothing where it cannot happen.
+    /// Draws nothing if it cannot happen.
     pub(super) fn happens(&mut self, chance: f64) -> bool {
         chance > 0.0 && self.rng.random_bool(chance)
     }
@@ -73,7 +74,7 @@ impl Cluster {
     /// Lets the next thing happen.
     pub fn step(&mut self) {
         let Some(((at, _), pending)) = self.queue.pop_first() else {
-            // Every agent is down. Time passes all the same.
+            // Every agent is down. Time still passes.
             self.now += 1;
             return;
         };
@@ -120,7 +121,7 @@ impl Cluster {
             let (name, bytes) = (*name, Arc::clone(bytes));
             let after = self.rng.random_range(100..20_000);
             self.schedule(after, Pending::Lands { name, bytes });
-            // In half of the cases its writer does not come back before it lands, to write the same again.
+            // In half of the cases its writer does not come back to write the same again before it lands.
             if self.faults.late_store > 0.0 && self.rng.random() && self.faults.without_store.insert(member) {
                 let text = || "the store cannot be reached, with a write on its way to it".into();
                 self.note(Lane::Member(member), Kind::Trouble, text);
@@ -143,8 +144,8 @@ impl Cluster {
         self.schedule(delay, Pending::ToReplica { member, life: Some(life), event });
     }
 
-    /// Lets through what [`super::Faults::held_writes`] and [`super::Faults::held_listings`] held up so far;
-    /// says how much that is.
+    /// Lets through what [`super::Faults::held_writes`] and [`super::Faults::held_listings`] have held up so far;
+    /// returns how much that is.
     pub fn let_through(&mut self) -> usize {
         let held = std::mem::take(&mut self.held);
         let many = held.len();
@@ -171,7 +172,7 @@ impl Cluster {
         }
     }
 
-    /// Runs until `done` or until `limit_ms` have passed; says which.
+    /// Runs until `done` or until `limit_ms` have passed; returns whether it is done.
     pub fn run_until(&mut self, limit_ms: u64, mut done: impl FnMut(&mut Self) -> bool) -> bool {
         let end = self.now + limit_ms;
         while self.now < end {

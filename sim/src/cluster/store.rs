@@ -51,12 +51,12 @@ pub enum StoreFault {
     Late,
 }
 
-/// How often something was asked of the store.
+/// How often the store was asked for something.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct StoreCalls {
     /// Segments written.
     pub writes: u64,
-    /// Listings, those before a deletion included.
+    /// Listings, including those before a deletion.
     pub lists: u64,
     /// Segments read.
     pub reads: u64,
@@ -77,7 +77,7 @@ pub struct StoreCalls {
 }
 
 impl StoreCalls {
-    /// Requests of a replica, each counted once whatever it costs.
+    /// Requests of a replica, each counted once, whatever it costs.
     #[must_use]
     pub const fn requests(&self) -> u64 {
         self.writes + self.lists + self.reads + self.opens + self.snapshot_reads + self.advances + self.loads
@@ -131,7 +131,7 @@ impl Store {
         self.collected.iter()
     }
 
-    /// Takes an object away, as no store should.
+    /// Removes an object, as no store should.
     pub fn lose(&mut self, name: &SegmentName) -> Option<Arc<[u8]>> {
         self.objects.remove(name)
     }
@@ -158,8 +158,8 @@ impl Store {
         self.collected.get(name).or_else(|| self.objects.get(name))
     }
 
-    /// Whether a segment is off the log that whoever reads on from an older entry would follow: written where the log's
-    /// had been deleted.
+    /// Whether a segment is off the log that a reader from an older entry would follow: it was written where the log's
+    /// own had been deleted.
     #[must_use]
     pub fn has_strays(&self) -> bool {
         let mut segments = self.objects.values().filter_map(|bytes| Segment::decode(bytes).ok());
@@ -239,7 +239,7 @@ impl Store {
                 let done = matches!(fault, StoreFault::None | StoreFault::AnswerLost);
                 let snapshot = if done { self.tree.open(writer) } else { None };
                 if result.is_err() {
-                    // Whoever was not told that it is open has nothing in hand.
+                    // An agent that was not told that it is open cannot use it.
                     self.tree.close(writer);
                 }
                 Event::TreeOpened { result: result.map(|()| snapshot) }
@@ -267,7 +267,7 @@ impl Store {
         }
     }
 
-    /// Deletes segments whose first index is less than `before`, those that `may` says; returns how many.
+    /// Deletes the segments whose first index is less than `before` and that `may` allows; returns how many.
     pub(super) fn collect(&mut self, before: Index, mut may: impl FnMut(&SegmentName) -> bool) -> usize {
         let old = self.objects.keys().copied().filter(|name| name.first < before);
         let deleted: Vec<SegmentName> = old.filter(|name| may(name)).collect();
@@ -309,8 +309,8 @@ impl Store {
 }
 
 impl Store {
-    /// Marks the entries of a segment off the log, and of all that follow it, whichever were written first, and whether
-    /// or not they have been deleted since.
+    /// Marks the entries of a segment as off the log, and those of all segments that follow it, no matter which were
+    /// written first, and whether or not they have been deleted since.
     fn mark_strays(&mut self, segment: &Segment) {
         let mut found = vec![segment.clone()];
         while let Some(stray) = found.pop() {

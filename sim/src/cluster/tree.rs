@@ -1,7 +1,7 @@
 //! A simulated stored tree: pages, leaves and a snapshot that move forward in one step, and one writer at a time.
 //!
-//! Trusted for availability alone, like the real one. What is loaded is not compared with any root: that is for whoever
-//! asked.
+//! Trusted for availability alone, like the real one. What is loaded is not compared with any root: the reader does
+//! that.
 
 use super::bug::{HostBug, HostBugs};
 use std::collections::BTreeMap;
@@ -25,10 +25,10 @@ struct Stored {
     leaves: BTreeMap<RecordId, Arc<[u8]>>,
 }
 
-/// A tree that somebody has opened.
+/// A tree that an agent has opened.
 enum Handle {
     Open,
-    /// Somebody else has opened it since. So many more reads find what was there then, before it is noticed.
+    /// Another agent has opened it since. This many more reads find what was there then before that is noticed.
     Fenced(u8, Box<Stored>),
 }
 
@@ -38,9 +38,9 @@ pub struct StoredTree {
     stored: Stored,
     handles: BTreeMap<Writer, Handle>,
     openings: u64,
-    /// Whether something was taken away: then it is not checked.
+    /// Whether something was removed: then the tree is not checked.
     is_damaged: bool,
-    /// The bytes that leaves had before, kept for a planted bug alone.
+    /// The bytes that leaves had before, kept only for a planted bug.
     replaced: BTreeMap<RecordId, Arc<[u8]>>,
     pub(super) bugs: HostBugs,
 }
@@ -63,13 +63,13 @@ impl StoredTree {
         self.stored.leaves.keys()
     }
 
-    /// Takes a leaf away, as no store should.
+    /// Removes a leaf, as no store should.
     pub fn lose_leaf(&mut self, id: &RecordId) -> Option<Arc<[u8]>> {
         self.is_damaged = true;
         self.stored.leaves.remove(id)
     }
 
-    /// Takes a page away, as no store should.
+    /// Removes a page, as no store should.
     pub fn lose_page(&mut self, prefix: &Prefix) -> Option<Arc<[u8]>> {
         self.is_damaged = true;
         self.stored.pages.remove(prefix)
@@ -91,7 +91,7 @@ impl StoredTree {
     /// Stores the next snapshot, whole or not at all.
     ///
     /// # Panics
-    /// If what is to be stored is not what has changed.
+    /// If what is being stored is not what has changed.
     pub(super) fn advance(&mut self, writer: Writer, advance: Advance) -> Result<(), TreeFailure> {
         match self.handles.get(&writer) {
             Some(Handle::Open) => {}

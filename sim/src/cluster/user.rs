@@ -1,7 +1,8 @@
 //! One user's device: a registration, a session, and what the realm may have charged.
 //!
-//! A [`User`] behaves as clients in the field do: after `Unavailable` it opens a new session and sends the same
-//! request again. Without an answer it does that, or sends the very same message again in the same session. It knows how often it may have been charged, and holds every answer against that.
+//! A [`User`] behaves as clients in the field do: after `Unavailable` it opens a new session and sends the same request
+//! again. Without an answer it does that, or sends the very same message again in the same session. It knows how often
+//! it may have been charged, and checks every answer against that.
 
 use super::Cluster;
 use super::journal::{Kind, Lane};
@@ -28,7 +29,7 @@ const PAUSE_MS: u64 = 25;
 /// What a user wants next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wish {
-    /// To register afresh.
+    /// To register anew.
     Register,
     /// To try a PIN, with a point never sent before.
     Recover2,
@@ -56,7 +57,7 @@ pub struct User {
     lane: Lane,
     realm: RealmId,
     record: RecordId,
-    /// The newest that was ever sent, or the first that will be.
+    /// The newest that was ever sent, or the first one that will be.
     registration: Register2Request,
     is_used: bool,
     realm_key: X25519Public,
@@ -67,13 +68,13 @@ pub struct User {
     request: Option<SecretsRequest>,
     stage: Stage,
     patience_ms: u64,
-    /// The member that is asked next; for a hint, the one hinted at.
+    /// The member to ask next; after a hint, the one in the hint.
     target: usize,
     /// Points sent since a reset of the counter was first asked for: the most that may have been charged.
     sent: u16,
     /// Points answered since a reset of the counter was last confirmed: the least that must have been charged.
     answered: u16,
-    /// Whether it is registered; unknown while something that changes that is under way.
+    /// Whether it is registered; unknown while something that changes this is under way.
     registered: Option<bool>,
     responses: Vec<SecretsResponse>,
     unavailable: u32,
@@ -113,12 +114,12 @@ impl User {
         }
     }
 
-    /// Is called this where what happens is written down.
+    /// Sets the name that it has where things are written down.
     pub const fn number(&mut self, number: usize) {
         self.lane = Lane::User(number);
     }
 
-    /// Takes a message for lost that is not answered within so long.
+    /// Treats a message as lost if it is not answered within this time.
     pub const fn wait_at_most(&mut self, patience_ms: u64) {
         self.patience_ms = patience_ms;
     }
@@ -134,14 +135,14 @@ impl User {
         self.give_up();
     }
 
-    /// Forgets every wish and what is under way, as somebody does whose device is switched off.
+    /// Forgets every wish and what is under way, as if the device were switched off.
     pub fn give_up(&mut self) {
         let reset = matches!(
             self.request,
             Some(SecretsRequest::Register2(_) | SecretsRequest::Recover3 { .. } | SecretsRequest::Delete)
         );
         if reset {
-            // Whether the counter was set back is not known.
+            // Whether the counter was reset is not known.
             self.answered = 0;
         }
         self.wishes.clear();
@@ -180,7 +181,7 @@ impl User {
     /// Does what can be done now.
     ///
     /// # Panics
-    /// If an answer is wrong: not for this user, not to this request, or with another guess count than there can be.
+    /// If an answer is wrong: not for this user, not to this request, or with an impossible guess count.
     pub fn poll(&mut self, cluster: &mut Cluster) {
         match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Pausing(until) if cluster.now() < until => self.stage = Stage::Pausing(until),
@@ -234,7 +235,7 @@ impl User {
         cluster.now() - since > self.patience_ms
     }
 
-    /// Nothing came back; what came of it is not known.
+    /// Nothing came back; the outcome is not known.
     fn ask_again(&mut self, cluster: &mut Cluster, message: BatchRequest) {
         if self.rng.random() {
             cluster.note(self.lane, Kind::Ask, || "the same message again, for nothing came back".into());
@@ -303,8 +304,8 @@ impl User {
         SecretsResponse::from_padded(&payload).expect("a padded answer")
     }
 
-    /// Holds an answer against what was asked, against what was answered before, and the guess count against what can
-    /// have been charged.
+    /// Checks an answer against what was asked and what was answered before, and the guess count against what can have
+    /// been charged.
     fn check(&mut self, response: &SecretsResponse) {
         self.check_kept(response);
         match (self.request.as_ref(), response) {
@@ -336,7 +337,7 @@ impl User {
         }
     }
 
-    /// What was acknowledged is there: a registration until it is deleted, and nothing after that.
+    /// Checks that what was acknowledged is there: a registration until it is deleted, and nothing after that.
     fn check_kept(&self, response: &SecretsResponse) {
         assert!(self.is_of_registration(response), "an answer is of another registration than the newest");
         let is_there = match response {
@@ -364,8 +365,8 @@ impl User {
         assert!(!locked || charged >= guesses, "locked out after {charged} of {guesses} guesses");
     }
 
-    /// Whether what is answered is of the newest registration. Only while it is not known whether that was taken may
-    /// another one be there.
+    /// Whether the answer is about the newest registration. An older one may be there only while it is not known
+    /// whether the newest was accepted.
     fn is_of_registration(&self, response: &SecretsResponse) -> bool {
         let newest = &self.registration;
         match response {
@@ -386,7 +387,7 @@ impl User {
         }
     }
 
-    /// Forgets the session and tries again later, where it was told or at the next member.
+    /// Forgets the session and tries again later, at the member that was named or at the next one.
     fn not_served(&mut self, cluster: &Cluster, answer: &Answer) {
         match answer {
             Answer::NotLeader(Some(leader)) => self.target = cluster.member_of(leader),
@@ -402,14 +403,14 @@ impl User {
         self.stage = Stage::Pausing(cluster.now() + PAUSE_MS);
     }
 
-    /// The record that it talks about.
+    /// The record that it is about.
     #[must_use]
     pub const fn record(&self) -> RecordId {
         self.record
     }
 }
 
-/// An answer without what is secret in it.
+/// An answer without its secrets.
 fn answer_in_words(response: &SecretsResponse) -> String {
     match response {
         SecretsResponse::Register1 => "Register1: ready".into(),
@@ -478,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registration_that_was_acknowledged_and_is_gone_is_noticed() {
+    fn an_acknowledged_registration_that_is_gone_is_noticed() {
         let mut user = registered();
         assert!(complaint(&user, &GONE).is_some());
         user.registered = None;
@@ -486,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_out_that_comes_too_early_is_noticed() {
+    fn a_lockout_that_comes_too_early_is_noticed() {
         let mut user = registered();
         user.sent = 2;
         assert_eq!(complaint(&user, &LOCKED), Some("locked out after 2 of 3 guesses".into()));

@@ -1,4 +1,4 @@
-//! The oracle's rules on batches and replies: what is answered, to whom, when, and what is sealed.
+//! The oracle's rules on batches and replies: what is answered, to whom and when, and what is sealed.
 
 use super::clients::{Answer, finish, guesses};
 use super::keys::hash;
@@ -54,7 +54,7 @@ impl World {
         let points = self.evaluated.entry((user, registration, kept.window)).or_default();
         points.insert(point);
         let (evaluated, allowed) = (points.len(), usize::from(guesses(registration)));
-        // Where the records say that there is no such registration, none is allowed.
+        // If the records say that there is no such registration, none is allowed.
         let allowed = if kept.window == 0 { 0 } else { allowed };
         if evaluated > allowed {
             let what = format!(
@@ -84,7 +84,7 @@ impl World {
             (Some(_), NoiseReply::Handshake { .. }) => None,
         };
         let Some(payload) = payload else {
-            // A client whose earlier reply was withheld cannot read a later one; the host gains nothing by it.
+            // A client whose earlier reply was withheld cannot read a later one; the host gains nothing from that.
             self.cover("(reply)", "client", "unreadable".into());
             return None;
         };
@@ -170,7 +170,7 @@ impl World {
         self.cover("(in a batch)", "leader", "Answered".into());
     }
 
-    /// Whether a request that a core ran is one that it may have run.
+    /// Whether a core was allowed to run a request that it ran.
     fn may_be_kept(&mut self, at: usize, group: usize, number: Made, user: u8) -> bool {
         let message = &self.messages[&number];
         let (wish, session, by) = (message.wish, message.session, message.user);
@@ -196,7 +196,7 @@ impl World {
             return true;
         };
         self.violate(rule, what);
-        // Where another rule alone counts, what comes of it is seen by that.
+        // If only another rule counts, that rule sees what comes of it.
         self.violation.is_none()
     }
 
@@ -247,7 +247,7 @@ impl World {
     ) {
         let mut tree = base.clone();
         let leaves = made.leaves.iter().map(|l| (l.record, Arc::from(l.sealed.as_slice())));
-        // A root that is not of the leaves it came with: the host goes on with the tree that it is of.
+        // A root that does not match the leaves it came with: the host goes on with the tree that it does match.
         let updated = tree.update(leaves).is_ok();
         if !updated || made.entry.partitions.first().is_some_and(|p| p.root != tree.root()) {
             tree = base.clone();
@@ -292,7 +292,7 @@ impl World {
         self.entries.insert(n, known);
     }
 
-    /// What is resealed, and every size, depends on nothing that is not public.
+    /// What is resealed, and every size, depends only on what is public.
     fn judge_blind(&mut self, at: usize, made: &MadeEntry, kept: &[Kept], resealed: &BTreeSet<u8>) {
         let users: BTreeSet<u8> =
             made.leaves.iter().filter_map(|l| self.clients().user_of(&l.record)).collect();
@@ -307,7 +307,7 @@ impl World {
         }
     }
 
-    /// With the realm's keys: a leaf opens for its record alone, and holds the secrets of its registration while that
+    /// With the realm's keys: a leaf opens only for its record, and holds the secrets of its registration while that
     /// has guesses left, and no others.
     fn judge_sealed(&mut self, made: &MadeEntry, records: &Records) {
         for leaf in &made.leaves {

@@ -1,7 +1,7 @@
 //! Partial trees made by hand, and the oracle's own reading of them.
 //!
-//! Written from `docs/protocol.md` section 4 apart from the tree that cores and hosts share, so that what a core took
-//! can be told from what it should have taken.
+//! Written from `docs/protocol.md` section 4, apart from the tree that cores and hosts share, so that what a core
+//! accepted can be told from what it should have accepted.
 
 use super::keys::hash;
 use super::step::Shape;
@@ -92,14 +92,14 @@ impl Claim {
         at
     }
 
-    /// The root that these nodes have, if they are a tree of this prefix at all.
+    /// The root of these nodes, if they are a tree of this prefix at all.
     pub(super) fn root(&self) -> Option<Digest> {
         let mut next = 0;
         let (_, root) = self.subtree(&mut next, self.prefix)?;
         (next == self.nodes.len()).then_some(Digest(root))
     }
 
-    /// Recursion is bounded by the length of a record id; this is no core.
+    /// Recursion is bounded by the length of a record id; this is not a core.
     fn subtree(&self, next: &mut usize, path: Prefix) -> Option<(Kind, [u8; 32])> {
         let node = self.nodes.get(*next)?;
         *next += 1;
@@ -154,7 +154,7 @@ impl Claim {
     }
 }
 
-/// What a host makes of the right partial tree, an older one, and another record.
+/// What a host makes from the right partial tree, an older one, and another record.
 pub(super) fn shaped(
     shape: Shape,
     right: &Claim,

@@ -31,7 +31,7 @@ pub(super) const fn guesses(registration: u8) -> u16 {
     registration as u16 % 3 + 1
 }
 
-/// What an answer says, as far as the oracle holds it against its model.
+/// What an answer says, as far as the oracle checks it against its model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Answer {
     Here,
@@ -54,7 +54,7 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    /// The registration that an answer speaks for.
+    /// The registration that an answer is about.
     pub(super) const fn registration(self) -> Option<u8> {
         match self {
             Self::Version(registration)
@@ -105,7 +105,7 @@ impl Clients {
         (*own.unlock_key_tag.as_bytes(), own.version.0)
     }
 
-    /// Of which of a user's registrations a plaintext shows a secret, by bit.
+    /// The registrations of a user, as bits, of which a plaintext shows a secret.
     pub(super) fn shows(&self, user: u8, plaintext: &[u8]) -> u8 {
         self.needles.found(user, plaintext)
     }
@@ -114,7 +114,7 @@ impl Clients {
         SessionId(handshake)
     }
 
-    /// The first message of a handshake, the same whenever it is asked for.
+    /// The first message of a handshake, the same each time.
     pub(super) fn start(&self, handshake: u32, wish: Option<(u8, Wish)>) -> (ClientHandshake, NoiseMessage) {
         let mut rng = StdRng::seed_from_u64(self.seed ^ 0x68_0000_0000 ^ u64::from(handshake));
         let payload = wish.map(|(user, wish)| self.payload(user, wish)).unwrap_or_default();
@@ -124,7 +124,7 @@ impl Clients {
         (state, NoiseMessage::Handshake { ephemeral, ciphertext })
     }
 
-    /// The bytes of a request, or of something that is none.
+    /// The bytes of a request, or of something that is not a request.
     pub(super) fn payload(&self, user: u8, wish: Wish) -> Vec<u8> {
         let Wish::Odd(oddity) = wish else { return self.request(user, wish).to_cbor().to_vec() };
         let with_guesses = |num_guesses| {
@@ -221,11 +221,11 @@ fn replaced(mut bytes: Vec<u8>, part: &[u8], by: &[u8; 32]) -> Vec<u8> {
     bytes
 }
 
-/// Everything that a guess attacks, to be looked for in plaintexts.
+/// Everything that a guess attacks, to look for in plaintexts.
 struct Needles {
     /// User, registration, and the first bytes of one of its secrets.
     all: Vec<(u8, u8, [u8; NEEDLE])>,
-    /// The first two bytes of each, so that most places are passed over at once.
+    /// The first two bytes of each, so that most places are skipped at once.
     first: Vec<bool>,
 }
 
@@ -275,7 +275,8 @@ pub(super) fn finish(handshake: ClientHandshake, reply: &NoiseReply) -> Option<(
     Some((transport, payload.to_vec()))
 }
 
-/// Unlike the testkit's, with an encrypted secret of its own, by which the oracle knows whose record a plaintext holds.
+/// Unlike the testkit's, it has an encrypted secret of its own, by which the oracle knows whose record a plaintext
+/// holds.
 fn registration(realm: &RealmId, num_guesses: u16, rng: &mut StdRng) -> Register2Request {
     let key = random_key(rng);
     let signing = RegistrationSigningKey::random(rng);

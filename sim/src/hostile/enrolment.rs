@@ -1,4 +1,5 @@
-//! Steps about realms and groups: who may hold the seed, who is a member of what. With them, the oracle's rules on it.
+//! Steps about realms and groups: who may hold the seed, and who is a member of what; and the oracle's rules about
+//! that.
 
 use super::keys::{Hosts, device_key, hash, hosts_realm};
 use super::parts::{DEVICES, Exported, Group, MAX_GROUPS, Member};
@@ -59,7 +60,7 @@ impl World {
         let members = statement.members.iter().filter_map(bit).fold(0, |bits, d| bits | 1 << d);
         self.traces.push(Trace::new(statement));
         self.groups.push(Group { id: statement.group, statement: statement.clone(), members });
-        // More than were asked for: one that was made as the power went is learned of at the restart.
+        // More than were asked for: one that was made as the power failed is discovered at the restart.
         for groups in &mut self.members {
             groups.resize(groups.len().max(self.groups.len()), Member::default());
         }
@@ -109,7 +110,7 @@ impl World {
         let Some(nonce) = self.nonces[at].1 else { return };
         let request = self.enrolment_request(to, how == Approval::OldImportNonce);
         let Some(mut proper) = self.statuses[at].offer(nonce, request) else { return };
-        // What custodians see looks well: they cannot know who drew a nonce, or what a device runs.
+        // What custodians see looks right: they cannot know who drew a nonce, or what a device runs.
         match how {
             Approval::OtherExporter => proper.exporter = self.statuses[(at + 1) % DEVICES].hsm,
             Approval::OtherBuild => proper.importer_build = BuildDigest([7; 32]),
@@ -126,7 +127,7 @@ impl World {
         for (i, key) in self.founding.custodians.iter().enumerate().filter(|(i, _)| signers >> i & 1 == 1) {
             let stranger = SigningKey::from_bytes(&[200 + i as u8; 32]);
             let is_stranger = how == Approval::Strangers;
-            // The first custodian belongs to the host; the others sign for the importer alone.
+            // The first custodian belongs to the host; the others sign only for the importer.
             let signed = if i == 0 || is_stranger { &asked } else { &proper };
             let signature = sign(if is_stranger { &stranger } else { key }, &signed.digest());
             signatures.extend(vec![signature; if how == Approval::Twice { 2 } else { 1 }]);
@@ -154,7 +155,7 @@ impl World {
         self.sealed.insert(n, Exported { sealed, to, approval: asked, signatures });
     }
 
-    /// What an HSM asks that has the realm, with a new nonce of its own unless it is to be an old one.
+    /// The offer of an HSM that has the realm, with a new nonce of its own unless an old one is wanted.
     fn enrolment_request(&mut self, at: usize, old: bool) -> EnrolmentRequest {
         if !old && let Reply::ImportNonce(nonce) = self.send(at, "ImportNonce", &Request::ImportNonce) {
             self.import_nonces[at] = (Some(nonce), Some(nonce));
@@ -204,7 +205,7 @@ impl World {
         how: HostsRealm,
         approved: Option<Exported>,
     ) -> Option<SealedRealm> {
-        // An approval that was given before names the nonce that is open.
+        // An approval that was given earlier names the nonce that is open.
         let to = self.enrolment_request(at, how == HostsRealm::BehindApproval);
         let (realm, public_key) = hosts_realm();
         let hosts = &self.founding.custodians[0];

@@ -1,5 +1,5 @@
-//! The realm that every episode of a search begins with: made once, by the protocol as it is, and kept as what the
-//! HSMs' flashes hold. Nothing that the oracle sees is left out by that: an episode begins with five restarts.
+//! The realm that every episode of a search begins with: made once, by the protocol as it is, and kept as the contents
+//! of the HSMs' flashes. The oracle misses nothing because of that: an episode begins with five restarts.
 
 use super::clients::Clients;
 use super::keys::{RealmKeys, device_key};
@@ -24,14 +24,14 @@ pub(super) struct Founding {
     /// The first is the host's, the other two are honest.
     pub(super) custodians: Vec<SigningKey>,
     pub(super) clients: Clients,
-    /// For the oracle alone.
+    /// Only for the oracle.
     pub(super) keys: RealmKeys,
     flashes: Vec<(MemoryFlash, Option<Tape>)>,
     config: Config,
 }
 
 impl Founding {
-    /// Makes a realm in the first HSM, and enrols the oracle and all but the last HSM.
+    /// Makes a realm in the first HSM, and enrols the oracle and all HSMs except the last.
     pub(super) fn new(seed: u64, planted: Planted) -> Self {
         let device = |i| {
             Device::with_bugs(seed.wrapping_mul(31).wrapping_add(i), config(), planted.into_iter().collect())
@@ -81,14 +81,14 @@ impl Founding {
         self.flashes.iter().enumerate().map(start).collect()
     }
 
-    /// An HSM that states what it likes. That a stranger can state anything about a group takes a bug of its own.
+    /// An HSM that states what it likes. It takes another bug before a stranger can state anything about a group.
     #[cfg(feature = "planted-bugs")]
     pub(super) fn broken(&self) -> Option<(usize, Bug)> {
         let strange = matches!(self.planted, Some(Bug::CountStrangers | Bug::JumpByStranger));
         strange.then_some((MEMBERS - 1, Bug::JoinAnyMembers))
     }
 
-    /// An HSM that states what it likes: none, where no bug can be planted.
+    /// An HSM that states what it likes: none, if no bug can be planted.
     #[cfg(not(feature = "planted-bugs"))]
     #[expect(clippy::unused_self, reason = "the same with and without the feature")]
     pub(super) const fn broken(&self) -> Option<(usize, Bug)> {
@@ -99,7 +99,7 @@ impl Founding {
 fn config() -> Config {
     let mut config = Config::software();
     config.limits.max_pending_entries = MAX_PENDING_ENTRIES;
-    // More than two users can fill, fewer than three; and room for each to have guessed.
+    // More than two users can fill, but fewer than three can; and room for each to have guessed.
     config.limits.max_sessions = 8;
     config
 }

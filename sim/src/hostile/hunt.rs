@@ -1,5 +1,5 @@
-//! The adversary: what it knows of the world, the honest steps it can take when they serve it, and what a host would
-//! need to have before an attack is worth a try. Random steps are in [`super::random`].
+//! The adversary: what it knows about the world, the honest steps it can take when they serve it, and what a host needs
+//! before an attack is worth a try. Random steps are in [`super::random`].
 
 use super::clients::{POINTS, REGISTRATIONS, USERS};
 use super::parts::{Lead, MEMBERS};
@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use strongroom_proto::ids::Index;
 use strongroom_proto::statement::Committed;
 
-/// Steps of one episode: a realm lives so long, and a trace is at most so long.
+/// Steps of one episode: how long a realm lives, and how long a trace can be.
 pub(super) const EPISODE_STEPS: u32 = 400;
 
 /// One episode under way.
@@ -28,8 +28,8 @@ impl Hunt {
         Self { world, rng: StdRng::seed_from_u64(seed), trace: Vec::new(), next: 1, limit }
     }
 
-    /// The realm's first group, which owns every record, of HSMs 0 to 2; a second, which owns none, of 1 to 3. Sometimes
-    /// the power goes while the first is made.
+    /// The realm's first group, which owns every record, of HSMs 0 to 2; a second, which owns none, of HSMs 1 to 3.
+    /// Sometimes the power fails while the first is made.
     pub(super) fn make_groups(&mut self) {
         if self.rng.random_ratio(1, 6) {
             let after = self.rng.random_range(0..160);
@@ -108,7 +108,7 @@ impl Hunt {
         self.world.members[usize::from(at)][usize::from(group)].lead.as_ref()
     }
 
-    /// The newest own entry of a leader: none if it does not lead, or leads from nothing.
+    /// The newest own entry of a leader; `None` if it does not lead, or leads from nothing.
     pub(super) fn newest(&self, at: u8, group: u8) -> Option<Made> {
         self.leadership(at, group).and_then(|lead| lead.newest)
     }
@@ -132,7 +132,7 @@ impl Hunt {
         self.go(Step::Ask { channel, wish })
     }
 
-    /// A batch on the tree that the leader is to have.
+    /// A batch on the tree that the leader should have.
     pub(super) fn process(&mut self, at: u8, group: u8, messages: &[Made]) -> Made {
         let tree = self.newest(at, group);
         self.process_on(at, group, tree, messages)
@@ -154,7 +154,7 @@ impl Hunt {
         self.go(Step::HandMade { at: s.at, group: 0, tree, messages: messages.to_vec(), shape, older })
     }
 
-    /// The entries after what an HSM captured, up to one; none if that one is on another chain.
+    /// The entries after what an HSM captured, up to one; `None` if that one is on another chain.
     pub(super) fn way(&self, at: u8, group: u8, to: Made) -> Vec<Made> {
         let from = self.captured(at, group);
         let mut way = Vec::new();
@@ -192,7 +192,7 @@ impl Hunt {
         self.world.members[usize::from(at)][usize::from(group)].statement
     }
 
-    /// Has these HSMs capture an entry and the leader commit with what they state.
+    /// Has these HSMs capture an entry, and the leader commit with what they state.
     pub(super) fn settle(&mut self, leader: u8, group: u8, entry: Made, by: &[u8]) -> Made {
         let statements = by.iter().filter_map(|at| self.capture(*at, entry)).collect();
         self.commit(leader, group, statements)
@@ -202,7 +202,7 @@ impl Hunt {
         self.go(Step::Commit { at, group, statements })
     }
 
-    /// A leader of a group at the committed end of its log. None if the group is stuck, as a host can make it.
+    /// A leader of a group at the committed end of its log. `None` if the group is stuck, which a host can bring about.
     pub(super) fn leader(&mut self, group: u8) -> Option<u8> {
         let mut order = self.members(group);
         for at in order.clone() {
@@ -229,13 +229,13 @@ impl Hunt {
         order.sort_by_key(|at| std::cmp::Reverse(index(self, *at)));
         let at = order.into_iter().find(|at| fits(self, *at))?;
         self.lead(at, group);
-        // Whatever others captured since is brought together here, or the group is stuck.
+        // What others captured since is brought together here, unless the group is stuck.
         let entry = self.process(at, group, &[]);
         self.settle(at, group, entry, &all);
         (!self.is_over() && self.leads(at, group)).then_some(at)
     }
 
-    /// A leader, and a user who is freshly registered with a channel open there.
+    /// A leader, and a newly registered user with an open channel there.
     pub(super) fn scene(&mut self, registration: u8) -> Option<Scene> {
         let at = self.leader(0)?;
         let user = self.any_user();
@@ -266,13 +266,13 @@ impl Hunt {
         others.choose(&mut self.rng).copied().unwrap_or(s.at)
     }
 
-    /// All members of the scene's group but one.
+    /// All members of the scene's group except one.
     pub(super) fn without(&self, s: &Scene, one: u8) -> Vec<u8> {
         self.members(s.group).into_iter().filter(|at| *at != one).collect()
     }
 }
 
-/// One of the newest few, most often.
+/// Usually one of the newest few.
 pub(super) fn recent<'a>(rng: &mut StdRng, made: impl DoubleEndedIterator<Item = &'a Made>) -> Option<Made> {
     let back = if rng.random_ratio(1, 8) { 60 } else { 5 };
     made.rev().take(back).collect::<Vec<_>>().choose(rng).map(|made| **made)

@@ -1,9 +1,9 @@
 //! The realm's keys, in the hands of the oracle alone.
 //!
-//! The oracle is an importer: two custodians approve its device key, and a core seals the seed to it by the protocol
-//! as it is. What it then derives and opens is written here from `docs/protocol.md` and the C2SP page of
-//! XAES-256-GCM, apart from the core: where both are wrong in the same way, at least they are so twice. No step of the
-//! adversary may use [`RealmKeys`]; the host's own sealing below needs none.
+//! The oracle is an importer: two custodians approve its device key, and a core seals the seed to it by the protocol as
+//! it is. What it then derives and opens is written here from `docs/protocol.md` and the C2SP page of XAES-256-GCM,
+//! apart from the core: to go unnoticed, a mistake would have to be made twice. No step of the adversary may use
+//! [`RealmKeys`]; the host's own sealing below needs none.
 
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::aes::Aes256;
@@ -26,7 +26,7 @@ pub(super) struct RealmKeys {
 }
 
 impl RealmKeys {
-    /// Takes the seed from what a core sealed to `device`. None if it is not for this importer.
+    /// Takes the seed from what a core sealed to `device`. `None` if it is not for this importer.
     pub(super) fn import(device: &[u8; 32], importer: HsmId, sealed: &SealedRealm) -> Option<Self> {
         let secret = StaticSecret::from(*device);
         let shared = secret.diffie_hellman(&PublicKey::from(sealed.ephemeral.0));

@@ -1,9 +1,10 @@
 //! A hostile host: real HSM cores, real client messages, and an adversary who owns everything else.
 //!
-//! Owns the search: episodes of steps drawn from a seed, an oracle that knows what no host may see, traces that are
+//! Owns the search: episodes of steps drawn from a seed, an oracle that knows what no host may see, and traces that are
 //! shrunk, written and run again. Trusts no core. The same seed gives the same run on any machine.
 //!
-//! - `step` is what a host can do, as data; `world` and `enrolment` do it to the cores and keep all that ever left them;
+//! - `step` is what a host can do, as data; `world` and `enrolment` do it to the cores and keep everything that ever
+//!   left them;
 //! - `oracle` and `answers` judge every reply, with `model` to say what a record must be, and `keys` and `claims`, which
 //!   are written apart from the core, to open what is sealed and to hash what is claimed;
 //! - `founding` makes the realm that every episode begins with;
@@ -47,7 +48,7 @@ use strongroom_testkit::Tape;
 pub use trace::Trace;
 use world::World;
 
-/// One episode in so many is run a second time with other secrets.
+/// One episode in this many is run a second time with other secrets.
 const TWIN_EPISODES: u64 = 16;
 
 /// How a search ended.
@@ -59,13 +60,13 @@ pub struct Found {
     coverage: Coverage,
 }
 
-/// Searches for so many steps, or until a rule is broken.
+/// Searches for this many steps, or until a rule is broken.
 #[must_use]
 pub fn search(seed: u64, steps: u64, planted: Planted) -> Found {
     search_for(None, seed, steps, planted)
 }
 
-/// [`search`] where one rule alone counts, for a test that it can be broken.
+/// Like [`search`], but only one rule counts, for a test that it can be broken.
 #[must_use]
 pub fn search_for(only: Option<&'static str>, seed: u64, steps: u64, planted: Planted) -> Found {
     let mut found = Found { steps: 0, broken: None, coverage: Coverage::new() };
@@ -98,8 +99,8 @@ pub fn search_for(only: Option<&'static str>, seed: u64, steps: u64, planted: Pl
     found
 }
 
-/// Searches with HSMs that are like boards of this kind, until so many messages were sent after the realms were made. What
-/// happened to each HSM of each episode, for a board to repeat.
+/// Searches with HSMs that are like boards of this kind, until this many messages were sent after the realms were made.
+/// Returns what happened to each HSM of each episode, for a board to repeat.
 ///
 /// # Panics
 /// If a rule is broken.
@@ -122,8 +123,8 @@ pub fn record(seed: u64, messages: usize, config: &Config) -> Vec<Tape> {
     tapes
 }
 
-/// Searches on so many threads, each with a seed of its own, and prints what there is to know. The shrunk trace and
-/// its rule, if one was broken.
+/// Searches on this many threads, each with a seed of its own, and prints the results. Returns the shrunk trace and its
+/// rule, if one was broken.
 #[must_use]
 pub fn run(seed: u64, steps: u64, cores: u32) -> Option<(Trace, Violation)> {
     let cores = u64::from(cores.max(1));
@@ -161,7 +162,7 @@ pub fn run(seed: u64, steps: u64, cores: u32) -> Option<(Trace, Violation)> {
     broken.map(|(trace, violation)| (trace.shrunk(&violation), violation))
 }
 
-/// How long this thread has had a processor, where the system tells: on a busy machine, less than has gone by.
+/// How long this thread has had a processor, if the system tells: on a busy machine, less than has gone by.
 fn processor_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     let nanoseconds: f64 = stat.split_whitespace().next()?.parse().ok()?;

@@ -1,4 +1,4 @@
-//! What a record is to be after each request: the whole of `client-protocol.md` section 12 in a screen, written apart
+//! What a record must be after each request: the whole of `client-protocol.md` section 12 in a screen, written apart
 //! from the core, so that every answer that leaves a core can be foretold.
 
 use super::clients::{Answer, guesses};
@@ -43,7 +43,7 @@ impl Records {
         self.records.len()
     }
 
-    /// The registration whose secrets the record is to hold: none once its last guess is charged.
+    /// The registration whose secrets the record must hold: none once its last guess is charged.
     pub(super) fn secrets(&self, user: u8) -> Option<u8> {
         match self.records.get(&user) {
             Some(Record::Registered { registration, charged, .. }) if *charged < guesses(*registration) => {

@@ -2,7 +2,7 @@
 //!
 //! Reads what leaves the cores and what the host's own users sent, and nothing inside a core; what is sealed, it opens
 //! with keys that a core exported to it ([`super::keys`]). Every rule is a name and a sentence; a run ends at the first
-//! that is broken. Here: statements, the log, what an HSM says of itself. In [`super::answers`]: batches and replies.
+//! broken one. Here: statements, the log, what an HSM says about itself. In [`super::answers`]: batches and replies.
 
 use super::claims::Claim;
 use super::parts::{Lead, Violation};
@@ -13,7 +13,7 @@ use strongroom_proto::ids::{Digest, EntryHash, GroupId, RecordId, Term};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed};
 
-/// Every rule, by the name that a failure gives it; `docs/hostile-host.md` says what each is.
+/// Every rule, by the name that a failure gives it; `docs/hostile-host.md` explains each.
 pub const RULES: &[&str] = &[
     "guess limit",
     "as the records say",
@@ -170,7 +170,7 @@ impl World {
         }
     }
 
-    /// A captured entry that is not the leader's own ends its sessions, and all that it may still do.
+    /// A captured entry that is not the leader's own ends its sessions, and everything that it may still do.
     fn settle(&mut self, at: usize, group: usize, captured: Made) {
         let Some(lead) = &self.members[at][group].lead else { return };
         if lead.newest.is_none_or(|newest| !self.is_before(captured, newest)) {
@@ -178,7 +178,7 @@ impl World {
         }
     }
 
-    /// What an HSM says of itself: its NVRAM holds what it stated, or what comes after it.
+    /// What an HSM says about itself: its NVRAM holds what it stated, or what comes after it.
     pub(super) fn judge_status(&mut self, at: usize, now: &DeviceStatus) {
         if now.realm.is_none() && self.statuses[at].realm.is_some() {
             return self.violate("NVRAM first", format!("HSM {at} has forgotten its realm"));
@@ -208,7 +208,7 @@ impl World {
         }
     }
 
-    /// Only trees that hash to the newest root, and that open what is asked, may be worked on.
+    /// Only trees that hash to the newest root, and that open what is asked for, may be worked on.
     pub(super) fn judge_claims(
         &mut self,
         at: usize,
@@ -250,13 +250,13 @@ impl World {
             return self.violate("majority", format!("HSM {at} committed an entry that nobody made"));
         };
         if self.broken == Some(at) {
-            // It is a majority of itself, and states what it likes; what others make of that is judged.
+            // It is a majority by itself, and states what it likes; what others make of that is judged.
             self.commits.insert(n, (group, *statement));
             return;
         }
         let members = self.groups[group].members;
         let stated = (self.entries[&made].stated & members).count_ones();
-        // First what the host got of it, for that is what it was after.
+        // First what the host gained from it, because that is what it was after.
         for Released { entry, replies } in released {
             self.judge_released(at, made, *entry, replies);
         }

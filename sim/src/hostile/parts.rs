@@ -1,4 +1,4 @@
-//! What a world is made of: how large it is, what it holds of entries, messages and members, and what of it is told.
+//! What a world is made of: how large it is, what it knows about entries, messages and members, and what it reports.
 
 use super::clients::Answer;
 use super::model::{Happening, Records};
@@ -15,7 +15,7 @@ use strongroom_proto::statement::GroupStatement;
 use strongroom_proto::tree::Tree;
 use strongroom_testkit::Bug;
 
-/// HSMs of the realm. The first three are to be group 0, the last three group 1.
+/// HSMs of the realm. The first three form group 0, the last three group 1.
 pub(super) const MEMBERS: usize = 4;
 /// All HSMs; the last has no realm.
 pub(super) const DEVICES: usize = 5;
@@ -24,7 +24,7 @@ pub(super) const MAX_GROUPS: usize = 5;
 /// How many waiting entries an HSM is built for here: few, so that its bound is reached.
 pub(super) const MAX_PENDING_ENTRIES: u32 = 24;
 
-/// What is left out of the cores of a run.
+/// The rules that are left out of the cores of a run.
 pub type Planted = Option<Bug>;
 
 /// A rule that was broken.
@@ -61,7 +61,7 @@ pub(super) struct Known {
     pub(super) records: Records,
     pub(super) kept: Vec<Kept>,
     pub(super) events: Vec<ByteVec>,
-    /// Members, by bit, that ever stated to have captured it or an entry after it.
+    /// Members, by bit, that ever stated that they have captured it or an entry after it.
     pub(super) stated: u16,
     pub(super) is_committed: bool,
     pub(super) is_forged: bool,
@@ -99,7 +99,7 @@ pub(super) struct Channel {
     pub(super) session: SessionId,
 }
 
-/// What one HSM is in one group, as far as its replies tell.
+/// What one HSM is in one group, as far as its replies show.
 #[derive(Clone, Default)]
 pub(super) struct Member {
     pub(super) joined: bool,
@@ -129,5 +129,5 @@ pub(super) struct Group {
 /// Message, role, outcome, and how often.
 pub(super) type Coverage = BTreeMap<(&'static str, &'static str, String), u64>;
 
-/// What a reply looks like to a host that can read none of its secrets: the step, the size, and all else.
+/// What a reply looks like to a host that can read none of its secrets: the step, the size, and everything else.
 pub(super) type Look = (Made, usize, String);

@@ -3,7 +3,7 @@
 use super::{Bug, Found, Violation, search};
 use std::fmt;
 
-/// The seeds that are tried, one after another, with the whole budget each.
+/// The seeds that are tried, one after another, each with the whole budget.
 const SEEDS: [u64; 2] = [1, 2];
 
 /// How many steps each seed has to find a planted bug.
@@ -69,12 +69,12 @@ pub const UNSEEN: [(Bug, &str); 56] = [
     (Bug::NotWrittenAgain, "what a cut left half written reads the same here at every start"),
 ];
 
-/// Every bug that it is to find.
+/// Every bug that it must find.
 pub fn seen() -> impl Iterator<Item = Bug> {
     Bug::ALL.iter().copied().filter(|bug| UNSEEN.iter().all(|(unseen, _)| unseen != bug))
 }
 
-/// One planted bug, hunted. Printed, it is its row of the table in `docs/hostile-host.md`.
+/// The hunt for one planted bug. Printed, it is a row of the table in `docs/hostile-host.md`.
 pub struct Hunted {
     /// What was left out.
     pub bug: Bug,
@@ -103,7 +103,7 @@ pub fn hunt_planted(bug: Bug) -> Hunted {
     Hunted { bug, found }
 }
 
-/// Hunts every bug and prints the table. How many were missed.
+/// Hunts every bug and prints the table. Returns how many were missed.
 #[must_use]
 pub fn print_table() -> usize {
     println!("| Bug | Seed | Steps | What the oracle said |\n|---|---|---|---|");

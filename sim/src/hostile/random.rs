@@ -1,4 +1,4 @@
-//! Steps without a plan: anything at all that has the form of one, with what ever left a core.
+//! Steps without a plan: anything that has the form of a step, with whatever has left a core.
 
 use super::clients::USERS;
 use super::hunt::{Hunt, recent};
@@ -8,7 +8,7 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 
 impl Hunt {
-    /// Takes one, unless there is nothing yet that it could be about.
+    /// Takes a random step, unless there is nothing yet that it could be about.
     pub(super) fn random_step(&mut self) {
         if let Some(step) = self.any_step() {
             self.go(step);

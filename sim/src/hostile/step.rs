@@ -1,7 +1,7 @@
 //! What a hostile host can do, as data: a run is a list of steps, and a list of steps is a run.
 //!
-//! What a step makes (an entry, a statement, a channel, a message) is named by the step's number. So a step can be
-//! left out of a trace and every other still means the same, or nothing at all.
+//! What a step makes (an entry, a statement, a channel, a message) is named by the step's number. So a step can be left
+//! out of a trace, and every other step still means the same, or nothing at all.
 
 use minicbor::{Decode, Encode};
 
@@ -26,7 +26,7 @@ pub(super) enum Wish {
     Recover3(#[n(0)] u8, #[n(1)] bool),
     #[n(5)]
     Delete,
-    /// Something that is no request.
+    /// Something that is not a request.
     #[n(6)]
     Odd(#[n(0)] Oddity),
 }
@@ -37,7 +37,7 @@ impl Wish {
         matches!(self, Self::Register1 | Self::Recover1 | Self::Delete)
     }
 
-    /// Another wish of the same kind, which may differ in everything that is to stay secret until commit.
+    /// Another wish of the same kind, which may differ in everything that must stay secret until commit.
     pub(super) fn twin(self, n: Made) -> Self {
         let draw = (n ^ 0x5bd1).wrapping_mul(0x9e37_79b1) >> 16;
         let registration = (draw % 3) as u8;
@@ -50,7 +50,7 @@ impl Wish {
     }
 }
 
-/// Bytes that a realm must not take for a request.
+/// Bytes that a realm must not accept as a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(index_only)]
 pub(super) enum Oddity {
@@ -147,7 +147,7 @@ impl Lie {
     pub(super) const ALL: [Self; 4] = [Self::OtherEntry, Self::OtherHsm, Self::EntrysMac, Self::HostsMac];
 }
 
-/// What a hand-made partial tree is, made from the right one.
+/// How a hand-made partial tree differs from the right one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(index_only)]
 pub(super) enum Shape {
@@ -202,10 +202,10 @@ pub(super) enum Shape {
     /// An older one and the right one.
     #[n(16)]
     OlderFirst,
-    /// A node more than there should be.
+    /// One node more than there should be.
     #[n(17)]
     OneMore,
-    /// A node less than there should be.
+    /// One node fewer than there should be.
     #[n(18)]
     OneLess,
     /// No tree.
@@ -299,13 +299,13 @@ pub(super) enum Approval {
     /// With signatures of keys that the policy does not name.
     #[n(6)]
     Strangers,
-    /// Custodians are told of another build than the importer runs.
+    /// Custodians are told about a build other than the one that the importer runs.
     #[n(7)]
     OtherBuild,
     /// With the last nonce that the importer drew, whatever happened since.
     #[n(8)]
     OldImportNonce,
-    /// Custodians are told of a device key of small order.
+    /// Custodians are told about a device key of small order.
     #[n(9)]
     SmallOrder,
 }
@@ -334,7 +334,7 @@ pub(super) enum HostsRealm {
 /// One step of the adversary. Devices, groups and users are numbered.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub(super) enum Step {
-    /// Sends a handshake, fresh or an old one again; makes a channel.
+    /// Sends a handshake, a new or an old one; makes a channel.
     #[n(0)]
     Open {
         #[n(0)]
@@ -430,7 +430,7 @@ pub(super) enum Step {
         #[n(1)]
         cut_after: Option<u32>,
     },
-    /// Cuts the power of an HSM after so many more granules of NVRAM.
+    /// Cuts the power of an HSM after this many more granules of NVRAM.
     #[n(10)]
     CutPower {
         #[n(0)]
@@ -572,7 +572,7 @@ impl Step {
         }
     }
 
-    /// Speaks of another entry, or of none, where it spoke of one.
+    /// Makes it name another entry, or none, where it named one.
     pub(super) fn rename(&mut self, from: Made, to: Option<Made>) {
         let maybe = |made: &mut Option<Made>| {
             if *made == Some(from) {
@@ -604,7 +604,7 @@ impl Step {
         }
     }
 
-    /// Speaks no more of what no step makes.
+    /// Makes it no longer name what no step makes.
     pub(super) fn forget(&mut self, is_made: impl Fn(&Made) -> bool) {
         match self {
             Self::Process { messages, .. } | Self::HandMade { messages, .. } => messages.retain(is_made),

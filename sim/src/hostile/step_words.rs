@@ -4,7 +4,7 @@ use super::step::{Made, Step};
 use std::fmt;
 
 impl Step {
-    /// Steps with trees made by hand, and about one HSM alone.
+    /// Steps with trees made by hand, and steps that concern only one HSM.
     fn fmt_odd(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let after = |tree: &Option<Made>| tree.map_or("nothing".into(), |t| format!("#{t}"));
         match self {

@@ -12,7 +12,7 @@ use strongroom_testkit::Bug;
 
 type Steps = Vec<(Made, Step)>;
 
-/// How many steps shrinking may run. Not for how long: on a slow machine a trace gets as short.
+/// How many steps shrinking may run. Not for how long: on a slow machine a trace must get just as short.
 const MAX_STEPS_RUN: usize = 300_000;
 
 /// The steps of one episode.
@@ -22,7 +22,7 @@ pub struct Trace {
     pub seed: u64,
     /// What is left out of its cores.
     pub planted: Planted,
-    /// Whether it breaks a rule only beside itself with other secrets.
+    /// Whether it breaks a rule only when compared with itself under other secrets.
     pub is_twin: bool,
     pub(super) steps: Vec<(Made, Step)>,
 }
@@ -65,7 +65,7 @@ impl Trace {
         }
     }
 
-    /// Runs it with other secrets wherever a host could not tell, and looks for a reply from which it could.
+    /// Runs it with other secrets wherever a host could not tell, and looks for a reply from which a host could.
     pub(super) fn compare(
         &self,
         founding: &Rc<Founding>,
@@ -84,8 +84,8 @@ impl Trace {
         differ.filter(|differ| only.is_none_or(|only| only == differ.rule)).or(twin.violation)
     }
 
-    /// Leaves out steps as long as the same rule breaks, with bounded effort: in large runs, then one by one, then entries
-    /// of which others go on, from where they did.
+    /// Leaves out steps as long as the same rule breaks, with bounded effort: in large runs, then one by one, then
+    /// entries that others continue, which then continue from the entry before.
     #[must_use]
     pub fn shrunk(&self, violation: &Violation) -> Self {
         let founding = Rc::new(Founding::new(self.seed, self.planted));
@@ -149,7 +149,7 @@ impl Trace {
     }
 }
 
-/// Runs of half as many steps each time, down to single ones.
+/// Runs of steps, half as long each time, down to single steps.
 fn leave_out_runs(steps: &mut Steps, breaks: &impl Fn(&Steps) -> bool) {
     let mut run = (steps.len() / 2).max(1);
     loop {

@@ -1,7 +1,7 @@
 //! One episode: cores, and everything that ever left them, in the hands of a host that does as its steps say.
 //!
-//! Nothing here is trusted but the cores. The world builds the bytes of each step from what it holds and hands every
-//! reply to the oracle ([`super::oracle`]). A step that names something that does not exist does nothing.
+//! Nothing here is trusted except the cores. The world builds the bytes of each step from what it holds, and hands
+//! every reply to the oracle ([`super::oracle`]). A step that names something that does not exist does nothing.
 
 use super::claims::{Claim, shaped};
 use super::clients::{Clients, finish};
@@ -48,14 +48,14 @@ pub(super) struct World {
     lies: BTreeMap<Made, Captured>,
     /// Sealed seeds, and the HSM that each is for.
     pub(super) sealed: BTreeMap<Made, Exported>,
-    /// Entries that an HSM stated as committed themselves, not only by what came after.
+    /// Entries that an HSM stated as committed directly, not only through a later one.
     pub(super) stated_committed: BTreeSet<Made>,
     pub(super) committed: BTreeMap<(usize, Index), EntryHash>,
     pub(super) channels: BTreeMap<Made, Channel>,
     pub(super) messages: BTreeMap<Made, Message>,
     /// Sessions that may live: HSM, group, user, session.
     pub(super) sessions: BTreeSet<(usize, usize, u8, SessionId)>,
-    /// The session of a user, at an HSM for a group, in which a Recover2 was run last, while that was its last request.
+    /// A user's session, at an HSM for a group, in which a Recover2 was run last, as long as that was its last request.
     pub(super) charged: BTreeMap<(usize, usize, u8), SessionId>,
     pub(super) terms: BTreeSet<Term>,
     /// The group whose entries name a prefix.
@@ -69,15 +69,15 @@ pub(super) struct World {
     pub(super) nonces: Vec<(Option<Nonce>, Option<Nonce>)>,
     /// The same of the nonces for an import.
     pub(super) import_nonces: Vec<(Option<Nonce>, Option<Nonce>)>,
-    /// By group: what its members do, held against the model of the protocol.
+    /// By group: what its members do, checked against the model of the protocol.
     pub(super) traces: Vec<Trace>,
     /// What the model does not allow, in this step.
     departure: Option<Departure>,
     /// The one rule that counts, for a test of that rule; all of them otherwise.
     pub(super) only: Option<&'static str>,
-    /// With other secrets than the trace says, wherever a host could not tell.
+    /// Whether other secrets are used than the trace says, wherever a host could not tell.
     pub(super) is_twin: bool,
-    /// What every reply looked like, if that is to be compared.
+    /// What every reply looked like, if that will be compared.
     pub(super) looks: Option<Vec<Look>>,
     recent: VecDeque<Vec<u8>>,
     now: Made,
@@ -193,7 +193,7 @@ impl World {
     /// Does one step and lets the oracle judge it.
     pub(super) fn apply(&mut self, n: Made, step: &Step) {
         self.act(n, step);
-        // Last, for the other rules say more of what it means.
+        // Last, because the other rules say more about what it means.
         if let Some(departure) = self.departure.take() {
             self.violate("as the model allows", departure.to_string());
         }
@@ -259,7 +259,7 @@ impl World {
         }
     }
 
-    /// A step that needs no group. Whether it was one.
+    /// A step that needs no group. Returns whether it was one.
     fn apply_to_hsm(&mut self, n: Made, step: &Step) -> bool {
         match step {
             Step::Ask { channel, wish } => self.ask(n, *channel, *wish),
@@ -327,14 +327,14 @@ impl World {
         }
     }
 
-    /// What is not a request of its own may not be run, nor taken for an empty one.
+    /// What is not a request in its own right may not be run, nor be taken for an empty one.
     fn knock(&mut self, at: usize, group: usize, message: Made) {
         let Some(Message { user, wish, session, noise, .. }) = self.messages.get(&message) else { return };
         let (record, session, message) = (self.clients().record(*user), *session, noise.clone());
         let (user, wish) = (*user, *wish);
         let request = BatchRequest { record, session, message };
         let reply = self.send(at, "Handshake", &Request::Handshake(self.groups[group].id, request));
-        // With nothing inside it is one without a request.
+        // With nothing inside, it is a handshake without a request.
         if matches!(reply, Reply::Handshaken(Outcome::Answered(_))) && wish != Wish::Odd(Oddity::Nothing) {
             let what = format!("HSM {at} took {wish:?} of user {user} for a handshake without a request");
             self.violate("no such request", what);
@@ -364,7 +364,7 @@ impl World {
         self.messages.insert(n, message);
     }
 
-    /// Client messages as a host would put them into a batch, and whose each is said to be.
+    /// Client messages as a host would put them into a batch, and whose each claims to be.
     fn batch(&self, messages: &[Made], as_user: Option<u8>) -> (Vec<(Made, u8)>, Vec<BatchRequest>) {
         let known = messages.iter().filter_map(|number| Some((*number, self.messages.get(number)?)));
         let request = |(number, message): (Made, &Message)| {
@@ -446,7 +446,7 @@ impl World {
         }
     }
 
-    /// What is known of a leadership ends with it: its sessions first.
+    /// What is known about a leadership ends with it: its sessions first.
     pub(super) fn end_leadership(&mut self, at: usize, group: usize) {
         self.members[at][group].lead = None;
         self.end_sessions(at, group);
@@ -558,7 +558,7 @@ impl World {
     }
 
     fn deep_tree(&mut self, at: usize) {
-        // In preorder: 257 inner nodes, each the left side of the one before; a stub; the empty right sides.
+        // In preorder: 257 inner nodes, each the left side of the previous one; a stub; the empty right sides.
         let mut deep = vec![0x99, 0x02, 0x03];
         deep.extend([0x81, 0x01].repeat(257));
         deep.extend([0x82, 0x02, 0x58, 0x20]);
@@ -568,7 +568,7 @@ impl World {
         let trees = vec![PrefixTree { prefix: Prefix::WHOLE, tree }];
         let request = Request::Process { group: self.groups[0].id, trees, requests: Vec::new() };
         let reply = self.send(at, "Process", &request);
-        // Only after it was read to its end can it be found to have another root.
+        // It can be found to have another root only after it was read to its end.
         if reply == Reply::Refused(Refusal::StaleTree) {
             self.violate("bounded", format!("HSM {at} read a tree deeper than a record id"));
         }
@@ -578,7 +578,7 @@ impl World {
         let Some(bytes) = self.recent.get(usize::from(back)) else { return };
         let mut bytes = bytes.clone();
         bytes.truncate(usize::from(cut).max(1));
-        // The last bit that could be is none.
+        // The last possible bit means none.
         if flip < u16::MAX {
             let bit = usize::from(flip) % (bytes.len() * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);
@@ -606,7 +606,7 @@ impl World {
                 self.watch(at, &request, &reply);
                 self.judge(n, at, &request, reply);
             }
-            // Still a request of another kind: those are sent by their own steps, which know what they mean.
+            // This is a request of another kind: those are sent by their own steps, which know what they mean.
             Some(_) => {}
         }
     }
@@ -616,7 +616,7 @@ fn device(at: u8) -> usize {
     usize::from(at) % DEVICES
 }
 
-/// What a host sees of a reply: everything but the bytes that are to look random.
+/// What a host sees of a reply: everything except the bytes that must look random.
 fn look(reply: &Reply) -> String {
     let kind = |outcome: &Outcome| match outcome {
         Outcome::Kept => "kept".to_owned(),

@@ -1,7 +1,7 @@
-//! What a local realm is made of, and how it bears with the machine that it is on.
+//! What a local realm is made of, and how patient it is with the machine that it runs on.
 //!
-//! Tests run beside anything. What they decide must not hang on how long it takes, so a patient realm gives up nothing
-//! that is under way, and whether a leader is missed is up to the test.
+//! Tests run next to anything. What they decide must not depend on how long it takes, so a patient realm gives up
+//! nothing that is under way, and the test decides whether a leader counts as missing.
 
 use std::time::Duration;
 use strongroom_agent::config::{Config, Election, HsmAddress};
@@ -11,32 +11,32 @@ use strongroom_agent::timing::Timing;
 use strongroom_client::{ClientBuilder, RetryPolicy};
 use strongroom_replica::Storage;
 
-/// How long a deployed realm is waited for.
+/// How long to wait for a deployed realm.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a patient realm and its clients wait for what is under way.
 const LONG: Duration = Duration::from_secs(600);
-/// The silence after which a patient realm misses its leader. As it may be made to pass at once, it is shorter than the
-/// ten seconds that a new leader has to become ready.
+/// The silence after which a patient realm misses its leader. Because a test may make it pass at once, it is shorter
+/// than the ten seconds that a new leader has to become ready.
 const SILENCE: Election = Election {
     timeout_min: Duration::from_secs(4),
     timeout_max: Duration::from_secs(8),
     heartbeat: Duration::from_millis(50),
 };
 
-/// How the agent of a member gets at the store.
+/// How a member's agent opens its store.
 type OpenStore = dyn Fn(&Config) -> Result<Store, StoreError> + Send + Sync;
 
-/// What a local realm is made of. By default as its folder says, and as it is deployed.
+/// What a local realm is made of. By default its store is in its folder, and its limits are as deployed.
 pub struct Setting {
-    /// How the agent of a member gets at the store.
+    /// How a member's agent opens its store.
     pub open: Box<OpenStore>,
     /// When snapshots are taken.
     pub storage: Storage,
     /// How many HSMs are emulated boards, the first ones.
     pub boards: usize,
-    /// Whether agents know each other's front doors, for when they have not heard of their HSMs.
+    /// Whether agents know each other's front doors, for the time before they have heard from their HSMs.
     pub fronts: bool,
-    /// How it bears with the machine that it is on.
+    /// How patient it is with the machine that it runs on.
     pub pace: Pace,
 }
 
@@ -61,13 +61,13 @@ impl Setting {
     }
 }
 
-/// How a local realm bears with the machine that it is on.
+/// How patient a local realm is with the machine that it runs on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pace {
     /// With the limits of agents and clients as they are deployed.
     Deployed,
-    /// Nothing is given up because it takes long, and no leader is missed but one that [`super::LocalRealm::leader`] is
-    /// told of.
+    /// Nothing is given up because it takes long, and only a leader that [`super::LocalRealm::leader`] is told about
+    /// counts as missing.
     Patient,
 }
 
@@ -93,7 +93,7 @@ impl Pace {
         }
     }
 
-    /// How long anything of it is waited for.
+    /// How long to wait for anything in it.
     pub(super) const fn limit(self) -> Duration {
         match self {
             Self::Deployed => PATIENCE,
@@ -101,7 +101,7 @@ impl Pace {
         }
     }
 
-    /// The silence that may be made to pass for a leader that was lost.
+    /// The silence that a test may make pass at once when a leader is lost.
     pub(super) const fn silence(self) -> Duration {
         match self {
             Self::Deployed => Duration::ZERO,

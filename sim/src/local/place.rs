@@ -1,4 +1,4 @@
-//! What a local realm finds where it is started: its folder, the machine's folder for sockets, its addresses.
+//! The surroundings of a local realm: its folder, the machine's folder for sockets, its addresses.
 
 use crate::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,13 +7,13 @@ use tempfile::TempDir;
 
 /// How many HSMs a local realm has.
 pub const MEMBERS: usize = 3;
-/// What the realm's custodian signed; there from the moment that there is a realm.
+/// What the realm's custodian signed; it exists from the moment that there is a realm.
 pub(super) const FOUNDING: &str = "founding";
 /// The longest path of a folder for sockets, in bytes: 107 for a socket (unix(7)), less room for its name.
 const MAX_SOCKET_FOLDER: usize = 107 - 20;
 
-/// Refuses a folder in which a realm was made, and an HSM's memory is missing: started without it, that HSM is a new
-/// one, and of no use to the group, whose members are fixed.
+/// Refuses a folder in which a realm was made but an HSM's memory is missing: started without it, that HSM would be a
+/// new one, and useless to the group, whose members are fixed.
 pub(super) fn check_whole(dir: &Path, boards: usize) -> Result<(), Error> {
     if !dir.join(FOUNDING).exists() {
         return Ok(());
@@ -36,11 +36,11 @@ pub(super) fn check_whole(dir: &Path, boards: usize) -> Result<(), Error> {
     .into())
 }
 
-/// A new folder for sockets in `temporary`, or where its path is too long for that, in `/tmp`.
+/// A new folder for sockets in `temporary` or, if its path is too long for that, in `/tmp`.
 pub(super) fn folder_for_sockets(temporary: &Path) -> Result<TempDir, Error> {
     let make = |folder: &Path| {
         let made = tempfile::Builder::new().prefix("strongroom-").tempdir_in(folder);
-        made.map_err(|error| format!("{}: {error}; set TMPDIR to a folder that is there", folder.display()))
+        made.map_err(|error| format!("{}: {error}; set TMPDIR to a folder that exists", folder.display()))
     };
     let made = make(temporary)?;
     if made.path().as_os_str().len() <= MAX_SOCKET_FOLDER {
@@ -52,7 +52,7 @@ pub(super) fn folder_for_sockets(temporary: &Path) -> Result<TempDir, Error> {
     })?)
 }
 
-/// Where a program on this machine reaches what listens there: "all addresses" is none to connect to.
+/// Where a program on this machine reaches what listens there: "all addresses" is not an address to connect to.
 pub(super) fn reachable(mut listening: SocketAddr) -> SocketAddr {
     if listening.ip().is_unspecified() {
         let this_machine: IpAddr = match listening.ip() {
@@ -70,7 +70,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_realm_whose_hsms_are_gone_is_told_and_a_folder_without_a_realm_is_taken() {
+    fn a_realm_whose_hsms_are_gone_is_reported_and_a_folder_without_a_realm_is_accepted() {
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str| fs::write(folder.path().join(name), "x").expect("writable");
         assert!(check_whole(folder.path(), 0).is_ok());

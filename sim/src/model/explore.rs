@@ -1,5 +1,5 @@
-//! All that can happen in a small group: every state that rules allow is visited once, or a way is found to break a
-//! promise.
+//! Everything that can happen in a small group: every state that the rules allow is visited once, or a way is found to
+//! break a promise.
 //!
 //! States that differ only in which member is which, or in the order in which entries were made, count as one.
 
@@ -16,13 +16,13 @@ pub struct Bounds {
     pub entries: usize,
     /// Guesses that one chain may charge. A guess is an entry with a reply.
     pub guesses: usize,
-    /// States after which to stop.
+    /// Number of states after which to stop.
     pub states: usize,
 }
 
 impl Bounds {
-    /// A small group in which a promise breaks without this rule. Without [`Rule::LeadFromCaptured`] none does: in the
-    /// HSM, equality with the captured entry stands in for the check of its MAC.
+    /// A small group in which a promise breaks without this rule. Without [`Rule::LeadFromCaptured`] none breaks: in
+    /// the HSM, equality with the captured entry stands in for the check of its MAC.
     #[must_use]
     pub const fn for_rule(rule: Rule) -> Option<Self> {
         let (members, entries, guesses) = match rule {
@@ -46,7 +46,7 @@ impl Bounds {
 pub struct Explored {
     /// States visited.
     pub states: usize,
-    /// Whether those are all there are.
+    /// Whether those are all states.
     pub exhausted: bool,
     /// The shortest way to break a promise, and which.
     pub broken: Option<(Vec<Action>, &'static str)>,
@@ -116,14 +116,14 @@ fn successors(model: &Model, bounds: &Bounds) -> Vec<(Action, Model)> {
             actions.push(Action::Lead { member, from: to });
             actions.push(Action::Capture { member, to });
             actions.push(Action::Jump { member, to });
-            // Captures whose statement was never made are in: whoever has captured can state it later.
+            // This includes captures whose statement was never made: a member that has captured can state it later.
             if to == model.captured(member) || model.without == Some(Rule::NvramFirst) {
                 actions.push(Action::Restart { member, captured: to });
             }
             actions.push(Action::Commit { member, entry: to });
         }
     }
-    // A forbidden action changes nothing, so the copy serves for the next one.
+    // A forbidden action changes nothing, so the copy can be used for the next one.
     let mut copy = model.clone();
     let mut successors = Vec::new();
     for action in actions {
@@ -135,7 +135,7 @@ fn successors(model: &Model, bounds: &Bounds) -> Vec<(Action, Model)> {
 }
 
 impl Model {
-    /// The promise that does not hold any more: one chain, the guess limit, or that nobody forgets what was committed.
+    /// The promise that no longer holds: one chain, the guess limit, or that no member forgets what was committed.
     #[must_use]
     pub fn broken_promise(&self, guesses: usize) -> Option<&'static str> {
         let nodes = || self.nodes.iter().enumerate();
@@ -157,7 +157,7 @@ impl Model {
     }
 }
 
-/// The same for states that differ only in names.
+/// The same value for states that differ only in names.
 fn fingerprint(model: &Model, orders: &[Vec<usize>]) -> u64 {
     let mut children = vec![Vec::new(); model.entries()];
     for (at, node) in model.nodes.iter().enumerate().skip(1) {

@@ -1,9 +1,9 @@
 //! The protocol of one group as rules over numbered entries: what any host can make HSMs do, and nothing about bytes.
 //!
-//! This is where a change of the protocol begins. [`explore`] looks at all that can happen in small groups, with all
-//! rules and with each one left out; [`Trace`] holds what real HSMs do against the same rules. An action that is not
-//! allowed says which rule forbids it. Statements, once made, are known to everybody, and every entry is at hand: that
-//! is the most that a host can arrange.
+//! A change of the protocol begins here. [`explore`] visits everything that can happen in small groups, with all rules
+//! and with each one left out; [`Trace`] checks what real HSMs do against the same rules. An action that is not allowed
+//! says which rule forbids it. Statements, once made, are known to everybody, and every entry is at hand: that is the
+//! most that a host can arrange.
 //!
 //! The invariants of `docs/protocol.md` section 11 that are about the log are here: 1 to 4 and 10.
 
@@ -74,7 +74,7 @@ pub enum Action {
 pub enum Rule {
     /// A jump needs a statement of commit; `Captured` is not enough.
     JumpIsCommitted,
-    /// That statement is of the very entry jumped to, never of one before it.
+    /// That statement is about the very entry jumped to, never about one before it.
     JumpIsExact,
     /// A jump never goes to a lower index.
     JumpIsForward,
@@ -133,7 +133,7 @@ impl fmt::Display for Forbidden {
 
 impl std::error::Error for Forbidden {}
 
-/// What became of the replies of an entry.
+/// What happened to the replies of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Replies {
     None,
@@ -146,9 +146,9 @@ enum Replies {
 struct Node {
     parent: Number,
     index: u64,
-    /// Members, by bit, that have ever stated to have captured exactly this.
+    /// Members, by bit, that have ever stated that they captured exactly this.
     stated: u16,
-    /// Whether it was stated as committed, itself.
+    /// Whether the entry itself was stated as committed.
     committed: bool,
     replies: Replies,
 }
@@ -181,16 +181,16 @@ fn check(holds: bool, why: &'static str) -> Checked {
 }
 
 impl Model {
-    /// A new group of so many members, at most 9, with one rule left out or none.
+    /// A new group of this many members, at most 9, with one rule left out or none.
     #[must_use]
     pub fn new(members: usize, without: Option<Rule>) -> Self {
-        // Everybody begins before the first entry, so a majority has captured that.
+        // Every member begins before the first entry, so a majority has captured that place.
         let root =
             Node { parent: 0, index: 0, stated: (1 << members) - 1, committed: true, replies: Replies::None };
         Self { nodes: vec![root], members: vec![Member::default(); members], without }
     }
 
-    /// Does what an HSM did, or says why it cannot have.
+    /// Does what an HSM did, or says why the HSM cannot have done it.
     ///
     /// # Errors
     /// A rule forbids it. Then nothing has changed.
@@ -265,7 +265,7 @@ impl Model {
         self.chain(end).find(|at| self.nodes[*at].index <= index) == Some(entry)
     }
 
-    /// The entry that a leadership began from and all it made since, newest first.
+    /// The entry that a leadership began from and all that it has made since, newest first.
     fn own(&self, leadership: Leadership) -> Vec<Number> {
         let base = self.nodes[leadership.base].index;
         self.chain(leadership.newest).take_while(|at| self.nodes[*at].index >= base).collect()

@@ -1,4 +1,4 @@
-//! What the HSMs of one group really did, held against the model.
+//! What the HSMs of one group really did, checked against the model.
 //!
 //! Reads requests and replies where they reach and leave an HSM, and nothing inside it. A refusal changes nothing.
 
@@ -21,15 +21,15 @@ pub struct Trace {
     /// Every term that was ever drawn.
     drawn: BTreeSet<Term>,
     terms: Vec<Option<Term>>,
-    /// By member: the entry whose write to NVRAM failed, which may be there after a restart.
+    /// By member: the entry whose write to NVRAM failed. It may be there after a restart.
     torn: Vec<Option<Number>>,
     counts: Counts,
 }
 
-/// How much was held against the model.
+/// How much was checked against the model.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Counts {
-    /// Statements of capture, those made again included.
+    /// Statements of capture, including those made again.
     pub captures: u64,
     /// Jumps.
     pub jumps: u64,
@@ -43,12 +43,12 @@ pub struct Counts {
     pub restarts: u64,
 }
 
-/// What no HSM that keeps to the model can have done.
+/// What no HSM that follows the model can have done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Departure {
     /// A rule forbids it.
     Forbidden(Forbidden),
-    /// The reply does not say what the action is to say.
+    /// The reply does not say what the action must say.
     Reply(String),
 }
 
@@ -91,13 +91,13 @@ impl Trace {
         }
     }
 
-    /// How much was held against the model so far.
+    /// How much was checked against the model so far.
     #[must_use]
     pub const fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// Takes one exchange with an HSM. What is of another group is passed over.
+    /// Checks one exchange with an HSM. Exchanges of other groups are skipped.
     ///
     /// # Errors
     /// The model does not allow it.
@@ -129,8 +129,8 @@ impl Trace {
         }
     }
 
-    /// A refusal changes nothing, so later statements show whether it did; and what the model allows is not refused for
-    /// reasons that the model knows.
+    /// A refusal changes nothing, so later statements show whether it did. And what the model allows must not be
+    /// refused for reasons that the model knows.
     fn refused(&mut self, member: usize, request: &Request, refusal: Refusal) -> Result<(), Departure> {
         let captured = self.model.captured(member);
         let right = match (request, refusal) {
@@ -164,13 +164,13 @@ impl Trace {
         expect(right, || format!("what the model allows is refused: {refusal:?}"))
     }
 
-    /// The first write that fails is the one that may be there; after it the HSM writes nothing.
+    /// The first write that fails is the one that may be there; the HSM writes nothing after it.
     fn tear(&mut self, member: usize, entry: Option<EntryHash>) {
         let entry = entry.and_then(|hash| self.numbers.get(&hash).copied());
         self.torn[member] = self.torn[member].or(entry);
     }
 
-    /// Takes a restart, after which the HSM says that it has captured this.
+    /// Checks a restart after which the HSM says that it has captured this.
     ///
     /// # Errors
     /// The model does not allow it.

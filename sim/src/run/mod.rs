@@ -1,12 +1,12 @@
 //! One run of a whole cluster from one seed: real replicas, cores and client messages, and everything that goes wrong
 //! around them; then a majority is healed, and there must be progress.
 //!
-//! The same seed gives the same run on any machine, down to every byte: [`Report::hash`] says so.
+//! The same seed gives the same run on any machine, down to every byte: [`Report::hash`] shows it.
 //!
 //! 1. *Safety*: users ask, trouble comes and goes. Whatever happens, what [`crate::cluster`] checks must hold.
-//! 2. *Progress*: a majority of the members, drawn from the seed, is well from then on; the others stay cut off or down,
-//!    and one that lies goes on to lie.
-//!    Leadership must settle, every user's request must end, and what was acknowledged must be there.
+//! 2. *Progress*: a majority of the members, drawn from the seed, is well from then on; the others stay cut off or
+//!    down, and one that lies goes on lying. Leadership must settle, every user's request must end, and what was
+//!    acknowledged must be there.
 
 mod timeline;
 mod trouble;
@@ -29,12 +29,12 @@ use trouble::{Troubles, any_lies};
 
 /// How long trouble lasts, in the run's own milliseconds.
 const TROUBLE_MS: u64 = 30_000;
-/// The longest until one member leads and serves after a majority was healed: the longest election time-out is 300 ms
-/// doubled six times, then comes one more for who loses the race.
+/// The longest time until one member leads and serves after a majority was healed: the longest election time-out is 300
+/// ms doubled six times, then comes one more for the member that loses the race.
 const SETTLE_MS: u64 = 45_000;
 /// How long leadership must then stay where it is.
 const STEADY_MS: u64 = 5_000;
-/// The longest until every request has ended after a majority was healed.
+/// The longest time until every request has ended after a majority was healed.
 const RETRY_MS: u64 = 60_000;
 
 /// How long a user waits for an answer.
@@ -63,11 +63,11 @@ pub struct Report {
     pub answers: usize,
     /// Segments on the log.
     pub segments: usize,
-    /// How long after healing one member led and served, and went on to.
+    /// How long after healing one member led and served, and kept doing so.
     pub settled_ms: u64,
     /// How long after healing every request had ended.
     pub ended_ms: u64,
-    /// What was held against the model.
+    /// What was checked against the model.
     pub model: Counts,
     /// Events that the hash covers.
     pub events: u64,
@@ -116,7 +116,7 @@ impl Run {
     /// A run that is about to begin.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        // A seed of its own: what goes wrong must not depend on how much the cluster draws.
+        // A separate seed: what goes wrong must not depend on how much the cluster draws.
         let mut rng = StdRng::seed_from_u64(seed ^ 0x7275_6e00_0000_0000);
         let members = *[1, 3, 3, 3, 3, 3, 5, 5].choose(&mut rng).expect("not empty");
         let quick_snapshots = rng.random();
@@ -140,7 +140,7 @@ impl Run {
         &mut self.cluster
     }
 
-    /// Runs to the end, and gives what was written down with what came of it.
+    /// Runs to the end, and returns what was written down, with the outcome.
     ///
     /// # Panics
     /// Never: a check that does not hold is a failure.
@@ -207,7 +207,7 @@ impl Run {
         });
     }
 
-    /// From here on a majority is well, and the others are down or cut off. The members that are well.
+    /// From here on a majority is well, and the others are down or cut off. Returns the members that are well.
     fn heal(&mut self) -> Vec<usize> {
         // Something is under way, whatever came before.
         for user in self.users.iter_mut().filter(|user| user.is_content()) {
@@ -221,8 +221,9 @@ impl Run {
         let mut order: Vec<usize> = (0..cluster.members()).filter(|member| Some(*member) != liar).collect();
         order.shuffle(&mut self.rng);
         let mut well = self.rng.random_range(majority..=order.len());
-        // Such a log is deleted sooner than a leader that nobody hears gives up (see `Storage::grace_ms`), so a member may
-        // follow segments off the log. It helps again once the others have stored a snapshot from beyond them.
+        // Such a log is deleted sooner than a leader that nobody hears gives up (see `Storage::grace_ms`), so a member
+        // may follow segments that are off the log. It helps again once the others have stored a snapshot from beyond
+        // them.
         if self.quick_snapshots && cluster.store.has_strays() {
             well = order.len();
         }
@@ -253,7 +254,8 @@ impl Run {
         order
     }
 
-    /// Every request ends, and one of the healed members leads and serves, and goes on to. How long each took.
+    /// Every request ends, and one of the healed members leads and serves, and keeps doing so. Returns how long each
+    /// took.
     fn progress(&mut self, healed: &[usize]) -> (u64, u64) {
         let (users, began) = (&mut self.users, self.cluster.now());
         let mut ended: Option<u64> = None;
@@ -322,7 +324,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
 }
 
 impl Report {
-    /// All of it in one line, for many seeds.
+    /// The whole report in one line, for many seeds.
     #[must_use]
     pub fn line(&self) -> String {
         let Self { seed, members, healed, answers, settled_ms, ended_ms, hash, .. } = self;

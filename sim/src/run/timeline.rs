@@ -1,6 +1,6 @@
-//! One run as a page to be opened in a browser: members as lanes, and everything that happened in them.
+//! One run as a page to open in a browser: members as lanes, and everything that happened in them.
 //!
-//! The page holds all it needs; it asks no network for anything.
+//! The page holds everything it needs, and loads nothing from a network.
 
 use super::Run;
 use crate::cluster::{Event, Journal};
@@ -21,7 +21,7 @@ struct Data<'a> {
     events: &'a [Event],
 }
 
-/// What a page says of a run beside its events.
+/// What a page says about a run besides its events.
 #[derive(Clone, Debug)]
 pub struct Caption {
     pub(super) seed: u64,
@@ -30,7 +30,7 @@ pub struct Caption {
 }
 
 impl Run {
-    /// What a page is to say of it.
+    /// What a page must say about it.
     #[must_use]
     pub fn caption(&self) -> Caption {
         Caption { seed: self.seed, members: self.cluster.members(), users: self.users.len() }
@@ -54,7 +54,7 @@ impl Caption {
             end: events.last().map_or(0, |event| event.at) + 1,
             events,
         };
-        // Inside a script element a `<` may begin something else.
+        // Inside a script element, a `<` may begin something else.
         let data = serde_json::to_string(&data).expect("plain data").replace('<', "\\u003c");
         PAGE.replacen(PLACE, &data, 1)
     }

@@ -1,6 +1,6 @@
 //! What goes wrong in a run, drawn from its seed: which kinds of trouble there are, when each comes, and whom it hits.
 //!
-//! Every run has only some kinds, so that each kind is also seen without the others that would hide what it does.
+//! Every run has only some kinds, so that each kind is also seen without others that would hide its effect.
 
 use crate::cluster::{Cluster, Kind, Lane, Lie};
 use rand::RngExt;
@@ -12,7 +12,7 @@ use std::fmt;
 /// A kind of trouble.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Trouble {
-    /// Messages between agents are lost, repeated, delayed and so overtake one another.
+    /// Messages between agents are lost, repeated, delayed and so overtake each other.
     Messages,
     /// Messages of users to agents are lost, and the answers to them.
     UserMessages,
@@ -70,7 +70,7 @@ impl Trouble {
         Self::Liar,
     ];
 
-    /// Whether it goes on until it is ended. What does not is written down where it happens.
+    /// Whether it goes on until it is ended. Trouble that does not is written down where it happens.
     const fn lasts(self) -> bool {
         !matches!(
             self,
@@ -84,7 +84,7 @@ impl Trouble {
         )
     }
 
-    /// In words, of a member.
+    /// In words, about a member.
     const fn words(self) -> &'static str {
         match self {
             Self::Messages => "messages between agents are lost, repeated and delayed",
@@ -117,7 +117,7 @@ impl fmt::Display for Trouble {
 /// The troubles of one run.
 pub(super) struct Troubles {
     kinds: Vec<Trouble>,
-    /// Whose agent lies, if one does; a member of at least three.
+    /// The member whose agent lies, if one does; only in groups of at least three.
     liar: Option<usize>,
     next_at: u64,
     pub(super) counts: BTreeMap<Trouble, u64>,
@@ -153,7 +153,7 @@ impl Troubles {
         }
         let alone = |kind: &Trouble| matches!(kind, Trouble::Partition | Trouble::OneWay);
         let kind = self.kinds.choose(rng).copied();
-        // Nobody to be cut off from.
+        // There is no other member to be cut off from.
         if let Some(kind) = kind.filter(|kind| cluster.members() > 1 || !alone(kind)) {
             *self.counts.entry(kind).or_default() += 1;
             let member = self.liar.filter(|_| kind == Trouble::Liar).unwrap_or(member);
@@ -179,7 +179,7 @@ fn ease(cluster: &mut Cluster, member: usize) {
     cluster.start_agent(member);
 }
 
-/// One lie at least.
+/// At least one lie.
 pub(super) fn any_lies(rng: &mut StdRng) -> BTreeSet<Lie> {
     let mut lies: BTreeSet<Lie> = Lie::ALL.into_iter().filter(|_| rng.random()).collect();
     lies.extend(Lie::ALL.choose(rng));

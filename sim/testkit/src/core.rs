@@ -1,5 +1,5 @@
-//! The core that a simulated HSM runs: the one that ships; or, with the feature `planted-bugs` and a bug to plant, the copy of it
-//! in which that rule is left out.
+//! The core that a simulated HSM runs: the one that ships or, with the feature `planted-bugs` and a bug to plant, the
+//! copy of it in which that rule is left out.
 
 #[cfg(feature = "planted-bugs")]
 pub use strongroom_hsm_planted::Bug;
@@ -31,7 +31,7 @@ mod sound {
     pub(crate) struct Core(Box<strongroom_hsm::Core>);
 
     impl Core {
-        /// As [`strongroom_hsm::Core::start`]; there can be no bugs.
+        /// As [`strongroom_hsm::Core::start`]; no bug can be planted.
         pub(crate) fn start<E: Env>(
             env: &mut E,
             config: Config,

@@ -1,5 +1,5 @@
-//! One simulated HSM: a real core over flash in memory that can be restarted, lose its power in the middle of a write, and
-//! be put on tape.
+//! One simulated HSM: a real core over flash in memory. It can be restarted, lose its power in the middle of a write,
+//! and be put on tape.
 
 use crate::core::{Bug, Core};
 use crate::env::{CutFlash, TestEnv};
@@ -13,7 +13,7 @@ pub struct Device {
     core: Core,
     env: TestEnv<CutFlash, Randomness>,
     config: Config,
-    /// What happens to it, if a board is to repeat that.
+    /// What happens to it, if a board will repeat that.
     tape: Option<Tape>,
     /// The rules that are left out of its core.
     bugs: Vec<Bug>,
@@ -56,7 +56,7 @@ impl Device {
         Self::resume(CutFlash::new().inner, Tape::new(seed), config)
     }
 
-    /// An HSM that is like a board, and goes on from its flash and its tape.
+    /// An HSM that is like a board, and continues from its flash and its tape.
     ///
     /// # Panics
     /// If the core does not start on the flash.
@@ -73,7 +73,7 @@ impl Device {
         Self { core, env, config, tape: None, bugs }
     }
 
-    /// Is given a build that leaves one rule out, for a test that must notice, and starts it. What was in RAM is gone.
+    /// Gets a build that leaves one rule out, for a test that must notice it, and starts it. What was in RAM is gone.
     ///
     /// # Panics
     /// As [`Self::restart`].
@@ -82,18 +82,18 @@ impl Device {
         self.restart();
     }
 
-    /// Lets every write to its NVRAM fail, until it restarts.
+    /// Makes every write to its NVRAM fail until it restarts.
     pub const fn fail_nvram(&mut self) {
         self.env.flash.inner.failing = true;
     }
 
-    /// Loses power when so many more granules of its NVRAM are written, until it restarts.
+    /// Loses power after this many more granules of its NVRAM are written, until it restarts.
     pub fn cut_power_after(&mut self, granules: u32) {
         self.env.flash.left = Some(granules);
         self.tape.iter_mut().for_each(Tape::end);
     }
 
-    /// Takes that back, unless the power is gone already.
+    /// Cancels that, unless the power is gone already.
     pub fn spare_power(&mut self) {
         self.env.flash.left = self.env.flash.left.filter(|left| *left == 0);
     }
@@ -112,25 +112,26 @@ impl Device {
         assert!(self.try_restart(None), "an intact flash starts");
     }
 
-    /// Loses RAM, and power again as soon as starting has written so many granules of NVRAM; then starts. Whether it came to that.
+    /// Loses RAM, and loses power again once the start has written this many granules of NVRAM; then starts. Returns
+    /// whether power was lost.
     ///
     /// # Panics
     /// As [`Self::restart`].
     pub fn restart_twice(&mut self, granules: u32) -> bool {
         self.cut_power_after(granules);
-        // Whatever came of it is gone with its RAM.
+        // What came of it is gone with its RAM.
         let _ = self.started();
         let was_cut = self.is_dead();
         self.restart();
         was_cut
     }
 
-    /// Loses RAM and starts from NVRAM; with `cut_after`, the power goes again when starting has written so many granules,
-    /// and it starts once more. Whether it starts in the end; if not, it is as it was.
+    /// Loses RAM and starts from NVRAM; with `cut_after`, the power fails again when the start has written this many
+    /// granules, and it starts once more. Returns whether it starts in the end; if not, it is as it was.
     pub fn try_restart(&mut self, cut_after: Option<u32>) -> bool {
         if let Some(granules) = cut_after {
             self.cut_power_after(granules);
-            // Whatever came of it is gone with its RAM.
+            // What came of it is gone with its RAM.
             let _ = self.started();
         }
         self.env.flash.inner.failing = false;

@@ -20,12 +20,12 @@ pub struct TestEnv<F, R = StdRng> {
     pub rng: R,
     /// What the device has shown.
     pub console: Vec<String>,
-    /// What the device's vendor says of whatever digest, if anything.
+    /// What the device's vendor attests about any digest, if anything.
     pub vendor: Option<fn(&Digest) -> Attestation>,
 }
 
 impl<F, R> TestEnv<F, R> {
-    /// A device of no vendor, with this NVRAM and this randomness.
+    /// A device without a vendor, with this NVRAM and this randomness.
     pub const fn new(flash: F, rng: R) -> Self {
         Self { flash, rng, console: Vec::new(), vendor: None }
     }
@@ -52,9 +52,9 @@ impl<F: Flash, R: CryptoRng> Env for TestEnv<F, R> {
     }
 }
 
-/// A seeded generator that gives scripted draws first, to whoever asks for exactly their length.
+/// A seeded generator that gives scripted draws first, when exactly their length is drawn.
 pub struct Scripted {
-    /// The draws that are still to be made.
+    /// The scripted draws that are left.
     pub script: VecDeque<Vec<u8>>,
     rng: StdRng,
 }
@@ -89,17 +89,17 @@ impl TryRng for Scripted {
 
 impl TryCryptoRng for Scripted {}
 
-/// Flash that loses power after so many granules.
+/// Flash that loses power after this many granules.
 #[derive(Clone)]
 pub struct CutFlash {
     /// What is left of it.
     pub inner: MemoryFlash,
-    /// Granules that are still programmed; after that nothing is, until a restart.
+    /// How many more granules are programmed; after that nothing is, until a restart.
     pub left: Option<u32>,
 }
 
 impl CutFlash {
-    /// With power for ever.
+    /// With power forever.
     #[must_use]
     pub const fn on(inner: MemoryFlash) -> Self {
         Self { inner, left: None }

@@ -1,8 +1,8 @@
 //! An object store that fails on purpose, decided by a seed.
 //!
-//! Sits below the store of an agent, where a cloud's client would. Every fault is one that such a client shows: an
-//! answer that does not come, comes late, or comes as an error, whether or not the call was carried out. Under one
-//! seed, the same calls in the same order meet the same faults.
+//! Sits below an agent's store, where a cloud's client would. Every fault is one that such a client shows: an answer
+//! that does not come, comes late, or comes as an error, whether or not the call was carried out. Under one seed, the
+//! same calls in the same order meet the same faults.
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 const STORE: &str = "faulty";
-/// Names that are remembered as newest.
+/// How many names are remembered as newest.
 const REMEMBERED: usize = 64;
 
 /// What goes wrong with one call.
@@ -34,7 +34,7 @@ pub enum Fault {
     TimeoutAfter,
     /// It is done, and reported failed.
     KeptButFailed,
-    /// It is done twice, as a client does that sends again: a create meets its own object.
+    /// It is done twice, as by a client that re-sends: a create meets its own object.
     SentTwice,
     /// Nothing is done: 409, which a client takes for "exists".
     Conflict409,
@@ -68,7 +68,7 @@ impl Fault {
         Self::Lagging,
     ];
 
-    /// Whether it can befall a call of this kind.
+    /// Whether it can happen to a call of this kind.
     #[must_use]
     pub const fn befalls(self, call: Call) -> bool {
         match self {
@@ -96,20 +96,19 @@ pub enum Call {
     Delete,
 }
 
-/// How often which fault befalls, and how long things take.
+/// How often each fault happens, and how long things take.
 #[derive(Clone, Debug)]
 pub struct Faults {
-    /// Of a thousand calls that a fault can befall, how many it does. Those of one kind of call add up to a thousand
-    /// at most.
+    /// How often each fault happens, out of a thousand calls to which it can happen. The rates for one kind of call add
+    /// up to a thousand at most.
     pub per_mille: BTreeMap<Fault, u32>,
     /// The longest that a call takes without a fault; drawn for each.
     pub latency: Duration,
     /// How long a slow call takes.
     pub slow: Duration,
-    /// How long after which a call that has no answer fails, if nobody gave it up before.
+    /// After how long a call without an answer fails, if it was not given up before.
     pub hang: Duration,
-    /// In place of objects whose path contains this comes a page that says that something is wrong, as if it were the
-    /// object.
+    /// In place of objects whose path contains this, an error page is returned as if it were the object.
     pub error_pages: Option<&'static str>,
     /// How many objects a lagging listing leaves out, and for how long.
     pub lag: (usize, Duration),
@@ -146,7 +145,7 @@ pub struct Faulty {
 struct State {
     rng: StdRng,
     faults: Faults,
-    /// What befalls which call, whatever the rates.
+    /// Which fault happens to which call, whatever the rates.
     planned: BTreeMap<u64, Fault>,
     calls: u64,
     hits: BTreeMap<Fault, u64>,
@@ -157,7 +156,7 @@ struct State {
     exists_is_success: bool,
 }
 
-/// How long what befalls one call takes.
+/// What happens to one call, and how long it takes.
 struct Fate {
     latency: Duration,
     slow: Duration,
@@ -182,12 +181,12 @@ impl Faulty {
         Self { inner, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Other rates and times from the next call on.
+    /// Sets other rates and times from the next call on.
     pub fn set(&self, faults: Faults) {
         self.state().faults = faults;
     }
 
-    /// Lets `fault` befall the `n`-th call from now, the next being 0, if it can befall a call of that kind.
+    /// Makes `fault` happen to the `n`-th call from now, the next being 0, if it can happen to a call of that kind.
     pub fn plan(&self, n: u64, fault: Fault) {
         let mut state = self.state();
         let at = state.calls.saturating_add(n);
@@ -200,7 +199,7 @@ impl Faulty {
         self.state().calls
     }
 
-    /// How often each fault has befallen a call.
+    /// How often each fault has happened to a call.
     #[must_use]
     pub fn hits(&self) -> BTreeMap<Fault, u64> {
         self.state().hits.clone()
@@ -216,7 +215,7 @@ impl Faulty {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries out one call that changes something, or not, as is its fate.
+    /// Carries out one call that changes something, or does not, depending on its fate.
     async fn change<T: Send + 'static>(
         &self,
         call: Call,
@@ -229,7 +228,7 @@ impl Faulty {
             Some(Fault::Conflict409) => return Err(exists("409 Conflict")),
             Some(Fault::Precondition412) => return Err(exists("412 Precondition Failed")),
             Some(Fault::Slow) => {
-                // Under way: it is done even if nobody waits any more.
+                // Under way: it is done even if the caller no longer waits.
                 let (slow, work) = (fate.slow, work());
                 let done = tokio::spawn(async move {
                     sleep(slow).await;
@@ -257,7 +256,7 @@ impl Faulty {
         Ok(fault)
     }
 
-    /// Draws a fate, and fails if nothing is to be done.
+    /// Draws a fate, and fails if the call must not be carried out.
     async fn begin(&self, call: Call) -> Result<(Option<Fault>, Fate)> {
         let (fault, fate) = self.state().draw(call);
         sleep(fate.latency).await;
@@ -289,7 +288,7 @@ impl State {
     fn draw(&mut self, call: Call) -> (Option<Fault>, Fate) {
         let at = self.calls;
         self.calls = at.saturating_add(1);
-        // Drawn for every call, so that a plan or another rate does not shift what comes after.
+        // Drawn for every call, so that a plan or another rate does not shift the later ones.
         let (mut ticket, part) = (self.rng.random_range(0..1000_u32), self.rng.random_range(0..=1000_u32));
         let drawn =
             self.faults.per_mille.iter().filter(|(fault, _)| fault.befalls(call)).find(|(_, rate)| {
@@ -451,7 +450,7 @@ impl ObjectStore for Faulty {
     }
 }
 
-/// A page that a proxy gives with the status of success.
+/// A page that a proxy returns with a status of success.
 fn error_page(found: GetResult) -> GetResult {
     let page = PutPayload::from_static(b"<html><body>Service Unavailable</body></html>");
     let size = page.content_length() as u64;

@@ -1,4 +1,4 @@
-//! A realm and its groups, made as an operator makes them, but of cores that are at hand.
+//! A realm and its groups, made as an operator makes them, but from cores at hand.
 //!
 //! Every step panics with the reply if an HSM refuses: a test that wants a refusal asks for the step itself.
 
@@ -10,18 +10,18 @@ use strongroom_proto::hsm::{
 use strongroom_proto::ids::{Digest, Nonce};
 use strongroom_proto::statement::{GroupStatement, MemberStatement};
 
-/// What can be asked as a host asks an HSM.
+/// Anything that can be asked as a host asks an HSM.
 pub trait Hsm {
     /// The reply to this request.
     ///
     /// # Panics
-    /// If what comes back is no reply.
+    /// If what comes back is not a reply.
     fn ask(&mut self, request: &Request) -> Reply;
 
-    /// What it says of itself.
+    /// What it says about itself.
     ///
     /// # Panics
-    /// If it does not.
+    /// If it does not answer.
     fn status(&mut self) -> DeviceStatus {
         match self.ask(&Request::DeviceStatus) {
             Reply::Device(status) => status,
@@ -55,7 +55,7 @@ impl Custodians {
         Self { keys: vec![SigningKey::from_bytes(&[7; 32])], signing: vec![0] }
     }
 
-    /// Three of whom two must sign, and these two do.
+    /// Three, of whom two must sign, and these two do.
     #[must_use]
     pub fn two_of_three(signing: [usize; 2]) -> Self {
         let keys = (1..=3).map(|key| SigningKey::from_bytes(&[key; 32])).collect();
@@ -72,7 +72,7 @@ impl Custodians {
         CustodianPolicy { custodians: self.keys.iter().map(custodian_key).collect(), threshold }
     }
 
-    /// What those who sign say of an approval.
+    /// The signatures of those who sign an approval.
     #[must_use]
     pub fn sign(&self, approval: &ExportApproval) -> Vec<CustodianSignature> {
         self.signing.iter().map(|at| sign(&self.keys[*at], &approval.digest())).collect()
@@ -92,7 +92,7 @@ pub fn sign(key: &SigningKey, digest: &Digest) -> CustodianSignature {
     CustodianSignature { custodian: custodian_key(key), signature }
 }
 
-/// Makes a realm in an HSM; what that says of itself then.
+/// Makes a realm in an HSM; returns what the HSM then says about itself.
 ///
 /// # Panics
 /// If it refuses.
@@ -103,7 +103,7 @@ pub fn make_realm(first: &mut impl Hsm, policy: CustodianPolicy) -> DeviceStatus
     }
 }
 
-/// What custodians have to sign so that the realm goes to who asks for it.
+/// What custodians must sign for the realm to go to the device that asks for it.
 ///
 /// # Panics
 /// If the exporter refuses, or `from` says that it has no realm.
@@ -114,7 +114,7 @@ pub fn approval(exporter: &mut impl Hsm, from: &DeviceStatus, to: EnrolmentReque
     }
 }
 
-/// The realm, sealed to whom this approval names.
+/// The realm, sealed to the device that this approval names.
 ///
 /// # Panics
 /// If the exporter refuses.
@@ -126,7 +126,7 @@ pub fn export(exporter: &mut impl Hsm, approval: ExportApproval, custodians: &Cu
     }
 }
 
-/// Gives the realm of an HSM, which said `from` of itself, to another; what that says of itself then.
+/// Gives the realm of an HSM, which said `from` about itself, to another; returns what that one then says about itself.
 ///
 /// # Panics
 /// If one of them refuses.
@@ -148,7 +148,7 @@ pub fn enrol<H: Hsm>(
 /// Makes a group, in one of its members.
 ///
 /// # Panics
-/// If that refuses.
+/// If that member refuses.
 pub fn make_group(first: &mut impl Hsm, members: Vec<MemberStatement>) -> GroupStatement {
     match first.ask(&Request::NewGroup(members)) {
         Reply::Group(statement) => statement,
@@ -156,8 +156,8 @@ pub fn make_group(first: &mut impl Hsm, members: Vec<MemberStatement>) -> GroupS
     }
 }
 
-/// Makes a realm in the first of these HSMs, enrols the others, and makes one group of them all. What the first said of
-/// itself with the realm just made, and the group.
+/// Makes a realm in the first of these HSMs, enrols the others, and makes one group of them all. Returns what the first
+/// said about itself with the realm just made, and the group.
 ///
 /// # Panics
 /// If there are none, or one refuses.
@@ -176,10 +176,10 @@ pub fn found<H: Hsm>(devices: &mut [H], custodians: &Custodians) -> (DeviceStatu
     (founded, statement)
 }
 
-/// What an HSM states of itself as a member of its realm.
+/// What an HSM states about itself as a member of its realm.
 ///
 /// # Panics
-/// If it has none.
+/// If it has no realm.
 #[must_use]
 pub fn member(status: &DeviceStatus) -> MemberStatement {
     status.realm.as_ref().expect("it has a realm").member

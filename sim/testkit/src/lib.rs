@@ -1,7 +1,8 @@
-//! What tests and the simulator put around a core: the device it runs in, the realm it is in, the user it serves, and the
-//! object store that its agent would write to.
+//! What tests and the simulator put around a core: the device it runs in, the realm it is in, the user it serves, and
+//! the object store that its agent would write to.
 //!
-//! Each thing is here once. It knows nothing of agents, clusters or hosts, honest or not. Nothing that ships may use it.
+//! Each thing is here once. It knows nothing about agents, clusters or hosts, honest or not. Nothing that ships may use
+//! it.
 #![forbid(unsafe_code)]
 
 mod core;

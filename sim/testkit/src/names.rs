@@ -1,4 +1,4 @@
-//! What requests are called where people read them.
+//! The names of requests as people read them.
 
 use strongroom_proto::hsm::Request;
 

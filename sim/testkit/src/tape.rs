@@ -29,7 +29,7 @@ pub struct Tape {
     seed: u64,
     boots: u64,
     events: Vec<Event>,
-    /// What happened next cannot be repeated, so nothing more is noted.
+    /// What happened next cannot be repeated, so nothing more is recorded.
     ended: bool,
 }
 
@@ -40,7 +40,7 @@ impl Tape {
         Self { seed, boots: 0, events: Vec::new(), ended: false }
     }
 
-    /// Notes a boot. Its entropy, another each time.
+    /// Records a boot. Returns its entropy, which is different each time.
     pub fn boot(&mut self) -> Entropy {
         let bytes = entropy(self.seed, self.boots);
         self.boots += 1;
@@ -50,25 +50,25 @@ impl Tape {
         Entropy { bytes, at: 0 }
     }
 
-    /// Notes an exchange.
+    /// Records an exchange.
     pub fn exchange(&mut self, request: &[u8], reply: &[u8]) {
         if !self.ended {
             self.events.push(Event::Exchange { request: request.into(), reply: reply.into() });
         }
     }
 
-    /// Notes nothing from now on.
+    /// From now on, records nothing.
     pub const fn end(&mut self) {
         self.ended = true;
     }
 
-    /// What was noted.
+    /// What was recorded.
     #[must_use]
     pub fn events(&self) -> &[Event] {
         &self.events
     }
 
-    /// How many exchanges were noted.
+    /// How many exchanges were recorded.
     #[must_use]
     pub fn exchanges(&self) -> usize {
         self.events.iter().filter(|event| matches!(event, Event::Exchange { .. })).count()
@@ -82,7 +82,7 @@ fn entropy(seed: u64, boot: u64) -> Arc<[u8]> {
     bytes.into()
 }
 
-/// An entropy device that gives bytes that are known beforehand, and fails after the last.
+/// An entropy device that gives bytes known beforehand, and fails after the last.
 pub struct Entropy {
     bytes: Arc<[u8]>,
     at: usize,
@@ -105,7 +105,7 @@ impl EntropySource for Entropy {
     }
 }
 
-/// The randomness of an HSM that a board may be asked to repeat, or of one that it is not.
+/// The randomness of an HSM, whether a board may be asked to repeat it or not.
 pub enum Randomness {
     /// From a seed.
     Seeded(Box<StdRng>),
@@ -120,7 +120,7 @@ impl Randomness {
         Self::Seeded(Box::new(StdRng::seed_from_u64(seed)))
     }
 
-    /// That of the next boot on this tape.
+    /// The randomness of the next boot on this tape.
     ///
     /// # Panics
     /// Never: random bytes pass the tests of an entropy source.

@@ -1,4 +1,4 @@
-//! What a user's device registers, where it does not matter which PIN and which secret that is.
+//! What a user's device registers if it does not matter which PIN and which secret.
 
 use rand::RngExt;
 use rand::rngs::StdRng;

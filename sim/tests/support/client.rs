@@ -1,4 +1,5 @@
-//! A client of one realm, written from `docs/protocol.md` on the bare messages: not the SDK, and not in a hurry.
+//! A client of one realm, written from `docs/protocol.md` on the bare messages: not the SDK, and not optimised for
+//! anything.
 
 use super::until;
 use rand::rngs::StdRng;
@@ -141,7 +142,7 @@ impl User {
         ClientRequest { realm, auth_token, session_id, kind, encrypted }.to_cbor()
     }
 
-    /// Opens a session, with a request inside or none. The answer's plaintext, or the refusal.
+    /// Opens a session, with or without a request inside. Returns the answer's plaintext, or the refusal.
     async fn handshake(&mut self, payload: &[u8]) -> Result<Vec<u8>, ClientResponse> {
         let session = SessionId(self.rng.random());
         let kind = if payload.is_empty() { RequestKind::HandshakeOnly } else { RequestKind::SecretsRequest };
@@ -159,7 +160,7 @@ impl User {
         }
     }
 
-    /// One attempt, by section 6.
+    /// One attempt, as in section 6.
     pub async fn attempt(&mut self, request: &SecretsRequest) -> Result<SecretsResponse, ClientResponse> {
         let plaintext = request.to_cbor();
         let padded = if self.session.is_none() && !request.needs_forward_secrecy() {

@@ -35,7 +35,11 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(Instant::now() < deadline, "waited {} s for this, in vain: {what}", PATIENCE.as_secs());
+        assert!(
+            Instant::now() < deadline,
+            "waited {} s for this and it did not come: {what}",
+            PATIENCE.as_secs()
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -96,7 +100,7 @@ impl OneMember {
         Self::on(folder, hsm, setting).await
     }
 
-    /// With a device of the test's.
+    /// With a device of the test's own.
     pub async fn with_device(device: &device::Shared, folder: TempDir, setting: Setting) -> Self {
         let listener = Listener::bind(&Address::Unix(folder.path().join("hsm.sock"))).expect("a socket");
         let handler = device::handler(device);
@@ -125,7 +129,7 @@ impl OneMember {
         self.agent.addresses().front
     }
 
-    /// Takes it down, as a power cut would.
+    /// Kills it, as a power cut would.
     pub async fn kill(self) {
         self.agent.kill().await;
         self.hsm.stop();
@@ -143,7 +147,7 @@ fn config(folder: PathBuf, setting: &Setting) -> Config {
         "listen = '127.0.0.1:0'\npeer_listen = '127.0.0.1:0'\nhsm = 'unix:hsm.sock'\nstore = 'memory://'\n\
          tenants = 'tenants.toml'\n",
     );
-    // The one user of the vectors asks more than any client does.
+    // The one user of the vectors asks more often than any client does.
     text.push_str("[limits]\nuser_requests_burst = 10000\nuser_handshakes_burst = 10000\n");
     if let Some((certificate, key)) = &setting.tls {
         write("certificate.pem", certificate);

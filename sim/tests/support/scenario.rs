@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use strongroom_replica::Bug;
 use strongroom_sim::cluster::{Cluster, User, Wish};
 
-/// Longest time that a scenario may take, in its own milliseconds.
+/// The longest time that a scenario may take, in its own milliseconds.
 pub const PATIENCE_MS: u64 = 60_000;
 
 pub const REGISTER_AND_RECOVER: [Wish; 4] = [Wish::Register, Wish::Recover2, Wish::Recover2, Wish::Recover3];
@@ -26,14 +26,14 @@ pub fn users(cluster: &Cluster, count: u64, wishes: &[Wish]) -> Vec<User> {
     (0..count).map(|seed| user(cluster, seed, wishes)).collect()
 }
 
-/// A cluster that has served somebody, and its leader.
+/// A cluster that has served a user, and its leader.
 pub fn at_work(seed: u64, members: usize, bug: Option<Bug>) -> (Cluster, usize) {
     let mut cluster = Cluster::new(seed, members);
     bug.into_iter().for_each(|bug| cluster.plant_in_agents(bug));
     let mut users = users(&cluster, 2, &REGISTER_AND_RECOVER);
     cluster.serve(PATIENCE_MS, &mut users);
     cluster.run_for(500);
-    let leader = cluster.leader().expect("somebody leads");
+    let leader = cluster.leader().expect("a member leads");
     (cluster, leader)
 }
 

@@ -25,7 +25,7 @@ impl Issuer {
         self.0[kid][field].as_str().expect("text")
     }
 
-    /// What the tenants file says of these keys.
+    /// What the tenants file says about these keys.
     pub fn tenants_toml(&self) -> String {
         let tenant = |kid: &&str| {
             let (name, version) = kid.split_once(':').expect("tenant:version");

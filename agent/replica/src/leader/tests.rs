@@ -1,4 +1,4 @@
-//! What is kept here is noticed when it is not.
+//! Each broken invariant of the leader is noticed.
 
 use super::*;
 use crate::context::tests::context;
@@ -24,12 +24,12 @@ fn check(leader: &Leader) {
 }
 
 fn stated(leader: &mut Leader, index: Index, hash: EntryHash) {
-    let (hsm, member) = leader.members.iter_mut().next().expect("there are others");
+    let (hsm, member) = leader.members.iter_mut().next().expect("there are other members");
     member.statement = Some(Captured { hsm: *hsm, index, hash, mac: Mac(Digest([5; 32])) });
 }
 
 #[test]
-#[should_panic(expected = "replies are released in the order of their entries")]
+#[should_panic(expected = "replies are not kept in the order of their entries")]
 fn replies_out_of_order_are_noticed() {
     let mut leader = leader();
     leader.kept.swap(0, 1);
@@ -37,7 +37,7 @@ fn replies_out_of_order_are_noticed() {
 }
 
 #[test]
-#[should_panic(expected = "replies wait for another entry than theirs")]
+#[should_panic(expected = "replies wait for an entry that is not theirs")]
 fn replies_of_another_entry_are_noticed() {
     let mut leader = leader();
     leader.kept[0].hash = EntryHash([1; 32]);
@@ -65,7 +65,7 @@ fn trees_of_another_entry_are_noticed() {
 }
 
 #[test]
-fn who_reads_more_of_the_log_goes_on_and_who_does_the_same_again_gives_way() {
+fn a_leader_that_reads_more_of_the_log_goes_on_and_one_that_repeats_itself_steps_down() {
     let mut cx = context();
     let mut leader = Leader::new(&cx, Term([4; 16]), &Log::new(cx.settings.realm, cx.settings.group.group));
     leader.elected = true;

@@ -1,4 +1,4 @@
-//! The log as this member knows it, and what its HSM has captured of it: begun, gone on with and given up together.
+//! The log as this member knows it, and how much of it the HSM has captured: they begin, advance and end together.
 
 use super::{Replica, State};
 use crate::capture::Capture;
@@ -9,7 +9,7 @@ use crate::segment::{Segment, SegmentName};
 use strongroom_proto::hsm::PrefixTree;
 use strongroom_proto::ids::{EntryHash, HsmId, Index};
 
-/// How long to leave an HSM alone that did not say what it has captured.
+/// How long to leave the HSM alone if it did not say what it has captured.
 pub(super) const STATUS_RETRY_MS: u64 = 200;
 
 impl Replica {
@@ -23,8 +23,8 @@ impl Replica {
         self.trouble.tried_with(walk);
     }
 
-    /// Takes a segment that is in the store with all before it, if it continues the log; or one of which its maker's
-    /// agent says so, with the paths that it sent. Otherwise changes nothing.
+    /// Adds a segment if it continues the log: one that is in the store with everything before it, or one of which its
+    /// maker's agent says so, with the paths that it sent. Otherwise changes nothing.
     pub(super) fn take(
         &mut self,
         name: SegmentName,
@@ -51,8 +51,8 @@ impl Replica {
         Ok(())
     }
 
-    /// Tells the leader what this member has captured: the HSM that made the newest entry, whoever else says that it
-    /// leads.
+    /// Tells the leader what this member has captured. The leader is the HSM that made the newest entry, no matter who
+    /// else says that it leads.
     pub(super) fn state_captured(&mut self) {
         let maker = self.log.tip().map(|tip| tip.entry.leader);
         if let (Some(to), Some(statement)) = (maker.or(self.following.leader()), self.capture.statement())
@@ -62,7 +62,7 @@ impl Replica {
         }
     }
 
-    /// The HSM has captured something else than this agent believes: asks it, and reads the log anew.
+    /// The HSM has captured something other than what this agent believes: asks it, and reads the log again.
     pub(super) fn start_over(&mut self) {
         if matches!(self.state, State::Leader(_)) {
             self.step_down();
@@ -74,7 +74,7 @@ impl Replica {
         self.state = State::Starting(Some(self.cx.now.after(STATUS_RETRY_MS)));
     }
 
-    /// Gives up what was being found out.
+    /// Gives up the search for the end of the log.
     pub(super) fn forget_tracking(&mut self) {
         self.under_way.forget_asking();
         self.ahead.clear();

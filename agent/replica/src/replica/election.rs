@@ -1,7 +1,7 @@
 //! Becoming the leader.
 //!
-//! There is no lease and no vote: whoever's segment is created next leads. Two members that lead at once are safe; one
-//! of their writes is lost, and its member steps down.
+//! There is no lease and no vote: the member whose segment is created next leads. Two members that lead at once are
+//! safe: one of their writes is lost, and the member that wrote it steps down.
 
 use super::{Replica, State};
 use crate::ask;
@@ -10,11 +10,11 @@ use crate::interface::Millis;
 use crate::outbox::Call;
 use crate::peer::PeerMessage;
 
-/// How long to wait for what others say of a leader.
+/// How long to wait for others to say whether they hear a leader.
 const SEEK_HEARTBEATS: u64 = 2;
 
 impl Replica {
-    /// Goes on with becoming the leader: settle, read to the end, capture all of it, ask the HSM.
+    /// The next step to becoming the leader: settle, read to the end, capture all of it, ask the HSM.
     pub(super) fn advance_candidate(&mut self) {
         let State::Candidate(candidate) = &mut self.state else { return };
         if !candidate.is_due(self.cx.now) || !self.settling.is_empty() {
@@ -36,8 +36,8 @@ impl Replica {
         }
     }
 
-    /// Takes note of the time. Who was not run for as long as an election takes has heard nobody for no fault of the
-    /// leader's: what waits to be heard comes first.
+    /// Takes note of the time. A member that did not run for as long as an election takes has heard nobody, and that is
+    /// not the leader's fault: first it reads the messages that wait.
     pub(super) fn wake_at(&mut self, now: Millis) {
         let slept = now >= self.cx.now.after(*self.cx.settings.election_timeout_ms.end());
         self.cx.now = self.cx.now.max(now);
@@ -46,8 +46,8 @@ impl Replica {
         }
     }
 
-    /// It is time to try to lead, but the last time was in vain: asks whether others hear a leader whom this member does
-    /// not. Whether to wait for what they say.
+    /// It is time to try to lead, but the last attempt got nothing done: asks whether the others hear a leader that
+    /// this member does not hear. Returns whether to wait for what they say.
     pub(super) fn seeks_first(&mut self) -> bool {
         if !self.turn.asks_first() || self.cx.bugs.has(Bug::NobodyAsked) {
             return false;

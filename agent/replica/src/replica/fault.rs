@@ -1,7 +1,7 @@
-//! What cannot be read as it must be: read again, or a fault, which stops this member for a while.
+//! What cannot be read, or is wrong: it is read again, or becomes a fault, which stops this member for a while.
 //!
-//! Kept here: who could not read what a leader needs captures like any other member meanwhile, and does not lead; and whoever
-//! has stopped begins again from the start.
+//! Kept here: a member that cannot read what a leader needs still captures like any other, and does not lead; a member
+//! that has stopped begins again from the start.
 
 use super::{Replica, State};
 use crate::bug::Bug;
@@ -17,7 +17,7 @@ impl Replica {
         }
     }
 
-    /// The same of one in which the HSM found what no HSM made: what lies in memory is forgotten.
+    /// The same for a segment in which the HSM found an entry that no HSM made; what was read of it is forgotten.
     pub(super) fn unproven(&mut self, object: SegmentName) {
         let fault = Fault::Damaged { object, index: object.first, damage: Damage::NotAuthentic };
         match self.trouble.rereads.pause_ms(object) {
@@ -29,12 +29,12 @@ impl Replica {
         }
     }
 
-    /// Stops, for what so many reads in a row have shown, and looks again after a while.
+    /// Stops because of what this many reads in a row have shown, and looks again after a while.
     pub(super) fn unreadable(&mut self, fault: Fault, reads: u32) {
         self.stop(fault, Some(reads));
     }
 
-    /// The same, for what the HSM says.
+    /// The same, because of what the HSM says.
     pub(super) fn fault(&mut self, fault: Fault) {
         self.stop(fault, None);
     }
@@ -52,13 +52,13 @@ impl Replica {
         self.state = State::Faulted;
     }
 
-    /// Cannot read what a leader needs: leaves that to others for a while.
+    /// Cannot read what a leader needs: leaves leading to others for a while.
     pub(super) fn fault_of_leader(&mut self, fault: Fault, reads: u32) {
         self.trouble.find(&mut self.cx, fault, true, Some(reads));
         self.step_down();
     }
 
-    /// Begins anew where it is time to, and says so when what was wrong is over.
+    /// Begins again if it is time to, and says so when what was wrong is over.
     pub(super) fn look_after_trouble(&mut self) {
         if matches!(self.state, State::Faulted) {
             if !self.trouble.rests(self.cx.now) && !self.cx.bugs.has(Bug::FaultForGood) {

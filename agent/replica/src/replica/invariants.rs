@@ -1,8 +1,8 @@
-//! What holds between two events, as the crate and its files say under "Kept here". Looked at after every event where debug
-//! assertions are on: in tests, and in the simulator that the gate compiles without optimisation.
+//! What holds between two events, as the crate and its files say under "Kept here". Checked after every event where
+//! debug assertions are on: in tests, and in the simulator, which the gate compiles without optimisation.
 //!
-//! What a part keeps, it looks at itself; what can be seen in actions alone, [`crate::audit`] does; here is what concerns more
-//! than one part.
+//! Each part checks its own invariants; [`crate::audit`] checks what can be seen from actions alone; this file checks
+//! what concerns more than one part.
 
 use super::{Replica, State};
 use crate::bug::Bug;
@@ -11,19 +11,22 @@ use std::collections::BTreeSet;
 use strongroom_proto::ids::Index;
 
 impl Replica {
-    /// Checks all of it, when these actions go out.
+    /// Checks all of it as these actions go out.
     ///
     /// # Panics
-    /// If something does not hold, which is a bug of this crate.
+    /// If something does not hold, which is a bug in this crate.
     pub(super) fn assert_invariants(&self, actions: &[Action]) {
         self.assert_parts();
         self.assert_names_have_one_content();
         self.assert_capture_follows_the_log();
         self.assert_leadership();
         let waits = !matches!(self.state, State::Faulted) || self.trouble.stops() && !self.search.is_on();
-        assert!(waits, "one has stopped and does not begin again from the start");
+        assert!(waits, "a member has stopped and does not begin again from the start");
         let faults = actions.iter().any(|action| matches!(action, Action::Fault(_)));
-        assert!(!faults || !matches!(self.state, State::Leader(_)), "one leads who cannot read what it must");
+        assert!(
+            !faults || !matches!(self.state, State::Leader(_)),
+            "a member leads that cannot read what a leader needs"
+        );
     }
 
     fn assert_parts(&self) {
@@ -48,13 +51,13 @@ impl Replica {
         }
     }
 
-    /// What a peer says is never a fault of ours, where this was wrong before it spoke.
+    /// What a peer says never becomes a fault of ours; `before` is what was wrong before it spoke.
     ///
     /// # Panics
-    /// If it is.
+    /// If it has become one.
     pub(super) fn assert_blameless(&self, before: Option<Fault>) {
         let blameless = self.trouble.fault() == before || self.cx.bugs.has(Bug::PushedForkIsFault);
-        assert!(blameless, "what a peer says is a fault of ours");
+        assert!(blameless, "what a peer says became a fault of ours");
     }
 
     /// A segment's name is written with one content only.
@@ -69,8 +72,8 @@ impl Replica {
         }
     }
 
-    /// Nothing is captured that is not in the store, as far as this member knows the store; and nothing is known of the store
-    /// before the captured entry is found there.
+    /// Nothing is captured unless it is in the store, as far as this member knows the store; and nothing counts as
+    /// known of the store before the captured entry is found there.
     fn assert_capture_follows_the_log(&self) {
         if let Some(last) = self.capture.last_queued() {
             assert!(last <= self.log.position().0, "entry {last} is to be captured and is not in the log");
@@ -79,13 +82,13 @@ impl Replica {
         assert!(found, "the log begins where the captured entry does not lead");
     }
 
-    /// No leadership begins before the writes of the one before are settled; and the stored tree is used only once one of its
-    /// entries is committed.
+    /// No leadership begins before the writes of the previous one are settled; and the stored tree is used only once
+    /// one of its entries is committed.
     fn assert_leadership(&self) {
         let State::Leader(leader) = &self.state else { return };
         assert!(
             self.settling.is_empty() || self.settling.is_restoring(),
-            "a leadership began before the writes of the one before were settled"
+            "a leadership began before the writes of the previous one were settled"
         );
         let uses_tree = leader.snapshots.is_used();
         assert!(
@@ -141,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a leadership began before the writes of the one before were settled")]
+    #[should_panic(expected = "a leadership began before the writes of the previous one were settled")]
     fn a_leadership_that_begins_too_early_is_noticed() {
         let (mut replica, leader) = leading();
         replica.settling.take_over(&mut flights(entries(1)));
@@ -175,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "one leads who cannot read what it must")]
+    #[should_panic(expected = "a member leads that cannot read what a leader needs")]
     fn leading_without_what_is_needed_is_noticed() {
         let (mut replica, leader) = leading();
         replica.state = State::Leader(Box::new(leader));
@@ -184,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "one has stopped and does not begin again from the start")]
+    #[should_panic(expected = "a member has stopped and does not begin again from the start")]
     fn stopping_for_nothing_is_noticed() {
         let mut replica = replica();
         replica.state = State::Faulted;
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "what a peer says is a fault of ours")]
+    #[should_panic(expected = "what a peer says became a fault of ours")]
     fn a_fault_that_a_peer_brings_about_is_noticed() {
         let mut replica = replica();
         replica.assert_blameless(None);
@@ -201,9 +204,9 @@ mod tests {
         replica.assert_blameless(None);
     }
 
-    /// Every step ends with all of this.
+    /// Every step ends with these checks.
     #[test]
-    #[should_panic(expected = "the HSM is asked before the log was read to its end")]
+    #[should_panic(expected = "the HSM was asked before the log was read to its end")]
     fn a_step_that_ends_with_a_broken_part_is_noticed() {
         let mut replica = replica();
         let mut candidate = Candidate::new(Millis(5));
@@ -212,9 +215,9 @@ mod tests {
         replica.step(Millis(6), Event::Tick);
     }
 
-    /// Every action that goes out is looked at.
+    /// Every action that goes out is checked.
     #[test]
-    #[should_panic(expected = "is written again before the store's answer")]
+    #[should_panic(expected = "is written again before the store has answered")]
     fn a_step_that_writes_twice_is_noticed() {
         let mut replica = replica();
         let (bytes, paths): (Arc<[u8]>, _) = (Arc::from([]), Arc::from([]));

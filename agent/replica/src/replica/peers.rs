@@ -1,8 +1,9 @@
-//! What the other members' agents say, and what of it counts.
+//! What the other members' agents say, and how much of it counts.
 //!
-//! A message is its sender's and may be a lie. Kept here: what a peer says is never a fault of ours; who leads is who
-//! made the newest entry, as the store shows it; only what the leader pushes of its own leadership is captured before it
-//! is read from the store; and a leader under whom nothing happens while clients wait is not followed.
+//! A message proves nothing about what it says, and may be a lie. Kept here: what a peer says never becomes a fault of
+//! ours; the leader is the member that made the newest entry, as the store shows it; only what the leader pushes of its
+//! own leadership is captured before it is read from the store; and a leader that gets nothing done while clients wait
+//! is not followed.
 
 use super::{Replica, State};
 use crate::ahead::Push;
@@ -14,7 +15,7 @@ use strongroom_proto::hsm::PrefixTree;
 use strongroom_proto::ids::{HsmId, Index, Term};
 
 impl Replica {
-    /// Takes a message of another member's agent.
+    /// Handles a message from another member's agent.
     pub(super) fn peer(&mut self, from: HsmId, message: PeerMessage) {
         if message.group() != self.cx.settings.group.group || !self.standings.may_speak(from, self.cx.now) {
             return;
@@ -41,7 +42,7 @@ impl Replica {
                     if self.cx.bugs.has(Bug::FalseHashDeposes) {
                         return self.step_down();
                     }
-                    // Nothing that the store shows of others says when this is borne out.
+                    // No entry that the store shows could settle this claim, so it never counts as confirmed.
                     return self.look(from, Index(u64::MAX));
                 }
                 leader.stated(from, statement, &self.log);
@@ -53,7 +54,7 @@ impl Replica {
         }
     }
 
-    /// Tells another member who leads: this one, or whom it follows and has just heard. A higher tip wins.
+    /// Tells another member who leads: this one, or the leader that it follows and has just heard. A higher tip wins.
     fn tell_leader(&mut self, to: HsmId) {
         let newest = self.log.position().0;
         let (leader, term) = match (&self.state, self.following.leader(), self.log.tip()) {
@@ -71,9 +72,9 @@ impl Replica {
         }
     }
 
-    /// Another member says whom it follows. A leader whom so many do not follow that no majority is left gives way, also
-    /// where it cannot read why. Who has asked, before it tries to lead, waits on, where enough others say so that one of
-    /// them is right: as many as a majority has beside itself.
+    /// Another member says whom it follows. A leader that too few still follow for a majority steps down, even if it
+    /// cannot read why. A member that asked before trying to lead keeps waiting if enough others say so that one of
+    /// them must be right: as many as a majority has besides itself.
     fn hear_of_leader(&mut self, from: HsmId, of: HsmId, term: Term, newest: Index) {
         let members = &self.cx.settings.group.members;
         if of == self.cx.settings.hsm || !members.contains(&of) {
@@ -115,8 +116,8 @@ impl Replica {
         if last <= self.log.position().0 {
             return self.state_captured();
         }
-        // Before the captured entry is found, there is nothing to go on from. Another leadership is one only once the
-        // store shows it: otherwise two members could capture two entries in one place.
+        // Before the captured entry is found, there is nothing to continue from. Another leadership counts only once
+        // the store shows it: otherwise two members could capture two different entries at one place.
         let goes_on =
             !self.search.is_on() && (self.made_newest(from, term) || self.cx.bugs.has(Bug::PushElects));
         let goes_on = goes_on || self.cx.bugs.has(Bug::PushedForkIsFault);
@@ -131,7 +132,7 @@ impl Replica {
         self.take_push(push);
     }
 
-    /// Takes a push that continues the log within the leadership of whoever made it.
+    /// Takes a push that continues the log within the leadership of its sender.
     fn take_push(&mut self, push: Push) {
         let Push { from, segment, bytes, paths } = push;
         match self.take(segment.name(), &segment, &bytes, Some((from, paths))) {
@@ -146,7 +147,7 @@ impl Replica {
         }
     }
 
-    /// Takes what was pushed before its turn, as far as it is its turn now.
+    /// Takes what was pushed before its turn, as far as its turn has come.
     pub(super) fn take_ahead(&mut self) {
         while !self.search.is_on() && self.is_following() && self.capture.has_room() {
             let next = self.log.next_name();
@@ -168,14 +169,14 @@ impl Replica {
         }
     }
 
-    /// Somebody says that the log goes further, or otherwise, than this member knows. The store decides.
+    /// A member says that the log goes further than this member knows, or goes elsewhere. The store decides.
     pub(super) fn look(&mut self, from: HsmId, claimed: Index) {
         if self.standings.may_look(from, claimed, self.cx.now) {
             self.catch_up.want_any();
         }
     }
 
-    /// Somebody says that they lead, and how far the log goes. Whether to wait for them.
+    /// A member says that it leads, and how far the log goes. Returns whether to wait for it.
     fn hear_leader(&mut self, from: HsmId, term: Term, newest: Index) -> bool {
         match &self.state {
             State::Leader(leader) => {
@@ -210,13 +211,13 @@ impl Replica {
         true
     }
 
-    /// A member says that somebody leads, and how far the log goes. Whether to wait for that leader.
+    /// A member says that somebody leads, and how far the log goes. Returns whether to wait for that leader.
     fn may_follow(&mut self, from: HsmId, (leader, term): (HsmId, Term), newest: Index) -> bool {
         let known = self.log.position().0;
         if self.made_newest(leader, term) || self.cx.bugs.has(Bug::ClaimElects) {
             return newest >= known && !self.following.has_left(leader, term, self.cx.now);
         }
-        // A leader that is new, or none.
+        // This is either a new leader or no leader.
         if newest <= known {
             return false;
         }
@@ -224,7 +225,7 @@ impl Replica {
         self.standings.has_credit(from, self.cx.now)
     }
 
-    /// Waits for a leader, or for what the store says of it.
+    /// Waits for a leader, or for what the store says about it.
     fn wait_for(&mut self, (leader, term): (HsmId, Term)) {
         if matches!(self.state, State::Candidate(_)) {
             self.become_witness();
@@ -235,7 +236,7 @@ impl Replica {
         self.put_off();
     }
 
-    /// A client is sent to the leader. Leaves it if nothing has come of that for too long.
+    /// A client is sent to the leader. Leaves the leader if that has led to nothing for too long.
     pub(super) fn sent_away(&mut self) {
         let (State::Witness, Some(leader)) = (&self.state, self.following.leader()) else { return };
         if !self.following.sends_in_vain(self.cx.now) || self.cx.bugs.has(Bug::FollowedForEver) {

@@ -13,7 +13,7 @@ use strongroom_proto::ids::Term;
 use strongroom_proto::statement::Captured;
 
 impl Replica {
-    /// Takes a reply, or the loss of one.
+    /// Handles a reply, or the loss of one.
     pub(super) fn hsm(&mut self, call: CallId, reply: Option<Reply>) {
         let Some(purpose) = self.cx.out.returned(call) else { return };
         match purpose {
@@ -36,7 +36,7 @@ impl Replica {
         }
     }
 
-    /// Knows what the HSM has captured, and begins as a witness that reads the log.
+    /// Now that it knows what the HSM has captured, begins as a witness that reads the log.
     fn begin(&mut self, status: &DeviceStatus) {
         let group = self.cx.settings.group.group;
         let Some(of_group) = status.groups.iter().find(|g| g.statement == self.cx.settings.group) else {
@@ -53,7 +53,8 @@ impl Replica {
                 if statement.index > self.capture.captured().0 {
                     self.following.captured(statement.index);
                 }
-                // Asked for before the log was sought anew: the entry that is sought is not the newest, and may be gone.
+                // Asked for before the search began again: the entry that is looked for is not the newest, and may be
+                // gone.
                 if self.search.is_for_one_before(statement.index) {
                     self.track((statement.index, statement.hash));
                 }
@@ -81,7 +82,8 @@ impl Replica {
         }
     }
 
-    /// No HSM made this. If the store has it, it is damaged; if somebody pushed it, the store has the last word.
+    /// No HSM made this entry. If it is in the store, the store is damaged; if it was pushed, the store has the last
+    /// word.
     fn forged(&mut self, forged: &Forged) {
         let (object, index) = (forged.name, forged.name.first);
         match forged.by {
@@ -109,7 +111,7 @@ impl Replica {
         }
     }
 
-    /// An idle leader asked its HSM whether it is there.
+    /// The answer to an idle leader's check that its HSM is there.
     fn alive_reply(&mut self, reply: Result<Captured, Unanswered>) {
         let answers = matches!(reply, Ok(_) | Err(Unanswered::Refused(Refusal::NothingCaptured)));
         if !answers && matches!(self.state, State::Leader(_)) {
@@ -167,8 +169,8 @@ impl Replica {
     }
 }
 
-/// Whether a refusal says that the HSM is not where this agent believes it to be, so that it must lead anew. Others
-/// are about the request alone.
+/// Whether a refusal says that the HSM is not where this agent believes it to be, so that it must start a new
+/// leadership. Other refusals are about the request alone.
 const fn shows_another_state(refusal: Refusal) -> bool {
     matches!(refusal.class(), RefusalClass::StartAnew | RefusalClass::DeviceFailed)
 }

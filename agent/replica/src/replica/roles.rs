@@ -6,9 +6,9 @@ use crate::candidate::Candidate;
 use crate::interface::{Action, Millis};
 use crate::outbox::Call;
 
-/// How long a leader waits that lost step with its HSM, so that a fault that stays does not become a storm.
+/// How long a leader that is out of step with its HSM waits, so that a lasting fault does not become a storm.
 const LEAD_ANEW_MS: u64 = 10;
-/// A leadership of this length was none in vain.
+/// A leadership of at least this length counts as one that lasted.
 const LASTING_MS: u64 = 60_000;
 
 impl Replica {
@@ -26,7 +26,7 @@ impl Replica {
         self.turn.put_off(self.cx.now, &self.cx.settings.election_timeout_ms);
     }
 
-    /// Waits for a leader, or for the next attempt.
+    /// Waits for a leader, or for its own next attempt.
     pub(super) fn become_witness(&mut self) {
         self.cx.out.forget_leadership();
         self.state = State::Witness;
@@ -34,7 +34,7 @@ impl Replica {
         self.put_off();
     }
 
-    /// Tries to lead, from this time on.
+    /// Tries to lead from this time on.
     pub(super) fn stand(&mut self, not_before: Millis) {
         self.following.forget_leader();
         self.state = State::Candidate(Candidate::new(not_before));
@@ -52,14 +52,14 @@ impl Replica {
         self.catch_up.want();
     }
 
-    /// Ends this leadership because agent and HSM are out of step, and begins another as soon as it can.
+    /// Ends this leadership because agent and HSM are out of step, and begins a new one as soon as it can.
     pub(super) fn lead_anew(&mut self) {
         self.end_leadership();
         self.cx.out.forget_leadership();
         self.stand(self.cx.now.after(LEAD_ANEW_MS));
     }
 
-    /// Gives up on everything that waits, but settles what was written.
+    /// Gives up everything that waits, but settles what was written.
     fn end_leadership(&mut self) {
         self.clients.give_up(&mut self.cx);
         if self.uses_tree() {

@@ -1,4 +1,4 @@
-//! One event after the other, and whatever can be done after each.
+//! One event after another, and whatever can be done after each.
 
 use super::{Replica, State};
 use crate::ask;
@@ -18,7 +18,7 @@ use strongroom_proto::hsm::BatchRequest;
 const SETTLE_MS: u64 = 10_000;
 
 impl Replica {
-    /// Starts a member, knowing nothing but its settings.
+    /// Starts a member that knows only its settings.
     #[must_use]
     pub fn new(settings: Settings, now: Millis) -> (Self, Vec<Action>) {
         let mut replica = Self::unstarted(settings, now);
@@ -27,7 +27,7 @@ impl Replica {
         (replica, actions)
     }
 
-    /// Takes one event, and says what to do.
+    /// Handles one event, and says what to do.
     pub fn step(&mut self, now: Millis, event: Event) -> Vec<Action> {
         self.wake_at(now);
         if cfg!(debug_assertions) {
@@ -60,7 +60,7 @@ impl Replica {
         self.end()
     }
 
-    /// The step ends: what goes out, once all that is kept between two events has been looked at.
+    /// Ends the step: returns what goes out, once everything that must hold between two events has been checked.
     fn end(&mut self) -> Vec<Action> {
         for call in self.cx.out.take_asked() {
             self.silence.asked(self.cx.now, call);
@@ -79,7 +79,7 @@ impl Replica {
             leader.tick(&mut self.cx, &self.log);
             let alone = self.cx.settings.group.members.len() == 1 || self.cx.bugs.has(Bug::SilentHsmLeads);
             if self.silence.is_silent(self.cx.now, &self.cx.settings.hsm_silence_ms) && !alone {
-                // The others do better: they begin when they hear no more of this one.
+                // The others do better: they begin when they hear nothing more from this one.
                 self.step_down();
             } else if leader.is_stalled(&self.cx, self.turn.back_off()) {
                 self.step_down();
@@ -193,7 +193,7 @@ impl Replica {
         }
         while let Some(flight) = leader.flights().pop_landed() {
             if flight.is_older_than(self.cx.now, late) {
-                // Its place may have been deleted since, and then it is in the store and off the log.
+                // The segment at its place may have been deleted since; then this one is in the store but off the log.
                 return self.step_down();
             }
             leader.landed(&mut self.cx, &flight);
@@ -205,7 +205,7 @@ impl Replica {
         }
     }
 
-    /// How old a write may be before the segments at its place may have been deleted.
+    /// How old a write may become before the segments at its place may have been deleted.
     fn too_late_ms(&self) -> u64 {
         (self.cx.settings.storage.grace_ms / 2).max(SETTLE_MS)
     }

@@ -1,8 +1,8 @@
-//! A leader and the stored tree: opens it, catches it up with the log, takes snapshots, and has deleted what of the log they
-//! make unnecessary.
+//! A leader and the stored tree: the leader opens it, catches it up with the log, takes snapshots, and has the segments
+//! deleted that they make unnecessary.
 //!
-//! Kept here: the tree is opened only once this leadership has an entry that is committed, so that a leader whom the
-//! others have left behind cannot close it to the one who leads.
+//! Kept here: the tree is opened only once an entry of this leadership is committed, so that a leader that the others
+//! have left behind cannot close the tree for the one that leads.
 
 use super::{Replica, State};
 use crate::bug::Bug;
@@ -14,14 +14,14 @@ use crate::stored::{Advance, Loaded, Snapshot, TreeDamage, TreeFailure};
 use crate::under_way::Lister;
 use strongroom_proto::ids::Index;
 
-/// How long to leave the stored tree alone after it failed, and after it was found to be damaged.
+/// How long to leave the stored tree alone after it failed, and after it was found damaged.
 const RETRY_MS: u64 = 500;
 const DAMAGED_MS: u64 = 5_000;
-/// After how many opened pages everything is closed that is not in use.
+/// After how many opened pages everything not in use is closed.
 const MAX_OPENED: usize = 8_192;
 
 impl Replica {
-    /// Goes on with whatever there is to do about the stored tree.
+    /// Does whatever there is to do next about the stored tree.
     pub(super) fn advance_snapshots(&mut self) {
         let State::Leader(leader) = &mut self.state else { return };
         match leader.snapshots.stage() {
@@ -64,7 +64,7 @@ impl Replica {
         };
         let stored = snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.entry.index);
         if stored > leader.newest() {
-            // Others have gone on, and this member does not know.
+            // Others have gone on, and this member does not know it.
             return self.step_down();
         }
         leader.snapshots.opened(&self.cx, stored);
@@ -113,7 +113,7 @@ impl Replica {
         match progress {
             Progress::Waiting => {}
             Progress::Done(trees, tail, segments) => {
-                // No entry was made since: only who serves makes one. So the trees are those of the newest.
+                // No entry was made since: only a leader that serves makes one. So the trees are those of the newest.
                 leader.trees = trees.clone();
                 leader.tail = tail.clone();
                 leader.snapshots.replayed(&trees, segments);
@@ -128,8 +128,8 @@ impl Replica {
         }
     }
 
-    /// What a leader needs cannot be read. Where a segment was read, and what it changes does not fit, all of it is read
-    /// once more, as anything else was already.
+    /// What a leader needs cannot be read. If a segment was read but what it changes does not fit, all of it is read
+    /// once more, because everything else was already.
     fn replay_failed(&mut self, fault: Fault) {
         let State::Leader(leader) = &mut self.state else { return };
         let fruitless = leader.snapshots.replay().map_or(0, |replay| replay.fruitless());
@@ -151,7 +151,7 @@ impl Replica {
         }
     }
 
-    /// Takes a snapshot when it is time for one.
+    /// Takes a snapshot when one is due.
     fn take_snapshot(&mut self) {
         let State::Leader(leader) = &mut self.state else { return };
         if !self.under_way.may_advance() {
@@ -162,12 +162,12 @@ impl Replica {
         let index = snapshot.entry.index;
         let changed = leader.tail.until(index).into_iter().collect();
         let advance = Advance { snapshot: snapshot.clone(), trees: trees.to_vec(), changed };
-        debug_assert!(index <= leader.committed(), "a snapshot reaches a committed entry");
+        debug_assert!(index <= leader.committed(), "a snapshot would reach an entry that is not committed");
         self.under_way.advance(leader.term(), index);
         self.cx.out.push(Action::Advance(Box::new(advance)));
     }
 
-    /// A snapshot was taken, or not.
+    /// A snapshot was taken, or failed.
     pub(super) fn advanced(&mut self, result: Result<(), TreeFailure>) {
         let Some((term, index)) = self.under_way.advanced() else { return };
         let State::Leader(leader) = &mut self.state else { return };
@@ -183,7 +183,7 @@ impl Replica {
         self.forget_stored();
     }
 
-    /// Closes what the stored tree has.
+    /// Closes what the stored tree holds.
     fn forget_stored(&mut self) {
         let State::Leader(leader) = &mut self.state else { return };
         leader.paths.opened = 0;
@@ -200,14 +200,14 @@ impl Replica {
         if let Some(before) = leader.snapshots.take_unnecessary(self.cx.now) {
             debug_assert!(
                 before <= leader.snapshots.stored(),
-                "what ended before a durable snapshot is deleted, no more"
+                "more would be deleted than what ended before a durable snapshot"
             );
             self.under_way.collect();
             self.cx.out.push(Action::Collect { before });
         }
     }
 
-    /// The paths to some records were read, or not.
+    /// The paths to some records were read, or could not be.
     pub(super) fn loaded(&mut self, load: LoadId, result: Result<Loaded, TreeFailure>) {
         let State::Leader(leader) = &mut self.state else { return };
         let (loaded, failure) = match result {
@@ -229,7 +229,7 @@ impl Replica {
                 self.clients.answer(&mut self.cx, ticket, Answer::Unavailable);
             }
         } else {
-            // Of an earlier leadership.
+            // It belongs to an earlier leadership.
             return;
         }
         match failure {

@@ -1,8 +1,8 @@
-//! Finding the end of the log: from the entry that the HSM has captured, or, where that has been deleted with what
-//! came before the stored tree, from the tree's own entry, to which the HSM jumps.
+//! Finding the end of the log: from the entry that the HSM has captured, or, if that has been deleted along with
+//! everything before the stored tree, from the tree's own entry, to which the HSM jumps.
 //!
-//! Kept here: nothing is taken for the end of the log that the HSM's captured entry does not lead to, or that a
-//! `Committed` statement does not name; the HSM checks both again.
+//! Kept here: nothing counts as the end of the log unless the HSM's captured entry leads to it, or a `Committed`
+//! statement names it; the HSM checks both again.
 
 use super::{Replica, State};
 use crate::ask::{self, Unanswered};
@@ -28,7 +28,7 @@ impl Replica {
             if matches!(self.state, State::Faulted) {
                 return;
             }
-            // Before the captured entry is found, there is nothing to go on from.
+            // Before the captured entry is found, there is nothing to continue from.
             let next = if !self.search.is_on() { self.log.next_name() } else { None };
             match self.catch_up.next(self.cx.now, next, self.under_way.may_list()) {
                 Next::Wait => return,
@@ -72,12 +72,12 @@ impl Replica {
         if let State::Leader(leader) = &mut self.state { leader.flights().contains(name) } else { false }
     }
 
-    /// The least first index to list.
+    /// The lowest first index to list.
     pub(super) fn list_from(&self) -> Index {
         self.search.list_from().unwrap_or_else(|| self.log.list_from())
     }
 
-    /// Takes a listing of the end of the log.
+    /// Handles a listing of the end of the log.
     pub(super) fn listed_end(
         &mut self,
         from: Index,
@@ -105,7 +105,7 @@ impl Replica {
         }
     }
 
-    /// Takes a segment that is being looked at. Returns whether it was.
+    /// Handles a segment, if the search was reading it. Returns whether it was.
     pub(super) fn sought(&mut self, name: SegmentName, result: &ReadOutcome) -> bool {
         match self.search.read(name, result) {
             Sought::Nothing => return false,
@@ -119,14 +119,14 @@ impl Replica {
         true
     }
 
-    /// Asks what the stored tree reaches, to find out what a listing means.
+    /// Asks what the stored tree reaches, to learn what a listing means.
     pub(super) fn ask_snapshot(&mut self, why: Why) {
         if self.under_way.ask_snapshot(why) {
             self.cx.out.push(Action::ReadSnapshot);
         }
     }
 
-    /// Takes what the stored tree reaches.
+    /// Handles the answer about what the stored tree reaches.
     pub(super) fn snapshot_read(&mut self, result: Result<Option<Snapshot>, TreeFailure>) {
         let why = match self.under_way.snapshot_read() {
             Read::Nothing => return,
@@ -149,7 +149,7 @@ impl Replica {
         }
     }
 
-    /// Nothing in the store leads on from what the HSM has captured.
+    /// Nothing in the store continues from what the HSM has captured.
     fn missed(&mut self, object: Option<SegmentName>) {
         if self.search.missed() {
             let fault = self.search.fault(self.capture.captured(), object);
@@ -158,8 +158,8 @@ impl Replica {
         self.catch_up.pause(self.cx.now);
     }
 
-    /// The place of a segment that the store had is taken by another one. Where it was deleted meanwhile, the snapshot
-    /// will tell; where it was not, the log was rewritten.
+    /// The place of a segment that the store had is taken by another one. If it was deleted meanwhile, the snapshot
+    /// will show that; if not, the log was rewritten.
     pub(super) fn restore_lost(&mut self) {
         if self.search.missed() {
             let (index, hash) = self.capture.captured();
@@ -169,7 +169,7 @@ impl Replica {
         self.catch_up.want_any();
     }
 
-    /// Takes the reply to a jump.
+    /// Handles the reply to a jump.
     pub(super) fn jump_reply(&mut self, reply: Result<Captured, Unanswered>) {
         match reply {
             Ok(statement) => {
@@ -178,29 +178,29 @@ impl Replica {
                 self.capture.stated(statement);
                 self.state_captured();
             }
-            // The HSM is further on than it said, or was exchanged: asks it.
+            // The HSM is further along than it said, or was replaced: asks it.
             Err(Unanswered::Lost) => self.start_over(),
             Err(Unanswered::Refused(refusal)) if refusal.class() == RefusalClass::StartAnew => {
                 self.start_over()
             }
-            // The snapshot is not one that this HSM believes: whoever stores the tree must do better.
+            // The HSM does not believe this snapshot: the next one that a leader stores may do better.
             Err(_) => self.catch_up.pause(self.cx.now),
         }
     }
 
-    /// The store lacks the last segment that it had: gives it those that are still in memory and still needed. What
-    /// ended before the stored tree may have been deleted on purpose.
+    /// The store lacks the last segment that it had: writes back the ones that are still in memory and still needed.
+    /// Those that ended before the stored tree may have been deleted on purpose.
     fn restore(&mut self, names: &BTreeSet<SegmentName>, stored: Index) {
         let (captured, hash) = self.capture.captured();
         let unproven = self.cx.bugs.has(Bug::ForgeryRestored);
-        // What came by push is given to the store only once the HSM has found it authentic.
+        // What came by push is written to the store only once the HSM has found it authentic.
         let proven = |object: &Object| match object.origin {
             Origin::Store => true,
             Origin::Pushed { whole } => whole && object.name.first <= captured || unproven,
         };
         let pushed = |object: &Object| object.origin != Origin::Store && object.name.first > captured;
         if self.log.recent().back().is_some_and(pushed) && !unproven {
-            // Only a peer said that it was there.
+            // Only a peer said that it was in the store.
             return self.track((captured, hash));
         }
         self.catch_up.pause(self.cx.now);

@@ -20,13 +20,13 @@ fn link(first: u64, branch: u8) -> Link {
     }
 }
 
-/// The segment with another last entry than the log's.
+/// The segment, with a last entry that is not the log's.
 fn altered(first: u64) -> Link {
     Link { last: (Index(first + 1), hash(first + 1, 7)), ..link(first, 0) }
 }
 
-/// What is found of the log to its entry 20 when the segments that begin with `lacks` are gone and those that begin with
-/// `bad` are damaged, so that their length can be told or not, and `more` are there.
+/// What is found of the log up to its entry 20 if the segments that begin with `lacks` are gone, those that begin with
+/// `bad` are damaged, with a length that shows or not, and `more` exist.
 fn found(lacks: &[u64], bad: &[(u64, Option<u64>)], more: &[Link]) -> Found {
     let mut found = Found::default();
     for first in (1..LAST).step_by(2).filter(|first| !lacks.contains(first)) {
@@ -70,7 +70,7 @@ fn missing(first: u64, last: u64) -> Problem {
     Problem::Missing { object: link(first, 0).name.into(), last: Index(last) }
 }
 
-/// One whose name is known in its first half.
+/// A segment of whose name only the first half is known.
 fn nameless(first: u64) -> Lost {
     Lost { group: GROUP, first: Index(first), prev: None }
 }
@@ -119,10 +119,10 @@ fn several_holes_above_the_stored_tree_are_told_each() {
     let each = [missing(5, 6), missing(9, 12), missing(19, 20)];
     assert_eq!(told(lacks(), 2, asked()), each);
     assert_eq!(told(lacks(), 0, asked()), each);
-    // One on each side of the stored tree, and on the first and the last.
+    // One on each side of the stored tree, and next to the first and the last.
     assert_eq!(told(found(&[5, 19], &[], &[]), 16, asked()), [hole(5, 6), missing(19, 20)]);
     assert_eq!(told(found(&[1, 7], &[], &[]), 0, asked()), [missing(1, 2), missing(7, 8)]);
-    // The other HSMs know how far it goes, and not what is there.
+    // The other HSMs know how far it goes, but not what is there.
     let others = Captured { own: Some((Index(8), hash(8, 0))), others: Index(LAST) };
     assert_eq!(told(lacks(), 2, others), each);
 }
@@ -136,7 +136,7 @@ fn without_an_hsm_each_place_where_the_log_may_be_broken_is_told_and_the_end_is_
     };
     let told = |found| told(found, 4, ASKED);
     assert_eq!(told(found(&[7, 13, 19], &[], &[])), [beyond(9, 6, 5), beyond(15, 12, 11)]);
-    // A damaged one takes up its own place, and no other one's.
+    // A damaged one fills its own place and no other.
     let bad = [(7, Some(2)), (19, None)];
     assert_eq!(told(found(&[], &bad, &[])), [damaged(7), damaged(19)]);
     let all = [damaged(7), beyond(11, 8, 7), beyond(19, 16, 15), damaged(19)];
@@ -174,9 +174,9 @@ fn every_damaged_segment_is_named_once_wherever_they_are() {
 fn a_damaged_one_and_a_missing_one_are_told_both_also_as_neighbours() {
     for anchor in [4, 16] {
         let gap = |first, last| if anchor == 16 { hole(first, last) } else { missing(first, last) };
-        // The one before a damaged one is named by the one before that.
+        // A missing one before a damaged one is named by the one before it.
         assert_eq!(told(found(&[7], &[(9, None)], &[]), anchor, asked()), [gap(7, 8), damaged(9)]);
-        // The one after it is told as long as the damaged one's length is.
+        // A missing one after it is reported as long as the damaged one's length shows.
         let behind = match gap(11, 12) {
             Problem::Hole { last, .. } => Problem::Hole { object: nameless(11), last },
             _ => Problem::Missing { object: nameless(11), last: Index(12) },
@@ -200,7 +200,7 @@ fn what_no_damaged_segment_can_take_up_is_missing_though_it_has_no_name() {
     found.insert(behind);
     let captured = Captured { own: Some(behind.last), ..ASKED };
     let told = found.chain(GROUP, Some((Index(4), hash(4, 0))), captured).problems;
-    // Up to entry 14 the damaged one may reach.
+    // The damaged one may reach up to entry 14.
     assert_eq!(told, [damaged(9), missing(21, far)]);
     let alone = Found::default();
     let mut found = Found { links: [(link(1, 0).name, link(1, 0)), (behind.name, behind)].into(), ..alone };
@@ -235,7 +235,7 @@ fn what_deposed_leaders_left_is_no_problem_and_hides_none() {
     assert_eq!(problems(found(&[1, 3, 5], &[], &left)), []);
     assert_eq!(problems(found(&[5], &[], &left)), [hole(5, 6)]);
     assert_eq!(told(found(&[13], &[], &left), 4, asked()), [missing(13, 14)]);
-    assert_eq!(problems(found(&[], &[], &[link(21, 3)])), [], "behind all that an HSM has captured");
+    assert_eq!(problems(found(&[], &[], &[link(21, 3)])), [], "after everything that an HSM has captured");
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn what_is_deleted_while_it_is_looked_at_leaves_no_hole() {
 }
 
 #[test]
-fn all_that_is_sound_is_counted_on_either_side_of_a_hole() {
+fn everything_sound_is_counted_on_either_side_of_a_hole() {
     let captured = asked();
     let chain = found(&[5, 13], &[], &[link(7, 1)]).chain(GROUP, Some((Index(8), hash(8, 0))), captured);
     assert_eq!((chain.links.len(), chain.apart.len(), chain.unnecessary), (3, 5, 1));

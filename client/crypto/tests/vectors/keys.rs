@@ -84,7 +84,7 @@ fn secrets_longer_than_128_bytes_are_refused() {
 }
 
 #[test]
-fn a_secret_whose_length_inside_is_above_the_bound_is_refused() {
+fn a_secret_whose_inner_length_is_above_the_bound_is_refused() {
     use chacha20poly1305::aead::{Aead, KeyInit};
     let cipher = chacha20poly1305::ChaCha20Poly1305::new(&[8; 32].into());
     for (len, decrypts) in [(128, true), (129, false), (255, false)] {

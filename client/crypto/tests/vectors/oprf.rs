@@ -86,7 +86,7 @@ fn a_generator_that_draws_zero_stops_every_use_of_it() {
         let public_key = key.public_key();
         let proven = |by: Prove| by(&key, &public_key, &input, &output, &mut draw()).is_ok();
         assert!(!proven(prove_with_nonce_as_drawn));
-        // Here a draw is hashed with the key, and zero is as good as any.
+        // Here a draw is hashed with the key, and zero is as good as any other.
         assert!(proven(prove));
     }
 }
@@ -95,7 +95,7 @@ fn a_generator_that_draws_zero_stops_every_use_of_it() {
 type Prove =
     fn(&PrivateKey, &PublicKey, &BlindedInput, &BlindedOutput, &mut Script) -> Result<Proof, InvalidScalar>;
 
-/// What whoever knows two proofs of one key and one nonce computes: the key.
+/// What an attacker computes from two proofs with one key and one nonce: the key.
 fn key_from(a: &Proof, b: &Proof) -> Option<PrivateKey> {
     let scalar = |bytes| Option::<Scalar>::from(Scalar::from_canonical_bytes(bytes)).expect("canonical");
     let key = (scalar(a.beta_z) - scalar(b.beta_z)) * (scalar(a.c) - scalar(b.c)).invert();
@@ -117,7 +117,7 @@ fn a_generator_that_repeats_itself_does_not_disclose_the_key() {
     assert!(disclosed(prove_with_nonce_as_drawn), "the attack works on a nonce that is the draw");
     assert!(!disclosed(prove));
 
-    // b = beta_z - k·c, for each of key, public key, input and draw another.
+    // b = beta_z - k·c, with a different key, public key, input or draw each.
     let nonce = |key: &PrivateKey, public: &PublicKey, input: &BlindedInput, draw: u8| {
         let draw = &mut Script::new([vec![draw; 64]]);
         let proof = prove(key, public, input, &evaluate(key, input).unwrap(), draw).unwrap();

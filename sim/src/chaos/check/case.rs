@@ -1,4 +1,5 @@
-//! One user's history as what must have happened at the HSM, each in its time, and what may have happened besides.
+//! One user's history, as what must have happened at the HSM, each event within its time, and what may have happened in
+//! addition.
 
 use super::super::history::{Asked, Micros, Operation, Outcome, Phase, Step};
 
@@ -17,19 +18,21 @@ pub(super) enum Event {
     Register(usize),
     /// It deleted the record.
     Delete,
-    /// It told which registration is there; one with guesses left.
+    /// It said which registration is there; one with guesses left.
     Bind,
     /// Nothing was registered.
     SawNone,
     /// There were no guesses left.
     SawLocked,
-    /// It evaluated a PIN of the registration that was told, which is right or wrong, and told how many guesses were left.
+    /// It evaluated a PIN for the registration it had named, which is right or wrong, and said how many guesses were
+    /// left.
     Guess { pin: String, right: bool, left: Option<u16> },
-    /// It evaluated a wrong PIN of the registration that was told for the last time; or refused, as there were none left.
+    /// It evaluated a wrong PIN for the registration it had named, with its last guess; or refused, because no guess
+    /// was left.
     GuessLocked { pin: String },
-    /// Another registration was there than was told.
+    /// A different registration was there from the one it had named.
     SawOther,
-    /// It gave this secret, of the registration that was told, and all guesses back.
+    /// It gave this secret, of the registration it had named, and all guesses back.
     Give { secret: String },
     /// An answer that no record gives.
     Impossible,
@@ -57,16 +60,16 @@ pub(super) struct May {
     pub(super) times: u8,
 }
 
-/// What a message may do whose answer nobody has.
+/// What a message may do whose answer was lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Loose {
     /// Makes this registration the record's.
     Register(usize),
     /// Deletes the record.
     Delete,
-    /// Charges a guess to the registration that a thread is bound to, after so many of its events.
+    /// Charges a guess to the registration that a thread is bound to, after this many of its events.
     Charge { thread: usize, after: usize },
-    /// Gives the guesses back of the registration that a thread is bound to, after so many of its events.
+    /// Gives back the guesses of the registration that a thread is bound to, after this many of its events.
     Give { thread: usize, after: usize },
 }
 
@@ -79,7 +82,7 @@ pub(super) struct Case {
 }
 
 impl Case {
-    /// The history of one user, as it was known at `now`: what had not ended by then was unknown.
+    /// The history of one user, as known at `now`: the outcome of what had not ended by then was unknown.
     pub(super) fn new<'a>(operations: impl IntoIterator<Item = &'a Operation>, now: Micros) -> Self {
         let mut case = Self::default();
         for operation in operations {
@@ -106,7 +109,7 @@ impl Case {
         }
     }
 
-    /// An HSM carries out one Register2 at most of each phase.
+    /// An HSM carries out at most one Register2 of each phase.
     fn register(&mut self, registration: &Registration, phases: &[Phase], ended: Micros, outcome: &Outcome) {
         let sent: Vec<_> = phases.iter().filter(|phase| phase.step == Step::Register2).collect();
         for (n, phase) in sent.iter().enumerate() {
@@ -133,7 +136,7 @@ impl Case {
     fn recover(&mut self, pin: &str, phases: &[Phase], ended: Micros, outcome: &Outcome) {
         let starts: Vec<_> = (0..phases.len()).filter(|i| phases[*i].step == Step::Recover1).collect();
         for (n, start) in starts.iter().enumerate() {
-            // A recovery that is begun anew found another registration the time before.
+            // A recovery that starts over found a different registration the time before.
             let (end, until, outcome) = match starts.get(n + 1) {
                 Some(next) => (*next, phases[*next].at, &Outcome::Changed),
                 None => (phases.len(), ended, outcome),

@@ -1,9 +1,10 @@
-//! Whether what users were told could have come of a realm that keeps its promise.
+//! Whether what users were told could have come from a realm that keeps its promise.
 //!
-//! For each user by itself, for a record is one user's: is there an order of events at the HSM, each at a time when it can have
-//! happened, that gives every answer as it was given? Messages whose answer is lost may have been carried out at any time
-//! since, or not at all; see `case.rs`. If there is none, something acknowledged was lost, a guess was gained or lost, or
-//! a secret was given that is not the newest. If the search is too long, nothing is known, and that is an error as well.
+//! Each user is checked alone, because a record is one user's: is there an order of events at the HSM, each at a time
+//! when it can have happened, that gives every answer as it was given? Messages whose answers were lost may have been
+//! carried out at any time since, or not at all; see `case.rs`. If there is no such order, something acknowledged was
+//! lost, a guess was gained or lost, or a secret was given that is not the newest. If the search takes too long,
+//! nothing is known, and that is an error as well.
 
 mod case;
 mod record;
@@ -17,17 +18,17 @@ use search::{Found, search};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-/// States that the search for one user may visit: some 100 MiB.
+/// How many states the search for one user may visit: some 100 MiB.
 pub const LIMIT: usize = 500_000;
 
 /// What is wrong with a history.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Wrong {
-    /// No realm that keeps its promise answers so.
+    /// No realm that keeps its promise answers like this.
     Impossible {
         /// Whose record it is about.
         user: String,
-        /// The first answer that nothing explains, and all before it.
+        /// The first answer that nothing explains, and everything before it.
         told: String,
     },
     /// The search was given up. Nothing is known.
@@ -81,7 +82,7 @@ fn check_user(user: &str, mut operations: Vec<&Operation>, limit: usize) -> Resu
         Found::Undecided => return Err(Wrong::Undecided { user: user.to_owned(), states: limit }),
         Found::None => {}
     }
-    // The shortest part from the beginning that cannot be.
+    // The shortest beginning that is impossible.
     let last = operations.iter().position(|operation| found(operation.ended) == Found::None);
     let told = operations.iter().take(last.map_or(usize::MAX, |last| last + 1));
     let mut lines = String::new();

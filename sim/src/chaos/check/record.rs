@@ -1,4 +1,4 @@
-//! The model: what the HSM keeps of one user, and what each event does to it.
+//! The model: what the HSM keeps for one user, and what each event does to it.
 
 use super::case::{Case, Event, Loose};
 
@@ -7,7 +7,8 @@ use super::case::{Case, Event, Loose};
 pub(super) struct Record {
     /// The registration and how many of its guesses are charged.
     pub(super) current: Option<(usize, u16)>,
-    /// By thread: whether the registration that it was told of is there still. One that is replaced never comes back.
+    /// By thread: whether the registration that it was told about is still there. One that is replaced never comes
+    /// back.
     pub(super) bound: Vec<bool>,
 }
 
@@ -17,7 +18,7 @@ impl Record {
         Self { current: None, bound: vec![false; case.threads.len()] }
     }
 
-    /// The record after `event` of `thread`; `None` if it could not have happened to this one.
+    /// The record after `event` of `thread`; `None` if that could not have happened to this record.
     pub(super) fn after(&self, case: &Case, thread: usize, event: &Event) -> Option<Self> {
         let mut next = self.clone();
         match event {
@@ -52,7 +53,7 @@ impl Record {
         Some(next)
     }
 
-    /// The record after a message was carried out whose answer nobody has; `None` if that changes nothing.
+    /// The record after a message whose answer was lost was carried out; `None` if that changes nothing.
     pub(super) fn after_loose(&self, case: &Case, event: Loose) -> Option<Self> {
         let mut next = self.clone();
         match event {

@@ -1,12 +1,12 @@
 //! The search for an order in which everything that a user was told could have happened.
 //!
-//! Events that must have happened are taken one after the other, each no earlier than it can have begun and no later than it
-//! must have ended; in between, what may have happened. It goes back where that leads nowhere, and remembers from where it did.
-//! What is left out, and why nothing is missed by it:
+//! Events that must have happened are taken one after another, each no earlier than it can have begun and no later than
+//! it must have ended; in between come events that may have happened. The search backtracks from dead ends, and
+//! remembers them. What it leaves out, and why it misses nothing by that:
 //!
-//! - An event that only sees and fits now is taken now: where there is an order, there is one that begins so.
-//! - A lost charge is only taken where an event needs a higher count: charges of one registration come to the same in any
-//!   order, and until then nobody has seen it.
+//! - An event that only reads and fits now is taken now: if there is an order, there is one that begins like this.
+//! - A lost charge is taken only where an event needs a higher count: charges to one registration come to the same in
+//!   any order, and until then nothing has seen it.
 //! - Two replacements with nothing between them: the first might as well not have happened.
 
 use super::case::{Case, Event, Loose, May, Must};
@@ -14,14 +14,14 @@ use super::record::Record;
 use crate::chaos::history::Micros;
 use std::collections::HashSet;
 
-/// What a search came to.
+/// The result of a search.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Found {
     /// There is such an order.
     Order,
     /// There is none.
     None,
-    /// The search was given up: it had visited as many states as it may.
+    /// The search was given up: it had visited as many states as it may visit.
     Undecided,
 }
 
@@ -41,7 +41,7 @@ struct State {
 struct Search<'a> {
     case: &'a Case,
     limit: usize,
-    /// States that lead nowhere. The clock follows from what has happened.
+    /// States that are dead ends. The clock follows from what has happened.
     dead: HashSet<Box<[u8]>>,
 }
 
@@ -93,7 +93,7 @@ impl Search<'_> {
         state.done.iter().enumerate().filter_map(next)
     }
 
-    /// Every way to go on that has to be tried, what is likelier first.
+    /// Every way to go on that must be tried, likelier ones first.
     fn moves(&self, state: &State, until: Micros) -> Vec<State> {
         let mut ready: Vec<_> = self.pending(state).filter(|(_, must)| must.from <= until).collect();
         ready.sort_by_key(|(_, must)| must.until);
@@ -107,7 +107,7 @@ impl Search<'_> {
             let settled = match must.event {
                 Event::Bind => !self.could_be_replaced(state, must.until),
                 Event::SawNone | Event::SawLocked | Event::SawOther => true,
-                // Others may change nothing now, and something later.
+                // Others may change nothing now, but something later.
                 _ => false,
             };
             let mut next = State { record, replaced: false, ..state.clone() };
@@ -130,7 +130,7 @@ impl Search<'_> {
                 continue;
             }
             let Some(record) = state.record.after_loose(self.case, may.event) else { continue };
-            // In order of their times: the first that can be is as good as any other.
+            // In order of their times: the first possible one is as good as any other.
             charged |= charges;
             let mut next = State { record, replaced: replaces, ..state.clone() };
             next.spent[which] += 1;
@@ -140,7 +140,7 @@ impl Search<'_> {
         moves
     }
 
-    /// Whether what comes first has happened.
+    /// Whether what comes before it has happened.
     fn is_due(&self, state: &State, may: &May) -> bool {
         match may.event {
             Loose::Register(_) | Loose::Delete => true,
@@ -150,7 +150,7 @@ impl Search<'_> {
         }
     }
 
-    /// Whether another registration could come to be there by then.
+    /// Whether another registration could be there by then.
     fn could_be_replaced(&self, state: &State, until: Micros) -> bool {
         let must = self
             .pending(state)

@@ -55,7 +55,7 @@ fn can_be(history: &[Operation]) {
     assert_eq!(check(history, LIMIT), Ok(()));
 }
 
-/// The history cannot be, and the last operation, in order of their ends, is the first that tells.
+/// The history is impossible, and the last operation, in order of their ends, is the first to show it.
 fn cannot_be(history: &[Operation]) {
     let [Wrong::Impossible { told, .. }] = &check(history, LIMIT).unwrap_err()[..] else { panic!("decided") };
     assert_eq!(told.lines().count(), history.len(), "{told}");
@@ -92,7 +92,7 @@ fn a_gained_guess_is_seen() {
         recover("4", 60, wrong(1)),
     ];
     cannot_be(&history);
-    // The same in a storm, where all run at once.
+    // The same in a storm, where all operations run at once.
     let mut storm = history.to_vec();
     for guess in &mut storm[1..] {
         (guess.began, guess.ended) = (20, 90);
@@ -148,7 +148,7 @@ fn a_registration_that_changed_though_nobody_changed_it_is_seen() {
 }
 
 #[test]
-fn a_registration_without_an_answer_may_be_there_or_not_or_come_later() {
+fn a_registration_without_an_answer_may_exist_or_not_or_come_later() {
     let start = [register("1", "a", 3, 0, Outcome::Done), register("2", "b", 3, 20, lost())];
     for rest in [
         vec![recover("1", 40, secret("a")), recover("1", 60, secret("a"))],
@@ -251,7 +251,7 @@ fn a_search_that_is_too_long_is_undecided_and_no_pass() {
     assert!(matches!(check(&history, LIMIT).unwrap_err()[..], [Wrong::Impossible { .. }]));
 }
 
-/// A record as it should be, with users at it whose messages overlap and whose answers are lost.
+/// A correct record, with users whose messages overlap and whose answers get lost.
 struct Simulation {
     rng: StdRng,
     now: Micros,
@@ -265,7 +265,7 @@ struct Simulation {
 struct Running {
     operation: Operation,
     version: u32,
-    /// Messages that are on their way, for ever if need be.
+    /// Messages that are on their way, forever if need be.
     late: Vec<(Step, u32)>,
     over: bool,
 }
@@ -304,7 +304,7 @@ impl Simulation {
         self.running.push(Running { operation, version: 0, late: vec![(step, 0)], over: false });
     }
 
-    /// A message of an operation arrives, with or without somebody who waits for its answer.
+    /// A message of an operation arrives, whether or not its sender still waits for the answer.
     fn step(&mut self, which: usize) {
         let mut running = self.running.swap_remove(which);
         if let Some((step, version)) = running.late.pop() {
@@ -331,7 +331,7 @@ impl Simulation {
                 }
             }
         }
-        // Given up before the message arrives.
+        // Given up before the message arrived.
         if !running.over && !running.late.is_empty() && self.rng.random_bool(0.1) {
             self.end(&mut running, lost());
         }

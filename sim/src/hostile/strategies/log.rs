@@ -122,7 +122,7 @@ pub(super) fn commit_with_forged_statements(hunt: &mut Hunt) {
     hunt.commit(s.at, s.group, vec![own, other]);
 }
 
-/// A statement of commit, and ones of capture, made to speak of a fork that nobody committed.
+/// A statement of commit, and ones of capture, altered to name a fork that was never committed.
 pub(super) fn jump_with_forged_statements(hunt: &mut Hunt) {
     let Some(s) = hunt.stage(0) else { return };
     let all = hunt.members(s.group);
@@ -140,7 +140,7 @@ pub(super) fn jump_with_forged_statements(hunt: &mut Hunt) {
     }
 }
 
-/// An HSM that is no member, and was made to join alone, commits a fork by itself.
+/// An HSM that is not a member, and was made to join alone, commits a fork by itself.
 pub(super) fn jump_with_a_strangers_statement(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(0) else { return };
     hunt.go(Step::Join { at: 3, group: 0, invitation: Invitation::Alone });
@@ -153,7 +153,7 @@ pub(super) fn jump_with_a_strangers_statement(hunt: &mut Hunt) {
     }
 }
 
-/// A leader that captures what another made after its newest entry is behind: nobody will follow it.
+/// A leader that captures what another made after its newest entry is behind: no member will follow it.
 pub(super) fn make_entries_after_being_overtaken(hunt: &mut Hunt) {
     let Some(s) = hunt.stage(1) else { return };
     let mine = hunt.process(s.at, s.group, &[]);
@@ -175,7 +175,7 @@ pub(super) fn ask_for_a_statement_of_nothing(hunt: &mut Hunt) {
     }
 }
 
-/// A whole request, and another behind it.
+/// A whole request, and another after it.
 pub(super) fn send_bytes_behind(hunt: &mut Hunt) {
     let at = hunt.any_hsm();
     hunt.go(Step::Status { at });

@@ -1,4 +1,4 @@
-//! Named strategies: every attack of this family that is known, each as a host would go about it.
+//! Named strategies: every known attack of this family, each as a host would go about it.
 //!
 //! None knows whether it works. Each is a few steps that only a host with a reason would take one after another;
 //! random steps before and after make variants of it.

@@ -3,7 +3,7 @@
 use crate::hostile::hunt::{Hunt, Scene};
 use crate::hostile::step::{Made, Wish};
 
-/// A guess with a fresh channel at this leader, where there is a user to guess at.
+/// A guess on a new channel at this leader, if there is a user to guess at.
 pub(super) fn guess(hunt: &mut Hunt, s: &Scene, at: u8, point: u8) -> Vec<Made> {
     if s.group != 0 {
         return Vec::new();
@@ -12,7 +12,7 @@ pub(super) fn guess(hunt: &mut Hunt, s: &Scene, at: u8, point: u8) -> Vec<Made> 
     vec![hunt.ask(channel, Wish::Recover2(s.registration, point))]
 }
 
-/// A guess on the scene's channel, where there is one.
+/// A guess on the scene's channel, if there is one.
 pub(super) fn guess_here(hunt: &mut Hunt, s: &Scene, point: u8) -> Vec<Made> {
     if s.group != 0 {
         return Vec::new();

@@ -32,7 +32,8 @@ pub(super) fn carry_off_the_seed_after_a_restart(hunt: &mut Hunt) {
     hunt.go(Step::Export { at, to: OUTSIDER, signers: 0b110, approval: Approval::OldNonce });
 }
 
-/// The outsider enters the realm with all approvals, or a realm of the host's; others are sent what is not for them.
+/// The outsider enters the realm with all approvals, or enters a realm of the host's; others are sent what is not for
+/// them.
 pub(super) fn enrol_another_hsm(hunt: &mut Hunt) {
     let (at, other) = (hunt.any_hsm(), hunt.any_hsm());
     hunt.go(Step::JoinRealm { at: other, sealed: None, hosts: Some(HostsRealm::OwnPolicy) });

@@ -43,7 +43,7 @@ pub(super) fn send_what_is_no_request(hunt: &mut Hunt) {
     }
 }
 
-/// A session ends with the first message that is not as it should be: one out of order, then the one that was due.
+/// A session ends with the first wrong message: here one out of order, then the one that was due.
 pub(super) fn go_on_after_a_bad_message(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(2) else { return };
     let [first, second] = [0, 1].map(|point| hunt.ask(s.channel, Wish::Recover2(2, point)));
@@ -68,7 +68,7 @@ pub(super) fn replay_handshakes_everywhere(hunt: &mut Hunt) {
     }
 }
 
-/// A handshake can be sent again for ever: nothing that counts may ride in it.
+/// A handshake can be sent again forever: nothing that counts may ride in it.
 pub(super) fn guess_in_a_handshake(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(2) else { return };
     for wish in [Wish::Register2(2), Wish::Recover2(2, 0), Wish::Recover3(2, true)] {
@@ -113,7 +113,7 @@ pub(super) fn open_many_between_guess_and_tag(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(registration) else { return };
     for point in 0..2 {
         let own = hunt.open(s.user, s.at);
-        // The second time there may be no guess left: that must not be seen from which session is gone.
+        // The second time there may be no guess left: which session is gone must not reveal that.
         let guess = hunt.ask(own, Wish::Recover2(registration, point));
         let entry = hunt.process(s.at, 0, &[guess]);
         hunt.settle(s.at, 0, entry, &[0, 1, 2]);
@@ -127,7 +127,7 @@ pub(super) fn open_many_between_guess_and_tag(hunt: &mut Hunt) {
     }
 }
 
-/// Two others guess in as many sessions as they can have.
+/// Two other users guess in as many sessions as they can have.
 pub(super) fn guess_in_many_between_guess_and_tag(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(1) else { return };
     let guess = hunt.ask(s.channel, Wish::Recover2(1, 0));

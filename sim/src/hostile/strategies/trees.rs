@@ -26,8 +26,8 @@ pub(super) fn guess_on_a_tree_made_by_hand(hunt: &mut Hunt) {
     }
 }
 
-/// A tree of one leaf is that leaf, under whatever prefix. If the HSM took one of another prefix, the roots of its own
-/// would stay as they were.
+/// A tree of one leaf is that leaf, under any prefix. If the HSM accepted one with another prefix, the roots of its own
+/// prefix would stay as they were.
 pub(super) fn guess_on_a_tree_of_another_prefix(hunt: &mut Hunt) {
     let registration = hunt.any_registration();
     let Some(s) = hunt.scene(registration) else { return };
@@ -56,7 +56,7 @@ pub(super) fn send_a_deep_tree(hunt: &mut Hunt) {
     }
 }
 
-/// Both are right, and one would do.
+/// Both are right, and one would be enough.
 pub(super) fn send_one_tree_twice(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(1) else { return };
     let newest = hunt.newest(s.at, 0);
