@@ -4,10 +4,8 @@
 //! Owns no rule: [`crate::nvram`] builds its log on this, and expects an implementation only to be honest about
 //! success. A program or an erase that is cut short by a loss of power may leave any mixture of old and new bits where
 //! it was working, and nowhere else. The software HSM backs this with a locked file, firmware with NOR flash, and tests
-//! and simulators with [`MemoryFlash`].
+//! and simulators with memory.
 
-use alloc::vec;
-use alloc::vec::Vec;
 use core::fmt;
 
 /// The shape of a flash. It never changes in the life of the device.
@@ -75,68 +73,3 @@ impl fmt::Display for FlashError {
 }
 
 impl core::error::Error for FlashError {}
-
-/// A NOR flash in memory, for tests and simulators: an erase sets every bit of a unit, a program clears bits, and
-/// nothing survives the process.
-#[derive(Clone)]
-pub struct MemoryFlash {
-    /// While set, every program and every erase fails and changes nothing.
-    pub failing: bool,
-    geometry: Geometry,
-    units: Vec<Vec<u8>>,
-}
-
-impl MemoryFlash {
-    /// An erased flash of this shape.
-    #[must_use]
-    pub fn new(geometry: Geometry) -> Self {
-        let units = vec![vec![0xff; geometry.unit_bytes as usize]; geometry.units as usize];
-        Self { failing: false, geometry, units }
-    }
-
-    /// Every byte, by erase unit.
-    #[must_use]
-    pub fn units(&self) -> &[Vec<u8>] {
-        &self.units
-    }
-
-    fn range(&mut self, unit: u32, offset: u32, len: usize) -> Result<&mut [u8], FlashError> {
-        let start = offset as usize;
-        let end = start.checked_add(len).ok_or(FlashError::OutOfRange)?;
-        let unit = self.units.get_mut(unit as usize).ok_or(FlashError::OutOfRange)?;
-        unit.get_mut(start..end).ok_or(FlashError::OutOfRange)
-    }
-}
-
-impl Flash for MemoryFlash {
-    fn geometry(&self) -> Geometry {
-        self.geometry
-    }
-
-    fn read(&mut self, unit: u32, offset: u32, out: &mut [u8]) -> Result<(), FlashError> {
-        out.copy_from_slice(self.range(unit, offset, out.len())?);
-        Ok(())
-    }
-
-    fn program(&mut self, unit: u32, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
-        let (failing, granule) = (self.failing, self.geometry.write_bytes as usize);
-        let at = self.range(unit, offset, bytes.len())?;
-        if !(offset as usize).is_multiple_of(granule) || !bytes.len().is_multiple_of(granule) {
-            return Err(FlashError::OutOfRange);
-        }
-        if failing {
-            return Err(FlashError::Program);
-        }
-        at.iter_mut().zip(bytes).for_each(|(old, new)| *old &= new);
-        Ok(())
-    }
-
-    fn erase(&mut self, unit: u32) -> Result<(), FlashError> {
-        let unit = self.units.get_mut(unit as usize).ok_or(FlashError::OutOfRange)?;
-        if self.failing {
-            return Err(FlashError::Erase);
-        }
-        unit.fill(0xff);
-        Ok(())
-    }
-}

@@ -49,7 +49,7 @@ pub use entropy::{
     WINDOW_BYTES,
 };
 pub use env::Env;
-pub use flash::{Flash, FlashError, Geometry, MemoryFlash};
+pub use flash::{Flash, FlashError, Geometry};
 pub use process::SEALED_EVENT_BYTES;
 pub use record::{RECORD_BYTES, SEALED_RECORD_BYTES};
 pub use session::{MAX_SESSIONS_OF_A_RECORD, charged_places};

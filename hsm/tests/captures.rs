@@ -4,14 +4,14 @@
 mod common;
 
 use common::Rig;
-use strongroom_hsm::{Config, Core, Flash, FlashError, Geometry, MemoryFlash};
+use strongroom_hsm::{Config, Core, Flash, FlashError, Geometry};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, Refusal, Reply, Request};
 use strongroom_proto::ids::{GroupId, Index};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::GroupStatement;
 use strongroom_proto::tree::Tree;
-use strongroom_testkit::TestEnv;
+use strongroom_testkit::{MemoryFlash, TestEnv};
 
 /// Three HSMs with two groups, and an entry in each that member 0 made as their leader.
 fn two_groups() -> (Rig, [(GroupId, Entry); 2]) {

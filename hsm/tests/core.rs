@@ -3,11 +3,12 @@
 mod common;
 
 use common::{Rig, User, evaluations};
-use strongroom_hsm::{Flash, FlashError, Geometry, MemoryFlash};
+use strongroom_hsm::{Flash, FlashError, Geometry};
 use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsResponse};
 use strongroom_proto::hsm::{Outcome, Reply, SessionRefusal};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Tree;
+use strongroom_testkit::MemoryFlash;
 
 #[test]
 fn a_secret_is_registered_and_recovered_after_a_wrong_guess() {

@@ -16,6 +16,12 @@ use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::decode::Error as DecodeError;
 use minicbor::{Decode, Decoder, Encode};
 
+#[cfg(feature = "outside")]
+mod ceremony;
+
+#[cfg(feature = "outside")]
+pub use ceremony::{EnrolmentRequest, FoundingStatement};
+
 /// The most custodians that a realm's policy can name.
 pub const MAX_CUSTODIANS: usize = 9;
 /// The longest attestation by a device's vendor, in bytes.
@@ -33,12 +39,6 @@ pub struct CustodianPolicy {
 }
 
 impl CustodianPolicy {
-    /// A policy under which the seed can never leave.
-    #[must_use]
-    pub const fn closed() -> Self {
-        Self { custodians: Vec::new(), threshold: 0 }
-    }
-
     /// Whether the number of keys and the threshold make sense together, and the keys are all different and can sign.
     #[must_use]
     pub fn is_valid(&self) -> bool {
@@ -62,12 +62,6 @@ impl CustodianPolicy {
         let signed = |key: &CustodianKey| signatures.iter().any(|s| s.custodian == *key && s.is_of(digest));
         let custodians = self.custodians.iter().take(MAX_CUSTODIANS).enumerate();
         custodians.fold(0, |bits, (i, key)| if signed(key) { bits | 1 << i } else { bits })
-    }
-
-    /// Whether enough custodians signed exactly `digest`. Under a closed policy it never is.
-    #[must_use]
-    pub fn is_signed(&self, digest: &Digest, signatures: &[CustodianSignature]) -> bool {
-        self.is_enough(self.signers(digest, signatures))
     }
 
     /// Whether this many [`Self::signers`] are enough. Under a closed policy no number is.
@@ -242,27 +236,6 @@ impl Founding {
     }
 }
 
-/// A founding with the custodians' signatures over it.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
-pub struct FoundingStatement {
-    /// What they signed.
-    #[n(0)]
-    pub founding: Founding,
-    /// Their signatures.
-    #[cbor(n(1), decode_with = "at_most::<MAX_CUSTODIANS, _, _>")]
-    pub signatures: Vec<CustodianSignature>,
-}
-
-impl FoundingStatement {
-    /// Whether enough custodians of the policy inside signed it. Whether they are the right people is for the reader to
-    /// check: compare the policy.
-    #[must_use]
-    pub fn is_signed(&self) -> bool {
-        let Founding { policy, .. } = &self.founding;
-        policy.is_valid() && policy.is_signed(&self.founding.digest(), &self.signatures)
-    }
-}
-
 /// One thing that a console shows and a person compares: its name, and the words that stand for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Part {
@@ -282,26 +255,6 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:10}  {}", self.name, self.words)
     }
-}
-
-/// What a device without a realm sends, by way of operators, to a device that has one.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
-pub struct EnrolmentRequest {
-    /// Its id.
-    #[n(0)]
-    pub importer: HsmId,
-    /// The key to which the realm is to be sealed.
-    #[n(1)]
-    pub device_key: X25519Public,
-    /// What it says that it runs.
-    #[n(2)]
-    pub build: BuildDigest,
-    /// A nonce that it drew for this one import.
-    #[n(3)]
-    pub nonce: Nonce,
-    /// What its vendor says of it, over [`DeviceIdentity::digest`].
-    #[n(4)]
-    pub attestation: Attestation,
 }
 
 /// What custodians approve: this exporter gives the seed behind this public key to this device, once.

@@ -1,17 +1,16 @@
 //! What an agent asks of its HSM, and what the HSM answers.
 //!
 //! These types are the specification: each request says what it checks and changes, each reply what the caller does
-//! next, each [`Refusal`] what was wrong, and its [`class`](Refusal::class) what to do about it. Everything is encoded
-//! as CBOR arrays. An agent is free to lie in all of it, so the HSM takes every field as a mere claim; and a reply
-//! tells an agent nothing that depends on a record before the entry that it belongs to is committed.
+//! next, each [`Refusal`] what was wrong, and its `class` what to do about it. Everything is encoded as CBOR arrays. An
+//! agent is free to lie in all of it, so the HSM takes every field as a mere claim; and a reply tells an agent nothing
+//! that depends on a record before the entry that it belongs to is committed.
 
 use crate::bounded::{at_most, bytes_at_most, too_many};
 pub use crate::enrolment::{
     CustodianKey, CustodianPolicy, CustodianSignature, ExportApproval, MAX_CUSTODIANS, SealedRealm,
 };
 use crate::entry::{Entry, MAX_PARTITIONS};
-use crate::hash::{label, mac};
-use crate::ids::{Digest, EntryHash, GroupId, Mac, Nonce, RealmId, RecordId, SessionId, Term, X25519Public};
+use crate::ids::{EntryHash, GroupId, Nonce, RecordId, SessionId, Term, X25519Public};
 use crate::prefix::Prefix;
 use crate::statement::{Captured, Committed, GroupStatement, MAX_MEMBERS, MemberStatement};
 use crate::tree::{ClaimedTree, MAX_TREE_NODES};
@@ -21,12 +20,18 @@ use minicbor::bytes::ByteVec;
 use minicbor::decode::Error as DecodeError;
 use minicbor::{Decode, Decoder, Encode};
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
+#[cfg(feature = "outside")]
+mod host;
 mod refusal;
 mod status;
 
-pub use refusal::{Refusal, RefusalClass};
+#[cfg(feature = "outside")]
+pub use host::record_id;
+pub use refusal::Refusal;
+#[cfg(feature = "outside")]
+pub use refusal::RefusalClass;
 pub use status::{DeviceStatus, GroupStatus, Limits, Origin, RealmStatus, Role, Wear};
 
 /// The most groups that one HSM can be a member of. They are never freed.
@@ -243,14 +248,6 @@ pub enum Request {
     ImportNonce,
 }
 
-impl Request {
-    /// A capture of one group.
-    #[must_use]
-    pub fn capture(group: GroupId, entries: Vec<Entry>) -> Self {
-        Self::Capture(Vec::from([GroupEntries { group, entries }]))
-    }
-}
-
 /// How many nodes these trees claim in all.
 #[must_use]
 pub fn tree_nodes(trees: &[PrefixTree]) -> usize {
@@ -347,14 +344,6 @@ pub enum Reply {
 #[cbor(transparent)]
 pub struct AgentSecret(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 32]);
 
-impl AgentSecret {
-    /// The Ed25519 private key of the certificate authority that every agent of the realm derives for itself.
-    #[must_use]
-    pub fn authority_key(&self, realm: &RealmId) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(mac(&self.0, label::AGENT_AUTHORITY, &[realm.as_bytes()]).0.0)
-    }
-}
-
 impl fmt::Debug for AgentSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AgentSecret(…)")
@@ -380,29 +369,6 @@ pub enum CaptureOutcome {
     Refused(#[n(0)] Refusal),
 }
 
-impl From<CaptureOutcome> for Reply {
-    /// What the reply would be if nothing else had been asked for.
-    fn from(outcome: CaptureOutcome) -> Self {
-        match outcome {
-            CaptureOutcome::Captured(statement) => Self::Captured(statement),
-            CaptureOutcome::Refused(refusal) => Self::Refused(refusal),
-        }
-    }
-}
-
-impl Reply {
-    /// The outcome of a capture of one group as a reply of its own; any other reply as it is.
-    #[must_use]
-    pub fn of_one_group(self) -> Self {
-        match self {
-            Self::Captures(mut outcomes) if outcomes.len() == 1 => {
-                outcomes.pop().map_or(Self::Captures(Vec::new()), Self::from)
-            }
-            reply => reply,
-        }
-    }
-}
-
 /// The replies of one committed entry.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Released {
@@ -412,11 +378,4 @@ pub struct Released {
     /// One for each [`Outcome::Kept`] of its batch, in order.
     #[n(1)]
     pub replies: Vec<NoiseReply>,
-}
-
-/// The key in the tree of a tenant's user: MAC under [`RealmStatus::record_id_key`].
-#[must_use]
-pub fn record_id(record_id_key: &Digest, tenant: &str, user: &str) -> RecordId {
-    let Mac(Digest(id)) = mac(&record_id_key.0, label::RECORD_ID, &[tenant.as_bytes(), user.as_bytes()]);
-    RecordId(id)
 }

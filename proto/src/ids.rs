@@ -6,6 +6,12 @@ use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 use subtle::ConstantTimeEq;
 
+#[cfg(feature = "outside")]
+mod hex;
+
+#[cfg(feature = "outside")]
+pub use hex::ParseIdError;
+
 macro_rules! byte_id {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
         $(#[$doc])*
@@ -32,16 +38,6 @@ macro_rules! byte_id {
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{}({self})", stringify!($name))
-            }
-        }
-
-        impl core::str::FromStr for $name {
-            type Err = ParseIdError;
-
-            /// Parses hexadecimal of either case; dashes are skipped.
-            fn from_str(s: &str) -> Result<Self, ParseIdError> {
-                let mut out = [0u8; $len];
-                parse_hex(s, &mut out).map(|()| Self(out))
             }
         }
 
@@ -122,31 +118,6 @@ impl EntryHash {
 impl Digest {
     /// The root of an empty subtree.
     pub const EMPTY: Self = Self([0; 32]);
-}
-
-/// A text was not hexadecimal of the length asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ParseIdError {
-    /// How many hexadecimal digits were expected.
-    pub expected_digits: usize,
-}
-
-impl fmt::Display for ParseIdError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "expected {} hexadecimal digits", self.expected_digits)
-    }
-}
-
-impl core::error::Error for ParseIdError {}
-
-fn parse_hex(s: &str, out: &mut [u8]) -> Result<(), ParseIdError> {
-    let bad = ParseIdError { expected_digits: out.len().saturating_mul(2) };
-    let mut digits = s.bytes().filter(|b| *b != b'-').map(|b| (b as char).to_digit(16));
-    let mut next = || digits.next().flatten().ok_or(bad);
-    for byte in out.iter_mut() {
-        *byte = next()?.wrapping_mul(16).wrapping_add(next()?) as u8;
-    }
-    if digits.next().is_some() { Err(bad) } else { Ok(()) }
 }
 
 /// A 32-byte BLAKE2s MAC. Equality takes the same time whatever the bytes.

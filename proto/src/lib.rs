@@ -2,7 +2,8 @@
 //!
 //! Four wires meet here: client and realm ([`client`], [`noise`], [`oprf`]), agent and HSM ([`frame`], [`hsm`]), HSM
 //! and HSM by way of the hosts ([`entry`], [`statement`]), and the tree that both an HSM and its host hash ([`tree`]).
-//! Nothing here does I/O, and nothing trusts its input.
+//! Nothing here does I/O, and nothing trusts its input. What only hosts and clients do is behind the
+//! feature `outside`, which no HSM is built with. All else counts as part of the core (`.ci/trusted`).
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods)]

@@ -18,6 +18,12 @@ use rand_core::CryptoRng;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
+#[cfg(feature = "outside")]
+mod client;
+
+#[cfg(feature = "outside")]
+pub use client::{ClientHandshake, client_start, client_start_with_prologue};
+
 const PROTOCOL_NAME: &[u8] = b"Noise_NK_25519_ChaChaPoly_BLAKE2s";
 
 /// The length of an authentication tag, in bytes: how much longer a ciphertext is than its payload.
@@ -92,68 +98,6 @@ impl StaticKey {
 impl fmt::Debug for StaticKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("StaticKey").field(&self.public).finish()
-    }
-}
-
-/// The client's side between the two messages of a handshake.
-pub struct ClientHandshake {
-    state: Symmetric,
-    ephemeral: StaticKey,
-}
-
-/// Starts a handshake with the realm that has the static key `server`. Draws the ephemeral key, 32 bytes at once.
-///
-/// # Errors
-/// [`NoiseError::InvalidKey`]: the realm's key leads to zero, so the configuration is wrong.
-pub fn client_start(
-    server: &X25519Public,
-    payload: &[u8],
-    rng: &mut impl CryptoRng,
-) -> Result<(ClientHandshake, HandshakeRequest), NoiseError> {
-    client_start_with_prologue(&[], server, payload, rng)
-}
-
-/// [`client_start`] with a prologue, which this protocol never has and published vectors do.
-///
-/// # Errors
-/// As [`client_start`].
-#[doc(hidden)]
-pub fn client_start_with_prologue(
-    prologue: &[u8],
-    server: &X25519Public,
-    payload: &[u8],
-    rng: &mut impl CryptoRng,
-) -> Result<(ClientHandshake, HandshakeRequest), NoiseError> {
-    let ephemeral = StaticKey::random(rng);
-    let mut state = Symmetric::new(prologue, server);
-    state.mix_hash(&ephemeral.public.0);
-    state.mix_key(&*ephemeral.agree(server)?);
-    let payload_ciphertext = state.encrypt(payload)?;
-    let client_ephemeral_public = ephemeral.public.0.to_vec();
-    Ok((
-        ClientHandshake { state, ephemeral },
-        HandshakeRequest { client_ephemeral_public, payload_ciphertext },
-    ))
-}
-
-impl ClientHandshake {
-    /// Completes the handshake: whoever answered has the realm's static key.
-    ///
-    /// # Errors
-    /// The answer was refused; see [`NoiseError`].
-    pub fn finish(mut self, response: &HandshakeResponse) -> Result<(Transport, Plaintext), NoiseError> {
-        let server_ephemeral = ephemeral_key(&response.server_ephemeral_public)?;
-        self.state.mix_hash(&server_ephemeral.0);
-        self.state.mix_key(&*self.ephemeral.agree(&server_ephemeral)?);
-        let payload = self.state.decrypt(&response.payload_ciphertext)?;
-        let (to_server, to_client) = self.state.split();
-        Ok((Transport { sending: to_server, receiving: to_client }, payload))
-    }
-}
-
-impl fmt::Debug for ClientHandshake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ClientHandshake(…)")
     }
 }
 

@@ -8,13 +8,22 @@
 
 use crate::scalar::{InvalidScalar, SecretScalar};
 use core::fmt;
-use curve25519_dalek::constants::RISTRETTO_BASEPOINT_POINT;
 use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
 use curve25519_dalek::scalar::Scalar;
-use curve25519_dalek::traits::{Identity, VartimeMultiscalarMul};
+use curve25519_dalek::traits::Identity;
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha512};
 use zeroize::Zeroizing;
+
+#[cfg(feature = "outside")]
+mod vectors;
+#[cfg(feature = "outside")]
+mod verify;
+
+#[cfg(feature = "outside")]
+pub use vectors::prove_with_nonce_as_drawn;
+#[cfg(feature = "outside")]
+pub use verify::{InvalidProof, verify};
 
 const PROOF_PREFIX: &[u8] = b"Juicebox_DLEQ_2023_1;";
 /// Only the prover computes this hash, so it is not part of the protocol.
@@ -54,7 +63,7 @@ impl PrivateKey {
     }
 }
 
-/// An OPRF public key as sent, 32 bytes. It may not be a valid element: [`verify`] finds out.
+/// An OPRF public key as sent, 32 bytes. It may not be a valid element: `verify` finds out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PublicKey(pub [u8; 32]);
 
@@ -175,18 +184,6 @@ pub struct Proof {
     pub beta_z: [u8; 32],
 }
 
-/// A proof does not show what it should: the realm answered falsely.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InvalidProof;
-
-impl fmt::Display for InvalidProof {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the realm's proof does not verify: do not use its answer")
-    }
-}
-
-impl core::error::Error for InvalidProof {}
-
 /// Proves an evaluation. Draws 64 bytes at once. The proof's nonce must be fresh and secret, or the key is disclosed;
 /// so it is not the draw but a hash of the draw, the key, and what is proven. Then a generator that repeats itself, or
 /// that somebody knows, discloses nothing: different evaluations have different nonces, and without the key none can be
@@ -211,21 +208,6 @@ pub fn prove(
     prove_with(key, public_key, input, output, &SecretScalar::new(Scalar::from_bytes_mod_order_wide(&wide)))
 }
 
-/// [`prove`] with the draw itself as the nonce, as in published vectors. For nothing else.
-///
-/// # Errors
-/// The nonce is zero.
-#[doc(hidden)]
-pub fn prove_with_nonce_as_drawn(
-    key: &PrivateKey,
-    public_key: &PublicKey,
-    input: &BlindedInput,
-    output: &BlindedOutput,
-    rng: &mut impl CryptoRng,
-) -> Result<Proof, InvalidScalar> {
-    prove_with(key, public_key, input, output, &SecretScalar::random(rng))
-}
-
 #[expect(clippy::arithmetic_side_effects, reason = "arithmetic in a field or group has no overflow")]
 fn prove_with(
     key: &PrivateKey,
@@ -243,26 +225,6 @@ fn prove_with(
     let c = challenge(input, public_key, output, &v_t, &w_t);
     let beta_z = b.scalar() + key.0.scalar() * c;
     Ok(Proof { c: c.to_bytes(), beta_z: beta_z.to_bytes() })
-}
-
-/// Verifies a realm's proof. The client's side; all values are public, so the time may vary.
-///
-/// # Errors
-/// The proof does not verify, or it or the public key is not validly encoded, or the public key is the identity.
-#[expect(clippy::arithmetic_side_effects, reason = "arithmetic in a field has no overflow")]
-pub fn verify(
-    public_key: &PublicKey,
-    input: &BlindedInput,
-    output: &BlindedOutput,
-    proof: &Proof,
-) -> Result<(), InvalidProof> {
-    let canonical = |bytes| Option::<Scalar>::from(Scalar::from_canonical_bytes(bytes)).ok_or(InvalidProof);
-    let (c, beta_z) = (canonical(proof.c)?, canonical(proof.beta_z)?);
-    let v = Element::from_bytes(&public_key.0).map_err(|_| InvalidProof)?;
-    let commitment = |base, image| RistrettoPoint::vartime_multiscalar_mul([beta_z, -c], [base, image]);
-    let v_t = commitment(RISTRETTO_BASEPOINT_POINT, v.point);
-    let w_t = commitment(*input.point(), *output.point());
-    if challenge(input, public_key, output, &v_t, &w_t) == c { Ok(()) } else { Err(InvalidProof) }
 }
 
 fn challenge(

@@ -2,7 +2,6 @@
 
 use core::fmt;
 use curve25519_dalek::scalar::Scalar;
-use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -11,13 +10,6 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 pub struct SecretScalar(Scalar);
 
 impl SecretScalar {
-    /// Draws 64 bytes at once and reduces them: uniform.
-    pub fn random(rng: &mut impl CryptoRng) -> Self {
-        let mut wide = Zeroizing::new([0; 64]);
-        rng.fill_bytes(&mut *wide);
-        Self(Scalar::from_bytes_mod_order_wide(&wide))
-    }
-
     /// Takes 32 bytes, little-endian.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::sync::Arc;
-use strongroom_hsm::{Config, Core, Env, Geometry, MemoryFlash};
+use strongroom_hsm::{Config, Core, Env, Geometry};
 use strongroom_proto::client::{
     EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Register2Request,
     RegistrationVersion, SecretsRequest, UnlockKeyCommitment, UnlockKeyTag,
@@ -24,6 +24,7 @@ use strongroom_client_crypto::registration::RegistrationSigningKey;
 use strongroom_proto::scalar::SecretScalar;
 use strongroom_proto::statement::{Captured, Committed};
 use strongroom_proto::tree::{ClaimedTree, Tree};
+use strongroom_testkit::MemoryFlash;
 
 /// What a host does. Numbers choose among what was seen before.
 #[derive(Arbitrary, Debug)]

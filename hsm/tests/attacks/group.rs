@@ -4,12 +4,12 @@ use super::common::Rig;
 use super::{outsider, second_group};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use strongroom_hsm::{Config, Geometry, MemoryFlash};
+use strongroom_hsm::{Config, Geometry};
 use strongroom_hsm_planted::{Bug, Core};
 use strongroom_proto::hsm::{CustodianPolicy, Reply, Request};
 use strongroom_proto::ids::HsmId;
 use strongroom_proto::statement::MemberStatement;
-use strongroom_testkit::{CutFlash, TestEnv};
+use strongroom_testkit::{CutFlash, MemoryFlash, TestEnv};
 
 type CutEnv = TestEnv<CutFlash>;
 

@@ -2,12 +2,12 @@
 
 use super::common::{Rig, User, process_request};
 use super::{Scene, second_group, whole};
-use strongroom_hsm::MemoryFlash;
 use strongroom_hsm_planted::Bug;
 use strongroom_proto::client::SecretsRequest;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{GroupEntries, Outcome, Reply, Request};
 use strongroom_proto::statement::Captured;
+use strongroom_testkit::MemoryFlash;
 
 /// The whole space, empty, as if nobody had ever registered.
 pub(super) fn lead_from_nothing_after_a_registration(bug: Option<Bug>) -> bool {

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::sync::Arc;
 use strongroom_client_crypto::oprf::blind;
-use strongroom_hsm::{Config, Geometry, MemoryFlash};
+use strongroom_hsm::{Config, Geometry};
 use strongroom_hsm_planted::{Bug, Core, PlantedCore};
 use strongroom_proto::client::{
     HandshakeResponse, Register2Request, SecretsRequest, SecretsResponse, UnlockKeyTag,
@@ -27,7 +27,7 @@ use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, GroupStatement};
 use strongroom_proto::tree::{ClaimedTree, Tree};
 use strongroom_testkit::founding::{self, found, sign};
-use strongroom_testkit::{Custodians, Hsm, Scripted, registration};
+use strongroom_testkit::{Custodians, Hsm, MemoryFlash, Scripted, registration};
 
 /// The environment of these devices.
 pub type TestEnv = strongroom_testkit::TestEnv<MemoryFlash, Scripted>;

@@ -7,10 +7,11 @@ use crate::model::{Failing, Fault, ModelFlash, Operation, Tear};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use strongroom_hsm::nvram::NvramError;
-use strongroom_hsm::{Config, Core, Flash, MemoryFlash};
+use strongroom_hsm::{Config, Core, Flash};
 use strongroom_hsm_planted::Bug;
 use strongroom_hsm_planted::nvram::{Nvram, Opened};
 use strongroom_proto::hsm::{CustodianPolicy, Request, Wear};
+use strongroom_testkit::MemoryFlash;
 
 const UNITS: u32 = 6;
 const UNIT_BYTES: u32 = 5632;

@@ -4,7 +4,6 @@ use crate::bounded::end_of_item;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::fmt;
-use core::time::Duration;
 use minicbor::data::Type;
 
 /// A message is not what section 5 of the client protocol allows. A realm answers `DecodingError`; a client considers
@@ -199,27 +198,6 @@ impl Wire for Vec<u8> {
     }
 }
 
-impl Wire for alloc::string::String {
-    fn write(&self, w: &mut Writer) {
-        w.text(self);
-    }
-
-    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        r.text().map(Self::from)
-    }
-}
-
-impl Wire for Duration {
-    fn write(&self, w: &mut Writer) {
-        SecsAndNanos { secs: self.as_secs(), nanos: self.subsec_nanos() }.write(w);
-    }
-
-    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let SecsAndNanos { secs, nanos } = SecsAndNanos::read(r)?;
-        if nanos < 1_000_000_000 { Ok(Self::new(secs, nanos)) } else { Err(r.error("integer out of range")) }
-    }
-}
-
 /// Gives a struct its wire form: a map with these keys, written in this order.
 macro_rules! wire_map {
     ($name:ident { $($key:literal => $field:ident),+ $(,)? }) => {
@@ -246,10 +224,3 @@ macro_rules! wire_map {
     };
 }
 pub(super) use wire_map;
-
-struct SecsAndNanos {
-    secs: u64,
-    nanos: u32,
-}
-
-wire_map!(SecsAndNanos { "secs" => secs, "nanos" => nanos });

@@ -1,6 +1,7 @@
 //! The envelope (section 5.1): what an agent reads of a request, and what a client reads of an answer.
 
 use super::cbor::{DecodeError, Reader, Variant, Wire, Writer, wire_map};
+use super::handshake::{HandshakeRequest, HandshakeResponse};
 use crate::ids::{RealmId, SessionId};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -99,20 +100,6 @@ pub enum NoiseRequest {
         ciphertext: Vec<u8>,
     },
 }
-
-/// The first Noise message. Of any lengths: a wrong one is a session error, not a decoding error (section 14).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HandshakeRequest {
-    /// The client's ephemeral X25519 key; 32 bytes if it is well-formed.
-    pub client_ephemeral_public: Vec<u8>,
-    /// AEAD output, at least the 16-byte tag if it is well-formed.
-    pub payload_ciphertext: Vec<u8>,
-}
-
-wire_map!(HandshakeRequest {
-    "client_ephemeral_public" => client_ephemeral_public,
-    "payload_ciphertext" => payload_ciphertext,
-});
 
 impl Wire for NoiseRequest {
     fn write(&self, w: &mut Writer) {
@@ -248,20 +235,6 @@ pub enum NoiseResponse {
     },
 }
 
-/// The second Noise message. Of any lengths, as [`HandshakeRequest`] is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HandshakeResponse {
-    /// The realm's ephemeral X25519 key; 32 bytes if it is well-formed.
-    pub server_ephemeral_public: Vec<u8>,
-    /// AEAD output, at least the 16-byte tag if it is well-formed.
-    pub payload_ciphertext: Vec<u8>,
-}
-
-wire_map!(HandshakeResponse {
-    "server_ephemeral_public" => server_ephemeral_public,
-    "payload_ciphertext" => payload_ciphertext,
-});
-
 struct HandshakeAnswer {
     handshake: HandshakeResponse,
     session_lifetime: Duration,
@@ -303,3 +276,51 @@ fn encode(message: &impl Wire) -> Vec<u8> {
     message.write(&mut w);
     w.finish()
 }
+
+impl Wire for RealmId {
+    fn write(&self, w: &mut Writer) {
+        self.0.write(w);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Wire::read(r).map(Self)
+    }
+}
+
+impl Wire for SessionId {
+    fn write(&self, w: &mut Writer) {
+        self.0.write(w);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Wire::read(r).map(Self)
+    }
+}
+
+impl Wire for String {
+    fn write(&self, w: &mut Writer) {
+        w.text(self);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        r.text().map(Self::from)
+    }
+}
+
+impl Wire for Duration {
+    fn write(&self, w: &mut Writer) {
+        SecsAndNanos { secs: self.as_secs(), nanos: self.subsec_nanos() }.write(w);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let SecsAndNanos { secs, nanos } = SecsAndNanos::read(r)?;
+        if nanos < 1_000_000_000 { Ok(Self::new(secs, nanos)) } else { Err(r.error("integer out of range")) }
+    }
+}
+
+struct SecsAndNanos {
+    secs: u64,
+    nanos: u32,
+}
+
+wire_map!(SecsAndNanos { "secs" => secs, "nanos" => nanos });

@@ -1,11 +1,9 @@
 //! The fields of registrations and answers, each a type of its own.
 
 use super::cbor::{DecodeError, Reader, Wire, Writer, wire_map};
-use crate::ids::{RealmId, SessionId};
 use crate::oprf::{BlindedInput, BlindedOutput, PrivateKey, Proof, PublicKey};
 use crate::scalar::SecretScalar;
 use core::fmt;
-use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -98,14 +96,6 @@ public_bytes!(
     Signature,
     64
 );
-impl RegistrationVersion {
-    /// Draws a version: 16 bytes at once.
-    pub fn random(rng: &mut impl CryptoRng) -> Self {
-        let mut version = [0; 16];
-        rng.fill_bytes(&mut version);
-        Self(version)
-    }
-}
 
 private_bytes!(
     /// Shows that a client derived the unlock key, 16 bytes (section 7). Equality takes constant time.
@@ -175,26 +165,6 @@ impl fmt::Display for InvalidPolicy {
 }
 
 impl core::error::Error for InvalidPolicy {}
-
-impl Wire for RealmId {
-    fn write(&self, w: &mut Writer) {
-        self.0.write(w);
-    }
-
-    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Wire::read(r).map(Self)
-    }
-}
-
-impl Wire for SessionId {
-    fn write(&self, w: &mut Writer) {
-        self.0.write(w);
-    }
-
-    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Wire::read(r).map(Self)
-    }
-}
 
 impl Wire for PublicKey {
     fn write(&self, w: &mut Writer) {

@@ -12,9 +12,6 @@ use alloc::vec::Vec;
 use core::fmt;
 use zeroize::Zeroizing;
 
-/// The longest encoding of a request for secrets, in bytes: Register2 with 256 guesses or more.
-const MAX_REQUEST: usize = 665;
-
 /// The longest answer that fits in its padding, in bytes.
 pub const MAX_RESPONSE: usize = 436;
 
@@ -58,14 +55,6 @@ impl SecretsRequest {
         }
     }
 
-    /// The request's bytes, 7 to 665 of them.
-    #[must_use]
-    pub fn to_cbor(&self) -> Zeroizing<Vec<u8>> {
-        let mut w = Writer::with_capacity(MAX_REQUEST);
-        self.write(&mut w);
-        Zeroizing::new(w.finish())
-    }
-
     /// Decodes a decrypted request. Whether it makes sense for a record is not checked here: see
     /// [`crate::registration::verify_registration`].
     ///
@@ -78,41 +67,21 @@ impl SecretsRequest {
     }
 }
 
-struct Recover2Content {
-    version: RegistrationVersion,
-    blinded_input: BlindedInput,
+pub(super) struct Recover2Content {
+    pub(super) version: RegistrationVersion,
+    pub(super) blinded_input: BlindedInput,
 }
 
 wire_map!(Recover2Content { "version" => version, "oprf_blinded_input" => blinded_input });
 
-struct Recover3Content {
-    version: RegistrationVersion,
-    unlock_key_tag: UnlockKeyTag,
+pub(super) struct Recover3Content {
+    pub(super) version: RegistrationVersion,
+    pub(super) unlock_key_tag: UnlockKeyTag,
 }
 
 wire_map!(Recover3Content { "version" => version, "unlock_key_tag" => unlock_key_tag });
 
-impl Wire for SecretsRequest {
-    fn write(&self, w: &mut Writer) {
-        match self {
-            Self::Register1 => w.text("Register1"),
-            Self::Register2(registration) => {
-                w.variant("Register2");
-                registration.write(w);
-            }
-            Self::Recover1 => w.text("Recover1"),
-            Self::Recover2 { version, blinded_input } => {
-                w.variant("Recover2");
-                Recover2Content { version: *version, blinded_input: *blinded_input }.write(w);
-            }
-            Self::Recover3 { version, unlock_key_tag } => {
-                w.variant("Recover3");
-                Recover3Content { version: *version, unlock_key_tag: unlock_key_tag.clone() }.write(w);
-            }
-            Self::Delete => w.text("Delete"),
-        }
-    }
-
+impl SecretsRequest {
     fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         match r.variant()? {
             Variant::Unit("Register1") => Ok(Self::Register1),
@@ -274,19 +243,19 @@ wire_map!(Recover3Ok {
     "encrypted_secret_commitment" => encrypted_secret_commitment,
 });
 
-struct VersionContent {
-    version: RegistrationVersion,
+pub(super) struct VersionContent {
+    pub(super) version: RegistrationVersion,
 }
 
 wire_map!(VersionContent { "version" => version });
 
-struct RemainingContent {
-    guesses_remaining: u16,
+pub(super) struct RemainingContent {
+    pub(super) guesses_remaining: u16,
 }
 
 wire_map!(RemainingContent { "guesses_remaining" => guesses_remaining });
 
-impl Wire for SecretsResponse {
+impl SecretsResponse {
     fn write(&self, w: &mut Writer) {
         match self {
             Self::Register1 => w.variant_of("Register1", "Ok"),
@@ -306,25 +275,9 @@ impl Wire for SecretsResponse {
             Self::Delete => w.variant_of("Delete", "Ok"),
         }
     }
-
-    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        match r.variant()? {
-            Variant::With("Register1") => read_ok(r).map(|()| Self::Register1),
-            Variant::With("Register2") => read_ok(r).map(|()| Self::Register2),
-            Variant::With("Recover1") => Wire::read(r).map(Self::Recover1),
-            Variant::With("Recover2") => Wire::read(r).map(Self::Recover2),
-            Variant::With("Recover3") => Wire::read(r).map(Self::Recover3),
-            Variant::With("Delete") => read_ok(r).map(|()| Self::Delete),
-            _ => Err(r.error("unknown answer")),
-        }
-    }
 }
 
-fn read_ok(r: &mut Reader<'_>) -> Result<(), DecodeError> {
-    if r.text()? == "Ok" { Ok(()) } else { Err(r.error("unknown answer")) }
-}
-
-impl Wire for Recover1Response {
+impl Recover1Response {
     fn write(&self, w: &mut Writer) {
         match self {
             Self::Ok { version } => {
@@ -335,18 +288,9 @@ impl Wire for Recover1Response {
             Self::NoGuesses => w.text("NoGuesses"),
         }
     }
-
-    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        match r.variant()? {
-            Variant::With("Ok") => VersionContent::read(r).map(|c| Self::Ok { version: c.version }),
-            Variant::Unit("NotRegistered") => Ok(Self::NotRegistered),
-            Variant::Unit("NoGuesses") => Ok(Self::NoGuesses),
-            _ => Err(r.error("unknown answer to Recover1")),
-        }
-    }
 }
 
-impl Wire for Recover2Response {
+impl Recover2Response {
     fn write(&self, w: &mut Writer) {
         match self {
             Self::Ok(evaluated) => {
@@ -358,19 +302,9 @@ impl Wire for Recover2Response {
             Self::NoGuesses => w.text("NoGuesses"),
         }
     }
-
-    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        match r.variant()? {
-            Variant::With("Ok") => Recover2Ok::read(r).map(|ok| Self::Ok(Box::new(ok))),
-            Variant::Unit("VersionMismatch") => Ok(Self::VersionMismatch),
-            Variant::Unit("NotRegistered") => Ok(Self::NotRegistered),
-            Variant::Unit("NoGuesses") => Ok(Self::NoGuesses),
-            _ => Err(r.error("unknown answer to Recover2")),
-        }
-    }
 }
 
-impl Wire for Recover3Response {
+impl Recover3Response {
     fn write(&self, w: &mut Writer) {
         match self {
             Self::Ok(shares) => {
@@ -384,18 +318,6 @@ impl Wire for Recover3Response {
                 RemainingContent { guesses_remaining: *guesses_remaining }.write(w);
             }
             Self::NoGuesses => w.text("NoGuesses"),
-        }
-    }
-
-    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        match r.variant()? {
-            Variant::With("Ok") => Recover3Ok::read(r).map(|ok| Self::Ok(Box::new(ok))),
-            Variant::Unit("VersionMismatch") => Ok(Self::VersionMismatch),
-            Variant::Unit("NotRegistered") => Ok(Self::NotRegistered),
-            Variant::With("BadUnlockKeyTag") => RemainingContent::read(r)
-                .map(|RemainingContent { guesses_remaining }| Self::BadUnlockKeyTag { guesses_remaining }),
-            Variant::Unit("NoGuesses") => Ok(Self::NoGuesses),
-            _ => Err(r.error("unknown answer to Recover3")),
         }
     }
 }
@@ -412,23 +334,6 @@ impl fmt::Display for ResponseTooLong {
 
 impl core::error::Error for ResponseTooLong {}
 
-struct PaddedContent {
-    unpadded_length: u16,
-    padded_bytes: Zeroizing<[u8; MAX_RESPONSE]>,
-}
-
-wire_map!(PaddedContent { "unpadded_length" => unpadded_length, "padded_bytes" => padded_bytes });
-
-impl Wire for Zeroizing<[u8; MAX_RESPONSE]> {
-    fn write(&self, w: &mut Writer) {
-        (**self).write(w);
-    }
-
-    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Wire::read(r).map(Self::new)
-    }
-}
-
 impl SecretsResponse {
     /// The answer's bytes before padding.
     #[must_use]
@@ -436,16 +341,6 @@ impl SecretsResponse {
         let mut w = Writer::with_capacity(MAX_RESPONSE + 1);
         self.write(&mut w);
         Zeroizing::new(w.finish())
-    }
-
-    /// Decodes an answer without padding.
-    ///
-    /// # Errors
-    /// The bytes are not exactly one answer.
-    pub fn from_cbor(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut r = Reader::new(bytes);
-        let response = Self::read(&mut r)?;
-        r.end().map(|()| response)
     }
 
     /// The answer padded to its one length, with the true length always in three bytes (section 13.5), so that
@@ -467,17 +362,5 @@ impl SecretsResponse {
             rest = after;
         }
         Ok(padded)
-    }
-
-    /// Decodes a padded answer, with its length in one, two or three bytes.
-    ///
-    /// # Errors
-    /// The bytes are not a padded answer; the realm is faulty.
-    pub fn from_padded(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut r = Reader::new(bytes);
-        let padded = PaddedContent::read(&mut r)?;
-        r.end()?;
-        let answer = padded.padded_bytes.get(..usize::from(padded.unpadded_length));
-        Self::from_cbor(answer.ok_or_else(|| r.error("length above the padding"))?)
     }
 }

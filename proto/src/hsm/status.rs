@@ -1,9 +1,7 @@
 //! What an HSM says about itself: its limits, its realm, its groups, its wear.
 
-use crate::enrolment::{
-    Attestation, CustodianPolicy, DeviceIdentity, EnrolmentRequest, ExportApproval, Founding,
-};
-use crate::ids::{BuildDigest, Digest, EntryHash, HsmId, Index, Nonce, RealmId, Term, X25519Public};
+use crate::enrolment::{Attestation, CustodianPolicy};
+use crate::ids::{BuildDigest, Digest, EntryHash, HsmId, Index, RealmId, Term, X25519Public};
 use crate::statement::{GroupStatement, MemberStatement};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -64,53 +62,6 @@ pub struct DeviceStatus {
     pub attestation: Attestation,
 }
 
-impl DeviceStatus {
-    /// What tells it from other devices, as it states it.
-    #[must_use]
-    pub const fn identity(&self) -> DeviceIdentity {
-        DeviceIdentity { hsm: self.hsm, device_key: self.device_key, build: self.build }
-    }
-
-    /// The founding of the realm that it holds, as if the realm had been made in it by the running build. `None`
-    /// without a realm; [`RealmStatus::origin`] says whether it was made here.
-    #[must_use]
-    pub fn founding(&self) -> Option<Founding> {
-        self.realm.as_ref().map(|realm| Founding {
-            realm: realm.realm,
-            public_key: realm.public_key,
-            policy: realm.policy.clone(),
-            hsm: self.hsm,
-            build: self.build,
-        })
-    }
-
-    /// What this device asks for, with a nonce from [`ImportNonce`](super::Request::ImportNonce).
-    #[must_use]
-    pub fn request(&self, nonce: Nonce) -> EnrolmentRequest {
-        let DeviceIdentity { hsm: importer, device_key, build } = self.identity();
-        EnrolmentRequest { importer, device_key, build, nonce, attestation: self.attestation.clone() }
-    }
-
-    /// What custodians have to sign so that this device, with a nonce from
-    /// [`ExportNonce`](super::Request::ExportNonce), gives its realm to the one that asks. `None` without a realm.
-    #[must_use]
-    pub fn offer(&self, nonce: Nonce, to: EnrolmentRequest) -> Option<ExportApproval> {
-        self.realm.as_ref().map(|realm| ExportApproval {
-            realm: realm.realm,
-            public_key: realm.public_key,
-            exporter: self.hsm,
-            exporter_build: self.build,
-            exporter_nonce: nonce,
-            importer: to.importer,
-            device_key: to.device_key,
-            importer_build: to.build,
-            importer_nonce: to.nonce,
-            attestation: to.attestation,
-            policy: realm.policy.clone(),
-        })
-    }
-}
-
 /// How worn an HSM's NVRAM is. Hosts could count this themselves: every write is caused by a request of theirs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Wear {
@@ -126,15 +77,6 @@ pub struct Wear {
     /// How many erases there were, over all units, since the NVRAM began to count.
     #[n(3)]
     pub erases: u64,
-}
-
-impl Wear {
-    /// Roughly how often each unit in use was erased: they are used in turn.
-    #[must_use]
-    pub fn erases_per_unit(&self) -> u64 {
-        let good = self.units.saturating_sub(self.bad_units).max(1);
-        self.erases.div_ceil(u64::from(good))
-    }
 }
 
 /// What an HSM says about its realm.
@@ -155,8 +97,8 @@ pub struct RealmStatus {
     /// That this HSM holds the realm's keys.
     #[n(4)]
     pub member: MemberStatement,
-    /// The key with which agents derive record ids ([`record_id`](super::record_id)). Known to hosts; keeps user names
-    /// out of the store.
+    /// The key with which agents derive record ids (`record_id`). Known to hosts; keeps user names out of
+    /// the store.
     #[n(5)]
     pub record_id_key: Digest,
     /// Where the seed came from.

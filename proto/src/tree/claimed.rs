@@ -11,6 +11,9 @@ use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
+#[cfg(feature = "outside")]
+mod claim;
+
 /// A tree, or a part of one, as somebody sent it. Holding one proves nothing; [`ClaimedTree::verify`] does.
 ///
 /// CBOR: an array of nodes, each before its left side and that before its right side. A node is one of
@@ -67,13 +70,6 @@ impl ClaimedTree {
     #[must_use]
     pub const fn nodes(&self) -> usize {
         self.nodes
-    }
-
-    /// Its bytes.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let written = minicbor::to_vec(self);
-        debug_assert!(written.is_ok(), "a vector takes every byte");
-        written.unwrap_or_default()
     }
 
     /// Checks that this is the tree at `prefix` with the root `expected`, or a part of it: hashes everything, sealed
@@ -141,31 +137,6 @@ fn canonical(left: &Node, right: &Node) -> bool {
     }
 }
 
-impl Tree {
-    /// Its bytes, as [`ClaimedTree::decode`] reads them.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        ClaimedTree::from(self).to_bytes()
-    }
-}
-
-impl From<&Tree> for ClaimedTree {
-    fn from(tree: &Tree) -> Self {
-        let mut e = Encoder::new(Vec::new());
-        let mut nodes = 0_usize;
-        let mut open = vec![&tree.root];
-        while let Some(node) = open.pop() {
-            let written = e.encode(ClaimedNode::from(node)).is_ok();
-            debug_assert!(written, "a vector takes every byte");
-            nodes = nodes.saturating_add(1);
-            if let Node::Inner(inner) = node {
-                open.extend([inner.right(), inner.left()]);
-            }
-        }
-        Self { bytes: e.into_writer(), nodes }
-    }
-}
-
 impl<C> Encode<C> for ClaimedTree {
     fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {
         e.array(self.nodes as u64)?;
@@ -182,34 +153,6 @@ impl<'b, C> Decode<'b, C> for ClaimedTree {
         }
         let bytes = d.input().get(from..d.position()).unwrap_or_default().into();
         Ok(Self { bytes, nodes })
-    }
-}
-
-impl<'a> From<&'a Node> for ClaimedNode<'a> {
-    /// Without what is below it.
-    fn from(node: &'a Node) -> Self {
-        match node {
-            Node::Empty => Self::Empty,
-            Node::Inner(_) => Self::Inner,
-            Node::Stub(digest) => Self::Stub(*digest),
-            Node::Leaf(leaf) => match leaf.sealed() {
-                Some(sealed) => Self::Leaf(leaf.record_id(), sealed),
-                None => Self::Unread(leaf.record_id(), leaf.sealed_digest()),
-            },
-        }
-    }
-}
-
-impl<C> Encode<C> for ClaimedNode<'_> {
-    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {
-        match self {
-            Self::Empty => e.array(1)?.u8(0)?,
-            Self::Inner => e.array(1)?.u8(1)?,
-            Self::Stub(digest) => e.array(2)?.u8(2)?.bytes(&digest.0)?,
-            Self::Unread(id, digest) => e.array(3)?.u8(3)?.bytes(&id.0)?.bytes(&digest.0)?,
-            Self::Leaf(id, sealed) => e.array(3)?.u8(4)?.bytes(&id.0)?.bytes(sealed)?,
-        };
-        Ok(())
     }
 }
 

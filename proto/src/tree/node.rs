@@ -7,6 +7,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::{fmt, mem};
 
+#[cfg(feature = "outside")]
+mod host;
+
 /// One place in a tree.
 #[derive(Clone, Default)]
 pub(super) enum Node {
@@ -56,14 +59,6 @@ impl Node {
     pub(super) fn hash(depth: u16, left: &Self, right: &Self) -> Digest {
         hash(label::NODE, &[&depth.to_be_bytes(), &left.digest().0, &right.digest().0])
     }
-
-    /// The same place with nothing opened.
-    pub(super) fn closed(&self) -> Self {
-        match self {
-            Self::Empty => Self::Empty,
-            opened => Self::Stub(opened.digest()),
-        }
-    }
 }
 
 impl Leaf {
@@ -79,16 +74,6 @@ impl Leaf {
     fn build(record_id: RecordId, sealed_digest: Digest, sealed: Option<Arc<[u8]>>) -> Arc<Self> {
         let digest = hash(label::LEAF, &[&record_id.0, &sealed_digest.0]);
         Arc::new(Self { record_id, sealed_digest, sealed, digest })
-    }
-
-    pub(super) fn without_sealed(&self) -> Arc<Self> {
-        Arc::new(Self { sealed: None, ..*self })
-    }
-
-    /// Its digest, which is the same with or without its sealed bytes.
-    #[cfg(feature = "pages")]
-    pub(super) const fn digest(&self) -> Digest {
-        self.digest
     }
 
     /// The digest that a leaf has for these sealed bytes.
@@ -126,18 +111,6 @@ impl fmt::Debug for Leaf {
 }
 
 impl Inner {
-    pub(super) const fn digest(&self) -> Digest {
-        self.digest
-    }
-
-    pub(super) const fn left(&self) -> &Node {
-        &self.left
-    }
-
-    pub(super) const fn right(&self) -> &Node {
-        &self.right
-    }
-
     pub(super) fn children(&self) -> (Node, Node) {
         (self.left.clone(), self.right.clone())
     }

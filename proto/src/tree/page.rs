@@ -4,7 +4,7 @@
 //! opens every inner node above that depth; inner nodes at that depth are stubs, each the top of the next page. Leaves
 //! are in the page where they stand, without their sealed bytes. Since leaves are never removed, neither are pages.
 //!
-//! Only hosts use this: the feature `pages` is off in an HSM. A host is not trusted, but neither does it trust its
+//! Only hosts use this: the feature `outside` is off in an HSM. A host is not trusted, but neither does it trust its
 //! store: what comes from there is a [`Page`] and counts only under a node that has its digest ([`Tree::open_page`]).
 
 use super::claimed::ClaimedTree;

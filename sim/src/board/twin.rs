@@ -1,9 +1,9 @@
 //! What the software HSM answers where a board answered: with the same limits, the same name, and the same entropy.
 
 use crate::Error;
-use strongroom_hsm::{Config, Core, Drbg, MemoryFlash};
+use strongroom_hsm::{Config, Core, Drbg};
 use strongroom_proto::hsm::{DeviceStatus, Reply};
-use strongroom_testkit::{Entropy, Event, GEOMETRY, TestEnv};
+use strongroom_testkit::{Entropy, Event, GEOMETRY, MemoryFlash, TestEnv};
 
 /// Checks that what a board answered to real agents is what the software HSM would have answered. Returns the number of
 /// replies.

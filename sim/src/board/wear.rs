@@ -3,12 +3,12 @@
 use crate::Error;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use strongroom_hsm::{Config, Core, Flash, FlashError, Geometry, MemoryFlash};
+use strongroom_hsm::{Config, Core, Flash, FlashError, Geometry};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{CaptureOutcome, CustodianPolicy, GroupEntries, MAX_GROUPS, Reply, Request};
 use strongroom_proto::ids::{BuildDigest, GroupId};
 use strongroom_testkit::founding::{make_group, make_realm, member};
-use strongroom_testkit::{Hsm, TestEnv};
+use strongroom_testkit::{Hsm, MemoryFlash, TestEnv};
 
 /// NVRAM as the firmware uses the board's flash: `hsm/firmware/src/cfi.rs`.
 const GEOMETRY: Geometry = Geometry { units: 32, unit_bytes: 256 << 10, write_bytes: 4 };

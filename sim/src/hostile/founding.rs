@@ -5,11 +5,11 @@ use super::clients::Clients;
 use super::keys::{RealmKeys, device_key};
 use super::parts::{DEVICES, MAX_PENDING_ENTRIES, MEMBERS, Planted};
 use ed25519_dalek::SigningKey;
-use strongroom_hsm::{Config, MemoryFlash};
+use strongroom_hsm::Config;
 use strongroom_proto::hsm::{DeviceStatus, RealmStatus};
 use strongroom_proto::ids::{HsmId, Nonce};
 use strongroom_testkit::founding::{approval, enrol, export, make_realm};
-use strongroom_testkit::{Bug, Custodians, Device, Hsm, Tape};
+use strongroom_testkit::{Bug, Custodians, Device, Hsm, MemoryFlash, Tape};
 
 /// The device key of the oracle.
 const ORACLE_SECRET: [u8; 32] = [0x0c; 32];

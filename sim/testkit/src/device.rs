@@ -3,9 +3,10 @@
 
 use crate::core::{Bug, Core};
 use crate::env::{CutFlash, TestEnv};
+use crate::flash::MemoryFlash;
 use crate::founding::Hsm;
 use crate::tape::{Randomness, Tape};
-use strongroom_hsm::{Config, MemoryFlash};
+use strongroom_hsm::Config;
 use strongroom_proto::hsm::{Reply, Request};
 
 /// One HSM.

@@ -1,11 +1,12 @@
 //! The environment of a core under test: any flash, any generator, and a console that the test reads.
 
+use crate::flash::MemoryFlash;
 use rand::rngs::StdRng;
 use rand::{CryptoRng, Rng, SeedableRng, TryCryptoRng, TryRng};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Arguments;
-use strongroom_hsm::{Env, Flash, FlashError, Geometry, MemoryFlash};
+use strongroom_hsm::{Env, Flash, FlashError, Geometry};
 use strongroom_proto::enrolment::Attestation;
 use strongroom_proto::ids::Digest;
 

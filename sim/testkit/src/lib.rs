@@ -10,6 +10,7 @@ mod device;
 pub mod env;
 #[cfg(feature = "store")]
 pub mod faulty;
+mod flash;
 pub mod founding;
 mod names;
 pub mod tape;
@@ -18,6 +19,7 @@ mod user;
 pub use core::Bug;
 pub use device::Device;
 pub use env::{CutFlash, GEOMETRY, Scripted, TestEnv};
+pub use flash::MemoryFlash;
 pub use founding::{Custodians, Hsm};
 pub use names::request_name;
 pub use tape::{Entropy, Event, Randomness, Tape};
