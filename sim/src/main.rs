@@ -185,6 +185,9 @@ enum Command {
         /// Guesses that may be charged.
         #[arg(long, default_value_t = 1)]
         guesses: usize,
+        /// One read without a write happens too.
+        #[arg(long)]
+        reads: bool,
         /// Number of states after which to stop.
         #[arg(long, default_value_t = 5_000_000)]
         states: usize,
@@ -270,8 +273,8 @@ async fn execute(arguments: Arguments) -> ExitCode {
             chaos::run(&chaos::Options { seed, minutes, store, users, keep }).await
         }
         Command::Failover { trials, store } => chaos::failover(trials, store).await,
-        Command::Model { members, entries, guesses, states } => {
-            explore_model(&Bounds { members, entries, guesses, states })
+        Command::Model { members, entries, guesses, reads, states } => {
+            explore_model(&Bounds { members, entries, guesses, reads, states })
         }
         Command::Hostile { planted_bugs: true, .. } => hunt_planted_bugs(),
         Command::Hostile { replay: Some(file), .. } => replay_trace(&file),

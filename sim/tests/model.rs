@@ -6,7 +6,7 @@ use strongroom_sim::model::{Action, Forbidden, Model, Rule};
 #[test]
 fn every_promise_holds_whatever_a_small_group_does() {
     for (members, entries, guesses) in [(2, 3, 0), (2, 2, 1), (3, 2, 0)] {
-        let bounds = Bounds { members, entries, guesses, states: 100_000 };
+        let bounds = Bounds { members, entries, guesses, reads: false, states: 100_000 };
         let Explored { states, exhausted, broken } = explore(&bounds, None);
         assert_eq!(broken, None, "{bounds:?}");
         assert!(exhausted && states > 1_000, "{states} states");
@@ -28,7 +28,7 @@ fn without_a_rule_a_promise_breaks() {
 
 #[test]
 fn leading_from_any_entry_breaks_nothing() {
-    let bounds = Bounds { members: 2, entries: 2, guesses: 1, states: 100_000 };
+    let bounds = Bounds { members: 2, entries: 2, guesses: 1, reads: false, states: 100_000 };
     let Explored { exhausted, broken, .. } = explore(&bounds, Some(Rule::LeadFromCaptured));
     assert!(exhausted && broken.is_none());
 }

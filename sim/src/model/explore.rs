@@ -16,6 +16,9 @@ pub struct Bounds {
     pub entries: usize,
     /// Guesses that one chain may charge. A guess is an entry with a reply.
     pub guesses: usize,
+    /// Whether an answer to a read may wait, one at a time. Then one read is made, and what its answer breaks ends the
+    /// search.
+    pub reads: bool,
     /// Number of states after which to stop.
     pub states: usize,
 }
@@ -25,19 +28,26 @@ impl Bounds {
     /// the HSM, equality with the captured entry stands in for the check of its MAC.
     #[must_use]
     pub const fn for_rule(rule: Rule) -> Option<Self> {
-        let (members, entries, guesses) = match rule {
+        let (members, entries, guesses, reads) = match rule {
             Rule::LeadFromCaptured => return None,
-            Rule::JumpIsExact | Rule::CaptureFollows => (2, 3, 0),
-            Rule::CountOnce => (3, 3, 0),
-            Rule::LeaderStates => (3, 2, 0),
-            Rule::RepliesLast | Rule::ReleaseByAncestry => (2, 2, 1),
+            Rule::JumpIsExact | Rule::CaptureFollows => (2, 3, 0, false),
+            Rule::CountOnce => (3, 3, 0, false),
+            Rule::LeaderStates => (3, 2, 0, false),
+            Rule::RepliesLast | Rule::ReleaseByAncestry => (2, 2, 1, false),
             Rule::JumpIsCommitted
             | Rule::JumpIsForward
             | Rule::NvramFirst
             | Rule::OwnCounted
-            | Rule::Majority => (2, 2, 0),
+            | Rule::Majority => (2, 2, 0, false),
+            Rule::LeadDropsReads
+            | Rule::FreshHasNonce
+            | Rule::NonceAfterRead
+            | Rule::LeaderStatesFresh
+            | Rule::FreshByHash
+            | Rule::FreshNotAhead
+            | Rule::ReadWaitsForCommit => (3, 2, 0, true),
         };
-        Some(Self { members, entries, guesses, states: 1_000_000 })
+        Some(Self { members, entries, guesses, reads, states: 10_000_000 })
     }
 }
 
@@ -99,6 +109,11 @@ fn way(steps: &[(usize, Action)]) -> Vec<Action> {
 
 /// Everything that may happen next.
 fn successors(model: &Model, bounds: &Bounds) -> Vec<(Action, Model)> {
+    let waits = (0..bounds.members).any(|member| model.reads(member) > 0);
+    if model.begun_reads > 0 && !waits {
+        // The one read is over; what follows is what happens without reads.
+        return Vec::new();
+    }
     let entries = model.entries();
     let mut actions = Vec::new();
     for member in 0..bounds.members {
@@ -112,6 +127,9 @@ fn successors(model: &Model, bounds: &Bounds) -> Vec<(Action, Model)> {
             }
         }
         actions.push(Action::StepDown { member });
+        if bounds.reads {
+            actions.extend(reading(model, member));
+        }
         for to in 0..entries {
             actions.push(Action::Lead { member, from: to });
             actions.push(Action::Capture { member, to });
@@ -134,6 +152,26 @@ fn successors(model: &Model, bounds: &Bounds) -> Vec<(Action, Model)> {
     successors
 }
 
+/// What a member may do for the one read.
+fn reading(model: &Model, member: usize) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let begun = model.begun_reads > 0;
+    if !begun {
+        actions.extend(model.may_read(member).into_iter().map(|of| Action::Read { member, of }));
+    }
+    // A nonce drawn again only forgets what was stated to the first. One drawn before the read is of use where that rule
+    // is left out.
+    let early = !begun && model.without == Some(Rule::NonceAfterRead);
+    let first = (0..model.members.len()).all(|member| !model.has_nonce(member));
+    if first && (model.reads(member) > 0 || early) {
+        actions.push(Action::DrawNonce { member });
+    }
+    let leaders = (0..model.members.len()).filter(|leader| model.has_nonce(*leader));
+    actions.extend(leaders.map(|leader| Action::StateFresh { member, leader }));
+    actions.push(Action::Confirm { member });
+    actions
+}
+
 impl Model {
     /// The promise that no longer holds: one chain, the guess limit, or that no member forgets what was committed.
     #[must_use]
@@ -143,6 +181,9 @@ impl Model {
         let newest = committed().max_by_key(|at| self.index(*at)).unwrap_or(0);
         if !committed().all(|at| self.is_on(at, newest)) {
             return Some("two entries that conflict are committed");
+        }
+        if self.broken_read.is_some() {
+            return self.broken_read;
         }
         if nodes().filter(|(_, node)| node.replies == Replies::Released).count() > guesses {
             return Some("more guesses are answered than the limit");
@@ -169,13 +210,17 @@ fn fingerprint(model: &Model, orders: &[Vec<usize>]) -> u64 {
 fn subtree(model: &Model, children: &[Vec<usize>], order: &[usize], at: usize) -> u64 {
     let node = &model.nodes[at];
     let mut hasher = DefaultHasher::new();
-    (node.committed, node.replies).hash(&mut hasher);
+    (node.committed, node.replies, model.begun_reads).hash(&mut hasher);
     for member in order {
         let of = &model.members[*member];
         let (leading, base, newest) = of
             .leadership
             .map_or((false, false, false), |l| (l.leading && l.newest == at, l.base == at, l.newest == at));
         (node.stated >> member & 1, of.captured == at, leading, base, newest).hash(&mut hasher);
+        let reads = of.reading.reads.iter();
+        reads.for_each(|r| (r.of == at, r.at == at, r.floor == at, r.covered).hash(&mut hasher));
+        let said = |by| of.reading.nonce.as_ref().map(|said| said.contains(&(by, at)));
+        order.iter().for_each(|by| said(*by).hash(&mut hasher));
     }
     let mut below: Vec<u64> = children[at].iter().map(|at| subtree(model, children, order, *at)).collect();
     below.sort_unstable();

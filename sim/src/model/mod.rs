@@ -8,10 +8,12 @@
 //! The invariants of `docs/protocol.md` section 11 that are about the log are here: 1 to 4 and 10.
 
 pub mod explore;
+mod reads;
 mod trace;
 
 pub use trace::{Counts, Departure, Trace};
 
+use reads::Reading;
 use std::fmt;
 
 /// An entry's number. 0 stands for what is before the first entry.
@@ -60,6 +62,30 @@ pub enum Action {
         /// Who.
         member: usize,
     },
+    /// Answers from its newest entry, without making one, and keeps the answer.
+    Read {
+        /// Who.
+        member: usize,
+        /// The own entry that last changed what is read; the first own one, if an older entry did.
+        of: Number,
+    },
+    /// Draws a nonce, in place of any earlier one.
+    DrawNonce {
+        /// Who.
+        member: usize,
+    },
+    /// States with a leader's open nonce what it has captured.
+    StateFresh {
+        /// Who.
+        member: usize,
+        /// Whose nonce.
+        leader: usize,
+    },
+    /// Counts statements with the open nonce, and releases answers that wait for it.
+    Confirm {
+        /// Who.
+        member: usize,
+    },
     /// Loses its RAM, perhaps in the middle of a capture.
     Restart {
         /// Who.
@@ -96,11 +122,25 @@ pub enum Rule {
     ReleaseByAncestry,
     /// A leader begins with the captured entry.
     LeadFromCaptured,
+    /// Beginning to lead again drops the answers that wait.
+    LeadDropsReads,
+    /// Statements that a read waits for have the leader's nonce.
+    FreshHasNonce,
+    /// The nonce is drawn after the read.
+    NonceAfterRead,
+    /// The leader counts for a read by its own statement alone.
+    LeaderStatesFresh,
+    /// Statements that a read waits for are of own entries, by hash.
+    FreshByHash,
+    /// And of none that come after the newest own one.
+    FreshNotAhead,
+    /// An answer waits for the commit of the entry that it gives away.
+    ReadWaitsForCommit,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 19] = [
         Self::JumpIsCommitted,
         Self::JumpIsExact,
         Self::JumpIsForward,
@@ -113,6 +153,13 @@ impl Rule {
         Self::RepliesLast,
         Self::ReleaseByAncestry,
         Self::LeadFromCaptured,
+        Self::LeadDropsReads,
+        Self::FreshHasNonce,
+        Self::NonceAfterRead,
+        Self::LeaderStatesFresh,
+        Self::FreshByHash,
+        Self::FreshNotAhead,
+        Self::ReadWaitsForCommit,
     ];
 }
 
@@ -164,6 +211,7 @@ struct Leadership {
 struct Member {
     captured: Number,
     leadership: Option<Leadership>,
+    reading: Reading,
 }
 
 /// One group.
@@ -172,6 +220,9 @@ pub struct Model {
     nodes: Vec<Node>,
     members: Vec<Member>,
     without: Option<Rule>,
+    /// What a released answer broke.
+    broken_read: Option<&'static str>,
+    begun_reads: usize,
 }
 
 type Checked = Result<(), &'static str>;
@@ -187,7 +238,7 @@ impl Model {
         // Every member begins before the first entry, so a majority has captured that place.
         let root =
             Node { parent: 0, index: 0, stated: (1 << members) - 1, committed: true, replies: Replies::None };
-        Self { nodes: vec![root], members: vec![Member::default(); members], without }
+        Self { nodes: vec![root], members: vec![Member::default(); members], without, broken_read: None, begun_reads: 0 }
     }
 
     /// Does what an HSM did, or says why the HSM cannot have done it.
@@ -202,6 +253,10 @@ impl Model {
             Action::Jump { member, to } => self.jump(member, to),
             Action::Commit { member, entry } => self.commit(member, entry),
             Action::StepDown { member } => self.step_down(member),
+            Action::Read { member, of } => self.read(member, of),
+            Action::DrawNonce { member } => self.draw_nonce(member),
+            Action::StateFresh { member, leader } => self.state_fresh(member, leader),
+            Action::Confirm { member } => self.confirm(member).map(drop),
             Action::Restart { member, captured } => self.restart(member, captured),
         };
         done.map_err(|why| Forbidden { action, why })
@@ -276,6 +331,7 @@ impl Model {
             self.nodes[entry].replies = Replies::Dropped;
         }
         self.members[member].leadership = None;
+        self.members[member].reading = Reading::default();
     }
 
     fn state(&mut self, member: usize) {
@@ -286,8 +342,13 @@ impl Model {
     fn lead(&mut self, member: usize, from: Number) -> Checked {
         let captured = self.members[member].captured == from;
         check(captured || !self.keeps(Rule::LeadFromCaptured), "a leader begins with the captured entry")?;
+        let reading = std::mem::take(&mut self.members[member].reading);
         self.drop_leadership(member);
-        self.members[member].leadership = Some(Leadership { leading: true, base: from, newest: from });
+        if !self.keeps(Rule::LeadDropsReads) {
+            self.members[member].reading = reading;
+        }
+        let leadership = Leadership { leading: true, base: from, newest: from };
+        self.members[member].leadership = Some(leadership);
         Ok(())
     }
 
@@ -344,6 +405,7 @@ impl Model {
         if let Some(leadership) = &mut self.members[member].leadership {
             leadership.leading = false;
         }
+        self.members[member].reading = Reading::default();
     }
 
     fn may_jump(&self, member: usize, to: Number) -> Checked {
@@ -442,6 +504,14 @@ impl fmt::Display for Action {
             Self::Jump { member, to } => write!(f, "HSM {member} jumps to #{to}"),
             Self::Commit { member, entry } => write!(f, "HSM {member} commits #{entry}"),
             Self::StepDown { member } => write!(f, "HSM {member} steps down"),
+            Self::Read { member, of } => {
+                write!(f, "HSM {member} answers a read of what its own #{of} last changed, and keeps the answer")
+            }
+            Self::DrawNonce { member } => write!(f, "HSM {member} draws a nonce"),
+            Self::StateFresh { member, leader } => {
+                write!(f, "HSM {member} states to the nonce of HSM {leader} what it has captured")
+            }
+            Self::Confirm { member } => write!(f, "HSM {member} counts what was stated to its nonce"),
             Self::Restart { member, captured } => {
                 write!(f, "HSM {member} restarts with #{captured} captured")
             }
