@@ -25,11 +25,12 @@ pub struct Bounds {
 
 impl Bounds {
     /// A small group in which a promise breaks without this rule. Without [`Rule::LeadFromCaptured`] none breaks: in
-    /// the HSM, equality with the captured entry stands in for the check of its MAC.
+    /// the HSM, equality with the captured entry stands in for the check of its MAC. Without
+    /// [`Rule::LeaderStatesFresh`] none breaks either: whoever leads has captured an own entry, or it would have stopped.
     #[must_use]
     pub const fn for_rule(rule: Rule) -> Option<Self> {
         let (members, entries, guesses, reads) = match rule {
-            Rule::LeadFromCaptured => return None,
+            Rule::LeadFromCaptured | Rule::LeaderStatesFresh => return None,
             Rule::JumpIsExact | Rule::CaptureFollows => (2, 3, 0, false),
             Rule::CountOnce => (3, 3, 0, false),
             Rule::LeaderStates => (3, 2, 0, false),
@@ -42,7 +43,6 @@ impl Bounds {
             Rule::LeadDropsReads
             | Rule::FreshHasNonce
             | Rule::NonceAfterRead
-            | Rule::LeaderStatesFresh
             | Rule::FreshByHash
             | Rule::FreshNotAhead
             | Rule::ReadWaitsForCommit => (3, 2, 0, true),
@@ -210,7 +210,7 @@ fn fingerprint(model: &Model, orders: &[Vec<usize>]) -> u64 {
 fn subtree(model: &Model, children: &[Vec<usize>], order: &[usize], at: usize) -> u64 {
     let node = &model.nodes[at];
     let mut hasher = DefaultHasher::new();
-    (node.committed, node.replies, model.begun_reads).hash(&mut hasher);
+    (node.committed, node.replies, model.begun_reads, model.broken_read).hash(&mut hasher);
     for member in order {
         let of = &model.members[*member];
         let (leading, base, newest) = of

@@ -122,7 +122,7 @@ pub enum Rule {
     ReleaseByAncestry,
     /// A leader begins with the captured entry.
     LeadFromCaptured,
-    /// Beginning to lead again drops the answers that wait.
+    /// Whoever stops leading, or begins to lead again, drops the answers that wait.
     LeadDropsReads,
     /// Statements that a read waits for have the leader's nonce.
     FreshHasNonce,
@@ -238,7 +238,13 @@ impl Model {
         // Every member begins before the first entry, so a majority has captured that place.
         let root =
             Node { parent: 0, index: 0, stated: (1 << members) - 1, committed: true, replies: Replies::None };
-        Self { nodes: vec![root], members: vec![Member::default(); members], without, broken_read: None, begun_reads: 0 }
+        Self {
+            nodes: vec![root],
+            members: vec![Member::default(); members],
+            without,
+            broken_read: None,
+            begun_reads: 0,
+        }
     }
 
     /// Does what an HSM did, or says why the HSM cannot have done it.
@@ -405,7 +411,9 @@ impl Model {
         if let Some(leadership) = &mut self.members[member].leadership {
             leadership.leading = false;
         }
-        self.members[member].reading = Reading::default();
+        if self.keeps(Rule::LeadDropsReads) {
+            self.members[member].reading = Reading::default();
+        }
     }
 
     fn may_jump(&self, member: usize, to: Number) -> Checked {
@@ -505,7 +513,10 @@ impl fmt::Display for Action {
             Self::Commit { member, entry } => write!(f, "HSM {member} commits #{entry}"),
             Self::StepDown { member } => write!(f, "HSM {member} steps down"),
             Self::Read { member, of } => {
-                write!(f, "HSM {member} answers a read of what its own #{of} last changed, and keeps the answer")
+                write!(
+                    f,
+                    "HSM {member} answers a read of what its own #{of} last changed, and keeps the answer"
+                )
             }
             Self::DrawNonce { member } => write!(f, "HSM {member} draws a nonce"),
             Self::StateFresh { member, leader } => {

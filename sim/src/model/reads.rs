@@ -87,9 +87,14 @@ impl Model {
     pub(super) fn confirm(&mut self, member: usize) -> Result<usize, &'static str> {
         let leadership = self.members[member].leadership.ok_or("it neither leads nor has led")?;
         check(self.has_nonce(member), "there is no open nonce")?;
-        check(self.fresh_votes(member, leadership) >= self.majority(), "no majority has stated an own entry")?;
+        check(
+            self.fresh_votes(member, leadership) >= self.majority(),
+            "no majority has stated an own entry",
+        )?;
         let reading = std::mem::take(&mut self.members[member].reading);
-        let leaves = |read: &Read| read.covered && (self.is_committed(read.of) || !self.keeps(Rule::ReadWaitsForCommit));
+        let leaves = |read: &Read| {
+            read.covered && (self.is_committed(read.of) || !self.keeps(Rule::ReadWaitsForCommit))
+        };
         let (left, kept): (Vec<Read>, Vec<Read>) = reading.reads.into_iter().partition(leaves);
         for read in &left {
             self.judge(read);
