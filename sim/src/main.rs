@@ -185,7 +185,7 @@ enum Command {
         /// Guesses that may be charged.
         #[arg(long, default_value_t = 1)]
         guesses: usize,
-        /// One read without a write happens too.
+        /// Let one read without a write happen too, and leave out the rules about reads: that takes minutes.
         #[arg(long)]
         reads: bool,
         /// Number of states after which to stop.
@@ -375,7 +375,11 @@ fn explore_model(bounds: &Bounds) -> Result<(), Error> {
     }
     println!("every promise holds\n\nwithout a rule, in a group as small as it takes:");
     for rule in Rule::ALL {
-        let found = Bounds::for_rule(rule).map(|bounds| explore(&bounds, Some(rule)).broken);
+        let smallest = Bounds::for_rule(rule);
+        if smallest.is_some_and(|smallest| smallest.reads && !bounds.reads) {
+            continue;
+        }
+        let found = smallest.map(|smallest| explore(&smallest, Some(rule)).broken);
         match found {
             None => println!("\n{rule:?}: nothing breaks"),
             Some(None) => return Err(format!("nothing breaks without {rule:?}").into()),
