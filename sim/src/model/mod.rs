@@ -13,7 +13,6 @@ mod trace;
 
 pub use trace::{Counts, Departure, Trace};
 
-use reads::Reading;
 use std::fmt;
 
 /// An entry's number. 0 stands for what is before the first entry.
@@ -205,6 +204,27 @@ struct Leadership {
     leading: bool,
     base: Number,
     newest: Number,
+}
+
+/// An answer that waits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Read {
+    /// The own entry that last changed what was read; the first own entry, if an older one did.
+    of: Number,
+    /// The newest own entry at that time. What was read is what the chain up to here says.
+    at: Number,
+    /// The newest entry that was committed at that time. No rule looks at it: the promise does.
+    floor: Number,
+    /// Whether the open nonce was drawn after the read.
+    covered: bool,
+}
+
+/// What a leader keeps for reads.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+struct Reading {
+    reads: Vec<Read>,
+    /// What members have said to the open nonce: who, and which entry it had captured. `None` without one.
+    nonce: Option<Vec<(usize, Number)>>,
 }
 
 #[derive(Clone, Default, Debug)]

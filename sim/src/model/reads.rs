@@ -4,28 +4,7 @@
 //! Owns the two promises about a read: the answer is no older than what was committed when the read began, and it gives
 //! away nothing that is not committed. Both are judged when an answer is released, and remembered.
 
-use super::{Checked, Leadership, Model, Number, Rule, check};
-
-/// An answer that waits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Read {
-    /// The own entry that last changed what was read; the first own entry, if an older one did.
-    pub(super) of: Number,
-    /// The newest own entry at that time. What was read is what the chain up to here says.
-    pub(super) at: Number,
-    /// The newest entry that was committed at that time. No rule looks at it: the promise does.
-    pub(super) floor: Number,
-    /// Whether the open nonce was drawn after the read.
-    pub(super) covered: bool,
-}
-
-/// What a leader keeps for reads.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub(super) struct Reading {
-    pub(super) reads: Vec<Read>,
-    /// What members have said to the open nonce: who, and which entry it had captured. `None` without one.
-    pub(super) nonce: Option<Vec<(usize, Number)>>,
-}
+use super::{Checked, Leadership, Model, Number, Read, Rule, check};
 
 impl Model {
     /// The answers that a member keeps for reads.
