@@ -211,16 +211,22 @@ fn subtree(model: &Model, children: &[Vec<usize>], order: &[usize], at: usize) -
     let node = &model.nodes[at];
     let mut hasher = DefaultHasher::new();
     (node.committed, node.replies, model.begun_reads, model.broken_read).hash(&mut hasher);
-    for member in order {
+    for (place, member) in order.iter().enumerate() {
         let of = &model.members[*member];
         let (leading, base, newest) = of
             .leadership
             .map_or((false, false, false), |l| (l.leading && l.newest == at, l.base == at, l.newest == at));
         (node.stated >> member & 1, of.captured == at, leading, base, newest).hash(&mut hasher);
-        let reads = of.reading.reads.iter();
-        reads.for_each(|r| (r.of == at, r.at == at, r.floor == at, r.covered).hash(&mut hasher));
-        let said = |by| of.reading.nonce.as_ref().map(|said| said.contains(&(by, at)));
-        order.iter().for_each(|by| said(*by).hash(&mut hasher));
+        let reading = &of.reading;
+        if reading.reads.is_empty() && reading.nonce.is_none() {
+            continue;
+        }
+        reading
+            .reads
+            .iter()
+            .for_each(|r| (r.of == at, r.at == at, r.floor == at, r.covered).hash(&mut hasher));
+        let said = |by| reading.nonce.as_ref().map(|said| said.contains(&(by, at)));
+        order.iter().for_each(|by| (place, said(*by)).hash(&mut hasher));
     }
     let mut below: Vec<u64> = children[at].iter().map(|at| subtree(model, children, order, *at)).collect();
     below.sort_unstable();
