@@ -6,6 +6,7 @@ use common::{Rig, User, evaluations};
 use strongroom_hsm::{Flash, FlashError, Geometry};
 use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsResponse};
 use strongroom_proto::hsm::{Outcome, Reply, SessionRefusal};
+use strongroom_proto::oprf::verify;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Tree;
 use strongroom_testkit::MemoryFlash;
@@ -48,6 +49,22 @@ fn a_record_locks_after_its_last_guess_and_the_right_tag_still_opens_it() {
     assert_eq!(answers[2], SecretsResponse::Recover2(Recover2Response::NoGuesses));
     assert!(matches!(answers[3], SecretsResponse::Recover3(Recover3Response::Ok(_))));
     assert!(matches!(answers[4], SecretsResponse::Recover2(Recover2Response::Ok(_))));
+}
+
+#[test]
+fn a_guess_is_evaluated_and_proven_under_the_registered_key() {
+    let mut rig = Rig::new(1, None);
+    let mut tree = Tree::new(Prefix::WHOLE);
+    rig.lead(0, None);
+    let mut user = User::new(&rig, 1, 2);
+    rig.open(0, &mut user);
+    let point = user.point();
+    let requests = [user.register2(), user.recover2_with(point)];
+    let (_, replies) = rig.run(0, &mut tree, &requests);
+    let answers: Vec<SecretsResponse> = replies.iter().map(|r| user.read(r)).collect();
+    let SecretsResponse::Recover2(Recover2Response::Ok(ok)) = &answers[1] else { panic!("{:?}", answers[1]) };
+    let registered = &user.registration.oprf_signed_public_key.public_key;
+    verify(registered, &point, &ok.oprf_blinded_result, &ok.oprf_proof).expect("of the registered key");
 }
 
 #[test]

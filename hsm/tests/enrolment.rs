@@ -42,6 +42,8 @@ fn a_device_shows_what_custodians_compare_at_each_start_and_when_it_gets_a_realm
                 && shows(device, status.founding().expect("a realm").parts())
         );
     }
+    let [exporter, ..] = rig.devices[0].status().identity().parts();
+    assert!(shows(&rig.devices[1], [format!("keys        imported from the HSM {}", exporter.words)]));
     // Nobody fills the console from outside.
     let device = &mut rig.devices[0];
     let lines = device.env.console.len();
