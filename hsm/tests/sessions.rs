@@ -216,3 +216,26 @@ fn a_reply_is_forgotten_before_a_session_is() {
         assert_eq!(outcomes, [outcome]);
     }
 }
+
+#[test]
+fn the_reply_of_a_charged_session_is_forgotten_first() {
+    let mut config = Config::software();
+    config.session_replies = 1;
+    let mut rig = Rig::with_config(1, None, &config);
+    rig.lead(0, None);
+    let [mut guessing, mut reading] = [0, 1].map(|seed| User::new(&rig, seed, 1));
+    rig.open(0, &mut guessing);
+    rig.open(0, &mut reading);
+    // The record of a guess holds its answer too; nothing else holds the other one's, though it is used later.
+    let requests = [guessing.recover2(), reading.send(&SecretsRequest::Recover1)];
+    for request in &requests {
+        rig.run(0, &mut Tree::new(Prefix::WHOLE), std::slice::from_ref(request));
+    }
+    let outcomes = [Outcome::Refused(SessionRefusal::SessionError), Outcome::Kept];
+    for (request, outcome) in requests.into_iter().zip(outcomes) {
+        let Reply::Processed { outcomes, .. } = rig.process(0, &Tree::new(Prefix::WHOLE), &[request]) else {
+            panic!("not led")
+        };
+        assert_eq!(outcomes, [outcome]);
+    }
+}
