@@ -35,6 +35,16 @@ fn leading_from_any_entry_breaks_nothing() {
 }
 
 #[test]
+fn a_leader_that_counts_itself_for_a_read_breaks_nothing() {
+    let bounds = Bounds { members: 2, entries: 2, guesses: 0, reads: true, states: 500_000 };
+    for rule in [None, Some(Rule::LeaderStatesFresh)] {
+        let Explored { states, exhausted, broken } = explore(&bounds, rule);
+        assert_eq!(broken, None, "{rule:?}");
+        assert!(exhausted && states > 1_000, "{rule:?}: {states} states");
+    }
+}
+
+#[test]
 fn what_is_forbidden_changes_nothing_and_says_why() {
     let mut model = Model::new(3, None);
     let jump = Action::Jump { member: 1, to: 1 };

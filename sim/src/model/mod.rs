@@ -282,7 +282,7 @@ impl Model {
             Action::Read { member, of } => self.read(member, of),
             Action::DrawNonce { member } => self.draw_nonce(member),
             Action::StateFresh { member, leader } => self.state_fresh(member, leader),
-            Action::Confirm { member } => self.confirm(member).map(drop),
+            Action::Confirm { member } => self.confirm(member),
             Action::Restart { member, captured } => self.restart(member, captured),
         };
         done.map_err(|why| Forbidden { action, why })

@@ -62,8 +62,8 @@ impl Model {
     }
 
     /// Counts what members have said to the open nonce, and releases the answers that it covers and that give away
-    /// nothing uncommitted. The nonce is used up. Returns how many were released.
-    pub(super) fn confirm(&mut self, member: usize) -> Result<usize, &'static str> {
+    /// nothing uncommitted. The nonce is used up.
+    pub(super) fn confirm(&mut self, member: usize) -> Checked {
         let leadership = self.members[member].leadership.ok_or("it neither leads nor has led")?;
         check(self.has_nonce(member), "there is no open nonce")?;
         check(
@@ -79,7 +79,7 @@ impl Model {
             self.judge(read);
         }
         self.members[member].reading.reads = kept.into_iter().map(|r| Read { covered: false, ..r }).collect();
-        Ok(left.len())
+        Ok(())
     }
 
     /// Whether an entry is committed, by a statement of it or of one after it. An HSM goes by what it has counted itself,
