@@ -22,7 +22,7 @@ use rand_core::{CryptoRng, Rng as _};
 use strongroom_proto::bounded::at_most;
 use strongroom_proto::enrolment::{
     Attestation, CustodianPolicy, CustodianSignature, DRAWN_HERE, DeviceIdentity, ExportApproval, Founding,
-    MAX_ATTESTATION_BYTES, MAX_CUSTODIANS, SealedRealm,
+    MAX_CUSTODIANS, SealedRealm,
 };
 use strongroom_proto::hash::{hash, label};
 use strongroom_proto::hsm::{Origin, Refusal, Reply};
@@ -32,9 +32,9 @@ use zeroize::Zeroizing;
 
 /// The version of what is sealed for an importer.
 const VERSION: u8 = 2;
-/// More than what is sealed can take: the buffer must not grow while encoding, which would leave the seed behind in
-/// freed memory.
-const MAX_EXPORTED_BYTES: usize = 2048 + MAX_ATTESTATION_BYTES;
+/// More than what is sealed can take, the longest attestation included: the buffer must not grow while encoding, which
+/// would leave the seed behind in freed memory.
+const MAX_EXPORTED_BYTES: usize = 4096;
 
 impl Core {
     fn identity(&self) -> DeviceIdentity {

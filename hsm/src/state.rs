@@ -374,7 +374,9 @@ mod tests {
         assert!(State::from_bytes(&bytes) == Err(BadState::TooNew(7)));
         bytes[0] = 9;
         assert!(State::from_bytes(&bytes) == Err(BadState::TooNew(9)));
-        assert!(State::from_bytes(&[1, 1, 0x84]) == Err(BadState::Malformed));
+        for cut_short in [&[][..], &[VERSION], &[1, 1, 0x84]] {
+            assert!(State::from_bytes(cut_short) == Err(BadState::Malformed));
+        }
         let mut delta = State::delta(&[(0, Position::NOTHING)]);
         delta[0] = 3;
         assert_eq!(largest().apply(Version::Two, &delta), Err(BadState::TooNew(3)));

@@ -1,6 +1,6 @@
 //! Flashes made byte by byte: such as it takes two faults at once to leave behind, or more than a power cut.
 
-use super::{Promise, UNIT_BYTES, check, delta, deltas, flash_with, found, full, record, run};
+use super::{Promise, UNIT_BYTES, check, delta, deltas, flash_with, found, full, raw_record, record, run};
 use crate::model::{ModelFlash, Operation};
 use strongroom_hsm::Flash;
 use strongroom_hsm::nvram::{MAX_DELTA_BYTES, MAX_STATE_BYTES, NvramError};
@@ -172,6 +172,24 @@ fn the_longest_state_and_the_longest_delta_come_back() {
         panic!("empty")
     };
     assert_eq!((recovered.full(), &deltas(&recovered, &mut flash)[0]), (&*state, &long));
+}
+
+/// With as many units as there may be, and so with the longest list of those that failed.
+#[test]
+fn a_full_record_one_byte_longer_than_the_longest_is_not_read() {
+    let most = 256;
+    for (bytes, expected) in
+        [(MAX_STATE_BYTES, Ok(MAX_STATE_BYTES)), (MAX_STATE_BYTES + 1, Err(NvramError::Damaged))]
+    {
+        let body = [&[2][..], &[0; 8], &[0; 32], &vec![7; bytes]].concat();
+        let mut flash = ModelFlash::new(most, UNIT_BYTES, 8, 12);
+        flash.fill(1, &raw_record(b'F', 2, &body));
+        let found = Nvram::open(&mut flash, None).map(|opened| match opened {
+            Opened::Found(recovered, _) => recovered.full().len(),
+            Opened::Empty(_) => 0,
+        });
+        assert_eq!(found, expected, "a state of {bytes} bytes");
+    }
 }
 
 #[test]

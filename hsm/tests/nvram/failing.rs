@@ -410,6 +410,38 @@ fn a_full_record_that_is_cut_short_or_names_a_unit_that_is_not_there_is_refused(
     }
 }
 
+/// How often a start erases a unit to write the state again.
+fn writes_at_start(flash: &mut ModelFlash) -> u64 {
+    flash.restart();
+    let before = flash.erases;
+    start(flash, None).expect("a state");
+    flash.erases - before
+}
+
+#[test]
+fn a_start_writes_the_state_twice_unless_the_newest_record_surely_remembers_what_failed() {
+    let mut flash = flash_of(UNITS, 13);
+    start(&mut flash, None).expect("an empty flash");
+    assert_eq!(writes_at_start(&mut flash), 1, "nothing failed");
+    // One bit of the newest record's mark decays: it can no longer be marked for certain.
+    let erased = flash.journal.iter().filter_map(|operation| match operation {
+        Operation::Erase { unit } => Some(*unit),
+        Operation::Program { .. } => None,
+    });
+    let newest = erased.last().expect("a start erases");
+    let mark = (newest * UNIT_BYTES) as usize;
+    assert_eq!(flash.bytes[mark], 0xff);
+    flash.bytes[mark] ^= 1;
+    assert_eq!(writes_at_start(&mut flash), 2, "a mark decayed");
+    assert_eq!(writes_at_start(&mut flash), 1, "the newest record is another");
+    // A unit failed, and the newest record, which names it, may be torn.
+    flash.faults = vec![Fault { unit: (newest + 5) % UNITS, from: 0, how: Failing::Read }];
+    writes_at_start(&mut flash);
+    for _ in 0..2 {
+        assert_eq!(writes_at_start(&mut flash), 2, "a unit failed");
+    }
+}
+
 #[test]
 fn erases_are_counted_over_restarts() {
     let (mut flash, mut promise) = (flash_of(UNITS, 11), Promise::default());
