@@ -138,6 +138,9 @@ impl Core {
             Request::Handshake(group, request) => self.handshake(env, group, &request),
             Request::Process { group, trees, requests } => self.process(env, group, trees, &requests),
             Request::Commit { group, statements } => self.commit(group, &statements),
+            Request::Fresh(group, nonce) => self.fresh(group, nonce),
+            Request::DrawReadNonce(group) => self.draw_read_nonce(env, group),
+            Request::Confirm { group, statements } => self.confirm(group, &statements),
             Request::AgentSecret(epoch) => self.agent_secret(epoch),
         }
     }

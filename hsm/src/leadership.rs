@@ -4,12 +4,14 @@
 //! and leaves only when that entry, or a later one on the same chain, is committed. Keeps invariant 10: nothing here
 //! outlives the leadership.
 
+use crate::reads::Reads;
+use crate::record::Changed;
 use crate::state::Position;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use strongroom_proto::entry::{Entry, Partition};
 use strongroom_proto::hsm::{NoiseReply, Released};
-use strongroom_proto::ids::{Index, Term};
+use strongroom_proto::ids::{GroupId, Index, Term};
 use strongroom_proto::prefix::Prefix;
 
 /// Leading, or having led, one group since one `Lead`.
@@ -23,7 +25,11 @@ pub(crate) struct Leadership {
     chain: VecDeque<Position>,
     pending: VecDeque<Pending>,
     /// The newest own entry known to be committed.
-    committed: Index,
+    pub(crate) committed: Index,
+    /// The entry that this leadership began from.
+    base: Index,
+    /// Answers that no entry carries.
+    pub(crate) reads: Reads,
 }
 
 struct Pending {
@@ -51,6 +57,8 @@ impl Leadership {
             chain,
             pending: VecDeque::new(),
             committed: Index::ZERO,
+            base: at.index,
+            reads: Reads::default(),
         }
     }
 
@@ -71,7 +79,19 @@ impl Leadership {
 
     /// How many replies are waiting.
     pub(crate) fn pending_replies(&self) -> usize {
-        self.pending.iter().map(|p| p.replies.len()).sum()
+        self.pending.iter().fold(self.reads.waiting(), |sum, p| sum.saturating_add(p.replies.len()))
+    }
+
+    /// Makes no more entries, and answers no read that waits.
+    pub(crate) fn stop(&mut self) {
+        self.leading = false;
+        self.reads = Reads::default();
+    }
+
+    /// The own entry whose commit makes a record, as it was last changed, committed: that change's own, or where this
+    /// leadership began if it is older, was made in another group, or if there is no record.
+    pub(crate) fn since(&self, group: GroupId, changed: Option<Changed>) -> Index {
+        changed.filter(|c| c.group == group).map_or(self.base, |c| c.index.max(self.base))
     }
 
     /// Takes an entry that this HSM just made on top of the newest.

@@ -21,6 +21,7 @@
 extern crate alloc;
 
 mod config;
+mod confirm;
 mod core;
 mod drbg;
 mod enrolment;
@@ -35,6 +36,7 @@ mod log;
 mod machine;
 pub mod nvram;
 mod process;
+mod reads;
 mod record;
 mod seal;
 mod session;

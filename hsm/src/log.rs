@@ -12,7 +12,7 @@ use core::cmp::Reverse;
 use rand_core::Rng as _;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, Refusal, Reply};
-use strongroom_proto::ids::{GroupId, Index, Term};
+use strongroom_proto::ids::{GroupId, HsmId, Index, Term};
 use strongroom_proto::statement::{Captured, Committed};
 
 impl Core {
@@ -98,7 +98,7 @@ impl Core {
         leadership.trim(captured);
         if captured > newest {
             // Others have moved on from here; an entry made now could never be captured.
-            leadership.leading = false;
+            leadership.stop();
             self.sessions.end_group(slot);
         }
     }
@@ -173,7 +173,7 @@ impl Core {
 
     pub(crate) fn step_down(&mut self, group: GroupId) -> Result<Reply, Refusal> {
         let slot = self.slot(&group)?;
-        self.leaderships.get_mut(&slot).ok_or(Refusal::NotLeader)?.leading = false;
+        self.leaderships.get_mut(&slot).ok_or(Refusal::NotLeader)?.stop();
         self.sessions.end_group(slot);
         Ok(Reply::Done)
     }
@@ -194,24 +194,38 @@ impl Core {
     /// entries do not count.
     fn majority(&self, slot: usize, statements: &[Captured]) -> Result<Position, Refusal> {
         let (keys, group) = (self.keys()?, self.group(slot)?);
-        let leadership = self.leaderships.get(&slot).ok_or(Refusal::NotLeader)?;
-        let mut stated: Vec<Position> = Vec::with_capacity(statements.len());
-        for (i, statement) in statements.iter().enumerate() {
-            let repeated = statements.iter().take(i).any(|s| s.hsm == statement.hsm);
-            if repeated || !group.members.contains(&statement.hsm) {
-                return Err(Refusal::BadMembers);
-            }
-            if !statement.is_authentic(&keys.statements, &keys.realm, &group.id) {
-                return Err(Refusal::NotAuthentic);
-            }
-            let at = Position { index: statement.index, hash: statement.hash };
-            if leadership.is_own(at) {
-                stated.push(at);
-            }
-        }
+        let stated = statements.iter().map(|s| {
+            let authentic = s.is_authentic(&keys.statements, &keys.realm, &group.id);
+            (s.hsm, Position { index: s.index, hash: s.hash }, authentic)
+        });
+        let mut stated = self.own_stated(slot, stated)?;
         stated.sort_unstable_by_key(|at| Reverse(at.index));
         let half = group.members.len() / 2;
         stated.get(half).copied().filter(|at| at.index > Index::ZERO).ok_or(Refusal::NoMajority)
+    }
+
+    /// The own entries among what distinct members state: who, which entry, and whether the statement is authentic.
+    pub(crate) fn own_stated(
+        &self,
+        slot: usize,
+        stated: impl Iterator<Item = (HsmId, Position, bool)>,
+    ) -> Result<Vec<Position>, Refusal> {
+        let group = self.group(slot)?;
+        let leadership = self.leaderships.get(&slot).ok_or(Refusal::NotLeader)?;
+        let (mut members, mut own) = (Vec::new(), Vec::new());
+        for (hsm, at, is_authentic) in stated {
+            if members.contains(&hsm) || !group.members.contains(&hsm) {
+                return Err(Refusal::BadMembers);
+            }
+            if !is_authentic {
+                return Err(Refusal::NotAuthentic);
+            }
+            members.push(hsm);
+            if leadership.is_own(at) {
+                own.push(at);
+            }
+        }
+        Ok(own)
     }
 }
 

@@ -39,6 +39,9 @@ const EVENT_VERSION: u8 = 1;
 /// Bytes of a sealed event.
 pub const SEALED_EVENT_BYTES: usize = EVENT_BYTES + seal::OVERHEAD;
 
+/// An answer, padded so that all have one size.
+type Padded = Zeroizing<[u8; strongroom_proto::client::PADDED_RESPONSE]>;
+
 /// A batch under way.
 struct Batch {
     slot: usize,
@@ -47,7 +50,8 @@ struct Batch {
     index: Index,
     trees: Vec<Tree>,
     records: BTreeMap<RecordId, Loaded>,
-    replies: Vec<NoiseReply>,
+    /// Each with the own entry that it tells of.
+    replies: Vec<(NoiseReply, Index)>,
     events: Vec<ByteVec>,
 }
 
@@ -57,6 +61,8 @@ struct Loaded {
     tree: usize,
     record: Record,
     has_leaf: bool,
+    /// The own entry that last changed it before this batch.
+    since: Index,
     reseal: bool,
 }
 
@@ -139,16 +145,21 @@ impl Core {
         let outcomes = requests
             .iter()
             .map(|request| self.run(env, &keys, &mut batch, request).unwrap_or_else(Outcome::Refused));
-        let outcomes: Vec<Outcome> = outcomes.collect();
-        let made = if requests.is_empty() || !batch.replies.is_empty() {
-            Some(self.make_entry(env, &keys, batch)?)
-        } else {
-            None
-        };
-        Ok(Reply::Processed { outcomes, made })
+        let mut outcomes: Vec<Outcome> = outcomes.collect();
+        let writes = !batch.replies.is_empty() && batch.records.values().any(|loaded| loaded.reseal);
+        if writes || requests.is_empty() {
+            let made = Some(self.make_entry(env, &keys, batch)?);
+            return Ok(Reply::Processed { outcomes, made });
+        }
+        let leadership = self.leaderships.get_mut(&slot).ok_or(Refusal::NotLeader)?;
+        let kept = outcomes.iter_mut().filter(|outcome| **outcome == Outcome::Kept);
+        for (outcome, (reply, since)) in kept.zip(batch.replies) {
+            *outcome = Outcome::Read(leadership.reads.keep(reply, since));
+        }
+        Ok(Reply::Processed { outcomes, made: None })
     }
 
-    fn leading(&self, slot: usize) -> Result<&Leadership, Refusal> {
+    pub(crate) fn leading(&self, slot: usize) -> Result<&Leadership, Refusal> {
         self.leaderships.get(&slot).filter(|l| l.leading).ok_or(Refusal::NotLeader)
     }
 
@@ -184,15 +195,16 @@ impl Core {
             }
             trees.push(tree.verify(prefix, &partition.root).map_err(refusal)?);
         }
+        let group = self.group(slot)?.id;
+        let since = |changed| leadership.since(group, changed);
         let mut records = BTreeMap::new();
         for BatchRequest { record: id, .. } in requests {
             let at = trees.iter().position(|t| t.prefix().contains(id)).ok_or(Refusal::NotCovered)?;
             let tree = trees.get(at).ok_or(Refusal::NotCovered)?;
             if !records.contains_key(id) {
-                records.insert(*id, Loaded::open(tree, at, keys, id)?);
+                records.insert(*id, Loaded::open(tree, at, keys, id, since)?);
             }
         }
-        let group = self.group(slot)?.id;
         Ok(Batch { slot, group, index, trees, records, replies: Vec::new(), events: Vec::new() })
     }
 
@@ -211,10 +223,9 @@ impl Core {
                 if secrets.needs_forward_secrecy() {
                     return Err(SessionRefusal::SessionError);
                 }
-                let answer = batch.apply(env, keys, request, &secrets)?;
+                let (answer, since) = batch.apply(env, keys, request, &secrets)?;
                 let reply = self.finish_handshake(env, batch.slot, request, handshake, &*answer)?;
-                let constant = matches!(secrets, SecretsRequest::Register1);
-                Ok(batch.keep(reply, constant))
+                Ok(batch.keep(reply, since))
             }
             NoiseMessage::Transport { ciphertext } => {
                 self.run_transport(env, keys, batch, request, ciphertext)
@@ -236,33 +247,34 @@ impl Core {
         let mut place = place.ok_or(SessionRefusal::MissingSession)?;
         let digest = request_digest(ciphertext);
         if let Some(last) = place.session.last.as_ref().filter(|last| last.request == digest) {
-            // The reply was lost. It is sent again, no earlier than this batch's entry, which comes after its own.
-            let (ciphertext, constant) = (last.reply.to_vec().into(), last.constant);
+            // The reply was lost. It is sent again with this batch's entry, which comes after its own; or as an answer to a
+            // read, which tells of its own.
+            let (ciphertext, since) = (last.reply.to_vec().into(), last.since);
             self.sessions.put_back(key, place);
-            batch.event(env, keys, &request.record, Happening::Nothing, constant);
-            return Ok(batch.keep(NoiseReply::Transport { ciphertext }, constant));
+            batch.event(env, keys, &request.record, Happening::Nothing, since);
+            return Ok(batch.keep(NoiseReply::Transport { ciphertext }, since));
         }
         let Ok(payload) = place.session.transport.decrypt(ciphertext) else {
             return Err(SessionRefusal::SessionError);
         };
         let secrets = decode(&payload)?;
-        let answer = batch.apply(env, keys, request, &secrets)?;
+        let (answer, since) = batch.apply(env, keys, request, &secrets)?;
         let ciphertext =
             place.session.transport.encrypt(&*answer).map_err(|_| SessionRefusal::SessionError)?;
-        let constant = matches!(secrets, SecretsRequest::Register1);
         let reply = ciphertext.clone().into_boxed_slice();
-        place.session.last = Some(Box::new(LastExchange { request: digest, reply, constant }));
+        place.session.last = Some(Box::new(LastExchange { request: digest, reply, since }));
         // The session's place, not the guess, which `machine.rs` charges. By what was asked, which the host knows, and not
         // by what came of it (invariant 5).
         place.charged = matches!(secrets, SecretsRequest::Recover2 { .. });
         self.sessions.put(key, place);
         let reply = NoiseReply::Transport { ciphertext: ciphertext.into() };
-        Ok(batch.keep(reply, constant))
+        Ok(batch.keep(reply, since))
     }
 
     /// Seals what changed, computes the new roots once, and makes the entry.
     fn make_entry<E: Env>(&mut self, env: &mut E, keys: &Keys, batch: Batch) -> Result<Made, Refusal> {
         let Batch { slot, group, index, mut trees, records, replies, events } = batch;
+        let replies = replies.into_iter().map(|(reply, _)| reply).collect();
         let sealed = seal_records(env.rng(), keys, &records, Changed { group, index });
         let Some(leaves) = sealed.filter(|leaves| update_trees(&mut trees, &records, leaves)) else {
             debug_assert!(false, "every record's place was opened before, and every state fits");
@@ -323,13 +335,20 @@ impl From<BadRecord> for Refusal {
 }
 
 impl Loaded {
-    fn open(tree: &Tree, at: usize, keys: &Keys, id: &RecordId) -> Result<Self, Refusal> {
+    fn open(
+        tree: &Tree,
+        at: usize,
+        keys: &Keys,
+        id: &RecordId,
+        since: impl Fn(Option<Changed>) -> Index,
+    ) -> Result<Self, Refusal> {
         let sealed = tree.get(id).map_err(refusal)?;
         let record = match sealed {
             Some(sealed) => Record::unseal(keys, id, sealed)?,
             None => Record::ABSENT,
         };
-        Ok(Self { tree: at, record, has_leaf: sealed.is_some(), reseal: false })
+        let since = since(record.changed);
+        Ok(Self { tree: at, record, has_leaf: sealed.is_some(), since, reseal: false })
     }
 }
 
@@ -341,7 +360,7 @@ impl Batch {
         keys: &Keys,
         request: &BatchRequest,
         secrets: &SecretsRequest,
-    ) -> Result<Zeroizing<[u8; strongroom_proto::client::PADDED_RESPONSE]>, SessionRefusal> {
+    ) -> Result<(Padded, Option<Index>), SessionRefusal> {
         let loaded = self.records.get_mut(&request.record).ok_or(SessionRefusal::SessionError)?;
         let owner = Owner { realm: &keys.realm, record: &request.record };
         let (response, happening) = machine::apply(&mut loaded.record.state, secrets, owner, env.rng());
@@ -356,11 +375,12 @@ impl Batch {
             SecretsRequest::Register1 | SecretsRequest::Recover1 => false,
         };
         loaded.reseal |= writes;
-        let constant = matches!(secrets, SecretsRequest::Register1);
-        self.event(env, keys, &request.record, happening, constant);
+        let since = if loaded.reseal { self.index } else { loaded.since };
+        let since = if matches!(secrets, SecretsRequest::Register1) { None } else { Some(since) };
+        self.event(env, keys, &request.record, happening, since);
         let padded = response.to_padded();
         debug_assert!(padded.is_ok(), "num_guesses is bounded so that every answer fits");
-        padded.map_err(|_| SessionRefusal::SessionError)
+        padded.map(|padded| (padded, since)).map_err(|_| SessionRefusal::SessionError)
     }
 
     /// Seals what happened, unless the reply is one that is not kept.
@@ -370,9 +390,9 @@ impl Batch {
         keys: &Keys,
         record: &RecordId,
         happening: Happening,
-        constant: bool,
+        since: Option<Index>,
     ) {
-        if constant {
+        if since.is_none() {
             return;
         }
         let mut plaintext = Vec::with_capacity(EVENT_BYTES);
@@ -384,11 +404,10 @@ impl Batch {
         self.events.push(seal::seal(&keys.events, &context, &plaintext, env.rng()).into());
     }
 
-    fn keep(&mut self, reply: NoiseReply, constant: bool) -> Outcome {
-        if constant {
-            return Outcome::Answered(reply);
-        }
-        self.replies.push(reply);
+    /// Keeps a reply that tells of an own entry. One that tells of none goes out at once.
+    fn keep(&mut self, reply: NoiseReply, since: Option<Index>) -> Outcome {
+        let Some(since) = since else { return Outcome::Answered(reply) };
+        self.replies.push((reply, since));
         Outcome::Kept
     }
 }

@@ -16,7 +16,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use strongroom_proto::ids::{Mac, RecordId, SessionId};
+use strongroom_proto::ids::{Index, Mac, RecordId, SessionId};
 use strongroom_proto::noise::Transport;
 
 /// The most sessions of one record: a user with a few devices, or one that retries.
@@ -40,8 +40,8 @@ pub(crate) struct LastExchange {
     /// A transport message: exactly its bytes, because a small device has room for little more than the table of
     /// sessions.
     pub(crate) reply: Box<[u8]>,
-    /// Whether the reply depends on no record.
-    pub(crate) constant: bool,
+    /// The own entry that must be committed before the reply leaves; `None` if it depends on no record.
+    pub(crate) since: Option<Index>,
 }
 
 /// Which group's leadership, whose record, which session.

@@ -27,6 +27,8 @@ pub mod label {
     pub const CAPTURED: &str = "strongroom captured 1";
     /// Statement that a majority has captured an entry.
     pub const COMMITTED: &str = "strongroom committed 1";
+    /// Statement of what a member has captured, made after a nonce was drawn.
+    pub const FRESH: &str = "strongroom fresh 1";
     /// Statement of a group and its members.
     pub const GROUP: &str = "strongroom group 1";
     /// Statement that an HSM holds the realm's keys.

@@ -12,7 +12,7 @@ pub use crate::enrolment::{
 use crate::entry::{Entry, MAX_PARTITIONS};
 use crate::ids::{EntryHash, GroupId, Nonce, RecordId, SessionId, Term, X25519Public};
 use crate::prefix::Prefix;
-use crate::statement::{Captured, Committed, GroupStatement, MAX_MEMBERS, MemberStatement};
+use crate::statement::{Captured, Committed, Fresh, GroupStatement, MAX_MEMBERS, MemberStatement};
 use crate::tree::{ClaimedTree, MAX_TREE_NODES};
 use alloc::vec::Vec;
 use core::fmt;
@@ -108,6 +108,10 @@ pub enum Outcome {
     /// [`Reply::Committed`].
     #[n(0)]
     Kept,
+    /// Done, with nothing to write; the reply stays in the HSM under this number until a majority has said that it is not
+    /// out of date, and then comes with [`Reply::Confirmed`].
+    #[n(3)]
+    Read(#[n(0)] u64),
     /// The reply depends on no record. Send it to the client.
     #[n(1)]
     Answered(#[n(0)] NoiseReply),
@@ -246,6 +250,24 @@ pub enum Request {
     /// Draw the nonce for one import; a later one replaces it. Needs an HSM without a realm. → [`Reply::ImportNonce`].
     #[n(15)]
     ImportNonce,
+    /// State with a leader's nonce what is captured. → [`Reply::Fresh`]. Changes nothing.
+    #[n(16)]
+    Fresh(#[n(0)] GroupId, #[n(1)] Nonce),
+    /// Draw the nonce for every answer that waits as an [`Outcome::Read`]; a later one replaces it.
+    /// → [`Reply::ReadNonce`].
+    #[n(17)]
+    DrawReadNonce(#[n(0)] GroupId),
+    /// Count statements with the open nonce, and release the answers that it covers and whose records' last change is
+    /// committed. The nonce is used up. → [`Reply::Confirmed`].
+    #[n(18)]
+    Confirm {
+        /// The group.
+        #[n(0)]
+        group: GroupId,
+        /// Statements of members.
+        #[cbor(n(1), decode_with = "at_most::<MAX_MEMBERS, _, _>")]
+        statements: Vec<Fresh>,
+    },
 }
 
 /// How many nodes these trees claim in all.
@@ -335,6 +357,15 @@ pub enum Reply {
     /// Have custodians sign an [`ExportApproval`] with this nonce as the importer's.
     #[n(13)]
     ImportNonce(#[n(0)] Nonce),
+    /// To [`Request::Fresh`]: give this to the leader.
+    #[n(14)]
+    Fresh(#[n(0)] Fresh),
+    /// Have a majority of the members state this with [`Request::Fresh`].
+    #[n(15)]
+    ReadNonce(#[n(0)] Nonce),
+    /// Send the answers to the clients. What still waits needs another nonce.
+    #[n(16)]
+    Confirmed(#[n(0)] Vec<ReadReply>),
 }
 
 /// What the agents of a realm recognise each other by, in one epoch; the same at every HSM of the realm. Whoever has it
@@ -378,4 +409,15 @@ pub struct Released {
     /// One for each [`Outcome::Kept`] of its batch, in order.
     #[n(1)]
     pub replies: Vec<NoiseReply>,
+}
+
+/// The reply to one read.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct ReadReply {
+    /// The number that [`Outcome::Read`] gave it.
+    #[n(0)]
+    pub number: u64,
+    /// The reply.
+    #[n(1)]
+    pub reply: NoiseReply,
 }

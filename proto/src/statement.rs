@@ -5,7 +5,7 @@
 
 use crate::bounded::at_most;
 use crate::hash::{label, mac};
-use crate::ids::{EntryHash, GroupId, HsmId, Index, Mac, RealmId};
+use crate::ids::{EntryHash, GroupId, HsmId, Index, Mac, Nonce, RealmId};
 use alloc::vec::Vec;
 use minicbor::{Decode, Encode};
 
@@ -84,6 +84,60 @@ fn entry_mac(
 ) -> Mac {
     let index = index.0.to_be_bytes();
     mac(key, label, &[realm.as_bytes(), group.as_bytes(), hsm.as_bytes(), &index, hash.as_bytes()])
+}
+
+/// "My NVRAM holds this entry as captured", said after this nonce was drawn. The nonce is not part of the message: whoever
+/// counts the statement has drawn it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Fresh {
+    /// Who says so.
+    #[n(0)]
+    pub hsm: HsmId,
+    /// The entry's place.
+    #[n(1)]
+    pub index: Index,
+    /// The entry's hash.
+    #[n(2)]
+    pub hash: EntryHash,
+    /// MAC under the label `strongroom fresh 1`.
+    #[n(3)]
+    pub mac: Mac,
+}
+
+impl Fresh {
+    /// Makes the statement.
+    #[must_use]
+    pub fn new(
+        key: &[u8; 32],
+        realm: &RealmId,
+        group: &GroupId,
+        hsm: HsmId,
+        (index, hash): (Index, EntryHash),
+        nonce: &Nonce,
+    ) -> Self {
+        let mac = fresh_mac(key, realm, group, &hsm, (index, &hash), nonce);
+        Self { hsm, index, hash, mac }
+    }
+
+    /// Whether an HSM of this realm made the statement about this group, with this nonce.
+    #[must_use]
+    pub fn is_authentic(&self, key: &[u8; 32], realm: &RealmId, group: &GroupId, nonce: &Nonce) -> bool {
+        fresh_mac(key, realm, group, &self.hsm, (self.index, &self.hash), nonce) == self.mac
+    }
+}
+
+fn fresh_mac(
+    key: &[u8; 32],
+    realm: &RealmId,
+    group: &GroupId,
+    hsm: &HsmId,
+    (index, hash): (Index, &EntryHash),
+    nonce: &Nonce,
+) -> Mac {
+    let index = index.0.to_be_bytes();
+    let fields: [&[u8]; 6] =
+        [realm.as_bytes(), group.as_bytes(), hsm.as_bytes(), &index, hash.as_bytes(), nonce.as_bytes()];
+    mac(key, label::FRESH, &fields)
 }
 
 /// "These are the members of this group, and they never change."

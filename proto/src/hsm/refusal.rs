@@ -102,4 +102,7 @@ pub enum Refusal {
     /// The seed is not the one behind the public key that custodians approved.
     #[n(29)]
     OtherSeed,
+    /// No nonce is open for reads.
+    #[n(30)]
+    NoNonce,
 }

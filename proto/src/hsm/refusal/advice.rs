@@ -40,6 +40,7 @@ impl Refusal {
             | Self::OtherSeed => RefusalClass::CallerIsWrong,
             Self::Busy | Self::NoMajority => RefusalClass::TryAgain,
             Self::StaleNonce
+            | Self::NoNonce
             | Self::NotMember
             | Self::NotConsecutive
             | Self::Backwards
@@ -94,6 +95,7 @@ impl fmt::Display for Refusal {
             Self::OtherSeed => {
                 "the sealed realm holds another seed than custodians approved; do not use where it came from"
             }
+            Self::NoNonce => "no nonce is open for reads; draw one, and gather statements that name it",
             Self::NothingCaptured => "the HSM has captured nothing in this group yet; lead without an entry",
             Self::OtherVersion => {
                 "a record was sealed by a newer build of the HSM; install that build, or a later one, on this HSM too"
