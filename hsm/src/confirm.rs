@@ -16,13 +16,12 @@ impl Core {
     pub(crate) fn fresh(&self, group: GroupId, nonce: Nonce) -> Result<Reply, Refusal> {
         let slot = self.slot(&group)?;
         let (keys, group) = (self.keys()?, self.group(slot)?);
-        let Position { index, hash } = group.captured;
-        if index == Index::ZERO {
+        let at = group.captured;
+        if at.index == Index::ZERO {
             return Err(Refusal::NothingCaptured);
         }
-        let stated =
-            Fresh::new(&keys.statements, &keys.realm, &group.id, self.state.hsm, (index, hash), &nonce);
-        Ok(Reply::Fresh(stated))
+        let (hsm, at) = (self.state.hsm, (at.index, at.hash));
+        Ok(Reply::Fresh(Fresh::new(&keys.statements, &keys.realm, &group.id, hsm, at, &nonce)))
     }
 
     /// Draws the nonce that covers every answer that waits now.
@@ -38,7 +37,9 @@ impl Core {
     /// Counts what members have stated with the open nonce. The leader counts by its own statement alone.
     pub(crate) fn confirm(&mut self, group: GroupId, statements: &[Fresh]) -> Result<Reply, Refusal> {
         let slot = self.slot(&group)?;
-        let nonce = self.leading(slot)?.reads.nonce().ok_or(Refusal::NoNonce)?;
+        // Whoever leads no more has none.
+        let leadership = self.leaderships.get(&slot).ok_or(Refusal::NotLeader)?;
+        let nonce = leadership.reads.nonce().ok_or(Refusal::NoNonce)?;
         let keys = self.keys()?;
         let stated = statements.iter().map(|s| {
             let authentic = s.is_authentic(&keys.statements, &keys.realm, &group, nonce);

@@ -18,9 +18,9 @@ use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
     BatchRequest, CustodianPolicy, Made, NoiseMessage, Outcome, Refusal, Released, Reply, Request,
 };
-use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index};
+use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Nonce};
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::{Captured, Committed};
+use strongroom_proto::statement::{Captured, Committed, Fresh};
 use strongroom_proto::tree::Tree;
 
 /// Sends bytes, and checks what must hold for all of them.
@@ -104,7 +104,7 @@ const STAGES: &[Stage] = &[
     }),
 ];
 
-/// Which of the sixteen requests it is. A new one does not compile until it is among [`requests`] too.
+/// Which of the nineteen requests it is. A new one does not compile until it is among [`requests`] too.
 const fn kind(request: &Request) -> usize {
     match request {
         Request::DeviceStatus => 0,
@@ -123,6 +123,9 @@ const fn kind(request: &Request) -> usize {
         Request::Commit { .. } => 13,
         Request::AgentSecret(_) => 14,
         Request::ImportNonce => 15,
+        Request::Fresh(..) => 16,
+        Request::DrawReadNonce(_) => 17,
+        Request::Confirm { .. } => 18,
     }
 }
 
@@ -144,6 +147,10 @@ fn requests() -> Vec<Request> {
     };
     approval.exporter_nonce = nonce;
     let signatures = vec![s.rig.sign(0, &approval), s.rig.sign(1, &approval)];
+    let Reply::ReadNonce(nonce) = Scene::new().device(0).ask(&Request::DrawReadNonce(group)) else {
+        panic!("no nonce")
+    };
+    let fresh = s.rig.fresh(&[1, 2], nonce);
     let to_new = {
         let mut new = Device::new(0, None, Config::software());
         let (to, nonce) = (new.status(), new.import_nonce());
@@ -168,8 +175,11 @@ fn requests() -> Vec<Request> {
         Request::Commit { group, statements },
         Request::AgentSecret(7),
         Request::ImportNonce,
+        Request::Fresh(group, nonce),
+        Request::DrawReadNonce(group),
+        Request::Confirm { group, statements: fresh },
     ];
-    assert!(all.iter().map(kind).eq(0..16), "one of each kind");
+    assert!(all.iter().map(kind).eq(0..19), "one of each kind");
     all
 }
 
@@ -216,6 +226,7 @@ fn each_valid_request_is_taken_by_a_core_in_some_state() {
             match request {
                 Request::ExportRealm(..) => drop(device.ask(&Request::ExportNonce)),
                 Request::JoinRealm(_) => drop(device.ask(&Request::ImportNonce)),
+                Request::Confirm { group, .. } => drop(device.ask(&Request::DrawReadNonce(group))),
                 _ => {}
             }
             !matches!(probe(&mut device, &encode(&request)), Reply::Refused(_))
@@ -232,7 +243,7 @@ fn arbitrary_bytes_get_a_reply() {
 #[test]
 fn arbitrary_contents_of_each_kind_of_request_get_a_reply() {
     // An array of a kind and its fields, as every request is, and anything after that.
-    let strategy = (0u8..16, 0u8..5, prop::collection::vec(any::<u8>(), 0..200));
+    let strategy = (0u8..19, 0u8..5, prop::collection::vec(any::<u8>(), 0..200));
     run(2000, strategy, |cores, (kind, fields, rest)| {
         cores.probe_all(&[&[0x82, kind, 0x80 | fields][..], &rest].concat());
     });
@@ -385,6 +396,9 @@ fn refused_requests_leave_sessions_and_kept_replies_as_they_are() {
         (Request::Process { group, trees: vec![], requests: vec![other] }, Refusal::NotCovered),
         (Request::Commit { group, statements: vec![own] }, Refusal::NoMajority),
         (Request::Commit { group, statements: vec![own; 2] }, Refusal::BadMembers),
+        (Request::Confirm { group, statements: vec![] }, Refusal::NoNonce),
+        (Request::DrawReadNonce(GroupId([0; 16])), Refusal::NotMember),
+        (Request::Fresh(GroupId([0; 16]), Nonce([0; 16])), Refusal::NotMember),
     ];
     for (request, refusal) in request_and_refusal {
         assert_eq!(probe(&mut s.rig.devices[0], &encode(&request)), Reply::Refused(refusal), "{request:?}");
@@ -417,6 +431,10 @@ struct Walk {
     captured: Vec<Captured>,
     committed: BTreeMap<Index, (Committed, EntryHash)>,
     highest: Vec<Index>,
+    /// The newest nonce for reads, whose it is, and what was stated to it.
+    nonce: (usize, Nonce),
+    fresh: Vec<Fresh>,
+    reads: usize,
     rng: StdRng,
 }
 
@@ -434,12 +452,16 @@ impl Walk {
             captured: vec![],
             committed: BTreeMap::new(),
             highest: vec![Index::ZERO; 3],
+            nonce: (0, Nonce([0; 16])),
+            fresh: vec![],
+            reads: 0,
             rng: StdRng::seed_from_u64(seed),
         }
     }
 
     fn step(&mut self) {
-        let at = self.rng.random_range(0..3);
+        // Whoever has a nonce is asked more often.
+        let at = if self.rng.random_ratio(1, 3) { self.nonce.0 } else { self.rng.random_range(0..3) };
         if self.rng.random_ratio(1, 60) {
             self.rig.devices[at].restart();
         }
@@ -453,7 +475,10 @@ impl Walk {
 
     fn request(&mut self, at: usize) -> Request {
         let group = self.rig.group;
-        match self.rng.random_range(0..20) {
+        match self.rng.random_range(0..26) {
+            20 | 21 => Request::DrawReadNonce(group),
+            22 => Request::Fresh(group, self.nonce.1),
+            23..26 => Request::Confirm { group, statements: self.fresh.clone() },
             0..6 => self.batch(at),
             6..11 => Request::capture(group, self.chain(at)),
             11..14 => Request::Commit { group, statements: self.statements() },
@@ -516,8 +541,12 @@ impl Walk {
     }
 
     fn batch(&mut self, at: usize) -> Request {
-        let requests: Vec<BatchRequest> =
-            (0..self.rng.random_range(0..4)).map(|_| self.message(at)).collect();
+        let requests: Vec<BatchRequest> = if self.rng.random_ratio(1, 4) {
+            let user = self.rng.random_range(0..self.users.len());
+            vec![self.users[user].handshake_with(&SecretsRequest::Recover1.to_cbor()).1]
+        } else {
+            (0..self.rng.random_range(0..4)).map(|_| self.message(at)).collect()
+        };
         let tree = match self.made.choose(&mut self.rng) {
             Some((_, any)) if self.rng.random_ratio(1, 10) => any,
             _ => &self.trees[at],
@@ -560,6 +589,17 @@ impl Walk {
                 }
             }
             Reply::Captured(statement) => self.captured.push(statement),
+            Reply::ReadNonce(nonce) => {
+                (self.nonce, self.fresh) = ((at, nonce), vec![]);
+                if self.rng.random_ratio(1, 2) {
+                    self.ask_all(&Request::Fresh(self.rig.group, nonce));
+                }
+            }
+            Reply::Fresh(fresh) => {
+                self.fresh.retain(|other| other.hsm != fresh.hsm);
+                self.fresh.push(fresh);
+            }
+            Reply::Confirmed(reads) => self.reads += reads.len(),
             Reply::Committed { statement, .. } => {
                 let Committed { index, hash, .. } = statement;
                 let (_, known) = *self.committed.entry(index).or_insert((statement, hash));
@@ -573,6 +613,13 @@ impl Walk {
                 self.trees[at] = tree.unwrap_or_else(|| Tree::new(Prefix::WHOLE));
             }
             _ => {}
+        }
+    }
+
+    fn ask_all(&mut self, request: &Request) {
+        for at in 0..self.rig.devices.len() {
+            let reply = probe(&mut self.rig.devices[at], &encode(request));
+            self.take(at, request, reply);
         }
     }
 
@@ -600,14 +647,14 @@ impl Walk {
 }
 
 #[test]
-fn two_thousand_steps_of_three_cores_in_any_order_never_panic_or_commit_two_entries_at_one_place() {
+fn three_thousand_steps_of_three_cores_in_any_order_never_panic_or_commit_two_entries_at_one_place() {
     let mut walk = Walk::new(7);
-    for _ in 0..2000 {
+    for _ in 0..3000 {
         walk.step();
     }
-    let (made, committed) = (walk.made.len(), walk.committed.len());
+    let (made, committed, reads) = (walk.made.len(), walk.committed.len(), walk.reads);
     assert!(
-        made > 150 && committed > 30,
-        "the walk goes nowhere: {made} entries, {committed} of them committed"
+        made > 150 && committed > 30 && reads > 3,
+        "the walk goes nowhere: {made} entries, {committed} of them committed, {reads} reads"
     );
 }

@@ -12,6 +12,8 @@ mod leading;
 mod log;
 #[path = "attacks/places.rs"]
 mod places;
+#[path = "attacks/reads.rs"]
+mod reads;
 #[path = "attacks/records.rs"]
 mod records;
 #[path = "attacks/refusals.rs"]
@@ -334,13 +336,14 @@ fn answer_of_an_abandoned_charge_from_the_session(bug: Option<Bug>) -> bool {
     s.rig.make(0, &mut s.tree.clone(), std::slice::from_ref(&guess));
     // The charge is in an entry that is thrown away; the session still holds the answer.
     assert!(matches!(s.rig.lead(0, Some(&s.tip.entry.clone())), Reply::Leading(_)));
-    let Reply::Processed { made: Some(made), .. } = s.rig.process(0, &s.tree, &[guess]) else { return false };
-    let untouched = made.entry.partitions == s.tip.entry.partitions;
-    let statements: Vec<Captured> =
-        (0..3).map(|d| s.rig.captured(d, std::slice::from_ref(&made.entry))).collect();
-    let (_, released) = s.rig.committed(0, &statements);
-    let answers: Vec<_> = released.iter().flat_map(|r| &r.replies).map(|r| s.user.read(r)).collect();
-    untouched && evaluations(&answers) == 1
+    let Reply::Processed { outcomes, .. } = s.rig.process(0, &s.tree, &[guess]) else { return false };
+    // Another entry takes the place of the charge, with the same roots as before.
+    let (_, _) = s.rig.run(0, &mut s.tree.clone(), &[]);
+    let nonce = s.rig.read_nonce(0);
+    let statements = s.rig.fresh(&[1, 2], nonce);
+    let Reply::Confirmed(reads) = s.rig.confirm(0, &statements) else { return false };
+    let answers: Vec<_> = reads.iter().map(|read| s.user.read(&read.reply)).collect();
+    common::waits(&outcomes[0]) && evaluations(&answers) == 1
 }
 
 /// Runs requests in one batch at the leader and reads every answer.
@@ -484,14 +487,17 @@ fn missing_registration_seen_before_commit(bug: Option<Bug>) -> bool {
     s.rig.open(0, &mut other);
     let request = other.recover2();
     let Reply::Processed { outcomes, .. } = s.rig.process(0, &s.tree, &[request]) else { panic!() };
-    outcomes[0] != Outcome::Kept
+    !common::waits(&outcomes[0])
 }
 
 fn outcome_seen_from_what_is_resealed(bug: Option<Bug>) -> bool {
     let mut s = Scene::new(bug, 3, 2);
     let request = s.user.recover3(false);
-    let made = s.rig.make(0, &mut s.tree.clone(), &[request]);
-    made.leaves.is_empty()
+    // It is answered as a read where nothing is resealed.
+    match s.rig.process(0, &s.tree, &[request]) {
+        Reply::Processed { made, .. } => made.is_none_or(|made| made.leaves.is_empty()),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -518,8 +524,12 @@ fn a_resent_ciphertext_gets_the_same_reply_and_no_second_change() {
     let mut s = Scene::new(None, 3, 2);
     let request = s.user.recover2();
     let (_, first) = s.rig.run(0, &mut s.tree, std::slice::from_ref(&request));
-    let (_, second) = s.rig.run(0, &mut s.tree, std::slice::from_ref(&request));
-    assert_eq!(first, second);
+    assert_eq!(first, s.rig.read(0, &s.tree, std::slice::from_ref(&request)));
+    // And with the entry of others, if there is one.
+    let mut other = User::new(&s.rig, 2, 2);
+    s.rig.open(0, &mut other);
+    let (_, with_others) = s.rig.run(0, &mut s.tree, &[other.register2(), request]);
+    assert_eq!(first[0], with_others[1]);
     let SecretsResponse::Recover2(Recover2Response::Ok(ok)) = s.user.read(&first[0]) else { panic!() };
     assert_eq!(ok.guess_count, 1);
     let request = s.user.recover2();

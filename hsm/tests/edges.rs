@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Device, Rig, User, process_request};
+use common::{Device, Rig, User, apply, process_request};
 use rand::Rng;
 use strongroom_hsm::{Config, Drbg, EntropyError, EntropySource};
 use strongroom_proto::client::SecretsRequest;
@@ -53,10 +53,6 @@ fn is_leader(device: &mut Device) -> bool {
 }
 
 /// A message that opens a session and asks what anyone may ask; its answer waits for a commit.
-fn question(user: &mut User) -> BatchRequest {
-    user.handshake_with(&SecretsRequest::Recover1.to_cbor()).1
-}
-
 #[test]
 fn an_hsm_without_a_realm_has_no_secret_for_agents_and_those_of_one_realm_have_the_same() {
     let mut lone = Device::new(9, None, Config::software());
@@ -139,10 +135,12 @@ fn a_leader_that_captures_another_chain_leads_no_more() {
 fn a_leader_overtaken_on_its_own_chain_stops_and_releases_by_statements_about_its_own_entries() {
     let (mut rig, entries) = led(3, 1);
     capture_by(&mut rig, &[0, 1, 2], &entries[0]);
-    let mut user = User::new(&rig, 1, 2);
-    let own = rig.make(0, &mut whole(), &[question(&mut user)]).entry;
+    let (mut user, mut tree) = (User::new(&rig, 1, 2), whole());
+    rig.open(0, &mut user);
+    let own = rig.make(0, &mut tree, &[user.register2()]).entry;
     let about_own = capture_by(&mut rig, &[1, 0], &own);
-    let after = fork(&mut rig, 1, &own);
+    assert!(matches!(rig.lead(1, Some(&own)), Reply::Leading(_)));
+    let after = rig.make(1, &mut tree, &[]).entry;
     let about_after = capture_by(&mut rig, &[0, 1], &after);
     let about_before = rig.captured(2, &[]);
     assert_eq!(role(&mut rig.devices[0]), Role::SteppingDown);
@@ -328,11 +326,17 @@ fn tight() -> Config {
 fn waiting_replies_and_requests_of_a_batch_keep_to_their_bounds() {
     let mut rig = Rig::with_config(1, None, &tight());
     rig.lead(0, None);
-    let mut user = User::new(&rig, 1, 2);
+    let (mut user, mut tree) = (User::new(&rig, 1, 2), whole());
+    rig.open(0, &mut user);
+    rig.run(0, &mut tree, &[user.register2()]);
     let mut ask = |rig: &mut Rig, n: usize| {
-        let requests: Vec<BatchRequest> = (0..n).map(|_| question(&mut user)).collect();
-        match rig.process(0, &whole(), &requests) {
-            Reply::Processed { made: Some(made), .. } => Ok(made.entry),
+        let mut delete = || user.handshake_with(&SecretsRequest::Delete.to_cbor()).1;
+        let requests: Vec<BatchRequest> = (0..n).map(|_| delete()).collect();
+        match rig.process(0, &tree, &requests) {
+            Reply::Processed { made: Some(made), .. } => {
+                apply(&mut tree, &made);
+                Ok(made.entry)
+            }
             Reply::Refused(refusal) => Err(refusal),
             other => panic!("{other:?}"),
         }
@@ -435,8 +439,9 @@ fn an_answer_that_depends_on_no_record_leaves_no_event_when_it_is_sent_again() {
     let (mut rig, _) = led(1, 0);
     let [mut user, mut other] = [1, 2].map(|seed| User::new(&rig, seed, 2));
     rig.open(0, &mut user);
+    rig.open(0, &mut other);
     let constant = user.send(&SecretsRequest::Register1);
-    let requests = [constant.clone(), constant, question(&mut other)];
+    let requests = [constant.clone(), constant, other.register2()];
     let Reply::Processed { outcomes, made: Some(made) } = rig.process(0, &whole(), &requests) else {
         panic!("no entry")
     };

@@ -1,6 +1,6 @@
 //! Attacks on sessions and records.
 
-use super::common::{Rig, process_request};
+use super::common::{Rig, process_request, waits};
 use super::{Scene, answers};
 use curve25519_dalek::scalar::Scalar;
 use strongroom_hsm_planted::Bug;
@@ -33,8 +33,8 @@ fn count(response: &SecretsResponse) -> Option<u16> {
 pub(super) fn session_used_after_a_bad_message(bug: Option<Bug>) -> bool {
     let mut s = Scene::new(bug, 3, 2);
     let [due, early] = [s.user.recover2(), s.user.recover2()];
-    assert_ne!(outcome(&mut s, early), Outcome::Kept);
-    outcome(&mut s, due) == Outcome::Kept
+    assert!(!waits(&outcome(&mut s, early)));
+    waits(&outcome(&mut s, due))
 }
 
 pub(super) fn registration_in_a_handshake(bug: Option<Bug>) -> bool {
@@ -42,14 +42,14 @@ pub(super) fn registration_in_a_handshake(bug: Option<Bug>) -> bool {
     let registration = SecretsRequest::Register2(Box::new(s.user.registration.clone()));
     // A handshake can be sent again for ever, and each time it would give all guesses back.
     let (_, request) = s.user.handshake_with(&registration.to_cbor());
-    outcome(&mut s, request) == Outcome::Kept
+    waits(&outcome(&mut s, request))
 }
 
 pub(super) fn registration_without_guesses(bug: Option<Bug>) -> bool {
     let mut s = Scene::new(bug, 3, 2);
     s.user.registration.policy = Policy { num_guesses: 0 };
     let request = s.user.register2();
-    outcome(&mut s, request) == Outcome::Kept
+    waits(&outcome(&mut s, request))
 }
 
 pub(super) fn answer_before_commit_by_asking_again(bug: Option<Bug>) -> bool {
@@ -57,7 +57,7 @@ pub(super) fn answer_before_commit_by_asking_again(bug: Option<Bug>) -> bool {
     let request = s.user.recover2();
     let made = s.rig.make(0, &mut s.tree.clone(), std::slice::from_ref(&request));
     super::common::apply(&mut s.tree, &made);
-    outcome(&mut s, request) != Outcome::Kept
+    !waits(&outcome(&mut s, request))
 }
 
 pub(super) fn outcome_seen_from_the_number_of_events(bug: Option<Bug>) -> bool {
@@ -79,7 +79,7 @@ pub(super) fn outcome_seen_from_the_size_of_a_reply(bug: Option<Bug>) -> bool {
 pub(super) fn wrong_tag_seen_before_commit(bug: Option<Bug>) -> bool {
     let mut s = Scene::new(bug, 3, 2);
     let request = s.user.recover3(false);
-    outcome(&mut s, request) != Outcome::Kept
+    !waits(&outcome(&mut s, request))
 }
 
 pub(super) fn second_tag_after_the_last_guess(bug: Option<Bug>) -> bool {

@@ -1,14 +1,13 @@
 //! What an HSM is to refuse, rule by rule, where nothing greater is at stake in one step.
 
-use super::common::{Device, Rig, User, process_request};
+use super::common::{Device, Rig, User, process_request, waits};
 use super::places::OTHER_REALM;
 use super::{Scene, captures, second_group, whole};
 use strongroom_hsm::{Config, SEALED_RECORD_BYTES};
 use strongroom_hsm_planted::Bug;
 use strongroom_proto::client::SecretsRequest;
 use strongroom_proto::hsm::{
-    BatchRequest, CustodianPolicy, ExportApproval, MAX_GROUPS, NoiseMessage, Origin, Outcome, Refusal, Reply,
-    Request,
+    BatchRequest, CustodianPolicy, ExportApproval, MAX_GROUPS, NoiseMessage, Origin, Refusal, Reply, Request,
 };
 use strongroom_proto::ids::{BuildDigest, RealmId, SessionId, X25519Public};
 use strongroom_proto::prefix::Prefix;
@@ -149,8 +148,8 @@ pub(super) fn session_used_after_no_request(bug: Option<Bug>) -> bool {
     let no_request = BatchRequest { record, session, message: NoiseMessage::Transport { ciphertext } };
     let requests = [no_request, s.user.recover2()];
     let Reply::Processed { outcomes, .. } = s.rig.process(0, &s.tree, &requests) else { panic!() };
-    assert_ne!(outcomes[0], Outcome::Kept);
-    outcomes[1] == Outcome::Kept
+    assert!(!waits(&outcomes[0]));
+    waits(&outcomes[1])
 }
 
 /// That such a record is under a root takes a bug of its own.
@@ -212,7 +211,7 @@ pub(super) fn constant_answer_that_waits(bug: Option<Bug>) -> bool {
     let mut s = Scene::new(bug, 3, 2);
     let request = s.user.send(&SecretsRequest::Register1);
     let Reply::Processed { outcomes, .. } = s.rig.process(0, &s.tree, &[request]) else { panic!() };
-    outcomes[0] == Outcome::Kept
+    waits(&outcomes[0])
 }
 
 pub(super) fn record_that_does_not_say_when_it_was_sealed(bug: Option<Bug>) -> bool {

@@ -1,12 +1,13 @@
 //! Attacks on other users' sessions, by users and not by the host: all that they do is ask.
 
-use super::common::{Rig, User};
+use super::common::{Rig, User, apply, waits};
 use super::whole;
 use strongroom_hsm::{Config, MAX_SESSIONS_OF_A_RECORD, charged_places};
 use strongroom_hsm_planted::Bug;
 use strongroom_proto::client::SecretsRequest;
 use strongroom_proto::hsm::{BatchRequest, Outcome, Reply, Request, SessionRefusal};
 use strongroom_proto::ids::SessionId;
+use strongroom_proto::tree::Tree;
 
 /// Places of the table.
 const PLACES: usize = 16;
@@ -37,7 +38,7 @@ fn outcome(rig: &mut Rig, request: BatchRequest) -> Outcome {
 
 fn guess(rig: &mut Rig, user: &mut User) {
     let request = user.recover2();
-    assert_eq!(outcome(rig, request), Outcome::Kept);
+    assert!(waits(&outcome(rig, request)));
 }
 
 fn has_ended(rig: &mut Rig, user: &mut User) -> bool {
@@ -85,13 +86,13 @@ pub(super) fn recovery_ended_by_guesses_sent_again(bug: Option<Bug>) -> bool {
     for user in 1..=charged_places(PLACES) as u64 {
         let mut theirs = open(&mut rig, user, 0);
         let request = theirs.recover2();
-        assert_eq!(outcome(&mut rig, request.clone()), Outcome::Kept);
+        assert!(waits(&outcome(&mut rig, request.clone())));
         others.push(request);
     }
     let mut victim = open(&mut rig, 0, 0);
     guess(&mut rig, &mut victim);
     for request in others {
-        assert_eq!(outcome(&mut rig, request), Outcome::Kept);
+        assert!(waits(&outcome(&mut rig, request)));
     }
     for user in 100..100 + PLACES as u64 {
         open(&mut rig, user, 0);
@@ -127,17 +128,17 @@ pub(super) fn memory_filled_with_last_replies(bug: Option<Bug>) -> bool {
     let mut rig = Rig::with_config(1, bug, &config);
     rig.lead(0, None);
     let [first, second] = [1, 2].map(|user| open(&mut rig, user, 0).recover2());
-    assert_eq!(outcome(&mut rig, first.clone()), Outcome::Kept);
-    assert_eq!(outcome(&mut rig, second), Outcome::Kept);
-    outcome(&mut rig, first) == Outcome::Kept
+    assert!(waits(&outcome(&mut rig, first.clone())));
+    assert!(waits(&outcome(&mut rig, second)));
+    waits(&outcome(&mut rig, first))
 }
 
 /// The answer was lost, and its user asks again, with the very same bytes.
 pub(super) fn session_ended_by_asking_again(bug: Option<Bug>) -> bool {
     let mut rig = table(bug);
     let request = open(&mut rig, 0, 0).recover2();
-    assert_eq!(outcome(&mut rig, request.clone()), Outcome::Kept);
-    outcome(&mut rig, request) != Outcome::Kept
+    assert!(waits(&outcome(&mut rig, request.clone())));
+    !waits(&outcome(&mut rig, request))
 }
 
 pub(super) fn session_used_after_another_handshake_with_its_id(bug: Option<Bug>) -> bool {
@@ -145,7 +146,7 @@ pub(super) fn session_used_after_another_handshake_with_its_id(bug: Option<Bug>)
     let mut first = open(&mut rig, 0, 0);
     open(&mut rig, 0, 0);
     let request = first.recover2();
-    outcome(&mut rig, request) == Outcome::Kept
+    waits(&outcome(&mut rig, request))
 }
 
 /// A session opened at the leader of a group that does not own the record.
@@ -185,6 +186,13 @@ pub(super) fn memory_filled_with_replies_of_several_groups(bug: Option<Bug>) -> 
     waiting > 2
 }
 
+/// The outcome of one request, with the tree after it.
+fn guessed(rig: &mut Rig, tree: &mut Tree, request: BatchRequest) -> Outcome {
+    let Reply::Processed { mut outcomes, made } = rig.process(0, tree, &[request]) else { panic!("not led") };
+    made.iter().for_each(|made| apply(tree, made));
+    outcomes.remove(0)
+}
+
 /// The host replays a user's handshakes after a guess. Which session is gone tells it whether there was a registration.
 pub(super) fn charge_seen_from_which_session_gives_way(bug: Option<Bug>) -> bool {
     let gone = |registered: bool| {
@@ -197,7 +205,7 @@ pub(super) fn charge_seen_from_which_session_gives_way(bug: Option<Bug>) -> bool
             first.read(&replies[0]);
         }
         let request = first.recover2();
-        rig.run(0, &mut tree, &[request]);
+        assert!(waits(&guessed(&mut rig, &mut tree, request)));
         for session in 1..=MAX_SESSIONS_OF_A_RECORD as u32 {
             open(&mut rig, 0, session);
         }

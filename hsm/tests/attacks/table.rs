@@ -14,7 +14,7 @@ use super::{
     statement_that_nvram_does_not_hold, statements_of_another_fork_counted, stranger_counted,
     two_forks_of_one_group_in_one_capture, two_guesses_for_one_charge_in_a_batch,
 };
-use super::{enrolment, group, leading, log, places, records, refusals, sessions, trees, versions};
+use super::{enrolment, group, leading, log, places, reads, records, refusals, sessions, trees, versions};
 use strongroom_hsm_planted::Bug;
 
 /// An attack: tries, with this bug planted or none, and says whether it got what it wanted.
@@ -174,4 +174,22 @@ pub(super) const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::LeafForEveryRecord, leading::leaf_made_by_a_guess_at_nothing),
     (Bug::ResentNotKnown, sessions::session_ended_by_asking_again),
     (Bug::HandshakeKeepsSession, sessions::session_used_after_another_handshake_with_its_id),
+    (Bug::FreshOfNewest, reads::entry_stated_that_nvram_does_not_hold),
+    (Bug::FreshOfNothing, reads::nothing_stated_to_a_nonce),
+    (Bug::FreshWithoutNonce, reads::read_confirmed_by_what_was_stated_before),
+    (Bug::SameReadNonce, reads::nonce_drawn_twice),
+    (Bug::NonceAfterLeading, reads::nonce_drawn_after_stepping_down),
+    (Bug::NonceCoversAll, reads::read_confirmed_by_an_older_nonce),
+    (Bug::NonceStays, reads::nonce_used_twice),
+    (Bug::ConfirmByIndex, reads::stale_read_confirmed_by_another_fork),
+    (Bug::ConfirmLater, reads::stale_read_confirmed_by_a_later_chain),
+    (Bug::HalfConfirms, reads::read_confirmed_by_half_of_the_members),
+    (Bug::LeaderConfirms, reads::read_confirmed_by_a_leader_that_did_not_say_so),
+    (Bug::ReadsBeforeCommit, reads::charge_read_before_its_commit),
+    (Bug::ReadsSurviveLead, reads::read_of_an_ended_leadership_confirmed),
+    (Bug::ReadsOutliveLeading, reads::read_confirmed_after_stepping_down),
+    (Bug::AbsentTellsOfNothing, reads::missing_registration_read_before_a_commit),
+    (Bug::ResentTellsOfNothing, reads::guess_answered_as_a_read),
+    (Bug::ReadsMakeEntries, reads::entry_for_a_read),
+    (Bug::ReadsWithoutBound, reads::memory_filled_with_reads),
 ];

@@ -4,21 +4,29 @@ use super::common::evaluations;
 use super::{Scene, answers};
 use strongroom_hsm_planted::Bug;
 use strongroom_proto::client::{Recover1Response, SecretsRequest, SecretsResponse};
-use strongroom_proto::hsm::{BatchRequest, PrefixTree, Reply, Request};
+use strongroom_proto::hsm::{BatchRequest, NoiseReply, PrefixTree, Reply, Request};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::Captured;
 use strongroom_proto::tree::ClaimedTree;
 
-/// Runs a request on this tree and commits it. What the user reads, if the HSM took the tree.
+/// Runs a request on this tree, and commits or confirms it. What the user reads, if the HSM took the tree.
 fn run_on(s: &mut Scene, prefix: Prefix, tree: &[u8], request: BatchRequest) -> Vec<SecretsResponse> {
     let tree = ClaimedTree::decode(tree).expect("decodes as a claim");
     let trees = vec![PrefixTree { prefix, tree }];
     let request = Request::Process { group: s.rig.group, trees, requests: vec![request] };
-    let Reply::Processed { made: Some(made), .. } = s.rig.devices[0].ask(&request) else { return Vec::new() };
-    let statements: Vec<Captured> =
-        (0..3).map(|d| s.rig.captured(d, std::slice::from_ref(&made.entry))).collect();
-    let (_, released) = s.rig.committed(0, &statements);
-    released.iter().flat_map(|r| &r.replies).map(|r| s.user.read(r)).collect()
+    let Reply::Processed { made, .. } = s.rig.devices[0].ask(&request) else { return Vec::new() };
+    let replies: Vec<NoiseReply> = if let Some(made) = made {
+        let statements: Vec<Captured> =
+            (0..3).map(|d| s.rig.captured(d, std::slice::from_ref(&made.entry))).collect();
+        let (_, released) = s.rig.committed(0, &statements);
+        released.into_iter().flat_map(|r| r.replies).collect()
+    } else {
+        let nonce = s.rig.read_nonce(0);
+        let statements = s.rig.fresh(&[0, 1, 2], nonce);
+        let Reply::Confirmed(reads) = s.rig.confirm(0, &statements) else { panic!("not confirmed") };
+        reads.into_iter().map(|read| read.reply).collect()
+    };
+    replies.iter().map(|reply| s.user.read(reply)).collect()
 }
 
 pub(super) fn guess_on_a_tree_of_another_prefix(bug: Option<Bug>) -> bool {

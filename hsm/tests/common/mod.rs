@@ -24,7 +24,7 @@ use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Nonce, RealmId, RecordId,
 use strongroom_proto::noise::{self, ClientHandshake, Transport};
 use strongroom_proto::oprf::BlindedInput;
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::{Captured, Committed, GroupStatement};
+use strongroom_proto::statement::{Captured, Committed, Fresh, GroupStatement};
 use strongroom_proto::tree::{ClaimedTree, Tree};
 use strongroom_testkit::founding::{self, found, sign};
 use strongroom_testkit::{Custodians, Hsm, MemoryFlash, Scripted, registration};
@@ -233,6 +233,27 @@ impl Rig {
         }
     }
 
+    /// The nonce for the reads that wait at a leader, or a panic with the refusal.
+    pub fn read_nonce(&mut self, i: usize) -> Nonce {
+        match self.devices[i].ask(&Request::DrawReadNonce(self.group)) {
+            Reply::ReadNonce(nonce) => nonce,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What these members have captured, said to a nonce.
+    pub fn fresh(&mut self, members: &[usize], nonce: Nonce) -> Vec<Fresh> {
+        let state = |i: &usize| match self.devices[*i].ask(&Request::Fresh(self.group, nonce)) {
+            Reply::Fresh(statement) => statement,
+            other => panic!("{other:?}"),
+        };
+        members.iter().map(state).collect()
+    }
+
+    pub fn confirm(&mut self, i: usize, statements: &[Fresh]) -> Reply {
+        self.devices[i].ask(&Request::Confirm { group: self.group, statements: statements.to_vec() })
+    }
+
     /// Process, capture by all, commit: what an honest host does. Returns the replies in order of the requests.
     pub fn run(&mut self, i: usize, tree: &mut Tree, requests: &[BatchRequest]) -> (Made, Vec<NoiseReply>) {
         let made = self.make(i, tree, requests);
@@ -240,6 +261,21 @@ impl Rig {
         let statements: Vec<Captured> = (0..self.devices.len()).map(|d| self.captured(d, &entries)).collect();
         let (_, released) = self.committed(i, &statements);
         (made, released.into_iter().flat_map(|r| r.replies).collect())
+    }
+
+    /// Process, and what the members say to a nonce: an honest host with requests that change nothing. Returns the replies
+    /// in order of the requests.
+    pub fn read(&mut self, i: usize, tree: &Tree, requests: &[BatchRequest]) -> Vec<NoiseReply> {
+        let reply = self.process(i, tree, requests);
+        let Reply::Processed { outcomes, made: None } = reply else { panic!("{reply:?}") };
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Read(_))), "{outcomes:?}");
+        let nonce = self.read_nonce(i);
+        let members: Vec<usize> = (0..self.devices.len()).collect();
+        let statements = self.fresh(&members, nonce);
+        match self.confirm(i, &statements) {
+            Reply::Confirmed(reads) => reads.into_iter().map(|read| read.reply).collect(),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Process, and the host's tree after it.
@@ -374,6 +410,11 @@ pub fn finish(handshake: ClientHandshake, reply: &NoiseReply) -> (Transport, Vec
     };
     let (transport, payload) = handshake.finish(&response).expect("the realm's key");
     (transport, payload.to_vec())
+}
+
+/// Whether the reply stays in the HSM, until a commit or until it is confirmed.
+pub const fn waits(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Kept | Outcome::Read(_))
 }
 
 /// How many answers carry an evaluation.

@@ -10,7 +10,7 @@ use strongroom_hsm_planted::{Bug, Revealed};
 use strongroom_proto::client::Register2Request;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    BatchRequest, CustodianPolicy, NoiseMessage, NoiseReply, Outcome, Reply, Request, SessionRefusal,
+    BatchRequest, CustodianPolicy, Made, NoiseMessage, NoiseReply, Outcome, Reply, Request, SessionRefusal,
 };
 use strongroom_proto::ids::{GroupId, RealmId, RecordId, SessionId};
 use strongroom_proto::prefix::Prefix;
@@ -98,7 +98,47 @@ impl Realm {
         match outcome {
             Outcome::Answered(reply) => Ok(reply),
             Outcome::Refused(refusal) => Err(refusal),
+            Outcome::Read(number) => Ok(self.confirm(number)),
             Outcome::Kept => panic!("a kept reply was not released"),
+        }
+    }
+
+    /// Has the one member say that its chain is the newest. It can say so of an entry only, so it makes one.
+    fn confirm(&mut self, number: u64) -> NoiseReply {
+        self.empty_entry();
+        let Reply::ReadNonce(nonce) = self.device.ask(&Request::DrawReadNonce(self.group)) else {
+            panic!("no nonce")
+        };
+        let Reply::Fresh(statement) = self.device.ask(&Request::Fresh(self.group, nonce)) else {
+            panic!("nothing is captured")
+        };
+        match self.device.ask(&Request::Confirm { group: self.group, statements: vec![statement] }) {
+            Reply::Confirmed(mut reads) if reads.len() == 1 && reads[0].number == number => {
+                reads.remove(0).reply
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn empty_entry(&mut self) {
+        match self.device.ask(&process_request(self.group, &self.tree, &[])) {
+            Reply::Processed { made: Some(made), .. } => assert!(self.commit(made).is_empty()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Captures an entry and commits it. The replies that this releases.
+    fn commit(&mut self, made: Made) -> Vec<NoiseReply> {
+        apply(&mut self.tree, &made);
+        self.tip = Some(made.entry.clone());
+        let statement = match self.device.ask(&Request::capture(self.group, vec![made.entry])) {
+            Reply::Captured(statement) => statement,
+            other => panic!("{other:?}"),
+        };
+        let commit = Request::Commit { group: self.group, statements: vec![statement] };
+        match self.device.ask(&commit) {
+            Reply::Committed { released, .. } => released.into_iter().flat_map(|of| of.replies).collect(),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -111,19 +151,7 @@ impl Realm {
         let outcome = outcomes.pop().expect("one for each request");
         let Some(made) = made else { return outcome };
         assert_eq!(outcome, Outcome::Kept, "an entry is made for kept replies");
-        apply(&mut self.tree, &made);
-        self.tip = Some(made.entry.clone());
-        let statement = match self.device.ask(&Request::capture(self.group, vec![made.entry])) {
-            Reply::Captured(statement) => statement,
-            other => panic!("{other:?}"),
-        };
-        let commit = Request::Commit { group: self.group, statements: vec![statement] };
-        match self.device.ask(&commit) {
-            Reply::Committed { mut released, .. } => {
-                Outcome::Answered(released.pop().expect("one entry").replies.pop().expect("one reply"))
-            }
-            other => panic!("{other:?}"),
-        }
+        Outcome::Answered(self.commit(made).pop().expect("one reply"))
     }
 
     /// The record as it is stored, which holds the secrets of `registration` in the clear, or not at all.
