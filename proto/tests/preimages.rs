@@ -19,7 +19,7 @@ use strongroom_proto::ids::{
 };
 
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::{Captured, Committed, GroupStatement, MemberStatement};
+use strongroom_proto::statement::{Captured, Committed, Fresh, GroupStatement, MemberStatement};
 use strongroom_proto::tree::Tree;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/preimages.golden");
@@ -201,12 +201,21 @@ fn statements() -> Vec<Line> {
     ];
     let captured = Captured::new(&KEY, &REALM, &GROUP, HSM, INDEX, HASH);
     let committed = Committed::new(&KEY, &REALM, &GROUP, HSM, INDEX, HASH);
+    let nonce = [0x0d; 16];
+    let fresh = Fresh::new(&KEY, &REALM, &GROUP, HSM, (INDEX, HASH), &Nonce(nonce));
+    let [realm, of, hsm, index, hash] = position;
     let members = vec![HSM, HsmId([0x0b; 16])];
     let group = GroupStatement::new(&KEY, &REALM, GROUP, members, true);
     let members = [[0x03; 16], [0x0b; 16]].concat();
     vec![
         line(label::CAPTURED, Function::Mac(KEY), position, Some(&captured.mac.0.0)),
         line(label::COMMITTED, Function::Mac(KEY), position, Some(&committed.mac.0.0)),
+        line(
+            label::FRESH,
+            Function::Mac(KEY),
+            [realm, of, hsm, index, hash, ("nonce", &nonce)],
+            Some(&fresh.mac.0.0),
+        ),
         line(
             label::GROUP,
             Function::Mac(KEY),

@@ -16,8 +16,8 @@ use strongroom_proto::noise::TAG_LEN;
 use strongroom_proto::tree::Tree;
 
 impl World {
-    /// Reads a reply that left under an entry.
-    pub(super) fn judge_reply(&mut self, under: Made, kept: &Kept, reply: &NoiseReply) {
+    /// Reads a reply that left under an entry, or as of one.
+    pub(super) fn judge_reply(&mut self, under: Option<Made>, kept: &Kept, reply: &NoiseReply) {
         let (NoiseReply::Handshake { ciphertext, .. } | NoiseReply::Transport { ciphertext }) = reply;
         if ciphertext.len() != PADDED_RESPONSE + TAG_LEN {
             let what = format!("a reply to user {} has {} bytes", kept.user, ciphertext.len());
@@ -35,7 +35,8 @@ impl World {
             return self
                 .violate("share for the right tag", format!("{wish:?} of user {} got one", kept.user));
         }
-        if !self.is_before(kept.applied, under) {
+        let is_on_chain = |applied| under.is_some_and(|under| self.is_before(applied, under));
+        if !kept.applied.is_none_or(is_on_chain) {
             let what = format!("the answer to #{} left, and its effect is not on the chain", kept.message);
             return self.violate("count, then evaluate", what);
         }
@@ -113,20 +114,26 @@ impl World {
                 .violate("leaders start from NVRAM", format!("HSM {at} makes entries and does not lead"));
         };
         let mut records = parent.map(|parent| self.entries[&parent].records.clone()).unwrap_or_default();
-        let (mut kept, mut resealed) = (Vec::new(), BTreeSet::new());
+        let (mut kept, mut numbers, mut resealed) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let n = made.is_some().then_some(n);
         for ((number, user), outcome) in used.iter().zip(outcomes) {
             match outcome {
                 Outcome::Refused(refusal) => self.judge_refused(at, group, *number, *user, *refusal),
                 Outcome::Answered(reply) => self.judge_answered(at, group, *number, *user, reply),
-                Outcome::Kept => {
+                Outcome::Kept | Outcome::Read(_) => {
                     if !self.may_be_kept(at, group, *number, *user) {
                         return;
                     }
-                    kept.push(self.foretell(n, *number, *user, &mut records, &mut resealed));
+                    let tells = n.or_else(|| self.tells(at, group, &records, *user));
+                    kept.push(self.foretell(tells, *number, *user, &mut records, &mut resealed));
+                    numbers.extend(if let Outcome::Read(number) = outcome { Some(*number) } else { None });
                 }
             }
         }
-        let Some(made) = made else { return };
+        let (Some(n), Some(made)) = (n, made) else {
+            return self.judge_reads(at, group, parent, kept, &numbers, &resealed);
+        };
+        records.change(&resealed, n);
         self.judge_blind(at, &made, &kept, &resealed);
         self.judge_sealed(&made, &records);
         self.take(n, at, group, base, made, kept, records, parent);
@@ -200,10 +207,10 @@ impl World {
         self.violation.is_none()
     }
 
-    /// Runs a request on the model.
+    /// Runs a request on the model, under an entry or of what it tells.
     fn foretell(
         &mut self,
-        n: Made,
+        n: Option<Made>,
         number: Made,
         user: u8,
         records: &mut Records,

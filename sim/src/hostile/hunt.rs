@@ -202,6 +202,19 @@ impl Hunt {
         self.go(Step::Commit { at, group, statements })
     }
 
+    pub(super) fn draw_nonce(&mut self, at: u8, group: u8) -> Made {
+        self.go(Step::DrawNonce { at, group })
+    }
+
+    /// What these HSMs say to a nonce.
+    pub(super) fn state_fresh(&mut self, by: &[u8], group: u8, nonce: Made) -> Vec<Made> {
+        by.iter().map(|at| self.go(Step::StateFresh { at: *at, group, nonce })).collect()
+    }
+
+    pub(super) fn confirm(&mut self, at: u8, group: u8, statements: Vec<Made>) -> Made {
+        self.go(Step::Confirm { at, group, statements })
+    }
+
     /// A leader of a group at the committed end of its log. `None` if the group is stuck, which a host can bring about.
     pub(super) fn leader(&mut self, group: u8) -> Option<u8> {
         let mut order = self.members(group);

@@ -26,6 +26,7 @@ mod parts;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod random;
+mod reads;
 mod step;
 mod step_words;
 mod strategies;

@@ -2,8 +2,8 @@
 //! from the core, so that every answer that leaves a core can be foretold.
 
 use super::clients::{Answer, guesses};
-use super::step::Wish;
-use std::collections::BTreeMap;
+use super::step::{Made, Wish};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One record. A record id without a leaf has none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +31,8 @@ pub(super) struct Records {
     records: BTreeMap<u8, Record>,
     /// How often a registration was accepted or its counter reset, by user and registration.
     accepted: BTreeMap<(u8, u8), u32>,
+    /// The entry that last changed each record.
+    changed: BTreeMap<u8, Made>,
 }
 
 impl Records {
@@ -41,6 +43,16 @@ impl Records {
     /// How many leaves there are.
     pub(super) fn leaves(&self) -> usize {
         self.records.len()
+    }
+
+    /// The entry that last changed a record.
+    pub(super) fn changed(&self, user: u8) -> Option<Made> {
+        self.changed.get(&user).copied()
+    }
+
+    /// These records are changed by an entry.
+    pub(super) fn change(&mut self, users: &BTreeSet<u8>, by: Made) {
+        self.changed.extend(users.iter().map(|user| (*user, by)));
     }
 
     /// The registration whose secrets the record must hold: none once its last guess is charged.

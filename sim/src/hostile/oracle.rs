@@ -108,7 +108,21 @@ impl World {
                 self.end_sessions(at, group);
                 if let Some(lead) = &mut self.members[at][group].lead {
                     lead.leading = false;
+                    lead.end_reads();
                 }
+            }
+            (Request::DrawReadNonce(group), Reply::ReadNonce(nonce)) => {
+                let Some(group) = self.group_index(group) else { return };
+                self.judge_nonce(n, at, group, nonce);
+            }
+            (Request::Fresh(group, _), Reply::Fresh(statement)) => {
+                let Some(group) = self.group_index(group) else { return };
+                self.traffic(group, "Fresh");
+                self.fresh.insert(n, statement);
+            }
+            (Request::Confirm { group, .. }, Reply::Confirmed(reads)) => {
+                let Some(group) = self.group_index(group) else { return };
+                self.judge_confirmed(at, group, &reads);
             }
             (Request::Commit { group, .. }, Reply::Committed { statement, released }) => {
                 self.judge_committed(n, at, *group, &statement, &released);
@@ -129,7 +143,9 @@ impl World {
         }
         self.traffic(group, "Lead");
         self.end_leadership(at, group);
-        let lead = Lead { newest: from.flatten(), waiting: 0, leading: true };
+        let base = from.flatten();
+        let (reads, has_nonce) = (BTreeMap::new(), false);
+        let lead = Lead { newest: base, waiting: 0, leading: true, base, reads, has_nonce };
         self.members[at][group].lead = Some(lead);
     }
 
@@ -172,10 +188,13 @@ impl World {
 
     /// A captured entry that is not the leader's own ends its sessions, and everything that it may still do.
     fn settle(&mut self, at: usize, group: usize, captured: Made) {
-        let Some(lead) = &self.members[at][group].lead else { return };
-        if lead.newest.is_none_or(|newest| !self.is_before(captured, newest)) {
-            self.end_sessions(at, group);
+        let newest = self.members[at][group].lead.as_ref().map(|lead| lead.newest);
+        let is_own = |newest: Option<Made>| newest.is_some_and(|newest| self.is_before(captured, newest));
+        if newest.is_none_or(is_own) {
+            return;
         }
+        self.end_sessions(at, group);
+        self.members[at][group].lead.iter_mut().for_each(Lead::end_reads);
     }
 
     /// What an HSM says about itself: its NVRAM holds what it stated, or what comes after it.
@@ -310,7 +329,7 @@ impl World {
             return self.violate("replies last", what);
         }
         for (kept, reply) in kept.iter().zip(replies) {
-            self.judge_reply(made, kept, reply);
+            self.judge_reply(Some(made), kept, reply);
         }
         let events = std::mem::take(&mut self.entries.get_mut(&made).expect("just seen").events);
         for (kept, event) in kept.iter().zip(&events) {

@@ -72,8 +72,9 @@ pub(super) struct Known {
 pub(super) struct Kept {
     pub(super) message: Made,
     pub(super) user: u8,
-    /// The entry that the message's effect is in: this one, unless it was sent before.
-    pub(super) applied: Made,
+    /// The entry that the message's effect is in: this one, unless it was sent before. Of a read, the entry that it tells of;
+    /// none before the first.
+    pub(super) applied: Option<Made>,
     pub(super) expected: Answer,
     pub(super) happening: Happening,
     /// How often the registration that is guessed at was accepted or reset before, on the chain of `applied`.
@@ -88,8 +89,8 @@ pub(super) struct Message {
     pub(super) handshake: u32,
     pub(super) session: SessionId,
     pub(super) noise: NoiseMessage,
-    /// Where it took effect, and what is to be answered. A message of a channel does so once.
-    pub(super) applied: Option<(Made, Answer, u32)>,
+    /// Where it took effect, or what it tells of, and what is to be answered. A message of a channel does so once.
+    pub(super) applied: Option<(Option<Made>, Answer, u32)>,
     pub(super) reply: Option<NoiseReply>,
 }
 
@@ -117,6 +118,32 @@ pub(super) struct Lead {
     pub(super) waiting: u64,
     /// Whether it still makes entries, as far as it was told.
     pub(super) leading: bool,
+    /// The entry that it began from.
+    pub(super) base: Option<Made>,
+    /// Reads that wait, by number.
+    pub(super) reads: BTreeMap<u64, Read>,
+    /// Whether a nonce is open.
+    pub(super) has_nonce: bool,
+}
+
+/// A read that waits.
+#[derive(Clone)]
+pub(super) struct Read {
+    pub(super) kept: Kept,
+    /// The newest own entry when it was answered.
+    pub(super) at: Option<Made>,
+    /// The newest entry that a majority had captured then: nothing older may be told.
+    pub(super) floor: Option<Made>,
+    /// Whether the open nonce was drawn after it.
+    pub(super) is_covered: bool,
+}
+
+impl Lead {
+    /// It answers nothing that waits any more.
+    pub(super) fn end_reads(&mut self) {
+        self.reads.clear();
+        self.has_nonce = false;
+    }
 }
 
 pub(super) struct Group {

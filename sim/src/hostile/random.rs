@@ -17,7 +17,7 @@ impl Hunt {
 
     fn any_step(&mut self) -> Option<Step> {
         let (at, group) = (self.any_hsm(), self.any_group());
-        Some(match self.rng.random_range(0..26) {
+        Some(match self.rng.random_range(0..30) {
             0 => Step::Open { user: self.any_user(), at, group, handshake: self.any_handshake() },
             1 | 2 => {
                 let channel = recent(&mut self.rng, self.world.channels.keys())?;
@@ -59,6 +59,11 @@ impl Hunt {
                 let entry = recent(&mut self.rng, self.world.entries.keys())?;
                 Step::Lie { statement, entry, how: *Lie::ALL.choose(&mut self.rng)? }
             }
+            26 => Step::DrawNonce { at, group },
+            27 | 28 => {
+                Step::StateFresh { at, group, nonce: recent(&mut self.rng, self.world.read_nonces.keys())? }
+            }
+            29 => self.any_confirm(at, group),
             24 => Step::Knock { at, group, message: recent(&mut self.rng, self.world.messages.keys())? },
             _ => self.any_enrolment(at, group),
         })
@@ -147,6 +152,17 @@ impl Hunt {
             statements.pop();
         }
         Step::Commit { at, group, statements }
+    }
+
+    fn any_confirm(&mut self, at: u8, group: u8) -> Step {
+        let mut statements: Vec<Made> = self.world.fresh.keys().rev().take(3).copied().collect();
+        if self.rng.random_ratio(1, 4) {
+            statements.extend(recent(&mut self.rng, self.world.statements.keys()));
+        }
+        if self.rng.random_ratio(1, 3) {
+            statements.pop();
+        }
+        Step::Confirm { at, group, statements }
     }
 
     fn any_garbage(&mut self) -> Step {

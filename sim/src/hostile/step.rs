@@ -561,6 +561,34 @@ pub(super) enum Step {
         #[n(2)]
         message: Made,
     },
+    /// Has a leader draw a nonce for its reads; makes a nonce.
+    #[n(23)]
+    DrawNonce {
+        #[n(0)]
+        at: u8,
+        #[n(1)]
+        group: u8,
+    },
+    /// Has a member state what it has captured to a nonce; makes a statement.
+    #[n(24)]
+    StateFresh {
+        #[n(0)]
+        at: u8,
+        #[n(1)]
+        group: u8,
+        #[n(2)]
+        nonce: Made,
+    },
+    /// Sends statements to a nonce, or others dressed up as such.
+    #[n(25)]
+    Confirm {
+        #[n(0)]
+        at: u8,
+        #[n(1)]
+        group: u8,
+        #[n(2)]
+        statements: Vec<Made>,
+    },
 }
 
 impl Step {
@@ -613,7 +641,7 @@ impl Step {
                 entries.retain(&is_made);
                 others.retain(is_made);
             }
-            Self::Commit { statements, .. } => statements.retain(is_made),
+            Self::Commit { statements, .. } | Self::Confirm { statements, .. } => statements.retain(is_made),
             _ => {}
         }
     }
@@ -629,6 +657,9 @@ impl Step {
             Self::Lead { .. } => "Lead",
             Self::Resign { .. } => "StepDown",
             Self::Commit { .. } => "Commit",
+            Self::DrawNonce { .. } => "DrawReadNonce",
+            Self::StateFresh { .. } => "Fresh",
+            Self::Confirm { .. } => "Confirm",
             Self::Restart { .. } => "(restart)",
             Self::CutPower { .. } => "(power cut)",
             Self::Forge { .. } | Self::Lie { .. } => "(forgery)",

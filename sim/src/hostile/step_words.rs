@@ -27,6 +27,13 @@ impl Step {
                 f,
                 "HSM {at}: bytes of {back} sends ago, cut at {cut}, bit {flip} flipped, before those of {onto} ago"
             ),
+            Self::DrawNonce { at, group } => write!(f, "HSM {at}, group {group}: draw a nonce for reads"),
+            Self::StateFresh { at, group, nonce } => {
+                write!(f, "HSM {at}, group {group}: state to nonce #{nonce} what is captured")
+            }
+            Self::Confirm { at, group, statements } => {
+                write!(f, "HSM {at}, group {group}: confirm reads with statements {statements:?}")
+            }
             _ => f.write_str(self.name()),
         }
     }

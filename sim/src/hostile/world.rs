@@ -22,7 +22,7 @@ use strongroom_proto::hsm::{
 };
 use strongroom_proto::ids::{Digest, EntryHash, GroupId, Index, Mac, Nonce, RecordId, SessionId, Term};
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::{Captured, Committed};
+use strongroom_proto::statement::{Captured, Committed, Fresh};
 use strongroom_proto::tree::{ClaimedTree, Tree};
 use strongroom_testkit::{Device, Hsm};
 
@@ -45,7 +45,10 @@ pub(super) struct World {
     pub(super) statements: BTreeMap<Made, (usize, Captured)>,
     pub(super) commits: BTreeMap<Made, (usize, Committed)>,
     /// Statements that the host wrote, of either kind.
-    lies: BTreeMap<Made, Captured>,
+    pub(super) lies: BTreeMap<Made, Captured>,
+    /// Nonces for reads, and what was stated to them.
+    pub(super) read_nonces: BTreeMap<Made, Nonce>,
+    pub(super) fresh: BTreeMap<Made, Fresh>,
     /// Sealed seeds, and the HSM that each is for.
     pub(super) sealed: BTreeMap<Made, Exported>,
     /// Entries that an HSM stated as committed directly, not only through a later one.
@@ -101,6 +104,8 @@ impl World {
             statements: BTreeMap::new(),
             commits: BTreeMap::new(),
             lies: BTreeMap::new(),
+            read_nonces: BTreeMap::new(),
+            fresh: BTreeMap::new(),
             charged: BTreeMap::new(),
             sealed: BTreeMap::new(),
             stated_committed: BTreeSet::new(),
@@ -255,6 +260,13 @@ impl World {
             }
             Step::DeepTree { at } => self.deep_tree(device(*at)),
             Step::Knock { at, group, message } => self.knock(device(*at), group_of(*group), *message),
+            Step::DrawNonce { at, group } => self.draw_nonce(n, device(*at), group_of(*group)),
+            Step::StateFresh { at, group, nonce } => {
+                self.state_fresh(n, device(*at), group_of(*group), *nonce);
+            }
+            Step::Confirm { at, group, statements } => {
+                self.confirm(n, device(*at), group_of(*group), statements);
+            }
             _ => {}
         }
     }
@@ -293,7 +305,7 @@ impl World {
     }
 
     /// Sends a request whose reply says all there is to know.
-    fn exchange(&mut self, n: Made, at: usize, name: &'static str, request: &Request) {
+    pub(super) fn exchange(&mut self, n: Made, at: usize, name: &'static str, request: &Request) {
         let reply = self.send(at, name, request);
         self.judge(n, at, request, reply);
     }
@@ -600,6 +612,9 @@ impl World {
                 | Request::Jump(..)
                 | Request::Lead(..)
                 | Request::StepDown(_)
+                | Request::Fresh(..)
+                | Request::DrawReadNonce(_)
+                | Request::Confirm { .. }
                 | Request::Commit { .. }),
             ) => {
                 let reply = self.send_bytes(at, "(garbled)", &bytes);
@@ -620,6 +635,7 @@ fn device(at: u8) -> usize {
 fn look(reply: &Reply) -> String {
     let kind = |outcome: &Outcome| match outcome {
         Outcome::Kept => "kept".to_owned(),
+        Outcome::Read(number) => format!("read {number}"),
         Outcome::Answered(_) => "answered".to_owned(),
         Outcome::Refused(refusal) => format!("{refusal:?}"),
     };

@@ -40,9 +40,7 @@ impl Model {
     }
 
     pub(super) fn draw_nonce(&mut self, member: usize) -> Checked {
-        let early = !self.keeps(Rule::NonceAfterRead);
         check(self.leads(member), "it does not lead")?;
-        check(early || self.reads(member) > 0, "nothing waits for a nonce")?;
         let reading = &mut self.members[member].reading;
         reading.nonce = Some(Vec::new());
         reading.reads.iter_mut().for_each(|read| read.covered = true);

@@ -6,9 +6,11 @@ use super::{Action, Forbidden, Model, Number};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use strongroom_proto::entry::Entry;
-use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, Made, Outcome, Refusal, Released, Reply, Request};
-use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Term};
-use strongroom_proto::statement::{Captured, Committed, GroupStatement};
+use strongroom_proto::hsm::{
+    CaptureOutcome, GroupEntries, Made, Outcome, ReadReply, Refusal, Released, Reply, Request,
+};
+use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Nonce, Term};
+use strongroom_proto::statement::{Captured, Committed, Fresh, GroupStatement};
 
 /// One group, watched from its first entry.
 pub struct Trace {
@@ -21,9 +23,20 @@ pub struct Trace {
     /// Every term that was ever drawn.
     drawn: BTreeSet<Term>,
     terms: Vec<Option<Term>>,
+    /// By member: its reads that wait, as the model has them too, and the nonce that some wait for.
+    reads: Vec<Reads>,
+    /// Every nonce that was ever drawn.
+    nonces: BTreeSet<Nonce>,
     /// By member: the entry whose write to NVRAM failed. It may be there after a restart.
     torn: Vec<Option<Number>>,
     counts: Counts,
+}
+
+/// Reads of one leadership that wait, by number, and whether the nonce was drawn after them.
+#[derive(Clone, Default)]
+struct Reads {
+    waiting: BTreeMap<u64, bool>,
+    nonce: Option<Nonce>,
 }
 
 /// How much was checked against the model.
@@ -35,6 +48,8 @@ pub struct Counts {
     pub jumps: u64,
     /// Statements of commit.
     pub commits: u64,
+    /// Answers to reads that were confirmed.
+    pub reads: u64,
     /// Entries made.
     pub entries: u64,
     /// Leaderships begun.
@@ -85,6 +100,8 @@ impl Trace {
             replies: BTreeMap::new(),
             drawn: BTreeSet::new(),
             terms: vec![None; members.len()],
+            reads: vec![Reads::default(); members.len()],
+            nonces: BTreeSet::new(),
             torn: vec![None; members.len()],
             members,
             counts: Counts::default(),
@@ -103,6 +120,7 @@ impl Trace {
     /// The model does not allow it.
     pub fn observe(&mut self, hsm: &HsmId, request: &Request, reply: &Reply) -> Result<(), Departure> {
         let Some(member) = self.members.iter().position(|m| m == hsm) else { return Ok(()) };
+        self.forget_reads();
         match (request, reply) {
             (Request::Lead(group, entry), Reply::Leading(term)) if *group == self.group => {
                 self.lead(member, entry.as_ref(), *term)
@@ -110,10 +128,17 @@ impl Trace {
             (Request::StepDown(group), Reply::Done) if *group == self.group => {
                 Ok(self.model.apply(Action::StepDown { member })?)
             }
-            (Request::Process { group, .. }, Reply::Processed { outcomes, made: Some(made) })
-                if *group == self.group =>
-            {
-                self.make(member, outcomes, made)
+            (Request::Process { group, .. }, Reply::Processed { outcomes, made }) if *group == self.group => {
+                self.process(member, outcomes, made.as_ref())
+            }
+            (Request::DrawReadNonce(group), Reply::ReadNonce(nonce)) if *group == self.group => {
+                self.draw_nonce(member, *nonce)
+            }
+            (Request::Fresh(group, nonce), Reply::Fresh(statement)) if *group == self.group => {
+                self.state_fresh(member, nonce, statement)
+            }
+            (Request::Confirm { group, .. }, Reply::Confirmed(reads)) if *group == self.group => {
+                self.confirm(member, reads)
             }
             (Request::Capture(groups), Reply::Captures(outcomes)) => self.captures(member, groups, outcomes),
             (Request::Jump(entry, _), Reply::Captured(statement)) if entry.group == self.group => {
@@ -156,6 +181,13 @@ impl Trace {
             {
                 !self.model.leads(member)
             }
+            (Request::DrawReadNonce(group), Refusal::NotLeader) if *group == self.group => {
+                !self.model.leads(member)
+            }
+            (Request::Confirm { group, .. }, Refusal::NoNonce) if *group == self.group => {
+                !self.model.has_nonce(member)
+            }
+            (Request::Fresh(group, _), Refusal::NothingCaptured) if *group == self.group => captured == 0,
             (Request::Jump(entry, _), Refusal::Backwards) if entry.group == self.group => {
                 entry.index.0 < self.model.index(captured)
             }
@@ -199,6 +231,74 @@ impl Trace {
         self.terms[member] = Some(term);
         self.counts.leaderships += 1;
         Ok(())
+    }
+
+    fn process(&mut self, member: usize, outcomes: &[Outcome], made: Option<&Made>) -> Result<(), Departure> {
+        let kept = outcomes.iter().any(|outcome| *outcome == Outcome::Kept);
+        let read = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Read(_)));
+        let (kept_right, read_right) = (!kept || made.is_some(), !read || made.is_none());
+        expect(kept_right && read_right, || "replies are kept without an entry, or reads with one".into())?;
+        for outcome in outcomes {
+            if let Outcome::Read(number) = outcome {
+                self.read(member)?;
+                let known = self.reads[member].waiting.insert(*number, false);
+                expect(known.is_none(), || format!("two reads have the number {number}"))?;
+            }
+        }
+        made.map_or(Ok(()), |made| self.make(member, outcomes, made))
+    }
+
+    /// Which entry last changed what is read is not known here; the model takes the one that the leadership began from.
+    fn read(&mut self, member: usize) -> Result<(), Departure> {
+        let of = self.model.may_read(member).last().copied().unwrap_or(0);
+        Ok(self.model.apply(Action::Read { member, of })?)
+    }
+
+    /// What the model dropped, waits no more.
+    fn forget_reads(&mut self) {
+        for (member, reads) in self.reads.iter_mut().enumerate() {
+            if self.model.reads(member) == 0 {
+                reads.waiting.clear();
+            }
+            if !self.model.has_nonce(member) {
+                reads.nonce = None;
+            }
+        }
+    }
+
+    fn draw_nonce(&mut self, member: usize, nonce: Nonce) -> Result<(), Departure> {
+        self.model.apply(Action::DrawNonce { member })?;
+        expect(self.nonces.insert(nonce), || "a nonce for reads was drawn before".into())?;
+        self.reads[member].nonce = Some(nonce);
+        self.reads[member].waiting.values_mut().for_each(|covered| *covered = true);
+        Ok(())
+    }
+
+    fn state_fresh(&mut self, member: usize, nonce: &Nonce, statement: &Fresh) -> Result<(), Departure> {
+        let captured = self.model.captured(member);
+        let said = statement.hsm == self.members[member]
+            && self.numbers.get(&statement.hash) == Some(&captured)
+            && statement.index.0 == self.model.index(captured)
+            && captured != 0;
+        expect(said, || format!("{} does not say what it has captured", statement.hsm))?;
+        let leader = self.reads.iter().position(|reads| reads.nonce.as_ref() == Some(nonce));
+        leader.map_or(Ok(()), |leader| Ok(self.model.apply(Action::StateFresh { member, leader })?))
+    }
+
+    fn confirm(&mut self, member: usize, released: &[ReadReply]) -> Result<(), Departure> {
+        self.model.apply(Action::Confirm { member })?;
+        expect(self.model.broken_read.is_none(), || "a read is out of date".into())?;
+        let reads = &mut self.reads[member];
+        for ReadReply { number, .. } in released {
+            let covered = reads.waiting.remove(number) == Some(true);
+            expect(covered, || format!("read {number} does not wait for this nonce"))?;
+        }
+        self.counts.reads += released.len() as u64;
+        // The HSM knows which entry each tells of, and keeps more.
+        reads.nonce = None;
+        reads.waiting.values_mut().for_each(|covered| *covered = false);
+        let still = self.reads[member].waiting.len();
+        (self.model.reads(member)..still).try_for_each(|_| self.read(member))
     }
 
     fn make(&mut self, member: usize, outcomes: &[Outcome], made: &Made) -> Result<(), Departure> {

@@ -5,6 +5,7 @@
 
 mod log;
 mod plays;
+mod reads;
 mod realm;
 mod records;
 mod sessions;
@@ -74,6 +75,17 @@ pub(super) const STRATEGIES: &[Strategy] = &[
     log::cut_the_power_of_a_capture,
     log::withhold_and_release_later,
     log::fill_the_memory,
+    reads::read_as_everybody_does,
+    reads::confirm_with_what_was_said_before,
+    reads::confirm_with_an_older_nonce,
+    reads::confirm_with_another_fork,
+    reads::confirm_with_too_little,
+    reads::read_an_uncommitted_charge,
+    reads::read_the_answer_to_an_uncommitted_guess,
+    reads::confirm_after_leading_again,
+    reads::confirm_after_stepping_down,
+    reads::state_what_is_not_captured,
+    reads::state_nothing,
     realm::carry_off_the_seed,
     realm::carry_off_the_seed_after_a_restart,
     realm::enrol_another_hsm,
