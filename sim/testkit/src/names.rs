@@ -21,6 +21,9 @@ pub const fn request_name(request: &Request) -> &'static str {
         Request::Handshake(..) => "Handshake",
         Request::Process { .. } => "Process",
         Request::Commit { .. } => "Commit",
+        Request::Fresh(..) => "Fresh",
+        Request::DrawReadNonce(_) => "DrawReadNonce",
+        Request::Confirm { .. } => "Confirm",
         Request::AgentSecret(_) => "AgentSecret",
     }
 }
