@@ -61,6 +61,8 @@ pub struct Metrics {
 pub struct LogMetrics {
     captured: Counter,
     from_store: Counter,
+    reads: Counter,
+    read_rounds: Counter,
     behind: Family<GroupLabel, Gauge>,
 }
 
@@ -74,6 +76,8 @@ impl LogMetrics {
     pub(crate) fn set(&self, group: GroupId, before: &Status, now: &Status) {
         self.captured.inc_by(now.captured.0.saturating_sub(before.captured.0));
         self.from_store.inc_by(now.from_store.saturating_sub(before.from_store));
+        self.reads.inc_by(now.reads.saturating_sub(before.reads));
+        self.read_rounds.inc_by(now.read_rounds.saturating_sub(before.read_rounds));
         let behind = now.behind.try_into().unwrap_or(i64::MAX);
         self.behind.get_or_create(&GroupLabel { group: group.to_string() }).set(behind);
     }
@@ -85,6 +89,16 @@ impl LogMetrics {
             "entries_read",
             "Log entries read from the store to catch up, not counting those that were pushed",
             self.from_store.clone(),
+        );
+        log.register(
+            "reads",
+            "Client requests answered without a log entry, once a majority of the members had said that nothing is newer",
+            self.reads.clone(),
+        );
+        log.register(
+            "read_rounds",
+            "Times that the members were asked for such answers",
+            self.read_rounds.clone(),
         );
         log.register(
             "entries_behind",

@@ -6,8 +6,8 @@
 use strongroom_proto::enrolment::{CustodianPolicy, CustodianSignature, ExportApproval, SealedRealm};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    self, BatchRequest, CaptureOutcome, DeviceStatus, GroupEntries, Made, Outcome, PrefixTree, Refusal,
-    Released, Reply, Request,
+    self, BatchRequest, CaptureOutcome, DeviceStatus, GroupEntries, Made, Outcome, PrefixTree, ReadReply,
+    Refusal, Released, Reply, Request,
 };
 use strongroom_proto::ids::{GroupId, Nonce, Term};
 use strongroom_proto::statement::{Captured, GroupStatement, MemberStatement};
@@ -108,7 +108,10 @@ impl From<Request> for Asked {
             | Request::StepDown(group)
             | Request::Handshake(group, _)
             | Request::Process { group, .. }
-            | Request::Commit { group, .. } => About::Group(group),
+            | Request::Commit { group, .. }
+            | Request::Fresh(group, _)
+            | Request::DrawReadNonce(group)
+            | Request::Confirm { group, .. } => About::Group(group),
             Request::Jump(entry, _) => About::Group(entry.group),
             Request::Capture(mut groups) if groups.len() == 1 => {
                 groups.pop().map_or(About::Device, About::Capture)
@@ -258,6 +261,34 @@ ask!(
     Commit -> Committed,
     Self { group, statements } => Request::Commit { group, statements },
     Reply::Committed { statement, released } => Committed { statement, released }
+);
+
+/// [`Request::Fresh`].
+#[derive(Clone, Copy, Debug)]
+pub struct Fresh(pub GroupId, pub Nonce);
+ask!(
+    Fresh -> strongroom_proto::statement::Fresh,
+    Self(group, nonce) => Request::Fresh(group, nonce),
+    Reply::Fresh(statement) => statement
+);
+
+/// [`Request::DrawReadNonce`].
+#[derive(Clone, Copy, Debug)]
+pub struct DrawReadNonce(pub GroupId);
+ask!(DrawReadNonce -> Nonce, Self(group) => Request::DrawReadNonce(group), Reply::ReadNonce(nonce) => nonce);
+
+/// [`Request::Confirm`].
+#[derive(Clone, Debug)]
+pub struct Confirm {
+    /// The group.
+    pub group: GroupId,
+    /// Statements of members.
+    pub statements: Vec<strongroom_proto::statement::Fresh>,
+}
+ask!(
+    Confirm -> Vec<ReadReply>,
+    Self { group, statements } => Request::Confirm { group, statements },
+    Reply::Confirmed(released) => released
 );
 
 /// [`Request::AgentSecret`] of an epoch.

@@ -91,7 +91,10 @@ impl Audit {
                         PeerMessage::Heartbeat { newest, .. } | PeerMessage::Follows { newest, .. } => {
                             *newest
                         }
-                        PeerMessage::Captured { .. } | PeerMessage::Seek { .. } => Index::ZERO,
+                        PeerMessage::Captured { .. }
+                        | PeerMessage::Seek { .. }
+                        | PeerMessage::StateFresh { .. }
+                        | PeerMessage::Fresh { .. } => Index::ZERO,
                     };
                     assert!(
                         told <= newest,

@@ -1,5 +1,5 @@
 //! Bugs that a test can plant in a replica. Each leaves out one rule about what the store or other members' agents say,
-//! or about an HSM that is silent.
+//! or about an HSM that is silent, or about reads that no entry carries.
 //!
 //! Without the feature `planted-bugs` nothing can be planted.
 
@@ -36,6 +36,12 @@ pub enum Bug {
     BadReadIsFault,
     /// A member that has stopped never looks again.
     FaultForGood,
+    /// Members that do not answer for a read are never asked again.
+    RoundAskedOnce,
+    /// Every read waits for a commit, even where what it tells of is committed.
+    ReadsAwaitCommit,
+    /// The answer to a read goes to another client's request.
+    ReadAnswersAnother,
 }
 
 /// Which bugs are planted.

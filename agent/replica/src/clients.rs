@@ -27,6 +27,9 @@ pub(super) struct Clients {
     arrivals: VecDeque<(Millis, Ticket)>,
     pub(super) handshakes: VecDeque<Queued>,
     pub(super) queue: VecDeque<Queued>,
+    /// How many were answered without an entry, and how many rounds that took.
+    read: u64,
+    rounds: u64,
 }
 
 impl Clients {
@@ -81,6 +84,22 @@ impl Clients {
         if self.waiting.remove(&ticket) {
             cx.out.answer(ticket, answer);
         }
+    }
+
+    /// Answers with what no entry carried, unless it was answered before.
+    pub(super) fn answer_read(&mut self, cx: &mut Context, ticket: Ticket, answer: Answer) {
+        self.read += u64::from(self.is_waiting(ticket));
+        self.answer(cx, ticket, answer);
+    }
+
+    /// A round for such answers has succeeded.
+    pub(super) const fn count_round(&mut self) {
+        self.rounds += 1;
+    }
+
+    /// How many were answered without an entry, and how many rounds that took.
+    pub(super) const fn read(&self) -> (u64, u64) {
+        (self.read, self.rounds)
     }
 
     /// Gives up the requests that have waited too long.

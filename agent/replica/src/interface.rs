@@ -423,6 +423,11 @@ pub struct Status {
     pub queued: usize,
     /// Client requests not yet answered, those in the queue included.
     pub waiting: usize,
+    /// How many client requests it has answered without an entry since it started, and how many rounds among the
+    /// members that took.
+    pub reads: u64,
+    /// See [`Self::reads`].
+    pub read_rounds: u64,
     /// The prefixes that the group owns as of `tip`.
     pub prefixes: Vec<Prefix>,
     /// What is wrong, if anything: why it stopped, or why it leaves leading to others.

@@ -3,7 +3,7 @@
 //! Kept here: replies go to the requests of exactly their entry, found by its hash; statements count only for entries
 //! of this leadership, by hash; a member hears of a segment only when it and all before it are in the store.
 
-use super::ask::{self, Asked};
+use super::ask;
 use super::clients::{Clients, Queued};
 use super::context::Context;
 use super::flights::{Flight, Flights};
@@ -11,6 +11,7 @@ use super::interface::{Answer, Millis, Settings, Ticket};
 use super::log::{Log, Object, Origin};
 use super::outbox::Call;
 use super::paths::Paths;
+use super::reads::Reads;
 use super::snapshots::Snapshots;
 use super::standing::Standings;
 use super::trees::{Tail, Trees};
@@ -19,10 +20,7 @@ use crate::segment::{MAX_SEGMENT_BYTES, Segment, SegmentEntry, SegmentName};
 use crate::stored::{Loaded, Snapshot};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use strongroom_proto::entry::Entry;
-use strongroom_proto::hsm::{
-    BatchRequest, MAX_CAPTURE_ENTRIES, Made, NoiseReply, Outcome, PrefixTree, Refusal, Released,
-    SessionRefusal, tree_nodes,
-};
+use strongroom_proto::hsm::{Made, NoiseReply, PrefixTree, Refusal, Released};
 use strongroom_proto::ids::{EntryHash, HsmId, Index, RecordId, Term};
 use strongroom_proto::statement::{Captured, Committed};
 
@@ -135,9 +133,13 @@ pub(super) struct Leader {
     pub(super) paths: Paths,
     /// The stored tree.
     pub(super) snapshots: Snapshots,
+    /// Answers that no entry carries.
+    pub(super) reads: Reads,
     newest: (Index, EntryHash),
     /// The batch that is with the HSM.
     processing: Option<Vec<Queued>>,
+    /// Whether it only reads, or the last one did.
+    read_last: bool,
     handshaking: usize,
     counting: Counting,
     busy_until: Millis,
@@ -171,8 +173,10 @@ impl Leader {
             before: log.trees().clone(),
             paths: Paths::default(),
             snapshots: Snapshots::default(),
+            reads: Reads::default(),
             newest: log.position(),
             processing: None,
+            read_last: false,
             handshaking: 0,
             counting: Counting::Nothing,
             busy_until: Millis(0),
@@ -284,6 +288,7 @@ impl Leader {
         assert!(newest.is_none_or(|own| own.trees.are_of(&own.entry)), "an entry's trees are not its own");
         self.flights.assert_in_order();
         self.paths.assert_invariants();
+        self.reads.assert_invariants(cx, self.committed);
         self.snapshots.assert_invariants(cx, self.committed, self.flights.ends());
     }
 
@@ -305,86 +310,6 @@ impl Leader {
             cx.out.write(name, bytes);
         }
         Ok(())
-    }
-
-    fn handshake(&mut self, cx: &mut Context, clients: &mut Clients) {
-        while self.handshaking < MAX_HANDSHAKES
-            && let Some(queued) = clients.handshakes.pop_front()
-        {
-            if !clients.is_waiting(queued.ticket) {
-                continue;
-            }
-            if self.trees.prefix_of(&queued.request.record).is_none() {
-                clients.answer(cx, queued.ticket, Answer::NotCovered);
-                continue;
-            }
-            self.handshaking += 1;
-            let ask = ask::Handshake(cx.settings.group.group, queued.request);
-            cx.out.ask(Call::Handshake(queued.ticket), ask);
-        }
-    }
-
-    /// How many requests the next batch may have, or `None` if no batch may be sent now.
-    fn room(&self, cx: &Context) -> Option<usize> {
-        let kept: usize = self.kept.iter().map(|kept| kept.tickets.len()).sum();
-        let room = (cx.settings.limits.max_pending_replies as usize).saturating_sub(kept);
-        let ready = self.processing.is_none()
-            && self.busy_until <= cx.now
-            && self.own.len() < cx.settings.limits.max_pending_entries as usize
-            && self.collected.len() < MAX_CAPTURE_ENTRIES
-            && self.collected_bytes < FULL_SEGMENT_BYTES
-            // Without its first entry it could not take the snapshot that this waits for.
-            && !(self.elected && self.is_full(&cx.settings));
-        (ready && room > 0).then_some(room.min(cx.settings.limits.max_batch_requests as usize))
-    }
-
-    /// One batch at a time; the next one leaves the moment the reply to the previous one is in.
-    fn process(&mut self, cx: &mut Context, clients: &mut Clients) {
-        let Some(room) = self.room(cx) else { return };
-        if !self.elected {
-            // The entry that makes this member the leader once it is in the store.
-            if self.own.is_empty() {
-                self.send_batch(cx, Vec::new());
-            }
-            return;
-        }
-        if !self.snapshots.are_open() {
-            return;
-        }
-        let mut batch = Vec::new();
-        while batch.len() < room
-            && let Some(queued) = self.paths.ready.pop_front()
-        {
-            if clients.is_waiting(queued.ticket) {
-                batch.push(queued);
-            }
-        }
-        if !batch.is_empty() {
-            for queued in self.send_batch(cx, batch).into_iter().rev() {
-                self.paths.ready.push_front(queued);
-            }
-        }
-    }
-
-    /// Sends as many of these requests, from the front, as fit in one frame, and returns the others.
-    fn send_batch(&mut self, cx: &mut Context, mut batch: Vec<Queued>) -> Vec<Queued> {
-        let max_bytes = (cx.settings.limits.max_frame_bytes as usize).min(MAX_BATCH_BYTES);
-        let mut beyond = Vec::new();
-        loop {
-            let trees = self.trees.partial(batch.iter().map(|q| q.request.record)).unwrap_or_default();
-            let small = tree_nodes(&trees) <= cx.settings.limits.max_tree_nodes as usize;
-            let requests: Vec<BatchRequest> = batch.iter().map(|q| q.request.clone()).collect();
-            let request = Asked::new(ask::Process { group: cx.settings.group.group, trees, requests });
-            let fits = small && request.bytes().len() <= max_bytes;
-            if fits || batch.len() <= 1 {
-                self.processing = Some(batch);
-                cx.out.hsm(Call::Process, request);
-                return beyond;
-            }
-            let mut second_half = batch.split_off(batch.len() / 2);
-            second_half.append(&mut beyond);
-            beyond = second_half;
-        }
     }
 
     /// Makes a segment of the collected entries, if there is room for one more on its way.
@@ -418,57 +343,6 @@ impl Leader {
         ids
     }
 
-    /// Handles the outcome of a handshake.
-    pub(super) fn handshaken(
-        &mut self,
-        cx: &mut Context,
-        ticket: Ticket,
-        outcome: Option<Outcome>,
-        clients: &mut Clients,
-    ) {
-        self.handshaking = self.handshaking.saturating_sub(1);
-        let answer = outcome.and_then(|outcome| self.answer(cx.now, outcome)).unwrap_or(Answer::Unavailable);
-        clients.answer(cx, ticket, answer);
-    }
-
-    /// What a client hears before any commit; `None` if the HSM keeps the reply.
-    fn answer(&self, now: Millis, outcome: Outcome) -> Option<Answer> {
-        match outcome {
-            Outcome::Kept => None,
-            Outcome::Answered(reply) => Some(Answer::Reply(reply)),
-            Outcome::Refused(SessionRefusal::MissingSession) if now < self.since.after(SESSION_GRACE_MS) => {
-                Some(Answer::Unavailable)
-            }
-            Outcome::Refused(refusal) => Some(Answer::Refused(refusal)),
-        }
-    }
-
-    /// Handles the outcome of a batch.
-    pub(super) fn processed(
-        &mut self,
-        cx: &mut Context,
-        outcomes: Vec<Outcome>,
-        made: Option<Made>,
-        clients: &mut Clients,
-    ) -> Result<(), OutOfStep> {
-        let batch = self.processing.take().unwrap_or_default();
-        if outcomes.len() != batch.len() {
-            return Err(OutOfStep);
-        }
-        let mut kept = Vec::new();
-        for (queued, outcome) in batch.into_iter().zip(outcomes) {
-            match self.answer(cx.now, outcome) {
-                Some(answer) => clients.answer(cx, queued.ticket, answer),
-                None => kept.push(queued.ticket),
-            }
-        }
-        match made {
-            None if kept.is_empty() && self.elected => Ok(()),
-            None => Err(OutOfStep),
-            Some(made) => self.made(cx.now, made, kept),
-        }
-    }
-
     fn made(&mut self, now: Millis, made: Made, tickets: Vec<Ticket>) -> Result<(), OutOfStep> {
         let (index, hash) = (made.entry.index, made.entry.hash());
         let (newest, newest_hash) = self.newest;
@@ -493,21 +367,6 @@ impl Leader {
         self.collected_bytes += parts.map(|bytes| bytes.len() + 48).sum::<usize>();
         self.collected.push(made);
         Ok(())
-    }
-
-    /// The HSM cannot make an entry now: the batch goes first next time.
-    pub(super) fn busy(&mut self, now: Millis) {
-        for queued in self.processing.take().unwrap_or_default().into_iter().rev() {
-            self.paths.ready.push_front(queued);
-        }
-        self.busy_until = now.after(BUSY_MS);
-    }
-
-    /// The HSM refused the batch, and the leader can go on without it.
-    pub(super) fn refused(&mut self, cx: &mut Context, clients: &mut Clients) {
-        for queued in self.processing.take().unwrap_or_default() {
-            clients.answer(cx, queued.ticket, Answer::Unavailable);
-        }
     }
 
     /// The HSM did not count the statements. If that is because one is not authentic, each is checked alone. Returns
@@ -600,8 +459,8 @@ impl Leader {
     }
 
     /// Whether a statement says that a different entry was captured where this leadership has made one.
-    pub(super) fn is_beaten_by(&self, statement: &Captured) -> bool {
-        self.own.get(&statement.index).is_some_and(|own| own.hash != statement.hash)
+    pub(super) fn is_beaten_by(&self, index: Index, hash: &EntryHash) -> bool {
+        self.own.get(&index).is_some_and(|own| own.hash != *hash)
     }
 
     /// Takes what was read from the stored tree, including into the trees before the collected entries.
@@ -693,5 +552,6 @@ impl Leader {
     }
 }
 
+mod requests;
 #[cfg(test)]
 mod tests;

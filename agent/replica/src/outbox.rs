@@ -6,7 +6,7 @@ use crate::peer::PeerMessage;
 use crate::segment::SegmentName;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use strongroom_proto::ids::HsmId;
+use strongroom_proto::ids::{HsmId, Nonce};
 
 /// What an HSM call was for.
 #[derive(Debug)]
@@ -20,6 +20,13 @@ pub(super) enum Call {
     Handshake(Ticket),
     Process,
     Commit,
+    DrawReadNonce,
+    OwnFresh(Nonce),
+    /// For another member.
+    Fresh {
+        by: HsmId,
+    },
+    Confirm,
 }
 
 #[derive(Default)]
@@ -73,6 +80,11 @@ impl Outbox {
         self.calls.keys().copied()
     }
 
+    /// What those calls are for.
+    pub(super) fn purposes(&self) -> impl Iterator<Item = &Call> {
+        self.calls.values()
+    }
+
     /// What a reply is for; `None` if it no longer matters.
     pub(super) fn returned(&mut self, call: CallId) -> Option<Call> {
         self.calls.remove(&call)
@@ -80,12 +92,13 @@ impl Outbox {
 
     /// From now on, replies to what only a leader asks no longer matter.
     pub(super) fn forget_leadership(&mut self) {
-        self.calls
-            .retain(|_, call| matches!(call, Call::Status | Call::Capture | Call::Jump | Call::StepDown));
+        self.calls.retain(|_, call| {
+            matches!(call, Call::Status | Call::Capture | Call::Jump | Call::StepDown | Call::Fresh { .. })
+        });
     }
 
-    /// From now on, no reply under way matters.
+    /// From now on, no reply under way matters, except to other members.
     pub(super) fn forget_calls(&mut self) {
-        self.calls.clear();
+        self.calls.retain(|_, call| matches!(call, Call::Fresh { .. }));
     }
 }

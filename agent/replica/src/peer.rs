@@ -1,7 +1,7 @@
 //! What the agents of a group tell each other.
 //!
 //! Agents are trusted for availability only, so nothing here proves anything except [`Captured`] inside
-//! [`PeerMessage::Captured`], and that only to an HSM. A message may be lost, delayed, repeated, or a lie by its
+//! [`PeerMessage::Captured`] and [`Fresh`] inside [`PeerMessage::Fresh`], and those only to an HSM. A message may be lost, delayed, repeated, or a lie by its
 //! sender; receivers believe only what the store or their HSM confirms. Everything is CBOR in arrays, and at most
 //! [`MAX_PEER_BYTES`] long.
 
@@ -9,8 +9,8 @@ use crate::segment::MAX_SEGMENT_BYTES;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Decoder, Encode};
 use strongroom_proto::hsm::{PrefixTree, decode_trees};
-use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Term};
-use strongroom_proto::statement::Captured;
+use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Nonce, Term};
+use strongroom_proto::statement::{Captured, Fresh};
 
 /// The most bytes of paths that accompany a segment.
 pub const MAX_PATHS_BYTES: usize = 1024 * 1024;
@@ -94,6 +94,30 @@ pub enum PeerMessage {
         #[n(0)]
         group: GroupId,
     },
+    /// "What has your HSM captured now?" Sent by a leader while answers wait that no entry carries. Answer with
+    /// [`Self::Fresh`], no matter who leads.
+    #[n(5)]
+    StateFresh {
+        /// The group.
+        #[n(0)]
+        group: GroupId,
+        /// What the statement must be made with.
+        #[n(1)]
+        nonce: Nonce,
+    },
+    /// What the sender's HSM has captured, stated with this nonce. Of use only to the HSM that drew it.
+    #[n(6)]
+    Fresh {
+        /// The group.
+        #[n(0)]
+        group: GroupId,
+        /// What the statement was made with.
+        #[n(1)]
+        nonce: Nonce,
+        /// The statement.
+        #[n(2)]
+        statement: Fresh,
+    },
 }
 
 impl PeerMessage {
@@ -105,7 +129,9 @@ impl PeerMessage {
             | Self::Push { group, .. }
             | Self::Captured { group, .. }
             | Self::Follows { group, .. }
-            | Self::Seek { group } => *group,
+            | Self::Seek { group }
+            | Self::StateFresh { group, .. }
+            | Self::Fresh { group, .. } => *group,
         }
     }
 
@@ -149,10 +175,11 @@ mod tests {
         vec![PrefixTree { prefix: Prefix::WHOLE, tree: ClaimedTree::from(&tree) }]
     }
 
-    fn messages() -> [PeerMessage; 5] {
+    fn messages() -> [PeerMessage; 7] {
         let group = GroupId([1; 16]);
         let (hsm, index, hash) = (HsmId([3; 16]), Index(u64::MAX), EntryHash([4; 32]));
-        let statement = Captured { hsm, index, hash, mac: Mac(Digest([5; 32])) };
+        let (nonce, mac) = (Nonce([6; 16]), Mac(Digest([5; 32])));
+        let (statement, fresh) = (Captured { hsm, index, hash, mac }, Fresh { hsm, index, hash, mac });
         [
             PeerMessage::Heartbeat { group, term: Term([2; 16]), newest: Index(7), snapshot: Index(3) },
             PeerMessage::Push {
@@ -165,6 +192,8 @@ mod tests {
             PeerMessage::Captured { group, statement },
             PeerMessage::Follows { group, leader: hsm, term: Term([2; 16]), newest: Index(9) },
             PeerMessage::Seek { group },
+            PeerMessage::StateFresh { group, nonce },
+            PeerMessage::Fresh { group, nonce, statement: fresh },
         ]
     }
 
@@ -187,7 +216,7 @@ mod tests {
     fn a_message_of_a_future_kind_is_refused() {
         let mut bytes = PeerMessage::Seek { group: GroupId([1; 16]) }.to_bytes();
         assert_eq!(bytes.get(1), Some(&4), "the kind comes second");
-        bytes[1] = 5;
+        bytes[1] = 7;
         assert_eq!(PeerMessage::from_bytes(&bytes), Err(BadPeerMessage));
     }
 

@@ -33,6 +33,7 @@ use crate::catch_up::CatchUp;
 use crate::clients::Clients;
 use crate::context::Context;
 use crate::following::Following;
+use crate::freshness::Freshness;
 use crate::interface::{Millis, Role, Settings, Status};
 use crate::leader::Leader;
 use crate::log::Log;
@@ -80,6 +81,8 @@ pub struct Replica {
     /// What is wrong, if anything.
     trouble: Trouble,
     clients: Clients,
+    /// What other members ask about the HSM.
+    freshness: Freshness,
     audit: Audit,
 }
 
@@ -103,6 +106,7 @@ impl Replica {
             settling: Settling::default(),
             trouble: Trouble::default(),
             clients: Clients::default(),
+            freshness: Freshness::default(),
             audit: Audit::default(),
             cx: Context::new(now, settings),
         }
@@ -147,6 +151,8 @@ impl Replica {
             },
             queued: self.clients.queued() + self.unready(),
             waiting: self.clients.waiting(),
+            reads: self.clients.read().0,
+            read_rounds: self.clients.read().1,
             prefixes: self.log.trees().prefixes().collect(),
             fault: self.trouble.fault(),
         }

@@ -61,6 +61,9 @@ fn is_setup(request: &hsm::Request, device: Option<&hsm::DeviceStatus>) -> bool 
         | hsm::Request::Handshake(..)
         | hsm::Request::Process { .. }
         | hsm::Request::Commit { .. }
+        | hsm::Request::Fresh(..)
+        | hsm::Request::DrawReadNonce(_)
+        | hsm::Request::Confirm { .. }
         | hsm::Request::AgentSecret(_) => false,
     }
 }

@@ -68,7 +68,9 @@ impl Places {
             PeerMessage::Heartbeat { .. }
             | PeerMessage::Captured { .. }
             | PeerMessage::Follows { .. }
-            | PeerMessage::Seek { .. } => &self.small,
+            | PeerMessage::Seek { .. }
+            | PeerMessage::StateFresh { .. }
+            | PeerMessage::Fresh { .. } => &self.small,
         };
         Arc::clone(places).try_acquire_owned().ok()
     }
@@ -453,6 +455,8 @@ impl Group {
             snapshot: Index::ZERO,
             queued: 0,
             waiting: 0,
+            reads: 0,
+            read_rounds: 0,
             prefixes: vec![Prefix::WHOLE],
             fault: None,
         };

@@ -128,7 +128,9 @@ impl Peers {
             PeerMessage::Heartbeat { .. }
             | PeerMessage::Captured { .. }
             | PeerMessage::Follows { .. }
-            | PeerMessage::Seek { .. } => &peer.urgent,
+            | PeerMessage::Seek { .. }
+            | PeerMessage::StateFresh { .. }
+            | PeerMessage::Fresh { .. } => &peer.urgent,
         };
         if queue.try_send(Outgoing { since: Instant::now(), from, to, message }).is_err() {
             tracing::debug!(%to, "a peer does not keep up; a message was dropped");

@@ -278,6 +278,14 @@ impl Journal {
                 (Vec::new(), format!("says that {leader} leads, up to entry {newest}"))
             }
             PeerMessage::Seek { .. } => (Vec::new(), "asks who leads".into()),
+            PeerMessage::StateFresh { .. } => {
+                (Vec::new(), "asks what the other's HSM has captured now".into())
+            }
+            PeerMessage::Fresh { statement, .. } => {
+                let entry = EntryName::new(statement.index, &statement.hash);
+                let text = format!("hands on that its HSM has captured entry {entry} as of now");
+                (vec![entry], text)
+            }
             PeerMessage::Captured { statement, .. } => {
                 let entry = EntryName::new(statement.index, &statement.hash);
                 let text = format!("hands on that its HSM has captured entry {entry}");

@@ -44,6 +44,7 @@ impl Replica {
         self.settling.assert_invariants(&self.cx);
         self.trouble.assert_invariants(&self.cx);
         self.clients.assert_invariants();
+        self.freshness.assert_invariants(&self.cx);
         match &self.state {
             State::Candidate(candidate) => candidate.assert_invariants(),
             State::Leader(leader) => leader.assert_invariants(&self.cx),

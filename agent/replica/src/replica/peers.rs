@@ -12,7 +12,8 @@ use crate::interface::Fault;
 use crate::peer::PeerMessage;
 use crate::segment::{Segment, SegmentName};
 use strongroom_proto::hsm::PrefixTree;
-use strongroom_proto::ids::{HsmId, Index, Term};
+use strongroom_proto::ids::{HsmId, Index, Nonce, Term};
+use strongroom_proto::statement::Fresh;
 
 impl Replica {
     /// Handles a message from another member's agent.
@@ -38,7 +39,7 @@ impl Replica {
                 if statement.index > leader.newest() {
                     return self.look(from, statement.index);
                 }
-                if leader.is_beaten_by(&statement) {
+                if leader.is_beaten_by(statement.index, &statement.hash) {
                     if self.cx.bugs.has(Bug::FalseHashDeposes) {
                         return self.step_down();
                     }
@@ -51,6 +52,21 @@ impl Replica {
                 self.hear_of_leader(from, leader, term, newest)
             }
             PeerMessage::Seek { .. } => self.tell_leader(from),
+            PeerMessage::StateFresh { nonce, .. } => self.freshness.asked(&mut self.cx, from, nonce),
+            PeerMessage::Fresh { nonce, statement, .. } => self.stated_fresh(from, nonce, statement),
+        }
+    }
+
+    /// Another member has stated what its HSM has captured, for answers that no entry carries. An entry that this
+    /// leadership has not made is looked for like one in any other statement.
+    fn stated_fresh(&mut self, from: HsmId, nonce: Nonce, statement: Fresh) {
+        let State::Leader(leader) = &mut self.state else { return };
+        if statement.index > leader.newest() {
+            self.look(from, statement.index);
+        } else if leader.is_beaten_by(statement.index, &statement.hash) {
+            self.look(from, Index(u64::MAX));
+        } else {
+            leader.reads.stated(&self.cx, from, nonce, statement);
         }
     }
 

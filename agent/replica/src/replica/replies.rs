@@ -8,9 +8,9 @@ use crate::capture::Forged;
 use crate::interface::{CallId, Damage, Fault, Ticket};
 use crate::leader::Leader;
 use crate::outbox::Call;
-use strongroom_proto::hsm::{DeviceStatus, Outcome, Refusal, RefusalClass, Reply};
-use strongroom_proto::ids::Term;
-use strongroom_proto::statement::Captured;
+use strongroom_proto::hsm::{DeviceStatus, Outcome, ReadReply, Refusal, RefusalClass, Reply};
+use strongroom_proto::ids::{Nonce, Term};
+use strongroom_proto::statement::{Captured, Fresh};
 
 impl Replica {
     /// Handles a reply, or the loss of one.
@@ -26,6 +26,10 @@ impl Replica {
             Call::Handshake(ticket) => self.handshake_reply(ticket, read::<ask::Handshake>(reply)),
             Call::Process => self.process_reply(read::<ask::Process>(reply)),
             Call::Commit => self.commit_reply(read::<ask::Commit>(reply)),
+            Call::DrawReadNonce => self.nonce_reply(read::<ask::DrawReadNonce>(reply)),
+            Call::OwnFresh(nonce) => self.own_fresh_reply(nonce, read::<ask::Fresh>(reply)),
+            Call::Fresh { by } => self.freshness.answered(&mut self.cx, by, read::<ask::Fresh>(reply)),
+            Call::Confirm => self.confirm_reply(read::<ask::Confirm>(reply)),
         }
     }
 
@@ -161,6 +165,40 @@ impl Replica {
                 if self.cx.bugs.has(Bug::BadStatementCostsAll) {
                     leader.forget_statements();
                 } else if let Some(liar) = leader.uncommitted(refusal) {
+                    self.lied(liar);
+                }
+            }
+            _ => self.lead_anew(),
+        }
+    }
+}
+
+/// Answers that no entry carries.
+impl Replica {
+    fn nonce_reply(&mut self, reply: Result<Nonce, Unanswered>) {
+        let State::Leader(leader) = &mut self.state else { return };
+        match reply {
+            Ok(nonce) => leader.reads.drawn(&mut self.cx, nonce),
+            Err(Unanswered::Refused(refusal)) if !shows_another_state(refusal) => {
+                leader.reads.undrawn(self.cx.now);
+            }
+            _ => self.lead_anew(),
+        }
+    }
+
+    /// This member counts by its own HSM's statement, like any other. Without one it is asked again.
+    fn own_fresh_reply(&mut self, nonce: Nonce, reply: Result<Fresh, Unanswered>) {
+        if let (State::Leader(leader), Ok(statement)) = (&mut self.state, reply) {
+            leader.reads.stated(&self.cx, self.cx.settings.hsm, nonce, statement);
+        }
+    }
+
+    fn confirm_reply(&mut self, reply: Result<Vec<ReadReply>, Unanswered>) {
+        let State::Leader(leader) = &mut self.state else { return };
+        match reply {
+            Ok(replies) => leader.reads.confirmed(&mut self.cx, replies, &mut self.clients),
+            Err(Unanswered::Refused(refusal)) if !shows_another_state(refusal) => {
+                if let Some(liar) = leader.reads.unconfirmed(self.cx.now, refusal) {
                     self.lied(liar);
                 }
             }

@@ -136,6 +136,8 @@ impl Replica {
         if let State::Leader(leader) = &mut self.state {
             let mine = self.capture.statement();
             leader.commit(&mut self.cx, mine, &self.standings);
+            let committed = leader.committed();
+            leader.reads.advance(&mut self.cx, committed, &self.standings);
             if leader.advance(&mut self.cx, &mut self.clients).is_err() {
                 self.lead_anew();
             }
