@@ -78,6 +78,7 @@ fn every_rule_of_the_oracle_can_be_broken() {
         ("one genesis", Bug::GenesisTwice),
         ("one group for each record", Bug::EveryGroupOwnsAll),
         ("bounded", Bug::NoBounds),
+        ("fresh reads", Bug::NonceCoversAll),
         ("as the model allows", Bug::LeaderCountsItself),
     ];
     let documented = include_str!("../../docs/hostile-host.md");
@@ -106,6 +107,12 @@ fn the_model_departs_from_cores_with_a_rule_left_out() {
         (Bug::CountLater, "no majority has stated it"),
         (Bug::JumpKeepsLeadership, "does not follow the newest own entry"),
         (Bug::SameTerm, "was drawn before"),
+        (Bug::LeaderConfirms, "no majority has stated an own entry"),
+        (Bug::ConfirmByIndex, "no majority has stated an own entry"),
+        (Bug::ConfirmLater, "no majority has stated an own entry"),
+        (Bug::FreshWithoutNonce, "no majority has stated an own entry"),
+        (Bug::FreshOfNewest, "does not say what it has captured"),
+        (Bug::NonceCoversAll, "does not wait for this nonce"),
     ] {
         // A core with a rule left out departs in more than one way, and the first one that a seed finds may be another.
         let what = |seed| {

@@ -44,6 +44,7 @@ pub const RULES: &[&str] = &[
     "one genesis",
     "one group for each record",
     "bounded",
+    "fresh reads",
     "as the model allows",
 ];
 
@@ -144,7 +145,7 @@ impl World {
         self.traffic(group, "Lead");
         self.end_leadership(at, group);
         let base = from.flatten();
-        let (reads, has_nonce) = (BTreeMap::new(), false);
+        let (reads, has_nonce) = (Default::default(), false);
         let lead = Lead { newest: base, waiting: 0, leading: true, base, reads, has_nonce };
         self.members[at][group].lead = Some(lead);
     }

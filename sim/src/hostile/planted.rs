@@ -10,7 +10,7 @@ const SEEDS: [u64; 2] = [1, 2];
 pub const PLANTED_BUDGET: u64 = 50_000;
 
 /// Bugs that this search cannot see, and why: something else must notice each (`hsm/tests`, `strongroom-sim firmware work`).
-pub const UNSEEN: [(Bug, &str); 56] = [
+pub const UNSEEN: [(Bug, &str); 59] = [
     (Bug::NonceAsDrawn, "the generators here do not repeat themselves"),
     (Bug::NothingWithoutKey, "time is no part of it"),
     (Bug::RepliesOfOneGroup, "one group alone has replies until there are transfers"),
@@ -31,6 +31,12 @@ pub const UNSEEN: [(Bug, &str); 56] = [
     (Bug::ReadErrorsIgnored, "the flash here loses power, and fails in no other way"),
     (Bug::EmptyBatchIsNothing, "an entry less gains a host nothing"),
     (Bug::EntryWithoutReplies, "an entry more gains a host nothing"),
+    (Bug::ReadsMakeEntries, "an entry more gains a host nothing"),
+    (Bug::ReadsWithoutBound, "the reads that wait here are few"),
+    (
+        Bug::AbsentTellsOfNothing,
+        "what confirms a read also shows that a majority has captured the entry that the leadership began from",
+    ),
     (Bug::Register1Kept, "an answer that waits gains a host nothing"),
     (Bug::ResentNotKnown, "it does not ask what is lost to a user who asks again"),
     (Bug::HandshakeKeepsSession, "it does not ask which of a user's own sessions lives"),

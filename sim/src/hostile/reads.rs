@@ -94,10 +94,11 @@ impl World {
             return;
         }
         self.traffic(group, "Confirm");
-        let lead = self.members[at][group].lead.as_mut();
-        let Some(lead) = lead.filter(|lead| std::mem::take(&mut lead.has_nonce)) else {
+        let lead = self.members[at][group].lead.as_mut().filter(|lead| lead.has_nonce);
+        let Some(lead) = lead else {
             return self.violate("fresh reads", format!("HSM {at} counted statements to no open nonce"));
         };
+        lead.has_nonce = false;
         let reads: Vec<Option<Read>> = released.iter().map(|read| lead.reads.remove(&read.number)).collect();
         lead.reads.values_mut().for_each(|read| read.is_covered = false);
         for (read, ReadReply { number, reply }) in reads.into_iter().zip(released) {

@@ -353,13 +353,16 @@ impl fmt::Display for Report {
         for (trouble, times) in &self.troubles {
             writeln!(f, "{times:>6}  {trouble}")?;
         }
-        let Counts { captures, jumps, commits, entries, leaderships, restarts } = self.model;
+        let Counts { captures, jumps, commits, reads, entries, leaderships, restarts } = self.model;
         writeln!(
             f,
             "\n{} answers, {} segments, {entries} entries, {leaderships} leaderships, {restarts} restarts of HSMs",
             self.answers, self.segments
         )?;
-        writeln!(f, "the model allows all of {captures} captures, {jumps} jumps and {commits} commits")?;
+        writeln!(
+            f,
+            "the model allows all of {captures} captures, {jumps} jumps, {commits} commits and {reads} reads"
+        )?;
         writeln!(f, "{}", self.outcome())?;
         writeln!(f, "\n{} events", self.events)?;
         writeln!(f, "{}", self.hash)
