@@ -14,6 +14,10 @@ use strongroom_proto::hsm::{NoiseReply, Released};
 use strongroom_proto::ids::{GroupId, Index, Term};
 use strongroom_proto::prefix::Prefix;
 
+/// How many own entries stay known while a nonce for reads is open. What members state to it would otherwise count for
+/// nothing once the next entry is committed.
+const KEPT_FOR_READS: usize = 8;
+
 /// Leading, or having led, one group since one `Lead`.
 pub(crate) struct Leadership {
     pub(crate) term: Term,
@@ -113,10 +117,12 @@ impl Leadership {
         released
     }
 
-    /// Forgets own entries that are both captured here and committed; no statement about them is needed again.
+    /// Forgets own entries that are both captured here and committed: no statement about them is needed again, but those
+    /// to an open nonce.
     pub(crate) fn trim(&mut self, captured: Index) {
         let keep_from = self.committed.min(captured);
-        while self.chain.len() > 1 && self.chain.front().is_some_and(|p| p.index < keep_from) {
+        let keep = if self.reads.nonce().is_some() { KEPT_FOR_READS } else { 1 };
+        while self.chain.len() > keep && self.chain.front().is_some_and(|p| p.index < keep_from) {
             self.chain.pop_front();
         }
     }
