@@ -4,6 +4,7 @@ use super::plays::{guess, wishes};
 use crate::hostile::clients::USERS;
 use crate::hostile::hunt::Hunt;
 use crate::hostile::step::{Step, Wish};
+use rand::RngExt;
 
 pub(super) fn use_a_session_for_another_record(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(1) else { return };
@@ -17,8 +18,17 @@ pub(super) fn answer_of_an_abandoned_guess(hunt: &mut Hunt) {
     let message = hunt.ask(s.channel, Wish::Recover2(1, 0));
     hunt.process(s.at, 0, &[message]);
     hunt.lead(s.at, 0);
-    let entry = hunt.process_on(s.at, 0, Some(s.tip), &[message]);
+    // By itself it is answered as a read; beside what changes a record, with the entry.
+    let mut messages = vec![message];
+    if hunt.rng.random() {
+        let channel = hunt.open(s.user, s.at);
+        messages.push(hunt.ask(channel, Wish::Recover3(1, true)));
+    }
+    let entry = hunt.process_on(s.at, 0, Some(s.tip), &messages);
     hunt.settle(s.at, 0, entry, &[0, 1, 2]);
+    let nonce = hunt.draw_nonce(s.at, 0);
+    let statements = hunt.state_fresh(&[0, 1, 2], 0, nonce);
+    hunt.confirm(s.at, 0, statements);
 }
 
 /// The same bytes again, in the same batch and in the next, while the first answer is still kept.
