@@ -16,13 +16,13 @@ use strongroom_proto::hsm::{
     BatchRequest, CustodianPolicy, DeviceStatus, Made, NoiseMessage, NoiseReply, Outcome, PrefixTree,
     Refusal, Reply, Request,
 };
-use strongroom_proto::ids::{GroupId, Index, RealmId, RecordId, SessionId};
+use strongroom_proto::ids::{GroupId, Index, Nonce, RealmId, RecordId, SessionId};
 use strongroom_proto::noise::{self, ClientHandshake, Transport};
 use strongroom_client_crypto::oprf::{blind, random_key};
 use strongroom_proto::prefix::Prefix;
 use strongroom_client_crypto::registration::RegistrationSigningKey;
 use strongroom_proto::scalar::SecretScalar;
-use strongroom_proto::statement::{Captured, Committed};
+use strongroom_proto::statement::{Captured, Committed, Fresh};
 use strongroom_proto::tree::{ClaimedTree, Tree};
 use strongroom_testkit::MemoryFlash;
 
@@ -48,6 +48,9 @@ enum Action {
     ImportNonce,
     Restart,
     FlashFails(bool),
+    DrawReadNonce,
+    Fresh,
+    Confirm(Vec<u8>),
 }
 
 #[derive(Arbitrary, Debug)]
@@ -143,6 +146,9 @@ struct Host {
     entries: Vec<Entry>,
     captured: Vec<Captured>,
     committed: Vec<Committed>,
+    /// The newest nonce for reads, and what was stated to any.
+    nonce: Nonce,
+    fresh: Vec<Fresh>,
     /// The handshake that was sent last, and whose.
     handshake: Option<(ClientHandshake, RecordId, SessionId)>,
     session: Option<(Transport, RecordId, SessionId)>,
@@ -160,6 +166,8 @@ impl Host {
             entries: vec![],
             captured: vec![],
             committed: vec![],
+            nonce: Nonce([0; 16]),
+            fresh: vec![],
             handshake: None,
             session: None,
             highest: Index::ZERO,
@@ -264,6 +272,11 @@ impl Host {
             Action::ExportNonce => Request::ExportNonce,
             Action::AgentSecret(epoch) => Request::AgentSecret(*epoch),
             Action::ImportNonce => Request::ImportNonce,
+            Action::DrawReadNonce => Request::DrawReadNonce(group),
+            Action::Fresh => Request::Fresh(group, self.nonce),
+            Action::Confirm(statements) => {
+                Request::Confirm { group, statements: pick_all(&self.fresh, statements) }
+            }
             Action::Bytes(_) | Action::Damaged(..) | Action::Restart | Action::FlashFails(_) => {
                 Request::DeviceStatus
             }
@@ -325,6 +338,8 @@ impl Host {
                 self.session = finished.map(|(transport, _)| (transport, record, session));
             }
             Reply::Captured(statement) => self.captured.push(statement),
+            Reply::ReadNonce(nonce) => self.nonce = nonce,
+            Reply::Fresh(statement) => self.fresh.push(statement),
             Reply::Committed { statement, .. } => self.committed.push(statement),
             _ => {}
         }

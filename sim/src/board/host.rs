@@ -29,6 +29,8 @@ pub(super) struct Host {
     waiting: Vec<Entry>,
     /// The captured one.
     newest: Option<Entry>,
+    /// Answers that wait without an entry.
+    reads: usize,
     rng: StdRng,
     transports: BTreeMap<SessionId, Transport>,
 }
@@ -43,7 +45,17 @@ impl Host {
         assert!(matches!(leading, Reply::Leading(_)), "not leading but {leading:?}");
         let rng = StdRng::seed_from_u64(seed);
         let tree = Tree::new(Prefix::WHOLE);
-        Self { twin, group, realm, tree, waiting: Vec::new(), newest: None, rng, transports: BTreeMap::new() }
+        Self {
+            twin,
+            group,
+            realm,
+            tree,
+            waiting: Vec::new(),
+            newest: None,
+            reads: 0,
+            rng,
+            transports: BTreeMap::new(),
+        }
     }
 
     /// What happened to it.
@@ -90,20 +102,29 @@ impl Host {
         Request::Process { group: self.group, trees, requests }
     }
 
-    /// Runs a batch whose replies are all kept.
+    /// Runs a batch whose replies all wait: under its entry, or as reads.
     pub(super) fn process(&mut self, requests: Vec<BatchRequest>) {
         let reply = self.twin.ask(&self.batch(requests));
-        let Reply::Processed { outcomes, made: Some(made) } = reply else { panic!("no entry but {reply:?}") };
+        let Reply::Processed { outcomes, made } = reply else { panic!("not processed but {reply:?}") };
+        let Some(made) = made else {
+            assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Read(_))), "{outcomes:?}");
+            self.reads += outcomes.len();
+            return;
+        };
         assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Kept), "{outcomes:?}");
         let leaves = made.leaves.iter().map(|leaf| (leaf.record, Arc::from(leaf.sealed.as_slice())));
         self.tree.update(leaves).expect("the whole tree is here");
         self.waiting.push(made.entry);
     }
 
-    /// Captures what waits, commits it, and returns how many replies that released.
+    /// Captures what waits, commits it, confirms reads, and returns how many replies that released.
     pub(super) fn commit(&mut self) -> usize {
+        if self.waiting.is_empty() && self.newest.is_none() {
+            // Only an entry can be stated.
+            self.process(Vec::new());
+        }
         let entries = std::mem::take(&mut self.waiting);
-        self.newest = entries.last().cloned();
+        self.newest = entries.last().cloned().or(self.newest.take());
         let reply = self.twin.ask(&Request::capture(self.group, entries));
         let Reply::Captures(outcomes) = &reply else { panic!("not captured but {reply:?}") };
         let [CaptureOutcome::Captured(statement)] = outcomes[..] else {
@@ -112,7 +133,20 @@ impl Host {
         let commit = Request::Commit { group: self.group, statements: vec![statement] };
         let reply = self.twin.ask(&commit);
         let Reply::Committed { released, .. } = reply else { panic!("not committed but {reply:?}") };
-        released.iter().map(|released| released.replies.len()).sum()
+        let released: usize = released.iter().map(|released| released.replies.len()).sum();
+        released + if self.reads == 0 { 0 } else { self.confirm() }
+    }
+
+    fn confirm(&mut self) -> usize {
+        let group = self.group;
+        let reply = self.twin.ask(&Request::DrawReadNonce(group));
+        let Reply::ReadNonce(nonce) = reply else { panic!("no nonce but {reply:?}") };
+        let reply = self.twin.ask(&Request::Fresh(group, nonce));
+        let Reply::Fresh(statement) = reply else { panic!("no statement but {reply:?}") };
+        let reply = self.twin.ask(&Request::Confirm { group, statements: vec![statement] });
+        let Reply::Confirmed(reads) = reply else { panic!("not confirmed but {reply:?}") };
+        assert_eq!(reads.len(), std::mem::take(&mut self.reads), "all that waited");
+        reads.len()
     }
 
     /// Leads again, from what is captured.
