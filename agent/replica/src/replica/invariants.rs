@@ -22,9 +22,10 @@ impl Replica {
         self.assert_leadership();
         let waits = !matches!(self.state, State::Faulted) || self.trouble.stops() && !self.search.is_on();
         assert!(waits, "a member has stopped and does not begin again from the start");
+        let leads = matches!(self.state, State::Leader(_) | State::Candidate(_));
         let faults = actions.iter().any(|action| matches!(action, Action::Fault(_)));
         assert!(
-            !faults || !matches!(self.state, State::Leader(_)),
+            !leads || !faults && !self.trouble.rests(self.cx.now),
             "a member leads that cannot read what a leader needs"
         );
     }
@@ -185,6 +186,17 @@ mod tests {
         replica.state = State::Leader(Box::new(leader));
         let fault = Fault::Damaged { object: named(1), index: Index(1), damage: Damage::Roots };
         replica.assert_invariants(&[Action::Fault(fault)]);
+    }
+
+    /// Not only in the step that finds it.
+    #[test]
+    #[should_panic(expected = "a member leads that cannot read what a leader needs")]
+    fn standing_without_what_is_needed_is_noticed() {
+        let mut replica = replica();
+        let fault = Fault::Damaged { object: named(1), index: Index(1), damage: Damage::Roots };
+        replica.trouble.find(&mut replica.cx, fault, true, None);
+        replica.state = State::Candidate(Candidate::new(replica.cx.now));
+        replica.assert_invariants(&[]);
     }
 
     #[test]

@@ -252,9 +252,13 @@ impl Replica {
         self.put_off();
     }
 
-    /// A client is sent to the leader. Leaves the leader if that has led to nothing for too long.
+    /// A client is sent to the leader. Leaves the leader if that has led to nothing for too long, unless this member cannot
+    /// do better.
     pub(super) fn sent_away(&mut self) {
         let (State::Witness, Some(leader)) = (&self.state, self.following.leader()) else { return };
+        if self.trouble.rests(self.cx.now) {
+            return;
+        }
         if !self.following.sends_in_vain(self.cx.now) || self.cx.bugs.has(Bug::FollowedForEver) {
             return;
         }
