@@ -91,19 +91,16 @@ impl LogMetrics {
             self.from_store.clone(),
         );
         log.register(
-            "reads",
-            "Client requests answered without a log entry, once a majority of the members had said that nothing is newer",
-            self.reads.clone(),
-        );
-        log.register(
-            "read_rounds",
-            "Times that the members were asked for such answers",
-            self.read_rounds.clone(),
-        );
-        log.register(
             "entries_behind",
             "Log entries that the HSM still has to capture, as far as is known",
             self.behind.clone(),
+        );
+        let reads = registry.sub_registry_with_prefix("reads");
+        reads.register("answered", "Client requests answered without a log entry", self.reads.clone());
+        reads.register(
+            "rounds",
+            "Times that a majority of the members stated that nothing is newer, for such answers",
+            self.read_rounds.clone(),
         );
     }
 }

@@ -220,7 +220,11 @@ impl Leader {
         let full = self.elected
             && self.is_full(&cx.settings)
             && cx.now >= self.snapshots.waits_since().after(patience_ms);
-        without_tree || full || (!self.own.is_empty() && cx.now >= self.progress_at.after(patience_ms))
+        let unread = self.reads.are_stalled(cx.now, patience_ms);
+        without_tree
+            || full
+            || unread
+            || (!self.own.is_empty() && cx.now >= self.progress_at.after(patience_ms))
     }
 
     /// Whether more has changed than may wait for a snapshot.

@@ -38,6 +38,8 @@ pub(super) struct Reads {
     /// How long the next pause is, and how long until members are asked again; both grow until a round succeeds.
     pause_ms: u64,
     again_ms: u64,
+    /// When the first round began since the last one that succeeded.
+    since: Option<Millis>,
 }
 
 struct Round {
@@ -87,16 +89,24 @@ impl Reads {
         !self.waiting.is_empty() && (newer && !waits_for_all || Some(committed) > self.after)
     }
 
-    /// Does what can be done now: begins a round, asks again, hands statements to the HSM.
-    pub(super) fn advance(&mut self, cx: &mut Context, committed: Index, standings: &Standings) {
+    /// Does what can be done now: begins a round, asks again, hands statements to the HSM. Returns whether to see in the
+    /// store if another leads, because the members have said nothing else for as long as an election takes.
+    pub(super) fn advance(&mut self, cx: &mut Context, committed: Index, standings: &Standings) -> bool {
         if self.round.is_none() && cx.now >= self.not_before && self.has_cause(cx, committed) {
             self.begin(cx);
         }
-        self.ask_again(cx);
+        let asked_again = self.ask_again(cx);
         self.confirm(cx, committed, standings);
+        asked_again && self.again_ms > *cx.settings.election_timeout_ms.end()
+    }
+
+    /// Whether no round has succeeded for this long though one was wanted.
+    pub(super) fn are_stalled(&self, now: Millis, patience_ms: u64) -> bool {
+        self.since.is_some_and(|since| now >= since.after(patience_ms))
     }
 
     fn begin(&mut self, cx: &mut Context) {
+        self.since.get_or_insert(cx.now);
         let covers = self.waiting.last_key_value().map_or(0, |(number, _)| number.saturating_add(1));
         self.round = Some(Round {
             covers,
@@ -133,19 +143,19 @@ impl Reads {
 
     /// Messages are lost: asks the members that do not count yet again. If the HSM has found that what the others said
     /// falls short, everybody is asked in a new round.
-    fn ask_again(&mut self, cx: &mut Context) {
-        let Some(round) = self.round.as_mut().filter(|round| cx.now >= round.again_at) else { return };
-        let Some(nonce) = round.nonce.filter(|_| !cx.bugs.has(Bug::RoundAskedOnce)) else { return };
+    fn ask_again(&mut self, cx: &mut Context) -> bool {
+        let Some(round) = self.round.as_mut().filter(|round| cx.now >= round.again_at) else { return false };
+        let Some(nonce) = round.nonce.filter(|_| !cx.bugs.has(Bug::RoundAskedOnce)) else { return false };
         self.again_ms = self.again_ms.saturating_mul(2).min(LONGEST_MS);
         round.again_at = cx.now.after(self.again_ms);
         if round.falls_short {
-            return self.end_round(cx.now);
-        }
-        if round.confirming.is_none() {
+            self.end_round(cx.now);
+        } else if round.confirming.is_none() {
             let members = cx.settings.group.members.iter();
             round.asked = members.copied().filter(|of| !round.told.contains_key(of)).collect();
             round.ask(cx, nonce);
         }
+        true
     }
 
     /// A member has stated this, in answer to this nonce.
@@ -184,7 +194,7 @@ impl Reads {
     pub(super) fn confirmed(&mut self, cx: &mut Context, replies: Vec<ReadReply>, clients: &mut Clients) {
         let Some(Round { covers, confirming: Some(confirming), .. }) = self.round.take() else { return };
         (self.covered, self.after) = (covers, Some(confirming.committed));
-        (self.pause_ms, self.again_ms) = (0, 0);
+        (self.pause_ms, self.again_ms, self.since) = (0, 0, None);
         clients.count_round();
         for ReadReply { number, reply } in replies {
             let ticket = if cx.bugs.has(Bug::ReadAnswersAnother) {
@@ -270,3 +280,6 @@ impl Round {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,7 +85,7 @@ impl Leader {
 
     /// Takes up to `room` requests of the next kind: those that seem to read and the others take turns while both wait.
     /// Requests about one record keep their order.
-    fn next_batch(&mut self, room: usize, clients: &Clients) -> Vec<Queued> {
+    pub(super) fn next_batch(&mut self, room: usize, clients: &Clients) -> Vec<Queued> {
         let ready = &mut self.paths.ready;
         ready.retain(|queued| clients.is_waiting(queued.ticket));
         let both_wait = ready.iter().any(|q| seems_to_read(&q.request))

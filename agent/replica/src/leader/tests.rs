@@ -86,3 +86,37 @@ fn a_leader_that_reads_more_of_the_log_goes_on_and_one_that_repeats_itself_steps
         assert!(leader.is_stalled(&cx, 0), "{again:?} was reached before");
     }
 }
+
+/// Requests wait, each as its record and the length of its message. Returns the batches that they go in.
+fn batches(waiting: &[(u8, usize)], room: usize) -> Vec<Vec<(u8, usize)>> {
+    use strongroom_proto::hsm::{BatchRequest, NoiseMessage};
+    use strongroom_proto::ids::SessionId;
+    let (mut cx, mut leader, mut clients) = (context(), leader(), Clients::default());
+    for (ticket, (record, length)) in (0..).zip(waiting) {
+        let message = NoiseMessage::Transport { ciphertext: vec![0; *length].into() };
+        let request = BatchRequest { record: RecordId([*record; 32]), session: SessionId(2), message };
+        clients.arrive(&mut cx, false, Queued { ticket: Ticket(ticket), request });
+    }
+    leader.paths.ready = std::mem::take(&mut clients.queue);
+    let of = |queued: Queued| match queued.request.message {
+        NoiseMessage::Transport { ciphertext } => (queued.request.record.0[0], ciphertext.len()),
+        NoiseMessage::Handshake { .. } => panic!("none was asked"),
+    };
+    let next = std::iter::from_fn(|| {
+        let batch = leader.next_batch(room, &clients);
+        (!batch.is_empty()).then(|| batch.into_iter().map(of).collect())
+    });
+    next.collect()
+}
+
+#[test]
+fn what_seems_to_read_and_the_rest_take_turns_and_requests_about_one_record_keep_their_order() {
+    let (read, write) = (25, 100);
+    assert_eq!(batches(&[(1, write), (2, write)], 8), [[(1, write), (2, write)]]);
+    let mixed = [(1, write), (2, read), (1, read), (3, write), (2, write)];
+    let expected: [&[(u8, usize)]; 3] = [&[(2, read)], &[(1, write), (3, write), (2, write)], &[(1, read)]];
+    assert_eq!(batches(&mixed, 8), expected);
+    let full = [(1, write), (2, write), (3, write), (4, read)];
+    let expected: [&[(u8, usize)]; 3] = [&[(4, read)], &[(1, write), (2, write)], &[(3, write)]];
+    assert_eq!(batches(&full, 2), expected);
+}

@@ -137,7 +137,9 @@ impl Replica {
             let mine = self.capture.statement();
             leader.commit(&mut self.cx, mine, &self.standings);
             let committed = leader.committed();
-            leader.reads.advance(&mut self.cx, committed, &self.standings);
+            if leader.reads.advance(&mut self.cx, committed, &self.standings) {
+                self.catch_up.want_any();
+            }
             if leader.advance(&mut self.cx, &mut self.clients).is_err() {
                 self.lead_anew();
             }
