@@ -9,7 +9,7 @@ use rand::seq::IndexedRandom;
 use std::collections::BTreeSet;
 use strongroom_proto::entry::{Entry, events_hash};
 use strongroom_proto::ids::{Digest, Index, Mac, Term};
-use strongroom_proto::statement::Captured;
+use strongroom_proto::statement::{Captured, Fresh};
 use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::segment::{Segment, SegmentEntry};
 use strongroom_replica::{Event as Input, Role};
@@ -71,6 +71,12 @@ impl Cluster {
                 let others = &self.group.members;
                 let statement = false_statement(rng, statement, others);
                 Some(PeerMessage::Captured { group, statement })
+            }
+            PeerMessage::Fresh { group, nonce, statement } if lies.contains(&Lie::Statement) => {
+                let Fresh { hsm, index, hash, mac } = statement;
+                let statement = false_statement(rng, Captured { hsm, index, hash, mac }, &self.group.members);
+                let Captured { hsm, index, hash, mac } = statement;
+                Some(PeerMessage::Fresh { group, nonce, statement: Fresh { hsm, index, hash, mac } })
             }
             honest => Some(honest),
         }

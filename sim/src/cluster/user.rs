@@ -352,6 +352,9 @@ impl User {
         let told = self.registered.unwrap_or(is_there);
         assert!(is_there || !told, "a registration that was acknowledged is gone");
         assert!(told || !is_there, "a registration that was deleted is served");
+        let opens = matches!(response, SecretsResponse::Recover1(Recover1Response::Ok { .. }));
+        let used_up = self.registered == Some(true) && self.answered >= self.registration.policy.num_guesses;
+        assert!(!opens || !used_up, "guesses that were used up are there again");
         let locked = matches!(
             response,
             SecretsResponse::Recover1(Recover1Response::NoGuesses)
@@ -484,6 +487,17 @@ mod tests {
         assert!(complaint(&user, &GONE).is_some());
         user.registered = None;
         assert_eq!(complaint(&user, &GONE), None);
+    }
+
+    #[test]
+    fn guesses_that_were_used_up_and_are_there_again_are_noticed() {
+        let mut user = registered();
+        let open = Recover1Response::Ok { version: user.registration.version };
+        user.answered = 3;
+        let found = complaint(&user, &SecretsResponse::Recover1(open.clone()));
+        assert!(found.is_some());
+        user.answered = 2;
+        assert_eq!(complaint(&user, &SecretsResponse::Recover1(open)), None);
     }
 
     #[test]

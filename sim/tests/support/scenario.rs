@@ -29,12 +29,17 @@ pub fn users(cluster: &Cluster, count: u64, wishes: &[Wish]) -> Vec<User> {
 /// A cluster that has served a user, and its leader.
 pub fn at_work(seed: u64, members: usize, bug: Option<Bug>) -> (Cluster, usize) {
     let mut cluster = Cluster::new(seed, members);
+    let leader = put_to_work(&mut cluster, bug);
+    (cluster, leader)
+}
+
+/// Has a new cluster serve a user. Returns its leader.
+pub fn put_to_work(cluster: &mut Cluster, bug: Option<Bug>) -> usize {
     bug.into_iter().for_each(|bug| cluster.plant_in_agents(bug));
-    let mut users = users(&cluster, 2, &REGISTER_AND_RECOVER);
+    let mut users = users(cluster, 2, &REGISTER_AND_RECOVER);
     cluster.serve(PATIENCE_MS, &mut users);
     cluster.run_for(500);
-    let leader = cluster.leader().expect("a member leads");
-    (cluster, leader)
+    cluster.leader().expect("a member leads")
 }
 
 /// Without the rule the scenario fails.
