@@ -14,9 +14,9 @@ use strongroom_proto::hsm::{NoiseReply, Released};
 use strongroom_proto::ids::{GroupId, Index, Term};
 use strongroom_proto::prefix::Prefix;
 
-/// How many own entries stay known while a nonce for reads is open. What members state to it would otherwise count for
+/// How many settled entries stay known while a nonce for reads is open. What members state to it would otherwise count for
 /// nothing once the next entry is committed.
-const KEPT_FOR_READS: usize = 8;
+const KEPT_FOR_READS: u64 = 32;
 
 /// Leading, or having led, one group since one `Lead`.
 pub(crate) struct Leadership {
@@ -30,6 +30,8 @@ pub(crate) struct Leadership {
     pending: VecDeque<Pending>,
     /// The newest own entry known to be committed.
     pub(crate) committed: Index,
+    /// Own entries before this one are both captured here and committed.
+    settled: Index,
     /// The entry that this leadership began from.
     base: Index,
     /// Answers that no entry carries.
@@ -61,6 +63,7 @@ impl Leadership {
             chain,
             pending: VecDeque::new(),
             committed: Index::ZERO,
+            settled: Index::ZERO,
             base: at.index,
             reads: Reads::default(),
         }
@@ -76,9 +79,9 @@ impl Leadership {
         self.chain.contains(&at)
     }
 
-    /// How many own entries are kept.
+    /// How many own entries are kept that are not settled.
     pub(crate) fn kept_entries(&self) -> usize {
-        self.chain.len()
+        self.chain.iter().filter(|at| at.index >= self.settled).count()
     }
 
     /// How many replies are waiting.
@@ -120,9 +123,10 @@ impl Leadership {
     /// Forgets own entries that are both captured here and committed: no statement about them is needed again, but those
     /// to an open nonce.
     pub(crate) fn trim(&mut self, captured: Index) {
-        let keep_from = self.committed.min(captured);
-        let keep = if self.reads.nonce().is_some() { KEPT_FOR_READS } else { 1 };
-        while self.chain.len() > keep && self.chain.front().is_some_and(|p| p.index < keep_from) {
+        self.settled = self.committed.min(captured);
+        let keep = if self.reads.nonce().is_some() { KEPT_FOR_READS } else { 0 };
+        let keep_from = Index(self.settled.0.saturating_sub(keep));
+        while self.chain.len() > 1 && self.chain.front().is_some_and(|p| p.index < keep_from) {
             self.chain.pop_front();
         }
     }

@@ -1,4 +1,4 @@
-//! Batches: client messages in, one entry out, replies kept.
+//! Batches: client messages in, one entry out if a record may have changed, replies kept.
 //!
 //! Keeps invariants 4 (no reply leaves here), 5 (*blind until commit*: what comes out tells a read from a write, a
 //! missing leaf from a present one, a request from garbage, and nothing else), 6 (*in order*), and 7 (the charge and

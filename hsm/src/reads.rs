@@ -64,6 +64,10 @@ impl Reads {
                 self.waiting.push_back(waiting);
             }
         }
+        if self.waiting.is_empty() {
+            // Small devices lead many groups.
+            self.waiting = VecDeque::new();
+        }
         released
     }
 }

@@ -328,13 +328,14 @@ pub enum Reply {
     /// Send this to the client.
     #[n(8)]
     Handshaken(#[n(0)] Outcome),
-    /// Write the entry to the store; answer the clients whose outcome is not [`Outcome::Kept`].
+    /// Write the entry to the store; answer the clients whose outcome is neither [`Outcome::Kept`] nor
+    /// [`Outcome::Read`].
     #[n(9)]
     Processed {
         /// One for each request, in order.
         #[n(0)]
         outcomes: Vec<Outcome>,
-        /// The entry; absent when no request of a non-empty batch was kept.
+        /// The entry; absent when no request of a non-empty batch may have changed a record.
         #[n(1)]
         made: Option<Made>,
     },
