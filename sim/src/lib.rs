@@ -3,6 +3,7 @@
 //! Trusts nothing and is trusted by nothing; what it finds is wrong with the crates it drives.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod board;
 pub mod ceremony;
 pub mod chaos;

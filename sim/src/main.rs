@@ -9,7 +9,7 @@ use strongroom_client::Configuration;
 use strongroom_sim::local::{LocalRealm, token};
 use strongroom_sim::model::explore::{Bounds, Explored, explore};
 use strongroom_sim::model::{Action, Rule};
-use strongroom_sim::{Error, board, chaos, demo, hostile, replay_bench, run, slow_bench, tree_bench};
+use strongroom_sim::{Error, bench, board, chaos, demo, hostile, replay_bench, run, slow_bench, tree_bench};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -89,6 +89,18 @@ enum Command {
         /// The user to print a token for.
         #[arg(long, default_value = "user-1")]
         user: String,
+    },
+    /// Measure what Strongroom costs on this machine, in time and money. Build it with --release.
+    ///
+    /// Runs three agents and three software HSMs as processes. Takes a few minutes, and says how long.
+    Bench(bench::Options),
+    /// The store of `bench`: one bucket in memory, as S3 serves it. It checks no signature.
+    #[command(hide = true)]
+    Bucket {
+        #[arg(long)]
+        listen: SocketAddr,
+        #[arg(long)]
+        put_ms: u64,
     },
     /// Write a log, lose every process, and print how long the next leader takes to read it all.
     Replay {
@@ -260,6 +272,8 @@ async fn execute(arguments: Arguments) -> ExitCode {
         Command::Demo { keep, firmware } => until_told(run_demo(keep, firmware)).await,
         Command::Serve { keep, listen, user } => serve(&keep, listen, &user).await,
         Command::Tree { records, folder } => until_told(bench_tree(records, folder)).await,
+        Command::Bench(options) => until_told(bench::run(&options)).await,
+        Command::Bucket { listen, put_ms } => bench::serve(listen, Duration::from_millis(put_ms)).await,
         Command::Replay { segments } => until_told(replay(segments)).await,
         Command::SlowStore { segments, request_ms, page_ms, away, folder } => {
             let away = Duration::from_secs(away);

@@ -25,7 +25,7 @@ pub struct Daemon {
 
 impl Daemon {
     /// A process that is not started yet. Its log, across all its starts, is `<name>.log` in `folder`.
-    pub(super) fn new(folder: &Path, name: String, program: &Path, arguments: Vec<String>) -> Self {
+    pub(crate) fn new(folder: &Path, name: String, program: &Path, arguments: Vec<String>) -> Self {
         let log = folder.join(format!("{name}.log"));
         Self {
             name,
@@ -120,10 +120,16 @@ impl Daemon {
     }
 
     /// How it ended, if it ended by itself.
-    pub(super) fn died(&mut self) -> Option<String> {
+    pub(crate) fn died(&mut self) -> Option<String> {
         let status = self.child.as_mut()?.try_wait().ok()??;
         self.child = None;
         Some(format!("{} ended by itself ({status}); its log: {}", self.name, self.log.display()))
+    }
+
+    /// The number of its process, if it runs.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// How long it has run since its last start.

@@ -27,7 +27,8 @@ const PIN: &str = "4821";
 
 /// A way in which a leader goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Going {
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Going {
     AgentKilled,
     HsmKilled,
     BothKilled,
@@ -37,7 +38,8 @@ enum Going {
 }
 
 impl Going {
-    const ALL: [Self; 6] = [
+    /// All there are.
+    pub const ALL: [Self; 6] = [
         Self::AgentKilled,
         Self::HsmKilled,
         Self::BothKilled,
@@ -87,12 +89,40 @@ impl fmt::Display for Going {
 
 /// What clients experienced with one way of going.
 #[derive(Default)]
-struct Met {
-    /// From the fault to the first success of a recovery that began after it, of each trial.
-    until_served: Vec<Duration>,
-    /// Of each client.
-    took: Vec<Duration>,
-    failed: Vec<String>,
+pub struct Met {
+    /// From the fault to the first success of a recovery that began after it, of each trial that had one.
+    pub until_served: Vec<Duration>,
+    /// How long each client's recovery took.
+    pub took: Vec<Duration>,
+    /// What became of those that failed.
+    pub failed: Vec<String>,
+}
+
+/// A realm whose leader goes, and clients that begin after it went.
+pub struct Trials {
+    realm: Realm,
+    devices: Vec<Arc<Device>>,
+}
+
+impl Trials {
+    /// Registers the clients' users.
+    ///
+    /// # Errors
+    /// One cannot register.
+    pub async fn new(realm: Realm) -> Result<Self, Error> {
+        let devices = registered(&realm).await?;
+        Ok(Self { realm, devices })
+    }
+
+    /// Lets the leader go once in this way; afterwards it is there again.
+    ///
+    /// # Errors
+    /// The realm was not well before, or a process does not start.
+    pub async fn once(&mut self, going: Going, met: &mut Met) -> Result<(), Error> {
+        let leader = well(&self.realm).await?;
+        trial(going, &mut self.realm, leader, &self.devices, met).await;
+        Going::end(&mut self.realm, leader)
+    }
 }
 
 /// Makes a realm of processes, makes its leader go in each way `trials` times, then restarts all six processes one
@@ -103,8 +133,8 @@ struct Met {
 pub async fn failover(trials: usize, store: Kind) -> Result<(), Error> {
     let folder = tempfile::Builder::new().prefix("strongroom-failover-").tempdir()?;
     let programs = Programs::find(&folder.path().join("programs"))?;
-    let mut realm = Realm::start(folder.path(), &programs, store).await?;
-    let devices = registered(&realm).await?;
+    let realm = Realm::start(folder.path(), &programs, store).await?;
+    let mut cluster = Trials::new(realm).await?;
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     println!(
         "{trials} trials each, {CLIENTS} clients in each that begin within {:?}, on {cores} cores",
@@ -115,13 +145,11 @@ pub async fn failover(trials: usize, store: Kind) -> Result<(), Error> {
     for going in Going::ALL {
         let mut met = Met::default();
         for _ in 0..trials {
-            let leader = well(&realm).await?;
-            trial(going, &mut realm, leader, &devices, &mut met).await;
-            Going::end(&mut realm, leader)?;
+            cluster.once(going, &mut met).await?;
         }
         met.print(going);
     }
-    rolling_restart(&mut realm, &devices).await
+    rolling_restart(&mut cluster.realm, &cluster.devices).await
 }
 
 /// One device for each client, each with a user of its own.

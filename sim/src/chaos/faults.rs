@@ -134,8 +134,8 @@ impl Fault {
             Self::OneWay(host, other) => {
                 realm.hosts[host].peer_links[other].iter().for_each(|link| link.set(Mode::Cut));
             }
-            Self::CutHsm(host) => realm.hosts[host].hsm_link.set(Mode::Cut),
-            Self::SilentHsm(host) => realm.hosts[host].hsm_link.set(Mode::Stalled),
+            Self::CutHsm(host) => realm.hosts[host].hsm(Mode::Cut),
+            Self::SilentHsm(host) => realm.hosts[host].hsm(Mode::Stalled),
             Self::NoStore(whom) => store(realm, whom, Mode::Cut),
             Self::SilentStore(whom) => store(realm, whom, Mode::Stalled),
             Self::DeafStore(whom) => store(realm, whom, Mode::Deaf),
@@ -182,7 +182,7 @@ pub(super) fn heal(realm: &mut Realm, doors: &Doors) -> Result<(), Error> {
     realm.store.put_back()?;
     for host in &mut realm.hosts {
         host.peers(Mode::Open);
-        host.hsm_link.set(Mode::Open);
+        host.hsm(Mode::Open);
         for daemon in [&mut host.hsm, &mut host.agent] {
             daemon.carry_on();
             daemon.start()?;

@@ -27,12 +27,22 @@ pub struct Host {
     pub hsm: Daemon,
     /// The daemon `strongroom-agent`.
     pub agent: Daemon,
-    /// The link from the agent to its HSM.
-    pub hsm_link: Link,
+    /// The link from the agent to its HSM, unless there is none between them.
+    pub hsm_link: Option<Link>,
     /// The links from this agent to those of the other hosts, by number; none to itself.
     pub peer_links: Vec<Option<Link>>,
     front: SocketAddr,
+    metrics: SocketAddr,
     config: PathBuf,
+}
+
+/// What is between the processes of a realm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wires {
+    /// A link on every connection, which can be broken.
+    Links,
+    /// Nothing, so that what is measured is not the links.
+    Direct,
 }
 
 /// A realm of three running hosts, ready for clients.
@@ -55,7 +65,20 @@ impl Realm {
     /// # Errors
     /// A process does not start, or an HSM refuses.
     pub async fn start(dir: &Path, programs: &Programs, kind: Kind) -> Result<Self, Error> {
-        let ip = address();
+        let store = Store::start(kind, dir, address(), HOSTS).await?;
+        Self::start_on(dir, programs, store, Wires::Links).await
+    }
+
+    /// The same, on this store.
+    ///
+    /// # Errors
+    /// A process does not start, or an HSM refuses.
+    pub async fn start_on(
+        dir: &Path,
+        programs: &Programs,
+        store: Store,
+        wires: Wires,
+    ) -> Result<Self, Error> {
         let tenant_key = random()?;
         let key = hex::encode(tenant_key);
         write_once(&dir.join("tenants.toml"), || {
@@ -63,10 +86,9 @@ impl Realm {
                 "[[tenant]]\nname = \"{TENANT}\"\nversion = 1\nalgorithm = \"HS256\"\nkey = \"{key}\"\n"
             ))
         })?;
-        let store = Store::start(kind, dir, ip, HOSTS).await?;
         let mut hosts = Vec::new();
         for i in 0..HOSTS {
-            hosts.push(Host::new(dir, programs, &store, ip, i).await?);
+            hosts.push(Host::new(dir, programs, &store, wires, i).await?);
         }
         for host in &mut hosts {
             host.hsm.start()?;
@@ -117,6 +139,12 @@ impl Realm {
     #[must_use]
     pub fn fronts(&self) -> Vec<SocketAddr> {
         self.hosts.iter().map(|host| host.front).collect()
+    }
+
+    /// Where the hosts' agents answer `GET /metrics`.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<SocketAddr> {
+        self.hosts.iter().map(|host| host.metrics).collect()
     }
 
     /// The secret that the tenant signs its users' tokens with.
@@ -172,32 +200,36 @@ impl Host {
         dir: &Path,
         programs: &Programs,
         store: &Store,
-        ip: Ipv4Addr,
+        wires: Wires,
         i: usize,
     ) -> Result<Self, Error> {
-        let name = i + 1;
-        let [nvram, behind, socket] =
+        let (ip, name) = (address(), i + 1);
+        let [nvram, own, link] =
             [format!("hsm-{name}.nvram"), format!("hsm-{name}.sock"), format!("hsm-{name}.link")]
                 .map(|file| dir.join(file));
-        let hsm_link = Link::unix(&socket, behind.clone())?;
+        let (hsm_link, socket) = match wires {
+            Wires::Links => (Some(Link::unix(&link, own.clone())?), link),
+            Wires::Direct => (None, own.clone()),
+        };
         let arguments =
-            ["--nvram", &nvram.display().to_string(), "--listen", &format!("unix:{}", behind.display())]
+            ["--nvram", &nvram.display().to_string(), "--listen", &format!("unix:{}", own.display())]
                 .map(str::to_owned);
         let hsm = Daemon::new(dir, format!("hsm-{name}"), &programs.hsm, arguments.into());
         let (mut peer_links, mut peers) = (Vec::new(), Vec::new());
         for other in 0..HOSTS {
-            if other == i {
-                peer_links.push(None);
-                continue;
-            }
-            let (link, address) = Link::tcp(ip, peer(ip, other)).await?;
-            peers.push(format!("'https://{address}'"));
-            peer_links.push(Some(link));
+            let to = peer(ip, other);
+            let (link, address) = match wires {
+                _ if other == i => (None, None),
+                Wires::Links => Link::tcp(ip, to).await.map(|(link, at)| (Some(link), Some(at)))?,
+                Wires::Direct => (None, Some(to)),
+            };
+            peers.extend(address.map(|address| format!("'https://{address}'")));
+            peer_links.push(link);
         }
-        let front = front(ip, i);
+        let (front, metrics) = (front(ip, i), metrics(ip, i));
         let (top, tables) = store.config(i);
         let mut text = format!(
-            "listen = '{front}'\npeer_listen = '{}'\npeers = [{}]\nhsm = 'unix:{}'\ntenants = 'tenants.toml'\n\
+            "listen = '{front}'\nmetrics_listen = '{metrics}'\npeer_listen = '{}'\npeers = [{}]\nhsm = 'unix:{}'\ntenants = 'tenants.toml'\n\
              allow_test_tenants = true\n{top}{tables}[limits]\n",
             peer(ip, i),
             peers.join(", "),
@@ -211,7 +243,12 @@ impl Host {
         std::fs::write(&config, text)?;
         let arguments = vec!["--config".into(), config.display().to_string()];
         let agent = Daemon::new(dir, format!("agent-{name}"), &programs.agent, arguments);
-        Ok(Self { hsm, agent, hsm_link, peer_links, front, config })
+        Ok(Self { hsm, agent, hsm_link, peer_links, front, metrics, config })
+    }
+
+    /// Sets the link from the agent to its HSM.
+    pub fn hsm(&self, mode: Mode) {
+        self.hsm_link.iter().for_each(|link| link.set(mode));
     }
 
     /// Sets all links over which this agent connects to the others.
@@ -227,7 +264,7 @@ fn admin_socket(dir: &Path, i: usize) -> PathBuf {
 }
 
 /// An address of this machine that no other run uses, so that no free ports need to be found.
-fn address() -> Ipv4Addr {
+pub(crate) fn address() -> Ipv4Addr {
     let [_, a, b, c] = std::process::id().to_be_bytes();
     Ipv4Addr::new(127, 64 | (a & 63), b, c)
 }
@@ -238,4 +275,8 @@ fn front(ip: Ipv4Addr, i: usize) -> SocketAddr {
 
 fn peer(ip: Ipv4Addr, i: usize) -> SocketAddr {
     (ip, 8701 + 10 * i as u16).into()
+}
+
+fn metrics(ip: Ipv4Addr, i: usize) -> SocketAddr {
+    (ip, 8702 + 10 * i as u16).into()
 }

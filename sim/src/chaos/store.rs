@@ -20,6 +20,9 @@ pub enum Kind {
     Folder,
     /// An S3 server on this machine.
     S3,
+    /// One that the caller has.
+    #[value(skip)]
+    Given,
 }
 
 const SERVER: &str = r#"
@@ -48,13 +51,14 @@ pub struct Store {
     pub(super) server: Option<Daemon>,
     links: Vec<Link>,
     addresses: Vec<SocketAddr>,
+    given: (String, String),
 }
 
 impl Store {
     /// Makes the store, or starts its server, for this many hosts.
     pub(super) async fn start(kind: Kind, dir: &Path, ip: Ipv4Addr, hosts: usize) -> Result<Self, Error> {
         let folder = dir.join("store");
-        let mut store = Self { kind, folder, server: None, links: Vec::new(), addresses: Vec::new() };
+        let mut store = Self::new(kind, folder);
         if kind == Kind::Folder {
             std::fs::create_dir_all(&store.folder)?;
             return Ok(store);
@@ -69,9 +73,21 @@ impl Store {
         Ok(store)
     }
 
+    /// A store that is there already, with its server, if that is to end with it. `lines` of a host's `agent.toml` name
+    /// it: those at the top, and tables.
+    pub(crate) fn given(lines: (String, String), server: Option<Daemon>) -> Self {
+        Self { given: lines, server, ..Self::new(Kind::Given, PathBuf::new()) }
+    }
+
+    fn new(kind: Kind, folder: PathBuf) -> Self {
+        let (links, addresses, given) = Default::default();
+        Self { kind, folder, server: None, links, addresses, given }
+    }
+
     /// The lines of a host's `agent.toml` that name the store: first what belongs to the top, then the tables.
     pub(super) fn config(&self, host: usize) -> (String, String) {
         match self.kind {
+            Kind::Given => self.given.clone(),
             Kind::Folder => (format!("store = 'file://{}'\n", self.folder.display()), String::new()),
             Kind::S3 => {
                 let top = format!("store = 's3://{BUCKET}/realm'\n");

@@ -1,0 +1,169 @@
+//! Two runs, compared figure by figure.
+
+use super::report::{Core, FORMAT, Report};
+use super::table::{Table, number};
+use super::tables::{self, of_kind};
+use crate::Error;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// An earlier run, from its file.
+///
+/// # Errors
+/// The file cannot be read, or has another format.
+pub(super) fn read(file: &Path) -> Result<Report, Error> {
+    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| named(&error))?;
+    let report: Report = serde_json::from_str(&text).map_err(|error| {
+        named(&format!("{error}; this is not a file that `bench --json` of this version wrote"))
+    })?;
+    if report.format != FORMAT {
+        let format = report.format;
+        return Err(named(&format!("its format is {format}, and {FORMAT} is read; measure again")).into());
+    }
+    Ok(report)
+}
+
+/// The numbers of a run that are worth comparing, by name, in the order in which they are told.
+fn figures(report: &Report) -> Vec<(String, f64)> {
+    let mut figures = Vec::new();
+    for service in &report.service {
+        let on = tables::title(service);
+        let idle = &service.idle.percent_of_a_core;
+        figures.extend(
+            idle.iter().map(|(name, percent)| (format!("{on}, idle: {name}, % of a core"), *percent)),
+        );
+        for load in &service.loads {
+            let named = [
+                ("recoveries/s", Some(load.per_second)),
+                ("p50 ms", load.p50_ms),
+                ("p95 ms", load.p95_ms),
+                ("p99 ms", load.p99_ms),
+                ("PUTs/1000", Some(of_kind(load, "put"))),
+                ("GETs/1000", Some(of_kind(load, "get"))),
+                ("listings/1000", Some(of_kind(load, "list"))),
+                ("$/million", load.dollars_per_million),
+                ("agents ms", load.agents_ms),
+                ("HSMs ms", load.hsms_ms),
+                ("agents/HSMs", load.agents_to_hsms),
+            ];
+            let name = |figure| format!("{on}, {} clients: {figure}", load.clients);
+            figures.extend(named.into_iter().filter_map(|(figure, value)| Some((name(figure), value?))));
+        }
+    }
+    for failover in &report.failover {
+        let on = tables::failover_title(failover);
+        for way in &failover.ways {
+            let named = [("p50 ms", way.p50_ms), ("p95 ms", way.p95_ms), ("most ms", way.most_ms)];
+            let name = |figure| format!("{on}, {}: {figure}", way.way);
+            figures.extend(named.into_iter().filter_map(|(figure, value)| Some((name(figure), value?))));
+        }
+    }
+    for core in &report.core {
+        let Core { records, batch, recovery_us, .. } = core;
+        figures.push((format!("core, {records} records, batches of {batch}: recovery us"), *recovery_us));
+    }
+    figures
+}
+
+/// What both have, with the ratio of this run's to the earlier one's.
+pub(super) fn compare(old: &Report, new: &Report) -> Table {
+    let before: BTreeMap<String, f64> = figures(old).into_iter().collect();
+    let mut table = Table::new(["figure", "before", "now", "ratio"]).with_words(1);
+    for (name, now) in figures(new) {
+        let Some(before) = before.get(&name) else { continue };
+        let ratio = (*before > 0.0).then(|| now / before);
+        table.row(vec![name, number(Some(*before), 2), number(Some(now), 2), number(ratio, 2)]);
+    }
+    table
+}
+
+/// Why the two may not compare.
+pub(super) fn differences(old: &Report, new: &Report) -> Option<String> {
+    let (then, now) = (&old.machine, &new.machine);
+    let same = then.processor == now.processor && then.cores == now.cores && then.build == now.build;
+    (!same)
+        .then(|| format!("the earlier run was elsewhere or built otherwise, so only counts compare: {then}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::machine::Machine;
+    use crate::bench::report::{Idle, Load, PRICES, Service};
+
+    fn report(per_second: f64, puts: f64) -> Report {
+        let load = Load {
+            clients: 64,
+            seconds: 2.0,
+            recoveries: 2,
+            failed: 0,
+            per_second,
+            p50_ms: None,
+            p95_ms: Some(3.0),
+            p99_ms: Some(0.0),
+            calls: BTreeMap::new(),
+            failed_calls: BTreeMap::new(),
+            calls_per_1000: [("log put".into(), puts), ("tree put".into(), 1.0)].into(),
+            dollars_per_million: None,
+            processor_ms: BTreeMap::new(),
+            agents_ms: None,
+            hsms_ms: None,
+            agents_to_hsms: None,
+            leader: 1,
+        };
+        let idle = Idle { seconds: 1.0, percent_of_a_core: BTreeMap::new(), calls: BTreeMap::new() };
+        let service = Service { store: "memory://".into(), put_ms: 28, idle, loads: vec![load] };
+        let machine = Machine::here();
+        let service = vec![service];
+        let (failover, core) = Default::default();
+        Report {
+            format: FORMAT,
+            machine,
+            took_s: 1.0,
+            dollars_per_million_calls: PRICES,
+            service,
+            failover,
+            core,
+        }
+    }
+
+    #[test]
+    fn a_ratio_is_that_of_this_run_to_the_earlier_one_and_what_only_one_has_is_left_out() {
+        let (old, mut new) = (report(100.0, 9.0), report(250.0, 4.0));
+        let told = compare(&old, &new).to_string();
+        let line = |figure: &str| {
+            let found = told.lines().find(|line| line.contains(figure)).unwrap_or_else(|| panic!("{told}"));
+            let cells = found.split_whitespace().rev().take(3).map(str::to_owned);
+            let mut cells: Vec<String> = cells.collect();
+            cells.reverse();
+            cells
+        };
+        assert_eq!(
+            line("service on memory://, each PUT 28 ms longer, 64 clients: recoveries/s"),
+            ["100.00", "250.00", "2.50"]
+        );
+        assert_eq!(line("PUTs/1000"), ["10.00", "5.00", "0.50"]);
+        assert_eq!(line("p99 ms"), ["0.00", "0.00", "-"]);
+        assert!(!told.contains("p50 ms") && !told.contains("$/million"), "{told}");
+        assert_eq!(differences(&old, &new), None);
+        new.machine.build = "another".into();
+        assert!(differences(&old, &new).is_some_and(|told| told.contains("only counts compare")));
+        new.service[0].put_ms = 0;
+        assert!(compare(&old, &new).is_empty());
+    }
+
+    #[test]
+    fn a_file_is_read_as_it_was_written_and_another_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bench.json");
+        let mut written = report(1.0, 2.0);
+        std::fs::write(&file, serde_json::to_string(&written).unwrap()).unwrap();
+        assert_eq!(read(&file).unwrap().service[0].loads[0].p50_ms, None);
+        written.format += 1;
+        std::fs::write(&file, serde_json::to_string(&written).unwrap()).unwrap();
+        assert!(read(&file).unwrap_err().to_string().contains("measure again"));
+        std::fs::write(&file, "{}").unwrap();
+        assert!(read(&file).unwrap_err().to_string().contains("bench.json"));
+    }
+}

@@ -1,0 +1,103 @@
+//! `strongroom-sim bench`: what Strongroom costs, in time and money, measured on this machine by one command.
+//!
+//! [`run`] measures, prints a table, and writes a file that a later run compares itself with. `docs/performance.md` says
+//! how to read it.
+
+mod against;
+mod bucket;
+mod calls;
+mod core;
+mod core_user;
+mod failover;
+mod machine;
+mod numbers;
+mod options;
+mod page;
+mod place;
+mod plot;
+mod progress;
+pub mod report;
+mod service;
+mod table;
+mod tables;
+
+pub use bucket::serve;
+pub use machine::Machine;
+pub use options::{Options, Part};
+pub use place::Place;
+
+use crate::Error;
+use crate::chaos::Programs;
+use progress::Progress;
+use report::{FORMAT, PRICES, Report};
+use std::path::Path;
+
+/// Measures what is wanted.
+///
+/// # Errors
+/// A process does not start, or ends; a file cannot be read or written.
+pub async fn run(options: &Options) -> Result<(), Error> {
+    let places = options.places()?;
+    if options.clients.contains(&0) {
+        return Err("a load has at least one client".into());
+    }
+    let earlier = options.against.as_deref().map(against::read).transpose()?;
+    strongroom_agent::descriptors::raise();
+    let machine = Machine::here();
+    let takes = options.takes();
+    println!("{machine}");
+    if machine.build == "debug" {
+        println!("this build is not optimised, and its times mean little; use `cargo run --release`");
+    }
+    println!("this takes about {} s", takes.as_secs());
+    let folder = tempfile::Builder::new().prefix("strongroom-bench-").tempdir()?;
+    let programs = Programs::find(folder.path())?;
+    let progress = Progress::new(takes)?;
+    let mut report = Report {
+        format: FORMAT,
+        machine,
+        took_s: 0.0,
+        dollars_per_million_calls: PRICES,
+        service: Vec::new(),
+        failover: Vec::new(),
+        core: Vec::new(),
+    };
+    if options.wants(Part::Core) {
+        report.core = core::measure(&progress)?;
+    }
+    if options.wants(Part::Service) {
+        for place in &places {
+            report.service.push(service::measure(options, place, &programs, &progress).await?);
+        }
+    }
+    // The last is the folder, if there is no choice: what a failover waits for most is neither.
+    if let (true, Some(place)) = (options.wants(Part::Failover), places.last()) {
+        report.failover.push(failover::measure(options, place, &programs, &progress).await?);
+    }
+    report.took_s = progress.finish().as_secs_f64();
+    conclude(options, &report, earlier.as_ref())
+}
+
+/// Compares, and writes the files.
+fn conclude(options: &Options, report: &Report, earlier: Option<&Report>) -> Result<(), Error> {
+    let compared =
+        earlier.map(|earlier| (against::compare(earlier, report), against::differences(earlier, report)));
+    if let Some((table, differences)) = &compared {
+        println!("\nagainst the earlier run");
+        differences.iter().for_each(|told| println!("  {told}"));
+        print!("{table}");
+    }
+    if let Some(file) = &options.json {
+        write(file, &(serde_json::to_string_pretty(report)? + "\n"))?;
+    }
+    if let Some(file) = &options.html {
+        write(file, &page::page(report, compared.as_ref().map(|(table, told)| (table, told.clone())))?)?;
+    }
+    Ok(())
+}
+
+fn write(file: &Path, text: &str) -> Result<(), Error> {
+    std::fs::write(file, text).map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
+    println!("written: {}", file.display());
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! What was measured, as one page that needs nothing besides itself.
+
+use super::plot::Plot;
+use super::report::{Load, Report, Service, Way};
+use super::table::{Table, escaped};
+use super::tables;
+use crate::Error;
+use std::fmt::Write as _;
+
+const STYLE: &str = "body { font: 15px/1.5 system-ui, sans-serif; max-width: 1300px; margin: 2em auto; padding: 0 1em; \
+    color: #222; background: #fff } table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums } \
+    th, td { padding: .15em .7em; text-align: right; border-bottom: 1px solid #ddd } .words { text-align: left } \
+    svg { max-width: 100%; height: auto; margin: .5em .5em .5em 0 } .note { color: #666 }";
+
+/// The page of a run; with an earlier one, also the ratios between them and why they may not compare.
+///
+/// # Errors
+/// A plot cannot be drawn.
+pub(super) fn page(report: &Report, against: Option<(&Table, Option<String>)>) -> Result<String, Error> {
+    let mut page = Page(String::new());
+    page.paragraph("note", &report.machine.to_string());
+    let prices = report.dollars_per_million_calls;
+    page.paragraph(
+        "note",
+        &format!(
+            "The run took {:.0} s. A million calls are taken to cost ${} for PUTs, ${} for listings and ${} for GETs. How to \
+             read this: docs/performance.md.",
+            report.took_s, prices.put, prices.list, prices.get
+        ),
+    );
+    for service in &report.service {
+        page.service(service)?;
+    }
+    for failover in &report.failover {
+        page.heading(&tables::failover_title(failover));
+        page.paragraph("", "From the fault to the first success of a recovery that began after it.");
+        page.table("", &tables::failover(failover));
+        let share = |at: usize, of: usize| 100.0 * (at + 1) as f64 / of as f64;
+        let line = |way: &Way| {
+            let mut took = way.until_served_ms.clone();
+            took.sort_unstable_by(f64::total_cmp);
+            let points = took.iter().enumerate().map(|(at, ms)| (*ms, share(at, way.trials)));
+            (way.way.clone(), points.collect())
+        };
+        page.plot(&Plot {
+            title: "Trials in which a recovery had succeeded by then".into(),
+            x: "ms after the fault",
+            y: "% of trials",
+            lines: failover.ways.iter().map(line).collect(),
+        })?;
+    }
+    if !report.core.is_empty() {
+        page.heading("core");
+        page.paragraph(
+            "",
+            "Without any agent, link or NVRAM. For one request of a batch, the middle of several rounds.",
+        );
+        page.table("", &tables::core(&report.core));
+        let mut lines: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
+        for core in &report.core {
+            let (name, point) =
+                (format!("batches of {}", core.batch), (core.records as f64, core.recovery_us));
+            match lines.iter_mut().find(|(other, _)| *other == name) {
+                Some((_, points)) => points.push(point),
+                None => lines.push((name, vec![point])),
+            }
+        }
+        page.plot(&Plot {
+            title: "What the leader's core takes for a recovery".into(),
+            x: "records",
+            y: "us",
+            lines,
+        })?;
+    }
+    if let Some((table, differences)) = against {
+        page.heading("against the earlier run");
+        differences.iter().for_each(|told| page.paragraph("note", told));
+        page.table("", table);
+    }
+    Ok(format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Strongroom, measured</title>\n\
+         <style>{STYLE}</style>\n<h1>Strongroom, measured</h1>\n{}</html>\n",
+        page.0
+    ))
+}
+
+struct Page(String);
+
+impl Page {
+    fn heading(&mut self, text: &str) {
+        let _ = writeln!(self.0, "<h2>{}</h2>", escaped(text));
+    }
+
+    fn paragraph(&mut self, class: &str, text: &str) {
+        let _ = writeln!(self.0, "<p class=\"{class}\">{}</p>", escaped(text));
+    }
+
+    fn table(&mut self, title: &str, table: &Table) {
+        if table.is_empty() {
+            return;
+        }
+        if !title.is_empty() {
+            let _ = writeln!(self.0, "<h3>{}</h3>", escaped(title));
+        }
+        self.0.push_str(&table.html());
+    }
+
+    fn plot(&mut self, plot: &Plot) -> Result<(), Error> {
+        self.0.extend(plot.svg()?);
+        Ok(())
+    }
+
+    fn service(&mut self, service: &Service) -> Result<(), Error> {
+        self.heading(&tables::title(service));
+        self.paragraph("", &tables::idle(service));
+        self.table("", &tables::loads(service));
+        let line = |name: &str, of: &dyn Fn(&Load) -> Option<f64>| {
+            let points = service.loads.iter().filter_map(|load| Some((load.clients as f64, of(load)?)));
+            (name.to_owned(), points.collect())
+        };
+        let over_clients = |title: &str, y, lines| Plot { title: title.into(), x: "clients", y, lines };
+        self.plot(&over_clients(
+            "Whole recoveries each second",
+            "a second",
+            vec![line("recoveries", &|load| Some(load.per_second))],
+        ))?;
+        self.plot(&over_clients(
+            "How long a recovery takes",
+            "ms",
+            vec![
+                line("p50", &|load| load.p50_ms),
+                line("p95", &|load| load.p95_ms),
+                line("p99", &|load| load.p99_ms),
+            ],
+        ))?;
+        self.plot(&over_clients(
+            "Store calls for 1,000 recoveries",
+            "calls",
+            ["put", "get", "list", "delete"]
+                .map(|kind| line(kind, &|load| Some(tables::of_kind(load, kind))))
+                .into(),
+        ))?;
+        self.plot(&over_clients(
+            "Processor time of one recovery",
+            "ms",
+            vec![line("all agents", &|load| load.agents_ms), line("all HSMs", &|load| load.hsms_ms)],
+        ))?;
+        self.table("store calls for 1,000 recoveries", &tables::calls(service));
+        self.table("of all store calls, those without an answer", &tables::failed_calls(service));
+        self.table("processor time, in cores", &tables::processor(service));
+        Ok(())
+    }
+}

@@ -1,0 +1,170 @@
+//! What was measured, as the file that `--json` writes and `--against` reads.
+
+use super::machine::Machine;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The format of the file: one that reads differently has another number.
+pub(super) const FORMAT: u32 = 1;
+
+/// What a million calls cost, in dollars.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the kinds of calls, as agents count them")]
+pub struct Prices {
+    pub put: f64,
+    pub get: f64,
+    pub list: f64,
+    pub delete: f64,
+}
+
+/// S3 Standard in us-east-1: the list prices of 2026, without storage and traffic.
+pub const PRICES: Prices = Prices { put: 5.0, get: 0.4, list: 5.0, delete: 0.0 };
+
+/// Everything that one run measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// The format of this file.
+    pub format: u32,
+    /// Where.
+    pub machine: Machine,
+    /// How long it took, in seconds.
+    pub took_s: f64,
+    /// What calls to the store were taken to cost, in dollars per million.
+    pub dollars_per_million_calls: Prices,
+    /// What a realm of three processes serves, on each store.
+    #[serde(default)]
+    pub service: Vec<Service>,
+    /// How long users wait when the leader goes.
+    #[serde(default)]
+    pub failover: Vec<Failover>,
+    /// What the HSM core takes, without any agent, link or NVRAM.
+    #[serde(default)]
+    pub core: Vec<Core>,
+}
+
+/// What a realm serves on one store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// The store, such as `memory://`.
+    pub store: String,
+    /// By how long its PUTs are delayed.
+    pub put_ms: u64,
+    /// While nobody asks for anything.
+    pub idle: Idle,
+    /// With more and more clients.
+    pub loads: Vec<Load>,
+}
+
+/// A realm that nobody asks for anything.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Idle {
+    /// For how long.
+    pub seconds: f64,
+    /// How much of one core each process keeps busy, in percent; one that the system does not report is missing.
+    pub percent_of_a_core: BTreeMap<String, f64>,
+    /// Calls to the store by purpose and kind.
+    pub calls: BTreeMap<String, u64>,
+}
+
+/// What so many clients get, each of which begins a recovery when its last one has ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Load {
+    /// How many clients.
+    pub clients: usize,
+    /// For how long.
+    pub seconds: f64,
+    /// Whole recoveries that ended in this time.
+    pub recoveries: u64,
+    /// Recoveries that failed in this time.
+    pub failed: u64,
+    /// Whole recoveries each second.
+    pub per_second: f64,
+    /// How long half of the recoveries took at most; nothing if there was none.
+    pub p50_ms: Option<f64>,
+    /// How long 95 of 100 took at most.
+    pub p95_ms: Option<f64>,
+    /// How long 99 of 100 took at most.
+    pub p99_ms: Option<f64>,
+    /// Calls to the store by purpose and kind, such as `log put`: those of all agents.
+    pub calls: BTreeMap<String, u64>,
+    /// Those of them that had no answer.
+    pub failed_calls: BTreeMap<String, u64>,
+    /// The calls for 1,000 recoveries.
+    pub calls_per_1000: BTreeMap<String, f64>,
+    /// What the calls for a million recoveries cost.
+    pub dollars_per_million: Option<f64>,
+    /// How long each process kept a processor busy, in milliseconds; one that the system does not report is missing.
+    pub processor_ms: BTreeMap<String, f64>,
+    /// Processor time of all agents for one recovery, in milliseconds.
+    pub agents_ms: Option<f64>,
+    /// Processor time of all HSMs for one recovery, in milliseconds.
+    pub hsms_ms: Option<f64>,
+    /// How many times as much the agents take as the HSMs.
+    pub agents_to_hsms: Option<f64>,
+    /// The host whose HSM led, counted from 1; 0 if that changed meanwhile, so that the numbers are of little use.
+    pub leader: usize,
+}
+
+/// How long users wait when the leader goes, on one store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failover {
+    /// The store, such as `file://`.
+    pub store: String,
+    /// By how long its PUTs are delayed.
+    pub put_ms: u64,
+    /// Each way in which it goes.
+    pub ways: Vec<Way>,
+}
+
+/// One way in which a leader goes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Way {
+    /// Which.
+    pub way: String,
+    /// How often.
+    pub trials: usize,
+    /// From the fault to the first recovery that began after it and succeeded: the middle of all trials.
+    pub p50_ms: Option<f64>,
+    /// That of 95 of 100 trials, at most; with fewer than 20 trials, of all.
+    pub p95_ms: Option<f64>,
+    /// That of the slowest trial.
+    pub most_ms: Option<f64>,
+    /// That of each trial in which one succeeded.
+    pub until_served_ms: Vec<f64>,
+    /// How long the recovery of the unluckiest client took.
+    pub slowest_client_ms: Option<f64>,
+    /// How many clients there were, in all trials.
+    pub clients: usize,
+    /// How many of them got an error.
+    pub failed: usize,
+}
+
+/// What the HSM core takes for one request of a batch, in microseconds: the middle of several rounds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Core {
+    /// How many records the tree has, going by the length of the paths.
+    pub records: u64,
+    /// How many requests a batch has.
+    pub batch: usize,
+    /// To open a session.
+    pub handshake_us: f64,
+    /// To run a Recover1.
+    pub recover1_us: f64,
+    /// To run a Recover2.
+    pub recover2_us: f64,
+    /// To run a Recover3.
+    pub recover3_us: f64,
+    /// To capture the entry of a batch.
+    pub capture_us: f64,
+    /// To commit it.
+    pub commit_us: f64,
+    /// For a whole recovery at the leader: all of these, with two entries.
+    pub recovery_us: f64,
+}

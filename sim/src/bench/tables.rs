@@ -1,0 +1,141 @@
+//! What was measured, as tables.
+
+use super::report::{Core, Failover, Load, Service};
+use super::table::{Table, number};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// In one sentence, what nobody costs.
+pub(super) fn idle(service: &Service) -> String {
+    let idle = &service.idle;
+    let busy = or(named(&idle.percent_of_a_core, |percent| format!("{percent:.2} %")), "not measured");
+    let calls = or(named(&idle.calls, u64::to_string), "none");
+    format!("idle for {:.0} s, of one core: {busy}; store calls: {calls}", idle.seconds)
+}
+
+/// On which store.
+pub(super) fn title(service: &Service) -> String {
+    match service.put_ms {
+        0 => format!("service on {}", service.store),
+        ms => format!("service on {}, each PUT {ms} ms longer", service.store),
+    }
+}
+
+/// On which store.
+pub(super) fn failover_title(failover: &Failover) -> String {
+    match failover.put_ms {
+        0 => format!("failover on {}", failover.store),
+        ms => format!("failover on {}, each PUT {ms} ms longer", failover.store),
+    }
+}
+
+/// How long users wait when the leader goes.
+pub(super) fn failover(failover: &Failover) -> Table {
+    let heads =
+        ["what happened", "trials", "p50 ms", "p95 ms", "most ms", "slowest client ms", "clients", "failed"];
+    let mut table = Table::new(heads).with_words(1);
+    for way in &failover.ways {
+        let mut row = vec![way.way.clone(), way.trials.to_string()];
+        row.extend([way.p50_ms, way.p95_ms, way.most_ms, way.slowest_client_ms].map(|ms| number(ms, 0)));
+        row.extend([way.clients.to_string(), way.failed.to_string()]);
+        table.row(row);
+    }
+    table
+}
+
+/// What the HSM core takes.
+pub(super) fn core(all: &[Core]) -> Table {
+    let heads =
+        ["records", "batch", "handshake us", "Recover1 us", "Recover2 us", "Recover3 us", "capture us"];
+    let mut table = Table::new(heads.into_iter().chain(["commit us", "recovery us"]));
+    for core in all {
+        let us = [core.handshake_us, core.recover1_us, core.recover2_us, core.recover3_us, core.capture_us];
+        let us = us.into_iter().chain([core.commit_us, core.recovery_us]);
+        let row = [core.records.to_string(), core.batch.to_string()].into_iter();
+        table.row(row.chain(us.map(|us| number(Some(us), 1))).collect());
+    }
+    table
+}
+
+/// What clients get, and what that costs.
+pub(super) fn loads(service: &Service) -> Table {
+    let mut heads = vec![
+        "clients",
+        "recoveries/s",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "failed",
+        "PUTs/1000",
+        "$/million",
+        "agents ms",
+        "HSMs ms",
+        "agents/HSMs",
+    ];
+    if service.put_ms > 0 {
+        heads.extend(["p50 in PUTs", "p95 in PUTs"]);
+    }
+    heads.push("leader");
+    let mut table = Table::new(heads);
+    service.loads.iter().for_each(|load| table.row(row(service, load)));
+    table
+}
+
+fn row(service: &Service, load: &Load) -> Vec<String> {
+    let mut row = vec![load.clients.to_string(), number(Some(load.per_second), 1)];
+    row.extend([load.p50_ms, load.p95_ms, load.p99_ms].map(|ms| number(ms, 1)));
+    row.extend([load.failed.to_string(), number(Some(of_kind(load, "put")), 1)]);
+    row.push(number(load.dollars_per_million, 3));
+    row.extend([load.agents_ms, load.hsms_ms, load.agents_to_hsms].map(|ms| number(ms, 2)));
+    if service.put_ms > 0 {
+        row.extend([load.p50_ms, load.p95_ms].map(|ms| number(ms.map(|ms| ms / service.put_ms as f64), 1)));
+    }
+    row.push(if load.leader > 0 { load.leader.to_string() } else { "changed".into() });
+    row
+}
+
+/// Calls of a kind for 1,000 recoveries, whatever their purpose.
+pub(super) fn of_kind(load: &Load, kind: &str) -> f64 {
+    let of_kind = load.calls_per_1000.iter().filter(|(name, _)| name.ends_with(kind));
+    of_kind.fold(0.0, |sum, (_, calls)| sum + calls)
+}
+
+/// Calls to the store for 1,000 recoveries.
+pub(super) fn calls(service: &Service) -> Table {
+    spread(service, |load| &load.calls_per_1000, |_, calls| number(Some(*calls), 1))
+}
+
+/// Calls to the store that had no answer, in all.
+pub(super) fn failed_calls(service: &Service) -> Table {
+    let mut failed = service.clone();
+    failed.loads.retain(|load| !load.failed_calls.is_empty());
+    spread(&failed, |load| &load.failed_calls, |_, calls| calls.to_string())
+}
+
+/// How many cores each process kept busy.
+pub(super) fn processor(service: &Service) -> Table {
+    spread(service, |load| &load.processor_ms, |load, ms| number(Some(ms / 1e3 / load.seconds), 2))
+}
+
+/// One row for each load, with a column for everything that any of them has.
+fn spread<T>(
+    service: &Service,
+    of: impl Fn(&Load) -> &BTreeMap<String, T>,
+    show: impl Fn(&Load, &T) -> String,
+) -> Table {
+    let names: BTreeSet<&String> = service.loads.iter().flat_map(|load| of(load).keys()).collect();
+    let mut table = Table::new(["clients"].into_iter().chain(names.iter().map(|name| name.as_str())));
+    for load in &service.loads {
+        let cells =
+            names.iter().map(|name| of(load).get(*name).map_or_else(|| "-".into(), |cell| show(load, cell)));
+        table.row([load.clients.to_string()].into_iter().chain(cells).collect());
+    }
+    table
+}
+
+fn named<T>(all: &BTreeMap<String, T>, show: impl Fn(&T) -> String) -> String {
+    all.iter().map(|(name, of)| format!("{name} {}", show(of))).collect::<Vec<_>>().join(", ")
+}
+
+fn or(text: String, otherwise: &str) -> String {
+    if text.is_empty() { otherwise.into() } else { text }
+}

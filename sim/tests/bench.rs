@@ -1,0 +1,75 @@
+//! The benchmark as a process, with few clients for a short time: what it writes is whole, and its counts add up.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use strongroom_sim::bench::report::{Load, Report};
+
+/// Runs it on a store in memory, and returns what it wrote and printed.
+fn bench(folder: &Path, arguments: &[&str]) -> (Report, String) {
+    let json = folder.join("bench.json");
+    let mut program = Command::new(env!("CARGO_BIN_EXE_strongroom-sim"));
+    program.args(["bench", "--store", "memory://", "--seconds", "1", "--json"]).arg(&json).args(arguments);
+    let output = program.env_remove("RUST_LOG").stdin(Stdio::null()).output().expect("the program is built");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{said}");
+    let text = std::fs::read_to_string(json).expect("it was written");
+    (serde_json::from_str(&text).expect("a report"), said)
+}
+
+fn of(load: &Load, kind: &str) -> u64 {
+    load.calls.get(kind).copied().unwrap_or(0)
+}
+
+#[test]
+fn a_service_is_measured_and_its_counts_add_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = folder.path().join("bench.html");
+    let arguments =
+        ["--only", "service", "--clients", "1,8", "--put-ms", "5", "--html", &page.to_string_lossy()];
+    let (report, said) = bench(folder.path(), &arguments);
+    assert!(report.machine.cores > 0 && report.machine.memory_mib > 0 && !report.machine.system.is_empty());
+    let [service] = &report.service[..] else { panic!("one store") };
+    assert_eq!((service.store.as_str(), service.put_ms), ("memory://", 5));
+    let [lone, eight] = &service.loads[..] else { panic!("two loads") };
+    assert_eq!((lone.clients, eight.clients), (1, 8));
+    for load in [lone, eight] {
+        assert!(load.recoveries > 0, "{load:?}\n{said}");
+        assert!((load.per_second * load.seconds - load.recoveries as f64).abs() < 1e-6);
+        assert!(load.p50_ms <= load.p95_ms && load.p95_ms <= load.p99_ms, "{load:?}");
+        // A recovery waits for writes one after another, each of which takes at least this long.
+        assert!(load.p50_ms >= Some(5.0), "{load:?}");
+        let puts = load.calls_per_1000["log put"];
+        assert!((puts * load.recoveries as f64 / 1e3 - of(load, "log put") as f64).abs() < 1e-6);
+        assert!(
+            of(load, "log put") <= 3 * (load.recoveries + load.failed + 2 * load.clients as u64),
+            "{load:?}"
+        );
+        assert!(load.dollars_per_million.expect("something was recovered") >= puts * 5.0 / 1e3 - 1e-9);
+        for process in ["agent-1", "agent-2", "agent-3", "clients", "hsm-1", "hsm-2", "hsm-3", "store"] {
+            // At most the whole machine, give or take a tick of its clock.
+            let most = load.seconds * 1e3 * report.machine.cores as f64 * 1.5 + 100.0;
+            assert!(load.processor_ms[process] <= most, "{process}: {load:?}");
+        }
+        assert!(load.agents_ms.expect("measured") > 0.0);
+    }
+    assert_eq!(service.idle.percent_of_a_core.len(), 7, "agents, HSMs and the store");
+    assert!(said.contains("service on memory://, each PUT 5 ms longer"), "{said}");
+    let page = std::fs::read_to_string(page).expect("it was written");
+    assert!(page.matches("<svg").count() >= 4 && page.contains("agents/HSMs"), "{page}");
+    assert!(!page.contains("src=") && !page.contains("<link"), "it needs nothing besides itself");
+}
+
+#[test]
+fn what_cannot_be_measured_is_said_before_anything_starts() {
+    let run = |arguments: &[&str]| {
+        let program =
+            Command::new(env!("CARGO_BIN_EXE_strongroom-sim")).arg("bench").args(arguments).output();
+        let output = program.expect("the program is built");
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(run(&["--put-ms", "28", "--store", "file://"]).contains("memory:// alone"));
+    assert!(run(&["--clients", "0"]).contains("at least one client"));
+    assert!(run(&["--against", "no/such.json"]).contains("no/such.json"));
+    assert!(run(&["--seconds", "0"]).contains("0.1 to 3600"));
+}
