@@ -14,12 +14,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 use strongroom_hsm::Config;
-use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsRequest, SecretsResponse};
+use strongroom_proto::client::{
+    Recover1Response, Recover2Response, Recover3Response, SecretsRequest, SecretsResponse,
+};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{BatchRequest, Made, NoiseReply, Outcome, PrefixTree, Released, Reply, Request};
 use strongroom_proto::ids::{GroupId, RecordId};
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::Captured;
+use strongroom_proto::statement::{Captured, Fresh};
 use strongroom_proto::tree::{ClaimedTree, Tree};
 use strongroom_testkit::{Custodians, Device, founding};
 
@@ -95,9 +97,10 @@ impl Took {
         let mut middle = |step| self.0.get_mut(step).and_then(|took| percentile(took, 50.0)).unwrap_or(0.0);
         let [handshake_us, recover1_us, recover2_us, recover3_us, capture_us, commit_us] =
             ["handshake", "recover1", "recover2", "recover3", "capture", "commit"].map(&mut middle);
+        let confirm_us = ["nonce", "fresh", "confirm"].map(&mut middle).iter().sum::<f64>();
         // Two entries for a recovery: those of Recover2 and Recover3.
         let entries_us = 2.0 * (capture_us + commit_us);
-        let recovery_us = handshake_us + recover1_us + recover2_us + recover3_us + entries_us;
+        let recovery_us = handshake_us + recover1_us + confirm_us + recover2_us + recover3_us + entries_us;
         Core {
             records,
             batch,
@@ -105,6 +108,7 @@ impl Took {
             recover1_us,
             recover2_us,
             recover3_us,
+            confirm_us,
             capture_us,
             commit_us,
             recovery_us,
@@ -179,7 +183,7 @@ impl Rig {
         Ok(())
     }
 
-    /// Has the leader run a batch, and, if that makes an entry, has it committed. Returns what was released.
+    /// Has the leader run a batch, and has its entry committed, or its reads confirmed. Returns what was released.
     fn entry(
         &mut self,
         requests: &[BatchRequest],
@@ -191,13 +195,33 @@ impl Rig {
         let tree = ClaimedTree::decode(&self.tree.partial(&ids)?.encode())?;
         let trees = vec![PrefixTree { prefix: Prefix::WHOLE, tree }];
         let request = Request::Process { group, trees, requests: requests.to_vec() };
-        let made = match self.timed(&request, of, took, step)? {
-            Reply::Processed { made, .. } => made,
-            other => return Err(format!("{step}: {other:?}").into()),
+        match self.timed(&request, of, took, step)? {
+            Reply::Processed { made: Some(made), .. } => self.commit(&made, of, took),
+            Reply::Processed { made: None, .. } => self.confirm(of, took),
+            other => Err(format!("{step}: {other:?}").into()),
+        }
+    }
+
+    fn confirm(&mut self, of: usize, took: &mut Took) -> Result<Vec<NoiseReply>, Error> {
+        let group = self.group;
+        let nonce = match self.timed(&Request::DrawReadNonce(group), of, took, "nonce")? {
+            Reply::ReadNonce(nonce) => nonce,
+            other => return Err(format!("no nonce: {other:?}").into()),
         };
-        match made {
-            Some(made) => self.commit(&made, of, took),
-            None => Ok(Vec::new()),
+        let mut statements: Vec<Fresh> = Vec::new();
+        for device in 0..MEMBERS {
+            let reply = match device {
+                0 => self.timed(&Request::Fresh(group, nonce), of, took, "fresh")?,
+                _ => self.ask(device, &Request::Fresh(group, nonce))?,
+            };
+            match reply {
+                Reply::Fresh(statement) => statements.push(statement),
+                other => return Err(format!("not stated: {other:?}").into()),
+            }
+        }
+        match self.timed(&Request::Confirm { group, statements }, of, took, "confirm")? {
+            Reply::Confirmed(reads) => Ok(reads.into_iter().map(|read| read.reply).collect()),
+            other => Err(format!("not confirmed: {other:?}").into()),
         }
     }
 
@@ -233,19 +257,17 @@ impl Rig {
         self.read(users, &replies, |answer| matches!(answer, SecretsResponse::Register2))
     }
 
-    /// Recovers as one batch. A core may answer a Recover1 without an entry, and then sends it only when its members have
-    /// confirmed that; so it has a session of its own, whose answers nobody reads.
+    /// Recovers as one batch.
     fn recover(&mut self, users: &mut [User], took: &mut Took) -> Result<(), Error> {
-        let mut not_counted = Took::default();
-        self.open(users, &mut not_counted)?;
+        self.open(users, took)?;
         let send = |users: &mut [User], request: &dyn Fn(&User) -> SecretsRequest| {
             users.iter_mut().map(|user| user.send(&request(user))).collect::<Result<Vec<_>, _>>()
         };
         let requests = send(users, &|_| SecretsRequest::Recover1)?;
-        // Its entry, if it makes one, is not counted among those of a recovery.
-        self.entry(&requests, &mut not_counted, "recover1")?;
-        took.0.entry("recover1").or_default().append(not_counted.0.entry("recover1").or_default());
-        self.open(users, took)?;
+        let replies = self.entry(&requests, took, "recover1")?;
+        self.read(users, &replies, |answer| {
+            matches!(answer, SecretsResponse::Recover1(Recover1Response::Ok { .. }))
+        })?;
         let requests = users.iter_mut().map(User::recover2).collect::<Result<Vec<_>, _>>()?;
         let replies = self.entry(&requests, took, "recover2")?;
         self.read(users, &replies, |answer| {
@@ -314,7 +336,7 @@ mod tests {
                 .iter()
                 .all(|us| *us > 0.0)
         );
-        let whole = steps + 2.0 * (core.capture_us + core.commit_us);
+        let whole = steps + core.confirm_us + 2.0 * (core.capture_us + core.commit_us);
         assert!((core.recovery_us - whole).abs() < 1e-6, "{core:?}");
     }
 }

@@ -157,6 +157,8 @@ pub struct Core {
     pub handshake_us: f64,
     /// To run a Recover1.
     pub recover1_us: f64,
+    /// To draw a nonce, to state to it, and to count statements, for a Recover1.
+    pub confirm_us: f64,
     /// To run a Recover2.
     pub recover2_us: f64,
     /// To run a Recover3.

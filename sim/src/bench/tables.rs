@@ -44,11 +44,26 @@ pub(super) fn failover(failover: &Failover) -> Table {
 
 /// What the HSM core takes.
 pub(super) fn core(all: &[Core]) -> Table {
-    let heads =
-        ["records", "batch", "handshake us", "Recover1 us", "Recover2 us", "Recover3 us", "capture us"];
+    let heads = [
+        "records",
+        "batch",
+        "handshake us",
+        "Recover1 us",
+        "Recover2 us",
+        "Recover3 us",
+        "confirm us",
+        "capture us",
+    ];
     let mut table = Table::new(heads.into_iter().chain(["commit us", "recovery us"]));
     for core in all {
-        let us = [core.handshake_us, core.recover1_us, core.recover2_us, core.recover3_us, core.capture_us];
+        let us = [
+            core.handshake_us,
+            core.recover1_us,
+            core.recover2_us,
+            core.recover3_us,
+            core.confirm_us,
+            core.capture_us,
+        ];
         let us = us.into_iter().chain([core.commit_us, core.recovery_us]);
         let row = [core.records.to_string(), core.batch.to_string()].into_iter();
         table.row(row.chain(us.map(|us| number(Some(us), 1))).collect());

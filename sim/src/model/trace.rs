@@ -234,7 +234,7 @@ impl Trace {
     }
 
     fn process(&mut self, member: usize, outcomes: &[Outcome], made: Option<&Made>) -> Result<(), Departure> {
-        let kept = outcomes.iter().any(|outcome| *outcome == Outcome::Kept);
+        let kept = outcomes.contains(&Outcome::Kept);
         let read = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Read(_)));
         let (kept_right, read_right) = (!kept || made.is_some(), !read || made.is_none());
         expect(kept_right && read_right, || "replies are kept without an entry, or reads with one".into())?;
