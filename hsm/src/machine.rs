@@ -15,9 +15,7 @@ use strongroom_proto::client::{
     Recover3Response, Register2Request, RegistrationVersion, SecretsRequest, SecretsResponse, Signature,
     SignedPublicKey, UnlockKeyCommitment, UnlockKeyTag, VerifyingKey,
 };
-use strongroom_proto::oprf::{
-    self, BlindedInput, BlindedOutput, InvalidElement, PrivateKey, Proof, PublicKey,
-};
+use strongroom_proto::oprf::{self, BlindedInput, BlindedOutput, PrivateKey, Proof, PublicKey};
 use strongroom_proto::scalar::SecretScalar;
 
 /// What happened to a record, for its sealed event.
@@ -106,9 +104,8 @@ enum Ruling {
     Charged,
 }
 
-/// The work is the same whatever the outcome, because a host sees how long it takes: one evaluation, one proof, one
-/// decoding of what is answered, and one wrapping, as if each guess were the last. `strongroom-sim firmware work`
-/// counts it.
+/// The work is the same whatever the outcome, because a host sees how long it takes: one evaluation with its proof, and
+/// one wrapping, as if each guess were the last. `strongroom-sim firmware work` counts it.
 fn recover2(
     state: &mut RecordState,
     version: &RegistrationVersion,
@@ -116,14 +113,15 @@ fn recover2(
     owner: Owner<'_>,
     rng: &mut impl CryptoRng,
 ) -> (Recover2Response, Happening) {
-    let fresh = evaluate(state, input, rng);
+    let Some(fresh) = evaluate(state, input, rng) else {
+        return (Recover2Response::NoGuesses, Happening::Nothing);
+    };
     let ruling = rule(state, version, input);
     let (answer, charged) = match &ruling {
         Ruling::Again(answer) => (answer.clone(), false),
         Ruling::Charged => (fresh, true),
         Ruling::Refused(_) => (fresh, false),
     };
-    let output = black_box(BlindedOutput::from_bytes(&answer.blinded_result));
     let wrapped = black_box(wrap(state, owner, rng));
     let public = match (ruling, &mut *state) {
         (Ruling::Refused(response), _) => return (response, Happening::Nothing),
@@ -135,10 +133,10 @@ fn recover2(
         }
     };
     if !charged {
-        return (public.respond(&answer, output), Happening::Nothing);
+        return (public.respond(&answer), Happening::Nothing);
     }
     public.guess_count = public.guess_count.saturating_add(1);
-    let response = public.respond(&answer, output);
+    let response = public.respond(&answer);
     public.answer = Some(answer);
     if public.guess_count < public.num_guesses {
         return (response, Happening::GuessCharged);
@@ -175,41 +173,27 @@ const DUMMY: [u8; 32] = {
     seven
 };
 
-/// One evaluation and one proof, under the record's key if it has one, else under [`DUMMY`].
-fn evaluate(state: &RecordState, input: &BlindedInput, rng: &mut impl CryptoRng) -> Answer {
+/// One evaluation with its proof, under the record's key if it has one, else under [`DUMMY`].
+fn evaluate(state: &RecordState, input: &BlindedInput, rng: &mut impl CryptoRng) -> Option<Answer> {
     let (key, public_key) = match state {
         RecordState::Registered(r) => (&*r.secrets.oprf_private_key, *r.public.public_key),
         _ => (&DUMMY, [0; 32]),
     };
-    let Ok(key) = PrivateKey::from_bytes(key) else {
-        debug_assert!(false, "it was decoded as a key when it was registered");
-        return Answer::none(input);
-    };
     let public_key = PublicKey(public_key);
-    let Ok(output) = oprf::evaluate(&key, input) else {
-        debug_assert!(false, "in a group of prime order, neither factor being zero, the product is not");
-        return Answer::none(input);
+    let evaluated = PrivateKey::from_bytes(key).and_then(|key| oprf::evaluate(&key, &public_key, input, rng));
+    let Ok((output, proof)) = evaluated else {
+        debug_assert!(
+            false,
+            "it was decoded as a key when it was registered, and no hash is known to be zero"
+        );
+        return None;
     };
-    let proof = oprf::prove(&key, &public_key, input, &output, rng);
-    let Ok(proof) = proof else {
-        debug_assert!(false, "no hash is known to be zero");
-        return Answer::none(input);
-    };
-    Answer {
+    Some(Answer {
         blinded_input: (*input.as_bytes()).into(),
         blinded_result: (*output.as_bytes()).into(),
         proof_c: proof.c.into(),
         proof_beta_z: proof.beta_z.into(),
-    }
-}
-
-impl Answer {
-    /// No answer: the result is not a group element, so that nothing can be answered with it.
-    fn none(input: &BlindedInput) -> Self {
-        let nothing = || [0; 32].into();
-        let blinded_input = (*input.as_bytes()).into();
-        Self { blinded_input, blinded_result: nothing(), proof_c: nothing(), proof_beta_z: nothing() }
-    }
+    })
 }
 
 /// The record's secrets as they are stored after the last guess; if it has none, the same work on nothing.
@@ -274,18 +258,14 @@ impl Registration {
 }
 
 impl Public {
-    fn respond(&self, answer: &Answer, output: Result<BlindedOutput, InvalidElement>) -> Recover2Response {
-        let Ok(oprf_blinded_result) = output else {
-            debug_assert!(false, "it was encoded from an element");
-            return Recover2Response::NoGuesses;
-        };
+    fn respond(&self, answer: &Answer) -> Recover2Response {
         Recover2Response::Ok(Box::new(Recover2Ok {
             oprf_signed_public_key: SignedPublicKey {
                 public_key: PublicKey(*self.public_key),
                 verifying_key: VerifyingKey(*self.verifying_key),
                 signature: Signature(*self.signature),
             },
-            oprf_blinded_result,
+            oprf_blinded_result: BlindedOutput::evaluated(*answer.blinded_result),
             oprf_proof: Proof { c: *answer.proof_c, beta_z: *answer.proof_beta_z },
             unlock_key_commitment: UnlockKeyCommitment::new(*self.unlock_key_commitment),
             num_guesses: u16::from(self.num_guesses),

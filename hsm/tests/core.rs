@@ -5,8 +5,8 @@ mod common;
 use common::{Rig, User, evaluations};
 use strongroom_hsm::{Flash, FlashError, Geometry};
 use strongroom_proto::client::{Recover2Response, Recover3Response, SecretsResponse};
-use strongroom_proto::hsm::{Outcome, Reply, SessionRefusal};
-use strongroom_proto::oprf::verify;
+use strongroom_proto::hsm::{BatchRequest, NoiseMessage, NoiseReply, Outcome, Reply, SessionRefusal};
+use strongroom_proto::oprf::{BlindedInput, BlindedOutput, verify};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Tree;
 use strongroom_testkit::MemoryFlash;
@@ -67,6 +67,63 @@ fn a_guess_is_evaluated_and_proven_under_the_registered_key() {
     verify(registered, &point, &ok.oprf_blinded_result, &ok.oprf_proof).expect("of the registered key");
 }
 
+/// The evaluated guess in this answer, proven under the user's key.
+fn proven(user: &mut User, point: &BlindedInput, reply: &NoiseReply) -> BlindedOutput {
+    let SecretsResponse::Recover2(Recover2Response::Ok(ok)) = user.read(reply) else {
+        panic!("not evaluated")
+    };
+    let registered = &user.registration.oprf_signed_public_key.public_key;
+    verify(registered, point, &ok.oprf_blinded_result, &ok.oprf_proof).expect("of the registered key");
+    ok.oprf_blinded_result
+}
+
+#[test]
+fn guesses_are_evaluated_each_for_itself_whatever_fails_beside_them() {
+    let mut rig = Rig::new(1, None);
+    let mut tree = Tree::new(Prefix::WHOLE);
+    rig.lead(0, None);
+    let mut users: Vec<User> = (0..7).map(|seed| User::new(&rig, seed, 3)).collect();
+    users.iter_mut().for_each(|user| rig.open(0, user));
+    // The last has nothing registered.
+    let registrations: Vec<_> = users[..6].iter_mut().map(User::register2).collect();
+    let (_, replies) = rig.run(0, &mut tree, &registrations);
+    users.iter_mut().zip(&replies).for_each(|(user, reply)| drop(user.read(reply)));
+
+    let points: Vec<BlindedInput> = users.iter_mut().map(User::point).collect();
+    let requests: Vec<BatchRequest> = users
+        .iter_mut()
+        .enumerate()
+        .map(|(at, user)| match at {
+            1 => user.recover2_with_bytes(&points[at], &[0; 32]),
+            2 => user.recover2_with_bytes(&points[at], &[0xff; 32]),
+            4 => {
+                let mut altered = user.recover2_with(points[at]);
+                let NoiseMessage::Transport { ciphertext } = &mut altered.message else { panic!() };
+                ciphertext[0] ^= 1;
+                altered
+            }
+            _ => user.recover2_with(points[at]),
+        })
+        .collect();
+    let (made, replies) = rig.run(0, &mut tree, &requests);
+    assert_eq!((made.leaves.len(), replies.len()), (3, 4));
+    for (at, reply) in [0, 3, 5].into_iter().zip(&replies) {
+        let (user, point) = (&mut users[at], &points[at]);
+        let together = proven(user, point, reply);
+        // The same point, alone in a batch and in another session: what is stored, without another charge.
+        rig.open(0, user);
+        let request = user.recover2_with(*point);
+        let (_, replies) = rig.run(0, &mut tree, &[request]);
+        assert_eq!(proven(user, point, &replies[0]), together);
+        let other = user.point();
+        let request = user.recover2_with(other);
+        let (_, replies) = rig.run(0, &mut tree, &[request]);
+        assert_ne!(proven(user, &other, &replies[0]), together);
+    }
+    let nothing = SecretsResponse::Recover2(Recover2Response::NotRegistered);
+    assert_eq!(users[6].read(&replies[3]), nothing);
+}
+
 #[test]
 fn a_session_ends_with_a_message_that_does_not_decrypt() {
     let mut rig = Rig::new(1, None);
@@ -76,7 +133,7 @@ fn a_session_ends_with_a_message_that_does_not_decrypt() {
     rig.open(0, &mut user);
     let good = user.register2();
     let mut bad = good.clone();
-    let strongroom_proto::hsm::NoiseMessage::Transport { ciphertext } = &mut bad.message else { panic!() };
+    let NoiseMessage::Transport { ciphertext } = &mut bad.message else { panic!() };
     ciphertext[0] ^= 1;
     let Reply::Processed { outcomes, made } = rig.process(0, &tree, &[bad, good]) else { panic!() };
     let refused = |r| Outcome::Refused(r);

@@ -2,11 +2,12 @@
 //! `be4(len(label)) ‖ label ‖ be4(len(field)) ‖ field ‖ …`.
 //!
 //! Every label is written once, in [`label`], and carries a version. Two preimages under different labels, or with
-//! fields of different lengths, are different byte strings, so no hash or MAC can be read as another kind.
+//! fields of different lengths, are different byte strings, so no hash or MAC can be read as another kind. The one
+//! exception is [`node`], which most hashes are: its label is a parameter of BLAKE2s instead.
 //! `tests/preimages.golden` lists the preimage of each.
 
 use crate::ids::{Digest, Mac};
-use blake2::digest::{FixedOutput, KeyInit, Update};
+use blake2::digest::{CustomizedInit, FixedOutput, KeyInit, Update};
 use blake2::{Blake2s256, Blake2sMac256, Digest as _};
 
 /// The labels of every hash, MAC and derived key that is not the client protocol's.
@@ -21,8 +22,8 @@ pub mod label {
     pub const SEALED: &str = "strongroom sealed 1";
     /// Hash of a leaf.
     pub const LEAF: &str = "strongroom leaf 1";
-    /// Hash of an inner node.
-    pub const NODE: &str = "strongroom node 1";
+    /// Hash of an inner node: the first six bytes of a personalisation, see [`node`](super::node).
+    pub const NODE: [u8; 6] = *b"node 2";
     /// Statement that a member has captured an entry.
     pub const CAPTURED: &str = "strongroom captured 1";
     /// Statement that a majority has captured an entry.
@@ -78,6 +79,22 @@ pub mod label {
 pub fn hash(label: &str, fields: &[&[u8]]) -> Digest {
     let mut h = Blake2s256::new();
     absorb(label, fields, |bytes| Update::update(&mut h, bytes));
+    Digest(h.finalize_fixed().into())
+}
+
+/// The hash of an inner node with `depth` bits above it: BLAKE2s-256 of the two digests, with `label ‖ be2(depth)` as its
+/// personalisation (the BLAKE2 paper, section 2.8: bytes 24 to 31 of the parameter block, which are zeros in RFC 7693). Two
+/// digests are one block of 64 bytes; a label and lengths before them would make it two.
+///
+/// All else is hashed with a personalisation of zeros. The parameters decide the state that BLAKE2s begins with, so this is
+/// another function for each depth than for any other, and than that of every other hash and MAC.
+#[must_use]
+pub fn node(depth: u16, left: &Digest, right: &Digest) -> Digest {
+    let [n, o, d, e, space, version] = label::NODE;
+    let [high, low] = depth.to_be_bytes();
+    let mut h = Blake2s256::new_customized(&[n, o, d, e, space, version, high, low]);
+    Update::update(&mut h, &left.0);
+    Update::update(&mut h, &right.0);
     Digest(h.finalize_fixed().into())
 }
 

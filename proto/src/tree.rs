@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sealed digest = H(sealed)                      leaf = H(record id, sealed digest)
-//! node = H(depth, left, right)                   empty = 32 zero bytes
+//! node = H with depth in its parameters (left, right)      empty = 32 zero bytes
 //! ```
 //!
 //! `depth` is the number of bits above the node, two bytes, counted from the first bit of record ids even where the

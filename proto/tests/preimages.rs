@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use strongroom_proto::enrolment::{Attestation, CustodianKey, CustodianPolicy, ExportApproval, Founding};
 use strongroom_proto::entry::{Entry, Partition, events_hash};
-use strongroom_proto::hash::{absorb, hash, label, mac};
+use strongroom_proto::hash::{absorb, hash, label, mac, node};
 use strongroom_proto::hsm::{AgentSecret, record_id};
 use strongroom_proto::ids::{
     BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, Nonce, RealmId, RecordId, Term, X25519Public,
@@ -22,6 +22,8 @@ use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, Fresh, GroupStatement, MemberStatement};
 use strongroom_proto::tree::Tree;
 
+/// As text, [`label::NODE`].
+const NODE: &str = "node 2";
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/preimages.golden");
 const KEY: [u8; 32] = [0x6b; 32];
 const REALM: RealmId = RealmId([0x01; 16]);
@@ -30,10 +32,12 @@ const HSM: HsmId = HsmId([0x03; 16]);
 const HASH: EntryHash = EntryHash([0x04; 32]);
 const INDEX: Index = Index(0x0102_0304_0506_0708);
 
-/// How a preimage is hashed: BLAKE2s (RFC 7693), with or without a key, 32 bytes of output or 16.
+/// How a preimage is hashed: BLAKE2s (RFC 7693), with or without a key or a personalisation, 32 bytes of output or 16.
 #[derive(Clone, Copy)]
 enum Function {
     Hash,
+    /// The label and these bits above, big-endian, are the personalisation; the fields are hashed as they are.
+    Node(u16),
     Mac([u8; 32]),
     ShortMac([u8; 32]),
 }
@@ -58,8 +62,11 @@ fn line<const N: usize>(
 }
 
 impl Line {
-    /// `be4(len(label)) ‖ label`, then `be4(len(field)) ‖ field` for each.
+    /// `be4(len(label)) ‖ label`, then `be4(len(field)) ‖ field` for each. Of a node, the fields alone.
     fn preimage(&self) -> Vec<u8> {
+        if matches!(self.function, Function::Node(_)) {
+            return self.fields.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+        }
         let parts =
             [self.label.as_bytes()].into_iter().chain(self.fields.iter().map(|(_, bytes)| bytes.as_slice()));
         parts.flat_map(|p| [&u32::try_from(p.len()).expect("short").to_be_bytes()[..], p].concat()).collect()
@@ -69,6 +76,11 @@ impl Line {
         let preimage = self.preimage();
         match &self.function {
             Function::Hash => Blake2s256::digest(&preimage).to_vec(),
+            Function::Node(depth) => {
+                let personal = self.personalisation(*depth);
+                let hash = Blake2sMac256::new_with_salt_and_personal(None, &[], &personal).expect("8 bytes");
+                hash.chain(&preimage).finalize_fixed().to_vec()
+            }
             Function::Mac(key) => {
                 Blake2sMac256::new(&(*key).into()).chain(&preimage).finalize_fixed().to_vec()
             }
@@ -78,11 +90,19 @@ impl Line {
         }
     }
 
+    fn personalisation(&self, depth: u16) -> Vec<u8> {
+        [self.label.as_bytes(), &depth.to_be_bytes()].concat()
+    }
+
     /// What [`strongroom_proto::hash`] makes of the same fields; nothing for 16 bytes of output, which it has not.
     fn by_proto(&self) -> Option<Vec<u8>> {
         let fields: Vec<&[u8]> = self.fields.iter().map(|(_, bytes)| bytes.as_slice()).collect();
         match &self.function {
             Function::Hash => Some(hash(self.label, &fields).0.to_vec()),
+            Function::Node(depth) => {
+                let side = |at: usize| Digest(fields[at].try_into().expect("a digest"));
+                Some(node(*depth, &side(0), &side(1)).0.to_vec())
+            }
             Function::Mac(key) => Some(mac(key, self.label, &fields).0.0.to_vec()),
             Function::ShortMac(_) => None,
         }
@@ -92,6 +112,10 @@ impl Line {
         let mut out = String::new();
         let function = match self.function {
             Function::Hash => "BLAKE2s-256".to_owned(),
+            Function::Node(depth) => format!(
+                "BLAKE2s-256, personalisation {} (label ‖ bits above, big-endian)",
+                hex::encode(self.personalisation(depth))
+            ),
             Function::Mac(key) => format!("keyed BLAKE2s-256, key {}", hex::encode(key)),
             Function::ShortMac(key) => format!("keyed BLAKE2s-128, key {}", hex::encode(key)),
         };
@@ -182,9 +206,9 @@ fn tree() -> Vec<Line> {
             Some(&of_left.0),
         ),
         line(
-            label::NODE,
-            Function::Hash,
-            [("bits above, big-endian", &0u16.to_be_bytes()), ("left", &of_left.0), ("right", &of_right.0)],
+            NODE,
+            Function::Node(0),
+            [("left", &of_left.0), ("right", &of_right.0)],
             Some(&tree_of(&[left, right]).root().0),
         ),
     ]
@@ -392,10 +416,12 @@ fn client() -> Vec<Line> {
 #[test]
 fn the_code_hashes_what_is_listed_here() {
     for line in lines() {
-        let mut absorbed = Vec::new();
-        let fields: Vec<&[u8]> = line.fields.iter().map(|(_, bytes)| bytes.as_slice()).collect();
-        absorb(line.label, &fields, |bytes| absorbed.extend_from_slice(bytes));
-        assert_eq!(absorbed, line.preimage(), "{}", line.label);
+        if !matches!(line.function, Function::Node(_)) {
+            let mut absorbed = Vec::new();
+            let fields: Vec<&[u8]> = line.fields.iter().map(|(_, bytes)| bytes.as_slice()).collect();
+            absorb(line.label, &fields, |bytes| absorbed.extend_from_slice(bytes));
+            assert_eq!(absorbed, line.preimage(), "{}", line.label);
+        }
         let by_proto = line.by_proto();
         assert!(by_proto.is_none_or(|digest| digest == line.digest()), "{}", line.label);
         assert!(line.code.as_ref().is_none_or(|code| *code == line.digest()), "{}", line.label);
@@ -420,7 +446,8 @@ fn the_golden_file_lists_what_is_hashed() {
 fn every_label_has_its_line_and_no_two_are_equal() {
     let sources = [include_str!("../src/hash.rs"), include_str!("../../client/crypto/src/registration.rs")];
     let declared: Vec<&str> = sources.iter().flat_map(|source| labels_in(source)).collect();
-    let constants: usize = sources.iter().map(|source| source.matches(": &str =").count()).sum();
+    let is_constant = |line: &&str| line.contains(": &str =") || line.contains("] = *b");
+    let constants: usize = sources.iter().map(|source| source.lines().filter(is_constant).count()).sum();
     assert_eq!(declared.len(), constants, "every label is declared on one line");
     let lines = lines();
     let listed: Vec<&str> = lines.iter().map(|line| line.label).collect();
@@ -429,9 +456,57 @@ fn every_label_has_its_line_and_no_two_are_equal() {
     assert_eq!(declared.len(), listed.len(), "two labels are equal");
 }
 
-/// The values of all constants that are text.
+/// The values of all constants that are text, or bytes of text.
 fn labels_in(source: &str) -> impl Iterator<Item = &str> {
     let declarations =
         source.lines().filter_map(|l| l.trim().trim_start_matches("pub ").strip_prefix("const "));
-    declarations.filter_map(|d| d.split_once(": &str = \"")?.1.strip_suffix("\";"))
+    declarations.filter_map(|d| {
+        let (_, text) = d.split_once(": &str = \"").or_else(|| d.split_once("] = *b\""))?;
+        text.strip_suffix("\";")
+    })
+}
+
+/// Values of Python's `hashlib.blake2s(left + right, person=b"node 2" + depth.to_bytes(2, "big"))`.
+#[test]
+fn nodes_are_hashed_as_another_implementation_hashes_them() {
+    assert_eq!(NODE.as_bytes(), label::NODE);
+    let ascending = Digest(std::array::from_fn(|i| u8::try_from(i).expect("32")));
+    for (depth, left, right, expected) in [
+        (
+            0,
+            ascending,
+            Digest([0xff; 32]),
+            "836b1da7e28873458f30e06ae3e68a1e686baeec268589d0f2a1ffd10a245788",
+        ),
+        (
+            0,
+            Digest([0xff; 32]),
+            ascending,
+            "281188bf7d013395b33d6c41fbabe841efec695614b7abb2f7c17c9658443a72",
+        ),
+        (
+            1,
+            ascending,
+            Digest([0xff; 32]),
+            "d1b3444850dff522f1e58deccafd559221b255dcadbd921d7357db865f3624a2",
+        ),
+        (255, ascending, Digest::EMPTY, "0669aa93aea024a33f729ed04e1c0d66f58cfc491846f72a1014254659225c0b"),
+        (256, Digest::EMPTY, ascending, "26ed8b972cca171944c7239b8b58cd366b298ffc9d23627a472c8429ccb3e80b"),
+    ] {
+        assert_eq!(hex::encode(node(depth, &left, &right).0), expected, "{depth}");
+    }
+}
+
+#[test]
+fn a_node_is_no_other_hash_of_the_same_bytes() {
+    let (left, right) = (Digest([1; 32]), Digest([2; 32]));
+    let both = [left.0, right.0].concat();
+    let mut all: Vec<Vec<u8>> = (0..=255).map(|depth| node(depth, &left, &right).0.to_vec()).collect();
+    all.push(node(0, &right, &left).0.to_vec());
+    all.push(Blake2s256::digest(&both).to_vec());
+    all.push(<Blake2sMac256 as KeyInit>::new(&KEY.into()).chain(&both).finalize_fixed().to_vec());
+    // Under no label at all: this would be the preimage.
+    all.push(hash(NODE, &[&0u16.to_be_bytes(), &left.0, &right.0]).0.to_vec());
+    let distinct: BTreeSet<_> = all.iter().collect();
+    assert_eq!(distinct.len(), all.len());
 }

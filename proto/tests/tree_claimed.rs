@@ -5,7 +5,7 @@ use minicbor::{Decode, Encode};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::sync::Arc;
-use strongroom_proto::hash::{hash, label};
+use strongroom_proto::hash::{self, hash, label};
 use strongroom_proto::hsm::{PrefixTree, Request};
 use strongroom_proto::ids::{Digest, GroupId, RecordId};
 use strongroom_proto::prefix::Prefix;
@@ -57,7 +57,7 @@ fn leaf(id: RecordId, bytes: &[u8]) -> Digest {
 }
 
 fn node(depth: u16, left: Digest, right: Digest) -> Digest {
-    hash(label::NODE, &[&depth.to_be_bytes(), &left.0, &right.0])
+    hash::node(depth, &left, &right)
 }
 
 fn tree_of(ids: impl IntoIterator<Item = RecordId>) -> Tree {

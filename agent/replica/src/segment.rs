@@ -15,8 +15,8 @@ use strongroom_proto::ids::{EntryHash, GroupId, Index};
 
 /// The longest segment, in bytes.
 pub const MAX_SEGMENT_BYTES: usize = 3 * 1024 * 1024;
-/// The version of the encoding, its first item.
-const VERSION: u8 = 1;
+/// The version of the encoding, its first item. In version 1, the roots of the entries were of trees hashed otherwise.
+const VERSION: u8 = 2;
 
 /// The name of a segment: its group, the index of its first entry, and the beginning of the hash of the entry before.
 ///

@@ -115,7 +115,7 @@ pub fn recombine(shares: &[Share]) -> Result<SecretScalar, SharingError> {
 pub fn recombine_outputs(shares: &[(ShareIndex, BlindedOutput)]) -> Result<BlindedOutput, SharingError> {
     let at_zero = lagrange_at_zero(shares.iter().map(|(index, _)| *index).collect())?;
     let sum: RistrettoPoint = shares.iter().zip(&at_zero).map(|((_, output), l)| output.point() * l).sum();
-    BlindedOutput::from_point(sum).map_err(|_| SharingError::Degenerate)
+    BlindedOutput::from_point(&sum).map_err(|_| SharingError::Degenerate)
 }
 
 /// The Lagrange coefficients at 0, ∏ xⱼ ⁄ (xⱼ − xᵢ).

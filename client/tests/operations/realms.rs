@@ -16,7 +16,7 @@ use strongroom_proto::client::{
 };
 use strongroom_proto::ids::{RealmId, SessionId};
 use strongroom_proto::noise::{self, StaticKey, server_accept};
-use strongroom_proto::oprf::{evaluate, prove};
+use strongroom_proto::oprf::evaluate;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -360,10 +360,10 @@ impl Realm {
             ) => {
                 *guess_count += 1;
                 let (key, signed) = (&registration.oprf_private_key, &registration.oprf_signed_public_key);
-                let oprf_blinded_result = evaluate(key, blinded_input).expect("an element");
+                let (oprf_blinded_result, oprf_proof) =
+                    evaluate(key, &signed.public_key, blinded_input, rng).expect("a nonce");
                 SecretsResponse::Recover2(Recover2Response::Ok(Box::new(Recover2Ok {
-                    oprf_proof: prove(key, &signed.public_key, blinded_input, &oprf_blinded_result, rng)
-                        .expect("a nonce"),
+                    oprf_proof,
                     oprf_signed_public_key: signed.clone(),
                     oprf_blinded_result,
                     unlock_key_commitment: registration.unlock_key_commitment.clone(),

@@ -389,6 +389,17 @@ impl User {
         self.send(&SecretsRequest::Recover2 { version, blinded_input })
     }
 
+    /// [`Self::recover2_with`] with these bytes in the place of the point.
+    pub fn recover2_with_bytes(&mut self, point: &BlindedInput, bytes: &[u8; 32]) -> BatchRequest {
+        let version = self.registration.version;
+        let mut request = SecretsRequest::Recover2 { version, blinded_input: *point }.to_cbor();
+        let at = request.windows(32).position(|w| w == point.as_bytes()).expect("the point is in it");
+        request[at..at + 32].copy_from_slice(bytes);
+        let transport = self.transport.as_mut().expect("a session is open");
+        let ciphertext: ByteVec = transport.encrypt(&request).expect("few messages").into();
+        self.batch(NoiseMessage::Transport { ciphertext })
+    }
+
     pub fn recover3(&mut self, right: bool) -> BatchRequest {
         let tag = &self.registration.unlock_key_tag;
         let unlock_key_tag = if right { tag.clone() } else { UnlockKeyTag::new([0xee; 16]) };

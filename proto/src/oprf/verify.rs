@@ -1,6 +1,6 @@
 //! The client's side of a proof: whether the realm used the key that it says.
 
-use super::{BlindedInput, BlindedOutput, Element, Proof, PublicKey, challenge};
+use super::{BlindedInput, BlindedOutput, Proof, PublicKey, challenge, decode};
 use core::fmt;
 use curve25519_dalek::constants::RISTRETTO_BASEPOINT_POINT;
 use curve25519_dalek::ristretto::RistrettoPoint;
@@ -32,9 +32,10 @@ pub fn verify(
 ) -> Result<(), InvalidProof> {
     let canonical = |bytes| Option::<Scalar>::from(Scalar::from_canonical_bytes(bytes)).ok_or(InvalidProof);
     let (c, beta_z) = (canonical(proof.c)?, canonical(proof.beta_z)?);
-    let v = Element::from_bytes(&public_key.0).map_err(|_| InvalidProof)?;
-    let commitment = |base, image| RistrettoPoint::vartime_multiscalar_mul([beta_z, -c], [base, image]);
-    let v_t = commitment(RISTRETTO_BASEPOINT_POINT, v.point);
-    let w_t = commitment(*input.point(), *output.point());
+    let v = decode(&public_key.0).map_err(|_| InvalidProof)?;
+    let commitment =
+        |base, image| RistrettoPoint::vartime_multiscalar_mul([beta_z, -c], [base, image]).compress();
+    let v_t = commitment(RISTRETTO_BASEPOINT_POINT, v);
+    let w_t = commitment(*input.point(), output.point());
     if challenge(input, public_key, output, &v_t, &w_t) == c { Ok(()) } else { Err(InvalidProof) }
 }

@@ -1,6 +1,6 @@
 //! The nodes of a tree: shared between versions, hashed once, dropped without recursion.
 
-use crate::hash::{hash, label};
+use crate::hash::{self, hash, label};
 use crate::ids::{Digest, RecordId};
 use crate::prefix::bit;
 use alloc::sync::Arc;
@@ -57,7 +57,7 @@ impl Node {
 
     /// The digest of an inner node with `depth` bits above it.
     pub(super) fn hash(depth: u16, left: &Self, right: &Self) -> Digest {
-        hash(label::NODE, &[&depth.to_be_bytes(), &left.digest().0, &right.digest().0])
+        hash::node(depth, &left.digest(), &right.digest())
     }
 }
 

@@ -3,7 +3,7 @@
 //! Written from `docs/protocol.md` section 4, apart from the tree that cores and hosts share, so that what a core
 //! accepted can be told from what it should have accepted.
 
-use super::keys::hash;
+use super::keys::{hash, node_hash};
 use super::step::Shape;
 use strongroom_proto::hsm::PrefixTree;
 use strongroom_proto::ids::{Digest, RecordId};
@@ -118,9 +118,7 @@ impl Claim {
                 let right = self.subtree(next, right)?;
                 let both = [left.0, right.0];
                 let canonical = !both.contains(&Kind::Empty) || both.contains(&Kind::Other);
-                let depth = path.len().to_be_bytes();
-                let node = || hash("strongroom node 1", &[&depth, &left.1, &right.1]);
-                canonical.then(|| (Kind::Other, node()))
+                canonical.then(|| (Kind::Other, node_hash(path.len(), &left.1, &right.1)))
             }
         }
     }

@@ -144,6 +144,13 @@ pub(super) fn hash(label: &str, fields: &[&[u8]]) -> [u8; 32] {
     Blake2s256::digest(preimage(label, fields)).into()
 }
 
+/// BLAKE2s-256 of two digests, with `node 2 ‖ be2(depth)` as its personalisation.
+pub(super) fn node_hash(depth: u16, left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
+    let personal = [&b"node 2"[..], &depth.to_be_bytes()].concat();
+    let hash = Blake2sMac256::new_with_salt_and_personal(None, &[], &personal).expect("8 bytes");
+    hash.chain(left).chain(right).finalize_fixed().into()
+}
+
 fn mac(key: &[u8; 32], label: &str, fields: &[&[u8]]) -> [u8; 32] {
     let mut mac = Blake2sMac256::new(&(*key).into());
     mac.update(&preimage(label, fields));

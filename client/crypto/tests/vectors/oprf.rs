@@ -8,8 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use strongroom_client_crypto::oprf::{blind, finalize, hash_to_group, random_key, unoblivious_output};
 use strongroom_client_crypto::registration::derive_unlock_key;
 use strongroom_proto::oprf::{
-    BlindedInput, BlindedOutput, PrivateKey, Proof, PublicKey, evaluate, prove, prove_with_nonce_as_drawn,
-    verify,
+    BlindedInput, BlindedOutput, PrivateKey, Proof, PublicKey, evaluate, evaluate_with_nonce_as_drawn, verify,
 };
 use strongroom_proto::scalar::{InvalidScalar, SecretScalar};
 
@@ -41,14 +40,14 @@ fn evaluation(case: &Value) {
     assert_eq!(*seed("blinding_factor_seed").to_bytes(), array(case, "blinding_factor"), "{name}");
     let (factor, blinded) = blind(&input, &mut Script::new([bytes(case, "blinding_factor_seed")]));
     assert_eq!(blinded.as_bytes(), &array(case, "blinded_input"), "{name}");
-    let output = evaluate(&key, &blinded).unwrap();
+    let output = evaluated(&key, &blinded);
     assert_eq!(output.as_bytes(), &array(case, "blinded_output"), "{name}");
 
     let proof = Proof { c: array(case, "proof_c"), beta_z: array(case, "proof_beta_z") };
     if name != "edge-beta-t-zero" {
         let mut nonce = Script::new([bytes(case, "beta_t_seed")]);
-        let ours = prove_with_nonce_as_drawn(&key, &public_key, &blinded, &output, &mut nonce);
-        assert_eq!(ours, Ok(proof), "{name}");
+        let ours = evaluate_with_nonce_as_drawn(&key, &public_key, &blinded, &mut nonce);
+        assert_eq!(ours, Ok((output, proof)), "{name}");
     }
     assert_eq!(verify(&public_key, &blinded, &output, &proof), Ok(()), "{name}");
 
@@ -58,6 +57,38 @@ fn evaluation(case: &Value) {
     let (commitment, unlock_key) = derive_unlock_key(&result);
     assert_eq!(commitment.as_bytes(), &array(case, "unlock_key_commitment"), "{name}");
     assert_eq!(unlock_key.as_bytes(), &array(case, "unlock_key"), "{name}");
+}
+
+/// The output alone.
+pub(crate) fn evaluated(key: &PrivateKey, input: &BlindedInput) -> BlindedOutput {
+    evaluate(key, &key.public_key(), input, &mut StdRng::seed_from_u64(5)).unwrap().0
+}
+
+/// Scalars at which halving could go wrong: small, large, around the middle, odd and even.
+fn delicate() -> Vec<Scalar> {
+    let half = Scalar::from(2u8).invert();
+    let small = (1..=4u8).map(Scalar::from);
+    small.flat_map(|s| [s, -s, half + s, half - s, half * s]).filter(|s| *s != Scalar::ZERO).collect()
+}
+
+#[test]
+fn every_scalar_is_halved_without_a_trace() {
+    let (_, input) = blind(b"input", &mut StdRng::seed_from_u64(1));
+    for key in delicate() {
+        let key = PrivateKey::from_bytes(&key.to_bytes()).unwrap();
+        let k = key.scalar().scalar();
+        for b in delicate() {
+            let wide = [b.to_bytes(), [0; 32]].concat();
+            let (output, proof) =
+                evaluate_with_nonce_as_drawn(&key, &key.public_key(), &input, &mut Script::new([wide]))
+                    .unwrap();
+            assert_eq!(output.as_bytes(), (input.point() * k).compress().as_bytes());
+            let [c, beta_z] = [proof.c, proof.beta_z].map(|s| Scalar::from_canonical_bytes(s).unwrap());
+            assert_eq!(beta_z - c * k, b);
+            // The challenge is of b·G and b times the input: a verifier computes those anew.
+            assert_eq!(verify(&key.public_key(), &input, &output, &proof), Ok(()));
+        }
+    }
 }
 
 #[test]
@@ -79,21 +110,20 @@ fn a_generator_that_draws_zero_stops_every_use_of_it() {
         let draw = || Script::new([zero.clone()]);
         let key = random_key(&mut StdRng::seed_from_u64(1));
         let (_, input) = blind(b"input", &mut StdRng::seed_from_u64(2));
-        let output = evaluate(&key, &input).unwrap();
         let stops = |f: &dyn Fn()| catch_unwind(AssertUnwindSafe(f)).is_err();
         assert!(stops(&|| drop(random_key(&mut draw()))));
         assert!(stops(&|| drop(blind(b"input", &mut draw()))));
         let public_key = key.public_key();
-        let proven = |by: Prove| by(&key, &public_key, &input, &output, &mut draw()).is_ok();
-        assert!(!proven(prove_with_nonce_as_drawn));
+        let proven = |by: Evaluate| by(&key, &public_key, &input, &mut draw()).is_ok();
+        assert!(!proven(evaluate_with_nonce_as_drawn));
         // Here a draw is hashed with the key, and zero is as good as any other.
-        assert!(proven(prove));
+        assert!(proven(evaluate));
     }
 }
 
-/// Makes a proof with the draws of a script.
-type Prove =
-    fn(&PrivateKey, &PublicKey, &BlindedInput, &BlindedOutput, &mut Script) -> Result<Proof, InvalidScalar>;
+/// Evaluates and proves with the draws of a script.
+type Evaluate =
+    fn(&PrivateKey, &PublicKey, &BlindedInput, &mut Script) -> Result<(BlindedOutput, Proof), InvalidScalar>;
 
 /// What an attacker computes from two proofs with one key and one nonce: the key.
 fn key_from(a: &Proof, b: &Proof) -> Option<PrivateKey> {
@@ -107,20 +137,20 @@ fn a_generator_that_repeats_itself_does_not_disclose_the_key() {
     let rng = &mut StdRng::seed_from_u64(1);
     let [key, other] = [(); 2].map(|()| random_key(rng));
     let inputs = [b"one", b"two"].map(|input| blind(input, rng).1);
-    let disclosed = |by: Prove| {
+    let disclosed = |by: Evaluate| {
         let proofs = inputs.map(|input| {
             let draw = &mut Script::new([vec![7; 64]]);
-            by(&key, &key.public_key(), &input, &evaluate(&key, &input).unwrap(), draw).unwrap()
+            by(&key, &key.public_key(), &input, draw).unwrap().1
         });
         key_from(&proofs[0], &proofs[1]).as_ref() == Some(&key)
     };
-    assert!(disclosed(prove_with_nonce_as_drawn), "the attack works on a nonce that is the draw");
-    assert!(!disclosed(prove));
+    assert!(disclosed(evaluate_with_nonce_as_drawn), "the attack works on a nonce that is the draw");
+    assert!(!disclosed(evaluate));
 
     // b = beta_z - k·c, with a different key, public key, input or draw each.
     let nonce = |key: &PrivateKey, public: &PublicKey, input: &BlindedInput, draw: u8| {
         let draw = &mut Script::new([vec![draw; 64]]);
-        let proof = prove(key, public, input, &evaluate(key, input).unwrap(), draw).unwrap();
+        let (_, proof) = evaluate(key, public, input, draw).unwrap();
         let scalar = |bytes| Option::<Scalar>::from(Scalar::from_canonical_bytes(bytes)).expect("canonical");
         (scalar(proof.beta_z) - scalar(*key.scalar().to_bytes()) * scalar(proof.c)).to_bytes()
     };
@@ -175,8 +205,8 @@ fn proofs_are_made_and_judged_as_the_vectors_say() {
             let key = PrivateKey::from_bytes(&array(case, "private_key")).unwrap();
             let mut nonce = Script::new([bytes(case, "beta_t_seed")]);
             assert_eq!(
-                prove_with_nonce_as_drawn(&key, &public_key, &input, &output.unwrap(), &mut nonce),
-                Ok(proof),
+                evaluate_with_nonce_as_drawn(&key, &public_key, &input, &mut nonce),
+                Ok((output.unwrap(), proof)),
                 "{}",
                 case["name"]
             );
@@ -193,9 +223,8 @@ proptest! {
         let rng = &mut StdRng::seed_from_u64(seed);
         let key = random_key(rng);
         let (factor, blinded) = blind(&input, rng);
-        let output = evaluate(&key, &blinded).unwrap();
+        let (output, proof) = evaluate(&key, &key.public_key(), &blinded, rng).unwrap();
         prop_assert_eq!(finalize(&input, &factor, &output), unoblivious_output(&key, &input));
-        let proof = prove(&key, &key.public_key(), &blinded, &output, rng).unwrap();
         prop_assert!(verify(&key.public_key(), &blinded, &output, &proof).is_ok());
     }
 
@@ -204,8 +233,7 @@ proptest! {
         let rng = &mut StdRng::seed_from_u64(seed);
         let key = random_key(rng);
         let (_, blinded) = blind(b"input", rng);
-        let output = evaluate(&key, &blinded).unwrap();
-        let mut proof = prove(&key, &key.public_key(), &blinded, &output, rng).unwrap();
+        let (output, mut proof) = evaluate(&key, &key.public_key(), &blinded, rng).unwrap();
         let half = if bit < 256 { &mut proof.c } else { &mut proof.beta_z };
         half[bit % 256 / 8] ^= 1 << (bit % 8);
         prop_assert!(verify(&key.public_key(), &blinded, &output, &proof).is_err());

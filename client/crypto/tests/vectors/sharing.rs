@@ -1,3 +1,4 @@
+use crate::oprf::evaluated;
 use crate::support::{Script, array, bytes, cases, list, text};
 use proptest::prelude::*;
 use rand::SeedableRng;
@@ -7,7 +8,7 @@ use strongroom_client_crypto::oprf::{blind, finalize, random_key, unoblivious_ou
 use strongroom_client_crypto::sharing::{
     Share, ShareIndex, SharingError, recombine, recombine_outputs, share,
 };
-use strongroom_proto::oprf::{BlindedInput, BlindedOutput, PrivateKey, evaluate};
+use strongroom_proto::oprf::{BlindedInput, BlindedOutput, PrivateKey};
 use strongroom_proto::scalar::SecretScalar;
 
 fn index(n: &Value) -> ShareIndex {
@@ -84,9 +85,8 @@ fn a_shared_key_evaluates_as_the_whole_one_does() {
         assert_eq!(shares, listed_shares(&case, "private_key_shares"), "{}", case["name"]);
         let (factor, blinded) = blind(&input, &mut Script::new([bytes(&case, "blinding_factor_seed")]));
         assert_eq!(blinded, BlindedInput::from_bytes(&array(&case, "blinded_input")).unwrap());
-        let evaluated =
-            |s: &Share| (s.index, evaluate(&PrivateKey::new(s.value.clone()).unwrap(), &blinded).unwrap());
-        let outputs: Vec<_> = shares.iter().map(evaluated).collect();
+        let output = |s: &Share| (s.index, evaluated(&PrivateKey::new(s.value.clone()).unwrap(), &blinded));
+        let outputs: Vec<_> = shares.iter().map(output).collect();
         for (listed, (at, output)) in list(&case, "blinded_outputs").iter().zip(&outputs) {
             assert_eq!((index(&listed["index"]), array(listed, "point")), (*at, *output.as_bytes()));
         }
@@ -113,7 +113,7 @@ fn what_cannot_be_shared_or_recombined_is_an_error() {
     }
     let rng = &mut StdRng::seed_from_u64(1);
     let key = random_key(rng);
-    let output = evaluate(&key, &blind(b"input", rng).1).unwrap();
+    let output = evaluated(&key, &blind(b"input", rng).1);
     let one = ShareIndex::new(1).unwrap();
     assert_eq!(recombine_outputs(&[(one, output), (one, output)]), Err(SharingError::DuplicateIndex));
     assert_eq!(recombine(&[]), Err(SharingError::NoShares));
@@ -130,7 +130,7 @@ fn false_outputs_that_cancel_out_are_an_error() {
     let output = |k: u64| {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&k.to_le_bytes());
-        evaluate(&PrivateKey::from_bytes(&bytes).unwrap(), &blinded).unwrap()
+        evaluated(&PrivateKey::from_bytes(&bytes).unwrap(), &blinded)
     };
     // At 1 and 2 the coefficients are 2 and −1.
     let shares = [(ShareIndex::new(1).unwrap(), output(1)), (ShareIndex::new(2).unwrap(), output(2))];
