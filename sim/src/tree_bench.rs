@@ -32,8 +32,8 @@ const LEAF_BYTES: usize = 808;
 const CHANGED: u64 = 4096;
 /// How many records are requested at once.
 const TOGETHER: usize = 64;
-/// How many records are requested in all.
-const ASKED: usize = 20_000;
+/// How many records are requested in all, of a tree that has as many.
+const ASKED: u64 = 20_000;
 const GROUP: GroupId = GroupId([7; 16]);
 /// Longer than anything takes.
 const LONG: Duration = Duration::from_secs(86_400);
@@ -93,19 +93,20 @@ pub async fn run(records: u64, folder: &Path) -> Result<Cost, Error> {
 
     objects.forget();
     let before = Reads::of(&metrics);
+    let asked = ASKED.min(records);
     let mut loads = read(&store, records).await?;
     loads.sort_unstable();
     let reads = Reads::of(&metrics).since(&before);
     println!(
-        "{ASKED} records, {TOGETHER} at a time: {:.1} ms in the middle, {:.1} ms for 99 of 100",
+        "{asked} records, {TOGETHER} at a time: {:.1} ms in the middle, {:.1} ms for 99 of 100",
         millis(&loads, 50),
         millis(&loads, 99)
     );
     println!(
         "cache of pages: {:.1} % found; read per record: {:.2} pages, {:.2} leaves",
         100.0 * to_f64(reads.hits) / to_f64(reads.hits + reads.misses).max(1.0),
-        to_f64(reads.pages) / ASKED as f64,
-        to_f64(reads.leaves) / ASKED as f64
+        to_f64(reads.pages) / to_f64(asked),
+        to_f64(reads.leaves) / to_f64(asked)
     );
     println!("store calls: {objects}; memory: {}", memory());
     println!("decoded pages in the cache: {} MiB", store.cached_bytes() >> 20);
@@ -116,8 +117,8 @@ pub async fn run(records: u64, folder: &Path) -> Result<Cost, Error> {
         snapshot_kib: to_f64(metrics.snapshot_bytes.get()) / to_f64(snapshots) / 1024.0,
         load_p50_ms: millis(&loads, 50),
         load_p99_ms: millis(&loads, 99),
-        pages_per_record: to_f64(reads.pages) / ASKED as f64,
-        leaves_per_record: to_f64(reads.leaves) / ASKED as f64,
+        pages_per_record: to_f64(reads.pages) / to_f64(asked),
+        leaves_per_record: to_f64(reads.leaves) / to_f64(asked),
         disk_per_leaf_byte: to_f64(disk) / (to_f64(records) * LEAF_BYTES as f64).max(1.0),
     })
 }
@@ -169,7 +170,7 @@ fn tell_slow(progress: &ProgressBar, what: &str, took: Duration, limit: Duration
 async fn read(store: &TreeStore, records: u64) -> Result<Vec<Duration>, Error> {
     let mut rng = StdRng::seed_from_u64(2);
     let mut took = Vec::new();
-    for _ in 0..ASKED / TOGETHER {
+    for _ in 0..ASKED.min(records) / TOGETHER as u64 {
         let ids = (0..TOGETHER).map(|_| (Prefix::WHOLE, record(rng.random_range(0..records))));
         let ids = ids.collect();
         let begun = Instant::now();
