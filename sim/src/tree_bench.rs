@@ -31,7 +31,7 @@ const LEAF_BYTES: usize = 808;
 /// How many records a snapshot changes.
 const CHANGED: u64 = 4096;
 /// How many records are requested at once.
-const TOGETHER: usize = 64;
+const TOGETHER: u64 = 64;
 /// How many records are requested in all, of a tree that has as many.
 const ASKED: u64 = 20_000;
 const GROUP: GroupId = GroupId([7; 16]);
@@ -93,8 +93,9 @@ pub async fn run(records: u64, folder: &Path) -> Result<Cost, Error> {
 
     objects.forget();
     let before = Reads::of(&metrics);
-    let asked = ASKED.min(records);
     let mut loads = read(&store, records).await?;
+    // The loads are whole.
+    let asked = loads.len() as u64 * TOGETHER;
     loads.sort_unstable();
     let reads = Reads::of(&metrics).since(&before);
     println!(
@@ -170,7 +171,7 @@ fn tell_slow(progress: &ProgressBar, what: &str, took: Duration, limit: Duration
 async fn read(store: &TreeStore, records: u64) -> Result<Vec<Duration>, Error> {
     let mut rng = StdRng::seed_from_u64(2);
     let mut took = Vec::new();
-    for _ in 0..ASKED.min(records) / TOGETHER as u64 {
+    for _ in 0..(ASKED.min(records) / TOGETHER).max(1) {
         let ids = (0..TOGETHER).map(|_| (Prefix::WHOLE, record(rng.random_range(0..records))));
         let ids = ids.collect();
         let begun = Instant::now();
