@@ -444,7 +444,7 @@ fn hunt_planted_bugs() -> Result<(), Error> {
 
 async fn replay(segments: u64) -> Result<(), Error> {
     let dir = tempfile::Builder::new().prefix("strongroom-replay-").tempdir()?;
-    replay_bench::run(dir.path(), segments).await
+    replay_bench::run(dir.path(), segments).await.map(drop)
 }
 
 async fn bench_slow_store(options: slow_bench::Options, folder: Option<PathBuf>) -> Result<(), Error> {
@@ -458,9 +458,9 @@ async fn bench_slow_store(options: slow_bench::Options, folder: Option<PathBuf>)
 async fn bench_tree(records: u64, folder: Option<PathBuf>) -> Result<(), Error> {
     let Some(folder) = folder else {
         let folder = tempfile::Builder::new().prefix("strongroom-tree-").tempdir()?;
-        return tree_bench::run(records, folder.path()).await;
+        return tree_bench::run(records, folder.path()).await.map(drop);
     };
-    tree_bench::run(records, &folder).await
+    tree_bench::run(records, &folder).await.map(drop)
 }
 
 /// The signals that end long runs. As the first process of a container, it gets only those that it asks for.

@@ -5,6 +5,7 @@
 
 use crate::Error;
 use crate::local::{LocalRealm, MEMBERS, token};
+use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
@@ -28,24 +29,31 @@ pub(crate) const NO_SNAPSHOT: Storage = Storage {
     grace_ms: u64::MAX,
 };
 
+/// What a replay cost.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// How many entries the new leader read.
+    pub entries: u64,
+    /// How long after it had won it served, in seconds.
+    pub seconds: f64,
+}
+
 /// Runs it in a folder, and prints what it measures.
 ///
 /// # Errors
 /// The realm does not start or serve.
-pub async fn run(folder: &Path, segments: u64) -> Result<(), Error> {
+pub async fn run(folder: &Path, segments: u64) -> Result<Cost, Error> {
     write_log(folder, segments).await?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let realm = LocalRealm::start_storing(folder, any, NO_SNAPSHOT)?;
     let elected = wait(&realm, |status| matches!(status.role, Role::Leader { .. })).await;
     let serving = wait(&realm, |status| status.serving).await;
-    let replayed = tip(&realm);
-    println!(
-        "a new leader read {replayed} entries and served {:.3} s after it had won",
-        (serving - elected).as_secs_f64()
-    );
+    let (entries, seconds) = (tip(&realm), (serving - elected).as_secs_f64());
+    println!("a new leader read {entries} entries and served {seconds:.3} s after it had won");
     println!("{}", machine("local disk"));
     realm.shutdown().await;
-    Ok(())
+    Ok(Cost { entries, seconds })
 }
 
 /// Has a local realm in this folder write a log of this many segments, counting those that are there already.

@@ -12,6 +12,7 @@ use object_store::{
 };
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,18 +31,40 @@ const LEAF_BYTES: usize = 808;
 /// How many records a snapshot changes.
 const CHANGED: u64 = 4096;
 /// How many records are requested at once.
-const TOGETHER: usize = 64;
-/// How many records are requested in all.
-const ASKED: usize = 20_000;
+const TOGETHER: u64 = 64;
+/// How many records are requested in all, of a tree that has as many.
+const ASKED: u64 = 20_000;
 const GROUP: GroupId = GroupId([7; 16]);
 /// Longer than anything takes.
 const LONG: Duration = Duration::from_secs(86_400);
+
+/// What a stored tree cost.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// How many records it has.
+    pub records: u64,
+    /// How long each snapshot took, of those that built it, in milliseconds.
+    pub snapshot_ms: f64,
+    /// How much each wrote, in KiB.
+    pub snapshot_kib: f64,
+    /// How long a load of 64 records at random took in the middle, in milliseconds.
+    pub load_p50_ms: f64,
+    /// How long 99 of 100 loads took at most.
+    pub load_p99_ms: f64,
+    /// Pages read for each record.
+    pub pages_per_record: f64,
+    /// Leaves read for each record.
+    pub leaves_per_record: f64,
+    /// Bytes on disk for each byte of a leaf, when the last snapshot was written.
+    pub disk_per_leaf_byte: f64,
+}
 
 /// Builds a tree of this many records in a folder, reads from it, and prints the cost.
 ///
 /// # Errors
 /// An error of the folder or the tree.
-pub async fn run(records: u64, folder: &Path) -> Result<(), Error> {
+pub async fn run(records: u64, folder: &Path) -> Result<Cost, Error> {
     std::fs::create_dir_all(folder)?;
     let objects = Arc::new(Counted::new(LocalFileSystem::new_with_prefix(folder)?));
     let metrics = TreeMetrics::default();
@@ -65,28 +88,40 @@ pub async fn run(records: u64, folder: &Path) -> Result<(), Error> {
         took.as_secs_f64() * 1000.0 / to_f64(snapshots),
         metrics.snapshot_bytes.get() / snapshots / 1024
     );
-    println!("store calls: {objects}; memory: {}; on disk: {} MiB", memory(), disk_bytes(folder)? >> 20);
+    let disk = disk_bytes(folder)?;
+    println!("store calls: {objects}; memory: {}; on disk: {} MiB", memory(), disk >> 20);
 
     objects.forget();
     let before = Reads::of(&metrics);
     let mut loads = read(&store, records).await?;
+    // The loads are whole.
+    let asked = loads.len() as u64 * TOGETHER;
     loads.sort_unstable();
     let reads = Reads::of(&metrics).since(&before);
     println!(
-        "{ASKED} records, {TOGETHER} at a time: {:.1} ms in the middle, {:.1} ms for 99 of 100",
+        "{asked} records, {TOGETHER} at a time: {:.1} ms in the middle, {:.1} ms for 99 of 100",
         millis(&loads, 50),
         millis(&loads, 99)
     );
     println!(
         "cache of pages: {:.1} % found; read per record: {:.2} pages, {:.2} leaves",
         100.0 * to_f64(reads.hits) / to_f64(reads.hits + reads.misses).max(1.0),
-        to_f64(reads.pages) / ASKED as f64,
-        to_f64(reads.leaves) / ASKED as f64
+        to_f64(reads.pages) / to_f64(asked),
+        to_f64(reads.leaves) / to_f64(asked)
     );
     println!("store calls: {objects}; memory: {}", memory());
     println!("decoded pages in the cache: {} MiB", store.cached_bytes() >> 20);
     store.close().await;
-    Ok(())
+    Ok(Cost {
+        records,
+        snapshot_ms: took.as_secs_f64() * 1000.0 / to_f64(snapshots),
+        snapshot_kib: to_f64(metrics.snapshot_bytes.get()) / to_f64(snapshots) / 1024.0,
+        load_p50_ms: millis(&loads, 50),
+        load_p99_ms: millis(&loads, 99),
+        pages_per_record: to_f64(reads.pages) / to_f64(asked),
+        leaves_per_record: to_f64(reads.leaves) / to_f64(asked),
+        disk_per_leaf_byte: to_f64(disk) / (to_f64(records) * LEAF_BYTES as f64).max(1.0),
+    })
 }
 
 /// Puts records 0 to `records` into the tree. It holds only as much of the tree as the records at hand need.
@@ -136,7 +171,7 @@ fn tell_slow(progress: &ProgressBar, what: &str, took: Duration, limit: Duration
 async fn read(store: &TreeStore, records: u64) -> Result<Vec<Duration>, Error> {
     let mut rng = StdRng::seed_from_u64(2);
     let mut took = Vec::new();
-    for _ in 0..ASKED / TOGETHER {
+    for _ in 0..(ASKED.min(records) / TOGETHER).max(1) {
         let ids = (0..TOGETHER).map(|_| (Prefix::WHOLE, record(rng.random_range(0..records))));
         let ids = ids.collect();
         let begun = Instant::now();

@@ -60,6 +60,26 @@ fn a_service_is_measured_and_its_counts_add_up() {
 }
 
 #[test]
+fn storage_is_measured_and_compared_with_an_earlier_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let small = ["--only", "tree,replay", "--records", "1000", "--segments", "20"];
+    let (report, _) = bench(folder.path(), &small);
+    let (tree, replay) = (report.tree.expect("measured"), report.replay.expect("measured"));
+    assert_eq!(tree.records, 1000);
+    assert!(tree.load_p50_ms <= tree.load_p99_ms && tree.disk_per_leaf_byte > 1.0, "{tree:?}");
+    assert!(replay.entries >= 20 && replay.seconds > 0.0, "{replay:?}");
+    assert!(report.service.is_empty() && report.failover.is_empty() && report.core.is_empty());
+
+    let earlier = folder.path().join("earlier.json");
+    std::fs::rename(folder.path().join("bench.json"), &earlier).expect("it was written");
+    let only_tree = ["--only", "tree", "--records", "1000", "--against", &earlier.to_string_lossy()];
+    let (_, said) = bench(folder.path(), &only_tree);
+    let compared = said.split("against the earlier run").nth(1).unwrap_or_else(|| panic!("{said}"));
+    assert!(compared.contains("tree of 1000 records: pages read for a record"), "{said}");
+    assert!(!compared.contains("replay"), "{said}");
+}
+
+#[test]
 fn what_cannot_be_measured_is_said_before_anything_starts() {
     let run = |arguments: &[&str]| {
         let program =

@@ -63,6 +63,7 @@ fn figures(report: &Report) -> Vec<(String, f64)> {
         let Core { records, batch, recovery_us, .. } = core;
         figures.push((format!("core, {records} records, batches of {batch}: recovery us"), *recovery_us));
     }
+    figures.extend(tables::storage(report));
     figures
 }
 
@@ -116,7 +117,7 @@ mod tests {
         let service = Service { store: "memory://".into(), put_ms: 28, idle, loads: vec![load] };
         let machine = Machine::here();
         let service = vec![service];
-        let (failover, core) = Default::default();
+        let (failover, core, tree, replay) = Default::default();
         Report {
             format: FORMAT,
             machine,
@@ -125,6 +126,8 @@ mod tests {
             service,
             failover,
             core,
+            tree,
+            replay,
         }
     }
 

@@ -26,11 +26,12 @@ pub use machine::Machine;
 pub use options::{Options, Part};
 pub use place::Place;
 
-use crate::Error;
 use crate::chaos::Programs;
+use crate::{Error, replay_bench, tree_bench};
 use progress::Progress;
 use report::{FORMAT, PRICES, Report};
 use std::path::Path;
+use std::time::Instant;
 
 /// Measures what is wanted.
 ///
@@ -43,7 +44,7 @@ pub async fn run(options: &Options) -> Result<(), Error> {
     }
     let earlier = options.against.as_deref().map(against::read).transpose()?;
     strongroom_agent::descriptors::raise();
-    let machine = Machine::here();
+    let (machine, begun) = (Machine::here(), Instant::now());
     let takes = options.takes();
     println!("{machine}");
     if machine.build == "debug" {
@@ -61,6 +62,8 @@ pub async fn run(options: &Options) -> Result<(), Error> {
         service: Vec::new(),
         failover: Vec::new(),
         core: Vec::new(),
+        tree: None,
+        replay: None,
     };
     if options.wants(Part::Core) {
         report.core = core::measure(&progress)?;
@@ -74,7 +77,19 @@ pub async fn run(options: &Options) -> Result<(), Error> {
     if let (true, Some(place)) = (options.wants(Part::Failover), places.last()) {
         report.failover.push(failover::measure(options, place, &programs, &progress).await?);
     }
-    report.took_s = progress.finish().as_secs_f64();
+    progress.finish();
+    // These print for themselves.
+    if options.wants(Part::Tree) {
+        println!("\ntree");
+        let folder = tempfile::Builder::new().prefix("strongroom-tree-").tempdir()?;
+        report.tree = Some(tree_bench::run(options.records, folder.path()).await?);
+    }
+    if options.wants(Part::Replay) {
+        println!("\nreplay");
+        let folder = tempfile::Builder::new().prefix("strongroom-replay-").tempdir()?;
+        report.replay = Some(replay_bench::run(folder.path(), options.segments).await?);
+    }
+    report.took_s = begun.elapsed().as_secs_f64();
     conclude(options, &report, earlier.as_ref())
 }
 

@@ -14,6 +14,10 @@ pub enum Part {
     Failover,
     /// What the HSM core takes by itself.
     Core,
+    /// What the stored tree costs.
+    Tree,
+    /// How long a leader takes that has lost everything but the log.
+    Replay,
 }
 
 /// The options of a run.
@@ -41,6 +45,12 @@ pub struct Options {
     /// How often the leader goes in each way.
     #[arg(long, default_value_t = 15, value_name = "N")]
     pub trials: usize,
+    /// How many records the stored tree has.
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    pub records: u64,
+    /// How many segments the log has that is replayed.
+    #[arg(long, default_value_t = 500, value_name = "N")]
+    pub segments: u64,
     /// Also write what was measured to this file, for a later run to compare itself with.
     #[arg(long, value_name = "FILE.json")]
     pub json: Option<PathBuf>,
@@ -113,6 +123,12 @@ impl Options {
         }
         if self.wants(Part::Core) {
             takes += Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 20 });
+        }
+        if self.wants(Part::Tree) {
+            takes += Duration::from_micros(200 * self.records);
+        }
+        if self.wants(Part::Replay) {
+            takes += Duration::from_secs(4) + Duration::from_millis(10 * self.segments);
         }
         takes
     }

@@ -1,8 +1,8 @@
 //! What was measured, as one page that needs nothing besides itself.
 
 use super::plot::Plot;
-use super::report::{Load, Report, Service, Way};
-use super::table::{Table, escaped};
+use super::report::{Core, Failover, Load, Report, Service, Way};
+use super::table::{Table, escaped, number};
 use super::tables;
 use crate::Error;
 use std::fmt::Write as _;
@@ -32,45 +32,17 @@ pub(super) fn page(report: &Report, against: Option<(&Table, Option<String>)>) -
         page.service(service)?;
     }
     for failover in &report.failover {
-        page.heading(&tables::failover_title(failover));
-        page.paragraph("", "From the fault to the first success of a recovery that began after it.");
-        page.table("", &tables::failover(failover));
-        let share = |at: usize, of: usize| 100.0 * (at + 1) as f64 / of as f64;
-        let line = |way: &Way| {
-            let mut took = way.until_served_ms.clone();
-            took.sort_unstable_by(f64::total_cmp);
-            let points = took.iter().enumerate().map(|(at, ms)| (*ms, share(at, way.trials)));
-            (way.way.clone(), points.collect())
-        };
-        page.plot(&Plot {
-            title: "Trials in which a recovery had succeeded by then".into(),
-            x: "ms after the fault",
-            y: "% of trials",
-            lines: failover.ways.iter().map(line).collect(),
-        })?;
+        page.failover(failover)?;
     }
     if !report.core.is_empty() {
-        page.heading("core");
-        page.paragraph(
-            "",
-            "Without any agent, link or NVRAM. For one request of a batch, the middle of several rounds.",
-        );
-        page.table("", &tables::core(&report.core));
-        let mut lines: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
-        for core in &report.core {
-            let (name, point) =
-                (format!("batches of {}", core.batch), (core.records as f64, core.recovery_us));
-            match lines.iter_mut().find(|(other, _)| *other == name) {
-                Some((_, points)) => points.push(point),
-                None => lines.push((name, vec![point])),
-            }
-        }
-        page.plot(&Plot {
-            title: "What the leader's core takes for a recovery".into(),
-            x: "records",
-            y: "us",
-            lines,
-        })?;
+        page.core(&report.core)?;
+    }
+    let storage = tables::storage(report);
+    if !storage.is_empty() {
+        page.heading("storage");
+        let mut table = Table::new(["figure", "number"]).with_words(1);
+        storage.into_iter().for_each(|(name, of)| table.row(vec![name, number(Some(of), 2)]));
+        page.table("", &table);
     }
     if let Some((table, differences)) = against {
         page.heading("against the earlier run");
@@ -149,5 +121,48 @@ impl Page {
         self.table("of all store calls, those without an answer", &tables::failed_calls(service));
         self.table("processor time, in cores", &tables::processor(service));
         Ok(())
+    }
+
+    fn failover(&mut self, failover: &Failover) -> Result<(), Error> {
+        self.heading(&tables::failover_title(failover));
+        self.paragraph("", "From the fault to the first success of a recovery that began after it.");
+        self.table("", &tables::failover(failover));
+        let share = |at: usize, of: usize| 100.0 * (at + 1) as f64 / of as f64;
+        let line = |way: &Way| {
+            let mut took = way.until_served_ms.clone();
+            took.sort_unstable_by(f64::total_cmp);
+            let points = took.iter().enumerate().map(|(at, ms)| (*ms, share(at, way.trials)));
+            (way.way.clone(), points.collect())
+        };
+        self.plot(&Plot {
+            title: "Trials in which a recovery had succeeded by then".into(),
+            x: "ms after the fault",
+            y: "% of trials",
+            lines: failover.ways.iter().map(line).collect(),
+        })
+    }
+
+    fn core(&mut self, all: &[Core]) -> Result<(), Error> {
+        self.heading("core");
+        self.paragraph(
+            "",
+            "Without any agent, link or NVRAM. For one request of a batch, the middle of several rounds.",
+        );
+        self.table("", &tables::core(all));
+        let mut lines: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
+        for core in all {
+            let (name, point) =
+                (format!("batches of {}", core.batch), (core.records as f64, core.recovery_us));
+            match lines.iter_mut().find(|(other, _)| *other == name) {
+                Some((_, points)) => points.push(point),
+                None => lines.push((name, vec![point])),
+            }
+        }
+        self.plot(&Plot {
+            title: "What the leader's core takes for a recovery".into(),
+            x: "records",
+            y: "us",
+            lines,
+        })
     }
 }

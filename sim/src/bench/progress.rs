@@ -41,9 +41,8 @@ impl Progress {
         }
     }
 
-    pub(super) fn finish(&self) -> Duration {
+    pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
-        self.begun.elapsed()
     }
 
     fn moves(&self) {

@@ -1,6 +1,7 @@
 //! What was measured, as the file that `--json` writes and `--against` reads.
 
 use super::machine::Machine;
+use crate::{replay_bench, tree_bench};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -41,6 +42,12 @@ pub struct Report {
     /// What the HSM core takes, without any agent, link or NVRAM.
     #[serde(default)]
     pub core: Vec<Core>,
+    /// What the stored tree costs.
+    #[serde(default)]
+    pub tree: Option<tree_bench::Cost>,
+    /// How long a leader takes that has lost everything but the log.
+    #[serde(default)]
+    pub replay: Option<replay_bench::Cost>,
 }
 
 /// What a realm serves on one store.

@@ -1,6 +1,6 @@
 //! What was measured, as tables.
 
-use super::report::{Core, Failover, Load, Service};
+use super::report::{Core, Failover, Load, Report, Service};
 use super::table::{Table, number};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,6 +69,37 @@ pub(super) fn core(all: &[Core]) -> Table {
         table.row(row.chain(us.map(|us| number(Some(us), 1))).collect());
     }
     table
+}
+
+/// What the stored tree and a replay cost: names and numbers.
+pub(super) fn storage(report: &Report) -> Vec<(String, f64)> {
+    let mut told = Vec::new();
+    if let Some(tree) = &report.tree {
+        let records = tree.records;
+        let all = [
+            ("a snapshot of 4,096 records, ms", tree.snapshot_ms),
+            ("a snapshot of 4,096 records, KiB", tree.snapshot_kib),
+            ("a load of 64 records, p50 ms", tree.load_p50_ms),
+            ("a load of 64 records, p99 ms", tree.load_p99_ms),
+            ("pages read for a record", tree.pages_per_record),
+            ("leaves read for a record", tree.leaves_per_record),
+            ("bytes on disk for a byte of a leaf", tree.disk_per_leaf_byte),
+        ];
+        told.extend(all.map(|(name, number)| (format!("tree of {records} records: {name}"), number)));
+    }
+    if let Some(replay) = &report.replay {
+        told.push((
+            format!("replay: ms for each of about {} entries", round(replay.entries)),
+            replay.seconds * 1e3 / replay.entries.max(1) as f64,
+        ));
+        told.push(("replay: s from winning to serving".into(), replay.seconds));
+    }
+    told
+}
+
+/// Two runs write logs that are not quite equally long.
+const fn round(entries: u64) -> u64 {
+    (entries + 50) / 100 * 100
 }
 
 /// What clients get, and what that costs.
