@@ -424,11 +424,11 @@ fn a_start_writes_the_state_twice_unless_the_newest_record_surely_remembers_what
     start(&mut flash, None).expect("an empty flash");
     assert_eq!(writes_at_start(&mut flash), 1, "nothing failed");
     // One bit of the newest record's mark decays: it can no longer be marked for certain.
-    let erased = flash.journal.iter().filter_map(|operation| match operation {
+    let mut erased = flash.journal.iter().filter_map(|operation| match operation {
         Operation::Erase { unit } => Some(*unit),
         Operation::Program { .. } => None,
     });
-    let newest = erased.last().expect("a start erases");
+    let newest = erased.next_back().expect("a start erases");
     let mark = (newest * UNIT_BYTES) as usize;
     assert_eq!(flash.bytes[mark], 0xff);
     flash.bytes[mark] ^= 1;
