@@ -160,3 +160,9 @@ fn strays_that_are_collected_before_the_one_that_shows_them_to_be_strays_are_no_
 fn a_member_off_the_log_is_not_one_of_the_majority_that_must_make_progress() {
     run(3_200_001_009).unwrap_or_else(|failure| panic!("{failure}"));
 }
+
+/// The same in a group of three of which one lies: both others are needed, and one of them is off the log.
+#[test]
+fn where_a_member_is_off_the_log_nobody_may_lie_for_ever() {
+    run(63).unwrap_or_else(|failure| panic!("{failure}"));
+}

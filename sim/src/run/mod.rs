@@ -223,14 +223,17 @@ impl Run {
         let mut well = self.rng.random_range(majority..=order.len());
         // Such a log is deleted sooner than a leader that nobody hears gives up (see `Storage::grace_ms`), so a member
         // may follow segments that are off the log. It helps again once the others have stored a snapshot from beyond
-        // them.
-        if self.quick_snapshots && cluster.store.has_strays() {
+        // them, for which it takes all others: also the one that lied, which tells the truth from here on.
+        let has_strays = self.quick_snapshots && cluster.store.has_strays();
+        if has_strays {
             well = order.len();
         }
         let mut others = order.split_off(well);
         cluster.faults = Faults::default();
         if let Some(liar) = liar {
-            if self.rng.random_ratio(3, 4) {
+            if has_strays {
+                order.push(liar);
+            } else if self.rng.random_ratio(3, 4) {
                 cluster.turn(liar, any_lies(&mut self.rng));
                 order.push(liar);
             } else {
