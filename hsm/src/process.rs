@@ -52,7 +52,8 @@ struct Batch {
     records: BTreeMap<RecordId, Loaded>,
     /// Each with the own entry that it tells of.
     replies: Vec<(NoiseReply, Index)>,
-    events: Vec<ByteVec>,
+    /// Sealed when an entry is made: a batch without one has no events.
+    events: Vec<Vec<u8>>,
 }
 
 /// A record that the batch uses.
@@ -251,7 +252,7 @@ impl Core {
             // read, which tells of its own.
             let (ciphertext, since) = (last.reply.to_vec().into(), last.since);
             self.sessions.put_back(key, place);
-            batch.event(env, keys, &request.record, Happening::Nothing, since);
+            batch.event(&request.record, Happening::Nothing, since);
             return Ok(batch.keep(NoiseReply::Transport { ciphertext }, since));
         }
         let Ok(payload) = place.session.transport.decrypt(ciphertext) else {
@@ -275,6 +276,9 @@ impl Core {
     fn make_entry<E: Env>(&mut self, env: &mut E, keys: &Keys, batch: Batch) -> Result<Made, Refusal> {
         let Batch { slot, group, index, mut trees, records, replies, events } = batch;
         let replies = replies.into_iter().map(|(reply, _)| reply).collect();
+        let context = event_context(keys, &group);
+        let events = events.iter().map(|e| seal::seal(&keys.events, &context, e, env.rng()).into());
+        let events: Vec<ByteVec> = events.collect();
         let sealed = seal_records(env.rng(), keys, &records, Changed { group, index });
         let Some(leaves) = sealed.filter(|leaves| update_trees(&mut trees, &records, leaves)) else {
             debug_assert!(false, "every record's place was opened before, and every state fits");
@@ -377,21 +381,14 @@ impl Batch {
         loaded.reseal |= writes;
         let since = if loaded.reseal { self.index } else { loaded.since };
         let since = if matches!(secrets, SecretsRequest::Register1) { None } else { Some(since) };
-        self.event(env, keys, &request.record, happening, since);
+        self.event(&request.record, happening, since);
         let padded = response.to_padded();
         debug_assert!(padded.is_ok(), "num_guesses is bounded so that every answer fits");
         padded.map(|padded| (padded, since)).map_err(|_| SessionRefusal::SessionError)
     }
 
-    /// Seals what happened, unless the reply is one that is not kept.
-    fn event<E: Env>(
-        &mut self,
-        env: &mut E,
-        keys: &Keys,
-        record: &RecordId,
-        happening: Happening,
-        since: Option<Index>,
-    ) {
+    /// Notes what happened, unless the reply is one that is not kept.
+    fn event(&mut self, record: &RecordId, happening: Happening, since: Option<Index>) {
         if since.is_none() {
             return;
         }
@@ -400,8 +397,7 @@ impl Batch {
         plaintext.extend_from_slice(record.as_bytes());
         plaintext.extend_from_slice(&self.index.0.to_be_bytes());
         plaintext.resize(EVENT_BYTES, 0);
-        let context = event_context(keys, &self.group);
-        self.events.push(seal::seal(&keys.events, &context, &plaintext, env.rng()).into());
+        self.events.push(plaintext);
     }
 
     /// Keeps a reply that tells of an own entry. One that tells of none goes out at once.
