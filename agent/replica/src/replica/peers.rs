@@ -172,7 +172,7 @@ impl Replica {
     /// A member says that the log goes further than this member knows, or goes elsewhere. The store decides.
     pub(super) fn look(&mut self, from: HsmId, claimed: Index) {
         if self.standings.may_look(from, claimed, self.cx.now) {
-            self.catch_up.want_any();
+            self.catch_up.want_until(claimed);
         }
     }
 
