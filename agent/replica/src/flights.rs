@@ -7,8 +7,8 @@ use super::interface::{CreateOutcome, Millis};
 use super::log::{Object, Origin};
 use super::trees::Trees;
 use crate::segment::{Segment, SegmentEntry, SegmentName};
+use crate::shared::Shared;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::ids::{Index, RecordId};
 
@@ -133,7 +133,7 @@ impl Flights {
     }
 
     /// What is to be written now.
-    pub(super) fn due(&mut self, now: Millis) -> Vec<(SegmentName, Arc<[u8]>)> {
+    pub(super) fn due(&mut self, now: Millis) -> Vec<(SegmentName, Shared)> {
         let mut due = Vec::new();
         for flight in &mut self.0 {
             if matches!(flight.state, Writing::ToWrite(at) if at <= now) {
@@ -187,7 +187,7 @@ pub(crate) mod tests {
         for made in of {
             let segment = Segment::new(vec![made]).expect("an entry alone is a segment");
             let (name, prev) = (segment.name(), segment.first().prev);
-            let (bytes, paths) = (Arc::from([]), Arc::from([]));
+            let (bytes, paths) = (Shared::default(), Shared::default());
             let object = Object { name, prev, bytes, paths, origin: Origin::Store };
             flights.push(&segment, object, Trees::default());
         }

@@ -36,10 +36,12 @@ mod replica;
 mod search;
 pub mod segment;
 mod settling;
+mod shared;
 mod silence;
 mod snapshots;
 mod standing;
 pub mod stored;
+mod stream;
 mod trees;
 mod trouble;
 mod turn;
@@ -51,3 +53,4 @@ pub use interface::{
     Status, Storage, Ticket, Unavailable,
 };
 pub use replica::Replica;
+pub use shared::Shared;

@@ -3,13 +3,14 @@
 use super::PeerUrl;
 use super::connection::connect;
 use super::heard::Heard;
-use super::{Caller, Identities, Timeouts, endpoint, from_wire, root_cause};
+use super::{Caller, Identities, Timeouts, endpoint, from_wire, root_cause, stream};
 use crate::causes::causes;
 use crate::grpc::peer::peer_client::PeerClient;
 use crate::grpc::peer::{
     DeliverRequest, ForwardRequest, HelloRequest, InviteRequest, PeerStatus, SetupReply, StatusRequest,
 };
 use crate::vital::Vital;
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hyper_util::rt::TokioIo;
@@ -30,12 +31,10 @@ use url::Url;
 
 /// How many small messages may wait for one peer.
 const URGENT_QUEUE: usize = 64;
-/// How many segments may wait for one peer.
-const BULK_QUEUE: usize = 8;
+/// How many segments may wait for one peer: more than a replica sends ahead, of some groups.
+const BULK_QUEUE: usize = 128;
 /// How many small messages may be under way to one peer: a heartbeat never waits for the answer to the previous one.
 const URGENT_AT_ONCE: usize = 16;
-/// One segment at a time, because a witness that gets them out of order has to read the store.
-const BULK_AT_ONCE: usize = 1;
 /// A message that waited longer than this is no longer worth sending.
 const STALE: Duration = Duration::from_secs(1);
 /// How often to try a peer: once there has been a connection, and before that.
@@ -87,11 +86,32 @@ struct Peer {
     timeouts: Timeouts,
 }
 
-struct Outgoing {
-    since: Instant,
+/// A message on its way to a peer.
+pub(super) struct Outgoing {
+    pub(super) since: Instant,
     from: HsmId,
-    to: HsmId,
+    pub(super) to: HsmId,
     message: PeerMessage,
+}
+
+impl Outgoing {
+    /// Whether it has waited for too long to be worth sending.
+    pub(super) fn is_stale(&self) -> bool {
+        self.since.elapsed() > STALE
+    }
+}
+
+/// The request that delivers a message. The long parts of it are not copied.
+pub(super) fn wire(outgoing: Outgoing) -> DeliverRequest {
+    let Outgoing { from, to, message, .. } = outgoing;
+    let (message, segment, paths) = message.split();
+    DeliverRequest {
+        from: from.0.to_vec().into(),
+        to: to.0.to_vec().into(),
+        message: message.to_bytes().into(),
+        segment: Bytes::from_owner(segment),
+        paths: Bytes::from_owner(paths),
+    }
 }
 
 impl Peers {
@@ -300,7 +320,7 @@ impl Peer {
             deliver(urgent_queue, urgent, URGENT_AT_ONCE, timeouts.urgent).await;
         });
         vital.spawn("the sending of segments to a peer", async move {
-            deliver(bulk_queue, bulk, BULK_AT_ONCE, timeouts.bulk).await;
+            stream::send(bulk_queue, bulk, timeouts.bulk).await;
         });
         peer
     }
@@ -361,7 +381,7 @@ fn trouble(status: &Status) -> String {
     if status.message().is_empty() { causes(status) } else { status.message().to_owned() }
 }
 
-/// Sends what is queued, up to `at_once` messages at a time; they keep their order only one at a time.
+/// Sends what is queued, up to `at_once` messages at a time, in any order.
 async fn deliver(
     mut queue: mpsc::Receiver<Outgoing>,
     client: PeerClient<Channel>,
@@ -373,13 +393,11 @@ async fn deliver(
 }
 
 async fn deliver_one(outgoing: Outgoing, mut client: PeerClient<Channel>, time: Duration) {
-    let Outgoing { since, from, to, message } = outgoing;
-    if since.elapsed() > STALE {
+    if outgoing.is_stale() {
         return;
     }
-    let (from, to_bytes) = (from.0.to_vec().into(), to.0.to_vec().into());
-    let request = DeliverRequest { from, to: to_bytes, message: message.to_bytes().into() };
-    match tokio::time::timeout(time, client.deliver(request)).await {
+    let to = outgoing.to;
+    match tokio::time::timeout(time, client.deliver(wire(outgoing))).await {
         Ok(Ok(_)) => {}
         Ok(Err(status)) => tracing::debug!(%to, code = ?status.code(), "a message to a peer was lost"),
         Err(_) => tracing::debug!(%to, "a message to a peer took too long"),

@@ -13,6 +13,7 @@ mod heard;
 mod identity;
 mod operator;
 mod refused;
+mod stream;
 mod timeouts;
 mod url;
 

@@ -196,11 +196,12 @@ impl Replica {
                 // The segment at its place may have been deleted since; then this one is in the store but off the log.
                 return self.step_down();
             }
-            leader.landed(&mut self.cx, &flight);
+            leader.landed(&self.cx, &flight);
             self.following.follow((self.cx.settings.hsm, leader.term()));
             if let Some(last) = flight.entries.last() {
                 self.log.advance(flight.object.clone(), last.clone(), flight.trees, flight.changed);
             }
+            leader.push(&mut self.cx, &self.log);
             self.capture.push(flight.object.name, flight.entries, None);
         }
     }
