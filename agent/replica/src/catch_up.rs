@@ -109,6 +109,15 @@ impl CatchUp {
         }
     }
 
+    /// When there is something to do next that does not wait for the store.
+    pub(super) const fn deadline(&self) -> Option<Millis> {
+        match self.phase {
+            Phase::Paused(until) => Some(until),
+            Phase::Listing => Some(self.impatient_at),
+            Phase::Idle | Phase::Asking | Phase::Discarding | Phase::Checking | Phase::Reading => None,
+        }
+    }
+
     /// Whether that walk has ended.
     pub(super) fn has_done(&self, walk: Walk) -> bool {
         self.served >= walk

@@ -132,6 +132,18 @@ impl Flights {
         }
     }
 
+    /// When something is to be written, or given up if `give_up_ms` have passed since it was first written.
+    pub(super) fn deadline(&self, give_up_ms: Option<u64>) -> Option<Millis> {
+        let due = |flight: &Flight| match flight.state {
+            Writing::ToWrite(at) => {
+                let too_old = flight.begun.zip(give_up_ms).map(|(begun, ms)| begun.after(ms).after(1));
+                Some(too_old.map_or(at, |too_old| too_old.min(at)))
+            }
+            Writing::Written | Writing::Created => None,
+        };
+        self.0.iter().filter_map(due).min()
+    }
+
     /// What is to be written now.
     pub(super) fn due(&mut self, now: Millis) -> Vec<(SegmentName, Shared)> {
         let mut due = Vec::new();

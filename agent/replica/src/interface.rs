@@ -92,7 +92,7 @@ pub struct LoadId(pub u64);
 /// never a second call with the same name, nor a second listing, snapshot, collection or opening.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// Time has passed. Wanted at least every 10 ms.
+    /// Time has passed. Wanted at [`crate::Replica::deadline`].
     Tick,
     /// A client's message. Ends in exactly one [`Action::Answer`].
     Client {

@@ -13,8 +13,8 @@ use super::outbox::Call;
 use super::paths::Paths;
 use super::snapshots::Snapshots;
 use super::standing::Standings;
-use super::trees::{Tail, Trees};
 use super::stream::Stream;
+use super::trees::{Tail, Trees};
 use crate::peer::{PeerMessage, paths_to_bytes};
 use crate::segment::{MAX_SEGMENT_BYTES, Segment, SegmentEntry, SegmentName};
 use crate::shared::Shared;
@@ -22,8 +22,8 @@ use crate::stored::{Loaded, Snapshot};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    BatchRequest, MAX_CAPTURE_ENTRIES, Made, NoiseReply, Outcome, Refusal, Released,
-    SessionRefusal, tree_nodes,
+    BatchRequest, MAX_CAPTURE_ENTRIES, Made, NoiseReply, Outcome, Refusal, Released, SessionRefusal,
+    tree_nodes,
 };
 use strongroom_proto::ids::{EntryHash, HsmId, Index, RecordId, Term};
 use strongroom_proto::statement::{Captured, Committed};
@@ -91,9 +91,8 @@ struct Member {
 }
 
 impl Member {
-    /// Nothing is known of it yet, and it is sent what comes after this entry.
-    const fn unheard(entry: Index) -> Self {
-        let stream = Stream::after(entry);
+    /// Nothing is known of it.
+    const fn unheard(stream: Stream) -> Self {
         Self { statement: None, stream, doubted: false, proven: false, left_at: None }
     }
 }
@@ -175,7 +174,7 @@ impl Leader {
             kept: VecDeque::new(),
             own: BTreeMap::new(),
             committed: Index::ZERO,
-            members: others.map(|m| (*m, Member::unheard(log.position().0))).collect(),
+            members: others.map(|m| (*m, Member::unheard(Stream::after(log.position().0)))).collect(),
             heartbeat_at: cx.now,
             progress_at: cx.now,
             asked_hsm_at: cx.now,
@@ -535,7 +534,7 @@ impl Leader {
     pub(super) fn forget_statements(&mut self) {
         self.counting = Counting::Nothing;
         for member in self.members.values_mut() {
-            *member = Member::unheard(Index::ZERO);
+            *member = Member::unheard(member.stream.anew());
         }
     }
 
@@ -554,7 +553,7 @@ impl Leader {
     /// Sends each member what it has room for.
     pub(super) fn push(&mut self, cx: &mut Context, log: &Log) {
         for (to, member) in &mut self.members {
-            for object in member.stream.next(cx.now, log, cx.settings.heartbeat_ms) {
+            for object in member.stream.next(cx, log) {
                 cx.out.send(*to, object.push());
             }
         }
@@ -571,7 +570,7 @@ impl Leader {
         let snapshot = self.snapshots.stored();
         for (to, member) in &mut self.members {
             cx.out.send(*to, PeerMessage::Heartbeat { group, term: self.term, newest, snapshot });
-            for object in member.stream.again(cx.now, log, cx.settings.heartbeat_ms) {
+            for object in member.stream.again(cx, log) {
                 cx.out.send(*to, object.push());
             }
         }
@@ -614,8 +613,8 @@ impl Leader {
         }
         let (newest, newest_hash) = log.position();
         if statement.index < newest || statement.hash == newest_hash {
-            member.stream.stated(cx.now, statement.index, cx.settings.heartbeat_ms);
-            for object in member.stream.next(cx.now, log, cx.settings.heartbeat_ms) {
+            member.stream.stated(cx, statement.index);
+            for object in member.stream.next(cx, log) {
                 cx.out.send(from, object.push());
             }
         }
@@ -685,5 +684,6 @@ impl Leader {
     }
 }
 
+mod due;
 #[cfg(test)]
 mod tests;

@@ -105,13 +105,8 @@ impl Log {
         self.tail = Tail::new(entry.index);
         let (name, prev) = (segment.name(), segment.first().prev);
         self.recent_bytes = bytes.len();
-        self.recent = VecDeque::from([Object {
-            name,
-            prev,
-            bytes,
-            paths: Shared::default(),
-            origin: Origin::Store,
-        }]);
+        self.recent =
+            VecDeque::from([Object { name, prev, bytes, paths: Shared::default(), origin: Origin::Store }]);
         self.tip = Some(Tip { segment: segment.name(), hash: entry.hash(), entry });
     }
 
@@ -297,7 +292,8 @@ mod tests {
         log.assert_invariants();
         log.begin(&first, Shared::default());
         let (name, prev) = (second.name(), second.first().prev);
-        let object = Object { name, prev, bytes: Shared::default(), paths: Shared::default(), origin: Origin::Store };
+        let object =
+            Object { name, prev, bytes: Shared::default(), paths: Shared::default(), origin: Origin::Store };
         // The group of these entries owns nothing, so their leaves fit nowhere: these tests are about the chain.
         log.advance(object, second.last().clone(), Trees::default(), []);
         log.assert_invariants();
@@ -360,7 +356,8 @@ mod tests {
         made[0].entry.prev = EntryHash([9; 32]);
         let segment = Segment::new(made).expect("it is one");
         let (name, prev) = (segment.name(), segment.first().prev);
-        let object = Object { name, prev, bytes: Shared::default(), paths: Shared::default(), origin: Origin::Store };
+        let object =
+            Object { name, prev, bytes: Shared::default(), paths: Shared::default(), origin: Origin::Store };
         assert_eq!(log.apply(&segment, object, &[]), Err((Index(13), Damage::Chain)));
         assert_eq!((log.position(), log.entries_read()), (before, 0));
     }

@@ -63,6 +63,11 @@ impl Settling {
         self.flights.give_up(now, ms);
     }
 
+    /// When something is to be written, or to be given up after `ms`.
+    pub(super) fn deadline(&self, ms: u64) -> Option<Millis> {
+        self.flights.deadline(Some(ms))
+    }
+
     /// What is to be written now.
     pub(super) fn due(&mut self, now: Millis) -> Vec<(SegmentName, Shared)> {
         self.flights.due(now)

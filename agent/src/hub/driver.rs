@@ -13,17 +13,18 @@ use bytes::Bytes;
 use futures::future::join_all;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::hsm::BatchRequest;
 use strongroom_proto::ids::{GroupId, HsmId, Index};
 use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::segment::SegmentName;
-use strongroom_replica::{Action, Answer, Event, Replica, Settings, Status, Ticket};
+use strongroom_replica::{Action, Answer, Event, Millis, Replica, Settings, Status, Ticket};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep};
 
 /// How many client requests may wait for one replica.
 pub(super) const CLIENT_QUEUE: usize = 1024;
@@ -33,7 +34,6 @@ const PEER_SMALL: usize = 64;
 const PEER_SEGMENT_KIB: usize = 16 * 1024;
 /// How many segments are deleted at once.
 const DELETIONS: usize = 8;
-const TICK: Duration = Duration::from_millis(10);
 
 struct Client {
     request: BatchRequest,
@@ -103,7 +103,9 @@ impl Inlet {
 
     /// The same, but waits for a place.
     async fn put_in_turn(&self, from: HsmId, message: PeerMessage) -> bool {
-        let Some((places, many)) = self.places.get(&from).map(|places| places.of(&message)) else { return false };
+        let Some((places, many)) = self.places.get(&from).map(|places| places.of(&message)) else {
+            return false;
+        };
         let place = places.acquire_many_owned(many).await.ok();
         self.queue(from, message, place)
     }
@@ -267,12 +269,12 @@ impl Driver {
         mut ended: mpsc::UnboundedReceiver<Event>,
     ) {
         actions.into_iter().for_each(|action| self.carry_out(action));
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut deadline = self.replica.deadline();
+        let mut wake = pin!(sleep(self.until(deadline)));
         loop {
             let event = tokio::select! {
                 biased;
-                _ = ticks.tick() => Event::Tick,
+                () = &mut wake => Event::Tick,
                 Some(event) = ended.recv() => event,
                 // Only a bug gets here, and the replica would wait forever. It starts over.
                 _ = &mut self.tree_work => return,
@@ -288,7 +290,18 @@ impl Driver {
             actions.into_iter().for_each(|action| self.carry_out(action));
             self.publish();
             while self.io.try_join_next().is_some() {}
+            // One that has moved away is left as it is: to be woken too early costs less than to set it each time.
+            let next = self.replica.deadline();
+            if wake.is_elapsed() || next < deadline {
+                deadline = next;
+                wake.as_mut().reset(Instant::now() + self.until(deadline));
+            }
         }
+    }
+
+    /// How long it is until then, by the replica's clock; never nothing, so that everything else has its turn.
+    fn until(&self, then: Millis) -> Duration {
+        Duration::from_millis(then.0.saturating_sub((self.time.steady)().0).max(1))
     }
 
     fn admit(&mut self, client: Client) -> Event {

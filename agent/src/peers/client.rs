@@ -3,14 +3,12 @@
 use super::PeerUrl;
 use super::connection::connect;
 use super::heard::Heard;
+use super::outgoing::{Outgoing, wire};
 use super::{Caller, Identities, Timeouts, endpoint, from_wire, root_cause, stream};
 use crate::causes::causes;
 use crate::grpc::peer::peer_client::PeerClient;
-use crate::grpc::peer::{
-    DeliverRequest, ForwardRequest, HelloRequest, InviteRequest, PeerStatus, SetupReply, StatusRequest,
-};
+use crate::grpc::peer::{ForwardRequest, HelloRequest, InviteRequest, PeerStatus, SetupReply, StatusRequest};
 use crate::vital::Vital;
-use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hyper_util::rt::TokioIo;
@@ -35,8 +33,6 @@ const URGENT_QUEUE: usize = 64;
 const BULK_QUEUE: usize = 128;
 /// How many small messages may be under way to one peer: a heartbeat never waits for the answer to the previous one.
 const URGENT_AT_ONCE: usize = 16;
-/// A message that waited longer than this is no longer worth sending.
-const STALE: Duration = Duration::from_secs(1);
 /// How often to try a peer: once there has been a connection, and before that.
 const HELLO_PERIOD: Duration = Duration::from_secs(1);
 const HELLO_RETRY: Duration = Duration::from_millis(100);
@@ -86,34 +82,6 @@ struct Peer {
     timeouts: Timeouts,
 }
 
-/// A message on its way to a peer.
-pub(super) struct Outgoing {
-    pub(super) since: Instant,
-    from: HsmId,
-    pub(super) to: HsmId,
-    message: PeerMessage,
-}
-
-impl Outgoing {
-    /// Whether it has waited for too long to be worth sending.
-    pub(super) fn is_stale(&self) -> bool {
-        self.since.elapsed() > STALE
-    }
-}
-
-/// The request that delivers a message. The long parts of it are not copied.
-pub(super) fn wire(outgoing: Outgoing) -> DeliverRequest {
-    let Outgoing { from, to, message, .. } = outgoing;
-    let (message, segment, paths) = message.split();
-    DeliverRequest {
-        from: from.0.to_vec().into(),
-        to: to.0.to_vec().into(),
-        message: message.to_bytes().into(),
-        segment: Bytes::from_owner(segment),
-        paths: Bytes::from_owner(paths),
-    }
-}
-
 impl Peers {
     /// Begins to look for the agents at `addresses`, with the identity from `identities`, and waits this long for their
     /// answers. Call it inside a runtime; it stops with the runtime.
@@ -150,7 +118,7 @@ impl Peers {
             | PeerMessage::Follows { .. }
             | PeerMessage::Seek { .. } => &peer.urgent,
         };
-        if queue.try_send(Outgoing { since: Instant::now(), from, to, message }).is_err() {
+        if queue.try_send(Outgoing::new(from, to, message)).is_err() {
             tracing::debug!(%to, "a peer does not keep up; a message was dropped");
         }
     }

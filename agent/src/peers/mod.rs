@@ -12,6 +12,7 @@ mod connection;
 mod heard;
 mod identity;
 mod operator;
+mod outgoing;
 mod refused;
 mod stream;
 mod timeouts;

@@ -4,7 +4,7 @@
 //! with ours, then in the queue. How much that can be is the replica's decision, which sends a member no more than so
 //! much ahead of what it has stated. Nothing here is sent again: what a call loses, the replica notices.
 
-use super::client::{Outgoing, wire};
+use super::outgoing::{Outgoing, wire};
 use crate::grpc::peer::peer_client::PeerClient;
 use std::time::Duration;
 use tokio::sync::mpsc;
