@@ -26,8 +26,9 @@ use strongroom_proto::hsm::{Made, NoiseReply, Refusal, Released};
 use strongroom_proto::ids::{EntryHash, HsmId, Index, RecordId, Term};
 use strongroom_proto::statement::{Captured, Committed};
 
-/// The most segments on their way to the store.
-const MAX_FLIGHTS: usize = 4;
+/// The most segments on their way to the store. While one is, the next one fills: so it is the store and the load that
+/// decide how much is in one, and a request alone waits for nothing.
+const MAX_FLIGHTS: usize = 1;
 /// The most handshakes that are with the HSM at once.
 const MAX_HANDSHAKES: usize = 16;
 /// The most bytes of one request to the HSM, even if the HSM could take more: an entry must fit in a segment.
