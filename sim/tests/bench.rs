@@ -90,6 +90,7 @@ fn what_cannot_be_measured_is_said_before_anything_starts() {
     };
     assert!(run(&["--put-ms", "28", "--store", "file://"]).contains("memory:// alone"));
     assert!(run(&["--clients", "0"]).contains("at least one client"));
+    assert!(run(&["--records", "0"]).contains("at least one record"));
     assert!(run(&["--against", "no/such.json"]).contains("no/such.json"));
     assert!(run(&["--seconds", "0"]).contains("0.1 to 3600"));
 }

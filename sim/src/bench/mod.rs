@@ -42,6 +42,9 @@ pub async fn run(options: &Options) -> Result<(), Error> {
     if options.clients.contains(&0) {
         return Err("a load has at least one client".into());
     }
+    if options.records == 0 || options.trials == 0 {
+        return Err("a tree has at least one record, and a failover one trial".into());
+    }
     let earlier = options.against.as_deref().map(against::read).transpose()?;
     strongroom_agent::descriptors::raise();
     let (machine, begun) = (Machine::here(), Instant::now());
