@@ -335,6 +335,15 @@ impl Cluster {
         self.restarted(member);
     }
 
+    /// Whether an HSM has captured what is off the log: [`Store::has_strays`], or had them.
+    pub fn is_a_member_off_the_log(&mut self) -> bool {
+        let (group, store) = (&self.group, &self.store);
+        self.members.iter_mut().any(|member| {
+            let groups = member.device.status().groups;
+            groups.iter().any(|of| of.statement == *group && store.is_stray(&of.captured_hash))
+        })
+    }
+
     fn restarted(&mut self, member: usize) {
         let at = &mut self.members[member];
         at.boot += 1;

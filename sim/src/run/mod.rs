@@ -224,7 +224,8 @@ impl Run {
         // Such a log is deleted sooner than a leader that nobody hears gives up (see `Storage::grace_ms`), so a member
         // may follow segments that are off the log. It helps again once the others have stored a snapshot from beyond
         // them, for which it takes all others: also the one that lied, which tells the truth from here on.
-        let has_strays = self.quick_snapshots && cluster.store.has_strays();
+        let has_strays =
+            self.quick_snapshots && (cluster.store.has_strays() || cluster.is_a_member_off_the_log());
         if has_strays {
             well = order.len();
         }
