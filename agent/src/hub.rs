@@ -250,6 +250,14 @@ impl Hub {
         }
     }
 
+    /// Handles one of several messages that come one after the other; returns when there is room for the next.
+    pub(crate) async fn deliver_in_turn(&self, from: HsmId, message: PeerMessage) {
+        let group = self.known.read().groups.get(&message.group()).cloned();
+        if let Some(group) = group {
+            group.deliver_in_turn(from, message).await;
+        }
+    }
+
     /// Gives a request to the replica here, without waiting for a leader and without forwarding.
     pub(crate) async fn ask(&self, request: BatchRequest, handshake_only: bool) -> Answer {
         match self.covering(&request.record) {

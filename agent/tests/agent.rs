@@ -174,6 +174,13 @@ impl Peer for Counting {
         Ok(Response::new(DeliverReply {}))
     }
 
+    async fn segments(
+        &self,
+        _: tonic::Request<tonic::Streaming<DeliverRequest>>,
+    ) -> Result<Response<DeliverReply>, Status> {
+        Ok(Response::new(DeliverReply {}))
+    }
+
     async fn forward(&self, _: tonic::Request<ForwardRequest>) -> Result<Response<ForwardReply>, Status> {
         self.forwarded.fetch_add(1, Ordering::SeqCst);
         match self.status {

@@ -254,7 +254,8 @@ async fn a_message_counts_only_from_the_hsm_in_the_certificate() {
     };
     let mut deliver = async |from: u8, to: u8| {
         let (from, to) = (vec![from; 16].into(), vec![to; 16].into());
-        let sent = peer.deliver(DeliverRequest { from, to, message: message.to_bytes().into() }).await;
+        let message = message.to_bytes().into();
+        let sent = peer.deliver(DeliverRequest { from, to, message, ..DeliverRequest::default() }).await;
         sent.map(|_| ()).map_err(|status| status.code())
     };
     assert_eq!(deliver(2, 1).await, Ok(()));
@@ -342,7 +343,7 @@ async fn the_peer_address_opens_when_the_hsm_gets_a_realm_and_closes_when_it_is_
     assert_eq!(end(&agent, certificate(2)).await, name(who(3)));
     // The old connection, made to another HSM, is gone: the next call goes through a new one.
     let to_the_new =
-        DeliverRequest { from: vec![2; 16].into(), to: vec![3; 16].into(), message: vec![].into() };
+        DeliverRequest { from: vec![2; 16].into(), to: vec![3; 16].into(), ..DeliverRequest::default() };
     until("a new connection", async || match open.deliver(to_the_new.clone()).await {
         Err(status) if status.code() == Code::InvalidArgument => Some(()),
         _ => None,

@@ -507,6 +507,8 @@ fn an_entry_that_no_hsm_made_stops_the_agent_whose_hsm_should_capture_it() {
     let at = mac_at(&bytes).start;
     bytes[at] ^= 1;
     cluster.store.put(name, bytes.into());
+    // The leader still has what is damaged, and would send it.
+    cluster.faults.alone.insert(0);
     cluster.start_agent(0);
     // It is read again and again before it counts as damage.
     cluster.run_for(3_000);

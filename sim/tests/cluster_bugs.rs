@@ -185,7 +185,8 @@ fn replies_that_do_not_fit_in_a_frame_are_found() {
             users.iter_mut().for_each(|user| user.aim(leader));
             // Many entries wait for their commit.
             cluster.faults.delay_store = 1.0;
-            cluster.serve(6 * PATIENCE_MS, &mut users);
+            // One write at a time, of few replies, to a store that takes seconds.
+            cluster.serve(15 * PATIENCE_MS, &mut users);
         })
     };
     assert_eq!(with_pending_replies(16), None);

@@ -10,7 +10,7 @@ use strongroom_proto::ids::{Digest, EntryHash, Index, Mac, Term};
 use strongroom_proto::statement::Captured;
 use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::segment::Segment;
-use strongroom_replica::{Bug, Role};
+use strongroom_replica::{Bug, Role, Shared};
 use strongroom_sim::cluster::{Cluster, Lie, User, Wish};
 
 /// No member has stopped, and users are served within this time.
@@ -94,7 +94,7 @@ fn a_push_that_does_not_fit_what_is_captured_stops_no_member_that_is_about_to_re
         first: before.index,
         prev: before.prev,
         segment: segment.into(),
-        paths: Vec::new(),
+        paths: Shared::default(),
     };
     cluster.crash_agent(witness);
     cluster.faults.without_store.insert(witness);
@@ -259,7 +259,7 @@ fn an_entry_of_a_new_leader_is_not_captured_before_it_is_in_the_store(bug: Optio
         let segment = Segment::decode(&bytes).expect("a segment");
         let (first, prev) = (segment.first().index, segment.first().prev);
         let group = cluster.group().group;
-        let push = PeerMessage::Push { group, first, prev, segment: bytes.into(), paths: Vec::new() };
+        let push = PeerMessage::Push { group, first, prev, segment: bytes.into(), paths: Shared::default() };
         run_with(&mut cluster, 300, |cluster| cluster.say(liar, witness, &push));
         let captured = cluster.status(witness).expect("it runs").captured;
         assert!(captured < first, "seed {seed}: entry {first} is captured and is not in the store");
@@ -277,7 +277,7 @@ fn claims_that_the_store_does_not_confirm_are_checked_less_and_less_often(bug: O
             let (group, term, newest) = (tip.group, tip.term, Index(tip.index.0 + 7));
             cluster.say(liar, to, &PeerMessage::Heartbeat { group, term, newest, snapshot: Index::ZERO });
             if let Some(PeerMessage::Push { group, first, segment, .. }) = cluster.forgery(liar, to) {
-                let (prev, paths) = (EntryHash([3; 32]), Vec::new());
+                let (prev, paths) = (EntryHash([3; 32]), Shared::default());
                 cluster.say(liar, to, &PeerMessage::Push { group, first, prev, segment, paths });
             }
             let hsm = cluster.group().members[liar];

@@ -6,8 +6,8 @@
 //! whoever sends them.
 
 use crate::segment::{Segment, SegmentName};
+use crate::shared::Shared;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use strongroom_proto::hsm::PrefixTree;
 use strongroom_proto::ids::HsmId;
 
@@ -19,7 +19,7 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
 pub(super) struct Push {
     pub(super) from: HsmId,
     pub(super) segment: Segment,
-    pub(super) bytes: Arc<[u8]>,
+    pub(super) bytes: Shared,
     pub(super) paths: Vec<PrefixTree>,
 }
 

@@ -122,7 +122,6 @@ mod tests {
     use crate::ask::{self, Asked};
     use crate::interface::CreateOutcome;
     use crate::segment::tests::named;
-    use std::sync::Arc;
     use strongroom_proto::hsm::{BatchRequest, NoiseMessage, NoiseReply, Reply};
     use strongroom_proto::ids::{GroupId, HsmId, RecordId, SessionId, Term};
 
@@ -147,7 +146,7 @@ mod tests {
     }
 
     fn write() -> Action {
-        Action::Write { name: named(1), bytes: Arc::from([]) }
+        Action::Write { name: named(1), bytes: crate::Shared::default() }
     }
 
     #[test]

@@ -42,6 +42,10 @@ pub enum Bug {
     ReadsAwaitCommit,
     /// The answer to a read goes to another client's request.
     ReadAnswersAnother,
+    /// What a member did not get is not sent to it again.
+    PushedOnce,
+    /// A member is sent everything at once, whether or not it has stated anything.
+    SentWithoutRoom,
 }
 
 /// Which bugs are planted.
@@ -62,6 +66,19 @@ impl Bugs {
     #[cfg(not(feature = "planted-bugs"))]
     #[expect(clippy::unused_self, reason = "the same signature with and without the feature")]
     pub(super) const fn has(self, _: Bug) -> bool {
+        false
+    }
+
+    /// Whether any rule is left out.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) const fn any(self) -> bool {
+        self.planted != 0
+    }
+
+    /// Whether any rule is left out: none is.
+    #[cfg(not(feature = "planted-bugs"))]
+    #[expect(clippy::unused_self, reason = "the same signature with and without the feature")]
+    pub(super) const fn any(self) -> bool {
         false
     }
 

@@ -36,6 +36,11 @@ impl Candidate {
         !self.asked && now >= self.not_before
     }
 
+    /// When the attempt may begin.
+    pub(super) const fn not_before(&self) -> Millis {
+        self.not_before
+    }
+
     /// The walk to the end of the log, once it has begun.
     pub(super) const fn walk(&self) -> Option<Walk> {
         self.walk

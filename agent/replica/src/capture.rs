@@ -115,6 +115,12 @@ impl Capture {
         }
     }
 
+    /// When there will be entries to ask for.
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        let waits = self.asked.is_none() && (self.restate || !self.queue.is_empty());
+        waits.then_some(self.retry_at)
+    }
+
     /// The entries to ask for now, if any; whole segments, as many as one request takes.
     pub(super) fn ask(&mut self, now: Millis, max_frame_bytes: usize) -> Option<Vec<Entry>> {
         if self.asked.is_some() || now < self.retry_at || (self.queue.is_empty() && !self.restate) {

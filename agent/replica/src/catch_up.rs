@@ -3,15 +3,20 @@
 //!
 //! The name of the next segment follows from the log, so it is requested before anything is listed; while a listing
 //! takes its time, so are the segments after it. A listing that takes minutes holds nobody up. Only a listing says
-//! where the log ends.
+//! where the log ends, and it costs a store as much as a dozen reads: where somebody has said how far the log goes, and
+//! names lead there in a few steps, nothing is listed.
 
 use super::interface::Millis;
 use crate::segment::SegmentName;
 use std::collections::{BTreeMap, BTreeSet};
+use strongroom_proto::ids::Index;
 
 /// The most segments that are being read or have been read ahead. Enough that reading is faster than writing, even if
 /// the store takes long for each.
 const READ_AHEAD: usize = 32;
+/// How many segments are read one after the other by their names before they are listed instead: what is listed is read
+/// many at a time.
+const STEPS: usize = 8;
 /// How long to wait for a listing before asking for the next segment by name: the listing says more in one answer.
 const PATIENCE_MS: u64 = 300;
 /// First and longest pause after the store did not answer.
@@ -45,13 +50,16 @@ pub(super) struct CatchUp {
     /// Which requests the current walk will have answered when it ends.
     serves: Walk,
     served: Walk,
+    /// The entry at which a walk may end, if all that wants one only heard of that entry; `None` if the end of the log
+    /// is wanted.
+    until: Option<Index>,
     listed: BTreeSet<SegmentName>,
     /// Requested by name, and on its way.
     asked: Option<SegmentName>,
     /// Not to be requested by name again in this walk.
     absent: Option<SegmentName>,
-    /// Whether what was requested by name was there, so that there may be more.
-    goes_on: bool,
+    /// How many that were requested by name were there, so that there may be more.
+    steps: usize,
     /// When to go on without the listing.
     impatient_at: Millis,
     reading: BTreeSet<SegmentName>,
@@ -76,9 +84,10 @@ pub(super) enum Next {
 }
 
 impl CatchUp {
-    /// Asks for a walk that begins after now.
+    /// Asks for a walk to the end of the log that begins after now.
     pub(super) fn want(&mut self) -> Walk {
         self.wanted = Walk(self.wanted.0 + 1);
+        self.until = None;
         self.wanted
     }
 
@@ -86,6 +95,26 @@ impl CatchUp {
     pub(super) fn want_any(&mut self) {
         if self.wanted == self.served {
             self.want();
+        }
+    }
+
+    /// Somebody says that this entry is in the store: asks for a walk that far, unless one to the end is under way or
+    /// asked for.
+    pub(super) fn want_until(&mut self, claimed: Index) {
+        if self.wanted == self.served {
+            self.want();
+            self.until = Some(claimed);
+        } else if let Some(until) = &mut self.until {
+            *until = claimed.max(*until);
+        }
+    }
+
+    /// When there is something to do next that does not wait for the store.
+    pub(super) const fn deadline(&self) -> Option<Millis> {
+        match self.phase {
+            Phase::Paused(until) => Some(until),
+            Phase::Listing => Some(self.impatient_at),
+            Phase::Idle | Phase::Asking | Phase::Discarding | Phase::Checking | Phase::Reading => None,
         }
     }
 
@@ -97,19 +126,31 @@ impl CatchUp {
     /// What to do, if the log goes on with `name`; `None` while that is not known. `may_list`: whether no other listing
     /// is under way.
     pub(super) fn next(&mut self, now: Millis, name: Option<SegmentName>, may_list: bool) -> Next {
+        if self.is_far_enough(name) {
+            self.serves = self.wanted;
+            self.checked();
+        }
         match self.phase {
             Phase::Paused(until) if now < until => Next::Wait,
             Phase::Idle if self.served == self.wanted => Next::Wait,
             Phase::Idle | Phase::Paused(_) => {
                 self.phase = Phase::Asking;
                 self.serves = self.wanted;
-                (self.absent, self.goes_on) = (None, false);
+                (self.absent, self.steps) = (None, 0);
                 self.ask(now, name, may_list)
             }
             Phase::Asking | Phase::Listing => self.ask(now, name, may_list),
             Phase::Discarding | Phase::Checking => Next::Wait,
             Phase::Reading => self.follow(name),
         }
+    }
+
+    /// Whether the log, which goes on with `name`, is known as far as was wanted, with nothing listed.
+    fn is_far_enough(&self, name: Option<SegmentName>) -> bool {
+        let waits = self.served != self.wanted;
+        let by_name = matches!(self.phase, Phase::Idle | Phase::Paused(_) | Phase::Asking);
+        let reached = |until| name.is_some_and(|name| name.first > until);
+        waits && by_name && self.until.is_some_and(reached)
     }
 
     /// Goes on segment by segment. Lists as soon as a listing may show more.
@@ -120,7 +161,8 @@ impl CatchUp {
             return Next::Apply(name, bytes);
         }
         let unknown = name.is_none() || name == self.absent;
-        if matches!(self.phase, Phase::Asking) && may_list && (unknown || self.goes_on) {
+        let more = self.steps > if self.until.is_some() { STEPS } else { 0 };
+        if matches!(self.phase, Phase::Asking) && may_list && (unknown || more) {
             self.phase = Phase::Listing;
             self.impatient_at = now.after(PATIENCE_MS);
             return Next::List;
@@ -236,7 +278,7 @@ impl CatchUp {
             Some(bytes) => {
                 // Counts even if it was pushed meanwhile: a walk that only asks by name, alongside the pushes, would
                 // never end.
-                self.goes_on |= asked;
+                self.steps += usize::from(asked);
                 self.found.insert(name, bytes);
             }
             // Not there yet, or not readable now: the listing will tell.

@@ -102,6 +102,11 @@ impl Clients {
         (self.read, self.rounds)
     }
 
+    /// When the oldest has waited too long.
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        self.arrivals.front().map(|(arrived, _)| arrived.after(PATIENCE_MS))
+    }
+
     /// Gives up the requests that have waited too long.
     pub(super) fn expire(&mut self, cx: &mut Context) {
         while let Some((arrived, ticket)) = self.arrivals.front().copied() {

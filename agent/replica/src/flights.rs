@@ -7,8 +7,8 @@ use super::interface::{CreateOutcome, Millis};
 use super::log::{Object, Origin};
 use super::trees::Trees;
 use crate::segment::{Segment, SegmentEntry, SegmentName};
+use crate::shared::Shared;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::ids::{Index, RecordId};
 
@@ -132,8 +132,20 @@ impl Flights {
         }
     }
 
+    /// When something is to be written, or given up if `give_up_ms` have passed since it was first written.
+    pub(super) fn deadline(&self, give_up_ms: Option<u64>) -> Option<Millis> {
+        let due = |flight: &Flight| match flight.state {
+            Writing::ToWrite(at) => {
+                let too_old = flight.begun.zip(give_up_ms).map(|(begun, ms)| begun.after(ms).after(1));
+                Some(too_old.map_or(at, |too_old| too_old.min(at)))
+            }
+            Writing::Written | Writing::Created => None,
+        };
+        self.0.iter().filter_map(due).min()
+    }
+
     /// What is to be written now.
-    pub(super) fn due(&mut self, now: Millis) -> Vec<(SegmentName, Arc<[u8]>)> {
+    pub(super) fn due(&mut self, now: Millis) -> Vec<(SegmentName, Shared)> {
         let mut due = Vec::new();
         for flight in &mut self.0 {
             if matches!(flight.state, Writing::ToWrite(at) if at <= now) {
@@ -187,7 +199,7 @@ pub(crate) mod tests {
         for made in of {
             let segment = Segment::new(vec![made]).expect("an entry alone is a segment");
             let (name, prev) = (segment.name(), segment.first().prev);
-            let (bytes, paths) = (Arc::from([]), Arc::from([]));
+            let (bytes, paths) = (Shared::default(), Shared::default());
             let object = Object { name, prev, bytes, paths, origin: Origin::Store };
             flights.push(&segment, object, Trees::default());
         }

@@ -3,9 +3,9 @@
 use crate::ask::Asked;
 use crate::peer::PeerMessage;
 use crate::segment::{BadSegment, SegmentName};
+use crate::shared::Shared;
 use crate::stored::{Advance, Loaded, Snapshot, TreeDamage, TreeFailure};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use strongroom_proto::hsm::{BatchRequest, Limits, NoiseReply, Refusal, Reply, SessionRefusal};
 use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, RealmId, RecordId, Term};
 use strongroom_proto::prefix::Prefix;
@@ -92,7 +92,7 @@ pub struct LoadId(pub u64);
 /// never a second call with the same name, nor a second listing, snapshot, collection or opening.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// Time has passed. Wanted at least every 10 ms.
+    /// Time has passed. Wanted at [`crate::Replica::deadline`].
     Tick,
     /// A client's message. Ends in exactly one [`Action::Answer`].
     Client {
@@ -207,7 +207,7 @@ pub enum Action {
         /// Its name.
         name: SegmentName,
         /// Its bytes.
-        bytes: Arc<[u8]>,
+        bytes: Shared,
     },
     /// List every segment of the group whose first index is `from` or more. Ends in [`Event::Listed`].
     List {

@@ -14,18 +14,21 @@ use super::paths::Paths;
 use super::reads::Reads;
 use super::snapshots::Snapshots;
 use super::standing::Standings;
+use super::stream::Stream;
 use super::trees::{Tail, Trees};
-use crate::peer::{MAX_PATHS_BYTES, PeerMessage};
+use crate::peer::{PeerMessage, paths_to_bytes};
 use crate::segment::{MAX_SEGMENT_BYTES, Segment, SegmentEntry, SegmentName};
+use crate::shared::Shared;
 use crate::stored::{Loaded, Snapshot};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use strongroom_proto::entry::Entry;
-use strongroom_proto::hsm::{Made, NoiseReply, PrefixTree, Refusal, Released};
+use strongroom_proto::hsm::{Made, NoiseReply, Refusal, Released};
 use strongroom_proto::ids::{EntryHash, HsmId, Index, RecordId, Term};
 use strongroom_proto::statement::{Captured, Committed};
 
-/// The most segments on their way to the store.
-const MAX_FLIGHTS: usize = 4;
+/// The most segments on their way to the store. While one is, the next one fills: so it is the store and the load that
+/// decide how much is in one, and a request alone waits for nothing.
+const MAX_FLIGHTS: usize = 1;
 /// The most handshakes that are with the HSM at once.
 const MAX_HANDSHAKES: usize = 16;
 /// The most bytes of one request to the HSM, even if the HSM could take more: an entry must fit in a segment.
@@ -58,8 +61,6 @@ pub(super) enum Toward {
 const HSM_SILENCE_MS: u64 = 1_000;
 /// How many times the usual number of changes may wait for a snapshot before no request is served.
 const MAX_UNSTORED: usize = 4;
-/// The longest pause before a segment is pushed again to a member that has not stated its capture.
-const PUSH_BACK_OFF_MS: u64 = 1_000;
 
 /// An entry whose replies are in the HSM.
 struct Kept {
@@ -76,31 +77,23 @@ struct Own {
 }
 
 /// Another member, as the leader sees it.
-#[derive(Clone, Copy)]
 struct Member {
     /// The newest of its statements about an entry of this leadership.
     statement: Option<Captured>,
-    /// The newest entry that it has stated.
-    stated: Index,
+    /// What it is sent of the log.
+    stream: Stream,
     /// Whether a statement of this member may be forged, and whether the HSM has found the one above authentic.
     doubted: bool,
     proven: bool,
-    push_at: Millis,
-    back_off_ms: u64,
     /// When it last said that it follows another leader.
     left_at: Option<Millis>,
 }
 
 impl Member {
-    const UNHEARD: Self = Self {
-        statement: None,
-        stated: Index::ZERO,
-        doubted: false,
-        proven: false,
-        push_at: Millis(0),
-        back_off_ms: 0,
-        left_at: None,
-    };
+    /// Nothing is known of it.
+    const fn unheard(stream: Stream) -> Self {
+        Self { statement: None, stream, doubted: false, proven: false, left_at: None }
+    }
 }
 
 /// Statements that are with the HSM.
@@ -186,7 +179,7 @@ impl Leader {
             kept: VecDeque::new(),
             own: BTreeMap::new(),
             committed: Index::ZERO,
-            members: others.map(|m| (*m, Member::UNHEARD)).collect(),
+            members: others.map(|m| (*m, Member::unheard(Stream::after(log.position().0)))).collect(),
             heartbeat_at: cx.now,
             progress_at: cx.now,
             asked_hsm_at: cx.now,
@@ -287,6 +280,7 @@ impl Leader {
                 own.map_or(statement.index <= self.committed, |own| own.hash == statement.hash)
             };
             assert!(member.statement.is_none_or(counts), "a statement of another leadership's entry counts");
+            member.stream.assert_invariants();
         }
         let newest = self.own.last_key_value().map(|(_, newest)| newest);
         assert!(newest.is_none_or(|own| own.trees.are_of(&own.entry)), "an entry's trees are not its own");
@@ -324,7 +318,7 @@ impl Leader {
         self.collected_bytes = 0;
         let segment = Segment::new(std::mem::take(&mut self.collected)).map_err(|_| OutOfStep)?;
         let bytes = segment.encode().map_err(|_| OutOfStep)?;
-        let paths = self.paths_before(&segment).into();
+        let paths = self.paths_before(&segment);
         let (name, prev) = (segment.name(), segment.first().prev);
         let object = Object { name, prev, bytes: bytes.into(), paths, origin: Origin::Store };
         self.flights.push(&segment, object, self.trees.clone());
@@ -332,11 +326,9 @@ impl Leader {
     }
 
     /// What other members need to follow a segment without the stored tree.
-    fn paths_before(&self, segment: &Segment) -> Vec<PrefixTree> {
+    fn paths_before(&self, segment: &Segment) -> Shared {
         let leaves = segment.entries().iter().flat_map(|made| &made.leaves);
-        let paths = self.before.paths(leaves.map(|leaf| leaf.record)).unwrap_or_default();
-        let fit = minicbor::to_vec(&paths).is_ok_and(|bytes| bytes.len() <= MAX_PATHS_BYTES);
-        if fit { paths } else { Vec::new() }
+        paths_to_bytes(&self.before.paths(leaves.map(|leaf| leaf.record)).unwrap_or_default())
     }
 
     /// The records whose paths must stay open.
@@ -406,12 +398,12 @@ impl Leader {
     pub(super) fn forget_statements(&mut self) {
         self.counting = Counting::Nothing;
         for member in self.members.values_mut() {
-            *member = Member::UNHEARD;
+            *member = Member::unheard(member.stream.anew());
         }
     }
 
     /// A segment of this leadership is in the store, with everything before it.
-    pub(super) fn landed(&mut self, cx: &mut Context, flight: &Flight) {
+    pub(super) fn landed(&mut self, cx: &Context, flight: &Flight) {
         if !self.elected {
             self.elected = true;
             self.heartbeat_at = cx.now;
@@ -420,10 +412,14 @@ impl Leader {
         if let Some(last) = flight.entries.last() {
             self.snapshots.landed(flight.object.name.first, last.index);
         }
+    }
+
+    /// Sends each member what it has room for.
+    pub(super) fn push(&mut self, cx: &mut Context, log: &Log) {
         for (to, member) in &mut self.members {
-            member.push_at = cx.now.after(cx.settings.heartbeat_ms);
-            member.back_off_ms = cx.settings.heartbeat_ms;
-            cx.out.send(*to, flight.object.push());
+            for object in member.stream.next(cx, log) {
+                cx.out.send(*to, object.push());
+            }
         }
     }
 
@@ -438,14 +434,8 @@ impl Leader {
         let snapshot = self.snapshots.stored();
         for (to, member) in &mut self.members {
             cx.out.send(*to, PeerMessage::Heartbeat { group, term: self.term, newest, snapshot });
-            if member.stated >= newest || cx.now < member.push_at {
-                continue;
-            }
-            member.back_off_ms =
-                member.back_off_ms.saturating_mul(2).clamp(cx.settings.heartbeat_ms, PUSH_BACK_OFF_MS);
-            member.push_at = cx.now.after(member.back_off_ms);
-            if let Some(newest) = log.recent().back() {
-                cx.out.send(*to, newest.push());
+            for object in member.stream.again(cx, log) {
+                cx.out.send(*to, object.push());
             }
         }
     }
@@ -476,7 +466,7 @@ impl Leader {
     }
 
     /// Handles another member's statement.
-    pub(super) fn stated(&mut self, from: HsmId, statement: Captured, log: &Log) {
+    pub(super) fn stated(&mut self, cx: &mut Context, from: HsmId, statement: Captured, log: &Log) {
         let Some(member) = self.members.get_mut(&from) else { return };
         if statement.hsm != from {
             return;
@@ -487,8 +477,10 @@ impl Leader {
         }
         let (newest, newest_hash) = log.position();
         if statement.index < newest || statement.hash == newest_hash {
-            member.stated = member.stated.max(statement.index);
-            member.back_off_ms = 0;
+            member.stream.stated(cx, statement.index);
+            for object in member.stream.next(cx, log) {
+                cx.out.send(from, object.push());
+            }
         }
     }
 
@@ -556,6 +548,7 @@ impl Leader {
     }
 }
 
+mod due;
 mod requests;
 #[cfg(test)]
 mod tests;

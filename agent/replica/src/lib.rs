@@ -38,10 +38,12 @@ mod replica;
 mod search;
 pub mod segment;
 mod settling;
+mod shared;
 mod silence;
 mod snapshots;
 mod standing;
 pub mod stored;
+mod stream;
 mod trees;
 mod trouble;
 mod turn;
@@ -53,3 +55,4 @@ pub use interface::{
     Status, Storage, Ticket, Unavailable,
 };
 pub use replica::Replica;
+pub use shared::Shared;

@@ -8,14 +8,16 @@ use super::interface::Damage;
 use super::trees::{Misfit, Tail, Trees};
 use crate::peer::PeerMessage;
 use crate::segment::{Segment, SegmentName};
+use crate::shared::Shared;
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{MAX_CAPTURE_ENTRIES, PrefixTree};
 use strongroom_proto::ids::{EntryHash, GroupId, Index, RealmId, RecordId};
 
-/// How many of the newest segments stay in memory, for members that lag, and in case the store loses them.
-const RECENT_SEGMENTS: usize = 4;
+/// How many of the newest segments stay in memory, for members that lag, and in case the store loses them: the first
+/// number in any case, and up to the second if they are no longer than this together.
+const RECENT_SEGMENTS: (usize, usize) = (4, 64);
+const RECENT_BYTES: usize = 8 * 1024 * 1024;
 /// With more changes than this since the last snapshot that it heard of, a member forgets them, and reads them from the
 /// store if it comes to lead.
 const MAX_TAIL: usize = 65_536;
@@ -34,9 +36,9 @@ pub(super) struct Object {
     pub(super) name: SegmentName,
     /// The whole hash of the entry before.
     pub(super) prev: EntryHash,
-    pub(super) bytes: Arc<[u8]>,
-    /// The paths to the records that it changes, as they were before.
-    pub(super) paths: Arc<[PrefixTree]>,
+    pub(super) bytes: Shared,
+    /// The paths to the records that it changes, as they were before and as they are sent, if this leader made it.
+    pub(super) paths: Shared,
     pub(super) origin: Origin,
 }
 
@@ -53,7 +55,7 @@ impl Object {
     /// The message that pushes it.
     pub(super) fn push(&self) -> PeerMessage {
         let (group, first) = (self.name.group, self.name.first);
-        let (segment, paths) = (self.bytes.to_vec().into(), self.paths.to_vec());
+        let (segment, paths) = (self.bytes.clone(), self.paths.clone());
         PeerMessage::Push { group, first, prev: self.prev, segment, paths }
     }
 }
@@ -66,6 +68,7 @@ pub(super) struct Log {
     trees: Trees,
     tail: Tail,
     recent: VecDeque<Object>,
+    recent_bytes: usize,
     /// How many entries were read from the store since this member started.
     from_store: u64,
 }
@@ -80,6 +83,7 @@ impl Log {
             trees: Trees::default(),
             tail: Tail::new(Index::ZERO),
             recent: VecDeque::new(),
+            recent_bytes: 0,
             from_store: 0,
         }
     }
@@ -95,18 +99,14 @@ impl Log {
     }
 
     /// Begins at the end of this segment.
-    pub(super) fn begin(&mut self, segment: &Segment, bytes: &[u8]) {
+    pub(super) fn begin(&mut self, segment: &Segment, bytes: Shared) {
         let entry = segment.last().clone();
         self.trees = Trees::at(&entry);
         self.tail = Tail::new(entry.index);
         let (name, prev) = (segment.name(), segment.first().prev);
-        self.recent = VecDeque::from([Object {
-            name,
-            prev,
-            bytes: bytes.into(),
-            paths: Vec::new().into(),
-            origin: Origin::Store,
-        }]);
+        self.recent_bytes = bytes.len();
+        self.recent =
+            VecDeque::from([Object { name, prev, bytes, paths: Shared::default(), origin: Origin::Store }]);
         self.tip = Some(Tip { segment: segment.name(), hash: entry.hash(), entry });
     }
 
@@ -127,6 +127,9 @@ impl Log {
         assert!(last == Some(tip.segment), "the newest segment is not the last");
         let in_order = self.recent.iter().is_sorted_by(|before, after| before.name.first < after.name.first);
         assert!(in_order, "segments are not in sequence");
+        let bytes: usize = self.recent.iter().map(|object| object.bytes.len()).sum();
+        let bounded = bytes <= RECENT_BYTES || self.recent.len() <= RECENT_SEGMENTS.0;
+        assert!(bounded && bytes == self.recent_bytes, "too many segments stay in memory");
     }
 
     pub(super) const fn tip(&self) -> Option<&Tip> {
@@ -151,6 +154,14 @@ impl Log {
         &self.recent
     }
 
+    /// Those of them that begin after this entry, each with its last entry.
+    pub(super) fn recent_after(&self, entry: Index) -> impl Iterator<Item = (&Object, Index)> {
+        let from = self.recent.partition_point(|object| object.name.first <= entry);
+        let before = |next: &Object| Index(next.name.first.0.saturating_sub(1));
+        let ends = self.recent.iter().skip(from + 1).map(before).chain([self.position().0]);
+        self.recent.iter().skip(from).zip(ends)
+    }
+
     /// The only name that can follow; `None` after the highest index.
     pub(super) fn next_name(&self) -> Option<SegmentName> {
         let (index, hash) = self.position();
@@ -163,7 +174,13 @@ impl Log {
     }
 
     /// Adds a segment, or changes nothing and says which entry is wrong.
-    pub(super) fn apply(&mut self, segment: &Segment, mut object: Object) -> Result<(), (Index, Damage)> {
+    /// `paths`: those to the records that it changes, if somebody gave them with it.
+    pub(super) fn apply(
+        &mut self,
+        segment: &Segment,
+        mut object: Object,
+        paths: &[PrefixTree],
+    ) -> Result<(), (Index, Damage)> {
         let first = segment.first();
         let (index, hash) = self.position();
         if first.realm != self.realm
@@ -175,7 +192,7 @@ impl Log {
         }
         let read = if object.origin == Origin::Store { segment.entries().len() as u64 } else { 0 };
         let mut trees = self.trees.clone();
-        trees.open_paths(&object.paths);
+        trees.open_paths(paths);
         let applied = segment.entries().iter().try_for_each(|made| {
             let damaged = |misfit| match misfit {
                 Misfit::Closed => None,
@@ -224,9 +241,13 @@ impl Log {
         }
         let hash = last.hash();
         self.tip = Some(Tip { segment: object.name, entry: last, hash });
+        self.recent_bytes += object.bytes.len();
         self.recent.push_back(object);
-        if self.recent.len() > RECENT_SEGMENTS {
-            self.recent.pop_front();
+        while self.recent.len() > RECENT_SEGMENTS.0
+            && (self.recent.len() > RECENT_SEGMENTS.1 || self.recent_bytes > RECENT_BYTES)
+            && let Some(oldest) = self.recent.pop_front()
+        {
+            self.recent_bytes -= oldest.bytes.len();
         }
     }
 
@@ -269,9 +290,10 @@ mod tests {
         let first = Segment::new(made).expect("it is one");
         let mut log = Log::new(first.first().realm, first.first().group);
         log.assert_invariants();
-        log.begin(&first, &[]);
+        log.begin(&first, Shared::default());
         let (name, prev) = (second.name(), second.first().prev);
-        let object = Object { name, prev, bytes: Arc::from([]), paths: Arc::from([]), origin: Origin::Store };
+        let object =
+            Object { name, prev, bytes: Shared::default(), paths: Shared::default(), origin: Origin::Store };
         // The group of these entries owns nothing, so their leaves fit nowhere: these tests are about the chain.
         log.advance(object, second.last().clone(), Trees::default(), []);
         log.assert_invariants();
@@ -334,8 +356,9 @@ mod tests {
         made[0].entry.prev = EntryHash([9; 32]);
         let segment = Segment::new(made).expect("it is one");
         let (name, prev) = (segment.name(), segment.first().prev);
-        let object = Object { name, prev, bytes: Arc::from([]), paths: Arc::from([]), origin: Origin::Store };
-        assert_eq!(log.apply(&segment, object), Err((Index(13), Damage::Chain)));
+        let object =
+            Object { name, prev, bytes: Shared::default(), paths: Shared::default(), origin: Origin::Store };
+        assert_eq!(log.apply(&segment, object, &[]), Err((Index(13), Damage::Chain)));
         assert_eq!((log.position(), log.entries_read()), (before, 0));
     }
 }

@@ -4,8 +4,8 @@ use super::interface::{Action, Answer, CallId, Ticket};
 use crate::ask::{Ask, Asked};
 use crate::peer::PeerMessage;
 use crate::segment::SegmentName;
+use crate::shared::Shared;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use strongroom_proto::ids::{HsmId, Nonce};
 
 /// What an HSM call was for.
@@ -58,7 +58,7 @@ impl Outbox {
         self.push(Action::Hsm { call, request });
     }
 
-    pub(super) fn write(&mut self, name: SegmentName, bytes: Arc<[u8]>) {
+    pub(super) fn write(&mut self, name: SegmentName, bytes: Shared) {
         self.push(Action::Write { name, bytes });
     }
 

@@ -6,7 +6,7 @@
 //! [`MAX_PEER_BYTES`] long.
 
 use crate::segment::MAX_SEGMENT_BYTES;
-use minicbor::bytes::ByteVec;
+use crate::shared::Shared;
 use minicbor::{Decode, Decoder, Encode};
 use strongroom_proto::hsm::{PrefixTree, decode_trees};
 use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Nonce, Term};
@@ -53,11 +53,11 @@ pub enum PeerMessage {
         prev: EntryHash,
         /// The segment, as it is in the store; at most [`MAX_SEGMENT_BYTES`].
         #[n(3)]
-        segment: ByteVec,
+        segment: Shared,
         /// The paths to the records that it changes, as they were before it, so that a member can follow without the
-        /// stored tree. Empty if they would be longer than [`MAX_PATHS_BYTES`] in all.
-        #[cbor(n(4), decode_with = "decode_trees")]
-        paths: Vec<PrefixTree>,
+        /// stored tree: what [`paths_to_bytes`] makes of them. Empty if they would be longer than [`MAX_PATHS_BYTES`].
+        #[n(4)]
+        paths: Shared,
     },
     /// What the sender's HSM has captured. Hand it to the leader's HSM.
     #[n(2)]
@@ -135,6 +135,39 @@ impl PeerMessage {
         }
     }
 
+    /// The message without the long parts of a push, and these: the segment and its paths. They travel beside it, so that
+    /// nothing copies them.
+    #[must_use]
+    pub fn split(self) -> (Self, Shared, Shared) {
+        match self {
+            Self::Push { group, first, prev, segment, paths } => {
+                let (none, no_paths) = (Shared::default(), Shared::default());
+                (Self::Push { group, first, prev, segment: none, paths: no_paths }, segment, paths)
+            }
+            other => (other, Shared::default(), Shared::default()),
+        }
+    }
+
+    /// Puts together what [`Self::split`] took apart.
+    ///
+    /// # Errors
+    /// [`BadPeerMessage`]: these parts do not belong together, or are too long.
+    pub fn join(self, segment: Shared, paths: Shared) -> Result<Self, BadPeerMessage> {
+        match self {
+            Self::Push { group, first, prev, segment: none, paths: no_paths }
+                if none.is_empty()
+                    && no_paths.is_empty()
+                    && segment.len() <= MAX_SEGMENT_BYTES
+                    && paths.len() <= MAX_PATHS_BYTES =>
+            {
+                Ok(Self::Push { group, first, prev, segment, paths })
+            }
+            Self::Push { .. } => Err(BadPeerMessage),
+            other if segment.is_empty() && paths.is_empty() => Ok(other),
+            _ => Err(BadPeerMessage),
+        }
+    }
+
     /// Its bytes.
     ///
     /// # Panics
@@ -156,6 +189,26 @@ impl PeerMessage {
         let message = d.decode().map_err(|_| BadPeerMessage)?;
         if d.position() == bytes.len() { Ok(message) } else { Err(BadPeerMessage) }
     }
+}
+
+/// The bytes of the paths that accompany a segment; none if they would be too long.
+#[must_use]
+pub fn paths_to_bytes(paths: &[PrefixTree]) -> Shared {
+    let bytes = minicbor::to_vec(paths).ok().filter(|bytes| bytes.len() <= MAX_PATHS_BYTES);
+    bytes.unwrap_or_default().into()
+}
+
+/// Reads what [`paths_to_bytes`] wrote.
+///
+/// # Errors
+/// [`BadPeerMessage`] for anything else.
+pub fn paths_from_bytes(bytes: &[u8]) -> Result<Vec<PrefixTree>, BadPeerMessage> {
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut d = Decoder::new(bytes);
+    let paths = decode_trees(&mut d, &mut ()).map_err(|_| BadPeerMessage)?;
+    if d.position() == bytes.len() { Ok(paths) } else { Err(BadPeerMessage) }
 }
 
 /// Bytes that are not a [`PeerMessage`].
@@ -187,7 +240,7 @@ mod tests {
                 first: Index(8),
                 prev: hash,
                 segment: vec![6; 300].into(),
-                paths: paths(),
+                paths: paths_to_bytes(&paths()),
             },
             PeerMessage::Captured { group, statement },
             PeerMessage::Follows { group, leader: hsm, term: Term([2; 16]), newest: Index(9) },
@@ -210,6 +263,35 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_long_parts_travel_beside_a_push_and_beside_nothing_else() {
+        for message in messages() {
+            let (short, segment, paths) = message.clone().split();
+            assert!(short.to_bytes().len() < 200, "{short:?}");
+            assert_eq!(short.clone().join(segment.clone(), paths.clone()), Ok(message.clone()));
+            if segment.is_empty() {
+                assert_eq!(short.join(vec![1].into(), paths), Err(BadPeerMessage));
+            } else {
+                // Once is enough, and no longer than a segment and its paths may be.
+                assert_eq!(message.join(segment.clone(), paths.clone()), Err(BadPeerMessage));
+                let (long, longer) = (vec![0; MAX_SEGMENT_BYTES + 1], vec![0; MAX_PATHS_BYTES + 1]);
+                assert_eq!(short.clone().join(long.into(), paths), Err(BadPeerMessage));
+                assert_eq!(short.join(segment, longer.into()), Err(BadPeerMessage));
+            }
+        }
+    }
+
+    #[test]
+    fn paths_read_as_they_were_written_and_no_part_of_them_reads() {
+        let bytes = paths_to_bytes(&paths());
+        assert_eq!(paths_from_bytes(&bytes), Ok(paths()));
+        for len in 1..bytes.len() {
+            assert_eq!(paths_from_bytes(&bytes[..len]), Err(BadPeerMessage));
+        }
+        assert_eq!(paths_from_bytes(&[&bytes[..], &[0]].concat()), Err(BadPeerMessage));
+        assert_eq!(paths_from_bytes(&[]), Ok(Vec::new()));
+    }
+
     /// A newer agent may say something that this one does not know: it is refused as no message, and nothing else
     /// happens.
     #[test]
@@ -227,7 +309,7 @@ mod tests {
             first: Index(u64::MAX),
             prev: EntryHash([2; 32]),
             segment: vec![0; bytes].into(),
-            paths: paths(),
+            paths: paths_to_bytes(&paths()),
         };
         assert!(PeerMessage::from_bytes(&push(MAX_SEGMENT_BYTES).to_bytes()).is_ok());
         assert_eq!(PeerMessage::from_bytes(&push(MAX_PEER_BYTES).to_bytes()), Err(BadPeerMessage));

@@ -102,7 +102,20 @@ impl Reads {
 
     /// Whether no round has succeeded for this long though one was wanted.
     pub(super) fn are_stalled(&self, now: Millis, patience_ms: u64) -> bool {
-        self.since.is_some_and(|since| now >= since.after(patience_ms))
+        self.stalled_at(patience_ms).is_some_and(|at| now >= at)
+    }
+
+    /// When that is so, if no round succeeds before.
+    pub(super) fn stalled_at(&self, patience_ms: u64) -> Option<Millis> {
+        self.since.map(|since| since.after(patience_ms))
+    }
+
+    /// When there is something to do that no event brings: a round begins, or members are asked again.
+    pub(super) fn deadline(&self, cx: &Context, committed: Index) -> Option<Millis> {
+        match &self.round {
+            Some(round) => round.nonce.map(|_| round.again_at),
+            None => self.has_cause(cx, committed).then_some(self.not_before),
+        }
     }
 
     fn begin(&mut self, cx: &mut Context) {

@@ -112,6 +112,12 @@ impl Replay {
         self.walk.is_listing()
     }
 
+    /// When there is something to do next that does not wait for the store, if that is after `now`.
+    pub(super) fn deadline(&self, now: Millis) -> Option<Millis> {
+        let pauses = [self.retry_at, self.load_at].into_iter().chain(self.walk.deadline());
+        pauses.filter(|at| *at > now).min()
+    }
+
     /// Handles the listing.
     pub(super) fn listed(&mut self, now: Millis, names: Option<Vec<SegmentName>>) {
         let Some(names) = names else { return self.walk.pause(now) };

@@ -10,9 +10,11 @@
 //! - [`peers`]: what the other members' agents say;
 //! - [`tracking`]: the way to the end of the log;
 //! - [`election`], [`storage`], [`replies`]: becoming the leader, its stored tree, and what the HSM answers;
+//! - [`deadline`]: when there is something to do without any event;
 //! - [`step`]: one event after another.
 
 mod chain;
+mod deadline;
 mod election;
 mod fault;
 mod invariants;

@@ -10,7 +10,7 @@ use super::flights::{Flights, Outcome};
 use super::interface::{CreateOutcome, Millis};
 use super::log::Object;
 use crate::segment::SegmentName;
-use std::sync::Arc;
+use crate::shared::Shared;
 
 /// What is not settled.
 #[derive(Default)]
@@ -63,8 +63,13 @@ impl Settling {
         self.flights.give_up(now, ms);
     }
 
+    /// When something is to be written, or to be given up after `ms`.
+    pub(super) fn deadline(&self, ms: u64) -> Option<Millis> {
+        self.flights.deadline(Some(ms))
+    }
+
     /// What is to be written now.
-    pub(super) fn due(&mut self, now: Millis) -> Vec<(SegmentName, Arc<[u8]>)> {
+    pub(super) fn due(&mut self, now: Millis) -> Vec<(SegmentName, Shared)> {
         self.flights.due(now)
     }
 
@@ -88,7 +93,7 @@ mod tests {
     use crate::segment::tests::named;
 
     fn restored(origin: Origin) -> Settling {
-        let (bytes, paths) = (Arc::from([]), Arc::from([]));
+        let (bytes, paths) = (Shared::default(), Shared::default());
         let prev = strongroom_proto::ids::EntryHash([1; 32]);
         let mut settling = Settling::default();
         assert!(settling.restore(vec![Object { name: named(1), prev, bytes, paths, origin }]));

@@ -54,6 +54,12 @@ impl Silence {
         oldest.is_some_and(|asked| now > self.heard_at.max(*asked).after(self.patience_ms(bounds_ms)))
     }
 
+    /// When that will be so, if nothing is heard until then.
+    pub(super) fn deadline(&self, bounds_ms: &RangeInclusive<u64>) -> Option<Millis> {
+        let oldest = self.asked.values().next()?;
+        Some(self.heard_at.max(*oldest).after(self.patience_ms(bounds_ms)).after(1))
+    }
+
     /// # Panics
     /// If the invariant above does not hold.
     pub(super) fn assert_invariants(

@@ -125,6 +125,25 @@ impl Snapshots {
         self.next.as_ref().filter(|_| due && cx.now >= self.not_before)
     }
 
+    /// When there is something to do about the tree, if that is after now: to open it, to go on with a replay, to take a
+    /// snapshot, or to delete what that has made unnecessary. `changed` as for [`Self::due`].
+    pub(super) fn deadline(&self, cx: &Context, changed: usize) -> Option<Millis> {
+        let storage = &cx.settings.storage;
+        let many = changed >= storage.snapshot_records
+            || self.segments.len() + self.segments_before >= storage.snapshot_segments;
+        match &self.stage {
+            Stage::Closed(at) => Some(*at),
+            Stage::Opening => None,
+            Stage::Replaying(replay) => replay.deadline(cx.now),
+            Stage::Open => {
+                let since = if many { Millis(0) } else { self.next_since.after(storage.snapshot_after_ms) };
+                let next = self.next.as_ref().map(|_| since.max(self.not_before));
+                let unnecessary = self.unnecessary.front().map(|(at, _)| *at);
+                next.into_iter().chain(unnecessary).filter(|at| *at > cx.now).min()
+            }
+        }
+    }
+
     /// The entry before which segments may be deleted now, if it is time for some.
     pub(super) fn take_unnecessary(&mut self, now: Millis) -> Option<Index> {
         let mut before = None;

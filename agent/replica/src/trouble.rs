@@ -95,6 +95,11 @@ impl Trouble {
         self.found.as_ref().is_some_and(|found| now < found.until)
     }
 
+    /// Until when.
+    pub(super) fn rests_until(&self) -> Millis {
+        self.found.as_ref().map_or(Millis(0), |found| found.until)
+    }
+
     /// This is wrong; `reads`: how many reads in a row have shown it, if reads have; `in_replay`: only a leader needs
     /// it. Each time in a row it is left alone for longer.
     pub(super) fn find(&mut self, cx: &mut Context, fault: Fault, in_replay: bool, reads: Option<u32>) {

@@ -46,6 +46,11 @@ impl Turn {
         self.deadline <= now
     }
 
+    /// When to try.
+    pub(super) const fn deadline(&self) -> Millis {
+        self.deadline
+    }
+
     /// How often a time-out doubles now.
     pub(super) fn back_off(&self) -> u32 {
         self.deposed.min(MAX_BACK_OFF)

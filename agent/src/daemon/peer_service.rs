@@ -10,9 +10,11 @@ use crate::peers::{MAX_MESSAGE_BYTES, agent, hsm_id, to_wire};
 use std::sync::Arc;
 use strongroom_proto::client::MAX_REQUEST_BODY;
 use strongroom_proto::hsm::{self, BatchRequest, MAX_GROUPS};
+use strongroom_proto::ids::HsmId;
 use strongroom_proto::statement::GroupStatement;
+use strongroom_replica::Shared;
 use strongroom_replica::peer::PeerMessage;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// The longest client request accepted from another agent: the record id and everything that a client may send.
 const MAX_FORWARD_BYTES: usize = MAX_REQUEST_BODY + 128;
@@ -38,6 +40,20 @@ impl PeerService {
     }
 }
 
+impl PeerService {
+    /// Reads a message from the agent of the HSM `caller`.
+    fn read(&self, caller: HsmId, request: DeliverRequest) -> Result<PeerMessage, Status> {
+        let DeliverRequest { from, to, message, segment, paths } = request;
+        self.expect_own(&to)?;
+        if hsm_id(&from) != Some(caller) {
+            return Err(Status::permission_denied("`from` is the HSM in the sender's certificate"));
+        }
+        let message = PeerMessage::from_bytes(&message);
+        let whole = message.and_then(|message| message.join(Shared::new(segment), Shared::new(paths)));
+        whole.map_err(|error| Status::invalid_argument(error.to_string()))
+    }
+}
+
 #[tonic::async_trait]
 impl Peer for PeerService {
     async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
@@ -51,14 +67,22 @@ impl Peer for PeerService {
 
     async fn deliver(&self, request: Request<DeliverRequest>) -> Result<Response<DeliverReply>, Status> {
         let caller = agent(&request)?;
-        let DeliverRequest { from, to, message } = request.into_inner();
-        self.expect_own(&to)?;
-        let from = hsm_id(&from).filter(|from| *from == caller);
-        let from =
-            from.ok_or_else(|| Status::permission_denied("`from` is the HSM in the sender's certificate"))?;
-        let message =
-            PeerMessage::from_bytes(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        self.0.deliver(from, message);
+        let message = self.read(caller, request.into_inner())?;
+        self.0.deliver(caller, message);
+        Ok(Response::new(DeliverReply {}))
+    }
+
+    async fn segments(
+        &self,
+        request: Request<Streaming<DeliverRequest>>,
+    ) -> Result<Response<DeliverReply>, Status> {
+        let caller = agent(&request)?;
+        let mut sent = request.into_inner();
+        while let Some(request) = sent.message().await? {
+            let message = self.read(caller, request)?;
+            // The sender stops until then: its transport holds what is not read here.
+            self.0.deliver_in_turn(caller, message).await;
+        }
         Ok(Response::new(DeliverReply {}))
     }
 

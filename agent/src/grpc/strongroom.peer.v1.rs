@@ -34,9 +34,13 @@ pub struct DeliverRequest {
     pub from: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", tag = "2")]
     pub to: ::prost::bytes::Bytes,
-    /// A PeerMessage.
+    /// A PeerMessage. The long parts of a Push are beside it, so that nothing has to copy them: its segment, and its paths.
     #[prost(bytes = "bytes", tag = "3")]
     pub message: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub segment: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "5")]
+    pub paths: ::prost::bytes::Bytes,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeliverReply {}
@@ -325,6 +329,29 @@ pub mod peer_client {
                 .insert(GrpcMethod::new("strongroom.peer.v1.Peer", "Deliver"));
             self.inner.unary(req, path, codec).await
         }
+        /// The segments that a leader sends, one after the other, as messages from replica to replica. Each is taken when
+        /// there is room for it. What was on its way when the call ends may be lost; its fate is not reported.
+        pub async fn segments(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::DeliverRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeliverReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/strongroom.peer.v1.Peer/Segments",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("strongroom.peer.v1.Peer", "Segments"));
+            self.inner.client_streaming(req, path, codec).await
+        }
         /// A client's request for the leader. The sender has verified the client's token.
         pub async fn forward(
             &mut self,
@@ -415,6 +442,12 @@ pub mod peer_server {
         async fn deliver(
             &self,
             request: tonic::Request<super::DeliverRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeliverReply>, tonic::Status>;
+        /// The segments that a leader sends, one after the other, as messages from replica to replica. Each is taken when
+        /// there is room for it. What was on its way when the call ends may be lost; its fate is not reported.
+        async fn segments(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::DeliverRequest>>,
         ) -> std::result::Result<tonic::Response<super::DeliverReply>, tonic::Status>;
         /// A client's request for the leader. The sender has verified the client's token.
         async fn forward(
@@ -591,6 +624,53 @@ pub mod peer_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/strongroom.peer.v1.Peer/Segments" => {
+                    #[allow(non_camel_case_types)]
+                    struct SegmentsSvc<T: Peer>(pub Arc<T>);
+                    impl<
+                        T: Peer,
+                    > tonic::server::ClientStreamingService<super::DeliverRequest>
+                    for SegmentsSvc<T> {
+                        type Response = super::DeliverReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::DeliverRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Peer>::segments(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SegmentsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -13,27 +13,27 @@ use bytes::Bytes;
 use futures::future::join_all;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::hsm::BatchRequest;
 use strongroom_proto::ids::{GroupId, HsmId, Index};
 use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::segment::SegmentName;
-use strongroom_replica::{Action, Answer, Event, Replica, Settings, Status, Ticket};
+use strongroom_replica::{Action, Answer, Event, Millis, Replica, Settings, Status, Ticket};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep};
 
 /// How many client requests may wait for one replica.
 pub(super) const CLIENT_QUEUE: usize = 1024;
-/// How many messages of one peer may wait for one replica: small ones and segments. Each peer has its own places, so
-/// that one that never stops sending crowds out only itself.
+/// How many small messages of one peer may wait for one replica, and how many KiB of segments: twice what a leader sends
+/// ahead. Each peer has its own places, so that one that never stops sending crowds out only itself.
 const PEER_SMALL: usize = 64;
-const PEER_SEGMENTS: usize = 8;
+const PEER_SEGMENT_KIB: usize = 16 * 1024;
 /// How many segments are deleted at once.
 const DELETIONS: usize = 8;
-const TICK: Duration = Duration::from_millis(10);
 
 struct Client {
     request: BatchRequest,
@@ -58,21 +58,24 @@ impl Places {
     fn new() -> Self {
         Self {
             small: Arc::new(Semaphore::new(PEER_SMALL)),
-            segments: Arc::new(Semaphore::new(PEER_SEGMENTS)),
+            segments: Arc::new(Semaphore::new(PEER_SEGMENT_KIB)),
         }
     }
 
-    fn take(&self, message: &PeerMessage) -> Option<OwnedSemaphorePermit> {
-        let places = match message {
-            PeerMessage::Push { .. } => &self.segments,
+    /// Where a message has its place, and how much of it.
+    fn of(&self, message: &PeerMessage) -> (Arc<Semaphore>, u32) {
+        match message {
+            PeerMessage::Push { segment, paths, .. } => {
+                let kib = (segment.len() + paths.len()) / 1024 + 1;
+                (Arc::clone(&self.segments), u32::try_from(kib).unwrap_or(u32::MAX))
+            }
             PeerMessage::Heartbeat { .. }
             | PeerMessage::Captured { .. }
             | PeerMessage::Follows { .. }
             | PeerMessage::Seek { .. }
             | PeerMessage::StateFresh { .. }
-            | PeerMessage::Fresh { .. } => &self.small,
-        };
-        Arc::clone(places).try_acquire_owned().ok()
+            | PeerMessage::Fresh { .. } => (Arc::clone(&self.small), 1),
+        }
     }
 }
 
@@ -93,7 +96,23 @@ impl Inlet {
 
     /// Returns whether the message was accepted.
     fn put(&self, from: HsmId, message: PeerMessage) -> bool {
-        let place = self.places.get(&from).and_then(|places| places.take(&message));
+        let place = self.places.get(&from).and_then(|places| {
+            let (places, many) = places.of(&message);
+            places.try_acquire_many_owned(many).ok()
+        });
+        self.queue(from, message, place)
+    }
+
+    /// The same, but waits for a place.
+    async fn put_in_turn(&self, from: HsmId, message: PeerMessage) -> bool {
+        let Some((places, many)) = self.places.get(&from).map(|places| places.of(&message)) else {
+            return false;
+        };
+        let place = places.acquire_many_owned(many).await.ok();
+        self.queue(from, message, place)
+    }
+
+    fn queue(&self, from: HsmId, message: PeerMessage, place: Option<OwnedSemaphorePermit>) -> bool {
         place.is_some_and(|place| self.queue.send(FromPeer { from, message, _place: place }).is_ok())
     }
 }
@@ -180,6 +199,13 @@ impl Group {
         }
     }
 
+    /// The same for one message of several that come one after the other: waits until the replica has room for it.
+    pub(crate) async fn deliver_in_turn(&self, from: HsmId, message: PeerMessage) {
+        if !self.peers.put_in_turn(from, message).await {
+            tracing::debug!("a peer's message was dropped: no replica takes it");
+        }
+    }
+
     /// What the replica is doing now.
     pub(crate) fn status(&self) -> Status {
         self.status.borrow().clone()
@@ -245,12 +271,12 @@ impl Driver {
         mut ended: mpsc::UnboundedReceiver<Event>,
     ) {
         actions.into_iter().for_each(|action| self.carry_out(action));
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut deadline = self.replica.deadline();
+        let mut wake = pin!(sleep(self.until(deadline)));
         loop {
             let event = tokio::select! {
                 biased;
-                _ = ticks.tick() => Event::Tick,
+                () = &mut wake => Event::Tick,
                 Some(event) = ended.recv() => event,
                 // Only a bug gets here, and the replica would wait forever. It starts over.
                 _ = &mut self.tree_work => return,
@@ -266,7 +292,18 @@ impl Driver {
             actions.into_iter().for_each(|action| self.carry_out(action));
             self.publish();
             while self.io.try_join_next().is_some() {}
+            // One that has moved away is left as it is: to be woken too early costs less than to set it each time.
+            let next = self.replica.deadline();
+            if wake.is_elapsed() || next < deadline {
+                deadline = next;
+                wake.as_mut().reset(Instant::now() + self.until(deadline));
+            }
         }
+    }
+
+    /// How long it is until then, by the replica's clock; never nothing, so that everything else has its turn.
+    fn until(&self, then: Millis) -> Duration {
+        Duration::from_millis(then.0.saturating_sub((self.time.steady)().0).max(1))
     }
 
     fn admit(&mut self, client: Client) -> Event {
@@ -472,7 +509,31 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt;
     use strongroom_proto::ids::Term;
+
+    #[tokio::test]
+    async fn a_segment_waits_for_its_turn_and_no_more_of_them_wait_here_than_there_is_room_for() {
+        let (leader, other) = (HsmId([1; 16]), HsmId([2; 16]));
+        let (inlet, mut messages) = Inlet::new([leader, other]);
+        let mebibyte = || PeerMessage::Push {
+            group: GroupId([7; 16]),
+            first: Index(1),
+            prev: strongroom_proto::ids::EntryHash([3; 32]),
+            segment: vec![0; (1 << 20) - 1024].into(),
+            paths: strongroom_replica::Shared::default(),
+        };
+        for _ in 0..16 {
+            assert!(inlet.put_in_turn(leader, mebibyte()).now_or_never().is_some_and(|put| put));
+        }
+        let mut waits = Box::pin(inlet.put_in_turn(leader, mebibyte()));
+        assert!(waits.as_mut().now_or_never().is_none() && !inlet.put(leader, mebibyte()));
+        assert!(inlet.put(other, mebibyte()), "the other is heard");
+        drop(messages.try_recv().expect("the first"));
+        assert!(waits.await, "it goes in as soon as there is room");
+        drop(messages);
+        assert!(!inlet.put_in_turn(other, mebibyte()).await, "nobody takes it");
+    }
 
     #[test]
     fn a_peer_that_never_stops_sending_crowds_out_only_itself() {

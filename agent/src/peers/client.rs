@@ -3,12 +3,11 @@
 use super::PeerUrl;
 use super::connection::connect;
 use super::heard::Heard;
-use super::{Caller, Identities, Timeouts, endpoint, from_wire, root_cause};
+use super::outgoing::{Outgoing, wire};
+use super::{Caller, Identities, Timeouts, endpoint, from_wire, root_cause, stream};
 use crate::causes::causes;
 use crate::grpc::peer::peer_client::PeerClient;
-use crate::grpc::peer::{
-    DeliverRequest, ForwardRequest, HelloRequest, InviteRequest, PeerStatus, SetupReply, StatusRequest,
-};
+use crate::grpc::peer::{ForwardRequest, HelloRequest, InviteRequest, PeerStatus, SetupReply, StatusRequest};
 use crate::vital::Vital;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -30,14 +29,10 @@ use url::Url;
 
 /// How many small messages may wait for one peer.
 const URGENT_QUEUE: usize = 64;
-/// How many segments may wait for one peer.
-const BULK_QUEUE: usize = 8;
+/// How many segments may wait for one peer: more than a replica sends ahead, of some groups.
+const BULK_QUEUE: usize = 128;
 /// How many small messages may be under way to one peer: a heartbeat never waits for the answer to the previous one.
 const URGENT_AT_ONCE: usize = 16;
-/// One segment at a time, because a witness that gets them out of order has to read the store.
-const BULK_AT_ONCE: usize = 1;
-/// A message that waited longer than this is no longer worth sending.
-const STALE: Duration = Duration::from_secs(1);
 /// How often to try a peer: once there has been a connection, and before that.
 const HELLO_PERIOD: Duration = Duration::from_secs(1);
 const HELLO_RETRY: Duration = Duration::from_millis(100);
@@ -87,13 +82,6 @@ struct Peer {
     timeouts: Timeouts,
 }
 
-struct Outgoing {
-    since: Instant,
-    from: HsmId,
-    to: HsmId,
-    message: PeerMessage,
-}
-
 impl Peers {
     /// Begins to look for the agents at `addresses`, with the identity from `identities`, and waits this long for their
     /// answers. Call it inside a runtime; it stops with the runtime.
@@ -132,7 +120,7 @@ impl Peers {
             | PeerMessage::StateFresh { .. }
             | PeerMessage::Fresh { .. } => &peer.urgent,
         };
-        if queue.try_send(Outgoing { since: Instant::now(), from, to, message }).is_err() {
+        if queue.try_send(Outgoing::new(from, to, message)).is_err() {
             tracing::debug!(%to, "a peer does not keep up; a message was dropped");
         }
     }
@@ -302,7 +290,7 @@ impl Peer {
             deliver(urgent_queue, urgent, URGENT_AT_ONCE, timeouts.urgent).await;
         });
         vital.spawn("the sending of segments to a peer", async move {
-            deliver(bulk_queue, bulk, BULK_AT_ONCE, timeouts.bulk).await;
+            stream::send(bulk_queue, bulk, timeouts.bulk).await;
         });
         peer
     }
@@ -363,7 +351,7 @@ fn trouble(status: &Status) -> String {
     if status.message().is_empty() { causes(status) } else { status.message().to_owned() }
 }
 
-/// Sends what is queued, up to `at_once` messages at a time; they keep their order only one at a time.
+/// Sends what is queued, up to `at_once` messages at a time, in any order.
 async fn deliver(
     mut queue: mpsc::Receiver<Outgoing>,
     client: PeerClient<Channel>,
@@ -375,13 +363,11 @@ async fn deliver(
 }
 
 async fn deliver_one(outgoing: Outgoing, mut client: PeerClient<Channel>, time: Duration) {
-    let Outgoing { since, from, to, message } = outgoing;
-    if since.elapsed() > STALE {
+    if outgoing.is_stale() {
         return;
     }
-    let (from, to_bytes) = (from.0.to_vec().into(), to.0.to_vec().into());
-    let request = DeliverRequest { from, to: to_bytes, message: message.to_bytes().into() };
-    match tokio::time::timeout(time, client.deliver(request)).await {
+    let to = outgoing.to;
+    match tokio::time::timeout(time, client.deliver(wire(outgoing))).await {
         Ok(Ok(_)) => {}
         Ok(Err(status)) => tracing::debug!(%to, code = ?status.code(), "a message to a peer was lost"),
         Err(_) => tracing::debug!(%to, "a message to a peer took too long"),

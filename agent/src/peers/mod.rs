@@ -12,7 +12,9 @@ mod connection;
 mod heard;
 mod identity;
 mod operator;
+mod outgoing;
 mod refused;
+mod stream;
 mod timeouts;
 mod url;
 

@@ -144,6 +144,20 @@ impl Inner {
         result
     }
 
+    /// Passes on a listing, which is complete only if the folder was there until the end.
+    fn listed(
+        self: &Arc<Self>,
+        list: impl FnOnce(&LocalFileSystem) -> BoxStream<'static, Result<ObjectMeta>>,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        if let Err(error) = self.trusted() {
+            return futures::future::ready(Err(error)).into_stream().boxed();
+        }
+        let inner = Arc::clone(self);
+        let end = futures::stream::once(async move { inner.trusted() });
+        let end = end.filter_map(async |end| end.err().map(Err));
+        list(&self.objects).chain(end).boxed()
+    }
+
     fn distrust(&self, folder: &Path, error: &dyn fmt::Display) {
         self.distrusted.store(true, Ordering::SeqCst);
         tracing::error!(
@@ -365,16 +379,19 @@ impl ObjectStore for Folder {
     }
 
     fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'static, Result<ObjectMeta>> {
-        match self.0.trusted() {
-            Ok(()) => {
-                let inner = Arc::clone(&self.0);
-                // Complete only if the folder was there until the end.
-                let end = futures::stream::once(async move { inner.trusted() });
-                let end = end.filter_map(async |end| end.err().map(Err));
-                self.0.objects.list(prefix).chain(end).boxed()
-            }
-            Err(error) => futures::future::ready(Err(error)).into_stream().boxed(),
-        }
+        self.0.listed(|objects| objects.list(prefix))
+    }
+
+    /// The library below asks the system three times about each file that it lists, for a length and a time that no
+    /// listing of the log wants, and has no listing without. Of names up to `offset` it asks nothing. That is all but
+    /// the last few of a log, and so the default, which lists everything and drops what it need not have asked about,
+    /// would not do.
+    fn list_with_offset(
+        &self,
+        prefix: Option<&ObjectPath>,
+        offset: &ObjectPath,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.0.listed(|objects| objects.list_with_offset(prefix, offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&ObjectPath>) -> Result<ListResult> {

@@ -126,6 +126,11 @@ impl Faults {
         (0..copies).map(|_| delay()).collect()
     }
 
+    /// Whether messages from one member to another keep their order where their transport does.
+    pub(super) fn keeps_order(&self) -> bool {
+        self.lose_message == 0.0 && self.repeat_message == 0.0 && self.delay_message == 0.0
+    }
+
     pub(super) fn store_delay(&self, rng: &mut StdRng) -> u64 {
         let longest = if rng.random_bool(self.delay_store) { 2_000 } else { 15 };
         rng.random_range(2..=longest)

@@ -7,6 +7,7 @@ use rand::seq::IndexedRandom;
 use strongroom_proto::hsm::SealedLeaf;
 use strongroom_proto::ids::{Digest, EntryHash, HsmId, Index, Mac, RecordId};
 use strongroom_proto::statement::Captured;
+use strongroom_replica::Shared;
 use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::segment::Segment;
 
@@ -41,7 +42,7 @@ pub(super) fn push(segment: &Segment) -> Option<PeerMessage> {
         first: first.index,
         prev: first.prev,
         segment: segment.encode().ok()?.into(),
-        paths: Vec::new(),
+        paths: Shared::default(),
     })
 }
 
@@ -68,7 +69,7 @@ pub(super) fn altered(rng: &mut StdRng, message: PeerMessage) -> Option<PeerMess
             bytes[at] ^= 1 << rng.random_range(0..8);
             return Some(PeerMessage::Push { group, first, prev, segment: bytes.into(), paths });
         }
-        2 => return Some(PeerMessage::Push { group, first, prev, segment, paths: Vec::new() }),
+        2 => return Some(PeerMessage::Push { group, first, prev, segment, paths: Shared::default() }),
         3 => of.entry.mac = Mac(Digest(rng.random())),
         4 => {
             let sealed: ByteVec = vec![rng.random(); 40].into();
@@ -85,7 +86,7 @@ pub(super) fn altered(rng: &mut StdRng, message: PeerMessage) -> Option<PeerMess
     let Some(PeerMessage::Push { segment, .. }) = Segment::new(entries).ok().as_ref().and_then(push) else {
         return None;
     };
-    let paths = if rng.random() { paths } else { Vec::new() };
+    let paths = if rng.random() { paths } else { Shared::default() };
     Some(PeerMessage::Push { group, first, prev, segment, paths })
 }
 

@@ -100,6 +100,8 @@ pub struct Cluster {
     answers: BTreeMap<RequestId, Answer>,
     last_request: u64,
     said: Said,
+    /// When the last segment that was sent from one member to another arrives; a later one arrives no sooner.
+    streams: BTreeMap<(usize, usize), u64>,
     /// What agents said about the stored tree, oldest first.
     tree_damage: Vec<(usize, TreeDamage)>,
     /// Write requests that are held up on their way to the store.
@@ -174,6 +176,7 @@ impl Cluster {
             answers: BTreeMap::new(),
             last_request: 0,
             said: Said::default(),
+            streams: BTreeMap::new(),
             tree_damage: Vec::new(),
             held: Vec::new(),
             store_requests: 0,

@@ -215,6 +215,7 @@ impl Cluster {
                     self.schedule(at - self.now, Pending::ToHsm { member, life, boot, call, request });
                 }
                 Action::Write { name, bytes } => {
+                    let bytes: Arc<[u8]> = Arc::from(&bytes[..]);
                     if self.lie_early(member, &bytes) {
                         self.ask_store(member, life, StoreRequest::Write(name, bytes));
                     } else {
@@ -270,7 +271,15 @@ impl Cluster {
     }
 
     pub(super) fn send_as_is(&mut self, from: usize, to: usize, message: &PeerMessage) {
-        let delays = self.faults.deliveries(&mut self.rng, from, to);
+        let mut delays = self.faults.deliveries(&mut self.rng, from, to);
+        if matches!(message, PeerMessage::Push { .. }) && self.faults.keeps_order() {
+            // Agents send segments in one stream, which a fault breaks and nothing else.
+            let last = self.streams.entry((from, to)).or_default();
+            for delay in &mut delays {
+                *last = (*last).max(self.now + *delay);
+                *delay = *last - self.now;
+            }
+        }
         self.note_message(from, to, message, &delays);
         for delay in delays {
             let event = Box::new(Input::Peer { from: self.members[from].hsm, message: message.clone() });

@@ -29,6 +29,27 @@ fn seems_to_read(request: &BatchRequest) -> bool {
     }
 }
 
+/// Takes up to `room` requests that seem to read, or of the others, but none that comes after one about its record that
+/// stays.
+fn take(ready: &mut VecDeque<Queued>, reads: bool, room: usize) -> Vec<Queued> {
+    let (mut batch, mut passed) = (Vec::new(), VecDeque::new());
+    let mut passed_records: BTreeSet<RecordId> = BTreeSet::new();
+    while batch.len() < room
+        && let Some(queued) = ready.pop_front()
+    {
+        let record = queued.request.record;
+        if seems_to_read(&queued.request) == reads && !passed_records.contains(&record) {
+            batch.push(queued);
+        } else {
+            passed_records.insert(record);
+            passed.push_back(queued);
+        }
+    }
+    passed.append(ready);
+    *ready = passed;
+    batch
+}
+
 impl Leader {
     pub(super) fn handshake(&mut self, cx: &mut Context, clients: &mut Clients) {
         while self.handshaking < MAX_HANDSHAKES
@@ -84,31 +105,20 @@ impl Leader {
     }
 
     /// Takes up to `room` requests of the next kind: those that seem to read and the others take turns while both wait.
-    /// Requests about one record keep their order.
+    /// Requests about one record keep their order; so a turn may find that all of its kind come after others, and passes.
     pub(super) fn next_batch(&mut self, room: usize, clients: &Clients) -> Vec<Queued> {
         let ready = &mut self.paths.ready;
         ready.retain(|queued| clients.is_waiting(queued.ticket));
-        let both_wait = ready.iter().any(|q| seems_to_read(&q.request))
-            && ready.iter().any(|q| !seems_to_read(&q.request));
-        let first_reads = ready.front().is_some_and(|first| seems_to_read(&first.request));
-        let reads = if both_wait { !self.read_last } else { first_reads };
-        self.read_last = reads;
-        let (mut batch, mut passed) = (Vec::new(), VecDeque::new());
-        let mut passed_records: BTreeSet<RecordId> = BTreeSet::new();
-        while batch.len() < room
-            && let Some(queued) = ready.pop_front()
-        {
-            let record = queued.request.record;
-            if seems_to_read(&queued.request) == reads && !passed_records.contains(&record) {
-                batch.push(queued);
-            } else {
-                passed_records.insert(record);
-                passed.push_back(queued);
-            }
+        let Some(first) = ready.front() else { return Vec::new() };
+        let first_reads = seems_to_read(&first.request);
+        let both_wait = ready.iter().any(|q| seems_to_read(&q.request) != first_reads);
+        self.read_last = if both_wait { !self.read_last } else { first_reads };
+        let batch = take(ready, self.read_last, room);
+        if !batch.is_empty() {
+            return batch;
         }
-        passed.append(ready);
-        *ready = passed;
-        batch
+        self.read_last = first_reads;
+        take(ready, first_reads, room)
     }
 
     /// Sends as many of these requests, from the front, as fit in one frame, and returns the others.

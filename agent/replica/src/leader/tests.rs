@@ -120,3 +120,10 @@ fn what_seems_to_read_and_the_rest_take_turns_and_requests_about_one_record_keep
     let expected: [&[(u8, usize)]; 3] = [&[(4, read)], &[(1, write), (2, write)], &[(3, write)]];
     assert_eq!(batches(&full, 2), expected);
 }
+
+#[test]
+fn a_turn_whose_requests_all_come_after_others_passes() {
+    let (read, write) = (25, 100);
+    let expected: [&[(u8, usize)]; 2] = [&[(1, write)], &[(1, read)]];
+    assert_eq!(batches(&[(1, write), (1, read)], 8), expected);
+}

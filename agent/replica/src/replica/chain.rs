@@ -6,6 +6,7 @@ use crate::interface::{Damage, Fault};
 use crate::log::{Object, Origin};
 use crate::peer::PeerMessage;
 use crate::segment::{Segment, SegmentName};
+use crate::shared::Shared;
 use strongroom_proto::hsm::PrefixTree;
 use strongroom_proto::ids::{EntryHash, HsmId, Index};
 
@@ -29,7 +30,7 @@ impl Replica {
         &mut self,
         name: SegmentName,
         segment: &Segment,
-        bytes: &[u8],
+        bytes: Shared,
         pushed: Option<(HsmId, Vec<PrefixTree>)>,
     ) -> Result<(), Fault> {
         let damaged = |(index, damage)| Fault::Damaged { object: name, index, damage };
@@ -41,12 +42,11 @@ impl Replica {
         let forked = here.any(|e| e.entry.hash() != hash);
         let origin = if pushed.is_some() { Origin::Pushed { whole: false } } else { Origin::Store };
         let (by, paths) = pushed.unzip();
-        let paths = paths.unwrap_or_default().into();
-        let object = Object { name, prev: segment.first().prev, bytes: bytes.into(), paths, origin };
+        let object = Object { name, prev: segment.first().prev, bytes, paths: Shared::default(), origin };
         if forked {
             return Err(Fault::Forked { index: captured, hash });
         }
-        self.log.apply(segment, object).map_err(damaged)?;
+        self.log.apply(segment, object, &paths.unwrap_or_default()).map_err(damaged)?;
         self.capture.push(name, segment.entries().iter().map(|e| e.entry.clone()).collect(), by);
         Ok(())
     }

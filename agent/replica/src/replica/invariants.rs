@@ -111,7 +111,7 @@ mod tests {
     use crate::log::{Object, Origin};
     use crate::segment::Segment;
     use crate::segment::tests::{entries, named};
-    use std::sync::Arc;
+    use crate::shared::Shared;
     use strongroom_proto::ids::{EntryHash, Term};
 
     fn replica() -> Replica {
@@ -167,7 +167,7 @@ mod tests {
     fn a_log_that_the_captured_entry_does_not_lead_to_is_noticed() {
         let mut replica = replica();
         replica.search.begin((Index(20), EntryHash([1; 32])));
-        replica.log.begin(&Segment::new(entries(1)).expect("it is one"), &[]);
+        replica.log.begin(&Segment::new(entries(1)).expect("it is one"), Shared::default());
         replica.assert_invariants(&[]);
     }
 
@@ -233,7 +233,7 @@ mod tests {
     #[should_panic(expected = "is written again before the store has answered")]
     fn a_step_that_writes_twice_is_noticed() {
         let mut replica = replica();
-        let (bytes, paths): (Arc<[u8]>, _) = (Arc::from([]), Arc::from([]));
+        let (bytes, paths) = (Shared::default(), Shared::default());
         let prev = EntryHash([1; 32]);
         let object = Object { name: named(1), prev, bytes: bytes.clone(), paths, origin: Origin::Store };
         replica.state = State::Witness;

@@ -9,9 +9,9 @@ use super::{Replica, State};
 use crate::ahead::Push;
 use crate::bug::Bug;
 use crate::interface::Fault;
-use crate::peer::PeerMessage;
+use crate::peer::{PeerMessage, paths_from_bytes};
 use crate::segment::{Segment, SegmentName};
-use strongroom_proto::hsm::PrefixTree;
+use crate::shared::Shared;
 use strongroom_proto::ids::{HsmId, Index, Nonce, Term};
 use strongroom_proto::statement::Fresh;
 
@@ -29,7 +29,7 @@ impl Replica {
             }
             PeerMessage::Push { first, prev, segment, paths, .. } => {
                 let name = SegmentName::new(self.cx.settings.group.group, first, &prev);
-                self.pushed(from, name, &segment, paths);
+                self.pushed(from, name, segment, &paths);
             }
             PeerMessage::Captured { statement, .. } => {
                 let State::Leader(leader) = &mut self.state else { return };
@@ -46,7 +46,7 @@ impl Replica {
                     // No entry that the store shows could settle this claim, so it never counts as confirmed.
                     return self.look(from, Index(u64::MAX));
                 }
-                leader.stated(from, statement, &self.log);
+                leader.stated(&mut self.cx, from, statement, &self.log);
             }
             PeerMessage::Follows { leader, term, newest, .. } => {
                 self.hear_of_leader(from, leader, term, newest)
@@ -118,8 +118,8 @@ impl Replica {
         self.log.tip().is_some_and(|tip| (tip.entry.leader, tip.entry.term) == (from, term))
     }
 
-    fn pushed(&mut self, from: HsmId, name: SegmentName, bytes: &[u8], paths: Vec<PrefixTree>) {
-        let Ok(segment) = Segment::decode(bytes) else { return };
+    fn pushed(&mut self, from: HsmId, name: SegmentName, bytes: Shared, paths: &[u8]) {
+        let Ok(segment) = Segment::decode(&bytes) else { return };
         let (term, last) = (segment.last().term, segment.last().index);
         let its_own =
             |made: &crate::segment::SegmentEntry| (made.entry.leader, made.entry.term) == (from, term);
@@ -138,7 +138,8 @@ impl Replica {
             !self.search.is_on() && (self.made_newest(from, term) || self.cx.bugs.has(Bug::PushElects));
         let goes_on = goes_on || self.cx.bugs.has(Bug::PushedForkIsFault);
         let goes_on = goes_on && self.log.next_name() == Some(name);
-        let push = Push { from, segment, bytes: bytes.into(), paths };
+        let Ok(paths) = paths_from_bytes(paths) else { return };
+        let push = Push { from, segment, bytes, paths };
         if !goes_on || !self.capture.has_room() {
             if !self.cx.bugs.has(Bug::AheadIsLost) {
                 self.ahead.put(push);
@@ -151,7 +152,7 @@ impl Replica {
     /// Takes a push that continues the log within the leadership of its sender.
     fn take_push(&mut self, push: Push) {
         let Push { from, segment, bytes, paths } = push;
-        match self.take(segment.name(), &segment, &bytes, Some((from, paths))) {
+        match self.take(segment.name(), &segment, bytes, Some((from, paths))) {
             Ok(()) => {}
             Err(fault @ Fault::Forked { .. }) if self.cx.bugs.has(Bug::PushedForkIsFault) => {
                 self.fault(fault)
@@ -188,7 +189,7 @@ impl Replica {
     /// A member says that the log goes further than this member knows, or goes elsewhere. The store decides.
     pub(super) fn look(&mut self, from: HsmId, claimed: Index) {
         if self.standings.may_look(from, claimed, self.cx.now) {
-            self.catch_up.want_any();
+            self.catch_up.want_until(claimed);
         }
     }
 

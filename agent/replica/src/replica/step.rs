@@ -29,6 +29,8 @@ impl Replica {
 
     /// Handles one event, and says what to do.
     pub fn step(&mut self, now: Millis, event: Event) -> Vec<Action> {
+        let is_tick = matches!(event, Event::Tick);
+        let is_early = is_tick && now < self.due();
         self.wake_at(now);
         if cfg!(debug_assertions) {
             self.audit.came(&event);
@@ -57,7 +59,17 @@ impl Replica {
             }
         }
         self.advance();
-        self.end()
+        let actions = self.end();
+        if cfg!(debug_assertions) && is_tick && !self.cx.bugs.any() {
+            // What is over is looked at once in a step, and said one step after it is over.
+            let is_over = actions.iter().any(|action| matches!(action, Action::Mended(_)));
+            assert!(
+                !is_early || is_over || actions.is_empty(),
+                "there was something to do before the deadline: {actions:?}"
+            );
+            assert!(self.due() > self.cx.now, "what was due is not done");
+        }
+        actions
     }
 
     /// Ends the step: returns what goes out, once everything that must hold between two events has been checked.
@@ -75,9 +87,10 @@ impl Replica {
 
     fn tick(&mut self) {
         self.clients.expire(&mut self.cx);
+        let alone = self.is_alone();
         if let State::Leader(leader) = &mut self.state {
             leader.tick(&mut self.cx, &self.log);
-            let alone = self.cx.settings.group.members.len() == 1 || self.cx.bugs.has(Bug::SilentHsmLeads);
+            let alone = alone || self.cx.bugs.has(Bug::SilentHsmLeads);
             if self.silence.is_silent(self.cx.now, &self.cx.settings.hsm_silence_ms) && !alone {
                 // The others do better: they begin when they hear nothing more from this one.
                 self.step_down();
@@ -111,9 +124,15 @@ impl Replica {
         }
     }
 
-    /// Does whatever can be done now.
+    /// Does whatever can be done now. Twice, because some of what comes last, such as the end of a replay or of a walk, is
+    /// what the first was waiting for, and nothing else may happen for a long time.
     fn advance(&mut self) {
         self.look_after_trouble();
+        self.advance_once();
+        self.advance_once();
+    }
+
+    fn advance_once(&mut self) {
         if let State::Starting(Some(at)) = self.state
             && at <= self.cx.now
         {
@@ -200,17 +219,18 @@ impl Replica {
                 // The segment at its place may have been deleted since; then this one is in the store but off the log.
                 return self.step_down();
             }
-            leader.landed(&mut self.cx, &flight);
+            leader.landed(&self.cx, &flight);
             self.following.follow((self.cx.settings.hsm, leader.term()));
             if let Some(last) = flight.entries.last() {
                 self.log.advance(flight.object.clone(), last.clone(), flight.trees, flight.changed);
             }
+            leader.push(&mut self.cx, &self.log);
             self.capture.push(flight.object.name, flight.entries, None);
         }
     }
 
     /// How old a write may become before the segments at its place may have been deleted.
-    fn too_late_ms(&self) -> u64 {
+    pub(super) fn too_late_ms(&self) -> u64 {
         (self.cx.settings.storage.grace_ms / 2).max(SETTLE_MS)
     }
 }

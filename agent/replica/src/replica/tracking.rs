@@ -13,6 +13,7 @@ use crate::log::{Object, Origin};
 use crate::outbox::Call;
 use crate::search::Sought;
 use crate::segment::{Segment, SegmentName};
+use crate::shared::Shared;
 use crate::stored::{Snapshot, TreeFailure};
 use crate::under_way::{Lister, Read, Why};
 use std::collections::BTreeSet;
@@ -48,9 +49,10 @@ impl Replica {
                         self.step_down();
                     }
                     let damaged = |(index, damage)| Fault::Damaged { object, index, damage };
+                    let bytes = Shared::from(bytes);
                     let segment = Segment::decode(&bytes);
                     let segment = segment.map_err(|bad| damaged((object.first, Damage::Segment(bad))));
-                    let taken = segment.and_then(|segment| self.take(object, &segment, &bytes, None));
+                    let taken = segment.and_then(|segment| self.take(object, &segment, bytes, None));
                     match taken {
                         Ok(()) => self.standings.shown(self.log.position().0),
                         Err(fault) => return self.unverified(object, fault),
@@ -110,7 +112,7 @@ impl Replica {
         match self.search.read(name, result) {
             Sought::Nothing => return false,
             Sought::Found { segment, bytes, names } => {
-                self.log.begin(&segment, bytes);
+                self.log.begin(&segment, bytes.to_vec().into());
                 self.catch_up.listed(names);
             }
             Sought::Another => self.seek_on(),

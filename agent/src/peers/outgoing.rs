@@ -1,0 +1,44 @@
+//! A message on its way to a peer, and the request that delivers it.
+
+use crate::grpc::peer::DeliverRequest;
+use bytes::Bytes;
+use std::time::Duration;
+use strongroom_proto::ids::HsmId;
+use strongroom_replica::peer::PeerMessage;
+use tokio::time::Instant;
+
+/// A message that waited longer than this is no longer worth sending.
+const STALE: Duration = Duration::from_secs(1);
+
+/// A message on its way to a peer.
+pub(super) struct Outgoing {
+    pub(super) since: Instant,
+    from: HsmId,
+    pub(super) to: HsmId,
+    message: PeerMessage,
+}
+
+impl Outgoing {
+    /// A message that begins to wait now.
+    pub(super) fn new(from: HsmId, to: HsmId, message: PeerMessage) -> Self {
+        Self { since: Instant::now(), from, to, message }
+    }
+
+    /// Whether it has waited for too long to be worth sending.
+    pub(super) fn is_stale(&self) -> bool {
+        self.since.elapsed() > STALE
+    }
+}
+
+/// The request that delivers a message. The long parts of it are not copied.
+pub(super) fn wire(outgoing: Outgoing) -> DeliverRequest {
+    let Outgoing { from, to, message, .. } = outgoing;
+    let (message, segment, paths) = message.split();
+    DeliverRequest {
+        from: from.0.to_vec().into(),
+        to: to.0.to_vec().into(),
+        message: message.to_bytes().into(),
+        segment: Bytes::from_owner(segment),
+        paths: Bytes::from_owner(paths),
+    }
+}
