@@ -168,8 +168,7 @@ impl Hub {
             if let Some(settings) = self.settings(device, realm.realm, status.statement.clone()) {
                 let (hsm, store, peers) = (self.hsm.clone(), self.store.clone(), self.peers.clone());
                 let tree = self.tree(id, device.groups.len());
-                let group =
-                    Group::start(settings, hsm, store, tree, peers, self.time.clone(), self.log.clone());
+                let group = Group::start(settings, hsm, store, tree, peers, self.time.clone(), &self.log);
                 groups.insert(id, group);
             }
         }
@@ -242,19 +241,11 @@ impl Hub {
         self.store.read(&crate::store::founding_object(realm)).await
     }
 
-    /// Handles a message from another agent.
-    pub(crate) fn deliver(&self, from: HsmId, message: PeerMessage) {
-        let known = self.known.read();
-        if let Some(group) = known.groups.get(&message.group()) {
-            group.deliver(from, message);
-        }
-    }
-
-    /// Handles one of several messages that come one after the other; returns when there is room for the next.
-    pub(crate) async fn deliver_in_turn(&self, from: HsmId, message: PeerMessage) {
+    /// Handles a message from another agent; returns when there is room for the next.
+    pub(crate) async fn deliver(&self, from: HsmId, message: PeerMessage) {
         let group = self.known.read().groups.get(&message.group()).cloned();
         if let Some(group) = group {
-            group.deliver_in_turn(from, message).await;
+            group.deliver(from, message).await;
         }
     }
 

@@ -72,14 +72,10 @@ struct GroupLabel {
 }
 
 impl LogMetrics {
-    /// Adds what is new since `before`.
-    pub(crate) fn set(&self, group: GroupId, before: &Status, now: &Status) {
-        self.captured.inc_by(now.captured.0.saturating_sub(before.captured.0));
-        self.from_store.inc_by(now.from_store.saturating_sub(before.from_store));
-        self.reads.inc_by(now.reads.saturating_sub(before.reads));
-        self.read_rounds.inc_by(now.read_rounds.saturating_sub(before.read_rounds));
-        let behind = now.behind.try_into().unwrap_or(i64::MAX);
-        self.behind.get_or_create(&GroupLabel { group: group.to_string() }).set(behind);
+    /// The same, for one group.
+    pub(crate) fn of(&self, group: GroupId) -> GroupMetrics {
+        let behind = self.behind.get_or_create(&GroupLabel { group: group.to_string() }).clone();
+        GroupMetrics { all: self.clone(), behind }
     }
 
     fn register(&self, registry: &mut Registry) {
@@ -102,6 +98,24 @@ impl LogMetrics {
             "Times that a majority of the members stated that nothing is newer, for such answers",
             self.read_rounds.clone(),
         );
+    }
+}
+
+/// What one group's replica reports.
+pub(crate) struct GroupMetrics {
+    all: LogMetrics,
+    behind: Gauge,
+}
+
+impl GroupMetrics {
+    /// Adds what is new since `before`.
+    pub(crate) fn set(&self, before: &Status, now: &Status) {
+        let all = &self.all;
+        all.captured.inc_by(now.captured.0.saturating_sub(before.captured.0));
+        all.from_store.inc_by(now.from_store.saturating_sub(before.from_store));
+        all.reads.inc_by(now.reads.saturating_sub(before.reads));
+        all.read_rounds.inc_by(now.read_rounds.saturating_sub(before.read_rounds));
+        self.behind.set(now.behind.try_into().unwrap_or(i64::MAX));
     }
 }
 

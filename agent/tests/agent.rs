@@ -170,11 +170,7 @@ impl Peer for Counting {
         Ok(Response::new(HelloReply::default()))
     }
 
-    async fn deliver(&self, _: tonic::Request<DeliverRequest>) -> Result<Response<DeliverReply>, Status> {
-        Ok(Response::new(DeliverReply {}))
-    }
-
-    async fn segments(
+    async fn deliver(
         &self,
         _: tonic::Request<tonic::Streaming<DeliverRequest>>,
     ) -> Result<Response<DeliverReply>, Status> {

@@ -255,7 +255,8 @@ async fn a_message_counts_only_from_the_hsm_in_the_certificate() {
     let mut deliver = async |from: u8, to: u8| {
         let (from, to) = (vec![from; 16].into(), vec![to; 16].into());
         let message = message.to_bytes().into();
-        let sent = peer.deliver(DeliverRequest { from, to, message, ..DeliverRequest::default() }).await;
+        let request = DeliverRequest { from, to, message, ..DeliverRequest::default() };
+        let sent = peer.deliver(tokio_stream::once(request)).await;
         sent.map(|_| ()).map_err(|status| status.code())
     };
     assert_eq!(deliver(2, 1).await, Ok(()));
@@ -285,7 +286,7 @@ async fn agents_are_not_operators_and_operators_are_not_agents() {
     denied(peer.hello(HelloRequest {}).await.unwrap_err());
     denied(peer.status(StatusRequest {}).await.unwrap_err());
     denied(peer.invite(invite()).await.unwrap_err());
-    denied(peer.deliver(DeliverRequest::default()).await.unwrap_err());
+    denied(peer.deliver(tokio_stream::once(DeliverRequest::default())).await.unwrap_err());
     denied(peer.forward(ForwardRequest::default()).await.unwrap_err());
     assert!(!hsm.asked.lock().unwrap().contains(&new_realm));
 
@@ -344,7 +345,7 @@ async fn the_peer_address_opens_when_the_hsm_gets_a_realm_and_closes_when_it_is_
     // The old connection, made to another HSM, is gone: the next call goes through a new one.
     let to_the_new =
         DeliverRequest { from: vec![2; 16].into(), to: vec![3; 16].into(), ..DeliverRequest::default() };
-    until("a new connection", async || match open.deliver(to_the_new.clone()).await {
+    until("a new connection", async || match open.deliver(tokio_stream::once(to_the_new.clone())).await {
         Err(status) if status.code() == Code::InvalidArgument => Some(()),
         _ => None,
     })

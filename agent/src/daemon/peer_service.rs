@@ -65,14 +65,7 @@ impl Peer for PeerService {
         Ok(Response::new(HelloReply { groups }))
     }
 
-    async fn deliver(&self, request: Request<DeliverRequest>) -> Result<Response<DeliverReply>, Status> {
-        let caller = agent(&request)?;
-        let message = self.read(caller, request.into_inner())?;
-        self.0.deliver(caller, message);
-        Ok(Response::new(DeliverReply {}))
-    }
-
-    async fn segments(
+    async fn deliver(
         &self,
         request: Request<Streaming<DeliverRequest>>,
     ) -> Result<Response<DeliverReply>, Status> {
@@ -80,8 +73,8 @@ impl Peer for PeerService {
         let mut sent = request.into_inner();
         while let Some(request) = sent.message().await? {
             let message = self.read(caller, request)?;
-            // The sender stops until then: its transport holds what is not read here.
-            self.0.deliver_in_turn(caller, message).await;
+            // A sender of segments stops until then: its transport holds what is not read here.
+            self.0.deliver(caller, message).await;
         }
         Ok(Response::new(DeliverReply {}))
     }

@@ -307,31 +307,10 @@ pub mod peer_client {
                 .insert(GrpcMethod::new("strongroom.peer.v1.Peer", "Hello"));
             self.inner.unary(req, path, codec).await
         }
-        /// One message from replica to replica. It may be lost; its fate is not reported.
+        /// Messages from replica to replica, one after the other: one call for segments, each of which is taken when there is
+        /// room for it, and one for everything else. What was on its way when the call ends may be lost; its fate is not
+        /// reported.
         pub async fn deliver(
-            &mut self,
-            request: impl tonic::IntoRequest<super::DeliverRequest>,
-        ) -> std::result::Result<tonic::Response<super::DeliverReply>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/strongroom.peer.v1.Peer/Deliver",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("strongroom.peer.v1.Peer", "Deliver"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// The segments that a leader sends, one after the other, as messages from replica to replica. Each is taken when
-        /// there is room for it. What was on its way when the call ends may be lost; its fate is not reported.
-        pub async fn segments(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::DeliverRequest>,
         ) -> std::result::Result<tonic::Response<super::DeliverReply>, tonic::Status> {
@@ -345,11 +324,11 @@ pub mod peer_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/strongroom.peer.v1.Peer/Segments",
+                "/strongroom.peer.v1.Peer/Deliver",
             );
             let mut req = request.into_streaming_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("strongroom.peer.v1.Peer", "Segments"));
+                .insert(GrpcMethod::new("strongroom.peer.v1.Peer", "Deliver"));
             self.inner.client_streaming(req, path, codec).await
         }
         /// A client's request for the leader. The sender has verified the client's token.
@@ -438,14 +417,10 @@ pub mod peer_server {
             &self,
             request: tonic::Request<super::HelloRequest>,
         ) -> std::result::Result<tonic::Response<super::HelloReply>, tonic::Status>;
-        /// One message from replica to replica. It may be lost; its fate is not reported.
+        /// Messages from replica to replica, one after the other: one call for segments, each of which is taken when there is
+        /// room for it, and one for everything else. What was on its way when the call ends may be lost; its fate is not
+        /// reported.
         async fn deliver(
-            &self,
-            request: tonic::Request<super::DeliverRequest>,
-        ) -> std::result::Result<tonic::Response<super::DeliverReply>, tonic::Status>;
-        /// The segments that a leader sends, one after the other, as messages from replica to replica. Each is taken when
-        /// there is room for it. What was on its way when the call ends may be lost; its fate is not reported.
-        async fn segments(
             &self,
             request: tonic::Request<tonic::Streaming<super::DeliverRequest>>,
         ) -> std::result::Result<tonic::Response<super::DeliverReply>, tonic::Status>;
@@ -588,7 +563,9 @@ pub mod peer_server {
                 "/strongroom.peer.v1.Peer/Deliver" => {
                     #[allow(non_camel_case_types)]
                     struct DeliverSvc<T: Peer>(pub Arc<T>);
-                    impl<T: Peer> tonic::server::UnaryService<super::DeliverRequest>
+                    impl<
+                        T: Peer,
+                    > tonic::server::ClientStreamingService<super::DeliverRequest>
                     for DeliverSvc<T> {
                         type Response = super::DeliverReply;
                         type Future = BoxFuture<
@@ -597,7 +574,9 @@ pub mod peer_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::DeliverRequest>,
+                            request: tonic::Request<
+                                tonic::Streaming<super::DeliverRequest>,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
@@ -613,53 +592,6 @@ pub mod peer_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeliverSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/strongroom.peer.v1.Peer/Segments" => {
-                    #[allow(non_camel_case_types)]
-                    struct SegmentsSvc<T: Peer>(pub Arc<T>);
-                    impl<
-                        T: Peer,
-                    > tonic::server::ClientStreamingService<super::DeliverRequest>
-                    for SegmentsSvc<T> {
-                        type Response = super::DeliverReply;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<
-                                tonic::Streaming<super::DeliverRequest>,
-                            >,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Peer>::segments(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = SegmentsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -5,7 +5,7 @@
 use super::hsm_queue::Hsm;
 use super::tree_jobs::{self, Job};
 use crate::clock::Time;
-use crate::metrics::LogMetrics;
+use crate::metrics::{GroupMetrics, LogMetrics};
 use crate::peers::Peers;
 use crate::store::Store;
 use crate::tree::TreeStore;
@@ -62,19 +62,20 @@ impl Places {
         }
     }
 
-    /// Where a message has its place, and how much of it.
-    fn of(&self, message: &PeerMessage) -> (Arc<Semaphore>, u32) {
+    /// A place for a message. A segment waits for one, in its turn.
+    async fn take(&self, message: &PeerMessage) -> Option<OwnedSemaphorePermit> {
         match message {
             PeerMessage::Push { segment, paths, .. } => {
                 let kib = (segment.len() + paths.len()) / 1024 + 1;
-                (Arc::clone(&self.segments), u32::try_from(kib).unwrap_or(u32::MAX))
+                let many = u32::try_from(kib).unwrap_or(u32::MAX);
+                Arc::clone(&self.segments).acquire_many_owned(many).await.ok()
             }
             PeerMessage::Heartbeat { .. }
             | PeerMessage::Captured { .. }
             | PeerMessage::Follows { .. }
             | PeerMessage::Seek { .. }
             | PeerMessage::StateFresh { .. }
-            | PeerMessage::Fresh { .. } => (Arc::clone(&self.small), 1),
+            | PeerMessage::Fresh { .. } => Arc::clone(&self.small).try_acquire_owned().ok(),
         }
     }
 }
@@ -95,24 +96,9 @@ impl Inlet {
     }
 
     /// Returns whether the message was accepted.
-    fn put(&self, from: HsmId, message: PeerMessage) -> bool {
-        let place = self.places.get(&from).and_then(|places| {
-            let (places, many) = places.of(&message);
-            places.try_acquire_many_owned(many).ok()
-        });
-        self.queue(from, message, place)
-    }
-
-    /// The same, but waits for a place.
-    async fn put_in_turn(&self, from: HsmId, message: PeerMessage) -> bool {
-        let Some((places, many)) = self.places.get(&from).map(|places| places.of(&message)) else {
-            return false;
-        };
-        let place = places.acquire_many_owned(many).await.ok();
-        self.queue(from, message, place)
-    }
-
-    fn queue(&self, from: HsmId, message: PeerMessage, place: Option<OwnedSemaphorePermit>) -> bool {
+    async fn put(&self, from: HsmId, message: PeerMessage) -> bool {
+        let Some(places) = self.places.get(&from) else { return false };
+        let place = places.take(&message).await;
         place.is_some_and(|place| self.queue.send(FromPeer { from, message, _place: place }).is_ok())
     }
 }
@@ -141,7 +127,7 @@ impl Group {
         tree: TreeStore,
         peers: Peers,
         time: Time,
-        metrics: LogMetrics,
+        metrics: &LogMetrics,
     ) -> Self {
         let (clients, client_queue) = mpsc::channel(CLIENT_QUEUE);
         let (own, group) = (settings.hsm, settings.group.group);
@@ -159,7 +145,7 @@ impl Group {
             own,
             group,
             time,
-            metrics,
+            metrics: metrics.of(group),
             hsm,
             store,
             jobs,
@@ -192,17 +178,11 @@ impl Group {
         answered.await.unwrap_or(Answer::Unavailable)
     }
 
-    /// Gives a message of another agent to the replica; it is lost if too many of that agent wait.
-    pub(crate) fn deliver(&self, from: HsmId, message: PeerMessage) {
-        if !self.peers.put(from, message) {
+    /// Gives a message of another agent to the replica. A segment waits until there is room for it; anything else is lost
+    /// if too many of that agent wait.
+    pub(crate) async fn deliver(&self, from: HsmId, message: PeerMessage) {
+        if !self.peers.put(from, message).await {
             tracing::debug!("a replica does not keep up; a peer's message was dropped");
-        }
-    }
-
-    /// The same for one message of several that come one after the other: waits until the replica has room for it.
-    pub(crate) async fn deliver_in_turn(&self, from: HsmId, message: PeerMessage) {
-        if !self.peers.put_in_turn(from, message).await {
-            tracing::debug!("a peer's message was dropped: no replica takes it");
         }
     }
 
@@ -245,7 +225,7 @@ struct Driver {
     own: HsmId,
     group: GroupId,
     time: Time,
-    metrics: LogMetrics,
+    metrics: GroupMetrics,
     hsm: Hsm,
     store: Store,
     tree: TreeStore,
@@ -406,14 +386,17 @@ impl Driver {
                 let leader = status.leader.map(tracing::field::display);
                 tracing::info!(group = %self.group, role = status.role.name(), leader, tip = %status.tip, "a new role");
             }
-            self.metrics.set(self.group, known, &status);
             let changed = *known != status;
+            if !changed {
+                return false;
+            }
+            self.metrics.set(known, &status);
             if status.serving && !known.serving {
                 // What was damaged has been restored, or nothing that was needed so far leads through it.
                 *self.damage() = None;
             }
             *known = status;
-            changed
+            true
         });
     }
 }
@@ -524,15 +507,15 @@ mod tests {
             paths: strongroom_replica::Shared::default(),
         };
         for _ in 0..16 {
-            assert!(inlet.put_in_turn(leader, mebibyte()).now_or_never().is_some_and(|put| put));
+            assert!(inlet.put(leader, mebibyte()).now_or_never().is_some_and(|put| put));
         }
-        let mut waits = Box::pin(inlet.put_in_turn(leader, mebibyte()));
-        assert!(waits.as_mut().now_or_never().is_none() && !inlet.put(leader, mebibyte()));
-        assert!(inlet.put(other, mebibyte()), "the other is heard");
+        let mut waits = Box::pin(inlet.put(leader, mebibyte()));
+        assert!(waits.as_mut().now_or_never().is_none());
+        assert!(inlet.put(other, mebibyte()).now_or_never().is_some_and(|put| put), "the other is heard");
         drop(messages.try_recv().expect("the first"));
         assert!(waits.await, "it goes in as soon as there is room");
         drop(messages);
-        assert!(!inlet.put_in_turn(other, mebibyte()).await, "nobody takes it");
+        assert!(!inlet.put(other, mebibyte()).await, "nobody takes it");
     }
 
     #[test]
@@ -545,11 +528,12 @@ mod tests {
             newest: Index(1),
             snapshot: Index(1),
         };
-        let taken = (0..10_000).filter(|_| inlet.put(loud, message())).count();
+        let put = |from| inlet.put(from, message()).now_or_never().expect("it does not wait");
+        let taken = (0..10_000).filter(|_| put(loud)).count();
         assert_eq!(taken, PEER_SMALL);
-        assert!(inlet.put(quiet, message()), "the other is heard");
-        assert!(!inlet.put(stranger, message()), "a stranger is not");
+        assert!(put(quiet), "the other is heard");
+        assert!(!put(stranger), "a stranger is not");
         assert!(messages.try_recv().is_ok_and(|first| first.from == loud));
-        assert!(inlet.put(loud, message()), "a place is free again once its message is taken");
+        assert!(put(loud), "a place is free again once its message is taken");
     }
 }

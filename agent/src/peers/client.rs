@@ -3,7 +3,7 @@
 use super::PeerUrl;
 use super::connection::connect;
 use super::heard::Heard;
-use super::outgoing::{Outgoing, wire};
+use super::outgoing::Outgoing;
 use super::{Caller, Identities, Timeouts, endpoint, from_wire, root_cause, stream};
 use crate::causes::causes;
 use crate::grpc::peer::peer_client::PeerClient;
@@ -31,8 +31,6 @@ use url::Url;
 const URGENT_QUEUE: usize = 64;
 /// How many segments may wait for one peer: more than a replica sends ahead, of some groups.
 const BULK_QUEUE: usize = 128;
-/// How many small messages may be under way to one peer: a heartbeat never waits for the answer to the previous one.
-const URGENT_AT_ONCE: usize = 16;
 /// How often to try a peer: once there has been a connection, and before that.
 const HELLO_PERIOD: Duration = Duration::from_secs(1);
 const HELLO_RETRY: Duration = Duration::from_millis(100);
@@ -287,7 +285,7 @@ impl Peer {
         let (urgent, bulk) = (peer.client(), peer.client());
         // They end only when nothing can queue any more: when the agent ends.
         vital.spawn("the sending of messages to a peer", async move {
-            deliver(urgent_queue, urgent, URGENT_AT_ONCE, timeouts.urgent).await;
+            stream::send(urgent_queue, urgent, timeouts.urgent).await;
         });
         vital.spawn("the sending of segments to a peer", async move {
             stream::send(bulk_queue, bulk, timeouts.bulk).await;
@@ -349,29 +347,6 @@ fn trouble(status: &Status) -> String {
         next = error.source();
     }
     if status.message().is_empty() { causes(status) } else { status.message().to_owned() }
-}
-
-/// Sends what is queued, up to `at_once` messages at a time, in any order.
-async fn deliver(
-    mut queue: mpsc::Receiver<Outgoing>,
-    client: PeerClient<Channel>,
-    at_once: usize,
-    time: Duration,
-) {
-    let queued = futures::stream::poll_fn(move |context| queue.poll_recv(context));
-    queued.for_each_concurrent(at_once, |outgoing| deliver_one(outgoing, client.clone(), time)).await;
-}
-
-async fn deliver_one(outgoing: Outgoing, mut client: PeerClient<Channel>, time: Duration) {
-    if outgoing.is_stale() {
-        return;
-    }
-    let to = outgoing.to;
-    match tokio::time::timeout(time, client.deliver(wire(outgoing))).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(status)) => tracing::debug!(%to, code = ?status.code(), "a message to a peer was lost"),
-        Err(_) => tracing::debug!(%to, "a message to a peer took too long"),
-    }
 }
 
 #[cfg(test)]

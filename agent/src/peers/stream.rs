@@ -1,4 +1,5 @@
-//! The segments for one peer: one call, in which they go one after the other, for as long as the connection lasts.
+//! The messages for one peer: two calls, one of them for segments, in which they go one after the other, for as long as
+//! the connection lasts.
 //!
 //! Order comes from the call, and so does flow control: what the receiver does not read stays with its transport, then
 //! with ours, then in the queue. How much that can be is the replica's decision, which sends a member no more than so
@@ -35,20 +36,20 @@ async fn send_from(
 ) -> Option<()> {
     let to = first.to;
     let (feed, fed) = mpsc::channel(1);
-    let mut call = Box::pin(client.segments(ReceiverStream::new(fed)));
+    let mut call = Box::pin(client.deliver(ReceiverStream::new(fed)));
     let mut next = Some(first);
     loop {
         let waits_since = next.as_ref().map(|next| next.since);
         tokio::select! {
             ended = &mut call => {
                 let code = ended.err().map(|status| status.code());
-                tracing::debug!(%to, ?code, "the segments to a peer ended; what was on its way may be lost");
+                tracing::debug!(%to, ?code, "a call to a peer ended; what was on its way may be lost");
                 return Some(());
             }
             room = room(&feed, waits_since, patience), if next.is_some() => match room {
                 Some(room) => room.send(wire(next.take()?)),
                 None => {
-                    tracing::debug!(%to, "a peer takes no segments");
+                    tracing::debug!(%to, "a peer takes no messages");
                     return Some(());
                 }
             },
