@@ -21,7 +21,8 @@ mod service;
 mod table;
 mod tables;
 
-pub use bucket::serve;
+pub(crate) use bucket::BUCKET;
+pub use bucket::{Serving, serve};
 pub use machine::Machine;
 pub use options::{Options, Part};
 pub use place::Place;
