@@ -94,13 +94,13 @@ enum Command {
     ///
     /// Runs three agents and three software HSMs as processes. Takes a few minutes, and says how long.
     Bench(bench::Options),
-    /// The store of `bench`: one bucket in memory, as S3 serves it. It checks no signature.
+    /// The store of `bench` and `slow-store`: one bucket in memory, as S3 serves it. It checks no signature.
     #[command(hide = true)]
     Bucket {
         #[arg(long)]
         listen: SocketAddr,
-        #[arg(long)]
-        put_ms: u64,
+        #[command(flatten)]
+        serving: bench::Serving,
     },
     /// Write a log, lose every process, and print how long the next leader takes to read it all.
     Replay {
@@ -108,8 +108,8 @@ enum Command {
         #[arg(long, default_value_t = 1_000)]
         segments: u64,
     },
-    /// Start three agents where the log is long and an S3 server is slow, then have one of them catch up under load,
-    /// and print how long each takes. The server is the one that `.ci/stores` installs.
+    /// Start three agents where the log is long and the store is slow, then have one of them catch up under load, and
+    /// print how long each takes.
     SlowStore {
         /// How many segments the log has.
         #[arg(long, default_value_t = 16_000)]
@@ -273,7 +273,7 @@ async fn execute(arguments: Arguments) -> ExitCode {
         Command::Serve { keep, listen, user } => serve(&keep, listen, &user).await,
         Command::Tree { records, folder } => until_told(bench_tree(records, folder)).await,
         Command::Bench(options) => until_told(bench::run(&options)).await,
-        Command::Bucket { listen, put_ms } => bench::serve(listen, Duration::from_millis(put_ms)).await,
+        Command::Bucket { listen, serving } => bench::serve(listen, serving).await,
         Command::Replay { segments } => until_told(replay(segments)).await,
         Command::SlowStore { segments, request_ms, page_ms, away, folder } => {
             let away = Duration::from_secs(away);

@@ -1,15 +1,17 @@
-//! `strongroom-sim slow-store`: how agents start and catch up when the log is long and the S3 server is slow.
+//! `strongroom-sim slow-store`: how agents start and catch up when the log is long and the store is slow.
 //!
-//! A local realm writes a log in a folder, without ever taking a snapshot, or the folder holds one already. An S3
-//! server is started with a copy of it that delays every request and every page of a listing. Three agents start there;
-//! then one member is killed for a while under load.
+//! A local realm writes a log in a folder, without ever taking a snapshot, or the folder holds one already. The bucket of
+//! the benchmark is started, in a process of its own, with a copy of it, and delays every request and every page of a
+//! listing. Three agents start there; then one member is killed for a while under load.
 
 use crate::Error;
+use crate::bench::BUCKET;
 use crate::ceremony::within;
 use crate::local::{LocalRealm, MEMBERS, Setting};
 use crate::replay_bench::{NO_SNAPSHOT, Users, machine, tip, write_log};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use strongroom_agent::config::StoreOptions;
@@ -21,8 +23,7 @@ use tokio::process::{Child, Command};
 use tokio::time::sleep;
 use url::Url;
 
-const SERVER: &str = include_str!("slow_bench.py");
-/// How long the server may take to read the folder, and agents to read the log.
+/// How long the store may take to read the folder, and agents to read the log.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 /// A member that is only this many entries behind has caught up: those are still on their way.
 const NEAR: u64 = 8;
@@ -43,7 +44,7 @@ pub struct Options {
 /// Runs it in a folder, which keeps the log, and prints what it measures.
 ///
 /// # Errors
-/// The realm does not start or serve, or the S3 server is not installed.
+/// The realm or the store does not start, or does not serve.
 pub async fn run(folder: &Path, options: &Options) -> Result<(), Error> {
     write_log(folder, options.segments).await?;
     let server = Server::start(&folder.join("store"), options).await?;
@@ -154,7 +155,7 @@ fn rate(count: u64, time: Duration) -> f64 {
     u32::try_from(count).map_or(f64::INFINITY, f64::from) / time.as_secs_f64()
 }
 
-/// The S3 server, which ends with this value.
+/// The bucket's process, which ends with this value.
 struct Server {
     _child: Child,
     url: Url,
@@ -163,23 +164,16 @@ struct Server {
 
 impl Server {
     async fn start(folder: &Path, options: &Options) -> Result<Self, Error> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the workspace has no folder")?;
-        let python = root.join("target/stores/python/bin/python");
-        if !python.is_file() {
-            let wanted = python.display();
-            return Err(
-                format!("the S3 server is not installed at {wanted}; run `bash .ci/stores` once").into()
-            );
-        }
         // Free now, and used at once.
         let at = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let numbers = [u64::from(at.port()), options.request_ms, options.page_ms].map(|n| n.to_string());
-        let mut command = Command::new(python);
-        command.args(["-c", SERVER]).arg(folder).arg(at.ip().to_string()).args(numbers);
-        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).kill_on_drop(true);
+        let Options { request_ms, page_ms, .. } = options;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bucket", "--listen", &at.to_string(), "--request-ms", &request_ms.to_string()]);
+        command.args(["--page-ms", &page_ms.to_string(), "--holding"]).arg(folder);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let mut child = command.spawn()?;
-        within(PATIENCE, "the S3 server does not answer", async || match child.try_wait()? {
-            Some(ended) => Err(format!("the S3 server has ended: {ended}").into()),
+        within(PATIENCE, "the store does not answer", async || match child.try_wait()? {
+            Some(ended) => Err(format!("the store has ended: {ended}").into()),
             None => Ok(TcpStream::connect(at).await.ok()),
         })
         .await?;
@@ -189,9 +183,10 @@ impl Server {
             ("access_key_id", "slow".into()),
             ("secret_access_key", "slow".into()),
             ("allow_http", "true".into()),
+            ("disable_bulk_delete", "true".into()),
         ];
         let options = options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let url = Url::parse("s3://bucket/realm")?;
+        let url = Url::parse(&format!("s3://{BUCKET}/realm"))?;
         Ok(Self { _child: child, url, options: StoreOptions(options) })
     }
 }

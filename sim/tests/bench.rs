@@ -80,6 +80,36 @@ fn storage_is_measured_and_compared_with_an_earlier_run() {
 }
 
 #[test]
+fn the_way_to_a_leader_is_measured_among_more_and_more_groups() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = folder.path().join("bench.html");
+    let (report, said) = bench(folder.path(), &["--only", "growth", "--html", &page.to_string_lossy()]);
+    let of = |groups, on_an_hsm| {
+        let found = report.growth.iter().find(|g| (g.groups, g.groups_of_an_hsm) == (groups, on_an_hsm));
+        found.unwrap_or_else(|| panic!("{groups}, {on_an_hsm}: {said}"))
+    };
+    let [one, thousand, packed] = [of(1, 1), of(1000, 1), of(1000, 16)];
+    assert_eq!((one.agents, thousand.agents, packed.agents), (3, 3000, 189));
+    assert_eq!((one.claims, thousand.claims, packed.claims), (3, 3000, 3000));
+    assert!(thousand.route_us > one.route_us && thousand.hear_us > one.hear_us, "{said}");
+    for growth in [thousand, packed] {
+        // At least the ids and prefixes that three members name, and not a page for each.
+        let bytes = growth.bytes_per_group.expect("this system tells");
+        assert!((150.0..4096.0).contains(&bytes), "{bytes} bytes for a group: {said}");
+    }
+    let page = std::fs::read_to_string(page).expect("it was written");
+    assert!(page.contains("find the leader") && page.matches("<svg").count() == 1, "{page}");
+
+    let earlier = folder.path().join("bench.json");
+    let other = folder.path().join("other");
+    std::fs::create_dir(&other).expect("a folder");
+    let again = ["--only", "growth", "--against", &earlier.to_string_lossy()];
+    let (_, said) = bench(&other, &again);
+    let compared = said.split("against the earlier run").nth(1).unwrap_or_else(|| panic!("{said}"));
+    assert!(compared.contains("growth, 1000 groups, 16 of them on an HSM: route us"), "{said}");
+}
+
+#[test]
 fn what_cannot_be_measured_is_said_before_anything_starts() {
     let run = |arguments: &[&str]| {
         let program =

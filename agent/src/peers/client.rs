@@ -2,8 +2,8 @@
 
 use super::PeerUrl;
 use super::connection::connect;
-use super::heard::Heard;
 use super::outgoing::Outgoing;
+use super::routes::Routes;
 use super::{Caller, Identities, Timeouts, endpoint, from_wire, root_cause, stream};
 use crate::causes::causes;
 use crate::grpc::peer::peer_client::PeerClient;
@@ -12,7 +12,6 @@ use crate::vital::Vital;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +33,7 @@ const BULK_QUEUE: usize = 128;
 /// How often to try a peer: once there has been a connection, and before that.
 const HELLO_PERIOD: Duration = Duration::from_secs(1);
 const HELLO_RETRY: Duration = Duration::from_millis(100);
-/// How long a peer's word about who leads counts, and how long to wait for it.
-const HEARD: Duration = Duration::from_millis(2_500);
+/// How long to wait for a peer's word about who leads.
 const ASK_TIMEOUT: Duration = Duration::from_millis(300);
 /// How many requests ask around at once; the others rely on what these find.
 const ASKING: usize = 8;
@@ -57,21 +55,15 @@ pub enum Forwarded {
 #[derive(Clone)]
 pub struct Peers {
     peers: Arc<Vec<Peer>>,
-    found: Found,
-    heard: Heard,
+    routes: Routes,
     asking: Arc<Semaphore>,
     timeouts: Timeouts,
 }
 
-/// Which HSM was last found at each peer's address, by its certificate. No HSM is at two addresses.
-#[derive(Clone)]
-struct Found(Arc<Mutex<Vec<Option<HsmId>>>>);
-
 #[derive(Clone)]
 struct Peer {
     at: usize,
-    found: Found,
-    heard: Heard,
+    routes: Routes,
     address: Url,
     channel: Channel,
     /// Heartbeats and statements have their own queue, so that they never wait for segments.
@@ -95,15 +87,13 @@ impl Peers {
         timeouts: Timeouts,
         vital: &Vital,
     ) -> Self {
-        let found = Found(Arc::new(Mutex::new(vec![None; addresses.len()])));
-        let heard = Heard::new(addresses.len());
+        let routes = Routes::new(addresses.len());
         let addresses = addresses.iter().enumerate();
         let peers = addresses.map(|(at, address)| {
-            let (found, heard) = (found.clone(), heard.clone());
-            Peer::start(at, address.0.clone(), found, heard, identities.clone(), timeouts, vital)
+            Peer::start(at, address.0.clone(), routes.clone(), identities.clone(), timeouts, vital)
         });
         let peers = Arc::new(peers.collect());
-        Self { peers, found, heard, asking: Arc::new(Semaphore::new(ASKING)), timeouts }
+        Self { peers, routes, asking: Arc::new(Semaphore::new(ASKING)), timeouts }
     }
 
     /// Sends a message from our HSM's replica to another's. It may be lost.
@@ -145,7 +135,7 @@ impl Peers {
 
     /// Whether any peer has answered within this time.
     pub(crate) fn is_any_heard_since(&self, ago: Duration) -> bool {
-        self.heard.is_any_since(ago)
+        self.routes.heard.is_any_since(ago)
     }
 
     /// Asks the peers who leads the group that covers a record, until one names a leader.
@@ -155,7 +145,7 @@ impl Peers {
             let mut asked: FuturesUnordered<_> = self.peers.iter().map(Peer::hello).collect();
             let answered = async {
                 while let Some(answer) = asked.next().await {
-                    if answer.is_ok() && !self.heard.leaders(record, ASK_TIMEOUT).is_empty() {
+                    if answer.is_ok() && !self.routes.heard.leaders(record, ASK_TIMEOUT).is_empty() {
                         return;
                     }
                 }
@@ -167,7 +157,7 @@ impl Peers {
 
     /// Who leads the group that covers a record, by what the peers have said recently; the likeliest first.
     pub(crate) fn leaders_of(&self, record: &RecordId) -> Vec<HsmId> {
-        self.heard.leaders(record, HEARD)
+        self.routes.leaders(record)
     }
 
     /// Asks every configured peer for its status; peers that cannot be reached have none.
@@ -182,7 +172,7 @@ impl Peers {
                 Ok(Err(status)) => (None, root_cause(&status)),
                 Err(_) => (None, "it does not answer".into()),
             };
-            let hsm = self.found.hsm(peer.at).map(|hsm| hsm.0.to_vec()).unwrap_or_default();
+            let hsm = self.routes.found.hsm(peer.at).map(|hsm| hsm.0.to_vec()).unwrap_or_default();
             PeerStatus { address: peer.address.to_string(), status, why, hsm: hsm.into() }
         });
         futures::future::join_all(ask).await
@@ -199,38 +189,7 @@ impl Peers {
     }
 
     fn of(&self, hsm: HsmId) -> Option<&Peer> {
-        self.peers.get(self.found.at(hsm)?)
-    }
-}
-
-impl Found {
-    fn of(&self, at: usize) -> Option<HsmId> {
-        self.0.lock().get(at).copied().flatten()
-    }
-
-    fn at(&self, hsm: HsmId) -> Option<usize> {
-        let found = self.0.lock();
-        found.iter().position(|found| *found == Some(hsm))
-    }
-
-    fn hsm(&self, at: usize) -> Option<HsmId> {
-        self.0.lock().get(at).copied().flatten()
-    }
-
-    /// Returns whether that is news. A silent peer keeps its HSM: messages to it may be lost, as always.
-    fn put(&self, at: usize, hsm: HsmId) -> bool {
-        let mut all = self.0.lock();
-        if all.get(at) == Some(&Some(hsm)) {
-            return false;
-        }
-        for (place, found) in all.iter_mut().enumerate() {
-            match *found {
-                _ if place == at => *found = Some(hsm),
-                Some(elsewhere) if elsewhere == hsm => *found = None,
-                _ => {}
-            }
-        }
-        true
+        self.peers.get(self.routes.place(hsm)?)
     }
 }
 
@@ -256,8 +215,7 @@ impl Peer {
     fn start(
         at: usize,
         address: Url,
-        found: Found,
-        heard: Heard,
+        routes: Routes,
         identities: Identities,
         timeouts: Timeouts,
         vital: &Vital,
@@ -265,7 +223,7 @@ impl Peer {
         let known = identities.clone();
         let (urgent, urgent_queue) = mpsc::channel(URGENT_QUEUE);
         let (bulk, bulk_queue) = mpsc::channel(BULK_QUEUE);
-        let (to, of_all) = (address.clone(), found.clone());
+        let (to, found) = (address.clone(), routes.found.clone());
         let connector = service_fn(move |_| {
             let (to, found, identities) = (to.clone(), found.clone(), identities.clone());
             async move {
@@ -280,7 +238,7 @@ impl Peer {
             }
         });
         let channel = endpoint(&timeouts).connect_with_connector_lazy(connector);
-        let peer = Self { at, found: of_all, heard, address, channel, urgent, bulk, timeouts };
+        let peer = Self { at, routes, address, channel, urgent, bulk, timeouts };
         vital.spawn("the search for a peer", peer.clone().greet(known));
         let (urgent, bulk) = (peer.client(), peer.client());
         // They end only when nothing can queue any more: when the agent ends.
@@ -301,7 +259,7 @@ impl Peer {
     async fn hello(&self) -> Result<(), String> {
         match tokio::time::timeout(self.timeouts.hello, self.client().hello(HelloRequest {})).await {
             Ok(Ok(reply)) => {
-                self.heard.put(self.at, self.found.of(self.at), &reply.into_inner().groups);
+                self.routes.said(self.at, &reply.into_inner().groups);
                 Ok(())
             }
             Ok(Err(status)) => Err(trouble(&status)),

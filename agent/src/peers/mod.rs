@@ -9,11 +9,13 @@
 mod authority;
 mod client;
 mod connection;
+mod found;
 mod heard;
 mod identity;
 mod operator;
 mod outgoing;
 mod refused;
+mod routes;
 mod stream;
 mod timeouts;
 mod url;
@@ -24,6 +26,7 @@ pub(crate) use connection::{accept, tls};
 pub use identity::{Identities, Identity, Who};
 pub use operator::{MAX_HOURS, issue_operator, open_operator};
 pub(crate) use refused::Refused;
+pub use routes::Routes;
 pub use timeouts::Timeouts;
 pub use url::PeerUrl;
 

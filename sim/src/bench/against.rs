@@ -60,8 +60,29 @@ fn figures(report: &Report) -> Vec<(String, f64)> {
         }
     }
     for core in &report.core {
-        let Core { records, batch, recovery_us, .. } = core;
-        figures.push((format!("core, {records} records, batches of {batch}: recovery us"), *recovery_us));
+        let Core { records, batch, us, instructions } = core;
+        let on = format!("core, {records} records, batches of {batch}");
+        let counted = instructions.as_ref();
+        let named = [
+            ("recovery us", Some(us.recovery)),
+            ("recovery k instructions", counted.map(|counted| counted.recovery / 1e3)),
+            ("curve % of recovery", counted.unwrap_or(us).shares()[2].map(|share| 100.0 * share)),
+        ];
+        figures.extend(
+            named.into_iter().filter_map(|(figure, value)| Some((format!("{on}: {figure}"), value?))),
+        );
+    }
+    for growth in &report.growth {
+        let on = format!("growth, {} groups, {} of them on an HSM", growth.groups, growth.groups_of_an_hsm);
+        let named = [
+            ("route us", Some(growth.route_us)),
+            ("route instructions", growth.route_instructions),
+            ("hear us", Some(growth.hear_us)),
+            ("bytes/group", growth.bytes_per_group),
+        ];
+        figures.extend(
+            named.into_iter().filter_map(|(figure, value)| Some((format!("{on}: {figure}"), value?))),
+        );
     }
     figures.extend(tables::storage(report));
     figures
@@ -91,7 +112,7 @@ pub(super) fn differences(old: &Report, new: &Report) -> Option<String> {
 mod tests {
     use super::*;
     use crate::bench::machine::Machine;
-    use crate::bench::report::{Idle, Load, PRICES, Service};
+    use crate::bench::report::{Growth, Idle, Load, PRICES, Phases, Service};
 
     fn report(per_second: f64, puts: f64) -> Report {
         let load = Load {
@@ -117,7 +138,7 @@ mod tests {
         let service = Service { store: "memory://".into(), put_ms: 28, idle, loads: vec![load] };
         let machine = Machine::here();
         let service = vec![service];
-        let (failover, core, tree, replay) = Default::default();
+        let (failover, core, uncounted, growth, tree, replay) = Default::default();
         Report {
             format: FORMAT,
             machine,
@@ -126,6 +147,8 @@ mod tests {
             service,
             failover,
             core,
+            uncounted,
+            growth,
             tree,
             replay,
         }
@@ -154,6 +177,48 @@ mod tests {
         assert!(differences(&old, &new).is_some_and(|told| told.contains("only counts compare")));
         new.service[0].put_ms = 0;
         assert!(compare(&old, &new).is_empty());
+    }
+
+    #[test]
+    fn the_core_and_the_way_to_a_leader_are_compared_and_a_share_is_of_instructions_where_they_were_counted()
+    {
+        let (mut old, mut new) = (report(1.0, 1.0), report(1.0, 1.0));
+        let phases = |recovery, curve_recover2| Phases { recovery, curve_recover2, ..Phases::default() };
+        let core = |us, instructions| Core { records: 1_000, batch: 64, us, instructions };
+        old.core = vec![core(phases(400.0, 300.0), Some(phases(2e6, 1e6)))];
+        new.core = vec![core(phases(300.0, 240.0), Some(phases(1e6, 8e5)))];
+        let growth = |route_us| Growth {
+            groups: 10,
+            groups_of_an_hsm: 1,
+            agents: 30,
+            claims: 30,
+            route_us,
+            route_instructions: None,
+            hear_us: 5.0,
+            bytes_per_group: Some(500.0),
+        };
+        (old.growth, new.growth) = (vec![growth(4.0)], vec![growth(1.0)]);
+        let words = |table: Table| {
+            let told = table.to_string();
+            told.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let told = words(compare(&old, &new));
+        let on = "core, 1000 records, batches of 64:";
+        for line in [
+            format!("{on} recovery us 400.00 300.00 0.75"),
+            format!("{on} recovery k instructions 2000.00 1000.00 0.50"),
+            format!("{on} curve % of recovery 50.00 80.00 1.60"),
+            "growth, 10 groups, 1 of them on an HSM: route us 4.00 1.00 0.25".into(),
+            "bytes/group 500.00 500.00 1.00".into(),
+        ] {
+            assert!(told.contains(&line), "{line}: {told}");
+        }
+        new.core[0].instructions = None;
+        let told = words(compare(&old, &new));
+        assert!(
+            !told.contains("k instructions") && told.contains("curve % of recovery 50.00 80.00 1.60"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! An object store in memory, served as S3 does, as far as agents use it: what `memory://` is for several agents, each
 //! in a process of its own.
 //!
-//! It checks no signature, and forgets everything when it ends. A PUT takes as long as it is told to, besides.
+//! It checks no signature, and forgets everything when it ends. Requests take as long as they are told to, besides.
 
 use crate::Error;
 use axum::Router;
@@ -12,34 +12,67 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io;
 use std::net::SocketAddr;
 use std::ops::{Bound, Range};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use url::form_urlencoded;
 
 /// Its only bucket.
-pub(super) const BUCKET: &str = "bucket";
+pub(crate) const BUCKET: &str = "bucket";
 /// No object is longer: a segment has 3 MiB at most, and a part of a file of the tree 10.
 const MAX_BODY: usize = 64 << 20;
 /// Objects on a page of a listing, as in S3.
 const PAGE: usize = 1000;
 
-/// Serves an empty bucket at `at` until the program ends.
+/// What the bucket holds at first, and how slow it is.
+#[derive(Clone, Default, Debug, clap::Args)]
+pub struct Serving {
+    /// How many milliseconds each request takes, except for a listing.
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    pub request_ms: u64,
+    /// How many more a PUT takes.
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    pub put_ms: u64,
+    /// How many each page of a listing takes.
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    pub page_ms: u64,
+    /// A folder whose files it holds, below `realm/`.
+    #[arg(long, value_name = "DIR")]
+    pub holding: Option<PathBuf>,
+}
+
+impl Serving {
+    fn time(&self, method: &Method, lists: bool) -> Duration {
+        Duration::from_millis(match *method {
+            Method::GET if lists => self.page_ms,
+            Method::PUT => self.request_ms + self.put_ms,
+            _ => self.request_ms,
+        })
+    }
+}
+
+/// Serves a bucket at `at` until the program ends.
 ///
 /// # Errors
-/// The address cannot be used.
-pub async fn serve(at: SocketAddr, put: Duration) -> Result<(), Error> {
+/// The address cannot be used, or the folder not be read.
+pub async fn serve(at: SocketAddr, serving: Serving) -> Result<(), Error> {
+    let mut bucket = Bucket::default();
+    if let Some(folder) = &serving.holding {
+        bucket.fill(folder, "realm").map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
     let listener = TcpListener::bind(at).await?;
-    let router = Router::new().fallback(answer).with_state(Server { bucket: Arc::default(), put });
-    Ok(axum::serve(listener, router).await?)
+    let server = Server { bucket: Arc::new(Mutex::new(bucket)), serving: Arc::new(serving) };
+    Ok(axum::serve(listener, Router::new().fallback(answer).with_state(server)).await?)
 }
 
 #[derive(Clone)]
 struct Server {
     bucket: Arc<Mutex<Bucket>>,
-    put: Duration,
+    serving: Arc<Serving>,
 }
 
 #[derive(Default)]
@@ -78,8 +111,9 @@ async fn answer(State(server): State<Server>, request: Request) -> Response {
     let Ok(body) = to_bytes(body, MAX_BODY).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    if parts.method == Method::PUT && !server.put.is_zero() {
-        tokio::time::sleep(server.put).await;
+    let slow = server.serving.time(&parts.method, key.is_empty());
+    if !slow.is_zero() {
+        tokio::time::sleep(slow).await;
     }
     let mut bucket = server.bucket.lock().unwrap_or_else(PoisonError::into_inner);
     match parts.method {
@@ -105,6 +139,23 @@ fn key(uri: &Uri) -> Option<String> {
 }
 
 impl Bucket {
+    /// Takes in the files of a folder, under their names below `prefix`.
+    fn fill(&mut self, folder: &Path, prefix: &str) -> io::Result<()> {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let key = format!("{prefix}/{}", entry.file_name().to_string_lossy());
+            if entry.file_type()?.is_dir() {
+                self.fill(&entry.path(), &key)?;
+            } else {
+                let bytes = std::fs::read(entry.path())?.into();
+                self.version += 1;
+                let object = Object { bytes, version: self.version, at: SystemTime::now().into() };
+                self.objects.insert(key, object);
+            }
+        }
+        Ok(())
+    }
+
     fn get(&self, key: &str, headers: &HeaderMap) -> Response {
         let Some(object) = self.objects.get(key) else { return StatusCode::NOT_FOUND.into_response() };
         let told = [(header::ETAG, object.etag()), (header::LAST_MODIFIED, object.at.to_rfc2822())];
@@ -230,13 +281,13 @@ mod tests {
     use super::*;
     use futures::TryStreamExt as _;
     use object_store::aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut};
-    use object_store::path::Path;
+    use object_store::path::Path as Key;
     use object_store::{ObjectStore, ObjectStoreExt, PutMode, WriteMultipart};
 
-    async fn bucket() -> AmazonS3 {
+    async fn bucket(serving: Serving) -> AmazonS3 {
         strongroom_agent::tls::install_provider();
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        tokio::spawn(async move { serve(free, Duration::ZERO).await.unwrap() });
+        tokio::spawn(async move { serve(free, serving).await.unwrap() });
         while tokio::net::TcpStream::connect(free).await.is_err() {
             tokio::task::yield_now().await;
         }
@@ -249,8 +300,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_exists_is_not_created_again_and_only_the_version_that_was_read_is_replaced() {
-        let bucket = bucket().await;
-        let at = Path::from("a/b");
+        let bucket = bucket(Serving::default()).await;
+        let at = Key::from("a/b");
         let first = bucket.put_opts(&at, "one".into(), PutMode::Create.into()).await.unwrap();
         let again = bucket.put_opts(&at, "two".into(), PutMode::Create.into()).await;
         assert!(matches!(again, Err(object_store::Error::AlreadyExists { .. })), "{again:?}");
@@ -265,32 +316,53 @@ mod tests {
 
     #[tokio::test]
     async fn listings_are_whole_and_in_order_over_several_pages() {
-        let bucket = bucket().await;
+        let bucket = bucket(Serving::default()).await;
         let mut made = Vec::new();
         for number in 0..PAGE + 2 {
-            let at = Path::from(format!("log/{number:05}"));
+            let at = Key::from(format!("log/{number:05}"));
             bucket.put(&at, "x".into()).await.unwrap();
             made.push(at);
         }
-        bucket.put(&Path::from("log/more/1"), "x".into()).await.unwrap();
-        bucket.put(&Path::from("other/1"), "x".into()).await.unwrap();
-        let log = Path::from("log");
+        bucket.put(&Key::from("log/more/1"), "x".into()).await.unwrap();
+        bucket.put(&Key::from("other/1"), "x".into()).await.unwrap();
+        let log = Key::from("log");
         let from = bucket.list_with_offset(Some(&log), &made[1]).map_ok(|meta| meta.location);
-        let found: Vec<Path> = from.try_collect().await.unwrap();
+        let found: Vec<Key> = from.try_collect().await.unwrap();
         assert_eq!(found[..PAGE], made[2..]);
-        assert_eq!(found[PAGE..], [Path::from("log/more/1")]);
+        assert_eq!(found[PAGE..], [Key::from("log/more/1")]);
         let level = bucket.list_with_delimiter(Some(&log)).await.unwrap();
-        assert_eq!((level.objects.len(), level.common_prefixes), (PAGE + 2, vec![Path::from("log/more")]));
+        assert_eq!((level.objects.len(), level.common_prefixes), (PAGE + 2, vec![Key::from("log/more")]));
     }
 
     #[tokio::test]
     async fn an_upload_in_parts_is_there_when_it_is_complete() {
-        let bucket = bucket().await;
-        let at = Path::from("tree/file");
+        let bucket = bucket(Serving::default()).await;
+        let at = Key::from("tree/file");
         let mut upload = WriteMultipart::new_with_chunk_size(bucket.put_multipart(&at).await.unwrap(), 4);
         upload.write(b"0123456789");
         upload.finish().await.unwrap();
         assert_eq!(bucket.get(&at).await.unwrap().bytes().await.unwrap(), "0123456789");
+    }
+
+    #[tokio::test]
+    async fn what_a_folder_holds_is_there_and_each_request_takes_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("log/1")).unwrap();
+        std::fs::write(folder.path().join("log/1/2"), "segment").unwrap();
+        std::fs::write(folder.path().join("founding"), "group").unwrap();
+        let holding = Some(folder.path().to_owned());
+        let serving = Serving { request_ms: 20, put_ms: 30, page_ms: 40, holding };
+        let times =
+            [(Method::GET, false), (Method::GET, true), (Method::PUT, false), (Method::DELETE, false)];
+        let ms = times.map(|(method, lists)| serving.time(&method, lists).as_millis());
+        assert_eq!(ms, [20, 40, 50, 20]);
+        let bucket = bucket(serving).await;
+        let begun = std::time::Instant::now();
+        let at = Key::from("realm/log/1/2");
+        assert_eq!(bucket.get(&at).await.unwrap().bytes().await.unwrap(), "segment");
+        assert!(begun.elapsed() >= Duration::from_millis(20));
+        let all: Vec<Key> = bucket.list(None).map_ok(|meta| meta.location).try_collect().await.unwrap();
+        assert_eq!(all, [Key::from("realm/founding"), at]);
     }
 
     #[test]

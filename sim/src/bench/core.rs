@@ -5,14 +5,14 @@
 //! there.
 
 use super::core_user::User;
-use super::numbers::percentile;
+use super::curve::Curve;
+use super::instructions::{Count, Instructions};
 use super::progress::Progress;
 use super::report::Core;
 use super::tables;
+use super::took::Took;
 use crate::Error;
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 use strongroom_hsm::Config;
 use strongroom_proto::client::{
     Recover1Response, Recover2Response, Recover3Response, SecretsRequest, SecretsResponse,
@@ -35,13 +35,15 @@ const USERS: usize = 128;
 const APART: usize = 7;
 const MEMBERS: usize = 3;
 
-/// Measures, and prints each line when it is known.
+/// Measures, and prints each line when it is known. Returns also why instructions were not counted, if they were not.
 ///
 /// # Errors
 /// A core answers otherwise than it must.
-pub(super) fn measure(progress: &Progress) -> Result<Vec<Core>, Error> {
+pub(super) fn measure(progress: &Progress) -> Result<(Vec<Core>, Option<String>), Error> {
     progress.say("core: starting");
+    let mut counter = Instructions::begin();
     let mut rig = Rig::new()?;
+    let mut curve = Curve::new(1)?;
     let mut users: Vec<User> = (0..USERS).map(|number| rig.user(spread(number))).collect();
     rig.register(&mut users)?;
     let mut measured = Vec::new();
@@ -57,15 +59,27 @@ pub(super) fn measure(progress: &Progress) -> Result<Vec<Core>, Error> {
         deep = levels;
         for (batch, rounds) in BATCHES {
             progress.say(format!("core: {records} records, {batch} at a time"));
-            let mut took = Took::default();
+            let mut count = counter.as_mut().ok().map(|counter| || counter.so_far());
+            let mut took = Took::counting(count.as_mut().map(|count| -> Count<'_> { count }));
             for _ in 0..rounds {
                 rig.recover(&mut users[..batch], &mut took)?;
+                took.time("curve of handshake", batch, || (0..batch).for_each(|_| curve.handshake()));
+                took.time("curve of recover2", batch, || (0..batch).for_each(|_| curve.recover2()));
             }
             measured.push(took.summary(records, batch));
             progress.tell(&tables::core(&measured).last());
         }
     }
-    Ok(measured)
+    let uncounted = counter.err().or_else(|| {
+        let counted = measured.iter().all(|core| core.instructions.is_some());
+        (!counted).then(|| "other programs had the processor's counters meanwhile".into())
+    });
+    let told = match &uncounted {
+        Some(why) => format!("instructions: not measured: {why}\n"),
+        None => format!("\ncore, in thousands of instructions\n{}", tables::core_instructions(&measured)),
+    };
+    progress.tell(&told);
+    Ok((measured, uncounted))
 }
 
 /// The record of a user: the first bits count the users, and the others are anything.
@@ -79,41 +93,6 @@ fn spread(number: usize) -> RecordId {
 fn flipped(RecordId(mut id): RecordId, level: usize) -> RecordId {
     id[level / 8] ^= 0x80 >> (level % 8);
     RecordId(id)
-}
-
-/// How long each step took for one request of its batch, in microseconds, of each round.
-#[derive(Default)]
-struct Took(BTreeMap<&'static str, Vec<f64>>);
-
-impl Took {
-    fn time<T>(&mut self, step: &'static str, of: usize, work: impl FnOnce() -> T) -> T {
-        let begun = Instant::now();
-        let done = work();
-        self.0.entry(step).or_default().push(begun.elapsed().as_secs_f64() * 1e6 / of as f64);
-        done
-    }
-
-    fn summary(mut self, records: u64, batch: usize) -> Core {
-        let mut middle = |step| self.0.get_mut(step).and_then(|took| percentile(took, 50.0)).unwrap_or(0.0);
-        let [handshake_us, recover1_us, recover2_us, recover3_us, capture_us, commit_us] =
-            ["handshake", "recover1", "recover2", "recover3", "capture", "commit"].map(&mut middle);
-        let confirm_us = ["nonce", "fresh", "confirm"].map(&mut middle).iter().sum::<f64>();
-        // Two entries for a recovery: those of Recover2 and Recover3.
-        let entries_us = 2.0 * (capture_us + commit_us);
-        let recovery_us = handshake_us + recover1_us + confirm_us + recover2_us + recover3_us + entries_us;
-        Core {
-            records,
-            batch,
-            handshake_us,
-            recover1_us,
-            recover2_us,
-            recover3_us,
-            confirm_us,
-            capture_us,
-            commit_us,
-            recovery_us,
-        }
-    }
 }
 
 /// A group of three cores, of which the first leads, and a host that does as it must.
@@ -156,7 +135,7 @@ impl Rig {
         &mut self,
         request: &Request,
         of: usize,
-        took: &mut Took,
+        took: &mut Took<'_>,
         step: &'static str,
     ) -> Result<Reply, Error> {
         let request = minicbor::to_vec(request)?;
@@ -164,7 +143,7 @@ impl Rig {
         Ok(minicbor::decode::<Reply>(&reply)?.of_one_group())
     }
 
-    fn open(&mut self, users: &mut [User], took: &mut Took) -> Result<(), Error> {
+    fn open(&mut self, users: &mut [User], took: &mut Took<'_>) -> Result<(), Error> {
         let count = users.len();
         let started: Vec<_> = users.iter_mut().map(User::start).collect::<Result<_, _>>()?;
         let mut requests = Vec::new();
@@ -187,7 +166,7 @@ impl Rig {
     fn entry(
         &mut self,
         requests: &[BatchRequest],
-        took: &mut Took,
+        took: &mut Took<'_>,
         step: &'static str,
     ) -> Result<Vec<NoiseReply>, Error> {
         let (group, of) = (self.group, requests.len().max(1));
@@ -202,7 +181,7 @@ impl Rig {
         }
     }
 
-    fn confirm(&mut self, of: usize, took: &mut Took) -> Result<Vec<NoiseReply>, Error> {
+    fn confirm(&mut self, of: usize, took: &mut Took<'_>) -> Result<Vec<NoiseReply>, Error> {
         let group = self.group;
         let nonce = match self.timed(&Request::DrawReadNonce(group), of, took, "nonce")? {
             Reply::ReadNonce(nonce) => nonce,
@@ -225,7 +204,7 @@ impl Rig {
         }
     }
 
-    fn commit(&mut self, made: &Made, of: usize, took: &mut Took) -> Result<Vec<NoiseReply>, Error> {
+    fn commit(&mut self, made: &Made, of: usize, took: &mut Took<'_>) -> Result<Vec<NoiseReply>, Error> {
         self.tree.update(made.leaves.iter().map(|leaf| (leaf.record, Arc::from(leaf.sealed.as_slice()))))?;
         let group = self.group;
         let capture = |entry: &Entry| Request::capture(group, vec![entry.clone()]);
@@ -258,7 +237,7 @@ impl Rig {
     }
 
     /// Recovers as one batch.
-    fn recover(&mut self, users: &mut [User], took: &mut Took) -> Result<(), Error> {
+    fn recover(&mut self, users: &mut [User], took: &mut Took<'_>) -> Result<(), Error> {
         self.open(users, took)?;
         let send = |users: &mut [User], request: &dyn Fn(&User) -> SecretsRequest| {
             users.iter_mut().map(|user| user.send(&request(user))).collect::<Result<Vec<_>, _>>()
@@ -322,21 +301,23 @@ mod tests {
     }
 
     #[test]
-    fn a_recovery_is_timed_step_by_step() {
+    fn every_step_of_a_recovery_is_measured_and_so_is_its_curve_arithmetic() {
         let mut rig = Rig::new().unwrap();
+        let mut curve = Curve::new(7).unwrap();
         let mut users: Vec<User> = (0..3).map(|number| rig.user(spread(number))).collect();
         rig.register(&mut users).unwrap();
         let mut took = Took::default();
-        rig.recover(&mut users, &mut took).unwrap();
-        rig.recover(&mut users[..1], &mut took).unwrap();
-        let core = took.summary(1_000, 3);
-        let steps = core.handshake_us + core.recover1_us + core.recover2_us + core.recover3_us;
-        assert!(
-            [core.handshake_us, core.recover1_us, core.recover2_us, core.recover3_us]
-                .iter()
-                .all(|us| *us > 0.0)
-        );
-        let whole = steps + core.confirm_us + 2.0 * (core.capture_us + core.commit_us);
-        assert!((core.recovery_us - whole).abs() < 1e-6, "{core:?}");
+        for _ in 0..5 {
+            rig.recover(&mut users, &mut took).unwrap();
+            took.time("curve of handshake", 3, || (0..3).for_each(|_| curve.handshake()));
+            took.time("curve of recover2", 3, || (0..3).for_each(|_| curve.recover2()));
+        }
+        let us = took.summary(1_000, 3).us;
+        let steps = us.handshake + us.recover1 + us.recover2 + us.recover3 + us.confirm;
+        assert!((us.recovery - steps - 2.0 * (us.capture + us.commit)).abs() < 1e-6, "{us:?}");
+        let each = [us.handshake, us.recover1, us.recover2, us.recover3, us.capture, us.commit];
+        assert!(each.iter().all(|us| *us > 0.0), "{us:?}");
+        // How large they are is for a machine that does nothing else.
+        assert!(us.shares().iter().all(|share| share.is_some_and(|share| share > 0.0)), "{us:?}");
     }
 }

@@ -8,7 +8,10 @@ mod bucket;
 mod calls;
 mod core;
 mod core_user;
+mod curve;
 mod failover;
+mod growth;
+mod instructions;
 mod machine;
 mod numbers;
 mod options;
@@ -20,8 +23,10 @@ pub mod report;
 mod service;
 mod table;
 mod tables;
+mod took;
 
-pub use bucket::serve;
+pub(crate) use bucket::BUCKET;
+pub use bucket::{Serving, serve};
 pub use machine::Machine;
 pub use options::{Options, Part};
 pub use place::Place;
@@ -65,11 +70,17 @@ pub async fn run(options: &Options) -> Result<(), Error> {
         service: Vec::new(),
         failover: Vec::new(),
         core: Vec::new(),
+        uncounted: None,
+        growth: Vec::new(),
         tree: None,
         replay: None,
     };
+    // First, while this process has little memory: it measures how much is added.
+    if options.wants(Part::Growth) {
+        report.growth = growth::measure(&progress)?;
+    }
     if options.wants(Part::Core) {
-        report.core = core::measure(&progress)?;
+        (report.core, report.uncounted) = core::measure(&progress)?;
     }
     if options.wants(Part::Service) {
         for place in &places {

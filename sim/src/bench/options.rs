@@ -14,6 +14,8 @@ pub enum Part {
     Failover,
     /// What the HSM core takes by itself.
     Core,
+    /// What it costs to find the leader of a group, among more and more groups.
+    Growth,
     /// What the stored tree costs.
     Tree,
     /// How long a leader takes that has lost everything but the log.
@@ -123,6 +125,9 @@ impl Options {
         }
         if self.wants(Part::Core) {
             takes += Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 20 });
+        }
+        if self.wants(Part::Growth) {
+            takes += Duration::from_secs(if cfg!(debug_assertions) { 30 } else { 3 });
         }
         if self.wants(Part::Tree) {
             takes += Duration::from_micros(200 * self.records);

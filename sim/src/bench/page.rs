@@ -1,7 +1,7 @@
 //! What was measured, as one page that needs nothing besides itself.
 
 use super::plot::Plot;
-use super::report::{Core, Failover, Load, Report, Service, Way};
+use super::report::{Core, Failover, Growth, Load, Report, Service, Way};
 use super::table::{Table, escaped, number};
 use super::tables;
 use crate::Error;
@@ -35,7 +35,10 @@ pub(super) fn page(report: &Report, against: Option<(&Table, Option<String>)>) -
         page.failover(failover)?;
     }
     if !report.core.is_empty() {
-        page.core(&report.core)?;
+        page.core(report)?;
+    }
+    if !report.growth.is_empty() {
+        page.growth(&report.growth)?;
     }
     let storage = tables::storage(report);
     if !storage.is_empty() {
@@ -142,27 +145,60 @@ impl Page {
         })
     }
 
-    fn core(&mut self, all: &[Core]) -> Result<(), Error> {
+    fn core(&mut self, report: &Report) -> Result<(), Error> {
+        let all = &report.core;
         self.heading("core");
         self.paragraph(
             "",
             "Without any agent, link or NVRAM. For one request of a batch, the middle of several rounds.",
         );
         self.table("", &tables::core(all));
-        let mut lines: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
-        for core in all {
-            let (name, point) =
-                (format!("batches of {}", core.batch), (core.records as f64, core.recovery_us));
-            match lines.iter_mut().find(|(other, _)| *other == name) {
-                Some((_, points)) => points.push(point),
-                None => lines.push((name, vec![point])),
-            }
+        if let Some(why) = &report.uncounted {
+            self.paragraph("note", &format!("Instructions: not measured: {why}"));
         }
+        self.table("in thousands of instructions", &tables::core_instructions(all));
+        let over_records = |title: &str, y, of: &dyn Fn(&Core) -> Option<f64>| {
+            let mut lines: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
+            for core in all {
+                let Some(value) = of(core) else { continue };
+                let (name, point) = (format!("batches of {}", core.batch), (core.records as f64, value));
+                match lines.iter_mut().find(|(other, _)| *other == name) {
+                    Some((_, points)) => points.push(point),
+                    None => lines.push((name, vec![point])),
+                }
+            }
+            Plot { title: title.into(), x: "records", y, lines }
+        };
+        self.plot(&over_records("What the leader's core takes for a recovery", "us", &|core| {
+            Some(core.us.recovery)
+        }))?;
+        self.plot(&over_records("The part of that which is curve arithmetic", "%", &|core| {
+            core.instructions.as_ref().unwrap_or(&core.us).shares()[2].map(|share| 100.0 * share)
+        }))?;
+        self.plot(&over_records("What the leader's core executes for a recovery", "instructions", &|core| {
+            Some(core.instructions.as_ref()?.recovery)
+        }))
+    }
+
+    fn growth(&mut self, all: &[Growth]) -> Result<(), Error> {
+        self.heading("growth");
+        self.paragraph(
+            "",
+            "What it costs to find the leader of a group, simulated: no such realm was started.",
+        );
+        self.table("", &tables::growth(all));
+        let line = |name: &str, is_of: &dyn Fn(&Growth) -> bool| {
+            let of = all.iter().filter(|growth| is_of(growth));
+            (name.to_owned(), of.map(|growth| (growth.groups as f64, growth.route_us)).collect())
+        };
         self.plot(&Plot {
-            title: "What the leader's core takes for a recovery".into(),
-            x: "records",
+            title: "To find the leader of a record's group".into(),
+            x: "groups",
             y: "us",
-            lines,
+            lines: vec![
+                line("each HSM in one group", &|growth| growth.groups_of_an_hsm == 1),
+                line("each HSM in as many as it can be", &|growth| growth.groups_of_an_hsm > 1),
+            ],
         })
     }
 }

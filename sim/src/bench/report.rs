@@ -1,12 +1,13 @@
 //! What was measured, as the file that `--json` writes and `--against` reads.
 
 use super::machine::Machine;
+use super::numbers::per;
 use crate::{replay_bench, tree_bench};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The format of the file: one that reads differently has another number.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// What a million calls cost, in dollars.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -42,6 +43,12 @@ pub struct Report {
     /// What the HSM core takes, without any agent, link or NVRAM.
     #[serde(default)]
     pub core: Vec<Core>,
+    /// Why the core's instructions were not counted, if they were not.
+    #[serde(default)]
+    pub uncounted: Option<String>,
+    /// What it costs to find a group's leader, in a realm of more and more groups.
+    #[serde(default)]
+    pub growth: Vec<Growth>,
     /// What the stored tree costs.
     #[serde(default)]
     pub tree: Option<tree_bench::Cost>,
@@ -152,7 +159,7 @@ pub struct Way {
     pub failed: usize,
 }
 
-/// What the HSM core takes for one request of a batch, in microseconds: the middle of several rounds.
+/// What the HSM core takes for one request of a batch: the middle of several rounds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Core {
@@ -160,20 +167,69 @@ pub struct Core {
     pub records: u64,
     /// How many requests a batch has.
     pub batch: usize,
+    /// In microseconds.
+    pub us: Phases,
+    /// In instructions in user mode, if they were counted.
+    pub instructions: Option<Phases>,
+}
+
+/// What each step of a recovery takes.
+#[derive(Clone, Default, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Phases {
     /// To open a session.
-    pub handshake_us: f64,
+    pub handshake: f64,
     /// To run a Recover1.
-    pub recover1_us: f64,
+    pub recover1: f64,
     /// To draw a nonce, to state to it, and to count statements, for a Recover1.
-    pub confirm_us: f64,
+    pub confirm: f64,
     /// To run a Recover2.
-    pub recover2_us: f64,
+    pub recover2: f64,
     /// To run a Recover3.
-    pub recover3_us: f64,
+    pub recover3: f64,
     /// To capture the entry of a batch.
-    pub capture_us: f64,
+    pub capture: f64,
     /// To commit it.
-    pub commit_us: f64,
+    pub commit: f64,
     /// For a whole recovery at the leader: all of these, with two entries.
-    pub recovery_us: f64,
+    pub recovery: f64,
+    /// The curve arithmetic of a handshake, alone.
+    pub curve_handshake: f64,
+    /// The curve arithmetic of a Recover2, alone. No other step has any.
+    pub curve_recover2: f64,
+}
+
+impl Phases {
+    /// Of a handshake, of a Recover2, and of a whole recovery, the part that is curve arithmetic.
+    #[must_use]
+    pub fn shares(&self) -> [Option<f64>; 3] {
+        let curve = self.curve_handshake + self.curve_recover2;
+        [
+            per(self.curve_handshake, self.handshake),
+            per(self.curve_recover2, self.recover2),
+            per(curve, self.recovery),
+        ]
+    }
+}
+
+/// What it costs an agent to find the leader of a record's group, if that is not one of its own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Growth {
+    /// How many groups the realm has, of three members each.
+    pub groups: usize,
+    /// How many of them each HSM is in.
+    pub groups_of_an_hsm: usize,
+    /// How many agents that makes.
+    pub agents: usize,
+    /// How many statements about who leads a group they make in all; each request looks at every one.
+    pub claims: usize,
+    /// To find the leader and its address, in microseconds: the middle of several rounds.
+    pub route_us: f64,
+    /// The same in instructions in user mode, if they were counted.
+    pub route_instructions: Option<f64>,
+    /// To note once what all agents say, which they do each second, in microseconds.
+    pub hear_us: f64,
+    /// How much memory what is known about a group and its members takes, if the system tells.
+    pub bytes_per_group: Option<f64>,
 }

@@ -1,6 +1,6 @@
 //! What was measured, as tables.
 
-use super::report::{Core, Failover, Load, Report, Service};
+use super::report::{Core, Failover, Growth, Load, Phases, Report, Service};
 use super::table::{Table, number};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,31 +42,47 @@ pub(super) fn failover(failover: &Failover) -> Table {
     table
 }
 
-/// What the HSM core takes.
+/// How long the HSM core takes, in microseconds.
 pub(super) fn core(all: &[Core]) -> Table {
-    let heads = [
-        "records",
-        "batch",
-        "handshake us",
-        "Recover1 us",
-        "Recover2 us",
-        "Recover3 us",
-        "confirm us",
-        "capture us",
-    ];
-    let mut table = Table::new(heads.into_iter().chain(["commit us", "recovery us"]));
-    for core in all {
-        let us = [
-            core.handshake_us,
-            core.recover1_us,
-            core.recover2_us,
-            core.recover3_us,
-            core.confirm_us,
-            core.capture_us,
-        ];
-        let us = us.into_iter().chain([core.commit_us, core.recovery_us]);
+    phases(all.iter().map(|core| (core, &core.us)), "us", 1.0)
+}
+
+/// How many thousands of instructions it takes, where they were counted.
+pub(super) fn core_instructions(all: &[Core]) -> Table {
+    let counted = all.iter().filter_map(|core| Some((core, core.instructions.as_ref()?)));
+    phases(counted, "k", 1e-3)
+}
+
+fn phases<'a>(all: impl Iterator<Item = (&'a Core, &'a Phases)>, unit: &str, scale: f64) -> Table {
+    let steps = ["handshake", "Recover1", "Recover2", "Recover3", "confirm", "capture", "commit", "recovery"];
+    let heads = ["records", "batch"].map(str::to_owned).into_iter();
+    let heads = heads.chain(steps.map(|step| format!("{step} {unit}")));
+    let shares = ["of handshake", "of Recover2", "of recovery"].map(|of| format!("curve % {of}"));
+    let mut table = Table::new(heads.chain(shares));
+    for (core, of) in all {
+        let steps = [of.handshake, of.recover1, of.recover2, of.recover3, of.confirm, of.capture, of.commit];
+        let steps = steps.into_iter().chain([of.recovery]).map(|step| number(Some(step * scale), 1));
+        let shares = of.shares().map(|share| number(share.map(|share| 100.0 * share), 1));
         let row = [core.records.to_string(), core.batch.to_string()].into_iter();
-        table.row(row.chain(us.map(|us| number(Some(us), 1))).collect());
+        table.row(row.chain(steps).chain(shares).collect());
+    }
+    table
+}
+
+/// What it costs to find a group's leader.
+pub(super) fn growth(all: &[Growth]) -> Table {
+    let heads = ["groups", "groups of an HSM", "agents", "claims", "route us", "route instructions"];
+    let mut table = Table::new(heads.into_iter().chain(["hear us", "bytes/group"]));
+    for growth in all {
+        let Growth { groups, groups_of_an_hsm, agents, claims, .. } = growth;
+        let counts = [groups, groups_of_an_hsm, agents, claims].map(usize::to_string).into_iter();
+        let costs = [
+            number(Some(growth.route_us), 2),
+            number(growth.route_instructions, 0),
+            number(Some(growth.hear_us), 1),
+            number(growth.bytes_per_group, 0),
+        ];
+        table.row(counts.chain(costs).collect());
     }
     table
 }
