@@ -135,6 +135,9 @@ enum Command {
         /// An empty folder for the tree, which stays there. Without it, nothing is left.
         #[arg(long, value_name = "DIR")]
         folder: Option<PathBuf>,
+        /// How long to go on with few changes before the disk is measured. Housekeeping takes some minutes.
+        #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+        settle: u64,
     },
     /// Run an honest cluster while everything around its HSMs goes wrong, then heal a majority and demand progress.
     ///
@@ -271,7 +274,9 @@ async fn execute(arguments: Arguments) -> ExitCode {
     let done = match arguments.command {
         Command::Demo { keep, firmware } => until_told(run_demo(keep, firmware)).await,
         Command::Serve { keep, listen, user } => serve(&keep, listen, &user).await,
-        Command::Tree { records, folder } => until_told(bench_tree(records, folder)).await,
+        Command::Tree { records, folder, settle } => {
+            until_told(bench_tree(records, folder, Duration::from_secs(settle))).await
+        }
         Command::Bench(options) => until_told(bench::run(&options)).await,
         Command::Bucket { listen, serving } => bench::serve(listen, serving).await,
         Command::Replay { segments } => until_told(replay(segments)).await,
@@ -455,12 +460,12 @@ async fn bench_slow_store(options: slow_bench::Options, folder: Option<PathBuf>)
     slow_bench::run(&folder, &options).await
 }
 
-async fn bench_tree(records: u64, folder: Option<PathBuf>) -> Result<(), Error> {
+async fn bench_tree(records: u64, folder: Option<PathBuf>, settle: Duration) -> Result<(), Error> {
     let Some(folder) = folder else {
         let folder = tempfile::Builder::new().prefix("strongroom-tree-").tempdir()?;
-        return tree_bench::run(records, folder.path()).await.map(drop);
+        return tree_bench::run(records, folder.path(), settle).await.map(drop);
     };
-    tree_bench::run(records, &folder).await.map(drop)
+    tree_bench::run(records, &folder, settle).await.map(drop)
 }
 
 /// The signals that end long runs. As the first process of a container, it gets only those that it asks for.

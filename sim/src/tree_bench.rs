@@ -1,22 +1,22 @@
 //! What a stored tree costs: builds one as a leading agent does, then reads random paths from it as requests do.
 
+mod counted;
+mod process;
+
+use self::counted::Counted;
+use self::process::{cores, disk_bytes, memory, processor, system, told_memory};
 use crate::Error;
-use async_trait::async_trait;
-use futures::stream::BoxStream;
+use futures::{TryStreamExt, pin_mut};
 use indicatif::{ProgressBar, ProgressStyle};
+use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as Stored,
-};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use strongroom_agent::tree::{Timeouts, TreeMetrics, TreeSettings, TreeStore};
 use strongroom_proto::entry::{Entry, Partition};
@@ -34,12 +34,19 @@ const CHANGED: u64 = 4096;
 const TOGETHER: u64 = 64;
 /// How many records are requested in all, of a tree that has as many.
 const ASKED: u64 = 20_000;
+/// How many are requested of a leader that has just opened it.
+const ASKED_COLD: u64 = 2_048;
+/// Over how many changed records processor time is taken: more than housekeeping waits for.
+const SPAN: u64 = 150_000;
+/// How often a few records change while housekeeping is waited for, and how many.
+const PAUSE: Duration = Duration::from_secs(10);
+const FEW: u64 = 64;
 const GROUP: GroupId = GroupId([7; 16]);
 /// Longer than anything takes.
 const LONG: Duration = Duration::from_secs(86_400);
 
 /// What a stored tree cost.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cost {
     /// How many records it has.
@@ -58,29 +65,76 @@ pub struct Cost {
     pub leaves_per_record: f64,
     /// Bytes on disk for each byte of a leaf, when the last snapshot was written.
     pub disk_per_leaf_byte: f64,
+    /// Memory of the process at most, in MiB, while one leader had the tree open.
+    #[serde(default)]
+    pub memory_mib: Option<u64>,
+    /// Processor time for each of the first 150,000 changed records, in microseconds, with everything that this causes.
+    #[serde(default)]
+    pub first_change_us: Option<f64>,
+    /// The same for the last 150,000.
+    #[serde(default)]
+    pub last_change_us: Option<f64>,
+    /// Bytes on disk for each byte of a page or leaf that is not outdated, in the end.
+    #[serde(default)]
+    pub disk_per_live_byte: Option<f64>,
+    /// The same without the files that are only kept for who reads them already.
+    #[serde(default)]
+    pub in_use_per_live_byte: Option<f64>,
+    /// How long a new leader took to open the tree and read its first 64 records, in milliseconds.
+    #[serde(default)]
+    pub takeover_ms: Option<f64>,
+    /// Reads of the store for each record that it then read at random.
+    #[serde(default)]
+    pub gets_per_cold_record: Option<f64>,
 }
 
-/// Builds a tree of this many records in a folder, reads from it, and prints the cost.
+/// Builds a tree of this many records in a folder, reads from it, and prints the cost. For as long as `settle`, it changes
+/// a few records now and then, and lets housekeeping catch up.
 ///
 /// # Errors
 /// An error of the folder or the tree.
-pub async fn run(records: u64, folder: &Path) -> Result<Cost, Error> {
+pub async fn run(records: u64, folder: &Path, settle: Duration) -> Result<Cost, Error> {
     std::fs::create_dir_all(folder)?;
     let objects = Arc::new(Counted::new(LocalFileSystem::new_with_prefix(folder)?));
     let metrics = TreeMetrics::default();
-    let shared: Arc<dyn ObjectStore> = Arc::<Counted>::clone(&objects);
-    // Measures however slow the machine is: what an agent would have given up is reported, and ends nothing.
-    let settings = TreeSettings { timeouts: Timeouts::all(LONG), ..TreeSettings::default() };
-    let store = TreeStore::new(shared, &ObjectPath::from("bench"), GROUP, settings, metrics.clone());
+    let store = tree(&objects, &metrics);
     if store.open().await?.is_some() {
         return Err("the folder holds a tree already; give an empty one".into());
     }
     println!("{}, {} cores; {records} records of {LEAF_BYTES} bytes", system(), cores());
-    println!("memory of this process before: {}", memory());
+    println!("memory of this process before: {}", told_memory());
 
+    let mut leader = Leader::new(&store);
     let begun = Instant::now();
-    build(&store, records).await?;
-    let took = begun.elapsed();
+    let change_us = leader.build(records).await?;
+    let mut cost = built(records, &metrics, begun.elapsed());
+    (cost.first_change_us, cost.last_change_us) = change_us.unzip();
+    if let Some((first, last)) = change_us {
+        println!("processor time for a changed record: {first:.0} us at first, {last:.0} us in the end");
+    }
+    cost.disk_per_leaf_byte = to_f64(disk_bytes(folder)?) / (to_f64(records) * LEAF_BYTES as f64).max(1.0);
+    println!("store calls: {objects}; memory: {}; on disk: {} MiB", told_memory(), disk_bytes(folder)? >> 20);
+
+    objects.forget();
+    read_warm(&store, &metrics, &mut cost).await?;
+    println!("store calls: {objects}; memory: {}", told_memory());
+    println!("decoded pages in the cache: {} MiB", store.cached_bytes() >> 20);
+    leader.settle(records, settle).await?;
+    cost.memory_mib = memory().map(|(_, most)| most);
+    measure_disk(&store, folder, &mut cost).await?;
+    drop(store);
+    take_over(&objects, &mut cost).await?;
+    Ok(cost)
+}
+
+/// Measures however slow the machine is: what an agent would have given up is reported, and ends nothing.
+fn tree(objects: &Arc<Counted>, metrics: &TreeMetrics) -> TreeStore {
+    let shared: Arc<dyn ObjectStore> = Arc::<Counted>::clone(objects);
+    let settings = TreeSettings { timeouts: Timeouts::all(LONG), ..TreeSettings::default() };
+    TreeStore::new(shared, &ObjectPath::from("bench"), GROUP, settings, metrics.clone())
+}
+
+fn built(records: u64, metrics: &TreeMetrics, took: Duration) -> Cost {
     let snapshots = metrics.snapshots.get().max(1);
     println!(
         "built in {:.1} s: {snapshots} snapshots, {:.0} ms and {} KiB each",
@@ -88,76 +142,152 @@ pub async fn run(records: u64, folder: &Path) -> Result<Cost, Error> {
         took.as_secs_f64() * 1000.0 / to_f64(snapshots),
         metrics.snapshot_bytes.get() / snapshots / 1024
     );
-    let disk = disk_bytes(folder)?;
-    println!("store calls: {objects}; memory: {}; on disk: {} MiB", memory(), disk >> 20);
+    Cost {
+        records,
+        snapshot_ms: took.as_secs_f64() * 1000.0 / to_f64(snapshots),
+        snapshot_kib: to_f64(metrics.snapshot_bytes.get()) / to_f64(snapshots) / 1024.0,
+        ..Cost::default()
+    }
+}
 
-    objects.forget();
-    let before = Reads::of(&metrics);
-    let mut loads = read(&store, records).await?;
+/// Random reads by the leader that has built it.
+async fn read_warm(store: &TreeStore, metrics: &TreeMetrics, cost: &mut Cost) -> Result<(), Error> {
+    let before = Reads::of(metrics);
+    let mut loads = read(store, cost.records, ASKED, 2).await?;
     // The loads are whole.
     let asked = loads.len() as u64 * TOGETHER;
     loads.sort_unstable();
-    let reads = Reads::of(&metrics).since(&before);
+    let reads = Reads::of(metrics).since(&before);
+    (cost.load_p50_ms, cost.load_p99_ms) = (millis(&loads, 50), millis(&loads, 99));
+    cost.pages_per_record = to_f64(reads.pages) / to_f64(asked);
+    cost.leaves_per_record = to_f64(reads.leaves) / to_f64(asked);
     println!(
         "{asked} records, {TOGETHER} at a time: {:.1} ms in the middle, {:.1} ms for 99 of 100",
-        millis(&loads, 50),
-        millis(&loads, 99)
+        cost.load_p50_ms, cost.load_p99_ms
     );
     println!(
         "cache of pages: {:.1} % found; read per record: {:.2} pages, {:.2} leaves",
         100.0 * to_f64(reads.hits) / to_f64(reads.hits + reads.misses).max(1.0),
-        to_f64(reads.pages) / to_f64(asked),
-        to_f64(reads.leaves) / to_f64(asked)
+        cost.pages_per_record,
+        cost.leaves_per_record
     );
-    println!("store calls: {objects}; memory: {}", memory());
-    println!("decoded pages in the cache: {} MiB", store.cached_bytes() >> 20);
-    store.close().await;
-    Ok(Cost {
-        records,
-        snapshot_ms: took.as_secs_f64() * 1000.0 / to_f64(snapshots),
-        snapshot_kib: to_f64(metrics.snapshot_bytes.get()) / to_f64(snapshots) / 1024.0,
-        load_p50_ms: millis(&loads, 50),
-        load_p99_ms: millis(&loads, 99),
-        pages_per_record: to_f64(reads.pages) / to_f64(asked),
-        leaves_per_record: to_f64(reads.leaves) / to_f64(asked),
-        disk_per_leaf_byte: to_f64(disk) / (to_f64(records) * LEAF_BYTES as f64).max(1.0),
-    })
+    Ok(())
 }
 
-/// Puts records 0 to `records` into the tree. It holds only as much of the tree as the records at hand need.
-async fn build(store: &TreeStore, records: u64) -> Result<(), Error> {
-    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} records, {eta} left")?;
-    let progress = ProgressBar::new(records).with_style(style);
-    let agent = Timeouts::default();
-    let mut rng = StdRng::seed_from_u64(1);
-    let mut root = Digest::EMPTY;
-    let mut next = 0;
-    while next < records {
-        let until = records.min(next.saturating_add(CHANGED));
-        let changed: Vec<RecordId> = (next..until).map(record).collect();
-        let mut tree = Tree::closed(Prefix::WHOLE, root);
-        for ids in changed.chunks(1024).filter(|_| root != Digest::EMPTY) {
+/// What is on disk, what of that the database still uses, and what of that is not outdated.
+async fn measure_disk(store: &TreeStore, folder: &Path, cost: &mut Cost) -> Result<(), Error> {
+    let (disk, in_use) = (disk_bytes(folder)?, store.file_bytes().await?);
+    let mut live = cost.records * LEAF_BYTES as u64;
+    let reader = store.reader().await?.ok_or("the tree is gone")?;
+    let pages = reader.pages();
+    pin_mut!(pages);
+    while let Some(page) = pages.try_next().await? {
+        live += page.encode().len() as u64;
+    }
+    let per_live = |bytes| to_f64(bytes) / to_f64(live.max(1));
+    (cost.disk_per_live_byte, cost.in_use_per_live_byte) = (Some(per_live(disk)), Some(per_live(in_use)));
+    println!(
+        "on disk: {} MiB, {:.2} bytes for each live one; files in use: {} MiB, {:.2} for each; live: {} MiB",
+        disk >> 20,
+        per_live(disk),
+        in_use >> 20,
+        per_live(in_use),
+        live >> 20
+    );
+    Ok(())
+}
+
+/// Opens it as the next leader does, who has nothing in memory.
+async fn take_over(objects: &Arc<Counted>, cost: &mut Cost) -> Result<(), Error> {
+    let store = tree(objects, &TreeMetrics::default());
+    let begun = Instant::now();
+    store.open().await?;
+    let opened = begun.elapsed().as_secs_f64() * 1000.0;
+    read(&store, cost.records, TOGETHER, 3).await?;
+    let served = begun.elapsed().as_secs_f64() * 1000.0;
+    objects.forget();
+    let asked = read(&store, cost.records, ASKED_COLD, 4).await?.len() as u64 * TOGETHER;
+    let gets = to_f64(objects.gets()) / to_f64(asked);
+    (cost.takeover_ms, cost.gets_per_cold_record) = (Some(served), Some(gets));
+    println!("a new leader: open after {opened:.0} ms, {TOGETHER} records read after {served:.0} ms");
+    println!("then {asked} records at random: {gets:.2} GETs each");
+    store.close().await;
+    Ok(())
+}
+
+/// Who changes the tree. It holds only as much of it as the records at hand need.
+struct Leader<'a> {
+    store: &'a TreeStore,
+    root: Digest,
+    index: u64,
+    rng: StdRng,
+}
+
+impl<'a> Leader<'a> {
+    fn new(store: &'a TreeStore) -> Self {
+        Self { store, root: Digest::EMPTY, index: 0, rng: StdRng::seed_from_u64(1) }
+    }
+
+    /// Puts records 0 to `records` into the tree. Returns the processor time for each of the first and of the last
+    /// [`SPAN`], in microseconds.
+    async fn build(&mut self, records: u64) -> Result<Option<(f64, f64)>, Error> {
+        let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} records, {eta} left")?;
+        let progress = ProgressBar::new(records).with_style(style);
+        let mut used = vec![(0, processor())];
+        let mut next = 0;
+        while next < records {
+            let until = records.min(next.saturating_add(CHANGED));
+            self.change((next..until).map(record).collect(), &progress).await?;
+            next = until;
+            used.push((next, processor()));
+            progress.set_position(next);
+        }
+        progress.finish_and_clear();
+        let span = SPAN.min(records);
+        let first_end = used.partition_point(|(at, _)| *at < span);
+        let last_begin = used.partition_point(|(at, _)| *at <= records - span).saturating_sub(1);
+        let per_record = |from: usize, to: usize| {
+            let ((first, before), (last, after)) = (used.get(from)?, used.get(to)?);
+            Some((*after)?.saturating_sub((*before)?).as_secs_f64() * 1e6 / to_f64((last - first).max(1)))
+        };
+        Ok(per_record(0, first_end).zip(per_record(last_begin, used.len() - 1)))
+    }
+
+    /// Changes few records now and then.
+    async fn settle(&mut self, records: u64, settle: Duration) -> Result<(), Error> {
+        let until = Instant::now() + settle;
+        while Instant::now() < until {
+            let changed: BTreeSet<u64> = (0..FEW).map(|_| self.rng.random_range(0..records.max(1))).collect();
+            self.change(changed.into_iter().map(record).collect(), &ProgressBar::hidden()).await?;
+            tokio::time::sleep(PAUSE.min(until.saturating_duration_since(Instant::now()))).await;
+        }
+        Ok(())
+    }
+
+    /// One snapshot.
+    async fn change(&mut self, changed: Vec<RecordId>, progress: &ProgressBar) -> Result<(), Error> {
+        let agent = Timeouts::default();
+        let mut tree = Tree::closed(Prefix::WHOLE, self.root);
+        for ids in changed.chunks(1024).filter(|_| self.root != Digest::EMPTY) {
             let begun = Instant::now();
-            let loaded = store.load(ids.iter().map(|id| (Prefix::WHOLE, *id)).collect()).await?;
-            tell_slow(&progress, "reading", begun.elapsed(), agent.load);
+            let loaded = self.store.load(ids.iter().map(|id| (Prefix::WHOLE, *id)).collect()).await?;
+            tell_slow(progress, "reading", begun.elapsed(), agent.load);
             loaded.pages.iter().for_each(|page| tree.open_page(page));
         }
         tree.update(changed.iter().map(|id| {
             let mut sealed = vec![0; LEAF_BYTES];
-            rng.fill_bytes(&mut sealed);
+            self.rng.fill_bytes(&mut sealed);
             (*id, sealed.into())
         }))?;
-        root = tree.root();
-        let advance = Advance { snapshot: snapshot(until, root), trees: vec![tree], changed };
+        self.root = tree.root();
+        self.index += changed.len() as u64;
+        let advance = Advance { snapshot: snapshot(self.index, self.root), trees: vec![tree], changed };
         let begun = Instant::now();
-        store.advance(advance).await?;
+        self.store.advance(advance).await?;
         // If it is slow, compaction may be behind, and the snapshot waited for it.
-        tell_slow(&progress, "a snapshot", begun.elapsed(), agent.advance);
-        next = until;
-        progress.set_position(next);
+        tell_slow(progress, "a snapshot", begun.elapsed(), agent.advance);
+        Ok(())
     }
-    progress.finish_and_clear();
-    Ok(())
 }
 
 fn tell_slow(progress: &ProgressBar, what: &str, took: Duration, limit: Duration) {
@@ -167,11 +297,11 @@ fn tell_slow(progress: &ProgressBar, what: &str, took: Duration, limit: Duration
     }
 }
 
-/// Reads random paths. Returns how long each load took.
-async fn read(store: &TreeStore, records: u64) -> Result<Vec<Duration>, Error> {
-    let mut rng = StdRng::seed_from_u64(2);
+/// Reads this many random paths. Returns how long each load took.
+async fn read(store: &TreeStore, records: u64, asked: u64, seed: u64) -> Result<Vec<Duration>, Error> {
+    let mut rng = StdRng::seed_from_u64(seed);
     let mut took = Vec::new();
-    for _ in 0..(ASKED.min(records) / TOGETHER).max(1) {
+    for _ in 0..(asked.min(records) / TOGETHER).max(1) {
         let ids = (0..TOGETHER).map(|_| (Prefix::WHOLE, record(rng.random_range(0..records))));
         let ids = ids.collect();
         let begun = Instant::now();
@@ -238,114 +368,4 @@ fn to_f64(count: u64) -> f64 {
 
 fn millis(sorted: &[Duration], percent: usize) -> f64 {
     sorted.get(sorted.len() * percent / 100).map_or(0.0, |took| took.as_secs_f64() * 1000.0)
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-fn system() -> String {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{} {} {}", std::env::consts::OS, release.trim(), std::env::consts::ARCH)
-}
-
-/// Memory of this process, now and at most, if the system tells.
-fn memory() -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let of = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        kib.map_or_else(|| "?".into(), |kib| format!("{} MiB", kib >> 10))
-    };
-    format!("{} now, {} at most", of("VmRSS:"), of("VmHWM:"))
-}
-
-fn disk_bytes(folder: &Path) -> std::io::Result<u64> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let found = entry.metadata()?;
-        bytes += if found.is_dir() { disk_bytes(&entry.path())? } else { found.len() };
-    }
-    Ok(bytes)
-}
-
-/// An object store that counts.
-#[derive(Debug)]
-struct Counted {
-    under: LocalFileSystem,
-    get: AtomicU64,
-    put: AtomicU64,
-    list: AtomicU64,
-    delete: AtomicU64,
-}
-
-impl Counted {
-    fn new(under: LocalFileSystem) -> Self {
-        let [get, put, list, delete] = [0; 4].map(AtomicU64::new);
-        Self { under, get, put, list, delete }
-    }
-
-    fn forget(&self) {
-        for calls in [&self.get, &self.put, &self.list, &self.delete] {
-            calls.store(0, Ordering::Relaxed);
-        }
-    }
-}
-
-fn count(calls: &AtomicU64) {
-    calls.fetch_add(1, Ordering::Relaxed);
-}
-
-impl fmt::Display for Counted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [get, put, list, delete] =
-            [&self.get, &self.put, &self.list, &self.delete].map(|calls| calls.load(Ordering::Relaxed));
-        write!(f, "{get} GET, {put} PUT, {list} LIST, {delete} DELETE")
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Counted {
-    async fn put_opts(&self, at: &ObjectPath, bytes: PutPayload, options: PutOptions) -> Stored<PutResult> {
-        count(&self.put);
-        self.under.put_opts(at, bytes, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        at: &ObjectPath,
-        options: PutMultipartOptions,
-    ) -> Stored<Box<dyn MultipartUpload>> {
-        count(&self.put);
-        self.under.put_multipart_opts(at, options).await
-    }
-
-    async fn get_opts(&self, at: &ObjectPath, options: GetOptions) -> Stored<GetResult> {
-        count(&self.get);
-        self.under.get_opts(at, options).await
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Stored<ObjectPath>>,
-    ) -> BoxStream<'static, Stored<ObjectPath>> {
-        count(&self.delete);
-        self.under.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'static, Stored<ObjectMeta>> {
-        count(&self.list);
-        self.under.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&ObjectPath>) -> Stored<ListResult> {
-        count(&self.list);
-        self.under.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &ObjectPath, to: &ObjectPath, options: CopyOptions) -> Stored<()> {
-        count(&self.put);
-        self.under.copy_opts(from, to, options).await
-    }
 }

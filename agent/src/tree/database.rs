@@ -161,6 +161,11 @@ impl Database {
         &self.db
     }
 
+    /// How many bytes the files have that it uses now. Those that were merged into others stay for a while beside them.
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.db.manifest().all_sst_views().map(|view| view.estimate_size()).sum()
+    }
+
     /// Learns what others have done to it since.
     pub(super) async fn refresh(&self) -> Result<(), TreeFailure> {
         self.db.refresh_manifest().await.map_err(failure)

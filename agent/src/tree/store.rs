@@ -218,6 +218,16 @@ impl TreeStore {
         self.inner.pages.bytes()
     }
 
+    /// How many bytes the files of the tree have, without those that were merged into others and wait to be deleted.
+    ///
+    /// # Errors
+    /// [`TreeFailure`].
+    pub async fn file_bytes(&self) -> Result<u64, TreeFailure> {
+        let database = self.database()?;
+        database.refresh().await?;
+        Ok(database.file_bytes())
+    }
+
     async fn close_database(&self) {
         let database = self.inner.database.lock().take();
         if let Some(database) = database {

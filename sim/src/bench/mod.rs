@@ -96,7 +96,7 @@ pub async fn run(options: &Options) -> Result<(), Error> {
     if options.wants(Part::Tree) {
         println!("\ntree");
         let folder = tempfile::Builder::new().prefix("strongroom-tree-").tempdir()?;
-        report.tree = Some(tree_bench::run(options.records, folder.path()).await?);
+        report.tree = Some(tree_bench::run(options.records, folder.path(), std::time::Duration::ZERO).await?);
     }
     if options.wants(Part::Replay) {
         println!("\nreplay");
