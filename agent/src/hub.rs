@@ -259,8 +259,7 @@ impl Hub {
 
     fn covering(&self, record: &RecordId) -> Option<Group> {
         let known = self.known.read();
-        let covers = |group: &&Group| group.status().prefixes.iter().any(|prefix| prefix.contains(record));
-        known.groups.values().find(covers).cloned()
+        known.groups.values().find(|group| group.covers(record)).cloned()
     }
 
     /// Gives a request to the leader, wherever that is. Waits up to [`Timing::hold`] for a leader, or not at all if no
@@ -275,9 +274,10 @@ impl Hub {
                 group.mark_unchanged();
             }
             let answer = match &group {
-                Some(group) if !self.is_alone(Some(group)) => {
-                    group.ask(request.clone(), handshake_only).await
-                }
+                Some(group) if !self.is_alone(Some(group)) => match group.leader_elsewhere() {
+                    Some(leader) => Answer::NotLeader(Some(leader)),
+                    None => group.ask(request.clone(), handshake_only).await,
+                },
                 Some(_) | None => Answer::NotCovered,
             };
             let told = match answer {
@@ -371,7 +371,7 @@ async fn news(group: &mut Option<Group>) {
 /// Completes when the replica follows another leader than this one.
 async fn superseded(group: &mut Option<Group>, leader: HsmId) {
     let Some(group) = group else { return std::future::pending().await };
-    while group.status().leader.is_none_or(|now| now == leader) {
+    while group.leader().is_none_or(|now| now == leader) {
         group.changed().await;
     }
 }

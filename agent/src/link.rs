@@ -5,6 +5,7 @@
 //! has to settle that. A late reply is discarded by its request id, so no request ever gets the reply to another.
 
 use async_trait::async_trait;
+use bytes::Buf;
 use futures::FutureExt;
 use serde::Deserialize;
 use std::io;
@@ -86,7 +87,12 @@ struct State {
 struct Connection {
     stream: Pin<Box<dyn Stream>>,
     decoder: Decoder,
+    /// What is read lands here. Not in a call's future, which would be as large, and made and moved for each call.
+    buffer: Box<[u8]>,
 }
+
+/// How many bytes are read at once.
+const READ_BYTES: usize = 16 * 1024;
 
 impl SocketLink {
     /// A link to the HSM at `address`. Connects on first use.
@@ -108,7 +114,8 @@ impl SocketLink {
             match timeout_at(deadline, open(&self.address)).await {
                 Ok(Ok(stream)) => {
                     tracing::info!(address = ?self.address, "connected to the HSM");
-                    return Ok(Connection { stream, decoder: Decoder::new(MAX_FRAME_BYTES) });
+                    let buffer = vec![0; READ_BYTES].into();
+                    return Ok(Connection { stream, decoder: Decoder::new(MAX_FRAME_BYTES), buffer });
                 }
                 // Logged once each time that it goes away.
                 Ok(Err(error)) if *pause == FIRST_PAUSE => {
@@ -130,10 +137,15 @@ impl SocketLink {
 impl SocketLink {
     /// Sends a whole frame, on a new connection if the last one has ended: an HSM that was restarted has not seen a
     /// frame that could not be sent whole.
-    async fn send(&self, state: &mut State, frame: &[u8], deadline: Instant) -> Result<Connection, Lost> {
+    async fn send(
+        &self,
+        state: &mut State,
+        (header, payload): (&[u8], &[u8]),
+        deadline: Instant,
+    ) -> Result<Connection, Lost> {
         // Taken out, so that a call that is dropped halfway takes its half-sent frame with it.
         if let Some(mut connection) = state.connection.take().and_then(Connection::if_alive) {
-            match timeout_at(deadline, connection.send(frame)).await {
+            match timeout_at(deadline, connection.send(header, payload)).await {
                 Ok(Ok(())) => return Ok(connection),
                 Ok(Err(error)) => tracing::debug!(%error, "the connection to the HSM has ended"),
                 Err(_) => return Err(Lost),
@@ -141,7 +153,7 @@ impl SocketLink {
         }
         let mut connection = self.connect(&mut state.pause, deadline).await?;
         state.silence = 0;
-        match timeout_at(deadline, connection.send(frame)).await {
+        match timeout_at(deadline, connection.send(header, payload)).await {
             Ok(Ok(())) => Ok(connection),
             Ok(Err(error)) => Err(broken(&error)),
             Err(_) => Err(Lost),
@@ -156,11 +168,11 @@ impl Link for SocketLink {
         let deadline = Instant::now() + self.call_timeout;
         let id = state.next_id;
         state.next_id = id.wrapping_add(1);
-        let frame = Frame::encode(id, &request, MAX_FRAME_BYTES).map_err(|error| {
+        let header = Frame::header(id, &request, MAX_FRAME_BYTES).map_err(|error| {
             tracing::error!(%error, "a request for the HSM was not sent");
             Lost
         })?;
-        let mut connection = self.send(&mut state, &frame, deadline).await?;
+        let mut connection = self.send(&mut state, (&header, &request), deadline).await?;
         match timeout_at(deadline, connection.reply_to(id)).await {
             Ok(Ok(reply)) => {
                 (state.pause, state.silence) = (FIRST_PAUSE, 0);
@@ -197,20 +209,20 @@ async fn open(address: &HsmAddress) -> io::Result<Pin<Box<dyn Stream>>> {
 }
 
 impl Connection {
-    async fn send(&mut self, frame: &[u8]) -> io::Result<()> {
-        self.stream.write_all(frame).await?;
+    /// Sends a frame of these two parts, in one write if they fit.
+    async fn send(&mut self, header: &[u8], payload: &[u8]) -> io::Result<()> {
+        self.stream.write_all_buf(&mut Buf::chain(header, payload)).await?;
         self.stream.flush().await
     }
 
     /// This connection, unless its other end is gone. Late replies that have arrived are discarded.
     fn if_alive(mut self) -> Option<Self> {
-        let mut buffer = [0; 16 * 1024];
         loop {
-            let read = match self.stream.read(&mut buffer).now_or_never() {
+            let read = match self.stream.read(&mut self.buffer).now_or_never() {
                 None => return Some(self),
                 Some(read) => read.ok().filter(|read| *read > 0)?,
             };
-            let mut input = buffer.get(..read)?;
+            let mut input = self.buffer.get(..read)?;
             while self.decoder.push(&mut input).ok()?.is_some() {
                 tracing::debug!("a late reply from the HSM was discarded");
             }
@@ -219,10 +231,9 @@ impl Connection {
 
     /// The reply to the request `id`; replies to earlier requests are discarded. May be dropped and called again.
     async fn reply_to(&mut self, id: u32) -> io::Result<Vec<u8>> {
-        let mut buffer = [0; 16 * 1024];
         loop {
-            let read = self.stream.read(&mut buffer).await?;
-            let mut input = buffer.get(..read).unwrap_or_default();
+            let read = self.stream.read(&mut self.buffer).await?;
+            let mut input = self.buffer.get(..read).unwrap_or_default();
             if input.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

@@ -81,6 +81,12 @@ impl Asked {
         &self.bytes
     }
 
+    /// The same, without a copy.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// What it is about.
     #[must_use]
     pub const fn about(&self) -> &About {

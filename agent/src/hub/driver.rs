@@ -17,10 +17,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::hsm::BatchRequest;
-use strongroom_proto::ids::{GroupId, HsmId, Index};
+use strongroom_proto::ids::{GroupId, HsmId, Index, RecordId};
 use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::segment::SegmentName;
-use strongroom_replica::{Action, Answer, Event, Millis, Replica, Settings, Status, Ticket};
+use strongroom_replica::{Action, Answer, Event, Millis, Replica, Role, Settings, Status, Ticket};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -32,6 +32,9 @@ pub(super) const CLIENT_QUEUE: usize = 1024;
 /// ahead. Each peer has its own places, so that one that never stops sending crowds out only itself.
 const PEER_SMALL: usize = 64;
 const PEER_SEGMENT_KIB: usize = 16 * 1024;
+/// How often a replica is told that clients wait for the leader that it follows: much more often than the time after which
+/// none do.
+const TELLS_AGAIN: Duration = Duration::from_millis(500);
 /// How many segments are deleted at once.
 const DELETIONS: usize = 8;
 
@@ -111,6 +114,8 @@ pub(crate) struct Group {
     peers: Inlet,
     status: watch::Receiver<Status>,
     members: usize,
+    /// When the replica last told a client who leads.
+    told: Arc<Mutex<Option<Instant>>>,
     tree_damage: TreeDamaged,
 }
 
@@ -159,7 +164,7 @@ impl Group {
             status: publish,
         };
         tokio::spawn(driver.run(actions, client_queue, peer_queue, ended));
-        Self { clients, peers: from_peers, status, members, tree_damage }
+        Self { clients, peers: from_peers, status, members, told: Arc::default(), tree_damage }
     }
 
     /// How many members it has.
@@ -184,6 +189,32 @@ impl Group {
         if !self.peers.put(from, message).await {
             tracing::debug!("a replica does not keep up; a peer's message was dropped");
         }
+    }
+
+    /// The leader that the replica follows, if that is what it would answer a client. Now and then the replica is asked
+    /// all the same: it has to know that clients wait for that leader, and asking it costs the agent more than the rest of
+    /// what is done for a request that goes elsewhere.
+    pub(crate) fn leader_elsewhere(&self) -> Option<HsmId> {
+        let leader = {
+            let status = self.status.borrow();
+            status.leader.filter(|_| status.role == Role::Witness)?
+        };
+        let mut told = self.told.lock();
+        if told.is_some_and(|told| told.elapsed() < TELLS_AGAIN) {
+            return Some(leader);
+        }
+        *told = Some(Instant::now());
+        None
+    }
+
+    /// Whether it covers this record.
+    pub(crate) fn covers(&self, record: &RecordId) -> bool {
+        self.status.borrow().prefixes.iter().any(|prefix| prefix.contains(record))
+    }
+
+    /// Who leads, as far as the replica knows.
+    pub(crate) fn leader(&self) -> Option<HsmId> {
+        self.status.borrow().leader
     }
 
     /// What the replica is doing now.
@@ -485,7 +516,11 @@ impl Group {
         let (clients, queue) = mpsc::channel(CLIENT_QUEUE);
         let (peers, _) = Inlet::new([]);
         let tree_damage = TreeDamaged::default();
-        (Self { clients, peers, status: status_of, members: 1, tree_damage }, publish, queue)
+        (
+            Self { clients, peers, status: status_of, members: 1, told: Arc::default(), tree_damage },
+            publish,
+            queue,
+        )
     }
 }
 
@@ -494,6 +529,7 @@ mod tests {
     use super::*;
     use futures::FutureExt;
     use strongroom_proto::ids::Term;
+    use tokio::time::advance;
 
     #[tokio::test]
     async fn a_segment_waits_for_its_turn_and_no_more_of_them_wait_here_than_there_is_room_for() {
@@ -516,6 +552,20 @@ mod tests {
         assert!(waits.await, "it goes in as soon as there is room");
         drop(messages);
         assert!(!inlet.put(other, mebibyte()).await, "nobody takes it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_follower_hears_of_clients_now_and_then_and_its_leader_is_known_without_it() {
+        let (old, new) = (HsmId([1; 16]), HsmId([2; 16]));
+        let (group, publish) = Group::following(old);
+        assert_eq!(group.leader_elsewhere(), None, "it hears of the first");
+        assert_eq!(group.clone().leader_elsewhere(), Some(old));
+        publish.send_modify(|status| status.leader = Some(new));
+        assert_eq!(group.leader_elsewhere(), Some(new), "who leads is never old");
+        advance(TELLS_AGAIN).await;
+        assert_eq!((group.leader_elsewhere(), group.leader_elsewhere()), (None, Some(new)));
+        publish.send_modify(|status| status.role = Role::Leader { term: Term([3; 16]) });
+        assert_eq!(group.leader_elsewhere(), None, "what leads is asked each time");
     }
 
     #[test]

@@ -94,11 +94,12 @@ impl Hsm {
                     capture(&*link, call, &mut waiting, max_frame_bytes).await;
                     continue;
                 }
-                let reply = ask(&*link, call.request.bytes()).await;
+                let Call { request, done, _place } = call;
+                let reply = ask(&*link, request).await;
                 if let Some(Reply::Device(device)) = &reply {
                     max_frame_bytes = device.limits.max_frame_bytes as usize;
                 }
-                call.done.end(reply);
+                done.end(reply);
             }
         });
         let places = |n| Arc::new(Semaphore::new(n));
@@ -135,15 +136,15 @@ impl Hsm {
 
 /// Sends a capture, together with waiting ones of other groups that fit, and gives each its own outcome.
 async fn capture(link: &dyn Link, first: Call, waiting: &mut VecDeque<Call>, max_frame_bytes: usize) {
-    let calls = join(first, waiting, max_frame_bytes);
-    let reply = match &calls[..] {
-        [alone] => ask(link, alone.request.bytes()).await,
-        together => {
-            let groups = together.iter().filter_map(|call| call.captures().cloned()).collect();
-            ask(link, Asked::from(Request::Capture(groups)).bytes()).await
+    let mut calls = join(first, waiting, max_frame_bytes);
+    if calls.len() == 1 {
+        if let Some(Call { request, done, _place }) = calls.pop() {
+            done.end(ask(link, request).await);
         }
-    };
-    match reply {
+        return;
+    }
+    let groups = calls.iter().filter_map(|call| call.captures().cloned()).collect();
+    match ask(link, Request::Capture(groups).into()).await {
         Some(Reply::Captures(outcomes)) => give(calls, outcomes),
         other => calls.into_iter().for_each(|call| call.done.end(other.clone())),
     }
@@ -182,9 +183,9 @@ fn join(first: Call, waiting: &mut VecDeque<Call>, max_frame_bytes: usize) -> Ve
     joined
 }
 
-async fn ask(link: &dyn Link, request: &[u8]) -> Option<Reply> {
+async fn ask(link: &dyn Link, request: Asked) -> Option<Reply> {
     // Secret: a reply may hold keys.
-    let reply = Zeroizing::new(link.call(request.to_vec()).await.ok()?);
+    let reply = Zeroizing::new(link.call(request.into_bytes()).await.ok()?);
     let decoded = minicbor::decode(&reply);
     decoded
         .inspect_err(|_| {
