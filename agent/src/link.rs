@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout_at};
+use zeroize::{Zeroize, Zeroizing};
 
 /// The reply to a request did not arrive. The request may have been carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -88,7 +89,7 @@ struct Connection {
     stream: Pin<Box<dyn Stream>>,
     decoder: Decoder,
     /// What is read lands here. Not in a call's future, which would be as large, and made and moved for each call.
-    buffer: Box<[u8]>,
+    buffer: Zeroizing<Vec<u8>>,
 }
 
 /// How many bytes are read at once.
@@ -114,7 +115,7 @@ impl SocketLink {
             match timeout_at(deadline, open(&self.address)).await {
                 Ok(Ok(stream)) => {
                     tracing::info!(address = ?self.address, "connected to the HSM");
-                    let buffer = vec![0; READ_BYTES].into();
+                    let buffer = Zeroizing::new(vec![0; READ_BYTES]);
                     return Ok(Connection { stream, decoder: Decoder::new(MAX_FRAME_BYTES), buffer });
                 }
                 // Logged once each time that it goes away.
@@ -244,11 +245,10 @@ impl Connection {
             {
                 if frame.request_id == id {
                     // Nothing was asked after this, so nothing may follow.
-                    return if input.is_empty() {
-                        Ok(frame.payload)
-                    } else {
-                        Err(io::ErrorKind::InvalidData.into())
-                    };
+                    let ends = input.is_empty();
+                    // Secret: a reply may hold keys.
+                    self.buffer.split_at_mut(read).0.zeroize();
+                    return if ends { Ok(frame.payload) } else { Err(io::ErrorKind::InvalidData.into()) };
                 }
                 tracing::debug!("a late reply from the HSM was discarded");
             }
