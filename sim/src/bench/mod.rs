@@ -60,7 +60,9 @@ pub async fn run(options: &Options) -> Result<(), Error> {
     }
     println!("this takes about {} s", takes.as_secs());
     let folder = tempfile::Builder::new().prefix("strongroom-bench-").tempdir()?;
-    let programs = Programs::find(folder.path())?;
+    // They are built if they are not there, which takes a while.
+    let realms = options.wants(Part::Service) || options.wants(Part::Failover);
+    let programs = realms.then(|| Programs::find(folder.path())).transpose()?;
     let progress = Progress::new(takes)?;
     let mut report = Report {
         format: FORMAT,
@@ -82,14 +84,14 @@ pub async fn run(options: &Options) -> Result<(), Error> {
     if options.wants(Part::Core) {
         (report.core, report.uncounted) = core::measure(&progress)?;
     }
-    if options.wants(Part::Service) {
+    if let (true, Some(programs)) = (options.wants(Part::Service), &programs) {
         for place in &places {
-            report.service.push(service::measure(options, place, &programs, &progress).await?);
+            report.service.push(service::measure(options, place, programs, &progress).await?);
         }
     }
     // The last is the folder, if there is no choice: what a failover waits for most is neither.
-    if let (true, Some(place)) = (options.wants(Part::Failover), places.last()) {
-        report.failover.push(failover::measure(options, place, &programs, &progress).await?);
+    if let (true, Some(place), Some(programs)) = (options.wants(Part::Failover), places.last(), &programs) {
+        report.failover.push(failover::measure(options, place, programs, &progress).await?);
     }
     progress.finish();
     // These print for themselves.
