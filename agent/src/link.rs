@@ -227,6 +227,7 @@ impl Connection {
             while self.decoder.push(&mut input).ok()?.is_some() {
                 tracing::debug!("a late reply from the HSM was discarded");
             }
+            self.wipe(read);
         }
     }
 
@@ -246,12 +247,40 @@ impl Connection {
                 if frame.request_id == id {
                     // Nothing was asked after this, so nothing may follow.
                     let ends = input.is_empty();
-                    // Secret: a reply may hold keys.
-                    self.buffer.split_at_mut(read).0.zeroize();
+                    self.wipe(read);
                     return if ends { Ok(frame.payload) } else { Err(io::ErrorKind::InvalidData.into()) };
                 }
                 tracing::debug!("a late reply from the HSM was discarded");
             }
+            self.wipe(read);
         }
+    }
+
+    /// Secret: a reply may hold keys, and the buffer stays.
+    fn wipe(&mut self, read: usize) {
+        self.buffer.iter_mut().take(read).for_each(Zeroize::zeroize);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_of_a_reply_stays_in_the_buffer_however_it_came() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let buffer = Zeroizing::new(vec![0; READ_BYTES]);
+        let mut connection =
+            Connection { stream: Box::pin(near), decoder: Decoder::new(MAX_FRAME_BYTES), buffer };
+        let late = Frame::encode(6, &[5; 100], MAX_FRAME_BYTES).unwrap();
+        let reply = Frame::encode(7, &[9; 1_000], MAX_FRAME_BYTES).unwrap();
+        let sent = async { far.write_all(&[late, reply].concat()).await.unwrap() };
+        let (got, ()) = tokio::join!(connection.reply_to(7), sent);
+        assert_eq!(got.unwrap(), [9; 1_000]);
+        assert!(connection.buffer.iter().all(|byte| *byte == 0));
+        let late = Frame::encode(8, &[5; 40], MAX_FRAME_BYTES).unwrap();
+        far.write_all(&late).await.unwrap();
+        let connection = connection.if_alive().expect("the other end is there");
+        assert!(connection.buffer.iter().all(|byte| *byte == 0));
     }
 }

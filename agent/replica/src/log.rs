@@ -52,6 +52,11 @@ pub(super) enum Origin {
 }
 
 impl Object {
+    /// How much memory it takes, in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len().saturating_add(self.paths.len())
+    }
+
     /// The message that pushes it.
     pub(super) fn push(&self) -> PeerMessage {
         let (group, first) = (self.name.group, self.name.first);
@@ -127,7 +132,7 @@ impl Log {
         assert!(last == Some(tip.segment), "the newest segment is not the last");
         let in_order = self.recent.iter().is_sorted_by(|before, after| before.name.first < after.name.first);
         assert!(in_order, "segments are not in sequence");
-        let bytes: usize = self.recent.iter().map(|object| object.bytes.len()).sum();
+        let bytes: usize = self.recent.iter().map(Object::size).sum();
         let bounded = bytes <= RECENT_BYTES || self.recent.len() <= RECENT_SEGMENTS.0;
         assert!(bounded && bytes == self.recent_bytes, "too many segments stay in memory");
     }
@@ -241,13 +246,13 @@ impl Log {
         }
         let hash = last.hash();
         self.tip = Some(Tip { segment: object.name, entry: last, hash });
-        self.recent_bytes += object.bytes.len();
+        self.recent_bytes += object.size();
         self.recent.push_back(object);
         while self.recent.len() > RECENT_SEGMENTS.0
             && (self.recent.len() > RECENT_SEGMENTS.1 || self.recent_bytes > RECENT_BYTES)
             && let Some(oldest) = self.recent.pop_front()
         {
-            self.recent_bytes -= oldest.bytes.len();
+            self.recent_bytes -= oldest.size();
         }
     }
 

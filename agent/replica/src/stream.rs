@@ -62,7 +62,7 @@ impl Stream {
         let period_ms = cx.settings.heartbeat_ms;
         let mut next = Vec::new();
         for (object, last) in log.recent_after(self.sent) {
-            let bytes = object.bytes.len();
+            let bytes = object.size();
             let has_room = cx.bugs.has(Bug::SentWithoutRoom)
                 || self.on_the_way.is_empty()
                 || self.on_the_way.len() < self.room && self.bytes.saturating_add(bytes) <= MAX_BYTES;

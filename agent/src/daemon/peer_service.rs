@@ -7,6 +7,7 @@ use crate::grpc::peer::{
 };
 use crate::hub::Hub;
 use crate::peers::{MAX_MESSAGE_BYTES, agent, hsm_id, to_wire};
+use bytes::Bytes;
 use std::sync::Arc;
 use strongroom_proto::client::MAX_REQUEST_BODY;
 use strongroom_proto::hsm::{self, BatchRequest, MAX_GROUPS};
@@ -14,7 +15,7 @@ use strongroom_proto::ids::HsmId;
 use strongroom_proto::statement::GroupStatement;
 use strongroom_replica::Shared;
 use strongroom_replica::peer::PeerMessage;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 /// The longest client request accepted from another agent: the record id and everything that a client may send.
 const MAX_FORWARD_BYTES: usize = MAX_REQUEST_BODY + 128;
@@ -49,7 +50,9 @@ impl PeerService {
             return Err(Status::permission_denied("`from` is the HSM in the sender's certificate"));
         }
         let message = PeerMessage::from_bytes(&message);
-        let whole = message.and_then(|message| message.join(Shared::new(segment), Shared::new(paths)));
+        // Copied, because they are parts of a buffer that is as long as the sender likes, and what is kept is counted.
+        let exact = |bytes: Bytes| Shared::from(bytes.to_vec());
+        let whole = message.and_then(|message| message.join(exact(segment), exact(paths)));
         whole.map_err(|error| Status::invalid_argument(error.to_string()))
     }
 }
@@ -72,7 +75,14 @@ impl Peer for PeerService {
         let caller = agent(&request)?;
         let mut sent = request.into_inner();
         while let Some(request) = sent.message().await? {
-            let message = self.read(caller, request)?;
+            let message = match self.read(caller, request) {
+                // Perhaps one of a later version. What comes after it may be read.
+                Err(error) if error.code() == Code::InvalidArgument => {
+                    tracing::debug!(from = %caller, %error, "a peer's message was refused");
+                    continue;
+                }
+                read => read?,
+            };
             // A sender of segments stops until then: its transport holds what is not read here.
             self.0.deliver(caller, message).await;
         }

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
-use strongroom_proto::hsm::BatchRequest;
+use strongroom_proto::hsm::{BatchRequest, MAX_GROUPS};
 use strongroom_proto::ids::{HsmId, RecordId};
 use strongroom_replica::Answer;
 use strongroom_replica::peer::PeerMessage;
@@ -28,8 +28,8 @@ use url::Url;
 
 /// How many small messages may wait for one peer.
 const URGENT_QUEUE: usize = 64;
-/// How many segments may wait for one peer: more than a replica sends ahead, of some groups.
-const BULK_QUEUE: usize = 128;
+/// How many segments may wait for one peer: as many as the replicas of all groups send ahead. Their bytes are the log's.
+const BULK_QUEUE: usize = 32 * MAX_GROUPS;
 /// How often to try a peer: once there has been a connection, and before that.
 const HELLO_PERIOD: Duration = Duration::from_secs(1);
 const HELLO_RETRY: Duration = Duration::from_millis(100);

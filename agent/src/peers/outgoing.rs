@@ -7,9 +7,6 @@ use strongroom_proto::ids::HsmId;
 use strongroom_replica::peer::PeerMessage;
 use tokio::time::Instant;
 
-/// A message that waited longer than this is no longer worth sending.
-const STALE: Duration = Duration::from_secs(1);
-
 /// A message on its way to a peer.
 pub(super) struct Outgoing {
     pub(super) since: Instant,
@@ -24,9 +21,9 @@ impl Outgoing {
         Self { since: Instant::now(), from, to, message }
     }
 
-    /// Whether it has waited for too long to be worth sending.
-    pub(super) fn is_stale(&self) -> bool {
-        self.since.elapsed() > STALE
+    /// Whether it has waited for longer than this.
+    pub(super) fn is_stale(&self, patience: Duration) -> bool {
+        self.since.elapsed() > patience
     }
 }
 

@@ -13,7 +13,8 @@ use tokio::time::timeout_at;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
-/// Sends what is queued. A call in which nothing moves for as long as `patience` is given up.
+/// Sends what is queued, unless it has waited for as long as `patience`: then it is no longer worth it. A call in which
+/// nothing moves for that long is given up.
 pub(super) async fn send(
     mut queue: mpsc::Receiver<Outgoing>,
     client: PeerClient<Channel>,
@@ -21,7 +22,8 @@ pub(super) async fn send(
 ) {
     // A call begins with its first message: an agent that leads nothing has none open.
     while let Some(first) = queue.recv().await {
-        if !first.is_stale() && send_from(first, &mut queue, client.clone(), patience).await.is_none() {
+        if !first.is_stale(patience) && send_from(first, &mut queue, client.clone(), patience).await.is_none()
+        {
             return;
         }
     }
@@ -53,7 +55,7 @@ async fn send_from(
                     return Some(());
                 }
             },
-            more = queue.recv(), if next.is_none() => next = Some(more?).filter(|more| !more.is_stale()),
+            more = queue.recv(), if next.is_none() => next = Some(more?).filter(|more| !more.is_stale(patience)),
         }
     }
 }
