@@ -230,12 +230,12 @@ impl Host {
         let (top, tables) = store.config(i);
         let mut text = format!(
             "listen = '{front}'\nmetrics_listen = '{metrics}'\npeer_listen = '{}'\npeers = [{}]\nhsm = 'unix:{}'\ntenants = 'tenants.toml'\n\
-             allow_test_tenants = true\n{top}{tables}[limits]\n",
+             allow_test_tenants = true\n{top}{tables}[limits]\nmax_connections_per_address = 0\n",
             peer(ip, i),
             peers.join(", "),
             socket.display(),
         );
-        // Storms of guesses must reach the HSMs, from users who all have one address.
+        // Storms of guesses must reach the HSMs, from users who all have one address; so no connection gives way either.
         for limit in ["requests", "handshakes", "user_requests", "user_handshakes"] {
             write!(text, "{limit}_per_second = 100000\n{limit}_burst = 100000\n")?;
         }
