@@ -258,7 +258,7 @@ impl Connection {
 
     /// Secret: a reply may hold keys, and the buffer stays.
     fn wipe(&mut self, read: usize) {
-        self.buffer.iter_mut().take(read).for_each(Zeroize::zeroize);
+        self.buffer.split_at_mut(read).0.zeroize();
     }
 }
 

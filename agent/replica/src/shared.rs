@@ -1,5 +1,5 @@
-//! Bytes that several hold and none copies: a segment goes from the HSM's entries to the store and to every member, and
-//! from a member's socket to its log, as the bytes that were made or received first.
+//! Bytes that several hold and none copies: a segment goes from the HSM's entries to the store and to every member as the
+//! bytes that were made first, and with a member that receives it, into its log as those that it took from its socket.
 
 use minicbor::decode::{Decoder, Error};
 use minicbor::encode::{Encoder, Write};

@@ -39,9 +39,7 @@ impl PeerService {
         }
         Err(Status::failed_precondition("this agent has another HSM now; connect again"))
     }
-}
 
-impl PeerService {
     /// Reads a message from the agent of the HSM `caller`.
     fn read(&self, caller: HsmId, request: DeliverRequest) -> Result<PeerMessage, Status> {
         let DeliverRequest { from, to, message, segment, paths } = request;

@@ -413,13 +413,12 @@ impl Driver {
     fn publish(&self) {
         let status = self.replica.status();
         self.status.send_if_modified(|known| {
+            if *known == status {
+                return false;
+            }
             if known.role != status.role || known.leader != status.leader {
                 let leader = status.leader.map(tracing::field::display);
                 tracing::info!(group = %self.group, role = status.role.name(), leader, tip = %status.tip, "a new role");
-            }
-            let changed = *known != status;
-            if !changed {
-                return false;
             }
             self.metrics.set(known, &status);
             if status.serving && !known.serving {
