@@ -99,6 +99,19 @@ fn a_member_gets_again_what_was_lost_on_the_way(bug: Option<Bug>) {
     }
 }
 
+/// How often each segment was pushed from one member to another since the journal began.
+fn pushes(cluster: &mut Cluster, from: usize, to: usize) -> BTreeMap<String, u32> {
+    let journal = cluster.take_journal().expect("it is kept");
+    let pushes = journal.events().iter().filter(|event| {
+        event.lane == Lane::Member(from)
+            && event.to == Some(to)
+            && event.text.starts_with("pushes the segment")
+    });
+    let mut times = BTreeMap::new();
+    pushes.for_each(|push| *times.entry(push.text.clone()).or_default() += 1);
+    times
+}
+
 /// Only the segment that was lost is sent once more: those after it wait for their turn.
 fn what_comes_before_its_turn_is_not_sent_again(bug: Option<Bug>) {
     for seed in 0..4 {
@@ -119,16 +132,26 @@ fn what_comes_before_its_turn_is_not_sent_again(bug: Option<Bug>) {
         let whole =
             cluster.run_until(3_000, |cluster| captured(cluster, behind) == captured(cluster, leader));
         assert!(whole && cluster.leader() == Some(leader), "seed {seed}");
-        let journal = cluster.take_journal().expect("it is kept");
-        let pushes = journal.events().iter().filter(|event| {
-            event.lane == Lane::Member(leader)
-                && event.to == Some(behind)
-                && event.text.starts_with("pushes the segment")
-        });
-        let mut times = BTreeMap::<&str, u32>::new();
-        pushes.for_each(|push| *times.entry(&push.text).or_default() += 1);
+        let times = pushes(&mut cluster, leader, behind);
         assert!(times.len() > 1 && times.values().all(|times| *times == 1), "seed {seed}: {times:#?}");
         cluster.faults.without_store.clear();
+        finish(&mut cluster);
+    }
+}
+
+/// Such an HSM takes longer than the pause between two heartbeats.
+fn a_slow_hsm_is_not_sent_everything_twice(bug: Option<Bug>) {
+    for seed in 0..4 {
+        let (mut cluster, leader, mut users) = with_users(seed, 8, bug);
+        let slow = (leader + 1) % 3;
+        cluster.faults.slow_hsm.insert(slow, 80);
+        recover(&mut cluster, &mut users, 2);
+        cluster.keep_journal();
+        recover(&mut cluster, &mut users, 4);
+        let times = pushes(&mut cluster, leader, slow);
+        let again = times.values().filter(|times| **times > 1).count();
+        assert!(times.len() > 10 && again * 10 <= times.len(), "seed {seed}: {again} of {}", times.len());
+        cluster.faults.slow_hsm.clear();
         finish(&mut cluster);
     }
 }
@@ -228,6 +251,7 @@ rules!(
     members_that_keep_up_ask_the_store_for_nothing: ;
     a_member_gets_again_what_was_lost_on_the_way: PushedOnce;
     what_comes_before_its_turn_is_not_sent_again: AheadIsLost;
+    a_slow_hsm_is_not_sent_everything_twice: AgainTooSoon;
     a_member_that_takes_nothing_is_not_sent_everything_and_slows_nobody: SentWithoutRoom;
     what_is_lost_repeated_or_out_of_order_is_taken_once_and_in_order: ;
     a_former_leaders_segments_are_not_taken: ;

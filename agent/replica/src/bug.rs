@@ -44,6 +44,8 @@ pub enum Bug {
     ReadAnswersAnother,
     /// What a member did not get is not sent to it again.
     PushedOnce,
+    /// A slow member is sent everything again before it can have stated it.
+    AgainTooSoon,
     /// A member is sent everything at once, whether or not it has stated anything.
     SentWithoutRoom,
 }

@@ -91,11 +91,13 @@ impl CatchUp {
         self.wanted
     }
 
-    /// Asks for a walk, unless one is under way or asked for.
+    /// Asks for a walk to the end of the log, unless one is under way or asked for. One that need not go that far goes on
+    /// to the end.
     pub(super) fn want_any(&mut self) {
         if self.wanted == self.served {
             self.want();
         }
+        self.until = None;
     }
 
     /// Somebody says that this entry is in the store: asks for a walk that far, unless one to the end is under way or

@@ -96,7 +96,7 @@ impl Standings {
         true
     }
 
-    /// The store has shown what others wrote, up to this entry.
+    /// The store has shown what others wrote up to this entry, or the HSM found it authentic.
     pub(super) fn shown(&mut self, index: Index) {
         for of in self.0.values_mut().filter(|of| of.claimed.is_some_and(|claimed| claimed <= index)) {
             (of.look_at, of.look_back_off_ms) = (Millis(0), 0);

@@ -35,6 +35,10 @@ pub(super) struct Stream {
     room: usize,
     retry_at: Millis,
     back_off_ms: u64,
+    /// Since when it has been expected to state something, if it is: from the first time that it was sent.
+    expected_since: Option<Millis>,
+    /// How long it took the last time.
+    took_ms: u64,
 }
 
 impl Stream {
@@ -49,6 +53,8 @@ impl Stream {
             room: MAX_SEGMENTS,
             retry_at: Millis(0),
             back_off_ms: 0,
+            expected_since: None,
+            took_ms: 0,
         }
     }
 
@@ -59,7 +65,7 @@ impl Stream {
 
     /// The segments to send now.
     pub(super) fn next<'a>(&mut self, cx: &Context, log: &'a Log) -> Vec<&'a Object> {
-        let period_ms = cx.settings.heartbeat_ms;
+        let pause_ms = self.pause_ms(cx);
         let mut next = Vec::new();
         for (object, last) in log.recent_after(self.sent) {
             let bytes = object.size();
@@ -70,7 +76,8 @@ impl Stream {
                 break;
             }
             if self.on_the_way.is_empty() {
-                self.wait(cx.now, self.back_off_ms.max(period_ms));
+                self.wait(cx.now, self.back_off_ms.max(pause_ms));
+                self.expected_since.get_or_insert(cx.now);
             }
             self.sent = last;
             self.on_the_way.push_back((last, bytes));
@@ -92,18 +99,32 @@ impl Stream {
         }
         self.room = self.room.saturating_mul(2).min(MAX_SEGMENTS);
         self.back_off_ms = 0;
-        self.wait(cx.now, cx.settings.heartbeat_ms);
+        if let Some(since) = self.expected_since.take() {
+            self.took_ms = cx.now.0.saturating_sub(since.0);
+        }
+        self.expected_since = (!self.on_the_way.is_empty()).then_some(cx.now);
+        self.wait(cx.now, self.pause_ms(cx));
+    }
+
+    /// How long to wait for a statement before something is sent again: twice as long as the last one took, so that an HSM
+    /// may be slow without being sent everything twice.
+    fn pause_ms(&self, cx: &Context) -> u64 {
+        let period_ms = cx.settings.heartbeat_ms;
+        if cx.bugs.has(Bug::AgainTooSoon) {
+            return period_ms;
+        }
+        self.took_ms.saturating_mul(2).clamp(period_ms, BACK_OFF_MS.max(period_ms))
     }
 
     /// What to send again to a member that has stated nothing new for too long: what comes after that, once more from
     /// there, or, if that is not in memory any more, the newest, from which it sees that it must read the store.
     pub(super) fn again<'a>(&mut self, cx: &Context, log: &'a Log) -> Vec<&'a Object> {
-        let period_ms = cx.settings.heartbeat_ms;
         let waits = self.stated >= log.position().0 || cx.now < self.retry_at;
         if waits || cx.bugs.has(Bug::PushedOnce) {
             return Vec::new();
         }
-        let back_off_ms = self.back_off_ms.saturating_mul(2).clamp(period_ms, BACK_OFF_MS.max(period_ms));
+        let pause_ms = self.pause_ms(cx);
+        let back_off_ms = self.back_off_ms.saturating_mul(2).clamp(pause_ms, BACK_OFF_MS.max(pause_ms));
         self.wait(cx.now, back_off_ms);
         self.back_off_ms = back_off_ms;
         self.room = 1;

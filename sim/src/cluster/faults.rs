@@ -87,6 +87,8 @@ pub struct Faults {
     pub without_hsm: BTreeSet<usize>,
     /// Members whose HSM is stalled: calls end when the link gives them up, one after another.
     pub silent_hsm: BTreeSet<usize>,
+    /// Members whose HSM takes this much longer for each call, in milliseconds.
+    pub slow_hsm: BTreeMap<usize, u64>,
     /// Members whose agents lie, and about what.
     pub liars: BTreeMap<usize, BTreeSet<Lie>>,
     /// What happens when this many messages have arrived.

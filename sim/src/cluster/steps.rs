@@ -211,6 +211,7 @@ impl Cluster {
                     assert!(request.len() <= longest, "a request fits in a frame");
                     let boot = self.members[member].boot;
                     let at = (self.now + self.rng.random_range(0..=1)).max(self.members[member].link_until);
+                    let at = at + self.faults.slow_hsm.get(&member).unwrap_or(&0);
                     self.members[member].link_until = at;
                     self.schedule(at - self.now, Pending::ToHsm { member, life, boot, call, request });
                 }

@@ -56,6 +56,7 @@ impl Replica {
             Ok(statement) => {
                 if statement.index > self.capture.captured().0 {
                     self.following.captured(statement.index);
+                    self.standings.shown(statement.index);
                 }
                 // Asked for before the search began again: the entry that is looked for is not the newest, and may be
                 // gone.
