@@ -7,6 +7,7 @@
 use super::core_user::User;
 use super::curve::Curve;
 use super::instructions::{Count, Instructions};
+use super::options::Options;
 use super::progress::Progress;
 use super::report::Core;
 use super::tables;
@@ -39,7 +40,8 @@ const MEMBERS: usize = 3;
 ///
 /// # Errors
 /// A core answers otherwise than it must.
-pub(super) fn measure(progress: &Progress) -> Result<(Vec<Core>, Option<String>), Error> {
+pub(super) fn measure(progress: &Progress, options: &Options) -> Result<(Vec<Core>, Option<String>), Error> {
+    let wanted = |only: &[u64], number: u64| only.is_empty() || only.contains(&number);
     progress.say("core: starting");
     let mut counter = Instructions::begin();
     let mut rig = Rig::new()?;
@@ -57,7 +59,8 @@ pub(super) fn measure(progress: &Progress) -> Result<(Vec<Core>, Option<String>)
             rig.register(&mut neighbours)?;
         }
         deep = levels;
-        for (batch, rounds) in BATCHES {
+        let batches = BATCHES.iter().filter(|(batch, _)| wanted(&options.core_batches, *batch as u64));
+        for &(batch, rounds) in batches.filter(|_| wanted(&options.core_records, records)) {
             progress.say(format!("core: {records} records, {batch} at a time"));
             let mut count = counter.as_mut().ok().map(|counter| || counter.so_far());
             let mut took = Took::counting(count.as_mut().map(|count| -> Count<'_> { count }));

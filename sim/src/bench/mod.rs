@@ -82,7 +82,7 @@ pub async fn run(options: &Options) -> Result<(), Error> {
         report.growth = growth::measure(&progress)?;
     }
     if options.wants(Part::Core) {
-        (report.core, report.uncounted) = core::measure(&progress)?;
+        (report.core, report.uncounted) = core::measure(&progress, options)?;
     }
     if let (true, Some(programs)) = (options.wants(Part::Service), &programs) {
         for place in &places {

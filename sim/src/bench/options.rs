@@ -53,6 +53,12 @@ pub struct Options {
     /// How many segments the log has that is replayed.
     #[arg(long, default_value_t = 500, value_name = "N")]
     pub segments: u64,
+    /// Of the core's batches, measure only those of these sizes: 1, 16, 64, 128.
+    #[arg(long, value_delimiter = ',', value_name = "N,…", value_parser = one_of(&[1, 16, 64, 128]))]
+    pub core_batches: Vec<u64>,
+    /// Measure the core only among so many records: 1000, 10000, 100000, 1000000.
+    #[arg(long, value_delimiter = ',', value_name = "N,…", value_parser = one_of(&[1_000, 10_000, 100_000, 1_000_000]))]
+    pub core_records: Vec<u64>,
     /// Also write what was measured to this file, for a later run to compare itself with.
     #[arg(long, value_name = "FILE.json")]
     pub json: Option<PathBuf>,
@@ -62,6 +68,14 @@ pub struct Options {
     /// Show the ratios to an earlier run, from the file that its --json wrote.
     #[arg(long, value_name = "FILE.json")]
     pub against: Option<PathBuf>,
+}
+
+/// Takes one of these numbers, and no other.
+fn one_of(numbers: &'static [u64]) -> impl Fn(&str) -> Result<u64, String> + Clone {
+    move |text| {
+        let number = text.parse().ok().filter(|number| numbers.contains(number));
+        number.ok_or_else(|| format!("one of {numbers:?}"))
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
