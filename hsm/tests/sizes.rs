@@ -62,6 +62,7 @@ fn entry(index: Index, partitions: Vec<Partition>, transfers: u64) -> Entry {
         term: Term([0xff; 16]),
         partitions,
         transfers,
+        transfer: None,
         events_hash: DIGEST,
         mac: Mac(DIGEST),
     }

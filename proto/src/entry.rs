@@ -8,6 +8,7 @@ use crate::bounded::at_most;
 use crate::hash::{hash, label, mac};
 use crate::ids::{Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, Term};
 use crate::prefix::Prefix;
+use crate::transfer::Transfer;
 use alloc::vec::Vec;
 use minicbor::{Decode, Encode};
 
@@ -49,7 +50,7 @@ pub struct Entry {
     /// What the group owns after this entry, in ascending order of prefix; at most [`MAX_PARTITIONS`].
     #[cbor(n(6), decode_with = "at_most::<MAX_PARTITIONS, _, _>")]
     pub partitions: Vec<Partition>,
-    /// How many transfer decisions the group has made.
+    /// How many decisions about transfers the group has made.
     #[n(7)]
     pub transfers: u64,
     /// [`events_hash`] of the sealed events that belong to this entry.
@@ -58,6 +59,9 @@ pub struct Entry {
     /// MAC over [`Self::hash`], under the realm's statement key.
     #[n(9)]
     pub mac: Mac,
+    /// The transfer that is open after this entry.
+    #[n(10)]
+    pub transfer: Option<Transfer>,
 }
 
 impl Entry {
@@ -65,6 +69,7 @@ impl Entry {
     #[must_use]
     pub fn hash(&self) -> EntryHash {
         let partitions: Vec<u8> = self.partitions.iter().flat_map(Self::partition_bytes).collect();
+        let transfer = self.transfer.as_ref().map(Transfer::hashed).unwrap_or_default();
         let Digest(bytes) = hash(
             label::ENTRY,
             &[
@@ -76,7 +81,7 @@ impl Entry {
                 self.term.as_bytes(),
                 &partitions,
                 &self.transfers.to_be_bytes(),
-                &[], // an open transfer; none can exist yet
+                &transfer,
                 self.events_hash.as_bytes(),
             ],
         );

@@ -148,6 +148,7 @@ fn log() -> Vec<Line> {
         term: Term([0x08; 16]),
         partitions: vec![partition],
         transfers: 9,
+        transfer: None,
         events_hash: events,
         mac: Mac(Digest([0; 32])),
     };
