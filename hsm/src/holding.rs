@@ -79,12 +79,19 @@ impl Holding {
         Ok(())
     }
 
-    /// Step 1: waits for a prefix that the source owns.
-    pub(crate) fn wait(&mut self, id: TransferId, prefix: Prefix, source: &Proven) -> Result<(), Refusal> {
+    /// Step 1: waits for a prefix that the source owns, which is not `own`, this group.
+    pub(crate) fn wait(
+        &mut self,
+        own: GroupId,
+        id: TransferId,
+        prefix: Prefix,
+        source: &Proven,
+    ) -> Result<(), Refusal> {
         self.nothing_open()?;
         self.make_room()?;
         let owns = source.entry.partitions.iter().any(|p| p.prefix == prefix);
-        if !owns || self.partitions.iter().any(|p| p.prefix.overlaps(&prefix)) {
+        let is_here = self.partitions.iter().any(|p| p.prefix.overlaps(&prefix));
+        if !owns || is_here || source.entry.group == own {
             return Err(Refusal::NotEvident);
         }
         let (source, decisions) = (source.entry.group, source.entry.transfers);
@@ -114,20 +121,20 @@ impl Holding {
         Ok(())
     }
 
-    /// Step 3: owns what the source has let go for `own`, this group. Returns its prefix.
-    pub(crate) fn take(&mut self, own: GroupId, source: &Proven) -> Result<Prefix, Refusal> {
-        let (waiting, from, _) = self.incoming()?;
-        match source.entry.transfer {
-            Some(Transfer::Outgoing { id, destination, prefix, root, .. })
-                if id == waiting && destination == own && source.entry.group == from =>
-            {
-                self.transfer = None;
-                self.own(prefix, root);
-                self.decide()?;
-                Ok(prefix)
-            }
-            _ => Err(Refusal::NotEvident),
+    /// Step 3: owns what the source has let go. Returns its prefix. The id was drawn here, so nobody lets go anything else
+    /// under it.
+    pub(crate) fn take(&mut self, source: &Proven) -> Result<Prefix, Refusal> {
+        let (waiting, ..) = self.incoming()?;
+        let Some(Transfer::Outgoing { id, prefix, root, .. }) = source.entry.transfer else {
+            return Err(Refusal::NotEvident);
+        };
+        if id != waiting {
+            return Err(Refusal::NotEvident);
         }
+        self.transfer = None;
+        self.own(prefix, root);
+        self.decide()?;
+        Ok(prefix)
     }
 
     /// Instead of step 3: waits no longer, because the source has decided otherwise.
@@ -146,8 +153,7 @@ impl Holding {
         let Some(Transfer::Outgoing { id: gone, destination: to, decisions, .. }) = self.transfer else {
             return Err(Refusal::NoTransfer);
         };
-        let waits =
-            matches!(destination.entry.transfer, Some(Transfer::Incoming { id, .. }) if id == gone);
+        let waits = matches!(destination.entry.transfer, Some(Transfer::Incoming { id, .. }) if id == gone);
         if destination.entry.group != to || destination.entry.transfers <= decisions || waits {
             return Err(Refusal::NotEvident);
         }

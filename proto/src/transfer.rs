@@ -7,7 +7,7 @@
 use crate::entry::Entry;
 use crate::ids::{Digest, GroupId, TransferId};
 use crate::prefix::Prefix;
-use crate::statement::{Committed, GroupStatement};
+use crate::statement::Committed;
 use crate::tree::ClaimedTree;
 use alloc::vec::Vec;
 use minicbor::{Decode, Encode};
@@ -72,17 +72,15 @@ impl Transfer {
     }
 }
 
-/// A committed entry of a group, as a host brings it.
+/// A committed entry of another group, as a host brings it.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Evidence {
-    /// The group and its members.
-    #[n(0)]
-    pub group: GroupStatement,
     /// The entry.
-    #[n(1)]
+    #[n(0)]
     pub entry: Entry,
-    /// That exactly this entry is committed, by a member.
-    #[n(2)]
+    /// That exactly this entry is committed. Only a member of the entry's group states so, and only of an entry that it
+    /// made itself.
+    #[n(1)]
     pub committed: Committed,
 }
 
@@ -125,12 +123,9 @@ impl Change {
         match self {
             Self::Split(_, tree) => tree.nodes(),
             Self::Merge(_, left, right) => left.nodes().max(right.nodes()),
-            Self::In(..)
-            | Self::Out(_)
-            | Self::Refuse
-            | Self::Take(_)
-            | Self::GiveUp(_)
-            | Self::Close(_) => 0,
+            Self::In(..) | Self::Out(_) | Self::Refuse | Self::Take(_) | Self::GiveUp(_) | Self::Close(_) => {
+                0
+            }
         }
     }
 }

@@ -160,7 +160,8 @@ impl Tree {
     /// # Errors
     /// [`TreeError::NotOpened`]. [`TreeError::NotCovered`]: they are not the halves of one prefix, in their order.
     pub fn joined(left: &Self, right: &Self) -> Result<Digest, TreeError> {
-        let parent = left.prefix.parent().filter(|parent| parent.children() == Some((left.prefix, right.prefix)));
+        let parent =
+            left.prefix.parent().filter(|parent| parent.children() == Some((left.prefix, right.prefix)));
         let parent = parent.ok_or(TreeError::NotCovered)?;
         match (&left.root, &right.root) {
             (Node::Stub(_), _) | (_, Node::Stub(_)) => Err(TreeError::NotOpened),

@@ -1,0 +1,452 @@
+//! Attacks on what a group owns, and on moving it: one HSM, which is alone in three groups, so that everything commits at
+//! once.
+
+use super::common::{self, Rig, User, evaluations, process_request};
+use strongroom_hsm_planted::Bug;
+use strongroom_proto::client::{Recover1Response, SecretsRequest, SecretsResponse};
+use strongroom_proto::entry::{Entry, MAX_PARTITIONS, Partition};
+use strongroom_proto::hsm::{Outcome, PrefixTree, Refusal, Reply, Request};
+use strongroom_proto::ids::{Digest, GroupId, Mac, RecordId};
+use strongroom_proto::prefix::Prefix;
+use strongroom_proto::statement::Committed;
+use strongroom_proto::transfer::{Change, Evidence};
+use strongroom_proto::tree::{ClaimedTree, Tree};
+
+/// Everything is in the first group.
+const S: usize = 0;
+const D: usize = 1;
+const E: usize = 2;
+
+/// Three groups, and a user who has registered in the first.
+struct Groups {
+    rig: Rig,
+    ids: [GroupId; 3],
+    tree: Tree,
+    user: User,
+    /// The newest entry of each, which is committed.
+    newest: [Evidence; 3],
+}
+
+impl Groups {
+    fn new(bug: Option<Bug>, guesses: u16) -> Self {
+        let mut rig = Rig::new(1, bug);
+        let mut tree = super::whole();
+        let ids = [rig.group, another_group(&mut rig), another_group(&mut rig)];
+        let first = |rig: &mut Rig, group| {
+            rig.group = group;
+            assert!(matches!(rig.lead(0, None), Reply::Leading(_)));
+            committed(rig, &empty(rig.group)).expect("it leads")
+        };
+        let newest = ids.map(|group| first(&mut rig, group));
+        rig.group = ids[S];
+        let user = User::new(&rig, 1, guesses);
+        let mut groups = Self { rig, ids, tree: tree.clone(), user, newest };
+        groups.open(S);
+        let request = groups.user.register2();
+        let answers = groups.answers(S, &[request]);
+        assert_eq!(answers, [SecretsResponse::Register2]);
+        tree.clone_from(&groups.tree);
+        groups
+    }
+
+    fn open(&mut self, group: usize) {
+        self.rig.group = self.ids[group];
+        self.rig.open(0, &mut self.user);
+    }
+
+    /// Has the owner of everything run requests.
+    fn answers(
+        &mut self,
+        group: usize,
+        requests: &[strongroom_proto::hsm::BatchRequest],
+    ) -> Vec<SecretsResponse> {
+        self.rig.group = self.ids[group];
+        let (made, replies) = self.rig.run(0, &mut self.tree, requests);
+        self.newest[group] = evidence(&mut self.rig, made.entry);
+        replies.iter().map(|reply| self.user.read(reply)).collect()
+    }
+
+    /// Guesses once at the owner of everything, in a new session. Returns whether it was evaluated.
+    fn guess(&mut self, group: usize) -> bool {
+        self.open(group);
+        let request = self.user.recover2();
+        let answers = self.answers(group, &[request]);
+        evaluations(&answers) == 1
+    }
+
+    /// Changes what a group owns, and commits that. Returns whether it was not refused.
+    fn change(&mut self, group: usize, change: Change) -> bool {
+        self.try_change(group, change).is_ok()
+    }
+
+    fn try_change(&mut self, group: usize, change: Change) -> Result<(), Refusal> {
+        self.rig.group = self.ids[group];
+        self.newest[group] = committed(&mut self.rig, &Request::Change(self.ids[group], change))?;
+        Ok(())
+    }
+
+    /// As [`Self::change`], where nothing is attacked yet.
+    #[track_caller]
+    fn must(&mut self, group: usize, change: Change) {
+        self.try_change(group, change).expect("it is allowed");
+    }
+
+    /// Step 1, with the source as it is now.
+    fn wait(&mut self, group: usize, prefix: Prefix, source: usize) -> bool {
+        let evidence = self.newest[source].clone();
+        self.change(group, Change::In(prefix, evidence))
+    }
+
+    /// Step 2, with the destination as it is now.
+    fn let_go(&mut self, group: usize, destination: usize) -> bool {
+        let evidence = self.newest[destination].clone();
+        self.change(group, Change::Out(evidence))
+    }
+
+    fn take(&mut self, group: usize, source: usize) -> bool {
+        let evidence = self.newest[source].clone();
+        self.change(group, Change::Take(evidence))
+    }
+
+    fn close(&mut self, group: usize, destination: usize) -> bool {
+        let evidence = self.newest[destination].clone();
+        self.change(group, Change::Close(evidence))
+    }
+
+    /// Moves a prefix, all four steps.
+    #[track_caller]
+    fn moves(&mut self, from: usize, to: usize, prefix: Prefix) {
+        assert!(self.wait(to, prefix, from) && self.let_go(from, to));
+        assert!(self.take(to, from) && self.close(from, to));
+    }
+
+    /// Splits a prefix of a group; with nothing below it but perhaps the user.
+    fn split(&mut self, group: usize, prefix: Prefix) -> bool {
+        let tree = self.below(prefix);
+        self.change(group, Change::Split(prefix, tree))
+    }
+
+    /// The tree below a prefix, which has one leaf or none.
+    fn below(&self, prefix: Prefix) -> ClaimedTree {
+        let mut tree = Tree::new(prefix);
+        let leaf = self.tree.get(&self.user.record).expect("it is whole");
+        let Some(sealed) = leaf.filter(|_| prefix.contains(&self.user.record)) else {
+            return claim(&tree, &[]);
+        };
+        tree.update([(self.user.record, sealed.clone())]).expect("it is empty");
+        claim(&tree, &[self.user.record])
+    }
+
+    /// Whether a group makes an entry over a tree at this prefix.
+    fn serves(&mut self, group: usize, prefix: Prefix) -> bool {
+        let trees = vec![PrefixTree { prefix, tree: self.below(prefix) }];
+        let request = Request::Process { group: self.ids[group], trees, requests: Vec::new() };
+        matches!(self.rig.devices[0].ask(&request), Reply::Processed { .. })
+    }
+}
+
+fn claim(tree: &Tree, opened: &[RecordId]) -> ClaimedTree {
+    ClaimedTree::decode(&tree.partial(opened).expect("whole").encode()).expect("decodes")
+}
+
+/// A tree of which only the root's digest is there.
+fn stub(root: Digest) -> ClaimedTree {
+    ClaimedTree::decode(&[&[0x81, 0x82, 0x02, 0x58, 0x20][..], &root.0].concat()).expect("decodes")
+}
+
+fn another_group(rig: &mut Rig) -> GroupId {
+    super::second_group(rig).group
+}
+
+fn empty(group: GroupId) -> Request {
+    Request::Process { group, trees: Vec::new(), requests: Vec::new() }
+}
+
+/// Has an entry made, captures and commits it.
+fn committed(rig: &mut Rig, request: &Request) -> Result<Evidence, Refusal> {
+    match rig.devices[0].ask(request) {
+        Reply::Processed { made: Some(made), .. } => Ok(evidence(rig, made.entry)),
+        Reply::Refused(refusal) => Err(refusal),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn evidence(rig: &mut Rig, entry: Entry) -> Evidence {
+    let statement = rig.captured(0, std::slice::from_ref(&entry));
+    let (committed, _) = rig.committed(0, &[statement]);
+    Evidence { entry, committed }
+}
+
+/// The halves of everything: the user's, and the other.
+fn halves(groups: &Groups) -> (Prefix, Prefix) {
+    let (left, right) = Prefix::WHOLE.children().expect("it has halves");
+    if left.contains(&groups.user.record) { (left, right) } else { (right, left) }
+}
+
+pub(super) fn prefix_owned_twice_after_a_split(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 2);
+    assert!(groups.split(S, Prefix::WHOLE));
+    groups.serves(S, Prefix::WHOLE)
+}
+
+pub(super) fn prefix_owned_twice_after_a_merge(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 2);
+    assert!(groups.split(S, Prefix::WHOLE));
+    let (left, right) = Prefix::WHOLE.children().expect("it has halves");
+    let (of_left, of_right) = (groups.below(left), groups.below(right));
+    groups.must(S, Change::Merge(Prefix::WHOLE, of_left, of_right));
+    groups.serves(S, right)
+}
+
+pub(super) fn records_lost_by_a_split_of_a_stub(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 2);
+    let root = groups.tree.root();
+    groups.change(S, Change::Split(Prefix::WHOLE, stub(root)))
+}
+
+pub(super) fn root_that_no_hsm_made_by_a_merge_of_stubs(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 2);
+    assert!(groups.split(S, Prefix::WHOLE));
+    let (left, right) = Prefix::WHOLE.children().expect("it has halves");
+    let root = groups.tree.root();
+    let of = |groups: &Groups, half: Prefix| match half.contains(&groups.user.record) {
+        true => stub(root),
+        false => claim(&Tree::new(half), &[]),
+    };
+    let (of_left, of_right) = (of(&groups, left), of(&groups, right));
+    groups.change(S, Change::Merge(Prefix::WHOLE, of_left, of_right))
+}
+
+pub(super) fn change_with_a_deep_tree(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 2);
+    let other = |at: usize| {
+        let RecordId(mut id) = groups.user.record;
+        id[at / 8] ^= 0x80 >> (at % 8);
+        RecordId(id)
+    };
+    let sealed: std::sync::Arc<[u8]> = vec![7; 9].into();
+    let mut tree = groups.tree.clone();
+    tree.update([(other(9), sealed)]).expect("it is whole");
+    // Not this group's tree: what counts is whether it is read before its size is looked at.
+    let tree = claim(&tree, &[groups.user.record]);
+    groups.try_change(S, Change::Split(Prefix::WHOLE, tree)) != Err(Refusal::TooLarge)
+}
+
+pub(super) fn more_prefixes_than_an_entry_may_have(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 2);
+    split_into(&mut groups, S, Prefix::WHOLE, MAX_PARTITIONS + 1)
+}
+
+/// Splits a prefix until a group owns one fewer, and then once more. Returns whether that is not refused.
+fn split_into(groups: &mut Groups, group: usize, prefix: Prefix, count: usize) -> bool {
+    let mut next = prefix;
+    while groups.newest[group].entry.partitions.len() + 1 < count {
+        assert!(groups.split(group, next));
+        (next, _) = next.children().expect("not that deep");
+    }
+    let last = Request::Change(groups.ids[group], Change::Split(next, groups.below(next)));
+    let reply = groups.rig.devices[0].handle(&minicbor::to_vec(last).expect("encodes"));
+    // With too many it cannot be read.
+    !matches!(minicbor::decode(&reply), Ok(Reply::Refused(Refusal::NoRoomForPrefix)))
+}
+
+pub(super) fn no_room_for_what_is_to_come(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 2);
+    assert!(groups.split(S, Prefix::WHOLE));
+    let (user, other) = halves(&groups);
+    groups.moves(S, D, other);
+    assert!(groups.wait(D, user, S));
+    split_into(&mut groups, D, other, MAX_PARTITIONS)
+}
+
+/// The step that broke another realm: an old step 2 brings back the root from before the guesses.
+pub(super) fn old_step_2_replayed_after_the_prefix_moved_on(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    assert!(groups.wait(D, Prefix::WHOLE, S) && groups.let_go(S, D));
+    let let_go = groups.newest[S].clone();
+    let before = groups.tree.clone();
+    assert!(groups.take(D, S) && groups.close(S, D));
+    let first = groups.guess(D);
+    groups.moves(D, S, Prefix::WHOLE);
+    assert!(groups.wait(D, Prefix::WHOLE, S));
+    if !groups.change(D, Change::Take(let_go)) {
+        return false;
+    }
+    groups.tree = before;
+    first && groups.guess(D)
+}
+
+pub(super) fn prefix_taken_twice(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    assert!(groups.wait(D, Prefix::WHOLE, S) && groups.let_go(S, D) && groups.take(D, S));
+    groups.take(D, S)
+}
+
+pub(super) fn prefix_served_by_its_former_owner(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    assert!(groups.wait(D, Prefix::WHOLE, S) && groups.let_go(S, D));
+    groups.serves(S, Prefix::WHOLE)
+}
+
+pub(super) fn prefix_let_go_after_a_refusal(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    assert!(groups.wait(D, Prefix::WHOLE, S));
+    groups.must(S, Change::Refuse);
+    groups.let_go(S, D)
+}
+
+pub(super) fn prefix_let_go_to_a_group_that_waits_for_another(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    // Whoever takes it has then made as many decisions as the source had when the other began to wait.
+    groups.must(S, Change::Refuse);
+    assert!(groups.wait(D, Prefix::WHOLE, S));
+    groups.moves(S, E, Prefix::WHOLE);
+    groups.let_go(E, D)
+}
+
+pub(super) fn second_prefix_let_go_at_once(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    assert!(groups.split(S, Prefix::WHOLE));
+    let (user, other) = halves(&groups);
+    assert!(groups.wait(D, user, S) && groups.let_go(S, D));
+    // The first would be in no entry any more, and its destination could give it up.
+    assert!(groups.wait(E, other, S));
+    groups.let_go(S, E)
+}
+
+pub(super) fn group_that_waits_for_good(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    assert!(groups.wait(D, Prefix::WHOLE, S) && groups.wait(E, Prefix::WHOLE, S) && groups.let_go(S, E));
+    let decided = groups.newest[S].clone();
+    !groups.change(D, Change::GiveUp(decided))
+}
+
+pub(super) fn prefix_awaited_twice_at_once(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    assert!(groups.split(S, Prefix::WHOLE));
+    let (user, other) = halves(&groups);
+    groups.wait(D, user, S) && groups.wait(D, other, S)
+}
+
+pub(super) fn prefix_awaited_that_nobody_owns(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    groups.wait(D, Prefix::WHOLE, E)
+}
+
+pub(super) fn prefix_awaited_that_has_come(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    let owned = groups.newest[S].clone();
+    groups.moves(S, D, Prefix::WHOLE);
+    groups.change(D, Change::In(Prefix::WHOLE, owned))
+}
+
+pub(super) fn prefix_awaited_from_oneself(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    let owned = groups.newest[S].clone();
+    groups.moves(S, D, Prefix::WHOLE);
+    groups.change(S, Change::In(Prefix::WHOLE, owned))
+}
+
+pub(super) fn prefix_given_up_before_a_decision(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    assert!(groups.wait(D, Prefix::WHOLE, S));
+    let undecided = groups.newest[S].clone();
+    groups.change(D, Change::GiveUp(undecided))
+}
+
+pub(super) fn prefix_given_up_that_was_let_go(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    assert!(groups.wait(D, Prefix::WHOLE, S) && groups.let_go(S, D));
+    let let_go = groups.newest[S].clone();
+    groups.change(D, Change::GiveUp(let_go))
+}
+
+pub(super) fn prefix_given_up_by_a_strangers_decision(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    assert!(groups.wait(D, Prefix::WHOLE, S));
+    groups.must(E, Change::Refuse);
+    let decided = groups.newest[E].clone();
+    groups.change(D, Change::GiveUp(decided))
+}
+
+pub(super) fn prefix_closed_before_it_was_taken(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    let before = groups.newest[D].clone();
+    assert!(groups.wait(D, Prefix::WHOLE, S) && groups.let_go(S, D));
+    groups.change(S, Change::Close(before))
+}
+
+pub(super) fn prefix_closed_that_is_awaited(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    assert!(groups.wait(D, Prefix::WHOLE, S) && groups.let_go(S, D));
+    groups.must(D, Change::Refuse);
+    let waits = groups.newest[D].clone();
+    groups.change(S, Change::Close(waits))
+}
+
+pub(super) fn prefix_closed_by_a_strangers_decision(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    assert!(groups.wait(D, Prefix::WHOLE, S) && groups.let_go(S, D));
+    groups.must(E, Change::Refuse);
+    let decided = groups.newest[E].clone();
+    groups.change(S, Change::Close(decided))
+}
+
+pub(super) fn transfer_that_never_closes(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    assert!(groups.wait(D, Prefix::WHOLE, S) && groups.let_go(S, D) && groups.take(D, S));
+    !groups.close(S, D)
+}
+
+/// Each waits for the other, and could let nothing go.
+pub(super) fn two_groups_that_wait_for_each_other(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    assert!(groups.split(S, Prefix::WHOLE));
+    let (user, other) = halves(&groups);
+    groups.moves(S, D, other);
+    assert!(groups.wait(S, other, D) && groups.wait(D, user, S));
+    !groups.change(S, Change::Refuse)
+}
+
+pub(super) fn evidence_that_no_hsm_stated(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    let mut forged = groups.newest[E].clone();
+    forged.entry.partitions = vec![Partition { prefix: Prefix::WHOLE, root: Digest::EMPTY }];
+    let Committed { hsm, index, .. } = forged.committed;
+    forged.committed = Committed { hsm, index, hash: forged.entry.hash(), mac: Mac(Digest([7; 32])) };
+    groups.change(D, Change::In(Prefix::WHOLE, forged))
+}
+
+/// The source's leader lets the prefix go in an entry that never commits, and another takes its place.
+pub(super) fn evidence_from_an_uncommitted_entry(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    assert!(groups.wait(D, Prefix::WHOLE, S));
+    let before = groups.newest[S].clone();
+    let waits = groups.newest[D].clone();
+    let request = Request::Change(groups.ids[S], Change::Out(waits));
+    let Reply::Processed { made: Some(made), .. } = groups.rig.devices[0].ask(&request) else { panic!() };
+    groups.rig.group = groups.ids[S];
+    assert!(matches!(groups.rig.lead(0, Some(&before.entry)), Reply::Leading(_)));
+    let evidence = Evidence { entry: made.entry, committed: before.committed };
+    groups.change(D, Change::Take(evidence)) && groups.serves(S, Prefix::WHOLE)
+}
+
+/// What the destination reads must not be told before the entry that took it is committed.
+pub(super) fn what_was_taken_read_before_a_commit(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    assert!(groups.wait(D, Prefix::WHOLE, S) && groups.let_go(S, D));
+    let let_go = groups.newest[S].clone();
+    let request = Request::Change(groups.ids[D], Change::Take(let_go));
+    assert!(matches!(groups.rig.devices[0].ask(&request), Reply::Processed { .. }));
+    groups.open(D);
+    let request = groups.user.send(&SecretsRequest::Recover1);
+    let request = process_request(groups.ids[D], &groups.tree, &[request]);
+    let Reply::Processed { outcomes, made: None } = groups.rig.devices[0].ask(&request) else { panic!() };
+    assert!(matches!(outcomes[..], [Outcome::Read(_)]) && common::waits(&outcomes[0]));
+    let nonce = groups.rig.read_nonce(0);
+    let statements = groups.rig.fresh(&[0], nonce);
+    let Reply::Confirmed(reads) = groups.rig.confirm(0, &statements) else { return false };
+    reads.iter().any(|read| {
+        matches!(groups.user.read(&read.reply), SecretsResponse::Recover1(Recover1Response::Ok { .. }))
+    })
+}
