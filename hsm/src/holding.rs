@@ -5,7 +5,7 @@
 
 use crate::transfer::Proven;
 use alloc::vec::Vec;
-use strongroom_proto::entry::{Entry, MAX_PARTITIONS, Partition};
+use strongroom_proto::entry::{Entry, MAX_PARTITIONS, MAX_PREFIX_BITS, Partition};
 use strongroom_proto::hsm::Refusal;
 use strongroom_proto::ids::{Digest, GroupId, RecordId, TransferId};
 use strongroom_proto::prefix::Prefix;
@@ -55,7 +55,8 @@ impl Holding {
     /// Owns the halves of a prefix that it owns.
     pub(crate) fn split(&mut self, prefix: Prefix, tree: ClaimedTree) -> Result<(), Refusal> {
         let (left, right) = self.open(prefix, tree)?.halves().map_err(refusal)?;
-        let halves = prefix.children().ok_or(Refusal::NotCovered)?;
+        let halves = prefix.children().filter(|(half, _)| half.len() <= MAX_PREFIX_BITS);
+        let halves = halves.ok_or(Refusal::NoRoomForPrefix)?;
         self.make_room()?;
         self.disown(&prefix);
         self.own(halves.0, left);

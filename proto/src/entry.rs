@@ -14,6 +14,9 @@ use minicbor::{Decode, Encode};
 
 /// The most prefixes that a group can own.
 pub const MAX_PARTITIONS: usize = 16;
+/// The most bits of a prefix that a group can own. Records are spread evenly, so nobody needs more; and what is bounded
+/// by it (an entry, a segment, a message) is shorter.
+pub const MAX_PREFIX_BITS: u16 = 64;
 
 /// One prefix that a group owns, and the root of the tree below it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]

@@ -195,6 +195,7 @@ pub(super) const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::ReadsMakeEntries, reads::entry_for_a_read),
     (Bug::ReadsWithoutBound, reads::memory_filled_with_reads),
     (Bug::SplitKeepsWhole, transfers::prefix_owned_twice_after_a_split),
+    (Bug::SplitTooDeep, transfers::prefix_longer_than_an_entry_has_room_for),
     (Bug::MergeKeepsHalf, transfers::prefix_owned_twice_after_a_merge),
     (Bug::BlindSplit, transfers::records_lost_by_a_split_of_a_stub),
     (Bug::BlindMerge, transfers::root_that_no_hsm_made_by_a_merge_of_stubs),

@@ -4,7 +4,7 @@
 use super::common::{self, Rig, User, evaluations, process_request};
 use strongroom_hsm_planted::Bug;
 use strongroom_proto::client::{Recover1Response, SecretsRequest, SecretsResponse};
-use strongroom_proto::entry::{Entry, MAX_PARTITIONS, Partition};
+use strongroom_proto::entry::{Entry, MAX_PARTITIONS, MAX_PREFIX_BITS, Partition};
 use strongroom_proto::hsm::{Outcome, PrefixTree, Refusal, Reply, Request};
 use strongroom_proto::ids::{Digest, GroupId, Mac, RecordId};
 use strongroom_proto::prefix::Prefix;
@@ -20,33 +20,36 @@ const E: usize = 2;
 /// Three groups, and a user who has registered in the first.
 struct Groups {
     rig: Rig,
-    ids: [GroupId; 3],
+    ids: Vec<GroupId>,
     tree: Tree,
     user: User,
     /// The newest entry of each, which is committed.
-    newest: [Evidence; 3],
+    newest: Vec<Evidence>,
 }
 
 impl Groups {
     fn new(bug: Option<Bug>, guesses: u16) -> Self {
         let mut rig = Rig::new(1, bug);
-        let mut tree = super::whole();
         let ids = [rig.group, another_group(&mut rig), another_group(&mut rig)];
-        let first = |rig: &mut Rig, group| {
-            rig.group = group;
-            assert!(matches!(rig.lead(0, None), Reply::Leading(_)));
-            committed(rig, &empty(rig.group)).expect("it leads")
-        };
-        let newest = ids.map(|group| first(&mut rig, group));
-        rig.group = ids[S];
         let user = User::new(&rig, 1, guesses);
-        let mut groups = Self { rig, ids, tree: tree.clone(), user, newest };
+        let mut groups = Self { rig, ids: Vec::new(), tree: super::whole(), user, newest: Vec::new() };
+        for id in ids {
+            groups.add(id);
+        }
         groups.open(S);
         let request = groups.user.register2();
         let answers = groups.answers(S, &[request]);
         assert_eq!(answers, [SecretsResponse::Register2]);
-        tree.clone_from(&groups.tree);
         groups
+    }
+
+    /// Leads another group. Returns which it is.
+    fn add(&mut self, group: GroupId) -> usize {
+        self.rig.group = group;
+        assert!(matches!(self.rig.lead(0, None), Reply::Leading(_)));
+        self.newest.push(committed(&mut self.rig, &empty(group)).expect("it leads"));
+        self.ids.push(group);
+        self.ids.len() - 1
     }
 
     fn open(&mut self, group: usize) {
@@ -248,6 +251,24 @@ fn split_into(groups: &mut Groups, group: usize, prefix: Prefix, count: usize) -
     let reply = groups.rig.devices[0].handle(&minicbor::to_vec(last).expect("encodes"));
     // With too many it cannot be read.
     !matches!(minicbor::decode(&reply), Ok(Reply::Refused(Refusal::NoRoomForPrefix)))
+}
+
+/// Halves beside the way are given to groups that take no more than they have room for.
+pub(super) fn prefix_longer_than_an_entry_has_room_for(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 2);
+    let mut prefix = Prefix::WHOLE;
+    let mut room = Vec::new();
+    while prefix.len() < MAX_PREFIX_BITS {
+        assert!(groups.split(S, prefix));
+        let (left, right) = prefix.children().expect("not that deep");
+        if room.len() < usize::from(prefix.len() / 15) + 1 {
+            let group = another_group(&mut groups.rig);
+            room.push(groups.add(group));
+        }
+        groups.moves(S, room[room.len() - 1], right);
+        prefix = left;
+    }
+    groups.split(S, prefix)
 }
 
 pub(super) fn no_room_for_what_is_to_come(bug: Option<Bug>) -> bool {
