@@ -1,11 +1,11 @@
-//! What a group owns: its prefixes, each with the root of its tree, and the one transfer that it may have open.
+//! What a group owns: its prefixes, each with the root of its tree, and the transfers that it has open.
 //!
 //! Decides every change of that, and does nothing else. Keeps invariant 11, *the whole space, once*: a prefix leaves only
 //! while the group has made no decision since the destination looked, and arrives only by the entry that let it go.
 
 use crate::transfer::Proven;
 use alloc::vec::Vec;
-use strongroom_proto::entry::{Entry, MAX_PARTITIONS, MAX_PREFIX_BITS, Partition};
+use strongroom_proto::entry::{Entry, MAX_OPEN, MAX_PARTITIONS, MAX_PREFIX_BITS, Partition};
 use strongroom_proto::hsm::Refusal;
 use strongroom_proto::ids::{Digest, GroupId, RecordId, TransferId};
 use strongroom_proto::prefix::Prefix;
@@ -19,8 +19,8 @@ pub(crate) struct Holding {
     pub(crate) partitions: Vec<Partition>,
     /// How many decisions about transfers the group has made.
     pub(crate) decisions: u64,
-    /// The transfer that is open.
-    pub(crate) transfer: Option<Transfer>,
+    /// The transfers that are open, the oldest first. Every entry repeats them, so that whatever is committed shows them.
+    pub(crate) open: Vec<Transfer>,
 }
 
 impl Holding {
@@ -31,8 +31,8 @@ impl Holding {
     }
 
     pub(crate) fn after(entry: &Entry) -> Self {
-        let Entry { partitions, transfers, transfer, .. } = entry;
-        Self { partitions: partitions.clone(), decisions: *transfers, transfer: *transfer }
+        let Entry { partitions, transfers, open, .. } = entry;
+        Self { partitions: partitions.clone(), decisions: *transfers, open: open.clone() }
     }
 
     /// Whether the group owns this record's prefix.
@@ -88,31 +88,35 @@ impl Holding {
         prefix: Prefix,
         source: &Proven,
     ) -> Result<(), Refusal> {
-        self.nothing_open()?;
         self.make_room()?;
+        self.make_room_to_open()?;
         let owns = source.entry.partitions.iter().any(|p| p.prefix == prefix);
         let is_here = self.partitions.iter().any(|p| p.prefix.overlaps(&prefix));
         if !owns || is_here || source.entry.group == own {
             return Err(Refusal::NotEvident);
         }
         let (source, decisions) = (source.entry.group, source.entry.transfers);
-        self.transfer = Some(Transfer::Incoming { id, source, prefix, decisions });
+        self.open.push(Transfer::Incoming { id, source, prefix, decisions });
         Ok(())
     }
 
     /// Step 2: lets go of the prefix that the destination waits for, if `own`, this group, has decided nothing since.
-    pub(crate) fn let_go(&mut self, own: GroupId, destination: &Proven) -> Result<(), Refusal> {
-        self.nothing_open()?;
-        let Some(Transfer::Incoming { id, source, prefix, decisions }) = destination.entry.transfer else {
-            return Err(Refusal::NotEvident);
-        };
-        if source != own || decisions != self.decisions {
+    pub(crate) fn let_go(
+        &mut self,
+        own: GroupId,
+        id: TransferId,
+        destination: &Proven,
+    ) -> Result<(), Refusal> {
+        self.make_room_to_open()?;
+        let awaited = incoming(&destination.entry.open, id).ok_or(Refusal::NotEvident)?;
+        if awaited.source != own || awaited.decisions != self.decisions {
             return Err(Refusal::NotEvident);
         }
+        let prefix = awaited.prefix;
         let root = self.partitions.iter().find(|p| p.prefix == prefix).ok_or(Refusal::NotCovered)?.root;
         let (destination, decisions) = (destination.entry.group, destination.entry.transfers);
         self.disown(&prefix);
-        self.transfer = Some(Transfer::Outgoing { id, destination, prefix, root, decisions });
+        self.open.push(Transfer::Outgoing { id, destination, prefix, root, decisions });
         self.decide()
     }
 
@@ -124,61 +128,52 @@ impl Holding {
 
     /// Step 3: owns what the source has let go. Returns its prefix. The id was drawn here, so nobody lets go anything else
     /// under it.
-    pub(crate) fn take(&mut self, source: &Proven) -> Result<Prefix, Refusal> {
-        let (waiting, ..) = self.incoming()?;
-        let Some(Transfer::Outgoing { id, prefix, root, .. }) = source.entry.transfer else {
-            return Err(Refusal::NotEvident);
-        };
-        if id != waiting {
-            return Err(Refusal::NotEvident);
-        }
-        self.transfer = None;
-        self.own(prefix, root);
+    pub(crate) fn take(&mut self, id: TransferId, source: &Proven) -> Result<Prefix, Refusal> {
+        incoming(&self.open, id).ok_or(Refusal::NoTransfer)?;
+        let gone = outgoing(&source.entry.open, id).ok_or(Refusal::NotEvident)?;
+        self.end(id);
+        self.own(gone.prefix, gone.root);
         self.decide()?;
-        Ok(prefix)
+        Ok(gone.prefix)
     }
 
     /// Instead of step 3: waits no longer, because the source has decided otherwise.
-    pub(crate) fn give_up(&mut self, source: &Proven) -> Result<(), Refusal> {
-        let (waiting, from, decisions) = self.incoming()?;
-        let let_go = matches!(source.entry.transfer, Some(Transfer::Outgoing { id, .. }) if id == waiting);
-        if source.entry.group != from || source.entry.transfers <= decisions || let_go {
+    pub(crate) fn give_up(&mut self, id: TransferId, source: &Proven) -> Result<(), Refusal> {
+        let awaited = incoming(&self.open, id).ok_or(Refusal::NoTransfer)?;
+        let is_gone = outgoing(&source.entry.open, id).is_some();
+        let is_source = source.entry.group == awaited.source;
+        if !is_source || source.entry.transfers <= awaited.decisions || is_gone {
             return Err(Refusal::NotEvident);
         }
-        self.transfer = None;
+        self.end(id);
         self.decide()
     }
 
     /// Step 4: the destination waits no longer for what was let go here.
-    pub(crate) fn close(&mut self, destination: &Proven) -> Result<(), Refusal> {
-        let Some(Transfer::Outgoing { id: gone, destination: to, decisions, .. }) = self.transfer else {
-            return Err(Refusal::NoTransfer);
-        };
-        let waits = matches!(destination.entry.transfer, Some(Transfer::Incoming { id, .. }) if id == gone);
-        if destination.entry.group != to || destination.entry.transfers <= decisions || waits {
+    pub(crate) fn close(&mut self, id: TransferId, destination: &Proven) -> Result<(), Refusal> {
+        let gone = outgoing(&self.open, id).ok_or(Refusal::NoTransfer)?;
+        let is_awaited = incoming(&destination.entry.open, id).is_some();
+        let is_destination = destination.entry.group == gone.destination;
+        if !is_destination || destination.entry.transfers <= gone.decisions || is_awaited {
             return Err(Refusal::NotEvident);
         }
-        self.transfer = None;
+        self.end(id);
         Ok(())
     }
 
-    /// The transfer that waits here: its id, from which group, and how many decisions that had made.
-    fn incoming(&self) -> Result<(TransferId, GroupId, u64), Refusal> {
-        match self.transfer {
-            Some(Transfer::Incoming { id, source, decisions, .. }) => Ok((id, source, decisions)),
-            _ => Err(Refusal::NoTransfer),
-        }
+    fn end(&mut self, id: TransferId) {
+        self.open.retain(|transfer| transfer.id() != id);
     }
 
-    pub(crate) fn nothing_open(&self) -> Result<(), Refusal> {
-        if self.transfer.is_some() { Err(Refusal::TransferOpen) } else { Ok(()) }
+    /// Refuses if one transfer more would be too many.
+    fn make_room_to_open(&self) -> Result<(), Refusal> {
+        if self.open.len() >= MAX_OPEN { Err(Refusal::TooManyTransfers) } else { Ok(()) }
     }
 
-    /// Refuses if one prefix more would be too many, counting the one that is to come.
+    /// Refuses if one prefix more would be too many, counting one for each transfer: what is to come needs a place.
     fn make_room(&self) -> Result<(), Refusal> {
-        let coming = usize::from(matches!(self.transfer, Some(Transfer::Incoming { .. })));
-        let taken = self.partitions.len().saturating_add(coming);
-        if taken >= MAX_PARTITIONS { Err(Refusal::NoRoomForPrefix) } else { Ok(()) }
+        let places = self.partitions.len().saturating_add(self.open.len());
+        if places >= MAX_PARTITIONS { Err(Refusal::NoRoomForPrefix) } else { Ok(()) }
     }
 
     fn own(&mut self, prefix: Prefix, root: Digest) {
@@ -189,6 +184,39 @@ impl Holding {
     fn disown(&mut self, prefix: &Prefix) {
         self.partitions.retain(|p| p.prefix != *prefix);
     }
+}
+
+/// What a destination waits for.
+struct Incoming {
+    source: GroupId,
+    prefix: Prefix,
+    decisions: u64,
+}
+
+/// What a source has let go.
+struct Outgoing {
+    destination: GroupId,
+    prefix: Prefix,
+    root: Digest,
+    decisions: u64,
+}
+
+fn incoming(open: &[Transfer], wanted: TransferId) -> Option<Incoming> {
+    open.iter().find_map(|transfer| match *transfer {
+        Transfer::Incoming { id, source, prefix, decisions } if id == wanted => {
+            Some(Incoming { source, prefix, decisions })
+        }
+        _ => None,
+    })
+}
+
+fn outgoing(open: &[Transfer], wanted: TransferId) -> Option<Outgoing> {
+    open.iter().find_map(|transfer| match *transfer {
+        Transfer::Outgoing { id, destination, prefix, root, decisions } if id == wanted => {
+            Some(Outgoing { destination, prefix, root, decisions })
+        }
+        _ => None,
+    })
 }
 
 /// What a tree that cannot be used means for the request that brought it.

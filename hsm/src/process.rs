@@ -315,7 +315,7 @@ impl Core {
             transfers: holding.decisions,
             events_hash,
             mac: Mac(Digest::EMPTY),
-            transfer: holding.transfer,
+            open: holding.open.clone(),
         };
         let hash = entry.hash();
         entry.mac = Entry::mac_of(&keys.statements, &hash);

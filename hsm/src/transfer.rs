@@ -40,11 +40,11 @@ impl Core {
                 env.rng().fill_bytes(&mut id.0);
                 holding.wait(group, id, prefix, &self.prove(source)?)?;
             }
-            Change::Out(destination) => holding.let_go(group, &self.prove(destination)?)?,
+            Change::Out(id, destination) => holding.let_go(group, id, &self.prove(destination)?)?,
             Change::Refuse => holding.decide()?,
-            Change::Take(source) => taken = Some(holding.take(&self.prove(source)?)?),
-            Change::GiveUp(source) => holding.give_up(&self.prove(source)?)?,
-            Change::Close(destination) => holding.close(&self.prove(destination)?)?,
+            Change::Take(id, source) => taken = Some(holding.take(id, &self.prove(source)?)?),
+            Change::GiveUp(id, source) => holding.give_up(id, &self.prove(source)?)?,
+            Change::Close(id, destination) => holding.close(id, &self.prove(destination)?)?,
         }
         let entry = self.append(&keys, slot, holding, events_hash([]), Vec::new())?;
         if let (Some(prefix), Some(leadership)) = (taken, self.leaderships.get_mut(&slot)) {

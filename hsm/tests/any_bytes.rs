@@ -18,7 +18,7 @@ use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
     BatchRequest, CustodianPolicy, Made, NoiseMessage, Outcome, Refusal, Released, Reply, Request,
 };
-use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Nonce};
+use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Nonce, TransferId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, Fresh};
 use strongroom_proto::transfer::{Change, Evidence};
@@ -194,13 +194,14 @@ fn changes() -> Vec<Request> {
     let evidence = Evidence { entry: s.tip, committed: s.committed };
     let tree = ClaimedTree::decode(&s.tree.partial(&[]).expect("whole").encode()).expect("decodes");
     let (left, _) = Prefix::WHOLE.children().expect("it has halves");
+    let id = TransferId([7; 16]);
     let changes = [
         Change::Merge(left, tree.clone(), tree),
         Change::In(left, evidence.clone()),
-        Change::Out(evidence.clone()),
-        Change::Take(evidence.clone()),
-        Change::GiveUp(evidence.clone()),
-        Change::Close(evidence),
+        Change::Out(id, evidence.clone()),
+        Change::Take(id, evidence.clone()),
+        Change::GiveUp(id, evidence.clone()),
+        Change::Close(id, evidence),
     ];
     changes.into_iter().map(|change| Request::Change(s.rig.group, change)).collect()
 }

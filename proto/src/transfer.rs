@@ -53,6 +53,14 @@ pub enum Transfer {
 }
 
 impl Transfer {
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> TransferId {
+        match self {
+            Self::Incoming { id, .. } | Self::Outgoing { id, .. } => *id,
+        }
+    }
+
     /// The bytes that an entry's hash covers: a byte for the kind, then the fields, each of a fixed length.
     pub(crate) fn hashed(&self) -> Vec<u8> {
         let (kind, id, group, prefix, root, decisions) = match self {
@@ -96,21 +104,21 @@ pub enum Change {
     /// Step 1, in the destination: wait for a prefix that the source owns.
     #[n(2)]
     In(#[n(0)] Prefix, #[n(1)] Evidence),
-    /// Step 2, in the source: let go of the prefix that the destination waits for.
+    /// Step 2, in the source: let go of the prefix that the destination waits for under this id.
     #[n(3)]
-    Out(#[n(0)] Evidence),
+    Out(#[n(0)] TransferId, #[n(1)] Evidence),
     /// Instead of step 2, in the source: nothing that waits now will ever be let go.
     #[n(4)]
     Refuse,
     /// Step 3, in the destination: own what the source let go.
     #[n(5)]
-    Take(#[n(0)] Evidence),
+    Take(#[n(0)] TransferId, #[n(1)] Evidence),
     /// Instead of step 3, in the destination: wait no longer, because the source has decided otherwise.
     #[n(6)]
-    GiveUp(#[n(0)] Evidence),
+    GiveUp(#[n(0)] TransferId, #[n(1)] Evidence),
     /// Step 4, in the source: the destination waits no longer.
     #[n(7)]
-    Close(#[n(0)] Evidence),
+    Close(#[n(0)] TransferId, #[n(1)] Evidence),
 }
 
 impl Change {
@@ -123,9 +131,12 @@ impl Change {
         match self {
             Self::Split(_, tree) => tree.nodes(),
             Self::Merge(_, left, right) => left.nodes().max(right.nodes()),
-            Self::In(..) | Self::Out(_) | Self::Refuse | Self::Take(_) | Self::GiveUp(_) | Self::Close(_) => {
-                0
-            }
+            Self::In(..)
+            | Self::Out(..)
+            | Self::Refuse
+            | Self::Take(..)
+            | Self::GiveUp(..)
+            | Self::Close(..) => 0,
         }
     }
 }

@@ -150,7 +150,7 @@ fn log() -> Vec<Line> {
         term: Term([0x08; 16]),
         partitions: vec![partition],
         transfers: 9,
-        transfer: None,
+        open: Vec::new(),
         events_hash: events,
         mac: Mac(Digest([0; 32])),
     };
@@ -165,8 +165,8 @@ fn log() -> Vec<Line> {
     let decisions = 4u64.to_be_bytes();
     let of_incoming = [&[0][..], &id.0, &other.0, &bits, &decisions].concat();
     let of_outgoing = [&[1][..], &id.0, &other.0, &bits, &root.0, &decisions].concat();
-    let of_entry = |transfer, name, bytes: &[u8]| {
-        let entry = Entry { transfer, ..entry.clone() };
+    let of_entry = |open: &[Transfer], name, bytes: &[u8]| {
+        let entry = Entry { open: open.to_vec(), ..entry.clone() };
         let fields: [(&'static str, &[u8]); 10] = [
             ("realm", &REALM.0),
             ("group", &GROUP.0),
@@ -182,16 +182,12 @@ fn log() -> Vec<Line> {
         line(label::ENTRY, Function::Hash, fields, Some(&entry.hash().0))
     };
     vec![
-        of_entry(None, "open transfer, none", &[]),
+        of_entry(&[], "open transfers, none", &[]),
         of_entry(
-            Some(incoming),
-            "open transfer, 0 ‖ id ‖ source ‖ be2(bits) ‖ prefix 32 ‖ be8(decisions)",
-            &of_incoming,
-        ),
-        of_entry(
-            Some(outgoing),
-            "open transfer, 1 ‖ id ‖ destination ‖ be2(bits) ‖ prefix 32 ‖ root 32 ‖ be8(decisions)",
-            &of_outgoing,
+            &[incoming, outgoing],
+            "open transfers, each 0 ‖ id ‖ source ‖ be2(bits) ‖ prefix 32 ‖ be8(decisions), or \
+             1 ‖ id ‖ destination ‖ be2(bits) ‖ prefix 32 ‖ root 32 ‖ be8(decisions)",
+            &[of_incoming, of_outgoing].concat(),
         ),
         line(
             label::ENTRY_MAC,

@@ -4,12 +4,12 @@
 use super::common::{self, Rig, User, evaluations, process_request};
 use strongroom_hsm_planted::Bug;
 use strongroom_proto::client::{Recover1Response, SecretsRequest, SecretsResponse};
-use strongroom_proto::entry::{Entry, MAX_PARTITIONS, MAX_PREFIX_BITS, Partition};
+use strongroom_proto::entry::{Entry, MAX_OPEN, MAX_PARTITIONS, MAX_PREFIX_BITS, Partition};
 use strongroom_proto::hsm::{Outcome, PrefixTree, Refusal, Reply, Request};
-use strongroom_proto::ids::{Digest, GroupId, Mac, RecordId};
+use strongroom_proto::ids::{Digest, GroupId, Mac, RecordId, TransferId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::Committed;
-use strongroom_proto::transfer::{Change, Evidence};
+use strongroom_proto::transfer::{Change, Evidence, Transfer};
 use strongroom_proto::tree::{ClaimedTree, Tree};
 
 /// Everything is in the first group.
@@ -100,20 +100,38 @@ impl Groups {
         self.change(group, Change::In(prefix, evidence))
     }
 
+    /// The newest transfer that a group has open, or had open before it closed the last.
+    fn newest_id(&self, group: usize) -> TransferId {
+        self.newest[group].entry.open.last().map_or(TransferId([0; 16]), Transfer::id)
+    }
+
     /// Step 2, with the destination as it is now.
     fn let_go(&mut self, group: usize, destination: usize) -> bool {
-        let evidence = self.newest[destination].clone();
-        self.change(group, Change::Out(evidence))
+        let (id, evidence) = (self.newest_id(destination), self.newest[destination].clone());
+        self.change(group, Change::Out(id, evidence))
     }
 
+    /// Step 3, with the source as it is now.
     fn take(&mut self, group: usize, source: usize) -> bool {
-        let evidence = self.newest[source].clone();
-        self.change(group, Change::Take(evidence))
+        let (id, evidence) = (self.newest_id(source), self.newest[source].clone());
+        self.change(group, Change::Take(id, evidence))
     }
 
+    /// Instead of step 3, with any group as it is now.
+    fn give_up(&mut self, group: usize, source: usize) -> bool {
+        let (id, evidence) = (self.newest_id(group), self.newest[source].clone());
+        self.change(group, Change::GiveUp(id, evidence))
+    }
+
+    /// Step 4, with any group as it is now.
     fn close(&mut self, group: usize, destination: usize) -> bool {
         let evidence = self.newest[destination].clone();
-        self.change(group, Change::Close(evidence))
+        self.close_by(group, evidence)
+    }
+
+    fn close_by(&mut self, group: usize, evidence: Evidence) -> bool {
+        let id = self.newest_id(group);
+        self.change(group, Change::Close(id, evidence))
     }
 
     /// Moves a prefix, all four steps.
@@ -290,7 +308,8 @@ pub(super) fn old_step_2_replayed_after_the_prefix_moved_on(bug: Option<Bug>) ->
     let first = groups.guess(D);
     groups.moves(D, S, Prefix::WHOLE);
     assert!(groups.wait(D, Prefix::WHOLE, S));
-    if !groups.change(D, Change::Take(let_go)) {
+    let id = groups.newest_id(D);
+    if !groups.change(D, Change::Take(id, let_go)) {
         return false;
     }
     groups.tree = before;
@@ -325,28 +344,29 @@ pub(super) fn prefix_let_go_to_a_group_that_waits_for_another(bug: Option<Bug>) 
     groups.let_go(E, D)
 }
 
-pub(super) fn second_prefix_let_go_at_once(bug: Option<Bug>) -> bool {
+pub(super) fn prefix_given_up_that_later_entries_do_not_show(bug: Option<Bug>) -> bool {
     let mut groups = Groups::new(bug, 1);
-    assert!(groups.split(S, Prefix::WHOLE));
-    let (user, other) = halves(&groups);
-    assert!(groups.wait(D, user, S) && groups.let_go(S, D));
-    // The first would be in no entry any more, and its destination could give it up.
-    assert!(groups.wait(E, other, S));
-    groups.let_go(S, E)
+    assert!(groups.wait(D, Prefix::WHOLE, S) && groups.let_go(S, D));
+    let request = empty(groups.ids[S]);
+    groups.rig.group = groups.ids[S];
+    groups.newest[S] = committed(&mut groups.rig, &request).expect("it leads");
+    groups.give_up(D, S)
 }
 
 pub(super) fn group_that_waits_for_good(bug: Option<Bug>) -> bool {
     let mut groups = Groups::new(bug, 1);
     assert!(groups.wait(D, Prefix::WHOLE, S) && groups.wait(E, Prefix::WHOLE, S) && groups.let_go(S, E));
-    let decided = groups.newest[S].clone();
-    !groups.change(D, Change::GiveUp(decided))
+    !groups.give_up(D, S)
 }
 
-pub(super) fn prefix_awaited_twice_at_once(bug: Option<Bug>) -> bool {
+pub(super) fn more_transfers_than_an_entry_may_have(bug: Option<Bug>) -> bool {
     let mut groups = Groups::new(bug, 1);
-    assert!(groups.split(S, Prefix::WHOLE));
-    let (user, other) = halves(&groups);
-    groups.wait(D, user, S) && groups.wait(D, other, S)
+    for _ in 0..MAX_OPEN {
+        assert!(groups.wait(D, Prefix::WHOLE, S));
+    }
+    let last = Request::Change(groups.ids[D], Change::In(Prefix::WHOLE, groups.newest[S].clone()));
+    let reply = groups.rig.devices[0].handle(&minicbor::to_vec(last).expect("encodes"));
+    !matches!(minicbor::decode(&reply), Ok(Reply::Refused(Refusal::TooManyTransfers)))
 }
 
 pub(super) fn prefix_awaited_that_nobody_owns(bug: Option<Bug>) -> bool {
@@ -371,46 +391,41 @@ pub(super) fn prefix_awaited_from_oneself(bug: Option<Bug>) -> bool {
 pub(super) fn prefix_given_up_before_a_decision(bug: Option<Bug>) -> bool {
     let mut groups = Groups::new(bug, 1);
     assert!(groups.wait(D, Prefix::WHOLE, S));
-    let undecided = groups.newest[S].clone();
-    groups.change(D, Change::GiveUp(undecided))
+    groups.give_up(D, S)
 }
 
 pub(super) fn prefix_given_up_that_was_let_go(bug: Option<Bug>) -> bool {
     let mut groups = Groups::new(bug, 1);
     assert!(groups.wait(D, Prefix::WHOLE, S) && groups.let_go(S, D));
-    let let_go = groups.newest[S].clone();
-    groups.change(D, Change::GiveUp(let_go))
+    groups.give_up(D, S)
 }
 
 pub(super) fn prefix_given_up_by_a_strangers_decision(bug: Option<Bug>) -> bool {
     let mut groups = Groups::new(bug, 1);
     assert!(groups.wait(D, Prefix::WHOLE, S));
     groups.must(E, Change::Refuse);
-    let decided = groups.newest[E].clone();
-    groups.change(D, Change::GiveUp(decided))
+    groups.give_up(D, E)
 }
 
 pub(super) fn prefix_closed_before_it_was_taken(bug: Option<Bug>) -> bool {
     let mut groups = Groups::new(bug, 1);
     let before = groups.newest[D].clone();
     assert!(groups.wait(D, Prefix::WHOLE, S) && groups.let_go(S, D));
-    groups.change(S, Change::Close(before))
+    groups.close_by(S, before)
 }
 
 pub(super) fn prefix_closed_that_is_awaited(bug: Option<Bug>) -> bool {
     let mut groups = Groups::new(bug, 1);
     assert!(groups.wait(D, Prefix::WHOLE, S) && groups.let_go(S, D));
     groups.must(D, Change::Refuse);
-    let waits = groups.newest[D].clone();
-    groups.change(S, Change::Close(waits))
+    groups.close(S, D)
 }
 
 pub(super) fn prefix_closed_by_a_strangers_decision(bug: Option<Bug>) -> bool {
     let mut groups = Groups::new(bug, 1);
     assert!(groups.wait(D, Prefix::WHOLE, S) && groups.let_go(S, D));
     groups.must(E, Change::Refuse);
-    let decided = groups.newest[E].clone();
-    groups.change(S, Change::Close(decided))
+    groups.close(S, E)
 }
 
 pub(super) fn transfer_that_never_closes(bug: Option<Bug>) -> bool {
@@ -443,21 +458,21 @@ pub(super) fn evidence_from_an_uncommitted_entry(bug: Option<Bug>) -> bool {
     let mut groups = Groups::new(bug, 1);
     assert!(groups.wait(D, Prefix::WHOLE, S));
     let before = groups.newest[S].clone();
-    let waits = groups.newest[D].clone();
-    let request = Request::Change(groups.ids[S], Change::Out(waits));
+    let (id, waits) = (groups.newest_id(D), groups.newest[D].clone());
+    let request = Request::Change(groups.ids[S], Change::Out(id, waits));
     let Reply::Processed { made: Some(made), .. } = groups.rig.devices[0].ask(&request) else { panic!() };
     groups.rig.group = groups.ids[S];
     assert!(matches!(groups.rig.lead(0, Some(&before.entry)), Reply::Leading(_)));
     let evidence = Evidence { entry: made.entry, committed: before.committed };
-    groups.change(D, Change::Take(evidence)) && groups.serves(S, Prefix::WHOLE)
+    groups.change(D, Change::Take(id, evidence)) && groups.serves(S, Prefix::WHOLE)
 }
 
 /// What the destination reads must not be told before the entry that took it is committed.
 pub(super) fn what_was_taken_read_before_a_commit(bug: Option<Bug>) -> bool {
     let mut groups = Groups::new(bug, 1);
     assert!(groups.wait(D, Prefix::WHOLE, S) && groups.let_go(S, D));
-    let let_go = groups.newest[S].clone();
-    let request = Request::Change(groups.ids[D], Change::Take(let_go));
+    let (id, let_go) = (groups.newest_id(S), groups.newest[S].clone());
+    let request = Request::Change(groups.ids[D], Change::Take(id, let_go));
     assert!(matches!(groups.rig.devices[0].ask(&request), Reply::Processed { .. }));
     groups.open(D);
     let request = groups.user.send(&SecretsRequest::Recover1);

@@ -105,10 +105,10 @@ pub enum Refusal {
     /// No nonce is open for reads.
     #[n(30)]
     NoNonce,
-    /// The group has a transfer open. Finish that one first.
+    /// The group has as many transfers open as it can. Finish one of them.
     #[n(31)]
-    TransferOpen,
-    /// The group has no open transfer that this step goes on with.
+    TooManyTransfers,
+    /// The group has no open transfer of this id that the step goes on with.
     #[n(32)]
     NoTransfer,
     /// The other group's committed entry does not show what this step needs. Bring a later one, or do without the step.

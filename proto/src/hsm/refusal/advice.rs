@@ -38,7 +38,7 @@ impl Refusal {
             | Self::BadRecord
             | Self::OtherVersion
             | Self::OtherSeed
-            | Self::TransferOpen
+            | Self::TooManyTransfers
             | Self::NoTransfer
             | Self::NotEvident
             | Self::NoRoomForPrefix => RefusalClass::CallerIsWrong,
@@ -100,8 +100,8 @@ impl fmt::Display for Refusal {
                 "the sealed realm holds another seed than custodians approved; do not use where it came from"
             }
             Self::NoNonce => "no nonce is open for reads; draw one, and gather statements that name it",
-            Self::TransferOpen => "the group has a transfer open; finish that one first",
-            Self::NoTransfer => "the group has no open transfer that this step goes on with",
+            Self::TooManyTransfers => "the group has as many transfers open as it can; finish one of them",
+            Self::NoTransfer => "the group has no open transfer of this id that the step goes on with",
             Self::NotEvident => {
                 "the other group's committed entry does not show what this step needs; bring a later one, or do without the step"
             }
