@@ -2,10 +2,12 @@
 //! once.
 
 use super::common::{self, Rig, User, evaluations, process_request};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use strongroom_hsm_planted::Bug;
 use strongroom_proto::client::{Recover1Response, SecretsRequest, SecretsResponse};
 use strongroom_proto::entry::{Entry, MAX_OPEN, MAX_PARTITIONS, MAX_PREFIX_BITS, Partition};
-use strongroom_proto::hsm::{Outcome, PrefixTree, Refusal, Reply, Request};
+use strongroom_proto::hsm::{BatchRequest, Outcome, PrefixTree, Refusal, Reply, Request};
 use strongroom_proto::ids::{Digest, GroupId, Mac, RecordId, TransferId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::Committed;
@@ -58,11 +60,7 @@ impl Groups {
     }
 
     /// Has the owner of everything run requests.
-    fn answers(
-        &mut self,
-        group: usize,
-        requests: &[strongroom_proto::hsm::BatchRequest],
-    ) -> Vec<SecretsResponse> {
+    fn answers(&mut self, group: usize, requests: &[BatchRequest]) -> Vec<SecretsResponse> {
         self.rig.group = self.ids[group];
         let (made, replies) = self.rig.run(0, &mut self.tree, requests);
         self.newest[group] = evidence(&mut self.rig, made.entry);
@@ -141,21 +139,67 @@ impl Groups {
         assert!(self.take(to, from) && self.close(from, to));
     }
 
-    /// Splits a prefix of a group; with nothing below it but perhaps the user.
+    /// Splits a prefix of a group.
     fn split(&mut self, group: usize, prefix: Prefix) -> bool {
         let tree = self.below(prefix);
         self.change(group, Change::Split(prefix, tree))
     }
 
-    /// The tree below a prefix, which has one leaf or none.
-    fn below(&self, prefix: Prefix) -> ClaimedTree {
+    /// The tree below a prefix, as far as its root is opened, and the path to a record.
+    fn path(&self, prefix: Prefix, record: Option<RecordId>) -> ClaimedTree {
         let mut tree = Tree::new(prefix);
-        let leaf = self.tree.get(&self.user.record).expect("it is whole");
-        let Some(sealed) = leaf.filter(|_| prefix.contains(&self.user.record)) else {
-            return claim(&tree, &[]);
+        let below = self.tree.leaves().filter(|leaf| prefix.contains(&leaf.record_id()));
+        let below: Vec<_> =
+            below.map(|leaf| (leaf.record_id(), leaf.sealed().expect("whole").clone())).collect();
+        // The path to any record opens the root, which is all that there is of a single leaf.
+        let opened = record.or(below.first().filter(|_| below.len() == 1).map(|(id, _)| *id));
+        tree.update(below).expect("it is whole");
+        let partial = tree.partial(opened.as_slice()).expect("whole").encode();
+        let claimed = ClaimedTree::decode(&partial).expect("decodes");
+        if claimed.nodes() > 1 || tree.root() == Digest::EMPTY || opened.is_some() {
+            return claimed;
+        }
+        let (left, right) = tree.halves().expect("whole");
+        let side = |digest: Digest| match digest {
+            Digest::EMPTY => vec![0x81, 0x00],
+            Digest(bytes) => [&[0x82, 0x02, 0x58, 0x20][..], &bytes].concat(),
         };
-        tree.update([(self.user.record, sealed.clone())]).expect("it is empty");
-        claim(&tree, &[self.user.record])
+        let nodes = [&[0x83, 0x81, 0x01][..], &side(left), &side(right)].concat();
+        ClaimedTree::decode(&nodes).expect("decodes")
+    }
+
+    /// The tree below a prefix, as far as its root is opened.
+    fn below(&self, prefix: Prefix) -> ClaimedTree {
+        self.path(prefix, None)
+    }
+
+    /// Which group owns a record, by the newest entries, and under which prefix.
+    #[track_caller]
+    fn owner(&self, record: &RecordId) -> (usize, Prefix) {
+        let mut owners = Vec::new();
+        for (group, newest) in self.newest.iter().enumerate() {
+            let partitions = newest.entry.partitions.iter().filter(|p| p.prefix.contains(record));
+            owners.extend(partitions.map(|p| (group, p.prefix)));
+        }
+        assert_eq!(owners.len(), 1, "a record has one owner");
+        owners[0]
+    }
+
+    /// Has a request run where the record is, in a new session.
+    fn ask(&mut self, user: &mut User, request: impl FnOnce(&mut User) -> BatchRequest) -> SecretsResponse {
+        let (group, prefix) = self.owner(&user.record);
+        self.rig.group = self.ids[group];
+        self.rig.open(0, user);
+        let requests = vec![request(user)];
+        let trees = vec![PrefixTree { prefix, tree: self.path(prefix, Some(user.record)) }];
+        let request = Request::Process { group: self.ids[group], trees, requests };
+        let Reply::Processed { made: Some(made), .. } = self.rig.devices[0].ask(&request) else { panic!() };
+        let leaves = made.leaves.iter().map(|leaf| (leaf.record, leaf.sealed.to_vec().into()));
+        self.tree.update(leaves).expect("it is whole");
+        let statement = self.rig.captured(0, std::slice::from_ref(&made.entry));
+        let (committed, released) = self.rig.committed(0, &[statement]);
+        self.newest[group] = Evidence { entry: made.entry, committed };
+        user.read(&released[0].replies[0])
     }
 
     /// Whether a group makes an entry over a tree at this prefix.
@@ -485,4 +529,50 @@ pub(super) fn what_was_taken_read_before_a_commit(bug: Option<Bug>) -> bool {
     reads.iter().any(|read| {
         matches!(groups.user.read(&read.reply), SecretsResponse::Recover1(Recover1Response::Ok { .. }))
     })
+}
+
+/// Guesses, splits, merges and moves, in any order: nobody gets a guess more or less than was registered.
+#[test]
+fn counts_stay_with_their_records_through_splits_merges_and_moves() {
+    const GUESSES: u16 = 3;
+    for seed in 0..8 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut groups = Groups::new(None, GUESSES);
+        let mut users: Vec<(User, u16)> =
+            (0..12).map(|number| (User::new(&groups.rig, 100 + number, GUESSES), 0)).collect();
+        for (user, _) in &mut users {
+            assert_eq!(groups.ask(user, User::register2), SecretsResponse::Register2);
+        }
+        let mut moves = 0;
+        for _ in 0..120 {
+            let (user, used) = &mut users[rng.random_range(0..12)];
+            let (group, prefix) = groups.owner(&user.record);
+            match rng.random_range(0..4) {
+                0 => {
+                    let answer = groups.ask(user, User::recover2);
+                    let expected = *used < GUESSES;
+                    assert_eq!(evaluations(&[answer]) == 1, expected, "seed {seed}, {used} used");
+                    *used += u16::from(expected);
+                }
+                1 => drop(groups.split(group, prefix)),
+                2 => {
+                    let Some(parent) = prefix.parent() else { continue };
+                    let (left, right) = parent.children().expect("it has halves");
+                    let (left, right) = (groups.below(left), groups.below(right));
+                    // Refused where the other half is elsewhere, or in smaller pieces.
+                    groups.change(group, Change::Merge(parent, left, right));
+                }
+                _ => {
+                    let to = (group + rng.random_range(1..3)) % 3;
+                    if groups.wait(to, prefix, group) {
+                        assert!(
+                            groups.let_go(group, to) && groups.take(to, group) && groups.close(group, to)
+                        );
+                        moves += 1;
+                    }
+                }
+            }
+        }
+        assert!(moves > 10, "seed {seed}: {moves} moves");
+    }
 }
