@@ -141,6 +141,7 @@ impl Core {
             Request::Fresh(group, nonce) => self.fresh(group, nonce),
             Request::DrawReadNonce(group) => self.draw_read_nonce(env, group),
             Request::Confirm { group, statements } => self.confirm(group, &statements),
+            Request::Change(group, change) => self.change(env, group, change),
             Request::AgentSecret(epoch) => self.agent_secret(epoch),
         }
     }

@@ -4,14 +4,15 @@
 //! and leaves only when that entry, or a later one on the same chain, is committed. Keeps invariant 10: nothing here
 //! outlives the leadership.
 
+use crate::holding::Holding;
 use crate::reads::Reads;
 use crate::record::Changed;
 use crate::state::Position;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use strongroom_proto::entry::{Entry, Partition};
+use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{NoiseReply, Released};
-use strongroom_proto::ids::{GroupId, Index, Term};
+use strongroom_proto::ids::{GroupId, Index, RecordId, Term};
 use strongroom_proto::prefix::Prefix;
 
 /// How many settled entries stay known while a nonce for reads is open. What members state to it would otherwise count for
@@ -23,9 +24,10 @@ pub(crate) struct Leadership {
     pub(crate) term: Term,
     /// Whether it still makes entries.
     pub(crate) leading: bool,
-    /// Prefixes and roots after the newest own entry.
-    pub(crate) partitions: Vec<Partition>,
-    pub(crate) transfers: u64,
+    /// What the group owns after the newest own entry.
+    pub(crate) holding: Holding,
+    /// The prefixes that own entries took from other groups, as far as those are not known to be committed.
+    taken: Vec<(Prefix, Index)>,
     chain: VecDeque<Position>,
     pending: VecDeque<Pending>,
     /// The newest own entry known to be committed.
@@ -46,20 +48,17 @@ struct Pending {
 impl Leadership {
     /// Begins at `entry`, the captured one; or before any entry, owning the whole space if `genesis`.
     pub(crate) fn begin(term: Term, entry: Option<&Entry>, at: Position, genesis: bool) -> Self {
-        let (partitions, transfers) = match entry {
-            Some(entry) => (entry.partitions.clone(), entry.transfers),
-            None if genesis => (
-                Vec::from([Partition { prefix: Prefix::WHOLE, root: strongroom_proto::ids::Digest::EMPTY }]),
-                0,
-            ),
-            None => (Vec::new(), 0),
+        let holding = match entry {
+            Some(entry) => Holding::after(entry),
+            None if genesis => Holding::whole(),
+            None => Holding::default(),
         };
         let chain = VecDeque::from([at]);
         Self {
             term,
             leading: true,
-            partitions,
-            transfers,
+            holding,
+            taken: Vec::new(),
             chain,
             pending: VecDeque::new(),
             committed: Index::ZERO,
@@ -95,16 +94,25 @@ impl Leadership {
         self.reads = Reads::default();
     }
 
-    /// The own entry whose commit makes a record, as it was last changed, committed: that change's own, or where this
-    /// leadership began if it is older, was made in another group, or if there is no record.
-    pub(crate) fn since(&self, group: GroupId, changed: Option<Changed>) -> Index {
-        changed.filter(|c| c.group == group).map_or(self.base, |c| c.index.max(self.base))
+    /// The own entry whose commit makes a record, as it was last changed, committed: that change's own; or where this
+    /// leadership began, or took the record's prefix, if the change is older, was made in another group, or if there is no
+    /// record.
+    pub(crate) fn since(&self, group: GroupId, record: &RecordId, changed: Option<Changed>) -> Index {
+        let changed = changed.filter(|c| c.group == group).map_or(self.base, |c| c.index);
+        let taken = self.taken.iter().filter(|(prefix, _)| prefix.contains(record)).map(|(_, at)| *at);
+        taken.fold(changed.max(self.base), Index::max)
+    }
+
+    /// The newest own entry took this prefix from another group.
+    pub(crate) fn took(&mut self, prefix: Prefix) {
+        let newest = self.newest().index;
+        self.taken.push((prefix, newest));
     }
 
     /// Takes an entry that this HSM just made on top of the newest.
-    pub(crate) fn extend(&mut self, at: Position, partitions: Vec<Partition>, replies: Vec<NoiseReply>) {
+    pub(crate) fn extend(&mut self, at: Position, holding: Holding, replies: Vec<NoiseReply>) {
         self.chain.push_back(at);
-        self.partitions = partitions;
+        self.holding = holding;
         if !replies.is_empty() {
             self.pending.push_back(Pending { at, replies });
         }
@@ -113,6 +121,8 @@ impl Leadership {
     /// Releases what waits under `committed`, an own entry, and under the own entries before it.
     pub(crate) fn release(&mut self, committed: Index) -> Vec<Released> {
         self.committed = self.committed.max(committed);
+        // What they brought is committed, and nothing waits for it.
+        self.taken.retain(|(_, at)| *at > committed);
         let mut released = Vec::new();
         while let Some(pending) = self.pending.pop_front_if(|p| p.at.index <= committed) {
             released.push(Released { entry: pending.at.hash, replies: pending.replies });

@@ -30,6 +30,7 @@ mod env;
 mod exact;
 mod flash;
 mod group;
+mod holding;
 mod keys;
 mod leadership;
 mod log;
@@ -42,6 +43,7 @@ mod seal;
 mod session;
 mod start_error;
 mod state;
+mod transfer;
 
 pub use crate::core::Core;
 pub use config::Config;

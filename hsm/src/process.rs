@@ -7,6 +7,7 @@
 
 use crate::core::Core;
 use crate::env::Env;
+use crate::holding::{Holding, refusal};
 use crate::keys::Keys;
 use crate::leadership::Leadership;
 use crate::machine::{self, Happening};
@@ -21,15 +22,15 @@ use alloc::vec::Vec;
 use minicbor::bytes::ByteVec;
 use rand_core::CryptoRng;
 use strongroom_proto::client::{HandshakeRequest, HandshakeResponse, SecretsRequest};
-use strongroom_proto::entry::{Entry, Partition, events_hash};
+use strongroom_proto::entry::{Entry, events_hash};
 use strongroom_proto::hsm::{
     BatchRequest, Made, NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal, Reply, SealedLeaf,
     SessionRefusal, tree_nodes,
 };
-use strongroom_proto::ids::{GroupId, Index, Mac, RecordId, X25519Public};
+use strongroom_proto::ids::{Digest, GroupId, Index, Mac, RecordId, X25519Public};
 use strongroom_proto::noise;
 use strongroom_proto::registration::verify_registration;
-use strongroom_proto::tree::{Tree, TreeError};
+use strongroom_proto::tree::Tree;
 use zeroize::Zeroizing;
 
 /// Bytes of an event before sealing: its version, what happened, to which record, at which index, zeros.
@@ -76,8 +77,7 @@ impl Core {
     ) -> Result<Reply, Refusal> {
         let slot = self.slot(&group)?;
         let leadership = self.leading(slot)?;
-        let covered = leadership.partitions.iter().any(|p| p.prefix.contains(&request.record));
-        if !covered {
+        if !leadership.holding.covers(&request.record) {
             return Err(Refusal::NotCovered);
         }
         let outcome = self.open_session(env, slot, request).unwrap_or_else(Outcome::Refused);
@@ -164,7 +164,7 @@ impl Core {
         self.leaderships.get(&slot).filter(|l| l.leading).ok_or(Refusal::NotLeader)
     }
 
-    fn check_bounds(&self, slot: usize, nodes: usize, requests: usize) -> Result<(), Refusal> {
+    pub(crate) fn check_bounds(&self, slot: usize, nodes: usize, requests: usize) -> Result<(), Refusal> {
         let limits = &self.config.limits;
         let leadership = self.leading(slot)?;
         if requests > limits.max_batch_requests as usize || nodes > limits.max_tree_nodes as usize {
@@ -187,22 +187,20 @@ impl Core {
     ) -> Result<Batch, Refusal> {
         let leadership = self.leading(slot)?;
         let index = leadership.newest().index.next().ok_or(Refusal::Exhausted)?;
-        let mut trees: Vec<Tree> = Vec::with_capacity(leadership.partitions.len());
+        let mut trees: Vec<Tree> = Vec::with_capacity(claimed.len());
         for PrefixTree { prefix, tree } in claimed {
-            let is_of = |p: &&Partition| p.prefix == prefix;
-            let partition = leadership.partitions.iter().find(is_of).ok_or(Refusal::NotCovered)?;
             if trees.iter().any(|t| t.prefix() == prefix) {
                 return Err(Refusal::Malformed);
             }
-            trees.push(tree.verify(prefix, &partition.root).map_err(refusal)?);
+            trees.push(leadership.holding.open(prefix, tree)?);
         }
         let group = self.group(slot)?.id;
-        let since = |changed| leadership.since(group, changed);
         let mut records = BTreeMap::new();
         for BatchRequest { record: id, .. } in requests {
             let at = trees.iter().position(|t| t.prefix().contains(id)).ok_or(Refusal::NotCovered)?;
             let tree = trees.get(at).ok_or(Refusal::NotCovered)?;
             if !records.contains_key(id) {
+                let since = |changed| leadership.since(group, id, changed);
                 records.insert(*id, Loaded::open(tree, at, keys, id, since)?);
             }
         }
@@ -286,28 +284,43 @@ impl Core {
             self.drop_leadership(slot);
             return Err(Refusal::NotOpened);
         };
-        let (realm, leader) = (keys.realm, self.state.hsm);
+        let mut holding = self.leading(slot)?.holding.clone();
+        trees.iter().for_each(|tree| holding.renew(tree));
+        let events_hash = events_hash(events.iter().map(|e| e.as_slice()));
+        let entry = self.append(keys, slot, holding, events_hash, replies)?;
+        Ok(Made { entry, leaves, events })
+    }
+
+    /// Makes the entry after the newest: the group owns this from there on.
+    pub(crate) fn append(
+        &mut self,
+        keys: &Keys,
+        slot: usize,
+        holding: Holding,
+        events_hash: Digest,
+        replies: Vec<NoiseReply>,
+    ) -> Result<Entry, Refusal> {
+        let (realm, group, leader) = (keys.realm, self.group(slot)?.id, self.state.hsm);
         let leadership = self.leaderships.get_mut(&slot).ok_or(Refusal::NotLeader)?;
-        let root_of =
-            |p: &Partition| trees.iter().find(|t| t.prefix() == p.prefix).map_or(p.root, Tree::root);
-        let renewed = |p: &Partition| Partition { prefix: p.prefix, root: root_of(p) };
-        let partitions: Vec<Partition> = leadership.partitions.iter().map(renewed).collect();
+        let newest = leadership.newest();
+        let index = newest.index.next().ok_or(Refusal::Exhausted)?;
         let mut entry = Entry {
             realm,
             group,
             index,
-            prev: leadership.newest().hash,
+            prev: newest.hash,
             leader,
             term: leadership.term,
-            partitions,
-            transfers: leadership.transfers,
-            events_hash: events_hash(events.iter().map(|e| e.as_slice())),
-            mac: Mac(strongroom_proto::ids::Digest::EMPTY),
+            partitions: holding.partitions.clone(),
+            transfers: holding.decisions,
+            events_hash,
+            mac: Mac(Digest::EMPTY),
+            open: holding.open.clone(),
         };
         let hash = entry.hash();
         entry.mac = Entry::mac_of(&keys.statements, &hash);
-        leadership.extend(Position { index, hash }, entry.partitions.clone(), replies);
-        Ok(Made { entry, leaves, events })
+        leadership.extend(Position { index, hash }, holding, replies);
+        Ok(entry)
     }
 }
 
@@ -318,15 +331,6 @@ fn decode(payload: &[u8]) -> Result<SecretsRequest, SessionRefusal> {
         verify_registration(registration).map_err(|_| SessionRefusal::DecodingError)?;
     }
     Ok(request)
-}
-
-fn refusal(error: TreeError) -> Refusal {
-    match error {
-        TreeError::NotCovered => Refusal::NotCovered,
-        TreeError::NotOpened => Refusal::NotOpened,
-        TreeError::WrongRoot => Refusal::StaleTree,
-        _ => Refusal::Malformed,
-    }
 }
 
 impl From<BadRecord> for Refusal {

@@ -18,10 +18,11 @@ use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
     BatchRequest, CustodianPolicy, Made, NoiseMessage, Outcome, Refusal, Released, Reply, Request,
 };
-use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Nonce};
+use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Nonce, TransferId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, Fresh};
-use strongroom_proto::tree::Tree;
+use strongroom_proto::transfer::{Change, Evidence};
+use strongroom_proto::tree::{ClaimedTree, Tree};
 
 /// Sends bytes, and checks what must hold for all of them.
 fn probe(device: &mut Device, bytes: &[u8]) -> Reply {
@@ -104,7 +105,7 @@ const STAGES: &[Stage] = &[
     }),
 ];
 
-/// Which of the nineteen requests it is. A new one does not compile until it is among [`requests`] too.
+/// Which of the twenty requests it is. A new one does not compile until it is among [`requests`] too.
 const fn kind(request: &Request) -> usize {
     match request {
         Request::DeviceStatus => 0,
@@ -126,6 +127,7 @@ const fn kind(request: &Request) -> usize {
         Request::Fresh(..) => 16,
         Request::DrawReadNonce(_) => 17,
         Request::Confirm { .. } => 18,
+        Request::Change(..) => 19,
     }
 }
 
@@ -151,6 +153,8 @@ fn requests() -> Vec<Request> {
         panic!("no nonce")
     };
     let fresh = s.rig.fresh(&[1, 2], nonce);
+    let opened = s.tree.partial(&[s.user.record]).expect("whole").encode();
+    let opened = ClaimedTree::decode(&opened).expect("decodes");
     let to_new = {
         let mut new = Device::new(0, None, Config::software());
         let (to, nonce) = (new.status(), new.import_nonce());
@@ -178,9 +182,43 @@ fn requests() -> Vec<Request> {
         Request::Fresh(group, nonce),
         Request::DrawReadNonce(group),
         Request::Confirm { group, statements: fresh },
+        Request::Change(group, Change::Split(Prefix::WHOLE, opened)),
     ];
-    assert!(all.iter().map(kind).eq(0..19), "one of each kind");
+    assert!(all.iter().map(kind).eq(0..20), "one of each kind");
     all
+}
+
+/// Changes of what a group owns, of every other kind, which a core in any of these states refuses for what they say.
+fn changes() -> Vec<Request> {
+    let s = Scene::new();
+    let evidence = Evidence { entry: s.tip, committed: s.committed };
+    let tree = ClaimedTree::decode(&s.tree.partial(&[]).expect("whole").encode()).expect("decodes");
+    let (left, _) = Prefix::WHOLE.children().expect("it has halves");
+    let id = TransferId([7; 16]);
+    let changes = [
+        Change::Merge(left, tree.clone(), tree),
+        Change::In(left, evidence.clone()),
+        Change::Out(id, evidence.clone()),
+        Change::Take(id, evidence.clone()),
+        Change::GiveUp(id, evidence.clone()),
+        Change::Close(id, evidence),
+    ];
+    changes.into_iter().map(|change| Request::Change(s.rig.group, change)).collect()
+}
+
+#[test]
+fn a_change_that_does_not_fit_what_a_group_owns_is_refused() {
+    let mut leader = Scene::new().device(0);
+    for request in changes() {
+        let refusal = probe(&mut leader, &encode(&request));
+        assert!(
+            matches!(
+                refusal,
+                Reply::Refused(Refusal::NotCovered | Refusal::NotEvident | Refusal::NoTransfer)
+            ),
+            "{refusal:?} to {request:?}"
+        );
+    }
 }
 
 /// Cores in every state. One that a request has changed is made anew.
@@ -243,7 +281,7 @@ fn arbitrary_bytes_get_a_reply() {
 #[test]
 fn arbitrary_contents_of_each_kind_of_request_get_a_reply() {
     // An array of a kind and its fields, as every request is, and anything after that.
-    let strategy = (0u8..19, 0u8..5, prop::collection::vec(any::<u8>(), 0..200));
+    let strategy = (0u8..20, 0u8..5, prop::collection::vec(any::<u8>(), 0..200));
     run(2000, strategy, |cores, (kind, fields, rest)| {
         cores.probe_all(&[&[0x82, kind, 0x80 | fields][..], &rest].concat());
     });
@@ -318,7 +356,7 @@ fn hurt(bytes: &mut Vec<u8>, damage: &Damage) {
 
 #[test]
 fn damaged_requests_get_a_reply_and_refusals_change_nothing() {
-    let requests: Vec<Vec<u8>> = requests().iter().map(encode).collect();
+    let requests: Vec<Vec<u8>> = requests().iter().chain(&changes()).map(encode).collect();
     let strategy = (prop::sample::select(requests), prop::collection::vec(damage(), 1..3));
     run(1500, strategy, |cores, (mut bytes, damages)| {
         damages.iter().for_each(|damage| hurt(&mut bytes, damage));
@@ -329,7 +367,7 @@ fn damaged_requests_get_a_reply_and_refusals_change_nothing() {
 #[test]
 fn every_truncation_of_a_request_and_every_byte_after_it_is_refused() {
     let mut leader = Scene::new().device(0);
-    for request in requests() {
+    for request in requests().into_iter().chain(changes()) {
         let bytes = encode(&request);
         for len in 0..bytes.len() {
             let reply = probe(&mut leader, &bytes[..len]);

@@ -22,6 +22,8 @@ mod refusals;
 mod sessions;
 #[path = "attacks/table.rs"]
 mod table;
+#[path = "attacks/transfers.rs"]
+mod transfers;
 #[path = "attacks/trees.rs"]
 mod trees;
 #[path = "attacks/versions.rs"]

@@ -9,7 +9,7 @@ use strongroom_hsm::{Config, RECORD_BYTES, SEALED_EVENT_BYTES, SEALED_RECORD_BYT
 use strongroom_hsm_planted::Revealed;
 use strongroom_proto::client::{MAX_REQUEST_BODY, PADDED_RESPONSE};
 use strongroom_proto::enrolment::{Attestation, MAX_ATTESTATION_BYTES};
-use strongroom_proto::entry::{Entry, MAX_PARTITIONS, Partition};
+use strongroom_proto::entry::{Entry, MAX_OPEN, MAX_PARTITIONS, MAX_PREFIX_BITS, Partition};
 use strongroom_proto::frame::MAX_FRAME_BYTES;
 use strongroom_proto::hsm::{
     BatchRequest, CustodianKey, CustodianPolicy, DeviceStatus, GroupStatus, Limits, MAX_CAPTURE_ENTRIES,
@@ -18,11 +18,12 @@ use strongroom_proto::hsm::{
 };
 use strongroom_proto::ids::{
     BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, SessionId, Term,
-    X25519Public,
+    TransferId, X25519Public,
 };
 use strongroom_proto::noise::TAG_LEN;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, GroupStatement, MAX_MEMBERS, MemberStatement};
+use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::{ClaimedTree, MAX_TREE_NODES, Tree};
 
 const KEY: [u8; 32] = [0xff; 32];
@@ -62,14 +63,24 @@ fn entry(index: Index, partitions: Vec<Partition>, transfers: u64) -> Entry {
         term: Term([0xff; 16]),
         partitions,
         transfers,
+        open: Vec::new(),
         events_hash: DIGEST,
         mac: Mac(DIGEST),
     }
 }
 
 fn largest_entry() -> Entry {
-    let prefix = Prefix::of(&RecordId([0xff; 32]), Prefix::MAX_LEN).expect("all bits");
-    entry(INDEX, vec![Partition { prefix, root: DIGEST }; MAX_PARTITIONS], u64::MAX)
+    let prefix = Prefix::of(&RecordId([0xff; 32]), MAX_PREFIX_BITS).expect("so many bits");
+    let transfer = Transfer::Outgoing {
+        id: TransferId([0xff; 16]),
+        destination: GROUP,
+        prefix,
+        root: DIGEST,
+        decisions: u64::MAX,
+    };
+    // A transfer takes more bytes than a prefix, and the place of one.
+    let partitions = vec![Partition { prefix, root: DIGEST }; MAX_PARTITIONS - MAX_OPEN];
+    Entry { open: vec![transfer; MAX_OPEN], ..entry(INDEX, partitions, u64::MAX) }
 }
 
 fn captured() -> Captured {
@@ -114,7 +125,7 @@ fn sealed_records_and_events_have_one_size_that_the_longest_state_fits_in() {
 fn entries_and_statements_have_their_sizes() {
     let typical = entry(Index(100_000), vec![Partition { prefix: Prefix::WHOLE, root: DIGEST }], 0);
     assert_eq!(size(&typical), 216);
-    assert_eq!(size(&largest_entry()), 1358);
+    assert_eq!(size(&largest_entry()), 1303);
     assert_eq!(size(&captured()), 95);
     assert_eq!(size(&committed()), 95);
 }
@@ -122,7 +133,7 @@ fn entries_and_statements_have_their_sizes() {
 #[test]
 fn a_capture_of_as_many_largest_entries_as_there_may_be_fits_in_a_frame() {
     let request = Request::capture(GROUP, vec![largest_entry(); MAX_CAPTURE_ENTRIES]);
-    assert_eq!(size(&request), 86_936);
+    assert_eq!(size(&request), 83_416);
     assert!(size(&request) <= frame());
 }
 

@@ -8,11 +8,19 @@ use crate::bounded::at_most;
 use crate::hash::{hash, label, mac};
 use crate::ids::{Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, Term};
 use crate::prefix::Prefix;
+use crate::transfer::Transfer;
 use alloc::vec::Vec;
-use minicbor::{Decode, Encode};
+use minicbor::decode::Error as DecodeError;
+use minicbor::encode::{Error as EncodeError, Write};
+use minicbor::{Decode, Decoder, Encode, Encoder};
 
 /// The most prefixes that a group can own.
 pub const MAX_PARTITIONS: usize = 16;
+/// The most transfers that a group can have open. Each takes the place of a prefix too.
+pub const MAX_OPEN: usize = 8;
+/// The most bits of a prefix that a group can own. Records are spread evenly, so nobody needs more; and what is bounded
+/// by it (an entry, a segment, a message) is shorter.
+pub const MAX_PREFIX_BITS: u16 = 64;
 
 /// One prefix that a group owns, and the root of the tree below it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
@@ -49,7 +57,7 @@ pub struct Entry {
     /// What the group owns after this entry, in ascending order of prefix; at most [`MAX_PARTITIONS`].
     #[cbor(n(6), decode_with = "at_most::<MAX_PARTITIONS, _, _>")]
     pub partitions: Vec<Partition>,
-    /// How many transfer decisions the group has made.
+    /// How many decisions about transfers the group has made.
     #[n(7)]
     pub transfers: u64,
     /// [`events_hash`] of the sealed events that belong to this entry.
@@ -58,6 +66,15 @@ pub struct Entry {
     /// MAC over [`Self::hash`], under the realm's statement key.
     #[n(9)]
     pub mac: Mac,
+    /// The transfers that are open after this entry, at most [`MAX_OPEN`]. Not encoded where there is none.
+    #[cbor(
+        n(10),
+        encode_with = "encode_open",
+        decode_with = "decode_open",
+        is_nil = "is_nothing_open",
+        nil = "nothing_open"
+    )]
+    pub open: Vec<Transfer>,
 }
 
 impl Entry {
@@ -65,6 +82,7 @@ impl Entry {
     #[must_use]
     pub fn hash(&self) -> EntryHash {
         let partitions: Vec<u8> = self.partitions.iter().flat_map(Self::partition_bytes).collect();
+        let open: Vec<u8> = self.open.iter().flat_map(Transfer::hashed).collect();
         let Digest(bytes) = hash(
             label::ENTRY,
             &[
@@ -76,7 +94,7 @@ impl Entry {
                 self.term.as_bytes(),
                 &partitions,
                 &self.transfers.to_be_bytes(),
-                &[], // an open transfer; none can exist yet
+                &open,
                 self.events_hash.as_bytes(),
             ],
         );
@@ -99,6 +117,27 @@ impl Entry {
     pub fn is_authentic(&self, statement_key: &[u8; 32], hash: &EntryHash) -> bool {
         Self::mac_of(statement_key, hash) == self.mac
     }
+}
+
+fn encode_open<C, W: Write>(
+    open: &[Transfer],
+    e: &mut Encoder<W>,
+    context: &mut C,
+) -> Result<(), EncodeError<W::Error>> {
+    open.encode(e, context)
+}
+
+fn decode_open<C>(d: &mut Decoder<'_>, context: &mut C) -> Result<Vec<Transfer>, DecodeError> {
+    at_most::<MAX_OPEN, _, _>(d, context)
+}
+
+fn is_nothing_open(open: &[Transfer]) -> bool {
+    open.is_empty()
+}
+
+#[allow(clippy::unnecessary_wraps)] // as the decoder wants it
+fn nothing_open() -> Option<Vec<Transfer>> {
+    Some(Vec::new())
 }
 
 /// The hash over an entry's sealed events, in order.

@@ -13,6 +13,7 @@ use crate::entry::{Entry, MAX_PARTITIONS};
 use crate::ids::{EntryHash, GroupId, Nonce, RecordId, SessionId, Term, X25519Public};
 use crate::prefix::Prefix;
 use crate::statement::{Captured, Committed, Fresh, GroupStatement, MAX_MEMBERS, MemberStatement};
+use crate::transfer::Change;
 use crate::tree::{ClaimedTree, MAX_TREE_NODES};
 use alloc::vec::Vec;
 use core::fmt;
@@ -268,6 +269,9 @@ pub enum Request {
         #[cbor(n(1), decode_with = "at_most::<MAX_MEMBERS, _, _>")]
         statements: Vec<Fresh>,
     },
+    /// Make an entry that changes what the group owns. → [`Reply::Processed`], without outcomes.
+    #[n(19)]
+    Change(#[n(0)] GroupId, #[n(1)] Change),
 }
 
 /// How many nodes these trees claim in all.

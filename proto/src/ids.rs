@@ -80,6 +80,11 @@ byte_id!(
     32
 );
 byte_id!(
+    /// One transfer of a prefix, drawn where it is to go. Random, 16 bytes.
+    TransferId,
+    16
+);
+byte_id!(
     /// One leadership, drawn at each `Lead`. Random, 16 bytes.
     Term,
     16

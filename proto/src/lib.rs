@@ -36,4 +36,5 @@ pub mod prefix;
 pub mod registration;
 pub mod scalar;
 pub mod statement;
+pub mod transfer;
 pub mod tree;

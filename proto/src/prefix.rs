@@ -62,6 +62,19 @@ impl Prefix {
         Self::of(id, self.len).as_ref() == Some(self)
     }
 
+    /// The prefix that is one bit shorter; `None` at no bits.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        Self::of(&RecordId(self.bits), self.len.checked_sub(1)?)
+    }
+
+    /// Whether some record id begins with both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let len = self.len.min(other.len);
+        Self::of(&RecordId(self.bits), len) == Self::of(&RecordId(other.bits), len)
+    }
+
     /// The two prefixes that are one bit longer, the one that goes on with 0 first; `None` at 256 bits.
     #[must_use]
     pub fn children(&self) -> Option<(Self, Self)> {

@@ -133,6 +133,44 @@ impl Tree {
         }
     }
 
+    /// The roots of its two halves, the one that goes on with 0 first.
+    ///
+    /// # Errors
+    /// [`TreeError::NotOpened`]: what is at its root is not there. [`TreeError::TooDeep`]: one record id cannot be halved.
+    pub fn halves(&self) -> Result<(Digest, Digest), TreeError> {
+        let depth = self.prefix.len();
+        if depth >= Prefix::MAX_LEN {
+            return Err(TreeError::TooDeep);
+        }
+        match &self.root {
+            Node::Empty => Ok((Digest::EMPTY, Digest::EMPTY)),
+            Node::Stub(_) => Err(TreeError::NotOpened),
+            Node::Leaf(leaf) if bit(&leaf.record_id(), depth) => Ok((Digest::EMPTY, self.root())),
+            Node::Leaf(_) => Ok((self.root(), Digest::EMPTY)),
+            Node::Inner(inner) => {
+                let (left, right) = inner.children();
+                Ok((left.digest(), right.digest()))
+            }
+        }
+    }
+
+    /// The root of the tree whose halves these two are. A leaf beside an empty half moves up as it is, so what is at
+    /// their roots must be there.
+    ///
+    /// # Errors
+    /// [`TreeError::NotOpened`]. [`TreeError::NotCovered`]: they are not the halves of one prefix, in their order.
+    pub fn joined(left: &Self, right: &Self) -> Result<Digest, TreeError> {
+        let parent =
+            left.prefix.parent().filter(|parent| parent.children() == Some((left.prefix, right.prefix)));
+        let parent = parent.ok_or(TreeError::NotCovered)?;
+        match (&left.root, &right.root) {
+            (Node::Stub(_), _) | (_, Node::Stub(_)) => Err(TreeError::NotOpened),
+            (Node::Empty, Node::Empty | Node::Leaf(_)) => Ok(right.root()),
+            (Node::Leaf(_), Node::Empty) => Ok(left.root()),
+            (left, right) => Ok(Node::hash(parent.len(), left, right)),
+        }
+    }
+
     /// Inserts or replaces leaves: all of them or, on an error, none. Of two for the same record, the later counts.
     /// Returns how many nodes were hashed: each new leaf, and each inner node above one, once.
     ///

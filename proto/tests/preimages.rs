@@ -15,11 +15,13 @@ use strongroom_proto::entry::{Entry, Partition, events_hash};
 use strongroom_proto::hash::{absorb, hash, label, mac, node};
 use strongroom_proto::hsm::{AgentSecret, record_id};
 use strongroom_proto::ids::{
-    BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, Nonce, RealmId, RecordId, Term, X25519Public,
+    BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, Nonce, RealmId, RecordId, Term, TransferId,
+    X25519Public,
 };
 
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, Fresh, GroupStatement, MemberStatement};
+use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::Tree;
 
 /// As text, [`label::NODE`].
@@ -148,29 +150,44 @@ fn log() -> Vec<Line> {
         term: Term([0x08; 16]),
         partitions: vec![partition],
         transfers: 9,
+        open: Vec::new(),
         events_hash: events,
         mac: Mac(Digest([0; 32])),
     };
     let mut bits = [0; 32];
     bits[..2].copy_from_slice(&[0xff, 0x80]);
-    let partitions = [&9u16.to_be_bytes()[..], &bits, &[0x05; 32]].concat();
+    let bits = [&9u16.to_be_bytes()[..], &bits].concat();
+    let partitions = [&bits[..], &[0x05; 32]].concat();
+    let (id, other) = (TransferId([0x0e; 16]), GroupId([0x0f; 16]));
+    let incoming = Transfer::Incoming { id, source: other, prefix, decisions: 4 };
+    let root = Digest([0x10; 32]);
+    let outgoing = Transfer::Outgoing { id, destination: other, prefix, root, decisions: 4 };
+    let decisions = 4u64.to_be_bytes();
+    let of_incoming = [&[0][..], &id.0, &other.0, &bits, &decisions].concat();
+    let of_outgoing = [&[1][..], &id.0, &other.0, &bits, &root.0, &decisions].concat();
+    let of_entry = |open: &[Transfer], name, bytes: &[u8]| {
+        let entry = Entry { open: open.to_vec(), ..entry.clone() };
+        let fields: [(&'static str, &[u8]); 10] = [
+            ("realm", &REALM.0),
+            ("group", &GROUP.0),
+            ("index, big-endian", &INDEX.0.to_be_bytes()),
+            ("previous entry's hash", &HASH.0),
+            ("leader", &HSM.0),
+            ("term", &entry.term.0),
+            ("partitions, each be2(bits) ‖ prefix 32 ‖ root 32", &partitions),
+            ("transfers, big-endian", &9u64.to_be_bytes()),
+            (name, bytes),
+            ("hash of events", &events.0),
+        ];
+        line(label::ENTRY, Function::Hash, fields, Some(&entry.hash().0))
+    };
     vec![
-        line(
-            label::ENTRY,
-            Function::Hash,
-            [
-                ("realm", &REALM.0),
-                ("group", &GROUP.0),
-                ("index, big-endian", &INDEX.0.to_be_bytes()),
-                ("previous entry's hash", &HASH.0),
-                ("leader", &HSM.0),
-                ("term", &entry.term.0),
-                ("partitions, each be2(bits) ‖ prefix 32 ‖ root 32", &partitions),
-                ("transfers, big-endian", &9u64.to_be_bytes()),
-                ("open transfer, none", &[]),
-                ("hash of events", &events.0),
-            ],
-            Some(&entry.hash().0),
+        of_entry(&[], "open transfers, none", &[]),
+        of_entry(
+            &[incoming, outgoing],
+            "open transfers, each 0 ‖ id ‖ source ‖ be2(bits) ‖ prefix 32 ‖ be8(decisions), or \
+             1 ‖ id ‖ destination ‖ be2(bits) ‖ prefix 32 ‖ root 32 ‖ be8(decisions)",
+            &[of_incoming, of_outgoing].concat(),
         ),
         line(
             label::ENTRY_MAC,
@@ -450,7 +467,9 @@ fn every_label_has_its_line_and_no_two_are_equal() {
     let constants: usize = sources.iter().map(|source| source.lines().filter(is_constant).count()).sum();
     assert_eq!(declared.len(), constants, "every label is declared on one line");
     let lines = lines();
-    let listed: Vec<&str> = lines.iter().map(|line| line.label).collect();
+    let mut listed: Vec<&str> = lines.iter().map(|line| line.label).collect();
+    // An entry's has a line for each kind of transfer.
+    listed.dedup();
     assert_eq!(declared.iter().collect::<BTreeSet<_>>(), listed.iter().collect::<BTreeSet<_>>());
     assert_eq!(listed.iter().collect::<BTreeSet<_>>().len(), listed.len(), "each label once");
     assert_eq!(declared.len(), listed.len(), "two labels are equal");

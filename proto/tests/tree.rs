@@ -347,3 +347,54 @@ fn a_partition_hashes_with_the_depth_of_its_prefix() {
         }
     }
 }
+
+#[test]
+fn a_tree_halved_and_joined_is_the_tree_of_the_same_leaves() {
+    for map in (0..20).flat_map(maps) {
+        let whole = tree_of(&map);
+        let (left, right) = Prefix::WHOLE.children().expect("it has halves");
+        let half = |prefix: Prefix| {
+            let mut tree = Tree::new(prefix);
+            let below = map.iter().filter(|(id, _)| prefix.contains(id));
+            tree.update(below.map(|(id, sealed)| (*id, sealed.clone()))).expect("all are covered");
+            tree
+        };
+        let (left, right) = (half(left), half(right));
+        assert_eq!(whole.halves(), Ok((left.root(), right.root())));
+        assert_eq!(Tree::joined(&left, &right), Ok(whole.root()));
+        assert_eq!(Tree::joined(&right, &left), Err(TreeError::NotCovered), "in their order");
+        assert_eq!(Tree::joined(&left, &whole), Err(TreeError::NotCovered));
+    }
+}
+
+#[test]
+fn what_is_not_opened_is_neither_halved_nor_joined() {
+    let mut rng = StdRng::seed_from_u64(3);
+    let (left, right) = Prefix::WHOLE.children().expect("it has halves");
+    let mut id = RecordId(rng.random());
+    id.0[0] &= 0x7f;
+    let mut tree = Tree::new(left);
+    tree.update([(id, sealed(&mut rng))]).expect("it is covered");
+    let closed = [&[0x81, 0x82, 0x02, 0x58, 0x20][..], &tree.root().0].concat();
+    let closed = ClaimedTree::decode(&closed).expect("decodes").verify(left, &tree.root()).expect("the root");
+    assert_eq!(closed.halves(), Err(TreeError::NotOpened));
+    assert_eq!(Tree::joined(&closed, &Tree::new(right)), Err(TreeError::NotOpened));
+    assert_eq!(Tree::joined(&tree, &Tree::new(right)), Ok(tree.root()), "a leaf moves up");
+    let record = Prefix::of(&id, Prefix::MAX_LEN).expect("all bits");
+    assert_eq!(Tree::new(record).halves(), Err(TreeError::TooDeep));
+}
+
+#[test]
+fn prefixes_overlap_where_one_begins_with_the_other() {
+    let mut rng = StdRng::seed_from_u64(4);
+    for _ in 0..500 {
+        let id = RecordId(rng.random());
+        let other = flip(id, rng.random_range(0..8));
+        let (a, b) = (rng.random_range(0..10), rng.random_range(0..10));
+        let (one, two) = (Prefix::of(&id, a).expect("short"), Prefix::of(&other, b).expect("short"));
+        let expected = if a <= b { one.contains(&other) } else { two.contains(&id) };
+        assert_eq!(one.overlaps(&two), expected);
+        let parent = (a > 0).then(|| Prefix::of(&id, a - 1).expect("short"));
+        assert_eq!(one.parent(), parent);
+    }
+}

@@ -331,6 +331,7 @@ fn snapshot(index: u64, root: Digest) -> Snapshot {
         term: Term([4; 16]),
         partitions: vec![Partition { prefix: Prefix::WHOLE, root }],
         transfers: 0,
+        open: Vec::new(),
         events_hash: Digest::EMPTY,
         mac: Mac(Digest::EMPTY),
     };

@@ -117,6 +117,7 @@ impl From<Request> for Asked {
             | Request::Commit { group, .. }
             | Request::Fresh(group, _)
             | Request::DrawReadNonce(group)
+            | Request::Change(group, _)
             | Request::Confirm { group, .. } => About::Group(group),
             Request::Jump(entry, _) => About::Group(entry.group),
             Request::Capture(mut groups) if groups.len() == 1 => {

@@ -64,6 +64,7 @@ fn is_setup(request: &hsm::Request, device: Option<&hsm::DeviceStatus>) -> bool 
         | hsm::Request::Fresh(..)
         | hsm::Request::DrawReadNonce(_)
         | hsm::Request::Confirm { .. }
+        | hsm::Request::Change(..)
         | hsm::Request::AgentSecret(_) => false,
     }
 }

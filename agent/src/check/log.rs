@@ -322,6 +322,7 @@ mod tests {
                 term: Term([4; 16]),
                 partitions: Vec::new(),
                 transfers: 0,
+                open: Vec::new(),
                 events_hash: events_hash(events.iter().map(|event| event.as_slice())),
                 mac: Mac(Digest([5; 32])),
             };

@@ -144,6 +144,7 @@ pub(crate) fn snapshot(index: u64, partitions: Vec<Partition>) -> Snapshot {
         term: Term([4; 16]),
         partitions,
         transfers: 0,
+        open: Vec::new(),
         events_hash: Digest::EMPTY,
         mac: Mac(Digest([5; 32])),
     };

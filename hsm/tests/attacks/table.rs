@@ -14,7 +14,9 @@ use super::{
     statement_that_nvram_does_not_hold, statements_of_another_fork_counted, stranger_counted,
     two_forks_of_one_group_in_one_capture, two_guesses_for_one_charge_in_a_batch,
 };
-use super::{enrolment, group, leading, log, places, reads, records, refusals, sessions, trees, versions};
+use super::{
+    enrolment, group, leading, log, places, reads, records, refusals, sessions, transfers, trees, versions,
+};
 use strongroom_hsm_planted::Bug;
 
 /// An attack: tries, with this bug planted or none, and says whether it got what it wanted.
@@ -192,4 +194,34 @@ pub(super) const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::ResentTellsOfNothing, reads::guess_answered_as_a_read),
     (Bug::ReadsMakeEntries, reads::entry_for_a_read),
     (Bug::ReadsWithoutBound, reads::memory_filled_with_reads),
+    (Bug::SplitKeepsWhole, transfers::prefix_owned_twice_after_a_split),
+    (Bug::SplitTooDeep, transfers::prefix_longer_than_an_entry_has_room_for),
+    (Bug::MergeKeepsHalf, transfers::prefix_owned_twice_after_a_merge),
+    (Bug::BlindSplit, transfers::records_lost_by_a_split_of_a_stub),
+    (Bug::BlindMerge, transfers::root_that_no_hsm_made_by_a_merge_of_stubs),
+    (Bug::ChangeWithoutBound, transfers::change_with_a_deep_tree),
+    (Bug::NoRoomNeeded, transfers::more_prefixes_than_an_entry_may_have),
+    (Bug::RoomNotKept, transfers::no_room_for_what_is_to_come),
+    (Bug::TakeAnyId, transfers::old_step_2_replayed_after_the_prefix_moved_on),
+    (Bug::TakeTwice, transfers::prefix_taken_twice),
+    (Bug::OutKept, transfers::prefix_served_by_its_former_owner),
+    (Bug::OutDecided, transfers::prefix_let_go_after_a_refusal),
+    (Bug::OutForAnother, transfers::prefix_let_go_to_a_group_that_waits_for_another),
+    (Bug::OpenNotRepeated, transfers::prefix_given_up_that_later_entries_do_not_show),
+    (Bug::OutUncounted, transfers::group_that_waits_for_good),
+    (Bug::OpenWithoutBound, transfers::more_transfers_than_an_entry_may_have),
+    (Bug::InNotOwned, transfers::prefix_awaited_that_nobody_owns),
+    (Bug::InOwnedHere, transfers::prefix_awaited_that_has_come),
+    (Bug::InFromItself, transfers::prefix_awaited_from_oneself),
+    (Bug::GiveUpEarly, transfers::prefix_given_up_before_a_decision),
+    (Bug::GiveUpLetGo, transfers::prefix_given_up_that_was_let_go),
+    (Bug::GiveUpByAnother, transfers::prefix_given_up_by_a_strangers_decision),
+    (Bug::CloseEarly, transfers::prefix_closed_before_it_was_taken),
+    (Bug::CloseAwaited, transfers::prefix_closed_that_is_awaited),
+    (Bug::CloseByAnother, transfers::prefix_closed_by_a_strangers_decision),
+    (Bug::TakeUncounted, transfers::transfer_that_never_closes),
+    (Bug::RefuseOnlyIdle, transfers::two_groups_that_wait_for_each_other),
+    (Bug::EvidenceUnstated, transfers::evidence_that_no_hsm_stated),
+    (Bug::EvidenceUncommitted, transfers::evidence_from_an_uncommitted_entry),
+    (Bug::TakenTellsOfNothing, transfers::what_was_taken_read_before_a_commit),
 ];

@@ -105,4 +105,16 @@ pub enum Refusal {
     /// No nonce is open for reads.
     #[n(30)]
     NoNonce,
+    /// The group has as many transfers open as it can. Finish one of them.
+    #[n(31)]
+    TooManyTransfers,
+    /// The group has no open transfer of this id that the step goes on with.
+    #[n(32)]
+    NoTransfer,
+    /// The other group's committed entry does not show what this step needs. Bring a later one, or do without the step.
+    #[n(33)]
+    NotEvident,
+    /// The group owns as many prefixes as it can, counting one that is to come. Merge some, or move one away.
+    #[n(34)]
+    NoRoomForPrefix,
 }

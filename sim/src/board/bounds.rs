@@ -162,6 +162,7 @@ fn forged(filled: &Filled, partitions: usize) -> Entry {
         term: Term([0xff; 16]),
         partitions: vec![Partition { prefix, root: Digest([0xff; 32]) }; partitions],
         transfers: u64::MAX,
+        open: Vec::new(),
         events_hash: Digest([0xff; 32]),
         mac: Mac(Digest([0xff; 32])),
     }

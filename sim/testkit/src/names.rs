@@ -25,5 +25,6 @@ pub const fn request_name(request: &Request) -> &'static str {
         Request::DrawReadNonce(_) => "DrawReadNonce",
         Request::Confirm { .. } => "Confirm",
         Request::AgentSecret(_) => "AgentSecret",
+        Request::Change(..) => "Change",
     }
 }

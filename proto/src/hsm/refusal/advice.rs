@@ -37,7 +37,11 @@ impl Refusal {
             | Self::NotOpened
             | Self::BadRecord
             | Self::OtherVersion
-            | Self::OtherSeed => RefusalClass::CallerIsWrong,
+            | Self::OtherSeed
+            | Self::TooManyTransfers
+            | Self::NoTransfer
+            | Self::NotEvident
+            | Self::NoRoomForPrefix => RefusalClass::CallerIsWrong,
             Self::Busy | Self::NoMajority => RefusalClass::TryAgain,
             Self::StaleNonce
             | Self::NoNonce
@@ -96,6 +100,14 @@ impl fmt::Display for Refusal {
                 "the sealed realm holds another seed than custodians approved; do not use where it came from"
             }
             Self::NoNonce => "no nonce is open for reads; draw one, and gather statements that name it",
+            Self::TooManyTransfers => "the group has as many transfers open as it can; finish one of them",
+            Self::NoTransfer => "the group has no open transfer of this id that the step goes on with",
+            Self::NotEvident => {
+                "the other group's committed entry does not show what this step needs; bring a later one, or do without the step"
+            }
+            Self::NoRoomForPrefix => {
+                "the group owns as many prefixes as it can; merge some of them, or move one to another group"
+            }
             Self::NothingCaptured => "the HSM has captured nothing in this group yet; lead without an entry",
             Self::OtherVersion => {
                 "a record was sealed by a newer build of the HSM; install that build, or a later one, on this HSM too"
