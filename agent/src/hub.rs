@@ -360,7 +360,7 @@ impl Hub {
     }
 }
 
-/// Completes when the replica of a group has something new to report.
+/// Completes when the replica of a group says that requests go elsewhere.
 async fn news(group: &mut Option<Group>) {
     match group {
         Some(group) => group.changed().await,
@@ -503,9 +503,9 @@ mod tests {
         let mut group = Some(group);
         let mut superseded = Box::pin(superseded(&mut group, old));
         assert!(superseded.as_mut().now_or_never().is_none());
-        publish.send_modify(|status| status.leader = None);
+        publish.send_modify(|now| now.leader = None);
         assert!(superseded.as_mut().now_or_never().is_none(), "an election may end with the same leader");
-        publish.send_modify(|status| status.leader = Some(new));
+        publish.send_modify(|now| now.leader = Some(new));
         assert!(superseded.now_or_never().is_some());
     }
 
