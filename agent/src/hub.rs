@@ -354,13 +354,14 @@ impl Hub {
         self.trust.why_not().or_else(why)
     }
 
-    fn realm_status(&self) -> Option<RealmStatus> {
+    /// Reads what the HSM said about its realm, once it has one.
+    fn of_realm<T>(&self, read: impl FnOnce(&RealmStatus) -> T) -> Option<T> {
         let known = self.known.read();
-        known.device.as_ref()?.realm.clone()
+        known.device.as_ref()?.realm.as_ref().map(read)
     }
 }
 
-/// Completes when the replica of a group has something new to report.
+/// Completes when the replica of a group says that requests go elsewhere.
 async fn news(group: &mut Option<Group>) {
     match group {
         Some(group) => group.changed().await,
@@ -382,7 +383,7 @@ pub(crate) struct Routed(pub(crate) Arc<Hub>);
 #[async_trait]
 impl Backend for Routed {
     fn realm(&self) -> Option<RealmId> {
-        self.0.realm_status().map(|realm| realm.realm)
+        self.0.of_realm(|realm| realm.realm)
     }
 
     fn unready(&self) -> Option<String> {
@@ -394,8 +395,8 @@ impl Backend for Routed {
     }
 
     async fn serve(&self, tenant: &str, user: &str, request: ClientRequest) -> ClientResponse {
-        let Some(realm) = self.0.realm_status() else { return ClientResponse::Unavailable };
-        let record = record_id(&realm.record_id_key, tenant, user);
+        let record = self.0.of_realm(|realm| record_id(&realm.record_id_key, tenant, user));
+        let Some(record) = record else { return ClientResponse::Unavailable };
         let handshake_only = request.kind == RequestKind::HandshakeOnly;
         let message = match request.encrypted {
             NoiseRequest::Handshake(handshake) => NoiseMessage::Handshake {
@@ -503,9 +504,9 @@ mod tests {
         let mut group = Some(group);
         let mut superseded = Box::pin(superseded(&mut group, old));
         assert!(superseded.as_mut().now_or_never().is_none());
-        publish.send_modify(|status| status.leader = None);
+        publish.send_modify(|now| now.leader = None);
         assert!(superseded.as_mut().now_or_never().is_none(), "an election may end with the same leader");
-        publish.send_modify(|status| status.leader = Some(new));
+        publish.send_modify(|now| now.leader = Some(new));
         assert!(superseded.now_or_never().is_some());
     }
 

@@ -75,7 +75,8 @@ impl LogMetrics {
     /// The same, for one group.
     pub(crate) fn of(&self, group: GroupId) -> GroupMetrics {
         let behind = self.behind.get_or_create(&GroupLabel { group: group.to_string() }).clone();
-        GroupMetrics { all: self.clone(), behind }
+        let (captured, from_store, reads, read_rounds) = (0, 0, 0, 0);
+        GroupMetrics { all: self.clone(), behind, captured, from_store, reads, read_rounds, was_behind: None }
     }
 
     fn register(&self, registry: &mut Registry) {
@@ -105,17 +106,32 @@ impl LogMetrics {
 pub(crate) struct GroupMetrics {
     all: LogMetrics,
     behind: Gauge,
+    /// What was counted last.
+    captured: u64,
+    from_store: u64,
+    reads: u64,
+    read_rounds: u64,
+    was_behind: Option<u64>,
 }
 
 impl GroupMetrics {
-    /// Adds what is new since `before`.
-    pub(crate) fn set(&self, before: &Status, now: &Status) {
+    /// Adds what is new since the last time.
+    pub(crate) fn set(&mut self, now: &Status) {
         let all = &self.all;
-        all.captured.inc_by(now.captured.0.saturating_sub(before.captured.0));
-        all.from_store.inc_by(now.from_store.saturating_sub(before.from_store));
-        all.reads.inc_by(now.reads.saturating_sub(before.reads));
-        all.read_rounds.inc_by(now.read_rounds.saturating_sub(before.read_rounds));
-        self.behind.set(now.behind.try_into().unwrap_or(i64::MAX));
+        for (counter, counted, now) in [
+            (&all.captured, &mut self.captured, now.captured.0),
+            (&all.from_store, &mut self.from_store, now.from_store),
+            (&all.reads, &mut self.reads, now.reads),
+            (&all.read_rounds, &mut self.read_rounds, now.read_rounds),
+        ] {
+            let before = std::mem::replace(counted, now);
+            if now > before {
+                counter.inc_by(now - before);
+            }
+        }
+        if self.was_behind.replace(now.behind) != Some(now.behind) {
+            self.behind.set(now.behind.try_into().unwrap_or(i64::MAX));
+        }
     }
 }
 

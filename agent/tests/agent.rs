@@ -4,8 +4,11 @@
 mod bare;
 
 use bare::{Bare, channel, config, identity, peer_url, peers, serve, start, until, who};
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use hyper_util::rt::TokioIo;
 use object_store::memory::InMemory;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -97,19 +100,30 @@ async fn what_is_meant_for_another_hsm_is_refused_and_so_is_what_no_client_sends
     let agents = start(folder.path(), &[Bare::new(1)]);
     let mut peer = PeerClient::new(channel(agents[0].addresses().peer, identity(who(2), 0).client()));
     until("the agent is known", async || peer.hello(HelloRequest {}).await.ok()).await;
-    let mut forward = async |to: u8, request: Vec<u8>| {
-        let to = vec![to; 16].into();
-        let reply = peer.forward(ForwardRequest { to, request: request.into(), handshake_only: false }).await;
-        reply.map(|reply| reply.into_inner().answer).map_err(|status| status.code())
-    };
     let bytes = minicbor::to_vec(request()).unwrap();
-    assert_eq!(forward(2, bytes.clone()).await, Err(Code::FailedPrecondition));
-    assert_eq!(forward(1, vec![0xff]).await, Err(Code::InvalidArgument));
     let mut long = request();
     long.message = NoiseMessage::Transport { ciphertext: vec![0; 3000].into() };
-    assert_eq!(forward(1, minicbor::to_vec(long).unwrap()).await, Err(Code::InvalidArgument));
-    // No group here covers it: nothing was done, and the sender may look for the leader elsewhere.
-    assert_eq!(forward(1, bytes).await, Ok(Some(WireAnswer::NotLeader(vec![].into()))));
+    let sent = [(2, bytes.clone()), (1, vec![0xff]), (1, minicbor::to_vec(long).unwrap()), (1, bytes)];
+    let sent = sent.into_iter().zip(4..).map(|((to, request), id)| ForwardRequest {
+        id,
+        to: vec![to; 16].into(),
+        request: request.into(),
+        handshake_only: false,
+    });
+    let sent = tokio_stream::iter(sent.collect::<Vec<_>>());
+    let mut replies = peer.forward(sent).await.unwrap().into_inner();
+    let mut answers = BTreeMap::new();
+    while let Some(ForwardReply { id, answer }) = replies.message().await.unwrap() {
+        assert!(answers.insert(id, answer.unwrap()).is_none(), "each is answered once");
+    }
+    let expected = [
+        WireAnswer::OtherHsm(true),
+        WireAnswer::Unavailable(true),
+        WireAnswer::Unavailable(true),
+        // No group here covers it: nothing was done, and the sender may look for the leader elsewhere.
+        WireAnswer::NotLeader(vec![].into()),
+    ];
+    assert_eq!(answers, (4..).zip(expected).collect());
 }
 
 /// A link with a bug.
@@ -177,14 +191,24 @@ impl Peer for Counting {
         Ok(Response::new(DeliverReply {}))
     }
 
-    async fn forward(&self, _: tonic::Request<ForwardRequest>) -> Result<Response<ForwardReply>, Status> {
-        self.forwarded.fetch_add(1, Ordering::SeqCst);
-        match self.status {
-            Code::Ok => {
-                Ok(Response::new(ForwardReply { answer: Some(WireAnswer::NotLeader(vec![8; 16].into())) }))
-            }
-            code => Err(Status::new(code, "as told")),
+    type ForwardStream = BoxStream<'static, Result<ForwardReply, Status>>;
+
+    async fn forward(
+        &self,
+        request: tonic::Request<tonic::Streaming<ForwardRequest>>,
+    ) -> Result<Response<Self::ForwardStream>, Status> {
+        let (forwarded, status) = (Arc::clone(&self.forwarded), self.status);
+        if status == Code::FailedPrecondition {
+            forwarded.fetch_add(1, Ordering::SeqCst);
+            return Err(Status::new(status, "as told"));
         }
+        let answered = request.into_inner().map(move |request| {
+            forwarded.fetch_add(1, Ordering::SeqCst);
+            let answer = Some(WireAnswer::NotLeader(vec![8; 16].into()));
+            let reply = ForwardReply { id: request?.id, answer };
+            if status == Code::Ok { Ok(reply) } else { Err(Status::new(status, "as told")) }
+        });
+        Ok(Response::new(answered.boxed()))
     }
 
     async fn status(&self, _: tonic::Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {

@@ -298,7 +298,7 @@ async fn agents_are_not_operators_and_operators_are_not_agents() {
     denied(peer.status(StatusRequest {}).await.unwrap_err());
     denied(peer.invite(invite()).await.unwrap_err());
     denied(peer.deliver(tokio_stream::once(DeliverRequest::default())).await.unwrap_err());
-    denied(peer.forward(ForwardRequest::default()).await.unwrap_err());
+    denied(peer.forward(tokio_stream::once(ForwardRequest::default())).await.unwrap_err());
     assert!(!hsm.asked.lock().unwrap().contains(&new_realm));
 
     let mut admin = AdminClient::new(channel(address, Arc::clone(&tls)));

@@ -75,6 +75,18 @@ impl Asked {
         ask.into_request().into()
     }
 
+    /// The request that runs a batch, and what is in the batch back: its sender keeps that until it is run.
+    pub(crate) fn batch(
+        group: GroupId,
+        trees: Vec<PrefixTree>,
+        requests: Vec<BatchRequest>,
+    ) -> (Self, Vec<BatchRequest>) {
+        let request = Request::Process { group, trees, requests };
+        let asked = Self { bytes: to_bytes(&request), about: About::Group(group) };
+        let Request::Process { requests, .. } = request else { return (asked, Vec::new()) };
+        (asked, requests)
+    }
+
     /// Its bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -104,11 +116,15 @@ impl Asked {
     }
 }
 
+/// # Panics
+/// Never: a vector takes all bytes.
+fn to_bytes(request: &Request) -> Vec<u8> {
+    minicbor::to_vec(request).expect("a vector takes all bytes")
+}
+
 impl From<Request> for Asked {
-    /// # Panics
-    /// Never: a vector takes all bytes.
     fn from(request: Request) -> Self {
-        let bytes = minicbor::to_vec(&request).expect("a vector takes all bytes");
+        let bytes = to_bytes(&request);
         let about = match request {
             Request::Lead(group, _)
             | Request::StepDown(group)

@@ -47,6 +47,7 @@ use crate::trouble::Trouble;
 use crate::turn::Turn;
 use crate::under_way::UnderWay;
 use strongroom_proto::ids::{EntryHash, HsmId, Index};
+use strongroom_proto::prefix::Prefix;
 
 /// What this member is in its group.
 enum State {
@@ -123,6 +124,18 @@ impl Replica {
     /// What it is doing.
     #[must_use]
     pub fn status(&self) -> Status {
+        self.status_with(Vec::new())
+    }
+
+    /// The same, in place of what it said before. Nothing is allocated for what has stayed the same.
+    pub fn update(&self, status: &mut Status) {
+        *status = self.status_with(std::mem::take(&mut status.prefixes));
+    }
+
+    fn status_with(&self, mut prefixes: Vec<Prefix>) -> Status {
+        if !prefixes.iter().copied().eq(self.log.trees().prefixes()) {
+            prefixes = self.log.trees().prefixes().collect();
+        }
         let (tip, tip_hash) = self.log.position();
         let (role, newest, committed) = match &self.state {
             State::Starting(_) => (Role::Starting, tip, Index::ZERO),
@@ -155,7 +168,7 @@ impl Replica {
             waiting: self.clients.waiting(),
             reads: self.clients.read().0,
             read_rounds: self.clients.read().1,
-            prefixes: self.log.trees().prefixes().collect(),
+            prefixes,
             fault: self.trouble.fault(),
         }
     }

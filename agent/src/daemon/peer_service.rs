@@ -1,13 +1,19 @@
 //! The calls that other agents make.
 
+use crate::grpc::peer::forward_reply::Answer;
 use crate::grpc::peer::peer_server::{Peer, PeerServer};
 use crate::grpc::peer::{
     DeliverReply, DeliverRequest, ForwardReply, ForwardRequest, HelloReply, HelloRequest, InviteRequest,
     Leading, SetupReply, StatusReply, StatusRequest,
 };
 use crate::hub::Hub;
-use crate::peers::{MAX_MESSAGE_BYTES, agent, hsm_id, to_wire};
+use crate::peers::{
+    CONNECTIONS, CONNECTIONS_OF_ONE, MAX_MESSAGE_BYTES, PLACES, Places, agent, hsm_id, to_wire,
+};
 use bytes::Bytes;
+use futures::{FutureExt, Stream, TryStreamExt};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use strongroom_proto::client::MAX_REQUEST_BODY;
 use strongroom_proto::hsm::{self, BatchRequest, MAX_GROUPS};
@@ -25,16 +31,19 @@ const MAX_FORWARD_BYTES: usize = MAX_REQUEST_BODY + 128;
 const MAX_INVITED: usize = MAX_GROUPS / 2;
 
 /// The service that other agents call. Not for anyone else: see [`crate::peers::agents_only`].
-pub(crate) struct PeerService(Arc<Hub>);
+pub(crate) struct PeerService {
+    hub: Arc<Hub>,
+    /// Calls with requests, for each caller.
+    calls: Places<HsmId>,
+}
 
 impl PeerService {
     pub(crate) fn server(hub: Arc<Hub>) -> PeerServer<Self> {
-        PeerServer::new(Self(hub)).max_decoding_message_size(MAX_MESSAGE_BYTES)
+        PeerServer::new(Self { hub, calls: Places::default() }).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     fn expect_own(&self, to: &[u8]) -> Result<(), Status> {
-        let own = self.0.hsm_id();
-        if own.is_some() && own == hsm_id(to) {
+        if is_own(&self.hub, to) {
             return Ok(());
         }
         Err(Status::failed_precondition("this agent has another HSM now; connect again"))
@@ -55,6 +64,44 @@ impl PeerService {
     }
 }
 
+/// Whether it is the id of the HSM that this agent has now.
+fn is_own(hub: &Hub, id: &[u8]) -> bool {
+    let own = hub.hsm_id();
+    own.is_some() && own == hsm_id(id)
+}
+
+/// The answers to requests that come in one call, in the order in which they are known.
+type Answers = Pin<Box<dyn Stream<Item = Result<ForwardReply, Status>> + Send>>;
+
+/// Asks for the answers to the requests of a call, to so many at once. The others stay with the sender: nothing more is
+/// read meanwhile, nor while the sender does not read the answers.
+fn answers<F>(
+    requests: impl Stream<Item = Result<ForwardRequest, Status>> + Send + 'static,
+    mut ask: impl FnMut(ForwardRequest) -> F + Send + 'static,
+) -> Answers
+where
+    F: Future<Output = ForwardReply> + Send + 'static,
+{
+    let answered = requests.map_ok(move |request| ask(request).map(Ok));
+    Box::pin(answered.try_buffer_unordered(PLACES))
+}
+
+async fn answer(hub: &Hub, request: ForwardRequest) -> ForwardReply {
+    let ForwardRequest { to, request, handshake_only, id } = request;
+    if !is_own(hub, &to) {
+        return ForwardReply { id, answer: Some(Answer::OtherHsm(true)) };
+    }
+    let fits = request.len() <= MAX_FORWARD_BYTES;
+    let read = if fits { minicbor::decode::<BatchRequest>(&request).ok() } else { None };
+    // Not held while the request waits: it is part of a buffer that is as long as the sender likes.
+    drop((to, request));
+    let Some(read) = read else {
+        tracing::debug!("a forwarded request was refused: it is none that a client may send");
+        return ForwardReply { id, answer: Some(Answer::Unavailable(true)) };
+    };
+    to_wire(id, &hub.ask(read, handshake_only).await)
+}
+
 #[tonic::async_trait]
 impl Peer for PeerService {
     async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
@@ -62,7 +109,7 @@ impl Peer for PeerService {
             let prefixes = minicbor::to_vec(&status.prefixes).ok()?;
             Some(Leading { leader: status.leader?.0.to_vec().into(), prefixes: prefixes.into() })
         };
-        let groups = self.0.groups().into_iter().filter_map(|(_, status)| leading(status)).collect();
+        let groups = self.hub.groups().into_iter().filter_map(|(_, status)| leading(status)).collect();
         Ok(Response::new(HelloReply { groups }))
     }
 
@@ -82,25 +129,32 @@ impl Peer for PeerService {
                 read => read?,
             };
             // A sender of segments stops until then: its transport holds what is not read here.
-            self.0.deliver(caller, message).await;
+            self.hub.deliver(caller, message).await;
         }
         Ok(Response::new(DeliverReply {}))
     }
 
-    async fn forward(&self, request: Request<ForwardRequest>) -> Result<Response<ForwardReply>, Status> {
-        let ForwardRequest { to, request, handshake_only } = request.into_inner();
-        self.expect_own(&to)?;
-        if request.len() > MAX_FORWARD_BYTES {
-            return Err(Status::invalid_argument("`request` is longer than any that a client may send"));
-        }
-        let request: BatchRequest = minicbor::decode(&request)
-            .map_err(|_| Status::invalid_argument("`request` is a BatchRequest"))?;
-        let answer = self.0.ask(request, handshake_only).await;
-        Ok(Response::new(to_wire(&answer)))
+    type ForwardStream = Answers;
+
+    async fn forward(
+        &self,
+        request: Request<Streaming<ForwardRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        let caller = agent(&request)?;
+        let place = self.calls.take(caller, CONNECTIONS_OF_ONE, CONNECTIONS);
+        let place =
+            place.ok_or_else(|| Status::resource_exhausted("too many calls with requests at once"))?;
+        let hub = Arc::clone(&self.hub);
+        let answers = answers(request.into_inner(), move |request| {
+            // It is the call's, and ends with it.
+            let (hub, _) = (Arc::clone(&hub), &place);
+            async move { answer(&hub, request).await }
+        });
+        Ok(Response::new(answers))
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
-        Ok(Response::new(self.0.status().await))
+        Ok(Response::new(self.hub.status().await))
     }
 
     async fn invite(&self, request: Request<InviteRequest>) -> Result<Response<SetupReply>, Status> {
@@ -108,13 +162,64 @@ impl Peer for PeerService {
         self.expect_own(&to)?;
         let statement: GroupStatement = minicbor::decode(&statement)
             .map_err(|_| Status::invalid_argument("`statement` is a GroupStatement"))?;
-        let joined = self.0.device().map_or(0, |device| device.groups.len());
-        let again = self.0.groups().iter().any(|(group, _)| *group == statement.group);
+        let joined = self.hub.device().map_or(0, |device| device.groups.len());
+        let again = self.hub.groups().iter().any(|(group, _)| *group == statement.group);
         if joined >= MAX_INVITED && !again {
             return Err(Status::resource_exhausted(
                 "its HSM is in many groups; have it join this one with `group join`, at its own agent",
             ));
         }
-        self.0.set_up(hsm::Request::JoinGroup(statement)).await.map(Response::new)
+        self.hub.set_up(hsm::Request::JoinGroup(statement)).await.map(Response::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::{StreamExt, stream};
+    use std::future::{pending, ready};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn endless() -> impl Stream<Item = Result<ForwardRequest, Status>> {
+        stream::iter(0..).map(|id| Ok(ForwardRequest { id, ..ForwardRequest::default() }))
+    }
+
+    #[test]
+    fn a_sender_that_never_stops_has_no_more_under_way_than_there_are_places() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let mut answers = answers(endless(), move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            pending()
+        });
+        for _ in 0..9 {
+            assert!(answers.next().now_or_never().is_none());
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), PLACES);
+    }
+
+    #[test]
+    fn nothing_is_read_for_a_sender_that_does_not_read_its_answers() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let mut answers = answers(endless(), move |request| {
+            count.fetch_add(1, Ordering::Relaxed);
+            ready(ForwardReply { id: request.id, answer: None })
+        });
+        let read = (0..1000).map(|_| answers.next().now_or_never().flatten().expect("one more"));
+        assert_eq!(read.filter(Result::is_ok).count(), 1000);
+        assert!(asked.load(Ordering::Relaxed) <= 1000 + PLACES);
+    }
+
+    #[test]
+    fn a_call_that_its_sender_ends_goes_on_until_all_is_answered_and_one_that_breaks_does_not() {
+        let request = |id| Ok(ForwardRequest { id, ..ForwardRequest::default() });
+        let late = |request: ForwardRequest| ready(ForwardReply { id: request.id, answer: None });
+        let ended = answers(stream::iter([request(1), request(2)]), late);
+        let ids = ended.map(|reply| reply.map_or(0, |reply| reply.id)).collect::<Vec<_>>();
+        assert_eq!(ids.now_or_never().as_deref(), Some(&[1, 2][..]));
+        let broken = stream::iter([request(1), Err(Status::cancelled("gone"))]);
+        let mut broken = answers(broken, |_| pending());
+        assert!(broken.next().now_or_never().flatten().is_some_and(|last| last.is_err()));
     }
 }

@@ -46,7 +46,7 @@ pub struct DeliverRequest {
 pub struct DeliverReply {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ForwardRequest {
-    /// Id of the receiver's HSM, as in DeliverRequest.
+    /// Id of the receiver's HSM.
     #[prost(bytes = "bytes", tag = "1")]
     pub to: ::prost::bytes::Bytes,
     /// A BatchRequest.
@@ -55,10 +55,16 @@ pub struct ForwardRequest {
     /// Whether the client asked only for a handshake.
     #[prost(bool, tag = "3")]
     pub handshake_only: bool,
+    /// Another for each request of the call.
+    #[prost(uint64, tag = "4")]
+    pub id: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ForwardReply {
-    #[prost(oneof = "forward_reply::Answer", tags = "1, 2, 3, 4")]
+    /// That of the request. An answer to none that waits is ignored.
+    #[prost(uint64, tag = "6")]
+    pub id: u64,
+    #[prost(oneof = "forward_reply::Answer", tags = "1, 2, 3, 4, 5")]
     pub answer: ::core::option::Option<forward_reply::Answer>,
 }
 /// Nested message and enum types in `ForwardReply`.
@@ -77,6 +83,9 @@ pub mod forward_reply {
         /// The receiver does not lead, and has not run the request. Id of the HSM that it believes to lead, or empty.
         #[prost(bytes, tag = "4")]
         NotLeader(::prost::bytes::Bytes),
+        /// The receiver has another HSM, and has not run the request.
+        #[prost(bool, tag = "5")]
+        OtherHsm(bool),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -331,11 +340,17 @@ pub mod peer_client {
                 .insert(GrpcMethod::new("strongroom.peer.v1.Peer", "Deliver"));
             self.inner.client_streaming(req, path, codec).await
         }
-        /// A client's request for the leader. The sender has verified the client's token.
+        /// Clients' requests for the leader, in one call that lasts, and their answers, in whatever order they come. The sender
+        /// has verified the clients' tokens. It ends its side after some seconds, long before the connection's time is up, and
+        /// goes on in another call; the receiver answers what it has taken, and ends its own. If the call breaks, it is unknown
+        /// whether the requests without an answer were run.
         pub async fn forward(
             &mut self,
-            request: impl tonic::IntoRequest<super::ForwardRequest>,
-        ) -> std::result::Result<tonic::Response<super::ForwardReply>, tonic::Status> {
+            request: impl tonic::IntoStreamingRequest<Message = super::ForwardRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ForwardReply>>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
@@ -348,10 +363,10 @@ pub mod peer_client {
             let path = http::uri::PathAndQuery::from_static(
                 "/strongroom.peer.v1.Peer/Forward",
             );
-            let mut req = request.into_request();
+            let mut req = request.into_streaming_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("strongroom.peer.v1.Peer", "Forward"));
-            self.inner.unary(req, path, codec).await
+            self.inner.streaming(req, path, codec).await
         }
         /// What the agent knows about itself and the groups of its HSM.
         pub async fn status(
@@ -424,11 +439,20 @@ pub mod peer_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::DeliverRequest>>,
         ) -> std::result::Result<tonic::Response<super::DeliverReply>, tonic::Status>;
-        /// A client's request for the leader. The sender has verified the client's token.
+        /// Server streaming response type for the Forward method.
+        type ForwardStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ForwardReply, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Clients' requests for the leader, in one call that lasts, and their answers, in whatever order they come. The sender
+        /// has verified the clients' tokens. It ends its side after some seconds, long before the connection's time is up, and
+        /// goes on in another call; the receiver answers what it has taken, and ends its own. If the call breaks, it is unknown
+        /// whether the requests without an answer were run.
         async fn forward(
             &self,
-            request: tonic::Request<super::ForwardRequest>,
-        ) -> std::result::Result<tonic::Response<super::ForwardReply>, tonic::Status>;
+            request: tonic::Request<tonic::Streaming<super::ForwardRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::ForwardStream>, tonic::Status>;
         /// What the agent knows about itself and the groups of its HSM.
         async fn status(
             &self,
@@ -610,16 +634,19 @@ pub mod peer_server {
                 "/strongroom.peer.v1.Peer/Forward" => {
                     #[allow(non_camel_case_types)]
                     struct ForwardSvc<T: Peer>(pub Arc<T>);
-                    impl<T: Peer> tonic::server::UnaryService<super::ForwardRequest>
+                    impl<T: Peer> tonic::server::StreamingService<super::ForwardRequest>
                     for ForwardSvc<T> {
                         type Response = super::ForwardReply;
+                        type ResponseStream = T::ForwardStream;
                         type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
+                            tonic::Response<Self::ResponseStream>,
                             tonic::Status,
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::ForwardRequest>,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ForwardRequest>,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
@@ -645,7 +672,7 @@ pub mod peer_server {
                                 max_decoding_message_size,
                                 max_encoding_message_size,
                             );
-                        let res = grpc.unary(method, req).await;
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

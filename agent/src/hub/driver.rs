@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::hsm::BatchRequest;
 use strongroom_proto::ids::{GroupId, HsmId, Index, RecordId};
+use strongroom_proto::prefix::Prefix;
 use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::segment::SegmentName;
 use strongroom_replica::{Action, Answer, Event, Millis, Replica, Role, Settings, Status, Ticket};
@@ -109,14 +110,38 @@ impl Inlet {
 /// A running replica, as the rest of the agent sees it. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Group {
+    inner: Arc<Inner>,
+    whereabouts: watch::Receiver<Whereabouts>,
+}
+
+struct Inner {
     /// Apart from those of peers, so that clients cannot crowd out the statements that their answers wait for.
     clients: mpsc::Sender<Client>,
     peers: Inlet,
-    status: watch::Receiver<Status>,
+    status: Arc<Mutex<Status>>,
     members: usize,
     /// When the replica last told a client who leads.
-    told: Arc<Mutex<Option<Instant>>>,
+    told: Mutex<Option<Instant>>,
     tree_damage: TreeDamaged,
+}
+
+/// Where requests for a group go. Changes rarely, unlike the rest of what a replica reports, so only of this is told
+/// those that wait.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Whereabouts {
+    pub(super) role: Role,
+    pub(super) leader: Option<HsmId>,
+    prefixes: Vec<Prefix>,
+}
+
+impl Whereabouts {
+    fn of(status: &Status) -> Self {
+        Self { role: status.role, leader: status.leader, prefixes: status.prefixes.clone() }
+    }
+
+    fn are_of(&self, status: &Status) -> bool {
+        (self.role, self.leader) == (status.role, status.leader) && self.prefixes == status.prefixes
+    }
 }
 
 /// What was found wrong with the stored tree since it last served here.
@@ -141,7 +166,9 @@ impl Group {
         let (from_peers, peer_queue) = Inlet::new(others);
         let (replica, actions) = Replica::new(settings, (time.steady)());
         let (events, ended) = mpsc::unbounded_channel();
-        let (publish, status) = watch::channel(replica.status());
+        let status = replica.status();
+        let (publish, whereabouts) = watch::channel(Whereabouts::of(&status));
+        let status = Arc::new(Mutex::new(status));
         let (jobs, tree_work) = tree_jobs::start(tree.clone(), events.clone());
         let tree_damage = TreeDamaged::default();
         let driver = Driver {
@@ -161,21 +188,24 @@ impl Group {
             waiting: BTreeMap::new(),
             next_ticket: 0,
             io: JoinSet::new(),
-            status: publish,
+            status: Arc::clone(&status),
+            whereabouts: publish,
         };
         tokio::spawn(driver.run(actions, client_queue, peer_queue, ended));
-        Self { clients, peers: from_peers, status, members, told: Arc::default(), tree_damage }
+        let told = Mutex::default();
+        let inner = Inner { clients, peers: from_peers, status, members, told, tree_damage };
+        Self { inner: Arc::new(inner), whereabouts }
     }
 
     /// How many members it has.
-    pub(crate) const fn members(&self) -> usize {
-        self.members
+    pub(crate) fn members(&self) -> usize {
+        self.inner.members
     }
 
     /// Gives a client's request to the replica.
     pub(crate) async fn ask(&self, request: BatchRequest, handshake_only: bool) -> Answer {
         let (answer, answered) = oneshot::channel();
-        match self.clients.try_send(Client { request, handshake_only, answer }) {
+        match self.inner.clients.try_send(Client { request, handshake_only, answer }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Answer::Busy,
             Err(TrySendError::Closed(_)) => return Answer::Unavailable,
@@ -186,7 +216,7 @@ impl Group {
     /// Gives a message of another agent to the replica. A segment waits until there is room for it; anything else is lost
     /// if too many of that agent wait.
     pub(crate) async fn deliver(&self, from: HsmId, message: PeerMessage) {
-        if !self.peers.put(from, message).await {
+        if !self.inner.peers.put(from, message).await {
             tracing::debug!("a replica does not keep up; a peer's message was dropped");
         }
     }
@@ -196,10 +226,10 @@ impl Group {
     /// what is done for a request that goes elsewhere.
     pub(crate) fn leader_elsewhere(&self) -> Option<HsmId> {
         let leader = {
-            let status = self.status.borrow();
-            status.leader.filter(|_| status.role == Role::Witness)?
+            let now = self.whereabouts.borrow();
+            now.leader.filter(|_| now.role == Role::Witness)?
         };
-        let mut told = self.told.lock();
+        let mut told = self.inner.told.lock();
         if told.is_some_and(|told| told.elapsed() < TELLS_AGAIN) {
             return Some(leader);
         }
@@ -209,44 +239,44 @@ impl Group {
 
     /// Whether it covers this record.
     pub(crate) fn covers(&self, record: &RecordId) -> bool {
-        self.status.borrow().prefixes.iter().any(|prefix| prefix.contains(record))
+        self.whereabouts.borrow().prefixes.iter().any(|prefix| prefix.contains(record))
     }
 
     /// Who leads, as far as the replica knows.
     pub(crate) fn leader(&self) -> Option<HsmId> {
-        self.status.borrow().leader
+        self.whereabouts.borrow().leader
     }
 
     /// What the replica is doing now.
     pub(crate) fn status(&self) -> Status {
-        self.status.borrow().clone()
+        self.inner.status.lock().clone()
     }
 
     /// What is wrong with the stored tree, as far as the replica has noticed.
     pub(crate) fn tree_damage(&self) -> Option<String> {
-        self.tree_damage.lock().clone()
+        self.inner.tree_damage.lock().clone()
     }
 
-    /// Treats everything that the replica has reported so far as known.
+    /// Treats where requests go by now as known.
     pub(crate) fn mark_unchanged(&mut self) {
-        self.status.mark_unchanged();
+        self.whereabouts.mark_unchanged();
     }
 
-    /// Treats what it has said last as news again.
+    /// Treats that as news again.
     pub(crate) fn mark_changed(&mut self) {
-        self.status.mark_changed();
+        self.whereabouts.mark_changed();
     }
 
-    /// Completes when the replica has something new to report.
+    /// Completes when requests go elsewhere.
     pub(crate) async fn changed(&mut self) {
-        if self.status.changed().await.is_err() {
+        if self.whereabouts.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
     /// Whether the replica still runs.
     pub(crate) fn is_running(&self) -> bool {
-        !self.clients.is_closed()
+        !self.inner.clients.is_closed()
     }
 }
 
@@ -270,7 +300,8 @@ struct Driver {
     next_ticket: u64,
     /// Reads and writes under way; stopped when the driver is dropped.
     io: JoinSet<()>,
-    status: watch::Sender<Status>,
+    status: Arc<Mutex<Status>>,
+    whereabouts: watch::Sender<Whereabouts>,
 }
 
 impl Driver {
@@ -410,25 +441,34 @@ impl Driver {
         self.tree_damage.lock()
     }
 
-    fn publish(&self) {
-        let status = self.replica.status();
-        self.status.send_if_modified(|known| {
-            if *known == status {
-                return false;
-            }
-            if known.role != status.role || known.leader != status.leader {
-                let leader = status.leader.map(tracing::field::display);
-                tracing::info!(group = %self.group, role = status.role.name(), leader, tip = %status.tip, "a new role");
-            }
-            self.metrics.set(known, &status);
-            if status.serving && !known.serving {
-                // What was damaged has been restored, or nothing that was needed so far leads through it.
-                *self.damage() = None;
-            }
-            *known = status;
-            true
-        });
+    fn publish(&mut self) {
+        let mut status = self.status.lock();
+        let served = status.serving;
+        self.replica.update(&mut status);
+        self.metrics.set(&status);
+        if status.serving && !served {
+            // What was damaged has been restored, or nothing that was needed so far leads through it.
+            *self.damage() = None;
+        }
+        if tell(&self.whereabouts, &status) {
+            let leader = status.leader.map(tracing::field::display);
+            tracing::info!(group = %self.group, role = status.role.name(), leader, tip = %status.tip, "a new role");
+        }
     }
+}
+
+/// Tells those that wait where requests go now, if that has changed; returns whether the role or the leader has.
+fn tell(whereabouts: &watch::Sender<Whereabouts>, status: &Status) -> bool {
+    let mut is_new = false;
+    whereabouts.send_if_modified(|known| {
+        if known.are_of(status) {
+            return false;
+        }
+        is_new = (known.role, known.leader) != (status.role, status.leader);
+        *known = Whereabouts::of(status);
+        true
+    });
+    is_new
 }
 
 /// Deletes the segments whose first index is less than `before`, oldest first, until one cannot be deleted; returns how
@@ -474,10 +514,10 @@ impl Group {
     }
 
     /// A member that follows this leader, until it is told otherwise.
-    pub(crate) fn following(leader: HsmId) -> (Self, watch::Sender<Status>) {
+    pub(crate) fn following(leader: HsmId) -> (Self, watch::Sender<Whereabouts>) {
         let (group, publish, queue) = Self::idle();
         std::mem::forget(queue);
-        publish.send_modify(|status| status.leader = Some(leader));
+        publish.send_modify(|now| now.leader = Some(leader));
         (group, publish)
     }
 
@@ -488,9 +528,8 @@ impl Group {
         group
     }
 
-    fn idle() -> (Self, watch::Sender<Status>, mpsc::Receiver<Client>) {
+    fn idle() -> (Self, watch::Sender<Whereabouts>, mpsc::Receiver<Client>) {
         use strongroom_proto::ids::EntryHash;
-        use strongroom_proto::prefix::Prefix;
         let status = Status {
             role: strongroom_replica::Role::Witness,
             leader: None,
@@ -510,16 +549,14 @@ impl Group {
             prefixes: vec![Prefix::WHOLE],
             fault: None,
         };
-        let (publish, status_of) = watch::channel(status.clone());
-        publish.send_replace(status);
+        let (publish, whereabouts) = watch::channel(Whereabouts::of(&status));
+        publish.send_modify(|_| ());
+        let status = Arc::new(Mutex::new(status));
         let (clients, queue) = mpsc::channel(CLIENT_QUEUE);
         let (peers, _) = Inlet::new([]);
-        let tree_damage = TreeDamaged::default();
-        (
-            Self { clients, peers, status: status_of, members: 1, told: Arc::default(), tree_damage },
-            publish,
-            queue,
-        )
+        let (told, tree_damage) = (Mutex::default(), TreeDamaged::default());
+        let inner = Inner { clients, peers, status, members: 1, told, tree_damage };
+        (Self { inner: Arc::new(inner), whereabouts }, publish, queue)
     }
 }
 
@@ -559,12 +596,28 @@ mod tests {
         let (group, publish) = Group::following(old);
         assert_eq!(group.leader_elsewhere(), None, "it hears of the first");
         assert_eq!(group.clone().leader_elsewhere(), Some(old));
-        publish.send_modify(|status| status.leader = Some(new));
+        publish.send_modify(|now| now.leader = Some(new));
         assert_eq!(group.leader_elsewhere(), Some(new), "who leads is never old");
         advance(TELLS_AGAIN).await;
         assert_eq!((group.leader_elsewhere(), group.leader_elsewhere()), (None, Some(new)));
-        publish.send_modify(|status| status.role = Role::Leader { term: Term([3; 16]) });
+        publish.send_modify(|now| now.role = Role::Leader { term: Term([3; 16]) });
         assert_eq!(group.leader_elsewhere(), None, "what leads is asked each time");
+    }
+
+    #[tokio::test]
+    async fn what_a_replica_counts_wakes_nobody_and_where_requests_go_wakes_all() {
+        let (mut group, publish) = Group::following(HsmId([1; 16]));
+        group.mark_unchanged();
+        let mut status = group.status();
+        status.leader = Some(HsmId([1; 16]));
+        (status.tip, status.captured, status.waiting, status.serving) = (Index(9), Index(8), 7, true);
+        assert!(!tell(&publish, &status) && group.changed().now_or_never().is_none());
+        status.leader = Some(HsmId([2; 16]));
+        assert!(tell(&publish, &status) && group.changed().now_or_never().is_some());
+        status.prefixes.clear();
+        assert!(!tell(&publish, &status), "it follows the same leader");
+        assert!(group.changed().now_or_never().is_some());
+        assert!(!group.covers(&RecordId([0; 32])));
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use super::PeerUrl;
 use super::connection::connect;
+use super::forwards::Forwards;
 use super::outgoing::Outgoing;
 use super::routes::Routes;
-use super::{Caller, Identities, Timeouts, endpoint, from_wire, root_cause, stream};
+use super::{Caller, Forwarded, Identities, Timeouts, endpoint, root_cause, stream};
 use crate::causes::causes;
 use crate::grpc::peer::peer_client::PeerClient;
-use crate::grpc::peer::{ForwardRequest, HelloRequest, InviteRequest, PeerStatus, SetupReply, StatusRequest};
+use crate::grpc::peer::{HelloRequest, InviteRequest, PeerStatus, SetupReply, StatusRequest};
 use crate::vital::Vital;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -17,12 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::hsm::{BatchRequest, MAX_GROUPS};
 use strongroom_proto::ids::{HsmId, RecordId};
-use strongroom_replica::Answer;
 use strongroom_replica::peer::PeerMessage;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{Request, Status};
 use tower::service_fn;
 use url::Url;
 
@@ -39,17 +39,6 @@ const ASK_TIMEOUT: Duration = Duration::from_millis(300);
 const ASKING: usize = 8;
 /// How often the reason that a peer cannot be reached is logged, at most.
 const TOLD: Duration = Duration::from_secs(10);
-
-/// What became of a forwarded request.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Forwarded {
-    /// The other agent answered.
-    Answer(Answer),
-    /// The request did not reach the leader: nothing was done.
-    NotSent,
-    /// The request may have been carried out. It must not be sent again.
-    Unknown,
-}
 
 /// The other agents. Cheap to clone.
 #[derive(Clone)]
@@ -69,6 +58,7 @@ struct Peer {
     /// Heartbeats and statements have their own queue, so that they never wait for segments.
     urgent: mpsc::Sender<Outgoing>,
     bulk: mpsc::Sender<Outgoing>,
+    forwards: Arc<Forwards>,
     timeouts: Timeouts,
 }
 
@@ -116,16 +106,7 @@ impl Peers {
     /// Passes a client's request to the agent of the HSM `to`.
     pub async fn forward(&self, to: HsmId, request: &BatchRequest, handshake_only: bool) -> Forwarded {
         let Some(peer) = self.of(to) else { return Forwarded::NotSent };
-        let Ok(bytes) = minicbor::to_vec(request) else { return Forwarded::NotSent };
-        let request = ForwardRequest { to: to.0.to_vec().into(), request: bytes.into(), handshake_only };
-        match peer.client().forward(within(self.timeouts.forward, request)).await {
-            Ok(reply) => Forwarded::Answer(from_wire(reply.into_inner())),
-            Err(status) if is_not_sent(&status) => Forwarded::NotSent,
-            Err(status) => {
-                tracing::debug!(%to, code = ?status.code(), "a forwarded request was not answered");
-                Forwarded::Unknown
-            }
-        }
+        peer.forwards.forward(to, request, handshake_only).await
     }
 
     /// Whether there are any peers.
@@ -193,18 +174,6 @@ impl Peers {
     }
 }
 
-/// Whether it is certain that the failed call was never begun.
-fn is_not_sent(status: &Status) -> bool {
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        if error.is::<tonic::ConnectError>() {
-            return true;
-        }
-        source = error.source();
-    }
-    status.code() == Code::FailedPrecondition
-}
-
 fn within<T>(time: Duration, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(time);
@@ -238,7 +207,8 @@ impl Peer {
             }
         });
         let channel = endpoint(&timeouts).connect_with_connector_lazy(connector);
-        let peer = Self { at, routes, address, channel, urgent, bulk, timeouts };
+        let forwards = Arc::new(Forwards::new(PeerClient::new(channel.clone()), timeouts.forward));
+        let peer = Self { at, routes, address, channel, urgent, bulk, forwards, timeouts };
         vital.spawn("the search for a peer", peer.clone().greet(known));
         let (urgent, bulk) = (peer.client(), peer.client());
         // They end only when nothing can queue any more: when the agent ends.

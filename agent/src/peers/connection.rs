@@ -5,14 +5,13 @@
 
 use super::authority::Caller;
 use super::identity::{Identities, Who};
+use super::places::{Place, Places};
 use super::refused::{Reason, Refused};
 use crate::accept::accept as next;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConfig};
-use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -32,8 +31,8 @@ use url::{Host, Url};
 const HANDSHAKES_OF_ONE: usize = 32;
 const HANDSHAKES: usize = 1024;
 /// Concurrent connections of one caller, and in all.
-const CONNECTIONS_OF_ONE: usize = 16;
-const CONNECTIONS: usize = 256;
+pub(crate) const CONNECTIONS_OF_ONE: usize = 16;
+pub(crate) const CONNECTIONS: usize = 256;
 
 /// A connection whose other end is known.
 pub(crate) struct Known<S> {
@@ -230,49 +229,4 @@ async fn shake(
         return None;
     };
     Some(Known::new(stream, caller, identity.who(), identities, Some(place)))
-}
-
-/// How many there are for each key.
-struct Places<K>(Arc<Mutex<BTreeMap<K, usize>>>);
-
-impl<K> Clone for Places<K> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<K> Default for Places<K> {
-    fn default() -> Self {
-        Self(Arc::default())
-    }
-}
-
-impl<K: Ord + Copy> Places<K> {
-    /// One more for `key`, unless there are `of_one` already, or `in_all` for all keys.
-    fn take(&self, key: K, of_one: usize, in_all: usize) -> Option<Place<K>> {
-        let mut taken = self.0.lock();
-        if taken.values().sum::<usize>() >= in_all || taken.get(&key).is_some_and(|taken| *taken >= of_one) {
-            return None;
-        }
-        *taken.entry(key).or_default() += 1;
-        Some(Place { places: self.clone(), key })
-    }
-}
-
-/// One of [`Places`], given back when dropped.
-struct Place<K: Ord + Copy> {
-    places: Places<K>,
-    key: K,
-}
-
-impl<K: Ord + Copy> Drop for Place<K> {
-    fn drop(&mut self) {
-        let mut taken = self.places.0.lock();
-        if let Some(count) = taken.get_mut(&self.key) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                taken.remove(&self.key);
-            }
-        }
-    }
 }

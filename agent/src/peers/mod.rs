@@ -9,11 +9,13 @@
 mod authority;
 mod client;
 mod connection;
+mod forwards;
 mod found;
 mod heard;
 mod identity;
 mod operator;
 mod outgoing;
+mod places;
 mod refused;
 mod routes;
 mod stream;
@@ -21,10 +23,12 @@ mod timeouts;
 mod url;
 
 pub use authority::{Caller, IssueError};
-pub use client::{Forwarded, Peers};
-pub(crate) use connection::{accept, tls};
+pub use client::Peers;
+pub(crate) use connection::{CONNECTIONS, CONNECTIONS_OF_ONE, accept, tls};
+pub(crate) use forwards::PLACES;
 pub use identity::{Identities, Identity, Who};
 pub use operator::{MAX_HOURS, issue_operator, open_operator};
+pub(crate) use places::Places;
 pub(crate) use refused::Refused;
 pub use routes::Routes;
 pub use timeouts::Timeouts;
@@ -85,8 +89,19 @@ pub(crate) fn hsm_id(bytes: &[u8]) -> Option<HsmId> {
     bytes.try_into().ok().map(HsmId)
 }
 
+/// What became of a forwarded request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Forwarded {
+    /// The other agent answered.
+    Answer(Answer),
+    /// The request did not reach the leader: nothing was done.
+    NotSent,
+    /// The request may have been carried out. It must not be sent again.
+    Unknown,
+}
+
 /// An answer as it goes from the leader's agent to the one that forwarded.
-pub(crate) fn to_wire(answer: &Answer) -> ForwardReply {
+pub(crate) fn to_wire(id: u64, answer: &Answer) -> ForwardReply {
     let answer = match answer {
         Answer::Reply(reply) => {
             minicbor::to_vec(reply).map_or(Wire::Unavailable(true), |b| Wire::Reply(b.into()))
@@ -101,15 +116,16 @@ pub(crate) fn to_wire(answer: &Answer) -> ForwardReply {
         // The leader knows the partitions best, and did not run the request.
         Answer::NotCovered => Wire::NotLeader(Vec::new().into()),
     };
-    ForwardReply { answer: Some(answer) }
+    ForwardReply { id, answer: Some(answer) }
 }
 
-fn from_wire(reply: ForwardReply) -> Answer {
+fn from_wire(reply: ForwardReply) -> Forwarded {
     let answer = match reply.answer {
         Some(Wire::Reply(bytes)) => minicbor::decode(&bytes).ok().map(Answer::Reply),
         Some(Wire::Refusal(bytes)) => minicbor::decode(&bytes).ok().map(Answer::Refused),
         Some(Wire::NotLeader(leader)) => Some(Answer::NotLeader(hsm_id(&leader))),
+        Some(Wire::OtherHsm(_)) => return Forwarded::NotSent,
         Some(Wire::Unavailable(_)) | None => None,
     };
-    answer.unwrap_or(Answer::Unavailable)
+    Forwarded::Answer(answer.unwrap_or(Answer::Unavailable))
 }

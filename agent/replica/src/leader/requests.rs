@@ -128,8 +128,11 @@ impl Leader {
         loop {
             let trees = self.trees.partial(batch.iter().map(|q| q.request.record)).unwrap_or_default();
             let small = tree_nodes(&trees) <= cx.settings.limits.max_tree_nodes as usize;
-            let requests: Vec<BatchRequest> = batch.iter().map(|q| q.request.clone()).collect();
-            let request = Asked::new(ask::Process { group: cx.settings.group.group, trees, requests });
+            let (tickets, requests): (Vec<Ticket>, Vec<BatchRequest>) =
+                batch.into_iter().map(|queued| (queued.ticket, queued.request)).unzip();
+            let (request, requests) = Asked::batch(cx.settings.group.group, trees, requests);
+            let queued = tickets.into_iter().zip(requests);
+            batch = queued.map(|(ticket, request)| Queued { ticket, request }).collect();
             let fits = small && request.bytes().len() <= max_bytes;
             if fits || batch.len() <= 1 {
                 self.processing = Some(batch);
