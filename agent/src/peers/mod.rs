@@ -10,6 +10,7 @@ mod authority;
 mod client;
 mod connection;
 mod found;
+mod greeting;
 mod heard;
 mod identity;
 mod operator;
