@@ -80,10 +80,10 @@ impl Stream {
         next
     }
 
-    /// It has stated an entry of the log.
-    pub(super) fn stated(&mut self, cx: &Context, entry: Index) {
+    /// It has stated an entry of the log. Returns whether that is news.
+    pub(super) fn stated(&mut self, cx: &Context, entry: Index) -> bool {
         if entry <= self.stated {
-            return;
+            return false;
         }
         self.stated = entry;
         self.sent = self.sent.max(entry);
@@ -93,6 +93,7 @@ impl Stream {
         self.room = self.room.saturating_mul(2).min(MAX_SEGMENTS);
         self.back_off_ms = 0;
         self.wait(cx.now, cx.settings.heartbeat_ms);
+        true
     }
 
     /// What to send again to a member that has stated nothing new for too long: what comes after that, once more from
