@@ -40,8 +40,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a client may go on using a session after an answer.
 pub const SESSION_LIFETIME: Duration = Duration::from_secs(5);
-/// If no other agent was heard from for this long, a request does not wait.
-const UNHEARD: Duration = Duration::from_secs(3);
+/// If no other agent has answered for this long, though asked, a request does not wait.
+const UNHEARD: Duration = Duration::from_secs(2);
 /// The pause before a leader that could not be reached is tried again, unless there is news before.
 const RETRY: Duration = Duration::from_millis(50);
 
@@ -267,6 +267,7 @@ impl Hub {
     /// not know, the other agents are asked.
     async fn route(&self, request: BatchRequest, handshake_only: bool) -> Answer {
         let deadline = Instant::now() + self.timing.hold;
+        self.peers.stir();
         loop {
             let mut group = self.covering(&request.record);
             if let Some(group) = &mut group {
@@ -299,7 +300,7 @@ impl Hub {
     fn is_alone(&self, group: Option<&Group>) -> bool {
         group.is_none_or(|group| group.members() > 1)
             && !self.peers.is_empty()
-            && !self.peers.is_any_heard_since(UNHEARD)
+            && !self.peers.is_any_there(UNHEARD)
     }
 
     /// Passes a request to the leader that the replica here names or, without one, that the other agents name. `None`

@@ -251,6 +251,7 @@ async fn a_message_counts_only_from_the_hsm_in_the_certificate() {
         term: Term([2; 16]),
         newest: Index(7),
         snapshot: Index(0),
+        silent_ms: 0,
     };
     let mut deliver = async |from: u8, to: u8| {
         let (from, to) = (vec![from; 16].into(), vec![to; 16].into());

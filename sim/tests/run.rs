@@ -127,7 +127,8 @@ fn leadership_that_does_not_settle_is_found() {
 #[test]
 fn an_agent_that_a_forged_push_stops_is_found() {
     let bug = strongroom_replica::Bug::PushedForgeryIsFault;
-    assert_found("not all users are served", |run| run.cluster().plant_in_agents(bug));
+    // This needs a majority that is stopped; most runs stop one agent, and say only that.
+    assert_found_in(1..200, "not all users are served", |run| run.cluster().plant_in_agents(bug));
 }
 
 #[test]

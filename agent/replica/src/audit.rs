@@ -229,7 +229,8 @@ mod tests {
     #[should_panic(expected = "which is not known to be in the store")]
     fn word_of_what_is_not_in_the_store_is_noticed() {
         let (group, term) = (GroupId([1; 16]), Term([2; 16]));
-        let message = PeerMessage::Heartbeat { group, term, newest: Index(10), snapshot: Index(0) };
+        let (newest, snapshot) = (Index(10), Index(0));
+        let message = PeerMessage::Heartbeat { group, term, newest, snapshot, silent_ms: 0 };
         went(&mut asked(), Action::Send { to: HsmId([3; 16]), message });
     }
 }

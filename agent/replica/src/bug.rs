@@ -1,5 +1,5 @@
 //! Bugs that a test can plant in a replica. Each leaves out one rule about what the store or other members' agents say,
-//! or about an HSM that is silent, or about reads that no entry carries.
+//! or about an HSM or a leader that is silent, or about reads that no entry carries.
 //!
 //! Without the feature `planted-bugs` nothing can be planted.
 
@@ -28,7 +28,7 @@ pub enum Bug {
     SilentHsmLeads,
     /// A leader does not hear that others follow another one.
     RivalUnheard,
-    /// A deposed leader tries to lead again without asking whether others hear a leader.
+    /// A deposed leader, or a member that has just started, tries to lead without asking whether others hear a leader.
     NobodyAsked,
     /// What is pushed before its turn is lost.
     AheadIsLost,
@@ -48,6 +48,16 @@ pub enum Bug {
     AgainTooSoon,
     /// A member is sent everything at once, whether or not it has stated anything.
     SentWithoutRoom,
+    /// A leader that has nothing to do speaks as often as one that has.
+    IdleChatter,
+    /// A leader that hears of a client stays silent for as long as it said.
+    SilentAtWork,
+    /// What a leader says about its silence is not heard.
+    SilenceUnheard,
+    /// A leader is granted as much silence as it likes.
+    SilenceAtWill,
+    /// While a leader may be silent, a member's clients wait like everybody.
+    ClientsWaitForSilence,
 }
 
 /// Which bugs are planted.

@@ -10,6 +10,7 @@ use super::flights::{Flight, Flights};
 use super::interface::{Answer, Millis, Settings, Ticket};
 use super::log::{Log, Object, Origin};
 use super::outbox::Call;
+use super::pace::Pace;
 use super::paths::Paths;
 use super::reads::Reads;
 use super::snapshots::Snapshots;
@@ -57,8 +58,10 @@ pub(super) enum Toward {
     /// This many of those segments have been read, in sequence.
     Read(usize),
 }
-/// How long a leader asks its HSM nothing before it checks that the HSM is there.
-const HSM_SILENCE_MS: u64 = 1_000;
+/// How often a leader checks that its HSM is there, so that it gives way before a client finds out; and how often one
+/// that has nothing else to do.
+const HSM_CHECK_MS: u64 = 1_000;
+const IDLE_HSM_CHECK_MS: u64 = 5_000;
 /// How many times the usual number of changes may wait for a snapshot before no request is served.
 const MAX_UNSTORED: usize = 4;
 
@@ -145,7 +148,7 @@ pub(super) struct Leader {
     own: BTreeMap<Index, Own>,
     committed: Index,
     members: BTreeMap<HsmId, Member>,
-    heartbeat_at: Millis,
+    pace: Pace,
     /// When an own entry was last committed, or when the first one began to wait.
     progress_at: Millis,
     /// When the leader last checked that the HSM is there.
@@ -180,7 +183,7 @@ impl Leader {
             own: BTreeMap::new(),
             committed: Index::ZERO,
             members: others.map(|m| (*m, Member::unheard(Stream::after(log.position().0)))).collect(),
-            heartbeat_at: cx.now,
+            pace: Pace::new(cx.now),
             progress_at: cx.now,
             asked_hsm_at: cx.now,
         }
@@ -227,11 +230,16 @@ impl Leader {
 
     /// Whether it is time to check that an idle HSM is there. If so, that counts as done.
     pub(super) fn is_hsm_unheard(&mut self, now: Millis) -> bool {
-        let due = self.elected && now >= self.asked_hsm_at.after(HSM_SILENCE_MS);
+        let due = self.elected && now >= self.hsm_check_at();
         if due {
             self.asked_hsm_at = now;
         }
         due
+    }
+
+    /// When that is.
+    const fn hsm_check_at(&self) -> Millis {
+        self.asked_hsm_at.after(if self.pace.is_silent() { IDLE_HSM_CHECK_MS } else { HSM_CHECK_MS })
     }
 
     pub(super) const fn term(&self) -> Term {
@@ -264,7 +272,8 @@ impl Leader {
     ///
     /// # Panics
     /// If any of it does not hold.
-    pub(super) fn assert_invariants(&self, cx: &Context) {
+    pub(super) fn assert_invariants(&self, cx: &Context, waits: bool) {
+        self.pace.assert_invariants(cx, self.has_work(waits));
         let ascend = self.kept.iter().is_sorted_by(|before, after| before.index < after.index);
         assert!(ascend, "replies are not kept in the order of their entries");
         for kept in &self.kept {
@@ -406,7 +415,7 @@ impl Leader {
     pub(super) fn landed(&mut self, cx: &Context, flight: &Flight) {
         if !self.elected {
             self.elected = true;
-            self.heartbeat_at = cx.now;
+            self.pace.hurry(cx.now);
             self.got_on = (Toward::Elected, cx.now);
         }
         if let Some(last) = flight.entries.last() {
@@ -423,17 +432,46 @@ impl Leader {
         }
     }
 
-    /// Tells the others that it leads, and pushes again what members have not stated.
-    pub(super) fn tick(&mut self, cx: &mut Context, log: &Log) {
-        if !self.elected || cx.now < self.heartbeat_at {
-            return;
+    /// A client has come, or `waits` for an answer. If others believe that this leader may be silent, tells them that it
+    /// is not.
+    pub(super) fn notice_work(&mut self, cx: &mut Context, log: &Log, waits: bool) {
+        if self.has_work(waits) {
+            self.pace.busy(cx.now);
         }
-        self.heartbeat_at = cx.now.after(cx.settings.heartbeat_ms);
+        if self.pace.breaks_silence(cx) {
+            self.speak(cx, log);
+            // What there is to do asks the HSM more than that.
+            self.asked_hsm_at = cx.now;
+        }
+    }
+
+    /// A client has come.
+    pub(super) const fn has_client(&mut self, now: Millis) {
+        self.pace.busy(now);
+    }
+
+    /// Whether anything is under way that others should not have to wait for longer than at the usual pace. `waits`: a
+    /// client does.
+    fn has_work(&self, waits: bool) -> bool {
+        waits || !self.own.is_empty() || !self.is_landed() || self.reads.waiting() > 0
+    }
+
+    /// Tells the others that it leads, when it is time to.
+    pub(super) fn tick(&mut self, cx: &mut Context, log: &Log) {
+        if self.elected && cx.now >= self.pace.speaks_at() {
+            self.speak(cx, log);
+        }
+    }
+
+    /// Tells the others that it leads, and pushes again what members have not stated.
+    fn speak(&mut self, cx: &mut Context, log: &Log) {
+        let silent_ms = self.pace.speak(cx);
         let group = cx.settings.group.group;
         let (newest, _) = log.position();
         let snapshot = self.snapshots.stored();
         for (to, member) in &mut self.members {
-            cx.out.send(*to, PeerMessage::Heartbeat { group, term: self.term, newest, snapshot });
+            let term = self.term;
+            cx.out.send(*to, PeerMessage::Heartbeat { group, term, newest, snapshot, silent_ms });
             for object in member.stream.again(cx, log) {
                 cx.out.send(*to, object.push());
             }
@@ -477,7 +515,9 @@ impl Leader {
         }
         let (newest, newest_hash) = log.position();
         if statement.index < newest || statement.hash == newest_hash {
-            member.stream.stated(cx, statement.index);
+            if member.stream.stated(cx, statement.index) {
+                self.pace.busy(cx.now);
+            }
             for object in member.stream.next(cx, log) {
                 cx.out.send(from, object.push());
             }

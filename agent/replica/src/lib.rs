@@ -30,6 +30,7 @@ mod interface;
 mod leader;
 mod log;
 mod outbox;
+mod pace;
 mod paths;
 pub mod peer;
 mod reads;

@@ -20,8 +20,8 @@ pub const MAX_PEER_BYTES: usize = MAX_SEGMENT_BYTES + MAX_PATHS_BYTES + 1024;
 /// One message from one member's agent to another's. No message has an answer; one that needs a reaction is sent again.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub enum PeerMessage {
-    /// "I lead." Wait another election time-out before trying to, if the newest entry in the store was made in this
-    /// leadership.
+    /// "I lead." Wait another election time-out before trying to, and before it for as long as the sender may be
+    /// silent, if the newest entry in the store was made in this leadership.
     #[n(0)]
     Heartbeat {
         /// The group.
@@ -36,6 +36,11 @@ pub enum PeerMessage {
         /// What the stored tree reaches, 0 for none; changes up to there need not be kept in memory.
         #[n(3)]
         snapshot: Index,
+        /// How long the sender may be silent from now on, because it has nothing to do; until then its silence means
+        /// nothing. In milliseconds; 0, or nothing in a message of an older agent, is the usual pace.
+        #[n(4)]
+        #[cbor(default)]
+        silent_ms: u32,
     },
     /// A segment that the store has acknowledged, with every earlier one on the chain. Capture it, whole, and answer
     /// with [`Self::Captured`]; if it does not continue what is known, or begins another leadership, read the store.
@@ -86,7 +91,8 @@ pub enum PeerMessage {
         #[n(3)]
         newest: Index,
     },
-    /// "I hear no leader; do you?" Sent by a member whose last leadership got nothing done, before it tries again.
+    /// "I hear no leader; do you?" Sent by a member whose last leadership got nothing done, before it tries again, and by
+    /// one that has not followed a leader since it started or gave way.
     /// Agents that do not know this message do not answer.
     #[n(4)]
     Seek {
@@ -234,7 +240,13 @@ mod tests {
         let (nonce, mac) = (Nonce([6; 16]), Mac(Digest([5; 32])));
         let (statement, fresh) = (Captured { hsm, index, hash, mac }, Fresh { hsm, index, hash, mac });
         [
-            PeerMessage::Heartbeat { group, term: Term([2; 16]), newest: Index(7), snapshot: Index(3) },
+            PeerMessage::Heartbeat {
+                group,
+                term: Term([2; 16]),
+                newest: Index(7),
+                snapshot: Index(3),
+                silent_ms: 500,
+            },
             PeerMessage::Push {
                 group,
                 first: Index(8),
@@ -300,6 +312,26 @@ mod tests {
         assert_eq!(bytes.get(1), Some(&4), "the kind comes second");
         bytes[1] = 7;
         assert_eq!(PeerMessage::from_bytes(&bytes), Err(BadPeerMessage));
+    }
+
+    /// An older agent says nothing about its silence, and a newer one may say more than this one knows.
+    #[test]
+    fn a_heartbeat_reads_without_what_an_older_agent_does_not_say_and_with_what_a_newer_one_adds() {
+        let (group, term, newest, snapshot) = (GroupId([1; 16]), Term([2; 16]), Index(7), Index(3));
+        let heartbeat = |silent_ms| PeerMessage::Heartbeat { group, term, newest, snapshot, silent_ms };
+        let bytes = heartbeat(9).to_bytes();
+        assert_eq!(
+            (bytes[2], bytes.last()),
+            (0x85, Some(&9)),
+            "five parts, of which the last is the silence"
+        );
+        let mut older = bytes[..bytes.len() - 1].to_vec();
+        older[2] = 0x84;
+        assert_eq!(PeerMessage::from_bytes(&older), Ok(heartbeat(0)));
+        let mut newer = bytes;
+        newer[2] = 0x86;
+        newer.push(1);
+        assert_eq!(PeerMessage::from_bytes(&newer), Ok(heartbeat(9)));
     }
 
     #[test]

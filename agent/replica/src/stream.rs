@@ -87,10 +87,10 @@ impl Stream {
         next
     }
 
-    /// It has stated an entry of the log.
-    pub(super) fn stated(&mut self, cx: &Context, entry: Index) {
+    /// It has stated an entry of the log. Returns whether that is news.
+    pub(super) fn stated(&mut self, cx: &Context, entry: Index) -> bool {
         if entry <= self.stated {
-            return;
+            return false;
         }
         self.stated = entry;
         self.sent = self.sent.max(entry);
@@ -104,6 +104,7 @@ impl Stream {
         }
         self.expected_since = (!self.on_the_way.is_empty()).then_some(cx.now);
         self.wait(cx.now, self.pause_ms(cx));
+        true
     }
 
     /// How long to wait for a statement before something is sent again: twice as long as the last one took, so that an HSM

@@ -629,6 +629,7 @@ mod tests {
             term: Term([8; 16]),
             newest: Index(1),
             snapshot: Index(1),
+            silent_ms: 0,
         };
         let put = |from| inlet.put(from, message()).now_or_never().expect("it does not wait");
         let taken = (0..10_000).filter(|_| put(loud)).count();

@@ -3,6 +3,7 @@
 use super::PeerUrl;
 use super::connection::connect;
 use super::forwards::Forwards;
+use super::greeting::Greeting;
 use super::outgoing::Outgoing;
 use super::routes::Routes;
 use super::{Caller, Forwarded, Identities, Timeouts, endpoint, root_cause, stream};
@@ -20,7 +21,7 @@ use strongroom_proto::hsm::{BatchRequest, MAX_GROUPS};
 use strongroom_proto::ids::{HsmId, RecordId};
 use strongroom_replica::peer::PeerMessage;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 use tower::service_fn;
@@ -30,9 +31,6 @@ use url::Url;
 const URGENT_QUEUE: usize = 64;
 /// How many segments may wait for one peer: as many as the replicas of all groups send ahead. Their bytes are the log's.
 const BULK_QUEUE: usize = 32 * MAX_GROUPS;
-/// How often to try a peer: once there has been a connection, and before that.
-const HELLO_PERIOD: Duration = Duration::from_secs(1);
-const HELLO_RETRY: Duration = Duration::from_millis(100);
 /// How long to wait for a peer's word about who leads.
 const ASK_TIMEOUT: Duration = Duration::from_millis(300);
 /// How many requests ask around at once; the others rely on what these find.
@@ -45,6 +43,7 @@ const TOLD: Duration = Duration::from_secs(10);
 pub struct Peers {
     peers: Arc<Vec<Peer>>,
     routes: Routes,
+    greeting: Greeting,
     asking: Arc<Semaphore>,
     timeouts: Timeouts,
 }
@@ -77,13 +76,14 @@ impl Peers {
         timeouts: Timeouts,
         vital: &Vital,
     ) -> Self {
-        let routes = Routes::new(addresses.len());
+        let (routes, greeting) = (Routes::new(addresses.len()), Greeting::default());
         let addresses = addresses.iter().enumerate();
         let peers = addresses.map(|(at, address)| {
-            Peer::start(at, address.0.clone(), routes.clone(), identities.clone(), timeouts, vital)
+            let (address, routes, greeting) = (address.0.clone(), routes.clone(), greeting.clone());
+            Peer::start(at, address, routes, greeting, identities.clone(), timeouts, vital)
         });
         let peers = Arc::new(peers.collect());
-        Self { peers, routes, asking: Arc::new(Semaphore::new(ASKING)), timeouts }
+        Self { peers, routes, greeting, asking: Arc::new(Semaphore::new(ASKING)), timeouts }
     }
 
     /// Sends a message from our HSM's replica to another's. It may be lost.
@@ -114,9 +114,14 @@ impl Peers {
         self.peers.is_empty()
     }
 
-    /// Whether any peer has answered within this time.
-    pub(crate) fn is_any_heard_since(&self, ago: Duration) -> bool {
-        self.routes.heard.is_any_since(ago)
+    /// A request has come, which needs them perhaps: they are asked soon whether they are there.
+    pub(crate) fn stir(&self) {
+        self.greeting.stir();
+    }
+
+    /// Whether any peer is there: one that has answered, unless it has left questions without an answer for this long.
+    pub(crate) fn is_any_there(&self, patience: Duration) -> bool {
+        self.routes.heard.is_any_there(patience)
     }
 
     /// Asks the peers who leads the group that covers a record, until one names a leader.
@@ -185,6 +190,7 @@ impl Peer {
         at: usize,
         address: Url,
         routes: Routes,
+        greeting: Greeting,
         identities: Identities,
         timeouts: Timeouts,
         vital: &Vital,
@@ -209,7 +215,7 @@ impl Peer {
         let channel = endpoint(&timeouts).connect_with_connector_lazy(connector);
         let forwards = Arc::new(Forwards::new(PeerClient::new(channel.clone()), timeouts.forward));
         let peer = Self { at, routes, address, channel, urgent, bulk, forwards, timeouts };
-        vital.spawn("the search for a peer", peer.clone().greet(known));
+        vital.spawn("the search for a peer", peer.clone().greet(known, greeting));
         let (urgent, bulk) = (peer.client(), peer.client());
         // They end only when nothing can queue any more: when the agent ends.
         vital.spawn("the sending of messages to a peer", async move {
@@ -227,18 +233,22 @@ impl Peer {
 
     /// Asks a peer whether it is there, and records who leads according to it; returns why, if that failed.
     async fn hello(&self) -> Result<(), String> {
-        match tokio::time::timeout(self.timeouts.hello, self.client().hello(HelloRequest {})).await {
+        let asked = Instant::now();
+        let why = match tokio::time::timeout(self.timeouts.hello, self.client().hello(HelloRequest {})).await
+        {
             Ok(Ok(reply)) => {
                 self.routes.said(self.at, &reply.into_inner().groups);
-                Ok(())
+                return Ok(());
             }
-            Ok(Err(status)) => Err(trouble(&status)),
-            Err(_) => Err("it does not answer".into()),
-        }
+            Ok(Err(status)) => trouble(&status),
+            Err(_) => "it does not answer".into(),
+        };
+        self.routes.heard.nothing(self.at, asked);
+        Err(why)
     }
 
     /// Keeps a connection to a peer, whose certificate says which HSM it has.
-    async fn greet(self, mut identities: Identities) {
+    async fn greet(self, mut identities: Identities, greeting: Greeting) {
         let mut told: Option<(Instant, String)> = None;
         loop {
             // Without an identity this could only fail. Why there is none is reported elsewhere.
@@ -246,7 +256,7 @@ impl Peer {
                 return;
             }
             let failed = self.hello().await.err();
-            let pause = if failed.is_none() { HELLO_PERIOD } else { HELLO_RETRY };
+            let answered = failed.is_none();
             if let Some((_, before)) = told.as_mut().filter(|_| failed.is_none()) {
                 before.clear();
             }
@@ -257,7 +267,7 @@ impl Peer {
                     told = Some((Instant::now(), why));
                 }
             }
-            sleep(pause).await;
+            greeting.pause(answered).await;
         }
     }
 }

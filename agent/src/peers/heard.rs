@@ -1,4 +1,5 @@
-//! What other agents say about who leads: where a client's request may go if the replica here cannot tell.
+//! What other agents say about who leads: where a client's request may go if the replica here cannot tell; and whether
+//! they say anything.
 //!
 //! An agent says it in every answer to "are you there?". It is a claim; a false one costs only a request that is sent
 //! to an agent that does not lead. Only the newest from each peer is kept.
@@ -27,14 +28,22 @@ struct Said {
     leads: Vec<Lead>,
 }
 
+/// One peer.
+#[derive(Default)]
+struct Peer {
+    said: Option<Said>,
+    /// When the first question was asked that it has not answered, since it last answered one.
+    silent_since: Option<Instant>,
+}
+
 /// What each peer last said. Clones share it.
 #[derive(Clone)]
-pub(super) struct Heard(Arc<Mutex<Vec<Option<Said>>>>);
+pub(super) struct Heard(Arc<Mutex<Vec<Peer>>>);
 
 impl Heard {
     /// Nothing yet, from this many peers.
     pub(super) fn new(peers: usize) -> Self {
-        Self(Arc::new(Mutex::new((0..peers).map(|_| None).collect())))
+        Self(Arc::new(Mutex::new((0..peers).map(|_| Peer::default()).collect())))
     }
 
     /// Records what a peer says.
@@ -46,14 +55,21 @@ impl Heard {
         let leads = leads.iter().take(MAX_GROUPS).filter_map(lead).collect();
         let mut heard = self.0.lock();
         if let Some(place) = heard.get_mut(at) {
-            *place = Some(Said { at: Instant::now(), by, leads });
+            *place = Peer { said: Some(Said { at: Instant::now(), by, leads }), silent_since: None };
         }
     }
 
-    /// Whether any peer has answered within this time.
-    pub(super) fn is_any_since(&self, ago: Duration) -> bool {
-        let heard = self.0.lock();
-        heard.iter().flatten().any(|said| said.at.elapsed() < ago)
+    /// Records that a peer says nothing to a question that was asked at this time.
+    pub(super) fn nothing(&self, at: usize, asked: Instant) {
+        if let Some(peer) = self.0.lock().get_mut(at) {
+            peer.silent_since.get_or_insert(asked);
+        }
+    }
+
+    /// Whether any peer is there: it has answered, and if it has stopped to, that was not as long ago as this.
+    pub(super) fn is_any_there(&self, patience: Duration) -> bool {
+        let lately = |peer: &Peer| peer.silent_since.is_none_or(|since| since.elapsed() < patience);
+        self.0.lock().iter().any(|peer| peer.said.is_some() && lately(peer))
     }
 
     /// Who leads the group that covers a record, according to what was said within this time: members that say it about
@@ -61,7 +77,8 @@ impl Heard {
     pub(super) fn leaders(&self, record: &RecordId, ago: Duration) -> Vec<HsmId> {
         let heard = self.0.lock();
         let (mut itself, mut others) = (Vec::new(), Vec::new());
-        for said in heard.iter().flatten().filter(|said| said.at.elapsed() < ago) {
+        let said = heard.iter().filter_map(|peer| peer.said.as_ref());
+        for said in said.filter(|said| said.at.elapsed() < ago) {
             let covers = |lead: &&Lead| lead.prefixes.iter().any(|prefix| prefix.contains(record));
             for lead in said.leads.iter().filter(covers) {
                 let of = if said.by == Some(lead.leader) { &mut itself } else { &mut others };
@@ -94,7 +111,7 @@ mod tests {
     async fn a_peers_word_about_itself_comes_first_and_what_is_old_or_makes_no_sense_does_not_count() {
         let heard = Heard::new(3);
         let record = RecordId([7; 32]);
-        assert!(!heard.is_any_since(SOON) && heard.leaders(&record, SOON).is_empty());
+        assert!(!heard.is_any_there(SOON) && heard.leaders(&record, SOON).is_empty());
         let (one, two, three) = (HsmId([1; 16]), HsmId([2; 16]), HsmId([3; 16]));
         heard.put(0, Some(one), &[leading(3, &[Prefix::WHOLE])]);
         heard.put(1, Some(two), &[leading(2, &[Prefix::WHOLE]), leading(1, &[])]);
@@ -103,6 +120,25 @@ mod tests {
         assert_eq!(heard.leaders(&record, SOON), [two, three]);
         heard.put(9, Some(three), &[]);
         tokio::time::advance(SOON).await;
-        assert!(!heard.is_any_since(SOON) && heard.leaders(&record, SOON).is_empty());
+        assert!(heard.leaders(&record, SOON).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_is_there_until_it_has_left_questions_without_an_answer_for_some_time() {
+        let heard = Heard::new(2);
+        heard.nothing(0, Instant::now());
+        assert!(!heard.is_any_there(SOON), "it has never answered");
+        heard.put(0, None, &[]);
+        tokio::time::advance(SOON * 100).await;
+        assert!(heard.is_any_there(SOON), "nobody has asked it since");
+        heard.nothing(0, Instant::now());
+        tokio::time::advance(SOON / 2).await;
+        heard.nothing(0, Instant::now());
+        assert!(heard.is_any_there(SOON));
+        tokio::time::advance(SOON / 2).await;
+        assert!(!heard.is_any_there(SOON), "the first of them counts");
+        heard.nothing(9, Instant::now());
+        heard.put(1, None, &[]);
+        assert!(heard.is_any_there(SOON), "one is enough");
     }
 }

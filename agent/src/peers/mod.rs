@@ -11,6 +11,7 @@ mod client;
 mod connection;
 mod forwards;
 mod found;
+mod greeting;
 mod heard;
 mod identity;
 mod operator;

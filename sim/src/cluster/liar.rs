@@ -2,7 +2,7 @@
 
 use super::Cluster;
 use super::journal::{Kind, Lane};
-use super::lies::{Lie, altered, any_index, false_statement, push};
+use super::lies::{Lie, altered, any_index, any_silence, false_statement, push};
 use super::pending::Pending;
 use rand::RngExt;
 use rand::seq::IndexedRandom;
@@ -60,11 +60,14 @@ impl Cluster {
             return Some(message);
         }
         match message {
-            PeerMessage::Heartbeat { group, term, newest, snapshot } if lies.contains(&Lie::Heartbeat) => {
+            PeerMessage::Heartbeat { group, term, newest, snapshot, .. }
+                if lies.contains(&Lie::Heartbeat) =>
+            {
                 let newest = any_index(rng, newest);
                 let snapshot = any_index(rng, snapshot);
                 let term = if rng.random() { term } else { Term(rng.random()) };
-                Some(PeerMessage::Heartbeat { group, term, newest, snapshot })
+                let silent_ms = any_silence(rng);
+                Some(PeerMessage::Heartbeat { group, term, newest, snapshot, silent_ms })
             }
             PeerMessage::Push { .. } if lies.contains(&Lie::Push) => altered(rng, message),
             PeerMessage::Captured { group, statement } if lies.contains(&Lie::Statement) => {
@@ -138,6 +141,7 @@ impl Cluster {
                     term,
                     newest,
                     snapshot: any_index(rng, Index::ZERO),
+                    silent_ms: any_silence(rng),
                 }
             }),
             Some(Lie::Forgery) => self.forgery(from, to),

@@ -18,7 +18,7 @@ pub enum Lie {
     Push,
     /// It pushes entries that no HSM made.
     Forgery,
-    /// It says that it leads, and how far the log goes, whether that is true or not.
+    /// It says that it leads, how far the log goes and how long it may be silent, whether that is true or not.
     Heartbeat,
     /// It states what its HSM has not stated.
     Statement,
@@ -53,6 +53,11 @@ pub(super) fn any_index(rng: &mut StdRng, index: Index) -> Index {
         2 => Index(index.0.saturating_sub(rng.random_range(0..5))),
         _ => Index(rng.random()),
     }
+}
+
+/// How long a leader says that it may be silent.
+pub(super) fn any_silence(rng: &mut StdRng) -> u32 {
+    if rng.random() { rng.random() } else { rng.random_range(0..=500) }
 }
 
 /// A push that was altered.

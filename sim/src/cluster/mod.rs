@@ -91,6 +91,8 @@ pub struct Cluster {
     sequence: u64,
     /// How many messages have arrived so far, ticks and heartbeats not counted.
     messages: u64,
+    /// How many heartbeats agents have sent so far.
+    heartbeats: u64,
     hsm_replies: u64,
     members: Vec<Member>,
     realm: RealmStatus,
@@ -167,6 +169,7 @@ impl Cluster {
             queue: BTreeMap::new(),
             sequence: 0,
             messages: 0,
+            heartbeats: 0,
             hsm_replies: 0,
             members: devices.into_iter().map(member).collect(),
             realm,
@@ -219,6 +222,12 @@ impl Cluster {
     #[must_use]
     pub const fn messages(&self) -> u64 {
         self.messages
+    }
+
+    /// How many heartbeats agents have sent so far, one for each member that they are for.
+    #[must_use]
+    pub const fn heartbeats(&self) -> u64 {
+        self.heartbeats
     }
 
     /// How many replies the HSMs have given so far.
@@ -405,6 +414,15 @@ impl Cluster {
     pub fn plant_in_agents(&mut self, bug: strongroom_replica::Bug) {
         self.bug_of_agents = Some(bug);
         self.members.iter_mut().filter_map(|member| member.replica.as_mut()).for_each(|r| r.plant(bug));
+    }
+
+    /// The same, of one agent, until it starts again.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant_in_agent(&mut self, member: usize, bug: strongroom_replica::Bug) {
+        self.members[member].replica.as_mut().expect("it runs").plant(bug);
     }
 
     /// Leaves out one rule of the hosts, for a test that must notice it.

@@ -1,6 +1,6 @@
 //! When a leader has something to do, if nothing else happens before.
 
-use super::{HSM_SILENCE_MS, Leader, STALLED_MS};
+use super::{Leader, STALLED_MS};
 use crate::context::Context;
 use crate::interface::Millis;
 
@@ -13,9 +13,9 @@ impl Leader {
         let full = elected(self.snapshots.waits_since().after(patience_ms));
         let full = full.filter(|_| self.is_full(&cx.settings));
         let uncommitted = (!self.own.is_empty()).then(|| self.progress_at.after(patience_ms));
-        let unheard = elected(self.asked_hsm_at.after(HSM_SILENCE_MS));
+        let unheard = elected(self.hsm_check_at());
         let unread = self.reads.stalled_at(patience_ms);
-        let due = [elected(self.heartbeat_at), without_tree, full, uncommitted, unheard, unread];
+        let due = [elected(self.pace.speaks_at()), without_tree, full, uncommitted, unheard, unread];
         due.into_iter().flatten().min()
     }
 

@@ -20,7 +20,7 @@ fn leader() -> Leader {
 }
 
 fn check(leader: &Leader) {
-    leader.assert_invariants(&context());
+    leader.assert_invariants(&context(), false);
 }
 
 fn stated(leader: &mut Leader, index: Index, hash: EntryHash) {

@@ -42,14 +42,15 @@ impl Replica {
         let slept = now >= self.cx.now.after(*self.cx.settings.election_timeout_ms.end());
         self.cx.now = self.cx.now.max(now);
         if self.turn.woke(slept) && matches!(self.state, State::Witness) {
-            self.put_off();
+            self.turn.wait_anew(self.cx.now, &self.cx.settings.election_timeout_ms);
         }
     }
 
-    /// It is time to try to lead, but the last attempt got nothing done: asks whether the others hear a leader that
-    /// this member does not hear. Returns whether to wait for what they say.
+    /// It is time to try to lead, but the last attempt got nothing done, or this member has followed nobody yet: asks
+    /// whether the others hear a leader that it does not hear. Returns whether to wait for what they say.
     pub(super) fn seeks_first(&mut self) -> bool {
-        if !self.turn.asks_first() || self.cx.bugs.has(Bug::NobodyAsked) {
+        let follows = self.following.leader().is_some() || self.is_alone();
+        if !self.turn.asks_first(follows) || self.cx.bugs.has(Bug::NobodyAsked) {
             return false;
         }
         self.turn.wait_for_sayers(self.cx.now.after(SEEK_HEARTBEATS * self.cx.settings.heartbeat_ms));

@@ -33,7 +33,8 @@ impl Replica {
     fn assert_parts(&self) {
         let (now, settings) = (self.cx.now, &self.cx.settings);
         self.following.assert_invariants(now);
-        self.turn.assert_invariants(now, &settings.election_timeout_ms);
+        let follows = self.following.leader().is_some();
+        self.turn.assert_invariants(now, &settings.election_timeout_ms, follows);
         let others = settings.group.members.iter().filter(|member| **member != settings.hsm);
         self.standings.assert_invariants(now, others.count());
         self.log.assert_invariants();
@@ -48,7 +49,7 @@ impl Replica {
         self.freshness.assert_invariants(&self.cx);
         match &self.state {
             State::Candidate(candidate) => candidate.assert_invariants(),
-            State::Leader(leader) => leader.assert_invariants(&self.cx),
+            State::Leader(leader) => leader.assert_invariants(&self.cx, self.clients.waiting() > 0),
             State::Starting(_) | State::Witness | State::Faulted => {}
         }
     }

@@ -12,6 +12,7 @@ use crate::interface::Fault;
 use crate::peer::{PeerMessage, paths_from_bytes};
 use crate::segment::{Segment, SegmentName};
 use crate::shared::Shared;
+use crate::turn::MAX_SILENT_MS;
 use strongroom_proto::ids::{HsmId, Index, Nonce, Term};
 use strongroom_proto::statement::Fresh;
 
@@ -22,9 +23,10 @@ impl Replica {
             return;
         }
         match message {
-            PeerMessage::Heartbeat { term, newest, snapshot, .. } => {
+            PeerMessage::Heartbeat { term, newest, snapshot, silent_ms, .. } => {
                 if self.hear_leader(from, term, newest) && self.made_newest(from, term) {
                     self.log.stored(snapshot);
+                    self.grant(silent_ms);
                 }
             }
             PeerMessage::Push { first, prev, segment, paths, .. } => {
@@ -228,6 +230,14 @@ impl Replica {
         true
     }
 
+    /// The leader says how long it may be silent.
+    fn grant(&mut self, silent_ms: u32) {
+        let most = if self.cx.bugs.has(Bug::SilenceAtWill) { u64::MAX } else { MAX_SILENT_MS };
+        if !self.cx.bugs.has(Bug::SilenceUnheard) {
+            self.turn.grant(u64::from(silent_ms).min(most));
+        }
+    }
+
     /// A member says that somebody leads, and how far the log goes. Returns whether to wait for that leader.
     fn may_follow(&mut self, from: HsmId, (leader, term): (HsmId, Term), newest: Index) -> bool {
         let known = self.log.position().0;
@@ -255,7 +265,12 @@ impl Replica {
 
     /// A client is sent to the leader. Leaves the leader if that has led to nothing for too long, unless this member cannot
     /// do better.
+    ///
+    /// A leader that hears of a client is not silent: from now on it is waited for no longer than at its usual pace.
     pub(super) fn sent_away(&mut self) {
+        if matches!(self.state, State::Witness) && !self.cx.bugs.has(Bug::ClientsWaitForSilence) {
+            self.turn.expect(self.cx.now, &self.cx.settings.election_timeout_ms);
+        }
         let (State::Witness, Some(leader)) = (&self.state, self.following.leader()) else { return };
         if self.trouble.rests(self.cx.now) {
             return;

@@ -112,8 +112,9 @@ impl Replica {
     }
 
     fn client(&mut self, ticket: Ticket, handshake_only: bool, request: BatchRequest) {
-        match &self.state {
+        match &mut self.state {
             State::Leader(leader) if leader.is_elected() => {
+                leader.has_client(self.cx.now);
                 let queued = Queued { ticket, request };
                 self.clients.arrive(&mut self.cx, handshake_only, queued);
             }
@@ -164,6 +165,9 @@ impl Replica {
             }
         }
         self.advance_snapshots();
+        if let State::Leader(leader) = &mut self.state {
+            leader.notice_work(&mut self.cx, &self.log, self.clients.waiting() > 0);
+        }
     }
 
     fn listed(&mut self, result: Result<Vec<SegmentName>, Unavailable>) {
@@ -221,6 +225,7 @@ impl Replica {
             }
             leader.landed(&self.cx, &flight);
             self.following.follow((self.cx.settings.hsm, leader.term()));
+            self.turn.forget_sayers();
             if let Some(last) = flight.entries.last() {
                 self.log.advance(flight.object.clone(), last.clone(), flight.trees, flight.changed);
             }
