@@ -17,7 +17,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use strongroom_agent::tree::{TreeMetrics, TreePlace, TreeSettings};
+use strongroom_agent::check::{self, Unwatched};
+use strongroom_agent::tree::{TreeMetrics, TreePlace, TreeSettings, TreeStore};
 use strongroom_proto::ids::RecordId;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Tree;
@@ -372,6 +373,78 @@ async fn a_reader_gives_every_page_and_every_leaf() {
     assert!(opened.eq(model.leaves.keys().copied()));
     let (id, sealed) = model.leaves.first_key_value().unwrap();
     assert_eq!(reader.leaf(id).await.unwrap().as_ref(), Some(sealed));
+}
+
+/// A leader at work: a snapshot of few records now and then.
+async fn goes_on(tree: &TreeStore, model: &mut Model, snapshots: usize, pause: Duration) {
+    for _ in 0..snapshots {
+        tree.advance(model.change(2)).await.unwrap();
+        tokio::time::sleep(pause).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_gives_pages_and_leaves_of_one_moment_while_a_leader_goes_on() {
+    let objects = Objects::memory();
+    let mut model = Model::new(23, &three());
+    let tree = objects.tree();
+    tree.open().await.unwrap();
+    tree.advance(model.change(100)).await.unwrap();
+    let reader = objects.tree().reader().await.unwrap().unwrap();
+    let (reached, then) = (model.snapshot(), model.leaves.clone());
+    goes_on(&tree, &mut model, 3, Duration::from_secs(15)).await;
+    assert_eq!(reader.snapshot(), Some(&reached));
+    let leaves: Vec<_> = reader.leaves().try_collect().await.unwrap();
+    assert!(leaves.iter().map(|(id, sealed)| (id, sealed)).eq(&then));
+    let pages: Vec<_> = reader.pages().try_collect().await.unwrap();
+    let roots: Vec<_> = pages.iter().filter(|page| three().contains(&page.prefix())).collect();
+    let of = |prefix: Prefix| reached.entry.partitions.iter().find(|p| p.prefix == prefix).unwrap().root;
+    assert!(!roots.is_empty() && roots.iter().all(|page| page.digest() == of(page.prefix())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_stays_until_it_is_released_and_no_longer_and_what_is_not_held_goes() {
+    let objects = Objects::memory();
+    let mut model = Model::new(24, &three());
+    let tree = objects.tree();
+    tree.open().await.unwrap();
+    goes_on(&tree, &mut model, 10, Duration::from_secs(5)).await;
+    let held = objects.tree().held_reader().await.unwrap().unwrap();
+    let not_held = objects.tree().reader().await.unwrap().unwrap();
+    let then = model.leaves.clone();
+    let before = objects.names().await;
+    goes_on(&tree, &mut model, 100, Duration::from_secs(40)).await;
+
+    let leaves: Vec<_> = held.leaves().try_collect().await.unwrap();
+    assert!(leaves.iter().map(|(id, sealed)| (id, sealed)).eq(&then));
+    assert!(held.release().await);
+    goes_on(&tree, &mut model, 20, Duration::from_secs(40)).await;
+    assert!(not_held.leaves().try_collect::<Vec<_>>().await.is_err());
+    assert!(!not_held.release().await);
+    let now = objects.names().await;
+    let stay = before.iter().filter(|name| name.as_ref().contains("/compacted/") && now.contains(name));
+    assert_eq!(stay.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_takes_longer_than_merged_files_stay_finds_nothing_wrong() {
+    let objects = Objects::memory();
+    let mut model = Model::new(25, &three());
+    let tree = objects.tree();
+    tree.open().await.unwrap();
+    goes_on(&tree, &mut model, 10, Duration::from_secs(5)).await;
+    let slow = Objects::over(Arc::clone(&objects.under));
+    slow.read_ms.store(4_000, Ordering::Relaxed);
+    let checked = slow.tree();
+    let found = tokio::select! {
+        found = check::stored_tree(&checked, &Unwatched) => found.unwrap(),
+        () = goes_on(&tree, &mut model, 1000, Duration::from_secs(15)) => panic!("the check does not end"),
+    };
+    assert_eq!(found.problems, Vec::new());
+    assert!(found.snapshot.is_some_and(|snapshot| snapshot.entry.index < model.snapshot().entry.index));
+    // Once it was too slow; then it wrote a hold, and ended that.
+    let [_, put, _, delete] = slow.calls.take();
+    assert!((2..=20).contains(&put) && delete == 0, "{put} writes, {delete} deleted");
 }
 
 /// Opens the tree and reads all of it. Whatever is wrong with it, it is reported, or what is read is what the model

@@ -1,46 +1,37 @@
 //! What a stored tree costs: builds one as a leading agent does, then reads random paths from it as requests do.
 
 mod counted;
+mod leader;
 mod process;
+mod progress;
 
 use self::counted::Counted;
-use self::process::{cores, disk_bytes, memory, processor, system, told_memory};
+use self::leader::{Leader, record};
+use self::process::{cores, disk_bytes, memory, system, told_memory};
+use self::progress::Progress;
 use crate::Error;
 use futures::{TryStreamExt, pin_mut};
-use indicatif::{ProgressBar, ProgressStyle};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use rand::rngs::StdRng;
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strongroom_agent::tree::{Timeouts, TreeMetrics, TreeSettings, TreeStore};
-use strongroom_proto::entry::{Entry, Partition};
-use strongroom_proto::ids::{Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, Term};
+use strongroom_proto::ids::GroupId;
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::Committed;
-use strongroom_proto::tree::Tree;
-use strongroom_replica::stored::{Advance, Snapshot};
 
 /// How long a sealed leaf is, in bytes.
 const LEAF_BYTES: usize = 808;
-/// How many records a snapshot changes.
-const CHANGED: u64 = 4096;
 /// How many records are requested at once.
 const TOGETHER: u64 = 64;
 /// How many records are requested in all, of a tree that has as many.
 const ASKED: u64 = 20_000;
 /// How many are requested of a leader that has just opened it.
 const ASKED_COLD: u64 = 2_048;
-/// Over how many changed records processor time is taken: more than housekeeping waits for.
-const SPAN: u64 = 150_000;
-/// How often a few records change while housekeeping is waited for, and how many.
-const PAUSE: Duration = Duration::from_secs(10);
-const FEW: u64 = 64;
 const GROUP: GroupId = GroupId([7; 16]);
 /// Longer than anything takes.
 const LONG: Duration = Duration::from_secs(86_400);
@@ -106,7 +97,7 @@ pub async fn run(records: u64, folder: &Path, settle: Duration) -> Result<Cost, 
 
     let mut leader = Leader::new(&store);
     let begun = Instant::now();
-    let change_us = leader.build(records).await?;
+    let change_us = leader.build(records, &mut Progress::new(records, folder)?).await?;
     let mut cost = built(records, &metrics, begun.elapsed());
     (cost.first_change_us, cost.last_change_us) = change_us.unzip();
     if let Some((first, last)) = change_us {
@@ -215,88 +206,6 @@ async fn take_over(objects: &Arc<Counted>, cost: &mut Cost) -> Result<(), Error>
     Ok(())
 }
 
-/// Who changes the tree. It holds only as much of it as the records at hand need.
-struct Leader<'a> {
-    store: &'a TreeStore,
-    root: Digest,
-    index: u64,
-    rng: StdRng,
-}
-
-impl<'a> Leader<'a> {
-    fn new(store: &'a TreeStore) -> Self {
-        Self { store, root: Digest::EMPTY, index: 0, rng: StdRng::seed_from_u64(1) }
-    }
-
-    /// Puts records 0 to `records` into the tree. Returns the processor time for each of the first and of the last
-    /// [`SPAN`], in microseconds.
-    async fn build(&mut self, records: u64) -> Result<Option<(f64, f64)>, Error> {
-        let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} records, {eta} left")?;
-        let progress = ProgressBar::new(records).with_style(style);
-        let mut used = vec![(0, processor())];
-        let mut next = 0;
-        while next < records {
-            let until = records.min(next.saturating_add(CHANGED));
-            self.change((next..until).map(record).collect(), &progress).await?;
-            next = until;
-            used.push((next, processor()));
-            progress.set_position(next);
-        }
-        progress.finish_and_clear();
-        let span = SPAN.min(records);
-        let first_end = used.partition_point(|(at, _)| *at < span);
-        let last_begin = used.partition_point(|(at, _)| *at <= records - span).saturating_sub(1);
-        let per_record = |from: usize, to: usize| {
-            let ((first, before), (last, after)) = (used.get(from)?, used.get(to)?);
-            Some((*after)?.saturating_sub((*before)?).as_secs_f64() * 1e6 / to_f64((last - first).max(1)))
-        };
-        Ok(per_record(0, first_end).zip(per_record(last_begin, used.len() - 1)))
-    }
-
-    /// Changes few records now and then.
-    async fn settle(&mut self, records: u64, settle: Duration) -> Result<(), Error> {
-        let until = Instant::now() + settle;
-        while Instant::now() < until {
-            let changed: BTreeSet<u64> = (0..FEW).map(|_| self.rng.random_range(0..records.max(1))).collect();
-            self.change(changed.into_iter().map(record).collect(), &ProgressBar::hidden()).await?;
-            tokio::time::sleep(PAUSE.min(until.saturating_duration_since(Instant::now()))).await;
-        }
-        Ok(())
-    }
-
-    /// One snapshot.
-    async fn change(&mut self, changed: Vec<RecordId>, progress: &ProgressBar) -> Result<(), Error> {
-        let agent = Timeouts::default();
-        let mut tree = Tree::closed(Prefix::WHOLE, self.root);
-        for ids in changed.chunks(1024).filter(|_| self.root != Digest::EMPTY) {
-            let begun = Instant::now();
-            let loaded = self.store.load(ids.iter().map(|id| (Prefix::WHOLE, *id)).collect()).await?;
-            tell_slow(progress, "reading", begun.elapsed(), agent.load);
-            loaded.pages.iter().for_each(|page| tree.open_page(page));
-        }
-        tree.update(changed.iter().map(|id| {
-            let mut sealed = vec![0; LEAF_BYTES];
-            self.rng.fill_bytes(&mut sealed);
-            (*id, sealed.into())
-        }))?;
-        self.root = tree.root();
-        self.index += changed.len() as u64;
-        let advance = Advance { snapshot: snapshot(self.index, self.root), trees: vec![tree], changed };
-        let begun = Instant::now();
-        self.store.advance(advance).await?;
-        // If it is slow, compaction may be behind, and the snapshot waited for it.
-        tell_slow(progress, "a snapshot", begun.elapsed(), agent.advance);
-        Ok(())
-    }
-}
-
-fn tell_slow(progress: &ProgressBar, what: &str, took: Duration, limit: Duration) {
-    if took > limit {
-        let (took, limit) = (took.as_secs_f64(), limit.as_secs());
-        progress.suspend(|| println!("{what} took {took:.1} s; an agent waits {limit} s"));
-    }
-}
-
 /// Reads this many random paths. Returns how long each load took.
 async fn read(store: &TreeStore, records: u64, asked: u64, seed: u64) -> Result<Vec<Duration>, Error> {
     let mut rng = StdRng::seed_from_u64(seed);
@@ -312,31 +221,6 @@ async fn read(store: &TreeStore, records: u64, asked: u64, seed: u64) -> Result<
         }
     }
     Ok(took)
-}
-
-fn record(at: u64) -> RecordId {
-    let mut id = [0; 32];
-    StdRng::seed_from_u64(at).fill_bytes(&mut id);
-    RecordId(id)
-}
-
-fn snapshot(index: u64, root: Digest) -> Snapshot {
-    let hsm = HsmId([3; 16]);
-    let entry = Entry {
-        realm: RealmId([1; 16]),
-        group: GROUP,
-        index: Index(index),
-        prev: EntryHash([0; 32]),
-        leader: hsm,
-        term: Term([4; 16]),
-        partitions: vec![Partition { prefix: Prefix::WHOLE, root }],
-        transfers: 0,
-        open: Vec::new(),
-        events_hash: Digest::EMPTY,
-        mac: Mac(Digest::EMPTY),
-    };
-    let (index, hash) = (entry.index, entry.hash());
-    Snapshot { entry, committed: Committed { hsm, index, hash, mac: Mac(Digest::EMPTY) } }
 }
 
 /// What loads have read.

@@ -8,8 +8,11 @@ pub enum CheckError {
     /// The store.
     #[error("the object store did not answer; check `--store` and its options, and try again")]
     Store,
-    /// The stored tree changes faster than it can be read.
-    #[error("snapshots were taken while the stored tree was being read; try again when fewer requests come")]
+    /// The stored tree changes faster than it can be read, and cannot be held.
+    #[error(
+        "a leader merged and deleted files of the stored tree before they were read, and could not be told to keep them; \
+         let the check write to the store, or try again when fewer requests come"
+    )]
     Moving,
     /// The store holds nothing that belongs to a group.
     #[error("the store holds no group; check that `--store` names the realm's prefix, as in agent.toml")]

@@ -1,8 +1,9 @@
 //! Checking everything that a store holds of a realm, and rebuilding a tree.
 //!
-//! Owns the walk over a group's log and stored tree, and what it finds. Only reads, except for [`rebuild()`]. Nothing
-//! that is read is believed: the log is held together by hashes, its entries are authentic if an HSM says so, and pages
-//! and leaves must give the roots that entries state. What does not fit is named, object by object.
+//! Owns the walk over a group's log and stored tree, and what it finds. Only reads, except for [`rebuild()`] and for the
+//! hold on a stored tree that a leader goes on with. Nothing that is read is believed: the log is held together by
+//! hashes, its entries are authentic if an HSM says so, and pages and leaves must give the roots that entries state.
+//! What does not fit is named, object by object.
 
 mod chain;
 mod error;
@@ -53,7 +54,7 @@ pub struct Findings {
     pub problems: Vec<Problem>,
 }
 
-/// Reads a group's whole stored tree, and says what is wrong with it. Changes nothing.
+/// Reads a group's whole stored tree, and says what is wrong with it. Changes nothing of it.
 ///
 /// # Errors
 /// [`CheckError`].

@@ -12,7 +12,7 @@ use strongroom_proto::hash::{hash, label};
 use strongroom_proto::ids::{Digest, Index, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Tree;
-use strongroom_replica::stored::{Snapshot, TreeDamage};
+use strongroom_replica::stored::{Snapshot, TreeDamage, TreeFailure};
 
 /// A record with the digest of its sealed bytes.
 pub(super) type LeafDigest = (RecordId, Digest);
@@ -79,25 +79,46 @@ pub(super) fn sealed_digest(sealed: &[u8]) -> Digest {
     hash(label::SEALED, &[sealed])
 }
 
-/// How often to read a tree that moves on meanwhile, until one reading shows one moment.
+/// How often to read a tree that a leader goes on with, until one reading was faster than its files went.
 const ATTEMPTS: u32 = 5;
 
 /// Reads a whole stored tree.
+///
+/// Nothing is written, unless a leader has deleted files before they were read: from then on, it is told to keep them.
 pub(super) async fn read(tree: &TreeStore, progress: &impl Progress) -> Result<TreeFindings, CheckError> {
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
         let mut findings = TreeFindings::default();
-        match tree.reader().await {
-            Ok(Some(reader)) => read_with(&reader, &mut findings, progress).await?,
-            Ok(None) => {}
-            Err(failure) => findings.problems.push(Problem::Tree(failed(failure)?)),
+        let held = match reader(tree, attempt > 0).await {
+            Ok(Some(reader)) => {
+                let read = read_with(&reader, &mut findings, progress).await;
+                let held = reader.release().await;
+                read?;
+                held
+            }
+            Ok(None) => false,
+            Err(failure) => {
+                findings.problems.push(Problem::Tree(failed(failure)?));
+                false
+            }
+        };
+        if findings.problems.is_empty() || held {
+            return Ok(findings);
         }
-        // Pages and leaves are read one after another: what does not fit may have moved on in between.
+        // What is gone may have been merged into others and deleted in between.
         let now = tree.read_snapshot().await.ok().flatten();
-        if findings.problems.is_empty() || now.is_none() || now == findings.snapshot {
+        if now.is_none() || now == findings.snapshot {
             return Ok(findings);
         }
     }
     Err(CheckError::Moving)
+}
+
+/// Who may not write reads without a hold, and may be in time.
+async fn reader(tree: &TreeStore, hold: bool) -> Result<Option<TreeReader>, TreeFailure> {
+    match if hold { tree.held_reader().await } else { tree.reader().await } {
+        Err(TreeFailure::Unavailable) if hold => tree.reader().await,
+        read => read,
+    }
 }
 
 async fn read_with(

@@ -54,8 +54,8 @@ pub enum Command {
     ClientConfig(ClientConfig),
     /// Make a certificate for giving these commands from another machine with --agent and --identity.
     AdminIdentity(AdminIdentity),
-    /// Check everything that the store holds: chain, authenticity, roots, pages and leaves. Changes nothing, and does
-    /// not disturb a group at work. Fails if anything is wrong.
+    /// Check everything that the store holds: chain, authenticity, roots, pages and leaves. Changes nothing of it, and
+    /// does not disturb a group at work; a leader may have to keep merged files meanwhile. Fails if anything is wrong.
     Check(CheckArguments),
     /// Rebuild a group's stored tree from the segments and leaves that exist. Stop the group's agents first.
     RebuildTree(RebuildTree),

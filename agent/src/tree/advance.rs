@@ -104,7 +104,15 @@ impl Older<'_> {
         } else {
             self.metrics.misses.inc();
         }
-        match page_of(self.database.newest(), self.metrics, at).await {
+        let read = match page_of(self.database.newest(), self.metrics, at).await {
+            // What is gone may have been merged into others and deleted, before this database knew of that.
+            Err(TreeFailure::Damaged(TreeDamage::Object(_))) => {
+                self.database.refresh().await?;
+                page_of(self.database.newest(), self.metrics, at).await
+            }
+            read => read,
+        };
+        match read {
             Ok((stored, _)) => page.complete(&stored),
             Err(TreeFailure::Damaged(TreeDamage::NoPage(_))) => return Ok(false),
             Err(failure) => return Err(failure),

@@ -5,9 +5,11 @@
 
 use super::clock::{FREE, TreeClock};
 use super::gate::{Gate, ShutOnDrop};
+use super::hold::Hold;
 use super::{TreePlace, key};
 use futures::FutureExt;
 use object_store::ObjectStore;
+use object_store::path::Path as ObjectPath;
 use slatedb::config::{
     CloseOptions, CompactionWorkerOptions, CompactorOptions, DbReaderOptions, FlushOptions, FlushType,
     GarbageCollectorDirectoryOptions, GarbageCollectorOptions, Settings,
@@ -16,7 +18,7 @@ use slatedb::db_cache::moka::{MokaCache, MokaCacheOptions};
 use slatedb::db_cache::{DbCache, SplitCache};
 use slatedb::{
     BlockCachePolicy, CacheTarget, CloseReason, Db, DbReadOps, DbReader, DbReaderMode, DbSnapshot, ErrorKind,
-    WriteBatch,
+    SstBlockSize, WriteBatch,
 };
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -29,10 +31,17 @@ use tracing::warn;
 /// How often housekeeping looks for work while snapshots are taken.
 const ROUND: Duration = FREE.saturating_add(Duration::from_secs(2));
 const GARBAGE_ROUND: Duration = Duration::from_secs(60);
-/// How long objects stay that nothing refers to any more: readers may still be using them.
-const TABLE_GRACE: Duration = Duration::from_secs(300);
-/// The same for the objects that only list the others. Longer than any request can be under way.
+/// The same for those that hold pages and leaves: while much is written, they are most of what lies beside the tree.
+const TABLE_ROUND: Duration = Duration::from_secs(15);
+/// How long those stay after they were merged into others. Longer than an agent reads from any moment of the tree; who
+/// reads for longer holds it.
+const TABLE_GRACE: Duration = Duration::from_secs(60);
+/// How long objects stay that only list the others. Longer than any request can be under way.
 const RECORD_GRACE: Duration = Duration::from_secs(3600);
+
+/// What is read of a table at once. Its index has an entry for each; of ten million records, all indexes and filters
+/// must fit into their cache, or each page that is read costs a whole index too.
+const BLOCK: SstBlockSize = SstBlockSize::Block16Kib;
 
 /// How long unused entries stay in the database's caches.
 const IDLE: Duration = Duration::from_secs(600);
@@ -90,8 +99,8 @@ impl Default for TreeSettings {
     fn default() -> Self {
         Self {
             page_cache_bytes: 64 << 20,
-            block_cache_bytes: 24 << 20,
-            index_cache_bytes: 24 << 20,
+            block_cache_bytes: 8 << 20,
+            index_cache_bytes: 40 << 20,
             timeouts: Timeouts::default(),
         }
     }
@@ -141,6 +150,7 @@ impl Database {
             BlockCachePolicy::default().with_flush_targets(&[CacheTarget::Index, CacheTarget::Filters]);
         let db = Db::builder(place.database(generation), Arc::new(gate.0.clone()))
             .with_settings(database_settings())
+            .with_sst_block_size(BLOCK)
             .with_db_cache(Arc::new(cache), 0)
             .with_block_cache_policy(policy)
             .with_system_clock(Arc::new(clock.clone()))
@@ -209,32 +219,68 @@ async fn close(db: Db, limit: Duration) {
     let _closed = timeout(limit, closing).await;
 }
 
-/// Opens it for reading, which writes nothing. `None` if it does not exist.
+/// Opens it for reading, as it is now, and writes nothing. `None` if it does not exist.
 pub(super) async fn open_reader(
     objects: Arc<dyn ObjectStore>,
     place: &TreePlace,
     call_timeout: Duration,
 ) -> Result<Option<Reader>, TreeFailure> {
     let gate = ShutOnDrop(Gate::new(objects, call_timeout));
-    let generation = in_use(&gate.0, place).await?;
-    if !place.has_database(&gate.0, generation).await? {
-        return Ok(None);
-    }
-    let options = DbReaderOptions { skip_wal_replay: true, ..DbReaderOptions::default() };
-    let db = DbReader::builder(place.database(generation), Arc::new(gate.0.clone()))
-        .with_reader_mode(DbReaderMode::FollowLatest)
+    let Some(at) = existing(&gate.0, place).await? else { return Ok(None) };
+    let db = read(&gate.0, at, DbReaderMode::FollowLatest).await?;
+    Ok(Some(Reader { db, hold: None, _gate: gate }))
+}
+
+/// The same, and has whoever writes it keep what is read until [`Reader::release`].
+pub(super) async fn open_held_reader(
+    objects: Arc<dyn ObjectStore>,
+    place: &TreePlace,
+    call_timeout: Duration,
+) -> Result<Option<Reader>, TreeFailure> {
+    let gate = ShutOnDrop(Gate::new(objects, call_timeout));
+    let Some(at) = existing(&gate.0, place).await? else { return Ok(None) };
+    let hold = Hold::take(Arc::new(gate.0.clone()), at.clone()).await?;
+    let db = read(&gate.0, at, hold.mode()).await?;
+    Ok(Some(Reader { db, hold: Some(hold), _gate: gate }))
+}
+
+async fn existing(gate: &Gate, place: &TreePlace) -> Result<Option<ObjectPath>, TreeFailure> {
+    let generation = in_use(gate, place).await?;
+    let exists = place.has_database(gate, generation).await?;
+    Ok(exists.then(|| place.database(generation)))
+}
+
+async fn read(gate: &Gate, at: ObjectPath, mode: DbReaderMode) -> Result<DbReader, TreeFailure> {
+    let options = DbReaderOptions {
+        skip_wal_replay: true,
+        // Never: pages and leaves must be of one moment.
+        manifest_poll_interval: Duration::from_secs(365 * 86_400),
+        ..DbReaderOptions::default()
+    };
+    DbReader::builder(at, Arc::new(gate.clone()))
+        .with_reader_mode(mode)
         .with_options(options)
         .with_db_cache(moka(TreeSettings::default().index_cache_bytes), 0)
         .build()
         .await
-        .map_err(failure)?;
-    Ok(Some(Reader { db, _gate: gate }))
+        .map_err(failure)
 }
 
 /// A database that is open for reading, until it is dropped.
 pub(super) struct Reader {
     pub(super) db: DbReader,
+    hold: Option<Hold>,
     _gate: ShutOnDrop,
+}
+
+impl Reader {
+    /// What it read need not be kept any longer. Returns whether it was kept until now.
+    pub(super) async fn release(self) -> bool {
+        match self.hold {
+            Some(hold) => hold.release().await,
+            None => false,
+        }
+    }
 }
 
 async fn in_use(objects: &dyn ObjectStore, place: &TreePlace) -> Result<u64, TreeFailure> {
@@ -330,16 +376,16 @@ fn compactor_options() -> CompactorOptions {
 }
 
 fn garbage_options() -> GarbageCollectorOptions {
-    let after = |min_age| {
-        Some(GarbageCollectorDirectoryOptions { interval: Some(GARBAGE_ROUND), min_age, dry_run: false })
+    let after = |min_age, interval| {
+        Some(GarbageCollectorDirectoryOptions { interval: Some(interval), min_age, dry_run: false })
     };
     GarbageCollectorOptions {
-        manifest_options: after(RECORD_GRACE),
+        manifest_options: after(RECORD_GRACE, GARBAGE_ROUND),
         wal_options: None,
         // Opening leaves an empty object where the write-ahead log would be.
-        wal_fence_options: after(RECORD_GRACE),
-        compacted_options: after(TABLE_GRACE),
-        compactions_options: after(RECORD_GRACE),
+        wal_fence_options: after(RECORD_GRACE, GARBAGE_ROUND),
+        compacted_options: after(TABLE_GRACE, TABLE_ROUND),
+        compactions_options: after(RECORD_GRACE, GARBAGE_ROUND),
         detach_options: None,
         // Not every store can replace an object only if it has not changed; the grace time stands in for that.
         boundary_files_enabled: false,

@@ -10,6 +10,7 @@ mod clock;
 mod database;
 mod gate;
 mod generation;
+mod hold;
 mod key;
 mod load;
 mod metrics;

@@ -17,10 +17,10 @@ use strongroom_replica::stored::{SealedBytes, Snapshot, TreeDamage, TreeFailure}
 /// How much is read ahead, in bytes.
 const READ_AHEAD: usize = 1 << 20;
 
-/// A stored tree that is open for reading. Writes nothing, and sees others' writes with a delay.
+/// A stored tree that is open for reading, as it was when it was opened.
 ///
-/// Nothing that it returns is proven. A stream reads one moment of the tree; for at least five minutes, a leader that
-/// goes on does not delete what it reads. An item that is a failure other than [`TreeDamage::Page`] ends the stream.
+/// Nothing that it returns is proven. A leader that goes on deletes what it reads after a minute, unless it is held. An
+/// item that is a failure other than [`TreeDamage::Page`] ends the stream.
 pub struct TreeReader {
     reader: Reader,
     snapshot: Option<Snapshot>,
@@ -33,16 +33,26 @@ impl TreeReader {
         place: &TreePlace,
         metrics: TreeMetrics,
         call_timeout: Duration,
+        held: bool,
     ) -> Result<Option<Self>, TreeFailure> {
-        let Some(reader) = database::open_reader(objects, place, call_timeout).await? else {
-            return Ok(None);
+        let reader = if held {
+            database::open_held_reader(objects, place, call_timeout).await?
+        } else {
+            database::open_reader(objects, place, call_timeout).await?
         };
+        let Some(reader) = reader else { return Ok(None) };
         // Pages and leaves may be read even where this is damaged.
         let snapshot = match database::snapshot(&reader.db).await {
             Err(TreeFailure::Damaged(TreeDamage::Snapshot)) => None,
             read => read?,
         };
         Ok(Some(Self { reader, snapshot, metrics }))
+    }
+
+    /// Ends the hold on what it reads. Returns whether there was one until now: then nothing that was missing had been
+    /// deleted meanwhile.
+    pub async fn release(self) -> bool {
+        self.reader.release().await
     }
 
     /// What the tree reached when it was opened, unless that is missing or damaged.

@@ -171,9 +171,22 @@ impl TreeStore {
     /// # Errors
     /// [`TreeFailure`], never [`TreeFailure::Fenced`].
     pub async fn reader(&self) -> Result<Option<TreeReader>, TreeFailure> {
+        self.read(false).await
+    }
+
+    /// The same, and has a leader keep what is read until [`TreeReader::release`], however long that takes. Writes that
+    /// into the list of the tree's files, and nothing else.
+    ///
+    /// # Errors
+    /// [`TreeFailure`], never [`TreeFailure::Fenced`].
+    pub async fn held_reader(&self) -> Result<Option<TreeReader>, TreeFailure> {
+        self.read(true).await
+    }
+
+    async fn read(&self, held: bool) -> Result<Option<TreeReader>, TreeFailure> {
         let inner = &*self.inner;
         let (objects, timeouts) = (Arc::clone(&inner.objects), inner.timeouts());
-        let open = TreeReader::open(objects, &inner.place, inner.metrics.clone(), timeouts.call);
+        let open = TreeReader::open(objects, &inner.place, inner.metrics.clone(), timeouts.call, held);
         self.judged(bounded(timeouts.open, open).await)
     }
 

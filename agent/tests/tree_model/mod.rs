@@ -181,6 +181,8 @@ pub(crate) struct Objects {
     pub(crate) calls: Calls,
     /// No call ends while this is set.
     pub(crate) hangs: AtomicBool,
+    /// How long each read takes, in milliseconds.
+    pub(crate) read_ms: AtomicU64,
 }
 
 impl Objects {
@@ -189,7 +191,12 @@ impl Objects {
     }
 
     pub(crate) fn over(under: Arc<dyn ObjectStore>) -> Arc<Self> {
-        Arc::new(Self { under, calls: Calls::default(), hangs: AtomicBool::new(false) })
+        Arc::new(Self {
+            under,
+            calls: Calls::default(),
+            hangs: AtomicBool::new(false),
+            read_ms: AtomicU64::new(0),
+        })
     }
 
     /// The names of all objects.
@@ -263,6 +270,7 @@ impl ObjectStore for Objects {
 
     async fn get_opts(&self, at: &ObjectPath, options: GetOptions) -> Result<GetResult> {
         self.call(&self.calls.get).await;
+        tokio::time::sleep(Duration::from_millis(self.read_ms.load(Ordering::Relaxed))).await;
         self.under.get_opts(at, options).await
     }
 
