@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 use strongroom_client::Configuration;
 use strongroom_sim::local::{LocalRealm, token};
-use strongroom_sim::model::explore::{Bounds, Explored, explore};
-use strongroom_sim::model::{Action, Rule};
+use strongroom_sim::model::explore::{Bounds, explore};
+use strongroom_sim::model::{Action, Explored, Rule};
 use strongroom_sim::{Error, bench, board, chaos, demo, hostile, replay_bench, run, slow_bench, tree_bench};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt;
@@ -386,7 +386,7 @@ fn explore_model(bounds: &Bounds) -> Result<(), Error> {
     if !(1..=9).contains(&bounds.members) {
         return Err("a group has 1 to 9 members".into());
     }
-    let Explored { states, exhausted, broken } = explore(bounds, None);
+    let Explored { states, exhausted, broken, .. } = explore(bounds, None);
     let reach = if exhausted { "all there are" } else { "then stopped" };
     println!("all rules: {states} states, {reach}");
     if let Some((way, promise)) = broken {
