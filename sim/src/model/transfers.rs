@@ -12,9 +12,11 @@
 
 pub mod atomic;
 mod contents;
+pub mod forked;
 mod moves;
 mod promises;
 mod rule;
+pub mod table;
 
 pub use moves::Move;
 pub use rule::Rule;

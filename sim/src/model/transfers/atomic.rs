@@ -49,6 +49,12 @@ impl Bounds {
         }
     }
 
+    /// Everything at once, with this many groups and transfers.
+    #[must_use]
+    pub const fn all_of(groups: usize, transfers: usize) -> Self {
+        Self { guesses: 1, idle_refusals: 1, split: true, retire: true, ..Self::of(groups, transfers) }
+    }
+
     /// A few groups in which a promise breaks without this rule. `None` where none breaks, or only inside groups.
     #[must_use]
     pub const fn for_rule(rule: Rule) -> Option<Self> {
@@ -77,6 +83,18 @@ impl Bounds {
             _ => small,
         };
         Some(bounds)
+    }
+}
+
+impl fmt::Display for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} groups, {} transfers, {} guesses", self.groups, self.transfers, self.guesses)?;
+        if self.idle_refusals > 0 {
+            write!(f, ", idle refusals up to count {}", self.idle_refusals)?;
+        }
+        write!(f, "{}", if self.split { ", split and merge" } else { "" })?;
+        write!(f, "{}", if self.retire { ", retirement" } else { "" })?;
+        if self.places < 16 { write!(f, ", {} places", self.places) } else { Ok(()) }
     }
 }
 
@@ -112,18 +130,24 @@ pub type Explored = search::Explored<Step>;
 /// If there are to be more than 5 transfers.
 #[must_use]
 pub fn explore(bounds: &Bounds, without: Option<Rule>, seen: &mut dyn FnMut(usize)) -> Explored {
-    assert!(bounds.transfers <= super::contents::IDS, "at most 5 transfers");
-    let Bounds { groups, transfers, guesses, idle_refusals, split, retire, places, .. } = *bounds;
-    let limits = Limits { transfers, guesses, idle_refusals, split, retire };
-    let rules = Rules { without, places };
-    let endings = bounds.endings.then(Endings::default);
-    let space = Atomic { rules, limits, orders: permutations(groups), endings };
-    let log = |group| {
-        let newest = if group == 0 { Contents::genesis() } else { Contents::default() };
-        Rc::new(Log { newest, stated: vec![newest] })
-    };
-    let first = State { logs: (0..groups).map(log).collect(), begun: 0, charged: 0 };
+    let (space, first) = Atomic::new(bounds, without);
     search(&space, first, bounds.states, seen)
+}
+
+/// Takes these steps with one rule left out, or none, and says which promise is broken then.
+///
+/// # Errors
+/// The first step that is not allowed.
+///
+/// # Panics
+/// If there are to be more than 5 transfers.
+pub fn follow(bounds: &Bounds, without: Option<Rule>, way: &[Step]) -> Result<Option<&'static str>, Step> {
+    let (space, mut state) = Atomic::new(bounds, without);
+    for step in way {
+        let mut next = space.next(&state).into_iter();
+        (_, state) = next.find(|(may, _)| may == step).ok_or(*step)?;
+    }
+    Ok(space.broken(&state))
 }
 
 /// One group.
@@ -168,11 +192,19 @@ impl Space for Atomic {
         let Self { rules, limits, .. } = self;
         let mut all = Vec::new();
         // A guess is charged by whoever owns the record, and the limit is one for all.
-        let limits = Limits { guesses: if state.charged < limits.guesses { Count::MAX } else { 0 }, ..*limits };
+        let limits =
+            Limits { guesses: if state.charged < limits.guesses { Count::MAX } else { 0 }, ..*limits };
         for (me, log) in (0..).zip(&state.logs) {
             let begun = state.begun;
-            let chooser =
-                Chooser { rules, limits: &limits, me, begun, newest: &log.newest, evidence: &evidence };
+            let chooser = Chooser {
+                rules,
+                limits: &limits,
+                me,
+                begun,
+                newest: &log.newest,
+                evidence: &evidence,
+                loose: &[],
+            };
             for (what, says) in chooser.moves() {
                 all.push((Step::Made(me, what), self.after(state, me, what, says, true)));
                 let shown = match what {
@@ -215,6 +247,20 @@ impl Space for Atomic {
 }
 
 impl Atomic {
+    fn new(bounds: &Bounds, without: Option<Rule>) -> (Self, State) {
+        assert!(bounds.transfers <= super::contents::IDS, "at most 5 transfers");
+        let Bounds { groups, transfers, guesses, idle_refusals, split, retire, places, .. } = *bounds;
+        let limits = Limits { transfers, guesses, idle_refusals, split, retire };
+        let rules = Rules { without, places };
+        let endings = bounds.endings.then(Endings::default);
+        let space = Self { rules, limits, orders: permutations(groups), endings };
+        let log = |group| {
+            let newest = if group == 0 { Contents::genesis() } else { Contents::default() };
+            Rc::new(Log { newest, stated: vec![newest] })
+        };
+        (space, State { logs: (0..groups).map(log).collect(), begun: 0, charged: 0 })
+    }
+
     fn after(&self, state: &State, me: Group, what: Move, says: Contents, committed: bool) -> State {
         let mut after = state.clone();
         let log = Rc::make_mut(&mut after.logs[usize::from(me)]);
@@ -281,8 +327,7 @@ impl<'a> Facts<'a> {
                 let refused = |says: &Contents| says.count > incoming.count && says.outgoing[id].is_none();
                 (given, from.stated.iter().any(refused))
             });
-            let waited =
-                if may_be_given { counts(to, &|says| says.incoming[id].is_some()) } else { 0 };
+            let waited = if may_be_given { counts(to, &|says| says.incoming[id].is_some()) } else { 0 };
             let gone = to.stated.iter().filter(|says| says.incoming[id].is_none()).map(|says| says.count);
             let gone = if may_be_given || is_open { gone.max() } else { None };
             let over = waits.is_none() && !is_open && !may_be_given;

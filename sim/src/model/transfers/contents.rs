@@ -129,8 +129,7 @@ impl Contents {
     }
 
     fn has_place(&self, rules: &Rules) -> Checked {
-        let taken =
-            if rules.keep(Rule::OutTakesPlace) { self.places() } else { self.places_but_outgoing() };
+        let taken = if rules.keep(Rule::OutTakesPlace) { self.places() } else { self.places_but_outgoing() };
         check(taken < rules.places, "every place in an entry is taken")
     }
 
@@ -212,8 +211,7 @@ impl Contents {
         if rules.keep(Rule::OutRemovesPrefix) {
             self.roots[prefix as usize] = None;
         }
-        self.outgoing[id] =
-            Some(Outgoing { destination: to.group, prefix, root, count: to.says.count });
+        self.outgoing[id] = Some(Outgoing { destination: to.group, prefix, root, count: to.says.count });
         Ok(self.counted_up(rules.keep(Rule::OutCountsUp)))
     }
 

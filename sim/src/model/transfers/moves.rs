@@ -81,7 +81,9 @@ impl fmt::Display for Move {
                 write!(f, "gives away transfer {id} to group {to}, which had count {count}")
             }
             Self::Refuse => write!(f, "counts up, to refuse what waits"),
-            Self::Take { id, given, root } if id == given => write!(f, "takes transfer {id} with {root} guesses"),
+            Self::Take { id, given, root } if id == given => {
+                write!(f, "takes transfer {id} with {root} guesses")
+            }
             Self::Take { id, given, root } => {
                 write!(f, "takes transfer {id} with what was given for {given}, with {root} guesses")
             }
@@ -115,6 +117,8 @@ pub(super) struct Chooser<'a> {
     pub(super) begun: usize,
     pub(super) newest: &'a Contents,
     pub(super) evidence: &'a [Evidence<'a>],
+    /// What was stated by somebody, and may never be committed. Nothing looks at it with all rules.
+    pub(super) loose: &'a [Evidence<'a>],
 }
 
 type Moves = Vec<(Move, Contents)>;
@@ -182,17 +186,25 @@ impl Chooser<'_> {
             add(Move::Refuse, self.newest.refuse(self.rules));
         }
         let (rules, me) = (self.rules, self.me);
+        let and_loose = |rule: Rule| {
+            let loose = if rules.keep(rule) { &[] } else { self.loose };
+            self.evidence.iter().chain(loose)
+        };
         for id in 0..self.begun {
             add(Move::TakeBack { id }, self.newest.take_back(rules, id));
-            for other in self.evidence {
+            for other in and_loose(Rule::OutNeedsCommitted) {
                 let count = other.says.count;
                 add(Move::Give { id, to: other.group, count }, self.newest.give(rules, me, id, *other));
+            }
+            for other in and_loose(Rule::TakeNeedsCommitted) {
                 for given in 0..self.begun {
                     if let Ok(after) = self.newest.take(rules, me, (id, given), *other) {
                         let root = self.taken_root(id, given, other);
                         add(Move::Take { id, given, root }, Ok(after));
                     }
                 }
+            }
+            for other in self.evidence {
                 add(Move::GiveUp { id }, self.newest.give_up(rules, id, *other));
                 add(Move::Close { id }, self.newest.close(rules, id, *other));
             }

@@ -24,7 +24,9 @@ impl View<'_> {
             let owners = || self.newest.iter().filter(|says| !says.retired && says.owns(half));
             let under_way = self.under_way(half);
             match owners().count() {
-                0 if under_way == 0 => return Some("a record is owned by nobody, and no transfer can deliver it"),
+                0 if under_way == 0 => {
+                    return Some("a record is owned by nobody, and no transfer can deliver it");
+                }
                 0 if under_way == 1 => {}
                 0 => return Some("two transfers can deliver the same record"),
                 1 if under_way == 0 => {}
@@ -93,7 +95,8 @@ fn after_ends(rules: &Rules, newest: &[Contents], begun: usize) -> Vec<Vec<Conte
     let evidence: Vec<Evidence<'_>> = shown.map(|(group, says)| Evidence { group, says }).collect();
     let mut all = Vec::new();
     for (me, of) in all_groups() {
-        let chooser = Chooser { rules, limits: &limits, me, begun, newest: of, evidence: &evidence };
+        let chooser =
+            Chooser { rules, limits: &limits, me, begun, newest: of, evidence: &evidence, loose: &[] };
         for (_, after) in chooser.ends(false) {
             let mut next = newest.to_vec();
             next[usize::from(me)] = after;

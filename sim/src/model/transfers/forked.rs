@@ -1,0 +1,450 @@
+//! Transfers inside groups of several HSMs: leaders come and go, entries are made, lost and made again on other forks, and
+//! every statement is kept for ever. A group is the model of a log, with what each entry says.
+//!
+//! What is left out, and why nothing is lost by it. Restarts and stepping down: both only take possibilities away. Reads.
+//! An entry is stated as committed as soon as a majority has captured it while its leader leads, because every rule asks
+//! for statements and none for their absence. Nobody goes on from an entry that conflicts with a committed one: by the
+//! rules of the log nothing after it is ever committed. In a group of one, entries are captured when they are made.
+
+use super::super::search::{self, Space, fingerprint, permutations, search};
+use super::super::{Action, Model, Number, Replies};
+use super::contents::{Contents, Count, Evidence, Group, Prefix, Rules};
+use super::moves::{Chooser, Limits, Move};
+use super::promises::View;
+use super::rule::Rule;
+use std::fmt;
+use std::rc::Rc;
+
+/// How far to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Members of each group; 0 where there is no group. The first one owns the whole space.
+    pub members: [usize; 3],
+    /// Entries that each group ever makes.
+    pub entries: [usize; 3],
+    /// Transfers that are ever begun.
+    pub transfers: usize,
+    /// Guesses that one chain may charge.
+    pub guesses: u8,
+    /// The count up to which a group may count up with nothing to refuse.
+    pub idle_refusals: u8,
+    /// Whether groups retire and their members leave.
+    pub retire: bool,
+    /// Number of states after which to stop.
+    pub states: usize,
+}
+
+impl Bounds {
+    /// Groups of so many members that make so many entries.
+    #[must_use]
+    pub const fn of(members: [usize; 3], entries: [usize; 3]) -> Self {
+        Self {
+            members,
+            entries,
+            transfers: 1,
+            guesses: 0,
+            idle_refusals: 0,
+            retire: false,
+            states: 5_000_000,
+        }
+    }
+
+    /// Small groups in which a promise breaks without this rule, if it is one about what happens inside groups.
+    #[must_use]
+    pub const fn for_rule(rule: Rule) -> Option<Self> {
+        let retiring =
+            Self { transfers: 0, idle_refusals: 2, retire: true, ..Self::of([1, 3, 0], [0, 3, 0]) };
+        match rule {
+            Rule::OutNeedsCommitted => Some(Self::of([1, 2, 0], [1, 1, 0])),
+            Rule::TakeNeedsCommitted => Some(Self::of([2, 1, 0], [1, 2, 0])),
+            Rule::LeaveNeedsCommitted
+            | Rule::LeaveNeedsExact
+            | Rule::LeaveFromAnywhere
+            | Rule::RetiredIsStated => Some(retiring),
+            Rule::RetiredForGood => Some(Self { members: [1, 2, 0], entries: [0, 2, 0], ..retiring }),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let groups = self.members.iter().zip(self.entries).filter(|(members, _)| **members > 0);
+        for (members, entries) in groups {
+            write!(f, "{members} HSMs x {entries} entries, ")?;
+        }
+        write!(f, "{} transfers, {} guesses", self.transfers, self.guesses)?;
+        if self.idle_refusals > 0 {
+            write!(f, ", idle refusals up to count {}", self.idle_refusals)?;
+        }
+        write!(f, "{}", if self.retire { ", retirement" } else { "" })
+    }
+}
+
+/// What a member does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Act {
+    /// Leads from what it has captured.
+    Lead,
+    /// Makes the next entry, of this number, as the leader.
+    Make(Number, Move),
+    /// Captures up to an entry.
+    Capture(Number),
+    /// Jumps to a committed entry.
+    Jump(Number),
+    /// Leaves the retired group, and keeps its id.
+    Leave,
+    /// Joins it anew, with nothing.
+    Rejoin,
+}
+
+/// What happens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// Where.
+    pub group: Group,
+    /// Who.
+    pub member: usize,
+    /// What.
+    pub act: Act,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "group {}, HSM {}: ", self.group, self.member)?;
+        match self.act {
+            Act::Lead => write!(f, "leads from what it has captured"),
+            Act::Make(entry, what) => write!(f, "makes entry #{entry}: {what}"),
+            Act::Capture(to) => write!(f, "captures #{to}"),
+            Act::Jump(to) => write!(f, "jumps to #{to}"),
+            Act::Leave => write!(f, "leaves"),
+            Act::Rejoin => write!(f, "joins anew"),
+        }
+    }
+}
+
+/// What was found.
+pub type Explored = search::Explored<Step>;
+
+/// Visits what can happen with one rule left out, or none, nearest first.
+///
+/// # Panics
+/// If there are to be more than 5 transfers.
+#[must_use]
+pub fn explore(bounds: &Bounds, without: Option<Rule>, seen: &mut dyn FnMut(usize)) -> Explored {
+    assert!(bounds.transfers <= super::contents::IDS, "at most 5 transfers");
+    let Bounds { transfers, guesses, idle_refusals, retire, .. } = *bounds;
+    let limits = Limits { transfers, guesses, idle_refusals, split: false, retire };
+    let members = bounds.members.into_iter().filter(|members| *members > 0);
+    let orders = members.clone().map(permutations).collect();
+    let rules = Rules { without, places: 16 };
+    let space = Forked { rules, limits, entries: bounds.entries, orders };
+    let group = |(at, members): (usize, usize)| {
+        let says = if at == 0 { Contents::genesis() } else { Contents::default() };
+        let mut of = Realm { model: Model::new(members, None), says: vec![says], left: 0 };
+        if members == 1 {
+            of.act(Action::Lead { member: 0, from: 0 });
+        }
+        space.known(at, of)
+    };
+    let first = State { groups: members.enumerate().map(group).collect(), begun: 0 };
+    search(&space, first, bounds.states, seen)
+}
+
+/// One group.
+#[derive(Clone)]
+struct Realm {
+    model: Model,
+    /// What each entry says.
+    says: Vec<Contents>,
+    /// Members, by bit, that have left.
+    left: u16,
+}
+
+/// One group, with what is asked of it in every state.
+struct Known {
+    of: Realm,
+    fingerprint: u64,
+    newest: Number,
+    broken: Option<&'static str>,
+}
+
+#[derive(Clone)]
+struct State {
+    groups: Vec<Rc<Known>>,
+    begun: usize,
+}
+
+struct Forked {
+    rules: Rules,
+    limits: Limits,
+    entries: [usize; 3],
+    orders: Vec<Vec<Vec<usize>>>,
+}
+
+impl Realm {
+    fn members(&self) -> usize {
+        self.model.members.len()
+    }
+
+    fn has_left(&self, member: usize) -> bool {
+        self.left >> member & 1 == 1
+    }
+
+    fn entries(&self) -> std::ops::Range<Number> {
+        0..self.model.entries()
+    }
+
+    fn is_committed(&self, entry: Number) -> bool {
+        self.model.nodes[entry].committed
+    }
+
+    /// The newest entry that is stated as committed.
+    fn newest(&self) -> Number {
+        let committed = self.entries().filter(|at| self.is_committed(*at));
+        committed.max_by_key(|at| self.model.index(*at)).unwrap_or(0)
+    }
+
+    /// Whether an entry may still be committed, or is.
+    fn is_live(&self, entry: Number) -> bool {
+        let newest = self.newest();
+        self.model.is_on(newest, entry) || self.model.is_on(entry, newest)
+    }
+
+    /// Does it, if the rules of the log allow it, and states as committed whatever a leader can state.
+    fn act(&mut self, action: Action) -> bool {
+        let done = self.model.apply(action).is_ok();
+        for member in 0..if done { self.members() } else { 0 } {
+            let leadership = self.model.members[member].leadership;
+            for entry in leadership.map(|l| self.model.own(l)).unwrap_or_default() {
+                if !self.is_committed(entry) {
+                    // Where no majority has captured it, nothing changes.
+                    let _ = self.model.apply(Action::Commit { member, entry });
+                }
+            }
+        }
+        done
+    }
+
+    /// The retiring entry, if one is committed.
+    fn retired(&self) -> Option<Number> {
+        self.entries().find(|at| self.says[*at].retired && self.is_committed(*at))
+    }
+
+    fn may_leave(&self, member: usize, rules: &Rules) -> bool {
+        let captured = self.model.captured(member);
+        let mut retiring = self.entries().filter(|at| self.says[*at].retired);
+        retiring.any(|at| {
+            let node = &self.model.nodes[at];
+            let stated = if !rules.keep(Rule::LeaveNeedsCommitted) {
+                node.stated != 0
+            } else if !rules.keep(Rule::LeaveNeedsExact) {
+                captured == at && self.model.chain(at).any(|before| self.is_committed(before))
+            } else {
+                node.committed
+            };
+            stated && self.is_within_reach(member, at, rules)
+        })
+    }
+
+    fn is_within_reach(&self, member: usize, at: Number, rules: &Rules) -> bool {
+        let captured = self.model.captured(member);
+        rules.keep(Rule::LeaveFromAnywhere) || self.model.index(at) >= self.model.index(captured)
+    }
+
+    /// Whether everybody can still leave, if nothing is at hand but entries and what members can state anew.
+    fn all_can_leave(&self, retired: Number, rules: &Rules) -> bool {
+        let stays = || (0..self.members()).filter(|member| !self.has_left(*member));
+        let is_stated = self.left != 0 && rules.keep(Rule::RetiredIsStated);
+        // They capture it, one of them leads from it, and it is committed again.
+        let follows = |member: &usize| self.model.is_on(self.model.captured(*member), retired);
+        let majority = stays().filter(follows).count() > self.members() / 2;
+        let reach = stays().all(|member| self.is_within_reach(member, retired, rules));
+        stays().count() == 0 || ((is_stated || majority) && reach)
+    }
+
+    fn broken(&self, rules: &Rules) -> Option<&'static str> {
+        let retired = self.retired();
+        if self.left != 0 && retired.is_none() {
+            return Some("a member has left a group that goes on");
+        }
+        if retired.is_some_and(|at| !self.all_can_leave(at, rules)) {
+            return Some("a member can never leave a retired group");
+        }
+        self.model.broken_promise(usize::MAX)
+    }
+
+    /// The guesses that were answered, each as the number that it was.
+    fn answered(&self) -> impl Iterator<Item = Count> {
+        let nodes = self.model.nodes.iter().zip(&self.says);
+        let released = nodes.filter(|(node, _)| node.replies == Replies::Released);
+        released.filter_map(|(_, says)| says.root(Prefix::Whole))
+    }
+
+    fn fingerprint(&self, orders: &[Vec<usize>], literally: bool) -> u64 {
+        let newest = self.newest();
+        let ordered = |order: &Vec<usize>| {
+            let nodes = self.entries().map(|at| {
+                let is_live = literally || self.model.is_on(newest, at) || self.model.is_on(at, newest);
+                let node = &self.model.nodes[at];
+                let of = |member: &usize| {
+                    let member = &self.model.members[*member];
+                    let leads = member.leadership.filter(|_| is_live);
+                    let (base, end) = leads.map_or((false, false), |l| (l.base == at, l.newest == at));
+                    (member.captured == at, base, end, leads.is_some_and(|l| l.leading))
+                };
+                let members: Vec<_> = order.iter().map(of).collect();
+                let stated: Vec<bool> = order.iter().map(|member| node.stated >> member & 1 == 1).collect();
+                let live = is_live.then_some((node.committed, node.replies, self.says[at], stated));
+                (node.parent, fingerprint(&(node.index, members, live)))
+            });
+            let nodes: Vec<(Number, u64)> = nodes.collect();
+            let left: Vec<bool> = order.iter().map(|member| self.has_left(*member)).collect();
+            fingerprint(&(left, subtree(&nodes, 0)))
+        };
+        orders.iter().map(ordered).min().unwrap_or(0)
+    }
+}
+
+/// The same for entries that were made in another order.
+fn subtree(nodes: &[(Number, u64)], at: Number) -> u64 {
+    let children = nodes.iter().enumerate().skip(at + 1).filter(|(_, (parent, _))| *parent == at);
+    let mut below: Vec<u64> = children.map(|(child, _)| subtree(nodes, child)).collect();
+    below.sort_unstable();
+    fingerprint(&(nodes[at].1, below))
+}
+
+impl State {
+    fn evidence(&self, holds: impl Fn(&Realm, Number) -> bool) -> Vec<Evidence<'_>> {
+        let mut all = Vec::new();
+        for (group, Known { of, .. }) in (0..).zip(self.groups.iter().map(Rc::as_ref)) {
+            let shown = of.entries().filter(|at| holds(of, *at));
+            all.extend(shown.map(|at| Evidence { group, says: &of.says[at] }));
+        }
+        all
+    }
+}
+
+impl Space for Forked {
+    type State = State;
+    type Step = Step;
+
+    fn next(&self, state: &State) -> Vec<(Step, State)> {
+        let committed = state.evidence(Realm::is_committed);
+        let captured = state.evidence(|of, at| of.model.nodes[at].stated != 0);
+        let mut all = Vec::new();
+        for (group, Known { of, .. }) in (0..).zip(state.groups.iter().map(Rc::as_ref)) {
+            for member in 0..of.members() {
+                for act in self.logged(of, member) {
+                    let mut after = of.clone();
+                    if self.apply(&mut after, member, act) {
+                        all.push((Step { group, member, act }, self.with(state, group, after, 0)));
+                    }
+                }
+                let leads =
+                    of.model.newest(member).filter(|at| of.model.leads(member) && self.goes_on(of, *at));
+                let may_make = of.says.len() <= self.entries[usize::from(group)] && !of.has_left(member);
+                let Some(newest) = leads.filter(|_| may_make) else { continue };
+                let Self { rules, limits, .. } = self;
+                let (newest, begun) = (&of.says[newest], state.begun);
+                let (evidence, loose) = (&committed, &captured);
+                let chooser = Chooser { rules, limits, me: group, begun, newest, evidence, loose };
+                for (what, says) in chooser.moves() {
+                    let act = Act::Make(of.says.len(), what);
+                    let begins = usize::from(matches!(what, Move::Wait { .. }));
+                    let mut after = of.clone();
+                    make(&mut after, member, what, says);
+                    all.push((Step { group, member, act }, self.with(state, group, after, begins)));
+                }
+            }
+        }
+        all
+    }
+
+    fn fingerprint(&self, state: &State) -> u64 {
+        let groups: Vec<u64> = state.groups.iter().map(|known| known.fingerprint).collect();
+        fingerprint(&(state.begun, groups))
+    }
+
+    fn broken(&self, state: &State) -> Option<&'static str> {
+        let inside = state.groups.iter().find_map(|known| known.broken);
+        let newest: Vec<Contents> = state.groups.iter().map(|known| known.of.says[known.newest]).collect();
+        let evidence = state.evidence(Realm::is_committed);
+        let mut answered: Vec<Count> = state.groups.iter().flat_map(|known| known.of.answered()).collect();
+        answered.sort_unstable();
+        if answered.windows(2).any(|two| two[0] == two[1]) {
+            return Some("two guesses are answered and charged as one");
+        }
+        let charged = answered.last().copied().unwrap_or(0);
+        let view = View { newest: &newest, evidence: &evidence, charged, places: self.rules.places };
+        inside.or_else(|| view.broken())
+    }
+}
+
+fn make(of: &mut Realm, member: usize, what: Move, says: Contents) {
+    of.says.push(says);
+    let made = of.act(Action::Make { member, replies: what == Move::Charge });
+    debug_assert!(made, "it leads");
+    if of.members() == 1 {
+        of.act(Action::Capture { member, to: of.says.len() - 1 });
+    }
+}
+
+impl Forked {
+    /// Whether entries after this one matter. Where the rules of the log do not hold, all do.
+    fn goes_on(&self, of: &Realm, entry: Number) -> bool {
+        of.is_live(entry) || !self.rules.keep(Rule::RetiredForGood)
+    }
+
+    /// What a member may try that makes no entry.
+    fn logged(&self, of: &Realm, member: usize) -> Vec<Act> {
+        if of.has_left(member) {
+            return if self.rules.keep(Rule::RetiredForGood) { Vec::new() } else { vec![Act::Rejoin] };
+        }
+        let captured = of.model.captured(member);
+        let mut acts = if self.limits.retire { vec![Act::Leave] } else { Vec::new() };
+        if of.members() > 1 {
+            acts.push(Act::Lead);
+            acts.extend(
+                of.entries().filter(|to| *to != captured && of.model.is_on(captured, *to)).map(Act::Capture),
+            );
+            acts.extend(of.entries().filter(|to| *to != captured && of.is_committed(*to)).map(Act::Jump));
+        }
+        acts
+    }
+
+    fn apply(&self, of: &mut Realm, member: usize, act: Act) -> bool {
+        match act {
+            Act::Lead => of.act(Action::Lead { member, from: of.model.captured(member) }),
+            Act::Capture(to) => of.act(Action::Capture { member, to }),
+            Act::Jump(to) => of.act(Action::Jump { member, to }),
+            Act::Leave => {
+                let may = of.may_leave(member, &self.rules);
+                if may {
+                    of.left |= 1 << member;
+                    of.model.drop_leadership(member);
+                }
+                may
+            }
+            Act::Rejoin => {
+                of.left &= !(1 << member);
+                of.model.members[member].captured = 0;
+                true
+            }
+            Act::Make(..) => false,
+        }
+    }
+
+    fn with(&self, state: &State, group: Group, of: Realm, begins: usize) -> State {
+        let mut after = state.clone();
+        after.groups[usize::from(group)] = self.known(group.into(), of);
+        after.begun += begins;
+        after
+    }
+
+    fn known(&self, group: usize, of: Realm) -> Rc<Known> {
+        let fingerprint = of.fingerprint(&self.orders[group], self.rules.without.is_some());
+        let (newest, broken) = (of.newest(), of.broken(&self.rules));
+        Rc::new(Known { of, fingerprint, newest, broken })
+    }
+}
