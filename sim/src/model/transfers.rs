@@ -13,10 +13,13 @@
 pub mod atomic;
 mod contents;
 pub mod forked;
+mod forks;
+mod logs;
 mod moves;
 mod promises;
 mod rule;
 pub mod table;
 
+pub use contents::{Count, Group, Id, Prefix};
 pub use moves::Move;
 pub use rule::Rule;

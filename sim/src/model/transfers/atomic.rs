@@ -2,7 +2,8 @@
 //! that was ever made is evidence. By the rules of the log that is what other groups see of a group.
 
 use super::super::search::{self, Space, fingerprint, permutations, search};
-use super::contents::{Contents, Count, Evidence, Group, Id, Incoming, Prefix, Rules};
+use super::contents::{Contents, Count, Group, Rules};
+use super::logs::{Facts, Log, State};
 use super::moves::{Chooser, Limits, Move};
 use super::promises::{Endings, View};
 use super::rule::Rule;
@@ -88,13 +89,13 @@ impl Bounds {
 
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} groups, {} transfers, {} guesses", self.groups, self.transfers, self.guesses)?;
+        write!(f, "groups {}, transfers {}, guesses {}", self.groups, self.transfers, self.guesses)?;
         if self.idle_refusals > 0 {
-            write!(f, ", idle refusals up to count {}", self.idle_refusals)?;
+            write!(f, ", idle refusals {}", self.idle_refusals)?;
         }
         write!(f, "{}", if self.split { ", split and merge" } else { "" })?;
         write!(f, "{}", if self.retire { ", retirement" } else { "" })?;
-        if self.places < 16 { write!(f, ", {} places", self.places) } else { Ok(()) }
+        if self.places < 16 { write!(f, ", places {}", self.places) } else { Ok(()) }
     }
 }
 
@@ -148,32 +149,6 @@ pub fn follow(bounds: &Bounds, without: Option<Rule>, way: &[Step]) -> Result<Op
         (_, state) = next.find(|(may, _)| may == step).ok_or(*step)?;
     }
     Ok(space.broken(&state))
-}
-
-/// One group.
-#[derive(Clone, Hash)]
-struct Log {
-    newest: Contents,
-    /// What its entries have said, each once.
-    stated: Vec<Contents>,
-}
-
-#[derive(Clone)]
-struct State {
-    logs: Vec<Rc<Log>>,
-    begun: usize,
-    charged: Count,
-}
-
-impl State {
-    fn evidence(&self) -> Vec<Evidence<'_>> {
-        let logs = (0..).zip(&self.logs);
-        logs.flat_map(|(group, log)| log.stated.iter().map(move |says| Evidence { group, says })).collect()
-    }
-
-    fn newest(&self) -> Vec<Contents> {
-        self.logs.iter().map(|log| log.newest).collect()
-    }
 }
 
 struct Atomic {
@@ -278,81 +253,5 @@ impl Atomic {
             _ => {}
         }
         after
-    }
-}
-
-/// What can still matter about a state, with all rules: of evidence, what it can be used for.
-struct Facts<'a> {
-    state: &'a State,
-    /// Counts at which a group owned a prefix, if transfers may still begin.
-    owned: Vec<[u64; 3]>,
-    transfers: Vec<Transfer>,
-}
-
-/// A transfer that is not over.
-struct Transfer {
-    id: Id,
-    destination: Group,
-    incoming: Incoming,
-    /// Counts of entries in which it waits, if it may still be given away.
-    waited: u64,
-    /// Whether it waits now; whether it was given away, with which root, and whether there is evidence to drop it.
-    waits: Option<(Option<Count>, bool)>,
-    /// The highest count with which it does not wait.
-    gone: Option<Count>,
-}
-
-impl<'a> Facts<'a> {
-    fn of(state: &'a State, limits: &Limits, rules: &Rules) -> Self {
-        let counts = |log: &Log, holds: &dyn Fn(&Contents) -> bool| {
-            log.stated.iter().filter(|says| holds(says)).fold(0_u64, |all, says| all | 1 << says.count)
-        };
-        let may_begin = state.begun < limits.transfers;
-        let any = !rules.keep(Rule::InNeedsExactPrefix);
-        let owned = |log: &Rc<Log>| {
-            let owned = |p| counts(log, &|says| any || says.root(p).is_some());
-            Prefix::ALL.map(|p| if may_begin { owned(p) } else { 0 })
-        };
-        let transfer = |id: Id| {
-            let mut logs = (0..).zip(&state.logs);
-            let (destination, incoming) = logs.find_map(|(group, log)| {
-                Some((group, log.stated.iter().find_map(|says| says.incoming[id])?))
-            })?;
-            let of = |group: Group| &state.logs[usize::from(group)];
-            let (to, from) = (of(destination), of(incoming.source));
-            let may_be_given = from.newest.count == incoming.count;
-            let is_open = from.newest.outgoing[id].is_some();
-            let waits = to.newest.incoming[id].map(|_| {
-                let given = from.stated.iter().find_map(|says| says.outgoing[id]).map(|o| o.root);
-                let refused = |says: &Contents| says.count > incoming.count && says.outgoing[id].is_none();
-                (given, from.stated.iter().any(refused))
-            });
-            let waited = if may_be_given { counts(to, &|says| says.incoming[id].is_some()) } else { 0 };
-            let gone = to.stated.iter().filter(|says| says.incoming[id].is_none()).map(|says| says.count);
-            let gone = if may_be_given || is_open { gone.max() } else { None };
-            let over = waits.is_none() && !is_open && !may_be_given;
-            (!over).then_some(Transfer { id, destination, incoming, waited, waits, gone })
-        };
-        let transfers = (0..state.begun).filter_map(transfer).collect();
-        Self { state, owned: state.logs.iter().map(owned).collect(), transfers }
-    }
-
-    /// In this order of the groups, and whatever the order of transfers.
-    fn fingerprint(&self, order: &[usize]) -> u64 {
-        let place = |group: Group| order.iter().position(|at| *at == usize::from(group));
-        let transfer = |t: &Transfer| {
-            let Incoming { source, prefix, count, .. } = t.incoming;
-            let open = self.state.logs[usize::from(source)].newest.outgoing[t.id].map(|o| (o.root, o.count));
-            let what = (place(t.destination), place(source), prefix, count, open);
-            fingerprint(&(what, t.waited, t.waits, t.gone))
-        };
-        let mut transfers: Vec<u64> = self.transfers.iter().map(transfer).collect();
-        transfers.sort_unstable();
-        let group = |group: &usize| {
-            let Contents { roots, count, retired, .. } = self.state.logs[*group].newest;
-            fingerprint(&(roots, count, retired, self.owned[*group]))
-        };
-        let groups: Vec<u64> = order.iter().map(group).collect();
-        fingerprint(&(self.state.begun, self.state.charged, transfers, groups))
     }
 }

@@ -264,7 +264,8 @@ impl Contents {
         if rules.keep(Rule::DropNeedsEvidence) {
             check(incoming.source == source.group, "that group is not the source")?;
             let count = source.says.count + source.says.refusals;
-            let newer = count > incoming.count || !rules.keep(Rule::DropNeedsNewer);
+            let newer = count > incoming.count || source.says.retired;
+            let newer = newer || !rules.keep(Rule::DropNeedsNewer);
             check(newer, "the source may still give it away")?;
             let gone = source.says.outgoing[id].is_some() && rules.keep(Rule::DropNeedsNoOutgoing);
             check(!gone, "the source has given it away")?;
@@ -284,7 +285,8 @@ impl Contents {
         let outgoing = self.outgoing[id].ok_or("it has given nothing away for that")?;
         if rules.keep(Rule::CloseNeedsEvidence) {
             check(outgoing.destination == destination.group, "that group is not the destination")?;
-            let newer = destination.says.count > outgoing.count || !rules.keep(Rule::CloseNeedsNewer);
+            let newer = destination.says.count > outgoing.count || destination.says.retired;
+            let newer = newer || !rules.keep(Rule::CloseNeedsNewer);
             check(newer, "the destination may not have waited yet")?;
             let waits = destination.says.incoming[id].is_some() && rules.keep(Rule::CloseNeedsNoIncoming);
             check(!waits, "the destination still waits")?;

@@ -7,8 +7,9 @@
 //! rules of the log nothing after it is ever committed. In a group of one, entries are captured when they are made.
 
 use super::super::search::{self, Space, fingerprint, permutations, search};
-use super::super::{Action, Model, Number, Replies};
-use super::contents::{Contents, Count, Evidence, Group, Prefix, Rules};
+use super::super::{Action, Number};
+use super::contents::{Contents, Count, Evidence, Group, Rules};
+use super::forks::Forks;
 use super::moves::{Chooser, Limits, Move};
 use super::promises::View;
 use super::rule::Rule;
@@ -71,11 +72,11 @@ impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let groups = self.members.iter().zip(self.entries).filter(|(members, _)| **members > 0);
         for (members, entries) in groups {
-            write!(f, "{members} HSMs x {entries} entries, ")?;
+            write!(f, "HSMs {members} x entries {entries}; ")?;
         }
-        write!(f, "{} transfers, {} guesses", self.transfers, self.guesses)?;
+        write!(f, "transfers {}, guesses {}", self.transfers, self.guesses)?;
         if self.idle_refusals > 0 {
-            write!(f, ", idle refusals up to count {}", self.idle_refusals)?;
+            write!(f, ", idle refusals {}", self.idle_refusals)?;
         }
         write!(f, "{}", if self.retire { ", retirement" } else { "" })
     }
@@ -141,29 +142,15 @@ pub fn explore(bounds: &Bounds, without: Option<Rule>, seen: &mut dyn FnMut(usiz
     let space = Forked { rules, limits, entries: bounds.entries, orders };
     let group = |(at, members): (usize, usize)| {
         let says = if at == 0 { Contents::genesis() } else { Contents::default() };
-        let mut of = Realm { model: Model::new(members, None), says: vec![says], left: 0 };
-        if members == 1 {
-            of.act(Action::Lead { member: 0, from: 0 });
-        }
-        space.known(at, of)
+        space.known(at, Forks::new(members, says))
     };
     let first = State { groups: members.enumerate().map(group).collect(), begun: 0 };
     search(&space, first, bounds.states, seen)
 }
 
-/// One group.
-#[derive(Clone)]
-struct Realm {
-    model: Model,
-    /// What each entry says.
-    says: Vec<Contents>,
-    /// Members, by bit, that have left.
-    left: u16,
-}
-
 /// One group, with what is asked of it in every state.
 struct Known {
-    of: Realm,
+    of: Forks,
     fingerprint: u64,
     newest: Number,
     broken: Option<&'static str>,
@@ -182,140 +169,8 @@ struct Forked {
     orders: Vec<Vec<Vec<usize>>>,
 }
 
-impl Realm {
-    fn members(&self) -> usize {
-        self.model.members.len()
-    }
-
-    fn has_left(&self, member: usize) -> bool {
-        self.left >> member & 1 == 1
-    }
-
-    fn entries(&self) -> std::ops::Range<Number> {
-        0..self.model.entries()
-    }
-
-    fn is_committed(&self, entry: Number) -> bool {
-        self.model.nodes[entry].committed
-    }
-
-    /// The newest entry that is stated as committed.
-    fn newest(&self) -> Number {
-        let committed = self.entries().filter(|at| self.is_committed(*at));
-        committed.max_by_key(|at| self.model.index(*at)).unwrap_or(0)
-    }
-
-    /// Whether an entry may still be committed, or is.
-    fn is_live(&self, entry: Number) -> bool {
-        let newest = self.newest();
-        self.model.is_on(newest, entry) || self.model.is_on(entry, newest)
-    }
-
-    /// Does it, if the rules of the log allow it, and states as committed whatever a leader can state.
-    fn act(&mut self, action: Action) -> bool {
-        let done = self.model.apply(action).is_ok();
-        for member in 0..if done { self.members() } else { 0 } {
-            let leadership = self.model.members[member].leadership;
-            for entry in leadership.map(|l| self.model.own(l)).unwrap_or_default() {
-                if !self.is_committed(entry) {
-                    // Where no majority has captured it, nothing changes.
-                    let _ = self.model.apply(Action::Commit { member, entry });
-                }
-            }
-        }
-        done
-    }
-
-    /// The retiring entry, if one is committed.
-    fn retired(&self) -> Option<Number> {
-        self.entries().find(|at| self.says[*at].retired && self.is_committed(*at))
-    }
-
-    fn may_leave(&self, member: usize, rules: &Rules) -> bool {
-        let captured = self.model.captured(member);
-        let mut retiring = self.entries().filter(|at| self.says[*at].retired);
-        retiring.any(|at| {
-            let node = &self.model.nodes[at];
-            let stated = if !rules.keep(Rule::LeaveNeedsCommitted) {
-                node.stated != 0
-            } else if !rules.keep(Rule::LeaveNeedsExact) {
-                captured == at && self.model.chain(at).any(|before| self.is_committed(before))
-            } else {
-                node.committed
-            };
-            stated && self.is_within_reach(member, at, rules)
-        })
-    }
-
-    fn is_within_reach(&self, member: usize, at: Number, rules: &Rules) -> bool {
-        let captured = self.model.captured(member);
-        rules.keep(Rule::LeaveFromAnywhere) || self.model.index(at) >= self.model.index(captured)
-    }
-
-    /// Whether everybody can still leave, if nothing is at hand but entries and what members can state anew.
-    fn all_can_leave(&self, retired: Number, rules: &Rules) -> bool {
-        let stays = || (0..self.members()).filter(|member| !self.has_left(*member));
-        let is_stated = self.left != 0 && rules.keep(Rule::RetiredIsStated);
-        // They capture it, one of them leads from it, and it is committed again.
-        let follows = |member: &usize| self.model.is_on(self.model.captured(*member), retired);
-        let majority = stays().filter(follows).count() > self.members() / 2;
-        let reach = stays().all(|member| self.is_within_reach(member, retired, rules));
-        stays().count() == 0 || ((is_stated || majority) && reach)
-    }
-
-    fn broken(&self, rules: &Rules) -> Option<&'static str> {
-        let retired = self.retired();
-        if self.left != 0 && retired.is_none() {
-            return Some("a member has left a group that goes on");
-        }
-        if retired.is_some_and(|at| !self.all_can_leave(at, rules)) {
-            return Some("a member can never leave a retired group");
-        }
-        self.model.broken_promise(usize::MAX)
-    }
-
-    /// The guesses that were answered, each as the number that it was.
-    fn answered(&self) -> impl Iterator<Item = Count> {
-        let nodes = self.model.nodes.iter().zip(&self.says);
-        let released = nodes.filter(|(node, _)| node.replies == Replies::Released);
-        released.filter_map(|(_, says)| says.root(Prefix::Whole))
-    }
-
-    fn fingerprint(&self, orders: &[Vec<usize>], literally: bool) -> u64 {
-        let newest = self.newest();
-        let ordered = |order: &Vec<usize>| {
-            let nodes = self.entries().map(|at| {
-                let is_live = literally || self.model.is_on(newest, at) || self.model.is_on(at, newest);
-                let node = &self.model.nodes[at];
-                let of = |member: &usize| {
-                    let member = &self.model.members[*member];
-                    let leads = member.leadership.filter(|_| is_live);
-                    let (base, end) = leads.map_or((false, false), |l| (l.base == at, l.newest == at));
-                    (member.captured == at, base, end, leads.is_some_and(|l| l.leading))
-                };
-                let members: Vec<_> = order.iter().map(of).collect();
-                let stated: Vec<bool> = order.iter().map(|member| node.stated >> member & 1 == 1).collect();
-                let live = is_live.then_some((node.committed, node.replies, self.says[at], stated));
-                (node.parent, fingerprint(&(node.index, members, live)))
-            });
-            let nodes: Vec<(Number, u64)> = nodes.collect();
-            let left: Vec<bool> = order.iter().map(|member| self.has_left(*member)).collect();
-            fingerprint(&(left, subtree(&nodes, 0)))
-        };
-        orders.iter().map(ordered).min().unwrap_or(0)
-    }
-}
-
-/// The same for entries that were made in another order.
-fn subtree(nodes: &[(Number, u64)], at: Number) -> u64 {
-    let children = nodes.iter().enumerate().skip(at + 1).filter(|(_, (parent, _))| *parent == at);
-    let mut below: Vec<u64> = children.map(|(child, _)| subtree(nodes, child)).collect();
-    below.sort_unstable();
-    fingerprint(&(nodes[at].1, below))
-}
-
 impl State {
-    fn evidence(&self, holds: impl Fn(&Realm, Number) -> bool) -> Vec<Evidence<'_>> {
+    fn evidence(&self, holds: impl Fn(&Forks, Number) -> bool) -> Vec<Evidence<'_>> {
         let mut all = Vec::new();
         for (group, Known { of, .. }) in (0..).zip(self.groups.iter().map(Rc::as_ref)) {
             let shown = of.entries().filter(|at| holds(of, *at));
@@ -330,7 +185,7 @@ impl Space for Forked {
     type Step = Step;
 
     fn next(&self, state: &State) -> Vec<(Step, State)> {
-        let committed = state.evidence(Realm::is_committed);
+        let committed = state.evidence(Forks::is_committed);
         let captured = state.evidence(|of, at| of.model.nodes[at].stated != 0);
         let mut all = Vec::new();
         for (group, Known { of, .. }) in (0..).zip(state.groups.iter().map(Rc::as_ref)) {
@@ -353,7 +208,7 @@ impl Space for Forked {
                     let act = Act::Make(of.says.len(), what);
                     let begins = usize::from(matches!(what, Move::Wait { .. }));
                     let mut after = of.clone();
-                    make(&mut after, member, what, says);
+                    after.make(member, what, says);
                     all.push((Step { group, member, act }, self.with(state, group, after, begins)));
                 }
             }
@@ -369,7 +224,7 @@ impl Space for Forked {
     fn broken(&self, state: &State) -> Option<&'static str> {
         let inside = state.groups.iter().find_map(|known| known.broken);
         let newest: Vec<Contents> = state.groups.iter().map(|known| known.of.says[known.newest]).collect();
-        let evidence = state.evidence(Realm::is_committed);
+        let evidence = state.evidence(Forks::is_committed);
         let mut answered: Vec<Count> = state.groups.iter().flat_map(|known| known.of.answered()).collect();
         answered.sort_unstable();
         if answered.windows(2).any(|two| two[0] == two[1]) {
@@ -381,23 +236,14 @@ impl Space for Forked {
     }
 }
 
-fn make(of: &mut Realm, member: usize, what: Move, says: Contents) {
-    of.says.push(says);
-    let made = of.act(Action::Make { member, replies: what == Move::Charge });
-    debug_assert!(made, "it leads");
-    if of.members() == 1 {
-        of.act(Action::Capture { member, to: of.says.len() - 1 });
-    }
-}
-
 impl Forked {
     /// Whether entries after this one matter. Where the rules of the log do not hold, all do.
-    fn goes_on(&self, of: &Realm, entry: Number) -> bool {
+    fn goes_on(&self, of: &Forks, entry: Number) -> bool {
         of.is_live(entry) || !self.rules.keep(Rule::RetiredForGood)
     }
 
     /// What a member may try that makes no entry.
-    fn logged(&self, of: &Realm, member: usize) -> Vec<Act> {
+    fn logged(&self, of: &Forks, member: usize) -> Vec<Act> {
         if of.has_left(member) {
             return if self.rules.keep(Rule::RetiredForGood) { Vec::new() } else { vec![Act::Rejoin] };
         }
@@ -413,36 +259,28 @@ impl Forked {
         acts
     }
 
-    fn apply(&self, of: &mut Realm, member: usize, act: Act) -> bool {
+    fn apply(&self, of: &mut Forks, member: usize, act: Act) -> bool {
         match act {
             Act::Lead => of.act(Action::Lead { member, from: of.model.captured(member) }),
             Act::Capture(to) => of.act(Action::Capture { member, to }),
             Act::Jump(to) => of.act(Action::Jump { member, to }),
-            Act::Leave => {
-                let may = of.may_leave(member, &self.rules);
-                if may {
-                    of.left |= 1 << member;
-                    of.model.drop_leadership(member);
-                }
-                may
-            }
+            Act::Leave => of.leave(member, &self.rules),
             Act::Rejoin => {
-                of.left &= !(1 << member);
-                of.model.members[member].captured = 0;
+                of.rejoin(member);
                 true
             }
             Act::Make(..) => false,
         }
     }
 
-    fn with(&self, state: &State, group: Group, of: Realm, begins: usize) -> State {
+    fn with(&self, state: &State, group: Group, of: Forks, begins: usize) -> State {
         let mut after = state.clone();
         after.groups[usize::from(group)] = self.known(group.into(), of);
         after.begun += begins;
         after
     }
 
-    fn known(&self, group: usize, of: Realm) -> Rc<Known> {
+    fn known(&self, group: usize, of: Forks) -> Rc<Known> {
         let fingerprint = of.fingerprint(&self.orders[group], self.rules.without.is_some());
         let (newest, broken) = (of.newest(), of.broken(&self.rules));
         Rc::new(Known { of, fingerprint, newest, broken })
