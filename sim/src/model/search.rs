@@ -138,3 +138,33 @@ impl Hasher for Mixer {
         last.0
     }
 }
+
+/// How a space is tested that tells states apart by less than all there is: wherever a walk leads, exploring must have been
+/// there. It would not have been if two states counted as one and went on differently.
+#[cfg(test)]
+pub(super) fn walks_stay_inside<S: Space>(space: &S, first: &S::State, walks: u64)
+where
+    S::State: Clone,
+{
+    let mut seen = HashSet::from([space.fingerprint(first)]);
+    let mut open = vec![first.clone()];
+    while let Some(state) = open.pop() {
+        let next = space.next(&state).into_iter().map(|(_, after)| after);
+        open.extend(next.filter(|after| seen.insert(space.fingerprint(after))));
+    }
+    let mut ends = HashSet::new();
+    for walk in 0..walks {
+        let mut state = first.clone();
+        for step in 0_u64.. {
+            let mut next = space.next(&state);
+            if next.is_empty() || step > 40 {
+                break;
+            }
+            let drawn = fingerprint(&(walk, step)) % next.len() as u64;
+            (_, state) = next.swap_remove(drawn as usize);
+            assert!(seen.contains(&space.fingerprint(&state)), "walk {walk} leads out at step {step}");
+        }
+        ends.insert(space.fingerprint(&state));
+    }
+    assert!(ends.len() as u64 > walks / 10, "walks differ");
+}

@@ -1,7 +1,7 @@
 //! Moves of prefixes between groups, as rules over what committed entries say: splitting, merging, the four steps of a
 //! transfer with refusing and dropping, and retirement.
 //!
-//! A change of these begins here, like one of the log. [`contents`] has the rules: what an entry may say after the one
+//! A change of these begins here, like one of the log. `contents` has the rules: what an entry may say after the one
 //! before it, given an entry of another group as evidence. They are explored twice: between groups that are each their
 //! committed log ([`atomic`]), and inside groups of several HSMs whose entries may be lost ([`forked`]).
 //! [`table`] prints both, with every rule left out once.

@@ -255,3 +255,17 @@ impl Atomic {
         after
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::search::walks_stay_inside;
+    use super::{Atomic, Bounds};
+
+    #[test]
+    fn whatever_groups_do_was_explored() {
+        for bounds in [Bounds::all_of(2, 2), Bounds { guesses: 1, ..Bounds::of(3, 2) }] {
+            let (space, first) = Atomic::new(&bounds, None);
+            walks_stay_inside(&space, &first, 100);
+        }
+    }
+}

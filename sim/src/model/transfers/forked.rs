@@ -133,18 +133,7 @@ pub type Explored = search::Explored<Step>;
 /// If there are to be more than 5 transfers.
 #[must_use]
 pub fn explore(bounds: &Bounds, without: Option<Rule>, seen: &mut dyn FnMut(usize)) -> Explored {
-    assert!(bounds.transfers <= super::contents::IDS, "at most 5 transfers");
-    let Bounds { transfers, guesses, idle_refusals, retire, .. } = *bounds;
-    let limits = Limits { transfers, guesses, idle_refusals, split: false, retire };
-    let members = bounds.members.into_iter().filter(|members| *members > 0);
-    let orders = members.clone().map(permutations).collect();
-    let rules = Rules { without, places: 16 };
-    let space = Forked { rules, limits, entries: bounds.entries, orders };
-    let group = |(at, members): (usize, usize)| {
-        let says = if at == 0 { Contents::genesis() } else { Contents::default() };
-        space.known(at, Forks::new(members, says))
-    };
-    let first = State { groups: members.enumerate().map(group).collect(), begun: 0 };
+    let (space, first) = Forked::new(bounds, without);
     search(&space, first, bounds.states, seen)
 }
 
@@ -237,6 +226,22 @@ impl Space for Forked {
 }
 
 impl Forked {
+    fn new(bounds: &Bounds, without: Option<Rule>) -> (Self, State) {
+        assert!(bounds.transfers <= super::contents::IDS, "at most 5 transfers");
+        let Bounds { transfers, guesses, idle_refusals, retire, .. } = *bounds;
+        let limits = Limits { transfers, guesses, idle_refusals, split: false, retire };
+        let members = bounds.members.into_iter().filter(|members| *members > 0);
+        let orders = members.clone().map(permutations).collect();
+        let rules = Rules { without, places: 16 };
+        let space = Self { rules, limits, entries: bounds.entries, orders };
+        let group = |(at, members): (usize, usize)| {
+            let says = if at == 0 { Contents::genesis() } else { Contents::default() };
+            space.known(at, Forks::new(members, says))
+        };
+        let first = State { groups: members.enumerate().map(group).collect(), begun: 0 };
+        (space, first)
+    }
+
     /// Whether entries after this one matter. Where the rules of the log do not hold, all do.
     fn goes_on(&self, of: &Forks, entry: Number) -> bool {
         of.is_live(entry) || !self.rules.keep(Rule::RetiredForGood)
@@ -284,5 +289,21 @@ impl Forked {
         let fingerprint = of.fingerprint(&self.orders[group], self.rules.without.is_some());
         let (newest, broken) = (of.newest(), of.broken(&self.rules));
         Rc::new(Known { of, fingerprint, newest, broken })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::search::walks_stay_inside;
+    use super::{Bounds, Forked};
+
+    #[test]
+    fn whatever_members_do_was_explored() {
+        let charging = Bounds { guesses: 1, ..Bounds::of([2, 1, 0], [3, 3, 0]) };
+        let retiring = Bounds { retire: true, ..Bounds::of([1, 2, 0], [2, 4, 0]) };
+        for bounds in [charging, retiring] {
+            let (space, first) = Forked::new(&bounds, None);
+            walks_stay_inside(&space, &first, 100);
+        }
     }
 }
