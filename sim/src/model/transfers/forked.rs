@@ -2,9 +2,10 @@
 //! every statement is kept for ever. A group is the model of a log, with what each entry says.
 //!
 //! What is left out, and why nothing is lost by it. Restarts and stepping down: both only take possibilities away. Reads.
-//! An entry is stated as committed as soon as a majority has captured it while its leader leads, because every rule asks
-//! for statements and none for their absence. Nobody goes on from an entry that conflicts with a committed one: by the
-//! rules of the log nothing after it is ever committed. In a group of one, entries are captured when they are made.
+//! An entry is stated as committed as soon as a majority has captured it while its leader leads, and then all before it are, and their
+//! replies are released: that is more than a host gets, and every rule asks for statements, none for their absence.
+//! Nobody goes on from an entry that conflicts with a committed one: by the rules of the log nothing after it is ever
+//! committed. In a group of one, entries are captured when they are made.
 
 use super::super::search::{self, Space, fingerprint, permutations, search};
 use super::super::{Action, Number};

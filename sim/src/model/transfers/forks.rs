@@ -1,7 +1,7 @@
 //! One group of several HSMs: its log with every fork, what each entry says, and who has left.
 
 use super::super::search::fingerprint;
-use super::super::{Action, Model, Number, Replies};
+use super::super::{Action, Member, Model, Number, Replies};
 use super::contents::{Contents, Count, Prefix, Rules};
 use super::moves::Move;
 use super::rule::Rule;
@@ -54,19 +54,29 @@ impl Forks {
         self.model.is_on(newest, entry) || self.model.is_on(entry, newest)
     }
 
-    /// Does it, if the rules of the log allow it, and states as committed whatever a leader can state.
+    /// Does it, if the rules of the log allow it, and states as committed whatever a leader can state, and all before it.
     pub(super) fn act(&mut self, action: Action) -> bool {
         let done = self.model.apply(action).is_ok();
         for member in 0..if done { self.members() } else { 0 } {
             let leadership = self.model.members[member].leadership;
             for entry in leadership.map(|l| self.model.own(l)).unwrap_or_default() {
-                if !self.is_committed(entry) {
-                    // Where no majority has captured it, nothing changes.
-                    let _ = self.model.apply(Action::Commit { member, entry });
+                if !self.is_committed(entry) && self.model.apply(Action::Commit { member, entry }).is_ok() {
+                    self.commit_before(entry);
                 }
             }
         }
         done
+    }
+
+    /// Whoever kept replies for what is committed now may get the statements to release them.
+    fn commit_before(&mut self, entry: Number) {
+        for before in self.model.chain(entry).collect::<Vec<_>>() {
+            let node = &mut self.model.nodes[before];
+            node.committed = true;
+            if node.replies == Replies::Kept {
+                node.replies = Replies::Released;
+            }
+        }
     }
 
     /// A leader makes the next entry. The only member of a group captures it at once.
@@ -155,19 +165,21 @@ impl Forks {
     /// captured them.
     pub(super) fn fingerprint(&self, orders: &[Vec<usize>], literally: bool) -> u64 {
         let newest = self.newest();
+        let is_live = |at| self.model.is_on(newest, at) || self.model.is_on(at, newest);
         let ordered = |order: &Vec<usize>| {
             let nodes = self.entries().map(|at| {
-                let is_live = literally || self.model.is_on(newest, at) || self.model.is_on(at, newest);
+                let counts = |at| literally || is_live(at);
                 let node = &self.model.nodes[at];
                 let of = |member: &usize| {
-                    let member = &self.model.members[*member];
-                    let leads = member.leadership.filter(|_| is_live);
-                    let (base, end) = leads.map_or((false, false), |l| (l.base == at, l.newest == at));
-                    (member.captured == at, base, end, leads.is_some_and(|l| l.leading))
+                    let Member { captured, leadership, .. } = &self.model.members[*member];
+                    // One that ends with a beaten entry commits nothing more.
+                    let leads = leadership.filter(|l| counts(l.newest));
+                    let ends = leads.map(|l| (l.leading, l.base == at, l.newest == at));
+                    (*captured == at, ends)
                 };
                 let members: Vec<_> = order.iter().map(of).collect();
                 let stated: Vec<bool> = order.iter().map(|member| node.stated >> member & 1 == 1).collect();
-                let live = is_live.then_some((node.committed, node.replies, self.says[at], stated));
+                let live = counts(at).then_some((node.committed, node.replies, self.says[at], stated));
                 (node.parent, fingerprint(&(node.index, members, live)))
             });
             let nodes: Vec<(Number, u64)> = nodes.collect();
