@@ -12,7 +12,7 @@ const ATOMIC: [atomic::Bounds; 5] = [
     atomic::Bounds { places: 2, ..atomic::Bounds::all_of(2, 3) },
     atomic::Bounds::all_of(3, 3),
     atomic::Bounds { split: false, ..atomic::Bounds::all_of(3, 4) },
-    atomic::Bounds { idle_refusals: 0, retire: false, ..atomic::Bounds::all_of(2, 4) },
+    atomic::Bounds { idle_refusals: 0, retire: false, ..atomic::Bounds::all_of(3, 4) },
 ];
 
 /// Groups of several HSMs.
