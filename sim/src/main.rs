@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 use strongroom_client::Configuration;
 use strongroom_sim::local::{LocalRealm, token};
-use strongroom_sim::model::explore::{Bounds, Explored, explore};
-use strongroom_sim::model::{Action, Rule};
-use strongroom_sim::{Error, bench, board, chaos, demo, hostile, replay_bench, run, slow_bench, tree_bench};
+use strongroom_sim::model::explore::{Bounds, explore};
+use strongroom_sim::model::{Action, Explored, Rule};
+use strongroom_sim::{
+    Error, bench, board, chaos, demo, hostile, model, replay_bench, run, slow_bench, tree_bench,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -203,6 +205,9 @@ enum Command {
         /// Let one read without a write happen too, and leave out the rules about reads: that takes minutes.
         #[arg(long)]
         reads: bool,
+        /// Explore transfers between groups and retirement instead, in groups that the program chooses: that takes minutes.
+        #[arg(long, conflicts_with_all = ["members", "entries", "guesses", "reads"])]
+        transfers: bool,
         /// Number of states after which to stop.
         #[arg(long, default_value_t = 5_000_000)]
         states: usize,
@@ -292,7 +297,10 @@ async fn execute(arguments: Arguments) -> ExitCode {
             chaos::run(&chaos::Options { seed, minutes, store, users, keep }).await
         }
         Command::Failover { trials, store } => chaos::failover(trials, store).await,
-        Command::Model { members, entries, guesses, reads, states } => {
+        Command::Model { transfers: true, states, .. } => {
+            model::transfers::table::print(states).map_err(Into::into)
+        }
+        Command::Model { members, entries, guesses, reads, states, .. } => {
             explore_model(&Bounds { members, entries, guesses, reads, states })
         }
         Command::Hostile { planted_bugs: true, .. } => hunt_planted_bugs(),
@@ -386,7 +394,7 @@ fn explore_model(bounds: &Bounds) -> Result<(), Error> {
     if !(1..=9).contains(&bounds.members) {
         return Err("a group has 1 to 9 members".into());
     }
-    let Explored { states, exhausted, broken } = explore(bounds, None);
+    let Explored { states, exhausted, broken, .. } = explore(bounds, None);
     let reach = if exhausted { "all there are" } else { "then stopped" };
     println!("all rules: {states} states, {reach}");
     if let Some((way, promise)) = broken {

@@ -3,8 +3,8 @@
 //!
 //! States that differ only in which member is which, or in the order in which entries were made, count as one.
 
+use super::search::{self, Space, permutations, search};
 use super::{Action, Model, Replies, Rule};
-use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// How far to look.
@@ -51,60 +51,36 @@ impl Bounds {
     }
 }
 
-/// What was found.
-#[derive(Clone, Debug)]
-pub struct Explored {
-    /// States visited.
-    pub states: usize,
-    /// Whether those are all states.
-    pub exhausted: bool,
-    /// The shortest way to break a promise, and which.
-    pub broken: Option<(Vec<Action>, &'static str)>,
-}
-
 /// Visits what can happen with one rule left out, or none, nearest first.
 #[must_use]
 pub fn explore(bounds: &Bounds, without: Option<Rule>) -> Explored {
-    let orders = permutations(bounds.members);
-    let first = Model::new(bounds.members, without);
-    let mut seen = HashSet::from([fingerprint(&first, &orders)]);
-    let mut steps: Vec<(usize, Action)> = vec![(0, Action::Restart { member: 0, captured: 0 })];
-    let mut level = vec![(0, first)];
-    while !level.is_empty() {
-        let mut next = Vec::new();
-        for (number, model) in level {
-            for (action, after) in successors(&model, bounds) {
-                if !seen.insert(fingerprint(&after, &orders)) {
-                    continue;
-                }
-                steps.push((number, action));
-                let states = seen.len();
-                if let Some(promise) = after.broken_promise(bounds.guesses) {
-                    let way = way(&steps);
-                    return Explored { states, exhausted: false, broken: Some((way, promise)) };
-                }
-                if states >= bounds.states {
-                    return Explored { states, exhausted: false, broken: None };
-                }
-                next.push((steps.len() - 1, after));
-            }
-        }
-        level = next;
-    }
-    Explored { states: seen.len(), exhausted: true, broken: None }
+    let space = Small { bounds, orders: permutations(bounds.members) };
+    search(&space, Model::new(bounds.members, without), bounds.states, &mut |_| {})
 }
 
-/// The actions that led to the last step.
-fn way(steps: &[(usize, Action)]) -> Vec<Action> {
-    let mut way = Vec::new();
-    let mut at = steps.len() - 1;
-    while at != 0 {
-        let (before, action) = steps[at];
-        way.push(action);
-        at = before;
+/// What was found.
+pub type Explored = search::Explored<Action>;
+
+struct Small<'a> {
+    bounds: &'a Bounds,
+    orders: Vec<Vec<usize>>,
+}
+
+impl Space for Small<'_> {
+    type State = Model;
+    type Step = Action;
+
+    fn next(&self, model: &Model) -> Vec<(Action, Model)> {
+        successors(model, self.bounds)
     }
-    way.reverse();
-    way
+
+    fn fingerprint(&self, model: &Model) -> u64 {
+        fingerprint(model, &self.orders)
+    }
+
+    fn broken(&self, model: &Model) -> Option<&'static str> {
+        model.broken_promise(self.bounds.guesses)
+    }
 }
 
 /// Everything that may happen next.
@@ -232,16 +208,4 @@ fn subtree(model: &Model, children: &[Vec<usize>], order: &[usize], at: usize) -
     below.sort_unstable();
     below.hash(&mut hasher);
     hasher.finish()
-}
-
-fn permutations(members: usize) -> Vec<Vec<usize>> {
-    let mut all = vec![Vec::new()];
-    for _ in 0..members {
-        let longer = |order: &Vec<usize>| {
-            let rest = (0..members).filter(|member| !order.contains(member));
-            rest.map(|member| [order.as_slice(), &[member]].concat()).collect::<Vec<_>>()
-        };
-        all = all.iter().flat_map(longer).collect();
-    }
-    all
 }

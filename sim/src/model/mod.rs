@@ -9,8 +9,11 @@
 
 pub mod explore;
 mod reads;
+mod search;
 mod trace;
+pub mod transfers;
 
+pub use search::Explored;
 pub use trace::{Counts, Departure, Trace};
 
 use std::fmt;
