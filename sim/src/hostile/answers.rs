@@ -3,6 +3,7 @@
 use super::clients::{Answer, finish, guesses};
 use super::keys::hash;
 use super::model::Records;
+use super::owners::New;
 use super::parts::{Kept, Known};
 use super::step::{Made, Wish};
 use super::world::World;
@@ -10,6 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use strongroom_hsm::{SEALED_EVENT_BYTES, SEALED_RECORD_BYTES};
 use strongroom_proto::client::{PADDED_RESPONSE, SecretsResponse};
+use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{Made as MadeEntry, NoiseReply, Outcome, SessionRefusal};
 use strongroom_proto::ids::{EntryHash, RecordId};
 use strongroom_proto::noise::TAG_LEN;
@@ -22,6 +24,13 @@ impl World {
         if ciphertext.len() != PADDED_RESPONSE + TAG_LEN {
             let what = format!("a reply to user {} has {} bytes", kept.user, ciphertext.len());
             return self.violate("blind until commit", what);
+        }
+        let record = self.clients().record(kept.user);
+        let owner = under.and_then(|under| self.entries.get(&under));
+        if owner.is_some_and(|known| !known.holds.iter().any(|prefix| prefix.contains(&record))) {
+            let what =
+                format!("the answer to #{} left a group that does not own user {}", kept.message, kept.user);
+            return self.violate("served by its owner", what);
         }
         let Some(response) = self.read(kept.message, kept.user, reply) else { return };
         let wish = self.messages[&kept.message].wish;
@@ -116,6 +125,13 @@ impl World {
         let mut records = parent.map(|parent| self.entries[&parent].records.clone()).unwrap_or_default();
         let (mut kept, mut numbers, mut resealed) = (Vec::new(), Vec::new(), BTreeSet::new());
         let n = made.is_some().then_some(n);
+        let serves = |outcome: &Outcome| !matches!(outcome, Outcome::Refused(_));
+        let strange =
+            used.iter().zip(outcomes).find(|((_, user), o)| serves(o) && !self.covers(at, group, *user));
+        if let Some(((_, user), _)) = strange {
+            let what = format!("HSM {at} served user {user} in group {group}, which does not own it");
+            return self.violate("served by its owner", what);
+        }
         for ((number, user), outcome) in used.iter().zip(outcomes) {
             match outcome {
                 Outcome::Refused(refusal) => self.judge_refused(at, group, *number, *user, *refusal),
@@ -239,7 +255,7 @@ impl World {
         Kept { message: number, user, applied: n, expected, happening, window }
     }
 
-    /// Keeps an entry that a core made, and judges its place in the log.
+    /// Keeps an entry that a batch made.
     #[expect(clippy::too_many_arguments, reason = "all that is known of a new entry")]
     fn take(
         &mut self,
@@ -256,22 +272,28 @@ impl World {
         let leaves = made.leaves.iter().map(|l| (l.record, Arc::from(l.sealed.as_slice())));
         // A root that does not match the leaves it came with: the host goes on with the tree that it does match.
         let updated = tree.update(leaves).is_ok();
-        if !updated || made.entry.partitions.first().is_some_and(|p| p.root != tree.root()) {
+        if !updated || made.entry.partitions.iter().any(|p| p.root != self.below(&tree, p.prefix).root()) {
             tree = base.clone();
         }
-        let hash = made.entry.hash();
+        let holds = self.holds(group, parent);
+        self.judge_owned(at, &made.entry, &holds);
+        self.judge_decisions(at, &made.entry, self.decided(parent), false);
+        let events = made.events;
+        self.keep(n, at, group, made.entry, New { parent, tree, records, holds, takes: None, kept, events });
+    }
+
+    /// Keeps an entry that a core made, and judges its place in the log.
+    pub(super) fn keep(&mut self, n: Made, at: usize, group: usize, entry: Entry, new: New) {
+        let parent = new.parent;
+        let hash = entry.hash();
         let before = parent.map_or(EntryHash::ZERO, |parent| self.entries[&parent].hash);
-        if made.entry.prev != before {
+        if entry.prev != before {
             self.violate("one chain", format!("HSM {at} made an entry that does not continue its own chain"));
         }
         let captured = self.members[at][group].captured;
         if captured.is_some_and(|captured| parent.is_none_or(|parent| !self.is_before(captured, parent))) {
             let what = format!("HSM {at} makes entries on a chain that what it captured has beaten");
             self.violate("leaders start from NVRAM", what);
-        }
-        if !made.entry.partitions.is_empty() && *self.owner.get_or_insert(group) != group {
-            let what = format!("HSM {at} made an entry of group {group} that covers another group's records");
-            self.violate("one group for each record", what);
         }
         let most = self.statuses[at].limits.max_pending_entries;
         if let Some(lead) = &mut self.members[at][group].lead {
@@ -281,17 +303,24 @@ impl World {
                 self.violate("bounded", what);
             }
         }
+        if let Some(lead) = &mut self.members[at][group].lead {
+            lead.replies.insert(n, new.kept.len());
+        }
+        self.judge_waiting(at);
         self.by_hash.insert(hash, n);
         self.traffic(group, "Process");
+        let New { parent, tree, records, holds, takes, kept, events } = new;
         let known = Known {
-            entry: made.entry,
+            entry,
             hash,
             parent,
             group,
             tree,
             records,
+            holds,
+            takes,
             kept,
-            events: made.events,
+            events,
             stated: 0,
             is_committed: false,
             is_forged: false,

@@ -123,6 +123,27 @@ impl Claim {
         }
     }
 
+    /// The same, of which only the root is opened.
+    pub(super) fn opened_once(&self) -> Option<Self> {
+        if !matches!(self.nodes.first()?, Node::Inner) {
+            return Some(self.clone());
+        }
+        let (left, right) = self.prefix.children()?;
+        let mut next = 1;
+        let both = [self.subtree(&mut next, left)?, self.subtree(&mut next, right)?];
+        let side = |(kind, digest)| if kind == Kind::Empty { Node::Empty } else { Node::Stub(digest) };
+        let nodes = std::iter::once(Node::Inner).chain(both.map(side)).collect();
+        Some(Self { prefix: self.prefix, nodes })
+    }
+
+    /// The same, of which nothing is opened.
+    pub(super) fn hidden(&self) -> Option<Self> {
+        if matches!(self.nodes.first()?, Node::Empty) {
+            return Some(self.clone());
+        }
+        Some(Self { prefix: self.prefix, nodes: vec![Node::Stub(self.root()?.0)] })
+    }
+
     /// Whether these nodes show a record's sealed bytes, or that it has none.
     pub(super) fn opens(&self, record: &RecordId) -> bool {
         self.prefix.contains(record)

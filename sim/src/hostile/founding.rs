@@ -3,7 +3,7 @@
 
 use super::clients::Clients;
 use super::keys::{RealmKeys, device_key};
-use super::parts::{DEVICES, MAX_PENDING_ENTRIES, MEMBERS, Planted};
+use super::parts::{DEVICES, MAX_PENDING_ENTRIES, MAX_PENDING_REPLIES, MEMBERS, Planted};
 use ed25519_dalek::SigningKey;
 use strongroom_hsm::Config;
 use strongroom_proto::hsm::{DeviceStatus, RealmStatus};
@@ -99,6 +99,7 @@ impl Founding {
 fn config() -> Config {
     let mut config = Config::software();
     config.limits.max_pending_entries = MAX_PENDING_ENTRIES;
+    config.limits.max_pending_replies = MAX_PENDING_REPLIES;
     // More than two users can fill, but fewer than three can; and room for each to have guessed.
     config.limits.max_sessions = 8;
     config

@@ -20,16 +20,20 @@ pub(super) struct Hunt {
     pub(super) rng: StdRng,
     pub(super) trace: Vec<(Made, Step)>,
     pub(super) next: Made,
+    /// Whether prefixes move in this episode.
+    pub(super) has_moves: bool,
     limit: u32,
 }
 
 impl Hunt {
     pub(super) fn new(world: World, seed: u64, limit: u32) -> Self {
-        Self { world, rng: StdRng::seed_from_u64(seed), trace: Vec::new(), next: 1, limit }
+        let mut rng = StdRng::seed_from_u64(seed);
+        let has_moves = rng.random_ratio(1, 3);
+        Self { world, rng, trace: Vec::new(), next: 1, has_moves, limit }
     }
 
     /// The realm's first group, which owns every record, of HSMs 0 to 2; a second, which owns none, of HSMs 1 to 3.
-    /// Sometimes the power fails while the first is made.
+    /// In an episode with moves, two more of one HSM each. Sometimes the power fails while the first is made.
     pub(super) fn make_groups(&mut self) {
         if self.rng.random_ratio(1, 6) {
             let after = self.rng.random_range(0..160);
@@ -44,6 +48,13 @@ impl Hunt {
         self.all_join(0);
         self.go(Step::NewGroup { at: 1, of: 0b1110, members: Members::Proper });
         self.all_join(1);
+        if self.has_moves {
+            // Quick ones, which share an HSM with both.
+            for _ in 0..2 {
+                let at = self.rng.random_range(1..3);
+                self.go(Step::NewGroup { at, of: 1 << at, members: Members::Proper });
+            }
+        }
     }
 
     /// Every member of a group that has not joined it does.
@@ -104,7 +115,7 @@ impl Hunt {
         self.world.members[usize::from(at)][usize::from(group)].captured
     }
 
-    fn leadership(&self, at: u8, group: u8) -> Option<&Lead> {
+    pub(super) fn leadership(&self, at: u8, group: u8) -> Option<&Lead> {
         self.world.members[usize::from(at)][usize::from(group)].lead.as_ref()
     }
 
@@ -113,7 +124,7 @@ impl Hunt {
         self.leadership(at, group).and_then(|lead| lead.newest)
     }
 
-    fn leads(&self, at: u8, group: u8) -> bool {
+    pub(super) fn leads(&self, at: u8, group: u8) -> bool {
         self.leadership(at, group).is_some_and(|lead| lead.leading)
     }
 
@@ -124,8 +135,8 @@ impl Hunt {
     }
 
     pub(super) fn open(&mut self, user: u8, at: u8) -> Made {
-        let handshake = self.next;
-        self.go(Step::Open { user, at, group: 0, handshake })
+        let (handshake, group) = (self.next, self.owner(user));
+        self.go(Step::Open { user, at, group, handshake })
     }
 
     pub(super) fn ask(&mut self, channel: Made, wish: Wish) -> Made {
@@ -150,8 +161,8 @@ impl Hunt {
         shape: Shape,
         older: Option<Made>,
     ) -> Made {
-        let tree = self.newest(s.at, 0);
-        self.go(Step::HandMade { at: s.at, group: 0, tree, messages: messages.to_vec(), shape, older })
+        let (group, tree) = (s.group, self.newest(s.at, s.group));
+        self.go(Step::HandMade { at: s.at, group, tree, messages: messages.to_vec(), shape, older })
     }
 
     /// The entries after what an HSM captured, up to one; `None` if that one is on another chain.
@@ -248,16 +259,25 @@ impl Hunt {
         (!self.is_over() && self.leads(at, group)).then_some(at)
     }
 
-    /// A leader, and a newly registered user with an open channel there.
+    /// The group that owns a user's record: the first one, unless prefixes move.
+    fn owner(&self, user: u8) -> u8 {
+        let home = self.home(user).filter(|_| self.has_moves);
+        home.map_or(0, |(group, _)| group)
+    }
+
+    /// A leader of the group that owns a user, and this user, newly registered, with an open channel there.
     pub(super) fn scene(&mut self, registration: u8) -> Option<Scene> {
-        let at = self.leader(0)?;
         let user = self.any_user();
+        let group = self.owner(user);
+        let at = self.leader(group)?;
         let channel = self.open(user, at);
         let message = self.ask(channel, Wish::Register2(registration));
-        let tip = self.process(at, 0, &[message]);
-        self.settle(at, 0, tip, &[0, 1, 2]);
+        let tip = self.process(at, group, &[message]);
+        let members = self.members(group);
+        self.settle(at, group, tip, &members);
         let there = self.world.entries.get(&tip).is_some_and(|known| known.is_committed);
-        (there && !self.is_over()).then_some(Scene { at, group: 0, user, channel, registration, tip })
+        let has_user = true;
+        (there && !self.is_over()).then_some(Scene { at, group, has_user, user, channel, registration, tip })
     }
 
     /// A scene, or now and then one without a user, in a group that owns nothing.
@@ -270,7 +290,8 @@ impl Hunt {
         let at = self.leader(group)?;
         let tip = self.newest(at, group)?;
         let there = self.world.entries.get(&tip).is_some_and(|known| known.is_committed);
-        there.then_some(Scene { at, group, user: 0, channel: 0, registration, tip })
+        let has_user = false;
+        there.then_some(Scene { at, group, has_user, user: 0, channel: 0, registration, tip })
     }
 
     /// Another member of the scene's group.
@@ -296,6 +317,8 @@ pub(super) fn recent<'a>(rng: &mut StdRng, made: impl DoubleEndedIterator<Item =
 pub(super) struct Scene {
     pub(super) at: u8,
     pub(super) group: u8,
+    /// Whether there is a user, in this group.
+    pub(super) has_user: bool,
     pub(super) user: u8,
     pub(super) channel: Made,
     pub(super) registration: u8,

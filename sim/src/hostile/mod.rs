@@ -3,25 +3,29 @@
 //! Owns the search: episodes of steps drawn from a seed, an oracle that knows what no host may see, and traces that are
 //! shrunk, written and run again. Trusts no core. The same seed gives the same run on any machine.
 //!
-//! - `step` is what a host can do, as data; `world` and `enrolment` do it to the cores and keep everything that ever
-//!   left them;
-//! - `oracle` and `answers` judge every reply, with `model` to say what a record must be, and `keys` and `claims`, which
-//!   are written apart from the core, to open what is sealed and to hash what is claimed;
+//! - `step` is what a host can do, as data, with `changes` and `forgery`; `world`, `enrolment`, `reads` and `owners` do it
+//!   to the cores; the world keeps everything that ever left them;
+//! - `oracle`, `answers`, `reads` and `owners` judge every reply, with `model` to say what a record must be, and `keys` and
+//!   `claims`, which are written apart from the core, to open what is sealed and to hash what is claimed;
 //! - `founding` makes the realm that every episode begins with;
-//! - `hunt` and `strategies` choose the steps; `clients` are the users that the host owns;
+//! - `hunt`, `moves`, `random` and `strategies` choose the steps; `clients` are the users that the host owns;
 //! - `trace` shrinks what failed, writes it, and reads it again.
 
 mod answers;
+mod changes;
 mod claims;
 mod clients;
 mod device;
 mod enrolment;
 mod episode;
+mod forgery;
 mod founding;
 mod hunt;
 mod keys;
 mod model;
+mod moves;
 mod oracle;
+mod owners;
 mod parts;
 #[cfg(feature = "planted-bugs")]
 mod planted;

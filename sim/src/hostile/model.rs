@@ -55,6 +55,17 @@ impl Records {
         self.changed.extend(users.iter().map(|user| (*user, by)));
     }
 
+    /// A record comes from another group, as it was there.
+    pub(super) fn adopt(&mut self, other: &Self, user: u8, by: Made) {
+        match other.records.get(&user) {
+            Some(record) => self.records.insert(user, *record),
+            None => self.records.remove(&user),
+        };
+        self.accepted.retain(|(u, _), _| *u != user);
+        self.accepted.extend(other.accepted.iter().filter(|((u, _), _)| *u == user));
+        self.changed.insert(user, by);
+    }
+
     /// The registration whose secrets the record must hold: none once its last guess is charged.
     pub(super) fn secrets(&self, user: u8) -> Option<u8> {
         match self.records.get(&user) {

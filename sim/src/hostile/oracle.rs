@@ -42,7 +42,11 @@ pub const RULES: &[&str] = &[
     "one realm",
     "members fixed inside",
     "one genesis",
-    "one group for each record",
+    "one owner",
+    "nothing stranded",
+    "served by its owner",
+    "moved as it was",
+    "decisions are counted",
     "bounded",
     "fresh reads",
     "as the model allows",
@@ -146,7 +150,8 @@ impl World {
         self.end_leadership(at, group);
         let base = from.flatten();
         let (reads, has_nonce) = (Default::default(), false);
-        let lead = Lead { newest: base, waiting: 0, leading: true, base, reads, has_nonce };
+        let replies = Default::default();
+        let lead = Lead { newest: base, waiting: 0, leading: true, base, reads, has_nonce, replies };
         self.members[at][group].lead = Some(lead);
     }
 
@@ -195,7 +200,10 @@ impl World {
             return;
         }
         self.end_sessions(at, group);
-        self.members[at][group].lead.iter_mut().for_each(Lead::end_reads);
+        if let Some(lead) = &mut self.members[at][group].lead {
+            lead.end_reads();
+            lead.replies.clear();
+        }
     }
 
     /// What an HSM says about itself: its NVRAM holds what it stated, or what comes after it.
@@ -238,12 +246,17 @@ impl World {
         shape: Shape,
     ) {
         let newest = self.members[at][group].lead.as_ref().and_then(|lead| lead.newest);
-        let root = match newest.and_then(|newest| self.entries.get(&newest)) {
-            Some(known) => known.entry.partitions.first().map(|partition| partition.root),
-            None => self.groups[group].statement.genesis.then_some(Digest::EMPTY),
+        let root = |prefix: Prefix| match newest.and_then(|newest| self.entries.get(&newest)) {
+            Some(known) => known.entry.partitions.iter().find(|p| p.prefix == prefix).map(|p| p.root),
+            None => {
+                let genesis = prefix == Prefix::WHOLE && self.groups[group].statement.genesis;
+                genesis.then_some(Digest::EMPTY)
+            }
         };
-        let is_newest =
-            |claim: &Claim| claim.prefix() == Prefix::WHOLE && root.is_some() && claim.root() == root;
+        let is_newest = |claim: &Claim| {
+            let root = root(claim.prefix());
+            root.is_some() && claim.root() == root
+        };
         let opened = records.iter().all(|record| claims.iter().any(|claim| claim.opens(record)));
         if claims.len() > 1 || !claims.iter().all(is_newest) || !opened {
             let what = format!("HSM {at} worked on a tree made by hand: {shape:?}");
@@ -292,16 +305,21 @@ impl World {
             let newest = lead.newest.and_then(|newest| self.entries.get(&newest));
             let newest = newest.map_or(0, |known| known.entry.index.0);
             lead.waiting = lead.waiting.min(newest.saturating_sub(statement.index.0));
+            for Released { entry, .. } in released {
+                self.by_hash.get(entry).map(|made| lead.replies.remove(made));
+            }
         }
     }
 
     fn mark_committed(&mut self, group: usize, made: Made) {
         let mut next = Some(made);
-        while let Some(known) = next.and_then(|next| self.entries.get_mut(&next)) {
+        let mut new = Vec::new();
+        while let Some((made, known)) = next.and_then(|next| Some((next, self.entries.get_mut(&next)?))) {
             if known.is_committed {
                 break;
             }
             known.is_committed = true;
+            new.push(made);
             let (index, hash) = (known.entry.index, known.hash);
             let parent = known.parent;
             let before = self.committed.insert((group, index), hash);
@@ -311,6 +329,7 @@ impl World {
             }
             next = parent;
         }
+        self.judge_owners(group, &new);
     }
 
     fn judge_released(&mut self, at: usize, committed: Made, entry: EntryHash, replies: &[NoiseReply]) {

@@ -9,8 +9,9 @@ use std::fmt;
 use strongroom_proto::enrolment::{CustodianSignature, ExportApproval, SealedRealm};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{NoiseMessage, NoiseReply};
-use strongroom_proto::ids::{EntryHash, GroupId, SessionId};
+use strongroom_proto::ids::{EntryHash, GroupId, SessionId, TransferId};
 use strongroom_proto::noise::Transport;
+use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::GroupStatement;
 use strongroom_proto::tree::Tree;
 use strongroom_testkit::Bug;
@@ -20,7 +21,9 @@ pub(super) const MEMBERS: usize = 4;
 /// All HSMs; the last has no realm.
 pub(super) const DEVICES: usize = 5;
 /// The most groups that an episode makes.
-pub(super) const MAX_GROUPS: usize = 5;
+pub(super) const MAX_GROUPS: usize = 8;
+/// How many waiting replies an HSM is built for here, over all of its groups.
+pub(super) const MAX_PENDING_REPLIES: u32 = 32;
 /// How many waiting entries an HSM is built for here: few, so that its bound is reached.
 pub(super) const MAX_PENDING_ENTRIES: u32 = 24;
 
@@ -59,6 +62,10 @@ pub(super) struct Known {
     pub(super) group: usize,
     pub(super) tree: Tree,
     pub(super) records: Records,
+    /// What the group owns after it, by what it was asked, in order.
+    pub(super) holds: Vec<Prefix>,
+    /// The transfer that it took.
+    pub(super) takes: Option<TransferId>,
     pub(super) kept: Vec<Kept>,
     pub(super) events: Vec<ByteVec>,
     /// Members, by bit, that ever stated that they have captured it or an entry after it.
@@ -124,6 +131,8 @@ pub(super) struct Lead {
     pub(super) reads: BTreeMap<u64, Read>,
     /// Whether a nonce is open.
     pub(super) has_nonce: bool,
+    /// Replies under entries that wait, by entry; as far as is known, for it may have dropped them.
+    pub(super) replies: BTreeMap<Made, usize>,
 }
 
 /// A read that waits.
@@ -144,6 +153,18 @@ impl Lead {
         self.reads.clear();
         self.has_nonce = false;
     }
+
+    /// How many replies wait.
+    pub(super) fn waits(&self) -> usize {
+        self.reads.len() + self.replies.values().sum::<usize>()
+    }
+}
+
+/// A prefix that a group has let go, for good: the entry is committed.
+pub(super) struct LetGo {
+    pub(super) prefix: Prefix,
+    pub(super) to: GroupId,
+    pub(super) is_taken: bool,
 }
 
 pub(super) struct Group {

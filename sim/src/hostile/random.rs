@@ -1,9 +1,11 @@
 //! Steps without a plan: anything that has the form of a step, with whatever has left a core.
 
+use super::changes::{Opening, Place, What};
 use super::clients::USERS;
+use super::forgery::{Forgery, Lie};
 use super::hunt::{Hunt, recent};
 use super::parts::{DEVICES, MAX_GROUPS};
-use super::step::{Approval, Forgery, HostsRealm, Invitation, Lie, Made, Members, Oddity, Shape, Step, Wish};
+use super::step::{Approval, HostsRealm, Invitation, Made, Members, Oddity, Shape, Step, Wish};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
@@ -17,6 +19,9 @@ impl Hunt {
 
     fn any_step(&mut self) -> Option<Step> {
         let (at, group) = (self.any_hsm(), self.any_group());
+        if self.has_moves && self.rng.random_ratio(1, 5) {
+            return self.any_change();
+        }
         Some(match self.rng.random_range(0..30) {
             0 => Step::Open { user: self.any_user(), at, group, handshake: self.any_handshake() },
             1 | 2 => {
@@ -67,6 +72,46 @@ impl Hunt {
             24 => Step::Knock { at, group, message: recent(&mut self.rng, self.world.messages.keys())? },
             _ => self.any_enrolment(at, group),
         })
+    }
+
+    fn any_change(&mut self) -> Option<Step> {
+        let groups = self.world.groups.len() as u8;
+        let group = self.rng.random_range(0..groups.max(1));
+        let members = self.members(group);
+        let leader = members.iter().copied().find(|at| self.leads(*at, group));
+        let at = leader.filter(|_| self.rng.random_ratio(5, 6)).or(members.choose(&mut self.rng).copied())?;
+        let user = self.any_user();
+        let bits = self.home(user).map_or(0, |(_, prefix)| prefix.len());
+        let bits = if self.rng.random_ratio(1, 4) { self.rng.random_range(0..4) } else { bits };
+        let what = *What::ALL.choose(&mut self.rng)?;
+        let bits = if what == What::Merge { bits.saturating_sub(1) } else { bits };
+        let place = Place { user, bits, beside: self.rng.random_ratio(1, 4) };
+        let tree = self.newest(at, group);
+        let stale = recent(&mut self.rng, self.world.entries.keys());
+        let tree = if self.rng.random_ratio(7, 8) { tree } else { stale };
+        let opening = *[Opening::Once, Opening::Once, Opening::Once, Opening::Hidden, Opening::All]
+            .choose(&mut self.rng)?;
+        let other = self.rng.random_range(0..groups.max(1));
+        let (entry, statement) = self.any_proof(other).unzip();
+        Some(Step::Change { at, group, what, place, tree, opening, entry, statement })
+    }
+
+    /// Most often what shows how it is in a group, or was.
+    fn any_proof(&mut self, group: u8) -> Option<(Made, Made)> {
+        let newest = self.proof(group).filter(|_| self.rng.random_ratio(1, 2));
+        if newest.is_some() {
+            return newest;
+        }
+        let statement = recent(&mut self.rng, self.world.commits.keys())?;
+        let about = self.world.commits.get(&statement).and_then(|(_, c)| self.world.by_hash.get(&c.hash));
+        let about = about.copied();
+        let entry = recent(&mut self.rng, self.world.entries.keys())?;
+        let lie = recent(&mut self.rng, self.world.lies.keys());
+        match self.rng.random_range(0..6) {
+            0 => Some((entry, statement)),
+            1 => Some((entry, lie?)),
+            _ => Some((about?, statement)),
+        }
     }
 
     fn any_handshake(&mut self) -> u32 {

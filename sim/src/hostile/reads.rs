@@ -87,6 +87,7 @@ impl World {
         let Some(lead) = &mut self.members[at][group].lead else { return };
         let reads = kept.into_iter().map(|kept| Read { kept, at: newest, floor, is_covered: false });
         lead.reads.extend(numbers.iter().copied().zip(reads));
+        self.judge_waiting(at);
     }
 
     pub(super) fn judge_confirmed(&mut self, at: usize, group: usize, released: &[ReadReply]) {

@@ -3,6 +3,8 @@
 //! What a step makes (an entry, a statement, a channel, a message) is named by the step's number. So a step can be left
 //! out of a trace, and every other step still means the same, or nothing at all.
 
+use super::changes::{Opening, Place, What};
+use super::forgery::{Forgery, Lie};
 use minicbor::{Decode, Encode};
 
 /// The number of the step that made something.
@@ -92,59 +94,6 @@ impl Oddity {
         Self::NoPoint,
         Self::Long,
     ];
-}
-
-/// How an entry is forged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
-#[cbor(index_only)]
-pub(super) enum Forgery {
-    #[n(0)]
-    OtherPrev,
-    #[n(1)]
-    NoPartitions,
-    #[n(2)]
-    LaterIndex,
-    #[n(3)]
-    OtherGroup,
-    /// As it was, with a MAC under a key of the host's.
-    #[n(4)]
-    HostsMac,
-    /// As it was, with the MAC of a statement about it.
-    #[n(5)]
-    StatementsMac,
-}
-
-impl Forgery {
-    pub(super) const ALL: [Self; 6] = [
-        Self::OtherPrev,
-        Self::NoPartitions,
-        Self::LaterIndex,
-        Self::OtherGroup,
-        Self::HostsMac,
-        Self::StatementsMac,
-    ];
-}
-
-/// How a statement about an entry is forged. Sent where one of capture is wanted, or one of commit, whichever it was.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
-#[cbor(index_only)]
-pub(super) enum Lie {
-    /// Another entry, with the MAC as it was.
-    #[n(0)]
-    OtherEntry,
-    /// Another HSM, with the MAC as it was.
-    #[n(1)]
-    OtherHsm,
-    /// Another entry, with the MAC of that.
-    #[n(2)]
-    EntrysMac,
-    /// Another entry, with a MAC under a key of the host's.
-    #[n(3)]
-    HostsMac,
-}
-
-impl Lie {
-    pub(super) const ALL: [Self; 4] = [Self::OtherEntry, Self::OtherHsm, Self::EntrysMac, Self::HostsMac];
 }
 
 /// How a hand-made partial tree differs from the right one.
@@ -589,13 +538,36 @@ pub(super) enum Step {
         #[n(2)]
         statements: Vec<Made>,
     },
+    /// Changes what a group owns, with the tree after an entry, or with another group's entry and a statement about it,
+    /// or one dressed up as such; makes an entry.
+    #[n(26)]
+    Change {
+        #[n(0)]
+        at: u8,
+        #[n(1)]
+        group: u8,
+        #[n(2)]
+        what: What,
+        #[n(3)]
+        place: Place,
+        #[n(4)]
+        tree: Option<Made>,
+        #[n(5)]
+        opening: Opening,
+        #[n(6)]
+        entry: Option<Made>,
+        #[n(7)]
+        statement: Option<Made>,
+    },
 }
 
 impl Step {
     /// The entry that an entry goes on from, as far as the host knows: for a step that makes one.
     pub(super) const fn goes_on_from(&self) -> Option<Option<Made>> {
         match self {
-            Self::Process { tree, .. } | Self::HandMade { tree, .. } => Some(*tree),
+            Self::Process { tree, .. } | Self::HandMade { tree, .. } | Self::Change { tree, .. } => {
+                Some(*tree)
+            }
             _ => None,
         }
     }
@@ -616,6 +588,10 @@ impl Step {
             Self::HandMade { tree, older, .. } => {
                 maybe(tree);
                 maybe(older);
+            }
+            Self::Change { tree, entry, .. } => {
+                maybe(tree);
+                maybe(entry);
             }
             Self::Lead { entry, .. } => maybe(entry),
             Self::Capture { entries, .. } => all(entries),
@@ -656,6 +632,7 @@ impl Step {
             Self::Jump { .. } => "Jump",
             Self::Lead { .. } => "Lead",
             Self::Resign { .. } => "StepDown",
+            Self::Change { .. } => "Change",
             Self::Commit { .. } => "Commit",
             Self::DrawNonce { .. } => "DrawReadNonce",
             Self::StateFresh { .. } => "Fresh",

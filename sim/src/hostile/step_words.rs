@@ -1,5 +1,6 @@
 //! Steps in words, for people who read a trace.
 
+use super::changes::{Place, What};
 use super::step::{Made, Step};
 use std::fmt;
 
@@ -30,6 +31,18 @@ impl Step {
             Self::DrawNonce { at, group } => write!(f, "HSM {at}, group {group}: draw a nonce for reads"),
             Self::StateFresh { at, group, nonce } => {
                 write!(f, "HSM {at}, group {group}: state to nonce #{nonce} what is captured")
+            }
+            Self::Change { at, group, what, place, tree, opening, entry, statement } => {
+                let Place { user, bits, beside } = place;
+                let beside = if *beside { "beside " } else { "" };
+                write!(f, "HSM {at}, group {group}: {what:?} of what is {beside}user {user} at {bits} bits")?;
+                match what {
+                    What::Split | What::Merge => {
+                        write!(f, ", with the tree after {}, opened: {opening:?}", after(tree))
+                    }
+                    What::Refuse => Ok(()),
+                    _ => write!(f, ", with entry {} and statement {}", after(entry), after(statement)),
+                }
             }
             Self::Confirm { at, group, statements } => {
                 write!(f, "HSM {at}, group {group}: confirm reads with statements {statements:?}")

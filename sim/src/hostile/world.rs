@@ -6,24 +6,29 @@
 use super::claims::{Claim, shaped};
 use super::clients::{Clients, finish};
 use super::device::handle;
+use super::forgery::{Forgery, Lie};
 use super::founding::Founding;
 use super::keys::hash;
 use super::parts::{
-    Channel, Coverage, DEVICES, Exported, Group, Known, Look, MAX_GROUPS, MEMBERS, Member, Message, Violation,
+    Channel, Coverage, DEVICES, Exported, Group, Known, LetGo, Look, MAX_GROUPS, MEMBERS, Member, Message,
+    Violation,
 };
-use super::step::{Forgery, Lie, Made, Oddity, Shape, Step, Wish};
+use super::step::{Made, Oddity, Shape, Step, Wish};
 use crate::model::{Departure, Trace};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
-use strongroom_proto::entry::Entry;
+use strongroom_proto::entry::{Entry, Partition};
 use strongroom_proto::hsm::{
     BatchRequest, DeviceStatus, GroupEntries, NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal, Reply,
     Request,
 };
-use strongroom_proto::ids::{Digest, EntryHash, GroupId, Index, Mac, Nonce, RecordId, SessionId, Term};
+use strongroom_proto::ids::{
+    Digest, EntryHash, GroupId, Index, Mac, Nonce, RecordId, SessionId, Term, TransferId,
+};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, Fresh};
-use strongroom_proto::tree::{ClaimedTree, Tree};
+use strongroom_proto::transfer::Transfer;
+use strongroom_proto::tree::Tree;
 use strongroom_testkit::{Device, Hsm};
 
 /// How many requests are kept to be garbled.
@@ -61,8 +66,10 @@ pub(super) struct World {
     /// A user's session, at an HSM for a group, in which a Recover2 was run last, as long as that was its last request.
     pub(super) charged: BTreeMap<(usize, usize, u8), SessionId>,
     pub(super) terms: BTreeSet<Term>,
-    /// The group whose entries name a prefix.
-    pub(super) owner: Option<usize>,
+    /// By group: its newest entry that is committed.
+    pub(super) heads: BTreeMap<usize, Made>,
+    /// What committed entries have let go.
+    pub(super) let_go: BTreeMap<TransferId, LetGo>,
     /// Points whose evaluation left a core, by user, registration, and how often that was accepted or reset before.
     pub(super) evaluated: BTreeMap<(u8, u8, u32), BTreeSet<u8>>,
     pub(super) violation: Option<Violation>,
@@ -114,7 +121,8 @@ impl World {
             messages: BTreeMap::new(),
             sessions: BTreeSet::new(),
             terms: BTreeSet::new(),
-            owner: None,
+            heads: BTreeMap::new(),
+            let_go: BTreeMap::new(),
             evaluated: BTreeMap::new(),
             violation: None,
             coverage: Coverage::new(),
@@ -223,6 +231,7 @@ impl World {
                 let group = group_of(*group);
                 self.hand_made(n, device(*at), group, *tree, messages, *shape, *older);
             }
+            Step::Change { at, group, .. } => self.change(n, device(*at), group_of(*group), step),
             Step::Capture { at, group, entries } => {
                 let id = self.groups[group_of(*group)].id;
                 let entries = self.entries_of(entries);
@@ -319,23 +328,15 @@ impl World {
         let Reply::Handshaken(Outcome::Answered(reply)) = self.send(at, "Handshake", &request) else {
             return;
         };
-        if !self.owns_records(at, group) {
-            let what = format!("HSM {at} opened a session in group {group}, which owns no record");
-            return self.violate("one group for each record", what);
+        if !self.covers(at, group, user) {
+            let what =
+                format!("HSM {at} opened a session of user {user} in group {group}, which does not own it");
+            return self.violate("served by its owner", what);
         }
         self.sessions.insert((at, group, user, session));
         self.end_charge(at, group, user, session);
         if let Some((transport, _)) = finish(state, &reply) {
             self.channels.insert(n, Channel { user, transport, session });
-        }
-    }
-
-    /// Whether the newest entry of a leader names a prefix; all groups own the whole space or nothing.
-    fn owns_records(&self, at: usize, group: usize) -> bool {
-        let newest = self.members[at][group].lead.as_ref().and_then(|lead| lead.newest);
-        match newest.and_then(|newest| self.entries.get(&newest)) {
-            Some(known) => !known.entry.partitions.is_empty(),
-            None => self.groups[group].statement.genesis,
         }
     }
 
@@ -388,7 +389,7 @@ impl World {
     }
 
     /// The tree after an entry; the empty one after nothing.
-    fn tree(&self, after: Option<Made>) -> Option<Tree> {
+    pub(super) fn tree(&self, after: Option<Made>) -> Option<Tree> {
         match after {
             None => Some(Tree::new(Prefix::WHOLE)),
             Some(made) => self.entries.get(&made).map(|known| known.tree.clone()),
@@ -407,12 +408,7 @@ impl World {
         let Some(base) = self.tree(tree) else { return };
         let (used, requests) = self.batch(messages, as_user);
         let ids: Vec<_> = requests.iter().map(|r| r.record).collect();
-        let Ok(partial) = base.partial(&ids) else { return };
-        let trees = if group == 0 || !requests.is_empty() {
-            vec![PrefixTree { prefix: Prefix::WHOLE, tree: ClaimedTree::from(&partial) }]
-        } else {
-            Vec::new()
-        };
+        let trees = self.trees(group, tree, &base, &ids);
         let request = Request::Process { group: self.groups[group].id, trees, requests };
         match self.send(at, "Process", &request) {
             Reply::Processed { outcomes, made } => {
@@ -438,9 +434,13 @@ impl World {
         let (used, requests) = self.batch(messages, None);
         let first = used.first().map_or(0, |(_, user)| *user);
         let (record, other) = (self.clients().record(first), self.clients().record(first + 1));
+        let owned = self.owned(group, tree);
+        let prefix = owned.into_iter().find(|prefix| prefix.contains(&record)).unwrap_or(Prefix::WHOLE);
         let mut ids: Vec<RecordId> = requests.iter().map(|r| r.record).collect();
         ids.extend([record, other]);
-        let claim = |tree: &Tree| tree.partial(&ids).ok().and_then(|partial| Claim::of(&partial));
+        ids.retain(|id| prefix.contains(id));
+        let claim =
+            |tree: &Tree| self.below(tree, prefix).partial(&ids).ok().and_then(|partial| Claim::of(&partial));
         let (Some(right), Some(older)) = (claim(&base), claim(&older)) else { return };
         let claims = shaped(shape, &right, &older, &record, &other);
         let trees: Option<Vec<PrefixTree>> = claims.iter().map(Claim::to_request).collect();
@@ -478,15 +478,20 @@ impl World {
 
     fn jump(&mut self, n: Made, at: usize, entry: Made, statement: Made) {
         let Some(known) = self.entries.get(&entry) else { return };
-        let other = self.statements.get(&statement).map(|(_, s)| s).or(self.lies.get(&statement));
-        let committed = match (self.commits.get(&statement), other) {
-            (Some((_, committed)), _) => *committed,
-            (None, Some(Captured { hsm, index, hash, mac })) => {
-                Committed { hsm: *hsm, index: *index, hash: *hash, mac: *mac }
-            }
-            (None, None) => return,
-        };
+        let Some(committed) = self.commit_or_dressed(statement) else { return };
         self.exchange(n, at, "Jump", &Request::Jump(known.entry.clone(), committed));
+    }
+
+    /// A statement of commit, or another that is dressed up as one.
+    pub(super) fn commit_or_dressed(&self, statement: Made) -> Option<Committed> {
+        let other = self.statements.get(&statement).map(|(_, s)| s).or(self.lies.get(&statement));
+        let dressed = |Captured { hsm, index, hash, mac }: &Captured| Committed {
+            hsm: *hsm,
+            index: *index,
+            hash: *hash,
+            mac: *mac,
+        };
+        self.commits.get(&statement).map(|(_, committed)| *committed).or(other.map(dressed))
     }
 
     fn restart(&mut self, at: usize, cut_after: Option<u32>) {
@@ -511,6 +516,7 @@ impl World {
         let Some(known) = self.entries.get(&entry) else { return };
         let (mut entry, parent) = (known.entry.clone(), known.parent);
         let (group, tree, records) = (known.group, known.tree.clone(), known.records.clone());
+        let holds = known.holds.clone();
         match how {
             Forgery::OtherPrev => entry.prev = EntryHash([5; 32]),
             Forgery::NoPartitions => entry.partitions.clear(),
@@ -523,6 +529,16 @@ impl World {
                 let about = self.statements.values().find(|(_, s)| s.hash == known.hash);
                 entry.events_hash = Digest([6; 32]);
                 entry.mac = about.map_or(entry.mac, |(_, statement)| statement.mac);
+            }
+            Forgery::LetGo => {
+                let Some(Transfer::Incoming { id, source, prefix, .. }) = entry.transfer else { return };
+                let (destination, root) = (entry.group, Digest::EMPTY);
+                let decisions = entry.transfers;
+                (entry.group, entry.transfers) = (source, entry.transfers + 8);
+                entry.transfer = Some(Transfer::Outgoing { id, destination, prefix, root, decisions });
+            }
+            Forgery::OwnsAll => {
+                entry.partitions = vec![Partition { prefix: Prefix::WHOLE, root: Digest::EMPTY }];
             }
             Forgery::HostsMac => {
                 entry.events_hash = Digest([5; 32]);
@@ -541,6 +557,8 @@ impl World {
             group,
             tree,
             records,
+            holds,
+            takes: None,
             kept: Vec::new(),
             events: Vec::new(),
             stated: 0,

@@ -128,9 +128,10 @@ impl Trace {
             (Request::StepDown(group), Reply::Done) if *group == self.group => {
                 Ok(self.model.apply(Action::StepDown { member })?)
             }
-            (Request::Process { group, .. }, Reply::Processed { outcomes, made }) if *group == self.group => {
-                self.process(member, outcomes, made.as_ref())
-            }
+            (
+                Request::Process { group, .. } | Request::Change(group, _),
+                Reply::Processed { outcomes, made },
+            ) if *group == self.group => self.process(member, outcomes, made.as_ref()),
             (Request::DrawReadNonce(group), Reply::ReadNonce(nonce)) if *group == self.group => {
                 self.draw_nonce(member, *nonce)
             }
@@ -176,11 +177,10 @@ impl Trace {
             (Request::StepDown(group), Refusal::NotLeader) if *group == self.group => {
                 self.model.newest(member).is_none()
             }
-            (Request::Process { group, .. } | Request::Handshake(group, _), Refusal::NotLeader)
-                if *group == self.group =>
-            {
-                !self.model.leads(member)
-            }
+            (
+                Request::Process { group, .. } | Request::Handshake(group, _) | Request::Change(group, _),
+                Refusal::NotLeader,
+            ) if *group == self.group => !self.model.leads(member),
             (Request::DrawReadNonce(group), Refusal::NotLeader) if *group == self.group => {
                 !self.model.leads(member)
             }

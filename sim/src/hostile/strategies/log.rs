@@ -1,9 +1,10 @@
 //! Attacks on the log: forks, statements, leaderships, NVRAM.
 
 use super::plays::{fork, guess, guess_here};
+use crate::hostile::forgery::{Forgery, Lie};
 use crate::hostile::hunt::Hunt;
 use crate::hostile::parts::MAX_PENDING_ENTRIES;
-use crate::hostile::step::{Forgery, Invitation, Lie, Step};
+use crate::hostile::step::{Invitation, Step};
 
 pub(super) fn lead_at_two_with_one_guess_each(hunt: &mut Hunt) {
     let Some(s) = hunt.stage(0) else { return };
@@ -68,11 +69,11 @@ pub(super) fn commit_with_another_fork(hunt: &mut Hunt) {
 
 pub(super) fn commit_with_a_stranger(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(1) else { return };
-    hunt.go(Step::Join { at: 3, group: 0, invitation: Invitation::Alone });
+    hunt.go(Step::Join { at: 3, group: s.group, invitation: Invitation::Alone });
     let message = guess_here(hunt, &s, 0);
-    let entry = hunt.process(s.at, 0, &message);
+    let entry = hunt.process(s.at, s.group, &message);
     let (own, strange) = (hunt.capture(s.at, entry), hunt.capture(3, entry));
-    hunt.commit(s.at, 0, own.into_iter().chain(strange).collect());
+    hunt.commit(s.at, s.group, own.into_iter().chain(strange).collect());
 }
 
 /// A guess at one leader, and the end of another fork, which could follow it.
@@ -143,11 +144,11 @@ pub(super) fn jump_with_forged_statements(hunt: &mut Hunt) {
 /// An HSM that is not a member, and was made to join alone, commits a fork by itself.
 pub(super) fn jump_with_a_strangers_statement(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(0) else { return };
-    hunt.go(Step::Join { at: 3, group: 0, invitation: Invitation::Alone });
+    hunt.go(Step::Join { at: 3, group: s.group, invitation: Invitation::Alone });
     let (other, _, theirs) = fork(hunt, &s);
     let Some(statement) = hunt.capture(3, theirs) else { return };
-    hunt.go(Step::Lead { at: 3, group: 0, entry: Some(theirs) });
-    let statement = hunt.commit(3, 0, vec![statement]);
+    hunt.go(Step::Lead { at: 3, group: s.group, entry: Some(theirs) });
+    let statement = hunt.commit(3, s.group, vec![statement]);
     for at in hunt.without(&s, other) {
         hunt.go(Step::Jump { at, entry: theirs, statement });
     }

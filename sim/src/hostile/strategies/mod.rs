@@ -9,6 +9,7 @@ mod reads;
 mod realm;
 mod records;
 mod sessions;
+mod transfers;
 mod trees;
 
 use super::hunt::Hunt;
@@ -93,4 +94,30 @@ pub(super) const STRATEGIES: &[Strategy] = &[
     realm::make_and_join_groups,
     realm::join_again,
     realm::make_groups_everywhere,
+];
+
+/// Those for episodes in which prefixes move.
+pub(super) const TRANSFERS: &[Strategy] = &[
+    transfers::guess_before_and_after_a_move,
+    transfers::guess_at_the_former_owner,
+    transfers::take_what_was_let_go_before,
+    transfers::take_twice,
+    transfers::let_go_after_a_refusal,
+    transfers::let_go_what_was_given_up,
+    transfers::let_go_what_is_awaited_from_another,
+    transfers::let_go_two_at_once,
+    transfers::wait_for_two_at_once,
+    transfers::give_up_too_early,
+    transfers::close_too_early,
+    transfers::take_what_was_not_let_go_for_good,
+    transfers::let_go_on_two_forks,
+    transfers::take_on_two_forks,
+    transfers::take_by_forged_evidence,
+    transfers::split_and_merge_blindly,
+    transfers::own_more_than_there_is_room_for,
+    transfers::fill_the_room_of_what_is_awaited,
+    transfers::read_what_is_not_taken_for_good,
+    transfers::fill_the_memory_from_two_groups,
+    transfers::wait_for_each_other,
+    transfers::wait_for_what_cannot_come,
 ];

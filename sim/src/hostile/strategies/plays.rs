@@ -5,7 +5,7 @@ use crate::hostile::step::{Made, Wish};
 
 /// A guess on a new channel at this leader, if there is a user to guess at.
 pub(super) fn guess(hunt: &mut Hunt, s: &Scene, at: u8, point: u8) -> Vec<Made> {
-    if s.group != 0 {
+    if !s.has_user {
         return Vec::new();
     }
     let channel = hunt.open(s.user, at);
@@ -14,7 +14,7 @@ pub(super) fn guess(hunt: &mut Hunt, s: &Scene, at: u8, point: u8) -> Vec<Made> 
 
 /// A guess on the scene's channel, if there is one.
 pub(super) fn guess_here(hunt: &mut Hunt, s: &Scene, point: u8) -> Vec<Made> {
-    if s.group != 0 {
+    if !s.has_user {
         return Vec::new();
     }
     vec![hunt.ask(s.channel, Wish::Recover2(s.registration, point))]
@@ -24,8 +24,8 @@ pub(super) fn guess_here(hunt: &mut Hunt, s: &Scene, point: u8) -> Vec<Made> {
 pub(super) fn wishes(hunt: &mut Hunt, s: &Scene, wishes: &[Wish]) {
     for wish in wishes {
         let message = hunt.ask(s.channel, *wish);
-        let entry = hunt.process(s.at, 0, &[message]);
-        hunt.settle(s.at, 0, entry, &[0, 1, 2]);
+        let entry = hunt.process(s.at, s.group, &[message]);
+        hunt.settle(s.at, s.group, entry, &hunt.members(s.group));
     }
 }
 

@@ -8,7 +8,7 @@ use crate::hostile::step::{Made, Step, Wish};
 fn read(hunt: &mut Hunt, s: &Scene) -> Made {
     let channel = hunt.open(s.user, s.at);
     let message = hunt.ask(channel, Wish::Recover1);
-    hunt.process(s.at, 0, &[message]);
+    hunt.process(s.at, s.group, &[message]);
     message
 }
 
@@ -16,14 +16,14 @@ fn read(hunt: &mut Hunt, s: &Scene) -> Made {
 fn behind_its_back(hunt: &mut Hunt, s: &Scene, more: usize) {
     let other = hunt.other(s);
     let others = hunt.without(s, s.at);
-    hunt.lead(other, 0);
+    hunt.lead(other, s.group);
     let channel = hunt.open(s.user, other);
     let message = hunt.ask(channel, Wish::Recover2(s.registration, 0));
-    let mut entry = hunt.process_on(other, 0, Some(s.tip), &[message]);
+    let mut entry = hunt.process_on(other, s.group, Some(s.tip), &[message]);
     for _ in 0..more {
-        entry = hunt.process(other, 0, &[]);
+        entry = hunt.process(other, s.group, &[]);
     }
-    hunt.settle(other, 0, entry, &others);
+    hunt.settle(other, s.group, entry, &others);
 }
 
 /// And again with the same statements, and with the same question in another batch.
@@ -31,50 +31,52 @@ pub(super) fn read_as_everybody_does(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(1) else { return };
     let message = read(hunt, &s);
     for _ in 0..2 {
-        let nonce = hunt.draw_nonce(s.at, 0);
-        let statements = hunt.state_fresh(&[0, 1, 2], 0, nonce);
-        hunt.confirm(s.at, 0, statements.clone());
-        hunt.confirm(s.at, 0, statements);
-        hunt.process(s.at, 0, &[message]);
+        let nonce = hunt.draw_nonce(s.at, s.group);
+        let statements = hunt.state_fresh(&hunt.members(s.group), s.group, nonce);
+        hunt.confirm(s.at, s.group, statements.clone());
+        hunt.confirm(s.at, s.group, statements);
+        hunt.process(s.at, s.group, &[message]);
     }
 }
 
 pub(super) fn confirm_with_what_was_said_before(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(1) else { return };
-    let nonce = hunt.draw_nonce(s.at, 0);
-    let before = hunt.state_fresh(&[0, 1, 2], 0, nonce);
+    let nonce = hunt.draw_nonce(s.at, s.group);
+    let before = hunt.state_fresh(&hunt.members(s.group), s.group, nonce);
     behind_its_back(hunt, &s, 0);
     read(hunt, &s);
-    hunt.draw_nonce(s.at, 0);
-    let captures = [0, 1, 2].into_iter().filter_map(|at| hunt.statement(at, 0)).collect();
-    hunt.confirm(s.at, 0, captures);
-    hunt.confirm(s.at, 0, before);
+    hunt.draw_nonce(s.at, s.group);
+    let captures = hunt.members(s.group).into_iter().filter_map(|at| hunt.statement(at, s.group)).collect();
+    hunt.confirm(s.at, s.group, captures);
+    hunt.confirm(s.at, s.group, before);
 }
 
 pub(super) fn confirm_with_an_older_nonce(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(1) else { return };
-    let nonce = hunt.draw_nonce(s.at, 0);
-    let statements = hunt.state_fresh(&[0, 1, 2], 0, nonce);
+    let nonce = hunt.draw_nonce(s.at, s.group);
+    let statements = hunt.state_fresh(&hunt.members(s.group), s.group, nonce);
     behind_its_back(hunt, &s, 0);
     read(hunt, &s);
-    hunt.confirm(s.at, 0, statements);
+    hunt.confirm(s.at, s.group, statements);
 }
 
 /// Another's entry is committed where this leader has one of its own, or after all that it has.
 pub(super) fn confirm_with_another_fork(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(1) else { return };
     let others = hunt.without(&s, s.at);
-    hunt.process(s.at, 0, &[]);
+    hunt.process(s.at, s.group, &[]);
     behind_its_back(hunt, &s, 0);
     for more in 0..2 {
         read(hunt, &s);
-        let nonce = hunt.draw_nonce(s.at, 0);
-        let statements = hunt.state_fresh(&others, 0, nonce);
-        hunt.confirm(s.at, 0, statements);
+        let nonce = hunt.draw_nonce(s.at, s.group);
+        let statements = hunt.state_fresh(&others, s.group, nonce);
+        hunt.confirm(s.at, s.group, statements);
         if more == 0 {
-            let Some(next) = others.iter().find_map(|at| hunt.newest(*at, 0).map(|_| *at)) else { return };
-            let end = hunt.process(next, 0, &[]);
-            hunt.settle(next, 0, end, &others);
+            let Some(next) = others.iter().find_map(|at| hunt.newest(*at, s.group).map(|_| *at)) else {
+                return;
+            };
+            let end = hunt.process(next, s.group, &[]);
+            hunt.settle(next, s.group, end, &others);
         }
     }
 }
@@ -84,12 +86,12 @@ pub(super) fn confirm_with_too_little(hunt: &mut Hunt) {
     let other = hunt.other(&s);
     for by in [vec![other], vec![s.at], vec![]] {
         read(hunt, &s);
-        let nonce = hunt.draw_nonce(s.at, 0);
-        let statements = hunt.state_fresh(&by, 0, nonce);
-        hunt.confirm(s.at, 0, [statements.clone(), statements].concat());
-        let nonce = hunt.draw_nonce(s.at, 0);
-        let statements = hunt.state_fresh(&by, 0, nonce);
-        hunt.confirm(s.at, 0, statements);
+        let nonce = hunt.draw_nonce(s.at, s.group);
+        let statements = hunt.state_fresh(&by, s.group, nonce);
+        hunt.confirm(s.at, s.group, [statements.clone(), statements].concat());
+        let nonce = hunt.draw_nonce(s.at, s.group);
+        let statements = hunt.state_fresh(&by, s.group, nonce);
+        hunt.confirm(s.at, s.group, statements);
     }
 }
 
@@ -98,11 +100,11 @@ pub(super) fn read_an_uncommitted_charge(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(0) else { return };
     let others = hunt.without(&s, s.at);
     let message = guess_here(hunt, &s, 0);
-    hunt.process(s.at, 0, &message);
+    hunt.process(s.at, s.group, &message);
     read(hunt, &s);
-    let nonce = hunt.draw_nonce(s.at, 0);
-    let statements = hunt.state_fresh(&others, 0, nonce);
-    hunt.confirm(s.at, 0, statements);
+    let nonce = hunt.draw_nonce(s.at, s.group);
+    let statements = hunt.state_fresh(&others, s.group, nonce);
+    hunt.confirm(s.at, s.group, statements);
 }
 
 /// The same message again, in a batch that makes no entry.
@@ -110,30 +112,30 @@ pub(super) fn read_the_answer_to_an_uncommitted_guess(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(0) else { return };
     let others = hunt.without(&s, s.at);
     let message = guess_here(hunt, &s, 0);
-    hunt.process(s.at, 0, &message);
-    hunt.process(s.at, 0, &message);
-    let nonce = hunt.draw_nonce(s.at, 0);
-    let statements = hunt.state_fresh(&others, 0, nonce);
-    hunt.confirm(s.at, 0, statements);
+    hunt.process(s.at, s.group, &message);
+    hunt.process(s.at, s.group, &message);
+    let nonce = hunt.draw_nonce(s.at, s.group);
+    let statements = hunt.state_fresh(&others, s.group, nonce);
+    hunt.confirm(s.at, s.group, statements);
 }
 
 pub(super) fn confirm_after_leading_again(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(1) else { return };
     read(hunt, &s);
-    let nonce = hunt.draw_nonce(s.at, 0);
-    hunt.lead(s.at, 0);
-    let statements = hunt.state_fresh(&[0, 1, 2], 0, nonce);
-    hunt.confirm(s.at, 0, statements);
+    let nonce = hunt.draw_nonce(s.at, s.group);
+    hunt.lead(s.at, s.group);
+    let statements = hunt.state_fresh(&hunt.members(s.group), s.group, nonce);
+    hunt.confirm(s.at, s.group, statements);
 }
 
 pub(super) fn confirm_after_stepping_down(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(1) else { return };
     read(hunt, &s);
-    let nonce = hunt.draw_nonce(s.at, 0);
-    let statements = hunt.state_fresh(&[0, 1, 2], 0, nonce);
-    hunt.go(Step::Resign { at: s.at, group: 0 });
-    hunt.confirm(s.at, 0, statements);
-    hunt.draw_nonce(s.at, 0);
+    let nonce = hunt.draw_nonce(s.at, s.group);
+    let statements = hunt.state_fresh(&hunt.members(s.group), s.group, nonce);
+    hunt.go(Step::Resign { at: s.at, group: s.group });
+    hunt.confirm(s.at, s.group, statements);
+    hunt.draw_nonce(s.at, s.group);
 }
 
 /// Of an entry that its own leader has not captured.

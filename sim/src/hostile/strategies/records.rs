@@ -23,16 +23,16 @@ pub(super) fn guess_until_nothing_is_left(hunt: &mut Hunt) {
 pub(super) fn guess_twice_in_one_batch(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(0) else { return };
     let messages = [0, 1].map(|point| hunt.ask(s.channel, Wish::Recover2(0, point)));
-    let entry = hunt.process(s.at, 0, &messages);
-    hunt.settle(s.at, 0, entry, &[0, 1, 2]);
+    let entry = hunt.process(s.at, s.group, &messages);
+    hunt.settle(s.at, s.group, entry, &hunt.members(s.group));
 }
 
 pub(super) fn send_one_guess_again(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(2) else { return };
     let message = hunt.ask(s.channel, Wish::Recover2(2, 0));
     for _ in 0..2 {
-        let entry = hunt.process(s.at, 0, &[message]);
-        hunt.settle(s.at, 0, entry, &[0, 1]);
+        let entry = hunt.process(s.at, s.group, &[message]);
+        hunt.settle(s.at, s.group, entry, &[0, 1]);
     }
     let again = [0, 1, 0, 2, 3].map(|point| Wish::Recover2(2, point));
     wishes(hunt, &s, &again);
@@ -86,8 +86,8 @@ pub(super) fn register_again_and_again(hunt: &mut Hunt) {
     wishes(hunt, &s, &[Wish::Recover2(r, 0), Wish::Register2(r), Wish::Recover2(r, 1)]);
     let messages = [Wish::Register2(r), Wish::Recover2(r, 2)].map(|wish| hunt.ask(s.channel, wish));
     for _ in 0..2 {
-        let entry = hunt.process(s.at, 0, &messages);
-        hunt.settle(s.at, 0, entry, &[0, 1, 2]);
+        let entry = hunt.process(s.at, s.group, &messages);
+        hunt.settle(s.at, s.group, entry, &hunt.members(s.group));
     }
     wishes(hunt, &s, &[Wish::Recover2(r, 3)]);
 }

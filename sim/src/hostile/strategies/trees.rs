@@ -8,8 +8,8 @@ pub(super) fn guess_on_an_old_tree(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(0) else { return };
     for point in 0..3 {
         let message = hunt.ask(s.channel, Wish::Recover2(0, point));
-        let entry = hunt.process_on(s.at, 0, Some(s.tip), &[message]);
-        hunt.settle(s.at, 0, entry, &[0, 1, 2]);
+        let entry = hunt.process_on(s.at, s.group, Some(s.tip), &[message]);
+        hunt.settle(s.at, s.group, entry, &hunt.members(s.group));
     }
 }
 
@@ -22,7 +22,7 @@ pub(super) fn guess_on_a_tree_made_by_hand(hunt: &mut Hunt) {
     for i in 0..5 {
         let shape = Shape::ALL[(first * 5 + i) % Shape::ALL.len()];
         let entry = hunt.hand_made(&s, &[message], shape, Some(s.tip));
-        hunt.settle(s.at, 0, entry, &[0, 1, 2]);
+        hunt.settle(s.at, s.group, entry, &hunt.members(s.group));
     }
 }
 
@@ -36,7 +36,7 @@ pub(super) fn guess_on_a_tree_of_another_prefix(hunt: &mut Hunt) {
     for point in 0..4 {
         let message = hunt.ask(s.channel, Wish::Recover2(s.registration, point));
         let entry = hunt.hand_made(&s, &[message], shape, Some(s.tip));
-        hunt.settle(s.at, 0, entry, &[0, 1, 2]);
+        hunt.settle(s.at, s.group, entry, &hunt.members(s.group));
     }
 }
 
@@ -46,7 +46,7 @@ pub(super) fn hide_a_registration(hunt: &mut Hunt) {
     let message = hunt.ask(s.channel, Wish::Recover1);
     for shape in [Shape::LeafHidden, Shape::AllHidden, Shape::LeafUnread, Shape::LeafLeftOut] {
         let entry = hunt.hand_made(&s, &[message], shape, Some(s.tip));
-        hunt.settle(s.at, 0, entry, &[0, 1, 2]);
+        hunt.settle(s.at, s.group, entry, &hunt.members(s.group));
     }
 }
 
@@ -59,6 +59,6 @@ pub(super) fn send_a_deep_tree(hunt: &mut Hunt) {
 /// Both are right, and one would be enough.
 pub(super) fn send_one_tree_twice(hunt: &mut Hunt) {
     let Some(s) = hunt.scene(1) else { return };
-    let newest = hunt.newest(s.at, 0);
+    let newest = hunt.newest(s.at, s.group);
     hunt.hand_made(&s, &[], Shape::OlderSecond, newest);
 }
