@@ -89,9 +89,11 @@ impl Holding {
         source: &Proven,
     ) -> Result<(), Refusal> {
         self.make_room()?;
-        self.make_room_to_open()?;
+        self.make_room_to_open(MAX_OPEN / 2)?;
         let owns = source.entry.partitions.iter().any(|p| p.prefix == prefix);
-        let is_here = self.partitions.iter().any(|p| p.prefix.overlaps(&prefix));
+        let awaited = self.open.iter().filter(|transfer| matches!(transfer, Transfer::Incoming { .. }));
+        let mut here = self.partitions.iter().map(|p| p.prefix).chain(awaited.map(Transfer::prefix));
+        let is_here = here.any(|other| other.overlaps(&prefix));
         if !owns || is_here || source.entry.group == own {
             return Err(Refusal::NotEvident);
         }
@@ -107,7 +109,7 @@ impl Holding {
         id: TransferId,
         destination: &Proven,
     ) -> Result<(), Refusal> {
-        self.make_room_to_open()?;
+        self.make_room_to_open(MAX_OPEN)?;
         let awaited = incoming(&destination.entry.open, id).ok_or(Refusal::NotEvident)?;
         if awaited.source != own || awaited.decisions != self.decisions {
             return Err(Refusal::NotEvident);
@@ -126,15 +128,13 @@ impl Holding {
         Ok(())
     }
 
-    /// Step 3: owns what the source has let go. Returns its prefix. The id was drawn here, so nobody lets go anything else
-    /// under it.
-    pub(crate) fn take(&mut self, id: TransferId, source: &Proven) -> Result<Prefix, Refusal> {
+    /// Step 3: owns what the source has let go. The id was drawn here, so nobody lets go anything else under it.
+    pub(crate) fn take(&mut self, id: TransferId, source: &Proven) -> Result<(), Refusal> {
         incoming(&self.open, id).ok_or(Refusal::NoTransfer)?;
         let gone = outgoing(&source.entry.open, id).ok_or(Refusal::NotEvident)?;
         self.end(id);
         self.own(gone.prefix, gone.root);
-        self.decide()?;
-        Ok(gone.prefix)
+        self.decide()
     }
 
     /// Instead of step 3: waits no longer, because the source has decided otherwise.
@@ -165,9 +165,10 @@ impl Holding {
         self.open.retain(|transfer| transfer.id() != id);
     }
 
-    /// Refuses if one transfer more would be too many.
-    fn make_room_to_open(&self) -> Result<(), Refusal> {
-        if self.open.len() >= MAX_OPEN { Err(Refusal::TooManyTransfers) } else { Ok(()) }
+    /// Refuses if one transfer more would be too many. Half of them are for letting go, so that a group that waits for
+    /// what never comes can still give away what it owns.
+    fn make_room_to_open(&self, most: usize) -> Result<(), Refusal> {
+        if self.open.len() >= most { Err(Refusal::TooManyTransfers) } else { Ok(()) }
     }
 
     /// Refuses if one prefix more would be too many, counting one for each transfer: what is to come needs a place.

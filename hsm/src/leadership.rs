@@ -12,8 +12,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{NoiseReply, Released};
-use strongroom_proto::ids::{GroupId, Index, RecordId, Term};
-use strongroom_proto::prefix::Prefix;
+use strongroom_proto::ids::{GroupId, Index, Term};
 
 /// How many settled entries stay known while a nonce for reads is open. What members state to it would otherwise count for
 /// nothing once the next entry is committed.
@@ -26,15 +25,13 @@ pub(crate) struct Leadership {
     pub(crate) leading: bool,
     /// What the group owns after the newest own entry.
     pub(crate) holding: Holding,
-    /// The prefixes that own entries took from other groups, as far as those are not known to be committed.
-    taken: Vec<(Prefix, Index)>,
     chain: VecDeque<Position>,
     pending: VecDeque<Pending>,
     /// The newest own entry known to be committed.
     pub(crate) committed: Index,
     /// Own entries before this one are both captured here and committed.
     settled: Index,
-    /// The entry that this leadership began from.
+    /// The entry that this leadership began from; or, if it is later, the last one that took a prefix from another group.
     base: Index,
     /// Answers that no entry carries.
     pub(crate) reads: Reads,
@@ -58,7 +55,6 @@ impl Leadership {
             term,
             leading: true,
             holding,
-            taken: Vec::new(),
             chain,
             pending: VecDeque::new(),
             committed: Index::ZERO,
@@ -94,19 +90,15 @@ impl Leadership {
         self.reads = Reads::default();
     }
 
-    /// The own entry whose commit makes a record, as it was last changed, committed: that change's own; or where this
-    /// leadership began, or took the record's prefix, if the change is older, was made in another group, or if there is no
-    /// record.
-    pub(crate) fn since(&self, group: GroupId, record: &RecordId, changed: Option<Changed>) -> Index {
-        let changed = changed.filter(|c| c.group == group).map_or(self.base, |c| c.index);
-        let taken = self.taken.iter().filter(|(prefix, _)| prefix.contains(record)).map(|(_, at)| *at);
-        taken.fold(changed.max(self.base), Index::max)
+    /// The own entry whose commit makes a record, as it was last changed, committed: that change's own, or where this
+    /// leadership began, or last took a prefix, if it is older, was made in another group, or if there is no record.
+    pub(crate) fn since(&self, group: GroupId, changed: Option<Changed>) -> Index {
+        changed.filter(|c| c.group == group).map_or(self.base, |c| c.index.max(self.base))
     }
 
-    /// The newest own entry took this prefix from another group.
-    pub(crate) fn took(&mut self, prefix: Prefix) {
-        let newest = self.newest().index;
-        self.taken.push((prefix, newest));
+    /// The newest own entry took a prefix from another group: whatever is read from here on waits for it.
+    pub(crate) fn took(&mut self) {
+        self.base = self.newest().index;
     }
 
     /// Takes an entry that this HSM just made on top of the newest.
@@ -121,8 +113,6 @@ impl Leadership {
     /// Releases what waits under `committed`, an own entry, and under the own entries before it.
     pub(crate) fn release(&mut self, committed: Index) -> Vec<Released> {
         self.committed = self.committed.max(committed);
-        // What they brought is committed, and nothing waits for it.
-        self.taken.retain(|(_, at)| *at > committed);
         let mut released = Vec::new();
         while let Some(pending) = self.pending.pop_front_if(|p| p.at.index <= committed) {
             released.push(Released { entry: pending.at.hash, replies: pending.replies });

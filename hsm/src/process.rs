@@ -63,7 +63,7 @@ struct Loaded {
     tree: usize,
     record: Record,
     has_leaf: bool,
-    /// The own entry that last changed it before this batch.
+    /// The own entry that last changed it before this batch, or brought it here.
     since: Index,
     reseal: bool,
 }
@@ -195,12 +195,12 @@ impl Core {
             trees.push(leadership.holding.open(prefix, tree)?);
         }
         let group = self.group(slot)?.id;
+        let since = |changed| leadership.since(group, changed);
         let mut records = BTreeMap::new();
         for BatchRequest { record: id, .. } in requests {
             let at = trees.iter().position(|t| t.prefix().contains(id)).ok_or(Refusal::NotCovered)?;
             let tree = trees.get(at).ok_or(Refusal::NotCovered)?;
             if !records.contains_key(id) {
-                let since = |changed| leadership.since(group, id, changed);
                 records.insert(*id, Loaded::open(tree, at, keys, id, since)?);
             }
         }

@@ -31,31 +31,33 @@ impl Core {
         self.check_bounds(slot, 0, 0)?;
         let keys = self.keys()?.clone();
         let mut holding = self.leading(slot)?.holding.clone();
-        let mut taken = None;
+        let takes = matches!(change, Change::Take(..));
         match change {
             Change::Split(prefix, tree) => holding.split(prefix, tree)?,
             Change::Merge(prefix, left, right) => holding.merge(prefix, left, right)?,
             Change::In(prefix, source) => {
+                let source = self.prove(source)?;
                 let mut id = TransferId([0; 16]);
                 env.rng().fill_bytes(&mut id.0);
-                holding.wait(group, id, prefix, &self.prove(source)?)?;
+                holding.wait(group, id, prefix, &source)?;
             }
             Change::Out(id, destination) => holding.let_go(group, id, &self.prove(destination)?)?,
             Change::Refuse => holding.decide()?,
-            Change::Take(id, source) => taken = Some(holding.take(id, &self.prove(source)?)?),
+            Change::Take(id, source) => holding.take(id, &self.prove(source)?)?,
             Change::GiveUp(id, source) => holding.give_up(id, &self.prove(source)?)?,
             Change::Close(id, destination) => holding.close(id, &self.prove(destination)?)?,
         }
         let entry = self.append(&keys, slot, holding, events_hash([]), Vec::new())?;
-        if let (Some(prefix), Some(leadership)) = (taken, self.leaderships.get_mut(&slot)) {
-            leadership.took(prefix);
+        if takes && let Some(leadership) = self.leaderships.get_mut(&slot) {
+            leadership.took();
         }
         let made = Some(Made { entry, leaves: Vec::new(), events: Vec::new() });
         Ok(Reply::Processed { outcomes: Vec::new(), made })
     }
 
     /// Checks that an entry is committed, as somebody says. That its hash is stated so stands in for the check of its
-    /// MAC, realm and group: a core states that of nothing but an entry of the group that it made.
+    /// MAC, realm and group: a core states that of nothing but an entry that it made in the group, or began to lead from,
+    /// and so had captured, with these checks.
     fn prove(&self, Evidence { entry, committed }: Evidence) -> Result<Proven, Refusal> {
         let keys = self.keys()?;
         if !committed.is_authentic(&keys.statements, &keys.realm, &entry.group) {

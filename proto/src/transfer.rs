@@ -61,6 +61,14 @@ impl Transfer {
         }
     }
 
+    /// What is to move.
+    #[must_use]
+    pub const fn prefix(&self) -> Prefix {
+        match self {
+            Self::Incoming { prefix, .. } | Self::Outgoing { prefix, .. } => *prefix,
+        }
+    }
+
     /// The bytes that an entry's hash covers: a byte for the kind, then the fields, each of a fixed length.
     pub(crate) fn hashed(&self) -> Vec<u8> {
         let (kind, id, group, prefix, root, decisions) = match self {
@@ -87,7 +95,7 @@ pub struct Evidence {
     #[n(0)]
     pub entry: Entry,
     /// That exactly this entry is committed. Only a member of the entry's group states so, and only of an entry that it
-    /// made itself.
+    /// made, or had captured after it had checked its MAC.
     #[n(1)]
     pub committed: Committed,
 }

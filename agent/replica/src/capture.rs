@@ -15,9 +15,14 @@ const RETRY_MS: u64 = 100;
 /// How many segments may wait to be captured before no more are taken from a push.
 const MAX_PUSHED: usize = 64;
 
-/// The most bytes that an entry takes without its partitions, and the most that each partition takes.
+/// The most bytes that an entry takes without its partitions and open transfers, and the most that each of those takes.
 const ENTRY_BYTES: usize = 240;
 const PARTITION_BYTES: usize = 80;
+const TRANSFER_BYTES: usize = 120;
+
+fn most_bytes(entry: &Entry) -> usize {
+    ENTRY_BYTES + entry.partitions.len() * PARTITION_BYTES + entry.open.len() * TRANSFER_BYTES
+}
 
 /// A segment whose entries are to be captured.
 struct Uncaptured {
@@ -129,8 +134,7 @@ impl Capture {
         let mut entries: Vec<Entry> = Vec::new();
         let (mut bytes, mut segments) = (0_usize, 0_usize);
         for next in &self.queue {
-            let more: usize =
-                next.entries.iter().map(|e| ENTRY_BYTES + e.partitions.len() * PARTITION_BYTES).sum();
+            let more: usize = next.entries.iter().map(most_bytes).sum();
             let fits = entries.len() + next.entries.len() <= MAX_CAPTURE_ENTRIES
                 && bytes.saturating_add(more) <= max_frame_bytes;
             if segments > 0 && (self.narrow || !fits) {

@@ -209,7 +209,7 @@ pub(super) const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::OutForAnother, transfers::prefix_let_go_to_a_group_that_waits_for_another),
     (Bug::OpenNotRepeated, transfers::prefix_given_up_that_later_entries_do_not_show),
     (Bug::OutUncounted, transfers::group_that_waits_for_good),
-    (Bug::OpenWithoutBound, transfers::more_transfers_than_an_entry_may_have),
+    (Bug::OpenWithoutBound, transfers::more_transfers_than_a_group_may_wait_for),
     (Bug::InNotOwned, transfers::prefix_awaited_that_nobody_owns),
     (Bug::InOwnedHere, transfers::prefix_awaited_that_has_come),
     (Bug::InFromItself, transfers::prefix_awaited_from_oneself),

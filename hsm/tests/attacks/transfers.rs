@@ -403,14 +403,22 @@ pub(super) fn group_that_waits_for_good(bug: Option<Bug>) -> bool {
     !groups.give_up(D, S)
 }
 
-pub(super) fn more_transfers_than_an_entry_may_have(bug: Option<Bug>) -> bool {
+pub(super) fn more_transfers_than_a_group_may_wait_for(bug: Option<Bug>) -> bool {
     let mut groups = Groups::new(bug, 1);
-    for _ in 0..MAX_OPEN {
-        assert!(groups.wait(D, Prefix::WHOLE, S));
+    let mut prefix = Prefix::WHOLE;
+    for _ in 0..MAX_OPEN / 2 {
+        assert!(groups.split(S, prefix));
+        let (left, right) = prefix.children().expect("not that deep");
+        assert!(groups.wait(D, right, S));
+        prefix = left;
     }
-    let last = Request::Change(groups.ids[D], Change::In(Prefix::WHOLE, groups.newest[S].clone()));
-    let reply = groups.rig.devices[0].handle(&minicbor::to_vec(last).expect("encodes"));
-    !matches!(minicbor::decode(&reply), Ok(Reply::Refused(Refusal::TooManyTransfers)))
+    groups.wait(D, prefix, S)
+}
+
+fn prefix_awaited_twice(bug: Option<Bug>) -> bool {
+    let mut groups = Groups::new(bug, 1);
+    assert!(groups.wait(D, Prefix::WHOLE, S));
+    groups.wait(D, Prefix::WHOLE, S)
 }
 
 pub(super) fn prefix_awaited_that_nobody_owns(bug: Option<Bug>) -> bool {
@@ -422,7 +430,7 @@ pub(super) fn prefix_awaited_that_has_come(bug: Option<Bug>) -> bool {
     let mut groups = Groups::new(bug, 1);
     let owned = groups.newest[S].clone();
     groups.moves(S, D, Prefix::WHOLE);
-    groups.change(D, Change::In(Prefix::WHOLE, owned))
+    groups.change(D, Change::In(Prefix::WHOLE, owned)) && prefix_awaited_twice(bug)
 }
 
 pub(super) fn prefix_awaited_from_oneself(bug: Option<Bug>) -> bool {

@@ -111,10 +111,12 @@ pub enum Refusal {
     /// The group has no open transfer of this id that the step goes on with.
     #[n(32)]
     NoTransfer,
-    /// The other group's committed entry does not show what this step needs. Bring a later one, or do without the step.
+    /// The other group's committed entry does not show what this step needs, or the prefix is here already. Bring a later
+    /// entry, or do without the step.
     #[n(33)]
     NotEvident,
-    /// The group owns as many prefixes as it can, counting one that is to come. Merge some, or move one away.
+    /// The group owns as many prefixes as it can, counting transfers, or this one is as long as one can be. Merge some, or
+    /// move one away.
     #[n(34)]
     NoRoomForPrefix,
 }

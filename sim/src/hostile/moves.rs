@@ -6,7 +6,7 @@ use super::parts::LetGo;
 use super::step::{Made, Step, Wish};
 use rand::RngExt;
 use rand::seq::SliceRandom;
-use strongroom_proto::ids::TransferId;
+use strongroom_proto::ids::{GroupId, TransferId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::transfer::Transfer;
 
@@ -122,42 +122,49 @@ impl Hunt {
         let place = Place { user: 0, bits: 0, beside: false };
         let groups = u8::try_from(self.world.groups.len()).unwrap_or_default();
         for group in 0..groups {
-            let Some((id, source, decisions)) = self.awaited(group) else { continue };
-            let let_go = self.proof_of(id);
-            if let_go.is_some() {
-                self.change(group, What::Take, place, let_go);
-                continue;
+            for (id, source, decisions) in self.awaited(group) {
+                let let_go = self.proof_of(id);
+                if let_go.is_some() {
+                    self.change(group, What::Take, place, let_go);
+                    continue;
+                }
+                let decided = self.proof(source).and_then(|(entry, _)| self.world.entries.get(&entry));
+                if decided.is_none_or(|known| known.entry.transfers <= decisions) {
+                    self.change(source, What::Refuse, place, None);
+                }
+                self.change_by(group, What::GiveUp, place, source);
             }
-            let decided = self.proof(source).and_then(|(entry, _)| self.world.entries.get(&entry));
-            if decided.is_none_or(|known| known.entry.transfers <= decisions) {
-                self.change(source, What::Refuse, place, None);
-            }
-            self.change_by(group, What::GiveUp, place, source);
         }
         for group in 0..groups {
-            if let Some(to) = self.gone_to(group) {
+            for to in self.gone_to(group) {
                 self.change_by(group, What::Close, place, to);
             }
         }
     }
 
-    fn open_transfer(&self, group: u8) -> Option<Transfer> {
-        let head = self.world.heads.get(&usize::from(group))?;
-        self.world.entries.get(head)?.entry.transfer
+    fn open_transfers(&self, group: u8) -> Vec<Transfer> {
+        let head = self.world.heads.get(&usize::from(group)).and_then(|head| self.world.entries.get(head));
+        head.map_or_else(Vec::new, |known| known.entry.open.clone())
     }
 
-    fn awaited(&self, group: u8) -> Option<(TransferId, u8, u64)> {
-        let Some(Transfer::Incoming { id, source, decisions, .. }) = self.open_transfer(group) else {
-            return None;
+    fn slot(&self, id: GroupId) -> Option<u8> {
+        u8::try_from(self.world.groups.iter().position(|group| group.id == id)?).ok()
+    }
+
+    fn awaited(&self, group: u8) -> Vec<(TransferId, u8, u64)> {
+        let awaited = |transfer| match transfer {
+            Transfer::Incoming { id, source, decisions, .. } => Some((id, self.slot(source)?, decisions)),
+            Transfer::Outgoing { .. } => None,
         };
-        let source = self.world.groups.iter().position(|group| group.id == source)?;
-        Some((id, u8::try_from(source).ok()?, decisions))
+        self.open_transfers(group).into_iter().filter_map(awaited).collect()
     }
 
-    fn gone_to(&self, group: u8) -> Option<u8> {
-        let Some(Transfer::Outgoing { destination, .. }) = self.open_transfer(group) else { return None };
-        let to = self.world.groups.iter().position(|group| group.id == destination)?;
-        u8::try_from(to).ok()
+    fn gone_to(&self, group: u8) -> Vec<u8> {
+        let gone_to = |transfer| match transfer {
+            Transfer::Outgoing { destination, .. } => self.slot(destination),
+            Transfer::Incoming { .. } => None,
+        };
+        self.open_transfers(group).into_iter().filter_map(gone_to).collect()
     }
 
     /// That a transfer was let go.
@@ -165,8 +172,8 @@ impl Hunt {
         self.world.let_go.get(&id).filter(|LetGo { is_taken, .. }| !is_taken)?;
         self.world.commits.iter().find_map(|(statement, (_, committed))| {
             let entry = *self.world.by_hash.get(&committed.hash)?;
-            let transfer = self.world.entries.get(&entry)?.entry.transfer;
-            let is_it = matches!(transfer, Some(Transfer::Outgoing { id: of, .. }) if of == id);
+            let mut open = self.world.entries.get(&entry)?.entry.open.iter();
+            let is_it = open.any(|t| matches!(t, Transfer::Outgoing { id: of, .. } if *of == id));
             is_it.then_some((entry, *statement))
         })
     }

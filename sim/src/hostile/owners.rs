@@ -99,10 +99,32 @@ impl World {
         Some(if left == prefix { right } else { left })
     }
 
+    /// Which transfer a step goes on with: the one that fits the evidence or, if none does, the newest that is open.
+    fn transfer(&self, what: What, own: &[Transfer], evidence: Option<&Entry>) -> TransferId {
+        let theirs = evidence.map_or(&[][..], |entry| &entry.open);
+        let of = evidence.map(|entry| entry.group);
+        let is_shown = |transfer: &Transfer| theirs.iter().any(|their| their.id() == transfer.id());
+        let fits = |transfer: &&Transfer| match (what, *transfer) {
+            (What::Take, Transfer::Incoming { .. }) => is_shown(transfer),
+            (What::GiveUp, Transfer::Incoming { source, .. }) => of == Some(*source),
+            (What::Close, Transfer::Outgoing { destination, .. }) => {
+                of == Some(*destination) && !is_shown(transfer)
+            }
+            _ => false,
+        };
+        let newest = if what == What::Out { theirs.last() } else { own.last() };
+        own.iter().find(fits).or(newest).map_or(TransferId([0; 16]), Transfer::id)
+    }
+
     /// The change that a step asks for, if all that it names is there.
     fn asked(&self, step: &Step) -> Option<(Change, What, Prefix, Option<Made>)> {
-        let Step::Change { what, place, tree, opening, entry, statement, .. } = step else { return None };
+        let Step::Change { at, group, what, place, tree, opening, entry, statement } = step else {
+            return None;
+        };
         let prefix = self.place(*place)?;
+        let newest = self.members[usize::from(*at)][usize::from(*group)].lead.as_ref();
+        let (_, own) = self.decided(newest.and_then(|lead| lead.newest));
+        let id = self.transfer(*what, &own, entry.and_then(|entry| Some(&self.entries.get(&entry)?.entry)));
         let evidence = || {
             let entry = self.entries.get(&(*entry)?)?.entry.clone();
             Some(Evidence { entry, committed: self.commit_or_dressed((*statement)?)? })
@@ -123,11 +145,11 @@ impl World {
                 Change::Merge(prefix, tree(left)?, tree(right)?)
             }
             What::In => Change::In(prefix, evidence()?),
-            What::Out => Change::Out(evidence()?),
+            What::Out => Change::Out(id, evidence()?),
             What::Refuse => Change::Refuse,
-            What::Take => Change::Take(evidence()?),
-            What::GiveUp => Change::GiveUp(evidence()?),
-            What::Close => Change::Close(evidence()?),
+            What::Take => Change::Take(id, evidence()?),
+            What::GiveUp => Change::GiveUp(id, evidence()?),
+            What::Close => Change::Close(id, evidence()?),
         };
         Some((change, *what, prefix, *entry))
     }
@@ -148,7 +170,7 @@ impl World {
                 self.judge_changed(n, at, group, (what, prefix, entry), made);
             }
             Reply::Refused(Refusal::NotLeader) => self.end_leadership(at, group),
-            Reply::Refused(Refusal::TransferOpen) if what == What::Refuse => {
+            Reply::Refused(Refusal::TooManyTransfers) if what == What::Refuse => {
                 let what = format!("HSM {at} cannot refuse while group {group} has a transfer open");
                 self.violate("nothing stranded", what);
             }
@@ -156,10 +178,10 @@ impl World {
         }
     }
 
-    /// How many decisions a group has made after an entry, and which transfer is open.
-    pub(super) fn decided(&self, after: Option<Made>) -> (u64, Option<Transfer>) {
+    /// How many decisions a group has made after an entry, and which transfers are open.
+    pub(super) fn decided(&self, after: Option<Made>) -> (u64, Vec<Transfer>) {
         let known = after.and_then(|after| self.entries.get(&after));
-        known.map_or((0, None), |known| (known.entry.transfers, known.entry.transfer))
+        known.map_or((0, Vec::new()), |known| (known.entry.transfers, known.entry.open.clone()))
     }
 
     /// An entry counts each decision. If nothing changes, it also repeats what is open.
@@ -167,10 +189,10 @@ impl World {
         &mut self,
         at: usize,
         entry: &Entry,
-        (decisions, open): (u64, Option<Transfer>),
+        (decisions, open): (u64, Vec<Transfer>),
         changes: bool,
     ) {
-        if entry.transfers != decisions || (!changes && entry.transfer != open) {
+        if entry.transfers != decisions || (!changes && entry.open != open) {
             let what = format!("HSM {at} made an entry of {} decisions, not {decisions}", entry.transfers);
             self.violate("decisions are counted", what);
         }
@@ -218,7 +240,16 @@ impl World {
         );
         let mut holds = self.holds(group, parent);
         let other = evidence.and_then(|evidence| self.entries.get(&evidence));
-        let transfer = other.and_then(|known| known.entry.transfer);
+        // Which of those that the evidence shows: the one that is open here only now, or no longer.
+        let (decisions, open) = self.decided(parent);
+        let moved = |transfer: &&Transfer| {
+            let is_in = |open: &[Transfer]| open.iter().any(|own| own.id() == transfer.id());
+            is_in(&open) != is_in(&made.entry.open)
+        };
+        let shown = other.map_or(&[][..], |known| &known.entry.open);
+        let taken =
+            shown.iter().filter(|_| what == What::Take).find(|t| matches!(t, Transfer::Outgoing { .. }));
+        let transfer = shown.iter().find(moved).or(taken).copied();
         let mut takes = None;
         match (what, transfer, prefix.children()) {
             (What::Split, _, Some((left, right))) => {
@@ -241,7 +272,6 @@ impl World {
             _ => {}
         }
         let decides = matches!(what, What::Out | What::Refuse | What::Take | What::GiveUp);
-        let (decisions, open) = self.decided(parent);
         let changes = !matches!(what, What::Split | What::Merge | What::Refuse);
         self.judge_owned(at, &made.entry, &holds);
         self.judge_decisions(at, &made.entry, (decisions + u64::from(decides), open), changes);
@@ -274,9 +304,11 @@ impl World {
     pub(super) fn judge_owners(&mut self, group: usize, new: &[Made]) {
         for made in new.iter().rev() {
             let Some(known) = self.entries.get(made) else { continue };
-            if let Some(Transfer::Outgoing { id, destination, prefix, .. }) = known.entry.transfer {
-                let let_go = LetGo { prefix, to: destination, is_taken: false };
-                self.let_go.entry(id).or_insert(let_go);
+            for transfer in &known.entry.open {
+                if let Transfer::Outgoing { id, destination, prefix, .. } = *transfer {
+                    let let_go = LetGo { prefix, to: destination, is_taken: false };
+                    self.let_go.entry(id).or_insert(let_go);
+                }
             }
             if let Some(id) = known.takes {
                 let before = self.let_go.get_mut(&id).map(|it| std::mem::replace(&mut it.is_taken, true));
@@ -311,7 +343,8 @@ impl World {
         self.let_go.iter().filter(|(_, let_go)| !let_go.is_taken).filter_map(|(id, let_go)| {
             let group = self.groups.iter().position(|group| group.id == let_go.to)?;
             let head = self.entries.get(self.heads.get(&group)?)?;
-            let waits = matches!(&head.entry.transfer, Some(Transfer::Incoming { id: of, .. }) if of == id);
+            let mut open = head.entry.open.iter();
+            let waits = open.any(|t| matches!(t, Transfer::Incoming { id: of, .. } if of == id));
             waits.then_some(let_go.prefix)
         })
     }

@@ -531,11 +531,13 @@ impl World {
                 entry.mac = about.map_or(entry.mac, |(_, statement)| statement.mac);
             }
             Forgery::LetGo => {
-                let Some(Transfer::Incoming { id, source, prefix, .. }) = entry.transfer else { return };
+                let Some(Transfer::Incoming { id, source, prefix, .. }) = entry.open.last().copied() else {
+                    return;
+                };
                 let (destination, root) = (entry.group, Digest::EMPTY);
                 let decisions = entry.transfers;
                 (entry.group, entry.transfers) = (source, entry.transfers + 8);
-                entry.transfer = Some(Transfer::Outgoing { id, destination, prefix, root, decisions });
+                entry.open = vec![Transfer::Outgoing { id, destination, prefix, root, decisions }];
             }
             Forgery::OwnsAll => {
                 entry.partitions = vec![Partition { prefix: Prefix::WHOLE, root: Digest::EMPTY }];

@@ -103,10 +103,12 @@ impl fmt::Display for Refusal {
             Self::TooManyTransfers => "the group has as many transfers open as it can; finish one of them",
             Self::NoTransfer => "the group has no open transfer of this id that the step goes on with",
             Self::NotEvident => {
-                "the other group's committed entry does not show what this step needs; bring a later one, or do without the step"
+                "the other group's committed entry does not show what this step needs, or the prefix is here already; bring a later \
+                 entry, or do without the step"
             }
             Self::NoRoomForPrefix => {
-                "the group owns as many prefixes as it can; merge some of them, or move one to another group"
+                "the group owns as many prefixes as it can, or this one is as long as one can be; merge some, or move one to another \
+                 group"
             }
             Self::NothingCaptured => "the HSM has captured nothing in this group yet; lead without an entry",
             Self::OtherVersion => {

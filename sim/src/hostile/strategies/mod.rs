@@ -106,7 +106,7 @@ pub(super) const TRANSFERS: &[Strategy] = &[
     transfers::let_go_what_was_given_up,
     transfers::let_go_what_is_awaited_from_another,
     transfers::let_go_two_at_once,
-    transfers::wait_for_two_at_once,
+    transfers::wait_for_several_at_once,
     transfers::give_up_too_early,
     transfers::close_too_early,
     transfers::take_what_was_not_let_go_for_good,

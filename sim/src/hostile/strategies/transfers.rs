@@ -127,7 +127,7 @@ pub(super) fn let_go_what_is_awaited_from_another(hunt: &mut Hunt) {
     }
 }
 
-/// The first would be in no entry any more, and D could give it up.
+/// In the next entry the first must still be open, or D could give it up.
 pub(super) fn let_go_two_at_once(hunt: &mut Hunt) {
     let Some(m) = hunt.movers(1) else { return };
     if hunt.change(m.s, What::Split, m.place(), None)
@@ -136,16 +136,23 @@ pub(super) fn let_go_two_at_once(hunt: &mut Hunt) {
     {
         hunt.change_by(m.e, What::In, m.half(true), m.s);
         hunt.change_by(m.s, What::Out, m.half(true), m.e);
+        let members = hunt.members(m.s);
+        if let Some(at) = hunt.leader_of(m.s) {
+            let entry = hunt.process(at, m.s, &[]);
+            hunt.settle(at, m.s, entry, &members);
+        }
         hunt.change_by(m.d, What::GiveUp, m.half(false), m.s);
     }
 }
 
-/// The second takes the place of the first, which may still be let go.
-pub(super) fn wait_for_two_at_once(hunt: &mut Hunt) {
+/// The first may still be let go.
+pub(super) fn wait_for_several_at_once(hunt: &mut Hunt) {
     let Some(m) = hunt.movers(1) else { return };
     if hunt.change(m.s, What::Split, m.place(), None) && hunt.change_by(m.d, What::In, m.half(false), m.s) {
         let waits = hunt.proof(m.d);
-        hunt.change_by(m.d, What::In, m.half(true), m.s);
+        for place in [m.half(true), m.half(true), m.half(false), m.place()] {
+            hunt.change_by(m.d, What::In, place, m.s);
+        }
         hunt.change(m.s, What::Out, m.half(false), waits);
     }
 }
