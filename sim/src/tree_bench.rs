@@ -6,8 +6,8 @@ mod process;
 mod progress;
 
 use self::counted::Counted;
-use self::leader::{Leader, record};
-use self::process::{cores, disk_bytes, memory, system, told_memory};
+use self::leader::{GROUP, LEAF_BYTES, Leader, record};
+use self::process::{cores, disk_bytes, memory, system, to_f64, told_memory};
 use self::progress::Progress;
 use crate::Error;
 use futures::{TryStreamExt, pin_mut};
@@ -21,18 +21,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strongroom_agent::tree::{Timeouts, TreeMetrics, TreeSettings, TreeStore};
-use strongroom_proto::ids::GroupId;
 use strongroom_proto::prefix::Prefix;
 
-/// How long a sealed leaf is, in bytes.
-const LEAF_BYTES: usize = 808;
 /// How many records are requested at once.
 const TOGETHER: u64 = 64;
 /// How many records are requested in all, of a tree that has as many.
 const ASKED: u64 = 20_000;
 /// How many are requested of a leader that has just opened it.
 const ASKED_COLD: u64 = 2_048;
-const GROUP: GroupId = GroupId([7; 16]);
 /// Longer than anything takes.
 const LONG: Duration = Duration::from_secs(86_400);
 
@@ -245,10 +241,6 @@ impl Reads {
             leaves: self.leaves - before.leaves,
         }
     }
-}
-
-fn to_f64(count: u64) -> f64 {
-    count as f64
 }
 
 fn millis(sorted: &[Duration], percent: usize) -> f64 {

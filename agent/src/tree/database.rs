@@ -5,20 +5,19 @@
 
 use super::clock::{FREE, TreeClock};
 use super::gate::{Gate, ShutOnDrop};
-use super::hold::Hold;
 use super::{TreePlace, key};
 use futures::FutureExt;
 use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
 use slatedb::config::{
-    CloseOptions, CompactionWorkerOptions, CompactorOptions, DbReaderOptions, FlushOptions, FlushType,
+    CloseOptions, CompactionWorkerOptions, CompactorOptions, FlushOptions, FlushType,
     GarbageCollectorDirectoryOptions, GarbageCollectorOptions, Settings,
 };
 use slatedb::db_cache::moka::{MokaCache, MokaCacheOptions};
 use slatedb::db_cache::{DbCache, SplitCache};
 use slatedb::{
-    BlockCachePolicy, CacheTarget, CloseReason, Db, DbReadOps, DbReader, DbReaderMode, DbSnapshot, ErrorKind,
-    SstBlockSize, WriteBatch,
+    BlockCachePolicy, CacheTarget, CloseReason, Db, DbReadOps, DbSnapshot, ErrorKind, SstBlockSize,
+    WriteBatch,
 };
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -219,68 +218,14 @@ async fn close(db: Db, limit: Duration) {
     let _closed = timeout(limit, closing).await;
 }
 
-/// Opens it for reading, as it is now, and writes nothing. `None` if it does not exist.
-pub(super) async fn open_reader(
-    objects: Arc<dyn ObjectStore>,
+/// Where the database in use is, if there is one.
+pub(super) async fn existing(
+    objects: &dyn ObjectStore,
     place: &TreePlace,
-    call_timeout: Duration,
-) -> Result<Option<Reader>, TreeFailure> {
-    let gate = ShutOnDrop(Gate::new(objects, call_timeout));
-    let Some(at) = existing(&gate.0, place).await? else { return Ok(None) };
-    let db = read(&gate.0, at, DbReaderMode::FollowLatest).await?;
-    Ok(Some(Reader { db, hold: None, _gate: gate }))
-}
-
-/// The same, and has whoever writes it keep what is read until [`Reader::release`].
-pub(super) async fn open_held_reader(
-    objects: Arc<dyn ObjectStore>,
-    place: &TreePlace,
-    call_timeout: Duration,
-) -> Result<Option<Reader>, TreeFailure> {
-    let gate = ShutOnDrop(Gate::new(objects, call_timeout));
-    let Some(at) = existing(&gate.0, place).await? else { return Ok(None) };
-    let hold = Hold::take(Arc::new(gate.0.clone()), at.clone()).await?;
-    let db = read(&gate.0, at, hold.mode()).await?;
-    Ok(Some(Reader { db, hold: Some(hold), _gate: gate }))
-}
-
-async fn existing(gate: &Gate, place: &TreePlace) -> Result<Option<ObjectPath>, TreeFailure> {
-    let generation = in_use(gate, place).await?;
-    let exists = place.has_database(gate, generation).await?;
+) -> Result<Option<ObjectPath>, TreeFailure> {
+    let generation = in_use(objects, place).await?;
+    let exists = place.has_database(objects, generation).await?;
     Ok(exists.then(|| place.database(generation)))
-}
-
-async fn read(gate: &Gate, at: ObjectPath, mode: DbReaderMode) -> Result<DbReader, TreeFailure> {
-    let options = DbReaderOptions {
-        skip_wal_replay: true,
-        // Never: pages and leaves must be of one moment.
-        manifest_poll_interval: Duration::from_secs(365 * 86_400),
-        ..DbReaderOptions::default()
-    };
-    DbReader::builder(at, Arc::new(gate.clone()))
-        .with_reader_mode(mode)
-        .with_options(options)
-        .with_db_cache(moka(TreeSettings::default().index_cache_bytes), 0)
-        .build()
-        .await
-        .map_err(failure)
-}
-
-/// A database that is open for reading, until it is dropped.
-pub(super) struct Reader {
-    pub(super) db: DbReader,
-    hold: Option<Hold>,
-    _gate: ShutOnDrop,
-}
-
-impl Reader {
-    /// What it read need not be kept any longer. Returns whether it was kept until now.
-    pub(super) async fn release(self) -> bool {
-        match self.hold {
-            Some(hold) => hold.release().await,
-            None => false,
-        }
-    }
 }
 
 async fn in_use(objects: &dyn ObjectStore, place: &TreePlace) -> Result<u64, TreeFailure> {
@@ -328,7 +273,7 @@ pub(super) fn failure(error: slatedb::Error) -> TreeFailure {
 /// Snapshots and their merging leave blocks, indexes and filters of objects that have since been deleted. Nothing asks
 /// for those again, and each takes more than the bytes that the bound counts, so they must not stay until the bound is
 /// reached.
-fn moka(max_capacity: u64) -> Arc<dyn DbCache> {
+pub(super) fn moka(max_capacity: u64) -> Arc<dyn DbCache> {
     let options = MokaCacheOptions { max_capacity, time_to_idle: Some(IDLE), ..MokaCacheOptions::default() };
     Arc::new(MokaCache::new_with_opts(options))
 }

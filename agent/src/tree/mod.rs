@@ -14,6 +14,7 @@ mod hold;
 mod key;
 mod load;
 mod metrics;
+mod moment;
 mod reader;
 mod store;
 

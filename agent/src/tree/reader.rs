@@ -1,7 +1,8 @@
 //! A whole stored tree, for checking or rebuilding it.
 
-use super::database::{self, Reader, failure};
+use super::database::{self, failure};
 use super::load::page_of;
+use super::moment::Moment;
 use super::{TreeMetrics, TreePlace, key};
 use futures::stream::{self, Stream};
 use object_store::ObjectStore;
@@ -22,7 +23,7 @@ const READ_AHEAD: usize = 1 << 20;
 /// Nothing that it returns is proven. A leader that goes on deletes what it reads after a minute, unless it is held. An
 /// item that is a failure other than [`TreeDamage::Page`] ends the stream.
 pub struct TreeReader {
-    reader: Reader,
+    moment: Moment,
     snapshot: Option<Snapshot>,
     metrics: TreeMetrics,
 }
@@ -35,24 +36,19 @@ impl TreeReader {
         call_timeout: Duration,
         held: bool,
     ) -> Result<Option<Self>, TreeFailure> {
-        let reader = if held {
-            database::open_held_reader(objects, place, call_timeout).await?
-        } else {
-            database::open_reader(objects, place, call_timeout).await?
-        };
-        let Some(reader) = reader else { return Ok(None) };
+        let Some(moment) = Moment::open(objects, place, call_timeout, held).await? else { return Ok(None) };
         // Pages and leaves may be read even where this is damaged.
-        let snapshot = match database::snapshot(&reader.db).await {
+        let snapshot = match database::snapshot(&moment.db).await {
             Err(TreeFailure::Damaged(TreeDamage::Snapshot)) => None,
             read => read?,
         };
-        Ok(Some(Self { reader, snapshot, metrics }))
+        Ok(Some(Self { moment, snapshot, metrics }))
     }
 
     /// Ends the hold on what it reads. Returns whether there was one until now: then nothing that was missing had been
     /// deleted meanwhile.
     pub async fn release(self) -> bool {
-        self.reader.release().await
+        self.moment.release().await
     }
 
     /// What the tree reached when it was opened, unless that is missing or damaged.
@@ -66,7 +62,7 @@ impl TreeReader {
     /// # Errors
     /// [`TreeFailure`].
     pub async fn page(&self, prefix: Prefix) -> Result<Page, TreeFailure> {
-        Ok(page_of(&self.reader.db, &self.metrics, prefix).await?.0)
+        Ok(page_of(&self.moment.db, &self.metrics, prefix).await?.0)
     }
 
     /// The sealed bytes of a record.
@@ -74,7 +70,7 @@ impl TreeReader {
     /// # Errors
     /// [`TreeFailure`].
     pub async fn leaf(&self, id: &RecordId) -> Result<Option<Arc<[u8]>>, TreeFailure> {
-        let sealed = self.reader.db.get(key::leaf(id)).await.map_err(failure)?;
+        let sealed = self.moment.db.get(key::leaf(id)).await.map_err(failure)?;
         Ok(sealed.map(|sealed| sealed[..].into()))
     }
 
@@ -100,7 +96,7 @@ impl TreeReader {
         read: impl Fn(&[u8], &[u8]) -> Result<T, TreeDamage> + Send,
     ) -> impl Stream<Item = Result<T, TreeFailure>> + Send {
         let options = ScanOptions { read_ahead_bytes: READ_AHEAD, ..ScanOptions::default() };
-        let begin = async move { self.reader.db.scan_with_options(keys, &options).await.map_err(failure) };
+        let begin = async move { self.moment.db.scan_with_options(keys, &options).await.map_err(failure) };
         let state = (None, Some(begin), read);
         stream::unfold(state, |(mut scan, mut begin, read)| async move {
             if let Some(begin) = begin.take() {

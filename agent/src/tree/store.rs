@@ -2,6 +2,7 @@
 
 use super::cache::PageCache;
 use super::database::{self, Database, Timeouts, TreeSettings, bounded};
+use super::moment::Moment;
 use super::{TreeMetrics, TreePlace, TreeReader, advance, load};
 use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
@@ -157,11 +158,11 @@ impl TreeStore {
     pub async fn read_snapshot(&self) -> Result<Option<Snapshot>, TreeFailure> {
         let inner = &*self.inner;
         let read = bounded(inner.timeouts().open, async {
-            let reader =
-                database::open_reader(Arc::clone(&inner.objects), &inner.place, inner.timeouts().call)
-                    .await?;
-            let Some(reader) = reader else { return Ok(None) };
-            database::snapshot(&reader.db).await
+            let (objects, call) = (Arc::clone(&inner.objects), inner.timeouts().call);
+            let Some(moment) = Moment::open(objects, &inner.place, call, false).await? else {
+                return Ok(None);
+            };
+            database::snapshot(&moment.db).await
         });
         self.judged(read.await)
     }

@@ -1,8 +1,7 @@
 //! Who builds the stored tree that is measured.
 
-use super::process::processor;
+use super::process::{processor, to_f64};
 use super::progress::Progress;
-use super::{GROUP, LEAF_BYTES, to_f64};
 use crate::Error;
 use indicatif::ProgressBar;
 use rand::rngs::StdRng;
@@ -11,12 +10,15 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use strongroom_agent::tree::{Timeouts, TreeStore};
 use strongroom_proto::entry::{Entry, Partition};
-use strongroom_proto::ids::{Digest, EntryHash, HsmId, Index, Mac, RealmId, RecordId, Term};
+use strongroom_proto::ids::{Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, Term};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::Committed;
 use strongroom_proto::tree::Tree;
 use strongroom_replica::stored::{Advance, Snapshot};
 
+/// How long a sealed leaf is, in bytes.
+pub(super) const LEAF_BYTES: usize = 808;
+pub(super) const GROUP: GroupId = GroupId([7; 16]);
 /// How many records a snapshot changes.
 const CHANGED: u64 = 4096;
 /// Over how many changed records processor time is taken: more than housekeeping waits for.

@@ -50,3 +50,7 @@ pub(super) fn disk_bytes(folder: &Path) -> std::io::Result<u64> {
     }
     Ok(bytes)
 }
+
+pub(super) fn to_f64(count: u64) -> f64 {
+    count as f64
+}
