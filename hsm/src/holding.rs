@@ -3,7 +3,6 @@
 //! Decides every change of that, and does nothing else. Keeps invariant 11, *the whole space, once*: a prefix leaves only
 //! while the group has made no decision since the destination looked, and arrives only by the entry that let it go.
 
-use crate::transfer::Proven;
 use alloc::vec::Vec;
 use strongroom_proto::entry::{Entry, MAX_OPEN, MAX_PARTITIONS, MAX_PREFIX_BITS, Partition};
 use strongroom_proto::hsm::Refusal;
@@ -11,6 +10,11 @@ use strongroom_proto::ids::{Digest, GroupId, RecordId, TransferId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::{ClaimedTree, Tree, TreeError};
+
+/// An entry that is committed: no other chain of that group can have a majority, now or later.
+pub(crate) struct Proven {
+    pub(crate) entry: Entry,
+}
 
 /// What a group owns after one of its entries.
 #[derive(Clone, Default)]

@@ -5,17 +5,13 @@
 
 use crate::core::Core;
 use crate::env::Env;
+use crate::holding::Proven;
 use alloc::vec::Vec;
 use rand_core::Rng as _;
-use strongroom_proto::entry::{Entry, events_hash};
+use strongroom_proto::change::{Change, Evidence};
+use strongroom_proto::entry::events_hash;
 use strongroom_proto::hsm::{Made, Refusal, Reply};
 use strongroom_proto::ids::{GroupId, TransferId};
-use strongroom_proto::transfer::{Change, Evidence};
-
-/// An entry that is committed: no other chain of that group can have a majority, now or later.
-pub(crate) struct Proven {
-    pub(crate) entry: Entry,
-}
 
 impl Core {
     pub(crate) fn change<E: Env>(

@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use strongroom_hsm::Config;
+use strongroom_proto::change::{Change, Evidence};
 use strongroom_proto::client::SecretsRequest;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
@@ -21,7 +22,6 @@ use strongroom_proto::hsm::{
 use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Nonce, TransferId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, Fresh};
-use strongroom_proto::transfer::{Change, Evidence};
 use strongroom_proto::tree::{ClaimedTree, Tree};
 
 /// Sends bytes, and checks what must hold for all of them.

@@ -6,6 +6,7 @@
 //! that depends on a record before the entry that it belongs to is committed.
 
 use crate::bounded::{at_most, bytes_at_most, too_many};
+use crate::change::Change;
 pub use crate::enrolment::{
     CustodianKey, CustodianPolicy, CustodianSignature, ExportApproval, MAX_CUSTODIANS, SealedRealm,
 };
@@ -13,7 +14,6 @@ use crate::entry::{Entry, MAX_PARTITIONS};
 use crate::ids::{EntryHash, GroupId, Nonce, RecordId, SessionId, Term, X25519Public};
 use crate::prefix::Prefix;
 use crate::statement::{Captured, Committed, Fresh, GroupStatement, MAX_MEMBERS, MemberStatement};
-use crate::transfer::Change;
 use crate::tree::{ClaimedTree, MAX_TREE_NODES};
 use alloc::vec::Vec;
 use core::fmt;

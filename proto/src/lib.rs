@@ -22,6 +22,7 @@
 extern crate alloc;
 
 pub mod bounded;
+pub mod change;
 pub mod client;
 pub mod enrolment;
 pub mod entry;

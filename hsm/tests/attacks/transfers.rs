@@ -5,13 +5,14 @@ use super::common::{self, Rig, User, evaluations, process_request};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use strongroom_hsm_planted::Bug;
+use strongroom_proto::change::{Change, Evidence};
 use strongroom_proto::client::{Recover1Response, SecretsRequest, SecretsResponse};
 use strongroom_proto::entry::{Entry, MAX_OPEN, MAX_PARTITIONS, MAX_PREFIX_BITS, Partition};
 use strongroom_proto::hsm::{BatchRequest, Outcome, PrefixTree, Refusal, Reply, Request};
 use strongroom_proto::ids::{Digest, GroupId, Mac, RecordId, TransferId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::Committed;
-use strongroom_proto::transfer::{Change, Evidence, Transfer};
+use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::{ClaimedTree, Tree};
 
 /// Everything is in the first group.

@@ -10,11 +10,12 @@ use super::parts::{Kept, LetGo};
 use super::step::{Made, Step};
 use super::world::World;
 use minicbor::bytes::ByteVec;
+use strongroom_proto::change::{Change, Evidence};
 use strongroom_proto::entry::{Entry, MAX_PARTITIONS, MAX_PREFIX_BITS};
 use strongroom_proto::hsm::{Made as MadeEntry, PrefixTree, Refusal, Reply, Request};
 use strongroom_proto::ids::{RecordId, TransferId};
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::transfer::{Change, Evidence, Transfer};
+use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::{ClaimedTree, Tree};
 
 /// What is known of an entry that a core made, besides the entry.
