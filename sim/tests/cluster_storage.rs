@@ -464,7 +464,7 @@ fn a_thousand_recoveries_at_once_share_their_store_calls() {
     let (calls, _) = calls_of_recoveries(1_000);
     let expected = StoreCalls {
         // While a write is under way, the next one fills.
-        writes: 5,
+        writes: 6,
         // Witnesses are sent all of it.
         loads: 1_000,
         pages: 3_212,

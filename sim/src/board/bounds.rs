@@ -8,13 +8,16 @@ use rand::{RngExt, SeedableRng};
 use std::path::Path;
 use strongroom_client_crypto::oprf::{blind, random_key};
 use strongroom_proto::client::{MAX_REQUEST_BODY, RegistrationVersion, SecretsRequest};
-use strongroom_proto::entry::{Entry, MAX_PARTITIONS, Partition};
+use strongroom_proto::entry::{Entry, MAX_OPEN, MAX_PARTITIONS, Partition};
 use strongroom_proto::hsm::{
     BatchRequest, GroupEntries, Limits, MAX_CAPTURE_ENTRIES, MAX_GROUPS, NoiseMessage, PrefixTree, Reply,
     Request,
 };
-use strongroom_proto::ids::{Digest, EntryHash, HsmId, Index, Mac, RecordId, SessionId, Term};
+use strongroom_proto::ids::{
+    Digest, EntryHash, GroupId, HsmId, Index, Mac, RecordId, SessionId, Term, TransferId,
+};
 use strongroom_proto::prefix::Prefix;
+use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::ClaimedTree;
 
 /// The most heap that may be in use, in bytes. The rest of it is for the gaps between blocks.
@@ -150,7 +153,7 @@ fn replies(filled: &mut Filled) {
     }
 }
 
-/// The largest possible entry; no HSM made it.
+/// An entry with the longest prefixes that can be encoded; no HSM made it.
 fn forged(filled: &Filled, partitions: usize) -> Entry {
     let prefix = Prefix::of(&RecordId([0xff; 32]), Prefix::MAX_LEN).expect("all bits");
     Entry {
@@ -168,16 +171,36 @@ fn forged(filled: &Filled, partitions: usize) -> Entry {
     }
 }
 
+/// As many of an entry as a frame holds, over as many groups as may be named.
+fn capture_full_of(entry: &Entry, group: GroupId, frame: usize) -> Request {
+    let bytes = minicbor::to_vec(entry).expect("a vector takes all bytes").len();
+    let mut left = (frame - 1024) / bytes;
+    let mut groups = Vec::new();
+    while left > 0 && groups.len() < MAX_GROUPS {
+        let entries = vec![entry.clone(); left.min(MAX_CAPTURE_ENTRIES)];
+        left -= entries.len();
+        groups.push(GroupEntries { group, entries });
+    }
+    Request::Capture(groups)
+}
+
+/// Entries that take far more memory than bytes, which nobody need have made: they are decoded before they are checked.
+fn dense(filled: &Filled) -> [Entry; 3] {
+    let few = Entry { index: Index(1), transfers: 0, ..forged(filled, 0) };
+    let partition = Partition { prefix: Prefix::WHOLE, root: Digest([0xff; 32]) };
+    let (id, source) = (TransferId([0xff; 16]), filled.host.group);
+    let awaited = Transfer::Incoming { id, source, prefix: Prefix::WHOLE, decisions: 0 };
+    [
+        Entry { open: vec![awaited; MAX_OPEN], ..few.clone() },
+        Entry { partitions: vec![partition; MAX_PARTITIONS], ..few.clone() },
+        few,
+    ]
+}
+
 fn longest(filled: &mut Filled) {
     let group = filled.host.group;
     let frame = count(filled.limits.max_frame_bytes);
     let largest = vec![forged(filled, MAX_PARTITIONS); MAX_CAPTURE_ENTRIES];
-    // As many of the smallest as a frame holds.
-    let small = forged(filled, 0);
-    let bytes = minicbor::to_vec(&small).expect("a vector takes all bytes").len();
-    let each = (frame - 1024) / bytes / MAX_GROUPS;
-    let groups =
-        vec![GroupEntries { group, entries: vec![small; each.min(MAX_CAPTURE_ENTRIES)] }; MAX_GROUPS];
     let message = NoiseMessage::Handshake {
         ephemeral: vec![0xff; 32].into(),
         ciphertext: vec![0xff; MAX_REQUEST_BODY].into(),
@@ -194,11 +217,9 @@ fn longest(filled: &mut Filled) {
         [&[0x99][..], &u16::try_from(nodes).expect("fits").to_be_bytes(), &stub.repeat(nodes)].concat();
     let tree = ClaimedTree::decode(&tree).expect("a claim");
     let trees = vec![PrefixTree { prefix: Prefix::WHOLE, tree }];
-    for request in [
-        Request::capture(group, largest),
-        Request::Capture(groups),
-        Request::Process { group, trees, requests },
-    ] {
+    let dense = dense(filled).map(|entry| capture_full_of(&entry, group, frame));
+    let others = [Request::capture(group, largest), Request::Process { group, trees, requests }];
+    for request in dense.into_iter().chain(others) {
         let bytes = minicbor::to_vec(&request).expect("a vector takes all bytes");
         assert!(bytes.len() <= frame, "{} bytes", bytes.len());
         let reply: Reply = minicbor::decode(&filled.host.twin.handle(&bytes)).expect("a reply");
