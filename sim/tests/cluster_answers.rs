@@ -92,8 +92,8 @@ fn changed_and_asked_before_the_commit(seed: u64, bug: Option<Bug>, plant: &dyn 
     let mut cluster = Cluster::new(seed, 3);
     plant(&mut cluster);
     let leader = put_to_work(&mut cluster, bug);
-    let mut users = registered(&mut cluster, leader, 2);
-    let (changing, other) = users.split_at_mut(1);
+    let mut users = registered(&mut cluster, leader, 5);
+    let (changing, others) = users.split_at_mut(1);
     cluster.faults.held_writes.insert(leader);
     changing[0].wish([Wish::Delete]);
     cluster.run_until(200, |cluster| {
@@ -111,9 +111,11 @@ fn changed_and_asked_before_the_commit(seed: u64, bug: Option<Bug>, plant: &dyn 
     });
     assert!(!answered, "seed {seed}: it is told what may not be kept");
     let before = reads(&cluster, leader).1;
-    other[0].wish([Wish::Recover1]);
-    cluster.serve(500, other);
+    others[0].wish([Wish::Recover1]);
+    cluster.serve(500, &mut others[..1]);
     assert!(reads(&cluster, leader).1 <= before + 1, "seed {seed}: rounds that let nothing out");
+    others.iter_mut().for_each(|user| user.wish([Wish::Recover1]));
+    cluster.serve(500, others);
     cluster.faults.held_writes.clear();
     cluster.let_through();
     cluster.serve(1_000, changing);
