@@ -4,7 +4,7 @@
 //! while the group has made no decision since the destination looked, and arrives only by the entry that let it go.
 
 use alloc::vec::Vec;
-use strongroom_proto::entry::{Entry, MAX_OPEN, MAX_PARTITIONS, MAX_PREFIX_BITS, Partition};
+use strongroom_proto::entry::{Entry, MAX_AWAITED, MAX_OPEN, MAX_PARTITIONS, MAX_PREFIX_BITS, Partition};
 use strongroom_proto::hsm::Refusal;
 use strongroom_proto::ids::{Digest, GroupId, RecordId, TransferId};
 use strongroom_proto::prefix::Prefix;
@@ -93,7 +93,7 @@ impl Holding {
         source: &Proven,
     ) -> Result<(), Refusal> {
         self.make_room()?;
-        self.make_room_to_open(MAX_OPEN / 2)?;
+        self.make_room_to_open(MAX_AWAITED)?;
         let owns = source.entry.partitions.iter().any(|p| p.prefix == prefix);
         let awaited = self.open.iter().filter(|transfer| matches!(transfer, Transfer::Incoming { .. }));
         let mut here = self.partitions.iter().map(|p| p.prefix).chain(awaited.map(Transfer::prefix));

@@ -4,7 +4,7 @@
 //! the chain by [`Entry::hash`] alone. The group of an entry is always read from the entry, never from the message
 //! that carries it.
 
-use crate::bounded::at_most;
+use crate::bounded::{at_most, len_at_most, too_many};
 use crate::hash::{hash, label, mac};
 use crate::ids::{Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, Term};
 use crate::prefix::Prefix;
@@ -18,6 +18,8 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 pub const MAX_PARTITIONS: usize = 16;
 /// The most transfers that a group can have open. Each takes the place of a prefix too.
 pub const MAX_OPEN: usize = 8;
+/// The most of these that wait for a prefix.
+pub const MAX_AWAITED: usize = 4;
 /// The most bits of a prefix that a group can own. Records are spread evenly, so nobody needs more; and what is bounded
 /// by it (an entry, a segment, a message) is shorter.
 pub const MAX_PREFIX_BITS: u16 = 64;
@@ -66,7 +68,8 @@ pub struct Entry {
     /// MAC over [`Self::hash`], under the realm's statement key.
     #[n(9)]
     pub mac: Mac,
-    /// The transfers that are open after this entry, at most [`MAX_OPEN`]. Not encoded where there is none.
+    /// The transfers that are open after this entry, at most [`MAX_OPEN`] and [`MAX_AWAITED`]. Not encoded where there is
+    /// none.
     #[cbor(
         n(10),
         encode_with = "encode_open",
@@ -127,8 +130,20 @@ fn encode_open<C, W: Write>(
     open.encode(e, context)
 }
 
+/// Those that wait take the fewest bytes for what they take in memory, so there may be no more of them than in any entry
+/// that an HSM makes.
 fn decode_open<C>(d: &mut Decoder<'_>, context: &mut C) -> Result<Vec<Transfer>, DecodeError> {
-    at_most::<MAX_OPEN, _, _>(d, context)
+    let at = d.position();
+    let (mut open, mut awaited) = (Vec::new(), 0_usize);
+    for _ in 0..len_at_most::<MAX_OPEN>(d)? {
+        let transfer: Transfer = d.decode_with(context)?;
+        awaited = awaited.saturating_add(usize::from(matches!(transfer, Transfer::Incoming { .. })));
+        if awaited > MAX_AWAITED {
+            return Err(too_many(at));
+        }
+        open.push(transfer);
+    }
+    Ok(open)
 }
 
 fn is_nothing_open(open: &[Transfer]) -> bool {

@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use strongroom_hsm_planted::Bug;
 use strongroom_proto::change::{Change, Evidence};
 use strongroom_proto::client::{Recover1Response, SecretsRequest, SecretsResponse};
-use strongroom_proto::entry::{Entry, MAX_OPEN, MAX_PARTITIONS, MAX_PREFIX_BITS, Partition};
+use strongroom_proto::entry::{Entry, MAX_AWAITED, MAX_PARTITIONS, MAX_PREFIX_BITS, Partition};
 use strongroom_proto::hsm::{BatchRequest, Outcome, PrefixTree, Refusal, Reply, Request};
 use strongroom_proto::ids::{Digest, GroupId, Mac, RecordId, TransferId};
 use strongroom_proto::prefix::Prefix;
@@ -407,13 +407,16 @@ pub(super) fn group_that_waits_for_good(bug: Option<Bug>) -> bool {
 pub(super) fn more_transfers_than_a_group_may_wait_for(bug: Option<Bug>) -> bool {
     let mut groups = Groups::new(bug, 1);
     let mut prefix = Prefix::WHOLE;
-    for _ in 0..MAX_OPEN / 2 {
+    for _ in 0..MAX_AWAITED {
         assert!(groups.split(S, prefix));
         let (left, right) = prefix.children().expect("not that deep");
         assert!(groups.wait(D, right, S));
         prefix = left;
     }
-    groups.wait(D, prefix, S)
+    let last = Request::Change(groups.ids[D], Change::In(prefix, groups.newest[S].clone()));
+    let reply = groups.rig.devices[0].handle(&minicbor::to_vec(last).expect("encodes"));
+    // With too many it cannot be read.
+    !matches!(minicbor::decode(&reply), Ok(Reply::Refused(Refusal::TooManyTransfers)))
 }
 
 fn prefix_awaited_twice(bug: Option<Bug>) -> bool {

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use std::path::Path;
 use strongroom_client_crypto::oprf::{blind, random_key};
 use strongroom_proto::client::{MAX_REQUEST_BODY, RegistrationVersion, SecretsRequest};
-use strongroom_proto::entry::{Entry, MAX_OPEN, MAX_PARTITIONS, Partition};
+use strongroom_proto::entry::{Entry, MAX_AWAITED, MAX_OPEN, MAX_PARTITIONS, Partition};
 use strongroom_proto::hsm::{
     BatchRequest, GroupEntries, Limits, MAX_CAPTURE_ENTRIES, MAX_GROUPS, NoiseMessage, PrefixTree, Reply,
     Request,
@@ -188,13 +188,12 @@ fn capture_full_of(entry: &Entry, group: GroupId, frame: usize) -> Request {
 fn dense(filled: &Filled) -> [Entry; 3] {
     let few = Entry { index: Index(1), transfers: 0, ..forged(filled, 0) };
     let partition = Partition { prefix: Prefix::WHOLE, root: Digest([0xff; 32]) };
-    let (id, source) = (TransferId([0xff; 16]), filled.host.group);
-    let awaited = Transfer::Incoming { id, source, prefix: Prefix::WHOLE, decisions: 0 };
-    [
-        Entry { open: vec![awaited; MAX_OPEN], ..few.clone() },
-        Entry { partitions: vec![partition; MAX_PARTITIONS], ..few.clone() },
-        few,
-    ]
+    let (id, group, prefix, decisions) = (TransferId([0xff; 16]), filled.host.group, Prefix::WHOLE, 0);
+    let awaited = Transfer::Incoming { id, source: group, prefix, decisions };
+    let root = Digest([0xff; 32]);
+    let gone = Transfer::Outgoing { id, destination: group, prefix, root, decisions };
+    let open = [vec![awaited; MAX_AWAITED], vec![gone; MAX_OPEN - MAX_AWAITED]].concat();
+    [Entry { open, ..few.clone() }, Entry { partitions: vec![partition; MAX_PARTITIONS], ..few.clone() }, few]
 }
 
 fn longest(filled: &mut Filled) {

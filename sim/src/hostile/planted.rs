@@ -13,7 +13,10 @@ pub const PLANTED_BUDGET: u64 = 50_000;
 pub const UNSEEN: [(Bug, &str); 63] = [
     (Bug::NonceAsDrawn, "the generators here do not repeat themselves"),
     (Bug::NothingWithoutKey, "time is no part of it"),
-    (Bug::OpenWithoutBound, "its groups have nothing to gain from more transfers than they can bring to an end"),
+    (
+        Bug::OpenWithoutBound,
+        "its groups have nothing to gain from more transfers than they can bring to an end",
+    ),
     (Bug::SplitTooDeep, "its groups have no room for what is beside so long a prefix"),
     (Bug::InNotOwned, "to wait for what does not come gains a host nothing"),
     (Bug::InOwnedHere, "to wait for what does not come gains a host nothing"),
