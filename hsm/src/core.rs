@@ -1,7 +1,8 @@
 //! The core: one function from request bytes to reply bytes.
 //!
 //! Owns the state and decides nothing itself; [`crate::confirm`], [`crate::enrolment`], [`crate::group`],
-//! [`crate::log`], [`crate::process`] and [`crate::transfer`] do. Keeps invariant 12: whatever the bytes, there is a reply, and it fits in a frame.
+//! [`crate::log`], [`crate::process`] and [`crate::transfer`] do. Keeps invariant 12: whatever the bytes, there is a
+//! reply, and it fits in a frame.
 
 use crate::config::Config;
 use crate::env::Env;
