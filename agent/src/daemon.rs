@@ -305,7 +305,7 @@ impl Services {
             .max_concurrent_streams(STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_keepalive_interval(Some(timeouts.keep_alive))
+            .http2_keepalive_interval(Some(timeouts.keep_alive * 10))
             .http2_keepalive_timeout(Some(timeouts.keep_alive))
             .max_connection_age(CONNECTION_AGE)
             .max_connection_age_grace(CONNECTION_END)

@@ -445,6 +445,11 @@ impl Leader {
         }
     }
 
+    /// Another member asks who leads.
+    pub(super) fn asked_who_leads(&mut self, cx: &Context) {
+        self.pace.asked(cx);
+    }
+
     /// A client has come.
     pub(super) const fn has_client(&mut self, now: Millis) {
         self.pace.busy(now);

@@ -18,6 +18,7 @@ const IDLE_MS: u64 = 1_000;
 /// When to speak, and why.
 pub(super) struct Pace {
     speaks_at: Millis,
+    spoke_at: Millis,
     /// When there was last something to do.
     busy_at: Millis,
     /// How long it may be silent, by what it said last.
@@ -27,7 +28,7 @@ pub(super) struct Pace {
 impl Pace {
     /// It speaks at once.
     pub(super) const fn new(now: Millis) -> Self {
-        Self { speaks_at: now, busy_at: now, said_ms: 0 }
+        Self { speaks_at: now, spoke_at: now, busy_at: now, said_ms: 0 }
     }
 
     /// When it speaks next.
@@ -38,6 +39,13 @@ impl Pace {
     /// It speaks at once.
     pub(super) const fn hurry(&mut self, now: Millis) {
         self.speaks_at = now;
+    }
+
+    /// Somebody asks who leads: it speaks as soon as it would at its usual pace, so that whoever asked knows how long it
+    /// may be silent.
+    pub(super) fn asked(&mut self, cx: &Context) {
+        let soon = self.spoke_at.after(cx.settings.heartbeat_ms).max(cx.now);
+        self.speaks_at = self.speaks_at.min(soon);
     }
 
     /// There is something to do.
@@ -61,7 +69,7 @@ impl Pace {
         let seldom_ms = MAX_SILENT_MS / 2;
         let is_silent = self.is_idle(cx.now) && usual_ms < seldom_ms && !cx.bugs.has(Bug::IdleChatter);
         let (pause_ms, said_ms) = if is_silent { (seldom_ms, MAX_SILENT_MS) } else { (usual_ms, 0) };
-        self.speaks_at = cx.now.after(pause_ms);
+        (self.spoke_at, self.speaks_at) = (cx.now, cx.now.after(pause_ms));
         self.said_ms = said_ms;
         u32::try_from(said_ms).unwrap_or(0)
     }
@@ -91,7 +99,7 @@ mod tests {
         let mut pace = Pace::new(cx.now);
         assert_eq!((pace.speak(&cx), pace.speaks_at()), (0, cx.now.after(50)));
         cx.now = cx.now.after(IDLE_MS);
-        assert_eq!((pace.speak(&cx), pace.speaks_at()), (500, cx.now.after(250)));
+        assert_eq!((pace.speak(&cx), pace.speaks_at()), (2_000, cx.now.after(1_000)));
         pace.assert_invariants(&cx, false);
         (cx, pace)
     }
@@ -108,15 +116,28 @@ mod tests {
         cx.now = cx.now.after(IDLE_MS - 1);
         assert_eq!(pace.speak(&cx), 0);
         cx.now = cx.now.after(1);
-        assert_eq!(pace.speak(&cx), 500);
+        assert_eq!(pace.speak(&cx), 2_000);
+    }
+
+    #[test]
+    fn a_silent_leader_that_is_asked_speaks_at_once_and_no_more_often_than_at_its_usual_pace() {
+        let (mut cx, mut pace) = silent();
+        let spoke_at = cx.now;
+        cx.now = cx.now.after(20);
+        pace.asked(&cx);
+        assert_eq!(pace.speaks_at(), spoke_at.after(50));
+        cx.now = cx.now.after(200);
+        pace.asked(&cx);
+        assert_eq!(pace.speaks_at(), spoke_at.after(50), "it is due");
+        assert_eq!((pace.speak(&cx), pace.speaks_at()), (2_000, cx.now.after(1_000)));
     }
 
     /// Whoever chose a pace like that has chosen how soon a leader's loss is noticed.
     #[test]
     fn a_leader_whose_usual_pace_is_slow_keeps_it() {
         let (mut cx, mut pace) = silent();
-        cx.settings.heartbeat_ms = 250;
-        assert_eq!((pace.speak(&cx), pace.speaks_at()), (0, cx.now.after(250)));
+        cx.settings.heartbeat_ms = 1_000;
+        assert_eq!((pace.speak(&cx), pace.speaks_at()), (0, cx.now.after(1_000)));
     }
 
     #[test]
@@ -130,7 +151,7 @@ mod tests {
     #[should_panic(expected = "a leader is silent for longer than it said")]
     fn a_silence_that_was_not_announced_is_noticed() {
         let (cx, mut pace) = silent();
-        pace.speaks_at = cx.now.after(501);
+        pace.speaks_at = cx.now.after(2_001);
         pace.assert_invariants(&cx, false);
     }
 }

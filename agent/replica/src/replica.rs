@@ -87,6 +87,8 @@ pub struct Replica {
     /// What other members ask about the HSM.
     freshness: Freshness,
     audit: Audit,
+    /// When it wants to be woken, as of the end of the last step.
+    deadline: Millis,
 }
 
 impl Replica {
@@ -111,6 +113,7 @@ impl Replica {
             clients: Clients::default(),
             freshness: Freshness::default(),
             audit: Audit::default(),
+            deadline: now,
             cx: Context::new(now, settings),
         }
     }

@@ -19,7 +19,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// For the handshake of a connection from another agent.
     pub handshake: Duration,
-    /// After this long without a sign of life, a connection is asked for one, and then given the same time again.
+    /// After this long without a sign of life, whoever made a connection asks for one, and then gives it the same time
+    /// again. Whoever accepted it has nothing to lose by it, and waits ten times as long before asking.
     pub keep_alive: Duration,
 }
 

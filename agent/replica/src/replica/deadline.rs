@@ -9,12 +9,9 @@ use crate::interface::Millis;
 
 impl Replica {
     /// When it wants to hear [`crate::Event::Tick`]. Earlier is of no use, and later delays what it does.
-    ///
-    /// Never further ahead than the shortest time-out of an election: a replica that hears nothing for as long as the
-    /// longest takes it that it was not running, and that its silence says nothing about the leader.
     #[must_use]
-    pub fn deadline(&self) -> Millis {
-        self.due().min(self.cx.now.after(*self.cx.settings.election_timeout_ms.start()))
+    pub const fn deadline(&self) -> Millis {
+        self.deadline
     }
 
     /// When there is next something to do.

@@ -36,10 +36,11 @@ impl Replica {
         }
     }
 
-    /// Takes note of the time. A member that did not run for as long as an election takes has heard nobody, and that is
-    /// not the leader's fault: first it reads the messages that wait.
+    /// Takes note of the time. A member that did not run when it wanted to, for as long as an election takes, has heard
+    /// nobody, and that is not the leader's fault: first it reads the messages that wait.
     pub(super) fn wake_at(&mut self, now: Millis) {
-        let slept = now >= self.cx.now.after(*self.cx.settings.election_timeout_ms.end());
+        let (least, most) = self.cx.settings.election_timeout_ms.clone().into_inner();
+        let slept = now >= self.cx.now.after(most).max(self.deadline.after(least));
         self.cx.now = self.cx.now.max(now);
         if self.turn.woke(slept) && matches!(self.state, State::Witness) {
             self.turn.wait_anew(self.cx.now, &self.cx.settings.election_timeout_ms);

@@ -53,7 +53,12 @@ impl Replica {
             PeerMessage::Follows { leader, term, newest, .. } => {
                 self.hear_of_leader(from, leader, term, newest)
             }
-            PeerMessage::Seek { .. } => self.tell_leader(from),
+            PeerMessage::Seek { .. } => {
+                self.tell_leader(from);
+                if let State::Leader(leader) = &mut self.state {
+                    leader.asked_who_leads(&self.cx);
+                }
+            }
             PeerMessage::StateFresh { nonce, .. } => self.freshness.asked(&mut self.cx, from, nonce),
             PeerMessage::Fresh { nonce, statement, .. } => self.stated_fresh(from, nonce, statement),
         }

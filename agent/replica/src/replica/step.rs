@@ -78,6 +78,7 @@ impl Replica {
             self.silence.asked(self.cx.now, call);
         }
         let actions = self.cx.out.take();
+        self.deadline = self.due();
         if cfg!(debug_assertions) {
             self.audit.went(&actions, self.log.position().0);
             self.assert_invariants(&actions);
