@@ -263,6 +263,15 @@ ask!(
     Reply::Processed { outcomes, made } => Processed { outcomes, made }
 );
 
+/// [`Request::Change`].
+#[derive(Clone, Debug)]
+pub struct Change(pub GroupId, pub strongroom_proto::change::Change);
+ask!(
+    Change -> Made,
+    Self(group, change) => Request::Change(group, change),
+    Reply::Processed { made: Some(made), .. } => made
+);
+
 /// [`Request::Commit`].
 #[derive(Clone, Debug)]
 pub struct Commit {

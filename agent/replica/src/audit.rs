@@ -38,7 +38,7 @@ impl Audit {
     pub(super) fn came(&mut self, event: &Event) {
         self.replied = matches!(event, Event::Hsm { reply: Some(_), .. });
         match event {
-            Event::Client { ticket, .. } => {
+            Event::Client { ticket, .. } | Event::Order { ticket, .. } => {
                 assert!(self.tickets.insert(*ticket), "a ticket belongs to one request")
             }
             Event::Hsm { call, .. } => _ = self.calls.remove(call),
@@ -72,6 +72,9 @@ impl Audit {
                     assert!(self.tickets.remove(ticket), "a request is answered twice");
                     let from_hsm = self.replied || !matches!(answer, Answer::Reply(_));
                     assert!(from_hsm, "a reply that the HSM did not give");
+                }
+                Action::Ordered { ticket, .. } => {
+                    assert!(self.tickets.remove(ticket), "an order ends twice");
                 }
                 Action::Hsm { call, .. } => {
                     assert!(self.calls.insert(*call), "a second call with the same name")

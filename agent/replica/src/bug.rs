@@ -48,6 +48,10 @@ pub enum Bug {
     AgainTooSoon,
     /// A member is sent everything at once, whether or not it has stated anything.
     SentWithoutRoom,
+    /// What the group has let go of is not stored once more.
+    LeftUnstored,
+    /// The tops of trees that were merged are closed before they are stored.
+    MergedTopsClosed,
     /// A leader that has nothing to do speaks as often as one that has.
     IdleChatter,
     /// A leader that hears of a client stays silent for as long as it said.

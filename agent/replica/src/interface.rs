@@ -1,6 +1,7 @@
 //! What goes into a replica and what comes out of it.
 
 use crate::ask::Asked;
+use crate::orders::{Order, Ordered};
 use crate::peer::PeerMessage;
 use crate::segment::{BadSegment, SegmentName};
 use crate::shared::Shared;
@@ -102,6 +103,13 @@ pub enum Event {
         handshake_only: bool,
         /// The message.
         request: BatchRequest,
+    },
+    /// What an operator wants of the group. Ends in exactly one [`Action::Ordered`].
+    Order {
+        /// Names the order in its end. Unique among those of clients, too.
+        ticket: Ticket,
+        /// What it is.
+        order: Box<Order>,
     },
     /// The HSM's reply, or `None` if it was lost: then the request may have been carried out.
     Hsm {
@@ -253,6 +261,13 @@ pub enum Action {
         ticket: Ticket,
         /// The answer.
         answer: Answer,
+    },
+    /// Tell whoever gave an order how it ended.
+    Ordered {
+        /// Which order.
+        ticket: Ticket,
+        /// How it ended.
+        ordered: Ordered,
     },
     /// Tell the operator that the stored tree is damaged. Requests that need the damaged part are refused. If what has
     /// changed since the last snapshot needs it, no further snapshot can be taken, and eventually no request is served.

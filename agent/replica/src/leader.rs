@@ -9,6 +9,7 @@ use super::context::Context;
 use super::flights::{Flight, Flights};
 use super::interface::{Answer, Millis, Settings, Ticket};
 use super::log::{Log, Object, Origin};
+use super::orders::Orders;
 use super::outbox::Call;
 use super::pace::Pace;
 use super::paths::Paths;
@@ -22,9 +23,11 @@ use crate::segment::{MAX_SEGMENT_BYTES, Segment, SegmentEntry, SegmentName};
 use crate::shared::Shared;
 use crate::stored::{Loaded, Snapshot};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use strongroom_proto::change::Evidence;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{Made, NoiseReply, Refusal, Released};
 use strongroom_proto::ids::{EntryHash, HsmId, Index, RecordId, Term};
+use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed};
 
 /// The most segments on their way to the store. While one is, the next one fills: so it is the store and the load that
@@ -131,6 +134,8 @@ pub(super) struct Leader {
     pub(super) snapshots: Snapshots,
     /// Answers that no entry carries.
     pub(super) reads: Reads,
+    /// What operators want of the group.
+    pub(super) orders: Orders,
     newest: (Index, EntryHash),
     /// The batch that is with the HSM.
     processing: Option<Vec<Queued>>,
@@ -170,6 +175,7 @@ impl Leader {
             paths: Paths::default(),
             snapshots: Snapshots::default(),
             reads: Reads::default(),
+            orders: Orders::default(),
             newest: log.position(),
             processing: None,
             read_last: false,
@@ -310,6 +316,7 @@ impl Leader {
         }
         if self.snapshots.are_open() {
             self.paths.sort(cx, &self.trees, clients);
+            self.carry_out_orders(cx);
         }
         self.process(cx, clients);
         self.collect()?;
@@ -358,7 +365,12 @@ impl Leader {
         if self.collected.is_empty() {
             self.before = self.trees.clone();
         }
+        let before: Vec<Prefix> = self.trees.prefixes().collect();
         self.trees.apply(&made).map_err(|_| OutOfStep)?;
+        if !self.trees.prefixes().eq(before) {
+            // What left, and the tops of what was merged, are nowhere else.
+            self.snapshots.want();
+        }
         self.tail.push(&made);
         self.newest = (index, hash);
         if self.own.is_empty() {
@@ -458,11 +470,16 @@ impl Leader {
     /// Whether anything is under way that others should not have to wait for longer than at the usual pace. `waits`: a
     /// client does.
     fn has_work(&self, waits: bool) -> bool {
-        waits || !self.own.is_empty() || !self.is_landed() || self.reads.waiting() > 0
+        waits
+            || !self.orders.is_empty()
+            || !self.own.is_empty()
+            || !self.is_landed()
+            || self.reads.waiting() > 0
     }
 
     /// Tells the others that it leads, when it is time to.
     pub(super) fn tick(&mut self, cx: &mut Context, log: &Log) {
+        self.orders.expire(cx);
         if self.elected && cx.now >= self.pace.speaks_at() {
             self.speak(cx, log);
         }
@@ -576,6 +593,7 @@ impl Leader {
         self.progress_at = cx.now;
         self.committed = self.committed.max(statement.index);
         if let Some(own) = self.own.remove(&statement.index).filter(|own| own.hash == statement.hash) {
+            self.orders.committed(cx, Evidence { entry: own.entry.clone(), committed: statement });
             let snapshot = Snapshot { entry: own.entry, committed: statement };
             self.snapshots.committed(cx.now, snapshot, own.trees);
         }
@@ -593,6 +611,7 @@ impl Leader {
     }
 }
 
+mod changes;
 mod due;
 mod requests;
 #[cfg(test)]

@@ -29,6 +29,7 @@ mod freshness;
 mod interface;
 mod leader;
 mod log;
+mod orders;
 mod outbox;
 mod pace;
 mod paths;
@@ -55,5 +56,6 @@ pub use interface::{
     Action, Answer, CallId, CreateOutcome, Damage, Event, Fault, LoadId, Millis, ReadOutcome, Role, Settings,
     Status, Storage, Ticket, Unavailable,
 };
+pub use orders::{Order, Ordered};
 pub use replica::Replica;
 pub use shared::Shared;

@@ -267,6 +267,7 @@ impl Log {
         let until = index.min(self.position().0);
         if until > self.tail.base() {
             self.tail.advance(until);
+            self.trees.stored(until);
             self.trees.close_all_but(&self.changed());
         }
     }

@@ -19,6 +19,7 @@ pub(super) enum Call {
     Lead,
     Handshake(Ticket),
     Process,
+    Change,
     Commit,
     DrawReadNonce,
     OwnFresh(Nonce),

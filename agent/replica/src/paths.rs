@@ -72,6 +72,19 @@ impl Paths {
         }
     }
 
+    /// Has the path to a record read that no request is about.
+    pub(super) fn want(&mut self, prefix: Prefix, record: RecordId) {
+        if !self.is_wanted(&record) {
+            self.wanted.push((prefix, record));
+        }
+    }
+
+    /// Whether the path to a record is being read, or will be.
+    pub(super) fn is_wanted(&self, record: &RecordId) -> bool {
+        self.wanted.iter().any(|(_, id)| id == record)
+            || self.loads.values().any(|load| load.records.contains(record))
+    }
+
     /// Asks for the paths that are wanted.
     pub(super) fn load(&mut self, cx: &mut Context, snapshots: u64, last_load: &mut LoadId) {
         if self.wanted.is_empty() {

@@ -7,7 +7,7 @@ use super::catch_up::{CatchUp, Next};
 use super::context::Context;
 use super::interface::{Action, Damage, Fault, LoadId, Millis};
 use super::trees::{Misfit, Tail, Trees};
-use crate::segment::{Segment, SegmentName};
+use crate::segment::{Segment, SegmentEntry, SegmentName};
 use crate::stored::{Loaded, Snapshot, TreeDamage};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use strongroom_proto::ids::{EntryHash, GroupId, Index, RecordId};
@@ -37,8 +37,9 @@ pub(super) struct Replay {
     walk: CatchUp,
     fruitless: u32,
     retry_at: Millis,
-    /// The segments that are not applied yet.
+    /// The segments that are not applied yet, and how many entries of the first are.
     segments: VecDeque<Segment>,
+    of_first: usize,
     trees: Trees,
     tail: Tail,
     loads: BTreeMap<LoadId, BTreeSet<RecordId>>,
@@ -74,6 +75,7 @@ impl Replay {
             fruitless: 0,
             retry_at: Millis(0),
             segments: VecDeque::new(),
+            of_first: 0,
             trees: snapshot.map(|s| Trees::at(&s.entry)).unwrap_or_default(),
             tail: Tail::new(read.0),
             loads: BTreeMap::new(),
@@ -92,8 +94,10 @@ impl Replay {
     /// If the invariant above does not hold.
     pub(super) fn assert_invariants(&self) {
         let mut next = self.tail.newest().and_then(Index::next);
-        for segment in &self.segments {
-            let goes_on = next.is_none_or(|next| next == segment.first().index);
+        for (at, segment) in self.segments.iter().enumerate() {
+            let done = if at == 0 { self.of_first as u64 } else { 0 };
+            let first = Index(segment.first().index.0.saturating_add(done));
+            let goes_on = next.is_none_or(|next| next == first);
             assert!(goes_on, "entries would be applied out of order");
             next = segment.last().index.next();
         }
@@ -159,6 +163,8 @@ impl Replay {
             Ok(()) => {}
             Err(closed_or_fault) => return closed_or_fault,
         }
+        // Some of what is to be read may belong to what the group owns only by now.
+        self.load(cx, last_load);
         // There is room for more now, and this may have been the last.
         if self.segments.is_empty() && self.read == self.until {
             let (trees, tail) = (self.trees.clone(), self.tail.clone());
@@ -228,14 +234,14 @@ impl Replay {
             return;
         }
         let mut wanted: Vec<(Prefix, RecordId)> = Vec::new();
-        let made = self.segments.iter().flat_map(Segment::entries);
-        for id in made.flat_map(|made| &made.leaves).map(|leaf| leaf.record) {
-            if let Some(prefix) = self.trees.prefix_of(&id)
-                && !self.asked.contains(&id)
-                && !self.trees.is_open(&id)
-            {
-                self.asked.insert(id);
-                wanted.push((prefix, id));
+        for made in self.segments.iter().flat_map(Segment::entries) {
+            for id in self.needs(made) {
+                if let Some(prefix) = self.trees.prefix_of(&id)
+                    && self.is_to_ask(&id)
+                {
+                    self.asked.insert(id);
+                    wanted.push((prefix, id));
+                }
             }
         }
         for records in wanted.chunks(MAX_LOAD) {
@@ -245,33 +251,43 @@ impl Replay {
         }
     }
 
+    /// The records whose paths must be open for an entry: those that it changes, and one below each tree that it splits or
+    /// merges.
+    fn needs(&self, made: &SegmentEntry) -> Vec<RecordId> {
+        let tops = self.trees.opened_by(&made.entry).into_iter().map(|top| RecordId(*top.bits()));
+        made.leaves.iter().map(|leaf| leaf.record).chain(tops).collect()
+    }
+
+    /// Whether the path to a record is closed and was not asked for.
+    fn is_to_ask(&self, id: &RecordId) -> bool {
+        !self.asked.contains(id) && self.trees.prefix_of(id).is_some() && !self.trees.is_open(id)
+    }
+
     fn apply(&mut self) -> Result<(), Progress> {
         while let Some(segment) = self.segments.front() {
-            let mut ids = segment.entries().iter().flat_map(|made| &made.leaves).map(|leaf| leaf.record);
-            let is_coming = |id: &RecordId| {
-                let to_ask = !self.asked.contains(id) && self.trees.prefix_of(id).is_some();
-                self.loads.values().any(|ids| ids.contains(id)) || (to_ask && !self.trees.is_open(id))
+            let Some(made) = segment.entries().get(self.of_first) else {
+                self.segments.pop_front();
+                self.of_first = 0;
+                self.applied += 1;
+                continue;
             };
-            if ids.any(|id| is_coming(&id)) {
+            let needs = self.needs(made);
+            let is_loading = |id: &RecordId| self.loads.values().any(|ids| ids.contains(id));
+            if needs.iter().any(|id| is_loading(id) || self.is_to_ask(id)) {
                 return Ok(());
             }
-            let object = segment.name();
-            for made in segment.entries() {
-                match self.trees.apply(made) {
-                    Ok(()) => self.tail.push(made),
-                    Err(Misfit::Damage(damage)) => {
-                        let index = made.entry.index;
-                        return Err(Progress::Fault(Fault::Damaged { object, index, damage }));
-                    }
-                    Err(Misfit::Closed) => {
-                        let closed = |id: &RecordId| !self.trees.is_open(id);
-                        let mut ids = made.leaves.iter().map(|leaf| leaf.record);
-                        return Err(Progress::Closed(ids.find(closed).unwrap_or(RecordId([0; 32]))));
-                    }
+            match self.trees.apply(made) {
+                Ok(()) => self.tail.push(made),
+                Err(Misfit::Damage(damage)) => {
+                    let (object, index) = (segment.name(), made.entry.index);
+                    return Err(Progress::Fault(Fault::Damaged { object, index, damage }));
+                }
+                Err(Misfit::Closed) => {
+                    let closed = needs.into_iter().find(|id| !self.trees.is_open(id));
+                    return Err(Progress::Closed(closed.unwrap_or(RecordId([0; 32]))));
                 }
             }
-            self.segments.pop_front();
-            self.applied += 1;
+            self.of_first += 1;
         }
         Ok(())
     }

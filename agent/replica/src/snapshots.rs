@@ -41,6 +41,8 @@ pub(super) struct Snapshots {
     /// How many more there were before this leadership began.
     segments_before: usize,
     not_before: Millis,
+    /// Whether the next snapshot is wanted as soon as there is something to store.
+    is_wanted: bool,
     /// How often the tree was found damaged since it was last open.
     unfit: u32,
     /// When the segments before these entries may be deleted.
@@ -58,6 +60,7 @@ impl Default for Snapshots {
             segments: VecDeque::new(),
             segments_before: 0,
             not_before: Millis(0),
+            is_wanted: false,
             unfit: 0,
             unnecessary: VecDeque::new(),
         }
@@ -111,6 +114,11 @@ impl Snapshots {
         self.not_before = until;
     }
 
+    /// The next snapshot is taken as soon as there is something to store.
+    pub(super) const fn want(&mut self) {
+        self.is_wanted = true;
+    }
+
     /// It is closed, and may be opened again at this time.
     pub(super) fn close(&mut self, until: Millis) {
         self.stage = Stage::Closed(until);
@@ -119,7 +127,8 @@ impl Snapshots {
     /// What to store next and the trees there, if a snapshot is due; `changed` records have changed since the stored
     /// tree.
     pub(super) fn due(&self, cx: &Context, changed: usize) -> Option<&(Snapshot, Trees)> {
-        let due = changed >= cx.settings.storage.snapshot_records
+        let due = self.is_wanted
+            || changed >= cx.settings.storage.snapshot_records
             || self.segments.len() + self.segments_before >= cx.settings.storage.snapshot_segments
             || cx.now >= self.next_since.after(cx.settings.storage.snapshot_after_ms);
         self.next.as_ref().filter(|_| due && cx.now >= self.not_before)
@@ -129,7 +138,8 @@ impl Snapshots {
     /// snapshot, or to delete what that has made unnecessary. `changed` as for [`Self::due`].
     pub(super) fn deadline(&self, cx: &Context, changed: usize) -> Option<Millis> {
         let storage = &cx.settings.storage;
-        let many = changed >= storage.snapshot_records
+        let many = self.is_wanted
+            || changed >= storage.snapshot_records
             || self.segments.len() + self.segments_before >= storage.snapshot_segments;
         match &self.stage {
             Stage::Closed(at) => Some(*at),
@@ -223,6 +233,7 @@ impl Snapshots {
     pub(super) fn reached(&mut self, cx: &Context, index: Index) {
         self.stored = self.stored.max(index);
         self.taken += 1;
+        self.is_wanted = false;
         self.segments_before = 0;
         let mut first = first_of_segment(index);
         while let Some((begins, _)) = self.segments.pop_front_if(|(_, ends)| *ends <= index) {

@@ -4,12 +4,13 @@
 //! unproven; it counts only under a digest that comes from an entry.
 
 use minicbor::{Decode, Decoder, Encode};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::ids::RecordId;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::Committed;
-use strongroom_proto::tree::{Page, Tree, TreeError};
+use strongroom_proto::tree::{PAGE_LEVELS, Page, Tree, TreeError};
 
 /// The entry that a stored tree reaches, with the statement that it is committed: all that a member needs to jump.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
@@ -23,6 +24,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The prefixes of the trees that were stored with it.
+    #[must_use]
+    pub fn prefixes(&self) -> Vec<Prefix> {
+        self.entry.partitions.iter().map(|partition| partition.prefix).collect()
+    }
+
     /// Its bytes.
     ///
     /// # Panics
@@ -51,24 +58,38 @@ pub type SealedBytes = (RecordId, Arc<[u8]>);
 pub struct Advance {
     /// What it will reach.
     pub snapshot: Snapshot,
-    /// The group's trees there, open at least on the paths to `changed`.
+    /// The group's trees there, open at least on the paths to `changed`, and those that left it since the previous
+    /// snapshot, as they were then.
     pub trees: Vec<Tree>,
     /// Every record that was changed since the previous snapshot, in any order, once each.
     pub changed: Vec<RecordId>,
 }
 
 impl Advance {
-    /// The pages to store. They may lack what did not change: [`Page::complete`] with the stored ones.
+    /// The pages to store, where the previous snapshot had trees of the prefixes `before`. They may lack what did not
+    /// change: [`Page::complete`] with the stored ones that [`older_pages`] names.
     ///
     /// # Errors
     /// [`TreeError`], if `trees` are not as described above.
-    pub fn pages(&self) -> Result<Vec<Page>, TreeError> {
-        let mut pages = Vec::new();
+    pub fn pages(&self, before: &[Prefix]) -> Result<Vec<Page>, TreeError> {
+        let mut pages: BTreeMap<Prefix, Page> = BTreeMap::new();
         for tree in &self.trees {
             let prefix = tree.prefix();
-            pages.extend(tree.pages(self.changed.iter().copied().filter(|id| prefix.contains(id)))?);
+            let changed = tree.pages(self.changed.iter().copied().filter(|id| prefix.contains(id)))?;
+            let merged = tree.pages_above(before);
+            pages.extend(merged.into_iter().chain(changed).map(|page| (page.prefix(), page)));
         }
-        Ok(pages)
+        Ok(pages.into_values().collect())
+    }
+
+    /// Which pages of the previous snapshot no root leads to any more, once `stored`, all pages of this one, are there:
+    /// the topmost ones of trees that were split or merged.
+    #[must_use]
+    pub fn outdated(&self, before: &[Prefix], stored: &[Page]) -> Vec<Prefix> {
+        let is_top = |prefix: &Prefix| self.trees.iter().any(|tree| tree.prefix() == *prefix);
+        let is_below =
+            |prefix: &Prefix| stored.iter().any(|page| page.below().iter().any(|(below, _)| below == prefix));
+        before.iter().copied().filter(|prefix| !is_top(prefix) && !is_below(prefix)).collect()
     }
 
     /// The sealed leaves to store.
@@ -83,6 +104,36 @@ impl Advance {
         };
         self.changed.iter().map(sealed).collect()
     }
+}
+
+/// Where the stored path to a record begins, in a snapshot with trees of the prefixes `tops`, for one whose tree has this
+/// prefix by now: it may have been split or merged since, or have come.
+#[must_use]
+pub fn stored_top(tops: &[Prefix], prefix: Prefix, id: &RecordId) -> Prefix {
+    tops.iter().copied().find(|stored| stored.contains(id)).unwrap_or(prefix)
+}
+
+/// The stored pages that may show what has not changed in this one, where the previous snapshot had trees of the prefixes
+/// `before`: first the page itself, then those above it up to the root of its tree, or those right below it that were
+/// merged into it. The first that is there is enough, and of those below, all.
+#[must_use]
+pub fn older_pages(page: &Prefix, before: &[Prefix]) -> (Vec<Prefix>, Vec<Prefix>) {
+    let id = RecordId(*page.bits());
+    let is_in = |tree: &&Prefix| tree.len() <= page.len() && tree.contains(&id);
+    let mut above = Vec::from([*page]);
+    if let Some(tree) = before.iter().find(is_in) {
+        let mut len = page.len();
+        while len > tree.len() {
+            len = len.saturating_sub(1);
+            len = len.saturating_sub(len % PAGE_LEVELS).max(tree.len());
+            above.extend(Prefix::of(&id, len));
+        }
+    }
+    let end = page.len().saturating_sub(page.len() % PAGE_LEVELS).saturating_add(PAGE_LEVELS);
+    let is_below = |tree: &&Prefix| {
+        page.len() < tree.len() && tree.len() < end && page.contains(&RecordId(*tree.bits()))
+    };
+    (above, before.iter().filter(is_below).copied().collect())
 }
 
 /// What was read on the paths to some records. None of it is proven.

@@ -21,7 +21,9 @@ use strongroom_proto::ids::{GroupId, HsmId, Index, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::segment::SegmentName;
-use strongroom_replica::{Action, Answer, Event, Millis, Replica, Role, Settings, Status, Ticket};
+use strongroom_replica::{
+    Action, Answer, Event, Millis, Order, Ordered, Replica, Role, Settings, Status, Ticket,
+};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -43,6 +45,12 @@ struct Client {
     request: BatchRequest,
     handshake_only: bool,
     answer: oneshot::Sender<Answer>,
+}
+
+/// What this agent asks a replica.
+enum FromHere {
+    Client(Client),
+    Order(Box<Order>, oneshot::Sender<Ordered>),
 }
 
 /// A message of a peer, with the place that it takes.
@@ -116,7 +124,7 @@ pub(crate) struct Group {
 
 struct Inner {
     /// Apart from those of peers, so that clients cannot crowd out the statements that their answers wait for.
-    clients: mpsc::Sender<Client>,
+    clients: mpsc::Sender<FromHere>,
     peers: Inlet,
     status: Arc<Mutex<Status>>,
     members: usize,
@@ -186,6 +194,7 @@ impl Group {
             peers,
             events,
             waiting: BTreeMap::new(),
+            orders: BTreeMap::new(),
             next_ticket: 0,
             io: JoinSet::new(),
             status: Arc::clone(&status),
@@ -205,12 +214,23 @@ impl Group {
     /// Gives a client's request to the replica.
     pub(crate) async fn ask(&self, request: BatchRequest, handshake_only: bool) -> Answer {
         let (answer, answered) = oneshot::channel();
-        match self.inner.clients.try_send(Client { request, handshake_only, answer }) {
+        let client = Client { request, handshake_only, answer };
+        match self.inner.clients.try_send(FromHere::Client(client)) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Answer::Busy,
             Err(TrySendError::Closed(_)) => return Answer::Unavailable,
         }
         answered.await.unwrap_or(Answer::Unavailable)
+    }
+
+    /// Gives an operator's order to the replica.
+    pub(crate) async fn order(&self, order: Order) -> Ordered {
+        let (end, ended) = oneshot::channel();
+        match self.inner.clients.try_send(FromHere::Order(Box::new(order), end)) {
+            Ok(()) => ended.await.unwrap_or(Ordered::Unknown),
+            Err(TrySendError::Full(_)) => Ordered::Busy,
+            Err(TrySendError::Closed(_)) => Ordered::NotLeader(None),
+        }
     }
 
     /// Gives a message of another agent to the replica. A segment waits until there is room for it; anything else is lost
@@ -297,6 +317,7 @@ struct Driver {
     /// Ends of actions. Unbounded because none may be lost; a replica bounds its own actions.
     events: mpsc::UnboundedSender<Event>,
     waiting: BTreeMap<Ticket, oneshot::Sender<Answer>>,
+    orders: BTreeMap<Ticket, oneshot::Sender<Ordered>>,
     next_ticket: u64,
     /// Reads and writes under way; stopped when the driver is dropped.
     io: JoinSet<()>,
@@ -308,7 +329,7 @@ impl Driver {
     async fn run(
         mut self,
         actions: Vec<Action>,
-        mut clients: mpsc::Receiver<Client>,
+        mut clients: mpsc::Receiver<FromHere>,
         mut from_peers: mpsc::UnboundedReceiver<FromPeer>,
         mut ended: mpsc::UnboundedReceiver<Event>,
     ) {
@@ -325,8 +346,9 @@ impl Driver {
                 Some(FromPeer { from, message, _place }) = from_peers.recv() => {
                     Event::Peer { from, message }
                 }
-                client = clients.recv() => match client {
-                    Some(client) => self.admit(client),
+                asked = clients.recv() => match asked {
+                    Some(FromHere::Client(client)) => self.admit(client),
+                    Some(FromHere::Order(order, ended)) => self.order(order, ended),
                     None => return,
                 },
             };
@@ -348,10 +370,21 @@ impl Driver {
         Duration::from_millis(then.0.saturating_sub((self.time.steady)().0).max(1))
     }
 
-    fn admit(&mut self, client: Client) -> Event {
-        let Client { request, handshake_only, answer } = client;
+    fn ticket(&mut self) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket = self.next_ticket.wrapping_add(1);
+        ticket
+    }
+
+    fn order(&mut self, order: Box<Order>, end: oneshot::Sender<Ordered>) -> Event {
+        let ticket = self.ticket();
+        self.orders.insert(ticket, end);
+        Event::Order { ticket, order }
+    }
+
+    fn admit(&mut self, client: Client) -> Event {
+        let Client { request, handshake_only, answer } = client;
+        let ticket = self.ticket();
         self.waiting.insert(ticket, answer);
         Event::Client { ticket, handshake_only, request }
     }
@@ -413,6 +446,12 @@ impl Driver {
                 if let Some(waiting) = self.waiting.remove(&ticket) {
                     // The client may have gone.
                     let _ = waiting.send(answer);
+                }
+            }
+            Action::Ordered { ticket, ordered } => {
+                if let Some(waiting) = self.orders.remove(&ticket) {
+                    // Whoever ordered may have gone.
+                    let _ = waiting.send(ordered);
                 }
             }
             Action::Fault(fault) => {
@@ -528,7 +567,7 @@ impl Group {
         group
     }
 
-    fn idle() -> (Self, watch::Sender<Whereabouts>, mpsc::Receiver<Client>) {
+    fn idle() -> (Self, watch::Sender<Whereabouts>, mpsc::Receiver<FromHere>) {
         use strongroom_proto::ids::EntryHash;
         let status = Status {
             role: strongroom_replica::Role::Witness,

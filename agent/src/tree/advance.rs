@@ -6,10 +6,9 @@ use super::load::page_of;
 use super::{TreeMetrics, key};
 use futures::{StreamExt, TryStreamExt, stream};
 use slatedb::WriteBatch;
-use strongroom_proto::ids::RecordId;
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::tree::{PAGE_LEVELS, Page, Tree};
-use strongroom_replica::stored::{Advance, SealedBytes, TreeDamage, TreeFailure};
+use strongroom_proto::tree::{Page, Tree};
+use strongroom_replica::stored::{Advance, SealedBytes, TreeDamage, TreeFailure, older_pages};
 use tokio::task::spawn_blocking;
 
 /// How many stored pages are read at once.
@@ -22,14 +21,19 @@ pub(super) async fn advance(
     metrics: &TreeMetrics,
     advance: Advance,
 ) -> Result<(), TreeFailure> {
-    let (advance, pages, leaves) = in_background(move || cut(advance)).await??;
-    let older = Older { database, cache, metrics, advance: &advance };
+    let before = database.tops().await?;
+    let tops = advance.snapshot.prefixes();
+    let (advance, before, pages, leaves) = in_background(move || cut(advance, before)).await??;
+    let older = Older { database, cache, metrics, before: &before };
     let completing = pages.into_iter().map(|page| older.completed(page));
     let pages: Vec<Page> = stream::iter(completing).buffer_unordered(CONCURRENT).try_collect().await?;
-    let (batch, pages, bytes) = in_background(move || batch(&advance, pages, &leaves)).await?;
+    let outdated = advance.outdated(&before, &pages);
+    let mut prefixes = outdated.clone();
+    let (batch, pages, bytes) = in_background(move || batch(&advance, pages, &leaves, &outdated)).await?;
     // Whatever happens to the write, and to this call, nothing older may count as what is stored.
-    let forget = Forget { cache, prefixes: pages.iter().map(|(page, _)| page.prefix()).collect() };
-    let written = database.write(batch).await;
+    prefixes.extend(pages.iter().map(|(page, _)| page.prefix()));
+    let forget = Forget { cache, prefixes };
+    let written = database.write_snapshot(batch, tops).await;
     drop(forget);
     written?;
     cache.replace(pages);
@@ -57,11 +61,14 @@ async fn in_background<T: Send + 'static>(
     spawn_blocking(work).await.map_err(|_| TreeFailure::Unavailable)
 }
 
-fn cut(advance: Advance) -> Result<(Advance, Vec<Page>, Vec<SealedBytes>), TreeFailure> {
+/// What is stored anew, where there were trees of the prefixes `before`.
+type Cut = (Advance, Vec<Prefix>, Vec<Page>, Vec<SealedBytes>);
+
+fn cut(advance: Advance, before: Vec<Prefix>) -> Result<Cut, TreeFailure> {
     let at = advance.trees.first().map_or(Prefix::WHOLE, Tree::prefix);
     let damage = |error| TreeDamage::Page(at, error);
-    let (pages, leaves) = (advance.pages().map_err(damage)?, advance.leaves().map_err(damage)?);
-    Ok((advance, pages, leaves))
+    let (pages, leaves) = (advance.pages(&before).map_err(damage)?, advance.leaves().map_err(damage)?);
+    Ok((advance, before, pages, leaves))
 }
 
 /// What pages are completed from.
@@ -69,26 +76,34 @@ struct Older<'a> {
     database: &'a Database,
     cache: &'a PageCache,
     metrics: &'a TreeMetrics,
-    advance: &'a Advance,
+    /// The prefixes of the trees that are stored.
+    before: &'a [Prefix],
 }
 
 impl Older<'_> {
     /// The page with everything that it must open.
     ///
     /// What is closed at its end may be the next page, or a leaf that has moved down because another came next to it:
-    /// only what was stored before can tell, and if this page was not stored, the one above it.
+    /// only what was stored before can tell: this page or, if it was not stored, one above it, or those that were merged
+    /// into it.
     async fn completed(&self, mut page: Page) -> Result<Page, TreeFailure> {
         let prefix = page.prefix();
         if page.is_whole() && page.below().is_empty() {
             return Ok(page);
         }
-        let top = self.top(&prefix);
-        let mut at = Some(prefix);
-        while let Some(older) = at {
+        let (above, below) = older_pages(&prefix, self.before);
+        let mut is_there = false;
+        for older in above {
             if self.complete(&mut page, older).await? {
-                return if page.is_whole() { Ok(page) } else { Err(TreeDamage::Foreign(prefix).into()) };
+                is_there = true;
+                break;
             }
-            at = above(&older, top);
+        }
+        for older in below {
+            is_there |= self.complete(&mut page, older).await?;
+        }
+        if is_there && !page.is_whole() {
+            return Err(TreeDamage::Foreign(prefix).into());
         }
         if page.is_whole() { Ok(page) } else { Err(TreeDamage::NoPage(prefix).into()) }
     }
@@ -119,24 +134,6 @@ impl Older<'_> {
         }
         Ok(true)
     }
-
-    /// The length of the prefix of the tree that a page belongs to.
-    fn top(&self, page: &Prefix) -> u16 {
-        let id = RecordId(*page.bits());
-        self.advance
-            .trees
-            .iter()
-            .map(Tree::prefix)
-            .find(|tree| tree.contains(&id))
-            .map_or(0, |tree| tree.len())
-    }
-}
-
-/// The page above one, in a tree whose prefix is `top` long.
-fn above(page: &Prefix, top: u16) -> Option<Prefix> {
-    let len = page.len().checked_sub(1)?;
-    let len = len.saturating_sub(len % PAGE_LEVELS).max(top);
-    if len < page.len() { Prefix::of(&RecordId(*page.bits()), len) } else { None }
 }
 
 /// Everything to be stored, the pages with their stored lengths, and the total number of bytes.
@@ -144,8 +141,10 @@ fn batch(
     advance: &Advance,
     pages: Vec<Page>,
     leaves: &[SealedBytes],
+    outdated: &[Prefix],
 ) -> (WriteBatch, Vec<(Page, usize)>, u64) {
     let mut batch = WriteBatch::new();
+    outdated.iter().for_each(|prefix| batch.delete(key::page(prefix)));
     let mut bytes = 0_u64;
     let mut put = |key: &[u8], value: &[u8]| {
         bytes = bytes.saturating_add((key.len() as u64).saturating_add(value.len() as u64));

@@ -9,6 +9,7 @@ use super::{TreePlace, key};
 use futures::FutureExt;
 use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
+use parking_lot::Mutex;
 use slatedb::config::{
     CloseOptions, CompactionWorkerOptions, CompactorOptions, FlushOptions, FlushType,
     GarbageCollectorDirectoryOptions, GarbageCollectorOptions, Settings,
@@ -23,6 +24,7 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+use strongroom_proto::prefix::Prefix;
 use strongroom_replica::stored::{Snapshot, TreeDamage, TreeFailure};
 use tokio::time::timeout;
 use tracing::warn;
@@ -126,6 +128,8 @@ pub(super) struct Database {
     clock: TreeClock,
     gate: ShutOnDrop,
     close_timeout: Duration,
+    /// The prefixes of the trees in the newest snapshot; `None` while that is not known.
+    tops: Mutex<Option<Vec<Prefix>>>,
 }
 
 impl Database {
@@ -157,7 +161,7 @@ impl Database {
             .await
             .map_err(failure)?;
         clock.not_before(db.manifest().last_l0_clock_tick());
-        Ok(Self { db, clock, gate, close_timeout })
+        Ok(Self { db, clock, gate, close_timeout, tops: Mutex::default() })
     }
 
     /// The whole of it as it is now.
@@ -173,6 +177,29 @@ impl Database {
     /// How many bytes the files have that it uses now. Those that were merged into others stay for a while beside them.
     pub(super) fn file_bytes(&self) -> u64 {
         self.db.manifest().all_sst_views().map(|view| view.estimate_size()).sum()
+    }
+
+    /// The prefixes of the trees in the newest snapshot.
+    pub(super) async fn tops(&self) -> Result<Vec<Prefix>, TreeFailure> {
+        let known = self.tops.lock().clone();
+        if let Some(tops) = known {
+            return Ok(tops);
+        }
+        let tops = snapshot(&self.db).await?.as_ref().map(Snapshot::prefixes).unwrap_or_default();
+        *self.tops.lock() = Some(tops.clone());
+        Ok(tops)
+    }
+
+    /// Writes the next snapshot with all that belongs to it, in one atomic step. If that fails, it may be there or not.
+    pub(super) async fn write_snapshot(
+        &self,
+        batch: WriteBatch,
+        tops: Vec<Prefix>,
+    ) -> Result<(), TreeFailure> {
+        *self.tops.lock() = None;
+        self.write(batch).await?;
+        *self.tops.lock() = Some(tops);
+        Ok(())
     }
 
     /// Learns what others have done to it since.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use strongroom_proto::ids::{Digest, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::{Leaf, Onward, Page};
-use strongroom_replica::stored::{Loaded, TreeDamage, TreeFailure};
+use strongroom_replica::stored::{Loaded, TreeDamage, TreeFailure, stored_top};
 use tokio::time::sleep;
 
 /// How many pages, and how many sealed leaves, are read at once.
@@ -44,7 +44,9 @@ pub(super) async fn load(
     metrics: &TreeMetrics,
     records: &[(Prefix, RecordId)],
 ) -> Result<Loaded, TreeFailure> {
-    let wanted: Records = records.iter().copied().collect();
+    let tops = database.tops().await?;
+    let top = |(prefix, id): &(Prefix, RecordId)| (stored_top(&tops, *prefix, id), *id);
+    let wanted: Records = records.iter().map(top).collect();
     metrics.records.inc_by(wanted.len() as u64);
     let mut found = Found::default();
     let newest = View { db: database.newest(), metrics, cache, from_cache: true };

@@ -28,6 +28,54 @@ impl Tree {
         self.put(leaves.into_iter().map(|(id, digest)| (id, Leaf::unread(id, digest))).collect())
     }
 
+    /// Its two halves, open where it is.
+    ///
+    /// # Errors
+    /// As [`Self::halves`].
+    pub fn split(&self) -> Result<(Self, Self), TreeError> {
+        self.halves()?;
+        let (left, right) = self.prefix.children().ok_or(TreeError::TooDeep)?;
+        let (below_left, below_right) = match &self.root {
+            Node::Inner(inner) => inner.children(),
+            Node::Leaf(leaf) if left.contains(&leaf.record_id()) => (self.root.clone(), Node::Empty),
+            _ => (Node::Empty, self.root.clone()),
+        };
+        Ok((Self { prefix: left, root: below_left }, Self { prefix: right, root: below_right }))
+    }
+
+    /// The tree whose halves these two are, open where they are.
+    ///
+    /// # Errors
+    /// As [`Self::joined`].
+    pub fn join(left: &Self, right: &Self) -> Result<Self, TreeError> {
+        let digest = Self::joined(left, right)?;
+        let prefix = left.prefix.parent().ok_or(TreeError::NotCovered)?;
+        let root = match (&left.root, &right.root) {
+            (Node::Empty, one @ (Node::Empty | Node::Leaf(_))) | (one @ Node::Leaf(_), Node::Empty) => {
+                one.clone()
+            }
+            (left, right) => Node::inner(digest, left.clone(), right.clone()),
+        };
+        Ok(Self { prefix, root })
+    }
+
+    /// Its topmost node alone, without sealed bytes: what splitting it or merging it needs.
+    ///
+    /// # Errors
+    /// [`TreeError::NotOpened`].
+    pub fn top(&self) -> Result<Self, TreeError> {
+        let root = match &self.root {
+            Node::Stub(_) => return Err(TreeError::NotOpened),
+            Node::Empty => Node::Empty,
+            Node::Leaf(leaf) => Node::Leaf(leaf.without_sealed()),
+            Node::Inner(inner) => {
+                let (left, right) = inner.children();
+                Node::inner(inner.digest(), left.closed(), right.closed())
+            }
+        };
+        Ok(Self { prefix: self.prefix, root })
+    }
+
     /// The part of this tree that a batch on these records needs: their paths and sealed bytes, stubs for the rest.
     /// Where an absent record's path ends at another record's leaf, that leaf is opened without its sealed bytes, so
     /// that the absent one can be inserted beside it. For no records it is the root alone, as a stub.

@@ -229,6 +229,21 @@ impl Tree {
         let at = RecordId(*other.prefix.bits());
         if self.prefix.contains(&at) && self.prefix.len() <= other.prefix.len() {
             self.change_at(&at, other.prefix.len(), |mine| Some(opened(mine.clone(), other.root.clone())));
+        } else if let Some(theirs) = other.at(&self.prefix) {
+            self.root = opened(self.root.clone(), theirs.clone());
+        }
+    }
+
+    /// The topmost node below a prefix that is longer than the tree's, if it is open.
+    fn at(&self, prefix: &Prefix) -> Option<&Node> {
+        let id = RecordId(*prefix.bits());
+        if prefix.len() < self.prefix.len() || !self.prefix.contains(&id) {
+            return None;
+        }
+        let (node, depth) = self.walk(&id, prefix.len());
+        match node {
+            Node::Leaf(leaf) if depth < prefix.len() => prefix.contains(&leaf.record_id()).then_some(node),
+            node => (depth == prefix.len()).then_some(node),
         }
     }
 
@@ -243,6 +258,23 @@ impl Tree {
             });
         }
         fits
+    }
+
+    /// The pages between the root and the roots of trees that this one was merged from, as far as they are open. As
+    /// incomplete as those of [`Self::pages`].
+    #[must_use]
+    pub fn pages_above(&self, merged: &[Prefix]) -> Vec<Page> {
+        let mut pages = BTreeMap::new();
+        for tree in merged.iter().filter(|tree| self.at(tree).is_some()) {
+            for len in (self.prefix.len()..tree.len()).filter(|len| len % PAGE_LEVELS == 0) {
+                if let Some(prefix) = Prefix::of(&RecordId(*tree.bits()), len)
+                    && let Some(top @ Node::Inner(_)) = self.at(&prefix)
+                {
+                    pages.insert(prefix, top);
+                }
+            }
+        }
+        pages.into_iter().map(|(prefix, top)| Page::cut(prefix, top)).collect()
     }
 
     /// The pages on the paths to these records. Those made from a partial tree may lack what was not on a path: see

@@ -38,11 +38,11 @@ use rand::{RngExt, SeedableRng};
 use said::Said;
 use std::collections::{BTreeMap, BTreeSet};
 use strongroom_hsm::Config;
-use strongroom_proto::hsm::RealmStatus;
+use strongroom_proto::hsm::{RealmStatus, Reply, Request};
 use strongroom_proto::ids::{EntryHash, HsmId, Index};
 use strongroom_proto::statement::GroupStatement;
 use strongroom_replica::stored::TreeDamage;
-use strongroom_replica::{Answer, Fault, Millis, Replica, Role, Settings, Status, Storage};
+use strongroom_replica::{Answer, Fault, Millis, Ordered, Replica, Role, Settings, Status, Storage};
 use strongroom_testkit::{Bug, Custodians, Device, Hsm, founding};
 
 /// How often a replica is told that time has passed.
@@ -101,6 +101,9 @@ pub struct Cluster {
     waiting: BTreeMap<RequestId, usize>,
     answers: BTreeMap<RequestId, Answer>,
     last_request: u64,
+    /// Orders that have not ended, and the member that each is with.
+    ordering: BTreeMap<RequestId, usize>,
+    ordered: BTreeMap<RequestId, Ordered>,
     said: Said,
     /// When the last segment that was sent from one member to another arrives; a later one arrives no sooner.
     streams: BTreeMap<(usize, usize), u64>,
@@ -178,6 +181,8 @@ impl Cluster {
             waiting: BTreeMap::new(),
             answers: BTreeMap::new(),
             last_request: 0,
+            ordering: BTreeMap::new(),
+            ordered: BTreeMap::new(),
             said: Said::default(),
             streams: BTreeMap::new(),
             tree_damage: Vec::new(),
@@ -318,6 +323,13 @@ impl Cluster {
         for id in broken {
             self.answer(id, Answer::Unavailable);
         }
+        let lost = self.ordering.extract_if(.., |_, at| *at == member).map(|(id, _)| (id, Ordered::Unknown));
+        self.ordered.extend(lost);
+    }
+
+    /// Asks the HSM of a member past its agent, as for a group that is not this one.
+    pub fn ask_hsm(&mut self, member: usize, request: &Request) -> Reply {
+        self.members[member].device.ask(request)
     }
 
     /// Ends an agent and starts it again at once.

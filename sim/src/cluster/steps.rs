@@ -13,7 +13,7 @@ use strongroom_proto::ids::HsmId;
 use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::stored::Advance;
 use strongroom_replica::{
-    Action, Answer, CallId, CreateOutcome, Event as Input, Millis, ReadOutcome, Ticket,
+    Action, Answer, CallId, CreateOutcome, Event as Input, Millis, Order, Ordered, ReadOutcome, Ticket,
 };
 
 impl Cluster {
@@ -35,6 +35,30 @@ impl Cluster {
         let life = Some(self.members[member].life);
         self.deliver(member, life, event);
         id
+    }
+
+    /// Gives an operator's order to a member.
+    pub fn order(&mut self, member: usize, order: Order) -> RequestId {
+        self.last_request += 1;
+        let id = RequestId(self.last_request);
+        if self.members[member].replica.is_none() {
+            self.ordered.insert(id, Ordered::NotLeader(None));
+            return id;
+        }
+        self.ordering.insert(id, member);
+        let life = Some(self.members[member].life);
+        self.deliver(member, life, Input::Order { ticket: Ticket(id.0), order: Box::new(order) });
+        id
+    }
+
+    /// How an order ended, once.
+    pub fn take_ordered(&mut self, id: RequestId) -> Option<Ordered> {
+        self.ordered.remove(&id)
+    }
+
+    fn end_order(&mut self, id: RequestId, ordered: Ordered) {
+        assert!(self.ordering.remove(&id).is_some(), "{id:?} ends a second time, with {ordered:?}");
+        self.ordered.insert(id, ordered);
     }
 
     /// The answer to a request, once.
@@ -236,6 +260,7 @@ impl Cluster {
                 Action::Collect { before } => self.ask_store(member, life, StoreRequest::Collect(before)),
                 Action::Send { to, message } => self.send(member, to, &message),
                 Action::Answer { ticket, answer } => self.answer_of_agent(RequestId(ticket.0), answer),
+                Action::Ordered { ticket, ordered } => self.end_order(RequestId(ticket.0), ordered),
                 Action::TreeDamaged(damage) => self.tree_damage.push((member, damage)),
                 Action::Fault(fault) => self.members[member].fault = Some(fault),
                 Action::Mended(_) => self.members[member].fault = None,

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use strongroom_proto::ids::{Digest, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::{Onward, Page};
-use strongroom_replica::stored::{Advance, Loaded, SealedBytes, Snapshot, TreeDamage, TreeFailure};
+use strongroom_replica::stored::{
+    Advance, Loaded, SealedBytes, Snapshot, TreeDamage, TreeFailure, older_pages, stored_top,
+};
 
 /// How often a writer that others have shut out can still read.
 const UNNOTICED_READS: u8 = 3;
@@ -99,16 +101,27 @@ impl StoredTree {
             Some(Handle::Fenced(..)) => return Err(TreeFailure::Fenced),
             None => return Err(TreeFailure::Unavailable),
         }
-        for mut page in advance.pages().expect("the paths to what changed are open") {
-            let prefix = page.prefix();
-            if let Some(bytes) = self.stored.pages.get(&prefix) {
-                page.complete(&Page::decode(prefix, bytes).expect("what was stored is a page"));
-            }
+        let before = self.stored.tops();
+        let mut pages = advance.pages(&before).expect("the paths to what changed are open");
+        for page in &mut pages {
+            let (above, below) = older_pages(&page.prefix(), &before);
+            let stored = |prefix: &Prefix| {
+                let bytes = self.stored.pages.get(prefix)?;
+                Some(Page::decode(*prefix, bytes).expect("what was stored is a page"))
+            };
+            let older = above.iter().find_map(stored).into_iter().chain(below.iter().filter_map(stored));
+            older.for_each(|older| page.complete(&older));
             assert!(
                 page.is_whole(),
-                "the page {prefix:?} lacks what has not changed, and so does the stored one"
+                "the page {:?} lacks what has not changed, and so does the stored one",
+                page.prefix()
             );
-            self.stored.pages.insert(prefix, page.encode().into());
+        }
+        for prefix in advance.outdated(&before, &pages) {
+            self.stored.pages.remove(&prefix);
+        }
+        for page in pages {
+            self.stored.pages.insert(page.prefix(), page.encode().into());
         }
         for (id, sealed) in advance.leaves().expect("the leaves that changed are open") {
             let before = self.stored.leaves.insert(id, sealed);
@@ -151,7 +164,7 @@ impl StoredTree {
         Ok(loaded)
     }
 
-    /// Checks that everything below these roots is there, and nothing else is.
+    /// Checks that everything below these roots is there, and nothing else of their prefixes is.
     ///
     /// # Panics
     /// If it is not.
@@ -159,6 +172,19 @@ impl StoredTree {
         if self.is_damaged {
             return;
         }
+        let roots: Vec<(Prefix, Digest)> = roots.collect();
+        let (pages, leaves) = self.check_below(roots.iter().copied());
+        let is_of = |id: &RecordId| roots.iter().any(|(prefix, _)| prefix.contains(id));
+        let pages_there = self.stored.pages.keys().filter(|page| is_of(&RecordId(*page.bits())));
+        let there = (pages_there.count(), self.stored.leaves.keys().filter(|id| is_of(id)).count());
+        assert_eq!(there, (pages, leaves), "the stored tree has pages or leaves that no root leads to");
+    }
+
+    /// Checks that everything below these roots is there. Returns how many pages and leaves that is.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub fn check_below(&self, roots: impl Iterator<Item = (Prefix, Digest)>) -> (usize, usize) {
         let mut open: Vec<(Prefix, Digest)> = roots.collect();
         let (mut pages, mut leaves) = (0, 0);
         while let Some((prefix, digest)) = open.pop() {
@@ -177,12 +203,16 @@ impl StoredTree {
             pages += 1;
             open.extend(page.below());
         }
-        let there = (self.stored.pages.len(), self.stored.leaves.len());
-        assert_eq!(there, (pages, leaves), "the stored tree has pages or leaves that no root leads to");
+        (pages, leaves)
     }
 }
 
 impl Stored {
+    /// The prefixes of the trees in it.
+    fn tops(&self) -> Vec<Prefix> {
+        self.snapshot.as_ref().map(Snapshot::prefixes).unwrap_or_default()
+    }
+
     /// Reads the pages on the path to a record that are not yet in `pages`, and its leaf.
     fn walk(
         &self,
@@ -190,7 +220,7 @@ impl Stored {
         id: &RecordId,
         pages: &mut BTreeMap<Prefix, Page>,
     ) -> Result<Option<SealedBytes>, TreeDamage> {
-        let mut at = prefix;
+        let mut at = stored_top(&self.tops(), prefix, id);
         loop {
             let bytes = self.pages.get(&at).ok_or(TreeDamage::NoPage(at))?;
             let page = Page::decode(at, bytes).map_err(|bad| TreeDamage::Page(at, bad))?;

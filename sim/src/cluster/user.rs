@@ -395,7 +395,8 @@ impl User {
         match answer {
             Answer::NotLeader(Some(leader)) => self.target = cluster.member_of(leader),
             Answer::NotLeader(None) => self.target += 1,
-            Answer::Unavailable | Answer::Busy => {
+            // The group has let go of its records, for a while.
+            Answer::Unavailable | Answer::Busy | Answer::NotCovered => {
                 self.unavailable += 1;
                 self.target += 1;
             }

@@ -15,7 +15,15 @@ impl Leader {
         let uncommitted = (!self.own.is_empty()).then(|| self.progress_at.after(patience_ms));
         let unheard = elected(self.hsm_check_at());
         let unread = self.reads.stalled_at(patience_ms);
-        let due = [elected(self.pace.speaks_at()), without_tree, full, uncommitted, unheard, unread];
+        let due = [
+            elected(self.pace.speaks_at()),
+            without_tree,
+            full,
+            uncommitted,
+            unheard,
+            unread,
+            self.orders.deadline(),
+        ];
         due.into_iter().flatten().min()
     }
 

@@ -69,7 +69,7 @@ impl Leader {
     }
 
     /// How many requests the next batch may have, or `None` if no batch may be sent now.
-    fn room(&self, cx: &Context) -> Option<usize> {
+    pub(super) fn room(&self, cx: &Context) -> Option<usize> {
         let kept: usize = self.kept.iter().map(|kept| kept.tickets.len()).sum();
         let kept = kept.saturating_add(self.reads.waiting());
         let room = (cx.settings.limits.max_pending_replies as usize).saturating_sub(kept);
@@ -96,6 +96,7 @@ impl Leader {
         if !self.snapshots.are_open() {
             return;
         }
+        self.send_away(cx, clients);
         let batch = self.next_batch(room, clients);
         if !batch.is_empty() {
             for queued in self.send_batch(cx, batch).into_iter().rev() {

@@ -8,7 +8,7 @@ use crate::capture::Forged;
 use crate::interface::{CallId, Damage, Fault, Ticket};
 use crate::leader::Leader;
 use crate::outbox::Call;
-use strongroom_proto::hsm::{DeviceStatus, Outcome, ReadReply, Refusal, RefusalClass, Reply};
+use strongroom_proto::hsm::{DeviceStatus, Made, Outcome, ReadReply, Refusal, RefusalClass, Reply};
 use strongroom_proto::ids::{Nonce, Term};
 use strongroom_proto::statement::{Captured, Fresh};
 
@@ -25,6 +25,7 @@ impl Replica {
             Call::Lead => self.lead_reply(read::<ask::Lead>(reply)),
             Call::Handshake(ticket) => self.handshake_reply(ticket, read::<ask::Handshake>(reply)),
             Call::Process => self.process_reply(read::<ask::Process>(reply)),
+            Call::Change => self.change_reply(read::<ask::Change>(reply)),
             Call::Commit => self.commit_reply(read::<ask::Commit>(reply)),
             Call::DrawReadNonce => self.nonce_reply(read::<ask::DrawReadNonce>(reply)),
             Call::OwnFresh(nonce) => self.own_fresh_reply(nonce, read::<ask::Fresh>(reply)),
@@ -150,6 +151,25 @@ impl Replica {
                     leader.refused(&mut self.cx, &mut self.clients);
                 }
                 RefusalClass::CallerIsWrong | RefusalClass::StartAnew => self.lead_anew(),
+                RefusalClass::DeviceFailed => self.step_down(),
+            },
+            Err(Unanswered::Senseless | Unanswered::Lost) => self.lead_anew(),
+        }
+    }
+
+    fn change_reply(&mut self, reply: Result<Made, Unanswered>) {
+        let State::Leader(leader) = &mut self.state else { return };
+        match reply {
+            Ok(made) => {
+                if leader.changed(self.cx.now, made).is_err() {
+                    self.lead_anew();
+                }
+            }
+            Err(Unanswered::Refused(refusal)) => match refusal.class() {
+                RefusalClass::TryAgain | RefusalClass::CallerIsWrong => {
+                    leader.unchanged(&mut self.cx, refusal);
+                }
+                RefusalClass::StartAnew => self.lead_anew(),
                 RefusalClass::DeviceFailed => self.step_down(),
             },
             Err(Unanswered::Senseless | Unanswered::Lost) => self.lead_anew(),

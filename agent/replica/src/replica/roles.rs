@@ -66,6 +66,7 @@ impl Replica {
             self.cx.out.push(Action::CloseTree);
         }
         if let State::Leader(leader) = &mut self.state {
+            leader.orders.give_up(&mut self.cx);
             self.settling.take_over(leader.flights());
         }
     }

@@ -9,6 +9,7 @@ use crate::interface::{
     Action, Answer, CreateOutcome, Event, Millis, ReadOutcome, Settings, Ticket, Unavailable,
 };
 use crate::leader::Toward;
+use crate::orders::{Order, Ordered};
 use crate::outbox::Call;
 use crate::segment::SegmentName;
 use crate::under_way::Lister;
@@ -38,6 +39,7 @@ impl Replica {
         match event {
             Event::Tick => self.tick(),
             Event::Client { ticket, handshake_only, request } => self.client(ticket, handshake_only, request),
+            Event::Order { ticket, order } => self.order(ticket, *order),
             Event::Hsm { call, reply } => {
                 self.silence.ended(self.cx.now, call, reply.is_some(), &self.cx.settings.hsm_silence_ms);
                 self.hsm(call, reply);
@@ -122,6 +124,19 @@ impl Replica {
             _ => {
                 self.sent_away();
                 self.cx.out.answer(ticket, Answer::NotLeader(self.following.leader()));
+            }
+        }
+    }
+
+    fn order(&mut self, ticket: Ticket, order: Order) {
+        match &mut self.state {
+            State::Leader(leader) if leader.is_elected() => {
+                leader.has_client(self.cx.now);
+                leader.orders.arrive(&mut self.cx, ticket, order);
+            }
+            _ => {
+                let ordered = Ordered::NotLeader(self.following.leader());
+                self.cx.out.push(Action::Ordered { ticket, ordered });
             }
         }
     }

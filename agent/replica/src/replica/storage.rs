@@ -40,6 +40,11 @@ impl Replica {
             Stage::Replaying(_) => self.replay_on(),
             Stage::Open => {
                 leader.paths.load(&mut self.cx, leader.snapshots.taken(), self.under_way.last_load());
+                if self.cx.bugs.has(Bug::MergedTopsClosed) {
+                    leader.trees.stored(Index(u64::MAX));
+                    let keep = leader.in_use();
+                    leader.trees.close_all_but(&keep);
+                }
                 if leader.paths.opened > MAX_OPENED {
                     leader.paths.opened = 0;
                     let keep = leader.in_use();
@@ -71,6 +76,7 @@ impl Replica {
         if leader.tail.base() <= stored {
             leader.snapshots.serve();
             leader.tail.advance(stored);
+            leader.trees.stored(stored);
             self.log.stored(stored);
             self.forget_stored();
         } else {
@@ -161,7 +167,9 @@ impl Replica {
         let Some((snapshot, trees)) = due else { return };
         let index = snapshot.entry.index;
         let changed = leader.tail.until(index).into_iter().collect();
-        let advance = Advance { snapshot: snapshot.clone(), trees: trees.to_vec(), changed };
+        let stored = leader.snapshots.stored();
+        let since = if self.cx.bugs.has(Bug::LeftUnstored) { Index(u64::MAX) } else { stored };
+        let advance = Advance { snapshot: snapshot.clone(), trees: trees.to_store(since), changed };
         debug_assert!(index <= leader.committed(), "a snapshot would reach an entry that is not committed");
         self.under_way.advance(leader.term(), index);
         self.cx.out.push(Action::Advance(Box::new(advance)));
@@ -179,6 +187,7 @@ impl Replica {
         }
         leader.snapshots.reached(&self.cx, index);
         leader.tail.advance(index);
+        leader.trees.stored(index);
         self.log.stored(index);
         self.forget_stored();
     }

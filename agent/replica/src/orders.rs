@@ -1,0 +1,184 @@
+//! What a leader is asked about what its group owns: to show it, and to change it.
+//!
+//! Each change is an entry of its own, made by the HSM, and done once that is committed. Everything here ends with the
+//! leadership, because then nobody knows what became of what was not committed; whoever asked looks again.
+//!
+//! Kept here: every order ends exactly once; one change at a time is with the HSM.
+
+use super::context::Context;
+use super::interface::{Action, Millis, Ticket};
+use std::collections::VecDeque;
+use strongroom_proto::change::{Change, Evidence};
+use strongroom_proto::hsm::Refusal;
+use strongroom_proto::ids::{HsmId, Index};
+use strongroom_proto::prefix::Prefix;
+
+/// The most orders that wait at once.
+const MAX_WAITING: usize = 64;
+/// How long one may wait.
+const PATIENCE_MS: u64 = 10_000;
+
+/// What to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Show what is committed, and, if so wanted, store it before.
+    Show {
+        /// Whether a snapshot is to reach it first.
+        stored: bool,
+    },
+    /// Own a prefix as its two halves.
+    Split(Prefix),
+    /// Own the two halves of this prefix as one.
+    Merge(Prefix),
+    /// One step of a transfer: any change but those above.
+    Step(Change),
+}
+
+/// How an order ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ordered {
+    /// It is done, as this shows: it is committed after whatever was done, and durable in the store.
+    Done(Box<Evidence>),
+    /// The HSM refused, and nothing changed.
+    Refused(Refusal),
+    /// Ask the leader, if it is known. Nothing was done.
+    NotLeader(Option<HsmId>),
+    /// Too many orders wait here. Nothing was done.
+    Busy,
+    /// It may have been carried out. Have it shown first, before it is asked for again.
+    Unknown,
+}
+
+/// All orders of one leadership that have not ended.
+#[derive(Default)]
+pub(super) struct Orders {
+    queue: VecDeque<(Millis, Ticket, Order)>,
+    /// The change that is with the HSM.
+    asked: Option<(Millis, Ticket)>,
+    /// Changes whose entries are not committed.
+    made: VecDeque<(Millis, Ticket, Index)>,
+    /// Those that want this entry stored.
+    unstored: VecDeque<(Millis, Ticket, Index)>,
+    /// What was committed last.
+    newest: Option<Evidence>,
+    /// The tree whose path was asked for, so that it can be split or merged.
+    pub(super) opening: Option<Prefix>,
+}
+
+impl Orders {
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.asked.is_none() && self.made.is_empty() && self.unstored.is_empty()
+    }
+
+    /// Takes an order; one too many ends at once.
+    pub(super) fn arrive(&mut self, cx: &mut Context, ticket: Ticket, order: Order) {
+        let waiting = self.queue.len() + self.made.len() + self.unstored.len();
+        if waiting >= MAX_WAITING {
+            return end(cx, ticket, Ordered::Busy);
+        }
+        self.queue.push_back((cx.now, ticket, order));
+    }
+
+    /// Ends what only shows, as far as it can. Returns whether a snapshot is wanted.
+    pub(super) fn show(&mut self, cx: &mut Context, stored: Index) -> bool {
+        while let Some(newest) = &self.newest
+            && let Some((since, ticket, Order::Show { stored: wanted })) =
+                self.queue.pop_front_if(|(.., order)| matches!(order, Order::Show { .. }))
+        {
+            if wanted && newest.entry.index > stored {
+                self.unstored.push_back((since, ticket, newest.entry.index));
+            } else {
+                end(cx, ticket, Ordered::Done(Box::new(newest.clone())));
+            }
+        }
+        self.end_stored(cx, stored);
+        !self.unstored.is_empty()
+    }
+
+    fn end_stored(&mut self, cx: &mut Context, stored: Index) {
+        let Some(newest) = &self.newest else { return };
+        while let Some((_, ticket, _)) = self.unstored.pop_front_if(|(.., index)| *index <= stored) {
+            end(cx, ticket, Ordered::Done(Box::new(newest.clone())));
+        }
+    }
+
+    /// The change that is next, if none is with the HSM.
+    pub(super) fn next(&self) -> Option<&Order> {
+        let next = self.queue.front().map(|(.., order)| order);
+        next.filter(|order| self.asked.is_none() && !matches!(order, Order::Show { .. }))
+    }
+
+    /// It goes to the HSM.
+    pub(super) fn ask(&mut self) {
+        self.opening = None;
+        self.asked = self.queue.pop_front().map(|(since, ticket, _)| (since, ticket));
+    }
+
+    /// It cannot be done.
+    pub(super) fn refuse_next(&mut self, cx: &mut Context, refusal: Refusal) {
+        self.opening = None;
+        if let Some((_, ticket, _)) = self.queue.pop_front() {
+            end(cx, ticket, Ordered::Refused(refusal));
+        }
+    }
+
+    /// The HSM made this entry for it.
+    pub(super) fn made(&mut self, index: Index) {
+        self.made.extend(self.asked.take().map(|(since, ticket)| (since, ticket, index)));
+    }
+
+    /// The HSM refused it.
+    pub(super) fn refused(&mut self, cx: &mut Context, refusal: Refusal) {
+        if let Some((_, ticket)) = self.asked.take() {
+            end(cx, ticket, Ordered::Refused(refusal));
+        }
+    }
+
+    /// This entry is committed.
+    pub(super) fn committed(&mut self, cx: &mut Context, shown: Evidence) {
+        while let Some((_, ticket, _)) = self.made.pop_front_if(|(.., index)| *index <= shown.entry.index) {
+            end(cx, ticket, Ordered::Done(Box::new(shown.clone())));
+        }
+        self.newest = Some(shown);
+    }
+
+    /// When the one that has waited longest has waited too long.
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        let since = [
+            self.queue.front().map(|(since, ..)| *since),
+            self.asked.map(|(since, _)| since),
+            self.made.front().map(|(since, ..)| *since),
+            self.unstored.front().map(|(since, ..)| *since),
+        ];
+        since.into_iter().flatten().min().map(|since| since.after(PATIENCE_MS))
+    }
+
+    /// Gives up what has waited too long.
+    pub(super) fn expire(&mut self, cx: &mut Context) {
+        let late = |since: Millis| cx.now >= since.after(PATIENCE_MS);
+        let mut over: Vec<Ticket> = Vec::new();
+        while let Some((_, ticket, _)) = self.queue.pop_front_if(|(since, ..)| late(*since)) {
+            self.opening = None;
+            over.push(ticket);
+        }
+        for waiting in [&mut self.made, &mut self.unstored] {
+            while let Some((_, ticket, _)) = waiting.pop_front_if(|(since, ..)| late(*since)) {
+                over.push(ticket);
+            }
+        }
+        over.extend(self.asked.take_if(|(since, _)| late(*since)).map(|(_, ticket)| ticket));
+        over.into_iter().for_each(|ticket| end(cx, ticket, Ordered::Unknown));
+    }
+
+    /// Gives up all of them.
+    pub(super) fn give_up(&mut self, cx: &mut Context) {
+        let queued = self.queue.drain(..).map(|(_, ticket, _)| ticket);
+        let asked = self.asked.take().map(|(_, ticket)| ticket);
+        let others = self.made.drain(..).chain(self.unstored.drain(..)).map(|(_, ticket, _)| ticket);
+        queued.chain(asked).chain(others).for_each(|ticket| end(cx, ticket, Ordered::Unknown));
+    }
+}
+
+fn end(cx: &mut Context, ticket: Ticket, ordered: Ordered) {
+    cx.out.push(Action::Ordered { ticket, ordered });
+}
