@@ -4,9 +4,13 @@ mod certificate;
 pub(crate) mod doubts;
 mod driver;
 mod hsm_queue;
+mod moves;
+mod orders;
 mod tree_jobs;
 
 pub(crate) use self::hsm_queue::Hsm;
+pub(crate) use self::moves::{MoveError, listed};
+pub(crate) use self::orders::{End, OrderError, Wanted};
 
 use self::driver::Group;
 use crate::clock::Time;

@@ -4,9 +4,11 @@ use super::report::{AgentReport, PeerReport};
 use crate::causes::causes;
 use crate::grpc::peer::admin_client::AdminClient;
 use crate::grpc::peer::{
-    CertifyRequest, FoundingRequest, InviteRequest, PeersRequest, SetupReply, SetupRequest, StatusRequest,
+    CertifyRequest, DivideRequest, FoundingRequest, InviteRequest, MoveReply, MoveRequest, PeersRequest,
+    SetupReply, SetupRequest, StatusRequest,
 };
 use crate::peers::{PeerUrl, Timeouts, endpoint, tls};
+use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +24,7 @@ use strongroom_proto::hsm::{
     CustodianPolicy, CustodianSignature, DeviceStatus, ExportApproval, Refusal, SealedRealm,
 };
 use strongroom_proto::ids::{GroupId, HsmId, RealmId};
+use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{GroupStatement, MemberStatement};
 use strongroom_replica::ask::{self, Ask, Asked, Unanswered, read};
 use tokio::net::UnixStream;
@@ -89,6 +92,8 @@ pub enum AdminError {
 pub struct Client {
     address: String,
     admin: AdminClient<Channel>,
+    /// For what may take long.
+    patient: AdminClient<Channel>,
 }
 
 /// A group that was made.
@@ -161,13 +166,14 @@ impl Client {
             let path = path.clone();
             async move { Ok::<_, std::io::Error>(TokioIo::new(UnixStream::connect(path).await?)) }
         });
-        let connected =
-            endpoint(&Timeouts::default()).timeout(TIMEOUT).connect_with_connector(connector).await;
+        let endpoint = endpoint(&Timeouts::default());
+        let patient = AdminClient::new(endpoint.connect_with_connector_lazy(connector.clone()));
+        let connected = endpoint.timeout(TIMEOUT).connect_with_connector(connector).await;
         let channel = connected.map_err(|error| match is_denied(&error) {
             true => AdminError::NotAllowed { socket: address.clone(), whose: whose(socket) },
             false => AdminError::Unreachable(address.clone()),
         })?;
-        Ok(Self { address, admin: AdminClient::new(channel) })
+        Ok(Self { address, admin: AdminClient::new(channel), patient })
     }
 
     /// Connects to the agent whose `peer_listen` address this is, with an operator's certificate, as
@@ -185,12 +191,13 @@ impl Client {
             async move { Ok::<_, std::io::Error>(TokioIo::new(tls(&to, identity).await?)) }
         });
         let unreachable = |why: String| AdminError::UnreachableFromAfar { address: address.clone(), why };
-        let connected =
-            endpoint(&Timeouts::default()).timeout(TIMEOUT).connect_with_connector(connector).await;
+        let endpoint = endpoint(&Timeouts::default());
+        let patient = AdminClient::new(endpoint.connect_with_connector_lazy(connector.clone()));
+        let connected = endpoint.timeout(TIMEOUT).connect_with_connector(connector).await;
         let mut admin = AdminClient::new(connected.map_err(|error| unreachable(causes(&error)))?);
         // Only an answer shows that the certificate was accepted.
         admin.status(StatusRequest {}).await.map_err(|status| unreachable(causes(&status)))?;
-        Ok(Self { address, admin })
+        Ok(Self { address, admin, patient })
     }
 
     /// A certificate for an operator on another machine, in PEM with its private key, good for 1 to 24 hours.
@@ -368,6 +375,44 @@ impl Client {
         Ok(CreatedGroup { statement, missing })
     }
 
+    /// Has a group own a prefix as its two halves, or, to `merge`, two halves as one. Returns what it owns then.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn divide(
+        &mut self,
+        group: GroupId,
+        prefix: Prefix,
+        merge: bool,
+    ) -> Result<Vec<Prefix>, AdminError> {
+        let request = DivideRequest { group: id(group), prefix: encoded(prefix)?, merge };
+        let reply = self.patient.divide(request).await.map_err(|status| self.error(&status))?;
+        minicbor::decode(&reply.into_inner().prefixes).map_err(|_| AdminError::Unexpected)
+    }
+
+    /// Takes the next step of moving a prefix to another group. Returns what was done, and whether nothing is left to do;
+    /// `None` if something came between, and the next step is another one.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn move_on(
+        &mut self,
+        prefix: Prefix,
+        from: Option<GroupId>,
+        to: GroupId,
+    ) -> Result<Option<(String, bool)>, AdminError> {
+        let from = from.map(id).unwrap_or_default();
+        let request = MoveRequest { prefix: encoded(prefix)?, from, to: id(to) };
+        match self.patient.r#move(request).await {
+            Ok(reply) => {
+                let MoveReply { done, over } = reply.into_inner();
+                Ok(Some((done, over)))
+            }
+            Err(status) if status.code() == tonic::Code::Aborted => Ok(None),
+            Err(status) => Err(self.error(&status)),
+        }
+    }
+
     /// Has the HSM join a group that names it. Having joined before is not an error.
     ///
     /// # Errors
@@ -413,6 +458,14 @@ impl Client {
             AdminError::Agent(status.message().to_owned())
         }
     }
+}
+
+fn id(group: GroupId) -> Bytes {
+    group.0.to_vec().into()
+}
+
+fn encoded(prefix: Prefix) -> Result<Bytes, AdminError> {
+    minicbor::to_vec(prefix).map(Bytes::from).map_err(|_| AdminError::Unexpected)
 }
 
 fn is_denied(error: &(dyn Error + 'static)) -> bool {

@@ -3,6 +3,7 @@
 use crate::grpc::peer::{GroupStatus, PeerStatus, StatusReply};
 use strongroom_proto::hsm::DeviceStatus;
 use strongroom_proto::ids::{GroupId, HsmId, Index};
+use strongroom_proto::prefix::Prefix;
 use strongroom_replica::Status;
 
 /// One agent: what its HSM says, and what its replicas are doing.
@@ -47,6 +48,8 @@ pub struct GroupReport {
     pub fault: Option<String>,
     /// What is wrong with the stored tree.
     pub tree: Option<String>,
+    /// The prefixes of records that it owns.
+    pub prefixes: Vec<Prefix>,
 }
 
 /// One configured peer.
@@ -100,6 +103,7 @@ impl GroupReport {
             waiting: group.waiting,
             fault: said(group.fault),
             tree: said(group.tree),
+            prefixes: minicbor::decode(&group.prefixes).unwrap_or_default(),
         })
     }
 }
@@ -117,5 +121,6 @@ pub(super) fn group_to_wire(group: GroupId, status: Status, tree: Option<String>
         waiting: u64::try_from(status.waiting).unwrap_or(u64::MAX),
         fault: status.fault.map(|fault| fault.to_string()).unwrap_or_default(),
         tree: tree.unwrap_or_default(),
+        prefixes: minicbor::to_vec(&status.prefixes).unwrap_or_default().into(),
     }
 }

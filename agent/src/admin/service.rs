@@ -3,15 +3,16 @@
 use super::report::group_to_wire;
 use crate::grpc::peer::admin_server::{Admin, AdminServer};
 use crate::grpc::peer::{
-    CertifyReply, CertifyRequest, FoundingReply, FoundingRequest, InviteRequest, PeersReply, PeersRequest,
-    SetupReply, SetupRequest, StatusReply, StatusRequest,
+    CertifyReply, CertifyRequest, DivideRequest, FoundingReply, FoundingRequest, InviteRequest, MoveReply,
+    MoveRequest, OwnsReply, PeersReply, PeersRequest, SetupReply, SetupRequest, StatusReply, StatusRequest,
 };
-use crate::hub::Hub;
+use crate::hub::{End, Hub, MoveError, OrderError, Wanted};
 use crate::peers::MAX_HOURS;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::hsm;
-use strongroom_proto::ids::{Digest, HsmId};
+use strongroom_proto::ids::{Digest, GroupId, HsmId};
+use strongroom_proto::prefix::Prefix;
 use strongroom_replica::{ReadOutcome, ask};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
@@ -130,6 +131,19 @@ fn without_key(mut device: hsm::DeviceStatus) -> hsm::DeviceStatus {
     device
 }
 
+fn group_id(bytes: &[u8]) -> Result<GroupId, Status> {
+    let id = bytes.try_into().map(GroupId);
+    id.map_err(|_| Status::invalid_argument("a group id is 16 bytes"))
+}
+
+fn prefix_of(bytes: &[u8]) -> Result<Prefix, Status> {
+    minicbor::decode(bytes).map_err(|_| Status::invalid_argument("not a prefix"))
+}
+
+fn failed(error: &dyn std::error::Error) -> Status {
+    Status::failed_precondition(error.to_string())
+}
+
 #[tonic::async_trait]
 impl Admin for AdminService {
     async fn setup(&self, request: Request<SetupRequest>) -> Result<Response<SetupReply>, Status> {
@@ -171,6 +185,31 @@ impl Admin for AdminService {
             ReadOutcome::Unavailable => {
                 Err(Status::resource_exhausted("the object store does not answer the agent"))
             }
+        }
+    }
+
+    async fn divide(&self, request: Request<DivideRequest>) -> Result<Response<OwnsReply>, Status> {
+        let DivideRequest { group, prefix, merge } = request.into_inner();
+        let (group, prefix) = (group_id(&group)?, prefix_of(&prefix)?);
+        let wanted = if merge { Wanted::Merge(prefix) } else { Wanted::Split(prefix) };
+        let end = self.hub.order(group, &wanted).await.map_err(|error| failed(&error))?;
+        let End::Done(shown) = end else { return Err(Status::internal("an answer to something else")) };
+        let owns: Vec<Prefix> = shown.entry.partitions.iter().map(|p| p.prefix).collect();
+        let prefixes = minicbor::to_vec(owns).map_err(|_| Status::internal("no encoding"))?;
+        Ok(Response::new(OwnsReply { prefixes: prefixes.into() }))
+    }
+
+    async fn r#move(&self, request: Request<MoveRequest>) -> Result<Response<MoveReply>, Status> {
+        let MoveRequest { prefix, from, to } = request.into_inner();
+        let (prefix, to) = (prefix_of(&prefix)?, group_id(&to)?);
+        let from = if from.is_empty() { None } else { Some(group_id(&from)?) };
+        match self.hub.move_on(prefix, from, to).await {
+            Ok((done, over)) => Ok(Response::new(MoveReply { done, over })),
+            // Something was decided meanwhile; what both groups show by now says how to go on.
+            Err(MoveError::Order(error @ (OrderError::Unknown | OrderError::Refused { .. }))) => {
+                Err(Status::aborted(error.to_string()))
+            }
+            Err(error) => Err(failed(&error)),
         }
     }
 

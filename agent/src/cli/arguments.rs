@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use strongroom_proto::hsm::CustodianKey;
 use strongroom_proto::ids::{Digest, GroupId, HsmId, RealmId};
+use strongroom_proto::prefix::Prefix;
 use url::Url;
 
 /// The agent of one Strongroom HSM.
@@ -50,6 +51,9 @@ pub enum Command {
     /// Make a group of HSMs, or look at it.
     #[command(subcommand)]
     Group(GroupCommand),
+    /// Divide what a group owns, or move a part of it to another group.
+    #[command(subcommand)]
+    Partition(PartitionCommand),
     /// Print the configuration with which clients reach this realm, with the custodians' founding in it.
     ClientConfig(ClientConfig),
     /// Make a certificate for giving these commands from another machine with --agent and --identity.
@@ -286,6 +290,58 @@ pub enum GroupCommand {
     },
     /// Show the groups, as each member's agent sees them.
     Status(StatusFormat),
+}
+
+/// Partitions: which records a group owns, by the leading bits of their ids.
+#[derive(Subcommand, Debug)]
+pub enum PartitionCommand {
+    /// Have a group own a prefix as its two halves, so that one of them can be moved.
+    Split {
+        /// The prefix: leading bits such as 01, or `all`. `group status` shows what each group owns.
+        #[arg(value_parser = prefix)]
+        prefix: Prefix,
+        /// The group.
+        #[arg(long, value_name = "GROUPID")]
+        group: GroupId,
+    },
+    /// Have a group own the two halves of a prefix as one.
+    Merge {
+        /// What the halves become: leading bits such as 01, or `all`.
+        #[arg(value_parser = prefix)]
+        prefix: Prefix,
+        /// The group.
+        #[arg(long, value_name = "GROUPID")]
+        group: GroupId,
+    },
+    /// Move the records of a prefix to another group, while their users go on. If it is interrupted, give it again: it goes
+    /// on where it was.
+    Move {
+        /// The prefix: leading bits such as 01, or `all`. The group must own exactly that: see `partition split`.
+        #[arg(value_parser = prefix)]
+        prefix: Prefix,
+        /// The group that is to own them.
+        #[arg(long, value_name = "GROUPID")]
+        to: GroupId,
+        /// The group that owns them. May be left out if this agent's HSM is in it.
+        #[arg(long, value_name = "GROUPID")]
+        from: Option<GroupId>,
+    },
+}
+
+fn prefix(text: &str) -> Result<Prefix, String> {
+    if text == "all" {
+        return Ok(Prefix::WHOLE);
+    }
+    let side = |prefix: Option<Prefix>, bit: char| {
+        let (left, right) = prefix?.children()?;
+        match bit {
+            '0' => Some(left),
+            '1' => Some(right),
+            _ => None,
+        }
+    };
+    let prefix = text.chars().fold(Some(Prefix::WHOLE), side).filter(|_| !text.is_empty());
+    prefix.ok_or_else(|| format!("`{text}` is not a prefix: up to 256 zeros and ones, or `all`"))
 }
 
 /// How to show something.

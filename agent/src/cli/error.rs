@@ -32,6 +32,11 @@ pub enum CliError {
     /// A tree was not rebuilt.
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
+    /// Something else came between each time.
+    #[error(
+        "the groups go on to decide something else; see that nobody else moves anything of them, and run this again"
+    )]
+    NotMoved,
     /// A check found something.
     #[error("{0} things are wrong; they are listed above")]
     Found(usize),

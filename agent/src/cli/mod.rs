@@ -33,6 +33,7 @@ mod group;
 mod hsm;
 mod line;
 mod members;
+mod partition;
 mod reach;
 mod realm;
 mod run;
@@ -41,7 +42,7 @@ mod tenant;
 mod token;
 mod words;
 
-pub use arguments::{Cli, Command, GroupCommand, HsmCommand, RealmCommand};
+pub use arguments::{Cli, Command, GroupCommand, HsmCommand, PartitionCommand, RealmCommand};
 pub use error::CliError;
 pub use line::{Line, LineError};
 
@@ -65,6 +66,7 @@ impl Cli {
                 Command::Realm(command) => realm::execute(&reach, command).await,
                 Command::Hsm(command) => hsm::execute(&reach, command).await,
                 Command::Group(command) => group::execute(&reach, command).await,
+                Command::Partition(command) => partition::execute(&reach, command).await,
                 Command::AdminIdentity(arguments) => admin_identity::execute(&reach, &arguments).await,
                 Command::ClientConfig(arguments) => founding::client_config(&reach, &arguments).await,
                 Command::Check(arguments) => check::check(&reach, arguments).await,

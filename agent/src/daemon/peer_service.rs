@@ -4,7 +4,7 @@ use crate::grpc::peer::forward_reply::Answer;
 use crate::grpc::peer::peer_server::{Peer, PeerServer};
 use crate::grpc::peer::{
     DeliverReply, DeliverRequest, ForwardReply, ForwardRequest, HelloReply, HelloRequest, InviteRequest,
-    Leading, SetupReply, StatusReply, StatusRequest,
+    Leading, OrderReply, OrderRequest, SetupReply, StatusReply, StatusRequest,
 };
 use crate::hub::Hub;
 use crate::peers::{
@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use strongroom_proto::client::MAX_REQUEST_BODY;
 use strongroom_proto::hsm::{self, BatchRequest, MAX_GROUPS};
-use strongroom_proto::ids::HsmId;
+use strongroom_proto::ids::{GroupId, HsmId};
 use strongroom_proto::statement::GroupStatement;
 use strongroom_replica::Shared;
 use strongroom_replica::peer::PeerMessage;
@@ -170,6 +170,17 @@ impl Peer for PeerService {
             ));
         }
         self.hub.set_up(hsm::Request::JoinGroup(statement)).await.map(Response::new)
+    }
+
+    async fn order(&self, request: Request<OrderRequest>) -> Result<Response<OrderReply>, Status> {
+        let OrderRequest { to, group, order } = request.into_inner();
+        self.expect_own(&to)?;
+        let group = group.as_ref().try_into().map(GroupId);
+        let group = group.map_err(|_| Status::invalid_argument("`group` is the 16 bytes of a group id"))?;
+        let order = minicbor::decode(&order).map_err(|_| Status::invalid_argument("not an order"))?;
+        let end = self.hub.order_here(group, order).await;
+        let end = minicbor::to_vec(&end).map_err(|_| Status::internal("an end that cannot be encoded"))?;
+        Ok(Response::new(OrderReply { end: end.into() }))
     }
 }
 

@@ -128,6 +128,7 @@ struct Inner {
     peers: Inlet,
     status: Arc<Mutex<Status>>,
     members: usize,
+    tree: TreeStore,
     /// When the replica last told a client who leads.
     told: Mutex<Option<Instant>>,
     tree_damage: TreeDamaged,
@@ -179,6 +180,7 @@ impl Group {
         let status = Arc::new(Mutex::new(status));
         let (jobs, tree_work) = tree_jobs::start(tree.clone(), events.clone());
         let tree_damage = TreeDamaged::default();
+        let stored = tree.clone();
         let driver = Driver {
             tree_damage: Arc::clone(&tree_damage),
             replica,
@@ -202,7 +204,7 @@ impl Group {
         };
         tokio::spawn(driver.run(actions, client_queue, peer_queue, ended));
         let told = Mutex::default();
-        let inner = Inner { clients, peers: from_peers, status, members, told, tree_damage };
+        let inner = Inner { clients, peers: from_peers, status, members, tree: stored, told, tree_damage };
         Self { inner: Arc::new(inner), whereabouts }
     }
 
@@ -221,6 +223,11 @@ impl Group {
             Err(TrySendError::Closed(_)) => return Answer::Unavailable,
         }
         answered.await.unwrap_or(Answer::Unavailable)
+    }
+
+    /// The stored tree.
+    pub(crate) fn tree(&self) -> &TreeStore {
+        &self.inner.tree
     }
 
     /// Gives an operator's order to the replica.

@@ -9,7 +9,8 @@ use super::routes::Routes;
 use super::{Caller, Forwarded, Identities, Timeouts, endpoint, root_cause, stream};
 use crate::causes::causes;
 use crate::grpc::peer::peer_client::PeerClient;
-use crate::grpc::peer::{HelloRequest, InviteRequest, PeerStatus, SetupReply, StatusRequest};
+use crate::grpc::peer::{HelloRequest, InviteRequest, OrderRequest, PeerStatus, SetupReply, StatusRequest};
+use crate::hub::End;
 use crate::vital::Vital;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -18,12 +19,12 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::hsm::{BatchRequest, MAX_GROUPS};
-use strongroom_proto::ids::{HsmId, RecordId};
+use strongroom_proto::ids::{GroupId, HsmId, RecordId};
 use strongroom_replica::peer::PeerMessage;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 use tower::service_fn;
 use url::Url;
 
@@ -35,6 +36,8 @@ const BULK_QUEUE: usize = 32 * MAX_GROUPS;
 const ASK_TIMEOUT: Duration = Duration::from_millis(300);
 /// How many requests ask around at once; the others rely on what these find.
 const ASKING: usize = 8;
+/// How long an order may take: one of them copies all records below a prefix.
+const ORDER: Duration = Duration::from_secs(50 * 60);
 /// How often the reason that a peer cannot be reached is logged, at most.
 const TOLD: Duration = Duration::from_secs(10);
 
@@ -172,6 +175,25 @@ impl Peers {
     ) -> Option<Result<SetupReply, Status>> {
         let reply = self.of(to)?.client().invite(within(self.timeouts.invite, request)).await;
         Some(reply.map(tonic::Response::into_inner))
+    }
+
+    /// The HSMs of all agents that were found.
+    pub(crate) fn found(&self) -> Vec<HsmId> {
+        self.routes.found.all()
+    }
+
+    /// Has the agent of the HSM `to` carry out an order, if it leads the group; `None` if it cannot be asked, and then
+    /// nothing was done.
+    pub(crate) async fn order(&self, to: HsmId, group: GroupId, order: Vec<u8>) -> Option<End> {
+        let request =
+            OrderRequest { to: to.0.to_vec().into(), group: group.0.to_vec().into(), order: order.into() };
+        match self.of(to)?.client().order(within(ORDER, request)).await {
+            Ok(reply) => Some(minicbor::decode(&reply.into_inner().end).unwrap_or(End::Unknown)),
+            Err(status) if status.code() == Code::FailedPrecondition => None,
+            // The connection was never made.
+            Err(status) if status.code() == Code::Unavailable => None,
+            Err(_) => Some(End::Unknown),
+        }
     }
 
     fn of(&self, hsm: HsmId) -> Option<&Peer> {

@@ -19,6 +19,11 @@ impl Found {
         found.iter().position(|found| *found == Some(hsm))
     }
 
+    /// Every HSM that was found.
+    pub(super) fn all(&self) -> Vec<HsmId> {
+        self.0.lock().iter().copied().flatten().collect()
+    }
+
     pub(super) fn hsm(&self, at: usize) -> Option<HsmId> {
         self.0.lock().get(at).copied().flatten()
     }

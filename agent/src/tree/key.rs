@@ -41,6 +41,33 @@ pub(super) fn leaf(id: &RecordId) -> Vec<u8> {
     key
 }
 
+/// Where the leaves below a prefix are.
+pub(super) fn leaves_below(prefix: &Prefix) -> Range<Vec<u8>> {
+    let (first, last) = ends(prefix);
+    leaf(&first)..after(leaf(&last))
+}
+
+/// Where the pages below a prefix are that have prefixes of `len` bits, at least as many as it has.
+pub(super) fn pages_below(prefix: &Prefix, len: u16) -> Option<Range<Vec<u8>>> {
+    let (first, last) = ends(prefix);
+    Some(page(&Prefix::of(&first, len)?)..after(page(&Prefix::of(&last, len)?)))
+}
+
+/// The first and the last record id below a prefix.
+fn ends(prefix: &Prefix) -> (RecordId, RecordId) {
+    let first = RecordId(*prefix.bits());
+    let ones = RecordId([0xff; RecordId::LEN]);
+    let kept = Prefix::of(&ones, prefix.len()).map_or([0; RecordId::LEN], |kept| *kept.bits());
+    let last = std::array::from_fn(|i| first.0[i] | !kept[i]);
+    (first, RecordId(last))
+}
+
+/// The key right after one.
+fn after(mut key: Vec<u8>) -> Vec<u8> {
+    key.push(0);
+    key
+}
+
 /// The record of a leaf, by its key. `None` for any other key.
 pub(super) fn leaf_record(key: &[u8]) -> Option<RecordId> {
     let (&kind, id) = key.split_first()?;
@@ -60,6 +87,22 @@ pub(super) const fn leaves() -> Range<&'static [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_below_a_prefix_is_in_its_ranges_and_nothing_else_is() {
+        let id = RecordId([0b1010_0110; 32]);
+        for len in [0, 1, 3, 8, 13, 256] {
+            let prefix = Prefix::of(&id, len).expect("at most 256 bits");
+            for other in [id, RecordId([0; 32]), RecordId([0xff; 32]), RecordId([0b1010_0111; 32])] {
+                let is_below = prefix.contains(&other);
+                assert_eq!(leaves_below(&prefix).contains(&leaf(&other)), is_below);
+                for below in [len, (len + 7).min(256), 256] {
+                    let at = page(&Prefix::of(&other, below).expect("at most 256 bits"));
+                    assert_eq!(pages_below(&prefix, below).is_some_and(|r| r.contains(&at)), is_below);
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_key_of_a_page_says_which_and_no_other_key_does() {

@@ -4,6 +4,7 @@
 //! that changed, and never runs ahead of the log: it is taken only at entries that are committed. The store is trusted
 //! for availability alone; what is read from it counts only under a digest that comes from an entry.
 
+mod adopt;
 mod advance;
 mod cache;
 mod clock;
@@ -18,6 +19,7 @@ mod moment;
 mod reader;
 mod store;
 
+pub use adopt::{AdoptError, Adopted};
 pub use database::{Timeouts, TreeSettings};
 pub use generation::TreePlace;
 pub use metrics::TreeMetrics;

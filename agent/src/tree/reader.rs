@@ -90,9 +90,33 @@ impl TreeReader {
         })
     }
 
-    fn scan<T: Send>(
+    /// The sealed bytes of the records below a prefix, in the order of record ids.
+    pub fn leaves_below(
         &self,
-        keys: Range<&'static [u8]>,
+        prefix: Prefix,
+    ) -> impl Stream<Item = Result<SealedBytes, TreeFailure>> + Send + use<'_> {
+        self.scan(key::leaves_below(&prefix), |key, value| {
+            let id = key::leaf_record(key).ok_or_else(|| foreign_key(key))?;
+            Ok((id, value.into()))
+        })
+    }
+
+    /// The pages below a prefix that have prefixes of `len` bits, in their order.
+    pub fn pages_below(
+        &self,
+        prefix: Prefix,
+        len: u16,
+    ) -> impl Stream<Item = Result<Page, TreeFailure>> + Send + use<'_> {
+        let keys = key::pages_below(&prefix, len).unwrap_or_default();
+        self.scan(keys, |key, value| {
+            let prefix = key::page_prefix(key).ok_or_else(|| foreign_key(key))?;
+            Page::decode(prefix, value).map_err(|error| TreeDamage::Page(prefix, error))
+        })
+    }
+
+    fn scan<T: Send, K: AsRef<[u8]> + Send>(
+        &self,
+        keys: Range<K>,
         read: impl Fn(&[u8], &[u8]) -> Result<T, TreeDamage> + Send,
     ) -> impl Stream<Item = Result<T, TreeFailure>> + Send {
         let options = ScanOptions { read_ahead_bytes: READ_AHEAD, ..ScanOptions::default() };

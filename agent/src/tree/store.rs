@@ -249,7 +249,27 @@ impl TreeStore {
         }
     }
 
-    fn database(&self) -> Result<Arc<Database>, TreeFailure> {
+    pub(super) fn metrics(&self) -> &TreeMetrics {
+        &self.inner.metrics
+    }
+
+    pub(super) fn timeouts(&self) -> Timeouts {
+        self.inner.timeouts()
+    }
+
+    /// Forgets pages that were written past the snapshots.
+    pub(super) fn forget(&self, pages: &[Prefix]) {
+        self.inner.pages.forget(pages);
+    }
+
+    /// Lets go of a database that is no longer ours.
+    pub(super) fn let_go(&self, used: &Arc<Database>) {
+        used.shut();
+        let mut database = self.inner.database.lock();
+        database.take_if(|now| Arc::ptr_eq(now, used));
+    }
+
+    pub(super) fn database(&self) -> Result<Arc<Database>, TreeFailure> {
         let database = self.inner.database.lock();
         database.clone().ok_or(TreeFailure::Fenced)
     }
@@ -257,9 +277,7 @@ impl TreeStore {
     /// Lets go of a database that is no longer ours.
     fn settled<T>(&self, used: &Arc<Database>, done: Result<T, TreeFailure>) -> Result<T, TreeFailure> {
         if matches!(done, Err(TreeFailure::Fenced)) {
-            used.shut();
-            let mut held = self.inner.database.lock();
-            held.take_if(|database| Arc::ptr_eq(database, used));
+            self.let_go(used);
         }
         self.judged(done)
     }

@@ -1,0 +1,161 @@
+//! What is to be done about what a group owns, on its way to the group's leader, wherever that is.
+
+use super::Hub;
+use crate::tree::AdoptError;
+use minicbor::{Decode, Encode};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use strongroom_proto::change::{Change, Evidence};
+use strongroom_proto::hsm::Refusal;
+use strongroom_proto::ids::{Digest, GroupId, HsmId};
+use strongroom_proto::prefix::Prefix;
+use strongroom_replica::{Order, Ordered};
+use tokio::time::{Instant, sleep};
+
+/// How long to look for a leader, and how often.
+const SEARCH: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What to do.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub(crate) enum Wanted {
+    /// Show what is committed, and store it before if so wanted.
+    #[n(0)]
+    Show(#[n(0)] bool),
+    #[n(1)]
+    Split(#[n(0)] Prefix),
+    #[n(2)]
+    Merge(#[n(0)] Prefix),
+    /// A step of a transfer.
+    #[n(3)]
+    Step(#[n(0)] Change),
+    /// Copy what another group has stored below a prefix.
+    #[n(4)]
+    Adopt(#[n(0)] Prefix, #[n(1)] GroupId),
+}
+
+/// How it ended.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub(crate) enum End {
+    /// It is done; what is committed by now.
+    #[n(0)]
+    Done(#[n(0)] Evidence),
+    #[n(1)]
+    Refused(#[n(0)] Refusal),
+    /// Nothing was done. The leader, if it is known.
+    #[n(2)]
+    NotLeader(#[n(0)] Option<HsmId>),
+    /// It may have been done.
+    #[n(3)]
+    Unknown,
+    /// What lies below this root was copied, so many records of it this time.
+    #[n(4)]
+    Adopted(#[n(0)] Digest, #[n(1)] u64),
+    /// Nothing was done, or not all, and why.
+    #[n(5)]
+    Failed(#[n(0)] String),
+}
+
+impl From<Ordered> for End {
+    fn from(ordered: Ordered) -> Self {
+        match ordered {
+            Ordered::Done(shown) => Self::Done(*shown),
+            Ordered::Refused(refusal) => Self::Refused(refusal),
+            Ordered::NotLeader(leader) => Self::NotLeader(leader),
+            Ordered::Busy => Self::Failed("too many orders wait at the group's leader".into()),
+            Ordered::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// Why an order was not carried out, or not known to be.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum OrderError {
+    #[error(
+        "no leader of group {0} is found; check with `group status` that it serves, and that a member's agent is a peer here"
+    )]
+    NoLeader(GroupId),
+    #[error("the leader of group {group} refuses: {refusal}")]
+    Refused { group: GroupId, refusal: Refusal },
+    #[error("it is not known what became of the last step; run the command again: it looks, and goes on")]
+    Unknown,
+    #[error("group {group}: {why}")]
+    Failed { group: GroupId, why: String },
+}
+
+impl Hub {
+    /// Carries out an order if the group's leader is here.
+    pub(crate) async fn order_here(&self, group: GroupId, wanted: Wanted) -> End {
+        let replica = self.known.read().groups.get(&group).cloned();
+        let Some(replica) = replica else { return End::NotLeader(None) };
+        let order = match wanted {
+            Wanted::Show(stored) => Order::Show { stored },
+            Wanted::Split(prefix) => Order::Split(prefix),
+            Wanted::Merge(prefix) => Order::Merge(prefix),
+            Wanted::Step(change) => Order::Step(change),
+            Wanted::Adopt(prefix, from) => return self.adopt(&replica, prefix, from).await,
+        };
+        replica.order(order).await.into()
+    }
+
+    async fn adopt(&self, replica: &super::Group, prefix: Prefix, from: GroupId) -> End {
+        let status = replica.status();
+        if !status.serving {
+            return End::NotLeader(status.leader.filter(|leader| Some(*leader) != self.hsm_id()));
+        }
+        let trees = self.device().map_or(1, |device| device.groups.len());
+        match replica.tree().adopt(prefix, &self.tree(from, trees)).await {
+            Ok(adopted) => End::Adopted(adopted.root, adopted.records),
+            Err(AdoptError::Tree(strongroom_replica::stored::TreeFailure::Fenced)) => End::NotLeader(None),
+            Err(error) => End::Failed(error.to_string()),
+        }
+    }
+
+    /// Has a group's leader carry out an order.
+    pub(crate) async fn order(&self, group: GroupId, wanted: &Wanted) -> Result<End, OrderError> {
+        let deadline = Instant::now() + SEARCH;
+        let bytes = minicbor::to_vec(wanted).map_err(|_| OrderError::Unknown)?;
+        loop {
+            let mut likely: Vec<HsmId> = Vec::new();
+            match self.order_here(group, wanted.clone()).await {
+                End::NotLeader(leader) => likely.extend(leader),
+                end => return of_leader(group, end),
+            }
+            let mut tried = BTreeSet::new();
+            // Whoever is named, and then whoever is there.
+            let mut others = self.peers.found();
+            while let Some(next) = likely.pop().or_else(|| others.pop()) {
+                if !tried.insert(next) {
+                    continue;
+                }
+                match self.peers.order(next, group, bytes.clone()).await {
+                    Some(End::NotLeader(leader)) => likely.extend(leader),
+                    Some(end) => return of_leader(group, end),
+                    None => {}
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(OrderError::NoLeader(group));
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// [`Self::order`] for one that shows what is committed after it.
+    pub(super) async fn shown(&self, group: GroupId, wanted: &Wanted) -> Result<Evidence, OrderError> {
+        match self.order(group, wanted).await? {
+            End::Done(shown) => Ok(shown),
+            _ => Err(OrderError::Unknown),
+        }
+    }
+}
+
+fn of_leader(group: GroupId, end: End) -> Result<End, OrderError> {
+    match end {
+        End::Refused(refusal) => Err(OrderError::Refused { group, refusal }),
+        End::Failed(why) => Err(OrderError::Failed { group, why }),
+        End::Unknown => Err(OrderError::Unknown),
+        End::NotLeader(_) => Err(OrderError::NoLeader(group)),
+        end => Ok(end),
+    }
+}
