@@ -243,7 +243,37 @@ fn an_order_that_cannot_be_carried_out_is_refused_and_changes_nothing() {
     assert_eq!(cluster.take_ordered(id), Some(Ordered::NotLeader(Some(leader))));
 }
 
+/// While a prefix leaves, whoever is in a session about it gets the answers to what was asked there.
+fn what_leaves_ends_its_sessions_first(bug: Option<Bug>) {
+    for seed in 0..8 {
+        let mut cluster = cluster(seed, 3, 30_000, bug);
+        let mut all = users(&cluster, 12, &[Wish::Register]);
+        cluster.serve(PATIENCE_MS, &mut all);
+        ordered(&mut cluster, &mut [], &Order::Split(Prefix::WHOLE)).expect("it is split");
+        let (moves, _) = halves(Prefix::WHOLE);
+        let mut other = Lone::new(&mut cluster, seed as usize % 3);
+        let shown = ordered(&mut cluster, &mut [], &Order::Show { stored: false }).expect("shown");
+        other.change(&mut cluster, Change::In(moves, shown));
+        let id = open_id(&other.newest);
+        all.iter_mut()
+            .for_each(|user| user.wish([Wish::Recover2, Wish::Recover3, Wish::Recover2, Wish::Recover3]));
+        cluster.run_until(20 + seed, |cluster| {
+            all.iter_mut().for_each(|user| user.poll(cluster));
+            false
+        });
+        let out = Order::Step(Change::Out(id, other.newest.clone()));
+        ordered(&mut cluster, &mut all, &out).expect("it lets go");
+        cluster.run_until(1_000, |cluster| {
+            all.iter_mut().for_each(|user| user.poll(cluster));
+            false
+        });
+        let cut: u32 = all.iter().map(User::cut).sum();
+        assert_eq!(cut, 0, "seed {seed}");
+    }
+}
+
 rules!(
+    what_leaves_ends_its_sessions_first: LeavesAtOnce;
     prefixes_split_and_merge_beside_users: MergedTopsClosed;
     what_leaves_is_stored_as_it_was_and_what_comes_is_served: LeftUnstored;
 );

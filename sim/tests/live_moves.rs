@@ -19,7 +19,7 @@ use support::{PATIENCE, until};
 use url::Url;
 
 const SECRET: &[u8] = b"what the user entrusts";
-const USERS: usize = 12;
+const USERS: usize = 8;
 
 async fn made(folder: &Path) -> LocalRealm {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -94,19 +94,62 @@ async fn findings(folder: &Path, group: GroupId) -> Vec<String> {
     found.problems.iter().map(|problem| format!("{problem:?}")).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_half_moves_to_another_group_and_back_and_no_guess_is_lost_or_gained() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut realm = made(folder.path()).await;
-    let all = users(&realm).await;
-    for user in &all {
+/// A realm whose first group owns two halves, with some users who have guessed wrong once, and a second group.
+async fn divided(folder: &Path) -> (LocalRealm, GroupId, GroupId) {
+    let realm = made(folder).await;
+    for user in &users(&realm).await {
         register(user).await;
         assert_eq!(guess_wrong(user).await, 8);
     }
     let (first, second) = groups(&realm).await;
-    let (left, right) = Prefix::WHOLE.children().expect("it has halves");
+    let halves = Prefix::WHOLE.children().expect("it has halves");
     let mut admin = realm.admin(0).await.expect("it is there");
-    assert_eq!(admin.divide(first, Prefix::WHOLE, false).await.expect("it is split"), [left, right]);
+    let owned = admin.divide(first, Prefix::WHOLE, false).await.expect("it is split");
+    assert_eq!(owned, [halves.0, halves.1]);
+    (realm, first, second)
+}
+
+fn again(folder: &Path) -> LocalRealm {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    LocalRealm::start_with(folder, any, Setting::patient()).expect("starts")
+}
+
+/// Every process ends after each step.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_goes_on_where_it_was_after_everything_has_ended() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut realm, first, second) = divided(folder.path()).await;
+    let (_, right) = Prefix::WHOLE.children().expect("it has halves");
+    let mut steps = 0;
+    loop {
+        let mut admin = realm.admin(steps % 3).await.expect("it is there");
+        let step =
+            until("a step", async || admin.move_on(right, Some(first), second).await.expect("it can go on"));
+        let (_, over) = step.await;
+        steps += 1;
+        realm.shutdown().await;
+        realm = again(folder.path());
+        if over {
+            break;
+        }
+    }
+    assert_eq!(steps, 3, "copied and let go, taken, closed");
+    for user in &users(&realm).await {
+        assert_eq!(guess_wrong(user).await, 7);
+        recover(user).await;
+    }
+    realm.shutdown().await;
+    for group in [first, second] {
+        assert_eq!(findings(folder.path(), group).await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_moves_to_another_group_and_back_and_no_guess_is_lost_or_gained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut realm, first, second) = divided(folder.path()).await;
+    let all = users(&realm).await;
+    let (left, right) = Prefix::WHOLE.children().expect("it has halves");
 
     // Half of the users recover all the time.
     let (ends, recovered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
@@ -127,10 +170,10 @@ async fn a_half_moves_to_another_group_and_back_and_no_guess_is_lost_or_gained()
         until("users go on", async || (recovered.load(Ordering::Relaxed) >= before + many).then_some(()))
             .await;
     };
-    served(6).await;
+    served(4).await;
     let said = moved(&realm, 0, left, first, second).await;
     assert!(said.len() >= 3, "{said:?}");
-    served(12).await;
+    served(8).await;
     ends.store(true, Ordering::Relaxed);
     for user in busy {
         user.await.expect("every one of its recoveries succeeded");
@@ -156,8 +199,7 @@ async fn a_half_moves_to_another_group_and_back_and_no_guess_is_lost_or_gained()
     for group in [first, second] {
         assert_eq!(findings(folder.path(), group).await, Vec::<String>::new());
     }
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    realm = LocalRealm::start_with(folder.path(), any, Setting::patient()).expect("starts");
+    realm = again(folder.path());
     let all = users(&realm).await;
     for user in &all {
         recover(user).await;

@@ -315,7 +315,7 @@ impl Leader {
             self.handshake(cx, clients);
         }
         if self.snapshots.are_open() {
-            self.paths.sort(cx, &self.trees, clients);
+            self.paths.sort(cx, &self.trees, &mut self.orders, clients);
             self.carry_out_orders(cx);
         }
         self.process(cx, clients);

@@ -10,13 +10,19 @@ use super::interface::{Action, Millis, Ticket};
 use std::collections::VecDeque;
 use strongroom_proto::change::{Change, Evidence};
 use strongroom_proto::hsm::Refusal;
-use strongroom_proto::ids::{HsmId, Index};
+use strongroom_proto::ids::{HsmId, Index, RecordId};
 use strongroom_proto::prefix::Prefix;
+use strongroom_proto::transfer::Transfer;
 
 /// The most orders that wait at once.
 const MAX_WAITING: usize = 64;
 /// How long one may wait.
 const PATIENCE_MS: u64 = 10_000;
+/// Before a prefix leaves, no session about it is opened any more, until nothing has come in those that are open for so
+/// long, or at the latest after so long: they end when it leaves, and a client whose last request waits for its answer
+/// then would not know what became of it.
+const QUIET_MS: u64 = 400;
+const LEAVING_MS: u64 = 3_000;
 
 /// What to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,6 +55,20 @@ pub enum Ordered {
     Unknown,
 }
 
+/// A prefix that is about to leave.
+struct Leaving {
+    prefix: Prefix,
+    quiet_at: Millis,
+    latest: Millis,
+}
+
+impl Leaving {
+    /// When it may.
+    fn at(&self) -> Millis {
+        self.quiet_at.min(self.latest)
+    }
+}
+
 /// All orders of one leadership that have not ended.
 #[derive(Default)]
 pub(super) struct Orders {
@@ -61,6 +81,7 @@ pub(super) struct Orders {
     unstored: VecDeque<(Millis, Ticket, Index)>,
     /// What was committed last.
     newest: Option<Evidence>,
+    leaving: Option<Leaving>,
     /// The tree whose path was asked for, so that it can be split or merged.
     pub(super) opening: Option<Prefix>,
 }
@@ -108,6 +129,33 @@ impl Orders {
         next.filter(|order| self.asked.is_none() && !matches!(order, Order::Show { .. }))
     }
 
+    /// Whether the next change may go to the HSM. What is to leave has a while to end its sessions.
+    pub(super) fn may_go(&mut self, now: Millis) -> bool {
+        let Some(Order::Step(Change::Out(id, to))) = self.next() else { return true };
+        let awaited = to.entry.open.iter().find(|transfer| transfer.id() == *id);
+        // Anything else the HSM refuses.
+        let Some(prefix) = awaited.map(Transfer::prefix) else { return true };
+        let new = Leaving { prefix, quiet_at: now.after(QUIET_MS), latest: now.after(LEAVING_MS) };
+        now >= self.leaving.get_or_insert(new).at()
+    }
+
+    /// Whether no session about a record is to be opened, because it is about to leave.
+    pub(super) fn is_leaving(&self, record: &RecordId) -> bool {
+        self.leaving.as_ref().is_some_and(|leaving| leaving.prefix.contains(record))
+    }
+
+    /// When what is about to leave may.
+    pub(super) fn leaves_at(&self) -> Option<Millis> {
+        self.leaving.as_ref().map(Leaving::at)
+    }
+
+    /// Something has come about a record, in a session that was open before.
+    pub(super) fn goes_on(&mut self, now: Millis, record: &RecordId) {
+        if let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.prefix.contains(record)) {
+            leaving.quiet_at = now.after(QUIET_MS);
+        }
+    }
+
     /// It goes to the HSM.
     pub(super) fn ask(&mut self) {
         self.opening = None;
@@ -124,11 +172,13 @@ impl Orders {
 
     /// The HSM made this entry for it.
     pub(super) fn made(&mut self, index: Index) {
+        self.leaving = None;
         self.made.extend(self.asked.take().map(|(since, ticket)| (since, ticket, index)));
     }
 
     /// The HSM refused it.
     pub(super) fn refused(&mut self, cx: &mut Context, refusal: Refusal) {
+        self.leaving = None;
         if let Some((_, ticket)) = self.asked.take() {
             end(cx, ticket, Ordered::Refused(refusal));
         }
@@ -158,7 +208,7 @@ impl Orders {
         let late = |since: Millis| cx.now >= since.after(PATIENCE_MS);
         let mut over: Vec<Ticket> = Vec::new();
         while let Some((_, ticket, _)) = self.queue.pop_front_if(|(since, ..)| late(*since)) {
-            self.opening = None;
+            (self.opening, self.leaving) = (None, None);
             over.push(ticket);
         }
         for waiting in [&mut self.made, &mut self.unstored] {

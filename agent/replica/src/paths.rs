@@ -5,10 +5,12 @@
 use super::clients::{Clients, Queued};
 use super::context::Context;
 use super::interface::{Action, Answer, LoadId, Ticket};
+use super::orders::Orders;
 use super::replay::foreign;
 use super::trees::Trees;
 use crate::stored::Loaded;
 use std::collections::{BTreeMap, VecDeque};
+use strongroom_proto::hsm::NoiseMessage;
 use strongroom_proto::ids::RecordId;
 use strongroom_proto::prefix::Prefix;
 
@@ -54,10 +56,21 @@ impl Paths {
     }
 
     /// Sorts the requests that arrived into those that are ready and those that wait for their path.
-    pub(super) fn sort(&mut self, cx: &mut Context, trees: &Trees, clients: &mut Clients) {
+    pub(super) fn sort(
+        &mut self,
+        cx: &mut Context,
+        trees: &Trees,
+        orders: &mut Orders,
+        clients: &mut Clients,
+    ) {
         while let Some(queued) = clients.queue.pop_front() {
             let record = queued.request.record;
-            let Some(prefix) = trees.prefix_of(&record) else {
+            let opens = matches!(queued.request.message, NoiseMessage::Handshake { .. });
+            if !opens {
+                orders.goes_on(cx.now, &record);
+            }
+            let served = trees.prefix_of(&record).filter(|_| !opens || !orders.is_leaving(&record));
+            let Some(prefix) = served else {
                 clients.answer(cx, queued.ticket, Answer::NotCovered);
                 continue;
             };
@@ -137,7 +150,7 @@ impl Paths {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use strongroom_proto::hsm::{BatchRequest, NoiseMessage};
+    use strongroom_proto::hsm::BatchRequest;
     use strongroom_proto::ids::SessionId;
 
     #[test]

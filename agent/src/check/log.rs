@@ -14,6 +14,7 @@ use std::time::Duration;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::MAX_CAPTURE_ENTRIES;
 use strongroom_proto::ids::{GroupId, Index, RecordId};
+use strongroom_proto::prefix::Prefix;
 use strongroom_replica::ReadOutcome;
 use strongroom_replica::segment::{BadSegment, Segment, SegmentEntry, SegmentName};
 use strongroom_replica::stored::Snapshot;
@@ -190,10 +191,20 @@ impl<P: Progress> Walk<'_, P> {
         let segments = self.segments(links, "segments, comparing their leaves");
         pin_mut!(segments);
         let mut newest = BTreeMap::new();
+        let mut owned: Option<Vec<Prefix>> = None;
         while let Some(read) = segments.next().await {
             let Some((object, segment)) = read? else { continue };
             for made in segment.entries() {
                 let at = (object, made.entry.index);
+                // Of what has come from another group, nothing older here is the newest.
+                let owns: Vec<Prefix> = made.entry.partitions.iter().map(|p| p.prefix).collect();
+                let is_new = |prefix: &&Prefix| {
+                    owned.as_ref().is_some_and(|before| before.iter().all(|owned| !owned.overlaps(prefix)))
+                };
+                if let Some(come) = owns.iter().find(is_new) {
+                    newest.retain(|id, _| !come.contains(id));
+                }
+                owned = Some(owns);
                 newest.extend(made.leaves.iter().map(|l| (l.record, (at, sealed_digest(&l.sealed)))));
             }
         }

@@ -7,10 +7,11 @@ use super::progress::Progress;
 use crate::tree::{TreeReader, TreeStore};
 use futures::{StreamExt, pin_mut};
 use std::collections::BTreeMap;
-use strongroom_proto::entry::Entry;
+use strongroom_proto::entry::{Entry, Partition};
 use strongroom_proto::hash::{hash, label};
 use strongroom_proto::ids::{Digest, Index, RecordId};
 use strongroom_proto::prefix::Prefix;
+use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::Tree;
 use strongroom_replica::stored::{Snapshot, TreeDamage, TreeFailure};
 
@@ -26,30 +27,78 @@ pub struct TreeFindings {
     pub pages: u64,
     /// The digests of the sealed bytes of all leaves.
     pub leaves: BTreeMap<RecordId, Digest>,
+    /// How many pages and leaves there are of prefixes that the group does not have: what it had, or what was copied and
+    /// has not come.
+    pub beside: u64,
     /// What is wrong.
     pub problems: Vec<Problem>,
 }
 
-/// Trees that hold only digests, for the roots.
-pub(super) struct Digests(BTreeMap<Prefix, Tree>);
+/// Trees that hold only digests, for the roots; `None` for one that has come from another group since the snapshot: what is
+/// below it is in no segment of this group.
+pub(super) struct Digests(BTreeMap<Prefix, Option<Tree>>);
 
 impl Digests {
-    /// Applies the leaves of an entry. Returns whether that gives its roots.
+    /// Applies the leaves of an entry. Returns whether that gives its roots, as far as they are known.
     pub(super) fn apply(&mut self, entry: &Entry, leaves: &[LeafDigest]) -> bool {
         if entry.index == Index(1) {
-            self.0 = entry.partitions.iter().map(|p| (p.prefix, Tree::new(p.prefix))).collect();
+            self.0 = entry.partitions.iter().map(|p| (p.prefix, Some(Tree::new(p.prefix)))).collect();
         }
-        let updated = self.0.iter_mut().all(|(prefix, tree)| {
+        let owned = self.own_as(entry);
+        let updated = self.0.iter_mut().filter_map(|(prefix, tree)| Some((prefix, tree.as_mut()?)));
+        let updated = updated.map(|(prefix, tree)| {
             let covered = leaves.iter().copied().filter(|(id, _)| prefix.contains(id));
             tree.update_unread(covered).is_ok()
         });
-        let roots = || self.0.iter().map(|(prefix, tree)| (*prefix, tree.root()));
-        updated && roots().eq(entry.partitions.iter().map(|p| (p.prefix, p.root)))
+        let updated = updated.fold(true, |all, one| all && one);
+        let is_root = |p: &Partition| match self.0.get(&p.prefix) {
+            Some(Some(tree)) => tree.root() == p.root,
+            known => known.is_some(),
+        };
+        owned && updated && self.0.len() == entry.partitions.len() && entry.partitions.iter().all(is_root)
+    }
+
+    /// Owns what an entry says, if a split, a merge, or a step of one transfer leads there.
+    fn own_as(&mut self, entry: &Entry) -> bool {
+        let stays = |prefix: &Prefix| entry.partitions.iter().any(|p| p.prefix == *prefix);
+        let left: Vec<Prefix> = self.0.keys().copied().filter(|prefix| !stays(prefix)).collect();
+        let new = entry.partitions.iter().map(|p| p.prefix).filter(|prefix| !self.0.contains_key(prefix));
+        let new: Vec<Prefix> = new.collect();
+        let mut gone: Vec<Option<Tree>> = left.iter().filter_map(|prefix| self.0.remove(prefix)).collect();
+        match (left.as_slice(), new.as_slice()) {
+            ([], []) | ([_], []) => {}
+            ([whole], [left, right]) if whole.children() == Some((*left, *right)) => {
+                let halves = gone.pop().flatten().and_then(|tree| tree.split().ok());
+                let (of_left, of_right) = halves.unzip();
+                self.0.extend([(*left, of_left), (*right, of_right)]);
+            }
+            ([left, right], [whole]) if whole.children() == Some((*left, *right)) => {
+                let (right, left) = (gone.pop().flatten(), gone.pop().flatten());
+                let both = left.zip(right).and_then(|(left, right)| Tree::join(&left, &right).ok());
+                self.0.insert(*whole, both);
+            }
+            ([], [come]) if self.0.keys().all(|prefix| !prefix.overlaps(come)) => {
+                self.0.insert(*come, None);
+            }
+            _ => return false,
+        }
+        true
     }
 
     pub(super) fn into_trees(self) -> Vec<Tree> {
-        self.0.into_values().collect()
+        self.0.into_values().flatten().collect()
     }
+}
+
+/// Below which roots something is stored for this group: what it owns, and what it has let go of and must keep until it has
+/// arrived.
+fn roots_of(entry: &Entry) -> Vec<(Prefix, Digest)> {
+    let owned = entry.partitions.iter().map(|p| (p.prefix, p.root));
+    let left = entry.open.iter().filter_map(|transfer| match transfer {
+        Transfer::Outgoing { prefix, root, .. } => Some((*prefix, *root)),
+        Transfer::Incoming { .. } => None,
+    });
+    owned.chain(left).collect()
 }
 
 impl TreeFindings {
@@ -70,7 +119,7 @@ pub(super) fn trees_at(snapshot: &Snapshot, leaves: &BTreeMap<RecordId, Digest>)
         if tree.root() != partition.root {
             return None;
         }
-        trees.insert(partition.prefix, tree);
+        trees.insert(partition.prefix, Some(tree));
     }
     Some(Digests(trees))
 }
@@ -137,13 +186,12 @@ async fn read_with(
         return Ok(());
     };
     let mut named = Named::default();
-    for partition in &snapshot.entry.partitions {
-        if partition.root != Digest::EMPTY {
-            named.pages.insert((partition.prefix.len(), partition.prefix), partition.root);
-        }
+    let roots = roots_of(&snapshot.entry);
+    for (prefix, root) in roots.iter().filter(|(_, root)| *root != Digest::EMPTY) {
+        named.pages.insert((prefix.len(), *prefix), *root);
     }
-    read_pages(reader, findings, &mut named, progress).await?;
-    read_leaves(reader, findings, named.leaves, progress).await
+    read_pages(reader, findings, &mut named, &roots, progress).await?;
+    read_leaves(reader, findings, named.leaves, &roots, progress).await
 }
 
 /// What pages name but has not been seen yet.
@@ -158,11 +206,10 @@ async fn read_pages(
     reader: &TreeReader,
     findings: &mut TreeFindings,
     named: &mut Named,
+    roots: &[(Prefix, Digest)],
     progress: &impl Progress,
 ) -> Result<(), CheckError> {
     progress.begin("pages", None);
-    let partitions = findings.snapshot.iter().flat_map(|snapshot| &snapshot.entry.partitions);
-    let roots: Vec<Prefix> = partitions.filter(|p| p.root == Digest::EMPTY).map(|p| p.prefix).collect();
     let pages = reader.pages();
     pin_mut!(pages);
     while let Some(page) = pages.next().await {
@@ -180,7 +227,12 @@ async fn read_pages(
         findings.pages += 1;
         progress.done(1);
         let prefix = page.prefix();
-        let empty = page.digest() == Digest::EMPTY && roots.contains(&prefix);
+        // What other groups have now, or what was copied and has not come, is not this group's to check.
+        if !roots.iter().any(|(root, _)| root.overlaps(&prefix)) {
+            findings.beside += 1;
+            continue;
+        }
+        let empty = page.digest() == Digest::EMPTY && roots.contains(&(prefix, Digest::EMPTY));
         if empty || named.pages.remove(&(prefix.len(), prefix)) == Some(page.digest()) {
             named
                 .pages
@@ -199,6 +251,7 @@ async fn read_leaves(
     reader: &TreeReader,
     findings: &mut TreeFindings,
     mut named: BTreeMap<RecordId, Digest>,
+    roots: &[(Prefix, Digest)],
     progress: &impl Progress,
 ) -> Result<(), CheckError> {
     progress.begin("leaves", Some(named.len() as u64));
@@ -220,7 +273,8 @@ async fn read_leaves(
         match named.remove(&id) {
             Some(right) if right == digest => {}
             Some(_) => findings.problems.push(Problem::Tree(TreeDamage::Leaf(id))),
-            None => orphans += 1,
+            None if roots.iter().any(|(prefix, _)| prefix.contains(&id)) => orphans += 1,
+            None => findings.beside += 1,
         }
     }
     findings.problems.extend(named.into_keys().map(|id| Problem::Tree(TreeDamage::NoLeaf(id))));

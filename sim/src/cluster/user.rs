@@ -79,6 +79,8 @@ pub struct User {
     responses: Vec<SecretsResponse>,
     unavailable: u32,
     missing: u32,
+    /// How many of its requests in an open session found that the group does not have its record.
+    cut: u32,
 }
 
 impl User {
@@ -111,6 +113,7 @@ impl User {
             responses: Vec::new(),
             unavailable: 0,
             missing: 0,
+            cut: 0,
         }
     }
 
@@ -392,6 +395,7 @@ impl User {
 
     /// Forgets the session and tries again later, at the member that was named or at the next one.
     fn not_served(&mut self, cluster: &Cluster, answer: &Answer) {
+        self.cut += u32::from(*answer == Answer::NotCovered && self.transport.is_some());
         match answer {
             Answer::NotLeader(Some(leader)) => self.target = cluster.member_of(leader),
             Answer::NotLeader(None) => self.target += 1,
@@ -405,6 +409,12 @@ impl User {
         }
         self.transport = None;
         self.stage = Stage::Pausing(cluster.now() + PAUSE_MS);
+    }
+
+    /// How many of its requests in an open session found that the group does not have its record.
+    #[must_use]
+    pub const fn cut(&self) -> u32 {
+        self.cut
     }
 
     /// The record that it is about.

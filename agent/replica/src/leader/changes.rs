@@ -2,6 +2,7 @@
 
 use super::{BUSY_MS, Leader, OutOfStep};
 use crate::ask;
+use crate::bug::Bug;
 use crate::clients::Clients;
 use crate::context::Context;
 use crate::interface::{Answer, Millis};
@@ -19,7 +20,7 @@ impl Leader {
         if self.orders.show(cx, self.snapshots.stored()) {
             self.snapshots.want();
         }
-        if self.room(cx).is_none() {
+        if !(self.orders.may_go(cx.now) || cx.bugs.has(Bug::LeavesAtOnce)) || self.room(cx).is_none() {
             return;
         }
         let Some(order) = self.orders.next().cloned() else { return };

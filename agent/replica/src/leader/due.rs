@@ -31,7 +31,8 @@ impl Leader {
     pub(crate) fn step_due(&self, cx: &Context) -> Option<Millis> {
         let tree = self.snapshots.deadline(cx, self.tail.records());
         let reads = self.reads.deadline(cx, self.committed());
-        let due = [Some(self.busy_until), self.flights.deadline(None), tree, reads];
+        let leaving = self.orders.leaves_at();
+        let due = [Some(self.busy_until), self.flights.deadline(None), tree, reads, leaving];
         due.into_iter().flatten().filter(|at| *at > cx.now).min()
     }
 }

@@ -58,7 +58,8 @@ impl Leader {
             if !clients.is_waiting(queued.ticket) {
                 continue;
             }
-            if self.trees.prefix_of(&queued.request.record).is_none() {
+            let record = &queued.request.record;
+            if self.trees.prefix_of(record).is_none() || self.orders.is_leaving(record) {
                 clients.answer(cx, queued.ticket, Answer::NotCovered);
                 continue;
             }
