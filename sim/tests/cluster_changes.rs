@@ -183,7 +183,7 @@ fn what_leaves_is_stored_as_it_was_and_what_comes_is_served(bug: Option<Bug>) {
         let shown = ordered(&mut cluster, &mut stay, &Order::Show { stored: false }).expect("shown");
         other.change(&mut cluster, Change::In(moves, shown));
         let id = open_id(&other.newest);
-        let out = Order::Step(Change::Out(id, other.newest.clone()));
+        let out = Order::Step(Box::new(Change::Out(id, other.newest.clone())));
         let shown = ordered(&mut cluster, &mut stay, &out).expect("it lets go");
         assert!(!owned(&shown).contains(&moves));
         if seed % 4 < 2 {
@@ -198,7 +198,7 @@ fn what_leaves_is_stored_as_it_was_and_what_comes_is_served(bug: Option<Bug>) {
         });
         cluster.store.tree.check_below([(moves, root.expect("it is open"))].into_iter());
         other.change(&mut cluster, Change::Take(id, shown));
-        let close = Order::Step(Change::Close(id, other.newest.clone()));
+        let close = Order::Step(Box::new(Change::Close(id, other.newest.clone())));
         ordered(&mut cluster, &mut stay, &close).expect("it closes");
         comes_back(&mut cluster, &mut other, moves, &mut stay);
         if seed % 4 > 1 {
@@ -215,11 +215,11 @@ fn what_leaves_is_stored_as_it_was_and_what_comes_is_served(bug: Option<Bug>) {
 
 /// The group takes back what the other one has: its pages are in the stored tree still.
 fn comes_back(cluster: &mut Cluster, other: &mut Lone, prefix: Prefix, users: &mut [User]) {
-    let wait = Order::Step(Change::In(prefix, other.newest.clone()));
+    let wait = Order::Step(Box::new(Change::In(prefix, other.newest.clone())));
     let shown = ordered(cluster, users, &wait).expect("it waits");
     let id = open_id(&shown);
     other.change(cluster, Change::Out(id, shown));
-    let take = Order::Step(Change::Take(id, other.newest.clone()));
+    let take = Order::Step(Box::new(Change::Take(id, other.newest.clone())));
     let shown = ordered(cluster, users, &take).expect("it takes it");
     assert!(owned(&shown).contains(&prefix));
     other.change(cluster, Change::Close(id, shown));
@@ -261,7 +261,7 @@ fn what_leaves_ends_its_sessions_first(bug: Option<Bug>) {
             all.iter_mut().for_each(|user| user.poll(cluster));
             false
         });
-        let out = Order::Step(Change::Out(id, other.newest.clone()));
+        let out = Order::Step(Box::new(Change::Out(id, other.newest.clone())));
         ordered(&mut cluster, &mut all, &out).expect("it lets go");
         cluster.run_until(1_000, |cluster| {
             all.iter_mut().for_each(|user| user.poll(cluster));

@@ -1,12 +1,12 @@
 //! What goes into a replica and what comes out of it.
 
 use crate::ask::Asked;
-use crate::orders::{Order, Ordered};
 use crate::peer::PeerMessage;
 use crate::segment::{BadSegment, SegmentName};
 use crate::shared::Shared;
 use crate::stored::{Advance, Loaded, Snapshot, TreeDamage, TreeFailure};
 use std::ops::RangeInclusive;
+use strongroom_proto::change::{Change, Evidence};
 use strongroom_proto::hsm::{BatchRequest, Limits, NoiseReply, Refusal, Reply, SessionRefusal};
 use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, RealmId, RecordId, Term};
 use strongroom_proto::prefix::Prefix;
@@ -277,6 +277,37 @@ pub enum Action {
     Fault(Fault),
     /// Tell the operator that this fault is over: the replica goes on.
     Mended(Fault),
+}
+
+/// What an operator wants of a group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Show what is committed, and, if so wanted, store it before.
+    Show {
+        /// Whether a snapshot is to reach it first.
+        stored: bool,
+    },
+    /// Own a prefix as its two halves.
+    Split(Prefix),
+    /// Own the two halves of this prefix as one.
+    Merge(Prefix),
+    /// One step of a transfer: any change but those above.
+    Step(Box<Change>),
+}
+
+/// How an order ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ordered {
+    /// It is done, as this shows: it is committed after whatever was done, and durable in the store.
+    Done(Box<Evidence>),
+    /// The HSM refused, and nothing changed.
+    Refused(Refusal),
+    /// Ask the leader, if it is known. Nothing was done.
+    NotLeader(Option<HsmId>),
+    /// Too many orders wait here. Nothing was done.
+    Busy,
+    /// It may have been carried out. Have it shown first, before it is asked for again.
+    Unknown,
 }
 
 /// How a client's request ended.

@@ -53,9 +53,8 @@ mod under_way;
 
 pub use bug::Bug;
 pub use interface::{
-    Action, Answer, CallId, CreateOutcome, Damage, Event, Fault, LoadId, Millis, ReadOutcome, Role, Settings,
-    Status, Storage, Ticket, Unavailable,
+    Action, Answer, CallId, CreateOutcome, Damage, Event, Fault, LoadId, Millis, Order, Ordered, ReadOutcome,
+    Role, Settings, Status, Storage, Ticket, Unavailable,
 };
-pub use orders::{Order, Ordered};
 pub use replica::Replica;
 pub use shared::Shared;

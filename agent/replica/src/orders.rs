@@ -6,11 +6,11 @@
 //! Kept here: every order ends exactly once; one change at a time is with the HSM.
 
 use super::context::Context;
-use super::interface::{Action, Millis, Ticket};
+use super::interface::{Action, Millis, Order, Ordered, Ticket};
 use std::collections::VecDeque;
 use strongroom_proto::change::{Change, Evidence};
 use strongroom_proto::hsm::Refusal;
-use strongroom_proto::ids::{HsmId, Index, RecordId};
+use strongroom_proto::ids::{Index, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::transfer::Transfer;
 
@@ -23,37 +23,6 @@ const PATIENCE_MS: u64 = 10_000;
 /// then would not know what became of it.
 const QUIET_MS: u64 = 400;
 const LEAVING_MS: u64 = 3_000;
-
-/// What to do.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Order {
-    /// Show what is committed, and, if so wanted, store it before.
-    Show {
-        /// Whether a snapshot is to reach it first.
-        stored: bool,
-    },
-    /// Own a prefix as its two halves.
-    Split(Prefix),
-    /// Own the two halves of this prefix as one.
-    Merge(Prefix),
-    /// One step of a transfer: any change but those above.
-    Step(Change),
-}
-
-/// How an order ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Ordered {
-    /// It is done, as this shows: it is committed after whatever was done, and durable in the store.
-    Done(Box<Evidence>),
-    /// The HSM refused, and nothing changed.
-    Refused(Refusal),
-    /// Ask the leader, if it is known. Nothing was done.
-    NotLeader(Option<HsmId>),
-    /// Too many orders wait here. Nothing was done.
-    Busy,
-    /// It may have been carried out. Have it shown first, before it is asked for again.
-    Unknown,
-}
 
 /// A prefix that is about to leave.
 struct Leaving {
@@ -131,7 +100,8 @@ impl Orders {
 
     /// Whether the next change may go to the HSM. What is to leave has a while to end its sessions.
     pub(super) fn may_go(&mut self, now: Millis) -> bool {
-        let Some(Order::Step(Change::Out(id, to))) = self.next() else { return true };
+        let Some(Order::Step(step)) = self.next() else { return true };
+        let Change::Out(id, to) = &**step else { return true };
         let awaited = to.entry.open.iter().find(|transfer| transfer.id() == *id);
         // Anything else the HSM refuses.
         let Some(prefix) = awaited.map(Transfer::prefix) else { return true };

@@ -53,7 +53,7 @@ pub(super) enum Progress {
     /// It waits for something.
     Waiting,
     /// It has reached the end: the trees there, what has changed, and how many segments were read.
-    Done(Trees, Tail, usize),
+    Done(Box<(Trees, Tail)>, usize),
     /// The path to this record cannot be read.
     Closed(RecordId),
     /// It cannot go on without an operator.
@@ -167,8 +167,8 @@ impl Replay {
         self.load(cx, last_load);
         // There is room for more now, and this may have been the last.
         if self.segments.is_empty() && self.read == self.until {
-            let (trees, tail) = (self.trees.clone(), self.tail.clone());
-            return Progress::Done(trees, tail, self.applied);
+            let reached = Box::new((self.trees.clone(), self.tail.clone()));
+            return Progress::Done(reached, self.applied);
         }
         Progress::Waiting
     }

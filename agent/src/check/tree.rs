@@ -50,7 +50,8 @@ impl Digests {
             let covered = leaves.iter().copied().filter(|(id, _)| prefix.contains(id));
             tree.update_unread(covered).is_ok()
         });
-        let updated = updated.fold(true, |all, one| all && one);
+        // Each is brought up to date, whatever became of another.
+        let updated = !updated.collect::<Vec<_>>().contains(&false);
         let is_root = |p: &Partition| match self.0.get(&p.prefix) {
             Some(Some(tree)) => tree.root() == p.root,
             known => known.is_some(),

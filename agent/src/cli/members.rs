@@ -1,6 +1,7 @@
 //! How groups are doing: what each member's agent says, whether the group serves, and if not, why.
 
 use crate::admin::{AgentReport, GroupReport, PeerReport};
+use crate::hub::listed;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -252,7 +253,8 @@ pub(super) fn groups_text(seen: Seen<'_>) -> String {
         let report = seen.own.groups.iter().find(|report| report.group == *group);
         let leader = report.and_then(|report| report.leader);
         let leader = leader.map_or("no leader known".into(), |leader| format!("led by {leader}"));
-        let _ = writeln!(text, "group {group}, {leader}");
+        let owns = listed(report.into_iter().flat_map(|report| report.prefixes.iter().copied()));
+        let _ = writeln!(text, "group {group}, {leader}, owns {owns}");
         seen.members(group).iter().for_each(|member| text.push_str(&member.text()));
     }
     if let Some(why) = &seen.own.unready {
@@ -285,6 +287,9 @@ pub(super) fn groups_json(seen: Seen<'_>) -> Value {
         json!({
             "group": group.to_string(),
             "leader": report.and_then(|report| report.leader).map(|leader| leader.to_string()),
+            "prefixes": report.map(|report| {
+                report.prefixes.iter().map(ToString::to_string).collect::<Vec<_>>()
+            }),
             "serves": cause.is_none(),
             "cause": cause.map(|cause| cause.text),
             "members": members.iter().map(Member::json).collect::<Vec<_>>(),
@@ -305,6 +310,7 @@ pub(super) fn groups_json(seen: Seen<'_>) -> Value {
 mod tests {
     use super::*;
     use strongroom_proto::ids::Index;
+    use strongroom_proto::prefix::Prefix;
 
     const GROUP: GroupId = GroupId([9; 16]);
 
@@ -321,6 +327,7 @@ mod tests {
             waiting: 0,
             fault: None,
             tree: None,
+            prefixes: vec![Prefix::WHOLE],
         };
         change(&mut report);
         report

@@ -9,6 +9,8 @@ use crate::metrics::{GroupMetrics, LogMetrics};
 use crate::peers::Peers;
 use crate::store::Store;
 use crate::tree::TreeStore;
+#[cfg(test)]
+use crate::tree::{TreeMetrics, TreeSettings};
 use bytes::Bytes;
 use futures::future::join_all;
 use parking_lot::{Mutex, MutexGuard};
@@ -546,7 +548,8 @@ impl Group {
         let asked = std::sync::Arc::new(AtomicU64::new(0));
         let count = std::sync::Arc::clone(&asked);
         tokio::spawn(async move {
-            while let Some(client) = queue.recv().await {
+            while let Some(asked) = queue.recv().await {
+                let FromHere::Client(client) = asked else { continue };
                 // An asker that never pauses is cut off, so that a test of that ends.
                 if count.fetch_add(1, Ordering::Relaxed) > 100_000 {
                     break;
@@ -601,7 +604,10 @@ impl Group {
         let (clients, queue) = mpsc::channel(CLIENT_QUEUE);
         let (peers, _) = Inlet::new([]);
         let (told, tree_damage) = (Mutex::default(), TreeDamaged::default());
-        let inner = Inner { clients, peers, status, members: 1, told, tree_damage };
+        let objects = Arc::new(object_store::memory::InMemory::new());
+        let (base, group) = (object_store::path::Path::default(), GroupId([0; 16]));
+        let tree = TreeStore::new(objects, &base, group, TreeSettings::default(), TreeMetrics::default());
+        let inner = Inner { clients, peers, status, members: 1, tree, told, tree_damage };
         (Self { inner: Arc::new(inner), whereabouts }, publish, queue)
     }
 }

@@ -102,7 +102,7 @@ impl Hub {
             None => return Err(MoveError::FromNowhere(prefix)),
         };
         let source = self.shown(from, &Wanted::Show(false)).await?;
-        let step = |change| Wanted::Step(change);
+        let step = |change| Wanted::Step(Box::new(change));
         Ok(match next(prefix, &source.entry, &destination.entry) {
             Next::Nothing => (format!("group {to} has it"), true),
             Next::NotOwned => {
@@ -154,10 +154,10 @@ impl Hub {
             }
         }
         let source = self.shown(from, &Wanted::Show(false)).await?;
-        let awaits = self.shown(to, &Wanted::Step(Change::In(prefix, source))).await?;
+        let awaits = self.shown(to, &Wanted::Step(Box::new(Change::In(prefix, source)))).await?;
         let id = awaits.entry.open.iter().find(|t| t.prefix() == prefix).map(Transfer::id);
         let id = id.ok_or(MoveError::Order(OrderError::Unknown))?;
-        self.shown(from, &Wanted::Step(Change::Out(id, awaits))).await?;
+        self.shown(from, &Wanted::Step(Box::new(Change::Out(id, awaits)))).await?;
         Ok(format!("{copied} records copied; group {from} has let go of it"))
     }
 
@@ -175,7 +175,7 @@ impl Hub {
         if copied != root {
             return Err(MoveError::OtherRoot);
         }
-        self.shown(to, &Wanted::Step(Change::Take(id, left))).await?;
+        self.shown(to, &Wanted::Step(Box::new(Change::Take(id, left)))).await?;
         Ok(records)
     }
 
@@ -192,4 +192,87 @@ pub(crate) fn listed(prefixes: impl Iterator<Item = Prefix>) -> String {
     let name = |prefix: Prefix| if prefix.len() == 0 { "all".to_owned() } else { prefix.to_string() };
     let names: Vec<String> = prefixes.map(name).collect();
     if names.is_empty() { "nothing".into() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_proto::entry::Partition;
+    use strongroom_proto::ids::{EntryHash, HsmId, Index, Mac, RealmId, Term};
+
+    const HERE: GroupId = GroupId([1; 16]);
+    const THERE: GroupId = GroupId([2; 16]);
+    const ID: TransferId = TransferId([7; 16]);
+
+    fn entry(group: GroupId, owned: &[Prefix], transfers: u64, open: Vec<Transfer>) -> Entry {
+        let partition = |prefix: &Prefix| Partition { prefix: *prefix, root: Digest([9; 32]) };
+        Entry {
+            realm: RealmId([0; 16]),
+            group,
+            index: Index(5),
+            prev: EntryHash([0; 32]),
+            leader: HsmId([3; 16]),
+            term: Term([4; 16]),
+            partitions: owned.iter().map(partition).collect(),
+            transfers,
+            open,
+            events_hash: Digest([0; 32]),
+            mac: Mac(Digest([5; 32])),
+        }
+    }
+
+    fn incoming(id: TransferId, prefix: Prefix, decisions: u64) -> Transfer {
+        Transfer::Incoming { id, source: HERE, prefix, decisions }
+    }
+
+    fn outgoing(id: TransferId, prefix: Prefix) -> Transfer {
+        Transfer::Outgoing { id, destination: THERE, prefix, root: Digest([9; 32]), decisions: 0 }
+    }
+
+    #[test]
+    fn the_next_step_follows_from_what_both_groups_have_committed() {
+        let (moves, stays) = Prefix::WHOLE.children().expect("it has halves");
+        let other = TransferId([8; 16]);
+        let here = |owned: &[Prefix], transfers, open| entry(HERE, owned, transfers, open);
+        let there = |owned: &[Prefix], open| entry(THERE, owned, 0, open);
+        let both = [moves, stays];
+        for (from, to, expected) in [
+            (here(&both, 3, vec![]), there(&[], vec![]), Next::Begin),
+            (here(&both, 3, vec![]), there(&[], vec![incoming(ID, moves, 3)]), Next::LetGo(ID)),
+            // It has decided something else since.
+            (here(&both, 4, vec![]), there(&[], vec![incoming(ID, moves, 3)]), Next::GiveUp(ID)),
+            (here(&[stays], 4, vec![]), there(&[], vec![incoming(ID, moves, 3)]), Next::GiveUp(ID)),
+            (
+                here(&[stays], 4, vec![outgoing(ID, moves)]),
+                there(&[], vec![incoming(ID, moves, 3)]),
+                Next::Take(ID, Digest([9; 32])),
+            ),
+            // What left under another id is never what is awaited under this one.
+            (
+                here(&[stays], 4, vec![outgoing(other, moves)]),
+                there(&[], vec![incoming(ID, moves, 3)]),
+                Next::GiveUp(ID),
+            ),
+            (here(&[stays], 4, vec![outgoing(ID, moves)]), there(&[moves], vec![]), Next::Close(ID)),
+            (here(&[stays], 4, vec![]), there(&[moves], vec![]), Next::Nothing),
+            (here(&[stays], 4, vec![]), there(&[], vec![]), Next::NotOwned),
+            (here(&[Prefix::WHOLE], 4, vec![]), there(&[], vec![]), Next::NotOwned),
+            // Another transfer of theirs is not this one.
+            (
+                here(&both, 3, vec![outgoing(other, stays)]),
+                there(&[], vec![incoming(other, stays, 2)]),
+                Next::Begin,
+            ),
+        ] {
+            assert_eq!(next(moves, &from, &to), expected, "{from:?} {to:?}");
+        }
+    }
+
+    #[test]
+    fn prefixes_are_shown_as_bits_and_the_whole_space_as_all() {
+        let (left, right) = Prefix::WHOLE.children().expect("it has halves");
+        assert_eq!(listed([left, right].into_iter()), "0, 1");
+        assert_eq!(listed([Prefix::WHOLE].into_iter()), "all");
+        assert_eq!(listed(std::iter::empty()), "nothing");
+    }
 }

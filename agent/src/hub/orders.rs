@@ -28,7 +28,7 @@ pub(crate) enum Wanted {
     Merge(#[n(0)] Prefix),
     /// A step of a transfer.
     #[n(3)]
-    Step(#[n(0)] Change),
+    Step(#[n(0)] Box<Change>),
     /// Copy what another group has stored below a prefix.
     #[n(4)]
     Adopt(#[n(0)] Prefix, #[n(1)] GroupId),
@@ -39,7 +39,7 @@ pub(crate) enum Wanted {
 pub(crate) enum End {
     /// It is done; what is committed by now.
     #[n(0)]
-    Done(#[n(0)] Evidence),
+    Done(#[n(0)] Box<Evidence>),
     #[n(1)]
     Refused(#[n(0)] Refusal),
     /// Nothing was done. The leader, if it is known.
@@ -59,7 +59,7 @@ pub(crate) enum End {
 impl From<Ordered> for End {
     fn from(ordered: Ordered) -> Self {
         match ordered {
-            Ordered::Done(shown) => Self::Done(*shown),
+            Ordered::Done(shown) => Self::Done(shown),
             Ordered::Refused(refusal) => Self::Refused(refusal),
             Ordered::NotLeader(leader) => Self::NotLeader(leader),
             Ordered::Busy => Self::Failed("too many orders wait at the group's leader".into()),
@@ -128,10 +128,10 @@ impl Hub {
                 if !tried.insert(next) {
                     continue;
                 }
-                match self.peers.order(next, group, bytes.clone()).await {
-                    Some(End::NotLeader(leader)) => likely.extend(leader),
-                    Some(end) => return of_leader(group, end),
-                    None => {}
+                let Some(answer) = self.peers.order(next, group, bytes.clone()).await else { continue };
+                match answer.and_then(|end| minicbor::decode(&end).ok()).unwrap_or(End::Unknown) {
+                    End::NotLeader(leader) => likely.extend(leader),
+                    end => return of_leader(group, end),
                 }
             }
             if Instant::now() >= deadline {
@@ -144,7 +144,7 @@ impl Hub {
     /// [`Self::order`] for one that shows what is committed after it.
     pub(super) async fn shown(&self, group: GroupId, wanted: &Wanted) -> Result<Evidence, OrderError> {
         match self.order(group, wanted).await? {
-            End::Done(shown) => Ok(shown),
+            End::Done(shown) => Ok(*shown),
             _ => Err(OrderError::Unknown),
         }
     }

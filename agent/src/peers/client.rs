@@ -10,8 +10,8 @@ use super::{Caller, Forwarded, Identities, Timeouts, endpoint, root_cause, strea
 use crate::causes::causes;
 use crate::grpc::peer::peer_client::PeerClient;
 use crate::grpc::peer::{HelloRequest, InviteRequest, OrderRequest, PeerStatus, SetupReply, StatusRequest};
-use crate::hub::End;
 use crate::vital::Vital;
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hyper_util::rt::TokioIo;
@@ -182,17 +182,16 @@ impl Peers {
         self.routes.found.all()
     }
 
-    /// Has the agent of the HSM `to` carry out an order, if it leads the group; `None` if it cannot be asked, and then
-    /// nothing was done.
-    pub(crate) async fn order(&self, to: HsmId, group: GroupId, order: Vec<u8>) -> Option<End> {
-        let request =
-            OrderRequest { to: to.0.to_vec().into(), group: group.0.to_vec().into(), order: order.into() };
+    /// Has the agent of the HSM `to` carry out an order, if it leads the group. `None` if it cannot be asked, and then
+    /// nothing was done; nothing in it if it is not known what was.
+    pub(crate) async fn order(&self, to: HsmId, group: GroupId, order: Vec<u8>) -> Option<Option<Bytes>> {
+        let (to_whom, group) = (to.0.to_vec().into(), group.0.to_vec().into());
+        let request = OrderRequest { to: to_whom, group, order: order.into() };
         match self.of(to)?.client().order(within(ORDER, request)).await {
-            Ok(reply) => Some(minicbor::decode(&reply.into_inner().end).unwrap_or(End::Unknown)),
-            Err(status) if status.code() == Code::FailedPrecondition => None,
-            // The connection was never made.
-            Err(status) if status.code() == Code::Unavailable => None,
-            Err(_) => Some(End::Unknown),
+            Ok(reply) => Some(Some(reply.into_inner().end)),
+            // Another HSM, or an agent that cannot be reached.
+            Err(status) if matches!(status.code(), Code::FailedPrecondition | Code::Unavailable) => None,
+            Err(_) => Some(None),
         }
     }
 

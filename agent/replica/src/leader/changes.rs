@@ -5,8 +5,7 @@ use crate::ask;
 use crate::bug::Bug;
 use crate::clients::Clients;
 use crate::context::Context;
-use crate::interface::{Answer, Millis};
-use crate::orders::Order;
+use crate::interface::{Answer, Millis, Order};
 use crate::outbox::Call;
 use strongroom_proto::change::Change;
 use strongroom_proto::hsm::{Made, Refusal};
@@ -39,7 +38,7 @@ impl Leader {
     fn change_of(&mut self, order: Order) -> Result<Option<Change>, Refusal> {
         Ok(match order {
             Order::Show { .. } => None,
-            Order::Step(step) => Some(step),
+            Order::Step(step) => Some(*step),
             Order::Split(prefix) => self.top(prefix)?.map(|tree| Change::Split(prefix, tree)),
             Order::Merge(prefix) => {
                 let (left, right) = prefix.children().ok_or(Refusal::NotCovered)?;

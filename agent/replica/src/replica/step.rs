@@ -6,10 +6,9 @@ use crate::bug::Bug;
 use crate::clients::Queued;
 use crate::flights::Outcome;
 use crate::interface::{
-    Action, Answer, CreateOutcome, Event, Millis, ReadOutcome, Settings, Ticket, Unavailable,
+    Action, Answer, CreateOutcome, Event, Millis, Order, Ordered, ReadOutcome, Settings, Ticket, Unavailable,
 };
 use crate::leader::Toward;
-use crate::orders::{Order, Ordered};
 use crate::outbox::Call;
 use crate::segment::SegmentName;
 use crate::under_way::Lister;

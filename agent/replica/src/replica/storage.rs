@@ -118,7 +118,8 @@ impl Replica {
         }
         match progress {
             Progress::Waiting => {}
-            Progress::Done(trees, tail, segments) => {
+            Progress::Done(reached, segments) => {
+                let (trees, tail) = *reached;
                 // No entry was made since: only a leader that serves makes one. So the trees are those of the newest.
                 leader.trees = trees.clone();
                 leader.tail = tail.clone();
