@@ -1,7 +1,7 @@
 //! The core: one function from request bytes to reply bytes.
 //!
 //! Owns the state and decides nothing itself; [`crate::confirm`], [`crate::enrolment`], [`crate::group`],
-//! [`crate::log`], [`crate::process`] and [`crate::transfer`] do. Keeps invariant 12: whatever the bytes, there is a
+//! [`crate::log`], [`crate::process`], [`crate::retirement`] and [`crate::transfer`] do. Keeps invariant 12: whatever the bytes, there is a
 //! reply, and it fits in a frame.
 
 use crate::config::Config;
@@ -11,7 +11,7 @@ use crate::leadership::Leadership;
 use crate::nvram::{Nvram, NvramError, Opened};
 use crate::session::Sessions;
 use crate::start_error::StartError;
-use crate::state::{self, BadState, Group, Position, State};
+use crate::state::{self, BadState, Group, Position, Slot, State};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use strongroom_proto::bounded::{end_of_item, is_too_many};
@@ -33,7 +33,7 @@ pub struct Core {
     pub(crate) import_nonce: Option<Nonce>,
     /// What the vendor says about the device, and about its holding the realm.
     pub(crate) attestations: Attestations,
-    /// By the group's place in `state.groups`.
+    /// By the group's place in `state.slots`.
     pub(crate) leaderships: BTreeMap<usize, Leadership>,
     pub(crate) sessions: Sessions,
     /// NVRAM failed: what is in RAM may not be what is in NVRAM.
@@ -144,6 +144,7 @@ impl Core {
             Request::Confirm { group, statements } => self.confirm(group, &statements),
             Request::Change(group, change) => self.change(env, group, change),
             Request::AgentSecret(epoch) => self.agent_secret(epoch),
+            Request::Leave(group, proof) => self.leave(env, group, proof),
         }
     }
 
@@ -163,7 +164,8 @@ impl Core {
             origin: realm.origin,
             attestation: self.attestations.realm.clone(),
         });
-        let groups = self.state.groups.iter().enumerate();
+        let slots = &self.state.slots;
+        let groups = slots.iter().enumerate().filter_map(|(slot, of)| Some((slot, of.live()?)));
         Reply::Device(DeviceStatus {
             hsm: self.state.hsm,
             device_key: self.state.device_key(),
@@ -174,6 +176,7 @@ impl Core {
             groups: groups.filter_map(|(slot, group)| self.group_status(slot, group)).collect(),
             attestation: self.attestations.device.clone(),
             wear: self.nvram.wear(),
+            retired: slots.iter().filter_map(Slot::retired).collect(),
         })
     }
 
@@ -199,11 +202,12 @@ impl Core {
 
     /// The place of a group that this HSM is a member of.
     pub(crate) fn slot(&self, group: &GroupId) -> Result<usize, Refusal> {
-        self.state.groups.iter().position(|g| g.id == *group).ok_or(Refusal::NotMember)
+        let slot = self.state.slots.iter().position(|slot| slot.id() == *group).ok_or(Refusal::NotMember)?;
+        self.group(slot).map(|_| slot)
     }
 
     pub(crate) fn group(&self, slot: usize) -> Result<&Group, Refusal> {
-        self.state.groups.get(slot).ok_or(Refusal::NotMember)
+        self.state.slots.get(slot).ok_or(Refusal::NotMember)?.live().ok_or(Refusal::Retired)
     }
 
     /// Ends a leadership with all that it kept.
@@ -228,7 +232,7 @@ impl Core {
     ) -> Result<(), Refusal> {
         // If the write fails this is not undone: nothing is answered after that.
         for (slot, at) in moved {
-            self.state.groups.get_mut(*slot).ok_or(Refusal::NotMember)?.captured = *at;
+            self.state.group_mut(*slot).ok_or(Refusal::NotMember)?.captured = *at;
         }
         let written = self.nvram.append_delta(env.flash(), &State::delta(moved), || self.state.to_bytes());
         self.after_write(written)

@@ -5,7 +5,7 @@
 
 use crate::core::Core;
 use crate::env::Env;
-use crate::state::Group;
+use crate::state::Slot;
 use alloc::vec::Vec;
 use rand_core::Rng as _;
 use strongroom_proto::hsm::{MAX_GROUPS, Refusal, Reply};
@@ -32,7 +32,7 @@ impl Core {
         let mut id = GroupId([0; 16]);
         env.rng().fill_bytes(&mut id.0);
         let statement = GroupStatement::new(&keys.statements, &keys.realm, id, ids, genesis);
-        state.groups.push(Group::new(statement.clone()));
+        state.join(statement.clone());
         self.write_state(env, state)?;
         Ok(Reply::Group(statement))
     }
@@ -47,12 +47,14 @@ impl Core {
         if !authentic {
             return Err(Refusal::NotAuthentic);
         }
-        if self.slot(&statement.group).is_ok() {
-            return Err(Refusal::AlreadyJoined);
+        match self.slot(&statement.group) {
+            Err(Refusal::NotMember) => {}
+            // Also one that has retired: joined anew, it would start from nothing.
+            joined => return Err(joined.err().unwrap_or(Refusal::AlreadyJoined)),
         }
         self.check_members(&statement.members)?;
         let mut state = self.state.clone();
-        state.groups.push(Group::new(statement.clone()));
+        state.join(statement.clone());
         self.write_state(env, state)?;
         Ok(Reply::Group(statement))
     }
@@ -62,6 +64,7 @@ impl Core {
         if !distinct || !ids.contains(&self.state.hsm) {
             return Err(Refusal::BadMembers);
         }
-        if self.state.groups.len() >= MAX_GROUPS { Err(Refusal::NoRoomForGroup) } else { Ok(()) }
+        let live = self.state.slots.iter().filter_map(Slot::live).count();
+        if live >= MAX_GROUPS { Err(Refusal::NoRoomForGroup) } else { Ok(()) }
     }
 }

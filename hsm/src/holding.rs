@@ -25,6 +25,8 @@ pub(crate) struct Holding {
     pub(crate) decisions: u64,
     /// The transfers that are open, the oldest first. Every entry repeats them, so that whatever is committed shows them.
     pub(crate) open: Vec<Transfer>,
+    /// The group has retired: no entry follows.
+    pub(crate) last: bool,
 }
 
 impl Holding {
@@ -35,8 +37,8 @@ impl Holding {
     }
 
     pub(crate) fn after(entry: &Entry) -> Self {
-        let Entry { partitions, transfers, open, .. } = entry;
-        Self { partitions: partitions.clone(), decisions: *transfers, open: open.clone() }
+        let Entry { partitions, transfers, open, last, .. } = entry;
+        Self { partitions: partitions.clone(), decisions: *transfers, open: open.clone(), last: *last }
     }
 
     /// Whether the group owns this record's prefix.
@@ -163,6 +165,27 @@ impl Holding {
         }
         self.end(id);
         Ok(())
+    }
+
+    /// The last entry: there is nothing that nobody would own, and nothing that the other side of a transfer could ask for.
+    pub(crate) fn retire(&mut self) -> Result<(), Refusal> {
+        if !self.partitions.is_empty() || !self.open.is_empty() {
+            return Err(Refusal::InUse);
+        }
+        self.last = true;
+        self.decide()
+    }
+
+    /// The group on the other side of an open transfer.
+    pub(crate) fn other_side(&self, id: TransferId) -> Result<GroupId, Refusal> {
+        let transfer = self.open.iter().find(|transfer| transfer.id() == id);
+        transfer.map(Transfer::other).ok_or(Refusal::NoTransfer)
+    }
+
+    /// Instead of step 3 or 4: the other side has retired, so it has let nothing go that waits here, and waits for nothing.
+    pub(crate) fn end_retired(&mut self, id: TransferId) -> Result<(), Refusal> {
+        self.end(id);
+        self.decide()
     }
 
     fn end(&mut self, id: TransferId) {

@@ -39,6 +39,7 @@ pub mod nvram;
 mod process;
 mod reads;
 mod record;
+mod retirement;
 mod seal;
 mod session;
 mod start_error;

@@ -167,6 +167,9 @@ impl Core {
     pub(crate) fn check_bounds(&self, slot: usize, nodes: usize, requests: usize) -> Result<(), Refusal> {
         let limits = &self.config.limits;
         let leadership = self.leading(slot)?;
+        if leadership.holding.last {
+            return Err(Refusal::Retired);
+        }
         if requests > limits.max_batch_requests as usize || nodes > limits.max_tree_nodes as usize {
             return Err(Refusal::TooLarge);
         }
@@ -316,6 +319,7 @@ impl Core {
             events_hash,
             mac: Mac(Digest::EMPTY),
             open: holding.open.clone(),
+            last: holding.last,
         };
         let hash = entry.hash();
         entry.mac = Entry::mac_of(&keys.statements, &hash);

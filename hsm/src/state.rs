@@ -10,6 +10,7 @@
 use crate::exact;
 use crate::keys::Seed;
 use crate::nvram::MAX_STATE_BYTES;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
@@ -21,9 +22,11 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, Zeroizing};
 
 /// The version of state that this build writes, and the newest that it reads.
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
 /// The oldest version of state whose builds may read what this build writes.
-const MINIMUM: u8 = 2;
+const MINIMUM: u8 = 3;
+/// The version before, in which groups did not retire.
+const VERSION_2: u8 = 2;
 /// What every state of version 1 begins with: it had no version, and was an array of four.
 const VERSION_1: u8 = 0x84;
 /// No version is ever higher: the next byte is where CBOR arrays begin.
@@ -34,13 +37,15 @@ const NEXT_VERSION: u8 = VERSION + 1;
 /// How a state and the deltas after it are laid out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Version {
+    /// With no version in front of them.
     One,
-    Two,
+    /// With this one.
+    Stated(u8),
 }
 
-/// Everything that NVRAM holds.
+/// Everything that NVRAM holds. In version 2 each slot was a group.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct State {
+pub(crate) struct State<S = Slot> {
     /// The oldest version of state that may read this NVRAM; written in front of the rest.
     #[cbor(skip)]
     minimum: u8,
@@ -50,8 +55,21 @@ pub(crate) struct State {
     device_secret: ByteArray<32>,
     #[n(2)]
     pub(crate) realm: Option<Realm>,
+    /// One for each group that this HSM is or was a member of. They never move: deltas, leaderships and sessions know groups
+    /// by their slots.
     #[n(3)]
-    pub(crate) groups: Vec<Group>,
+    pub(crate) slots: Vec<S>,
+}
+
+/// A group's place.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub(crate) enum Slot {
+    #[n(0)]
+    Live(#[n(0)] Box<Group>),
+    /// The group has retired. Its id is enough to know it by, should somebody have it joined again.
+    #[n(1)]
+    Retired(#[n(0)] GroupId),
 }
 
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
@@ -162,8 +180,36 @@ impl From<version_1::State> for State {
             unassigned: realm.unassigned,
             origin: Origin::Unknown,
         });
-        let groups = core::mem::take(&mut old.groups);
-        Self { minimum: MINIMUM, hsm: old.hsm, device_secret: old.device_secret, realm, groups }
+        let slots = core::mem::take(&mut old.groups);
+        State { minimum: MINIMUM, hsm: old.hsm, device_secret: old.device_secret, realm, slots }.into()
+    }
+}
+
+impl From<State<Group>> for State {
+    fn from(mut old: State<Group>) -> Self {
+        let slots = core::mem::take(&mut old.slots).into_iter().map(|group| Slot::Live(Box::new(group)));
+        let (realm, slots) = (old.realm.take(), slots.collect());
+        Self { minimum: old.minimum, hsm: old.hsm, device_secret: old.device_secret, realm, slots }
+    }
+}
+
+impl Slot {
+    pub(crate) const fn id(&self) -> GroupId {
+        match self {
+            Self::Live(group) => group.id,
+            Self::Retired(id) => *id,
+        }
+    }
+
+    pub(crate) const fn live(&self) -> Option<&Group> {
+        match self {
+            Self::Live(group) => Some(group),
+            Self::Retired(_) => None,
+        }
+    }
+
+    pub(crate) fn retired(&self) -> Option<GroupId> {
+        self.live().is_none().then(|| self.id())
     }
 }
 
@@ -174,7 +220,7 @@ impl State {
         rng.fill_bytes(&mut hsm.0);
         let mut device_secret = ByteArray::from([0; 32]);
         rng.fill_bytes(&mut *device_secret);
-        Self { minimum: MINIMUM, hsm, device_secret, realm: None, groups: Vec::new() }
+        Self { minimum: MINIMUM, hsm, device_secret, realm: None, slots: Vec::new() }
     }
 
     pub(crate) fn device_secret(&self) -> StaticSecret {
@@ -202,13 +248,17 @@ impl State {
                 let old: version_1::State = exact::decode(bytes).ok_or(BadState::Malformed)?;
                 Ok((old.into(), Version::One))
             }
-            [VERSION, minimum, ref rest @ ..] => {
+            [version @ (VERSION_2 | VERSION), minimum, ref rest @ ..] => {
                 if minimum > VERSION {
                     return Err(BadState::TooNew(minimum));
                 }
-                let mut state: Self = exact::decode(rest).ok_or(BadState::Malformed)?;
+                let state = match version {
+                    VERSION_2 => exact::decode::<State<Group>>(rest).map(Self::from),
+                    _ => exact::decode(rest),
+                };
+                let mut state = state.ok_or(BadState::Malformed)?;
                 state.minimum = minimum.max(MINIMUM);
-                Ok((state, Version::Two))
+                Ok((state, Version::Stated(version)))
             }
             [version @ NEXT_VERSION..=MAX_VERSION, ..] => Err(BadState::TooNew(version)),
             _ => Err(BadState::Malformed),
@@ -230,18 +280,32 @@ impl State {
     /// Applies what [`Self::delta`] wrote, in a build of this version.
     pub(crate) fn apply(&mut self, version: Version, delta: &[u8]) -> Result<(), BadState> {
         let delta = match (version, delta) {
-            (Version::One, all) | (Version::Two, [VERSION, all @ ..]) => all,
-            (Version::Two, [newer @ NEXT_VERSION..=MAX_VERSION, ..]) => {
+            (Version::One, all) => all,
+            (Version::Stated(version), [of, all @ ..]) if *of == version => all,
+            (Version::Stated(_), [newer @ NEXT_VERSION..=MAX_VERSION, ..]) => {
                 return Err(BadState::TooNew(*newer));
             }
             _ => return Err(BadState::Malformed),
         };
         let deltas: Vec<CaptureDelta> = exact::decode(delta).ok_or(BadState::Malformed)?;
         for delta in deltas {
-            let group = self.groups.get_mut(usize::from(delta.slot)).ok_or(BadState::Malformed)?;
-            group.captured = delta.captured;
+            self.group_mut(usize::from(delta.slot)).ok_or(BadState::Malformed)?.captured = delta.captured;
         }
         Ok(())
+    }
+
+    pub(crate) fn group_mut(&mut self, slot: usize) -> Option<&mut Group> {
+        match self.slots.get_mut(slot)? {
+            Slot::Live(group) => Some(group),
+            Slot::Retired(_) => None,
+        }
+    }
+
+    /// Takes a group's statement, in a new slot.
+    pub(crate) fn join(&mut self, statement: GroupStatement) {
+        let GroupStatement { group: id, members, genesis, .. } = statement;
+        let group = Group { id, members, genesis, captured: Position::NOTHING };
+        self.slots.push(Slot::Live(Box::new(group)));
     }
 }
 
@@ -261,14 +325,7 @@ impl Realm {
     }
 }
 
-impl Group {
-    pub(crate) fn new(statement: GroupStatement) -> Self {
-        let GroupStatement { group: id, members, genesis, .. } = statement;
-        Self { id, members, genesis, captured: Position::NOTHING }
-    }
-}
-
-impl Drop for State {
+impl<S> Drop for State<S> {
     fn drop(&mut self) {
         self.device_secret.zeroize();
     }
@@ -285,10 +342,11 @@ mod tests {
     use super::*;
     use crate::nvram::MAX_DELTA_BYTES;
     use rand::SeedableRng;
-    use strongroom_proto::hsm::{CustodianKey, MAX_CUSTODIANS, MAX_GROUPS};
+    use strongroom_proto::hsm::{CustodianKey, MAX_CUSTODIANS, MAX_GROUPS, MAX_RETIRED};
     use strongroom_proto::ids::Digest;
     use strongroom_proto::statement::MAX_MEMBERS;
 
+    const SLOTS: usize = MAX_RETIRED + MAX_GROUPS;
     const LONGEST: Origin = Origin::Imported { exporter: HsmId([255; 16]), signers: u16::MAX };
 
     fn largest() -> State {
@@ -298,44 +356,58 @@ mod tests {
         state.realm = Some(Realm::new(RealmId([255; 16]), &Seed([255; 32]), policy, true, LONGEST));
         let members: Vec<HsmId> = (0..MAX_MEMBERS).map(|i| HsmId([240 + i as u8; 16])).collect();
         let captured = Position { index: Index(u64::MAX), hash: EntryHash([255; 32]) };
-        let group =
-            |i| Group { id: GroupId([100 + i as u8; 16]), members: members.clone(), genesis: true, captured };
-        state.groups = (0..MAX_GROUPS).map(group).collect();
+        let group = |id| Group { id, members: members.clone(), genesis: true, captured };
+        let slot = |i| match GroupId([100 + i as u8; 16]) {
+            id if i < MAX_RETIRED => Slot::Retired(id),
+            id => Slot::Live(Box::new(group(id))),
+        };
+        state.slots = (0..SLOTS).map(slot).collect();
         state
+    }
+
+    /// The same without retired groups, as before version 3.
+    fn largest_of_before() -> State<Group> {
+        let mut state = largest();
+        let slots = state.slots.iter().filter_map(Slot::live).cloned().collect();
+        let (hsm, device_secret, realm) = (state.hsm, state.device_secret, state.realm.take());
+        State { minimum: VERSION_2, hsm, device_secret, realm, slots }
+    }
+
+    fn captured(state: &State) -> Vec<Position> {
+        state.slots.iter().filter_map(Slot::live).map(|group| group.captured).collect()
     }
 
     #[test]
     fn the_largest_state_fits() {
         let bytes = largest().to_bytes();
-        assert_eq!(bytes.len(), 3912, "grew or shrank; the bound is {MAX_STATE_BYTES}");
+        assert_eq!(bytes.len(), 5161, "grew or shrank; the bound is {MAX_STATE_BYTES}");
         assert!(bytes.len() <= MAX_STATE_BYTES);
-        assert!(State::from_bytes(&bytes).is_ok_and(|s| s == (largest(), Version::Two)));
+        assert!(State::from_bytes(&bytes).is_ok_and(|s| s == (largest(), Version::Stated(VERSION))));
     }
 
     #[test]
     fn a_delta_moves_the_captured_entries_of_its_groups_and_an_unknown_slot_is_refused() {
-        let mut state = largest();
-        let captured = Position { index: Index(7), hash: EntryHash([7; 32]) };
-        assert_eq!(state.apply(Version::Two, &State::delta(&[(3, captured)])), Ok(()));
-        let moved = state.groups.iter().map(|g| g.captured == captured);
-        assert_eq!(moved.filter(|m| *m).count(), 1);
-        assert_eq!(state.groups[3].captured, captured);
-        assert_eq!(
-            state.apply(Version::Two, &State::delta(&[(MAX_GROUPS, captured)])),
-            Err(BadState::Malformed)
-        );
-        assert_eq!(state.apply(Version::Two, b"\xff"), Err(BadState::Malformed));
-        let all: Vec<_> = (0..MAX_GROUPS).map(|slot| (slot, captured)).collect();
-        assert_eq!(state.apply(Version::Two, &State::delta(&all)), Ok(()));
-        assert!(state.groups.iter().all(|g| g.captured == captured));
+        let (mut state, this) = (largest(), Version::Stated(VERSION));
+        let at = Position { index: Index(7), hash: EntryHash([7; 32]) };
+        assert_eq!(state.apply(this, &State::delta(&[(MAX_RETIRED + 3, at)])), Ok(()));
+        assert_eq!(captured(&state).iter().filter(|captured| **captured == at).count(), 1);
+        assert_eq!(captured(&state)[3], at);
+        // Of one that has retired, nothing is captured any more.
+        for slot in [SLOTS, 3] {
+            assert_eq!(state.apply(this, &State::delta(&[(slot, at)])), Err(BadState::Malformed));
+        }
+        assert_eq!(state.apply(this, b"\xff"), Err(BadState::Malformed));
+        let all: Vec<_> = (MAX_RETIRED..SLOTS).map(|slot| (slot, at)).collect();
+        assert_eq!(state.apply(this, &State::delta(&all)), Ok(()));
+        assert_eq!(captured(&state), [at; MAX_GROUPS]);
     }
 
     #[test]
     fn the_delta_of_all_groups_fits() {
         let captured = Position { index: Index(u64::MAX), hash: EntryHash([255; 32]) };
-        let all: Vec<_> = (0..MAX_GROUPS).map(|slot| (slot, captured)).collect();
+        let all: Vec<_> = (MAX_RETIRED..SLOTS).map(|slot| (slot, captured)).collect();
         let bytes = State::delta(&all).len();
-        assert_eq!(bytes, 738, "grew or shrank; the bound is {MAX_DELTA_BYTES}");
+        assert_eq!(bytes, 754, "grew or shrank; the bound is {MAX_DELTA_BYTES}");
         assert!(bytes <= MAX_DELTA_BYTES);
     }
 
@@ -348,10 +420,10 @@ mod tests {
 
     #[test]
     fn a_state_or_delta_that_is_cut_short_or_has_more_behind_it_is_refused() {
-        let state = largest();
+        let (state, live) = (largest(), MAX_RETIRED);
         is_read_whole_alone(&state.to_bytes(), |bytes| State::from_bytes(bytes).is_ok());
-        let delta = State::delta(&[(3, Position::NOTHING), (4, Position::NOTHING)]);
-        is_read_whole_alone(&delta, |bytes| state.clone().apply(Version::Two, bytes).is_ok());
+        let delta = State::delta(&[(live, Position::NOTHING), (live + 1, Position::NOTHING)]);
+        is_read_whole_alone(&delta, |bytes| state.clone().apply(Version::Stated(VERSION), bytes).is_ok());
         is_read_whole_alone(&delta[1..], |bytes| state.clone().apply(Version::One, bytes).is_ok());
     }
 
@@ -378,8 +450,10 @@ mod tests {
             assert!(State::from_bytes(cut_short) == Err(BadState::Malformed));
         }
         let mut delta = State::delta(&[(0, Position::NOTHING)]);
-        delta[0] = 3;
-        assert_eq!(largest().apply(Version::Two, &delta), Err(BadState::TooNew(3)));
+        delta[0] = 4;
+        for version in [VERSION_2, VERSION] {
+            assert_eq!(largest().apply(Version::Stated(version), &delta), Err(BadState::TooNew(4)));
+        }
     }
 
     #[test]
@@ -391,20 +465,48 @@ mod tests {
     }
 
     #[test]
+    fn a_build_of_version_2_does_not_take_a_state_of_this_version_for_its_own() {
+        let bytes = largest().to_bytes();
+        assert!(bytes[0] > VERSION_2 && exact::decode::<State<Group>>(&bytes[2..]).is_none());
+        // Nor one in which no group has retired.
+        let state: State = largest_of_before().into();
+        assert!(exact::decode::<State<Group>>(&state.to_bytes()[2..]).is_none());
+    }
+
+    #[test]
+    fn a_state_of_version_2_is_read_with_its_deltas_and_is_of_this_version_from_then_on() {
+        let old = largest_of_before();
+        let bytes = [&[VERSION_2, VERSION_2][..], &minicbor::to_vec(&old).expect("encodes")].concat();
+        assert_eq!(bytes.len(), 3912);
+        is_read_whole_alone(&bytes, |bytes| State::from_bytes(bytes).is_ok());
+        let Ok((mut state, version)) = State::from_bytes(&bytes) else { panic!("not read") };
+        assert_eq!((version, state.minimum), (Version::Stated(VERSION_2), MINIMUM));
+        assert!(state.slots.iter().filter_map(Slot::live).eq(&old.slots));
+        let at = Position { index: Index(7), hash: EntryHash([7; 32]) };
+        let mut delta = State::delta(&[(3, at)]);
+        assert_eq!(state.clone().apply(version, &delta), Err(BadState::Malformed), "of another version");
+        delta[0] = VERSION_2;
+        assert_eq!(state.apply(version, &delta), Ok(()));
+        assert_eq!(captured(&state)[3], at);
+        assert_eq!(state.to_bytes()[..2], [VERSION, MINIMUM]);
+    }
+
+    #[test]
     fn a_state_of_version_1_is_read_and_its_realm_came_from_nobody_knows_where() {
-        let new = largest();
+        let new = largest_of_before();
         let realm = new.realm.as_ref().map(|realm| version_1::Realm {
             id: realm.id,
             seed: realm.seed,
             policy: realm.policy.clone(),
             unassigned: realm.unassigned,
         });
-        let (hsm, device_secret, groups) = (new.hsm, new.device_secret, new.groups.clone());
+        let (hsm, device_secret, groups) = (new.hsm, new.device_secret, new.slots.clone());
         let bytes =
             minicbor::to_vec(version_1::State { hsm, device_secret, realm, groups }).expect("encodes");
         assert_eq!((bytes[0], bytes.len()), (VERSION_1, 3887));
         is_read_whole_alone(&bytes, |bytes| State::from_bytes(bytes).is_ok());
-        let mut expected = largest();
+        let mut expected: State = new.into();
+        expected.minimum = MINIMUM;
         expected.realm.as_mut().expect("a realm").origin = Origin::Unknown;
         assert!(State::from_bytes(&bytes) == Ok((expected, Version::One)));
     }

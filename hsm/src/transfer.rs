@@ -42,6 +42,13 @@ impl Core {
             Change::Take(id, source) => holding.take(id, &self.prove(source)?)?,
             Change::GiveUp(id, source) => holding.give_up(id, &self.prove(source)?)?,
             Change::Close(id, destination) => holding.close(id, &self.prove(destination)?)?,
+            Change::Retire => holding.retire()?,
+            Change::End(id, retired) => {
+                if !self.is_retired(&holding.other_side(id)?, &retired)? {
+                    return Err(Refusal::NotAuthentic);
+                }
+                holding.end_retired(id)?;
+            }
         }
         let entry = self.append(&keys, slot, holding, events_hash([]), Vec::new())?;
         if takes && let Some(leadership) = self.leaderships.get_mut(&slot) {
@@ -54,7 +61,7 @@ impl Core {
     /// Checks that an entry is committed, as somebody says. That its hash is stated so stands in for the check of its
     /// MAC, realm and group: a core states that of nothing but an entry that it made in the group, or began to lead from,
     /// and so had captured, with these checks.
-    fn prove(&self, Evidence { entry, committed }: Evidence) -> Result<Proven, Refusal> {
+    pub(crate) fn prove(&self, Evidence { entry, committed }: Evidence) -> Result<Proven, Refusal> {
         let keys = self.keys()?;
         if !committed.is_authentic(&keys.statements, &keys.realm, &entry.group) {
             return Err(Refusal::NotAuthentic);

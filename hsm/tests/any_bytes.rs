@@ -2,8 +2,11 @@
 //! changed nothing if it refused (invariant 12).
 
 mod common;
+#[path = "any_bytes/damage.rs"]
+mod damage;
 
 use common::{Device, Rig, User, process_request};
+use damage::{damage, hurt};
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 use rand::rngs::StdRng;
@@ -13,7 +16,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use strongroom_hsm::Config;
-use strongroom_proto::change::{Change, Evidence};
+use strongroom_proto::change::{Change, Evidence, Retirement};
 use strongroom_proto::client::SecretsRequest;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
@@ -21,7 +24,7 @@ use strongroom_proto::hsm::{
 };
 use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Nonce, TransferId};
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::{Captured, Committed, Fresh};
+use strongroom_proto::statement::{Captured, Committed, Fresh, Retired};
 use strongroom_proto::tree::{ClaimedTree, Tree};
 
 /// Sends bytes, and checks what must hold for all of them.
@@ -103,9 +106,15 @@ const STAGES: &[Stage] = &[
         assert_eq!(scene.rig.devices[0].ask(&Request::StepDown(group)), Reply::Done);
         scene.device(0)
     }),
+    ("in a retired group", || retiring().0),
+    ("after leaving a group", || {
+        let (mut device, leave) = retiring();
+        assert!(matches!(device.ask(&leave), Reply::Retired(_)));
+        device
+    }),
 ];
 
-/// Which of the twenty requests it is. A new one does not compile until it is among [`requests`] too.
+/// Which of the twenty-one requests it is. A new one does not compile until it is among [`requests`] too.
 const fn kind(request: &Request) -> usize {
     match request {
         Request::DeviceStatus => 0,
@@ -128,6 +137,7 @@ const fn kind(request: &Request) -> usize {
         Request::DrawReadNonce(_) => 17,
         Request::Confirm { .. } => 18,
         Request::Change(..) => 19,
+        Request::Leave(..) => 20,
     }
 }
 
@@ -183,9 +193,29 @@ fn requests() -> Vec<Request> {
         Request::DrawReadNonce(group),
         Request::Confirm { group, statements: fresh },
         Request::Change(group, Change::Split(Prefix::WHOLE, opened)),
+        retired(),
     ];
-    assert!(all.iter().map(kind).eq(0..20), "one of each kind");
+    assert!(all.iter().map(kind).eq(0..21), "one of each kind");
     all
+}
+
+/// A member of a group that has retired, which it has not left, and the request to leave it.
+fn retiring() -> (Device, Request) {
+    let mut rig = Rig::new(1, None);
+    let member = rig.devices[0].status().realm.expect("made").member;
+    let Reply::Group(statement) = rig.devices[0].ask(&Request::NewGroup(vec![member])) else { panic!() };
+    rig.group = statement.group;
+    rig.lead(0, None);
+    let reply = rig.devices[0].ask(&Request::Change(rig.group, Change::Retire));
+    let Reply::Processed { made: Some(made), .. } = reply else { panic!("{reply:?}") };
+    let captured = rig.captured(0, std::slice::from_ref(&made.entry));
+    let (committed, _) = rig.committed(0, &[captured]);
+    let proof = Retirement::Entry(Box::new(Evidence { entry: made.entry, committed }));
+    (rig.devices.swap_remove(0), Request::Leave(statement.group, Some(proof)))
+}
+
+fn retired() -> Request {
+    retiring().1
 }
 
 /// Changes of what a group owns, of every other kind, which a core in any of these states refuses for what they say.
@@ -202,6 +232,8 @@ fn changes() -> Vec<Request> {
         Change::Take(id, evidence.clone()),
         Change::GiveUp(id, evidence.clone()),
         Change::Close(id, evidence),
+        Change::Retire,
+        Change::End(id, Retired { hsm: HsmId([7; 16]), mac: s.committed.mac }),
     ];
     changes.into_iter().map(|change| Request::Change(s.rig.group, change)).collect()
 }
@@ -214,7 +246,9 @@ fn a_change_that_does_not_fit_what_a_group_owns_is_refused() {
         assert!(
             matches!(
                 refusal,
-                Reply::Refused(Refusal::NotCovered | Refusal::NotEvident | Refusal::NoTransfer)
+                Reply::Refused(
+                    Refusal::NotCovered | Refusal::NotEvident | Refusal::NoTransfer | Refusal::InUse
+                )
             ),
             "{refusal:?} to {request:?}"
         );
@@ -281,77 +315,10 @@ fn arbitrary_bytes_get_a_reply() {
 #[test]
 fn arbitrary_contents_of_each_kind_of_request_get_a_reply() {
     // An array of a kind and its fields, as every request is, and anything after that.
-    let strategy = (0u8..20, 0u8..5, prop::collection::vec(any::<u8>(), 0..200));
+    let strategy = (0u8..21, 0u8..5, prop::collection::vec(any::<u8>(), 0..200));
     run(2000, strategy, |cores, (kind, fields, rest)| {
         cores.probe_all(&[&[0x82, kind, 0x80 | fields][..], &rest].concat());
     });
-}
-
-/// One damage to a valid request.
-#[derive(Clone, Debug)]
-enum Damage {
-    Flip(prop::sample::Index, u8),
-    Insert(prop::sample::Index, Vec<u8>),
-    Remove(prop::sample::Index, u8),
-    /// Bytes from another place of the same request.
-    Copy(prop::sample::Index, prop::sample::Index, u8),
-}
-
-/// Heads of CBOR items that a decoder might trust too far: huge and indefinite lengths, tags, floats.
-const HEADS: &[&[u8]] = &[
-    b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff",
-    b"\x5b\x00\x00\x00\x01\x00\x00\x00\x00",
-    b"\xbb\x7f\xff\xff\xff\xff\xff\xff\xff",
-    b"\x9a\xff\xff\xff\xff",
-    b"\x9f",
-    b"\x5f",
-    b"\xbf",
-    b"\xff",
-    b"\xf6",
-    b"\xfb",
-    b"\xc0",
-    b"\x1b\xff\xff\xff\xff\xff\xff\xff\xff",
-    b"\x80",
-    b"\x81\x81\x81\x81\x81\x81\x81\x81",
-];
-
-fn damage() -> impl Strategy<Value = Damage> {
-    let at = any::<prop::sample::Index>;
-    let head = prop::sample::select(HEADS).prop_map(<[u8]>::to_vec);
-    let insertion = prop_oneof![head, prop::collection::vec(any::<u8>(), 1..4)];
-    prop_oneof![
-        12 => (at(), any::<u8>()).prop_map(|(at, bits)| Damage::Flip(at, bits)),
-        2 => (at(), insertion).prop_map(|(at, bytes)| Damage::Insert(at, bytes)),
-        1 => (at(), 1u8..40).prop_map(|(at, len)| Damage::Remove(at, len)),
-        1 => (at(), at(), 1u8..40).prop_map(|(from, to, len)| Damage::Copy(from, to, len)),
-    ]
-}
-
-fn hurt(bytes: &mut Vec<u8>, damage: &Damage) {
-    if bytes.is_empty() {
-        return;
-    }
-    let until = |from: usize, len: u8| from.saturating_add(usize::from(len)).min(bytes.len());
-    match damage {
-        Damage::Flip(at, bits) => {
-            let at = at.index(bytes.len());
-            bytes[at] ^= bits;
-        }
-        Damage::Insert(at, inserted) => {
-            let at = at.index(bytes.len());
-            bytes.splice(at..at, inserted.iter().copied());
-        }
-        Damage::Remove(at, len) => {
-            let at = at.index(bytes.len());
-            let end = until(at, *len);
-            bytes.drain(at..end);
-        }
-        Damage::Copy(from, to, len) => {
-            let (from, to) = (from.index(bytes.len()), to.index(bytes.len()));
-            let copied = bytes[from..until(from, *len)].to_vec();
-            bytes.splice(to..to, copied);
-        }
-    }
 }
 
 #[test]

@@ -18,6 +18,8 @@ mod reads;
 mod records;
 #[path = "attacks/refusals.rs"]
 mod refusals;
+#[path = "attacks/retirement.rs"]
+mod retirement;
 #[path = "attacks/sessions.rs"]
 mod sessions;
 #[path = "attacks/table.rs"]

@@ -13,8 +13,8 @@ use strongroom_proto::entry::{Entry, MAX_OPEN, MAX_PARTITIONS, MAX_PREFIX_BITS, 
 use strongroom_proto::frame::MAX_FRAME_BYTES;
 use strongroom_proto::hsm::{
     BatchRequest, CustodianKey, CustodianPolicy, DeviceStatus, GroupStatus, Limits, MAX_CAPTURE_ENTRIES,
-    MAX_CUSTODIANS, MAX_GROUPS, Made, NoiseMessage, NoiseReply, Origin, Outcome, PrefixTree, RealmStatus,
-    Released, Reply, Request, Role, SealedLeaf, Wear,
+    MAX_CUSTODIANS, MAX_GROUPS, MAX_RETIRED, Made, NoiseMessage, NoiseReply, Origin, Outcome, PrefixTree,
+    RealmStatus, Released, Reply, Request, Role, SealedLeaf, Wear,
 };
 use strongroom_proto::ids::{
     BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, SessionId, Term,
@@ -22,7 +22,9 @@ use strongroom_proto::ids::{
 };
 use strongroom_proto::noise::TAG_LEN;
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::{Captured, Committed, GroupStatement, MAX_MEMBERS, MemberStatement};
+use strongroom_proto::statement::{
+    Captured, Committed, GroupStatement, MAX_MEMBERS, MemberStatement, Retired,
+};
 use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::{ClaimedTree, MAX_TREE_NODES, Tree};
 
@@ -64,6 +66,7 @@ fn entry(index: Index, partitions: Vec<Partition>, transfers: u64) -> Entry {
         partitions,
         transfers,
         open: Vec::new(),
+        last: false,
         events_hash: DIGEST,
         mac: Mac(DIGEST),
     }
@@ -125,9 +128,12 @@ fn sealed_records_and_events_have_one_size_that_the_longest_state_fits_in() {
 fn entries_and_statements_have_their_sizes() {
     let typical = entry(Index(100_000), vec![Partition { prefix: Prefix::WHOLE, root: DIGEST }], 0);
     assert_eq!(size(&typical), 216);
+    // The mark of the last takes its place behind the open transfers, of which it has none.
+    assert_eq!(size(&Entry { last: true, ..entry(Index(100_000), vec![], 7) }), 180);
     assert_eq!(size(&largest_entry()), 1303);
     assert_eq!(size(&captured()), 95);
     assert_eq!(size(&committed()), 95);
+    assert_eq!(size(&Retired::new(&KEY, &REALM, &GROUP, HSM)), 52);
 }
 
 #[test]
@@ -281,8 +287,9 @@ fn the_fullest_device_status_fits_in_a_frame() {
         realm: Some(realm),
         groups: vec![group; MAX_GROUPS],
         wear: Wear { units: most, bad_units: most, spare_units: most, erases: u64::MAX },
+        retired: vec![GROUP; MAX_RETIRED],
     });
-    assert!(size(&reply) <= 12 * 1024 && size(&reply) <= frame(), "{} bytes", size(&reply));
+    assert!(size(&reply) <= 13 * 1024 && size(&reply) <= frame(), "{} bytes", size(&reply));
 }
 
 #[test]

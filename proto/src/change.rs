@@ -7,8 +7,9 @@
 use crate::entry::Entry;
 use crate::ids::TransferId;
 use crate::prefix::Prefix;
-use crate::statement::Committed;
+use crate::statement::{Committed, Retired};
 use crate::tree::ClaimedTree;
+use alloc::boxed::Box;
 use minicbor::{Decode, Encode};
 
 /// A committed entry of another group, as a host brings it.
@@ -21,6 +22,17 @@ pub struct Evidence {
     /// made, or had captured after it had checked its MAC.
     #[n(1)]
     pub committed: Committed,
+}
+
+/// That a group has retired, as a host brings it.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Retirement {
+    /// Its last entry.
+    #[n(0)]
+    Entry(#[n(0)] Box<Evidence>),
+    /// What an HSM states that was a member of it.
+    #[n(1)]
+    Stated(#[n(0)] Retired),
 }
 
 /// One change of what a group owns. Each makes an entry, which does nothing else.
@@ -50,6 +62,13 @@ pub enum Change {
     /// Step 4, in the source: the destination waits no longer.
     #[n(7)]
     Close(#[n(0)] TransferId, #[n(1)] Evidence),
+    /// Make the group's last entry. It owns nothing, and has no transfer open.
+    #[n(8)]
+    Retire,
+    /// Have this transfer open no longer, because the group on the other side has retired: neither can it let go any more, nor
+    /// does it wait.
+    #[n(9)]
+    End(#[n(0)] TransferId, #[n(1)] Retired),
 }
 
 impl Change {
@@ -67,7 +86,9 @@ impl Change {
             | Self::Refuse
             | Self::Take(..)
             | Self::GiveUp(..)
-            | Self::Close(..) => 0,
+            | Self::Close(..)
+            | Self::Retire
+            | Self::End(..) => 0,
         }
     }
 }

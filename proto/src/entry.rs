@@ -24,6 +24,9 @@ pub const MAX_AWAITED: usize = 4;
 /// by it (an entry, a segment, a message) is shorter.
 pub const MAX_PREFIX_BITS: u16 = 64;
 
+/// What the hash of a group's last entry has behind its open transfers.
+const LAST: u8 = 2;
+
 /// One prefix that a group owns, and the root of the tree below it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Partition {
@@ -78,6 +81,9 @@ pub struct Entry {
         nil = "nothing_open"
     )]
     pub open: Vec<Transfer>,
+    /// The group has retired: no entry follows. Not encoded where it has not.
+    #[cbor(n(11), skip_if = "core::ops::Not::not")]
+    pub last: bool,
 }
 
 impl Entry {
@@ -85,7 +91,9 @@ impl Entry {
     #[must_use]
     pub fn hash(&self) -> EntryHash {
         let partitions: Vec<u8> = self.partitions.iter().flat_map(Self::partition_bytes).collect();
-        let open: Vec<u8> = self.open.iter().flat_map(Transfer::hashed).collect();
+        let mut open: Vec<u8> = self.open.iter().flat_map(Transfer::hashed).collect();
+        // No transfer begins with this byte, so it can be told from one. Entries of before are hashed as they were.
+        open.extend(self.last.then_some(LAST));
         let Digest(bytes) = hash(
             label::ENTRY,
             &[

@@ -30,6 +30,8 @@ pub mod label {
     pub const COMMITTED: &str = "strongroom committed 1";
     /// Statement of what a member has captured, made after a nonce was drawn.
     pub const FRESH: &str = "strongroom fresh 1";
+    /// Statement that a group has retired.
+    pub const RETIRED: &str = "strongroom retired 1";
     /// Statement of a group and its members.
     pub const GROUP: &str = "strongroom group 1";
     /// Statement that an HSM holds the realm's keys.

@@ -6,14 +6,14 @@
 //! that depends on a record before the entry that it belongs to is committed.
 
 use crate::bounded::{at_most, bytes_at_most, too_many};
-use crate::change::Change;
+use crate::change::{Change, Retirement};
 pub use crate::enrolment::{
     CustodianKey, CustodianPolicy, CustodianSignature, ExportApproval, MAX_CUSTODIANS, SealedRealm,
 };
 use crate::entry::{Entry, MAX_PARTITIONS};
 use crate::ids::{EntryHash, GroupId, Nonce, RecordId, SessionId, Term, X25519Public};
 use crate::prefix::Prefix;
-use crate::statement::{Captured, Committed, Fresh, GroupStatement, MAX_MEMBERS, MemberStatement};
+use crate::statement::{Captured, Committed, Fresh, GroupStatement, MAX_MEMBERS, MemberStatement, Retired};
 use crate::tree::{ClaimedTree, MAX_TREE_NODES};
 use alloc::vec::Vec;
 use core::fmt;
@@ -35,8 +35,10 @@ pub use refusal::Refusal;
 pub use refusal::RefusalClass;
 pub use status::{DeviceStatus, GroupStatus, Limits, Origin, RealmStatus, Role, Wear};
 
-/// The most groups that one HSM can be a member of. They are never freed.
+/// The most groups that one HSM can be a member of at a time.
 pub const MAX_GROUPS: usize = 16;
+/// The most retired groups that one HSM can have left. It keeps their ids for good.
+pub const MAX_RETIRED: usize = 64;
 /// The most entries of one group in one [`Request::Capture`], and so the most that a segment may hold.
 pub const MAX_CAPTURE_ENTRIES: usize = 64;
 /// The most requests that a batch can have, at any HSM.
@@ -272,6 +274,10 @@ pub enum Request {
     /// Make an entry that changes what the group owns. → [`Reply::Processed`], without outcomes.
     #[n(19)]
     Change(#[n(0)] GroupId, #[n(1)] Change),
+    /// Leave a group that has retired, and keep nothing of it but its id. Whoever has left it says so again, with or without
+    /// a proof. → [`Reply::Retired`].
+    #[n(20)]
+    Leave(#[n(0)] GroupId, #[n(1)] Option<Retirement>),
 }
 
 /// How many nodes these trees claim in all.
@@ -371,6 +377,9 @@ pub enum Reply {
     /// Send the answers to the clients. What still waits needs another nonce.
     #[n(16)]
     Confirmed(#[n(0)] Vec<ReadReply>),
+    /// To [`Request::Leave`]: give this to every other member's, and to groups that have a transfer open with this one.
+    #[n(17)]
+    Retired(#[n(0)] Retired),
 }
 
 /// What the agents of a realm recognise each other by, in one epoch; the same at every HSM of the realm. Whoever has it

@@ -140,6 +140,36 @@ fn fresh_mac(
     mac(key, label::FRESH, &fields)
 }
 
+/// "This group has made its last entry, which is committed, and I am no longer a member." Neither the realm nor the group
+/// is part of the message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Retired {
+    /// Who says so.
+    #[n(0)]
+    pub hsm: HsmId,
+    /// MAC under the label `strongroom retired 1`.
+    #[n(1)]
+    pub mac: Mac,
+}
+
+impl Retired {
+    /// Makes the statement.
+    #[must_use]
+    pub fn new(key: &[u8; 32], realm: &RealmId, group: &GroupId, hsm: HsmId) -> Self {
+        Self { hsm, mac: Self::mac_of(key, realm, group, &hsm) }
+    }
+
+    /// Whether an HSM of this realm made the statement about this group.
+    #[must_use]
+    pub fn is_authentic(&self, key: &[u8; 32], realm: &RealmId, group: &GroupId) -> bool {
+        Self::mac_of(key, realm, group, &self.hsm) == self.mac
+    }
+
+    fn mac_of(key: &[u8; 32], realm: &RealmId, group: &GroupId, hsm: &HsmId) -> Mac {
+        mac(key, label::RETIRED, &[realm.as_bytes(), group.as_bytes(), hsm.as_bytes()])
+    }
+}
+
 /// "These are the members of this group, and they never change."
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct GroupStatement {

@@ -54,6 +54,14 @@ impl Transfer {
         }
     }
 
+    /// The group on the other side.
+    #[must_use]
+    pub const fn other(&self) -> GroupId {
+        match self {
+            Self::Incoming { source: other, .. } | Self::Outgoing { destination: other, .. } => *other,
+        }
+    }
+
     /// What is to move.
     #[must_use]
     pub const fn prefix(&self) -> Prefix {
@@ -62,7 +70,7 @@ impl Transfer {
         }
     }
 
-    /// The bytes that an entry's hash covers: a byte for the kind, then the fields, each of a fixed length.
+    /// The bytes that an entry's hash covers: a byte for the kind (2 is taken, by a group's last entry), then the fields, each of a fixed length.
     pub(crate) fn hashed(&self) -> Vec<u8> {
         let (kind, id, group, prefix, root, decisions) = match self {
             Self::Incoming { id, source, prefix, decisions } => (0_u8, id, source, prefix, None, decisions),

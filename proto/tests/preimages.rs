@@ -20,7 +20,7 @@ use strongroom_proto::ids::{
 };
 
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::{Captured, Committed, Fresh, GroupStatement, MemberStatement};
+use strongroom_proto::statement::{Captured, Committed, Fresh, GroupStatement, MemberStatement, Retired};
 use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::Tree;
 
@@ -151,6 +151,7 @@ fn log() -> Vec<Line> {
         partitions: vec![partition],
         transfers: 9,
         open: Vec::new(),
+        last: false,
         events_hash: events,
         mac: Mac(Digest([0; 32])),
     };
@@ -165,8 +166,8 @@ fn log() -> Vec<Line> {
     let decisions = 4u64.to_be_bytes();
     let of_incoming = [&[0][..], &id.0, &other.0, &bits, &decisions].concat();
     let of_outgoing = [&[1][..], &id.0, &other.0, &bits, &root.0, &decisions].concat();
-    let of_entry = |open: &[Transfer], name, bytes: &[u8]| {
-        let entry = Entry { open: open.to_vec(), ..entry.clone() };
+    let of_entry = |open: &[Transfer], last, name, bytes: &[u8]| {
+        let entry = Entry { open: open.to_vec(), last, ..entry.clone() };
         let fields: [(&'static str, &[u8]); 10] = [
             ("realm", &REALM.0),
             ("group", &GROUP.0),
@@ -182,9 +183,11 @@ fn log() -> Vec<Line> {
         line(label::ENTRY, Function::Hash, fields, Some(&entry.hash().0))
     };
     vec![
-        of_entry(&[], "open transfers, none", &[]),
+        of_entry(&[], false, "open transfers, none", &[]),
+        of_entry(&[], true, "open transfers, none ‖ 2, for the group's last entry", &[2]),
         of_entry(
             &[incoming, outgoing],
+            false,
             "open transfers, each 0 ‖ id ‖ source ‖ be2(bits) ‖ prefix 32 ‖ be8(decisions), or \
              1 ‖ id ‖ destination ‖ be2(bits) ‖ prefix 32 ‖ root 32 ‖ be8(decisions)",
             &[of_incoming, of_outgoing].concat(),
@@ -245,6 +248,7 @@ fn statements() -> Vec<Line> {
     let nonce = [0x0d; 16];
     let fresh = Fresh::new(&KEY, &REALM, &GROUP, HSM, (INDEX, HASH), &Nonce(nonce));
     let [realm, of, hsm, index, hash] = position;
+    let retired = Retired::new(&KEY, &REALM, &GROUP, HSM);
     let members = vec![HSM, HsmId([0x0b; 16])];
     let group = GroupStatement::new(&KEY, &REALM, GROUP, members, true);
     let members = [[0x03; 16], [0x0b; 16]].concat();
@@ -257,6 +261,7 @@ fn statements() -> Vec<Line> {
             [realm, of, hsm, index, hash, ("nonce", &nonce)],
             Some(&fresh.mac.0.0),
         ),
+        line(label::RETIRED, Function::Mac(KEY), [realm, of, hsm], Some(&retired.mac.0.0)),
         line(
             label::GROUP,
             Function::Mac(KEY),
@@ -468,7 +473,7 @@ fn every_label_has_its_line_and_no_two_are_equal() {
     assert_eq!(declared.len(), constants, "every label is declared on one line");
     let lines = lines();
     let mut listed: Vec<&str> = lines.iter().map(|line| line.label).collect();
-    // An entry's has a line for each kind of transfer.
+    // An entry's has a line for each kind of transfer, and one for the last.
     listed.dedup();
     assert_eq!(declared.iter().collect::<BTreeSet<_>>(), listed.iter().collect::<BTreeSet<_>>());
     assert_eq!(listed.iter().collect::<BTreeSet<_>>().len(), listed.len(), "each label once");

@@ -78,6 +78,7 @@ fn every_rule_of_the_oracle_can_be_broken() {
         ("one genesis", Bug::GenesisTwice),
         ("one owner", Bug::EveryGroupOwnsAll),
         ("nothing stranded", Bug::GiveUpLetGo),
+        ("ends for good", Bug::LeaveNotLast),
         ("served by its owner", Bug::HandshakeUncovered),
         ("moved as it was", Bug::BlindSplit),
         ("decisions are counted", Bug::OutUncounted),

@@ -134,6 +134,7 @@ impl From<Request> for Asked {
             | Request::Fresh(group, _)
             | Request::DrawReadNonce(group)
             | Request::Change(group, _)
+            | Request::Leave(group, _)
             | Request::Confirm { group, .. } => About::Group(group),
             Request::Jump(entry, _) => About::Group(entry.group),
             Request::Capture(mut groups) if groups.len() == 1 => {

@@ -66,6 +66,7 @@ fn is_setup(request: &hsm::Request, device: Option<&hsm::DeviceStatus>) -> bool 
         | hsm::Request::DrawReadNonce(_)
         | hsm::Request::Confirm { .. }
         | hsm::Request::Change(..)
+        | hsm::Request::Leave(..)
         | hsm::Request::AgentSecret(_) => false,
     }
 }

@@ -334,6 +334,7 @@ mod tests {
                 partitions: Vec::new(),
                 transfers: 0,
                 open: Vec::new(),
+                last: false,
                 events_hash: events_hash(events.iter().map(|event| event.as_slice())),
                 mac: Mac(Digest([5; 32])),
             };

@@ -95,6 +95,7 @@ impl Link for Bare {
                 groups,
                 wear: Wear { units: 4, bad_units: 0, spare_units: 1, erases: 2 },
                 attestation: Attestation::none(),
+                retired: Vec::new(),
             }),
             (Request::AgentSecret(epoch), Some(realm)) => Reply::AgentSecret(secret(realm, *epoch)),
             _ => Reply::Refused(Refusal::NoRealm),

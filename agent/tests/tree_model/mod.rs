@@ -145,6 +145,7 @@ pub(crate) fn snapshot(index: u64, partitions: Vec<Partition>) -> Snapshot {
         partitions,
         transfers: 0,
         open: Vec::new(),
+        last: false,
         events_hash: Digest::EMPTY,
         mac: Mac(Digest([5; 32])),
     };

@@ -1,7 +1,7 @@
 //! What the log can take, and the version that it is written in.
 
 /// The most bytes a full record holds: the whole state of an HSM.
-pub const MAX_STATE_BYTES: usize = 4000;
+pub const MAX_STATE_BYTES: usize = 5200;
 
 /// The most bytes a delta holds: new captures of all groups that are waiting, in one write.
 pub const MAX_DELTA_BYTES: usize = 1024;

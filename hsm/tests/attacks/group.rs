@@ -6,6 +6,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use strongroom_hsm::{Config, Geometry};
 use strongroom_hsm_planted::{Bug, Core};
+use strongroom_proto::change::{Change, Evidence, Retirement};
 use strongroom_proto::hsm::{CustodianPolicy, Reply, Request};
 use strongroom_proto::ids::HsmId;
 use strongroom_proto::statement::MemberStatement;
@@ -93,4 +94,51 @@ pub(super) fn group_in_which_one_member_is_a_majority(bug: Option<Bug>) -> bool 
     let mut rig = Rig::new(2, bug);
     let [own, other] = [0, 1].map(|i| rig.devices[i].status().realm.expect("joined").member);
     matches!(rig.devices[0].ask(&Request::NewGroup(vec![own, own, other])), Reply::Group(_))
+}
+
+/// Leaves a retired group, with the power cut after each granule in turn, and what it answered thrown away or not.
+#[test]
+fn a_power_cut_while_a_group_is_left_leaves_an_hsm_that_has_left_it_or_has_not() {
+    let geometry = Geometry { units: 4, unit_bytes: 1 << 14, write_bytes: 8 };
+    let mut seen = [0; 2];
+    for after in 0..200 {
+        let flash = CutFlash::on(MemoryFlash::new(geometry));
+        let mut env = CutEnv::new(flash, StdRng::seed_from_u64(1));
+        let mut core = start(&mut env, None);
+        let mut ask = |request: &Request| ask(&mut core, &mut env, request);
+        let Reply::Device(made) = ask(&Request::NewRealm(CustodianPolicy::closed())) else {
+            panic!("no realm")
+        };
+        let own = made.realm.expect("just made").member;
+        // The first begins with everything.
+        let [_, statement] = [0, 1].map(|_| match ask(&Request::NewGroup(vec![own])) {
+            Reply::Group(statement) => statement,
+            other => panic!("{other:?}"),
+        });
+        let group = statement.group;
+        ask(&Request::Lead(group, None));
+        let Reply::Processed { made: Some(made), .. } = ask(&Request::Change(group, Change::Retire)) else {
+            panic!("no entry")
+        };
+        let Reply::Captured(captured) =
+            ask(&Request::capture(group, vec![made.entry.clone()])).of_one_group()
+        else {
+            panic!("not captured")
+        };
+        let commit = Request::Commit { group, statements: vec![captured] };
+        let Reply::Committed { statement: committed, .. } = ask(&commit) else { panic!("not committed") };
+        let evidence = Evidence { entry: made.entry, committed };
+        let leave = Request::Leave(group, Some(Retirement::Entry(Box::new(evidence.clone()))));
+        env.flash.left = Some(after);
+        let said = matches!(self::ask(&mut core, &mut env, &leave), Reply::Retired(_));
+        let mut core = start(&mut env, None);
+        let Reply::Device(status) = self::ask(&mut core, &mut env, &Request::DeviceStatus) else { panic!() };
+        let captured =
+            status.groups.iter().filter(|status| status.captured_hash == evidence.entry.hash()).count();
+        assert!(matches!((captured, &status.retired[..]), (1, []) | (0, [_])), "{status:?}");
+        assert!(captured == 0 || !said, "it said that it has left what it has not");
+        seen[captured] += 1;
+        assert!(matches!(self::ask(&mut core, &mut env, &leave), Reply::Retired(_)));
+    }
+    assert!(seen.iter().all(|times| *times > 3), "{seen:?}");
 }

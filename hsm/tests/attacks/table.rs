@@ -15,7 +15,8 @@ use super::{
     two_forks_of_one_group_in_one_capture, two_guesses_for_one_charge_in_a_batch,
 };
 use super::{
-    enrolment, group, leading, log, places, reads, records, refusals, sessions, transfers, trees, versions,
+    enrolment, group, leading, log, places, reads, records, refusals, retirement, sessions, transfers, trees,
+    versions,
 };
 use strongroom_hsm_planted::Bug;
 
@@ -224,4 +225,21 @@ pub(super) const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::EvidenceUnstated, transfers::evidence_that_no_hsm_stated),
     (Bug::EvidenceUncommitted, transfers::evidence_from_an_uncommitted_entry),
     (Bug::TakenTellsOfNothing, transfers::what_was_taken_read_before_a_commit),
+    (Bug::RetireOwning, retirement::records_lost_with_their_group),
+    (Bug::RetireAwaiting, retirement::prefix_let_go_to_a_group_that_has_retired),
+    (Bug::RetireGiven, retirement::prefix_given_up_that_a_retired_group_let_go),
+    (Bug::RetiredGoesOn, retirement::prefix_taken_after_the_last_entry),
+    (Bug::LastForgotten, retirement::prefix_taken_in_another_leadership_after_the_last_entry),
+    (Bug::LeaveUncommitted, retirement::group_left_that_goes_on_without_its_last_entry),
+    (Bug::LeaveNotLast, retirement::group_left_that_goes_on),
+    (Bug::LeaveByAnother, retirement::group_left_because_another_has_retired),
+    (Bug::LeaveOnForged, retirement::group_left_because_another_is_said_to_have_retired),
+    (Bug::LeaveOnlyForward, retirement::member_on_a_longer_fork_that_never_leaves),
+    (Bug::RetiredNotRepeated, retirement::member_that_never_leaves_because_a_reply_was_lost),
+    (Bug::JoinRetired, retirement::whole_space_owned_again_by_a_group_joined_anew),
+    (Bug::RetiredWithoutBound, retirement::nvram_filled_with_retired_groups),
+    (Bug::RetiredTakePlaces, retirement::no_room_for_a_group_after_others_have_retired),
+    (Bug::SlotsMove, retirement::group_served_by_the_leadership_of_another),
+    (Bug::LeaveKeepsLeadership, retirement::memory_filled_with_replies_of_a_group_that_was_left),
+    (Bug::EndByAnother, retirement::transfer_ended_because_another_group_has_retired),
 ];

@@ -16,22 +16,22 @@ use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::{ClaimedTree, Tree};
 
 /// Everything is in the first group.
-const S: usize = 0;
-const D: usize = 1;
-const E: usize = 2;
+pub(super) const S: usize = 0;
+pub(super) const D: usize = 1;
+pub(super) const E: usize = 2;
 
 /// Three groups, and a user who has registered in the first.
-struct Groups {
-    rig: Rig,
-    ids: Vec<GroupId>,
-    tree: Tree,
-    user: User,
+pub(super) struct Groups {
+    pub(super) rig: Rig,
+    pub(super) ids: Vec<GroupId>,
+    pub(super) tree: Tree,
+    pub(super) user: User,
     /// The newest entry of each, which is committed.
-    newest: Vec<Evidence>,
+    pub(super) newest: Vec<Evidence>,
 }
 
 impl Groups {
-    fn new(bug: Option<Bug>, guesses: u16) -> Self {
+    pub(super) fn new(bug: Option<Bug>, guesses: u16) -> Self {
         let mut rig = Rig::new(1, bug);
         let ids = [rig.group, another_group(&mut rig), another_group(&mut rig)];
         let user = User::new(&rig, 1, guesses);
@@ -47,7 +47,7 @@ impl Groups {
     }
 
     /// Leads another group. Returns which it is.
-    fn add(&mut self, group: GroupId) -> usize {
+    pub(super) fn add(&mut self, group: GroupId) -> usize {
         self.rig.group = group;
         assert!(matches!(self.rig.lead(0, None), Reply::Leading(_)));
         self.newest.push(committed(&mut self.rig, &empty(group)).expect("it leads"));
@@ -55,7 +55,7 @@ impl Groups {
         self.ids.len() - 1
     }
 
-    fn open(&mut self, group: usize) {
+    pub(super) fn open(&mut self, group: usize) {
         self.rig.group = self.ids[group];
         self.rig.open(0, &mut self.user);
     }
@@ -77,11 +77,11 @@ impl Groups {
     }
 
     /// Changes what a group owns, and commits that. Returns whether it was not refused.
-    fn change(&mut self, group: usize, change: Change) -> bool {
+    pub(super) fn change(&mut self, group: usize, change: Change) -> bool {
         self.try_change(group, change).is_ok()
     }
 
-    fn try_change(&mut self, group: usize, change: Change) -> Result<(), Refusal> {
+    pub(super) fn try_change(&mut self, group: usize, change: Change) -> Result<(), Refusal> {
         self.rig.group = self.ids[group];
         self.newest[group] = committed(&mut self.rig, &Request::Change(self.ids[group], change))?;
         Ok(())
@@ -89,29 +89,29 @@ impl Groups {
 
     /// As [`Self::change`], where nothing is attacked yet.
     #[track_caller]
-    fn must(&mut self, group: usize, change: Change) {
+    pub(super) fn must(&mut self, group: usize, change: Change) {
         self.try_change(group, change).expect("it is allowed");
     }
 
     /// Step 1, with the source as it is now.
-    fn wait(&mut self, group: usize, prefix: Prefix, source: usize) -> bool {
+    pub(super) fn wait(&mut self, group: usize, prefix: Prefix, source: usize) -> bool {
         let evidence = self.newest[source].clone();
         self.change(group, Change::In(prefix, evidence))
     }
 
     /// The newest transfer that a group has open, or had open before it closed the last.
-    fn newest_id(&self, group: usize) -> TransferId {
+    pub(super) fn newest_id(&self, group: usize) -> TransferId {
         self.newest[group].entry.open.last().map_or(TransferId([0; 16]), Transfer::id)
     }
 
     /// Step 2, with the destination as it is now.
-    fn let_go(&mut self, group: usize, destination: usize) -> bool {
+    pub(super) fn let_go(&mut self, group: usize, destination: usize) -> bool {
         let (id, evidence) = (self.newest_id(destination), self.newest[destination].clone());
         self.change(group, Change::Out(id, evidence))
     }
 
     /// Step 3, with the source as it is now.
-    fn take(&mut self, group: usize, source: usize) -> bool {
+    pub(super) fn take(&mut self, group: usize, source: usize) -> bool {
         let (id, evidence) = (self.newest_id(source), self.newest[source].clone());
         self.change(group, Change::Take(id, evidence))
     }
@@ -123,7 +123,7 @@ impl Groups {
     }
 
     /// Step 4, with any group as it is now.
-    fn close(&mut self, group: usize, destination: usize) -> bool {
+    pub(super) fn close(&mut self, group: usize, destination: usize) -> bool {
         let evidence = self.newest[destination].clone();
         self.close_by(group, evidence)
     }
@@ -135,7 +135,7 @@ impl Groups {
 
     /// Moves a prefix, all four steps.
     #[track_caller]
-    fn moves(&mut self, from: usize, to: usize, prefix: Prefix) {
+    pub(super) fn moves(&mut self, from: usize, to: usize, prefix: Prefix) {
         assert!(self.wait(to, prefix, from) && self.let_go(from, to));
         assert!(self.take(to, from) && self.close(from, to));
     }
@@ -204,7 +204,7 @@ impl Groups {
     }
 
     /// Whether a group makes an entry over a tree at this prefix.
-    fn serves(&mut self, group: usize, prefix: Prefix) -> bool {
+    pub(super) fn serves(&mut self, group: usize, prefix: Prefix) -> bool {
         let trees = vec![PrefixTree { prefix, tree: self.below(prefix) }];
         let request = Request::Process { group: self.ids[group], trees, requests: Vec::new() };
         matches!(self.rig.devices[0].ask(&request), Reply::Processed { .. })
@@ -220,11 +220,11 @@ fn stub(root: Digest) -> ClaimedTree {
     ClaimedTree::decode(&[&[0x81, 0x82, 0x02, 0x58, 0x20][..], &root.0].concat()).expect("decodes")
 }
 
-fn another_group(rig: &mut Rig) -> GroupId {
+pub(super) fn another_group(rig: &mut Rig) -> GroupId {
     super::second_group(rig).group
 }
 
-fn empty(group: GroupId) -> Request {
+pub(super) fn empty(group: GroupId) -> Request {
     Request::Process { group, trees: Vec::new(), requests: Vec::new() }
 }
 
@@ -237,7 +237,7 @@ fn committed(rig: &mut Rig, request: &Request) -> Result<Evidence, Refusal> {
     }
 }
 
-fn evidence(rig: &mut Rig, entry: Entry) -> Evidence {
+pub(super) fn evidence(rig: &mut Rig, entry: Entry) -> Evidence {
     let statement = rig.captured(0, std::slice::from_ref(&entry));
     let (committed, _) = rig.committed(0, &[statement]);
     Evidence { entry, committed }

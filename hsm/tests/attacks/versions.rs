@@ -4,12 +4,12 @@ use super::common::{Device, Rig, TestEnv, User, process_request};
 use strongroom_hsm::nvram::{Nvram, Opened};
 use strongroom_hsm::{Config, RECORD_BYTES, StartError};
 use strongroom_hsm_planted::{Bug, Core};
-use strongroom_proto::hsm::{Refusal, Reply};
+use strongroom_proto::hsm::{Refusal, Reply, Request};
 use strongroom_proto::ids::RecordId;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Tree;
 
-const LATER: u8 = 3;
+const LATER: u8 = 4;
 
 /// A device with a captured entry, switched off.
 fn device() -> Device {
@@ -59,7 +59,7 @@ pub(super) fn nvram_left_open_to_builds_that_are_too_old(bug: Option<Bug>) -> bo
     let (core, mut env) = start(bug, |state| state[1] = 1, None);
     assert!(core.is_ok());
     let Ok(Opened::Found(recovered, _)) = Nvram::open(&mut env.flash) else { panic!("no state") };
-    recovered.full[..2] != [2, 2]
+    recovered.full[..2] != [3, 3]
 }
 
 /// A record that is sealed as it should be, with another plaintext.
@@ -96,27 +96,57 @@ pub(super) fn record_of_a_newer_build_read(bug: Option<Bug>) -> bool {
 fn a_build_that_is_too_old_refuses_by_name_and_writes_nothing() {
     let (core, mut env) = start(None, |state| (state[0], state[1]) = (LATER, LATER), None);
     let error = core.err().expect("it must not start");
-    assert_eq!(error, StartError::OtherVersion { needs: LATER, reads: 2 });
+    assert_eq!(error, StartError::OtherVersion { needs: LATER, reads: 3 });
     assert_eq!(
         error.to_string(),
-        "the HSM's NVRAM was written for state version 3 or later; this build reads up to 2: install a build of state \
-         version 3 or later"
+        "the HSM's NVRAM was written for state version 4 or later; this build reads up to 3: install a build of state \
+         version 4 or later"
     );
     let before = env.flash.units().to_vec();
     assert!(Core::start(&mut env, Config::software(), None).is_err());
     assert!(env.flash.units() == before);
 }
 
+/// What this build writes in a group's slot, in front of the group, which was all there was in version 2.
+const LIVE: [u8; 2] = [0x82, 0];
+
+fn as_version_2(state: &mut Vec<u8>) {
+    let group = [&LIVE[..], &[0x84, 0x50]].concat();
+    let at = state.windows(4).rposition(|window| window == group).expect("a group");
+    state.drain(at..at + LIVE.len());
+    (state[0], state[1]) = (2, 2);
+}
+
+#[test]
+fn nvram_of_version_2_is_read_with_its_deltas_once_and_written_again() {
+    let captured = [&[2, 0x81, 0x82, 0, 0x82, 7, 0x58, 32][..], &[9; 32]].concat();
+    let (core, mut env) = start(None, as_version_2, Some(captured));
+    assert!(core.is_ok());
+    let mut again = Core::start(&mut env, Config::software(), None).expect("it is of this version now");
+    let request = minicbor::to_vec(Request::DeviceStatus).expect("encodes");
+    let reply = minicbor::decode(&again.handle(&mut env, &request)).expect("every reply decodes");
+    let Reply::Device(status) = reply else { panic!("no status") };
+    assert_eq!((status.groups[0].captured_index.0, status.groups[0].captured_hash.0), (7, [9; 32]));
+    let Ok(Opened::Found(recovered, _)) = Nvram::open(&mut env.flash) else { panic!("no state") };
+    assert_eq!(recovered.full[..2], [3, 3]);
+    // Nothing else of it is read: neither a version that does not fit, nor a delta that does not.
+    assert!(start(None, |state| (as_version_2(state), state[0] = 3).1, None).0.is_err());
+    assert!(start(None, |state| state[0] = 2, None).0.is_err());
+    assert!(start(None, as_version_2, Some(vec![3, 0x80])).0.is_err());
+}
+
 #[test]
 fn a_delta_of_a_newer_build_or_with_more_in_it_ends_the_start() {
-    let none_moved = [2, 0x80];
+    let none_moved = [3, 0x80];
     assert!(start(None, |_| (), Some(none_moved.to_vec())).0.is_ok());
     for (delta, bug, error) in [
-        (vec![LATER, 0x80], None, Some(StartError::OtherVersion { needs: LATER, reads: 2 })),
-        (vec![2, 0x80, 0], None, Some(StartError::BadState)),
-        (vec![2, 0x80, 0], Some(Bug::StateBytesLeftOver), None),
+        (vec![LATER, 0x80], None, Some(StartError::OtherVersion { needs: LATER, reads: 3 })),
+        (vec![3, 0x80, 0], None, Some(StartError::BadState)),
+        (vec![3, 0x80, 0], Some(Bug::StateBytesLeftOver), None),
         // As builds of version 1 wrote it, behind a state of this version.
         (vec![0x80], None, Some(StartError::BadState)),
+        // And of version 2.
+        (vec![2, 0x80], None, Some(StartError::BadState)),
     ] {
         assert_eq!(start(bug, |_| (), Some(delta.clone())).0.err(), error, "{delta:?}");
     }

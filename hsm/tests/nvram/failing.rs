@@ -14,7 +14,7 @@ use strongroom_proto::hsm::{CustodianPolicy, Request, Wear};
 use strongroom_testkit::MemoryFlash;
 
 const UNITS: u32 = 6;
-const UNIT_BYTES: u32 = 5632;
+const UNIT_BYTES: u32 = 6912;
 /// Those after which the unit still gives back what it had.
 const WRITING: [Failing; 4] =
     [Failing::Erase, Failing::Program, Failing::SilentErase, Failing::SilentProgram];
@@ -65,7 +65,7 @@ fn check(flash: &mut ModelFlash, promise: &Promise, bug: Option<Bug>) -> Result<
     }
 }
 
-const STEPS: u64 = 70;
+const STEPS: u64 = 90;
 
 /// The unit of each operation of a workload.
 fn units_in_turn() -> Vec<u32> {

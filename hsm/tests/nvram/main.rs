@@ -16,7 +16,7 @@ use strongroom_hsm_planted::nvram::{Nvram, Opened, Recovered};
 use zeroize::Zeroizing;
 
 const UNITS: u32 = 3;
-const UNIT_BYTES: u32 = 5632;
+const UNIT_BYTES: u32 = 6912;
 const TEARS: [Tear; 4] = [Tear::Random, Tear::Nothing, Tear::Random, Tear::Everything];
 
 /// What a run promised so far: the last acknowledged version, and the newest one tried.
@@ -178,7 +178,7 @@ fn cut_recovery_everywhere(flash: &mut ModelFlash, promise: Promise, what: &str)
 
 #[test]
 fn a_power_cut_at_every_operation_and_in_the_recovery_leaves_the_state_before_or_after() {
-    let cuts: u64 = [(1, 60), (4, 60), (8, 75), (256, 60)]
+    let cuts: u64 = [(1, 90), (4, 90), (8, 90), (256, 90)]
         .map(|(granule, steps)| cut_everywhere(granule, steps))
         .iter()
         .sum();

@@ -92,7 +92,7 @@ fn a_device_of_version_1_starts_and_is_of_this_version_from_then_on() {
     // A build of version 1 takes the body for CBOR, which begins with 0x84 there, and refuses it by its first byte.
     assert_eq!(flash.bytes[body], 2);
     let Ok(Opened::Found(recovered, _)) = Nvram::open(&mut flash) else { panic!("no state") };
-    assert_eq!(recovered.full[..2], [2, 2]);
+    assert_eq!(recovered.full[..2], [3, 3]);
     starts_as_it_was(&mut flash, "the second start");
 }
 

@@ -119,4 +119,16 @@ pub enum Refusal {
     /// move one away.
     #[n(34)]
     NoRoomForPrefix,
+    /// The group has retired: it makes no more entries, and is never joined again. Leave it.
+    #[n(35)]
+    Retired,
+    /// The group owns a prefix, or has a transfer open, so it cannot retire. Move that away, or bring it to its end.
+    #[n(36)]
+    InUse,
+    /// Nothing shows that the group has retired. Bring its last entry, committed, or what a member states that has left.
+    #[n(37)]
+    NotRetired,
+    /// This HSM keeps the ids of as many retired groups as it ever can. It stays a member of this one.
+    #[n(38)]
+    NoRoomToLeave,
 }

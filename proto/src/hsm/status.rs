@@ -1,7 +1,7 @@
 //! What an HSM says about itself: its limits, its realm, its groups, its wear.
 
 use crate::enrolment::{Attestation, CustodianPolicy};
-use crate::ids::{BuildDigest, Digest, EntryHash, HsmId, Index, RealmId, Term, X25519Public};
+use crate::ids::{BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, RealmId, Term, X25519Public};
 use crate::statement::{GroupStatement, MemberStatement};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -60,6 +60,9 @@ pub struct DeviceStatus {
     /// What its vendor attests about it, over [`DeviceIdentity::digest`](crate::enrolment::DeviceIdentity::digest).
     #[n(8)]
     pub attestation: Attestation,
+    /// The retired groups that it has left.
+    #[cbor(n(9), skip_if = "Vec::is_empty")]
+    pub retired: Vec<GroupId>,
 }
 
 /// How worn an HSM's NVRAM is. Hosts could count this themselves: every write is caused by a request of theirs.

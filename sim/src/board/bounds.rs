@@ -166,6 +166,7 @@ fn forged(filled: &Filled, partitions: usize) -> Entry {
         partitions: vec![Partition { prefix, root: Digest([0xff; 32]) }; partitions],
         transfers: u64::MAX,
         open: Vec::new(),
+        last: false,
         events_hash: Digest([0xff; 32]),
         mac: Mac(Digest([0xff; 32])),
     }

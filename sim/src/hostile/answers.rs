@@ -295,6 +295,9 @@ impl World {
             let what = format!("HSM {at} makes entries on a chain that what it captured has beaten");
             self.violate("leaders start from NVRAM", what);
         }
+        if parent.is_some_and(|parent| self.entries[&parent].entry.last) {
+            self.violate("ends for good", format!("HSM {at} made an entry after the last of group {group}"));
+        }
         let most = self.statuses[at].limits.max_pending_entries;
         if let Some(lead) = &mut self.members[at][group].lead {
             (lead.newest, lead.waiting) = (Some(n), lead.waiting + 1);

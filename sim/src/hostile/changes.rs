@@ -22,11 +22,28 @@ pub(super) enum What {
     GiveUp,
     #[n(7)]
     Close,
+    #[n(8)]
+    Retire,
+    #[n(9)]
+    End,
 }
 
 impl What {
-    pub(super) const ALL: [Self; 8] =
-        [Self::Split, Self::Merge, Self::In, Self::Out, Self::Refuse, Self::Take, Self::GiveUp, Self::Close];
+    pub(super) const ALL: [Self; 10] = [
+        Self::Split,
+        Self::Merge,
+        Self::In,
+        Self::Out,
+        Self::Refuse,
+        Self::Take,
+        Self::GiveUp,
+        Self::Close,
+        Self::Retire,
+        Self::End,
+    ];
+
+    /// Those of episodes in which no group retires.
+    pub(super) const MOVES: usize = 8;
 }
 
 /// A prefix: the first bits of a user's record, or the same with the last of them the other way.

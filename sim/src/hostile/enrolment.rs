@@ -69,6 +69,7 @@ impl World {
 
     pub(super) fn join(&mut self, at: usize, group: usize, invitation: Invitation) {
         let (named, joined) = (self.groups[group].members >> at & 1 == 1, self.members[at][group].joined);
+        let left = self.members[at][group].left;
         let mut statement = self.groups[group].statement.clone();
         match invitation {
             Invitation::Proper => {}
@@ -91,6 +92,10 @@ impl World {
         }
         if !named {
             return self.violate(rule, format!("HSM {at} joined group {group}, which does not name it"));
+        }
+        if left {
+            return self
+                .violate("ends for good", format!("HSM {at} joined group {group} anew, which it had left"));
         }
         if joined {
             return self.violate(rule, format!("HSM {at} joined group {group} a second time"));

@@ -1,7 +1,7 @@
 //! One episode from start to end: groups are made, then strategies and random steps take turns.
 
 use super::hunt::Hunt;
-use super::strategies::{STRATEGIES, TRANSFERS};
+use super::strategies::{ENDS, STRATEGIES, TRANSFERS};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
@@ -16,9 +16,14 @@ impl Hunt {
                 for _ in 0..self.rng.random_range(1..12) {
                     self.random_step();
                 }
-            } else if let Some(strategy) =
-                if self.has_moves && self.rng.random_ratio(2, 3) { TRANSFERS } else { STRATEGIES }
-                    .choose(&mut self.rng)
+            } else if let Some(strategy) = if self.has_ends && self.rng.random_ratio(1, 2) {
+                ENDS
+            } else if self.has_moves && self.rng.random_ratio(2, 3) {
+                TRANSFERS
+            } else {
+                STRATEGIES
+            }
+            .choose(&mut self.rng)
             {
                 strategy(self);
             }

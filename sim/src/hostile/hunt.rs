@@ -22,6 +22,8 @@ pub(super) struct Hunt {
     pub(super) next: Made,
     /// Whether prefixes move in this episode.
     pub(super) has_moves: bool,
+    /// Whether groups retire too.
+    pub(super) has_ends: bool,
     limit: u32,
 }
 
@@ -29,7 +31,8 @@ impl Hunt {
     pub(super) fn new(world: World, seed: u64, limit: u32) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let has_moves = rng.random_ratio(1, 3);
-        Self { world, rng, trace: Vec::new(), next: 1, has_moves, limit }
+        let has_ends = has_moves && seed.is_multiple_of(3);
+        Self { world, rng, trace: Vec::new(), next: 1, has_moves, has_ends, limit }
     }
 
     /// The realm's first group, which owns every record, of HSMs 0 to 2; a second, which owns none, of HSMs 1 to 3.

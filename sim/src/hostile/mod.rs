@@ -31,6 +31,7 @@ mod parts;
 mod planted;
 mod random;
 mod reads;
+mod retirement;
 mod step;
 mod step_words;
 mod strategies;

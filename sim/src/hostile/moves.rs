@@ -123,6 +123,9 @@ impl Hunt {
         let groups = u8::try_from(self.world.groups.len()).unwrap_or_default();
         for group in 0..groups {
             for (id, source, decisions) in self.awaited(group) {
+                if self.end(group, source) {
+                    continue;
+                }
                 let let_go = self.proof_of(id);
                 if let_go.is_some() {
                     self.change(group, What::Take, place, let_go);
@@ -137,6 +140,9 @@ impl Hunt {
         }
         for group in 0..groups {
             for to in self.gone_to(group) {
+                if self.end(group, to) {
+                    continue;
+                }
                 self.change_by(group, What::Close, place, to);
             }
         }
@@ -184,7 +190,8 @@ impl Hunt {
         let user = self.any_user();
         let (s, prefix) = self.home(user)?;
         let groups = u8::try_from(self.world.groups.len()).ok()?;
-        let mut others: Vec<u8> = (0..groups).filter(|group| *group != s).collect();
+        let goes_on = |group: &u8| *group != s && !self.world.has_retired(usize::from(*group));
+        let mut others: Vec<u8> = (0..groups).filter(goes_on).collect();
         others.shuffle(&mut self.rng);
         // Those of one member are quick.
         if self.rng.random_ratio(2, 3) {

@@ -44,6 +44,7 @@ pub const RULES: &[&str] = &[
     "one genesis",
     "one owner",
     "nothing stranded",
+    "ends for good",
     "served by its owner",
     "moved as it was",
     "decisions are counted",
@@ -231,6 +232,7 @@ impl World {
             }
             self.members[at][group].captured = captured;
         }
+        self.judge_left(at, now, holds);
         if self.members[at].iter().enumerate().any(|(g, member)| member.joined && holds >> g & 1 == 0) {
             self.violate("NVRAM first", format!("HSM {at} has forgotten a group that it joined"));
         }

@@ -151,6 +151,8 @@ impl World {
             What::Take => Change::Take(id, evidence()?),
             What::GiveUp => Change::GiveUp(id, evidence()?),
             What::Close => Change::Close(id, evidence()?),
+            What::Retire => Change::Retire,
+            What::End => Change::End(self.ended(&own, *statement), self.retired_or_dressed((*statement)?)?),
         };
         Some((change, *what, prefix, *entry))
     }
@@ -272,8 +274,11 @@ impl World {
             }
             _ => {}
         }
-        let decides = matches!(what, What::Out | What::Refuse | What::Take | What::GiveUp);
-        let changes = !matches!(what, What::Split | What::Merge | What::Refuse);
+        let decides = !matches!(what, What::Split | What::Merge | What::In | What::Close);
+        let changes = !matches!(what, What::Split | What::Merge | What::Refuse | What::Retire);
+        if made.entry.last != (what == What::Retire) {
+            self.violate("ends for good", format!("HSM {at} made a last entry, or none, by {what:?}"));
+        }
         self.judge_owned(at, &made.entry, &holds);
         self.judge_decisions(at, &made.entry, (decisions + u64::from(decides), open), changes);
         let is_other = made.entry.partitions.iter().find(|p| self.below(&tree, p.prefix).root() != p.root);
@@ -325,6 +330,7 @@ impl World {
             }
         }
         let mut all: Vec<Prefix> = (0..self.groups.len())
+            .filter(|group| !self.has_retired(*group))
             .flat_map(|group| self.owned(group, self.heads.get(&group).copied()))
             .collect();
         all.extend(self.deliverable());
@@ -346,7 +352,7 @@ impl World {
             let head = self.entries.get(self.heads.get(&group)?)?;
             let mut open = head.entry.open.iter();
             let waits = open.any(|t| matches!(t, Transfer::Incoming { id: of, .. } if of == id));
-            waits.then_some(let_go.prefix)
+            (waits && !head.entry.last).then_some(let_go.prefix)
         })
     }
 

@@ -111,6 +111,8 @@ pub(super) struct Channel {
 #[derive(Clone, Default)]
 pub(super) struct Member {
     pub(super) joined: bool,
+    /// It has left the group, which has retired.
+    pub(super) left: bool,
     pub(super) captured: Option<Made>,
     pub(super) lead: Option<Lead>,
     pub(super) statement: Option<Made>,

@@ -10,7 +10,7 @@ const SEEDS: [u64; 2] = [1, 2];
 pub const PLANTED_BUDGET: u64 = 50_000;
 
 /// Bugs that this search cannot see, and why: something else must notice each (`hsm/tests`, `strongroom-sim firmware work`).
-pub const UNSEEN: [(Bug, &str); 63] = [
+pub const UNSEEN: [(Bug, &str); 68] = [
     (Bug::NonceAsDrawn, "the generators here do not repeat themselves"),
     (Bug::NothingWithoutKey, "time is no part of it"),
     (
@@ -80,6 +80,11 @@ pub const UNSEEN: [(Bug, &str); 63] = [
     (Bug::TwoUnitsDo, "the flash here loses power, and fails in no other way"),
     (Bug::TableWithoutBound, "memory is no part of it"),
     (Bug::NotWrittenAgain, "what a cut left half written reads the same here at every start"),
+    (Bug::LeaveOnlyForward, "it does not ask who can never leave"),
+    (Bug::RetiredNotRepeated, "it does not ask who can never leave"),
+    (Bug::RetiredWithoutBound, "it makes eight groups at most"),
+    (Bug::RetiredTakePlaces, "it makes eight groups at most"),
+    (Bug::LeaveKeepsLeadership, "memory is no part of it"),
 ];
 
 /// Every bug that it must find.

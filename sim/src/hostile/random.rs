@@ -22,6 +22,9 @@ impl Hunt {
         if self.has_moves && self.rng.random_ratio(1, 5) {
             return self.any_change();
         }
+        if self.has_ends && self.rng.random_ratio(1, 12) {
+            return self.any_leave(at);
+        }
         Some(match self.rng.random_range(0..30) {
             0 => Step::Open { user: self.any_user(), at, group, handshake: self.any_handshake() },
             1 | 2 => {
@@ -83,7 +86,8 @@ impl Hunt {
         let user = self.any_user();
         let bits = self.home(user).map_or(0, |(_, prefix)| prefix.len());
         let bits = if self.rng.random_ratio(1, 4) { self.rng.random_range(0..4) } else { bits };
-        let what = *What::ALL.choose(&mut self.rng)?;
+        let kinds = if self.has_ends { What::ALL.len() } else { What::MOVES };
+        let what = *What::ALL[..kinds].choose(&mut self.rng)?;
         let bits = if what == What::Merge { bits.saturating_sub(1) } else { bits };
         let place = Place { user, bits, beside: self.rng.random_ratio(1, 4) };
         let tree = self.newest(at, group);
@@ -93,11 +97,12 @@ impl Hunt {
             .choose(&mut self.rng)?;
         let other = self.rng.random_range(0..groups.max(1));
         let (entry, statement) = self.any_proof(other).unzip();
+        let statement = if what == What::End { self.any_retired() } else { statement };
         Some(Step::Change { at, group, what, place, tree, opening, entry, statement })
     }
 
     /// Most often what shows how it is in a group, or was.
-    fn any_proof(&mut self, group: u8) -> Option<(Made, Made)> {
+    pub(super) fn any_proof(&mut self, group: u8) -> Option<(Made, Made)> {
         let newest = self.proof(group).filter(|_| self.rng.random_ratio(1, 2));
         if newest.is_some() {
             return newest;

@@ -559,6 +559,18 @@ pub(super) enum Step {
         #[n(7)]
         statement: Option<Made>,
     },
+    /// Leaves a group by an entry and a statement about it, by a statement alone, or by nothing; makes a statement.
+    #[n(27)]
+    Leave {
+        #[n(0)]
+        at: u8,
+        #[n(1)]
+        group: u8,
+        #[n(2)]
+        entry: Option<Made>,
+        #[n(3)]
+        statement: Option<Made>,
+    },
 }
 
 impl Step {
@@ -593,7 +605,7 @@ impl Step {
                 maybe(tree);
                 maybe(entry);
             }
-            Self::Lead { entry, .. } => maybe(entry),
+            Self::Lead { entry, .. } | Self::Leave { entry, .. } => maybe(entry),
             Self::Capture { entries, .. } => all(entries),
             Self::CaptureBoth { entries, others, .. } => {
                 all(entries);
@@ -644,6 +656,7 @@ impl Step {
             Self::Join { .. } => "JoinGroup",
             Self::JoinRealm { .. } => "JoinRealm",
             Self::Status { .. } => "DeviceStatus",
+            Self::Leave { .. } => "Leave",
             Self::Export { .. } => "ExportRealm",
             Self::Garble { .. } => "(garbled)",
         }

@@ -40,9 +40,17 @@ impl Step {
                     What::Split | What::Merge => {
                         write!(f, ", with the tree after {}, opened: {opening:?}", after(tree))
                     }
-                    What::Refuse => Ok(()),
+                    What::Refuse | What::Retire => Ok(()),
                     _ => write!(f, ", with entry {} and statement {}", after(entry), after(statement)),
                 }
+            }
+            Self::Leave { at, group, entry, statement } => {
+                write!(
+                    f,
+                    "HSM {at}, group {group}: leave by entry {} and statement {}",
+                    after(entry),
+                    after(statement)
+                )
             }
             Self::Confirm { at, group, statements } => {
                 write!(f, "HSM {at}, group {group}: confirm reads with statements {statements:?}")

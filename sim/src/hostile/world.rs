@@ -26,7 +26,7 @@ use strongroom_proto::ids::{
     Digest, EntryHash, GroupId, Index, Mac, Nonce, RecordId, SessionId, Term, TransferId,
 };
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::{Captured, Committed, Fresh};
+use strongroom_proto::statement::{Captured, Committed, Fresh, Retired};
 use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::Tree;
 use strongroom_testkit::{Device, Hsm};
@@ -54,6 +54,8 @@ pub(super) struct World {
     /// Nonces for reads, and what was stated to them.
     pub(super) read_nonces: BTreeMap<Made, Nonce>,
     pub(super) fresh: BTreeMap<Made, Fresh>,
+    /// What HSMs state that have left a group.
+    pub(super) retired: BTreeMap<Made, (usize, Retired)>,
     /// Sealed seeds, and the HSM that each is for.
     pub(super) sealed: BTreeMap<Made, Exported>,
     /// Entries that an HSM stated as committed directly, not only through a later one.
@@ -114,6 +116,7 @@ impl World {
             read_nonces: BTreeMap::new(),
             fresh: BTreeMap::new(),
             charged: BTreeMap::new(),
+            retired: BTreeMap::new(),
             sealed: BTreeMap::new(),
             stated_committed: BTreeSet::new(),
             committed: BTreeMap::new(),
@@ -268,6 +271,9 @@ impl World {
                 self.join(device(*at), group, *invitation);
             }
             Step::DeepTree { at } => self.deep_tree(device(*at)),
+            Step::Leave { at, group, entry, statement } => {
+                self.leave(n, device(*at), group_of(*group), *entry, *statement);
+            }
             Step::Knock { at, group, message } => self.knock(device(*at), group_of(*group), *message),
             Step::DrawNonce { at, group } => self.draw_nonce(n, device(*at), group_of(*group)),
             Step::StateFresh { at, group, nonce } => {

@@ -129,6 +129,7 @@ fn snapshot(index: u64, root: Digest) -> Snapshot {
         partitions: vec![Partition { prefix: Prefix::WHOLE, root }],
         transfers: 0,
         open: Vec::new(),
+        last: false,
         events_hash: Digest::EMPTY,
         mac: Mac(Digest::EMPTY),
     };

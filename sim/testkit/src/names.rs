@@ -26,5 +26,6 @@ pub const fn request_name(request: &Request) -> &'static str {
         Request::Confirm { .. } => "Confirm",
         Request::AgentSecret(_) => "AgentSecret",
         Request::Change(..) => "Change",
+        Request::Leave(..) => "Leave",
     }
 }

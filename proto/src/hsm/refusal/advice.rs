@@ -41,7 +41,11 @@ impl Refusal {
             | Self::TooManyTransfers
             | Self::NoTransfer
             | Self::NotEvident
-            | Self::NoRoomForPrefix => RefusalClass::CallerIsWrong,
+            | Self::NoRoomForPrefix
+            | Self::Retired
+            | Self::InUse
+            | Self::NotRetired
+            | Self::NoRoomToLeave => RefusalClass::CallerIsWrong,
             Self::Busy | Self::NoMajority => RefusalClass::TryAgain,
             Self::StaleNonce
             | Self::NoNonce
@@ -109,6 +113,17 @@ impl fmt::Display for Refusal {
             Self::NoRoomForPrefix => {
                 "the group owns as many prefixes as it can, or this one is as long as one can be; merge some, or move one to another \
                  group"
+            }
+            Self::Retired => "the group has retired; leave it",
+            Self::InUse => {
+                "the group owns a prefix or has a transfer open, so it cannot retire; move that away, or bring it to its end"
+            }
+            Self::NotRetired => {
+                "nothing shows that the group has retired; bring its last entry, committed, or what a member states that has left"
+            }
+            Self::NoRoomToLeave => {
+                "the HSM keeps the ids of as many retired groups as it can, and stays a member of this one; use another HSM for new \
+                 groups"
             }
             Self::NothingCaptured => "the HSM has captured nothing in this group yet; lead without an entry",
             Self::OtherVersion => {

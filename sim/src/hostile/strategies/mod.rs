@@ -8,6 +8,7 @@ mod plays;
 mod reads;
 mod realm;
 mod records;
+mod retirement;
 mod sessions;
 mod transfers;
 mod trees;
@@ -120,4 +121,18 @@ pub(super) const TRANSFERS: &[Strategy] = &[
     transfers::fill_the_memory_from_two_groups,
     transfers::wait_for_each_other,
     transfers::wait_for_what_cannot_come,
+];
+
+/// Those for episodes in which groups retire.
+pub(super) const ENDS: &[Strategy] = &[
+    retirement::retire_and_come_back,
+    retirement::empty_a_group_and_come_back,
+    retirement::retire_with_everything,
+    retirement::retire_while_waiting,
+    retirement::retire_after_letting_go,
+    retirement::go_on_after_the_last,
+    retirement::leave_before_the_last_is_committed,
+    retirement::leave_what_goes_on,
+    retirement::leave_because_another_has_retired,
+    retirement::end_because_another_has_retired,
 ];
