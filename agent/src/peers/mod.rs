@@ -7,6 +7,7 @@
 //! as messages between replicas may be.
 
 mod authority;
+mod claims;
 mod client;
 mod connection;
 mod forwards;

@@ -1,7 +1,7 @@
 //! Where a client's request may go: who leads which records, by what the other agents say, and at which address that
 //! HSM was found.
 //!
-//! What it costs to ask grows with the realm, so it can be asked apart from any connection, by a benchmark.
+//! What it costs to ask must not grow with the realm, so it can be asked apart from any connection, by a benchmark.
 
 use super::found::Found;
 use super::heard::Heard;
@@ -13,7 +13,7 @@ use strongroom_proto::ids::{HsmId, RecordId};
 const HEARD: Duration = Duration::from_millis(2_500);
 
 /// What is known about the other agents. Clones share it.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Routes {
     pub(super) found: Found,
     pub(super) heard: Heard,
@@ -23,7 +23,9 @@ impl Routes {
     /// Nothing yet, about this many agents.
     #[must_use]
     pub fn new(peers: usize) -> Self {
-        Self { found: Found::new(peers), heard: Heard::new(peers) }
+        let routes = Self::default();
+        (0..peers).for_each(|at| routes.heard.admit(at));
+        routes
     }
 
     /// Records which HSM a peer has, by its certificate.
