@@ -88,6 +88,18 @@ impl Heard {
         }
     }
 
+    /// Whether this peer has answered the last question.
+    pub(super) fn is_there(&self, at: usize) -> bool {
+        self.0.lock().there.contains(&at)
+    }
+
+    /// Whether what this peer last said, if anything, was said longer ago than this.
+    pub(super) fn is_older(&self, at: usize, ago: Duration) -> bool {
+        let table = self.0.lock();
+        let said = table.peers.get(&at).and_then(|peer| peer.said.as_ref());
+        said.is_none_or(|said| said.at.elapsed() > ago)
+    }
+
     /// Whether any peer is there: it has answered, and if it has stopped to, that was not as long ago as this.
     pub(super) fn is_any_there(&self, patience: Duration) -> bool {
         let table = self.0.lock();

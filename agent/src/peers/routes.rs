@@ -15,7 +15,7 @@ const HEARD: Duration = Duration::from_millis(2_500);
 /// What is known about the other agents. Clones share it.
 #[derive(Clone, Default)]
 pub struct Routes {
-    pub(super) found: Found,
+    found: Found,
     pub(super) heard: Heard,
 }
 
@@ -28,9 +28,16 @@ impl Routes {
         routes
     }
 
-    /// Records which HSM a peer has, by its certificate.
-    pub fn found(&self, at: usize, hsm: HsmId) {
-        self.found.put(at, hsm);
+    /// Records which HSM a peer has, by its certificate. Returns whether that is news.
+    #[allow(clippy::must_use_candidate)] // most know already
+    pub fn found(&self, at: usize, hsm: HsmId) -> bool {
+        self.found.put(at, hsm)
+    }
+
+    /// There is no such peer any more.
+    pub(super) fn forget(&self, at: usize) {
+        self.heard.forget(at);
+        self.found.forget(at);
     }
 
     /// Records what a peer says about who leads the groups of its HSM.
@@ -42,6 +49,16 @@ impl Routes {
     #[must_use]
     pub fn leaders(&self, record: &RecordId) -> Vec<HsmId> {
         self.heard.leaders(record, HEARD)
+    }
+
+    /// The same, by what they have ever said.
+    pub(super) fn told(&self, record: &RecordId) -> Vec<HsmId> {
+        self.heard.leaders(record, Duration::MAX)
+    }
+
+    /// Which HSM a peer has.
+    pub(super) fn hsm(&self, at: usize) -> Option<HsmId> {
+        self.found.hsm(at)
     }
 
     /// Which peer has this HSM.
