@@ -257,7 +257,7 @@ mod tests {
         looks.share(&BTreeSet::from([HsmId([1; 16])]));
         assert!(looks.hurry == HURRY, "somebody else is missing");
         // As many requests for three pages as for one.
-        looks.done(false, 3000, false);
+        let mut looks = Looks::new();
         assert_eq!(listings(&mut looks, false, 3000, false).await * 3, 12);
     }
 }

@@ -254,6 +254,8 @@ impl Peers {
 
     /// The same, and of others that announce themselves in the store, if they are not too many.
     pub(crate) async fn statuses(&self) -> Vec<PeerStatus> {
+        // Whoever asks may wait for one that is new.
+        self.directory.want();
         let mut peers = self.kept();
         let known: BTreeSet<usize> = peers.iter().map(|peer| peer.at).collect();
         let others = self.all_of(self.directory.others(SHOWN));
