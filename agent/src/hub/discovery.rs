@@ -132,22 +132,43 @@ impl Discovery {
         let names = names.iter().filter_map(|name| name.parse::<AnnouncementName>().ok());
         let (own, others): (Vec<_>, Vec<_>) = names.partition(|name| name.hsm == who.hsm);
         self.see_own(own, count < MAX_AGENTS);
-        let unread = self.hub.peers().listed(others, (self.hub.time.unix)());
-        self.looks.done(missing, count, !unread.is_empty());
-        let reads = unread.into_iter().map(|name| read(&self.store, who.realm, name));
+        self.announce(identity).await;
+        self.hub.peers().listed(others, (self.hub.time.unix)());
+        let mut new = false;
+        loop {
+            let unread = self.hub.peers().unread();
+            if unread.is_empty() {
+                break;
+            }
+            new = true;
+            if !self.read(who.realm, unread).await {
+                break;
+            }
+        }
+        self.looks.done(missing, count, new);
+    }
+
+    /// Reads these. Returns whether the store answered.
+    async fn read(&self, realm: RealmId, unread: Vec<AnnouncementName>) -> bool {
+        let reads = unread.into_iter().map(|name| read(&self.store, realm, name));
         let mut reads = futures::stream::iter(reads).buffer_unordered(READING);
+        let mut all = true;
         while let Some((name, hint)) = reads.next().await {
             let said = match hint {
                 Hint::Found(bytes) => Announcement::read(&name, &bytes).map_err(|error| error.to_string()),
                 Hint::None => Err("it is not there any more, or too long".into()),
                 // It is read after the next listing.
-                Hint::Unavailable => continue,
+                Hint::Unavailable => {
+                    all = false;
+                    continue;
+                }
             };
             if let Err(why) = &said {
                 tracing::debug!(%name, why, "an agent's announcement cannot be used");
             }
             self.hub.peers().announced(&name, said.ok());
         }
+        all
     }
 
     /// What the store holds in the name of this agent's HSM, all of it or the first of very many: what it did not write, or
@@ -167,7 +188,7 @@ impl Discovery {
         }
         let who = identity.who();
         let said =
-            Announcement::new(who.hsm, address, identity.fingerprint(), VERSION, self.hub.announced_groups());
+            Announcement::new(who.hsm, address, identity.authority(), VERSION, self.hub.announced_groups());
         let bytes = said.to_bytes();
         let now = (self.hub.time.unix)();
         let name = AnnouncementName::new(who.hsm, self.next_number(now), &bytes);

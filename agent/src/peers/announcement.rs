@@ -38,9 +38,10 @@ pub struct Announcement {
     /// Where other agents reach it: a [`PeerUrl`].
     #[n(1)]
     address: String,
-    /// The SHA-256 of its certificate, for an operator to compare.
+    /// The SHA-256 of its authority's certificate, the same for all agents of one epoch, for an operator to compare. Not of its
+    /// own certificate: that is replaced so often that all agents would read all announcements again and again.
     #[cbor(n(2), with = "minicbor::bytes")]
-    pub certificate: [u8; 32],
+    pub authority: [u8; 32],
     /// The agent's version.
     #[n(3)]
     pub version: String,
@@ -94,13 +95,13 @@ impl Announcement {
     pub fn new(
         hsm: HsmId,
         address: &PeerUrl,
-        certificate: [u8; 32],
+        authority: [u8; 32],
         version: &str,
         mut groups: Vec<AnnouncedGroup>,
     ) -> Self {
         groups.truncate(MAX_GROUPS);
         groups.iter_mut().for_each(|group| group.prefixes.truncate(MAX_PREFIXES));
-        Self { hsm, address: address.0.to_string(), certificate, version: version.to_owned(), groups }
+        Self { hsm, address: address.0.to_string(), authority, version: version.to_owned(), groups }
     }
 
     /// Where other agents reach it.

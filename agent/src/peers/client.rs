@@ -326,14 +326,15 @@ impl Peers {
         table.add(address, Some(hsm), &self.making)
     }
 
-    /// Takes note of which announcements the store has, and returns which must be read.
-    pub(crate) fn listed(
-        &self,
-        names: impl IntoIterator<Item = AnnouncementName>,
-        unix: u64,
-    ) -> Vec<AnnouncementName> {
+    /// Takes note of which announcements the store has.
+    pub(crate) fn listed(&self, names: impl IntoIterator<Item = AnnouncementName>, unix: u64) {
+        self.directory.list(names, unix);
+    }
+
+    /// Some of the announcements that must be read, of agents that share a group before others.
+    pub(crate) fn unread(&self) -> Vec<AnnouncementName> {
         let members = self.table.read().members.clone();
-        self.directory.list(names, &members, unix)
+        self.directory.unread(&members)
     }
 
     /// Takes what an announcement says; `None` if it could not be read.
@@ -360,21 +361,20 @@ impl Peers {
     pub(crate) fn tend(&self, members: BTreeSet<HsmId>) {
         let mut table = self.table.write();
         table.members = members;
+        for entry in table.entries.values() {
+            let Some(hsm) = entry.of else { continue };
+            let keep = table.members.contains(&hsm);
+            entry.kept.send_if_modified(|kept| std::mem::replace(kept, keep) != keep);
+        }
         let over: Vec<usize> =
             table.entries.values().filter(|entry| self.is_over(entry)).map(|entry| entry.peer.at).collect();
         over.into_iter().for_each(|at| table.remove(at, &self.making));
-        let Table { entries, members, .. } = &*table;
-        for entry in entries.values() {
-            let Some(hsm) = entry.of else { continue };
-            let keep = members.contains(&hsm);
-            entry.kept.send_if_modified(|kept| std::mem::replace(kept, keep) != keep);
-        }
         let heard = &self.making.routes.heard;
         let missing = |hsm: &&HsmId| {
             let entry = table.of(**hsm, &self.making);
             !table.announced.contains_key(*hsm) && entry.is_none_or(|entry| !heard.is_there(entry.peer.at))
         };
-        let missing: Vec<HsmId> = members.iter().filter(missing).copied().collect();
+        let missing: Vec<HsmId> = table.members.iter().filter(missing).copied().collect();
         for hsm in missing {
             let Some(address) = self.directory.address(hsm) else { continue };
             if !table.entries.values().any(|entry| entry.peer.address == address) {
@@ -386,6 +386,8 @@ impl Peers {
     fn is_over(&self, entry: &Entry) -> bool {
         let Some(hsm) = entry.of else { return false };
         let moved = self.directory.address(hsm).is_some_and(|address| address != entry.peer.address);
+        // What works is not given up for what the store says.
+        let moved = moved && !self.making.routes.heard.is_there(entry.peer.at);
         moved || (!*entry.kept.borrow() && entry.peer.idle() > IDLE)
     }
 }
@@ -394,4 +396,125 @@ fn within<T>(time: Duration, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(time);
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::announcement::AnnouncedGroup;
+    use super::*;
+    use strongroom_proto::ids::GroupId;
+    use strongroom_proto::prefix::Prefix;
+
+    const MEMBERS: u16 = 3;
+
+    fn hsm(group: u16, member: u16) -> HsmId {
+        let mut id = [1; 16];
+        id[..2].copy_from_slice(&group.to_be_bytes());
+        id[2..4].copy_from_slice(&member.to_be_bytes());
+        HsmId(id)
+    }
+
+    /// The prefix of one group among a power of two.
+    fn part(group: u16, groups: u16) -> Prefix {
+        let len = u16::try_from(groups.ilog2()).expect("small");
+        let mut id = [0; 32];
+        id[..2].copy_from_slice(&(group << (16 - len).min(15)).to_be_bytes());
+        Prefix::of(&RecordId(id), len).expect("short enough")
+    }
+
+    /// An agent in none of so many groups, all of which the store names. None of them can be reached.
+    fn outside(groups: u16) -> Peers {
+        let (sender, identities) = watch::channel(None);
+        std::mem::forget(sender);
+        let peers = Peers::start(&[], &identities, Timeouts::default());
+        let said: Vec<_> = (0..groups)
+            .flat_map(|group| (0..MEMBERS).map(move |member| (group, member)))
+            .map(|(group, member)| {
+                let address = format!("https://127.0.0.1:{}", 1 + group * MEMBERS + member);
+                let address = PeerUrl::try_from(address).expect("an address");
+                let members = (0..MEMBERS).map(|member| hsm(group, member)).collect();
+                let prefixes = vec![part(group, groups)];
+                let of = AnnouncedGroup { group: GroupId([0; 16]), members, prefixes };
+                Announcement::new(hsm(group, member), &address, [0; 32], "1", vec![of])
+            })
+            .collect();
+        let name = |said: &Announcement| AnnouncementName::new(said.hsm, 1, &said.to_bytes());
+        peers.listed(said.iter().map(name), 1);
+        said.into_iter().for_each(|said| peers.announced(&name(&said), Some(said)));
+        peers
+    }
+
+    fn asked(peers: &Peers) -> BTreeSet<HsmId> {
+        peers.table.read().announced.keys().copied().collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn among_a_thousand_groups_a_request_asks_those_of_its_own_and_a_few_others_as_among_few() {
+        for groups in [8, 64, 1024] {
+            let peers = outside(groups);
+            let record = RecordId(*part(5, groups).bits());
+            peers.ask_around(&record).await;
+            let asked = asked(&peers);
+            assert!((0..MEMBERS).all(|member| asked.contains(&hsm(5, member))), "{groups} groups: {asked:?}");
+            assert!(
+                asked.len() <= OTHERS + usize::from(MEMBERS),
+                "{groups} groups: {} were asked",
+                asked.len()
+            );
+            peers.wanted().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_shares_a_group_stays_a_peer_and_who_was_visited_does_not() {
+        let peers = outside(64);
+        let (member, visited) = (hsm(1, 0), hsm(2, 0));
+        peers.tend(BTreeSet::from([member]));
+        assert_eq!(asked(&peers), BTreeSet::from([member]));
+        assert!(peers.of(visited).is_some() && peers.of(HsmId([9; 16])).is_none());
+        tokio::time::advance(IDLE).await;
+        peers.tend(BTreeSet::from([member]));
+        assert_eq!(asked(&peers), BTreeSet::from([member, visited]), "a minute has not passed");
+        tokio::time::advance(IDLE).await;
+        peers.tend(BTreeSet::from([member]));
+        assert_eq!(asked(&peers), BTreeSet::from([member]));
+        peers.tend(BTreeSet::new());
+        assert!(asked(&peers).is_empty(), "it shares no group any more, and nobody has needed it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_than_so_many_are_visited_at_once() {
+        let peers = outside(1024);
+        for group in 0..1024 {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            assert!(peers.of(hsm(group, 0)).is_some());
+        }
+        assert!(peers.of(hsm(0, 1)).is_some());
+        let asked = asked(&peers);
+        assert_eq!(asked.len(), MAX_VISITED);
+        assert!(
+            !asked.contains(&hsm(0, 0)) && asked.contains(&hsm(0, 1)),
+            "the one that was idle longest made room"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_moved_is_looked_for_at_its_new_address_and_one_that_works_is_not_given_up() {
+        let peers = outside(8);
+        let (moves, stays) = (hsm(1, 0), hsm(2, 0));
+        let members = BTreeSet::from([moves, stays]);
+        peers.tend(members.clone());
+        let place = |hsm| peers.table.read().announced.get(&hsm).copied().expect("a peer");
+        let (from, at) = (place(moves), place(stays));
+        peers.making.routes.said(at, &[]);
+        for hsm in [moves, stays] {
+            let address = PeerUrl::try_from("https://127.0.0.2:9".to_owned()).expect("an address");
+            let said = Announcement::new(hsm, &address, [0; 32], "1", Vec::new());
+            let name = AnnouncementName::new(hsm, 2, &said.to_bytes());
+            peers.listed([name], 1);
+            peers.announced(&name, Some(said));
+        }
+        peers.tend(members);
+        assert!(place(moves) != from && place(stays) == at);
+    }
 }

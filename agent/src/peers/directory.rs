@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 /// How many agents are known at most.
 pub(crate) const MAX_AGENTS: usize = 4096;
-/// How many announcements are read after one listing.
+/// How many announcements are read before it is looked again which must be.
 const READS: usize = 256;
 /// After how long without a newer announcement an agent counts as gone: several times that in which it renews its own.
 const GONE: Duration = Duration::from_secs(60 * 60);
@@ -84,14 +84,8 @@ impl Table {
 }
 
 impl Directory {
-    /// Takes note of which announcements there are, and returns which of them must be read, those of `first` before
-    /// others. `unix` is the time in seconds.
-    pub(super) fn list(
-        &self,
-        names: impl IntoIterator<Item = AnnouncementName>,
-        first: &BTreeSet<HsmId>,
-        unix: u64,
-    ) -> Vec<AnnouncementName> {
+    /// Takes note of which announcements there are. `unix` is the time in seconds.
+    pub(super) fn list(&self, names: impl IntoIterator<Item = AnnouncementName>, unix: u64) {
         let mut newest = BTreeMap::<HsmId, AnnouncementName>::new();
         for name in names {
             let of = newest.entry(name.hsm).or_insert(name);
@@ -128,6 +122,11 @@ impl Directory {
         };
         let gone: Vec<_> = table.agents.iter().filter_map(gone).collect();
         gone.into_iter().for_each(|hsm| table.forget(hsm));
+    }
+
+    /// Some of those that must be read, those of `first` before others.
+    pub(super) fn unread(&self, first: &BTreeSet<HsmId>) -> Vec<AnnouncementName> {
+        let table = self.table.lock();
         let unread = table.agents.values().filter(|agent| agent.must_be_read()).map(|agent| agent.name);
         let (mut unread, others): (Vec<_>, Vec<_>) = unread.partition(|name| first.contains(&name.hsm));
         unread.extend(others);
@@ -233,8 +232,14 @@ mod tests {
         AnnouncementName::new(said.hsm, number, &said.to_bytes())
     }
 
-    fn none() -> BTreeSet<HsmId> {
-        BTreeSet::new()
+    /// What must be read after a listing.
+    fn list<const N: usize>(
+        directory: &Directory,
+        names: [AnnouncementName; N],
+        unix: u64,
+    ) -> Vec<AnnouncementName> {
+        directory.list(names, unix);
+        directory.unread(&BTreeSet::new())
     }
 
     #[tokio::test(start_paused = true)]
@@ -242,18 +247,18 @@ mod tests {
         let directory = Directory::default();
         let first = said(1, 1, vec![Prefix::WHOLE]);
         let name = named(100, &first);
-        assert_eq!(directory.list([name], &none(), 100), [name]);
+        assert_eq!(list(&directory, [name], 100), [name]);
         directory.put(&name, Some(first.clone()));
-        assert!(directory.list([name, named(110, &first)], &none(), 110).is_empty());
+        assert!(list(&directory, [name, named(110, &first)], 110).is_empty());
         let second = said(1, 2, Vec::new());
         let name = named(120, &second);
-        assert_eq!(directory.list([named(110, &first), name], &none(), 120), [name]);
+        assert_eq!(list(&directory, [named(110, &first), name], 120), [name]);
         let record = RecordId([9; 32]);
         assert_eq!(directory.of_record(&record), [hsm(1)], "what it said counts until the newer one is read");
         directory.put(&name, None);
-        assert!(directory.list([name], &none(), 120).is_empty(), "not again at once");
+        assert!(list(&directory, [name], 120).is_empty(), "not again at once");
         tokio::time::advance(READ_AGAIN * 2).await;
-        assert_eq!(directory.list([name], &none(), 120), [name]);
+        assert_eq!(list(&directory, [name], 120), [name]);
         directory.put(&name, Some(second));
         assert_eq!(directory.address(hsm(1)).map(|address| address.0.port()), Some(Some(2)));
         assert!(directory.of_record(&record).is_empty());
@@ -264,18 +269,18 @@ mod tests {
         let directory = Directory::default();
         let (one, old) = (said(1, 1, vec![Prefix::WHOLE]), said(2, 2, vec![Prefix::WHOLE]));
         let names = [named(1_000_000, &one), named(1, &old)];
-        assert_eq!(directory.list(names, &none(), 1_000_000).len(), 2);
+        assert_eq!(list(&directory, names, 1_000_000).len(), 2);
         directory.put(&names[0], Some(one));
         directory.put(&names[1], Some(old));
         assert_eq!(directory.of_record(&RecordId([0; 32])), [hsm(1)]);
         assert!(directory.is_gone(hsm(2)) && directory.address(hsm(2)).is_some());
-        directory.list([], &none(), 1_000_000);
+        list(&directory, [], 1_000_000);
         assert_eq!(directory.len(), 1, "an empty listing may be a lie");
         tokio::time::advance(GONE * 2).await;
         assert!(directory.of_record(&RecordId([0; 32])).is_empty() && directory.others(9).is_empty());
-        directory.list([names[0]], &none(), 1_000_000);
+        list(&directory, [names[0]], 1_000_000);
         assert_eq!(directory.len(), 1);
-        directory.list([], &none(), 1_000_000);
+        list(&directory, [], 1_000_000);
         assert_eq!(directory.len(), 0);
     }
 
@@ -284,9 +289,10 @@ mod tests {
         let directory = Directory::default();
         let names: Vec<_> = (0..6000).map(|of| named(1, &said(of, 1, Vec::new()))).collect();
         let first = BTreeSet::from([hsm(4000)]);
-        let read = directory.list(names.clone(), &first, 1);
+        directory.list(names.clone(), 1);
+        let read = directory.unread(&first);
         assert_eq!((read.len(), directory.len(), read[0].hsm), (READS, MAX_AGENTS, hsm(4000)));
-        directory.list(names[3000..].iter().copied(), &first, 1);
+        directory.list(names[3000..].iter().copied(), 1);
         assert!(directory.len() <= MAX_AGENTS, "{}", directory.len());
     }
 
@@ -296,7 +302,7 @@ mod tests {
         for of in 0..10 {
             let said = said(of, 1, Vec::new());
             let name = named(1, &said);
-            directory.list([name], &none(), 1);
+            list(&directory, [name], 1);
             directory.put(&name, Some(said));
         }
         let mut seen = BTreeSet::new();

@@ -54,7 +54,7 @@ impl Who {
 pub struct Identity {
     who: Who,
     issued_at: u64,
-    fingerprint: [u8; 32],
+    authority: [u8; 32],
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
 }
@@ -78,9 +78,9 @@ impl Identity {
         let roots = Arc::new(roots(authorities.iter().map(Authority::certificate))?);
         let server = server_config(&issued, &roots, &clock)?;
         let (certificate, key) = (issued.certificate.clone(), issued.key().clone_key().into());
-        let fingerprint = Sha256::digest(&certificate).into();
+        let authority = Sha256::digest(own.certificate()).into();
         let client = client_config(certificate, key, roots, who.realm, clock)?;
-        Ok(Self { who, issued_at: now, fingerprint, server, client })
+        Ok(Self { who, issued_at: now, authority, server, client })
     }
 
     /// Who the agent is.
@@ -89,9 +89,9 @@ impl Identity {
         self.who
     }
 
-    /// The SHA-256 of its certificate.
-    pub(crate) const fn fingerprint(&self) -> [u8; 32] {
-        self.fingerprint
+    /// The SHA-256 of the certificate of the authority that issued its own: that of its epoch.
+    pub(crate) const fn authority(&self) -> [u8; 32] {
+        self.authority
     }
 
     /// Whether it must be replaced by a new one at `now`, in Unix seconds.
