@@ -3,7 +3,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
+use strongroom_agent::peers::AnnouncementName;
 use strongroom_client::{Pin, UserSecret};
+use strongroom_proto::ids::HsmId;
 use strongroom_sim::ceremony::patiently;
 use strongroom_sim::local::{LocalRealm, MEMBERS, Setting};
 
@@ -29,6 +31,21 @@ async fn agents_that_are_told_of_no_peer_find_each_other_and_one_that_shares_no_
     client.register(&Pin::from("4821"), &secret, b"", guesses).await.expect("the leader is found");
     recovers(&local, leader, "user").await;
 
+    let announced = folder.path().join(format!("store/realms/{realm}/agents"));
+    // Whoever may write to the store writes this there.
+    let hsm = local.device(leader).await.expect("it runs").hsm;
+    let other = HsmId([0; 16]);
+    let lie = |number| AnnouncementName::new(hsm, number, b"nothing of the kind");
+    let long = vec![0; 1 << 20];
+    for (name, bytes) in [
+        ("README".to_owned(), &b"nothing"[..]),
+        (lie(u64::MAX).to_string(), b"nothing of the kind"),
+        (AnnouncementName::new(other, 1, &long).to_string(), &long),
+        (AnnouncementName::new(other, 2, b"no").to_string(), b"something else"),
+    ] {
+        std::fs::write(announced.join(name), bytes).expect("a folder");
+    }
+
     local.enrol(outside).await.expect("a new HSM");
     assert!(local.groups(outside).is_empty());
     recovers(&local, outside, "user").await;
@@ -38,17 +55,14 @@ async fn agents_that_are_told_of_no_peer_find_each_other_and_one_that_shares_no_
     local.restart(leader).await.expect("its addresses are free");
     recovers(&local, outside, "user").await;
 
-    let announced = folder.path().join(format!("store/realms/{realm}/agents"));
+    let of_member = |text: std::ffi::OsString| {
+        let name: Option<AnnouncementName> = text.into_string().ok()?.parse().ok();
+        name.filter(|name| name.hsm != other && *name != lie(u64::MAX))
+    };
     let one_each = async || {
-        let names = std::fs::read_dir(&announced)?
-            .map(|name| Ok(name?.file_name()))
-            .collect::<Result<Vec<_>, std::io::Error>>()?;
-        let names: Vec<_> = names
-            .into_iter()
-            .filter_map(|name| name.into_string().ok())
-            .filter(|name| !name.contains('#'))
-            .collect();
-        Ok((names.len() == MEMBERS + 1).then_some(()))
+        let files = std::fs::read_dir(&announced)?.collect::<Result<Vec<_>, _>>()?;
+        let names = files.into_iter().filter_map(|file| of_member(file.file_name()));
+        Ok((names.count() == MEMBERS + 1).then_some(()))
     };
     patiently("there is not one announcement of each agent", one_each)
         .await

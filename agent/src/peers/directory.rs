@@ -20,8 +20,10 @@ pub(crate) const MAX_AGENTS: usize = 4096;
 const READS: usize = 256;
 /// After how long without a newer announcement an agent counts as gone: several times that in which it renews its own.
 const GONE: Duration = Duration::from_secs(60 * 60);
-/// How old the newest announcement of an agent may be when it is first seen. Clocks are less than a day apart.
+/// How old the newest announcement of an agent may be when it is first seen, and how far ahead one may be that counts.
+/// Clocks are less than a day apart.
 const OLD_S: u64 = 2 * 24 * 60 * 60;
+const AHEAD_S: u64 = 24 * 60 * 60;
 /// After how long one that could not be read is read again.
 const READ_AGAIN: Duration = Duration::from_secs(5 * 60);
 /// How many of those that announce the group of a record are asked.
@@ -87,7 +89,7 @@ impl Directory {
     /// Takes note of which announcements there are. `unix` is the time in seconds.
     pub(super) fn list(&self, names: impl IntoIterator<Item = AnnouncementName>, unix: u64) {
         let mut newest = BTreeMap::<HsmId, AnnouncementName>::new();
-        for name in names {
+        for name in names.into_iter().filter(|name| name.number <= unix.saturating_add(AHEAD_S)) {
             let of = newest.entry(name.hsm).or_insert(name);
             *of = name.max(*of);
         }
@@ -294,6 +296,14 @@ mod tests {
         assert_eq!((read.len(), directory.len(), read[0].hsm), (READS, MAX_AGENTS, hsm(4000)));
         directory.list(names[3000..].iter().copied(), 1);
         assert!(directory.len() <= MAX_AGENTS, "{}", directory.len());
+    }
+
+    #[test]
+    fn what_claims_to_be_from_the_future_hides_nothing() {
+        let directory = Directory::default();
+        let (true_one, false_one) = (said(1, 1, Vec::new()), said(1, 2, Vec::new()));
+        let (there, ahead) = (named(100, &true_one), named(u64::MAX, &false_one));
+        assert_eq!(list(&directory, [ahead, there], 100), [there]);
     }
 
     #[tokio::test(start_paused = true)]
