@@ -33,7 +33,14 @@ pub struct Config {
     pub peer_listen: SocketAddr,
     /// Where `GET /metrics` is answered, in plain HTTP. Not for the public. Not answered by default.
     pub metrics_listen: Option<SocketAddr>,
-    /// The peer addresses of the other agents of the realm, `https://host:port` each.
+    /// Where other agents reach `peer_listen`, `https://host:port`: what this one announces in the store. By default
+    /// `peer_listen`, unless that is all addresses of the machine.
+    pub peer_announce: Option<PeerUrl>,
+    /// Whether this agent announces itself in the store, and looks for the others there. By default it does.
+    #[serde(default = "yes")]
+    pub discover: bool,
+    /// The peer addresses of other agents of the realm, `https://host:port` each, beside those that are found in the store.
+    /// By default none.
     #[serde(default)]
     pub peers: Vec<PeerUrl>,
     /// The front doors of the other agents, `https://host:port/` each: the front door here passes clients' requests to
@@ -105,6 +112,13 @@ impl Config {
         if self.allow_test_tenants { TestTenants::Allowed } else { TestTenants::Refused }
     }
 
+    /// Where other agents reach this one, if it listens for them at `bound`.
+    #[must_use]
+    pub fn announced(&self, bound: SocketAddr) -> Option<PeerUrl> {
+        let own = || PeerUrl::try_from(format!("https://{bound}")).ok();
+        self.peer_announce.clone().or_else(|| own().filter(|_| !bound.ip().is_unspecified()))
+    }
+
     fn resolved(mut self, path: &Path) -> Self {
         let folder = path.parent().unwrap_or(Path::new(""));
         let resolve = |path: &mut PathBuf| *path = folder.join(&*path);
@@ -134,6 +148,10 @@ fn default_listen() -> SocketAddr {
 
 fn default_peer_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8701))
+}
+
+const fn yes() -> bool {
+    true
 }
 
 fn store_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {

@@ -15,11 +15,11 @@ use self::admin_socket::{AdminSocket, SocketFile};
 use self::peer_service::PeerService;
 use crate::admin::AdminService;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, PeerUrl};
 use crate::descriptors;
 use crate::file::FileError;
 use crate::front::{Front, Relay, RelayError, router, serve};
-use crate::hub::{Hsm, Hub, Routed, doubts};
+use crate::hub::{Discovery, Hsm, Hub, Routed, doubts};
 use crate::link::Link;
 use crate::metrics::{self, Metrics};
 use crate::peers::{self, Identities, Peers, Refused, accept, agents_only, operators_only};
@@ -211,14 +211,19 @@ impl Agent {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
             services.vital.spawn("the metrics page", metrics::serve(listener, metrics));
         }
-        let asking = Arc::clone(&hub);
+        let (asking, probed) = (Arc::clone(&hub), store.clone());
         services.vital.spawn("the probe of the store", async move {
-            doubts::ask_store(asking, store).await;
+            doubts::ask_store(asking, probed).await;
             // The probe has given its answer, and its end is not a bug.
             std::future::pending().await
         });
         services.vital.spawn("the question to peers about their store", doubts::ask_peers(Arc::clone(&hub)));
         services.vital.spawn("the supervisor of the HSM's groups", supervise(Arc::clone(&hub)));
+        if config.discover {
+            let address = announced(&config, addresses.peer);
+            let discovery = Discovery::new(Arc::clone(&hub), &store, address);
+            services.vital.spawn("the search for agents in the store", discovery.run());
+        }
         if let Some(relay) = relay {
             let hub = Arc::clone(&hub);
             services.vital.spawn("the watch on other agents' front doors", async move {
@@ -237,6 +242,24 @@ impl Agent {
         let (runtime, kill) = (Some(runtime), config.timing.kill);
         Ok(AgentHandle { runtime, addresses, admin_socket, hub, stop, front, ended, files, kill })
     }
+}
+
+/// Where this agent says that others reach it. Tells the operator what keeps them from that.
+fn announced(config: &Config, bound: SocketAddr) -> Option<PeerUrl> {
+    let address = config.announced(bound);
+    match &address {
+        None => tracing::warn!(
+            %bound,
+            "this agent does not announce itself in the store, because peer_listen is not one address; set peer_announce \
+             to where other agents reach it"
+        ),
+        Some(_) if config.peer_announce.is_none() && bound.ip().is_loopback() => tracing::info!(
+            %bound,
+            "only agents on this machine reach this one; set peer_listen, and peer_announce if others reach it elsewhere"
+        ),
+        Some(_) => {}
+    }
+    address
 }
 
 fn relay(config: &Config, metrics: &Metrics) -> Result<Option<Arc<Relay>>, RelayError> {

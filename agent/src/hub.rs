@@ -1,6 +1,7 @@
 //! What the services of an agent share: which HSM it has, which groups run, and the way of a client's request.
 
 mod certificate;
+mod discovery;
 pub(crate) mod doubts;
 mod driver;
 mod hsm_queue;
@@ -8,6 +9,7 @@ mod moves;
 mod orders;
 mod tree_jobs;
 
+pub(crate) use self::discovery::Discovery;
 pub(crate) use self::hsm_queue::Hsm;
 pub(crate) use self::moves::{MoveError, listed};
 pub(crate) use self::orders::{End, OrderError, Wanted};
@@ -307,8 +309,8 @@ impl Hub {
             && !self.peers.is_any_there(UNHEARD)
     }
 
-    /// Passes a request to the leader that the replica here names or, without one, that the other agents name. `None`
-    /// if no leader is known; then nothing was done.
+    /// Passes a request to the leader that the replica here names or, without one, that the other agents name: those that
+    /// have done so lately, or else when they are asked. `None` if no leader is known; then nothing was done.
     async fn forward(
         &self,
         told: Option<HsmId>,
@@ -317,6 +319,10 @@ impl Hub {
         group: &mut Option<Group>,
     ) -> Option<Answer> {
         let mut likely: VecDeque<HsmId> = told.into_iter().collect();
+        if group.is_none() {
+            // They said so a moment ago. A replica here usually knows more than they did.
+            likely.extend(self.peers.leaders_there(&request.record));
+        }
         let (mut tried, mut asked) = (BTreeSet::new(), false);
         loop {
             let Some(leader) = likely.pop_front() else {

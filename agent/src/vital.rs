@@ -29,10 +29,28 @@ impl Vital {
         task: &'static str,
         work: impl Future<Output = ()> + Send + 'static,
     ) -> JoinHandle<()> {
-        let (work, ended) = (tokio::spawn(work), self.0.clone());
+        self.spawn_until(task, work, std::future::pending())
+    }
+
+    /// The same, for a task that may end, and then does, when `over` completes.
+    pub(crate) fn spawn_until(
+        &self,
+        task: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+        over: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<()> {
+        let until = async move {
+            tokio::select! {
+                biased;
+                () = over => true,
+                () = work => false,
+            }
+        };
+        let (work, ended) = (tokio::spawn(until), self.0.clone());
         tokio::spawn(async move {
             let why = match work.await {
-                Ok(()) => "it returned".to_owned(),
+                Ok(true) => return,
+                Ok(false) => "it returned".to_owned(),
                 Err(error) if error.is_panic() => panic_text(error),
                 // The runtime is being shut down.
                 Err(_) => return,
@@ -62,5 +80,8 @@ mod tests {
         vital.spawn("the second task", async { panic!("at {}", "once") }).await.expect("it ends");
         let said = told.recv().await.expect("told").to_string();
         assert!(said.starts_with("a bug ended the second task: at once;"), "{said}");
+        vital.spawn_until("the third task", async {}, async {}).await.expect("it ends");
+        drop(vital);
+        assert!(told.recv().await.is_none(), "it may end");
     }
 }

@@ -135,7 +135,7 @@ impl LocalRealm {
         let sockets = folder_for_sockets(&std::env::temp_dir())?;
         let (members, times, ahead_ms) = (Vec::new(), Times::default(), Arc::default());
         let mut realm = Self { dir, sockets, setting, members, times, heard: Vec::new(), ahead_ms };
-        for i in 0..MEMBERS {
+        for i in 0..MEMBERS + realm.setting.spares {
             if i < realm.setting.boards {
                 // Known to this process, so that it can work out what the board must answer.
                 let mut entropy = vec![0; BOARD_ENTROPY_BYTES];
@@ -148,7 +148,7 @@ impl LocalRealm {
             realm.members.push(Member { hsm, agent: None, front: any, peer: any });
         }
         let mut bound = Vec::new();
-        for i in 0..MEMBERS {
+        for i in 0..MEMBERS + realm.setting.spares {
             let mut config = realm.config(i)?;
             if i == 0 {
                 config.listen = listen;
@@ -232,7 +232,9 @@ impl LocalRealm {
         config.admin_socket = self.admin_socket(i);
         let others = || self.members.iter().enumerate().filter(|(other, _)| *other != i);
         let urls = others().map(|(_, member)| Url::parse(&format!("https://{}", member.peer)).map(PeerUrl));
-        config.peers = urls.collect::<Result<_, _>>()?;
+        if self.setting.peers {
+            config.peers = urls.collect::<Result<_, _>>()?;
+        }
         if self.setting.fronts {
             let doors = others().map(|(_, member)| format!("http://{}/", reachable(member.front)));
             config.fronts = doors.map(FrontUrl::try_from).collect::<Result<_, _>>()?;

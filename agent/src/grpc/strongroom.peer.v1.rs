@@ -247,7 +247,7 @@ pub struct PeersReply {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PeerStatus {
-    /// As configured.
+    /// As configured, or as announced.
     #[prost(string, tag = "1")]
     pub address: ::prost::alloc::string::String,
     /// What it says, unless it cannot be reached.
@@ -1067,7 +1067,8 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("strongroom.peer.v1.Admin", "Status"));
             self.inner.unary(req, path, codec).await
         }
-        /// The same for every configured peer that can be reached.
+        /// The same for its peers that can be reached: those that are configured, those that share a group, and others that announce
+        /// themselves in the store, at most 256.
         pub async fn peers(
             &mut self,
             request: impl tonic::IntoRequest<super::PeersRequest>,
@@ -1224,7 +1225,8 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::StatusRequest>,
         ) -> std::result::Result<tonic::Response<super::StatusReply>, tonic::Status>;
-        /// The same for every configured peer that can be reached.
+        /// The same for its peers that can be reached: those that are configured, those that share a group, and others that announce
+        /// themselves in the store, at most 256.
         async fn peers(
             &self,
             request: tonic::Request<super::PeersRequest>,

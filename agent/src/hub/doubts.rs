@@ -27,7 +27,7 @@ pub(crate) async fn ask_peers(hub: Arc<Hub>) {
     let mut told = BTreeMap::new();
     loop {
         let refusing: BTreeMap<String, String> =
-            hub.peers().statuses().await.into_iter().filter_map(refusal).collect();
+            hub.peers().statuses_of_kept().await.into_iter().filter_map(refusal).collect();
         hub.trust().set_doubting_peers(refusing.len());
         for (address, why) in refusing.iter().filter(|(address, _)| !told.contains_key(*address)) {
             tracing::warn!(

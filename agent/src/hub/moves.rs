@@ -139,7 +139,9 @@ impl Hub {
         });
         let owns = |status: &strongroom_replica::Status| status.prefixes.iter().any(|p| p.overlaps(&prefix));
         let mut groups = self.groups().into_iter().filter(|(group, _)| *group != destination.group);
-        awaited.or_else(|| groups.find(|(_, status)| owns(status)).map(|(group, _)| group))
+        awaited
+            .or_else(|| groups.find(|(_, status)| owns(status)).map(|(group, _)| group))
+            .or_else(|| self.peers.owner(&prefix, &destination.group))
     }
 
     /// Copies until little is left, and then has the prefix leave.
@@ -216,6 +218,7 @@ mod tests {
             partitions: owned.iter().map(partition).collect(),
             transfers,
             open,
+            last: false,
             events_hash: Digest([0; 32]),
             mac: Mac(Digest([5; 32])),
         }

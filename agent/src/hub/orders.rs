@@ -123,7 +123,7 @@ impl Hub {
             }
             let mut tried = BTreeSet::new();
             // Whoever is named, and then whoever is there.
-            let mut others = self.peers.found();
+            let mut others = self.peers.near(&group);
             while let Some(next) = likely.pop().or_else(|| others.pop()) {
                 if !tried.insert(next) {
                     continue;

@@ -30,9 +30,9 @@ use url::{Host, Url};
 /// Concurrent handshakes from one address, and in all.
 const HANDSHAKES_OF_ONE: usize = 32;
 const HANDSHAKES: usize = 1024;
-/// Concurrent connections of one caller, and in all.
+/// Concurrent connections of one caller, and in all: one of each agent of a large realm may come with requests.
 pub(crate) const CONNECTIONS_OF_ONE: usize = 16;
-pub(crate) const CONNECTIONS: usize = 256;
+pub(crate) const CONNECTIONS: usize = 4096;
 
 /// A connection whose other end is known.
 pub(crate) struct Known<S> {

@@ -16,6 +16,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
     SignatureScheme,
 };
+use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,7 @@ impl Who {
 pub struct Identity {
     who: Who,
     issued_at: u64,
+    authority: [u8; 32],
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
 }
@@ -76,14 +78,20 @@ impl Identity {
         let roots = Arc::new(roots(authorities.iter().map(Authority::certificate))?);
         let server = server_config(&issued, &roots, &clock)?;
         let (certificate, key) = (issued.certificate.clone(), issued.key().clone_key().into());
+        let authority = Sha256::digest(own.certificate()).into();
         let client = client_config(certificate, key, roots, who.realm, clock)?;
-        Ok(Self { who, issued_at: now, server, client })
+        Ok(Self { who, issued_at: now, authority, server, client })
     }
 
     /// Who the agent is.
     #[must_use]
     pub const fn who(&self) -> Who {
         self.who
+    }
+
+    /// The SHA-256 of the certificate of the authority that issued its own: that of its epoch.
+    pub(crate) const fn authority(&self) -> [u8; 32] {
+        self.authority
     }
 
     /// Whether it must be replaced by a new one at `now`, in Unix seconds.

@@ -1,14 +1,17 @@
 //! The agents of the other HSMs, over gRPC inside mutual TLS.
 //!
-//! Owns who is reached where: agents are configured by address, replicas speak of HSMs, and an address can get another
-//! HSM at any time, so every message names the HSM that it is for. Which HSM an agent has is in its certificate, which
-//! only an agent at an HSM of the realm can have. Peers are trusted for availability only; what matters in their
+//! Owns who is reached where: agents are configured by address or announce theirs in the store, replicas speak of HSMs, and
+//! an address can get another HSM at any time, so every message names the HSM that it is for. Which HSM an agent has is in
+//! its certificate, which only an agent at an HSM of the realm can have. Peers are trusted for availability only; what matters in their
 //! messages is authenticated by HSMs. Queues are bounded: what does not fit, and what goes stale in a queue, is lost,
 //! as messages between replicas may be.
 
+mod announcement;
 mod authority;
+mod claims;
 mod client;
 mod connection;
+mod directory;
 mod forwards;
 mod found;
 mod greeting;
@@ -16,6 +19,7 @@ mod heard;
 mod identity;
 mod operator;
 mod outgoing;
+mod peer;
 mod places;
 mod refused;
 mod routes;
@@ -23,9 +27,12 @@ mod stream;
 mod timeouts;
 mod url;
 
+pub use announcement::{AnnouncedGroup, Announcement, AnnouncementName, NoAnnouncement};
+pub(crate) use announcement::{MAX_ANNOUNCEMENT_BYTES, announcements};
 pub use authority::{Caller, IssueError};
 pub use client::Peers;
 pub(crate) use connection::{CONNECTIONS, CONNECTIONS_OF_ONE, accept, tls};
+pub(crate) use directory::MAX_AGENTS;
 pub(crate) use forwards::PLACES;
 pub use identity::{Identities, Identity, Who};
 pub use operator::{MAX_HOURS, issue_operator, open_operator};

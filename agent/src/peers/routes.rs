@@ -1,7 +1,7 @@
 //! Where a client's request may go: who leads which records, by what the other agents say, and at which address that
 //! HSM was found.
 //!
-//! What it costs to ask grows with the realm, so it can be asked apart from any connection, by a benchmark.
+//! What it costs to ask must not grow with the realm, so it can be asked apart from any connection, by a benchmark.
 
 use super::found::Found;
 use super::heard::Heard;
@@ -13,9 +13,9 @@ use strongroom_proto::ids::{HsmId, RecordId};
 const HEARD: Duration = Duration::from_millis(2_500);
 
 /// What is known about the other agents. Clones share it.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Routes {
-    pub(super) found: Found,
+    found: Found,
     pub(super) heard: Heard,
 }
 
@@ -23,12 +23,21 @@ impl Routes {
     /// Nothing yet, about this many agents.
     #[must_use]
     pub fn new(peers: usize) -> Self {
-        Self { found: Found::new(peers), heard: Heard::new(peers) }
+        let routes = Self::default();
+        (0..peers).for_each(|at| routes.heard.admit(at));
+        routes
     }
 
-    /// Records which HSM a peer has, by its certificate.
-    pub fn found(&self, at: usize, hsm: HsmId) {
-        self.found.put(at, hsm);
+    /// Records which HSM a peer has, by its certificate. Returns whether that is news.
+    #[allow(clippy::must_use_candidate)] // most know already
+    pub fn found(&self, at: usize, hsm: HsmId) -> bool {
+        self.found.put(at, hsm)
+    }
+
+    /// There is no such peer any more.
+    pub(super) fn forget(&self, at: usize) {
+        self.heard.forget(at);
+        self.found.forget(at);
     }
 
     /// Records what a peer says about who leads the groups of its HSM.
@@ -40,6 +49,16 @@ impl Routes {
     #[must_use]
     pub fn leaders(&self, record: &RecordId) -> Vec<HsmId> {
         self.heard.leaders(record, HEARD)
+    }
+
+    /// The same, by what they have ever said.
+    pub(super) fn told(&self, record: &RecordId) -> Vec<HsmId> {
+        self.heard.leaders(record, Duration::MAX)
+    }
+
+    /// Which HSM a peer has.
+    pub(super) fn hsm(&self, at: usize) -> Option<HsmId> {
+        self.found.hsm(at)
     }
 
     /// Which peer has this HSM.

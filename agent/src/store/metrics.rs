@@ -25,6 +25,8 @@ pub enum Purpose {
     Tree,
     /// The check at the start whether the store can hold a log.
     Probe,
+    /// What agents say about themselves, so that others find them.
+    Agents,
 }
 
 /// What a call to the store does, in the terms of a bill.
@@ -41,11 +43,12 @@ pub enum Kind {
 }
 
 impl Purpose {
-    /// Whether a call that fails is worth reporting to an operator. The tree's library gives up calls on purpose.
+    /// Whether a call that fails is worth reporting to an operator. The tree's library gives up calls on purpose; nothing
+    /// that is served rests on what agents say about themselves.
     const fn tells_trouble(self) -> bool {
         match self {
             Self::Log | Self::Probe => true,
-            Self::Tree => false,
+            Self::Tree | Self::Agents => false,
         }
     }
 }
@@ -56,6 +59,7 @@ impl EncodeLabelValue for Purpose {
             Self::Log => "log",
             Self::Tree => "tree",
             Self::Probe => "probe",
+            Self::Agents => "agents",
         };
         name.encode(encoder)
     }

@@ -12,6 +12,7 @@ mod connector;
 mod counted;
 mod folder;
 mod given;
+mod hints;
 mod listing;
 mod metrics;
 mod open;
@@ -20,6 +21,7 @@ mod probe;
 mod trust;
 
 pub use given::StoreOptions;
+pub use hints::Hint;
 pub use metrics::{Kind, LIST_PAGE, Purpose, StoreMetrics};
 pub use open::parse_url;
 pub use trust::{CLEAN_PROBES, Trust};
@@ -346,7 +348,7 @@ impl Store {
     }
 
     async fn get(&self, path: &ObjectPath) -> ReadOutcome {
-        match timeout(self.timeouts.read, read_whole(&self.own(), path)).await {
+        match timeout(self.timeouts.read, read_whole(&self.own(), path, MAX_OBJECT_BYTES)).await {
             Ok(Ok(Some(bytes))) => ReadOutcome::Found(bytes),
             Ok(Ok(None)) => {
                 tracing::error!(%path, "the store holds an object that does not have the length it says, or is too long");
@@ -388,11 +390,15 @@ async fn put_new(objects: &impl ObjectStore, path: &ObjectPath, bytes: Bytes) ->
     objects.put_opts(path, bytes.into(), PutOptions::from(PutMode::Create)).await.map(drop)
 }
 
-/// `None`: what came is longer than an object may be, or shorter than it should be.
-async fn read_whole(objects: &impl ObjectStore, path: &ObjectPath) -> object_store::Result<Option<Vec<u8>>> {
+/// `None`: what came is longer than so many bytes, or shorter than it should be.
+async fn read_whole(
+    objects: &impl ObjectStore,
+    path: &ObjectPath,
+    most: u64,
+) -> object_store::Result<Option<Vec<u8>>> {
     let object = objects.get(path).await?;
     let (size, mut bytes) = (object.meta.size, Vec::new());
-    if size > MAX_OBJECT_BYTES {
+    if size > most {
         return Ok(None);
     }
     let mut chunks = match object.payload {

@@ -222,13 +222,13 @@ pub struct Growth {
     pub groups_of_an_hsm: usize,
     /// How many agents that makes.
     pub agents: usize,
-    /// How many statements about who leads a group they make in all; each request looks at every one.
+    /// How many statements about who leads a group they make in all.
     pub claims: usize,
     /// To find the leader and its address, in microseconds: the middle of several rounds.
     pub route_us: f64,
     /// The same in instructions in user mode, if they were counted.
     pub route_instructions: Option<f64>,
-    /// To note once what all agents say, which they do each second, in microseconds.
+    /// To note once what all agents say, in microseconds.
     pub hear_us: f64,
     /// How much memory what is known about a group and its members takes, if the system tells.
     pub bytes_per_group: Option<f64>,

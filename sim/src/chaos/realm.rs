@@ -230,7 +230,7 @@ impl Host {
         let (top, tables) = store.config(i);
         let mut text = format!(
             "listen = '{front}'\nmetrics_listen = '{metrics}'\npeer_listen = '{}'\npeers = [{}]\nhsm = 'unix:{}'\ntenants = 'tenants.toml'\n\
-             allow_test_tenants = true\n{top}{tables}[limits]\nmax_connections_per_address = 0\n",
+             allow_test_tenants = true\ndiscover = false\n{top}{tables}[limits]\nmax_connections_per_address = 0\n",
             peer(ip, i),
             peers.join(", "),
             socket.display(),

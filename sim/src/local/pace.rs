@@ -36,6 +36,10 @@ pub struct Setting {
     pub boards: usize,
     /// Whether agents know each other's front doors, for the time before they have heard from their HSMs.
     pub fronts: bool,
+    /// Whether agents are told each other's addresses. Otherwise they find each other in the store.
+    pub peers: bool,
+    /// How many more HSMs there are, with an agent each, that are in no group.
+    pub spares: usize,
     /// How patient it is with the machine that it runs on.
     pub pace: Pace,
 }
@@ -48,6 +52,8 @@ impl Default for Setting {
             storage: Storage::default(),
             boards: 0,
             fronts: false,
+            peers: true,
+            spares: 0,
             pace: Pace::Deployed,
         }
     }
