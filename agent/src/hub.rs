@@ -7,6 +7,7 @@ mod driver;
 mod hsm_queue;
 mod moves;
 mod orders;
+mod retirement;
 mod tree_jobs;
 
 pub(crate) use self::discovery::Discovery;
@@ -164,6 +165,14 @@ impl Hub {
         let mut known = self.known.write();
         let Known { device: Some(device), groups } = &mut *known else { return };
         let Some(realm) = &device.realm else { return };
+        let is_member = |group: &GroupId| device.groups.iter().any(|status| status.statement.group == *group);
+        groups.retain(|group, _| {
+            let stays = is_member(group);
+            if !stays {
+                tracing::info!(%group, "the HSM has left a group; its replica ends");
+            }
+            stays
+        });
         for status in &device.groups {
             let id = status.statement.group;
             match groups.get(&id) {

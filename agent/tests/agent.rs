@@ -22,7 +22,7 @@ use strongroom_agent::grpc::peer::peer_client::PeerClient;
 use strongroom_agent::grpc::peer::peer_server::{Peer, PeerServer};
 use strongroom_agent::grpc::peer::{
     DeliverReply, DeliverRequest, ForwardReply, ForwardRequest, HelloReply, HelloRequest, InviteRequest,
-    OrderReply, OrderRequest, SetupReply, SetupRequest, StatusReply, StatusRequest,
+    LeaveRequest, OrderReply, OrderRequest, SetupReply, SetupRequest, StatusReply, StatusRequest,
 };
 use strongroom_agent::link::{Link, Lost};
 use strongroom_agent::peers::Forwarded;
@@ -216,6 +216,10 @@ impl Peer for Counting {
     }
 
     async fn invite(&self, _: tonic::Request<InviteRequest>) -> Result<Response<SetupReply>, Status> {
+        Ok(Response::new(SetupReply::default()))
+    }
+
+    async fn leave(&self, _: tonic::Request<LeaveRequest>) -> Result<Response<SetupReply>, Status> {
         Ok(Response::new(SetupReply::default()))
     }
 

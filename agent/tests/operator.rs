@@ -504,3 +504,81 @@ fn a_damaged_tree_is_named_and_rebuilt_only_where_no_agent_uses_it() {
     let name = last.file_name().expect("a name").to_string_lossy().into_owned();
     hosts[0].until_refused(&STATUS, &["does not serve", &name]);
 }
+
+/// The command is killed again and again, each time a little later, until it comes to its end.
+fn until_it_ends(host: &Host, arguments: &[&str]) -> String {
+    let mut after_ms = 50;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline, "it never ends: {arguments:?}");
+        let mut command = Command::new(PROGRAM);
+        command.arg("--config").arg(&host.config).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program is built");
+        let since = Instant::now();
+        let ended = loop {
+            if let Some(status) = child.try_wait().expect("it was started") {
+                break Some(status);
+            }
+            if since.elapsed() > Duration::from_millis(after_ms) {
+                child.kill().expect("it runs");
+                break None;
+            }
+            std::thread::yield_now();
+        };
+        let output = child.wait_with_output().expect("it ran");
+        if ended.is_some_and(|status| status.success()) {
+            return String::from_utf8(output.stderr).expect("text");
+        }
+        after_ms += 250;
+    }
+}
+
+#[test]
+fn an_hsm_that_is_lost_is_replaced_by_another_whenever_the_command_is_killed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut hosts = hosts(folder.path(), 8760, 4);
+    let (first, public) = custodian(&hosts[0], folder.path(), "first.key");
+    let (second, other) = custodian(&hosts[0], folder.path(), "second.key");
+    let founding = found(&hosts[0], &[(&first, &public), (&second, &other)]);
+    for importer in &hosts[1..] {
+        enrol(&hosts[0], importer, &founding, &[&first, &second]);
+    }
+    let ids: Vec<String> = hosts.iter().map(Host::hsm).collect();
+    let members = ids[..3].join(",");
+    let create = ["group", "create", "--yes", "--members", &members];
+    let deadline = Instant::now() + PATIENCE;
+    while hosts[0].run(&create).is_err() {
+        assert!(Instant::now() < deadline, "the group is not made");
+    }
+    let status = ["group", "status", "--json"];
+    let made = hosts[0].until(&status, |status| settled(status).is_some());
+    let old = made["groups"][0]["group"].as_str().expect("an id").to_owned();
+    assert_eq!(made["groups"][0]["prefixes"], serde_json::json!([""]));
+    let split = hosts[1].ask(&["partition", "split", "all", "--group", &old]);
+    assert_eq!(split.out, "0, 1\n");
+    let too_early = hosts[0].run(&["group", "retire", "--yes", &old]).err().expect("it owns all users");
+    assert!(too_early.contains("owns"), "{too_early}");
+
+    hosts[2].kill_daemon();
+    hosts[2].hsm.take().expect("it runs").stop();
+    let replace = ["hsm", "replace", &ids[2], "--with", &ids[3], "--yes"];
+    let said = until_it_ends(&hosts[0], &replace);
+    assert!(said.contains("has retired") || said.contains("nothing is left to do"), "{said}");
+    let now = hosts[0].until(&status, |status| settled(status).is_some());
+    assert_eq!(now["groups"].as_array().map(Vec::len), Some(1), "{now}");
+    let group = &now["groups"][0];
+    assert_ne!(group["group"], old);
+    assert_eq!(group["prefixes"], serde_json::json!(["0", "1"]));
+    let named = group["members"].as_array().expect("members").iter().filter_map(|m| m["hsm"].as_str());
+    let mut expected = [&*ids[0], &ids[1], &ids[3]];
+    expected.sort_unstable();
+    let mut named: Vec<&str> = named.collect();
+    named.sort_unstable();
+    assert_eq!(named, expected);
+    let again = hosts[1].ask(&replace);
+    assert!(again.err.contains("nothing is left to do"), "{}", again.err);
+    let merged =
+        hosts[3].ask(&["partition", "merge", "all", "--group", group["group"].as_str().expect("an id")]);
+    assert_eq!(merged.out, "all\n");
+}

@@ -242,7 +242,7 @@ fn value(word: &str) -> String {
     match word.trim_start_matches('$') {
         "ALICE" | "BOB" | "CAROL" => KEY.into(),
         "MEMBERS" | "HSMID,HSMID,HSMID" => [ID; 3].join(","),
-        "FIRST" | "SECOND" => ID.into(),
+        "FIRST" | "SECOND" | "LOST" | "NEW" => ID.into(),
         "URL" => "s3://my-bucket/realm".into(),
         other => other.trim_end_matches('…').into(),
     }

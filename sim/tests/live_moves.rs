@@ -70,7 +70,7 @@ async fn groups(realm: &LocalRealm) -> (GroupId, GroupId) {
 async fn moved(realm: &LocalRealm, agent: usize, prefix: Prefix, from: GroupId, to: GroupId) -> Vec<String> {
     let mut admin = realm.admin(agent).await.expect("it is there");
     let mut said = Vec::new();
-    until("the prefix has moved", async || match admin.move_on(prefix, Some(from), to).await {
+    until("the prefix has moved", async || match admin.move_on(Some(prefix), Some(from), to).await {
         Ok(Some((done, over))) => {
             said.push(done);
             over.then_some(())
@@ -123,8 +123,9 @@ async fn a_move_goes_on_where_it_was_after_everything_has_ended() {
     let mut steps = 0;
     loop {
         let mut admin = realm.admin(steps % 3).await.expect("it is there");
-        let step =
-            until("a step", async || admin.move_on(right, Some(first), second).await.expect("it can go on"));
+        let step = until("a step", async || {
+            admin.move_on(Some(right), Some(first), second).await.expect("it can go on")
+        });
         let (_, over) = step.await;
         steps += 1;
         realm.shutdown().await;

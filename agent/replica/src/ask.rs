@@ -273,6 +273,15 @@ ask!(
     Reply::Processed { made: Some(made), .. } => made
 );
 
+/// [`Request::Leave`].
+#[derive(Clone, Debug)]
+pub struct Leave(pub GroupId, pub Option<strongroom_proto::change::Retirement>);
+ask!(
+    Leave -> strongroom_proto::statement::Retired,
+    Self(group, proof) => Request::Leave(group, proof),
+    Reply::Retired(statement) => statement
+);
+
 /// [`Request::Commit`].
 #[derive(Clone, Debug)]
 pub struct Commit {

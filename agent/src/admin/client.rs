@@ -4,8 +4,8 @@ use super::report::{AgentReport, PeerReport};
 use crate::causes::causes;
 use crate::grpc::peer::admin_client::AdminClient;
 use crate::grpc::peer::{
-    CertifyRequest, DivideRequest, FoundingRequest, InviteRequest, MoveReply, MoveRequest, PeersRequest,
-    SetupReply, SetupRequest, StatusRequest,
+    CertifyRequest, DivideRequest, FoundingRequest, InviteRequest, Left, MoveReply, MoveRequest,
+    PeersRequest, RetireRequest, SetupReply, SetupRequest, StatusRequest,
 };
 use crate::peers::{PeerUrl, Timeouts, endpoint, tls};
 use bytes::Bytes;
@@ -390,19 +390,35 @@ impl Client {
         minicbor::decode(&reply.into_inner().prefixes).map_err(|_| AdminError::Unexpected)
     }
 
-    /// Takes the next step of moving a prefix to another group. Returns what was done, and whether nothing is left to do;
+    /// Retires a group that owns nothing, and has its members leave it. Returns every member, with why it has not left, if
+    /// it has not.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn retire(&mut self, group: GroupId) -> Result<Vec<(HsmId, Option<String>)>, AdminError> {
+        let request = RetireRequest { group: id(group) };
+        let reply = self.patient.retire(request).await.map_err(|status| self.error(&status))?;
+        let left = |left: Left| {
+            let hsm = HsmId(left.hsm.as_ref().try_into().ok()?);
+            Some((hsm, Some(left.why).filter(|why| !why.is_empty())))
+        };
+        Ok(reply.into_inner().members.into_iter().filter_map(left).collect())
+    }
+
+    /// Takes the next step of moving a prefix to another group, or, without one, all that `from` owns. Returns what was done, and whether nothing is left to do;
     /// `None` if something came between, and the next step is another one.
     ///
     /// # Errors
     /// [`AdminError`].
     pub async fn move_on(
         &mut self,
-        prefix: Prefix,
+        prefix: Option<Prefix>,
         from: Option<GroupId>,
         to: GroupId,
     ) -> Result<Option<(String, bool)>, AdminError> {
         let from = from.map(id).unwrap_or_default();
-        let request = MoveRequest { prefix: encoded(prefix)?, from, to: id(to) };
+        let prefix = prefix.map(encoded).transpose()?.unwrap_or_default();
+        let request = MoveRequest { prefix, from, to: id(to) };
         match self.patient.r#move(request).await {
             Ok(reply) => {
                 let MoveReply { done, over } = reply.into_inner();

@@ -3,8 +3,9 @@
 use super::report::group_to_wire;
 use crate::grpc::peer::admin_server::{Admin, AdminServer};
 use crate::grpc::peer::{
-    CertifyReply, CertifyRequest, DivideRequest, FoundingReply, FoundingRequest, InviteRequest, MoveReply,
-    MoveRequest, OwnsReply, PeersReply, PeersRequest, SetupReply, SetupRequest, StatusReply, StatusRequest,
+    CertifyReply, CertifyRequest, DivideRequest, FoundingReply, FoundingRequest, InviteRequest, Left,
+    MoveReply, MoveRequest, OwnsReply, PeersReply, PeersRequest, RetireReply, RetireRequest, SetupReply,
+    SetupRequest, StatusReply, StatusRequest,
 };
 use crate::hub::{End, Hub, MoveError, OrderError, Wanted};
 use crate::peers::MAX_HOURS;
@@ -189,6 +190,16 @@ impl Admin for AdminService {
         }
     }
 
+    async fn retire(&self, request: Request<RetireRequest>) -> Result<Response<RetireReply>, Status> {
+        let group = group_id(&request.get_ref().group)?;
+        let members = self.hub.retire(group).await.map_err(|error| failed(&error))?;
+        let left = |(hsm, why): (HsmId, Option<String>)| Left {
+            hsm: hsm.0.to_vec().into(),
+            why: why.unwrap_or_default(),
+        };
+        Ok(Response::new(RetireReply { members: members.into_iter().map(left).collect() }))
+    }
+
     async fn divide(&self, request: Request<DivideRequest>) -> Result<Response<OwnsReply>, Status> {
         let DivideRequest { group, prefix, merge } = request.into_inner();
         let (group, prefix) = (group_id(&group)?, prefix_of(&prefix)?);
@@ -202,9 +213,13 @@ impl Admin for AdminService {
 
     async fn r#move(&self, request: Request<MoveRequest>) -> Result<Response<MoveReply>, Status> {
         let MoveRequest { prefix, from, to } = request.into_inner();
-        let (prefix, to) = (prefix_of(&prefix)?, group_id(&to)?);
+        let to = group_id(&to)?;
         let from = if from.is_empty() { None } else { Some(group_id(&from)?) };
-        match self.hub.move_on(prefix, from, to).await {
+        let moved = match from {
+            Some(from) if prefix.is_empty() => self.hub.move_all_on(from, to).await,
+            _ => self.hub.move_on(prefix_of(&prefix)?, from, to).await,
+        };
+        match moved {
             Ok((done, over)) => Ok(Response::new(MoveReply { done, over })),
             // Something was decided meanwhile; what both groups show by now says how to go on.
             Err(MoveError::Order(error @ (OrderError::Unknown | OrderError::Refused { .. }))) => {

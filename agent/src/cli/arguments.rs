@@ -263,6 +263,19 @@ pub enum HsmCommand {
         #[arg(required = true, num_args = 1..=9)]
         signatures: Vec<String>,
     },
+    /// Replace an HSM that is lost by one that has the realm already: in each group of this agent's HSM that had the lost
+    /// one, a new group with the new HSM gets all that the old one owns, and the old one retires. If it is interrupted,
+    /// give it again: it goes on where it was.
+    Replace {
+        /// The HSM that is lost.
+        lost: HsmId,
+        /// The HSM that takes its place; `hsm request` and what follows brought it into the realm.
+        #[arg(long, value_name = "HSMID")]
+        with: HsmId,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Step 5, at the new HSM's agent: import the realm.
     Enrol {
         /// What `hsm export` printed.
@@ -287,6 +300,14 @@ pub enum GroupCommand {
     Join {
         /// What `group create` printed.
         statement: String,
+    },
+    /// Retire a group that owns nothing any more: its members leave it, for good, and have room for another.
+    Retire {
+        /// The group. Move everything that it owns to another first, with `partition move`.
+        group: GroupId,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
     },
     /// Show the groups, as each member's agent sees them.
     Status(StatusFormat),

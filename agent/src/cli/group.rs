@@ -7,9 +7,9 @@ use super::line::Line;
 use super::members::{Seen, groups_json, groups_text, not_serving};
 use super::reach::{Reach, agent};
 use super::show;
-use crate::admin::GroupPlan;
+use crate::admin::{Client, GroupPlan};
 use std::time::{Duration, Instant};
-use strongroom_proto::ids::HsmId;
+use strongroom_proto::ids::{GroupId, HsmId};
 use strongroom_proto::statement::GroupStatement;
 
 /// How long a group gets to elect a leader and read the tree before it is said not to serve, and how often to look
@@ -29,6 +29,13 @@ pub(super) async fn execute(config: &Reach, command: GroupCommand) -> Result<(),
             agent(config).await?.join_group(statement).await?;
             hintln!("The HSM is in group {group}. Next: strongroom-agent group status");
         }
+        GroupCommand::Retire { group, yes } => {
+            confirm(
+                yes,
+                "A group that has retired is gone for good, and so is a place for 64 of them in each HSM",
+            )?;
+            retire(&mut agent(config).await?, group).await?;
+        }
         GroupCommand::Status(format) => {
             let mut agent = agent(config).await?;
             let since = Instant::now();
@@ -43,6 +50,21 @@ pub(super) async fn execute(config: &Reach, command: GroupCommand) -> Result<(),
                 }
                 show::print(format, &groups_json(seen), || groups_text(seen))?;
                 return cause.map_or(Ok(()), |cause| Err(CliError::NotServing(cause.text)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Has a group retire, and says who has left it.
+pub(super) async fn retire(agent: &mut Client, group: GroupId) -> Result<(), CliError> {
+    let members = agent.retire(group).await?;
+    hintln!("Group {group} has retired.");
+    for (hsm, why) in members {
+        match why {
+            None => hintln!("HSM {hsm} has left it."),
+            Some(why) => {
+                hintln!("HSM {hsm} has not left it: {why}. When it is back, run this again.");
             }
         }
     }

@@ -4,6 +4,7 @@ use super::arguments::HsmCommand;
 use super::error::CliError;
 use super::line::Line;
 use super::reach::{Reach, agent};
+use super::replace;
 use super::words::compare;
 use super::{realm, show};
 use crate::admin::{custodian_key, sign};
@@ -17,6 +18,7 @@ pub(super) async fn execute(config: &Reach, command: HsmCommand) -> Result<(), C
             let device = agent(config).await?.device().await?;
             show::print(format, &show::device_json(&device), || show::device_text(&device))?;
         }
+        HsmCommand::Replace { lost, with, yes } => replace::execute(config, lost, with, yes).await?,
         HsmCommand::Request => {
             let request = agent(config).await?.request().await?;
             outln!("{}", request.to_line());

@@ -36,6 +36,7 @@ mod members;
 mod partition;
 mod reach;
 mod realm;
+mod replace;
 mod run;
 mod show;
 mod tenant;

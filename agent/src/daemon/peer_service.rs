@@ -4,7 +4,7 @@ use crate::grpc::peer::forward_reply::Answer;
 use crate::grpc::peer::peer_server::{Peer, PeerServer};
 use crate::grpc::peer::{
     DeliverReply, DeliverRequest, ForwardReply, ForwardRequest, HelloReply, HelloRequest, InviteRequest,
-    Leading, OrderReply, OrderRequest, SetupReply, StatusReply, StatusRequest,
+    Leading, LeaveRequest, OrderReply, OrderRequest, SetupReply, StatusReply, StatusRequest,
 };
 use crate::hub::Hub;
 use crate::peers::{
@@ -170,6 +170,19 @@ impl Peer for PeerService {
             ));
         }
         self.hub.set_up(hsm::Request::JoinGroup(statement)).await.map(Response::new)
+    }
+
+    async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<SetupReply>, Status> {
+        let LeaveRequest { to, group, proof } = request.into_inner();
+        self.expect_own(&to)?;
+        let group = group.as_ref().try_into().map(GroupId);
+        let group = group.map_err(|_| Status::invalid_argument("`group` is the 16 bytes of a group id"))?;
+        let proof =
+            minicbor::decode(&proof).map_err(|_| Status::invalid_argument("`proof` is a Retirement"))?;
+        // The HSM believes nothing but the proof.
+        let left = self.hub.set_up(hsm::Request::Leave(group, Some(proof))).await;
+        self.hub.start_groups();
+        left.map(Response::new)
     }
 
     async fn order(&self, request: Request<OrderRequest>) -> Result<Response<OrderReply>, Status> {

@@ -131,6 +131,20 @@ impl Hub {
         })
     }
 
+    /// Takes the next step of moving all that a group owns, one prefix after another.
+    pub(crate) async fn move_all_on(&self, from: GroupId, to: GroupId) -> Result<(String, bool), MoveError> {
+        let source = self.shown(from, &Wanted::Show(false)).await?.entry;
+        let leaves = source.open.iter().find_map(|transfer| match transfer {
+            Transfer::Outgoing { destination, prefix, .. } if *destination == to => Some(*prefix),
+            _ => None,
+        });
+        let Some(prefix) = leaves.or_else(|| source.partitions.first().map(|p| p.prefix)) else {
+            return Ok((format!("group {from} owns nothing any more"), true));
+        };
+        let (done, _) = self.move_on(prefix, Some(from), to).await?;
+        Ok((format!("prefix {}: {done}", listed(std::iter::once(prefix))), false))
+    }
+
     /// The group from which a prefix is to come: the one that is awaited, or one here that owns it, whole or in part.
     fn source(&self, prefix: Prefix, destination: &Entry) -> Option<GroupId> {
         let awaited = destination.open.iter().find_map(|transfer| match transfer {

@@ -11,7 +11,7 @@ use super::outgoing::Outgoing;
 use super::peer::{Making, Peer};
 use super::routes::Routes;
 use super::{Forwarded, Identities, PeerUrl, Timeouts, root_cause};
-use crate::grpc::peer::{InviteRequest, OrderRequest, PeerStatus, SetupReply, StatusRequest};
+use crate::grpc::peer::{InviteRequest, LeaveRequest, OrderRequest, PeerStatus, SetupReply, StatusRequest};
 use crate::vital::Vital;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -297,6 +297,12 @@ impl Peers {
         request: InviteRequest,
     ) -> Option<Result<SetupReply, Status>> {
         let reply = self.of(to)?.client().invite(within(self.making.timeouts.invite, request)).await;
+        Some(reply.map(tonic::Response::into_inner))
+    }
+
+    /// Asks a peer to have its HSM leave a group; `None` if no peer with that HSM was found.
+    pub(crate) async fn leave(&self, to: HsmId, request: LeaveRequest) -> Option<Result<SetupReply, Status>> {
+        let reply = self.of(to)?.client().leave(within(self.making.timeouts.invite, request)).await;
         Some(reply.map(tonic::Response::into_inner))
     }
 

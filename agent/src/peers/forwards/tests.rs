@@ -5,8 +5,8 @@ use super::*;
 use crate::grpc::peer::forward_reply::Answer as Wire;
 use crate::grpc::peer::peer_server::{Peer, PeerServer};
 use crate::grpc::peer::{
-    DeliverReply, DeliverRequest, HelloReply, HelloRequest, InviteRequest, OrderReply, OrderRequest,
-    SetupReply, StatusReply, StatusRequest,
+    DeliverReply, DeliverRequest, HelloReply, HelloRequest, InviteRequest, LeaveRequest, OrderReply,
+    OrderRequest, SetupReply, StatusReply, StatusRequest,
 };
 use futures::FutureExt;
 use futures::future::join_all;
@@ -79,6 +79,10 @@ impl Peer for Scripted {
     }
 
     async fn invite(&self, _: Request<InviteRequest>) -> Result<Response<SetupReply>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn leave(&self, _: Request<LeaveRequest>) -> Result<Response<SetupReply>, Status> {
         Err(Status::unimplemented(""))
     }
 

@@ -1,0 +1,95 @@
+//! Retiring a group: its last entry, and every member's leaving.
+//!
+//! Given again, it goes on: the last entry is shown by whoever leads, and an HSM that has left says so for good, which is
+//! proof enough for the others.
+
+use super::Hub;
+use super::orders::{OrderError, Wanted};
+use crate::grpc::peer::LeaveRequest;
+use std::collections::BTreeSet;
+use strongroom_proto::change::{Change, Retirement};
+use strongroom_proto::hsm::{Refusal, Reply};
+use strongroom_proto::ids::{GroupId, HsmId};
+use strongroom_replica::ask;
+use tonic::Status;
+
+/// Why a group was not retired.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum RetireError {
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    #[error("the HSM here did not answer; run this again")]
+    Lost,
+}
+
+/// A member, and why it has not left, if it has not.
+pub(crate) type Left = (HsmId, Option<String>);
+
+impl Hub {
+    /// Retires a group that owns nothing, and has every member leave it that can be reached.
+    pub(crate) async fn retire(&self, group: GroupId) -> Result<Vec<Left>, RetireError> {
+        let own = self.hsm_id();
+        let here = self.device().and_then(|device| {
+            let mut groups = device.groups.into_iter().map(|status| status.statement);
+            groups.find(|statement| statement.group == group)
+        });
+        let is_here = here.is_some();
+        let mut members: BTreeSet<HsmId> = here.into_iter().flat_map(|statement| statement.members).collect();
+        members.extend(self.peers.near(&group));
+        let proof = self.proof(group).await?;
+        let mut left = Vec::new();
+        for member in members.into_iter().filter(|member| Some(*member) != own) {
+            if let Some(outcome) = self.have_leave(member, group, &proof).await {
+                left.push((member, outcome));
+            }
+        }
+        // Last: while it is a member, whoever is missing can still be found from here.
+        if let Some(own) = own.filter(|_| is_here) {
+            self.ask_hsm(ask::Leave(group, Some(proof))).await.map_err(|_| RetireError::Lost)?;
+            left.push((own, None));
+        }
+        self.refresh().await.map_err(|_| RetireError::Lost)?;
+        self.start_groups();
+        Ok(left)
+    }
+
+    /// That the group has retired; has it retire, if it has not.
+    async fn proof(&self, group: GroupId) -> Result<Retirement, RetireError> {
+        if let Ok(stated) = self.ask_hsm(ask::Leave(group, None)).await {
+            return Ok(Retirement::Stated(stated));
+        }
+        let retired = match self.shown(group, &Wanted::Step(Box::new(Change::Retire))).await {
+            // Its last entry was made before.
+            Err(OrderError::Refused { refusal: Refusal::Retired, .. }) => {
+                self.shown(group, &Wanted::Show(false)).await?
+            }
+            shown => shown?,
+        };
+        if retired.entry.last {
+            Ok(Retirement::Entry(Box::new(retired)))
+        } else {
+            Err(OrderError::Unknown.into())
+        }
+    }
+
+    /// Has a member leave. `None` if it is none; else why it has not left, if it has not.
+    async fn have_leave(&self, member: HsmId, group: GroupId, proof: &Retirement) -> Option<Option<String>> {
+        let proof = minicbor::to_vec(proof).unwrap_or_default();
+        let to = member.0.to_vec().into();
+        let request = LeaveRequest { to, group: group.0.to_vec().into(), proof: proof.into() };
+        let reply: Result<Reply, Status> = match self.peers.leave(member, request).await {
+            None => return Some(Some("its agent cannot be reached".into())),
+            Some(Err(status)) => Err(status),
+            Some(Ok(reply)) => {
+                minicbor::decode(&reply.reply).map_err(|_| Status::internal("it makes no sense"))
+            }
+        };
+        match reply {
+            Ok(Reply::Retired(_)) => Some(None),
+            Ok(Reply::Refused(Refusal::NotMember)) => None,
+            Ok(Reply::Refused(refusal)) => Some(Some(refusal.to_string())),
+            Ok(_) => Some(Some("its answer makes no sense".into())),
+            Err(status) => Some(Some(status.message().to_owned())),
+        }
+    }
+}
