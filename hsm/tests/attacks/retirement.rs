@@ -355,6 +355,33 @@ fn a_leader_that_knows_nothing_of_the_last_entry_commits_nothing_beside_it() {
     assert_eq!(three.rig.commit(2, &[own]), Reply::Refused(Refusal::Retired));
 }
 
+/// It was named from the beginning, and begins with nothing captured.
+#[test]
+fn a_member_that_joins_only_after_the_end_finds_no_majority_and_leaves() {
+    let mut rig = Rig::new(3, None);
+    let members = [0, 1, 2].map(|at| rig.devices[at].status().realm.expect("joined").member);
+    let Reply::Group(statement) = rig.devices[0].ask(&Request::NewGroup(members.to_vec())) else { panic!() };
+    let join = Request::JoinGroup(statement.clone());
+    assert!(matches!(rig.devices[1].ask(&join), Reply::Group(_)));
+    rig.group = statement.group;
+    assert!(matches!(rig.lead(0, None), Reply::Leading(_)));
+    let last = made(&mut rig, 0, &Request::Change(statement.group, Change::Retire));
+    let proof = Retirement::Entry(Box::new(commits(&mut rig, 0, last, &[0, 1])));
+    let retired =
+        [0, 1].map(|at| leave(&mut rig, at, statement.group, Some(proof.clone())).expect("committed"));
+
+    assert!(matches!(rig.devices[2].ask(&join), Reply::Group(_)));
+    assert!(matches!(rig.lead(2, None), Reply::Leading(_)));
+    let beside = made(&mut rig, 2, &empty(statement.group));
+    let own = rig.captured(2, std::slice::from_ref(&beside));
+    for at in 0..2 {
+        assert_eq!(rig.capture(at, std::slice::from_ref(&beside)), Reply::Refused(Refusal::Retired));
+        assert_eq!(rig.devices[at].refusal(&join), Some(Refusal::Retired));
+    }
+    assert_eq!(rig.commit(2, &[own]), Reply::Refused(Refusal::NoMajority));
+    assert!(leave(&mut rig, 2, statement.group, Some(Retirement::Stated(retired[1]))).is_ok());
+}
+
 #[test]
 fn every_request_for_a_retired_group_is_refused_as_that_and_other_groups_are_as_they_were() {
     let mut groups = Groups::new(None, 2);
