@@ -23,6 +23,7 @@ fn the_example_is_a_configuration_that_states_the_defaults() {
     assert_eq!((&smallest.limits, &smallest.election), (&Limits::default(), &Election::default()));
     assert_eq!(example.storage, smallest.storage);
     assert_eq!((example.peers.len(), example.fronts.len()), (2, 2));
+    assert!(example.discover && example.peer_announce.is_some());
     assert_eq!(example.fronts_ca, Some(folder.join("tls/ca.pem")));
     assert_eq!(
         (&example.admin_socket, example.peer_epoch),
@@ -44,8 +45,22 @@ fn the_smallest_configuration_is_complete() {
     assert_eq!(config.admin_socket, PathBuf::from("/etc/strongroom/agent.sock"));
     assert_eq!(config.peer_epoch, 0);
     assert_eq!(config.election.timeout_max, Duration::from_millis(300));
-    assert!(config.fronts.is_empty() && config.fronts_ca.is_none());
+    assert!(config.fronts.is_empty() && config.fronts_ca.is_none() && config.discover);
     assert!(config.tls.is_none() && config.peers.is_empty() && config.store_options.0.is_empty());
+}
+
+#[test]
+fn an_agent_announces_where_it_listens_unless_that_is_everywhere_or_it_is_told_better() {
+    let announced = |line: &str, bound: &str| {
+        let config = config(&format!("{SMALLEST}{line}\n")).expect("usable");
+        config.announced(bound.parse().expect("an address")).map(|address| address.0.to_string())
+    };
+    assert_eq!(announced("", "10.0.0.1:8701").as_deref(), Some("https://10.0.0.1:8701/"));
+    assert_eq!(announced("", "[fd00::1]:8701").as_deref(), Some("https://[fd00::1]:8701/"));
+    assert_eq!((announced("", "0.0.0.0:8701"), announced("", "[::]:8701")), (None, None));
+    let told = "peer_announce = \"https://host1.example:9\"";
+    assert_eq!(announced(told, "0.0.0.0:8701").as_deref(), Some("https://host1.example:9/"));
+    assert_eq!(announced(told, "10.0.0.1:8701").as_deref(), Some("https://host1.example:9/"));
 }
 
 #[test]
@@ -56,6 +71,8 @@ fn mistakes_in_a_configuration_are_named_with_their_line() {
         ("peers = [\"10.0.0.2:8701\"]", "4: a peer is `https://host:port`"),
         ("peers = [\"http://10.0.0.2:8701\"]", "4: a peer is `https://host:port`"),
         ("peers = [\"https://10.0.0.2:8701/x\"]", "4: a peer is `https://host:port`"),
+        ("peers = [\"https://:word@10.0.0.2:8701\"]", "4: a peer is `https://host:port`"),
+        ("peer_announce = \"10.0.0.2:8701\"", "4: a peer is `https://host:port`"),
         ("fronts = [\"10.0.0.2:8700\"]", "4: each of `fronts` is `https://host:port/`"),
         ("fronts = [\"http://10.0.0.2:8700/\"]", "4: each of `fronts` is `https://host:port/`"),
         ("fronts = [\"https://10.0.0.2:8700/x\"]", "4: each of `fronts` is `https://host:port/`"),

@@ -53,10 +53,21 @@ pub(crate) struct Discovery {
     looks: Looks,
 }
 
+/// Why the store is listed before its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Why {
+    /// A request found no leader, or an operator looks.
+    wanted: bool,
+    /// An HSM that shares a group with this agent's is not there.
+    missing: bool,
+}
+
 /// When the store is listed.
 struct Looks {
     last: Option<Instant>,
-    hurry: Duration,
+    /// The pause for each reason. Somebody who is missing for good must not slow down a request.
+    wanted: Duration,
+    missing: Duration,
     /// How many pages a listing has.
     pages: u32,
     members: BTreeSet<HsmId>,
@@ -64,28 +75,31 @@ struct Looks {
 
 impl Looks {
     const fn new() -> Self {
-        Self { last: None, hurry: HURRY, pages: 1, members: BTreeSet::new() }
+        Self { last: None, wanted: HURRY, missing: HURRY, pages: 1, members: BTreeSet::new() }
     }
 
-    /// Whether it is time, if somebody is missing or nobody is.
-    fn is_due(&self, missing: bool) -> bool {
-        let pause = if missing { self.hurry } else { CALM };
+    /// Whether it is time.
+    fn is_due(&self, why: Why) -> bool {
+        let reasons = [(true, CALM), (why.wanted, self.wanted), (why.missing, self.missing)];
+        let pause = reasons.into_iter().filter(|(is, _)| *is).map(|(_, pause)| pause).min().unwrap_or(CALM);
         self.last.is_none_or(|last| last.elapsed() >= pause * self.pages)
     }
 
     /// A listing has shown so many names, and something new or nothing.
-    fn done(&mut self, missing: bool, names: usize, new: bool) {
+    fn done(&mut self, why: Why, names: usize, new: bool) {
         self.last = Some(Instant::now());
         let pages = u64::try_from(names).unwrap_or(u64::MAX).div_ceil(LIST_PAGE).max(1);
         self.pages = u32::try_from(pages).unwrap_or(u32::MAX);
-        self.hurry = if missing && !new { (self.hurry * 2).min(MAX_HURRY) } else { HURRY };
+        for (is, pause) in [(why.wanted, &mut self.wanted), (why.missing, &mut self.missing)] {
+            *pause = if is && !new { (*pause * 2).min(MAX_HURRY) } else { HURRY };
+        }
     }
 
     /// These are the HSMs that share a group with this agent's.
     fn share(&mut self, members: &BTreeSet<HsmId>) {
         if self.members != *members {
             self.members.clone_from(members);
-            self.hurry = HURRY;
+            self.missing = HURRY;
         }
     }
 }
@@ -105,9 +119,9 @@ impl Discovery {
                 let members = self.hub.members();
                 self.looks.share(&members);
                 self.hub.peers().tend(members.clone());
-                let missing = wanted || !self.hub.peers().knows_members();
-                if self.looks.is_due(missing) {
-                    self.look(&identity, missing).await;
+                let why = Why { wanted, missing: !self.hub.peers().knows_members() };
+                if self.looks.is_due(why) {
+                    self.look(&identity, why).await;
                     self.hub.peers().tend(members);
                     wanted = false;
                 }
@@ -123,10 +137,10 @@ impl Discovery {
     }
 
     /// Lists the announcements, and reads those that are new.
-    async fn look(&mut self, identity: &Identity, missing: bool) {
+    async fn look(&mut self, identity: &Identity, why: Why) {
         let who = identity.who();
         let Ok(names) = self.store.hints(&announcements(who.realm), MAX_AGENTS).await else {
-            return self.looks.done(missing, 0, false);
+            return self.looks.done(why, 0, false);
         };
         let count = names.len();
         let names = names.iter().filter_map(|name| name.parse::<AnnouncementName>().ok());
@@ -145,7 +159,7 @@ impl Discovery {
                 break;
             }
         }
-        self.looks.done(missing, count, new);
+        self.looks.done(why, count, new);
     }
 
     /// Reads these. Returns whether the store answered.
@@ -256,12 +270,16 @@ impl Hub {
 mod tests {
     use super::*;
 
-    /// How often the store is listed in an hour.
-    async fn listings(looks: &mut Looks, missing: bool, names: usize, new: bool) -> u32 {
+    const CALMLY: Why = Why { wanted: false, missing: false };
+    const MISSING: Why = Why { wanted: false, missing: true };
+    const WANTED: Why = Why { wanted: true, missing: true };
+
+    /// How often the store is listed in so many seconds.
+    async fn listings(looks: &mut Looks, why: Why, names: usize, seconds: u32) -> u32 {
         let mut count = 0;
-        for _ in 0..3600 {
-            if looks.is_due(missing) {
-                looks.done(missing, names, new);
+        for _ in 0..seconds {
+            if looks.is_due(why) {
+                looks.done(why, names, false);
                 count += 1;
             }
             tokio::time::advance(TICK).await;
@@ -272,13 +290,25 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_store_is_listed_seldom_while_nobody_is_missing_and_less_and_less_often_while_somebody_is() {
         let mut looks = Looks::new();
-        assert_eq!(listings(&mut looks, false, 3, false).await, 12);
-        assert_eq!(listings(&mut looks, true, 3, false).await, 5 + 118);
-        assert!(looks.hurry == MAX_HURRY);
+        assert_eq!(listings(&mut looks, CALMLY, 3, 3600).await, 12);
+        assert_eq!(listings(&mut looks, MISSING, 3, 3600).await, 5 + 118);
         looks.share(&BTreeSet::from([HsmId([1; 16])]));
-        assert!(looks.hurry == HURRY, "somebody else is missing");
+        assert_eq!(listings(&mut looks, MISSING, 3, 10).await, 3, "somebody else is missing");
         // As many requests for three pages as for one.
         let mut looks = Looks::new();
-        assert_eq!(listings(&mut looks, false, 3000, false).await * 3, 12);
+        assert_eq!(listings(&mut looks, CALMLY, 3000, 3600).await * 3, 12);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_finds_no_leader_has_the_store_listed_at_once_even_if_a_member_is_gone_for_good() {
+        let mut looks = Looks::new();
+        listings(&mut looks, MISSING, 3, 3600).await;
+        looks.done(MISSING, 3, false);
+        tokio::time::advance(HURRY).await;
+        assert!(!looks.is_due(MISSING) && looks.is_due(WANTED));
+        assert!(listings(&mut looks, WANTED, 3, 3600).await <= 125, "and less and less often");
+        looks.done(WANTED, 3, true);
+        tokio::time::advance(HURRY).await;
+        assert!(looks.is_due(WANTED), "what is new may not be all");
     }
 }

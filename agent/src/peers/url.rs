@@ -19,6 +19,7 @@ impl TryFrom<String> for PeerUrl {
                 && url.query().is_none()
                 && url.fragment().is_none()
                 && url.username().is_empty()
+                && url.password().is_none()
         };
         let url = Url::parse(&text).ok().filter(bare);
         url.map(Self).ok_or("a peer is `https://host:port`, the peer_listen address of another agent")
