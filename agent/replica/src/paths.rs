@@ -137,7 +137,8 @@ impl Paths {
             } else {
                 let requests = self.waiting.remove(&record).unwrap_or_default();
                 failed.extend(requests.into_iter().map(|queued| queued.ticket));
-                if loaded.is_some() {
+                // Nothing is wrong with what has left meanwhile.
+                if loaded.is_some() && trees.prefix_of(&record).is_some() {
                     let damage = found.map_or_else(|| foreign(trees, &record), |(_, damage)| damage.clone());
                     cx.out.push(Action::TreeDamaged(damage));
                 }
