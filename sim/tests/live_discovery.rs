@@ -49,6 +49,11 @@ async fn agents_that_are_told_of_no_peer_find_each_other_and_one_that_shares_no_
     local.enrol(outside).await.expect("a new HSM");
     assert!(local.groups(outside).is_empty());
     recovers(&local, outside, "user").await;
+    // In a group of its own, which shares no member with the other.
+    let own = local.device(outside).await.expect("it runs").hsm;
+    local.admin(outside).await.expect("it runs").create_group(&[own]).await.expect("a group of one");
+    assert_eq!(local.groups(leader).len(), 1);
+    recovers(&local, outside, "user").await;
     local.kill(leader).await;
     local.leader(Some(leader)).await.expect("another leads");
     recovers(&local, outside, "user").await;
