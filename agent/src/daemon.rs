@@ -504,8 +504,9 @@ impl AgentHandle {
         }
     }
 
-    /// Stops taking requests, answers those in flight for up to ten seconds, and ends.
+    /// Has others lead what is led here, stops taking requests, answers those in flight for up to ten seconds, and ends.
     pub async fn shutdown(mut self) {
+        self.hub.yield_all().await;
         self.stop.send_replace(true);
         // Now, because only the process that holds an agent's ports may take over its socket.
         self.admin_socket.remove();

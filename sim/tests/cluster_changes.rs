@@ -272,7 +272,39 @@ fn what_leaves_ends_its_sessions_first(bug: Option<Bug>) {
     }
 }
 
+/// A leader whose agent is to end has another lead, and nobody waits for long.
+fn a_leader_that_yields_is_replaced_at_once(bug: Option<Bug>) {
+    for seed in 0..12 {
+        let mut cluster = cluster(seed, if seed % 3 == 0 { 5 } else { 3 }, 30_000, bug);
+        let mut all = users(&cluster, 6, &[Wish::Register]);
+        cluster.serve(PATIENCE_MS, &mut all);
+        let leader = cluster.leader().expect("one leads");
+        // Some are at work, or the group has been idle for a while.
+        match seed % 2 {
+            0 => all.iter_mut().for_each(|user| user.wish(RECOVER)),
+            _ => cluster.run_for(3_000),
+        }
+        cluster.run_until(10 + seed, |cluster| {
+            all.iter_mut().for_each(|user| user.poll(cluster));
+            false
+        });
+        let (began, id) = (cluster.now(), cluster.order(leader, Order::Yield));
+        let replaced = cluster.run_until(5_000, |cluster| {
+            all.iter_mut().for_each(|user| user.poll(cluster));
+            let leads = |member: &usize| cluster.status(*member).is_some_and(|status| status.serving);
+            (0..cluster.members()).filter(|member| *member != leader).any(|member| leads(&member))
+        });
+        let took_ms = cluster.now() - began;
+        assert!(replaced && took_ms <= 200, "seed {seed}: {took_ms} ms");
+        assert_eq!(cluster.take_ordered(id), Some(Ordered::Unknown), "its leadership has ended");
+        cluster.crash_agent(leader);
+        recover(&mut cluster, &mut all);
+        cluster.check_log();
+    }
+}
+
 rules!(
+    a_leader_that_yields_is_replaced_at_once: YieldUnheard;
     what_leaves_ends_its_sessions_first: LeavesAtOnce;
     prefixes_split_and_merge_beside_users: MergedTopsClosed;
     what_leaves_is_stored_as_it_was_and_what_comes_is_served: LeftUnstored;

@@ -96,6 +96,7 @@ impl Audit {
                         }
                         PeerMessage::Captured { .. }
                         | PeerMessage::Seek { .. }
+                        | PeerMessage::Yield { .. }
                         | PeerMessage::StateFresh { .. }
                         | PeerMessage::Fresh { .. } => Index::ZERO,
                     };

@@ -48,6 +48,8 @@ pub enum Bug {
     AgainTooSoon,
     /// A member is sent everything at once, whether or not it has stated anything.
     SentWithoutRoom,
+    /// A member does not hear that it is its turn.
+    YieldUnheard,
     /// A prefix leaves at once, whoever is in a session about it.
     LeavesAtOnce,
     /// What the group has let go of is not stored once more.

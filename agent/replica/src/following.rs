@@ -55,6 +55,12 @@ impl Following {
         assert!(!for_good, "a leader is left forever");
     }
 
+    /// The leader itself says that it leads no longer: what it said before may still come.
+    pub(super) const fn yielded(&mut self, now: Millis, (leader, term): (HsmId, Term)) {
+        self.leader = None;
+        self.left = Some((leader, term, now.after(IN_VAIN_MS)));
+    }
+
     /// How long to follow a leader that gets nothing done.
     fn patience_ms(&self) -> u64 {
         IN_VAIN_MS << self.in_vain.min(MAX_BACK_OFF)

@@ -291,6 +291,8 @@ pub enum Order {
     Split(Prefix),
     /// Own the two halves of this prefix as one.
     Merge(Prefix),
+    /// Have another member lead, because this agent ends.
+    Yield,
     /// One step of a transfer: any change but those above.
     Step(Box<Change>),
 }

@@ -23,12 +23,18 @@ const PATIENCE_MS: u64 = 10_000;
 /// then would not know what became of it.
 const QUIET_MS: u64 = 400;
 const LEAVING_MS: u64 = 3_000;
+/// The same before a leader yields, whose clients are to wait for less than a fifth of a second in all; and how long what
+/// is under way then may take to end.
+const YIELD_QUIET_MS: u64 = 40;
+const YIELDING_MS: u64 = 100;
+const ENDING_MS: u64 = 500;
 
 /// A prefix that is about to leave.
 struct Leaving {
     prefix: Prefix,
     quiet_at: Millis,
     latest: Millis,
+    quiet_ms: u64,
 }
 
 impl Leaving {
@@ -51,6 +57,8 @@ pub(super) struct Orders {
     /// What was committed last.
     newest: Option<Evidence>,
     leaving: Option<Leaving>,
+    /// Whether all that leaves because the leadership is to end.
+    yields: bool,
     /// The tree whose path was asked for, so that it can be split or merged.
     pub(super) opening: Option<Prefix>,
 }
@@ -62,6 +70,11 @@ impl Orders {
 
     /// Takes an order; one too many ends at once.
     pub(super) fn arrive(&mut self, cx: &mut Context, ticket: Ticket, order: Order) {
+        if order == Order::Yield {
+            self.begin_to_yield(cx.now);
+            self.made.push_back((cx.now, ticket, Index(u64::MAX)));
+            return;
+        }
         let waiting = self.queue.len() + self.made.len() + self.unstored.len();
         if waiting >= MAX_WAITING {
             return end(cx, ticket, Ordered::Busy);
@@ -100,13 +113,46 @@ impl Orders {
 
     /// Whether the next change may go to the HSM. What is to leave has a while to end its sessions.
     pub(super) fn may_go(&mut self, now: Millis) -> bool {
+        if self.yields {
+            return false;
+        }
         let Some(Order::Step(step)) = self.next() else { return true };
         let Change::Out(id, to) = &**step else { return true };
         let awaited = to.entry.open.iter().find(|transfer| transfer.id() == *id);
         // Anything else the HSM refuses.
         let Some(prefix) = awaited.map(Transfer::prefix) else { return true };
-        let new = Leaving { prefix, quiet_at: now.after(QUIET_MS), latest: now.after(LEAVING_MS) };
+        let new = Leaving {
+            prefix,
+            quiet_at: now.after(QUIET_MS),
+            latest: now.after(LEAVING_MS),
+            quiet_ms: QUIET_MS,
+        };
         now >= self.leaving.get_or_insert(new).at()
+    }
+
+    /// The leadership is to end.
+    pub(super) fn begin_to_yield(&mut self, now: Millis) {
+        if !std::mem::replace(&mut self.yields, true) {
+            let (quiet_at, latest) = (now.after(YIELD_QUIET_MS), now.after(YIELDING_MS));
+            self.leaving =
+                Some(Leaving { prefix: Prefix::WHOLE, quiet_at, latest, quiet_ms: YIELD_QUIET_MS });
+        }
+    }
+
+    /// Whether nothing more is taken, because the leadership is about to end.
+    pub(super) fn is_ending(&self, now: Millis) -> bool {
+        self.yields && self.leaves_at().is_some_and(|at| now >= at)
+    }
+
+    /// Whether it must end now, whatever is under way.
+    pub(super) fn must_end(&self, now: Millis) -> bool {
+        self.yields && self.leaves_at().is_some_and(|at| now >= at.after(ENDING_MS))
+    }
+
+    /// When there is something to do about that, if that is after now.
+    pub(super) fn ends_at(&self, now: Millis) -> Option<Millis> {
+        let at = self.leaves_at()?;
+        [at, at.after(ENDING_MS)].into_iter().find(|at| *at > now)
     }
 
     /// Whether no session about a record is to be opened, because it is about to leave.
@@ -122,7 +168,7 @@ impl Orders {
     /// Something has come about a record, in a session that was open before.
     pub(super) fn goes_on(&mut self, now: Millis, record: &RecordId) {
         if let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.prefix.contains(record)) {
-            leaving.quiet_at = now.after(QUIET_MS);
+            leaving.quiet_at = now.after(leaving.quiet_ms);
         }
     }
 

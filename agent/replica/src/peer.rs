@@ -111,6 +111,17 @@ pub enum PeerMessage {
         #[n(1)]
         nonce: Nonce,
     },
+    /// "I lead no longer, on purpose: it is your turn." Sent by a leader whose agent ends, once all that it made is
+    /// committed. Agents that do not know this message wait as if it had just ended.
+    #[n(7)]
+    Yield {
+        /// The group.
+        #[n(0)]
+        group: GroupId,
+        /// The leadership.
+        #[n(1)]
+        term: Term,
+    },
     /// What the sender's HSM has captured, stated with this nonce. Of use only to the HSM that drew it.
     #[n(6)]
     Fresh {
@@ -136,6 +147,7 @@ impl PeerMessage {
             | Self::Captured { group, .. }
             | Self::Follows { group, .. }
             | Self::Seek { group }
+            | Self::Yield { group, .. }
             | Self::StateFresh { group, .. }
             | Self::Fresh { group, .. } => *group,
         }
@@ -257,6 +269,7 @@ mod tests {
             PeerMessage::Captured { group, statement },
             PeerMessage::Follows { group, leader: hsm, term: Term([2; 16]), newest: Index(9) },
             PeerMessage::Seek { group },
+            PeerMessage::Yield { group, term: Term([2; 16]) },
             PeerMessage::StateFresh { group, nonce },
             PeerMessage::Fresh { group, nonce, statement: fresh },
         ]
@@ -310,7 +323,7 @@ mod tests {
     fn a_message_of_a_future_kind_is_refused() {
         let mut bytes = PeerMessage::Seek { group: GroupId([1; 16]) }.to_bytes();
         assert_eq!(bytes.get(1), Some(&4), "the kind comes second");
-        bytes[1] = 7;
+        bytes[1] = 8;
         assert_eq!(PeerMessage::from_bytes(&bytes), Err(BadPeerMessage));
     }
 

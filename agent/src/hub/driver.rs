@@ -88,6 +88,7 @@ impl Places {
             | PeerMessage::Captured { .. }
             | PeerMessage::Follows { .. }
             | PeerMessage::Seek { .. }
+            | PeerMessage::Yield { .. }
             | PeerMessage::StateFresh { .. }
             | PeerMessage::Fresh { .. } => Arc::clone(&self.small).try_acquire_owned().ok(),
         }
@@ -269,6 +270,11 @@ impl Group {
     /// Whether it covers this record.
     pub(crate) fn covers(&self, record: &RecordId) -> bool {
         self.whereabouts.borrow().prefixes.iter().any(|prefix| prefix.contains(record))
+    }
+
+    /// Whether this agent leads it.
+    pub(crate) fn leads(&self) -> bool {
+        matches!(self.whereabouts.borrow().role, Role::Leader { .. })
     }
 
     /// Who leads, as far as the replica knows.

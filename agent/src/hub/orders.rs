@@ -2,6 +2,7 @@
 
 use super::Hub;
 use crate::tree::AdoptError;
+use futures::future::join_all;
 use minicbor::{Decode, Encode};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,11 +11,14 @@ use strongroom_proto::hsm::Refusal;
 use strongroom_proto::ids::{Digest, GroupId, HsmId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_replica::{Order, Ordered};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How long to look for a leader, and how often.
 const SEARCH: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long leaders have to end.
+const YIELD: Duration = Duration::from_secs(1);
 
 /// What to do.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
@@ -84,6 +88,14 @@ pub(crate) enum OrderError {
 }
 
 impl Hub {
+    /// Has other members lead the groups that are led here. Nobody waits for that for long.
+    pub(crate) async fn yield_all(&self) {
+        let groups: Vec<_> = self.known.read().groups.values().cloned().collect();
+        let led = groups.into_iter().filter(|group| group.members() > 1 && group.leads());
+        let yields = led.map(|group| async move { timeout(YIELD, group.order(Order::Yield)).await });
+        let _ = join_all(yields).await;
+    }
+
     /// Carries out an order if the group's leader is here.
     pub(crate) async fn order_here(&self, group: GroupId, wanted: Wanted) -> End {
         let replica = self.known.read().groups.get(&group).cloned();

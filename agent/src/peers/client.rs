@@ -142,6 +142,7 @@ impl Peers {
             | PeerMessage::Captured { .. }
             | PeerMessage::Follows { .. }
             | PeerMessage::Seek { .. }
+            | PeerMessage::Yield { .. }
             | PeerMessage::StateFresh { .. }
             | PeerMessage::Fresh { .. } => &peer.urgent,
         };

@@ -277,6 +277,7 @@ impl Journal {
             PeerMessage::Follows { leader, newest, .. } => {
                 (Vec::new(), format!("says that {leader} leads, up to entry {newest}"))
             }
+            PeerMessage::Yield { .. } => (Vec::new(), "leads no longer, and says whose turn it is".into()),
             PeerMessage::Seek { .. } => (Vec::new(), "asks who leads".into()),
             PeerMessage::StateFresh { .. } => {
                 (Vec::new(), "asks what the other's HSM has captured now".into())

@@ -1,6 +1,6 @@
 //! Changes of what the group owns, on an operator's order: each alone with the HSM, between two batches.
 
-use super::{BUSY_MS, Leader, OutOfStep};
+use super::{BUSY_MS, Leader, Member, OutOfStep};
 use crate::ask;
 use crate::bug::Bug;
 use crate::clients::Clients;
@@ -9,7 +9,7 @@ use crate::interface::{Answer, Millis, Order};
 use crate::outbox::Call;
 use strongroom_proto::change::Change;
 use strongroom_proto::hsm::{Made, Refusal};
-use strongroom_proto::ids::RecordId;
+use strongroom_proto::ids::{HsmId, Index, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::{ClaimedTree, TreeError};
 
@@ -37,7 +37,7 @@ impl Leader {
     /// The change that carries out an order; `None` while the path to what it needs is being read.
     fn change_of(&mut self, order: Order) -> Result<Option<Change>, Refusal> {
         Ok(match order {
-            Order::Show { .. } => None,
+            Order::Show { .. } | Order::Yield => None,
             Order::Step(step) => Some(*step),
             Order::Split(prefix) => self.top(prefix)?.map(|tree| Change::Split(prefix, tree)),
             Order::Merge(prefix) => {
@@ -82,6 +82,23 @@ impl Leader {
             self.busy_until = cx.now.after(BUSY_MS);
         }
         self.orders.refused(cx, refusal);
+    }
+
+    /// Whether a leadership that is to end may end now: nothing is under way any more, or it must.
+    pub(crate) fn may_yield(&self, now: Millis) -> bool {
+        let is_done = self.own.is_empty()
+            && self.is_landed()
+            && self.handshaking == 0
+            && self.paths.queued() == 0
+            && self.reads.waiting() == 0;
+        self.orders.must_end(now) || (self.orders.is_ending(now) && is_done)
+    }
+
+    /// The member that has stated the most.
+    pub(crate) fn nearest(&self) -> Option<HsmId> {
+        let stated = |member: &Member| member.statement.map_or(Index::ZERO, |statement| statement.index);
+        let heard = self.members.iter().max_by_key(|(_, member)| stated(member));
+        heard.map(|(of, _)| *of)
     }
 
     /// Sends away the requests about what the group has let go since they came.

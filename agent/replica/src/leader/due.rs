@@ -31,7 +31,7 @@ impl Leader {
     pub(crate) fn step_due(&self, cx: &Context) -> Option<Millis> {
         let tree = self.snapshots.deadline(cx, self.tail.records());
         let reads = self.reads.deadline(cx, self.committed());
-        let leaving = self.orders.leaves_at();
+        let leaving = self.orders.ends_at(cx.now);
         let due = [Some(self.busy_until), self.flights.deadline(None), tree, reads, leaving];
         due.into_iter().flatten().filter(|at| *at > cx.now).min()
     }

@@ -9,6 +9,7 @@ use crate::bug::Bug;
 use crate::interface::Millis;
 use crate::outbox::Call;
 use crate::peer::PeerMessage;
+use strongroom_proto::ids::{HsmId, Term};
 
 /// How long to wait for others to say whether they hear a leader.
 const SEEK_HEARTBEATS: u64 = 2;
@@ -44,6 +45,29 @@ impl Replica {
         self.cx.now = self.cx.now.max(now);
         if self.turn.woke(slept) && matches!(self.state, State::Witness) {
             self.turn.wait_anew(self.cx.now, &self.cx.settings.election_timeout_ms);
+        }
+    }
+
+    /// Once a leader that ends has nothing under way any more, or at the latest when it must, it has the member lead that has
+    /// stated the most.
+    pub(super) fn yield_if_due(&mut self) {
+        let State::Leader(leader) = &mut self.state else { return };
+        if !leader.may_yield(self.cx.now) {
+            return;
+        }
+        let (term, group) = (leader.term(), self.cx.settings.group.group);
+        if let Some(to) = leader.nearest() {
+            self.cx.out.send(to, PeerMessage::Yield { group, term });
+        }
+        self.step_down();
+    }
+
+    /// The leader that this member follows leads no longer, and says that it is this member's turn.
+    pub(super) fn take_turn(&mut self, from: HsmId, term: Term) {
+        let follows = self.following.leader() == Some(from) && self.made_newest(from, term);
+        if follows && matches!(self.state, State::Witness) && !self.cx.bugs.has(Bug::YieldUnheard) {
+            self.following.yielded(self.cx.now, (from, term));
+            self.stand(self.cx.now);
         }
     }
 

@@ -59,6 +59,7 @@ impl Replica {
                     leader.asked_who_leads(&self.cx);
                 }
             }
+            PeerMessage::Yield { term, .. } => self.take_turn(from, term),
             PeerMessage::StateFresh { nonce, .. } => self.freshness.asked(&mut self.cx, from, nonce),
             PeerMessage::Fresh { nonce, statement, .. } => self.stated_fresh(from, nonce, statement),
         }
@@ -121,7 +122,7 @@ impl Replica {
     }
 
     /// Whether the newest entry that is known was made by this HSM in this leadership.
-    fn made_newest(&self, from: HsmId, term: Term) -> bool {
+    pub(super) fn made_newest(&self, from: HsmId, term: Term) -> bool {
         self.log.tip().is_some_and(|tip| (tip.entry.leader, tip.entry.term) == (from, term))
     }
 

@@ -115,7 +115,7 @@ impl Replica {
 
     fn client(&mut self, ticket: Ticket, handshake_only: bool, request: BatchRequest) {
         match &mut self.state {
-            State::Leader(leader) if leader.is_elected() => {
+            State::Leader(leader) if leader.is_elected() && !leader.orders.is_ending(self.cx.now) => {
                 leader.has_client(self.cx.now);
                 let queued = Queued { ticket, request };
                 self.clients.arrive(&mut self.cx, handshake_only, queued);
@@ -179,6 +179,7 @@ impl Replica {
                 self.lead_anew();
             }
         }
+        self.yield_if_due();
         self.advance_snapshots();
         if let State::Leader(leader) = &mut self.state {
             leader.notice_work(&mut self.cx, &self.log, self.clients.waiting() > 0);
