@@ -7,6 +7,8 @@ use std::num::NonZeroU8;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use strongroom_agent::admin::Client as AdminClient;
 use strongroom_agent::check::{self, NoWitness, Unwatched};
 use strongroom_agent::config::StoreOptions;
 use strongroom_agent::store::{Store, Timeouts};
@@ -215,6 +217,45 @@ async fn a_half_moves_to_another_group_and_back_and_no_guess_is_lost_or_gained()
     }
     realm.shutdown().await;
     for group in [first, second] {
+        assert_eq!(findings(folder.path(), group).await, Vec::<String>::new());
+    }
+}
+
+/// Moves a prefix whatever goes wrong on the way, asking one agent.
+async fn moved_at_last(mut admin: AdminClient, prefix: Prefix, from: GroupId, to: GroupId) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match admin.move_on(Some(prefix), Some(from), to).await {
+            Ok(Some((_, true))) => return,
+            last => assert!(Instant::now() < deadline, "it does not move: {last:?}"),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Each agent is killed, a little later each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn whichever_agent_is_killed_in_a_move_nothing_is_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut realm, mut from, mut to) = divided(folder.path()).await;
+    let (left, _) = Prefix::WHOLE.children().expect("it has halves");
+    for (round, after_ms) in [0, 60, 150, 300, 600, 1_000].into_iter().enumerate() {
+        let victim = round % 3;
+        let admin = realm.admin((victim + 1) % 3).await.expect("it is there");
+        let moving = tokio::spawn(moved_at_last(admin, left, from, to));
+        tokio::time::sleep(Duration::from_millis(after_ms)).await;
+        realm.kill(victim).await;
+        realm.restart(victim).await.expect("it starts again");
+        moving.await.expect("it has moved");
+        for user in &users(&realm).await[..4] {
+            assert_eq!(guess_wrong(user).await, 7, "round {round}");
+            recover(user).await;
+            assert_eq!(guess_wrong(user).await, 8);
+        }
+        (from, to) = (to, from);
+    }
+    realm.shutdown().await;
+    for group in [from, to] {
         assert_eq!(findings(folder.path(), group).await, Vec::<String>::new());
     }
 }
