@@ -188,7 +188,8 @@ impl From<version_1::State> for State {
 impl From<State<Group>> for State {
     fn from(mut old: State<Group>) -> Self {
         let slots = core::mem::take(&mut old.slots).into_iter().map(|group| Slot::Live(Box::new(group)));
-        let (realm, slots) = (old.realm.take(), slots.collect());
+        // A copy, so that the old one is wiped when it goes.
+        let (realm, slots) = (old.realm.clone(), slots.collect());
         Self { minimum: old.minimum, hsm: old.hsm, device_secret: old.device_secret, realm, slots }
     }
 }

@@ -119,7 +119,8 @@ pub enum Refusal {
     /// move one away.
     #[n(34)]
     NoRoomForPrefix,
-    /// The group has retired: it makes no more entries, and is never joined again. Leave it.
+    /// The group has made its last entry here: it makes no more. Once that is committed, leave the group; it is never joined
+    /// again. Only a statement that a member has left, or the last entry, committed, shows that it is over.
     #[n(35)]
     Retired,
     /// The group owns a prefix, or has a transfer open, so it cannot retire. Move that away, or bring it to its end.

@@ -114,7 +114,7 @@ impl fmt::Display for Refusal {
                 "the group owns as many prefixes as it can, or this one is as long as one can be; merge some, or move one to another \
                  group"
             }
-            Self::Retired => "the group has retired; leave it",
+            Self::Retired => "the group has made its last entry; once that is committed, leave it with `group retire`",
             Self::InUse => {
                 "the group owns a prefix or has a transfer open, so it cannot retire; move that away, or bring it to its end"
             }
