@@ -355,6 +355,10 @@ impl Peers {
         if let Some(entry) = table.announced.get(&hsm).and_then(|at| table.entries.get(at)) {
             return Arc::clone(&entry.peer);
         }
+        // It may be configured, and not have been reached yet.
+        if let Some(entry) = table.entries.values().find(|entry| entry.peer.address == address) {
+            return Arc::clone(&entry.peer);
+        }
         if table.visited().count() >= MAX_VISITED {
             let longest = table.visited().max_by_key(|entry| entry.peer.idle()).map(|entry| entry.peer.at);
             longest.into_iter().for_each(|at| table.remove(at, &self.making));
@@ -516,6 +520,23 @@ mod tests {
         assert_eq!(asked(&peers), BTreeSet::from([member]));
         peers.tend(BTreeSet::new());
         assert!(asked(&peers).is_empty(), "it shares no group any more, and nobody has needed it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_is_configured_and_announced_is_one_peer() {
+        let (sender, identities) = watch::channel(None);
+        std::mem::forget(sender);
+        let address = PeerUrl::try_from("https://127.0.0.1:1".to_owned()).expect("an address");
+        let peers = Peers::start(std::slice::from_ref(&address), &identities, Timeouts::default());
+        for of in [hsm(1, 0), hsm(2, 0)] {
+            let said = Announcement::new(of, &address, [0; 32], "1", Vec::new());
+            let name = AnnouncementName::new(of, 1, &said.to_bytes());
+            peers.listed([name], 1);
+            peers.announced(&name, Some(said));
+            peers.tend(BTreeSet::from([of]));
+            assert_eq!(peers.of(of).map(|peer| peer.at), Some(0));
+        }
+        assert_eq!(peers.table.read().entries.len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -53,6 +53,11 @@ impl Heard {
         self.0.lock().peers.entry(at).or_default();
     }
 
+    /// Whether there is such a peer.
+    pub(super) fn knows(&self, at: usize) -> bool {
+        self.0.lock().peers.contains_key(&at)
+    }
+
     /// There is no such peer any more.
     pub(super) fn forget(&self, at: usize) {
         let mut table = self.0.lock();

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use strongroom_proto::hsm::MAX_GROUPS;
+use strongroom_proto::ids::HsmId;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tonic::Status;
@@ -53,6 +54,8 @@ pub(super) struct Peer {
     pub(super) bulk: mpsc::Sender<Outgoing>,
     pub(super) forwards: Forwards,
     timeouts: Timeouts,
+    /// Which HSM it had when it was last connected to.
+    hsm: Arc<Mutex<Option<HsmId>>>,
     /// When somebody last needed it.
     used: Mutex<Instant>,
     /// Whether it is being asked because a request went there.
@@ -72,16 +75,18 @@ impl Peer {
         let known = identities.clone();
         let (urgent, urgent_queue) = mpsc::channel(URGENT_QUEUE);
         let (bulk, bulk_queue) = mpsc::channel(BULK_QUEUE);
-        let (to, found) = (address.0.clone(), routes.clone());
+        let hsm = Arc::new(Mutex::new(None));
+        let (to, found, last) = (address.0.clone(), routes.clone(), Arc::clone(&hsm));
         let connector = service_fn(move |_| {
-            let (to, found, identities) = (to.clone(), found.clone(), identities.clone());
+            let (to, found, last) = (to.clone(), found.clone(), Arc::clone(&last));
+            let identities = identities.clone();
             async move {
                 let connection = connect(&to, identities).await?;
-                match connection.caller() {
-                    Caller::Agent(hsm) if found.found(at, hsm) => {
-                        tracing::info!(address = %to, %hsm, "found a peer")
+                if let Caller::Agent(hsm) = connection.caller() {
+                    *last.lock() = Some(hsm);
+                    if found.found(at, hsm) {
+                        tracing::info!(address = %to, %hsm, "found a peer");
                     }
-                    _ => {}
                 }
                 Ok::<_, io::Error>(TokioIo::new(connection))
             }
@@ -89,7 +94,7 @@ impl Peer {
         let channel = endpoint(&timeouts).connect_with_connector_lazy(connector);
         let forwards = Forwards::new(PeerClient::new(channel.clone()), timeouts.forward);
         let (used, asked) = (Mutex::new(Instant::now()), AtomicBool::new(false));
-        let peer = Self { at, address, routes, channel, urgent, bulk, forwards, timeouts, used, asked };
+        let peer = Self { at, address, routes, channel, urgent, bulk, forwards, timeouts, hsm, used, asked };
         let peer = Arc::new(peer);
         let spawn = |task, work: futures::future::BoxFuture<'static, ()>| {
             let mut kept = kept.clone();
@@ -126,6 +131,10 @@ impl Peer {
         let why = match tokio::time::timeout(self.timeouts.hello, self.client().hello(HelloRequest {})).await
         {
             Ok(Ok(reply)) => {
+                let hsm = *self.hsm.lock();
+                if let Some(hsm) = hsm {
+                    self.routes.still_has(self.at, hsm);
+                }
                 self.routes.said(self.at, &reply.into_inner().groups);
                 return Ok(());
             }

@@ -31,7 +31,14 @@ impl Routes {
     /// Records which HSM a peer has, by its certificate. Returns whether that is news.
     #[allow(clippy::must_use_candidate)] // most know already
     pub fn found(&self, at: usize, hsm: HsmId) -> bool {
-        self.found.put(at, hsm)
+        self.heard.knows(at) && self.found.put(at, hsm)
+    }
+
+    /// A peer with this HSM has answered: that is where it is, unless it is with another peer.
+    pub(super) fn still_has(&self, at: usize, hsm: HsmId) {
+        if self.found.at(hsm).is_none_or(|elsewhere| !self.heard.knows(elsewhere)) {
+            self.found(at, hsm);
+        }
     }
 
     /// There is no such peer any more.
