@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use strongroom_agent::check::{self, Unwatched};
-use strongroom_agent::tree::{TreeMetrics, TreePlace, TreeSettings, TreeStore};
+use strongroom_agent::tree::{AdoptError, TreeMetrics, TreePlace, TreeSettings, TreeStore};
 use strongroom_proto::ids::RecordId;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Tree;
@@ -578,4 +578,76 @@ async fn a_leader_whose_clock_is_behind_its_predecessors_takes_snapshots() {
     tree.advance(model.change(5)).await.unwrap();
     let records = model.everything(5);
     assert_eq!(model.check(&tree.load(records.clone()).await.unwrap(), &records), 0);
+}
+
+/// Up to three splits and merges before each snapshot, which stores some changes or none.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_split_and_merged_is_read_and_nothing_else_stays() {
+    for seed in 20..22 {
+        let objects = Objects::memory();
+        let mut model = Model::new(seed, &[Prefix::WHOLE]);
+        let mut tree = objects.tree();
+        tree.open().await.unwrap();
+        tree.advance(model.change(60)).await.unwrap();
+        for at in 0..16 {
+            for _ in 0..1 + at % 3 {
+                model.split_or_merge();
+            }
+            let mut records = model.everything(10);
+            records.retain(|(prefix, _)| !model.merged.contains(prefix));
+            let loaded = tree.load(records.clone()).await.unwrap();
+            assert_eq!(model.check(&loaded, &records), 0, "seed {seed}: before the snapshot");
+            tree.advance(model.change(at % 4 * 3)).await.unwrap();
+            if at % 5 == 4 {
+                tree = objects.tree();
+                tree.open().await.unwrap();
+            }
+            let records = model.everything(10);
+            let loaded = tree.load(records.clone()).await.unwrap();
+            assert_eq!(model.check(&loaded, &records), 0, "seed {seed}: after the snapshot");
+            let found = check::stored_tree(&objects.tree(), &Unwatched).await.unwrap();
+            assert!(found.problems.is_empty(), "seed {seed}, snapshot {at}: {:?}", found.problems);
+        }
+    }
+}
+
+/// Each copy is given up at some point, or not, with the source going on; in the end all of it is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_adopted_is_the_whole_of_it_however_often_that_was_given_up() {
+    let mut given_up = 0;
+    for seed in 30..32 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let (objects, other) = (Objects::memory(), Objects::memory());
+        let [moves, stays] = prefixes(&[(0x80, 1), (0x00, 1)])[..] else { panic!("two") };
+        let (mut source, mut own) = (Model::new(seed, &[moves]), Model::new(seed + 100, &[stays]));
+        let (from, mut to) = (other.tree(), objects.tree());
+        from.open().await.unwrap();
+        to.open().await.unwrap();
+        assert!(to.adopt(moves, &from).await.is_err(), "nothing is stored there yet");
+        from.advance(source.change(200)).await.unwrap();
+        to.advance(own.change(50)).await.unwrap();
+        assert_eq!(to.adopt(stays, &from).await, Err(AdoptError::Overlaps));
+        for round in 0..6 {
+            let us = rng.random_range(0..20_000);
+            let copying = to.adopt(moves, &from);
+            if tokio::time::timeout(Duration::from_micros(us), copying).await.is_err() {
+                given_up += 1;
+                to = objects.tree();
+                to.open().await.unwrap();
+            }
+            from.advance(source.change(1 + round % 3 * 20)).await.unwrap();
+        }
+        let adopted = to.adopt(moves, &from).await.unwrap();
+        assert_eq!(adopted.root, source.trees[0].root());
+        assert_eq!(to.adopt(moves, &from).await.unwrap().records, 0, "there is nothing left to copy");
+        for (model, absent) in [(&source, 20), (&own, 20)] {
+            let records = model.everything(absent);
+            let loaded = to.load(records.clone()).await.unwrap();
+            assert_eq!(model.check(&loaded, &records), 0, "seed {seed}");
+        }
+        // What lies beside is nobody's damage.
+        let found = check::stored_tree(&objects.tree(), &Unwatched).await.unwrap();
+        assert!(found.problems.is_empty(), "seed {seed}: {:?}", found.problems);
+    }
+    assert!(given_up > 0, "{given_up} copies were given up");
 }

@@ -367,9 +367,9 @@ impl Leader {
         }
         let before: Vec<Prefix> = self.trees.prefixes().collect();
         self.trees.apply(&made).map_err(|_| OutOfStep)?;
-        if !self.trees.prefixes().eq(before) {
+        if made.entry.last || (index > Index(1) && !self.trees.prefixes().eq(before)) {
             // What left, and the tops of what was merged, are nowhere else.
-            self.snapshots.want();
+            self.snapshots.want(index);
         }
         self.tail.push(&made);
         self.newest = (index, hash);

@@ -25,8 +25,8 @@ const QUIET_MS: u64 = 400;
 const LEAVING_MS: u64 = 3_000;
 /// The same before a leader yields, whose clients are to wait for less than a fifth of a second in all; and how long what
 /// is under way then may take to end.
-const YIELD_QUIET_MS: u64 = 40;
-const YIELDING_MS: u64 = 100;
+const YIELD_QUIET_MS: u64 = 25;
+const YIELDING_MS: u64 = 75;
 const ENDING_MS: u64 = 500;
 
 /// A prefix that is about to leave.
@@ -82,8 +82,8 @@ impl Orders {
         self.queue.push_back((cx.now, ticket, order));
     }
 
-    /// Ends what only shows, as far as it can. Returns whether a snapshot is wanted.
-    pub(super) fn show(&mut self, cx: &mut Context, stored: Index) -> bool {
+    /// Ends what only shows, as far as it can. Returns what is to be stored for the others.
+    pub(super) fn show(&mut self, cx: &mut Context, stored: Index) -> Option<Index> {
         while let Some(newest) = &self.newest
             && let Some((since, ticket, Order::Show { stored: wanted })) =
                 self.queue.pop_front_if(|(.., order)| matches!(order, Order::Show { .. }))
@@ -95,7 +95,7 @@ impl Orders {
             }
         }
         self.end_stored(cx, stored);
-        !self.unstored.is_empty()
+        self.unstored.back().map(|(.., index)| *index)
     }
 
     fn end_stored(&mut self, cx: &mut Context, stored: Index) {

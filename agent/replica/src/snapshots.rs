@@ -41,8 +41,8 @@ pub(super) struct Snapshots {
     /// How many more there were before this leadership began.
     segments_before: usize,
     not_before: Millis,
-    /// Whether the next snapshot is wanted as soon as there is something to store.
-    is_wanted: bool,
+    /// The entry that is to be stored as soon as that can be.
+    wanted: Option<Index>,
     /// How often the tree was found damaged since it was last open.
     unfit: u32,
     /// When the segments before these entries may be deleted.
@@ -60,7 +60,7 @@ impl Default for Snapshots {
             segments: VecDeque::new(),
             segments_before: 0,
             not_before: Millis(0),
-            is_wanted: false,
+            wanted: None,
             unfit: 0,
             unnecessary: VecDeque::new(),
         }
@@ -114,9 +114,9 @@ impl Snapshots {
         self.not_before = until;
     }
 
-    /// The next snapshot is taken as soon as there is something to store.
-    pub(super) const fn want(&mut self) {
-        self.is_wanted = true;
+    /// Snapshots are taken as soon as there is something to store, until one has reached this entry.
+    pub(super) fn want(&mut self, index: Index) {
+        self.wanted = self.wanted.max(Some(index)).filter(|wanted| *wanted > self.stored);
     }
 
     /// It is closed, and may be opened again at this time.
@@ -127,7 +127,7 @@ impl Snapshots {
     /// What to store next and the trees there, if a snapshot is due; `changed` records have changed since the stored
     /// tree.
     pub(super) fn due(&self, cx: &Context, changed: usize) -> Option<&(Snapshot, Trees)> {
-        let due = self.is_wanted
+        let due = self.wanted.is_some()
             || changed >= cx.settings.storage.snapshot_records
             || self.segments.len() + self.segments_before >= cx.settings.storage.snapshot_segments
             || cx.now >= self.next_since.after(cx.settings.storage.snapshot_after_ms);
@@ -138,7 +138,7 @@ impl Snapshots {
     /// snapshot, or to delete what that has made unnecessary. `changed` as for [`Self::due`].
     pub(super) fn deadline(&self, cx: &Context, changed: usize) -> Option<Millis> {
         let storage = &cx.settings.storage;
-        let many = self.is_wanted
+        let many = self.wanted.is_some()
             || changed >= storage.snapshot_records
             || self.segments.len() + self.segments_before >= storage.snapshot_segments;
         match &self.stage {
@@ -233,7 +233,7 @@ impl Snapshots {
     pub(super) fn reached(&mut self, cx: &Context, index: Index) {
         self.stored = self.stored.max(index);
         self.taken += 1;
-        self.is_wanted = false;
+        self.wanted.take_if(|wanted| *wanted <= index);
         self.segments_before = 0;
         let mut first = first_of_segment(index);
         while let Some((begins, _)) = self.segments.pop_front_if(|(_, ends)| *ends <= index) {

@@ -4,7 +4,7 @@
 //! unproven; it counts only under a digest that comes from an entry.
 
 use minicbor::{Decode, Decoder, Encode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::ids::RecordId;
@@ -83,13 +83,26 @@ impl Advance {
     }
 
     /// Which pages of the previous snapshot no root leads to any more, once `stored`, all pages of this one, are there:
-    /// the topmost ones of trees that were split or merged.
+    /// the topmost ones of trees that were split or merged, and those between them and the topmost ones of what they were
+    /// split into.
     #[must_use]
     pub fn outdated(&self, before: &[Prefix], stored: &[Page]) -> Vec<Prefix> {
         let is_top = |prefix: &Prefix| self.trees.iter().any(|tree| tree.prefix() == *prefix);
         let is_below =
             |prefix: &Prefix| stored.iter().any(|page| page.below().iter().any(|(below, _)| below == prefix));
-        before.iter().copied().filter(|prefix| !is_top(prefix) && !is_below(prefix)).collect()
+        let between = before.iter().flat_map(|whole| {
+            let parts = self
+                .trees
+                .iter()
+                .map(Tree::prefix)
+                .filter(|part| whole.len() < part.len() && whole.contains(&RecordId(*part.bits())));
+            parts.flat_map(|part| {
+                let lens = (whole.len() + 1..part.len()).filter(|len| len % PAGE_LEVELS == 0);
+                lens.filter_map(move |len| Prefix::of(&RecordId(*part.bits()), len))
+            })
+        });
+        let all: BTreeSet<Prefix> = before.iter().copied().chain(between).collect();
+        all.into_iter().filter(|prefix| !is_top(prefix) && !is_below(prefix)).collect()
     }
 
     /// The sealed leaves to store.

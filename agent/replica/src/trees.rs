@@ -38,6 +38,8 @@ pub(super) struct Trees {
     gone: BTreeMap<Prefix, (Index, Tree)>,
     /// Those that were merged, and by which entry, until they are stored so: nothing that is stored shows their tops.
     merged: BTreeMap<Prefix, Index>,
+    /// Those that came, and by which entry, until they are stored so: what is stored of them is not where a snapshot leads.
+    came: BTreeMap<Prefix, Index>,
 }
 
 impl Trees {
@@ -166,6 +168,7 @@ impl Trees {
             ([], [come]) if self.prefixes().all(|prefix| !prefix.overlaps(&come.prefix)) => {
                 self.gone.retain(|prefix, _| !prefix.overlaps(&come.prefix));
                 self.owned.insert(come.prefix, Tree::closed(come.prefix, come.root));
+                self.came.insert(come.prefix, entry.index);
             }
             _ => return Err(Misfit::Damage(Damage::Partitions)),
         }
@@ -176,6 +179,17 @@ impl Trees {
     pub(super) fn stored(&mut self, index: Index) {
         self.gone.retain(|_, (at, _)| *at > index);
         self.merged.retain(|_, at| *at > index);
+        self.came.retain(|_, at| *at > index);
+    }
+
+    /// Whether something of a prefix came, and is not stored so.
+    pub(super) fn has_just_come(&self, prefix: &Prefix) -> bool {
+        self.came.keys().any(|came| came.overlaps(prefix))
+    }
+
+    /// Whether something left, came or was merged, and is not stored so.
+    pub(super) fn are_unstored(&self) -> bool {
+        !(self.gone.is_empty() && self.merged.is_empty() && self.came.is_empty())
     }
 
     /// What a batch on these records needs, one partial tree for each prefix. `None` if a path is closed or a record

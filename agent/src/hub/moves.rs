@@ -45,6 +45,8 @@ enum Next {
     Begin,
     /// What is awaited under this id is to leave.
     LetGo(TransferId),
+    /// What is awaited cannot leave as it is: nothing that waits now is to be let go.
+    Refuse,
     /// Nothing that is awaited under this id will come any more.
     GiveUp(TransferId),
     /// What has left under this id is to be copied, and taken.
@@ -65,16 +67,19 @@ fn next(prefix: Prefix, from: &Entry, to: &Entry) -> Next {
         }
         Transfer::Outgoing { .. } => None,
     });
-    let outgoing = from.open.iter().find_map(|transfer| match transfer {
+    let outgoing = from.open.iter().filter_map(|transfer| match transfer {
         Transfer::Outgoing { id, destination, prefix: left, root, .. } => {
             (*destination == to.group && *left == prefix).then_some((*id, *root))
         }
         Transfer::Incoming { .. } => None,
     });
+    // It may have left before, and have come back: what is awaited counts first.
+    let outgoing = outgoing.max_by_key(|(left, _)| incoming.is_some_and(|(awaited, _)| awaited == *left));
     let owns = |entry: &Entry| entry.partitions.iter().any(|p| p.prefix == prefix);
     match (incoming, outgoing) {
         (Some((awaited, _)), Some((left, root))) if awaited == left => Next::Take(left, root),
         (Some((awaited, decisions)), _) if owns(from) && decisions == from.transfers => Next::LetGo(awaited),
+        (Some((_, decisions)), _) if decisions == from.transfers => Next::Refuse,
         (Some((awaited, _)), _) => Next::GiveUp(awaited),
         (None, Some((left, _))) => Next::Close(left),
         (None, None) if owns(to) => Next::Nothing,
@@ -114,6 +119,15 @@ impl Hub {
                 self.shown(from, &step(Change::Out(id, destination))).await?;
                 (format!("group {from} has let go of it"), false)
             }
+            Next::Refuse => {
+                self.shown(from, &step(Change::Refuse)).await?;
+                (
+                    format!(
+                        "group {from} lets go of nothing that is awaited now: it does not own it any more"
+                    ),
+                    false,
+                )
+            }
             Next::GiveUp(id) => {
                 self.shown(to, &step(Change::GiveUp(id, source))).await?;
                 (format!("group {to} waits no longer: group {from} has decided something else since"), false)
@@ -126,7 +140,8 @@ impl Hub {
                 // Nothing that left is forgotten before it is stored where it went.
                 let stored = self.shown(to, &Wanted::Show(true)).await?;
                 self.shown(from, &step(Change::Close(id, stored))).await?;
-                (format!("group {from} has closed the move; group {to} has it"), true)
+                let has_it = destination.entry.partitions.iter().any(|p| p.prefix == prefix);
+                (format!("group {from} has closed the move to group {to}"), has_it)
             }
         })
     }
@@ -272,6 +287,14 @@ mod tests {
             ),
             (here(&[stays], 4, vec![outgoing(ID, moves)]), there(&[moves], vec![]), Next::Close(ID)),
             (here(&[stays], 4, vec![]), there(&[moves], vec![]), Next::Nothing),
+            // It was split, which is no decision.
+            (here(&[stays], 3, vec![]), there(&[], vec![incoming(ID, moves, 3)]), Next::Refuse),
+            // It left, came back, and is awaited again.
+            (
+                here(&both, 4, vec![outgoing(other, moves)]),
+                there(&[], vec![incoming(ID, moves, 4)]),
+                Next::LetGo(ID),
+            ),
             (here(&[stays], 4, vec![]), there(&[], vec![]), Next::NotOwned),
             (here(&[Prefix::WHOLE], 4, vec![]), there(&[], vec![]), Next::NotOwned),
             // Another transfer of theirs is not this one.

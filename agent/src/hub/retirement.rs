@@ -7,10 +7,11 @@ use super::Hub;
 use super::orders::{OrderError, Wanted};
 use crate::grpc::peer::LeaveRequest;
 use std::collections::BTreeSet;
-use strongroom_proto::change::{Change, Retirement};
+use strongroom_proto::change::{Change, Evidence, Retirement};
 use strongroom_proto::hsm::{Refusal, Reply};
 use strongroom_proto::ids::{GroupId, HsmId};
 use strongroom_replica::ask;
+use strongroom_replica::stored::Snapshot;
 use tonic::Status;
 
 /// Why a group was not retired.
@@ -57,6 +58,11 @@ impl Hub {
     async fn proof(&self, group: GroupId) -> Result<Retirement, RetireError> {
         if let Ok(stated) = self.ask_hsm(ask::Leave(group, None)).await {
             return Ok(Retirement::Stated(stated));
+        }
+        // Nobody leads a group once its last entry is committed and its leader gone; but then it is stored.
+        let stored = self.tree(group, 1).read_snapshot().await.ok().flatten();
+        if let Some(Snapshot { entry, committed }) = stored.filter(|stored| stored.entry.last) {
+            return Ok(Retirement::Entry(Box::new(Evidence { entry, committed })));
         }
         let retired = match self.shown(group, &Wanted::Step(Box::new(Change::Retire))).await {
             // Its last entry was made before.

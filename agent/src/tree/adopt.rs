@@ -23,6 +23,8 @@ use strongroom_replica::stored::{Snapshot, TreeDamage, TreeFailure};
 const CONCURRENT: usize = 64;
 /// How much is written at once, in bytes.
 const BATCH_BYTES: usize = 8 << 20;
+/// How many pages may differ before everything is copied anew.
+const MAX_CHANGED: usize = 32_768;
 
 /// Why nothing, or not all, was copied.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -30,6 +32,9 @@ pub enum AdoptError {
     /// The other tree cannot be read, or this one not written.
     #[error(transparent)]
     Tree(#[from] TreeFailure),
+    /// Another copy to this tree is under way: two would undo each other.
+    #[error("another copy to this group is under way; wait until it has ended")]
+    Busy,
     /// The newest snapshot of the other group has no tree of that prefix.
     #[error("the other group has not stored a tree of that prefix")]
     NotThere,
@@ -65,6 +70,7 @@ impl TreeStore {
     /// # Errors
     /// [`AdoptError`].
     pub async fn adopt(&self, prefix: Prefix, other: &Self) -> Result<Adopted, AdoptError> {
+        let _adopting = self.begin_to_adopt().ok_or(AdoptError::Busy)?;
         let database = self.database()?;
         if database.tops().await?.iter().any(|top| top.overlaps(&prefix)) {
             return Err(AdoptError::Overlaps);
@@ -100,9 +106,30 @@ impl Copy<'_> {
         let records = match self.here(self.prefix).await? {
             None => self.all().await?,
             Some(page) if page.digest() == self.root => 0,
-            Some(_) => self.changes().await?,
+            Some(_) => match self.changes().await? {
+                Some(records) => records,
+                None => {
+                    self.begin_anew().await?;
+                    self.all().await?
+                }
+            },
         };
-        Ok(Adopted { root: self.root, records })
+        // What an earlier copy wrote may still be in memory alone.
+        bounded(self.tree.timeouts().advance, self.to.flush()).await?;
+        let root = self.here(self.prefix).await?.map(|page| page.digest());
+        if root == Some(self.root) {
+            Ok(Adopted { root: self.root, records })
+        } else {
+            Err(TreeFailure::Damaged(TreeDamage::Foreign(self.prefix)).into())
+        }
+    }
+
+    /// Has what is here count as not begun.
+    async fn begin_anew(&self) -> Result<(), AdoptError> {
+        let mut batch = Batch::default();
+        batch.batch.delete(key::page(&self.prefix));
+        batch.pages.push(self.prefix);
+        self.write(batch).await
     }
 
     /// The page that is here.
@@ -115,7 +142,7 @@ impl Copy<'_> {
     }
 
     /// Copies everything: leaves first, then pages, the deepest first.
-    async fn all(&self) -> Result<u64, TreeFailure> {
+    async fn all(&self) -> Result<u64, AdoptError> {
         let mut batch = Batch::default();
         let mut records = 0_u64;
         {
@@ -144,8 +171,8 @@ impl Copy<'_> {
         Ok(records)
     }
 
-    /// Copies what has another digest here, level by level.
-    async fn changes(&self) -> Result<u64, TreeFailure> {
+    /// Copies what has another digest here, level by level. `None` if that is too much to hold at once.
+    async fn changes(&self) -> Result<Option<u64>, AdoptError> {
         let mut level = vec![(self.prefix, self.root)];
         let (mut pages, mut wanted) = (Vec::new(), BTreeSet::new());
         while !level.is_empty() {
@@ -153,6 +180,9 @@ impl Copy<'_> {
             let read: Vec<Option<(Option<Page>, Page)>> =
                 stream::iter(read).buffer_unordered(CONCURRENT).try_collect().await?;
             level = Vec::new();
+            if pages.len().saturating_add(read.len()) > MAX_CHANGED {
+                return Ok(None);
+            }
             for (here, page) in read.into_iter().flatten() {
                 let here: BTreeMap<RecordId, Digest> = here
                     .iter()
@@ -172,7 +202,7 @@ impl Copy<'_> {
             let mut leaves = pin!(stream::iter(read).buffer_unordered(CONCURRENT));
             while let Some(leaf) = leaves.next().await {
                 let (id, sealed) = leaf?;
-                batch.put(key::leaf(&id), &sealed.ok_or(TreeDamage::NoLeaf(id))?);
+                batch.put(key::leaf(&id), &sealed.ok_or(TreeDamage::NoLeaf(id)).map_err(TreeFailure::from)?);
                 self.flush_if(&mut batch, BATCH_BYTES).await?;
             }
         }
@@ -185,7 +215,7 @@ impl Copy<'_> {
             batch.pages.push(page.prefix());
         }
         self.flush_if(&mut batch, 1).await?;
-        Ok(wanted.len() as u64)
+        Ok(Some(wanted.len() as u64))
     }
 
     async fn leaf(&self, id: RecordId) -> Result<(RecordId, Option<Arc<[u8]>>), TreeFailure> {
@@ -207,14 +237,24 @@ impl Copy<'_> {
     }
 
     /// Writes what was collected, if it is at least this long.
-    async fn flush_if(&self, batch: &mut Batch, bytes: usize) -> Result<(), TreeFailure> {
+    async fn flush_if(&self, batch: &mut Batch, bytes: usize) -> Result<(), AdoptError> {
         if batch.bytes < bytes {
             return Ok(());
         }
-        let Batch { batch, pages, .. } = std::mem::take(batch);
+        self.write(std::mem::take(batch)).await
+    }
+
+    /// Writes, unless the group has taken the prefix meanwhile: what it makes of it is newer than any copy.
+    async fn write(&self, Batch { batch, pages, .. }: Batch) -> Result<(), AdoptError> {
+        let _no_snapshot = self.tree.between_snapshots().await;
+        if self.to.tops().await?.iter().any(|top| top.overlaps(&self.prefix)) {
+            return Err(AdoptError::Overlaps);
+        }
+        // Whatever happens to the write, and to this call, nothing older may count as what is stored.
+        let forget = self.tree.forgets(&pages);
         let written = bounded(self.tree.timeouts().advance, self.to.write(batch)).await;
-        self.tree.forget(&pages);
-        written
+        drop(forget);
+        Ok(written?)
     }
 }
 

@@ -43,9 +43,9 @@ pub(super) async fn advance(
 }
 
 /// Drops pages from the cache when it is dropped.
-struct Forget<'a> {
-    cache: &'a PageCache,
-    prefixes: Vec<Prefix>,
+pub(super) struct Forget<'a> {
+    pub(super) cache: &'a PageCache,
+    pub(super) prefixes: Vec<Prefix>,
 }
 
 impl Drop for Forget<'_> {
@@ -94,9 +94,12 @@ impl Older<'_> {
         let (above, below) = older_pages(&prefix, self.before);
         let mut is_there = false;
         for older in above {
+            // One that stays from before a move shows little of it; then one above does.
             if self.complete(&mut page, older).await? {
                 is_there = true;
-                break;
+                if page.is_whole() {
+                    break;
+                }
             }
         }
         for older in below {

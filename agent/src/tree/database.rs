@@ -129,7 +129,14 @@ pub(super) struct Database {
     gate: ShutOnDrop,
     close_timeout: Duration,
     /// The prefixes of the trees in the newest snapshot; `None` while that is not known.
-    tops: Mutex<Option<Vec<Prefix>>>,
+    tops: Mutex<Tops>,
+}
+
+/// The prefixes of the trees in the newest snapshot, `None` while that is not known, and how often they may have changed.
+#[derive(Default)]
+struct Tops {
+    known: Option<Vec<Prefix>>,
+    changes: u64,
 }
 
 impl Database {
@@ -181,13 +188,19 @@ impl Database {
 
     /// The prefixes of the trees in the newest snapshot.
     pub(super) async fn tops(&self) -> Result<Vec<Prefix>, TreeFailure> {
-        let known = self.tops.lock().clone();
-        if let Some(tops) = known {
-            return Ok(tops);
+        let changes = {
+            let tops = self.tops.lock();
+            if let Some(known) = &tops.known {
+                return Ok(known.clone());
+            }
+            tops.changes
+        };
+        let read = snapshot(&self.db).await?.as_ref().map(Snapshot::prefixes).unwrap_or_default();
+        let mut tops = self.tops.lock();
+        if tops.changes == changes {
+            tops.known = Some(read.clone());
         }
-        let tops = snapshot(&self.db).await?.as_ref().map(Snapshot::prefixes).unwrap_or_default();
-        *self.tops.lock() = Some(tops.clone());
-        Ok(tops)
+        Ok(read)
     }
 
     /// Writes the next snapshot with all that belongs to it, in one atomic step. If that fails, it may be there or not.
@@ -196,9 +209,13 @@ impl Database {
         batch: WriteBatch,
         tops: Vec<Prefix>,
     ) -> Result<(), TreeFailure> {
-        *self.tops.lock() = None;
+        let changed = |known| {
+            let mut now = self.tops.lock();
+            (now.known, now.changes) = (known, now.changes.wrapping_add(1));
+        };
+        changed(None);
         self.write(batch).await?;
-        *self.tops.lock() = Some(tops);
+        changed(Some(tops));
         Ok(())
     }
 
@@ -212,6 +229,11 @@ impl Database {
     pub(super) async fn write(&self, batch: WriteBatch) -> Result<(), TreeFailure> {
         self.clock.busy();
         self.db.write(batch).await.map_err(failure)?;
+        self.flush().await
+    }
+
+    /// Has everything durable that was written.
+    pub(super) async fn flush(&self) -> Result<(), TreeFailure> {
         let flush = FlushOptions { flush_type: FlushType::MemTable };
         self.db.flush_with_options(flush).await.map_err(failure)
     }

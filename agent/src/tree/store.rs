@@ -1,5 +1,6 @@
 //! A group's stored tree, as its agent uses it.
 
+use super::advance::Forget;
 use super::cache::PageCache;
 use super::database::{self, Database, Timeouts, TreeSettings, bounded};
 use super::moment::Moment;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use strongroom_proto::ids::{GroupId, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_replica::stored::{Advance, Loaded, Snapshot, TreeFailure};
+use tokio::sync::MutexGuard;
 
 /// The stored tree of one group. Cheap to clone; clones share one tree.
 ///
@@ -35,6 +37,8 @@ struct Inner {
     opening: tokio::sync::Mutex<()>,
     /// Held while taking a snapshot: two at once could leave a mixture of both in the cache.
     advancing: tokio::sync::Mutex<()>,
+    /// Held while copying from another group's tree.
+    adopting: tokio::sync::Mutex<()>,
 }
 
 impl Inner {
@@ -95,6 +99,7 @@ impl TreeStore {
             database: Mutex::new(None),
             opening: tokio::sync::Mutex::new(()),
             advancing: tokio::sync::Mutex::new(()),
+            adopting: tokio::sync::Mutex::new(()),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -257,9 +262,19 @@ impl TreeStore {
         self.inner.timeouts()
     }
 
-    /// Forgets pages that were written past the snapshots.
-    pub(super) fn forget(&self, pages: &[Prefix]) {
-        self.inner.pages.forget(pages);
+    /// Forgets pages that are written past the snapshots, when it is dropped.
+    pub(super) fn forgets(&self, pages: &[Prefix]) -> Forget<'_> {
+        Forget { cache: &self.inner.pages, prefixes: pages.to_vec() }
+    }
+
+    /// Keeps others from copying to it; `None` while one does.
+    pub(super) fn begin_to_adopt(&self) -> Option<MutexGuard<'_, ()>> {
+        self.inner.adopting.try_lock().ok()
+    }
+
+    /// Keeps snapshots from being taken.
+    pub(super) async fn between_snapshots(&self) -> MutexGuard<'_, ()> {
+        self.inner.advancing.lock().await
     }
 
     /// Lets go of a database that is no longer ours.

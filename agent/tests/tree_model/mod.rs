@@ -32,13 +32,21 @@ pub(crate) struct Model {
     index: u64,
     /// The group's trees with every leaf open.
     pub(crate) trees: Vec<Tree>,
+    /// Those that were merged since the last advance: nothing stored shows their tops.
+    pub(crate) merged: Vec<Prefix>,
     pub(crate) leaves: BTreeMap<RecordId, Arc<[u8]>>,
 }
 
 impl Model {
     pub(crate) fn new(seed: u64, prefixes: &[Prefix]) -> Self {
         let trees = prefixes.iter().map(|prefix| Tree::new(*prefix)).collect();
-        Self { rng: StdRng::seed_from_u64(seed), index: 0, trees, leaves: BTreeMap::new() }
+        Self {
+            rng: StdRng::seed_from_u64(seed),
+            index: 0,
+            trees,
+            merged: Vec::new(),
+            leaves: BTreeMap::new(),
+        }
     }
 
     /// A record that may be new, may be near others, and may exist already.
@@ -75,11 +83,45 @@ impl Model {
             changed.push(id);
         }
         self.index += 1;
+        let merged = std::mem::take(&mut self.merged);
         let partial = |tree: &Tree| {
+            if merged.contains(&tree.prefix()) {
+                return tree.clone();
+            }
             let of: Vec<_> = changed.iter().copied().filter(|id| tree.prefix().contains(id)).collect();
             tree.partial(&of).unwrap()
         };
         Advance { snapshot: self.snapshot(), trees: self.trees.iter().map(partial).collect(), changed }
+    }
+
+    /// Splits a tree into its halves, or merges two halves, whichever is possible at a place drawn.
+    pub(crate) fn split_or_merge(&mut self) {
+        let at = self.rng.random_range(0..self.trees.len());
+        let tree = self.trees.remove(at);
+        let prefix = tree.prefix();
+        let parent = prefix.parent().and_then(|parent| parent.children().map(|halves| (parent, halves)));
+        let sibling = parent.and_then(|(parent, (left, right))| {
+            let other = if left == prefix { right } else { left };
+            let other = self.trees.iter().position(|tree| tree.prefix() == other)?;
+            Some((parent, left, other))
+        });
+        // An entry holds no more than a few.
+        let full = self.trees.len() > 12;
+        match sibling {
+            None if full => self.trees.push(tree),
+            Some((parent, left, other)) if full || prefix.len() > 6 || self.rng.random() => {
+                let other = self.trees.remove(other);
+                let (first, second) = if left == prefix { (tree, other) } else { (other, tree) };
+                self.trees.push(Tree::join(&first, &second).unwrap());
+                self.merged.push(parent);
+            }
+            _ => {
+                let (first, second) = tree.split().unwrap();
+                self.merged.retain(|merged| *merged != prefix);
+                self.trees.extend([first, second]);
+            }
+        }
+        self.trees.sort_by_key(Tree::prefix);
     }
 
     /// The snapshot of its current state.

@@ -109,8 +109,13 @@ impl StoredTree {
                 let bytes = self.stored.pages.get(prefix)?;
                 Some(Page::decode(*prefix, bytes).expect("what was stored is a page"))
             };
-            let older = above.iter().find_map(stored).into_iter().chain(below.iter().filter_map(stored));
-            older.for_each(|older| page.complete(&older));
+            for older in above.iter().filter_map(stored) {
+                page.complete(&older);
+                if page.is_whole() {
+                    break;
+                }
+            }
+            below.iter().filter_map(stored).for_each(|older| page.complete(&older));
             assert!(
                 page.is_whole(),
                 "the page {:?} lacks what has not changed, and so does the stored one",

@@ -16,8 +16,8 @@ use strongroom_proto::tree::{ClaimedTree, TreeError};
 impl Leader {
     /// Ends what only shows, and sends the next change to the HSM if there is room for its entry.
     pub(super) fn carry_out_orders(&mut self, cx: &mut Context) {
-        if self.orders.show(cx, self.snapshots.stored()) {
-            self.snapshots.want();
+        if let Some(wanted) = self.orders.show(cx, self.snapshots.stored()) {
+            self.snapshots.want(wanted);
         }
         if !(self.orders.may_go(cx.now) || cx.bugs.has(Bug::LeavesAtOnce)) || self.room(cx).is_none() {
             return;
@@ -36,6 +36,13 @@ impl Leader {
 
     /// The change that carries out an order; `None` while the path to what it needs is being read.
     fn change_of(&mut self, order: Order) -> Result<Option<Change>, Refusal> {
+        if let Order::Split(prefix) | Order::Merge(prefix) = order
+            && self.trees.has_just_come(&prefix)
+        {
+            // Until it is stored as it came, nothing leads to what is stored of it.
+            self.snapshots.want(self.newest.0);
+            return Ok(None);
+        }
         Ok(match order {
             Order::Show { .. } | Order::Yield => None,
             Order::Step(step) => Some(*step),

@@ -79,6 +79,7 @@ impl Replica {
             leader.trees.stored(stored);
             self.log.stored(stored);
             self.forget_stored();
+            self.want_unstored();
         } else {
             let replay = Replay::new(self.cx.settings.group.group, snapshot.as_ref(), self.log.position());
             leader.snapshots.begin_replay(replay);
@@ -126,6 +127,7 @@ impl Replica {
                 leader.snapshots.replayed(&trees, segments);
                 self.trouble.rereads_of_leader.forget();
                 self.log.replayed(trees, tail);
+                self.want_unstored();
             }
             Progress::Closed(record) => {
                 let damage = foreign(&leader.trees, &record);
@@ -191,6 +193,15 @@ impl Replica {
         leader.trees.stored(index);
         self.log.stored(index);
         self.forget_stored();
+    }
+
+    /// What left, came or was merged under an earlier leader is to be stored soon.
+    fn want_unstored(&mut self) {
+        let State::Leader(leader) = &mut self.state else { return };
+        if leader.trees.are_unstored() {
+            let newest = leader.newest();
+            leader.snapshots.want(newest);
+        }
     }
 
     /// Closes what the stored tree holds.
