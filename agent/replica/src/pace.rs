@@ -99,7 +99,7 @@ mod tests {
         let mut pace = Pace::new(cx.now);
         assert_eq!((pace.speak(&cx), pace.speaks_at()), (0, cx.now.after(50)));
         cx.now = cx.now.after(IDLE_MS);
-        assert_eq!((pace.speak(&cx), pace.speaks_at()), (2_000, cx.now.after(1_000)));
+        assert_eq!((pace.speak(&cx), pace.speaks_at()), (500, cx.now.after(250)));
         pace.assert_invariants(&cx, false);
         (cx, pace)
     }
@@ -116,7 +116,7 @@ mod tests {
         cx.now = cx.now.after(IDLE_MS - 1);
         assert_eq!(pace.speak(&cx), 0);
         cx.now = cx.now.after(1);
-        assert_eq!(pace.speak(&cx), 2_000);
+        assert_eq!(pace.speak(&cx), 500);
     }
 
     #[test]
@@ -129,15 +129,15 @@ mod tests {
         cx.now = cx.now.after(200);
         pace.asked(&cx);
         assert_eq!(pace.speaks_at(), spoke_at.after(50), "it is due");
-        assert_eq!((pace.speak(&cx), pace.speaks_at()), (2_000, cx.now.after(1_000)));
+        assert_eq!((pace.speak(&cx), pace.speaks_at()), (500, cx.now.after(250)));
     }
 
     /// Whoever chose a pace like that has chosen how soon a leader's loss is noticed.
     #[test]
     fn a_leader_whose_usual_pace_is_slow_keeps_it() {
         let (mut cx, mut pace) = silent();
-        cx.settings.heartbeat_ms = 1_000;
-        assert_eq!((pace.speak(&cx), pace.speaks_at()), (0, cx.now.after(1_000)));
+        cx.settings.heartbeat_ms = 250;
+        assert_eq!((pace.speak(&cx), pace.speaks_at()), (0, cx.now.after(250)));
     }
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
     #[should_panic(expected = "a leader is silent for longer than it said")]
     fn a_silence_that_was_not_announced_is_noticed() {
         let (cx, mut pace) = silent();
-        pace.speaks_at = cx.now.after(2_001);
+        pace.speaks_at = cx.now.after(501);
         pace.assert_invariants(&cx, false);
     }
 }

@@ -246,7 +246,7 @@ mod tests {
         vec![PrefixTree { prefix: Prefix::WHOLE, tree: ClaimedTree::from(&tree) }]
     }
 
-    fn messages() -> [PeerMessage; 7] {
+    fn messages() -> [PeerMessage; 8] {
         let group = GroupId([1; 16]);
         let (hsm, index, hash) = (HsmId([3; 16]), Index(u64::MAX), EntryHash([4; 32]));
         let (nonce, mac) = (Nonce([6; 16]), Mac(Digest([5; 32])));

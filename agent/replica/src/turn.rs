@@ -15,7 +15,7 @@ use strongroom_proto::ids::{HsmId, Index};
 pub(super) const MAX_BACK_OFF: u32 = 6;
 /// How much silence a leader is granted at most, whatever it says: a leader that lies, or is gone, costs its group this
 /// much and no more.
-pub(super) const MAX_SILENT_MS: u64 = 2_000;
+pub(super) const MAX_SILENT_MS: u64 = 500;
 
 /// What this member waits for before it tries to lead.
 pub(super) struct Turn {

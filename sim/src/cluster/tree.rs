@@ -179,7 +179,9 @@ impl StoredTree {
         }
         let roots: Vec<(Prefix, Digest)> = roots.collect();
         let (pages, leaves) = self.check_below(roots.iter().copied());
-        let is_of = |id: &RecordId| roots.iter().any(|(prefix, _)| prefix.contains(id));
+        // Before any snapshot there is nothing at all.
+        let nothing = roots.is_empty();
+        let is_of = |id: &RecordId| nothing || roots.iter().any(|(prefix, _)| prefix.contains(id));
         let pages_there = self.stored.pages.keys().filter(|page| is_of(&RecordId(*page.bits())));
         let there = (pages_there.count(), self.stored.leaves.keys().filter(|id| is_of(id)).count());
         assert_eq!(there, (pages, leaves), "the stored tree has pages or leaves that no root leads to");
