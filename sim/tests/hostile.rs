@@ -162,6 +162,14 @@ fn a_trace_breaks_nothing_in_cores_with_every_rule_in_place() {
     assert_eq!(trace.replay(), None);
 }
 
+/// Found by a long run: a batch without requests shows no tree, so whichever tree it is said to come with, the
+/// group's own is what it was.
+#[test]
+fn an_empty_batch_said_to_come_with_the_tree_of_another_group_breaks_nothing() {
+    let trace = Trace::parse(include_str!("traces/empty-batch.txt")).expect("as it was written");
+    assert_eq!(trace.replay(), None);
+}
+
 #[test]
 fn a_shrunk_trace_is_shorter_and_breaks_the_same_rule() {
     for bug in [Bug::JumpBackwards, Bug::WrongTagRefusedAtOnce] {
