@@ -27,7 +27,6 @@ use strongroom_proto::change::Evidence;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{Made, NoiseReply, Refusal, Released};
 use strongroom_proto::ids::{EntryHash, HsmId, Index, RecordId, Term};
-use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed};
 
 /// The most segments on their way to the store. While one is, the next one fills: so it is the store and the load that
@@ -365,9 +364,10 @@ impl Leader {
         if self.collected.is_empty() {
             self.before = self.trees.clone();
         }
-        let before: Vec<Prefix> = self.trees.prefixes().collect();
+        let owned = made.entry.partitions.iter().map(|partition| partition.prefix);
+        let changes = index > Index(1) && !self.trees.prefixes().eq(owned);
         self.trees.apply(&made).map_err(|_| OutOfStep)?;
-        if made.entry.last || (index > Index(1) && !self.trees.prefixes().eq(before)) {
+        if made.entry.last || changes {
             // What left, and the tops of what was merged, are nowhere else.
             self.snapshots.want(index);
         }

@@ -1,4 +1,4 @@
-//! What a leader is asked about what its group owns: to show it, and to change it.
+//! What an operator asks a leader: to show what its group owns, to change it, and to have another member lead.
 //!
 //! Each change is an entry of its own, made by the HSM, and done once that is committed. Everything here ends with the
 //! leadership, because then nobody knows what became of what was not committed; whoever asked looks again.
