@@ -27,7 +27,7 @@ use strongroom_agent::grpc::peer::{
 use strongroom_agent::link::{Link, Lost};
 use strongroom_agent::peers::Forwarded;
 use strongroom_agent::store::Store;
-use strongroom_proto::enrolment::CustodianPolicy;
+use strongroom_proto::enrolment::RealmPolicy;
 use strongroom_proto::hsm::{BatchRequest, NoiseMessage, Refusal, Request};
 use strongroom_proto::ids::{GroupId, HsmId, RecordId, SessionId};
 use strongroom_replica::Answer;
@@ -86,10 +86,10 @@ async fn an_operator_may_set_up_the_hsm_but_not_move_a_log() {
         assert_eq!(status.code(), Code::PermissionDenied);
     }
     let mut client = Client::connect(agents[0].admin_socket()).await.unwrap();
-    let refused = client.new_realm(CustodianPolicy::closed()).await.unwrap_err();
+    let refused = client.new_realm(RealmPolicy::closed()).await.unwrap_err();
     assert!(matches!(refused, AdminError::Refused(Refusal::NoRealm)));
     let asked = hsm.asked.lock().unwrap();
-    assert!(asked.contains(&Request::NewRealm(CustodianPolicy::closed())));
+    assert!(asked.contains(&Request::NewRealm(RealmPolicy::closed())));
     let own = |request: &&Request| !matches!(request, Request::DeviceStatus | Request::AgentSecret(_));
     assert!(asked.iter().filter(own).all(|request| matches!(request, Request::NewRealm(_))));
 }

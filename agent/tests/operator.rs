@@ -325,6 +325,10 @@ fn an_operator_sets_up_a_realm_by_the_hints_and_it_survives_its_leader() {
     assert_eq!(realm["public_key"], status["public_key"]);
 
     let ids: Vec<String> = hosts.iter().map(Host::hsm).collect();
+    assert_eq!(status["smallest_group"], 3);
+    let few =
+        hosts[0].run(&["group", "create", "--yes", "--members", &ids[0]]).err().expect("one is too few");
+    assert!(few.contains("name more HSMs"), "{few}");
     let create = ["group", "create", "--yes", "--members", &ids.join(",")];
     // It would own no users, and keep these members from making the one that does.
     let deadline = Instant::now() + PATIENCE;

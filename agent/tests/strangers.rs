@@ -26,7 +26,7 @@ use strongroom_agent::grpc::peer::{
 };
 use strongroom_agent::peers::{Forwarded, Who, issue_operator, open_operator};
 use strongroom_agent::store::Store;
-use strongroom_proto::enrolment::CustodianPolicy;
+use strongroom_proto::enrolment::RealmPolicy;
 use strongroom_proto::hsm::{BatchRequest, DeviceStatus, GroupStatus, NoiseMessage, Request, Role};
 use strongroom_proto::ids::{Digest, EntryHash, GroupId, HsmId, Index, RealmId, RecordId, SessionId, Term};
 use strongroom_proto::statement::GroupStatement;
@@ -282,7 +282,7 @@ async fn agents_are_not_operators_and_operators_are_not_agents() {
     let folder = tempfile::tempdir().unwrap();
     let (agent, hsm) = known(folder.path()).await;
     let setup = |request: &Request| SetupRequest { request: minicbor::to_vec(request).unwrap().into() };
-    let new_realm = Request::NewRealm(CustodianPolicy::closed());
+    let new_realm = Request::NewRealm(RealmPolicy::closed());
     let invite = || InviteRequest { to: vec![1; 16].into(), statement: vec![].into() };
     let address = agent.addresses().peer;
 
@@ -342,7 +342,7 @@ async fn the_peer_address_opens_when_the_hsm_gets_a_realm_and_closes_when_it_is_
     let certified = operator.certify(8).await.unwrap_err().to_string();
     assert!(certified.contains("no realm yet"), "{certified}");
     // Anything that may have changed the HSM makes the agent look at it.
-    let mut look = async || drop(operator.new_realm(CustodianPolicy::closed()).await);
+    let mut look = async || drop(operator.new_realm(RealmPolicy::closed()).await);
 
     hsm.says.lock().unwrap().realm = Some(REALM);
     look().await;
@@ -395,7 +395,7 @@ async fn a_certificate_is_renewed_before_it_ends_and_nothing_is_cut_off() {
     let store = Store::on(Arc::new(InMemory::new()));
     let agent = Agent::start_at(sockets, config, hsm, store, time).unwrap();
     let mut operator = Client::connect(agent.admin_socket()).await.unwrap();
-    let mut look = async || drop(operator.new_realm(CustodianPolicy::closed()).await);
+    let mut look = async || drop(operator.new_realm(RealmPolicy::closed()).await);
     let mut open = peer(&agent, shown(who(2), 0));
     look().await;
     assert!(open.hello(HelloRequest {}).await.is_ok());
@@ -548,7 +548,7 @@ async fn a_peer_brings_an_hsm_into_half_as_many_groups_as_it_has_places_and_no_m
         };
         hsm.says.lock().unwrap().groups = (1..=joined).map(status).collect();
         // The agent looks at its HSM.
-        drop(operator.new_realm(CustodianPolicy::closed()).await);
+        drop(operator.new_realm(RealmPolicy::closed()).await);
         let statement = minicbor::to_vec(group(99)).unwrap().into();
         let invited =
             peer(&agent, shown(who(2), 0)).invite(InviteRequest { to: vec![1; 16].into(), statement }).await;

@@ -21,8 +21,8 @@ use minicbor::{Decode, Encode};
 use rand_core::{CryptoRng, Rng as _};
 use strongroom_proto::bounded::at_most;
 use strongroom_proto::enrolment::{
-    Attestation, CustodianPolicy, CustodianSignature, DRAWN_HERE, DeviceIdentity, ExportApproval, Founding,
-    MAX_CUSTODIANS, SealedRealm,
+    Attestation, CustodianSignature, DRAWN_HERE, DeviceIdentity, ExportApproval, Founding, MAX_CUSTODIANS,
+    RealmPolicy, SealedRealm,
 };
 use strongroom_proto::hash::{hash, label};
 use strongroom_proto::hsm::{Origin, Refusal, Reply};
@@ -88,11 +88,7 @@ impl Core {
         self.attestations = Attestations { device, realm };
     }
 
-    pub(crate) fn new_realm<E: Env>(
-        &mut self,
-        env: &mut E,
-        policy: CustodianPolicy,
-    ) -> Result<Reply, Refusal> {
+    pub(crate) fn new_realm<E: Env>(&mut self, env: &mut E, policy: RealmPolicy) -> Result<Reply, Refusal> {
         if self.state.realm.is_some() {
             return Err(Refusal::HasRealm);
         }
@@ -187,7 +183,7 @@ impl Core {
 
 /// Which custodians of the policy signed exactly this approval, if there are enough of them; bit i for the i-th.
 fn signers(
-    policy: &CustodianPolicy,
+    policy: &RealmPolicy,
     approval: &ExportApproval,
     signatures: &[CustodianSignature],
 ) -> Option<u16> {

@@ -1,6 +1,7 @@
 //! Making and joining groups.
 //!
-//! Keeps invariant 3, *members are fixed inside*: a group's members come from a group statement and nowhere else. Keeps
+//! Keeps invariant 3, *members are fixed inside*: a group's members come from a group statement and nowhere else, and are as
+//! many as the realm's policy asks for. Keeps
 //! invariant 11: `unassigned` and the group that uses it change in one write.
 
 use crate::core::Core;
@@ -63,6 +64,10 @@ impl Core {
         let distinct = ids.iter().enumerate().all(|(i, id)| !ids.iter().take(i).any(|o| o == id));
         if !distinct || !ids.contains(&self.state.hsm) {
             return Err(Refusal::BadMembers);
+        }
+        let fewest = self.state.realm.as_ref().and_then(|realm| realm.policy.smallest_group).unwrap_or(1);
+        if ids.len() < usize::from(fewest) {
+            return Err(Refusal::TooFewMembers);
         }
         let live = self.state.slots.iter().filter_map(Slot::live).count();
         if live >= MAX_GROUPS { Err(Refusal::NoRoomForGroup) } else { Ok(()) }

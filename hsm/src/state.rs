@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 use rand_core::CryptoRng;
-use strongroom_proto::hsm::{CustodianPolicy, Origin};
+use strongroom_proto::hsm::{Origin, RealmPolicy};
 use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, RealmId, X25519Public};
 use strongroom_proto::statement::GroupStatement;
 use x25519_dalek::{PublicKey, StaticSecret};
@@ -79,7 +79,7 @@ pub(crate) struct Realm {
     #[n(1)]
     seed: ByteArray<32>,
     #[n(2)]
-    pub(crate) policy: CustodianPolicy,
+    pub(crate) policy: RealmPolicy,
     /// The realm was made here, and its first group is still to be made.
     #[n(3)]
     pub(crate) unassigned: bool,
@@ -132,7 +132,7 @@ pub(crate) enum BadState {
 
 /// As builds of version 1 wrote it.
 mod version_1 {
-    use super::{ByteArray, CustodianPolicy, Decode, Encode, Group, HsmId, RealmId, Vec};
+    use super::{ByteArray, Decode, Encode, Group, HsmId, RealmId, RealmPolicy, Vec};
 
     #[derive(Encode, Decode)]
     pub(super) struct State {
@@ -153,7 +153,7 @@ mod version_1 {
         #[n(1)]
         pub(super) seed: ByteArray<32>,
         #[n(2)]
-        pub(super) policy: CustodianPolicy,
+        pub(super) policy: RealmPolicy,
         #[n(3)]
         pub(super) unassigned: bool,
     }
@@ -314,7 +314,7 @@ impl Realm {
     pub(crate) fn new(
         id: RealmId,
         seed: &Seed,
-        policy: CustodianPolicy,
+        policy: RealmPolicy,
         unassigned: bool,
         origin: Origin,
     ) -> Self {
@@ -353,7 +353,7 @@ mod tests {
     fn largest() -> State {
         let mut state = State::draw(&mut rand::rngs::StdRng::seed_from_u64(1));
         let custodians = (0..MAX_CUSTODIANS).map(|i| CustodianKey(Digest([200 + i as u8; 32]))).collect();
-        let policy = CustodianPolicy { custodians, threshold: 9 };
+        let policy = RealmPolicy { custodians, threshold: 9, smallest_group: Some(9) };
         state.realm = Some(Realm::new(RealmId([255; 16]), &Seed([255; 32]), policy, true, LONGEST));
         let members: Vec<HsmId> = (0..MAX_MEMBERS).map(|i| HsmId([240 + i as u8; 16])).collect();
         let captured = Position { index: Index(u64::MAX), hash: EntryHash([255; 32]) };
@@ -366,9 +366,10 @@ mod tests {
         state
     }
 
-    /// The same without retired groups, as before version 3.
+    /// The same without retired groups and a smallest group, as before version 3.
     fn largest_of_before() -> State<Group> {
         let mut state = largest();
+        state.realm.iter_mut().for_each(|realm| realm.policy.smallest_group = None);
         let slots = state.slots.iter().filter_map(Slot::live).cloned().collect();
         let (hsm, device_secret, realm) = (state.hsm, state.device_secret, state.realm.take());
         State { minimum: VERSION_2, hsm, device_secret, realm, slots }
@@ -381,7 +382,7 @@ mod tests {
     #[test]
     fn the_largest_state_fits() {
         let bytes = largest().to_bytes();
-        assert_eq!(bytes.len(), 5161, "grew or shrank; the bound is {MAX_STATE_BYTES}");
+        assert_eq!(bytes.len(), 5162, "grew or shrank; the bound is {MAX_STATE_BYTES}");
         assert!(bytes.len() <= MAX_STATE_BYTES);
         assert!(State::from_bytes(&bytes).is_ok_and(|s| s == (largest(), Version::Stated(VERSION))));
     }

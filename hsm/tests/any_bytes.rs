@@ -20,7 +20,7 @@ use strongroom_proto::change::{Change, Evidence, Retirement};
 use strongroom_proto::client::SecretsRequest;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    BatchRequest, CustodianPolicy, Made, NoiseMessage, Outcome, Refusal, Released, Reply, Request,
+    BatchRequest, Made, NoiseMessage, Outcome, RealmPolicy, Refusal, Released, Reply, Request,
 };
 use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Nonce, TransferId};
 use strongroom_proto::prefix::Prefix;
@@ -94,7 +94,7 @@ const STAGES: &[Stage] = &[
     ("new", || Device::new(0, None, Config::software())),
     ("in a realm", || {
         let mut device = Device::new(0, None, Config::software());
-        assert!(matches!(device.ask(&Request::NewRealm(CustodianPolicy::closed())), Reply::Device(_)));
+        assert!(matches!(device.ask(&Request::NewRealm(RealmPolicy::closed())), Reply::Device(_)));
         device
     }),
     ("member", || Rig::new(3, None).devices.swap_remove(0)),
@@ -385,7 +385,7 @@ fn refused_requests_leave_sessions_and_kept_replies_as_they_are() {
     let own = s.rig.captured(1, std::slice::from_ref(&s.pending.entry));
     let committed = s.committed;
     let request_and_refusal = [
-        (Request::NewRealm(CustodianPolicy::closed()), Refusal::HasRealm),
+        (Request::NewRealm(RealmPolicy::closed()), Refusal::HasRealm),
         (Request::NewGroup(vec![]), Refusal::BadMembers),
         (Request::JoinGroup(s.rig.statement.clone()), Refusal::AlreadyJoined),
         (Request::Lead(group, None), Refusal::NotCaptured),

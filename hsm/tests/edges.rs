@@ -9,8 +9,8 @@ use strongroom_hsm::{Config, Drbg, EntropyError, EntropySource};
 use strongroom_proto::client::SecretsRequest;
 use strongroom_proto::entry::{Entry, MAX_PARTITIONS};
 use strongroom_proto::hsm::{
-    BatchRequest, CustodianKey, CustodianPolicy, ExportApproval, GroupEntries, MAX_CAPTURE_ENTRIES,
-    MAX_CUSTODIANS, MAX_GROUPS, Outcome, PrefixTree, Refusal, Reply, Request, Role, SessionRefusal,
+    BatchRequest, CustodianKey, ExportApproval, GroupEntries, MAX_CAPTURE_ENTRIES, MAX_CUSTODIANS,
+    MAX_GROUPS, Outcome, PrefixTree, RealmPolicy, Refusal, Reply, Request, Role, SessionRefusal,
 };
 use strongroom_proto::ids::{BuildDigest, Digest, HsmId, Index, Mac, RealmId, X25519Public};
 use strongroom_proto::prefix::Prefix;
@@ -478,11 +478,19 @@ fn a_policy_that_cannot_be_kept_makes_no_realm() {
         (vec![key(1), CustodianKey(Digest(weak))], 1),
     ];
     for (custodians, threshold) in policies {
-        let policy = CustodianPolicy { custodians, threshold };
+        let policy = RealmPolicy { custodians, threshold, smallest_group: None };
         let refusal = device.refusal(&Request::NewRealm(policy.clone()));
         assert_eq!(refusal, Some(Refusal::BadPolicy), "{policy:?}");
     }
-    let many = CustodianPolicy { custodians: many, threshold: 1 };
+    for smallest_group in [0, MAX_MEMBERS as u8 + 1, u8::MAX].map(Some) {
+        let policy = RealmPolicy { smallest_group, ..RealmPolicy::closed() };
+        assert_eq!(
+            device.refusal(&Request::NewRealm(policy)),
+            Some(Refusal::BadPolicy),
+            "{smallest_group:?}"
+        );
+    }
+    let many = RealmPolicy { custodians: many, threshold: 1, smallest_group: None };
     assert_eq!(device.refusal(&Request::NewRealm(many)), Some(Refusal::TooLarge));
     assert_eq!(device.status().realm, None);
 }
@@ -490,8 +498,9 @@ fn a_policy_that_cannot_be_kept_makes_no_realm() {
 #[test]
 fn an_approval_that_names_another_exporter_build_realm_public_key_or_policy_is_none() {
     let mut rig = Rig::new(2, None);
-    let changes: [fn(&mut ExportApproval); 5] = [
+    let changes: [fn(&mut ExportApproval); 6] = [
         |a| a.policy.threshold = 1,
+        |a| a.policy.smallest_group = Some(1),
         |a| a.exporter = HsmId([9; 16]),
         |a| a.realm = RealmId([9; 16]),
         |a| a.public_key = X25519Public([9; 32]),
@@ -531,7 +540,7 @@ fn members_of_a_group_are_distinct_and_include_whoever_makes_or_joins_it() {
     let forged = MemberStatement { mac: b.mac, ..c };
     assert_eq!(new_group(&mut rig.devices[0], vec![a, forged]), Err(Refusal::NotAuthentic));
     let mut stranger = Device::new(9, None, Config::software());
-    assert!(matches!(stranger.ask(&Request::NewRealm(CustodianPolicy::closed())), Reply::Device(_)));
+    assert!(matches!(stranger.ask(&Request::NewRealm(RealmPolicy::closed())), Reply::Device(_)));
     let strange = member(&mut stranger);
     assert_eq!(new_group(&mut rig.devices[0], vec![a, strange]), Err(Refusal::NotAuthentic));
     // With a group joined that does not name it, an HSM could state what nobody may count.
@@ -556,7 +565,7 @@ fn an_hsm_is_in_at_most_sixteen_groups() {
 
 #[test]
 fn what_nvram_did_not_take_has_not_happened_and_nothing_is_answered_until_a_restart() {
-    let policy = CustodianPolicy::closed;
+    let policy = RealmPolicy::closed;
     let mut device = Device::new(1, None, Config::software());
     let fail = |device: &mut Device, request: &Request| {
         device.env.flash.failing = true;
@@ -605,7 +614,7 @@ fn arrays_longer_than_the_protocol_allows_are_refused_before_their_items_take_me
     let partition = made.partitions[0];
     let key = CustodianKey(Digest([1; 32]));
     // A request with one array in it that holds one item, and the same with more.
-    let policy = CustodianPolicy { custodians: vec![key], threshold: 1 };
+    let policy = RealmPolicy { custodians: vec![key], threshold: 1, smallest_group: None };
     let requests: [(Request, Vec<u8>, u16); 6] = [
         (Request::NewRealm(policy), minicbor::to_vec(key).expect("encodes"), MAX_CUSTODIANS as u16),
         (Request::NewGroup(vec![member]), minicbor::to_vec(member).expect("encodes"), MAX_MEMBERS as u16),

@@ -6,8 +6,7 @@ use common::{Device, Rig};
 use ed25519_dalek::SigningKey;
 use strongroom_hsm::Config;
 use strongroom_proto::enrolment::{
-    Attestation, CustodianPolicy, DRAWN_HERE, Founding, FoundingStatement, MAX_ATTESTATION_BYTES,
-    MAX_CUSTODIANS,
+    Attestation, DRAWN_HERE, Founding, FoundingStatement, MAX_ATTESTATION_BYTES, MAX_CUSTODIANS, RealmPolicy,
 };
 use strongroom_proto::hsm::{Origin, Refusal, Reply, Request};
 use strongroom_proto::ids::{Digest, Nonce};
@@ -81,7 +80,7 @@ fn a_device_without_a_vendor_says_so_and_one_with_a_vendor_is_attested() {
     plain.env.vendor = Some(vendor);
     plain.env.console.clear();
     plain.restart();
-    let Reply::Device(status) = plain.ask(&Request::NewRealm(CustodianPolicy::closed())) else {
+    let Reply::Device(status) = plain.ask(&Request::NewRealm(RealmPolicy::closed())) else {
         panic!("no realm")
     };
     assert_eq!(status.attestation, vendor(&status.identity().digest()));
@@ -135,7 +134,11 @@ fn an_hsm_remembers_where_its_seed_is_from() {
 fn the_longest_sealed_realm_is_taken() {
     let keys: Vec<SigningKey> =
         (1..=MAX_CUSTODIANS as u8).map(|i| SigningKey::from_bytes(&[i; 32])).collect();
-    let policy = CustodianPolicy { custodians: keys.iter().map(custodian_key).collect(), threshold: 9 };
+    let policy = RealmPolicy {
+        custodians: keys.iter().map(custodian_key).collect(),
+        threshold: 9,
+        smallest_group: None,
+    };
     let (mut exporter, mut importer) = (device(1), device(2));
     importer.env.vendor = Some(|_| Attestation(vec![255; MAX_ATTESTATION_BYTES].into()));
     importer.restart();
@@ -190,6 +193,6 @@ fn a_founding_counts_when_enough_of_its_custodians_signed_exactly_that() {
     let approval = rig.approval(0);
     assert!(!counts(&founding, vec![rig.sign(0, &approval), rig.sign(1, &approval)]));
     // A closed realm has nobody who could sign.
-    let closed = Founding { policy: CustodianPolicy::closed(), ..founding };
+    let closed = Founding { policy: RealmPolicy::closed(), ..founding };
     assert!(!counts(&closed, vec![]));
 }

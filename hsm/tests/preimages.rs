@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use strongroom_hsm::{Config, SEALED_EVENT_BYTES, SEALED_RECORD_BYTES};
 use strongroom_hsm_planted::Revealed;
 use strongroom_proto::hash::{hash, label, mac};
-use strongroom_proto::hsm::{AgentSecret, CustodianPolicy, Made, Reply, Request};
+use strongroom_proto::hsm::{AgentSecret, Made, RealmPolicy, Reply, Request};
 use strongroom_proto::ids::Digest;
 use strongroom_proto::noise::StaticKey;
 use strongroom_proto::prefix::Prefix;
@@ -57,7 +57,7 @@ fn open(key: &[u8; 32], context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
 fn every_key_of_a_realm_is_derived_from_its_seed_as_the_golden_file_says() {
     let mut device = common::Device::new(1, None, Config::software());
     device.env.rng.script.extend([vec![0x1d; 16], SEED.to_vec()]);
-    let Reply::Device(status) = device.ask(&Request::NewRealm(CustodianPolicy::closed())) else { panic!() };
+    let Reply::Device(status) = device.ask(&Request::NewRealm(RealmPolicy::closed())) else { panic!() };
     let realm = status.realm.expect("just made");
     assert_eq!(realm.realm.0, [0x1d; 16]);
     let key = |label| mac_listed(&SEED, label, &[("realm", &realm.realm.0)]);

@@ -12,8 +12,8 @@ use strongroom_proto::enrolment::{Attestation, MAX_ATTESTATION_BYTES};
 use strongroom_proto::entry::{Entry, MAX_OPEN, MAX_PARTITIONS, MAX_PREFIX_BITS, Partition};
 use strongroom_proto::frame::MAX_FRAME_BYTES;
 use strongroom_proto::hsm::{
-    BatchRequest, CustodianKey, CustodianPolicy, DeviceStatus, GroupStatus, Limits, MAX_CAPTURE_ENTRIES,
-    MAX_CUSTODIANS, MAX_GROUPS, MAX_RETIRED, Made, NoiseMessage, NoiseReply, Origin, Outcome, PrefixTree,
+    BatchRequest, CustodianKey, DeviceStatus, GroupStatus, Limits, MAX_CAPTURE_ENTRIES, MAX_CUSTODIANS,
+    MAX_GROUPS, MAX_RETIRED, Made, NoiseMessage, NoiseReply, Origin, Outcome, PrefixTree, RealmPolicy,
     RealmStatus, Released, Reply, Request, Role, SealedLeaf, Wear,
 };
 use strongroom_proto::ids::{
@@ -264,7 +264,7 @@ fn the_fullest_device_status_fits_in_a_frame() {
         attestation: attestation.clone(),
         realm: REALM,
         public_key: X25519Public([0xff; 32]),
-        policy: CustodianPolicy { custodians, threshold: u8::MAX },
+        policy: RealmPolicy { custodians, threshold: u8::MAX, smallest_group: None },
         unassigned: true,
         member: MemberStatement::new(&KEY, &REALM, HSM),
         record_id_key: DIGEST,

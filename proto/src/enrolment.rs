@@ -9,6 +9,7 @@ use crate::bounded::at_most;
 use crate::fingerprint::Fingerprint;
 use crate::hash::{hash, label};
 use crate::ids::{BuildDigest, Digest, HsmId, Nonce, RealmId, X25519Public};
+use crate::statement::MAX_MEMBERS;
 use alloc::vec::Vec;
 use core::fmt;
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -27,19 +28,24 @@ pub const MAX_CUSTODIANS: usize = 9;
 /// The longest attestation by a device's vendor, in bytes.
 pub const MAX_ATTESTATION_BYTES: usize = 2048;
 
-/// Who may let a realm's seed leave for another HSM. Fixed when the realm is made; travels with the seed.
+/// Who may let a realm's seed leave for another HSM, and how small its groups may be. Fixed when the realm is made;
+/// travels with the seed.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
-pub struct CustodianPolicy {
+pub struct RealmPolicy {
     /// Ed25519 public keys, at most [`MAX_CUSTODIANS`], all different. None: the seed can never leave.
     #[cbor(n(0), decode_with = "at_most::<MAX_CUSTODIANS, _, _>")]
     pub custodians: Vec<CustodianKey>,
     /// How many of them must approve; from 1 to their number, or 0 when there are none.
     #[n(1)]
     pub threshold: u8,
+    /// The fewest members of a group, from 1 to [`MAX_MEMBERS`]. None: one will do.
+    #[n(2)]
+    pub smallest_group: Option<u8>,
 }
 
-impl CustodianPolicy {
-    /// Whether the number of keys and the threshold make sense together, and the keys are all different and can sign.
+impl RealmPolicy {
+    /// Whether the number of keys and the threshold make sense together, the keys are all different and can sign, and
+    /// groups can be made.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let (n, threshold) = (self.custodians.len(), usize::from(self.threshold));
@@ -47,6 +53,7 @@ impl CustodianPolicy {
         n <= MAX_CUSTODIANS
             && threshold <= n
             && (threshold == 0) == (n == 0)
+            && self.smallest_group.is_none_or(|fewest| (1..=MAX_MEMBERS).contains(&usize::from(fewest)))
             && self.custodians.iter().all(|key| key.verifying().is_some())
             && self
                 .custodians
@@ -70,10 +77,11 @@ impl CustodianPolicy {
         self.threshold >= 1 && signers.count_ones() >= u32::from(self.threshold)
     }
 
-    /// The policy as one string of bytes: `threshold ‖ key ‖ key ‖ …`.
+    /// The policy as one string of bytes: `threshold ‖ key ‖ key ‖ …`, and then `smallest_group` if it is there.
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::from([self.threshold]);
         self.custodians.iter().for_each(|key| bytes.extend_from_slice(key.0.as_bytes()));
+        bytes.extend(self.smallest_group);
         bytes
     }
 }
@@ -194,7 +202,7 @@ pub struct Founding {
     pub public_key: X25519Public,
     /// Who may let the seed leave.
     #[n(2)]
-    pub policy: CustodianPolicy,
+    pub policy: RealmPolicy,
     /// The HSM that drew the seed.
     #[n(3)]
     pub hsm: HsmId,
@@ -292,7 +300,7 @@ pub struct ExportApproval {
     pub attestation: Attestation,
     /// The realm's policy. It goes with the seed, so no host can choose another that the same signatures satisfy.
     #[n(10)]
-    pub policy: CustodianPolicy,
+    pub policy: RealmPolicy,
 }
 
 impl ExportApproval {

@@ -8,7 +8,7 @@
 use crate::bounded::{at_most, bytes_at_most, too_many};
 use crate::change::{Change, Retirement};
 pub use crate::enrolment::{
-    CustodianKey, CustodianPolicy, CustodianSignature, ExportApproval, MAX_CUSTODIANS, SealedRealm,
+    CustodianKey, CustodianSignature, ExportApproval, MAX_CUSTODIANS, RealmPolicy, SealedRealm,
 };
 use crate::entry::{Entry, MAX_PARTITIONS};
 use crate::ids::{EntryHash, GroupId, Nonce, RecordId, SessionId, Term, X25519Public};
@@ -183,7 +183,7 @@ pub enum Request {
     DeviceStatus,
     /// Make a realm; its id and seed are drawn inside. Needs an HSM without one. → [`Reply::Device`].
     #[n(1)]
-    NewRealm(#[n(0)] CustodianPolicy),
+    NewRealm(#[n(0)] RealmPolicy),
     /// Draw the nonce for one export; a later one replaces it. → [`Reply::ExportNonce`].
     #[n(2)]
     ExportNonce,

@@ -10,7 +10,7 @@ use blake2::{Blake2s256, Blake2sMac, Blake2sMac256};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
-use strongroom_proto::enrolment::{Attestation, CustodianKey, CustodianPolicy, ExportApproval, Founding};
+use strongroom_proto::enrolment::{Attestation, CustodianKey, ExportApproval, Founding, RealmPolicy};
 use strongroom_proto::entry::{Entry, Partition, events_hash};
 use strongroom_proto::hash::{absorb, hash, label, mac, node};
 use strongroom_proto::hsm::{AgentSecret, record_id};
@@ -133,7 +133,7 @@ impl Line {
 }
 
 fn lines() -> Vec<Line> {
-    [log(), tree(), statements(), realms(), hsm_only(), client()].into_iter().flatten().collect()
+    [log(), tree(), statements(), foundings(), realms(), hsm_only(), client()].into_iter().flatten().collect()
 }
 
 fn log() -> Vec<Line> {
@@ -289,36 +289,50 @@ fn approval() -> ExportApproval {
         importer_build: BuildDigest([0x0d; 32]),
         importer_nonce: Nonce([0x1e; 16]),
         attestation: Attestation(vec![0x1f; 5].into()),
-        policy: CustodianPolicy {
+        policy: RealmPolicy {
             custodians: vec![CustodianKey(Digest([0x2a; 32])), CustodianKey(Digest([0x2b; 32]))],
             threshold: 2,
+            smallest_group: None,
         },
     }
 }
 
-fn realms() -> Vec<Line> {
-    let approval = approval();
+/// A founding under a policy of any groups, and one of groups of at least three.
+fn foundings() -> Vec<Line> {
+    [None, Some(3)].map(founding).into()
+}
+
+fn founding(smallest_group: Option<u8>) -> Line {
     let founding = Founding {
         realm: REALM,
         public_key: X25519Public([0x0a; 32]),
-        policy: approval.policy.clone(),
+        policy: RealmPolicy { smallest_group, ..approval().policy },
         hsm: HSM,
         build: BuildDigest([0x0f; 32]),
     };
+    let policy = [&[2][..], &[0x2a; 32], &[0x2b; 32], smallest_group.as_slice()].concat();
+    let name = match smallest_group {
+        None => "threshold ‖ custodians",
+        Some(_) => "threshold ‖ custodians ‖ smallest group",
+    };
+    line(
+        label::FOUNDING,
+        Function::Hash,
+        [
+            ("realm", &REALM.0),
+            ("public key", &[0x0a; 32]),
+            (name, &policy),
+            ("HSM", &HSM.0),
+            ("build", &[0x0f; 32]),
+        ],
+        Some(&founding.digest().0),
+    )
+}
+
+fn realms() -> Vec<Line> {
+    let approval = approval();
     let policy = [&[2][..], &[0x2a; 32], &[0x2b; 32]].concat();
     vec![
-        line(
-            label::FOUNDING,
-            Function::Hash,
-            [
-                ("realm", &REALM.0),
-                ("public key", &[0x0a; 32]),
-                ("threshold ‖ custodians", &policy),
-                ("HSM", &HSM.0),
-                ("build", &[0x0f; 32]),
-            ],
-            Some(&founding.digest().0),
-        ),
         line(
             label::DEVICE,
             Function::Hash,

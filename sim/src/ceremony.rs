@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 use strongroom_agent::admin::{Client, custodian_key, sign};
 use strongroom_proto::enrolment::FoundingStatement;
-use strongroom_proto::hsm::{CustodianPolicy, DeviceStatus};
+use strongroom_proto::hsm::{DeviceStatus, RealmPolicy};
 use strongroom_proto::ids::HsmId;
 
 /// How long anything about a realm may take on a machine that is busy with other things, and after how long to say what
@@ -78,7 +78,8 @@ pub async fn device(socket: &Path) -> Result<DeviceStatus, Error> {
 /// # Errors
 /// The HSM refuses.
 pub async fn make_realm(socket: &Path, custodian: &SigningKey) -> Result<FoundingStatement, Error> {
-    let policy = CustodianPolicy { custodians: vec![custodian_key(custodian)], threshold: 1 };
+    let policy =
+        RealmPolicy { custodians: vec![custodian_key(custodian)], threshold: 1, smallest_group: None };
     let device = admin(socket).await?.new_realm(policy).await?;
     let founding = device.founding().ok_or("the HSM made no realm")?;
     let signatures = vec![sign(custodian, &founding.digest())];

@@ -3,7 +3,7 @@
 //! Owns which reply answers which request, and the bytes of a request: [`Asked`] makes them once. A reply is what the
 //! link brought; [`read`] turns it into the answer that was asked for, or says what came instead.
 
-use strongroom_proto::enrolment::{CustodianPolicy, CustodianSignature, ExportApproval, SealedRealm};
+use strongroom_proto::enrolment::{CustodianSignature, ExportApproval, RealmPolicy, SealedRealm};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
     self, BatchRequest, CaptureOutcome, DeviceStatus, GroupEntries, Made, Outcome, PrefixTree, ReadReply,
@@ -183,7 +183,7 @@ ask!(Status -> DeviceStatus, Self => Request::DeviceStatus, Reply::Device(status
 
 /// [`Request::NewRealm`].
 #[derive(Clone, Debug)]
-pub struct NewRealm(pub CustodianPolicy);
+pub struct NewRealm(pub RealmPolicy);
 ask!(NewRealm -> DeviceStatus, Self(policy) => Request::NewRealm(policy), Reply::Device(status) => status);
 
 /// [`Request::ExportNonce`].

@@ -21,7 +21,7 @@ use std::time::Duration;
 use strongroom_proto::enrolment::EnrolmentRequest;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    CustodianPolicy, CustodianSignature, DeviceStatus, ExportApproval, Refusal, SealedRealm,
+    CustodianSignature, DeviceStatus, ExportApproval, RealmPolicy, Refusal, SealedRealm,
 };
 use strongroom_proto::ids::{GroupId, HsmId, RealmId};
 use strongroom_proto::prefix::Prefix;
@@ -250,7 +250,7 @@ impl Client {
     ///
     /// # Errors
     /// [`AdminError`].
-    pub async fn new_realm(&mut self, policy: CustodianPolicy) -> Result<DeviceStatus, AdminError> {
+    pub async fn new_realm(&mut self, policy: RealmPolicy) -> Result<DeviceStatus, AdminError> {
         self.setup(ask::NewRealm(policy)).await
     }
 
@@ -329,7 +329,7 @@ impl Client {
                 known.insert(status.member.hsm, status.member);
             }
         }
-        if let Some(status) = own.realm {
+        if let Some(status) = &own.realm {
             known.insert(own.hsm, status.member);
         }
         // In any order: a group cannot be unmade, and an HSM takes only a few.
@@ -341,6 +341,10 @@ impl Client {
         if made.is_none() {
             if set(members).len() != members.len() || !members.contains(&own.hsm) {
                 return Err(Refusal::BadMembers.into());
+            }
+            let fewest = own.realm.as_ref().and_then(|realm| realm.policy.smallest_group).unwrap_or(1);
+            if members.len() < usize::from(fewest) {
+                return Err(Refusal::TooFewMembers.into());
             }
             if let Some(unknown) = members.iter().find(|hsm| !known.contains_key(hsm)) {
                 return Err(AdminError::NoSuchMember(*unknown));

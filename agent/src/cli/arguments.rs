@@ -224,8 +224,12 @@ pub struct CreateRealm {
     /// How many custodians must approve before another HSM gets the realm. By default, more than half of them.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=9), requires = "custodians")]
     pub threshold: Option<u8>,
+    /// The fewest HSMs that a group of this realm may have, for ever. A promise rests on more than half of the HSMs of a
+    /// group not being taken back to an older state: in a group of one, that is one.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9), default_value_t = 3)]
+    pub smallest_group: u8,
     /// No custodians: no other HSM ever gets the realm. If this one is lost, so are all its users' secrets.
-    #[arg(long, conflicts_with_all = ["custodians", "threshold"])]
+    #[arg(long, conflicts_with_all = ["custodians", "threshold", "smallest_group"])]
     pub closed: bool,
 }
 

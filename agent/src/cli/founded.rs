@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use crate::admin::{custodian_key, sign};
     use ed25519_dalek::SigningKey;
-    use strongroom_proto::enrolment::{Attestation, CustodianPolicy};
+    use strongroom_proto::enrolment::{Attestation, RealmPolicy};
     use strongroom_proto::hsm::Origin;
     use strongroom_proto::ids::{BuildDigest, Digest, HsmId, X25519Public};
     use strongroom_proto::statement::MemberStatement;
@@ -132,7 +132,11 @@ mod tests {
         Founding {
             realm: RealmId([1; 16]),
             public_key: X25519Public([2; 32]),
-            policy: CustodianPolicy { custodians: keys().iter().map(custodian_key).collect(), threshold: 2 },
+            policy: RealmPolicy {
+                custodians: keys().iter().map(custodian_key).collect(),
+                threshold: 2,
+                smallest_group: None,
+            },
             hsm: HsmId([3; 16]),
             build: BuildDigest([4; 32]),
         }

@@ -12,7 +12,7 @@ use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes};
 use std::path::Path;
-use strongroom_proto::enrolment::{CustodianKey, CustodianPolicy, FoundingStatement, MAX_CUSTODIANS};
+use strongroom_proto::enrolment::{CustodianKey, FoundingStatement, MAX_CUSTODIANS, RealmPolicy};
 use strongroom_proto::hsm::Origin;
 use zeroize::Zeroizing;
 
@@ -85,9 +85,9 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
     Ok(())
 }
 
-fn policy(arguments: &CreateRealm) -> Result<CustodianPolicy, CliError> {
+fn policy(arguments: &CreateRealm) -> Result<RealmPolicy, CliError> {
     if arguments.closed {
-        return Ok(CustodianPolicy::closed());
+        return Ok(RealmPolicy::closed());
     }
     let custodians = arguments.custodians.clone();
     if custodians.is_empty() {
@@ -100,7 +100,11 @@ fn policy(arguments: &CreateRealm) -> Result<CustodianPolicy, CliError> {
         return Err(CliError::Arguments("a realm has at most 9 custodians; name fewer"));
     }
     let majority = u8::try_from(custodians.len() / 2 + 1).unwrap_or(u8::MAX);
-    let policy = CustodianPolicy { custodians, threshold: arguments.threshold.unwrap_or(majority) };
+    let policy = RealmPolicy {
+        custodians,
+        threshold: arguments.threshold.unwrap_or(majority),
+        smallest_group: Some(arguments.smallest_group),
+    };
     if policy.is_valid() {
         Ok(policy)
     } else {

@@ -5,7 +5,7 @@ use super::founded::Founded;
 use serde_json::{Value, json};
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
-use strongroom_proto::enrolment::{Attestation, CustodianKey, CustodianPolicy, ExportApproval, Founding};
+use strongroom_proto::enrolment::{Attestation, CustodianKey, ExportApproval, Founding, RealmPolicy};
 use strongroom_proto::hsm::{DeviceStatus, GroupStatus, Origin, RealmStatus, Role, Wear};
 use strongroom_proto::ids::HsmId;
 
@@ -71,7 +71,7 @@ fn attestation_text(attestation: &Attestation) -> String {
     }
 }
 
-fn custodian_rows(policy: &CustodianPolicy, signers: Option<u16>) -> Vec<(&'static str, String)> {
+fn custodian_rows(policy: &RealmPolicy, signers: Option<u16>) -> Vec<(&'static str, String)> {
     let row = |(i, key): (usize, &CustodianKey)| {
         let signed = signers.is_some_and(|signers| signers >> i & 1 == 1);
         ("custodian", format!("{}{}", key.0, if signed { ", signed its import" } else { "" }))
@@ -102,10 +102,14 @@ fn origin_json(realm: &RealmStatus) -> Value {
     }
 }
 
-fn policy_text(policy: &CustodianPolicy) -> String {
-    match policy.custodians.len() {
+fn policy_text(policy: &RealmPolicy) -> String {
+    let who = match policy.custodians.len() {
         0 => "closed: no other HSM ever gets the realm".into(),
         n => format!("{} of {n} custodians approve each further HSM", policy.threshold),
+    };
+    match policy.smallest_group {
+        None | Some(1) => format!("{who}; a group may have one HSM"),
+        Some(fewest) => format!("{who}; a group has at least {fewest} HSMs"),
     }
 }
 
@@ -145,6 +149,7 @@ pub(super) fn realm_json(realm: &RealmStatus, founded: Option<&Founded>) -> Valu
         "public_key": realm.public_key.to_string(),
         "custodians": custodians,
         "threshold": realm.policy.threshold,
+        "smallest_group": realm.policy.smallest_group.unwrap_or(1),
         "unassigned": realm.unassigned,
         "origin": origin_json(realm),
         "attestation": hex::encode(&*realm.attestation.0),

@@ -15,7 +15,7 @@ use strongroom_agent::link::{Link, Lost};
 use strongroom_agent::peers::{Identities, Identity, Peers, Who};
 use strongroom_agent::store::Store;
 use strongroom_agent::timing::Timing;
-use strongroom_proto::enrolment::{Attestation, CustodianPolicy};
+use strongroom_proto::enrolment::{Attestation, RealmPolicy};
 use strongroom_proto::hsm::{
     AgentSecret, DeviceStatus, GroupStatus, Limits, Origin, RealmStatus, Refusal, Reply, Request, Wear,
 };
@@ -85,7 +85,7 @@ impl Link for Bare {
                 realm: realm.map(|realm| RealmStatus {
                     realm,
                     public_key: X25519Public([1; 32]),
-                    policy: CustodianPolicy::closed(),
+                    policy: RealmPolicy::closed(),
                     unassigned: true,
                     member: MemberStatement::new(&[2; 32], &realm, hsm),
                     record_id_key: Digest([0x77; 32]),

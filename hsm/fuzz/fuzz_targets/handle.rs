@@ -13,7 +13,7 @@ use strongroom_proto::client::{
 };
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    BatchRequest, CustodianPolicy, DeviceStatus, Made, NoiseMessage, NoiseReply, Outcome, PrefixTree,
+    BatchRequest, RealmPolicy, DeviceStatus, Made, NoiseMessage, NoiseReply, Outcome, PrefixTree,
     Refusal, Reply, Request,
 };
 use strongroom_proto::ids::{GroupId, Index, Nonce, RealmId, RecordId, SessionId};
@@ -242,7 +242,7 @@ impl Host {
         let status = self.status()?;
         let group = status.groups.first().map_or(GroupId([0; 16]), |g| g.statement.group);
         Some(match action {
-            Action::NewRealm => Request::NewRealm(CustodianPolicy::closed()),
+            Action::NewRealm => Request::NewRealm(RealmPolicy::closed()),
             Action::NewGroup => Request::NewGroup(vec![status.realm?.member]),
             Action::Lead(entry) => Request::Lead(group, entry.and_then(|at| pick(&self.entries, at))),
             Action::StepDown => Request::StepDown(group),

@@ -7,7 +7,7 @@ use ed25519_dalek::SigningKey;
 use strongroom_hsm::Config;
 use strongroom_hsm_planted::Bug;
 use strongroom_proto::enrolment::{
-    Attestation, CustodianPolicy, CustodianSignature, ExportApproval, SealedRealm,
+    Attestation, CustodianSignature, ExportApproval, RealmPolicy, SealedRealm,
 };
 use strongroom_proto::hash::{hash, label, mac};
 use strongroom_proto::hsm::{DeviceStatus, Reply, Request};
@@ -30,7 +30,7 @@ struct Host {
 
 impl Host {
     /// A realm of the host's own, for this device: policy and approval are in order but for the signatures.
-    fn new(to: &DeviceStatus, importer_nonce: Nonce, policy: CustodianPolicy) -> Self {
+    fn new(to: &DeviceStatus, importer_nonce: Nonce, policy: RealmPolicy) -> Self {
         let (realm, seed) = (RealmId([0x68; 16]), [0x68; 32]);
         let noise = mac(&seed, label::KEY_NOISE, &[realm.as_bytes()]).0;
         let approval = ExportApproval {
@@ -134,7 +134,7 @@ pub(super) fn seed_under_a_policy_that_names_one_custodian_twice(bug: Option<Bug
     let rig = Rig::new(1, None);
     let (mut device, status, nonce) = new_device(bug);
     let twice = custodian_key(&rig.custodians[0]);
-    let policy = CustodianPolicy { custodians: vec![twice, twice], threshold: 2 };
+    let policy = RealmPolicy { custodians: vec![twice, twice], threshold: 2, smallest_group: None };
     let mut host = Host::new(&status, nonce, policy);
     host.signatures = vec![sign(&rig.custodians[0], &host.approval.digest())];
     takes(&mut device, host.seal())
@@ -145,7 +145,8 @@ pub(super) fn sealed_realm_of_a_newer_version(bug: Option<Bug>) -> bool {
     [(3, &[][..]), (2, &[0])].into_iter().all(|(version, more)| {
         let custodian = SigningKey::from_bytes(&[1; 32]);
         let (mut device, status, nonce) = new_device(bug);
-        let policy = CustodianPolicy { custodians: vec![custodian_key(&custodian)], threshold: 1 };
+        let policy =
+            RealmPolicy { custodians: vec![custodian_key(&custodian)], threshold: 1, smallest_group: None };
         let mut host = Host { version, more, ..Host::new(&status, nonce, policy) };
         host.signatures = vec![sign(&custodian, &host.approval.digest())];
         takes(&mut device, host.seal())
@@ -156,7 +157,8 @@ pub(super) fn sealed_realm_of_a_newer_version(bug: Option<Bug>) -> bool {
 pub(super) fn import_said_to_be_from_another_exporter(bug: Option<Bug>) -> bool {
     let custodian = SigningKey::from_bytes(&[1; 32]);
     let (mut device, status, nonce) = new_device(bug);
-    let policy = CustodianPolicy { custodians: vec![custodian_key(&custodian)], threshold: 1 };
+    let policy =
+        RealmPolicy { custodians: vec![custodian_key(&custodian)], threshold: 1, smallest_group: None };
     let mut host = Host::new(&status, nonce, policy);
     host.signatures = vec![sign(&custodian, &host.approval.digest())];
     takes(&mut device, host.seal_as_from(HsmId([9; 16])))

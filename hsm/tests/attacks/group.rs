@@ -1,16 +1,17 @@
 //! Attacks on who is a member of what.
 
-use super::common::Rig;
+use super::common::{Device, Rig};
 use super::{outsider, second_group};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use strongroom_hsm::{Config, Geometry};
 use strongroom_hsm_planted::{Bug, Core};
 use strongroom_proto::change::{Change, Evidence, Retirement};
-use strongroom_proto::hsm::{CustodianPolicy, Reply, Request};
+use strongroom_proto::hsm::{RealmPolicy, Reply, Request};
 use strongroom_proto::ids::HsmId;
 use strongroom_proto::statement::MemberStatement;
-use strongroom_testkit::{CutFlash, MemoryFlash, TestEnv};
+use strongroom_testkit::founding::{enrol, make_realm};
+use strongroom_testkit::{Custodians, CutFlash, MemoryFlash, TestEnv};
 
 type CutEnv = TestEnv<CutFlash>;
 
@@ -31,8 +32,7 @@ pub(super) fn second_first_group_after_a_power_cut(bug: Option<Bug>) -> bool {
         let flash = CutFlash::on(MemoryFlash::new(geometry));
         let mut env = CutEnv::new(flash, StdRng::seed_from_u64(1));
         let mut core = start(&mut env, bug);
-        let Reply::Device(made) = ask(&mut core, &mut env, &Request::NewRealm(CustodianPolicy::closed()))
-        else {
+        let Reply::Device(made) = ask(&mut core, &mut env, &Request::NewRealm(RealmPolicy::closed())) else {
             panic!("no realm")
         };
         let request = Request::NewGroup(vec![made.realm.expect("just made").member]);
@@ -53,9 +53,7 @@ pub(super) fn hsm_lost_in_a_power_cut(bug: Option<Bug>) -> bool {
         let mut env = CutEnv::new(flash, StdRng::seed_from_u64(1));
         let mut core = start(&mut env, bug);
         let mut ask = |request: &Request| ask(&mut core, &mut env, request);
-        let Reply::Device(made) = ask(&Request::NewRealm(CustodianPolicy::closed())) else {
-            panic!("no realm")
-        };
+        let Reply::Device(made) = ask(&Request::NewRealm(RealmPolicy::closed())) else { panic!("no realm") };
         let own = made.realm.expect("just made").member;
         let Reply::Group(statement) = ask(&Request::NewGroup(vec![own])) else { panic!("no group") };
         let group = statement.group;
@@ -96,6 +94,28 @@ pub(super) fn group_in_which_one_member_is_a_majority(bug: Option<Bug>) -> bool 
     matches!(rig.devices[0].ask(&Request::NewGroup(vec![own, own, other])), Reply::Group(_))
 }
 
+/// A group of two of its HSMs in a realm that wants three, in which one that is taken back would be half of the members.
+pub(super) fn group_smaller_than_the_policy_allows(bug: Option<Bug>) -> bool {
+    let mut devices: Vec<Device> = (0..3).map(|i| Device::new(i, bug, Config::software())).collect();
+    let custodians = Custodians::one();
+    let first = make_realm(&mut devices[0], RealmPolicy { smallest_group: Some(3), ..custodians.policy() });
+    let (exporter, others) = devices.split_first_mut().expect("there are three");
+    for importer in others {
+        enrol(exporter, &first, importer, &custodians);
+    }
+    let members = devices.iter_mut().map(|device| device.status().realm.expect("joined").member);
+    let members: Vec<MemberStatement> = members.collect();
+    // The policy goes with the seed: at any HSM.
+    let small = devices.iter_mut().enumerate().any(|(i, device)| {
+        let two = vec![members[i], members[(i + 1) % 3]];
+        [two, vec![members[i]]]
+            .into_iter()
+            .any(|few| matches!(device.ask(&Request::NewGroup(few)), Reply::Group(_)))
+    });
+    assert!(matches!(devices[0].ask(&Request::NewGroup(members)), Reply::Group(_)), "three are enough");
+    small
+}
+
 /// Leaves a retired group, with the power cut after each granule in turn, and what it answered thrown away or not.
 #[test]
 fn a_power_cut_while_a_group_is_left_leaves_an_hsm_that_has_left_it_or_has_not() {
@@ -106,9 +126,7 @@ fn a_power_cut_while_a_group_is_left_leaves_an_hsm_that_has_left_it_or_has_not()
         let mut env = CutEnv::new(flash, StdRng::seed_from_u64(1));
         let mut core = start(&mut env, None);
         let mut ask = |request: &Request| ask(&mut core, &mut env, request);
-        let Reply::Device(made) = ask(&Request::NewRealm(CustodianPolicy::closed())) else {
-            panic!("no realm")
-        };
+        let Reply::Device(made) = ask(&Request::NewRealm(RealmPolicy::closed())) else { panic!("no realm") };
         let own = made.realm.expect("just made").member;
         // The first begins with everything.
         let [_, statement] = [0, 1].map(|_| match ask(&Request::NewGroup(vec![own])) {

@@ -7,14 +7,14 @@ use strongroom_hsm::{Config, SEALED_RECORD_BYTES};
 use strongroom_hsm_planted::Bug;
 use strongroom_proto::client::SecretsRequest;
 use strongroom_proto::hsm::{
-    BatchRequest, CustodianPolicy, ExportApproval, MAX_GROUPS, NoiseMessage, Origin, Refusal, Reply, Request,
+    BatchRequest, ExportApproval, MAX_GROUPS, NoiseMessage, Origin, RealmPolicy, Refusal, Reply, Request,
 };
 use strongroom_proto::ids::{BuildDigest, RealmId, SessionId, X25519Public};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Tree;
 use strongroom_testkit::Custodians;
 
-fn makes_a_realm(device: &mut Device, policy: CustodianPolicy) -> bool {
+fn makes_a_realm(device: &mut Device, policy: RealmPolicy) -> bool {
     matches!(device.ask(&Request::NewRealm(policy)), Reply::Device(_))
 }
 
@@ -22,7 +22,7 @@ fn makes_a_realm(device: &mut Device, policy: CustodianPolicy) -> bool {
 pub(super) fn answer_after_a_failed_write(bug: Option<Bug>) -> bool {
     let mut device = Device::new(1, bug, Config::software());
     device.env.flash.failing = true;
-    makes_a_realm(&mut device, CustodianPolicy::closed());
+    makes_a_realm(&mut device, RealmPolicy::closed());
     device.env.flash.failing = false;
     matches!(device.ask(&Request::DeviceStatus), Reply::Device(_))
 }
@@ -30,7 +30,7 @@ pub(super) fn answer_after_a_failed_write(bug: Option<Bug>) -> bool {
 pub(super) fn realm_that_nvram_does_not_hold(bug: Option<Bug>) -> bool {
     let mut device = Device::new(1, bug, Config::software());
     device.env.flash.failing = true;
-    makes_a_realm(&mut device, CustodianPolicy::closed())
+    makes_a_realm(&mut device, RealmPolicy::closed())
 }
 
 pub(super) fn request_longer_than_a_frame(bug: Option<Bug>) -> bool {
@@ -42,12 +42,12 @@ pub(super) fn request_longer_than_a_frame(bug: Option<Bug>) -> bool {
 
 pub(super) fn another_realm_in_place_of_the_first(bug: Option<Bug>) -> bool {
     let mut device = Device::new(1, bug, Config::software());
-    assert!(makes_a_realm(&mut device, CustodianPolicy::closed()));
-    makes_a_realm(&mut device, CustodianPolicy::closed())
+    assert!(makes_a_realm(&mut device, RealmPolicy::closed()));
+    makes_a_realm(&mut device, RealmPolicy::closed())
 }
 
 pub(super) fn realm_under_a_policy_of_more_than_there_are(bug: Option<Bug>) -> bool {
-    let policy = CustodianPolicy { threshold: 2, ..Custodians::one().policy() };
+    let policy = RealmPolicy { threshold: 2, ..Custodians::one().policy() };
     makes_a_realm(&mut Device::new(1, bug, Config::software()), policy)
 }
 

@@ -89,6 +89,7 @@ pub(super) const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::JoinUnnamed, group::group_joined_by_an_hsm_it_does_not_name),
     (Bug::AnyMemberStatement, group::group_of_an_hsm_that_does_not_exist),
     (Bug::RepeatedMembers, group::group_in_which_one_member_is_a_majority),
+    (Bug::SmallGroups, group::group_smaller_than_the_policy_allows),
     (Bug::UnknownItemsStacked, records::request_with_more_in_it_of_no_stated_length),
     (Bug::ResendCountsAsUse, sessions::recovery_ended_by_guesses_sent_again),
     (Bug::ExportForAnother, enrolment::export_on_an_approval_for_another_hsm),

@@ -10,7 +10,7 @@ use strongroom_hsm::nvram::NvramError;
 use strongroom_hsm::{Config, Core, Flash};
 use strongroom_hsm_planted::Bug;
 use strongroom_hsm_planted::nvram::{Nvram, Opened};
-use strongroom_proto::hsm::{CustodianPolicy, Request, Wear};
+use strongroom_proto::hsm::{RealmPolicy, Request, Wear};
 use strongroom_testkit::MemoryFlash;
 
 const UNITS: u32 = 6;
@@ -458,7 +458,7 @@ fn erases_are_counted_over_restarts() {
 fn a_device_shows_how_worn_it_is_and_goes_on_without_the_unit_that_failed() {
     let mut device = device(ModelFlash::new(5, 1 << 14, 8, 13));
     device.flash.stuck = Some(1);
-    let new_realm = minicbor::to_vec(Request::NewRealm(CustodianPolicy::closed())).expect("encodes");
+    let new_realm = minicbor::to_vec(Request::NewRealm(RealmPolicy::closed())).expect("encodes");
     let mut core = Core::start(&mut device, Config::software()).expect("four units work");
     core.handle(&mut device, &new_realm);
     let Wear { units, bad_units, spare_units, erases } = status(&mut core, &mut device).wear;

@@ -10,7 +10,7 @@ use strongroom_hsm_planted::{Bug, Revealed};
 use strongroom_proto::client::Register2Request;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    BatchRequest, CustodianPolicy, Made, NoiseMessage, NoiseReply, Outcome, Reply, Request, SessionRefusal,
+    BatchRequest, Made, NoiseMessage, NoiseReply, Outcome, RealmPolicy, Reply, Request, SessionRefusal,
 };
 use strongroom_proto::ids::{GroupId, RealmId, RecordId, SessionId};
 use strongroom_proto::prefix::Prefix;
@@ -55,7 +55,7 @@ const RECORD: RecordId = RecordId([0x5a; 32]);
 impl Realm {
     pub fn new(realm: RealmId, noise_secret: &[u8; 32]) -> Self {
         let mut device = Device::new(1, Some(Bug::NonceAsDrawn), Config::software());
-        let reply = device.ask(&Request::NewRealm(CustodianPolicy::closed()));
+        let reply = device.ask(&Request::NewRealm(RealmPolicy::closed()));
         assert!(matches!(reply, Reply::Device(_)), "{reply:?}");
         device.impersonate(realm, noise_secret);
         let member = device.status().realm.expect("just made").member;

@@ -1,8 +1,7 @@
 //! What operators and custodians carry between devices: requests, offers, and foundings with their signatures.
 
 use super::{
-    Attestation, CustodianPolicy, CustodianSignature, DeviceIdentity, ExportApproval, Founding,
-    MAX_CUSTODIANS,
+    Attestation, CustodianSignature, DeviceIdentity, ExportApproval, Founding, MAX_CUSTODIANS, RealmPolicy,
 };
 use crate::bounded::at_most;
 use crate::hsm::DeviceStatus;
@@ -51,11 +50,11 @@ pub struct EnrolmentRequest {
     pub attestation: Attestation,
 }
 
-impl CustodianPolicy {
-    /// A policy under which the seed can never leave.
+impl RealmPolicy {
+    /// A policy under which the seed can never leave, and a group may have one member.
     #[must_use]
     pub const fn closed() -> Self {
-        Self { custodians: Vec::new(), threshold: 0 }
+        Self { custodians: Vec::new(), threshold: 0, smallest_group: None }
     }
 
     /// Whether enough custodians signed exactly `digest`. Under a closed policy it never is.

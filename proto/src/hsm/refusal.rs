@@ -24,8 +24,8 @@ pub enum Refusal {
     /// This HSM has a realm already; it never gets another.
     #[n(3)]
     HasRealm,
-    /// The custodian policy makes no sense: see
-    /// [`CustodianPolicy::is_valid`](crate::enrolment::CustodianPolicy::is_valid).
+    /// The policy makes no sense: see
+    /// [`RealmPolicy::is_valid`](crate::enrolment::RealmPolicy::is_valid).
     #[n(4)]
     BadPolicy,
     /// Not the nonce that this HSM drew for this export, or already used. Ask for a new one.
@@ -132,4 +132,7 @@ pub enum Refusal {
     /// This HSM keeps the ids of as many retired groups as it ever can. It stays a member of this one.
     #[n(38)]
     NoRoomToLeave,
+    /// The realm's policy asks for more members in each group. Name more HSMs.
+    #[n(39)]
+    TooFewMembers,
 }

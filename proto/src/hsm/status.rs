@@ -1,6 +1,6 @@
 //! What an HSM says about itself: its limits, its realm, its groups, its wear.
 
-use crate::enrolment::{Attestation, CustodianPolicy};
+use crate::enrolment::{Attestation, RealmPolicy};
 use crate::ids::{BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, RealmId, Term, X25519Public};
 use crate::statement::{GroupStatement, MemberStatement};
 use alloc::string::String;
@@ -93,7 +93,7 @@ pub struct RealmStatus {
     pub public_key: X25519Public,
     /// Who may approve an export.
     #[n(2)]
-    pub policy: CustodianPolicy,
+    pub policy: RealmPolicy,
     /// Whether the realm's first group is still to be made, here.
     #[n(3)]
     pub unassigned: bool,

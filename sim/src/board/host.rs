@@ -9,8 +9,8 @@ use strongroom_hsm::Config;
 use strongroom_proto::client::{HandshakeResponse, Register2Request, RegistrationVersion, SecretsRequest};
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    BatchRequest, CaptureOutcome, CustodianPolicy, NoiseMessage, NoiseReply, Outcome, PrefixTree,
-    RealmStatus, Reply, Request,
+    BatchRequest, CaptureOutcome, NoiseMessage, NoiseReply, Outcome, PrefixTree, RealmPolicy, RealmStatus,
+    Reply, Request,
 };
 use strongroom_proto::ids::{GroupId, RecordId, SessionId};
 use strongroom_proto::noise::{self, Transport};
@@ -39,7 +39,7 @@ impl Host {
     /// Makes a realm and a group of one, and leads it.
     pub(super) fn new(seed: u64, config: Config) -> Self {
         let mut twin = Device::on_tape(seed, config);
-        let realm = make_realm(&mut twin, CustodianPolicy::closed()).realm.expect("it has one now");
+        let realm = make_realm(&mut twin, RealmPolicy::closed()).realm.expect("it has one now");
         let group = make_group(&mut twin, vec![realm.member]).group;
         let leading = twin.ask(&Request::Lead(group, None));
         assert!(matches!(leading, Reply::Leading(_)), "not leading but {leading:?}");

@@ -5,7 +5,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use strongroom_hsm::{Config, Core, Flash, FlashError, Geometry};
 use strongroom_proto::entry::Entry;
-use strongroom_proto::hsm::{CaptureOutcome, CustodianPolicy, GroupEntries, MAX_GROUPS, Reply, Request};
+use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, MAX_GROUPS, RealmPolicy, Reply, Request};
 use strongroom_proto::ids::{BuildDigest, GroupId};
 use strongroom_testkit::founding::{make_group, make_realm, member};
 use strongroom_testkit::{Hsm, MemoryFlash, TestEnv};
@@ -59,7 +59,7 @@ impl Alone {
         let config = Config::firmware(String::from("wear"), BuildDigest([0; 32]));
         let core = Core::start(&mut env, config)?;
         let mut alone = Self { core, env, groups: Vec::new() };
-        let member = member(&make_realm(&mut alone, CustodianPolicy::closed()));
+        let member = member(&make_realm(&mut alone, RealmPolicy::closed()));
         for _ in 0..groups {
             let group = make_group(&mut alone, vec![member]).group;
             alone.ask(&Request::Lead(group, None));

@@ -7,7 +7,7 @@ use super::step::{Approval, HostsRealm, Invitation, Made, Members};
 use super::world::World;
 use crate::model::Trace;
 use ed25519_dalek::SigningKey;
-use strongroom_proto::enrolment::{CustodianPolicy, EnrolmentRequest, ExportApproval, SealedRealm};
+use strongroom_proto::enrolment::{EnrolmentRequest, ExportApproval, RealmPolicy, SealedRealm};
 use strongroom_proto::hsm::{Reply, Request};
 use strongroom_proto::ids::{BuildDigest, Digest, GroupId, HsmId, Mac, Nonce, RealmId, X25519Public};
 use strongroom_proto::statement::{GroupStatement, MemberStatement};
@@ -217,10 +217,10 @@ impl World {
         let policy = match how {
             HostsRealm::HonestPolicy | HostsRealm::BehindApproval => self.founding.realm.policy.clone(),
             HostsRealm::OwnPolicy | HostsRealm::Newer => {
-                CustodianPolicy { custodians: vec![custodian_key(hosts)], threshold: 1 }
+                RealmPolicy { custodians: vec![custodian_key(hosts)], threshold: 1, smallest_group: None }
             }
             HostsRealm::OneTwice => {
-                CustodianPolicy { custodians: vec![custodian_key(hosts); 2], threshold: 2 }
+                RealmPolicy { custodians: vec![custodian_key(hosts); 2], threshold: 2, smallest_group: None }
             }
         };
         let (hsm, nonce) = (HsmId([0x68; 16]), Nonce([0x68; 16]));

@@ -5,7 +5,7 @@
 use ed25519_dalek::{Signer, SigningKey};
 use strongroom_proto::enrolment::{EnrolmentRequest, SealedRealm};
 use strongroom_proto::hsm::{
-    CustodianKey, CustodianPolicy, CustodianSignature, DeviceStatus, ExportApproval, Reply, Request,
+    CustodianKey, CustodianSignature, DeviceStatus, ExportApproval, RealmPolicy, Reply, Request,
 };
 use strongroom_proto::ids::{Digest, Nonce};
 use strongroom_proto::statement::{GroupStatement, MemberStatement};
@@ -67,9 +67,13 @@ impl Custodians {
     /// # Panics
     /// Never: there are few.
     #[must_use]
-    pub fn policy(&self) -> CustodianPolicy {
+    pub fn policy(&self) -> RealmPolicy {
         let threshold = u8::try_from(self.signing.len()).expect("few");
-        CustodianPolicy { custodians: self.keys.iter().map(custodian_key).collect(), threshold }
+        RealmPolicy {
+            custodians: self.keys.iter().map(custodian_key).collect(),
+            threshold,
+            smallest_group: None,
+        }
     }
 
     /// The signatures of those who sign an approval.
@@ -96,7 +100,7 @@ pub fn sign(key: &SigningKey, digest: &Digest) -> CustodianSignature {
 ///
 /// # Panics
 /// If it refuses.
-pub fn make_realm(first: &mut impl Hsm, policy: CustodianPolicy) -> DeviceStatus {
+pub fn make_realm(first: &mut impl Hsm, policy: RealmPolicy) -> DeviceStatus {
     match first.ask(&Request::NewRealm(policy)) {
         Reply::Device(status) => status,
         other => panic!("no realm but {other:?}"),

@@ -17,7 +17,7 @@ use strongroom_agent::link::SocketLink;
 use strongroom_agent::store::Store;
 use strongroom_agent::timing::Timing;
 use strongroom_hsm_software::{Address, Listener, Options, Server};
-use strongroom_proto::hsm::{CustodianPolicy, RealmStatus};
+use strongroom_proto::hsm::{RealmPolicy, RealmStatus};
 use strongroom_replica::Millis;
 use tempfile::TempDir;
 use url::Url;
@@ -118,7 +118,7 @@ impl OneMember {
         let time = setting.clocks.as_ref().map_or_else(Time::system, Clocks::time);
         let agent = Agent::start_at(sockets, config, link, store.expect("memory"), time).expect("starts");
         let mut admin = admin::Client::connect(agent.admin_socket()).await.expect("it listens");
-        let device = admin.new_realm(CustodianPolicy::closed()).await.expect("a new HSM");
+        let device = admin.new_realm(RealmPolicy::closed()).await.expect("a new HSM");
         admin.create_group(&[device.hsm]).await.expect("a new realm");
         until("a leader that serves", async || serves(&agent).then_some(())).await;
         let realm = device.realm.expect("just made");

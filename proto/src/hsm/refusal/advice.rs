@@ -45,7 +45,8 @@ impl Refusal {
             | Self::Retired
             | Self::InUse
             | Self::NotRetired
-            | Self::NoRoomToLeave => RefusalClass::CallerIsWrong,
+            | Self::NoRoomToLeave
+            | Self::TooFewMembers => RefusalClass::CallerIsWrong,
             Self::Busy | Self::NoMajority => RefusalClass::TryAgain,
             Self::StaleNonce
             | Self::NoNonce
@@ -69,7 +70,7 @@ impl fmt::Display for Refusal {
             Self::NoRealm => "the HSM has no realm yet; make one or join one",
             Self::HasRealm => "the HSM has a realm already and never gets another; use an HSM with empty NVRAM",
             Self::BadPolicy => {
-                "the custodian policy is not valid; name 1 to 9 different keys and a threshold among them, or none"
+                "the policy is not valid; name 1 to 9 different keys and a threshold among them, or none, and groups of 1 to 9"
             }
             Self::StaleNonce => {
                 "the approval is used already, or from before one of the two HSMs restarted or made another request or offer; make a \
@@ -125,6 +126,7 @@ impl fmt::Display for Refusal {
                 "the HSM keeps the ids of as many retired groups as it can, and stays a member of this one; use another HSM for new \
                  groups"
             }
+            Self::TooFewMembers => "the realm's policy asks for more members in each group; name more HSMs",
             Self::NothingCaptured => "the HSM has captured nothing in this group yet; lead without an entry",
             Self::OtherVersion => {
                 "a record was sealed by a newer build of the HSM; install that build, or a later one, on this HSM too"
