@@ -15,6 +15,7 @@
 
 mod accept;
 pub mod admin;
+pub mod balance;
 mod causes;
 pub mod check;
 pub mod cli;
