@@ -3,6 +3,7 @@
 //! Decides from what each group owns and how heavy that is, and from nothing else. Does nothing itself: the commands and
 //! [`crate::daemon`] carry out steps, one at a time, and plan anew after each, so a plan is never older than a step.
 
+use crate::admin::LOAD_PARTS;
 use std::collections::BTreeMap;
 use std::fmt;
 use strongroom_proto::entry::{MAX_OPEN, MAX_PARTITIONS};
@@ -24,13 +25,16 @@ const WAVES: usize = 8;
 /// How heavy something is. Only the proportion counts.
 pub type Weight = u64;
 
+/// What clients asked about a prefix: by sixteenths of it, ascending.
+pub type Requests = [u64; LOAD_PARTS];
+
 /// What one group has to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Load {
     /// The group.
     pub group: GroupId,
-    /// What it owns, and how heavy that is.
-    pub owned: Vec<(Prefix, Weight)>,
+    /// What it owns, and how many requests that had, in the same time for all groups.
+    pub owned: Vec<(Prefix, Requests)>,
     /// Whether all of it is well, so that prefixes may come to it and leave it.
     pub is_well: bool,
 }
@@ -74,8 +78,7 @@ pub struct Plan {
 
 /// How heavy a prefix is: half of it is its share of the key space, for records are spread evenly, and half its share of
 /// the requests that were counted. With no requests, only the first.
-#[must_use]
-pub fn weight(prefix: &Prefix, requests: u64, all_requests: u64) -> Weight {
+fn weight(prefix: &Prefix, requests: u64, all_requests: u64) -> Weight {
     let whole = 1_u128 << 40;
     let space = whole.checked_shr(u32::from(prefix.len())).unwrap_or(0);
     let shared = u128::from(requests.min(all_requests)).saturating_mul(whole);
@@ -92,7 +95,35 @@ pub fn weight(prefix: &Prefix, requests: u64, all_requests: u64) -> Weight {
 struct Piece {
     from: usize,
     to: usize,
+    requests: Requests,
     weight: Weight,
+}
+
+impl Piece {
+    /// The same with other records.
+    fn of(self, prefix: &Prefix, requests: Requests, all: u64) -> Self {
+        Self { requests, weight: weight(prefix, total(&requests), all), ..self }
+    }
+}
+
+fn total(requests: &Requests) -> u64 {
+    requests.iter().fold(0, |sum, part| sum.saturating_add(*part))
+}
+
+/// Those of both halves, each in sixteenths of its own, which are as good a guess as there is.
+fn halved(requests: &Requests) -> [Requests; 2] {
+    let (left, right) = requests.split_at(LOAD_PARTS / 2);
+    [left, right].map(|half| {
+        let mut parts = half.iter().flat_map(|part| [part.div_ceil(2), part / 2]);
+        std::array::from_fn(|_| parts.next().unwrap_or(0))
+    })
+}
+
+/// Those of a prefix, from those of its halves.
+fn doubled(halves: [&Requests; 2]) -> Requests {
+    let pairs = halves.into_iter().flat_map(|half| half.chunks(2));
+    let mut parts = pairs.map(|pair| pair.iter().fold(0_u64, |sum, part| sum.saturating_add(*part)));
+    std::array::from_fn(|_| parts.next().unwrap_or(0))
 }
 
 type Pieces = BTreeMap<Prefix, Piece>;
@@ -101,32 +132,37 @@ type Pieces = BTreeMap<Prefix, Piece>;
 /// lightest, or nothing more can be done.
 #[must_use]
 pub fn plan(groups: &[Load], within_percent: u32) -> Plan {
+    let all = groups.iter().flat_map(|load| &load.owned).map(|(_, requests)| total(requests));
+    let all = all.fold(0, u64::saturating_add);
     let mut after = groups.to_vec();
     let mut steps = Vec::new();
     // A group has places for a few prefixes at a time. Once some have left, others can be cut.
     for _ in 0..WAVES {
-        let wave = wave(&mut after, within_percent);
+        let wave = wave(&mut after, all, within_percent);
         let is_last = !wave.iter().any(|step| matches!(step, Step::Move { .. }));
         steps.extend(wave);
         if is_last {
             break;
         }
     }
-    let shares =
-        groups.iter().zip(&after).map(|(before, after)| (before.group, before.weight(), after.weight()));
+    let shares = groups
+        .iter()
+        .zip(&after)
+        .map(|(before, after)| (before.group, before.weight(all), after.weight(all)));
     Plan { steps, groups: shares.collect() }
 }
 
 /// Steps that can be taken one after another, each prefix going straight to where it stays. The groups become what they are
 /// after them.
-fn wave(groups: &mut [Load], within_percent: u32) -> Vec<Step> {
+fn wave(groups: &mut [Load], all: u64, within_percent: u32) -> Vec<Step> {
     let mut pieces = Pieces::new();
     for (at, load) in groups.iter().enumerate() {
-        let piece = |weight: &Weight| Piece { from: at, to: at, weight: *weight };
-        pieces.extend(load.owned.iter().map(|(prefix, weight)| (*prefix, piece(weight))));
+        let empty = Piece { from: at, to: at, requests: Requests::default(), weight: 0 };
+        let piece = |prefix: &Prefix, requests: &Requests| empty.of(prefix, *requests, all);
+        pieces.extend(load.owned.iter().map(|(prefix, requests)| (*prefix, piece(prefix, requests))));
     }
     for _ in 0..MOST_CHANGES {
-        if !improve(&mut pieces, groups, within_percent) {
+        if !improve(&mut pieces, groups, all, within_percent) {
             break;
         }
     }
@@ -134,17 +170,17 @@ fn wave(groups: &mut [Load], within_percent: u32) -> Vec<Step> {
     let owned: Vec<Prefix> = groups.iter().flat_map(|load| &load.owned).map(|(prefix, _)| *prefix).collect();
     let was_one =
         |whole: &Prefix| owned.iter().any(|prefix| prefix.len() <= whole.len() && prefix.overlaps(whole));
-    join_halves(&mut pieces, |whole, one, other| one.to == other.to && was_one(whole));
-    let steps = steps(&mut pieces, groups);
+    join_halves(&mut pieces, all, |whole, one, other| one.to == other.to && was_one(whole));
+    let steps = steps(&mut pieces, groups, all);
     for (at, load) in groups.iter_mut().enumerate() {
         let here = pieces.iter().filter(|(_, piece)| piece.to == at);
-        load.owned = here.map(|(prefix, piece)| (*prefix, piece.weight)).collect();
+        load.owned = here.map(|(prefix, piece)| (*prefix, piece.requests)).collect();
     }
     steps
 }
 
 /// Moves one piece from the heaviest to the lightest, or splits one that is too heavy for that. False if it is done.
-fn improve(pieces: &mut Pieces, groups: &[Load], within_percent: u32) -> bool {
+fn improve(pieces: &mut Pieces, groups: &[Load], all: u64, within_percent: u32) -> bool {
     let well: Vec<usize> =
         (0..groups.len()).filter(|at| groups.get(*at).is_some_and(|load| load.is_well)).collect();
     let sum = |at: &usize| {
@@ -158,8 +194,8 @@ fn improve(pieces: &mut Pieces, groups: &[Load], within_percent: u32) -> bool {
         return false;
     };
     let gap = most.saturating_sub(least);
-    let all = sums.iter().fold(0_u128, |all, (sum, _)| all.saturating_add(u128::from(*sum)));
-    let even = all.checked_div(sums.len() as u128).unwrap_or(0);
+    let together = sums.iter().fold(0_u128, |all, (sum, _)| all.saturating_add(u128::from(*sum)));
+    let even = together.checked_div(sums.len() as u128).unwrap_or(0);
     if u128::from(gap).saturating_mul(100) <= even.saturating_mul(u128::from(within_percent)) {
         return false;
     }
@@ -188,8 +224,8 @@ fn improve(pieces: &mut Pieces, groups: &[Load], within_percent: u32) -> bool {
         && let Some((left, right)) = prefix.children()
     {
         pieces.remove(&prefix);
-        let half = Piece { weight: (piece.weight / 2).max(1), ..piece };
-        pieces.extend([(left, half), (right, half)]);
+        let [of_left, of_right] = halved(&piece.requests);
+        pieces.extend([(left, piece.of(&left, of_left, all)), (right, piece.of(&right, of_right, all))]);
         return true;
     }
     fits.is_some_and(|(prefix, _)| has_room && give(pieces, prefix, lightest))
@@ -200,28 +236,38 @@ fn give(pieces: &mut Pieces, prefix: Prefix, to: usize) -> bool {
 }
 
 /// Makes one of every two halves that belong together, and returns what they became.
-fn join_halves(pieces: &mut Pieces, belong: impl Fn(&Prefix, &Piece, &Piece) -> bool) -> Vec<Prefix> {
+fn join_halves(
+    pieces: &mut Pieces,
+    all: u64,
+    belong: impl Fn(&Prefix, &Piece, &Piece) -> bool,
+) -> Vec<Prefix> {
     let mut joined = Vec::new();
     loop {
         let halves = pieces.keys().filter_map(|prefix| {
             let whole = prefix.parent()?;
             let (left, right) = whole.children()?;
             let (one, other) = (pieces.get(&left)?, pieces.get(&right)?);
-            belong(&whole, one, other).then_some((whole, left, right, *one, other.weight))
+            belong(&whole, one, other).then_some((
+                whole,
+                left,
+                right,
+                *one,
+                doubled([&one.requests, &other.requests]),
+            ))
         });
-        let Some((whole, left, right, one, other)) = halves.max_by_key(|(whole, ..)| whole.len()) else {
+        let Some((whole, left, right, one, requests)) = halves.max_by_key(|(whole, ..)| whole.len()) else {
             return joined;
         };
         pieces.remove(&left);
         pieces.remove(&right);
-        pieces.insert(whole, Piece { weight: one.weight.saturating_add(other), ..one });
+        pieces.insert(whole, one.of(&whole, requests, all));
         joined.push(whole);
     }
 }
 
 /// The steps to where the pieces are to be: each owner splits what it has, then pieces go, then halves that have met are
 /// merged.
-fn steps(pieces: &mut Pieces, groups: &[Load]) -> Vec<Step> {
+fn steps(pieces: &mut Pieces, groups: &[Load], all: u64) -> Vec<Step> {
     let id = |at: usize| groups.get(at).map(|load| load.group);
     let mut steps = Vec::new();
     for load in groups {
@@ -235,7 +281,7 @@ fn steps(pieces: &mut Pieces, groups: &[Load]) -> Vec<Step> {
         }
     }
     let is_well = |at: usize| groups.get(at).is_some_and(|load| load.is_well);
-    for whole in join_halves(pieces, |_, one, other| one.to == other.to && is_well(one.to)) {
+    for whole in join_halves(pieces, all, |_, one, other| one.to == other.to && is_well(one.to)) {
         let owner =
             pieces.iter().find(|(prefix, _)| whole.overlaps(prefix)).and_then(|(_, piece)| id(piece.to));
         steps.extend(owner.map(|group| Step::Merge { group, prefix: whole }));
@@ -256,8 +302,9 @@ fn split(prefix: Prefix, pieces: &Pieces, group: GroupId, steps: &mut Vec<Step>)
 }
 
 impl Load {
-    fn weight(&self) -> Weight {
-        self.owned.iter().fold(0, |sum, (_, weight)| sum.saturating_add(*weight))
+    fn weight(&self, all: u64) -> Weight {
+        let weights = self.owned.iter().map(|(prefix, requests)| weight(prefix, total(requests), all));
+        weights.fold(0, Weight::saturating_add)
     }
 }
 
@@ -306,7 +353,7 @@ mod tests {
     }
 
     fn load(n: usize, owned: &[Prefix]) -> Load {
-        let owned = owned.iter().map(|prefix| (*prefix, weight(prefix, 0, 0))).collect();
+        let owned = owned.iter().map(|prefix| (*prefix, Requests::default())).collect();
         Load { group: group(n), owned, is_well: true }
     }
 
@@ -395,6 +442,27 @@ mod tests {
     }
 
     #[test]
+    fn the_busy_part_of_a_prefix_is_what_is_shared() {
+        let mut requests = Requests::default();
+        (requests[14], requests[15]) = (500, 500);
+        assert_eq!(
+            halved(&requests),
+            [[0; LOAD_PARTS], std::array::from_fn(|at| if at < 12 { 0 } else { 250 })]
+        );
+        assert_eq!(doubled([&[0; LOAD_PARTS], &halved(&requests)[1]]), requests);
+        let busy = Load { group: group(1), owned: vec![(Prefix::WHOLE, requests)], is_well: true };
+        let planned = plan(&[busy, load(2, &[])], WITHIN_PERCENT);
+        let moved = planned.steps.iter().filter_map(|step| match step {
+            Step::Move { prefix, .. } => Some(prefix.to_string()),
+            _ => None,
+        });
+        // The left half had no request: it is as much as it is of the key space.
+        assert_eq!(moved.collect::<Vec<_>>(), ["10", "110", "1111"]);
+        let [(_, 200, one), (_, 0, other)] = planned.percent()[..] else { panic!("{:?}", planned.percent()) };
+        assert!(one.abs_diff(other) <= u64::from(WITHIN_PERCENT), "{one} and {other}");
+    }
+
+    #[test]
     fn any_plan_can_be_carried_out_and_leaves_groups_even() {
         let mut uneven = 0;
         for seed in 0..2000 {
@@ -411,8 +479,9 @@ mod tests {
             }
             let mut groups: Vec<Load> = (0..count).map(|n| load(n, &[])).collect();
             for (prefix, owner) in &owners {
-                let requests = if rng.random_ratio(1, 2) { rng.random_range(0..1000) } else { 0 };
-                groups[*owner].owned.push((*prefix, weight(prefix, requests, 4000)));
+                let busy = rng.random_ratio(1, 2);
+                let requests = std::array::from_fn(|_| if busy { rng.random_range(0..1000) } else { 0 });
+                groups[*owner].owned.push((*prefix, requests));
             }
             groups.iter_mut().for_each(|load| load.is_well = !rng.random_ratio(1, 8));
             let planned = plan(&groups, WITHIN_PERCENT);

@@ -22,6 +22,7 @@ use crate::front::{Front, Relay, RelayError, router, serve};
 use crate::hub::{Discovery, Hsm, Hub, Routed, doubts};
 use crate::link::Link;
 use crate::metrics::{self, Metrics};
+use crate::overview;
 use crate::peers::{self, Identities, Peers, Refused, accept, agents_only, operators_only};
 use crate::store::{Store, StoreError};
 use crate::tenants::Tenants;
@@ -209,7 +210,8 @@ impl Agent {
         let admin_socket = services.admin(sockets.admin)?;
         if let Some(listener) = sockets.metrics {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
-            services.vital.spawn("the metrics page", metrics::serve(listener, metrics));
+            let pages = overview::routes(overview::Watch::new(Arc::clone(&hub)));
+            services.vital.spawn("the metrics page", metrics::serve(listener, metrics, pages));
         }
         let (asking, probed) = (Arc::clone(&hub), store.clone());
         services.vital.spawn("the probe of the store", async move {

@@ -5,13 +5,15 @@ mod discovery;
 pub(crate) mod doubts;
 mod driver;
 mod hsm_queue;
+mod load;
 mod moves;
 mod orders;
 mod retirement;
 mod tree_jobs;
 
-pub(crate) use self::discovery::Discovery;
+pub(crate) use self::discovery::{Discovery, VERSION};
 pub(crate) use self::hsm_queue::Hsm;
+pub(crate) use self::load::{Counted, PARTS};
 pub(crate) use self::moves::{MoveError, listed};
 pub(crate) use self::orders::{End, OrderError, Wanted};
 
@@ -26,7 +28,7 @@ use crate::timing::Timing;
 use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
 use async_trait::async_trait;
 use minicbor::bytes::ByteVec;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +40,7 @@ use strongroom_proto::hsm::{
     SessionRefusal, record_id,
 };
 use strongroom_proto::ids::{GroupId, HsmId, RealmId, RecordId};
+use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::GroupStatement;
 use strongroom_replica::ask::{self, Ask, Unanswered};
 use strongroom_replica::peer::PeerMessage;
@@ -67,6 +70,8 @@ pub(crate) struct Hub {
     log: LogMetrics,
     pub(super) time: Time,
     known: RwLock<Known>,
+    /// What is being copied here: from which group, to which, and the prefix.
+    copying: Mutex<Vec<(GroupId, GroupId, Prefix)>>,
     wake: Notify,
     /// The identity of this agent, once its HSM has a realm.
     pub(super) identity: watch::Sender<Option<Arc<Identity>>>,
@@ -103,6 +108,7 @@ impl Hub {
             log: metrics.log().clone(),
             time,
             known: RwLock::default(),
+            copying: Mutex::default(),
             wake: Notify::new(),
             identity,
             epoch: config.peer_epoch,
@@ -244,6 +250,16 @@ impl Hub {
     pub(crate) fn tree_damage(&self, group: &GroupId) -> Option<String> {
         let known = self.known.read();
         known.groups.get(group).and_then(Group::tree_damage)
+    }
+
+    /// How many requests clients have sent lately about a group, if it is led here.
+    pub(crate) fn load(&self, group: &GroupId) -> Option<Counted> {
+        self.known.read().groups.get(group)?.counted()
+    }
+
+    /// What is being copied here: from which group, to which, and the prefix.
+    pub(crate) fn copying(&self) -> Vec<(GroupId, GroupId, Prefix)> {
+        self.copying.lock().clone()
     }
 
     /// How the last calls to the object store failed.

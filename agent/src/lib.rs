@@ -10,6 +10,7 @@
 //! | [`timing`], [`config`], [`metrics`] | how all of those are set, and what they count |
 //! | `hub` | what the services share: the HSM's queue, the replicas, the way of a request |
 //! | [`admin`] | what an operator asks |
+//! | [`overview`] | the whole realm, and whether all is well |
 //! | [`daemon`] | sockets and services, around one hub |
 //! | [`check`], [`cli`] | the command |
 
@@ -32,6 +33,7 @@ pub mod link;
 pub mod logging;
 pub mod memory;
 pub mod metrics;
+pub mod overview;
 pub mod peers;
 pub mod store;
 pub mod tenants;

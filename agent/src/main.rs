@@ -27,7 +27,10 @@ fn main() -> ExitCode {
     tracing_subscriber::registry().with(lines).with(filter).init();
     match cli.execute() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
+        Err(error) => {
+            failed(&error);
+            ExitCode::from(error.code())
+        }
     }
 }
 

@@ -253,8 +253,8 @@ impl Metrics {
     }
 }
 
-/// Serves `GET /metrics` on `listener` until it is dropped.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
+/// Serves `GET /metrics` on `listener` until it is dropped, and these pages beside it.
+pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, pages: Router) {
     let page = move || {
         let text = metrics.text();
         async move {
@@ -266,7 +266,7 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
             }
         }
     };
-    let router = Router::new().route("/metrics", get(page));
+    let router = pages.route("/metrics", get(page));
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let place = Arc::clone(&places).acquire_owned().await.expect("this semaphore is never closed");

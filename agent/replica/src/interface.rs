@@ -11,6 +11,7 @@ use strongroom_proto::hsm::{BatchRequest, Limits, NoiseReply, Refusal, Reply, Se
 use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, RealmId, RecordId, Term};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::GroupStatement;
+use strongroom_proto::transfer::Transfer;
 
 /// What a replica is told once, when it starts.
 #[derive(Clone, Debug)]
@@ -478,6 +479,10 @@ pub struct Status {
     pub read_rounds: u64,
     /// The prefixes that the group owns as of `tip`.
     pub prefixes: Vec<Prefix>,
+    /// The transfers of the group that are open as of `tip`.
+    pub open: Vec<Transfer>,
+    /// Whether `tip` is the group's last entry: it has retired.
+    pub retired: bool,
     /// What is wrong, if anything: why it stopped, or why it leaves leading to others.
     pub fault: Option<Fault>,
 }

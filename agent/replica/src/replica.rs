@@ -48,6 +48,7 @@ use crate::turn::Turn;
 use crate::under_way::UnderWay;
 use strongroom_proto::ids::{EntryHash, HsmId, Index};
 use strongroom_proto::prefix::Prefix;
+use strongroom_proto::transfer::Transfer;
 
 /// What this member is in its group.
 enum State {
@@ -127,17 +128,23 @@ impl Replica {
     /// What it is doing.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.status_with(Vec::new())
+        self.status_with(Vec::new(), Vec::new())
     }
 
     /// The same, in place of what it said before. Nothing is allocated for what has stayed the same.
     pub fn update(&self, status: &mut Status) {
-        *status = self.status_with(std::mem::take(&mut status.prefixes));
+        let (prefixes, open) = (std::mem::take(&mut status.prefixes), std::mem::take(&mut status.open));
+        *status = self.status_with(prefixes, open);
     }
 
-    fn status_with(&self, mut prefixes: Vec<Prefix>) -> Status {
+    fn status_with(&self, mut prefixes: Vec<Prefix>, mut open: Vec<Transfer>) -> Status {
         if !prefixes.iter().copied().eq(self.log.trees().prefixes()) {
             prefixes = self.log.trees().prefixes().collect();
+        }
+        let entry = self.log.tip().map(|tip| &tip.entry);
+        let opened = entry.map(|entry| &entry.open[..]).unwrap_or_default();
+        if open != opened {
+            open = opened.to_vec();
         }
         let (tip, tip_hash) = self.log.position();
         let (role, newest, committed) = match &self.state {
@@ -172,6 +179,8 @@ impl Replica {
             reads: self.clients.read().0,
             read_rounds: self.clients.read().1,
             prefixes,
+            open,
+            retired: entry.is_some_and(|entry| entry.last),
             fault: self.trouble.fault(),
         }
     }

@@ -246,6 +246,17 @@ impl Client {
         Ok(reply.into_inner().peers.into_iter().map(PeerReport::from_wire).collect())
     }
 
+    /// What the agent and the other agents of the realm say, put together. One that does not answer is shown as such.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn said(&mut self) -> Result<(AgentReport, Vec<PeerReport>, u32), AdminError> {
+        let own = self.status().await?;
+        let reply = self.admin.peers(PeersRequest {}).await.map_err(|status| self.error(&status))?;
+        let reply = reply.into_inner();
+        Ok((own, reply.peers.into_iter().map(PeerReport::from_wire).collect(), reply.others))
+    }
+
     /// Makes a realm in the HSM.
     ///
     /// # Errors

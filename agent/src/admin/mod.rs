@@ -9,7 +9,7 @@ mod report;
 mod service;
 
 pub use client::{AdminError, Client, CreatedGroup, GroupPlan};
-pub use report::{AgentReport, GroupReport, PeerReport};
+pub use report::{AgentReport, Copying, GroupReport, LOAD_PARTS, PeerReport};
 pub(crate) use service::AdminService;
 
 use ed25519_dalek::{Signer, SigningKey};

@@ -1,10 +1,19 @@
 //! What an agent says about itself, decoded.
 
-use crate::grpc::peer::{GroupStatus, PeerStatus, StatusReply};
-use strongroom_proto::hsm::DeviceStatus;
+use crate::grpc::peer::{Copying as Copied, GroupStatus, PeerStatus, PrefixLoad, StatusReply};
+use crate::hub::{Counted, PARTS};
+use crate::peers::Announcement;
+use strongroom_proto::entry::{MAX_OPEN, MAX_PARTITIONS};
+use strongroom_proto::hsm::{DeviceStatus, MAX_GROUPS};
 use strongroom_proto::ids::{GroupId, HsmId, Index};
 use strongroom_proto::prefix::Prefix;
+use strongroom_proto::transfer::Transfer;
 use strongroom_replica::Status;
+
+/// In how many equal parts of a prefix requests are counted.
+pub const LOAD_PARTS: usize = PARTS;
+/// The longest text that is taken from another agent, in characters.
+const MAX_TEXT: usize = 500;
 
 /// One agent: what its HSM says, and what its replicas are doing.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,6 +30,21 @@ pub struct AgentReport {
     pub unready: Option<String>,
     /// While its front door relays requests: to whom, and why.
     pub relays: Option<String>,
+    /// Its version; `None` of one from before this was said.
+    pub version: Option<String>,
+    /// What is being copied there, from one group's stored tree to another's.
+    pub copying: Vec<Copying>,
+}
+
+/// A prefix that is being copied before it changes hands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Copying {
+    /// The group that has it.
+    pub from: GroupId,
+    /// The group that is to have it.
+    pub to: GroupId,
+    /// The prefix.
+    pub prefix: Prefix,
 }
 
 /// One group, as one member's agent sees it.
@@ -50,6 +74,14 @@ pub struct GroupReport {
     pub tree: Option<String>,
     /// The prefixes of records that it owns.
     pub prefixes: Vec<Prefix>,
+    /// Its transfers that are open.
+    pub open: Vec<Transfer>,
+    /// Whether it has retired.
+    pub retired: bool,
+    /// How many requests clients sent lately, by prefix, in equal parts of it; of a leader.
+    pub load: Vec<(Prefix, [u32; LOAD_PARTS])>,
+    /// In how many seconds those were sent; 0 if that was not counted.
+    pub load_seconds: u32,
 }
 
 /// One configured peer.
@@ -63,14 +95,22 @@ pub struct PeerReport {
     pub why: String,
     /// The HSM that was last seen there.
     pub hsm: Option<HsmId>,
+    /// For how many seconds it has not answered; `None` if it answers, or never has.
+    pub silent_seconds: Option<u64>,
+    /// What it says in the store, if that was read. A hint.
+    pub announced: Option<Announcement>,
 }
 
 impl AgentReport {
-    pub(super) fn from_wire(reply: StatusReply) -> Self {
+    pub(crate) fn from_wire(reply: StatusReply) -> Self {
+        let groups = reply.groups.into_iter().take(MAX_GROUPS).filter_map(GroupReport::from_wire);
+        let copying = reply.copying.into_iter().take(MAX_GROUPS).filter_map(Copying::from_wire);
         Self {
-            device: minicbor::decode(&reply.device).ok(),
+            device: minicbor::decode(&reply.device).ok().map(readable),
             hsm_answers: reply.hsm_answers,
-            groups: reply.groups.into_iter().filter_map(GroupReport::from_wire).collect(),
+            groups: groups.collect(),
+            version: said(reply.version),
+            copying: copying.collect(),
             store: said(reply.store),
             unready: said(reply.unready),
             relays: said(reply.relays),
@@ -79,21 +119,56 @@ impl AgentReport {
 }
 
 impl PeerReport {
-    pub(super) fn from_wire(peer: PeerStatus) -> Self {
+    pub(crate) fn from_wire(peer: PeerStatus) -> Self {
         let hsm = peer.hsm.as_ref().try_into().ok().map(HsmId);
-        Self { address: peer.address, agent: peer.status.map(AgentReport::from_wire), why: peer.why, hsm }
+        let mut announced = Announcement::from_bytes(&peer.announced).ok();
+        if let Some(announced) = &mut announced {
+            announced.version = plain(&announced.version);
+        }
+        Self {
+            address: plain(&peer.address),
+            agent: peer.status.map(AgentReport::from_wire),
+            why: plain(&peer.why),
+            hsm,
+            silent_seconds: Some(peer.silent_seconds).filter(|seconds| *seconds > 0),
+            announced,
+        }
     }
 }
 
+/// A text of another agent as it may be shown: bounded, on one line, and without what moves a terminal's cursor or turns
+/// the direction of writing.
+fn plain(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    text.chars().take(MAX_TEXT).map(|c| if c.is_control() || turns(c) { ' ' } else { c }).collect()
+}
+
 fn said(text: String) -> Option<String> {
-    (!text.is_empty()).then_some(text)
+    (!text.is_empty()).then(|| plain(&text))
+}
+
+fn readable(mut device: DeviceStatus) -> DeviceStatus {
+    device.version = plain(&device.version);
+    device.groups.truncate(MAX_GROUPS);
+    device
+}
+
+fn group_id(bytes: &[u8]) -> Option<GroupId> {
+    bytes.try_into().ok().map(GroupId)
+}
+
+impl Copying {
+    fn from_wire(copied: Copied) -> Option<Self> {
+        let prefix = minicbor::decode(&copied.prefix).ok()?;
+        Some(Self { from: group_id(&copied.from)?, to: group_id(&copied.to)?, prefix })
+    }
 }
 
 impl GroupReport {
     fn from_wire(group: GroupStatus) -> Option<Self> {
         Some(Self {
             group: GroupId(group.group.as_ref().try_into().ok()?),
-            role: group.role,
+            role: plain(&group.role),
             leader: group.leader.as_ref().try_into().ok().map(HsmId),
             captured: Index(group.captured),
             committed: Index(group.committed),
@@ -103,13 +178,45 @@ impl GroupReport {
             waiting: group.waiting,
             fault: said(group.fault),
             tree: said(group.tree),
-            prefixes: minicbor::decode(&group.prefixes).unwrap_or_default(),
+            prefixes: first(minicbor::decode(&group.prefixes).unwrap_or_default(), MAX_PARTITIONS),
+            open: first(minicbor::decode(&group.open).unwrap_or_default(), MAX_OPEN),
+            retired: group.retired,
+            load: group.load.into_iter().take(MAX_PARTITIONS).filter_map(load_of).collect(),
+            load_seconds: group.load_seconds,
         })
     }
 }
 
-pub(super) fn group_to_wire(group: GroupId, status: Status, tree: Option<String>) -> GroupStatus {
+fn first<T>(mut all: Vec<T>, most: usize) -> Vec<T> {
+    all.truncate(most);
+    all
+}
+
+fn load_of(load: PrefixLoad) -> Option<(Prefix, [u32; LOAD_PARTS])> {
+    Some((minicbor::decode(&load.prefix).ok()?, load.parts.try_into().ok()?))
+}
+
+fn load_to_wire((prefix, parts): (Prefix, [u32; LOAD_PARTS])) -> PrefixLoad {
+    PrefixLoad { prefix: minicbor::to_vec(prefix).unwrap_or_default().into(), parts: parts.to_vec() }
+}
+
+pub(super) fn copying_to_wire((from, to, prefix): (GroupId, GroupId, Prefix)) -> Copied {
+    let prefix = minicbor::to_vec(prefix).unwrap_or_default().into();
+    Copied { from: from.0.to_vec().into(), to: to.0.to_vec().into(), prefix }
+}
+
+pub(super) fn group_to_wire(
+    group: GroupId,
+    status: Status,
+    tree: Option<String>,
+    load: Option<Counted>,
+) -> GroupStatus {
+    let Counted { seconds, prefixes } = load.unwrap_or_default();
     GroupStatus {
+        open: minicbor::to_vec(&status.open).unwrap_or_default().into(),
+        retired: status.retired,
+        load: prefixes.into_iter().map(load_to_wire).collect(),
+        load_seconds: seconds,
         group: group.0.to_vec().into(),
         role: status.role.name().into(),
         leader: status.leader.map(|leader| leader.0.to_vec()).unwrap_or_default().into(),

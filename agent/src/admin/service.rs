@@ -1,13 +1,13 @@
 //! The agent's side.
 
-use super::report::group_to_wire;
+use super::report::{copying_to_wire, group_to_wire};
 use crate::grpc::peer::admin_server::{Admin, AdminServer};
 use crate::grpc::peer::{
     CertifyReply, CertifyRequest, DivideRequest, FoundingReply, FoundingRequest, InviteRequest, Left,
     MoveReply, MoveRequest, OwnsReply, PeersReply, PeersRequest, RetireReply, RetireRequest, SetupReply,
     SetupRequest, StatusReply, StatusRequest,
 };
-use crate::hub::{End, Hub, MoveError, OrderError, Wanted};
+use crate::hub::{End, Hub, MoveError, OrderError, VERSION, Wanted};
 use crate::peers::MAX_HOURS;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,7 +83,8 @@ impl Hub {
         let device = device.map(without_key);
         let device = device.and_then(|device| minicbor::to_vec(device).ok()).unwrap_or_default();
         let groups = self.groups().into_iter();
-        let groups = groups.map(|(group, status)| group_to_wire(group, status, self.tree_damage(&group)));
+        let groups = groups
+            .map(|(group, status)| group_to_wire(group, status, self.tree_damage(&group), self.load(&group)));
         let store = self.store_trouble().unwrap_or_default();
         let (unready, store_broken) = (self.trust().why_not().unwrap_or_default(), self.trust().is_refused());
         let relays = self.relay().map(|relay| relay.words()).unwrap_or_default();
@@ -95,6 +96,8 @@ impl Hub {
             unready,
             store_broken,
             relays,
+            version: VERSION.into(),
+            copying: self.copying().into_iter().map(copying_to_wire).collect(),
         }
     }
 
@@ -167,7 +170,8 @@ impl Admin for AdminService {
     }
 
     async fn peers(&self, _: Request<PeersRequest>) -> Result<Response<PeersReply>, Status> {
-        Ok(Response::new(PeersReply { peers: self.hub.peers().statuses().await }))
+        let (peers, others) = self.hub.peers().statuses().await;
+        Ok(Response::new(PeersReply { peers, others }))
     }
 
     async fn invite(&self, request: Request<InviteRequest>) -> Result<Response<SetupReply>, Status> {

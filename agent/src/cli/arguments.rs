@@ -25,9 +25,10 @@ pub struct Cli {
         global = true
     )]
     pub config: PathBuf,
-    /// Ask the agent that has this peer_listen address, `https://host:port`, instead of the one in the configuration.
+    /// Ask the agent that has this peer_listen address, `https://host:port`, instead of the one in the configuration. For
+    /// `realm status` and `group status` several can be given: the first that answers is asked.
     #[arg(long, value_name = "URL", global = true, requires = "identity", value_parser = peer_url)]
-    pub agent: Option<PeerUrl>,
+    pub agent: Vec<PeerUrl>,
     /// The operator's identity: the file that `admin-identity` wrote.
     #[arg(long, value_name = "FILE", global = true, requires = "agent")]
     pub identity: Option<PathBuf>,
@@ -211,7 +212,11 @@ pub enum RealmCommand {
         #[arg(required = true, num_args = 1..=9)]
         signatures: Vec<String>,
     },
-    /// Show the realm, and whether its custodians signed its founding.
+    /// Show the whole realm: hosts, HSMs, groups, who owns and serves what, load, moves under way; what is the matter and
+    /// what to do next; and whether custodians signed its founding.
+    ///
+    /// Exits with 0 if all is well, with 1 if something needs attention while every user is served, and with 2 if somebody is
+    /// not served, something is damaged, or no agent can be asked.
     Status(StatusFormat),
 }
 

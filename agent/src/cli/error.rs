@@ -5,6 +5,7 @@ use crate::admin::AdminError;
 use crate::check::{CheckError, RebuildError};
 use crate::daemon::{Ended, StartError};
 use crate::file::FileError;
+use crate::overview::Level;
 use crate::store::StoreError;
 use std::path::PathBuf;
 
@@ -98,10 +99,32 @@ pub enum CliError {
     /// Groups that do not serve, each with the reason.
     #[error("{0}")]
     NotServing(String),
+    /// Something is the matter with the realm.
+    #[error("{}: {line}", level.name())]
+    NotWell {
+        /// How bad it is.
+        level: Level,
+        /// What is the matter.
+        line: String,
+    },
+    /// No agent can say how the realm is doing.
+    #[error("it is not known how the realm is doing: {0}")]
+    NotKnown(Box<CliError>),
     /// Agents that must be stopped first.
     #[error(
         "an agent runs at {0}: during the rebuild, it would go on with the old tree. Stop all agents of the group \
          first; if this one belongs to another group, name the store with --store"
     )]
     AgentsRun(String),
+}
+
+impl CliError {
+    /// The code with which the command exits.
+    #[must_use]
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::NotWell { level: Level::Bad, .. } | Self::NotKnown(_) => 2,
+            _ => 1,
+        }
+    }
 }

@@ -5,7 +5,7 @@ use super::confirm::confirm;
 use super::error::CliError;
 use super::line::Line;
 use super::members::{Seen, groups_json, groups_text, not_serving};
-use super::reach::{Reach, agent};
+use super::reach::{Reach, agent, any_agent};
 use super::show;
 use crate::admin::{Client, GroupPlan};
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ pub(super) async fn execute(config: &Reach, command: GroupCommand) -> Result<(),
             retire(&mut agent(config).await?, group).await?;
         }
         GroupCommand::Status(format) => {
-            let mut agent = agent(config).await?;
+            let mut agent = any_agent(config).await?;
             let since = Instant::now();
             loop {
                 let own = agent.status().await?;

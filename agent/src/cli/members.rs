@@ -328,6 +328,10 @@ mod tests {
             fault: None,
             tree: None,
             prefixes: vec![Prefix::WHOLE],
+            open: Vec::new(),
+            retired: false,
+            load: Vec::new(),
+            load_seconds: 0,
         };
         change(&mut report);
         report
@@ -345,6 +349,8 @@ mod tests {
             store: None,
             unready: None,
             relays: None,
+            version: None,
+            copying: Vec::new(),
         }
     }
 
@@ -355,6 +361,8 @@ mod tests {
             agent: None,
             why: "Connection refused".into(),
             hsm: None,
+            silent_seconds: None,
+            announced: None,
         };
         let member = |(i, (agent, report))| Member {
             hsm: HsmId([i; 16]),

@@ -33,6 +33,7 @@ mod group;
 mod hsm;
 mod line;
 mod members;
+mod overview;
 mod partition;
 mod reach;
 mod realm;
@@ -56,7 +57,8 @@ impl Cli {
     /// [`CliError`], to be shown to the person.
     pub fn execute(self) -> Result<(), CliError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let reach = Reach { config: self.config, afar: self.agent.zip(self.identity) };
+        let afar = self.identity.filter(|_| !self.agent.is_empty());
+        let reach = Reach { config: self.config, afar: afar.map(|identity| (self.agent, identity)) };
         let command = self.command.unwrap_or_default();
         if reach.afar.is_some() && matches!(command, Command::Run | Command::RebuildTree(_)) {
             return Err(CliError::Arguments("--agent is for commands that ask an agent; leave it out"));

@@ -10,21 +10,42 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How commands reach an agent.
 #[derive(Debug)]
 pub(super) struct Reach {
     /// The configuration file, which need not exist if an agent is named.
     pub(super) config: PathBuf,
-    pub(super) afar: Option<(PeerUrl, PathBuf)>,
+    pub(super) afar: Option<(Vec<PeerUrl>, PathBuf)>,
 }
 
 /// Connects to the agent that was named, or that runs with this configuration.
 pub(super) async fn agent(reach: &Reach) -> Result<Client, CliError> {
+    if reach.afar.as_ref().is_some_and(|(addresses, _)| addresses.len() > 1) {
+        return Err(CliError::Arguments("this is for one agent; name one with --agent"));
+    }
+    any_agent(reach).await
+}
+
+/// The same, for what any agent can answer: the first that can be reached, if several were named.
+pub(super) async fn any_agent(reach: &Reach) -> Result<Client, CliError> {
     Ok(match &reach.afar {
-        Some((address, identity)) => {
+        Some((addresses, identity)) => {
             let identity = open_operator(identity, system_clock())?;
-            Client::connect_from_afar(address, identity).await?
+            let mut failed = None;
+            for address in addresses {
+                match Client::connect_from_afar(address, Arc::clone(&identity)).await {
+                    Ok(client) => return Ok(client),
+                    Err(error) => {
+                        if addresses.len() > 1 {
+                            hintln!("{error}");
+                        }
+                        failed = Some(error);
+                    }
+                }
+            }
+            return Err(failed.map_or(CliError::Arguments("name an agent with --agent"), CliError::from));
         }
         None => Client::connect(&configured(&reach.config)?.admin_socket).await?,
     })

@@ -1,17 +1,20 @@
 //! `realm`: custodians' keys, a new realm, and what it is.
 
-use super::arguments::{CreateRealm, RealmCommand};
+use super::arguments::{CreateRealm, RealmCommand, StatusFormat};
 use super::error::CliError;
 use super::founded::{Founded, founded};
 use super::line::Line;
-use super::reach::{Reach, agent, write_secret};
+use super::reach::{Reach, agent, any_agent, write_secret};
 use super::words::{compare, compare_drawn_here};
-use super::{founding, show};
+use super::{founding, overview, show};
 use crate::admin::{AdminError, custodian_key, sign};
+use crate::overview::{Level, Overview, json, judge};
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes};
+use serde_json::Value;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use strongroom_proto::enrolment::{CustodianKey, FoundingStatement, MAX_CUSTODIANS, RealmPolicy};
 use strongroom_proto::hsm::Origin;
 use zeroize::Zeroizing;
@@ -69,20 +72,48 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
         RealmCommand::Found { founding, signatures } => {
             founding::found(config, &founding, &signatures).await?;
         }
-        RealmCommand::Status(format) => {
-            let mut client = agent(config).await?;
-            let device = client.device().await?;
-            let realm = device.realm.as_ref().ok_or(AdminError::NoRealm)?;
-            let mut founded = founded(&mut client, realm).await;
-            if let (Founded::Missing(_), Origin::MadeHere) = (&founded, realm.origin) {
-                founded = Founded::Missing(device.founding());
-            }
-            show::print(format, &show::realm_json(realm, Some(&founded)), || {
-                show::realm_text(realm, &founded)
-            })?;
-        }
+        RealmCommand::Status(format) => status(config, format).await?,
     }
     Ok(())
+}
+
+/// How long what usually passes may last before it counts, and how often to look meanwhile.
+const PASSES: Duration = Duration::from_secs(3);
+const AGAIN: Duration = Duration::from_millis(300);
+
+async fn status(config: &Reach, format: StatusFormat) -> Result<(), CliError> {
+    let unknown = |error: CliError| CliError::NotKnown(Box::new(error));
+    let mut client = any_agent(config).await.map_err(unknown)?;
+    let since = Instant::now();
+    let (own, overview, verdict) = loop {
+        let (own, peers, not_asked) = client.said().await.map_err(|error| unknown(error.into()))?;
+        let overview = Overview::of(&own, &peers, not_asked);
+        let verdict = judge(&overview, since.elapsed() >= PASSES);
+        if !verdict.may_pass() || since.elapsed() >= PASSES {
+            break (own, overview, verdict);
+        }
+        tokio::time::sleep(AGAIN).await;
+    };
+    let mut value = json(&overview, &verdict);
+    let mut text = overview::text(&overview, &verdict);
+    if let Some(device) = &own.device {
+        let realm = device.realm.as_ref().ok_or(AdminError::NoRealm)?;
+        let mut founded = founded(&mut client, realm).await;
+        if let (Founded::Missing(_), Origin::MadeHere) = (&founded, realm.origin) {
+            founded = Founded::Missing(device.founding());
+        }
+        text.push_str(&show::realm_text(realm, &founded));
+        if let (Value::Object(all), Value::Object(of_realm)) =
+            (&mut value, show::realm_json(realm, Some(&founded)))
+        {
+            all.extend(of_realm);
+        }
+    }
+    show::print(format, &value, || text)?;
+    match verdict.level {
+        Level::Well => Ok(()),
+        level => Err(CliError::NotWell { level, line: verdict.line() }),
+    }
 }
 
 fn policy(arguments: &CreateRealm) -> Result<RealmPolicy, CliError> {

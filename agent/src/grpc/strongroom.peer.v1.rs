@@ -230,9 +230,36 @@ pub struct StatusReply {
     /// To whom the front door relays requests and why, or empty while it does not.
     #[prost(string, tag = "7")]
     pub relays: ::prost::alloc::string::String,
+    /// The agent's version.
+    #[prost(string, tag = "8")]
+    pub version: ::prost::alloc::string::String,
+    /// What is being copied here from another group's stored tree, before it changes hands.
+    #[prost(message, repeated, tag = "9")]
+    pub copying: ::prost::alloc::vec::Vec<Copying>,
+}
+/// A prefix that is being copied from one group's stored tree to another's, which is led here.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Copying {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub from: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub to: ::prost::bytes::Bytes,
+    /// A Prefix.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub prefix: ::prost::bytes::Bytes,
+}
+/// What clients ask about the records of a prefix, counted by the agent that leads their group.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PrefixLoad {
+    /// A Prefix.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub prefix: ::prost::bytes::Bytes,
+    /// Requests in the last seconds, in 16 equal parts of the prefix, ascending.
+    #[prost(uint32, repeated, tag = "2")]
+    pub parts: ::prost::alloc::vec::Vec<u32>,
 }
 /// One group, as one member's agent sees it.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GroupStatus {
     #[prost(bytes = "bytes", tag = "1")]
     pub group: ::prost::bytes::Bytes,
@@ -267,6 +294,17 @@ pub struct GroupStatus {
     /// The Prefixes of records that it owns, as of the newest entry.
     #[prost(bytes = "bytes", tag = "12")]
     pub prefixes: ::prost::bytes::Bytes,
+    /// The Transfers of it that are open, as of the newest entry.
+    #[prost(bytes = "bytes", tag = "13")]
+    pub open: ::prost::bytes::Bytes,
+    /// Whether the newest entry is its last: it has retired.
+    #[prost(bool, tag = "14")]
+    pub retired: bool,
+    /// How many clients' requests came lately, of a leader: by prefix, in so many seconds.
+    #[prost(message, repeated, tag = "15")]
+    pub load: ::prost::alloc::vec::Vec<PrefixLoad>,
+    #[prost(uint32, tag = "16")]
+    pub load_seconds: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PeersRequest {}
@@ -274,6 +312,9 @@ pub struct PeersRequest {}
 pub struct PeersReply {
     #[prost(message, repeated, tag = "1")]
     pub peers: ::prost::alloc::vec::Vec<PeerStatus>,
+    /// How many more have announced themselves in the store, and were not asked.
+    #[prost(uint32, tag = "2")]
+    pub others: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PeerStatus {
@@ -289,6 +330,12 @@ pub struct PeerStatus {
     /// Id of the HSM that its agent was last seen with, or empty.
     #[prost(bytes = "bytes", tag = "4")]
     pub hsm: ::prost::bytes::Bytes,
+    /// For how many seconds it has not answered, rounded up; 0 if it answers, or if it has never answered.
+    #[prost(uint64, tag = "5")]
+    pub silent_seconds: u64,
+    /// The Announcement that it has made in the store, if that was read, or empty. A hint.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub announced: ::prost::bytes::Bytes,
 }
 /// Generated client implementations.
 pub mod peer_client {

@@ -36,7 +36,7 @@ const DELETIONS: usize = 16;
 /// How far ahead of the clock the number of an announcement of its own may be that counts.
 const AHEAD_S: u64 = 24 * 60 * 60;
 /// The version that is announced.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Announces this agent and looks for others, until the agent ends.
 pub(crate) struct Discovery {

@@ -3,6 +3,7 @@
 //! Decides nothing. Every action that has an outcome gets exactly one event, whatever fails.
 
 use super::hsm_queue::Hsm;
+use super::load::{Counted, Load};
 use super::tree_jobs::{self, Job};
 use crate::clock::Time;
 use crate::metrics::{GroupMetrics, LogMetrics};
@@ -135,6 +136,7 @@ struct Inner {
     /// When the replica last told a client who leads.
     told: Mutex<Option<Instant>>,
     tree_damage: TreeDamaged,
+    load: Mutex<Load>,
 }
 
 /// Where requests for a group go. Changes rarely, unlike the rest of what a replica reports, so only of this is told
@@ -206,8 +208,9 @@ impl Group {
             whereabouts: publish,
         };
         tokio::spawn(driver.run(actions, client_queue, peer_queue, ended));
-        let told = Mutex::default();
-        let inner = Inner { clients, peers: from_peers, status, members, tree: stored, told, tree_damage };
+        let (told, load) = (Mutex::default(), Mutex::default());
+        let inner =
+            Inner { clients, peers: from_peers, status, members, tree: stored, told, tree_damage, load };
         Self { inner: Arc::new(inner), whereabouts }
     }
 
@@ -218,6 +221,7 @@ impl Group {
 
     /// Gives a client's request to the replica.
     pub(crate) async fn ask(&self, request: BatchRequest, handshake_only: bool) -> Answer {
+        self.count(&request.record);
         let (answer, answered) = oneshot::channel();
         let client = Client { request, handshake_only, answer };
         match self.inner.clients.try_send(FromHere::Client(client)) {
@@ -226,6 +230,21 @@ impl Group {
             Err(TrySendError::Closed(_)) => return Answer::Unavailable,
         }
         answered.await.unwrap_or(Answer::Unavailable)
+    }
+
+    /// Counts a client's request, if it is led here.
+    fn count(&self, record: &RecordId) {
+        let now = self.whereabouts.borrow();
+        if let Role::Leader { term } = now.role {
+            self.inner.load.lock().count(term, &now.prefixes, record, Instant::now());
+        }
+    }
+
+    /// How many requests clients have sent lately, if it is led here.
+    pub(crate) fn counted(&self) -> Option<Counted> {
+        let now = self.whereabouts.borrow();
+        let Role::Leader { term } = now.role else { return None };
+        Some(self.inner.load.lock().counted(term, &now.prefixes, Instant::now()))
     }
 
     /// The stored tree.
@@ -602,6 +621,8 @@ impl Group {
             reads: 0,
             read_rounds: 0,
             prefixes: vec![Prefix::WHOLE],
+            open: Vec::new(),
+            retired: false,
             fault: None,
         };
         let (publish, whereabouts) = watch::channel(Whereabouts::of(&status));
@@ -613,7 +634,8 @@ impl Group {
         let objects = Arc::new(object_store::memory::InMemory::new());
         let (base, group) = (object_store::path::Path::default(), GroupId([0; 16]));
         let tree = TreeStore::new(objects, &base, group, TreeSettings::default(), TreeMetrics::default());
-        let inner = Inner { clients, peers, status, members: 1, tree, told, tree_damage };
+        let load = Mutex::default();
+        let inner = Inner { clients, peers, status, members: 1, tree, told, tree_damage, load };
         (Self { inner: Arc::new(inner), whereabouts }, publish, queue)
     }
 }

@@ -72,6 +72,24 @@ impl From<Ordered> for End {
     }
 }
 
+/// Says that something is being copied, until dropped.
+struct Copying<'a>(&'a Hub, (GroupId, GroupId, Prefix));
+
+impl<'a> Copying<'a> {
+    fn begin(hub: &'a Hub, what: (GroupId, GroupId, Prefix)) -> Self {
+        hub.copying.lock().push(what);
+        Self(hub, what)
+    }
+}
+
+impl Drop for Copying<'_> {
+    fn drop(&mut self) {
+        let mut copying = self.0.copying.lock();
+        let at = copying.iter().position(|what| *what == self.1);
+        at.map(|at| copying.swap_remove(at));
+    }
+}
+
 /// Why an order was not carried out, or not known to be.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum OrderError {
@@ -105,7 +123,12 @@ impl Hub {
             Wanted::Split(prefix) => Order::Split(prefix),
             Wanted::Merge(prefix) => Order::Merge(prefix),
             Wanted::Step(change) => Order::Step(change),
-            Wanted::Adopt(prefix, from) => return self.adopt(&replica, prefix, from).await,
+            Wanted::Adopt(prefix, from) => {
+                let copying = Copying::begin(self, (from, group, prefix));
+                let end = self.adopt(&replica, prefix, from).await;
+                drop(copying);
+                return end;
+            }
         };
         replica.order(order).await.into()
     }

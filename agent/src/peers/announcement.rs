@@ -123,11 +123,20 @@ impl Announcement {
     /// # Errors
     /// [`NoAnnouncement`].
     pub fn read(name: &AnnouncementName, bytes: &[u8]) -> Result<Self, NoAnnouncement> {
+        if bytes.len() <= MAX_ANNOUNCEMENT_BYTES && digest(bytes) != name.digest {
+            return Err(NoAnnouncement::OtherDigest);
+        }
+        let read = Self::from_bytes(bytes)?;
+        if read.hsm == name.hsm { Ok(read) } else { Err(NoAnnouncement::OtherHsm) }
+    }
+
+    /// Reads these bytes, whatever object they were in.
+    ///
+    /// # Errors
+    /// [`NoAnnouncement`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, NoAnnouncement> {
         if bytes.len() > MAX_ANNOUNCEMENT_BYTES {
             return Err(NoAnnouncement::TooLong);
-        }
-        if digest(bytes) != name.digest {
-            return Err(NoAnnouncement::OtherDigest);
         }
         // Walked over first: what a decoder passes over may be nested as deep as it is long.
         if end_of_item(&mut Decoder::new(bytes)) != Some(bytes.len()) {
@@ -136,9 +145,6 @@ impl Announcement {
         let read: Self = minicbor::decode(bytes).map_err(|_| NoAnnouncement::Form)?;
         if read.to_bytes() != bytes {
             return Err(NoAnnouncement::Form);
-        }
-        if read.hsm != name.hsm {
-            return Err(NoAnnouncement::OtherHsm);
         }
         if read.address.len().max(read.version.len()) > MAX_TEXT_BYTES {
             return Err(NoAnnouncement::TooMuchText);

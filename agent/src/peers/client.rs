@@ -44,6 +44,9 @@ const IDLE: Duration = Duration::from_secs(60);
 const MAX_VISITED: usize = 1024;
 /// How many agents that share no group with this one an operator is told about.
 const SHOWN: usize = 256;
+/// How many are asked at once, and the longest answer that is read, in bytes.
+const AT_ONCE: usize = 128;
+const MAX_STATUS_BYTES: usize = 256 * 1024;
 
 /// The other agents. Cheap to clone.
 #[derive(Clone)]
@@ -257,15 +260,16 @@ impl Peers {
         self.ask_statuses(self.kept()).await
     }
 
-    /// The same, and of others that announce themselves in the store, if they are not too many.
-    pub(crate) async fn statuses(&self) -> Vec<PeerStatus> {
+    /// The same, and of others that announce themselves in the store, if they are not too many; and how many are left out.
+    pub(crate) async fn statuses(&self) -> (Vec<PeerStatus>, u32) {
         // Whoever asks may wait for one that is new.
         self.directory.want();
         let mut peers = self.kept();
         let known: BTreeSet<usize> = peers.iter().map(|peer| peer.at).collect();
         let others = self.all_of(self.directory.others(SHOWN));
         peers.extend(others.into_iter().filter(|peer| !known.contains(&peer.at)));
-        self.ask_statuses(peers).await
+        let left_out = self.directory.usable().saturating_sub(peers.len() + 1);
+        (self.ask_statuses(peers).await, u32::try_from(left_out).unwrap_or(u32::MAX))
     }
 
     fn kept(&self) -> Vec<Arc<Peer>> {
@@ -275,8 +279,8 @@ impl Peers {
     }
 
     async fn ask_statuses(&self, peers: Vec<Arc<Peer>>) -> Vec<PeerStatus> {
-        let ask = peers.iter().map(|peer| async {
-            let mut client = peer.client();
+        let ask = peers.into_iter().map(|peer| async move {
+            let mut client = peer.client().max_decoding_message_size(MAX_STATUS_BYTES);
             let limit = self.making.timeouts.hello;
             let asked = client.status(within(limit, StatusRequest {}));
             let reply = tokio::time::timeout(limit * 2, asked).await;
@@ -285,10 +289,24 @@ impl Peers {
                 Ok(Err(status)) => (None, root_cause(&status)),
                 Err(_) => (None, "it does not answer".into()),
             };
-            let hsm = self.making.routes.hsm(peer.at).map(|hsm| hsm.0.to_vec()).unwrap_or_default();
-            PeerStatus { address: peer.address.0.to_string(), status, why, hsm: hsm.into() }
+            let hsm = self.making.routes.hsm(peer.at);
+            let silent = self.making.routes.heard.silent_for(peer.at).filter(|_| status.is_none());
+            let announced = hsm.or_else(|| self.named(peer.at)).and_then(|hsm| self.directory.said(hsm));
+            PeerStatus {
+                address: peer.address.0.to_string(),
+                status,
+                why,
+                hsm: hsm.map(|hsm| hsm.0.to_vec()).unwrap_or_default().into(),
+                silent_seconds: silent.map_or(0, |silent| silent.as_secs() + 1),
+                announced: announced.map(|said| said.to_bytes()).unwrap_or_default().into(),
+            }
         });
-        futures::future::join_all(ask).await
+        futures::stream::iter(ask).buffered(AT_ONCE).collect().await
+    }
+
+    /// The HSM for which the store names this peer's address.
+    fn named(&self, at: usize) -> Option<HsmId> {
+        self.table.read().entries.get(&at)?.of
     }
 
     /// Asks a peer to have its HSM join a group; `None` if no peer with that HSM was found.

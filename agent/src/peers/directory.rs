@@ -213,6 +213,18 @@ impl Directory {
         some
     }
 
+    /// What the agent of an HSM has announced, if that was read.
+    pub(super) fn said(&self, hsm: HsmId) -> Option<Announcement> {
+        let table = self.table.lock();
+        table.agents.get(&hsm)?.said.as_ref().map(|(_, said)| said.clone())
+    }
+
+    /// How many agents are known that are not gone.
+    pub(super) fn usable(&self) -> usize {
+        let table = self.table.lock();
+        table.agents.values().filter(|agent| agent.said.is_some() && !agent.is_gone()).count()
+    }
+
     /// How many agents are known.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {

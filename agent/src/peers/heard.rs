@@ -93,6 +93,13 @@ impl Heard {
         }
     }
 
+    /// For how long a peer has not answered, if it ever has.
+    pub(super) fn silent_for(&self, at: usize) -> Option<Duration> {
+        let table = self.0.lock();
+        let said = table.peers.get(&at)?.said.as_ref()?;
+        Some(said.at.elapsed())
+    }
+
     /// Whether this peer has answered the last question.
     pub(super) fn is_there(&self, at: usize) -> bool {
         self.0.lock().there.contains(&at)
