@@ -83,6 +83,9 @@ pub struct Config {
     /// When a leader takes a snapshot, and what it keeps.
     #[serde(default, deserialize_with = "storage")]
     pub storage: Storage,
+    /// Whether it moves prefixes by itself, so that all groups have about the same to do.
+    #[serde(default)]
+    pub rebalance: Rebalance,
     /// How long the agent waits for what it depends on. Not in the file.
     #[serde(skip)]
     pub timing: Timing,
@@ -186,6 +189,54 @@ fn storage<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Storage, D::Err
         return Err(D::Error::custom("grace_ms is at least 700000; 900000 works well"));
     }
     Ok(storage)
+}
+
+/// Whether an agent moves prefixes by itself, so that all groups have about the same to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, try_from = "RawRebalance")]
+pub struct Rebalance {
+    /// Whether it does.
+    pub automatic: bool,
+    /// How much heavier than the lightest group the heaviest may be, in hundredths of an even share; 10 to 1000.
+    pub within_percent: u32,
+    /// How long it waits before each move.
+    pub every: Duration,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawRebalance {
+    automatic: bool,
+    within_percent: u32,
+    every_s: u32,
+}
+
+impl Default for RawRebalance {
+    fn default() -> Self {
+        Self { automatic: false, within_percent: 50, every_s: 600 }
+    }
+}
+
+impl Default for Rebalance {
+    fn default() -> Self {
+        let RawRebalance { automatic, within_percent, every_s } = RawRebalance::default();
+        Self { automatic, within_percent, every: Duration::from_secs(every_s.into()) }
+    }
+}
+
+impl TryFrom<RawRebalance> for Rebalance {
+    type Error = &'static str;
+
+    fn try_from(raw: RawRebalance) -> Result<Self, Self::Error> {
+        let RawRebalance { automatic, within_percent, every_s } = raw;
+        if !(10..=1000).contains(&within_percent) {
+            return Err("within_percent is from 10 to 1000; 50 works well");
+        }
+        if !(1..=86_400).contains(&every_s) {
+            return Err("every_s is from 1 to 86400 seconds; 600 works well");
+        }
+        Ok(Self { automatic, within_percent, every: Duration::from_secs(every_s.into()) })
+    }
 }
 
 /// A certificate chain and its private key, both in PEM.

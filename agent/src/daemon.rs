@@ -14,12 +14,13 @@ pub use crate::vital::Ended;
 use self::admin_socket::{AdminSocket, SocketFile};
 use self::peer_service::PeerService;
 use crate::admin::AdminService;
+use crate::balance;
 use crate::clock::Clock;
 use crate::config::{Config, PeerUrl};
 use crate::descriptors;
 use crate::file::FileError;
 use crate::front::{Front, Relay, RelayError, router, serve};
-use crate::hub::{Discovery, Hsm, Hub, Routed, doubts};
+use crate::hub::{Discovery, Hsm, Hub, Routed, doubts, unfinished};
 use crate::link::Link;
 use crate::metrics::{self, Metrics};
 use crate::overview;
@@ -220,6 +221,11 @@ impl Agent {
             std::future::pending().await
         });
         services.vital.spawn("the question to peers about their store", doubts::ask_peers(Arc::clone(&hub)));
+        services.vital.spawn("the end of moves", unfinished::finish(Arc::clone(&hub)));
+        if config.rebalance.automatic {
+            let balancing = balance::run(Arc::clone(&hub), config.rebalance);
+            services.vital.spawn("the balance of groups", balancing);
+        }
         services.vital.spawn("the supervisor of the HSM's groups", supervise(Arc::clone(&hub)));
         if config.discover {
             let address = announced(&config, addresses.peer);

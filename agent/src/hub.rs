@@ -10,6 +10,7 @@ mod moves;
 mod orders;
 mod retirement;
 mod tree_jobs;
+pub(crate) mod unfinished;
 
 pub(crate) use self::discovery::{Discovery, VERSION};
 pub(crate) use self::hsm_queue::Hsm;

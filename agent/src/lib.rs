@@ -11,6 +11,7 @@
 //! | `hub` | what the services share: the HSM's queue, the replicas, the way of a request |
 //! | [`admin`] | what an operator asks |
 //! | [`overview`] | the whole realm, and whether all is well |
+//! | [`balance`] | which prefixes go where, so that all groups have about the same to do |
 //! | [`daemon`] | sockets and services, around one hub |
 //! | [`check`], [`cli`] | the command |
 

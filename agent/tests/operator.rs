@@ -588,3 +588,32 @@ fn an_hsm_that_is_lost_is_replaced_by_another_whenever_the_command_is_killed() {
         hosts[3].ask(&["partition", "merge", "all", "--group", group["group"].as_str().expect("an id")]);
     assert_eq!(merged.out, "all\n");
 }
+
+#[test]
+fn a_realm_is_rebalanced_as_planned_whenever_the_command_is_killed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (hosts, ids) = whole(folder.path(), 8740);
+    let status = ["group", "status", "--json"];
+    hosts[0].until(&status, |status| settled(status).is_some());
+    let plan = ["realm", "rebalance", "--plan", "--json"];
+    assert_eq!(hosts[0].json(&plan)["steps"], serde_json::json!([]), "one group has nobody to share with");
+
+    let members = [&*ids[1], &*ids[2]].join(",");
+    hosts[1].ask(&["group", "create", "--yes", "--members", &members]);
+    let planned =
+        hosts[0].until(&plan, |planned| planned["steps"].as_array().is_some_and(|steps| !steps.is_empty()));
+    let steps = planned["steps"].as_array().expect("steps");
+    let does: Vec<_> = steps.iter().filter_map(|step| step["do"].as_str()).collect();
+    assert_eq!(does, ["split", "move"], "{planned}");
+    let shares = planned["groups"].as_array().expect("groups");
+    assert!(shares.iter().all(|share| share["percent_after"] == 100), "{planned}");
+    // A host whose HSM is only in the first group, and one that is in both, may do it.
+    let asked = hosts[2].run(&["realm", "rebalance"]).err().expect("nobody answers");
+    assert!(asked.contains("--yes"), "{asked}");
+    let said = until_it_ends(&hosts[0], &["realm", "rebalance", "--yes"]);
+    assert!(said.contains("100 %"), "{said}");
+    let even = hosts[2].json(&plan);
+    assert_eq!((&even["steps"], &even["under_way"]), (&serde_json::json!([]), &0.into()), "{even}");
+    let text = hosts[1].ask(&["realm", "rebalance", "--plan"]).out;
+    assert!(text.contains("even enough") && text.matches("100 %").count() == 4, "{text}");
+}

@@ -229,6 +229,7 @@ impl LocalRealm {
         );
         let mut config = Config::parse(&self.dir.join("agent.toml"), &text)?;
         config.storage = self.setting.storage;
+        config.rebalance = self.setting.rebalance;
         config.admin_socket = self.admin_socket(i);
         let others = || self.members.iter().enumerate().filter(|(other, _)| *other != i);
         let urls = others().map(|(_, member)| Url::parse(&format!("https://{}", member.peer)).map(PeerUrl));

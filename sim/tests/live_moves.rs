@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use strongroom_agent::admin::Client as AdminClient;
 use strongroom_agent::check::{self, NoWitness, Unwatched};
-use strongroom_agent::config::StoreOptions;
+use strongroom_agent::config::{Rebalance, StoreOptions};
 use strongroom_agent::store::{Store, Timeouts};
 use strongroom_agent::tree::{self, TreeMetrics, TreeSettings, TreeStore};
 use strongroom_client::{Client, Error, ErrorKind, Pin, UserSecret};
@@ -136,7 +136,8 @@ async fn a_move_goes_on_where_it_was_after_everything_has_ended() {
             break;
         }
     }
-    assert_eq!(steps, 3, "copied and let go, taken, closed");
+    // The agents take one themselves if all of this takes long.
+    assert!((2..=3).contains(&steps), "copied and let go, taken, closed: {steps}");
     for user in &users(&realm).await {
         assert_eq!(guess_wrong(user).await, 7);
         recover(user).await;
@@ -256,6 +257,67 @@ async fn whichever_agent_is_killed_in_a_move_nothing_is_lost() {
     }
     realm.shutdown().await;
     for group in [from, to] {
+        assert_eq!(findings(folder.path(), group).await, Vec::<String>::new());
+    }
+}
+
+/// What each group owns, once its leader has nothing open.
+async fn owns(realm: &LocalRealm, group: GroupId) -> Option<Vec<Prefix>> {
+    let statuses = (0..3).flat_map(|i| realm.groups(i));
+    let mut leads = statuses.filter(|(id, status)| *id == group && status.serving);
+    leads.next().filter(|(_, status)| status.open.is_empty()).map(|(_, status)| status.prefixes)
+}
+
+/// After the first step the prefix has left, and nobody serves it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_whose_asker_is_gone_is_brought_to_its_end_by_the_agents() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (realm, first, second) = divided(folder.path()).await;
+    let (left, right) = Prefix::WHOLE.children().expect("it has halves");
+    let mut admin = realm.admin(0).await.expect("it is there");
+    until("a step", async || admin.move_on(Some(right), Some(first), second).await.expect("it can go on"))
+        .await;
+    drop(admin);
+    for user in &users(&realm).await {
+        assert_eq!(guess_wrong(user).await, 7);
+        recover(user).await;
+    }
+    until("it is done", async || {
+        let (of_first, of_second) = (owns(&realm, first).await?, owns(&realm, second).await?);
+        (of_first == [left] && of_second == [right]).then_some(())
+    })
+    .await;
+    realm.shutdown().await;
+    for group in [first, second] {
+        assert_eq!(findings(folder.path(), group).await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_group_gets_its_share_without_being_asked_if_so_configured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let rebalance = Rebalance { automatic: true, within_percent: 50, every: Duration::from_secs(1) };
+    let setting = Setting { rebalance, ..Setting::patient() };
+    let realm = LocalRealm::start_with(folder.path(), any, setting).expect("starts");
+    realm.make_whole().await.expect("three HSMs");
+    realm.leader(None).await.expect("one leads");
+    for user in &users(&realm).await {
+        register(user).await;
+    }
+    let (first, second) = groups(&realm).await;
+    until("both own a half", async || {
+        let (of_first, of_second) = (owns(&realm, first).await?, owns(&realm, second).await?);
+        let halves = of_first.iter().chain(&of_second).all(|prefix| prefix.len() == 1);
+        (halves && (of_first.len(), of_second.len()) == (1, 1)).then_some(())
+    })
+    .await;
+    for user in &users(&realm).await {
+        assert_eq!(guess_wrong(user).await, 8);
+        recover(user).await;
+    }
+    realm.shutdown().await;
+    for group in [first, second] {
         assert_eq!(findings(folder.path(), group).await, Vec::<String>::new());
     }
 }

@@ -1,6 +1,7 @@
 //! The arguments of `strongroom-agent`, each with its help text.
 
 use super::error::CliError;
+use crate::balance::WITHIN_PERCENT;
 use crate::config::{PeerUrl, StoreOptions};
 use crate::store::parse_url;
 use clap::{Args, Parser, Subcommand};
@@ -218,6 +219,9 @@ pub enum RealmCommand {
     /// Exits with 0 if all is well, with 1 if something needs attention while every user is served, and with 2 if somebody is
     /// not served, something is damaged, or no agent can be asked.
     Status(StatusFormat),
+    /// Move prefixes so that all groups have about the same to do: shows the plan, asks, and carries it out. If it is
+    /// interrupted, give it again.
+    Rebalance(Rebalance),
 }
 
 /// `realm create`.
@@ -236,6 +240,26 @@ pub struct CreateRealm {
     /// No custodians: no other HSM ever gets the realm. If this one is lost, so are all its users' secrets.
     #[arg(long, conflicts_with_all = ["custodians", "threshold", "smallest_group"])]
     pub closed: bool,
+}
+
+/// `realm rebalance`.
+#[derive(Args, Debug)]
+pub struct Rebalance {
+    /// Show the plan, and do nothing.
+    #[arg(long)]
+    pub plan: bool,
+    /// How much more the busiest group may have to do than the least busy, in hundredths of an even share.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(5..=1000), default_value_t = WITHIN_PERCENT)]
+    pub within: u32,
+    /// How long to wait between two moves, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub pause: u32,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+    /// How to show the plan.
+    #[command(flatten)]
+    pub format: StatusFormat,
 }
 
 /// HSMs. In order: `request` at the new HSM's agent, `offer` at one that has the realm, `approve` for each custodian,

@@ -38,6 +38,12 @@ pub enum CliError {
         "the groups go on to decide something else; see that nobody else moves anything of them, and run this again"
     )]
     NotMoved,
+    /// More agents than are asked have announced themselves.
+    #[error(
+        "{0} agents were not asked, and with them groups are left out: too many have announced themselves for a plan of all; move \
+             prefixes with `partition move`"
+    )]
+    TooManyAgents(u32),
     /// A check found something.
     #[error("{0} things are wrong; they are listed above")]
     Found(usize),

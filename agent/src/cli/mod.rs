@@ -37,6 +37,7 @@ mod overview;
 mod partition;
 mod reach;
 mod realm;
+mod rebalance;
 mod replace;
 mod run;
 mod show;

@@ -6,7 +6,7 @@ use super::founded::{Founded, founded};
 use super::line::Line;
 use super::reach::{Reach, agent, any_agent, write_secret};
 use super::words::{compare, compare_drawn_here};
-use super::{founding, overview, show};
+use super::{founding, overview, rebalance, show};
 use crate::admin::{AdminError, custodian_key, sign};
 use crate::overview::{Level, Overview, json, judge};
 use ed25519_dalek::SigningKey;
@@ -72,6 +72,7 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
         RealmCommand::Found { founding, signatures } => {
             founding::found(config, &founding, &signatures).await?;
         }
+        RealmCommand::Rebalance(arguments) => rebalance::execute(config, arguments).await?,
         RealmCommand::Status(format) => status(config, format).await?,
     }
     Ok(())

@@ -4,7 +4,7 @@
 //! nothing that is under way, and the test decides whether a leader counts as missing.
 
 use std::time::Duration;
-use strongroom_agent::config::{Config, Election, HsmAddress};
+use strongroom_agent::config::{Config, Election, HsmAddress, Rebalance};
 use strongroom_agent::link::SocketLink;
 use strongroom_agent::store::{Store, StoreError};
 use strongroom_agent::timing::Timing;
@@ -32,6 +32,8 @@ pub struct Setting {
     pub open: Box<OpenStore>,
     /// When snapshots are taken.
     pub storage: Storage,
+    /// Whether prefixes move by themselves.
+    pub rebalance: Rebalance,
     /// How many HSMs are emulated boards, the first ones.
     pub boards: usize,
     /// Whether agents know each other's front doors, for the time before they have heard from their HSMs.
@@ -50,6 +52,7 @@ impl Default for Setting {
         Self {
             open: Box::new(open),
             storage: Storage::default(),
+            rebalance: Rebalance::default(),
             boards: 0,
             fronts: false,
             peers: true,

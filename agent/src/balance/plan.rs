@@ -1,7 +1,6 @@
 //! Which prefixes go where, so that no group has much more to do than another.
 //!
-//! Decides from what each group owns and how heavy that is, and from nothing else. Does nothing itself: the commands and
-//! [`crate::daemon`] carry out steps, one at a time, and plan anew after each, so a plan is never older than a step.
+//! Decides from what each group owns and how heavy that is, and from nothing else. Does nothing itself.
 
 use crate::admin::LOAD_PARTS;
 use std::collections::BTreeMap;
