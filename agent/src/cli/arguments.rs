@@ -336,8 +336,11 @@ pub enum GroupCommand {
     },
     /// Retire a group that owns nothing any more: its members leave it, for good, and have room for another.
     Retire {
-        /// The group. Move everything that it owns to another first, with `partition move`.
+        /// The group. It owns nothing: move everything to another group first, with `--into` or `partition move`.
         group: GroupId,
+        /// Move all that it owns to this group first. If it is interrupted, give it again.
+        #[arg(long, value_name = "GROUPID")]
+        into: Option<GroupId>,
         /// Do not ask.
         #[arg(long)]
         yes: bool,

@@ -5,6 +5,7 @@ use super::confirm::confirm;
 use super::error::CliError;
 use super::line::Line;
 use super::members::{Seen, groups_json, groups_text, not_serving};
+use super::partition::move_to;
 use super::reach::{Reach, agent, any_agent};
 use super::show;
 use crate::admin::{Client, GroupPlan};
@@ -29,12 +30,16 @@ pub(super) async fn execute(config: &Reach, command: GroupCommand) -> Result<(),
             agent(config).await?.join_group(statement).await?;
             hintln!("The HSM is in group {group}. Next: strongroom-agent group status");
         }
-        GroupCommand::Retire { group, yes } => {
+        GroupCommand::Retire { group, into, yes } => {
             confirm(
                 yes,
                 "A group that has retired is gone for good, and so is a place for 64 of them in each HSM",
             )?;
-            retire(&mut agent(config).await?, group).await?;
+            let mut agent = agent(config).await?;
+            if let Some(into) = into {
+                move_to(&mut agent, None, Some(group), into).await?;
+            }
+            retire(&mut agent, group).await?;
         }
         GroupCommand::Status(format) => {
             let mut agent = any_agent(config).await?;

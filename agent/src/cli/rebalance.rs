@@ -7,20 +7,26 @@ use super::partition::move_to;
 use super::reach::{Reach, agent};
 use super::show;
 use crate::admin::Client;
-use crate::balance::{Plan, Step, loads, plan};
+use crate::balance::{Load, Plan, Step, loads, plan};
 use crate::overview::{Move, Overview};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use strongroom_proto::ids::GroupId;
+
+/// How long a group gets to be well, and how often to look meanwhile.
+const PASSES: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(300);
 
 pub(super) async fn execute(config: &Reach, arguments: Rebalance) -> Result<(), CliError> {
     let mut agent = agent(config).await?;
     let mut overview = look(&mut agent).await?;
     if arguments.plan {
-        let planned = plan(&loads(&overview), arguments.within);
-        let text = || plan_text(&overview.moves, &planned);
-        show::print(arguments.format, &plan_json(&overview.moves, &planned), text)?;
+        let loads = loads(&overview);
+        let planned = plan(&loads, arguments.within);
+        let text = || plan_text(&overview.moves, &loads, &planned);
+        show::print(arguments.format, &plan_json(&overview.moves, &loads, &planned), text)?;
         return Ok(());
     }
     if !overview.moves.is_empty() {
@@ -31,24 +37,36 @@ pub(super) async fn execute(config: &Reach, arguments: Rebalance) -> Result<(), 
         }
         overview = look(&mut agent).await?;
     }
-    let planned = plan(&loads(&overview), arguments.within);
-    hint!("{}", plan_text(&overview.moves, &planned));
+    let weighed = loads(&overview);
+    let planned = plan(&weighed, arguments.within);
+    hint!("{}", plan_text(&overview.moves, &weighed, &planned));
     if planned.steps.is_empty() {
         return Ok(());
     }
     confirm(arguments.yes, "Users go on while prefixes move; each is served by nobody for a moment")?;
     carry_out(&mut agent, &planned, Duration::from_secs(arguments.pause.into())).await?;
-    let after = plan(&loads(&look(&mut agent).await?), arguments.within);
-    hint!("{}", shares_text(&after));
+    let after = loads(&look(&mut agent).await?);
+    hint!("{}", shares_text(&after, &plan(&after, arguments.within)));
     hintln!("Done. Next: strongroom-agent realm status");
     Ok(())
 }
 
+/// The realm as it is, once all its groups are well: a new one elects first. Those that are not after a while are left out.
 async fn look(agent: &mut Client) -> Result<Overview, CliError> {
-    let (own, peers, not_asked) = agent.said().await?;
-    let overview = Overview::of(&own, &peers, not_asked);
-    // What is not seen cannot be weighed.
-    if not_asked == 0 { Ok(overview) } else { Err(CliError::TooManyAgents(not_asked)) }
+    let since = Instant::now();
+    loop {
+        let (own, peers, not_asked) = agent.said().await?;
+        // What is not seen cannot be weighed.
+        if not_asked > 0 {
+            return Err(CliError::TooManyAgents(not_asked));
+        }
+        let overview = Overview::of(&own, &peers, not_asked);
+        let all_well = loads(&overview).iter().all(|load| load.is_well);
+        if all_well || !overview.moves.is_empty() || since.elapsed() > PASSES {
+            return Ok(overview);
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 async fn carry_out(agent: &mut Client, planned: &Plan, pause: Duration) -> Result<(), CliError> {
@@ -88,25 +106,26 @@ fn moves_text(moves: &[Move]) -> String {
 }
 
 /// What each group has to do, of an even share.
-fn shares_text(planned: &Plan) -> String {
-    let lines = planned
-        .percent()
-        .into_iter()
-        .map(|(group, before, after)| format!("  group {group}  {before:>4} %  -> {after:>4} %\n"));
-    std::iter::once(
-        "What each group has to do, of an even share (half by records, half by requests):\n".to_owned(),
-    )
-    .chain(lines)
-    .collect()
+fn shares_text(loads: &[Load], planned: &Plan) -> String {
+    let title =
+        "What each group has to do, of an even share (half by records, half by requests):\n".to_owned();
+    planned.percent().into_iter().zip(loads).fold(title, |mut text, ((group, before, after), load)| {
+        let left_out = "  left out: it does not serve with all its members, or a prefix moves";
+        let left_out = if load.is_well { "" } else { left_out };
+        let _ = writeln!(text, "  group {group}  {before:>4} %  -> {after:>4} %{left_out}");
+        text
+    })
 }
 
-fn plan_text(moves: &[Move], planned: &Plan) -> String {
+fn plan_text(moves: &[Move], loads: &[Load], planned: &Plan) -> String {
     let mut text = if moves.is_empty() { String::new() } else { moves_text(moves) };
-    text.push_str(&shares_text(planned));
+    text.push_str(&shares_text(loads, planned));
     if planned.steps.is_empty() {
-        text.push_str(
-            "Nothing is to be done: they are even enough, or one of them is not well (`realm status`).\n",
-        );
+        text.push_str(if loads.iter().all(|load| load.is_well) {
+            "Nothing is to be done: they are even enough.\n"
+        } else {
+            "Nothing can be done now. Next: strongroom-agent realm status\n"
+        });
     }
     for (at, step) in planned.steps.iter().enumerate() {
         let _ = writeln!(text, "{:3}. {step}", at.saturating_add(1));
@@ -114,7 +133,7 @@ fn plan_text(moves: &[Move], planned: &Plan) -> String {
     text
 }
 
-fn plan_json(moves: &[Move], planned: &Plan) -> Value {
+fn plan_json(moves: &[Move], loads: &[Load], planned: &Plan) -> Value {
     let step = |step: &Step| match step {
         Step::Split { group, prefix } => {
             json!({ "do": "split", "prefix": prefix.to_string(), "group": group.to_string() })
@@ -126,10 +145,17 @@ fn plan_json(moves: &[Move], planned: &Plan) -> Value {
             json!({ "do": "move", "prefix": prefix.to_string(), "from": from.to_string(), "to": to.to_string() })
         }
     };
-    let share = |(group, before, after): &(strongroom_proto::ids::GroupId, u64, u64)| json!({ "group": group.to_string(), "percent_before": before, "percent_after": after });
+    let share = |((group, before, after), load): ((GroupId, u64, u64), &Load)| {
+        json!({
+            "group": group.to_string(),
+            "percent_before": before,
+            "percent_after": after,
+            "left_out": !load.is_well,
+        })
+    };
     json!({
         "under_way": moves.len(),
-        "groups": planned.percent().iter().map(share).collect::<Vec<_>>(),
+        "groups": planned.percent().into_iter().zip(loads).map(share).collect::<Vec<_>>(),
         "steps": planned.steps.iter().map(step).collect::<Vec<_>>(),
     })
 }
