@@ -10,7 +10,7 @@ use std::time::Duration;
 use strongroom_agent::admin::{Client, custodian_key, sign};
 use strongroom_proto::enrolment::FoundingStatement;
 use strongroom_proto::hsm::{DeviceStatus, RealmPolicy};
-use strongroom_proto::ids::HsmId;
+use strongroom_proto::ids::{GroupId, HsmId};
 
 /// How long anything about a realm may take on a machine that is busy with other things, and after how long to say what
 /// is being waited for.
@@ -104,7 +104,7 @@ pub async fn enrol(exporter: &Path, importer: &Path, custodian: &SigningKey) -> 
 ///
 /// # Errors
 /// They do not all join.
-pub async fn make_group(sockets: &[&Path]) -> Result<(), Error> {
+pub async fn make_group(sockets: &[&Path]) -> Result<GroupId, Error> {
     let mut members: Vec<HsmId> = Vec::new();
     for socket in sockets {
         members.push(device(socket).await?.hsm);
@@ -112,12 +112,12 @@ pub async fn make_group(sockets: &[&Path]) -> Result<(), Error> {
     let first = sockets.first().ok_or("a group has members")?;
     let mut admin = admin(first).await?;
     // Agents find each other in their own time.
-    patiently("the HSMs do not all join the group", async || {
+    let made = patiently("the HSMs do not all join the group", async || {
         Ok(admin.clone().create_group(&members).await.ok().filter(|made| made.missing.is_empty()))
     })
     .await?;
     admin.device().await?;
-    Ok(())
+    Ok(made.statement.group)
 }
 
 /// What clients are told about a realm that one HSM has, as JSON text, with this address of its front door.

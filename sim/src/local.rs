@@ -316,7 +316,7 @@ impl LocalRealm {
     /// A member could not join.
     pub async fn make_group(&self) -> Result<(), Error> {
         let sockets: Vec<PathBuf> = (0..MEMBERS).map(|i| self.admin_socket(i)).collect();
-        ceremony::make_group(&sockets.iter().map(PathBuf::as_path).collect::<Vec<_>>()).await
+        ceremony::make_group(&sockets.iter().map(PathBuf::as_path).collect::<Vec<_>>()).await.map(drop)
     }
 
     /// The member whose HSM leads, other than `not`, once there is one that serves. In a patient realm, once all

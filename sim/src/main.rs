@@ -176,6 +176,9 @@ enum Command {
         /// How many users there are at a time.
         #[arg(long, default_value_t = 8, value_name = "N")]
         users: usize,
+        /// Five hosts and two groups: prefixes move all the time, and an HSM is replaced in the end.
+        #[arg(long)]
+        moves: bool,
         /// Keep logs and history, as a failed run always does.
         #[arg(long)]
         keep: bool,
@@ -293,8 +296,8 @@ async fn execute(arguments: Arguments) -> ExitCode {
         Command::Run { seed, seeds, timeline, events } => {
             run_clusters(seed, seeds, timeline.as_deref(), events.as_deref())
         }
-        Command::Chaos { seed, minutes, store, users, keep } => {
-            chaos::run(&chaos::Options { seed, minutes, store, users, keep }).await
+        Command::Chaos { seed, minutes, store, users, moves, keep } => {
+            chaos::run(&chaos::Options { seed, minutes, store, users, moves, keep }).await
         }
         Command::Failover { trials, store } => chaos::failover(trials, store).await,
         Command::Model { transfers: true, states, .. } => {

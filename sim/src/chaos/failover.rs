@@ -133,7 +133,7 @@ impl Trials {
 pub async fn failover(trials: usize, store: Kind) -> Result<(), Error> {
     let folder = tempfile::Builder::new().prefix("strongroom-failover-").tempdir()?;
     let programs = Programs::find(&folder.path().join("programs"))?;
-    let realm = Realm::start(folder.path(), &programs, store).await?;
+    let realm = Realm::start(folder.path(), &programs, store, HOSTS).await?;
     let mut cluster = Trials::new(realm).await?;
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     println!(

@@ -3,7 +3,7 @@
 use super::door::Doors;
 use super::history::Micros;
 use super::link::Mode;
-use super::realm::{HOSTS, Realm};
+use super::realm::Realm;
 use super::store::Kind;
 use crate::Error;
 use crate::ceremony::within;
@@ -68,9 +68,9 @@ pub(super) struct Spell {
 
 impl Fault {
     /// Draws one that can happen to a realm on such a store.
-    pub(super) fn draw(rng: &mut StdRng, kind: Kind) -> Self {
-        let host = rng.random_range(0..HOSTS);
-        let other = (host + rng.random_range(1..HOSTS)) % HOSTS;
+    pub(super) fn draw(rng: &mut StdRng, kind: Kind, hosts: usize) -> Self {
+        let host = rng.random_range(0..hosts);
+        let other = (host + rng.random_range(1..hosts)) % hosts;
         let whom = rng.random_bool(0.5).then_some(host);
         match rng.random_range(0..100) {
             0..12 => Self::KillAgent(host),
@@ -183,6 +183,9 @@ pub(super) fn heal(realm: &mut Realm, doors: &Doors) -> Result<(), Error> {
     for host in &mut realm.hosts {
         host.peers(Mode::Open);
         host.hsm(Mode::Open);
+        if host.is_lost() {
+            continue;
+        }
         for daemon in [&mut host.hsm, &mut host.agent] {
             daemon.carry_on();
             daemon.start()?;
@@ -192,14 +195,14 @@ pub(super) fn heal(realm: &mut Realm, doors: &Doors) -> Result<(), Error> {
 }
 
 fn store(realm: &Realm, whom: Option<usize>, mode: Mode) {
-    for host in (0..HOSTS).filter(|host| whom.is_none_or(|whom| whom == *host)) {
+    for host in (0..realm.hosts.len()).filter(|host| whom.is_none_or(|whom| whom == *host)) {
         realm.store.link(host, mode);
     }
 }
 
 /// As an operator does it: the next one only when all members are back.
 async fn rolling_restart(realm: &mut Realm) -> Result<(), Error> {
-    for i in 0..HOSTS {
+    for i in 0..realm.hosts.len() {
         let host = &mut realm.hosts[i];
         host.agent.end().await?;
         host.hsm.end().await?;

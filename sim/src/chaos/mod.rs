@@ -1,4 +1,4 @@
-//! Three hosts as real processes, with everything around their HSMs going wrong, and a history of what users were told.
+//! Three hosts, or five with two groups, as real processes, with everything around their HSMs going wrong, and a history of what users were told.
 //!
 //! [`run`] is `strongroom-sim chaos`. [`Realm::start`] makes the hosts and their realm; [`Doors`] gives users access to
 //! it.
@@ -11,6 +11,7 @@ mod failover;
 mod faults;
 pub mod history;
 mod link;
+mod moves;
 mod options;
 mod programs;
 mod realm;

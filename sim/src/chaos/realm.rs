@@ -1,4 +1,4 @@
-//! Three hosts, each with its HSM and its agent as processes, and a [`Link`] on every connection between them.
+//! Hosts, each with its HSM and its agent as processes, and a [`Link`] on every connection between them.
 
 use super::daemon::Daemon;
 use super::link::{Link, Mode};
@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use strongroom_agent::admin::{AgentReport, Client as Admin};
 use strongroom_agent::cli::Line;
-use strongroom_proto::ids::RealmId;
+use strongroom_proto::ids::{GroupId, HsmId, RealmId};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// How many hosts.
+/// How many hosts a realm of one group has.
 pub const HOSTS: usize = 3;
 
 /// One host.
@@ -31,6 +31,8 @@ pub struct Host {
     pub hsm_link: Option<Link>,
     /// The links from this agent to those of the other hosts, by number; none to itself.
     pub peer_links: Vec<Option<Link>>,
+    /// Whether it is lost with its disk: nothing of it is started any more.
+    lost: bool,
     front: SocketAddr,
     metrics: SocketAddr,
     config: PathBuf,
@@ -45,11 +47,15 @@ pub enum Wires {
     Direct,
 }
 
-/// A realm of three running hosts, ready for clients.
+/// A realm of running hosts, ready for clients.
 pub struct Realm {
     dir: PathBuf,
     /// The hosts.
     pub hosts: Vec<Host>,
+    /// Their HSMs.
+    pub hsms: Vec<HsmId>,
+    /// The groups, in the order in which they were made.
+    pub groups: Vec<GroupId>,
     /// Their store.
     pub store: Store,
     id: RealmId,
@@ -58,18 +64,19 @@ pub struct Realm {
 }
 
 impl Realm {
-    /// Starts the processes in `dir`, which is empty, and makes them a realm with a group.
+    /// Starts the processes in `dir`, which is empty, and makes them a realm with a group of the first three; if there are
+    /// more hosts, with a second group of the last three.
     ///
     /// `dir` has a short path: Unix sockets are made in it.
     ///
     /// # Errors
     /// A process does not start, or an HSM refuses.
-    pub async fn start(dir: &Path, programs: &Programs, kind: Kind) -> Result<Self, Error> {
-        let store = Store::start(kind, dir, address(), HOSTS).await?;
-        Self::start_on(dir, programs, store, Wires::Links).await
+    pub async fn start(dir: &Path, programs: &Programs, kind: Kind, hosts: usize) -> Result<Self, Error> {
+        let store = Store::start(kind, dir, address(), hosts).await?;
+        Self::start_with(dir, programs, store, Wires::Links, hosts).await
     }
 
-    /// The same, on this store.
+    /// The same with three hosts, on this store.
     ///
     /// # Errors
     /// A process does not start, or an HSM refuses.
@@ -79,6 +86,16 @@ impl Realm {
         store: Store,
         wires: Wires,
     ) -> Result<Self, Error> {
+        Self::start_with(dir, programs, store, wires, HOSTS).await
+    }
+
+    async fn start_with(
+        dir: &Path,
+        programs: &Programs,
+        store: Store,
+        wires: Wires,
+        count: usize,
+    ) -> Result<Self, Error> {
         let tenant_key = random()?;
         let key = hex::encode(tenant_key);
         write_once(&dir.join("tenants.toml"), || {
@@ -87,14 +104,14 @@ impl Realm {
             ))
         })?;
         let mut hosts = Vec::new();
-        for i in 0..HOSTS {
-            hosts.push(Host::new(dir, programs, &store, wires, i).await?);
+        for i in 0..count {
+            hosts.push(Host::new(dir, programs, &store, wires, (i, count)).await?);
         }
         for host in &mut hosts {
             host.hsm.start()?;
             host.agent.start()?;
         }
-        let sockets: Vec<PathBuf> = (0..HOSTS).map(|i| admin_socket(dir, i)).collect();
+        let sockets: Vec<PathBuf> = (0..count).map(|i| admin_socket(dir, i)).collect();
         let sockets: Vec<&Path> = sockets.iter().map(PathBuf::as_path).collect();
         for socket in &sockets {
             ceremony::device(socket).await?;
@@ -104,14 +121,21 @@ impl Realm {
         for importer in &sockets[1..] {
             ceremony::enrol(sockets[0], importer, &custodian).await?;
         }
-        ceremony::make_group(&sockets).await?;
+        let mut groups = vec![ceremony::make_group(&sockets[..HOSTS]).await?];
+        if count > HOSTS {
+            groups.push(ceremony::make_group(&sockets[count - HOSTS..]).await?);
+        }
+        let mut hsms = Vec::new();
+        for socket in &sockets {
+            hsms.push(ceremony::device(socket).await?.hsm);
+        }
         let device = ceremony::device(sockets[0]).await?;
         // The address is never used: a balancer is between clients and hosts.
         let configuration =
             ceremony::configuration(&device, "http://127.0.0.1/", Some(founding.to_line()), "FastInsecure")?;
         let (id, configuration) = (founding.founding.realm, configuration.to_string());
         let (dir, tenant_key) = (dir.to_owned(), tenant_key.to_vec());
-        let realm = Self { dir, hosts, store, id, configuration, tenant_key };
+        let realm = Self { dir, hosts, hsms, groups, store, id, configuration, tenant_key };
         let failing = "no member became the leader";
         ceremony::within(Duration::from_secs(60), failing, async || Ok(realm.leader().await)).await?;
         Ok(realm)
@@ -162,13 +186,31 @@ impl Realm {
 
     /// The host whose HSM leads and serves now, if there is one.
     pub async fn leader(&self) -> Option<usize> {
-        for host in 0..HOSTS {
+        for host in 0..self.hosts.len() {
             let report = self.report(host).await;
             if report.is_some_and(|report| report.groups.iter().any(|group| group.serving)) {
                 return Some(host);
             }
         }
         None
+    }
+
+    /// The agents' sockets for operators.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<PathBuf> {
+        (0..self.hosts.len()).map(|i| admin_socket(&self.dir, i)).collect()
+    }
+
+    /// Loses a host with its disk.
+    ///
+    /// # Errors
+    /// The disk cannot be wiped.
+    pub fn lose(&mut self, host: usize) -> Result<(), Error> {
+        let lost = &mut self.hosts[host];
+        lost.agent.kill();
+        lost.hsm.kill();
+        lost.lost = true;
+        Ok(std::fs::remove_file(self.dir.join(format!("hsm-{}.nvram", host + 1)))?)
     }
 
     /// All daemons, including the store's server.
@@ -201,7 +243,7 @@ impl Host {
         programs: &Programs,
         store: &Store,
         wires: Wires,
-        i: usize,
+        (i, count): (usize, usize),
     ) -> Result<Self, Error> {
         let (ip, name) = (address(), i + 1);
         let [nvram, own, link] =
@@ -216,7 +258,7 @@ impl Host {
                 .map(str::to_owned);
         let hsm = Daemon::new(dir, format!("hsm-{name}"), &programs.hsm, arguments.into());
         let (mut peer_links, mut peers) = (Vec::new(), Vec::new());
-        for other in 0..HOSTS {
+        for other in 0..count {
             let to = peer(ip, other);
             let (link, address) = match wires {
                 _ if other == i => (None, None),
@@ -243,7 +285,19 @@ impl Host {
         std::fs::write(&config, text)?;
         let arguments = vec!["--config".into(), config.display().to_string()];
         let agent = Daemon::new(dir, format!("agent-{name}"), &programs.agent, arguments);
-        Ok(Self { hsm, agent, hsm_link, peer_links, front, metrics, config })
+        Ok(Self { hsm, agent, hsm_link, peer_links, lost: false, front, metrics, config })
+    }
+
+    /// The agent's configuration.
+    #[must_use]
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Whether it is lost.
+    #[must_use]
+    pub const fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// Sets the link from the agent to its HSM.

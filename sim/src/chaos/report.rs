@@ -3,6 +3,7 @@
 use super::daemon::Daemon;
 use super::faults::Spell;
 use super::history::{Asked, Micros, Operation, Outcome};
+use super::moves::Moved;
 use super::options::Options;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,6 +47,8 @@ pub(super) struct Report {
     pub(super) history: Vec<Operation>,
     pub(super) faults: Vec<Spell>,
     pub(super) memory: Memory,
+    /// What was moved, and how often the replacement of an HSM was killed.
+    pub(super) moves: Option<(Moved, usize)>,
     /// What went wrong. Empty for a good run.
     pub(super) failures: Vec<String>,
 }
@@ -60,6 +63,7 @@ impl Report {
             history: Vec::new(),
             faults: Vec::new(),
             memory: Memory::default(),
+            moves: None,
             failures: Vec::new(),
         }
     }
@@ -83,6 +87,12 @@ impl fmt::Display for Report {
         }
         let faults: Vec<_> = faults.iter().map(|(kind, times)| format!("{kind} {times}x")).collect();
         writeln!(f, "faults: {}", faults.join(", "))?;
+        if let Some((Moved { steps, moves, failed }, killed)) = &self.moves {
+            writeln!(
+                f,
+                "{moves} moves of a half in {steps} steps, {failed} without an answer; an HSM was replaced, the command killed {killed}x"
+            )?;
+        }
         for (name, held) in &self.memory.0 {
             let [first, most, last] = [held.first, held.most, held.last].map(|kib| kib as f64 / 1024.0);
             writeln!(

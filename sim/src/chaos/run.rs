@@ -5,6 +5,7 @@ use super::device::{Device, Recorder};
 use super::door::Doors;
 use super::faults::{Fault, Spell, heal};
 use super::history::{Asked, Micros, Operation, Outcome};
+use super::moves::{Moved, Mover, replace};
 use super::options::Options;
 use super::programs::Programs;
 use super::realm::{HOSTS, Realm};
@@ -15,10 +16,14 @@ use crate::ceremony::within;
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use strongroom_agent::admin::{AgentReport, GroupReport};
 use strongroom_hsm::MAX_SESSIONS_OF_A_RECORD;
+use strongroom_proto::ids::{GroupId, Index};
+use strongroom_proto::statement::GroupStatement;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -28,6 +33,12 @@ use tokio::time::{Instant, sleep, timeout};
 const HEALED: Duration = Duration::from_secs(60);
 /// How long an operation that began earlier may then take to end: all its attempts may run into time-outs.
 const ENDING: Duration = Duration::from_secs(240);
+/// The hosts of a realm with two groups, which share one.
+const FIVE: usize = 5;
+/// How long to wait for the next step of a move before something goes wrong.
+const NEXT_STEP: Duration = Duration::from_secs(3);
+/// How long users go on after an HSM was replaced.
+const AFTER: Duration = Duration::from_secs(5);
 
 /// Runs, and prints a summary.
 ///
@@ -62,10 +73,12 @@ fn programs(dir: &Path) -> PathBuf {
 
 async fn execute(options: &Options, dir: &Path) -> Result<Report, Error> {
     let programs = Programs::find(&programs(dir))?;
-    let realm = Realm::start(dir, &programs, options.store).await?;
+    let hosts = if options.moves { FIVE } else { HOSTS };
+    let realm = Realm::start(dir, &programs, options.store, hosts).await?;
     let doors = Doors::new(&realm)?;
     let mut run = Run {
         options: options.clone(),
+        programs: programs.clone(),
         realm,
         doors,
         recorder: Recorder::new(),
@@ -116,6 +129,7 @@ fn progress(options: &Options) -> ProgressBar {
 
 struct Run {
     options: Options,
+    programs: Programs,
     realm: Realm,
     doors: Doors,
     recorder: Recorder,
@@ -134,17 +148,34 @@ impl Run {
             let users_of = Users { doors, recorder, number, seed: self.options.seed };
             users.spawn(users_of.live(seen.clone()));
         }
+        let (still, until_still) = watch::channel(false);
+        let mover = match self.options.moves {
+            true => Some(Mover::new(&self.realm, self.options.seed)?),
+            false => None,
+        };
+        let moved = mover.as_ref().map(|(_, moved)| moved.clone());
+        let mover = mover.map(|(mover, _)| tokio::spawn(mover.run(until_still)));
         let until = Instant::now() + Duration::from_secs_f64(self.options.minutes * 60.0);
         let ended = tokio::select! {
-            ended = self.go_wrong(until) => ended,
+            ended = self.go_wrong(until, moved.clone()) => ended,
             () = interrupted() => {
                 report.interrupted = true;
                 Ok(())
             }
         };
-        enough.send_replace(true);
         heal(&mut self.realm, &self.doors)?;
         report.failures.extend(ended.err().map(|error| error.to_string()));
+        still.send_replace(true);
+        if let (Some(mover), Some(moved)) = (mover, moved) {
+            self.bar.set_message("healed; the move under way ends, and an HSM is replaced");
+            report.failures.extend(mover.await?.err().map(|error| error.to_string()));
+            match replace(&mut self.realm, &self.programs).await {
+                Ok(killed) => report.moves = Some((*moved.borrow(), killed)),
+                Err(error) => report.failures.push(error.to_string()),
+            }
+            sleep(AFTER).await;
+        }
+        enough.send_replace(true);
         self.bar.set_message("healed; what is under way ends");
         let mut left = Vec::new();
         let all = async {
@@ -159,14 +190,18 @@ impl Run {
         Ok(left)
     }
 
-    async fn go_wrong(&mut self, until: Instant) -> Result<(), Error> {
+    async fn go_wrong(
+        &mut self,
+        until: Instant,
+        mut moved: Option<watch::Receiver<Moved>>,
+    ) -> Result<(), Error> {
         let mut rng = StdRng::seed_from_u64(self.options.seed);
         // Quiet at first, so that there is something to lose.
         self.nap(until, Duration::from_secs(2)).await?;
         while Instant::now() < until {
-            let mut faults = vec![Fault::draw(&mut rng, self.options.store)];
+            let mut faults = vec![Fault::draw(&mut rng, self.options.store, self.realm.hosts.len())];
             if rng.random_bool(0.3) {
-                let second = Fault::draw(&mut rng, self.options.store);
+                let second = Fault::draw(&mut rng, self.options.store, self.realm.hosts.len());
                 if std::mem::discriminant(&second) != std::mem::discriminant(&faults[0]) {
                     faults.push(second);
                 }
@@ -175,6 +210,12 @@ impl Run {
             let names: Vec<_> = faults.iter().map(ToString::to_string).collect();
             self.tell(&names.join(" and "));
             let first = self.faults.len();
+            // Half of them right after a step of a move, or in the middle of the next.
+            if let Some(moved) = moved.as_mut().filter(|_| rng.random_bool(0.5)) {
+                moved.mark_unchanged();
+                let _ = timeout(NEXT_STEP, moved.changed()).await;
+                sleep(Duration::from_millis(rng.random_range(0..150))).await;
+            }
             for fault in faults {
                 self.faults.push(Spell { fault, from: self.recorder.now(), until: Micros::MAX });
                 fault.begin(&mut self.realm, &self.doors).await?;
@@ -250,26 +291,38 @@ impl Run {
         .await
     }
 
-    /// Every member has what was committed before, and one leads.
+    /// In every group, every member that is not lost has what was committed before, and one leads.
     async fn everybody_is_there(&self) -> Result<(), Error> {
         let deadline = Instant::now() + HEALED;
-        let mut goal = None;
+        let mut goals = BTreeMap::new();
         loop {
             let mut reports = Vec::new();
-            for host in 0..HOSTS {
-                reports.extend(self.realm.report(host).await);
+            for host in (0..self.realm.hosts.len()).filter(|host| !self.realm.hosts[*host].is_lost()) {
+                reports.push(self.realm.report(host).await);
             }
-            let groups: Vec<_> = reports.iter().flat_map(|report| &report.groups).collect();
-            if let Some(leader) = groups.iter().find(|group| group.serving) {
-                let goal = *goal.get_or_insert(leader.committed);
-                let well = groups.iter().filter(|group| group.fault.is_none() && group.captured >= goal);
-                if well.count() == HOSTS {
-                    return Ok(());
-                }
+            let answered = reports.iter().all(Option::is_some);
+            let reports: Vec<AgentReport> = reports.into_iter().flatten().collect();
+            let there = |group: &GroupStatement, goals: &mut BTreeMap<GroupId, Index>| {
+                let of = |report: &&GroupReport| report.group == group.group;
+                let members: Vec<&GroupReport> =
+                    reports.iter().flat_map(|report| &report.groups).filter(of).collect();
+                let Some(leader) = members.iter().find(|member| member.serving) else { return false };
+                let goal = *goals.entry(group.group).or_insert(leader.committed);
+                let well = members.iter().filter(|member| member.fault.is_none() && member.captured >= goal);
+                well.count() == group.members.len()
+            };
+            let devices = reports.iter().filter_map(|report| report.device.as_ref());
+            let groups: BTreeMap<GroupId, &GroupStatement> = devices
+                .flat_map(|device| &device.groups)
+                .map(|of| (of.statement.group, &of.statement))
+                .collect();
+            let all = groups.values().all(|group| there(group, &mut goals));
+            if answered && !groups.is_empty() && all {
+                return Ok(());
             }
             if Instant::now() >= deadline {
                 let seconds = HEALED.as_secs();
-                return Err(format!("not every member is well within {seconds} s: {groups:#?}").into());
+                return Err(format!("not every member is well within {seconds} s: {reports:#?}").into());
             }
             sleep(Duration::from_millis(100)).await;
         }
