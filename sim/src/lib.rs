@@ -12,6 +12,7 @@ pub mod demo;
 pub mod hostile;
 pub mod local;
 pub mod model;
+pub mod page;
 pub mod replay_bench;
 pub mod run;
 pub mod slow_bench;

@@ -230,6 +230,7 @@ impl LocalRealm {
         let mut config = Config::parse(&self.dir.join("agent.toml"), &text)?;
         config.storage = self.setting.storage;
         config.rebalance = self.setting.rebalance;
+        config.metrics_listen = self.setting.pages.then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         config.admin_socket = self.admin_socket(i);
         let others = || self.members.iter().enumerate().filter(|(other, _)| *other != i);
         let urls = others().map(|(_, member)| Url::parse(&format!("https://{}", member.peer)).map(PeerUrl));
@@ -362,6 +363,13 @@ impl LocalRealm {
     #[must_use]
     pub fn groups(&self, i: usize) -> Vec<(GroupId, Status)> {
         self.members[i].agent.as_ref().map(AgentHandle::groups).unwrap_or_default()
+    }
+
+    /// Where a browser finds the status page of a member's agent, if there is one.
+    #[must_use]
+    pub fn page(&self, i: usize) -> Option<String> {
+        let metrics = self.members[i].agent.as_ref()?.addresses().metrics?;
+        Some(format!("http://{metrics}/status"))
     }
 
     fn leader_now(&self) -> Option<usize> {

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use strongroom_client::Configuration;
-use strongroom_sim::local::{LocalRealm, token};
+use strongroom_sim::local::{LocalRealm, Setting, token};
 use strongroom_sim::model::explore::{Bounds, explore};
 use strongroom_sim::model::{Action, Explored, Rule};
 use strongroom_sim::{
-    Error, bench, board, chaos, demo, hostile, model, replay_bench, run, slow_bench, tree_bench,
+    Error, bench, board, chaos, demo, hostile, model, page, replay_bench, run, slow_bench, tree_bench,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt;
@@ -92,6 +92,9 @@ enum Command {
         #[arg(long, default_value = "user-1")]
         user: String,
     },
+    /// Run a local realm of five hosts and two groups under load, print where its status page is, and go on until told to end.
+    /// For `.ci/page`, which looks at it in a browser.
+    Page(page::Options),
     /// Measure what Strongroom costs on this machine, in time and money. Build it with --release.
     ///
     /// Runs three agents and three software HSMs as processes. Takes a few minutes, and says how long.
@@ -285,6 +288,7 @@ async fn execute(arguments: Arguments) -> ExitCode {
         Command::Tree { records, folder, settle } => {
             until_told(bench_tree(records, folder, Duration::from_secs(settle))).await
         }
+        Command::Page(options) => until_told(page::run(options)).await,
         Command::Bench(options) => until_told(bench::run(&options)).await,
         Command::Bucket { listen, serving } => bench::serve(listen, serving).await,
         Command::Replay { segments } => until_told(replay(segments)).await,
@@ -515,7 +519,8 @@ async fn serve(dir: &Path, listen: SocketAddr, user: &str) -> Result<(), Error> 
         return Err("the name of the user is empty; give one with --user".into());
     }
     let mut signals = Signals::new()?;
-    let mut local = LocalRealm::start(dir, listen)?;
+    let setting = Setting { pages: true, ..Setting::default() };
+    let mut local = LocalRealm::start_with(dir, listen, setting)?;
     let announced = tokio::select! {
         announced = announce(&local, dir, listen, user) => announced.map(|()| true),
         () = signals.told() => Ok(false),
@@ -554,6 +559,9 @@ async fn announce(local: &LocalRealm, dir: &Path, listen: SocketAddr, user: &str
     }
     println!("\nToken for {user}, for ten minutes:\n{token}");
     println!("\nAnother: {} token --keep {} --user {user}", program(), dir.display());
+    if let Some(page) = local.page(0) {
+        println!("Status page: {page}");
+    }
     println!("Ctrl-C ends it.");
     Ok(())
 }

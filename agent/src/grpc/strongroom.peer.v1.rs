@@ -249,7 +249,7 @@ pub struct Copying {
     pub prefix: ::prost::bytes::Bytes,
 }
 /// What clients ask about the records of a prefix, counted by the agent that leads their group.
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PrefixLoad {
     /// A Prefix.
     #[prost(bytes = "bytes", tag = "1")]

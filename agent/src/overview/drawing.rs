@@ -1,6 +1,5 @@
 //! What is drawn on the status page. Colours and words come from elsewhere; here are the shapes.
 
-use super::page::colour;
 use super::seen::{Overview, Step};
 use super::space::{extent, gaps};
 use crate::hub::listed;
@@ -12,6 +11,14 @@ const WIDTH: f64 = 1000.0;
 const LOAD_HEIGHT: f64 = 80.0;
 const OWNED_AT: f64 = 86.0;
 const OWNED_HEIGHT: f64 = 40.0;
+
+/// How many colours there are for groups.
+const COLOURS: usize = 8;
+
+/// The class of a group's colour.
+pub(super) fn colour(at: usize) -> String {
+    format!("g{}", at % COLOURS)
+}
 
 fn number(value: f64) -> String {
     format!("{value:.2}")

@@ -3,7 +3,7 @@
 //! It is whole without a script; the script only keeps it new, and says so when it cannot. Every text goes through the
 //! templates, which escape it; numbers and names of classes alone are made here.
 
-use super::drawing;
+use super::drawing::{self, colour};
 use super::seen::{Agent, Group, Host, Member, MemberState, Move, Overview};
 use super::verdict::{Level, Reason, short};
 use super::watch::Look;
@@ -15,8 +15,8 @@ use strongroom_proto::ids::HsmId;
 pub(super) const STYLE: &str = include_str!("page.css");
 pub(super) const SCRIPT: &str = include_str!("page.js");
 
-/// How many colours there are for groups.
-const COLOURS: usize = 8;
+/// A member that is fewer entries behind than this is just at work.
+const WORTH_SAYING: u64 = 100;
 
 /// The whole page.
 pub(super) fn page(look: &Look) -> Markup {
@@ -110,11 +110,6 @@ fn tenths(tenths: u64) -> String {
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 
-/// The class of a group's colour.
-pub(super) fn colour(at: usize) -> String {
-    format!("g{}", at % COLOURS)
-}
-
 fn space(overview: &Overview) -> Markup {
     html! {
         h2 { "Users, by record id, and where requests go" }
@@ -147,7 +142,7 @@ fn groups(overview: &Overview) -> Markup {
         h2 { "Groups" }
         @if overview.groups.is_empty() { p { "None yet." } }
         @else {
-            div.scroll { table {
+            div.scroll tabindex="0" role="group" aria-label="A table, which may be wide" { table {
                 thead { tr {
                     th scope="col" { "group" } th scope="col" { "serves" } th scope="col" { "owns" }
                     th scope="col" { "members" } th scope="col" { "entry" }
@@ -181,7 +176,7 @@ fn swatch(at: usize) -> Markup {
 fn hosts(overview: &Overview) -> Markup {
     html! {
         h2 { "Hosts and what they do in each group" }
-        div.scroll { table {
+        div.scroll tabindex="0" role="group" aria-label="A table, which may be wide" { table {
             thead { tr {
                 th scope="col" { "host" } th scope="col" { "agent" } th scope="col" { "HSM" }
                 @for (at, group) in overview.groups.iter().enumerate() {
@@ -241,6 +236,7 @@ fn row(host: &Host, overview: &Overview) -> Markup {
                         span.mark aria-hidden="true" { "✕" }
                         @match seconds { Some(seconds) => { "silent for " (seconds) " s" } None => { "not reached yet" } }
                         small { (why) }
+                        @if let Some(version) = &host.version { small { "announced version " (version) } }
                     }
                     td.off { "?" }
                 }
@@ -259,7 +255,7 @@ fn worn(host: &Host) -> Markup {
 fn cell(hsm: Option<HsmId>, group: &Group) -> Markup {
     let member = group.members.iter().find(|member| Some(member.hsm) == hsm);
     let Some(Member { state, behind, .. }) = member else { return html! { td {} } };
-    let behind = behind.filter(|behind| *behind > 0);
+    let behind = behind.filter(|behind| *behind >= WORTH_SAYING);
     let (class, mark) = match state {
         MemberState::Leads { serving: true } => ("leads", "★"),
         MemberState::Leads { serving: false } | MemberState::Candidate | MemberState::Starting => {

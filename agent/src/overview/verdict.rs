@@ -4,7 +4,6 @@ use super::seen::{Agent, Group, Host, Member, MemberState, Move, Overview, Step}
 use super::space::gaps;
 use crate::hub::listed;
 use strongroom_proto::ids::HsmId;
-use strongroom_proto::prefix::Prefix;
 
 /// How far behind a member may be without a word about it, in entries.
 const BEHIND: u64 = 1_000;
@@ -239,7 +238,7 @@ impl Found {
         }
         if host.hsm_answers == Some(false) && host.hsm.is_some() {
             let next = "start that HSM, and look at `hsm` in its agent.toml; if it is lost, `hsm replace`";
-            self.attention(format!("the HSM of {name} does not answer its agent"), next);
+            self.attention(format!("{name} does not answer its agent"), next);
         }
         if let Some(why) = &host.unready {
             let next =
@@ -253,7 +252,7 @@ impl Found {
             self.attention(format!("{name}: {relays}"), "start its HSM");
         }
         if let Some(wear) = host.wear.filter(|wear| wear.units > 0 && wear.spare_units == 0) {
-            let what = format!("the HSM of {name} has no spare erase unit left ({} failed)", wear.bad_units);
+            let what = format!("{name} has no spare erase unit left ({} failed)", wear.bad_units);
             self.attention(what, "replace it soon: `hsm replace`");
         }
     }

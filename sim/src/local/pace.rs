@@ -42,6 +42,8 @@ pub struct Setting {
     pub peers: bool,
     /// How many more HSMs there are, with an agent each, that are in no group.
     pub spares: usize,
+    /// Whether agents answer `GET /metrics` and `GET /status`, each at a free port.
+    pub pages: bool,
     /// How patient it is with the machine that it runs on.
     pub pace: Pace,
 }
@@ -57,6 +59,7 @@ impl Default for Setting {
             fronts: false,
             peers: true,
             spares: 0,
+            pages: false,
             pace: Pace::Deployed,
         }
     }

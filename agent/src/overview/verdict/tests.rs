@@ -2,6 +2,7 @@ use super::*;
 use crate::overview::seen::{Load, PrefixLoad};
 use strongroom_proto::hsm::Wear;
 use strongroom_proto::ids::{GroupId, Index, RealmId};
+use strongroom_proto::prefix::Prefix;
 
 fn hsm(number: u8) -> HsmId {
     HsmId([number; 16])
