@@ -2,9 +2,10 @@
 
 use super::chain::{Bad, Captured, Chain, Found, Link};
 use super::error::CheckError;
+use super::owned::Owned;
 use super::problem::Problem;
 use super::progress::Progress;
-use super::tree::{Digests, LeafDigest, TreeFindings, sealed_digest};
+use super::tree::{Digests, LeafDigest, TreeFindings, roots_of, sealed_digest};
 use super::witness::Witness;
 use crate::store::Store;
 use futures::{Stream, StreamExt, pin_mut, stream};
@@ -14,7 +15,6 @@ use std::time::Duration;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::MAX_CAPTURE_ENTRIES;
 use strongroom_proto::ids::{GroupId, Index, RecordId};
-use strongroom_proto::prefix::Prefix;
 use strongroom_replica::ReadOutcome;
 use strongroom_replica::segment::{BadSegment, Segment, SegmentEntry, SegmentName};
 use strongroom_replica::stored::Snapshot;
@@ -191,23 +191,21 @@ impl<P: Progress> Walk<'_, P> {
         let segments = self.segments(links, "segments, comparing their leaves");
         pin_mut!(segments);
         let mut newest = BTreeMap::new();
-        let mut owned: Option<Vec<Prefix>> = None;
+        let mut owned = Owned::default();
         while let Some(read) = segments.next().await {
             let Some((object, segment)) = read? else { continue };
             for made in segment.entries() {
                 let at = (object, made.entry.index);
                 // Of what has come from another group, nothing older here is the newest.
-                let owns: Vec<Prefix> = made.entry.partitions.iter().map(|p| p.prefix).collect();
-                let is_new = |prefix: &&Prefix| {
-                    owned.as_ref().is_some_and(|before| before.iter().all(|owned| !owned.overlaps(prefix)))
-                };
-                if let Some(come) = owns.iter().find(is_new) {
+                if let Some(come) = owned.come(&made.entry) {
                     newest.retain(|id, _| !come.contains(id));
                 }
-                owned = Some(owns);
                 newest.extend(made.leaves.iter().map(|l| (l.record, (at, sealed_digest(&l.sealed)))));
             }
         }
+        // What has left for good is deleted, and needs no spare.
+        let roots = roots_of(&snapshot.entry);
+        newest.retain(|id, _| roots.iter().any(|(prefix, _)| prefix.contains(id)));
         let other = newest.iter().filter(|(id, (_, digest))| stored.leaves.get(id) != Some(digest));
         // Once each: which records are affected does not matter.
         let places: BTreeSet<(SegmentName, Index)> = other.map(|(_, (place, _))| *place).collect();

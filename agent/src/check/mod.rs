@@ -8,6 +8,7 @@
 mod chain;
 mod error;
 mod log;
+mod owned;
 mod problem;
 mod progress;
 mod rebuild;

@@ -12,7 +12,7 @@ use strongroom_proto::hash::{hash, label};
 use strongroom_proto::ids::{Digest, Index, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::transfer::Transfer;
-use strongroom_proto::tree::{PAGE_LEVELS, Tree};
+use strongroom_proto::tree::{PAGE_LEVELS, Page, Tree};
 use strongroom_replica::stored::{Snapshot, TreeDamage, TreeFailure};
 
 /// A record with the digest of its sealed bytes.
@@ -93,7 +93,7 @@ impl Digests {
 
 /// Below which roots something is stored for this group: what it owns, and what it has let go of and must keep until it has
 /// arrived.
-fn roots_of(entry: &Entry) -> Vec<(Prefix, Digest)> {
+pub(super) fn roots_of(entry: &Entry) -> Vec<(Prefix, Digest)> {
     let owned = entry.partitions.iter().map(|p| (p.prefix, p.root));
     let left = entry.open.iter().filter_map(|transfer| match transfer {
         Transfer::Outgoing { prefix, root, .. } => Some((*prefix, *root)),
@@ -229,7 +229,8 @@ async fn read_pages(
         progress.done(1);
         let prefix = page.prefix();
         // What other groups have now, or what was copied and has not come, is not this group's to check.
-        if !roots.iter().any(|(root, _)| root.overlaps(&prefix)) {
+        let is_in = |root: &Prefix| root.len() <= prefix.len() && root.overlaps(&prefix);
+        if !roots.iter().any(|(root, _)| is_in(root)) {
             findings.beside += 1;
             continue;
         }
@@ -239,7 +240,9 @@ async fn read_pages(
                 .pages
                 .extend(page.below().into_iter().map(|(below, digest)| ((below.len(), below), digest)));
             named.leaves.extend(page.leaves().map(|leaf| (leaf.record_id(), leaf.sealed_digest())));
-        } else if prefix.len() % PAGE_LEVELS != 0 && !roots.iter().any(|(root, _)| *root == prefix) {
+        } else if (prefix.len() % PAGE_LEVELS != 0 || holds_one_at_most(&page))
+            && !roots.iter().any(|(root, _)| *root == prefix)
+        {
             // The top of a tree that the group had once, and that came back as part of another.
             findings.beside += 1;
         } else {
@@ -249,6 +252,11 @@ async fn read_pages(
     let missing = std::mem::take(&mut named.pages).into_keys();
     findings.problems.extend(missing.map(|(_, prefix)| Problem::Tree(TreeDamage::NoPage(prefix))));
     Ok(())
+}
+
+/// Whether there is such a page only where a tree has its top.
+fn holds_one_at_most(page: &Page) -> bool {
+    page.below().is_empty() && page.leaves().count() <= 1
 }
 
 async fn read_leaves(

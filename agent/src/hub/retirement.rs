@@ -51,7 +51,23 @@ impl Hub {
         }
         self.refresh().await.map_err(|_| RetireError::Lost)?;
         self.start_groups();
+        if left.iter().all(|(_, why)| why.is_none()) {
+            self.forget(group).await;
+        }
         Ok(left)
+    }
+
+    /// Deletes what is stored of a group that has retired, except what it reached. Its log stays.
+    async fn forget(&self, group: GroupId) {
+        match self.tree(group, 1).forget_retired().await {
+            Ok(true) => tracing::info!(%group, "what the group had stored is deleted; its log stays"),
+            Ok(false) => {
+                tracing::info!(%group, "the group's stored tree does not show that it has retired, and stays")
+            }
+            Err(failure) => {
+                tracing::warn!(%group, %failure, "what the group had stored is not deleted; retire it again");
+            }
+        }
     }
 
     /// That the group has retired; has it retire, if it has not.
@@ -72,6 +88,8 @@ impl Hub {
             shown => shown?,
         };
         if retired.entry.last {
+            // Whoever comes later finds it there, leader or not.
+            let _stored = self.shown(group, &Wanted::Show(true)).await;
             Ok(Retirement::Entry(Box::new(retired)))
         } else {
             Err(OrderError::Unknown.into())

@@ -75,6 +75,9 @@ impl TreeStore {
         if database.tops().await?.iter().any(|top| top.overlaps(&prefix)) {
             return Err(AdoptError::Overlaps);
         }
+        if !self.keep_copied(prefix).await {
+            return Err(AdoptError::Busy);
+        }
         let reader = other.held_reader().await?.ok_or(AdoptError::NotThere)?;
         let copied = match reader.snapshot().and_then(|snapshot| root_in(snapshot, &prefix)) {
             Some(root) => {

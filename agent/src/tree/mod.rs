@@ -17,7 +17,9 @@ mod load;
 mod metrics;
 mod moment;
 mod reader;
+mod retired;
 mod store;
+mod sweep;
 
 pub use adopt::{AdoptError, Adopted};
 pub use database::{Timeouts, TreeSettings};
@@ -25,3 +27,4 @@ pub use generation::TreePlace;
 pub use metrics::TreeMetrics;
 pub use reader::TreeReader;
 pub use store::TreeStore;
+pub use sweep::Swept;
