@@ -233,15 +233,17 @@ async fn rolling_restart(realm: &mut Realm, devices: &[Arc<Device>]) -> Result<(
     let clients = devices.iter().cycle().take(CLIENTS).zip(0..).map(|(device, number)| {
         let (device, mut seen) = (Arc::clone(device), seen.clone());
         tokio::spawn(async move {
-            let (mut successes, mut failed) = (Vec::new(), 0);
+            let (mut successes, mut failed) = (Vec::new(), Vec::new());
             // Counted from here: one client after another, not all at once.
             sleep(APART * number).await;
             let mut turn = interval(APART * CLIENTS as u32);
             while !*seen.borrow_and_update() {
                 turn.tick().await;
+                let began = Instant::now();
                 match device.perform(Asked::Recover { pin: PIN.into() }).await {
-                    Ok(Outcome::Secret(_)) => successes.push(Instant::now()),
-                    _ => failed += 1,
+                    Ok(Outcome::Secret(_)) => successes.push((began, Instant::now())),
+                    Ok(other) => failed.push(format!("{other:?}")),
+                    Err(error) => failed.push(error.to_string()),
                 }
             }
             (successes, failed)
@@ -261,22 +263,31 @@ async fn rolling_restart(realm: &mut Realm, devices: &[Arc<Device>]) -> Result<(
     }
     well(realm).await?;
     enough.send_replace(true);
-    let (mut successes, mut failed) = (Vec::new(), 0);
+    let (mut took, mut failed) = (Vec::new(), Vec::new());
     for client in clients {
         let (of_one, failed_of_one) = client.await?;
-        successes.extend(of_one);
-        failed += failed_of_one;
+        took.extend(of_one);
+        failed.extend(failed_of_one);
     }
+    let mut successes: Vec<Instant> = took.iter().map(|(_, ended)| *ended).collect();
     successes.sort_unstable();
     println!(
-        "all six restarted, one after the other: {} recoveries, {failed} failed; the longest gap after each",
-        successes.len()
+        "all six restarted, one after the other: {} recoveries, {} failed; after each, the longest gap between two, and the \
+         slowest of those that began then",
+        successes.len(),
+        failed.len()
     );
     for (i, (from, name, leads)) in restarts.iter().enumerate() {
         let until = restarts.get(i + 1).map(|next| next.0);
         let gap = longest_gap(&successes, *from, until);
-        println!("{name:8} {:5.2} s{}", gap.as_secs_f64(), if *leads { "  it led" } else { "" });
+        let then = took.iter().filter(|(began, _)| began > from && until.is_none_or(|until| *began < until));
+        let slowest = then.map(|(began, ended)| *ended - *began).max().unwrap_or_default();
+        let led = if *leads { "  it led" } else { "" };
+        println!("{name:8} {:5.2} s {:5.2} s{led}", gap.as_secs_f64(), slowest.as_secs_f64());
     }
+    failed.sort_unstable();
+    failed.dedup();
+    failed.iter().for_each(|why| println!("failed: {why}"));
     Ok(())
 }
 
