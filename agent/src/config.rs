@@ -232,8 +232,8 @@ impl TryFrom<RawRebalance> for Rebalance {
         if !(10..=1000).contains(&within_percent) {
             return Err("within_percent is from 10 to 1000; 50 works well");
         }
-        if !(1..=86_400).contains(&every_s) {
-            return Err("every_s is from 1 to 86400 seconds; 600 works well");
+        if !(60..=86_400).contains(&every_s) {
+            return Err("every_s is from 60 to 86400 seconds; 600 works well");
         }
         Ok(Self { automatic, within_percent, every: Duration::from_secs(every_s.into()) })
     }

@@ -10,6 +10,8 @@ use crate::hub::{Hub, MoveError, OrderError, Wanted};
 use crate::overview::Overview;
 use std::sync::Arc;
 use std::time::Duration;
+use strongroom_proto::ids::{GroupId, HsmId};
+use strongroom_proto::prefix::Prefix;
 
 /// The most calls that bring one move to its end. A move takes four, and more when something comes between.
 const CALLS: usize = 32;
@@ -21,7 +23,10 @@ pub(crate) async fn run(hub: Arc<Hub>, settings: Rebalance) {
     loop {
         tokio::time::sleep(settings.every).await;
         let overview = hub.overview().await;
-        for step in next(&hub, &overview, settings.within_percent) {
+        let (weighed, within) = (loads(&overview), settings.within_percent);
+        // It takes a while where there are many groups, and others have work to do.
+        let Ok(planned) = tokio::task::spawn_blocking(move || plan(&weighed, within)).await else { continue };
+        for step in next(hub.hsm_id(), &overview, &planned.steps) {
             tracing::info!(%step, "rebalancing: the groups of this realm are uneven");
             if let Err(error) = take(&hub, step).await {
                 tracing::warn!(%step, %error, "rebalancing: a step was not taken; it is planned again later");
@@ -31,25 +36,39 @@ pub(crate) async fn run(hub: Arc<Hub>, settings: Rebalance) {
     }
 }
 
-/// What is to be done now: what goes before the first move, and that. Nothing while something moves, or when another
-/// agent leads the group that is to do it.
-fn next(hub: &Hub, overview: &Overview, within_percent: u32) -> Vec<Step> {
-    if !overview.moves.is_empty() {
+/// What is to be done now by the agent of this HSM: a merge, or else one move and the splits that it needs. Nothing while
+/// something moves, or is not seen.
+fn next(hsm: Option<HsmId>, overview: &Overview, planned: &[Step]) -> Vec<Step> {
+    if !overview.moves.is_empty() || overview.not_asked > 0 {
         return Vec::new();
     }
-    let steps = plan(&loads(overview), within_percent).steps;
-    let Some((at, from)) = steps.iter().enumerate().find_map(|(at, step)| match step {
-        Step::Move { from, .. } => Some((at, *from)),
-        Step::Split { .. } | Step::Merge { .. } => None,
-    }) else {
-        return Vec::new();
+    let leads = |id: &GroupId| {
+        let group = overview.groups.iter().find(|group| group.group == *id);
+        hsm.is_some() && group.and_then(|group| group.leader) == hsm
     };
-    let leads = overview.groups.iter().find(|group| group.group == from).and_then(|group| group.leader);
-    if leads.is_none() || leads != hub.hsm_id() {
-        return Vec::new();
+    // Halves that are there already, and are not to be parted.
+    let merge = planned.iter().find(|step| match step {
+        Step::Merge { group, prefix } => leads(group) && has_halves(overview, group, prefix),
+        Step::Split { .. } | Step::Move { .. } => false,
+    });
+    if let Some(merge) = merge {
+        return vec![*merge];
     }
-    let needed = |step: &Step| !matches!(step, Step::Split { group, .. } | Step::Merge { group, .. } if *group != from);
-    steps.into_iter().take(at.saturating_add(1)).filter(needed).collect()
+    let first = planned.iter().find_map(|step| match step {
+        Step::Move { prefix, from, .. } if leads(from) => Some((step, prefix)),
+        _ => None,
+    });
+    let Some((first, moves)) = first else { return Vec::new() };
+    let needed = planned.iter().filter(|step| {
+        matches!(step, Step::Split { group, prefix } if leads(group) && prefix.len() < moves.len() && prefix.overlaps(moves))
+    });
+    needed.chain([first]).copied().collect()
+}
+
+fn has_halves(overview: &Overview, group: &GroupId, prefix: &Prefix) -> bool {
+    let group = overview.groups.iter().find(|of| of.group == *group);
+    let has = |half| group.is_some_and(|group| group.prefixes.contains(&half));
+    prefix.children().is_some_and(|(left, right)| has(left) && has(right))
 }
 
 async fn take(hub: &Hub, step: Step) -> Result<(), MoveError> {
