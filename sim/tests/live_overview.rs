@@ -37,6 +37,15 @@ async fn step(realm: &LocalRealm, prefix: Prefix, from: GroupId, to: GroupId) ->
     admin.move_on(Some(prefix), Some(from), to).await.ok().flatten()
 }
 
+async fn register(realm: &LocalRealm) {
+    for i in 0..USERS {
+        let client = realm.fast_client(i % 3, &format!("user-{i}")).await.expect("a client");
+        let secret = UserSecret::new(b"what the user entrusts").expect("short");
+        let guesses = NonZeroU8::new(9).expect("not 0");
+        client.register(&Pin::from("4821"), &secret, b"", guesses).await.expect("registers");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn any_agent_tells_the_truth_about_the_realm_while_an_hsm_is_away_and_after_a_move() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -49,12 +58,7 @@ async fn any_agent_tells_the_truth_about_the_realm_while_an_hsm_is_away_and_afte
     assert!(overview.hosts.iter().all(|host| host.version.is_some() && host.hsm_answers == Some(true)));
     let first = overview.groups[0].group;
 
-    for i in 0..USERS {
-        let client = realm.fast_client(i % 3, &format!("user-{i}")).await.expect("a client");
-        let secret = UserSecret::new(b"what the user entrusts").expect("short");
-        let guesses = NonZeroU8::new(9).expect("not 0");
-        client.register(&Pin::from("4821"), &secret, b"", guesses).await.expect("registers");
-    }
+    register(&realm).await;
     let (overview, _) = seen_when("the load is seen", &realm, 0, |overview, _| {
         let load = overview.groups[0].load.as_ref();
         load.is_some_and(|load| load.requests() >= USERS as u64)
