@@ -53,9 +53,8 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let (first, second) = second_group(&local).await?;
     let (left, right) = Prefix::WHOLE.children().ok_or("the whole has halves")?;
     let (near, far) = right.children().ok_or("a half has halves")?;
-    let mut admin = local.admin(0).await?;
-    admin.divide(first, Prefix::WHOLE, false).await?;
-    admin.divide(first, right, false).await?;
+    divide(&local, first, Prefix::WHOLE).await?;
+    divide(&local, first, right).await?;
     move_over(&local, far, first, second, true).await?;
     if options.moving {
         move_over(&local, near, first, second, false).await?;
@@ -95,6 +94,22 @@ async fn second_group(local: &LocalRealm) -> Result<(GroupId, GroupId), Error> {
     })
     .await?;
     Ok((first, made.statement.group))
+}
+
+/// Has a group own the halves of a prefix, however busy the machine is.
+async fn divide(local: &LocalRealm, group: GroupId, prefix: Prefix) -> Result<(), Error> {
+    let (half, _) = prefix.children().ok_or("a prefix that short has halves")?;
+    let mut admin = local.admin(0).await?;
+    patiently("the prefix is not divided", async || {
+        let groups = local.groups(0);
+        let mut of_group = groups.iter().filter(|(of, _)| *of == group);
+        if of_group.any(|(_, status)| status.prefixes.contains(&half)) {
+            return Ok(Some(()));
+        }
+        // It may be done all the same.
+        Ok(admin.divide(group, prefix, false).await.ok().map(drop))
+    })
+    .await
 }
 
 /// Moves a prefix: over, or only away.
