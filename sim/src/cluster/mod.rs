@@ -179,7 +179,8 @@ impl Cluster {
         storage: Storage,
     ) -> Self {
         let member = |host: Rc<RefCell<Host>>| {
-            let (hsm, boot) = (host.borrow_mut().device.status().hsm, host.borrow().boot);
+            let hsm = host.borrow_mut().device.status().hsm;
+            let boot = host.borrow().boot;
             Member { hsm, host, boot, left: false, replica: None, life: 0, ahead_ms: 0, fault: None }
         };
         Self {
@@ -375,6 +376,22 @@ impl Cluster {
     /// Asks the HSM of a member past its agent, as for a group that is not this one.
     pub fn ask_hsm(&mut self, member: usize, request: &Request) -> Reply {
         self.members[member].host.borrow_mut().device.ask(request)
+    }
+
+    /// Asks the HSM of a member past its agent, about this group: what it does is checked like everything else.
+    pub(crate) fn ask_about_group(&mut self, member: usize, request: &Request) -> Reply {
+        self.notice_restart(member);
+        let bytes = minicbor::to_vec(request).expect("a vector takes all bytes");
+        let reply = self.members[member].host.borrow_mut().device.handle(&bytes);
+        let decoded: Reply = minicbor::decode(&reply).expect("every reply decodes");
+        self.check_exchange(member, &bytes, &reply, &decoded);
+        decoded.of_one_group()
+    }
+
+    /// What the HSM of a member has captured of this group.
+    pub(crate) fn captured_by(&self, member: usize) -> Option<EntryHash> {
+        let groups = self.members[member].host.borrow_mut().device.status().groups;
+        groups.iter().find(|of| of.statement == self.group).map(|of| of.captured_hash)
     }
 
     /// Ends an agent and starts it again at once.

@@ -14,9 +14,8 @@ const LONGEST: u16 = 64;
 /// What was read in one leadership and waits to be confirmed.
 #[derive(Default)]
 struct Reads {
-    waiting: BTreeMap<u64, RecordId>,
-    /// What the group owned when the newest nonce was drawn.
-    owned: Vec<Prefix>,
+    /// Each with whether the group has owned the record at any time since.
+    waiting: BTreeMap<u64, (RecordId, bool)>,
 }
 
 /// What HSMs have stated about all groups of a realm.
@@ -42,6 +41,12 @@ impl Owners {
         self.told
     }
 
+    /// The last entry that an HSM has made for a group, if one has, whether or not it is committed.
+    #[must_use]
+    pub fn last_of(&self, group: &GroupId) -> Option<&Entry> {
+        self.made.values().find(|entry| entry.last && entry.group == *group)
+    }
+
     fn owned(&self, group: &GroupId) -> Vec<Prefix> {
         let newest = self.newest.get(group);
         newest.iter().flat_map(|entry| &entry.partitions).map(|partition| partition.prefix).collect()
@@ -58,8 +63,10 @@ impl Owners {
                 for (request, outcome) in requests.iter().zip(outcomes) {
                     match outcome {
                         Outcome::Read(number) => {
+                            let owned = self.owned(group);
+                            let owns = owned.iter().any(|prefix| prefix.contains(&request.record));
                             let reads = self.reads.entry((*group, hsm)).or_default();
-                            reads.waiting.insert(*number, request.record);
+                            reads.waiting.insert(*number, (request.record, owns));
                         }
                         Outcome::Kept => {
                             let entry = made.as_ref().map(|made| &made.entry);
@@ -77,16 +84,13 @@ impl Owners {
             (Request::Change(..), Reply::Processed { made: Some(made), .. }) => {
                 self.made.insert(made.entry.hash(), made.entry.clone());
             }
-            (Request::DrawReadNonce(group), Reply::ReadNonce(_)) => {
-                let owned = self.owned(group);
-                self.reads.entry((*group, hsm)).or_default().owned = owned;
-            }
             (Request::Confirm { group, .. }, Reply::Confirmed(released)) => {
                 let reads = self.reads.entry((*group, hsm)).or_default();
                 for number in released.iter().map(|read| read.number) {
-                    let record = reads.waiting.remove(&number).expect("it was asked for");
-                    let owns = reads.owned.iter().any(|prefix| prefix.contains(&record));
-                    assert!(owns, "a group tells of a record that it had let go when it was to be confirmed");
+                    // It may have left after it was read: the answer is as good as one that took long to arrive. Or it
+                    // may have come by an entry that was not committed then.
+                    let (_, owns) = reads.waiting.remove(&number).expect("it was asked for");
+                    assert!(owns, "a group tells of a record that it never had while it was asked");
                     self.told += 1;
                 }
             }
@@ -106,6 +110,11 @@ impl Owners {
             });
             self.newest.insert(entry.group, entry.clone());
             if changed {
+                let (group, owned) = (entry.group, self.owned(&entry.group));
+                let reads = self.reads.iter_mut().filter(|((of, _), _)| *of == group);
+                for (record, owns) in reads.flat_map(|(_, reads)| reads.waiting.values_mut()) {
+                    *owns |= owned.iter().any(|prefix| prefix.contains(record));
+                }
                 self.check();
             }
         }

@@ -33,6 +33,8 @@ pub enum Job {
     Retire(usize),
     /// Have a group's transfer open no longer, because the other group has retired.
     End(usize, TransferId, usize),
+    /// Retire a group of which a majority has captured the last entry, while nobody leads it or has a proof any more.
+    State(usize),
     /// A step that was ordered before.
     Again(usize, Box<Change>),
 }
@@ -47,6 +49,7 @@ impl Job {
             Self::Move { .. } => "move",
             Self::Retire(_) => "retire",
             Self::End(..) => "end",
+            Self::State(_) => "state",
             Self::Again(..) => "again",
         }
     }
@@ -69,6 +72,7 @@ impl fmt::Display for Job {
             Self::End(group, _, other) => {
                 write!(f, "end what is open in group {group} with group {other}, which has retired")
             }
+            Self::State(group) => write!(f, "state the last entry of group {group}"),
             Self::Again(group, change) => {
                 let change = format!("{change:?}");
                 let name = change.split('(').next().unwrap_or_default();
@@ -159,8 +163,29 @@ pub(super) fn any(world: &World, others: &[Option<Job>], rng: &mut StdRng) -> Op
     }
 }
 
+/// The members that have captured a group's last entry, if they are a majority, and nobody serves, has left it or has
+/// stored it: then no host has a proof that the group has retired.
+pub(super) fn silent_end(world: &World, group: usize) -> Option<Vec<usize>> {
+    let all = &world.groups[group];
+    let hash = world.owners().last_of(&all.id())?.hash();
+    let cluster = &all.cluster;
+    let proves =
+        |member| cluster.is_gone(member) || cluster.status(member).is_some_and(|status| status.serving);
+    let is_stored = cluster.store.tree.snapshot().is_some_and(|stored| stored.entry.last);
+    let members = 0..all.on.len();
+    if is_stored || members.clone().any(proves) {
+        return None;
+    }
+    let have: Vec<usize> = members.filter(|member| cluster.captured_by(*member) == Some(hash)).collect();
+    (have.len() > all.on.len() / 2).then_some(have)
+}
+
 /// Something that is to be brought to its end.
 pub(super) fn unfinished(world: &World, rng: &mut StdRng) -> Option<Job> {
+    // No agent does this yet: see `docs/simulator.md`.
+    if let Some(group) = (0..world.groups.len()).find(|group| silent_end(world, *group).is_some()) {
+        return Some(Job::State(group));
+    }
     let owners = world.owners();
     let number = |id: &GroupId| world.group_of(id).expect("it was founded");
     let open: Vec<_> = owners.open().map(|(group, transfer)| (number(&group), *transfer)).collect();

@@ -204,6 +204,13 @@ impl Mover {
                 self.order(world, to, Order::Show { stored: false }, Then::Destination);
             }
             Job::Retire(group) => self.retire(world, group),
+            Job::State(group) => match stated_by_hand(world, group) {
+                Some(proof) => {
+                    self.job = Some(Job::Retire(group));
+                    self.has_retired(world, group, Retirement::Entry(Box::new(proof)));
+                }
+                None => self.done(world),
+            },
             Job::End(group, id, other) => match retired(world, other) {
                 Some(stated) => {
                     let step = Order::Step(Box::new(Change::End(id, stated)));
@@ -336,6 +343,26 @@ impl Mover {
             }
         }
         self.doing = Doing::Leave(proof, members);
+    }
+}
+
+/// Has one member lead from the last entry, and state it as committed.
+fn stated_by_hand(world: &mut World, group: usize) -> Option<Evidence> {
+    let have = super::job::silent_end(world, group)?;
+    let id = world.groups[group].id();
+    let entry = world.owners().last_of(&id).cloned()?;
+    let cluster = &mut world.groups[group].cluster;
+    let leads = cluster.ask_about_group(have[0], &Request::Lead(id, Some(entry.clone())));
+    assert!(matches!(leads, Reply::Leading(_)), "a member leads from the last entry: {leads:?}");
+    let capture = Request::capture(id, vec![entry.clone()]);
+    let stated = have.iter().map(|member| match cluster.ask_about_group(*member, &capture) {
+        Reply::Captured(statement) => statement,
+        other => panic!("a member states what it has captured: {other:?}"),
+    });
+    let statements = stated.collect();
+    match cluster.ask_about_group(have[0], &Request::Commit { group: id, statements }) {
+        Reply::Committed { statement, .. } => Some(Evidence { entry, committed: statement }),
+        other => panic!("a majority has the last entry: {other:?}"),
     }
 }
 
