@@ -41,10 +41,9 @@ impl Owners {
         self.told
     }
 
-    /// The last entry that an HSM has made for a group, if one has, whether or not it is committed.
-    #[must_use]
-    pub fn last_of(&self, group: &GroupId) -> Option<&Entry> {
-        self.made.values().find(|entry| entry.last && entry.group == *group)
+    /// The last entries that HSMs have made for a group, of which one at most is ever committed.
+    pub fn last_of(&self, group: GroupId) -> impl Iterator<Item = &Entry> {
+        self.made.values().filter(move |entry| entry.last && entry.group == group)
     }
 
     fn owned(&self, group: &GroupId) -> Vec<Prefix> {

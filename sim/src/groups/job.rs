@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use std::fmt;
 use strongroom_proto::change::Change;
+use strongroom_proto::entry::Entry;
 use strongroom_proto::ids::{GroupId, RecordId, TransferId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::transfer::Transfer;
@@ -163,11 +164,10 @@ pub(super) fn any(world: &World, others: &[Option<Job>], rng: &mut StdRng) -> Op
     }
 }
 
-/// The members that have captured a group's last entry, if they are a majority, and nobody serves, has left it or has
-/// stored it: then no host has a proof that the group has retired.
-pub(super) fn silent_end(world: &World, group: usize) -> Option<Vec<usize>> {
+/// A group's last entry, and the members that have captured it, if they are a majority, and nobody serves, has left the
+/// group or has stored the entry: then no host has a proof that the group has retired.
+pub(super) fn silent_end(world: &World, group: usize) -> Option<(Entry, Vec<usize>)> {
     let all = &world.groups[group];
-    let hash = world.owners().last_of(&all.id())?.hash();
     let cluster = &all.cluster;
     let proves =
         |member| cluster.is_gone(member) || cluster.status(member).is_some_and(|status| status.serving);
@@ -176,8 +176,13 @@ pub(super) fn silent_end(world: &World, group: usize) -> Option<Vec<usize>> {
     if is_stored || members.clone().any(proves) {
         return None;
     }
-    let have: Vec<usize> = members.filter(|member| cluster.captured_by(*member) == Some(hash)).collect();
-    (have.len() > all.on.len() / 2).then_some(have)
+    let have = |last: &Entry| -> Vec<usize> {
+        let hash = last.hash();
+        members.clone().filter(|member| cluster.captured_by(*member) == Some(hash)).collect()
+    };
+    let owners = world.owners();
+    let mut ends = owners.last_of(all.id()).map(|last| (last.clone(), have(last)));
+    ends.find(|(_, have)| have.len() > all.on.len() / 2)
 }
 
 /// Something that is to be brought to its end.
@@ -193,7 +198,9 @@ pub(super) fn unfinished(world: &World, rng: &mut StdRng) -> Option<Job> {
     let job = |(group, transfer): &(usize, Transfer)| {
         let other = number(&transfer.other());
         if world.has_retired(other) {
-            return Job::End(*group, transfer.id(), other);
+            let of = &world.groups[other];
+            let is_left = (0..of.on.len()).any(|member| of.cluster.is_gone(member));
+            return if is_left { Job::End(*group, transfer.id(), other) } else { Job::Retire(other) };
         }
         match transfer {
             Transfer::Incoming { prefix, .. } => Job::Move { prefix: *prefix, from: other, to: *group },

@@ -348,9 +348,8 @@ impl Mover {
 
 /// Has one member lead from the last entry, and state it as committed.
 fn stated_by_hand(world: &mut World, group: usize) -> Option<Evidence> {
-    let have = super::job::silent_end(world, group)?;
+    let (entry, have) = super::job::silent_end(world, group)?;
     let id = world.groups[group].id();
-    let entry = world.owners().last_of(&id).cloned()?;
     let cluster = &mut world.groups[group].cluster;
     let leads = cluster.ask_about_group(have[0], &Request::Lead(id, Some(entry.clone())));
     assert!(matches!(leads, Reply::Leading(_)), "a member leads from the last entry: {leads:?}");
