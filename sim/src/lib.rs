@@ -9,6 +9,7 @@ pub mod ceremony;
 pub mod chaos;
 pub mod cluster;
 pub mod demo;
+pub mod groups;
 pub mod hostile;
 pub mod local;
 pub mod model;

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use strongroom_client::Configuration;
+use strongroom_sim::cluster::Journal;
 use strongroom_sim::local::{LocalRealm, Setting, token};
 use strongroom_sim::model::explore::{Bounds, explore};
 use strongroom_sim::model::{Action, Explored, Rule};
 use strongroom_sim::{
-    Error, bench, board, chaos, demo, hostile, model, page, replay_bench, run, slow_bench, tree_bench,
+    Error, bench, board, chaos, demo, groups, hostile, model, page, replay_bench, run, slow_bench, tree_bench,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt;
@@ -154,6 +155,9 @@ enum Command {
         /// How many seeds to run, from `seed` on; if more than one, each is printed in one line.
         #[arg(long, default_value_t = 1, value_name = "N")]
         seeds: u64,
+        /// Several groups on the same hosts, between which prefixes move, and which retire.
+        #[arg(long)]
+        groups: bool,
         /// Draw the last run as a page to open in a browser.
         #[arg(long, value_name = "FILE.html")]
         timeline: Option<PathBuf>,
@@ -297,8 +301,13 @@ async fn execute(arguments: Arguments) -> ExitCode {
             let options = slow_bench::Options { segments, request_ms, page_ms, away };
             until_told(bench_slow_store(options, folder)).await
         }
-        Command::Run { seed, seeds, timeline, events } => {
-            run_clusters(seed, seeds, timeline.as_deref(), events.as_deref())
+        Command::Run { seed, seeds, groups, timeline, events } => {
+            let (timeline, events) = (timeline.as_deref(), events.as_deref());
+            if groups {
+                run_groups(seed, seeds, timeline, events)
+            } else {
+                run_clusters(seed, seeds, timeline, events)
+            }
         }
         Command::Chaos { seed, minutes, store, users, moves, keep } => {
             chaos::run(&chaos::Options { seed, minutes, store, users, moves, keep }).await
@@ -383,16 +392,45 @@ fn run_clusters(seed: u64, seeds: u64, timeline: Option<&Path>, events: Option<&
         let run = run::Run::new(seed);
         let caption = run.caption();
         let (journal, report) = run.finish();
-        if let Some(file) = events {
-            write_file(file, journal.to_string())?;
-        }
-        if let Some(file) = timeline {
-            let outcome = report.as_ref().map_or_else(ToString::to_string, run::Report::outcome);
-            write_file(file, caption.page(&journal, &outcome, report.is_err()))?;
-        }
+        let outcome = report.as_ref().map(run::Report::outcome);
+        write_down(&journal, &caption, outcome, timeline, events)?;
         let again = |failure| format!("{failure}\nto see it: run --seed {seed} --timeline run.html");
         let report = report.map_err(again)?;
         if seeds > 1 { println!("{}", report.line()) } else { print!("{report}") }
+    }
+    Ok(())
+}
+
+fn run_groups(seed: u64, seeds: u64, timeline: Option<&Path>, events: Option<&Path>) -> Result<(), Error> {
+    on_panic(true);
+    for seed in (seed..).take(usize::try_from(seeds.max(1))?) {
+        let run = groups::Run::new(seed);
+        let caption = run.caption();
+        let (journal, report) = run.finish();
+        let outcome = report.as_ref().map(groups::Report::outcome);
+        write_down(&journal, &caption, outcome, timeline, events)?;
+        let again = |failure| format!("{failure}\nto see it: run --groups --seed {seed} --timeline run.html");
+        let report = report.map_err(again)?;
+        if seeds > 1 { println!("{}", report.line()) } else { print!("{report}") }
+    }
+    Ok(())
+}
+
+/// Writes down what happened in a run, where that is wanted.
+fn write_down(
+    journal: &Journal,
+    caption: &run::Caption,
+    outcome: Result<String, &run::Failure>,
+    timeline: Option<&Path>,
+    events: Option<&Path>,
+) -> Result<(), Error> {
+    if let Some(file) = events {
+        write_file(file, journal.to_string())?;
+    }
+    if let Some(file) = timeline {
+        let failed = outcome.is_err();
+        let outcome = outcome.unwrap_or_else(ToString::to_string);
+        write_file(file, caption.page(journal, &outcome, failed))?;
     }
     Ok(())
 }

@@ -29,6 +29,7 @@ mod freshness;
 mod interface;
 mod leader;
 mod log;
+pub mod moving;
 mod orders;
 mod outbox;
 mod pace;

@@ -26,6 +26,14 @@ pub enum HostBug {
     FenceIgnored,
     /// The tree returns the sealed bytes that a record had before.
     OlderLeaf,
+    /// A copy of another group's tree lacks the first thing that is to be written.
+    CopySkips,
+    /// What has changed since a prefix was first copied is not copied.
+    CopiedOnce,
+    /// A group deletes what has left it with the next snapshot, whether or not it has arrived.
+    LeftForgotten,
+    /// An agent asks the group that had a record first, for ever.
+    FormerOwnerAsked,
 }
 
 /// Which bug is planted.

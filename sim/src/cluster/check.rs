@@ -16,6 +16,9 @@ impl Cluster {
         self.said.check_reply(&of_group, &self.store);
         let observed = self.trace.observe(&self.members[member].hsm, &asked, reply);
         observed.unwrap_or_else(|departure| panic!("{departure}"));
+        if let Some(owners) = &self.owners {
+            owners.borrow_mut().observe(self.members[member].hsm, &asked, &of_group);
+        }
     }
 
     /// Checks that every process could be lost now: see [`super::said::Said::check_stored`].

@@ -96,6 +96,25 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// What goes wrong by chance alone.
+    #[must_use]
+    pub fn chances(&self) -> Self {
+        Self {
+            lose_message: self.lose_message,
+            repeat_message: self.repeat_message,
+            delay_message: self.delay_message,
+            lose_user_message: self.lose_user_message,
+            lose_user_answer: self.lose_user_answer,
+            lose_hsm_reply: self.lose_hsm_reply,
+            lose_store_answer: self.lose_store_answer,
+            store_unavailable: self.store_unavailable,
+            late_store: self.late_store,
+            delay_store: self.delay_store,
+            listing_lag_ms: self.listing_lag_ms,
+            ..Self::default()
+        }
+    }
+
     /// From now on, nothing goes wrong by chance.
     pub const fn forget_chances(&mut self) {
         self.lose_message = 0.0;

@@ -320,3 +320,27 @@ impl Journal {
         }
     }
 }
+
+impl Journal {
+    /// Several journals, each with how many members it is about, as one by time. Members of each are counted on from
+    /// those before it. The hash is over theirs.
+    #[must_use]
+    pub fn merged(parts: Vec<(usize, Self)>) -> Self {
+        let mut all = Self::default();
+        let mut first = 0;
+        for (size, part) in parts {
+            all.hasher.update(part.hasher.finalize());
+            all.count += part.count;
+            all.events.extend(part.events.into_iter().map(|mut event| {
+                if let Lane::Member(member) = &mut event.lane {
+                    *member += first;
+                }
+                event.to = event.to.map(|to| to + first);
+                event
+            }));
+            first += size;
+        }
+        all.events.sort_by_key(|event| event.at);
+        all
+    }
+}

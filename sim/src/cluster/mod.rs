@@ -9,11 +9,15 @@
 
 mod bug;
 mod check;
+mod copying;
+mod doors;
 mod faults;
+mod host;
 mod journal;
 mod liar;
 mod lies;
 mod notes;
+mod owners;
 mod pending;
 mod said;
 mod steps;
@@ -22,9 +26,13 @@ mod tree;
 mod user;
 
 pub use bug::HostBug;
+pub use copying::{Copy, NotCopied};
+pub use doors::Doors;
 pub use faults::{BadRead, Faults, Interrupt};
+pub use host::Host;
 pub use journal::{Event, Journal, Kind, Lane};
 pub use lies::Lie;
+pub use owners::Owners;
 pub use pending::RequestId;
 pub use store::{Store, StoreCalls, StoreFault};
 pub use tree::StoredTree;
@@ -36,7 +44,9 @@ use pending::Pending;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use said::Said;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use strongroom_hsm::Config;
 use strongroom_proto::hsm::{RealmStatus, Reply, Request};
 use strongroom_proto::ids::{EntryHash, HsmId, Index};
@@ -63,15 +73,15 @@ const fn planted(mut replica: Replica, bug: Option<strongroom_replica::Bug>) -> 
 /// One agent with its HSM.
 struct Member {
     hsm: HsmId,
-    device: Device,
-    /// Counts the starts of the HSM: what was sent before the latest one is lost.
+    /// Other groups may have members on it, too.
+    host: Rc<RefCell<Host>>,
+    /// The start of the HSM that was noticed last.
     boot: u64,
+    /// The HSM has left the group.
+    left: bool,
     replica: Option<Replica>,
     /// Counts the starts of the agent: what was meant for it before the latest one is dropped.
     life: u64,
-    /// When the last request on the HSM link arrives; a later one arrives later.
-    link_until: u64,
-    reply_link_until: u64,
     /// How far its agent's clock is ahead.
     ahead_ms: u64,
     fault: Option<Fault>,
@@ -118,6 +128,8 @@ pub struct Cluster {
     bug_of_agents: Option<strongroom_replica::Bug>,
     /// What the HSMs do, checked against the model.
     trace: Trace,
+    /// Which group owns what, where there are several.
+    owners: Option<Rc<RefCell<Owners>>>,
     journal: Option<Journal>,
 }
 
@@ -151,18 +163,27 @@ impl Cluster {
             (0..members).map(|_| Device::new(rng.random(), config.clone())).collect();
         let (founded, group) = founding::found(&mut devices, &Custodians::one());
         let realm = founded.realm.expect("it was just made");
-        let member = |mut device: Device| Member {
-            hsm: device.status().hsm,
-            device,
-            boot: 0,
-            replica: None,
-            life: 0,
-            link_until: 0,
-            reply_link_until: 0,
-            ahead_ms: 0,
-            fault: None,
+        let hosts = devices.into_iter().map(|device| Rc::new(RefCell::new(Host::new(device)))).collect();
+        let mut cluster = Self::of_group(rng, hosts, realm, group, config, storage);
+        (0..members).for_each(|member| cluster.start_agent(member));
+        cluster
+    }
+
+    /// The members of a group that was founded on these hosts. Their agents are down.
+    pub(crate) fn of_group(
+        rng: StdRng,
+        hosts: Vec<Rc<RefCell<Host>>>,
+        realm: RealmStatus,
+        group: GroupStatement,
+        config: Config,
+        storage: Storage,
+    ) -> Self {
+        let member = |host: Rc<RefCell<Host>>| {
+            let hsm = host.borrow_mut().device.status().hsm;
+            let boot = host.borrow().boot;
+            Member { hsm, host, boot, left: false, replica: None, life: 0, ahead_ms: 0, fault: None }
         };
-        let mut cluster = Self {
+        Self {
             faults: Faults::default(),
             store: Store::default(),
             config,
@@ -174,7 +195,7 @@ impl Cluster {
             messages: 0,
             heartbeats: 0,
             hsm_replies: 0,
-            members: devices.into_iter().map(member).collect(),
+            members: hosts.into_iter().map(member).collect(),
             realm,
             trace: Trace::new(&group),
             group,
@@ -191,12 +212,37 @@ impl Cluster {
             bugs: HostBugs::default(),
             #[cfg(feature = "planted-bugs")]
             bug_of_agents: None,
+            owners: None,
             journal: None,
-        };
-        for member in 0..members {
-            cluster.start_agent(member);
         }
-        cluster
+    }
+
+    /// Is one of several groups from here on, at this time.
+    pub(crate) fn join_others(&mut self, now: u64, owners: Rc<RefCell<Owners>>) {
+        (self.now, self.owners) = (now, Some(owners));
+        self.store.tree.keeps_more = true;
+    }
+
+    /// When the next thing happens, if anything will.
+    pub(crate) fn next_at(&self) -> Option<u64> {
+        self.queue.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Time passes, in which nothing happens here.
+    pub(crate) const fn pass_to(&mut self, now: u64) {
+        self.now = now;
+    }
+
+    /// The HSM of a member has left the group: its agent has nothing more to do there.
+    pub(crate) fn has_left(&mut self, member: usize) {
+        self.members[member].left = true;
+        self.note(Lane::Member(member), Kind::Hsm, || "the HSM has left the group".into());
+        self.crash_agent(member);
+    }
+
+    /// Whether it has.
+    pub(crate) fn is_gone(&self, member: usize) -> bool {
+        self.members[member].left
     }
 
     /// The realm.
@@ -295,7 +341,7 @@ impl Cluster {
             seed: self.rng.random(),
         };
         let at = &mut self.members[member];
-        if at.replica.is_some() {
+        if at.replica.is_some() || at.left {
             return;
         }
         at.life += 1;
@@ -329,7 +375,23 @@ impl Cluster {
 
     /// Asks the HSM of a member past its agent, as for a group that is not this one.
     pub fn ask_hsm(&mut self, member: usize, request: &Request) -> Reply {
-        self.members[member].device.ask(request)
+        self.members[member].host.borrow_mut().device.ask(request)
+    }
+
+    /// Asks the HSM of a member past its agent, about this group: what it does is checked like everything else.
+    pub(crate) fn ask_about_group(&mut self, member: usize, request: &Request) -> Reply {
+        self.notice_restart(member);
+        let bytes = minicbor::to_vec(request).expect("a vector takes all bytes");
+        let reply = self.members[member].host.borrow_mut().device.handle(&bytes);
+        let decoded: Reply = minicbor::decode(&reply).expect("every reply decodes");
+        self.check_exchange(member, &bytes, &reply, &decoded);
+        decoded.of_one_group()
+    }
+
+    /// What the HSM of a member has captured of this group.
+    pub(crate) fn captured_by(&self, member: usize) -> Option<EntryHash> {
+        let groups = self.members[member].host.borrow_mut().device.status().groups;
+        groups.iter().find(|of| of.statement == self.group).map(|of| of.captured_hash)
     }
 
     /// Ends an agent and starts it again at once.
@@ -343,32 +405,42 @@ impl Cluster {
     /// # Panics
     /// If it has forgotten what it stated.
     pub fn restart_hsm(&mut self, member: usize) {
-        self.members[member].device.restart();
-        self.restarted(member);
+        self.members[member].host.borrow_mut().restart();
+        self.notice_restart(member);
     }
 
     /// The same, but power is lost when the start has written this many granules of NVRAM, and the HSM starts once
     /// more.
     pub fn restart_hsm_twice(&mut self, member: usize, granules: u32) {
-        if self.members[member].device.restart_twice(granules) {
+        if self.members[member].host.borrow_mut().restart_twice(granules) {
             self.note(Lane::Member(member), Kind::PowerCut, || "power is lost in a start".into());
         }
-        self.restarted(member);
+        self.notice_restart(member);
     }
 
     /// Whether an HSM has captured what is off the log: [`Store::has_strays`], or had them.
     pub fn is_a_member_off_the_log(&mut self) -> bool {
         let (group, store) = (&self.group, &self.store);
         self.members.iter_mut().any(|member| {
-            let groups = member.device.status().groups;
+            let groups = member.host.borrow_mut().device.status().groups;
             groups.iter().any(|of| of.statement == *group && store.is_stray(&of.captured_hash))
         })
     }
 
-    fn restarted(&mut self, member: usize) {
+    /// Sees whether the HSM of a member has started again, which another group's members may have brought about.
+    ///
+    /// # Panics
+    /// If it has forgotten what it stated.
+    pub(crate) fn notice_restart(&mut self, member: usize) {
         let at = &mut self.members[member];
-        at.boot += 1;
-        let status = at.device.status();
+        let boot = at.host.borrow().boot;
+        if std::mem::replace(&mut at.boot, boot) == boot || at.left {
+            return;
+        }
+        let status = at.host.borrow_mut().device.status();
+        if status.retired.contains(&self.group.group) {
+            return self.has_left(member);
+        }
         let group = status.groups.iter().find(|of| of.statement == self.group);
         let captured = group.map_or(Index::ZERO, |of| of.captured_index);
         let hash = group.map_or(EntryHash::ZERO, |of| of.captured_hash);
@@ -380,12 +452,12 @@ impl Cluster {
 
     /// An HSM loses power after this many more granules of its NVRAM are written, and then starts again.
     pub fn cut_power_after(&mut self, member: usize, granules: u32) {
-        self.members[member].device.cut_power_after(granules);
+        self.members[member].host.borrow_mut().device.cut_power_after(granules);
     }
 
     /// Cancels [`Self::cut_power_after`], unless the power is gone already.
     pub fn spare_power(&mut self, member: usize) {
-        self.members[member].device.spare_power();
+        self.members[member].host.borrow_mut().device.spare_power();
     }
 
     /// The clock of a member's agent jumps forward.
@@ -413,12 +485,12 @@ impl Cluster {
 
     /// Every write to an HSM's NVRAM fails until it restarts.
     pub fn fail_nvram(&mut self, member: usize) {
-        self.members[member].device.fail_nvram();
+        self.members[member].host.borrow_mut().device.fail_nvram();
     }
 
     /// Gives every HSM a build that leaves one rule out, for a test that must notice it, and starts it.
     pub fn plant(&mut self, bug: Bug) {
-        self.members.iter_mut().for_each(|member| member.device.plant(bug));
+        self.members.iter_mut().for_each(|member| member.host.borrow_mut().device.plant(bug));
     }
 
     /// Leaves out one rule of every agent, for a test that must notice it.

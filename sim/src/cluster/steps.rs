@@ -233,10 +233,12 @@ impl Cluster {
                     let request = request.bytes().to_vec();
                     let longest = self.config.limits.max_frame_bytes as usize;
                     assert!(request.len() <= longest, "a request fits in a frame");
-                    let boot = self.members[member].boot;
-                    let at = (self.now + self.rng.random_range(0..=1)).max(self.members[member].link_until);
+                    let mut host = self.members[member].host.borrow_mut();
+                    let boot = host.boot;
+                    let at = (self.now + self.rng.random_range(0..=1)).max(host.link_until);
                     let at = at + self.faults.slow_hsm.get(&member).unwrap_or(&0);
-                    self.members[member].link_until = at;
+                    host.link_until = at;
+                    drop(host);
                     self.schedule(at - self.now, Pending::ToHsm { member, life, boot, call, request });
                 }
                 Action::Write { name, bytes } => {
@@ -317,16 +319,17 @@ impl Cluster {
     }
 
     fn hsm(&mut self, member: usize, life: u64, boot: u64, call: CallId, request: &[u8]) {
+        self.notice_restart(member);
         let mut reply = None;
         let silent = self.faults.silent_hsm.contains(&member);
         if boot == self.members[member].boot && !silent && !self.faults.without_hsm.contains(&member) {
-            let bytes = self.members[member].device.handle(request);
+            let bytes = self.members[member].host.borrow_mut().device.handle(request);
             assert!(bytes.len() <= self.config.limits.max_frame_bytes as usize, "a reply fits in a frame");
             let decoded: Reply = minicbor::decode(&bytes).expect("every reply decodes");
             self.check_exchange(member, request, &bytes, &decoded);
             self.hsm_replies += 1;
             reply = Some(decoded).filter(|_| !self.faults.loses_reply(&mut self.rng, self.hsm_replies));
-            if self.members[member].device.is_dead() {
+            if self.members[member].host.borrow().device.is_dead() {
                 reply = None;
                 self.note_power_cut(member);
                 self.restart_hsm(member);
@@ -334,8 +337,10 @@ impl Cluster {
         }
         let event = Box::new(Input::Hsm { call, reply });
         let takes = if silent { CALL_TIMEOUT_MS } else { self.rng.random_range(0..=2) };
-        let at = (self.now + takes).max(self.members[member].reply_link_until);
-        self.members[member].reply_link_until = at;
+        let mut host = self.members[member].host.borrow_mut();
+        let at = (self.now + takes).max(host.reply_link_until);
+        host.reply_link_until = at;
+        drop(host);
         self.schedule(at - self.now, Pending::ToReplica { member, life: Some(life), event });
     }
 }

@@ -42,6 +42,8 @@ pub struct StoredTree {
     openings: u64,
     /// Whether something was removed: then the tree is not checked.
     is_damaged: bool,
+    /// Whether pages and leaves may stay that no root leads to, because other groups copy theirs here, and take them away.
+    pub(super) keeps_more: bool,
     /// The bytes that leaves had before, kept only for a planted bug.
     replaced: BTreeMap<RecordId, Arc<[u8]>>,
     pub(super) bugs: HostBugs,
@@ -84,6 +86,40 @@ impl StoredTree {
         self.openings += 1;
         self.handles.insert(writer, Handle::Open);
         self.stored.snapshot.clone()
+    }
+
+    pub(super) fn is_open(&self, writer: Writer) -> bool {
+        matches!(self.handles.get(&writer), Some(Handle::Open))
+    }
+
+    /// The prefixes of the trees in it.
+    pub(super) fn tops(&self) -> Vec<Prefix> {
+        self.stored.tops()
+    }
+
+    /// One page.
+    pub(super) fn page(&self, at: &Prefix) -> Option<Page> {
+        self.stored.pages.get(at).and_then(|bytes| Page::decode(*at, bytes).ok())
+    }
+
+    pub(super) fn pages(&self) -> impl Iterator<Item = (&Prefix, &Arc<[u8]>)> {
+        self.stored.pages.iter()
+    }
+
+    pub(super) fn leaves(&self) -> impl Iterator<Item = (&RecordId, &Arc<[u8]>)> {
+        self.stored.leaves.iter()
+    }
+
+    pub(super) fn leaf(&self, id: &RecordId) -> Option<Arc<[u8]>> {
+        self.stored.leaves.get(id).cloned()
+    }
+
+    pub(super) fn put_page(&mut self, at: Prefix, page: Arc<[u8]>) {
+        self.stored.pages.insert(at, page);
+    }
+
+    pub(super) fn put_leaf(&mut self, id: RecordId, sealed: Arc<[u8]>) {
+        self.stored.leaves.insert(id, sealed);
     }
 
     pub(super) fn close(&mut self, writer: Writer) {
@@ -131,6 +167,10 @@ impl StoredTree {
         for (id, sealed) in advance.leaves().expect("the leaves that changed are open") {
             let before = self.stored.leaves.insert(id, sealed);
             self.replaced.extend(before.filter(|_| self.bugs.has(HostBug::OlderLeaf)).map(|old| (id, old)));
+        }
+        if self.bugs.has(HostBug::LeftForgotten) {
+            let gone = |prefix: &Prefix| !advance.snapshot.prefixes().iter().any(|top| top.overlaps(prefix));
+            self.stored.pages.retain(|prefix, _| !gone(prefix));
         }
         if !self.bugs.has(HostBug::AdvanceTorn) {
             self.stored.snapshot = Some(advance.snapshot);
@@ -182,6 +222,9 @@ impl StoredTree {
         // Before any snapshot there is nothing at all.
         let nothing = roots.is_empty();
         let is_of = |id: &RecordId| nothing || roots.iter().any(|(prefix, _)| prefix.contains(id));
+        if self.keeps_more {
+            return;
+        }
         let pages_there = self.stored.pages.keys().filter(|page| is_of(&RecordId(*page.bits())));
         let there = (pages_there.count(), self.stored.leaves.keys().filter(|id| is_of(id)).count());
         assert_eq!(there, (pages, leaves), "the stored tree has pages or leaves that no root leads to");

@@ -5,6 +5,7 @@
 //! it may have been charged, and checks every answer against that.
 
 use super::Cluster;
+use super::doors::Doors;
 use super::journal::{Kind, Lane};
 use super::pending::RequestId;
 use minicbor::bytes::ByteVec;
@@ -16,7 +17,7 @@ use strongroom_proto::client::{
     HandshakeResponse, Recover1Response, Recover2Response, Recover3Response, Register2Request,
     SecretsRequest, SecretsResponse, UnlockKeyTag,
 };
-use strongroom_proto::hsm::{BatchRequest, NoiseMessage, NoiseReply, SessionRefusal};
+use strongroom_proto::hsm::{BatchRequest, NoiseMessage, NoiseReply, RealmStatus, SessionRefusal};
 use strongroom_proto::ids::{RealmId, RecordId, SessionId, X25519Public};
 use strongroom_proto::noise::{self, ClientHandshake, Transport};
 use strongroom_proto::oprf::BlindedInput;
@@ -87,8 +88,14 @@ impl User {
     /// A user of the cluster's realm, with its own seed.
     #[must_use]
     pub fn new(cluster: &Cluster, seed: u64, num_guesses: u16) -> Self {
+        Self::of(cluster.realm(), seed, num_guesses)
+    }
+
+    /// A user of a realm, with its own seed.
+    #[must_use]
+    pub fn of(status: &RealmStatus, seed: u64, num_guesses: u16) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let realm = cluster.realm().realm;
+        let realm = status.realm;
         let registration = registration(&realm, num_guesses, &mut rng);
         let (record, session, target) =
             (RecordId(rng.random()), SessionId(rng.random()), rng.random_range(0..64));
@@ -98,7 +105,7 @@ impl User {
             record,
             registration,
             is_used: false,
-            realm_key: cluster.realm().public_key,
+            realm_key: status.public_key,
             rng,
             session,
             transport: None,
@@ -127,13 +134,24 @@ impl User {
         self.patience_ms = patience_ms;
     }
 
+    /// Is about this record.
+    pub const fn be(&mut self, record: RecordId) {
+        self.record = record;
+    }
+
+    /// Whether it is registered; `None` while it is not known.
+    #[must_use]
+    pub const fn registered(&self) -> Option<bool> {
+        self.registered
+    }
+
     /// Adds wishes.
     pub fn wish(&mut self, wishes: impl IntoIterator<Item = Wish>) {
         self.wishes.extend(wishes);
     }
 
     /// [`Self::give_up`], written down.
-    pub fn switch_off(&mut self, cluster: &mut Cluster) {
+    pub fn switch_off(&mut self, cluster: &mut impl Doors) {
         cluster.note(self.lane, Kind::Answer, || "none: the device is switched off".into());
         self.give_up();
     }
@@ -185,7 +203,7 @@ impl User {
     ///
     /// # Panics
     /// If an answer is wrong: not for this user, not to this request, or with an impossible guess count.
-    pub fn poll(&mut self, cluster: &mut Cluster) {
+    pub fn poll(&mut self, cluster: &mut impl Doors) {
         match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Pausing(until) if cluster.now() < until => self.stage = Stage::Pausing(until),
             Stage::Idle | Stage::Pausing(_) => self.go_on(cluster),
@@ -216,7 +234,7 @@ impl User {
         }
     }
 
-    fn go_on(&mut self, cluster: &mut Cluster) {
+    fn go_on(&mut self, cluster: &mut impl Doors) {
         if self.request.is_none() {
             let Some(wish) = self.wishes.pop_front() else { return };
             cluster.note(self.lane, Kind::Ask, || format!("{wish:?}"));
@@ -229,17 +247,17 @@ impl User {
         self.send(cluster, BatchRequest { record: self.record, session: self.session, message });
     }
 
-    fn send(&mut self, cluster: &mut Cluster, message: BatchRequest) {
+    fn send(&mut self, cluster: &mut impl Doors, message: BatchRequest) {
         let id = cluster.submit(self.target, false, message.clone());
         self.stage = Stage::Asked(id, cluster.now(), message);
     }
 
-    fn is_late(&self, cluster: &Cluster, since: u64) -> bool {
+    fn is_late(&self, cluster: &impl Doors, since: u64) -> bool {
         cluster.now() - since > self.patience_ms
     }
 
     /// Nothing came back; the outcome is not known.
-    fn ask_again(&mut self, cluster: &mut Cluster, message: BatchRequest) {
+    fn ask_again(&mut self, cluster: &mut impl Doors, message: BatchRequest) {
         if self.rng.random() {
             cluster.note(self.lane, Kind::Ask, || "the same message again, for nothing came back".into());
             self.send(cluster, message);
@@ -250,8 +268,14 @@ impl User {
         }
     }
 
-    fn open_session(&mut self, cluster: &mut Cluster) {
+    fn open_session(&mut self, cluster: &mut impl Doors) {
         self.transport = None;
+        let (handshake, request) = self.handshake();
+        let id = cluster.submit(self.target, true, request);
+        self.stage = Stage::Opening(id, cluster.now(), handshake);
+    }
+
+    fn handshake(&mut self) -> (ClientHandshake, BatchRequest) {
         self.session = SessionId(self.rng.random());
         let (handshake, first) =
             noise::client_start(&self.realm_key, &[], &mut self.rng).expect("the realm has a good key");
@@ -259,9 +283,17 @@ impl User {
             ephemeral: first.client_ephemeral_public.into(),
             ciphertext: first.payload_ciphertext.into(),
         };
-        let request = BatchRequest { record: self.record, session: self.session, message };
-        let id = cluster.submit(self.target, true, request);
-        self.stage = Stage::Opening(id, cluster.now(), handshake);
+        (handshake, BatchRequest { record: self.record, session: self.session, message })
+    }
+
+    /// The first message of a session that goes no further: who answers it serves the record.
+    ///
+    /// # Panics
+    /// If it asks for something.
+    pub fn knock(&mut self) -> BatchRequest {
+        assert!(self.is_content(), "its own session would be another one");
+        self.transport = None;
+        self.handshake().1
     }
 
     fn draw(&mut self, wish: Wish) -> SecretsRequest {
@@ -394,10 +426,10 @@ impl User {
     }
 
     /// Forgets the session and tries again later, at the member that was named or at the next one.
-    fn not_served(&mut self, cluster: &Cluster, answer: &Answer) {
+    fn not_served(&mut self, cluster: &impl Doors, answer: &Answer) {
         self.cut += u32::from(*answer == Answer::NotCovered && self.transport.is_some());
         match answer {
-            Answer::NotLeader(Some(leader)) => self.target = cluster.member_of(leader),
+            Answer::NotLeader(Some(leader)) => self.target = cluster.door_of(leader),
             Answer::NotLeader(None) => self.target += 1,
             // The group has let go of its records, for a while.
             Answer::Unavailable | Answer::Busy | Answer::NotCovered => {

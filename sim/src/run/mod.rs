@@ -13,6 +13,7 @@ mod trouble;
 
 pub use timeline::Caption;
 pub use trouble::Trouble;
+pub(crate) use trouble::any_lies;
 
 use crate::cluster::{Cluster, Faults, Journal, Kind, Lane, User, Wish};
 use crate::model::Counts;
@@ -25,7 +26,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use strongroom_proto::ids::Term;
 use strongroom_replica::{Role, Storage};
-use trouble::{Troubles, any_lies};
+use trouble::Troubles;
 
 /// How long trouble lasts, in the run's own milliseconds.
 const TROUBLE_MS: u64 = 30_000;
@@ -307,7 +308,7 @@ fn leadership(cluster: &Cluster, among: &[usize]) -> Option<(usize, Term)> {
     among.iter().filter_map(leads).max_by_key(|(tip, _)| *tip).map(|(_, leadership)| leadership)
 }
 
-fn any_wish(rng: &mut StdRng) -> Wish {
+pub(crate) fn any_wish(rng: &mut StdRng) -> Wish {
     let wishes = [
         Wish::Register,
         Wish::Recover1,
@@ -322,7 +323,7 @@ fn any_wish(rng: &mut StdRng) -> Wish {
 }
 
 /// What a panic says.
-fn message(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into())).unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 //! The page holds everything it needs, and loads nothing from a network.
 
 use super::Run;
-use crate::cluster::{Event, Journal};
+use crate::cluster::{Event, Journal, Lane};
 use serde::Serialize;
 
 /// The page, with a place for the data.
@@ -24,9 +24,10 @@ struct Data<'a> {
 /// What a page says about a run besides its events.
 #[derive(Clone, Debug)]
 pub struct Caption {
-    pub(super) seed: u64,
-    pub(super) members: usize,
-    pub(super) users: usize,
+    pub(crate) seed: u64,
+    /// Of all groups that the run begins with.
+    pub(crate) members: usize,
+    pub(crate) users: usize,
 }
 
 impl Run {
@@ -45,11 +46,13 @@ impl Caption {
     #[must_use]
     pub fn page(&self, journal: &Journal, outcome: &str, failed: bool) -> String {
         let events = journal.events();
+        let member = |event: &Event| if let Lane::Member(member) = event.lane { member + 1 } else { 0 };
+        let members = events.iter().map(member).max().unwrap_or(0).max(self.members);
         let data = Data {
             title: format!("run of seed {}, {} members, {} users", self.seed, self.members, self.users),
             outcome: outcome.into(),
             failed,
-            members: self.members,
+            members,
             users: self.users,
             end: events.last().map_or(0, |event| event.at) + 1,
             events,

@@ -180,7 +180,7 @@ fn ease(cluster: &mut Cluster, member: usize) {
 }
 
 /// At least one lie.
-pub(super) fn any_lies(rng: &mut StdRng) -> BTreeSet<Lie> {
+pub(crate) fn any_lies(rng: &mut StdRng) -> BTreeSet<Lie> {
     let mut lies: BTreeSet<Lie> = Lie::ALL.into_iter().filter(|_| rng.random()).collect();
     lies.extend(Lie::ALL.choose(rng));
     lies

@@ -14,23 +14,26 @@ use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::{ClaimedTree, TreeError};
 
 impl Leader {
-    /// Ends what only shows, and sends the next change to the HSM if there is room for its entry.
+    /// Ends what only shows, and sends the next change to the HSM if there is room for its entry. What is refused here
+    /// does not hold up what waits behind it.
     pub(super) fn carry_out_orders(&mut self, cx: &mut Context) {
-        if let Some(wanted) = self.orders.show(cx, self.snapshots.stored()) {
-            self.snapshots.want(wanted);
-        }
-        if !(self.orders.may_go(cx.now) || cx.bugs.has(Bug::LeavesAtOnce)) || self.room(cx).is_none() {
-            return;
-        }
-        let Some(order) = self.orders.next().cloned() else { return };
-        match self.change_of(order) {
-            Ok(Some(change)) => {
-                self.orders.ask();
-                self.processing = Some(Vec::new());
-                cx.out.ask(Call::Change, ask::Change(cx.settings.group.group, change));
+        loop {
+            if let Some(wanted) = self.orders.show(cx, self.snapshots.stored()) {
+                self.snapshots.want(wanted);
             }
-            Ok(None) => {}
-            Err(refusal) => self.orders.refuse_next(cx, refusal),
+            if !(self.orders.may_go(cx.now) || cx.bugs.has(Bug::LeavesAtOnce)) || self.room(cx).is_none() {
+                return;
+            }
+            let Some(order) = self.orders.next().cloned() else { return };
+            match self.change_of(order) {
+                Ok(Some(change)) => {
+                    self.orders.ask();
+                    self.processing = Some(Vec::new());
+                    return cx.out.ask(Call::Change, ask::Change(cx.settings.group.group, change));
+                }
+                Ok(None) => return,
+                Err(refusal) => self.orders.refuse_next(cx, refusal),
+            }
         }
     }
 
