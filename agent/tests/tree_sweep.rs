@@ -88,7 +88,7 @@ impl Groups {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_left_stays_until_it_has_arrived_and_then_all_of_it_is_deleted() {
-    let mut groups = Groups::new(1, 300).await;
+    let mut groups = Groups::new(1, 60).await;
     let (_, right) = halves();
     groups.move_to(right, 1).await;
     assert_eq!(groups.trees[0].sweep(10_000).await, Ok(Swept::Nothing), "it is not closed");
@@ -96,7 +96,7 @@ async fn what_has_left_stays_until_it_has_arrived_and_then_all_of_it_is_deleted(
     groups.trees[1].adopt(right, &groups.trees[0]).await.unwrap_err();
     groups.close(0).await;
     assert!(groups.check(0).await > 0);
-    assert!(groups.sweep_all(0).await > 100);
+    assert!(groups.sweep_all(0).await > 20);
     assert_eq!(groups.check(0).await, 0);
     assert_eq!(groups.sweep_all(1).await, 0);
     assert_eq!(groups.check(1).await, 0);
@@ -104,7 +104,7 @@ async fn what_has_left_stays_until_it_has_arrived_and_then_all_of_it_is_deleted(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_deleted_before_this_leadership_has_written_a_snapshot() {
-    let mut groups = Groups::new(2, 100).await;
+    let mut groups = Groups::new(2, 30).await;
     groups.move_to(halves().0, 1).await;
     groups.close(0).await;
     groups.begin_again(0).await;
@@ -115,7 +115,7 @@ async fn nothing_is_deleted_before_this_leadership_has_written_a_snapshot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_copied_and_is_not_awaited_yet_stays_while_others_are_deleted() {
-    let mut groups = Groups::new(3, 200).await;
+    let mut groups = Groups::new(3, 40).await;
     let (left, right) = halves();
     groups.move_to(right, 1).await;
     groups.close(0).await;
@@ -131,7 +131,7 @@ async fn whatever_returns_while_it_is_deleted_is_whole_wherever_that_was_killed(
     let (mut deleted_some, mut given_up) = (0, 0);
     for seed in 40..42 {
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut groups = Groups::new(seed, 60).await;
+        let mut groups = Groups::new(seed, 30).await;
         let (left, right) = halves();
         for _ in 0..6 {
             let prefix = if rng.random() { left } else { right };
@@ -143,7 +143,7 @@ async fn whatever_returns_while_it_is_deleted_is_whole_wherever_that_was_killed(
                     groups.advance(at, if groups.models[at].trees.is_empty() { 0 } else { 3 }).await;
                 }
                 for _ in 0..rng.random_range(0..4) {
-                    let swept = groups.trees[at].sweep(rng.random_range(1..60)).await.unwrap();
+                    let swept = groups.trees[at].sweep(rng.random_range(1..40)).await.unwrap();
                     deleted_some += u32::from(matches!(swept, Swept::Deleted(_)));
                 }
             }
@@ -188,7 +188,7 @@ async fn whatever_returns_while_it_is_deleted_is_whole_wherever_that_was_killed(
 /// once must not stand for all of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_above_what_is_deleted_never_stands_for_it() {
-    let mut groups = Groups::new(5, 200).await;
+    let mut groups = Groups::new(5, 40).await;
     let (_, right) = halves();
     groups.move_to(right, 1).await;
     groups.close(0).await;
@@ -216,9 +216,9 @@ async fn a_page_above_what_is_deleted_never_stands_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn the_files_shrink_once_they_are_written_anew_and_who_reads_them_goes_on() {
-    let mut groups = Groups::new(6, 100).await;
+    let mut groups = Groups::new(6, 30).await;
     for _ in 0..10 {
-        groups.advance(0, 60).await;
+        groups.advance(0, 10).await;
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
     let (left, right) = halves();

@@ -12,6 +12,7 @@ mod owned;
 mod problem;
 mod progress;
 mod rebuild;
+mod remains;
 mod tree;
 mod witness;
 

@@ -1,5 +1,5 @@
-//! Rebuilding a stored tree from the leaves that exist: those that the damaged tree still gives, and those in the
-//! segments that are still there.
+//! Rebuilding a stored tree from the leaves that exist: those that the damaged tree still gives, those in the segments that
+//! are still there, and those that came from another group and are still stored there.
 //!
 //! The new tree is a generation of its own, and reaches the same entry as the damaged one, whose roots it must have. It
 //! is put in use once it is whole; until then, and if the rebuild is given up, nothing has changed.
@@ -7,17 +7,17 @@
 use super::chain::{Captured, Chain};
 use super::error::CheckError;
 use super::log;
+use super::owned::Came;
 use super::progress::Progress;
-use super::tree::{sealed_digest, trees_at};
+use super::remains::{Logged, Remaining, Remains, of_log, of_source, stored_leaves};
+use super::tree::roots_of;
 use crate::store::Store;
-use crate::tree::{TreeReader, TreeStore};
-use futures::{StreamExt, pin_mut};
+use crate::tree::{AdoptError, TreeReader, TreeStore};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use strongroom_proto::ids::{Digest, GroupId, Index, RecordId};
+use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Tree;
-use strongroom_replica::ReadOutcome;
-use strongroom_replica::segment::Segment;
 use strongroom_replica::stored::{Advance, Snapshot, TreeFailure};
 
 /// How many leaves go into the new tree in one step.
@@ -32,6 +32,8 @@ pub struct Rebuilt {
     pub leaves: u64,
     /// How many of them came from segments.
     pub from_segments: u64,
+    /// How many came from another group, and are in no segment of this one.
+    pub from_groups: u64,
     /// Its generation.
     pub generation: u64,
 }
@@ -57,6 +59,21 @@ pub enum RebuildError {
         /// How many leaves remain.
         leaves: usize,
     },
+    /// What remains is not enough: it lacks what came from another group.
+    #[error(
+        "the records of prefix {prefix} came from group {} with entry {at}; not all of them are stored here any more, \
+         and that group has deleted them: restore the objects that `strongroom-agent check` names from a copy of the \
+         store, or the users of these records have lost them",
+        from.map_or_else(|| "(unknown)".to_owned(), |from| from.to_string())
+    )]
+    BroughtIn {
+        /// The prefix.
+        prefix: Prefix,
+        /// The group that it came from, if the log still shows that.
+        from: Option<GroupId>,
+        /// The entry that took it.
+        at: Index,
+    },
     /// An agent goes on with the damaged tree.
     #[error("an agent of the group runs, and has gone on meanwhile; stop all of them and try again")]
     AgentsRun,
@@ -75,13 +92,6 @@ pub enum RebuildError {
          that `strongroom-agent check` names from a copy of the store"
     )]
     NoSnapshot(Index),
-}
-
-/// A leaf that remains.
-struct Remaining {
-    digest: Digest,
-    /// Where it was found, if not in the damaged tree.
-    segment: Option<Arc<[u8]>>,
 }
 
 /// Rebuilds the stored tree of a group. Its agents must be stopped.
@@ -106,43 +116,19 @@ pub async fn rebuild(
     let snapshot = reader.as_ref().and_then(TreeReader::snapshot).cloned();
     let chain = log::read_chain(store, group, snapshot.as_ref(), Captured::UNKNOWN, progress).await?;
     let new = tree.next_generation().await?;
+    let rebuilding = Rebuilding { store, tree, group, chain: &chain };
     let Some(snapshot) = snapshot else {
         if chain.begins_at() > Index(1) || chain.goes_on {
             return Err(RebuildError::NoSnapshot(chain.begins_at()));
         }
+        let from_groups = rebuilding.bring_all(&new, progress).await?;
         if grown(store, group, &chain).await? {
             return Err(RebuildError::AgentsRun);
         }
         let generation = new.put_in_use().await?;
-        return Ok(Rebuilt { reaches: Index::ZERO, leaves: 0, from_segments: 0, generation });
+        return Ok(Rebuilt { reaches: Index::ZERO, leaves: 0, from_segments: 0, from_groups, generation });
     };
-    let mut leaves = stored_leaves(reader.as_ref(), progress).await?;
-    let until = snapshot.entry.index;
-    for link in chain.links.iter().filter(|link| link.last.0 <= until) {
-        let bytes = match store.read(&link.name.to_string()).await {
-            ReadOutcome::Found(bytes) => bytes,
-            ReadOutcome::Absent => continue,
-            ReadOutcome::Unavailable => return Err(CheckError::Store.into()),
-        };
-        let Ok(segment) = Segment::decode(&bytes) else { continue };
-        for leaf in segment.entries().iter().flat_map(|made| &made.leaves) {
-            let digest = sealed_digest(&leaf.sealed);
-            let known = leaves.get(&leaf.record).is_some_and(|known| known.digest == digest);
-            if !known {
-                let segment = Some(leaf.sealed.as_slice().into());
-                leaves.insert(leaf.record, Remaining { digest, segment });
-            }
-        }
-    }
-    let digests = leaves.iter().map(|(id, leaf)| (*id, leaf.digest)).collect();
-    let trees = trees_at(&snapshot, &digests)
-        .ok_or(RebuildError::Lost { index: until, leaves: leaves.len() })?
-        .into_trees();
-    let from_segments = leaves.values().filter(|leaf| leaf.segment.is_some()).count() as u64;
-    let total = leaves.len() as u64;
-    new.open().await?;
-    write(&new, &snapshot, &trees, reader.as_ref(), leaves, progress).await?;
-    new.close().await;
+    let rebuilt = rebuilding.write(&new, &snapshot, reader.as_ref(), progress).await?;
     if moved(&old, &snapshot).await? || grown(store, group, &chain).await? {
         return Err(RebuildError::AgentsRun);
     }
@@ -153,7 +139,114 @@ pub async fn rebuild(
     if moved(&old, &snapshot).await? {
         return Err(RebuildError::TooLate { generation });
     }
-    Ok(Rebuilt { reaches: until, leaves: total, from_segments, generation })
+    Ok(Rebuilt { generation, ..rebuilt })
+}
+
+/// What a tree is rebuilt from.
+struct Rebuilding<'a> {
+    store: &'a Store,
+    tree: &'a TreeStore,
+    group: GroupId,
+    chain: &'a Chain,
+}
+
+impl Rebuilding<'_> {
+    /// Writes the tree of a snapshot, and what the log brings in after it.
+    async fn write(
+        &self,
+        new: &TreeStore,
+        snapshot: &Snapshot,
+        reader: Option<&TreeReader>,
+        progress: &impl Progress,
+    ) -> Result<Rebuilt, RebuildError> {
+        let until = snapshot.entry.index;
+        let stored = stored_leaves(reader, progress).await?;
+        let Logged { leaves: logged, came } = of_log(self.store, &self.chain.links, until, &stored).await?;
+        let (before, after): (Vec<Came>, Vec<Came>) = came.into_iter().partition(|came| came.at <= until);
+        let roots = roots_of(&snapshot.entry);
+        let mut remains = Remains { stored, brought: BTreeMap::new(), logged };
+        remains.retain(&roots);
+        let mut trees = trees_of(&roots, &remains.digests());
+        if trees.is_err() {
+            for came in &before {
+                let brought = of_source(self.store, self.tree, came, &remains.stored, progress).await?;
+                remains.brought.extend(brought);
+            }
+            remains.retain(&roots);
+            trees = trees_of(&roots, &remains.digests());
+        }
+        let trees = trees.map_err(|lost| {
+            let of = before.iter().rev().find(|came| came.partition.prefix.overlaps(&lost));
+            of.map_or(RebuildError::Lost { index: until, leaves: remains.len() }, brought_in)
+        })?;
+        let leaves = remains.leaves();
+        let from_segments = remains.logged.values().filter(|leaf| leaf.sealed.is_some()).count() as u64;
+        let mut from_groups = remains.brought.len() as u64;
+        let total = leaves.len() as u64;
+        new.open().await?;
+        let written = write(new, snapshot, &trees, reader, leaves, progress).await;
+        let written = match written {
+            Ok(()) => self.bring(new, after.iter().filter(|came| !stays_out(came, &after))).await,
+            Err(error) => Err(error),
+        };
+        new.close().await;
+        from_groups = from_groups.saturating_add(written?);
+        Ok(Rebuilt { reaches: until, leaves: total, from_segments, from_groups, generation: 0 })
+    }
+
+    /// Copies what the whole log brings in, for the leader who reads it.
+    async fn bring_all(&self, new: &TreeStore, progress: &impl Progress) -> Result<u64, RebuildError> {
+        progress.begin("what came from other groups", None);
+        let came = of_log(self.store, &self.chain.links, Index::ZERO, &BTreeMap::new()).await?.came;
+        if came.iter().all(|came| came.partition.root == Digest::EMPTY) {
+            return Ok(0);
+        }
+        new.open().await?;
+        let brought = self.bring(new, came.iter()).await;
+        new.close().await;
+        brought
+    }
+
+    /// Copies what came, from the trees of the groups where it was: they keep it until it is in a snapshot here.
+    async fn bring<'c>(
+        &self,
+        new: &TreeStore,
+        came: impl Iterator<Item = &'c Came>,
+    ) -> Result<u64, RebuildError> {
+        let mut brought = 0_u64;
+        for came in came.filter(|came| came.partition.root != Digest::EMPTY) {
+            let Some(from) = came.from.filter(|from| *from != self.group) else {
+                return Err(brought_in(came));
+            };
+            let source = self.tree.of_group(self.store.base(), from);
+            match new.adopt_root(came.partition.prefix, came.partition.root, &source).await {
+                Ok(records) => brought = brought.saturating_add(records),
+                Err(AdoptError::Tree(failure @ TreeFailure::Unavailable)) => return Err(failure.into()),
+                Err(_) => return Err(brought_in(came)),
+            }
+        }
+        Ok(brought)
+    }
+}
+
+/// Whether the same prefix has come once more: then this is not what is needed of it.
+fn stays_out(came: &Came, all: &[Came]) -> bool {
+    all.iter().any(|later| later.at > came.at && later.partition.prefix.overlaps(&came.partition.prefix))
+}
+
+fn brought_in(came: &Came) -> RebuildError {
+    RebuildError::BroughtIn { prefix: came.partition.prefix, from: came.from, at: came.at }
+}
+
+/// The trees that leaves give; the first prefix whose root they do not give.
+fn trees_of(roots: &[(Prefix, Digest)], leaves: &BTreeMap<RecordId, Digest>) -> Result<Vec<Tree>, Prefix> {
+    let tree = |(prefix, root): &(Prefix, Digest)| {
+        let mut tree = Tree::new(*prefix);
+        let covered = leaves.iter().filter(|(id, _)| prefix.contains(id));
+        let updated = tree.update_unread(covered.map(|(id, digest)| (*id, *digest)));
+        if updated.is_ok() && tree.root() == *root { Ok(tree) } else { Err(*prefix) }
+    };
+    roots.iter().map(tree).collect()
 }
 
 /// Closes a tree to every agent that has it open.
@@ -182,42 +275,6 @@ async fn grown(store: &Store, group: GroupId, since: &Chain) -> Result<bool, Che
     Ok(newest > since.newest)
 }
 
-/// The leaves that the damaged tree still gives: those that a scan finds and, after damage, those that pages name.
-async fn stored_leaves(
-    reader: Option<&TreeReader>,
-    progress: &impl Progress,
-) -> Result<BTreeMap<RecordId, Remaining>, RebuildError> {
-    progress.begin("leaves that remain", None);
-    let mut remain = BTreeMap::new();
-    let Some(reader) = reader else { return Ok(remain) };
-    let remaining = |sealed: &[u8]| Remaining { digest: sealed_digest(sealed), segment: None };
-    let mut whole = true;
-    let leaves = reader.leaves();
-    pin_mut!(leaves);
-    while let Some(leaf) = leaves.next().await {
-        match leaf {
-            Ok((id, sealed)) => drop(remain.insert(id, remaining(&sealed))),
-            Err(TreeFailure::Damaged(_)) => whole = false,
-            Err(failure) => return Err(failure.into()),
-        }
-        progress.done(1);
-    }
-    let pages = reader.pages();
-    pin_mut!(pages);
-    while !whole && let Some(page) = pages.next().await {
-        let Ok(page) = page else { continue };
-        for id in page.leaves().map(strongroom_proto::tree::Leaf::record_id) {
-            if !remain.contains_key(&id)
-                && let Ok(Some(sealed)) = reader.leaf(&id).await
-            {
-                remain.insert(id, remaining(&sealed));
-                progress.done(1);
-            }
-        }
-    }
-    Ok(remain)
-}
-
 async fn write(
     new: &TreeStore,
     snapshot: &Snapshot,
@@ -232,7 +289,7 @@ async fn write(
         let mut trees = trees.to_vec();
         let mut changed = BTreeSet::new();
         for (id, leaf) in leaves.by_ref().take(STEP) {
-            let sealed = match (leaf.segment, reader) {
+            let sealed = match (leaf.sealed, reader) {
                 (Some(sealed), _) => Some(sealed),
                 (None, Some(reader)) => reader.leaf(&id).await?,
                 (None, None) => None,

@@ -242,7 +242,7 @@ pub(super) async fn rebuild(config: &Path, arguments: RebuildTree) -> Result<(),
     let rebuilt = check::rebuild(&store, &tree(&store, group), group, &bar).await;
     bar.0.finish_and_clear();
     let rebuilt = rebuilt?;
-    let check::Rebuilt { reaches, leaves, from_segments, generation } = rebuilt;
+    let check::Rebuilt { reaches, leaves, from_segments, from_groups, generation } = rebuilt;
     if reaches == Index::ZERO {
         outln!(
             "group {group}: an empty tree is in use as generation {generation}; the next leader reads the whole log"
@@ -252,6 +252,9 @@ pub(super) async fn rebuild(config: &Path, arguments: RebuildTree) -> Result<(),
             "group {group}: the tree is rebuilt up to entry {reaches}: {leaves} leaves, {from_segments} of them from \
              segments; it is in use as generation {generation}"
         );
+    }
+    if from_groups > 0 {
+        outln!("{from_groups} leaves came from other groups, and were copied from what these have stored");
     }
     hintln!(
         "Next: start the agents, and see `strongroom-agent check`. The damaged tree stays until you delete it."

@@ -70,6 +70,24 @@ impl TreeStore {
     /// # Errors
     /// [`AdoptError`].
     pub async fn adopt(&self, prefix: Prefix, other: &Self) -> Result<Adopted, AdoptError> {
+        self.copy_from(prefix, other, |snapshot| root_in(snapshot, &prefix)).await
+    }
+
+    /// Copies what is below a prefix in another tree, if it has this root there, whatever the other group makes of it by now.
+    /// Returns how many records were copied.
+    ///
+    /// # Errors
+    /// [`AdoptError`].
+    pub async fn adopt_root(&self, prefix: Prefix, root: Digest, other: &Self) -> Result<u64, AdoptError> {
+        Ok(self.copy_from(prefix, other, |_| Some(root)).await?.records)
+    }
+
+    async fn copy_from(
+        &self,
+        prefix: Prefix,
+        other: &Self,
+        root: impl FnOnce(&Snapshot) -> Option<Digest>,
+    ) -> Result<Adopted, AdoptError> {
         let _adopting = self.begin_to_adopt().ok_or(AdoptError::Busy)?;
         let database = self.database()?;
         if database.tops().await?.iter().any(|top| top.overlaps(&prefix)) {
@@ -79,7 +97,7 @@ impl TreeStore {
             return Err(AdoptError::Busy);
         }
         let reader = other.held_reader().await?.ok_or(AdoptError::NotThere)?;
-        let copied = match reader.snapshot().and_then(|snapshot| root_in(snapshot, &prefix)) {
+        let copied = match reader.snapshot().and_then(root) {
             Some(root) => {
                 let copy =
                     Copy { prefix, root, from: &reader, to: &database, metrics: self.metrics(), tree: self };

@@ -112,6 +112,13 @@ impl TreeStore {
         Self { inner: Arc::new(inner) }
     }
 
+    /// The tree of another group of the same realm.
+    #[must_use]
+    pub fn of_group(&self, base: &ObjectPath, group: GroupId) -> Self {
+        let Inner { objects, settings, metrics, .. } = &*self.inner;
+        Self::in_place(Arc::clone(objects), TreePlace::new(base, group), *settings, metrics.clone())
+    }
+
     /// A new and empty tree of the same group, which nothing uses before [`Self::put_in_use`]. One that was begun
     /// before and given up stays as it is.
     ///
