@@ -152,6 +152,8 @@ pub struct Move {
     source: Evidence,
     destination: Evidence,
     at: At,
+    /// What the destination awaits already.
+    awaited: Option<TransferId>,
     copied: u64,
     rounds: usize,
 }
@@ -161,7 +163,13 @@ impl Move {
     #[must_use]
     pub fn new(prefix: Prefix, source: Evidence, destination: Evidence) -> Self {
         let at = At::Decided(next(prefix, &source.entry, &destination.entry));
-        Self { prefix, source, destination, at, copied: 0, rounds: 0 }
+        Self { prefix, source, destination, at, awaited: None, copied: 0, rounds: 0 }
+    }
+
+    /// Whether it goes on with a move that has begun and is not over.
+    #[must_use]
+    pub const fn has_begun(&self) -> bool {
+        !matches!(self.at, At::Decided(Next::Begin | Next::Nothing | Next::NotOwned))
     }
 
     /// The next task, after this outcome of the one before.
@@ -186,9 +194,10 @@ impl Move {
             Next::Nothing => Task::Done(Did::HasIt),
             Next::NotOwned => Task::Done(Did::NotOwned),
             Next::Begin => self.source(At::Storing, Order::Show { stored: true }),
+            // It may have waited for long.
             Next::LetGo(id) => {
-                let out = Change::Out(id, self.destination.clone());
-                self.source(At::LettingGo(Did::LetGo), step(out))
+                self.awaited = Some(id);
+                self.source(At::Storing, Order::Show { stored: true })
             }
             Next::Refuse => self.source(At::Refusing, step(Change::Refuse)),
             Next::GiveUp(id) => {
@@ -196,6 +205,10 @@ impl Move {
                 self.destination(At::GivingUp, step(change))
             }
             Next::Take(id, root) => self.source(At::StoringTheRest(id, root), Order::Show { stored: true }),
+            // It has passed on all that it had, and whoever has it now has stored it.
+            Next::Close(id) if self.destination.entry.last => {
+                self.source(At::Closing, step(Change::Close(id, self.destination.clone())))
+            }
             // Nothing that left is forgotten before it is stored where it went.
             Next::Close(id) => self.destination(At::StoringWhatCame(id), Order::Show { stored: true }),
         }
@@ -218,7 +231,13 @@ impl Move {
         if records > FEW && self.rounds < ROUNDS {
             return self.source(At::Storing, Order::Show { stored: true });
         }
-        self.source(At::Looking, Order::Show { stored: false })
+        match self.awaited {
+            Some(id) => {
+                let out = Change::Out(id, self.destination.clone());
+                self.source(At::LettingGo(Did::LetGo), step(out))
+            }
+            None => self.source(At::Looking, Order::Show { stored: false }),
+        }
     }
 
     fn take(&mut self, id: TransferId, records: u64) -> Task {
@@ -270,6 +289,7 @@ mod tests {
     use super::*;
     use strongroom_proto::entry::Partition;
     use strongroom_proto::ids::{EntryHash, HsmId, Index, Mac, RealmId, Term};
+    use strongroom_proto::statement::Committed;
 
     const HERE: GroupId = GroupId([1; 16]);
     const THERE: GroupId = GroupId([2; 16]);
@@ -346,5 +366,31 @@ mod tests {
         ] {
             assert_eq!(next(moves, &from, &to), expected, "{from:?} {to:?}");
         }
+    }
+
+    #[test]
+    fn a_move_to_a_group_that_has_retired_is_closed_by_its_last_entry_and_none_is_awaited_from_one() {
+        let (moves, stays) = Prefix::WHOLE.children().expect("it has halves");
+        let evidence = |entry: Entry| {
+            let committed = Committed {
+                index: entry.index,
+                hash: EntryHash([0; 32]),
+                hsm: HsmId([3; 16]),
+                mac: Mac(Digest([5; 32])),
+            };
+            Evidence { entry, committed }
+        };
+        let left = evidence(entry(HERE, &[stays], 4, vec![outgoing(ID, moves)]));
+        let retired = evidence(Entry { last: true, ..entry(THERE, &[], 7, vec![]) });
+        let mut step = Move::new(moves, left, retired.clone());
+        assert!(step.has_begun());
+        let closes = Change::Close(ID, retired);
+        assert_eq!(step.go_on(None), Ok(Task::Order(HERE, Order::Step(Box::new(closes)))));
+
+        let source = evidence(Entry { last: true, ..entry(HERE, &[], 7, vec![]) });
+        let awaits = evidence(entry(THERE, &[], 0, vec![incoming(ID, moves, 3)]));
+        let mut step = Move::new(moves, source.clone(), awaits);
+        let gives_up = Change::GiveUp(ID, source);
+        assert_eq!(step.go_on(None), Ok(Task::Order(THERE, Order::Step(Box::new(gives_up)))));
     }
 }

@@ -37,9 +37,9 @@ pub(crate) async fn run(hub: Arc<Hub>, settings: Rebalance) {
 }
 
 /// What is to be done now by the agent of this HSM: a merge, or else one move and the splits that it needs. Nothing while
-/// something moves, or is not seen.
+/// not all is seen.
 fn next(hsm: Option<HsmId>, overview: &Overview, planned: &[Step]) -> Vec<Step> {
-    if !overview.moves.is_empty() || overview.not_asked > 0 {
+    if overview.not_asked > 0 {
         return Vec::new();
     }
     let leads = |id: &GroupId| {

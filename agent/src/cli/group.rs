@@ -17,6 +17,8 @@ use strongroom_proto::statement::GroupStatement;
 /// meanwhile.
 const PASSES: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_millis(200);
+/// How often a group is emptied before it is given up.
+const EMPTIED: usize = 3;
 
 pub(super) async fn execute(config: &Reach, command: GroupCommand) -> Result<(), CliError> {
     match command {
@@ -36,10 +38,10 @@ pub(super) async fn execute(config: &Reach, command: GroupCommand) -> Result<(),
                 "A group that has retired is gone for good, and so is a place for 64 of them in each HSM",
             )?;
             let mut agent = agent(config).await?;
-            if let Some(into) = into {
-                move_to(&mut agent, None, Some(group), into).await?;
+            match into {
+                Some(into) => empty_and_retire(&mut agent, group, into).await?,
+                None => retire(&mut agent, group).await?,
             }
-            retire(&mut agent, group).await?;
         }
         GroupCommand::Status(format) => {
             let mut agent = any_agent(config).await?;
@@ -59,6 +61,27 @@ pub(super) async fn execute(config: &Reach, command: GroupCommand) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Moves all that a group owns into another, and has it retire; if it gets something meanwhile, once more.
+pub(super) async fn empty_and_retire(
+    agent: &mut Client,
+    group: GroupId,
+    into: GroupId,
+) -> Result<(), CliError> {
+    let mut left = EMPTIED;
+    loop {
+        let emptied = move_to(agent, None, Some(group), into).await;
+        let retired = retire(agent, group).await;
+        left -= 1;
+        match (emptied, retired) {
+            // Nobody may lead it any more, because it has retired.
+            (_, Ok(())) => return Ok(()),
+            (Err(error), _) => return Err(error),
+            (Ok(()), Err(error)) if left == 0 => return Err(error),
+            (Ok(()), Err(_)) => {}
+        }
+    }
 }
 
 /// Has a group retire, and says who has left it.

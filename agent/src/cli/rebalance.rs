@@ -8,7 +8,7 @@ use super::reach::{Reach, agent};
 use super::show;
 use crate::admin::Client;
 use crate::balance::{Load, Plan, Step, loads, plan};
-use crate::overview::{Move, Overview};
+use crate::overview::{self, Move, Overview};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -18,6 +18,8 @@ use strongroom_proto::ids::GroupId;
 /// How long a group gets to be well, and how often to look meanwhile.
 const PASSES: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(300);
+/// How long the agents get to bring moves to their end.
+const ENDS: Duration = Duration::from_secs(300);
 
 pub(super) async fn execute(config: &Reach, arguments: Rebalance) -> Result<(), CliError> {
     let mut agent = agent(config).await?;
@@ -29,13 +31,10 @@ pub(super) async fn execute(config: &Reach, arguments: Rebalance) -> Result<(), 
         show::print(arguments.format, &plan_json(&overview.moves, &loads, &planned), text)?;
         return Ok(());
     }
-    if !overview.moves.is_empty() {
+    if begun(&overview).next().is_some() {
         hint!("{}", moves_text(&overview.moves));
-        confirm(arguments.yes, "These moves are brought to their end first")?;
-        for Move { prefix, from, to, .. } in overview.moves {
-            move_to(&mut agent, Some(prefix), Some(from), to).await?;
-        }
-        overview = look(&mut agent).await?;
+        hintln!("The agents bring these moves to their end first.");
+        overview = ended(&mut agent).await?;
     }
     let weighed = loads(&overview);
     let planned = plan(&weighed, arguments.within);
@@ -64,6 +63,29 @@ async fn look(agent: &mut Client) -> Result<Overview, CliError> {
         let all_well = loads(&overview).iter().all(|load| load.is_well);
         if all_well || !overview.moves.is_empty() || since.elapsed() > PASSES {
             return Ok(overview);
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// The moves that groups know of: what is being copied only may never begin.
+fn begun(overview: &Overview) -> impl Iterator<Item = &Move> {
+    overview.moves.iter().filter(|moving| moving.step > overview::Step::Copying)
+}
+
+/// Waits for the end of all moves.
+async fn ended(agent: &mut Client) -> Result<Overview, CliError> {
+    let since = Instant::now();
+    let bar = ProgressBar::new_spinner().with_message("moving");
+    bar.enable_steady_tick(AGAIN);
+    loop {
+        let overview = look(agent).await?;
+        if begun(&overview).next().is_none() {
+            bar.finish_and_clear();
+            return Ok(overview);
+        }
+        if since.elapsed() > ENDS {
+            return Err(CliError::NotMoved);
         }
         tokio::time::sleep(AGAIN).await;
     }

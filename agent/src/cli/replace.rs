@@ -5,8 +5,7 @@
 
 use super::confirm::confirm;
 use super::error::CliError;
-use super::group::retire;
-use super::partition::move_to;
+use super::group::empty_and_retire;
 use super::reach::{Reach, agent};
 use crate::admin::Client;
 use std::time::{Duration, Instant};
@@ -42,8 +41,7 @@ pub(super) async fn execute(config: &Reach, lost: HsmId, with: HsmId, yes: bool)
         }
         hintln!("Group {new} has all its members.");
         serves(&mut agent, new).await?;
-        move_to(&mut agent, None, Some(old), new).await?;
-        retire(&mut agent, old).await?;
+        empty_and_retire(&mut agent, old, new).await?;
     }
     Ok(())
 }

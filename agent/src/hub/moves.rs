@@ -3,6 +3,7 @@
 
 use super::Hub;
 use super::orders::{End, OrderError, Wanted};
+use strongroom_proto::change::Evidence;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::ids::GroupId;
 use strongroom_proto::prefix::Prefix;
@@ -45,7 +46,7 @@ impl Hub {
         from: Option<GroupId>,
         to: GroupId,
     ) -> Result<(String, bool), MoveError> {
-        let destination = self.shown(to, &Wanted::Show(false)).await?;
+        let destination = self.committed(to).await?;
         let from = from.or_else(|| self.source(prefix, &destination.entry));
         let from = match from {
             Some(from) if from == to => return Err(MoveError::ToItself),
@@ -55,28 +56,37 @@ impl Hub {
             }
             None => return Err(MoveError::FromNowhere(prefix)),
         };
-        let source = self.shown(from, &Wanted::Show(false)).await?;
-        let owned = source.entry.partitions.iter().map(|p| p.prefix);
-        let owned = listed(owned);
-        Ok(match self.take_step(prefix, from, to, Move::new(prefix, source, destination)).await? {
-            Did::HasIt => (format!("group {to} has it"), true),
-            Did::NotOwned => return Err(MoveError::NotOwned { group: from, prefix, owned }),
-            Did::Begun(records) => {
-                (format!("{records} records copied; group {from} has let go of it"), false)
+        let source = self.committed(from).await?;
+        let owned = listed(source.entry.partitions.iter().map(|p| p.prefix));
+        match self.take_step(prefix, from, to, Move::new(prefix, source, destination)).await? {
+            Did::NotOwned => Err(MoveError::NotOwned { group: from, prefix, owned }),
+            did => Ok(said(did, from, to)),
+        }
+    }
+
+    /// Takes the next step of a move that has begun, and begins none. `None` if it is over.
+    pub(crate) async fn go_on(
+        &self,
+        prefix: Prefix,
+        from: GroupId,
+        to: GroupId,
+    ) -> Result<Option<String>, MoveError> {
+        let (source, destination) = (self.committed(from).await?, self.committed(to).await?);
+        let step = Move::new(prefix, source, destination);
+        if !step.has_begun() {
+            return Ok(None);
+        }
+        Ok(Some(said(self.take_step(prefix, from, to, step).await?, from, to).0))
+    }
+
+    /// What a group has committed; of one that nobody leads any more because it has retired, its last entry.
+    async fn committed(&self, group: GroupId) -> Result<Evidence, MoveError> {
+        match self.shown(group, &Wanted::Show(false)).await {
+            Err(OrderError::NoLeader(group)) => {
+                Ok(self.last_entry(group).await.ok_or(OrderError::NoLeader(group))?)
             }
-            Did::LetGo => (format!("group {from} has let go of it"), false),
-            Did::Refused => (
-                format!("group {from} lets go of nothing that is awaited now: it does not own it any more"),
-                false,
-            ),
-            Did::GivenUp => {
-                (format!("group {to} waits no longer: group {from} has decided something else since"), false)
-            }
-            Did::Taken(records) => {
-                (format!("group {to} has taken it over, with {records} records that had changed"), false)
-            }
-            Did::Closed(has_it) => (format!("group {from} has closed the move to group {to}"), has_it),
-        })
+            shown => Ok(shown?),
+        }
     }
 
     /// Does all that one step takes.
@@ -131,6 +141,27 @@ impl Hub {
         awaited
             .or_else(|| groups.find(|(_, status)| owns(status)).map(|(group, _)| group))
             .or_else(|| self.peers.owner(&prefix, &destination.group))
+    }
+}
+
+/// What was done, for people, and whether there is nothing left to do.
+fn said(did: Did, from: GroupId, to: GroupId) -> (String, bool) {
+    match did {
+        Did::HasIt => (format!("group {to} has it"), true),
+        Did::NotOwned => (format!("group {from} does not own it"), false),
+        Did::Begun(records) => (format!("{records} records copied; group {from} has let go of it"), false),
+        Did::LetGo => (format!("group {from} has let go of it"), false),
+        Did::Refused => (
+            format!("group {from} lets go of nothing that is awaited now: it does not own it any more"),
+            false,
+        ),
+        Did::GivenUp => {
+            (format!("group {to} waits no longer: group {from} has decided something else since"), false)
+        }
+        Did::Taken(records) => {
+            (format!("group {to} has taken it over, with {records} records that had changed"), false)
+        }
+        Did::Closed(has_it) => (format!("group {from} has closed the move to group {to}"), has_it),
     }
 }
 

@@ -70,15 +70,21 @@ impl Hub {
         }
     }
 
+    /// The last entry of a group, if it is stored.
+    pub(super) async fn last_entry(&self, group: GroupId) -> Option<Evidence> {
+        let stored = self.tree(group, 1).read_snapshot().await.ok().flatten();
+        let Snapshot { entry, committed } = stored.filter(|stored| stored.entry.last)?;
+        Some(Evidence { entry, committed })
+    }
+
     /// That the group has retired; has it retire, if it has not.
     async fn proof(&self, group: GroupId) -> Result<Retirement, RetireError> {
         if let Ok(stated) = self.ask_hsm(ask::Leave(group, None)).await {
             return Ok(Retirement::Stated(stated));
         }
         // Nobody leads a group once its last entry is committed and its leader gone; but then it is stored.
-        let stored = self.tree(group, 1).read_snapshot().await.ok().flatten();
-        if let Some(Snapshot { entry, committed }) = stored.filter(|stored| stored.entry.last) {
-            return Ok(Retirement::Entry(Box::new(Evidence { entry, committed })));
+        if let Some(last) = self.last_entry(group).await {
+            return Ok(Retirement::Entry(Box::new(last)));
         }
         let retired = match self.shown(group, &Wanted::Step(Box::new(Change::Retire))).await {
             // Its last entry was made before.

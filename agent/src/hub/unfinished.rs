@@ -5,12 +5,15 @@
 //! go on with what has not changed for a while; a step that two take at once is taken once.
 
 use super::Hub;
-use std::collections::BTreeMap;
+use super::moves::MoveError;
+use super::orders::OrderError;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::ids::{GroupId, TransferId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::transfer::Transfer;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 /// How often to look at what is open in the groups that are led here. That costs no call.
@@ -19,8 +22,10 @@ const LOOK: Duration = Duration::from_secs(3);
 const AWAITED: Duration = Duration::from_secs(10);
 /// How long what has left may stay open: it is served, or the other group's leader sees to it.
 const LEFT: Duration = Duration::from_secs(30);
-/// The longest pause between two attempts that came to nothing.
-const LONGEST: Duration = Duration::from_secs(300);
+/// The longest pause between two attempts that came to nothing: nobody may be serving the prefix.
+const LONGEST: Duration = Duration::from_secs(60);
+/// How many it goes on with at the same time.
+const AT_ONCE: usize = 8;
 
 /// One transfer that is open in a group that is led here.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -71,22 +76,44 @@ impl Watched {
 /// Goes on with moves that have come to a stop, for as long as the agent runs.
 pub(crate) async fn finish(hub: Arc<Hub>) {
     let mut watched = Watched::default();
+    let mut under_way = JoinSet::new();
+    let mut now = BTreeSet::new();
     loop {
         sleep(LOOK).await;
+        while let Some(ended) = under_way.try_join_next() {
+            let Ok((open, taken)) = ended else { continue };
+            now.remove(&open);
+            watched.tried(Instant::now(), &open, taken);
+        }
+        // One that takes long must not keep others waiting that nobody may be serving.
         for open in watched.look(Instant::now(), &hub.open_here()) {
-            let Open { prefix, from, to, .. } = open;
-            let step = hub.move_on(prefix, Some(from), to).await;
-            match &step {
-                Ok((done, _)) => {
-                    tracing::info!(%prefix, %from, %to, done, "going on with a move that had come to a stop")
-                }
-                Err(error) => {
-                    tracing::warn!(%prefix, %from, %to, %error, "a move has come to a stop; it is tried again later")
-                }
+            if now.len() < AT_ONCE && now.insert(open) {
+                let hub = Arc::clone(&hub);
+                under_way.spawn(async move { (open, take_step(&hub, open).await) });
             }
-            watched.tried(Instant::now(), &open, step.is_ok());
         }
     }
+}
+
+/// Whether a step was taken.
+async fn take_step(hub: &Hub, open: Open) -> bool {
+    let Open { prefix, from, to, .. } = open;
+    match hub.go_on(prefix, from, to).await {
+        Ok(Some(done)) => {
+            tracing::info!(%prefix, %from, %to, done, "going on with a move that had come to a stop")
+        }
+        Ok(None) => {}
+        // Somebody else goes on with it too, and was faster.
+        Err(MoveError::Order(error @ (OrderError::Refused { .. } | OrderError::Unknown))) => {
+            tracing::debug!(%prefix, %from, %to, %error, "a step of a move was not taken");
+            return false;
+        }
+        Err(error) => {
+            tracing::warn!(%prefix, %from, %to, %error, "a move has come to a stop; it is tried again later");
+            return false;
+        }
+    }
+    true
 }
 
 impl Hub {
@@ -161,7 +188,7 @@ mod tests {
             pauses.push(due.at.duration_since(now).as_secs());
             now = due.at;
         }
-        assert_eq!(pauses, [20, 40, 80, 160, 300, 300, 300]);
+        assert_eq!(pauses, [20, 40, 60, 60, 60, 60, 60]);
         watched.tried(now, &comes, true);
         assert_eq!(watched.0[&comes].at, now + LOOK);
         watched.tried(now, &open(9, true), false);

@@ -5,6 +5,7 @@ use super::realm::Realm;
 use crate::Error;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// How long an agent may take for one step.
 const STEP: Duration = Duration::from_secs(20);
+/// How long to wait before looking again.
+const PAUSE: Duration = Duration::from_millis(200);
 /// How long the replacement of an HSM may take, with everything that is killed on the way.
 const REPLACED: Duration = Duration::from_secs(300);
 
@@ -29,6 +32,8 @@ pub(super) struct Moved {
     pub(super) moves: u64,
     /// Steps of which nothing is known, or which were refused.
     pub(super) failed: u64,
+    /// Moves that nobody went on with.
+    pub(super) left: u64,
 }
 
 /// Moves a half to and fro, asking any agent for each step.
@@ -56,20 +61,51 @@ impl Mover {
         let [mut from, mut to] = self.groups;
         let mut prefix = halves.1;
         while !*enough.borrow() {
-            if self.step(prefix, from, to).await {
+            let over = self.step(prefix, from, to).await;
+            // Now and then nobody goes on with it: the agents have to.
+            if !over && self.rng.random_ratio(1, 8) {
+                self.moved.send_modify(|moved| moved.left += 1);
+                self.ended(&enough).await;
+            }
+            if over {
                 (from, to) = (to, from);
                 if from == self.groups[0] {
                     prefix = if self.rng.random_bool(0.5) { halves.0 } else { halves.1 };
                 }
             }
         }
+        // What is under way is left to the agents.
         let deadline = Instant::now() + REPLACED;
-        while !self.step(prefix, from, to).await {
+        while !self.nothing_is_open().await {
             if Instant::now() > deadline {
                 return Err("a move that had begun did not come to its end".into());
             }
+            sleep(PAUSE).await;
         }
         Ok(())
+    }
+
+    /// Until no group has anything open, or it is enough.
+    async fn ended(&mut self, enough: &watch::Receiver<bool>) {
+        while !*enough.borrow() && !self.nothing_is_open().await {
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// As far as the leaders of all groups say.
+    async fn nothing_is_open(&mut self) -> bool {
+        let mut led = BTreeSet::new();
+        for socket in &self.sockets {
+            let asked = async { Admin::connect(socket).await.ok()?.status().await.ok() };
+            let Ok(Some(report)) = timeout(Duration::from_secs(2), asked).await else { continue };
+            for group in report.groups.iter().filter(|group| group.serving) {
+                if !group.open.is_empty() {
+                    return false;
+                }
+                led.insert(group.group);
+            }
+        }
+        self.groups.iter().all(|group| led.contains(group))
     }
 
     async fn ask<T>(&mut self, ask: impl AsyncFnOnce(&mut Admin) -> Option<T>) -> Option<T> {
@@ -129,6 +165,9 @@ pub(super) async fn replace(realm: &mut Realm, programs: &Programs) -> Result<us
                     return Err(format!("the HSM is not replaced in {} s: {said}", REPLACED.as_secs()).into());
                 }
                 sleep(Duration::from_millis(200)).await;
+            }
+            Err(_) if Instant::now() > deadline => {
+                return Err(format!("the HSM is not replaced in {} s", REPLACED.as_secs()).into());
             }
             Err(_) => {
                 let victim = &mut realm.hosts[killed % lost];

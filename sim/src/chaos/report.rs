@@ -87,10 +87,10 @@ impl fmt::Display for Report {
         }
         let faults: Vec<_> = faults.iter().map(|(kind, times)| format!("{kind} {times}x")).collect();
         writeln!(f, "faults: {}", faults.join(", "))?;
-        if let Some((Moved { steps, moves, failed }, killed)) = &self.moves {
+        if let Some((Moved { steps, moves, failed, left }, killed)) = &self.moves {
             writeln!(
                 f,
-                "{moves} moves of a half in {steps} steps, {failed} without an answer; an HSM was replaced, the command killed {killed}x"
+                "{moves} moves of a half in {steps} steps, {failed} without an answer, {left} left to the agents; an HSM was replaced, the command killed {killed}x"
             )?;
         }
         for (name, held) in &self.memory.0 {

@@ -23,6 +23,7 @@ use std::time::Duration;
 use strongroom_agent::admin::{AgentReport, GroupReport};
 use strongroom_hsm::MAX_SESSIONS_OF_A_RECORD;
 use strongroom_proto::ids::{GroupId, Index};
+use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::GroupStatement;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -317,7 +318,12 @@ impl Run {
                 .map(|of| (of.statement.group, &of.statement))
                 .collect();
             let all = groups.values().all(|group| there(group, &mut goals));
-            if answered && !groups.is_empty() && all {
+            let leaders = || reports.iter().flat_map(|report| &report.groups).filter(|group| group.serving);
+            let mut owned: Vec<Prefix> =
+                leaders().flat_map(|leader| leader.prefixes.iter().copied()).collect();
+            owned.sort_unstable();
+            let closed = leaders().all(|leader| leader.open.is_empty());
+            if answered && all && closed && is_whole(&owned) {
                 return Ok(());
             }
             if Instant::now() >= deadline {
@@ -371,6 +377,14 @@ impl Run {
         }
         Ok(std::fs::write(self.realm.dir().join("faults.txt"), lines)?)
     }
+}
+
+/// Whether these ascending prefixes are all records, each once.
+fn is_whole(owned: &[Prefix]) -> bool {
+    let apart = owned.windows(2).all(|pair| !pair[0].overlaps(&pair[1]));
+    let shares =
+        owned.iter().map(|prefix| 1_u64.checked_shl(63 - u32::from(prefix.len().min(63))).unwrap_or(0));
+    apart && shares.sum::<u64>() == 1 << 63
 }
 
 /// Whether the user had so many devices at work at once that their sessions displaced each other. If a session is gone
