@@ -1,5 +1,7 @@
 //! What a group has let go of is deleted from its stored tree, and nothing that may still be needed.
 
+// Another test uses all of it.
+#[allow(dead_code)]
 mod tree_model;
 
 use futures::TryStreamExt;

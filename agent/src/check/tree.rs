@@ -85,10 +85,6 @@ impl Digests {
         }
         true
     }
-
-    pub(super) fn into_trees(self) -> Vec<Tree> {
-        self.0.into_values().flatten().collect()
-    }
 }
 
 /// Below which roots something is stored for this group: what it owns, and what it has let go of and must keep until it has

@@ -2,8 +2,8 @@
 
 use super::cache::PageCache;
 use super::database::Database;
+use super::garbage::needed_by;
 use super::load::page_of;
-use super::sweep::needed_by;
 use super::{TreeMetrics, key};
 use futures::{StreamExt, TryStreamExt, stream};
 use slatedb::WriteBatch;

@@ -4,8 +4,8 @@
 //! the group's log is one; no flush except ours. Its own retries never end; only our time limits bound them.
 
 use super::clock::{FREE, TreeClock};
+use super::garbage::Sweep;
 use super::gate::{Gate, ShutOnDrop};
-use super::sweep::Sweep;
 use super::{TreePlace, key};
 use futures::FutureExt;
 use object_store::ObjectStore;
@@ -242,24 +242,21 @@ impl Database {
         &self.sweep
     }
 
-    /// Has all its files written anew as one, which leaves out what was deleted. `None` if it has none.
+    /// Has all its files written anew as one, which leaves out what was deleted. `None` if that cannot be now.
     pub(super) async fn compact(&self) -> Result<Option<Compaction>, TreeFailure> {
         let manifest = self.db.manifest();
         let runs = manifest.compacted().iter().map(|run| run.id);
-        let Some(oldest) = runs.clone().min() else { return self.compact_newest().await };
-        let few = manifest.l0().len() <= MOST_NEWEST;
-        let newest = manifest.l0().iter().filter(|_| few).map(|table| SourceId::SstView(table.id));
-        let sources = newest.chain(runs.map(SourceId::SortedRun)).collect();
-        self.submit(CompactionSpec::new(sources, oldest)).await.map(Some)
-    }
-
-    async fn compact_newest(&self) -> Result<Option<Compaction>, TreeFailure> {
-        let sources: Vec<_> =
-            self.db.manifest().l0().iter().map(|table| SourceId::SstView(table.id)).collect();
+        let oldest = runs.clone().min().unwrap_or(0);
+        if manifest.l0().len() > MOST_NEWEST {
+            return Ok(None);
+        }
+        // What was deleted may be said in the newest alone.
+        let newest = manifest.l0().iter().map(|table| SourceId::SstView(table.id));
+        let sources: Vec<SourceId> = newest.chain(runs.map(SourceId::SortedRun)).collect();
         if sources.is_empty() {
             return Ok(None);
         }
-        self.submit(CompactionSpec::new(sources, 0)).await.map(Some)
+        self.submit(CompactionSpec::new(sources, oldest)).await.map(Some)
     }
 
     async fn submit(&self, spec: CompactionSpec) -> Result<Compaction, TreeFailure> {

@@ -9,6 +9,7 @@ mod advance;
 mod cache;
 mod clock;
 mod database;
+mod garbage;
 mod gate;
 mod generation;
 mod hold;

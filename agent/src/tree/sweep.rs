@@ -8,17 +8,16 @@
 
 use super::TreeStore;
 use super::database::{Database, bounded, failure};
+use super::garbage::{Sweep, beside, keys_of};
 use super::key;
 use slatedb::WriteBatch;
-use slatedb::compactor::{Compaction, CompactionStatus};
+use slatedb::compactor::CompactionStatus;
 use slatedb::config::ScanOptions;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use strongroom_proto::ids::RecordId;
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::transfer::Transfer;
-use strongroom_replica::stored::{Snapshot, TreeFailure};
+use strongroom_replica::stored::TreeFailure;
 
 /// How much is read ahead, in bytes.
 const READ_AHEAD: usize = 1 << 20;
@@ -37,48 +36,6 @@ pub enum Swept {
     Rewriting,
     /// There is nothing that may be deleted.
     Nothing,
-}
-
-/// How far the deleting is, in one opening of the tree.
-#[derive(Default)]
-pub(super) struct Sweep {
-    /// What was kept when the ranges were made; `None` if they are to be made anew.
-    kept: Option<Vec<Prefix>>,
-    /// The keys that are still to be deleted, in this order.
-    ranges: VecDeque<Range<Vec<u8>>>,
-    deleted_bytes: u64,
-    /// The files are being written anew, and how often that was begun.
-    rewriting: Option<Compaction>,
-    begun: u32,
-}
-
-/// Below which prefixes a snapshot needs what is stored: what the group owns, and what comes or has left and has not arrived.
-pub(super) fn needed_by(snapshot: &Snapshot) -> Vec<Prefix> {
-    snapshot.prefixes().into_iter().chain(snapshot.entry.open.iter().map(Transfer::prefix)).collect()
-}
-
-/// The largest prefixes that overlap none of these.
-fn beside(kept: &[Prefix]) -> Vec<Prefix> {
-    let (mut all, mut left) = (Vec::new(), Vec::from([Prefix::WHOLE]));
-    while let Some(prefix) = left.pop() {
-        let mut of_kept = kept.iter().filter(|kept| kept.overlaps(&prefix)).peekable();
-        if of_kept.peek().is_none() {
-            all.push(prefix);
-        } else if of_kept.all(|kept| kept.len() > prefix.len())
-            && let Some((zero, one)) = prefix.children()
-        {
-            left.extend([one, zero]);
-        }
-    }
-    all
-}
-
-/// The keys of all that lies below a prefix or leads there, the topmost pages first.
-fn keys_of(prefix: Prefix) -> impl Iterator<Item = Range<Vec<u8>>> {
-    let id = RecordId(*prefix.bits());
-    let above = (0..prefix.len()).filter_map(move |len| key::pages_below(&Prefix::of(&id, len)?, len));
-    let below = (prefix.len()..=Prefix::MAX_LEN).filter_map(move |len| key::pages_below(&prefix, len));
-    above.chain(below).chain([key::leaves_below(&prefix)])
 }
 
 impl TreeStore {
@@ -109,7 +66,7 @@ impl TreeStore {
         let found = found(database, &mut sweep.ranges, most).await?;
         if found.keys.is_empty() {
             sweep.kept = Some(kept);
-            return sweep.rewrite(database).await;
+            return rewrite(&mut sweep, database).await;
         }
         let deleted = found.keys.len();
         let pages: Vec<Prefix> = found.keys.iter().filter_map(|key| key::page_prefix(key)).collect();
@@ -213,35 +170,33 @@ async fn found_in(database: &Database, range: Range<Vec<u8>>, most: usize) -> Re
     Ok(found)
 }
 
-impl Sweep {
-    /// Has files written anew that hold much of what was deleted. Until then, or until they are merged with others of about
-    /// their own length, it stays in them.
-    async fn rewrite(&mut self, database: &Database) -> Result<Swept, TreeFailure> {
-        if self.deleted_bytes == 0 {
-            return Ok(Swept::Nothing);
-        }
-        let status = match &self.rewriting {
-            Some(begun) => again_if_unavailable(database.compaction(begun).await)?,
-            None => Some(None),
-        };
-        let ended = match status {
-            Some(Some(CompactionStatus::Completed)) => true,
-            Some(Some(CompactionStatus::Failed) | None) => {
-                database.refresh().await?;
-                let few = self.deleted_bytes.saturating_mul(SHARE) < database.file_bytes();
-                self.begun = self.begun.saturating_add(1);
-                few || self.begun > ATTEMPTS
-            }
-            Some(Some(_)) | None => return Ok(Swept::Rewriting),
-        };
-        if ended {
-            (self.deleted_bytes, self.rewriting, self.begun) = (0, None, 0);
-            return Ok(Swept::Nothing);
-        }
-        // The database's own housekeeping writes the same list: whoever comes second is refused, and asks again.
-        self.rewriting = again_if_unavailable(database.compact().await)?.flatten();
-        Ok(Swept::Rewriting)
+/// Has files written anew that hold much of what was deleted. Until then, or until they are merged with others of about
+/// their own length, it stays in them.
+async fn rewrite(sweep: &mut Sweep, database: &Database) -> Result<Swept, TreeFailure> {
+    if sweep.deleted_bytes == 0 {
+        return Ok(Swept::Nothing);
     }
+    let status = match &sweep.rewriting {
+        Some(begun) => again_if_unavailable(database.compaction(begun).await)?,
+        None => Some(None),
+    };
+    let ended = match status {
+        Some(Some(CompactionStatus::Completed)) => true,
+        Some(Some(CompactionStatus::Failed) | None) => {
+            database.refresh().await?;
+            let few = sweep.deleted_bytes.saturating_mul(SHARE) < database.file_bytes();
+            sweep.begun = sweep.begun.saturating_add(1);
+            few || sweep.begun > ATTEMPTS
+        }
+        Some(Some(_)) | None => return Ok(Swept::Rewriting),
+    };
+    if ended {
+        (sweep.deleted_bytes, sweep.rewriting, sweep.begun) = (0, None, 0);
+        return Ok(Swept::Nothing);
+    }
+    // The database's own housekeeping writes the same list: whoever comes second is refused, and asks again.
+    sweep.rewriting = again_if_unavailable(database.compact().await)?.flatten();
+    Ok(Swept::Rewriting)
 }
 
 /// `None` if it is to be asked again.
@@ -250,34 +205,5 @@ fn again_if_unavailable<T>(done: Result<T, TreeFailure>) -> Result<Option<T>, Tr
         Ok(done) => Ok(Some(done)),
         Err(TreeFailure::Unavailable) => Ok(None),
         Err(failure) => Err(failure),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn prefix(first: u8, len: u16) -> Prefix {
-        Prefix::of(&RecordId([first; 32]), len).expect("short")
-    }
-
-    #[test]
-    fn beside_what_is_kept_lies_the_rest_of_the_space_once() {
-        assert_eq!(beside(&[]), [Prefix::WHOLE]);
-        assert_eq!(beside(&[Prefix::WHOLE]), []);
-        assert_eq!(beside(&[prefix(0x80, 1)]), [prefix(0, 1)]);
-        assert_eq!(beside(&[prefix(0, 1), prefix(0xc0, 3)]), [prefix(0x80, 2), prefix(0xe0, 3)]);
-        // One may be below another: what is copied below what once was awaited.
-        assert_eq!(beside(&[prefix(0xc0, 3), prefix(0x80, 1)]), [prefix(0, 1)]);
-    }
-
-    #[test]
-    fn pages_go_before_those_below_them_and_leaves_go_last() {
-        let keys: Vec<_> = keys_of(prefix(0xa0, 3)).map(|range| range.start).collect();
-        assert_eq!(keys[0], key::page(&Prefix::WHOLE));
-        assert_eq!(keys[3], key::page(&prefix(0xa0, 3)));
-        assert!(keys[..keys.len() - 1].is_sorted());
-        assert_eq!(keys[keys.len() - 1], key::leaves_below(&prefix(0xa0, 3)).start);
-        assert_eq!(keys.len(), 258);
     }
 }
