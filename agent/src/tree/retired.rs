@@ -34,7 +34,7 @@ impl TreeStore {
             old
         };
         let (objects, place) = self.stored_at();
-        delete_others(objects, place, now.generation()).await.map_err(|_| TreeFailure::Unavailable)?;
+        delete_before(objects, place, now.generation()).await.map_err(|_| TreeFailure::Unavailable)?;
         Ok(true)
     }
 
@@ -54,14 +54,15 @@ fn is_over(snapshot: &Snapshot) -> bool {
     entry.last && entry.partitions.is_empty() && entry.open.is_empty()
 }
 
-/// Deletes the objects of all generations but one.
-async fn delete_others(
+/// Deletes the objects of all generations before one. A later one is somebody else's who does the same.
+async fn delete_before(
     objects: &dyn ObjectStore,
     place: &TreePlace,
     kept: u64,
 ) -> Result<(), object_store::Error> {
+    // Their names are numbers of one length.
     let kept = place.database(kept);
-    for other in place.databases(objects).await?.into_iter().filter(|other| *other != kept) {
+    for other in place.databases(objects).await?.into_iter().filter(|other| *other < kept) {
         let found: Vec<ObjectPath> =
             objects.list(Some(&other)).map_ok(|object| object.location).try_collect().await?;
         let deleted = objects.delete_stream(futures::stream::iter(found.into_iter().map(Ok)).boxed());

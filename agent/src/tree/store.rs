@@ -11,11 +11,15 @@ use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use strongroom_proto::entry::MAX_OPEN;
 use strongroom_proto::ids::{GroupId, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_replica::stored::{Advance, Loaded, Snapshot, TreeFailure};
 use tokio::sync::{MutexGuard, OwnedMutexGuard};
 use tokio::time::timeout;
+
+/// The most prefixes that are copied and not taken: no group awaits more.
+const MOST_COPIED: usize = MAX_OPEN;
 
 /// The stored tree of one group. Cheap to clone; clones share one tree.
 ///
@@ -300,10 +304,21 @@ impl TreeStore {
     }
 
     /// From now on, what is copied below this prefix stays. Waits until nothing of it is being deleted; `false` if that
-    /// takes too long.
-    pub(super) async fn keep_copied(&self, prefix: Prefix) -> bool {
-        self.inner.copied.lock().insert(prefix);
-        timeout(self.timeouts().advance, self.between_copies()).await.is_ok()
+    /// takes too long, or if more has been copied and not taken than a group can await.
+    pub(super) async fn keep_copied(&self, database: &Database, prefix: Prefix) -> bool {
+        {
+            let mut copied = self.inner.copied.lock();
+            if copied.len() >= MOST_COPIED && !copied.contains(&prefix) {
+                return false;
+            }
+            copied.insert(prefix);
+        }
+        let begun_anew = async {
+            let _copies = self.between_copies().await;
+            // What was below it may have been here and gone since the deleting began.
+            database.sweep().lock().await.kept = None;
+        };
+        timeout(self.timeouts().advance, begun_anew).await.is_ok()
     }
 
     /// What was copied here, and is not stored as the group's own.

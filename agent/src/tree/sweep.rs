@@ -57,10 +57,12 @@ impl TreeStore {
         // A copy that begins meanwhile waits for the end of this step, and is known to the next.
         let copies_wait = self.between_copies().await;
         let mut sweep = database.sweep().lock().await;
+        // What was copied first: a snapshot that has it takes it out of there only after it is needed.
+        let copied = self.copied();
         let Some(needed) = database.needed() else { return Ok(Swept::Nothing) };
-        let kept: Vec<Prefix> = needed.into_iter().chain(self.copied()).collect();
-        if sweep.kept.as_ref() != Some(&kept) {
-            sweep.kept = None;
+        let kept: Vec<Prefix> = needed.into_iter().chain(copied).collect();
+        // Whatever ends this step early, the next one begins anew: what it had found and not deleted is above what is left.
+        if sweep.kept.take().as_ref() != Some(&kept) {
             sweep.ranges = ranges(database, &kept).await?;
         }
         let found = found(database, &mut sweep.ranges, most).await?;
@@ -73,8 +75,7 @@ impl TreeStore {
         let mut batch = WriteBatch::new();
         found.keys.iter().for_each(|key| batch.delete(key));
         // If this call is given up, the writing is not: no copy may begin before it has ended.
-        // Durable: before anything below it is deleted. If it is not known to be, the next step begins anew.
-        sweep.kept = None;
+        // Durable: before anything below it is deleted.
         let to = Arc::clone(database);
         let written = tokio::spawn(async move {
             let written = to.write(batch).await;
