@@ -28,6 +28,8 @@ pub enum NotCopied {
     NotThere,
     /// This group has stored a tree that overlaps.
     Overlaps,
+    /// Another copy to this tree is under way: two would undo each other.
+    Busy,
     /// What is there now has another root.
     Foreign,
 }
@@ -154,6 +156,9 @@ impl Cluster {
         }
         self.copy_fault(member)?;
         let writer = (member, self.members[member].life);
+        if self.copying == Some(writer) && !self.bugs.has(HostBug::CopiesAtOnce) {
+            return Err(NotCopied::Busy);
+        }
         let mut copy = self.store.tree.begin_copy(writer, prefix, &from.store.tree)?;
         if self.bugs.has(HostBug::CopiedOnce) && self.store.tree.page(&prefix).is_some() {
             copy.writes.clear();
@@ -161,6 +166,7 @@ impl Cluster {
         if self.bugs.has(HostBug::CopySkips) && copy.writes.len() > 1 {
             copy.writes.pop_front();
         }
+        self.copying = Some(writer);
         Ok(copy)
     }
 
@@ -169,6 +175,14 @@ impl Cluster {
     /// # Errors
     /// [`NotCopied`]. Then the copy has ended.
     pub fn go_on_copying(&mut self, copy: &mut Copy) -> Result<bool, NotCopied> {
+        let went_on = self.copy_on(copy);
+        if went_on != Ok(false) {
+            self.copying.take_if(|writer| *writer == copy.writer);
+        }
+        went_on
+    }
+
+    fn copy_on(&mut self, copy: &mut Copy) -> Result<bool, NotCopied> {
         let (member, life) = copy.writer;
         if self.members[member].life != life {
             return Err(NotCopied::NotLeader);

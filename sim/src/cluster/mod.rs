@@ -123,6 +123,8 @@ pub struct Cluster {
     held: Vec<Pending>,
     /// How many requests have reached the store, or should have.
     store_requests: u64,
+    /// Whose copy of another group's tree is under way.
+    copying: Option<tree::Writer>,
     bugs: HostBugs,
     #[cfg(feature = "planted-bugs")]
     bug_of_agents: Option<strongroom_replica::Bug>,
@@ -209,6 +211,7 @@ impl Cluster {
             tree_damage: Vec::new(),
             held: Vec::new(),
             store_requests: 0,
+            copying: None,
             bugs: HostBugs::default(),
             #[cfg(feature = "planted-bugs")]
             bug_of_agents: None,
