@@ -218,9 +218,9 @@ async fn a_page_above_what_is_deleted_never_stands_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn the_files_shrink_once_they_are_written_anew_and_who_reads_them_goes_on() {
-    let mut groups = Groups::new(6, 30).await;
+    let mut groups = Groups::new(6, 100).await;
     for _ in 0..10 {
-        groups.advance(0, 10).await;
+        groups.advance(0, 60).await;
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
     let (left, right) = halves();
