@@ -136,7 +136,8 @@ fn all(prefix: &Prefix, from: &StoredTree) -> Vec<Write> {
     let leaves = from.leaves().filter(|(id, _)| prefix.contains(id));
     let mut writes: Vec<Write> = leaves.map(|(id, sealed)| Write::Leaf((*id, Arc::clone(sealed)))).collect();
     let is_below = |at: &Prefix| {
-        at == prefix || at.len() > prefix.len() && at.len() % 4 == 0 && prefix.contains(&RecordId(*at.bits()))
+        at == prefix
+            || at.len() > prefix.len() && at.len().is_multiple_of(4) && prefix.contains(&RecordId(*at.bits()))
     };
     let mut pages: Vec<_> = from.pages().filter(|(at, _)| is_below(at)).collect();
     pages.sort_by_key(|(at, _)| std::cmp::Reverse(at.len()));

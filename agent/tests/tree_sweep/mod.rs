@@ -1,9 +1,6 @@
 //! What a group has let go of is deleted from its stored tree, and nothing that may still be needed.
 
-// Another test uses all of it.
-#[allow(dead_code)]
-mod tree_model;
-
+use crate::tree_model::{Model, Objects, snapshot_of};
 use futures::TryStreamExt;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -13,7 +10,6 @@ use strongroom_agent::check::{self, Unwatched};
 use strongroom_agent::tree::{Swept, TreeStore};
 use strongroom_proto::prefix::Prefix;
 use strongroom_replica::stored::Advance;
-use tree_model::{Model, Objects, snapshot_of};
 
 fn halves() -> (Prefix, Prefix) {
     Prefix::WHOLE.children().unwrap()
