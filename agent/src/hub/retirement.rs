@@ -51,23 +51,7 @@ impl Hub {
         }
         self.refresh().await.map_err(|_| RetireError::Lost)?;
         self.start_groups();
-        if left.iter().all(|(_, why)| why.is_none()) {
-            self.forget(group).await;
-        }
         Ok(left)
-    }
-
-    /// Deletes what is stored of a group that has retired, except what it reached. Its log stays.
-    async fn forget(&self, group: GroupId) {
-        match self.tree(group, 1).forget_retired().await {
-            Ok(true) => tracing::info!(%group, "what the group had stored is deleted; its log stays"),
-            Ok(false) => {
-                tracing::info!(%group, "the group's stored tree does not show that it has retired, and stays")
-            }
-            Err(failure) => {
-                tracing::warn!(%group, %failure, "what the group had stored is not deleted; retire it again");
-            }
-        }
     }
 
     /// The last entry of a group, if it is stored.

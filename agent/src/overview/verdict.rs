@@ -129,7 +129,8 @@ impl Found {
                 "make one with `group create`",
             );
         }
-        let owned = overview.groups.iter().flat_map(|group| group.prefixes.iter().copied());
+        let living = overview.groups.iter().filter(|group| !group.retired);
+        let owned = living.flat_map(|group| group.prefixes.iter().copied());
         let on_their_way = overview.moves.iter().filter(|moving| moving.step == Step::Left);
         let gaps = gaps(owned.chain(on_their_way.map(|moving| moving.prefix)));
         if gaps.is_empty() {

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 const FRESH: Duration = Duration::from_secs(1);
 /// How long what usually passes may last before it counts.
 const PASSES: Duration = Duration::from_secs(3);
+/// Between two looks that are no further apart, what both show has lasted.
+const SELDOM: Duration = Duration::from_secs(600);
 
 impl Hub {
     /// The realm, as this agent sees it now: it asks the others, for seconds at most.
@@ -60,8 +62,8 @@ impl Watch {
         }
         let overview = self.hub.overview().await;
         let now = Instant::now();
-        // A look that is long past says nothing about what was in between.
-        let recent = last.look.as_ref().is_some_and(|(at, _)| at.elapsed() < PASSES * 3);
+        // Whoever looks seldom must see what lasts; a look that is long past says nothing about what was in between.
+        let recent = last.look.as_ref().is_some_and(|(at, _)| at.elapsed() < SELDOM);
         let since = last.passing.filter(|_| recent).unwrap_or(now);
         let verdict = judge(&overview, now.duration_since(since) >= PASSES);
         last.passing = verdict.may_pass().then_some(since);

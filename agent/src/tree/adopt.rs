@@ -93,9 +93,6 @@ impl TreeStore {
         if database.tops().await?.iter().any(|top| top.overlaps(&prefix)) {
             return Err(AdoptError::Overlaps);
         }
-        if !self.keep_copied(&database, prefix).await {
-            return Err(AdoptError::Busy);
-        }
         let reader = other.held_reader().await?.ok_or(AdoptError::NotThere)?;
         let copied = match reader.snapshot().and_then(root) {
             Some(root) => {

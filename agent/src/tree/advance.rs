@@ -2,7 +2,6 @@
 
 use super::cache::PageCache;
 use super::database::Database;
-use super::garbage::needed_by;
 use super::load::page_of;
 use super::{TreeMetrics, key};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -23,7 +22,7 @@ pub(super) async fn advance(
     advance: Advance,
 ) -> Result<(), TreeFailure> {
     let before = database.tops().await?;
-    let (tops, needed) = (advance.snapshot.prefixes(), needed_by(&advance.snapshot));
+    let tops = advance.snapshot.prefixes();
     let (advance, before, pages, leaves) = in_background(move || cut(advance, before)).await??;
     let older = Older { database, cache, metrics, before: &before };
     let completing = pages.into_iter().map(|page| older.completed(page));
@@ -34,7 +33,7 @@ pub(super) async fn advance(
     // Whatever happens to the write, and to this call, nothing older may count as what is stored.
     prefixes.extend(pages.iter().map(|(page, _)| page.prefix()));
     let forget = Forget { cache, prefixes };
-    let written = database.write_snapshot(batch, tops, needed).await;
+    let written = database.write_snapshot(batch, tops).await;
     drop(forget);
     written?;
     cache.replace(pages);

@@ -4,15 +4,12 @@
 //! the group's log is one; no flush except ours. Its own retries never end; only our time limits bound them.
 
 use super::clock::{FREE, TreeClock};
-use super::garbage::Sweep;
 use super::gate::{Gate, ShutOnDrop};
 use super::{TreePlace, key};
 use futures::FutureExt;
 use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
 use parking_lot::Mutex;
-use slatedb::admin::{Admin, AdminBuilder};
-use slatedb::compactor::{Compaction, CompactionSpec, CompactionStatus, SourceId};
 use slatedb::config::{
     CloseOptions, CompactionWorkerOptions, CompactorOptions, FlushOptions, FlushType,
     GarbageCollectorDirectoryOptions, GarbageCollectorOptions, Settings,
@@ -46,9 +43,6 @@ const RECORD_GRACE: Duration = Duration::from_secs(3600);
 /// What is read of a table at once. Its index has an entry for each; of ten million records, all indexes and filters
 /// must fit into their cache, or each page that is read costs a whole index too.
 const BLOCK: SstBlockSize = SstBlockSize::Block16Kib;
-
-/// With more new tables than this, they are merged with each other first: snapshots wait for tables that are in use.
-const MOST_NEWEST: usize = 12;
 
 /// How long unused entries stay in the database's caches.
 const IDLE: Duration = Duration::from_secs(600);
@@ -134,10 +128,8 @@ pub(super) struct Database {
     clock: TreeClock,
     gate: ShutOnDrop,
     close_timeout: Duration,
-    at: ObjectPath,
     /// The prefixes of the trees in the newest snapshot; `None` while that is not known.
     tops: Mutex<Tops>,
-    sweep: tokio::sync::Mutex<Sweep>,
 }
 
 /// The prefixes of the trees in the newest snapshot, `None` while that is not known, and how often they may have changed.
@@ -145,8 +137,6 @@ pub(super) struct Database {
 struct Tops {
     known: Option<Vec<Prefix>>,
     changes: u64,
-    /// What that snapshot needs, if this opening wrote it.
-    needed: Option<Vec<Prefix>>,
 }
 
 impl Database {
@@ -168,8 +158,7 @@ impl Database {
         // What a snapshot changes is cached as pages; its blocks would evict what is read.
         let policy =
             BlockCachePolicy::default().with_flush_targets(&[CacheTarget::Index, CacheTarget::Filters]);
-        let at = place.database(generation);
-        let db = Db::builder(at.clone(), Arc::new(gate.0.clone()))
+        let db = Db::builder(place.database(generation), Arc::new(gate.0.clone()))
             .with_settings(database_settings())
             .with_sst_block_size(BLOCK)
             .with_db_cache(Arc::new(cache), 0)
@@ -179,8 +168,7 @@ impl Database {
             .await
             .map_err(failure)?;
         clock.not_before(db.manifest().last_l0_clock_tick());
-        let (tops, sweep) = (Mutex::default(), tokio::sync::Mutex::default());
-        Ok(Self { db, clock, gate, close_timeout, at, tops, sweep })
+        Ok(Self { db, clock, gate, close_timeout, tops: Mutex::default() })
     }
 
     /// The whole of it as it is now.
@@ -220,61 +208,15 @@ impl Database {
         &self,
         batch: WriteBatch,
         tops: Vec<Prefix>,
-        needed: Vec<Prefix>,
     ) -> Result<(), TreeFailure> {
-        let changed = |known, needed| {
+        let changed = |known| {
             let mut now = self.tops.lock();
-            *now = Tops { known, needed, changes: now.changes.wrapping_add(1) };
+            (now.known, now.changes) = (known, now.changes.wrapping_add(1));
         };
-        changed(None, None);
+        changed(None);
         self.write(batch).await?;
-        changed(Some(tops), Some(needed));
+        changed(Some(tops));
         Ok(())
-    }
-
-    /// What the newest snapshot needs, if this opening wrote it and it is known to be there.
-    pub(super) fn needed(&self) -> Option<Vec<Prefix>> {
-        self.tops.lock().needed.clone()
-    }
-
-    /// How far the deleting is.
-    pub(super) const fn sweep(&self) -> &tokio::sync::Mutex<Sweep> {
-        &self.sweep
-    }
-
-    /// Has all its files written anew as one, which leaves out what was deleted. `None` if that cannot be now.
-    pub(super) async fn compact(&self) -> Result<Option<Compaction>, TreeFailure> {
-        let manifest = self.db.manifest();
-        let runs = manifest.compacted().iter().map(|run| run.id);
-        let oldest = runs.clone().min().unwrap_or(0);
-        if manifest.l0().len() > MOST_NEWEST {
-            return Ok(None);
-        }
-        // What was deleted may be said in the newest alone.
-        let newest = manifest.l0().iter().map(|table| SourceId::SstView(table.id));
-        let sources: Vec<SourceId> = newest.chain(runs.map(SourceId::SortedRun)).collect();
-        if sources.is_empty() {
-            return Ok(None);
-        }
-        self.submit(CompactionSpec::new(sources, oldest)).await.map(Some)
-    }
-
-    async fn submit(&self, spec: CompactionSpec) -> Result<Compaction, TreeFailure> {
-        self.clock.busy();
-        self.admin().submit_compaction(spec).await.map_err(failure)
-    }
-
-    /// What became of it; `None` if nobody knows any more.
-    pub(super) async fn compaction(
-        &self,
-        begun: &Compaction,
-    ) -> Result<Option<CompactionStatus>, TreeFailure> {
-        let found = self.admin().read_compaction(begun.id(), None).await.map_err(failure)?;
-        Ok(found.map(|found| found.status()))
-    }
-
-    fn admin(&self) -> Admin {
-        AdminBuilder::new(self.at.clone(), Arc::new(self.gate.0.clone())).build()
     }
 
     /// Learns what others have done to it since.

@@ -43,20 +43,12 @@ impl TreePlace {
     /// # Errors
     /// The store's error.
     pub async fn unused(&self, objects: &dyn ObjectStore) -> Result<u64, Error> {
-        let found = self.databases(objects).await?;
-        let folders = found.iter().filter_map(ObjectPath::filename);
+        let found = objects.list_with_delimiter(Some(&self.folder)).await?;
+        let folders = found.common_prefixes.iter().filter_map(ObjectPath::filename);
         let newest = folders.filter_map(|hex| u64::from_str_radix(hex, 16).ok()).max();
         Ok(newest
             .map_or(0, |newest| newest.saturating_add(1))
             .max(self.in_use(objects).await?.saturating_add(1)))
-    }
-
-    /// Where the databases of all generations are that have any object. One listing.
-    ///
-    /// # Errors
-    /// The store's error.
-    pub(super) async fn databases(&self, objects: &dyn ObjectStore) -> Result<Vec<ObjectPath>, Error> {
-        Ok(objects.list_with_delimiter(Some(&self.folder)).await?.common_prefixes)
     }
 
     /// Where the database of a generation is.

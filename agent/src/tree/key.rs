@@ -63,7 +63,7 @@ fn ends(prefix: &Prefix) -> (RecordId, RecordId) {
 }
 
 /// The key right after one.
-pub(super) fn after(mut key: Vec<u8>) -> Vec<u8> {
+fn after(mut key: Vec<u8>) -> Vec<u8> {
     key.push(0);
     key
 }

@@ -23,8 +23,6 @@ pub struct TreeMetrics {
     pub snapshots: Counter,
     /// Bytes of keys and values that snapshots wrote.
     pub snapshot_bytes: Counter,
-    /// Pages and leaves deleted of prefixes that are another group's now.
-    pub swept: Counter,
     /// Pages, leaves or objects found missing, damaged or foreign.
     pub damaged: Counter,
     /// Bytes of decoded pages in the caches, by their own count.
@@ -42,7 +40,6 @@ impl TreeMetrics {
         tree.register("leaves_read", "Sealed leaves read from the database", self.leaves_read.clone());
         tree.register("snapshots", "Snapshots taken", self.snapshots.clone());
         tree.register("snapshot_bytes", "Bytes that snapshots wrote", self.snapshot_bytes.clone());
-        tree.register("swept", "Pages and leaves deleted that are another group's", self.swept.clone());
         tree.register("damaged", "Pages, leaves or objects found unusable", self.damaged.clone());
         tree.register("cached_bytes", "Bytes of decoded pages in memory", self.cached_bytes.clone());
     }

@@ -8,18 +8,12 @@ use super::{TreeMetrics, TreePlace, TreeReader, advance, load};
 use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use strongroom_proto::entry::MAX_OPEN;
 use strongroom_proto::ids::{GroupId, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_replica::stored::{Advance, Loaded, Snapshot, TreeFailure};
-use tokio::sync::{MutexGuard, OwnedMutexGuard};
-use tokio::time::timeout;
-
-/// The most prefixes that are copied and not taken: no group awaits more.
-const MOST_COPIED: usize = MAX_OPEN;
+use tokio::sync::MutexGuard;
 
 /// The stored tree of one group. Cheap to clone; clones share one tree.
 ///
@@ -45,10 +39,6 @@ struct Inner {
     advancing: tokio::sync::Mutex<()>,
     /// Held while copying from another group's tree.
     adopting: tokio::sync::Mutex<()>,
-    /// Held while deleting what the group has let go of: whoever begins to copy waits for its end.
-    sweeping: Arc<tokio::sync::Mutex<()>>,
-    /// What was copied here, and is not stored as the group's own.
-    copied: Mutex<BTreeSet<Prefix>>,
 }
 
 impl Inner {
@@ -110,8 +100,6 @@ impl TreeStore {
             opening: tokio::sync::Mutex::new(()),
             advancing: tokio::sync::Mutex::new(()),
             adopting: tokio::sync::Mutex::new(()),
-            sweeping: Arc::default(),
-            copied: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -144,20 +132,12 @@ impl TreeStore {
         Ok(Self::in_place(Arc::clone(objects), place.at(generation), *settings, metrics.clone()))
     }
 
-    pub(super) fn generation(&self) -> u64 {
-        self.inner.place.meant().unwrap_or(0)
-    }
-
-    pub(super) fn stored_at(&self) -> (&dyn ObjectStore, &TreePlace) {
-        (&*self.inner.objects, &self.inner.place)
-    }
-
     /// From now on, every agent that opens the group's tree opens this generation; 0 if it has no number of its own.
     ///
     /// # Errors
     /// [`TreeFailure::Unavailable`]: it may have happened.
     pub async fn put_in_use(&self) -> Result<u64, TreeFailure> {
-        let generation = self.generation();
+        let generation = self.inner.place.meant().unwrap_or(0);
         let done = self.inner.place.use_from_now(&*self.inner.objects, generation).await;
         done.map(|()| generation).map_err(|_| TreeFailure::Unavailable)
     }
@@ -246,13 +226,9 @@ impl TreeStore {
         let inner = &*self.inner;
         let _advancing = inner.advancing.lock().await;
         let database = self.database()?;
-        let tops = advance.snapshot.prefixes();
         let advancing = advance::advance(&database, &inner.pages, &inner.metrics, advance);
         let advanced = bounded(inner.timeouts().advance, advancing).await;
         inner.count_pages();
-        if advanced.is_ok() {
-            inner.copied.lock().retain(|copied| !tops.iter().any(|top| top.overlaps(copied)));
-        }
         self.settled(&database, advanced)
     }
 
@@ -301,34 +277,6 @@ impl TreeStore {
     /// Keeps others from copying to it; `None` while one does.
     pub(super) fn begin_to_adopt(&self) -> Option<MutexGuard<'_, ()>> {
         self.inner.adopting.try_lock().ok()
-    }
-
-    /// From now on, what is copied below this prefix stays. Waits until nothing of it is being deleted; `false` if that
-    /// takes too long, or if more has been copied and not taken than a group can await.
-    pub(super) async fn keep_copied(&self, database: &Database, prefix: Prefix) -> bool {
-        {
-            let mut copied = self.inner.copied.lock();
-            if copied.len() >= MOST_COPIED && !copied.contains(&prefix) {
-                return false;
-            }
-            copied.insert(prefix);
-        }
-        let begun_anew = async {
-            let _copies = self.between_copies().await;
-            // What was below it may have been here and gone since the deleting began.
-            database.sweep().lock().await.kept = None;
-        };
-        timeout(self.timeouts().advance, begun_anew).await.is_ok()
-    }
-
-    /// What was copied here, and is not stored as the group's own.
-    pub(super) fn copied(&self) -> Vec<Prefix> {
-        self.inner.copied.lock().iter().copied().collect()
-    }
-
-    /// Keeps copies from beginning.
-    pub(super) async fn between_copies(&self) -> OwnedMutexGuard<()> {
-        Arc::clone(&self.inner.sweeping).lock_owned().await
     }
 
     /// Keeps snapshots from being taken.

@@ -18,12 +18,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use strongroom_agent::tree::{Timeouts, TreeMetrics, TreeSettings, TreeStore};
 use strongroom_proto::entry::{Entry, Partition};
-use strongroom_proto::ids::{
-    Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, Term, TransferId,
-};
+use strongroom_proto::ids::{Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, Term};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::Committed;
-use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::Tree;
 use strongroom_replica::stored::{Advance, Loaded, Snapshot};
 
@@ -38,10 +35,6 @@ pub(crate) struct Model {
     /// Those that were merged since the last advance: nothing stored shows their tops.
     pub(crate) merged: Vec<Prefix>,
     pub(crate) leaves: BTreeMap<RecordId, Arc<[u8]>>,
-    /// The transfers that are open.
-    pub(crate) open: Vec<Transfer>,
-    /// Those that have left since the last advance.
-    pub(crate) gone: Vec<Tree>,
 }
 
 impl Model {
@@ -53,8 +46,6 @@ impl Model {
             trees,
             merged: Vec::new(),
             leaves: BTreeMap::new(),
-            open: Vec::new(),
-            gone: Vec::new(),
         }
     }
 
@@ -100,44 +91,7 @@ impl Model {
             let of: Vec<_> = changed.iter().copied().filter(|id| tree.prefix().contains(id)).collect();
             tree.partial(&of).unwrap()
         };
-        let mut trees: Vec<Tree> = self.trees.iter().map(partial).collect();
-        trees.append(&mut self.gone);
-        Advance { snapshot: self.snapshot(), trees, changed }
-    }
-
-    /// Lets go of a prefix.
-    pub(crate) fn let_go(&mut self, prefix: Prefix) -> (Tree, BTreeMap<RecordId, Arc<[u8]>>) {
-        let at = self.trees.iter().position(|tree| tree.prefix() == prefix).unwrap();
-        let tree = self.trees.remove(at);
-        self.gone.push(tree.partial(&[]).unwrap());
-        self.open.push(Transfer::Outgoing {
-            id: TransferId([1; 16]),
-            destination: GroupId([8; 16]),
-            prefix,
-            root: tree.root(),
-            decisions: 0,
-        });
-        let (gone, stays) = self
-            .leaves
-            .iter()
-            .map(|(id, sealed)| (*id, Arc::clone(sealed)))
-            .partition(|(id, _)| prefix.contains(id));
-        self.leaves = stays;
-        (tree, gone)
-    }
-
-    /// Waits for a prefix.
-    pub(crate) fn awaits(&mut self, prefix: Prefix) {
-        let (id, source) = (TransferId([1; 16]), GroupId([8; 16]));
-        self.open.push(Transfer::Incoming { id, source, prefix, decisions: 0 });
-    }
-
-    /// Takes what another has let go of.
-    pub(crate) fn take(&mut self, tree: Tree, leaves: BTreeMap<RecordId, Arc<[u8]>>) {
-        self.open.retain(|transfer| transfer.prefix() != tree.prefix());
-        self.trees.push(tree);
-        self.trees.sort_by_key(Tree::prefix);
-        self.leaves.extend(leaves);
+        Advance { snapshot: self.snapshot(), trees: self.trees.iter().map(partial).collect(), changed }
     }
 
     /// Splits a tree into its halves, or merges two halves, whichever is possible at a place drawn.
@@ -174,7 +128,7 @@ impl Model {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let partitions =
             self.trees.iter().map(|tree| Partition { prefix: tree.prefix(), root: tree.root() }).collect();
-        snapshot_of(self.index, partitions, self.open.clone(), false)
+        snapshot(self.index, partitions)
     }
 
     /// Every record, with the prefix of its tree, and as many that do not exist.
@@ -222,12 +176,7 @@ impl Model {
     }
 }
 
-pub(crate) fn snapshot_of(
-    index: u64,
-    partitions: Vec<Partition>,
-    open: Vec<Transfer>,
-    last: bool,
-) -> Snapshot {
+pub(crate) fn snapshot(index: u64, partitions: Vec<Partition>) -> Snapshot {
     let entry = Entry {
         realm: RealmId([1; 16]),
         group: GROUP,
@@ -237,8 +186,8 @@ pub(crate) fn snapshot_of(
         term: Term([4; 16]),
         partitions,
         transfers: 0,
-        open,
-        last,
+        open: Vec::new(),
+        last: false,
         events_hash: Digest::EMPTY,
         mac: Mac(Digest([5; 32])),
     };
