@@ -30,8 +30,6 @@ pub enum HostBug {
     CopySkips,
     /// What has changed since a prefix was first copied is not copied.
     CopiedOnce,
-    /// Two copies to one tree go on at once.
-    CopiesAtOnce,
     /// A group deletes what has left it with the next snapshot, whether or not it has arrived.
     LeftForgotten,
     /// An agent asks the group that had a record first, for ever.

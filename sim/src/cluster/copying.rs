@@ -157,7 +157,7 @@ impl Cluster {
         }
         self.copy_fault(member)?;
         let writer = (member, self.members[member].life);
-        if self.copying == Some(writer) && !self.bugs.has(HostBug::CopiesAtOnce) {
+        if self.copying == Some(writer) {
             return Err(NotCopied::Busy);
         }
         let mut copy = self.store.tree.begin_copy(writer, prefix, &from.store.tree)?;
