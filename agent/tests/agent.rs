@@ -311,7 +311,7 @@ async fn the_metrics_of_an_agent_are_read_over_http_where_it_was_told_to_listen(
     ] {
         assert!(answer.lines().any(|found| found == line), "{line}: {answer}");
     }
-    assert!(page("/").await.starts_with("HTTP/1.1 404"));
+    assert!(page("/nothing").await.starts_with("HTTP/1.1 404"));
     agent.kill().await;
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
