@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Looks at the status page in headless Chromium, and decides whether it does what it must.
 
-`browser.py CHROMIUM URL FOLDER [SCREENSHOT]`. The browser is driven over a pipe: no port, no package. Beside the page itself it
+`browser.py CHROMIUM URL FOLDER SCREENSHOT`, or `--planted` in place of the last, where an agent has announced markup. The browser is driven over a pipe: no port, no package. Beside the page itself it
 looks at copies of it that are broken in one way each, and each must be found broken.
 """
 import base64
@@ -166,10 +166,21 @@ def told(url):
         return json.load(answer)
 
 
+def await_announcement(url):
+    """Until the agent asked has read what was planted."""
+    for _ in range(40):
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            if "onerror" in html.unescape(answer.read().decode()):
+                return
+        time.sleep(0.5)
+    raise SystemExit("page: the planted announcement is not shown")
+
+
 def main():
-    program, url, folder = sys.argv[1:4]
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        planted = "onerror" in html.unescape(answer.read().decode())
+    program, url, folder, what = sys.argv[1:5]
+    planted = what == "--planted"
+    if planted:
+        await_announcement(url)
     browser = Browser(program, folder)
     try:
         copies = {how: browser.open(copy) for how, copy in serve_copies(url).items()} if planted else {}
@@ -182,8 +193,8 @@ def main():
         after = {name: browser.look(of) for name, of in all_of.items()}
         found = {name: faults(before[name], after[name], browser.complaints.get(of, []), truth, planted)
                  for name, of in all_of.items()}
-        if len(sys.argv) > 4:
-            browser.picture(session, sys.argv[4])
+        if not planted:
+            browser.picture(session, what)
     finally:
         browser.process.kill()
         browser.process.wait()

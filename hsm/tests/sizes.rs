@@ -264,7 +264,7 @@ fn the_fullest_device_status_fits_in_a_frame() {
         attestation: attestation.clone(),
         realm: REALM,
         public_key: X25519Public([0xff; 32]),
-        policy: RealmPolicy { custodians, threshold: u8::MAX, smallest_group: None },
+        policy: RealmPolicy { custodians, threshold: u8::MAX, smallest_group: Some(u8::MAX) },
         unassigned: true,
         member: MemberStatement::new(&KEY, &REALM, HSM),
         record_id_key: DIGEST,

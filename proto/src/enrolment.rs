@@ -45,7 +45,7 @@ pub struct RealmPolicy {
 
 impl RealmPolicy {
     /// Whether the number of keys and the threshold make sense together, the keys are all different and can sign, and
-    /// groups can be made.
+    /// a group can have as many members as the smallest must.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let (n, threshold) = (self.custodians.len(), usize::from(self.threshold));

@@ -91,3 +91,60 @@ async fn take(hub: &Hub, step: Step) -> Result<(), MoveError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::overview::Group;
+    use strongroom_proto::ids::Index;
+
+    const HERE: HsmId = HsmId([1; 16]);
+    const ONE: GroupId = GroupId([1; 16]);
+    const OTHER: GroupId = GroupId([2; 16]);
+
+    /// Two groups, of which this agent leads the first.
+    fn seen(owned: &[Prefix]) -> Overview {
+        let group = |group, leader, owned: &[Prefix]| Group {
+            group,
+            members: Vec::new(),
+            leader: Some(leader),
+            serves: true,
+            prefixes: owned.to_vec(),
+            retired: false,
+            index: Index(1),
+            committed: None,
+            snapshot: Index(0),
+            waiting: 0,
+            load: None,
+            tree: None,
+        };
+        let groups = vec![group(ONE, HERE, owned), group(OTHER, HsmId([2; 16]), &[])];
+        Overview { groups, ..Overview::default() }
+    }
+
+    #[test]
+    fn one_move_and_the_splits_that_it_needs_are_taken_where_the_group_that_gives_is_led() {
+        let whole = Prefix::WHOLE;
+        let (left, right) = whole.children().expect("it has halves");
+        let (_, far) = right.children().expect("it has halves");
+        let split = |prefix| Step::Split { group: ONE, prefix };
+        let to_other = |prefix| Step::Move { prefix, from: ONE, to: OTHER };
+        let planned = [split(whole), split(left), split(right), to_other(far), to_other(left)];
+        let overview = seen(&[whole]);
+        assert_eq!(next(Some(HERE), &overview, &planned), [split(whole), split(right), to_other(far)]);
+        assert_eq!(next(Some(HsmId([2; 16])), &overview, &planned), []);
+        assert_eq!(next(None, &overview, &planned), []);
+        let partial = Overview { not_asked: 1, ..overview };
+        assert_eq!(next(Some(HERE), &partial, &planned), [], "who knows what the others own");
+    }
+
+    #[test]
+    fn halves_that_have_met_are_merged_before_anything_moves() {
+        let (left, right) = Prefix::WHOLE.children().expect("it has halves");
+        let merge = Step::Merge { group: ONE, prefix: Prefix::WHOLE };
+        let gives = Step::Move { prefix: left, from: ONE, to: OTHER };
+        assert_eq!(next(Some(HERE), &seen(&[left, right]), &[gives, merge]), [merge]);
+        assert_eq!(next(Some(HERE), &seen(&[left]), &[gives, merge]), [gives], "they have not met yet");
+        assert_eq!(next(Some(HERE), &seen(&[left, right]), &[]), []);
+    }
+}

@@ -203,7 +203,7 @@ impl<P: Progress> Walk<'_, P> {
                 newest.extend(made.leaves.iter().map(|l| (l.record, (at, sealed_digest(&l.sealed)))));
             }
         }
-        // What has left for good is deleted, and needs no spare.
+        // What has left for good is another group's, and needs no spare here.
         let roots = roots_of(&snapshot.entry);
         newest.retain(|id, _| roots.iter().any(|(prefix, _)| prefix.contains(id)));
         let other = newest.iter().filter(|(id, (_, digest))| stored.leaves.get(id) != Some(digest));

@@ -17,10 +17,12 @@ const PART_BITS: u16 = 4;
 const SLOTS: u64 = 12;
 const SLOT: Duration = Duration::from_secs(5);
 
-/// What was counted while one leadership lasts.
+/// What was counted while one leadership lasts, and what it owns stays the same: a prefix that has just been cut would
+/// else look idle.
 #[derive(Default)]
 pub(super) struct Load {
     since: Option<(Term, Instant)>,
+    owned: Vec<Prefix>,
     prefixes: BTreeMap<Prefix, Window>,
 }
 
@@ -69,12 +71,13 @@ fn part(prefix: &Prefix, record: &RecordId) -> usize {
 }
 
 impl Load {
-    /// Since when this leadership counts.
-    fn since(&mut self, term: Term, now: Instant) -> Instant {
+    /// Since when this leadership counts for these prefixes.
+    fn since(&mut self, term: Term, owned: &[Prefix], now: Instant) -> Instant {
         match self.since {
-            Some((of, since)) if of == term => since,
+            Some((of, since)) if of == term && self.owned == owned => since,
             _ => {
                 self.prefixes.clear();
+                self.owned = owned.to_vec();
                 self.since = Some((term, now));
                 now
             }
@@ -83,11 +86,8 @@ impl Load {
 
     /// Counts a request about a record of a group that owns these prefixes.
     pub(super) fn count(&mut self, term: Term, owned: &[Prefix], record: &RecordId, now: Instant) {
-        let slot = now.duration_since(self.since(term, now)).as_secs() / SLOT.as_secs();
+        let slot = now.duration_since(self.since(term, owned, now)).as_secs() / SLOT.as_secs();
         let Some(prefix) = owned.iter().find(|prefix| prefix.contains(record)) else { return };
-        if !self.prefixes.contains_key(prefix) {
-            self.prefixes.retain(|counted, _| owned.contains(counted));
-        }
         let window = self.prefixes.entry(*prefix).or_default();
         window.move_on(slot);
         let count = &mut window.slot(slot)[part(prefix, record)];
@@ -96,7 +96,7 @@ impl Load {
 
     /// What was counted of these prefixes.
     pub(super) fn counted(&mut self, term: Term, owned: &[Prefix], now: Instant) -> Counted {
-        let passed = now.duration_since(self.since(term, now)).as_secs();
+        let passed = now.duration_since(self.since(term, owned, now)).as_secs();
         let slot = passed / SLOT.as_secs();
         let covered = passed.min((SLOTS - 1) * SLOT.as_secs() + passed % SLOT.as_secs());
         let counted = |prefix: &Prefix| {
@@ -149,15 +149,17 @@ mod tests {
     }
 
     #[test]
-    fn a_new_leadership_counts_anew_and_what_is_not_owned_is_not_kept() {
+    fn a_new_leadership_counts_anew_and_so_does_one_that_owns_something_else() {
         let (mut load, start) = (Load::default(), Instant::now());
         let (left, right) = Prefix::WHOLE.children().expect("it has halves");
         load.count(TERM, &[Prefix::WHOLE], &at(0), start);
         assert_eq!(total(&mut load, &[left, right], start), 0);
         load.count(TERM, &[left, right], &at(0), start);
         assert_eq!((load.prefixes.len(), total(&mut load, &[left, right], start)), (1, 1));
+        load.count(TERM, &[left, right], &at(0x80), start);
+        assert_eq!(total(&mut load, &[left, right], start), 2);
         load.count(TERM, &[left], &at(0xff), start);
-        assert_eq!(total(&mut load, &[left, right], start), 1, "of another group");
+        assert_eq!((load.prefixes.len(), total(&mut load, &[left], start)), (0, 0), "of another group");
         let later = start + Duration::from_secs(30);
         let counted = load.counted(Term([2; 16]), &[left], later);
         assert_eq!((counted.seconds, counted.prefixes[0].1), (1, [0; PARTS]));

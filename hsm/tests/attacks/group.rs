@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use strongroom_hsm::{Config, Geometry};
 use strongroom_hsm_planted::{Bug, Core};
 use strongroom_proto::change::{Change, Evidence, Retirement};
-use strongroom_proto::hsm::{RealmPolicy, Reply, Request};
+use strongroom_proto::hsm::{RealmPolicy, Refusal, Reply, Request};
 use strongroom_proto::ids::HsmId;
 use strongroom_proto::statement::MemberStatement;
 use strongroom_testkit::founding::{enrol, make_realm};
@@ -114,6 +114,23 @@ pub(super) fn group_smaller_than_the_policy_allows(bug: Option<Bug>) -> bool {
     });
     assert!(matches!(devices[0].ask(&Request::NewGroup(members)), Reply::Group(_)), "three are enough");
     small
+}
+
+/// Whoever made it did not look: the others look again.
+#[test]
+fn a_group_that_is_too_small_is_not_joined_either() {
+    let bugs = [Some(Bug::SmallGroups), None];
+    let mut devices = bugs.map(|bug| Device::new(u64::from(bug.is_some()), bug, Config::software()));
+    let custodians = Custodians::one();
+    let policy = RealmPolicy { smallest_group: Some(3), ..custodians.policy() };
+    let first = make_realm(&mut devices[0], policy);
+    let [maker, other] = &mut devices;
+    enrol(maker, &first, other, &custodians);
+    let members = [&mut *maker, other].map(|device| device.status().realm.expect("joined").member);
+    let Reply::Group(two) = maker.ask(&Request::NewGroup(members.to_vec())) else {
+        panic!("it does not look")
+    };
+    assert_eq!(other.refusal(&Request::JoinGroup(two)), Some(Refusal::TooFewMembers));
 }
 
 /// Leaves a retired group, with the power cut after each granule in turn, and what it answered thrown away or not.
