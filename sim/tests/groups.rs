@@ -3,8 +3,11 @@
 
 use std::ops::RangeInclusive;
 use strongroom_hsm_planted::Bug;
+use strongroom_proto::change::Change;
+use strongroom_proto::entry::Entry;
+use strongroom_replica::{Order, Storage};
 use strongroom_sim::cluster::{HostBug, Kind};
-use strongroom_sim::groups::{Report, Run, run};
+use strongroom_sim::groups::{Report, Run, World, run};
 
 /// Something that does not hold, in one of these seeds, says one of these words.
 #[track_caller]
@@ -96,9 +99,63 @@ fn an_order_behind_one_that_is_refused_does_not_wait() {
     run(1008).unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// Its leader was lost between the majority and the statement. No replica states it then (the HSMs do, if they are asked).
+/// Whoever leads next states it.
 #[test]
-fn a_group_whose_last_entry_nobody_has_stated_can_be_retired_by_hand() {
+fn a_group_whose_leader_is_lost_between_the_majority_of_its_last_entry_and_the_statement_retires() {
     let report = run(1015).unwrap_or_else(|failure| panic!("{failure}"));
     assert_eq!(report.retired, 2);
+}
+
+/// Two groups on three hosts. The one that owns nothing makes its last entry, all members capture it, and its leader is lost
+/// before it hears so.
+fn ended_and_not_stated(seed: u64, bug: Option<strongroom_replica::Bug>) -> World {
+    let mut world = World::new(seed, 3, &[0, 1, 2], Storage::default());
+    let group = world.found(&[0, 1, 2]).expect("nothing goes wrong");
+    let cluster = &mut world.groups[group].cluster;
+    bug.into_iter().for_each(|bug| cluster.plant_in_agents(bug));
+    let serves = |world: &mut World| {
+        let cluster = &world.groups[group].cluster;
+        cluster.leader().and_then(|leader| cluster.status(leader)).is_some_and(|status| status.serving)
+    };
+    assert!(world.run_until(10_000, serves), "it is led");
+    let cluster = &mut world.groups[group].cluster;
+    let leader = cluster.leader().expect("it is led");
+    cluster.faults.cuts.extend([0, 1, 2].map(|other| (other, leader)));
+    world.order(group, leader, Order::Step(Box::new(Change::Retire)));
+    let captured = |world: &mut World| {
+        let last = world.owners().last_of(world.groups[group].id()).next().map(Entry::hash);
+        let cluster = &world.groups[group].cluster;
+        last.is_some() && (0..3).all(|member| cluster.captured_by(member) == last)
+    };
+    assert!(world.run_until(10_000, captured), "all capture it");
+    assert!(!world.has_retired(group), "nobody has stated it");
+    let cluster = &mut world.groups[group].cluster;
+    cluster.crash_agent(leader);
+    cluster.faults.cuts.clear();
+    world
+}
+
+#[test]
+fn whoever_leads_next_has_a_groups_last_entry_stated_and_stored() {
+    let stored = |world: &mut World| world.last_entry(1).is_some();
+    for seed in 0..4 {
+        assert!(ended_and_not_stated(seed, None).run_until(5_000, stored), "seed {seed}");
+    }
+    let bug = strongroom_replica::Bug::EndUnstated;
+    assert!(!ended_and_not_stated(0, Some(bug)).run_until(60_000, stored), "a checker that cannot fail");
+}
+
+/// Restarts all agents of a group whose last entry is stored. Returns whether any of them leads after that.
+fn is_led_after_its_end(seed: u64, bug: Option<strongroom_replica::Bug>) -> bool {
+    let mut world = ended_and_not_stated(seed, bug);
+    assert!(world.run_until(60_000, |world| world.last_entry(1).is_some()));
+    (0..3).for_each(|member| world.groups[1].cluster.restart_agent(member));
+    world.run_until(60_000, |world| world.groups[1].cluster.leader().is_some())
+}
+
+#[test]
+fn nobody_leads_a_group_whose_last_entry_is_stored() {
+    assert!((0..4).all(|seed| !is_led_after_its_end(seed, None)));
+    let bug = strongroom_replica::Bug::EndLedForEver;
+    assert!(is_led_after_its_end(0, Some(bug)), "a checker that cannot fail");
 }

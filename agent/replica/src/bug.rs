@@ -66,6 +66,10 @@ pub enum Bug {
     SilenceAtWill,
     /// While a leader may be silent, a member's clients wait like everybody.
     ClientsWaitForSilence,
+    /// Whoever leads from a group's last entry does not have it committed.
+    EndUnstated,
+    /// Members of a group that has ended go on trying to lead it.
+    EndLedForEver,
 }
 
 /// Which bugs are planted.

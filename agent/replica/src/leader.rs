@@ -163,7 +163,7 @@ impl Leader {
     /// Begins where the HSM began to lead: at the end of the log.
     pub(super) fn new(cx: &Context, term: Term, log: &Log) -> Self {
         let others = cx.settings.group.members.iter().filter(|m| **m != cx.settings.hsm);
-        Self {
+        let mut leader = Self {
             term,
             since: cx.now,
             got_on: (Toward::Elected, cx.now),
@@ -191,7 +191,9 @@ impl Leader {
             pace: Pace::new(cx.now),
             progress_at: cx.now,
             asked_hsm_at: cx.now,
-        }
+        };
+        leader.begin_at_end(cx, log);
+        leader
     }
 
     /// It has come this far towards the tree. Only what it had not reached before counts: opening the tree or listing
@@ -613,6 +615,7 @@ impl Leader {
 
 mod changes;
 mod due;
+mod end;
 mod requests;
 #[cfg(test)]
 mod tests;

@@ -146,6 +146,11 @@ impl Log {
         self.tip.as_ref().map_or((Index::ZERO, EntryHash::ZERO), |tip| (tip.entry.index, tip.hash))
     }
 
+    /// Whether it ends with the group's last entry, which nothing follows.
+    pub(super) fn has_ended(&self) -> bool {
+        self.tip.as_ref().is_some_and(|tip| tip.entry.last)
+    }
+
     pub(super) const fn trees(&self) -> &Trees {
         &self.trees
     }

@@ -80,6 +80,8 @@ impl Snapshots {
     /// It was opened, and reaches this entry, durably.
     pub(super) fn opened(&mut self, cx: &Context, stored: Index) {
         self.stored = stored;
+        self.wanted.take_if(|wanted| *wanted <= stored);
+        self.next.take_if(|(snapshot, _)| snapshot.entry.index <= stored);
         self.unnecessary.push_back((cx.now.after(cx.settings.storage.grace_ms), first_of_segment(stored)));
     }
 

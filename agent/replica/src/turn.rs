@@ -72,6 +72,12 @@ impl Turn {
         self.deadline = now.after(after << self.back_off());
     }
 
+    /// There is nothing to lead for, as far as this member knows: it looks again after the longest time-out.
+    pub(super) fn rest(&mut self, now: Millis, timeout_ms: &RangeInclusive<u64>) {
+        (self.sayers, self.silent_ms) = (None, 0);
+        self.deadline = now.after(*timeout_ms.end() << MAX_BACK_OFF);
+    }
+
     /// The leader that was just heard may be silent for so long: the time-out begins only then.
     pub(super) fn grant(&mut self, silent_ms: u64) {
         self.silent_ms = silent_ms;

@@ -26,6 +26,8 @@ pub(super) enum Why {
     Beyond,
     /// The last known segment is gone. These are still there.
     Gone(BTreeSet<SegmentName>),
+    /// The log has ended. If its last entry is stored as committed, there is nothing to lead for.
+    Ended,
 }
 
 /// Why the snapshot was read.
@@ -114,6 +116,11 @@ impl UnderWay {
     pub(super) fn ask_snapshot(&mut self, why: Why) -> bool {
         self.asking = Some(why);
         !std::mem::replace(&mut self.reading, true)
+    }
+
+    /// Whether it is wanted.
+    pub(super) const fn is_asking(&self) -> bool {
+        self.asking.is_some()
     }
 
     /// Nobody wants it any more, and what is being read is too old for the next to ask.

@@ -66,24 +66,18 @@ impl Hub {
         if let Ok(stated) = self.ask_hsm(ask::Leave(group, None)).await {
             return Ok(Retirement::Stated(stated));
         }
-        // Nobody leads a group once its last entry is committed and its leader gone; but then it is stored.
+        // Nobody leads a group for ever once its last entry is committed; but then it is stored.
         if let Some(last) = self.last_entry(group).await {
             return Ok(Retirement::Entry(Box::new(last)));
         }
-        let retired = match self.shown(group, &Wanted::Step(Box::new(Change::Retire))).await {
+        match self.shown(group, &Wanted::Step(Box::new(Change::Retire))).await {
             // Its last entry was made before.
-            Err(OrderError::Refused { refusal: Refusal::Retired, .. }) => {
-                self.shown(group, &Wanted::Show(false)).await?
-            }
-            shown => shown?,
-        };
-        if retired.entry.last {
-            // Whoever comes later finds it there, leader or not.
-            let _stored = self.shown(group, &Wanted::Show(true)).await;
-            Ok(Retirement::Entry(Box::new(retired)))
-        } else {
-            Err(OrderError::Unknown.into())
+            Ok(_) | Err(OrderError::Refused { refusal: Refusal::Retired, .. }) => {}
+            Err(error) => return Err(error.into()),
         }
+        // Nobody leaves before it is stored: whatever is open with it in other groups ends by it, whoever leads there.
+        let last = self.shown(group, &Wanted::Show(true)).await?;
+        if last.entry.last { Ok(Retirement::Entry(Box::new(last))) } else { Err(OrderError::Unknown.into()) }
     }
 
     /// Has a member leave. `None` if it is none; else why it has not left, if it has not.

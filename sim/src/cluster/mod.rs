@@ -381,18 +381,9 @@ impl Cluster {
         self.members[member].host.borrow_mut().device.ask(request)
     }
 
-    /// Asks the HSM of a member past its agent, about this group: what it does is checked like everything else.
-    pub(crate) fn ask_about_group(&mut self, member: usize, request: &Request) -> Reply {
-        self.notice_restart(member);
-        let bytes = minicbor::to_vec(request).expect("a vector takes all bytes");
-        let reply = self.members[member].host.borrow_mut().device.handle(&bytes);
-        let decoded: Reply = minicbor::decode(&reply).expect("every reply decodes");
-        self.check_exchange(member, &bytes, &reply, &decoded);
-        decoded.of_one_group()
-    }
-
     /// What the HSM of a member has captured of this group.
-    pub(crate) fn captured_by(&self, member: usize) -> Option<EntryHash> {
+    #[must_use]
+    pub fn captured_by(&self, member: usize) -> Option<EntryHash> {
         let groups = self.members[member].host.borrow_mut().device.status().groups;
         groups.iter().find(|of| of.statement == self.group).map(|of| of.captured_hash)
     }

@@ -6,8 +6,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use std::fmt;
 use strongroom_proto::change::Change;
-use strongroom_proto::entry::Entry;
-use strongroom_proto::ids::{GroupId, RecordId, TransferId};
+use strongroom_proto::ids::{GroupId, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::transfer::Transfer;
 
@@ -32,10 +31,6 @@ pub enum Job {
     },
     /// Have a group make its last entry, and every member leave.
     Retire(usize),
-    /// Have a group's transfer open no longer, because the other group has retired.
-    End(usize, TransferId, usize),
-    /// Retire a group of which a majority has captured the last entry, while nobody leads it or has a proof any more.
-    State(usize),
     /// A step that was ordered before.
     Again(usize, Box<Change>),
 }
@@ -49,8 +44,6 @@ impl Job {
             Self::Merge(..) => "merge",
             Self::Move { .. } => "move",
             Self::Retire(_) => "retire",
-            Self::End(..) => "end",
-            Self::State(_) => "state",
             Self::Again(..) => "again",
         }
     }
@@ -70,10 +63,6 @@ impl fmt::Display for Job {
                 write!(f, "move {:?} from group {from} to group {to}", bits(*prefix))
             }
             Self::Retire(group) => write!(f, "retire group {group}"),
-            Self::End(group, _, other) => {
-                write!(f, "end what is open in group {group} with group {other}, which has retired")
-            }
-            Self::State(group) => write!(f, "state the last entry of group {group}"),
             Self::Again(group, change) => {
                 let change = format!("{change:?}");
                 let name = change.split('(').next().unwrap_or_default();
@@ -164,43 +153,28 @@ pub(super) fn any(world: &World, others: &[Option<Job>], rng: &mut StdRng) -> Op
     }
 }
 
-/// A group's last entry, and the members that have captured it, if they are a majority, and nobody serves, has left the
-/// group or has stored the entry: then no host has a proof that the group has retired.
-pub(super) fn silent_end(world: &World, group: usize) -> Option<(Entry, Vec<usize>)> {
+/// Whether a majority has captured a group's last entry, whoever knows that.
+fn has_ended(world: &World, group: usize) -> bool {
     let all = &world.groups[group];
-    let cluster = &all.cluster;
-    let proves =
-        |member| cluster.is_gone(member) || cluster.status(member).is_some_and(|status| status.serving);
-    let is_stored = cluster.store.tree.snapshot().is_some_and(|stored| stored.entry.last);
-    let members = 0..all.on.len();
-    if is_stored || members.clone().any(proves) {
-        return None;
-    }
-    let have = |last: &Entry| -> Vec<usize> {
-        let hash = last.hash();
-        members.clone().filter(|member| cluster.captured_by(*member) == Some(hash)).collect()
-    };
     let owners = world.owners();
-    let mut ends = owners.last_of(all.id()).map(|last| (last.clone(), have(last)));
-    ends.find(|(_, have)| have.len() > all.on.len() / 2)
+    owners.last_of(all.id()).any(|last| {
+        let hash = last.hash();
+        let have = (0..all.on.len()).filter(|member| all.cluster.captured_by(*member) == Some(hash));
+        have.count() > all.on.len() / 2
+    })
 }
 
 /// Something that is to be brought to its end.
 pub(super) fn unfinished(world: &World, rng: &mut StdRng) -> Option<Job> {
-    // No agent does this yet: see `docs/simulator.md`.
-    if let Some(group) = (0..world.groups.len()).find(|group| silent_end(world, *group).is_some()) {
-        return Some(Job::State(group));
-    }
     let owners = world.owners();
     let number = |id: &GroupId| world.group_of(id).expect("it was founded");
     let open: Vec<_> = owners.open().map(|(group, transfer)| (number(&group), *transfer)).collect();
     drop(owners);
     let job = |(group, transfer): &(usize, Transfer)| {
         let other = number(&transfer.other());
-        if world.has_retired(other) {
-            let of = &world.groups[other];
-            let is_left = (0..of.on.len()).any(|member| of.cluster.is_gone(member));
-            return if is_left { Job::End(*group, transfer.id(), other) } else { Job::Retire(other) };
+        if world.has_retired(other) && world.last_entry(other).is_none() {
+            // Its last entry is not stored yet, which everything that is open with it needs.
+            return Job::Retire(other);
         }
         match transfer {
             Transfer::Incoming { prefix, .. } => Job::Move { prefix: *prefix, from: other, to: *group },
@@ -209,6 +183,7 @@ pub(super) fn unfinished(world: &World, rng: &mut StdRng) -> Option<Job> {
     };
     open.choose(rng).map(job).or_else(|| {
         let mut all = 0..world.groups.len();
-        all.find(|group| world.has_retired(*group) && !world.groups[*group].is_over()).map(Job::Retire)
+        let to_end = |group: &usize| world.has_retired(*group) || has_ended(world, *group);
+        all.find(|group| to_end(group) && !world.groups[*group].is_over()).map(Job::Retire)
     })
 }

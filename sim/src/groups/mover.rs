@@ -84,9 +84,10 @@ enum Then {
     Source(Box<Evidence>),
     /// The step goes on.
     Step,
-    /// It is the last entry, or else that is to be shown.
+    /// It has retired, and its last entry is to be stored.
     Retired,
-    LastShown,
+    /// It is its last entry, and stored.
+    LastStored,
 }
 
 enum Doing {
@@ -177,7 +178,7 @@ impl Mover {
                 }
                 Some(Ended::Shown(shown)) => self.shown(world, rng, *shown, then),
                 Some(Ended::Refused(Refusal::Retired)) if matches!(then, Then::Retired) => {
-                    self.order(world, errand.group, Order::Show { stored: false }, Then::LastShown);
+                    self.order(world, errand.group, Order::Show { stored: true }, Then::LastStored);
                 }
                 Some(Ended::Refused(refusal)) => self.failed(world, rng, &format!("refused: {refusal}")),
                 Some(Ended::Unknown) => self.failed(world, rng, "it is not known what became of it"),
@@ -200,39 +201,34 @@ impl Mover {
             Job::Split(group, prefix) => self.order(world, group, Order::Split(prefix), Then::End),
             Job::Merge(group, prefix) => self.order(world, group, Order::Merge(prefix), Then::End),
             Job::Again(group, change) => self.order(world, group, Order::Step(change), Then::End),
-            Job::Move { to, .. } => {
-                self.order(world, to, Order::Show { stored: false }, Then::Destination);
-            }
+            Job::Move { to, .. } => self.show(world, rng, to, Then::Destination),
             Job::Retire(group) => self.retire(world, group),
-            Job::State(group) => match stated_by_hand(world, group) {
-                Some(proof) => {
-                    self.job = Some(Job::Retire(group));
-                    self.has_retired(world, group, Retirement::Entry(Box::new(proof)));
-                }
-                None => self.done(world),
-            },
-            Job::End(group, id, other) => match retired(world, other) {
-                Some(stated) => {
-                    let step = Order::Step(Box::new(Change::End(id, stated)));
-                    self.order(world, group, step, Then::End);
-                }
-                None => self.failed(world, rng, "no HSM says that the other group has retired"),
-            },
+        }
+    }
+
+    /// What a group has committed. Nobody leads one that has retired for ever; but then its last entry is stored.
+    fn show(&mut self, world: &mut World, rng: &mut StdRng, group: usize, then: Then) {
+        match world.last_entry(group) {
+            Some(last) => self.shown(world, rng, last, then),
+            None => self.order(world, group, Order::Show { stored: false }, then),
         }
     }
 
     fn shown(&mut self, world: &mut World, rng: &mut StdRng, shown: Evidence, then: Then) {
         match (then, self.job.clone()) {
             (Then::Destination, Some(Job::Move { from, .. })) => {
-                let then = Then::Source(Box::new(shown));
-                self.order(world, from, Order::Show { stored: false }, then);
+                self.show(world, rng, from, Then::Source(Box::new(shown)));
             }
             (Then::Source(destination), Some(Job::Move { prefix, .. })) => {
                 self.step = Some(Move::new(prefix, shown, *destination));
                 self.go_on(world, rng, None);
             }
             (Then::Step, _) => self.go_on(world, rng, Some(Outcome::Shown(Box::new(shown)))),
-            (Then::Retired | Then::LastShown, Some(Job::Retire(group))) => {
+            (Then::Retired, Some(Job::Retire(group))) => {
+                // All that is open with it can then be ended, whatever becomes of its members.
+                self.order(world, group, Order::Show { stored: true }, Then::LastStored);
+            }
+            (Then::LastStored, Some(Job::Retire(group))) => {
                 if shown.entry.last {
                     self.has_retired(world, group, Retirement::Entry(Box::new(shown)));
                 } else {
@@ -302,11 +298,8 @@ impl Mover {
         if let Some(stated) = retired(world, group) {
             return self.has_retired(world, group, Retirement::Stated(stated));
         }
-        // Nobody leads a group once its last entry is committed and its leader gone; but then it is stored.
-        let stored = world.groups[group].cluster.store.tree.snapshot().filter(|stored| stored.entry.last);
-        if let Some(stored) = stored.cloned() {
-            let evidence = Evidence { entry: stored.entry, committed: stored.committed };
-            return self.has_retired(world, group, Retirement::Entry(Box::new(evidence)));
+        if let Some(last) = world.last_entry(group) {
+            return self.has_retired(world, group, Retirement::Entry(Box::new(last)));
         }
         self.order(world, group, Order::Step(Box::new(Change::Retire)), Then::Retired);
     }
@@ -343,25 +336,6 @@ impl Mover {
             }
         }
         self.doing = Doing::Leave(proof, members);
-    }
-}
-
-/// Has one member lead from the last entry, and state it as committed.
-fn stated_by_hand(world: &mut World, group: usize) -> Option<Evidence> {
-    let (entry, have) = super::job::silent_end(world, group)?;
-    let id = world.groups[group].id();
-    let cluster = &mut world.groups[group].cluster;
-    let leads = cluster.ask_about_group(have[0], &Request::Lead(id, Some(entry.clone())));
-    assert!(matches!(leads, Reply::Leading(_)), "a member leads from the last entry: {leads:?}");
-    let capture = Request::capture(id, vec![entry.clone()]);
-    let stated = have.iter().map(|member| match cluster.ask_about_group(*member, &capture) {
-        Reply::Captured(statement) => statement,
-        other => panic!("a member states what it has captured: {other:?}"),
-    });
-    let statements = stated.collect();
-    match cluster.ask_about_group(have[0], &Request::Commit { group: id, statements }) {
-        Reply::Committed { statement, .. } => Some(Evidence { entry, committed: statement }),
-        other => panic!("a majority has the last entry: {other:?}"),
     }
 }
 

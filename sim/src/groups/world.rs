@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use strongroom_hsm::Config;
-use strongroom_proto::change::Change;
+use strongroom_proto::change::{Change, Evidence};
 use strongroom_proto::hsm::{BatchRequest, RealmStatus, Refusal, Reply, Request};
 use strongroom_proto::ids::{GroupId, HsmId, RecordId};
 use strongroom_proto::statement::{GroupStatement, MemberStatement};
@@ -200,6 +200,13 @@ impl World {
     #[must_use]
     pub fn has_retired(&self, group: usize) -> bool {
         self.owners().newest(&self.groups[group].id()).is_some_and(|entry| entry.last)
+    }
+
+    /// The last entry of a group, if it is stored.
+    #[must_use]
+    pub fn last_entry(&self, group: usize) -> Option<Evidence> {
+        let stored = self.groups[group].cluster.store.tree.snapshot().filter(|stored| stored.entry.last)?;
+        Some(Evidence { entry: stored.entry.clone(), committed: stored.committed })
     }
 
     /// Milliseconds since the start.

@@ -29,7 +29,7 @@ impl Leader {
                 Ok(Some(change)) => {
                     self.orders.ask();
                     self.processing = Some(Vec::new());
-                    return cx.out.ask(Call::Change, ask::Change(cx.settings.group.group, change));
+                    cx.out.ask(Call::Change, ask::Change(cx.settings.group.group, change));
                 }
                 Ok(None) => return,
                 Err(refusal) => self.orders.refuse_next(cx, refusal),

@@ -9,6 +9,7 @@ use crate::bug::Bug;
 use crate::interface::Millis;
 use crate::outbox::Call;
 use crate::peer::PeerMessage;
+use crate::under_way::Why;
 use strongroom_proto::ids::{HsmId, Term};
 
 /// How long to wait for others to say whether they hear a leader.
@@ -69,6 +70,20 @@ impl Replica {
             self.following.yielded(self.cx.now, (from, term));
             self.stand(self.cx.now);
         }
+    }
+
+    /// It is time to try to lead, but nothing follows the group's last entry. If that is stored as committed, whoever needs
+    /// the proof finds it there, and nobody has to lead any more; if not, whoever leads next states it. Returns whether to
+    /// wait for what the store says.
+    pub(super) fn has_ended_for_good(&mut self) -> bool {
+        if !self.log.has_ended() || self.cx.bugs.has(Bug::EndLedForEver) {
+            return false;
+        }
+        self.put_off();
+        if !self.under_way.is_asking() {
+            self.ask_snapshot(Why::Ended);
+        }
+        true
     }
 
     /// It is time to try to lead, but the last attempt got nothing done, or this member has followed nobody yet: asks

@@ -24,6 +24,7 @@ impl Replica {
         }
         match message {
             PeerMessage::Heartbeat { term, newest, snapshot, silent_ms, .. } => {
+                self.state_end(from, newest);
                 if self.hear_leader(from, term, newest) && self.made_newest(from, term) {
                     self.log.stored(snapshot);
                     self.grant(silent_ms);
@@ -62,6 +63,19 @@ impl Replica {
             PeerMessage::Yield { term, .. } => self.take_turn(from, term),
             PeerMessage::StateFresh { nonce, .. } => self.freshness.asked(&mut self.cx, from, nonce),
             PeerMessage::Fresh { nonce, statement, .. } => self.stated_fresh(from, nonce, statement),
+        }
+    }
+
+    /// Another member leads from the group's last entry, and has no entry of its own that would have others state theirs.
+    fn state_end(&mut self, to: HsmId, newest: Index) {
+        let end = self.log.position().0;
+        let statement = self.capture.statement().filter(|statement| statement.index == end);
+        if self.log.has_ended()
+            && newest == end
+            && let Some(statement) = statement
+        {
+            let group = self.cx.settings.group.group;
+            self.cx.out.send(to, PeerMessage::Captured { group, statement });
         }
     }
 
@@ -250,7 +264,11 @@ impl Replica {
         if self.made_newest(leader, term) || self.cx.bugs.has(Bug::ClaimElects) {
             return newest >= known && !self.following.has_left(leader, term, self.cx.now);
         }
-        // This is either a new leader or no leader.
+        // This is either a new leader or no leader. One that leads from the group's last entry makes none of its own.
+        let leads_from_end = newest == known && self.log.has_ended();
+        if leads_from_end && !self.following.has_left(leader, term, self.cx.now) {
+            return self.standings.has_credit(from, self.cx.now);
+        }
         if newest <= known {
             return false;
         }

@@ -145,8 +145,6 @@ impl Replica {
                     self.lead_anew();
                 }
             }
-            // Nothing follows a group's last entry: there is nothing to lead.
-            Err(Unanswered::Refused(refusal @ Refusal::Retired)) => self.fault(Fault::Hsm(refusal)),
             Err(Unanswered::Refused(refusal)) => match refusal.class() {
                 RefusalClass::TryAgain => leader.busy(self.cx.now),
                 RefusalClass::CallerIsWrong if leader.is_elected() => {

@@ -106,7 +106,7 @@ impl Replica {
             && self.turn.is_due(self.cx.now)
             && !self.trouble.rests(self.cx.now)
         {
-            if self.seeks_first() {
+            if self.seeks_first() || self.has_ended_for_good() {
                 return;
             }
             self.stand(self.cx.now);

@@ -148,6 +148,11 @@ impl Replica {
             Why::NotFound => self.missed(self.search.lacking()),
             Why::Beyond => self.catch_up.checked(),
             Why::Gone(names) => self.restore(&names, stored),
+            Why::Ended if stored == known => {
+                self.turn.rest(self.cx.now, &self.cx.settings.election_timeout_ms);
+            }
+            Why::Ended if matches!(self.state, State::Witness) => self.stand(self.cx.now),
+            Why::Ended => {}
         }
     }
 
