@@ -95,8 +95,10 @@ fn what_is_still_awaited_after_it_was_taken_is_found() {
 
 /// An order behind one that the leader refused by itself waited until something else happened.
 #[test]
-fn an_order_behind_one_that_is_refused_does_not_wait() {
-    run(1008).unwrap_or_else(|failure| panic!("{failure}"));
+fn an_order_behind_one_that_is_refused_or_has_gone_to_the_hsm_does_not_wait() {
+    for seed in [1008, 130] {
+        run(seed).unwrap_or_else(|failure| panic!("{failure}"));
+    }
 }
 
 /// Whoever leads next states it.
