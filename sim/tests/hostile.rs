@@ -170,6 +170,14 @@ fn an_empty_batch_said_to_come_with_the_tree_of_another_group_breaks_nothing() {
     assert_eq!(trace.replay(), None);
 }
 
+/// Found by a long run: a batch without requests shows an older tree for the prefixes where that is still the group's own, and
+/// none for the others.
+#[test]
+fn an_empty_batch_with_an_older_tree_that_still_fits_where_it_is_shown_breaks_nothing() {
+    let trace = Trace::parse(include_str!("traces/older-tree.txt")).expect("as it was written");
+    assert_eq!(trace.replay(), None);
+}
+
 #[test]
 fn a_shrunk_trace_is_shorter_and_breaks_the_same_rule() {
     for bug in [Bug::JumpBackwards, Bug::WrongTagRefusedAtOnce] {

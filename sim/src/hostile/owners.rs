@@ -306,6 +306,18 @@ impl World {
         tree
     }
 
+    /// One tree below these prefixes, and another elsewhere.
+    pub(super) fn merged(&self, elsewhere: &Tree, below: &Tree, prefixes: &[Prefix]) -> Tree {
+        let mut tree = Tree::new(Prefix::WHOLE);
+        let leaves = (0..USERS).map(|user| self.clients().record(user)).filter_map(|record| {
+            let is_below = prefixes.iter().any(|prefix| prefix.contains(&record));
+            let of = if is_below { below } else { elsewhere };
+            Some((record, of.get(&record).ok()??.clone()))
+        });
+        tree.update(leaves).expect("it is empty");
+        tree
+    }
+
     /// After entries became committed: each record has one owner, or one transfer that can still be taken.
     pub(super) fn judge_owners(&mut self, group: usize, new: &[Made]) {
         for made in new.iter().rev() {

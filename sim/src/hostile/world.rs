@@ -415,13 +415,15 @@ impl World {
         let (used, requests) = self.batch(messages, as_user);
         let ids: Vec<_> = requests.iter().map(|r| r.record).collect();
         let trees = self.trees(group, tree, &base, &ids);
-        let shows_nothing = trees.is_empty();
+        let shown: Vec<Prefix> = trees.iter().map(|tree| tree.prefix).collect();
         let request = Request::Process { group: self.groups[group].id, trees, requests };
         match self.send(at, "Process", &request) {
             Reply::Processed { outcomes, made } => {
                 // The core compared nothing with a tree that it was not shown.
                 let newest = self.members[at][group].lead.as_ref().and_then(|lead| lead.newest);
-                let base = if shows_nothing { self.tree(newest).unwrap_or(base) } else { base };
+                let base = self
+                    .tree(newest)
+                    .map_or_else(|| base.clone(), |newest| self.merged(&newest, &base, &shown));
                 self.judge_processed(n, at, group, &base, &used, &outcomes, made);
             }
             Reply::Refused(Refusal::NotLeader) => self.end_leadership(at, group),
