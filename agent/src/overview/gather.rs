@@ -137,7 +137,9 @@ impl<'a> Said<'a> {
             members,
             prefixes,
         };
-        group.serves &= group.working() >= group.majority();
+        let follows = |report: &GroupReport| report.leader.is_some() && report.leader == group.leader;
+        let followed = reports.iter().filter(|(_, report)| follows(report)).count();
+        group.serves &= group.working() >= group.majority() && followed >= group.majority();
         Some(group)
     }
 

@@ -70,7 +70,8 @@ pub struct Group {
     pub members: Vec<Member>,
     /// The member that leads, by its own word.
     pub leader: Option<HsmId>,
-    /// Whether the leader serves: it has the tree, a majority of the members works, and its store too.
+    /// Whether the leader serves: it has the tree, its store works, and a majority of the members works and says that this is
+    /// their leader.
     pub serves: bool,
     /// The prefixes that it owns.
     pub prefixes: Vec<Prefix>,

@@ -124,10 +124,12 @@ impl Found {
             return self.attention("the HSM has no realm yet".into(), next);
         }
         if overview.groups.is_empty() && overview.not_asked == 0 {
-            return self.attention(
-                "the realm has no group yet, and so no users".into(),
-                "make one with `group create`",
-            );
+            if overview.hosts.iter().any(|host| host.agent != Agent::Answers || host.store.is_some()) {
+                let what = "no agent that answers knows of a group, and not all that could know do answer";
+                return self.attention(what.into(), "start the other agents, and look at the object store");
+            }
+            let what = "the realm has no group yet, and so no users";
+            return self.attention(what.into(), "make one with `group create`");
         }
         let living = overview.groups.iter().filter(|group| !group.retired);
         let owned = living.flat_map(|group| group.prefixes.iter().copied());
@@ -276,7 +278,15 @@ fn not_serving(group: &Group, overview: &Overview) -> (bool, String, String) {
         let next = "look at room on the disk, rights and the network; agents keep trying";
         return (true, format!("the object store fails ({store})"), next.into());
     }
+    let says_so = |member: &&Member| {
+        Some(member.hsm) == group.leader && member.state == MemberState::Leads { serving: true }
+    };
     match group.leader {
+        Some(leader) if group.members.iter().any(says_so) => (
+            true,
+            format!("too few members follow leader {}", short(&leader.to_string())),
+            "wait: they may be electing another; if it stays, look at the network between its members".into(),
+        ),
         Some(leader) => (
             true,
             format!("leader {} is reading the stored tree", short(&leader.to_string())),

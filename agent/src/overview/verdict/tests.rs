@@ -191,6 +191,8 @@ fn what_usually_passes_counts_one_level_less_until_it_has_lasted() {
     assert!(now.may_pass());
     says(&now, Level::Attention, "no member leads, so nobody serves prefix 0", "an election");
     says(&judge(&overview, true), Level::Bad, "no member leads", "network");
+    let left_behind = after(|overview| overview.groups[0].serves = false);
+    says(&left_behind, Level::Bad, "too few members follow leader 01010101", "network");
     let mut overview = well();
     overview.hosts[0].store = Some("writes fail: No space left on device".into());
     assert_eq!(judge(&overview, false).level, Level::Well);
@@ -203,6 +205,11 @@ fn what_usually_passes_counts_one_level_less_until_it_has_lasted() {
 fn a_realm_that_is_being_set_up_says_what_comes_next() {
     let verdict = after(|overview| overview.groups.clear());
     says(&verdict, Level::Attention, "no group yet", "group create");
+    let verdict = after(|overview| {
+        silent(overview, 2);
+        overview.groups.clear();
+    });
+    says(&verdict, Level::Attention, "knows of a group", "start the other agents");
     let verdict = after(|overview| overview.realm = None);
     says(&verdict, Level::Attention, "no realm yet", "realm create");
     let verdict = after(|overview| {
