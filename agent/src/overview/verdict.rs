@@ -278,7 +278,7 @@ fn not_serving(group: &Group, overview: &Overview) -> (bool, String, String) {
         let next = "look at room on the disk, rights and the network; agents keep trying";
         return (true, format!("the object store fails ({store})"), next.into());
     }
-    let says_so = |member: &&Member| {
+    let says_so = |member: &Member| {
         Some(member.hsm) == group.leader && member.state == MemberState::Leads { serving: true }
     };
     match group.leader {
