@@ -21,7 +21,7 @@ use crate::descriptors;
 use crate::file::FileError;
 use crate::front::{Front, Relay, RelayError, router, serve};
 use crate::hub::{Discovery, Hsm, Hub, Routed, doubts, unfinished};
-use crate::link::Link;
+use crate::link::{Link, TimedLink};
 use crate::metrics::{self, Metrics};
 use crate::overview;
 use crate::peers::{self, Identities, Peers, Refused, accept, agents_only, operators_only};
@@ -198,7 +198,8 @@ impl Agent {
         let peers = Peers::start_vital(&config.peers, &identities, config.timing.peers, &vital);
         let unix = Arc::clone(&time.unix);
         let metrics = Arc::new(Metrics::new(&store));
-        let hsm = Hsm::start(link, &vital);
+        let timed = TimedLink::new(link, metrics.hsm().clone());
+        let hsm = Hsm::start(Arc::new(timed), &vital);
         let relay = relay(&config, &metrics)?;
         let hub = Hub::new(hsm, store.clone(), peers, &config, &metrics, time, identity);
         let hub = Arc::new(hub.relaying(relay.clone()));

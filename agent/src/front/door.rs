@@ -1,7 +1,7 @@
 //! Which requests are let in: the checks before one is served, in the order of section 11 of the client protocol.
 
 use super::connections::{Connections, Seat};
-use super::metrics::{Complaints, Counted, FrontMetrics, Refusal};
+use super::metrics::{AnswerLabel, Complaints, Counted, FrontMetrics, Refusal, RequestLabel};
 use super::relay::{Head, Relay};
 use super::timeouts::Timeouts;
 use crate::clock::Clock;
@@ -106,6 +106,7 @@ impl Front {
             return response_to(Refusal::NoPlace);
         };
         let _counted = Counted::on(&metrics.in_flight);
+        let (kind, began) = (kind_of(&request), Instant::now());
         let _work = seat.map(Seat::work);
         let answer = async {
             match relay {
@@ -113,10 +114,12 @@ impl Front {
                 None => self.0.backend.serve(&tenant, &user, request).await,
             }
         };
-        tokio::time::timeout(self.0.timeouts.backend, answer).await.unwrap_or_else(|_| {
+        let answer = tokio::time::timeout(self.0.timeouts.backend, answer).await.unwrap_or_else(|_| {
             tracing::warn!(%tenant, "a request was not answered in time");
             ClientResponse::Unavailable
-        })
+        });
+        metrics.answered(kind, AnswerLabel::from(&answer), began.elapsed());
+        answer
     }
 
     /// Where a request goes instead of the backend. One that another agent relayed is not relayed again: two agents
@@ -159,6 +162,13 @@ impl Front {
             self.0.rates.count_handshake(tenant, user)?;
         }
         Ok(())
+    }
+}
+
+const fn kind_of(request: &ClientRequest) -> RequestLabel {
+    match request.encrypted {
+        NoiseRequest::Handshake(_) => RequestLabel::Handshake,
+        NoiseRequest::Transport { .. } => RequestLabel::Transport,
     }
 }
 
