@@ -72,8 +72,7 @@ async fn store(config: &Config, salt: [u8; 16]) -> Vec<Finding> {
     let read = store.read(&name).await;
     may(
         "read",
-        (read != ReadOutcome::Found(bytes.to_vec().into()))
-            .then(|| "it did not return what was written".into()),
+        (read != ReadOutcome::Found(bytes.to_vec())).then(|| "it did not return what was written".into()),
         credentials,
     );
     let listed = store.list(&folder, &folder).await;

@@ -22,15 +22,35 @@ pub const MAX_BODY: usize = MAX_BESIDE_TOKEN + token::MAX_TOKEN_LEN;
 /// of 1,000 characters, the longest that other realms accept.
 const MAX_BESIDE_TOKEN: usize = MAX_REQUEST_BODY - 1000;
 
+/// One thing that is needed to serve.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Check {
+    /// What it is, in a word.
+    pub name: &'static str,
+    /// Why it fails, if it does; for the operator alone.
+    pub failed: Option<String>,
+}
+
+/// Each check by name and whether it holds, a line each; with the reasons for an operator.
+#[must_use]
+pub fn checks_text(checks: &[Check], reasons: bool) -> String {
+    let line = |check: &Check| match &check.failed {
+        None => format!("{}: ok\n", check.name),
+        Some(why) if reasons => format!("{}: failed: {why}\n", check.name),
+        Some(_) => format!("{}: failed\n", check.name),
+    };
+    checks.iter().map(line).collect()
+}
+
 /// What stands behind the front door.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// The realm that is served here, once there is one.
     fn realm(&self) -> Option<RealmId>;
 
-    /// Why requests should go elsewhere, if they should.
-    fn unready(&self) -> Option<String> {
-        None
+    /// What is needed to serve. Requests should go elsewhere while anything fails.
+    fn checks(&self) -> Vec<Check> {
+        Vec::new()
     }
 
     /// Where the requests go instead, while this backend does not know its realm or whom to ask.
