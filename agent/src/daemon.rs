@@ -19,9 +19,9 @@ use crate::clock::Clock;
 use crate::config::{Config, PeerUrl};
 use crate::descriptors;
 use crate::file::FileError;
-use crate::front::{Front, Relay, RelayError, router, serve};
+use crate::front::{Front, Relay, RelayError, checks_text, router, serve};
 use crate::hub::{Discovery, Hsm, Hub, Routed, doubts, unfinished};
-use crate::link::Link;
+use crate::link::{Link, TimedLink};
 use crate::metrics::{self, Metrics};
 use crate::overview;
 use crate::peers::{self, Identities, Peers, Refused, accept, agents_only, operators_only};
@@ -29,6 +29,9 @@ use crate::store::{Store, StoreError};
 use crate::tenants::Tenants;
 use crate::tls::{self, Tls};
 use crate::vital::Vital;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -198,7 +201,8 @@ impl Agent {
         let peers = Peers::start_vital(&config.peers, &identities, config.timing.peers, &vital);
         let unix = Arc::clone(&time.unix);
         let metrics = Arc::new(Metrics::new(&store));
-        let hsm = Hsm::start(link, &vital);
+        let timed = TimedLink::new(link, metrics.hsm().clone());
+        let hsm = Hsm::start(Arc::new(timed), &vital);
         let relay = relay(&config, &metrics)?;
         let hub = Hub::new(hsm, store.clone(), peers, &config, &metrics, time, identity);
         let hub = Arc::new(hub.relaying(relay.clone()));
@@ -212,6 +216,7 @@ impl Agent {
         if let Some(listener) = sockets.metrics {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::System)?;
             let pages = overview::routes(overview::Watch::new(Arc::clone(&hub)));
+            let pages = pages.merge(health(Arc::clone(&hub)));
             services.vital.spawn("the metrics page", metrics::serve(listener, metrics, pages));
         }
         let (asking, probed) = (Arc::clone(&hub), store.clone());
@@ -250,6 +255,17 @@ impl Agent {
         let (runtime, kill) = (Some(runtime), config.timing.kill);
         Ok(AgentHandle { runtime, addresses, admin_socket, hub, stop, front, ended, files, kill })
     }
+}
+
+/// The same as at the front door, with the reasons.
+fn health(hub: Arc<Hub>) -> Router {
+    let ready = move || async move {
+        let checks = hub.checks();
+        let serves = checks.iter().all(|check| check.failed.is_none());
+        let status = if serves { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (status, checks_text(&checks, true))
+    };
+    Router::new().route("/livez", get("the agent is running\n")).route("/readyz", get(ready))
 }
 
 /// Where this agent says that others reach it. Tells the operator what keeps them from that.

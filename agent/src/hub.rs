@@ -21,7 +21,8 @@ pub(crate) use self::orders::{End, OrderError, Wanted};
 use self::driver::Group;
 use crate::clock::Time;
 use crate::config::{Config, Election};
-use crate::front::{Backend, Relay};
+use crate::front::{Backend, Check, Relay};
+use crate::link::HsmMetrics;
 use crate::metrics::{LogMetrics, Metrics, WearMetrics};
 use crate::peers::{Forwarded, Identity, Peers};
 use crate::store::{Store, Trust};
@@ -69,6 +70,7 @@ pub(crate) struct Hub {
     trees: TreeMetrics,
     wear: WearMetrics,
     log: LogMetrics,
+    calls: HsmMetrics,
     pub(super) time: Time,
     known: RwLock<Known>,
     /// What is being copied here: from which group, to which, and the prefix.
@@ -107,6 +109,7 @@ impl Hub {
             trees: metrics.tree().clone(),
             wear: metrics.wear().clone(),
             log: metrics.log().clone(),
+            calls: metrics.hsm().clone(),
             time,
             known: RwLock::default(),
             copying: Mutex::default(),
@@ -382,13 +385,30 @@ impl Hub {
         }
     }
 
-    /// Why this agent cannot serve, if the reason is its own.
-    fn unready(&self) -> Option<String> {
-        let group_runs = !self.known.read().groups.is_empty();
-        let why = || {
-            (!group_runs).then(|| "no group runs here; `strongroom-agent group status` says why".to_owned())
-        };
-        self.trust.why_not().or_else(why)
+    /// What this agent needs to serve, or to hand requests on to who does.
+    pub(crate) fn checks(&self) -> Vec<Check> {
+        let known = self.known.read();
+        let groups: Vec<&Group> = known.groups.values().collect();
+        let led = groups.iter().any(|group| group.leads() || group.leader().is_some());
+        let fails = |holds: bool, why: &str| (!holds).then(|| why.to_owned());
+        let realm = known.device.as_ref().is_some_and(|device| device.realm.is_some());
+        let store = self.trust.why_not().or_else(|| self.store_trouble());
+        vec![
+            Check {
+                name: "hsm",
+                failed: fails(self.calls.answers(), "it does not answer: look at `hsm status`"),
+            },
+            Check { name: "realm", failed: fails(realm, "the HSM has none: look at `hsm status`") },
+            Check {
+                name: "group",
+                failed: fails(!groups.is_empty(), "none runs here: look at `group status`"),
+            },
+            Check {
+                name: "leader",
+                failed: fails(led, "no group's leader is known: look at `group status`"),
+            },
+            Check { name: "store", failed: store },
+        ]
     }
 
     /// Reads what the HSM said about its realm, once it has one.
@@ -423,8 +443,8 @@ impl Backend for Routed {
         self.0.of_realm(|realm| realm.realm)
     }
 
-    fn unready(&self) -> Option<String> {
-        self.0.unready()
+    fn checks(&self) -> Vec<Check> {
+        self.0.checks()
     }
 
     fn relay(&self) -> Option<Arc<Relay>> {

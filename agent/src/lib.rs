@@ -13,7 +13,17 @@
 //! | [`overview`] | the whole realm, and whether all is well |
 //! | [`balance`] | which prefixes go where, so that all groups have about the same to do |
 //! | [`daemon`] | sockets and services, around one hub |
-//! | [`check`], [`cli`] | the command |
+//! | [`check`], [`doctor`], [`cli`] | the command |
+
+/// The version, with the commit that it was built from if that is known, and the kind of build.
+pub const BUILD: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("STRONGROOM_COMMIT"),
+    ", ",
+    env!("STRONGROOM_PROFILE"),
+    ")"
+);
 
 mod accept;
 pub mod admin;
@@ -25,6 +35,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod descriptors;
+pub mod doctor;
 pub mod file;
 pub mod front;
 pub mod grpc;

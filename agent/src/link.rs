@@ -4,6 +4,10 @@
 //! replaced at any time. A reply that does not come is [`Lost`]: the request may have been carried out, and the caller
 //! has to settle that. A late reply is discarded by its request id, so no request ever gets the reply to another.
 
+mod timed;
+
+pub use timed::{HsmMetrics, TimedLink};
+
 use async_trait::async_trait;
 use bytes::Buf;
 use futures::FutureExt;

@@ -1,10 +1,35 @@
 //! What goes to the log, as `RUST_LOG` says.
 
+use clap::ValueEnum;
+use std::io::{IsTerminal, stderr};
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// The tree's database. What it logs is about its internals, and every close is an error there.
 const NOISY: &str = "slatedb";
 const DEFAULT: &str = "info";
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people, coloured on a terminal.
+    #[default]
+    Text,
+    /// One JSON object on each line: `timestamp`, `level`, `target`, `fields` with the `message` among them.
+    Json,
+}
+
+/// Sends what passes the filter to standard error from now on.
+pub fn start(filter: Targets, format: LogFormat) {
+    let lines = tracing_subscriber::fmt::layer().with_writer(stderr);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.with_ansi(false).json().boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+}
 
 /// What is wrong with `RUST_LOG`.
 #[derive(Debug, thiserror::Error)]

@@ -3,14 +3,12 @@
 use clap::Parser;
 use std::error::Error;
 use std::ffi::OsStr;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 use strongroom_agent::cli::Cli;
-use strongroom_agent::logging::filter;
+use strongroom_agent::logging::{filter, start};
 use strongroom_agent::memory::use_one_arena;
 use strongroom_agent::tls::install_provider;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
     use_one_arena();
@@ -21,10 +19,7 @@ fn main() -> ExitCode {
         Ok(filter) => filter,
         Err(error) => return failed(&error),
     };
-    let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(lines).with(filter).init();
+    start(filter, cli.log_format);
     match cli.execute() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

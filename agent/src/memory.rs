@@ -1,5 +1,7 @@
 //! How this process asks the system for memory, and how much it has.
 
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -24,6 +26,26 @@ pub fn use_one_arena() {
         }
         // Returns only if it failed; then this process goes on, and takes more memory.
         let _ = again.args(arguments).env(ARENAS, "1").exec();
+    }
+}
+
+/// Keeps what is secret off the disk: no core dump has this process's memory, and, where the system sets no limit on that, none
+/// of it is written to swap. Call it at the start of a daemon.
+pub fn keep_off_disk() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "core dumps cannot be switched off, and would hold keys: run this with `ulimit -c 0`");
+    }
+    // With a limit, memory that is asked for later would be refused.
+    let may_lock = getrlimit(Resource::Memlock).current.is_none();
+    if may_lock
+        && let Err(error) = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)
+    {
+        tracing::info!(%error, "memory is not locked: swap may hold keys");
+    } else if !may_lock {
+        tracing::debug!(
+            "memory is not locked, because the limit on that is not `unlimited` (`LimitMEMLOCK=` in systemd)"
+        );
     }
 }
 

@@ -6,6 +6,7 @@
 
 use crate::accept::accept;
 use crate::front::FrontMetrics;
+use crate::link::HsmMetrics;
 use crate::memory::resident;
 use crate::peers::Refused;
 use crate::store::{Store, StoreMetrics, Trust};
@@ -23,13 +24,14 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::hsm::Wear;
 use strongroom_proto::ids::GroupId;
-use strongroom_replica::Status;
+use strongroom_replica::{Role, Status};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -49,6 +51,7 @@ pub struct Metrics {
     refused_peers: Refused,
     front: FrontMetrics,
     wear: WearMetrics,
+    hsm: HsmMetrics,
     log: LogMetrics,
     memory: Gauge,
 }
@@ -63,7 +66,60 @@ pub struct LogMetrics {
     from_store: Counter,
     reads: Counter,
     read_rounds: Counter,
+    leaderships: Counter,
     behind: Family<GroupLabel, Gauge>,
+    groups: GroupGauges,
+}
+
+/// How each group is doing, as this member sees it.
+#[derive(Clone, Debug, Default)]
+struct GroupGauges {
+    leads: Family<GroupLabel, Gauge>,
+    serves: Family<GroupLabel, Gauge>,
+    has_leader: Family<GroupLabel, Gauge>,
+    faults: Family<GroupLabel, Gauge>,
+    waiting: Family<GroupLabel, Gauge>,
+    unstored: Family<GroupLabel, Gauge>,
+}
+
+impl GroupGauges {
+    fn register(&self, registry: &mut Registry) {
+        let group = registry.sub_registry_with_prefix("group");
+        group.register("leads", "Whether this member leads: 1 or 0", self.leads.clone());
+        group.register("serves", "Whether this member leads and serves: 1 or 0", self.serves.clone());
+        let help =
+            "Whether this member leads, follows a leader, or need not because the group has retired: 1 or 0";
+        group.register("has_leader", help, self.has_leader.clone());
+        let help =
+            "Whether something that this member needs is damaged or missing: 1 or 0; the log says what";
+        group.register("faults", help, self.faults.clone());
+        let help = "Client requests that wait at this member";
+        group.register("requests_waiting", help, self.waiting.clone());
+        let help = "Log entries since the newest snapshot that is known here";
+        group.register("entries_since_snapshot", help, self.unstored.clone());
+    }
+
+    fn set(&self, group: &GroupLabel, now: &Status) {
+        let set = |gauge: &Family<GroupLabel, Gauge>, value: i64| {
+            gauge.get_or_create(group).set(value);
+        };
+        let many = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        set(&self.leads, matches!(now.role, Role::Leader { .. }).into());
+        set(&self.serves, now.serving.into());
+        set(&self.has_leader, (now.leader.is_some() || now.serving || now.retired).into());
+        set(&self.faults, now.fault.is_some().into());
+        set(&self.waiting, i64::try_from(now.waiting).unwrap_or(i64::MAX));
+        set(&self.unstored, many(now.tip.0.saturating_sub(now.snapshot.0)));
+    }
+
+    /// The group is not run here any more.
+    fn forget(&self, group: &GroupLabel) {
+        for gauge in
+            [&self.leads, &self.serves, &self.has_leader, &self.faults, &self.waiting, &self.unstored]
+        {
+            gauge.remove(group);
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -74,9 +130,21 @@ struct GroupLabel {
 impl LogMetrics {
     /// The same, for one group.
     pub(crate) fn of(&self, group: GroupId) -> GroupMetrics {
-        let behind = self.behind.get_or_create(&GroupLabel { group: group.to_string() }).clone();
+        let label = GroupLabel { group: group.to_string() };
+        let behind = self.behind.get_or_create(&label).clone();
         let (captured, from_store, reads, read_rounds) = (0, 0, 0, 0);
-        GroupMetrics { all: self.clone(), behind, captured, from_store, reads, read_rounds, was_behind: None }
+        let (was_behind, last) = (None, None);
+        GroupMetrics {
+            all: self.clone(),
+            label,
+            behind,
+            captured,
+            from_store,
+            reads,
+            read_rounds,
+            was_behind,
+            last,
+        }
     }
 
     fn register(&self, registry: &mut Registry) {
@@ -92,6 +160,10 @@ impl LogMetrics {
             "Log entries that the HSM still has to capture, as far as is known",
             self.behind.clone(),
         );
+        let help =
+            "Times that this member began to lead a group; often means that leaders are lost, or fight";
+        log.register("leaderships", help, self.leaderships.clone());
+        self.groups.register(registry);
         let reads = registry.sub_registry_with_prefix("reads");
         reads.register("answered", "Client requests answered without a log entry", self.reads.clone());
         reads.register(
@@ -105,6 +177,7 @@ impl LogMetrics {
 /// What one group's replica reports.
 pub(crate) struct GroupMetrics {
     all: LogMetrics,
+    label: GroupLabel,
     behind: Gauge,
     /// What was counted last.
     captured: u64,
@@ -112,6 +185,24 @@ pub(crate) struct GroupMetrics {
     reads: u64,
     read_rounds: u64,
     was_behind: Option<u64>,
+    last: Option<Shown>,
+}
+
+/// What the gauges of a group show.
+#[derive(PartialEq, Eq)]
+struct Shown {
+    role: Role,
+    leader: bool,
+    serving: bool,
+    fault: bool,
+    waiting: usize,
+    unstored: u64,
+}
+
+impl Drop for GroupMetrics {
+    fn drop(&mut self) {
+        self.all.groups.forget(&self.label);
+    }
 }
 
 impl GroupMetrics {
@@ -131,6 +222,22 @@ impl GroupMetrics {
         }
         if self.was_behind.replace(now.behind) != Some(now.behind) {
             self.behind.set(now.behind.try_into().unwrap_or(i64::MAX));
+        }
+        let shown = Shown {
+            role: now.role,
+            leader: now.leader.is_some(),
+            serving: now.serving,
+            fault: now.fault.is_some(),
+            waiting: now.waiting,
+            unstored: now.tip.0.saturating_sub(now.snapshot.0),
+        };
+        let leads = |shown: &Shown| matches!(shown.role, Role::Leader { .. });
+        if leads(&shown) && self.last.as_ref().is_none_or(|last| last.role != shown.role) {
+            self.all.leaderships.inc();
+        }
+        if self.last.as_ref() != Some(&shown) {
+            self.all.groups.set(&self.label, now);
+            self.last = Some(shown);
         }
     }
 }
@@ -188,6 +295,8 @@ impl Metrics {
         refused_peers.register(&mut registry);
         let wear = WearMetrics::default();
         wear.register(&mut registry);
+        let hsm = HsmMetrics::default();
+        hsm.register(&mut registry);
         let log = LogMetrics::default();
         log.register(&mut registry);
         let front = FrontMetrics::default();
@@ -195,7 +304,9 @@ impl Metrics {
         let memory = Gauge::default();
         let help = "Memory of this process that is its own, apart from files";
         registry.register_with_unit("memory", help, Unit::Bytes, memory.clone());
-        Self { registry, store, trust, tree, refused_peers, front, wear, log, memory }
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("build", crate::BUILD)]);
+        registry.register("build", "Which build this is", build);
+        Self { registry, store, trust, tree, refused_peers, front, wear, hsm, log, memory }
     }
 
     /// Calls to the object store.
@@ -225,6 +336,12 @@ impl Metrics {
     #[must_use]
     pub const fn wear(&self) -> &WearMetrics {
         &self.wear
+    }
+
+    /// The calls to the HSM.
+    #[must_use]
+    pub const fn hsm(&self) -> &HsmMetrics {
+        &self.hsm
     }
 
     /// How fast the log is followed.

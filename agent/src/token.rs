@@ -83,6 +83,22 @@ pub enum TokenError {
 }
 
 impl TokenError {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::TooLong,
+        Self::Malformed,
+        Self::Header,
+        Self::KeyId,
+        Self::UnknownKey,
+        Self::Algorithm,
+        Self::Signature,
+        Self::Claims,
+        Self::Issuer,
+        Self::Audience,
+        Self::Time,
+        Self::Scope,
+    ];
+
     /// Its name in metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -152,7 +152,16 @@ async fn an_agent_that_refuses_its_store_says_why_in_status_readiness_and_metric
     report.await;
     let ready = get(addresses[0].front, "/readyz").await;
     assert_eq!(ready.status, 503);
-    assert!(String::from_utf8_lossy(&ready.body).contains("group status"), "it says where to look");
+    let said = String::from_utf8_lossy(&ready.body);
+    assert!(
+        said.contains("group status") && said.contains("store: failed\n"),
+        "it says which check, not why: {said}"
+    );
+    let metrics = addresses[0].metrics.expect("configured");
+    let ready = get(metrics, "/readyz").await;
+    let said = String::from_utf8_lossy(&ready.body);
+    assert!(ready.status == 503 && said.contains("hsm: ok\n") && said.contains("store: failed: "), "{said}");
+    assert_eq!(get(metrics, "/livez").await.status, 200);
     assert_eq!(get(addresses[0].front, "/livez").await.status, 200, "it runs");
     let page = async |at: usize| {
         let metrics = addresses[at].metrics.expect("configured");

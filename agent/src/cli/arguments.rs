@@ -3,6 +3,7 @@
 use super::error::CliError;
 use crate::balance::WITHIN_PERCENT;
 use crate::config::{PeerUrl, StoreOptions};
+use crate::logging::LogFormat;
 use crate::store::parse_url;
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use url::Url;
 
 /// The agent of one Strongroom HSM.
 #[derive(Parser, Debug)]
-#[command(name = "strongroom-agent", version)]
+#[command(name = "strongroom-agent", version = crate::BUILD)]
 pub struct Cli {
     /// The agent's configuration.
     #[arg(
@@ -33,6 +34,17 @@ pub struct Cli {
     /// The operator's identity: the file that `admin-identity` wrote.
     #[arg(long, value_name = "FILE", global = true, requires = "agent")]
     pub identity: Option<PathBuf>,
+    /// How log lines look: for people, or one JSON object each.
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        env = "STRONGROOM_LOG_FORMAT",
+        hide_env_values = true,
+        global = true
+    )]
+    pub log_format: LogFormat,
     /// What to do; `run` by default.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -63,6 +75,29 @@ pub enum Command {
     /// Check everything that the store holds: chain, authenticity, roots, pages and leaves. Changes nothing of it, and
     /// does not disturb a group at work; a leader may have to keep merged files meanwhile. Fails if anything is wrong.
     Check(CheckArguments),
+    /// Look at the configuration and at every file that it names, and say what is wrong with them. Connects to nothing, and
+    /// writes nothing.
+    ///
+    /// Exits with 0 if all is well, with 1 if something needs attention, and with 2 if the agent would not start or not serve.
+    Configtest(StatusFormat),
+    /// Look at all that the agent depends on: configuration, keys and permissions, each right in the object store, the clock,
+    /// the HSM, the certificate, the other agents and the realm; and say what to do about what is wrong. Writes a few small
+    /// objects to the store, and deletes them.
+    ///
+    /// Exits with 0 if all is well, with 1 if something needs attention, and with 2 if somebody is not served or will not be.
+    Doctor(StatusFormat),
+    /// Print what a shell needs to complete these commands; `source` it, or put it where the shell looks.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages of these commands to a folder, which must exist.
+    ManualPages {
+        /// The folder.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Rebuild a group's stored tree from the segments and leaves that exist. Stop the group's agents first.
     RebuildTree(RebuildTree),
     /// Give a tenant a key, in the tenants file of the configuration. Needs no agent.

@@ -26,12 +26,14 @@ mod admin_identity;
 mod arguments;
 mod check;
 mod confirm;
+mod doctor;
 mod error;
 mod founded;
 mod founding;
 mod group;
 mod hsm;
 mod line;
+mod manual;
 mod members;
 mod overview;
 mod partition;
@@ -76,6 +78,10 @@ impl Cli {
                 Command::Check(arguments) => check::check(&reach, arguments).await,
                 Command::RebuildTree(arguments) => check::rebuild(&reach.config, arguments).await,
                 Command::Tenant(command) => tenant::execute(&reach.config, command),
+                Command::Completions { shell } => manual::completions(shell),
+                Command::ManualPages { folder } => manual::pages(&folder),
+                Command::Configtest(format) => doctor::execute(&reach.config, format, false).await,
+                Command::Doctor(format) => doctor::execute(&reach.config, format, true).await,
                 Command::Token(arguments) => token::execute(&reach, &arguments).await,
             }
         })

@@ -4,11 +4,14 @@ use super::error::CliError;
 use super::reach::configured;
 use crate::daemon::Agent;
 use crate::descriptors;
+use crate::doctor::{Finding, exposed};
 use crate::link::SocketLink;
+use crate::memory::keep_off_disk;
 use crate::store::Store;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
+use url::Url;
 
 /// Runs until a signal or a bug ends it. As the first process of a container, it receives only the signals that are
 /// requested here.
@@ -16,7 +19,21 @@ pub(super) async fn run(path: &Path) -> Result<(), CliError> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hang_up = signal(SignalKind::hangup())?;
     let config = configured(path)?;
+    tracing::info!(
+        version = crate::BUILD,
+        configuration = %path.display(),
+        store = %place(&config.store),
+        tls = config.tls.is_some(),
+        discover = config.discover,
+        peers = config.peers.len(),
+        rebalance = config.rebalance.automatic,
+        "starting"
+    );
     descriptors::raise();
+    keep_off_disk();
+    for Finding { what, next, .. } in exposed(path, &config) {
+        tracing::warn!(next, "{what}");
+    }
     let store = Store::open(&config.store, &config.store_options).map_err(crate::daemon::StartError::from)?;
     let link = Arc::new(SocketLink::new(config.hsm.clone()));
     if config.store.scheme() == "memory" {
@@ -48,4 +65,9 @@ pub(super) async fn run(path: &Path) -> Result<(), CliError> {
         _ = terminate.recv() => {}
     }
     Ok(())
+}
+
+/// Where a store is, without what its address could say besides.
+fn place(store: &Url) -> String {
+    format!("{}://{}{}", store.scheme(), store.host_str().unwrap_or_default(), store.path())
 }

@@ -1,7 +1,7 @@
 //! Which requests are let in: the checks before one is served, in the order of section 11 of the client protocol.
 
 use super::connections::{Connections, Seat};
-use super::metrics::{Complaints, Counted, FrontMetrics, Refusal};
+use super::metrics::{AnswerLabel, Complaints, Counted, FrontMetrics, Refusal, RequestLabel};
 use super::relay::{Head, Relay};
 use super::timeouts::Timeouts;
 use crate::clock::Clock;
@@ -22,15 +22,35 @@ pub const MAX_BODY: usize = MAX_BESIDE_TOKEN + token::MAX_TOKEN_LEN;
 /// of 1,000 characters, the longest that other realms accept.
 const MAX_BESIDE_TOKEN: usize = MAX_REQUEST_BODY - 1000;
 
+/// One thing that is needed to serve.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Check {
+    /// What it is, in a word.
+    pub name: &'static str,
+    /// Why it fails, if it does; for the operator alone.
+    pub failed: Option<String>,
+}
+
+/// Each check by name and whether it holds, a line each; with the reasons for an operator.
+#[must_use]
+pub fn checks_text(checks: &[Check], reasons: bool) -> String {
+    let line = |check: &Check| match &check.failed {
+        None => format!("{}: ok\n", check.name),
+        Some(why) if reasons => format!("{}: failed: {why}\n", check.name),
+        Some(_) => format!("{}: failed\n", check.name),
+    };
+    checks.iter().map(line).collect()
+}
+
 /// What stands behind the front door.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// The realm that is served here, once there is one.
     fn realm(&self) -> Option<RealmId>;
 
-    /// Why requests should go elsewhere, if they should.
-    fn unready(&self) -> Option<String> {
-        None
+    /// What is needed to serve. Requests should go elsewhere while anything fails.
+    fn checks(&self) -> Vec<Check> {
+        Vec::new()
     }
 
     /// Where the requests go instead, while this backend does not know its realm or whom to ask.
@@ -106,6 +126,7 @@ impl Front {
             return response_to(Refusal::NoPlace);
         };
         let _counted = Counted::on(&metrics.in_flight);
+        let (kind, began) = (kind_of(&request), Instant::now());
         let _work = seat.map(Seat::work);
         let answer = async {
             match relay {
@@ -113,10 +134,12 @@ impl Front {
                 None => self.0.backend.serve(&tenant, &user, request).await,
             }
         };
-        tokio::time::timeout(self.0.timeouts.backend, answer).await.unwrap_or_else(|_| {
+        let answer = tokio::time::timeout(self.0.timeouts.backend, answer).await.unwrap_or_else(|_| {
             tracing::warn!(%tenant, "a request was not answered in time");
             ClientResponse::Unavailable
-        })
+        });
+        metrics.answered(kind, AnswerLabel::from(&answer), began.elapsed());
+        answer
     }
 
     /// Where a request goes instead of the backend. One that another agent relayed is not relayed again: two agents
@@ -159,6 +182,13 @@ impl Front {
             self.0.rates.count_handshake(tenant, user)?;
         }
         Ok(())
+    }
+}
+
+const fn kind_of(request: &ClientRequest) -> RequestLabel {
+    match request.encrypted {
+        NoiseRequest::Handshake(_) => RequestLabel::Handshake,
+        NoiseRequest::Transport { .. } => RequestLabel::Transport,
     }
 }
 

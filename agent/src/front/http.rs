@@ -1,7 +1,7 @@
 //! `POST /req` and its neighbours: sections 4 and 11 of the client protocol, as HTTP.
 
 use super::connections::Seat;
-use super::door::{Front, MAX_BODY, response_to};
+use super::door::{Check, Front, MAX_BODY, checks_text, response_to};
 use super::metrics::Refusal;
 use super::realm_service;
 use super::relay::Head;
@@ -62,19 +62,21 @@ async fn request(State(front): State<Front>, request: Request) -> Response {
     }
 }
 
-/// For load balancers. The reason is only for the operator: it is in the status and the log.
+/// For load balancers. Which check fails is said; why is only for the operator, and is in the status, the log and at the
+/// metrics port.
 async fn readiness(State(front): State<Front>, headers: HeaderMap) -> Response {
-    let serves = match front.relay(&Head::of(&headers)) {
-        Some(relay) => relay.is_ready(),
-        None => front.0.backend.unready().is_none(),
+    let checks = match front.relay(&Head::of(&headers)) {
+        Some(relay) => {
+            let failed = (!relay.is_ready()).then(|| "no front door in `fronts` serves".to_owned());
+            vec![Check { name: "relay", failed }]
+        }
+        None => front.0.backend.checks(),
     };
-    if serves {
-        text(StatusCode::OK, "the agent serves\n")
+    if checks.iter().all(|check| check.failed.is_none()) {
+        text(StatusCode::OK, &format!("the agent serves\n{}", checks_text(&checks, false)))
     } else {
-        text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the agent does not serve; `strongroom-agent group status` says why\n",
-        )
+        let why = "the agent does not serve; `strongroom-agent group status` says why";
+        text(StatusCode::SERVICE_UNAVAILABLE, &format!("{why}\n{}", checks_text(&checks, false)))
     }
 }
 
@@ -118,6 +120,6 @@ fn respond(response: &ClientResponse) -> Response {
     (status(response), headers, Body::from(response.to_cbor())).into_response()
 }
 
-fn text(status: StatusCode, text: &'static str) -> Response {
-    (status, [ANY_ORIGIN], text).into_response()
+fn text(status: StatusCode, text: &str) -> Response {
+    (status, [ANY_ORIGIN], text.to_owned()).into_response()
 }

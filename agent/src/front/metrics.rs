@@ -7,10 +7,12 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEn
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
 use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
+use strongroom_proto::client::ClientResponse;
 
 /// Why a request got no further than the front door.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -31,6 +33,20 @@ pub enum Refusal {
     Over(Over),
     /// Too many requests are in flight.
     NoPlace,
+}
+
+impl Refusal {
+    const ALL: [Self; 9] = [
+        Self::Version,
+        Self::TooLarge,
+        Self::Body,
+        Self::Decoding,
+        Self::Realm,
+        Self::Token,
+        Self::Over(Over::User),
+        Self::Over(Over::Tenant),
+        Self::NoPlace,
+    ];
 }
 
 impl EncodeLabelValue for Refusal {
@@ -115,11 +131,93 @@ pub struct FrontMetrics {
     refused: Family<RefusalLabel, Counter>,
     tokens: Family<TokenLabel, Counter>,
     relayed: Family<RelayedLabel, Counter>,
+    took: Took,
+}
+
+/// What a request that was let in asks for, as far as a host can tell.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum RequestLabel {
+    /// The first message of a session, with a request in it or without.
+    Handshake,
+    /// A later message.
+    Transport,
+}
+
+/// What its client was told.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum AnswerLabel {
+    /// What the HSM answered; nobody but the client can read it.
+    Answered,
+    /// That it should try again.
+    Unavailable,
+    /// That its session is gone or broken.
+    Session,
+    /// Anything else.
+    Other,
+}
+
+impl EncodeLabelValue for RequestLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Handshake => "handshake",
+            Self::Transport => "transport",
+        };
+        name.encode(encoder)
+    }
+}
+
+impl EncodeLabelValue for AnswerLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Answered => "answered",
+            Self::Unavailable => "unavailable",
+            Self::Session => "session",
+            Self::Other => "other",
+        };
+        name.encode(encoder)
+    }
+}
+
+impl From<&ClientResponse> for AnswerLabel {
+    fn from(response: &ClientResponse) -> Self {
+        match response {
+            ClientResponse::Ok(_) => Self::Answered,
+            ClientResponse::Unavailable => Self::Unavailable,
+            ClientResponse::MissingSession | ClientResponse::SessionError => Self::Session,
+            ClientResponse::InvalidAuth
+            | ClientResponse::RateLimitExceeded
+            | ClientResponse::DecodingError
+            | ClientResponse::PayloadTooLarge => Self::Other,
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct TookLabel {
+    request: RequestLabel,
+    outcome: AnswerLabel,
+}
+
+/// How long requests took that were let in: from a millisecond to sixteen seconds.
+#[derive(Clone, Debug)]
+struct Took(Family<TookLabel, Histogram>);
+
+impl Default for Took {
+    fn default() -> Self {
+        Self(Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 15))))
+    }
 }
 
 impl FrontMetrics {
     /// Enters all of them, under names that begin with `front_`.
     pub fn register(&self, registry: &mut Registry) {
+        // From zero, or the first one is no increase.
+        for reason in Refusal::ALL {
+            let _ = self.refused.get_or_create(&RefusalLabel { reason });
+        }
+        for reason in TokenError::ALL {
+            let _ = self.tokens.get_or_create(&TokenLabel { reason });
+        }
         let front = registry.sub_registry_with_prefix("front");
         front.register("connections", "Connections of clients", self.connections.clone());
         front.register(
@@ -132,6 +230,12 @@ impl FrontMetrics {
             "certificate_end_seconds",
             "When the certificate in use expires, in Unix time; 0 without one",
             self.certificate_end.clone(),
+        );
+        front.register_with_unit(
+            "request_duration",
+            "How long requests took that were let in, by what they are and what their clients were told",
+            Unit::Seconds,
+            self.took.0.clone(),
         );
         front.register("requests_in_flight", "Requests being worked on", self.in_flight.clone());
         front.register("requests_refused", "Requests refused, by reason", self.refused.clone());
@@ -146,6 +250,11 @@ impl FrontMetrics {
     /// Counts a request that was refused.
     pub fn refuse(&self, reason: Refusal) {
         self.refused.get_or_create(&RefusalLabel { reason }).inc();
+    }
+
+    /// Counts a request that was let in, and answered after so long.
+    pub(super) fn answered(&self, request: RequestLabel, outcome: AnswerLabel, after: Duration) {
+        self.took.0.get_or_create(&TookLabel { request, outcome }).observe(after.as_secs_f64());
     }
 
     /// Counts a token that was refused.

@@ -17,7 +17,7 @@ mod serve;
 mod timeouts;
 mod version;
 
-pub use door::{Backend, Front, MAX_BODY};
+pub use door::{Backend, Check, Front, MAX_BODY, checks_text};
 pub use http::router;
 pub use metrics::{FrontMetrics, Refusal, Relayed};
 pub use relay::{FrontUrl, RELAYED_HEADER, Relay, RelayError};

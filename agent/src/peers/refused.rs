@@ -46,6 +46,9 @@ struct Told {
 impl Refused {
     /// Makes the counter known as `peer_connections_refused`.
     pub(crate) fn register(&self, registry: &mut Registry) {
+        for reason in [Reason::NoRealm, Reason::Handshake, Reason::Busy] {
+            let _ = self.count.get_or_create(&Labels { reason });
+        }
         registry.register(
             "peer_connections_refused",
             "Connections refused at the peer address",

@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -110,7 +111,18 @@ pub struct StoreMetrics {
     declined: Family<CallLabels, Counter>,
     sent: Family<PurposeLabel, Counter>,
     received: Family<PurposeLabel, Counter>,
+    took: Took,
     trouble: Trouble,
+}
+
+/// How long calls took: from a millisecond to half a minute.
+#[derive(Clone, Debug)]
+struct Took(Family<CallLabels, Histogram>);
+
+impl Default for Took {
+    fn default() -> Self {
+        Self(Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 15))))
+    }
 }
 
 /// How long a failure is reported if no call of its kind follows.
@@ -154,6 +166,12 @@ impl StoreMetrics {
 
     /// Makes the counters known under `store_…`.
     pub fn register(&self, registry: &mut Registry) {
+        for purpose in [Purpose::Log, Purpose::Tree, Purpose::Probe, Purpose::Agents] {
+            for kind in [Kind::Put, Kind::Get, Kind::List, Kind::Delete] {
+                // From zero, or the first one is no increase.
+                let _ = self.failed.get_or_create(&CallLabels { purpose, kind });
+            }
+        }
         let registry = registry.sub_registry_with_prefix("store");
         registry.register("calls", "Calls to the object store that have ended", self.calls.clone());
         registry.register(
@@ -165,6 +183,12 @@ impl StoreMetrics {
             "declined_calls",
             "Calls that the object store answered with: it exists, it does not exist, or there is another version",
             self.declined.clone(),
+        );
+        registry.register_with_unit(
+            "call_duration",
+            "How long calls to the object store took that have ended",
+            Unit::Seconds,
+            self.took.0.clone(),
         );
         registry.register_with_unit(
             "sent",
@@ -286,6 +310,7 @@ impl Drop for Call {
             return;
         }
         metrics.calls.get_or_create(labels).inc();
+        metrics.took.0.get_or_create(labels).observe(began.elapsed().as_secs_f64());
         if *bytes > 0 {
             metrics.sent.get_or_create(&PurposeLabel { purpose: labels.purpose }).inc_by(*bytes);
         }

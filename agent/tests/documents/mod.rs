@@ -1,6 +1,7 @@
 //! The commands of `docs/running.md` about groups, run as they are written there.
 
 use crate::hosts::{Host, PATIENCE, PROGRAM, custodian, enrol, found, hosts, settled};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -69,4 +70,44 @@ fn a_realm_grows_shrinks_and_replaces_an_hsm_as_it_is_written() {
     let status = hosts[3].until(&["group", "status", "--json"], |status| settled(status).is_some());
     assert_eq!(status["groups"].as_array().map(Vec::len), Some(1), "{status}");
     assert_eq!(status["groups"][0]["prefixes"], serde_json::json!(["0", "1"]), "{status}");
+}
+
+/// Each alert has a part in the runbook, and each part an alert.
+#[test]
+fn every_alert_has_its_part_in_the_runbook() {
+    let alerts = include_str!("../../packaging/prometheus/alerts.yml");
+    let alerts: BTreeSet<&str> =
+        alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let runbook = include_str!("../../../docs/runbook.md");
+    let parts: BTreeSet<&str> = runbook.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    assert_eq!(alerts, parts);
+    assert!(alerts.len() >= 15);
+    for part in runbook.split("\n## ").skip(1) {
+        assert!(part.contains("```sh"), "nothing to look at: {part}");
+    }
+}
+
+#[test]
+fn the_commands_of_the_runbook_run_as_they_are_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let hosts = hosts(folder, 8790, 1);
+    let (key, public) = custodian(&hosts[0], folder, "first.key");
+    let create = ["realm", "create", "--smallest-group", "1", "--custodian", &public];
+    let founding = hosts[0].ask(&create).out;
+    let _ = (key, founding);
+    let own = hosts[0].hsm();
+    hosts[0].ask(&["group", "create", "--yes", "--members", &own]);
+    hosts[0].until(&["group", "status", "--json"], |status| settled(status).is_some());
+    let runbook = include_str!("../../../docs/runbook.md");
+    let blocks: BTreeSet<&str> =
+        runbook.split("\n```sh\n").skip(1).filter_map(|block| block.split("\n```").next()).collect();
+    let here = hosts[0].config.parent().expect("a folder");
+    for block in blocks {
+        // `|| true` is for a realm that is not well. A command that does not exist must not pass for one.
+        let strict = block.replace(" || true", " || [ $? -le 2 ]");
+        let said = run(here, &strict);
+        assert!(!said.contains("error: unrecognized"), "{block}\n{said}");
+        assert!(!said.contains("Usage:"), "{block}\n{said}");
+    }
 }

@@ -1,7 +1,8 @@
 //! `strongroom-hsm`: a software HSM as a process.
 
 use clap::Parser;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sha2::{Digest, Sha256};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use strongroom_hsm::Config;
 use strongroom_hsm_software::{Address, Console, Options, Server, start};
 use strongroom_proto::ids::BuildDigest;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -33,15 +35,27 @@ struct Arguments {
     /// Where the agent connects: unix:PATH or tcp:HOST:PORT.
     #[arg(long, env = "STRONGROOM_HSM_LISTEN", value_name = "ADDRESS")]
     listen: Address,
+    /// How log lines look: for people, or one JSON object each. What stands in for the device's console is not among them.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, env = "STRONGROOM_LOG_FORMAT")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Default, clap::ValueEnum)]
+enum LogFormat {
+    #[default]
+    Text,
+    Json,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match arguments.log_format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.with_ansi(false).json().boxed(),
+    };
     match filter(&std::env::var("RUST_LOG").unwrap_or_default()) {
-        Ok(filter) => tracing_subscriber::registry().with(lines).with(filter).init(),
+        Ok(filter) => tracing_subscriber::registry().with(lines.with_filter(filter)).init(),
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::FAILURE;
@@ -53,7 +67,7 @@ fn main() -> ExitCode {
         eprintln!("error: core dumps cannot be switched off ({error}): run this with `ulimit -c 0`");
         return ExitCode::FAILURE;
     }
-    let Arguments { nvram, listen } = arguments;
+    let Arguments { nvram, listen, .. } = arguments;
     let build = match own_digest() {
         Ok(build) => build,
         Err(error) => {
@@ -61,6 +75,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // Secret: what is locked is never written to swap. With a limit, memory that is asked for later would be refused.
+    let may_lock = getrlimit(Resource::Memlock).current.is_none();
+    if may_lock && let Err(error) = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE) {
+        tracing::info!(%error, "memory is not locked: swap may hold the realm's keys");
+    }
     // Not through the log: this stands in for the device's own console, whatever RUST_LOG says.
     let console = Console::new(|line| eprintln!("console: {line}"));
     let config = Config { build, ..Config::software() };

@@ -1,0 +1,48 @@
+//! `configtest` and `doctor`: what keeps the agent from working, and what to do about it.
+
+use super::arguments::StatusFormat;
+use super::error::CliError;
+use super::reach::configured;
+use super::show;
+use crate::clock::system_clock;
+use crate::doctor::{Finding, files, live};
+use crate::overview::Level;
+use serde_json::json;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// The configuration and what it names; with `ask`, all that the agent depends on too.
+pub(super) async fn execute(path: &Path, format: StatusFormat, ask: bool) -> Result<(), CliError> {
+    let config = configured(path)?;
+    let mut found = files(path, &config, system_clock()());
+    if ask {
+        let mut salt = [0; 16];
+        getrandom::fill(&mut salt)
+            .map_err(|error| CliError::Usage(format!("the system gives no randomness: {error}")))?;
+        found.extend(live(&config, salt).await);
+    }
+    // The worst is read first.
+    found.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    let all: Vec<_> = found.iter().map(as_json).collect();
+    show::print(format, &json!({ "findings": all }), || found.iter().map(text).collect())?;
+    match found.first() {
+        Some(Finding { level, what, .. }) if *level != Level::Well => {
+            Err(CliError::NotWell { level: *level, line: what.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn text(finding: &Finding) -> String {
+    let Finding { level, about, what, next } = finding;
+    let mut text = format!("{:9}  {about:13}  {what}\n", level.name());
+    if let Some(next) = next {
+        let _ = writeln!(text, "{:9}  {:13}  next: {next}", "", "");
+    }
+    text
+}
+
+fn as_json(finding: &Finding) -> serde_json::Value {
+    let Finding { level, about, what, next } = finding;
+    json!({ "level": level.name(), "about": about, "what": what, "next": next })
+}

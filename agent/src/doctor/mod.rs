@@ -1,0 +1,39 @@
+//! What keeps an agent from working, or will one day, and what to do about each: [`files`] looks at the configuration and all
+//! that it names, and touches nothing; [`live`] asks the object store, the clock, the HSM and the other agents.
+//!
+//! No finding shows a value of a file: that may be a secret.
+
+mod files;
+mod live;
+
+pub use files::{exposed, files};
+pub use live::live;
+
+use crate::overview::Level;
+
+/// One thing that was looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// How bad it is; [`Level::Well`] if nothing is the matter.
+    pub level: Level,
+    /// What was looked at, in a word or two.
+    pub about: &'static str,
+    /// What was found.
+    pub what: String,
+    /// What to do next, if something is to be done.
+    pub next: Option<String>,
+}
+
+impl Finding {
+    fn well(about: &'static str, what: impl Into<String>) -> Self {
+        Self { level: Level::Well, about, what: what.into(), next: None }
+    }
+
+    fn attention(about: &'static str, what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { level: Level::Attention, about, what: what.into(), next: Some(next.into()) }
+    }
+
+    fn bad(about: &'static str, what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { level: Level::Bad, about, what: what.into(), next: Some(next.into()) }
+    }
+}
