@@ -62,6 +62,9 @@ pub(crate) enum Command {
     Recover(Recover),
     /// Say whether a secret is registered; costs no guess
     Status,
+    /// Register a canary, recover it with a wrong and the right PIN, and delete it, through each host: for operators, and for cron.
+    /// Needs the token of a user that exists for this alone
+    Drill(Drill),
     /// Delete what is registered
     Delete {
         /// Delete without asking
@@ -89,6 +92,17 @@ pub(crate) struct Register {
     #[arg(long, requires = "secret_file")]
     pub(crate) pin_stdin: bool,
     /// Replace what is registered without asking
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// How to drill.
+#[derive(Debug, Args)]
+pub(crate) struct Drill {
+    /// Where one host is reached, instead of what the configuration says; repeat for each host. For a configuration of one realm
+    #[arg(long, value_name = "URL")]
+    pub(crate) through: Vec<String>,
+    /// Replace and delete what the user has registered
     #[arg(long)]
     pub(crate) yes: bool,
 }

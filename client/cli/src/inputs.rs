@@ -22,12 +22,22 @@ pub(crate) fn client(
     common: &Common,
     report: impl Fn(Progress) + Send + Sync + 'static,
 ) -> Result<Client, Failure> {
+    client_through(common, None, report)
+}
+
+/// The same, but through one host of its only realm.
+pub(crate) fn client_through(
+    common: &Common,
+    through: Option<&str>,
+    report: impl Fn(Progress) + Send + Sync + 'static,
+) -> Result<Client, Failure> {
     let path = common.configuration.as_ref().ok_or_else(|| {
         Failure::usage("no configuration: name one with --configuration or in STRONGROOM_CONFIGURATION")
     })?;
-    let configuration = |path: &PathBuf| configuration(path, common.allow_http);
-    let current = configuration(path)?;
-    let previous = common.previous.iter().map(configuration).collect::<Result<Vec<_>, _>>()?;
+    let configuration = |path: &PathBuf, through| configuration(path, through, common.allow_http);
+    let current = configuration(path, through)?;
+    let previous =
+        common.previous.iter().map(|path| configuration(path, None)).collect::<Result<Vec<_>, _>>()?;
     let text = match &common.token_file {
         Some(path) => read_text(path)?,
         None => Zeroizing::new(std::env::var("STRONGROOM_TOKEN").map_err(|_| {
@@ -60,9 +70,26 @@ pub(crate) fn client(
     Ok(Client::builder(current, tokens).previous(previous).on_progress(report).build_with(transport))
 }
 
-fn configuration(path: &Path, allow_http: bool) -> Result<Configuration, Failure> {
+fn configuration(path: &Path, through: Option<&str>, allow_http: bool) -> Result<Configuration, Failure> {
     let read = if allow_http { Configuration::from_json_allowing_http } else { Configuration::from_json };
-    read(&read_text(path)?).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    let mut text = read_text(path)?;
+    if let Some(host) = through {
+        text = Zeroizing::new(rerouted(&text, host).map_err(Failure::usage)?);
+    }
+    read(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+}
+
+/// A configuration whose only realm is reached through one host.
+fn rerouted(text: &str, host: &str) -> Result<String, &'static str> {
+    let unreadable = "the configuration is not JSON with a list of realms";
+    let mut all: serde_json::Value = serde_json::from_str(text).map_err(|_| unreadable)?;
+    let realms = all.get_mut("realms").and_then(serde_json::Value::as_array_mut).ok_or(unreadable)?;
+    let [serde_json::Value::Object(realm)] = &mut realms[..] else {
+        return Err("--through is for a configuration of one realm: drill each realm with one of its own");
+    };
+    realm.insert("address".into(), host.into());
+    realm.remove("other_addresses");
+    Ok(all.to_string())
 }
 
 /// A token that is wiped even if the others with it are refused.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod drill;
 mod inputs;
 mod output;
 
@@ -38,6 +39,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
+    if let Command::Drill(options) = &arguments.command {
+        return drill::drill(&arguments.common, options).await.map(Outcome::Drilled);
+    }
     let spinner = ProgressBar::new_spinner();
     let shown = spinner.clone();
     let client = inputs::client(&arguments.common, move |step| {
@@ -71,6 +75,8 @@ async fn perform(client: &Client, spinner: &ProgressBar, arguments: &Arguments) 
             }
         }
         Command::Status => Ok(Outcome::Status(client.status().await)),
+        // With clients of its own.
+        Command::Drill(options) => drill::drill(&arguments.common, options).await.map(Outcome::Drilled),
         Command::Delete { yes } => {
             if !yes {
                 inputs::confirm_deletion()?;

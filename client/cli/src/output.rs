@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::drill::Leg;
 use serde_json::{Value, json};
 use strongroom_client::{
     Error, ErrorKind, RealmError, RealmStatus, Registration, Status, Summary, UserSecret,
@@ -19,6 +20,7 @@ pub(crate) enum Outcome {
     Recovered(Option<UserSecret>),
     Status(Status),
     Deleted,
+    Drilled(Vec<Leg>),
     Failed(Box<Report>),
 }
 
@@ -30,6 +32,13 @@ pub(crate) struct Report {
     message: String,
     guesses_left: Option<u16>,
     causes: Vec<RealmError>,
+}
+
+impl Report {
+    /// What went wrong, for people.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
 }
 
 /// A [`Report`] on its way to the caller.
@@ -44,6 +53,15 @@ impl Failure {
             guesses_left: None,
             causes: Vec::new(),
         }))
+    }
+}
+
+impl Failure {
+    /// A realm, or what is in front of it, did what none may do.
+    pub(crate) fn assertion(message: impl ToString) -> Self {
+        let (name, exit_code) = ASSERTION;
+        let (guesses_left, causes) = (None, Vec::new());
+        Self(Box::new(Report { name, exit_code, message: message.to_string(), guesses_left, causes }))
     }
 }
 
@@ -96,6 +114,10 @@ impl Outcome {
                     undecided(status).map_or(UNAVAILABLE.1, |Failure(report)| report.exit_code)
                 }
             },
+            Self::Drilled(legs) => {
+                let failed = legs.iter().find_map(|leg| leg.failed.as_ref());
+                failed.map_or(0, |(_, report)| report.exit_code)
+            }
             Self::Failed(report) => report.exit_code,
         }
     }
@@ -121,6 +143,7 @@ impl Outcome {
             }
             Self::Deleted => writeln!(err, "Deleted."),
             Self::Status(status) => write_status(status, out),
+            Self::Drilled(legs) => legs.iter().try_for_each(|leg| write_leg(leg, out)),
             Self::Failed(report) => {
                 writeln!(err, "strongroom: {}", report.message)?;
                 report.causes.iter().try_for_each(|error| writeln!(err, "  {error}"))
@@ -137,6 +160,11 @@ impl Outcome {
             }
             Self::Deleted => json!({ "result": "deleted" }),
             Self::Status(status) => status_json(status),
+            Self::Drilled(legs) => {
+                let result =
+                    if legs.iter().all(|leg| leg.failed.is_none()) { "drilled" } else { "drill_failed" };
+                json!({ "result": result, "hosts": legs.iter().map(Leg::json).collect::<Vec<_>>() })
+            }
             Self::Failed(report) => {
                 let cause = |error: &RealmError| json!({ "realm": error.realm.to_string(), "cause": error.cause.to_string() });
                 let mut value = json!({
@@ -150,6 +178,17 @@ impl Outcome {
                 value
             }
         }
+    }
+}
+
+fn write_leg(leg: &Leg, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "through {}", leg.through)?;
+    for (step, took) in &leg.steps {
+        writeln!(out, "  {step:26} {:>6} ms", took.as_millis())?;
+    }
+    match &leg.failed {
+        Some((step, report)) => writeln!(out, "  {step:26} FAILED: {}", report.message),
+        None => Ok(()),
     }
 }
 

@@ -283,3 +283,33 @@ async fn what_is_missing_is_said_before_anything_is_sent() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().contains("--token-file"));
 }
+
+#[tokio::test]
+async fn a_drill_leaves_nothing_says_how_long_each_step_took_and_spares_what_others_registered() {
+    let folder = folder_of_realms().await;
+    let common = "--token-file tokens.json --json";
+    let first = strongroom(folder.path(), &format!("drill {common}"), "").await;
+    let said = json(&first);
+    assert_eq!((first.status.code(), &said["result"]), (Some(0), &json!("drilled")), "{said}");
+    let steps: Vec<_> = said["hosts"][0]["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["step"].as_str().unwrap())
+        .collect();
+    assert_eq!(steps, ["status", "register", "recover with another PIN", "recover", "delete"]);
+    let status = strongroom(folder.path(), &format!("status {common}"), "").await;
+    assert_eq!(json(&status)["result"], "not_registered");
+
+    let register = format!("register --secret-file secret --pin-stdin --yes {common}");
+    assert_eq!(strongroom(folder.path(), &register, "4821\n").await.status.code(), Some(0));
+    let spared = strongroom(folder.path(), &format!("drill {common}"), "").await;
+    assert_eq!(spared.status.code(), Some(2), "{}", json(&spared));
+    assert!(json(&spared)["hosts"][0]["failed"]["message"].as_str().unwrap().contains("--yes"));
+    let kept = strongroom(folder.path(), &format!("recover --pin-stdin {common}"), "4821\n").await;
+    assert_eq!(json(&kept)["result"], "recovered");
+
+    let through =
+        strongroom(folder.path(), &format!("drill --through http://127.0.0.1:1/ {common}"), "").await;
+    assert_eq!(through.status.code(), Some(2), "three realms have no one host");
+}
