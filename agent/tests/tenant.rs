@@ -126,3 +126,37 @@ fn what_an_agent_would_refuse_is_refused_before_anything_is_written() {
     assert!(error.contains("tenants.toml, line 1"), "{error}");
     assert_eq!(fs::read(folder.join("tenants.toml")).expect("readable"), b"[[tenants]]\n");
 }
+
+#[test]
+fn a_key_is_rotated_and_the_older_one_removed_and_nothing_else_changes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    configured(folder, "");
+    let error = refused(folder, &["tenant", "rotate", "acme"]);
+    assert!(error.contains("tenant add"), "{error}");
+    printed(folder, &["tenant", "add", "acme"]);
+    printed(folder, &["tenant", "add", "other"]);
+    let path = folder.join("tenants.toml");
+    let noted = format!("# By hand: do not lose this.\n{}", fs::read_to_string(&path).expect("readable"));
+    fs::write(&path, noted).expect("writable");
+    let realm = REALM.to_string();
+    let token = || printed(folder, &["token", "--user", "ada", "--tenant", "acme", "--realm", &realm]);
+    let old = token();
+    assert_eq!(printed(folder, &["tenant", "rotate", "acme"]), "acme:2");
+    let new = token();
+    let good = |token: &str| verify(&keys(folder), token, &REALM, now()).is_ok();
+    assert!(good(&old) && good(&new), "both hold until the older one is removed");
+    let error = refused(folder, &["tenant", "remove", "acme:7"]);
+    assert!(error.contains("no such key"), "{error}");
+    printed(folder, &["tenant", "remove", "acme:1"]);
+    assert!(!good(&old) && good(&new));
+    let left = fs::read_to_string(&path).expect("readable");
+    assert!(left.starts_with("# By hand: do not lose this.\n") && left.contains("other"), "{left}");
+    assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+    let error = refused(folder, &["tenant", "remove", "acme:2"]);
+    assert!(error.contains("--last") && good(&new), "{error}");
+    printed(folder, &["tenant", "remove", "acme:2", "--last"]);
+    printed(folder, &["tenant", "remove", "other:1", "--last"]);
+    assert!(!good(&new) && keys(folder).newest("other").is_none());
+    assert_eq!(printed(folder, &["tenant", "add", "acme"]), "acme:1");
+}

@@ -140,6 +140,25 @@ pub enum TenantCommand {
         #[arg(long, value_name = "FILE")]
         public_key: Option<PathBuf>,
     },
+    /// Give a tenant its next key. Tokens under its older keys stay good until `tenant remove`: first hand the key to the tenant's
+    /// server, then remove the older one.
+    Rotate {
+        /// The tenant.
+        name: String,
+        /// The tenant's next public key, RSA or Ed25519, in PEM. Without it, a secret is made; give that to the tenant's server.
+        #[arg(long, value_name = "FILE")]
+        public_key: Option<PathBuf>,
+    },
+    /// Take a key from a tenant: tokens under it are refused within five seconds. Without its last key, the tenant's users are
+    /// not let in.
+    Remove {
+        /// The key, as `tenant add` and `tenant rotate` print it: NAME:VERSION.
+        #[arg(value_name = "NAME:VERSION")]
+        key: String,
+        /// Also the last key of the tenant.
+        #[arg(long)]
+        last: bool,
+    },
 }
 
 /// `token`.
