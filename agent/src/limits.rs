@@ -19,6 +19,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The `[limits]` table of `agent.toml`.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -47,6 +48,8 @@ pub struct Limits {
     pub max_connections_per_address: u32,
     /// Requests in flight. More are answered `Unavailable`.
     pub max_requests_in_flight: NonZeroU32,
+    /// Requests in flight of one tenant.
+    pub tenant_requests_in_flight: NonZeroU32,
 }
 
 impl Default for Limits {
@@ -65,6 +68,8 @@ impl Default for Limits {
             max_connections: count(4096),
             max_connections_per_address: 256,
             max_requests_in_flight: count(4096),
+            // However slow the realm becomes, one tenant does not take all places.
+            tenant_requests_in_flight: count(2048),
         }
     }
 }
@@ -81,6 +86,8 @@ pub enum Over {
     User,
     /// The tenant is over its rate.
     Tenant,
+    /// The tenant has too many requests in flight.
+    Places,
 }
 
 /// The rate limits of every tenant and every user.
@@ -88,6 +95,7 @@ pub struct RateLimits<C: Clock = DefaultClock> {
     requests: Rate,
     handshakes: Rate,
     clock: C,
+    places: usize,
     tenants: Mutex<HashMap<String, Arc<Tenant<C>>>>,
     // Secret: an attacker who knew it could find users that share a bucket.
     hasher: RandomState,
@@ -104,6 +112,7 @@ struct Rate {
 struct Tenant<C: Clock> {
     requests: Buckets<C>,
     handshakes: Buckets<C>,
+    places: Arc<Semaphore>,
 }
 
 impl RateLimits {
@@ -129,6 +138,9 @@ impl<C: Clock + Clone> RateLimits<C> {
                 quota(limits.user_handshakes_per_second, limits.user_handshakes_burst),
             ),
             clock: clock.clone(),
+            places: usize::try_from(limits.tenant_requests_in_flight.get())
+                .unwrap_or(usize::MAX)
+                .min(Semaphore::MAX_PERMITS),
             tenants: Mutex::default(),
             hasher: RandomState::new(),
         }
@@ -150,6 +162,15 @@ impl<C: Clock + Clone> RateLimits<C> {
         self.tenant(tenant).handshakes.count(self.hasher.hash_one(user), &self.clock)
     }
 
+    /// A place for a request in flight, until it is dropped.
+    ///
+    /// # Errors
+    /// [`Over::Places`]: the tenant has no more.
+    pub fn place(&self, tenant: &str) -> Result<OwnedSemaphorePermit, Over> {
+        let places = Arc::clone(&self.tenant(tenant).places);
+        places.try_acquire_owned().map_err(|_| Over::Places)
+    }
+
     fn tenant(&self, name: &str) -> Arc<Tenant<C>> {
         let mut tenants = self.tenants.lock();
         if let Some(tenant) = tenants.get(name) {
@@ -158,6 +179,7 @@ impl<C: Clock + Clone> RateLimits<C> {
         let tenant = Arc::new(Tenant {
             requests: Buckets::new(self.requests, &self.clock),
             handshakes: Buckets::new(self.handshakes, &self.clock),
+            places: Arc::new(Semaphore::new(self.places)),
         });
         tenants.insert(name.to_owned(), Arc::clone(&tenant));
         tenant

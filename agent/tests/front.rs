@@ -235,6 +235,23 @@ async fn requests_in_flight_are_bounded_and_answered_before_the_agent_stops() {
 }
 
 #[tokio::test]
+async fn a_tenant_with_too_many_requests_in_flight_is_told_so_and_has_room_again_when_one_ends() {
+    let vectors = Negative::read();
+    let limits = Limits { tenant_requests_in_flight: at_most(1), ..Limits::default() };
+    let door = Door::open(&vectors, Setting { limits, released: 0, ..Setting::default() }).await;
+    let request = post(&vectors.body("control-valid-handshake-only"));
+    let first = tokio::spawn({
+        let (stream, request) = (door.connect().await, request.clone());
+        async move { exchange(stream, &request).await }
+    });
+    door.behind.arrived.acquire().await.expect("never closed").forget();
+    assert_eq!(decoded(&door.send(&request).await), ClientResponse::RateLimitExceeded);
+    door.behind.released.add_permits(2);
+    assert_eq!(decoded(&first.await.expect("no panic").expect("an answer")), REACHED);
+    assert_eq!(decoded(&door.send(&request).await), REACHED);
+}
+
+#[tokio::test]
 async fn connections_are_bounded_and_one_that_works_is_not_ended_for_another() {
     let vectors = Negative::read();
     let limits = Limits { max_connections: at_most(1), ..Limits::default() };

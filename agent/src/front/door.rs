@@ -120,6 +120,14 @@ impl Front {
                 return response_to(reason);
             }
         };
+        let _tenants_place = match self.0.rates.place(&tenant) {
+            Ok(place) => place,
+            Err(over) => {
+                tracing::debug!(%tenant, "a tenant has too many requests in flight");
+                metrics.refuse(Refusal::Over(over));
+                return response_to(Refusal::Over(over));
+            }
+        };
         let Ok(_place) = self.0.in_flight.try_acquire() else {
             tracing::warn!("too many requests in flight; raise max_requests_in_flight if there is memory");
             metrics.refuse(Refusal::NoPlace);

@@ -36,7 +36,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Version,
         Self::TooLarge,
         Self::Body,
@@ -45,6 +45,7 @@ impl Refusal {
         Self::Token,
         Self::Over(Over::User),
         Self::Over(Over::Tenant),
+        Self::Over(Over::Places),
         Self::NoPlace,
     ];
 }
@@ -60,6 +61,7 @@ impl EncodeLabelValue for Refusal {
             Self::Token => "token",
             Self::Over(Over::User) => "user_rate",
             Self::Over(Over::Tenant) => "tenant_rate",
+            Self::Over(Over::Places) => "tenant_in_flight",
             Self::NoPlace => "no_place",
         };
         name.encode(encoder)
