@@ -17,11 +17,13 @@ pub(super) struct Candidate {
     walk: Option<Walk>,
     /// Whether the HSM has been asked.
     asked: bool,
+    /// Whether the group's last entry, at the end of the log, is not stored as committed: somebody must lead for that.
+    wanted: bool,
 }
 
 impl Candidate {
     pub(super) const fn new(not_before: Millis) -> Self {
-        Self { not_before, back_off_ms: 0, walk: None, asked: false }
+        Self { not_before, back_off_ms: 0, walk: None, asked: false, wanted: false }
     }
 
     /// Tries again later, from the start.
@@ -49,6 +51,16 @@ impl Candidate {
     /// Begins an attempt with this walk.
     pub(super) const fn begin(&mut self, walk: Walk) {
         self.walk = Some(walk);
+    }
+
+    /// The group has ended, and somebody must lead it all the same.
+    pub(super) const fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    /// Whether that is known.
+    pub(super) const fn is_wanted(&self) -> bool {
+        self.wanted
     }
 
     /// The HSM is asked now.

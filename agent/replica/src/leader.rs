@@ -222,7 +222,7 @@ impl Leader {
             self.elected && !self.snapshots.are_open() && cx.now >= self.got_on.1.after(patience_ms);
         let full = self.elected
             && self.is_full(&cx.settings)
-            && cx.now >= self.snapshots.waits_since().after(patience_ms);
+            && cx.now >= self.snapshots.waits_since().max(self.since).after(patience_ms);
         let unread = self.reads.are_stalled(cx.now, patience_ms);
         without_tree
             || full

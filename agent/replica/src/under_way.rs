@@ -114,6 +114,8 @@ impl UnderWay {
 
     /// Asks what the stored tree reaches. Returns whether a reading must begin.
     pub(super) fn ask_snapshot(&mut self, why: Why) -> bool {
+        // One that was begun for another reason does not answer this.
+        self.stale |= self.reading && self.asking.is_some();
         self.asking = Some(why);
         !std::mem::replace(&mut self.reading, true)
     }
@@ -165,6 +167,14 @@ mod tests {
         under_way.forget_asking();
         assert!(!under_way.ask_snapshot(Why::Beyond), "one reading at a time");
         under_way.assert_invariants();
+        assert!(matches!(under_way.snapshot_read(), Read::Again(Why::Beyond)));
+    }
+
+    #[test]
+    fn what_is_read_for_a_reason_that_another_follows_is_read_again() {
+        let mut under_way = UnderWay::default();
+        assert!(under_way.ask_snapshot(Why::Ended));
+        assert!(!under_way.ask_snapshot(Why::Beyond), "one reading at a time");
         assert!(matches!(under_way.snapshot_read(), Read::Again(Why::Beyond)));
     }
 

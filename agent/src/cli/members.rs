@@ -181,6 +181,9 @@ impl From<String> for Cause {
 
 /// Why a group of these members does not serve; `None` if it serves.
 fn cause(members: &[Member<'_>]) -> Option<Cause> {
+    if members.iter().any(|member| member.report.is_some_and(|report| report.retired)) {
+        return None;
+    }
     let needed = members.len() / 2 + 1;
     let troubles = troubles(members);
     let work = members.len() - troubles.len();

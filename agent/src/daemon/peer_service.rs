@@ -15,6 +15,7 @@ use futures::{FutureExt, Stream, TryStreamExt};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use strongroom_proto::change::Retirement;
 use strongroom_proto::client::MAX_REQUEST_BODY;
 use strongroom_proto::hsm::{self, BatchRequest, MAX_GROUPS};
 use strongroom_proto::ids::{GroupId, HsmId};
@@ -179,6 +180,10 @@ impl Peer for PeerService {
         let group = group.map_err(|_| Status::invalid_argument("`group` is the 16 bytes of a group id"))?;
         let proof =
             minicbor::decode(&proof).map_err(|_| Status::invalid_argument("`proof` is a Retirement"))?;
+        // Everything that is open with the group in others ends by its last entry, which nobody can state again once most have left.
+        if matches!(proof, Retirement::Entry(_)) && self.hub.last_entry(group).await.is_none() {
+            return Err(Status::failed_precondition("the group's last entry is not stored yet; try again"));
+        }
         // The HSM believes nothing but the proof.
         let left = self.hub.set_up(hsm::Request::Leave(group, Some(proof))).await;
         self.hub.start_groups();

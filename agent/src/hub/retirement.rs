@@ -55,7 +55,7 @@ impl Hub {
     }
 
     /// The last entry of a group, if it is stored.
-    pub(super) async fn last_entry(&self, group: GroupId) -> Option<Evidence> {
+    pub(crate) async fn last_entry(&self, group: GroupId) -> Option<Evidence> {
         let stored = self.tree(group, 1).read_snapshot().await.ok().flatten();
         let Snapshot { entry, committed } = stored.filter(|stored| stored.entry.last)?;
         Some(Evidence { entry, committed })

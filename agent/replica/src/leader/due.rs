@@ -10,7 +10,7 @@ impl Leader {
         let patience_ms = STALLED_MS << patience;
         let elected = |at: Millis| Some(at).filter(|_| self.elected);
         let without_tree = elected(self.got_on.1.after(patience_ms)).filter(|_| !self.snapshots.are_open());
-        let full = elected(self.snapshots.waits_since().after(patience_ms));
+        let full = elected(self.snapshots.waits_since().max(self.since).after(patience_ms));
         let full = full.filter(|_| self.is_full(&cx.settings));
         let uncommitted = (!self.own.is_empty()).then(|| self.progress_at.after(patience_ms));
         let unheard = elected(self.hsm_check_at());

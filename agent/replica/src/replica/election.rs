@@ -29,7 +29,13 @@ impl Replica {
         let at_end = self.catch_up.has_done(walk)
             && self.capture.is_done()
             && self.capture.captured() == self.log.position();
-        if at_end {
+        if at_end && self.log.has_ended() && !candidate.is_wanted() && !self.cx.bugs.has(Bug::EndLedForEver) {
+            // Nothing follows the group's last entry. If that is stored as committed, whoever needs the proof finds it there,
+            // and nobody has to lead any more; if not, whoever leads next states it.
+            if !self.under_way.is_asking() {
+                self.ask_snapshot(Why::Ended);
+            }
+        } else if at_end {
             candidate.ask();
             let entry = self.log.tip().map(|tip| tip.entry.clone());
             self.cx.out.ask(Call::Lead, ask::Lead(self.cx.settings.group.group, entry));
@@ -66,24 +72,11 @@ impl Replica {
     /// The leader that this member follows leads no longer, and says that it is this member's turn.
     pub(super) fn take_turn(&mut self, from: HsmId, term: Term) {
         let follows = self.following.leader() == Some(from) && self.made_newest(from, term);
-        if follows && matches!(self.state, State::Witness) && !self.cx.bugs.has(Bug::YieldUnheard) {
+        let may = matches!(self.state, State::Witness) && !self.trouble.rests(self.cx.now);
+        if follows && may && !self.cx.bugs.has(Bug::YieldUnheard) {
             self.following.yielded(self.cx.now, (from, term));
             self.stand(self.cx.now);
         }
-    }
-
-    /// It is time to try to lead, but nothing follows the group's last entry. If that is stored as committed, whoever needs
-    /// the proof finds it there, and nobody has to lead any more; if not, whoever leads next states it. Returns whether to
-    /// wait for what the store says.
-    pub(super) fn has_ended_for_good(&mut self) -> bool {
-        if !self.log.has_ended() || self.cx.bugs.has(Bug::EndLedForEver) {
-            return false;
-        }
-        self.put_off();
-        if !self.under_way.is_asking() {
-            self.ask_snapshot(Why::Ended);
-        }
-        true
     }
 
     /// It is time to try to lead, but the last attempt got nothing done, or this member has followed nobody yet: asks

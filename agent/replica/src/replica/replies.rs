@@ -109,6 +109,10 @@ impl Replica {
         match reply {
             Ok(term) => {
                 let leader = Leader::new(&self.cx, term, &self.log);
+                if leader.is_elected() {
+                    self.following.follow((self.cx.settings.hsm, term));
+                    self.turn.forget_sayers();
+                }
                 self.state = State::Leader(Box::new(leader));
             }
             Err(Unanswered::Refused(Refusal::NotCaptured)) => self.start_over(),

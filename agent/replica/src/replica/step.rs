@@ -106,7 +106,7 @@ impl Replica {
             && self.turn.is_due(self.cx.now)
             && !self.trouble.rests(self.cx.now)
         {
-            if self.seeks_first() || self.has_ended_for_good() {
+            if self.seeks_first() {
                 return;
             }
             self.stand(self.cx.now);
@@ -134,6 +134,10 @@ impl Replica {
                 leader.orders.arrive(&mut self.cx, ticket, order);
             }
             _ => {
+                if self.log.has_ended() {
+                    // Operators are all that come: there are no clients any more.
+                    self.sent_away();
+                }
                 let ordered = Ordered::NotLeader(self.following.leader());
                 self.cx.out.push(Action::Ordered { ticket, ordered });
             }

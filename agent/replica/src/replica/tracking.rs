@@ -18,7 +18,7 @@ use crate::stored::{Snapshot, TreeFailure};
 use crate::under_way::{Lister, Read, Why};
 use std::collections::BTreeSet;
 use strongroom_proto::hsm::RefusalClass;
-use strongroom_proto::ids::Index;
+use strongroom_proto::ids::{EntryHash, Index};
 use strongroom_proto::statement::Captured;
 
 impl Replica {
@@ -135,7 +135,11 @@ impl Replica {
             Read::Again(why) => return self.ask_snapshot(why),
             Read::For(why) => why,
         };
+        if matches!(why, Why::Ended) && result.is_err() {
+            return self.rest_at_end();
+        }
         let Ok(snapshot) = result else { return self.catch_up.pause(self.cx.now) };
+        let end = snapshot.as_ref().map(|snapshot| snapshot.entry.hash());
         let stored = snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.entry.index);
         let known = self.capture.captured().0.max(self.log.position().0);
         if let Some(snapshot) = snapshot.filter(|snapshot| snapshot.entry.index > known) {
@@ -148,11 +152,25 @@ impl Replica {
             Why::NotFound => self.missed(self.search.lacking()),
             Why::Beyond => self.catch_up.checked(),
             Why::Gone(names) => self.restore(&names, stored),
-            Why::Ended if stored == known => {
-                self.turn.rest(self.cx.now, &self.cx.settings.election_timeout_ms);
-            }
-            Why::Ended if matches!(self.state, State::Witness) => self.stand(self.cx.now),
-            Why::Ended => {}
+            Why::Ended => self.ended(end),
+        }
+    }
+
+    /// What is stored of a group that has ended, by the hash of its entry.
+    fn ended(&mut self, stored: Option<EntryHash>) {
+        let is_stored = stored == Some(self.log.position().1);
+        match &mut self.state {
+            State::Candidate(_) if is_stored => self.rest_at_end(),
+            State::Candidate(candidate) => candidate.want(),
+            State::Starting(_) | State::Witness | State::Leader(_) | State::Faulted => {}
+        }
+    }
+
+    /// There is nothing to lead for, or it is not known: waits as long as a time-out can be.
+    fn rest_at_end(&mut self) {
+        if matches!(self.state, State::Candidate(_)) {
+            self.become_witness();
+            self.turn.rest(self.cx.now, &self.cx.settings.election_timeout_ms);
         }
     }
 
