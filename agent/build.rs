@@ -28,6 +28,11 @@ fn by_git() -> Option<String> {
     }
     // A commit moves the head, or what it refers to, and each is written to its log.
     let log = git(&["rev-parse", "--git-path", "logs/HEAD"])?;
-    println!("cargo::rerun-if-changed={log}");
-    git(&["rev-parse", "--short=12", "HEAD"])
+    if Path::new(&log).exists() {
+        println!("cargo::rerun-if-changed={log}");
+    }
+    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
+    let is_changed =
+        git(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|changes| !changes.is_empty());
+    Some(if is_changed { format!("{commit}-modified") } else { commit })
 }

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::{Config, PeerUrl};
 use crate::descriptors;
 use crate::file::FileError;
-use crate::front::{Front, Relay, RelayError, checks_text, router, serve};
+use crate::front::{Front, Relay, RelayError, router, serve};
 use crate::hub::{Discovery, Hsm, Hub, Routed, doubts, unfinished};
 use crate::link::{Link, TimedLink};
 use crate::metrics::{self, Metrics};
@@ -260,10 +260,9 @@ impl Agent {
 /// The same as at the front door, with the reasons.
 fn health(hub: Arc<Hub>) -> Router {
     let ready = move || async move {
-        let checks = hub.checks();
-        let serves = checks.iter().all(|check| check.failed.is_none());
-        let status = if serves { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        (status, checks_text(&checks, true))
+        let ready = hub.readiness();
+        let status = if ready.serves() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (status, ready.text(true))
     };
     Router::new().route("/livez", get("the agent is running\n")).route("/readyz", get(ready))
 }

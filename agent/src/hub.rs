@@ -21,7 +21,7 @@ pub(crate) use self::orders::{End, OrderError, Wanted};
 use self::driver::Group;
 use crate::clock::Time;
 use crate::config::{Config, Election};
-use crate::front::{Backend, Check, Relay};
+use crate::front::{Backend, Check, Readiness, Relay};
 use crate::link::HsmMetrics;
 use crate::metrics::{LogMetrics, Metrics, WearMetrics};
 use crate::peers::{Forwarded, Identity, Peers};
@@ -180,6 +180,7 @@ impl Hub {
             let stays = is_member(group);
             if !stays {
                 tracing::info!(%group, "the HSM has left a group; its replica ends");
+                self.log.forget(group);
             }
             stays
         });
@@ -385,30 +386,28 @@ impl Hub {
         }
     }
 
-    /// What this agent needs to serve, or to hand requests on to who does.
-    pub(crate) fn checks(&self) -> Vec<Check> {
+    /// Whether clients' requests should come to this agent: it serves them, hands them on to who does, or relays them.
+    pub(crate) fn readiness(&self) -> Readiness {
+        if let Some(relay) = self.relay() {
+            return relay.readiness();
+        }
         let known = self.known.read();
-        let groups: Vec<&Group> = known.groups.values().collect();
-        let led = groups.iter().any(|group| group.leads() || group.leader().is_some());
-        let fails = |holds: bool, why: &str| (!holds).then(|| why.to_owned());
+        let led = known.groups.values().any(|group| group.leads() || group.leader().is_some());
         let realm = known.device.as_ref().is_some_and(|device| device.realm.is_some());
-        let store = self.trust.why_not().or_else(|| self.store_trouble());
-        vec![
-            Check {
-                name: "hsm",
-                failed: fails(self.calls.answers(), "it does not answer: look at `hsm status`"),
-            },
-            Check { name: "realm", failed: fails(realm, "the HSM has none: look at `hsm status`") },
-            Check {
-                name: "group",
-                failed: fails(!groups.is_empty(), "none runs here: look at `group status`"),
-            },
-            Check {
-                name: "leader",
-                failed: fails(led, "no group's leader is known: look at `group status`"),
-            },
-            Check { name: "store", failed: store },
-        ]
+        let check = |name, is_needed, holds: bool, why: &str| Check {
+            name,
+            is_needed,
+            failed: (!holds).then(|| why.to_owned()),
+        };
+        let (trust, trouble) = (self.trust.why_not(), self.store_trouble());
+        Readiness(vec![
+            // Requests are handed on without it, and the store is the same for everybody.
+            check("hsm", false, self.calls.answers(), "it does not answer: look at `hsm status`"),
+            check("realm", true, realm, "the HSM has none: look at `hsm status`"),
+            check("group", true, !known.groups.is_empty(), "none runs here: look at `group status`"),
+            check("leader", true, led, "no group's leader is known: look at `group status`"),
+            Check { name: "store", is_needed: trust.is_some(), failed: trust.or(trouble) },
+        ])
     }
 
     /// Reads what the HSM said about its realm, once it has one.
@@ -443,8 +442,8 @@ impl Backend for Routed {
         self.0.of_realm(|realm| realm.realm)
     }
 
-    fn checks(&self) -> Vec<Check> {
-        self.0.checks()
+    fn readiness(&self) -> Readiness {
+        self.0.readiness()
     }
 
     fn relay(&self) -> Option<Arc<Relay>> {

@@ -1,7 +1,7 @@
 //! How this process asks the system for memory, and how much it has.
 
 use rustix::mm::{MlockAllFlags, mlockall};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -36,6 +36,10 @@ pub fn keep_off_disk() {
     if let Err(error) = setrlimit(Resource::Core, none) {
         tracing::warn!(%error, "core dumps cannot be switched off, and would hold keys: run this with `ulimit -c 0`");
     }
+    // Where cores go to a program, the limit alone does not hold.
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "core dumps cannot be switched off");
+    }
     // With a limit, memory that is asked for later would be refused.
     let may_lock = getrlimit(Resource::Memlock).current.is_none();
     if may_lock
@@ -43,7 +47,7 @@ pub fn keep_off_disk() {
     {
         tracing::info!(%error, "memory is not locked: swap may hold keys");
     } else if !may_lock {
-        tracing::debug!(
+        tracing::info!(
             "memory is not locked, because the limit on that is not `unlimited` (`LimitMEMLOCK=` in systemd)"
         );
     }

@@ -77,6 +77,7 @@ struct GroupGauges {
     leads: Family<GroupLabel, Gauge>,
     serves: Family<GroupLabel, Gauge>,
     has_leader: Family<GroupLabel, Gauge>,
+    retired: Family<GroupLabel, Gauge>,
     faults: Family<GroupLabel, Gauge>,
     waiting: Family<GroupLabel, Gauge>,
     unstored: Family<GroupLabel, Gauge>,
@@ -90,6 +91,8 @@ impl GroupGauges {
         let help =
             "Whether this member leads, follows a leader, or need not because the group has retired: 1 or 0";
         group.register("has_leader", help, self.has_leader.clone());
+        let help = "Whether the group has made its last entry, as far as this member knows: 1 or 0";
+        group.register("retired", help, self.retired.clone());
         let help =
             "Whether something that this member needs is damaged or missing: 1 or 0; the log says what";
         group.register("faults", help, self.faults.clone());
@@ -107,18 +110,15 @@ impl GroupGauges {
         set(&self.leads, matches!(now.role, Role::Leader { .. }).into());
         set(&self.serves, now.serving.into());
         set(&self.has_leader, (now.leader.is_some() || now.serving || now.retired).into());
+        set(&self.retired, now.retired.into());
         set(&self.faults, now.fault.is_some().into());
         set(&self.waiting, i64::try_from(now.waiting).unwrap_or(i64::MAX));
         set(&self.unstored, many(now.tip.0.saturating_sub(now.snapshot.0)));
     }
 
-    /// The group is not run here any more.
-    fn forget(&self, group: &GroupLabel) {
-        for gauge in
-            [&self.leads, &self.serves, &self.has_leader, &self.faults, &self.waiting, &self.unstored]
-        {
-            gauge.remove(group);
-        }
+    const fn all(&self) -> [&Family<GroupLabel, Gauge>; 7] {
+        let Self { leads, serves, has_leader, retired, faults, waiting, unstored } = self;
+        [leads, serves, has_leader, retired, faults, waiting, unstored]
     }
 }
 
@@ -128,6 +128,14 @@ struct GroupLabel {
 }
 
 impl LogMetrics {
+    /// The group is not run here any more.
+    pub(crate) fn forget(&self, group: &GroupId) {
+        let label = GroupLabel { group: group.to_string() };
+        for gauge in self.groups.all().into_iter().chain([&self.behind]) {
+            gauge.remove(&label);
+        }
+    }
+
     /// The same, for one group.
     pub(crate) fn of(&self, group: GroupId) -> GroupMetrics {
         let label = GroupLabel { group: group.to_string() };
@@ -197,12 +205,7 @@ struct Shown {
     fault: bool,
     waiting: usize,
     unstored: u64,
-}
-
-impl Drop for GroupMetrics {
-    fn drop(&mut self) {
-        self.all.groups.forget(&self.label);
-    }
+    retired: bool,
 }
 
 impl GroupMetrics {
@@ -230,6 +233,7 @@ impl GroupMetrics {
             fault: now.fault.is_some(),
             waiting: now.waiting,
             unstored: now.tip.0.saturating_sub(now.snapshot.0),
+            retired: now.retired,
         };
         let leads = |shown: &Shown| matches!(shown.role, Role::Leader { .. });
         if leads(&shown) && self.last.as_ref().is_none_or(|last| last.role != shown.role) {

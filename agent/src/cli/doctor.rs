@@ -5,17 +5,25 @@ use super::error::CliError;
 use super::reach::configured;
 use super::show;
 use crate::clock::system_clock;
+use crate::config::Config;
 use crate::doctor::{Finding, files, live};
 use crate::overview::Level;
 use serde_json::json;
 use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The configuration and what it names; with `ask`, all that the agent depends on too.
 pub(super) async fn execute(path: &Path, format: StatusFormat, ask: bool) -> Result<(), CliError> {
-    let config = configured(path)?;
-    let mut found = files(path, &config, system_clock()());
-    if ask {
+    let opened = configured(path);
+    let mut found = match &opened {
+        Ok(config) => files(path, config, system_clock()()),
+        Err(error) => vec![Finding::unusable(error.to_string())],
+    };
+    if let Ok(config) = opened
+        && ask
+    {
+        found.extend(as_whom(&config));
         let mut salt = [0; 16];
         getrandom::fill(&mut salt)
             .map_err(|error| CliError::Usage(format!("the system gives no randomness: {error}")))?;
@@ -31,6 +39,13 @@ pub(super) async fn execute(path: &Path, format: StatusFormat, ask: bool) -> Res
         }
         _ => Ok(()),
     }
+}
+
+/// Root may do more than the agent's user.
+fn as_whom(config: &Config) -> Option<Finding> {
+    let owner = std::fs::metadata(&config.admin_socket).ok()?.uid();
+    let own = rustix::process::geteuid().as_raw();
+    (owner != own).then(|| Finding::as_another(owner, own))
 }
 
 fn text(finding: &Finding) -> String {

@@ -32,9 +32,16 @@ pub fn files(path: &Path, config: &Config, unix: u64) -> Vec<Finding> {
 /// The files with keys in them that everybody on this machine may read.
 #[must_use]
 pub fn exposed(path: &Path, config: &Config) -> Vec<Finding> {
-    let options = Some(path).filter(|_| !config.store_options.0.is_empty());
+    let is_secret = |name: &String| {
+        ["secret", "key", "token", "password"].iter().any(|word| name.to_lowercase().contains(word))
+    };
+    let options = Some(path).filter(|_| config.store_options.0.keys().any(is_secret));
+    let shares = |tenants: &Tenants| tenants.current().newest_secrets().next().is_some();
+    let tenants = Tenants::open(config.tenants.clone(), config.test_tenants()).ok();
+    // One that cannot be read may hold anything.
+    let tenants = Some(config.tenants.as_path()).filter(|_| tenants.as_ref().is_none_or(shares));
     let key = config.tls.as_ref().map(|tls| tls.key.as_path());
-    let secret = [options, Some(config.tenants.as_path()), key];
+    let secret = [options, tenants, key];
     let open = secret.into_iter().flatten().filter(|path| is_for_everybody(path));
     let finding = |path: &Path| {
         let path = path.display();
@@ -129,7 +136,14 @@ fn socket(config: &Config) -> Vec<Finding> {
             Err(error) => error,
         };
         let what = format!("{name}: {}: {error}", folder.display());
-        Some(Finding::bad("sockets", what, "make that folder, for the agent's user"))
+        let next = "make that folder, for the agent's user";
+        // What starts the agent, or its HSM, makes what it needs there.
+        let is_made = folder.starts_with("/run") || folder.starts_with("/var/run");
+        Some(if is_made {
+            Finding::attention("sockets", what, next)
+        } else {
+            Finding::bad("sockets", what, next)
+        })
     };
     sockets.filter_map(of).collect()
 }

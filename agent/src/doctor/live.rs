@@ -1,7 +1,8 @@
 //! What an agent depends on while it runs.
 
 use super::Finding;
-use crate::admin::Client;
+use crate::admin::{AdminError, Client};
+use crate::causes::causes;
 use crate::config::Config;
 use crate::link::{Link, SocketLink};
 use crate::overview::{Level, Overview, judge};
@@ -27,6 +28,11 @@ pub async fn live(config: &Config, salt: [u8; 16]) -> Vec<Finding> {
     let mut found = store(config, salt).await;
     match Client::connect(&config.admin_socket).await {
         Ok(client) => found.extend(realm(client).await),
+        // Nobody is told to end what cannot be asked.
+        Err(error @ AdminError::NotAllowed { .. }) => {
+            let next = "give the command as the agent's user";
+            found.push(Finding::attention("agent", error.to_string(), next));
+        }
         Err(_) => {
             let what = "no agent runs with this configuration";
             found.push(Finding::attention("agent", what, "start it: `strongroom-agent run`"));
@@ -39,15 +45,17 @@ pub async fn live(config: &Config, salt: [u8; 16]) -> Vec<Finding> {
 
 async fn store(config: &Config, salt: [u8; 16]) -> Vec<Finding> {
     let about = "store";
-    let store = match Store::open(&config.store, &config.store_options) {
+    let store = match Store::open_existing(&config.store, &config.store_options) {
         Ok(store) => store,
+        // Looked at before. It is not made here: what is not mounted must not look as if it were.
+        Err(StoreError::NoFolder { .. }) => return Vec::new(),
         Err(error) => return vec![Finding::bad(about, error.to_string(), "mend `store`")],
     };
-    let folder = format!("probe/doctor-{}", hex::encode(salt));
-    let Ok(path) = ObjectPath::parse(format!("{}/{folder}/object", store.base())) else {
+    let name = format!("probe/doctor-{}", hex::encode(salt));
+    let Ok(path) = ObjectPath::parse(format!("{}/{name}", store.base())) else {
         return vec![Finding::bad(about, "its path cannot be used", "mend `store`")];
     };
-    let (name, bytes) = (format!("{folder}/object"), Bytes::from_static(b"doctor"));
+    let bytes = Bytes::from_static(b"doctor");
     let objects = store.objects();
     let mut found = Vec::new();
     let mut may = |right: &'static str, failed: Option<String>, next: &str| {
@@ -61,12 +69,14 @@ async fn store(config: &Config, salt: [u8; 16]) -> Vec<Finding> {
     let written = timeout(PATIENCE, objects.put(&path, PutPayload::from_bytes(bytes.clone()))).await;
     let failed = match written {
         Ok(Ok(_)) => None,
-        Ok(Err(error)) => Some(error.to_string()),
+        Ok(Err(error)) => Some(short(&error)),
         Err(_) => Some("it did not answer in ten seconds".into()),
     };
     let is_written = failed.is_none();
     may("write", failed, credentials);
     if !is_written {
+        // It may arrive later.
+        let _ = store.delete(&name).await;
         return found;
     }
     let read = store.read(&name).await;
@@ -75,7 +85,7 @@ async fn store(config: &Config, salt: [u8; 16]) -> Vec<Finding> {
         (read != ReadOutcome::Found(bytes.to_vec())).then(|| "it did not return what was written".into()),
         credentials,
     );
-    let listed = store.list(&folder, &folder).await;
+    let listed = store.list("probe", "probe").await;
     let shows = listed.is_ok_and(|names| names.contains(&name));
     may("list", (!shows).then(|| "a listing does not show what was written".into()), credentials);
     let next = "the log cannot be kept there: see \"The probe\" in docs/storage.md, and choose another store";
@@ -91,13 +101,25 @@ async fn store(config: &Config, salt: [u8; 16]) -> Vec<Finding> {
     }
     let stored = timeout(PATIENCE, objects.head(&path)).await;
     let deleted = store.delete(&name).await;
-    may(
-        "delete",
-        deleted.is_err().then(|| "it refused, or did not answer".into()),
-        "without it the log grows without end; the agent works",
-    );
+    found.push(match deleted {
+        Ok(()) => Finding::well(about, "delete: yes"),
+        Err(_) => {
+            let next = "without that right the log and the tree grow without end; all else works";
+            Finding::attention(about, "delete: no (it refused, or did not answer)", next)
+        }
+    });
     found.extend(stored.ok().and_then(Result::ok).map(|meta| clock(meta.last_modified.timestamp())));
     found
+}
+
+/// What the store said, without what it repeats of the request.
+fn short(error: &object_store::Error) -> String {
+    match error {
+        object_store::Error::PermissionDenied { .. } => "permission denied".into(),
+        object_store::Error::Unauthenticated { .. } => "the credentials are not accepted".into(),
+        object_store::Error::NotFound { .. } => "not found".into(),
+        error => causes(error).chars().take(160).collect(),
+    }
 }
 
 /// The clock of this machine, by that of the store.

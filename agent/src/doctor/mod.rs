@@ -29,6 +29,21 @@ impl Finding {
         Self { level: Level::Well, about, what: what.into(), next: None }
     }
 
+    /// The configuration cannot be used, and so nothing else was looked at.
+    #[must_use]
+    pub fn unusable(why: String) -> Self {
+        Self::bad("configuration", why, "mend it; `docs/agent.example.toml` shows every field")
+    }
+
+    /// Somebody else than the agent's user looks.
+    #[must_use]
+    pub fn as_another(owner: u32, own: u32) -> Self {
+        let what = format!(
+            "the agent runs as user {owner} and this as {own}, who may do other things than the agent"
+        );
+        Self::attention("user", what, "give the command as the agent's user, to see what the agent may do")
+    }
+
     fn attention(about: &'static str, what: impl Into<String>, next: impl Into<String>) -> Self {
         Self { level: Level::Attention, about, what: what.into(), next: Some(next.into()) }
     }

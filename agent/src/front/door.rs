@@ -2,6 +2,7 @@
 
 use super::connections::{Connections, Seat};
 use super::metrics::{AnswerLabel, Complaints, Counted, FrontMetrics, Refusal, RequestLabel};
+use super::readiness::Readiness;
 use super::relay::{Head, Relay};
 use super::timeouts::Timeouts;
 use crate::clock::Clock;
@@ -10,7 +11,7 @@ use crate::tenants::Tenants;
 use crate::token::{self, TokenError};
 use async_trait::async_trait;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use strongroom_proto::client::{ClientRequest, ClientResponse, MAX_REQUEST_BODY, NoiseRequest, RequestKind};
 use strongroom_proto::ids::RealmId;
 use tokio::sync::Semaphore;
@@ -22,35 +23,15 @@ pub const MAX_BODY: usize = MAX_BESIDE_TOKEN + token::MAX_TOKEN_LEN;
 /// of 1,000 characters, the longest that other realms accept.
 const MAX_BESIDE_TOKEN: usize = MAX_REQUEST_BODY - 1000;
 
-/// One thing that is needed to serve.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Check {
-    /// What it is, in a word.
-    pub name: &'static str,
-    /// Why it fails, if it does; for the operator alone.
-    pub failed: Option<String>,
-}
-
-/// Each check by name and whether it holds, a line each; with the reasons for an operator.
-#[must_use]
-pub fn checks_text(checks: &[Check], reasons: bool) -> String {
-    let line = |check: &Check| match &check.failed {
-        None => format!("{}: ok\n", check.name),
-        Some(why) if reasons => format!("{}: failed: {why}\n", check.name),
-        Some(_) => format!("{}: failed\n", check.name),
-    };
-    checks.iter().map(line).collect()
-}
-
 /// What stands behind the front door.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// The realm that is served here, once there is one.
     fn realm(&self) -> Option<RealmId>;
 
-    /// What is needed to serve. Requests should go elsewhere while anything fails.
-    fn checks(&self) -> Vec<Check> {
-        Vec::new()
+    /// Whether requests should come here.
+    fn readiness(&self) -> Readiness {
+        Readiness(Vec::new())
     }
 
     /// Where the requests go instead, while this backend does not know its realm or whom to ask.
@@ -131,6 +112,7 @@ impl Front {
         let Ok(_place) = self.0.in_flight.try_acquire() else {
             tracing::warn!("too many requests in flight; raise max_requests_in_flight if there is memory");
             metrics.refuse(Refusal::NoPlace);
+            metrics.answered(kind_of(&request), AnswerLabel::Unavailable, Duration::ZERO);
             return response_to(Refusal::NoPlace);
         };
         let _counted = Counted::on(&metrics.in_flight);

@@ -1,7 +1,7 @@
 //! `POST /req` and its neighbours: sections 4 and 11 of the client protocol, as HTTP.
 
 use super::connections::Seat;
-use super::door::{Check, Front, MAX_BODY, checks_text, response_to};
+use super::door::{Front, MAX_BODY, response_to};
 use super::metrics::Refusal;
 use super::realm_service;
 use super::relay::Head;
@@ -65,18 +65,13 @@ async fn request(State(front): State<Front>, request: Request) -> Response {
 /// For load balancers. Which check fails is said; why is only for the operator, and is in the status, the log and at the
 /// metrics port.
 async fn readiness(State(front): State<Front>, headers: HeaderMap) -> Response {
-    let checks = match front.relay(&Head::of(&headers)) {
-        Some(relay) => {
-            let failed = (!relay.is_ready()).then(|| "no front door in `fronts` serves".to_owned());
-            vec![Check { name: "relay", failed }]
-        }
-        None => front.0.backend.checks(),
-    };
-    if checks.iter().all(|check| check.failed.is_none()) {
-        text(StatusCode::OK, &format!("the agent serves\n{}", checks_text(&checks, false)))
+    let relay = front.relay(&Head::of(&headers));
+    let ready = relay.map_or_else(|| front.0.backend.readiness(), |relay| relay.readiness());
+    if ready.serves() {
+        text(StatusCode::OK, &format!("the agent serves\n{}", ready.text(false)))
     } else {
         let why = "the agent does not serve; `strongroom-agent group status` says why";
-        text(StatusCode::SERVICE_UNAVAILABLE, &format!("{why}\n{}", checks_text(&checks, false)))
+        text(StatusCode::SERVICE_UNAVAILABLE, &format!("{why}\n{}", ready.text(false)))
     }
 }
 

@@ -11,15 +11,17 @@ mod connections;
 mod door;
 mod http;
 mod metrics;
+mod readiness;
 mod realm_service;
 mod relay;
 mod serve;
 mod timeouts;
 mod version;
 
-pub use door::{Backend, Check, Front, MAX_BODY, checks_text};
+pub use door::{Backend, Front, MAX_BODY};
 pub use http::router;
 pub use metrics::{FrontMetrics, Refusal, Relayed};
+pub use readiness::{Check, Readiness};
 pub use relay::{FrontUrl, RELAYED_HEADER, Relay, RelayError};
 pub use serve::{CLOSING, serve};
 pub use strongroom_proto::client::MAX_REQUEST_BODY;

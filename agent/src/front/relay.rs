@@ -10,6 +10,7 @@
 //! next request begins at another door. What was relayed is marked, and is not relayed again.
 
 use super::metrics::{FrontMetrics, Relayed};
+use super::readiness::{Check, Readiness};
 use super::version::VERSION_HEADER;
 use crate::causes::causes;
 use crate::file::{self, FileError};
@@ -236,6 +237,12 @@ impl Relay {
     /// Whether what is relayed is likely to be answered.
     pub(super) fn is_ready(&self) -> bool {
         self.ready() > 0
+    }
+
+    /// Whether requests should come here, to be relayed.
+    pub(crate) fn readiness(&self) -> Readiness {
+        let failed = (!self.is_ready()).then(|| "no front door in `fronts` serves".to_owned());
+        Readiness(vec![Check { name: "relay", failed, is_needed: true }])
     }
 
     /// For the operator: what the front door does.

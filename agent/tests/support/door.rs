@@ -7,7 +7,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_agent::config::Limits;
-use strongroom_agent::front::{Backend, Check, Front, FrontMetrics, Relay, Timeouts, router, serve};
+use strongroom_agent::front::{
+    Backend, Check, Front, FrontMetrics, Readiness, Relay, Timeouts, router, serve,
+};
 use strongroom_agent::tenants::{Tenants, TestTenants};
 use strongroom_agent::timing::Timing;
 use strongroom_agent::tls::Tls;
@@ -38,8 +40,9 @@ impl Backend for Behind {
         self.realm
     }
 
-    fn checks(&self) -> Vec<Check> {
-        vec![Check { name: "realm", failed: self.realm.is_none().then(|| "there is none".into()) }]
+    fn readiness(&self) -> Readiness {
+        let failed = self.realm.is_none().then(|| "there is none".into());
+        Readiness(vec![Check { name: "realm", failed, is_needed: true }])
     }
 
     fn relay(&self) -> Option<Arc<Relay>> {

@@ -25,8 +25,9 @@ pub(crate) struct Leg {
 impl Leg {
     pub(crate) fn json(&self) -> Value {
         let steps = self.steps.iter().map(|(name, took)| json!({ "step": name, "ms": took.as_millis() }));
-        let failed =
-            self.failed.as_ref().map(|(step, report)| json!({ "step": step, "message": report.message() }));
+        let failed = self.failed.as_ref().map(
+            |(step, report)| json!({ "step": step, "result": report.name(), "message": report.message() }),
+        );
         json!({ "through": self.through, "steps": steps.collect::<Vec<_>>(), "failed": failed })
     }
 }
@@ -77,8 +78,11 @@ async fn run(client: &Client, yes: bool, steps: &mut Vec<(&'static str, Duration
     let secret = UserSecret::new(format!("canary {}", now.as_nanos()).as_bytes())
         .map_err(|error| ("register", Failure::usage(error)))?;
     let (right, other) = (Pin::from("canary: the right PIN"), Pin::from("canary: another PIN"));
-    let registered = client.register(&right, &secret, b"", GUESSES).await;
-    registered.map_err(|error| ("register", error.into()))?;
+    if let Err(error) = client.register(&right, &secret, b"", GUESSES).await {
+        // It may have been registered all the same.
+        let _ = client.delete().await;
+        return Err(("register", error.into()));
+    }
     done("register");
     let ended = recover(client, &right, &other, &secret, &mut done).await;
     // Whatever came of it, the canary is not to stay.

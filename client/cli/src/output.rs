@@ -35,6 +35,11 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// What programs act on.
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// What went wrong, for people.
     pub(crate) fn message(&self) -> &str {
         &self.message

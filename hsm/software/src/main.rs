@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use rustix::mm::{MlockAllFlags, mlockall};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use sha2::{Digest, Sha256};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -75,10 +75,19 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // Where cores go to a program, the limit alone does not hold.
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        eprintln!("error: core dumps cannot be switched off ({error})");
+        return ExitCode::FAILURE;
+    }
     // Secret: what is locked is never written to swap. With a limit, memory that is asked for later would be refused.
     let may_lock = getrlimit(Resource::Memlock).current.is_none();
     if may_lock && let Err(error) = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE) {
         tracing::info!(%error, "memory is not locked: swap may hold the realm's keys");
+    } else if !may_lock {
+        tracing::info!(
+            "memory is not locked, because there is a limit on that (`LimitMEMLOCK=` in systemd): swap may hold the realm's keys"
+        );
     }
     // Not through the log: this stands in for the device's own console, whatever RUST_LOG says.
     let console = Console::new(|line| eprintln!("console: {line}"));
