@@ -3,34 +3,13 @@
 use std::num::NonZeroU8;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::{Value, json};
 use strongroom_client::{Client, ErrorKind, Pin, Summary, UserSecret};
 
 use crate::args::{Common, Drill};
 use crate::inputs;
-use crate::output::{Failure, Report};
+use crate::output::{Failure, Leg};
 
 const GUESSES: NonZeroU8 = NonZeroU8::new(5).expect("not zero");
-
-/// What came of one host.
-pub(crate) struct Leg {
-    /// Where: an address, or the configuration as it is.
-    pub(crate) through: String,
-    /// What was done, and how long each took.
-    pub(crate) steps: Vec<(&'static str, Duration)>,
-    /// What failed, and how.
-    pub(crate) failed: Option<(&'static str, Box<Report>)>,
-}
-
-impl Leg {
-    pub(crate) fn json(&self) -> Value {
-        let steps = self.steps.iter().map(|(name, took)| json!({ "step": name, "ms": took.as_millis() }));
-        let failed = self.failed.as_ref().map(
-            |(step, report)| json!({ "step": step, "result": report.name(), "message": report.message() }),
-        );
-        json!({ "through": self.through, "steps": steps.collect::<Vec<_>>(), "failed": failed })
-    }
-}
 
 /// Drills through every host that is named, one after another; through the configuration as it is if none is.
 pub(crate) async fn drill(common: &Common, options: &Drill) -> Result<Vec<Leg>, Failure> {

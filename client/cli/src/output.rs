@@ -3,8 +3,8 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
-use crate::drill::Leg;
 use serde_json::{Value, json};
 use strongroom_client::{
     Error, ErrorKind, RealmError, RealmStatus, Registration, Status, Summary, UserSecret,
@@ -22,6 +22,26 @@ pub(crate) enum Outcome {
     Deleted,
     Drilled(Vec<Leg>),
     Failed(Box<Report>),
+}
+
+/// What came of a drill through one host.
+pub(crate) struct Leg {
+    /// Where: an address, or the configuration as it is.
+    pub(crate) through: String,
+    /// What was done, and how long each took.
+    pub(crate) steps: Vec<(&'static str, Duration)>,
+    /// What failed, and how.
+    pub(crate) failed: Option<(&'static str, Box<Report>)>,
+}
+
+impl Leg {
+    pub(crate) fn json(&self) -> Value {
+        let steps = self.steps.iter().map(|(name, took)| json!({ "step": name, "ms": took.as_millis() }));
+        let failed = self.failed.as_ref().map(
+            |(step, report)| json!({ "step": step, "result": report.name(), "message": report.message() }),
+        );
+        json!({ "through": self.through, "steps": steps.collect::<Vec<_>>(), "failed": failed })
+    }
 }
 
 /// What went wrong.
