@@ -32,6 +32,7 @@ use minicbor::bytes::ByteVec;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use strongroom_proto::client::{
     ClientRequest, ClientResponse, HandshakeResponse, NoiseRequest, NoiseResponse, RequestKind,
@@ -74,6 +75,8 @@ pub(crate) struct Hub {
     /// What is being copied here: from which group, to which, and the prefix.
     copying: Mutex<Vec<(GroupId, GroupId, Prefix)>>,
     wake: Notify,
+    /// Whether this agent is about to end.
+    ends: AtomicBool,
     /// The identity of this agent, once its HSM has a realm.
     pub(super) identity: watch::Sender<Option<Arc<Identity>>>,
     pub(super) epoch: u32,
@@ -111,6 +114,7 @@ impl Hub {
             known: RwLock::default(),
             copying: Mutex::default(),
             wake: Notify::new(),
+            ends: AtomicBool::new(false),
             identity,
             epoch: config.peer_epoch,
         }
@@ -384,6 +388,9 @@ impl Hub {
 
     /// Why this agent cannot serve, if the reason is its own.
     fn unready(&self) -> Option<String> {
+        if self.ends.load(Ordering::Relaxed) {
+            return Some("the agent is about to end".into());
+        }
         let group_runs = !self.known.read().groups.is_empty();
         let why = || {
             (!group_runs).then(|| "no group runs here; `strongroom-agent group status` says why".to_owned())
@@ -486,7 +493,6 @@ mod tests {
     use crate::peers;
     use crate::vital::Vital;
     use futures::FutureExt;
-    use std::sync::atomic::Ordering;
     use strongroom_proto::ids::SessionId;
 
     struct Dead;
