@@ -62,7 +62,7 @@ const STREAMS: u32 = 256;
 /// take.
 const CONNECTION_AGE: Duration = Duration::from_secs(60 * 60);
 const CONNECTION_END: Duration = Duration::from_secs(30);
-/// How long a graceful shutdown waits for requests in flight.
+/// How long a graceful shutdown takes at most.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Why an agent does not start.
@@ -527,14 +527,15 @@ impl AgentHandle {
         }
     }
 
-    /// Has others lead what is led here, stops taking requests, answers those in flight for up to ten seconds, and ends.
+    /// Takes no new connections, has others lead what is led here, answers what is in flight, and ends: all of that within
+    /// ten seconds.
     pub async fn shutdown(mut self) {
-        self.hub.yield_all().await;
         self.stop.send_replace(true);
         // Now, because only the process that holds an agent's ports may take over its socket.
         self.admin_socket.remove();
         // The peer service goes on meanwhile: requests in flight wait for the statements that come in there.
-        if timeout(DRAIN, &mut self.front).await.is_err() {
+        let drained = futures::future::join(self.hub.yield_all(), &mut self.front);
+        if timeout(DRAIN, drained).await.is_err() {
             tracing::warn!("some requests were not answered in time");
         }
         self.kill().await;

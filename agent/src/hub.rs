@@ -33,6 +33,7 @@ use minicbor::bytes::ByteVec;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use strongroom_proto::client::{
     ClientRequest, ClientResponse, HandshakeResponse, NoiseRequest, NoiseResponse, RequestKind,
@@ -76,6 +77,8 @@ pub(crate) struct Hub {
     /// What is being copied here: from which group, to which, and the prefix.
     copying: Mutex<Vec<(GroupId, GroupId, Prefix)>>,
     wake: Notify,
+    /// Whether this agent is about to end.
+    ends: AtomicBool,
     /// The identity of this agent, once its HSM has a realm.
     pub(super) identity: watch::Sender<Option<Arc<Identity>>>,
     pub(super) epoch: u32,
@@ -114,6 +117,7 @@ impl Hub {
             known: RwLock::default(),
             copying: Mutex::default(),
             wake: Notify::new(),
+            ends: AtomicBool::new(false),
             identity,
             epoch: config.peer_epoch,
         }
@@ -401,6 +405,7 @@ impl Hub {
         };
         let (trust, trouble) = (self.trust.why_not(), self.store_trouble());
         Readiness(vec![
+            check("runs", true, !self.ends.load(Ordering::Relaxed), "the agent is about to end"),
             // Requests are handed on without it, and the store is the same for everybody.
             check("hsm", false, self.calls.answers(), "it does not answer: look at `hsm status`"),
             check("realm", true, realm, "the HSM has none: look at `hsm status`"),
@@ -505,7 +510,6 @@ mod tests {
     use crate::peers;
     use crate::vital::Vital;
     use futures::FutureExt;
-    use std::sync::atomic::Ordering;
     use strongroom_proto::ids::SessionId;
 
     struct Dead;

@@ -2,7 +2,8 @@
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -17,10 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A machine without certificate authorities.
 const NO_AUTHORITIES: [(&str, &str); 2] = [("SSL_CERT_FILE", "/nowhere/file"), ("SSL_CERT_DIR", "/nowhere")];
 
-/// An agent that runs, and what it says.
+/// An agent that runs, what it says, and where clients reach it.
 struct Agent {
     process: Child,
     lines: Receiver<String>,
+    front: String,
 }
 
 impl Agent {
@@ -31,17 +33,20 @@ impl Agent {
         let (say, lines) = channel();
         let log = BufReader::new(process.stderr.take().expect("piped")).lines();
         std::thread::spawn(move || log.map_while(Result::ok).for_each(|line| drop(say.send(line))));
-        let agent = Self { process, lines };
-        agent.until("the agent listens");
+        let mut agent = Self { process, lines, front: String::new() };
+        let said = agent.until("the agent listens");
+        let front = said.split_whitespace().find_map(|word| word.strip_prefix("front="));
+        agent.front = front.expect("it says where").to_owned();
         agent
     }
 
-    fn until(&self, wanted: &str) {
+    /// Waits until it says this, and returns the line.
+    fn until(&self, wanted: &str) -> String {
         let (deadline, mut said) = (Instant::now() + PATIENCE, Vec::new());
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
-                Ok(line) if line.contains(wanted) => return,
+                Ok(line) if line.contains(wanted) => return line,
                 Ok(line) => said.push(line),
                 Err(_) => panic!("it did not say {wanted:?}, but\n{}", said.join("\n")),
             }
@@ -120,6 +125,68 @@ fn it_ends_cleanly_when_it_is_told_to_and_reads_its_files_again_after_a_hang_up(
         signal(agent.process.id(), end);
         assert!(agent.ends().success());
         assert_eq!(files(folder.path()), before, "the socket and its folder are removed");
+    }
+}
+
+/// A request whose body is still to come.
+fn half_sent(agent: &Agent) -> TcpStream {
+    let mut stream = TcpStream::connect(&agent.front).expect("it listens");
+    let head = "POST /req HTTP/1.1\r\nHost: a\r\nX-Juicebox-Version: 0.3.4\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n";
+    stream.write_all(head.as_bytes()).expect("it reads");
+    stream.set_read_timeout(Some(PATIENCE)).expect("not nothing");
+    let mut said = [0; 25];
+    // It says so once it waits for the body.
+    stream.read_exact(&mut said).expect("it goes on");
+    assert_eq!(&said, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
+/// Waits until nobody is let in any more.
+fn until_closed(agent: &Agent) {
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(&agent.front).is_ok() {
+        assert!(Instant::now() < deadline, "it goes on listening");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn after_a_signal_nobody_is_let_in_and_a_request_in_flight_is_answered() {
+    let folder = configured("");
+    let mut agent = Agent::start(&mut Command::new(PROGRAM), folder.path());
+    let mut request = half_sent(&agent);
+    signal(agent.process.id(), Signal::TERM);
+    agent.until("interrupt again to stop at once");
+    until_closed(&agent);
+    assert!(agent.process.try_wait().expect("it was started here").is_none(), "it waits for the request");
+    request.write_all(b"x").expect("it reads");
+    let mut said = String::new();
+    request.read_to_string(&mut said).expect("it answers, and closes the connection");
+    assert!(said.starts_with("HTTP/1.1 400") && said.contains("connection: close"), "{said}");
+    assert!(agent.ends().success());
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_whatever_is_in_flight() {
+    for (first, second) in
+        [(Signal::TERM, Signal::TERM), (Signal::INT, Signal::TERM), (Signal::TERM, Signal::INT)]
+    {
+        let folder = configured("");
+        let mut agent = Agent::start(&mut Command::new(PROGRAM), folder.path());
+        let mut request = half_sent(&agent);
+        signal(agent.process.id(), first);
+        agent.until("interrupt again to stop at once");
+        until_closed(&agent);
+        let told = Instant::now();
+        signal(agent.process.id(), second);
+        assert!(agent.ends().success());
+        println!("ended after {:?}", told.elapsed());
+        let mut said = Vec::new();
+        // Cut off, and not answered: not even with the answer to a body that took too long.
+        let _ = request.read_to_end(&mut said);
+        assert!(said.is_empty(), "{}", String::from_utf8_lossy(&said));
+        let more: Vec<String> = agent.lines.try_iter().collect();
+        assert!(!more.iter().any(|line| line.contains("not answered in time")), "it did not wait: {more:?}");
     }
 }
 

@@ -199,6 +199,12 @@ enum Command {
         #[arg(long, value_enum, default_value = "folder")]
         store: chaos::Kind,
     },
+    /// Restart three hosts, run as processes, one after another, and check what clients meet meanwhile.
+    Rolling {
+        /// Kill the processes instead, and check that this is noticed.
+        #[arg(long)]
+        killed: bool,
+    },
     /// Visit everything that can happen in a small group under the rules of the protocol, and with each rule left out.
     ///
     /// With three members and three entries this takes minutes and gigabytes.
@@ -313,6 +319,7 @@ async fn execute(arguments: Arguments) -> ExitCode {
             chaos::run(&chaos::Options { seed, minutes, store, users, moves, keep }).await
         }
         Command::Failover { trials, store } => chaos::failover(trials, store).await,
+        Command::Rolling { killed } => chaos::rolling::check(killed).await,
         Command::Model { transfers: true, states, .. } => {
             model::transfers::table::print(states).map_err(Into::into)
         }

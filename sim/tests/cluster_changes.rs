@@ -303,7 +303,45 @@ fn a_leader_that_yields_is_replaced_at_once(bug: Option<Bug>) {
     }
 }
 
+/// Many users guess and go on all the time, and some have a wrong PIN. Each that guessed and goes on at once is served.
+fn a_leader_that_yields_cuts_off_nobody_who_has_guessed(bug: Option<Bug>) {
+    for seed in 0..5 {
+        let mut cluster = cluster(seed, 3, 30_000, bug);
+        let mut all = users(&cluster, 16, &[Wish::Register]);
+        cluster.serve(PATIENCE_MS, &mut all);
+        for (number, user) in all.iter_mut().enumerate() {
+            // All for the session that it has, but for those who guess once more.
+            let guesses = if number % 8 == 0 { &[Wish::Recover2; 2][..] } else { &[Wish::Recover2] };
+            (0..30).for_each(|_| user.wish(guesses.iter().copied().chain([Wish::Recover3])));
+        }
+        let go_on = |cluster: &mut Cluster, all: &mut [User]| {
+            all.iter_mut().for_each(|user| user.poll(cluster));
+        };
+        let serving = |cluster: &Cluster, of: usize| cluster.status(of).is_some_and(|status| status.serving);
+        for _ in 0..3 {
+            cluster.run_until(150 + seed, |cluster| {
+                go_on(cluster, &mut all);
+                false
+            });
+            let leader = cluster.leader().expect("one leads");
+            cluster.order(leader, Order::Yield);
+            let began = cluster.now();
+            let replaced = cluster.run_until(5_000, |cluster| {
+                go_on(cluster, &mut all);
+                (0..3).any(|member| member != leader && serving(cluster, member))
+            });
+            let took_ms = cluster.now() - began;
+            assert!(replaced && took_ms <= 600, "seed {seed}: {took_ms} ms");
+        }
+        let stranded: u32 = all.iter().map(User::stranded).sum();
+        assert_eq!(stranded, 0, "seed {seed}");
+        cluster.serve(PATIENCE_MS, &mut all);
+        cluster.check_log();
+    }
+}
+
 rules!(
+    a_leader_that_yields_cuts_off_nobody_who_has_guessed: GuessesCut;
     a_leader_that_yields_is_replaced_at_once: YieldUnheard;
     what_leaves_ends_its_sessions_first: LeavesAtOnce;
     prefixes_split_and_merge_beside_users: MergedTopsClosed;

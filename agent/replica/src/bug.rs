@@ -50,6 +50,8 @@ pub enum Bug {
     SentWithoutRoom,
     /// A member does not hear that it is its turn.
     YieldUnheard,
+    /// A leader that ends does not wait for users who have guessed and may go on.
+    GuessesCut,
     /// A prefix leaves at once, whoever is in a session about it.
     LeavesAtOnce,
     /// What the group has let go of is not stored once more.

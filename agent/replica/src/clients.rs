@@ -3,6 +3,7 @@
 //! Kept here: every ticket is answered exactly once.
 
 use super::context::Context;
+use super::guesses::Guesses;
 use super::interface::{Answer, Millis, Ticket};
 use std::collections::{BTreeSet, VecDeque};
 use strongroom_proto::hsm::BatchRequest;
@@ -27,6 +28,8 @@ pub(super) struct Clients {
     arrivals: VecDeque<(Millis, Ticket)>,
     pub(super) handshakes: VecDeque<Queued>,
     pub(super) queue: VecDeque<Queued>,
+    /// Users who may soon ask once more.
+    pub(super) guesses: Guesses,
     /// How many were answered without an entry, and how many rounds that took.
     read: u64,
     rounds: u64,
@@ -71,6 +74,7 @@ impl Clients {
         let new = self.waiting.insert(queued.ticket);
         debug_assert!(new, "a ticket belongs to one request");
         self.arrivals.push_back((cx.now, queued.ticket));
+        self.guesses.arrive(cx.now, queued.ticket, &queued.request);
         if handshake_only { self.handshakes.push_back(queued) } else { self.queue.push_back(queued) }
     }
 
@@ -82,6 +86,7 @@ impl Clients {
     /// Answers, unless it was answered before.
     pub(super) fn answer(&mut self, cx: &mut Context, ticket: Ticket, answer: Answer) {
         if self.waiting.remove(&ticket) {
+            self.guesses.answer(cx.now, ticket, matches!(answer, Answer::Reply(_)));
             cx.out.answer(ticket, answer);
         }
     }
@@ -129,6 +134,7 @@ impl Clients {
         for ticket in std::mem::take(&mut self.waiting) {
             cx.out.answer(ticket, Answer::Unavailable);
         }
+        self.guesses.clear();
         self.arrivals.clear();
         self.handshakes.clear();
         self.queue.clear();

@@ -26,6 +26,7 @@ mod context;
 mod flights;
 mod following;
 mod freshness;
+mod guesses;
 mod interface;
 mod leader;
 mod log;
@@ -51,6 +52,7 @@ mod trees;
 mod trouble;
 mod turn;
 mod under_way;
+mod yielding;
 
 pub use bug::Bug;
 pub use interface::{

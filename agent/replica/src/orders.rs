@@ -5,11 +5,14 @@
 //!
 //! Kept here: every order ends exactly once; one change at a time is with the HSM.
 
+use super::bug::Bug;
 use super::context::Context;
+use super::guesses::{Guesses, is_guess};
 use super::interface::{Action, Millis, Order, Ordered, Ticket};
+use super::yielding::Yielding;
 use std::collections::VecDeque;
 use strongroom_proto::change::{Change, Evidence};
-use strongroom_proto::hsm::Refusal;
+use strongroom_proto::hsm::{BatchRequest, NoiseMessage, Refusal};
 use strongroom_proto::ids::{Index, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::transfer::Transfer;
@@ -23,18 +26,12 @@ const PATIENCE_MS: u64 = 10_000;
 /// then would not know what became of it.
 const QUIET_MS: u64 = 400;
 const LEAVING_MS: u64 = 3_000;
-/// The same before a leader yields, whose clients are to wait for less than a fifth of a second in all; and how long what
-/// is under way then may take to end.
-const YIELD_QUIET_MS: u64 = 25;
-const YIELDING_MS: u64 = 75;
-const ENDING_MS: u64 = 500;
 
 /// A prefix that is about to leave.
 struct Leaving {
     prefix: Prefix,
     quiet_at: Millis,
     latest: Millis,
-    quiet_ms: u64,
 }
 
 impl Leaving {
@@ -57,8 +54,8 @@ pub(super) struct Orders {
     /// What was committed last.
     newest: Option<Evidence>,
     leaving: Option<Leaving>,
-    /// Whether all that leaves because the leadership is to end.
-    yields: bool,
+    /// Whether the leadership is to end.
+    yields: Option<Yielding>,
     /// The tree whose path was asked for, so that it can be split or merged.
     pub(super) opening: Option<Prefix>,
 }
@@ -71,7 +68,7 @@ impl Orders {
     /// Takes an order; one too many ends at once.
     pub(super) fn arrive(&mut self, cx: &mut Context, ticket: Ticket, order: Order) {
         if order == Order::Yield {
-            self.begin_to_yield(cx.now);
+            self.yields.get_or_insert_with(|| Yielding::new(cx.now));
             self.made.push_back((cx.now, ticket, Index(u64::MAX)));
             return;
         }
@@ -113,7 +110,7 @@ impl Orders {
 
     /// Whether the next change may go to the HSM. What is to leave has a while to end its sessions.
     pub(super) fn may_go(&mut self, now: Millis) -> bool {
-        if self.yields {
+        if self.yields.is_some() {
             return false;
         }
         let Some(Order::Step(step)) = self.next() else { return true };
@@ -121,42 +118,44 @@ impl Orders {
         let awaited = to.entry.open.iter().find(|transfer| transfer.id() == *id);
         // Anything else the HSM refuses.
         let Some(prefix) = awaited.map(Transfer::prefix) else { return true };
-        let new = Leaving {
-            prefix,
-            quiet_at: now.after(QUIET_MS),
-            latest: now.after(LEAVING_MS),
-            quiet_ms: QUIET_MS,
-        };
+        let new = Leaving { prefix, quiet_at: now.after(QUIET_MS), latest: now.after(LEAVING_MS) };
         now >= self.leaving.get_or_insert(new).at()
     }
 
-    /// The leadership is to end.
-    pub(super) fn begin_to_yield(&mut self, now: Millis) {
-        if !std::mem::replace(&mut self.yields, true) {
-            let (quiet_at, latest) = (now.after(YIELD_QUIET_MS), now.after(YIELDING_MS));
-            self.leaving =
-                Some(Leaving { prefix: Prefix::WHOLE, quiet_at, latest, quiet_ms: YIELD_QUIET_MS });
+    /// Goes on with the end of the leadership, if it is to end.
+    pub(super) fn look(&mut self, cx: &Context, guesses: &Guesses) {
+        let Some(yielding) = &mut self.yields else { return };
+        if cx.bugs.has(Bug::GuessesCut) {
+            return yielding.look(cx.now, &Guesses::default());
         }
+        yielding.look(cx.now, guesses);
     }
 
     /// Whether nothing more is taken, because the leadership is about to end.
-    pub(super) fn is_ending(&self, now: Millis) -> bool {
-        self.yields && self.leaves_at().is_some_and(|at| now >= at)
+    pub(super) fn is_ending(&self) -> bool {
+        self.yields.as_ref().is_some_and(Yielding::is_ending)
     }
 
     /// Whether it must end now, whatever is under way.
     pub(super) fn must_end(&self, now: Millis) -> bool {
-        self.yields && self.leaves_at().is_some_and(|at| now >= at.after(ENDING_MS))
+        self.yields.as_ref().is_some_and(|yielding| yielding.must_end(now))
     }
 
-    /// When there is something to do about that, if that is after now.
+    /// When there is something to do about what is about to leave or to end, if that is after now.
     pub(super) fn ends_at(&self, now: Millis) -> Option<Millis> {
-        let at = self.leaves_at()?;
-        [at, at.after(ENDING_MS)].into_iter().find(|at| *at > now)
+        let ending = self.yields.as_ref().and_then(|yielding| yielding.due(now));
+        self.leaves_at().filter(|at| *at > now).into_iter().chain(ending).min()
+    }
+
+    /// Whether a request waits for the next leader, or for this one to have time: it would begin what would be cut off.
+    pub(super) fn holds(&self, request: &BatchRequest) -> bool {
+        let opens = matches!(request.message, NoiseMessage::Handshake { .. });
+        let closed = self.yields.as_ref().is_some_and(Yielding::is_closed);
+        opens && self.is_leaving(&request.record) || closed && (opens || is_guess(request))
     }
 
     /// Whether no session about a record is to be opened, because it is about to leave.
-    pub(super) fn is_leaving(&self, record: &RecordId) -> bool {
+    fn is_leaving(&self, record: &RecordId) -> bool {
         self.leaving.as_ref().is_some_and(|leaving| leaving.prefix.contains(record))
     }
 
@@ -168,7 +167,7 @@ impl Orders {
     /// Something has come about a record, in a session that was open before.
     pub(super) fn goes_on(&mut self, now: Millis, record: &RecordId) {
         if let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.prefix.contains(record)) {
-            leaving.quiet_at = now.after(leaving.quiet_ms);
+            leaving.quiet_at = now.after(QUIET_MS);
         }
     }
 

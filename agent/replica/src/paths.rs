@@ -69,7 +69,7 @@ impl Paths {
             if !opens {
                 orders.goes_on(cx.now, &record);
             }
-            let served = trees.prefix_of(&record).filter(|_| !opens || !orders.is_leaving(&record));
+            let served = trees.prefix_of(&record).filter(|_| !orders.holds(&queued.request));
             let Some(prefix) = served else {
                 clients.answer(cx, queued.ticket, Answer::NotCovered);
                 continue;

@@ -1,7 +1,9 @@
 //! Connections: accepting, TLS, HTTP/1.1 and HTTP/2, and how each one ends.
 //!
 //! A connection ends when it brings no request that passes the token check for [`Timeouts::idle`], when it stalls, or
-//! when the agent stops. In each case the requests in flight are answered first, for up to [`Timeouts::drain`]. It ends
+//! when the agent stops. In each case the requests in flight are answered first, for up to [`Timeouts::drain`]. When the
+//! agent stops, each answer over HTTP/1.1 says that it is the last one, and a connection that waits has a while for the
+//! request that may be on its way: one that arrives at a closed connection is lost. Over HTTP/2, GOAWAY says all that. It ends
 //! at once when it has to make room for another one; then it has none in flight. A TLS handshake is a waiting
 //! connection like any other.
 //!
@@ -30,15 +32,21 @@ use super::timeouts::Timeouts;
 use crate::accept::accept;
 use crate::tls::Tls;
 use axum::Router;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Version};
+use futures::FutureExt;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -49,6 +57,8 @@ use tokio_rustls::TlsAcceptor;
 pub const CLOSING: u32 = 64;
 /// Bytes that are read ahead over HTTP/1.1, and so the most bytes of headers.
 const MAX_HEAD: usize = 8 * 1024;
+/// How long a connection that waits is kept when the agent stops.
+const LINGER: Duration = Duration::from_millis(250);
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 32;
 /// Bytes of headers of one HTTP/2 request.
@@ -89,6 +99,11 @@ pub async fn serve(
             () = &mut shutdown => break,
         };
         begin(front, &router, &tls, &stopped, socket, stream, address);
+    }
+    // What has connected already would be cut off with what it has sent.
+    while let Some(Ok((stream, address))) = listener.accept().now_or_never() {
+        let Ok(socket) = Arc::clone(&sockets).try_acquire_owned() else { break };
+        begin(front, &router, &tls, &stopped, socket, stream, address.ip());
     }
     drop(listener);
     stop.send_replace(true);
@@ -160,20 +175,35 @@ impl Connection {
 
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let Self { router, timeouts, stopped, seat } = self;
-        let mut stopped = pin!(until(stopped));
         let router = TowerToHyperService::new(router);
-        let own = Arc::clone(&seat);
+        let (own, ends, old) = (Arc::clone(&seat), stopped.clone(), Arc::new(AtomicBool::new(true)));
+        let is_old = Arc::clone(&old);
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(Arc::clone(&own));
-            router.call(request)
+            is_old.store(request.version() < Version::HTTP_2, Ordering::Relaxed);
+            let (answer, ends, is_old) = (router.call(request), ends.clone(), Arc::clone(&is_old));
+            async move {
+                let mut answer = answer.await?;
+                if *ends.borrow() && is_old.load(Ordering::Relaxed) {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
+        let mut stopped = pin!(until(stopped));
         let builder = builder(&timeouts);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         loop {
             let idle_at = seat.waits_since().unwrap_or_else(Instant::now) + timeouts.idle;
             tokio::select! {
                 result = connection.as_mut() => return log(result),
-                () = &mut stopped => break,
+                () = &mut stopped => {
+                    let linger = if old.load(Ordering::Relaxed) { LINGER } else { Duration::ZERO };
+                    if let Ok(result) = timeout(linger, connection.as_mut()).await {
+                        return log(result);
+                    }
+                    break;
+                }
                 () = sleep_until(idle_at) => {
                     if seat.waits_since().is_some_and(|since| since + timeouts.idle <= Instant::now()) {
                         break;
@@ -223,7 +253,6 @@ mod tests {
     use crate::limits::Limits;
     use crate::tenants::{Tenants, TestTenants};
     use async_trait::async_trait;
-    use std::time::Duration;
     use strongroom_proto::client::{ClientRequest, ClientResponse};
     use strongroom_proto::ids::RealmId;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};

@@ -5,6 +5,7 @@ use crate::tree::AdoptError;
 use futures::future::join_all;
 use minicbor::{Decode, Encode};
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use strongroom_proto::change::{Change, Evidence};
 use strongroom_proto::hsm::Refusal;
@@ -17,8 +18,12 @@ use tokio::time::{Instant, sleep, timeout};
 const SEARCH: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How long leaders have to end.
-const YIELD: Duration = Duration::from_secs(1);
+/// How long leaders have to end: longer than they take.
+const YIELD: Duration = Duration::from_secs(5);
+/// How long the next ones have to begin.
+const SUCCESSION: Duration = Duration::from_secs(3);
+/// How many heartbeats of the next leader the other agents have, to hear of it and send nothing here any more.
+const HEARD: u32 = 4;
 
 /// What to do.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
@@ -106,12 +111,43 @@ pub(crate) enum OrderError {
 }
 
 impl Hub {
-    /// Has other members lead the groups that are led here. Nobody waits for that for long.
+    /// Has other members lead the groups that are led here, and waits until they do: what other agents have sent here is
+    /// answered, and what waits here goes on to the next leader.
     pub(crate) async fn yield_all(&self) {
+        self.ends.store(true, Ordering::Relaxed);
         let groups: Vec<_> = self.known.read().groups.values().cloned().collect();
-        let led = groups.into_iter().filter(|group| group.members() > 1 && group.leads());
-        let yields = led.map(|group| async move { timeout(YIELD, group.order(Order::Yield)).await });
-        let _ = join_all(yields).await;
+        let led: Vec<_> = groups.into_iter().filter(|group| group.members() > 1 && group.leads()).collect();
+        if led.is_empty() {
+            return;
+        }
+        let own = self.hsm_id();
+        let yields = led.into_iter().map(|mut group| async move {
+            let _ = timeout(YIELD, group.order(Order::Yield)).await;
+            let another = async {
+                while group.leader().is_none_or(|leader| Some(leader) == own) {
+                    group.changed().await;
+                }
+            };
+            let followed = tokio::select! {
+                () = another => true,
+                () = self.is_left_alone() => false,
+                () = sleep(SUCCESSION) => false,
+            };
+            if !followed {
+                tracing::warn!("no other member leads yet; clients wait for an election");
+            }
+            followed
+        });
+        if join_all(yields).await.contains(&true) {
+            sleep(self.election.heartbeat * HEARD).await;
+        }
+    }
+
+    /// Completes when no other agent answers.
+    async fn is_left_alone(&self) {
+        while self.peers.statuses_of_kept().await.iter().any(|peer| peer.status.is_some()) {
+            sleep(PAUSE).await;
+        }
     }
 
     /// Carries out an order if the group's leader is here.

@@ -1,13 +1,13 @@
-//! How users reach the realm: a load balancer in front of all hosts, which loses some of what passes, and counts what
-//! was sent.
+//! How users reach the realm: a load balancer in front of all hosts, which loses some of what passes, counts what
+//! was sent, and takes the time.
 
 use crate::Error;
 use crate::local::TENANT;
 use async_trait::async_trait;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
 use strongroom_agent::token::mint;
 use strongroom_client::{
     AuthTokens, Client, Configuration, HttpResponse, Https, NetworkError, NoToken, Progress, Transport,
@@ -31,6 +31,31 @@ struct Inner {
     /// Out of 1,000, how many messages are lost on the way there, and how many answers on the way back.
     lost: [AtomicU32; 2],
     passed: AtomicU32,
+    passes: Mutex<Vec<Pass>>,
+}
+
+/// One request, on its way to one host.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass {
+    /// When it was sent.
+    pub began: Instant,
+    /// When it had come to an end.
+    pub ended: Instant,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// With a realm's answer.
+    Answered,
+    /// It is to be tried again.
+    Unavailable,
+    /// The host was not there.
+    NotReached,
+    /// It was sent, and no answer came.
+    Lost,
 }
 
 impl Doors {
@@ -52,6 +77,7 @@ impl Doors {
             https: Https::new()?,
             lost: Default::default(),
             passed: AtomicU32::new(0),
+            passes: Mutex::default(),
         })))
     }
 
@@ -59,6 +85,23 @@ impl Doors {
     pub fn lose(&self, messages: u32, answers: u32) {
         self.0.lost[0].store(messages, Ordering::Relaxed);
         self.0.lost[1].store(answers, Ordering::Relaxed);
+    }
+
+    /// All requests that have ended since the last call.
+    #[must_use]
+    pub fn take_passes(&self) -> Vec<Pass> {
+        std::mem::take(&mut *self.0.passes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn passed(&self, began: Instant, answer: &Result<HttpResponse, NetworkError>) {
+        let end = match answer {
+            Ok(answer) if answer.status == 503 => End::Unavailable,
+            Ok(_) => End::Answered,
+            Err(error) if is_unreached(error) => End::NotReached,
+            Err(_) => End::Lost,
+        };
+        let pass = Pass { began, ended: Instant::now(), end };
+        self.0.passes.lock().unwrap_or_else(PoisonError::into_inner).push(pass);
     }
 
     /// A device of a user: a client that counts the messages it has `sent`, and calls `report` at the beginning of every
@@ -150,11 +193,13 @@ impl Through {
         self.at.store(at, Ordering::Relaxed);
         // Counted first, because one that nobody waits for any longer may still be answered.
         self.sent.0.fetch_add(u32::from(acts), Ordering::SeqCst);
+        let began = Instant::now();
         let answer = match afresh {
             true => https.post_afresh(&fronts[at], headers, body).await,
             false => https.post(&fronts[at], headers, body).await,
         };
-        if acts && matches!(&answer, Err(error) if error.to_string().contains("(Connect)")) {
+        self.doors.passed(began, &answer);
+        if acts && answer.as_ref().is_err_and(is_unreached) {
             self.sent.0.fetch_sub(1, Ordering::SeqCst);
         }
         if !matches!(&answer, Ok(answer) if answer.status != 503) {
@@ -163,6 +208,10 @@ impl Through {
         }
         if self.doors.loses(1) { Err(NetworkError::Lost("the answer was lost".into())) } else { answer }
     }
+}
+
+fn is_unreached(error: &NetworkError) -> bool {
+    error.to_string().contains("(Connect)")
 }
 
 struct Tokens {

@@ -12,8 +12,7 @@ use futures::future::join_all;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio::time::{Instant, interval, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// How many clients begin in a trial, one after another.
 const CLIENTS: usize = 60;
@@ -125,8 +124,8 @@ impl Trials {
     }
 }
 
-/// Makes a realm of processes, makes its leader go in each way `trials` times, then restarts all six processes one
-/// after another; prints a table of what clients with the SDK's defaults experienced.
+/// Makes a realm of processes, and makes its leader go in each way `trials` times; prints a table of what clients with the
+/// SDK's defaults experienced. How it goes on purpose is another matter: [`super::rolling`].
 ///
 /// # Errors
 /// A process does not start, or the realm is not well again.
@@ -149,7 +148,7 @@ pub async fn failover(trials: usize, store: Kind) -> Result<(), Error> {
         }
         met.print(going);
     }
-    rolling_restart(&mut cluster.realm, &cluster.devices).await
+    Ok(())
 }
 
 /// One device for each client, each with a user of its own.
@@ -218,82 +217,10 @@ async fn well(realm: &Realm) -> Result<usize, Error> {
     within(WELL, "no member leads", async || Ok(all_there(realm).await)).await
 }
 
-async fn all_there(realm: &Realm) -> Option<usize> {
+pub(super) async fn all_there(realm: &Realm) -> Option<usize> {
     let reports = join_all((0..HOSTS).map(|host| realm.report(host))).await;
     let groups: Vec<_> =
         reports.into_iter().map(|report| report?.groups.into_iter().next()).collect::<Option<_>>()?;
     let leader = groups.iter().position(|group| group.serving)?;
     groups.iter().all(|group| group.captured >= groups[leader].committed).then_some(leader)
-}
-
-/// Restarts agent and HSM of each host, with clients all the time: the longest time without a success.
-async fn rolling_restart(realm: &mut Realm, devices: &[Arc<Device>]) -> Result<(), Error> {
-    well(realm).await?;
-    let (enough, seen) = watch::channel(false);
-    let clients = devices.iter().cycle().take(CLIENTS).zip(0..).map(|(device, number)| {
-        let (device, mut seen) = (Arc::clone(device), seen.clone());
-        tokio::spawn(async move {
-            let (mut successes, mut failed) = (Vec::new(), Vec::new());
-            // Counted from here: one client after another, not all at once.
-            sleep(APART * number).await;
-            let mut turn = interval(APART * CLIENTS as u32);
-            while !*seen.borrow_and_update() {
-                turn.tick().await;
-                let began = Instant::now();
-                match device.perform(Asked::Recover { pin: PIN.into() }).await {
-                    Ok(Outcome::Secret(_)) => successes.push((began, Instant::now())),
-                    Ok(other) => failed.push(format!("{other:?}")),
-                    Err(error) => failed.push(error.to_string()),
-                }
-            }
-            (successes, failed)
-        })
-    });
-    let clients: Vec<_> = clients.collect();
-    sleep(QUIET).await;
-    let mut restarts = Vec::new();
-    for number in 0..HOSTS {
-        let leads = well(realm).await? == number;
-        let host = &mut realm.hosts[number];
-        for daemon in [&mut host.agent, &mut host.hsm] {
-            restarts.push((Instant::now(), daemon.name().to_owned(), leads));
-            daemon.end().await?;
-            daemon.start()?;
-        }
-    }
-    well(realm).await?;
-    enough.send_replace(true);
-    let (mut took, mut failed) = (Vec::new(), Vec::new());
-    for client in clients {
-        let (of_one, failed_of_one) = client.await?;
-        took.extend(of_one);
-        failed.extend(failed_of_one);
-    }
-    let mut successes: Vec<Instant> = took.iter().map(|(_, ended)| *ended).collect();
-    successes.sort_unstable();
-    println!(
-        "all six restarted, one after the other: {} recoveries, {} failed; after each, the longest gap between two, and the \
-         slowest of those that began then",
-        successes.len(),
-        failed.len()
-    );
-    for (i, (from, name, leads)) in restarts.iter().enumerate() {
-        let until = restarts.get(i + 1).map(|next| next.0);
-        let gap = longest_gap(&successes, *from, until);
-        let then = took.iter().filter(|(began, _)| began > from && until.is_none_or(|until| *began < until));
-        let slowest = then.map(|(began, ended)| *ended - *began).max().unwrap_or_default();
-        let led = if *leads { "  it led" } else { "" };
-        println!("{name:8} {:5.2} s {:5.2} s{led}", gap.as_secs_f64(), slowest.as_secs_f64());
-    }
-    failed.sort_unstable();
-    failed.dedup();
-    failed.iter().for_each(|why| println!("failed: {why}"));
-    Ok(())
-}
-
-/// The longest time between two successes that began in this span of time.
-fn longest_gap(successes: &[Instant], from: Instant, until: Option<Instant>) -> Duration {
-    let gaps =
-        successes.windows(2).filter(|pair| pair[1] > from && until.is_none_or(|until| pair[0] < until));
-    gaps.map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
 }

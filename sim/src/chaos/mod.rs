@@ -16,13 +16,14 @@ mod options;
 mod programs;
 mod realm;
 mod report;
+pub mod rolling;
 mod run;
 mod store;
 mod users;
 
 pub use daemon::Daemon;
 pub use device::{Device, Recorder};
-pub use door::{Doors, Sent};
+pub use door::{Doors, End, Pass, Sent};
 pub use failover::{Going, Met, Trials, failover};
 pub use link::{Link, Mode};
 pub use options::Options;

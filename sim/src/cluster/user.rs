@@ -82,6 +82,8 @@ pub struct User {
     missing: u32,
     /// How many of its requests in an open session found that the group does not have its record.
     cut: u32,
+    /// How often it could not ask in its session for what its guess had opened.
+    stranded: u32,
 }
 
 impl User {
@@ -121,6 +123,7 @@ impl User {
             unavailable: 0,
             missing: 0,
             cut: 0,
+            stranded: 0,
         }
     }
 
@@ -428,6 +431,8 @@ impl User {
     /// Forgets the session and tries again later, at the member that was named or at the next one.
     fn not_served(&mut self, cluster: &impl Doors, answer: &Answer) {
         self.cut += u32::from(*answer == Answer::NotCovered && self.transport.is_some());
+        let guessed = matches!(self.request, Some(SecretsRequest::Recover3 { .. }));
+        self.stranded += u32::from(guessed && self.transport.is_some());
         match answer {
             Answer::NotLeader(Some(leader)) => self.target = cluster.door_of(leader),
             Answer::NotLeader(None) => self.target += 1,
@@ -447,6 +452,12 @@ impl User {
     #[must_use]
     pub const fn cut(&self) -> u32 {
         self.cut
+    }
+
+    /// How often it could not ask in its session for what its guess had opened. Our client asks in no other.
+    #[must_use]
+    pub const fn stranded(&self) -> u32 {
+        self.stranded
     }
 
     /// The record that it is about.

@@ -101,7 +101,7 @@ impl Leader {
             && self.handshaking == 0
             && self.paths.queued() == 0
             && self.reads.waiting() == 0;
-        self.orders.must_end(now) || (self.orders.is_ending(now) && is_done)
+        self.orders.must_end(now) || (self.orders.is_ending() && is_done)
     }
 
     /// The member that has stated the most.

@@ -59,7 +59,7 @@ impl Leader {
                 continue;
             }
             let record = &queued.request.record;
-            if self.trees.prefix_of(record).is_none() || self.orders.is_leaving(record) {
+            if self.trees.prefix_of(record).is_none() || self.orders.holds(&queued.request) {
                 clients.answer(cx, queued.ticket, Answer::NotCovered);
                 continue;
             }

@@ -59,6 +59,7 @@ impl Replica {
     /// stated the most.
     pub(super) fn yield_if_due(&mut self) {
         let State::Leader(leader) = &mut self.state else { return };
+        leader.orders.look(&self.cx, &self.clients.guesses);
         if !leader.may_yield(self.cx.now) {
             return;
         }

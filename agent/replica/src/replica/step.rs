@@ -115,7 +115,7 @@ impl Replica {
 
     fn client(&mut self, ticket: Ticket, handshake_only: bool, request: BatchRequest) {
         match &mut self.state {
-            State::Leader(leader) if leader.is_elected() && !leader.orders.is_ending(self.cx.now) => {
+            State::Leader(leader) if leader.is_elected() && !leader.orders.is_ending() => {
                 leader.has_client(self.cx.now);
                 let queued = Queued { ticket, request };
                 self.clients.arrive(&mut self.cx, handshake_only, queued);
