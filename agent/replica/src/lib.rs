@@ -28,6 +28,7 @@ mod following;
 mod freshness;
 mod interface;
 mod leader;
+pub mod leftover;
 mod log;
 pub mod moving;
 mod orders;
