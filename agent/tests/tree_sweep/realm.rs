@@ -330,7 +330,7 @@ impl Realm {
                 self.go_on(at).await;
             }
             8..=12 => {
-                let most = self.rng.random_range(1..30);
+                let most = self.rng.random_range(1..60);
                 self.sweep(at, most).await;
             }
             13 => self.kill(at).await,
