@@ -73,6 +73,8 @@ pub(crate) struct Realm {
     moves: Vec<Moving>,
     next_id: u8,
     planted: Option<Planted>,
+    /// Whether no record changes.
+    pub(crate) is_quiet: bool,
     pub(crate) tally: Tally,
 }
 
@@ -91,7 +93,8 @@ impl Realm {
             groups.push(Group { objects, tree, model, stored, came: Vec::new(), sweep: None });
         }
         let rng = StdRng::seed_from_u64(seed);
-        let mut realm = Self { rng, groups, moves: Vec::new(), next_id: 1, planted, tally: Tally::default() };
+        let (moves, tally) = (Vec::new(), Tally::default());
+        let mut realm = Self { rng, groups, moves, next_id: 1, planted, is_quiet: false, tally };
         for at in 0..GROUPS {
             realm.advance(at, if at == 0 { records } else { 0 }).await;
         }
@@ -101,7 +104,7 @@ impl Realm {
     pub(crate) async fn advance(&mut self, at: usize, records: usize) {
         let group = &mut self.groups[at];
         // What has come is stored as it came first.
-        let may_change = !group.model.trees.is_empty() && group.came.is_empty();
+        let may_change = !group.model.trees.is_empty() && group.came.is_empty() && !self.is_quiet;
         let advance = group.model.change(if may_change { records } else { 0 });
         group.tree.advance(advance).await.unwrap();
         group.stored = group.model.copied();

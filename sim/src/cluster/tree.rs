@@ -9,6 +9,7 @@ use std::sync::Arc;
 use strongroom_proto::ids::{Digest, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::{Onward, Page};
+use strongroom_replica::leftover::{Leftover, noted, without};
 use strongroom_replica::stored::{
     Advance, Loaded, SealedBytes, Snapshot, TreeDamage, TreeFailure, older_pages, stored_top,
 };
@@ -23,6 +24,8 @@ pub(super) type Writer = (usize, u64);
 #[derive(Clone, Default)]
 struct Stored {
     snapshot: Option<Snapshot>,
+    /// What has left, and is still here.
+    leftovers: Vec<Leftover>,
     pages: BTreeMap<Prefix, Arc<[u8]>>,
     leaves: BTreeMap<RecordId, Arc<[u8]>>,
 }
@@ -122,6 +125,40 @@ impl StoredTree {
         self.stored.leaves.insert(id, sealed);
     }
 
+    /// What has left, and is still here.
+    pub(super) fn leftovers(&self) -> &[Leftover] {
+        &self.stored.leftovers
+    }
+
+    /// From now on, nothing below a prefix is left over.
+    pub(super) fn not_left_over(&mut self, prefix: &Prefix) {
+        self.stored.leftovers = without(&self.stored.leftovers, prefix);
+    }
+
+    /// Deletes so many pages and leaves, at most, of what is left over: pages before those below them, with all that lie
+    /// above, and leaves last. Returns how many.
+    pub(super) fn sweep(&mut self, leftover: &Leftover, most: usize) -> usize {
+        let prefix = leftover.prefix;
+        let is_above = |page: &Prefix| page.len() < prefix.len() && page.overlaps(&prefix);
+        self.stored.pages.retain(|page, _| !is_above(page));
+        let mut pages: Vec<Prefix> = self.stored.pages.keys().copied().collect();
+        pages.retain(|page| page.overlaps(&prefix));
+        pages.sort_by_key(Prefix::len);
+        let leaves: Vec<RecordId> =
+            self.stored.leaves.keys().filter(|id| prefix.contains(id)).copied().collect();
+        let deleted = most.min(pages.len().saturating_add(leaves.len()));
+        for page in pages.iter().take(most) {
+            self.stored.pages.remove(page);
+        }
+        for leaf in leaves.iter().take(most.saturating_sub(pages.len())) {
+            self.stored.leaves.remove(leaf);
+        }
+        if deleted < most {
+            self.stored.leftovers.retain(|other| other != leftover);
+        }
+        deleted
+    }
+
     pub(super) fn close(&mut self, writer: Writer) {
         self.handles.remove(&writer);
     }
@@ -172,6 +209,8 @@ impl StoredTree {
             let gone = |prefix: &Prefix| !advance.snapshot.prefixes().iter().any(|top| top.overlaps(prefix));
             self.stored.pages.retain(|prefix, _| !gone(prefix));
         }
+        let before = self.stored.snapshot.as_ref().map(|snapshot| &snapshot.entry);
+        self.stored.leftovers = noted(&self.stored.leftovers, before, &advance.snapshot.entry);
         if !self.bugs.has(HostBug::AdvanceTorn) {
             self.stored.snapshot = Some(advance.snapshot);
         }
