@@ -162,10 +162,10 @@ async fn nothing_is_deleted_while_it_is_open_or_awaited_again() {
     realm.begin(right(), 0, 1).await;
     for _ in 0..4 {
         assert!(realm.go_on(0).await);
-        assert_eq!(realm.sweep_all(0).await, 0);
+        assert_eq!(realm.sweep_all(0, 4_096).await, 0);
     }
     realm.advance(1, 0).await;
-    assert_eq!(realm.sweep_all(0).await, 0, "it is not closed");
+    assert_eq!(realm.sweep_all(0, 4_096).await, 0, "it is not closed");
     assert!(!realm.go_on(0).await);
     let there = realm.groups[1].objects.tree().read_snapshot().await.unwrap().unwrap();
     let leftover = realm.groups[0].tree.leftovers().await.unwrap().1[0];
@@ -188,7 +188,7 @@ async fn a_page_above_what_is_deleted_never_stands_for_it() {
     realm.groups[1].model.trees = vec![one, other];
     realm.advance(1, 0).await;
     move_to(&mut realm, part, 1, 0).await;
-    assert!(realm.sweep_all(0).await > 0, "the rest is deleted");
+    assert!(realm.sweep_all(0, 4_096).await > 0, "the rest is deleted");
     move_to(&mut realm, part, 0, 1).await;
     let at = |realm: &mut Realm, prefix: Prefix| {
         let trees = &mut realm.groups[1].model.trees;
@@ -259,15 +259,15 @@ async fn ordinary_traffic_gives_the_space_back() {
     eprintln!("before {:?}", bytes(&realm, 0).await);
     move_to(&mut realm, right(), 0, 1).await;
     eprintln!("moved {:?}", bytes(&realm, 0).await);
-    let deleted = realm.sweep_all(0).await;
+    let deleted = realm.sweep_all(0, 4_096).await;
     eprintln!("swept {deleted} {:?}", bytes(&realm, 0).await);
     tokio::time::sleep(Duration::from_secs(4000)).await;
     eprintln!("an hour later {:?}", bytes(&realm, 0).await);
-    for round in 0..60 {
-        realm.advance(0, 20).await;
+    for round in 1..=60 {
+        realm.advance(0, 40).await;
         tokio::time::sleep(Duration::from_secs(30)).await;
-        if round % 5 == 4 {
-            eprintln!("after {} changes {:?}", round * 20, bytes(&realm, 0).await);
+        if round % 5 == 0 {
+            eprintln!("after {} changes {:?}", round * 40, bytes(&realm, 0).await);
         }
     }
 }

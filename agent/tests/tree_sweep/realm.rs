@@ -239,7 +239,7 @@ impl Realm {
     }
 
     /// Deletes all that may be deleted. Returns how many pages and leaves that were.
-    pub(crate) async fn sweep_all(&mut self, at: usize) -> u64 {
+    pub(crate) async fn sweep_all(&mut self, at: usize, most: usize) -> u64 {
         let (own, leftovers) = self.groups[at].tree.leftovers().await.unwrap();
         let mut stored = Vec::new();
         for other in 0..GROUPS {
@@ -250,7 +250,9 @@ impl Realm {
         for leftover in deletable(&leftovers, &own.unwrap().entry, there) {
             let mut sweep = Sweep::new(leftover);
             let there = there(&leftover.destination).unwrap();
-            while self.groups[at].tree.sweep(&mut sweep, there, |_| true, 11).await.unwrap() == Swept::Some {}
+            while self.groups[at].tree.sweep(&mut sweep, there, |_| true, most).await.unwrap() == Swept::Some
+            {
+            }
             deleted += sweep.deleted;
         }
         deleted
@@ -354,7 +356,7 @@ impl Realm {
             self.advance(at, 2).await;
         }
         for at in 0..GROUPS {
-            self.sweep_all(at).await;
+            self.sweep_all(at, 11).await;
             let beside = self.check(at).await;
             assert!(beside == 0 || self.tally.given_up > 0, "{beside} pages and leaves stay for ever");
         }

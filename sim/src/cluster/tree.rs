@@ -6,8 +6,9 @@
 use super::bug::{HostBug, HostBugs};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use strongroom_proto::ids::{Digest, RecordId};
+use strongroom_proto::ids::{Digest, RecordId, TransferId};
 use strongroom_proto::prefix::Prefix;
+use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::{Onward, Page};
 use strongroom_replica::leftover::{Leftover, noted, without};
 use strongroom_replica::stored::{
@@ -128,6 +129,19 @@ impl StoredTree {
     /// What has left, and is still here.
     pub(super) fn leftovers(&self) -> &[Leftover] {
         &self.stored.leftovers
+    }
+
+    /// What has left and is open, with the roots with which it left, unless it is being copied back.
+    fn left(&self) -> Vec<(Prefix, Digest)> {
+        let noted = |id: &TransferId, prefix: &Prefix| {
+            self.stored.leftovers.iter().any(|left| left.id == *id && left.prefix == *prefix)
+        };
+        let open = self.stored.snapshot.iter().flat_map(|snapshot| &snapshot.entry.open);
+        open.filter_map(|transfer| match transfer {
+            Transfer::Outgoing { id, prefix, root, .. } if noted(id, prefix) => Some((*prefix, *root)),
+            _ => None,
+        })
+        .collect()
     }
 
     /// From now on, nothing below a prefix is left over.
@@ -258,6 +272,7 @@ impl StoredTree {
         }
         let roots: Vec<(Prefix, Digest)> = roots.collect();
         let (pages, leaves) = self.check_below(roots.iter().copied());
+        self.check_below(self.left().into_iter());
         // Before any snapshot there is nothing at all.
         let nothing = roots.is_empty();
         let is_of = |id: &RecordId| nothing || roots.iter().any(|(prefix, _)| prefix.contains(id));
