@@ -240,34 +240,3 @@ async fn of_a_group_that_has_retired_what_it_reached_stays_and_nothing_else() {
     assert_eq!((found.pages, found.leaves.len(), found.problems.len()), (0, 0, 0));
     assert_eq!(realm.check(1).await, 0);
 }
-
-/// How many bytes lie in a group's part of the store, and how many are in files that its tree uses.
-async fn bytes(realm: &Realm, at: usize) -> (usize, u64) {
-    let all = realm.groups[at].objects.all().await;
-    let used = realm.groups[at].tree.file_bytes().await.unwrap();
-    (all.values().map(bytes::Bytes::len).sum::<usize>(), used)
-}
-
-#[tokio::test(start_paused = true)]
-async fn ordinary_traffic_gives_the_space_back() {
-    let mut realm = Realm::new(16, 200, None).await;
-    for _ in 0..20 {
-        realm.advance(0, 200).await;
-        tokio::time::sleep(Duration::from_secs(30)).await;
-    }
-    tokio::time::sleep(Duration::from_secs(600)).await;
-    eprintln!("before {:?}", bytes(&realm, 0).await);
-    move_to(&mut realm, right(), 0, 1).await;
-    eprintln!("moved {:?}", bytes(&realm, 0).await);
-    let deleted = realm.sweep_all(0, 4_096).await;
-    eprintln!("swept {deleted} {:?}", bytes(&realm, 0).await);
-    tokio::time::sleep(Duration::from_secs(4000)).await;
-    eprintln!("an hour later {:?}", bytes(&realm, 0).await);
-    for round in 1..=60 {
-        realm.advance(0, 40).await;
-        tokio::time::sleep(Duration::from_secs(30)).await;
-        if round % 5 == 0 {
-            eprintln!("after {} changes {:?}", round * 40, bytes(&realm, 0).await);
-        }
-    }
-}
