@@ -228,12 +228,12 @@ impl Database {
         };
         let About { snapshot, leftovers } = &about;
         if let Some(snapshot) = snapshot {
-            batch.put(key::SNAPSHOT, &snapshot.to_bytes());
+            batch.put(key::SNAPSHOT, snapshot.to_bytes());
         }
         if leftovers.is_empty() {
             batch.delete(key::LEFTOVERS);
         } else {
-            batch.put(key::LEFTOVERS, &minicbor::to_vec(leftovers).unwrap_or_default());
+            batch.put(key::LEFTOVERS, minicbor::to_vec(leftovers).unwrap_or_default());
         }
         changed(None);
         self.write(batch).await?;
