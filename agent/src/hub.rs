@@ -5,6 +5,7 @@ mod discovery;
 pub(crate) mod doubts;
 mod driver;
 mod hsm_queue;
+mod leftovers;
 mod load;
 mod moves;
 mod orders;

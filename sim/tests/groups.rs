@@ -33,6 +33,7 @@ fn eight_seeds_end_with_every_record_in_one_group() {
     assert!(total(|report| report.done) >= 30, "jobs come to their end");
     assert!(total(|report| report.retired as u64) >= 3, "groups retire");
     assert!(total(|report| report.told) >= 200, "users are answered");
+    assert!(total(|report| report.swept as u64) >= 20, "what has left is deleted");
 }
 
 #[test]
@@ -75,6 +76,12 @@ fn a_copy_without_what_has_changed_since_is_found() {
 fn what_is_deleted_before_it_has_arrived_is_found() {
     let words = ["does not end", "lacks", "not all users are served"];
     assert_found(1..=3, &words, |run| run.world().plant_in_host(HostBug::LeftForgotten));
+}
+
+#[test]
+fn what_is_deleted_while_the_transfer_is_open_is_found() {
+    let words = ["does not end", "lacks", "is not of the snapshot", "not all users are served"];
+    assert_found(1..=3, &words, |run| run.world().plant_in_host(HostBug::SweptOpen));
 }
 
 #[test]

@@ -29,6 +29,7 @@ mod freshness;
 mod guesses;
 mod interface;
 mod leader;
+pub mod leftover;
 mod log;
 pub mod moving;
 mod orders;

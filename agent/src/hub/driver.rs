@@ -3,6 +3,7 @@
 //! Decides nothing. Every action that has an outcome gets exactly one event, whatever fails.
 
 use super::hsm_queue::Hsm;
+use super::leftovers;
 use super::load::{Counted, Load};
 use super::tree_jobs::{self, Job};
 use crate::clock::Time;
@@ -186,6 +187,8 @@ impl Group {
         let (jobs, tree_work) = tree_jobs::start(tree.clone(), events.clone());
         let tree_damage = TreeDamaged::default();
         let stored = tree.clone();
+        let mut sweeping = JoinSet::new();
+        sweeping.spawn(leftovers::sweep(tree.clone(), store.clone(), Arc::clone(&status)));
         let driver = Driver {
             tree_damage: Arc::clone(&tree_damage),
             replica,
@@ -197,6 +200,7 @@ impl Group {
             store,
             jobs,
             tree_work,
+            _sweeping: sweeping,
             tree,
             peers,
             events,
@@ -345,8 +349,10 @@ struct Driver {
     store: Store,
     tree: TreeStore,
     jobs: mpsc::UnboundedSender<Job>,
-    /// The tasks that do the jobs.
+    /// The task that does the jobs.
     tree_work: JoinHandle<()>,
+    /// The task that deletes what has left; stopped when the driver is dropped.
+    _sweeping: JoinSet<()>,
     peers: Peers,
     /// Ends of actions. Unbounded because none may be lost; a replica bounds its own actions.
     events: mpsc::UnboundedSender<Event>,

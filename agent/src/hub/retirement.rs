@@ -4,8 +4,10 @@
 //! proof enough for the others.
 
 use super::Hub;
+use super::leftovers::stored_there;
 use super::orders::{OrderError, Wanted};
 use crate::grpc::peer::LeaveRequest;
+use crate::tree::Emptied;
 use std::collections::BTreeSet;
 use strongroom_proto::change::{Change, Evidence, Retirement};
 use strongroom_proto::hsm::{Refusal, Reply};
@@ -51,7 +53,42 @@ impl Hub {
         }
         self.refresh().await.map_err(|_| RetireError::Lost)?;
         self.start_groups();
+        // While anybody may lead from the last entry, its tree may be open.
+        if left.iter().all(|(_, why)| why.is_none()) {
+            self.empty(group).await;
+        }
         Ok(left)
+    }
+
+    /// Deletes what is stored of a group that has retired, except what it reached. Its log stays.
+    async fn empty(&self, group: GroupId) {
+        let tree = self.tree(group, 1);
+        let emptied = async {
+            let reader = tree.reader().await?;
+            let leftovers = match &reader {
+                Some(reader) => reader.leftovers().await?,
+                None => Vec::new(),
+            };
+            drop(reader);
+            tree.empty_retired(&stored_there(&tree, &self.store, &leftovers).await).await
+        };
+        match emptied.await {
+            Ok(Emptied::Done { objects, bytes }) => {
+                tracing::info!(%group, objects, bytes, "what the retired group had stored is deleted; its last entry and its log stay");
+            }
+            Ok(Emptied::NotRetired) => {
+                tracing::info!(%group, "the stored tree does not show that the group has retired, and stays");
+            }
+            Ok(Emptied::Kept) => tracing::info!(
+                %group,
+                "the retired group's stored tree stays: it is not certain that all of it is stored where it went; retire the \
+                 group again later"
+            ),
+            Err(failure) => tracing::warn!(
+                %group, %failure,
+                "not all that the retired group had stored is deleted; retire the group again"
+            ),
+        }
     }
 
     /// The last entry of a group, if it is stored.

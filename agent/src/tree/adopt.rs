@@ -4,7 +4,7 @@
 //! one that has not begun. Then, as often as wanted, what has changed since, found by its digests from the root down.
 //! Nothing here moves the snapshot: no root leads to what is copied before an entry says that the group owns it.
 
-use super::database::{Database, bounded};
+use super::database::{About, Database, bounded};
 use super::load::page_of;
 use super::store::TreeStore;
 use super::{TreeMetrics, TreeReader, key};
@@ -17,6 +17,7 @@ use strongroom_proto::ids::{Digest, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::{PAGE_LEVELS, Page};
+use strongroom_replica::leftover::without;
 use strongroom_replica::stored::{Snapshot, TreeDamage, TreeFailure};
 
 /// How many pages, and how many leaves, are read at once.
@@ -90,9 +91,7 @@ impl TreeStore {
     ) -> Result<Adopted, AdoptError> {
         let _adopting = self.begin_to_adopt().ok_or(AdoptError::Busy)?;
         let database = self.database()?;
-        if database.tops().await?.iter().any(|top| top.overlaps(&prefix)) {
-            return Err(AdoptError::Overlaps);
-        }
+        self.not_left_over(&database, prefix).await?;
         let reader = other.held_reader().await?.ok_or(AdoptError::NotThere)?;
         let copied = match reader.snapshot().and_then(root) {
             Some(root) => {
@@ -107,6 +106,25 @@ impl TreeStore {
             self.let_go(&database);
         }
         copied
+    }
+}
+
+impl TreeStore {
+    /// From now on, nothing below a prefix is left over: what is here of it may be all that is copied. Waits for the end of
+    /// what is being deleted.
+    // Durable: before it is looked at what is here.
+    async fn not_left_over(&self, database: &Database, prefix: Prefix) -> Result<(), AdoptError> {
+        let _no_snapshot = self.between_snapshots().await;
+        let about = database.about().await?;
+        if about.tops().iter().any(|top| top.overlaps(&prefix)) {
+            return Err(AdoptError::Overlaps);
+        }
+        let leftovers = without(&about.leftovers, &prefix);
+        if leftovers != about.leftovers {
+            let write = database.write_about(WriteBatch::new(), About { leftovers, ..about });
+            bounded(self.timeouts().advance, write).await?;
+        }
+        Ok(())
     }
 }
 
@@ -265,7 +283,7 @@ impl Copy<'_> {
     /// Writes, unless the group has taken the prefix meanwhile: what it makes of it is newer than any copy.
     async fn write(&self, Batch { batch, pages, .. }: Batch) -> Result<(), AdoptError> {
         let _no_snapshot = self.tree.between_snapshots().await;
-        if self.to.tops().await?.iter().any(|top| top.overlaps(&self.prefix)) {
+        if self.to.about().await?.tops().iter().any(|top| top.overlaps(&self.prefix)) {
             return Err(AdoptError::Overlaps);
         }
         // Whatever happens to the write, and to this call, nothing older may count as what is stored.

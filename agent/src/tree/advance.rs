@@ -1,13 +1,14 @@
 //! How a snapshot is taken.
 
 use super::cache::PageCache;
-use super::database::Database;
+use super::database::{About, Database};
 use super::load::page_of;
 use super::{TreeMetrics, key};
 use futures::{StreamExt, TryStreamExt, stream};
 use slatedb::WriteBatch;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::{Page, Tree};
+use strongroom_replica::leftover::noted;
 use strongroom_replica::stored::{Advance, SealedBytes, TreeDamage, TreeFailure, older_pages};
 use tokio::task::spawn_blocking;
 
@@ -21,8 +22,10 @@ pub(super) async fn advance(
     metrics: &TreeMetrics,
     advance: Advance,
 ) -> Result<(), TreeFailure> {
-    let before = database.tops().await?;
-    let tops = advance.snapshot.prefixes();
+    let known = database.about().await?;
+    let (before, snapshot) = (known.tops(), advance.snapshot.clone());
+    let leftovers = noted(&known.leftovers, known.snapshot.as_ref().map(|s| &s.entry), &snapshot.entry);
+    let about = About { snapshot: Some(snapshot), leftovers };
     let (advance, before, pages, leaves) = in_background(move || cut(advance, before)).await??;
     let older = Older { database, cache, metrics, before: &before };
     let completing = pages.into_iter().map(|page| older.completed(page));
@@ -33,7 +36,7 @@ pub(super) async fn advance(
     // Whatever happens to the write, and to this call, nothing older may count as what is stored.
     prefixes.extend(pages.iter().map(|(page, _)| page.prefix()));
     let forget = Forget { cache, prefixes };
-    let written = database.write_snapshot(batch, tops).await;
+    let written = database.write_about(batch, about).await;
     drop(forget);
     written?;
     cache.replace(pages);
@@ -162,6 +165,6 @@ fn batch(
     for (id, sealed) in leaves {
         put(&key::leaf(id), sealed);
     }
-    put(key::SNAPSHOT, &advance.snapshot.to_bytes());
-    (batch, written, bytes)
+    let snapshot = key::SNAPSHOT.len().saturating_add(advance.snapshot.to_bytes().len());
+    (batch, written, bytes.saturating_add(snapshot as u64))
 }

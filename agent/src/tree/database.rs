@@ -25,6 +25,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::prefix::Prefix;
+use strongroom_replica::leftover::Leftover;
 use strongroom_replica::stored::{Snapshot, TreeDamage, TreeFailure};
 use tokio::time::timeout;
 use tracing::warn;
@@ -128,15 +129,30 @@ pub(super) struct Database {
     clock: TreeClock,
     gate: ShutOnDrop,
     close_timeout: Duration,
-    /// The prefixes of the trees in the newest snapshot; `None` while that is not known.
-    tops: Mutex<Tops>,
+    stored: Mutex<Stored>,
 }
 
-/// The prefixes of the trees in the newest snapshot, `None` while that is not known, and how often they may have changed.
+/// What the tree says about itself, `None` while that is not known, and how often that may have changed.
 #[derive(Default)]
-struct Tops {
-    known: Option<Vec<Prefix>>,
+struct Stored {
+    known: Option<About>,
     changes: u64,
+}
+
+/// What a stored tree says about itself.
+#[derive(Clone, Default)]
+pub(super) struct About {
+    /// What it reaches.
+    pub(super) snapshot: Option<Snapshot>,
+    /// What has left, and is still here.
+    pub(super) leftovers: Vec<Leftover>,
+}
+
+impl About {
+    /// The prefixes of the trees in it.
+    pub(super) fn tops(&self) -> Vec<Prefix> {
+        self.snapshot.as_ref().map(Snapshot::prefixes).unwrap_or_default()
+    }
 }
 
 impl Database {
@@ -168,7 +184,7 @@ impl Database {
             .await
             .map_err(failure)?;
         clock.not_before(db.manifest().last_l0_clock_tick());
-        Ok(Self { db, clock, gate, close_timeout, tops: Mutex::default() })
+        Ok(Self { db, clock, gate, close_timeout, stored: Mutex::default() })
     }
 
     /// The whole of it as it is now.
@@ -186,36 +202,42 @@ impl Database {
         self.db.manifest().all_sst_views().map(|view| view.estimate_size()).sum()
     }
 
-    /// The prefixes of the trees in the newest snapshot.
-    pub(super) async fn tops(&self) -> Result<Vec<Prefix>, TreeFailure> {
+    /// What it says about itself, as of now.
+    pub(super) async fn about(&self) -> Result<About, TreeFailure> {
         let changes = {
-            let tops = self.tops.lock();
-            if let Some(known) = &tops.known {
+            let stored = self.stored.lock();
+            if let Some(known) = &stored.known {
                 return Ok(known.clone());
             }
-            tops.changes
+            stored.changes
         };
-        let read = snapshot(&self.db).await?.as_ref().map(Snapshot::prefixes).unwrap_or_default();
-        let mut tops = self.tops.lock();
-        if tops.changes == changes {
-            tops.known = Some(read.clone());
+        let now = self.now()?;
+        let read = About { snapshot: snapshot(&*now).await?, leftovers: leftovers(&*now).await? };
+        let mut stored = self.stored.lock();
+        if stored.changes == changes {
+            stored.known = Some(read.clone());
         }
         Ok(read)
     }
 
-    /// Writes the next snapshot with all that belongs to it, in one atomic step. If that fails, it may be there or not.
-    pub(super) async fn write_snapshot(
-        &self,
-        batch: WriteBatch,
-        tops: Vec<Prefix>,
-    ) -> Result<(), TreeFailure> {
+    /// Writes what changes that with all that belongs to it, in one atomic step. If that fails, it may be there or not.
+    pub(super) async fn write_about(&self, mut batch: WriteBatch, about: About) -> Result<(), TreeFailure> {
         let changed = |known| {
-            let mut now = self.tops.lock();
+            let mut now = self.stored.lock();
             (now.known, now.changes) = (known, now.changes.wrapping_add(1));
         };
+        let About { snapshot, leftovers } = &about;
+        if let Some(snapshot) = snapshot {
+            batch.put(key::SNAPSHOT, snapshot.to_bytes());
+        }
+        if leftovers.is_empty() {
+            batch.delete(key::LEFTOVERS);
+        } else {
+            batch.put(key::LEFTOVERS, minicbor::to_vec(leftovers).unwrap_or_default());
+        }
         changed(None);
         self.write(batch).await?;
-        changed(Some(tops));
+        changed(Some(about));
         Ok(())
     }
 
@@ -289,6 +311,12 @@ pub(super) async fn snapshot(db: &(impl DbReadOps + Sync)) -> Result<Option<Snap
     let Some(bytes) = db.get(key::SNAPSHOT).await.map_err(failure)? else { return Ok(None) };
     let snapshot = Snapshot::from_bytes(&bytes).ok_or(TreeDamage::Snapshot)?;
     Ok(Some(snapshot))
+}
+
+/// Reads what a stored tree says has left and is still here. What makes no sense is nothing, and so is never deleted.
+pub(super) async fn leftovers(db: &(impl DbReadOps + Sync)) -> Result<Vec<Leftover>, TreeFailure> {
+    let bytes = db.get(key::LEFTOVERS).await.map_err(failure)?;
+    Ok(bytes.and_then(|bytes| minicbor::decode(&bytes).ok()).unwrap_or_default())
 }
 
 /// Runs it within the time given, and turns a panic of the database into damage: it met something that makes no sense.

@@ -43,12 +43,23 @@ impl TreePlace {
     /// # Errors
     /// The store's error.
     pub async fn unused(&self, objects: &dyn ObjectStore) -> Result<u64, Error> {
-        let found = objects.list_with_delimiter(Some(&self.folder)).await?;
-        let folders = found.common_prefixes.iter().filter_map(ObjectPath::filename);
-        let newest = folders.filter_map(|hex| u64::from_str_radix(hex, 16).ok()).max();
+        let newest = self.generations(objects).await?.into_iter().max();
         Ok(newest
             .map_or(0, |newest| newest.saturating_add(1))
             .max(self.in_use(objects).await?.saturating_add(1)))
+    }
+
+    /// The generations of which there is any object of a database. One listing.
+    ///
+    /// # Errors
+    /// The store's error.
+    pub(super) async fn generations(&self, objects: &dyn ObjectStore) -> Result<Vec<u64>, Error> {
+        let found = objects.list_with_delimiter(Some(&self.folder)).await?;
+        let generation = |at: &ObjectPath| {
+            let generation = u64::from_str_radix(at.filename()?, 16).ok()?;
+            (*at == self.database(generation)).then_some(generation)
+        };
+        Ok(found.common_prefixes.iter().filter_map(generation).collect())
     }
 
     /// Where the database of a generation is.

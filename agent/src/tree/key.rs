@@ -5,6 +5,7 @@
 //! | `p`, length of the prefix in bits (2 bytes, the higher first), its bits | a page |
 //! | `l`, record id | the record's sealed bytes |
 //! | `s` | the snapshot |
+//! | `d` | what has left and is still here, if there is any: a CBOR array of [`strongroom_replica::leftover::Leftover`] |
 
 use std::ops::Range;
 use strongroom_proto::ids::RecordId;
@@ -15,6 +16,8 @@ const LEAF: u8 = b'l';
 
 /// The snapshot.
 pub(super) const SNAPSHOT: &[u8] = b"s";
+/// What has left and is still here.
+pub(super) const LEFTOVERS: &[u8] = b"d";
 
 /// A page, by its prefix.
 pub(super) fn page(prefix: &Prefix) -> Vec<u8> {
@@ -63,7 +66,7 @@ fn ends(prefix: &Prefix) -> (RecordId, RecordId) {
 }
 
 /// The key right after one.
-fn after(mut key: Vec<u8>) -> Vec<u8> {
+pub(super) fn after(mut key: Vec<u8>) -> Vec<u8> {
     key.push(0);
     key
 }

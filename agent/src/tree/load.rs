@@ -44,7 +44,7 @@ pub(super) async fn load(
     metrics: &TreeMetrics,
     records: &[(Prefix, RecordId)],
 ) -> Result<Loaded, TreeFailure> {
-    let tops = database.tops().await?;
+    let tops = database.about().await?.tops();
     let top = |(prefix, id): &(Prefix, RecordId)| (stored_top(&tops, *prefix, id), *id);
     let wanted: Records = records.iter().map(top).collect();
     metrics.records.inc_by(wanted.len() as u64);

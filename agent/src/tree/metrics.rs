@@ -25,6 +25,12 @@ pub struct TreeMetrics {
     pub snapshot_bytes: Counter,
     /// Pages, leaves or objects found missing, damaged or foreign.
     pub damaged: Counter,
+    /// Pages and leaves deleted of what has left.
+    pub swept: Counter,
+    /// Bytes of their keys and values.
+    pub swept_bytes: Counter,
+    /// Objects deleted of the trees of groups that have retired.
+    pub retired_objects: Counter,
     /// Bytes of decoded pages in the caches, by their own count.
     pub cached_bytes: Gauge,
 }
@@ -41,6 +47,10 @@ impl TreeMetrics {
         tree.register("snapshots", "Snapshots taken", self.snapshots.clone());
         tree.register("snapshot_bytes", "Bytes that snapshots wrote", self.snapshot_bytes.clone());
         tree.register("damaged", "Pages, leaves or objects found unusable", self.damaged.clone());
+        tree.register("swept", "Pages and leaves deleted of what has left", self.swept.clone());
+        tree.register("swept_bytes", "Bytes of those", self.swept_bytes.clone());
+        let objects = self.retired_objects.clone();
+        tree.register("retired_objects", "Objects deleted of the trees of retired groups", objects);
         tree.register("cached_bytes", "Bytes of decoded pages in memory", self.cached_bytes.clone());
     }
 }

@@ -17,11 +17,15 @@ mod load;
 mod metrics;
 mod moment;
 mod reader;
+mod retired;
 mod store;
+mod sweep;
 
 pub use adopt::{AdoptError, Adopted};
 pub use database::{Timeouts, TreeSettings};
 pub use generation::TreePlace;
 pub use metrics::TreeMetrics;
 pub use reader::TreeReader;
+pub use retired::Emptied;
 pub use store::TreeStore;
+pub use sweep::{Sweep, Swept};

@@ -13,6 +13,7 @@ use std::time::Duration;
 use strongroom_proto::ids::RecordId;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Page;
+use strongroom_replica::leftover::Leftover;
 use strongroom_replica::stored::{SealedBytes, Snapshot, TreeDamage, TreeFailure};
 
 /// How much is read ahead, in bytes.
@@ -55,6 +56,14 @@ impl TreeReader {
     #[must_use]
     pub const fn snapshot(&self) -> Option<&Snapshot> {
         self.snapshot.as_ref()
+    }
+
+    /// What has left, and was still here then.
+    ///
+    /// # Errors
+    /// [`TreeFailure`].
+    pub async fn leftovers(&self) -> Result<Vec<Leftover>, TreeFailure> {
+        database::leftovers(&self.moment.db).await
     }
 
     /// The page of a prefix.
@@ -140,6 +149,6 @@ impl TreeReader {
     }
 }
 
-fn foreign_key(key: &[u8]) -> TreeDamage {
+pub(super) fn foreign_key(key: &[u8]) -> TreeDamage {
     TreeDamage::Object(format!("the key {} belongs to no page and no leaf", hex::encode(key)))
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use strongroom_proto::ids::{GroupId, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_replica::stored::{Advance, Loaded, Snapshot, TreeFailure};
-use tokio::sync::MutexGuard;
+use tokio::sync::{MutexGuard, Semaphore, SemaphorePermit};
 
 /// The stored tree of one group. Cheap to clone; clones share one tree.
 ///
@@ -37,8 +37,8 @@ struct Inner {
     opening: tokio::sync::Mutex<()>,
     /// Held while taking a snapshot: two at once could leave a mixture of both in the cache.
     advancing: tokio::sync::Mutex<()>,
-    /// Held while copying from another group's tree.
-    adopting: tokio::sync::Mutex<()>,
+    /// One permit, taken while copying from another group's tree.
+    adopting: Semaphore,
 }
 
 impl Inner {
@@ -99,7 +99,7 @@ impl TreeStore {
             database: Mutex::new(None),
             opening: tokio::sync::Mutex::new(()),
             advancing: tokio::sync::Mutex::new(()),
-            adopting: tokio::sync::Mutex::new(()),
+            adopting: Semaphore::new(1),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -130,6 +130,11 @@ impl TreeStore {
         let Inner { objects, place, settings, metrics, .. } = &*self.inner;
         let generation = place.in_use(&**objects).await.map_err(|_| TreeFailure::Unavailable)?;
         Ok(Self::in_place(Arc::clone(objects), place.at(generation), *settings, metrics.clone()))
+    }
+
+    /// Where it is.
+    pub(super) fn at(&self) -> (&dyn ObjectStore, &TreePlace) {
+        (&*self.inner.objects, &self.inner.place)
     }
 
     /// From now on, every agent that opens the group's tree opens this generation; 0 if it has no number of its own.
@@ -275,11 +280,16 @@ impl TreeStore {
     }
 
     /// Keeps others from copying to it; `None` while one does.
-    pub(super) fn begin_to_adopt(&self) -> Option<MutexGuard<'_, ()>> {
-        self.inner.adopting.try_lock().ok()
+    pub(super) fn begin_to_adopt(&self) -> Option<SemaphorePermit<'_>> {
+        self.inner.adopting.try_acquire().ok()
     }
 
-    /// Keeps snapshots from being taken.
+    /// Whether something is being copied to it.
+    pub(super) fn is_adopting(&self) -> bool {
+        self.inner.adopting.available_permits() == 0
+    }
+
+    /// Keeps snapshots from being taken, and anything from being deleted.
     pub(super) async fn between_snapshots(&self) -> MutexGuard<'_, ()> {
         self.inner.advancing.lock().await
     }
@@ -297,7 +307,11 @@ impl TreeStore {
     }
 
     /// Lets go of a database that is no longer ours.
-    fn settled<T>(&self, used: &Arc<Database>, done: Result<T, TreeFailure>) -> Result<T, TreeFailure> {
+    pub(super) fn settled<T>(
+        &self,
+        used: &Arc<Database>,
+        done: Result<T, TreeFailure>,
+    ) -> Result<T, TreeFailure> {
         if matches!(done, Err(TreeFailure::Fenced)) {
             self.let_go(used);
         }

@@ -18,9 +18,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use strongroom_agent::tree::{Timeouts, TreeMetrics, TreeSettings, TreeStore};
 use strongroom_proto::entry::{Entry, Partition};
-use strongroom_proto::ids::{Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, Term};
+use strongroom_proto::ids::{
+    Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, Term, TransferId,
+};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::Committed;
+use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::Tree;
 use strongroom_replica::stored::{Advance, Loaded, Snapshot};
 
@@ -30,11 +33,19 @@ pub(crate) const GROUP: GroupId = GroupId([7; 16]);
 pub(crate) struct Model {
     rng: StdRng,
     index: u64,
+    pub(crate) group: GroupId,
     /// The group's trees with every leaf open.
     pub(crate) trees: Vec<Tree>,
     /// Those that were merged since the last advance: nothing stored shows their tops.
     pub(crate) merged: Vec<Prefix>,
     pub(crate) leaves: BTreeMap<RecordId, Arc<[u8]>>,
+    /// How many decisions the group has made about transfers.
+    pub(crate) decisions: u64,
+    /// Its transfers that are open.
+    pub(crate) open: Vec<Transfer>,
+    /// The trees that have left since the last advance.
+    pub(crate) gone: Vec<Tree>,
+    pub(crate) has_retired: bool,
 }
 
 impl Model {
@@ -43,10 +54,67 @@ impl Model {
         Self {
             rng: StdRng::seed_from_u64(seed),
             index: 0,
+            group: GROUP,
             trees,
             merged: Vec::new(),
             leaves: BTreeMap::new(),
+            decisions: 0,
+            open: Vec::new(),
+            gone: Vec::new(),
+            has_retired: false,
         }
+    }
+
+    /// The same, as it is now. What it draws after that is of no interest.
+    pub(crate) fn copied(&self) -> Self {
+        Self {
+            rng: StdRng::seed_from_u64(self.index),
+            trees: self.trees.clone(),
+            merged: self.merged.clone(),
+            leaves: self.leaves.clone(),
+            open: self.open.clone(),
+            gone: self.gone.clone(),
+            ..*self
+        }
+    }
+
+    /// Waits for a prefix.
+    pub(crate) fn await_from(&mut self, id: TransferId, prefix: Prefix, source: &Self) {
+        let (source, decisions) = (source.group, source.decisions);
+        self.open.push(Transfer::Incoming { id, source, prefix, decisions });
+    }
+
+    /// Lets go of a prefix. Returns what leaves.
+    pub(crate) fn let_go(
+        &mut self,
+        id: TransferId,
+        prefix: Prefix,
+        there: &Self,
+    ) -> (Tree, BTreeMap<RecordId, Arc<[u8]>>) {
+        let at = self.trees.iter().position(|tree| tree.prefix() == prefix).unwrap();
+        let tree = self.trees.remove(at);
+        self.gone.push(tree.partial(&[]).unwrap());
+        let (destination, root, decisions) = (there.group, tree.root(), there.decisions);
+        self.open.push(Transfer::Outgoing { id, destination, prefix, root, decisions });
+        self.decisions += 1;
+        let all = std::mem::take(&mut self.leaves).into_iter();
+        let (left, stays) = all.partition(|(id, _)| prefix.contains(id));
+        self.leaves = stays;
+        (tree, left)
+    }
+
+    /// Takes what another has let go of.
+    pub(crate) fn take(&mut self, id: TransferId, tree: Tree, leaves: BTreeMap<RecordId, Arc<[u8]>>) {
+        self.close(id);
+        self.decisions += 1;
+        self.trees.push(tree);
+        self.trees.sort_by_key(Tree::prefix);
+        self.leaves.extend(leaves);
+    }
+
+    /// Lists a transfer no longer.
+    pub(crate) fn close(&mut self, id: TransferId) {
+        self.open.retain(|open| open.id() != id);
     }
 
     /// A record that may be new, may be near others, and may exist already.
@@ -91,7 +159,9 @@ impl Model {
             let of: Vec<_> = changed.iter().copied().filter(|id| tree.prefix().contains(id)).collect();
             tree.partial(&of).unwrap()
         };
-        Advance { snapshot: self.snapshot(), trees: self.trees.iter().map(partial).collect(), changed }
+        let mut trees: Vec<Tree> = self.trees.iter().map(partial).collect();
+        trees.append(&mut self.gone);
+        Advance { snapshot: self.snapshot(), trees, changed }
     }
 
     /// Splits a tree into its halves, or merges two halves, whichever is possible at a place drawn.
@@ -128,7 +198,9 @@ impl Model {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let partitions =
             self.trees.iter().map(|tree| Partition { prefix: tree.prefix(), root: tree.root() }).collect();
-        snapshot(self.index, partitions)
+        let of = snapshot(self.index, partitions);
+        let (group, open, last) = (self.group, self.open.clone(), self.has_retired);
+        stated(Entry { group, open, last, transfers: self.decisions, ..of.entry })
     }
 
     /// Every record, with the prefix of its tree, and as many that do not exist.
@@ -191,6 +263,11 @@ pub(crate) fn snapshot(index: u64, partitions: Vec<Partition>) -> Snapshot {
         events_hash: Digest::EMPTY,
         mac: Mac(Digest([5; 32])),
     };
+    stated(entry)
+}
+
+/// An entry as it is stated to be committed.
+pub(crate) fn stated(entry: Entry) -> Snapshot {
     let committed =
         Committed { hsm: entry.leader, index: entry.index, hash: entry.hash(), mac: Mac(Digest([6; 32])) };
     Snapshot { entry, committed }
@@ -226,6 +303,9 @@ pub(crate) struct Objects {
     pub(crate) hangs: AtomicBool,
     /// How long each read takes, in milliseconds.
     pub(crate) read_ms: AtomicU64,
+    /// After so many more writes, no call ends. The last of them may be carried out.
+    pub(crate) writes_left: AtomicU64,
+    pub(crate) last_is_done: AtomicBool,
 }
 
 impl Objects {
@@ -239,6 +319,8 @@ impl Objects {
             calls: Calls::default(),
             hangs: AtomicBool::new(false),
             read_ms: AtomicU64::new(0),
+            writes_left: AtomicU64::new(u64::MAX),
+            last_is_done: AtomicBool::new(false),
         })
     }
 
@@ -299,6 +381,14 @@ impl fmt::Display for Objects {
 impl ObjectStore for Objects {
     async fn put_opts(&self, at: &ObjectPath, bytes: PutPayload, options: PutOptions) -> Result<PutResult> {
         self.call(&self.calls.put).await;
+        let left =
+            self.writes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if left == Err(0) {
+            if !self.hangs.swap(true, Ordering::Relaxed) && self.last_is_done.load(Ordering::Relaxed) {
+                self.under.put_opts(at, bytes, options).await?;
+            }
+            return std::future::pending().await;
+        }
         self.under.put_opts(at, bytes, options).await
     }
 

@@ -32,6 +32,8 @@ pub enum HostBug {
     CopiedOnce,
     /// A group deletes what has left it with the next snapshot, whether or not it has arrived.
     LeftForgotten,
+    /// What has left is deleted while the transfer is open.
+    SweptOpen,
     /// An agent asks the group that had a record first, for ever.
     FormerOwnerAsked,
 }

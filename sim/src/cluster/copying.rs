@@ -69,8 +69,9 @@ impl StoredTree {
         if overlaps { Err(NotCopied::Overlaps) } else { Ok(()) }
     }
 
-    fn begin_copy(&self, writer: Writer, prefix: Prefix, from: &Self) -> Result<Copy, NotCopied> {
+    fn begin_copy(&mut self, writer: Writer, prefix: Prefix, from: &Self) -> Result<Copy, NotCopied> {
         self.may_take(writer, &prefix)?;
+        self.not_left_over(&prefix);
         let root = from.snapshot().and_then(|snapshot| root_in(snapshot, &prefix));
         let root = root.ok_or(NotCopied::NotThere)?;
         let writes = match self.page(&prefix) {

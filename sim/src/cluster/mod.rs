@@ -22,6 +22,7 @@ mod pending;
 mod said;
 mod steps;
 mod store;
+mod sweeping;
 mod tree;
 mod user;
 

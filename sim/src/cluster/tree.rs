@@ -6,9 +6,11 @@
 use super::bug::{HostBug, HostBugs};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use strongroom_proto::ids::{Digest, RecordId};
+use strongroom_proto::ids::{Digest, RecordId, TransferId};
 use strongroom_proto::prefix::Prefix;
+use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::{Onward, Page};
+use strongroom_replica::leftover::{Leftover, noted, without};
 use strongroom_replica::stored::{
     Advance, Loaded, SealedBytes, Snapshot, TreeDamage, TreeFailure, older_pages, stored_top,
 };
@@ -23,6 +25,8 @@ pub(super) type Writer = (usize, u64);
 #[derive(Clone, Default)]
 struct Stored {
     snapshot: Option<Snapshot>,
+    /// What has left, and is still here.
+    leftovers: Vec<Leftover>,
     pages: BTreeMap<Prefix, Arc<[u8]>>,
     leaves: BTreeMap<RecordId, Arc<[u8]>>,
 }
@@ -122,6 +126,53 @@ impl StoredTree {
         self.stored.leaves.insert(id, sealed);
     }
 
+    /// What has left, and is still here.
+    pub(super) fn leftovers(&self) -> &[Leftover] {
+        &self.stored.leftovers
+    }
+
+    /// What has left and is open, with the roots with which it left, unless it is being copied back.
+    fn left(&self) -> Vec<(Prefix, Digest)> {
+        let noted = |id: &TransferId, prefix: &Prefix| {
+            self.stored.leftovers.iter().any(|left| left.id == *id && left.prefix == *prefix)
+        };
+        let open = self.stored.snapshot.iter().flat_map(|snapshot| &snapshot.entry.open);
+        open.filter_map(|transfer| match transfer {
+            Transfer::Outgoing { id, prefix, root, .. } if noted(id, prefix) => Some((*prefix, *root)),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// From now on, nothing below a prefix is left over.
+    pub(super) fn not_left_over(&mut self, prefix: &Prefix) {
+        self.stored.leftovers = without(&self.stored.leftovers, prefix);
+    }
+
+    /// Deletes so many pages and leaves, at most, of what is left over: pages before those below them, with all that lie
+    /// above, and leaves last. Returns how many.
+    pub(super) fn sweep(&mut self, leftover: &Leftover, most: usize) -> usize {
+        let prefix = leftover.prefix;
+        let is_above = |page: &Prefix| page.len() < prefix.len() && page.overlaps(&prefix);
+        self.stored.pages.retain(|page, _| !is_above(page));
+        let mut pages: Vec<Prefix> = self.stored.pages.keys().copied().collect();
+        pages.retain(|page| page.overlaps(&prefix));
+        pages.sort_by_key(Prefix::len);
+        let leaves: Vec<RecordId> =
+            self.stored.leaves.keys().filter(|id| prefix.contains(id)).copied().collect();
+        let deleted = most.min(pages.len().saturating_add(leaves.len()));
+        for page in pages.iter().take(most) {
+            self.stored.pages.remove(page);
+        }
+        for leaf in leaves.iter().take(most.saturating_sub(pages.len())) {
+            self.stored.leaves.remove(leaf);
+        }
+        if deleted < most {
+            self.stored.leftovers.retain(|other| other != leftover);
+        }
+        deleted
+    }
+
     pub(super) fn close(&mut self, writer: Writer) {
         self.handles.remove(&writer);
     }
@@ -172,6 +223,8 @@ impl StoredTree {
             let gone = |prefix: &Prefix| !advance.snapshot.prefixes().iter().any(|top| top.overlaps(prefix));
             self.stored.pages.retain(|prefix, _| !gone(prefix));
         }
+        let before = self.stored.snapshot.as_ref().map(|snapshot| &snapshot.entry);
+        self.stored.leftovers = noted(&self.stored.leftovers, before, &advance.snapshot.entry);
         if !self.bugs.has(HostBug::AdvanceTorn) {
             self.stored.snapshot = Some(advance.snapshot);
         }
@@ -219,6 +272,7 @@ impl StoredTree {
         }
         let roots: Vec<(Prefix, Digest)> = roots.collect();
         let (pages, leaves) = self.check_below(roots.iter().copied());
+        self.check_below(self.left().into_iter());
         // Before any snapshot there is nothing at all.
         let nothing = roots.is_empty();
         let is_of = |id: &RecordId| nothing || roots.iter().any(|(prefix, _)| prefix.contains(id));

@@ -64,6 +64,8 @@ pub struct Report {
     pub answers: usize,
     /// Replies about records of which it was checked that the owner gave them.
     pub told: u64,
+    /// Pages and leaves deleted of what had left.
+    pub swept: usize,
     /// How long after healing everything that was under way had ended.
     pub ended_ms: u64,
     /// Events that the hash covers.
@@ -89,6 +91,9 @@ pub struct Run {
     movers: Vec<Mover>,
     troubles: Troubles,
     wanted: BTreeMap<&'static str, u64>,
+    /// When what has left is deleted, and how much: drawn apart, so that it changes nothing else.
+    sweeps: StdRng,
+    swept: usize,
 }
 
 /// Some hosts for a group.
@@ -136,7 +141,8 @@ impl Run {
         let users = users.collect();
         let movers = (0..rng.random_range(1..4)).map(Mover::new).collect();
         let troubles = Troubles::draw(&mut rng, hosts);
-        Self { seed, rng, world, users, movers, troubles, wanted: BTreeMap::new() }
+        let (wanted, sweeps) = (BTreeMap::new(), StdRng::seed_from_u64(seed ^ 0x7377_6565_7000_0000));
+        Self { seed, rng, world, users, movers, troubles, wanted, sweeps, swept: 0 }
     }
 
     /// The world, for a test that plants something.
@@ -185,6 +191,7 @@ impl Run {
             done: self.movers.iter().map(|mover| mover.done).sum(),
             answers: self.users.iter().map(|user| user.responses().len()).sum(),
             told: world.owners().told(),
+            swept: self.swept,
             ended_ms,
             events: 0,
             hash: String::new(),
@@ -194,9 +201,9 @@ impl Run {
     /// Users ask, operators move, and trouble comes and goes.
     fn safety(&mut self) {
         self.world.note(Lane::World, Kind::Phase, || "trouble begins".into());
-        let Self { rng, users, troubles, movers, wanted, .. } = self;
+        let Self { rng, users, troubles, movers, wanted, sweeps, swept, .. } = self;
         users.iter_mut().for_each(|user| user.wish([Wish::Register]));
-        let (mut ask_at, mut want_at) = (0, 0);
+        let (mut ask_at, mut want_at, mut sweep_at) = (0, 0, 0);
         self.world.run_until(TROUBLE_MS, |world| {
             troubles.go_on(world, rng);
             let now = world.now();
@@ -212,6 +219,10 @@ impl Run {
             if now >= want_at {
                 want_at = now + rng.random_range(20..500);
                 want(world, rng, movers, wanted);
+            }
+            if now >= sweep_at {
+                sweep_at = now + sweeps.random_range(10..200);
+                *swept += sweep(world, sweeps);
             }
             movers.iter_mut().for_each(|mover| mover.poll(world, rng));
             users.iter_mut().for_each(|user| user.poll(world));
@@ -292,15 +303,29 @@ impl Run {
                 false
             });
         }
+        for _ in 0..200 {
+            self.swept += sweep(&mut self.world, &mut self.sweeps);
+        }
         for (number, group) in self.world.groups.iter().enumerate() {
             let cluster = &group.cluster;
             cluster.check_log();
+            if let Some(reached) = cluster.reaches() {
+                let roots = reached.entry.partitions.iter().map(|part| (part.prefix, part.root));
+                cluster.store.tree.check_below(roots);
+            }
             let wrong = (0..group.on.len()).filter(|member| !cluster.is_gone(*member));
             let wrong = wrong.filter_map(|member| Some((member, cluster.fault(member)?))).next();
             assert!(wrong.is_none(), "in group {number}, {wrong:?} gave up, and nothing was damaged");
             assert_eq!(cluster.tree_damage(), [], "the tree of group {number} is whole");
         }
     }
+}
+
+/// Has one group delete some of what has left it, by what the trees of all groups reach.
+fn sweep(world: &mut World, rng: &mut StdRng) -> usize {
+    let stored: Vec<_> = world.groups.iter().filter_map(|group| group.cluster.reaches()).collect();
+    let at = rng.random_range(0..world.groups.len());
+    world.groups[at].cluster.sweep(&stored, rng.random_range(1..5))
 }
 
 /// Gives something to do to an operator that has nothing to do, or founds a group.
