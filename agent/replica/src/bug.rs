@@ -78,14 +78,14 @@ pub enum Bug {
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Bugs {
     #[cfg(feature = "planted-bugs")]
-    planted: u32,
+    planted: u64,
 }
 
 impl Bugs {
     /// Whether this rule is left out.
     #[cfg(feature = "planted-bugs")]
     pub(super) const fn has(self, bug: Bug) -> bool {
-        self.planted >> bug as u32 & 1 == 1
+        self.planted >> bug as u64 & 1 == 1
     }
 
     /// Whether this rule is left out: never.
@@ -111,6 +111,6 @@ impl Bugs {
     /// Leaves this rule out.
     #[cfg(feature = "planted-bugs")]
     pub(super) const fn plant(&mut self, bug: Bug) {
-        self.planted |= 1 << bug as u32;
+        self.planted |= 1 << bug as u64;
     }
 }

@@ -21,8 +21,8 @@ use strongroom_proto::transfer::Transfer;
 const MAX_WAITING: usize = 64;
 /// How long one may wait.
 const PATIENCE_MS: u64 = 10_000;
-/// Before a prefix leaves, no session about it is opened any more, until nothing has come in those that are open for so
-/// long, or at the latest after so long: they end when it leaves, and a client whose last request waits for its answer
+/// Before a prefix leaves, no session about it is opened any more and no guess taken, until nothing has come in those that are
+/// open for so long, or at the latest after so long: they end when it leaves, and a client whose last request waits for its answer
 /// then would not know what became of it.
 const QUIET_MS: u64 = 400;
 const LEAVING_MS: u64 = 3_000;
@@ -149,9 +149,10 @@ impl Orders {
 
     /// Whether a request waits for the next leader, or for this one to have time: it would begin what would be cut off.
     pub(super) fn holds(&self, request: &BatchRequest) -> bool {
-        let opens = matches!(request.message, NoiseMessage::Handshake { .. });
+        // A client may go on to its next guess in the session of the last one, and its session would never be quiet.
+        let begins = matches!(request.message, NoiseMessage::Handshake { .. }) || is_guess(request);
         let closed = self.yields.as_ref().is_some_and(Yielding::is_closed);
-        opens && self.is_leaving(&request.record) || closed && (opens || is_guess(request))
+        begins && (closed || self.is_leaving(&request.record))
     }
 
     /// Whether no session about a record is to be opened, because it is about to leave.
