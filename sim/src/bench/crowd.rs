@@ -1,5 +1,6 @@
-//! Clients that each begin a recovery when their last one has ended, all the while something else goes on, and what became
-//! of every recovery.
+//! Users who each begin a recovery when their last one has ended, all the while something else goes on, and what became
+//! of every recovery. Each is made by a device that has just started, as in a deployment, where nobody recovers twice in a row:
+//! one that had recovered before would go on in the session that it has.
 
 use super::numbers::percentile;
 use super::report::Span;
@@ -9,19 +10,19 @@ use crate::chaos::{Doors, Sent};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
-use strongroom_client::{Client, Pin};
+use std::time::{Duration, Instant};
+use strongroom_client::Pin;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 /// How many messages of a recovery act on a record, when none is sent again.
 const MESSAGES: u32 = 3;
 
-/// A user with one device.
+/// A user who has registered.
 #[derive(Clone)]
 pub(super) struct User {
-    client: Arc<Client>,
-    sent: Sent,
+    name: String,
+    doors: Doors,
     /// Whether its record is below the prefix that moves.
     moves: bool,
 }
@@ -63,9 +64,11 @@ pub(super) struct Crowd {
 /// One cannot register.
 pub(super) async fn enrol(doors: &Doors, names: Vec<(String, bool)>) -> Result<Vec<User>, Error> {
     let enrolled = names.into_iter().map(|(name, moves)| {
-        let sent = Sent::default();
-        let client = doors.device(&name, &sent, |_| {});
-        async move { Ok::<_, Error>(User { client: register(Arc::new(client)).await?, sent, moves }) }
+        let (doors, client) = (doors.clone(), doors.device(&name, &Sent::default(), |_| {}));
+        async move {
+            register(Arc::new(client)).await?;
+            Ok::<_, Error>(User { name, doors, moves })
+        }
     });
     stream::iter(enrolled).buffered(TOGETHER).try_collect().await
 }
@@ -82,7 +85,6 @@ impl Crowd {
         let told = Arc::new(Told::default());
         let mut tasks = JoinSet::new();
         for user in users {
-            let _before = user.sent.take();
             tasks.spawn(recover(user.clone(), Arc::clone(&told)));
         }
         Self { told, tasks }
@@ -142,15 +144,17 @@ fn longest_pause_ms(ended: &[Recovery], from: Instant, to: Instant) -> f64 {
 }
 
 async fn recover(user: User, told: Arc<Told>) {
-    let User { client, sent, moves } = user;
+    let User { name, doors, moves } = user;
     while !told.enough.load(Ordering::SeqCst) {
         let begun = Instant::now();
+        let sent = Sent::default();
+        let client = doors.device(&name, &sent, |_| {});
         let recovered = client.recover(&Pin::from(PIN), b"").await;
         let ended = Instant::now();
         let why = match recovered {
             Ok(secret) if secret.as_bytes() == SECRET => None,
             Ok(_) => Some("another secret was recovered".to_owned()),
-            Err(error) => Some(error.to_string()),
+            Err(error) => Some(told_with_causes(&error, moves, ended.duration_since(begun))),
         };
         let recovery = Recovery {
             ended,
@@ -167,10 +171,16 @@ async fn recover(user: User, told: Arc<Told>) {
     }
 }
 
+/// An error, with what each realm did.
+fn told_with_causes(error: &strongroom_client::Error, moves: bool, after: Duration) -> String {
+    let causes: Vec<String> = error.causes.iter().map(ToString::to_string).collect();
+    let whose = if moves { "one that moves" } else { "one that does not move" };
+    format!("of a record, {whose}, after {} ms: {error} ({})", after.as_millis(), causes.join("; "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn what_ends_in_a_time_counts_there_and_only_what_moves_counts_for_the_pause() {

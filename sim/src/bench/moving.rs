@@ -31,6 +31,8 @@ const AGAIN: usize = 50;
 const REST: Duration = Duration::from_secs(1);
 const RESTING: f64 = 0.1;
 const UNTIL_REST: Duration = Duration::from_secs(120);
+/// What an agent logs when its HSM begins to lead.
+const LEADS: &str = "role=\"leader\"";
 /// Of how many recoveries percentiles may be told, and how long at most they are waited for.
 const ENOUGH: usize = 20;
 const MOST: Duration = Duration::from_secs(60);
@@ -54,6 +56,9 @@ pub(super) async fn measure(
     let [_, prefix] = bench.split(first).await?;
     let leader = bench.leader(first).await?;
     bench.leader(second).await?;
+    if bench.elections()? == 0 {
+        return Err("the agents' logs do not tell who leads; run it with RUST_LOG=info, or without".into());
+    }
     let status = told(&bench.realm.nvram(leader), folder.path())?;
     let below = Below::new(&status, prefix);
     let users = bench.enrol(&below).await?;
@@ -115,6 +120,7 @@ struct Begun {
     at: Instant,
     calls: Calls,
     processor: Processor,
+    elections: u64,
 }
 
 /// What the agents said at the steps of a move.
@@ -187,16 +193,28 @@ impl Bench<'_> {
         }
     }
 
+    /// How often an HSM has begun to lead a group, by what the agents have logged.
+    fn elections(&self) -> Result<u64, Error> {
+        let mut count = 0;
+        for host in &self.realm.hosts {
+            let log = std::fs::read_to_string(host.agent.log())?;
+            count += log.lines().filter(|line| line.contains("a new role") && line.contains(LEADS)).count();
+        }
+        Ok(count as u64)
+    }
+
     async fn begin(&mut self, watched: &Watched) -> Result<Begun, Error> {
         let calls = Calls::of(&self.realm.metrics()).await?;
         watched.take_mib();
-        Ok(Begun { at: Instant::now(), calls, processor: Processor::of(&self.processes()) })
+        let (processor, elections) = (Processor::of(&self.processes()), self.elections()?);
+        Ok(Begun { at: Instant::now(), calls, processor, elections })
     }
 
     async fn end(&mut self, begun: &Begun, crowd: &Crowd, watched: &Watched) -> Result<(Span, Calls), Error> {
         let mut span = crowd.span(begun.at, Instant::now());
         span.processor_ms = Processor::of(&self.processes()).since(&begun.processor);
         span.memory_mib = watched.take_mib();
+        span.elections = self.elections()?.saturating_sub(begun.elections);
         let calls = Calls::of(&self.realm.metrics()).await?.since(&begun.calls);
         span.calls = calls.all.clone();
         match self.realm.daemons().find_map(|daemon| daemon.died()) {

@@ -230,6 +230,9 @@ pub struct Span {
     pub failed: u64,
     /// Messages that the SDK sent once more, and that may have reached an HSM.
     pub sent_again: u64,
+    /// How often an HSM began to lead a group. On a machine with nothing else to do none does; where one did, users waited for
+    /// it, and the row says little about the move.
+    pub elections: u64,
     /// Whole recoveries each second.
     pub per_second: f64,
     /// How long half of the recoveries took at most; nothing if there was none.

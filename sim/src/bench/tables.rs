@@ -68,12 +68,13 @@ pub(super) fn moves(moving: &Moving) -> Table {
 /// What clients got before, during and after each move.
 pub(super) fn spans(moving: &Moving) -> Table {
     let heads = ["move", "when", "recoveries/s", "p50 ms", "p95 ms", "p99 ms", "most ms", "failed"];
-    let mut table = Table::new(heads.into_iter().chain(["sent again", "agents MiB"])).with_words(2);
+    let mut table =
+        Table::new(heads.into_iter().chain(["sent again", "elections", "agents MiB"])).with_words(2);
     each_span(moving, |names, span| {
         let mut row = names;
         row.push(number(Some(span.per_second), 1));
         row.extend([span.p50_ms, span.p95_ms, span.p99_ms, span.most_ms].map(|ms| number(ms, 1)));
-        row.extend([span.failed.to_string(), span.sent_again.to_string()]);
+        row.extend([span.failed, span.sent_again, span.elections].map(|count| count.to_string()));
         row.push(number(most_memory(span), 0));
         table.row(row);
     });
