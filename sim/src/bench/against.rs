@@ -1,6 +1,6 @@
 //! Two runs, compared figure by figure.
 
-use super::report::{Core, FORMAT, Report};
+use super::report::{Core, FORMAT, Moving, Report};
 use super::table::{Table, number};
 use super::tables::{self, of_kind};
 use crate::Error;
@@ -59,21 +59,7 @@ fn figures(report: &Report) -> Vec<(String, f64)> {
             figures.extend(named.into_iter().filter_map(|(figure, value)| Some((name(figure), value?))));
         }
     }
-    for moving in &report.moving {
-        let on = tables::moving_title(moving);
-        for moved in &moving.moves {
-            let named = [
-                ("copying s", Some(moved.copying_s)),
-                ("unserved ms", Some(moved.unserved_ms)),
-                ("whole s", Some(moved.whole_s)),
-                ("p95 ms during", moved.during.p95_ms),
-                ("p95 during/before", moved.p95_ratio()),
-                ("agents MiB during", tables::most_memory(&moved.during)),
-            ];
-            let name = |figure| format!("{on}, {}: {figure}", moved.way);
-            figures.extend(named.into_iter().filter_map(|(figure, value)| Some((name(figure), value?))));
-        }
-    }
+    figures.extend(report.moving.iter().flat_map(of_moves));
     for core in &report.core {
         let Core { records, batch, us, instructions } = core;
         let on = format!("core, {records} records, batches of {batch}");
@@ -103,6 +89,24 @@ fn figures(report: &Report) -> Vec<(String, f64)> {
     figures
 }
 
+/// Those of the moves on one store.
+fn of_moves(moving: &Moving) -> Vec<(String, f64)> {
+    let (on, mut figures) = (tables::moving_title(moving), Vec::new());
+    for moved in &moving.moves {
+        let named = [
+            ("copying s", Some(moved.copying_s)),
+            ("unserved ms", Some(moved.unserved_ms)),
+            ("whole s", Some(moved.whole_s)),
+            ("p95 ms during", moved.during.p95_ms),
+            ("p95 during/before", moved.p95_ratio()),
+            ("agents MiB during", tables::most_memory(&moved.during)),
+        ];
+        let name = |figure| format!("{on}, {}: {figure}", moved.way);
+        figures.extend(named.into_iter().filter_map(|(figure, value)| Some((name(figure), value?))));
+    }
+    figures
+}
+
 /// What both have, with the ratio of this run's to the earlier one's.
 pub(super) fn compare(old: &Report, new: &Report) -> Table {
     let before: BTreeMap<String, f64> = figures(old).into_iter().collect();
@@ -127,7 +131,7 @@ pub(super) fn differences(old: &Report, new: &Report) -> Option<String> {
 mod tests {
     use super::*;
     use crate::bench::machine::Machine;
-    use crate::bench::report::{Growth, Idle, Load, Move, Moving, PRICES, Phases, Service, Span};
+    use crate::bench::report::{Growth, Idle, Load, Move, Phases, Service, Span};
 
     fn report(per_second: f64, puts: f64) -> Report {
         let load = Load {
@@ -152,22 +156,7 @@ mod tests {
         let idle = Idle { seconds: 1.0, percent_of_a_core: BTreeMap::new(), calls: BTreeMap::new() };
         let service = Service { store: "memory://".into(), put_ms: 28, idle, loads: vec![load] };
         let machine = Machine::here();
-        let service = vec![service];
-        let (failover, moving, core, uncounted, growth, tree, replay) = Default::default();
-        Report {
-            format: FORMAT,
-            machine,
-            took_s: 1.0,
-            dollars_per_million_calls: PRICES,
-            service,
-            failover,
-            moving,
-            core,
-            uncounted,
-            growth,
-            tree,
-            replay,
-        }
+        Report { service: vec![service], ..Report::new(machine) }
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use place::Place;
 use crate::chaos::Programs;
 use crate::{Error, replay_bench, tree_bench};
 use progress::Progress;
-use report::{FORMAT, PRICES, Report};
+use report::Report;
 use std::path::Path;
 use std::time::Instant;
 
@@ -68,20 +68,7 @@ pub async fn run(options: &Options) -> Result<(), Error> {
     let realms = [Part::Service, Part::Failover, Part::Move].iter().any(|part| options.wants(*part));
     let programs = realms.then(|| Programs::find(folder.path())).transpose()?;
     let progress = Progress::new(takes)?;
-    let mut report = Report {
-        format: FORMAT,
-        machine,
-        took_s: 0.0,
-        dollars_per_million_calls: PRICES,
-        service: Vec::new(),
-        failover: Vec::new(),
-        moving: Vec::new(),
-        core: Vec::new(),
-        uncounted: None,
-        growth: Vec::new(),
-        tree: None,
-        replay: None,
-    };
+    let mut report = Report::new(machine);
     // First, while this process has little memory: it measures how much is added.
     if options.wants(Part::Growth) {
         report.growth = growth::measure(&progress)?;

@@ -60,6 +60,26 @@ pub struct Report {
     pub replay: Option<replay_bench::Cost>,
 }
 
+impl Report {
+    /// One of which nothing is measured yet.
+    pub(super) const fn new(machine: Machine) -> Self {
+        Self {
+            format: FORMAT,
+            machine,
+            took_s: 0.0,
+            dollars_per_million_calls: PRICES,
+            service: Vec::new(),
+            failover: Vec::new(),
+            moving: Vec::new(),
+            core: Vec::new(),
+            uncounted: None,
+            growth: Vec::new(),
+            tree: None,
+            replay: None,
+        }
+    }
+}
+
 /// What a realm serves on one store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
