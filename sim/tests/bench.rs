@@ -122,7 +122,7 @@ fn a_move_there_and_back_is_measured_beside_clients_of_whom_none_fails() {
     assert_eq!((there.way.as_str(), back.way.as_str()), ("there", "back"));
     assert!(there.copied >= 300 && there.sent_bytes > 300 * 808, "{there:?}");
     for moved in [there, back] {
-        assert!(moved.copying_s < moved.whole_s && moved.unserved_ms < moved.whole_s * 1e3, "{moved:?}");
+        assert!(moved.copying_s < moved.whole_s, "{moved:?}");
         assert!(moved.unserved_ms > 0.0 && moved.p95_ratio().is_some(), "{moved:?}");
         for span in [&moved.before, &moved.during, &moved.after] {
             assert!(span.recoveries > 0 && span.failed == 0, "{span:?}\n{said}");

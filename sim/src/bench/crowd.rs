@@ -107,6 +107,12 @@ impl Crowd {
         span(&self.told.ended(), from, to)
     }
 
+    /// The same, and of those that began in this time and ended later, or the other way around: their users waited for what
+    /// went on meanwhile.
+    pub(super) fn span_with_edges(&self, from: Instant, to: Instant) -> Span {
+        span_with_edges(&self.told.ended(), from, to)
+    }
+
     /// For how long, in this time, no recovery of a record below the prefix ended well: the longest such pause, in
     /// milliseconds.
     pub(super) fn longest_pause_ms(&self, from: Instant, to: Instant) -> f64 {
@@ -115,18 +121,31 @@ impl Crowd {
 }
 
 fn span(ended: &[Recovery], from: Instant, to: Instant) -> Span {
-    let within: Vec<&Recovery> =
-        ended.iter().filter(|recovery| (from..to).contains(&recovery.ended)).collect();
-    let mut took_ms: Vec<f64> = within.iter().filter(|recovery| recovery.right).map(|r| r.took_ms).collect();
+    told_of(ended.iter().filter(|recovery| (from..to).contains(&recovery.ended)), from, to)
+}
+
+fn span_with_edges(ended: &[Recovery], from: Instant, to: Instant) -> Span {
+    let touches = |recovery: &&Recovery| {
+        let took = Duration::from_secs_f64(recovery.took_ms / 1e3);
+        recovery.ended >= from && recovery.ended.checked_sub(took).is_none_or(|begun| begun < to)
+    };
+    told_of(ended.iter().filter(touches), from, to)
+}
+
+fn told_of<'a>(of: impl Iterator<Item = &'a Recovery>, from: Instant, to: Instant) -> Span {
+    let of: Vec<&Recovery> = of.collect();
+    let right = || of.iter().filter(|recovery| recovery.right);
+    let mut took_ms: Vec<f64> = right().map(|recovery| recovery.took_ms).collect();
     let seconds = to.duration_since(from).as_secs_f64();
+    let within = right().filter(|recovery| (from..to).contains(&recovery.ended)).count();
     let [p50_ms, p95_ms, p99_ms, most_ms] =
         [50.0, 95.0, 99.0, 100.0].map(|percent| percentile(&mut took_ms, percent));
     Span {
         seconds,
         recoveries: took_ms.len() as u64,
-        failed: (within.len() - took_ms.len()) as u64,
-        sent_again: within.iter().map(|recovery| u64::from(recovery.again)).sum(),
-        per_second: took_ms.len() as f64 / seconds.max(f64::EPSILON),
+        failed: (of.len() - took_ms.len()) as u64,
+        sent_again: of.iter().map(|recovery| u64::from(recovery.again)).sum(),
+        per_second: within as f64 / seconds.max(f64::EPSILON),
         p50_ms,
         p95_ms,
         p99_ms,
@@ -200,6 +219,10 @@ mod tests {
         assert_eq!((told.recoveries, told.failed, told.sent_again), (4, 1, 3));
         assert_eq!((told.p50_ms, told.p95_ms, told.most_ms), (Some(7.0), Some(11.0), Some(11.0)));
         assert!((told.per_second - 4.0).abs() < 1e-9, "{told:?}");
+        // The one that failed had ended before, and the last one ends later.
+        let told = span_with_edges(&ended, at(500), at(995));
+        assert_eq!((told.recoveries, told.failed, told.most_ms), (2, 0, Some(13.0)));
+        assert!((told.per_second - 1.0 / 0.495).abs() < 1e-9, "only one of them ended by then: {told:?}");
         assert!((longest_pause_ms(&ended, from, at(1000)) - 600.0).abs() < 1e-6);
         assert!((longest_pause_ms(&[], from, at(50)) - 50.0).abs() < 1e-6);
     }

@@ -245,9 +245,14 @@ impl Bench<'_> {
         let before = self.quiet(&crowd, &watched).await?;
         let begun = self.begin(&watched).await?;
         let steps = self.go(prefix, from, to).await?;
-        let (during, calls) = self.end(&begun, &crowd, &watched).await?;
-        let unserved_ms = crowd.longest_pause_ms(begun.at, Instant::now());
+        let over = Instant::now();
+        let (counted, calls) = self.end(&begun, &crowd, &watched).await?;
         let after = self.quiet(&crowd, &watched).await?;
+        // Only now have those ended who waited while nobody served them.
+        let unserved_ms = crowd.longest_pause_ms(begun.at, Instant::now());
+        let Span { calls: kinds, processor_ms, memory_mib, elections, .. } = counted;
+        let waited = crowd.span_with_edges(begun.at, over);
+        let during = Span { calls: kinds, processor_ms, memory_mib, elections, ..waited };
         if let Some(why) = crowd.end().await {
             self.progress.tell(&format!("{way}: the first recovery that failed: {why}\n"));
         }
