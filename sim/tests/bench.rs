@@ -110,6 +110,36 @@ fn the_way_to_a_leader_is_measured_among_more_and_more_groups() {
 }
 
 #[test]
+fn a_move_there_and_back_is_measured_beside_clients_of_whom_none_fails() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = folder.path().join("bench.html");
+    let html = page.to_string_lossy();
+    let small = ["--only", "move", "--records", "300", "--clients", "6", "--html", &html];
+    let (report, said) = bench(folder.path(), &small);
+    let [moving] = &report.moving[..] else { panic!("one store") };
+    assert_eq!((moving.records, moving.clients), (300, 6));
+    let [there, back] = &moving.moves[..] else { panic!("two moves") };
+    assert_eq!((there.way.as_str(), back.way.as_str()), ("there", "back"));
+    assert!(there.copied >= 300 && there.sent_bytes > 300 * 808, "{there:?}");
+    for moved in [there, back] {
+        assert!(moved.copying_s < moved.whole_s, "{moved:?}");
+        assert!(moved.unserved_ms > 0.0 && moved.p95_ratio().is_some(), "{moved:?}");
+        for span in [&moved.before, &moved.during, &moved.after] {
+            assert!(span.recoveries > 0 && span.failed == 0, "{span:?}\n{said}");
+            assert!(span.p50_ms <= span.p95_ms && span.p95_ms <= span.p99_ms && span.p99_ms <= span.most_ms);
+            assert_eq!(span.memory_mib.len(), 5, "agents: {span:?}");
+            assert_eq!(span.processor_ms.len(), 12, "agents, HSMs, the store and the clients: {span:?}");
+        }
+        assert!(moved.during.calls["tree put"] > 0, "{moved:?}");
+    }
+    let page = std::fs::read_to_string(page).expect("it was written");
+    for told in [said, page] {
+        let title = "move of 300 records beside 6 clients, on memory://";
+        assert!(told.contains(title) && told.contains("p95 during/before"), "{told}");
+    }
+}
+
+#[test]
 fn what_cannot_be_measured_is_said_before_anything_starts() {
     let run = |arguments: &[&str]| {
         let program =

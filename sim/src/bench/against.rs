@@ -1,6 +1,6 @@
 //! Two runs, compared figure by figure.
 
-use super::report::{Core, FORMAT, Report};
+use super::report::{Core, FORMAT, Moving, Report};
 use super::table::{Table, number};
 use super::tables::{self, of_kind};
 use crate::Error;
@@ -59,6 +59,7 @@ fn figures(report: &Report) -> Vec<(String, f64)> {
             figures.extend(named.into_iter().filter_map(|(figure, value)| Some((name(figure), value?))));
         }
     }
+    figures.extend(report.moving.iter().flat_map(of_moves));
     for core in &report.core {
         let Core { records, batch, us, instructions } = core;
         let on = format!("core, {records} records, batches of {batch}");
@@ -88,6 +89,24 @@ fn figures(report: &Report) -> Vec<(String, f64)> {
     figures
 }
 
+/// Those of the moves on one store.
+fn of_moves(moving: &Moving) -> Vec<(String, f64)> {
+    let (on, mut figures) = (tables::moving_title(moving), Vec::new());
+    for moved in &moving.moves {
+        let named = [
+            ("copying s", Some(moved.copying_s)),
+            ("unserved ms", Some(moved.unserved_ms)),
+            ("whole s", Some(moved.whole_s)),
+            ("p95 ms during", moved.during.p95_ms),
+            ("p95 during/before", moved.p95_ratio()),
+            ("agents MiB during", tables::most_memory(&moved.during)),
+        ];
+        let name = |figure| format!("{on}, {}: {figure}", moved.way);
+        figures.extend(named.into_iter().filter_map(|(figure, value)| Some((name(figure), value?))));
+    }
+    figures
+}
+
 /// What both have, with the ratio of this run's to the earlier one's.
 pub(super) fn compare(old: &Report, new: &Report) -> Table {
     let before: BTreeMap<String, f64> = figures(old).into_iter().collect();
@@ -112,7 +131,7 @@ pub(super) fn differences(old: &Report, new: &Report) -> Option<String> {
 mod tests {
     use super::*;
     use crate::bench::machine::Machine;
-    use crate::bench::report::{Growth, Idle, Load, PRICES, Phases, Service};
+    use crate::bench::report::{Growth, Idle, Load, Move, Phases, Service, Span};
 
     fn report(per_second: f64, puts: f64) -> Report {
         let load = Load {
@@ -137,21 +156,7 @@ mod tests {
         let idle = Idle { seconds: 1.0, percent_of_a_core: BTreeMap::new(), calls: BTreeMap::new() };
         let service = Service { store: "memory://".into(), put_ms: 28, idle, loads: vec![load] };
         let machine = Machine::here();
-        let service = vec![service];
-        let (failover, core, uncounted, growth, tree, replay) = Default::default();
-        Report {
-            format: FORMAT,
-            machine,
-            took_s: 1.0,
-            dollars_per_million_calls: PRICES,
-            service,
-            failover,
-            core,
-            uncounted,
-            growth,
-            tree,
-            replay,
-        }
+        Report { service: vec![service], ..Report::new(machine) }
     }
 
     #[test]
@@ -219,6 +224,37 @@ mod tests {
             !told.contains("k instructions") && told.contains("curve % of recovery 50.00 80.00 1.60"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn moves_are_compared_by_what_they_do_to_those_who_recover_meanwhile() {
+        let (mut old, mut new) = (report(1.0, 1.0), report(1.0, 1.0));
+        let moving = |during_ms: f64| {
+            let span = |p95_ms| Span { p95_ms: Some(p95_ms), ..Span::default() };
+            let moved = Move {
+                way: "there".into(),
+                copied: 9,
+                changed: 1,
+                sent_bytes: 0,
+                received_bytes: 0,
+                copying_s: 4.0,
+                unserved_ms: 500.0,
+                whole_s: 5.0,
+                before: span(10.0),
+                during: span(during_ms),
+                after: span(10.0),
+            };
+            let (store, moves) = ("file://".into(), vec![moved]);
+            Moving { store, put_ms: 0, clients: 2, clients_below: 1, records: 9, filled_s: 1.0, moves }
+        };
+        (old.moving, new.moving) = (vec![moving(15.0)], vec![moving(30.0)]);
+        let told = compare(&old, &new).to_string();
+        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        let on = "move of 9 records beside 2 clients, on file://, there:";
+        for line in ["p95 during/before 1.50 3.00 2.00", "unserved ms 500.00 500.00 1.00"] {
+            assert!(told.contains(&format!("{on} {line}")), "{line}: {told}");
+        }
+        assert!(!told.contains("MiB"), "the system did not tell: {told}");
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(super) struct Calls {
     pub(super) all: BTreeMap<String, u64>,
     /// Those of them that had no answer.
     pub(super) failed: BTreeMap<String, u64>,
+    /// Bytes by purpose and way, such as `log sent`.
+    pub(super) bytes: BTreeMap<String, u64>,
 }
 
 impl Calls {
@@ -31,6 +33,7 @@ impl Calls {
 
     fn add(&mut self, page: &str) {
         for line in page.lines() {
+            self.add_bytes(line);
             let (into, rest) = match line.strip_prefix("strongroom_store_") {
                 Some(rest) if rest.starts_with("calls_total{") => (&mut self.all, rest),
                 Some(rest) if rest.starts_with("failed_calls_total{") => (&mut self.failed, rest),
@@ -45,6 +48,17 @@ impl Calls {
         }
     }
 
+    fn add_bytes(&mut self, line: &str) {
+        for way in ["sent", "received"] {
+            let of = line.strip_prefix("strongroom_store_").and_then(|rest| rest.strip_prefix(way));
+            let Some(rest) = of.filter(|rest| rest.starts_with("_bytes_total{")) else { continue };
+            let bytes = rest.rsplit(' ').next().and_then(|bytes| bytes.parse::<u64>().ok());
+            if let (Some(purpose), Some(bytes)) = (label(rest, "purpose"), bytes) {
+                *self.bytes.entry(format!("{purpose} {way}")).or_default() += bytes;
+            }
+        }
+    }
+
     /// What was added since.
     pub(super) fn since(&self, before: &Self) -> Self {
         let since = |now: &BTreeMap<String, u64>, before: &BTreeMap<String, u64>| {
@@ -54,7 +68,11 @@ impl Calls {
             };
             now.iter().filter_map(added).collect()
         };
-        Self { all: since(&self.all, &before.all), failed: since(&self.failed, &before.failed) }
+        Self {
+            all: since(&self.all, &before.all),
+            failed: since(&self.failed, &before.failed),
+            bytes: since(&self.bytes, &before.bytes),
+        }
     }
 
     /// What a cloud asks for them, in dollars.
@@ -109,6 +127,7 @@ mod tests {
         let expected = [("log list", 2), ("log put", 7), ("tree get", 10)];
         assert_eq!(added.all, expected.map(|(name, count)| (name.to_owned(), count)).into());
         assert_eq!(added.failed, [("log put".to_owned(), 1)].into());
+        assert_eq!(added.bytes, [("log sent".to_owned(), 999)].into());
         let dollars = (2.0 * PRICES.list + 7.0 * PRICES.put + 10.0 * PRICES.get) / 1e6;
         assert!((added.dollars() - dollars).abs() < 1e-12);
     }

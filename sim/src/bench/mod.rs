@@ -8,11 +8,15 @@ mod bucket;
 mod calls;
 mod core;
 mod core_user;
+mod crowd;
 mod curve;
 mod failover;
+mod fill;
 mod growth;
 mod instructions;
 mod machine;
+mod memory;
+mod moving;
 mod numbers;
 mod options;
 mod page;
@@ -34,7 +38,7 @@ pub use place::Place;
 use crate::chaos::Programs;
 use crate::{Error, replay_bench, tree_bench};
 use progress::Progress;
-use report::{FORMAT, PRICES, Report};
+use report::Report;
 use std::path::Path;
 use std::time::Instant;
 
@@ -47,7 +51,7 @@ pub async fn run(options: &Options) -> Result<(), Error> {
     if options.clients.contains(&0) {
         return Err("a load has at least one client".into());
     }
-    if options.records == 0 || options.trials == 0 {
+    if options.records == Some(0) || options.trials == 0 {
         return Err("a tree has at least one record, and a failover one trial".into());
     }
     let earlier = options.against.as_deref().map(against::read).transpose()?;
@@ -61,22 +65,10 @@ pub async fn run(options: &Options) -> Result<(), Error> {
     println!("this takes about {} s", takes.as_secs());
     let folder = tempfile::Builder::new().prefix("strongroom-bench-").tempdir()?;
     // They are built if they are not there, which takes a while.
-    let realms = options.wants(Part::Service) || options.wants(Part::Failover);
+    let realms = [Part::Service, Part::Failover, Part::Move].iter().any(|part| options.wants(*part));
     let programs = realms.then(|| Programs::find(folder.path())).transpose()?;
     let progress = Progress::new(takes)?;
-    let mut report = Report {
-        format: FORMAT,
-        machine,
-        took_s: 0.0,
-        dollars_per_million_calls: PRICES,
-        service: Vec::new(),
-        failover: Vec::new(),
-        core: Vec::new(),
-        uncounted: None,
-        growth: Vec::new(),
-        tree: None,
-        replay: None,
-    };
+    let mut report = Report::new(machine);
     // First, while this process has little memory: it measures how much is added.
     if options.wants(Part::Growth) {
         report.growth = growth::measure(&progress)?;
@@ -89,16 +81,21 @@ pub async fn run(options: &Options) -> Result<(), Error> {
             report.service.push(service::measure(options, place, programs, &progress).await?);
         }
     }
-    // The last is the folder, if there is no choice: what a failover waits for most is neither.
+    // The last is the folder, if there is no choice: what a failover waits for most is neither, and a bucket in memory has no
+    // room for a million records.
     if let (true, Some(place), Some(programs)) = (options.wants(Part::Failover), places.last(), &programs) {
         report.failover.push(failover::measure(options, place, programs, &progress).await?);
+    }
+    if let (true, Some(place), Some(programs)) = (options.wants(Part::Move), places.last(), &programs) {
+        report.moving.push(moving::measure(options, place, programs, &progress).await?);
     }
     progress.finish();
     // These print for themselves.
     if options.wants(Part::Tree) {
         println!("\ntree");
         let folder = tempfile::Builder::new().prefix("strongroom-tree-").tempdir()?;
-        report.tree = Some(tree_bench::run(options.records, folder.path(), std::time::Duration::ZERO).await?);
+        report.tree =
+            Some(tree_bench::run(options.stored(), folder.path(), std::time::Duration::ZERO).await?);
     }
     if options.wants(Part::Replay) {
         println!("\nreplay");

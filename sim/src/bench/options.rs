@@ -20,12 +20,22 @@ pub enum Part {
     Tree,
     /// How long a leader takes that has lost everything but the log.
     Replay,
+    /// What the move of a prefix costs, beside clients that recover. Only if it is named: making its records takes minutes.
+    Move,
 }
+
+/// How many clients there are at once, unless it is said.
+const LOADS: [usize; 5] = [1, 16, 64, 256, 1000];
+/// The same beside a move.
+const BESIDE: usize = 64;
+/// How many records there are, unless it is said: of the stored tree, and of the prefix that moves.
+const RECORDS: u64 = 100_000;
+const MOVED: u64 = 1_000_000;
 
 /// The options of a run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Measure only these parts. By default, all.
+    /// Measure only these parts. By default, all but `move`.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART,…")]
     pub only: Vec<Part>,
     /// Where the log is: `memory://`, `file://`, or any URL that an agent takes, below which a realm's objects are left.
@@ -38,8 +48,9 @@ pub struct Options {
     /// Make each PUT to `memory://` take this much longer. S3 takes 28 ms, at the median.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     pub put_ms: u64,
-    /// How many clients there are at once, one load after another.
-    #[arg(long, value_delimiter = ',', value_name = "N,…", default_values_t = [1, 16, 64, 256, 1000])]
+    /// How many clients there are at once, one load after another; by default 1, 16, 64, 256 and 1000. Beside a move, the
+    /// largest of these numbers; by default 64.
+    #[arg(long, value_delimiter = ',', value_name = "N,…")]
     pub clients: Vec<usize>,
     /// How long each load is measured, after a quarter of that to begin with.
     #[arg(long, default_value_t = 8.0, value_name = "N", value_parser = seconds)]
@@ -47,9 +58,9 @@ pub struct Options {
     /// How often the leader goes in each way.
     #[arg(long, default_value_t = 15, value_name = "N")]
     pub trials: usize,
-    /// How many records the stored tree has.
-    #[arg(long, default_value_t = 100_000, value_name = "N")]
-    pub records: u64,
+    /// How many records the stored tree has, by default 100,000; and how many move, by default 1,000,000.
+    #[arg(long, value_name = "N")]
+    pub records: Option<u64>,
     /// How many segments the log has that is replayed.
     #[arg(long, default_value_t = 500, value_name = "N")]
     pub segments: u64,
@@ -96,7 +107,27 @@ impl Options {
     /// Whether this part is wanted.
     #[must_use]
     pub fn wants(&self, part: Part) -> bool {
-        self.only.is_empty() || self.only.contains(&part)
+        (self.only.is_empty() && part != Part::Move) || self.only.contains(&part)
+    }
+
+    /// How many clients there are at once, one load after another.
+    pub(super) fn loads(&self) -> Vec<usize> {
+        if self.clients.is_empty() { LOADS.into() } else { self.clients.clone() }
+    }
+
+    /// How many clients there are beside a move.
+    pub(super) fn beside(&self) -> usize {
+        self.clients.iter().copied().max().unwrap_or(BESIDE)
+    }
+
+    /// How many records the stored tree has.
+    pub(super) fn stored(&self) -> u64 {
+        self.records.unwrap_or(RECORDS)
+    }
+
+    /// How many records move.
+    pub(super) fn moved(&self) -> u64 {
+        self.records.unwrap_or(MOVED)
     }
 
     /// The stores to measure on.
@@ -128,8 +159,9 @@ impl Options {
         let mut takes = Duration::ZERO;
         if self.wants(Part::Service) {
             // Idle and loads; then starting and registering.
-            let loads = self.length().mul_f64(3.0 + 1.25 * self.clients.len() as f64);
-            let users = self.clients.iter().max().map_or(0, |most| *most as u64);
+            let all = self.loads();
+            let loads = self.length().mul_f64(3.0 + 1.25 * all.len() as f64);
+            let users = all.iter().max().map_or(0, |most| *most as u64);
             let start = Duration::from_secs(4) + Duration::from_millis(8 * users);
             takes += (loads + start) * self.places().map_or(1, |places| places.len() as u32);
         }
@@ -144,10 +176,15 @@ impl Options {
             takes += Duration::from_secs(if cfg!(debug_assertions) { 30 } else { 3 });
         }
         if self.wants(Part::Tree) {
-            takes += Duration::from_micros(200 * self.records);
+            takes += Duration::from_micros(200 * self.stored());
         }
         if self.wants(Part::Replay) {
             takes += Duration::from_secs(4) + Duration::from_millis(10 * self.segments);
+        }
+        if self.wants(Part::Move) {
+            // Registering, and copying; then starting, and what is measured before and after.
+            takes += Duration::from_micros(700 * self.moved());
+            takes += Duration::from_secs(20) + self.length() * 4;
         }
         takes
     }

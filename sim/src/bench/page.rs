@@ -1,7 +1,7 @@
 //! What was measured, as one page that needs nothing besides itself.
 
 use super::plot::Plot;
-use super::report::{Core, Failover, Growth, Load, Report, Service, Way};
+use super::report::{Core, Failover, Growth, Load, Moving, Report, Service, Way};
 use super::table::{Table, escaped, number};
 use super::tables;
 use crate::Error;
@@ -34,6 +34,7 @@ pub(super) fn page(report: &Report, against: Option<(&Table, Option<String>)>) -
     for failover in &report.failover {
         page.failover(failover)?;
     }
+    report.moving.iter().for_each(|moving| page.moving(moving));
     if !report.core.is_empty() {
         page.core(report)?;
     }
@@ -143,6 +144,22 @@ impl Page {
             y: "% of trials",
             lines: failover.ways.iter().map(line).collect(),
         })
+    }
+
+    fn moving(&mut self, moving: &Moving) {
+        self.heading(&tables::moving_title(moving));
+        self.paragraph(
+            "",
+            &format!(
+                "Half of the key space moves from one group to another and back. {} of the clients have records in it.",
+                moving.clients_below
+            ),
+        );
+        self.table("", &tables::moves(moving));
+        self.table("", &tables::spans(moving));
+        self.table("store calls each second", &tables::calls_of_moves(moving));
+        self.table("processor time, in cores", &tables::processor_of_moves(moving));
+        self.table("memory of each agent at most, in MiB", &tables::memory_of_moves(moving));
     }
 
     fn core(&mut self, report: &Report) -> Result<(), Error> {

@@ -40,6 +40,9 @@ pub struct Report {
     /// How long users wait when the leader goes.
     #[serde(default)]
     pub failover: Vec<Failover>,
+    /// What the move of a prefix costs, beside clients that recover.
+    #[serde(default)]
+    pub moving: Vec<Moving>,
     /// What the HSM core takes, without any agent, link or NVRAM.
     #[serde(default)]
     pub core: Vec<Core>,
@@ -55,6 +58,26 @@ pub struct Report {
     /// How long a leader takes that has lost everything but the log.
     #[serde(default)]
     pub replay: Option<replay_bench::Cost>,
+}
+
+impl Report {
+    /// One of which nothing is measured yet.
+    pub(super) const fn new(machine: Machine) -> Self {
+        Self {
+            format: FORMAT,
+            machine,
+            took_s: 0.0,
+            dollars_per_million_calls: PRICES,
+            service: Vec::new(),
+            failover: Vec::new(),
+            moving: Vec::new(),
+            core: Vec::new(),
+            uncounted: None,
+            growth: Vec::new(),
+            tree: None,
+            replay: None,
+        }
+    }
 }
 
 /// What a realm serves on one store.
@@ -157,6 +180,95 @@ pub struct Way {
     pub clients: usize,
     /// How many of them got an error.
     pub failed: usize,
+}
+
+/// A prefix that moves from one group to another and back, on one store, beside clients that recover.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Moving {
+    /// The store, such as `file://`.
+    pub store: String,
+    /// By how long its PUTs are delayed.
+    pub put_ms: u64,
+    /// How many clients there were, each of which begins a recovery when its last one has ended.
+    pub clients: usize,
+    /// How many of them have records below the prefix.
+    pub clients_below: usize,
+    /// How many records are below the prefix, in all.
+    pub records: u64,
+    /// How long it took to register those that are not the clients'.
+    pub filled_s: f64,
+    /// Each move.
+    pub moves: Vec<Move>,
+}
+
+/// One move.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Move {
+    /// `there` or `back`.
+    pub way: String,
+    /// Records that were copied before the prefix changed hands, by what the agent says.
+    pub copied: u64,
+    /// Records that had changed meanwhile, and were copied after that.
+    pub changed: u64,
+    /// Bytes that all agents sent to the store for their trees, from the beginning to the end of the move.
+    pub sent_bytes: u64,
+    /// Bytes that they received from it for that.
+    pub received_bytes: u64,
+    /// From the beginning until the old group had let go of the prefix.
+    pub copying_s: f64,
+    /// The longest time in which no recovery of a record below the prefix ended well.
+    pub unserved_ms: f64,
+    /// From the beginning to the end.
+    pub whole_s: f64,
+    /// What the clients got before.
+    pub before: Span,
+    /// From the beginning to the end.
+    pub during: Span,
+    /// And after it.
+    pub after: Span,
+}
+
+impl Move {
+    /// How many times as long a recovery takes during the move, at the 95th percentile.
+    #[must_use]
+    pub fn p95_ratio(&self) -> Option<f64> {
+        per(self.during.p95_ms?, self.before.p95_ms?)
+    }
+}
+
+/// What clients got in some time, and what that took.
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Span {
+    /// How long.
+    pub seconds: f64,
+    /// Whole recoveries that ended in this time.
+    pub recoveries: u64,
+    /// Recoveries that failed in this time, after all that the SDK tries.
+    pub failed: u64,
+    /// Messages that the SDK sent once more, and that may have reached an HSM.
+    pub sent_again: u64,
+    /// How often an HSM began to lead a group. On a machine with nothing else to do none does; where one did, users waited for
+    /// it, and the row says little about the move.
+    pub elections: u64,
+    /// Whole recoveries each second.
+    pub per_second: f64,
+    /// How long half of the recoveries took at most; nothing if there was none.
+    pub p50_ms: Option<f64>,
+    /// How long 95 of 100 took at most.
+    pub p95_ms: Option<f64>,
+    /// How long 99 of 100 took at most.
+    pub p99_ms: Option<f64>,
+    /// How long the slowest took.
+    pub most_ms: Option<f64>,
+    /// Calls to the store by purpose and kind, such as `tree get`: those of all agents.
+    pub calls: BTreeMap<String, u64>,
+    /// How long each process kept a processor busy, in milliseconds; one that the system does not report is missing.
+    pub processor_ms: BTreeMap<String, f64>,
+    /// How much memory of its own each agent had at most, in MiB, looked at ten times a second.
+    pub memory_mib: BTreeMap<String, f64>,
 }
 
 /// What the HSM core takes for one request of a batch: the middle of several rounds.

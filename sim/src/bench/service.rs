@@ -22,14 +22,14 @@ use strongroom_client::{Client, Pin, UserSecret};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-const PIN: &str = "4821";
-const SECRET: &[u8] = b"what the benchmark's users keep!";
+pub(super) const PIN: &str = "4821";
+pub(super) const SECRET: &[u8] = b"what the benchmark's users keep!";
 /// How many users register at once.
-const TOGETHER: usize = 32;
+pub(super) const TOGETHER: usize = 32;
 /// How often a registration is tried: on a machine with few cores, the first of many may take too long.
-const ATTEMPTS: usize = 5;
+pub(super) const ATTEMPTS: usize = 5;
 /// How long a client waits after a failure, so that failing takes no more of the machine than recovering.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 /// Of how many recoveries percentiles may be told, and how long at most they are waited for.
 const ENOUGH: usize = 20;
 const MOST: Duration = Duration::from_secs(60);
@@ -53,9 +53,10 @@ pub(super) async fn measure(
     let mut service = Service { store: place.to_string(), put_ms: options.put_ms, idle, loads: Vec::new() };
     let (title, head) = (tables::title(&service), tables::loads(&service).head());
     progress.tell(&format!("\n{title}\n{}\n{head}", tables::idle(&service)));
-    let most = options.clients.iter().copied().max().unwrap_or(0);
+    let loads = options.loads();
+    let most = loads.iter().copied().max().unwrap_or(0);
     let clients = bench.register(most).await?;
-    for count in &options.clients {
+    for count in &loads {
         progress.say(format!("{title}: {count} clients"));
         service.loads.push(bench.load(&clients[..*count]).await?);
         progress.tell(&tables::loads(&service).last());
@@ -213,7 +214,7 @@ fn summary(clients: usize, ended: Ended, mut took_ms: Vec<f64>, failed: u64) -> 
     }
 }
 
-async fn register(client: Arc<Client>) -> Result<Arc<Client>, Error> {
+pub(super) async fn register(client: Arc<Client>) -> Result<Arc<Client>, Error> {
     let guesses = NonZeroU8::new(250).ok_or("250 is not zero")?;
     let secret = UserSecret::new(SECRET)?;
     let mut told = Ok(());

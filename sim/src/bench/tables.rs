@@ -1,6 +1,7 @@
 //! What was measured, as tables.
 
-use super::report::{Core, Failover, Growth, Load, Phases, Report, Service};
+use super::numbers::per;
+use super::report::{Core, Failover, Growth, Load, Moving, Phases, Report, Service, Span};
 use super::table::{Table, number};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +40,89 @@ pub(super) fn failover(failover: &Failover) -> Table {
         row.extend([way.clients.to_string(), way.failed.to_string()]);
         table.row(row);
     }
+    table
+}
+
+/// On which store, and how much moves.
+pub(super) fn moving_title(moving: &Moving) -> String {
+    let Moving { store, put_ms, clients, records, .. } = moving;
+    let longer = if *put_ms > 0 { format!(", each PUT {put_ms} ms longer") } else { String::new() };
+    format!("move of {records} records beside {clients} clients, on {store}{longer}")
+}
+
+/// What a move takes.
+pub(super) fn moves(moving: &Moving) -> Table {
+    let heads = ["move", "copied", "changed", "MiB to store", "MiB from store", "copying s", "unserved ms"];
+    let mut table = Table::new(heads.into_iter().chain(["whole s", "p95 during/before"])).with_words(1);
+    for moved in &moving.moves {
+        let mib = |bytes: u64| number(Some(bytes as f64 / f64::from(1 << 20)), 1);
+        let mut row = vec![moved.way.clone(), moved.copied.to_string(), moved.changed.to_string()];
+        row.extend([moved.sent_bytes, moved.received_bytes].map(mib));
+        row.extend([number(Some(moved.copying_s), 1), number(Some(moved.unserved_ms), 0)]);
+        row.extend([number(Some(moved.whole_s), 1), number(moved.p95_ratio(), 2)]);
+        table.row(row);
+    }
+    table
+}
+
+/// What clients got before, during and after each move.
+pub(super) fn spans(moving: &Moving) -> Table {
+    let heads = ["move", "when", "recoveries/s", "p50 ms", "p95 ms", "p99 ms", "most ms", "failed"];
+    let mut table =
+        Table::new(heads.into_iter().chain(["sent again", "elections", "agents MiB"])).with_words(2);
+    each_span(moving, |names, span| {
+        let mut row = names;
+        row.push(number(Some(span.per_second), 1));
+        row.extend([span.p50_ms, span.p95_ms, span.p99_ms, span.most_ms].map(|ms| number(ms, 1)));
+        row.extend([span.failed, span.sent_again, span.elections].map(|count| count.to_string()));
+        row.push(number(most_memory(span), 0));
+        table.row(row);
+    });
+    table
+}
+
+/// What the agent with the most memory had.
+pub(super) fn most_memory(span: &Span) -> Option<f64> {
+    span.memory_mib.values().copied().max_by(f64::total_cmp)
+}
+
+/// Calls to the store before, during and after each move, each second.
+pub(super) fn calls_of_moves(moving: &Moving) -> Table {
+    by_name(moving, |span| &span.calls, |span, calls| number(per(*calls as f64, span.seconds), 1))
+}
+
+/// How many cores each process kept busy meanwhile.
+pub(super) fn processor_of_moves(moving: &Moving) -> Table {
+    by_name(moving, |span| &span.processor_ms, |span, ms| number(per(ms / 1e3, span.seconds), 2))
+}
+
+/// How much memory each agent had at most.
+pub(super) fn memory_of_moves(moving: &Moving) -> Table {
+    by_name(moving, |span| &span.memory_mib, |_, mib| number(Some(*mib), 0))
+}
+
+fn each_span<'a>(moving: &'a Moving, mut see: impl FnMut(Vec<String>, &'a Span)) {
+    for moved in &moving.moves {
+        for (when, span) in [("before", &moved.before), ("during", &moved.during), ("after", &moved.after)] {
+            see(vec![moved.way.clone(), when.to_owned()], span);
+        }
+    }
+}
+
+/// One row for each time, with a column for everything that any of them has.
+fn by_name<T>(
+    moving: &Moving,
+    of: impl Fn(&Span) -> &BTreeMap<String, T>,
+    show: impl Fn(&Span, &T) -> String,
+) -> Table {
+    let mut names: BTreeSet<&String> = BTreeSet::new();
+    each_span(moving, |_, span| names.extend(of(span).keys()));
+    let heads = ["move", "when"].into_iter().chain(names.iter().map(|name| name.as_str()));
+    let mut table = Table::new(heads).with_words(2);
+    each_span(moving, |row, span| {
+        let cell = |name: &&String| of(span).get(*name).map_or_else(|| "-".into(), |cell| show(span, cell));
+        table.row(row.into_iter().chain(names.iter().map(cell)).collect());
+    });
     table
 }
 

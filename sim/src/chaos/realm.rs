@@ -89,7 +89,11 @@ impl Realm {
         Self::start_with(dir, programs, store, wires, HOSTS).await
     }
 
-    async fn start_with(
+    /// The same with so many hosts: more than three have two groups, as in [`Realm::start`].
+    ///
+    /// # Errors
+    /// A process does not start, or an HSM refuses.
+    pub async fn start_with(
         dir: &Path,
         programs: &Programs,
         store: Store,
@@ -210,7 +214,13 @@ impl Realm {
         lost.agent.kill();
         lost.hsm.kill();
         lost.lost = true;
-        Ok(std::fs::remove_file(self.dir.join(format!("hsm-{}.nvram", host + 1)))?)
+        Ok(std::fs::remove_file(self.nvram(host))?)
+    }
+
+    /// Where a host's HSM keeps what it must not forget.
+    #[must_use]
+    pub fn nvram(&self, host: usize) -> PathBuf {
+        self.dir.join(format!("hsm-{}.nvram", host + 1))
     }
 
     /// All daemons, including the store's server.
