@@ -243,7 +243,7 @@ fn an_order_that_cannot_be_carried_out_is_refused_and_changes_nothing() {
     assert_eq!(cluster.take_ordered(id), Some(Ordered::NotLeader(Some(leader))));
 }
 
-/// While a prefix leaves, whoever is in a session about it gets the answers to what was asked there.
+/// While a prefix leaves, whoever has guessed gets what that has opened, also one that goes from guess to guess in one session.
 fn what_leaves_ends_its_sessions_first(bug: Option<Bug>) {
     for seed in 0..8 {
         let mut cluster = cluster(seed, 3, 30_000, bug);
@@ -267,8 +267,8 @@ fn what_leaves_ends_its_sessions_first(bug: Option<Bug>) {
             all.iter_mut().for_each(|user| user.poll(cluster));
             false
         });
-        let cut: u32 = all.iter().map(User::cut).sum();
-        assert_eq!(cut, 0, "seed {seed}");
+        let stranded: u32 = all.iter().map(User::stranded).sum();
+        assert_eq!(stranded, 0, "seed {seed}");
     }
 }
 

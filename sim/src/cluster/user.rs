@@ -80,8 +80,6 @@ pub struct User {
     responses: Vec<SecretsResponse>,
     unavailable: u32,
     missing: u32,
-    /// How many of its requests in an open session found that the group does not have its record.
-    cut: u32,
     /// How often it could not ask in its session for what its guess had opened.
     stranded: u32,
 }
@@ -122,7 +120,6 @@ impl User {
             responses: Vec::new(),
             unavailable: 0,
             missing: 0,
-            cut: 0,
             stranded: 0,
         }
     }
@@ -430,7 +427,6 @@ impl User {
 
     /// Forgets the session and tries again later, at the member that was named or at the next one.
     fn not_served(&mut self, cluster: &impl Doors, answer: &Answer) {
-        self.cut += u32::from(*answer == Answer::NotCovered && self.transport.is_some());
         let guessed = matches!(self.request, Some(SecretsRequest::Recover3 { .. }));
         self.stranded += u32::from(guessed && self.transport.is_some());
         match answer {
@@ -446,12 +442,6 @@ impl User {
         }
         self.transport = None;
         self.stage = Stage::Pausing(cluster.now() + PAUSE_MS);
-    }
-
-    /// How many of its requests in an open session found that the group does not have its record.
-    #[must_use]
-    pub const fn cut(&self) -> u32 {
-        self.cut
     }
 
     /// How often it could not ask in its session for what its guess had opened. Our client asks in no other.
