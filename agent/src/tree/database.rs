@@ -212,7 +212,12 @@ impl Database {
             stored.changes
         };
         let now = self.now()?;
-        let read = About { snapshot: snapshot(&*now).await?, leftovers: leftovers(&*now).await? };
+        let leftovers = match leftovers(&*now).await {
+            // Then nothing is deleted, and records are read all the same.
+            Err(TreeFailure::Damaged(_)) => Vec::new(),
+            read => read?,
+        };
+        let read = About { snapshot: snapshot(&*now).await?, leftovers };
         let mut stored = self.stored.lock();
         if stored.changes == changes {
             stored.known = Some(read.clone());
