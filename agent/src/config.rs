@@ -68,6 +68,10 @@ pub struct Config {
     pub store_options: StoreOptions,
     /// The tenants file. See [`crate::tenants`].
     pub tenants: PathBuf,
+    /// Whether what has left a group for another is deleted where it was, once it is stored where it went. By default it stays:
+    /// what was copied is not compared leaf by leaf, and then there is a second copy.
+    #[serde(default)]
+    pub delete_what_left: bool,
     /// Whether tenants named `test-…` are let in. By default they are not: a person who makes a test tenant expects to
     /// put nothing at risk.
     #[serde(default)]

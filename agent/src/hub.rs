@@ -68,6 +68,7 @@ pub(crate) struct Hub {
     relay: Option<Arc<Relay>>,
     election: Election,
     storage: Storage,
+    sweeps: bool,
     timing: Timing,
     trees: TreeMetrics,
     wear: WearMetrics,
@@ -109,6 +110,7 @@ impl Hub {
             relay: None,
             election: config.election,
             storage: config.storage,
+            sweeps: config.delete_what_left,
             timing: config.timing,
             trees: metrics.tree().clone(),
             wear: metrics.wear().clone(),
@@ -207,7 +209,8 @@ impl Hub {
 
     fn tree(&self, group: GroupId, groups: usize) -> TreeStore {
         let (objects, base) = (self.store.objects(), self.store.base());
-        let settings = TreeSettings { timeouts: self.timing.tree, ..TreeSettings::shared_by(groups) };
+        let (timeouts, sweeps) = (self.timing.tree, self.sweeps);
+        let settings = TreeSettings { timeouts, sweeps, ..TreeSettings::shared_by(groups) };
         TreeStore::new(objects, base, group, settings, self.trees.clone())
     }
 

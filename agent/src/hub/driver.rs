@@ -188,7 +188,9 @@ impl Group {
         let tree_damage = TreeDamaged::default();
         let stored = tree.clone();
         let mut sweeping = JoinSet::new();
-        sweeping.spawn(leftovers::sweep(tree.clone(), store.clone(), Arc::clone(&status)));
+        if tree.sweeps() {
+            sweeping.spawn(leftovers::sweep(tree.clone(), store.clone(), Arc::clone(&status)));
+        }
         let driver = Driver {
             tree_damage: Arc::clone(&tree_damage),
             replica,

@@ -95,6 +95,8 @@ pub struct TreeSettings {
     pub index_cache_bytes: u64,
     /// The time limits.
     pub timeouts: Timeouts,
+    /// Whether what has left for other groups is deleted once it is stored there.
+    pub sweeps: bool,
 }
 
 impl Default for TreeSettings {
@@ -104,6 +106,7 @@ impl Default for TreeSettings {
             block_cache_bytes: 8 << 20,
             index_cache_bytes: 40 << 20,
             timeouts: Timeouts::default(),
+            sweeps: false,
         }
     }
 }
@@ -113,12 +116,14 @@ impl TreeSettings {
     #[must_use]
     pub fn shared_by(trees: usize) -> Self {
         let trees = u64::try_from(trees).unwrap_or(u64::MAX).max(1);
-        let Self { page_cache_bytes, block_cache_bytes, index_cache_bytes, timeouts } = Self::default();
+        let Self { page_cache_bytes, block_cache_bytes, index_cache_bytes, timeouts, sweeps } =
+            Self::default();
         Self {
             page_cache_bytes: page_cache_bytes / trees,
             block_cache_bytes: block_cache_bytes / trees,
             index_cache_bytes: index_cache_bytes / trees,
             timeouts,
+            sweeps,
         }
     }
 }

@@ -70,6 +70,11 @@ impl fmt::Debug for TreeStore {
 }
 
 impl TreeStore {
+    /// Whether what has left for other groups is to be deleted.
+    pub(crate) fn sweeps(&self) -> bool {
+        self.inner.settings.sweeps
+    }
+
     /// The tree of `group` in the realm whose objects begin with `base`. Asks nothing of the store.
     #[must_use]
     pub fn new(
