@@ -54,7 +54,8 @@ impl Hub {
         self.refresh().await.map_err(|_| RetireError::Lost)?;
         self.start_groups();
         // While anybody may lead from the last entry, its tree may be open.
-        if self.tree(group, 1).sweeps() && left.iter().all(|(_, why)| why.is_none()) {
+        let are_gone = !left.is_empty() && left.iter().all(|(_, why)| why.is_none());
+        if self.tree(group, 1).sweeps() && are_gone {
             self.empty(group).await;
         }
         Ok(left)

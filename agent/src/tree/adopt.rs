@@ -4,7 +4,7 @@
 //! one that has not begun. Then, as often as wanted, what has changed since, found by its digests from the root down.
 //! Nothing here moves the snapshot: no root leads to what is copied before an entry says that the group owns it.
 
-use super::database::{About, Database, bounded};
+use super::database::{Database, bounded};
 use super::load::page_of;
 use super::store::TreeStore;
 use super::{TreeMetrics, TreeReader, key};
@@ -119,12 +119,11 @@ impl TreeStore {
         if about.tops().iter().any(|top| top.overlaps(&prefix)) {
             return Err(AdoptError::Overlaps);
         }
+        // Also if nothing changes: notes that cannot be read are gone then, and whoever has lost the tree to another leader finds out
+        // before it believes what it sees there.
         let leftovers = without(&about.leftovers, &prefix);
-        if leftovers != about.leftovers {
-            let write = database.write_about(WriteBatch::new(), About { leftovers, ..about });
-            bounded(self.timeouts().advance, write).await?;
-        }
-        Ok(())
+        let write = database.write_leftovers(WriteBatch::new(), &leftovers);
+        Ok(bounded(self.timeouts().advance, write).await?)
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a snapshot is taken.
 
 use super::cache::PageCache;
-use super::database::{About, Database};
+use super::database::Database;
 use super::load::page_of;
 use super::{TreeMetrics, key};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -25,7 +25,6 @@ pub(super) async fn advance(
     let known = database.about().await?;
     let (before, snapshot) = (known.tops(), advance.snapshot.clone());
     let leftovers = noted(&known.leftovers, known.snapshot.as_ref().map(|s| &s.entry), &snapshot.entry);
-    let about = About { snapshot: Some(snapshot), leftovers };
     let (advance, before, pages, leaves) = in_background(move || cut(advance, before)).await??;
     let older = Older { database, cache, metrics, before: &before };
     let completing = pages.into_iter().map(|page| older.completed(page));
@@ -36,7 +35,7 @@ pub(super) async fn advance(
     // Whatever happens to the write, and to this call, nothing older may count as what is stored.
     prefixes.extend(pages.iter().map(|(page, _)| page.prefix()));
     let forget = Forget { cache, prefixes };
-    let written = database.write_about(batch, about).await;
+    let written = database.write_snapshot(batch, &snapshot, &leftovers).await;
     drop(forget);
     written?;
     cache.replace(pages);

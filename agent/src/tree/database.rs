@@ -137,11 +137,45 @@ pub(super) struct Database {
     stored: Mutex<Stored>,
 }
 
-/// What the tree says about itself, `None` while that is not known, and how often that may have changed.
+/// What the tree says about itself, `None` while that is not known; how often that may have changed; and how many writes that change
+/// it have begun and not ended.
 #[derive(Default)]
 struct Stored {
     known: Option<About>,
     changes: u64,
+    writing: u32,
+    /// Whether one has ended of which it is not known whether it is there, or will be.
+    unsettled: bool,
+}
+
+impl Stored {
+    /// Whether what is read now is what it says until the next write.
+    const fn is_settled(&self) -> bool {
+        self.writing == 0 && !self.unsettled
+    }
+}
+
+/// A write that changes what the tree says about itself. Until it has ended, however it ends, nothing that is read counts as what
+/// the tree says later.
+struct Changing<'a> {
+    stored: &'a Mutex<Stored>,
+    is_done: bool,
+}
+
+impl<'a> Changing<'a> {
+    fn begin(stored: &'a Mutex<Stored>) -> Self {
+        stored.lock().writing += 1;
+        Self { stored, is_done: false }
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        let mut stored = self.stored.lock();
+        (stored.known, stored.changes) = (None, stored.changes.wrapping_add(1));
+        stored.writing = stored.writing.saturating_sub(1);
+        stored.unsettled = !self.is_done;
+    }
 }
 
 /// What a stored tree says about itself.
@@ -207,14 +241,15 @@ impl Database {
         self.db.manifest().all_sst_views().map(|view| view.estimate_size()).sum()
     }
 
-    /// What it says about itself, as of now.
+    /// What it says about itself, as of now. While that is being written, it may be what it was before.
     pub(super) async fn about(&self) -> Result<About, TreeFailure> {
-        let changes = {
+        let (changes, settled) = {
             let stored = self.stored.lock();
-            if let Some(known) = &stored.known {
+            let settled = stored.is_settled();
+            if let Some(known) = stored.known.as_ref().filter(|_| settled) {
                 return Ok(known.clone());
             }
-            stored.changes
+            (stored.changes, settled)
         };
         let now = self.now()?;
         let leftovers = match leftovers(&*now).await {
@@ -224,30 +259,39 @@ impl Database {
         };
         let read = About { snapshot: snapshot(&*now).await?, leftovers };
         let mut stored = self.stored.lock();
-        if stored.changes == changes {
+        if settled && stored.is_settled() && stored.changes == changes {
             stored.known = Some(read.clone());
         }
         Ok(read)
     }
 
-    /// Writes what changes that with all that belongs to it, in one atomic step. If that fails, it may be there or not.
-    pub(super) async fn write_about(&self, mut batch: WriteBatch, about: About) -> Result<(), TreeFailure> {
-        let changed = |known| {
-            let mut now = self.stored.lock();
-            (now.known, now.changes) = (known, now.changes.wrapping_add(1));
-        };
-        let About { snapshot, leftovers } = &about;
-        if let Some(snapshot) = snapshot {
-            batch.put(key::SNAPSHOT, snapshot.to_bytes());
-        }
+    /// Writes what changes with a snapshot, the snapshot and what is left over then, in one atomic step. If that fails, it may be
+    /// there or not.
+    pub(super) async fn write_snapshot(
+        &self,
+        mut batch: WriteBatch,
+        snapshot: &Snapshot,
+        leftovers: &[Leftover],
+    ) -> Result<(), TreeFailure> {
+        batch.put(key::SNAPSHOT, snapshot.to_bytes());
+        self.write_leftovers(batch, leftovers).await
+    }
+
+    /// Writes this, and what is left over then, in one atomic step; the snapshot stays what it is by then, which may be a newer one
+    /// than the caller has seen. If that fails, it may be there or not.
+    pub(super) async fn write_leftovers(
+        &self,
+        mut batch: WriteBatch,
+        leftovers: &[Leftover],
+    ) -> Result<(), TreeFailure> {
         if leftovers.is_empty() {
             batch.delete(key::LEFTOVERS);
         } else {
             batch.put(key::LEFTOVERS, minicbor::to_vec(leftovers).unwrap_or_default());
         }
-        changed(None);
+        let mut changing = Changing::begin(&self.stored);
         self.write(batch).await?;
-        changed(Some(about));
+        changing.is_done = true;
         Ok(())
     }
 

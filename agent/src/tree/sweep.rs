@@ -115,7 +115,7 @@ impl TreeStore {
         // Whatever happens to the write, none of these counts as what is stored.
         let pages = found.keys.iter().filter_map(|key| key::page_prefix(key)).chain(above);
         let forget = self.forgets(&pages.collect::<Vec<_>>());
-        let written = database.write_about(batch, about).await;
+        let written = database.write_leftovers(batch, &about.leftovers).await;
         drop(forget);
         written
     }
