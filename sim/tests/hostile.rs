@@ -178,6 +178,13 @@ fn an_empty_batch_with_an_older_tree_that_still_fits_where_it_is_shown_breaks_no
     assert_eq!(trace.replay(), None);
 }
 
+/// Found by a long run: a group has let go of a prefix, takes another, and the first is taken by the entry that shows both.
+#[test]
+fn what_was_let_go_before_another_prefix_was_taken_is_taken_as_it_was() {
+    let trace = Trace::parse(include_str!("traces/let-go-before.txt")).expect("as it was written");
+    assert_eq!(trace.replay(), None);
+}
+
 #[test]
 fn a_shrunk_trace_is_shorter_and_breaks_the_same_rule() {
     for bug in [Bug::JumpBackwards, Bug::WrongTagRefusedAtOnce] {

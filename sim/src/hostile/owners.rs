@@ -266,7 +266,10 @@ impl World {
             (What::Out, Some(Transfer::Incoming { prefix, .. }), _) => holds.retain(|held| *held != prefix),
             (What::Take, Some(Transfer::Outgoing { id, prefix, .. }), _) => {
                 takes = Some(id);
-                tree = self.with_taken(&tree, &holds, other.map(|known| &known.tree), prefix);
+                // What it has let go and is still open may be taken by this entry too.
+                let left = open.iter().filter(|transfer| matches!(transfer, Transfer::Outgoing { .. }));
+                let kept: Vec<Prefix> = holds.iter().copied().chain(left.map(Transfer::prefix)).collect();
+                tree = self.with_taken(&tree, &kept, other.map(|known| &known.tree), prefix);
                 let users = (0..USERS).filter(|user| prefix.contains(&self.clients().record(*user)));
                 let other = other.map(|known| known.records.clone()).unwrap_or_default();
                 users.for_each(|user| records.adopt(&other, user, n));
@@ -294,12 +297,12 @@ impl World {
         self.keep(n, at, group, made.entry, New { parent, tree, records, holds, takes, kept, events });
     }
 
-    /// What a group owns, and what another has let go.
-    fn with_taken(&self, own: &Tree, holds: &[Prefix], other: Option<&Tree>, prefix: Prefix) -> Tree {
+    /// What a group has below these prefixes, and what another has let go.
+    fn with_taken(&self, own: &Tree, kept: &[Prefix], other: Option<&Tree>, prefix: Prefix) -> Tree {
         let mut tree = Tree::new(Prefix::WHOLE);
         let leaves = (0..USERS).map(|user| self.clients().record(user)).filter_map(|record| {
-            let is_held = holds.iter().any(|held| held.contains(&record));
-            let from = if prefix.contains(&record) { other? } else { Some(own).filter(|_| is_held)? };
+            let is_kept = kept.iter().any(|kept| kept.contains(&record));
+            let from = if prefix.contains(&record) { other? } else { Some(own).filter(|_| is_kept)? };
             Some((record, from.get(&record).ok()??.clone()))
         });
         tree.update(leaves).expect("it is empty");
