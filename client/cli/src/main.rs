@@ -39,9 +39,6 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
-    if let Command::Drill(options) = &arguments.command {
-        return drill::drill(&arguments.common, options).await.map(Outcome::Drilled);
-    }
     let spinner = ProgressBar::new_spinner();
     let shown = spinner.clone();
     let client = inputs::client(&arguments.common, move |step| {

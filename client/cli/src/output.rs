@@ -79,9 +79,7 @@ impl Failure {
             causes: Vec::new(),
         }))
     }
-}
 
-impl Failure {
     /// A realm, or what is in front of it, did what none may do.
     pub(crate) fn assertion(message: impl ToString) -> Self {
         let (name, exit_code) = ASSERTION;
