@@ -12,7 +12,8 @@ use object_store::{ObjectStoreExt, path::Path as ObjectPath};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use slatedb::Db;
-use slatedb::config::Settings;
+use slatedb::admin::Admin;
+use slatedb::config::{CompactorOptions, FlushOptions, FlushType, Settings};
 use slatedb_common::clock::{DefaultSystemClock, SystemClock, SystemClockTicker};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -542,13 +543,13 @@ async fn the_generation_in_use_is_the_highest_that_was_put_in_use() {
     assert_eq!(tree.open().await, Ok(None));
 }
 
-/// A clock that runs ahead.
+/// A clock that runs so many hours ahead.
 #[derive(Debug)]
-struct Ahead(DefaultSystemClock);
+struct Ahead(DefaultSystemClock, u64);
 
 impl SystemClock for Ahead {
     fn now(&self) -> chrono::DateTime<chrono::Utc> {
-        self.0.now() + Duration::from_secs(3600)
+        self.0.now() + Duration::from_secs(3600 * self.1)
     }
 
     fn sleep<'a>(&'a self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
@@ -560,25 +561,38 @@ impl SystemClock for Ahead {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_clock_is_behind_its_predecessors_takes_snapshots() {
+/// A leader that stores some tables is an hour ahead, and then one that only merges them is two.
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_clock_is_behind_its_predecessors_takes_snapshots_and_merges_them() {
     let objects = Objects::memory();
     let place = TreePlace::new(&ObjectPath::from("realm"), GROUP).database(0);
-    let settings = Settings { wal_enabled: false, ..Settings::default() };
-    let before = Db::builder(place, Arc::clone(&objects.under))
-        .with_settings(settings)
-        .with_system_clock(Arc::new(Ahead(DefaultSystemClock::new())))
-        .build()
-        .await
-        .unwrap();
-    before.put(b"l", b"").await.unwrap();
-    before.close().await.unwrap();
+    for (hours, tables, compactor_options) in [(1, 8, None), (2, 0, Some(CompactorOptions::default()))] {
+        let settings = Settings { wal_enabled: false, compactor_options, ..Settings::default() };
+        let before = Db::builder(place.clone(), Arc::clone(&objects.under))
+            .with_settings(settings)
+            .with_system_clock(Arc::new(Ahead(DefaultSystemClock::new(), hours)))
+            .build()
+            .await
+            .unwrap();
+        for _ in 0..tables {
+            before.put(b"l", b"").await.unwrap();
+            before.flush_with_options(FlushOptions { flush_type: FlushType::MemTable }).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        before.close().await.unwrap();
+    }
     let tree = objects.tree();
     tree.open().await.unwrap();
     let mut model = Model::new(22, &three());
-    tree.advance(model.change(5)).await.unwrap();
+    for _ in 0..24 {
+        tree.advance(model.change(5)).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
     let records = model.everything(5);
     assert_eq!(model.check(&tree.load(records.clone()).await.unwrap(), &records), 0);
+    tree.close().await;
+    let stored = Admin::builder(place, Arc::clone(&objects.under)).build().read_manifest(None).await.unwrap();
+    assert!(stored.unwrap().l0().len() < 12, "nothing was merged");
 }
 
 /// Up to three splits and merges before each snapshot, which stores some changes or none.

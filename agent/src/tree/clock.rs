@@ -51,7 +51,7 @@ impl TreeClock {
         self.rounds.snapshot.send_replace(Some(Instant::now()));
     }
 
-    /// From now on the time is at least `time`. The database refuses writes that are older than what it holds, and the
+    /// From now on the time is at least `time`. The database refuses what is older than what it holds, and the
     /// clock of the host that led before may have been ahead of this one.
     pub(super) fn not_before(&self, time_ms: i64) {
         let now = self.rounds.time.now().timestamp_millis();

@@ -6,10 +6,11 @@
 use super::clock::{FREE, TreeClock};
 use super::gate::{Gate, ShutOnDrop};
 use super::{TreePlace, key};
-use futures::FutureExt;
+use futures::{FutureExt, try_join};
 use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
 use parking_lot::Mutex;
+use slatedb::admin::Admin;
 use slatedb::config::{
     CloseOptions, CompactionWorkerOptions, CompactorOptions, FlushOptions, FlushType,
     GarbageCollectorDirectoryOptions, GarbageCollectorOptions, Settings,
@@ -18,7 +19,7 @@ use slatedb::db_cache::moka::{MokaCache, MokaCacheOptions};
 use slatedb::db_cache::{DbCache, SplitCache};
 use slatedb::{
     BlockCachePolicy, CacheTarget, CloseReason, Db, DbReadOps, DbSnapshot, ErrorKind, SstBlockSize,
-    WriteBatch,
+    VersionedCompactions, VersionedManifest, WriteBatch,
 };
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -213,7 +214,14 @@ impl Database {
         // What a snapshot changes is cached as pages; its blocks would evict what is read.
         let policy =
             BlockCachePolicy::default().with_flush_targets(&[CacheTarget::Index, CacheTarget::Filters]);
-        let db = Db::builder(place.database(generation), Arc::new(gate.0.clone()))
+        let path = place.database(generation);
+        // Merging begins with the opening.
+        let admin = Admin::builder(path.clone(), Arc::new(gate.0.clone())).build();
+        let (manifest, merges) =
+            try_join!(admin.read_manifest(None), admin.read_compactions(None)).map_err(failure)?;
+        clock.not_before(manifest.as_ref().map_or(0, newest_ms));
+        clock.not_before(merges.as_ref().map_or(0, newest_merge_ms));
+        let db = Db::builder(path.clone(), Arc::new(gate.0.clone()))
             .with_settings(database_settings())
             .with_sst_block_size(BLOCK)
             .with_db_cache(Arc::new(cache), 0)
@@ -222,7 +230,8 @@ impl Database {
             .build()
             .await
             .map_err(failure)?;
-        clock.not_before(db.manifest().last_l0_clock_tick());
+        // What was written between those two.
+        clock.not_before(newest_ms(&db.manifest()));
         Ok(Self { db, clock, gate, close_timeout, stored: Mutex::default() })
     }
 
@@ -333,6 +342,21 @@ impl Drop for Database {
             runtime.spawn(close(self.db.clone(), self.close_timeout));
         }
     }
+}
+
+/// The newest time of any write or object in a database, in milliseconds since 1970. It refuses what is older than the last of its
+/// kind.
+fn newest_ms(manifest: &VersionedManifest) -> i64 {
+    let views = manifest.all_sst_views().flat_map(|view| [view.id, view.sst.id.value()]);
+    let objects = views.chain(manifest.last_compacted_l0_sst_view_id());
+    let newest = objects.map(|id| id.timestamp_ms()).max().unwrap_or_default();
+    manifest.last_l0_clock_tick().max(i64::try_from(newest).unwrap_or_default())
+}
+
+/// The same of any merging of objects that has begun.
+fn newest_merge_ms(merges: &VersionedCompactions) -> i64 {
+    let newest = merges.recent_compactions().map(|merge| merge.id().timestamp_ms()).max().unwrap_or_default();
+    i64::try_from(newest).unwrap_or_default()
 }
 
 /// Ends the background work of a database that can no longer write.
