@@ -25,6 +25,7 @@ use strongroom_agent::front::{Backend, Front, FrontMetrics, Timeouts, router, se
 use strongroom_agent::limits::Limits;
 use strongroom_agent::tenants::{Tenants, TestTenants};
 use strongroom_agent::token::mint;
+use strongroom_agent::traces::{Traces, Trail};
 use strongroom_proto::client::{ClientRequest, ClientResponse, HandshakeRequest, NoiseRequest, RequestKind};
 use strongroom_proto::ids::{RealmId, SessionId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -50,7 +51,7 @@ impl Backend for AtOnce {
         Some(REALM)
     }
 
-    async fn serve(&self, _: &str, _: &str, _: ClientRequest) -> ClientResponse {
+    async fn serve(&self, _: &str, _: &str, _: ClientRequest, _: &Trail) -> ClientResponse {
         ClientResponse::MissingSession
     }
 }
@@ -90,7 +91,8 @@ async fn be_the_door(limits: &str) -> Result<(), Failure> {
     allowed.max_connections = descriptors::for_connections(allowed.max_connections);
     let tenants = Arc::new(Tenants::open(path, TestTenants::Refused)?);
     let metrics = FrontMetrics::default();
-    let front = Front::new(Arc::new(AtOnce), tenants, &allowed, Timeouts::default(), system_clock(), metrics);
+    let (timeouts, traces) = (Timeouts::default(), Traces::off());
+    let front = Front::new(Arc::new(AtOnce), tenants, &allowed, timeouts, system_clock(), metrics, traces);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
     serve(listener, &front, router(front.clone()), None, std::future::pending()).await;

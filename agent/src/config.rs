@@ -12,6 +12,7 @@ pub use crate::store::StoreOptions;
 use crate::store::parse_url;
 use crate::tenants::TestTenants;
 use crate::timing::Timing;
+pub use crate::traces::TraceSettings;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
@@ -90,6 +91,8 @@ pub struct Config {
     /// Whether it moves prefixes by itself, so that all groups have about the same to do.
     #[serde(default)]
     pub rebalance: Rebalance,
+    /// Which requests are traced, and where that goes. By default none.
+    pub traces: Option<TraceSettings>,
     /// How long the agent waits for what it depends on. Not in the file.
     #[serde(skip)]
     pub timing: Timing,

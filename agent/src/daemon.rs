@@ -28,6 +28,7 @@ use crate::peers::{self, Identities, Peers, Refused, accept, agents_only, operat
 use crate::store::{Store, StoreError};
 use crate::tenants::Tenants;
 use crate::tls::{self, Tls};
+use crate::traces::{Traces, TracesError};
 use crate::vital::Vital;
 use axum::Router;
 use axum::http::StatusCode;
@@ -88,6 +89,9 @@ pub enum StartError {
     /// Requests cannot be relayed to other agents' front doors.
     #[error(transparent)]
     Relay(#[from] RelayError),
+    /// Traces cannot be exported.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// The system refused threads or sockets.
     #[error("cannot start: {0}")]
     System(io::Error),
@@ -205,9 +209,10 @@ impl Agent {
         let hsm = Hsm::start(Arc::new(timed), &vital);
         let relay = relay(&config, &metrics)?;
         let hub = Hub::new(hsm, store.clone(), peers, &config, &metrics, time, identity);
-        let hub = Arc::new(hub.relaying(relay.clone()));
-        let (stop, stopped) = watch::channel(false);
         let addresses = sockets.addresses;
+        let traces = traces(&config, addresses, &metrics)?;
+        let hub = Arc::new(hub.relaying(relay.clone()).traced(traces));
+        let (stop, stopped) = watch::channel(false);
         let files = Files { tenants, tls };
         let services = Services { hub: Arc::clone(&hub), stopped, metrics: Arc::clone(&metrics), vital };
         let front = services.front(sockets.front, &config, &files, unix)?;
@@ -285,6 +290,13 @@ fn announced(config: &Config, bound: SocketAddr) -> Option<PeerUrl> {
     address
 }
 
+/// Where spans go, from the agent that others reach there.
+fn traces(config: &Config, addresses: Addresses, metrics: &Metrics) -> Result<Traces, TracesError> {
+    let Some(settings) = &config.traces else { return Ok(Traces::off()) };
+    let name = config.announced(addresses.peer).map_or_else(|| addresses.peer.to_string(), |url| url.0.to_string());
+    Traces::start(settings, &name, metrics.traces().clone())
+}
+
 fn relay(config: &Config, metrics: &Metrics) -> Result<Option<Arc<Relay>>, RelayError> {
     if config.fronts.is_empty() {
         return Ok(None);
@@ -331,7 +343,8 @@ impl Services {
         let mut limits = config.limits.clone();
         limits.max_connections = descriptors::for_connections(limits.max_connections);
         let metrics = self.metrics.front().clone();
-        let front = Front::new(backend, tenants, &limits, config.timing.front, unix, metrics);
+        let traces = self.hub.traces().clone();
+        let front = Front::new(backend, tenants, &limits, config.timing.front, unix, metrics, traces);
         let stopped = stop_signal(self.stopped.clone());
         let door = async move { serve(listener, &front, router(front.clone()), tls, stopped).await };
         Ok(self.vital.spawn("the front door", door))
@@ -534,7 +547,10 @@ impl AgentHandle {
         // Now, because only the process that holds an agent's ports may take over its socket.
         self.admin_socket.remove();
         // The peer service goes on meanwhile: requests in flight wait for the statements that come in there.
-        let drained = futures::future::join(self.hub.yield_all(), &mut self.front);
+        let drained = async {
+            futures::future::join(self.hub.yield_all(), &mut self.front).await;
+            self.hub.traces().flush().await;
+        };
         if timeout(DRAIN, drained).await.is_err() {
             tracing::warn!("some requests were not answered in time");
         }

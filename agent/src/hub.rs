@@ -28,10 +28,12 @@ use crate::metrics::{LogMetrics, Metrics, WearMetrics};
 use crate::peers::{Forwarded, Identity, Peers};
 use crate::store::{Store, Trust};
 use crate::timing::Timing;
+use crate::traces::{Attribute, Open, Role, Traces, Trail};
 use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
 use async_trait::async_trait;
 use minicbor::bytes::ByteVec;
 use parking_lot::{Mutex, RwLock};
+use prometheus_client::metrics::gauge::Gauge;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,6 +68,7 @@ pub(crate) struct Hub {
     trust: Trust,
     peers: Peers,
     relay: Option<Arc<Relay>>,
+    traces: Traces,
     election: Election,
     storage: Storage,
     sweeps: bool,
@@ -74,6 +77,7 @@ pub(crate) struct Hub {
     wear: WearMetrics,
     log: LogMetrics,
     calls: HsmMetrics,
+    pub(super) certificate_end: Gauge,
     pub(super) time: Time,
     known: RwLock<Known>,
     /// What is being copied here: from which group, to which, and the prefix.
@@ -108,6 +112,7 @@ impl Hub {
             trust: metrics.trust().clone(),
             peers,
             relay: None,
+            traces: Traces::off(),
             election: config.election,
             storage: config.storage,
             sweeps: config.delete_what_left,
@@ -116,6 +121,7 @@ impl Hub {
             wear: metrics.wear().clone(),
             log: metrics.log().clone(),
             calls: metrics.hsm().clone(),
+            certificate_end: metrics.peer_certificate_end().clone(),
             time,
             known: RwLock::default(),
             copying: Mutex::default(),
@@ -129,6 +135,16 @@ impl Hub {
     /// Adds doors to which requests are relayed.
     pub(crate) fn relaying(self, relay: Option<Arc<Relay>>) -> Self {
         Self { relay, ..self }
+    }
+
+    /// Has what is done for requests traced.
+    pub(crate) fn traced(self, traces: Traces) -> Self {
+        Self { traces, ..self }
+    }
+
+    /// Where what is done for requests goes.
+    pub(crate) const fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Where clients' requests go while the HSM has not answered since the agent started: who clients are, who the
@@ -201,7 +217,8 @@ impl Hub {
             if let Some(settings) = self.settings(device, realm.realm, status.statement.clone()) {
                 let (hsm, store, peers) = (self.hsm.clone(), self.store.clone(), self.peers.clone());
                 let tree = self.tree(id, device.groups.len());
-                let group = Group::start(settings, hsm, store, tree, peers, self.time.clone(), &self.log);
+                let seen = (&self.log, &self.traces);
+                let group = Group::start(settings, hsm, store, tree, peers, self.time.clone(), seen);
                 groups.insert(id, group);
             }
         }
@@ -294,9 +311,9 @@ impl Hub {
     }
 
     /// Gives a request to the replica here, without waiting for a leader and without forwarding.
-    pub(crate) async fn ask(&self, request: BatchRequest, handshake_only: bool) -> Answer {
+    pub(crate) async fn ask(&self, request: BatchRequest, handshake_only: bool, trail: &Trail) -> Answer {
         match self.covering(&request.record) {
-            Some(group) => group.ask(request, handshake_only).await,
+            Some(group) => group.ask(request, handshake_only, trail).await,
             None => Answer::NotCovered,
         }
     }
@@ -309,7 +326,7 @@ impl Hub {
     /// Gives a request to the leader, wherever that is. Waits up to [`Timing::hold`] for a leader, or not at all if no
     /// other agent can be reached. The replica here need not run, nor know the group, nor have its HSM: what it does
     /// not know, the other agents are asked.
-    async fn route(&self, request: BatchRequest, handshake_only: bool) -> Answer {
+    async fn route(&self, request: BatchRequest, handshake_only: bool, trail: &Trail) -> Answer {
         let deadline = Instant::now() + self.timing.hold;
         self.peers.stir();
         loop {
@@ -321,7 +338,7 @@ impl Hub {
             let answer = match &group {
                 Some(group) if !self.is_alone(Some(group)) => match group.leader_elsewhere() {
                     Some(leader) => Answer::NotLeader(Some(leader)),
-                    None => group.ask(request.clone(), handshake_only).await,
+                    None => group.ask(request.clone(), handshake_only, trail).await,
                 },
                 Some(_) | None => Answer::NotCovered,
             };
@@ -330,7 +347,7 @@ impl Hub {
                 Answer::NotCovered => None,
                 answer => return answer,
             };
-            if let Some(answer) = self.forward(told, &request, handshake_only, &mut group).await {
+            if let Some(answer) = self.forward(told, (&request, handshake_only, trail), &mut group).await {
                 return answer;
             }
             if self.is_alone(group.as_ref()) || Instant::now() >= deadline {
@@ -352,8 +369,7 @@ impl Hub {
     async fn forward(
         &self,
         told: Option<HsmId>,
-        request: &BatchRequest,
-        handshake_only: bool,
+        (request, handshake_only, trail): (&BatchRequest, bool, &Trail),
         group: &mut Option<Group>,
     ) -> Option<Answer> {
         let mut likely: VecDeque<HsmId> = told.into_iter().collect();
@@ -378,12 +394,22 @@ impl Hub {
             if !tried.insert(leader) {
                 continue;
             }
-            let forwarded = self.peers.forward(leader, request, handshake_only);
+            tracing::debug!(request = %trail.request, to = %leader, "a request goes to the leader");
+            let mut span = self.traces.begin(trail, "forward", Role::Client);
+            if let Some(span) = &mut span {
+                span.say(Attribute::Hsm(leader));
+            }
+            let inside = span.as_ref().and_then(Open::trail).unwrap_or(*trail);
+            let forwarded = self.peers.forward(leader, request, handshake_only, &inside);
             let forwarded = tokio::select! {
                 forwarded = forwarded => forwarded,
                 // Nothing that it answers would count any more, and it may be stalled for a long time.
                 () = superseded(group, leader), if told == Some(leader) => Forwarded::Unknown,
             };
+            if let Some(span) = span {
+                let (outcome, well) = outcome_of(&forwarded);
+                span.end(outcome, well);
+            }
             match forwarded {
                 Forwarded::Answer(Answer::NotLeader(other)) => likely.extend(other),
                 Forwarded::Answer(Answer::NotCovered) | Forwarded::NotSent => {}
@@ -426,6 +452,16 @@ impl Hub {
     }
 }
 
+const fn outcome_of(forwarded: &Forwarded) -> (&'static str, bool) {
+    match forwarded {
+        Forwarded::Answer(Answer::NotLeader(_) | Answer::NotCovered) => ("not_leader", true),
+        Forwarded::Answer(Answer::Unavailable | Answer::Busy) => ("unavailable", false),
+        Forwarded::Answer(Answer::Reply(_) | Answer::Refused(_)) => ("answered", true),
+        Forwarded::NotSent => ("not_sent", false),
+        Forwarded::Unknown => ("unknown", false),
+    }
+}
+
 /// Completes when the replica of a group says that requests go elsewhere.
 async fn news(group: &mut Option<Group>) {
     match group {
@@ -459,7 +495,7 @@ impl Backend for Routed {
         self.0.relay()
     }
 
-    async fn serve(&self, tenant: &str, user: &str, request: ClientRequest) -> ClientResponse {
+    async fn serve(&self, tenant: &str, user: &str, request: ClientRequest, trail: &Trail) -> ClientResponse {
         let record = self.0.of_realm(|realm| record_id(&realm.record_id_key, tenant, user));
         let Some(record) = record else { return ClientResponse::Unavailable };
         let handshake_only = request.kind == RequestKind::HandshakeOnly;
@@ -475,7 +511,7 @@ impl Backend for Routed {
             }
         };
         let request = BatchRequest { record, session: request.session_id, message };
-        response_of(self.0.route(request, handshake_only).await)
+        response_of(self.0.route(request, handshake_only, trail).await)
     }
 }
 
@@ -512,9 +548,12 @@ mod tests {
     use super::*;
     use crate::link::{Link, Lost};
     use crate::peers;
+    use crate::traces::RequestId;
     use crate::vital::Vital;
     use futures::FutureExt;
     use strongroom_proto::ids::SessionId;
+
+    const TRAIL: Trail = Trail::unsampled(RequestId::new(1, 2));
 
     struct Dead;
 
@@ -548,7 +587,7 @@ mod tests {
         let held: Vec<_> = (0..room)
             .map(|_| {
                 let (hub, request) = (Arc::clone(&hub), request.clone());
-                tokio::spawn(async move { (hub.route(request, false).await, began.elapsed()) })
+                tokio::spawn(async move { (hub.route(request, false, &TRAIL).await, began.elapsed()) })
             })
             .collect();
         for held in held {
@@ -580,8 +619,8 @@ mod tests {
         let message = NoiseMessage::Transport { ciphertext: vec![1].into() };
         let request = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message };
         let mut waiting: Vec<_> =
-            (0..CLIENT_QUEUE).map(|_| Box::pin(group.ask(request.clone(), false))).collect();
+            (0..CLIENT_QUEUE).map(|_| Box::pin(group.ask(request.clone(), false, &TRAIL))).collect();
         assert!(waiting.iter_mut().all(|ask| ask.as_mut().now_or_never().is_none()), "there is room");
-        assert_eq!(group.ask(request, false).now_or_never(), Some(Answer::Busy));
+        assert_eq!(group.ask(request, false, &TRAIL).now_or_never(), Some(Answer::Busy));
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`grpc`], [`clock`], [`mod@file`], [`limits`], [`tenants`], [`token`], [`tls`], [`link`] | what the others are made of |
+//! | [`grpc`], [`clock`], [`mod@file`], [`limits`], [`tenants`], [`token`], [`tls`], [`link`], [`traces`] | what the others are made of |
 //! | [`store`], [`tree`], [`peers`], [`front`] | what an agent depends on, and what talks to it |
 //! | [`timing`], [`config`], [`metrics`] | how all of those are set, and what they count |
 //! | `hub` | what the services share: the HSM's queue, the replicas, the way of a request |
@@ -52,5 +52,6 @@ pub mod tenants;
 pub mod timing;
 pub mod tls;
 pub mod token;
+pub mod traces;
 pub mod tree;
 mod vital;

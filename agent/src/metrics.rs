@@ -4,12 +4,19 @@
 //! busy a realm is, so it belongs on a network that only the operator reaches. Readers are not trusted: memory and time
 //! are bounded.
 
+mod batches;
+mod elections;
+
+use self::batches::{BatchMetrics, Batches};
+use self::elections::Elections;
 use crate::accept::accept;
+use crate::clock::Clock;
 use crate::front::FrontMetrics;
 use crate::link::HsmMetrics;
 use crate::memory::resident;
 use crate::peers::Refused;
 use crate::store::{Store, StoreMetrics, Trust};
+use crate::traces::TraceMetrics;
 use crate::tree::TreeMetrics;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
@@ -28,10 +35,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use strongroom_proto::hsm::Wear;
-use strongroom_proto::ids::GroupId;
-use strongroom_replica::{Role, Status};
+use strongroom_proto::ids::{GroupId, Index};
+use strongroom_replica::{CallId, Purpose, Role, Status};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -49,6 +56,8 @@ pub struct Metrics {
     trust: Trust,
     tree: TreeMetrics,
     refused_peers: Refused,
+    peer_certificate_end: Gauge,
+    traces: TraceMetrics,
     front: FrontMetrics,
     wear: WearMetrics,
     hsm: HsmMetrics,
@@ -67,6 +76,8 @@ pub struct LogMetrics {
     reads: Counter,
     read_rounds: Counter,
     leaderships: Counter,
+    elections: Elections,
+    batches: BatchMetrics,
     behind: Family<GroupLabel, Gauge>,
     groups: GroupGauges,
 }
@@ -81,6 +92,8 @@ struct GroupGauges {
     faults: Family<GroupLabel, Gauge>,
     waiting: Family<GroupLabel, Gauge>,
     unstored: Family<GroupLabel, Gauge>,
+    segment: Family<GroupLabel, Gauge>,
+    snapshot: Family<GroupLabel, Gauge>,
 }
 
 impl GroupGauges {
@@ -100,6 +113,16 @@ impl GroupGauges {
         group.register("requests_waiting", help, self.waiting.clone());
         let help = "Log entries since the newest snapshot that is known here";
         group.register("entries_since_snapshot", help, self.unstored.clone());
+        let help = "When this member last learned of a newer segment, in Unix time; its start, before that";
+        let unit = || Unit::Seconds;
+        group.register_with_unit("segment_timestamp", help, unit(), self.segment.clone());
+        let help = "When this member last learned of a newer snapshot, in Unix time; its start, before that";
+        group.register_with_unit("snapshot_timestamp", help, unit(), self.snapshot.clone());
+    }
+
+    /// A newer segment, or a newer snapshot, is known now.
+    fn is_newer(gauge: &Family<GroupLabel, Gauge>, group: &GroupLabel, unix: &Clock) {
+        gauge.get_or_create(group).set(i64::try_from(unix()).unwrap_or(i64::MAX));
     }
 
     fn set(&self, group: &GroupLabel, now: &Status) {
@@ -116,9 +139,9 @@ impl GroupGauges {
         set(&self.unstored, many(now.tip.0.saturating_sub(now.snapshot.0)));
     }
 
-    const fn all(&self) -> [&Family<GroupLabel, Gauge>; 7] {
-        let Self { leads, serves, has_leader, retired, faults, waiting, unstored } = self;
-        [leads, serves, has_leader, retired, faults, waiting, unstored]
+    const fn all(&self) -> [&Family<GroupLabel, Gauge>; 9] {
+        let Self { leads, serves, has_leader, retired, faults, waiting, unstored, segment, snapshot } = self;
+        [leads, serves, has_leader, retired, faults, waiting, unstored, segment, snapshot]
     }
 }
 
@@ -136,14 +159,17 @@ impl LogMetrics {
         }
     }
 
-    /// The same, for one group.
-    pub(crate) fn of(&self, group: GroupId) -> GroupMetrics {
+    /// The same, for one group, with a clock.
+    pub(crate) fn of(&self, group: GroupId, unix: Clock) -> GroupMetrics {
         let label = GroupLabel { group: group.to_string() };
         let behind = self.behind.get_or_create(&label).clone();
         let (captured, from_store, reads, read_rounds) = (0, 0, 0, 0);
-        let (was_behind, last) = (None, None);
+        let (was_behind, last, reached) = (None, None, None);
         GroupMetrics {
             all: self.clone(),
+            batches: Batches::new(self.batches.clone()),
+            unix,
+            reached,
             label,
             behind,
             captured,
@@ -171,6 +197,8 @@ impl LogMetrics {
         let help =
             "Times that this member began to lead a group; often means that leaders are lost, or fight";
         log.register("leaderships", help, self.leaderships.clone());
+        self.elections.register(log);
+        self.batches.register(registry);
         self.groups.register(registry);
         let reads = registry.sub_registry_with_prefix("reads");
         reads.register("answered", "Client requests answered without a log entry", self.reads.clone());
@@ -193,6 +221,10 @@ pub(crate) struct GroupMetrics {
     reads: u64,
     read_rounds: u64,
     was_behind: Option<u64>,
+    batches: Batches,
+    unix: Clock,
+    /// The newest entry in the store, and what the newest snapshot reaches.
+    reached: Option<(Index, Index)>,
     last: Option<Shown>,
 }
 
@@ -209,6 +241,16 @@ struct Shown {
 }
 
 impl GroupMetrics {
+    /// The replica asks its HSM something.
+    pub(crate) fn asks(&mut self, call: CallId, purpose: Option<Purpose>) {
+        self.batches.asks(call, purpose, Instant::now());
+    }
+
+    /// A reply has come, or is lost.
+    pub(crate) fn replied(&mut self, call: CallId, came: bool) {
+        self.batches.replied(call, came);
+    }
+
     /// Adds what is new since the last time.
     pub(crate) fn set(&mut self, now: &Status) {
         let all = &self.all;
@@ -236,6 +278,22 @@ impl GroupMetrics {
             retired: now.retired,
         };
         let leads = |shown: &Shown| matches!(shown.role, Role::Leader { .. });
+        self.batches.seen(leads(&shown), now, Instant::now());
+        let (before, reached) = (self.reached, (now.tip, now.snapshot));
+        if before != Some(reached) {
+            let groups = &self.all.groups;
+            if before.is_none_or(|(tip, _)| tip != now.tip) {
+                GroupGauges::is_newer(&groups.segment, &self.label, &self.unix);
+            }
+            if before.is_none_or(|(_, snapshot)| snapshot != now.snapshot) {
+                GroupGauges::is_newer(&groups.snapshot, &self.label, &self.unix);
+            }
+            self.reached = Some(reached);
+        }
+        let last = self.last.as_ref().map(|last| last.role);
+        if last != Some(shown.role) {
+            self.all.elections.turned(last, shown.role);
+        }
         if leads(&shown) && self.last.as_ref().is_none_or(|last| last.role != shown.role) {
             self.all.leaderships.inc();
         }
@@ -297,6 +355,12 @@ impl Metrics {
         tree.register(&mut registry);
         let refused_peers = Refused::default();
         refused_peers.register(&mut registry);
+        let peer_certificate_end = Gauge::default();
+        let help = "When the certificate that other agents know this one by expires, in Unix time; 0 without one";
+        let peer = registry.sub_registry_with_prefix("peer");
+        peer.register("certificate_end_seconds", help, peer_certificate_end.clone());
+        let traces = TraceMetrics::default();
+        traces.register(&mut registry);
         let wear = WearMetrics::default();
         wear.register(&mut registry);
         let hsm = HsmMetrics::default();
@@ -310,7 +374,20 @@ impl Metrics {
         registry.register_with_unit("memory", help, Unit::Bytes, memory.clone());
         let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("build", crate::BUILD)]);
         registry.register("build", "Which build this is", build);
-        Self { registry, store, trust, tree, refused_peers, front, wear, hsm, log, memory }
+        Self {
+            registry,
+            store,
+            trust,
+            tree,
+            refused_peers,
+            peer_certificate_end,
+            traces,
+            front,
+            wear,
+            hsm,
+            log,
+            memory,
+        }
     }
 
     /// Calls to the object store.
@@ -334,6 +411,17 @@ impl Metrics {
     /// Connections refused at the peer address.
     pub(crate) const fn refused_peers(&self) -> &Refused {
         &self.refused_peers
+    }
+
+    /// When the certificate expires that other agents know this one by.
+    pub(crate) const fn peer_certificate_end(&self) -> &Gauge {
+        &self.peer_certificate_end
+    }
+
+    /// What became of spans.
+    #[must_use]
+    pub const fn traces(&self) -> &TraceMetrics {
+        &self.traces
     }
 
     /// The HSM's NVRAM.

@@ -27,6 +27,7 @@ use strongroom_agent::grpc::peer::{
 use strongroom_agent::link::{Link, Lost};
 use strongroom_agent::peers::Forwarded;
 use strongroom_agent::store::Store;
+use strongroom_agent::traces::{RequestId, Trail};
 use strongroom_proto::enrolment::RealmPolicy;
 use strongroom_proto::hsm::{BatchRequest, NoiseMessage, Refusal, Request};
 use strongroom_proto::ids::{GroupId, HsmId, RecordId, SessionId};
@@ -45,6 +46,8 @@ fn socket_channel(socket: &Path) -> Channel {
     });
     Endpoint::from_static("http://agent").connect_with_connector_lazy(connector)
 }
+
+const TRAIL: Trail = Trail::unsampled(RequestId::new(1, 2));
 
 fn request() -> BatchRequest {
     BatchRequest {
@@ -108,7 +111,7 @@ async fn what_is_meant_for_another_hsm_is_refused_and_so_is_what_no_client_sends
         id,
         to: vec![to; 16].into(),
         request: request.into(),
-        handshake_only: false,
+        ..ForwardRequest::default()
     });
     let sent = tokio_stream::iter(sent.collect::<Vec<_>>());
     let mut replies = peer.forward(sent).await.unwrap().into_inner();
@@ -238,7 +241,7 @@ async fn forward_to(status: Code) -> (Forwarded, usize) {
     tokio::spawn(serve(server, listener, identity(who(9), 0).server(), |_| {}));
     let peers = peers(&[peer_url(address)]);
     loop {
-        let outcome = peers.forward(HsmId([9; 16]), &request(), false).await;
+        let outcome = peers.forward(HsmId([9; 16]), &request(), false, &TRAIL).await;
         if forwarded.load(Ordering::SeqCst) > 0 {
             return (outcome, forwarded.load(Ordering::SeqCst));
         }
@@ -262,7 +265,7 @@ async fn a_peer_that_has_died_was_sent_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let agents = start(folder.path(), &[Bare::new(9)]);
     let peers = peers(&[peer_url(agents[0].addresses().peer)]);
-    let ask = async || peers.forward(HsmId([9; 16]), &request(), false).await;
+    let ask = async || peers.forward(HsmId([9; 16]), &request(), false, &TRAIL).await;
     while ask().await == Forwarded::NotSent {
         tokio::task::yield_now().await;
     }

@@ -26,6 +26,7 @@ use strongroom_agent::grpc::peer::{
 };
 use strongroom_agent::peers::{Forwarded, Who, issue_operator, open_operator};
 use strongroom_agent::store::Store;
+use strongroom_agent::traces::{RequestId, Trail};
 use strongroom_proto::enrolment::RealmPolicy;
 use strongroom_proto::hsm::{BatchRequest, DeviceStatus, GroupStatus, NoiseMessage, Request, Role};
 use strongroom_proto::ids::{Digest, EntryHash, GroupId, HsmId, Index, RealmId, RecordId, SessionId, Term};
@@ -474,7 +475,8 @@ async fn forwarded_to(tls: Arc<rustls::ServerConfig>) -> (Forwarded, bool) {
     until("it was tried", async || (shakes.lock().unwrap().len() > 2).then_some(())).await;
     let message = NoiseMessage::Transport { ciphertext: vec![1].into() };
     let request = BatchRequest { record: RecordId([7; 32]), session: SessionId(1), message };
-    let outcome = peers.forward(HsmId([9; 16]), &request, false).await;
+    let trail = Trail::unsampled(RequestId::new(1, 2));
+    let outcome = peers.forward(HsmId([9; 16]), &request, false, &trail).await;
     let any = shakes.lock().unwrap().iter().any(|fine| *fine);
     (outcome, any)
 }

@@ -100,6 +100,12 @@ impl Flights {
         self.0.iter().filter_map(|flight| flight.entries.last()).map(|last| last.index)
     }
 
+    /// The first and the last entry of a segment that this agent made.
+    pub(super) fn entries_of(&self, name: &SegmentName) -> Option<(Index, Index)> {
+        let flight = self.0.iter().find(|flight| flight.object.name == *name)?;
+        Some((flight.entries.first()?.index, flight.entries.last()?.index))
+    }
+
     /// Whether all were in the store before, as far as is known.
     pub(super) fn are_known(&self) -> bool {
         self.0.iter().all(|flight| flight.object.origin != Origin::Pushed { whole: false })

@@ -84,6 +84,21 @@ pub struct Ticket(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct CallId(pub u64);
 
+/// What a call of the HSM is for, as far as clients' requests go. For what watches a replica; nothing in it depends on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// To open the session of this request.
+    Handshake(Ticket),
+    /// To run so many requests as one batch; none makes the first entry of a leadership.
+    Batch(usize),
+    /// To have entries counted as committed, and let out the answers that wait for that.
+    Commit,
+    /// To let out the answers that no entry carries.
+    Confirm,
+    /// Anything else.
+    Other,
+}
+
 /// One reading of paths from the stored tree, unique for the life of a replica.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct LoadId(pub u64);

@@ -86,6 +86,11 @@ impl Outbox {
         self.calls.values()
     }
 
+    /// What a call under way is for; `None` if its reply no longer matters.
+    pub(super) fn purpose(&self, call: CallId) -> Option<&Call> {
+        self.calls.get(&call)
+    }
+
     /// What a reply is for; `None` if it no longer matters.
     pub(super) fn returned(&mut self, call: CallId) -> Option<Call> {
         self.calls.remove(&call)

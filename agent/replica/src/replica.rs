@@ -19,6 +19,7 @@ mod election;
 mod fault;
 mod invariants;
 mod peers;
+mod purpose;
 mod replies;
 mod roles;
 mod step;

@@ -10,6 +10,7 @@ use crate::hub::Hub;
 use crate::peers::{
     CONNECTIONS, CONNECTIONS_OF_ONE, MAX_MESSAGE_BYTES, PLACES, Places, agent, hsm_id, to_wire,
 };
+use crate::traces::{RequestId, Trail};
 use bytes::Bytes;
 use futures::{FutureExt, Stream, TryStreamExt};
 use std::future::Future;
@@ -87,8 +88,9 @@ where
     Box::pin(answered.try_buffer_unordered(PLACES))
 }
 
-async fn answer(hub: &Hub, request: ForwardRequest) -> ForwardReply {
-    let ForwardRequest { to, request, handshake_only, id } = request;
+async fn answer(hub: &Hub, from: HsmId, request: ForwardRequest) -> ForwardReply {
+    let trail = trail(hub, &request);
+    let ForwardRequest { to, request, handshake_only, id, .. } = request;
     if !is_own(hub, &to) {
         return ForwardReply { id, answer: Some(Answer::OtherHsm(true)) };
     }
@@ -97,10 +99,20 @@ async fn answer(hub: &Hub, request: ForwardRequest) -> ForwardReply {
     // Not held while the request waits: it is part of a buffer that is as long as the sender likes.
     drop((to, request));
     let Some(read) = read else {
-        tracing::debug!("a forwarded request was refused: it is none that a client may send");
+        tracing::debug!(request = %trail.request, "a forwarded request was refused: it is none that a client may send");
         return ForwardReply { id, answer: Some(Answer::Unavailable(true)) };
     };
-    to_wire(id, &hub.ask(read, handshake_only).await)
+    tracing::debug!(request = %trail.request, %from, "a request came from another agent");
+    to_wire(id, &hub.ask(read, handshake_only, &trail).await)
+}
+
+/// What its sender says goes along with a request. An agent from before requests had ids says nothing.
+fn trail(hub: &Hub, request: &ForwardRequest) -> Trail {
+    let ForwardRequest { request_high: high, request_low: low, span, sampled, .. } = *request;
+    if (high, low) == (0, 0) {
+        return hub.traces().unknown();
+    }
+    Trail { request: RequestId::new(high, low), parent: span, sampled }
 }
 
 #[tonic::async_trait]
@@ -149,7 +161,7 @@ impl Peer for PeerService {
         let answers = answers(request.into_inner(), move |request| {
             // It is the call's, and ends with it.
             let (hub, _) = (Arc::clone(&hub), &place);
-            async move { answer(&hub, request).await }
+            async move { answer(&hub, caller, request).await }
         });
         Ok(Response::new(answers))
     }

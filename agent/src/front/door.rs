@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::limits::{Limits, Over, RateLimits};
 use crate::tenants::Tenants;
 use crate::token::{self, TokenError};
+use crate::traces::{Attribute, Open, Role, Traces, Trail};
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,10 +40,10 @@ pub trait Backend: Send + Sync + 'static {
         None
     }
 
-    /// Serves a request whose token was verified. Answers `Unavailable` if it cannot, or does not know whether it did.
+    /// Serves a request whose token was verified, and which has this trail. Answers `Unavailable` if it cannot, or does not know whether it did.
     ///
     /// The future is dropped when the client goes away or the time is up. What it has started must stay sound.
-    async fn serve(&self, tenant: &str, user: &str, request: ClientRequest) -> ClientResponse;
+    async fn serve(&self, tenant: &str, user: &str, request: ClientRequest, trail: &Trail) -> ClientResponse;
 }
 
 /// The front door of one agent. Cheap to clone.
@@ -59,6 +60,7 @@ pub(super) struct Inner {
     pub(super) max_connections: u32,
     pub(super) timeouts: Timeouts,
     pub(super) metrics: FrontMetrics,
+    pub(super) traces: Traces,
     complaints: Complaints,
 }
 
@@ -72,6 +74,7 @@ impl Front {
         timeouts: Timeouts,
         clock: Clock,
         metrics: FrontMetrics,
+        traces: Traces,
     ) -> Self {
         let size = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
         let in_flight = size(limits.max_requests_in_flight.get());
@@ -86,12 +89,19 @@ impl Front {
             max_connections,
             timeouts,
             metrics,
+            traces,
             complaints: Complaints::default(),
         }))
     }
 
     /// Answers the body of one request. Steps 2 to 6 of section 11; the backend does the rest.
-    pub(super) async fn answer(&self, head: &Head, body: &[u8], seat: Option<&Arc<Seat>>) -> ClientResponse {
+    pub(super) async fn answer(
+        &self,
+        head: &Head,
+        trail: &Trail,
+        body: &[u8],
+        seat: Option<&Arc<Seat>>,
+    ) -> ClientResponse {
         let metrics = &self.0.metrics;
         let relay = self.relay(head);
         let (tenant, user, request) = match self.admit(body, relay.is_some()) {
@@ -104,7 +114,7 @@ impl Front {
         let _tenants_place = match self.0.rates.place(&tenant) {
             Ok(place) => place,
             Err(over) => {
-                tracing::debug!(%tenant, "a tenant has too many requests in flight");
+                tracing::debug!(request = %trail.request, %tenant, "a tenant has too many requests in flight");
                 metrics.refuse(Refusal::Over(over));
                 return response_to(Refusal::Over(over));
             }
@@ -118,17 +128,29 @@ impl Front {
         let _counted = Counted::on(&metrics.in_flight);
         let (kind, began) = (kind_of(&request), Instant::now());
         let _work = seat.map(Seat::work);
+        let mut span = self.0.traces.begin(trail, "request", Role::Server);
+        if let Some(span) = &mut span {
+            span.say(Attribute::Kind(kind.name()));
+        }
+        let inside = span.as_ref().and_then(Open::trail).unwrap_or(*trail);
         let answer = async {
             match relay {
-                Some(relay) => relay.relay(head, body).await,
-                None => self.0.backend.serve(&tenant, &user, request).await,
+                Some(relay) => relay.relay(head, &inside, body).await,
+                None => self.0.backend.serve(&tenant, &user, request, &inside).await,
             }
         };
         let answer = tokio::time::timeout(self.0.timeouts.backend, answer).await.unwrap_or_else(|_| {
-            tracing::warn!(%tenant, "a request was not answered in time");
+            tracing::warn!(request = %trail.request, %tenant, "a request was not answered in time");
             ClientResponse::Unavailable
         });
-        metrics.answered(kind, AnswerLabel::from(&answer), began.elapsed());
+        let outcome = AnswerLabel::from(&answer);
+        metrics.answered(kind, outcome, began.elapsed());
+        if let Some(span) = span {
+            span.end(outcome.name(), !matches!(outcome, AnswerLabel::Unavailable));
+        }
+        tracing::debug!(
+            request = %trail.request, kind = kind.name(), outcome = outcome.name(), "a request was answered"
+        );
         answer
     }
 

@@ -5,7 +5,9 @@ use super::door::{Front, MAX_BODY, response_to};
 use super::metrics::Refusal;
 use super::realm_service;
 use super::relay::Head;
+use super::request_id;
 use super::version::{UPGRADE, VERSION_HEADER, is_current, is_over_cap};
+use crate::traces::Trail;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -13,13 +15,13 @@ use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_MAX_AGE, CONTENT_LENGTH, CONTENT_TYPE,
 };
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use std::sync::Arc;
 use strongroom_proto::client::ClientResponse;
 
-const ANY_ORIGIN: (axum::http::HeaderName, &str) = (ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+const ANY_ORIGIN: (HeaderName, &str) = (ACCESS_CONTROL_ALLOW_ORIGIN, "*");
 
 /// The routes of the front door: `POST /req`, `GET /livez`, `GET /readyz` and the gRPC service.
 pub fn router(front: Front) -> Router {
@@ -34,6 +36,13 @@ pub fn router(front: Front) -> Router {
 }
 
 async fn request(State(front): State<Front>, request: Request) -> Response {
+    let trail = front.0.traces.arrive(request.headers());
+    let mut response = answer(&front, &trail, request).await;
+    request_id::tell(&front.0.traces, &trail, response.headers_mut());
+    response
+}
+
+async fn answer(front: &Front, trail: &Trail, request: Request) -> Response {
     let refuse = |reason| {
         front.0.metrics.refuse(reason);
         reason
@@ -49,7 +58,7 @@ async fn request(State(front): State<Front>, request: Request) -> Response {
     let head = Head::of(request.headers());
     let body = axum::body::to_bytes(request.into_body(), MAX_BODY);
     match tokio::time::timeout(front.0.timeouts.body, body).await {
-        Ok(Ok(body)) => respond(&front.answer(&head, &body, seat.as_ref()).await),
+        Ok(Ok(body)) => respond(&front.answer(&head, trail, &body, seat.as_ref()).await),
         Ok(Err(error)) if is_over_cap(&error) => respond(&response_to(refuse(Refusal::TooLarge))),
         Ok(Err(_)) => {
             refuse(Refusal::Body);

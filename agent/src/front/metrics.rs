@@ -158,25 +158,37 @@ pub(super) enum AnswerLabel {
     Other,
 }
 
-impl EncodeLabelValue for RequestLabel {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        let name = match self {
+impl RequestLabel {
+    /// What it is called.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
             Self::Handshake => "handshake",
             Self::Transport => "transport",
-        };
-        name.encode(encoder)
+        }
+    }
+}
+
+impl EncodeLabelValue for RequestLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        self.name().encode(encoder)
+    }
+}
+
+impl AnswerLabel {
+    /// What it is called.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Unavailable => "unavailable",
+            Self::Session => "session",
+            Self::Other => "other",
+        }
     }
 }
 
 impl EncodeLabelValue for AnswerLabel {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        let name = match self {
-            Self::Answered => "answered",
-            Self::Unavailable => "unavailable",
-            Self::Session => "session",
-            Self::Other => "other",
-        };
-        name.encode(encoder)
+        self.name().encode(encoder)
     }
 }
 

@@ -4,6 +4,7 @@ use super::connections::Seat;
 use super::door::{Front, MAX_BODY};
 use super::metrics::Refusal;
 use super::relay::Head;
+use super::request_id;
 use super::version::{UPGRADE, VERSION_HEADER, is_current, is_over_cap};
 use crate::grpc::realm::realm_server::{Realm, RealmServer};
 use crate::grpc::realm::{RealmRequest, RealmResponse};
@@ -57,8 +58,11 @@ impl Realm for Front {
     async fn call(&self, request: Request<RealmRequest>) -> Result<Response<RealmResponse>, Status> {
         let seat = request.extensions().get::<Arc<Seat>>().cloned();
         let (metadata, _, request) = request.into_parts();
-        let head = Head::of(&metadata.into_headers());
-        let answer = self.answer(&head, &request.body, seat.as_ref()).await;
-        Ok(Response::new(RealmResponse { body: answer.to_cbor().into() }))
+        let headers = metadata.into_headers();
+        let (head, trail) = (Head::of(&headers), self.0.traces.arrive(&headers));
+        let answer = self.answer(&head, &trail, &request.body, seat.as_ref()).await;
+        let mut response = Response::new(RealmResponse { body: answer.to_cbor().into() });
+        request_id::tell(&self.0.traces, &trail, response.metadata_mut().as_mut());
+        Ok(response)
     }
 }

@@ -15,6 +15,7 @@ use super::version::VERSION_HEADER;
 use crate::causes::causes;
 use crate::file::{self, FileError};
 use crate::tls::install_provider;
+use crate::traces::{TRACE_HEADER, Trail};
 use axum::http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
 use reqwest::redirect::Policy;
@@ -175,20 +176,20 @@ impl Relay {
     }
 
     /// Passes on a request whose token was verified, as its client sent it.
-    pub(super) async fn relay(&self, head: &Head, body: &[u8]) -> ClientResponse {
+    pub(super) async fn relay(&self, head: &Head, trail: &Trail, body: &[u8]) -> ClientResponse {
         let (outcome, answer) = match self.places.try_acquire() {
-            Ok(_place) => self.hand_on(head, body).await,
+            Ok(_place) => self.hand_on(head, trail, body).await,
             Err(_) => (Relayed::NoPlace, ClientResponse::Unavailable),
         };
         self.metrics.relayed(outcome);
         answer
     }
 
-    async fn hand_on(&self, head: &Head, body: &[u8]) -> (Relayed, ClientResponse) {
+    async fn hand_on(&self, head: &Head, trail: &Trail, body: &[u8]) -> (Relayed, ClientResponse) {
         let mut doors: Vec<&Door> = self.doors.iter().collect();
         doors.sort_by_cached_key(|door| *door.seen.lock());
         for door in doors {
-            let answer = self.ask(door, head, body).await;
+            let answer = self.ask(door, head, trail, body).await;
             let fails = !matches!(&answer, Ok(Some(answer)) if *answer != ClientResponse::Unavailable);
             door.seen.lock().failed = fails.then(Instant::now);
             match answer {
@@ -211,9 +212,12 @@ impl Relay {
         &self,
         door: &Door,
         head: &Head,
+        trail: &Trail,
         body: &[u8],
     ) -> Result<Option<ClientResponse>, reqwest::Error> {
         let request = self.client.post(door.request.clone()).timeout(self.patience);
+        // The door there decides whether it takes the id: it cannot know who relays.
+        let request = if trail.sampled { request.header(TRACE_HEADER, trail.header()) } else { request };
         let request = request
             .header(VERSION_HEADER, head.version.clone().unwrap_or(LEAST_VERSION))
             .header(RELAYED_HEADER, "1")

@@ -252,6 +252,7 @@ mod tests {
     use super::*;
     use crate::limits::Limits;
     use crate::tenants::{Tenants, TestTenants};
+    use crate::traces::{Traces, Trail};
     use async_trait::async_trait;
     use strongroom_proto::client::{ClientRequest, ClientResponse};
     use strongroom_proto::ids::RealmId;
@@ -267,7 +268,7 @@ mod tests {
             None
         }
 
-        async fn serve(&self, _: &str, _: &str, _: ClientRequest) -> ClientResponse {
+        async fn serve(&self, _: &str, _: &str, _: ClientRequest, _: &Trail) -> ClientResponse {
             ClientResponse::Unavailable
         }
     }
@@ -277,7 +278,8 @@ mod tests {
         let tenants = Tenants::open(file.path().into(), TestTenants::Refused).expect("no tenants is legal");
         let (limits, timeouts) = (Limits::default(), Timeouts::default());
         let clock = Arc::new(|| 0);
-        Front::new(Arc::new(Nothing), Arc::new(tenants), &limits, timeouts, clock, FrontMetrics::default())
+        let (tenants, metrics) = (Arc::new(tenants), FrontMetrics::default());
+        Front::new(Arc::new(Nothing), tenants, &limits, timeouts, clock, metrics, Traces::off())
     }
 
     /// A connection in memory, on the test's clock, and its other end.

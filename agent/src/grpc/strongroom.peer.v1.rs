@@ -86,6 +86,16 @@ pub struct ForwardRequest {
     /// Another for each request of the call.
     #[prost(uint64, tag = "4")]
     pub id: u64,
+    /// The two halves of the request's id, which is also that of its trace; both 0 from an agent that sends none.
+    #[prost(fixed64, tag = "5")]
+    pub request_high: u64,
+    #[prost(fixed64, tag = "6")]
+    pub request_low: u64,
+    /// The span that it comes from, and whether it is traced.
+    #[prost(fixed64, tag = "7")]
+    pub span: u64,
+    #[prost(bool, tag = "8")]
+    pub sampled: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ForwardReply {

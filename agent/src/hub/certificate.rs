@@ -33,6 +33,7 @@ impl Hub {
     pub(crate) async fn identify(&self) -> Result<(), IdentifyError> {
         let Some(who) = self.who() else {
             self.identity.send_if_modified(|identity| identity.take().is_some());
+            self.certificate_end.set(0);
             return Ok(());
         };
         let good = |identity: &Arc<Identity>| identity.who() == who && !identity.is_old((self.time.unix)());
@@ -41,6 +42,7 @@ impl Hub {
         }
         let identity = Identity::issue(who, &self.secrets(who).await?, Arc::clone(&self.time.unix))?;
         tracing::info!(hsm = %who.hsm, epoch = who.epoch, "the agent has a new certificate");
+        self.certificate_end.set(i64::try_from(identity.end()).unwrap_or(i64::MAX));
         self.identity.send_replace(Some(Arc::new(identity)));
         Ok(())
     }

@@ -6,10 +6,12 @@ use super::hsm_queue::Hsm;
 use super::leftovers;
 use super::load::{Counted, Load};
 use super::tree_jobs::{self, Job};
+use trails::Trails;
 use crate::clock::Time;
 use crate::metrics::{GroupMetrics, LogMetrics};
 use crate::peers::Peers;
 use crate::store::Store;
+use crate::traces::{Traces, Trail};
 use crate::tree::TreeStore;
 #[cfg(test)]
 use crate::tree::{TreeMetrics, TreeSettings};
@@ -48,6 +50,7 @@ const DELETIONS: usize = 8;
 struct Client {
     request: BatchRequest,
     handshake_only: bool,
+    trail: Trail,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -172,7 +175,7 @@ impl Group {
         tree: TreeStore,
         peers: Peers,
         time: Time,
-        metrics: &LogMetrics,
+        (metrics, traces): (&LogMetrics, &Traces),
     ) -> Self {
         let (clients, client_queue) = mpsc::channel(CLIENT_QUEUE);
         let (own, group) = (settings.hsm, settings.group.group);
@@ -196,8 +199,9 @@ impl Group {
             replica,
             own,
             group,
+            metrics: metrics.of(group, Arc::clone(&time.unix)),
+            trails: Trails::new(traces.clone(), group, own),
             time,
-            metrics: metrics.of(group),
             hsm,
             store,
             jobs,
@@ -225,11 +229,11 @@ impl Group {
         self.inner.members
     }
 
-    /// Gives a client's request to the replica.
-    pub(crate) async fn ask(&self, request: BatchRequest, handshake_only: bool) -> Answer {
+    /// Gives a client's request to the replica, with its trail.
+    pub(crate) async fn ask(&self, request: BatchRequest, handshake_only: bool, trail: &Trail) -> Answer {
         self.count(&request.record);
         let (answer, answered) = oneshot::channel();
-        let client = Client { request, handshake_only, answer };
+        let client = Client { request, handshake_only, trail: *trail, answer };
         match self.inner.clients.try_send(FromHere::Client(client)) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Answer::Busy,
@@ -347,6 +351,7 @@ struct Driver {
     group: GroupId,
     time: Time,
     metrics: GroupMetrics,
+    trails: Trails,
     hsm: Hsm,
     store: Store,
     tree: TreeStore,
@@ -394,8 +399,10 @@ impl Driver {
                     None => return,
                 },
             };
+            self.watch(&event);
             let actions = self.replica.step((self.time.steady)(), event);
             actions.into_iter().for_each(|action| self.carry_out(action));
+            self.trails.settled();
             self.publish();
             while self.io.try_join_next().is_some() {}
             // One that has moved away is left as it is: to be woken too early costs less than to set it each time.
@@ -412,6 +419,18 @@ impl Driver {
         Duration::from_millis(then.0.saturating_sub((self.time.steady)().0).max(1))
     }
 
+    /// Takes note of what the replica is told.
+    fn watch(&mut self, event: &Event) {
+        match event {
+            Event::Hsm { call, reply } => {
+                self.metrics.replied(*call, reply.is_some());
+                self.trails.replied(*call, reply.is_some());
+            }
+            Event::Wrote { name, outcome } => self.trails.wrote(name, *outcome),
+            _ => {}
+        }
+    }
+
     fn ticket(&mut self) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket = self.next_ticket.wrapping_add(1);
@@ -425,8 +444,9 @@ impl Driver {
     }
 
     fn admit(&mut self, client: Client) -> Event {
-        let Client { request, handshake_only, answer } = client;
+        let Client { request, handshake_only, trail, answer } = client;
         let ticket = self.ticket();
+        self.trails.arrives(ticket, &trail);
         self.waiting.insert(ticket, answer);
         Event::Client { ticket, handshake_only, request }
     }
@@ -437,9 +457,12 @@ impl Driver {
         let end = move |event| drop(events.send(event));
         match action {
             Action::Hsm { call, request } => {
+                self.metrics.asks(call, self.replica.purpose(call));
+                self.trails.asks(call, &self.replica);
                 self.hsm.queue(request, move |reply| end(Event::Hsm { call, reply }));
             }
             Action::Write { name, bytes } => {
+                self.trails.writes(name, &self.replica);
                 self.io.spawn(async move {
                     let outcome = store.create(&name.to_string(), Bytes::from_owner(bytes)).await;
                     end(Event::Wrote { name, outcome });
@@ -485,6 +508,7 @@ impl Driver {
             Action::TreeDamaged(damage) => self.tree_damaged(&damage.to_string()),
             Action::Send { to, message } => self.peers.send(self.own, to, message),
             Action::Answer { ticket, answer } => {
+                self.trails.answers(ticket, &answer);
                 if let Some(waiting) = self.waiting.remove(&ticket) {
                     // The client may have gone.
                     let _ = waiting.send(answer);
@@ -650,3 +674,4 @@ impl Group {
 
 #[cfg(test)]
 mod tests;
+mod trails;

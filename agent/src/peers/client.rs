@@ -12,6 +12,7 @@ use super::peer::{Making, Peer};
 use super::routes::Routes;
 use super::{Forwarded, Identities, PeerUrl, Timeouts, root_cause};
 use crate::grpc::peer::{InviteRequest, LeaveRequest, OrderRequest, PeerStatus, SetupReply, StatusRequest};
+use crate::traces::Trail;
 use crate::vital::Vital;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -154,14 +155,20 @@ impl Peers {
         }
     }
 
-    /// Passes a client's request to the agent of the HSM `to`.
-    pub async fn forward(&self, to: HsmId, request: &BatchRequest, handshake_only: bool) -> Forwarded {
+    /// Passes a client's request to the agent of the HSM `to`, with this trail.
+    pub async fn forward(
+        &self,
+        to: HsmId,
+        request: &BatchRequest,
+        handshake_only: bool,
+        trail: &Trail,
+    ) -> Forwarded {
         let Some(peer) = self.of(to) else {
             self.directory.want();
             return Forwarded::NotSent;
         };
         let asked = tokio::time::Instant::now();
-        let forwarded = peer.forwards.forward(to, request, handshake_only).await;
+        let forwarded = peer.forwards.forward(to, request, handshake_only, trail).await;
         peer.touch();
         if self.is_greeted(&peer) {
             return forwarded;

@@ -11,6 +11,7 @@
 use super::{Forwarded, from_wire};
 use crate::grpc::peer::peer_client::PeerClient;
 use crate::grpc::peer::{ForwardReply, ForwardRequest};
+use crate::traces::Trail;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,8 +47,14 @@ impl Forwards {
         Self { client, patience, call: Mutex::new(None), places: Semaphore::new(PLACES) }
     }
 
-    /// Passes a request to the agent of the HSM `to`.
-    pub(super) async fn forward(&self, to: HsmId, request: &BatchRequest, handshake_only: bool) -> Forwarded {
+    /// Passes a request to the agent of the HSM `to`, with this trail.
+    pub(super) async fn forward(
+        &self,
+        to: HsmId,
+        request: &BatchRequest,
+        handshake_only: bool,
+        trail: &Trail,
+    ) -> Forwarded {
         let deadline = Instant::now() + self.patience;
         let Ok(Ok(_place)) = timeout_at(deadline, self.places.acquire()).await else {
             return Forwarded::NotSent;
@@ -56,7 +63,16 @@ impl Forwards {
         let Call { feed, open, .. } = self.call();
         let Some((asker, answered)) = Asker::new(&open) else { return Forwarded::NotSent };
         let (to, id) = (to.0.to_vec().into(), asker.id);
-        let request = ForwardRequest { to, request: bytes.into(), handshake_only, id };
+        let request = ForwardRequest {
+            to,
+            request: bytes.into(),
+            handshake_only,
+            id,
+            request_high: trail.request.high(),
+            request_low: trail.request.low(),
+            span: trail.parent,
+            sampled: trail.sampled,
+        };
         match timeout_at(deadline, feed.send(request)).await {
             Ok(Ok(())) => {}
             // The call ended before it took the request, or the peer takes none.
@@ -67,7 +83,7 @@ impl Forwards {
         match timeout_at(deadline, answered).await {
             Ok(Ok(forwarded)) => forwarded,
             Ok(Err(_)) | Err(_) => {
-                tracing::debug!(%id, "a forwarded request was not answered");
+                tracing::debug!(request = %trail.request, %id, "a forwarded request was not answered");
                 Forwarded::Unknown
             }
         }

@@ -99,6 +99,11 @@ impl Identity {
         now.abs_diff(self.issued_at) >= RENEWED.as_secs()
     }
 
+    /// When its certificate expires, in Unix seconds.
+    pub(crate) const fn end(&self) -> u64 {
+        self.issued_at.saturating_add(LIFETIME.as_secs())
+    }
+
     /// For incoming connections. [`Self::caller`] says who is at the other end of one.
     #[must_use]
     pub fn server(&self) -> Arc<ServerConfig> {

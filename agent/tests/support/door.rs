@@ -14,6 +14,7 @@ use strongroom_agent::tenants::{Tenants, TestTenants};
 use strongroom_agent::timing::Timing;
 use strongroom_agent::tls::Tls;
 use strongroom_agent::token::mint;
+use strongroom_agent::traces::{Traces, Trail};
 use strongroom_proto::client::{ClientRequest, ClientResponse};
 use strongroom_proto::ids::RealmId;
 use tempfile::TempDir;
@@ -49,7 +50,7 @@ impl Backend for Behind {
         self.relay.clone()
     }
 
-    async fn serve(&self, tenant: &str, user: &str, _: ClientRequest) -> ClientResponse {
+    async fn serve(&self, tenant: &str, user: &str, _: ClientRequest, _: &Trail) -> ClientResponse {
         assert!(tenant == "acme" && user.starts_with("user-"), "{tenant} {user}");
         self.arrived.add_permits(1);
         self.released.acquire().await.expect("never closed").forget();
@@ -114,7 +115,8 @@ impl Door {
         let backend = Arc::clone(&behind) as Arc<dyn Backend>;
         let (limits, metrics) = (&setting.limits, FrontMetrics::default());
         let clock = Arc::new(move || now);
-        let front = Front::new(backend, tenants, limits, setting.timeouts, clock, metrics.clone());
+        let (timeouts, traces) = (setting.timeouts, Traces::off());
+        let front = Front::new(backend, tenants, limits, timeouts, clock, metrics.clone(), traces);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let (stop, stopped) = oneshot::channel();

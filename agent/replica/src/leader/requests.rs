@@ -4,13 +4,14 @@
 //! one. What changes nothing waits for no write: requests that look as if they only read go in batches of their own.
 
 use super::{
-    BUSY_MS, FULL_SEGMENT_BYTES, Leader, MAX_BATCH_BYTES, MAX_HANDSHAKES, OutOfStep, SESSION_GRACE_MS,
+    BUSY_MS, FULL_SEGMENT_BYTES, Kept, Leader, MAX_BATCH_BYTES, MAX_HANDSHAKES, OutOfStep, SESSION_GRACE_MS,
 };
 use crate::ask::{self, Asked};
 use crate::clients::{Clients, Queued};
 use crate::context::Context;
 use crate::interface::{Answer, Millis, Ticket};
 use crate::outbox::Call;
+use crate::segment::SegmentName;
 use std::collections::{BTreeSet, VecDeque};
 use strongroom_proto::hsm::{
     BatchRequest, MAX_CAPTURE_ENTRIES, Made, NoiseMessage, Outcome, SessionRefusal, tree_nodes,
@@ -145,6 +146,18 @@ impl Leader {
             second_half.append(&mut beyond);
             beyond = second_half;
         }
+    }
+
+    /// The requests of the batch that is with the HSM.
+    pub(crate) fn batch(&self) -> &[Queued] {
+        self.processing.as_deref().unwrap_or_default()
+    }
+
+    /// The requests whose answers wait for an entry of this segment, which is being written.
+    pub(crate) fn kept_in(&self, name: &SegmentName) -> impl Iterator<Item = Ticket> {
+        let entries = self.flights.entries_of(name);
+        let in_it = move |kept: &&Kept| entries.is_some_and(|(first, last)| first <= kept.index && kept.index <= last);
+        self.kept.iter().filter(in_it).flat_map(|kept| kept.tickets.iter().copied())
     }
 
     /// Handles the outcome of a handshake.

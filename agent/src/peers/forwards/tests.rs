@@ -11,6 +11,7 @@ use crate::grpc::peer::{
 use futures::FutureExt;
 use futures::future::join_all;
 use hyper_util::rt::TokioIo;
+use crate::traces::RequestId;
 use std::io;
 use strongroom_proto::ids::{RecordId, SessionId};
 use strongroom_replica::Answer;
@@ -21,6 +22,7 @@ use tower::service_fn;
 
 const PEER: HsmId = HsmId([9; 16]);
 const PATIENCE: Duration = Duration::from_secs(12);
+const TRAIL: Trail = Trail::unsampled(RequestId::new(1, 2));
 
 /// A call that the peer has taken.
 struct Taken {
@@ -113,7 +115,7 @@ fn request(session: u32) -> BatchRequest {
 /// Sends a request; its outcome comes later.
 fn ask(forwards: &Arc<Forwards>, session: u32) -> JoinHandle<Forwarded> {
     let forwards = Arc::clone(forwards);
-    tokio::spawn(async move { forwards.forward(PEER, &request(session), false).await })
+    tokio::spawn(async move { forwards.forward(PEER, &request(session), false, &TRAIL).await })
 }
 
 fn answered(session: u8) -> Forwarded {
@@ -172,7 +174,7 @@ async fn what_a_call_never_took_was_not_sent() {
     let asked = (1..=3).map(|session| ask(&forwards, session)).collect();
     assert!(outcomes(asked).await.iter().all(|outcome| *outcome == Forwarded::NotSent));
     let (forwards, _calls) = to_peer(Some(Code::Internal));
-    assert_eq!(forwards.forward(PEER, &request(1), false).await, Forwarded::Unknown);
+    assert_eq!(forwards.forward(PEER, &request(1), false, &TRAIL).await, Forwarded::Unknown);
 
     let absent = service_fn(|_| async {
         Err::<TokioIo<tokio::io::DuplexStream>, _>(io::Error::from(io::ErrorKind::ConnectionRefused))

@@ -1,0 +1,209 @@
+//! Request ids, and traces for those who collect them.
+//!
+//! Each client's request has an id from the front door on, whether or not it is traced: it is in the log lines of all
+//! agents that the request passes. If `[traces]` is in the configuration, some requests are traced too: what is done for
+//! them is exported as spans, by OTLP.
+//!
+//! Kept here: what is exported is a closed list, [`Attribute`], which has no place for a user, a tenant, a record or the
+//! text of an error; nothing waits for an export, and nothing is made for a request that is not traced. The collector is
+//! not trusted: what it answers is not read, and what it does not take is dropped and counted.
+
+mod context;
+mod exporter;
+mod metrics;
+mod settings;
+mod span;
+
+pub use context::{RequestId, TRACE_HEADER, Trail};
+pub use exporter::TracesError;
+pub use metrics::TraceMetrics;
+pub use settings::TraceSettings;
+pub(crate) use span::{Attribute, Open, Role, Span, Stamp};
+
+use axum::http::HeaderMap;
+use exporter::Exporter;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+/// How many spans wait for the exporter; what comes when it is full is dropped.
+const QUEUE: usize = 4096;
+/// How long the end of an agent waits for the last spans, at most.
+const LAST: Duration = Duration::from_secs(1);
+
+/// The ids of requests, and where their spans go. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Traces(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    ids: Ids,
+    exports: Option<Exports>,
+}
+
+#[derive(Debug)]
+struct Exports {
+    /// A trace is sampled if the low half of its id is below this.
+    below: u64,
+    takes_ids: bool,
+    queue: mpsc::Sender<Span>,
+    flush: mpsc::Sender<oneshot::Sender<()>>,
+    metrics: TraceMetrics,
+    /// One moment, on both clocks: spans of one agent are in order even if its clock is set meanwhile.
+    started: (Instant, u64),
+}
+
+impl Traces {
+    /// Gives requests ids, and exports nothing.
+    #[must_use]
+    pub fn off() -> Self {
+        Self(Arc::new(Inner { ids: Ids::new(), exports: None }))
+    }
+
+    /// Exports what is sampled to the endpoint of the settings, as the agent that is known by this name. Call it inside a
+    /// runtime; it stops with the runtime.
+    ///
+    /// # Errors
+    /// [`TracesError`].
+    pub fn start(settings: &TraceSettings, name: &str, metrics: TraceMetrics) -> Result<Self, TracesError> {
+        let (queue, spans) = mpsc::channel(QUEUE);
+        let (flush, flushes) = mpsc::channel(1);
+        let exporter = Exporter::new(settings, name, metrics.clone())?;
+        tokio::spawn(exporter.run(spans, flushes));
+        let unix = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos());
+        let started = (Instant::now(), u64::try_from(unix).unwrap_or(u64::MAX));
+        let (below, takes_ids) = (settings.below(), settings.take_trace_ids);
+        let exports = Some(Exports { below, takes_ids, queue, flush, metrics, started });
+        Ok(Self(Arc::new(Inner { ids: Ids::new(), exports })))
+    }
+
+    /// Whether spans are exported, and clients told the ids of their requests.
+    #[must_use]
+    pub fn are_on(&self) -> bool {
+        self.0.exports.is_some()
+    }
+
+    /// A request that comes from a client with these headers. Whether it is sampled is decided here and nowhere else.
+    #[must_use]
+    pub fn arrive(&self, headers: &HeaderMap) -> Trail {
+        let Some(exports) = &self.0.exports else { return Trail::unsampled(self.0.ids.request()) };
+        let taken = if exports.takes_ids { context::caller(headers) } else { None };
+        let (request, parent) = taken.unwrap_or_else(|| (self.0.ids.request(), 0));
+        Trail { request, parent, sampled: request.low() < exports.below }
+    }
+
+    /// The trail of a request that came without one.
+    #[must_use]
+    pub fn unknown(&self) -> Trail {
+        Trail::unsampled(self.0.ids.request())
+    }
+
+    /// Begins a span, if the request is sampled.
+    pub(crate) fn begin(&self, trail: &Trail, name: &'static str, role: Role) -> Option<Open> {
+        if !trail.sampled {
+            return None;
+        }
+        let now = self.now()?;
+        Some(Open::new(self.clone(), self.span(trail, name, role, (now, now))))
+    }
+
+    /// The time now, if spans are exported.
+    pub(crate) fn now(&self) -> Option<Stamp> {
+        let (started, unix) = self.0.exports.as_ref()?.started;
+        let since = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Some(Stamp(unix.saturating_add(since)))
+    }
+
+    /// A span that began and ended then.
+    fn span(&self, trail: &Trail, name: &'static str, role: Role, (began, ended): (Stamp, Stamp)) -> Span {
+        let (id, parent) = (self.0.ids.span(), trail.parent);
+        let (attributes, links) = (Vec::new(), Vec::new());
+        Span { request: trail.request, id, parent, name, role, began, ended, attributes, links, failed: false }
+    }
+
+    /// Hands a span to the exporter, or drops it if too many wait.
+    fn record(&self, span: Span) {
+        let Some(exports) = &self.0.exports else { return };
+        if exports.queue.try_send(span).is_err() {
+            exports.metrics.dropped(1);
+        }
+    }
+
+    /// Waits until what has ended is exported, though not for long.
+    pub(crate) async fn flush(&self) {
+        let Some(exports) = &self.0.exports else { return };
+        let (done, ended) = oneshot::channel();
+        if exports.flush.try_send(done).is_ok() {
+            // If it takes longer, what is left is lost, as it is if the exporter has ended.
+            let _ = tokio::time::timeout(LAST, ended).await;
+        }
+    }
+}
+
+/// Draws ids: different ones, in agents that run at the same time too. Nobody is kept from guessing them.
+#[derive(Debug)]
+struct Ids {
+    seed: [u64; 3],
+    drawn: AtomicU64,
+}
+
+impl Ids {
+    fn new() -> Self {
+        let mut seed = [[0; 8]; 3];
+        for part in &mut seed {
+            if let Err(error) = getrandom::fill(part) {
+                tracing::error!(%error, "the system has no randomness to give; request ids may not be unique");
+            }
+        }
+        Self { seed: seed.map(u64::from_ne_bytes), drawn: AtomicU64::new(0) }
+    }
+
+    fn request(&self) -> RequestId {
+        let drawn = self.drawn.fetch_add(1, Ordering::Relaxed);
+        let [high, low, _] = self.seed.map(|seed| mix(seed, drawn));
+        RequestId::new(high, low)
+    }
+
+    fn span(&self) -> u64 {
+        let [_, _, seed] = self.seed;
+        mix(seed, self.drawn.fetch_add(1, Ordering::Relaxed)).max(1)
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): a different number for each `n`.
+const fn mix(seed: u64, n: u64) -> u64 {
+    let z = seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn ids_differ() {
+        let (one, other) = (Ids::new(), Ids::new());
+        let requests: BTreeSet<_> = (0..999).flat_map(|_| [one.request(), other.request()]).collect();
+        assert_eq!(requests.len(), 2 * 999);
+        let spans: BTreeSet<_> = (0..999).flat_map(|_| [one.span(), other.span()]).collect();
+        assert_eq!(spans.len(), 2 * 999);
+    }
+
+    #[test]
+    fn without_settings_no_request_is_sampled_and_no_span_begins() {
+        let (traces, mut headers) = (Traces::off(), HeaderMap::new());
+        let asked = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01";
+        headers.insert(TRACE_HEADER, asked.parse().expect("text"));
+        let trail = traces.arrive(&headers);
+        assert!(!trail.sampled && trail.parent == 0);
+        assert_ne!(trail.request.to_string(), "0123456789abcdef0123456789abcdef");
+        assert!(traces.begin(&trail, "request", Role::Server).is_none());
+        let claims = Trail { sampled: true, ..trail };
+        assert!(traces.begin(&claims, "request", Role::Server).is_none(), "a peer samples, and this agent does not");
+    }
+}
