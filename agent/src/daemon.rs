@@ -293,7 +293,8 @@ fn announced(config: &Config, bound: SocketAddr) -> Option<PeerUrl> {
 /// Where spans go, from the agent that others reach there.
 fn traces(config: &Config, addresses: Addresses, metrics: &Metrics) -> Result<Traces, TracesError> {
     let Some(settings) = &config.traces else { return Ok(Traces::off()) };
-    let name = config.announced(addresses.peer).map_or_else(|| addresses.peer.to_string(), |url| url.0.to_string());
+    let name =
+        config.announced(addresses.peer).map_or_else(|| addresses.peer.to_string(), |url| url.0.to_string());
     Traces::start(settings, &name, metrics.traces().clone())
 }
 

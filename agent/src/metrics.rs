@@ -356,7 +356,8 @@ impl Metrics {
         let refused_peers = Refused::default();
         refused_peers.register(&mut registry);
         let peer_certificate_end = Gauge::default();
-        let help = "When the certificate that other agents know this one by expires, in Unix time; 0 without one";
+        let help =
+            "When the certificate that other agents know this one by expires, in Unix time; 0 without one";
         let peer = registry.sub_registry_with_prefix("peer");
         peer.register("certificate_end_seconds", help, peer_certificate_end.clone());
         let traces = TraceMetrics::default();

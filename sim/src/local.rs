@@ -230,6 +230,7 @@ impl LocalRealm {
         let mut config = Config::parse(&self.dir.join("agent.toml"), &text)?;
         config.storage = self.setting.storage;
         config.rebalance = self.setting.rebalance;
+        config.traces.clone_from(&self.setting.traces);
         config.metrics_listen = self.setting.pages.then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         config.admin_socket = self.admin_socket(i);
         let others = || self.members.iter().enumerate().filter(|(other, _)| *other != i);

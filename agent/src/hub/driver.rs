@@ -6,7 +6,6 @@ use super::hsm_queue::Hsm;
 use super::leftovers;
 use super::load::{Counted, Load};
 use super::tree_jobs::{self, Job};
-use trails::Trails;
 use crate::clock::Time;
 use crate::metrics::{GroupMetrics, LogMetrics};
 use crate::peers::Peers;
@@ -34,6 +33,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
+use trails::Trails;
 
 /// How many client requests may wait for one replica.
 pub(super) const CLIENT_QUEUE: usize = 1024;

@@ -26,7 +26,8 @@ impl BatchMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         let help = "Client requests that went into the HSM as one batch";
         registry.sub_registry_with_prefix("hsm").register("batch_requests", help, self.requests.clone());
-        let help = "How long after a batch went to the HSM its entry was committed, in groups that are led here";
+        let help =
+            "How long after a batch went to the HSM its entry was committed, in groups that are led here";
         let log = registry.sub_registry_with_prefix("log");
         log.register_with_unit("commit_lag", help, Unit::Seconds, self.lag.clone());
     }

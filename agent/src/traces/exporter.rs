@@ -45,7 +45,11 @@ pub(super) struct Exporter {
 }
 
 impl Exporter {
-    pub(super) fn new(settings: &TraceSettings, name: &str, metrics: TraceMetrics) -> Result<Self, TracesError> {
+    pub(super) fn new(
+        settings: &TraceSettings,
+        name: &str,
+        metrics: TraceMetrics,
+    ) -> Result<Self, TracesError> {
         install_provider();
         let builder = match settings.endpoint.scheme() {
             // The machine may have no authorities and need none.

@@ -120,7 +120,18 @@ impl Traces {
     fn span(&self, trail: &Trail, name: &'static str, role: Role, (began, ended): (Stamp, Stamp)) -> Span {
         let (id, parent) = (self.0.ids.span(), trail.parent);
         let (attributes, links) = (Vec::new(), Vec::new());
-        Span { request: trail.request, id, parent, name, role, began, ended, attributes, links, failed: false }
+        Span {
+            request: trail.request,
+            id,
+            parent,
+            name,
+            role,
+            began,
+            ended,
+            attributes,
+            links,
+            failed: false,
+        }
     }
 
     /// Hands a span to the exporter, or drops it if too many wait.
@@ -204,6 +215,9 @@ mod tests {
         assert_ne!(trail.request.to_string(), "0123456789abcdef0123456789abcdef");
         assert!(traces.begin(&trail, "request", Role::Server).is_none());
         let claims = Trail { sampled: true, ..trail };
-        assert!(traces.begin(&claims, "request", Role::Server).is_none(), "a peer samples, and this agent does not");
+        assert!(
+            traces.begin(&claims, "request", Role::Server).is_none(),
+            "a peer samples, and this agent does not"
+        );
     }
 }

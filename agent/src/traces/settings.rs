@@ -21,7 +21,7 @@ pub struct TraceSettings {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct InFile {
-    endpoint: Url,
+    endpoint: String,
     #[serde(default = "default_ratio")]
     sample_ratio: f64,
     #[serde(default = "default_timeout_ms")]
@@ -43,10 +43,13 @@ impl TryFrom<InFile> for TraceSettings {
 
     fn try_from(raw: InFile) -> Result<Self, Self::Error> {
         let InFile { endpoint, sample_ratio, timeout_ms, take_trace_ids } = raw;
-        let bare = endpoint.username().is_empty() && endpoint.password().is_none();
-        if !matches!(endpoint.scheme(), "http" | "https") || !endpoint.has_host() || !bare {
-            return Err("endpoint is where a collector takes OTLP over HTTP, `http://127.0.0.1:4318/v1/traces`");
-        }
+        let fits = |url: &Url| {
+            let bare = url.username().is_empty() && url.password().is_none();
+            matches!(url.scheme(), "http" | "https") && url.has_host() && bare
+        };
+        let endpoint = Url::parse(&endpoint).ok().filter(fits).ok_or(
+            "endpoint is where a collector takes OTLP over HTTP, such as `http://127.0.0.1:4318/v1/traces`",
+        )?;
         if !(0.0..=1.0).contains(&sample_ratio) {
             return Err("sample_ratio is from 0 to 1; 0.01 works well");
         }
@@ -61,12 +64,6 @@ impl TryFrom<InFile> for TraceSettings {
 impl TraceSettings {
     /// The low halves of the ids that are sampled are below this: by the id, so that all agents with one ratio agree
     /// about the requests of one trace.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a part of all ids, and what is out of range becomes the nearest that is in it"
-    )]
     pub(super) fn below(&self) -> u64 {
         (self.sample_ratio * u64::MAX as f64) as u64
     }

@@ -1,7 +1,7 @@
 //! One thing that was done for a request, from when to when.
 
-use super::context::{RequestId, Trail};
 use super::Traces;
+use super::context::{RequestId, Trail};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1 as otlp;

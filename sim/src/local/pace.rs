@@ -4,7 +4,7 @@
 //! nothing that is under way, and the test decides whether a leader counts as missing.
 
 use std::time::Duration;
-use strongroom_agent::config::{Config, Election, HsmAddress, Rebalance};
+use strongroom_agent::config::{Config, Election, HsmAddress, Rebalance, TraceSettings};
 use strongroom_agent::link::SocketLink;
 use strongroom_agent::store::{Store, StoreError};
 use strongroom_agent::timing::Timing;
@@ -44,6 +44,8 @@ pub struct Setting {
     pub spares: usize,
     /// Whether agents answer `GET /metrics` and `GET /status`, each at a free port.
     pub pages: bool,
+    /// Which requests are traced, and where that goes.
+    pub traces: Option<TraceSettings>,
     /// How patient it is with the machine that it runs on.
     pub pace: Pace,
 }
@@ -60,6 +62,7 @@ impl Default for Setting {
             peers: true,
             spares: 0,
             pages: false,
+            traces: None,
             pace: Pace::Deployed,
         }
     }

@@ -156,7 +156,9 @@ impl Leader {
     /// The requests whose answers wait for an entry of this segment, which is being written.
     pub(crate) fn kept_in(&self, name: &SegmentName) -> impl Iterator<Item = Ticket> {
         let entries = self.flights.entries_of(name);
-        let in_it = move |kept: &&Kept| entries.is_some_and(|(first, last)| first <= kept.index && kept.index <= last);
+        let in_it = move |kept: &&Kept| {
+            entries.is_some_and(|(first, last)| first <= kept.index && kept.index <= last)
+        };
         self.kept.iter().filter(in_it).flat_map(|kept| kept.tickets.iter().copied())
     }
 

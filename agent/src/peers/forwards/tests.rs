@@ -8,10 +8,10 @@ use crate::grpc::peer::{
     DeliverReply, DeliverRequest, HelloReply, HelloRequest, InviteRequest, LeaveRequest, OrderReply,
     OrderRequest, SetupReply, StatusReply, StatusRequest,
 };
+use crate::traces::RequestId;
 use futures::FutureExt;
 use futures::future::join_all;
 use hyper_util::rt::TokioIo;
-use crate::traces::RequestId;
 use std::io;
 use strongroom_proto::ids::{RecordId, SessionId};
 use strongroom_replica::Answer;

@@ -1,0 +1,274 @@
+//! One request is one trace across the agents that it passes, names nobody, and waits for no collector.
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU8;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+use strongroom_agent::config::TraceSettings;
+use strongroom_client::{
+    HttpResponse, Https, NetworkError, Pin, Transport, Url, UserSecret, Zeroizing, async_trait,
+};
+use strongroom_sim::ceremony::patiently;
+use strongroom_sim::local::{LocalRealm, MEMBERS, Setting};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+use tracing_subscriber::fmt::MakeWriter;
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const USER: &str = "user-with-a-name-of-its-own";
+const SECRET: &[u8] = b"what nobody else may see";
+
+/// Everything that was logged by this process.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+fn lines() -> &'static Lines {
+    static LINES: OnceLock<Lines> = OnceLock::new();
+    LINES.get_or_init(|| {
+        let lines = Lines::default();
+        let to = lines.clone();
+        tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+            .with_writer(to)
+            .init();
+        lines
+    })
+}
+
+/// A collector: the bodies that it was sent.
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Collector {
+    async fn start() -> (Self, Url) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = endpoint(listener.local_addr().expect("bound"));
+        let collector = Self::default();
+        let to = collector.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(to.clone().serve(stream));
+            }
+        });
+        (collector, url)
+    }
+
+    async fn serve(self, mut stream: TcpStream) -> Option<()> {
+        let mut bytes = Vec::new();
+        loop {
+            let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
+            let head = end.map(|end| String::from_utf8_lossy(&bytes[..end]).to_lowercase());
+            let length = head.and_then(|head| {
+                let line =
+                    head.lines().find_map(|line| line.strip_prefix("content-length: ").map(str::to_owned))?;
+                line.parse::<usize>().ok()
+            });
+            match end.zip(length) {
+                Some((end, length)) if bytes.len() >= end + 4 + length => {
+                    let rest = bytes.split_off(end + 4 + length);
+                    self.0.lock().expect("no panic").push(bytes.split_off(end + 4));
+                    bytes = rest;
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.ok()?;
+                }
+                _ => {
+                    let mut more = [0; 4096];
+                    let read = stream.read(&mut more).await.ok().filter(|read| *read > 0)?;
+                    bytes.extend_from_slice(&more[..read]);
+                }
+            }
+        }
+    }
+
+    /// The spans so far, each with the agent that it is from.
+    fn spans(&self) -> Vec<(String, Span)> {
+        let bodies = self.0.lock().expect("no panic").clone();
+        let mut all = Vec::new();
+        for body in bodies {
+            let sent = ExportTraceServiceRequest::decode(&body[..]).expect("OTLP");
+            for of in sent.resource_spans {
+                let attributes = of.resource.expect("a resource").attributes;
+                let name =
+                    attributes.into_iter().find(|said| said.key == "service.instance.id").expect("a name");
+                let Some(Value::StringValue(name)) = name.value.and_then(|value| value.value) else {
+                    panic!("text")
+                };
+                let spans = of.scope_spans.into_iter().flat_map(|scope| scope.spans);
+                all.extend(spans.map(|span| (name.clone(), span)));
+            }
+        }
+        all
+    }
+}
+
+fn endpoint(address: SocketAddr) -> Url {
+    format!("http://{address}/v1/traces").parse().expect("a URL")
+}
+
+fn settings(endpoint: Url) -> Option<TraceSettings> {
+    let timeout = Duration::from_secs(60);
+    Some(TraceSettings { endpoint, sample_ratio: 1.0, timeout, take_trace_ids: true })
+}
+
+async fn realm(folder: &std::path::Path, traces: Option<TraceSettings>) -> LocalRealm {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let setting = Setting { traces, ..Setting::patient() };
+    let local = LocalRealm::start_with(folder, any, setting).expect("starts");
+    local.make_whole().await.expect("three new HSMs");
+    local
+}
+
+/// The network, with the header of a trace in each request. What an application that wants this writes.
+struct Traced(Https);
+
+#[async_trait]
+impl Transport for Traced {
+    async fn post(
+        &self,
+        url: &Url,
+        headers: &[(&'static str, &str)],
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<HttpResponse, NetworkError> {
+        let trace = format!("00-{TRACE}-00f067aa0ba902b7-00");
+        self.0.post(url, &[headers, &[("traceparent", &trace)]].concat(), body).await
+    }
+}
+
+async fn register(local: &LocalRealm, at: usize) {
+    let configuration =
+        local.configuration(at).await.expect("a realm").replace("Standard2019", "FastInsecure");
+    let client = local.builder(&configuration, USER).expect("usable");
+    let client = client.build_with(Traced(Https::new().expect("TLS")));
+    let (secret, guesses) = (UserSecret::new(SECRET).expect("short"), NonZeroU8::new(5).expect("not 0"));
+    client.register(&Pin::from("4821"), &secret, b"", guesses).await.expect("the realm serves");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_at_a_follower_is_one_trace_across_two_agents_and_names_nobody() {
+    let lines = lines();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (collector, url) = Collector::start().await;
+    let local = realm(folder.path(), settings(url)).await;
+    let leader = local.leader(None).await.expect("one leads");
+    register(&local, (leader + 1) % MEMBERS).await;
+    let wanted = [
+        "request",
+        "forward",
+        "serve",
+        "queue",
+        "hsm.handshake",
+        "hsm.process",
+        "store.put",
+        "members.confirm",
+        "hsm.commit",
+    ];
+    let of_trace = || {
+        let spans = collector.spans().into_iter();
+        spans.filter(|(_, span)| hex::encode(&span.trace_id) == TRACE).collect::<Vec<_>>()
+    };
+    let has_all = async || {
+        let names: BTreeSet<String> = of_trace().into_iter().map(|(_, span)| span.name).collect();
+        Ok(wanted.iter().all(|name| names.contains(*name)).then_some(()))
+    };
+    patiently("the trace is not whole", has_all).await.expect("spans come");
+    let spans = of_trace();
+    // Each hangs below another, up to the client's own; and what the leader does below what the follower asked.
+    let find = |id: &[u8]| spans.iter().find(|(_, span)| span.span_id == id);
+    for (agent, span) in spans.iter().filter(|(_, span)| span.name == "serve") {
+        let (asker, parent) = find(&span.parent_span_id).expect("its parent");
+        assert!(parent.name == "forward" && asker != agent, "{parent:?}");
+        let (_, root) = find(&parent.parent_span_id).expect("its parent");
+        assert_eq!(
+            (root.name.as_str(), hex::encode(&root.parent_span_id).as_str()),
+            ("request", "00f067aa0ba902b7")
+        );
+    }
+    for (agent, span) in &spans {
+        assert!(span.start_time_unix_nano <= span.end_time_unix_nano, "{span:?}");
+        let inner = !matches!(span.name.as_str(), "request" | "forward" | "serve");
+        if inner {
+            let (of, parent) = find(&span.parent_span_id).expect("its parent");
+            assert!(of == agent && parent.name == "serve", "{span:?}");
+        }
+    }
+    local.shutdown().await;
+
+    let exported = collector.0.lock().expect("no panic").concat();
+    let logged = lines.0.lock().expect("no panic").clone();
+    for secret in [USER.as_bytes(), b"4821", SECRET] {
+        let within = |bytes: &[u8]| bytes.windows(secret.len()).any(|window| window == secret);
+        assert!(!within(&exported), "exported");
+        assert!(secret == b"4821" || !within(&logged), "logged");
+    }
+    let logged = String::from_utf8(logged).expect("text");
+    for said in
+        ["a request goes to the leader", "a request came from another agent", "requests go to the HSM"]
+    {
+        assert!(logged.lines().any(|line| line.contains(said) && line.contains(TRACE)), "no line: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_never_answers_holds_up_neither_requests_nor_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let deaf = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = endpoint(deaf.local_addr().expect("bound"));
+    let local = realm(folder.path(), settings(url)).await;
+    register(&local, 0).await;
+    let began = Instant::now();
+    local.shutdown().await;
+    assert!(began.elapsed() < Duration::from_secs(50), "it waited for the collector: {:?}", began.elapsed());
+    drop(deaf);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_names_the_request_only_where_requests_are_traced() {
+    let (collector, url) = Collector::start().await;
+    for traces in [None, settings(url)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let on = traces.is_some();
+        let local = realm(folder.path(), traces).await;
+        let configuration = local.configuration(0).await.expect("a realm");
+        let configuration: strongroom_client::Configuration = configuration.parse().expect("usable");
+        let url = configuration.realms()[0].address().join("req").expect("a path");
+        strongroom_agent::tls::install_provider();
+        let request = reqwest::Client::new().post(url.as_str()).header("x-juicebox-version", "0.3.4");
+        let traceparent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+        let answer =
+            request.header("traceparent", traceparent).body(vec![0xff]).send().await.expect("an answer");
+        let id = answer.headers().get("x-request-id").map(|id| id.to_str().expect("text").to_owned());
+        assert_eq!(id.as_deref(), on.then_some(TRACE));
+        let mut names: Vec<&str> = answer.headers().keys().map(|name| name.as_str()).collect();
+        names.retain(|name| *name != "x-request-id");
+        names.sort_unstable();
+        assert_eq!(names, ["access-control-allow-origin", "content-length", "content-type", "date"]);
+        local.shutdown().await;
+        assert!(on || collector.spans().is_empty(), "nothing is exported");
+    }
+}
