@@ -18,7 +18,9 @@ impl TraceMetrics {
     /// Enters them.
     pub fn register(&self, registry: &mut Registry) {
         // From zero, or the first one is no increase.
-        [Self::EXPORTED, Self::DROPPED, Self::FAILED].map(|outcome| self.add(outcome, 0));
+        for outcome in [Self::EXPORTED, Self::DROPPED, Self::FAILED] {
+            self.add(outcome, 0);
+        }
         let help =
             "Spans by what became of them: a collector took them, too many waited, or it did not take them";
         registry.sub_registry_with_prefix("traces").register("spans", help, self.0.clone());
