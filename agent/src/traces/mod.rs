@@ -18,7 +18,7 @@ pub use context::{RequestId, TRACE_HEADER, Trail};
 pub use exporter::TracesError;
 pub use metrics::TraceMetrics;
 pub use settings::TraceSettings;
-pub(crate) use span::{Attribute, Open, Role, Span, Stamp};
+pub(crate) use span::{Attribute, Role, Span, Stamp};
 
 use axum::http::HeaderMap;
 use exporter::Exporter;
@@ -149,6 +149,63 @@ impl Traces {
         if exports.flush.try_send(done).is_ok() {
             // If it takes longer, what is left is lost, as it is if the exporter has ended.
             let _ = tokio::time::timeout(LAST, ended).await;
+        }
+    }
+}
+
+/// A span that has not ended. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Open {
+    traces: Traces,
+    /// Absent only once it has ended.
+    span: Option<Span>,
+}
+
+impl Open {
+    const fn new(traces: Traces, span: Span) -> Self {
+        Self { traces, span: Some(span) }
+    }
+
+    /// Says this about it.
+    pub(crate) fn say(&mut self, attribute: Attribute) {
+        if let Some(span) = &mut self.span {
+            span.attributes.push(attribute);
+        }
+    }
+
+    /// Ends it, well or not.
+    pub(crate) fn end(mut self, outcome: &'static str, well: bool) {
+        if let Some(span) = &mut self.span {
+            span.attributes.push(Attribute::Outcome(outcome));
+            span.failed = !well;
+        }
+    }
+
+    /// For what is done inside it.
+    pub(crate) fn trail(&self) -> Option<Trail> {
+        let span = self.span.as_ref()?;
+        Some(Trail { request: span.request, parent: span.id, sampled: true })
+    }
+
+    /// Records what was done inside it, after the fact.
+    pub(crate) fn did(
+        &self,
+        name: &'static str,
+        role: Role,
+        times: (Stamp, Stamp),
+        say: impl FnOnce(Span) -> Span,
+    ) {
+        if let Some(trail) = self.trail() {
+            self.traces.record(say(self.traces.span(&trail, name, role, times)));
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let (Some(mut span), Some(now)) = (self.span.take(), self.traces.now()) {
+            span.ended = now;
+            self.traces.record(span);
         }
     }
 }

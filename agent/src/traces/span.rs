@@ -1,6 +1,5 @@
 //! One thing that was done for a request, from when to when.
 
-use super::Traces;
 use super::context::{RequestId, Trail};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -111,63 +110,6 @@ impl Span {
             links: self.links.into_iter().map(link).collect(),
             status: Some(otlp::Status { code: code.into(), ..otlp::Status::default() }),
             ..otlp::Span::default()
-        }
-    }
-}
-
-/// A span that has not ended. It ends when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Open {
-    traces: Traces,
-    /// Absent only once it has ended.
-    span: Option<Span>,
-}
-
-impl Open {
-    pub(super) const fn new(traces: Traces, span: Span) -> Self {
-        Self { traces, span: Some(span) }
-    }
-
-    /// Says this about it.
-    pub(crate) fn say(&mut self, attribute: Attribute) {
-        if let Some(span) = &mut self.span {
-            span.attributes.push(attribute);
-        }
-    }
-
-    /// Ends it, well or not.
-    pub(crate) fn end(mut self, outcome: &'static str, well: bool) {
-        if let Some(span) = &mut self.span {
-            span.attributes.push(Attribute::Outcome(outcome));
-            span.failed = !well;
-        }
-    }
-
-    /// For what is done inside it.
-    pub(crate) fn trail(&self) -> Option<Trail> {
-        let span = self.span.as_ref()?;
-        Some(Trail { request: span.request, parent: span.id, sampled: true })
-    }
-
-    /// Records what was done inside it, after the fact.
-    pub(crate) fn did(
-        &self,
-        name: &'static str,
-        role: Role,
-        times: (Stamp, Stamp),
-        say: impl FnOnce(Span) -> Span,
-    ) {
-        if let Some(trail) = self.trail() {
-            self.traces.record(say(self.traces.span(&trail, name, role, times)));
-        }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if let (Some(mut span), Some(now)) = (self.span.take(), self.traces.now()) {
-            span.ended = now;
-            self.traces.record(span);
         }
     }
 }
