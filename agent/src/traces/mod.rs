@@ -10,6 +10,7 @@
 
 mod context;
 mod exporter;
+mod ids;
 mod metrics;
 mod settings;
 mod span;
@@ -22,8 +23,8 @@ pub(crate) use span::{Attribute, Role, Span, Stamp};
 
 use axum::http::HeaderMap;
 use exporter::Exporter;
+use ids::Ids;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
@@ -210,57 +211,9 @@ impl Drop for Open {
     }
 }
 
-/// Draws ids: different ones, in agents that run at the same time too. Nobody is kept from guessing them.
-#[derive(Debug)]
-struct Ids {
-    seed: [u64; 3],
-    drawn: AtomicU64,
-}
-
-impl Ids {
-    fn new() -> Self {
-        let mut seed = [[0; 8]; 3];
-        for part in &mut seed {
-            if let Err(error) = getrandom::fill(part) {
-                tracing::error!(%error, "the system has no randomness to give; request ids may not be unique");
-            }
-        }
-        Self { seed: seed.map(u64::from_ne_bytes), drawn: AtomicU64::new(0) }
-    }
-
-    fn request(&self) -> RequestId {
-        let drawn = self.drawn.fetch_add(1, Ordering::Relaxed);
-        let [high, low, _] = self.seed.map(|seed| mix(seed, drawn));
-        RequestId::new(high, low)
-    }
-
-    fn span(&self) -> u64 {
-        let [_, _, seed] = self.seed;
-        mix(seed, self.drawn.fetch_add(1, Ordering::Relaxed)).max(1)
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014): a different number for each `n`.
-const fn mix(seed: u64, n: u64) -> u64 {
-    let z = seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn ids_differ() {
-        let (one, other) = (Ids::new(), Ids::new());
-        let requests: BTreeSet<_> = (0..999).flat_map(|_| [one.request(), other.request()]).collect();
-        assert_eq!(requests.len(), 2 * 999);
-        let spans: BTreeSet<_> = (0..999).flat_map(|_| [one.span(), other.span()]).collect();
-        assert_eq!(spans.len(), 2 * 999);
-    }
 
     #[test]
     fn without_settings_no_request_is_sampled_and_no_span_begins() {
