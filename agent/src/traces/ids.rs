@@ -1,7 +1,8 @@
-//! Draws the ids of requests and of spans.
+//! Draws the ids of requests and of spans, and which requests are sampled.
 //!
-//! Each is HMAC-SHA256 of a counter, under a key of this process alone. So ids differ, in agents that run at the same
-//! time too, and what a client is told of its own requests says nothing about another's, nor how many there were.
+//! Each id is HMAC-SHA256 of a counter, under a key of this process alone. So ids differ, in agents that run at the same
+//! time too, and what a client is told of its own requests says nothing about another's, nor how many there were. Whether a
+//! request is sampled is a MAC of its id: who chooses an id does not choose that, and requests with one id go together.
 
 use super::context::RequestId;
 use ring::hmac::{Context, HMAC_SHA256, Key};
@@ -12,6 +13,7 @@ const KEY_BYTES: usize = 32;
 /// What a MAC is for, as its first byte: no two uses have an input in common.
 const REQUEST: u8 = 1;
 const SPAN: u8 = 2;
+const SAMPLE: u8 = 3;
 
 #[derive(Debug)]
 pub(super) struct Ids {
@@ -44,6 +46,12 @@ impl Ids {
     pub(super) fn span(&self) -> u64 {
         let [id, ..] = self.mac(SPAN, &[self.next()]);
         id.max(1)
+    }
+
+    /// Whether a request with this id is among the `below` of all 2^64 draws that are sampled.
+    pub(super) fn sample(&self, request: RequestId, below: u64) -> bool {
+        let [drawn, ..] = self.mac(SAMPLE, &[request.high(), request.low()]);
+        drawn < below
     }
 
     fn next(&self) -> u64 {
@@ -86,6 +94,19 @@ mod tests {
         assert_eq!(ids.request().to_string(), "bbf245602328dd8d6f4c5243774d5985");
         assert_eq!(ids.span(), 0x9b56_9199_9189_659f);
         assert_eq!(ids.request().to_string(), "32c02a2101c673bde85d8219ef4db882");
+    }
+
+    #[test]
+    fn the_ratio_is_sampled_of_ids_that_somebody_chose_and_each_of_them_always_or_never() {
+        let ids = Ids::with(&[7; KEY_BYTES]);
+        let chosen = (1..=10_000).map(|high| RequestId::new(high, 0));
+        let sampled: Vec<RequestId> = chosen.filter(|id| ids.sample(*id, u64::MAX / 4)).collect();
+        assert!((2_300..2_700).contains(&sampled.len()), "{}", sampled.len());
+        assert!(sampled.iter().all(|id| ids.sample(*id, u64::MAX / 4)));
+        let other = Ids::with(&[8; KEY_BYTES]);
+        let also = sampled.iter().filter(|id| other.sample(**id, u64::MAX / 4)).count();
+        assert!((450..800).contains(&also), "it depends on a key that clients do not know: {also}");
+        assert!(sampled.iter().all(|id| ids.sample(*id, u64::MAX) && !ids.sample(*id, 0)));
     }
 
     /// What SplitMix64 (Steele, Lea, Flood 2014) was given, in multiples of its step.

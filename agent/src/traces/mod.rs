@@ -46,7 +46,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct Exports {
-    /// A trace is sampled if the low half of its id is below this.
+    /// How many of all 2^64 draws are sampled.
     below: u64,
     takes_ids: bool,
     queue: mpsc::Sender<Span>,
@@ -69,15 +69,25 @@ impl Traces {
     /// # Errors
     /// [`TracesError`].
     pub fn start(settings: &TraceSettings, name: &str, metrics: TraceMetrics) -> Result<Self, TracesError> {
+        let exporter = Exporter::new(settings, name, metrics.clone())?;
+        let (traces, spans, flushes) = Self::exporting(Ids::new(), settings, metrics);
+        tokio::spawn(exporter.run(spans, flushes));
+        Ok(traces)
+    }
+
+    /// With what it gives to an exporter: spans, and who waits for their export.
+    fn exporting(
+        ids: Ids,
+        settings: &TraceSettings,
+        metrics: TraceMetrics,
+    ) -> (Self, mpsc::Receiver<Span>, mpsc::Receiver<oneshot::Sender<()>>) {
         let (queue, spans) = mpsc::channel(QUEUE);
         let (flush, flushes) = mpsc::channel(1);
-        let exporter = Exporter::new(settings, name, metrics.clone())?;
-        tokio::spawn(exporter.run(spans, flushes));
         let unix = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos());
         let started = (Instant::now(), u64::try_from(unix).unwrap_or(u64::MAX));
         let (below, takes_ids) = (settings.below(), settings.take_trace_ids);
         let exports = Some(Exports { below, takes_ids, queue, flush, metrics, started });
-        Ok(Self(Arc::new(Inner { ids: Ids::new(), exports })))
+        (Self(Arc::new(Inner { ids, exports })), spans, flushes)
     }
 
     /// Whether spans are exported, and clients told the ids of their requests.
@@ -86,13 +96,14 @@ impl Traces {
         self.0.exports.is_some()
     }
 
-    /// A request that comes from a client with these headers. Whether it is sampled is decided here and nowhere else.
+    /// A request that comes from a client with these headers. Whether it is sampled is decided here and nowhere else, and
+    /// by nothing that the client can foresee.
     #[must_use]
     pub fn arrive(&self, headers: &HeaderMap) -> Trail {
         let Some(exports) = &self.0.exports else { return Trail::unsampled(self.0.ids.request()) };
         let taken = if exports.takes_ids { context::caller(headers) } else { None };
         let (request, parent) = taken.unwrap_or_else(|| (self.0.ids.request(), 0));
-        Trail { request, parent, sampled: request.low() < exports.below }
+        Trail { request, parent, sampled: self.0.ids.sample(request, exports.below) }
     }
 
     /// The trail of a request that came without one.
@@ -214,6 +225,41 @@ impl Drop for Open {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn settings(sample_ratio: f64, take_trace_ids: bool) -> TraceSettings {
+        let endpoint = "http://127.0.0.1:4318/v1/traces".parse().expect("a URL");
+        TraceSettings { endpoint, sample_ratio, timeout: Duration::from_secs(60), take_trace_ids }
+    }
+
+    /// Those of a client that asks to be sampled, under an id that is as low as one can be.
+    fn asking() -> HeaderMap {
+        let asked = "00-00000000000000010000000000000000-00f067aa0ba902b7-01";
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACE_HEADER, asked.parse().expect("text"));
+        headers
+    }
+
+    #[test]
+    fn a_client_that_chooses_the_id_of_its_request_does_not_choose_that_it_is_sampled() {
+        let sampled = |ratio, key| {
+            let ids = Ids::with(&[key; 32]);
+            let (traces, ..) = Traces::exporting(ids, &settings(ratio, true), TraceMetrics::default());
+            let trail = traces.arrive(&asking());
+            assert_eq!(trail.request, RequestId::new(1, 0), "its id is taken");
+            trail.sampled
+        };
+        let many = |ratio| (0..=u8::MAX).filter(|key| sampled(ratio, *key)).count();
+        assert_eq!((many(0.0), many(1.0)), (0, 256));
+        assert!((96..160).contains(&many(0.5)), "{}", many(0.5));
+    }
+
+    #[test]
+    fn only_with_a_setting_is_the_id_that_a_client_chose_its_requests() {
+        let ids = Ids::with(&[1; 32]);
+        let (traces, ..) = Traces::exporting(ids, &settings(1.0, false), TraceMetrics::default());
+        let trail = traces.arrive(&asking());
+        assert!(trail.request != RequestId::new(1, 0) && trail.parent == 0 && trail.sampled, "{trail:?}");
+    }
 
     #[test]
     fn without_settings_no_request_is_sampled_and_no_span_begins() {

@@ -14,7 +14,8 @@ pub struct TraceSettings {
     pub sample_ratio: f64,
     /// How long the collector may take to answer.
     pub timeout: Duration,
-    /// Whether the trace id that a client sends becomes the request's. Never whether it is sampled.
+    /// Whether the trace id that a client sends becomes the request's. Whether that is sampled is the agent's draw all the
+    /// same.
     pub take_trace_ids: bool,
 }
 
@@ -62,8 +63,7 @@ impl TryFrom<InFile> for TraceSettings {
 }
 
 impl TraceSettings {
-    /// The low halves of the ids that are sampled are below this: by the id, so that all agents with one ratio agree
-    /// about the requests of one trace.
+    /// How many of all 2^64 draws are sampled.
     pub(super) fn below(&self) -> u64 {
         (self.sample_ratio * u64::MAX as f64) as u64
     }
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ratio_is_a_part_of_all_ids() {
+    fn the_ratio_is_a_part_of_all_draws() {
         let of = |sample_ratio| {
             let least = read("endpoint = 'http://127.0.0.1:4318/v1/traces'").expect("enough");
             TraceSettings { sample_ratio, ..least }.below()
