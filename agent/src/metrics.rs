@@ -37,7 +37,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strongroom_proto::hsm::Wear;
-use strongroom_proto::ids::{GroupId, Index};
+use strongroom_proto::ids::{GroupId, Index, Term};
 use strongroom_replica::{CallId, Purpose, Role, Status};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -157,6 +157,7 @@ impl LogMetrics {
         for gauge in self.groups.all().into_iter().chain([&self.behind]) {
             gauge.remove(&label);
         }
+        self.batches.forget(&label);
     }
 
     /// The same, for one group, with a clock.
@@ -167,7 +168,7 @@ impl LogMetrics {
         let (was_behind, last, reached) = (None, None, None);
         GroupMetrics {
             all: self.clone(),
-            batches: Batches::new(self.batches.clone()),
+            batches: Batches::new(self.batches.clone(), &label),
             unix,
             reached,
             label,
@@ -277,8 +278,8 @@ impl GroupMetrics {
             unstored: now.tip.0.saturating_sub(now.snapshot.0),
             retired: now.retired,
         };
-        let leads = |shown: &Shown| matches!(shown.role, Role::Leader { .. });
-        self.batches.seen(leads(&shown), now, Instant::now());
+        let term = leadership(shown.role);
+        self.batches.seen(term, now.newest, now.committed, Instant::now());
         let (before, reached) = (self.reached, (now.tip, now.snapshot));
         if before != Some(reached) {
             let groups = &self.all.groups;
@@ -294,13 +295,21 @@ impl GroupMetrics {
         if last != Some(shown.role) {
             self.all.elections.turned(last, shown.role);
         }
-        if leads(&shown) && self.last.as_ref().is_none_or(|last| last.role != shown.role) {
+        if term.is_some() && self.last.as_ref().is_none_or(|last| last.role != shown.role) {
             self.all.leaderships.inc();
         }
         if self.last.as_ref() != Some(&shown) {
             self.all.groups.set(&self.label, now);
             self.last = Some(shown);
         }
+    }
+}
+
+/// The leadership of this member, if it leads.
+const fn leadership(role: Role) -> Option<Term> {
+    match role {
+        Role::Leader { term } => Some(term),
+        Role::Starting | Role::Witness | Role::Candidate | Role::Faulted => None,
     }
 }
 
