@@ -226,6 +226,15 @@ impl Drop for Open {
 mod tests {
     use super::*;
 
+    impl Traces {
+        /// Samples every request, and gives the spans to a test.
+        pub(crate) fn kept() -> (Self, mpsc::Receiver<Span>) {
+            let (traces, spans, _) =
+                Self::exporting(Ids::with(&[0; 32]), &settings(1.0, false), TraceMetrics::default());
+            (traces, spans)
+        }
+    }
+
     fn settings(sample_ratio: f64, take_trace_ids: bool) -> TraceSettings {
         let endpoint = "http://127.0.0.1:4318/v1/traces".parse().expect("a URL");
         TraceSettings { endpoint, sample_ratio, timeout: Duration::from_secs(60), take_trace_ids }

@@ -85,6 +85,16 @@ impl Span {
         self
     }
 
+    /// Its name and its outcome.
+    #[cfg(test)]
+    pub(crate) fn said(&self) -> (&'static str, Option<&'static str>) {
+        let outcome = self.attributes.iter().find_map(|said| match said {
+            Attribute::Outcome(outcome) => Some(*outcome),
+            _ => None,
+        });
+        (self.name, outcome)
+    }
+
     pub(super) fn encoded(self) -> otlp::Span {
         let kind = match self.role {
             Role::Server => SpanKind::Server,

@@ -26,19 +26,23 @@ pub(super) struct Trails {
     waiting: BTreeMap<Ticket, Waits>,
     calls: BTreeMap<CallId, Asked>,
     writes: BTreeMap<SegmentName, Written>,
-    /// The call whose reply the replica is looking at, if that lets answers out.
-    letting_out: Option<(&'static str, Stamp)>,
+    /// The call whose reply the replica is looking at, if that lets answers out: its name, when it began, and its outcome.
+    letting_out: Option<(&'static str, Stamp, Attribute)>,
 }
 
 struct Waits {
     span: Open,
     /// The end of what was last done for it.
     since: Stamp,
+    /// Whether the HSM has answered the batch that it went in.
+    has_run: bool,
 }
 
 struct Asked {
     name: &'static str,
     began: Stamp,
+    /// Whether it lets answers out that the HSM keeps.
+    lets_out: bool,
     /// Those that it runs, and how many there are with those that are not traced.
     tickets: Vec<Ticket>,
     requests: usize,
@@ -72,7 +76,7 @@ impl Trails {
         let Some(since) = self.traces.now() else { return };
         span.say(Attribute::Group(self.group));
         span.say(Attribute::Hsm(self.hsm));
-        self.waiting.insert(ticket, Waits { span, since });
+        self.waiting.insert(ticket, Waits { span, since, has_run: false });
     }
 
     /// The replica asks the HSM something.
@@ -80,13 +84,20 @@ impl Trails {
         if self.waiting.is_empty() && self.ids.is_empty() {
             return;
         }
-        let (name, tickets): (_, Vec<Ticket>) = match replica.purpose(call) {
-            Some(Purpose::Handshake(ticket)) => ("hsm.handshake", vec![ticket]),
-            Some(Purpose::Batch(_)) => ("hsm.process", replica.batch().collect()),
-            Some(Purpose::Commit) => ("hsm.commit", Vec::new()),
-            Some(Purpose::Confirm) => ("hsm.confirm", Vec::new()),
-            Some(Purpose::Other) | None => return,
+        let Some(purpose) = replica.purpose(call) else { return };
+        self.asks_for(call, purpose, replica.batch());
+    }
+
+    /// The same, with what it is for; `batch` is what is with the HSM as one.
+    fn asks_for(&mut self, call: CallId, purpose: Purpose, batch: impl Iterator<Item = Ticket>) {
+        let (name, tickets): (_, Vec<Ticket>) = match purpose {
+            Purpose::Handshake(ticket) => ("hsm.handshake", vec![ticket]),
+            Purpose::Batch(_) => ("hsm.process", batch.collect()),
+            Purpose::Commit => ("hsm.commit", Vec::new()),
+            Purpose::Confirm => ("hsm.confirm", Vec::new()),
+            Purpose::Other => return,
         };
+        let lets_out = matches!(purpose, Purpose::Commit | Purpose::Confirm);
         let ids: Vec<_> = tickets.iter().filter_map(|ticket| self.ids.get(ticket)).collect();
         if !ids.is_empty() {
             let ids = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
@@ -97,18 +108,23 @@ impl Trails {
         let requests = tickets.len();
         let traced = tickets.into_iter().filter(|ticket| self.waiting.contains_key(ticket));
         let tickets: Vec<Ticket> = traced.collect();
-        for waits in tickets.iter().filter_map(|ticket| self.waiting.get(ticket)) {
+        for ticket in &tickets {
+            let Some(waits) = self.waiting.get_mut(ticket) else { continue };
+            // It may have been there before, and sent back.
+            waits.has_run = false;
             waits.span.did("queue", Role::Internal, (waits.since, began), |span| span);
         }
-        self.calls.insert(call, Asked { name, began, tickets, requests });
+        self.calls.insert(call, Asked { name, began, lets_out, tickets, requests });
     }
 
     /// The HSM's reply has come, or is lost; the replica looks at it next.
     pub(super) fn replied(&mut self, call: CallId, came: bool) {
-        let Some(Asked { name, began, tickets, requests }) = self.calls.remove(&call) else { return };
+        let Some(Asked { name, began, lets_out, tickets, requests }) = self.calls.remove(&call) else {
+            return;
+        };
         let Some(now) = self.traces.now() else { return };
-        self.letting_out = (requests == 0).then_some((name, began));
         let outcome = Attribute::Outcome(if came { "answered" } else { "lost" });
+        self.letting_out = lets_out.then_some((name, began, outcome));
         for ticket in &tickets {
             let others = tickets.iter().filter(|other| *other != ticket);
             let others = others.filter_map(|other| self.waiting.get(other)?.span.trail());
@@ -118,6 +134,7 @@ impl Trails {
                 span.with(Attribute::Requests(requests)).with(outcome).also_for(others.into_iter())
             });
             waits.since = now;
+            waits.has_run = came;
         }
     }
 
@@ -157,10 +174,12 @@ impl Trails {
     /// The replica answers a request.
     pub(super) fn answers(&mut self, ticket: Ticket, answer: &Answer) {
         self.ids.remove(&ticket);
-        let Some(Waits { span, since }) = self.waiting.remove(&ticket) else { return };
-        if let (Some((name, began)), Some(now)) = (self.letting_out, self.traces.now()) {
+        let Some(Waits { span, since, has_run }) = self.waiting.remove(&ticket) else { return };
+        // A reply that is lost ends a leadership, and so answers those too that it was never about.
+        let letting_out = self.letting_out.filter(|_| has_run);
+        if let (Some((name, began, outcome)), Some(now)) = (letting_out, self.traces.now()) {
             span.did("members.confirm", Role::Internal, (since, began.max(since)), |span| span);
-            span.did(name, Role::Client, (began, now), |span| span);
+            span.did(name, Role::Client, (began, now), |span| span.with(outcome));
         }
         let (outcome, well) = match answer {
             Answer::Reply(_) => ("answered", true),
@@ -171,5 +190,61 @@ impl Trails {
             Answer::NotCovered => ("not_covered", true),
         };
         span.end(outcome, well);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::traces::Span;
+    use std::iter::{empty, from_fn, once};
+    use tokio::sync::mpsc::Receiver;
+
+    /// A request whose answer the HSM keeps, and one that waits for its turn.
+    fn waiting() -> (Trails, Receiver<Span>) {
+        let (traces, mut spans) = Traces::kept();
+        let mut trails = Trails::new(traces, GroupId([1; 16]), HsmId([2; 16]));
+        for n in [1, 2] {
+            let trail = Trail { request: RequestId::new(n, n), parent: 0, sampled: true };
+            trails.arrives(Ticket(n), &trail);
+        }
+        trails.asks_for(CallId(1), Purpose::Batch(1), once(Ticket(1)));
+        trails.replied(CallId(1), true);
+        trails.settled();
+        assert_eq!(ended(&mut spans), [("queue", None), ("hsm.process", Some("answered"))]);
+        (trails, spans)
+    }
+
+    /// What has ended since the last time, and how.
+    fn ended(spans: &mut Receiver<Span>) -> Vec<(&'static str, Option<&'static str>)> {
+        from_fn(|| spans.try_recv().ok()).map(|span| span.said()).collect()
+    }
+
+    #[test]
+    fn an_answer_is_let_out_by_a_call_with_an_outcome_and_one_that_the_hsm_has_not_is_not() {
+        for (purpose, name) in [(Purpose::Commit, "hsm.commit"), (Purpose::Confirm, "hsm.confirm")] {
+            for (came, outcome) in [(true, "answered"), (false, "lost")] {
+                let (mut trails, mut spans) = waiting();
+                trails.asks_for(CallId(2), purpose, empty());
+                trails.replied(CallId(2), came);
+                trails.answers(Ticket(1), &Answer::Unavailable);
+                trails.answers(Ticket(2), &Answer::Unavailable);
+                trails.settled();
+                let serve = ("serve", Some("unavailable"));
+                let all = [("members.confirm", None), (name, Some(outcome)), serve, serve];
+                assert_eq!(ended(&mut spans), all);
+            }
+        }
+    }
+
+    #[test]
+    fn the_batch_that_makes_the_first_entry_of_a_leadership_lets_no_answer_out() {
+        for came in [true, false] {
+            let (mut trails, mut spans) = waiting();
+            trails.asks_for(CallId(2), Purpose::Batch(0), empty());
+            trails.replied(CallId(2), came);
+            trails.answers(Ticket(1), &Answer::Unavailable);
+            assert_eq!(ended(&mut spans), [("serve", Some("unavailable"))]);
+        }
     }
 }
