@@ -8,22 +8,31 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
-use strongroom_agent::config::TraceSettings;
+use strongroom_agent::config::{Config, HsmAddress, TraceSettings};
+use strongroom_agent::link::{Link, SocketLink};
+use strongroom_agent::store::Store;
 use strongroom_client::{
     HttpResponse, Https, NetworkError, Pin, Transport, Url, UserSecret, Zeroizing, async_trait,
 };
+use strongroom_proto::hsm::{Reply, Request, record_id};
+use strongroom_proto::ids::RecordId;
 use strongroom_sim::ceremony::patiently;
-use strongroom_sim::local::{LocalRealm, MEMBERS, Setting};
+use strongroom_sim::local::{LocalRealm, MEMBERS, Setting, TENANT};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
+use tokio::time::timeout;
 use tracing_subscriber::fmt::MakeWriter;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const USER: &str = "user-with-a-name-of-its-own";
+/// So long that no address and no id has it in it by chance.
+const PIN: &str = "4821, and more of it";
 const SECRET: &[u8] = b"what nobody else may see";
+/// Longer than clients and agents of a patient realm wait for anything.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Everything that was logged by this process.
 #[derive(Clone, Default)]
@@ -131,21 +140,43 @@ fn endpoint(address: SocketAddr) -> Url {
     format!("http://{address}/v1/traces").parse().expect("a URL")
 }
 
-fn settings(endpoint: Url) -> Option<TraceSettings> {
-    let timeout = Duration::from_secs(60);
-    Some(TraceSettings { endpoint, sample_ratio: 1.0, timeout, take_trace_ids: true })
+fn settings(endpoint: Url, sample_ratio: f64) -> TraceSettings {
+    TraceSettings { endpoint, sample_ratio, timeout: HOUR, take_trace_ids: true }
 }
 
-async fn realm(folder: &std::path::Path, traces: Option<TraceSettings>) -> LocalRealm {
+/// A realm, and the address of one of its HSMs.
+async fn realm(folder: &Path, traces: Option<TraceSettings>) -> (LocalRealm, HsmAddress) {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let setting = Setting { traces, ..Setting::patient() };
+    let (tell, told) = mpsc::channel();
+    let open = move |config: &Config| {
+        // Only the first is waited for.
+        let _ = tell.send(config.hsm.clone());
+        Store::open(&config.store, &config.store_options)
+    };
+    let setting = Setting { traces, open: Box::new(open), ..Setting::patient() };
     let local = LocalRealm::start_with(folder, any, setting).expect("starts");
     local.make_whole().await.expect("three new HSMs");
-    local
+    (local, told.recv().expect("an agent opened its store"))
 }
 
-/// The network, with the header of a trace in each request. What an application that wants this writes.
-struct Traced(Https);
+/// The user's record, as hosts know it.
+async fn record(hsm: HsmAddress) -> RecordId {
+    let asked = minicbor::to_vec(Request::DeviceStatus).expect("encodes");
+    let reply = SocketLink::with_timeout(hsm, HOUR).call(asked).await.expect("it answers");
+    let Ok(Reply::Device(device)) = minicbor::decode(&reply) else { panic!("not what it is") };
+    record_id(&device.realm.expect("it has one").record_id_key, TENANT, USER)
+}
+
+/// What can be seen of any token of the user's, whenever it was made: where its claims begin.
+async fn token_part(local: &LocalRealm) -> String {
+    let realm = local.realm_id().await.expect("it answers").expect("it has one");
+    let token = local.token(&realm, USER).expect("a name that fits");
+    let claims = token.split('.').nth(1).expect("three parts");
+    claims.chars().take(40).collect()
+}
+
+/// The network, with the header of a trace in each request, and these flags. What an application that wants this writes.
+struct Traced(Https, &'static str);
 
 #[async_trait]
 impl Transport for Traced {
@@ -155,18 +186,18 @@ impl Transport for Traced {
         headers: &[(&'static str, &str)],
         body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError> {
-        let trace = format!("00-{TRACE}-00f067aa0ba902b7-00");
+        let trace = format!("00-{TRACE}-00f067aa0ba902b7-{}", self.1);
         self.0.post(url, &[headers, &[("traceparent", &trace)]].concat(), body).await
     }
 }
 
-async fn register(local: &LocalRealm, at: usize) {
+async fn register(local: &LocalRealm, at: usize, flags: &'static str) {
     let configuration =
         local.configuration(at).await.expect("a realm").replace("Standard2019", "FastInsecure");
     let client = local.builder(&configuration, USER).expect("usable");
-    let client = client.build_with(Traced(Https::new().expect("TLS")));
+    let client = client.build_with(Traced(Https::new().expect("TLS"), flags));
     let (secret, guesses) = (UserSecret::new(SECRET).expect("short"), NonZeroU8::new(5).expect("not 0"));
-    client.register(&Pin::from("4821"), &secret, b"", guesses).await.expect("the realm serves");
+    client.register(&Pin::from(PIN), &secret, b"", guesses).await.expect("the realm serves");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,9 +205,9 @@ async fn a_registration_at_a_follower_is_one_trace_across_two_agents_and_names_n
     let lines = lines();
     let folder = tempfile::tempdir().expect("a folder");
     let (collector, url) = Collector::start().await;
-    let local = realm(folder.path(), settings(url)).await;
+    let (local, hsm) = realm(folder.path(), Some(settings(url, 1.0))).await;
     let leader = local.leader(None).await.expect("one leads");
-    register(&local, (leader + 1) % MEMBERS).await;
+    register(&local, (leader + 1) % MEMBERS, "00").await;
     let wanted = [
         "request",
         "forward",
@@ -217,14 +248,30 @@ async fn a_registration_at_a_follower_is_one_trace_across_two_agents_and_names_n
             assert!(of == agent && parent.name == "serve", "{span:?}");
         }
     }
+    let (RecordId(record), token) = (record(hsm).await, token_part(&local).await);
+    let (group, _) = local.groups(leader)[0];
     local.shutdown().await;
 
     let exported = collector.0.lock().expect("no panic").concat();
     let logged = lines.0.lock().expect("no panic").clone();
-    for secret in [USER.as_bytes(), b"4821", SECRET] {
-        let within = |bytes: &[u8]| bytes.windows(secret.len()).any(|window| window == secret);
-        assert!(!within(&exported), "exported");
-        assert!(secret == b"4821" || !within(&logged), "logged");
+    let within = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+    assert!(within(&exported, group.to_string().as_bytes()), "what is exported can be searched");
+    let hex = hex::encode(record);
+    for (what, secret) in [
+        ("user", USER.as_bytes()),
+        ("PIN", PIN.as_bytes()),
+        ("secret", SECRET),
+        ("tenant", TENANT.as_bytes()),
+        ("token", token.as_bytes()),
+        ("record", &record[..]),
+        ("record in hex", hex.as_bytes()),
+    ] {
+        assert!(!within(&exported, secret), "the {what} is exported");
+    }
+    for (what, secret) in
+        [("user", USER.as_bytes()), ("PIN", PIN.as_bytes()), ("secret", SECRET), ("token", token.as_bytes())]
+    {
+        assert!(!within(&logged, secret), "the {what} is logged");
     }
     let logged = String::from_utf8(logged).expect("text");
     for said in
@@ -235,25 +282,26 @@ async fn a_registration_at_a_follower_is_one_trace_across_two_agents_and_names_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_never_answers_holds_up_neither_requests_nor_the_end() {
+async fn a_collector_that_never_answers_holds_up_no_request() {
     let folder = tempfile::tempdir().expect("a folder");
     let deaf = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = endpoint(deaf.local_addr().expect("bound"));
-    let local = realm(folder.path(), settings(url)).await;
-    register(&local, 0).await;
-    let began = Instant::now();
+    let (local, _) = realm(folder.path(), Some(settings(url, 1.0))).await;
+    register(&local, 0, "01").await;
+    let _held = timeout(HOUR, deaf.accept()).await.expect("spans are sent").expect("a connection");
+    // From now on one agent waits for the collector, for longer than its clients would.
+    for at in 0..MEMBERS {
+        register(&local, at, "01").await;
+    }
     local.shutdown().await;
-    assert!(began.elapsed() < Duration::from_secs(50), "it waited for the collector: {:?}", began.elapsed());
-    drop(deaf);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_names_the_request_only_where_requests_are_traced() {
-    let (collector, url) = Collector::start().await;
-    for traces in [None, settings(url)] {
+async fn an_answer_names_the_request_where_there_are_traces_and_only_what_is_sampled_is_exported() {
+    for (ratio, told, exported) in [(None, false, false), (Some(0.0), true, false), (Some(1.0), true, true)] {
+        let (collector, url) = Collector::start().await;
         let folder = tempfile::tempdir().expect("a folder");
-        let on = traces.is_some();
-        let local = realm(folder.path(), traces).await;
+        let (local, _) = realm(folder.path(), ratio.map(|ratio| settings(url, ratio))).await;
         let configuration = local.configuration(0).await.expect("a realm");
         let configuration: strongroom_client::Configuration = configuration.parse().expect("usable");
         let url = configuration.realms()[0].address().join("req").expect("a path");
@@ -263,12 +311,18 @@ async fn an_answer_names_the_request_only_where_requests_are_traced() {
         let answer =
             request.header("traceparent", traceparent).body(vec![0xff]).send().await.expect("an answer");
         let id = answer.headers().get("x-request-id").map(|id| id.to_str().expect("text").to_owned());
-        assert_eq!(id.as_deref(), on.then_some(TRACE));
+        assert_eq!(id.as_deref(), told.then_some(TRACE));
         let mut names: Vec<&str> = answer.headers().keys().map(|name| name.as_str()).collect();
         names.retain(|name| *name != "x-request-id");
         names.sort_unstable();
         assert_eq!(names, ["access-control-allow-origin", "content-length", "content-type", "date"]);
+        // The client asks that it be sampled, which is not for it to say.
+        register(&local, 0, "01").await;
+        if exported {
+            let some = async || Ok((!collector.spans().is_empty()).then_some(()));
+            patiently("nothing is exported", some).await.expect("spans come");
+        }
         local.shutdown().await;
-        assert!(on || collector.spans().is_empty(), "nothing is exported");
+        assert_eq!(collector.spans().is_empty(), !exported, "{ratio:?}");
     }
 }

@@ -270,6 +270,53 @@ mod tests {
         assert!(trail.request != RequestId::new(1, 0) && trail.parent == 0 && trail.sampled, "{trail:?}");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_an_agent_waits_for_the_last_spans_and_not_for_long() {
+        let took = async |traces: &Traces| {
+            let began = tokio::time::Instant::now();
+            traces.flush().await;
+            began.elapsed()
+        };
+        // A timer is a millisecond late at most.
+        let late = LAST + Duration::from_millis(2);
+        let (traces, _spans, mut flushes) =
+            Traces::exporting(Ids::with(&[1; 32]), &settings(1.0, false), TraceMetrics::default());
+        assert!((LAST..late).contains(&took(&traces).await), "nobody exports");
+        let forgotten = flushes.recv().await.expect("it was asked");
+        assert!(forgotten.is_closed(), "it waits no more");
+
+        let exporter = tokio::spawn(async move {
+            let done = flushes.recv().await.expect("it is asked");
+            tokio::time::sleep(LAST / 2).await;
+            done.send(()).expect("it is waited for");
+        });
+        let waited = took(&traces).await;
+        assert!((LAST / 2..LAST).contains(&waited), "until it is done: {waited:?}");
+        exporter.await.expect("no panic");
+        assert_eq!(took(&traces).await, Duration::ZERO, "nobody will");
+        assert_eq!(took(&Traces::off()).await, Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_an_agent_waits_not_for_long_for_a_collector_that_never_answers() {
+        let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = deaf.local_addr().expect("bound");
+        let endpoint = format!("http://{address}/v1/traces").parse().expect("a URL");
+        let settings = TraceSettings { endpoint, ..settings(1.0, false) };
+        let traces = Traces::start(&settings, "here", TraceMetrics::default()).expect("usable");
+        drop(traces.begin(&traces.arrive(&HeaderMap::new()), "request", Role::Server).expect("sampled"));
+        let flush = tokio::spawn({
+            let traces = traces.clone();
+            async move { traces.flush().await }
+        });
+        let _held = deaf.accept().await.expect("it is asked to take the span");
+        // From here on only the clock can end it, and what is left of the collector's minute does not count.
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        flush.await.expect("no panic");
+        assert!(began.elapsed() <= LAST + Duration::from_millis(2), "{:?}", began.elapsed());
+    }
+
     #[test]
     fn without_settings_no_request_is_sampled_and_no_span_begins() {
         let (traces, mut headers) = (Traces::off(), HeaderMap::new());
