@@ -8,6 +8,7 @@ mod support;
 
 use door::{Door, REACHED, Setting, decoded};
 use parking_lot::Mutex;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -118,6 +119,52 @@ async fn a_request_reaches_another_door_as_its_client_sent_it_and_the_answer_com
         let head = String::from_utf8_lossy(&request[..request.len() - body.len()]).to_lowercase();
         assert!(head.contains(&format!("x-juicebox-version: {version}\r\n")), "{head}");
         assert!(head.contains(&format!("{RELAYED_HEADER}: 1\r\n")), "{head}");
+    }
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock())).expect("text")
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn both_ids_of_a_relayed_request_are_in_one_line_if_the_other_door_tells_one() {
+    let (lines, vectors) = (Lines::default(), Negative::read());
+    let to = lines.clone();
+    let logger = tracing_subscriber::fmt().with_ansi(false).with_max_level(tracing::Level::DEBUG);
+    // On this thread, where the doors are too.
+    let _logged = tracing::subscriber::set_default(logger.with_writer(move || to.clone()).finish());
+    let (there, zeros) = ("4bf92f3577b34da6a3ce929d0e0e4736", "0".repeat(32));
+    let (loud, short) = (there.to_uppercase(), &there[1..]);
+    for (tells, is_id) in [(there, true), (short, false), (loud.as_str(), false), (zeros.as_str(), false)] {
+        let header = format!("x-request-id: {tells}\r\n");
+        let other = Other::says(answer("400 Bad Request", &header, &REACHED.to_cbor())).await;
+        let door = cut_off(&vectors, relay(&plain(&[other.address]), None).expect("usable")).await;
+        let got = door.send(&post(&vectors.body("control-valid-handshake-only"))).await;
+        assert_eq!(decoded(&got), REACHED);
+        let said = lines.take();
+        let line = |what: &str| said.lines().find(|line| line.contains(what)).expect("a line");
+        let id = |what: &str| line(what).split_once(" request=").expect("an id").1[..32].to_owned();
+        let relayed = line("a request was relayed");
+        assert_eq!(id("a request was relayed"), id("a request was answered"), "{said}");
+        assert_eq!(relayed.ends_with(&format!(" there={tells}")), is_id, "{relayed}");
+        assert_eq!(relayed.contains("there="), is_id, "{relayed}");
     }
 }
 

@@ -11,6 +11,7 @@
 
 use super::metrics::{FrontMetrics, Relayed};
 use super::readiness::{Check, Readiness};
+use super::request_id;
 use super::version::VERSION_HEADER;
 use crate::causes::causes;
 use crate::file::{self, FileError};
@@ -198,7 +199,8 @@ impl Relay {
                 }
                 Ok(Some(answer)) => return (Relayed::Answered, answer),
                 Err(error) if error.is_connect() => {
-                    tracing::debug!(door = %door.request, why = causes(&error.without_url()), "not reached");
+                    let why = causes(&error.without_url());
+                    tracing::debug!(request = %trail.request, door = %door.request, why, "not reached");
                 }
                 // It may have been carried out; a second time could cost the user a guess.
                 Ok(None) | Err(_) => return (Relayed::Unknown, ClientResponse::Unavailable),
@@ -223,6 +225,8 @@ impl Relay {
             .header(RELAYED_HEADER, "1")
             .body(body.to_vec());
         let mut response = request.send().await?;
+        let there = request_id::told(response.headers()).map(tracing::field::display);
+        tracing::debug!(request = %trail.request, door = %door.request, there, "a request was relayed");
         let mut answer = Vec::new();
         while let Some(chunk) = response.chunk().await? {
             if answer.len() + chunk.len() > MAX_ANSWER {

@@ -1,6 +1,6 @@
-//! What a client is told of how its request is called.
+//! What a client is told of how its request is called, and what another door tells.
 
-use crate::traces::{Traces, Trail};
+use crate::traces::{RequestId, Traces, Trail};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The header of an answer, and gRPC metadata key, that names the request. Not `traceparent`, which is for requests, nor
@@ -14,4 +14,9 @@ pub(super) fn tell(traces: &Traces, trail: &Trail, headers: &mut HeaderMap) {
     {
         headers.insert(REQUEST_ID_HEADER, id);
     }
+}
+
+/// How the door that sent these headers calls the request. What is no id is nothing: it goes into the log.
+pub(super) fn told(headers: &HeaderMap) -> Option<RequestId> {
+    RequestId::read(headers.get(REQUEST_ID_HEADER)?.to_str().ok()?)
 }

@@ -33,6 +33,14 @@ impl RequestId {
         self.low
     }
 
+    /// The id that is written like this: 32 lower-case hexadecimal digits, not all of them 0.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let (high, low) = text.split_at_checked(16).filter(|_| text.len() == 32 && is_hex(text))?;
+        let number = |digits| u64::from_str_radix(digits, 16).ok();
+        let (high, low) = (number(high)?, number(low)?);
+        ((high, low) != (0, 0)).then(|| Self::new(high, low))
+    }
+
     pub(super) fn bytes(self) -> Vec<u8> {
         [self.high.to_be_bytes(), self.low.to_be_bytes()].concat()
     }
@@ -84,10 +92,8 @@ pub(super) fn caller(headers: &HeaderMap) -> Option<(RequestId, u64)> {
     if version == "ff" || (version == "00" && parts.next().is_some()) {
         return None;
     }
-    let (high, low) = trace.split_at(16);
-    let number = |digits| u64::from_str_radix(digits, 16).ok();
-    let (high, low, span) = (number(high)?, number(low)?, number(span)?);
-    ((high, low) != (0, 0) && span != 0).then(|| (RequestId::new(high, low), span))
+    let (request, span) = (RequestId::read(trace)?, u64::from_str_radix(span, 16).ok()?);
+    (span != 0).then_some((request, span))
 }
 
 fn is_hex(text: &str) -> bool {
@@ -121,6 +127,7 @@ mod tests {
             format!("00-{TRACE}-0000000000000000-01"),
             format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
             format!("00-{}-00f067aa0ba902b7-01", TRACE.to_uppercase()),
+            format!("00-{TRACE}0-00f067aa0ba902b7-01"),
             format!("00-{}-00f067aa0ba902b7-01", &TRACE[1..]),
             format!("00-+{}-00f067aa0ba902b7-01", &TRACE[1..]),
             format!(" {whole}"),
