@@ -368,7 +368,12 @@ impl Metrics {
         let help =
             "When the certificate that other agents know this one by expires, in Unix time; 0 without one";
         let peer = registry.sub_registry_with_prefix("peer");
-        peer.register("certificate_end_seconds", help, peer_certificate_end.clone());
+        peer.register_with_unit(
+            "certificate_end_timestamp",
+            help,
+            Unit::Seconds,
+            peer_certificate_end.clone(),
+        );
         let traces = TraceMetrics::default();
         traces.register(&mut registry);
         let wear = WearMetrics::default();
@@ -505,5 +510,29 @@ async fn answer(stream: TcpStream, router: Router) {
     let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).await;
     if let Err(error) = served {
         tracing::debug!(%error, "a connection to the metrics ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALERTS: &str = include_str!("../packaging/prometheus/alerts.yml");
+    const ALERTS_TEST: &str = include_str!("../packaging/prometheus/alerts_test.yml");
+    const DASHBOARD: &str = include_str!("../packaging/grafana/strongroom.json");
+
+    #[tokio::test]
+    async fn when_a_certificate_ends_is_called_a_moment_by_all_who_speak_of_it() {
+        let store = Store::on(Arc::new(object_store::memory::InMemory::new()));
+        let text = Metrics::new(&store).text().expect("it can be written");
+        for whose in ["front", "peer"] {
+            let stem = format!("strongroom_{whose}_certificate_end");
+            let name = format!("{stem}_timestamp_seconds");
+            assert!(text.lines().any(|line| line == format!("{name} 0")), "{name} is not in {text}");
+            for readers in [ALERTS, ALERTS_TEST, DASHBOARD] {
+                let all = readers.matches(&stem).count();
+                assert!(all > 0 && readers.matches(&name).count() == all, "{all} times {stem}");
+            }
+        }
     }
 }

@@ -240,9 +240,10 @@ impl FrontMetrics {
             self.connections_gave_way.clone(),
         );
         front.register("connections_refused", "Connections refused", self.connections_refused.clone());
-        front.register(
-            "certificate_end_seconds",
+        front.register_with_unit(
+            "certificate_end_timestamp",
             "When the certificate in use expires, in Unix time; 0 without one",
+            Unit::Seconds,
             self.certificate_end.clone(),
         );
         front.register_with_unit(

@@ -12,6 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
+use strongroom_proto::hsm::MAX_BATCH_REQUESTS;
 use strongroom_proto::ids::{Index, Term};
 use strongroom_replica::{CallId, Purpose};
 
@@ -28,8 +29,9 @@ pub(super) struct BatchMetrics {
 
 impl Default for BatchMetrics {
     fn default() -> Self {
-        // From one request to 512, and from a millisecond to sixteen seconds.
-        let requests = Histogram::new(exponential_buckets(1.0, 2.0, 10));
+        // From one request to the most in a batch, and from a millisecond to sixteen seconds.
+        let buckets = MAX_BATCH_REQUESTS.ilog2() as u16 + 1;
+        let requests = Histogram::new(exponential_buckets(1.0, 2.0, buckets));
         let lag = Histogram::new(exponential_buckets(0.001, 2.0, 15));
         Self { requests, lag, abandoned: Counter::default(), age: Family::default() }
     }
@@ -134,6 +136,18 @@ mod tests {
         batches.replied(CallId(1), true);
         batches.seen(LED, Index(11), Index(10), start + Duration::from_millis(500));
         (metrics, batches)
+    }
+
+    #[test]
+    fn the_largest_batch_is_the_last_bucket() {
+        let (metrics, mut registry, mut text) = (BatchMetrics::default(), Registry::default(), String::new());
+        metrics.register(&mut registry);
+        let mut batches = Batches::new(metrics, &GroupLabel { group: "g".into() });
+        batches.asks(CallId(1), Some(Purpose::Batch(MAX_BATCH_REQUESTS)), Instant::now());
+        encode(&mut text, &registry).expect("text");
+        let buckets = text.lines().filter(|line| line.starts_with("hsm_batch_requests_bucket{"));
+        let filled: Vec<bool> = buckets.map(|line| line.ends_with(" 1")).collect();
+        assert_eq!(filled, [false, false, false, false, false, false, false, true, true], "{text}");
     }
 
     /// How many lags were observed, how many batches abandoned, and the age of the oldest that waits, as exported.
