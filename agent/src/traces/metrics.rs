@@ -21,8 +21,8 @@ impl TraceMetrics {
         for outcome in [Self::EXPORTED, Self::DROPPED, Self::FAILED] {
             self.add(outcome, 0);
         }
-        let help =
-            "Spans by what became of them: a collector took them, too many waited, or it did not take them";
+        let help = "Spans by what became of them: exported, if a collector answered well, whatever it did with them; \
+                    dropped, if too many waited; failed, if it did not answer well";
         registry.sub_registry_with_prefix("traces").register("spans", help, self.0.clone());
     }
 
@@ -52,5 +52,28 @@ impl TraceMetrics {
     pub fn counted(&self) -> [u64; 3] {
         let of = |outcome| self.0.get_or_create(&OutcomeLabel { outcome }).get();
         [Self::EXPORTED, Self::DROPPED, Self::FAILED].map(of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus_client::encoding::text::encode;
+
+    #[test]
+    fn each_outcome_is_there_from_the_start_and_its_meaning_is_told() {
+        let (mut registry, mut text) = (Registry::default(), String::new());
+        TraceMetrics::default().register(&mut registry);
+        encode(&mut text, &registry).expect("text");
+        let help = text.lines().find(|line| line.starts_with("# HELP traces_spans ")).expect("a help text");
+        for (outcome, means) in [
+            (TraceMetrics::EXPORTED, "if a collector answered well"),
+            (TraceMetrics::DROPPED, "if too many waited"),
+            (TraceMetrics::FAILED, "if it did not answer well"),
+        ] {
+            assert!(help.contains(&format!("{outcome}, {means}")), "{help}");
+            let line = format!("traces_spans_total{{outcome=\"{outcome}\"}} 0");
+            assert!(text.lines().any(|is| is == line), "{text}");
+        }
     }
 }
