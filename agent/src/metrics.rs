@@ -6,9 +6,11 @@
 
 mod batches;
 mod elections;
+mod label;
 
 use self::batches::{BatchMetrics, Batches};
 use self::elections::Elections;
+use self::label::GroupLabel;
 use crate::accept::accept;
 use crate::clock::Clock;
 use crate::front::FrontMetrics;
@@ -26,7 +28,6 @@ use axum::routing::get;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -145,15 +146,10 @@ impl GroupGauges {
     }
 }
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct GroupLabel {
-    group: String,
-}
-
 impl LogMetrics {
     /// The group is not run here any more.
     pub(crate) fn forget(&self, group: &GroupId) {
-        let label = GroupLabel { group: group.to_string() };
+        let label = GroupLabel::of(group);
         for gauge in self.groups.all().into_iter().chain([&self.behind]) {
             gauge.remove(&label);
         }
@@ -162,7 +158,7 @@ impl LogMetrics {
 
     /// The same, for one group, with a clock.
     pub(crate) fn of(&self, group: GroupId, unix: Clock) -> GroupMetrics {
-        let label = GroupLabel { group: group.to_string() };
+        let label = GroupLabel::of(&group);
         let behind = self.behind.get_or_create(&label).clone();
         let (captured, from_store, reads, read_rounds) = (0, 0, 0, 0);
         let (was_behind, last, reached) = (None, None, None);

@@ -3,7 +3,7 @@
 //! The lag alone would show a group at its best when it is at its worst: what is never committed has none. So its age is
 //! shown while it waits, and it is counted when this member stops leading.
 
-use super::GroupLabel;
+use super::label::GroupLabel;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -122,14 +122,16 @@ mod tests {
     use super::*;
     use prometheus_client::encoding::text::encode;
     use std::time::Duration;
+    use strongroom_proto::ids::GroupId;
 
+    const GROUP: GroupId = GroupId([7; 16]);
     const LED: Option<Term> = Some(Term([1; 16]));
     const LED_ANEW: Option<Term> = Some(Term([2; 16]));
 
     /// A group that is led here, with an entry at 11 whose batch went to the HSM at the start.
     fn waiting(start: Instant) -> (BatchMetrics, Batches) {
         let metrics = BatchMetrics::default();
-        let mut batches = Batches::new(metrics.clone(), &GroupLabel { group: "g".into() });
+        let mut batches = Batches::new(metrics.clone(), &GroupLabel::of(&GROUP));
         batches.seen(LED, Index(10), Index(10), start);
         batches.asks(CallId(1), Some(Purpose::Batch(3)), start);
         batches.seen(LED, Index(10), Index(10), start);
@@ -142,7 +144,7 @@ mod tests {
     fn the_largest_batch_is_the_last_bucket() {
         let (metrics, mut registry, mut text) = (BatchMetrics::default(), Registry::default(), String::new());
         metrics.register(&mut registry);
-        let mut batches = Batches::new(metrics, &GroupLabel { group: "g".into() });
+        let mut batches = Batches::new(metrics, &GroupLabel::of(&GROUP));
         batches.asks(CallId(1), Some(Purpose::Batch(MAX_BATCH_REQUESTS)), Instant::now());
         encode(&mut text, &registry).expect("text");
         let buckets = text.lines().filter(|line| line.starts_with("hsm_batch_requests_bucket{"));
@@ -158,9 +160,9 @@ mod tests {
         let names = [
             "log_commit_lag_seconds_count ",
             "log_batches_abandoned_total ",
-            "log_uncommitted_age_seconds{group=\"g\"} ",
+            &format!("log_uncommitted_age_seconds{{group=\"{GROUP}\"}} "),
         ];
-        let value = |name| text.lines().find_map(|line| line.strip_prefix(name)?.parse().ok());
+        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.parse::<f64>().ok());
         names.map(|name| value(name).unwrap_or_else(|| panic!("no {name} in {text}")))
     }
 

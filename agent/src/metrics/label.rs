@@ -1,0 +1,15 @@
+//! Which group a metric is about.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use strongroom_proto::ids::GroupId;
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct GroupLabel {
+    group: String,
+}
+
+impl GroupLabel {
+    pub(super) fn of(group: &GroupId) -> Self {
+        Self { group: group.to_string() }
+    }
+}
