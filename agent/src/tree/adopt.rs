@@ -19,6 +19,7 @@ use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::{PAGE_LEVELS, Page};
 use strongroom_replica::leftover::without;
 use strongroom_replica::stored::{Snapshot, TreeDamage, TreeFailure};
+use tokio::time::{Instant, sleep};
 
 /// How many pages, and how many leaves, are read at once.
 const CONCURRENT: usize = 64;
@@ -139,13 +140,14 @@ struct Copy<'a> {
 impl Copy<'_> {
     async fn run(&self) -> Result<Adopted, AdoptError> {
         let records = match self.here(self.prefix).await? {
-            None => self.all().await?,
+            // Nobody waits for it yet.
+            None => self.all(Pace::Half).await?,
             Some(page) if page.digest() == self.root => 0,
             Some(_) => match self.changes().await? {
                 Some(records) => records,
                 None => {
                     self.begin_anew().await?;
-                    self.all().await?
+                    self.all(Pace::Full).await?
                 }
             },
         };
@@ -161,7 +163,7 @@ impl Copy<'_> {
 
     /// Has what is here count as not begun.
     async fn begin_anew(&self) -> Result<(), AdoptError> {
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(Pace::Full);
         batch.batch.delete(key::page(&self.prefix));
         batch.pages.push(self.prefix);
         self.write(batch).await
@@ -177,8 +179,8 @@ impl Copy<'_> {
     }
 
     /// Copies everything: leaves first, then pages, the deepest first.
-    async fn all(&self) -> Result<u64, AdoptError> {
-        let mut batch = Batch::default();
+    async fn all(&self, pace: Pace) -> Result<u64, AdoptError> {
+        let mut batch = Batch::new(pace);
         let mut records = 0_u64;
         {
             let mut leaves = pin!(self.from.leaves_below(self.prefix));
@@ -230,7 +232,7 @@ impl Copy<'_> {
                 pages.push(page);
             }
         }
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(Pace::Full);
         {
             let ids: Vec<RecordId> = wanted.iter().copied().collect();
             let read = ids.into_iter().map(|id| self.leaf(id));
@@ -276,7 +278,15 @@ impl Copy<'_> {
         if batch.bytes < bytes {
             return Ok(());
         }
-        self.write(std::mem::take(batch)).await
+        let pace = batch.pace;
+        let full = std::mem::replace(batch, Batch::new(pace));
+        let begun = full.begun;
+        self.write(full).await?;
+        if pace == Pace::Half {
+            sleep(begun.elapsed()).await;
+        }
+        batch.begun = Instant::now();
+        Ok(())
     }
 
     /// Writes, unless the group has taken the prefix meanwhile: what it makes of it is newer than any copy.
@@ -293,15 +303,27 @@ impl Copy<'_> {
     }
 }
 
-/// What is written at once.
-#[derive(Default)]
+/// How much of the time is spent copying. The other half is for the group's users.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Half,
+    Full,
+}
+
+/// What is written at once, and since when it is collected.
 struct Batch {
     batch: WriteBatch,
     pages: Vec<Prefix>,
     bytes: usize,
+    pace: Pace,
+    begun: Instant,
 }
 
 impl Batch {
+    fn new(pace: Pace) -> Self {
+        Self { batch: WriteBatch::new(), pages: Vec::new(), bytes: 0, pace, begun: Instant::now() }
+    }
+
     fn put(&mut self, key: Vec<u8>, value: &[u8]) {
         self.bytes = self.bytes.saturating_add(key.len()).saturating_add(value.len());
         self.batch.put(key, value);
