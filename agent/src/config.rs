@@ -9,6 +9,7 @@ pub use crate::limits::Limits;
 pub use crate::link::HsmAddress;
 pub use crate::peers::PeerUrl;
 pub use crate::store::StoreOptions;
+use crate::scrub::{ScrubMetrics, ScrubSettings};
 use crate::store::parse_url;
 use crate::tenants::TestTenants;
 use crate::timing::Timing;
@@ -72,6 +73,10 @@ pub struct Config {
     /// what was copied is not compared leaf by leaf, and then there is a second copy.
     #[serde(default)]
     pub delete_what_left: bool,
+    /// In how many days all that is stored of the groups that are led here is read and checked once, 1 to 365; 0 for never. By
+    /// default 30.
+    #[serde(default = "default_scrub_period_days", deserialize_with = "scrub_period_days")]
+    pub scrub_period_days: u16,
     /// Whether tenants named `test-…` are let in. By default they are not: a person who makes a test tenant expects to
     /// put nothing at risk.
     #[serde(default)]
@@ -119,6 +124,14 @@ impl Config {
         if self.allow_test_tenants { TestTenants::Allowed } else { TestTenants::Refused }
     }
 
+    /// [`Self::scrub_period_days`], as a leader scrubs.
+    #[must_use]
+    pub fn scrub(&self, metrics: &ScrubMetrics) -> ScrubSettings {
+        let period = Duration::from_secs(u64::from(self.scrub_period_days) * 86_400);
+        metrics.set_period(period.as_secs());
+        ScrubSettings { period, part_bits: SCRUB_PART_BITS, metrics: metrics.clone() }
+    }
+
     /// Where other agents reach this one, if it listens for them at `bound`.
     #[must_use]
     pub fn announced(&self, bound: SocketAddr) -> Option<PeerUrl> {
@@ -155,6 +168,21 @@ fn default_listen() -> SocketAddr {
 
 fn default_peer_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8701))
+}
+
+/// A tree is divided into so many parts at least, as a power of two: one is lost at most when the leader changes.
+const SCRUB_PART_BITS: u32 = 9;
+
+const fn default_scrub_period_days() -> u16 {
+    30
+}
+
+fn scrub_period_days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let days = u16::deserialize(deserializer)?;
+    if days > 365 {
+        return Err(D::Error::custom("scrub_period_days is from 1 to 365, or 0 for never; 30 works well"));
+    }
+    Ok(days)
 }
 
 const fn yes() -> bool {

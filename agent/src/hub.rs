@@ -10,6 +10,7 @@ mod load;
 mod moves;
 mod orders;
 mod retirement;
+mod scrubbing;
 mod tree_jobs;
 pub(crate) mod unfinished;
 
@@ -19,13 +20,14 @@ pub(crate) use self::load::{Counted, PARTS};
 pub(crate) use self::moves::{MoveError, listed};
 pub(crate) use self::orders::{End, OrderError, Wanted};
 
-use self::driver::Group;
+use self::driver::{Beside, Group};
 use crate::clock::Time;
 use crate::config::{Config, Election};
 use crate::front::{Backend, Check, Readiness, Relay};
 use crate::link::HsmMetrics;
 use crate::metrics::{LogMetrics, Metrics, WearMetrics};
 use crate::peers::{Forwarded, Identity, Peers};
+use crate::scrub::ScrubSettings;
 use crate::store::{Store, Trust};
 use crate::timing::Timing;
 use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
@@ -73,6 +75,7 @@ pub(crate) struct Hub {
     trees: TreeMetrics,
     wear: WearMetrics,
     log: LogMetrics,
+    scrub: ScrubSettings,
     calls: HsmMetrics,
     pub(super) time: Time,
     known: RwLock<Known>,
@@ -115,6 +118,7 @@ impl Hub {
             trees: metrics.tree().clone(),
             wear: metrics.wear().clone(),
             log: metrics.log().clone(),
+            scrub: config.scrub(metrics.scrub()),
             calls: metrics.hsm().clone(),
             time,
             known: RwLock::default(),
@@ -201,7 +205,8 @@ impl Hub {
             if let Some(settings) = self.settings(device, realm.realm, status.statement.clone()) {
                 let (hsm, store, peers) = (self.hsm.clone(), self.store.clone(), self.peers.clone());
                 let tree = self.tree(id, device.groups.len());
-                let group = Group::start(settings, hsm, store, tree, peers, self.time.clone(), &self.log);
+                let beside = Beside { time: self.time.clone(), scrub: self.scrub.clone() };
+                let group = Group::start(settings, hsm, store, tree, peers, &self.log, beside);
                 groups.insert(id, group);
             }
         }

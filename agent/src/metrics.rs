@@ -9,6 +9,7 @@ use crate::front::FrontMetrics;
 use crate::link::HsmMetrics;
 use crate::memory::resident;
 use crate::peers::Refused;
+use crate::scrub::ScrubMetrics;
 use crate::store::{Store, StoreMetrics, Trust};
 use crate::tree::TreeMetrics;
 use axum::Router;
@@ -53,6 +54,7 @@ pub struct Metrics {
     wear: WearMetrics,
     hsm: HsmMetrics,
     log: LogMetrics,
+    scrub: ScrubMetrics,
     memory: Gauge,
 }
 
@@ -303,6 +305,8 @@ impl Metrics {
         hsm.register(&mut registry);
         let log = LogMetrics::default();
         log.register(&mut registry);
+        let scrub = ScrubMetrics::default();
+        scrub.register(&mut registry);
         let front = FrontMetrics::default();
         front.register(&mut registry);
         let memory = Gauge::default();
@@ -310,7 +314,7 @@ impl Metrics {
         registry.register_with_unit("memory", help, Unit::Bytes, memory.clone());
         let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("build", crate::BUILD)]);
         registry.register("build", "Which build this is", build);
-        Self { registry, store, trust, tree, refused_peers, front, wear, hsm, log, memory }
+        Self { registry, store, trust, tree, refused_peers, front, wear, hsm, log, scrub, memory }
     }
 
     /// Calls to the object store.
@@ -352,6 +356,12 @@ impl Metrics {
     #[must_use]
     pub const fn log(&self) -> &LogMetrics {
         &self.log
+    }
+
+    /// Scrubbing.
+    #[must_use]
+    pub const fn scrub(&self) -> &ScrubMetrics {
+        &self.scrub
     }
 
     /// The front door.

@@ -102,7 +102,19 @@ pub async fn read_chain(
     captured: Captured,
     progress: &impl Progress,
 ) -> Result<Chain, CheckError> {
-    let names = names(store, group).await?;
+    read_chain_after(store, group, Index::ZERO, snapshot, captured, progress).await
+}
+
+/// The same, of the segments that begin at an entry or after it.
+pub(super) async fn read_chain_after(
+    store: &Store,
+    group: GroupId,
+    from: Index,
+    snapshot: Option<&Snapshot>,
+    captured: Captured,
+    progress: &impl Progress,
+) -> Result<Chain, CheckError> {
+    let names = names(store, group, from).await?;
     progress.begin("segments", Some(names.len() as u64));
     let mut reads = stream::iter(&names).map(|name| read_link(store, *name)).buffered(READ_AHEAD);
     let mut found = Found::default();
@@ -118,15 +130,15 @@ pub async fn read_chain(
     Ok(found.chain(group, anchor, captured))
 }
 
-async fn names(store: &Store, group: GroupId) -> Result<Vec<SegmentName>, CheckError> {
+async fn names(store: &Store, group: GroupId, from: Index) -> Result<Vec<SegmentName>, CheckError> {
     let folder = SegmentName::folder(&group);
-    let listed = store.list(&folder, &SegmentName::offset(&group, Index::ZERO)).await;
+    let listed = store.list(&folder, &SegmentName::offset(&group, from)).await;
     Ok(listed.map_err(|_| CheckError::Store)?.iter().filter_map(|name| name.parse().ok()).collect())
 }
 
 /// The highest first index of a group's segments, 0 for none.
 pub(super) async fn newest(store: &Store, group: GroupId) -> Result<Index, CheckError> {
-    Ok(names(store, group).await?.iter().map(|name| name.first).max().unwrap_or(Index::ZERO))
+    Ok(names(store, group, Index::ZERO).await?.iter().map(|name| name.first).max().unwrap_or(Index::ZERO))
 }
 
 /// The entry up to the stored tree that last wrote each record.

@@ -5,10 +5,12 @@
 use super::hsm_queue::Hsm;
 use super::leftovers;
 use super::load::{Counted, Load};
+use super::scrubbing;
 use super::tree_jobs::{self, Job};
 use crate::clock::Time;
 use crate::metrics::{GroupMetrics, LogMetrics};
 use crate::peers::Peers;
+use crate::scrub::ScrubSettings;
 use crate::store::Store;
 use crate::tree::TreeStore;
 #[cfg(test)]
@@ -159,6 +161,14 @@ impl Whereabouts {
     }
 }
 
+/// What a replica has beside its HSM, its store and its peers.
+pub(crate) struct Beside {
+    /// The clocks.
+    pub(crate) time: Time,
+    /// How its group is scrubbed.
+    pub(crate) scrub: ScrubSettings,
+}
+
 /// What was found wrong with the stored tree since it last served here.
 type TreeDamaged = Arc<Mutex<Option<String>>>;
 
@@ -171,8 +181,8 @@ impl Group {
         store: Store,
         tree: TreeStore,
         peers: Peers,
-        time: Time,
         metrics: &LogMetrics,
+        Beside { time, scrub }: Beside,
     ) -> Self {
         let (clients, client_queue) = mpsc::channel(CLIENT_QUEUE);
         let (own, group) = (settings.hsm, settings.group.group);
@@ -187,10 +197,14 @@ impl Group {
         let (jobs, tree_work) = tree_jobs::start(tree.clone(), events.clone());
         let tree_damage = TreeDamaged::default();
         let stored = tree.clone();
-        let mut sweeping = JoinSet::new();
+        let mut background = JoinSet::new();
         if tree.sweeps() {
-            sweeping.spawn(leftovers::sweep(tree.clone(), store.clone(), Arc::clone(&status)));
+            background.spawn(leftovers::sweep(tree.clone(), store.clone(), Arc::clone(&status)));
         }
+        let (status_now, damage) = (Arc::clone(&status), Arc::clone(&tree_damage));
+        let watched = scrubbing::Watched { group, own, status: status_now, tree: tree.clone(), damage };
+        let clock = Arc::clone(&time.unix);
+        background.spawn(scrubbing::scrub(watched, store.clone(), hsm.clone(), clock, scrub));
         let driver = Driver {
             tree_damage: Arc::clone(&tree_damage),
             replica,
@@ -202,7 +216,7 @@ impl Group {
             store,
             jobs,
             tree_work,
-            _sweeping: sweeping,
+            _background: background,
             tree,
             peers,
             events,
@@ -353,8 +367,8 @@ struct Driver {
     jobs: mpsc::UnboundedSender<Job>,
     /// The task that does the jobs.
     tree_work: JoinHandle<()>,
-    /// The task that deletes what has left; stopped when the driver is dropped.
-    _sweeping: JoinSet<()>,
+    /// The tasks that delete what has left, and scrub; stopped when the driver is dropped.
+    _background: JoinSet<()>,
     peers: Peers,
     /// Ends of actions. Unbounded because none may be lost; a replica bounds its own actions.
     events: mpsc::UnboundedSender<Event>,

@@ -1,0 +1,167 @@
+//! Scrubs a group while it is led here: a little at a time, beside everything else.
+
+use super::hsm_queue::Hsm;
+use crate::check::Witness;
+use crate::clock::Clock;
+use crate::scrub::{Led, Scrub, ScrubMetrics, ScrubSettings, Stored};
+use crate::store::{Pace, Store};
+use crate::tree::{Timeouts, TreeMetrics, TreeSettings, TreeStore};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use strongroom_proto::entry::Entry;
+use strongroom_proto::hsm::Refusal;
+use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index};
+use strongroom_replica::ask::{self, Unanswered};
+use strongroom_replica::{Role, Status};
+use tokio::time::{Instant, sleep};
+
+/// How often to look whether anything is due. That costs no call.
+const LOOK: Duration = Duration::from_secs(10);
+/// Between two things that are due lies at least this long, and as long as the last one took.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause after a failure.
+const LONGEST: Duration = Duration::from_secs(600);
+/// For one call to the store that waits for its turn, and for the opening that needs some of them.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What the rest of the agent knows of a group.
+pub(super) struct Watched {
+    pub(super) group: GroupId,
+    pub(super) own: HsmId,
+    pub(super) status: Arc<Mutex<Status>>,
+    pub(super) tree: TreeStore,
+    /// What was found wrong with the stored tree by who served from it.
+    pub(super) damage: Arc<Mutex<Option<String>>>,
+}
+
+impl Watched {
+    fn led(&self) -> Option<Led> {
+        let status = self.status.lock();
+        let (prefixes, reached) = (status.prefixes.clone(), (status.tip, status.tip_hash));
+        status.serving.then(|| Led { prefixes, reached, captured: status.captured, bytes: self.tree.known_bytes() })
+    }
+
+    /// Shows whether the tree is known to be damaged. Who follows another leader leaves that to it.
+    fn show(&self, metrics: &ScrubMetrics, is_well: bool) {
+        let leader = self.status.lock().leader;
+        let elsewhere = leader.is_some_and(|leader| leader != self.own);
+        let damaged = !is_well || self.damage.lock().is_some();
+        metrics.set_tree_damaged(self.group, damaged && !elsewhere);
+    }
+}
+
+/// Shows nothing of a group any more when it is dropped.
+struct Shown {
+    group: GroupId,
+    metrics: ScrubMetrics,
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.metrics.forget(self.group);
+        self.metrics.forget_tree(self.group);
+    }
+}
+
+/// Scrubs for as long as the replica runs.
+pub(super) async fn scrub(watched: Watched, store: Store, hsm: Hsm, clock: Clock, settings: ScrubSettings) {
+    let metrics = settings.metrics.clone();
+    let _shown = Shown { group: watched.group, metrics: metrics.clone() };
+    loop {
+        watched.show(&metrics, true);
+        sleep(LOOK).await;
+        let term = watched.status.lock().role;
+        if watched.led().is_some() {
+            let scrub = begin(&watched, &store, hsm.clone(), &clock, &settings, term);
+            while_led(&watched, scrub, term, &metrics).await;
+            metrics.forget(watched.group);
+        }
+    }
+}
+
+type Begun<L> = Scrub<Stored<OwnHsm, L>>;
+
+fn begin(
+    watched: &Watched,
+    store: &Store,
+    hsm: Hsm,
+    clock: &Clock,
+    settings: &ScrubSettings,
+    term: Role,
+) -> Begun<impl Fn() -> bool + Send + Sync + use<>> {
+    let (group, pace) = (watched.group, Pace::default());
+    let (paced, objects) = store.paced(&pace);
+    let timeouts = Timeouts::all(PATIENCE);
+    let tree_settings = TreeSettings { timeouts, ..TreeSettings::default() };
+    let tree = TreeStore::new(objects, store.base(), group, tree_settings, TreeMetrics::default());
+    let status = Arc::clone(&watched.status);
+    let leads = move || {
+        let status = status.lock();
+        status.serving && status.role == term
+    };
+    let parts = Stored { group, store: paced, tree, pace, witness: OwnHsm { hsm, group }, leads };
+    Scrub::new(group, parts, store, Arc::clone(clock), settings.clone())
+}
+
+async fn while_led<L: Fn() -> bool + Send + Sync>(
+    watched: &Watched,
+    mut scrub: Begun<L>,
+    term: Role,
+    metrics: &ScrubMetrics,
+) {
+    let mut noticed = Vec::new();
+    let mut failures = 0_u32;
+    loop {
+        let Some(led) = watched.led().filter(|_| watched.status.lock().role == term) else { return };
+        noticed.extend(watched.tree.noticed());
+        let told = watched.damage.lock().clone();
+        let began = Instant::now();
+        let pause = match scrub.look(&led, &noticed).await {
+            Ok(looked) => {
+                failures = 0;
+                let looked_at = !std::mem::take(&mut noticed).is_empty() || looked.round_ended;
+                let mut damage = watched.damage.lock();
+                // What was told meanwhile has not been looked at.
+                if looked_at && looked.tree_is_well && *damage == told {
+                    *damage = None;
+                }
+                drop(damage);
+                watched.show(metrics, looked.tree_is_well);
+                if looked.was_due { PAUSE.max(began.elapsed()) } else { LOOK }
+            }
+            Err(failure) => {
+                tracing::debug!(group = %watched.group, %failure, "scrubbing goes on later");
+                failures = failures.saturating_add(1);
+                LOOK.saturating_mul(2_u32.saturating_pow(failures.min(6))).min(LONGEST)
+            }
+        };
+        sleep(pause).await;
+    }
+}
+
+/// The HSM of this agent, for entries that it has captured long ago: to capture these again changes nothing.
+#[derive(Clone)]
+struct OwnHsm {
+    hsm: Hsm,
+    group: GroupId,
+}
+
+impl Witness for OwnHsm {
+    async fn captured(&mut self) -> Result<Option<(Index, EntryHash)>, String> {
+        Ok(None)
+    }
+
+    async fn captured_by_others(&mut self) -> Index {
+        Index::ZERO
+    }
+
+    async fn vouches(&mut self, entries: Vec<Entry>) -> Result<bool, String> {
+        match self.hsm.ask(ask::Capture(self.group, entries)).await {
+            Ok(_) => Ok(true),
+            Err(Unanswered::Refused(Refusal::NotAuthentic | Refusal::NotConsecutive)) => Ok(false),
+            Err(Unanswered::Refused(refusal)) => Err(refusal.to_string()),
+            Err(Unanswered::Senseless | Unanswered::Lost) => Err("it does not answer".into()),
+        }
+    }
+}

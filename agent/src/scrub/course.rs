@@ -1,0 +1,222 @@
+//! The course of a scrub: what is due is checked, what is found is looked at twice, and how far that came is kept.
+
+use super::metrics::ScrubMetrics;
+use super::parts::Parts;
+use super::position::{Due, Finding, Place, Position, Way};
+use super::shelf::Shelf;
+use crate::check::{CheckError, Problem};
+use crate::clock::Clock;
+use crate::store::{Limit, Store};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use strongroom_proto::ids::{EntryHash, GroupId, Index, RecordId};
+use strongroom_proto::prefix::Prefix;
+use tokio::time::{sleep, timeout};
+
+/// How long to wait before what was found is read once more: a store may return something else for a moment.
+const CONFIRM: Duration = Duration::from_secs(2);
+/// How often what was found is looked at again, in seconds.
+const RECHECK_S: u64 = 900;
+/// One part takes no longer than this, or is begun anew.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// The pace that a small tree is read at. Larger ones get four times what they need.
+const CALLS_PER_S: u32 = 8;
+const BYTES_PER_S: u64 = 256 << 10;
+const ROOM: u64 = 4;
+/// No faster, however large: a leader's own reads go first.
+const MOST_BYTES_PER_S: u64 = 8 << 20;
+/// Roughly what one call reads.
+const CALL_BYTES: u64 = 32 << 10;
+
+/// How a group is scrubbed.
+#[derive(Clone, Debug)]
+pub struct ScrubSettings {
+    /// In which time everything is checked once; zero if only what was found damaged is looked at again.
+    pub period: Duration,
+    /// Into how many parts the tree is divided at least, as a power of two.
+    pub part_bits: u32,
+    /// Where it counts.
+    pub metrics: ScrubMetrics,
+}
+
+/// What the leader knows about its group.
+#[derive(Clone, Debug)]
+pub struct Led {
+    /// What the group owns.
+    pub prefixes: Vec<Prefix>,
+    /// The newest entry of which it is known that it is stored.
+    pub reached: (Index, EntryHash),
+    /// What its HSM has captured.
+    pub captured: Index,
+    /// How many bytes the files of the stored tree have.
+    pub bytes: u64,
+}
+
+/// What came of a look.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Looked {
+    /// Whether something was due: then there may be more.
+    pub was_due: bool,
+    /// Whether a round has ended with it.
+    pub round_ended: bool,
+    /// Whether nothing is known to be wrong with the stored tree.
+    pub tree_is_well: bool,
+}
+
+/// The scrub of one group, at its leader.
+pub struct Scrub<P> {
+    group: GroupId,
+    parts: P,
+    shelf: Shelf,
+    clock: Clock,
+    settings: ScrubSettings,
+    position: Option<Position>,
+    rechecked: u64,
+}
+
+impl<P: Parts> Scrub<P> {
+    /// Asks nothing of the store yet.
+    pub fn new(group: GroupId, parts: P, store: &Store, clock: Clock, settings: ScrubSettings) -> Self {
+        let shelf = Shelf::new(store, group);
+        Self { group, parts, shelf, clock, settings, position: None, rechecked: 0 }
+    }
+
+    /// How far it has come, once that is known.
+    pub const fn position(&self) -> Option<&Position> {
+        self.position.as_ref()
+    }
+
+    /// Checks what is due, if anything is, and the parts that these records are in, which were found damaged by others.
+    ///
+    /// # Errors
+    /// [`CheckError`]: it goes on from the same place the next time.
+    pub async fn look(&mut self, led: &Led, noticed: &[RecordId]) -> Result<Looked, CheckError> {
+        let now = (self.clock)();
+        let mut position = self.position(now).await?;
+        let before = position.clone();
+        let period_s = self.settings.period.as_secs();
+        let part_bits = self.settings.part_bits;
+        let way = Way { prefixes: &led.prefixes, part_bits, bytes: led.bytes, period_s };
+        self.parts.keep_to(limit(led.bytes, period_s));
+        self.settings.metrics.show(self.group, &position, way.done_ppm(&position));
+        let mut again: BTreeSet<Place> =
+            noticed.iter().filter_map(|id| way.part_of(id)).map(Place::Tree).collect();
+        if now.saturating_sub(self.rechecked) >= RECHECK_S || now < self.rechecked {
+            again.extend(position.findings.keys());
+            self.rechecked = now;
+        }
+        let mut failed = None;
+        for place in again {
+            if let Err(error) = self.examine(&mut position, place, led).await {
+                failed = Some(error);
+            }
+        }
+        let mut was_due = false;
+        if failed.is_none() && period_s > 0 {
+            match self.step(&mut position, &way, led).await {
+                Ok(due) => was_due = due,
+                Err(error) => failed = Some(error),
+            }
+        }
+        self.settings.metrics.show(self.group, &position, way.done_ppm(&position));
+        let round_ended = position.ended != before.ended;
+        let tree_is_well = position.findings.keys().all(|place| *place == Place::Log);
+        let kept = position == before || self.shelf.keep(&position).await;
+        // Somebody else may have gone on from there, or it is not known whether this is kept: that is read again.
+        self.position = kept.then_some(position);
+        failed.map_or(Ok(Looked { was_due, round_ended, tree_is_well }), Err)
+    }
+
+    async fn position(&mut self, now: u64) -> Result<Position, CheckError> {
+        if let Some(position) = &self.position {
+            return Ok(position.clone());
+        }
+        let read = self.shelf.read(now).await.map_err(|_| CheckError::Store)?;
+        // What another leader found is looked at soon.
+        self.rechecked = 0;
+        Ok(read.unwrap_or_else(|| Position::begin(None, now)))
+    }
+
+    /// Does what is due. Returns whether anything was.
+    async fn step(&self, position: &mut Position, way: &Way<'_>, led: &Led) -> Result<bool, CheckError> {
+        let now = (self.clock)();
+        if way.prefixes.is_empty() {
+            position.skip_tree(now);
+        }
+        match position.due(way, now) {
+            Due::Nothing => return Ok(false),
+            Due::NextRound => *position = Position::begin(Some(position), now),
+            Due::Check(place) => {
+                self.examine(position, place, led).await?;
+                position.pass(way, place, now);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Checks a place, and takes note of what is wrong there.
+    async fn examine(&self, position: &mut Position, place: Place, led: &Led) -> Result<(), CheckError> {
+        let mut problems = self.read(place, led).await?;
+        if !problems.is_empty() {
+            sleep(CONFIRM).await;
+            let again = self.read(place, led).await?;
+            problems.retain(|problem| again.contains(problem));
+        }
+        if !problems.is_empty() && !self.parts.leads() {
+            return Err(CheckError::Moving);
+        }
+        self.settings.metrics.checked(self.group, (self.clock)());
+        let found: Vec<Finding> = problems
+            .iter()
+            .map(|problem| Finding { kind: problem.kind(), what: problem.to_string() })
+            .collect();
+        self.report(position, place, &found);
+        position.put(place, found);
+        Ok(())
+    }
+
+    async fn read(&self, place: Place, led: &Led) -> Result<Vec<Problem>, CheckError> {
+        let metrics = &self.settings.metrics;
+        match place {
+            Place::Log => {
+                let log = self.parts.log(led.reached, led.captured);
+                let log = timeout(LONGEST, log).await.map_err(|_| CheckError::Store)??;
+                metrics.segments.inc_by(log.segments);
+                Ok(log.problems)
+            }
+            Place::Tree(within) => {
+                let part = timeout(LONGEST, self.parts.tree(within)).await.map_err(|_| CheckError::Store)??;
+                metrics.pages.inc_by(part.pages);
+                metrics.leaves.inc_by(part.leaves);
+                Ok(part.problems)
+            }
+        }
+    }
+
+    /// Says what is new, and what is over.
+    fn report(&self, position: &Position, place: Place, found: &[Finding]) {
+        let known = position.findings.get(&place).map_or(&[][..], Vec::as_slice);
+        for Finding { kind, what } in found.iter().filter(|finding| !known.contains(finding)) {
+            self.settings.metrics.found(kind);
+            let todo = match place {
+                Place::Log => "restore it from the bucket's versions",
+                Place::Tree(_) => {
+                    "run `strongroom-agent check`; restore what it names from the bucket's versions, or stop the group's agents and \
+                     run `strongroom-agent rebuild-tree`"
+                }
+            };
+            tracing::error!(group = %self.group, %place, kind, what, todo, "the scrub found something that is stored wrongly");
+        }
+        for Finding { what, .. } in known.iter().filter(|finding| !found.contains(finding)) {
+            tracing::info!(group = %self.group, %place, was = what, "what the scrub had found is not there any more");
+        }
+    }
+}
+
+/// How fast a tree of this size may be read.
+fn limit(bytes: u64, period_s: u64) -> Limit {
+    let needed = bytes.saturating_mul(ROOM).checked_div(period_s).unwrap_or(0);
+    let bytes_per_s = needed.clamp(BYTES_PER_S, MOST_BYTES_PER_S);
+    let calls = u32::try_from(bytes_per_s / CALL_BYTES).unwrap_or(u32::MAX);
+    Limit { calls_per_s: calls.max(CALLS_PER_S), bytes_per_s }
+}

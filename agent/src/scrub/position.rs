@@ -1,0 +1,408 @@
+//! How far a round has come, what is due next, and what was found.
+
+use minicbor::{Decode, Decoder, Encode};
+use std::collections::BTreeMap;
+use std::fmt;
+use strongroom_proto::ids::RecordId;
+use strongroom_proto::prefix::Prefix;
+
+/// The version of what is stored.
+const VERSION: u8 = 1;
+/// The longest that is read.
+const MAX_BYTES: usize = 1 << 18;
+/// How many places with findings are kept, and how many findings of each. All are counted and logged.
+const MAX_PLACES: usize = 64;
+const MAX_OF_PLACE: usize = 16;
+/// How often in a round the log is checked: what there is of it changes faster than the tree.
+const LOGS: u32 = 32;
+/// A part of the tree has at most about so many bytes: read within less time than merged files stay.
+const PART_BYTES: u64 = 4 << 20;
+/// How many bits of a record id the course knows.
+const BITS: u32 = 64;
+
+/// Where something is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Place {
+    /// The log.
+    Log,
+    /// The stored tree, below a prefix or on the way there.
+    Tree(Prefix),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Log => f.write_str("log"),
+            Self::Tree(prefix) => write!(f, "tree below {prefix}"),
+        }
+    }
+}
+
+/// Something that is wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// Its kind, as [`crate::check::Problem::kind`] says it.
+    pub kind: &'static str,
+    /// What, and what to do.
+    pub what: String,
+}
+
+/// How far a round has come.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Position {
+    /// The number of the round.
+    pub round: u64,
+    /// When it began, in Unix seconds.
+    pub began: u64,
+    /// When the last whole round ended, 0 for never.
+    pub ended: u64,
+    /// All records are done whose ids begin with less than these bits.
+    pub(super) cursor: u64,
+    /// Whether all of the tree is done.
+    pub(super) tree_done: bool,
+    /// How often the log was checked in this round.
+    pub(super) logs: u32,
+    /// What was found and is not mended.
+    pub findings: BTreeMap<Place, Vec<Finding>>,
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Due {
+    Check(Place),
+    NextRound,
+    Nothing,
+}
+
+/// What a round has to go through, and in which time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way<'a> {
+    /// What the group owns.
+    pub(super) prefixes: &'a [Prefix],
+    /// Into how many parts that is divided at least, as a power of two.
+    pub(super) part_bits: u32,
+    /// How many bytes the tree has.
+    pub(super) bytes: u64,
+    pub(super) period_s: u64,
+}
+
+/// The first record id below a prefix, and how many there are, as far as the course knows them.
+fn span(prefix: &Prefix) -> (u128, u128) {
+    let first = prefix.bits().first_chunk::<8>().map_or(0, |bits| u64::from_be_bytes(*bits));
+    let free = BITS.saturating_sub(u32::from(prefix.len()));
+    (first.into(), 1_u128 << free)
+}
+
+impl Way<'_> {
+    /// How long the prefixes of parts are, below this one.
+    fn part_len(&self, prefix: &Prefix) -> u16 {
+        let of_size = self.bytes.checked_div(PART_BYTES).and_then(u64::checked_ilog2).unwrap_or(0);
+        let owned = u64::try_from(self.prefixes.len()).ok().and_then(u64::checked_ilog2).unwrap_or(0);
+        let bits = self.part_bits.max(of_size).saturating_sub(owned);
+        let len = u32::from(prefix.len()).saturating_add(bits).min(BITS);
+        u16::try_from(len).unwrap_or(prefix.len()).max(prefix.len())
+    }
+
+    /// The part that a record is in, if the group owns it.
+    pub(super) fn part_of(&self, id: &RecordId) -> Option<Prefix> {
+        let owned = self.prefixes.iter().find(|prefix| prefix.contains(id))?;
+        Prefix::of(id, self.part_len(owned))
+    }
+
+    /// The first part that is not done.
+    fn next(&self, cursor: u64) -> Option<Prefix> {
+        let left = self.prefixes.iter().filter(|prefix| {
+            let (first, size) = span(prefix);
+            first + size > u128::from(cursor)
+        });
+        let next = left.min_by_key(|prefix| span(prefix).0)?;
+        let (first, _) = span(next);
+        if first < u128::from(cursor) {
+            let mut id = RecordId([0; RecordId::LEN]);
+            id.0.get_mut(..8)?.copy_from_slice(&cursor.to_be_bytes());
+            return Prefix::of(&id, self.part_len(next));
+        }
+        Prefix::of(&RecordId(*next.bits()), self.part_len(next))
+    }
+
+    /// How much is done, in millionths.
+    pub(super) fn done_ppm(&self, position: &Position) -> u64 {
+        const WHOLE: u64 = 1_000_000;
+        if position.tree_done {
+            return WHOLE;
+        }
+        let spans = || self.prefixes.iter().map(span);
+        let all: u128 = spans().map(|(_, size)| size).sum();
+        let done = spans().map(|(first, size)| u128::from(position.cursor).saturating_sub(first).min(size));
+        let done: u128 = done.sum();
+        // Of 64 bits, so a million times as much fits.
+        (done * u128::from(WHOLE)).checked_div(all).and_then(|ppm| u64::try_from(ppm).ok()).unwrap_or(WHOLE)
+    }
+}
+
+impl Position {
+    /// The first of all, or the one after another.
+    pub(super) fn begin(last: Option<&Self>, now: u64) -> Self {
+        let (round, ended) = last.map_or((1, 0), |last| (last.round.saturating_add(1), last.ended));
+        let findings = last.map(|last| last.findings.clone()).unwrap_or_default();
+        Self { round, began: now, ended, findings, ..Self::default() }
+    }
+
+    /// What is due at a time. A clock that goes backwards makes it wait, at most for a period.
+    pub(super) fn due(&self, way: &Way<'_>, now: u64) -> Due {
+        let passed = now.saturating_sub(self.began);
+        let log_at = way.period_s.saturating_mul(self.logs.into()) / u64::from(LOGS);
+        if self.logs < LOGS && passed >= log_at {
+            return Due::Check(Place::Log);
+        }
+        let next = way.next(self.cursor).filter(|_| !self.tree_done);
+        let at = u128::from(way.period_s) * u128::from(way.done_ppm(self)) / 1_000_000;
+        match next {
+            Some(part) if u128::from(passed) >= at => Due::Check(Place::Tree(part)),
+            None if self.is_whole() && passed >= way.period_s => Due::NextRound,
+            _ => Due::Nothing,
+        }
+    }
+
+    /// This was checked.
+    pub(super) fn pass(&mut self, way: &Way<'_>, place: Place, now: u64) {
+        match place {
+            // Those that were missed are not made up for: each reads all that there is.
+            Place::Log => {
+                let passed = now.saturating_sub(self.began).saturating_mul(LOGS.into());
+                let due = passed.checked_div(way.period_s).and_then(|due| u32::try_from(due).ok());
+                self.logs = due.unwrap_or(LOGS).saturating_add(1).min(LOGS);
+            }
+            Place::Tree(part) => {
+                let (first, size) = span(&part);
+                match u64::try_from(first + size) {
+                    Ok(cursor) => self.cursor = cursor,
+                    Err(_) => self.tree_done = true,
+                }
+                self.tree_done |= way.next(self.cursor).is_none();
+            }
+        }
+        if self.is_whole() {
+            self.ended = now;
+        }
+    }
+
+    /// Nothing is owned: nothing is to be checked of a tree.
+    pub(super) fn skip_tree(&mut self, now: u64) {
+        if !std::mem::replace(&mut self.tree_done, true) && self.is_whole() {
+            self.ended = now;
+        }
+    }
+
+    const fn is_whole(&self) -> bool {
+        self.tree_done && self.logs >= LOGS
+    }
+
+    /// Takes what was found at a place for all that is wrong there.
+    pub(super) fn put(&mut self, place: Place, mut found: Vec<Finding>) {
+        found.truncate(MAX_OF_PLACE);
+        if found.is_empty() {
+            self.findings.remove(&place);
+        } else if self.findings.contains_key(&place) || self.findings.len() < MAX_PLACES {
+            self.findings.insert(place, found);
+        }
+    }
+}
+
+#[derive(Encode, Decode)]
+struct Kept {
+    #[n(0)]
+    version: u8,
+    #[n(1)]
+    round: u64,
+    #[n(2)]
+    began: u64,
+    #[n(3)]
+    ended: u64,
+    #[n(4)]
+    cursor: u64,
+    #[n(5)]
+    tree_done: bool,
+    #[n(6)]
+    logs: u32,
+    #[n(7)]
+    findings: Vec<KeptFinding>,
+}
+
+#[derive(Encode, Decode)]
+struct KeptFinding {
+    /// None is the log.
+    #[n(0)]
+    below: Option<Prefix>,
+    #[n(1)]
+    kind: String,
+    #[n(2)]
+    what: String,
+}
+
+/// All kinds of problems. What is stored may say anything, and is shown as one of these.
+pub(super) const KINDS: [&str; 11] = [
+    "damaged", "misnamed", "missing", "missing-behind", "altered", "beyond", "forked", "forged", "unproven", "no-tree",
+    "tree",
+];
+
+impl Position {
+    /// Its bytes.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let findings = self.findings.iter().flat_map(|(place, found)| {
+            found.iter().map(move |finding| KeptFinding {
+                below: if let Place::Tree(prefix) = place { Some(*prefix) } else { None },
+                kind: finding.kind.to_owned(),
+                what: finding.what.clone(),
+            })
+        });
+        let Self { round, began, ended, cursor, tree_done, logs, .. } = *self;
+        let findings = findings.collect();
+        let kept = Kept { version: VERSION, round, began, ended, cursor, tree_done, logs, findings };
+        minicbor::to_vec(kept).unwrap_or_default()
+    }
+
+    /// Reads what takes up all of `bytes`, and believes no time that has not come. `None` for anything else.
+    pub(super) fn from_bytes(bytes: &[u8], now: u64) -> Option<Self> {
+        if bytes.len() > MAX_BYTES {
+            return None;
+        }
+        let mut d = Decoder::new(bytes);
+        let kept: Kept = d.decode().ok()?;
+        if d.position() != bytes.len() || kept.version != VERSION {
+            return None;
+        }
+        let Kept { round, began, ended, cursor, tree_done, logs, findings, .. } = kept;
+        let ended = if ended > now { 0 } else { ended };
+        let (began, logs) = (began.min(now), logs.min(LOGS));
+        let mut position = Self { round, began, ended, cursor, tree_done, logs, findings: BTreeMap::new() };
+        for finding in findings {
+            let kind = KINDS.into_iter().find(|kind| *kind == finding.kind)?;
+            let place = finding.below.map_or(Place::Log, Place::Tree);
+            let mut found = position.findings.get(&place).cloned().unwrap_or_default();
+            found.push(Finding { kind, what: finding.what });
+            position.put(place, found);
+        }
+        Some(position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(first: u8, len: u16) -> Prefix {
+        Prefix::of(&RecordId([first; 32]), len).expect("at most 256 bits")
+    }
+
+    /// Goes through a round as time passes; returns the parts of the tree with their times, and how often the log came.
+    fn round(owned: &mut impl FnMut(u64) -> Vec<Prefix>, position: &mut Position, step: u64) -> (Vec<(u64, Prefix)>, u32) {
+        let (mut parts, mut logs, mut now) = (Vec::new(), 0, position.began);
+        loop {
+            let prefixes = owned(now);
+            let way = Way { prefixes: &prefixes, part_bits: 5, bytes: 0, period_s: 32_000 };
+            match position.due(&way, now) {
+                Due::Nothing => now += step,
+                Due::NextRound => return (parts, logs),
+                Due::Check(place) => {
+                    match place {
+                        Place::Log => logs += 1,
+                        Place::Tree(part) => parts.push((now, part)),
+                    }
+                    position.pass(&way, place, now);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_round_goes_through_all_that_is_owned_evenly_and_once() {
+        for owned in [vec![Prefix::WHOLE], vec![prefix(0x00, 1), prefix(0xc0, 3)], vec![prefix(0xff, 256)]] {
+            let mut position = Position::begin(None, 1_000);
+            let (parts, logs) = round(&mut |_| owned.clone(), &mut position, 10);
+            assert_eq!(logs, 32);
+            for prefix in &owned {
+                let (first, size) = span(prefix);
+                let mut at = first;
+                for (_, part) in parts.iter().filter(|(_, part)| part.overlaps(prefix)) {
+                    assert_eq!(span(part).0, at, "no gap and no overlap");
+                    at += span(part).1;
+                }
+                assert_eq!(at, first + size);
+            }
+            let gaps: Vec<u64> = parts.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+            assert!(gaps.iter().all(|gap| *gap <= 4_010), "{gaps:?}");
+            assert!(position.ended > 30_000 && position.ended <= 33_000, "{}", position.ended);
+        }
+    }
+
+    #[test]
+    fn what_is_owned_throughout_a_round_is_checked_whatever_is_split_and_merged() {
+        let halves = Prefix::WHOLE.children().expect("two");
+        let mut position = Position::begin(None, 0);
+        let mut owned = |now: u64| match now / 5_000 % 3 {
+            0 => vec![Prefix::WHOLE],
+            1 => vec![halves.0, halves.1],
+            _ => vec![halves.1],
+        };
+        let (parts, _) = round(&mut owned, &mut position, 10);
+        let (first, size) = span(&halves.1);
+        let mut at = first;
+        for (_, part) in &parts {
+            let (from, many) = span(part);
+            assert!(from <= at || from + many <= first, "a gap before {part}");
+            at = at.max(from + many);
+        }
+        assert_eq!(at, first + size);
+    }
+
+    #[test]
+    fn what_was_missed_is_made_up_for_and_no_clock_skips_anything() {
+        let mut position = Position::begin(None, 0);
+        let (parts, logs) = round(&mut |_| vec![Prefix::WHOLE], &mut position, 20_000);
+        assert_eq!(parts.len(), 32);
+        assert!(logs >= 2);
+        let way = Way { prefixes: &[Prefix::WHOLE], part_bits: 5, bytes: 0, period_s: 32_000 };
+        let early = Position::begin(None, 50_000);
+        assert_eq!(early.due(&way, 0), Due::Check(Place::Log));
+        assert_eq!(Position { logs: 1, cursor: 1 << 63, ..early }.due(&way, 0), Due::Nothing);
+    }
+
+    #[test]
+    fn large_trees_have_more_parts() {
+        let way = |bytes| Way { prefixes: &[Prefix::WHOLE], part_bits: 5, bytes, period_s: 1 };
+        let id = RecordId([0; 32]);
+        assert_eq!(way(1 << 20).part_of(&id).map(|part| part.len()), Some(5));
+        assert_eq!(way(80 << 30).part_of(&id).map(|part| part.len()), Some(14));
+    }
+
+    #[test]
+    fn what_is_kept_is_read_again_and_nothing_else_is() {
+        let mut position = Position { round: 7, began: 5, ended: 4, cursor: 9, logs: 3, ..Position::default() };
+        let finding = |kind| Finding { kind, what: "it is gone".into() };
+        position.put(Place::Log, vec![finding("missing"), finding("forged")]);
+        position.put(Place::Tree(prefix(0xc0, 3)), vec![finding("tree")]);
+        let bytes = position.to_bytes();
+        assert_eq!(Position::from_bytes(&bytes, 10), Some(position.clone()));
+        let early = Position::from_bytes(&bytes, 1).expect("well formed");
+        assert_eq!((early.began, early.ended), (1, 0), "times to come are not believed");
+        for end in 0..bytes.len() {
+            assert_eq!(Position::from_bytes(&bytes[..end], 10), None, "{end}");
+        }
+        assert_eq!(Position::from_bytes(&[&bytes[..], &[0]].concat(), 10), None);
+        position.findings.insert(Place::Log, vec![Finding { kind: "sold", what: String::new() }]);
+        assert_eq!(Position::from_bytes(&position.to_bytes(), 10), None, "a kind that there is not");
+    }
+
+    #[test]
+    fn no_more_is_kept_than_fits() {
+        let mut position = Position::default();
+        for at in 0..=255 {
+            let finding = Finding { kind: "tree", what: "x".repeat(100) };
+            position.put(Place::Tree(prefix(at, 8)), vec![finding; 100]);
+        }
+        assert!(position.findings.len() == MAX_PLACES);
+        let bytes = position.to_bytes();
+        assert_eq!(Position::from_bytes(&bytes, 0), Some(position));
+    }
+}
