@@ -1,0 +1,417 @@
+//! Whatever is damaged of what a group has stored is found by its scrub within one round, and nothing else is.
+//!
+//! Time stands still but where it is said to pass.
+
+use crate::tree_model::{GROUP, Model, Objects, patient, stated};
+use object_store::ObjectStore;
+use slatedb::config::{FlushOptions, FlushType, Settings};
+use slatedb::{Db, WriteBatch};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use strongroom_agent::check::{CheckError, LogPart, TreePart, Witness, tree_part_by};
+use strongroom_agent::scrub::{Led, Looked, Parts, Place, Scrub, ScrubMetrics, ScrubSettings, Stored};
+use strongroom_agent::store::{Limit, Pace, Store};
+use strongroom_agent::tree::{TreeMetrics, TreePlace, TreeReader, TreeStore};
+use strongroom_proto::entry::{Entry, events_hash};
+use strongroom_proto::ids::{EntryHash, Index, RecordId, Term};
+use strongroom_proto::prefix::Prefix;
+use strongroom_proto::tree::Tree;
+use strongroom_replica::segment::{Segment, SegmentEntry, SegmentName};
+
+const DAY: u64 = 86_400;
+const PERIOD: u64 = 30 * DAY;
+const PART_BITS: u32 = 5;
+const BEGAN: u64 = 1_900_000_000;
+
+/// An HSM that has made everything, or nothing.
+#[derive(Clone)]
+struct Hsm(bool);
+
+impl Witness for Hsm {
+    async fn captured(&mut self) -> Result<Option<(Index, EntryHash)>, String> {
+        Ok(None)
+    }
+
+    async fn captured_by_others(&mut self) -> Index {
+        Index::ZERO
+    }
+
+    async fn vouches(&mut self, _: Vec<Entry>) -> Result<bool, String> {
+        Ok(self.0)
+    }
+}
+
+/// A bug that a scrub may have.
+enum Planted {
+    /// It leaves out every other part.
+    Skips,
+    /// It reads what somebody else has read before.
+    Remembers(Box<TreeReader>),
+}
+
+type Real = Stored<Hsm, fn() -> bool>;
+
+/// What a store holds, read with a bug or without.
+struct Watched {
+    parts: Real,
+    planted: Option<Planted>,
+    read: Arc<AtomicU64>,
+}
+
+impl Parts for Watched {
+    async fn tree(&self, within: Prefix) -> Result<TreePart, CheckError> {
+        let read = self.read.fetch_add(1, Ordering::Relaxed);
+        match &self.planted {
+            Some(Planted::Skips) if read % 2 == 1 => Ok(TreePart::default()),
+            Some(Planted::Remembers(reader)) => tree_part_by(reader, within).await,
+            _ => self.parts.tree(within).await,
+        }
+    }
+
+    async fn log(&self, reached: (Index, EntryHash), captured: Index) -> Result<LogPart, CheckError> {
+        self.parts.log(reached, captured).await
+    }
+
+    fn leads(&self) -> bool {
+        self.parts.leads()
+    }
+
+    fn keep_to(&self, limit: Limit) {
+        self.parts.keep_to(limit);
+    }
+}
+
+/// A group with a tree and a log, and a scrub of it.
+struct Realm {
+    objects: Arc<Objects>,
+    store: Store,
+    tree: TreeStore,
+    model: Model,
+    last: Option<Entry>,
+    segments: Vec<SegmentName>,
+    now: Arc<AtomicU64>,
+    metrics: ScrubMetrics,
+    /// How many parts of the tree were read.
+    read: Arc<AtomicU64>,
+    hsm: Hsm,
+}
+
+impl Realm {
+    async fn new(seed: u64, prefixes: &[Prefix], snapshots: usize) -> Self {
+        let objects = Objects::memory();
+        let store = Store::on(Arc::<Objects>::clone(&objects));
+        let tree = TreeStore::new(store.objects(), store.base(), GROUP, patient(), TreeMetrics::default());
+        tree.open().await.unwrap();
+        let mut realm = Self {
+            objects,
+            store,
+            tree,
+            model: Model::new(seed, prefixes),
+            last: None,
+            segments: Vec::new(),
+            now: Arc::new(AtomicU64::new(BEGAN)),
+            metrics: ScrubMetrics::default(),
+            read: Arc::default(),
+            hsm: Hsm(true),
+        };
+        for _ in 0..snapshots {
+            realm.advance(20).await;
+        }
+        // What comes after the stored tree.
+        for _ in 0..4 {
+            realm.append().await;
+        }
+        realm
+    }
+
+    /// The next entry after the last one.
+    fn entry(&self) -> Entry {
+        let index = self.last.as_ref().map_or(1, |last| last.index.0 + 1);
+        let prev = self.last.as_ref().map_or(EntryHash::ZERO, Entry::hash);
+        let of = self.model.snapshot().entry;
+        Entry { index: Index(index), prev, events_hash: events_hash([]), ..of }
+    }
+
+    async fn append(&mut self) -> Entry {
+        let entry = self.entry();
+        let segment = segment(entry.clone());
+        self.segments.push(segment.name());
+        let _ = self.store.create(&segment.name().to_string(), segment.encode().unwrap().into()).await;
+        self.last = Some(entry.clone());
+        entry
+    }
+
+    /// Changes records, and takes a snapshot.
+    async fn advance(&mut self, records: usize) {
+        let mut advance = self.model.change(records);
+        let entry = self.append().await;
+        advance.snapshot = stated(entry);
+        self.tree.advance(advance).await.unwrap();
+    }
+
+    fn led(&self) -> Led {
+        let last = self.last.as_ref().unwrap();
+        let prefixes = self.model.trees.iter().map(Tree::prefix).collect();
+        Led { prefixes, reached: (last.index, last.hash()), captured: last.index, bytes: 1 << 20 }
+    }
+
+    fn scrub(&self, planted: Option<Planted>) -> Scrub<Watched> {
+        let pace = Pace::default();
+        let (store, objects) = self.store.paced(&pace);
+        let tree = TreeStore::new(objects, store.base(), GROUP, patient(), TreeMetrics::default());
+        let leads: fn() -> bool = || true;
+        let parts = Stored { group: GROUP, store, tree, pace, witness: self.hsm.clone(), leads };
+        let parts = Watched { parts, planted, read: Arc::clone(&self.read) };
+        let now = Arc::clone(&self.now);
+        let clock: strongroom_agent::clock::Clock = Arc::new(move || now.load(Ordering::Relaxed));
+        let (period, metrics) = (Duration::from_secs(PERIOD), self.metrics.clone());
+        let settings = ScrubSettings { period, part_bits: PART_BITS, metrics };
+        Scrub::new(GROUP, parts, &self.store, clock, settings)
+    }
+
+    fn pass(&self, seconds: u64) {
+        self.now.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    async fn look(&self, scrub: &mut Scrub<Watched>) -> Looked {
+        let looked = scrub.look(&self.led(), &[]).await.unwrap();
+        if !looked.was_due {
+            self.pass(DAY / 4);
+        }
+        looked
+    }
+
+    /// Goes on to the end of the round, and returns what is found by then.
+    async fn round(&self, scrub: &mut Scrub<Watched>) -> Vec<(Place, String)> {
+        while !self.look(scrub).await.round_ended {}
+        found(scrub)
+    }
+
+    /// Writes to the tree's database what no agent writes; `None` deletes.
+    async fn overwrite(&self, key: Vec<u8>, value: Option<&[u8]>) {
+        let place = TreePlace::new(self.store.base(), GROUP).database(0);
+        let settings = Settings { wal_enabled: false, compactor_options: None, ..Settings::default() };
+        let under: Arc<dyn ObjectStore> = Arc::clone(&self.objects.under);
+        let db = Db::builder(place, under).with_settings(settings).build().await.unwrap();
+        let mut batch = WriteBatch::new();
+        match value {
+            Some(value) => batch.put(key, value),
+            None => batch.delete(key),
+        }
+        db.write(batch).await.unwrap();
+        db.flush_with_options(FlushOptions { flush_type: FlushType::MemTable }).await.unwrap();
+        db.close().await.unwrap();
+    }
+
+    fn a_record(&self) -> RecordId {
+        *self.model.leaves.keys().nth(self.model.leaves.len() / 2).unwrap()
+    }
+}
+
+fn segment(entry: Entry) -> Segment {
+    Segment::new(vec![SegmentEntry { entry, leaves: Vec::new(), events: Vec::new() }]).unwrap()
+}
+
+fn found(scrub: &Scrub<Watched>) -> Vec<(Place, String)> {
+    let findings = scrub.position().map(|position| position.findings.clone()).unwrap_or_default();
+    findings.into_iter().flat_map(|(at, found)| found.into_iter().map(move |f| (at, f.what))).collect()
+}
+
+fn leaf_key(id: &RecordId) -> Vec<u8> {
+    [b"l", &id.0[..]].concat()
+}
+
+/// The key of the page four levels down on the way to a record.
+fn page_key(id: &RecordId) -> Vec<u8> {
+    vec![b'p', 0, 4, id.0[0] & 0xf0]
+}
+
+/// Ways in which the stored tree may be damaged.
+const OF_TREE: [&str; 4] = ["leaf altered", "leaf missing", "page altered", "page missing"];
+
+async fn damage_tree(realm: &Realm, how: &str) -> &'static str {
+    let id = realm.a_record();
+    match how {
+        "leaf altered" => realm.overwrite(leaf_key(&id), Some(b"no such bytes")).await,
+        "leaf missing" => realm.overwrite(leaf_key(&id), None).await,
+        "page altered" => realm.overwrite(page_key(&id), Some(b"no page")).await,
+        _ => realm.overwrite(page_key(&id), None).await,
+    }
+    match how {
+        "leaf altered" => "are not those that its page names",
+        "leaf missing" => "are missing",
+        "page altered" => "is damaged",
+        _ => "is missing",
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn damage_of_a_stored_tree_is_found_within_a_round_and_stays_known_until_it_is_mended() {
+    for how in OF_TREE {
+        let realm = Realm::new(1, &[Prefix::WHOLE], 12).await;
+        let mut scrub = realm.scrub(None);
+        assert_eq!(realm.round(&mut scrub).await, [], "{how}: it is sound yet");
+        let before = realm.objects.all().await;
+        let says = damage_tree(&realm, how).await;
+        let found = realm.round(&mut scrub).await;
+        assert!(!found.is_empty(), "{how}: not found");
+        assert!(found.iter().any(|(place, what)| *place != Place::Log && what.contains(says)), "{found:?}");
+        let id = realm.a_record();
+        if how.starts_with("leaf") {
+            assert!(found.iter().all(|(_, what)| what.contains(&id.to_string())), "{found:?}");
+        }
+        assert!(realm.metrics.unresolved(GROUP, "tree") > 0);
+        // Another leader knows it, before it has read anything again.
+        let mut next = realm.scrub(None);
+        next.look(&realm.led(), &[]).await.unwrap();
+        assert_eq!(found.len(), self::found(&next).len(), "{how}");
+        // It is restored.
+        let key = if how.starts_with("leaf") { leaf_key(&id) } else { page_key(&id) };
+        let value = value_in(before, &realm, &key).await;
+        realm.overwrite(key, Some(&value)).await;
+        realm.pass(1_000);
+        let looked = next.look(&realm.led(), &[]).await.unwrap();
+        assert!(looked.tree_is_well, "{how}: {:?}", self::found(&next));
+        assert_eq!(realm.metrics.unresolved(GROUP, "tree"), 0);
+    }
+}
+
+/// What was stored under a key.
+async fn value_in(
+    objects: std::collections::BTreeMap<object_store::path::Path, bytes::Bytes>,
+    realm: &Realm,
+    key: &[u8],
+) -> Vec<u8> {
+    let before = Objects::of(&objects).await;
+    let place = TreePlace::new(realm.store.base(), GROUP).database(0);
+    let under: Arc<dyn ObjectStore> = Arc::clone(&before.under);
+    let settings = Settings { wal_enabled: false, compactor_options: None, ..Settings::default() };
+    let db = Db::builder(place, under).with_settings(settings).build().await.unwrap();
+    let value = db.get(key).await.unwrap().unwrap().to_vec();
+    db.close().await.unwrap();
+    value
+}
+
+#[tokio::test(start_paused = true)]
+async fn damage_of_a_log_is_found_within_a_round_and_named() {
+    for how in ["damaged", "missing", "forked", "end missing", "forged"] {
+        let mut realm = Realm::new(2, &[Prefix::WHOLE], 3).await;
+        assert_eq!(realm.round(&mut realm.scrub(None)).await, [], "{how}: it is sound yet");
+        let at = if how == "end missing" { realm.segments.len() - 1 } else { realm.segments.len() - 3 };
+        let name = realm.segments[at].to_string();
+        match how {
+            "forged" => realm.hsm = Hsm(false),
+            "missing" | "end missing" => realm.store.delete(&name).await.unwrap(),
+            _ => {
+                let mut bytes = b"no segment".to_vec();
+                if how == "forked" {
+                    let strongroom_replica::ReadOutcome::Found(read) = realm.store.read(&name).await else {
+                        panic!("it is there")
+                    };
+                    let entry = Segment::decode(&read).unwrap().first().clone();
+                    let other = Entry { term: Term([9; 16]), ..entry };
+                    bytes = segment(other).encode().unwrap();
+                }
+                realm.store.delete(&name).await.unwrap();
+                let _ = realm.store.create(&name, bytes.into()).await;
+            }
+        }
+        let mut scrub = realm.scrub(None);
+        let found = realm.round(&mut scrub).await;
+        assert!(found.iter().all(|(place, _)| *place == Place::Log), "{how}: {found:?}");
+        assert!(found.iter().any(|(_, what)| what.contains(&name)), "{how}: {name} is not in {found:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_found_while_records_change_and_prefixes_are_split_and_merged() {
+    let halves = Prefix::WHOLE.children().unwrap();
+    let mut realm = Realm::new(3, &[halves.0, halves.1], 4).await;
+    let mut scrub = realm.scrub(None);
+    let mut rounds = 0;
+    for step in 0.. {
+        if step % 3 == 0 {
+            realm.model.split_or_merge();
+        }
+        realm.advance(10).await;
+        rounds += u32::from(realm.look(&mut scrub).await.round_ended);
+        assert_eq!(found(&scrub), [], "step {step}");
+        if rounds == 2 {
+            break;
+        }
+    }
+    assert!(realm.metrics.leaves.get() > 500 && realm.metrics.segments.get() > 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_loses_one_part_at_most() {
+    let realm = Realm::new(4, &[Prefix::WHOLE], 4).await;
+    let mut restarts = 0;
+    let mut scrub = realm.scrub(None);
+    loop {
+        let looked = realm.look(&mut scrub).await;
+        if looked.round_ended {
+            break;
+        }
+        if looked.was_due {
+            scrub = realm.scrub(None);
+            restarts += 1;
+        }
+    }
+    assert!(restarts > 60, "{restarts}");
+    assert_eq!(realm.read.load(Ordering::Relaxed), 1 << PART_BITS, "no part is read twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_store_does_not_answer_is_checked_later() {
+    let realm = Realm::new(5, &[Prefix::WHOLE], 4).await;
+    let mut scrub = realm.scrub(None);
+    for _ in 0..10 {
+        realm.look(&mut scrub).await;
+    }
+    realm.pass(2 * DAY);
+    realm.objects.hangs.store(true, Ordering::Relaxed);
+    let failed = scrub.look(&realm.led(), &[]).await;
+    assert!(matches!(failed, Err(CheckError::Store)), "{failed:?}");
+    realm.objects.hangs.store(false, Ordering::Relaxed);
+    assert_eq!(realm.round(&mut scrub).await, []);
+    assert_eq!(realm.metrics.leaves.get(), realm.model.leaves.len() as u64, "all, and none twice");
+}
+
+/// What a round costs besides the leaves and pages themselves, as `docs/performance.md` says.
+#[tokio::test(start_paused = true)]
+async fn a_round_costs_what_is_written_down() {
+    let realm = Realm::new(6, &[Prefix::WHOLE], 8).await;
+    let mut scrub = realm.scrub(None);
+    let calls = |purpose, kind| realm.store.metrics().calls(purpose, kind);
+    use strongroom_agent::store::{Kind, Purpose};
+    realm.round(&mut scrub).await;
+    let [gets, lists, puts, deletes] =
+        [Kind::Get, Kind::List, Kind::Put, Kind::Delete].map(|kind| calls(Purpose::Scrub, kind));
+    let (parts, logs, segments) = (1 << PART_BITS, 32, 5);
+    println!("{} leaves: {gets} gets, {lists} lists, {puts} puts, {deletes} deletes", realm.model.leaves.len());
+    assert!(puts <= parts + logs && deletes <= parts + logs, "{puts} puts, {deletes} deletes");
+    assert!(lists <= (parts + logs) * 6 + 1, "{lists} lists");
+    assert!(gets <= parts * 40 + logs * (10 + 2 * segments), "{gets} gets");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scrub_that_leaves_out_parts_or_reads_what_is_remembered_does_not_pass() {
+    for planted in [None, Some("skips"), Some("remembers")] {
+        let realm = Realm::new(7, &[Prefix::WHOLE], 12).await;
+        let reader = realm.tree.reader().await.unwrap().unwrap();
+        let bug = planted.map(|bug| match bug {
+            "skips" => Planted::Skips,
+            _ => Planted::Remembers(Box::new(reader)),
+        });
+        let ids: Vec<RecordId> = realm.model.leaves.keys().copied().collect();
+        let damaged: Vec<&RecordId> = ids.iter().step_by(ids.len() / 8).collect();
+        for id in &damaged {
+            realm.overwrite(leaf_key(id), None).await;
+        }
+        let found = realm.round(&mut realm.scrub(bug)).await;
+        let all = damaged.iter().all(|id| found.iter().any(|(_, what)| what.contains(&id.to_string())));
+        assert_eq!(all, planted.is_none(), "{planted:?}: {found:?}");
+    }
+}
