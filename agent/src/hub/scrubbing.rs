@@ -39,7 +39,12 @@ impl Watched {
     fn led(&self) -> Option<Led> {
         let status = self.status.lock();
         let (prefixes, reached) = (status.prefixes.clone(), (status.tip, status.tip_hash));
-        status.serving.then(|| Led { prefixes, reached, captured: status.captured, bytes: self.tree.known_bytes() })
+        status.serving.then(|| Led {
+            prefixes,
+            reached,
+            captured: status.captured,
+            bytes: self.tree.known_bytes(),
+        })
     }
 
     /// Shows whether the tree is known to be damaged. Who follows another leader leaves that to it.

@@ -185,7 +185,8 @@ impl<P: Parts> Scrub<P> {
                 Ok(log.problems)
             }
             Place::Tree(within) => {
-                let part = timeout(LONGEST, self.parts.tree(within)).await.map_err(|_| CheckError::Store)??;
+                let part =
+                    timeout(LONGEST, self.parts.tree(within)).await.map_err(|_| CheckError::Store)??;
                 metrics.pages.inc_by(part.pages);
                 metrics.leaves.inc_by(part.leaves);
                 Ok(part.problems)

@@ -242,7 +242,16 @@ struct KeptFinding {
 
 /// All kinds of problems. What is stored may say anything, and is shown as one of these.
 pub(super) const KINDS: [&str; 11] = [
-    "damaged", "misnamed", "missing", "missing-behind", "altered", "beyond", "forked", "forged", "unproven", "no-tree",
+    "damaged",
+    "misnamed",
+    "missing",
+    "missing-behind",
+    "altered",
+    "beyond",
+    "forked",
+    "forged",
+    "unproven",
+    "no-tree",
     "tree",
 ];
 
@@ -296,7 +305,11 @@ mod tests {
     }
 
     /// Goes through a round as time passes; returns the parts of the tree with their times, and how often the log came.
-    fn round(owned: &mut impl FnMut(u64) -> Vec<Prefix>, position: &mut Position, step: u64) -> (Vec<(u64, Prefix)>, u32) {
+    fn round(
+        owned: &mut impl FnMut(u64) -> Vec<Prefix>,
+        position: &mut Position,
+        step: u64,
+    ) -> (Vec<(u64, Prefix)>, u32) {
         let (mut parts, mut logs, mut now) = (Vec::new(), 0, position.began);
         loop {
             let prefixes = owned(now);
@@ -378,7 +391,8 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_read_again_and_nothing_else_is() {
-        let mut position = Position { round: 7, began: 5, ended: 4, cursor: 9, logs: 3, ..Position::default() };
+        let mut position =
+            Position { round: 7, began: 5, ended: 4, cursor: 9, logs: 3, ..Position::default() };
         let finding = |kind| Finding { kind, what: "it is gone".into() };
         position.put(Place::Log, vec![finding("missing"), finding("forged")]);
         position.put(Place::Tree(prefix(0xc0, 3)), vec![finding("tree")]);

@@ -42,7 +42,10 @@ impl Shelf {
             ReadOutcome::Absent | ReadOutcome::Unavailable => return Err(Unavailable),
         };
         if read.is_none() {
-            tracing::warn!(object = self.name(newest), "it makes no sense how far the scrub had come; it begins anew");
+            tracing::warn!(
+                object = self.name(newest),
+                "it makes no sense how far the scrub had come; it begins anew"
+            );
         }
         self.newest = newest;
         for older in numbers {

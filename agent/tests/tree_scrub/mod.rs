@@ -390,7 +390,10 @@ async fn a_round_costs_what_is_written_down() {
     let [gets, lists, puts, deletes] =
         [Kind::Get, Kind::List, Kind::Put, Kind::Delete].map(|kind| calls(Purpose::Scrub, kind));
     let (parts, logs, segments) = (1 << PART_BITS, 32, 5);
-    println!("{} leaves: {gets} gets, {lists} lists, {puts} puts, {deletes} deletes", realm.model.leaves.len());
+    println!(
+        "{} leaves: {gets} gets, {lists} lists, {puts} puts, {deletes} deletes",
+        realm.model.leaves.len()
+    );
     assert!(puts <= parts + logs && deletes <= parts + logs, "{puts} puts, {deletes} deletes");
     assert!(lists <= (parts + logs) * 6 + 1, "{lists} lists");
     assert!(gets <= parts * 40 + logs * (10 + 2 * segments), "{gets} gets");
