@@ -8,7 +8,6 @@ pub use crate::front::FrontUrl;
 pub use crate::limits::Limits;
 pub use crate::link::HsmAddress;
 pub use crate::peers::PeerUrl;
-use crate::scrub::{ScrubMetrics, ScrubSettings};
 pub use crate::store::StoreOptions;
 use crate::store::parse_url;
 use crate::tenants::TestTenants;
@@ -124,14 +123,6 @@ impl Config {
         if self.allow_test_tenants { TestTenants::Allowed } else { TestTenants::Refused }
     }
 
-    /// [`Self::scrub_period_days`], as a leader scrubs.
-    #[must_use]
-    pub fn scrub(&self, metrics: &ScrubMetrics) -> ScrubSettings {
-        let period = Duration::from_secs(u64::from(self.scrub_period_days) * 86_400);
-        metrics.set_period(period.as_secs());
-        ScrubSettings { period, part_bits: SCRUB_PART_BITS, metrics: metrics.clone() }
-    }
-
     /// Where other agents reach this one, if it listens for them at `bound`.
     #[must_use]
     pub fn announced(&self, bound: SocketAddr) -> Option<PeerUrl> {
@@ -169,9 +160,6 @@ fn default_listen() -> SocketAddr {
 fn default_peer_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8701))
 }
-
-/// A tree is divided into so many parts at least, as a power of two: one is lost at most when the leader changes.
-const SCRUB_PART_BITS: u32 = 9;
 
 const fn default_scrub_period_days() -> u16 {
     30

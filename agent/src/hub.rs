@@ -89,6 +89,15 @@ pub(crate) struct Hub {
     pub(super) epoch: u32,
 }
 
+/// A tree is divided into so many parts at least, as a power of two: one is lost at most when the leader changes.
+const SCRUB_PART_BITS: u32 = 9;
+
+fn scrub_settings(config: &Config, metrics: &Metrics) -> ScrubSettings {
+    let period = Duration::from_secs(u64::from(config.scrub_period_days) * 86_400);
+    metrics.scrub().set_period(period.as_secs());
+    ScrubSettings { period, part_bits: SCRUB_PART_BITS, metrics: metrics.scrub().clone() }
+}
+
 #[derive(Default)]
 struct Known {
     device: Option<DeviceStatus>,
@@ -118,7 +127,7 @@ impl Hub {
             trees: metrics.tree().clone(),
             wear: metrics.wear().clone(),
             log: metrics.log().clone(),
-            scrub: config.scrub(metrics.scrub()),
+            scrub: scrub_settings(config, metrics),
             calls: metrics.hsm().clone(),
             time,
             known: RwLock::default(),

@@ -92,7 +92,7 @@ impl<P: Parts> Scrub<P> {
     /// [`CheckError`]: it goes on from the same place the next time.
     pub async fn look(&mut self, led: &Led, noticed: &[RecordId]) -> Result<Looked, CheckError> {
         let now = (self.clock)();
-        let mut position = self.position(now).await?;
+        let mut position = self.known(now).await?;
         let before = position.clone();
         let period_s = self.settings.period.as_secs();
         let part_bits = self.settings.part_bits;
@@ -127,7 +127,7 @@ impl<P: Parts> Scrub<P> {
         failed.map_or(Ok(Looked { was_due, round_ended, tree_is_well }), Err)
     }
 
-    async fn position(&mut self, now: u64) -> Result<Position, CheckError> {
+    async fn known(&mut self, now: u64) -> Result<Position, CheckError> {
         if let Some(position) = &self.position {
             return Ok(position.clone());
         }
@@ -198,7 +198,7 @@ impl<P: Parts> Scrub<P> {
     fn report(&self, position: &Position, place: Place, found: &[Finding]) {
         let known = position.findings.get(&place).map_or(&[][..], Vec::as_slice);
         for Finding { kind, what } in found.iter().filter(|finding| !known.contains(finding)) {
-            self.settings.metrics.found(kind);
+            self.settings.metrics.found(*kind);
             let todo = match place {
                 Place::Log => "restore it from the bucket's versions",
                 Place::Tree(_) => {
