@@ -116,7 +116,8 @@ pub(super) async fn read_chain_after(
 ) -> Result<Chain, CheckError> {
     let names = names(store, group, from).await?;
     progress.begin("segments", Some(names.len() as u64));
-    let mut reads = stream::iter(names.iter().copied()).map(|name| read_link(store, name)).buffered(READ_AHEAD);
+    let mut reads =
+        stream::iter(names.iter().copied()).map(|name| read_link(store, name)).buffered(READ_AHEAD);
     let mut found = Found::default();
     while let Some(read) = reads.next().await {
         progress.done(1);
