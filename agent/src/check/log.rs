@@ -156,11 +156,11 @@ impl<P: Progress> Walk<'_, P> {
     /// The segments, in order; those that are gone or damaged meanwhile are left out.
     fn segments<'a>(
         &'a self,
-        links: impl Iterator<Item = &'a Link> + Clone + 'a,
+        names: Vec<SegmentName>,
         what: &'static str,
     ) -> impl Stream<Item = Result<Option<(SegmentName, Segment)>, CheckError>> + 'a {
-        self.progress.begin(what, Some(links.clone().count() as u64));
-        let reads = stream::iter(links.map(|link| link.name)).map(move |name| async move {
+        self.progress.begin(what, Some(names.len() as u64));
+        let reads = stream::iter(names).map(move |name| async move {
             Ok(read_segment(self.store, name).await?.and_then(Result::ok).map(|segment| (name, segment)))
         });
         reads.buffered(READ_AHEAD).inspect(|_| self.progress.done(1))
@@ -174,8 +174,8 @@ impl<P: Progress> Walk<'_, P> {
         witness: &mut impl Witness,
         problems: &mut Vec<Problem>,
     ) -> Result<u64, CheckError> {
-        let sound: Vec<&Link> = self.chain.sound().filter(|link| link.last.0 <= captured).collect();
-        let segments = self.segments(sound.iter().copied(), "entries, asking the HSM");
+        let sound = self.chain.sound().filter(|link| link.last.0 <= captured);
+        let segments = self.segments(sound.map(|link| link.name).collect(), "entries, asking the HSM");
         pin_mut!(segments);
         let mut vouched = 0;
         while let Some(read) = segments.next().await {
@@ -201,7 +201,8 @@ impl<P: Progress> Walk<'_, P> {
     ) -> Result<Newest, CheckError> {
         let Some(snapshot) = &stored.snapshot else { return Ok(Newest::new()) };
         let links = self.chain.links.iter().filter(|link| link.last.0 <= snapshot.entry.index);
-        let segments = self.segments(links, "segments, comparing their leaves");
+        let segments =
+            self.segments(links.map(|link| link.name).collect(), "segments, comparing their leaves");
         pin_mut!(segments);
         let mut newest = BTreeMap::new();
         let mut owned = Owned::default();
@@ -240,7 +241,7 @@ impl<P: Progress> Walk<'_, P> {
         let snapshot = stored.snapshot.as_ref().map(|snapshot| snapshot.entry.index);
         let start = from.snapshot.as_ref().and(snapshot).unwrap_or(Index::ZERO);
         let links = self.chain.links.iter().filter(|link| link.name.first > start);
-        let segments = self.segments(links, "segments, hashing their leaves");
+        let segments = self.segments(links.map(|link| link.name).collect(), "segments, hashing their leaves");
         pin_mut!(segments);
         let Some(trees) = from.trees() else { return Ok(0) };
         let mut replay = Replay { trees, doubt: None, replayed: 0, problems };

@@ -103,7 +103,7 @@ impl ScrubMetrics {
         self.progress.get_or_create(&label).set(f64::from(ppm) / 1e6);
         self.began.get_or_create(&label).set(many(position.began));
         self.ended.get_or_create(&label).set(many(position.ended));
-        self.checked.get_or_create(&label);
+        drop(self.checked.get_or_create(&label));
         let mut kinds: BTreeMap<&'static str, i64> = super::position::KINDS.map(|kind| (kind, 0)).into();
         for finding in position.findings.values().flatten() {
             *kinds.entry(finding.kind).or_default() += 1;

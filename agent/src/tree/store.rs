@@ -233,7 +233,8 @@ impl TreeStore {
         if let Ok(loaded) = &loaded {
             let mut noticed = inner.noticed.lock();
             let damaged = loaded.damaged.iter().map(|(id, _)| *id);
-            noticed.extend(damaged.take(MAX_NOTICED.saturating_sub(noticed.len())));
+            let room = MAX_NOTICED.saturating_sub(noticed.len());
+            noticed.extend(damaged.take(room));
         }
         self.settled(&database, loaded)
     }
