@@ -19,7 +19,7 @@ mod witness;
 
 pub use chain::{Captured, Chain, Link};
 pub use error::CheckError;
-pub use log::read_chain;
+pub use log::{newest_segment, read_chain};
 pub use part::{LogPart, TreePart, log_part, tree_part, tree_part_by};
 pub use problem::{Lost, Problem};
 pub use progress::{Progress, Unwatched};
