@@ -7,6 +7,7 @@ use crate::scrub::{Led, Scrub, ScrubMetrics, ScrubSettings, Stored};
 use crate::store::{Pace, Store};
 use crate::tree::{Timeouts, TreeMetrics, TreeSettings, TreeStore};
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::entry::Entry;
@@ -24,6 +25,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(600);
 /// For one call to the store that waits for its turn, and for the opening that needs some of them.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How many records that were found damaged wait to be looked at, at most.
+const MAX_NOTICED: usize = 64;
 
 /// What the rest of the agent knows of a group.
 pub(super) struct Watched {
@@ -115,11 +119,12 @@ async fn while_led<L: Fn() -> bool + Send + Sync>(
     term: Role,
     metrics: &ScrubMetrics,
 ) {
-    let mut noticed = Vec::new();
+    let mut noticed = BTreeSet::new();
     let mut failures = 0_u32;
     loop {
         let Some(led) = watched.led().filter(|_| watched.status.lock().role == term) else { return };
-        noticed.extend(watched.tree.noticed());
+        let room = MAX_NOTICED.saturating_sub(noticed.len());
+        noticed.extend(watched.tree.noticed().into_iter().take(room));
         let told = watched.damage.lock().clone();
         let began = Instant::now();
         let pause = match scrub.look(&led, &noticed).await {

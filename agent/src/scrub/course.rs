@@ -7,7 +7,7 @@ use super::shelf::Shelf;
 use crate::check::{CheckError, Problem};
 use crate::clock::Clock;
 use crate::store::{Limit, Store};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use strongroom_proto::ids::{EntryHash, GroupId, Index, RecordId};
 use strongroom_proto::prefix::Prefix;
@@ -71,6 +71,8 @@ pub struct Scrub<P> {
     clock: Clock,
     settings: ScrubSettings,
     position: Option<Position>,
+    /// What was found when it could not be kept how far it had come.
+    unkept: BTreeMap<Place, Vec<Finding>>,
     rechecked: u64,
 }
 
@@ -78,7 +80,8 @@ impl<P: Parts> Scrub<P> {
     /// Asks nothing of the store yet.
     pub fn new(group: GroupId, parts: P, store: &Store, clock: Clock, settings: ScrubSettings) -> Self {
         let shelf = Shelf::new(store, group);
-        Self { group, parts, shelf, clock, settings, position: None, rechecked: 0 }
+        let unkept = BTreeMap::new();
+        Self { group, parts, shelf, clock, settings, position: None, unkept, rechecked: 0 }
     }
 
     /// How far it has come, once that is known.
@@ -86,14 +89,23 @@ impl<P: Parts> Scrub<P> {
         self.position.as_ref()
     }
 
+    /// Whether nothing is known to be wrong with the stored tree.
+    pub fn tree_is_well(&self) -> bool {
+        let unkept = self.unkept.keys().all(|place| *place == Place::Log);
+        unkept && self.position.as_ref().is_none_or(Position::tree_is_well)
+    }
+
     /// Checks what is due, if anything is, and the parts that these records are in, which were found damaged by others.
     ///
     /// # Errors
     /// [`CheckError`]: it goes on from the same place the next time.
-    pub async fn look(&mut self, led: &Led, noticed: &[RecordId]) -> Result<Looked, CheckError> {
+    pub async fn look(&mut self, led: &Led, noticed: &BTreeSet<RecordId>) -> Result<Looked, CheckError> {
         let now = (self.clock)();
         let mut position = self.known(now).await?;
         let before = position.clone();
+        for (place, found) in &self.unkept {
+            position.put(*place, found.clone());
+        }
         let period_s = self.settings.period.as_secs();
         let part_bits = self.settings.part_bits;
         let way = Way { prefixes: &led.prefixes, part_bits, bytes: led.bytes, period_s };
@@ -120,10 +132,16 @@ impl<P: Parts> Scrub<P> {
         }
         self.settings.metrics.show(self.group, &position, way.done_ppm(&position));
         let round_ended = position.ended != before.ended;
-        let tree_is_well = position.findings.keys().all(|place| *place == Place::Log);
-        let kept = position == before || self.shelf.keep(&position).await;
-        // Somebody else may have gone on from there, or it is not known whether this is kept: that is read again.
-        self.position = kept.then_some(position);
+        let tree_is_well = position.tree_is_well();
+        if position != before && !self.shelf.keep(&position).await {
+            // Somebody else may have gone on from there, or it is not known whether this is kept: that is read again. What was found
+            // is known all the same.
+            self.unkept = position.findings;
+            self.position = None;
+            return Err(CheckError::Store);
+        }
+        self.unkept.clear();
+        self.position = Some(position);
         failed.map_or(Ok(Looked { was_due, round_ended, tree_is_well }), Err)
     }
 

@@ -91,6 +91,12 @@ impl ScrubMetrics {
         self.checked.get_or_create(&GroupLabel { group: group.to_string() }).set(many(now));
     }
 
+    /// How often something of a kind was found that was not known.
+    #[must_use]
+    pub fn findings(&self, kind: &'static str) -> u64 {
+        self.findings.get_or_create(&KindLabel { kind }).get()
+    }
+
     /// How many findings of a kind are not mended.
     #[must_use]
     pub fn unresolved(&self, group: GroupId, kind: &'static str) -> i64 {

@@ -194,6 +194,11 @@ impl Position {
         }
     }
 
+    /// Whether nothing is known to be wrong with the stored tree.
+    pub(super) fn tree_is_well(&self) -> bool {
+        self.findings.keys().all(|place| *place == Place::Log)
+    }
+
     const fn is_whole(&self) -> bool {
         self.tree_done && self.logs >= LOGS
     }

@@ -6,6 +6,7 @@ use crate::tree_model::{GROUP, Model, Objects, patient, stated};
 use object_store::ObjectStore;
 use slatedb::config::{FlushOptions, FlushType, Settings};
 use slatedb::{Db, WriteBatch};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -175,7 +176,7 @@ impl Realm {
     }
 
     async fn look(&self, scrub: &mut Scrub<Watched>) -> Looked {
-        let looked = scrub.look(&self.led(), &[]).await.unwrap();
+        let looked = scrub.look(&self.led(), &BTreeSet::new()).await.unwrap();
         if !looked.was_due {
             self.pass(DAY / 4);
         }
@@ -264,14 +265,14 @@ async fn damage_of_a_stored_tree_is_found_within_a_round_and_stays_known_until_i
         assert!(realm.metrics.unresolved(GROUP, "tree") > 0);
         // Another leader knows it, before it has read anything again.
         let mut next = realm.scrub(None);
-        next.look(&realm.led(), &[]).await.unwrap();
+        next.look(&realm.led(), &BTreeSet::new()).await.unwrap();
         assert_eq!(found.len(), self::found(&next).len(), "{how}");
         // It is restored.
         let key = if how.starts_with("leaf") { leaf_key(&id) } else { page_key(&id) };
         let value = value_in(before, &realm, &key).await;
         realm.overwrite(key, Some(&value)).await;
         realm.pass(1_000);
-        let looked = next.look(&realm.led(), &[]).await.unwrap();
+        let looked = next.look(&realm.led(), &BTreeSet::new()).await.unwrap();
         assert!(looked.tree_is_well, "{how}: {:?}", self::found(&next));
         assert_eq!(realm.metrics.unresolved(GROUP, "tree"), 0);
     }
@@ -372,7 +373,7 @@ async fn what_a_store_does_not_answer_is_checked_later() {
     }
     realm.pass(2 * DAY);
     realm.objects.hangs.store(true, Ordering::Relaxed);
-    let failed = scrub.look(&realm.led(), &[]).await;
+    let failed = scrub.look(&realm.led(), &BTreeSet::new()).await;
     assert!(matches!(failed, Err(CheckError::Store)), "{failed:?}");
     realm.objects.hangs.store(false, Ordering::Relaxed);
     assert!(realm.round(&mut scrub).await.is_empty());
@@ -416,4 +417,29 @@ async fn a_scrub_that_leaves_out_parts_or_reads_what_is_remembered_does_not_pass
         let all = damaged.iter().all(|id| found.iter().any(|(_, what)| what.contains(&id.to_string())));
         assert_eq!(all, planted.is_none(), "{planted:?}: {found:?}");
     }
+}
+
+/// The object in which it is kept how far a scrub has come.
+fn shelf(number: u64) -> String {
+    format!("groups/{GROUP}/scrub/{number:016x}")
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_found_stays_known_when_it_could_not_be_kept() {
+    let realm = Realm::new(8, &[Prefix::WHOLE], 12).await;
+    let mut scrub = realm.scrub(None);
+    realm.look(&mut scrub).await;
+    damage_tree(&realm, "leaf missing").await;
+    let id = realm.a_record();
+    // Somebody else has written under the next number.
+    let _ = realm.store.create(&shelf(2), b"no position".to_vec().into()).await;
+    let failed = scrub.look(&realm.led(), &BTreeSet::from([id])).await;
+    assert!(matches!(failed, Err(CheckError::Store)), "it must wait before it reads that again: {failed:?}");
+    assert!(!scrub.tree_is_well(), "what was found is forgotten");
+    let looked = scrub.look(&realm.led(), &BTreeSet::new()).await.unwrap();
+    assert!(!looked.tree_is_well && !scrub.tree_is_well());
+    assert_eq!(realm.metrics.findings("tree"), 1, "it is new once");
+    let mut next = realm.scrub(None);
+    next.look(&realm.led(), &BTreeSet::new()).await.unwrap();
+    assert!(found(&next).iter().any(|(_, what)| what.contains(&id.to_string())), "it was kept the next time");
 }
