@@ -102,13 +102,14 @@ impl<P: Parts> Scrub<P> {
     pub async fn look(&mut self, led: &Led, noticed: &BTreeSet<RecordId>) -> Result<Looked, CheckError> {
         let now = (self.clock)();
         let mut position = self.known(now).await?;
+        let period_s = self.settings.period.as_secs();
+        let part_bits = self.settings.part_bits;
+        let way = Way { prefixes: &led.prefixes, part_bits, bytes: led.bytes, period_s };
+        position.settle(&way, now);
         let before = position.clone();
         for (place, found) in &self.unkept {
             position.put(*place, found.clone());
         }
-        let period_s = self.settings.period.as_secs();
-        let part_bits = self.settings.part_bits;
-        let way = Way { prefixes: &led.prefixes, part_bits, bytes: led.bytes, period_s };
         self.parts.keep_to(limit(led.bytes, period_s));
         self.settings.metrics.show(self.group, &position, way.done_ppm(&position));
         let mut again: BTreeSet<Place> =

@@ -125,6 +125,19 @@ impl Way<'_> {
         Prefix::of(&RecordId(*next.bits()), self.part_len(next))
     }
 
+    /// When in a round all is done that a position has done, in seconds from its beginning.
+    fn time_of(&self, position: &Position) -> u64 {
+        let time = u128::from(self.period_s) * u128::from(self.done_ppm(position)) / 1_000_000;
+        u64::try_from(time).unwrap_or(self.period_s)
+    }
+
+    /// How often the log is checked in the first seconds of a round.
+    fn logs_by(&self, passed: u64) -> u32 {
+        let due = passed.saturating_mul(LOGS.into()).checked_div(self.period_s);
+        let due = due.and_then(|due| u32::try_from(due).ok()).unwrap_or(LOGS);
+        due.saturating_add(1).min(LOGS)
+    }
+
     /// How much is done, in millionths.
     pub(super) fn done_ppm(&self, position: &Position) -> u64 {
         const WHOLE: u64 = 1_000_000;
@@ -148,7 +161,17 @@ impl Position {
         Self { round, began: now, ended, findings, ..Self::default() }
     }
 
-    /// What is due at a time. A clock that goes backwards makes it wait, at most for a period.
+    /// Believes no time that has not come: the clock was wrong then, or is now. A round that began in such a time goes on as if it had
+    /// come so far by now, and the log waits for no more than its usual time.
+    pub(super) fn settle(&mut self, way: &Way<'_>, now: u64) {
+        if self.began > now {
+            self.began = now.saturating_sub(way.time_of(self));
+        }
+        self.ended = self.ended.min(now);
+        self.logs = self.logs.min(way.logs_by(now.saturating_sub(self.began)));
+    }
+
+    /// What is due at a time.
     pub(super) fn due(&self, way: &Way<'_>, now: u64) -> Due {
         let passed = now.saturating_sub(self.began);
         let log_at = way.period_s.saturating_mul(self.logs.into()) / u64::from(LOGS);
@@ -156,9 +179,8 @@ impl Position {
             return Due::Check(Place::Log);
         }
         let next = way.next(self.cursor).filter(|_| !self.tree_done);
-        let at = u128::from(way.period_s) * u128::from(way.done_ppm(self)) / 1_000_000;
         match next {
-            Some(part) if u128::from(passed) >= at => Due::Check(Place::Tree(part)),
+            Some(part) if passed >= way.time_of(self) => Due::Check(Place::Tree(part)),
             None if self.is_whole() && passed >= way.period_s => Due::NextRound,
             _ => Due::Nothing,
         }
@@ -168,11 +190,7 @@ impl Position {
     pub(super) fn pass(&mut self, way: &Way<'_>, place: Place, now: u64) {
         match place {
             // Those that were missed are not made up for: each reads all that there is.
-            Place::Log => {
-                let passed = now.saturating_sub(self.began).saturating_mul(LOGS.into());
-                let due = passed.checked_div(way.period_s).and_then(|due| u32::try_from(due).ok());
-                self.logs = due.unwrap_or(LOGS).saturating_add(1).min(LOGS);
-            }
+            Place::Log => self.logs = way.logs_by(now.saturating_sub(self.began)),
             Place::Tree(part) => {
                 let (first, size) = span(&part);
                 match u64::try_from(first + size) {
@@ -375,15 +393,45 @@ mod tests {
     }
 
     #[test]
-    fn what_was_missed_is_made_up_for_and_no_clock_skips_anything() {
+    fn what_was_missed_is_made_up_for() {
         let mut position = Position::begin(None, 0);
         let (parts, logs) = round(&mut |_| vec![Prefix::WHOLE], &mut position, 20_000);
         assert_eq!(parts.len(), 32);
         assert!(logs >= 2);
+    }
+
+    #[test]
+    fn a_clock_that_goes_forward_and_back_stops_nothing() {
         let way = Way { prefixes: &[Prefix::WHOLE], part_bits: 5, bytes: 0, period_s: 32_000 };
-        let early = Position::begin(None, 50_000);
-        assert_eq!(early.due(&way, 0), Due::Check(Place::Log));
-        assert_eq!(Position { logs: 1, cursor: 1 << 63, ..early }.due(&way, 0), Due::Nothing);
+        let (now, later) = (1_000_000, 9_000_000);
+        for (logs, cursor, tree_done) in [(0, 0, false), (1, 1 << 63, false), (32, 1 << 63, false), (32, 0, true)] {
+            let began_later = Position { began: later, ended: later, logs, cursor, tree_done, ..Position::default() };
+            if cursor > 0 || tree_done {
+                let unsettled = Position { logs: 32, ..began_later.clone() };
+                assert_eq!(unsettled.due(&way, now), Due::Nothing, "it would wait for that time");
+            }
+            let mut settled = began_later.clone();
+            settled.settle(&way, now);
+            assert!(settled.began <= now && settled.ended <= now, "{settled:?}");
+            assert_ne!(settled.due(&way, now), Due::Nothing, "{settled:?}");
+            let (cursor, is_whole) = (settled.cursor, settled.is_whole());
+            assert_eq!((cursor, is_whole), (began_later.cursor, began_later.is_whole()), "nothing is skipped");
+        }
+    }
+
+    #[test]
+    fn a_log_that_was_checked_ahead_of_time_waits_for_no_more_than_its_usual_time() {
+        let way = Way { prefixes: &[Prefix::WHOLE], part_bits: 5, bytes: 0, period_s: 32_000 };
+        let mut position = Position::begin(None, 1_000_000);
+        position.pass(&way, Place::Log, 1_031_999);
+        assert_eq!(position.logs, 32);
+        let unsettled = position.clone();
+        position.settle(&way, 1_031_999);
+        assert_eq!(position, unsettled, "a clock that is right changes nothing");
+        position.settle(&way, 1_000_100);
+        position.tree_done = true;
+        assert_eq!(position.due(&way, 1_000_999), Due::Nothing);
+        assert_eq!(position.due(&way, 1_001_000), Due::Check(Place::Log));
     }
 
     #[test]

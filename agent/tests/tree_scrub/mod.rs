@@ -443,3 +443,22 @@ async fn what_was_found_stays_known_when_it_could_not_be_kept() {
     next.look(&realm.led(), &BTreeSet::new()).await.unwrap();
     assert!(found(&next).iter().any(|(_, what)| what.contains(&id.to_string())), "it was kept the next time");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_round_ends_though_the_clock_was_wrong_for_a_while() {
+    let realm = Realm::new(9, &[Prefix::WHOLE], 4).await;
+    let mut scrub = realm.scrub(None);
+    for wrong in [100 * DAY, 400 * DAY] {
+        realm.pass(wrong);
+        for _ in 0..50 {
+            realm.look(&mut scrub).await;
+        }
+        realm.now.fetch_sub(wrong, Ordering::Relaxed);
+        let now = realm.now.load(Ordering::Relaxed);
+        scrub.look(&realm.led(), &BTreeSet::new()).await.unwrap();
+        assert!(scrub.position().is_some_and(|position| position.began <= now));
+        realm.round(&mut scrub).await;
+        let took = realm.now.load(Ordering::Relaxed) - now;
+        assert!(took <= PERIOD + DAY, "{took}");
+    }
+}
