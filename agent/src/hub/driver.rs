@@ -202,7 +202,7 @@ impl Group {
             background.spawn(leftovers::sweep(tree.clone(), store.clone(), Arc::clone(&status)));
         }
         let (status_now, damage) = (Arc::clone(&status), Arc::clone(&tree_damage));
-        let watched = scrubbing::Watched { group, own, status: status_now, tree: tree.clone(), damage };
+        let watched = scrubbing::Watched { group, status: status_now, tree: tree.clone(), damage };
         let clock = Arc::clone(&time.unix);
         background.spawn(scrubbing::scrub(watched, store.clone(), hsm.clone(), clock, scrub));
         let driver = Driver {
@@ -624,9 +624,10 @@ impl Group {
         group
     }
 
-    fn idle() -> (Self, watch::Sender<Whereabouts>, mpsc::Receiver<FromHere>) {
+    /// The status of a member that has done nothing yet.
+    pub(super) fn idle_status() -> Status {
         use strongroom_proto::ids::EntryHash;
-        let status = Status {
+        Status {
             role: strongroom_replica::Role::Witness,
             leader: None,
             captured: Index::ZERO,
@@ -646,7 +647,11 @@ impl Group {
             open: Vec::new(),
             retired: false,
             fault: None,
-        };
+        }
+    }
+
+    fn idle() -> (Self, watch::Sender<Whereabouts>, mpsc::Receiver<FromHere>) {
+        let status = Self::idle_status();
         let (publish, whereabouts) = watch::channel(Whereabouts::of(&status));
         publish.send_modify(|_| ());
         let status = Arc::new(Mutex::new(status));

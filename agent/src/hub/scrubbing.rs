@@ -8,14 +8,15 @@ use crate::store::{Pace, Store};
 use crate::tree::{Timeouts, TreeMetrics, TreeSettings, TreeStore};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::Refusal;
-use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index};
+use strongroom_proto::ids::{EntryHash, GroupId, Index};
 use strongroom_replica::ask::{self, Unanswered};
 use strongroom_replica::{Role, Status};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How often to look whether anything is due. That costs no call.
 const LOOK: Duration = Duration::from_secs(10);
@@ -32,7 +33,6 @@ const MAX_NOTICED: usize = 64;
 /// What the rest of the agent knows of a group.
 pub(super) struct Watched {
     pub(super) group: GroupId,
-    pub(super) own: HsmId,
     pub(super) status: Arc<Mutex<Status>>,
     pub(super) tree: TreeStore,
     /// What was found wrong with the stored tree by who served from it.
@@ -51,12 +51,23 @@ impl Watched {
         })
     }
 
-    /// Shows whether the tree is known to be damaged. Who follows another leader leaves that to it.
+    /// Shows whether the tree is known to be damaged. Who does not serve the group leaves that to who does: its own knowledge is
+    /// mended by nobody.
     fn show(&self, metrics: &ScrubMetrics, is_well: bool) {
-        let leader = self.status.lock().leader;
-        let elsewhere = leader.is_some_and(|leader| leader != self.own);
+        let serves = self.status.lock().serving;
         let damaged = !is_well || self.damage.lock().is_some();
-        metrics.set_tree_damaged(self.group, damaged && !elsewhere);
+        metrics.set_tree_damaged(self.group, damaged && serves);
+    }
+
+    /// Shows that for as long as something goes on: a client's request may find damage meanwhile.
+    async fn showing<T>(&self, metrics: &ScrubMetrics, is_well: bool, goes_on: impl Future<Output = T>) -> T {
+        let mut goes_on = pin!(goes_on);
+        loop {
+            self.show(metrics, is_well);
+            if let Ok(end) = timeout(LOOK, &mut goes_on).await {
+                return end;
+            }
+        }
     }
 }
 
@@ -127,7 +138,8 @@ async fn while_led<L: Fn() -> bool + Send + Sync>(
         noticed.extend(watched.tree.noticed().into_iter().take(room));
         let told = watched.damage.lock().clone();
         let began = Instant::now();
-        let pause = match scrub.look(&led, &noticed).await {
+        let is_well = scrub.tree_is_well();
+        let pause = match watched.showing(metrics, is_well, scrub.look(&led, &noticed)).await {
             Ok(looked) => {
                 failures = 0;
                 let looked_at = !std::mem::take(&mut noticed).is_empty() || looked.round_ended;
@@ -136,8 +148,6 @@ async fn while_led<L: Fn() -> bool + Send + Sync>(
                 if looked_at && looked.tree_is_well && *damage == told {
                     *damage = None;
                 }
-                drop(damage);
-                watched.show(metrics, looked.tree_is_well);
                 if looked.was_due { PAUSE.max(began.elapsed()) } else { LOOK }
             }
             Err(failure) => {
@@ -146,7 +156,7 @@ async fn while_led<L: Fn() -> bool + Send + Sync>(
                 LOOK.saturating_mul(2_u32.saturating_pow(failures.min(6))).min(LONGEST)
             }
         };
-        sleep(pause).await;
+        watched.showing(metrics, scrub.tree_is_well(), sleep(pause)).await;
     }
 }
 
@@ -172,6 +182,50 @@ impl Witness for OwnHsm {
             Err(Unanswered::Refused(Refusal::NotAuthentic | Refusal::NotConsecutive)) => Ok(false),
             Err(Unanswered::Refused(refusal)) => Err(refusal.to_string()),
             Err(Unanswered::Senseless | Unanswered::Lost) => Err("it does not answer".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::driver::Group;
+    use object_store::memory::InMemory;
+    use object_store::path::Path as ObjectPath;
+
+    const GROUP: GroupId = GroupId([7; 16]);
+
+    fn watched() -> Watched {
+        let status = Status { serving: true, ..Group::idle_status() };
+        let (objects, settings) = (Arc::new(InMemory::new()), TreeSettings::default());
+        let tree = TreeStore::new(objects, &ObjectPath::default(), GROUP, settings, TreeMetrics::default());
+        Watched { group: GROUP, status: Arc::new(Mutex::new(status)), tree, damage: Arc::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn damage_that_is_told_is_shown_however_long_a_look_takes() {
+        let (watched, metrics) = (watched(), ScrubMetrics::default());
+        let told = async {
+            sleep(LOOK / 2).await;
+            assert!(!metrics.tree_damaged(GROUP));
+            *watched.damage.lock() = Some("a page is missing".into());
+            sleep(LOOK).await;
+            assert!(metrics.tree_damaged(GROUP), "not while it looks");
+        };
+        let look = sleep(LONGEST);
+        tokio::join!(told, watched.showing(&metrics, true, look));
+    }
+
+    #[test]
+    fn only_who_serves_shows_damage() {
+        let (watched, metrics) = (watched(), ScrubMetrics::default());
+        *watched.damage.lock() = Some("a page is missing".into());
+        for is_well in [true, false] {
+            for serves in [true, false] {
+                watched.status.lock().serving = serves;
+                watched.show(&metrics, is_well);
+                assert_eq!(metrics.tree_damaged(GROUP), serves, "{is_well}");
+            }
         }
     }
 }

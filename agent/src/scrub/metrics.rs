@@ -55,8 +55,8 @@ impl ScrubMetrics {
     /// Registers all of them.
     pub fn register(&self, registry: &mut Registry) {
         let group = registry.sub_registry_with_prefix("group");
-        let help = "Whether part of the group's stored tree was found damaged here, by a request or the scrub, and not found \
-                    well again since: 1 or 0";
+        let help = "Whether this member serves the group and part of the stored tree was found damaged, by a request or the scrub, \
+                    and not found well again since: 1 or 0";
         group.register("tree_damaged", help, self.tree_damaged.clone());
         let scrub = registry.sub_registry_with_prefix("scrub");
         scrub.register("pages", "Pages of stored trees that were checked", self.pages.clone());
@@ -123,6 +123,12 @@ impl ScrubMetrics {
     /// Whether part of a group's stored tree is known to be damaged.
     pub(crate) fn set_tree_damaged(&self, group: GroupId, damaged: bool) {
         self.tree_damaged.get_or_create(&GroupLabel { group: group.to_string() }).set(damaged.into());
+    }
+
+    /// What is shown of that.
+    #[cfg(test)]
+    pub(crate) fn tree_damaged(&self, group: GroupId) -> bool {
+        self.tree_damaged.get_or_create(&GroupLabel { group: group.to_string() }).get() == 1
     }
 
     /// Who leads the group is not this agent any more, or it has no such group: it says nothing about it.
