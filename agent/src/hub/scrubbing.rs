@@ -24,6 +24,8 @@ const LOOK: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause after a failure.
 const LONGEST: Duration = Duration::from_secs(600);
+/// After so many failures in a row it is worth a warning: the pause has grown to minutes by then.
+const WARNS: u32 = 4;
 /// For one call to the store that waits for its turn, and for the opening that needs some of them.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -151,8 +153,12 @@ async fn while_led<L: Fn() -> bool + Send + Sync>(
                 if looked.was_due { PAUSE.max(began.elapsed()) } else { LOOK }
             }
             Err(failure) => {
-                tracing::debug!(group = %watched.group, %failure, "scrubbing goes on later");
                 failures = failures.saturating_add(1);
+                if failures >= WARNS {
+                    tracing::warn!(group = %watched.group, %failure, failures, "scrubbing fails, and goes on later");
+                } else {
+                    tracing::debug!(group = %watched.group, %failure, "scrubbing goes on later");
+                }
                 LOOK.saturating_mul(2_u32.saturating_pow(failures.min(6))).min(LONGEST)
             }
         };

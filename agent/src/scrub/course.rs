@@ -77,9 +77,10 @@ pub struct Scrub<P> {
 }
 
 impl<P: Parts> Scrub<P> {
-    /// Asks nothing of the store yet.
+    /// Asks nothing of the store yet. From now on it shows when it last did all that was due.
     pub fn new(group: GroupId, parts: P, store: &Store, clock: Clock, settings: ScrubSettings) -> Self {
         let shelf = Shelf::new(store, group);
+        settings.metrics.checked(group, clock());
         let unkept = BTreeMap::new();
         Self { group, parts, shelf, clock, settings, position: None, unkept, rechecked: 0 }
     }
@@ -125,7 +126,7 @@ impl<P: Parts> Scrub<P> {
             }
         }
         let mut was_due = false;
-        if failed.is_none() && period_s > 0 {
+        if period_s > 0 {
             match self.step(&mut position, &way, led).await {
                 Ok(due) => was_due = due,
                 Err(error) => failed = Some(error),
@@ -143,6 +144,9 @@ impl<P: Parts> Scrub<P> {
         }
         self.unkept.clear();
         self.position = Some(position);
+        if failed.is_none() {
+            self.settings.metrics.checked(self.group, (self.clock)());
+        }
         failed.map_or(Ok(Looked { was_due, round_ended, tree_is_well }), Err)
     }
 
@@ -166,8 +170,18 @@ impl<P: Parts> Scrub<P> {
             Due::Nothing => return Ok(false),
             Due::NextRound => *position = Position::begin(Some(position), now),
             Due::Check(place) => {
-                self.examine(position, place, led).await?;
-                position.pass(way, place, now);
+                let examined = self.examine(position, place, led).await;
+                if examined.is_ok() {
+                    position.pass(way, place, now);
+                } else if place == Place::Log
+                    && let Some(part) = position.due_part(way, now)
+                {
+                    // A log that cannot be read keeps no part waiting. It waits for none itself: what is due of it comes first.
+                    let part = Place::Tree(part);
+                    self.examine(position, part, led).await?;
+                    position.pass(way, part, now);
+                }
+                examined?;
             }
         }
         Ok(true)
@@ -184,7 +198,6 @@ impl<P: Parts> Scrub<P> {
         if !problems.is_empty() && !self.parts.leads() {
             return Err(CheckError::Moving);
         }
-        self.settings.metrics.checked(self.group, (self.clock)());
         let found: Vec<Finding> = problems
             .iter()
             .map(|problem| Finding { kind: problem.kind(), what: problem.to_string() })

@@ -72,7 +72,7 @@ impl ScrubMetrics {
         scrub.register_with_unit("round_began_timestamp", help, Unit::Seconds, self.began.clone());
         let help = "When the last whole round ended, in Unix time; 0 for never";
         scrub.register_with_unit("last_round_timestamp", help, Unit::Seconds, self.ended.clone());
-        let help = "When something was last checked, in Unix time; 0 for not since this member leads";
+        let help = "When all that was due was last checked or, until then, when this member began to lead, in Unix time";
         scrub.register_with_unit("last_check_timestamp", help, Unit::Seconds, self.checked.clone());
         let help = "In which time everything is to be checked once; 0 if it is not";
         scrub.register_with_unit("period", help, Unit::Seconds, self.period.clone());
@@ -89,6 +89,12 @@ impl ScrubMetrics {
 
     pub(super) fn checked(&self, group: GroupId, now: u64) {
         self.checked.get_or_create(&GroupLabel { group: group.to_string() }).set(many(now));
+    }
+
+    /// When all that was due was last checked.
+    #[must_use]
+    pub fn last_check(&self, group: GroupId) -> i64 {
+        self.checked.get_or_create(&GroupLabel { group: group.to_string() }).get()
     }
 
     /// How often something of a kind was found that was not known.
@@ -109,7 +115,6 @@ impl ScrubMetrics {
         self.progress.get_or_create(&label).set(f64::from(ppm) / 1e6);
         self.began.get_or_create(&label).set(many(position.began));
         self.ended.get_or_create(&label).set(many(position.ended));
-        drop(self.checked.get_or_create(&label));
         let mut kinds: BTreeMap<&'static str, i64> = super::position::KINDS.map(|kind| (kind, 0)).into();
         for finding in position.findings.values().flatten() {
             *kinds.entry(finding.kind).or_default() += 1;

@@ -178,12 +178,17 @@ impl Position {
         if self.logs < LOGS && passed >= log_at {
             return Due::Check(Place::Log);
         }
-        let next = way.next(self.cursor).filter(|_| !self.tree_done);
-        match next {
-            Some(part) if passed >= way.time_of(self) => Due::Check(Place::Tree(part)),
+        match self.due_part(way, now) {
+            Some(part) => Due::Check(Place::Tree(part)),
             None if self.is_whole() && passed >= way.period_s => Due::NextRound,
-            _ => Due::Nothing,
+            None => Due::Nothing,
         }
+    }
+
+    /// The part of the tree that is due at a time, whatever else is.
+    pub(super) fn due_part(&self, way: &Way<'_>, now: u64) -> Option<Prefix> {
+        let is_due = !self.tree_done && now.saturating_sub(self.began) >= way.time_of(self);
+        way.next(self.cursor).filter(|_| is_due)
     }
 
     /// This was checked.

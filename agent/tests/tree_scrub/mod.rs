@@ -43,12 +43,14 @@ impl Witness for Hsm {
     }
 }
 
-/// A bug that a scrub may have.
+/// A bug that a scrub may have, or trouble.
 enum Planted {
     /// It leaves out every other part.
     Skips,
     /// It reads what somebody else has read before.
     Remembers(Box<TreeReader>),
+    /// No bug: the log cannot be read.
+    LogFails,
 }
 
 type Real = Stored<Hsm, fn() -> bool>;
@@ -71,7 +73,10 @@ impl Parts for Watched {
     }
 
     async fn log(&self, reached: (Index, EntryHash), captured: Index) -> Result<LogPart, CheckError> {
-        self.parts.log(reached, captured).await
+        match &self.planted {
+            Some(Planted::LogFails) => Err(CheckError::Store),
+            _ => self.parts.log(reached, captured).await,
+        }
     }
 
     fn leads(&self) -> bool {
@@ -461,4 +466,22 @@ async fn a_round_ends_though_the_clock_was_wrong_for_a_while() {
         let took = realm.now.load(Ordering::Relaxed) - now;
         assert!(took <= PERIOD + DAY, "{took}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_cannot_be_read_keeps_no_part_of_the_tree_waiting_and_shows() {
+    let realm = Realm::new(10, &[Prefix::WHOLE], 4).await;
+    let mut scrub = realm.scrub(Some(Planted::LogFails));
+    let began = realm.metrics.last_check(GROUP);
+    assert_eq!(u64::try_from(began), Ok(BEGAN), "shown before anything is read");
+    for _ in 0..4 * PERIOD / DAY {
+        let failed = scrub.look(&realm.led(), &BTreeSet::new()).await;
+        assert!(matches!(failed, Err(CheckError::Store)), "{failed:?}");
+        realm.pass(DAY / 4);
+    }
+    assert_eq!(realm.metrics.leaves.get(), realm.model.leaves.len() as u64, "all of the tree is checked");
+    assert_eq!(realm.metrics.last_check(GROUP), began, "not all was checked that was due");
+    let mut scrub = realm.scrub(None);
+    realm.look(&mut scrub).await;
+    assert!(realm.metrics.last_check(GROUP) > began);
 }
