@@ -27,7 +27,7 @@ use crate::front::{Backend, Check, Readiness, Relay};
 use crate::link::HsmMetrics;
 use crate::metrics::{LogMetrics, Metrics, WearMetrics};
 use crate::peers::{Forwarded, Identity, Peers};
-use crate::scrub::ScrubSettings;
+use crate::scrub::{Lane, ScrubSettings};
 use crate::store::{Store, Trust};
 use crate::timing::Timing;
 use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
@@ -95,7 +95,8 @@ const SCRUB_PART_BITS: u32 = 9;
 fn scrub_settings(config: &Config, metrics: &Metrics) -> ScrubSettings {
     let period = Duration::from_secs(u64::from(config.scrub_period_days) * 86_400);
     metrics.scrub().set_period(period.as_secs());
-    ScrubSettings { period, part_bits: SCRUB_PART_BITS, metrics: metrics.scrub().clone() }
+    let (metrics, lane) = (metrics.scrub().clone(), Lane::default());
+    ScrubSettings { period, part_bits: SCRUB_PART_BITS, metrics, lane }
 }
 
 #[derive(Default)]

@@ -1,10 +1,10 @@
-//! Scrubs a group while it is led here: a little at a time, beside everything else.
+//! Scrubs a group while it is led here: a little at a time, beside everything else, and one group after another.
 
 use super::hsm_queue::Hsm;
-use crate::check::Witness;
+use crate::check::{CheckError, Witness};
 use crate::clock::Clock;
-use crate::scrub::{Led, Scrub, ScrubMetrics, ScrubSettings, Stored};
-use crate::store::{Pace, Store};
+use crate::scrub::{Lane, Led, Looked, Scrub, ScrubMetrics, ScrubSettings, Stored};
+use crate::store::Store;
 use crate::tree::{Timeouts, TreeMetrics, TreeSettings, TreeStore};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -13,13 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::Refusal;
-use strongroom_proto::ids::{EntryHash, GroupId, Index};
+use strongroom_proto::ids::{EntryHash, GroupId, Index, RecordId};
 use strongroom_replica::ask::{self, Unanswered};
 use strongroom_replica::{Role, Status};
 use tokio::time::{Instant, sleep, timeout};
 
 /// How often to look whether anything is due. That costs no call.
 const LOOK: Duration = Duration::from_secs(10);
+/// An agent that begins to lead many groups at once begins to scrub them within this time, in milliseconds.
+const STAGGER_MS: u64 = 60_000;
 /// Between two things that are due lies at least this long, and as long as the last one took.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause after a failure.
@@ -95,11 +97,18 @@ pub(super) async fn scrub(watched: Watched, store: Store, hsm: Hsm, clock: Clock
         sleep(LOOK).await;
         let term = watched.status.lock().role;
         if watched.led().is_some() {
+            watched.showing(&metrics, true, sleep(stagger(watched.group))).await;
             let scrub = begin(&watched, &store, hsm.clone(), &clock, &settings, term);
-            while_led(&watched, scrub, term, &metrics).await;
+            while_led(&watched, scrub, term, &settings).await;
             metrics.forget(watched.group);
         }
     }
+}
+
+/// How long a group waits before it begins: always the same, and another time than others.
+fn stagger(group: GroupId) -> Duration {
+    let drawn = group.0.first_chunk::<8>().map_or(0, |drawn| u64::from_be_bytes(*drawn));
+    Duration::from_millis(drawn % STAGGER_MS)
 }
 
 type Begun<L> = Scrub<Stored<OwnHsm, L>>;
@@ -112,7 +121,7 @@ fn begin(
     settings: &ScrubSettings,
     term: Role,
 ) -> Begun<impl Fn() -> bool + Send + Sync + use<>> {
-    let (group, pace) = (watched.group, Pace::default());
+    let (group, pace) = (watched.group, settings.lane.pace().clone());
     let (paced, objects) = store.paced(&pace);
     let timeouts = Timeouts::all(PATIENCE);
     let tree_settings = TreeSettings { timeouts, ..TreeSettings::default() };
@@ -130,19 +139,23 @@ async fn while_led<L: Fn() -> bool + Send + Sync>(
     watched: &Watched,
     mut scrub: Begun<L>,
     term: Role,
-    metrics: &ScrubMetrics,
+    ScrubSettings { metrics, lane, .. }: &ScrubSettings,
 ) {
     let mut noticed = BTreeSet::new();
     let mut failures = 0_u32;
     loop {
-        let Some(led) = watched.led().filter(|_| watched.status.lock().role == term) else { return };
         let room = MAX_NOTICED.saturating_sub(noticed.len());
         noticed.extend(watched.tree.noticed().into_iter().take(room));
         let told = watched.damage.lock().clone();
         let began = Instant::now();
+        // What was found before is shown while it waits for other groups. If this fails, so does the look.
+        let _ = watched.showing(metrics, scrub.tree_is_well(), scrub.recall()).await;
         let is_well = scrub.tree_is_well();
-        let pause = match watched.showing(metrics, is_well, scrub.look(&led, &noticed)).await {
-            Ok(looked) => {
+        let looked = look_in_turn(watched, &mut scrub, term, lane, &noticed);
+        let looked = watched.showing(metrics, is_well, looked).await;
+        let pause = match looked {
+            Ok(None) => return,
+            Ok(Some(looked)) => {
                 failures = 0;
                 let looked_at = !std::mem::take(&mut noticed).is_empty() || looked.round_ended;
                 let mut damage = watched.damage.lock();
@@ -163,6 +176,21 @@ async fn while_led<L: Fn() -> bool + Send + Sync>(
             }
         };
         watched.showing(metrics, scrub.tree_is_well(), sleep(pause)).await;
+    }
+}
+
+/// Looks when no other group of this agent does. Returns nothing if it is not led any more.
+async fn look_in_turn<L: Fn() -> bool + Send + Sync>(
+    watched: &Watched,
+    scrub: &mut Begun<L>,
+    term: Role,
+    lane: &Lane,
+    noticed: &BTreeSet<RecordId>,
+) -> Result<Option<Looked>, CheckError> {
+    let _turn = lane.turn().await;
+    match watched.led().filter(|_| watched.status.lock().role == term) {
+        Some(led) => scrub.look(&led, noticed).await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -220,6 +248,13 @@ mod tests {
         };
         let look = sleep(LONGEST);
         tokio::join!(told, watched.showing(&metrics, true, look));
+    }
+
+    #[test]
+    fn groups_begin_at_their_own_times() {
+        let times: BTreeSet<Duration> = (0..100_u8).map(|id| stagger(GroupId([id; 16]))).collect();
+        assert!(times.len() > 90, "{times:?}");
+        assert!(times.iter().all(|time| *time < Duration::from_millis(STAGGER_MS)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The course of a scrub: what is due is checked, what is found is looked at twice, and how far that came is kept.
 
+use super::lane::Lane;
 use super::metrics::ScrubMetrics;
 use super::parts::Parts;
 use super::position::{Due, Finding, Place, Position, Way};
@@ -19,7 +20,7 @@ const CONFIRM: Duration = Duration::from_secs(2);
 const RECHECK_S: u64 = 900;
 /// One part takes no longer than this, or is begun anew.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// The pace that a small tree is read at. Larger ones get four times what they need.
+/// The pace of an agent that leads small trees. Larger ones get four times what they need together.
 const CALLS_PER_S: u32 = 8;
 const BYTES_PER_S: u64 = 256 << 10;
 const ROOM: u64 = 4;
@@ -37,6 +38,8 @@ pub struct ScrubSettings {
     pub part_bits: u32,
     /// Where it counts.
     pub metrics: ScrubMetrics,
+    /// What it shares with the scrubs of the agent's other groups.
+    pub lane: Lane,
 }
 
 /// What the leader knows about its group.
@@ -111,7 +114,7 @@ impl<P: Parts> Scrub<P> {
         for (place, found) in &self.unkept {
             position.put(*place, found.clone());
         }
-        self.parts.keep_to(limit(led.bytes, period_s));
+        self.parts.keep_to(limit(self.settings.lane.enter(self.group, led.bytes), period_s));
         self.settings.metrics.show(self.group, &position, way.done_ppm(&position));
         let mut again: BTreeSet<Place> =
             noticed.iter().filter_map(|id| way.part_of(id)).map(Place::Tree).collect();
@@ -148,6 +151,17 @@ impl<P: Parts> Scrub<P> {
             self.settings.metrics.checked(self.group, (self.clock)());
         }
         failed.map_or(Ok(Looked { was_due, round_ended, tree_is_well }), Err)
+    }
+
+    /// Reads how far it had come and what was found, if that is not known yet.
+    ///
+    /// # Errors
+    /// [`CheckError::Store`].
+    pub async fn recall(&mut self) -> Result<(), CheckError> {
+        if self.position.is_none() {
+            self.position = Some(self.known((self.clock)()).await?);
+        }
+        Ok(())
     }
 
     async fn known(&mut self, now: u64) -> Result<Position, CheckError> {
@@ -246,7 +260,13 @@ impl<P: Parts> Scrub<P> {
     }
 }
 
-/// How fast a tree of this size may be read.
+impl<P> Drop for Scrub<P> {
+    fn drop(&mut self) {
+        self.settings.lane.leave(self.group);
+    }
+}
+
+/// How fast trees of this size may be read.
 fn limit(bytes: u64, period_s: u64) -> Limit {
     let needed = bytes.saturating_mul(ROOM).checked_div(period_s).unwrap_or(0);
     let bytes_per_s = needed.clamp(BYTES_PER_S, MOST_BYTES_PER_S);

@@ -6,12 +6,14 @@
 //! store, never from what the agent holds in memory. Nothing is changed.
 
 mod course;
+mod lane;
 mod metrics;
 mod parts;
 mod position;
 mod shelf;
 
 pub use course::{Led, Looked, Scrub, ScrubSettings};
+pub use lane::Lane;
 pub use metrics::ScrubMetrics;
 pub use parts::{Parts, Stored};
 pub use position::{Finding, Place, Position};

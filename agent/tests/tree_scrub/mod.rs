@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use strongroom_agent::check::{CheckError, LogPart, TreePart, Witness, tree_part_by};
-use strongroom_agent::scrub::{Led, Looked, Parts, Place, Scrub, ScrubMetrics, ScrubSettings, Stored};
+use strongroom_agent::scrub::{Lane, Led, Looked, Parts, Place, Scrub, ScrubMetrics, ScrubSettings, Stored};
 use strongroom_agent::store::{Kind, Limit, Pace, Purpose, Store};
 use strongroom_agent::tree::{TreeMetrics, TreePlace, TreeReader, TreeStore};
 use strongroom_proto::entry::{Entry, events_hash};
@@ -172,7 +172,7 @@ impl Realm {
         let now = Arc::clone(&self.now);
         let clock: strongroom_agent::clock::Clock = Arc::new(move || now.load(Ordering::Relaxed));
         let (period, metrics) = (Duration::from_secs(PERIOD), self.metrics.clone());
-        let settings = ScrubSettings { period, part_bits: PART_BITS, metrics };
+        let settings = ScrubSettings { period, part_bits: PART_BITS, metrics, lane: Lane::default() };
         Scrub::new(GROUP, parts, &self.store, clock, settings)
     }
 
