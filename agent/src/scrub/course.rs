@@ -8,7 +8,7 @@ use super::shelf::Shelf;
 use crate::check::{CheckError, Problem};
 use crate::clock::Clock;
 use crate::store::{Limit, Store};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use strongroom_proto::ids::{EntryHash, GroupId, Index, RecordId};
 use strongroom_proto::prefix::Prefix;
@@ -74,8 +74,8 @@ pub struct Scrub<P> {
     clock: Clock,
     settings: ScrubSettings,
     position: Option<Position>,
-    /// What was found when it could not be kept how far it had come.
-    unkept: BTreeMap<Place, Vec<Finding>>,
+    /// The position that could not be kept: what was found by then.
+    unkept: Option<Position>,
     rechecked: u64,
 }
 
@@ -84,8 +84,7 @@ impl<P: Parts> Scrub<P> {
     pub fn new(group: GroupId, parts: P, store: &Store, clock: Clock, settings: ScrubSettings) -> Self {
         let shelf = Shelf::new(store, group);
         settings.metrics.checked(group, clock());
-        let unkept = BTreeMap::new();
-        Self { group, parts, shelf, clock, settings, position: None, unkept, rechecked: 0 }
+        Self { group, parts, shelf, clock, settings, position: None, unkept: None, rechecked: 0 }
     }
 
     /// How far it has come, once that is known.
@@ -95,8 +94,7 @@ impl<P: Parts> Scrub<P> {
 
     /// Whether nothing is known to be wrong with the stored tree.
     pub fn tree_is_well(&self) -> bool {
-        let unkept = self.unkept.keys().all(|place| *place == Place::Log);
-        unkept && self.position.as_ref().is_none_or(Position::tree_is_well)
+        self.unkept.iter().chain(&self.position).all(Position::tree_is_well)
     }
 
     /// Checks what is due, if anything is, and the parts that these records are in, which were found damaged by others.
@@ -111,9 +109,10 @@ impl<P: Parts> Scrub<P> {
         let way = Way { prefixes: &led.prefixes, part_bits, bytes: led.bytes, period_s };
         position.settle(&way, now);
         let before = position.clone();
-        for (place, found) in &self.unkept {
-            position.put(*place, found.clone());
+        if let Some(unkept) = &self.unkept {
+            position.take_over(unkept);
         }
+        position.seek_more();
         self.parts.keep_to(limit(self.settings.lane.enter(self.group, led.bytes), period_s));
         self.settings.metrics.show(self.group, &position, way.done_ppm(&position));
         let mut again: BTreeSet<Place> =
@@ -129,7 +128,7 @@ impl<P: Parts> Scrub<P> {
             }
         }
         let mut was_due = false;
-        if period_s > 0 {
+        if period_s > 0 || position.seeks_more() {
             match self.step(&mut position, &way, led).await {
                 Ok(due) => was_due = due,
                 Err(error) => failed = Some(error),
@@ -141,11 +140,11 @@ impl<P: Parts> Scrub<P> {
         if position != before && !self.shelf.keep(&position).await {
             // Somebody else may have gone on from there, or it is not known whether this is kept: that is read again. What was found
             // is known all the same.
-            self.unkept = position.findings;
+            self.unkept = Some(position);
             self.position = None;
             return Err(CheckError::Store);
         }
-        self.unkept.clear();
+        self.unkept = None;
         self.position = Some(position);
         if failed.is_none() {
             self.settings.metrics.checked(self.group, (self.clock)());
@@ -212,11 +211,15 @@ impl<P: Parts> Scrub<P> {
         if !problems.is_empty() && !self.parts.leads() {
             return Err(CheckError::Moving);
         }
-        let found: Vec<Finding> = problems
-            .iter()
-            .map(|problem| Finding { kind: problem.kind(), what: problem.to_string() })
-            .collect();
-        self.report(position, place, &found);
+        let found = Finding::all(&problems);
+        if found.is_empty() || position.has_room(place) {
+            self.report(position, place, &found);
+        } else if position.more.is_none() {
+            tracing::error!(
+                group = %self.group, %place, problems = problems.len(),
+                "the scrub finds more stored wrongly than it keeps; run `strongroom-agent check`, which names everything"
+            );
+        }
         position.put(place, found);
         Ok(())
     }

@@ -119,6 +119,8 @@ impl ScrubMetrics {
         for finding in position.findings.values().flatten() {
             *kinds.entry(finding.kind).or_default() += 1;
         }
+        // There is at least one more.
+        *kinds.entry("tree").or_default() += i64::from(position.more.is_some());
         for (kind, found) in kinds {
             let labels = UnresolvedLabels { group: label.group.clone(), kind };
             self.unresolved.get_or_create(&labels).set(found);

@@ -1,5 +1,6 @@
 //! How far a round has come, what is due next, and what was found.
 
+use crate::check::Problem;
 use minicbor::{Decode, Decoder, Encode};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,10 +10,11 @@ use strongroom_proto::prefix::Prefix;
 /// The version of what is stored.
 const VERSION: u8 = 1;
 /// The longest that is read.
-const MAX_BYTES: usize = 1 << 18;
-/// How many places with findings are kept, and how many findings of each. All are counted and logged.
+const MAX_BYTES: usize = 1 << 22;
+/// How many places of the tree with findings are kept, how many findings of each place, and how many characters of each.
 const MAX_PLACES: usize = 64;
 const MAX_OF_PLACE: usize = 16;
+const MAX_CHARS: usize = 512;
 /// How often in a round the log is checked: what there is of it changes faster than the tree.
 const LOGS: u32 = 32;
 /// A part of the tree has at most about so many bytes: read within less time than merged files stay.
@@ -64,6 +66,29 @@ pub struct Position {
     pub(super) logs: u32,
     /// What was found and is not mended.
     pub findings: BTreeMap<Place, Vec<Finding>>,
+    /// What becomes of damage of the tree for which there was no room among these.
+    pub(super) more: Option<More>,
+}
+
+/// What becomes of damage for which there was no room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(index_only)]
+pub(super) enum More {
+    /// It is sought when all is mended that there was room for.
+    #[n(0)]
+    Waits,
+    /// All of the tree is read again, without a pause between parts.
+    #[n(1)]
+    Sought,
+}
+
+impl Finding {
+    /// What is kept and said of the problems of one place.
+    pub(super) fn all(problems: &[Problem]) -> Vec<Self> {
+        let what = |problem: &Problem| -> String { problem.to_string().chars().take(MAX_CHARS).collect() };
+        let all = problems.iter().take(MAX_OF_PLACE);
+        all.map(|problem| Self { kind: problem.kind(), what: what(problem) }).collect()
+    }
 }
 
 /// What is to be done next.
@@ -158,7 +183,8 @@ impl Position {
     pub(super) fn begin(last: Option<&Self>, now: u64) -> Self {
         let (round, ended) = last.map_or((1, 0), |last| (last.round.saturating_add(1), last.ended));
         let findings = last.map(|last| last.findings.clone()).unwrap_or_default();
-        Self { round, began: now, ended, findings, ..Self::default() }
+        let more = last.and_then(|last| last.more);
+        Self { round, began: now, ended, findings, more, ..Self::default() }
     }
 
     /// Believes no time that has not come: the clock was wrong then, or is now. A round that began in such a time goes on as if it had
@@ -187,8 +213,8 @@ impl Position {
 
     /// The part of the tree that is due at a time, whatever else is.
     pub(super) fn due_part(&self, way: &Way<'_>, now: u64) -> Option<Prefix> {
-        let is_due = !self.tree_done && now.saturating_sub(self.began) >= way.time_of(self);
-        way.next(self.cursor).filter(|_| is_due)
+        let is_due = self.seeks_more() || now.saturating_sub(self.began) >= way.time_of(self);
+        way.next(self.cursor).filter(|_| is_due && !self.tree_done)
     }
 
     /// This was checked.
@@ -203,6 +229,9 @@ impl Position {
                     Err(_) => self.tree_done = true,
                 }
                 self.tree_done |= way.next(self.cursor).is_none();
+                if self.tree_done && self.seeks_more() {
+                    self.more = None;
+                }
             }
         }
         if self.is_whole() {
@@ -219,11 +248,20 @@ impl Position {
 
     /// Whether nothing is known to be wrong with the stored tree.
     pub(super) fn tree_is_well(&self) -> bool {
-        self.findings.keys().all(|place| *place == Place::Log)
+        self.more.is_none() && self.damaged_parts() == 0
+    }
+
+    fn damaged_parts(&self) -> usize {
+        self.findings.keys().filter(|place| **place != Place::Log).count()
     }
 
     const fn is_whole(&self) -> bool {
         self.tree_done && self.logs >= LOGS
+    }
+
+    /// Whether what is found at a place is kept. There is always room for the log: it is one place.
+    pub(super) fn has_room(&self, place: Place) -> bool {
+        place == Place::Log || self.findings.contains_key(&place) || self.damaged_parts() < MAX_PLACES
     }
 
     /// Takes what was found at a place for all that is wrong there.
@@ -231,8 +269,31 @@ impl Position {
         found.truncate(MAX_OF_PLACE);
         if found.is_empty() {
             self.findings.remove(&place);
-        } else if self.findings.contains_key(&place) || self.findings.len() < MAX_PLACES {
+        } else if self.has_room(place) {
             self.findings.insert(place, found);
+        } else {
+            self.more = Some(More::Waits);
+        }
+    }
+
+    /// Takes what was found by a position that could not be kept.
+    pub(super) fn take_over(&mut self, other: &Self) {
+        for (place, found) in &other.findings {
+            self.put(*place, found.clone());
+        }
+        if other.more.is_some() {
+            self.more.get_or_insert(More::Waits);
+        }
+    }
+
+    pub(super) fn seeks_more(&self) -> bool {
+        self.more == Some(More::Sought)
+    }
+
+    /// If all is mended that there was room for, and there was more: looks for that, from the beginning of the tree on.
+    pub(super) fn seek_more(&mut self) {
+        if self.more == Some(More::Waits) && self.damaged_parts() == 0 {
+            (self.more, self.cursor, self.tree_done) = (Some(More::Sought), 0, false);
         }
     }
 }
@@ -255,6 +316,8 @@ struct Kept {
     logs: u32,
     #[n(7)]
     findings: Vec<KeptFinding>,
+    #[n(8)]
+    more: Option<More>,
 }
 
 #[derive(Encode, Decode)]
@@ -293,9 +356,9 @@ impl Position {
                 what: finding.what.clone(),
             })
         });
-        let Self { round, began, ended, cursor, tree_done, logs, .. } = *self;
+        let Self { round, began, ended, cursor, tree_done, logs, more, .. } = *self;
         let findings = findings.collect();
-        let kept = Kept { version: VERSION, round, began, ended, cursor, tree_done, logs, findings };
+        let kept = Kept { version: VERSION, round, began, ended, cursor, tree_done, logs, findings, more };
         minicbor::to_vec(kept).unwrap_or_default()
     }
 
@@ -309,10 +372,10 @@ impl Position {
         if d.position() != bytes.len() || kept.version != VERSION {
             return None;
         }
-        let Kept { round, began, ended, cursor, tree_done, logs, findings, .. } = kept;
+        let Kept { round, began, ended, cursor, tree_done, logs, findings, more, .. } = kept;
         let ended = if ended > now { 0 } else { ended };
         let (began, logs) = (began.min(now), logs.min(LOGS));
-        let mut position = Self { round, began, ended, cursor, tree_done, logs, findings: BTreeMap::new() };
+        let mut position = Self { round, began, ended, cursor, tree_done, logs, more, ..Self::default() };
         for finding in findings {
             let kind = KINDS.into_iter().find(|kind| *kind == finding.kind)?;
             let place = finding.below.map_or(Place::Log, Place::Tree);
@@ -409,8 +472,11 @@ mod tests {
     fn a_clock_that_goes_forward_and_back_stops_nothing() {
         let way = Way { prefixes: &[Prefix::WHOLE], part_bits: 5, bytes: 0, period_s: 32_000 };
         let (now, later) = (1_000_000, 9_000_000);
-        for (logs, cursor, tree_done) in [(0, 0, false), (1, 1 << 63, false), (32, 1 << 63, false), (32, 0, true)] {
-            let began_later = Position { began: later, ended: later, logs, cursor, tree_done, ..Position::default() };
+        for (logs, cursor, tree_done) in
+            [(0, 0, false), (1, 1 << 63, false), (32, 1 << 63, false), (32, 0, true)]
+        {
+            let began_later =
+                Position { began: later, ended: later, logs, cursor, tree_done, ..Position::default() };
             if cursor > 0 || tree_done {
                 let unsettled = Position { logs: 32, ..began_later.clone() };
                 assert_eq!(unsettled.due(&way, now), Due::Nothing, "it would wait for that time");
@@ -420,7 +486,11 @@ mod tests {
             assert!(settled.began <= now && settled.ended <= now, "{settled:?}");
             assert_ne!(settled.due(&way, now), Due::Nothing, "{settled:?}");
             let (cursor, is_whole) = (settled.cursor, settled.is_whole());
-            assert_eq!((cursor, is_whole), (began_later.cursor, began_later.is_whole()), "nothing is skipped");
+            assert_eq!(
+                (cursor, is_whole),
+                (began_later.cursor, began_later.is_whole()),
+                "nothing is skipped"
+            );
         }
     }
 
@@ -469,12 +539,45 @@ mod tests {
     #[test]
     fn no_more_is_kept_than_fits() {
         let mut position = Position::default();
+        // The longest that one can be.
+        let finding = |kind| Finding { kind, what: "\u{10ffff}".repeat(MAX_CHARS) };
         for at in 0..=255 {
-            let finding = Finding { kind: "tree", what: "x".repeat(100) };
-            position.put(Place::Tree(prefix(at, 8)), vec![finding; 100]);
+            position.put(Place::Tree(prefix(at, 8)), vec![finding("tree"); 100]);
         }
-        assert!(position.findings.len() == MAX_PLACES);
+        assert_eq!((position.findings.len(), position.more), (MAX_PLACES, Some(More::Waits)));
+        position.put(Place::Log, vec![finding("missing"); 100]);
+        assert_eq!(position.findings.len(), MAX_PLACES + 1, "there is always room for the log");
         let bytes = position.to_bytes();
         assert_eq!(Position::from_bytes(&bytes, 0), Some(position));
+    }
+
+    #[test]
+    fn a_tree_is_not_well_before_that_is_sought_for_which_there_was_no_room() {
+        let way = Way { prefixes: &[Prefix::WHOLE], part_bits: 8, bytes: 0, period_s: 32_000 };
+        let finding = || vec![Finding { kind: "tree", what: "it is gone".into() }];
+        let mut position = Position::begin(None, 0);
+        let parts: Vec<Prefix> = (0..=255).map(|at| prefix(at, 8)).collect();
+        parts.iter().for_each(|part| position.put(Place::Tree(*part), finding()));
+        position.cursor = 1 << 63;
+        // All are mended but the last. Those that are not kept are never looked at again.
+        let mended = &parts[..255];
+        mended.iter().for_each(|part| position.put(Place::Tree(*part), Vec::new()));
+        assert!(position.findings.is_empty() && !position.tree_is_well());
+        position = Position::begin(Some(&position), 0);
+        position.seek_more();
+        let mut sought = Vec::new();
+        while let Some(part) = position.due_part(&way, 0) {
+            assert!(!position.tree_is_well(), "not sought yet");
+            sought.push(part);
+            let found = if part == parts[255] { finding() } else { Vec::new() };
+            position.put(Place::Tree(part), found);
+            position.pass(&way, Place::Tree(part), 0);
+            position.seek_more();
+        }
+        assert_eq!(sought, parts, "from the beginning on, without a pause");
+        assert_eq!(position.findings.keys().collect::<Vec<_>>(), [&Place::Tree(parts[255])]);
+        position.put(Place::Tree(parts[255]), Vec::new());
+        position.seek_more();
+        assert!(position.tree_is_well(), "all was sought");
     }
 }

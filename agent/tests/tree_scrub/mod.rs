@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use strongroom_agent::check::{CheckError, LogPart, TreePart, Witness, tree_part_by};
+use strongroom_agent::check::{CheckError, LogPart, Problem, TreePart, Witness, tree_part_by};
 use strongroom_agent::scrub::{Lane, Led, Looked, Parts, Place, Scrub, ScrubMetrics, ScrubSettings, Stored};
 use strongroom_agent::store::{Kind, Limit, Pace, Purpose, Store};
 use strongroom_agent::tree::{TreeMetrics, TreePlace, TreeReader, TreeStore};
@@ -19,6 +19,7 @@ use strongroom_proto::ids::{EntryHash, Index, RecordId, Term};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Tree;
 use strongroom_replica::segment::{Segment, SegmentEntry, SegmentName};
+use strongroom_replica::stored::TreeDamage;
 
 const DAY: u64 = 86_400;
 const PERIOD: u64 = 30 * DAY;
@@ -51,6 +52,8 @@ enum Planted {
     Remembers(Box<TreeReader>),
     /// No bug: the log cannot be read.
     LogFails,
+    /// No bug: each part lacks so many records.
+    Lacks(u8),
 }
 
 type Real = Stored<Hsm, fn() -> bool>;
@@ -68,6 +71,11 @@ impl Parts for Watched {
         match &self.planted {
             Some(Planted::Skips) if read % 2 == 1 => Ok(TreePart::default()),
             Some(Planted::Remembers(reader)) => tree_part_by(reader, within).await,
+            Some(Planted::Lacks(many)) => {
+                let ids = (0..*many).map(|id| RecordId([id; 32]));
+                let problems = ids.map(|id| Problem::Tree(TreeDamage::NoLeaf(id))).collect();
+                Ok(TreePart { problems, ..TreePart::default() })
+            }
             _ => self.parts.tree(within).await,
         }
     }
@@ -484,4 +492,17 @@ async fn a_log_that_cannot_be_read_keeps_no_part_of_the_tree_waiting_and_shows()
     let mut scrub = realm.scrub(None);
     realm.look(&mut scrub).await;
     assert!(realm.metrics.last_check(GROUP) > began);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_more_is_wrong_than_is_kept_nothing_is_new_again() {
+    let realm = Realm::new(11, &[Prefix::WHOLE], 4).await;
+    let mut scrub = realm.scrub(Some(Planted::Lacks(20)));
+    // In the first part, which is the one that is due as well.
+    scrub.look(&realm.led(), &BTreeSet::from([RecordId([0; 32])])).await.unwrap();
+    assert_eq!(realm.metrics.findings("tree"), 16);
+    realm.pass(1_000);
+    scrub.look(&realm.led(), &BTreeSet::new()).await.unwrap();
+    assert_eq!(realm.metrics.findings("tree"), 16, "nothing is new");
+    assert!(realm.read.load(Ordering::Relaxed) >= 4, "it was read again");
 }
