@@ -76,7 +76,10 @@ pub struct Scrub<P> {
     position: Option<Position>,
     /// The position that could not be kept: what was found by then.
     unkept: Option<Position>,
+    /// When what was found was last to be looked at again.
     rechecked: u64,
+    /// Where that is, as far as it has not been looked at since.
+    pending: BTreeSet<Place>,
 }
 
 impl<P: Parts> Scrub<P> {
@@ -84,7 +87,8 @@ impl<P: Parts> Scrub<P> {
     pub fn new(group: GroupId, parts: P, store: &Store, clock: Clock, settings: ScrubSettings) -> Self {
         let shelf = Shelf::new(store, group);
         settings.metrics.checked(group, clock());
-        Self { group, parts, shelf, clock, settings, position: None, unkept: None, rechecked: 0 }
+        let pending = BTreeSet::new();
+        Self { group, parts, shelf, clock, settings, position: None, unkept: None, rechecked: 0, pending }
     }
 
     /// How far it has come, once that is known.
@@ -115,14 +119,8 @@ impl<P: Parts> Scrub<P> {
         position.seek_more();
         self.parts.keep_to(limit(self.settings.lane.enter(self.group, led.bytes), period_s));
         self.settings.metrics.show(self.group, &position, way.done_ppm(&position));
-        let mut again: BTreeSet<Place> =
-            noticed.iter().filter_map(|id| way.part_of(id)).map(Place::Tree).collect();
-        if now.saturating_sub(self.rechecked) >= RECHECK_S || now < self.rechecked {
-            again.extend(position.findings.keys());
-            self.rechecked = now;
-        }
         let mut failed = None;
-        for place in again {
+        for place in self.again(&position, &way, noticed, now) {
             if let Err(error) = self.examine(&mut position, place, led).await {
                 failed = Some(error);
             }
@@ -171,6 +169,26 @@ impl<P: Parts> Scrub<P> {
         // What another leader found is looked at soon.
         self.rechecked = 0;
         Ok(read.unwrap_or_else(|| Position::begin(None, now)))
+    }
+
+    /// What is to be looked at because something was found there: what is new and, of what is known, one place, so that much damage does
+    /// not keep what is due from being checked. Each comes again when all others have had their turn.
+    fn again(
+        &mut self,
+        position: &Position,
+        way: &Way<'_>,
+        noticed: &BTreeSet<RecordId>,
+        now: u64,
+    ) -> BTreeSet<Place> {
+        let is_known = |place: &Place| position.findings.contains_key(place);
+        self.pending.retain(is_known);
+        let is_time = now.saturating_sub(self.rechecked) >= RECHECK_S || now < self.rechecked;
+        if is_time && self.pending.is_empty() {
+            self.pending = position.findings.keys().copied().collect();
+            self.rechecked = now;
+        }
+        let noticed = noticed.iter().filter_map(|id| way.part_of(id)).map(Place::Tree);
+        noticed.filter(|place| !is_known(place)).chain(self.pending.pop_first()).collect()
     }
 
     /// Does what is due. Returns whether anything was.
