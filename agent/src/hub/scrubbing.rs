@@ -51,6 +51,7 @@ impl Watched {
             prefixes,
             reached,
             captured: status.captured,
+            snapshot: status.snapshot,
             bytes: self.tree.known_bytes(),
         })
     }

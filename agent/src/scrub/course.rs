@@ -51,6 +51,8 @@ pub struct Led {
     pub reached: (Index, EntryHash),
     /// What its HSM has captured.
     pub captured: Index,
+    /// What the stored tree reaches at least, 0 if there need be none.
+    pub snapshot: Index,
     /// How many bytes the files of the stored tree have.
     pub bytes: u64,
 }
@@ -256,7 +258,12 @@ impl<P: Parts> Scrub<P> {
                     timeout(LONGEST, self.parts.tree(within)).await.map_err(|_| CheckError::Store)??;
                 metrics.pages.inc_by(part.pages);
                 metrics.leaves.inc_by(part.leaves);
-                Ok(part.problems)
+                let mut problems = part.problems;
+                // Without a tree there is nothing that could be wrong with it.
+                if part.snapshot.is_none() && problems.is_empty() && led.snapshot > Index::ZERO {
+                    problems.push(Problem::LostTree(led.snapshot));
+                }
+                Ok(problems)
             }
         }
     }

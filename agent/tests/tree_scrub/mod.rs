@@ -3,7 +3,7 @@
 //! Time stands still but where it is said to pass.
 
 use crate::tree_model::{GROUP, Model, Objects, patient, stated};
-use object_store::ObjectStore;
+use object_store::{ObjectStore, ObjectStoreExt};
 use slatedb::config::{FlushOptions, FlushType, Settings};
 use slatedb::{Db, WriteBatch};
 use std::collections::BTreeSet;
@@ -69,7 +69,10 @@ impl Parts for Watched {
     async fn tree(&self, within: Prefix) -> Result<TreePart, CheckError> {
         let read = self.read.fetch_add(1, Ordering::Relaxed);
         match &self.planted {
-            Some(Planted::Skips) if read % 2 == 1 => Ok(TreePart::default()),
+            Some(Planted::Skips) if read % 2 == 1 => {
+                let snapshot = self.parts.tree.read_snapshot().await.unwrap();
+                Ok(TreePart { snapshot, ..TreePart::default() })
+            }
             Some(Planted::Remembers(reader)) => tree_part_by(reader, within).await,
             Some(Planted::Lacks(many)) => {
                 let ids = (0..*many).map(|id| RecordId([id; 32]));
@@ -167,7 +170,8 @@ impl Realm {
     fn led(&self) -> Led {
         let last = self.last.as_ref().unwrap();
         let prefixes = self.model.trees.iter().map(Tree::prefix).collect();
-        Led { prefixes, reached: (last.index, last.hash()), captured: last.index, bytes: 1 << 20 }
+        let (reached, snapshot) = ((last.index, last.hash()), self.model.snapshot().entry.index);
+        Led { prefixes, reached, captured: last.index, snapshot, bytes: 1 << 20 }
     }
 
     fn scrub(&self, planted: Option<Planted>) -> Scrub<Watched> {
@@ -530,4 +534,24 @@ async fn of_what_was_found_one_place_is_read_again_in_a_look_and_each_in_its_tur
     realm.pass(1_000);
     scrub.look(&realm.led(), &BTreeSet::new()).await.unwrap();
     assert_eq!(read(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tree_that_is_not_there_is_not_sound() {
+    let realm = Realm::new(13, &[Prefix::WHOLE], 4).await;
+    realm.tree.close().await;
+    for name in realm.objects.names().await.iter().filter(|name| name.as_ref().contains("/tree/")) {
+        realm.objects.under.delete(name).await.unwrap();
+    }
+    let found = realm.round(&mut realm.scrub(None)).await;
+    assert!(
+        found.iter().any(|(place, what)| *place != Place::Log && what.contains("no stored tree")),
+        "{found:?}"
+    );
+    // A group that has stored none has lost none.
+    let mut none = realm.led();
+    none.snapshot = Index::ZERO;
+    let mut scrub = realm.scrub(None);
+    scrub.look(&none, &BTreeSet::new()).await.unwrap();
+    assert_eq!(self::found(&scrub).len(), found.len() - 1, "one part was read again");
 }
