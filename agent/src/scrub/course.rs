@@ -227,6 +227,10 @@ impl<P: Parts> Scrub<P> {
             sleep(CONFIRM).await;
             let again = self.read(place, led).await?;
             problems.retain(|problem| again.contains(problem));
+            // Twice something is wrong, and not the same: that is not sound, and what it is shows later.
+            if problems.is_empty() && !again.is_empty() {
+                return Err(CheckError::Varies);
+            }
         }
         if !problems.is_empty() && !self.parts.leads() {
             return Err(CheckError::Moving);

@@ -54,6 +54,8 @@ enum Planted {
     LogFails,
     /// No bug: each part lacks so many records.
     Lacks(u8),
+    /// No bug: each part lacks a record, which is another one each time.
+    Varies,
 }
 
 type Real = Stored<Hsm, fn() -> bool>;
@@ -74,6 +76,11 @@ impl Parts for Watched {
                 Ok(TreePart { snapshot, ..TreePart::default() })
             }
             Some(Planted::Remembers(reader)) => tree_part_by(reader, within).await,
+            Some(Planted::Varies) => {
+                let id = RecordId([u8::try_from(read % 256).unwrap(); 32]);
+                let problems = vec![Problem::Tree(TreeDamage::NoLeaf(id))];
+                Ok(TreePart { problems, ..TreePart::default() })
+            }
             Some(Planted::Lacks(many)) => {
                 let ids = (0..*many).map(|id| RecordId([id; 32]));
                 let problems = ids.map(|id| Problem::Tree(TreeDamage::NoLeaf(id))).collect();
@@ -554,4 +561,19 @@ async fn a_tree_that_is_not_there_is_not_sound() {
     let mut scrub = realm.scrub(None);
     scrub.look(&none, &BTreeSet::new()).await.unwrap();
     assert_eq!(self::found(&scrub).len(), found.len() - 1, "one part was read again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_is_wrong_in_another_way_each_time_is_not_passed() {
+    let realm = Realm::new(14, &[Prefix::WHOLE], 4).await;
+    let mut scrub = realm.scrub(Some(Planted::Varies));
+    realm.look(&mut scrub).await;
+    for _ in 0..3 {
+        let failed = scrub.look(&realm.led(), &BTreeSet::new()).await;
+        assert!(matches!(failed, Err(CheckError::Varies)), "{failed:?}");
+    }
+    // What is well is read again from there on.
+    let mut scrub = realm.scrub(None);
+    assert!(realm.round(&mut scrub).await.is_empty());
+    assert_eq!(realm.metrics.leaves.get(), realm.model.leaves.len() as u64, "no part was passed");
 }
