@@ -1,6 +1,7 @@
 //! What the services of an agent share: which HSM it has, which groups run, and the way of a client's request.
 
 mod certificate;
+mod damage;
 mod discovery;
 pub(crate) mod doubts;
 mod driver;

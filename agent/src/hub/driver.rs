@@ -2,6 +2,7 @@
 //!
 //! Decides nothing. Every action that has an outcome gets exactly one event, whatever fails.
 
+use super::damage::Damage;
 use super::hsm_queue::Hsm;
 use super::leftovers;
 use super::load::{Counted, Load};
@@ -27,6 +28,7 @@ use strongroom_proto::ids::{GroupId, HsmId, Index, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::segment::SegmentName;
+use strongroom_replica::stored::TreeDamage;
 use strongroom_replica::{
     Action, Answer, Event, Millis, Order, Ordered, Replica, Role, Settings, Status, Ticket,
 };
@@ -170,7 +172,7 @@ pub(crate) struct Beside {
 }
 
 /// What was found wrong with the stored tree since it last served here.
-type TreeDamaged = Arc<Mutex<Option<String>>>;
+type TreeDamaged = Arc<Mutex<Damage>>;
 
 impl Group {
     /// Starts a replica. Call it inside a runtime; the replica ends with the runtime, or when the last `Group` is
@@ -328,7 +330,7 @@ impl Group {
 
     /// What is wrong with the stored tree, as far as the replica has noticed.
     pub(crate) fn tree_damage(&self) -> Option<String> {
-        self.inner.tree_damage.lock().clone()
+        self.inner.tree_damage.lock().text()
     }
 
     /// Treats where requests go by now as known.
@@ -496,7 +498,7 @@ impl Driver {
                     end(Event::Collected { deleted: collect(&store, group, before).await });
                 });
             }
-            Action::TreeDamaged(damage) => self.tree_damaged(&damage.to_string()),
+            Action::TreeDamaged(damage) => self.tree_damaged(&damage),
             Action::Send { to, message } => self.peers.send(self.own, to, message),
             Action::Answer { ticket, answer } => {
                 if let Some(waiting) = self.waiting.remove(&ticket) {
@@ -519,12 +521,12 @@ impl Driver {
         }
     }
 
-    fn tree_damaged(&self, damage: &str) {
+    fn tree_damaged(&self, damage: &TreeDamage) {
         tracing::error!(
             group = %self.group, %damage,
             "the stored tree is damaged, and what that covers is refused; run `strongroom-agent check`"
         );
-        *self.damage() = Some(damage.to_owned());
+        self.damage().tell(damage);
     }
 
     fn tree_job(&self, job: Job) {
@@ -532,7 +534,7 @@ impl Driver {
         let _ = self.jobs.send(job);
     }
 
-    fn damage(&self) -> MutexGuard<'_, Option<String>> {
+    fn damage(&self) -> MutexGuard<'_, Damage> {
         self.tree_damage.lock()
     }
 
@@ -543,7 +545,7 @@ impl Driver {
         self.metrics.set(&status);
         if status.serving && !served {
             // What was damaged has been restored, or nothing that was needed so far leads through it.
-            *self.damage() = None;
+            self.damage().forget();
         }
         if tell(&self.whereabouts, &status) {
             let leader = status.leader.map(tracing::field::display);

@@ -1,5 +1,6 @@
 //! Scrubs a group while it is led here: a little at a time, beside everything else, and one group after another.
 
+use super::damage::Damage;
 use super::hsm_queue::Hsm;
 use crate::check::{CheckError, Witness};
 use crate::clock::Clock;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::Refusal;
 use strongroom_proto::ids::{EntryHash, GroupId, Index, RecordId};
+use strongroom_proto::prefix::Prefix;
 use strongroom_replica::ask::{self, Unanswered};
 use strongroom_replica::{Role, Status};
 use tokio::time::{Instant, sleep, timeout};
@@ -40,7 +42,7 @@ pub(super) struct Watched {
     pub(super) status: Arc<Mutex<Status>>,
     pub(super) tree: TreeStore,
     /// What was found wrong with the stored tree by who served from it.
-    pub(super) damage: Arc<Mutex<Option<String>>>,
+    pub(super) damage: Arc<Mutex<Damage>>,
 }
 
 impl Watched {
@@ -60,7 +62,7 @@ impl Watched {
     /// mended by nobody.
     fn show(&self, metrics: &ScrubMetrics, is_well: bool) {
         let serves = self.status.lock().serving;
-        let damaged = !is_well || self.damage.lock().is_some();
+        let damaged = !is_well || !self.damage.lock().is_none();
         metrics.set_tree_damaged(self.group, damaged && serves);
     }
 
@@ -145,25 +147,29 @@ async fn while_led<L: Fn() -> bool + Send + Sync>(
     let mut noticed = BTreeSet::new();
     let mut failures = 0_u32;
     loop {
+        // In this order: a record is noticed before its damage is told.
+        let told = watched.damage.lock().clone();
         let room = MAX_NOTICED.saturating_sub(noticed.len());
         noticed.extend(watched.tree.noticed().into_iter().take(room));
-        let told = watched.damage.lock().clone();
+        let is_anywhere = !noticed.is_empty();
+        noticed.extend(told.records());
         let began = Instant::now();
         // What was found before is shown while it waits for other groups. If this fails, so does the look.
         let _ = watched.showing(metrics, scrub.tree_is_well(), scrub.recall()).await;
         let is_well = scrub.tree_is_well();
         let looked = look_in_turn(watched, &mut scrub, term, lane, &noticed);
         let looked = watched.showing(metrics, is_well, looked).await;
+        let all = matches!(&looked, Ok(Some(looked)) if looked.round_ended && looked.tree_is_well);
+        // What may be anywhere is where the scrub was led, or where it found something that is well now.
+        let anywhere = looked.is_ok() && scrub.tree_is_well() && (is_anywhere || !is_well);
+        let is_well_now =
+            |below: Option<&Prefix>| all || below.map_or(anywhere, |below| scrub.found_well(below));
+        watched.damage.lock().take_back(&told, is_well_now);
+        noticed.retain(|id| looked.is_err() && !scrub.has_read(id));
         let pause = match looked {
             Ok(None) => return,
             Ok(Some(looked)) => {
                 failures = 0;
-                let looked_at = !std::mem::take(&mut noticed).is_empty() || looked.round_ended;
-                let mut damage = watched.damage.lock();
-                // What was told meanwhile has not been looked at.
-                if looked_at && looked.tree_is_well && *damage == told {
-                    *damage = None;
-                }
                 if looked.was_due { PAUSE.max(began.elapsed()) } else { LOOK }
             }
             Err(failure) => {
@@ -227,6 +233,7 @@ mod tests {
     use crate::hub::driver::Group;
     use object_store::memory::InMemory;
     use object_store::path::Path as ObjectPath;
+    use strongroom_replica::stored::TreeDamage;
 
     const GROUP: GroupId = GroupId([7; 16]);
 
@@ -243,7 +250,7 @@ mod tests {
         let told = async {
             sleep(LOOK / 2).await;
             assert!(!metrics.tree_damaged(GROUP));
-            *watched.damage.lock() = Some("a page is missing".into());
+            watched.damage.lock().tell(&TreeDamage::Snapshot);
             sleep(LOOK).await;
             assert!(metrics.tree_damaged(GROUP), "not while it looks");
         };
@@ -261,7 +268,7 @@ mod tests {
     #[test]
     fn only_who_serves_shows_damage() {
         let (watched, metrics) = (watched(), ScrubMetrics::default());
-        *watched.damage.lock() = Some("a page is missing".into());
+        watched.damage.lock().tell(&TreeDamage::Snapshot);
         for is_well in [true, false] {
             for serves in [true, false] {
                 watched.status.lock().serving = serves;

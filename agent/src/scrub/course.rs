@@ -8,7 +8,7 @@ use super::shelf::Shelf;
 use crate::check::{CheckError, Problem};
 use crate::clock::Clock;
 use crate::store::{Limit, Store};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use strongroom_proto::ids::{EntryHash, GroupId, Index, RecordId};
 use strongroom_proto::prefix::Prefix;
@@ -82,6 +82,8 @@ pub struct Scrub<P> {
     rechecked: u64,
     /// Where that is, as far as it has not been looked at since.
     pending: BTreeSet<Place>,
+    /// The parts of the tree that the last look has read, and whether all was well there.
+    read: BTreeMap<Prefix, bool>,
 }
 
 impl<P: Parts> Scrub<P> {
@@ -89,8 +91,9 @@ impl<P: Parts> Scrub<P> {
     pub fn new(group: GroupId, parts: P, store: &Store, clock: Clock, settings: ScrubSettings) -> Self {
         let shelf = Shelf::new(store, group);
         settings.metrics.checked(group, clock());
-        let pending = BTreeSet::new();
-        Self { group, parts, shelf, clock, settings, position: None, unkept: None, rechecked: 0, pending }
+        let (position, unkept, rechecked) = (None, None, 0);
+        let (pending, read) = (BTreeSet::new(), BTreeMap::new());
+        Self { group, parts, shelf, clock, settings, position, unkept, rechecked, pending, read }
     }
 
     /// How far it has come, once that is known.
@@ -103,11 +106,22 @@ impl<P: Parts> Scrub<P> {
         self.unkept.iter().chain(&self.position).all(Position::tree_is_well)
     }
 
+    /// Whether the last look has read a page, or all below a prefix that is deeper than a part, and all was well there.
+    pub fn found_well(&self, below: &Prefix) -> bool {
+        self.read.iter().any(|(part, is_well)| *is_well && part.overlaps(below))
+    }
+
+    /// Whether the last look has read the part that a record is in.
+    pub fn has_read(&self, id: &RecordId) -> bool {
+        self.read.keys().any(|part| part.contains(id))
+    }
+
     /// Checks what is due, if anything is, and the parts that these records are in, which were found damaged by others.
     ///
     /// # Errors
     /// [`CheckError`]: it goes on from the same place the next time.
     pub async fn look(&mut self, led: &Led, noticed: &BTreeSet<RecordId>) -> Result<Looked, CheckError> {
+        self.read.clear();
         let now = (self.clock)();
         let mut position = self.known(now).await?;
         let period_s = self.settings.period.as_secs();
@@ -194,7 +208,7 @@ impl<P: Parts> Scrub<P> {
     }
 
     /// Does what is due. Returns whether anything was.
-    async fn step(&self, position: &mut Position, way: &Way<'_>, led: &Led) -> Result<bool, CheckError> {
+    async fn step(&mut self, position: &mut Position, way: &Way<'_>, led: &Led) -> Result<bool, CheckError> {
         let now = (self.clock)();
         if way.prefixes.is_empty() {
             position.skip_tree(now);
@@ -221,11 +235,11 @@ impl<P: Parts> Scrub<P> {
     }
 
     /// Checks a place, and takes note of what is wrong there.
-    async fn examine(&self, position: &mut Position, place: Place, led: &Led) -> Result<(), CheckError> {
-        let mut problems = self.read(place, led).await?;
+    async fn examine(&mut self, position: &mut Position, place: Place, led: &Led) -> Result<(), CheckError> {
+        let mut problems = self.problems(place, led).await?;
         if !problems.is_empty() {
             sleep(CONFIRM).await;
-            let again = self.read(place, led).await?;
+            let again = self.problems(place, led).await?;
             problems.retain(|problem| again.contains(problem));
             // Twice something is wrong, and not the same: that is not sound, and what it is shows later.
             if problems.is_empty() && !again.is_empty() {
@@ -234,6 +248,9 @@ impl<P: Parts> Scrub<P> {
         }
         if !problems.is_empty() && !self.parts.leads() {
             return Err(CheckError::Moving);
+        }
+        if let Place::Tree(part) = place {
+            self.read.insert(part, problems.is_empty());
         }
         let found = Finding::all(&problems);
         if found.is_empty() || position.has_room(place) {
@@ -248,7 +265,7 @@ impl<P: Parts> Scrub<P> {
         Ok(())
     }
 
-    async fn read(&self, place: Place, led: &Led) -> Result<Vec<Problem>, CheckError> {
+    async fn problems(&self, place: Place, led: &Led) -> Result<Vec<Problem>, CheckError> {
         let metrics = &self.settings.metrics;
         match place {
             Place::Log => {

@@ -577,3 +577,20 @@ async fn a_part_that_is_wrong_in_another_way_each_time_is_not_passed() {
     assert!(realm.round(&mut scrub).await.is_empty());
     assert_eq!(realm.metrics.leaves.get(), realm.model.leaves.len() as u64, "no part was passed");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_look_says_which_places_it_has_found_well() {
+    let realm = Realm::new(15, &[Prefix::WHOLE], 12).await;
+    let mut scrub = realm.scrub(None);
+    realm.look(&mut scrub).await;
+    damage_tree(&realm, "leaf missing").await;
+    let damaged = realm.a_record();
+    let below = |id: &RecordId| Prefix::of(id, 256).unwrap();
+    let elsewhere = *realm.model.leaves.keys().find(|id| id.0[0] >> 3 != damaged.0[0] >> 3).unwrap();
+    scrub.look(&realm.led(), &BTreeSet::from([elsewhere])).await.unwrap();
+    assert!(scrub.found_well(&below(&elsewhere)) && scrub.has_read(&elsewhere));
+    assert!(!scrub.found_well(&below(&damaged)), "it has not looked there");
+    scrub.look(&realm.led(), &BTreeSet::from([damaged])).await.unwrap();
+    assert!(scrub.has_read(&damaged) && !scrub.found_well(&below(&damaged)));
+    assert!(!scrub.has_read(&elsewhere), "that was the look before");
+}
