@@ -210,9 +210,7 @@ impl<P: Parts> Scrub<P> {
     /// Does what is due. Returns whether anything was.
     async fn step(&mut self, position: &mut Position, way: &Way<'_>, led: &Led) -> Result<bool, CheckError> {
         let now = (self.clock)();
-        if way.prefixes.is_empty() {
-            position.skip_tree(now);
-        }
+        position.skip_tree(way, now);
         match position.due(way, now) {
             Due::Nothing => return Ok(false),
             Due::NextRound => *position = Position::begin(Some(position), now),

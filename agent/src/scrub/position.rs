@@ -226,11 +226,10 @@ impl Position {
                 let (first, size) = span(&part);
                 match u64::try_from(first + size) {
                     Ok(cursor) => self.cursor = cursor,
-                    Err(_) => self.tree_done = true,
+                    Err(_) => self.end_tree(),
                 }
-                self.tree_done |= way.next(self.cursor).is_none();
-                if self.tree_done && self.seeks_more() {
-                    self.more = None;
+                if way.next(self.cursor).is_none() {
+                    self.end_tree();
                 }
             }
         }
@@ -239,9 +238,20 @@ impl Position {
         }
     }
 
-    /// Nothing is owned: nothing is to be checked of a tree.
-    pub(super) fn skip_tree(&mut self, now: u64) {
-        if !std::mem::replace(&mut self.tree_done, true) && self.is_whole() {
+    fn end_tree(&mut self) {
+        self.tree_done = true;
+        if self.seeks_more() {
+            self.more = None;
+        }
+    }
+
+    /// Ends with the tree if nothing is left of it: what was to come has left, or nothing is owned.
+    pub(super) fn skip_tree(&mut self, way: &Way<'_>, now: u64) {
+        if self.tree_done || way.next(self.cursor).is_some() {
+            return;
+        }
+        self.end_tree();
+        if self.is_whole() {
             self.ended = now;
         }
     }
@@ -405,6 +415,7 @@ mod tests {
         loop {
             let prefixes = owned(now);
             let way = Way { prefixes: &prefixes, part_bits: 5, bytes: 0, period_s: 32_000 };
+            position.skip_tree(&way, now);
             match position.due(&way, now) {
                 Due::Nothing => now += step,
                 Due::NextRound => return (parts, logs),
@@ -507,6 +518,17 @@ mod tests {
         position.tree_done = true;
         assert_eq!(position.due(&way, 1_000_999), Due::Nothing);
         assert_eq!(position.due(&way, 1_001_000), Due::Check(Place::Log));
+    }
+
+    #[test]
+    fn a_round_ends_though_what_was_to_come_of_it_has_left() {
+        let (first, second) = Prefix::WHOLE.children().expect("two");
+        let mut owned = |now: u64| if now < 20_000 { vec![first, second] } else { vec![first] };
+        let mut position = Position::begin(None, 0);
+        let (parts, logs) = round(&mut owned, &mut position, 10);
+        assert_eq!(logs, 32);
+        assert!(parts.iter().any(|(_, part)| part.overlaps(&second)), "it had come to what left");
+        assert!(position.ended > 0 && position.ended <= 33_000, "{}", position.ended);
     }
 
     #[test]
