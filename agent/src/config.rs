@@ -73,6 +73,10 @@ pub struct Config {
     /// what was copied is not compared leaf by leaf, and then there is a second copy.
     #[serde(default)]
     pub delete_what_left: bool,
+    /// In how many days all that is stored of the groups that are led here is read and checked once, 1 to 365; 0 for never. By
+    /// default 30.
+    #[serde(default = "default_scrub_period_days", deserialize_with = "scrub_period_days")]
+    pub scrub_period_days: u16,
     /// Whether tenants named `test-…` are let in. By default they are not: a person who makes a test tenant expects to
     /// put nothing at risk.
     #[serde(default)]
@@ -158,6 +162,18 @@ fn default_listen() -> SocketAddr {
 
 fn default_peer_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8701))
+}
+
+const fn default_scrub_period_days() -> u16 {
+    30
+}
+
+fn scrub_period_days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let days = u16::deserialize(deserializer)?;
+    if days > 365 {
+        return Err(D::Error::custom("scrub_period_days is from 1 to 365, or 0 for never; 30 works well"));
+    }
+    Ok(days)
 }
 
 const fn yes() -> bool {

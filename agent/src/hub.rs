@@ -1,6 +1,7 @@
 //! What the services of an agent share: which HSM it has, which groups run, and the way of a client's request.
 
 mod certificate;
+mod damage;
 mod discovery;
 pub(crate) mod doubts;
 mod driver;
@@ -10,6 +11,7 @@ mod load;
 mod moves;
 mod orders;
 mod retirement;
+mod scrubbing;
 mod tree_jobs;
 pub(crate) mod unfinished;
 
@@ -19,13 +21,14 @@ pub(crate) use self::load::{Counted, PARTS};
 pub(crate) use self::moves::{MoveError, listed};
 pub(crate) use self::orders::{End, OrderError, Wanted};
 
-use self::driver::Group;
+use self::driver::{Beside, Group};
 use crate::clock::Time;
 use crate::config::{Config, Election};
 use crate::front::{Backend, Check, Readiness, Relay};
 use crate::link::HsmMetrics;
 use crate::metrics::{LogMetrics, Metrics, WearMetrics};
 use crate::peers::{Forwarded, Identity, Peers};
+use crate::scrub::{Lane, ScrubSettings};
 use crate::store::{Store, Trust};
 use crate::timing::Timing;
 use crate::traces::{Attribute, Open, Role, Traces, Trail};
@@ -76,6 +79,7 @@ pub(crate) struct Hub {
     trees: TreeMetrics,
     wear: WearMetrics,
     log: LogMetrics,
+    scrub: ScrubSettings,
     calls: HsmMetrics,
     pub(super) certificate_end: Gauge,
     pub(super) time: Time,
@@ -88,6 +92,16 @@ pub(crate) struct Hub {
     /// The identity of this agent, once its HSM has a realm.
     pub(super) identity: watch::Sender<Option<Arc<Identity>>>,
     pub(super) epoch: u32,
+}
+
+/// A tree is divided into so many parts at least, as a power of two: one is lost at most when the leader changes.
+const SCRUB_PART_BITS: u32 = 9;
+
+fn scrub_settings(config: &Config, metrics: &Metrics) -> ScrubSettings {
+    let period = Duration::from_secs(u64::from(config.scrub_period_days) * 86_400);
+    metrics.scrub().set_period(period.as_secs());
+    let (metrics, lane) = (metrics.scrub().clone(), Lane::default());
+    ScrubSettings { period, part_bits: SCRUB_PART_BITS, metrics, lane }
 }
 
 #[derive(Default)]
@@ -120,6 +134,7 @@ impl Hub {
             trees: metrics.tree().clone(),
             wear: metrics.wear().clone(),
             log: metrics.log().clone(),
+            scrub: scrub_settings(config, metrics),
             calls: metrics.hsm().clone(),
             certificate_end: metrics.peer_certificate_end().clone(),
             time,
@@ -217,8 +232,13 @@ impl Hub {
             if let Some(settings) = self.settings(device, realm.realm, status.statement.clone()) {
                 let (hsm, store, peers) = (self.hsm.clone(), self.store.clone(), self.peers.clone());
                 let tree = self.tree(id, device.groups.len());
-                let seen = (&self.log, &self.traces);
-                let group = Group::start(settings, hsm, store, tree, peers, self.time.clone(), seen);
+                let beside = Beside {
+                    time: self.time.clone(),
+                    log: self.log.clone(),
+                    traces: self.traces.clone(),
+                    scrub: self.scrub.clone(),
+                };
+                let group = Group::start(settings, hsm, store, tree, peers, beside);
                 groups.insert(id, group);
             }
         }

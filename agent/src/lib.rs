@@ -47,6 +47,7 @@ pub mod memory;
 pub mod metrics;
 pub mod overview;
 pub mod peers;
+pub mod scrub;
 pub mod store;
 pub mod tenants;
 pub mod timing;

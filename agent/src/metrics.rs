@@ -17,6 +17,7 @@ use crate::front::FrontMetrics;
 use crate::link::HsmMetrics;
 use crate::memory::resident;
 use crate::peers::Refused;
+use crate::scrub::ScrubMetrics;
 use crate::store::{Store, StoreMetrics, Trust};
 use crate::traces::TraceMetrics;
 use crate::tree::TreeMetrics;
@@ -63,6 +64,7 @@ pub struct Metrics {
     wear: WearMetrics,
     hsm: HsmMetrics,
     log: LogMetrics,
+    scrub: ScrubMetrics,
     memory: Gauge,
 }
 
@@ -378,6 +380,8 @@ impl Metrics {
         hsm.register(&mut registry);
         let log = LogMetrics::default();
         log.register(&mut registry);
+        let scrub = ScrubMetrics::default();
+        scrub.register(&mut registry);
         let front = FrontMetrics::default();
         front.register(&mut registry);
         let memory = Gauge::default();
@@ -397,6 +401,7 @@ impl Metrics {
             wear,
             hsm,
             log,
+            scrub,
             memory,
         }
     }
@@ -451,6 +456,12 @@ impl Metrics {
     #[must_use]
     pub const fn log(&self) -> &LogMetrics {
         &self.log
+    }
+
+    /// Scrubbing.
+    #[must_use]
+    pub const fn scrub(&self) -> &ScrubMetrics {
+        &self.scrub
     }
 
     /// The front door.

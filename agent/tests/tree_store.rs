@@ -4,6 +4,7 @@
 //! Where calls to the store or its objects are counted, time stands still: housekeeping would add its own.
 
 mod tree_model;
+mod tree_scrub;
 mod tree_sweep;
 
 use futures::TryStreamExt;

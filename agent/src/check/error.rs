@@ -14,6 +14,11 @@ pub enum CheckError {
          let the check write to the store, or try again when fewer requests come"
     )]
     Moving,
+    /// What is read is wrong each time, and each time otherwise.
+    #[error(
+        "what was read twice was wrong both times, and not in the same way; try again, and if that goes on see whether the store is well"
+    )]
+    Varies,
     /// The store holds nothing that belongs to a group.
     #[error("the store holds no group; check that `--store` names the realm's prefix, as in agent.toml")]
     Empty,

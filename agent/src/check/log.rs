@@ -102,9 +102,22 @@ pub async fn read_chain(
     captured: Captured,
     progress: &impl Progress,
 ) -> Result<Chain, CheckError> {
-    let names = names(store, group).await?;
+    read_chain_after(store, group, Index::ZERO, snapshot, captured, progress).await
+}
+
+/// The same, of the segments that begin at an entry or after it.
+pub(super) async fn read_chain_after(
+    store: &Store,
+    group: GroupId,
+    from: Index,
+    snapshot: Option<&Snapshot>,
+    captured: Captured,
+    progress: &impl Progress,
+) -> Result<Chain, CheckError> {
+    let names = names(store, group, from).await?;
     progress.begin("segments", Some(names.len() as u64));
-    let mut reads = stream::iter(&names).map(|name| read_link(store, *name)).buffered(READ_AHEAD);
+    let mut reads =
+        stream::iter(names.iter().copied()).map(|name| read_link(store, name)).buffered(READ_AHEAD);
     let mut found = Found::default();
     while let Some(read) = reads.next().await {
         progress.done(1);
@@ -118,15 +131,15 @@ pub async fn read_chain(
     Ok(found.chain(group, anchor, captured))
 }
 
-async fn names(store: &Store, group: GroupId) -> Result<Vec<SegmentName>, CheckError> {
+async fn names(store: &Store, group: GroupId, from: Index) -> Result<Vec<SegmentName>, CheckError> {
     let folder = SegmentName::folder(&group);
-    let listed = store.list(&folder, &SegmentName::offset(&group, Index::ZERO)).await;
+    let listed = store.list(&folder, &SegmentName::offset(&group, from)).await;
     Ok(listed.map_err(|_| CheckError::Store)?.iter().filter_map(|name| name.parse().ok()).collect())
 }
 
 /// The highest first index of a group's segments, 0 for none.
 pub(super) async fn newest(store: &Store, group: GroupId) -> Result<Index, CheckError> {
-    Ok(names(store, group).await?.iter().map(|name| name.first).max().unwrap_or(Index::ZERO))
+    Ok(names(store, group, Index::ZERO).await?.iter().map(|name| name.first).max().unwrap_or(Index::ZERO))
 }
 
 /// The newest segment of a group, and whether it can be read; `None` if the group has none.
@@ -137,7 +150,7 @@ pub async fn newest_segment(
     store: &Store,
     group: GroupId,
 ) -> Result<Option<(SegmentName, Result<(), BadSegment>)>, CheckError> {
-    for name in names(store, group).await?.into_iter().rev() {
+    for name in names(store, group, Index::ZERO).await?.into_iter().rev() {
         // One that is gone was older than the stored tree.
         if let Some(read) = read_segment(store, name).await? {
             return Ok(Some((name, read.map(drop).map_err(|bad| bad.damage))));
@@ -160,11 +173,11 @@ impl<P: Progress> Walk<'_, P> {
     /// The segments, in order; those that are gone or damaged meanwhile are left out.
     fn segments<'a>(
         &'a self,
-        links: impl Iterator<Item = &'a Link> + Clone + 'a,
+        names: Vec<SegmentName>,
         what: &'static str,
     ) -> impl Stream<Item = Result<Option<(SegmentName, Segment)>, CheckError>> + 'a {
-        self.progress.begin(what, Some(links.clone().count() as u64));
-        let reads = stream::iter(links.map(|link| link.name)).map(move |name| async move {
+        self.progress.begin(what, Some(names.len() as u64));
+        let reads = stream::iter(names).map(move |name| async move {
             Ok(read_segment(self.store, name).await?.and_then(Result::ok).map(|segment| (name, segment)))
         });
         reads.buffered(READ_AHEAD).inspect(|_| self.progress.done(1))
@@ -178,8 +191,8 @@ impl<P: Progress> Walk<'_, P> {
         witness: &mut impl Witness,
         problems: &mut Vec<Problem>,
     ) -> Result<u64, CheckError> {
-        let sound: Vec<&Link> = self.chain.sound().filter(|link| link.last.0 <= captured).collect();
-        let segments = self.segments(sound.iter().copied(), "entries, asking the HSM");
+        let sound = self.chain.sound().filter(|link| link.last.0 <= captured);
+        let segments = self.segments(sound.map(|link| link.name).collect(), "entries, asking the HSM");
         pin_mut!(segments);
         let mut vouched = 0;
         while let Some(read) = segments.next().await {
@@ -205,7 +218,8 @@ impl<P: Progress> Walk<'_, P> {
     ) -> Result<Newest, CheckError> {
         let Some(snapshot) = &stored.snapshot else { return Ok(Newest::new()) };
         let links = self.chain.links.iter().filter(|link| link.last.0 <= snapshot.entry.index);
-        let segments = self.segments(links, "segments, comparing their leaves");
+        let segments =
+            self.segments(links.map(|link| link.name).collect(), "segments, comparing their leaves");
         pin_mut!(segments);
         let mut newest = BTreeMap::new();
         let mut owned = Owned::default();
@@ -244,7 +258,7 @@ impl<P: Progress> Walk<'_, P> {
         let snapshot = stored.snapshot.as_ref().map(|snapshot| snapshot.entry.index);
         let start = from.snapshot.as_ref().and(snapshot).unwrap_or(Index::ZERO);
         let links = self.chain.links.iter().filter(|link| link.name.first > start);
-        let segments = self.segments(links, "segments, hashing their leaves");
+        let segments = self.segments(links.map(|link| link.name).collect(), "segments, hashing their leaves");
         pin_mut!(segments);
         let Some(trees) = from.trees() else { return Ok(0) };
         let mut replay = Replay { trees, doubt: None, replayed: 0, problems };

@@ -171,6 +171,9 @@ pub enum Problem {
     /// The log does not begin with entry 1, and no stored tree holds what came before.
     #[error("the log begins with entry {0}, and no stored tree holds what came before it")]
     NoTree(Index),
+    /// There is no stored tree, and its leader has stored one.
+    #[error("there is no stored tree, and there was one that reached entry {0} or more")]
+    LostTree(Index),
     /// The stored tree.
     #[error("the stored tree: {0}")]
     Tree(TreeDamage),
@@ -201,7 +204,7 @@ impl Problem {
             Self::Forged { .. } => "forged",
             Self::Unproven { .. } => "unproven",
             Self::NoTree(_) => "no-tree",
-            Self::Tree(_) | Self::Orphans(_) | Self::TreeRoots(_) => "tree",
+            Self::LostTree(_) | Self::Tree(_) | Self::Orphans(_) | Self::TreeRoots(_) => "tree",
         }
     }
 
@@ -221,9 +224,12 @@ impl Problem {
             | Self::Roots { object, .. }
             | Self::Unproven { object, .. } => Some(object.to_string()),
             Self::Forked { object, .. } => object.map(|name| name.to_string()),
-            Self::NoAnchor(_) | Self::NoTree(_) | Self::Tree(_) | Self::Orphans(_) | Self::TreeRoots(_) => {
-                None
-            }
+            Self::NoAnchor(_)
+            | Self::NoTree(_)
+            | Self::LostTree(_)
+            | Self::Tree(_)
+            | Self::Orphans(_)
+            | Self::TreeRoots(_) => None,
         }
     }
 }

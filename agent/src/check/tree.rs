@@ -126,7 +126,7 @@ pub(super) fn sealed_digest(sealed: &[u8]) -> Digest {
 }
 
 /// How often to read a tree that a leader goes on with, until one reading was faster than its files went.
-const ATTEMPTS: u32 = 5;
+pub(super) const ATTEMPTS: u32 = 5;
 
 /// Reads a whole stored tree.
 ///
@@ -160,7 +160,7 @@ pub(super) async fn read(tree: &TreeStore, progress: &impl Progress) -> Result<T
 }
 
 /// Who may not write reads without a hold, and may be in time.
-async fn reader(tree: &TreeStore, hold: bool) -> Result<Option<TreeReader>, TreeFailure> {
+pub(super) async fn reader(tree: &TreeStore, hold: bool) -> Result<Option<TreeReader>, TreeFailure> {
     match if hold { tree.held_reader().await } else { tree.reader().await } {
         Err(TreeFailure::Unavailable) if hold => tree.reader().await,
         read => read,

@@ -5,14 +5,14 @@ use strongroom_proto::entry::Entry;
 use strongroom_proto::ids::{EntryHash, GroupId, Index};
 
 /// An HSM of the group, which can tell the realm's entries from others.
-pub trait Witness {
+pub trait Witness: Send {
     /// What it has captured; `None` if it is not a member.
-    fn captured(&mut self) -> impl Future<Output = Result<Option<(Index, EntryHash)>, String>>;
+    fn captured(&mut self) -> impl Future<Output = Result<Option<(Index, EntryHash)>, String>> + Send;
     /// The furthest entry that another member has captured, as far as can be found out; 0 if it cannot.
-    fn captured_by_others(&mut self) -> impl Future<Output = Index>;
+    fn captured_by_others(&mut self) -> impl Future<Output = Index> + Send;
     /// Whether HSMs of the realm made all of these entries, which are consecutive and not newer than what it has
     /// captured.
-    fn vouches(&mut self, entries: Vec<Entry>) -> impl Future<Output = Result<bool, String>>;
+    fn vouches(&mut self, entries: Vec<Entry>) -> impl Future<Output = Result<bool, String>> + Send;
 }
 
 /// The HSM of a running agent.

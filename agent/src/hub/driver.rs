@@ -2,13 +2,16 @@
 //!
 //! Decides nothing. Every action that has an outcome gets exactly one event, whatever fails.
 
+use super::damage::Damage;
 use super::hsm_queue::Hsm;
 use super::leftovers;
 use super::load::{Counted, Load};
+use super::scrubbing;
 use super::tree_jobs::{self, Job};
 use crate::clock::Time;
 use crate::metrics::{GroupMetrics, LogMetrics};
 use crate::peers::Peers;
+use crate::scrub::ScrubSettings;
 use crate::store::Store;
 use crate::traces::{Traces, Trail};
 use crate::tree::TreeStore;
@@ -26,6 +29,7 @@ use strongroom_proto::ids::{GroupId, HsmId, Index, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::segment::SegmentName;
+use strongroom_replica::stored::TreeDamage;
 use strongroom_replica::{
     Action, Answer, Event, Millis, Order, Ordered, Replica, Role, Settings, Status, Ticket,
 };
@@ -162,8 +166,20 @@ impl Whereabouts {
     }
 }
 
+/// What a replica has beside its HSM, its store and its peers.
+pub(crate) struct Beside {
+    /// The clocks.
+    pub(crate) time: Time,
+    /// What is measured of logs.
+    pub(crate) log: LogMetrics,
+    /// Where trails of requests go.
+    pub(crate) traces: Traces,
+    /// How its group is scrubbed.
+    pub(crate) scrub: ScrubSettings,
+}
+
 /// What was found wrong with the stored tree since it last served here.
-type TreeDamaged = Arc<Mutex<Option<String>>>;
+type TreeDamaged = Arc<Mutex<Damage>>;
 
 impl Group {
     /// Starts a replica. Call it inside a runtime; the replica ends with the runtime, or when the last `Group` is
@@ -174,8 +190,7 @@ impl Group {
         store: Store,
         tree: TreeStore,
         peers: Peers,
-        time: Time,
-        (metrics, traces): (&LogMetrics, &Traces),
+        Beside { time, log, traces, scrub }: Beside,
     ) -> Self {
         let (clients, client_queue) = mpsc::channel(CLIENT_QUEUE);
         let (own, group) = (settings.hsm, settings.group.group);
@@ -190,23 +205,27 @@ impl Group {
         let (jobs, tree_work) = tree_jobs::start(tree.clone(), events.clone());
         let tree_damage = TreeDamaged::default();
         let stored = tree.clone();
-        let mut sweeping = JoinSet::new();
+        let mut background = JoinSet::new();
         if tree.sweeps() {
-            sweeping.spawn(leftovers::sweep(tree.clone(), store.clone(), Arc::clone(&status)));
+            background.spawn(leftovers::sweep(tree.clone(), store.clone(), Arc::clone(&status)));
         }
+        let (status_now, damage) = (Arc::clone(&status), Arc::clone(&tree_damage));
+        let watched = scrubbing::Watched { group, status: status_now, tree: tree.clone(), damage };
+        let clock = Arc::clone(&time.unix);
+        background.spawn(scrubbing::scrub(watched, store.clone(), hsm.clone(), clock, scrub));
         let driver = Driver {
             tree_damage: Arc::clone(&tree_damage),
             replica,
             own,
             group,
-            metrics: metrics.of(group, Arc::clone(&time.unix)),
-            trails: Trails::new(traces.clone(), group, own),
+            metrics: log.of(group, Arc::clone(&time.unix)),
+            trails: Trails::new(traces, group, own),
             time,
             hsm,
             store,
             jobs,
             tree_work,
-            _sweeping: sweeping,
+            _background: background,
             tree,
             peers,
             events,
@@ -318,7 +337,7 @@ impl Group {
 
     /// What is wrong with the stored tree, as far as the replica has noticed.
     pub(crate) fn tree_damage(&self) -> Option<String> {
-        self.inner.tree_damage.lock().clone()
+        self.inner.tree_damage.lock().text()
     }
 
     /// Treats where requests go by now as known.
@@ -358,8 +377,8 @@ struct Driver {
     jobs: mpsc::UnboundedSender<Job>,
     /// The task that does the jobs.
     tree_work: JoinHandle<()>,
-    /// The task that deletes what has left; stopped when the driver is dropped.
-    _sweeping: JoinSet<()>,
+    /// The tasks that delete what has left, and scrub; stopped when the driver is dropped.
+    _background: JoinSet<()>,
     peers: Peers,
     /// Ends of actions. Unbounded because none may be lost; a replica bounds its own actions.
     events: mpsc::UnboundedSender<Event>,
@@ -505,7 +524,7 @@ impl Driver {
                     end(Event::Collected { deleted: collect(&store, group, before).await });
                 });
             }
-            Action::TreeDamaged(damage) => self.tree_damaged(&damage.to_string()),
+            Action::TreeDamaged(damage) => self.tree_damaged(&damage),
             Action::Send { to, message } => self.peers.send(self.own, to, message),
             Action::Answer { ticket, answer } => {
                 self.trails.answers(ticket, &answer);
@@ -529,12 +548,12 @@ impl Driver {
         }
     }
 
-    fn tree_damaged(&self, damage: &str) {
+    fn tree_damaged(&self, damage: &TreeDamage) {
         tracing::error!(
             group = %self.group, %damage,
             "the stored tree is damaged, and what that covers is refused; run `strongroom-agent check`"
         );
-        *self.damage() = Some(damage.to_owned());
+        self.damage().tell(damage);
     }
 
     fn tree_job(&self, job: Job) {
@@ -542,7 +561,7 @@ impl Driver {
         let _ = self.jobs.send(job);
     }
 
-    fn damage(&self) -> MutexGuard<'_, Option<String>> {
+    fn damage(&self) -> MutexGuard<'_, Damage> {
         self.tree_damage.lock()
     }
 
@@ -553,7 +572,7 @@ impl Driver {
         self.metrics.set(&status);
         if status.serving && !served {
             // What was damaged has been restored, or nothing that was needed so far leads through it.
-            *self.damage() = None;
+            self.damage().forget();
         }
         if tell(&self.whereabouts, &status) {
             let leader = status.leader.map(tracing::field::display);
@@ -634,9 +653,10 @@ impl Group {
         group
     }
 
-    fn idle() -> (Self, watch::Sender<Whereabouts>, mpsc::Receiver<FromHere>) {
+    /// The status of a member that has done nothing yet.
+    pub(super) fn idle_status() -> Status {
         use strongroom_proto::ids::EntryHash;
-        let status = Status {
+        Status {
             role: strongroom_replica::Role::Witness,
             leader: None,
             captured: Index::ZERO,
@@ -656,7 +676,11 @@ impl Group {
             open: Vec::new(),
             retired: false,
             fault: None,
-        };
+        }
+    }
+
+    fn idle() -> (Self, watch::Sender<Whereabouts>, mpsc::Receiver<FromHere>) {
+        let status = Self::idle_status();
         let (publish, whereabouts) = watch::channel(Whereabouts::of(&status));
         publish.send_modify(|_| ());
         let status = Arc::new(Mutex::new(status));

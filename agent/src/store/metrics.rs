@@ -28,6 +28,8 @@ pub enum Purpose {
     Probe,
     /// What agents say about themselves, so that others find them.
     Agents,
+    /// What is read to see whether it is sound, and how far that has come.
+    Scrub,
 }
 
 /// What a call to the store does, in the terms of a bill.
@@ -49,7 +51,7 @@ impl Purpose {
     const fn tells_trouble(self) -> bool {
         match self {
             Self::Log | Self::Probe => true,
-            Self::Tree | Self::Agents => false,
+            Self::Tree | Self::Agents | Self::Scrub => false,
         }
     }
 }
@@ -61,6 +63,7 @@ impl EncodeLabelValue for Purpose {
             Self::Tree => "tree",
             Self::Probe => "probe",
             Self::Agents => "agents",
+            Self::Scrub => "scrub",
         };
         name.encode(encoder)
     }

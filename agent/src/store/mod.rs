@@ -17,6 +17,7 @@ mod listing;
 mod metrics;
 mod open;
 mod options;
+mod paced;
 mod probe;
 mod trust;
 
@@ -24,6 +25,7 @@ pub use given::StoreOptions;
 pub use hints::Hint;
 pub use metrics::{Kind, LIST_PAGE, Purpose, StoreMetrics};
 pub use open::parse_url;
+pub use paced::{Limit, Pace};
 pub use trust::{CLEAN_PROBES, Trust};
 
 use bytes::Bytes;
@@ -32,6 +34,7 @@ use folder::Folder;
 use futures::StreamExt;
 use object_store::path::Path as ObjectPath;
 use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use paced::Paced;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,6 +53,8 @@ pub const MAX_OBJECT_BYTES: u64 = 64 << 20;
 
 /// How often one [`Store::create`] puts the same bytes before it gives up on knowing the outcome.
 const ATTEMPTS: u32 = 3;
+/// How long a call may take that has to wait for its turn.
+const PACED: Duration = Duration::from_secs(600);
 /// The pause after the first attempt; the next is four times as long. Written out, here and in the agent's other
 /// loops, because `backon` repeats a call until it succeeds: here a read comes between two attempts and may settle both,
 /// and elsewhere a pause starts small again when there was progress, or ends early when there is news.
@@ -194,6 +199,17 @@ impl Store {
     #[must_use]
     pub fn objects(&self) -> Arc<dyn ObjectStore> {
         Arc::new(self.counted(Purpose::Tree))
+    }
+
+    /// The same store, read at a pace and with more patience, and counted as [`Purpose::Scrub`]: the time that a call waits for its
+    /// turn is in the time that it takes. The objects themselves are for the tree.
+    #[must_use]
+    pub fn paced(&self, pace: &Pace) -> (Self, Arc<dyn ObjectStore>) {
+        let objects = Arc::new(Paced { inner: Arc::clone(&self.objects), pace: pace.clone() });
+        let timeouts = Timeouts::all(PACED);
+        let paced = Self { objects, purpose: Purpose::Scrub, timeouts, ..self.clone() };
+        let objects = Arc::new(paced.own());
+        (paced, objects)
     }
 
     /// What all names are below.

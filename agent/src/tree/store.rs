@@ -8,6 +8,7 @@ use super::{TreeMetrics, TreePlace, TreeReader, advance, load};
 use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use strongroom_proto::ids::{GroupId, RecordId};
@@ -39,7 +40,12 @@ struct Inner {
     advancing: tokio::sync::Mutex<()>,
     /// One permit, taken while copying from another group's tree.
     adopting: Semaphore,
+    /// Records found damaged that nobody has asked about since.
+    noticed: Mutex<BTreeSet<RecordId>>,
 }
+
+/// How many damaged records are remembered: where there are more, these are enough to look at.
+const MAX_NOTICED: usize = 16;
 
 impl Inner {
     const fn timeouts(&self) -> Timeouts {
@@ -105,6 +111,7 @@ impl TreeStore {
             opening: tokio::sync::Mutex::new(()),
             advancing: tokio::sync::Mutex::new(()),
             adopting: Semaphore::new(1),
+            noticed: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -223,6 +230,12 @@ impl TreeStore {
         let loading = load::load(&database, &inner.pages, &inner.metrics, &records);
         let loaded = bounded(inner.timeouts().load, loading).await;
         inner.count_pages();
+        if let Ok(loaded) = &loaded {
+            let mut noticed = inner.noticed.lock();
+            let damaged = loaded.damaged.iter().map(|(id, _)| *id);
+            let room = MAX_NOTICED.saturating_sub(noticed.len());
+            noticed.extend(damaged.take(room));
+        }
         self.settled(&database, loaded)
     }
 
@@ -240,6 +253,16 @@ impl TreeStore {
         let advanced = bounded(inner.timeouts().advance, advancing).await;
         inner.count_pages();
         self.settled(&database, advanced)
+    }
+
+    /// Some of the records that were found damaged since this was last asked.
+    pub(crate) fn noticed(&self) -> Vec<RecordId> {
+        std::mem::take(&mut *self.inner.noticed.lock()).into_iter().collect()
+    }
+
+    /// How many bytes its files have, as far as that is known without asking the store; 0 if it is not open.
+    pub(crate) fn known_bytes(&self) -> u64 {
+        self.database().map_or(0, |database| database.file_bytes())
     }
 
     /// Closes it, if it is open. What was not durable may be lost.
