@@ -7,6 +7,7 @@ use crate::daemon::{Ended, StartError};
 use crate::file::FileError;
 use crate::overview::Level;
 use crate::store::StoreError;
+use crate::transcript::{Fault, TranscriptError};
 use std::path::PathBuf;
 
 /// Why a command failed.
@@ -79,6 +80,26 @@ pub enum CliError {
         path: PathBuf,
         /// What is wrong and what to do.
         message: String,
+    },
+    /// The transcript cannot be added to. Nothing was done.
+    #[error(transparent)]
+    NotBegun(#[from] TranscriptError),
+    /// What was done is not in the transcript.
+    #[error(
+        "IT IS DONE, and what is printed above is good, but the transcript does not say so: {0}. Write down what happened, and have \
+         the custodians decide whether to go on"
+    )]
+    NotRecorded(TranscriptError),
+    /// A rehearsal that stopped.
+    #[error("the rehearsal did not reach its end: {0}. Nothing but its transcript is left of it")]
+    Rehearsal(String),
+    /// A transcript that does not verify.
+    #[error("{}, {fault}", path.display())]
+    Transcript {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        fault: Fault,
     },
     /// The arguments do not go together.
     #[error("{0}")]

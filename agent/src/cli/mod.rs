@@ -40,14 +40,17 @@ mod partition;
 mod reach;
 mod realm;
 mod rebalance;
+mod record;
+mod rehearsal;
 mod replace;
 mod run;
 mod show;
 mod tenant;
 mod token;
+mod transcript;
 mod words;
 
-pub use arguments::{Cli, Command, GroupCommand, HsmCommand, PartitionCommand, RealmCommand};
+pub use arguments::{Cli, Command, GroupCommand, HsmCommand, PartitionCommand, RealmCommand, TranscriptCommand};
 pub use error::CliError;
 pub use line::{Line, LineError};
 

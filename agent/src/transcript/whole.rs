@@ -1,0 +1,95 @@
+//! Whether a transcript is all of a ceremony, signed to its end, and the one that the reader means.
+
+use super::chain::{Chain, head_words};
+use super::entry::{Event, Hex};
+use super::fault::{Fault, Wrong};
+use super::story::Story;
+use std::collections::BTreeSet;
+use strongroom_proto::ids::{Digest, RealmId};
+
+/// What the reader knows from elsewhere.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Expected {
+    /// The realm.
+    pub realm: Option<RealmId>,
+    /// The head that was written down: its words, or 64 hexadecimal digits.
+    pub head: Option<String>,
+    /// The realm has no custodians.
+    pub closed: bool,
+}
+
+impl Story {
+    /// Whether nothing is missing, the custodians who took part signed it, and enough of them its end; and whether it is
+    /// the transcript that the reader means.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn whole(&self, chain: &Chain, expected: &Expected) -> Result<(), Fault> {
+        let at_end = |wrong: Wrong| wrong.at(self.entries);
+        if let Some(head) = &expected.head {
+            is_head(chain, head)?;
+        }
+        let (realm, _, rules) = self.realm.as_ref().ok_or(at_end(Wrong::NotMade))?;
+        if expected.realm.is_some_and(|expected| expected.0 != realm.0) {
+            return Err(at_end(Wrong::NotExpectedRealm(*realm)));
+        }
+        if self.made.is_none() {
+            return Err(at_end(Wrong::NotMade));
+        }
+        if rules.custodians.is_empty() {
+            return if expected.closed { Ok(()) } else { Err(at_end(Wrong::NobodySigns)) };
+        }
+        if self.founded.is_none() {
+            return Err(at_end(Wrong::NotFounded));
+        }
+        self.enrolments()?;
+        self.signed_to_the_end(chain, rules.threshold)
+    }
+
+    /// Each HSM that has the realm got it by an approved export, from one that had it.
+    fn enrolments(&self) -> Result<(), Fault> {
+        let mut holders: BTreeSet<Hex<16>> = self.founding.iter().map(|founding| founding.hsm).collect();
+        for export in &self.exports {
+            if !holders.contains(&export.approval.from) {
+                return Err(Wrong::UnknownExporter(export.approval.from).at(export.entry));
+            }
+            holders.insert(export.approval.to.hsm);
+        }
+        let exported = |hsm: Hex<16>, before: usize| {
+            self.exports.iter().any(|export| export.approval.to.hsm == hsm && export.entry < before)
+        };
+        match self.imports.iter().find(|(n, _, import)| !exported(import.hsm, *n)) {
+            Some((n, _, import)) => Err(Wrong::NotExported(import.hsm).at(*n)),
+            None => Ok(()),
+        }
+    }
+
+    fn signed_to_the_end(&self, chain: &Chain, threshold: u8) -> Result<(), Fault> {
+        let ended = self.ended.ok_or(Wrong::NotEnded.at(self.entries))?;
+        let at_end: BTreeSet<_> = self.heads.iter().filter(|(n, _)| *n > ended).map(|(_, who)| who).collect();
+        if at_end.len() < usize::from(threshold) {
+            return Err(Wrong::Unsigned(at_end.len(), threshold).at(self.entries));
+        }
+        debug_assert!(
+            chain.entries.last().is_some_and(|(entry, _)| matches!(entry.event, Event::Signed(_))),
+            "signatures follow the end"
+        );
+        for (custodian, parts) in &self.took_part {
+            let last = parts.iter().map(|(n, _)| *n).max().unwrap_or_default();
+            if !self.heads.iter().any(|(n, who)| who == custodian && *n > last) {
+                return Err(Wrong::TookPart(*custodian).at(last));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_head(chain: &Chain, typed: &str) -> Result<(), Fault> {
+    let is = |head: &Digest| head.to_string() == typed || head_words(head).is_typed(typed);
+    let all = chain.entries.len();
+    match chain.entries.iter().position(|(_, own)| is(own)).map(|i| i.saturating_add(1)) {
+        Some(n) if n == all => Ok(()),
+        Some(n) => Err(Wrong::Longer(n).at(all)),
+        None => Err(Wrong::OtherHead.at(all)),
+    }
+}
