@@ -67,12 +67,7 @@ async fn offer(config: &Reach, request: &str, record: &TranscriptArguments) -> R
     record.close()
 }
 
-fn approve(
-    key: &Path,
-    founding: &str,
-    approval: &str,
-    record: &TranscriptArguments,
-) -> Result<(), CliError> {
+fn approve(key: &Path, founding: &str, approval: &str, record: &TranscriptArguments) -> Result<(), CliError> {
     let approval = ExportApproval::from_line(approval)?;
     let founding = FoundingStatement::from_line(founding)?;
     let key = realm::read_key(key)?;
@@ -133,7 +128,8 @@ async fn enrol(config: &Reach, sealed: &str, record: &TranscriptArguments) -> Re
     let mut record = Record::start(record, step)?;
     let device = agent.enrol(sealed).await;
     let imported = device.and_then(|device| Import::of(&device).ok_or(AdminError::Unexpected));
-    let import = record.settle(imported.map_err(CliError::from), |import| Outcome::Enrolled(import.clone()))?;
+    let import =
+        record.settle(imported.map_err(CliError::from), |import| Outcome::Enrolled(import.clone()))?;
     outln!("{}", import.hsm);
     hintln!("HSM {} has the realm now.", import.hsm);
     hintln!("Next, with all HSMs in: strongroom-agent group create --members HSMID,HSMID,HSMID, at the");

@@ -50,7 +50,9 @@ mod token;
 mod transcript;
 mod words;
 
-pub use arguments::{Cli, Command, GroupCommand, HsmCommand, PartitionCommand, RealmCommand, TranscriptCommand};
+pub use arguments::{
+    Cli, Command, GroupCommand, HsmCommand, PartitionCommand, RealmCommand, TranscriptCommand,
+};
 pub use error::CliError;
 pub use line::{Line, LineError};
 

@@ -5,8 +5,8 @@ use super::error::CliError;
 use super::founded::{Founded, founded};
 use super::line::Line;
 use super::reach::{Reach, agent, any_agent, write_secret};
-use super::words::{compare, compare_drawn_here};
 use super::record::Record;
+use super::words::{compare, compare_drawn_here};
 use super::{founding, overview, rebalance, rehearsal, show, transcript};
 use crate::admin::{AdminError, custodian_key, sign};
 use crate::overview::{Level, Overview, json, judge};
@@ -52,8 +52,8 @@ async fn create(config: &Reach, arguments: &CreateRealm) -> Result<(), CliError>
     let mut record = Record::start(&arguments.record, Step::Create((&policy).into()))?;
     let made = agent.new_realm(policy).await;
     let founding = made.and_then(|device| device.founding().ok_or(AdminError::Unexpected));
-    let founding = record
-        .settle(founding.map_err(CliError::from), |founding| Outcome::Created(founding.into()))?;
+    let founding =
+        record.settle(founding.map_err(CliError::from), |founding| Outcome::Created(founding.into()))?;
     outln!("{}", FoundingStatement { founding: founding.clone(), signatures: Vec::new() }.to_line());
     hintln!("The realm is made; the line above is its founding. It says:");
     hint!("{}", show::founding_text(&founding));

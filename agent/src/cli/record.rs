@@ -52,8 +52,8 @@ impl Record {
 
     /// Has a custodian sign what is written so far.
     pub(super) fn sign_head(&mut self, key: &SigningKey) {
-        if let (None, Err(error)) = (&self.failed, sign_head(&mut self.file, key)) {
-            self.failed = Some(error);
+        if self.failed.is_none() {
+            self.failed = sign_head(&mut self.file, key).err();
         }
     }
 

@@ -38,7 +38,9 @@ pub(super) async fn execute(arguments: &Rehearse) -> Result<(), CliError> {
 async fn rehearse(arguments: &Rehearse) -> Result<(), CliError> {
     let threshold = arguments.threshold.unwrap_or(arguments.custodians / 2 + 1);
     if threshold > arguments.custodians {
-        return Err(CliError::Arguments("the threshold is at most the number of custodians; correct the arguments"));
+        return Err(CliError::Arguments(
+            "the threshold is at most the number of custodians; correct the arguments",
+        ));
     }
     if arguments.transcript.exists() {
         return Err(CliError::Usage(format!(
@@ -118,8 +120,7 @@ impl Place {
 
     async fn found(&self, custodians: &[(String, String)], threshold: u8) -> Result<String, CliError> {
         let (threshold, smallest) = (threshold.to_string(), self.hosts.len().min(3).to_string());
-        let mut create =
-            vec!["realm", "create", "--threshold", &threshold, "--smallest-group", &smallest];
+        let mut create = vec!["realm", "create", "--threshold", &threshold, "--smallest-group", &smallest];
         custodians.iter().for_each(|(_, public)| create.extend(["--custodian", public]));
         let founding = self.record(Some(0), &create, &[]).await?;
         let mut signed = Vec::new();
@@ -132,7 +133,12 @@ impl Place {
         self.record(Some(0), &found, &[]).await
     }
 
-    async fn enrol(&self, host: usize, custodians: &[(String, String)], founding: &str) -> Result<(), CliError> {
+    async fn enrol(
+        &self,
+        host: usize,
+        custodians: &[(String, String)],
+        founding: &str,
+    ) -> Result<(), CliError> {
         let request = self.record(Some(host), &["hsm", "request"], &[]).await?;
         let approval = self.record(Some(0), &["hsm", "offer", &request], &[]).await?;
         let mut signed = Vec::new();
@@ -213,7 +219,9 @@ impl Place {
             words.map(|words| words.trim().to_owned())
         };
         let words = names.iter().map(line).collect::<Option<Vec<_>>>();
-        words.ok_or_else(|| CliError::Rehearsal("the console of the HSM does not show what is asked for".into()))
+        words.ok_or_else(|| {
+            CliError::Rehearsal("the console of the HSM does not show what is asked for".into())
+        })
     }
 
     /// Ends the processes and deletes the folder.
@@ -274,7 +282,9 @@ fn hsm_program(own: &Path, named: Option<&Path>) -> Result<PathBuf, CliError> {
 /// A command for people: what is long is cut off.
 fn shown(arguments: &[&str]) -> String {
     let short = |word: &&str| match word.char_indices().nth(40) {
-        Some((at, _)) if word.starts_with("strongroom-") => format!("{}…", word.get(..at).unwrap_or_default()),
+        Some((at, _)) if word.starts_with("strongroom-") => {
+            format!("{}…", word.get(..at).unwrap_or_default())
+        }
         _ => (*word).to_owned(),
     };
     arguments.iter().map(short).collect::<Vec<_>>().join(" ")

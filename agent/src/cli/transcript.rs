@@ -2,8 +2,8 @@
 
 use super::arguments::{SignTranscript, TranscriptCommand, VerifyTranscript};
 use super::error::CliError;
-use super::record::{now, open, sign_head};
 use super::realm::read_key;
+use super::record::{now, open, sign_head};
 use crate::admin::custodian_key;
 use crate::transcript::{Chain, Event, Expected, Hex, Story, TranscriptFile};
 
@@ -28,7 +28,9 @@ fn sign(arguments: &SignTranscript) -> Result<(), CliError> {
         file.append(Event::Ended {}, now())?;
     }
     sign_head(&mut file, &key)?;
-    hintln!("You signed all of the above. Write down the head below: nobody can take entries off, or add any, without changing it.");
+    hintln!(
+        "You signed all of the above. Write down the head below: nobody can take entries off, or add any, without changing it."
+    );
     let chain = read(&TranscriptFile::bytes(file.path())?, &arguments.record.transcript)?;
     out!("{}", chain.head_text());
     hintln!("Next, once each custodian has signed: strongroom-agent realm transcript verify FILE");
@@ -43,12 +45,18 @@ pub(super) fn verify(arguments: &VerifyTranscript) -> Result<(), CliError> {
     out!("{story}{}", chain.head_text());
     let expected = Expected { realm: *realm, head: head.clone(), closed: *closed };
     story.whole(&chain, &expected).map_err(wrong)?;
-    let signed = if *closed { "it is whole, and nobody signed it" } else { "it is whole, and custodians signed all of it" };
+    let signed = if *closed {
+        "it is whole, and nobody signed it"
+    } else {
+        "it is whole, and custodians signed all of it"
+    };
     match story.is_rehearsal() {
         false => outln!("OK: {signed}"),
         true => outln!("OK, as a REHEARSAL and as nothing else: {signed}"),
     }
-    hintln!("Compare the custodians' keys, the builds and the head with what was written down at the ceremony.");
+    hintln!(
+        "Compare the custodians' keys, the builds and the head with what was written down at the ceremony."
+    );
     Ok(())
 }
 

@@ -302,6 +302,12 @@ impl Entry {
         serde_json::to_string(self).expect("texts and numbers")
     }
 
+    /// The hash of the line, which the next entry has in it.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        line_hash(&self.line())
+    }
+
     /// What custodians sign: all entries up to the one with this number and this hash.
     #[must_use]
     pub fn head(transcript: Hex<16>, rehearsal: bool, n: u32, last: Digest) -> Digest {

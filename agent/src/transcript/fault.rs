@@ -1,6 +1,6 @@
 //! What can be wrong with a transcript, each kind by its name.
 
-use super::entry::{Hex, MAX_LINE_BYTES};
+use super::entry::Hex;
 
 /// What is wrong, and where.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -18,7 +18,7 @@ pub struct Fault {
 pub enum Wrong {
     #[error("EMPTY: the file holds nothing")]
     Empty,
-    #[error("TOO LONG: no ceremony fills 8 MiB, 10,000 entries, or {MAX_LINE_BYTES} bytes a line")]
+    #[error("TOO LONG: no ceremony fills 8 MiB, 10,000 entries, or 32 KiB a line")]
     TooLong,
     #[error("TRUNCATED: the line breaks off; the file was cut, or a disk was full")]
     CutOff,
@@ -36,7 +36,9 @@ pub enum Wrong {
     Repeated(u32),
     #[error("ENTRIES MISSING: entry {0} stands here, and none before it has this number")]
     Missing(u32),
-    #[error("EDITED: the entry before this one is not the one after which this was written; one of the two was changed")]
+    #[error(
+        "EDITED: the entry before this one is not the one after which this was written; one of the two was changed"
+    )]
     Edited,
     #[error("NO BEGINNING: the first entry of a transcript says that it begins, and no other does")]
     Beginning,
@@ -65,7 +67,9 @@ pub enum Wrong {
         "INCOMPLETE: how the realm was made is not in it; carry the file that `realm create` began from machine to machine"
     )]
     NotMade,
-    #[error("INCOMPLETE: the founding with the custodians' signatures is not in it; `realm found` writes that")]
+    #[error(
+        "INCOMPLETE: the founding with the custodians' signatures is not in it; `realm found` writes that"
+    )]
     NotFounded,
     #[error("INCOMPLETE: HSM {0} exported the realm, and how it got it is not in this transcript")]
     UnknownExporter(Hex<16>),
@@ -90,7 +94,9 @@ pub enum Wrong {
     NotExpectedRealm(Hex<16>),
     #[error("LONGER: the head that you wrote down is that of entry {0}; what follows was added later")]
     Longer(usize),
-    #[error("ANOTHER HEAD: no entry has the head that you wrote down; this is another transcript, or a part of it is gone")]
+    #[error(
+        "ANOTHER HEAD: no entry has the head that you wrote down; this is another transcript, or a part of it is gone"
+    )]
     OtherHead,
 }
 

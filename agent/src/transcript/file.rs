@@ -110,7 +110,7 @@ impl TranscriptFile {
         };
         if bytes.is_empty() {
             let mut id = [0; 16];
-            getrandom::fill(&mut id).map_err(|error| system(io::Error::other(error)))?;
+            getrandom::fill(&mut id).map_err(|error| system(io::Error::other(error.to_string())))?;
             own.story.transcript = Some(Hex(id));
             own.append(Event::Begun { format: FORMAT, rehearsal }, now)?;
             own.sync_folder().map_err(system)?;
@@ -172,7 +172,8 @@ impl TranscriptFile {
         };
         let mut line = entry.line();
         let mut next = self.story.clone();
-        let senseless = |wrong: Wrong| TranscriptError::Senseless { path: self.path.clone(), fault: wrong.at(n) };
+        let senseless =
+            |wrong: Wrong| TranscriptError::Senseless { path: self.path.clone(), fault: wrong.at(n) };
         next.take(&entry, line_hash(&line)).map_err(senseless)?;
         line.push('\n');
         let added = u64::try_from(line.len()).unwrap_or(u64::MAX);

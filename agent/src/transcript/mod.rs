@@ -17,12 +17,11 @@ mod summary;
 mod whole;
 
 pub use chain::{Chain, head_words};
-pub use entry::{Approval, Birth, Entry, Event, Hex, HexBytes, Import, Outcome, Request, Rules, Sign, Step};
+pub use entry::{
+    Approval, Birth, Entry, Event, FORMAT, Hex, HexBytes, Import, Outcome, Request, Rules, Sign, Step,
+};
 pub use fault::{Fault, Wrong};
 pub use file::{TranscriptError, TranscriptFile};
 pub use record::sealed_digest;
 pub use story::Story;
 pub use whole::Expected;
-
-#[cfg(test)]
-mod tests;

@@ -192,8 +192,10 @@ impl Story {
             }
             (Step::Export { approval, signatures }, Outcome::Exported(sealed)) => {
                 self.is_of(approval.realm, approval.public_key, &approval.policy)?;
-                let (digest, what) =
-                    (ExportApproval::from(approval).digest(), format!("the export to HSM {}", approval.to.hsm));
+                let (digest, what) = (
+                    ExportApproval::from(approval).digest(),
+                    format!("the export to HSM {}", approval.to.hsm),
+                );
                 let signers = self.enough(n, signatures, &digest, &what)?;
                 let (time, approval) = (time.to_owned(), approval.clone());
                 self.exports.push(Export { entry: n, time, approval, signers, sealed: *sealed });

@@ -20,9 +20,10 @@ impl fmt::Display for Story {
         let (threshold, all) = (rules.threshold, rules.custodians.len());
         match rules.smallest_group {
             _ if all == 0 => writeln!(f, "policy      closed: no other HSM ever gets the realm")?,
-            Some(fewest) => {
-                writeln!(f, "policy      {threshold} of {all} custodians; a group has at least {fewest} HSMs")?
-            }
+            Some(fewest) => writeln!(
+                f,
+                "policy      {threshold} of {all} custodians; a group has at least {fewest} HSMs"
+            )?,
             None => writeln!(f, "policy      {threshold} of {all} custodians")?,
         }
         for custodian in &rules.custodians {
@@ -58,7 +59,11 @@ impl Story {
             writeln!(f, "            device key {}", to.device_key)?;
             writeln!(f, "            build {}", to.build)?;
             let (count, from) = (signers.len(), approval.from);
-            writeln!(f, "            exported from HSM {from}, entry {entry}, {}, approved by {count}", shown(time))?;
+            writeln!(
+                f,
+                "            exported from HSM {from}, entry {entry}, {}, approved by {count}",
+                shown(time)
+            )?;
             match self.imports.iter().find(|(n, _, import)| import.hsm == to.hsm && n > entry) {
                 Some((n, time, _)) => writeln!(f, "            imported, entry {n}, {}", shown(time))?,
                 None => writeln!(f, "            that it imported the realm is not in this transcript")?,
@@ -83,6 +88,7 @@ impl Chain {
 const SHOWN: usize = 400;
 
 fn shown(text: &str) -> String {
-    let clean = |c: char| if c.is_control() || ('\u{202a}'..='\u{2069}').contains(&c) { '\u{fffd}' } else { c };
+    let clean =
+        |c: char| if c.is_control() || ('\u{202a}'..='\u{2069}').contains(&c) { '\u{fffd}' } else { c };
     text.chars().take(SHOWN).map(clean).collect()
 }

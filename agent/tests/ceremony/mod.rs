@@ -42,7 +42,9 @@ fn a_ceremony_is_recorded_signed_and_verified_as_it_is_written() {
     let said = run(folder, &block);
     let ids: Vec<String> = hosts.iter().map(Host::hsm).collect();
     let parts = [&public, &other, &ids[0], &ids[1]].map(String::as_str);
-    for part in parts.into_iter().chain(["OK: it is whole", "imported, entry", "failed: these are not the words"]) {
+    for part in
+        parts.into_iter().chain(["OK: it is whole", "imported, entry", "failed: these are not the words"])
+    {
         assert!(said.contains(part), "{part} in {said}");
     }
     let text = fs::read(folder.join("ceremony.jsonl")).expect("it is there");
@@ -68,7 +70,8 @@ fn refused_where_it_does_not_belong(folder: &Path, hosts: &[Host], public: &str,
     fs::write(&file, &text).expect("it is ours");
     let rehearsal = hosts[1].run(&["hsm", "request", "--rehearsal"]).err().expect("a refusal");
     assert!(rehearsal.contains("is the transcript of a real ceremony"), "{rehearsal}");
-    let nowhere = hosts[1].run(&["hsm", "request", "--transcript", "nowhere/at-all"]).err().expect("a refusal");
+    let nowhere =
+        hosts[1].run(&["hsm", "request", "--transcript", "nowhere/at-all"]).err().expect("a refusal");
     assert!(nowhere.contains("no ceremony goes on without it"), "{nowhere}");
     let pipe = hosts[1].run(&["hsm", "request", "--transcript", "/dev/zero"]).err().expect("a refusal");
     assert!(pipe.contains("it is not a file"), "{pipe}");
@@ -116,7 +119,10 @@ fn a_rehearsal_leaves_its_transcript_and_nothing_else_as_it_is_written() {
     let block = blocks(SECTION).into_iter().find(|block| block.contains("rehearse")).expect("it is there");
     let block = format!("export TMPDIR={}\n{block}", temporary.display());
     let said = run(folder, &block.replace("rehearse", &format!("rehearse --hsm-program {}", hsm.display())));
-    assert!(said.contains("*** REHEARSAL") && said.contains("OK, as a REHEARSAL and as nothing else"), "{said}");
+    assert!(
+        said.contains("*** REHEARSAL") && said.contains("OK, as a REHEARSAL and as nothing else"),
+        "{said}"
+    );
     assert_eq!(said.matches("imported, entry").count(), 4, "two HSMs, shown twice: {said}");
     let left: Vec<_> = fs::read_dir(&temporary).expect("it is there").collect();
     assert!(left.is_empty(), "{left:?}");
@@ -124,7 +130,8 @@ fn a_rehearsal_leaves_its_transcript_and_nothing_else_as_it_is_written() {
     assert!(text.lines().next().is_some_and(|line| line.contains("\"rehearsal\":true")), "{text}");
 
     // Nothing real goes on in it, and no second rehearsal does.
-    let again = run(folder, &format!("strongroom-agent realm rehearse 2>&1 && exit 1; echo '{}'", hsm.display()));
+    let again =
+        run(folder, &format!("strongroom-agent realm rehearse 2>&1 && exit 1; echo '{}'", hsm.display()));
     assert!(again.contains("a rehearsal has a transcript of its own"), "{again}");
     let hosts = hosts(folder, 8830, 1);
     let (_, public) = custodian(&hosts[0], folder, "first.key");

@@ -1,13 +1,14 @@
 //! A whole ceremony, and each way to tamper with its transcript: by whoever holds the file, by a host that lies while
 //! custodians sign, and by leaving things out.
 
-use super::entry::{Approval, Birth, Entry, Event, FORMAT, Hex, HexBytes, Import, Outcome, Request, Rules};
-use super::entry::{Sign, Step, line_hash};
-use super::{Chain, Expected, Fault, Story, Wrong, head_words};
-use crate::admin::{custodian_key, sign};
 use ed25519_dalek::SigningKey;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use strongroom_agent::admin::{custodian_key, sign};
+use strongroom_agent::transcript::{
+    Approval, Birth, Chain, Entry, Event, Expected, FORMAT, Fault, Hex, HexBytes,
+};
+use strongroom_agent::transcript::{Import, Outcome, Request, Rules, Sign, Step, Story, Wrong, head_words};
 use strongroom_proto::enrolment::{ExportApproval, Founding};
 use strongroom_proto::ids::{Digest, RealmId};
 
@@ -33,7 +34,13 @@ fn rules() -> Rules {
 }
 
 fn birth() -> Birth {
-    Birth { realm: Hex([1; 16]), public_key: Hex([2; 32]), policy: rules(), hsm: Hex([3; 16]), build: Hex([4; 32]) }
+    Birth {
+        realm: Hex([1; 16]),
+        public_key: Hex([2; 32]),
+        policy: rules(),
+        hsm: Hex([3; 16]),
+        build: Hex([4; 32]),
+    }
 }
 
 fn request() -> Request {
@@ -48,7 +55,15 @@ fn request() -> Request {
 
 fn approval() -> Approval {
     let Birth { realm, public_key, policy, hsm, build } = birth();
-    Approval { realm, public_key, policy, from: hsm, from_build: build, from_nonce: Hex([8; 16]), to: request() }
+    Approval {
+        realm,
+        public_key,
+        policy,
+        from: hsm,
+        from_build: build,
+        from_nonce: Hex([8; 16]),
+        to: request(),
+    }
 }
 
 fn import() -> Import {
@@ -82,7 +97,8 @@ fn signing(i: u8) -> Vec<Put> {
 
 fn finding(by: &[u8]) -> Vec<Put> {
     let signatures: Vec<Sign> = by.iter().map(|i| founding_signed(*i, &birth())).collect();
-    step(Step::Found { founding: birth(), signatures: signatures.clone() }, Outcome::Founded(signatures)).to_vec()
+    step(Step::Found { founding: birth(), signatures: signatures.clone() }, Outcome::Founded(signatures))
+        .to_vec()
 }
 
 fn offering(approval: &Approval) -> Vec<Put> {
@@ -149,7 +165,7 @@ fn chained(puts: &[Put], id: u8) -> Vec<Entry> {
         let time = format!("2026-11-30T09:{:02}:00Z", i % 60);
         let entry =
             Entry { n: before + 1, prev: Hex(prev.0), transcript, time, program: "0.1.0".into(), event };
-        prev = line_hash(&entry.line());
+        prev = entry.hash();
         entries.push(entry);
     }
     entries
@@ -177,7 +193,7 @@ fn forged(mut entries: Vec<Entry>) -> Vec<Entry> {
     let mut prev = Digest([0; 32]);
     for (i, entry) in entries.iter_mut().enumerate() {
         (entry.n, entry.prev) = (i as u32 + 1, Hex(prev.0));
-        prev = line_hash(&entry.line());
+        prev = entry.hash();
     }
     entries
 }
@@ -191,7 +207,13 @@ fn the_transcript_of_a_whole_ceremony_verifies_and_says_who_and_what() {
     for part in [&birth().realm.to_string(), &birth().public_key.to_string(), &request().hsm.to_string()] {
         assert!(shown.contains(part.as_str()), "{part} in {shown}");
     }
-    for part in ["2 of 3 custodians", "made the realm, entry 3", "approved by 2", "imported, entry 25", "signed the founding"] {
+    for part in [
+        "2 of 3 custodians",
+        "made the realm, entry 3",
+        "approved by 2",
+        "imported, entry 25",
+        "signed the founding",
+    ] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
     assert!(!shown.contains("REHEARSAL") && !shown.contains("note"), "{shown}");
@@ -214,7 +236,11 @@ fn each_way_to_tamper_with_the_file_has_its_name() {
         (5, Wrong::NotCanonical, changed(&|l| l[4] = l[4].replacen("{\"n\"", "{ \"n\"", 1))),
         (5, Wrong::NotCanonical, changed(&|l| l[4].insert(l[4].len() - 1, '\r'))),
         (6, Wrong::Edited, changed(&|l| l[4] = l[4].replacen("T09:", "T08:", 1))),
-        (5, Wrong::Edited, changed(&|l| l[4] = l[4].replacen(&entries[4].prev.to_string(), &"ab".repeat(32), 1))),
+        (
+            5,
+            Wrong::Edited,
+            changed(&|l| l[4] = l[4].replacen(&entries[4].prev.to_string(), &"ab".repeat(32), 1)),
+        ),
         (4, Wrong::Reordered(5), changed(&|l| l.swap(3, 4))),
         (5, Wrong::Repeated(4), changed(&|l| l.insert(4, l[3].clone()))),
         (4, Wrong::Missing(5), changed(&|l| drop(l.remove(3)))),
@@ -249,7 +275,8 @@ fn entries_that_are_chained_anew_are_not_what_custodians_signed() {
         let is_same = entries == whole();
         let said = verdict(text(&forged(entries)).as_bytes());
         assert_eq!(said.is_ok(), is_same, "edit {i}");
-        let is_named = |fault: Fault| matches!(fault.wrong, Wrong::BadHead(_) | Wrong::NoStep | Wrong::Differs(_));
+        let is_named =
+            |fault: Fault| matches!(fault.wrong, Wrong::BadHead(_) | Wrong::NoStep | Wrong::Differs(_));
         assert!(said.map_or_else(is_named, |()| is_same), "edit {i}");
     }
     // The last step, after which only the end is signed.
@@ -276,8 +303,11 @@ fn what_a_host_has_custodians_sign_must_still_make_sense() {
     let none = Rules { threshold: 9, ..rules() };
     let found = |founding: &Birth| {
         let signatures: Vec<Sign> = [1, 2].map(|i| founding_signed(i, founding)).to_vec();
-        step(Step::Found { founding: founding.clone(), signatures: signatures.clone() }, Outcome::Founded(signatures))
-            .to_vec()
+        step(
+            Step::Found { founding: founding.clone(), signatures: signatures.clone() },
+            Outcome::Founded(signatures),
+        )
+        .to_vec()
     };
     let to_other = Approval { to: Request { hsm: Hex([77; 16]), ..request() }, ..approval() };
     let under_other = Approval { public_key: Hex([99; 32]), ..approval() };
@@ -292,7 +322,11 @@ fn what_a_host_has_custodians_sign_must_still_make_sense() {
         step(Step::Found { founding: birth(), signatures: given }, Outcome::Founded(signatures)).to_vec()
     };
     let table: Vec<(usize, Wrong, Result<(), Fault>)> = vec![
-        (3, Wrong::Policy, lied(CREATE, step(Step::Create(rules()), Outcome::Created(weaker.clone())).to_vec())),
+        (
+            3,
+            Wrong::Policy,
+            lied(CREATE, step(Step::Create(rules()), Outcome::Created(weaker.clone())).to_vec()),
+        ),
         (3, Wrong::Policy, {
             let senseless = Birth { policy: none.clone(), ..birth() };
             lied(CREATE, step(Step::Create(none), Outcome::Created(senseless)).to_vec())
@@ -325,7 +359,11 @@ fn what_a_host_has_custodians_sign_must_still_make_sense() {
         }),
         (15, Wrong::Differs("the device of the approval"), lied(OFFER, offering(&to_other))),
         (15, Wrong::OtherKeys, lied(OFFER, offering(&under_other))),
-        (17, Wrong::BadSignature(public(1)), lied(APPROVE, approving(1, &approval(), approved(1, &to_other)))),
+        (
+            17,
+            Wrong::BadSignature(public(1)),
+            lied(APPROVE, approving(1, &approval(), approved(1, &to_other))),
+        ),
         (17, Wrong::Stranger(public(4)), lied(APPROVE, stranger)),
         (23, Wrong::TooFew(1, 2), lied(EXPORT, exporting(&approval(), &[2]))),
         (22, Wrong::Stranger(public(4)), lied(EXPORT, strangers)),
@@ -392,7 +430,7 @@ fn what_is_missing_has_its_name() {
 fn a_realm_or_a_head_that_was_written_down_is_compared() {
     let first = whole();
     let later = chained(&[steps().concat(), finding(&[1, 2]), end(&[1, 2])].concat(), 1);
-    let head = line_hash(&first.last().unwrap().line());
+    let head = first.last().unwrap().hash();
     let named = |entries: &[Entry], head: String| {
         let expected = Expected { head: Some(head), ..Expected::default() };
         verdict_of(text(entries).as_bytes(), &expected)
@@ -402,7 +440,7 @@ fn a_realm_or_a_head_that_was_written_down_is_compared() {
         assert_eq!(named(&later, head), Err(Fault { entry: 33, wrong: Wrong::Longer(28) }));
     }
     // A later part was cut off, at a place where custodians had signed: only the head tells.
-    let whole_head = line_hash(&later.last().unwrap().line()).to_string();
+    let whole_head = later.last().unwrap().hash().to_string();
     assert_eq!(named(&first, whole_head), Err(Fault { entry: 28, wrong: Wrong::OtherHead }));
     let realm = |i: u8| Expected { realm: Some(RealmId([i; 16])), ..Expected::default() };
     assert_eq!(verdict_of(text(&first).as_bytes(), &realm(1)), Ok(()));
@@ -468,8 +506,12 @@ fn the_head_is_of_a_label_the_transcript_its_length_and_its_last_line() {
     let head = Entry::head(Hex([1; 16]), false, 7, Digest([2; 32]));
     assert_eq!(head, hash("strongroom transcript head 1", &[&[1; 16], &[0, 0, 0, 7], &[2; 32]]));
     let rehearsal = Entry::head(Hex([1; 16]), true, 7, Digest([2; 32]));
-    assert_eq!(rehearsal, hash("strongroom transcript rehearsal head 1", &[&[1; 16], &[0, 0, 0, 7], &[2; 32]]));
-    assert_eq!(line_hash("{}"), hash("strongroom transcript entry 1", &[b"{}"]));
+    assert_eq!(
+        rehearsal,
+        hash("strongroom transcript rehearsal head 1", &[&[1; 16], &[0, 0, 0, 7], &[2; 32]])
+    );
+    let first = whole().remove(0);
+    assert_eq!(first.hash(), hash("strongroom transcript entry 1", &[first.line().as_bytes()]));
 }
 
 #[test]
