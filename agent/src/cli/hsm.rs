@@ -2,12 +2,13 @@
 
 use super::arguments::{HsmCommand, TranscriptArguments};
 use super::error::CliError;
+use super::keys::read_key;
 use super::line::Line;
 use super::reach::{Reach, agent};
 use super::record::Record;
 use super::replace;
+use super::show;
 use super::words::compare;
-use super::{realm, show};
 use crate::admin::{AdminError, custodian_key, sign};
 use crate::transcript::{Hex, Import, Outcome, Step, sealed_digest};
 use std::path::Path;
@@ -70,7 +71,7 @@ async fn offer(config: &Reach, request: &str, record: &TranscriptArguments) -> R
 fn approve(key: &Path, founding: &str, approval: &str, record: &TranscriptArguments) -> Result<(), CliError> {
     let approval = ExportApproval::from_line(approval)?;
     let founding = FoundingStatement::from_line(founding)?;
-    let key = realm::read_key(key)?;
+    let key = read_key(key)?;
     let custodian = custodian_key(&key);
     check_approval(&approval, &founding, &custodian)?;
     let mut record = Record::start(

@@ -32,6 +32,7 @@ mod founded;
 mod founding;
 mod group;
 mod hsm;
+mod keys;
 mod line;
 mod manual;
 mod members;

@@ -3,23 +3,20 @@
 use super::arguments::{CreateRealm, RealmCommand, StatusFormat, TranscriptArguments};
 use super::error::CliError;
 use super::founded::{Founded, founded};
+use super::keys::{make_key, read_key};
 use super::line::Line;
-use super::reach::{Reach, agent, any_agent, write_secret};
+use super::reach::{Reach, agent, any_agent};
 use super::record::Record;
 use super::words::{compare, compare_drawn_here};
 use super::{founding, overview, rebalance, rehearsal, show, transcript};
 use crate::admin::{AdminError, custodian_key, sign};
 use crate::overview::{Level, Overview, json, judge};
 use crate::transcript::{Hex, Outcome, Step};
-use ed25519_dalek::SigningKey;
-use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes};
 use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use strongroom_proto::enrolment::{CustodianKey, FoundingStatement, MAX_CUSTODIANS, RealmPolicy};
+use strongroom_proto::enrolment::{FoundingStatement, MAX_CUSTODIANS, RealmPolicy};
 use strongroom_proto::hsm::Origin;
-use zeroize::Zeroizing;
 
 pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(), CliError> {
     match command {
@@ -159,27 +156,4 @@ fn policy(arguments: &CreateRealm) -> Result<RealmPolicy, CliError> {
             "the custodians are different keys, and the threshold is at most their number; correct the arguments",
         ))
     }
-}
-
-fn make_key(path: &Path) -> Result<CustodianKey, CliError> {
-    let failed = |message: String| CliError::Key { path: path.into(), message };
-    let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(&mut *seed).map_err(|error| failed(format!("no randomness to make a key: {error}")))?;
-    let key = SigningKey::from_bytes(&seed);
-    // Secret: version 1 of the form, without the public key, is the form that other programs read.
-    let pem = KeypairBytes { secret_key: key.to_bytes(), public_key: None }
-        .to_pkcs8_pem(LineEnding::LF)
-        .map_err(|_| failed("the key could not be encoded".into()))?;
-    write_secret(path, &pem)?;
-    Ok(custodian_key(&key))
-}
-
-/// Reads a key that [`make_key`] wrote.
-pub(super) fn read_key(path: &Path) -> Result<SigningKey, CliError> {
-    let failed = |message: String| CliError::Key { path: path.into(), message };
-    let text = std::fs::read_to_string(path).map(Zeroizing::new);
-    let text = text.map_err(|error| failed(format!("cannot be read: {error}")))?;
-    SigningKey::from_pkcs8_pem(text.trim_start_matches('\u{feff}')).map_err(|_| {
-        failed("not an Ed25519 private key in PEM; give the file that `realm custodian` wrote".into())
-    })
 }

@@ -2,7 +2,7 @@
 
 use super::arguments::{SignTranscript, TranscriptCommand, VerifyTranscript};
 use super::error::CliError;
-use super::realm::read_key;
+use super::keys::read_key;
 use super::record::{now, open, sign_head};
 use crate::admin::custodian_key;
 use crate::transcript::{Chain, Event, Expected, Hex, Story, TranscriptFile};
