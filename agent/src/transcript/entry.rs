@@ -79,6 +79,7 @@ pub struct Entry {
 }
 
 /// What happened.
+#[allow(clippy::large_enum_variant, reason = "one of them is held at a time")]
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub enum Event {
@@ -105,6 +106,7 @@ pub enum Event {
 }
 
 /// A step, by its command, with what it was given.
+#[allow(clippy::large_enum_variant, reason = "one of them is held at a time")]
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Step {
