@@ -234,7 +234,7 @@ fn each_way_to_tamper_with_the_file_has_its_name() {
         (28, Wrong::CutOff, verdict(&cut.as_bytes()[..cut.len() - 9])),
         (28, Wrong::CutOff, verdict(cut.trim_end().as_bytes())),
         (5, Wrong::NotCanonical, changed(&|l| l[4] = l[4].replacen("{\"n\"", "{ \"n\"", 1))),
-        (5, Wrong::NotCanonical, changed(&|l| l[4].insert(l[4].len() - 1, '\r'))),
+        (5, Wrong::NotCanonical, changed(&|l| l[4] = l[4].replace('\n', "\r\n"))),
         (6, Wrong::Edited, changed(&|l| l[4] = l[4].replacen("T09:", "T08:", 1))),
         (
             5,

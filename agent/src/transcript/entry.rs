@@ -12,7 +12,7 @@ use strongroom_proto::ids::Digest;
 pub const FORMAT: u8 = 1;
 /// The longest line, without the byte that ends it. A founding with nine signatures takes 3 KiB, an approval with an
 /// attestation and nine signatures 8 KiB.
-pub const MAX_LINE_BYTES: usize = 32 << 10;
+pub(super) const MAX_LINE_BYTES: usize = 32 << 10;
 /// The hash of a line.
 const ENTRY: &str = "strongroom transcript entry 1";
 /// What custodians sign, of a transcript of a real ceremony.
