@@ -163,6 +163,11 @@ fn group_status_fails_with_the_cause_while_a_group_does_not_serve() {
         assert_eq!(member["committed"].is_null(), member["hsm"] != leader, "{member}");
     }
 
+    let check = hosts[0].run(&["upgrade-check"]).unwrap_or_else(|said| panic!("{said}"));
+    for wanted in ["2 other members of 3 work", "3 agents run", "reads the log up to", "the stored tree"] {
+        assert!(check.out.contains(wanted), "{wanted}: {}", check.out);
+    }
+
     // An HSM was down when its agent started: the others are told, and the group goes on.
     hosts[2].kill_daemon();
     hosts[2].hsm = None;
@@ -177,6 +182,7 @@ fn group_status_fails_with_the_cause_while_a_group_does_not_serve() {
         }
         assert!(Instant::now() < deadline, "not in time: {said}");
     }
+    hosts[0].until_refused(&["upgrade-check"], &["1 other members of 3 work, and 2 must"]);
     // With one more down, it does not.
     hosts[1].kill_daemon();
     let error = hosts[0].until_refused(&STATUS, &["1 of 3 members work, and 2 are needed", &ids[1], &ids[2]]);

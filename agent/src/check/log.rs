@@ -129,6 +129,23 @@ pub(super) async fn newest(store: &Store, group: GroupId) -> Result<Index, Check
     Ok(names(store, group).await?.iter().map(|name| name.first).max().unwrap_or(Index::ZERO))
 }
 
+/// The newest segment of a group, and whether it can be read; `None` if the group has none.
+///
+/// # Errors
+/// [`CheckError::Store`].
+pub async fn newest_segment(
+    store: &Store,
+    group: GroupId,
+) -> Result<Option<(SegmentName, Result<(), BadSegment>)>, CheckError> {
+    for name in names(store, group).await?.into_iter().rev() {
+        // One that is gone was older than the stored tree.
+        if let Some(read) = read_segment(store, name).await? {
+            return Ok(Some((name, read.map(drop).map_err(|bad| bad.damage))));
+        }
+    }
+    Ok(None)
+}
+
 /// The entry up to the stored tree that last wrote each record.
 pub(super) type Newest = BTreeMap<RecordId, Index>;
 

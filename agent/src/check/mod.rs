@@ -18,7 +18,7 @@ mod witness;
 
 pub use chain::{Captured, Chain, Link};
 pub use error::CheckError;
-pub use log::read_chain;
+pub use log::{newest_segment, read_chain};
 pub use problem::{Lost, Problem};
 pub use progress::{Progress, Unwatched};
 pub use rebuild::{RebuildError, Rebuilt, rebuild};

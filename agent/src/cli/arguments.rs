@@ -86,6 +86,12 @@ pub enum Command {
     ///
     /// Exits with 0 if all is well, with 1 if something needs attention, and with 2 if somebody is not served or will not be.
     Doctor(StatusFormat),
+    /// With a newer program, while the older agent runs: what this version would meet in its place. Whether it reads the
+    /// configuration and what is stored, which versions the other hosts have, and whether each group goes on while this host is
+    /// away. Changes nothing.
+    ///
+    /// Exits with 0 if nothing stands in the way, with 1 if something needs attention first, and with 2 if users would be cut off.
+    UpgradeCheck(StatusFormat),
     /// Print what a shell needs to complete these commands; `source` it, or put it where the shell looks.
     Completions {
         /// The shell.

@@ -1,4 +1,4 @@
-//! `configtest` and `doctor`: what keeps the agent from working, and what to do about it.
+//! `configtest`, `doctor` and `upgrade-check`: what keeps the agent from working, or a newer one, and what to do about it.
 
 use super::arguments::StatusFormat;
 use super::error::CliError;
@@ -6,28 +6,39 @@ use super::reach::configured;
 use super::show;
 use crate::clock::system_clock;
 use crate::config::Config;
-use crate::doctor::{Finding, files, live};
+use crate::doctor::{Finding, files, live, upgrade};
 use crate::overview::Level;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The configuration and what it names; with `ask`, all that the agent depends on too.
-pub(super) async fn execute(path: &Path, format: StatusFormat, ask: bool) -> Result<(), CliError> {
+/// How far to look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// The configuration and what it names.
+    Files,
+    /// All that the agent depends on too.
+    Everything,
+    /// What this version would meet in place of the one that runs.
+    Upgrade,
+}
+
+/// Looks, and says what was found.
+pub(super) async fn execute(path: &Path, format: StatusFormat, look: Look) -> Result<(), CliError> {
     let opened = configured(path);
     let mut found = match &opened {
         Ok(config) => files(path, config, system_clock()()),
         Err(error) => vec![Finding::unusable(error.to_string())],
     };
     if let Ok(config) = opened
-        && ask
+        && look != Look::Files
     {
         found.extend(as_whom(&config));
-        let mut salt = [0; 16];
-        getrandom::fill(&mut salt)
-            .map_err(|error| CliError::Usage(format!("the system gives no randomness: {error}")))?;
-        found.extend(live(&config, salt).await);
+        found.extend(match look {
+            Look::Upgrade => upgrade(&config).await,
+            _ => live(&config, salt()?).await,
+        });
     }
     // The worst is read first.
     found.sort_by_key(|finding| std::cmp::Reverse(finding.level));
@@ -39,6 +50,13 @@ pub(super) async fn execute(path: &Path, format: StatusFormat, ask: bool) -> Res
         }
         _ => Ok(()),
     }
+}
+
+fn salt() -> Result<[u8; 16], CliError> {
+    let mut salt = [0; 16];
+    getrandom::fill(&mut salt)
+        .map_err(|error| CliError::Usage(format!("the system gives no randomness: {error}")))?;
+    Ok(salt)
 }
 
 /// Root may do more than the agent's user.

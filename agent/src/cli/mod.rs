@@ -86,8 +86,15 @@ impl Cli {
                 Command::Tenant(command) => tenant::execute(&reach.config, command),
                 Command::Completions { shell } => manual::completions(shell),
                 Command::ManualPages { folder } => manual::pages(&folder),
-                Command::Configtest(format) => doctor::execute(&reach.config, format, false).await,
-                Command::Doctor(format) => doctor::execute(&reach.config, format, true).await,
+                Command::Configtest(format) => {
+                    doctor::execute(&reach.config, format, doctor::Look::Files).await
+                }
+                Command::Doctor(format) => {
+                    doctor::execute(&reach.config, format, doctor::Look::Everything).await
+                }
+                Command::UpgradeCheck(format) => {
+                    doctor::execute(&reach.config, format, doctor::Look::Upgrade).await
+                }
                 Command::Token(arguments) => token::execute(&reach, &arguments).await,
             }
         })

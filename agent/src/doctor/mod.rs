@@ -1,13 +1,16 @@
 //! What keeps an agent from working, or will one day, and what to do about each: [`files`] looks at the configuration and all
-//! that it names, and touches nothing; [`live`] asks the object store, the clock, the HSM and the other agents.
+//! that it names, and touches nothing; [`live`] asks the object store, the clock, the HSM and the other agents; [`upgrade`] looks at what a newer
+//! version would meet.
 //!
 //! No finding shows a value of a file: that may be a secret.
 
 mod files;
 mod live;
+mod upgrade;
 
 pub use files::{exposed, files};
 pub use live::live;
+pub use upgrade::upgrade;
 
 use crate::overview::Level;
 

@@ -102,6 +102,10 @@ pub(crate) struct Drill {
     /// Where one host is reached, instead of what the configuration says; repeat for each host. For a configuration of one realm
     #[arg(long, value_name = "URL")]
     pub(crate) through: Vec<String>,
+    /// In the end, recover a canary again and again while this command runs, which takes a leader away: one that restarts a host's
+    /// agent, for example. Run by `sh -c`
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) failover: Option<String>,
     /// Replace and delete what the user has registered
     #[arg(long)]
     pub(crate) yes: bool,

@@ -301,6 +301,14 @@ async fn a_drill_leaves_nothing_says_how_long_each_step_took_and_spares_what_oth
     let status = strongroom(folder.path(), &format!("status {common}"), "").await;
     assert_eq!(json(&status)["result"], "not_registered");
 
+    let meanwhile = format!("drill --failover true {common}");
+    let said = json(&strongroom(folder.path(), &meanwhile, "").await);
+    let steps = said["hosts"][1]["steps"].as_array().unwrap();
+    assert_eq!((&said["result"], steps.len()), (&json!("drilled"), 5), "{said}");
+    assert_eq!(steps[3]["step"], "slowest recovery meanwhile");
+    let failing = strongroom(folder.path(), &format!("drill --failover false {common}"), "").await;
+    assert_eq!(failing.status.code(), Some(2), "{}", json(&failing));
+
     let register = format!("register --secret-file secret --pin-stdin --yes {common}");
     assert_eq!(strongroom(folder.path(), &register, "4821\n").await.status.code(), Some(0));
     let spared = strongroom(folder.path(), &format!("drill {common}"), "").await;

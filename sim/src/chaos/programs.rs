@@ -47,7 +47,7 @@ fn build(own: &Path) -> Result<PathBuf, Error> {
     let mut cargo = Command::new(option_env!("CARGO").unwrap_or("cargo"));
     cargo.current_dir(root).args(["build", "--locked", "--quiet", "--bins"]);
     cargo.args(["-p", "strongroom-agent", "-p", "strongroom-hsm-software"]);
-    let optimised = own.components().any(|part| part.as_os_str() == "release");
+    let optimised = !cfg!(debug_assertions);
     if optimised {
         cargo.arg("--release");
     }
