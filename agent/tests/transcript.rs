@@ -8,7 +8,9 @@ use strongroom_agent::admin::{custodian_key, sign};
 use strongroom_agent::transcript::{
     Approval, Birth, Chain, Entry, Event, Expected, FORMAT, Fault, Hex, HexBytes,
 };
-use strongroom_agent::transcript::{Import, Outcome, Request, Rules, Sign, Step, Story, Wrong, head_words};
+use strongroom_agent::transcript::{
+    Import, Outcome, Request, Rules, Sign, Step, Story, TranscriptError, TranscriptFile, Wrong, head_words,
+};
 use strongroom_proto::enrolment::{ExportApproval, Founding};
 use strongroom_proto::ids::{Digest, RealmId};
 
@@ -478,6 +480,18 @@ fn a_rehearsal_says_so_and_never_becomes_the_real_one() {
     // Even over the same hash, the signature of a rehearsal is another.
     let head = |rehearsal| Entry::head(Hex([1; 16]), rehearsal, 5, Digest([5; 32]));
     assert_ne!(head(true), head(false));
+}
+
+#[test]
+fn a_file_goes_on_only_as_what_it_was_begun_as() {
+    let folder = tempfile::tempdir().unwrap();
+    for begun_as in [true, false] {
+        let file = folder.path().join(format!("{begun_as}.jsonl"));
+        drop(TranscriptFile::open(&file, begun_as, 1).unwrap());
+        let said = TranscriptFile::open(&file, !begun_as, 2).unwrap_err();
+        assert!(matches!(said, TranscriptError::Rehearsal { rehearsal, .. } if rehearsal == begun_as));
+        assert!(TranscriptFile::open(&file, begun_as, 2).is_ok());
+    }
 }
 
 #[test]

@@ -330,7 +330,8 @@ pub struct TranscriptArguments {
         hide_env_values = true
     )]
     pub transcript: PathBuf,
-    /// The transcript is that of a rehearsal.
+    /// The transcript is that of a rehearsal, as `realm rehearse` says to the agents and custodians that it makes. Refused at
+    /// any other.
     #[arg(long, hide = true)]
     pub rehearsal: bool,
 }

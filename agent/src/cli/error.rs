@@ -90,6 +90,12 @@ pub enum CliError {
          the custodians decide whether to go on"
     )]
     NotRecorded(TranscriptError),
+    /// What is asked to run as a rehearsal is no rehearsal's.
+    #[error(
+        "nothing was done: --rehearsal is for the HSMs and keys that `realm rehearse` makes, and {0} is none of them; what a real one \
+         makes is real. Leave it out, or run `realm rehearse`"
+    )]
+    NoRehearsal(String),
     /// A rehearsal that stopped.
     #[error("the rehearsal did not reach its end: {0}. Nothing but its transcript is left of it")]
     Rehearsal(String),

@@ -4,6 +4,7 @@ use super::arguments::{ClientConfig, TranscriptArguments};
 use super::error::CliError;
 use super::founded::{Founded, founded, stored};
 use super::line::Line;
+use super::marker::At;
 use super::reach::{Reach, agent, configured};
 use super::record::Record;
 use super::show;
@@ -29,7 +30,7 @@ pub(super) async fn found(
     let device = agent(reach).await?.device().await?;
     let realm = device.realm.ok_or(AdminError::NoRealm)?;
     let step = Step::Found { founding: (&statement.founding).into(), signatures: signs(&statement) };
-    let mut record = Record::start(record, step)?;
+    let mut record = Record::start(record, At::Agent(reach), step)?;
     let kept = keep(reach, &realm, &statement).await;
     let kept = record.settle(kept, |kept| Outcome::Founded(signs(kept)))?;
     outln!("{}", kept.to_line());

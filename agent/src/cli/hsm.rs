@@ -4,6 +4,7 @@ use super::arguments::{HsmCommand, TranscriptArguments};
 use super::error::CliError;
 use super::keys::read_key;
 use super::line::Line;
+use super::marker::At;
 use super::reach::{Reach, agent};
 use super::record::Record;
 use super::replace;
@@ -38,7 +39,7 @@ pub(super) async fn execute(config: &Reach, command: HsmCommand) -> Result<(), C
 
 async fn request(config: &Reach, record: &TranscriptArguments) -> Result<(), CliError> {
     let mut agent = agent(config).await?;
-    let mut record = Record::start(record, Step::Request {})?;
+    let mut record = Record::start(record, At::Agent(config), Step::Request {})?;
     let request = agent.request().await.map_err(CliError::from);
     let request = record.settle(request, |request| Outcome::Requested(request.into()))?;
     outln!("{}", request.to_line());
@@ -56,7 +57,7 @@ async fn offer(config: &Reach, request: &str, record: &TranscriptArguments) -> R
     let mut agent = agent(config).await?;
     let realm = agent.device().await?.realm.ok_or(AdminError::NoRealm)?;
     let step = Step::Offer { realm: Hex(realm.realm.0), request: (&request).into() };
-    let mut record = Record::start(record, step)?;
+    let mut record = Record::start(record, At::Agent(config), step)?;
     let approval = agent.offer(request).await.map_err(CliError::from);
     let approval = record.settle(approval, |approval| Outcome::Offered(approval.into()))?;
     outln!("{}", approval.to_line());
@@ -68,20 +69,23 @@ async fn offer(config: &Reach, request: &str, record: &TranscriptArguments) -> R
     record.close()
 }
 
-fn approve(key: &Path, founding: &str, approval: &str, record: &TranscriptArguments) -> Result<(), CliError> {
+fn approve(
+    path: &Path,
+    founding: &str,
+    approval: &str,
+    record: &TranscriptArguments,
+) -> Result<(), CliError> {
     let approval = ExportApproval::from_line(approval)?;
     let founding = FoundingStatement::from_line(founding)?;
-    let key = read_key(key)?;
+    let key = read_key(path)?;
     let custodian = custodian_key(&key);
     check_approval(&approval, &founding, &custodian)?;
-    let mut record = Record::start(
-        record,
-        Step::Approve {
-            custodian: Hex(custodian.0.0),
-            founding: (&founding.founding).into(),
-            approval: (&approval).into(),
-        },
-    )?;
+    let step = Step::Approve {
+        custodian: Hex(custodian.0.0),
+        founding: (&founding.founding).into(),
+        approval: (&approval).into(),
+    };
+    let mut record = Record::start(record, At::Custodian(path), step)?;
     hintln!(
         "With your signature this device gets the keys of every user's record; from then on, only its code"
     );
@@ -113,7 +117,7 @@ async fn export(
         approval: (&approval).into(),
         signatures: signatures.iter().map(Into::into).collect(),
     };
-    let mut record = Record::start(record, step)?;
+    let mut record = Record::start(record, At::Agent(config), step)?;
     let sealed = agent.export(approval, signatures).await.map_err(CliError::from);
     let sealed = record.settle(sealed, |sealed| Outcome::Exported(sealed_digest(sealed)))?;
     outln!("{}", sealed.to_line());
@@ -126,7 +130,7 @@ async fn enrol(config: &Reach, sealed: &str, record: &TranscriptArguments) -> Re
     let sealed = SealedRealm::from_line(sealed)?;
     let mut agent = agent(config).await?;
     let step = Step::Enrol { realm: Hex(sealed.realm.0), sealed: sealed_digest(&sealed) };
-    let mut record = Record::start(record, step)?;
+    let mut record = Record::start(record, At::Agent(config), step)?;
     let device = agent.enrol(sealed).await;
     let imported = device.and_then(|device| Import::of(&device).ok_or(AdminError::Unexpected));
     let import =

@@ -35,6 +35,7 @@ mod hsm;
 mod keys;
 mod line;
 mod manual;
+mod marker;
 mod members;
 mod overview;
 mod partition;

@@ -5,6 +5,7 @@ use super::error::CliError;
 use super::founded::{Founded, founded};
 use super::keys::{make_key, read_key};
 use super::line::Line;
+use super::marker::At;
 use super::reach::{Reach, agent, any_agent};
 use super::record::Record;
 use super::words::{compare, compare_drawn_here};
@@ -46,7 +47,7 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
 async fn create(config: &Reach, arguments: &CreateRealm) -> Result<(), CliError> {
     let policy = policy(arguments)?;
     let mut agent = agent(config).await?;
-    let mut record = Record::start(&arguments.record, Step::Create((&policy).into()))?;
+    let mut record = Record::start(&arguments.record, At::Agent(config), Step::Create((&policy).into()))?;
     let made = agent.new_realm(policy).await;
     let founding = made.and_then(|device| device.founding().ok_or(AdminError::Unexpected));
     let founding =
@@ -66,9 +67,9 @@ async fn create(config: &Reach, arguments: &CreateRealm) -> Result<(), CliError>
     record.close()
 }
 
-fn sign_founding(key: &Path, founding: &str, record: &TranscriptArguments) -> Result<(), CliError> {
+fn sign_founding(path: &Path, founding: &str, record: &TranscriptArguments) -> Result<(), CliError> {
     let founding = FoundingStatement::from_line(founding)?.founding;
-    let (key, policy) = (read_key(key)?, &founding.policy);
+    let (key, policy) = (read_key(path)?, &founding.policy);
     let custodian = custodian_key(&key);
     if !policy.is_valid() || !policy.custodians.contains(&custodian) {
         return Err(CliError::Arguments(
@@ -76,7 +77,7 @@ fn sign_founding(key: &Path, founding: &str, record: &TranscriptArguments) -> Re
         ));
     }
     let step = Step::SignFounding { custodian: Hex(custodian.0.0), founding: (&founding).into() };
-    let mut record = Record::start(record, step)?;
+    let mut record = Record::start(record, At::Custodian(path), step)?;
     hintln!("With your signature apps take this public key for that of the realm you look after:");
     hint!("{}", show::founding_text(&founding));
     hintln!("Read what is asked below on the console of that HSM itself, not on its host, and type it.");

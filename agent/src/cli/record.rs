@@ -2,6 +2,7 @@
 
 use super::arguments::TranscriptArguments;
 use super::error::CliError;
+use super::marker::{At, check};
 use crate::admin::sign;
 use crate::clock::system_clock;
 use crate::transcript::{Event, Outcome, Step, TranscriptError, TranscriptFile};
@@ -14,9 +15,12 @@ pub(super) struct Record {
     failed: Option<TranscriptError>,
 }
 
-/// Opens the transcript, and begins one where there is none.
-pub(super) fn open(arguments: &TranscriptArguments) -> Result<TranscriptFile, CliError> {
+/// Opens the transcript for what takes place there, and begins one where there is none.
+pub(super) fn open(arguments: &TranscriptArguments, at: At<'_>) -> Result<TranscriptFile, CliError> {
     let TranscriptArguments { transcript, rehearsal } = arguments;
+    if *rehearsal {
+        check(at)?;
+    }
     Ok(TranscriptFile::open(transcript, *rehearsal, now())?)
 }
 
@@ -26,8 +30,8 @@ pub(super) fn now() -> u64 {
 
 impl Record {
     /// Writes that a step begins. If that cannot be written, it must not begin.
-    pub(super) fn start(arguments: &TranscriptArguments, step: Step) -> Result<Self, CliError> {
-        let mut file = open(arguments)?;
+    pub(super) fn start(arguments: &TranscriptArguments, at: At<'_>, step: Step) -> Result<Self, CliError> {
+        let mut file = open(arguments, at)?;
         file.start(step, now())?;
         Ok(Self { file, failed: None })
     }

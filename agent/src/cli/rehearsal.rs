@@ -5,6 +5,7 @@
 
 use super::arguments::{Rehearse, VerifyTranscript};
 use super::error::CliError;
+use super::marker::mark;
 use super::record::now;
 use super::transcript::verify;
 use crate::transcript::TranscriptFile;
@@ -88,6 +89,8 @@ impl Place {
         let mut folder = tempfile::Builder::new();
         folder.prefix("strongroom-rehearsal-").permissions(Permissions::from_mode(0o700));
         let folder = folder.tempdir()?;
+        // Custodians' keys lie in it.
+        mark(folder.path())?;
         std::fs::create_dir(folder.path().join("store"))?;
         std::fs::write(folder.path().join("tenants.toml"), "")?;
         let hosts = (1..=arguments.hsms)
@@ -240,6 +243,7 @@ impl Host {
     fn start(folder: &Path, i: u8, agent: &Path, hsm: &Path) -> Result<Self, CliError> {
         let own = folder.join(format!("host{i}"));
         std::fs::create_dir(&own)?;
+        mark(&own)?;
         let (config, console) = (own.join("agent.toml"), own.join("hsm.log"));
         // Any free ports: nobody is served here.
         let text = format!(

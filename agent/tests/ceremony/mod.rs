@@ -1,7 +1,7 @@
 //! The transcript of a ceremony, written by the real commands.
 
 use crate::documents::{blocks, run};
-use crate::hosts::{Host, custodian, enrol, found, hosts};
+use crate::hosts::{Host, REALM, custodian, enrol, found, hosts};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -33,7 +33,16 @@ fn a_ceremony_is_recorded_signed_and_verified_as_it_is_written() {
     let hosts = hosts(folder, 8820, 2);
     let (alice, public) = custodian(&hosts[0], folder, "alice.key");
     let (bob, other) = custodian(&hosts[0], folder, "bob.key");
+    let rehearsed = ["--rehearsal", "--transcript", "rehearsed.jsonl"];
+    let create = [&["realm", "create", "--custodian", &public][..], &rehearsed[..]].concat();
+    let refused = hosts[0].run(&create).err().expect("a real HSM makes a real realm");
+    assert!(refused.contains("nothing was done: --rehearsal is for"), "{refused}");
+    assert!(hosts[0].json(&["hsm", "status", "--json"])["realm"].is_null(), "nothing was made");
     let founding = found(&hosts[0], &[(&alice, &public), (&bob, &other)]);
+    let sign = [&["realm", "sign", "--key", &alice, &founding][..], &rehearsed[..]].concat();
+    let refused = hosts[0].run_typing(&sign, &hosts[0].read_console(&REALM)).err().expect("a real key");
+    assert!(refused.contains("nothing was done: --rehearsal is for"), "{refused}");
+    assert!(!folder.join("rehearsed.jsonl").exists(), "nothing is recorded as a rehearsal");
     enrol(&hosts[0], &hosts[1], &founding, &[&alice, &bob]);
     let unsigned = verify(&hosts[0], "ceremony.jsonl").expect_err("nobody ended it");
     assert!(unsigned.contains("not ended yet"), "{unsigned}");
@@ -69,7 +78,7 @@ fn refused_where_it_does_not_belong(folder: &Path, hosts: &[Host], public: &str,
     assert_eq!(fs::read(&file).expect("it is there"), changed);
     fs::write(&file, &text).expect("it is ours");
     let rehearsal = hosts[1].run(&["hsm", "request", "--rehearsal"]).err().expect("a refusal");
-    assert!(rehearsal.contains("is the transcript of a real ceremony"), "{rehearsal}");
+    assert!(rehearsal.contains("nothing was done: --rehearsal is for"), "{rehearsal}");
     let nowhere =
         hosts[1].run(&["hsm", "request", "--transcript", "nowhere/at-all"]).err().expect("a refusal");
     assert!(nowhere.contains("no ceremony goes on without it"), "{nowhere}");
