@@ -12,7 +12,7 @@ use strongroom_agent::transcript::{
     Import, Outcome, Request, Rules, Sign, Step, Story, TranscriptError, TranscriptFile, Wrong, head_words,
 };
 use strongroom_proto::enrolment::{ExportApproval, Founding};
-use strongroom_proto::ids::{Digest, RealmId};
+use strongroom_proto::ids::{Digest, RealmId, X25519Public};
 
 /// What a line is made of: an event, or a signature of the head by this key.
 #[derive(Clone)]
@@ -448,6 +448,62 @@ fn a_realm_or_a_head_that_was_written_down_is_compared() {
     assert_eq!(verdict_of(text(&first).as_bytes(), &realm(1)), Ok(()));
     let other = verdict_of(text(&first).as_bytes(), &realm(2)).unwrap_err().wrong;
     assert_eq!(other, Wrong::NotExpectedRealm(Hex([1; 16])));
+}
+
+/// Whoever makes three keys writes a whole transcript about any realm, its public key and all: only who the custodians are
+/// tells.
+#[test]
+fn a_transcript_by_other_custodians_passes_only_where_nobody_named_them() {
+    let file = text(&whole());
+    let of = |custodians: &[u8]| Expected {
+        realm: Some(RealmId([1; 16])),
+        public_key: Some(X25519Public([2; 32])),
+        custodians: custodians.iter().map(|i| public(*i)).collect(),
+        ..Expected::default()
+    };
+    let said = |expected: &Expected| verdict_of(file.as_bytes(), expected).map_err(|fault| fault.wrong);
+    assert_eq!(said(&of(&[])), Ok(()));
+    assert_eq!(said(&of(&[1, 2, 3])), Ok(()));
+    assert_eq!(said(&of(&[11, 12, 13])), Err(Wrong::OtherCustodian(named_first(&[1, 2, 3]))));
+    // One more than is known could have signed twice, under two names.
+    assert_eq!(said(&of(&[1, 2])), Err(Wrong::OtherCustodian(public(3))));
+    assert_eq!(said(&of(&[1, 2, 3, 4])), Err(Wrong::NoCustodian(public(4))));
+    let enough = |threshold| Expected { threshold: Some(threshold), ..of(&[1, 2, 3]) };
+    assert_eq!(said(&enough(2)), Ok(()));
+    assert_eq!(said(&enough(3)), Err(Wrong::OtherThreshold(2, 3)));
+    let other_key = Expected { public_key: Some(X25519Public([9; 32])), ..of(&[1, 2, 3]) };
+    assert_eq!(said(&other_key), Err(Wrong::NotExpectedKey(Hex([2; 32]))));
+
+    let chain = Chain::read(file.as_bytes()).unwrap();
+    let story = Story::of(&chain).unwrap();
+    let unknown = story.verdict(&of(&[]));
+    assert!(unknown.contains("OK, if these are your custodians' keys: compare them"), "{unknown}");
+    let known = story.verdict(&of(&[1, 2, 3]));
+    assert!(known.contains("OK: it is whole") && !known.contains("compare them"), "{known}");
+}
+
+fn named_first(of: &[u8]) -> Hex<32> {
+    of.iter().map(|i| public(*i)).min().unwrap()
+}
+
+/// One custodian who has the real ones named, and writes that one is enough.
+#[test]
+fn a_policy_with_which_one_custodian_writes_it_all_is_not_what_was_agreed() {
+    let rules = Rules { threshold: 1, ..rules() };
+    let founding = Birth { policy: rules.clone(), ..birth() };
+    let signatures = vec![founding_signed(1, &founding)];
+    let found = Step::Found { founding: founding.clone(), signatures: signatures.clone() };
+    let puts = [
+        vec![begun(false)],
+        step(Step::Create(rules), Outcome::Created(founding)).to_vec(),
+        step(found, Outcome::Founded(signatures)).to_vec(),
+        end(&[1]),
+    ];
+    let file = text(&chained(&puts.concat(), 1));
+    assert_eq!(verdict(file.as_bytes()), Ok(()));
+    let expected = Expected { custodians: [1, 2, 3].map(public).into(), ..Expected::default() };
+    let said = verdict_of(file.as_bytes(), &expected).unwrap_err().wrong;
+    assert_eq!(said, Wrong::OtherThreshold(1, 2));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use strongroom_proto::hsm::CustodianKey;
-use strongroom_proto::ids::{Digest, GroupId, HsmId, RealmId};
+use strongroom_proto::ids::{Digest, GroupId, HsmId, RealmId, X25519Public};
 use strongroom_proto::prefix::Prefix;
 use url::Url;
 
@@ -386,9 +386,20 @@ pub struct SignTranscript {
 pub struct VerifyTranscript {
     /// The transcript.
     pub file: PathBuf,
-    /// The realm that it must be about.
+    /// The realm that it must be about. This alone says nothing about who wrote it: whoever makes keys can write a transcript
+    /// about any realm.
     #[arg(long, value_name = "REALMID")]
     pub realm: Option<RealmId>,
+    /// The realm's public key, 64 hexadecimal digits. Nor does this, which is no secret.
+    #[arg(long, value_name = "HEX")]
+    pub public_key: Option<X25519Public>,
+    /// A custodian's public key, as that custodian wrote it down, 64 hexadecimal digits; once for each custodian of the realm.
+    /// With them, only who has enough of their private keys can have written it.
+    #[arg(long = "custodian", value_name = "HEX", value_parser = custodian, conflicts_with = "closed")]
+    pub custodians: Vec<CustodianKey>,
+    /// How many of them were agreed to be enough. By default, more than half of them.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=9), requires = "custodians")]
+    pub threshold: Option<u8>,
     /// The head that was written down at the ceremony, in words or in hexadecimal: a transcript that ends earlier or later is
     /// named as that.
     #[arg(long, value_name = "HEAD")]

@@ -16,6 +16,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
+use strongroom_proto::enrolment::CustodianKey;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
@@ -62,7 +63,16 @@ async fn rehearse(arguments: &Rehearse) -> Result<(), CliError> {
     place.clear().await?;
     hintln!("The HSMs, the realm and the custodians' keys of the rehearsal are deleted. Its transcript:");
     let file = arguments.transcript.clone();
-    verify(&VerifyTranscript { file, realm: None, head: None, closed: false })
+    let custodians = custodians.iter().filter_map(|(_, public)| public.parse().ok().map(CustodianKey));
+    verify(&VerifyTranscript {
+        file,
+        realm: None,
+        public_key: None,
+        custodians: custodians.collect(),
+        threshold: Some(threshold),
+        head: None,
+        closed: false,
+    })
 }
 
 /// Where it takes place.

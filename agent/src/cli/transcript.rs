@@ -39,22 +39,21 @@ fn sign(arguments: &SignTranscript) -> Result<(), CliError> {
 }
 
 pub(super) fn verify(arguments: &VerifyTranscript) -> Result<(), CliError> {
-    let VerifyTranscript { file, realm, head, closed } = arguments;
+    let VerifyTranscript { file, realm, public_key, custodians, threshold, head, closed } = arguments;
     let chain = read(&TranscriptFile::bytes(file)?, file)?;
     let wrong = |fault| CliError::Transcript { path: file.clone(), fault };
     let story = Story::of(&chain).map_err(wrong)?;
     out!("{story}{}", chain.head_text());
-    let expected = Expected { realm: *realm, head: head.clone(), closed: *closed };
-    story.whole(&chain, &expected).map_err(wrong)?;
-    let signed = if *closed {
-        "it is whole, and nobody signed it"
-    } else {
-        "it is whole, and custodians signed all of it"
+    let expected = Expected {
+        realm: *realm,
+        public_key: *public_key,
+        custodians: custodians.iter().map(|key| Hex(key.0.0)).collect(),
+        threshold: *threshold,
+        head: head.clone(),
+        closed: *closed,
     };
-    match story.is_rehearsal() {
-        false => outln!("OK: {signed}"),
-        true => outln!("OK, as a REHEARSAL and as nothing else: {signed}"),
-    }
+    story.whole(&chain, &expected).map_err(wrong)?;
+    outln!("{}", story.verdict(&expected));
     hintln!(
         "Compare the custodians' keys, the builds and the head with what was written down at the ceremony."
     );

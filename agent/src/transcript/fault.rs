@@ -92,6 +92,24 @@ pub enum Wrong {
     NobodySigns,
     #[error("ANOTHER REALM: it is about realm {0}, not about the one that you named")]
     NotExpectedRealm(Hex<16>),
+    #[error(
+        "ANOTHER REALM: its public key is {0}, not the one that you named; somebody wrote this with keys of their own"
+    )]
+    NotExpectedKey(Hex<32>),
+    #[error(
+        "OTHER CUSTODIANS: it names {0}, and you did not; name all of them if that is one, or else somebody wrote this with keys of \
+         their own"
+    )]
+    OtherCustodian(Hex<32>),
+    #[error(
+        "OTHER CUSTODIANS: it does not name {0}, and you did; if that is one, somebody wrote this with keys of their own"
+    )]
+    NoCustodian(Hex<32>),
+    #[error(
+        "WRONG POLICY: {0} custodians are enough here, and not {1}; say `--threshold {0}` only if that was agreed upon, since fewer \
+         can write a whole transcript"
+    )]
+    OtherThreshold(u8, u8),
     #[error("LONGER: the head that you wrote down is that of entry {0}; what follows was added later")]
     Longer(usize),
     #[error(

@@ -2,6 +2,7 @@
 
 use super::chain::{Chain, head_words};
 use super::story::{Export, Story};
+use super::whole::Expected;
 use std::fmt::{self, Write as _};
 
 impl fmt::Display for Story {
@@ -44,6 +45,23 @@ impl fmt::Display for Story {
 }
 
 impl Story {
+    /// What a reader may believe after [`Story::whole`] said yes to this.
+    #[must_use]
+    pub fn verdict(&self, expected: &Expected) -> String {
+        let signed = if expected.closed {
+            "it is whole, and nobody signed it"
+        } else {
+            "it is whole, and custodians signed all of it"
+        };
+        let rehearsal = if self.rehearsal { ", as a REHEARSAL and as nothing else" } else { "" };
+        if expected.custodians.is_empty() && !expected.closed {
+            return format!(
+                "{signed}\nOK{rehearsal}, if these are your custodians' keys: compare them, or name them with --custodian"
+            );
+        }
+        format!("OK{rehearsal}: {signed}")
+    }
+
     fn hsms(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(founding) = &self.founding {
             writeln!(f, "HSM         {}", founding.hsm)?;

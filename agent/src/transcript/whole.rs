@@ -1,21 +1,49 @@
 //! Whether a transcript is all of a ceremony, signed to its end, and the one that the reader means.
 
 use super::chain::{Chain, head_words};
-use super::entry::{Event, Hex};
+use super::entry::{Event, Hex, Rules};
 use super::fault::{Fault, Wrong};
 use super::story::Story;
 use std::collections::BTreeSet;
-use strongroom_proto::ids::{Digest, RealmId};
+use strongroom_proto::ids::{Digest, RealmId, X25519Public};
 
-/// What the reader knows from elsewhere.
+/// What the reader knows from elsewhere. Only the custodians' keys show that a transcript is genuine: whoever makes keys can
+/// write one about any realm, whose id and public key are no secrets.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Expected {
     /// The realm.
     pub realm: Option<RealmId>,
+    /// Its public key.
+    pub public_key: Option<X25519Public>,
+    /// All its custodians; none if they are not known.
+    pub custodians: BTreeSet<Hex<32>>,
+    /// How many of them are enough; by default, more than half. Counts for nothing if they are not known.
+    pub threshold: Option<u8>,
     /// The head that was written down: its words, or 64 hexadecimal digits.
     pub head: Option<String>,
     /// The realm has no custodians.
     pub closed: bool,
+}
+
+impl Expected {
+    /// Whether the custodians are those that are known, each of them: with one more, it could be that one who wrote it all.
+    fn custodians_are(&self, rules: &Rules) -> Result<(), Wrong> {
+        let named: BTreeSet<_> = rules.custodians.iter().copied().collect();
+        if self.custodians.is_empty() {
+            return Ok(());
+        }
+        if let Some(stranger) = named.difference(&self.custodians).next() {
+            return Err(Wrong::OtherCustodian(*stranger));
+        }
+        if let Some(absent) = self.custodians.difference(&named).next() {
+            return Err(Wrong::NoCustodian(*absent));
+        }
+        let majority = u8::try_from(named.len() / 2 + 1).unwrap_or(u8::MAX);
+        match self.threshold.unwrap_or(majority) {
+            threshold if threshold == rules.threshold => Ok(()),
+            threshold => Err(Wrong::OtherThreshold(rules.threshold, threshold)),
+        }
+    }
 }
 
 impl Story {
@@ -29,10 +57,14 @@ impl Story {
         if let Some(head) = &expected.head {
             is_head(chain, head)?;
         }
-        let (realm, _, rules) = self.realm.as_ref().ok_or(at_end(Wrong::NotMade))?;
+        let (realm, key, rules) = self.realm.as_ref().ok_or(at_end(Wrong::NotMade))?;
         if expected.realm.is_some_and(|expected| expected.0 != realm.0) {
             return Err(at_end(Wrong::NotExpectedRealm(*realm)));
         }
+        if expected.public_key.is_some_and(|expected| expected.0 != key.0) {
+            return Err(at_end(Wrong::NotExpectedKey(*key)));
+        }
+        expected.custodians_are(rules).map_err(at_end)?;
         if self.made.is_none() {
             return Err(at_end(Wrong::NotMade));
         }

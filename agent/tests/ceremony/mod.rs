@@ -51,11 +51,18 @@ fn a_ceremony_is_recorded_signed_and_verified_as_it_is_written() {
     let said = run(folder, &block);
     let ids: Vec<String> = hosts.iter().map(Host::hsm).collect();
     let parts = [&public, &other, &ids[0], &ids[1]].map(String::as_str);
-    for part in
-        parts.into_iter().chain(["OK: it is whole", "imported, entry", "failed: these are not the words"])
-    {
+    for part in parts.into_iter().chain([
+        "OK, if these are your custodians' keys",
+        "imported, entry",
+        "failed: these are not the words",
+    ]) {
         assert!(said.contains(part), "{part} in {said}");
     }
+    let named =
+        ["realm", "transcript", "verify", "ceremony.jsonl", "--custodian", &public, "--custodian", &other];
+    assert!(hosts[0].ask(&named).out.contains("OK: it is whole"));
+    let stranger = hosts[0].run(&named[..6]).err().expect("it has another custodian");
+    assert!(stranger.contains("OTHER CUSTODIANS"), "{stranger}");
     let text = fs::read(folder.join("ceremony.jsonl")).expect("it is there");
     for secret in secrets(folder, &["alice.key", "bob.key"]) {
         assert!(!text.windows(secret.len()).any(|part| part == secret), "a secret is in it");
