@@ -386,9 +386,28 @@ fn what_a_host_has_custodians_sign_must_still_make_sense() {
         of_another(9, Import { device_key: Hex([99; 32]), ..import() }),
         of_another(9, Import { build: Hex([99; 32]), ..import() }),
         of_another(9, Import { signed_by: vec![public(3)], ..import() }),
+        of_another(9, Import { from: Hex([88; 16]), ..import() }),
     ] {
         assert!(said.entry == 25 && matches!(said.wrong, Wrong::Differs(_)), "{said}");
     }
+}
+
+#[test]
+fn an_import_is_one_of_which_the_hsm_saw_enough_signatures() {
+    let imported = |by: &[u8]| {
+        let signed_by = by.iter().map(|i| public(*i)).collect();
+        lied(ENROL, enrolling(9, Import { signed_by, ..import() }))
+    };
+    assert_eq!(imported(&[1, 2]), Ok(()));
+    for (by, count) in [(&[][..], 0), (&[1][..], 1), (&[2, 2][..], 1)] {
+        assert_eq!(imported(by), Err(Fault { entry: 25, wrong: Wrong::TooFew(count, 2) }), "{by:?}");
+    }
+    // Where the export is not in the transcript, nothing else names who signed.
+    let mut steps = steps();
+    steps[ENROL] = enrolling(9, Import { signed_by: vec![public(1), public(4)], ..import() });
+    steps.remove(EXPORT);
+    let said = verdict(text(&chained(&steps.concat(), 1)).as_bytes());
+    assert_eq!(said, Err(Fault { entry: 23, wrong: Wrong::Stranger(public(4)) }));
 }
 
 #[test]

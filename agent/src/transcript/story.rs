@@ -224,10 +224,21 @@ impl Story {
             let to = &export.approval.to;
             export.sealed == sealed
                 && (to.device_key, to.build) == (import.device_key, import.build)
+                && export.approval.from == import.from
                 && import.signed_by.iter().all(|custodian| export.signers.contains(custodian))
         };
         if to_it.peek().is_some() && !to_it.any(of) {
-            return Err(Wrong::Differs("what this HSM imported, or what it is and whose signatures it saw,"));
+            return Err(Wrong::Differs(
+                "what this HSM imported, from which, or what it is and whose signatures it saw,",
+            ));
+        }
+        // The HSM says whose signatures it checked: fewer than the policy wants let no realm in.
+        let signers: BTreeSet<_> = import.signed_by.iter().collect();
+        if signers.len() < usize::from(import.policy.threshold) {
+            return Err(Wrong::TooFew(signers.len(), import.policy.threshold));
+        }
+        if let Some(stranger) = signers.into_iter().find(|signer| !self.has_custodian(**signer)) {
+            return Err(Wrong::Stranger(*stranger));
         }
         self.imports.push((n, time.to_owned(), import.clone()));
         Ok(())
