@@ -534,9 +534,17 @@ fn a_closed_realm_has_nobody_who_signs_and_that_is_said() {
     assert_eq!(verdict(file.as_bytes()).unwrap_err().wrong, Wrong::NobodySigns);
     let expected = Expected { closed: true, ..Expected::default() };
     assert_eq!(verdict_of(file.as_bytes(), &expected), Ok(()));
-    // A transcript that custodians should have signed does not pass as one of a closed realm.
-    let unsigned = text(&whole()[..25]);
-    assert_eq!(verdict_of(unsigned.as_bytes(), &expected).unwrap_err().wrong, Wrong::NotEnded);
+    // A transcript that custodians should have signed does not pass as one of a closed realm; nor does one that they signed.
+    for entries in [&whole()[..25], &whole()[..]] {
+        let said = verdict_of(text(entries).as_bytes(), &expected).unwrap_err().wrong;
+        assert_eq!(said, Wrong::NotClosed(3));
+    }
+    // No other HSM ever gets it.
+    let closed = Rules { custodians: vec![], threshold: 0, smallest_group: None };
+    let another = Import { policy: closed, signed_by: vec![], ..import() };
+    let puts = [puts, enrolling(9, another)].concat();
+    let said = verdict_of(text(&chained(&puts, 1)).as_bytes(), &expected);
+    assert_eq!(said, Err(Fault { entry: 5, wrong: Wrong::NotExported(request().hsm) }));
 }
 
 #[test]

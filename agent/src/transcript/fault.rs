@@ -90,6 +90,10 @@ pub enum Wrong {
          say --closed if you expect that"
     )]
     NobodySigns,
+    #[error(
+        "NOT CLOSED: the realm has {0} custodians, and you expected a closed one; leave out --closed, and name the custodians"
+    )]
+    NotClosed(usize),
     #[error("ANOTHER REALM: it is about realm {0}, not about the one that you named")]
     NotExpectedRealm(Hex<16>),
     #[error(

@@ -65,10 +65,15 @@ impl Story {
             return Err(at_end(Wrong::NotExpectedKey(*key)));
         }
         expected.custodians_are(rules).map_err(at_end)?;
+        if expected.closed && !rules.custodians.is_empty() {
+            return Err(at_end(Wrong::NotClosed(rules.custodians.len())));
+        }
         if self.made.is_none() {
             return Err(at_end(Wrong::NotMade));
         }
         if rules.custodians.is_empty() {
+            // Nobody can have approved that another HSM gets it.
+            self.enrolments()?;
             return if expected.closed { Ok(()) } else { Err(at_end(Wrong::NobodySigns)) };
         }
         if self.founded.is_none() {
