@@ -583,6 +583,8 @@ fn what_failed_or_never_ended_and_a_clock_that_went_back_are_noted() {
         Put::Event(Event::Started(Step::Request {})),
         Put::Event(Event::Failed { why: "the HSM \u{1b}[31mrefused".into() }),
         Put::Event(Event::Started(Step::Request {})),
+        Put::Event(Event::Unknown { why: "no answer".into() }),
+        Put::Event(Event::Started(Step::Request {})),
     ];
     let puts = [steps()[..END].concat(), failing, end(&[1, 2])].concat();
     let mut entries = chained(&puts[..27], 1);
@@ -594,6 +596,11 @@ fn what_failed_or_never_ended_and_a_clock_that_went_back_are_noted() {
     assert_eq!(verdict(file.as_bytes()), Ok(()));
     let shown = Story::of(&Chain::read(file.as_bytes()).unwrap()).unwrap().to_string();
     assert!(shown.contains("`hsm request` began, and how it ended is not known"), "{shown}");
+    assert!(shown.contains("`hsm request` may have been done, or not: no answer"), "{shown}");
+    assert_eq!(
+        lied(CREATE, vec![Put::Event(Event::Unknown { why: "so".into() })]).unwrap_err().wrong,
+        Wrong::NoStep
+    );
 }
 
 /// The preimage of a head, byte for byte: it must not change without a new label.

@@ -3,7 +3,7 @@
 use super::arguments::TranscriptArguments;
 use super::error::CliError;
 use super::marker::{At, check};
-use crate::admin::sign;
+use crate::admin::{AdminError, sign};
 use crate::clock::system_clock;
 use crate::transcript::{Event, Outcome, Step, TranscriptError, TranscriptFile};
 use ed25519_dalek::SigningKey;
@@ -36,7 +36,7 @@ impl Record {
         Ok(Self { file, failed: None })
     }
 
-    /// Writes what came of the step: this outcome, or why it failed.
+    /// Writes what came of the step: this outcome, or why it failed, or that it may have been done.
     pub(super) fn settle<T>(
         &mut self,
         result: Result<T, CliError>,
@@ -44,7 +44,8 @@ impl Record {
     ) -> Result<T, CliError> {
         let event = match &result {
             Ok(value) => Event::Done(outcome(value)),
-            Err(error) => failure(&error.to_string()),
+            Err(error) if is_nothing_done(error) => failure(&error.to_string()),
+            Err(error) => unknown(&error.to_string()),
         };
         if let Err(error) = self.file.append(event, now()) {
             // The file must not look as if the step were still going on.
@@ -71,11 +72,75 @@ impl Record {
 }
 
 fn failure(why: &str) -> Event {
-    Event::Failed { why: why.chars().take(2000).collect() }
+    Event::Failed { why: short(why) }
+}
+
+fn unknown(why: &str) -> Event {
+    Event::Unknown { why: short(why) }
+}
+
+fn short(why: &str) -> String {
+    why.chars().take(2000).collect()
+}
+
+/// Whether a step that ended like this did nothing: somebody refused, or it was not asked for yet. Of anything else the answer
+/// may have been lost.
+const fn is_nothing_done(error: &CliError) -> bool {
+    let is_refused = matches!(
+        error,
+        CliError::OtherWords { .. }
+            | CliError::NotDrawnHere
+            | CliError::Founding(_)
+            | CliError::Admin(AdminError::Refused(_) | AdminError::NoRealm)
+    );
+    // The console could not be read, or the store not opened.
+    let is_early =
+        matches!(error, CliError::System(_) | CliError::NoConfig(_) | CliError::File(_) | CliError::Store(_));
+    is_refused || is_early
 }
 
 /// Has a custodian sign a transcript as far as it goes.
 pub(super) fn sign_head(file: &mut TranscriptFile, key: &SigningKey) -> Result<(), TranscriptError> {
     let Some(head) = file.story().head_to_sign() else { return Ok(()) };
     file.append(Event::Signed((&sign(key, &head)).into()), now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_proto::hsm::Refusal;
+
+    /// What is in a transcript after a step that ended like this.
+    fn recorded(error: CliError) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let transcript = folder.path().join("ceremony.jsonl");
+        let arguments = TranscriptArguments { transcript: transcript.clone(), rehearsal: false };
+        let at = At::Custodian(&transcript);
+        let mut record = Record::start(&arguments, at, Step::Request {}).unwrap();
+        assert!(record.settle(Err::<(), _>(error), |()| unreachable!("there is no outcome")).is_err());
+        record.close().unwrap();
+        std::fs::read_to_string(transcript).unwrap().lines().last().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_step_whose_answer_was_lost_is_not_recorded_as_one_that_failed() {
+        let lost = [
+            AdminError::Unreachable("agent.sock".into()),
+            AdminError::Agent("the HSM did not answer".into()),
+            AdminError::Unexpected,
+        ];
+        for error in lost.map(CliError::from).into_iter().chain([CliError::FoundingNotKept]) {
+            let said = error.to_string();
+            let line = recorded(error);
+            assert!(line.contains("{\"unknown\":{\"why\":"), "{said}: {line}");
+        }
+        for error in [
+            AdminError::Refused(Refusal::HasRealm).into(),
+            CliError::NotDrawnHere,
+            CliError::Founding("too few custodians"),
+        ] {
+            let line = recorded(error);
+            assert!(line.contains("{\"failed\":{\"why\":"), "{line}");
+        }
+    }
 }

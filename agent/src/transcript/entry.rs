@@ -94,8 +94,13 @@ pub enum Event {
     Started(Step),
     /// The step that began last came to this.
     Done(Outcome),
-    /// The step that began last failed.
+    /// The step that began last failed, and nothing was done.
     Failed {
+        /// What the person was told.
+        why: String,
+    },
+    /// The step that began last may have been done: no answer that says so came back.
+    Unknown {
         /// What the person was told.
         why: String,
     },

@@ -31,7 +31,7 @@ pub struct Story {
     pub(super) heads: Vec<(usize, Hex<32>)>,
     /// Where a custodian had the ceremony end, if nothing but signatures followed.
     pub(super) ended: Option<usize>,
-    /// Steps that failed, or of which nobody knows how they ended; and clocks that went back.
+    /// Steps that failed, or of which it is not known how they ended; and clocks that went back.
     pub(super) notes: Vec<(usize, String)>,
     pub(super) times: Option<(String, String)>,
     pending: Option<(usize, Step)>,
@@ -118,6 +118,10 @@ impl Story {
             Event::Failed { why } => {
                 let (_, step) = self.pending.take().ok_or(Wrong::NoStep)?;
                 self.notes.push((n, format!("`{}` failed: {why}", step.command())));
+            }
+            Event::Unknown { why } => {
+                let (_, step) = self.pending.take().ok_or(Wrong::NoStep)?;
+                self.notes.push((n, format!("`{}` may have been done, or not: {why}", step.command())));
             }
             Event::Ended {} => self.unfinished(),
             Event::Signed(sign) => self.head_signed(n, sign)?,
