@@ -90,6 +90,12 @@ pub enum CliError {
          the custodians decide whether to go on"
     )]
     NotRecorded(TranscriptError),
+    /// What was done is not what the transcript says was to be done.
+    #[error(
+        "IT IS DONE, and what came of it contradicts the transcript: {0}. Do not go on with what is printed above: keep it, write down \
+         what happened, and have the custodians find out which of the two is wrong"
+    )]
+    Contradicted(TranscriptError),
     /// What is asked to run as a rehearsal is no rehearsal's.
     #[error(
         "nothing was done: --rehearsal is for the HSMs and keys that `realm rehearse` makes, and {0} is none of them; what a real one \

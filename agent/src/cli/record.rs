@@ -48,8 +48,8 @@ impl Record {
             Err(error) => unknown(&error.to_string()),
         };
         if let Err(error) = self.file.append(event, now()) {
-            // The file must not look as if the step were still going on.
-            let _ = self.file.append(failure(&error.to_string()), now());
+            // The file must not look as if the step were still going on, nor as if it had done nothing.
+            let _ = self.file.append(unknown(&error.to_string()), now());
             self.failed = Some(error);
         }
         result
@@ -65,6 +65,7 @@ impl Record {
     /// Ends the command: with an error if the transcript lacks what was done.
     pub(super) fn close(self) -> Result<(), CliError> {
         match self.failed {
+            Some(error @ TranscriptError::Senseless { .. }) => Err(CliError::Contradicted(error)),
             Some(error) => Err(CliError::NotRecorded(error)),
             None => Ok(()),
         }
@@ -108,6 +109,7 @@ pub(super) fn sign_head(file: &mut TranscriptFile, key: &SigningKey) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transcript::{Hex, Rules};
     use strongroom_proto::hsm::Refusal;
 
     /// What is in a transcript after a step that ended like this.
@@ -120,6 +122,23 @@ mod tests {
         assert!(record.settle(Err::<(), _>(error), |()| unreachable!("there is no outcome")).is_err());
         record.close().unwrap();
         std::fs::read_to_string(transcript).unwrap().lines().last().unwrap().to_owned()
+    }
+
+    #[test]
+    fn what_was_done_and_contradicts_the_transcript_is_no_failure_and_is_not_called_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let transcript = folder.path().join("ceremony.jsonl");
+        let arguments = TranscriptArguments { transcript: transcript.clone(), rehearsal: false };
+        let rules = Rules { custodians: vec![], threshold: 0, smallest_group: None };
+        let mut record = Record::start(&arguments, At::Custodian(&transcript), Step::Create(rules)).unwrap();
+        // Another kind of outcome than a realm's making has.
+        assert!(record.settle(Ok(()), |()| Outcome::Exported(Hex([1; 32]))).is_ok());
+        let said = record.close().unwrap_err();
+        assert!(matches!(said, CliError::Contradicted(_)), "{said}");
+        assert!(said.to_string().contains("IT IS DONE") && !said.to_string().contains("is good"), "{said}");
+        let text = std::fs::read_to_string(&transcript).unwrap();
+        assert!(text.lines().last().unwrap().contains("{\"unknown\":{\"why\":"), "{text}");
+        assert!(!text.contains("\"failed\""), "{text}");
     }
 
     #[test]

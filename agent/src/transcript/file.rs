@@ -64,7 +64,18 @@ pub enum TranscriptError {
         /// What the file is.
         rehearsal: bool,
     },
-    /// A step, or what came of it, makes no sense after what is in the transcript.
+    /// A step contradicts what is in the transcript.
+    #[error(
+        "nothing was done: this step does not go with the transcript {}: {fault}. Look again at what you were given, and name the file \
+         of its ceremony with `--transcript FILE`", path.display()
+    )]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: Fault,
+    },
+    /// What happened makes no sense after what is in the transcript.
     #[error("this does not go with the transcript {}: {fault}", path.display())]
     Senseless {
         /// The file.
@@ -151,7 +162,10 @@ impl TranscriptFile {
             (Some(known), None) if matches!(step, Step::Create(_)) => return Err(other(known)),
             _ => {}
         }
-        self.append(Event::Started(step), now)
+        self.append(Event::Started(step), now).map_err(|error| match error {
+            TranscriptError::Senseless { path, fault } => TranscriptError::Unfit { path, fault },
+            error => error,
+        })
     }
 
     /// Writes what happened.

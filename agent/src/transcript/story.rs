@@ -108,6 +108,7 @@ impl Story {
             _ if n == 1 => return Err(Wrong::Beginning),
             Event::Started(step) => {
                 inputs_count(step)?;
+                self.fits(step)?;
                 self.unfinished();
                 self.pending = Some((n, step.clone()));
             }
@@ -248,32 +249,69 @@ impl Story {
         Ok(())
     }
 
-    /// The realm is the one of the entries before; the first entry that names it says which.
-    fn is_of(&mut self, realm: Hex<16>, public_key: Hex<32>, policy: &Rules) -> Result<(), Wrong> {
+    /// What a step is given goes with the entries before, whatever comes of it: so a step that could not be recorded does not
+    /// begin. It settles nothing, since a step that fails says nothing about the realm.
+    fn fits(&self, step: &Step) -> Result<(), Wrong> {
+        match step {
+            Step::Create(_) if self.made.is_some() => Err(Wrong::Differs("a second making")),
+            Step::Create(rules) if !RealmPolicy::from(rules).is_valid() => Err(Wrong::Policy),
+            Step::Create(_) | Step::Request {} => Ok(()),
+            Step::SignFounding { custodian, founding } => {
+                self.goes_with_founding(founding)?;
+                is_custodian(*custodian, &founding.policy)
+            }
+            Step::Found { founding, .. } => self.goes_with_founding(founding),
+            Step::Offer { realm, .. } | Step::Enrol { realm, .. } => match &self.realm {
+                Some((known, ..)) if known != realm => Err(Wrong::OtherRealm(*realm)),
+                _ => Ok(()),
+            },
+            Step::Approve { custodian, founding, approval } => {
+                self.goes_with_founding(founding)?;
+                is_custodian(*custodian, &approval.policy)?;
+                if approval.realm != founding.realm {
+                    return Err(Wrong::OtherRealm(approval.realm));
+                }
+                let same = (approval.public_key, &approval.policy) == (founding.public_key, &founding.policy);
+                if same { Ok(()) } else { Err(Wrong::OtherKeys) }
+            }
+            Step::Export { approval, .. } => {
+                self.goes_with(approval.realm, approval.public_key, &approval.policy)
+            }
+        }
+    }
+
+    /// The realm is the one of the entries before, if they name one.
+    fn goes_with(&self, realm: Hex<16>, public_key: Hex<32>, policy: &Rules) -> Result<(), Wrong> {
         if !RealmPolicy::from(policy).is_valid() {
             return Err(Wrong::Policy);
         }
         match &self.realm {
             Some((known, ..)) if *known != realm => Err(Wrong::OtherRealm(realm)),
             Some((_, key, rules)) if (*key, rules) != (public_key, policy) => Err(Wrong::OtherKeys),
-            Some(_) => Ok(()),
-            None => {
-                self.realm = Some((realm, public_key, policy.clone()));
-                Ok(())
-            }
+            _ => Ok(()),
         }
     }
 
-    fn is_founding(&mut self, founding: &Birth) -> Result<(), Wrong> {
-        self.is_of(founding.realm, founding.public_key, &founding.policy)?;
+    fn goes_with_founding(&self, founding: &Birth) -> Result<(), Wrong> {
+        self.goes_with(founding.realm, founding.public_key, &founding.policy)?;
         match &self.founding {
             Some(known) if known != founding => Err(Wrong::OtherKeys),
-            Some(_) => Ok(()),
-            None => {
-                self.founding = Some(founding.clone());
-                Ok(())
-            }
+            _ => Ok(()),
         }
+    }
+
+    /// The realm is the one of the entries before; the first outcome that names it says which.
+    fn is_of(&mut self, realm: Hex<16>, public_key: Hex<32>, policy: &Rules) -> Result<(), Wrong> {
+        self.goes_with(realm, public_key, policy)?;
+        self.realm.get_or_insert_with(|| (realm, public_key, policy.clone()));
+        Ok(())
+    }
+
+    fn is_founding(&mut self, founding: &Birth) -> Result<(), Wrong> {
+        self.goes_with_founding(founding)?;
+        self.is_of(founding.realm, founding.public_key, &founding.policy)?;
+        self.founding.get_or_insert_with(|| founding.clone());
+        Ok(())
     }
 
     /// One custodian's signature over this, by the one who was to sign if that is known.
@@ -344,6 +382,10 @@ fn inputs_count(step: &Step) -> Result<(), Wrong> {
         true => is_over(sign, &digest),
         false => Err(Wrong::Stranger(sign.custodian)),
     })
+}
+
+fn is_custodian(key: Hex<32>, policy: &Rules) -> Result<(), Wrong> {
+    if policy.custodians.contains(&key) { Ok(()) } else { Err(Wrong::Stranger(key)) }
 }
 
 fn is_over(sign: &Sign, digest: &Digest) -> Result<(), Wrong> {

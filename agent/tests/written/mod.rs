@@ -1,0 +1,54 @@
+//! A transcript in a file: what is added to it, and what is not.
+
+use crate::{approval, birth, public, rules};
+use strongroom_agent::transcript::{
+    Approval, Birth, Event, Hex, Outcome, Rules, Step, TranscriptError, TranscriptFile,
+};
+
+#[test]
+fn a_step_that_contradicts_the_file_does_not_begin_and_one_that_was_done_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ceremony.jsonl");
+    let mut file = TranscriptFile::open(&path, false, 1).unwrap();
+    file.start(Step::Create(rules()), 2).unwrap();
+    file.append(Event::Done(Outcome::Created(birth())), 3).unwrap();
+    let before = TranscriptFile::bytes(&path).unwrap();
+    let founding = Birth { public_key: Hex([99; 32]), ..birth() };
+    let under_other = Approval { public_key: Hex([99; 32]), ..approval() };
+    for step in [
+        Step::SignFounding { custodian: public(1), founding: founding.clone() },
+        Step::Found { founding, signatures: vec![] },
+        Step::Approve { custodian: public(1), founding: birth(), approval: under_other.clone() },
+        Step::Export { approval: under_other, signatures: vec![] },
+    ] {
+        let said = file.start(step.clone(), 4).unwrap_err();
+        assert!(matches!(said, TranscriptError::Unfit { .. }), "{step:?}: {said}");
+        assert!(said.to_string().contains("nothing was done"), "{said}");
+    }
+    assert_eq!(TranscriptFile::bytes(&path).unwrap(), before);
+    // A step that failed says nothing about the realm.
+    let other = folder.path().join("other.jsonl");
+    let mut file = TranscriptFile::open(&other, false, 1).unwrap();
+    let founding = Birth { realm: Hex([99; 16]), ..birth() };
+    file.start(Step::SignFounding { custodian: public(1), founding }, 2).unwrap();
+    file.append(Event::Failed { why: "other words".into() }, 3).unwrap();
+    assert_eq!(file.story().realm(), None);
+    // What came of it contradicts what was asked for.
+    file.start(Step::Create(rules()), 4).unwrap();
+    let weak = Birth { policy: Rules { threshold: 1, ..rules() }, ..birth() };
+    let said = file.append(Event::Done(Outcome::Created(weak)), 5).unwrap_err();
+    assert!(matches!(said, TranscriptError::Senseless { .. }), "{said}");
+    file.append(Event::Unknown { why: said.to_string() }, 6).unwrap();
+}
+
+#[test]
+fn a_file_goes_on_only_as_what_it_was_begun_as() {
+    let folder = tempfile::tempdir().unwrap();
+    for begun_as in [true, false] {
+        let file = folder.path().join(format!("{begun_as}.jsonl"));
+        drop(TranscriptFile::open(&file, begun_as, 1).unwrap());
+        let said = TranscriptFile::open(&file, !begun_as, 2).unwrap_err();
+        assert!(matches!(said, TranscriptError::Rehearsal { rehearsal, .. } if rehearsal == begun_as));
+        assert!(TranscriptFile::open(&file, begun_as, 2).is_ok());
+    }
+}
