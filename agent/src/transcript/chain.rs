@@ -9,7 +9,7 @@ use strongroom_proto::ids::Digest;
 /// The longest file.
 pub(super) const MAX_BYTES: usize = 8 << 20;
 /// The most entries.
-const MAX_ENTRIES: usize = 10_000;
+pub(super) const MAX_ENTRIES: usize = 10_000;
 
 /// The entries of a file, in order, each after the one before it: none was changed, left out, added or moved since they
 /// were chained. Whoever holds the file can chain anything anew.

@@ -3,7 +3,7 @@
 //! What is there is read and checked before anything is added, the file is locked meanwhile, and each entry is on the
 //! disk before the ceremony goes on.
 
-use super::chain::{Chain, MAX_BYTES};
+use super::chain::{Chain, MAX_BYTES, MAX_ENTRIES};
 use super::entry::{Entry, Event, FORMAT, Hex, MAX_LINE_BYTES, Step, line_hash};
 use super::fault::{Fault, Wrong};
 use super::story::Story;
@@ -13,6 +13,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use strongroom_proto::ids::Digest;
 use time::OffsetDateTime;
+
+/// A step begins only where this many entries fit, of any length: its own three or four, and after them the end with the
+/// signatures of nine custodians, without which a full file could never be whole.
+const ROOM: usize = 16;
 
 /// A transcript cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +35,12 @@ pub enum TranscriptError {
     /// Something else writes to it.
     #[error("another command writes to the transcript {}: wait until it has ended, and run this again", .0.display())]
     Busy(PathBuf),
+    /// It is as long as a transcript may be.
+    #[error(
+        "nothing was done: the transcript {} is full; have the custodians end it with `realm transcript sign`, keep it, and go on in \
+         a new one: `--transcript FILE`", .0.display()
+    )]
+    Full(PathBuf),
     /// What is there is not what was written.
     #[error(
         "nothing was done: the transcript {} is damaged. {fault}. Keep that file for whoever asks, find out who changed it, and go on \
@@ -162,6 +172,12 @@ impl TranscriptFile {
             (Some(known), None) if matches!(step, Step::Create(_)) => return Err(other(known)),
             _ => {}
         }
+        let bytes = u64::try_from(ROOM.saturating_mul(MAX_LINE_BYTES)).unwrap_or(u64::MAX);
+        if self.story.entries.saturating_add(ROOM) > MAX_ENTRIES
+            || self.len.saturating_add(bytes) > MAX_BYTES as u64
+        {
+            return Err(TranscriptError::Full(self.path.clone()));
+        }
         self.append(Event::Started(step), now).map_err(|error| match error {
             TranscriptError::Senseless { path, fault } => TranscriptError::Unfit { path, fault },
             error => error,
@@ -192,7 +208,7 @@ impl TranscriptFile {
         line.push('\n');
         let added = u64::try_from(line.len()).unwrap_or(u64::MAX);
         let len = self.len.saturating_add(added);
-        if line.len() > MAX_LINE_BYTES || len > MAX_BYTES as u64 {
+        if n > MAX_ENTRIES || line.len() > MAX_LINE_BYTES || len > MAX_BYTES as u64 {
             return Err(system(io::Error::other("it would be longer than a transcript may be")));
         }
         // Durable: what is not on the disk did not happen.

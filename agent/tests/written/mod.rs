@@ -1,6 +1,6 @@
 //! A transcript in a file: what is added to it, and what is not.
 
-use crate::{approval, birth, public, rules};
+use crate::{Put, approval, begun, birth, chained, public, rules, text};
 use strongroom_agent::transcript::{
     Approval, Birth, Event, Hex, Outcome, Rules, Step, TranscriptError, TranscriptFile,
 };
@@ -51,4 +51,43 @@ fn a_file_goes_on_only_as_what_it_was_begun_as() {
         assert!(matches!(said, TranscriptError::Rehearsal { rehearsal, .. } if rehearsal == begun_as));
         assert!(TranscriptFile::open(&file, begun_as, 2).is_ok());
     }
+}
+
+/// A file of this many entries, and what its steps say why they failed.
+fn long(path: &std::path::Path, entries: usize, why: &str) {
+    let step = [Event::Started(Step::Request {}), Event::Failed { why: why.into() }].map(Put::Event);
+    let puts: Vec<Put> =
+        std::iter::once(begun(false)).chain(step.into_iter().cycle()).take(entries).collect();
+    std::fs::write(path, text(&chained(&puts, 1))).unwrap();
+}
+
+#[test]
+fn no_step_begins_where_its_outcome_and_the_end_would_not_fit_and_the_end_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.jsonl");
+    let start = |file: &mut TranscriptFile| file.start(Step::Request {}, 1);
+    long(&path, 9_983, "so");
+    let mut file = TranscriptFile::open(&path, false, 1).unwrap();
+    start(&mut file).unwrap();
+    start(&mut file).unwrap();
+    assert!(matches!(start(&mut file), Err(TranscriptError::Full(_))));
+    for n in 9_986..=10_000 {
+        file.append(Event::Ended {}, 1).unwrap_or_else(|error| panic!("entry {n}: {error}"));
+    }
+    // What would be read as too long is not written.
+    let before = TranscriptFile::bytes(&path).unwrap();
+    assert!(file.append(Event::Ended {}, 1).is_err());
+    assert_eq!(TranscriptFile::bytes(&path).unwrap(), before);
+    drop(file);
+    assert!(TranscriptFile::open(&path, false, 1).is_ok());
+
+    // Eight megabytes, of which 16 lines of 32 KiB must be left.
+    long(&path, 501, &"a".repeat(30_000));
+    let mut file = TranscriptFile::open(&path, false, 1).unwrap();
+    start(&mut file).unwrap();
+    drop(file);
+    long(&path, 531, &"a".repeat(30_000));
+    let mut file = TranscriptFile::open(&path, false, 1).unwrap();
+    assert!(matches!(start(&mut file), Err(TranscriptError::Full(_))));
+    file.append(Event::Ended {}, 1).unwrap();
 }
