@@ -103,8 +103,19 @@ pub enum CliError {
     )]
     NoRehearsal(String),
     /// A rehearsal that stopped.
-    #[error("the rehearsal did not reach its end: {0}. Nothing but its transcript is left of it")]
+    #[error("the rehearsal did not reach its end: {0}; run it again, with another `--transcript FILE`")]
     Rehearsal(String),
+    /// What a rehearsal made is still there.
+    #[error(
+        "the folder of the rehearsal, {}, may still be there ({source}): end what still runs in it, and delete it. Its keys are of no \
+         use, and its HSMs real to nobody", path.display()
+    )]
+    NotCleared {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A transcript that does not verify.
     #[error("{}, {fault}", path.display())]
     Transcript {

@@ -18,8 +18,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 use strongroom_proto::enrolment::CustodianKey;
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What the console of an HSM shows of a realm that was made in it, in the order in which `realm sign` asks.
 const REALM: [&str; 6] = ["keys", "HSM id", "build", "realm", "public key", "policy"];
@@ -29,15 +30,10 @@ const DEVICE: [&str; 3] = ["HSM id", "device key", "build"];
 const PATIENCE: Duration = Duration::from_secs(120);
 const AGAIN: Duration = Duration::from_millis(200);
 
-pub(super) async fn execute(arguments: &Rehearse) -> Result<(), CliError> {
-    // What is dropped on the way out ends the processes and deletes the folder.
-    tokio::select! {
-        done = rehearse(arguments) => done,
-        _ = tokio::signal::ctrl_c() => Err(CliError::Rehearsal("it was interrupted".into())),
-    }
-}
+/// A custodian's private key, in a file, and the public key.
+type Custodian = (String, String);
 
-async fn rehearse(arguments: &Rehearse) -> Result<(), CliError> {
+pub(super) async fn execute(arguments: &Rehearse) -> Result<(), CliError> {
     let threshold = arguments.threshold.unwrap_or(arguments.custodians / 2 + 1);
     if threshold > arguments.custodians {
         return Err(CliError::Arguments(
@@ -50,18 +46,25 @@ async fn rehearse(arguments: &Rehearse) -> Result<(), CliError> {
             arguments.transcript.display()
         )));
     }
-    let place = Place::make(arguments).await?;
-    drop(TranscriptFile::open(&arguments.transcript, true, now())?);
-    let custodians = place.custodians(arguments.custodians).await?;
-    let founding = place.found(&custodians, threshold).await?;
-    for host in 1..place.hosts.len() {
-        place.enrol(host, &custodians[..usize::from(threshold)], &founding).await?;
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut place = Place::make(arguments)?;
+    let stopped = || Err(CliError::Rehearsal("it was interrupted".into()));
+    let done = tokio::select! {
+        done = rehearse(&mut place, arguments, threshold) => done,
+        _ = interrupt.recv() => stopped(),
+        _ = terminate.recv() => stopped(),
+        _ = hang_up.recv() => stopped(),
+    };
+    // However it ended.
+    let cleared = place.clear().await;
+    if cleared.is_ok() {
+        hintln!("The HSMs, the realm and the custodians' keys of the rehearsal are deleted.");
+    } else if let Err(error) = &done {
+        hintln!("{error}");
     }
-    for (key, _) in &custodians {
-        place.record(None, &["realm", "transcript", "sign", "--key", key], &[]).await?;
-    }
-    place.clear().await?;
-    hintln!("The HSMs, the realm and the custodians' keys of the rehearsal are deleted. Its transcript:");
+    let custodians = cleared.and(done)?;
+    hintln!("Its transcript:");
     let file = arguments.transcript.clone();
     let custodians = custodians.iter().filter_map(|(_, public)| public.parse().ok().map(CustodianKey));
     verify(&VerifyTranscript {
@@ -75,12 +78,35 @@ async fn rehearse(arguments: &Rehearse) -> Result<(), CliError> {
     })
 }
 
-/// Where it takes place.
+/// The whole ceremony. Returns its custodians.
+async fn rehearse(
+    place: &mut Place,
+    arguments: &Rehearse,
+    threshold: u8,
+) -> Result<Vec<Custodian>, CliError> {
+    place.start(arguments.hsms).await?;
+    drop(TranscriptFile::open(&arguments.transcript, true, now())?);
+    let custodians = place.custodians(arguments.custodians).await?;
+    let founding = place.found(&custodians, threshold).await?;
+    for host in 1..place.hosts.len() {
+        place.enrol(host, &custodians[..usize::from(threshold)], &founding).await?;
+    }
+    for (key, _) in &custodians {
+        place.record(None, &["realm", "transcript", "sign", "--key", key], &[]).await?;
+    }
+    Ok(custodians)
+}
+
+/// Where it takes place. What [`Place::clear`] does not reach, when this program panics, ends by being dropped.
 struct Place {
-    // Ends before the folder is deleted.
+    /// The command that runs, if one does.
+    command: Option<Child>,
+    /// The HSMs and agents, as they were started.
+    processes: Vec<Child>,
     hosts: Vec<Host>,
     folder: TempDir,
     program: PathBuf,
+    hsm_program: PathBuf,
     transcript: PathBuf,
     by_hand: bool,
 }
@@ -89,11 +115,11 @@ struct Place {
 struct Host {
     config: PathBuf,
     console: PathBuf,
-    processes: [Child; 2],
 }
 
 impl Place {
-    async fn make(arguments: &Rehearse) -> Result<Self, CliError> {
+    /// A folder, in which nothing runs yet.
+    fn make(arguments: &Rehearse) -> Result<Self, CliError> {
         let program = std::env::current_exe()?;
         let hsm_program = hsm_program(&program, arguments.hsm_program.as_deref())?;
         let mut folder = tempfile::Builder::new();
@@ -103,25 +129,32 @@ impl Place {
         mark(folder.path())?;
         std::fs::create_dir(folder.path().join("store"))?;
         std::fs::write(folder.path().join("tenants.toml"), "")?;
-        let hosts = (1..=arguments.hsms)
-            .map(|i| Host::start(folder.path(), i, &program, &hsm_program))
-            .collect::<Result<Vec<_>, _>>()?;
-        let transcript = std::path::absolute(&arguments.transcript)?;
-        let place = Self { hosts, folder, program, transcript, by_hand: arguments.by_hand };
-        for host in 0..place.hosts.len() {
+        let (transcript, by_hand) = (std::path::absolute(&arguments.transcript)?, arguments.by_hand);
+        let (command, processes, hosts) = (None, Vec::new(), Vec::new());
+        Ok(Self { command, processes, hosts, folder, program, hsm_program, transcript, by_hand })
+    }
+
+    /// Starts the HSMs and agents, and waits until each answers.
+    async fn start(&mut self, hsms: u8) -> Result<(), CliError> {
+        for i in 1..=hsms {
+            let programs = (self.program.as_path(), self.hsm_program.as_path());
+            let host = Host::start(self.folder.path(), i, programs, &mut self.processes)?;
+            self.hosts.push(host);
+        }
+        for host in 0..self.hosts.len() {
             let since = Instant::now();
-            while let Err(error) = place.run(Some(host), &["hsm", "status"], "", true).await {
+            while let Err(error) = self.run(Some(host), &["hsm", "status"], "", true).await {
                 if since.elapsed() > PATIENCE {
                     return Err(error);
                 }
                 tokio::time::sleep(AGAIN).await;
             }
         }
-        Ok(place)
+        Ok(())
     }
 
     /// Custodians' keys, and the public keys.
-    async fn custodians(&self, count: u8) -> Result<Vec<(String, String)>, CliError> {
+    async fn custodians(&mut self, count: u8) -> Result<Vec<Custodian>, CliError> {
         let mut all = Vec::new();
         for i in 1..=count {
             let key = self.folder.path().join(format!("custodian{i}.key")).display().to_string();
@@ -131,7 +164,7 @@ impl Place {
         Ok(all)
     }
 
-    async fn found(&self, custodians: &[(String, String)], threshold: u8) -> Result<String, CliError> {
+    async fn found(&mut self, custodians: &[Custodian], threshold: u8) -> Result<String, CliError> {
         let (threshold, smallest) = (threshold.to_string(), self.hosts.len().min(3).to_string());
         let mut create = vec!["realm", "create", "--threshold", &threshold, "--smallest-group", &smallest];
         custodians.iter().for_each(|(_, public)| create.extend(["--custodian", public]));
@@ -146,12 +179,7 @@ impl Place {
         self.record(Some(0), &found, &[]).await
     }
 
-    async fn enrol(
-        &self,
-        host: usize,
-        custodians: &[(String, String)],
-        founding: &str,
-    ) -> Result<(), CliError> {
+    async fn enrol(&mut self, host: usize, custodians: &[Custodian], founding: &str) -> Result<(), CliError> {
         let request = self.record(Some(host), &["hsm", "request"], &[]).await?;
         let approval = self.record(Some(0), &["hsm", "offer", &request], &[]).await?;
         let mut signed = Vec::new();
@@ -169,7 +197,7 @@ impl Place {
 
     /// Runs a step that is recorded. Shows what the console says, or types it.
     async fn record(
-        &self,
+        &mut self,
         host: Option<usize>,
         arguments: &[&str],
         words: &[String],
@@ -187,7 +215,7 @@ impl Place {
 
     /// Runs a command as a person would, and returns the line that it printed.
     async fn run(
-        &self,
+        &mut self,
         host: Option<usize>,
         arguments: &[&str],
         typed: &str,
@@ -210,15 +238,19 @@ impl Place {
             command.stdin(Stdio::piped()).stderr(Stdio::piped());
         }
         let mut child = command.spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        // Where it is ended, and waited for, if this is interrupted.
+        let child = self.command.insert(child);
+        if let Some(mut stdin) = stdin {
             // A command that asks for nothing may have ended already.
             let _ = stdin.write_all(typed.as_bytes()).await;
         }
-        let output = child.wait_with_output().await?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
+        let (printed, said) = tokio::try_join!(all_of(stdout), all_of(stderr))?;
+        let status = child.wait().await?;
+        self.command = None;
+        if status.success() {
+            return Ok(printed);
         }
-        let said = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
         Err(CliError::Rehearsal(format!("`{}` failed: {said}", shown(arguments))))
     }
 
@@ -237,20 +269,32 @@ impl Place {
         })
     }
 
-    /// Ends the processes and deletes the folder.
+    /// Ends the processes, waits until they have ended, since they write into the folder until then, and deletes it.
     async fn clear(self) -> Result<(), CliError> {
-        for host in self.hosts {
-            for mut process in host.processes.into_iter().rev() {
-                process.kill().await?;
-            }
+        let Self { command, processes, folder, .. } = self;
+        let mut all: Vec<Child> = command.into_iter().chain(processes.into_iter().rev()).collect();
+        for process in &mut all {
+            // It may have ended by itself.
+            let _ = process.start_kill();
         }
-        self.folder.close()?;
-        Ok(())
+        let mut ended = Ok(());
+        for mut process in all {
+            ended = ended.and(process.wait().await.map(drop));
+        }
+        let path = folder.path().to_path_buf();
+        let deleted = folder.close();
+        ended.and(deleted).map_err(|source| CliError::NotCleared { path, source })
     }
 }
 
 impl Host {
-    fn start(folder: &Path, i: u8, agent: &Path, hsm: &Path) -> Result<Self, CliError> {
+    /// Starts both programs, the agent's and the HSM's.
+    fn start(
+        folder: &Path,
+        i: u8,
+        (agent, hsm): (&Path, &Path),
+        processes: &mut Vec<Child>,
+    ) -> Result<Self, CliError> {
         let own = folder.join(format!("host{i}"));
         std::fs::create_dir(&own)?;
         mark(&own)?;
@@ -270,9 +314,9 @@ impl Host {
         };
         let hsm_arguments = ["--nvram", "hsm.nvram", "--listen", "unix:hsm.sock"].map(OsString::from);
         let agent_arguments = ["--config".into(), config.clone().into_os_string()];
-        let processes =
-            [start(hsm, &hsm_arguments, &console)?, start(agent, &agent_arguments, &own.join("agent.log"))?];
-        Ok(Self { config, console, processes })
+        processes.push(start(hsm, &hsm_arguments, &console)?);
+        processes.push(start(agent, &agent_arguments, &own.join("agent.log"))?);
+        Ok(Self { config, console })
     }
 }
 
@@ -291,6 +335,15 @@ fn hsm_program(own: &Path, named: Option<&Path>) -> Result<PathBuf, CliError> {
         "a rehearsal runs on software HSMs, and `strongroom-hsm` is neither beside this program nor in PATH; name it with \
          `--hsm-program FILE`",
     ))
+}
+
+/// All that a process writes there.
+async fn all_of(pipe: Option<impl AsyncRead + Unpin>) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        pipe.read_to_end(&mut bytes).await?;
+    }
+    Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
 }
 
 /// A command for people: what is long is cut off.

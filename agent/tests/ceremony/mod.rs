@@ -1,10 +1,13 @@
 //! The transcript of a ceremony, written by the real commands.
 
 use crate::documents::{blocks, run};
-use crate::hosts::{Host, REALM, custodian, enrol, found, hosts};
+use crate::hosts::{Host, PROGRAM, REALM, custodian, enrol, found, hosts};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use strongroom_hsm_software::{Address, Console, Options, start};
 
 const SECTION: &str = "The ceremony and its transcript";
@@ -117,10 +120,8 @@ fn the_hsm_of_a_rehearsal() {
     }
 }
 
-#[test]
-fn a_rehearsal_leaves_its_transcript_and_nothing_else_as_it_is_written() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let folder = folder.path();
+/// The script, in a folder where commands are found, and a folder for temporary files.
+fn stand_in(folder: &Path) -> (PathBuf, PathBuf) {
     let (bin, temporary) = (folder.join("bin"), folder.join("tmp"));
     fs::create_dir(&bin).expect("writable");
     fs::create_dir(&temporary).expect("writable");
@@ -128,10 +129,52 @@ fn a_rehearsal_leaves_its_transcript_and_nothing_else_as_it_is_written() {
         "#!/bin/sh\nTEST_NVRAM=$2 TEST_SOCKET=${{4#unix:}} exec '{}' --exact ceremony::the_hsm_of_a_rehearsal --ignored --nocapture\n",
         std::env::current_exe().expect("this test").display()
     );
-    // Where it is found first: beside the program there may be a real one, of another build.
     let hsm = bin.join("strongroom-hsm");
     fs::write(&hsm, script).expect("writable");
     fs::set_permissions(&hsm, fs::Permissions::from_mode(0o755)).expect("ours");
+    (hsm, temporary)
+}
+
+/// Processes that work in a folder, also after it was deleted.
+fn processes_in(folder: &Path) -> Vec<PathBuf> {
+    let folder = fs::canonicalize(folder).expect("it is there");
+    let processes = fs::read_dir("/proc").expect("it is there").filter_map(Result::ok);
+    let works_in = |process: fs::DirEntry| fs::read_link(process.path().join("cwd")).ok();
+    processes.filter_map(works_in).filter(|cwd| cwd.starts_with(&folder)).collect()
+}
+
+#[test]
+fn a_rehearsal_that_is_ended_leaves_no_process_and_no_folder() {
+    for end in [Signal::TERM, Signal::HUP, Signal::INT] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        let (hsm, temporary) = stand_in(folder);
+        let mut command = Command::new(PROGRAM);
+        command.args(["realm", "rehearse", "--hsms", "2", "--hsm-program"]).arg(&hsm);
+        command.current_dir(folder).env("TMPDIR", &temporary).env_remove("RUST_LOG");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut rehearsal = command.spawn().expect("the program is built");
+        let mut said = BufReader::new(rehearsal.stderr.take().expect("piped")).lines();
+        let mut lines = said.by_ref().map(|line| line.expect("text"));
+        // By now all of them run.
+        assert!(lines.any(|line| line.contains("strongroom-agent realm custodian")), "it begins");
+        assert!(!processes_in(&temporary).is_empty(), "they work in its folder");
+        kill_process(Pid::from_child(&rehearsal), end).expect("it runs");
+        let rest: String = lines.collect();
+        assert!(!rehearsal.wait().expect("it was ended").success(), "{rest}");
+        assert!(rest.contains("it was interrupted") && rest.contains("are deleted"), "{rest}");
+        assert_eq!(processes_in(&temporary), Vec::<PathBuf>::new(), "{end:?}");
+        let left: Vec<_> = fs::read_dir(&temporary).expect("it is there").collect();
+        assert!(left.is_empty(), "{end:?}: {left:?}");
+    }
+}
+
+#[test]
+fn a_rehearsal_leaves_its_transcript_and_nothing_else_as_it_is_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    // Where it is found first: beside the program there may be a real one, of another build.
+    let (hsm, temporary) = stand_in(folder);
     let block = blocks(SECTION).into_iter().find(|block| block.contains("rehearse")).expect("it is there");
     let block = format!("export TMPDIR={}\n{block}", temporary.display());
     let said = run(folder, &block.replace("rehearse", &format!("rehearse --hsm-program {}", hsm.display())));
