@@ -467,6 +467,12 @@ fn a_realm_or_a_head_that_was_written_down_is_compared() {
         assert_eq!(named(&first, head.clone()), Ok(()));
         assert_eq!(named(&later, head), Err(Fault { entry: 33, wrong: Wrong::Longer(28) }));
     }
+    // Each custodian who signs the end writes down another head, and none of them is wrong: only signatures follow.
+    for n in 26..=28 {
+        assert_eq!(named(&first, first[n - 1].hash().to_string()), Ok(()), "the head of entry {n}");
+    }
+    let before = named(&first, first[24].hash().to_string());
+    assert_eq!(before, Err(Fault { entry: 28, wrong: Wrong::Longer(25) }));
     // A later part was cut off, at a place where custodians had signed: only the head tells.
     let whole_head = later.last().unwrap().hash().to_string();
     assert_eq!(named(&first, whole_head), Err(Fault { entry: 28, wrong: Wrong::OtherHead }));
@@ -505,7 +511,17 @@ fn a_transcript_by_other_custodians_passes_only_where_nobody_named_them() {
     let unknown = story.verdict(&of(&[]));
     assert!(unknown.contains("OK, if these are your custodians' keys: compare them"), "{unknown}");
     let known = story.verdict(&of(&[1, 2, 3]));
-    assert!(known.contains("OK: it is whole") && !known.contains("compare them"), "{known}");
+    assert!(!known.contains("compare them"), "{known}");
+    // Only a head that was written down shows that nothing was cut off.
+    for cut in [&unknown, &known] {
+        assert!(cut.contains("as far as it goes: whether later entries were cut off"), "{cut}");
+    }
+    assert!(known.contains("OK as far as it goes"), "{known}");
+    let all = Expected { head: Some(chain.head().to_string()), ..of(&[1, 2, 3]) };
+    assert_eq!(
+        (said(&all), &*story.verdict(&all)),
+        (Ok(()), "OK: it is whole, and custodians signed all of it")
+    );
 }
 
 fn named_first(of: &[u8]) -> Hex<32> {

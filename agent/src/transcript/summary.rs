@@ -54,12 +54,16 @@ impl Story {
             "it is whole, and custodians signed all of it"
         };
         let rehearsal = if self.rehearsal { ", as a REHEARSAL and as nothing else" } else { "" };
-        if expected.custodians.is_empty() && !expected.closed {
-            return format!(
-                "{signed}\nOK{rehearsal}, if these are your custodians' keys: compare them, or name them with --custodian"
-            );
+        let keys = ", if these are your custodians' keys: compare them, or name them with --custodian";
+        let keys = if expected.custodians.is_empty() && !expected.closed { keys } else { "" };
+        let end = "as far as it goes: whether later entries were cut off, only a head that was written down tells (--head)";
+        match (keys, &expected.head) {
+            ("", Some(_)) => format!("OK{rehearsal}: {signed}"),
+            ("", None) if self.rehearsal => format!("{signed}\nOK{rehearsal}, {end}"),
+            ("", None) => format!("{signed}\nOK {end}"),
+            (keys, Some(_)) => format!("{signed}\nOK{rehearsal}{keys}"),
+            (keys, None) => format!("{signed}\nOK{rehearsal}{keys}; and {end}"),
         }
-        format!("OK{rehearsal}: {signed}")
     }
 
     fn hsms(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

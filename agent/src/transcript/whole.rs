@@ -1,7 +1,7 @@
 //! Whether a transcript is all of a ceremony, signed to its end, and the one that the reader means.
 
 use super::chain::{Chain, head_words};
-use super::entry::{Event, Hex, Rules};
+use super::entry::{Entry, Event, Hex, Rules};
 use super::fault::{Fault, Wrong};
 use super::story::Story;
 use std::collections::BTreeSet;
@@ -124,9 +124,9 @@ impl Story {
 fn is_head(chain: &Chain, typed: &str) -> Result<(), Fault> {
     let is = |head: &Digest| head.to_string() == typed || head_words(head).is_typed(typed);
     let all = chain.entries.len();
-    match chain.entries.iter().position(|(_, own)| is(own)).map(|i| i.saturating_add(1)) {
-        Some(n) if n == all => Ok(()),
-        Some(n) => Err(Wrong::Longer(n).at(all)),
-        None => Err(Wrong::OtherHead.at(all)),
-    }
+    let n = chain.entries.iter().position(|(_, own)| is(own)).map(|i| i.saturating_add(1));
+    let n = n.ok_or(Wrong::OtherHead.at(all))?;
+    // Whoever wrote the head down and was not the last to sign.
+    let is_signed = |(entry, _): &(Entry, Digest)| matches!(entry.event, Event::Signed(_));
+    if chain.entries.iter().skip(n).all(is_signed) { Ok(()) } else { Err(Wrong::Longer(n).at(all)) }
 }
