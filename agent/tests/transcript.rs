@@ -432,10 +432,17 @@ fn what_is_missing_has_its_name() {
     assert_eq!(lied(END, end(&[1])).unwrap_err().wrong, Wrong::Unsigned(1, 2));
     assert_eq!(lied(END, end(&[1, 1])).unwrap_err().wrong, Wrong::Unsigned(1, 2));
     assert_eq!(lied(END, end(&[])).unwrap_err().wrong, Wrong::Unsigned(0, 2));
-    // Carol took part, and does not stand by what is written.
-    let carol = |end_by: &[u8]| lied(END, [signing(3), end(end_by)].concat());
-    assert_eq!(carol(&[1, 2]), Err(Fault { entry: 27, wrong: Wrong::TookPart(public(3)) }));
-    assert_eq!(carol(&[1, 2, 3]), Ok(()));
+    // Carol took part, and was not there at the end: noted, and a fault only where too few others were.
+    let carol = |end_by: &[u8]| {
+        let puts = [steps[..END].concat(), signing(3), end(end_by)].concat();
+        let file = text(&chained(&puts, 1));
+        let story = Story::of(&Chain::read(file.as_bytes()).unwrap()).unwrap();
+        let note = format!("entry 27: custodian {} took part, and did not sign the end", public(3));
+        (verdict(file.as_bytes()), story.to_string().contains(&note))
+    };
+    assert_eq!(carol(&[1, 2]), (Ok(()), true));
+    assert_eq!(carol(&[1, 2, 3]), (Ok(()), false));
+    assert_eq!(carol(&[1]), (Err(Fault { entry: 29, wrong: Wrong::Unsigned(1, 2) }), true));
     let from_nowhere = Approval { from: Hex([88; 16]), ..approval() };
     assert_eq!(
         lied(EXPORT, exporting(&from_nowhere, &[1, 2])).unwrap_err().wrong,

@@ -83,8 +83,6 @@ pub enum Wrong {
         "UNSIGNED: {0} custodians signed the end, and the policy wants {1}; each runs `realm transcript sign`"
     )]
     Unsigned(usize, u8),
-    #[error("UNSIGNED: custodian {0} took part here, and never signed the transcript after that")]
-    TookPart(Hex<32>),
     #[error(
         "UNSIGNED: the realm is closed and has no custodians, so nobody signs its transcript, and anybody could have written it; \
          say --closed if you expect that"

@@ -40,6 +40,9 @@ impl fmt::Display for Story {
             }
         }
         self.hsms(f)?;
+        for (custodian, n) in self.did_not_sign_the_end() {
+            writeln!(f, "note        entry {n}: custodian {custodian} took part, and did not sign the end")?;
+        }
         self.notes.iter().try_for_each(|(n, note)| writeln!(f, "note        entry {n}: {}", shown(note)))
     }
 }
