@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::marker::{At, check};
 use crate::admin::{AdminError, sign};
 use crate::clock::system_clock;
-use crate::transcript::{Event, Outcome, Step, TranscriptError, TranscriptFile};
+use crate::transcript::{Event, Fault, Outcome, Step, TranscriptError, TranscriptFile, Wrong};
 use ed25519_dalek::SigningKey;
 
 /// A step that was begun in the transcript.
@@ -16,12 +16,21 @@ pub(super) struct Record {
 }
 
 /// Opens the transcript for what takes place there, and begins one where there is none.
-pub(super) fn open(arguments: &TranscriptArguments, at: At<'_>) -> Result<TranscriptFile, CliError> {
+fn open(arguments: &TranscriptArguments, at: At<'_>) -> Result<TranscriptFile, CliError> {
     let TranscriptArguments { transcript, rehearsal } = arguments;
     if *rehearsal {
         check(at)?;
     }
     Ok(TranscriptFile::open(transcript, *rehearsal, now())?)
+}
+
+/// Opens the transcript that a custodian signs there.
+pub(super) fn existing(arguments: &TranscriptArguments, at: At<'_>) -> Result<TranscriptFile, CliError> {
+    let TranscriptArguments { transcript, rehearsal } = arguments;
+    if *rehearsal {
+        check(at)?;
+    }
+    Ok(TranscriptFile::existing(transcript, *rehearsal)?)
 }
 
 pub(super) fn now() -> u64 {
@@ -102,7 +111,10 @@ const fn is_nothing_done(error: &CliError) -> bool {
 
 /// Has a custodian sign a transcript as far as it goes.
 pub(super) fn sign_head(file: &mut TranscriptFile, key: &SigningKey) -> Result<(), TranscriptError> {
-    let Some(head) = file.story().head_to_sign() else { return Ok(()) };
+    // Nobody may believe to have signed what has no head.
+    let fault = Fault { entry: 1, wrong: Wrong::Empty };
+    let empty = || TranscriptError::Damaged { path: file.path().into(), fault };
+    let head = file.story().head_to_sign().ok_or_else(empty)?;
     file.append(Event::Signed((&sign(key, &head)).into()), now())
 }
 

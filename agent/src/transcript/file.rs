@@ -111,24 +111,7 @@ impl TranscriptFile {
     /// [`TranscriptError`]; then nothing was written.
     pub fn open(path: &Path, rehearsal: bool, now: u64) -> Result<Self, TranscriptError> {
         let system = |source| TranscriptError::System { path: path.into(), source };
-        // A pipe or a device would have this wait for ever.
-        if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
-            return Err(system(io::Error::other("it is not a file")));
-        }
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true).mode(0o644);
-        let file = options.open(path).map_err(system)?;
-        file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => TranscriptError::Busy(path.into()),
-            TryLockError::Error(source) => system(source),
-        })?;
-        let bytes = bounded(&file).map_err(system)?;
-        let mut own = Self {
-            path: path.into(),
-            file,
-            len: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
-            story: Story::default(),
-        };
+        let (mut own, bytes) = Self::locked(path, true)?;
         if bytes.is_empty() {
             let mut id = [0; 16];
             getrandom::fill(&mut id).map_err(|error| system(io::Error::other(error.to_string())))?;
@@ -137,12 +120,44 @@ impl TranscriptFile {
             own.sync_folder().map_err(system)?;
             return Ok(own);
         }
-        let read = Chain::read(&bytes).and_then(|chain| Story::of(&chain));
-        own.story = read.map_err(|fault| TranscriptError::Damaged { path: path.into(), fault })?;
-        if own.story.rehearsal != rehearsal {
-            return Err(TranscriptError::Rehearsal { path: path.into(), rehearsal: own.story.rehearsal });
+        own.told_by(&bytes, rehearsal)
+    }
+
+    /// Opens a transcript that somebody has begun, to sign it: there is nothing to sign where there is none.
+    ///
+    /// # Errors
+    /// [`TranscriptError`]; then nothing was written.
+    pub fn existing(path: &Path, rehearsal: bool) -> Result<Self, TranscriptError> {
+        let (own, bytes) = Self::locked(path, false)?;
+        own.told_by(&bytes, rehearsal)
+    }
+
+    fn locked(path: &Path, create: bool) -> Result<(Self, Vec<u8>), TranscriptError> {
+        let system = |source| TranscriptError::System { path: path.into(), source };
+        // A pipe or a device would have this wait for ever.
+        if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+            return Err(system(io::Error::other("it is not a file")));
         }
-        Ok(own)
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(create).mode(0o644);
+        let file = options.open(path).map_err(system)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => TranscriptError::Busy(path.into()),
+            TryLockError::Error(source) => system(source),
+        })?;
+        let bytes = bounded(&file).map_err(system)?;
+        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        Ok((Self { path: path.into(), file, len, story: Story::default() }, bytes))
+    }
+
+    /// The same, with what is in it.
+    fn told_by(mut self, bytes: &[u8], rehearsal: bool) -> Result<Self, TranscriptError> {
+        let read = Chain::read(bytes).and_then(|chain| Story::of(&chain));
+        self.story = read.map_err(|fault| TranscriptError::Damaged { path: self.path.clone(), fault })?;
+        match self.story.rehearsal {
+            is if is == rehearsal => Ok(self),
+            rehearsal => Err(TranscriptError::Rehearsal { path: self.path, rehearsal }),
+        }
     }
 
     /// Reads a transcript without adding to it.

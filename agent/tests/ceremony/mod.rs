@@ -74,6 +74,9 @@ fn a_ceremony_is_recorded_signed_and_verified_as_it_is_written() {
     for secret in secrets(folder, &["alice.key", "bob.key"]) {
         assert!(!text.windows(secret.len()).any(|part| part == secret), "a secret is in it");
     }
+    let nothing = ["realm", "transcript", "sign", "--key", &alice, "--transcript", "missing.jsonl"];
+    let said = hosts[0].run(&nothing).err().expect("there is nothing to sign");
+    assert!(!said.contains("You signed") && !folder.join("missing.jsonl").exists(), "{said}");
     refused_where_it_does_not_belong(folder, &hosts, &public, text);
 }
 

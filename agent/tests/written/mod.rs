@@ -2,7 +2,7 @@
 
 use crate::{Put, approval, begun, birth, chained, public, rules, text};
 use strongroom_agent::transcript::{
-    Approval, Birth, Event, Hex, Outcome, Rules, Step, TranscriptError, TranscriptFile,
+    Approval, Birth, Event, Fault, Hex, Outcome, Rules, Step, TranscriptError, TranscriptFile, Wrong,
 };
 
 #[test]
@@ -90,4 +90,20 @@ fn no_step_begins_where_its_outcome_and_the_end_would_not_fit_and_the_end_does()
     let mut file = TranscriptFile::open(&path, false, 1).unwrap();
     assert!(matches!(start(&mut file), Err(TranscriptError::Full(_))));
     file.append(Event::Ended {}, 1).unwrap();
+}
+
+#[test]
+fn where_there_is_no_transcript_there_is_none_to_sign_and_none_is_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ceremony.jsonl");
+    let said = TranscriptFile::existing(&path, false).unwrap_err();
+    assert!(matches!(said, TranscriptError::System { .. }) && !path.exists(), "{said}");
+    std::fs::write(&path, "").unwrap();
+    let said = TranscriptFile::existing(&path, false).unwrap_err();
+    let empty = Fault { entry: 1, wrong: Wrong::Empty };
+    assert!(matches!(said, TranscriptError::Damaged { fault, .. } if fault == empty));
+    assert!(std::fs::read(&path).unwrap().is_empty());
+    drop(TranscriptFile::open(&path, true, 1).unwrap());
+    assert!(TranscriptFile::existing(&path, true).unwrap().story().head_to_sign().is_some());
+    assert!(matches!(TranscriptFile::existing(&path, false), Err(TranscriptError::Rehearsal { .. })));
 }
