@@ -134,10 +134,7 @@ impl TranscriptFile {
 
     fn locked(path: &Path, create: bool) -> Result<(Self, Vec<u8>), TranscriptError> {
         let system = |source| TranscriptError::System { path: path.into(), source };
-        // A pipe or a device would have this wait for ever.
-        if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
-            return Err(system(io::Error::other("it is not a file")));
-        }
+        is_no_pipe(path).map_err(system)?;
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(create).mode(0o644);
         let file = options.open(path).map_err(system)?;
@@ -166,6 +163,7 @@ impl TranscriptFile {
     /// [`TranscriptError::System`].
     pub fn bytes(path: &Path) -> Result<Vec<u8>, TranscriptError> {
         let system = |source| TranscriptError::System { path: path.into(), source };
+        is_no_pipe(path).map_err(system)?;
         File::open(path).and_then(|file| bounded(&file)).map_err(system)
     }
 
@@ -246,6 +244,14 @@ impl TranscriptFile {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
+}
+
+/// Whether there is a file, or nothing. To open a pipe or a device may take for ever.
+fn is_no_pipe(path: &Path) -> io::Result<()> {
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(io::Error::other("it is not a file"));
+    }
+    Ok(())
 }
 
 /// All of a file, or as much as tells that it is too long.

@@ -107,3 +107,19 @@ fn where_there_is_no_transcript_there_is_none_to_sign_and_none_is_begun() {
     assert!(TranscriptFile::existing(&path, true).unwrap().story().head_to_sign().is_some());
     assert!(matches!(TranscriptFile::existing(&path, false), Err(TranscriptError::Rehearsal { .. })));
 }
+
+#[test]
+fn a_pipe_is_refused_before_it_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // To open it for reading would wait for a writer.
+    let said = [
+        TranscriptFile::bytes(&pipe).map(drop).unwrap_err(),
+        TranscriptFile::open(&pipe, false, 1).map(drop).unwrap_err(),
+        TranscriptFile::existing(&pipe, false).map(drop).unwrap_err(),
+    ];
+    for said in said {
+        assert!(said.to_string().contains("it is not a file"), "{said}");
+    }
+}
