@@ -1,6 +1,7 @@
 //! A whole ceremony, and each way to tamper with its transcript: by whoever holds the file, by a host that lies while
 //! custodians sign, and by leaving things out.
 
+mod shown;
 mod written;
 
 use ed25519_dalek::SigningKey;
@@ -593,32 +594,6 @@ fn a_rehearsal_says_so_and_never_becomes_the_real_one() {
     // Even over the same hash, the signature of a rehearsal is another.
     let head = |rehearsal| Entry::head(Hex([1; 16]), rehearsal, 5, Digest([5; 32]));
     assert_ne!(head(true), head(false));
-}
-
-#[test]
-fn what_failed_or_never_ended_and_a_clock_that_went_back_are_noted() {
-    let failing = vec![
-        Put::Event(Event::Started(Step::Request {})),
-        Put::Event(Event::Failed { why: "the HSM \u{1b}[31mrefused".into() }),
-        Put::Event(Event::Started(Step::Request {})),
-        Put::Event(Event::Unknown { why: "no answer".into() }),
-        Put::Event(Event::Started(Step::Request {})),
-    ];
-    let puts = [steps()[..END].concat(), failing, end(&[1, 2])].concat();
-    let mut entries = chained(&puts[..27], 1);
-    entries[26].time = "2020-01-01T00:00:00Z".into();
-    let shown = Story::of(&Chain::read(text(&entries).as_bytes()).unwrap()).unwrap().to_string();
-    assert!(shown.contains("`hsm request` failed: the HSM \u{fffd}[31mrefused"), "{shown}");
-    assert!(shown.contains("the clock said 2020-01-01T00:00:00Z, after 2026"), "{shown}");
-    let file = text(&chained(&puts, 1));
-    assert_eq!(verdict(file.as_bytes()), Ok(()));
-    let shown = Story::of(&Chain::read(file.as_bytes()).unwrap()).unwrap().to_string();
-    assert!(shown.contains("`hsm request` began, and how it ended is not known"), "{shown}");
-    assert!(shown.contains("`hsm request` may have been done, or not: no answer"), "{shown}");
-    assert_eq!(
-        lied(CREATE, vec![Put::Event(Event::Unknown { why: "so".into() })]).unwrap_err().wrong,
-        Wrong::NoStep
-    );
 }
 
 /// The preimage of a head, byte for byte: it must not change without a new label.

@@ -40,6 +40,8 @@ pub enum Wrong {
         "EDITED: the entry before this one is not the one after which this was written; one of the two was changed"
     )]
     Edited,
+    #[error("NO TIME: the time is not of the form 2026-11-30T09:30:00Z, in which this program writes it")]
+    Time,
     #[error("NO BEGINNING: the first entry of a transcript says that it begins, and no other does")]
     Beginning,
     #[error("NO SUCH STEP: an outcome without the step that it is of")]

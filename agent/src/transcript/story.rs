@@ -95,6 +95,9 @@ impl Story {
     /// Takes the next entry of the chain.
     pub(super) fn take(&mut self, entry: &Entry, own: Digest) -> Result<(), Wrong> {
         let n = self.entries.saturating_add(1);
+        if !is_time(&entry.time) {
+            return Err(Wrong::Time);
+        }
         match &entry.event {
             Event::Begun { format, rehearsal } => {
                 if n != 1 {
@@ -382,6 +385,13 @@ fn inputs_count(step: &Step) -> Result<(), Wrong> {
         true => is_over(sign, &digest),
         false => Err(Wrong::Stranger(sign.custodian)),
     })
+}
+
+/// `2026-11-30T09:30:00Z`: times in this form compare as texts.
+fn is_time(text: &str) -> bool {
+    let form = b"0000-00-00T00:00:00Z";
+    let fits = |(c, form): (u8, &u8)| if *form == b'0' { c.is_ascii_digit() } else { c == *form };
+    text.len() == form.len() && text.bytes().zip(form).all(fits)
 }
 
 fn is_custodian(key: Hex<32>, policy: &Rules) -> Result<(), Wrong> {

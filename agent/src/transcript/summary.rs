@@ -113,7 +113,21 @@ impl Chain {
 const SHOWN: usize = 400;
 
 fn shown(text: &str) -> String {
-    let clean =
-        |c: char| if c.is_control() || ('\u{202a}'..='\u{2069}').contains(&c) { '\u{fffd}' } else { c };
+    let clean = |c: char| if is_seen(c) { c } else { '\u{fffd}' };
     text.chars().take(SHOWN).map(clean).collect()
+}
+
+/// Whether a character is no control, format or separator of lines (general categories Cc, Cf, Zl, Zp of Unicode 17), and no
+/// selector or tag, by which a text could look like another one, or say something that nobody sees.
+fn is_seen(c: char) -> bool {
+    let hidden = match c {
+        '\u{ad}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{8e2}' | '\u{180e}' | '\u{feff}' => true,
+        '\u{600}'..='\u{605}' | '\u{890}'..='\u{891}' => true,
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => true,
+        '\u{fe00}'..='\u{fe0f}' | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' => true,
+        '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' => true,
+        '\u{e0000}'..='\u{e0fff}' => true,
+        _ => c.is_control(),
+    };
+    !hidden
 }
