@@ -1,6 +1,7 @@
 //! A whole ceremony, and each way to tamper with its transcript: by whoever holds the file, by a host that lies while
 //! custodians sign, and by leaving things out.
 
+mod golden;
 mod shown;
 mod written;
 
