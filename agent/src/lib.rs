@@ -12,6 +12,7 @@
 //! | [`admin`] | what an operator asks |
 //! | [`overview`] | the whole realm, and whether all is well |
 //! | [`balance`] | which prefixes go where, so that all groups have about the same to do |
+//! | [`transcript`] | what a ceremony leaves behind for auditors |
 //! | [`daemon`] | sockets and services, around one hub |
 //! | [`check`], [`doctor`], [`cli`] | the command |
 
@@ -54,5 +55,6 @@ pub mod timing;
 pub mod tls;
 pub mod token;
 pub mod traces;
+pub mod transcript;
 pub mod tree;
 mod vital;

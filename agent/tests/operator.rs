@@ -1,6 +1,7 @@
 //! A realm set up as an operator does it: the command and the daemons as processes, each step with what the previous
 //! one printed. The HSMs run in this process.
 
+mod ceremony;
 mod documents;
 mod hosts;
 

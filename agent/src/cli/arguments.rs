@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use strongroom_proto::hsm::CustodianKey;
-use strongroom_proto::ids::{Digest, GroupId, HsmId, RealmId};
+use strongroom_proto::ids::{Digest, GroupId, HsmId, RealmId, X25519Public};
 use strongroom_proto::prefix::Prefix;
 use url::Url;
 
@@ -263,6 +263,9 @@ pub enum RealmCommand {
         key: PathBuf,
         /// What `realm create` printed.
         founding: String,
+        /// Where it is recorded.
+        #[command(flatten)]
+        record: TranscriptArguments,
     },
     /// Store the founding with the custodians' signatures beside the log, where `realm status`, `client-config` and
     /// `check` find it. Prints it.
@@ -272,7 +275,16 @@ pub enum RealmCommand {
         /// What each `realm sign` printed.
         #[arg(required = true, num_args = 1..=9)]
         signatures: Vec<String>,
+        /// Where it is recorded.
+        #[command(flatten)]
+        record: TranscriptArguments,
     },
+    /// Rehearse the whole ceremony with software HSMs and throw-away keys, through the same commands. Everything but the
+    /// transcript is deleted afterwards, and that says that it is a rehearsal's. Needs no agent, and touches none.
+    Rehearse(Rehearse),
+    /// The transcript of the ceremony: have custodians sign it, or check it. Needs no agent.
+    #[command(subcommand)]
+    Transcript(TranscriptCommand),
     /// Show the whole realm: hosts, HSMs, groups, who owns and serves what, load, moves under way; what is the matter and
     /// what to do next; and whether custodians signed its founding.
     ///
@@ -299,6 +311,101 @@ pub struct CreateRealm {
     pub smallest_group: u8,
     /// No custodians: no other HSM ever gets the realm. If this one is lost, so are all its users' secrets.
     #[arg(long, conflicts_with_all = ["custodians", "threshold", "smallest_group"])]
+    pub closed: bool,
+    /// Where it is recorded.
+    #[command(flatten)]
+    pub record: TranscriptArguments,
+}
+
+/// Where a step of the ceremony is recorded.
+#[derive(Args, Debug, Clone)]
+pub struct TranscriptArguments {
+    /// The transcript of the ceremony, to which this step is added. Carry one file from machine to machine. Where there is none,
+    /// one is begun.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "ceremony.jsonl",
+        env = "STRONGROOM_TRANSCRIPT",
+        hide_env_values = true
+    )]
+    pub transcript: PathBuf,
+    /// The transcript is that of a rehearsal, as `realm rehearse` says to the agents and custodians that it makes. Refused at
+    /// any other.
+    #[arg(long, hide = true)]
+    pub rehearsal: bool,
+}
+
+/// `realm rehearse`.
+#[derive(Args, Debug)]
+pub struct Rehearse {
+    /// How many custodians.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9), default_value_t = 3)]
+    pub custodians: u8,
+    /// How many of them approve each further HSM. By default, more than half of them.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub threshold: Option<u8>,
+    /// How many HSMs get the realm.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9), default_value_t = 3)]
+    pub hsms: u8,
+    /// Type yourself what the consoles show.
+    #[arg(long)]
+    pub by_hand: bool,
+    /// Where the transcript is written. The file must not exist.
+    #[arg(long, value_name = "FILE", default_value = "rehearsal.jsonl")]
+    pub transcript: PathBuf,
+    /// The program of the software HSM; by default `strongroom-hsm`, beside this program or in PATH.
+    #[arg(long, value_name = "FILE")]
+    pub hsm_program: Option<PathBuf>,
+}
+
+/// Transcripts.
+#[derive(Subcommand, Debug)]
+pub enum TranscriptCommand {
+    /// For each custodian who took part, at the end: have the transcript end here, and sign all of it. Shows what it says first,
+    /// and prints its head, to be written down.
+    Sign(SignTranscript),
+    /// Check a transcript, without an agent: that nothing in it was changed, left out, added or moved, that each signature
+    /// counts, and that enough custodians signed it to its end. Shows what it says, and `OK`, or what is wrong and where.
+    Verify(VerifyTranscript),
+}
+
+/// `realm transcript sign`.
+#[derive(Args, Debug)]
+pub struct SignTranscript {
+    /// The custodian's private key, made by `realm custodian`.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// What is signed.
+    #[command(flatten)]
+    pub record: TranscriptArguments,
+}
+
+/// `realm transcript verify`.
+#[derive(Args, Debug)]
+pub struct VerifyTranscript {
+    /// The transcript.
+    pub file: PathBuf,
+    /// The realm that it must be about. This alone says nothing about who wrote it: whoever makes keys can write a transcript
+    /// about any realm.
+    #[arg(long, value_name = "REALMID")]
+    pub realm: Option<RealmId>,
+    /// The realm's public key, 64 hexadecimal digits. Nor does this, which is no secret.
+    #[arg(long, value_name = "HEX")]
+    pub public_key: Option<X25519Public>,
+    /// A custodian's public key, as that custodian wrote it down, 64 hexadecimal digits; once for each custodian of the realm.
+    /// With them, only who has enough of their private keys can have written it.
+    #[arg(long = "custodian", value_name = "HEX", value_parser = custodian, conflicts_with = "closed")]
+    pub custodians: Vec<CustodianKey>,
+    /// How many of them were agreed to be enough. By default, more than half of them.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=9), requires = "custodians")]
+    pub threshold: Option<u8>,
+    /// The head that was written down at the ceremony, in words or in hexadecimal: a transcript that ends earlier or later is
+    /// named as that.
+    #[arg(long, value_name = "HEAD")]
+    pub head: Option<String>,
+    /// The realm is expected to be closed. Nobody signs the transcript of such a realm.
+    #[arg(long)]
     pub closed: bool,
 }
 
@@ -329,12 +436,15 @@ pub enum HsmCommand {
     /// Show what the HSM says about itself.
     Status(StatusFormat),
     /// Step 1, at the new HSM's agent: ask to join a realm. Prints a request.
-    Request,
+    Request(TranscriptArguments),
     /// Step 2, at the agent of an HSM that has the realm: accept the request. Prints an approval for custodians to
     /// sign.
     Offer {
         /// What `hsm request` printed.
         request: String,
+        /// Where it is recorded.
+        #[command(flatten)]
+        record: TranscriptArguments,
     },
     /// Step 3, for each custodian, without an agent: compare the approval with the console of the new HSM, and sign it.
     /// Prints a signature.
@@ -347,6 +457,9 @@ pub enum HsmCommand {
         founding: String,
         /// What `hsm offer` printed.
         approval: String,
+        /// Where it is recorded.
+        #[command(flatten)]
+        record: TranscriptArguments,
     },
     /// Step 4, at the agent where `hsm offer` ran: export the realm. Prints it, sealed to the new HSM.
     Export {
@@ -355,6 +468,9 @@ pub enum HsmCommand {
         /// What each `hsm approve` printed.
         #[arg(required = true, num_args = 1..=9)]
         signatures: Vec<String>,
+        /// Where it is recorded.
+        #[command(flatten)]
+        record: TranscriptArguments,
     },
     /// Replace an HSM that is lost by one that has the realm already: in each group of this agent's HSM that had the lost
     /// one, a new group with the new HSM gets all that the old one owns, and the old one retires. If it is interrupted,
@@ -373,6 +489,9 @@ pub enum HsmCommand {
     Enrol {
         /// What `hsm export` printed.
         sealed: String,
+        /// Where it is recorded.
+        #[command(flatten)]
+        record: TranscriptArguments,
     },
 }
 

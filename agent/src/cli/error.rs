@@ -7,6 +7,7 @@ use crate::daemon::{Ended, StartError};
 use crate::file::FileError;
 use crate::overview::Level;
 use crate::store::StoreError;
+use crate::transcript::{Fault, TranscriptError};
 use std::path::PathBuf;
 
 /// Why a command failed.
@@ -79,6 +80,49 @@ pub enum CliError {
         path: PathBuf,
         /// What is wrong and what to do.
         message: String,
+    },
+    /// The transcript cannot be added to. Nothing was done.
+    #[error(transparent)]
+    NotBegun(#[from] TranscriptError),
+    /// What was done is not in the transcript.
+    #[error(
+        "IT IS DONE, and what is printed above is good, but the transcript does not say so: {0}. Write down what happened, and have \
+         the custodians decide whether to go on"
+    )]
+    NotRecorded(TranscriptError),
+    /// What was done is not what the transcript says was to be done.
+    #[error(
+        "IT IS DONE, and what came of it contradicts the transcript: {0}. Do not go on with what is printed above: keep it, write down \
+         what happened, and have the custodians find out which of the two is wrong"
+    )]
+    Contradicted(TranscriptError),
+    /// What is asked to run as a rehearsal is no rehearsal's.
+    #[error(
+        "nothing was done: --rehearsal is for the HSMs and keys that `realm rehearse` makes, and {0} is none of them; what a real one \
+         makes is real. Leave it out, or run `realm rehearse`"
+    )]
+    NoRehearsal(String),
+    /// A rehearsal that stopped.
+    #[error("the rehearsal did not reach its end: {0}; run it again, with another `--transcript FILE`")]
+    Rehearsal(String),
+    /// What a rehearsal made is still there.
+    #[error(
+        "the folder of the rehearsal, {}, may still be there ({source}): end what still runs in it, and delete it. Its keys are of no \
+         use, and its HSMs real to nobody", path.display()
+    )]
+    NotCleared {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A transcript that does not verify.
+    #[error("{}, {fault}", path.display())]
+    Transcript {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        fault: Fault,
     },
     /// The arguments do not go together.
     #[error("{0}")]

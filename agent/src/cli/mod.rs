@@ -32,22 +32,29 @@ mod founded;
 mod founding;
 mod group;
 mod hsm;
+mod keys;
 mod line;
 mod manual;
+mod marker;
 mod members;
 mod overview;
 mod partition;
 mod reach;
 mod realm;
 mod rebalance;
+mod record;
+mod rehearsal;
 mod replace;
 mod run;
 mod show;
 mod tenant;
 mod token;
+mod transcript;
 mod words;
 
-pub use arguments::{Cli, Command, GroupCommand, HsmCommand, PartitionCommand, RealmCommand};
+pub use arguments::{
+    Cli, Command, GroupCommand, HsmCommand, PartitionCommand, RealmCommand, TranscriptCommand,
+};
 pub use error::CliError;
 pub use line::{Line, LineError};
 

@@ -1,23 +1,23 @@
 //! `realm`: custodians' keys, a new realm, and what it is.
 
-use super::arguments::{CreateRealm, RealmCommand, StatusFormat};
+use super::arguments::{CreateRealm, RealmCommand, StatusFormat, TranscriptArguments};
 use super::error::CliError;
 use super::founded::{Founded, founded};
+use super::keys::{make_key, read_key};
 use super::line::Line;
-use super::reach::{Reach, agent, any_agent, write_secret};
+use super::marker::At;
+use super::reach::{Reach, agent, any_agent};
+use super::record::Record;
 use super::words::{compare, compare_drawn_here};
-use super::{founding, overview, rebalance, show};
+use super::{founding, overview, rebalance, rehearsal, show, transcript};
 use crate::admin::{AdminError, custodian_key, sign};
 use crate::overview::{Level, Overview, json, judge};
-use ed25519_dalek::SigningKey;
-use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes};
+use crate::transcript::{Hex, Outcome, Step};
 use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use strongroom_proto::enrolment::{CustodianKey, FoundingStatement, MAX_CUSTODIANS, RealmPolicy};
+use strongroom_proto::enrolment::{FoundingStatement, MAX_CUSTODIANS, RealmPolicy};
 use strongroom_proto::hsm::Origin;
-use zeroize::Zeroizing;
 
 pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(), CliError> {
     match command {
@@ -31,51 +31,64 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
                 "strongroom-agent realm create --custodian KEY --custodian KEY --custodian KEY --threshold K"
             );
         }
-        RealmCommand::Create(arguments) => {
-            let policy = policy(&arguments)?;
-            let device = agent(config).await?.new_realm(policy).await?;
-            let founding = device.founding().ok_or(AdminError::Unexpected)?;
-            outln!("{}", FoundingStatement { founding: founding.clone(), signatures: Vec::new() }.to_line());
-            hintln!("The realm is made; the line above is its founding. It says:");
-            hint!("{}", show::founding_text(&founding));
-            hintln!(
-                "No copy of its keys exists outside HSM {}, whose console shows its words now.",
-                device.hsm
-            );
-            if arguments.closed {
-                hintln!("It is closed: no other HSM ever gets it, and no custodian signs for it.");
-                hintln!("Next: strongroom-agent group create --members {}", device.hsm);
-            } else {
-                hintln!("Next, by each custodian, who can read that console:");
-                hintln!("strongroom-agent realm sign --key FILE FOUNDING");
-            }
+        RealmCommand::Create(arguments) => create(config, &arguments).await?,
+        RealmCommand::Sign { key, founding, record } => sign_founding(&key, &founding, &record)?,
+        RealmCommand::Found { founding, signatures, record } => {
+            founding::found(config, &founding, &signatures, &record).await?;
         }
-        RealmCommand::Sign { key, founding } => {
-            let founding = FoundingStatement::from_line(&founding)?.founding;
-            let (key, policy) = (read_key(&key)?, &founding.policy);
-            if !policy.is_valid() || !policy.custodians.contains(&custodian_key(&key)) {
-                return Err(CliError::Arguments(
-                    "this key is not a custodian's of that realm: its maker left you out; do not use that realm",
-                ));
-            }
-            hintln!("With your signature apps take this public key for that of the realm you look after:");
-            hint!("{}", show::founding_text(&founding));
-            hintln!(
-                "Read what is asked below on the console of that HSM itself, not on its host, and type it."
-            );
-            compare_drawn_here()?;
-            compare(&founding.parts())?;
-            outln!("{}", sign(&key, &founding.digest()).to_line());
-            hintln!("The line above is your signature.");
-            hintln!("Next, at the agent of that HSM: strongroom-agent realm found FOUNDING SIGNATURE…");
-        }
-        RealmCommand::Found { founding, signatures } => {
-            founding::found(config, &founding, &signatures).await?;
-        }
+        RealmCommand::Rehearse(arguments) => rehearsal::execute(&arguments).await?,
+        RealmCommand::Transcript(command) => transcript::execute(&command)?,
         RealmCommand::Rebalance(arguments) => rebalance::execute(config, arguments).await?,
         RealmCommand::Status(format) => status(config, format).await?,
     }
     Ok(())
+}
+
+async fn create(config: &Reach, arguments: &CreateRealm) -> Result<(), CliError> {
+    let policy = policy(arguments)?;
+    let mut agent = agent(config).await?;
+    let mut record = Record::start(&arguments.record, At::Agent(config), Step::Create((&policy).into()))?;
+    let made = agent.new_realm(policy).await;
+    let founding = made.and_then(|device| device.founding().ok_or(AdminError::Unexpected));
+    let founding =
+        record.settle(founding.map_err(CliError::from), |founding| Outcome::Created(founding.into()))?;
+    outln!("{}", FoundingStatement { founding: founding.clone(), signatures: Vec::new() }.to_line());
+    hintln!("The realm is made; the line above is its founding. It says:");
+    hint!("{}", show::founding_text(&founding));
+    hintln!("No copy of its keys exists outside HSM {}, whose console shows its words now.", founding.hsm);
+    hintln!("The ceremony is recorded in {}: take it along.", arguments.record.transcript.display());
+    if arguments.closed {
+        hintln!("It is closed: no other HSM ever gets it, and no custodian signs for it.");
+        hintln!("Next: strongroom-agent group create --members {}", founding.hsm);
+    } else {
+        hintln!("Next, by each custodian, who can read that console:");
+        hintln!("strongroom-agent realm sign --key FILE FOUNDING");
+    }
+    record.close()
+}
+
+fn sign_founding(path: &Path, founding: &str, record: &TranscriptArguments) -> Result<(), CliError> {
+    let founding = FoundingStatement::from_line(founding)?.founding;
+    let (key, policy) = (read_key(path)?, &founding.policy);
+    let custodian = custodian_key(&key);
+    if !policy.is_valid() || !policy.custodians.contains(&custodian) {
+        return Err(CliError::Arguments(
+            "this key is not a custodian's of that realm: its maker left you out; do not use that realm",
+        ));
+    }
+    let step = Step::SignFounding { custodian: Hex(custodian.0.0), founding: (&founding).into() };
+    let mut record = Record::start(record, At::Custodian(path), step)?;
+    hintln!("With your signature apps take this public key for that of the realm you look after:");
+    hint!("{}", show::founding_text(&founding));
+    hintln!("Read what is asked below on the console of that HSM itself, not on its host, and type it.");
+    let compared = compare_drawn_here().and_then(|()| compare(&founding.parts()));
+    let signature = compared.map(|()| sign(&key, &founding.digest()));
+    let signature = record.settle(signature, |signature| Outcome::FoundingSigned(signature.into()))?;
+    record.sign_head(&key);
+    outln!("{}", signature.to_line());
+    hintln!("The line above is your signature.");
+    hintln!("Next, at the agent of that HSM: strongroom-agent realm found FOUNDING SIGNATURE…");
+    record.close()
 }
 
 /// How long what usually passes may last before it counts, and how often to look meanwhile.
@@ -144,27 +157,4 @@ fn policy(arguments: &CreateRealm) -> Result<RealmPolicy, CliError> {
             "the custodians are different keys, and the threshold is at most their number; correct the arguments",
         ))
     }
-}
-
-fn make_key(path: &Path) -> Result<CustodianKey, CliError> {
-    let failed = |message: String| CliError::Key { path: path.into(), message };
-    let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(&mut *seed).map_err(|error| failed(format!("no randomness to make a key: {error}")))?;
-    let key = SigningKey::from_bytes(&seed);
-    // Secret: version 1 of the form, without the public key, is the form that other programs read.
-    let pem = KeypairBytes { secret_key: key.to_bytes(), public_key: None }
-        .to_pkcs8_pem(LineEnding::LF)
-        .map_err(|_| failed("the key could not be encoded".into()))?;
-    write_secret(path, &pem)?;
-    Ok(custodian_key(&key))
-}
-
-/// Reads a key that [`make_key`] wrote.
-pub(super) fn read_key(path: &Path) -> Result<SigningKey, CliError> {
-    let failed = |message: String| CliError::Key { path: path.into(), message };
-    let text = std::fs::read_to_string(path).map(Zeroizing::new);
-    let text = text.map_err(|error| failed(format!("cannot be read: {error}")))?;
-    SigningKey::from_pkcs8_pem(text.trim_start_matches('\u{feff}')).map_err(|_| {
-        failed("not an Ed25519 private key in PEM; give the file that `realm custodian` wrote".into())
-    })
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The blocks of commands under a heading, in order.
-fn blocks(heading: &str) -> Vec<String> {
+pub(crate) fn blocks(heading: &str) -> Vec<String> {
     let text = include_str!("../../../docs/running.md");
     let section = text.split("\n## ").find(|section| section.starts_with(heading)).expect("it is there");
     let blocks = section.split("\n```sh\n").skip(1);
@@ -15,12 +15,14 @@ fn blocks(heading: &str) -> Vec<String> {
 }
 
 /// Runs a block in a folder that has a folder for each host, and returns what it printed.
-fn run(folder: &Path, block: &str) -> String {
+pub(crate) fn run(folder: &Path, block: &str) -> String {
     let programs = Path::new(PROGRAM).parent().expect("a folder");
     let path = std::env::var("PATH").expect("a path");
     let mut bash = Command::new("bash");
     bash.args(["-euo", "pipefail", "-c", block]).current_dir(folder).stdin(Stdio::null());
-    bash.env("PATH", format!("{}:{path}", programs.display())).env_remove("RUST_LOG");
+    // A test may bring a program of its own.
+    bash.env("PATH", format!("{}:{}:{path}", folder.join("bin").display(), programs.display()));
+    bash.env_remove("RUST_LOG");
     let output = bash.output().expect("there is a shell");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{block}\n{out}{err}");

@@ -42,6 +42,11 @@ impl Printed {
 }
 
 impl Host {
+    /// The folder in which the hosts' folders are.
+    pub(crate) fn folder(&self) -> &Path {
+        self.config.parent().and_then(Path::parent).expect("two folders")
+    }
+
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<Printed, String> {
         self.run_typing(arguments, "")
     }
@@ -49,6 +54,8 @@ impl Host {
     pub(crate) fn run_typing(&self, arguments: &[&str], typed: &str) -> Result<Printed, String> {
         let mut command = Command::new(PROGRAM);
         command.arg("--config").arg(&self.config).args(arguments).env_remove("RUST_LOG");
+        // Where all hosts of a test are: they have one transcript.
+        command.current_dir(self.folder());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program is built");
         // A command that asks for nothing may have ended already.
