@@ -29,6 +29,7 @@ use crate::peers::{Forwarded, Identity, Peers};
 use crate::store::{Store, Trust};
 use crate::timing::Timing;
 use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
+use crate::usage::{Operation, Place, Usage, Used, user_number};
 use async_trait::async_trait;
 use minicbor::bytes::ByteVec;
 use parking_lot::{Mutex, RwLock};
@@ -66,6 +67,7 @@ pub(crate) struct Hub {
     trust: Trust,
     peers: Peers,
     relay: Option<Arc<Relay>>,
+    usage: Option<Arc<Usage>>,
     election: Election,
     storage: Storage,
     sweeps: bool,
@@ -108,6 +110,7 @@ impl Hub {
             trust: metrics.trust().clone(),
             peers,
             relay: None,
+            usage: None,
             election: config.election,
             storage: config.storage,
             sweeps: config.delete_what_left,
@@ -129,6 +132,31 @@ impl Hub {
     /// Adds doors to which requests are relayed.
     pub(crate) fn relaying(self, relay: Option<Arc<Relay>>) -> Self {
         Self { relay, ..self }
+    }
+
+    /// Adds an account of what tenants use.
+    pub(crate) fn accounting(self, usage: Option<Arc<Usage>>) -> Self {
+        Self { usage, ..self }
+    }
+
+    /// What tenants use, if this agent counts that.
+    pub(crate) const fn usage(&self) -> Option<&Arc<Usage>> {
+        self.usage.as_ref()
+    }
+
+    /// Counts a request whose client is told this. At most one agent does so for each: whoever relays it has no realm to
+    /// count in, and whoever is asked to run it for another agent is not told whose it is.
+    fn account(&self, tenant: &str, user: &str, operation: Operation, answer: &ClientResponse) {
+        let Some(usage) = &self.usage else { return };
+        let day = usage.today();
+        let known = self.known.read();
+        let Some(device) = &known.device else { return };
+        let Some(realm) = &device.realm else { return };
+        let place = Place { realm: realm.realm, hsm: device.hsm, day };
+        let user = user_number(&realm.record_id_key, day.month(), tenant, user);
+        drop(known);
+        let answered = matches!(answer, ClientResponse::Ok(_));
+        usage.count(place, &Used { tenant, operation, answered, user });
     }
 
     /// Where clients' requests go while the HSM has not answered since the agent started: who clients are, who the
@@ -460,6 +488,15 @@ impl Backend for Routed {
     }
 
     async fn serve(&self, tenant: &str, user: &str, request: ClientRequest) -> ClientResponse {
+        let operation = Operation::of(&request);
+        let answer = self.run(tenant, user, request).await;
+        self.0.account(tenant, user, operation, &answer);
+        answer
+    }
+}
+
+impl Routed {
+    async fn run(&self, tenant: &str, user: &str, request: ClientRequest) -> ClientResponse {
         let record = self.0.of_realm(|realm| record_id(&realm.record_id_key, tenant, user));
         let Some(record) = record else { return ClientResponse::Unavailable };
         let handshake_only = request.kind == RequestKind::HandshakeOnly;

@@ -28,6 +28,8 @@ pub enum Purpose {
     Probe,
     /// What agents say about themselves, so that others find them.
     Agents,
+    /// What tenants use.
+    Usage,
 }
 
 /// What a call to the store does, in the terms of a bill.
@@ -45,11 +47,11 @@ pub enum Kind {
 
 impl Purpose {
     /// Whether a call that fails is worth reporting to an operator. The tree's library gives up calls on purpose; nothing
-    /// that is served rests on what agents say about themselves.
+    /// that is served rests on what agents say about themselves, or count.
     const fn tells_trouble(self) -> bool {
         match self {
             Self::Log | Self::Probe => true,
-            Self::Tree | Self::Agents => false,
+            Self::Tree | Self::Agents | Self::Usage => false,
         }
     }
 }
@@ -61,6 +63,7 @@ impl EncodeLabelValue for Purpose {
             Self::Tree => "tree",
             Self::Probe => "probe",
             Self::Agents => "agents",
+            Self::Usage => "usage",
         };
         name.encode(encoder)
     }
@@ -166,7 +169,7 @@ impl StoreMetrics {
 
     /// Makes the counters known under `store_…`.
     pub fn register(&self, registry: &mut Registry) {
-        for purpose in [Purpose::Log, Purpose::Tree, Purpose::Probe, Purpose::Agents] {
+        for purpose in [Purpose::Log, Purpose::Tree, Purpose::Probe, Purpose::Agents, Purpose::Usage] {
             for kind in [Kind::Put, Kind::Get, Kind::List, Kind::Delete] {
                 // From zero, or the first one is no increase.
                 let _ = self.failed.get_or_create(&CallLabels { purpose, kind });

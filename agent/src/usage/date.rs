@@ -78,9 +78,8 @@ impl FromStr for Month {
 
     fn from_str(text: &str) -> Result<Self, NoMonth> {
         let (year, month) = text.split_once('-').ok_or(NoMonth)?;
-        let read = |year: &str, month: &str| {
-            Some(Self { year: year.parse().ok()?, month: month.parse().ok()? })
-        };
+        let read =
+            |year: &str, month: &str| Some(Self { year: year.parse().ok()?, month: month.parse().ok()? });
         // The one way to write it, and nothing after it.
         let month = read(year, month).filter(|month| month.to_string() == text);
         month.filter(|month| month.is_possible()).ok_or(NoMonth)
@@ -109,7 +108,9 @@ mod tests {
     #[test]
     fn months_have_one_form() {
         assert_eq!("2026-11".parse::<Month>(), Ok(Day::at(1_796_083_199).month()));
-        for text in ["", "2026", "2026-", "2026-00", "2026-13", "2026-1", "26-11", "+026-11", "2026-11-30", "x-y"] {
+        for text in
+            ["", "2026", "2026-", "2026-00", "2026-13", "2026-1", "26-11", "+026-11", "2026-11-30", "x-y"]
+        {
             assert_eq!(text.parse::<Month>(), Err(NoMonth), "{text}");
         }
     }

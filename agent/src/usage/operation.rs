@@ -6,7 +6,7 @@ use strongroom_proto::client::{ClientRequest, NoiseRequest, RequestKind};
 const TAG: usize = 16;
 
 /// What a client asked for. A host cannot read it; but each kind of request has a length of its own (section 5.2 of the
-/// client protocol), and an HSM answers nothing that is not one of them.
+/// client protocol). A client that adds what realms ignore is counted as another kind, and still once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Operation {
     /// A session, and nothing in it yet.
@@ -113,8 +113,10 @@ mod tests {
         ] {
             let length = asked.to_cbor().len() + TAG;
             assert_eq!(transport(length), operation);
-            let inside =
-                HandshakeRequest { client_ephemeral_public: vec![0; 32], payload_ciphertext: vec![0; length] };
+            let inside = HandshakeRequest {
+                client_ephemeral_public: vec![0; 32],
+                payload_ciphertext: vec![0; length],
+            };
             let inside = NoiseRequest::Handshake(inside);
             assert_eq!(Operation::of(&request(RequestKind::SecretsRequest, inside.clone())), operation);
             assert_eq!(Operation::of(&request(RequestKind::HandshakeOnly, inside)), Operation::Handshake);

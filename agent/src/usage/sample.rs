@@ -107,6 +107,12 @@ mod tests {
         sample
     }
 
+    fn merged<'a>(parts: impl Iterator<Item = &'a Sample>) -> Sample {
+        let mut merged = Sample::default();
+        parts.for_each(|part| merged.merge(part));
+        merged
+    }
+
     #[test]
     fn few_users_are_counted_exactly_however_often_they_come() {
         let users = users(1, MAX_USERS);
@@ -141,16 +147,10 @@ mod tests {
                     seen[rng.random_range(0..parts)].insert(*user);
                 }
             }
-            let merged = |order: &mut dyn Iterator<Item = &Sample>| {
-                order.fold(Sample::default(), |mut merged, part| {
-                    merged.merge(part);
-                    merged
-                })
-            };
             let one = sample(&all);
-            assert_eq!(merged(&mut seen.iter()), one, "seed {seed}");
-            assert_eq!(merged(&mut seen.iter().rev()), one, "seed {seed}");
-            assert_eq!(merged(&mut seen.iter().chain(seen.iter())), one, "seed {seed}: twice is once");
+            assert_eq!(merged(seen.iter()), one, "seed {seed}");
+            assert_eq!(merged(seen.iter().rev()), one, "seed {seed}");
+            assert_eq!(merged(seen.iter().chain(&seen)), one, "seed {seed}: twice is once");
             assert_eq!(Sample::of(one.level(), one.users().to_vec()), Some(one));
         }
     }
