@@ -97,6 +97,9 @@ pub struct Config {
     pub rebalance: Rebalance,
     /// Which requests are traced, and where that goes. By default none.
     pub traces: Option<TraceSettings>,
+    /// Whether and how often it writes what tenants use.
+    #[serde(default)]
+    pub usage: UsageWriting,
     /// How long the agent waits for what it depends on. Not in the file.
     #[serde(skip)]
     pub timing: Timing,
@@ -259,6 +262,48 @@ impl TryFrom<RawRebalance> for Rebalance {
             return Err("every_s is from 60 to 86400 seconds; 600 works well");
         }
         Ok(Self { automatic, within_percent, every: Duration::from_secs(every_s.into()) })
+    }
+}
+
+/// Whether and how often an agent writes to the store what tenants use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, try_from = "RawUsageWriting")]
+pub struct UsageWriting {
+    /// Whether it counts and writes.
+    pub written: bool,
+    /// How long it waits before each write: what a crash loses.
+    pub every: Duration,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawUsageWriting {
+    written: bool,
+    every_s: u32,
+}
+
+impl Default for RawUsageWriting {
+    fn default() -> Self {
+        Self { written: true, every_s: 600 }
+    }
+}
+
+impl Default for UsageWriting {
+    fn default() -> Self {
+        let RawUsageWriting { written, every_s } = RawUsageWriting::default();
+        Self { written, every: Duration::from_secs(every_s.into()) }
+    }
+}
+
+impl TryFrom<RawUsageWriting> for UsageWriting {
+    type Error = &'static str;
+
+    fn try_from(raw: RawUsageWriting) -> Result<Self, Self::Error> {
+        let RawUsageWriting { written, every_s } = raw;
+        if !(10..=86_400).contains(&every_s) {
+            return Err("every_s is from 10 to 86400 seconds; 600 works well");
+        }
+        Ok(Self { written, every: Duration::from_secs(every_s.into()) })
     }
 }
 

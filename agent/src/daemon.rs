@@ -29,6 +29,7 @@ use crate::store::{Store, StoreError};
 use crate::tenants::Tenants;
 use crate::tls::{self, Tls};
 use crate::traces::{Traces, TracesError};
+use crate::usage::Usage;
 use crate::vital::Vital;
 use axum::Router;
 use axum::http::StatusCode;
@@ -44,7 +45,7 @@ use strongroom_replica::Status;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
@@ -65,6 +66,8 @@ const CONNECTION_AGE: Duration = Duration::from_secs(60 * 60);
 const CONNECTION_END: Duration = Duration::from_secs(30);
 /// How long a graceful shutdown takes at most.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How much of that the account of tenants may take.
+const LAST_WRITE: Duration = Duration::from_secs(2);
 
 /// Why an agent does not start.
 #[derive(Debug, thiserror::Error)]
@@ -211,7 +214,8 @@ impl Agent {
         let hub = Hub::new(hsm, store.clone(), peers, &config, &metrics, time, identity);
         let addresses = sockets.addresses;
         let traces = traces(&config, addresses, &metrics)?;
-        let hub = Arc::new(hub.relaying(relay.clone()).traced(traces));
+        let hub =
+            Arc::new(hub.relaying(relay.clone()).traced(traces).accounting(usage(&config, &store, &unix)));
         let (stop, stopped) = watch::channel(false);
         let files = Files { tenants, tls };
         let services = Services { hub: Arc::clone(&hub), stopped, metrics: Arc::clone(&metrics), vital };
@@ -237,6 +241,7 @@ impl Agent {
             services.vital.spawn("the balance of groups", balancing);
         }
         services.vital.spawn("the supervisor of the HSM's groups", supervise(Arc::clone(&hub)));
+        services.account(&config);
         if config.discover {
             let address = announced(&config, addresses.peer);
             let discovery = Discovery::new(Arc::clone(&hub), &store, address);
@@ -296,6 +301,19 @@ fn traces(config: &Config, addresses: Addresses, metrics: &Metrics) -> Result<Tr
     let name =
         config.announced(addresses.peer).map_or_else(|| addresses.peer.to_string(), |url| url.0.to_string());
     Traces::start(settings, &name, metrics.traces().clone())
+}
+
+/// What tenants use, if that is counted.
+fn usage(config: &Config, store: &Store, clock: &Clock) -> Option<Arc<Usage>> {
+    if !config.usage.written {
+        return None;
+    }
+    let mut number = [0; 8];
+    if let Err(error) = getrandom::fill(&mut number) {
+        tracing::error!(%error, "what tenants use is not counted: the system has no randomness to give");
+        return None;
+    }
+    Some(Arc::new(Usage::new(store, Arc::clone(clock), u64::from_be_bytes(number))))
 }
 
 fn relay(config: &Config, metrics: &Metrics) -> Result<Option<Arc<Relay>>, RelayError> {
@@ -378,6 +396,12 @@ impl Services {
             }
         });
         Ok(())
+    }
+
+    fn account(&self, config: &Config) {
+        if let Some(usage) = self.hub.usage() {
+            self.vital.spawn("the account of tenants", Arc::clone(usage).run(config.usage.every));
+        }
     }
 
     fn admin(&self, socket: AdminSocket) -> Result<SocketFile, StartError> {
@@ -548,13 +572,22 @@ impl AgentHandle {
         // Now, because only the process that holds an agent's ports may take over its socket.
         self.admin_socket.remove();
         // The peer service goes on meanwhile: requests in flight wait for the statements that come in there.
+        let end = Instant::now() + DRAIN;
         let drained = async {
             // A front door that a bug has ended is reported elsewhere.
             let _ = futures::future::join(self.hub.yield_all(), &mut self.front).await;
             self.hub.traces().flush().await;
         };
-        if timeout(DRAIN, drained).await.is_err() {
+        if timeout_at(end, drained).await.is_err() {
             tracing::warn!("some requests were not answered in time");
+        }
+        if let Some(usage) = self.hub.usage() {
+            let last = end.min(Instant::now() + LAST_WRITE);
+            if timeout_at(last, usage.write()).await != Ok(true) {
+                tracing::warn!(
+                    "what tenants used since the last write is in no account: the store did not take it in time"
+                );
+            }
         }
         self.kill().await;
     }

@@ -33,6 +33,7 @@ use crate::store::{Store, Trust};
 use crate::timing::Timing;
 use crate::traces::{Attribute, Open, Role, Traces, Trail};
 use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
+use crate::usage::{Operation, Place, Usage, Used, user_number};
 use async_trait::async_trait;
 use minicbor::bytes::ByteVec;
 use parking_lot::{Mutex, RwLock};
@@ -72,6 +73,7 @@ pub(crate) struct Hub {
     peers: Peers,
     relay: Option<Arc<Relay>>,
     traces: Traces,
+    usage: Option<Arc<Usage>>,
     election: Election,
     storage: Storage,
     sweeps: bool,
@@ -127,6 +129,7 @@ impl Hub {
             peers,
             relay: None,
             traces: Traces::off(),
+            usage: None,
             election: config.election,
             storage: config.storage,
             sweeps: config.delete_what_left,
@@ -160,6 +163,31 @@ impl Hub {
     /// Where what is done for requests goes.
     pub(crate) const fn traces(&self) -> &Traces {
         &self.traces
+    }
+
+    /// Adds an account of what tenants use.
+    pub(crate) fn accounting(self, usage: Option<Arc<Usage>>) -> Self {
+        Self { usage, ..self }
+    }
+
+    /// What tenants use, if this agent counts that.
+    pub(crate) const fn usage(&self) -> Option<&Arc<Usage>> {
+        self.usage.as_ref()
+    }
+
+    /// Counts a request whose client is told this. At most one agent does so for each: whoever relays it has no realm to
+    /// count in, and whoever is asked to run it for another agent is not told whose it is.
+    fn account(&self, tenant: &str, user: &str, operation: Operation, answer: &ClientResponse) {
+        let Some(usage) = &self.usage else { return };
+        let day = usage.today();
+        let known = self.known.read();
+        let Some(device) = &known.device else { return };
+        let Some(realm) = &device.realm else { return };
+        let place = Place { realm: realm.realm, hsm: device.hsm, day };
+        let user = user_number(&realm.record_id_key, day.month(), tenant, user);
+        drop(known);
+        let answered = matches!(answer, ClientResponse::Ok(_));
+        usage.count(place, &Used { tenant, operation, answered, user });
     }
 
     /// Where clients' requests go while the HSM has not answered since the agent started: who clients are, who the
@@ -516,6 +544,15 @@ impl Backend for Routed {
     }
 
     async fn serve(&self, tenant: &str, user: &str, request: ClientRequest, trail: &Trail) -> ClientResponse {
+        let operation = Operation::of(&request);
+        let answer = self.run(tenant, user, request, trail).await;
+        self.0.account(tenant, user, operation, &answer);
+        answer
+    }
+}
+
+impl Routed {
+    async fn run(&self, tenant: &str, user: &str, request: ClientRequest, trail: &Trail) -> ClientResponse {
         let record = self.0.of_realm(|realm| record_id(&realm.record_id_key, tenant, user));
         let Some(record) = record else { return ClientResponse::Unavailable };
         let handshake_only = request.kind == RequestKind::HandshakeOnly;

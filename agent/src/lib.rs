@@ -6,7 +6,7 @@
 //! | | |
 //! |---|---|
 //! | [`grpc`], [`clock`], [`mod@file`], [`limits`], [`tenants`], [`token`], [`tls`], [`link`], [`traces`] | what the others are made of |
-//! | [`store`], [`tree`], [`peers`], [`front`] | what an agent depends on, and what talks to it |
+//! | [`store`], [`tree`], [`peers`], [`front`], [`usage`] | what an agent depends on, what talks to it, and what it counts |
 //! | [`timing`], [`config`], [`metrics`] | how all of those are set, and what they count |
 //! | `hub` | what the services share: the HSM's queue, the replicas, the way of a request |
 //! | [`admin`] | what an operator asks |
@@ -57,4 +57,5 @@ pub mod token;
 pub mod traces;
 pub mod transcript;
 pub mod tree;
+pub mod usage;
 mod vital;

@@ -5,6 +5,7 @@ use crate::balance::WITHIN_PERCENT;
 use crate::config::{PeerUrl, StoreOptions};
 use crate::logging::LogFormat;
 use crate::store::parse_url;
+use crate::usage::Month;
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -106,7 +107,7 @@ pub enum Command {
     },
     /// Rebuild a group's stored tree from the segments and leaves that exist. Stop the group's agents first.
     RebuildTree(RebuildTree),
-    /// Give a tenant a key, in the tenants file of the configuration. Needs no agent.
+    /// Give a tenant a key, in the tenants file of the configuration, or show what tenants use. Needs no agent.
     #[command(subcommand)]
     Tenant(TenantCommand),
     /// Make a test token. Its bearer is a user of a tenant for ten minutes. Apps get theirs from the tenant's own server.
@@ -165,6 +166,26 @@ pub enum TenantCommand {
         #[arg(long)]
         last: bool,
     },
+    /// Show how many users of each tenant were active in a month, and how often they asked for what: the sum of what all agents
+    /// of the realm wrote to the store, up to ten minutes ago. Changes nothing.
+    Usage(UsageArguments),
+}
+
+/// `tenant usage`.
+#[derive(Args, Debug)]
+pub struct UsageArguments {
+    /// The month, in UTC; by default the one that it is.
+    #[arg(long, value_name = "YYYY-MM")]
+    pub month: Option<Month>,
+    /// Only this tenant.
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// The realm; may be left out if the store holds one.
+    #[arg(long, value_name = "REALMID")]
+    pub realm: Option<RealmId>,
+    /// How to show it.
+    #[command(flatten)]
+    pub format: StatusFormat,
 }
 
 /// `token`.

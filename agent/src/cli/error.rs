@@ -8,6 +8,7 @@ use crate::file::FileError;
 use crate::overview::Level;
 use crate::store::StoreError;
 use crate::transcript::{Fault, TranscriptError};
+use crate::usage::ReadError;
 use std::path::PathBuf;
 
 /// Why a command failed.
@@ -34,6 +35,9 @@ pub enum CliError {
     /// A tree was not rebuilt.
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
+    /// What tenants used could not be read.
+    #[error(transparent)]
+    Account(#[from] ReadError),
     /// Something else came between each time.
     #[error(
         "the groups go on to decide something else; see that nobody else moves anything of them, and run this again"

@@ -50,6 +50,7 @@ mod show;
 mod tenant;
 mod token;
 mod transcript;
+mod usage;
 mod words;
 
 pub use arguments::{
@@ -84,7 +85,7 @@ impl Cli {
                 Command::ClientConfig(arguments) => founding::client_config(&reach, &arguments).await,
                 Command::Check(arguments) => check::check(&reach, arguments).await,
                 Command::RebuildTree(arguments) => check::rebuild(&reach.config, arguments).await,
-                Command::Tenant(command) => tenant::execute(&reach.config, command),
+                Command::Tenant(command) => tenant::execute(&reach.config, command).await,
                 Command::Completions { shell } => manual::completions(shell),
                 Command::ManualPages { folder } => manual::pages(&folder),
                 Command::Configtest(format) => {

@@ -30,6 +30,8 @@ pub enum Purpose {
     Agents,
     /// What is read to see whether it is sound, and how far that has come.
     Scrub,
+    /// What tenants use.
+    Usage,
 }
 
 /// What a call to the store does, in the terms of a bill.
@@ -47,11 +49,11 @@ pub enum Kind {
 
 impl Purpose {
     /// Whether a call that fails is worth reporting to an operator. The tree's library gives up calls on purpose; nothing
-    /// that is served rests on what agents say about themselves.
+    /// that is served rests on what agents say about themselves, or count.
     const fn tells_trouble(self) -> bool {
         match self {
             Self::Log | Self::Probe => true,
-            Self::Tree | Self::Agents | Self::Scrub => false,
+            Self::Tree | Self::Agents | Self::Scrub | Self::Usage => false,
         }
     }
 }
@@ -64,6 +66,7 @@ impl EncodeLabelValue for Purpose {
             Self::Probe => "probe",
             Self::Agents => "agents",
             Self::Scrub => "scrub",
+            Self::Usage => "usage",
         };
         name.encode(encoder)
     }
@@ -169,7 +172,7 @@ impl StoreMetrics {
 
     /// Makes the counters known under `store_…`.
     pub fn register(&self, registry: &mut Registry) {
-        for purpose in [Purpose::Log, Purpose::Tree, Purpose::Probe, Purpose::Agents] {
+        for purpose in [Purpose::Log, Purpose::Tree, Purpose::Probe, Purpose::Agents, Purpose::Usage] {
             for kind in [Kind::Put, Kind::Get, Kind::List, Kind::Delete] {
                 // From zero, or the first one is no increase.
                 let _ = self.failed.get_or_create(&CallLabels { purpose, kind });
