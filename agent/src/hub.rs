@@ -14,6 +14,7 @@ mod retirement;
 mod scrubbing;
 mod tree_jobs;
 pub(crate) mod unfinished;
+mod whereabouts;
 
 pub(crate) use self::discovery::{Discovery, VERSION};
 pub(crate) use self::hsm_queue::Hsm;

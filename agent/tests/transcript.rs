@@ -19,8 +19,12 @@ use strongroom_proto::ids::{Digest, RealmId, X25519Public};
 /// What a line is made of: an event, or a signature of the head by this key.
 #[derive(Clone)]
 enum Put {
-    Event(Event),
+    Event(Box<Event>),
     Head(u8),
+}
+
+fn event(event: Event) -> Put {
+    Put::Event(Box::new(event))
 }
 
 use Put::Head;
@@ -86,11 +90,11 @@ fn approved(i: u8, approval: &Approval) -> Sign {
 }
 
 fn step(step: Step, outcome: Outcome) -> [Put; 2] {
-    [Put::Event(Event::Started(step)), Put::Event(Event::Done(outcome))]
+    [event(Event::Started(step)), event(Event::Done(outcome))]
 }
 
 fn begun(rehearsal: bool) -> Put {
-    Put::Event(Event::Begun { format: FORMAT, rehearsal })
+    event(Event::Begun { format: FORMAT, rehearsal })
 }
 
 fn signing(i: u8) -> Vec<Put> {
@@ -124,7 +128,7 @@ fn enrolling(sealed: u8, import: Import) -> Vec<Put> {
 }
 
 fn end(by: &[u8]) -> Vec<Put> {
-    std::iter::once(Put::Event(Event::Ended {})).chain(by.iter().map(|i| Head(*i))).collect()
+    std::iter::once(event(Event::Ended {})).chain(by.iter().map(|i| Head(*i))).collect()
 }
 
 /// Each step of a ceremony of two HSMs.
@@ -156,12 +160,12 @@ const END: usize = 11;
 
 /// Chains events into a file, as whoever holds the custodians' keys can.
 fn chained(puts: &[Put], id: u8) -> Vec<Entry> {
-    let rehearsal = matches!(puts.first(), Some(Put::Event(Event::Begun { rehearsal: true, .. })));
+    let rehearsal = matches!(puts.first(), Some(Put::Event(first)) if matches!(**first, Event::Begun { rehearsal: true, .. }));
     let (mut prev, mut entries) = (Digest([0; 32]), Vec::new());
     for (i, put) in puts.iter().enumerate() {
         let (before, transcript) = (i as u32, Hex([id; 16]));
         let event = match put {
-            Put::Event(event) => event.clone(),
+            Put::Event(event) => event.as_ref().clone(),
             Head(by) => {
                 Event::Signed((&sign(&key(*by), &Entry::head(transcript, rehearsal, before, prev))).into())
             }
@@ -338,7 +342,7 @@ fn what_a_host_has_custodians_sign_must_still_make_sense() {
         }),
         (3, Wrong::Beginning, lied(CREATE, [steps()[CREATE][..1].to_vec(), vec![begun(false)]].concat())),
         (2, Wrong::NoStep, lied(CREATE, steps()[CREATE][1..].to_vec())),
-        (2, Wrong::NoStep, lied(CREATE, vec![Put::Event(Event::Failed { why: "so".into() })])),
+        (2, Wrong::NoStep, lied(CREATE, vec![event(Event::Failed { why: "so".into() })])),
         (3, Wrong::Differs("the kind of outcome"), {
             lied(CREATE, step(Step::Create(rules()), Outcome::Founded(vec![])).to_vec())
         }),
@@ -457,11 +461,11 @@ fn what_is_missing_has_its_name() {
     for end in 1..lines.len() {
         assert!(verdict(text(&lines[..end]).as_bytes()).is_err(), "cut after {end}");
     }
-    let nothing = Put::Event(Event::Started(Step::Request {}));
+    let nothing = event(Event::Started(Step::Request {}));
     let later = [steps.concat(), vec![nothing.clone()]].concat();
     assert_eq!(verdict(text(&chained(&later, 1)).as_bytes()).unwrap_err().wrong, Wrong::NotEnded);
     assert_eq!(verdict(text(&chained(&[nothing], 1)).as_bytes()).unwrap_err().wrong, Wrong::Beginning);
-    let newer = Put::Event(Event::Begun { format: 2, rehearsal: false });
+    let newer = event(Event::Begun { format: 2, rehearsal: false });
     assert_eq!(verdict(text(&chained(&[newer], 1)).as_bytes()).unwrap_err().wrong, Wrong::Format(2));
 }
 

@@ -262,7 +262,10 @@ fn what_leaves_ends_its_sessions_first(bug: Option<Bug>) {
             false
         });
         let out = Order::Step(Box::new(Change::Out(id, other.newest.clone())));
+        let began = cluster.now();
         ordered(&mut cluster, &mut all, &out).expect("it lets go");
+        let took_ms = cluster.now() - began;
+        println!("TOOK {seed}: {took_ms}");
         cluster.run_until(1_000, |cluster| {
             all.iter_mut().for_each(|user| user.poll(cluster));
             false

@@ -200,6 +200,28 @@ async fn register(local: &LocalRealm, at: usize, flags: &'static str) {
     client.register(&Pin::from(PIN), &secret, b"", guesses).await.expect("the realm serves");
 }
 
+fn hang_together(spans: &[(String, Span)]) {
+    // Each hangs below another, up to the client's own; and what the leader does below what the follower asked.
+    let find = |id: &[u8]| spans.iter().find(|(_, span)| span.span_id == id);
+    for (agent, span) in spans.iter().filter(|(_, span)| span.name == "serve") {
+        let (asker, parent) = find(&span.parent_span_id).expect("its parent");
+        assert!(parent.name == "forward" && asker != agent, "{parent:?}");
+        let (_, root) = find(&parent.parent_span_id).expect("its parent");
+        assert_eq!(
+            (root.name.as_str(), hex::encode(&root.parent_span_id).as_str()),
+            ("request", "00f067aa0ba902b7")
+        );
+    }
+    for (agent, span) in spans {
+        assert!(span.start_time_unix_nano <= span.end_time_unix_nano, "{span:?}");
+        let inner = !matches!(span.name.as_str(), "request" | "forward" | "serve");
+        if inner {
+            let (of, parent) = find(&span.parent_span_id).expect("its parent");
+            assert!(of == agent && parent.name == "serve", "{span:?}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registration_at_a_follower_is_one_trace_across_two_agents_and_names_nobody() {
     let lines = lines();
@@ -229,25 +251,7 @@ async fn a_registration_at_a_follower_is_one_trace_across_two_agents_and_names_n
     };
     patiently("the trace is not whole", has_all).await.expect("spans come");
     let spans = of_trace();
-    // Each hangs below another, up to the client's own; and what the leader does below what the follower asked.
-    let find = |id: &[u8]| spans.iter().find(|(_, span)| span.span_id == id);
-    for (agent, span) in spans.iter().filter(|(_, span)| span.name == "serve") {
-        let (asker, parent) = find(&span.parent_span_id).expect("its parent");
-        assert!(parent.name == "forward" && asker != agent, "{parent:?}");
-        let (_, root) = find(&parent.parent_span_id).expect("its parent");
-        assert_eq!(
-            (root.name.as_str(), hex::encode(&root.parent_span_id).as_str()),
-            ("request", "00f067aa0ba902b7")
-        );
-    }
-    for (agent, span) in &spans {
-        assert!(span.start_time_unix_nano <= span.end_time_unix_nano, "{span:?}");
-        let inner = !matches!(span.name.as_str(), "request" | "forward" | "serve");
-        if inner {
-            let (of, parent) = find(&span.parent_span_id).expect("its parent");
-            assert!(of == agent && parent.name == "serve", "{span:?}");
-        }
-    }
+    hang_together(&spans);
     let (RecordId(record), token) = (record(hsm).await, token_part(&local).await);
     let (group, _) = local.groups(leader)[0];
     local.shutdown().await;

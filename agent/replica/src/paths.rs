@@ -66,10 +66,12 @@ impl Paths {
         while let Some(queued) = clients.queue.pop_front() {
             let record = queued.request.record;
             let opens = matches!(queued.request.message, NoiseMessage::Handshake { .. });
-            if !opens {
+            let held = orders.holds(&queued.request);
+            // What is held comes again and again, from those who wait for whoever has the prefix next.
+            if !opens && !held {
                 orders.goes_on(cx.now, &record);
             }
-            let served = trees.prefix_of(&record).filter(|_| !orders.holds(&queued.request));
+            let served = trees.prefix_of(&record).filter(|_| !held);
             let Some(prefix) = served else {
                 clients.answer(cx, queued.ticket, Answer::NotCovered);
                 continue;

@@ -8,6 +8,7 @@ use super::leftovers;
 use super::load::{Counted, Load};
 use super::scrubbing;
 use super::tree_jobs::{self, Job};
+use super::whereabouts::Whereabouts;
 use crate::clock::Time;
 use crate::metrics::{GroupMetrics, LogMetrics};
 use crate::peers::Peers;
@@ -26,7 +27,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::hsm::BatchRequest;
 use strongroom_proto::ids::{GroupId, HsmId, Index, RecordId};
-use strongroom_proto::prefix::Prefix;
 use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::segment::SegmentName;
 use strongroom_replica::stored::TreeDamage;
@@ -145,25 +145,6 @@ struct Inner {
     told: Mutex<Option<Instant>>,
     tree_damage: TreeDamaged,
     load: Mutex<Load>,
-}
-
-/// Where requests for a group go. Changes rarely, unlike the rest of what a replica reports, so only of this is told
-/// those that wait.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Whereabouts {
-    pub(super) role: Role,
-    pub(super) leader: Option<HsmId>,
-    prefixes: Vec<Prefix>,
-}
-
-impl Whereabouts {
-    fn of(status: &Status) -> Self {
-        Self { role: status.role, leader: status.leader, prefixes: status.prefixes.clone() }
-    }
-
-    fn are_of(&self, status: &Status) -> bool {
-        (self.role, self.leader) == (status.role, status.leader) && self.prefixes == status.prefixes
-    }
 }
 
 /// What a replica has beside its HSM, its store and its peers.
@@ -526,13 +507,7 @@ impl Driver {
             }
             Action::TreeDamaged(damage) => self.tree_damaged(&damage),
             Action::Send { to, message } => self.peers.send(self.own, to, message),
-            Action::Answer { ticket, answer } => {
-                self.trails.answers(ticket, &answer);
-                if let Some(waiting) = self.waiting.remove(&ticket) {
-                    // The client may have gone.
-                    let _ = waiting.send(answer);
-                }
-            }
+            Action::Answer { ticket, answer } => self.answer(ticket, answer),
             Action::Ordered { ticket, ordered } => {
                 if let Some(waiting) = self.orders.remove(&ticket) {
                     // Whoever ordered may have gone.
@@ -545,6 +520,14 @@ impl Driver {
             Action::Mended(fault) => {
                 tracing::info!(group = %self.group, was = %fault, "the group goes on again on this host: the fault is over")
             }
+        }
+    }
+
+    fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        self.trails.answers(ticket, &answer);
+        if let Some(waiting) = self.waiting.remove(&ticket) {
+            // The client may have gone.
+            let _ = waiting.send(answer);
         }
     }
 
@@ -672,7 +655,7 @@ impl Group {
             waiting: 0,
             reads: 0,
             read_rounds: 0,
-            prefixes: vec![Prefix::WHOLE],
+            prefixes: vec![strongroom_proto::prefix::Prefix::WHOLE],
             open: Vec::new(),
             retired: false,
             fault: None,

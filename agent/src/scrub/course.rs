@@ -291,7 +291,7 @@ impl<P: Parts> Scrub<P> {
     fn report(&self, position: &Position, place: Place, found: &[Finding]) {
         let known = position.findings.get(&place).map_or(&[][..], Vec::as_slice);
         for Finding { kind, what } in found.iter().filter(|finding| !known.contains(finding)) {
-            self.settings.metrics.found(*kind);
+            self.settings.metrics.found(kind);
             let todo = match place {
                 Place::Log => "restore it from the bucket's versions",
                 Place::Tree(_) => {

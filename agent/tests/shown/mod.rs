@@ -1,16 +1,16 @@
 //! What a transcript tells people, and that nothing in it shows them something else.
 
-use crate::{CREATE, END, Put, begun, chained, end, lied, steps, text, verdict};
+use crate::{CREATE, END, begun, chained, end, event, lied, steps, text, verdict};
 use strongroom_agent::transcript::{Chain, Event, Fault, Step, Story, Wrong};
 
 #[test]
 fn what_failed_or_never_ended_and_a_clock_that_went_back_are_noted() {
     let failing = vec![
-        Put::Event(Event::Started(Step::Request {})),
-        Put::Event(Event::Failed { why: "the HSM \u{1b}[31mrefused".into() }),
-        Put::Event(Event::Started(Step::Request {})),
-        Put::Event(Event::Unknown { why: "no answer".into() }),
-        Put::Event(Event::Started(Step::Request {})),
+        event(Event::Started(Step::Request {})),
+        event(Event::Failed { why: "the HSM \u{1b}[31mrefused".into() }),
+        event(Event::Started(Step::Request {})),
+        event(Event::Unknown { why: "no answer".into() }),
+        event(Event::Started(Step::Request {})),
     ];
     let puts = [steps()[..END].concat(), failing, end(&[1, 2])].concat();
     let mut entries = chained(&puts[..27], 1);
@@ -24,7 +24,7 @@ fn what_failed_or_never_ended_and_a_clock_that_went_back_are_noted() {
     assert!(shown.contains("`hsm request` began, and how it ended is not known"), "{shown}");
     assert!(shown.contains("`hsm request` may have been done, or not: no answer"), "{shown}");
     assert_eq!(
-        lied(CREATE, vec![Put::Event(Event::Unknown { why: "so".into() })]).unwrap_err().wrong,
+        lied(CREATE, vec![event(Event::Unknown { why: "so".into() })]).unwrap_err().wrong,
         Wrong::NoStep
     );
 }
@@ -57,7 +57,7 @@ fn no_text_of_the_file_is_shown_as_what_a_terminal_obeys_or_a_reader_does_not_se
         "\u{e007f}",
     ];
     let failing = |why: &str| {
-        let step = [Event::Started(Step::Request {}), Event::Failed { why: why.into() }].map(Put::Event);
+        let step = [Event::Started(Step::Request {}), Event::Failed { why: why.into() }].map(event);
         let file = text(&chained(&[vec![begun(false)], steps()[CREATE].clone(), step.to_vec()].concat(), 1));
         Story::of(&Chain::read(file.as_bytes()).unwrap()).unwrap().to_string()
     };

@@ -1,6 +1,6 @@
 //! A transcript in a file: what is added to it, and what is not.
 
-use crate::{Put, approval, begun, birth, chained, public, rules, text};
+use crate::{Put, approval, begun, birth, chained, event, public, rules, text};
 use strongroom_agent::transcript::{
     Approval, Birth, Event, Fault, Hex, Outcome, Rules, Step, TranscriptError, TranscriptFile, Wrong,
 };
@@ -55,7 +55,7 @@ fn a_file_goes_on_only_as_what_it_was_begun_as() {
 
 /// A file of this many entries, and what its steps say why they failed.
 fn long(path: &std::path::Path, entries: usize, why: &str) {
-    let step = [Event::Started(Step::Request {}), Event::Failed { why: why.into() }].map(Put::Event);
+    let step = [Event::Started(Step::Request {}), Event::Failed { why: why.into() }].map(event);
     let puts: Vec<Put> =
         std::iter::once(begun(false)).chain(step.into_iter().cycle()).take(entries).collect();
     std::fs::write(path, text(&chained(&puts, 1))).unwrap();
