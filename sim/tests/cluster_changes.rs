@@ -8,12 +8,15 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use scenario::{PATIENCE_MS, assert_found, put_to_work, users};
 use strongroom_proto::change::{Change, Evidence};
-use strongroom_proto::hsm::{CaptureOutcome, Refusal, Reply, Request};
-use strongroom_proto::ids::{GroupId, RecordId, TransferId};
+use strongroom_proto::hsm::{BatchRequest, CaptureOutcome, NoiseMessage, Refusal, Reply, Request};
+use strongroom_proto::ids::{GroupId, RecordId, SessionId, TransferId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::transfer::Transfer;
 use strongroom_replica::{Bug, Order, Ordered, Storage};
 use strongroom_sim::cluster::{Cluster, User, Wish};
+
+/// A Recover2 as it comes to an agent.
+const GUESS_BYTES: usize = 89 + 16;
 
 const RECOVER: [Wish; 2] = [Wish::Recover2, Wish::Recover3];
 
@@ -262,16 +265,38 @@ fn what_leaves_ends_its_sessions_first(bug: Option<Bug>) {
             false
         });
         let out = Order::Step(Box::new(Change::Out(id, other.newest.clone())));
-        let began = cluster.now();
         ordered(&mut cluster, &mut all, &out).expect("it lets go");
-        let took_ms = cluster.now() - began;
-        println!("TOOK {seed}: {took_ms}");
         cluster.run_until(1_000, |cluster| {
             all.iter_mut().for_each(|user| user.poll(cluster));
             false
         });
         let stranded: u32 = all.iter().map(User::stranded).sum();
         assert_eq!(stranded, 0, "seed {seed}");
+    }
+}
+
+/// Agents send a guess that is held back again and again, until somebody takes it: no prefix waits for that.
+fn a_guess_that_is_held_back_holds_up_nothing(bug: Option<Bug>) {
+    for seed in 0..4 {
+        let mut cluster = cluster(seed, 3, 30_000, bug);
+        ordered(&mut cluster, &mut [], &Order::Split(Prefix::WHOLE)).expect("it is split");
+        let (moves, _) = halves(Prefix::WHOLE);
+        let mut other = Lone::new(&mut cluster, seed as usize % 3);
+        let shown = ordered(&mut cluster, &mut [], &Order::Show { stored: false }).expect("shown");
+        other.change(&mut cluster, Change::In(moves, shown));
+        let out = Change::Out(open_id(&other.newest), other.newest.clone());
+        let leader = cluster.leader().expect("one leads");
+        let message = NoiseMessage::Transport { ciphertext: vec![0; GUESS_BYTES].into() };
+        let guess = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message };
+        let (began, id) = (cluster.now(), cluster.order(leader, Order::Step(Box::new(out))));
+        let mut asked = None;
+        let ended = cluster.run_until(10_000, |cluster| {
+            let answered = asked.is_none_or(|id| cluster.take_answer(id).is_some());
+            asked = if answered { Some(cluster.submit(leader, false, guess.clone())) } else { asked };
+            cluster.take_ordered(id).is_some()
+        });
+        let took_ms = cluster.now() - began;
+        assert!(ended && took_ms <= 1_000, "seed {seed}: {took_ms} ms");
     }
 }
 
@@ -345,6 +370,7 @@ fn a_leader_that_yields_cuts_off_nobody_who_has_guessed(bug: Option<Bug>) {
 
 rules!(
     a_leader_that_yields_cuts_off_nobody_who_has_guessed: GuessesCut;
+    a_guess_that_is_held_back_holds_up_nothing: HeldGoesOn;
     a_leader_that_yields_is_replaced_at_once: YieldUnheard;
     what_leaves_ends_its_sessions_first: LeavesAtOnce;
     prefixes_split_and_merge_beside_users: MergedTopsClosed;

@@ -12,6 +12,8 @@ pub enum Bug {
     PushedForkIsFault,
     /// A sender that pushed a forgery is heard again at once.
     LiarsKeepTheirTurn,
+    /// A guess that waits for the next leader counts as its session going on.
+    HeldGoesOn,
     /// Segments are captured from a push even where it begins another leadership.
     PushElects,
     /// Any member that says it leads is followed, no matter who made the newest entry.

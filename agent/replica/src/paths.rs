@@ -2,6 +2,7 @@
 //!
 //! Kept here: requests about one record keep their order.
 
+use super::bug::Bug;
 use super::clients::{Clients, Queued};
 use super::context::Context;
 use super::interface::{Action, Answer, LoadId, Ticket};
@@ -68,7 +69,7 @@ impl Paths {
             let opens = matches!(queued.request.message, NoiseMessage::Handshake { .. });
             let held = orders.holds(&queued.request);
             // What is held comes again and again, from those who wait for whoever has the prefix next.
-            if !opens && !held {
+            if !opens && (!held || cx.bugs.has(Bug::HeldGoesOn)) {
                 orders.goes_on(cx.now, &record);
             }
             let served = trees.prefix_of(&record).filter(|_| !held);
