@@ -216,7 +216,14 @@ impl Realm {
     /// Writes to the tree's database what no agent writes; `None` deletes.
     async fn overwrite(&self, key: Vec<u8>, value: Option<&[u8]>) {
         let place = TreePlace::new(self.store.base(), GROUP).database(0);
-        let settings = Settings { wal_enabled: false, compactor_options: None, ..Settings::default() };
+        // With the usual limit it would wait for merges, which nobody makes here.
+        let settings = Settings {
+            wal_enabled: false,
+            compactor_options: None,
+            l0_max_ssts: 48,
+            l0_max_ssts_per_key: 48,
+            ..Settings::default()
+        };
         let under: Arc<dyn ObjectStore> = Arc::clone(&self.objects.under);
         let db = Db::builder(place, under).with_settings(settings).build().await.unwrap();
         let mut batch = WriteBatch::new();
