@@ -4,7 +4,7 @@
 //! agents that the request passes. If `[traces]` is in the configuration, some requests are traced too: what is done for
 //! them is exported as spans, by OTLP.
 //!
-//! Kept here: what is exported is a closed list, [`Attribute`], which has no place for a user, a tenant, a record or the
+//! Kept here: what is exported is a closed list, `Attribute`, which has no place for a user, a tenant, a record or the
 //! text of an error; nothing waits for an export, and nothing is made for a request that is not traced. The collector is
 //! not trusted: what it answers is not read, and what it does not take is dropped and counted.
 
