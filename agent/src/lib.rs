@@ -12,6 +12,7 @@
 //! | [`admin`] | what an operator asks |
 //! | [`overview`] | the whole realm, and whether all is well |
 //! | [`balance`] | which prefixes go where, so that all groups have about the same to do |
+//! | [`custodian`] | how custodians keep their keys |
 //! | [`transcript`] | what a ceremony leaves behind for auditors |
 //! | [`daemon`] | sockets and services, around one hub |
 //! | [`check`], [`doctor`], [`cli`] | the command |
@@ -34,6 +35,7 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod custodian;
 pub mod daemon;
 pub mod descriptors;
 pub mod doctor;

@@ -1,5 +1,7 @@
 //! The link to the HSM when replies are late, lost or cut off; and the command line.
 
+mod kept;
+
 use clap::Parser;
 use std::path::Path;
 use std::sync::Arc;

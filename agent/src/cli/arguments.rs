@@ -1,5 +1,9 @@
 //! The arguments of `strongroom-agent`, each with its help text.
 
+mod keys;
+
+pub(super) use keys::{Keep, Kept, KeyArguments, KeysOf, NewCustodian};
+
 use super::error::CliError;
 use crate::balance::WITHIN_PERCENT;
 use crate::config::{PeerUrl, StoreOptions};
@@ -268,20 +272,20 @@ pub struct ClientConfig {
 /// Realms.
 #[derive(Subcommand, Debug)]
 pub enum RealmCommand {
-    /// Make a custodian's key. Needs no agent: do it on the custodian's own machine, and keep the file there.
-    Custodian {
-        /// Where to write the private key. The file must not exist.
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-    },
+    /// Make a custodian's key. Needs no agent: do it on the custodian's own machine, and keep the file there, or the key on cards.
+    Custodian(NewCustodian),
+    /// Keep a custodian's key in another way, without an agent: divide it onto cards, join cards to a key, put it under a
+    /// passphrase, or take it from there. Prints its public key; without --out, that is all: a check that the file, the passphrase
+    /// or the cards are still good.
+    Keep(Keep),
     /// Make a realm in this agent's HSM. Its custodians are fixed forever. Prints its founding, for custodians to sign.
     Create(CreateRealm),
     /// For each custodian, without an agent: compare the founding with the console of the HSM, and sign it. Prints a
     /// signature.
     Sign {
-        /// The custodian's private key, made by `realm custodian`.
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
+        /// The custodian's private key.
+        #[command(flatten)]
+        key: KeyArguments,
         /// What `realm create` printed.
         founding: String,
         /// Where it is recorded.
@@ -369,6 +373,9 @@ pub struct Rehearse {
     /// How many HSMs get the realm.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9), default_value_t = 3)]
     pub hsms: u8,
+    /// How custodians keep their keys.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    pub keys: KeysOf,
     /// Type yourself what the consoles show.
     #[arg(long)]
     pub by_hand: bool,
@@ -394,9 +401,9 @@ pub enum TranscriptCommand {
 /// `realm transcript sign`.
 #[derive(Args, Debug)]
 pub struct SignTranscript {
-    /// The custodian's private key, made by `realm custodian`.
-    #[arg(long, value_name = "FILE")]
-    pub key: PathBuf,
+    /// The custodian's private key.
+    #[command(flatten)]
+    pub key: KeyArguments,
     /// What is signed.
     #[command(flatten)]
     pub record: TranscriptArguments,
@@ -470,9 +477,9 @@ pub enum HsmCommand {
     /// Step 3, for each custodian, without an agent: compare the approval with the console of the new HSM, and sign it.
     /// Prints a signature.
     Approve {
-        /// The custodian's private key, made by `realm custodian`.
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
+        /// The custodian's private key.
+        #[command(flatten)]
+        key: KeyArguments,
         /// What `realm found` printed: the realm that the approval must be for.
         #[arg(long)]
         founding: String,

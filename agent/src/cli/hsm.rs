@@ -1,6 +1,6 @@
 //! `hsm`: what the HSM says, and the five steps by which a realm reaches another HSM.
 
-use super::arguments::{HsmCommand, TranscriptArguments};
+use super::arguments::{HsmCommand, KeyArguments, TranscriptArguments};
 use super::error::CliError;
 use super::keys::read_key;
 use super::line::Line;
@@ -12,7 +12,6 @@ use super::show;
 use super::words::compare;
 use crate::admin::{AdminError, custodian_key, sign};
 use crate::transcript::{Hex, Import, Outcome, Step, sealed_digest};
-use std::path::Path;
 use strongroom_proto::enrolment::{
     CustodianKey, CustodianSignature, EnrolmentRequest, ExportApproval, FoundingStatement, SealedRealm,
 };
@@ -70,14 +69,14 @@ async fn offer(config: &Reach, request: &str, record: &TranscriptArguments) -> R
 }
 
 fn approve(
-    path: &Path,
+    kept: &KeyArguments,
     founding: &str,
     approval: &str,
     record: &TranscriptArguments,
 ) -> Result<(), CliError> {
     let approval = ExportApproval::from_line(approval)?;
     let founding = FoundingStatement::from_line(founding)?;
-    let key = read_key(path)?;
+    let key = read_key(kept)?;
     let custodian = custodian_key(&key);
     check_approval(&approval, &founding, &custodian)?;
     let step = Step::Approve {
@@ -85,7 +84,7 @@ fn approve(
         founding: (&founding.founding).into(),
         approval: (&approval).into(),
     };
-    let mut record = Record::start(record, At::Custodian(path), step)?;
+    let mut record = Record::start(record, At::Custodian(kept.files()), step)?;
     hintln!(
         "With your signature this device gets the keys of every user's record; from then on, only its code"
     );

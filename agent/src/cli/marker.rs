@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::reach::Reach;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The file that a rehearsal writes into its folders.
 const NAME: &str = "rehearsal-only";
@@ -17,8 +17,8 @@ const TEXT: &str = "strongroom rehearsal 1\n";
 pub(super) enum At<'a> {
     /// At an agent.
     Agent(&'a Reach),
-    /// On a custodian's machine, with the private key in this file.
-    Custodian(&'a Path),
+    /// On a custodian's machine, with the private key in these files.
+    Custodian(&'a [PathBuf]),
 }
 
 /// Marks a folder as one of a rehearsal.
@@ -31,20 +31,25 @@ pub(super) fn mark(folder: &Path) -> io::Result<()> {
 /// # Errors
 /// [`CliError::NoRehearsal`] unless the agent's configuration, or the key, lies in a folder that a rehearsal has marked.
 pub(super) fn check(at: At<'_>) -> Result<(), CliError> {
-    let file: &Path = match at {
+    let files = match at {
         At::Agent(Reach { afar: Some((addresses, _)), .. }) => {
             let address = addresses.first().map_or_else(|| "--agent".into(), |address| address.0.to_string());
             return Err(CliError::NoRehearsal(address));
         }
-        At::Agent(Reach { config, afar: None }) => config,
-        At::Custodian(key) => key,
+        At::Agent(Reach { config, afar: None }) => std::slice::from_ref(config),
+        At::Custodian(files) => files,
     };
+    match files.iter().find(|file| !is_rehearsed(file)) {
+        Some(real) => Err(CliError::NoRehearsal(real.display().to_string())),
+        None if files.is_empty() => Err(CliError::NoRehearsal("no file".into())),
+        None => Ok(()),
+    }
+}
+
+fn is_rehearsed(file: &Path) -> bool {
     // A link from a rehearsal's folder leads to the folder that counts.
     let folder = fs::canonicalize(file).ok().and_then(|file| file.parent().map(Path::to_path_buf));
-    match folder.map(|folder| fs::read(folder.join(NAME))) {
-        Some(Ok(text)) if text == TEXT.as_bytes() => Ok(()),
-        _ => Err(CliError::NoRehearsal(file.display().to_string())),
-    }
+    folder.is_some_and(|folder| fs::read(folder.join(NAME)).is_ok_and(|text| text == TEXT.as_bytes()))
 }
 
 #[cfg(test)]
@@ -65,12 +70,16 @@ mod tests {
         let files = [own.path().join("agent.toml"), real.path().join("agent.toml")];
         files.iter().for_each(|file| fs::write(file, "").unwrap());
         let [rehearsed, production] = &files;
-        assert!(check(At::Agent(&agent(rehearsed, &[]))).is_ok() && check(At::Custodian(rehearsed)).is_ok());
+        assert!(
+            check(At::Agent(&agent(rehearsed, &[]))).is_ok() && check(At::Custodian(&files[..1])).is_ok()
+        );
         let link = own.path().join("link.toml");
         std::os::unix::fs::symlink(production, &link).unwrap();
         let missing = own.path().join("missing.toml");
         for file in [production.as_path(), link.as_path(), missing.as_path(), Path::new("agent.toml")] {
-            for at in [At::Agent(&agent(file, &[])), At::Custodian(file)] {
+            // One card that is real makes a key that is.
+            let cards = [rehearsed.clone(), file.into()];
+            for at in [At::Agent(&agent(file, &[])), At::Custodian(&cards[1..]), At::Custodian(&cards)] {
                 assert!(matches!(check(at), Err(CliError::NoRehearsal(_))), "{at:?}");
             }
         }
@@ -79,6 +88,6 @@ mod tests {
         assert!(matches!(check(At::Agent(&elsewhere)), Err(CliError::NoRehearsal(_))));
         // A file of that name that no rehearsal wrote.
         fs::write(real.path().join(NAME), "").unwrap();
-        assert!(check(At::Custodian(production)).is_err());
+        assert!(check(At::Custodian(&files[1..])).is_err() && check(At::Custodian(&[])).is_err());
     }
 }

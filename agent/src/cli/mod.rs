@@ -39,6 +39,7 @@ mod marker;
 mod members;
 mod overview;
 mod partition;
+mod passphrase;
 mod reach;
 mod realm;
 mod rebalance;

@@ -6,11 +6,15 @@ use crate::clock::system_clock;
 use crate::config::{Config, PeerUrl};
 use crate::file::FileError;
 use crate::peers::open_operator;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// No key, card or passphrase is longer.
+const MAX_SECRET_BYTES: usize = 16 << 10;
 
 /// How commands reach an agent.
 #[derive(Debug)]
@@ -75,4 +79,42 @@ pub(super) fn write_secret(path: &Path, text: &str) -> Result<(), CliError> {
         })?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     written.map_err(|error| failed(format!("cannot be written: {error}")))
+}
+
+/// What a file holds that may be secret.
+pub(super) struct Secret {
+    pub(super) bytes: Zeroizing<Vec<u8>>,
+    mode: u32,
+}
+
+impl Secret {
+    /// Refuses what others than the file's owner may read.
+    pub(super) fn private(&self, path: &Path) -> Result<(), CliError> {
+        if self.mode & 0o077 == 0 {
+            return Ok(());
+        }
+        let message = format!(
+            "others may read it (its mode is {:o}), and it is secret: `chmod 600` it; from a medium that knows no modes, copy it to a \
+             disk that does",
+            self.mode & 0o777
+        );
+        Err(CliError::Key { path: path.into(), message })
+    }
+}
+
+/// Reads what [`write_secret`] wrote.
+pub(super) fn read_secret(path: &Path) -> Result<Secret, CliError> {
+    let failed = |message: String| CliError::Key { path: path.into(), message };
+    let unread = |error: io::Error| failed(format!("cannot be read: {error}"));
+    let file = File::open(path).map_err(unread)?;
+    let about = file.metadata().map_err(unread)?;
+    // The modes of a pipe are nobody's choice, and only who has it open can read it.
+    let mode = if about.is_file() { about.mode() } else { 0 };
+    // Secret: as much as it will take, so that no part is left behind where it grows.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 64));
+    file.take(MAX_SECRET_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unread)?;
+    if bytes.len() > MAX_SECRET_BYTES {
+        return Err(failed("too long for a key, a card or a passphrase; name another file".into()));
+    }
+    Ok(Secret { bytes, mode })
 }

@@ -1,9 +1,9 @@
 //! `realm`: custodians' keys, a new realm, and what it is.
 
-use super::arguments::{CreateRealm, RealmCommand, StatusFormat, TranscriptArguments};
+use super::arguments::{CreateRealm, KeyArguments, RealmCommand, StatusFormat, TranscriptArguments};
 use super::error::CliError;
 use super::founded::{Founded, founded};
-use super::keys::{make_key, read_key};
+use super::keys::{self, read_key};
 use super::line::Line;
 use super::marker::At;
 use super::reach::{Reach, agent, any_agent};
@@ -14,23 +14,14 @@ use crate::admin::{AdminError, custodian_key, sign};
 use crate::overview::{Level, Overview, json, judge};
 use crate::transcript::{Hex, Outcome, Step};
 use serde_json::Value;
-use std::path::Path;
 use std::time::{Duration, Instant};
 use strongroom_proto::enrolment::{FoundingStatement, MAX_CUSTODIANS, RealmPolicy};
 use strongroom_proto::hsm::Origin;
 
 pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(), CliError> {
     match command {
-        RealmCommand::Custodian { out } => {
-            let public = make_key(&out)?;
-            outln!("{}", public.0);
-            hintln!("The private key is in {}. Anyone with it can approve as this custodian;", out.display());
-            hintln!("keep it off the realm's machines. The line above is the public key.");
-            hintln!("Next: give that line to the maker of the realm, who names all custodians at once:");
-            hintln!(
-                "strongroom-agent realm create --custodian KEY --custodian KEY --custodian KEY --threshold K"
-            );
-        }
+        RealmCommand::Custodian(arguments) => keys::new(&arguments)?,
+        RealmCommand::Keep(arguments) => keys::keep(&arguments)?,
         RealmCommand::Create(arguments) => create(config, &arguments).await?,
         RealmCommand::Sign { key, founding, record } => sign_founding(&key, &founding, &record)?,
         RealmCommand::Found { founding, signatures, record } => {
@@ -67,9 +58,9 @@ async fn create(config: &Reach, arguments: &CreateRealm) -> Result<(), CliError>
     record.close()
 }
 
-fn sign_founding(path: &Path, founding: &str, record: &TranscriptArguments) -> Result<(), CliError> {
+fn sign_founding(kept: &KeyArguments, founding: &str, record: &TranscriptArguments) -> Result<(), CliError> {
     let founding = FoundingStatement::from_line(founding)?.founding;
-    let (key, policy) = (read_key(path)?, &founding.policy);
+    let (key, policy) = (read_key(kept)?, &founding.policy);
     let custodian = custodian_key(&key);
     if !policy.is_valid() || !policy.custodians.contains(&custodian) {
         return Err(CliError::Arguments(
@@ -77,7 +68,7 @@ fn sign_founding(path: &Path, founding: &str, record: &TranscriptArguments) -> R
         ));
     }
     let step = Step::SignFounding { custodian: Hex(custodian.0.0), founding: (&founding).into() };
-    let mut record = Record::start(record, At::Custodian(path), step)?;
+    let mut record = Record::start(record, At::Custodian(kept.files()), step)?;
     hintln!("With your signature apps take this public key for that of the realm you look after:");
     hint!("{}", show::founding_text(&founding));
     hintln!("Read what is asked below on the console of that HSM itself, not on its host, and type it.");

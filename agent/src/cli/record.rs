@@ -129,7 +129,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let transcript = folder.path().join("ceremony.jsonl");
         let arguments = TranscriptArguments { transcript: transcript.clone(), rehearsal: false };
-        let at = At::Custodian(&transcript);
+        let at = At::Custodian(std::slice::from_ref(&transcript));
         let mut record = Record::start(&arguments, at, Step::Request {}).unwrap();
         assert!(record.settle(Err::<(), _>(error), |()| unreachable!("there is no outcome")).is_err());
         record.close().unwrap();
@@ -142,7 +142,7 @@ mod tests {
         let transcript = folder.path().join("ceremony.jsonl");
         let arguments = TranscriptArguments { transcript: transcript.clone(), rehearsal: false };
         let rules = Rules { custodians: vec![], threshold: 0, smallest_group: None };
-        let mut record = Record::start(&arguments, At::Custodian(&transcript), Step::Create(rules)).unwrap();
+        let mut record = Record::start(&arguments, At::Custodian(&[]), Step::Create(rules)).unwrap();
         // Another kind of outcome than a realm's making has.
         assert!(record.settle(Ok(()), |()| Outcome::Exported(Hex([1; 32]))).is_ok());
         let said = record.close().unwrap_err();

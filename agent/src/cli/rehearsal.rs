@@ -3,9 +3,10 @@
 //!
 //! What is left is the transcript. Its first entry says that it is a rehearsal's, and so does every custodian's signature.
 
-use super::arguments::{Rehearse, VerifyTranscript};
+use super::arguments::{KeysOf, Rehearse, VerifyTranscript};
 use super::error::CliError;
 use super::marker::mark;
+use super::reach::write_secret;
 use super::record::now;
 use super::transcript::verify;
 use crate::transcript::TranscriptFile;
@@ -30,8 +31,8 @@ const DEVICE: [&str; 3] = ["HSM id", "device key", "build"];
 const PATIENCE: Duration = Duration::from_secs(120);
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// A custodian's private key, in a file, and the public key.
-type Custodian = (String, String);
+/// The arguments that name a custodian's private key, and the public key.
+type Custodian = (Vec<String>, String);
 
 pub(super) async fn execute(arguments: &Rehearse) -> Result<(), CliError> {
     let threshold = arguments.threshold.unwrap_or(arguments.custodians / 2 + 1);
@@ -86,13 +87,13 @@ async fn rehearse(
 ) -> Result<Vec<Custodian>, CliError> {
     place.start(arguments.hsms).await?;
     drop(TranscriptFile::open(&arguments.transcript, true, now())?);
-    let custodians = place.custodians(arguments.custodians).await?;
+    let custodians = place.custodians(arguments.custodians, arguments.keys).await?;
     let founding = place.found(&custodians, threshold).await?;
     for host in 1..place.hosts.len() {
         place.enrol(host, &custodians[..usize::from(threshold)], &founding).await?;
     }
     for (key, _) in &custodians {
-        place.record(None, &["realm", "transcript", "sign", "--key", key], &[]).await?;
+        place.record(None, &with(&["realm", "transcript", "sign"], key, &[]), &[]).await?;
     }
     Ok(custodians)
 }
@@ -153,12 +154,30 @@ impl Place {
         Ok(())
     }
 
-    /// Custodians' keys, and the public keys.
-    async fn custodians(&mut self, count: u8) -> Result<Vec<Custodian>, CliError> {
-        let mut all = Vec::new();
-        for i in 1..=count {
-            let key = self.folder.path().join(format!("custodian{i}.key")).display().to_string();
-            let public = self.run(None, &["realm", "custodian", "--out", &key], "", false).await?;
+    /// Custodians' keys, kept like this.
+    async fn custodians(&mut self, count: u8, keys: KeysOf) -> Result<Vec<Custodian>, CliError> {
+        let named = |name: &str| self.folder.path().join(name).display().to_string();
+        let (passphrase, stems) =
+            (named("passphrase"), (1..=count).map(|i| named(&format!("custodian{i}.key"))));
+        let stems: Vec<String> = stems.collect();
+        if keys == KeysOf::Age {
+            write_secret(Path::new(&passphrase), "this passphrase is for a rehearsal\n")?;
+        }
+        let (mut all, text) = (Vec::new(), |words: &[&str]| words.iter().map(ToString::to_string).collect());
+        for stem in &stems {
+            let how: &[&str] = match keys {
+                KeysOf::Files => &[],
+                KeysOf::Age => &["--age", "--new-passphrase-file", &passphrase],
+                KeysOf::Cards => &["--cards", "2-of-3"],
+            };
+            let new = [&["realm", "custodian", "--out", stem.as_str()][..], how].concat();
+            let public = self.run(None, &new, "", false).await?;
+            let (first, last) = (format!("{stem}.card1"), format!("{stem}.card3"));
+            let key: Vec<String> = match keys {
+                KeysOf::Files => text(&["--key", stem]),
+                KeysOf::Age => text(&["--key", stem, "--passphrase-file", &passphrase]),
+                KeysOf::Cards => text(&["--card", &first, "--card", &last]),
+            };
             all.push((key, public));
         }
         Ok(all)
@@ -172,7 +191,7 @@ impl Place {
         let mut signed = Vec::new();
         for (key, _) in custodians {
             let words = self.console(0, &REALM)?;
-            signed.push(self.record(None, &["realm", "sign", "--key", key, &founding], &words).await?);
+            signed.push(self.record(None, &with(&["realm", "sign"], key, &[&founding]), &words).await?);
         }
         let mut found = vec!["realm", "found", &founding];
         found.extend(signed.iter().map(String::as_str));
@@ -185,7 +204,7 @@ impl Place {
         let mut signed = Vec::new();
         for (key, _) in custodians {
             let words = self.console(host, &DEVICE)?;
-            let approve = ["hsm", "approve", "--key", key, "--founding", founding, &approval];
+            let approve = with(&["hsm", "approve"], key, &["--founding", founding, &approval]);
             signed.push(self.record(None, &approve, &words).await?);
         }
         let mut export = vec!["hsm", "export", &approval];
@@ -335,6 +354,11 @@ fn hsm_program(own: &Path, named: Option<&Path>) -> Result<PathBuf, CliError> {
         "a rehearsal runs on software HSMs, and `strongroom-hsm` is neither beside this program nor in PATH; name it with \
          `--hsm-program FILE`",
     ))
+}
+
+/// A custodian's command, with their key.
+fn with<'a>(command: &[&'a str], key: &'a [String], more: &[&'a str]) -> Vec<&'a str> {
+    command.iter().copied().chain(key.iter().map(String::as_str)).chain(more.iter().copied()).collect()
 }
 
 /// All that a process writes there.

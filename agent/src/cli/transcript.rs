@@ -17,7 +17,7 @@ pub(super) fn execute(command: &TranscriptCommand) -> Result<(), CliError> {
 
 fn sign(arguments: &SignTranscript) -> Result<(), CliError> {
     let key = read_key(&arguments.key)?;
-    let mut file = existing(&arguments.record, At::Custodian(&arguments.key))?;
+    let mut file = existing(&arguments.record, At::Custodian(arguments.key.files()))?;
     if !file.story().has_custodian(Hex(custodian_key(&key).0.0)) {
         return Err(CliError::Arguments(
             "this key is not a custodian's of the realm in that transcript: give the key of a custodian, and the transcript of their \

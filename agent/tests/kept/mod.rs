@@ -1,0 +1,283 @@
+//! Custodians' keys on cards and under a passphrase, through the commands that make and take them.
+
+use crate::parse;
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::DecodePrivateKey;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use strongroom_agent::admin::custodian_key;
+use strongroom_agent::cli::Line;
+use strongroom_agent::custodian::{age, card::Card};
+use strongroom_proto::enrolment::{
+    CustodianKey, CustodianSignature, Founding, FoundingStatement, RealmPolicy,
+};
+use strongroom_proto::ids::{BuildDigest, HsmId, RealmId, X25519Public};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_strongroom-agent");
+const PASSPHRASE: &str = "correct horse battery";
+
+fn tests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
+}
+
+fn golden() -> SigningKey {
+    SigningKey::from_bytes(&[1; 32])
+}
+
+fn write(file: PathBuf, text: impl AsRef<[u8]>, mode: u32) -> String {
+    fs::write(&file, text).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+    file.display().to_string()
+}
+
+fn execute(arguments: &[&str]) -> Result<(), String> {
+    parse(arguments)?.execute().map_err(|error| error.to_string())
+}
+
+/// What the command prints, when this is typed; or what it says when it fails.
+fn typing(folder: &Path, arguments: &[&str], typed: &str) -> Result<String, String> {
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // It may end before it has read all.
+    let _ = child.stdin.take().unwrap().write_all(typed.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap().trim().to_owned();
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+fn card(folder: &Path, name: &str) -> String {
+    write(folder.join(name), fs::read(tests().join("kept").join(name)).unwrap(), 0o600)
+}
+
+/// A transcript that the golden key's custodian can sign, once more.
+fn transcript(folder: &Path, name: &str) -> String {
+    write(folder.join(name), fs::read(tests().join("golden/not-ended.jsonl")).unwrap(), 0o600)
+}
+
+fn seed_of(folder: &Path, name: &str) -> SigningKey {
+    SigningKey::from_pkcs8_pem(&fs::read_to_string(folder.join(name)).unwrap()).unwrap()
+}
+
+#[test]
+fn cards_that_another_program_made_years_ago_make_the_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let texts: Vec<String> =
+        (1..=5).map(|i| fs::read_to_string(tests().join(format!("kept/golden.card{i}"))).unwrap()).collect();
+    for some in [[0, 1, 2], [4, 1, 3]] {
+        let cards: Vec<Card> = some.iter().map(|i| Card::read(&texts[*i]).unwrap()).collect();
+        assert_eq!(Card::join(&cards).unwrap(), golden());
+    }
+    let cards = [5, 2, 3].map(|i| card(folder, &format!("golden.card{i}")));
+    let out = folder.join("joined.key").display().to_string();
+    let [a, b, c] = &cards;
+    let given = ["--card", a, "--card", b, "--card", c];
+    execute(&[&["realm", "keep", "--out", &out][..], &given[..]].concat()).unwrap();
+    assert_eq!(seed_of(folder, "joined.key"), golden());
+    assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
+    let signed = transcript(folder, "ceremony.jsonl");
+    execute(&[&["realm", "transcript", "sign", "--transcript", &signed][..], &given[..]].concat()).unwrap();
+    assert!(fs::read_to_string(&signed).unwrap().lines().last().unwrap().contains("\"signed\""));
+    let too_few = execute(&["realm", "keep", "--card", a, "--card", b]).unwrap_err();
+    assert!(too_few.contains("2 cards are there, and this set needs 3"), "{too_few}");
+    let twice = execute(&["realm", "keep", "--card", a, "--card", b, "--card", a]).unwrap_err();
+    assert!(twice.contains("card 5 is there twice"), "{twice}");
+}
+
+#[test]
+fn a_key_is_divided_onto_cards_that_only_together_are_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let of = |name: &str| folder.join(name).display().to_string();
+    execute(&["realm", "custodian", "--out", &of("alice.key")]).unwrap();
+    execute(&["realm", "keep", "--key", &of("alice.key"), "--out", &of("alice"), "--cards", "2-of-3"])
+        .unwrap();
+    execute(&["realm", "custodian", "--out", &of("bob"), "--cards", "2-of-3"]).unwrap();
+    assert!(!folder.join("bob").exists() && !folder.join("alice").exists(), "a key is nowhere as a whole");
+    for i in 1..=3 {
+        let mode = fs::metadata(of(&format!("alice.card{i}"))).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let join = |first: &str, second: &str, out: &str| {
+        execute(&["realm", "keep", "--card", &of(first), "--card", &of(second), "--out", &of(out)])
+    };
+    join("alice.card3", "alice.card1", "again.key").unwrap();
+    assert_eq!(seed_of(folder, "again.key"), seed_of(folder, "alice.key"));
+    let mixed = join("alice.card3", "bob.card1", "mixed.key").unwrap_err();
+    assert!(mixed.contains("not of the same set") && !folder.join("mixed.key").exists(), "{mixed}");
+    // Another set of the same key.
+    execute(&["realm", "keep", "--key", &of("alice.key"), "--out", &of("alice2"), "--cards", "2-of-3"])
+        .unwrap();
+    join("alice.card3", "alice2.card1", "mixed.key").unwrap_err();
+    let over = execute(&["realm", "custodian", "--out", &of("bob"), "--cards", "2-of-2"]).unwrap_err();
+    assert!(over.contains("bob.card1: exists, and keys are never overwritten"), "{over}");
+    let text = fs::read_to_string(of("bob.card1")).unwrap();
+    let (start, _) = text.trim_end().rsplit_once(' ').unwrap();
+    let worn = format!("{start} smudge-here");
+    let worn = write(folder.join("worn"), worn, 0o600);
+    let said = execute(&["realm", "keep", "--card", &worn, "--card", &of("bob.card2")]).unwrap_err();
+    assert!(said.contains("is not in the list of BIP-39") && !said.contains("smudge"), "{said}");
+}
+
+#[test]
+fn a_founding_is_signed_with_cards_that_are_typed_before_what_the_console_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let custodians = vec![custodian_key(&golden())];
+    let founding = Founding {
+        realm: RealmId([1; 16]),
+        public_key: X25519Public([2; 32]),
+        policy: RealmPolicy { custodians, threshold: 1, smallest_group: Some(1) },
+        hsm: HsmId([3; 16]),
+        build: BuildDigest([4; 32]),
+    };
+    let line = FoundingStatement { founding: founding.clone(), signatures: vec![] }.to_line();
+    let mut typed: String =
+        [1, 4, 2].map(|i| fs::read_to_string(tests().join(format!("kept/golden.card{i}"))).unwrap()).concat();
+    typed.push_str("drawn here\n");
+    founding.parts().iter().for_each(|part| typed.push_str(&format!("{}\n", part.words)));
+    let sign = ["realm", "sign", "--card", "-", "--card", "-", "--card", "-", &line];
+    let printed = typing(folder, &sign, &typed).unwrap();
+    assert_eq!(CustodianSignature::from_line(&printed).unwrap().custodian, custodian_key(&golden()));
+    assert!(folder.join("ceremony.jsonl").exists());
+    let cut: String = typed.lines().take(7).map(|line| format!("{line}\n")).collect();
+    let said = typing(folder, &sign, &cut).unwrap_err();
+    assert!(said.contains("this card has 24 words"), "{said}");
+}
+
+#[test]
+fn a_key_under_a_passphrase_opens_with_it_alone_and_in_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let of = |name: &str| folder.join(name).display().to_string();
+    // Whoever has the file has nothing without the passphrase: who may read it does not matter.
+    let golden_age =
+        write(folder.join("golden.age"), fs::read(tests().join("kept/golden.age")).unwrap(), 0o644);
+    let pass = write(folder.join("passphrase"), format!("{PASSPHRASE}\n"), 0o600);
+    let signed = transcript(folder, "ceremony.jsonl");
+    let with = ["--key", &golden_age, "--passphrase-file", &pass];
+    execute(&[&["realm", "transcript", "sign", "--transcript", &signed][..], &with[..]].concat()).unwrap();
+    let wrong = write(folder.join("wrong"), "correct horse\n", 0o600);
+    let said = execute(&["realm", "keep", "--key", &golden_age, "--passphrase-file", &wrong]).unwrap_err();
+    assert!(said.contains("the passphrase is not the one") && !said.contains("horse"), "{said}");
+
+    let new = ["--age", "--new-passphrase-file", &pass, "--out"];
+    execute(&[&["realm", "custodian"][..], &new[..], &[of("alice.age").as_str()]].concat()).unwrap();
+    let file = fs::read(of("alice.age")).unwrap();
+    assert!(file.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----\n"));
+    assert_eq!(fs::metadata(of("alice.age")).unwrap().permissions().mode() & 0o777, 0o600);
+    let key = age::decrypt(&file, PASSPHRASE).unwrap();
+    let key = SigningKey::from_pkcs8_pem(std::str::from_utf8(&key).unwrap()).unwrap();
+    let with = ["--key", &of("alice.age"), "--passphrase-file", &pass];
+    execute(&[&["realm", "keep", "--out", &of("alice.key")][..], &with[..]].concat()).unwrap();
+    assert_eq!(seed_of(folder, "alice.key"), key);
+    let short = write(folder.join("short"), "four words?", 0o600);
+    let said =
+        execute(&["realm", "custodian", "--out", &of("bob"), "--age", "--new-passphrase-file", &short]);
+    assert!(said.unwrap_err().contains("12 characters") && !folder.join("bob").exists());
+    let two = write(folder.join("two"), "one line of it\nand another\n", 0o600);
+    let said = execute(&["realm", "keep", "--key", &of("alice.age"), "--passphrase-file", &two]).unwrap_err();
+    assert!(said.contains("one line of text"), "{said}");
+}
+
+#[test]
+fn what_others_may_read_is_no_secret_and_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let of = |name: &str| folder.join(name).display().to_string();
+    execute(&["realm", "custodian", "--out", &of("alice.key")]).unwrap();
+    execute(&["realm", "keep", "--key", &of("alice.key")]).unwrap();
+    let copy = write(folder.join("copy.key"), fs::read(of("alice.key")).unwrap(), 0o644);
+    let golden_age =
+        write(folder.join("golden.age"), fs::read(tests().join("kept/golden.age")).unwrap(), 0o600);
+    let pass = write(folder.join("passphrase"), PASSPHRASE, 0o640);
+    let golden_card = write(folder.join("card"), fs::read(tests().join("kept/golden.card1")).unwrap(), 0o604);
+    for given in [
+        &["--key", &copy][..],
+        &["--key", &golden_age, "--passphrase-file", &pass],
+        &["--card", &golden_card, "--card", &golden_card],
+    ] {
+        let said = execute(&[&["realm", "keep"][..], given].concat()).unwrap_err();
+        assert!(said.contains("others may read it") && said.contains("chmod 600"), "{said}");
+    }
+    let long = write(folder.join("long"), vec![b'a'; 20_000], 0o600);
+    for given in [["--key", &long], ["--card", &long], ["--key", "/dev/zero"]] {
+        let said = execute(&[&["realm", "keep"][..], &given[..]].concat()).unwrap_err();
+        assert!(said.contains("too long"), "{said}");
+    }
+}
+
+#[test]
+fn a_key_is_named_in_one_way_and_no_secret_is_an_argument() {
+    for wrong in [
+        &["realm", "keep"][..],
+        &["realm", "keep", "--key", "a", "--card", "b"],
+        &["realm", "keep", "--card", "a", "--passphrase-file", "p"],
+        &["realm", "keep", "--key", "a", "--age"],
+        &["realm", "keep", "--key", "a", "--cards", "2-of-3"],
+        &["realm", "keep", "--key", "a", "--out", "b", "--new-passphrase-file", "p"],
+        &["realm", "custodian", "--out", "b", "--age", "--cards", "2-of-3"],
+        &["realm", "custodian", "--out", "b", "--cards", "4-of-3"],
+        &["realm", "custodian", "--out", "b", "--passphrase", "words"],
+        &["realm", "sign", "founding"],
+        &["hsm", "approve", "--founding", "f", "approval"],
+    ] {
+        assert!(parse(wrong).is_err(), "{wrong:?}");
+    }
+    for right in [
+        &["realm", "sign", "--card", "a", "--card", "-", "founding"][..],
+        &["hsm", "approve", "--card", "a", "--card", "b", "--founding", "f", "approval"],
+        &["hsm", "approve", "--key", "a", "--passphrase-file", "p", "--founding", "f", "approval"],
+        &["realm", "transcript", "sign", "--card", "a", "--card", "b"],
+        &["realm", "rehearse", "--keys", "cards"],
+    ] {
+        parse(right).unwrap_or_else(|error| panic!("{right:?}: {error}"));
+    }
+}
+
+#[test]
+fn the_commands_about_cards_work_as_they_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = include_str!("../../../docs/running.md");
+    let section = text.split("\n## ").find(|part| part.starts_with("How a custodian keeps the key")).unwrap();
+    let block = section.split("\n```sh\n").nth(1).unwrap().split("\n```").next().unwrap();
+    let program = Path::new(PROGRAM).parent().unwrap().display().to_string();
+    let mut bash = Command::new("bash");
+    bash.args(["-euo", "pipefail", "-c", &format!("{block}\necho $DAVE")]).current_dir(folder.path());
+    bash.env("PATH", format!("{program}:{}", std::env::var("PATH").unwrap()));
+    let output = bash.stdin(Stdio::null()).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let public = custodian_key(&seed_of(folder.path(), "dave.key")).0.to_string();
+    assert_eq!(
+        printed.lines().collect::<Vec<_>>(),
+        [&public[..]; 3],
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn a_rehearsal_takes_no_card_that_is_typed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let signed = transcript(folder, "ceremony.jsonl");
+    let typed: String =
+        [1, 4, 2].map(|i| fs::read_to_string(tests().join(format!("kept/golden.card{i}"))).unwrap()).concat();
+    let cards = ["--card", "-", "--card", "-", "--card", "-"];
+    let sign =
+        [&["realm", "transcript", "sign", "--rehearsal", "--transcript", &signed][..], &cards[..]].concat();
+    let said = typing(folder, &sign, &typed).unwrap_err();
+    assert!(said.contains("nothing was done: --rehearsal is for"), "{said}");
+    let public: CustodianKey = custodian_key(&golden());
+    let keep = [&["realm", "keep"][..], &cards[..]].concat();
+    assert_eq!(typing(folder, &keep, &typed).unwrap(), public.0.to_string());
+}
