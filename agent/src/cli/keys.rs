@@ -7,6 +7,7 @@ use super::reach::{read_secret, write_secret};
 use crate::admin::custodian_key;
 use crate::custodian::age::{self, LOG_N};
 use crate::custodian::card::{Card, Drawn, Split, WORDS};
+use crate::memory::no_core_dumps;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes};
@@ -22,6 +23,7 @@ const MAX_CARD_BYTES: usize = 4096;
 /// `realm custodian`.
 pub(super) fn new(arguments: &NewCustodian) -> Result<(), CliError> {
     let NewCustodian { out, kept } = arguments;
+    no_core_dumps();
     let key = SigningKey::from_bytes(&*drawn::<32>(out)?);
     write(&key, out, kept)?;
     outln!("{}", custodian_key(&key).0);
@@ -46,6 +48,7 @@ pub(super) fn keep(arguments: &Keep) -> Result<(), CliError> {
 
 /// Reads a custodian's key.
 pub(super) fn read_key(arguments: &KeyArguments) -> Result<SigningKey, CliError> {
+    no_core_dumps();
     let Some(path) = &arguments.key else {
         let cards = arguments.cards.iter().map(|path| card(path)).collect::<Result<Vec<_>, _>>()?;
         return Card::join(&cards).map_err(|error| CliError::Usage(error.to_string()));
