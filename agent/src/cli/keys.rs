@@ -196,7 +196,7 @@ fn typed_card() -> Result<Zeroizing<Vec<u8>>, CliError> {
     let mut byte = Zeroizing::new([0]);
     while text.len() < MAX_CARD_BYTES && typed.read(&mut *byte)? == 1 {
         text.push(byte[0]);
-        // What is no text becomes none by what follows.
+        // What is no text by now stays none.
         if byte[0] == b'\n' && std::str::from_utf8(&text).map_or(true, |text| Card::count(text) >= WORDS) {
             break;
         }
