@@ -6,6 +6,7 @@
 use parking_lot::{Mutex, RwLock};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -63,10 +64,24 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let mut bytes = std::fs::read(path)
         .map(Zeroizing::new)
         .map_err(|source| FileError::Read { path: path.into(), source })?;
+    strip_byte_order_mark(&mut bytes);
+    Ok(bytes)
+}
+
+/// Takes the byte-order mark off a text, in place.
+pub(crate) fn strip_byte_order_mark(bytes: &mut Vec<u8>) {
     if bytes.starts_with(BYTE_ORDER_MARK) {
         bytes.drain(..BYTE_ORDER_MARK.len());
     }
-    Ok(bytes)
+}
+
+/// Sees that the folder in which a file is new has it on the disk.
+///
+/// # Errors
+/// That of the system.
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Reads a TOML file into its text and its value.

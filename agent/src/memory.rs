@@ -29,9 +29,8 @@ pub fn use_one_arena() {
     }
 }
 
-/// Keeps what is secret off the disk: no core dump has this process's memory, and, where the system sets no limit on that, none
-/// of it is written to swap. Call it at the start of a daemon.
-pub fn keep_off_disk() {
+/// Sees that no core dump has this process's memory. Call it before there is anything secret in it.
+pub fn no_core_dumps() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(error) = setrlimit(Resource::Core, none) {
         tracing::warn!(%error, "core dumps cannot be switched off, and would hold keys: run this with `ulimit -c 0`");
@@ -40,6 +39,12 @@ pub fn keep_off_disk() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "core dumps cannot be switched off");
     }
+}
+
+/// Keeps what is secret off the disk: no core dump has this process's memory, and, where the system sets no limit on that, none
+/// of it is written to swap. Call it at the start of a daemon.
+pub fn keep_off_disk() {
+    no_core_dumps();
     // With a limit, memory that is asked for later would be refused.
     let may_lock = getrlimit(Resource::Memlock).current.is_none();
     if may_lock

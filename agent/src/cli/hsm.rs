@@ -6,7 +6,7 @@ use super::keys::read_key;
 use super::line::Line;
 use super::marker::At;
 use super::reach::{Reach, agent};
-use super::record::Record;
+use super::record::{Record, check_place};
 use super::replace;
 use super::show;
 use super::words::compare;
@@ -76,6 +76,8 @@ fn approve(
 ) -> Result<(), CliError> {
     let approval = ExportApproval::from_line(approval)?;
     let founding = FoundingStatement::from_line(founding)?;
+    // Before anybody types a secret.
+    check_place(record, At::Custodian(kept.files()))?;
     let key = read_key(kept)?;
     let custodian = custodian_key(&key);
     check_approval(&approval, &founding, &custodian)?;

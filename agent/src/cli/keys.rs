@@ -2,17 +2,20 @@
 
 use super::arguments::{Keep, Kept, KeyArguments, NewCustodian};
 use super::error::CliError;
+use super::marker::TYPED;
 use super::passphrase::{existing_passphrase, new_passphrase};
-use super::reach::{read_secret, write_secret};
+use super::reach::{read_secret, without, write_encrypted, write_secret};
 use crate::admin::custodian_key;
 use crate::custodian::age::{self, LOG_N};
 use crate::custodian::card::{Card, Drawn, Split, WORDS};
+use crate::memory::no_core_dumps;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -22,6 +25,7 @@ const MAX_CARD_BYTES: usize = 4096;
 /// `realm custodian`.
 pub(super) fn new(arguments: &NewCustodian) -> Result<(), CliError> {
     let NewCustodian { out, kept } = arguments;
+    no_core_dumps();
     let key = SigningKey::from_bytes(&*drawn::<32>(out)?);
     write(&key, out, kept)?;
     outln!("{}", custodian_key(&key).0);
@@ -46,20 +50,27 @@ pub(super) fn keep(arguments: &Keep) -> Result<(), CliError> {
 
 /// Reads a custodian's key.
 pub(super) fn read_key(arguments: &KeyArguments) -> Result<SigningKey, CliError> {
+    no_core_dumps();
     let Some(path) = &arguments.key else {
-        let cards = arguments.cards.iter().map(|path| card(path)).collect::<Result<Vec<_>, _>>()?;
-        return Card::join(&cards).map_err(|error| CliError::Usage(error.to_string()));
+        return joined(&arguments.cards);
     };
     let failed = |message: String| CliError::Key { path: path.clone(), message };
     let mut secret = read_secret(path)?;
     if age::is_age(&secret.bytes) {
+        // Before anybody types a passphrase.
+        age::check(&secret.bytes).map_err(|error| failed(error.to_string()))?;
         let passphrase = existing_passphrase(arguments.passphrase_file.as_deref(), path)?;
         secret.bytes = age::decrypt(&secret.bytes, &passphrase).map_err(|error| failed(error.to_string()))?;
     } else {
         secret.private(path)?;
+        if arguments.passphrase_file.is_some() {
+            return Err(failed(
+                "this key is not encrypted; leave `--passphrase-file` out, or give the file that is".into(),
+            ));
+        }
     }
     let text = std::str::from_utf8(&secret.bytes).unwrap_or_default();
-    SigningKey::from_pkcs8_pem(text.trim_start_matches('\u{feff}')).map_err(|_| {
+    SigningKey::from_pkcs8_pem(text).map_err(|_| {
         failed(
             "not an Ed25519 private key in PEM; give the file that `realm custodian` or `realm keep` wrote, also if it is encrypted with \
              a passphrase; name cards with `--card FILE`"
@@ -86,7 +97,7 @@ fn write(key: &SigningKey, out: &Path, kept: &Kept) -> Result<(), CliError> {
     none_exists(&[out.into()])?;
     let passphrase = new_passphrase(kept.new_passphrase_file.as_deref(), out)?;
     let sealed = age::encrypt(pem.as_bytes(), &passphrase, LOG_N, &*drawn::<48>(out)?);
-    write_secret(out, &sealed.map_err(|error| failed(error.to_string()))?)?;
+    write_encrypted(out, &sealed.map_err(|error| failed(error.to_string()))?)?;
     hintln!(
         "The private key is in {}, under the passphrase. Anyone with both can approve as this",
         out.display()
@@ -97,6 +108,11 @@ fn write(key: &SigningKey, out: &Path, kept: &Kept) -> Result<(), CliError> {
 
 fn write_cards(key: &SigningKey, out: &Path, split: Split) -> Result<(), CliError> {
     let failed = |message: String| CliError::Key { path: out.into(), message };
+    if out.is_dir() || out.as_os_str().as_bytes().ends_with(b"/") {
+        return Err(failed(
+            "names a folder; name what the names of the cards begin with, such as `dave`".into(),
+        ));
+    }
     let drawn = Drawn::draw(split, getrandom::fill);
     let drawn = drawn.map_err(|error| failed(format!("no randomness to make cards: {error}")))?;
     let cards = Card::divide(key, split, &drawn);
@@ -105,8 +121,7 @@ fn write_cards(key: &SigningKey, out: &Path, split: Split) -> Result<(), CliErro
     for (i, (card, name)) in cards.iter().zip(&names).enumerate() {
         if let Err(error) = write_secret(name, &card.text(&custodian_key(key))) {
             // Too few cards are none: what there is of them is only a secret more.
-            names.iter().take(i).for_each(|name| drop(fs::remove_file(name)));
-            return Err(error);
+            return Err(without(names.get(..i).unwrap_or_default(), error));
         }
         hintln!("Card {} is in {}.", card.index(), name.display());
     }
@@ -115,6 +130,7 @@ fn write_cards(key: &SigningKey, out: &Path, split: Split) -> Result<(), CliErro
         split.needed()
     );
     hintln!("them make the key: {}", "--card FILE ".repeat(split.needed()).trim_end());
+    hintln!("A disk may keep what was deleted: cards are best written to a tmpfs, such as /dev/shm.");
     Ok(())
 }
 
@@ -144,10 +160,19 @@ fn drawn<const N: usize>(out: &Path) -> Result<Zeroizing<[u8; N]>, CliError> {
     Ok(bytes)
 }
 
+fn joined(files: &[PathBuf]) -> Result<SigningKey, CliError> {
+    let cards = files.iter().map(|path| card(path)).collect::<Result<Vec<_>, _>>();
+    let key = cards.and_then(|cards| Card::join(&cards).map_err(|error| CliError::Usage(error.to_string())));
+    if key.is_err() && files.iter().any(|file| file == Path::new(TYPED)) && io::stdin().is_terminal() {
+        hintln!("Words of cards are on this terminal, and in what it can scroll back to: close it.");
+    }
+    key
+}
+
 /// One card, from its file or typed.
 fn card(path: &Path) -> Result<Card, CliError> {
     let failed = |message: String| CliError::Key { path: path.into(), message };
-    let bytes = if path == Path::new("-") {
+    let bytes = if path == Path::new(TYPED) {
         typed_card()?
     } else {
         let secret = read_secret(path)?;
@@ -171,7 +196,8 @@ fn typed_card() -> Result<Zeroizing<Vec<u8>>, CliError> {
     let mut byte = Zeroizing::new([0]);
     while text.len() < MAX_CARD_BYTES && typed.read(&mut *byte)? == 1 {
         text.push(byte[0]);
-        if byte[0] == b'\n' && Card::count(std::str::from_utf8(&text).unwrap_or_default()) >= WORDS {
+        // What is no text by now stays none.
+        if byte[0] == b'\n' && std::str::from_utf8(&text).map_or(true, |text| Card::count(text) >= WORDS) {
             break;
         }
     }

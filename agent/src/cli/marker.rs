@@ -12,6 +12,9 @@ const NAME: &str = "rehearsal-only";
 /// What is in it.
 const TEXT: &str = "strongroom rehearsal 1\n";
 
+/// The name that stands for a card that is typed.
+pub(super) const TYPED: &str = "-";
+
 /// Where a step takes place.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum At<'a> {
@@ -47,6 +50,10 @@ pub(super) fn check(at: At<'_>) -> Result<(), CliError> {
 }
 
 fn is_rehearsed(file: &Path) -> bool {
+    // Also where a file has that name.
+    if file == Path::new(TYPED) {
+        return false;
+    }
     // A link from a rehearsal's folder leads to the folder that counts.
     let folder = fs::canonicalize(file).ok().and_then(|file| file.parent().map(Path::to_path_buf));
     folder.is_some_and(|folder| fs::read(folder.join(NAME)).is_ok_and(|text| text == TEXT.as_bytes()))

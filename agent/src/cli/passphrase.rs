@@ -3,6 +3,7 @@
 
 use super::error::CliError;
 use super::reach::{Secret, read_secret};
+use std::fs::File;
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -41,6 +42,13 @@ pub(super) fn new_passphrase(file: Option<&Path>, of: &Path) -> Result<Zeroizing
             typed
         }
     };
+    if passphrase.trim() != passphrase.as_str() || passphrase.chars().any(char::is_control) {
+        return Err(failed(
+            "a new passphrase neither begins nor ends with white space, and has no control characters: nobody could type it again; \
+             take another one"
+                .into(),
+        ));
+    }
     if passphrase.chars().count() < SHORTEST {
         return Err(failed(format!(
             "a new passphrase has {SHORTEST} characters or more: whoever has the file can try them one after the other; take several \
@@ -63,8 +71,12 @@ fn line_of(secret: &Secret, path: &Path) -> Result<Zeroizing<String>, CliError> 
 }
 
 fn ask(prompt: &str, of: &Path, option: &str) -> Result<Zeroizing<String>, CliError> {
-    rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(|error| CliError::Key {
-        path: of.into(),
-        message: format!("there is no terminal to ask for the passphrase on ({error}): name a file that holds it with `{option} FILE`"),
+    rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(|error| {
+        let why = match File::open("/dev/tty") {
+            Ok(_) => "the passphrase could not be read from the terminal",
+            Err(_) => "there is no terminal to ask for the passphrase on",
+        };
+        let message = format!("{why} ({error}): name a file that holds it with `{option} FILE`");
+        CliError::Key { path: of.into(), message }
     })
 }

@@ -4,9 +4,9 @@ use super::error::CliError;
 use crate::admin::Client;
 use crate::clock::system_clock;
 use crate::config::{Config, PeerUrl};
-use crate::file::FileError;
+use crate::file::{FileError, strip_byte_order_mark, sync_folder_of};
 use crate::peers::open_operator;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -65,20 +65,60 @@ pub(super) fn configured(path: &Path) -> Result<Config, CliError> {
     })
 }
 
-/// Writes a new file that only its owner may read.
+/// Writes a new file that only its owner may read. There is none if that fails.
 pub(super) fn write_secret(path: &Path, text: &str) -> Result<(), CliError> {
+    let file = create(path)?;
+    fill(file, path, text, true).map_err(|error| without(&[path.into()], error))
+}
+
+/// The same for what is encrypted, on whatever medium: who may read it does not matter.
+pub(super) fn write_encrypted(path: &Path, text: &str) -> Result<(), CliError> {
+    let file = create(path)?;
+    fill(file, path, text, false).map_err(|error| without(&[path.into()], error))
+}
+
+fn create(path: &Path) -> Result<File, CliError> {
     let failed = |message: String| CliError::Key { path: path.into(), message };
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
-            failed(match error.kind() {
-                io::ErrorKind::AlreadyExists => {
-                    "exists, and keys are never overwritten; choose another name".into()
-                }
-                _ => format!("cannot be written: {error}"),
-            })
-        })?;
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
+        failed(match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                "exists, and keys are never overwritten; choose another name".into()
+            }
+            _ => format!("cannot be written: {error}"),
+        })
+    })
+}
+
+fn fill(mut file: File, path: &Path, text: &str, is_secret: bool) -> Result<(), CliError> {
+    let failed = |message: String| CliError::Key { path: path.into(), message };
+    let unwritten = |error: io::Error| failed(format!("cannot be written: {error}"));
+    let mode = file.metadata().map_err(unwritten)?.mode();
+    // Before anything secret is in it.
+    if is_secret && may_others_read(mode) {
+        return Err(failed(format!(
+            "others could read it there (a new file has mode {:o}), and it is secret: name a file on a disk that knows modes",
+            mode & 0o777
+        )));
+    }
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    written.map_err(|error| failed(format!("cannot be written: {error}")))
+    written.and_then(|()| sync_folder_of(path)).map_err(unwritten)
+}
+
+/// Removes files of which others could not be written, and names those that it cannot.
+pub(super) fn without(files: &[PathBuf], error: CliError) -> CliError {
+    let left = files.iter().filter(|file| fs::remove_file(file).is_err());
+    let left: Vec<String> = left.map(|file| file.display().to_string()).collect();
+    match error {
+        CliError::Key { path, message } if !left.is_empty() => {
+            let left = left.join(", ");
+            CliError::Key { path, message: format!("{message}; delete {left}, which could not be deleted") }
+        }
+        error => error,
+    }
+}
+
+const fn may_others_read(mode: u32) -> bool {
+    mode & 0o077 != 0
 }
 
 /// What a file holds that may be secret.
@@ -90,7 +130,7 @@ pub(super) struct Secret {
 impl Secret {
     /// Refuses what others than the file's owner may read.
     pub(super) fn private(&self, path: &Path) -> Result<(), CliError> {
-        if self.mode & 0o077 == 0 {
+        if !may_others_read(self.mode) {
             return Ok(());
         }
         let message = format!(
@@ -116,5 +156,39 @@ pub(super) fn read_secret(path: &Path) -> Result<Secret, CliError> {
     if bytes.len() > MAX_SECRET_BYTES {
         return Err(failed("too long for a key, a card or a passphrase; name another file".into()));
     }
+    strip_byte_order_mark(&mut bytes);
     Ok(Secret { bytes, mode })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn nothing_secret_is_written_where_others_may_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("alice.key");
+        for (mode, is_secret, is_written) in [(0o600, true, true), (0o755, true, false), (0o755, false, true)]
+        {
+            // As on a medium that gives all files the same mode.
+            let file = File::create(&path).unwrap();
+            file.set_permissions(Permissions::from_mode(mode)).unwrap();
+            assert_eq!(fill(file, &path, "secret", is_secret).is_ok(), is_written, "{mode:o} {is_secret}");
+            assert_eq!(fs::read(&path).unwrap() == b"secret", is_written, "{mode:o} {is_secret}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_deleted_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (card, stuck) = (folder.path().join("dave.card1"), folder.path().join("dave.card2"));
+        fs::write(&card, "").unwrap();
+        fs::create_dir(&stuck).unwrap();
+        let full = || CliError::Key { path: "dave.card3".into(), message: "cannot be written".into() };
+        let said = without(&[card.clone(), stuck.clone()], full()).to_string();
+        assert!(said.contains(&format!("; delete {}, which", stuck.display())) && !card.exists(), "{said}");
+        assert_eq!(without(&[], full()).to_string(), "dave.card3: cannot be written");
+    }
 }

@@ -7,7 +7,7 @@ use super::keys::{self, read_key};
 use super::line::Line;
 use super::marker::At;
 use super::reach::{Reach, agent, any_agent};
-use super::record::Record;
+use super::record::{Record, check_place};
 use super::words::{compare, compare_drawn_here};
 use super::{founding, overview, rebalance, rehearsal, show, transcript};
 use crate::admin::{AdminError, custodian_key, sign};
@@ -60,6 +60,8 @@ async fn create(config: &Reach, arguments: &CreateRealm) -> Result<(), CliError>
 
 fn sign_founding(kept: &KeyArguments, founding: &str, record: &TranscriptArguments) -> Result<(), CliError> {
     let founding = FoundingStatement::from_line(founding)?.founding;
+    // Before anybody types a secret.
+    check_place(record, At::Custodian(kept.files()))?;
     let (key, policy) = (read_key(kept)?, &founding.policy);
     let custodian = custodian_key(&key);
     if !policy.is_valid() || !policy.custodians.contains(&custodian) {

@@ -15,21 +15,22 @@ pub(super) struct Record {
     failed: Option<TranscriptError>,
 }
 
+/// Sees that what is to be a rehearsal's takes place where one is.
+pub(super) fn check_place(arguments: &TranscriptArguments, at: At<'_>) -> Result<(), CliError> {
+    if arguments.rehearsal { check(at) } else { Ok(()) }
+}
+
 /// Opens the transcript for what takes place there, and begins one where there is none.
 fn open(arguments: &TranscriptArguments, at: At<'_>) -> Result<TranscriptFile, CliError> {
+    check_place(arguments, at)?;
     let TranscriptArguments { transcript, rehearsal } = arguments;
-    if *rehearsal {
-        check(at)?;
-    }
     Ok(TranscriptFile::open(transcript, *rehearsal, now())?)
 }
 
 /// Opens the transcript that a custodian signs there.
 pub(super) fn existing(arguments: &TranscriptArguments, at: At<'_>) -> Result<TranscriptFile, CliError> {
+    check_place(arguments, at)?;
     let TranscriptArguments { transcript, rehearsal } = arguments;
-    if *rehearsal {
-        check(at)?;
-    }
     Ok(TranscriptFile::existing(transcript, *rehearsal)?)
 }
 

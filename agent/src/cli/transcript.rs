@@ -4,7 +4,7 @@ use super::arguments::{SignTranscript, TranscriptCommand, VerifyTranscript};
 use super::error::CliError;
 use super::keys::read_key;
 use super::marker::At;
-use super::record::{existing, now, sign_head};
+use super::record::{check_place, existing, now, sign_head};
 use crate::admin::custodian_key;
 use crate::transcript::{Chain, Event, Expected, Hex, Story, TranscriptFile};
 
@@ -16,8 +16,11 @@ pub(super) fn execute(command: &TranscriptCommand) -> Result<(), CliError> {
 }
 
 fn sign(arguments: &SignTranscript) -> Result<(), CliError> {
+    let at = At::Custodian(arguments.key.files());
+    // Before anybody types a secret.
+    check_place(&arguments.record, at)?;
     let key = read_key(&arguments.key)?;
-    let mut file = existing(&arguments.record, At::Custodian(arguments.key.files()))?;
+    let mut file = existing(&arguments.record, at)?;
     if !file.story().has_custodian(Hex(custodian_key(&key).0.0)) {
         return Err(CliError::Arguments(
             "this key is not a custodian's of the realm in that transcript: give the key of a custodian, and the transcript of their \

@@ -78,15 +78,47 @@ pub fn encrypt(plain: &[u8], passphrase: &str, log_n: u8, drawn: &[u8; 48]) -> R
     Ok(text + END + "\n")
 }
 
+/// Whether some passphrase may open it.
+///
+/// # Errors
+/// [`AgeError::Form`] or [`AgeError::Work`].
+pub fn check(file: &[u8]) -> Result<(), AgeError> {
+    parts(&binary(file)?).map(drop)
+}
+
 /// Decrypts.
 ///
 /// # Errors
 /// [`AgeError`].
 pub fn decrypt(file: &[u8], passphrase: &str) -> Result<Zeroizing<Vec<u8>>, AgeError> {
+    let bytes = binary(file)?;
+    let Parts { header, salt, log_n, wrapped, stated, payload } = parts(&bytes)?;
+    let key = wrapping_key(passphrase, &salt, log_n)?;
+    let file_key = open(&key, &[0; 12], &wrapped).ok_or(AgeError::Passphrase)?;
+    header_mac(&file_key, header)?.verify_slice(&stated).map_err(|_| AgeError::Changed)?;
+    let payload = payload.strip_prefix(b"\n").unwrap_or_default();
+    let (nonce, sealed) = payload.split_at_checked(16).ok_or(AgeError::Changed)?;
+    open(&*payload_key(&file_key, nonce)?, &LAST, sealed).ok_or(AgeError::Changed)
+}
+
+/// What a file says, of which nothing is proven.
+struct Parts<'a> {
+    header: &'a [u8],
+    salt: [u8; 16],
+    log_n: u8,
+    wrapped: [u8; 32],
+    stated: [u8; 32],
+    payload: &'a [u8],
+}
+
+fn binary(file: &[u8]) -> Result<Vec<u8>, AgeError> {
     if file.len() > MAX_BYTES {
         return Err(AgeError::Form);
     }
-    let bytes = if file.starts_with(VERSION.as_bytes()) { file.to_vec() } else { unarmored(file)? };
+    if file.starts_with(VERSION.as_bytes()) { Ok(file.to_vec()) } else { unarmored(file) }
+}
+
+fn parts(bytes: &[u8]) -> Result<Parts<'_>, AgeError> {
     let mut lines = bytes.splitn(4, |byte| *byte == b'\n');
     let mut line = || lines.next().ok_or(AgeError::Form);
     let (version, stanza, body, rest) = (line()?, line()?, line()?, line()?);
@@ -95,17 +127,12 @@ pub fn decrypt(file: &[u8], passphrase: &str) -> Result<Zeroizing<Vec<u8>>, AgeE
     }
     let end = rest.iter().position(|byte| *byte == b'\n').ok_or(AgeError::Form)?;
     let (last, payload) = rest.split_at_checked(end).ok_or(AgeError::Form)?;
-    let stated: [u8; 32] = decoded(last.strip_prefix(b"--- ").ok_or(AgeError::Form)?)?;
+    let stated = decoded(last.strip_prefix(b"--- ").ok_or(AgeError::Form)?)?;
     let header =
         bytes.get(..bytes.len().saturating_sub(rest.len()).saturating_add(3)).ok_or(AgeError::Form)?;
-    let wrapped: [u8; 32] = decoded(body)?;
+    let wrapped = decoded(body)?;
     let (salt, log_n) = stanza_of(stanza)?;
-    let key = wrapping_key(passphrase, &salt, log_n)?;
-    let file_key = open(&key, &[0; 12], &wrapped).ok_or(AgeError::Passphrase)?;
-    header_mac(&file_key, header)?.verify_slice(&stated).map_err(|_| AgeError::Changed)?;
-    let payload = payload.strip_prefix(b"\n").unwrap_or_default();
-    let (nonce, sealed) = payload.split_at_checked(16).ok_or(AgeError::Changed)?;
-    open(&*payload_key(&file_key, nonce)?, &LAST, sealed).ok_or(AgeError::Changed)
+    Ok(Parts { header, salt, log_n, wrapped, stated, payload })
 }
 
 fn stanza_of(line: &[u8]) -> Result<([u8; 16], u8), AgeError> {
@@ -221,7 +248,11 @@ mod tests {
     fn a_file_that_asks_for_too_much_or_is_for_others_is_refused() {
         let file = |stanza: &str| format!("{VERSION}\n{stanza}\n{0}\n--- {0}\n", "A".repeat(43));
         let salt = STANDARD_NO_PAD.encode([0; 16]);
-        let tried = |stanza: &str| decrypt(file(stanza).as_bytes(), "x").unwrap_err();
+        let tried = |stanza: &str| {
+            let error = decrypt(file(stanza).as_bytes(), "x").unwrap_err();
+            assert_eq!(check(file(stanza).as_bytes()), Err(error));
+            error
+        };
         for work in ["21", "22", "99", "256", "99999999999999999999"] {
             assert_eq!(tried(&format!("-> scrypt {salt} {work}")), AgeError::Work);
         }

@@ -76,8 +76,8 @@ pub struct Card {
     index: u8,
     set: [u8; 2],
     of: [u8; 4],
-    // Secret: a part of the key.
-    share: Zeroizing<[u8; shamir::BYTES]>,
+    // Secret: a part of the key. In a place of its own, so that no copy is left behind where the card was moved from.
+    share: Box<Zeroizing<[u8; shamir::BYTES]>>,
 }
 
 impl fmt::Debug for Card {
@@ -147,7 +147,7 @@ impl Card {
     pub fn divide(key: &SigningKey, split: Split, drawn: &Drawn) -> Vec<Self> {
         let of = tag(&custodian_key(key));
         let card = |index| {
-            let share = shamir::share(key.as_bytes(), &drawn.coefficients, index);
+            let share = Box::new(shamir::share(key.as_bytes(), &drawn.coefficients, index));
             Self { split, index, set: drawn.set, of, share }
         };
         (1..=split.cards).map(card).collect()
@@ -170,7 +170,7 @@ impl Card {
         if cards.len() < first.split.needed() {
             return Err(CardError::TooFew(cards.len(), first.split.needed));
         }
-        let shares: Vec<_> = cards.iter().map(|card| (card.index, &*card.share)).collect();
+        let shares: Vec<_> = cards.iter().map(|card| (card.index, &**card.share)).collect();
         let key = SigningKey::from_bytes(&shamir::key(&shares));
         if tag(&custodian_key(&key)) == first.of { Ok(key) } else { Err(CardError::OtherKey) }
     }
@@ -212,13 +212,12 @@ impl Card {
             return Err(CardError::Version(first >> 4));
         }
         let (split, index) = (Split::new(first & 15, second >> 4).ok_or(CardError::Check)?, second & 15);
-        let share = <[u8; shamir::BYTES]>::try_from(share).map(Zeroizing::new);
-        match share {
-            Ok(share) if (1..=split.cards).contains(&index) => {
-                Ok(Self { split, index, set: [*s, *t], of: [*a, *b, *c, *d], share })
-            }
-            _ => Err(CardError::Check),
+        if !(1..=split.cards).contains(&index) {
+            return Err(CardError::Check);
         }
+        let mut own = Box::new(Zeroizing::new([0; shamir::BYTES]));
+        own.iter_mut().zip(share).for_each(|(own, byte)| *own = *byte);
+        Ok(Self { split, index, set: [*s, *t], of: [*a, *b, *c, *d], share: own })
     }
 
     fn bytes(&self) -> Zeroizing<Vec<u8>> {
@@ -228,7 +227,7 @@ impl Card {
         bytes.extend_from_slice(&[(VERSION << 4) | needed, (cards << 4) | index]);
         bytes.extend_from_slice(set);
         bytes.extend_from_slice(of);
-        bytes.extend_from_slice(&**share);
+        bytes.extend_from_slice(&***share);
         let check = hash(CHECK, &[&bytes]);
         bytes.extend(check.0.iter().take(BYTES - BODY));
         bytes

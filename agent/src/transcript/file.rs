@@ -7,6 +7,7 @@ use super::chain::{Chain, MAX_BYTES, MAX_ENTRIES};
 use super::entry::{Entry, Event, FORMAT, Hex, MAX_LINE_BYTES, Step, line_hash};
 use super::fault::{Fault, Wrong};
 use super::story::Story;
+use crate::file::sync_folder_of;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -117,7 +118,7 @@ impl TranscriptFile {
             getrandom::fill(&mut id).map_err(|error| system(io::Error::other(error.to_string())))?;
             own.story.transcript = Some(Hex(id));
             own.append(Event::Begun { format: FORMAT, rehearsal }, now)?;
-            own.sync_folder().map_err(system)?;
+            sync_folder_of(path).map_err(system)?;
             return Ok(own);
         }
         own.told_by(&bytes, rehearsal)
@@ -238,11 +239,6 @@ impl TranscriptFile {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    fn sync_folder(&self) -> io::Result<()> {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
 }
 

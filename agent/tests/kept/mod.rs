@@ -4,7 +4,7 @@ use crate::parse;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use std::fs;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -190,6 +190,111 @@ fn a_key_under_a_passphrase_opens_with_it_alone_and_in_every_command() {
 }
 
 #[test]
+fn a_new_passphrase_is_one_that_can_be_typed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let of = |name: &str| folder.join(name).display().to_string();
+    for wrong in
+        [" four words of dice", "four words of dice ", "four\twords of dice", "four words\0of dice\r\r"]
+    {
+        let pass = write(folder.join("passphrase"), wrong, 0o600);
+        let new = ["realm", "custodian", "--out", &of("bob"), "--age", "--new-passphrase-file", &pass];
+        let said = execute(&new).unwrap_err();
+        assert!(said.contains("nobody could type it again") && !folder.join("bob").exists(), "{said}");
+    }
+}
+
+#[test]
+fn what_an_editor_puts_before_a_text_is_no_part_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let marked =
+        |name: &str, bytes: &[u8]| write(folder.join(name), ["\u{feff}".as_bytes(), bytes].concat(), 0o600);
+    let golden_age = marked("golden.age", &fs::read(tests().join("kept/golden.age")).unwrap());
+    let pass = marked("passphrase", PASSPHRASE.as_bytes());
+    let out = folder.join("plain.key").display().to_string();
+    execute(&["realm", "keep", "--key", &golden_age, "--passphrase-file", &pass, "--out", &out]).unwrap();
+    assert_eq!(seed_of(folder, "plain.key"), golden());
+    let plain = marked("marked.key", &fs::read(&out).unwrap());
+    execute(&["realm", "keep", "--key", &plain]).unwrap();
+    let cards = [1, 2, 3].map(|i| {
+        let name = format!("golden.card{i}");
+        marked(&name, &fs::read(tests().join("kept").join(&name)).unwrap())
+    });
+    let [a, b, c] = &cards;
+    execute(&["realm", "keep", "--card", a, "--card", b, "--card", c]).unwrap();
+}
+
+#[test]
+fn what_cannot_be_read_or_written_is_said_before_a_secret_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let of = |name: &str| folder.join(name).display().to_string();
+    execute(&["realm", "custodian", "--out", &of("alice.key")]).unwrap();
+    let pass = write(folder.join("passphrase"), PASSPHRASE, 0o600);
+    let said = execute(&["realm", "keep", "--key", &of("alice.key"), "--passphrase-file", &pass]);
+    assert!(said.unwrap_err().contains("this key is not encrypted"));
+    let others = format!("age-encryption.org/v1\n-> X25519 abc\n{0}\n--- {0}\n", "A".repeat(43));
+    let others = write(folder.join("others.age"), others, 0o600);
+    let said = execute(&["realm", "keep", "--key", &others, "--passphrase-file", &of("none")]).unwrap_err();
+    assert!(said.contains("not a file that `age -p` writes"), "{said}");
+    for out in [of(""), of("."), of("dave/")] {
+        let said = execute(&["realm", "custodian", "--out", &out, "--cards", "2-of-3"]).unwrap_err();
+        assert!(said.contains("names a folder"), "{said}");
+    }
+    assert!(!folder.join(".card1").exists() && !folder.join("dave").exists());
+}
+
+#[test]
+fn a_typed_line_that_is_no_text_ends_a_card() {
+    let folder = tempfile::tempdir().unwrap();
+    let typed = folder.path().join("typed");
+    fs::write(&typed, b"abandon \xff\nabandon\n").unwrap();
+    let mut typed = fs::File::open(typed).unwrap();
+    let mut keep = Command::new(PROGRAM);
+    keep.args(["realm", "keep", "--card", "-"]).stdin(typed.try_clone().unwrap());
+    let said = String::from_utf8(keep.output().unwrap().stderr).unwrap();
+    assert!(said.contains("it is no text"), "{said}");
+    assert_eq!(typed.stream_position().unwrap(), 10, "the second line is for whoever reads next");
+}
+
+#[test]
+fn nothing_is_left_of_a_key_that_the_disk_does_not_take() {
+    let folder = tempfile::tempdir().unwrap();
+    for kept in ["", "--cards 2-of-3"] {
+        let full = format!("trap '' XFSZ; ulimit -f 0; exec '{PROGRAM}' realm custodian --out alice {kept}");
+        let output = Command::new("bash").args(["-c", &full]).current_dir(folder.path()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("cannot be written") && !output.status.success(), "{said}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn no_core_dump_has_a_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let pipe = pipe.display().to_string();
+    for arguments in [
+        &["realm", "keep", "--key", &pipe][..],
+        &["realm", "transcript", "sign", "--key", &pipe],
+        &["realm", "custodian", "--out", "alice", "--age", "--new-passphrase-file", &pipe],
+    ] {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).current_dir(folder.path()).stdin(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        // Waits until the program opens it to read.
+        let secret = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+        let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+        drop(secret);
+        assert!(!child.wait().unwrap().success());
+        let cores = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+        assert_eq!(cores.split_whitespace().take(2).collect::<Vec<_>>(), ["0", "0"], "{arguments:?}");
+    }
+}
+
+#[test]
 fn what_others_may_read_is_no_secret_and_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -275,7 +380,10 @@ fn a_rehearsal_takes_no_card_that_is_typed() {
     let cards = ["--card", "-", "--card", "-", "--card", "-"];
     let sign =
         [&["realm", "transcript", "sign", "--rehearsal", "--transcript", &signed][..], &cards[..]].concat();
-    let said = typing(folder, &sign, &typed).unwrap_err();
+    // In a rehearsal's folder, with a file of that name; and before anybody types one.
+    fs::write(folder.join("rehearsal-only"), "strongroom rehearsal 1\n").unwrap();
+    fs::write(folder.join("-"), "").unwrap();
+    let said = typing(folder, &sign, "").unwrap_err();
     assert!(said.contains("nothing was done: --rehearsal is for"), "{said}");
     let public: CustodianKey = custodian_key(&golden());
     let keep = [&["realm", "keep"][..], &cards[..]].concat();
