@@ -71,8 +71,9 @@ pub async fn run(options: Options) -> Result<(), Error> {
     if options.without_hsm {
         local.kill_hsm(MEMBERS - 1);
     }
+    let others: Vec<String> = (1..MEMBERS + SPARES).filter_map(|i| local.page(i)).collect();
+    println!("Others: {}", others.join(" "));
     println!("Status page: {}", local.page(0).ok_or("agents show no page")?);
-    println!("To another: {}", local.page(1).ok_or("agents show no page")?);
     println!("Ctrl-C ends it. {left} and {near} are the first group's, {far} the second's.");
     Err(local.ended().await.into())
 }
