@@ -573,22 +573,22 @@ impl AgentHandle {
         self.admin_socket.remove();
         // The peer service goes on meanwhile: requests in flight wait for the statements that come in there.
         let end = Instant::now() + DRAIN;
-        let drained = async {
-            // A front door that a bug has ended is reported elsewhere.
-            let _ = futures::future::join(self.hub.yield_all(), &mut self.front).await;
-            self.hub.traces().flush().await;
-        };
+        // A front door that a bug has ended is reported elsewhere.
+        let drained = futures::future::join(self.hub.yield_all(), &mut self.front);
         if timeout_at(end, drained).await.is_err() {
             tracing::warn!("some requests were not answered in time");
         }
-        if let Some(usage) = self.hub.usage() {
-            let last = end.min(Instant::now() + LAST_WRITE);
+        let last = end.min(Instant::now() + LAST_WRITE);
+        let accounted = async {
+            let Some(usage) = self.hub.usage() else { return };
             if timeout_at(last, usage.write()).await != Ok(true) {
                 tracing::warn!(
                     "what tenants used since the last write is in no account: the store did not take it in time"
                 );
             }
-        }
+        };
+        // Neither waits for the other: a collector that does not answer costs no account.
+        let _ = futures::future::join(accounted, timeout_at(end, self.hub.traces().flush())).await;
         self.kill().await;
     }
 }

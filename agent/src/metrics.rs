@@ -6,7 +6,7 @@
 
 mod batches;
 mod elections;
-mod label;
+pub(crate) mod label;
 
 use self::batches::{BatchMetrics, Batches};
 use self::elections::Elections;

@@ -4,12 +4,12 @@ use prometheus_client::encoding::EncodeLabelSet;
 use strongroom_proto::ids::GroupId;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-pub(super) struct GroupLabel {
+pub(crate) struct GroupLabel {
     group: String,
 }
 
 impl GroupLabel {
-    pub(super) fn of(group: &GroupId) -> Self {
+    pub(crate) fn of(group: &GroupId) -> Self {
         Self { group: group.to_string() }
     }
 }

@@ -1,6 +1,7 @@
 //! What is counted about scrubbing. Of a group, only who leads it shows anything.
 
 use super::position::Position;
+use crate::metrics::label::GroupLabel;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -9,11 +10,6 @@ use prometheus_client::registry::{Registry, Unit};
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use strongroom_proto::ids::GroupId;
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct GroupLabel {
-    group: String,
-}
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct KindLabel {
@@ -88,13 +84,13 @@ impl ScrubMetrics {
     }
 
     pub(super) fn checked(&self, group: GroupId, now: u64) {
-        self.checked.get_or_create(&GroupLabel { group: group.to_string() }).set(many(now));
+        self.checked.get_or_create(&GroupLabel::of(&group)).set(many(now));
     }
 
     /// When all that was due was last checked.
     #[must_use]
     pub fn last_check(&self, group: GroupId) -> i64 {
-        self.checked.get_or_create(&GroupLabel { group: group.to_string() }).get()
+        self.checked.get_or_create(&GroupLabel::of(&group)).get()
     }
 
     /// How often something of a kind was found that was not known.
@@ -110,7 +106,7 @@ impl ScrubMetrics {
     }
 
     pub(super) fn show(&self, group: GroupId, position: &Position, done_ppm: u64) {
-        let label = GroupLabel { group: group.to_string() };
+        let label = GroupLabel::of(&group);
         let ppm = u32::try_from(done_ppm).unwrap_or(u32::MAX);
         self.progress.get_or_create(&label).set(f64::from(ppm) / 1e6);
         self.began.get_or_create(&label).set(many(position.began));
@@ -122,35 +118,35 @@ impl ScrubMetrics {
         // There is at least one more.
         *kinds.entry("tree").or_default() += i64::from(position.more.is_some());
         for (kind, found) in kinds {
-            let labels = UnresolvedLabels { group: label.group.clone(), kind };
+            let labels = UnresolvedLabels { group: group.to_string(), kind };
             self.unresolved.get_or_create(&labels).set(found);
         }
     }
 
     /// Whether part of a group's stored tree is known to be damaged.
     pub(crate) fn set_tree_damaged(&self, group: GroupId, damaged: bool) {
-        self.tree_damaged.get_or_create(&GroupLabel { group: group.to_string() }).set(damaged.into());
+        self.tree_damaged.get_or_create(&GroupLabel::of(&group)).set(damaged.into());
     }
 
     /// What is shown of that.
     #[cfg(test)]
     pub(crate) fn tree_damaged(&self, group: GroupId) -> bool {
-        self.tree_damaged.get_or_create(&GroupLabel { group: group.to_string() }).get() == 1
+        self.tree_damaged.get_or_create(&GroupLabel::of(&group)).get() == 1
     }
 
     /// Who leads the group is not this agent any more, or it has no such group: it says nothing about it.
     pub(crate) fn forget(&self, group: GroupId) {
-        let label = GroupLabel { group: group.to_string() };
+        let label = GroupLabel::of(&group);
         self.progress.remove(&label);
         for gauge in [&self.began, &self.ended, &self.checked] {
             gauge.remove(&label);
         }
         for kind in super::position::KINDS {
-            self.unresolved.remove(&UnresolvedLabels { group: label.group.clone(), kind });
+            self.unresolved.remove(&UnresolvedLabels { group: group.to_string(), kind });
         }
     }
 
     pub(crate) fn forget_tree(&self, group: GroupId) {
-        self.tree_damaged.remove(&GroupLabel { group: group.to_string() });
+        self.tree_damaged.remove(&GroupLabel::of(&group));
     }
 }
