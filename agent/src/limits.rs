@@ -6,6 +6,9 @@
 //! Nothing is remembered about anyone that no token vouched for. Tenants are bounded by the tenants file, the users of
 //! each by [`MAX_USERS`], whatever a tenant signs.
 
+mod waits;
+
+use self::waits::Waits;
 use governor::clock::{Clock, DefaultClock, Reference};
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
@@ -41,6 +44,12 @@ pub struct Limits {
     pub user_handshakes_per_second: NonZeroU32,
     /// Handshakes that one user may send at once after a pause.
     pub user_handshakes_burst: NonZeroU32,
+    /// How long one user waits after a guess before the next, in seconds; twice as long after each further one. 0 is no
+    /// wait. No part of what a realm promises: an agent cannot tell a wrong guess from a right one, counts alone, and
+    /// forgets at a restart.
+    pub guess_delay_s: u32,
+    /// The longest such wait, in seconds. One guess is forgiven for each that passes without one.
+    pub guess_delay_max_s: NonZeroU32,
     /// Connections to the front door. One more takes the place of one that waits.
     pub max_connections: NonZeroU32,
     /// Connections of one address, which is 64 bits of an IPv6 address. 0 is no limit of its own, for where all
@@ -65,6 +74,8 @@ impl Default for Limits {
             user_requests_burst: count(100),
             user_handshakes_per_second: count(10),
             user_handshakes_burst: count(100),
+            guess_delay_s: 0,
+            guess_delay_max_s: count(3600),
             max_connections: count(4096),
             max_connections_per_address: 256,
             max_requests_in_flight: count(4096),
@@ -84,6 +95,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub enum Over {
     /// The user is over its rate.
     User,
+    /// The user guesses again too soon.
+    Guess,
     /// The tenant is over its rate.
     Tenant,
     /// The tenant has too many requests in flight.
@@ -94,6 +107,7 @@ pub enum Over {
 pub struct RateLimits<C: Clock = DefaultClock> {
     requests: Rate,
     handshakes: Rate,
+    delay: Delay,
     clock: C,
     places: usize,
     tenants: Mutex<HashMap<String, Arc<Tenant<C>>>>,
@@ -109,9 +123,17 @@ struct Rate {
     max_users: usize,
 }
 
+/// How long users wait between guesses.
+#[derive(Clone, Copy)]
+struct Delay {
+    first: Duration,
+    longest: Duration,
+}
+
 struct Tenant<C: Clock> {
     requests: Buckets<C>,
     handshakes: Buckets<C>,
+    guesses: Waits<C::Instant>,
     places: Arc<Semaphore>,
 }
 
@@ -137,6 +159,10 @@ impl<C: Clock + Clone> RateLimits<C> {
                 quota(limits.handshakes_per_second, limits.handshakes_burst),
                 quota(limits.user_handshakes_per_second, limits.user_handshakes_burst),
             ),
+            delay: Delay {
+                first: Duration::from_secs(limits.guess_delay_s.into()),
+                longest: Duration::from_secs(limits.guess_delay_max_s.get().into()),
+            },
             clock: clock.clone(),
             places: usize::try_from(limits.tenant_requests_in_flight.get())
                 .unwrap_or(usize::MAX)
@@ -162,6 +188,15 @@ impl<C: Clock + Clone> RateLimits<C> {
         self.tenant(tenant).handshakes.count(self.hasher.hash_one(user), &self.clock)
     }
 
+    /// Counts one guess of `user`, whose request was counted.
+    ///
+    /// # Errors
+    /// [`Over::Guess`]: it comes too soon after the one before. It does not count as a guess.
+    pub fn count_guess(&self, tenant: &str, user: &str) -> Result<(), Over> {
+        let waited = self.tenant(tenant).guesses.guess(self.hasher.hash_one(user), self.clock.now());
+        if waited { Ok(()) } else { Err(Over::Guess) }
+    }
+
     /// A place for a request in flight, until it is dropped.
     ///
     /// # Errors
@@ -179,6 +214,7 @@ impl<C: Clock + Clone> RateLimits<C> {
         let tenant = Arc::new(Tenant {
             requests: Buckets::new(self.requests, &self.clock),
             handshakes: Buckets::new(self.handshakes, &self.clock),
+            guesses: Waits::new(self.delay.first, self.delay.longest, MAX_USERS, self.clock.now()),
             places: Arc::new(Semaphore::new(self.places)),
         });
         tenants.insert(name.to_owned(), Arc::clone(&tenant));

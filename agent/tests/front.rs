@@ -9,11 +9,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_agent::config::Limits;
-use strongroom_agent::front::{MAX_BODY, Timeouts, VERSION_HEADER};
+use strongroom_agent::front::{MAX_BODY, Refusal, Timeouts, VERSION_HEADER};
 use strongroom_agent::grpc::realm::RealmRequest;
 use strongroom_agent::grpc::realm::realm_client::RealmClient;
+use strongroom_agent::limits::Over;
 use strongroom_agent::tenants::{Tenants, TestTenants};
 use strongroom_agent::tls::Tls;
+use strongroom_agent::usage::Operation;
 use strongroom_proto::client::{ClientRequest, ClientResponse, NoiseRequest};
 use support::{Answer, Negative, exchange, http, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -211,6 +213,37 @@ async fn a_tenant_over_its_rate_is_told_so_and_its_bare_handshakes_have_a_rate_o
         limited += u32::from(decoded(&door.send(&handshake).await) == ClientResponse::RateLimitExceeded);
     }
     assert!(limited > 0);
+}
+
+#[tokio::test]
+async fn a_guess_that_comes_too_soon_after_another_is_not_let_in_and_nothing_else_waits() {
+    let vectors = Negative::read();
+    let as_long_as = |user: &str, length: usize| {
+        let mut request =
+            ClientRequest::from_cbor(&vectors.body_of_user("control-valid-recover1-in-handshake", user))
+                .expect("valid");
+        request.encrypted = NoiseRequest::Transport { ciphertext: vec![7; length + 16] };
+        post(&request.to_cbor())
+    };
+    let (guess, after) = (|user| as_long_as(user, 89), |user| as_long_as(user, 68));
+    let limits = Limits { guess_delay_s: 3600, ..Limits::default() };
+    let door = Door::open(&vectors, Setting { limits, ..Setting::default() }).await;
+    let answered = async |request: &[u8]| decoded(&door.send(request).await);
+    assert_eq!(answered(&guess("user-1")).await, REACHED);
+    for _ in 0..3 {
+        assert_eq!(answered(&guess("user-1")).await, ClientResponse::RateLimitExceeded);
+        assert_eq!(answered(&after("user-1")).await, REACHED, "and it forgives nothing");
+    }
+    assert_eq!(answered(&guess("user-2")).await, REACHED, "another user");
+    let metrics = &door.metrics;
+    let admitted =
+        [Operation::Recover2, Operation::Recover3, Operation::Other].map(|of| metrics.admitted(of));
+    assert_eq!((admitted, metrics.refused(Refusal::Over(Over::Guess))), ([2, 3, 0], 3));
+
+    let door = Door::open(&vectors, Setting::default()).await;
+    for _ in 0..20 {
+        assert_eq!(decoded(&door.send(&guess("user-1")).await), REACHED, "nobody asked for a delay");
+    }
 }
 
 #[tokio::test]

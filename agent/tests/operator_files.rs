@@ -81,6 +81,8 @@ fn mistakes_in_a_configuration_are_named_with_their_line() {
         ("peer = []", "4: unknown field `peer`"),
         ("listen = 8700", "4: invalid type"),
         ("[limits]\nrequests_per_second = 0", "5: invalid value"),
+        ("[limits]\nguess_delay_s = 3601", "guess_delay_s is at most guess_delay_max_s"),
+        ("[limits]\nguess_delay_max_s = 0", "5: invalid value"),
         ("[election]\nheartbeat_ms = 100", "heartbeat_ms is at least 1 and at most half of timeout_min_ms"),
         ("[election]\ntimeout_max_ms = 150", "timeout_max_ms is greater than timeout_min_ms"),
         ("[tls]\ncertificate = \"c.pem\"", "missing field `key`"),

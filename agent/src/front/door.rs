@@ -10,6 +10,7 @@ use crate::limits::{Limits, Over, RateLimits};
 use crate::tenants::Tenants;
 use crate::token::{self, TokenError};
 use crate::traces::{Attribute, Open, Role, Traces, Trail};
+use crate::usage::Operation;
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -128,6 +129,10 @@ impl Front {
         let _counted = Counted::on(&metrics.in_flight);
         let (kind, began) = (kind_of(&request), Instant::now());
         let _work = seat.map(Seat::work);
+        // One that is relayed counts where it is served.
+        if relay.is_none() {
+            metrics.admit(Operation::of(&request));
+        }
         let mut span = self.0.traces.begin(trail, "request", Role::Server);
         if let Some(span) = &mut span {
             span.say(Attribute::Kind(kind.name()));
@@ -192,6 +197,9 @@ impl Front {
         }
         if matches!(request.encrypted, NoiseRequest::Handshake(_)) {
             self.0.rates.count_handshake(tenant, user)?;
+        }
+        if Operation::of(request) == Operation::Recover2 {
+            self.0.rates.count_guess(tenant, user)?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use crate::limits::Over;
 use crate::token::TokenError;
+use crate::usage::Operation;
 use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -36,7 +37,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Version,
         Self::TooLarge,
         Self::Body,
@@ -44,6 +45,7 @@ impl Refusal {
         Self::Realm,
         Self::Token,
         Self::Over(Over::User),
+        Self::Over(Over::Guess),
         Self::Over(Over::Tenant),
         Self::Over(Over::Places),
         Self::NoPlace,
@@ -60,6 +62,7 @@ impl EncodeLabelValue for Refusal {
             Self::Realm => "realm",
             Self::Token => "token",
             Self::Over(Over::User) => "user_rate",
+            Self::Over(Over::Guess) => "guess_delay",
             Self::Over(Over::Tenant) => "tenant_rate",
             Self::Over(Over::Places) => "tenant_in_flight",
             Self::NoPlace => "no_place",
@@ -117,6 +120,17 @@ struct RelayedLabel {
     outcome: Relayed,
 }
 
+impl EncodeLabelValue for Operation {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        self.name().encode(encoder)
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct AdmittedLabel {
+    operation: Operation,
+}
+
 /// Counters of one front door. A clone counts into the same.
 #[derive(Clone, Debug, Default)]
 pub struct FrontMetrics {
@@ -133,6 +147,7 @@ pub struct FrontMetrics {
     refused: Family<RefusalLabel, Counter>,
     tokens: Family<TokenLabel, Counter>,
     relayed: Family<RelayedLabel, Counter>,
+    admitted: Family<AdmittedLabel, Counter>,
     took: Took,
 }
 
@@ -232,6 +247,9 @@ impl FrontMetrics {
         for reason in TokenError::ALL {
             let _ = self.tokens.get_or_create(&TokenLabel { reason });
         }
+        for operation in Operation::ALL {
+            let _ = self.admitted.get_or_create(&AdmittedLabel { operation });
+        }
         let front = registry.sub_registry_with_prefix("front");
         front.register("connections", "Connections of clients", self.connections.clone());
         front.register(
@@ -253,6 +271,11 @@ impl FrontMetrics {
             self.took.0.clone(),
         );
         front.register("requests_in_flight", "Requests being worked on", self.in_flight.clone());
+        front.register(
+            "requests_admitted",
+            "Requests let in and served here, by what their lengths say they ask for; recover2 is a guess",
+            self.admitted.clone(),
+        );
         front.register("requests_refused", "Requests refused, by reason", self.refused.clone());
         front.register("tokens_refused", "Tokens refused, by reason", self.tokens.clone());
         front.register(
@@ -265,6 +288,17 @@ impl FrontMetrics {
     /// Counts a request that was refused.
     pub fn refuse(&self, reason: Refusal) {
         self.refused.get_or_create(&RefusalLabel { reason }).inc();
+    }
+
+    /// Counts a request that was let in, and is served here.
+    pub(super) fn admit(&self, operation: Operation) {
+        self.admitted.get_or_create(&AdmittedLabel { operation }).inc();
+    }
+
+    /// How many requests were let in that asked for `operation`.
+    #[must_use]
+    pub fn admitted(&self, operation: Operation) -> u64 {
+        self.admitted.get_or_create(&AdmittedLabel { operation }).get()
     }
 
     /// Counts a request that was let in, and answered after so long.

@@ -7,7 +7,7 @@ const TAG: usize = 16;
 
 /// What a client asked for. A host cannot read it; but each kind of request has a length of its own (section 5.2 of the
 /// client protocol). A client that adds what realms ignore is counted as another kind, and still once.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Operation {
     /// A session, and nothing in it yet.
     Handshake,
