@@ -83,6 +83,7 @@ async fn an_operator_may_set_up_the_hsm_but_not_move_a_log() {
         Request::Lead(group, None),
         Request::capture(group, vec![]),
         Request::AgentSecret(0),
+        Request::ExtendHead { from: None, entries: vec![] },
     ] {
         let bytes = minicbor::to_vec(&request).unwrap();
         let status = admin.setup(SetupRequest { request: bytes.into() }).await.unwrap_err();

@@ -1,8 +1,8 @@
 //! The core: one function from request bytes to reply bytes.
 //!
 //! Owns the state and decides nothing itself; [`crate::confirm`], [`crate::enrolment`], [`crate::group`],
-//! [`crate::log`], [`crate::process`], [`crate::retirement`] and [`crate::transfer`] do. Keeps invariant 12: whatever the bytes, there is a
-//! reply, and it fits in a frame.
+//! [`crate::head`], [`crate::log`], [`crate::process`], [`crate::retirement`] and [`crate::transfer`] do. Keeps
+//! invariant 12: whatever the bytes, there is a reply, and it fits in a frame.
 
 use crate::config::Config;
 use crate::env::Env;
@@ -145,6 +145,8 @@ impl Core {
             Request::Change(group, change) => self.change(env, group, change),
             Request::AgentSecret(epoch) => self.agent_secret(epoch),
             Request::Leave(group, proof) => self.leave(env, group, proof),
+            Request::ExtendHead { from, entries } => self.extend_head(from, &entries),
+            Request::SignHead { head, committed } => self.sign_head(&head, &committed),
         }
     }
 
@@ -163,6 +165,7 @@ impl Core {
             record_id_key: keys::record_id_key(realm.id, &realm.seed()),
             origin: realm.origin,
             attestation: self.attestations.realm.clone(),
+            checkpoint_key: Some(keys.checkpoints.public()),
         });
         let slots = &self.state.slots;
         let groups = slots.iter().enumerate().filter_map(|(slot, of)| Some((slot, of.live()?)));

@@ -1,6 +1,7 @@
 //! The keys of a realm. All come from its seed, one per purpose, each under its own label.
 
 use rand_core::CryptoRng;
+use strongroom_proto::checkpoint::CheckpointKey;
 use strongroom_proto::hash::{label, mac};
 use strongroom_proto::hsm::AgentSecret;
 use strongroom_proto::ids::{Digest, RealmId, X25519Public};
@@ -34,6 +35,9 @@ pub(crate) struct Keys {
     pub(crate) events: [u8; 32],
     /// MACs of entries and statements.
     pub(crate) statements: [u8; 32],
+    /// Signs checkpoints; wipes itself.
+    #[zeroize(skip)]
+    pub(crate) checkpoints: CheckpointKey,
 }
 
 impl Keys {
@@ -45,6 +49,7 @@ impl Keys {
             records: *key(label::KEY_RECORDS),
             events: *key(label::KEY_EVENTS),
             statements: *key(label::KEY_STATEMENTS),
+            checkpoints: CheckpointKey::from_seed(&key(label::KEY_CHECKPOINTS)),
         }
     }
 

@@ -30,6 +30,7 @@ mod env;
 mod exact;
 mod flash;
 mod group;
+mod head;
 mod holding;
 mod keys;
 mod leadership;

@@ -41,7 +41,7 @@ impl Core {
         Ok(chain)
     }
 
-    fn follows(&self, entry: &Entry, before: Position) -> bool {
+    pub(crate) fn follows(&self, entry: &Entry, before: Position) -> bool {
         Some(entry.index) == before.index.next() && entry.prev == before.hash
     }
 

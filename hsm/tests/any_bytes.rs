@@ -24,7 +24,7 @@ use strongroom_proto::hsm::{
 };
 use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Nonce, TransferId};
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::{Captured, Committed, Fresh, Retired};
+use strongroom_proto::statement::{Captured, Committed, Fresh, Head, Retired};
 use strongroom_proto::tree::{ClaimedTree, Tree};
 
 /// Sends bytes, and checks what must hold for all of them.
@@ -39,11 +39,15 @@ fn probe(device: &mut Device, bytes: &[u8]) -> Reply {
     let decoded = decoded.of_one_group();
     let after = status(device);
     assert!(matches!(minicbor::decode(&after), Ok(Reply::Device(_))), "the device still answers");
-    if let Reply::Refused(refusal) = &decoded {
-        assert_eq!(before, after, "{refusal:?} changed something");
-        assert!(flash == device.env.flash.units(), "{refusal:?} wrote to NVRAM");
+    if changes_nothing(&decoded) {
+        assert_eq!(before, after, "{decoded:?} changed something");
+        assert!(flash == device.env.flash.units(), "{decoded:?} wrote to NVRAM");
     }
     decoded
+}
+
+const fn changes_nothing(reply: &Reply) -> bool {
+    matches!(reply, Reply::Refused(_) | Reply::Head(_) | Reply::Checkpoint(_))
 }
 
 fn status(device: &mut Device) -> Vec<u8> {
@@ -114,7 +118,7 @@ const STAGES: &[Stage] = &[
     }),
 ];
 
-/// Which of the twenty-one requests it is. A new one does not compile until it is among [`requests`] too.
+/// Which of the twenty-three requests it is. A new one does not compile until it is among [`requests`] too.
 const fn kind(request: &Request) -> usize {
     match request {
         Request::DeviceStatus => 0,
@@ -138,6 +142,8 @@ const fn kind(request: &Request) -> usize {
         Request::Confirm { .. } => 18,
         Request::Change(..) => 19,
         Request::Leave(..) => 20,
+        Request::ExtendHead { .. } => 21,
+        Request::SignHead { .. } => 22,
     }
 }
 
@@ -172,6 +178,8 @@ fn requests() -> Vec<Request> {
         let approval = rig.approval_for(&to, nonce);
         rig.export(approval)
     };
+    let first = Request::ExtendHead { from: None, entries: vec![s.tip.clone()] };
+    let Reply::Head(head) = s.rig.devices[1].ask(&first) else { panic!("no head") };
     let all = vec![
         Request::DeviceStatus,
         Request::NewRealm(policy),
@@ -194,8 +202,10 @@ fn requests() -> Vec<Request> {
         Request::Confirm { group, statements: fresh },
         Request::Change(group, Change::Split(Prefix::WHOLE, opened)),
         retired(),
+        Request::ExtendHead { from: Some(head.clone()), entries: vec![s.pending.entry] },
+        Request::SignHead { head, committed: s.committed },
     ];
-    assert!(all.iter().map(kind).eq(0..21), "one of each kind");
+    assert!(all.iter().map(kind).eq(0..23), "one of each kind");
     all
 }
 
@@ -266,7 +276,7 @@ impl Cores {
     fn probe_all(&mut self, bytes: &[u8]) {
         for (device, (name, make)) in self.0.iter_mut().zip(STAGES) {
             let reply = probe(device, bytes);
-            if !matches!(reply, Reply::Refused(_) | Reply::Device(_)) {
+            if !changes_nothing(&reply) && !matches!(reply, Reply::Device(_)) {
                 *device = make();
                 assert!(matches!(device.ask(&Request::DeviceStatus), Reply::Device(_)), "{name}");
             }
@@ -315,7 +325,7 @@ fn arbitrary_bytes_get_a_reply() {
 #[test]
 fn arbitrary_contents_of_each_kind_of_request_get_a_reply() {
     // An array of a kind and its fields, as every request is, and anything after that.
-    let strategy = (0u8..21, 0u8..5, prop::collection::vec(any::<u8>(), 0..200));
+    let strategy = (0u8..23, 0u8..5, prop::collection::vec(any::<u8>(), 0..200));
     run(2000, strategy, |cores, (kind, fields, rest)| {
         cores.probe_all(&[&[0x82, kind, 0x80 | fields][..], &rest].concat());
     });
@@ -384,6 +394,13 @@ fn refused_requests_leave_sessions_and_kept_replies_as_they_are() {
     let many = process_request(group, &s.tree, &vec![other.clone(); 129]);
     let own = s.rig.captured(1, std::slice::from_ref(&s.pending.entry));
     let committed = s.committed;
+    let tip = Request::ExtendHead { from: None, entries: vec![s.tip.clone()] };
+    let Reply::Head(head) = s.rig.devices[1].ask(&tip) else { panic!("no head") };
+    let hosts = Head { index: Index(2), ..head.clone() };
+    let dressed = Committed { mac: own.mac, ..committed };
+    let pending = s.pending.entry.clone();
+    let next = Request::ExtendHead { from: Some(head.clone()), entries: vec![pending.clone()] };
+    let Reply::Head(next) = s.rig.devices[1].ask(&next) else { panic!("no head") };
     let request_and_refusal = [
         (Request::NewRealm(RealmPolicy::closed()), Refusal::HasRealm),
         (Request::NewGroup(vec![]), Refusal::BadMembers),
@@ -404,6 +421,13 @@ fn refused_requests_leave_sessions_and_kept_replies_as_they_are() {
         (Request::Confirm { group, statements: vec![] }, Refusal::NoNonce),
         (Request::DrawReadNonce(GroupId([0; 16])), Refusal::NotMember),
         (Request::Fresh(GroupId([0; 16]), Nonce([0; 16])), Refusal::NotMember),
+        (Request::ExtendHead { from: None, entries: vec![] }, Refusal::Malformed),
+        (Request::ExtendHead { from: None, entries: vec![pending.clone()] }, Refusal::NotConsecutive),
+        (Request::ExtendHead { from: Some(head.clone()), entries: vec![pending; 65] }, Refusal::TooLarge),
+        (Request::ExtendHead { from: Some(hosts.clone()), entries: vec![] }, Refusal::NotAuthentic),
+        (Request::SignHead { head: hosts, committed }, Refusal::NotAuthentic),
+        (Request::SignHead { head, committed: dressed }, Refusal::NotAuthentic),
+        (Request::SignHead { head: next, committed }, Refusal::NotCommitted),
     ];
     for (request, refusal) in request_and_refusal {
         assert_eq!(probe(&mut s.rig.devices[0], &encode(&request)), Reply::Refused(refusal), "{request:?}");

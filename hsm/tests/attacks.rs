@@ -6,6 +6,8 @@ mod common;
 mod enrolment;
 #[path = "attacks/group.rs"]
 mod group;
+#[path = "attacks/heads.rs"]
+mod heads;
 #[path = "attacks/leading.rs"]
 mod leading;
 #[path = "attacks/log.rs"]

@@ -1,15 +1,15 @@
 //! Captures of several groups in one request: each has its own outcome, all are in one write, and a power cut in that
-//! write leaves all of them or none.
+//! write leaves all of them or none. And how many entries a request takes.
 
 mod common;
 
-use common::Rig;
+use common::{Rig, led};
 use strongroom_hsm::{Config, Core, Flash, FlashError, Geometry};
 use strongroom_proto::entry::Entry;
-use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, Refusal, Reply, Request};
+use strongroom_proto::hsm::{CaptureOutcome, GroupEntries, MAX_CAPTURE_ENTRIES, Refusal, Reply, Request};
 use strongroom_proto::ids::{GroupId, Index};
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::GroupStatement;
+use strongroom_proto::statement::{GroupStatement, Head};
 use strongroom_proto::tree::Tree;
 use strongroom_testkit::{MemoryFlash, TestEnv};
 
@@ -210,4 +210,29 @@ fn a_power_cut_at_any_operation_of_the_write_leaves_both_groups_or_neither() {
         }
     }
     assert!(seen.iter().all(|n| *n > 0), "cuts before and after the write took hold: {seen:?}");
+}
+
+#[test]
+fn a_capture_takes_as_many_entries_as_a_segment_holds_and_not_one_more() {
+    let (mut rig, entries) = led(2, MAX_CAPTURE_ENTRIES + 1);
+    assert_eq!(rig.capture(1, &entries), Reply::Refused(Refusal::TooLarge));
+    let statement = rig.captured(1, &entries[..MAX_CAPTURE_ENTRIES]);
+    assert_eq!(statement.index, Index(MAX_CAPTURE_ENTRIES as u64));
+}
+
+fn extend_head(rig: &mut Rig, from: Option<Head>, entries: Vec<Entry>) -> Reply {
+    rig.devices[0].ask(&Request::ExtendHead { from, entries })
+}
+
+#[test]
+fn a_head_is_extended_by_as_many_entries_as_a_segment_holds_and_not_one_more() {
+    let (mut rig, entries) = led(1, MAX_CAPTURE_ENTRIES + 1);
+    assert_eq!(extend_head(&mut rig, None, entries.clone()), Reply::Refused(Refusal::TooLarge));
+    let reply = extend_head(&mut rig, None, entries[..MAX_CAPTURE_ENTRIES].to_vec());
+    let Reply::Head(head) = reply else { panic!("{reply:?}") };
+    assert_eq!(head.index, Index(MAX_CAPTURE_ENTRIES as u64));
+    assert!(matches!(
+        extend_head(&mut rig, Some(head), entries[MAX_CAPTURE_ENTRIES..].to_vec()),
+        Reply::Head(_)
+    ));
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Device, Rig, User, apply, process_request};
+use common::{Device, Rig, User, apply, led, process_request};
 use rand::Rng;
 use strongroom_hsm::{Config, Drbg, EntropyError, EntropySource};
 use strongroom_proto::client::SecretsRequest;
@@ -15,18 +15,11 @@ use strongroom_proto::hsm::{
 use strongroom_proto::ids::{BuildDigest, Digest, HsmId, Index, Mac, RealmId, X25519Public};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, GroupStatement, MAX_MEMBERS, MemberStatement};
+use strongroom_proto::tlog::{MAX_RANGE, leaf};
 use strongroom_proto::tree::{ClaimedTree, Tree};
 
 fn whole() -> Tree {
     Tree::new(Prefix::WHOLE)
-}
-
-/// A group of this size whose first member leads, and entries without requests that it made.
-fn led(members: usize, entries: usize) -> (Rig, Vec<Entry>) {
-    let mut rig = Rig::new(members, None);
-    rig.lead(0, None);
-    let made = (0..entries).map(|_| next(&mut rig, 0)).collect();
-    (rig, made)
 }
 
 /// Another entry without requests at a leader.
@@ -67,14 +60,6 @@ fn an_hsm_without_a_realm_has_no_secret_for_agents_and_those_of_one_realm_have_t
     assert_eq!(first, second);
     assert_ne!(first[0], first[1], "each epoch has its own");
     assert_eq!(format!("{:?}", Reply::AgentSecret(first[0].clone())), "AgentSecret(AgentSecret(…))");
-}
-
-#[test]
-fn a_capture_takes_as_many_entries_as_a_segment_holds_and_not_one_more() {
-    let (mut rig, entries) = led(2, MAX_CAPTURE_ENTRIES + 1);
-    assert_eq!(rig.capture(1, &entries), Reply::Refused(Refusal::TooLarge));
-    let statement = rig.captured(1, &entries[..MAX_CAPTURE_ENTRIES]);
-    assert_eq!(statement.index, Index(MAX_CAPTURE_ENTRIES as u64));
 }
 
 #[test]
@@ -615,7 +600,10 @@ fn arrays_longer_than_the_protocol_allows_are_refused_before_their_items_take_me
     let key = CustodianKey(Digest([1; 32]));
     // A request with one array in it that holds one item, and the same with more.
     let policy = RealmPolicy { custodians: vec![key], threshold: 1, smallest_group: None };
-    let requests: [(Request, Vec<u8>, u16); 6] = [
+    let request = Request::ExtendHead { from: None, entries: vec![made.clone()] };
+    let Reply::Head(head) = rig.devices[0].ask(&request) else { panic!("no head") };
+    let hash = minicbor::to_vec(leaf(&made.hash())).expect("encodes");
+    let requests: [(Request, Vec<u8>, u16); 8] = [
         (Request::NewRealm(policy), minicbor::to_vec(key).expect("encodes"), MAX_CUSTODIANS as u16),
         (Request::NewGroup(vec![member]), minicbor::to_vec(member).expect("encodes"), MAX_MEMBERS as u16),
         (
@@ -638,6 +626,12 @@ fn arrays_longer_than_the_protocol_allows_are_refused_before_their_items_take_me
             minicbor::to_vec(statement).expect("encodes"),
             MAX_MEMBERS as u16,
         ),
+        (
+            Request::ExtendHead { from: None, entries: vec![made.clone()] },
+            minicbor::to_vec(&made).expect("encodes"),
+            MAX_CAPTURE_ENTRIES as u16,
+        ),
+        (Request::ExtendHead { from: Some(head), entries: vec![] }, hash, MAX_RANGE as u16),
     ];
     for (request, item, most) in requests {
         let bytes = encode(&request);

@@ -8,13 +8,14 @@
 mod common;
 
 use common::{Rig, User, apply};
+use ed25519_dalek::SigningKey;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use strongroom_hsm::{Config, SEALED_EVENT_BYTES, SEALED_RECORD_BYTES};
 use strongroom_hsm_planted::Revealed;
 use strongroom_proto::hash::{hash, label, mac};
 use strongroom_proto::hsm::{AgentSecret, Made, RealmPolicy, Reply, Request};
-use strongroom_proto::ids::Digest;
+use strongroom_proto::ids::{Digest, Ed25519Public};
 use strongroom_proto::noise::StaticKey;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::MemberStatement;
@@ -68,6 +69,8 @@ fn every_key_of_a_realm_is_derived_from_its_seed_as_the_golden_file_says() {
         let secret = AgentSecret(mac_listed(&SEED, label::KEY_AGENTS, fields));
         assert_eq!(device.ask(&Request::AgentSecret(epoch)), Reply::AgentSecret(secret));
     }
+    let checkpoint_key = SigningKey::from_bytes(&key(label::KEY_CHECKPOINTS)).verifying_key();
+    assert_eq!(realm.checkpoint_key, Some(Ed25519Public(checkpoint_key.to_bytes())));
     let statement_key = key(label::KEY_STATEMENTS);
     assert_eq!(realm.member, MemberStatement::new(&statement_key, &realm.realm, status.hsm));
 

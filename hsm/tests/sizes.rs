@@ -17,14 +17,15 @@ use strongroom_proto::hsm::{
     RealmStatus, Released, Reply, Request, Role, SealedLeaf, Wear,
 };
 use strongroom_proto::ids::{
-    BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, SessionId, Term,
-    TransferId, X25519Public,
+    BuildDigest, Digest, Ed25519Public, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, SessionId,
+    Term, TransferId, TreeHash, X25519Public,
 };
 use strongroom_proto::noise::TAG_LEN;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{
-    Captured, Committed, GroupStatement, MAX_MEMBERS, MemberStatement, Retired,
+    Captured, Committed, GroupStatement, Head, MAX_MEMBERS, MemberStatement, Retired,
 };
+use strongroom_proto::tlog::{CompactRange, MAX_RANGE};
 use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::{ClaimedTree, MAX_TREE_NODES, Tree};
 
@@ -94,6 +95,13 @@ fn committed() -> Committed {
     Committed::new(&KEY, &REALM, &GROUP, HSM, INDEX, HASH)
 }
 
+/// Over a log as long as there can be, though no group lives to see it.
+fn largest_head() -> Head {
+    let range = minicbor::to_vec(vec![TreeHash([0xff; 32]); MAX_RANGE]).expect("encodes");
+    let range: CompactRange = minicbor::decode(&range).expect("as many hashes as there may be");
+    Head::new(&KEY, &REALM, GROUP, (INDEX, HASH), range)
+}
+
 /// The answer to a request in a handshake; nothing that an HSM sends to a client is longer.
 fn handshake_reply() -> NoiseReply {
     let ciphertext = vec![0xff; PADDED_RESPONSE + TAG_LEN].into();
@@ -134,6 +142,7 @@ fn entries_and_statements_have_their_sizes() {
     assert_eq!(size(&captured()), 95);
     assert_eq!(size(&committed()), 95);
     assert_eq!(size(&Retired::new(&KEY, &REALM, &GROUP, HSM)), 52);
+    assert_eq!(size(&largest_head()), 2273);
 }
 
 #[test]
@@ -141,6 +150,17 @@ fn a_capture_of_as_many_largest_entries_as_there_may_be_fits_in_a_frame() {
     let request = Request::capture(GROUP, vec![largest_entry(); MAX_CAPTURE_ENTRIES]);
     assert_eq!(size(&request), 83_416);
     assert!(size(&request) <= frame());
+}
+
+#[test]
+fn the_largest_head_with_as_many_largest_entries_as_there_may_be_fits_in_a_frame() {
+    let entries = vec![largest_entry(); MAX_CAPTURE_ENTRIES];
+    let extend = Request::ExtendHead { from: Some(largest_head()), entries };
+    assert_eq!(size(&extend), 85_670);
+    let sign = Request::SignHead { head: largest_head(), committed: committed() };
+    let replies = [size(&Reply::Head(largest_head())), size(&Reply::Checkpoint([0xff; 64].into()))];
+    assert_eq!((size(&sign), replies), (2371, [2276, 69]));
+    assert!(size(&extend) <= frame());
 }
 
 #[test]
@@ -268,6 +288,7 @@ fn the_fullest_device_status_fits_in_a_frame() {
         unassigned: true,
         member: MemberStatement::new(&KEY, &REALM, HSM),
         record_id_key: DIGEST,
+        checkpoint_key: Some(Ed25519Public([0xff; 32])),
     };
     let most = u32::MAX;
     let reply = Reply::Device(DeviceStatus {

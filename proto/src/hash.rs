@@ -1,4 +1,4 @@
-//! The one way in which Strongroom hashes and authenticates: BLAKE2s-256 (RFC 7693) over
+//! The one way in which Strongroom hashes and authenticates, but for the tree over a log ([`crate::tlog`]): BLAKE2s-256 (RFC 7693) over
 //! `be4(len(label)) ‖ label ‖ be4(len(field)) ‖ field ‖ …`.
 //!
 //! Every label is written once, in [`label`], and carries a version. Two preimages under different labels, or with
@@ -30,6 +30,8 @@ pub mod label {
     pub const COMMITTED: &str = "strongroom committed 1";
     /// Statement of what a member has captured, made after a nonce was drawn.
     pub const FRESH: &str = "strongroom fresh 1";
+    /// Statement of what the tree over a log is up to an entry.
+    pub const HEAD: &str = "strongroom head 1";
     /// Statement that a group has retired.
     pub const RETIRED: &str = "strongroom retired 1";
     /// Statement of a group and its members.
@@ -54,6 +56,8 @@ pub mod label {
     pub const KEY_EVENTS: &str = "strongroom key events 1";
     /// Key derivation: entries and statements.
     pub const KEY_STATEMENTS: &str = "strongroom key statements 1";
+    /// Key derivation: the Ed25519 key that signs checkpoints.
+    pub const KEY_CHECKPOINTS: &str = "strongroom key checkpoints 1";
     /// Key derivation: record ids. This key is given to agents.
     pub const KEY_RECORD_IDS: &str = "strongroom key record ids 1";
     /// Key derivation: what agents recognise each other by. This key is given to agents.

@@ -13,11 +13,13 @@ pub use crate::enrolment::{
 use crate::entry::{Entry, MAX_PARTITIONS};
 use crate::ids::{EntryHash, GroupId, Nonce, RecordId, SessionId, Term, X25519Public};
 use crate::prefix::Prefix;
-use crate::statement::{Captured, Committed, Fresh, GroupStatement, MAX_MEMBERS, MemberStatement, Retired};
+use crate::statement::{
+    Captured, Committed, Fresh, GroupStatement, Head, MAX_MEMBERS, MemberStatement, Retired,
+};
 use crate::tree::{ClaimedTree, MAX_TREE_NODES};
 use alloc::vec::Vec;
 use core::fmt;
-use minicbor::bytes::ByteVec;
+use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::decode::Error as DecodeError;
 use minicbor::{Decode, Decoder, Encode};
 use subtle::ConstantTimeEq;
@@ -278,6 +280,27 @@ pub enum Request {
     /// a proof. → [`Reply::Retired`].
     #[n(20)]
     Leave(#[n(0)] GroupId, #[n(1)] Option<Retirement>),
+    /// Sum up the chain that these entries continue: that of a head stated before, or, without one, the one that begins with
+    /// entry 1. Whether they are the group's is not looked at. → [`Reply::Head`]. Changes nothing.
+    #[n(21)]
+    ExtendHead {
+        /// A head that any HSM of the realm stated.
+        #[n(0)]
+        from: Option<Head>,
+        /// The entries that follow, at most [`MAX_CAPTURE_ENTRIES`].
+        #[cbor(n(1), decode_with = "at_most::<MAX_CAPTURE_ENTRIES, _, _>")]
+        entries: Vec<Entry>,
+    },
+    /// Sign the checkpoint of a head whose entry is committed. → [`Reply::Checkpoint`]. Changes nothing.
+    #[n(22)]
+    SignHead {
+        /// A head that any HSM of the realm stated.
+        #[n(0)]
+        head: Head,
+        /// That exactly its entry is committed.
+        #[n(1)]
+        committed: Committed,
+    },
 }
 
 /// How many nodes these trees claim in all.
@@ -380,6 +403,13 @@ pub enum Reply {
     /// To [`Request::Leave`]: give this to every other member's, and to groups that have a transfer open with this one.
     #[n(17)]
     Retired(#[n(0)] Retired),
+    /// To [`Request::ExtendHead`]: extend it further, or have it signed.
+    #[n(18)]
+    Head(#[n(0)] Head),
+    /// To [`Request::SignHead`]: the signature (Ed25519, RFC 8032) over the [body](crate::checkpoint::body) with the head's index
+    /// as the size, and its root. Publish both.
+    #[n(19)]
+    Checkpoint(#[n(0)] ByteArray<64>),
 }
 
 /// What the agents of a realm recognise each other by, in one epoch; the same at every HSM of the realm. Whoever has it

@@ -100,6 +100,11 @@ byte_id!(
     32
 );
 byte_id!(
+    /// A hash in the Merkle tree over a group's log, 32 bytes ([`crate::tlog`]): SHA-256, unlike all others.
+    TreeHash,
+    32
+);
+byte_id!(
     /// A nonce that an HSM drew and will accept once. Random, 16 bytes.
     Nonce,
     16
@@ -107,6 +112,11 @@ byte_id!(
 byte_id!(
     /// An X25519 public key, 32 bytes (RFC 7748).
     X25519Public,
+    32
+);
+byte_id!(
+    /// An Ed25519 public key, 32 bytes (RFC 8032).
+    Ed25519Public,
     32
 );
 byte_id!(

@@ -23,6 +23,7 @@ extern crate alloc;
 
 pub mod bounded;
 pub mod change;
+pub mod checkpoint;
 pub mod client;
 pub mod enrolment;
 pub mod entry;
@@ -37,5 +38,6 @@ pub mod prefix;
 pub mod registration;
 pub mod scalar;
 pub mod statement;
+pub mod tlog;
 pub mod transfer;
 pub mod tree;

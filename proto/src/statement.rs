@@ -6,6 +6,7 @@
 use crate::bounded::at_most;
 use crate::hash::{label, mac};
 use crate::ids::{EntryHash, GroupId, HsmId, Index, Mac, Nonce, RealmId};
+use crate::tlog::CompactRange;
 use alloc::vec::Vec;
 use minicbor::{Decode, Encode};
 
@@ -138,6 +139,60 @@ fn fresh_mac(
     let fields: [&[u8]; 6] =
         [realm.as_bytes(), group.as_bytes(), hsm.as_bytes(), &index, hash.as_bytes(), nonce.as_bytes()];
     mac(key, label::FRESH, &fields)
+}
+
+/// "The chain that ends in this entry has this tree over it, from entry 1 on." It says nothing of whether the entry is committed,
+/// was ever made, or is of this group: it is a sum of what a host brought, which hosts keep so that nothing is summed twice. Only
+/// with a [`Committed`] of the same entry does it mean anything.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Head {
+    /// The group.
+    #[n(0)]
+    pub group: GroupId,
+    /// The entry's place, and the number of leaves.
+    #[n(1)]
+    pub index: Index,
+    /// The entry's hash.
+    #[n(2)]
+    pub hash: EntryHash,
+    /// The tree over the hashes of the entries up to this one.
+    #[n(3)]
+    pub range: CompactRange,
+    /// MAC under the label `strongroom head 1`.
+    #[n(4)]
+    pub mac: Mac,
+}
+
+impl Head {
+    /// Makes the statement.
+    #[must_use]
+    pub fn new(
+        key: &[u8; 32],
+        realm: &RealmId,
+        group: GroupId,
+        (index, hash): (Index, EntryHash),
+        range: CompactRange,
+    ) -> Self {
+        let mac = Self::mac_of(key, realm, &group, (index, &hash), &range);
+        Self { group, index, hash, range, mac }
+    }
+
+    /// Whether an HSM of this realm made the statement.
+    #[must_use]
+    pub fn is_authentic(&self, key: &[u8; 32], realm: &RealmId) -> bool {
+        Self::mac_of(key, realm, &self.group, (self.index, &self.hash), &self.range) == self.mac
+    }
+
+    fn mac_of(
+        key: &[u8; 32],
+        realm: &RealmId,
+        group: &GroupId,
+        (index, hash): (Index, &EntryHash),
+        range: &CompactRange,
+    ) -> Mac {
+        let (index, range) = (index.0.to_be_bytes(), range.to_bytes());
+        mac(key, label::HEAD, &[realm.as_bytes(), group.as_bytes(), &index, hash.as_bytes(), &range])
+    }
 }
 
 /// "This group has made its last entry, which is committed, and I am no longer a member." Neither the realm nor the group

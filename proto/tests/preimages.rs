@@ -16,11 +16,14 @@ use strongroom_proto::hash::{absorb, hash, label, mac, node};
 use strongroom_proto::hsm::{AgentSecret, record_id};
 use strongroom_proto::ids::{
     BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, Nonce, RealmId, RecordId, Term, TransferId,
-    X25519Public,
+    TreeHash, X25519Public,
 };
 
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::{Captured, Committed, Fresh, GroupStatement, MemberStatement, Retired};
+use strongroom_proto::statement::{
+    Captured, Committed, Fresh, GroupStatement, Head, MemberStatement, Retired,
+};
+use strongroom_proto::tlog::{self, CompactRange};
 use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::Tree;
 
@@ -249,6 +252,11 @@ fn statements() -> Vec<Line> {
     let fresh = Fresh::new(&KEY, &REALM, &GROUP, HSM, (INDEX, HASH), &Nonce(nonce));
     let [realm, of, hsm, index, hash] = position;
     let retired = Retired::new(&KEY, &REALM, &GROUP, HSM);
+    let mut range = CompactRange::default();
+    let leaves = [[0x2c; 32], [0x2d; 32], [0x2e; 32]].map(TreeHash);
+    assert!((0..).zip(leaves).all(|(size, leaf)| range.append(size, leaf)));
+    let head = Head::new(&KEY, &REALM, GROUP, (INDEX, HASH), range);
+    let range = [tlog::node(&leaves[0], &leaves[1]).0, leaves[2].0].concat();
     let members = vec![HSM, HsmId([0x0b; 16])];
     let group = GroupStatement::new(&KEY, &REALM, GROUP, members, true);
     let members = [[0x03; 16], [0x0b; 16]].concat();
@@ -260,6 +268,18 @@ fn statements() -> Vec<Line> {
             Function::Mac(KEY),
             [realm, of, hsm, index, hash, ("nonce", &nonce)],
             Some(&fresh.mac.0.0),
+        ),
+        line(
+            label::HEAD,
+            Function::Mac(KEY),
+            [
+                realm,
+                of,
+                index,
+                hash,
+                ("hashes of the largest perfect subtrees, left to right, 32 each", &range),
+            ],
+            Some(&head.mac.0.0),
         ),
         line(label::RETIRED, Function::Mac(KEY), [realm, of, hsm], Some(&retired.mac.0.0)),
         line(
@@ -397,6 +417,7 @@ fn hsm_only() -> Vec<Line> {
         of_seed(label::KEY_RECORDS),
         of_seed(label::KEY_EVENTS),
         of_seed(label::KEY_STATEMENTS),
+        of_seed(label::KEY_CHECKPOINTS),
         of_seed(label::KEY_RECORD_IDS),
         line(
             label::KEY_AGENTS,

@@ -84,6 +84,7 @@ fn every_rule_of_the_oracle_can_be_broken() {
         ("decisions are counted", Bug::OutUncounted),
         ("bounded", Bug::NoBounds),
         ("fresh reads", Bug::NonceCoversAll),
+        ("heads are of the log", Bug::SignsUncommitted),
         ("as the model allows", Bug::LeaderCountsItself),
     ];
     let documented = include_str!("../../docs/hostile-host.md");

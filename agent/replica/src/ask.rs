@@ -10,7 +10,7 @@ use strongroom_proto::hsm::{
     Refusal, Released, Reply, Request,
 };
 use strongroom_proto::ids::{GroupId, Nonce, Term};
-use strongroom_proto::statement::{Captured, GroupStatement, MemberStatement};
+use strongroom_proto::statement::{Captured, GroupStatement, Head, MemberStatement};
 
 /// A request that names the HSM's answer to it. What each checks and changes is at the [`Request`] of its name.
 pub trait Ask {
@@ -137,6 +137,10 @@ impl From<Request> for Asked {
             | Request::Leave(group, _)
             | Request::Confirm { group, .. } => About::Group(group),
             Request::Jump(entry, _) => About::Group(entry.group),
+            Request::ExtendHead { entries, .. } => {
+                entries.first().map_or(About::Device, |entry| About::Group(entry.group))
+            }
+            Request::SignHead { head, .. } => About::Group(head.group),
             Request::Capture(mut groups) if groups.len() == 1 => {
                 groups.pop().map_or(About::Device, About::Capture)
             }
@@ -280,6 +284,34 @@ ask!(
     Leave -> strongroom_proto::statement::Retired,
     Self(group, proof) => Request::Leave(group, proof),
     Reply::Retired(statement) => statement
+);
+
+/// [`Request::ExtendHead`].
+#[derive(Clone, Debug)]
+pub struct ExtendHead {
+    /// A head that any HSM of the realm stated.
+    pub from: Option<Head>,
+    /// The entries that follow.
+    pub entries: Vec<Entry>,
+}
+ask!(
+    ExtendHead -> Head,
+    Self { from, entries } => Request::ExtendHead { from, entries },
+    Reply::Head(head) => head
+);
+
+/// [`Request::SignHead`].
+#[derive(Clone, Debug)]
+pub struct SignHead {
+    /// A head that any HSM of the realm stated.
+    pub head: Head,
+    /// That exactly its entry is committed.
+    pub committed: strongroom_proto::statement::Committed,
+}
+ask!(
+    SignHead -> [u8; 64],
+    Self { head, committed } => Request::SignHead { head, committed },
+    Reply::Checkpoint(signature) => *signature
 );
 
 /// [`Request::Commit`].

@@ -68,6 +68,8 @@ fn is_setup(request: &hsm::Request, device: Option<&hsm::DeviceStatus>) -> bool 
         | hsm::Request::Confirm { .. }
         | hsm::Request::Change(..)
         | hsm::Request::Leave(..)
+        | hsm::Request::ExtendHead { .. }
+        | hsm::Request::SignHead { .. }
         | hsm::Request::AgentSecret(_) => false,
     }
 }

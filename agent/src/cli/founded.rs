@@ -153,6 +153,7 @@ mod tests {
             record_id_key: Digest([0; 32]),
             origin: Origin::MadeHere,
             attestation: Attestation::none(),
+            checkpoint_key: None,
         }
     }
 

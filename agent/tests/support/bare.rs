@@ -91,6 +91,7 @@ impl Link for Bare {
                     record_id_key: Digest([0x77; 32]),
                     origin: Origin::MadeHere,
                     attestation: Attestation::none(),
+                    checkpoint_key: None,
                 }),
                 groups,
                 wear: Wear { units: 4, bad_units: 0, spare_units: 1, erases: 2 },

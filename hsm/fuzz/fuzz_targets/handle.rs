@@ -22,7 +22,7 @@ use strongroom_client_crypto::oprf::{blind, random_key};
 use strongroom_proto::prefix::Prefix;
 use strongroom_client_crypto::registration::RegistrationSigningKey;
 use strongroom_proto::scalar::SecretScalar;
-use strongroom_proto::statement::{Captured, Committed, Fresh};
+use strongroom_proto::statement::{Captured, Committed, Fresh, Head};
 use strongroom_proto::tree::{ClaimedTree, Tree};
 use strongroom_testkit::MemoryFlash;
 
@@ -51,6 +51,8 @@ enum Action {
     DrawReadNonce,
     Fresh,
     Confirm(Vec<u8>),
+    ExtendHead(Option<u8>, Vec<u8>),
+    SignHead(u8, u8),
 }
 
 #[derive(Arbitrary, Debug)]
@@ -149,6 +151,7 @@ struct Host {
     /// The newest nonce for reads, and what was stated to any.
     nonce: Nonce,
     fresh: Vec<Fresh>,
+    heads: Vec<Head>,
     /// The handshake that was sent last, and whose.
     handshake: Option<(ClientHandshake, RecordId, SessionId)>,
     session: Option<(Transport, RecordId, SessionId)>,
@@ -168,6 +171,7 @@ impl Host {
             committed: vec![],
             nonce: Nonce([0; 16]),
             fresh: vec![],
+            heads: vec![],
             handshake: None,
             session: None,
             highest: Index::ZERO,
@@ -277,6 +281,14 @@ impl Host {
             Action::Confirm(statements) => {
                 Request::Confirm { group, statements: pick_all(&self.fresh, statements) }
             }
+            Action::ExtendHead(from, entries) => Request::ExtendHead {
+                from: from.and_then(|at| pick(&self.heads, at)),
+                entries: pick_all(&self.entries, entries),
+            },
+            Action::SignHead(head, committed) => Request::SignHead {
+                head: pick(&self.heads, *head)?,
+                committed: pick(&self.committed, *committed)?,
+            },
             Action::Bytes(_) | Action::Damaged(..) | Action::Restart | Action::FlashFails(_) => {
                 Request::DeviceStatus
             }
@@ -340,6 +352,7 @@ impl Host {
             Reply::Captured(statement) => self.captured.push(statement),
             Reply::ReadNonce(nonce) => self.nonce = nonce,
             Reply::Fresh(statement) => self.fresh.push(statement),
+            Reply::Head(head) => self.heads.push(head),
             Reply::Committed { statement, .. } => self.committed.push(statement),
             _ => {}
         }

@@ -15,8 +15,8 @@ use super::{
     two_forks_of_one_group_in_one_capture, two_guesses_for_one_charge_in_a_batch,
 };
 use super::{
-    enrolment, group, leading, log, places, reads, records, refusals, retirement, sessions, transfers, trees,
-    versions,
+    enrolment, group, heads, leading, log, places, reads, records, refusals, retirement, sessions, transfers,
+    trees, versions,
 };
 use strongroom_hsm_planted::Bug;
 
@@ -243,4 +243,9 @@ pub(super) const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::SlotsMove, retirement::group_served_by_the_leadership_of_another),
     (Bug::LeaveKeepsLeadership, retirement::memory_filled_with_replies_of_a_group_that_was_left),
     (Bug::EndByAnother, retirement::transfer_ended_because_another_group_has_retired),
+    (Bug::HeadForged, heads::tree_of_the_hosts_carried_on),
+    (Bug::HeadSkips, heads::tree_without_an_entry),
+    (Bug::SignsForgedHead, heads::tree_of_the_hosts_signed),
+    (Bug::SignsUnstated, heads::tree_signed_on_what_nobody_stated),
+    (Bug::SignsUncommitted, heads::tree_signed_because_another_entry_is_committed),
 ];

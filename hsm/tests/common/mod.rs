@@ -299,6 +299,14 @@ impl Rig {
     }
 }
 
+/// A group of this size whose first member leads, and entries without requests that it made.
+pub fn led(members: usize, entries: usize) -> (Rig, Vec<Entry>) {
+    let mut rig = Rig::new(members, None);
+    rig.lead(0, None);
+    let made = (0..entries).map(|_| rig.make(0, &mut Tree::new(Prefix::WHOLE), &[]).entry).collect();
+    (rig, made)
+}
+
 pub fn process_request(group: GroupId, tree: &Tree, requests: &[BatchRequest]) -> Request {
     let ids: Vec<RecordId> = requests.iter().map(|r| r.record).collect();
     let partial = tree.partial(&ids).expect("the host's tree is whole").encode();

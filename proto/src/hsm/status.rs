@@ -1,7 +1,9 @@
 //! What an HSM says about itself: its limits, its realm, its groups, its wear.
 
 use crate::enrolment::{Attestation, RealmPolicy};
-use crate::ids::{BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, RealmId, Term, X25519Public};
+use crate::ids::{
+    BuildDigest, Digest, Ed25519Public, EntryHash, GroupId, HsmId, Index, RealmId, Term, X25519Public,
+};
 use crate::statement::{GroupStatement, MemberStatement};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -112,6 +114,9 @@ pub struct RealmStatus {
     /// elsewhere.
     #[n(7)]
     pub attestation: Attestation,
+    /// What the realm's [checkpoints](crate::checkpoint) are signed with. None from an HSM that makes none.
+    #[n(8)]
+    pub checkpoint_key: Option<Ed25519Public>,
 }
 
 /// Where a realm's seed came from, as the HSM that holds it remembers. Kept in its NVRAM with the seed.

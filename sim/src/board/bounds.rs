@@ -14,9 +14,11 @@ use strongroom_proto::hsm::{
     Request,
 };
 use strongroom_proto::ids::{
-    Digest, EntryHash, GroupId, HsmId, Index, Mac, RecordId, SessionId, Term, TransferId,
+    Digest, EntryHash, GroupId, HsmId, Index, Mac, RecordId, SessionId, Term, TransferId, TreeHash,
 };
 use strongroom_proto::prefix::Prefix;
+use strongroom_proto::statement::Head;
+use strongroom_proto::tlog::MAX_RANGE;
 use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::ClaimedTree;
 
@@ -172,6 +174,14 @@ fn forged(filled: &Filled, partitions: usize) -> Entry {
     }
 }
 
+/// Over as long a log as there can be; no HSM stated it.
+fn forged_head(group: GroupId) -> Head {
+    let range = minicbor::to_vec(vec![TreeHash([0xff; 32]); MAX_RANGE]).expect("a vector takes all bytes");
+    let range = minicbor::decode(&range).expect("as many hashes as there may be");
+    let mac = Mac(Digest([0xff; 32]));
+    Head { group, index: Index(u64::MAX), hash: EntryHash([0xff; 32]), range, mac }
+}
+
 /// As many of an entry as a frame holds, over as many groups as may be named.
 fn capture_full_of(entry: &Entry, group: GroupId, frame: usize) -> Request {
     let bytes = minicbor::to_vec(entry).expect("a vector takes all bytes").len();
@@ -218,7 +228,12 @@ fn longest(filled: &mut Filled) {
     let tree = ClaimedTree::decode(&tree).expect("a claim");
     let trees = vec![PrefixTree { prefix: Prefix::WHOLE, tree }];
     let dense = dense(filled).map(|entry| capture_full_of(&entry, group, frame));
-    let others = [Request::capture(group, largest), Request::Process { group, trees, requests }];
+    let head = forged_head(group);
+    let bytes = |of: &Entry| minicbor::to_vec(of).expect("a vector takes all bytes").len();
+    let most = (frame - 4096) / bytes(&largest[0]);
+    let extend =
+        Request::ExtendHead { from: Some(head), entries: largest[..most.min(largest.len())].to_vec() };
+    let others = [Request::capture(group, largest), Request::Process { group, trees, requests }, extend];
     for request in dense.into_iter().chain(others) {
         let bytes = minicbor::to_vec(&request).expect("a vector takes all bytes");
         assert!(bytes.len() <= frame, "{} bytes", bytes.len());

@@ -1,7 +1,7 @@
 //! One episode from start to end: groups are made, then strategies and random steps take turns.
 
 use super::hunt::Hunt;
-use super::strategies::{ENDS, STRATEGIES, TRANSFERS};
+use super::strategies::{ENDS, HEADS, STRATEGIES, TRANSFERS};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
@@ -20,6 +20,8 @@ impl Hunt {
                 ENDS
             } else if self.has_moves && self.rng.random_ratio(2, 3) {
                 TRANSFERS
+            } else if self.has_heads && self.rng.random_ratio(1, 2) {
+                HEADS
             } else {
                 STRATEGIES
             }

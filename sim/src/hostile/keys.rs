@@ -20,9 +20,13 @@ const NONCE_BYTES: usize = 24;
 
 /// What the oracle opens with.
 pub(super) struct RealmKeys {
-    realm: RealmId,
+    pub(super) realm: RealmId,
     records: [u8; 32],
     events: [u8; 32],
+    /// MACs of statements.
+    pub(super) statements: [u8; 32],
+    /// Seed of the key that signs checkpoints.
+    pub(super) checkpoints: [u8; 32],
 }
 
 impl RealmKeys {
@@ -44,7 +48,13 @@ impl RealmKeys {
 
     fn derive(realm: RealmId, seed: &[u8; 32]) -> Self {
         let key = |label| mac(seed, label, &[&realm.0]);
-        Self { realm, records: key("strongroom key records 1"), events: key("strongroom key events 1") }
+        Self {
+            realm,
+            records: key("strongroom key records 1"),
+            events: key("strongroom key events 1"),
+            statements: key("strongroom key statements 1"),
+            checkpoints: key("strongroom key checkpoints 1"),
+        }
     }
 
     /// A record's plaintext.
@@ -151,7 +161,8 @@ pub(super) fn node_hash(depth: u16, left: &[u8; 32], right: &[u8; 32]) -> [u8; 3
     hash.chain(left).chain(right).finalize_fixed().into()
 }
 
-fn mac(key: &[u8; 32], label: &str, fields: &[&[u8]]) -> [u8; 32] {
+/// Keyed BLAKE2s-256 of a labelled preimage.
+pub(super) fn mac(key: &[u8; 32], label: &str, fields: &[&[u8]]) -> [u8; 32] {
     let mut mac = Blake2sMac256::new(&(*key).into());
     mac.update(&preimage(label, fields));
     mac.finalize_fixed().into()

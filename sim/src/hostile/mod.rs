@@ -3,9 +3,9 @@
 //! Owns the search: episodes of steps drawn from a seed, an oracle that knows what no host may see, and traces that are
 //! shrunk, written and run again. Trusts no core. The same seed gives the same run on any machine.
 //!
-//! - `step` is what a host can do, as data, with `changes` and `forgery`; `world`, `enrolment`, `reads` and `owners` do it
-//!   to the cores; the world keeps everything that ever left them;
-//! - `oracle`, `answers`, `reads` and `owners` judge every reply, with `model` to say what a record must be, and `keys` and
+//! - `step` is what a host can do, as data, with `changes`, `forgery` and `head_step`; `world`, `forging`, `enrolment`, `reads`, `owners` and
+//!   `heads` do it to the cores; the world keeps everything that ever left them;
+//! - `oracle`, `answers`, `reads`, `owners` and `heads` judge every reply, with `model` to say what a record must be, and `keys` and
 //!   `claims`, which are written apart from the core, to open what is sealed and to hash what is claimed;
 //! - `founding` makes the realm that every episode begins with;
 //! - `hunt`, `moves`, `random` and `strategies` choose the steps; `clients` are the users that the host owns;
@@ -19,9 +19,13 @@ mod device;
 mod enrolment;
 mod episode;
 mod forgery;
+mod forging;
 mod founding;
+mod head_step;
+mod heads;
 mod hunt;
 mod keys;
+mod made;
 mod model;
 mod moves;
 mod oracle;

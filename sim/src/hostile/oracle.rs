@@ -50,6 +50,7 @@ pub const RULES: &[&str] = &[
     "decisions are counted",
     "bounded",
     "fresh reads",
+    "heads are of the log",
     "as the model allows",
 ];
 
@@ -73,7 +74,7 @@ impl World {
         self.cover(group, "any", format!("{name}: ok"));
     }
 
-    fn group_index(&self, id: &GroupId) -> Option<usize> {
+    pub(super) fn group_index(&self, id: &GroupId) -> Option<usize> {
         self.groups.iter().position(|group| group.id == *id)
     }
 
@@ -132,6 +133,12 @@ impl World {
             }
             (Request::Commit { group, .. }, Reply::Committed { statement, released }) => {
                 self.judge_committed(n, at, *group, &statement, &released);
+            }
+            (Request::ExtendHead { from, entries }, Reply::Head(head)) => {
+                self.judge_head(n, at, from.as_ref(), entries, head);
+            }
+            (Request::SignHead { head, committed }, Reply::Checkpoint(signature)) => {
+                self.judge_checkpoint(at, head, committed, &signature);
             }
             _ => {}
         }

@@ -12,7 +12,7 @@ use strongroom_proto::hsm::{NoiseMessage, NoiseReply};
 use strongroom_proto::ids::{EntryHash, GroupId, SessionId, TransferId};
 use strongroom_proto::noise::Transport;
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::GroupStatement;
+use strongroom_proto::statement::{GroupStatement, Head};
 use strongroom_proto::tree::Tree;
 use strongroom_testkit::Bug;
 
@@ -181,3 +181,12 @@ pub(super) type Coverage = BTreeMap<(&'static str, &'static str, String), u64>;
 
 /// What a reply looks like to a host that can read none of its secrets: the step, the size, and everything else.
 pub(super) type Look = (Made, usize, String);
+
+/// A head that the host holds.
+pub(super) struct Sum {
+    pub(super) head: Head,
+    /// The hashes of the entries that it was stated of.
+    pub(super) leaves: Vec<EntryHash>,
+    /// No HSM of the realm stated it.
+    pub(super) is_forged: bool,
+}

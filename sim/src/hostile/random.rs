@@ -25,6 +25,9 @@ impl Hunt {
         if self.has_ends && self.rng.random_ratio(1, 12) {
             return self.any_leave(at);
         }
+        if self.has_heads && self.rng.random_ratio(1, 8) {
+            return self.any_head();
+        }
         Some(match self.rng.random_range(0..30) {
             0 => Step::Open { user: self.any_user(), at, group, handshake: self.any_handshake() },
             1 | 2 => {

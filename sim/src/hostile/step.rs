@@ -5,10 +5,9 @@
 
 use super::changes::{Opening, Place, What};
 use super::forgery::{Forgery, Lie};
+use super::head_step::HeadStep;
+pub(super) use super::made::Made;
 use minicbor::{Decode, Encode};
-
-/// The number of the step that made something.
-pub(super) type Made = u32;
 
 /// What a user asks of its record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
@@ -571,6 +570,9 @@ pub(super) enum Step {
         #[n(3)]
         statement: Option<Made>,
     },
+    /// About the tree over a log.
+    #[n(28)]
+    Head(#[n(0)] HeadStep),
 }
 
 impl Step {
@@ -606,6 +608,7 @@ impl Step {
                 maybe(entry);
             }
             Self::Lead { entry, .. } | Self::Leave { entry, .. } => maybe(entry),
+            Self::Head(step) => step.rename(from, to),
             Self::Capture { entries, .. } => all(entries),
             Self::CaptureBoth { entries, others, .. } => {
                 all(entries);
@@ -624,6 +627,7 @@ impl Step {
     pub(super) fn forget(&mut self, is_made: impl Fn(&Made) -> bool) {
         match self {
             Self::Process { messages, .. } | Self::HandMade { messages, .. } => messages.retain(is_made),
+            Self::Head(step) => step.forget(is_made),
             Self::Capture { entries, .. } => entries.retain(is_made),
             Self::CaptureBoth { entries, others, .. } => {
                 entries.retain(&is_made);
@@ -657,6 +661,7 @@ impl Step {
             Self::JoinRealm { .. } => "JoinRealm",
             Self::Status { .. } => "DeviceStatus",
             Self::Leave { .. } => "Leave",
+            Self::Head(step) => step.name(),
             Self::Export { .. } => "ExportRealm",
             Self::Garble { .. } => "(garbled)",
         }

@@ -55,6 +55,7 @@ impl Step {
             Self::Confirm { at, group, statements } => {
                 write!(f, "HSM {at}, group {group}: confirm reads with statements {statements:?}")
             }
+            Self::Head(step) => fmt::Display::fmt(step, f),
             _ => f.write_str(self.name()),
         }
     }

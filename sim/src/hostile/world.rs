@@ -6,28 +6,23 @@
 use super::claims::{Claim, shaped};
 use super::clients::{Clients, finish};
 use super::device::handle;
-use super::forgery::{Forgery, Lie};
 use super::founding::Founding;
-use super::keys::hash;
 use super::parts::{
     Channel, Coverage, DEVICES, Exported, Group, Known, LetGo, Look, MAX_GROUPS, MEMBERS, Member, Message,
-    Violation,
+    Sum, Violation,
 };
 use super::step::{Made, Oddity, Shape, Step, Wish};
 use crate::model::{Departure, Trace};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
-use strongroom_proto::entry::{Entry, Partition};
+use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
     BatchRequest, DeviceStatus, GroupEntries, NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal, Reply,
     Request,
 };
-use strongroom_proto::ids::{
-    Digest, EntryHash, GroupId, Index, Mac, Nonce, RecordId, SessionId, Term, TransferId,
-};
+use strongroom_proto::ids::{EntryHash, Index, Nonce, RecordId, SessionId, Term, TransferId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, Fresh, Retired};
-use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::Tree;
 use strongroom_testkit::{Device, Hsm};
 
@@ -54,6 +49,8 @@ pub(super) struct World {
     /// Nonces for reads, and what was stated to them.
     pub(super) read_nonces: BTreeMap<Made, Nonce>,
     pub(super) fresh: BTreeMap<Made, Fresh>,
+    /// Heads, those that the host wrote among them.
+    pub(super) sums: BTreeMap<Made, Sum>,
     /// What HSMs state that have left a group.
     pub(super) retired: BTreeMap<Made, (usize, Retired)>,
     /// Sealed seeds, and the HSM that each is for.
@@ -115,6 +112,7 @@ impl World {
             lies: BTreeMap::new(),
             read_nonces: BTreeMap::new(),
             fresh: BTreeMap::new(),
+            sums: BTreeMap::new(),
             charged: BTreeMap::new(),
             retired: BTreeMap::new(),
             sealed: BTreeMap::new(),
@@ -296,6 +294,7 @@ impl World {
             Step::CutPower { at, after } => self.devices[device(*at)].cut_power_after(*after),
             Step::Forge { entry, how } => self.forge(n, *entry, *how),
             Step::Lie { statement, entry, how } => self.lie(n, *statement, *entry, *how),
+            Step::Head(step) => self.apply_head(n, step),
             Step::NewGroup { at, of, members } => self.new_group(device(*at), *of, *members),
             Step::Export { at, to, signers, approval } => {
                 self.export(n, device(*at), device(*to), *signers, *approval);
@@ -315,7 +314,7 @@ impl World {
         true
     }
 
-    fn entries_of(&self, made: &[Made]) -> Vec<Entry> {
+    pub(super) fn entries_of(&self, made: &[Made]) -> Vec<Entry> {
         made.iter().filter_map(|e| self.entries.get(e)).map(|known| known.entry.clone()).collect()
     }
 
@@ -494,18 +493,6 @@ impl World {
         self.exchange(n, at, "Jump", &Request::Jump(known.entry.clone(), committed));
     }
 
-    /// A statement of commit, or another that is dressed up as one.
-    pub(super) fn commit_or_dressed(&self, statement: Made) -> Option<Committed> {
-        let other = self.statements.get(&statement).map(|(_, s)| s).or(self.lies.get(&statement));
-        let dressed = |Captured { hsm, index, hash, mac }: &Captured| Committed {
-            hsm: *hsm,
-            index: *index,
-            hash: *hash,
-            mac: *mac,
-        };
-        self.commits.get(&statement).map(|(_, committed)| *committed).or(other.map(dressed))
-    }
-
     fn restart(&mut self, at: usize, cut_after: Option<u32>) {
         if !self.devices[at].try_restart(cut_after) {
             return self.violate("NVRAM", format!("HSM {at} does not start from what it wrote"));
@@ -522,83 +509,6 @@ impl World {
         let now = self.devices[at].status();
         self.watch_restart(at, &now);
         self.judge_status(at, &now);
-    }
-
-    fn forge(&mut self, n: Made, entry: Made, how: Forgery) {
-        let Some(known) = self.entries.get(&entry) else { return };
-        let (mut entry, parent) = (known.entry.clone(), known.parent);
-        let (group, tree, records) = (known.group, known.tree.clone(), known.records.clone());
-        let holds = known.holds.clone();
-        match how {
-            Forgery::OtherPrev => entry.prev = EntryHash([5; 32]),
-            Forgery::NoPartitions => entry.partitions.clear(),
-            Forgery::LaterIndex => entry.index = Index(entry.index.0.saturating_add(1)),
-            Forgery::OtherGroup => {
-                let next = self.groups.get(group + 1).or(self.groups.first());
-                entry.group = next.map_or(GroupId([5; 16]), |group| group.id);
-            }
-            Forgery::StatementsMac => {
-                let about = self.statements.values().find(|(_, s)| s.hash == known.hash);
-                entry.events_hash = Digest([6; 32]);
-                entry.mac = about.map_or(entry.mac, |(_, statement)| statement.mac);
-            }
-            Forgery::LetGo => {
-                let Some(Transfer::Incoming { id, source, prefix, .. }) = entry.open.last().copied() else {
-                    return;
-                };
-                let (destination, root) = (entry.group, Digest::EMPTY);
-                let decisions = entry.transfers;
-                (entry.group, entry.transfers) = (source, entry.transfers + 8);
-                entry.open = vec![Transfer::Outgoing { id, destination, prefix, root, decisions }];
-            }
-            Forgery::OwnsAll => {
-                entry.partitions = vec![Partition { prefix: Prefix::WHOLE, root: Digest::EMPTY }];
-            }
-            Forgery::HostsMac => {
-                entry.events_hash = Digest([5; 32]);
-                entry.mac = Mac(Digest(hash("strongroom entry mac 1", &[&entry.hash().0])));
-            }
-        }
-        let hash = entry.hash();
-        if self.by_hash.contains_key(&hash) {
-            return;
-        }
-        self.by_hash.insert(hash, n);
-        let known = Known {
-            entry,
-            hash,
-            parent,
-            group,
-            tree,
-            records,
-            holds,
-            takes: None,
-            kept: Vec::new(),
-            events: Vec::new(),
-            stated: 0,
-            is_committed: false,
-            is_forged: true,
-        };
-        self.entries.insert(n, known);
-    }
-
-    fn lie(&mut self, n: Made, statement: Made, entry: Made, how: Lie) {
-        let Some(known) = self.entries.get(&entry) else { return };
-        let of = |Committed { hsm, index, hash, mac }| Captured { hsm, index, hash, mac };
-        let commit = self.commits.get(&statement).map(|(_, committed)| of(*committed));
-        let Some(mut lie) = commit.or(self.statements.get(&statement).map(|(_, s)| *s)) else { return };
-        if how == Lie::OtherHsm {
-            let at = self.statuses.iter().position(|status| status.hsm == lie.hsm).unwrap_or(0);
-            lie.hsm = self.statuses[(at + 1) % MEMBERS].hsm;
-        } else {
-            (lie.index, lie.hash) = (known.entry.index, known.hash);
-        }
-        match how {
-            Lie::OtherEntry | Lie::OtherHsm => {}
-            Lie::EntrysMac => lie.mac = known.entry.mac,
-            Lie::HostsMac => lie.mac = Mac(Digest(hash("strongroom captured 1", &[&lie.hash.0]))),
-        }
-        self.lies.insert(n, lie);
     }
 
     fn deep_tree(&mut self, at: usize) {
@@ -659,7 +569,7 @@ impl World {
     }
 }
 
-fn device(at: u8) -> usize {
+pub(super) fn device(at: u8) -> usize {
     usize::from(at) % DEVICES
 }
 

@@ -27,5 +27,7 @@ pub const fn request_name(request: &Request) -> &'static str {
         Request::AgentSecret(_) => "AgentSecret",
         Request::Change(..) => "Change",
         Request::Leave(..) => "Leave",
+        Request::ExtendHead { .. } => "ExtendHead",
+        Request::SignHead { .. } => "SignHead",
     }
 }

@@ -3,6 +3,7 @@
 //! None knows whether it works. Each is a few steps that only a host with a reason would take one after another;
 //! random steps before and after make variants of it.
 
+mod heads;
 mod log;
 mod plays;
 mod reads;
@@ -135,4 +136,17 @@ pub(super) const ENDS: &[Strategy] = &[
     retirement::leave_what_goes_on,
     retirement::leave_because_another_has_retired,
     retirement::end_because_another_has_retired,
+];
+
+/// Those for episodes in which logs are summed up and signed.
+pub(super) const HEADS: &[Strategy] = &[
+    heads::sign_as_everybody_does,
+    heads::carry_on_a_forged_head,
+    heads::leave_out_an_entry,
+    heads::sum_up_entries_of_another_group,
+    heads::sign_a_forged_head,
+    heads::sign_what_is_only_captured,
+    heads::sign_another_fork,
+    heads::sum_up_what_nobody_made,
+    heads::sum_up_in_another_realm,
 ];
