@@ -8,6 +8,8 @@ pub use crate::front::FrontUrl;
 pub use crate::limits::Limits;
 pub use crate::link::HsmAddress;
 pub use crate::peers::PeerUrl;
+pub use crate::publish::WitnessSettings;
+use crate::publish::witnesses;
 pub use crate::store::StoreOptions;
 use crate::store::parse_url;
 use crate::tenants::TestTenants;
@@ -77,6 +79,13 @@ pub struct Config {
     /// default 30.
     #[serde(default = "default_scrub_period_days", deserialize_with = "scrub_period_days")]
     pub scrub_period_days: u16,
+    /// How often the log of a group that is led here is published for outsiders to check, if there is news, in seconds, 1 to 3,600;
+    /// 0 for never. By default 30.
+    #[serde(default = "default_checkpoint_period_s", deserialize_with = "checkpoint_period_s")]
+    pub checkpoint_period_s: u16,
+    /// Who is asked to cosign checkpoints.
+    #[serde(default, deserialize_with = "witnesses")]
+    pub witnesses: Vec<WitnessSettings>,
     /// Whether tenants named `test-…` are let in. By default they are not: a person who makes a test tenant expects to
     /// put nothing at risk.
     #[serde(default)]
@@ -84,7 +93,7 @@ pub struct Config {
     /// The front door's certificate. Without one, the front door speaks plain HTTP.
     pub tls: Option<TlsFiles>,
     /// How much the front door takes on.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "limits")]
     pub limits: Limits,
     /// When a leader counts as gone.
     #[serde(default)]
@@ -179,6 +188,18 @@ fn scrub_period_days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, 
     Ok(days)
 }
 
+const fn default_checkpoint_period_s() -> u16 {
+    30
+}
+
+fn checkpoint_period_s<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let seconds = u16::deserialize(deserializer)?;
+    if seconds > 3600 {
+        return Err(D::Error::custom("checkpoint_period_s is from 1 to 3600, or 0 for never; 30 works well"));
+    }
+    Ok(seconds)
+}
+
 const fn yes() -> bool {
     true
 }
@@ -199,6 +220,14 @@ struct StorageInFile {
     snapshot_records: usize,
     snapshot_segments: usize,
     grace_ms: u64,
+}
+
+fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Limits, D::Error> {
+    let limits = Limits::deserialize(deserializer)?;
+    if limits.guess_delay_s > limits.guess_delay_max_s.get() {
+        return Err(D::Error::custom("guess_delay_s is at most guess_delay_max_s; 0 is no delay"));
+    }
+    Ok(limits)
 }
 
 fn storage<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Storage, D::Error> {

@@ -1,5 +1,6 @@
 //! What the services of an agent share: which HSM it has, which groups run, and the way of a client's request.
 
+mod asking;
 mod certificate;
 mod damage;
 mod discovery;
@@ -10,6 +11,7 @@ mod leftovers;
 mod load;
 mod moves;
 mod orders;
+mod publishing;
 mod retirement;
 mod scrubbing;
 mod tree_jobs;
@@ -21,6 +23,8 @@ pub(crate) use self::hsm_queue::Hsm;
 pub(crate) use self::load::{Counted, PARTS};
 pub(crate) use self::moves::{MoveError, listed};
 pub(crate) use self::orders::{End, OrderError, Wanted};
+
+use self::publishing::PublishSettings;
 
 use self::driver::{Beside, Group};
 use crate::clock::Time;
@@ -56,7 +60,7 @@ use strongroom_proto::statement::GroupStatement;
 use strongroom_replica::ask::{self, Ask, Unanswered};
 use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::{Answer, ReadOutcome, Settings, Status, Storage};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a client may go on using a session after an answer.
@@ -83,6 +87,7 @@ pub(crate) struct Hub {
     wear: WearMetrics,
     log: LogMetrics,
     scrub: ScrubSettings,
+    publish: PublishSettings,
     calls: HsmMetrics,
     pub(super) certificate_end: Gauge,
     pub(super) time: Time,
@@ -139,6 +144,12 @@ impl Hub {
             wear: metrics.wear().clone(),
             log: metrics.log().clone(),
             scrub: scrub_settings(config, metrics),
+            publish: PublishSettings {
+                period: Duration::from_secs(config.checkpoint_period_s.into()),
+                witnesses: config.witnesses.clone(),
+                turn: Arc::new(Semaphore::new(1)),
+                metrics: metrics.publish().clone(),
+            },
             calls: metrics.hsm().clone(),
             certificate_end: metrics.peer_certificate_end().clone(),
             time,
@@ -266,6 +277,8 @@ impl Hub {
                     log: self.log.clone(),
                     traces: self.traces.clone(),
                     scrub: self.scrub.clone(),
+                    publishing: self.publish.clone(),
+                    checkpoint_key: realm.checkpoint_key,
                 };
                 let group = Group::start(settings, hsm, store, tree, peers, beside);
                 groups.insert(id, group);

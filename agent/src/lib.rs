@@ -6,7 +6,7 @@
 //! | | |
 //! |---|---|
 //! | [`grpc`], [`clock`], [`mod@file`], [`limits`], [`tenants`], [`token`], [`tls`], [`link`], [`traces`] | what the others are made of |
-//! | [`store`], [`tree`], [`peers`], [`front`], [`usage`] | what an agent depends on, what talks to it, and what it counts |
+//! | [`store`], [`tree`], [`peers`], [`front`], [`usage`], [`publish`] | what an agent depends on, what talks to it, what it counts, and what outsiders check |
 //! | [`timing`], [`config`], [`metrics`] | how all of those are set, and what they count |
 //! | `hub` | what the services share: the HSM's queue, the replicas, the way of a request |
 //! | [`admin`] | what an operator asks |
@@ -50,6 +50,7 @@ pub mod memory;
 pub mod metrics;
 pub mod overview;
 pub mod peers;
+pub mod publish;
 pub mod scrub;
 pub mod store;
 pub mod tenants;

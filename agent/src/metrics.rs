@@ -17,6 +17,7 @@ use crate::front::FrontMetrics;
 use crate::link::HsmMetrics;
 use crate::memory::resident;
 use crate::peers::Refused;
+use crate::publish::PublishMetrics;
 use crate::scrub::ScrubMetrics;
 use crate::store::{Store, StoreMetrics, Trust};
 use crate::traces::TraceMetrics;
@@ -65,6 +66,7 @@ pub struct Metrics {
     hsm: HsmMetrics,
     log: LogMetrics,
     scrub: ScrubMetrics,
+    publish: PublishMetrics,
     memory: Gauge,
 }
 
@@ -382,6 +384,8 @@ impl Metrics {
         log.register(&mut registry);
         let scrub = ScrubMetrics::default();
         scrub.register(&mut registry);
+        let publish = PublishMetrics::default();
+        publish.register(&mut registry);
         let front = FrontMetrics::default();
         front.register(&mut registry);
         let memory = Gauge::default();
@@ -402,6 +406,7 @@ impl Metrics {
             hsm,
             log,
             scrub,
+            publish,
             memory,
         }
     }
@@ -462,6 +467,12 @@ impl Metrics {
     #[must_use]
     pub const fn scrub(&self) -> &ScrubMetrics {
         &self.scrub
+    }
+
+    /// What is published of logs.
+    #[must_use]
+    pub const fn publish(&self) -> &PublishMetrics {
+        &self.publish
     }
 
     /// The front door.

@@ -230,6 +230,10 @@ impl LocalRealm {
         let mut config = Config::parse(&self.dir.join("agent.toml"), &text)?;
         config.storage = self.setting.storage;
         config.rebalance = self.setting.rebalance;
+        config.witnesses.clone_from(&self.setting.witnesses);
+        if let Some(period) = self.setting.checkpoints {
+            config.checkpoint_period_s = period.get();
+        }
         config.traces.clone_from(&self.setting.traces);
         config.metrics_listen = self.setting.pages.then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         config.admin_socket = self.admin_socket(i);

@@ -554,6 +554,8 @@ pub enum GroupCommand {
     },
     /// Show the groups, as each member's agent sees them.
     Status(StatusFormat),
+    /// Show the key of each group's checkpoints, which outsiders need, and the newest one in the store, verified.
+    Checkpoints(StatusFormat),
 }
 
 /// Partitions: which records a group owns, by the leading bits of their ids.

@@ -49,6 +49,9 @@ pub enum CliError {
              prefixes with `partition move`"
     )]
     TooManyAgents(u32),
+    /// The realm's checkpoint key cannot be used.
+    #[error(transparent)]
+    Publish(#[from] crate::publish::PublishError),
     /// A check found something.
     #[error("{0} things are wrong; they are listed above")]
     Found(usize),

@@ -1,6 +1,7 @@
 //! `group`: making one, and how it is doing.
 
 use super::arguments::GroupCommand;
+use super::checkpoints;
 use super::confirm::confirm;
 use super::error::CliError;
 use super::line::Line;
@@ -43,6 +44,7 @@ pub(super) async fn execute(config: &Reach, command: GroupCommand) -> Result<(),
                 None => retire(&mut agent, group).await?,
             }
         }
+        GroupCommand::Checkpoints(format) => checkpoints::show(config, format).await?,
         GroupCommand::Status(format) => {
             let mut agent = any_agent(config).await?;
             let since = Instant::now();

@@ -25,6 +25,7 @@ macro_rules! hintln {
 mod admin_identity;
 mod arguments;
 mod check;
+mod checkpoints;
 mod confirm;
 mod doctor;
 mod error;

@@ -2,10 +2,12 @@
 //!
 //! Decides nothing. Every action that has an outcome gets exactly one event, whatever fails.
 
+use super::asking::{Client, FromHere, Orders, give};
 use super::damage::Damage;
 use super::hsm_queue::Hsm;
 use super::leftovers;
 use super::load::{Counted, Load};
+use super::publishing::{PublishSettings, Published, Publishing};
 use super::scrubbing;
 use super::tree_jobs::{self, Job};
 use super::whereabouts::Whereabouts;
@@ -19,14 +21,14 @@ use crate::tree::TreeStore;
 #[cfg(test)]
 use crate::tree::{TreeMetrics, TreeSettings};
 use bytes::Bytes;
-use futures::future::join_all;
+use collecting::collect;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::hsm::BatchRequest;
-use strongroom_proto::ids::{GroupId, HsmId, Index, RecordId};
+use strongroom_proto::ids::{Ed25519Public, GroupId, HsmId, RecordId};
 use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::segment::SegmentName;
 use strongroom_replica::stored::TreeDamage;
@@ -48,21 +50,6 @@ const PEER_SEGMENT_KIB: usize = 16 * 1024;
 /// How often a replica is told that clients wait for the leader that it follows: much more often than the time after which
 /// none do.
 const TELLS_AGAIN: Duration = Duration::from_millis(500);
-/// How many segments are deleted at once.
-const DELETIONS: usize = 8;
-
-struct Client {
-    request: BatchRequest,
-    handshake_only: bool,
-    trail: Trail,
-    answer: oneshot::Sender<Answer>,
-}
-
-/// What this agent asks a replica.
-enum FromHere {
-    Client(Client),
-    Order(Box<Order>, oneshot::Sender<Ordered>),
-}
 
 /// A message of a peer, with the place that it takes.
 struct FromPeer {
@@ -157,6 +144,10 @@ pub(crate) struct Beside {
     pub(crate) traces: Traces,
     /// How its group is scrubbed.
     pub(crate) scrub: ScrubSettings,
+    /// How its log is published.
+    pub(crate) publishing: PublishSettings,
+    /// What its HSM signs checkpoints with.
+    pub(crate) checkpoint_key: Option<Ed25519Public>,
 }
 
 /// What was found wrong with the stored tree since it last served here.
@@ -171,10 +162,11 @@ impl Group {
         store: Store,
         tree: TreeStore,
         peers: Peers,
-        Beside { time, log, traces, scrub }: Beside,
+        Beside { time, log, traces, scrub, publishing, checkpoint_key }: Beside,
     ) -> Self {
         let (clients, client_queue) = mpsc::channel(CLIENT_QUEUE);
         let (own, group) = (settings.hsm, settings.group.group);
+        let realm = settings.realm;
         let members = settings.group.members.len();
         let others = settings.group.members.iter().copied().filter(|member| *member != own);
         let (from_peers, peer_queue) = Inlet::new(others);
@@ -194,6 +186,20 @@ impl Group {
         let watched = scrubbing::Watched { group, status: status_now, tree: tree.clone(), damage };
         let clock = Arc::clone(&time.unix);
         background.spawn(scrubbing::scrub(watched, store.clone(), hsm.clone(), clock, scrub));
+        let published = Published::new();
+        let publishing = Publishing {
+            realm,
+            group,
+            key: checkpoint_key,
+            status: Arc::clone(&status),
+            orders: Orders::new(&clients),
+            published: published.clone(),
+            store: store.clone(),
+            hsm: hsm.clone(),
+            clock: Arc::clone(&time.unix),
+            settings: publishing,
+        };
+        background.spawn(publishing.run());
         let driver = Driver {
             tree_damage: Arc::clone(&tree_damage),
             replica,
@@ -204,6 +210,7 @@ impl Group {
             time,
             hsm,
             store,
+            published,
             jobs,
             tree_work,
             _background: background,
@@ -264,12 +271,7 @@ impl Group {
 
     /// Gives an operator's order to the replica.
     pub(crate) async fn order(&self, order: Order) -> Ordered {
-        let (end, ended) = oneshot::channel();
-        match self.inner.clients.try_send(FromHere::Order(Box::new(order), end)) {
-            Ok(()) => ended.await.unwrap_or(Ordered::Unknown),
-            Err(TrySendError::Full(_)) => Ordered::Busy,
-            Err(TrySendError::Closed(_)) => Ordered::NotLeader(None),
-        }
+        give(&self.inner.clients, order).await
     }
 
     /// Gives a message of another agent to the replica. A segment waits until there is room for it; anything else is lost
@@ -354,11 +356,13 @@ struct Driver {
     trails: Trails,
     hsm: Hsm,
     store: Store,
+    /// How far the log is published.
+    published: Published,
     tree: TreeStore,
     jobs: mpsc::UnboundedSender<Job>,
     /// The task that does the jobs.
     tree_work: JoinHandle<()>,
-    /// The tasks that delete what has left, and scrub; stopped when the driver is dropped.
+    /// The tasks that delete what has left, scrub, and publish; stopped when the driver is dropped.
     _background: JoinSet<()>,
     peers: Peers,
     /// Ends of actions. Unbounded because none may be lost; a replica bounds its own actions.
@@ -500,9 +504,11 @@ impl Driver {
                 });
             }
             Action::Collect { before } => {
-                let group = self.group;
+                let (group, published) = (self.group, self.published.clone());
                 self.io.spawn(async move {
-                    end(Event::Collected { deleted: collect(&store, group, before).await });
+                    let unneeded = published.reaches(before).await;
+                    let deleted = if unneeded { collect(&store, group, before).await } else { 0 };
+                    end(Event::Collected { deleted });
                 });
             }
             Action::TreeDamaged(damage) => self.tree_damaged(&damage),
@@ -578,25 +584,7 @@ fn tell(whereabouts: &watch::Sender<Whereabouts>, status: &Status) -> bool {
     is_new
 }
 
-/// Deletes the segments whose first index is less than `before`, oldest first, until one cannot be deleted; returns how
-/// many. It leaves no gap with older segments before it: a leader that comes back could write into it.
-async fn collect(store: &Store, group: GroupId, before: Index) -> usize {
-    let folder = SegmentName::folder(&group);
-    let (from, until) = (SegmentName::offset(&group, Index::ZERO), SegmentName::offset(&group, before));
-    let Ok(names) = store.list_until(&folder, &from, &until).await else { return 0 };
-    let old = |name: &String| name.parse::<SegmentName>().is_ok_and(|name| name.first < before);
-    let old: Vec<String> = names.into_iter().filter(old).collect();
-    let mut deleted = 0;
-    for some in old.chunks(DELETIONS) {
-        let done = join_all(some.iter().map(|name| store.delete(name))).await;
-        deleted += done.iter().filter(|done| done.is_ok()).count();
-        if done.iter().any(Result::is_err) {
-            break;
-        }
-    }
-    deleted
-}
-
+mod collecting;
 #[cfg(test)]
 impl Group {
     /// A member that never leads nor knows who does, and whose status changed once, long ago. Counts how often it is
@@ -638,7 +626,7 @@ impl Group {
 
     /// The status of a member that has done nothing yet.
     pub(super) fn idle_status() -> Status {
-        use strongroom_proto::ids::EntryHash;
+        use strongroom_proto::ids::{EntryHash, Index};
         Status {
             role: strongroom_replica::Role::Witness,
             leader: None,

@@ -32,6 +32,8 @@ pub enum Purpose {
     Scrub,
     /// What tenants use.
     Usage,
+    /// What outsiders can check of the log.
+    Checkpoints,
 }
 
 /// What a call to the store does, in the terms of a bill.
@@ -49,11 +51,11 @@ pub enum Kind {
 
 impl Purpose {
     /// Whether a call that fails is worth reporting to an operator. The tree's library gives up calls on purpose; nothing
-    /// that is served rests on what agents say about themselves, or count.
+    /// that is served rests on what agents say about themselves, count, or publish.
     const fn tells_trouble(self) -> bool {
         match self {
             Self::Log | Self::Probe => true,
-            Self::Tree | Self::Agents | Self::Scrub | Self::Usage => false,
+            Self::Tree | Self::Agents | Self::Scrub | Self::Usage | Self::Checkpoints => false,
         }
     }
 }
@@ -67,6 +69,7 @@ impl EncodeLabelValue for Purpose {
             Self::Agents => "agents",
             Self::Scrub => "scrub",
             Self::Usage => "usage",
+            Self::Checkpoints => "checkpoints",
         };
         name.encode(encoder)
     }
@@ -172,7 +175,15 @@ impl StoreMetrics {
 
     /// Makes the counters known under `store_…`.
     pub fn register(&self, registry: &mut Registry) {
-        for purpose in [Purpose::Log, Purpose::Tree, Purpose::Probe, Purpose::Agents, Purpose::Usage] {
+        let told = [
+            Purpose::Log,
+            Purpose::Tree,
+            Purpose::Probe,
+            Purpose::Agents,
+            Purpose::Usage,
+            Purpose::Checkpoints,
+        ];
+        for purpose in told {
             for kind in [Kind::Put, Kind::Get, Kind::List, Kind::Delete] {
                 // From zero, or the first one is no increase.
                 let _ = self.failed.get_or_create(&CallLabels { purpose, kind });

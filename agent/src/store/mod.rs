@@ -5,7 +5,7 @@
 //! agents that extend the log at the same place, one learns that it lost; and no agent is told "created" about
 //! something that a crash can take back.
 //!
-//! Nothing is overwritten here. The libraries below neither retry nor interpret: a re-sent create would meet its own
+//! Nothing is overwritten here but by [`Store::replace`]. The libraries below neither retry nor interpret: a re-sent create would meet its own
 //! object and report that another one won.
 
 mod connector;
@@ -262,6 +262,23 @@ impl Store {
             }
         }
         CreateOutcome::Unknown
+    }
+
+    /// Puts `bytes` at `name`, whatever is there: for what only tells of other objects, and may be an older one after a crash.
+    /// Returns whether it is there.
+    pub async fn replace(&self, name: &str, bytes: Bytes) -> bool {
+        let Some(path) = self.path(name) else { return false };
+        match timeout(self.timeouts.write, self.own().put(&path, bytes.into())).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(name, %error, "a write to the object store failed");
+                false
+            }
+            Err(_) => {
+                tracing::warn!(name, "a write to the object store took too long");
+                false
+            }
+        }
     }
 
     /// Reads the object `name`, whole or not at all.

@@ -3,8 +3,9 @@
 //! Tests run next to anything. What they decide must not depend on how long it takes, so a patient realm gives up
 //! nothing that is under way, and the test decides whether a leader counts as missing.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
-use strongroom_agent::config::{Config, Election, HsmAddress, Rebalance, TraceSettings};
+use strongroom_agent::config::{Config, Election, HsmAddress, Rebalance, TraceSettings, WitnessSettings};
 use strongroom_agent::link::SocketLink;
 use strongroom_agent::store::{Store, StoreError};
 use strongroom_agent::timing::Timing;
@@ -34,6 +35,10 @@ pub struct Setting {
     pub storage: Storage,
     /// Whether prefixes move by themselves.
     pub rebalance: Rebalance,
+    /// How often logs are published for outsiders to check, in seconds, if not as by default.
+    pub checkpoints: Option<NonZeroU16>,
+    /// Who cosigns what is published.
+    pub witnesses: Vec<WitnessSettings>,
     /// How many HSMs are emulated boards, the first ones.
     pub boards: usize,
     /// Whether agents know each other's front doors, for the time before they have heard from their HSMs.
@@ -57,6 +62,8 @@ impl Default for Setting {
             open: Box::new(open),
             storage: Storage::default(),
             rebalance: Rebalance::default(),
+            checkpoints: None,
+            witnesses: Vec::new(),
             boards: 0,
             fronts: false,
             peers: true,

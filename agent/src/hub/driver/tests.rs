@@ -1,5 +1,6 @@
 use super::*;
 use futures::FutureExt;
+use strongroom_proto::ids::Index;
 use strongroom_proto::ids::Term;
 use tokio::time::advance;
 

@@ -1,0 +1,258 @@
+//! Publishes the log of a group while it is led here, and has segments kept until they are published.
+
+use super::asking::Orders;
+use super::hsm_queue::Hsm;
+use crate::clock::Clock;
+use crate::publish::{Publication, PublishError, PublishMetrics, Signs, WitnessSettings, was_published};
+use crate::store::Store;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use strongroom_proto::change::Evidence;
+use strongroom_proto::entry::Entry;
+use strongroom_proto::ids::{Ed25519Public, GroupId, Index, RealmId};
+use strongroom_proto::statement::{Committed, Head};
+use strongroom_replica::ask::{self, Unanswered};
+use strongroom_replica::{Order, Ordered, Status};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::{sleep, timeout};
+
+/// How long segments that may be deleted wait until they are published. After that they stay, until the next are to be deleted.
+const KEEPS_WAITING: Duration = Duration::from_secs(60);
+/// The longest pause after failures.
+const LONGEST: Duration = Duration::from_secs(600);
+/// After so many failures in a row it is worth a warning.
+const WARNS: u32 = 4;
+
+/// How agents publish.
+#[derive(Clone, Debug)]
+pub(crate) struct PublishSettings {
+    /// How often, if there is news; zero for never.
+    pub(crate) period: Duration,
+    /// Who cosigns.
+    pub(crate) witnesses: Vec<WitnessSettings>,
+    /// Whose turn it is, of the agent's groups, to have the HSM sum up.
+    pub(crate) turn: Arc<Semaphore>,
+    /// Where it counts.
+    pub(crate) metrics: PublishMetrics,
+}
+
+/// How far a log is published. A clone tells of the same.
+#[derive(Clone)]
+pub(super) struct Published(Arc<Inner>);
+
+struct Inner {
+    /// The last entry that no segment need be kept for.
+    reached: watch::Sender<Index>,
+    wanted: Notify,
+}
+
+impl Published {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Inner { reached: watch::Sender::new(Index::ZERO), wanted: Notify::new() }))
+    }
+
+    /// Waits until every entry before this one is published. Returns whether that is so.
+    pub(super) async fn reaches(&self, before: Index) -> bool {
+        let mut reached = self.0.reached.subscribe();
+        self.0.wanted.notify_one();
+        let all = reached.wait_for(|reached| reached.0 >= before.0.saturating_sub(1));
+        matches!(timeout(KEEPS_WAITING, all).await, Ok(Ok(_)))
+    }
+
+    fn tell(&self, reached: Index) {
+        self.0.reached.send_replace(reached);
+    }
+
+    /// The log is not published: nothing is kept for it.
+    fn tell_never(&self) {
+        self.tell(Index(u64::MAX));
+    }
+
+    /// Waits so long, or until somebody waits for more.
+    async fn pause(&self, pause: Duration) {
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = self.0.wanted.notified() => {}
+        }
+    }
+}
+
+/// A group whose log is published from here.
+pub(super) struct Publishing {
+    pub(super) realm: RealmId,
+    pub(super) group: GroupId,
+    /// What its HSM signs checkpoints with, if it does.
+    pub(super) key: Option<Ed25519Public>,
+    pub(super) status: Arc<Mutex<Status>>,
+    pub(super) orders: Orders,
+    pub(super) published: Published,
+    pub(super) store: Store,
+    pub(super) hsm: Hsm,
+    pub(super) clock: Clock,
+    pub(super) settings: PublishSettings,
+}
+
+impl Publishing {
+    /// Publishes for as long as the replica runs.
+    pub(super) async fn run(self) {
+        let PublishSettings { period, metrics, .. } = &self.settings;
+        let Some(mut publication) = self.publication().await else { return };
+        let _shown = Shown { group: self.group, metrics: metrics.clone() };
+        let (mut failures, mut leads) = (0_u32, false);
+        loop {
+            let pause = period.saturating_mul(2_u32.saturating_pow(failures.min(6)));
+            self.published.pause(if failures > 0 { pause.min(LONGEST.max(*period)) } else { *period }).await;
+            if !self.serves() {
+                // Whoever leads goes on from what the store has.
+                publication.forget();
+                self.published.tell(Index::ZERO);
+                metrics.forget(self.group);
+                (failures, leads) = (0, false);
+                continue;
+            }
+            if !leads {
+                metrics.begins(self.group, (self.clock)());
+                leads = true;
+            }
+            let Err(failure) = self.publish(&mut publication).await else {
+                failures = 0;
+                continue;
+            };
+            failures = failures.saturating_add(1);
+            if failures == WARNS {
+                tracing::warn!(group = %self.group, %failure, failures, "publishing the log fails, and goes on later");
+            } else {
+                tracing::debug!(group = %self.group, %failure, "publishing the log goes on later");
+            }
+            if failure.is_final() {
+                // What was remembered may be old: another may have led, published and deleted meanwhile.
+                publication.forget();
+                if failures > WARNS && self.serves() {
+                    tracing::error!(group = %self.group, %failure, "the log is not published any more");
+                    return self.published.tell_never();
+                }
+            }
+        }
+    }
+
+    fn serves(&self) -> bool {
+        self.status.lock().serving
+    }
+
+    /// What is published, if it can be from here.
+    async fn publication(&self) -> Option<Publication<Summing>> {
+        let PublishSettings { period, witnesses, turn, .. } = &self.settings;
+        if period.is_zero() {
+            self.published.tell_never();
+            return None;
+        }
+        let Some(key) = self.key else {
+            if was_published(&self.store, &self.group).await {
+                // A newer build of another member has begun: what it still has to read stays.
+                tracing::warn!(group = %self.group, "this HSM's build signs no checkpoints: its log is kept, and published once another leads");
+            } else {
+                self.published.tell_never();
+            }
+            return None;
+        };
+        let hsm = Summing { hsm: self.hsm.clone(), turn: Arc::clone(turn) };
+        let publication = Publication::new(self.realm, self.group, &key, &self.store, hsm, witnesses);
+        publication
+            .inspect_err(|failure| {
+                tracing::error!(group = %self.group, %failure, "the log is not published");
+                self.published.tell_never();
+            })
+            .ok()
+    }
+
+    async fn publish(&self, publication: &mut Publication<Summing>) -> Result<(), PublishError> {
+        let now = (self.clock)();
+        let committed = self.status.lock().committed;
+        if committed == Index::ZERO {
+            return Ok(());
+        }
+        if publication.has_published(committed) {
+            publication.refresh().await?;
+        } else {
+            // The first entry of a leader comes after all that was published before.
+            let reached = publication.reached().await?;
+            if reached > committed {
+                publication.forget();
+                return Err(PublishError::OtherLog(reached));
+            }
+            let shown = self.shown().await.ok_or(PublishError::Deposed)?;
+            let reached = publication.go_on(&shown, || self.serves()).await?;
+            self.published.tell(reached);
+            publication.store_checkpoint().await?;
+        }
+        if publication.has_published(committed) {
+            self.settings.metrics.is_current(self.group, committed, now);
+        }
+        Ok(())
+    }
+
+    /// What is committed, if this agent still leads.
+    async fn shown(&self) -> Option<Evidence> {
+        match self.orders.order(Order::Show { stored: false }).await? {
+            Ordered::Done(shown) => Some(*shown),
+            Ordered::Refused(_) | Ordered::NotLeader(_) | Ordered::Busy | Ordered::Unknown => None,
+        }
+    }
+}
+
+/// Shows nothing of a group any more when it is dropped.
+struct Shown {
+    group: GroupId,
+    metrics: PublishMetrics,
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.metrics.forget(self.group);
+    }
+}
+
+/// This agent's HSM, asked for one group after another: what clients wait for goes between.
+struct Summing {
+    hsm: Hsm,
+    turn: Arc<Semaphore>,
+}
+
+impl Signs for Summing {
+    async fn extend_head(&self, from: Option<Head>, entries: Vec<Entry>) -> Result<Head, Unanswered> {
+        let _turn = self.turn.acquire().await;
+        self.hsm.ask(ask::ExtendHead { from, entries }).await
+    }
+
+    async fn sign_head(&self, head: Head, committed: Committed) -> Result<[u8; 64], Unanswered> {
+        let _turn = self.turn.acquire().await;
+        self.hsm.ask(ask::SignHead { head, committed }).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn segments_wait_until_they_are_published_and_not_for_ever() {
+        let published = Published::new();
+        assert!(!published.reaches(Index(5)).await, "nobody publishes");
+        assert!(published.reaches(Index(1)).await, "there is nothing before entry 1");
+        let waits = {
+            let published = published.clone();
+            async move { published.reaches(Index(5)).await }
+        };
+        let tells = async {
+            published.pause(Duration::from_secs(3600)).await;
+            published.tell(Index(3));
+            sleep(Duration::from_secs(1)).await;
+            published.tell(Index(4));
+        };
+        let (waited, ()) = tokio::join!(waits, tells);
+        assert!(waited, "who waits wakes who publishes");
+        published.tell_never();
+        assert!(published.reaches(Index(u64::MAX)).await);
+    }
+}
