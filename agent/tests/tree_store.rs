@@ -439,15 +439,24 @@ async fn a_check_that_takes_longer_than_merged_files_stay_finds_nothing_wrong() 
     let slow = Objects::over(Arc::clone(&objects.under));
     slow.read_ms.store(4_000, Ordering::Relaxed);
     let checked = slow.tree();
-    let found = tokio::select! {
-        found = check::stored_tree(&checked, &Unwatched) => found.unwrap(),
-        () = goes_on(&tree, &mut model, 1000, Duration::from_secs(15)) => panic!("the check does not end"),
-    };
-    assert_eq!(found.problems, Vec::new());
-    assert!(found.snapshot.is_some_and(|snapshot| snapshot.entry.index < model.snapshot().entry.index));
+    let mut writes = 0;
+    // On a busy machine the files may be merged so late that the check is in time without a hold.
+    for _ in 0..20 {
+        let found = tokio::select! {
+            found = check::stored_tree(&checked, &Unwatched) => found.unwrap(),
+            () = goes_on(&tree, &mut model, 1000, Duration::from_secs(15)) => panic!("the check does not end"),
+        };
+        assert_eq!(found.problems, Vec::new());
+        assert!(found.snapshot.is_some_and(|snapshot| snapshot.entry.index < model.snapshot().entry.index));
+        let [_, put, _, delete] = slow.calls.take();
+        assert_eq!(delete, 0);
+        writes = put;
+        if writes > 0 {
+            break;
+        }
+    }
     // Once it was too slow; then it wrote a hold, and ended that.
-    let [_, put, _, delete] = slow.calls.take();
-    assert!((2..=20).contains(&put) && delete == 0, "{put} writes, {delete} deleted");
+    assert!((2..=20).contains(&writes), "{writes} writes");
 }
 
 /// Opens the tree and reads all of it. Whatever is wrong with it, it is reported, or what is read is what the model
