@@ -156,10 +156,11 @@ impl<S: Signs> Publication<S> {
         (self.reached, self.newest) = (None, None);
     }
 
-    /// Whether the checkpoint of the log up to this entry was signed here, and is in the store.
+    /// Whether a checkpoint of the log up to this entry, or a later one, was signed here, and is in the store. While clients ask, the log
+    /// goes on between the question what is committed and the answer.
     #[must_use]
     pub fn has_published(&self, index: Index) -> bool {
-        self.newest.as_ref().is_some_and(|newest| newest.index == index && newest.is_stored)
+        self.newest.as_ref().is_some_and(|newest| newest.index >= index && newest.is_stored)
     }
 
     /// Publishes the tiles of the log up to a committed entry, while `leads` says so, and has the HSM sign that. Returns the last entry
