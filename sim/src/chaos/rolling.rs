@@ -3,8 +3,9 @@
 //!
 //! Judged on any machine: no recovery fails, a wrong PIN costs one guess, when an agent that led has ended, another leads
 //! already, and nobody waits for an election: those take seconds here. How long users wait
-//! otherwise depends on the machine too: the quickest of the hand-overs is judged, beside the slowest recovery of the same run
-//! while nothing was restarted. On a machine so busy that a leader gives way by itself, or users are slow all the time, nothing can be said, and all is done
+//! otherwise depends on the machine too, and on which of the SDK's pauses the hand-over ends in: the quickest of the hand-overs is judged,
+//! beside the slowest recovery of the same run while nothing was restarted, and it is too slow if it is in every run. On a machine so busy that a
+//! leader gives way by itself, or users are slow all the time, nothing can be said, and all is done
 //! once more. A request that is lost is no failure: over HTTP/1.1 one may meet the end of an idle connection, and is sent again.
 
 use super::daemon::Daemon;
@@ -118,13 +119,14 @@ pub async fn check(killed: bool) -> Result<(), Error> {
     if killed {
         let rolled = rolling(Way::Killed).await?;
         print!("{rolled}");
-        let problems = rolled.problems();
+        let problems: Vec<String> = rolled.problems().into_iter().chain(rolled.slow()).collect();
         if problems.is_empty() {
             return Err("a host was killed, and nothing was noticed".into());
         }
         println!("noticed: {}", problems.join("; "));
         return Ok(());
     }
+    let mut slow = Vec::new();
     for _ in 0..RUNS {
         let rolled = rolling(Way::Told).await?;
         print!("{rolled}");
@@ -135,7 +137,15 @@ pub async fn check(killed: bool) -> Result<(), Error> {
             continue;
         }
         let problems = rolled.problems();
-        return if problems.is_empty() { Ok(()) } else { Err(problems.join("\n").into()) };
+        if !problems.is_empty() {
+            return Err(problems.join("\n").into());
+        }
+        let Some(why) = rolled.slow() else { return Ok(()) };
+        println!("{why}: once more");
+        slow.push(why);
+    }
+    if !slow.is_empty() {
+        return Err(slow.join("\n").into());
     }
     Err(format!("in each of {RUNS} runs the machine was too busy; run it where less else runs").into())
 }
@@ -314,15 +324,19 @@ impl Rolled {
         if slowest > usual * 2 + ELECTION.0 {
             problems.push(format!("somebody waited for {slowest:?}: as long as an election takes"));
         }
-        let quickest = self.led().map(|(stop, _)| self.slowest_recovery(stop.ending)).min();
+        problems
+    }
+
+    /// That users waited longer than they may at every hand-over.
+    #[must_use]
+    pub fn slow(&self) -> Option<String> {
+        let usual = self.usual();
         // A machine that is busy is so unevenly.
         let allowed = usual + usual.max(WAIT);
-        if let Some(quickest) = quickest.filter(|quickest| *quickest > allowed) {
-            problems.push(format!(
-                "at each hand-over somebody waited for {quickest:?} or more, and otherwise {usual:?}"
-            ));
-        }
-        problems
+        let quickest = self.led().map(|(stop, _)| self.slowest_recovery(stop.ending)).min();
+        quickest.filter(|quickest| *quickest > allowed).map(|quickest| {
+            format!("at each hand-over somebody waited for {quickest:?} or more, and otherwise {usual:?}")
+        })
     }
 }
 
@@ -385,12 +399,13 @@ mod tests {
     #[test]
     fn what_should_not_be_is_a_problem() {
         let good = rolled(240, Some(true));
-        assert_eq!((good.problems(), good.was_disturbed()), (Vec::new(), false));
+        assert_eq!((good.problems(), good.slow(), good.was_disturbed()), (Vec::new(), None, false));
+        assert!(rolled(260, Some(true)).slow().is_some());
         let failed = Rolled { failed: vec!["a".into(), "b".into(), "a".into()], ..rolled(50, Some(true)) };
         assert_eq!(failed.problems(), ["2 recoveries failed: a", "1 recoveries failed: b"]);
         for (bad, count) in [
-            (rolled(260, Some(true)), 1),
-            (rolled(2_500, Some(true)), 2),
+            (rolled(260, Some(true)), 0),
+            (rolled(2_500, Some(true)), 1),
             (rolled(50, Some(false)), 1),
             (rolled(50, None), 1),
         ] {
