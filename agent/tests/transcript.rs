@@ -48,6 +48,7 @@ fn birth() -> Birth {
         policy: rules(),
         hsm: Hex([3; 16]),
         build: Hex([4; 32]),
+        checkpoint_key: Some(Hex([9; 32])),
     }
 }
 
@@ -62,7 +63,7 @@ fn request() -> Request {
 }
 
 fn approval() -> Approval {
-    let Birth { realm, public_key, policy, hsm, build } = birth();
+    let Birth { realm, public_key, policy, hsm, build, .. } = birth();
     Approval {
         realm,
         public_key,

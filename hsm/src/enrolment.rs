@@ -57,6 +57,7 @@ impl Core {
             policy: realm.policy.clone(),
             hsm: identity.hsm,
             build: identity.build,
+            checkpoint_key: Some(keys.checkpoints.public()),
         });
         let origin = self.state.realm.as_ref().map_or(Origin::Unknown, |realm| realm.origin);
         let realm = realm.map_or_else(Attestation::none, |founding| {
@@ -71,16 +72,18 @@ impl Core {
             }
             match origin {
                 Origin::MadeHere => {
-                    env.show(format_args!("keys        {DRAWN_HERE}"));
+                    env.show(format_args!("keys            {DRAWN_HERE}"));
                     env.attest(&founding.digest()).bounded()
                 }
                 Origin::Imported { exporter, .. } => {
                     let [from, ..] = DeviceIdentity { hsm: exporter, ..identity }.parts();
-                    env.show(format_args!("keys        imported from the HSM {}", from.words));
+                    env.show(format_args!("keys            imported from the HSM {}", from.words));
                     Attestation::none()
                 }
                 Origin::Unknown => {
-                    env.show(format_args!("keys        of unknown origin: sign no founding of this realm"));
+                    env.show(format_args!(
+                        "keys            of unknown origin: sign no founding of this realm"
+                    ));
                     Attestation::none()
                 }
             }

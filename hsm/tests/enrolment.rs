@@ -9,7 +9,7 @@ use strongroom_proto::enrolment::{
     Attestation, DRAWN_HERE, Founding, FoundingStatement, MAX_ATTESTATION_BYTES, MAX_CUSTODIANS, RealmPolicy,
 };
 use strongroom_proto::hsm::{Origin, Refusal, Reply, Request};
-use strongroom_proto::ids::{Digest, Nonce};
+use strongroom_proto::ids::{Digest, Ed25519Public, Nonce};
 use strongroom_testkit::founding::{custodian_key, sign};
 
 fn device(seed: u64) -> Device {
@@ -30,7 +30,7 @@ fn a_device_shows_what_custodians_compare_at_each_start_and_when_it_gets_a_realm
         assert!(shows(device, ["2 of 3 custodians let the realm leave"]));
         let made_here = status.realm.as_ref().is_some_and(|realm| realm.origin == Origin::MadeHere);
         assert_eq!(
-            shows(device, [format!("keys        {DRAWN_HERE}")]),
+            shows(device, [format!("keys            {DRAWN_HERE}")]),
             made_here,
             "whose founding may be signed"
         );
@@ -42,7 +42,7 @@ fn a_device_shows_what_custodians_compare_at_each_start_and_when_it_gets_a_realm
         );
     }
     let [exporter, ..] = rig.devices[0].status().identity().parts();
-    assert!(shows(&rig.devices[1], [format!("keys        imported from the HSM {}", exporter.words)]));
+    assert!(shows(&rig.devices[1], [format!("keys            imported from the HSM {}", exporter.words)]));
     // Nobody fills the console from outside.
     let device = &mut rig.devices[0];
     let lines = device.env.console.len();
@@ -68,6 +68,27 @@ fn another_device_realm_or_policy_is_shown_in_other_words() {
     assert_ne!(told.parts()[4], of_others.parts()[4]);
     of_others.policy.custodians.pop();
     assert_ne!(told.digest(), of_others.digest());
+}
+
+#[test]
+fn what_custodians_sign_and_compare_names_the_key_of_checkpoints() {
+    let mut rig = Rig::new(2, None);
+    let status = rig.devices[0].status();
+    let key = status.realm.as_ref().and_then(|realm| realm.checkpoint_key).expect("it has one");
+    let told = status.founding().expect("a realm");
+    assert_eq!(told.checkpoint_key, Some(key));
+    let mut other = told.clone();
+    other.checkpoint_key = Some(Ed25519Public([9; 32]));
+    let without = Founding { checkpoint_key: None, ..told.clone() };
+    assert!(told.digest() != other.digest() && told.digest() != without.digest());
+    let words = |founding: &Founding| founding.parts().last().map(|part| (part.name, part.words));
+    assert_ne!(words(&told), words(&other));
+    assert_eq!(words(&told).map(|(name, _)| name), Some("checkpoint key"));
+    for device in &mut rig.devices {
+        device.env.console.clear();
+        device.restart();
+        assert!(shows(device, told.parts().last()), "each HSM of the realm shows the same words");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use crate::bounded::at_most;
 use crate::fingerprint::Fingerprint;
 use crate::hash::{hash, label};
-use crate::ids::{BuildDigest, Digest, HsmId, Nonce, RealmId, X25519Public};
+use crate::ids::{BuildDigest, Digest, Ed25519Public, HsmId, Nonce, RealmId, X25519Public};
 use crate::statement::MAX_MEMBERS;
 use alloc::vec::Vec;
 use core::fmt;
@@ -209,6 +209,9 @@ pub struct Founding {
     /// What that HSM ran.
     #[n(4)]
     pub build: BuildDigest,
+    /// The key that signs checkpoints of its groups. `None` in foundings that older builds showed.
+    #[n(5)]
+    pub checkpoint_key: Option<Ed25519Public>,
 }
 
 impl Founding {
@@ -217,30 +220,34 @@ impl Founding {
     #[must_use]
     pub fn digest(&self) -> Digest {
         let policy = self.policy.to_bytes();
-        hash(
-            label::FOUNDING,
-            &[
-                self.realm.as_bytes(),
-                self.public_key.as_bytes(),
-                &policy,
-                self.hsm.as_bytes(),
-                self.build.as_bytes(),
-            ],
-        )
+        let fields: [&[u8]; 5] = [
+            self.realm.as_bytes(),
+            self.public_key.as_bytes(),
+            &policy,
+            self.hsm.as_bytes(),
+            self.build.as_bytes(),
+        ];
+        match &self.checkpoint_key {
+            None => hash(label::FOUNDING_1, &fields),
+            Some(key) => hash(label::FOUNDING, &[&fields[..], &[key.as_bytes()]].concat()),
+        }
     }
 
     /// What people compare, part by part.
     #[must_use]
-    pub fn parts(&self) -> [Part; 5] {
-        [
+    pub fn parts(&self) -> Vec<Part> {
+        // Together with the realm, which is drawn after the policy is fixed, so nobody can prepare two policies, or
+        // a key, with the same words.
+        let of_realm = |name, field: &[u8]| Part::new(name, &[self.realm.as_bytes(), field]);
+        let mut parts = Vec::from([
             Part::new("HSM id", &[self.hsm.as_bytes()]),
             Part::new("build", &[self.build.as_bytes()]),
             Part::new("realm", &[self.realm.as_bytes()]),
-            // Together with the realm, which is drawn after the policy is fixed, so nobody can prepare two policies, or
-            // a key, with the same words.
-            Part::new("public key", &[self.realm.as_bytes(), self.public_key.as_bytes()]),
-            Part::new("policy", &[self.realm.as_bytes(), &self.policy.to_bytes()]),
-        ]
+            of_realm("public key", self.public_key.as_bytes()),
+            of_realm("policy", &self.policy.to_bytes()),
+        ]);
+        parts.extend(self.checkpoint_key.map(|key| of_realm("checkpoint key", key.as_bytes())));
+        parts
     }
 }
 
@@ -261,7 +268,7 @@ impl Part {
 
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:10}  {}", self.name, self.words)
+        write!(f, "{:14}  {}", self.name, self.words)
     }
 }
 

@@ -41,7 +41,9 @@ pub mod label {
     /// What custodians sign to let a realm's seed leave for another HSM.
     pub const EXPORT: &str = "strongroom export approval 2";
     /// What custodians sign once a realm is made.
-    pub const FOUNDING: &str = "strongroom founding 1";
+    pub const FOUNDING: &str = "strongroom founding 2";
+    /// What they signed before it named the checkpoint key.
+    pub const FOUNDING_1: &str = "strongroom founding 1";
     /// What a vendor attests of a device.
     pub const DEVICE: &str = "strongroom device 1";
     /// The words that people compare; the first 66 bits are used.

@@ -15,8 +15,8 @@ use strongroom_proto::entry::{Entry, Partition, events_hash};
 use strongroom_proto::hash::{absorb, hash, label, mac, node};
 use strongroom_proto::hsm::{AgentSecret, record_id};
 use strongroom_proto::ids::{
-    BuildDigest, Digest, EntryHash, GroupId, HsmId, Index, Mac, Nonce, RealmId, RecordId, Term, TransferId,
-    TreeHash, X25519Public,
+    BuildDigest, Digest, Ed25519Public, EntryHash, GroupId, HsmId, Index, Mac, Nonce, RealmId, RecordId,
+    Term, TransferId, TreeHash, X25519Public,
 };
 
 use strongroom_proto::prefix::Prefix;
@@ -317,36 +317,41 @@ fn approval() -> ExportApproval {
     }
 }
 
-/// A founding under a policy of any groups, and one of groups of at least three.
+/// A founding under a policy of any groups, one of groups of at least three, and one without a checkpoint key, as older builds
+/// showed it.
 fn foundings() -> Vec<Line> {
-    [None, Some(3)].map(founding).into()
+    let key = Some(Ed25519Public([0x0c; 32]));
+    [(None, key), (Some(3), key), (Some(3), None)].map(founding).into()
 }
 
-fn founding(smallest_group: Option<u8>) -> Line {
+fn founding((smallest_group, checkpoint_key): (Option<u8>, Option<Ed25519Public>)) -> Line {
     let founding = Founding {
         realm: REALM,
         public_key: X25519Public([0x0a; 32]),
         policy: RealmPolicy { smallest_group, ..approval().policy },
         hsm: HSM,
         build: BuildDigest([0x0f; 32]),
+        checkpoint_key,
     };
     let policy = [&[2][..], &[0x2a; 32], &[0x2b; 32], smallest_group.as_slice()].concat();
     let name = match smallest_group {
         None => "threshold ‖ custodians",
         Some(_) => "threshold ‖ custodians ‖ smallest group",
     };
-    line(
-        label::FOUNDING,
-        Function::Hash,
-        [
-            ("realm", &REALM.0),
-            ("public key", &[0x0a; 32]),
-            (name, &policy),
-            ("HSM", &HSM.0),
-            ("build", &[0x0f; 32]),
-        ],
-        Some(&founding.digest().0),
-    )
+    let (label, digest) = (label::FOUNDING_1, founding.digest());
+    let fields = [
+        ("realm", &REALM.0[..]),
+        ("public key", &[0x0a; 32]),
+        (name, &policy),
+        ("HSM", &HSM.0),
+        ("build", &[0x0f; 32]),
+    ];
+    let mut line = line(label, Function::Hash, fields, Some(&digest.0));
+    if let Some(key) = checkpoint_key {
+        line.label = label::FOUNDING;
+        line.fields.push(("checkpoint key", key.0.to_vec()));
+    }
+    line
 }
 
 fn realms() -> Vec<Line> {

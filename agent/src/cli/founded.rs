@@ -39,8 +39,11 @@ impl Founded {
         let Some(statement) = line.and_then(|line| FoundingStatement::from_line(line).ok()) else {
             return Self::Wrong("it is not a founding");
         };
-        let Founding { realm: named, public_key, policy, .. } = &statement.founding;
-        let told = hsm.is_none_or(|hsm| (&hsm.public_key, &hsm.policy) == (public_key, policy));
+        let Founding { realm: named, public_key, policy, checkpoint_key, .. } = &statement.founding;
+        let told = hsm.is_none_or(|hsm| {
+            (&hsm.public_key, &hsm.policy) == (public_key, policy)
+                && checkpoint_key.is_none_or(|key| hsm.checkpoint_key.is_none_or(|told| told == key))
+        });
         if *named != realm || !told {
             Self::Wrong("it is not for the realm that the HSM holds")
         } else if !statement.is_signed() {
@@ -121,7 +124,7 @@ mod tests {
     use ed25519_dalek::SigningKey;
     use strongroom_proto::enrolment::{Attestation, RealmPolicy};
     use strongroom_proto::hsm::Origin;
-    use strongroom_proto::ids::{BuildDigest, Digest, HsmId, X25519Public};
+    use strongroom_proto::ids::{BuildDigest, Digest, Ed25519Public, HsmId, X25519Public};
     use strongroom_proto::statement::MemberStatement;
 
     fn keys() -> [SigningKey; 3] {
@@ -139,6 +142,7 @@ mod tests {
             },
             hsm: HsmId([3; 16]),
             build: BuildDigest([4; 32]),
+            checkpoint_key: Some(Ed25519Public([5; 32])),
         }
     }
 
@@ -153,7 +157,7 @@ mod tests {
             record_id_key: Digest([0; 32]),
             origin: Origin::MadeHere,
             attestation: Attestation::none(),
-            checkpoint_key: None,
+            checkpoint_key: Some(Ed25519Public([5; 32])),
         }
     }
 
@@ -172,7 +176,8 @@ mod tests {
 
     #[test]
     fn a_founding_that_was_swapped_is_reported() {
-        let changes: [fn(&mut Founding); 4] = [
+        let changes: [fn(&mut Founding); 5] = [
+            |f| f.checkpoint_key = Some(Ed25519Public([9; 32])),
             |f| f.public_key = X25519Public([9; 32]),
             |f| f.realm = RealmId([9; 16]),
             |f| f.policy.threshold = 1,

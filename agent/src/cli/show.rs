@@ -53,12 +53,13 @@ pub(super) fn approval_text(approval: &ExportApproval) -> String {
 }
 
 pub(super) fn founding_text(founding: &Founding) -> String {
-    let Founding { realm, public_key, policy, hsm, build } = founding;
+    let Founding { realm, public_key, policy, hsm, build, checkpoint_key } = founding;
     let mut rows = vec![
         ("realm", realm.to_string()),
         ("public key", public_key.to_string()),
         ("policy", policy_text(policy)),
     ];
+    rows.extend(checkpoint_key.map(|key| ("checkpoints", key.to_string())));
     rows.extend(custodian_rows(policy, None));
     rows.extend([("made in HSM", hsm.to_string()), ("its build", build.to_string())]);
     table(&rows)

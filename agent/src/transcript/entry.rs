@@ -229,6 +229,9 @@ pub struct Birth {
     pub hsm: Hex<16>,
     /// What that ran, as it says.
     pub build: Hex<32>,
+    /// The key of its checkpoints; older builds showed none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_key: Option<Hex<32>>,
 }
 
 /// What an HSM asks, to join.

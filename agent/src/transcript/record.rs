@@ -8,7 +8,7 @@ use strongroom_proto::enrolment::{
 };
 use strongroom_proto::hash::hash;
 use strongroom_proto::hsm::{DeviceStatus, Origin};
-use strongroom_proto::ids::{BuildDigest, Digest, HsmId, Nonce, RealmId, X25519Public};
+use strongroom_proto::ids::{BuildDigest, Digest, Ed25519Public, HsmId, Nonce, RealmId, X25519Public};
 
 /// The hash of a sealed realm.
 const SEALED: &str = "strongroom transcript sealed realm 1";
@@ -39,13 +39,14 @@ impl From<&Rules> for RealmPolicy {
 
 impl From<&Founding> for Birth {
     fn from(founding: &Founding) -> Self {
-        let Founding { realm, public_key, policy, hsm, build } = founding;
+        let Founding { realm, public_key, policy, hsm, build, checkpoint_key } = founding;
         Self {
             realm: Hex(realm.0),
             public_key: Hex(public_key.0),
             policy: policy.into(),
             hsm: Hex(hsm.0),
             build: Hex(build.0),
+            checkpoint_key: checkpoint_key.map(|key| Hex(key.0)),
         }
     }
 }
@@ -58,6 +59,7 @@ impl From<&Birth> for Founding {
             policy: (&birth.policy).into(),
             hsm: HsmId(birth.hsm.0),
             build: BuildDigest(birth.build.0),
+            checkpoint_key: birth.checkpoint_key.map(|key| Ed25519Public(key.0)),
         }
     }
 }

@@ -14,7 +14,7 @@ use strongroom_agent::custodian::{age, card::Card};
 use strongroom_proto::enrolment::{
     CustodianKey, CustodianSignature, Founding, FoundingStatement, RealmPolicy,
 };
-use strongroom_proto::ids::{BuildDigest, HsmId, RealmId, X25519Public};
+use strongroom_proto::ids::{BuildDigest, Ed25519Public, HsmId, RealmId, X25519Public};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_strongroom-agent");
 const PASSPHRASE: &str = "correct horse battery";
@@ -139,6 +139,7 @@ fn a_founding_is_signed_with_cards_that_are_typed_before_what_the_console_shows(
         policy: RealmPolicy { custodians, threshold: 1, smallest_group: Some(1) },
         hsm: HsmId([3; 16]),
         build: BuildDigest([4; 32]),
+        checkpoint_key: Some(Ed25519Public([5; 32])),
     };
     let line = FoundingStatement { founding: founding.clone(), signatures: vec![] }.to_line();
     let mut typed: String =

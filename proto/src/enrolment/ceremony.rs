@@ -81,6 +81,7 @@ impl DeviceStatus {
             policy: realm.policy.clone(),
             hsm: self.hsm,
             build: self.build,
+            checkpoint_key: realm.checkpoint_key,
         })
     }
 

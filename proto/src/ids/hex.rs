@@ -1,6 +1,9 @@
 //! Ids as people write them.
 
-use super::{BuildDigest, Digest, EntryHash, GroupId, HsmId, Nonce, RealmId, RecordId, Term, X25519Public};
+use super::{
+    BuildDigest, Digest, Ed25519Public, EntryHash, GroupId, HsmId, Nonce, RealmId, RecordId, Term,
+    X25519Public,
+};
 use core::fmt;
 use core::str::FromStr;
 
@@ -32,7 +35,19 @@ macro_rules! from_hex {
     }
     )+};
 }
-from_hex!(RealmId, GroupId, HsmId, RecordId, Term, EntryHash, Digest, Nonce, X25519Public, BuildDigest);
+from_hex!(
+    RealmId,
+    GroupId,
+    HsmId,
+    RecordId,
+    Term,
+    EntryHash,
+    Digest,
+    Nonce,
+    X25519Public,
+    Ed25519Public,
+    BuildDigest
+);
 
 fn parse_hex(s: &str, out: &mut [u8]) -> Result<(), ParseIdError> {
     let bad = ParseIdError { expected_digits: out.len().saturating_mul(2) };

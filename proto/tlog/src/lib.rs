@@ -12,6 +12,7 @@
 //! | [tlog-tiles](https://c2sp.org/tlog-tiles) | [`tile`], [`growth`], [`reader`], [`entries`] |
 //! | [tlog-proof](https://c2sp.org/tlog-proof) | [`tlog_proof`] |
 //! | [tlog-witness](https://c2sp.org/tlog-witness), requests and answers | [`add_checkpoint`] |
+//! | the statement of a realm, a signed note | [`statement`] |
 //! | RFC 6962, section 2.1; RFC 9162, section 2.1 | [`proof`] |
 
 pub mod add_checkpoint;
@@ -24,6 +25,7 @@ pub mod note;
 pub mod proof;
 pub mod reader;
 pub mod signer;
+pub mod statement;
 mod text;
 pub mod tile;
 pub mod tlog_proof;
@@ -36,5 +38,6 @@ pub use note::{Note, Signature};
 pub use proof::{Node, verify_consistency, verify_inclusion};
 pub use reader::TileReader;
 pub use signer::SigningKey;
+pub use statement::RealmStatement;
 pub use tile::{Resource, Tile};
 pub use tlog_proof::TlogProof;
