@@ -147,6 +147,9 @@ impl Core {
             Request::Leave(group, proof) => self.leave(env, group, proof),
             Request::ExtendHead { from, entries } => self.extend_head(from, &entries),
             Request::SignHead { head, committed } => self.sign_head(&head, &committed),
+            Request::Tell { settled, entries, telling } => {
+                self.tell(env, &settled, &entries, telling.as_ref())
+            }
         }
     }
 

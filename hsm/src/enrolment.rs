@@ -234,7 +234,7 @@ impl Exported {
         let secret = StaticSecret::from(*secret);
         let ephemeral = X25519Public(PublicKey::from(&secret).to_bytes());
         let ExportApproval { realm, exporter, importer, device_key, .. } = &self.approval;
-        let key = export_key(&secret, device_key, &ephemeral, device_key)?;
+        let key = sealing_key(label::EXPORT_KEY, &secret, device_key, (&ephemeral, device_key))?;
         let context = export_context(realm, exporter, importer);
         let sealed = seal::seal(&key, &context, &self.encode()?, rng).into();
         Some(SealedRealm { realm: *realm, exporter: *exporter, ephemeral, sealed })
@@ -244,24 +244,26 @@ impl Exported {
     /// refused.
     fn unseal(sealed: &SealedRealm, importer: HsmId, device_secret: &StaticSecret) -> Option<Self> {
         let device_key = X25519Public(PublicKey::from(device_secret).to_bytes());
-        let key = export_key(device_secret, &sealed.ephemeral, &sealed.ephemeral, &device_key)?;
+        let ephemeral = &sealed.ephemeral;
+        let key = sealing_key(label::EXPORT_KEY, device_secret, ephemeral, (ephemeral, &device_key))?;
         let context = export_context(&sealed.realm, &sealed.exporter, &importer);
         let plaintext = seal::unseal(&key, &context, &sealed.sealed).ok()?;
         exact::decode::<Self>(&plaintext).filter(|exported| exported.version == VERSION)
     }
 }
 
-fn export_key(
+/// The key for what is sealed from an ephemeral key to one that lasts, from the secrets of either side.
+pub(crate) fn sealing_key(
+    label: &str,
     ours: &StaticSecret,
     theirs: &X25519Public,
-    ephemeral: &X25519Public,
-    device: &X25519Public,
+    (ephemeral, lasting): (&X25519Public, &X25519Public),
 ) -> Option<Zeroizing<[u8; 32]>> {
     let shared = ours.diffie_hellman(&PublicKey::from(theirs.0));
     // A point of small order gives a secret that everybody knows.
     shared
         .was_contributory()
-        .then(|| Zeroizing::new(hash(label::EXPORT_KEY, &[shared.as_bytes(), &ephemeral.0, &device.0]).0))
+        .then(|| Zeroizing::new(hash(label, &[shared.as_bytes(), &ephemeral.0, &lasting.0]).0))
 }
 
 fn export_context(realm: &RealmId, exporter: &HsmId, importer: &HsmId) -> Vec<u8> {

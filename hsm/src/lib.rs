@@ -27,6 +27,7 @@ mod drbg;
 mod enrolment;
 mod entropy;
 mod env;
+mod event;
 mod exact;
 mod flash;
 mod group;
@@ -45,6 +46,7 @@ mod seal;
 mod session;
 mod start_error;
 mod state;
+mod telling;
 mod transfer;
 
 pub use crate::core::Core;

@@ -7,6 +7,7 @@
 
 use crate::core::Core;
 use crate::env::Env;
+use crate::event::{EVENT_BYTES, Event};
 use crate::holding::{Holding, refusal};
 use crate::keys::Keys;
 use crate::leadership::Leadership;
@@ -33,10 +34,6 @@ use strongroom_proto::registration::verify_registration;
 use strongroom_proto::tree::Tree;
 use zeroize::Zeroizing;
 
-/// Bytes of an event before sealing: its version, what happened, to which record, at which index, zeros.
-const EVENT_BYTES: usize = 64;
-/// The version of event that this build writes. Readers of events refuse any other, and anything but zeros at the end.
-const EVENT_VERSION: u8 = 1;
 /// Bytes of a sealed event.
 pub const SEALED_EVENT_BYTES: usize = EVENT_BYTES + seal::OVERHEAD;
 
@@ -400,12 +397,10 @@ impl Batch {
         if since.is_none() {
             return;
         }
-        let mut plaintext = Vec::with_capacity(EVENT_BYTES);
-        plaintext.extend_from_slice(&[EVENT_VERSION, happening as u8]);
-        plaintext.extend_from_slice(record.as_bytes());
-        plaintext.extend_from_slice(&self.index.0.to_be_bytes());
-        plaintext.resize(EVENT_BYTES, 0);
-        self.events.push(plaintext);
+        let public = self.records.get(record).and_then(|loaded| loaded.record.state.public());
+        let guesses_left = public.map_or(0, |public| public.num_guesses.saturating_sub(public.guess_count));
+        let event = Event { what: happening as u8, record: *record, index: self.index, guesses_left };
+        self.events.push(event.to_bytes());
     }
 
     /// Keeps a reply that tells of an own entry. One that tells of none goes out at once.

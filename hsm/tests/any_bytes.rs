@@ -144,6 +144,7 @@ const fn kind(request: &Request) -> usize {
         Request::Leave(..) => 20,
         Request::ExtendHead { .. } => 21,
         Request::SignHead { .. } => 22,
+        Request::Tell { .. } => 23,
     }
 }
 

@@ -26,6 +26,8 @@ mod retirement;
 mod sessions;
 #[path = "attacks/table.rs"]
 mod table;
+#[path = "attacks/telling.rs"]
+mod telling;
 #[path = "attacks/transfers.rs"]
 mod transfers;
 #[path = "attacks/trees.rs"]

@@ -32,6 +32,8 @@ pub mod label {
     pub const FRESH: &str = "strongroom fresh 1";
     /// Statement of what the tree over a log is up to an entry.
     pub const HEAD: &str = "strongroom head 1";
+    /// Statement that an entry comes before one that is committed.
+    pub const PAST: &str = "strongroom past 1";
     /// Statement that a group has retired.
     pub const RETIRED: &str = "strongroom retired 1";
     /// Statement of a group and its members.
@@ -44,6 +46,10 @@ pub mod label {
     pub const FOUNDING: &str = "strongroom founding 2";
     /// What they signed before it named the checkpoint key.
     pub const FOUNDING_1: &str = "strongroom founding 1";
+    /// What custodians sign to have a tenant's events sealed to its key.
+    pub const TENANT_KEY: &str = "strongroom tenant key 1";
+    /// Key that seals events to a tenant.
+    pub const TENANT_EVENTS: &str = "strongroom tenant events 1";
     /// What a vendor attests of a device.
     pub const DEVICE: &str = "strongroom device 1";
     /// The words that people compare; the first 66 bits are used.

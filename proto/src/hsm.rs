@@ -11,10 +11,11 @@ pub use crate::enrolment::{
     CustodianKey, CustodianSignature, ExportApproval, MAX_CUSTODIANS, RealmPolicy, SealedRealm,
 };
 use crate::entry::{Entry, MAX_PARTITIONS};
+use crate::events::{SealedEvents, Settled, Telling};
 use crate::ids::{EntryHash, GroupId, Nonce, RecordId, SessionId, Term, X25519Public};
 use crate::prefix::Prefix;
 use crate::statement::{
-    Captured, Committed, Fresh, GroupStatement, Head, MAX_MEMBERS, MemberStatement, Retired,
+    Captured, Committed, Fresh, GroupStatement, Head, MAX_MEMBERS, MemberStatement, Past, Retired,
 };
 use crate::tree::{ClaimedTree, MAX_TREE_NODES};
 use alloc::vec::Vec;
@@ -301,6 +302,20 @@ pub enum Request {
         #[n(1)]
         committed: Committed,
     },
+    /// State that an entry is in the past of one that is committed, and seal events of it to a tenant. → [`Reply::Told`].
+    /// Changes nothing.
+    #[n(23)]
+    Tell {
+        /// That the last of the entries is committed.
+        #[n(0)]
+        settled: Settled,
+        /// The entry, and those that follow it up to the one that is known to be committed; at most [`MAX_CAPTURE_ENTRIES`].
+        #[cbor(n(1), decode_with = "at_most::<MAX_CAPTURE_ENTRIES, _, _>")]
+        entries: Vec<Entry>,
+        /// Which events to seal, and for whom.
+        #[n(2)]
+        telling: Option<Telling>,
+    },
 }
 
 /// How many nodes these trees claim in all.
@@ -410,6 +425,16 @@ pub enum Reply {
     /// as the size, and its root. Publish both.
     #[n(19)]
     Checkpoint(#[n(0)] ByteArray<64>),
+    /// To [`Request::Tell`]: keep the statement to go further back; give the tenant what is sealed.
+    #[n(20)]
+    Told {
+        /// That the first entry comes before one that is committed.
+        #[n(0)]
+        past: Past,
+        /// The events.
+        #[n(1)]
+        sealed: Option<SealedEvents>,
+    },
 }
 
 /// What the agents of a realm recognise each other by, in one epoch; the same at every HSM of the realm. Whoever has it

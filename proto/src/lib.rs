@@ -27,6 +27,7 @@ pub mod checkpoint;
 pub mod client;
 pub mod enrolment;
 pub mod entry;
+pub mod events;
 pub mod fingerprint;
 pub mod frame;
 pub mod hash;

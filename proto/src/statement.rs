@@ -74,6 +74,14 @@ entry_statement! {
     mac
 }
 
+entry_statement! {
+    /// "This entry comes before one that is committed." Good for nothing but telling what the entry's events say.
+    Past,
+    label::PAST,
+    /// MAC under the label `strongroom past 1`.
+    mac
+}
+
 fn entry_mac(
     key: &[u8; 32],
     label: &str,

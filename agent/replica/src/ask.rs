@@ -5,12 +5,13 @@
 
 use strongroom_proto::enrolment::{CustodianSignature, ExportApproval, RealmPolicy, SealedRealm};
 use strongroom_proto::entry::Entry;
+use strongroom_proto::events::{SealedEvents, Settled, Telling};
 use strongroom_proto::hsm::{
     self, BatchRequest, CaptureOutcome, DeviceStatus, GroupEntries, Made, Outcome, PrefixTree, ReadReply,
     Refusal, Released, Reply, Request,
 };
 use strongroom_proto::ids::{GroupId, Nonce, Term};
-use strongroom_proto::statement::{Captured, GroupStatement, Head, MemberStatement};
+use strongroom_proto::statement::{Captured, GroupStatement, Head, MemberStatement, Past};
 
 /// A request that names the HSM's answer to it. What each checks and changes is at the [`Request`] of its name.
 pub trait Ask {
@@ -141,6 +142,9 @@ impl From<Request> for Asked {
                 entries.first().map_or(About::Device, |entry| About::Group(entry.group))
             }
             Request::SignHead { head, .. } => About::Group(head.group),
+            Request::Tell { entries, .. } => {
+                entries.first().map_or(About::Device, |entry| About::Group(entry.group))
+            }
             Request::Capture(mut groups) if groups.len() == 1 => {
                 groups.pop().map_or(About::Device, About::Capture)
             }
@@ -312,6 +316,31 @@ ask!(
     SignHead -> [u8; 64],
     Self { head, committed } => Request::SignHead { head, committed },
     Reply::Checkpoint(signature) => *signature
+);
+
+/// [`Request::Tell`].
+#[derive(Clone, Debug)]
+pub struct Tell {
+    /// That the last of the entries is committed.
+    pub settled: Settled,
+    /// The entry, and those that follow it.
+    pub entries: Vec<Entry>,
+    /// Which of its events to seal, and for whom.
+    pub telling: Option<Telling>,
+}
+
+/// [`Reply::Told`].
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// That the first entry comes before one that is committed.
+    pub past: Past,
+    /// Its events.
+    pub sealed: Option<SealedEvents>,
+}
+ask!(
+    Tell -> Told,
+    Self { settled, entries, telling } => Request::Tell { settled, entries, telling },
+    Reply::Told { past, sealed } => Told { past, sealed }
 );
 
 /// [`Request::Commit`].

@@ -70,6 +70,7 @@ fn is_setup(request: &hsm::Request, device: Option<&hsm::DeviceStatus>) -> bool 
         | hsm::Request::Leave(..)
         | hsm::Request::ExtendHead { .. }
         | hsm::Request::SignHead { .. }
+        | hsm::Request::Tell { .. }
         | hsm::Request::AgentSecret(_) => false,
     }
 }

@@ -15,8 +15,8 @@ use super::{
     two_forks_of_one_group_in_one_capture, two_guesses_for_one_charge_in_a_batch,
 };
 use super::{
-    enrolment, group, heads, leading, log, places, reads, records, refusals, retirement, sessions, transfers,
-    trees, versions,
+    enrolment, group, heads, leading, log, places, reads, records, refusals, retirement, sessions, telling,
+    transfers, trees, versions,
 };
 use strongroom_hsm_planted::Bug;
 
@@ -248,4 +248,11 @@ pub(super) const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::SignsForgedHead, heads::tree_of_the_hosts_signed),
     (Bug::SignsUnstated, heads::tree_signed_on_what_nobody_stated),
     (Bug::SignsUncommitted, heads::tree_signed_because_another_entry_is_committed),
+    (Bug::TellsAside, telling::what_is_beside_the_committed_entry),
+    (Bug::TellsUnstated, telling::what_nobody_stated_as_committed),
+    (Bug::TellsUncommitted, telling::what_is_not_committed_yet),
+    (Bug::TellsUnapproved, telling::what_is_sealed_to_a_key_of_the_hosts),
+    (Bug::TellsOtherEvents, telling::what_another_entry_at_the_same_index_says),
+    (Bug::TellsOtherTenants, telling::what_happened_to_another_tenants_user),
+    (Bug::TellsTwice, telling::what_happened_twice),
 ];

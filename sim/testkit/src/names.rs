@@ -29,5 +29,6 @@ pub const fn request_name(request: &Request) -> &'static str {
         Request::Leave(..) => "Leave",
         Request::ExtendHead { .. } => "ExtendHead",
         Request::SignHead { .. } => "SignHead",
+        Request::Tell { .. } => "Tell",
     }
 }

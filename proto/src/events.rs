@@ -1,0 +1,107 @@
+//! What a tenant is told of its users' records: some of an entry's events, sealed to a key that custodians signed for it.
+
+use crate::bounded::{at_most, bytes_at_most};
+use crate::enrolment::{CustodianSignature, MAX_CUSTODIANS};
+use crate::hash::{hash, label};
+use crate::hsm::MAX_BATCH_REQUESTS;
+use crate::ids::{Digest, EntryHash, GroupId, Index, RealmId, X25519Public};
+use crate::statement::{Committed, Past};
+use alloc::vec::Vec;
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+
+/// The longest name of a tenant, and of a user, in bytes.
+pub const MAX_NAME_BYTES: usize = 255;
+
+/// The key to which a tenant's events are sealed. An HSM goes by it once enough custodians have signed it.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct TenantKey {
+    /// The tenant's name, at most [`MAX_NAME_BYTES`].
+    #[cbor(n(0), decode_with = "bytes_at_most::<MAX_NAME_BYTES, _>")]
+    pub tenant: ByteVec,
+    /// Its X25519 public key (RFC 7748).
+    #[n(1)]
+    pub key: X25519Public,
+}
+
+impl TenantKey {
+    /// The 32 bytes that custodians sign with Ed25519.
+    #[must_use]
+    pub fn digest(&self, realm: &RealmId) -> Digest {
+        hash(label::TENANT_KEY, &[realm.as_bytes(), &self.tenant, self.key.as_bytes()])
+    }
+}
+
+/// What shows that an entry is committed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Settled {
+    /// It is stated to be.
+    #[n(0)]
+    Committed(#[n(0)] Committed),
+    /// It is before one that is.
+    #[n(1)]
+    Past(#[n(0)] Past),
+}
+
+impl Settled {
+    /// Which entry.
+    #[must_use]
+    pub const fn position(&self) -> (Index, EntryHash) {
+        match self {
+            Self::Committed(Committed { index, hash, .. }) | Self::Past(Past { index, hash, .. }) => {
+                (*index, *hash)
+            }
+        }
+    }
+
+    /// Whether an HSM of this realm stated it about this group.
+    #[must_use]
+    pub fn is_authentic(&self, key: &[u8; 32], realm: &RealmId, group: &GroupId) -> bool {
+        match self {
+            Self::Committed(statement) => statement.is_authentic(key, realm, group),
+            Self::Past(statement) => statement.is_authentic(key, realm, group),
+        }
+    }
+}
+
+/// Which events of an entry are whose.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Telling {
+    /// To whom.
+    #[n(0)]
+    pub key: TenantKey,
+    /// Custodians' signatures over [`TenantKey::digest`].
+    #[cbor(n(1), decode_with = "at_most::<MAX_CUSTODIANS, _, _>")]
+    pub signatures: Vec<CustodianSignature>,
+    /// All sealed events of the entry, in order.
+    #[cbor(n(2), decode_with = "at_most::<MAX_BATCH_REQUESTS, _, _>")]
+    pub events: Vec<ByteVec>,
+    /// Those that the tenant is told, in order, each once.
+    #[cbor(n(3), decode_with = "at_most::<MAX_BATCH_REQUESTS, _, _>")]
+    pub owned: Vec<OwnedEvent>,
+}
+
+/// Whose an event is.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct OwnedEvent {
+    /// The how manieth of its entry it is, from 0 on.
+    #[n(0)]
+    pub place: u8,
+    /// The user, as the tenant names them; at most [`MAX_NAME_BYTES`]. With the tenant's name, this gives the record's id.
+    #[cbor(n(1), decode_with = "bytes_at_most::<MAX_NAME_BYTES, _>")]
+    pub user: ByteVec,
+    /// When the agent saw the request, in milliseconds since 1970: its word alone.
+    #[n(2)]
+    pub time: u64,
+}
+
+/// Events for a tenant's eyes.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct SealedEvents {
+    /// The key that was drawn for them.
+    #[n(0)]
+    pub ephemeral: X25519Public,
+    /// `nonce ‖ ciphertext ‖ tag` (XAES-256-GCM, C2SP) under the hash of the shared secret and both public keys.
+    #[n(1)]
+    pub sealed: ByteVec,
+}
