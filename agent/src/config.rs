@@ -83,6 +83,9 @@ pub struct Config {
     /// 0 for never. By default 30.
     #[serde(default = "default_checkpoint_period_s", deserialize_with = "checkpoint_period_s")]
     pub checkpoint_period_s: u16,
+    /// For how many days tenants can read what happened to their users' records, 1 to 3,650; 0: they are told nothing. By default 0.
+    #[serde(default, deserialize_with = "events_keep_days")]
+    pub events_keep_days: u16,
     /// Who is asked to cosign checkpoints.
     #[serde(default, deserialize_with = "witnesses")]
     pub witnesses: Vec<WitnessSettings>,
@@ -198,6 +201,16 @@ fn checkpoint_period_s<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16
         return Err(D::Error::custom("checkpoint_period_s is from 1 to 3600, or 0 for never; 30 works well"));
     }
     Ok(seconds)
+}
+
+fn events_keep_days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let days = u16::deserialize(deserializer)?;
+    if days > 3650 {
+        return Err(D::Error::custom(
+            "events_keep_days is from 1 to 3650, or 0 for no events; 30 works well",
+        ));
+    }
+    Ok(days)
 }
 
 const fn yes() -> bool {

@@ -14,6 +14,7 @@ mod orders;
 mod publishing;
 mod retirement;
 mod scrubbing;
+mod telling;
 mod tree_jobs;
 pub(crate) mod unfinished;
 mod whereabouts;
@@ -25,6 +26,7 @@ pub(crate) use self::moves::{MoveError, listed};
 pub(crate) use self::orders::{End, OrderError, Wanted};
 
 use self::publishing::PublishSettings;
+use self::telling::TellSettings;
 
 use self::driver::{Beside, Group};
 use crate::clock::Time;
@@ -32,7 +34,7 @@ use crate::config::{Config, Election};
 use crate::front::{Backend, Check, Readiness, Relay};
 use crate::link::HsmMetrics;
 use crate::metrics::{LogMetrics, Metrics, WearMetrics};
-use crate::peers::{Forwarded, Identity, Peers};
+use crate::peers::{Forwarded, Identity, Peers, Sent};
 use crate::scrub::{Lane, ScrubSettings};
 use crate::store::{Store, Trust};
 use crate::timing::Timing;
@@ -60,7 +62,7 @@ use strongroom_proto::statement::GroupStatement;
 use strongroom_replica::ask::{self, Ask, Unanswered};
 use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::{Answer, ReadOutcome, Settings, Status, Storage};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a client may go on using a session after an answer.
@@ -88,6 +90,7 @@ pub(crate) struct Hub {
     log: LogMetrics,
     scrub: ScrubSettings,
     publish: PublishSettings,
+    telling: TellSettings,
     calls: HsmMetrics,
     pub(super) certificate_end: Gauge,
     pub(super) time: Time,
@@ -144,12 +147,8 @@ impl Hub {
             wear: metrics.wear().clone(),
             log: metrics.log().clone(),
             scrub: scrub_settings(config, metrics),
-            publish: PublishSettings {
-                period: Duration::from_secs(config.checkpoint_period_s.into()),
-                witnesses: config.witnesses.clone(),
-                turn: Arc::new(Semaphore::new(1)),
-                metrics: metrics.publish().clone(),
-            },
+            publish: PublishSettings::new(config, metrics.publish()),
+            telling: TellSettings::new(config.events_keep_days, metrics.tell()),
             calls: metrics.hsm().clone(),
             certificate_end: metrics.peer_certificate_end().clone(),
             time,
@@ -278,7 +277,8 @@ impl Hub {
                     traces: self.traces.clone(),
                     scrub: self.scrub.clone(),
                     publishing: self.publish.clone(),
-                    checkpoint_key: realm.checkpoint_key,
+                    telling: self.telling.clone(),
+                    of_realm: realm.clone(),
                 };
                 let group = Group::start(settings, hsm, store, tree, peers, beside);
                 groups.insert(id, group);
@@ -373,9 +373,9 @@ impl Hub {
     }
 
     /// Gives a request to the replica here, without waiting for a leader and without forwarding.
-    pub(crate) async fn ask(&self, request: BatchRequest, handshake_only: bool, trail: &Trail) -> Answer {
-        match self.covering(&request.record) {
-            Some(group) => group.ask(request, handshake_only, trail).await,
+    pub(crate) async fn ask(&self, sent: Sent, trail: &Trail) -> Answer {
+        match self.covering(&sent.request.record) {
+            Some(group) => group.ask(sent, trail).await,
             None => Answer::NotCovered,
         }
     }
@@ -388,11 +388,11 @@ impl Hub {
     /// Gives a request to the leader, wherever that is. Waits up to [`Timing::hold`] for a leader, or not at all if no
     /// other agent can be reached. The replica here need not run, nor know the group, nor have its HSM: what it does
     /// not know, the other agents are asked.
-    async fn route(&self, request: BatchRequest, handshake_only: bool, trail: &Trail) -> Answer {
+    async fn route(&self, sent: Sent, trail: &Trail) -> Answer {
         let deadline = Instant::now() + self.timing.hold;
         self.peers.stir();
         loop {
-            let mut group = self.covering(&request.record);
+            let mut group = self.covering(&sent.request.record);
             if let Some(group) = &mut group {
                 // Only what comes after this question is news; without this, an old change would stay news forever.
                 group.mark_unchanged();
@@ -400,7 +400,7 @@ impl Hub {
             let answer = match &group {
                 Some(group) if !self.is_alone(Some(group)) => match group.leader_elsewhere() {
                     Some(leader) => Answer::NotLeader(Some(leader)),
-                    None => group.ask(request.clone(), handshake_only, trail).await,
+                    None => group.ask(sent.clone(), trail).await,
                 },
                 Some(_) | None => Answer::NotCovered,
             };
@@ -409,7 +409,7 @@ impl Hub {
                 Answer::NotCovered => None,
                 answer => return answer,
             };
-            if let Some(answer) = self.forward(told, (&request, handshake_only, trail), &mut group).await {
+            if let Some(answer) = self.forward(told, (&sent, trail), &mut group).await {
                 return answer;
             }
             if self.is_alone(group.as_ref()) || Instant::now() >= deadline {
@@ -431,13 +431,13 @@ impl Hub {
     async fn forward(
         &self,
         told: Option<HsmId>,
-        (request, handshake_only, trail): (&BatchRequest, bool, &Trail),
+        (sent, trail): (&Sent, &Trail),
         group: &mut Option<Group>,
     ) -> Option<Answer> {
         let mut likely: VecDeque<HsmId> = told.into_iter().collect();
         if group.is_none() {
             // They said so a moment ago. A replica here usually knows more than they did.
-            likely.extend(self.peers.leaders_there(&request.record));
+            likely.extend(self.peers.leaders_there(&sent.request.record));
         }
         let (mut tried, mut asked) = (BTreeSet::new(), false);
         loop {
@@ -446,11 +446,11 @@ impl Hub {
                     return None;
                 }
                 tokio::select! {
-                    () = self.peers.ask_around(&request.record) => {}
+                    () = self.peers.ask_around(&sent.request.record) => {}
                     // The replica here usually knows sooner.
                     () = news(group) => group.iter_mut().for_each(Group::mark_changed),
                 }
-                likely.extend(self.peers.leaders_of(&request.record));
+                likely.extend(self.peers.leaders_of(&sent.request.record));
                 continue;
             };
             if !tried.insert(leader) {
@@ -462,7 +462,7 @@ impl Hub {
                 span.say(Attribute::Hsm(leader));
             }
             let inside = span.as_ref().and_then(Open::trail).unwrap_or(*trail);
-            let forwarded = self.peers.forward(leader, request, handshake_only, &inside);
+            let forwarded = self.peers.forward(leader, sent, &inside);
             let forwarded = tokio::select! {
                 forwarded = forwarded => forwarded,
                 // Nothing that it answers would count any more, and it may be stalled for a long time.
@@ -567,8 +567,12 @@ impl Backend for Routed {
 
 impl Routed {
     async fn run(&self, tenant: &str, user: &str, request: ClientRequest, trail: &Trail) -> ClientResponse {
-        let record = self.0.of_realm(|realm| record_id(&realm.record_id_key, tenant, user));
-        let Some(record) = record else { return ClientResponse::Unavailable };
+        let unix = (self.0.time.unix)();
+        let of_realm = self.0.of_realm(|realm| {
+            let owner = self.0.telling.owner(realm, (tenant, user), unix);
+            (record_id(&realm.record_id_key, tenant, user), owner)
+        });
+        let Some((record, owner)) = of_realm else { return ClientResponse::Unavailable };
         let handshake_only = request.kind == RequestKind::HandshakeOnly;
         let message = match request.encrypted {
             NoiseRequest::Handshake(handshake) => NoiseMessage::Handshake {
@@ -582,7 +586,7 @@ impl Routed {
             }
         };
         let request = BatchRequest { record, session: request.session_id, message };
-        response_of(self.0.route(request, handshake_only, trail).await)
+        response_of(self.0.route(Sent { request, handshake_only, owner }, trail).await)
     }
 }
 
@@ -654,11 +658,12 @@ mod tests {
         hub.known.write().groups.insert(GroupId([1; 16]), group);
         let message = NoiseMessage::Transport { ciphertext: vec![1].into() };
         let request = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message };
+        let sent = Sent::from(request);
         let began = Instant::now();
         let held: Vec<_> = (0..room)
             .map(|_| {
-                let (hub, request) = (Arc::clone(&hub), request.clone());
-                tokio::spawn(async move { (hub.route(request, false, &TRAIL).await, began.elapsed()) })
+                let (hub, sent) = (Arc::clone(&hub), sent.clone());
+                tokio::spawn(async move { (hub.route(sent, &TRAIL).await, began.elapsed()) })
             })
             .collect();
         for held in held {
@@ -689,9 +694,10 @@ mod tests {
         let group = Group::stuck();
         let message = NoiseMessage::Transport { ciphertext: vec![1].into() };
         let request = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message };
+        let sent = Sent::from(request);
         let mut waiting: Vec<_> =
-            (0..CLIENT_QUEUE).map(|_| Box::pin(group.ask(request.clone(), false, &TRAIL))).collect();
+            (0..CLIENT_QUEUE).map(|_| Box::pin(group.ask(sent.clone(), &TRAIL))).collect();
         assert!(waiting.iter_mut().all(|ask| ask.as_mut().now_or_never().is_none()), "there is room");
-        assert_eq!(group.ask(request, false, &TRAIL).now_or_never(), Some(Answer::Busy));
+        assert_eq!(group.ask(sent, &TRAIL).now_or_never(), Some(Answer::Busy));
     }
 }

@@ -39,6 +39,7 @@ pub mod custodian;
 pub mod daemon;
 pub mod descriptors;
 pub mod doctor;
+pub mod events;
 pub mod file;
 pub mod front;
 pub mod grpc;

@@ -13,6 +13,7 @@ use self::elections::Elections;
 use self::label::GroupLabel;
 use crate::accept::accept;
 use crate::clock::Clock;
+use crate::events::TellMetrics;
 use crate::front::FrontMetrics;
 use crate::link::HsmMetrics;
 use crate::memory::resident;
@@ -67,6 +68,7 @@ pub struct Metrics {
     log: LogMetrics,
     scrub: ScrubMetrics,
     publish: PublishMetrics,
+    tell: TellMetrics,
     memory: Gauge,
 }
 
@@ -386,6 +388,8 @@ impl Metrics {
         scrub.register(&mut registry);
         let publish = PublishMetrics::default();
         publish.register(&mut registry);
+        let tell = TellMetrics::default();
+        tell.register(&mut registry);
         let front = FrontMetrics::default();
         front.register(&mut registry);
         let memory = Gauge::default();
@@ -407,6 +411,7 @@ impl Metrics {
             log,
             scrub,
             publish,
+            tell,
             memory,
         }
     }
@@ -467,6 +472,12 @@ impl Metrics {
     #[must_use]
     pub const fn scrub(&self) -> &ScrubMetrics {
         &self.scrub
+    }
+
+    /// What tenants are told.
+    #[must_use]
+    pub const fn tell(&self) -> &TellMetrics {
+        &self.tell
     }
 
     /// What is published of logs.

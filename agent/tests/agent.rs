@@ -242,7 +242,7 @@ async fn forward_to(status: Code) -> (Forwarded, usize) {
     tokio::spawn(serve(server, listener, identity(who(9), 0).server(), |_| {}));
     let peers = peers(&[peer_url(address)]);
     loop {
-        let outcome = peers.forward(HsmId([9; 16]), &request(), false, &TRAIL).await;
+        let outcome = peers.forward(HsmId([9; 16]), &request().into(), &TRAIL).await;
         if forwarded.load(Ordering::SeqCst) > 0 {
             return (outcome, forwarded.load(Ordering::SeqCst));
         }
@@ -266,7 +266,7 @@ async fn a_peer_that_has_died_was_sent_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let agents = start(folder.path(), &[Bare::new(9)]);
     let peers = peers(&[peer_url(agents[0].addresses().peer)]);
-    let ask = async || peers.forward(HsmId([9; 16]), &request(), false, &TRAIL).await;
+    let ask = async || peers.forward(HsmId([9; 16]), &request().into(), &TRAIL).await;
     while ask().await == Forwarded::NotSent {
         tokio::task::yield_now().await;
     }

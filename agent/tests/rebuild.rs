@@ -86,7 +86,7 @@ impl Log {
         };
         let leaves = changed.iter().map(leaf).collect();
         let name = SegmentName::new(self.group, entry.index, &prev);
-        let made = SegmentEntry { entry: entry.clone(), leaves, events: Vec::new() };
+        let made = SegmentEntry { entry: entry.clone(), leaves, events: Vec::new(), owners: Vec::new() };
         let file = folder.join(name.to_string());
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(file, Segment::new(vec![made]).unwrap().encode().unwrap()).unwrap();

@@ -474,9 +474,9 @@ async fn forwarded_to(tls: Arc<rustls::ServerConfig>) -> (Forwarded, bool) {
     let peers = peers(&[peer_url(address)]);
     until("it was tried", async || (shakes.lock().unwrap().len() > 2).then_some(())).await;
     let message = NoiseMessage::Transport { ciphertext: vec![1].into() };
-    let request = BatchRequest { record: RecordId([7; 32]), session: SessionId(1), message };
+    let request = BatchRequest { record: RecordId([7; 32]), session: SessionId(1), message }.into();
     let trail = Trail::unsampled(RequestId::new(1, 2));
-    let outcome = peers.forward(HsmId([9; 16]), &request, false, &trail).await;
+    let outcome = peers.forward(HsmId([9; 16]), &request, &trail).await;
     let any = shakes.lock().unwrap().iter().any(|fine| *fine);
     (outcome, any)
 }

@@ -17,6 +17,7 @@ use place::{FOUNDING, check_whole, folder_for_sockets, reachable};
 use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -234,6 +235,7 @@ impl LocalRealm {
         if let Some(period) = self.setting.checkpoints {
             config.checkpoint_period_s = period.get();
         }
+        config.events_keep_days = self.setting.events.map_or(0, NonZeroU16::get);
         config.traces.clone_from(&self.setting.traces);
         config.metrics_listen = self.setting.pages.then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         config.admin_socket = self.admin_socket(i);
@@ -283,7 +285,11 @@ impl LocalRealm {
         Ok(signed.founding.realm)
     }
 
-    fn custodian(&self) -> Result<SigningKey, Error> {
+    /// The key of the realm's only custodian.
+    ///
+    /// # Errors
+    /// The folder was changed by hand.
+    pub fn custodian(&self) -> Result<SigningKey, Error> {
         let text = fs::read_to_string(self.dir.join("custodian.key"))?;
         let mut secret = [0; 32];
         hex::decode_to_slice(text.trim(), &mut secret)?;

@@ -124,7 +124,7 @@ impl Audit {
 mod tests {
     use super::*;
     use crate::ask::{self, Asked};
-    use crate::interface::CreateOutcome;
+    use crate::interface::{CreateOutcome, Owner};
     use crate::segment::tests::named;
     use strongroom_proto::hsm::{BatchRequest, NoiseMessage, NoiseReply, Reply};
     use strongroom_proto::ids::{GroupId, HsmId, RecordId, SessionId, Term};
@@ -132,7 +132,7 @@ mod tests {
     fn request() -> Event {
         let message = NoiseMessage::Transport { ciphertext: Vec::new().into() };
         let request = BatchRequest { record: RecordId([1; 32]), session: SessionId(2), message };
-        Event::Client { ticket: Ticket(1), handshake_only: false, request }
+        Event::Client { ticket: Ticket(1), handshake_only: false, request, owner: Owner::default() }
     }
 
     fn asked() -> Audit {

@@ -4,7 +4,7 @@
 
 use super::context::Context;
 use super::guesses::Guesses;
-use super::interface::{Answer, Millis, Ticket};
+use super::interface::{Answer, Millis, Owner, Ticket};
 use std::collections::{BTreeSet, VecDeque};
 use strongroom_proto::hsm::BatchRequest;
 
@@ -19,6 +19,7 @@ const PATIENCE_MS: u64 = 10_000;
 pub(super) struct Queued {
     pub(super) ticket: Ticket,
     pub(super) request: BatchRequest,
+    pub(super) owner: Owner,
 }
 
 /// All requests without an answer.
@@ -153,7 +154,7 @@ mod tests {
         for ticket in [1, 2] {
             let message = NoiseMessage::Transport { ciphertext: Vec::new().into() };
             let request = BatchRequest { record: RecordId([1; 32]), session: SessionId(2), message };
-            let queued = Queued { ticket: Ticket(ticket), request };
+            let queued = Queued { ticket: Ticket(ticket), request, owner: Owner::default() };
             cx.now = Millis(ticket);
             clients.arrive(&mut cx, false, queued);
         }

@@ -103,6 +103,19 @@ pub enum Purpose {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct LoadId(pub u64);
 
+/// Whose request it is, as agents keep it for whoever tells tenants of it: sealed, and opaque here. Empty where nothing is kept.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Owner(pub Vec<u8>);
+
+/// The longest [`Owner`], in bytes.
+pub const MAX_OWNER_BYTES: usize = 640;
+
+impl std::fmt::Debug for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Owner({} bytes)", self.0.len())
+    }
+}
+
 /// What has happened.
 ///
 /// Every action that names an event ends in exactly one event of that kind, even if it failed. Before that, there is
@@ -119,6 +132,8 @@ pub enum Event {
         handshake_only: bool,
         /// The message.
         request: BatchRequest,
+        /// Whose it is.
+        owner: Owner,
     },
     /// What an operator wants of the group. Ends in exactly one [`Action::Ordered`].
     Order {

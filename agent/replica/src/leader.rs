@@ -7,7 +7,7 @@ use super::ask;
 use super::clients::{Clients, Queued};
 use super::context::Context;
 use super::flights::{Flight, Flights};
-use super::interface::{Answer, Millis, Settings, Ticket};
+use super::interface::{Answer, Millis, Owner, Settings, Ticket};
 use super::log::{Log, Object, Origin};
 use super::orders::Orders;
 use super::outbox::Call;
@@ -356,13 +356,22 @@ impl Leader {
         ids
     }
 
-    fn made(&mut self, now: Millis, made: Made, tickets: Vec<Ticket>) -> Result<(), OutOfStep> {
+    fn made(
+        &mut self,
+        now: Millis,
+        made: Made,
+        tickets: Vec<Ticket>,
+        owners: Vec<Owner>,
+    ) -> Result<(), OutOfStep> {
         let (index, hash) = (made.entry.index, made.entry.hash());
         let (newest, newest_hash) = self.newest;
         if newest.next() != Some(index) || made.entry.prev != newest_hash {
             return Err(OutOfStep);
         }
-        let made = SegmentEntry::from(made);
+        let mut made = SegmentEntry::from(made);
+        if owners.iter().any(|owner| !owner.0.is_empty()) {
+            made.owners = owners.into_iter().map(|owner| owner.0.into()).collect();
+        }
         if self.collected.is_empty() {
             self.before = self.trees.clone();
         }
@@ -381,7 +390,7 @@ impl Leader {
         let own = Own { entry: made.entry.clone(), hash, trees: self.trees.clone() };
         self.own.insert(index, own);
         self.kept.push_back(Kept { index, hash, tickets });
-        let parts = made.leaves.iter().map(|leaf| &leaf.sealed).chain(&made.events);
+        let parts = made.leaves.iter().map(|leaf| &leaf.sealed).chain(&made.events).chain(&made.owners);
         // A CBOR header and a record id for each.
         self.collected_bytes += parts.map(|bytes| bytes.len() + 48).sum::<usize>();
         self.collected.push(made);

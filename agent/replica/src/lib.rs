@@ -57,8 +57,8 @@ mod yielding;
 
 pub use bug::Bug;
 pub use interface::{
-    Action, Answer, CallId, CreateOutcome, Damage, Event, Fault, LoadId, Millis, Order, Ordered, Purpose,
-    ReadOutcome, Role, Settings, Status, Storage, Ticket, Unavailable,
+    Action, Answer, CallId, CreateOutcome, Damage, Event, Fault, LoadId, MAX_OWNER_BYTES, Millis, Order,
+    Ordered, Owner, Purpose, ReadOutcome, Role, Settings, Status, Storage, Ticket, Unavailable,
 };
 pub use replica::Replica;
 pub use shared::Shared;

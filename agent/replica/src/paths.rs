@@ -163,7 +163,7 @@ mod tests {
         let of = |ticket, record| {
             let message = NoiseMessage::Transport { ciphertext: Vec::new().into() };
             let request = BatchRequest { record: RecordId([record; 32]), session: SessionId(2), message };
-            Queued { ticket: Ticket(ticket), request }
+            Queued { ticket: Ticket(ticket), request, owner: crate::interface::Owner::default() }
         };
         let mut paths = Paths::default();
         paths.waiting.insert(RecordId([1; 32]), vec![of(1, 1)]);

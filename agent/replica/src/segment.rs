@@ -108,11 +108,14 @@ pub struct SegmentEntry {
     /// Its sealed events, in order.
     #[n(2)]
     pub events: Vec<ByteVec>,
+    /// Whose each event is, sealed by agents for agents; none where that is not kept. Nothing vouches for them but that seal.
+    #[cbor(n(3), default, skip_if = "Vec::is_empty")]
+    pub owners: Vec<ByteVec>,
 }
 
 impl From<Made> for SegmentEntry {
     fn from(made: Made) -> Self {
-        Self { entry: made.entry, leaves: made.leaves, events: made.events }
+        Self { entry: made.entry, leaves: made.leaves, events: made.events, owners: Vec::new() }
     }
 }
 
@@ -262,7 +265,7 @@ pub(crate) mod tests {
             mac: Mac(Digest([5; 32])),
         };
         let leaves = vec![SealedLeaf { record: RecordId([6; 32]), sealed: vec![7; 20].into() }];
-        SegmentEntry { entry, leaves, events }
+        SegmentEntry { entry, leaves, events, owners: Vec::new() }
     }
 
     /// The name of a segment that begins with this entry.

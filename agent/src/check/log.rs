@@ -369,7 +369,7 @@ mod tests {
             };
             prev = entry.hash();
             let leaves = vec![SealedLeaf { record: RecordId([6; 32]), sealed: vec![7; 20].into() }];
-            SegmentEntry { entry, leaves, events }
+            SegmentEntry { entry, leaves, events, owners: Vec::new() }
         });
         Segment::new(entries.collect()).unwrap().encode().unwrap()
     }

@@ -8,7 +8,7 @@ use crate::grpc::peer::{
 };
 use crate::hub::Hub;
 use crate::peers::{
-    CONNECTIONS, CONNECTIONS_OF_ONE, MAX_MESSAGE_BYTES, PLACES, Places, agent, hsm_id, to_wire,
+    CONNECTIONS, CONNECTIONS_OF_ONE, MAX_MESSAGE_BYTES, PLACES, Places, Sent, agent, hsm_id, to_wire,
 };
 use crate::traces::{RequestId, Trail};
 use bytes::Bytes;
@@ -21,8 +21,8 @@ use strongroom_proto::client::MAX_REQUEST_BODY;
 use strongroom_proto::hsm::{self, BatchRequest, MAX_GROUPS};
 use strongroom_proto::ids::{GroupId, HsmId};
 use strongroom_proto::statement::GroupStatement;
-use strongroom_replica::Shared;
 use strongroom_replica::peer::PeerMessage;
+use strongroom_replica::{MAX_OWNER_BYTES, Owner, Shared};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 /// The longest client request accepted from another agent: the record id and everything that a client may send.
@@ -90,20 +90,21 @@ where
 
 async fn answer(hub: &Hub, from: HsmId, request: ForwardRequest) -> ForwardReply {
     let trail = trail(hub, &request);
-    let ForwardRequest { to, request, handshake_only, id, .. } = request;
+    let ForwardRequest { to, request, handshake_only, owner, id, .. } = request;
     if !is_own(hub, &to) {
         return ForwardReply { id, answer: Some(Answer::OtherHsm(true)) };
     }
-    let fits = request.len() <= MAX_FORWARD_BYTES;
+    let fits = request.len() <= MAX_FORWARD_BYTES && owner.len() <= MAX_OWNER_BYTES;
     let read = if fits { minicbor::decode::<BatchRequest>(&request).ok() } else { None };
-    // Not held while the request waits: it is part of a buffer that is as long as the sender likes.
+    // Not held while the request waits: they are parts of a buffer that is as long as the sender likes.
+    let owner = Owner(owner.to_vec());
     drop((to, request));
-    let Some(read) = read else {
+    let Some(request) = read else {
         tracing::debug!(request = %trail.request, "a forwarded request was refused: it is none that a client may send");
         return ForwardReply { id, answer: Some(Answer::Unavailable(true)) };
     };
     tracing::debug!(request = %trail.request, %from, "a request came from another agent");
-    to_wire(id, &hub.ask(read, handshake_only, &trail).await)
+    to_wire(id, &hub.ask(Sent { request, handshake_only, owner }, &trail).await)
 }
 
 /// What its sender says goes along with a request. An agent from before requests had ids says nothing.

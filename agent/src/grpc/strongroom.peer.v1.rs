@@ -96,6 +96,9 @@ pub struct ForwardRequest {
     pub span: u64,
     #[prost(bool, tag = "8")]
     pub sampled: bool,
+    /// Whose it is, sealed by an agent for whoever tells tenants of it; empty where that is not kept. At most 640 bytes.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub owner: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ForwardReply {

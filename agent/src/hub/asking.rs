@@ -1,15 +1,14 @@
 //! What this agent asks a replica of its own, and the ways by which that comes to it.
 
+use crate::peers::Sent;
 use crate::traces::Trail;
-use strongroom_proto::hsm::BatchRequest;
 use strongroom_replica::{Answer, Order, Ordered};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 /// A client's request, with who waits for its answer.
 pub(super) struct Client {
-    pub(super) request: BatchRequest,
-    pub(super) handshake_only: bool,
+    pub(super) sent: Sent,
     pub(super) trail: Trail,
     pub(super) answer: oneshot::Sender<Answer>,
 }
@@ -21,6 +20,7 @@ pub(super) enum FromHere {
 }
 
 /// The way to a replica for what runs beside it, and ends with it.
+#[derive(Clone)]
 pub(super) struct Orders(mpsc::WeakSender<FromHere>);
 
 impl Orders {

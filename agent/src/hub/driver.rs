@@ -9,11 +9,12 @@ use super::leftovers;
 use super::load::{Counted, Load};
 use super::publishing::{PublishSettings, Published, Publishing};
 use super::scrubbing;
+use super::telling::{Tale, TellSettings};
 use super::tree_jobs::{self, Job};
 use super::whereabouts::Whereabouts;
 use crate::clock::Time;
 use crate::metrics::{GroupMetrics, LogMetrics};
-use crate::peers::Peers;
+use crate::peers::{Peers, Sent};
 use crate::scrub::ScrubSettings;
 use crate::store::Store;
 use crate::traces::{Traces, Trail};
@@ -27,8 +28,8 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use strongroom_proto::hsm::BatchRequest;
-use strongroom_proto::ids::{Ed25519Public, GroupId, HsmId, RecordId};
+use strongroom_proto::hsm::RealmStatus;
+use strongroom_proto::ids::{GroupId, HsmId, RecordId};
 use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::segment::SegmentName;
 use strongroom_replica::stored::TreeDamage;
@@ -146,8 +147,10 @@ pub(crate) struct Beside {
     pub(crate) scrub: ScrubSettings,
     /// How its log is published.
     pub(crate) publishing: PublishSettings,
-    /// What its HSM signs checkpoints with.
-    pub(crate) checkpoint_key: Option<Ed25519Public>,
+    /// How tenants are told.
+    pub(crate) telling: TellSettings,
+    /// What its HSM says of the realm.
+    pub(crate) of_realm: RealmStatus,
 }
 
 /// What was found wrong with the stored tree since it last served here.
@@ -162,7 +165,7 @@ impl Group {
         store: Store,
         tree: TreeStore,
         peers: Peers,
-        Beside { time, log, traces, scrub, publishing, checkpoint_key }: Beside,
+        Beside { time, log, traces, scrub, publishing, telling, of_realm }: Beside,
     ) -> Self {
         let (clients, client_queue) = mpsc::channel(CLIENT_QUEUE);
         let (own, group) = (settings.hsm, settings.group.group);
@@ -190,7 +193,7 @@ impl Group {
         let publishing = Publishing {
             realm,
             group,
-            key: checkpoint_key,
+            key: of_realm.checkpoint_key,
             status: Arc::clone(&status),
             orders: Orders::new(&clients),
             published: published.clone(),
@@ -199,7 +202,10 @@ impl Group {
             clock: Arc::clone(&time.unix),
             settings: publishing,
         };
+        let tale = Tale::beside(&publishing, of_realm, telling);
+        let told = tale.told.clone();
         background.spawn(publishing.run());
+        background.spawn(tale.run());
         let driver = Driver {
             tree_damage: Arc::clone(&tree_damage),
             replica,
@@ -211,6 +217,7 @@ impl Group {
             hsm,
             store,
             published,
+            told,
             jobs,
             tree_work,
             _background: background,
@@ -237,10 +244,10 @@ impl Group {
     }
 
     /// Gives a client's request to the replica, with its trail.
-    pub(crate) async fn ask(&self, request: BatchRequest, handshake_only: bool, trail: &Trail) -> Answer {
-        self.count(&request.record);
+    pub(crate) async fn ask(&self, sent: Sent, trail: &Trail) -> Answer {
+        self.count(&sent.request.record);
         let (answer, answered) = oneshot::channel();
-        let client = Client { request, handshake_only, trail: *trail, answer };
+        let client = Client { sent, trail: *trail, answer };
         match self.inner.clients.try_send(FromHere::Client(client)) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Answer::Busy,
@@ -356,8 +363,9 @@ struct Driver {
     trails: Trails,
     hsm: Hsm,
     store: Store,
-    /// How far the log is published.
+    /// How far the log is published, and how far tenants are told.
     published: Published,
+    told: Published,
     tree: TreeStore,
     jobs: mpsc::UnboundedSender<Job>,
     /// The task that does the jobs.
@@ -448,11 +456,11 @@ impl Driver {
     }
 
     fn admit(&mut self, client: Client) -> Event {
-        let Client { request, handshake_only, trail, answer } = client;
+        let Client { sent: Sent { request, handshake_only, owner }, trail, answer } = client;
         let ticket = self.ticket();
         self.trails.arrives(ticket, &trail);
         self.waiting.insert(ticket, answer);
-        Event::Client { ticket, handshake_only, request }
+        Event::Client { ticket, handshake_only, request, owner }
     }
 
     fn carry_out(&mut self, action: Action) {
@@ -504,9 +512,9 @@ impl Driver {
                 });
             }
             Action::Collect { before } => {
-                let (group, published) = (self.group, self.published.clone());
+                let (group, published, told) = (self.group, self.published.clone(), self.told.clone());
                 self.io.spawn(async move {
-                    let unneeded = published.reaches(before).await;
+                    let unneeded = published.reaches(before).await && told.reaches(before).await;
                     let deleted = if unneeded { collect(&store, group, before).await } else { 0 };
                     end(Event::Collected { deleted });
                 });

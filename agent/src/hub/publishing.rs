@@ -3,6 +3,7 @@
 use super::asking::Orders;
 use super::hsm_queue::Hsm;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::publish::{Publication, PublishError, PublishMetrics, Signs, WitnessSettings, was_published};
 use crate::store::Store;
 use parking_lot::Mutex;
@@ -37,6 +38,15 @@ pub(crate) struct PublishSettings {
     pub(crate) metrics: PublishMetrics,
 }
 
+impl PublishSettings {
+    /// As an operator has it.
+    pub(crate) fn new(config: &Config, metrics: &PublishMetrics) -> Self {
+        let period = Duration::from_secs(config.checkpoint_period_s.into());
+        let (witnesses, metrics) = (config.witnesses.clone(), metrics.clone());
+        Self { period, witnesses, turn: Arc::new(Semaphore::new(1)), metrics }
+    }
+}
+
 /// How far a log is published. A clone tells of the same.
 #[derive(Clone)]
 pub(super) struct Published(Arc<Inner>);
@@ -60,20 +70,20 @@ impl Published {
         matches!(timeout(KEEPS_WAITING, all).await, Ok(Ok(_)))
     }
 
-    fn tell(&self, reached: Index) {
+    pub(super) fn tell(&self, reached: Index) {
         self.0.reached.send_replace(reached);
     }
 
     /// The log is not published: nothing is kept for it.
-    fn tell_never(&self) {
+    pub(super) fn tell_never(&self) {
         self.tell(Index(u64::MAX));
     }
 
-    /// Waits so long, or until somebody waits for more.
-    async fn pause(&self, pause: Duration) {
+    /// Waits so long, or until somebody waits for more: says which.
+    pub(super) async fn pause(&self, pause: Duration) -> bool {
         tokio::select! {
-            () = sleep(pause) => {}
-            () = self.0.wanted.notified() => {}
+            () = sleep(pause) => false,
+            () = self.0.wanted.notified() => true,
         }
     }
 }

@@ -10,6 +10,7 @@ use super::greeting::Greeting;
 use super::outgoing::Outgoing;
 use super::peer::{Making, Peer};
 use super::routes::Routes;
+use super::sent::Sent;
 use super::{Forwarded, Identities, PeerUrl, Timeouts, root_cause};
 use crate::grpc::peer::{InviteRequest, LeaveRequest, OrderRequest, PeerStatus, SetupReply, StatusRequest};
 use crate::traces::Trail;
@@ -22,7 +23,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use strongroom_proto::hsm::BatchRequest;
 use strongroom_proto::ids::{GroupId, HsmId, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_replica::peer::PeerMessage;
@@ -156,19 +156,13 @@ impl Peers {
     }
 
     /// Passes a client's request to the agent of the HSM `to`, with this trail.
-    pub async fn forward(
-        &self,
-        to: HsmId,
-        request: &BatchRequest,
-        handshake_only: bool,
-        trail: &Trail,
-    ) -> Forwarded {
+    pub async fn forward(&self, to: HsmId, sent: &Sent, trail: &Trail) -> Forwarded {
         let Some(peer) = self.of(to) else {
             self.directory.want();
             return Forwarded::NotSent;
         };
         let asked = tokio::time::Instant::now();
-        let forwarded = peer.forwards.forward(to, request, handshake_only, trail).await;
+        let forwarded = peer.forwards.forward(to, sent, trail).await;
         peer.touch();
         if self.is_greeted(&peer) {
             return forwarded;

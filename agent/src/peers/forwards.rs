@@ -8,6 +8,7 @@
 //! Bounded: [`PLACES`] requests at once for each peer, none longer than a client may send. One that finds no place
 //! waits for it, and so does one that the peer's transport does not take.
 
+use super::sent::Sent;
 use super::{Forwarded, from_wire};
 use crate::grpc::peer::peer_client::PeerClient;
 use crate::grpc::peer::{ForwardReply, ForwardRequest};
@@ -48,25 +49,20 @@ impl Forwards {
     }
 
     /// Passes a request to the agent of the HSM `to`, with this trail.
-    pub(super) async fn forward(
-        &self,
-        to: HsmId,
-        request: &BatchRequest,
-        handshake_only: bool,
-        trail: &Trail,
-    ) -> Forwarded {
+    pub(super) async fn forward(&self, to: HsmId, sent: &Sent, trail: &Trail) -> Forwarded {
         let deadline = Instant::now() + self.patience;
         let Ok(Ok(_place)) = timeout_at(deadline, self.places.acquire()).await else {
             return Forwarded::NotSent;
         };
-        let Some(bytes) = encoded(request) else { return Forwarded::NotSent };
+        let Some(bytes) = encoded(&sent.request) else { return Forwarded::NotSent };
         let Call { feed, open, .. } = self.call();
         let Some((asker, answered)) = Asker::new(&open) else { return Forwarded::NotSent };
         let (to, id) = (to.0.to_vec().into(), asker.id);
         let request = ForwardRequest {
             to,
             request: bytes.into(),
-            handshake_only,
+            handshake_only: sent.handshake_only,
+            owner: sent.owner.0.clone().into(),
             id,
             request_high: trail.request.high(),
             request_low: trail.request.low(),

@@ -23,6 +23,7 @@ mod peer;
 mod places;
 mod refused;
 mod routes;
+mod sent;
 mod stream;
 mod timeouts;
 mod url;
@@ -39,6 +40,7 @@ pub use operator::{MAX_HOURS, issue_operator, open_operator};
 pub(crate) use places::Places;
 pub(crate) use refused::Refused;
 pub use routes::Routes;
+pub use sent::Sent;
 pub use timeouts::Timeouts;
 pub use url::PeerUrl;
 

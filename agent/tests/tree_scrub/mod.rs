@@ -242,7 +242,8 @@ impl Realm {
 }
 
 fn segment(entry: Entry) -> Segment {
-    Segment::new(vec![SegmentEntry { entry, leaves: Vec::new(), events: Vec::new() }]).unwrap()
+    Segment::new(vec![SegmentEntry { entry, leaves: Vec::new(), events: Vec::new(), owners: Vec::new() }])
+        .unwrap()
 }
 
 fn found(scrub: &Scrub<Watched>) -> Vec<(Place, String)> {

@@ -48,7 +48,12 @@ impl Cluster {
             mac: Mac(Digest([0xf0; 32])),
             ..before
         };
-        let segment = Segment::new(vec![SegmentEntry { entry, leaves: Vec::new(), events: Vec::new() }]);
+        let segment = Segment::new(vec![SegmentEntry {
+            entry,
+            leaves: Vec::new(),
+            events: Vec::new(),
+            owners: Vec::new(),
+        }]);
         push(&segment.ok()?)
     }
 

@@ -13,7 +13,7 @@ use strongroom_proto::ids::HsmId;
 use strongroom_replica::peer::PeerMessage;
 use strongroom_replica::stored::Advance;
 use strongroom_replica::{
-    Action, Answer, CallId, CreateOutcome, Event as Input, Millis, Order, Ordered, ReadOutcome, Ticket,
+    Action, Answer, CallId, CreateOutcome, Event as Input, Millis, Order, Ordered, Owner, ReadOutcome, Ticket,
 };
 
 impl Cluster {
@@ -31,7 +31,8 @@ impl Cluster {
             self.answer(id, Answer::Unavailable);
             return id;
         }
-        let event = Input::Client { ticket: Ticket(id.0), handshake_only, request };
+        let owner = Owner(id.0.to_be_bytes().to_vec());
+        let event = Input::Client { ticket: Ticket(id.0), handshake_only, request, owner };
         let life = Some(self.members[member].life);
         self.deliver(member, life, event);
         id

@@ -37,6 +37,8 @@ pub struct Setting {
     pub rebalance: Rebalance,
     /// How often logs are published for outsiders to check, in seconds, if not as by default.
     pub checkpoints: Option<NonZeroU16>,
+    /// For how many days events are kept for tenants, if they are written at all.
+    pub events: Option<NonZeroU16>,
     /// Who cosigns what is published.
     pub witnesses: Vec<WitnessSettings>,
     /// How many HSMs are emulated boards, the first ones.
@@ -63,6 +65,7 @@ impl Default for Setting {
             storage: Storage::default(),
             rebalance: Rebalance::default(),
             checkpoints: None,
+            events: None,
             witnesses: Vec::new(),
             boards: 0,
             fronts: false,

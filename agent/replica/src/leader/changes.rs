@@ -82,7 +82,7 @@ impl Leader {
     pub(crate) fn changed(&mut self, now: Millis, made: Made) -> Result<(), OutOfStep> {
         self.processing = None;
         self.orders.made(made.entry.index);
-        self.made(now, made, Vec::new())
+        self.made(now, made, Vec::new(), Vec::new())
     }
 
     /// The HSM has refused to.

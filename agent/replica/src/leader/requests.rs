@@ -9,7 +9,7 @@ use super::{
 use crate::ask::{self, Asked};
 use crate::clients::{Clients, Queued};
 use crate::context::Context;
-use crate::interface::{Answer, Millis, Ticket};
+use crate::interface::{Answer, Millis, Owner, Ticket};
 use crate::outbox::Call;
 use crate::segment::SegmentName;
 use std::collections::{BTreeSet, VecDeque};
@@ -131,11 +131,11 @@ impl Leader {
         loop {
             let trees = self.trees.partial(batch.iter().map(|q| q.request.record)).unwrap_or_default();
             let small = tree_nodes(&trees) <= cx.settings.limits.max_tree_nodes as usize;
-            let (tickets, requests): (Vec<Ticket>, Vec<BatchRequest>) =
-                batch.into_iter().map(|queued| (queued.ticket, queued.request)).unzip();
+            let (of, requests): (Vec<(Ticket, Owner)>, Vec<BatchRequest>) =
+                batch.into_iter().map(|queued| ((queued.ticket, queued.owner), queued.request)).unzip();
             let (request, requests) = Asked::batch(cx.settings.group.group, trees, requests);
-            let queued = tickets.into_iter().zip(requests);
-            batch = queued.map(|(ticket, request)| Queued { ticket, request }).collect();
+            let queued = of.into_iter().zip(requests);
+            batch = queued.map(|((ticket, owner), request)| Queued { ticket, request, owner }).collect();
             let fits = small && request.bytes().len() <= max_bytes;
             if fits || batch.len() <= 1 {
                 self.processing = Some(batch);
@@ -200,10 +200,13 @@ impl Leader {
         if outcomes.len() != batch.len() {
             return Err(OutOfStep);
         }
-        let mut kept = Vec::new();
+        let (mut kept, mut owners) = (Vec::new(), Vec::new());
         for (queued, outcome) in batch.into_iter().zip(outcomes) {
             match outcome {
-                Outcome::Kept => kept.push(queued.ticket),
+                Outcome::Kept => {
+                    kept.push(queued.ticket);
+                    owners.push(queued.owner);
+                }
                 Outcome::Read(_) if made.is_some() => return Err(OutOfStep),
                 Outcome::Read(number) => self.reads.wait(number, queued.ticket).ok_or(OutOfStep)?,
                 outcome => clients.answer(cx, queued.ticket, self.answer(cx.now, outcome)),
@@ -212,7 +215,7 @@ impl Leader {
         match made {
             None if kept.is_empty() && self.elected => Ok(()),
             None => Err(OutOfStep),
-            Some(made) => self.made(cx.now, made, kept),
+            Some(made) => self.made(cx.now, made, kept, owners),
         }
     }
 

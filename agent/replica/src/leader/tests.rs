@@ -95,7 +95,11 @@ fn batches(waiting: &[(u8, usize)], room: usize) -> Vec<Vec<(u8, usize)>> {
     for (ticket, (record, length)) in (0..).zip(waiting) {
         let message = NoiseMessage::Transport { ciphertext: vec![0; *length].into() };
         let request = BatchRequest { record: RecordId([*record; 32]), session: SessionId(2), message };
-        clients.arrive(&mut cx, false, Queued { ticket: Ticket(ticket), request });
+        clients.arrive(
+            &mut cx,
+            false,
+            Queued { ticket: Ticket(ticket), request, owner: crate::interface::Owner::default() },
+        );
     }
     leader.paths.ready = std::mem::take(&mut clients.queue);
     let of = |queued: Queued| match queued.request.message {

@@ -33,7 +33,11 @@ impl Led {
     fn wait(&mut self, number: u64) {
         let message = NoiseMessage::Transport { ciphertext: Vec::new().into() };
         let request = BatchRequest { record: RecordId([1; 32]), session: SessionId(2), message };
-        self.clients.arrive(&mut self.cx, false, Queued { ticket: Ticket(number), request });
+        self.clients.arrive(
+            &mut self.cx,
+            false,
+            Queued { ticket: Ticket(number), request, owner: crate::interface::Owner::default() },
+        );
         assert_eq!(self.reads.wait(number, Ticket(number)), Some(()));
     }
 

@@ -12,7 +12,6 @@ use crate::leader::Toward;
 use crate::outbox::Call;
 use crate::segment::SegmentName;
 use crate::under_way::Lister;
-use strongroom_proto::hsm::BatchRequest;
 
 /// How long a write may stay unsettled, at least. See [`crate::Storage::grace_ms`].
 const SETTLE_MS: u64 = 10_000;
@@ -37,7 +36,9 @@ impl Replica {
         }
         match event {
             Event::Tick => self.tick(),
-            Event::Client { ticket, handshake_only, request } => self.client(ticket, handshake_only, request),
+            Event::Client { ticket, handshake_only, request, owner } => {
+                self.client(handshake_only, Queued { ticket, request, owner });
+            }
             Event::Order { ticket, order } => self.order(ticket, *order),
             Event::Hsm { call, reply } => {
                 self.silence.ended(self.cx.now, call, reply.is_some(), &self.cx.settings.hsm_silence_ms);
@@ -113,16 +114,15 @@ impl Replica {
         }
     }
 
-    fn client(&mut self, ticket: Ticket, handshake_only: bool, request: BatchRequest) {
+    fn client(&mut self, handshake_only: bool, queued: Queued) {
         match &mut self.state {
             State::Leader(leader) if leader.is_elected() && !leader.orders.is_ending() => {
                 leader.has_client(self.cx.now);
-                let queued = Queued { ticket, request };
                 self.clients.arrive(&mut self.cx, handshake_only, queued);
             }
             _ => {
                 self.sent_away();
-                self.cx.out.answer(ticket, Answer::NotLeader(self.following.leader()));
+                self.cx.out.answer(queued.ticket, Answer::NotLeader(self.following.leader()));
             }
         }
     }

@@ -107,15 +107,15 @@ fn to_peer(refuses: Option<Code>) -> (Arc<Forwards>, mpsc::UnboundedReceiver<Tak
     (Arc::new(Forwards::new(PeerClient::new(channel), PATIENCE)), taken)
 }
 
-fn request(session: u32) -> BatchRequest {
+fn sent(session: u32) -> Sent {
     let message = NoiseMessage::Transport { ciphertext: vec![1; 500].into() };
-    BatchRequest { record: RecordId([7; 32]), session: SessionId(session), message }
+    BatchRequest { record: RecordId([7; 32]), session: SessionId(session), message }.into()
 }
 
 /// Sends a request; its outcome comes later.
 fn ask(forwards: &Arc<Forwards>, session: u32) -> JoinHandle<Forwarded> {
     let forwards = Arc::clone(forwards);
-    tokio::spawn(async move { forwards.forward(PEER, &request(session), false, &TRAIL).await })
+    tokio::spawn(async move { forwards.forward(PEER, &sent(session), &TRAIL).await })
 }
 
 fn answered(session: u8) -> Forwarded {
@@ -174,7 +174,7 @@ async fn what_a_call_never_took_was_not_sent() {
     let asked = (1..=3).map(|session| ask(&forwards, session)).collect();
     assert!(outcomes(asked).await.iter().all(|outcome| *outcome == Forwarded::NotSent));
     let (forwards, _calls) = to_peer(Some(Code::Internal));
-    assert_eq!(forwards.forward(PEER, &request(1), false, &TRAIL).await, Forwarded::Unknown);
+    assert_eq!(forwards.forward(PEER, &sent(1), &TRAIL).await, Forwarded::Unknown);
 
     let absent = service_fn(|_| async {
         Err::<TokioIo<tokio::io::DuplexStream>, _>(io::Error::from(io::ErrorKind::ConnectionRefused))
