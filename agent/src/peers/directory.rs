@@ -183,6 +183,23 @@ impl Directory {
         some
     }
 
+    /// The group that owns a record, by what agents that are not gone have announced: of several, the one that names the fewest
+    /// records.
+    pub(super) fn group_of(&self, record: &RecordId) -> Option<GroupId> {
+        let table = self.table.lock();
+        table.groups.about(record).find_map(|(_, hsm)| {
+            let agent = table.agents.get(&hsm).filter(|agent| !agent.is_gone())?;
+            let (_, said) = agent.said.as_ref()?;
+            let own = said
+                .groups
+                .iter()
+                .flat_map(|of| of.prefixes.iter().map(|prefix| (prefix.len(), prefix, of.group)));
+            own.filter(|(_, prefix, _)| prefix.contains(record))
+                .max_by_key(|(length, ..)| *length)
+                .map(|(.., group)| group)
+        })
+    }
+
     /// The members of a group, by what any of them has announced.
     pub(super) fn members(&self, group: &GroupId) -> Vec<HsmId> {
         let table = self.table.lock();

@@ -34,6 +34,8 @@ pub enum Purpose {
     Usage,
     /// What outsiders can check of the log.
     Checkpoints,
+    /// The same, read for whoever asks at the front door.
+    Shown,
 }
 
 /// What a call to the store does, in the terms of a bill.
@@ -55,7 +57,7 @@ impl Purpose {
     const fn tells_trouble(self) -> bool {
         match self {
             Self::Log | Self::Probe => true,
-            Self::Tree | Self::Agents | Self::Scrub | Self::Usage | Self::Checkpoints => false,
+            Self::Tree | Self::Agents | Self::Scrub | Self::Usage | Self::Checkpoints | Self::Shown => false,
         }
     }
 }
@@ -70,6 +72,7 @@ impl EncodeLabelValue for Purpose {
             Self::Scrub => "scrub",
             Self::Usage => "usage",
             Self::Checkpoints => "checkpoints",
+            Self::Shown => "shown",
         };
         name.encode(encoder)
     }
@@ -182,6 +185,7 @@ impl StoreMetrics {
             Purpose::Agents,
             Purpose::Usage,
             Purpose::Checkpoints,
+            Purpose::Shown,
         ];
         for purpose in told {
             for kind in [Kind::Put, Kind::Get, Kind::List, Kind::Delete] {
