@@ -315,6 +315,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_record_is_of_the_group_that_names_the_fewest_records_unless_its_agents_are_gone() {
+        let directory = Directory::default();
+        let record = RecordId([0x55; 32]);
+        assert_eq!(directory.group_of(&record), None);
+        let narrow = |bits| Prefix::of(&record, bits).expect("short enough");
+        let announced = [
+            (1, 1_000_000, vec![Prefix::WHOLE]),
+            (2, 1_000_000, vec![narrow(2), Prefix::of(&RecordId([0xff; 32]), 9).expect("short enough")]),
+            (3, 1, vec![narrow(5)]),
+        ];
+        let mut names = Vec::new();
+        for (of, number, prefixes) in announced {
+            let mut said = said(of, of, prefixes);
+            said.groups[0].group = GroupId([u8::try_from(of).expect("small"); 16]);
+            names.push((named(number, &said), said));
+        }
+        directory.list(names.iter().map(|(name, _)| *name), 1_000_000);
+        for (name, said) in names {
+            directory.put(&name, Some(said));
+        }
+        assert_eq!(directory.group_of(&record), Some(GroupId([2; 16])));
+        assert_eq!(directory.group_of(&RecordId([0xff; 32])), Some(GroupId([2; 16])));
+        assert_eq!(directory.group_of(&RecordId([0x99; 32])), Some(GroupId([1; 16])));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_is_not_renewed_is_gone_and_then_forgotten_when_it_is_not_there_any_more() {
         let directory = Directory::default();
         let (one, old) = (said(1, 1, vec![Prefix::WHOLE]), said(2, 2, vec![Prefix::WHOLE]));

@@ -3,8 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use strongroom_proto::ids::{GroupId, RealmId};
+use strongroom_tlog::note::NoteError;
 use strongroom_tlog::reader::tiles_for_consistency;
-use strongroom_tlog::{Checkpoint, ClaimedCheckpoint, Note, RealmStatement, Tile, TileReader};
+use strongroom_tlog::{
+    Checkpoint, ClaimedCheckpoint, Note, RealmStatement, Signature, Tile, TileReader, VerifiedCheckpoint,
+    VerifierKey,
+};
 
 use super::demand::{CLOCK_SKEW, HeadDemand};
 use super::error::{Evidence, HeadError};
@@ -36,7 +40,7 @@ impl Head {
         // How many are needed is asked later.
         let whoever = RealmStatement { cosignatures: 0, ..statement.clone() };
         let verified = claimed.verify(&whoever.policy_of(&group).map_err(bad)?).map_err(bad)?;
-        let note = without_strangers(claimed.note(), claimed.origin(), statement).map_err(bad)?;
+        let note = without_strangers(&claimed, &verified, statement).map_err(bad)?;
         let cosigned = verified.witnesses().iter().map(|(_, time)| *time).collect();
         Ok(Self { group, checkpoint: verified.checkpoint().clone(), note, cosigned })
     }
@@ -142,16 +146,56 @@ fn are_fresh(times: &[u64], needed: usize, max_age_s: u64, now: u64) -> Result<(
     }
 }
 
-/// The note without the lines of those who are not asked about it: what is remembered has no room for what anybody adds.
+/// The note with the lines of the log, which were verified, and of witnesses: what is remembered has no room for what anybody adds.
 fn without_strangers(
-    note: &Note,
-    log: &str,
+    claimed: &ClaimedCheckpoint,
+    verified: &VerifiedCheckpoint,
     statement: &RealmStatement,
-) -> Result<Note, strongroom_tlog::note::NoteError> {
-    let is_known = |line: &&strongroom_tlog::Signature| {
-        let witnesses = &statement.witnesses;
-        line.name().to_string() == log
-            || witnesses.iter().any(|key| key.name() == line.name() && key.id() == line.id())
+) -> Result<Note, NoteError> {
+    let of_witness = |line: &&Signature| {
+        let is_of = |key: &VerifierKey| key.name() == line.name() && key.id() == line.id();
+        statement.witnesses.iter().any(is_of)
     };
-    Note::new(note.text(), note.signatures().iter().filter(is_known).cloned().collect())
+    let of_log = verified.evidence().signatures().iter();
+    let lines = of_log.chain(claimed.note().signatures().iter().filter(of_witness)).cloned();
+    Note::new(claimed.note().text(), lines.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_sizes_need_more_than_24_tiles() {
+        let mut draw = 1_u64;
+        let mut next = || {
+            draw ^= draw << 13;
+            draw ^= draw >> 7;
+            draw ^= draw << 17;
+            draw >> (draw % 64)
+        };
+        let drawn = (0..2000).map(|_| (next(), next()));
+        let largest =
+            [(1, u64::MAX), (u64::MAX - 1, u64::MAX), (u64::MAX / 3, u64::MAX), (u64::MAX / 2 + 1, u64::MAX)];
+        let most =
+            drawn.chain(largest).map(|(a, b)| tiles_for_consistency(a.min(b), a.max(b)).unwrap().len()).max();
+        assert!(most.is_some_and(|most| (16..=24).contains(&most)), "{most:?}");
+    }
+
+    #[test]
+    fn cosignatures_count_from_as_old_as_may_be_to_as_early_as_clocks_may_differ() {
+        let (now, old, skew) = (1_000_000, 600, CLOCK_SKEW.as_secs());
+        let fresh = |times: &[u64], needed| are_fresh(times, needed, old, now);
+        assert_eq!(fresh(&[now - old, now + skew], 2), Ok(()));
+        assert_eq!(
+            fresh(&[now - old - 1, now], 2),
+            Err(HeadError::TooOld { fresh: 1, needed: 2, max_age_s: old })
+        );
+        assert_eq!(fresh(&[now, now + skew + 1], 2), Err(HeadError::FromTheFuture { ahead_s: skew + 1 }));
+        assert_eq!(fresh(&[now, now + skew + 1], 1), Ok(()));
+        let neither = Err(HeadError::TooOld { fresh: 0, needed: 2, max_age_s: old });
+        assert_eq!(fresh(&[0, u64::MAX], 2), neither);
+        assert_eq!(are_fresh(&[u64::MAX], 1, u64::MAX, u64::MAX), Ok(()));
+        assert_eq!(are_fresh(&[0], 1, u64::MAX, 0), Ok(()));
+    }
 }
