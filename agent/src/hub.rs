@@ -13,7 +13,9 @@ mod moves;
 mod orders;
 mod publishing;
 mod retirement;
+mod routed;
 mod scrubbing;
+mod showing;
 mod telling;
 mod tree_jobs;
 pub(crate) mod unfinished;
@@ -24,6 +26,7 @@ pub(crate) use self::hsm_queue::Hsm;
 pub(crate) use self::load::{Counted, PARTS};
 pub(crate) use self::moves::{MoveError, listed};
 pub(crate) use self::orders::{End, OrderError, Wanted};
+pub(crate) use self::routed::Routed;
 
 use self::publishing::PublishSettings;
 use self::telling::TellSettings;
@@ -31,7 +34,7 @@ use self::telling::TellSettings;
 use self::driver::{Beside, Group};
 use crate::clock::Time;
 use crate::config::{Config, Election};
-use crate::front::{Backend, Check, Readiness, Relay};
+use crate::front::{Check, Readiness, Relay};
 use crate::link::HsmMetrics;
 use crate::metrics::{LogMetrics, Metrics, WearMetrics};
 use crate::peers::{Forwarded, Identity, Peers, Sent};
@@ -41,21 +44,14 @@ use crate::timing::Timing;
 use crate::traces::{Attribute, Open, Role, Traces, Trail};
 use crate::tree::{TreeMetrics, TreeSettings, TreeStore};
 use crate::usage::{Operation, Place, Usage, Used, user_number};
-use async_trait::async_trait;
-use minicbor::bytes::ByteVec;
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::metrics::gauge::Gauge;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use strongroom_proto::client::{
-    ClientRequest, ClientResponse, HandshakeResponse, NoiseRequest, NoiseResponse, RequestKind,
-};
-use strongroom_proto::hsm::{
-    BatchRequest, DeviceStatus, NoiseMessage, NoiseReply, RealmStatus, Refusal, Reply, Request,
-    SessionRefusal, record_id,
-};
+use strongroom_proto::client::ClientResponse;
+use strongroom_proto::hsm::{DeviceStatus, RealmStatus, Refusal, Reply, Request};
 use strongroom_proto::ids::{GroupId, HsmId, RealmId, RecordId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::GroupStatement;
@@ -540,83 +536,6 @@ async fn superseded(group: &mut Option<Group>, leader: HsmId) {
     }
 }
 
-/// The backend of the front door.
-pub(crate) struct Routed(pub(crate) Arc<Hub>);
-
-#[async_trait]
-impl Backend for Routed {
-    fn realm(&self) -> Option<RealmId> {
-        self.0.of_realm(|realm| realm.realm)
-    }
-
-    fn readiness(&self) -> Readiness {
-        self.0.readiness()
-    }
-
-    fn relay(&self) -> Option<Arc<Relay>> {
-        self.0.relay()
-    }
-
-    async fn serve(&self, tenant: &str, user: &str, request: ClientRequest, trail: &Trail) -> ClientResponse {
-        let operation = Operation::of(&request);
-        let answer = self.run(tenant, user, request, trail).await;
-        self.0.account(tenant, user, operation, &answer);
-        answer
-    }
-}
-
-impl Routed {
-    async fn run(&self, tenant: &str, user: &str, request: ClientRequest, trail: &Trail) -> ClientResponse {
-        let unix = (self.0.time.unix)();
-        let of_realm = self.0.of_realm(|realm| {
-            let owner = self.0.telling.owner(realm, (tenant, user), unix);
-            (record_id(&realm.record_id_key, tenant, user), owner)
-        });
-        let Some((record, owner)) = of_realm else { return ClientResponse::Unavailable };
-        let handshake_only = request.kind == RequestKind::HandshakeOnly;
-        let message = match request.encrypted {
-            NoiseRequest::Handshake(handshake) => NoiseMessage::Handshake {
-                ephemeral: handshake.client_ephemeral_public.into(),
-                ciphertext: handshake.payload_ciphertext.into(),
-            },
-            // A transport message cannot be a handshake (section 11, step 7).
-            NoiseRequest::Transport { .. } if handshake_only => return ClientResponse::SessionError,
-            NoiseRequest::Transport { ciphertext } => {
-                NoiseMessage::Transport { ciphertext: ciphertext.into() }
-            }
-        };
-        let request = BatchRequest { record, session: request.session_id, message };
-        response_of(self.0.route(Sent { request, handshake_only, owner }, trail).await)
-    }
-}
-
-fn response_of(answer: Answer) -> ClientResponse {
-    match answer {
-        Answer::Reply(NoiseReply::Handshake { ephemeral, ciphertext }) => {
-            ClientResponse::Ok(NoiseResponse::Handshake {
-                handshake: HandshakeResponse {
-                    server_ephemeral_public: ephemeral.0.to_vec(),
-                    payload_ciphertext: bytes_of(ciphertext),
-                },
-                session_lifetime: SESSION_LIFETIME,
-            })
-        }
-        Answer::Reply(NoiseReply::Transport { ciphertext }) => {
-            ClientResponse::Ok(NoiseResponse::Transport { ciphertext: bytes_of(ciphertext) })
-        }
-        Answer::Refused(SessionRefusal::MissingSession) => ClientResponse::MissingSession,
-        Answer::Refused(SessionRefusal::SessionError) => ClientResponse::SessionError,
-        Answer::Refused(SessionRefusal::DecodingError) => ClientResponse::DecodingError,
-        Answer::Unavailable | Answer::Busy | Answer::NotLeader(_) | Answer::NotCovered => {
-            ClientResponse::Unavailable
-        }
-    }
-}
-
-fn bytes_of(bytes: ByteVec) -> Vec<u8> {
-    bytes.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::driver::CLIENT_QUEUE;
@@ -625,7 +544,9 @@ mod tests {
     use crate::peers;
     use crate::traces::RequestId;
     use crate::vital::Vital;
+    use async_trait::async_trait;
     use futures::FutureExt;
+    use strongroom_proto::hsm::{BatchRequest, NoiseMessage};
     use strongroom_proto::ids::SessionId;
 
     const TRAIL: Trail = Trail::unsampled(RequestId::new(1, 2));

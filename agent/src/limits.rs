@@ -59,6 +59,8 @@ pub struct Limits {
     pub max_requests_in_flight: NonZeroU32,
     /// Requests in flight of one tenant.
     pub tenant_requests_in_flight: NonZeroU32,
+    /// Answers under way to those who read, without a token, what is published of the logs. 0: they are told that there is nothing.
+    pub public_reads_in_flight: u32,
 }
 
 impl Default for Limits {
@@ -81,6 +83,8 @@ impl Default for Limits {
             max_requests_in_flight: count(4096),
             // However slow the realm becomes, one tenant does not take all places.
             tenant_requests_in_flight: count(2048),
+            // At most 64 KiB each.
+            public_reads_in_flight: 256,
         }
     }
 }

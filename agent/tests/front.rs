@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_agent::config::Limits;
-use strongroom_agent::front::{MAX_BODY, Refusal, Timeouts, VERSION_HEADER};
+use strongroom_agent::front::{
+    MAX_BODY, RELAYED_HEADER, ReadLabel, Refusal, Shown, Timeouts, VERSION_HEADER,
+};
 use strongroom_agent::grpc::realm::RealmRequest;
 use strongroom_agent::grpc::realm::realm_client::RealmClient;
 use strongroom_agent::limits::Over;
@@ -473,4 +475,93 @@ fn a_file_that_is_replaced_by_one_of_the_same_size_and_time_is_noticed() {
     let text = std::fs::read_to_string(&certificate).expect("readable");
     replace(&certificate, &text.replace("CERTIFICATE", "certificate"));
     tls.reload_if_changed().expect_err("the certificate changed, and is unusable");
+}
+
+/// The path of something in the log of the group whose id begins with this.
+fn of_group(first: u8, path: &str) -> String {
+    format!("/tlog/{first:02x}{}/{path}", "0".repeat(30))
+}
+
+async fn read(door: &Door, path: &str, headers: &str) -> Answer {
+    door.send(&http("GET", path, headers, b"")).await
+}
+
+#[tokio::test]
+async fn everybody_reads_what_is_published_and_caches_keep_only_what_never_changes() {
+    let vectors = Negative::read();
+    let door = Door::open(&vectors, Setting::default()).await;
+    let (text, bytes) = ("text/plain; charset=utf-8", "application/octet-stream");
+    let shown = [
+        (of_group(1, "checkpoint"), text, false, b"a checkpoint".to_vec()),
+        ("/statement".into(), text, false, b"a statement".to_vec()),
+        (of_group(1, "tile/0/000.p/3"), bytes, true, vec![7; 96]),
+        (of_group(1, "tile/entries/000.p/3"), bytes, true, vec![7; 96]),
+    ];
+    for (path, kind, keeps, body) in shown {
+        let answer = read(&door, &path, "").await;
+        assert_eq!((answer.status, answer.body), (200, body), "{path}");
+        assert_eq!(answer.headers["content-type"], kind);
+        assert_eq!(answer.headers["cache-control"].contains("immutable"), keeps, "{path}");
+        assert_eq!(answer.headers["cache-control"] == "no-store", !keeps, "{path}");
+        assert_eq!(answer.headers["access-control-allow-origin"], "*");
+    }
+    for path in ["tile/0/001", "head/0000000000000001", "../log/1", "checkpoint/"] {
+        let answer = read(&door, &of_group(1, path), "").await;
+        assert_eq!(answer.status, 404, "{path}");
+    }
+    assert_eq!(read(&door, &of_group(2, "checkpoint"), "").await.status, 503);
+    assert_eq!(door.send(&http("POST", "/statement", "", b"")).await.status, 405);
+    let reads = |what, outcome| door.metrics.reads(what, outcome);
+    assert_eq!((reads(ReadLabel::Tile, Shown::Found), reads(ReadLabel::Tile, Shown::Absent)), (2, 1));
+    let checkpoints = [Shown::Found, Shown::Unavailable].map(|outcome| reads(ReadLabel::Checkpoint, outcome));
+    assert_eq!((checkpoints, reads(ReadLabel::Statement, Shown::Found)), ([1, 1], 1));
+}
+
+#[tokio::test]
+async fn readers_without_a_token_have_so_many_places_and_give_them_back() {
+    let vectors = Negative::read();
+    let with = |public_reads_in_flight| {
+        let limits = Limits { public_reads_in_flight, ..Limits::default() };
+        Setting { limits, released: 0, ..Setting::default() }
+    };
+    let door = Door::open(&vectors, with(1)).await;
+    let (slow, quick) = (of_group(3, "checkpoint"), of_group(1, "checkpoint"));
+    let (first, ()) = tokio::join!(read(&door, &slow, ""), async {
+        door.behind.arrived.acquire().await.expect("never closed").forget();
+        assert_eq!(read(&door, &quick, "").await.status, 503);
+        let token = format!("Authorization: Bearer {}\r\n", vectors.token_of_user("user-1"));
+        assert_eq!(read(&door, "/tlog/mine", &token).await.status, 200, "a user has another place");
+        door.behind.released.add_permits(1);
+    });
+    assert_eq!(first.body, b"slow");
+    assert_eq!(read(&door, &quick, "").await.status, 200);
+    assert_eq!(door.metrics.reads(ReadLabel::Checkpoint, Shown::NoPlace), 1);
+    let closed = Door::open(&vectors, with(0)).await;
+    assert_eq!(read(&closed, &quick, "").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_user_reads_the_head_of_the_own_log_with_the_token_of_a_request() {
+    let vectors = Negative::read();
+    let few = Limits { user_requests_burst: at_most(2), ..Limits::default() };
+    let door = Door::open(&vectors, Setting { limits: few.clone(), ..Setting::default() }).await;
+    let bearer = |user: &str| format!("Authorization: Bearer {}\r\n", vectors.token_of_user(user));
+    let answer = read(&door, "/tlog/mine", &bearer("user-1")).await;
+    assert_eq!((answer.status, answer.body.as_slice()), (200, &b"acme user-1"[..]));
+    assert_eq!(answer.headers["cache-control"], "no-store");
+    let mut forged = bearer("user-1");
+    forged.insert_str(forged.len() - 3, "x");
+    for bad in ["", "Authorization: Bearer \r\n", "Authorization: Basic abc\r\n", &forged] {
+        assert_eq!(read(&door, "/tlog/mine", bad).await.status, 401, "{bad}");
+    }
+    assert_eq!(read(&door, "/tlog/mine", &bearer("user-1")).await.status, 200);
+    assert_eq!(read(&door, "/tlog/mine", &bearer("user-1")).await.status, 429, "reads count as requests");
+    assert_eq!(read(&door, "/tlog/mine", &bearer("user-2")).await.status, 200);
+    assert_eq!(door.metrics.reads(ReadLabel::Mine, Shown::Refused), 5);
+    assert_eq!(door.metrics.refused(Refusal::Over(Over::User)), 1);
+    let relayed = format!("{RELAYED_HEADER}: 1\r\n");
+    let without = Door::open(&vectors, Setting { realm: false, ..Setting::default() }).await;
+    for headers in [bearer("user-1"), bearer("user-1") + &relayed] {
+        assert_eq!(read(&without, "/tlog/mine", &headers).await.status, 503);
+    }
 }

@@ -19,6 +19,8 @@ pub enum Bug {
     FallBackOnSilence,
     /// A registration starts over up to three times.
     RestartThrice,
+    /// A guess is spent whatever heads of logs are demanded.
+    GuessWithoutHead,
     /// A Register2 or Recover3 is sent again in a different session.
     ResendInAnySession,
 }

@@ -11,6 +11,7 @@ use crate::auth::AuthTokens;
 use crate::bug::Bugs;
 use crate::client::{Client, OnProgress, Progress};
 use crate::configuration::Configuration;
+use crate::heads::{DemandError, HeadDemand, HeadMemory, Heads, check_demands};
 #[cfg(feature = "https")]
 use crate::https::{Https, HttpsError};
 use crate::link::Link;
@@ -28,6 +29,7 @@ pub struct ClientBuilder {
     retry: RetryPolicy,
     rng: Box<dyn CryptoRng + Send>,
     on_progress: Option<Box<OnProgress>>,
+    heads: Option<(Vec<HeadDemand>, Arc<dyn HeadMemory>)>,
 }
 
 impl Client {
@@ -43,6 +45,7 @@ impl Client {
             retry: RetryPolicy::default(),
             rng: Box::new(UnwrapErr(SysRng)),
             on_progress: None,
+            heads: None,
         }
     }
 }
@@ -73,6 +76,27 @@ impl ClientBuilder {
         self
     }
 
+    /// Demands to see the head of the log of each of these realms before a recovery spends a guess there. A realm that does not show
+    /// it as demanded counts as one that failed ([`Cause::Head`](crate::Cause::Head)). `memory` keeps which heads this user has
+    /// seen, so that a log which has gone back since is noticed; [`ForgetfulMemory`](crate::ForgetfulMemory) keeps them as long as
+    /// the client. Off by default; registrations and deletions demand nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`DemandError`]: one of them is not of a realm in the configurations with the same public key, or two are of one realm. Say
+    /// [`ClientBuilder::previous`] first.
+    pub fn demand_heads(
+        mut self,
+        demands: impl IntoIterator<Item = HeadDemand>,
+        memory: impl HeadMemory + 'static,
+    ) -> Result<Self, DemandError> {
+        let demands: Vec<_> = demands.into_iter().collect();
+        let configurations: Vec<_> = std::iter::once(&self.configuration).chain(&self.previous).collect();
+        check_demands(&demands, &configurations)?;
+        self.heads = Some((demands, Arc::new(memory)));
+        Ok(self)
+    }
+
     /// Finishes the client, over the default [`Https`].
     ///
     /// # Errors
@@ -99,6 +123,7 @@ impl ClientBuilder {
             configuration: self.configuration,
             previous: self.previous,
             link,
+            heads: self.heads.map(|(demands, memory)| Heads::new(demands, memory)),
             on_progress: self.on_progress,
         }
     }

@@ -8,6 +8,7 @@ use strongroom_proto::client::RegistrationVersion;
 use tokio::task::spawn_blocking;
 
 use crate::configuration::Configuration;
+use crate::heads::Heads;
 use crate::link::Link;
 use crate::pin::Pin;
 
@@ -19,6 +20,8 @@ pub struct Client {
     pub(crate) configuration: Configuration,
     pub(crate) previous: Vec<Configuration>,
     pub(crate) link: Link,
+    /// What the application demands of realms' logs, if anything.
+    pub(crate) heads: Option<Heads>,
     pub(crate) on_progress: Option<Box<OnProgress>>,
 }
 
@@ -48,6 +51,8 @@ pub enum Progress {
     Register2,
     /// Asks the realms what is registered.
     Recover1,
+    /// Looks at the heads of realms' logs, if the application demands any.
+    Heads,
     /// Has the realms evaluate the PIN.
     Recover2,
     /// Fetches the shares of the secret's key.

@@ -7,6 +7,8 @@
 
 use strongroom_proto::ids::RealmId;
 
+use crate::heads::HeadError;
+
 /// Why one realm did not do its part.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -29,6 +31,9 @@ pub enum Cause {
     /// The realm accepts no more requests of this tenant for now.
     #[error("the tenant has used up its rate limit")]
     RateLimitExceeded,
+    /// The realm did not show the head of its log that the application demands, so it was not asked to evaluate the PIN.
+    #[error("the realm was not asked to evaluate the PIN: {0}")]
+    Head(HeadError),
     /// The realm holds a different registration from most: it missed the last one.
     #[error("the realm holds a different registration from the others")]
     OtherRegistration,
@@ -59,8 +64,9 @@ impl Cause {
             Self::InvalidAuth => (2, 0),
             Self::UpgradeRequired => (3, 0),
             Self::RateLimitExceeded => (4, 0),
-            Self::OtherRegistration | Self::Assertion(_) | Self::Untrusted(_) => (5, 0),
-            Self::Transient(_) | Self::Unsettled => (6, 0),
+            Self::Head(_) => (5, 0),
+            Self::OtherRegistration | Self::Assertion(_) | Self::Untrusted(_) => (6, 0),
+            Self::Transient(_) | Self::Unsettled => (7, 0),
         }
     }
 }
@@ -113,6 +119,7 @@ impl Failed {
             Cause::InvalidAuth => ErrorKind::InvalidAuth,
             Cause::UpgradeRequired => ErrorKind::UpgradeRequired,
             Cause::RateLimitExceeded => ErrorKind::RateLimitExceeded,
+            Cause::Head(_) => ErrorKind::HeadRefused,
             Cause::Assertion(_) | Cause::Untrusted(_) => ErrorKind::Assertion,
             Cause::Transient(_) | Cause::Unsettled => ErrorKind::Unavailable { may_have_cost_a_guess: asked },
         };
@@ -180,6 +187,10 @@ pub enum ErrorKind {
     RateLimitExceeded,
     /// Realms broke the protocol: the configuration does not match them, or something else answers in their place.
     Assertion,
+    /// Too few realms showed the head of their log that the application demands ([`HeadError`](crate::HeadError) says what each
+    /// did), so the PIN was not sent. Only from a recovery, and only with
+    /// [`ClientBuilder::demand_heads`](crate::ClientBuilder::demand_heads).
+    HeadRefused,
     /// Another device of the user registered during this recovery, and again after the client had started over. Nothing
     /// is wrong with the realms: recover again, with the PIN chosen there. Only from a recovery.
     RegistrationChanged,
@@ -222,6 +233,10 @@ fn message(operation: Operation, kind: ErrorKind) -> String {
             "{failed}too many realms gave invalid answers. Check the configuration's keys and addresses; if they are \
              right, report the realms to their operators"
         ),
+        (ErrorKind::HeadRefused, _) => "too few realms could show that their logs are whole and watched, so the PIN was not \
+                                        sent to them. Try again later; if it stays so, report the realms with what is \
+                                        said of each, and do not register a new secret because of this"
+            .to_owned(),
         (ErrorKind::RegistrationChanged, _) => {
             "another device has just registered a new secret. Recover again, with the PIN chosen there"
                 .to_owned()
@@ -281,6 +296,7 @@ mod tests {
             ErrorKind::UpgradeRequired,
             ErrorKind::RateLimitExceeded,
             ErrorKind::Assertion,
+            ErrorKind::HeadRefused,
             ErrorKind::RegistrationChanged,
             ErrorKind::Unavailable { may_have_cost_a_guess: false },
             ErrorKind::InputTooLong,

@@ -1,6 +1,7 @@
 //! Why one attempt at a realm failed, as far as the next one needs to know.
 
 use crate::error::Cause;
+use crate::heads::HeadError;
 use crate::transport::NetworkError;
 
 /// Why one attempt failed.
@@ -48,6 +49,7 @@ impl From<NetworkError> for Failure {
     fn from(error: NetworkError) -> Self {
         match error {
             NetworkError::Untrusted(why) => Self::Fatal(Cause::Untrusted(why)),
+            NetworkError::CannotGet => Self::Fatal(Cause::Head(HeadError::CannotGet)),
             NetworkError::Lost(why) => Self::Lost(why),
         }
     }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::bug::Bugs;
 use crate::configuration::{Configuration, Member};
 use crate::error::{Cause, Failed, RealmError};
+use crate::heads::Heads;
 use crate::linger::Linger;
 use crate::link::Link;
 use crate::verdict::{Verdict, Word, guesses_remaining, is_open, verdict};
@@ -55,23 +56,61 @@ impl Hearing {
     ) -> Result<Vec<(Member<'a>, T)>, Failed> {
         let Phase { questions, read, same, apart } = phase;
         let (enough, enough_seen) = watch::channel(false);
-        let mut asked: FuturesUnordered<_> = questions
-            .iter()
-            .map(|(member, request)| {
-                let response = link.ask(member.realm, request, enough_seen.clone());
-                async move { (*member, response.await) }
-            })
-            .collect();
+        let read = &read;
+        let asked = questions.iter().map(|(member, request)| {
+            let response = link.ask(member.realm, request, enough_seen.clone());
+            (*member, async move { response.await.and_then(|response| read(*member, response)) })
+        });
+        self.hear(asked.collect(), enough, same, apart).await
+    }
+
+    /// Of these realms, those whose logs are as the application demands: at least the threshold of them.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub(crate) async fn demand_heads<'a>(
+        &mut self,
+        link: &Link,
+        heads: &Heads,
+        members: &[Member<'a>],
+    ) -> Result<Vec<Member<'a>>, Failed> {
+        let (enough, enough_seen) = watch::channel(false);
+        let looked = members.iter().map(|member| {
+            let enough_seen = enough_seen.clone();
+            let looked = async move {
+                match heads.of(&member.realm.id()) {
+                    Some(demanded) => link.demand_head(member.realm, heads, demanded, enough_seen).await,
+                    None => Ok(()),
+                }
+            };
+            (*member, looked)
+        });
+        // All that are well agree.
+        let apart = Cause::OtherRegistration;
+        let well = self.hear(looked.collect(), enough, |(): &(), (): &()| true, apart).await?;
+        Ok(well.into_iter().map(|(member, ())| member).collect())
+    }
+
+    /// Waits for what realms say, as long as that can make a difference.
+    async fn hear<'a, T>(
+        &mut self,
+        asked: Vec<(Member<'a>, impl Future<Output = Result<T, Cause>>)>,
+        enough: watch::Sender<bool>,
+        same: impl Fn(&T, &T) -> bool,
+        apart: Cause,
+    ) -> Result<Vec<(Member<'a>, T)>, Failed> {
+        let mut pending: Vec<_> = asked.iter().map(|(member, _)| *member).collect();
+        let asked = asked.into_iter().map(|(member, said)| async move { (member, said.await) });
+        let mut asked: FuturesUnordered<_> = asked.collect();
         // What a realm said in an earlier phase may no longer be true.
-        questions.iter().for_each(|(member, _)| self.words[member.position()] = Word::Silent);
+        pending.iter().for_each(|member| self.words[member.position()] = Word::Silent);
         let mut answers: Vec<(Member<'a>, T)> = Vec::new();
-        let mut pending: Vec<_> = questions.iter().map(|(member, _)| *member).collect();
         let mut changed = false;
         let mut linger = Linger::default();
         while !self.is_over(pending.len())
             && let Some((member, response)) = linger.next(&mut asked).await
         {
-            match response.and_then(|response| read(member, response)) {
+            match response {
                 Ok(answer) => {
                     let group = answers.iter().position(|(_, other)| same(other, &answer));
                     self.words[member.position()] = Word::Holds(group.unwrap_or(answers.len()));

@@ -154,24 +154,23 @@ impl Https {
 
     async fn send(
         &self,
-        client: &reqwest::Client,
+        mut request: reqwest::RequestBuilder,
         url: &Url,
         headers: &[(&'static str, &str)],
-        body: Zeroizing<Vec<u8>>,
+        most: usize,
     ) -> Result<HttpResponse, NetworkError> {
         let proxied = url.scheme() == "https";
         let network_error = |error| network_error(error, proxied.then(|| self.proxy(url)).flatten());
-        let mut request = client.post(url.clone()).body(Bytes::from_owner(body));
         for (name, value) in headers {
             request = request.header(*name, header_value(value)?);
         }
         let mut response = request.send().await.map_err(network_error)?;
         let status = response.status().as_u16();
         // Secret: a buffer that grew would leave copies behind.
-        let mut body = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
+        let mut body = Zeroizing::new(Vec::with_capacity(most));
         while let Some(chunk) = response.chunk().await.map_err(network_error)? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(NetworkError::Lost(format!("the answer is longer than {MAX_ANSWER} bytes")));
+            if body.len() + chunk.len() > most {
+                return Err(NetworkError::Lost(format!("the answer is longer than {most} bytes")));
             }
             body.extend_from_slice(&chunk);
         }
@@ -211,7 +210,7 @@ impl Transport for Https {
         body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError> {
         let client = self.lane(url)?.usual(url);
-        self.send(&client, url, headers, body).await
+        self.send(posted(&client, url, body), url, headers, MAX_ANSWER).await
     }
 
     async fn post_afresh(
@@ -221,8 +220,32 @@ impl Transport for Https {
         body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError> {
         let client = self.lane(url)?.afresh(url).map_err(|error| network_error(error, None))?;
-        self.send(&client, url, headers, body).await
+        self.send(posted(&client, url, body), url, headers, MAX_ANSWER).await
     }
+
+    async fn get(
+        &self,
+        url: &Url,
+        headers: &[(&'static str, &str)],
+        most: usize,
+    ) -> Result<HttpResponse, NetworkError> {
+        let client = self.lane(url)?.usual(url);
+        self.send(client.get(url.clone()), url, headers, most).await
+    }
+
+    async fn get_afresh(
+        &self,
+        url: &Url,
+        headers: &[(&'static str, &str)],
+        most: usize,
+    ) -> Result<HttpResponse, NetworkError> {
+        let client = self.lane(url)?.afresh(url).map_err(|error| network_error(error, None))?;
+        self.send(client.get(url.clone()), url, headers, most).await
+    }
+}
+
+fn posted(client: &reqwest::Client, url: &Url, body: Zeroizing<Vec<u8>>) -> reqwest::RequestBuilder {
+    client.post(url.clone()).body(Bytes::from_owner(body))
 }
 
 /// A value that wipes itself, and that stays out of the HTTP client's debug output and HTTP/2's tables.

@@ -15,6 +15,7 @@ mod copies;
 mod delete;
 mod error;
 mod failure;
+mod heads;
 mod hearing;
 #[cfg(feature = "https")]
 mod https;
@@ -40,6 +41,9 @@ pub use builder::ClientBuilder;
 pub use client::{Client, Progress};
 pub use configuration::{Configuration, ConfigurationError, Realm};
 pub use error::{Cause, Error, ErrorKind, Operation, RealmError};
+pub use heads::{
+    CLOCK_SKEW, DemandError, Evidence, ForgetfulMemory, HeadDemand, HeadError, HeadMemory, MemoryError,
+};
 #[cfg(feature = "https")]
 pub use https::{Https, HttpsError};
 pub use pin::Pin;

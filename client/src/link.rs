@@ -38,7 +38,7 @@ use crate::session::{Session, Sessions};
 use crate::transport::{HttpResponse, Transport};
 
 /// The protocol version, which realms compare with the lowest that they serve.
-const VERSION_HEADER: (&str, &str) = ("X-Juicebox-Version", "0.3.4");
+pub(crate) const VERSION_HEADER: (&str, &str) = ("X-Juicebox-Version", "0.3.4");
 
 /// How long a realm may say that it is not available before its session counts as gone and the caller is told.
 const SESSION_PATIENCE: Duration = Duration::from_secs(4);
@@ -375,6 +375,16 @@ impl Link {
         answer
     }
 
+    /// A freshly fetched token, as the value of a header.
+    pub(crate) async fn bearer(&self, realm: &Realm) -> Result<Zeroizing<String>, Failure> {
+        let token = self.tokens.token(&realm.id()).await.map_err(|_| Failure::Fatal(Cause::InvalidAuth))?;
+        // Secret: a text that grew would leave copies behind.
+        let mut bearer = Zeroizing::new(String::with_capacity("Bearer ".len() + token.len()));
+        bearer.push_str("Bearer ");
+        bearer.push_str(&token);
+        Ok(bearer)
+    }
+
     /// A software realm takes each request on its own: it accepts a repeated one again.
     async fn ask_software(
         &self,
@@ -402,11 +412,7 @@ impl Link {
         realm: &Realm,
         request: &SecretsRequest,
     ) -> Result<SecretsResponse, Failure> {
-        let token = self.tokens.token(&realm.id()).await.map_err(|_| Failure::Fatal(Cause::InvalidAuth))?;
-        // Secret: a text that grew would leave copies behind.
-        let mut bearer = Zeroizing::new(String::with_capacity("Bearer ".len() + token.len()));
-        bearer.push_str("Bearer ");
-        bearer.push_str(&token);
+        let bearer = self.bearer(realm).await?;
         let headers = [VERSION_HEADER, ("Authorization", bearer.as_str())];
         let read = |http: HttpResponse| {
             if let Ok(response) = SecretsResponse::from_cbor(&http.body) {
@@ -458,7 +464,7 @@ fn refused(refusal: &ClientResponse) -> Failure {
 }
 
 /// A body that is not an answer of the protocol may come from something in front of the realm: use the status.
-fn unreadable(http: &HttpResponse) -> Failure {
+pub(crate) fn unreadable(http: &HttpResponse) -> Failure {
     match http.status {
         200..=299 => Failure::assertion("its answer is not one of the protocol"),
         401 => Failure::Fatal(Cause::InvalidAuth),

@@ -48,6 +48,8 @@ impl Client {
     /// ones in their order. Realms that cannot be reached never lead there. The PIN goes to only one configuration, so
     /// that a realm which is in several evaluates it once, and gives guesses back once.
     ///
+    /// If the application demands heads of logs, each realm that holds the registration shows its own before the PIN is sent to any.
+    ///
     /// When another device of the user registers in the meantime, the recovery starts over once, with what is
     /// registered then. One call never guesses twice at the same registration.
     ///
@@ -57,7 +59,7 @@ impl Client {
     pub async fn recover(&self, pin: &Pin, user_info: &[u8]) -> Result<UserSecret, Error> {
         let mut not_registered = Vec::new();
         for configuration in std::iter::once(&self.configuration).chain(&self.previous) {
-            let error = match self.recover1(configuration).await {
+            let error = match self.find(configuration).await {
                 Ok(found) => return self.recover_from(configuration, found, pin, user_info).await,
                 Err(failed) => failed.end(Operation::Recover, false),
             };
@@ -89,7 +91,7 @@ impl Client {
         };
         // The other device sends one realm after another its share.
         sleep(SETTLING).await;
-        match self.recover1(configuration).await {
+        match self.find(configuration).await {
             // It is still the same, whatever a realm said, and a guess was spent on it.
             Ok(found) if found.version == guessed_at => Err(end(replaced)),
             Ok(found) => self.recover_found(configuration, found, pin, user_info).await?.map_err(end),
@@ -117,6 +119,19 @@ impl Client {
             Ok((hearing, key)) => self.recover3(hearing, &members, version, &stretched, &key).await,
             Err(failed) => Err(failed),
         })
+    }
+
+    /// The registration, and those of its realms whose logs are as the application demands. No guess is spent before enough are, or
+    /// it would be spent for nothing.
+    async fn find<'a>(&self, configuration: &'a Configuration) -> Result<Found<'a>, Failed> {
+        let mut found = self.recover1(configuration).await?;
+        if let Some(heads) = &self.heads
+            && !self.link.bugs.has(Bug::GuessWithoutHead)
+        {
+            self.report(Progress::Heads);
+            found.members = found.hearing.demand_heads(&self.link, heads, &found.members).await?;
+        }
+        Ok(found)
     }
 
     /// Which registration enough realms hold, and which realms.

@@ -61,6 +61,35 @@ pub trait Transport: Send + Sync {
     ) -> Result<HttpResponse, NetworkError> {
         self.post(url, headers, body).await
     }
+
+    /// Asks with `GET`, without a body. Reads at most `most` bytes of the answer; a longer one is no answer. Only a demand for heads
+    /// of logs ([`ClientBuilder::demand_heads`](crate::ClientBuilder::demand_heads)) needs it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transport::post`]; [`NetworkError::CannotGet`] if it is not implemented.
+    async fn get(
+        &self,
+        _url: &Url,
+        _headers: &[(&'static str, &str)],
+        _most: usize,
+    ) -> Result<HttpResponse, NetworkError> {
+        Err(NetworkError::CannotGet)
+    }
+
+    /// [`Transport::get`], as [`Transport::post_afresh`] is to [`Transport::post`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Transport::get`].
+    async fn get_afresh(
+        &self,
+        url: &Url,
+        headers: &[(&'static str, &str)],
+        most: usize,
+    ) -> Result<HttpResponse, NetworkError> {
+        self.get(url, headers, most).await
+    }
 }
 
 /// What a realm, or something in front of it, answered.
@@ -87,6 +116,9 @@ pub enum NetworkError {
     /// The certificate at the other end is not accepted. Nothing was sent, and trying again does not help.
     #[error("{0}")]
     Untrusted(String),
+    /// The transport has no way to ask with `GET`. Nothing was sent.
+    #[error("the transport has no way to ask with GET")]
+    CannotGet,
     /// Anything else. The request may have arrived.
     #[error("{0}")]
     Lost(String),

@@ -61,6 +61,25 @@ async fn a_request_carries_its_headers_and_body_and_brings_back_status_and_body(
 }
 
 #[tokio::test]
+async fn a_read_has_headers_and_no_body_and_is_cut_off_where_the_caller_says() {
+    for (most, whole) in [(5, true), (4, false)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/tlog/mine", listener.local_addr().unwrap()).parse().unwrap();
+        let response = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nabcde".to_vec();
+        let served =
+            tokio::spawn(async move { answer(listener.accept().await.unwrap().0, 0, response).await });
+        let answer = Https::new().unwrap().get(&url, &[("X-Test", "value")], most).await;
+        match answer {
+            Ok(answer) => assert!(whole && answer.status == 200 && *answer.body == b"abcde"),
+            Err(error) => assert!(!whole && error.to_string().contains("longer than 4 bytes"), "{error}"),
+        }
+        let request = served.await.unwrap().to_lowercase();
+        assert!(request.starts_with("get /tlog/mine http/1.1\r\n"), "{request}");
+        assert!(request.contains("\r\nx-test: value\r\n"), "{request}");
+    }
+}
+
+#[tokio::test]
 async fn a_header_that_http_forbids_is_refused_without_repeating_it() {
     let url = "http://127.0.0.1:1/req".parse().unwrap();
     let headers = [("Authorization", "Bearer very\nsecret")];

@@ -8,20 +8,26 @@ use object_store::memory::InMemory;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU16};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use strongroom_agent::clock::system_clock;
 use strongroom_agent::config::{Config, WitnessSettings};
 use strongroom_agent::publish::{folder, verifier};
 use strongroom_agent::store::Store;
-use strongroom_client::{Client, Pin, UserSecret};
+use strongroom_client::{
+    Cause, Client, Configuration, ErrorKind, ForgetfulMemory, HeadDemand, HeadError, HttpResponse, Https,
+    Pin, Transport as _, UserSecret,
+};
 use strongroom_proto::checkpoint::origin;
-use strongroom_proto::ids::{EntryHash, GroupId, Index, TreeHash};
+use strongroom_proto::enrolment::{CustodianKey, RealmPolicy};
+use strongroom_proto::ids::{Digest, EntryHash, GroupId, Index, TreeHash};
 use strongroom_replica::segment::{Segment, SegmentName};
-use strongroom_replica::{ReadOutcome, Role, Storage};
+use strongroom_replica::{CreateOutcome, ReadOutcome, Role, Storage};
 use strongroom_sim::local::{LocalRealm, MEMBERS, Setting};
 use strongroom_tlog::{
-    AddCheckpoint, Checkpoint, ClaimedCheckpoint, Edge, KeyName, Policy, SignatureType, SigningKey, Tile,
-    TileReader, verify_consistency,
+    AddCheckpoint, Checkpoint, ClaimedCheckpoint, Edge, KeyName, Note, Policy, RealmStatement, SignatureType,
+    SigningKey, Tile, TileReader, VerifierKey, verify_consistency,
 };
 use strongroom_witness::serve::{Limits, serve};
 use strongroom_witness::state::StateFolder;
@@ -258,71 +264,224 @@ impl Watching {
     }
 }
 
+/// A realm whose log a witness watches, and whose owner can take everything back.
+struct Watched {
+    scene: Scene,
+    witness: Arc<Witness<StateFolder>>,
+    verifier: VerifierKey,
+    /// Wants the witness's cosignature.
+    cosigned: Policy,
+}
+
+/// What HSMs remember, and the bucket.
+struct Copies {
+    memories: Vec<Vec<u8>>,
+    bucket: Arc<InMemory>,
+}
+
+impl Watched {
+    async fn new() -> Self {
+        let watching = Watching::new().await;
+        let verifier = watching.key.verifier().clone();
+        let keeping = Storage { grace_ms: u64::MAX, ..EAGER };
+        let scene = Scene::new(keeping, vec![watching.settings]).await;
+        let state =
+            StateFolder::create(&scene.folder.path().join("witness"), &verifier).expect("a new folder");
+        let clock = system_clock();
+        let witness = Witness::open(watching.key, [scene.policy.clone()], state, Box::new(move || clock()))
+            .expect("it begins");
+        let witness = Arc::new(witness);
+        let limits = Limits::default();
+        tokio::spawn(serve(watching.listener, Arc::clone(&witness), limits, std::future::pending()));
+        let cosigned = scene.policy.clone().with_witnesses(vec![verifier.clone()], 1).expect("one witness");
+        Self { scene, witness, verifier, cosigned }
+    }
+
+    /// The newest checkpoint, if the witness has cosigned it.
+    async fn seen(&self) -> Option<Checkpoint> {
+        Some(self.scene.claimed().await?.verify(&self.cosigned).ok()?.checkpoint().clone())
+    }
+
+    /// The checkpoint that covers at least all that is committed now, cosigned.
+    async fn caught_up(&self) -> Checkpoint {
+        let published = self.scene.published().await;
+        until("the witness cosigns", async || {
+            self.seen().await.filter(|seen| seen.size() >= published.size())
+        })
+        .await
+    }
+
+    fn memories(&self) -> Vec<PathBuf> {
+        (0..MEMBERS).map(|i| self.scene.folder.path().join(format!("hsm-{}.nvram", i + 1))).collect()
+    }
+
+    /// What whoever owns all machines copies.
+    async fn copy(&mut self) -> Copies {
+        self.scene.kill_all().await;
+        let read = |path: &PathBuf| std::fs::read(path).expect("readable");
+        let copies =
+            Copies { memories: self.memories().iter().map(read).collect(), bucket: self.scene.bucket.copy() };
+        self.scene.restart_all().await;
+        copies
+    }
+
+    /// The guesses are back, and so is everything else that an HSM could know. They sign what they are brought.
+    async fn take_back(&mut self, copies: Copies) {
+        self.scene.kill_all().await;
+        for (path, copy) in self.memories().iter().zip(&copies.memories) {
+            std::fs::write(path, copy).expect("writable");
+        }
+        self.scene.bucket.take_back(copies.bucket);
+        self.scene.restart_all().await;
+    }
+
+    /// A client through whoever leads.
+    async fn ada(&self) -> Client {
+        let leader = self.scene.local.leader(None).await.expect("one leads");
+        self.scene.client(leader).await
+    }
+
+    /// Recovers until the log has more entries than this checkpoint.
+    async fn outgrow(&self, honest: &Checkpoint) -> Checkpoint {
+        let ada = self.ada().await;
+        loop {
+            recover(&ada).await;
+            let forked = self.scene.published().await;
+            if forked.size() > honest.size() {
+                break forked;
+            }
+        }
+    }
+
+    /// What the realm's custodian states of it, as it lies in the bucket and is shown at the front door.
+    async fn statement(&self) -> String {
+        let device = self.scene.local.device(0).await.expect("it answers").realm.expect("a realm");
+        let name = KeyName::new(RealmStatement::name(&device.realm)).expect("a name");
+        let custodian = SigningKey::from_seed(name, SignatureType::Ed25519, &[9; 32]).expect("a key");
+        let statement = RealmStatement {
+            realm: device.realm,
+            version: 1,
+            noise_key: device.public_key,
+            checkpoint_key: device.checkpoint_key.expect("a key"),
+            policy: RealmPolicy {
+                custodians: vec![CustodianKey(Digest(custodian.verifier().public().0))],
+                threshold: 1,
+                smallest_group: None,
+            },
+            builds: vec![],
+            witnesses: vec![self.verifier.clone()],
+            cosignatures: 1,
+        };
+        let text = statement.to_string();
+        let signature = custodian.sign(&text).expect("its type");
+        let note = Note::new(text, vec![signature]).expect("a note").to_string();
+        let shown = async || self.get("statement").await;
+        assert_eq!(shown().await.status, 404);
+        let object = format!("realms/{}/statement", device.realm);
+        let created = self.scene.bucket.store().create(&object, note.clone().into()).await;
+        assert_eq!(created, CreateOutcome::Created);
+        let shown = shown().await;
+        assert_eq!((shown.status, shown.body.as_slice()), (200, note.as_bytes()));
+        note
+    }
+
+    /// What a front door shows at this path.
+    async fn get(&self, path: &str) -> HttpResponse {
+        let configuration: Configuration =
+            self.scene.local.configuration(1).await.expect("one").parse().expect("good");
+        let url = configuration.realms()[0].address().join(path).expect("a path");
+        Https::new().expect("a transport").get(&url, &[], 64 * 1024).await.expect("an answer")
+    }
+
+    /// A client that sends no PIN before it has seen a head of the log, through any agent.
+    async fn demanding(&self, statement: &str) -> Client {
+        let configuration = self.scene.local.configuration(0).await.expect("one");
+        let configuration = configuration.replace("Standard2019", "FastInsecure");
+        let demand = HeadDemand::new(statement, Duration::from_secs(600)).expect("signed");
+        let builder = self.scene.local.builder(&configuration, "ada").expect("a user");
+        let builder = builder.demand_heads([demand], ForgetfulMemory::default()).expect("of this realm");
+        builder.build().expect("a transport")
+    }
+}
+
+/// Why a realm does not get the PIN.
+async fn refused(client: &Client) -> HeadError {
+    let error = client.recover(&Pin::from("0000"), b"").await.expect_err("a wrong PIN");
+    assert_eq!(error.kind, ErrorKind::HeadRefused, "{error:?}");
+    match error.causes.first().map(|error| &error.cause) {
+        Some(Cause::Head(refused)) => refused.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Spends a guess, and returns how many are left.
+async fn guess(client: &Client) -> u16 {
+    match client.recover(&Pin::from("0000"), b"").await.expect_err("a wrong PIN").kind {
+        ErrorKind::InvalidPin { guesses_remaining } => guesses_remaining,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_majority_of_hsms_that_was_taken_back_is_caught_by_the_witness() {
-    let watching = Watching::new().await;
-    let verifier = watching.key.verifier().clone();
-    let keeping = Storage { grace_ms: u64::MAX, ..EAGER };
-    let mut scene = Scene::new(keeping, vec![watching.settings]).await;
-    let state = StateFolder::create(&scene.folder.path().join("witness"), &verifier).expect("a new folder");
-    let clock = system_clock();
-    let witness = Witness::open(watching.key, [scene.policy.clone()], state, Box::new(move || clock()))
-        .expect("it begins");
-    let witness = Arc::new(witness);
-    tokio::spawn(serve(watching.listener, Arc::clone(&witness), Limits::default(), std::future::pending()));
-    let cosigned = scene.policy.clone().with_witnesses(vec![verifier], 1).expect("one witness");
-    let seen =
-        async |scene: &Scene| Some(scene.claimed().await?.verify(&cosigned).ok()?.checkpoint().clone());
-
-    let leader = scene.local.leader(None).await.expect("one leads");
-    let ada = scene.client(leader).await;
-    register(&ada).await;
-    let published = scene.published().await;
-    until("the witness cosigns", async || seen(&scene).await.filter(|seen| seen.size() >= published.size()))
-        .await;
-    // Whoever owns all machines copies what the HSMs remember, and the bucket; then goes on, and takes both back.
-    let memory = |i: usize| scene.folder.path().join(format!("hsm-{}.nvram", i + 1));
-    let memories: Vec<_> = (0..MEMBERS).map(memory).collect();
-    scene.kill_all().await;
-    let copies: Vec<Vec<u8>> = memories.iter().map(|path| std::fs::read(path).expect("readable")).collect();
-    let bucket = scene.bucket.copy();
-    scene.restart_all().await;
-    let leader = scene.local.leader(None).await.expect("one leads");
-    let ada = scene.client(leader).await;
+    let mut watched = Watched::new().await;
+    register(&watched.ada().await).await;
+    watched.caught_up().await;
+    let copies = watched.copy().await;
+    let ada = watched.ada().await;
     recover(&ada).await;
     recover(&ada).await;
-    let published = scene.published().await;
-    let honest = until("the witness cosigns", async || {
-        seen(&scene).await.filter(|seen| seen.size() >= published.size())
-    })
-    .await;
-    scene.kill_all().await;
-    for (path, copy) in memories.iter().zip(&copies) {
-        std::fs::write(path, copy).expect("writable");
-    }
-    scene.bucket.take_back(bucket);
-    scene.restart_all().await;
-    // The guesses are back, and so is everything else that an HSM could know. They sign what they are brought.
-    let leader = scene.local.leader(None).await.expect("one leads");
-    let ada = scene.client(leader).await;
-    let forked = loop {
-        recover(&ada).await;
-        let forked = scene.published().await;
-        if forked.size() > honest.size() {
-            break forked;
-        }
-    };
+    let honest = watched.caught_up().await;
+    watched.take_back(copies).await;
+    let forked = watched.outgrow(&honest).await;
     // Whoever asks, and with the best proof that there is.
-    let (tiles, _) = scene.tiles(forked.size()).await;
+    let (tiles, _) = watched.scene.tiles(forked.size()).await;
     let fetch = |tile: Tile| tiles.get(&tile).cloned().ok_or("not published");
     let proof =
         TileReader::open(forked.size(), forked.root(), fetch).expect("an edge").consistency(honest.size());
-    let checkpoint = scene.claimed().await.expect("published");
+    let checkpoint = watched.scene.claimed().await.expect("published");
     let request = AddCheckpoint { old: honest.size(), proof: proof.expect("smaller"), checkpoint };
-    let answer = witness.add_checkpoint(request.to_string().as_bytes());
+    let answer = watched.witness.add_checkpoint(request.to_string().as_bytes());
     assert!(matches!(answer, Answer::Refuted(_)), "{answer:?}");
-    let remembered: Vec<u64> = witness.sizes().map(|(_, size)| size).collect();
+    let remembered: Vec<u64> = watched.witness.sizes().map(|(_, size)| size).collect();
     assert_eq!(remembered, [honest.size()]);
-    assert!(seen(&scene).await.is_none(), "whoever wants a cosignature refuses");
-    scene.local.shutdown().await;
+    assert!(watched.seen().await.is_none(), "whoever wants a cosignature refuses");
+    watched.scene.local.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_demands_heads_spends_no_guess_at_hsms_that_were_taken_back() {
+    let mut watched = Watched::new().await;
+    let statement = watched.statement().await;
+    register(&watched.ada().await).await;
+    watched.caught_up().await;
+    let demanding = watched.demanding(&statement).await;
+    recover(&demanding).await;
+    let copies = watched.copy().await;
+    watched.ada().await;
+    watched.caught_up().await;
+    // The log has grown since: its tiles show that it goes on.
+    for _ in 0..3 {
+        recover(&demanding).await;
+    }
+    assert_eq!(guess(&demanding).await, 4, "it asks as every client");
+    recover(&demanding).await;
+    let honest = watched.caught_up().await;
+
+    watched.take_back(copies).await;
+    let plain = watched.ada().await;
+    let error = refused(&demanding).await;
+    assert!(matches!(error, HeadError::WentBack(_)), "{error:?}");
+    assert_eq!(guess(&plain).await, 4, "the refused one cost nothing, and this one what it costs");
+    recover(&plain).await;
+    let forked = watched.outgrow(&honest).await;
+    until("the fork is shown", async || {
+        let shown = watched.scene.checkpoint().await?;
+        (shown.size() >= forked.size()).then_some(())
+    })
+    .await;
+    let error = refused(&demanding).await;
+    assert_eq!(error, HeadError::NotCosigned { found: 0, needed: 1 });
+    assert_eq!(guess(&plain).await, 4);
+    watched.scene.local.shutdown().await;
 }

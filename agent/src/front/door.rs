@@ -2,13 +2,14 @@
 
 use super::connections::{Connections, Seat};
 use super::metrics::{AnswerLabel, Complaints, Counted, FrontMetrics, Refusal, RequestLabel};
+use super::public::Published;
 use super::readiness::Readiness;
 use super::relay::{Head, Relay};
 use super::timeouts::Timeouts;
 use crate::clock::Clock;
 use crate::limits::{Limits, Over, RateLimits};
 use crate::tenants::Tenants;
-use crate::token::{self, TokenError};
+use crate::token::{self, TokenError, VerifiedToken};
 use crate::traces::{Attribute, Open, Role, Traces, Trail};
 use crate::usage::Operation;
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strongroom_proto::client::{ClientRequest, ClientResponse, MAX_REQUEST_BODY, NoiseRequest, RequestKind};
 use strongroom_proto::ids::RealmId;
+use strongroom_replica::ReadOutcome;
 use tokio::sync::Semaphore;
 
 /// The longest body that is read, in bytes. Section 4 of the client protocol: one above [`MAX_REQUEST_BODY`] is
@@ -45,6 +47,17 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// The future is dropped when the client goes away or the time is up. What it has started must stay sound.
     async fn serve(&self, tenant: &str, user: &str, request: ClientRequest, trail: &Trail) -> ClientResponse;
+
+    /// What everybody may read, as it is in the store. `Unavailable` if the store does not answer, or there is no realm.
+    async fn published(&self, _what: Published) -> ReadOutcome {
+        ReadOutcome::Unavailable
+    }
+
+    /// The newest checkpoint of the log that has the record of a user whose token was verified, as it is in the store. `Unavailable`
+    /// also if it is not known which log that is.
+    async fn head_of(&self, _tenant: &str, _user: &str) -> ReadOutcome {
+        ReadOutcome::Unavailable
+    }
 }
 
 /// The front door of one agent. Cheap to clone.
@@ -57,6 +70,10 @@ pub(super) struct Inner {
     clock: Clock,
     rates: RateLimits,
     pub(super) in_flight: Semaphore,
+    /// Places of those who read without a token.
+    pub(super) readers: Arc<Semaphore>,
+    /// Whether there is none of them, on purpose.
+    pub(super) no_public_reads: bool,
     pub(super) connections: Connections,
     pub(super) max_connections: u32,
     pub(super) timeouts: Timeouts,
@@ -86,6 +103,10 @@ impl Front {
             clock,
             rates: RateLimits::new(limits),
             in_flight: Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)),
+            readers: Arc::new(Semaphore::new(
+                size(limits.public_reads_in_flight).min(Semaphore::MAX_PERMITS),
+            )),
+            no_public_reads: limits.public_reads_in_flight == 0,
             connections: Connections::new(size(max_connections), size(limits.max_connections_per_address)),
             max_connections,
             timeouts,
@@ -165,18 +186,44 @@ impl Front {
         self.0.backend.relay().filter(|_| !head.relayed)
     }
 
+    /// The newest checkpoint of the log that has the record of a token's user. The same checks as for a request, in the same order.
+    pub(super) async fn head_of(
+        &self,
+        head: &Head,
+        token: &str,
+        seat: Option<&Arc<Seat>>,
+    ) -> Result<ReadOutcome, Refusal> {
+        // What is relayed is a request, and nothing else.
+        if self.relay(head).is_some() {
+            return Ok(ReadOutcome::Unavailable);
+        }
+        let realm = self.0.backend.realm().ok_or(Refusal::Realm)?;
+        let VerifiedToken { tenant, user } = self.verified(token, &realm)?;
+        self.0.rates.count_request(&tenant, &user).map_err(Refusal::Over)?;
+        let _tenants_place = self.0.rates.place(&tenant).map_err(Refusal::Over)?;
+        let _place = self.0.in_flight.try_acquire().map_err(|_| Refusal::NoPlace)?;
+        let _counted = Counted::on(&self.0.metrics.in_flight);
+        let _work = seat.map(Seat::work);
+        let found = self.0.backend.head_of(&tenant, &user);
+        let found = tokio::time::timeout(self.0.timeouts.backend, found).await;
+        Ok(found.unwrap_or(ReadOutcome::Unavailable))
+    }
+
+    fn verified(&self, token: &str, realm: &RealmId) -> Result<VerifiedToken, Refusal> {
+        let keys = self.0.tenants.current();
+        token::verify(&keys, token, realm, (self.0.clock)()).map_err(|reason| {
+            self.complain(reason);
+            Refusal::Token
+        })
+    }
+
     fn admit(&self, body: &[u8], relayed: bool) -> Result<(String, String, ClientRequest), Refusal> {
         let request = read(body)?;
         // A relaying agent does not know the realm yet. The token must be for the realm that is named, and the agent
         // that gets the request next knows whether that is its own.
         let realm = if relayed { Some(request.realm) } else { self.0.backend.realm() };
         let realm = realm.filter(|realm| *realm == request.realm).ok_or(Refusal::Realm)?;
-        let keys = self.0.tenants.current();
-        let token =
-            token::verify(&keys, &request.auth_token, &realm, (self.0.clock)()).map_err(|reason| {
-                self.complain(reason);
-                Refusal::Token
-            })?;
+        let token = self.verified(&request.auth_token, &realm)?;
         self.count(&token.tenant, &token.user, &request).map_err(|over| {
             tracing::debug!(tenant = %token.tenant, ?over, "a request is over a rate");
             Refusal::Over(over)

@@ -3,6 +3,7 @@
 use super::connections::Seat;
 use super::door::{Front, MAX_BODY, response_to};
 use super::metrics::Refusal;
+use super::public;
 use super::realm_service;
 use super::relay::Head;
 use super::request_id;
@@ -21,14 +22,15 @@ use axum::routing::{get, post};
 use std::sync::Arc;
 use strongroom_proto::client::ClientResponse;
 
-const ANY_ORIGIN: (HeaderName, &str) = (ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+pub(super) const ANY_ORIGIN: (HeaderName, &str) = (ACCESS_CONTROL_ALLOW_ORIGIN, "*");
 
-/// The routes of the front door: `POST /req`, `GET /livez`, `GET /readyz` and the gRPC service.
+/// The routes of the front door: `POST /req`, `GET /livez`, `GET /readyz`, what is published, and the gRPC service.
 pub fn router(front: Front) -> Router {
     Router::new()
         .route("/req", post(request).options(preflight))
         .route("/livez", get("the agent is running\n"))
         .route("/readyz", get(readiness))
+        .merge(public::routes())
         .method_not_allowed_fallback(wrong_method)
         .fallback(wrong_path)
         .with_state(front.clone())
@@ -95,10 +97,10 @@ async fn preflight() -> impl IntoResponse {
 }
 
 async fn wrong_method() -> Response {
-    text(StatusCode::METHOD_NOT_ALLOWED, "wrong method; /req takes POST\n")
+    text(StatusCode::METHOD_NOT_ALLOWED, "wrong method; /req takes POST, the rest GET\n")
 }
 
-async fn wrong_path() -> Response {
+pub(super) async fn wrong_path() -> Response {
     text(StatusCode::NOT_FOUND, "no such path; clients use POST /req\n")
 }
 
@@ -124,6 +126,6 @@ fn respond(response: &ClientResponse) -> Response {
     (status(response), headers, Body::from(response.to_cbor())).into_response()
 }
 
-fn text(status: StatusCode, text: &str) -> Response {
+pub(super) fn text(status: StatusCode, text: &str) -> Response {
     (status, [ANY_ORIGIN], text.to_owned()).into_response()
 }

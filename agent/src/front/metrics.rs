@@ -120,6 +120,65 @@ struct RelayedLabel {
     outcome: Relayed,
 }
 
+/// What was read of what is published.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ReadLabel {
+    /// The checkpoint of a log that was named.
+    Checkpoint,
+    /// A tile, of hashes or of entries.
+    Tile,
+    /// The realm's statement.
+    Statement,
+    /// The checkpoint of the log that has a user's record.
+    Mine,
+}
+
+impl EncodeLabelValue for ReadLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Checkpoint => "checkpoint",
+            Self::Tile => "tile",
+            Self::Statement => "statement",
+            Self::Mine => "mine",
+        };
+        name.encode(encoder)
+    }
+}
+
+/// What came of a read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Shown {
+    /// It was shown.
+    Found,
+    /// There is no such object.
+    Absent,
+    /// The store did not answer, or it is not known which object it is.
+    Unavailable,
+    /// Too many read at once.
+    NoPlace,
+    /// It was refused, as a request would have been; the reason is counted there.
+    Refused,
+}
+
+impl EncodeLabelValue for Shown {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Found => "found",
+            Self::Absent => "absent",
+            Self::Unavailable => "unavailable",
+            Self::NoPlace => "no_place",
+            Self::Refused => "refused",
+        };
+        name.encode(encoder)
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ReadLabels {
+    what: ReadLabel,
+    outcome: Shown,
+}
+
 impl EncodeLabelValue for Operation {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         self.name().encode(encoder)
@@ -148,6 +207,7 @@ pub struct FrontMetrics {
     tokens: Family<TokenLabel, Counter>,
     relayed: Family<RelayedLabel, Counter>,
     admitted: Family<AdmittedLabel, Counter>,
+    reads: Family<ReadLabels, Counter>,
     took: Took,
 }
 
@@ -279,6 +339,11 @@ impl FrontMetrics {
         front.register("requests_refused", "Requests refused, by reason", self.refused.clone());
         front.register("tokens_refused", "Tokens refused, by reason", self.tokens.clone());
         front.register(
+            "reads",
+            "Reads of what is published of logs, by what and by outcome",
+            self.reads.clone(),
+        );
+        front.register(
             "requests_relayed",
             "Requests relayed to other agents' front doors, by outcome",
             self.relayed.clone(),
@@ -314,6 +379,17 @@ impl FrontMetrics {
     /// Counts a request that was relayed.
     pub(super) fn relayed(&self, outcome: Relayed) {
         self.relayed.get_or_create(&RelayedLabel { outcome }).inc();
+    }
+
+    /// Counts a read of what is published.
+    pub(super) fn read(&self, what: ReadLabel, outcome: Shown) {
+        self.reads.get_or_create(&ReadLabels { what, outcome }).inc();
+    }
+
+    /// How many reads came to this.
+    #[must_use]
+    pub fn reads(&self, what: ReadLabel, outcome: Shown) -> u64 {
+        self.reads.get_or_create(&ReadLabels { what, outcome }).get()
     }
 
     /// How many requests were relayed with this outcome.

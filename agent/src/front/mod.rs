@@ -2,7 +2,8 @@
 //!
 //! Clients and their network are hostile. The front door reads at most [`MAX_BODY`] bytes of a request, checks it in
 //! the order of section 11 of the client protocol, steps 1 to 6, and hands what passed to a [`Backend`] or, while that
-//! knows no realm, to the front doors of other agents (`relay.rs`). It cannot read what clients encrypt. A request
+//! knows no realm, to the front doors of other agents (`relay.rs`). Beside requests it shows what is published of the realm's logs
+//! (`public.rs`). It cannot read what clients encrypt. A request
 //! takes a place among those in flight only after all of these checks, so that nobody without a token takes one. Memory
 //! is bounded: the number of connections, of requests on each, and the buffers and time of each; the arithmetic is in
 //! `serve.rs`.
@@ -11,6 +12,7 @@ mod connections;
 mod door;
 mod http;
 mod metrics;
+mod public;
 mod readiness;
 mod realm_service;
 mod relay;
@@ -21,7 +23,8 @@ mod version;
 
 pub use door::{Backend, Front, MAX_BODY};
 pub use http::router;
-pub use metrics::{FrontMetrics, Refusal, Relayed};
+pub use metrics::{FrontMetrics, ReadLabel, Refusal, Relayed, Shown};
+pub use public::{MAX_NOTE, Published};
 pub use readiness::{Check, Readiness};
 pub use relay::{FrontUrl, RELAYED_HEADER, Relay, RelayError};
 pub use request_id::REQUEST_ID_HEADER;

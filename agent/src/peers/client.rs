@@ -338,6 +338,16 @@ impl Peers {
         self.directory.owner(prefix, other_than)
     }
 
+    /// The group that owns a record, by what agents have announced.
+    pub(crate) fn group_of(&self, record: &RecordId) -> Option<GroupId> {
+        let found = self.directory.group_of(record);
+        if found.is_none() {
+            // Perhaps the store knows more by now.
+            self.directory.want();
+        }
+        found
+    }
+
     /// Has the agent of the HSM `to` carry out an order, if it leads the group. `None` if it cannot be asked, and then
     /// nothing was done; nothing in it if it is not known what was.
     pub(crate) async fn order(&self, to: HsmId, group: GroupId, order: Vec<u8>) -> Option<Option<Bytes>> {

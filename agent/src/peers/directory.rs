@@ -183,6 +183,23 @@ impl Directory {
         some
     }
 
+    /// The group that owns a record, by what agents that are not gone have announced: of several, the one that names the fewest
+    /// records.
+    pub(super) fn group_of(&self, record: &RecordId) -> Option<GroupId> {
+        let table = self.table.lock();
+        table.groups.about(record).find_map(|(_, hsm)| {
+            let agent = table.agents.get(&hsm).filter(|agent| !agent.is_gone())?;
+            let (_, said) = agent.said.as_ref()?;
+            let own = said
+                .groups
+                .iter()
+                .flat_map(|of| of.prefixes.iter().map(|prefix| (prefix.len(), prefix, of.group)));
+            own.filter(|(_, prefix, _)| prefix.contains(record))
+                .max_by_key(|(length, ..)| *length)
+                .map(|(.., group)| group)
+        })
+    }
+
     /// The members of a group, by what any of them has announced.
     pub(super) fn members(&self, group: &GroupId) -> Vec<HsmId> {
         let table = self.table.lock();
@@ -295,6 +312,32 @@ mod tests {
         directory.put(&name, Some(second));
         assert_eq!(directory.address(hsm(1)).map(|address| address.0.port()), Some(Some(2)));
         assert!(directory.of_record(&record).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_record_is_of_the_group_that_names_the_fewest_records_unless_its_agents_are_gone() {
+        let directory = Directory::default();
+        let record = RecordId([0x55; 32]);
+        assert_eq!(directory.group_of(&record), None);
+        let narrow = |bits| Prefix::of(&record, bits).expect("short enough");
+        let announced = [
+            (1, 1_000_000, vec![Prefix::WHOLE]),
+            (2, 1_000_000, vec![narrow(2), Prefix::of(&RecordId([0xff; 32]), 9).expect("short enough")]),
+            (3, 1, vec![narrow(5)]),
+        ];
+        let mut names = Vec::new();
+        for (of, number, prefixes) in announced {
+            let mut said = said(of, of, prefixes);
+            said.groups[0].group = GroupId([u8::try_from(of).expect("small"); 16]);
+            names.push((named(number, &said), said));
+        }
+        directory.list(names.iter().map(|(name, _)| *name), 1_000_000);
+        for (name, said) in names {
+            directory.put(&name, Some(said));
+        }
+        assert_eq!(directory.group_of(&record), Some(GroupId([2; 16])));
+        assert_eq!(directory.group_of(&RecordId([0xff; 32])), Some(GroupId([2; 16])));
+        assert_eq!(directory.group_of(&RecordId([0x99; 32])), Some(GroupId([1; 16])));
     }
 
     #[tokio::test(start_paused = true)]

@@ -36,6 +36,8 @@ pub enum Purpose {
     Checkpoints,
     /// What tenants are told.
     Events,
+    /// The same, read for whoever asks at the front door.
+    Shown,
 }
 
 /// What a call to the store does, in the terms of a bill.
@@ -57,7 +59,13 @@ impl Purpose {
     const fn tells_trouble(self) -> bool {
         match self {
             Self::Log | Self::Probe => true,
-            Self::Tree | Self::Agents | Self::Scrub | Self::Usage | Self::Checkpoints | Self::Events => false,
+            Self::Tree
+            | Self::Agents
+            | Self::Scrub
+            | Self::Usage
+            | Self::Checkpoints
+            | Self::Events
+            | Self::Shown => false,
         }
     }
 }
@@ -73,6 +81,7 @@ impl EncodeLabelValue for Purpose {
             Self::Usage => "usage",
             Self::Checkpoints => "checkpoints",
             Self::Events => "events",
+            Self::Shown => "shown",
         };
         name.encode(encoder)
     }
@@ -186,6 +195,7 @@ impl StoreMetrics {
             Purpose::Usage,
             Purpose::Checkpoints,
             Purpose::Events,
+            Purpose::Shown,
         ];
         for purpose in told {
             for kind in [Kind::Put, Kind::Get, Kind::List, Kind::Delete] {

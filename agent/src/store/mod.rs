@@ -48,6 +48,11 @@ pub(crate) fn founding_object(realm: RealmId) -> String {
     format!("realms/{realm}/founding")
 }
 
+/// Where what a realm's custodians state of it lies, for everybody to read.
+pub(crate) fn statement_object(realm: RealmId) -> String {
+    format!("realms/{realm}/statement")
+}
+
 /// The longest object that is read, in bytes.
 pub const MAX_OBJECT_BYTES: u64 = 64 << 20;
 
@@ -252,7 +257,7 @@ impl Store {
                 Ok(Err(error)) => tracing::warn!(name, %error, "a write to the object store failed"),
                 Err(_) => tracing::warn!(name, "a write to the object store took too long"),
             }
-            match self.get(&path).await {
+            match self.get(&path, MAX_OBJECT_BYTES).await {
                 // Durable: the process that put our bytes there may have died before it synced the folder.
                 ReadOutcome::Found(found) if found == bytes && self.settle_above(&path).await => {
                     return CreateOutcome::Created;
@@ -283,8 +288,13 @@ impl Store {
 
     /// Reads the object `name`, whole or not at all.
     pub async fn read(&self, name: &str) -> ReadOutcome {
+        self.read_short(name, MAX_OBJECT_BYTES).await
+    }
+
+    /// The same, if it has at most so many bytes.
+    pub async fn read_short(&self, name: &str, most: u64) -> ReadOutcome {
         match self.path(name) {
-            Some(path) => self.get(&path).await,
+            Some(path) => self.get(&path, most).await,
             None => ReadOutcome::Absent,
         }
     }
@@ -380,23 +390,28 @@ impl Store {
         }
     }
 
-    async fn get(&self, path: &ObjectPath) -> ReadOutcome {
-        match timeout(self.timeouts.read, read_whole(&self.own(), path, MAX_OBJECT_BYTES)).await {
-            Ok(Ok(Some(bytes))) => ReadOutcome::Found(bytes),
-            Ok(Ok(None)) => {
+    async fn get(&self, path: &ObjectPath, most: u64) -> ReadOutcome {
+        // They ask as often as they like, and must not fill the log.
+        let strangers = matches!(self.purpose, Purpose::Shown);
+        let why = match timeout(self.timeouts.read, read_whole(&self.own(), path, most)).await {
+            Ok(Ok(Some(bytes))) => return ReadOutcome::Found(bytes),
+            Ok(Ok(None)) if !strangers => {
                 tracing::error!(%path, "the store holds an object that does not have the length it says, or is too long");
-                ReadOutcome::Unavailable
+                return ReadOutcome::Unavailable;
             }
-            Ok(Err(object_store::Error::NotFound { .. })) => ReadOutcome::Absent,
-            Ok(Err(error)) => {
-                tracing::warn!(%path, %error, "a read from the object store failed");
-                ReadOutcome::Unavailable
+            Ok(Ok(None)) => {
+                "an object of the store does not have the length it says, or is too long".to_owned()
             }
-            Err(_) => {
-                tracing::warn!(%path, "a read from the object store took too long");
-                ReadOutcome::Unavailable
-            }
+            Ok(Err(object_store::Error::NotFound { .. })) => return ReadOutcome::Absent,
+            Ok(Err(error)) => format!("a read from the object store failed: {error}"),
+            Err(_) => "a read from the object store took too long".to_owned(),
+        };
+        if strangers {
+            tracing::debug!(%path, "{why}");
+        } else {
+            tracing::warn!(%path, "{why}");
         }
+        ReadOutcome::Unavailable
     }
 
     /// `None`: no object can have that name.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use strongroom_agent::config::Limits;
 use strongroom_agent::front::{
-    Backend, Check, Front, FrontMetrics, Readiness, Relay, Timeouts, router, serve,
+    Backend, Check, Front, FrontMetrics, Published, Readiness, Relay, Timeouts, router, serve,
 };
 use strongroom_agent::tenants::{Tenants, TestTenants};
 use strongroom_agent::timing::Timing;
@@ -16,7 +16,8 @@ use strongroom_agent::tls::Tls;
 use strongroom_agent::token::mint;
 use strongroom_agent::traces::{Traces, Trail};
 use strongroom_proto::client::{ClientRequest, ClientResponse};
-use strongroom_proto::ids::RealmId;
+use strongroom_proto::ids::{GroupId, RealmId};
+use strongroom_replica::ReadOutcome;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
@@ -55,6 +56,29 @@ impl Backend for Behind {
         self.arrived.add_permits(1);
         self.released.acquire().await.expect("never closed").forget();
         REACHED
+    }
+
+    /// Group 1 has a checkpoint and a tile, group 2 a store that is down, group 3 a slow one.
+    async fn published(&self, what: Published) -> ReadOutcome {
+        match what {
+            Published::Log(GroupId([2, ..]), _) => ReadOutcome::Unavailable,
+            Published::Log(GroupId([3, ..]), _) => {
+                self.arrived.add_permits(1);
+                self.released.acquire().await.expect("never closed").forget();
+                ReadOutcome::Found(b"slow".to_vec())
+            }
+            Published::Log(GroupId([1, ..]), resource) => match resource.to_string().as_str() {
+                "checkpoint" => ReadOutcome::Found(b"a checkpoint".to_vec()),
+                "tile/0/000.p/3" | "tile/entries/000.p/3" => ReadOutcome::Found(vec![7; 96]),
+                _ => ReadOutcome::Absent,
+            },
+            Published::Log(..) => ReadOutcome::Absent,
+            Published::Statement => ReadOutcome::Found(b"a statement".to_vec()),
+        }
+    }
+
+    async fn head_of(&self, tenant: &str, user: &str) -> ReadOutcome {
+        ReadOutcome::Found(format!("{tenant} {user}").into_bytes())
     }
 }
 
@@ -149,10 +173,17 @@ impl Negative {
     #[allow(dead_code, reason = "not every test has several users")]
     pub(crate) fn body_of_user(&self, name: &str, user: &str) -> Vec<u8> {
         let mut request = ClientRequest::from_cbor(&self.body(name)).expect("valid");
+        request.auth_token = self.token_of_user(user);
+        request.to_cbor()
+    }
+
+    /// A token of the vectors' tenant for `user`.
+    #[allow(dead_code, reason = "not every test has several users")]
+    pub(crate) fn token_of_user(&self, user: &str) -> String {
+        let realm = self.realm.id.parse().expect("a realm id");
         let secret = hex::decode(&self.tenant_key.data).expect("hexadecimal");
         let (tenant, version) = self.tenant_key.kid.split_once(':').expect("tenant:version");
         let version = version.parse().expect("a number");
-        request.auth_token = mint(&secret, tenant, version, user, &request.realm, self.now);
-        request.to_cbor()
+        mint(&secret, tenant, version, user, &realm, self.now)
     }
 }

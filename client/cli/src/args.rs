@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::heads::HeadOptions;
+
 const EXIT_CODES: &str = "\
 Exit codes, the same for all commands:
   0  done; for status: the secret can be recovered
@@ -15,6 +17,7 @@ Exit codes, the same for all commands:
   6  an auth token is missing or was refused
   7  a realm requires a newer client, or gave an invalid answer
   8  no guesses are left: the secret is gone
+  9  realms' logs are not as --statement demands: the PIN was not sent
 
 Environment:
   STRONGROOM_CONFIGURATION  same as --configuration
@@ -123,6 +126,8 @@ pub(crate) struct Recover {
     /// Read the PIN from the first line of standard input
     #[arg(long)]
     pub(crate) pin_stdin: bool,
+    #[command(flatten)]
+    pub(crate) heads: HeadOptions,
 }
 
 #[cfg(test)]
@@ -185,6 +190,14 @@ mod tests {
         assert!(parse("strongroom register --pin-stdin").is_err());
         assert!(parse("strongroom register --pin-stdin --secret-file s").is_ok());
         assert!(parse("strongroom recover --pin-stdin").is_ok());
+    }
+
+    #[test]
+    fn an_age_or_a_file_of_heads_means_nothing_without_a_statement() {
+        assert!(parse("strongroom recover --statement a --statement b --max-head-age 1h --heads h").is_ok());
+        for line in ["--heads h", "--max-head-age 1h", "--statement a --max-head-age 1"] {
+            assert!(parse(&format!("strongroom recover {line}")).is_err(), "{line}");
+        }
     }
 
     #[test]

@@ -5,10 +5,13 @@ use std::fs;
 use std::io::{BufRead, IsTerminal as _, Read as _, Write as _, stderr, stdin};
 use std::path::{Path, PathBuf};
 
-use strongroom_client::{Client, Configuration, FixedTokens, Https, Pin, Progress, RealmId, UserSecret};
+use strongroom_client::{
+    Client, ClientBuilder, Configuration, FixedTokens, Https, Pin, Progress, RealmId, UserSecret,
+};
 use zeroize::Zeroizing;
 
 use crate::args::{Common, Register};
+use crate::heads::HeadOptions;
 use crate::output::Failure;
 
 /// The longest PIN that is accepted, in bytes.
@@ -20,9 +23,15 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 /// A client as the options describe it, which calls `report` at the beginning of every step.
 pub(crate) fn client(
     common: &Common,
+    heads: Option<&HeadOptions>,
     report: impl Fn(Progress) + Send + Sync + 'static,
 ) -> Result<Client, Failure> {
-    client_through(common, None, report)
+    let (builder, transport) = parts(common, None, report)?;
+    let builder = match heads {
+        Some(options) => options.demand(builder)?,
+        None => builder,
+    };
+    Ok(builder.build_with(transport))
 }
 
 /// The same, but through one host of its only realm.
@@ -31,6 +40,15 @@ pub(crate) fn client_through(
     through: Option<&str>,
     report: impl Fn(Progress) + Send + Sync + 'static,
 ) -> Result<Client, Failure> {
+    let (builder, transport) = parts(common, through, report)?;
+    Ok(builder.build_with(transport))
+}
+
+fn parts(
+    common: &Common,
+    through: Option<&str>,
+    report: impl Fn(Progress) + Send + Sync + 'static,
+) -> Result<(ClientBuilder, Https), Failure> {
     let path = common.configuration.as_ref().ok_or_else(|| {
         Failure::usage("no configuration: name one with --configuration or in STRONGROOM_CONFIGURATION")
     })?;
@@ -67,7 +85,7 @@ pub(crate) fn client_through(
     {
         transport.load_roots().map_err(Failure::usage)?;
     }
-    Ok(Client::builder(current, tokens).previous(previous).on_progress(report).build_with(transport))
+    Ok((Client::builder(current, tokens).previous(previous).on_progress(report), transport))
 }
 
 fn configuration(path: &Path, through: Option<&str>, allow_http: bool) -> Result<Configuration, Failure> {

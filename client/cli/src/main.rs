@@ -6,6 +6,7 @@
 
 mod args;
 mod drill;
+mod heads;
 mod inputs;
 mod output;
 
@@ -41,7 +42,11 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let spinner = ProgressBar::new_spinner();
     let shown = spinner.clone();
-    let client = inputs::client(&arguments.common, move |step| {
+    let heads = match &arguments.command {
+        Command::Recover(options) => Some(&options.heads),
+        _ => None,
+    };
+    let client = inputs::client(&arguments.common, heads, move |step| {
         shown.enable_steady_tick(Duration::from_millis(100));
         shown.set_message(describe(step));
     })?;
@@ -104,6 +109,7 @@ fn describe(step: Progress) -> &'static str {
         Progress::Stretch => "stretching the PIN",
         Progress::Register2 => "sending the realms their shares",
         Progress::Recover1 => "asking the realms what is registered",
+        Progress::Heads => "looking at the realms' logs",
         Progress::Recover2 => "having the realms check the PIN",
         Progress::Recover3 => "fetching the shares",
         Progress::Delete => "deleting",

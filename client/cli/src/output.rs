@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strongroom_client::{
-    Error, ErrorKind, RealmError, RealmStatus, Registration, Status, Summary, UserSecret,
+    Cause, Error, ErrorKind, Evidence, RealmError, RealmStatus, Registration, Status, Summary, UserSecret,
 };
 
 /// Exit code of usage, configuration and file errors.
@@ -102,6 +102,7 @@ impl From<Error> for Failure {
             ErrorKind::RateLimitExceeded => RATE_LIMIT_EXCEEDED,
             ErrorKind::Unavailable { .. } => UNAVAILABLE,
             ErrorKind::RegistrationChanged => REGISTRATION_CHANGED,
+            ErrorKind::HeadRefused => HEAD_REFUSED,
             ErrorKind::InputTooLong => ("usage", USAGE),
             _ => ASSERTION,
         };
@@ -118,6 +119,7 @@ const UPGRADE_REQUIRED: (&str, u8) = ("upgrade_required", 7);
 const RATE_LIMIT_EXCEEDED: (&str, u8) = ("rate_limit_exceeded", 5);
 const ASSERTION: (&str, u8) = ("assertion", 7);
 const UNAVAILABLE: (&str, u8) = ("unavailable", 5);
+const HEAD_REFUSED: (&str, u8) = ("head_refused", 9);
 const REGISTRATION_CHANGED: (&str, u8) = ("registration_changed", 5);
 
 impl Outcome {
@@ -169,7 +171,11 @@ impl Outcome {
             Self::Drilled(legs) => legs.iter().try_for_each(|leg| write_leg(leg, out)),
             Self::Failed(report) => {
                 writeln!(err, "strongroom: {}", report.message)?;
-                report.causes.iter().try_for_each(|error| writeln!(err, "  {error}"))
+                report.causes.iter().try_for_each(|error| {
+                    writeln!(err, "  {error}")?;
+                    let Some(evidence) = evidence(error) else { return Ok(()) };
+                    writeln!(err, "  seen before:\n{}\n  shown now:\n{}", evidence.remembered, evidence.shown)
+                })
             }
         }
     }
@@ -189,7 +195,14 @@ impl Outcome {
                 json!({ "result": result, "hosts": legs.iter().map(Leg::json).collect::<Vec<_>>() })
             }
             Self::Failed(report) => {
-                let cause = |error: &RealmError| json!({ "realm": error.realm.to_string(), "cause": error.cause.to_string() });
+                let cause = |error: &RealmError| {
+                    let mut value =
+                        json!({ "realm": error.realm.to_string(), "cause": error.cause.to_string() });
+                    if let Some(Evidence { remembered, shown, .. }) = evidence(error) {
+                        value["evidence"] = json!({ "seen_before": remembered, "shown_now": shown });
+                    }
+                    value
+                };
                 let mut value = json!({
                     "result": report.name,
                     "message": report.message,
@@ -201,6 +214,14 @@ impl Outcome {
                 value
             }
         }
+    }
+}
+
+/// The two checkpoints that do not fit together, if that is what is wrong.
+fn evidence(error: &RealmError) -> Option<&Evidence> {
+    match &error.cause {
+        Cause::Head(refused) => refused.evidence(),
+        _ => None,
     }
 }
 
@@ -297,8 +318,8 @@ mod tests {
     use super::*;
     use std::num::NonZeroU8;
     use strongroom_client::{
-        Cause, Client, Configuration, FixedTokens, HttpResponse, NetworkError, Operation, Pin, RealmId,
-        Transport, Url, Zeroizing, async_trait,
+        Client, Configuration, FixedTokens, HttpResponse, NetworkError, Operation, Pin, RealmId, Transport,
+        Url, Zeroizing, async_trait,
     };
 
     const REALM: RealmId = RealmId([0x11; 16]);
@@ -349,6 +370,7 @@ mod tests {
         assert_eq!(code(Operation::Delete, ErrorKind::UpgradeRequired), 7);
         assert_eq!(code(Operation::Delete, ErrorKind::Assertion), 7);
         assert_eq!(code(Operation::Register, ErrorKind::InputTooLong), 2);
+        assert_eq!(code(Operation::Recover, ErrorKind::HeadRefused), 9);
         assert_eq!(failed(Failure::usage("x")).exit_code(), 2);
     }
 

@@ -4,11 +4,15 @@
 #[path = "../../tests/operations/realms.rs"]
 mod realms;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
-use strongroom_client::Transport as _;
+use strongroom_client::{HttpResponse, Transport as _};
+use strongroom_proto::checkpoint::origin;
+use strongroom_proto::enrolment::{CustodianKey, RealmPolicy};
+use strongroom_proto::ids::{Digest, GroupId, RealmId, TreeHash, X25519Public};
+use strongroom_tlog::{Checkpoint, KeyName, Note, RealmStatement, SignatureType, SigningKey};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,13 +22,19 @@ use realms::Realms;
 
 /// Passes one request to the realm that its path names.
 async fn serve(stream: TcpStream, realms: Realms) {
+    serve_beside(stream, realms, None).await;
+}
+
+/// The same, and shows as the head of every log what is in this file.
+async fn serve_beside(stream: TcpStream, realms: Realms, head: Option<PathBuf>) {
     let mut stream = BufReader::new(stream);
-    let (mut line, mut number, mut length) = (String::new(), 0, 0);
+    let (mut line, mut number, mut length, mut reads) = (String::new(), 0, 0, false);
     while stream.read_line(&mut line).await.unwrap() > 2 {
         let lower = line.to_lowercase();
         if let Some(path) = lower.strip_prefix("post /realm-") {
             number = path.split('/').next().unwrap().parse().unwrap();
         }
+        reads |= lower.starts_with("get /realm-0/tlog/mine ");
         if let Some(value) = lower.strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
         }
@@ -33,7 +43,13 @@ async fn serve(stream: TcpStream, realms: Realms) {
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.unwrap();
     let url = format!("https://realm-{number}.example/req").parse().unwrap();
-    let response = realms.post(&url, &[("X-Juicebox-Version", "0.3.4")], body.into()).await.unwrap();
+    let response = if reads {
+        let shown = head.and_then(|path| std::fs::read(path).ok());
+        let status = if shown.is_some() { 200 } else { 404 };
+        HttpResponse { status, body: shown.unwrap_or_default().into() }
+    } else {
+        realms.post(&url, &[("X-Juicebox-Version", "0.3.4")], body.into()).await.unwrap()
+    };
     let head = format!(
         "HTTP/1.1 {} \r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         response.status,
@@ -63,6 +79,10 @@ async fn strongroom_in(folder: &Path, environment: &[(&str, &str)], arguments: &
 
 fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
 }
 
 /// A folder with the configuration of three realms that are served, tokens for them, and a secret.
@@ -320,4 +340,98 @@ async fn a_drill_leaves_nothing_says_how_long_each_step_took_and_spares_what_oth
     let through =
         strongroom(folder.path(), &format!("drill --through http://127.0.0.1:1/ {common}"), "").await;
     assert_eq!(through.status.code(), Some(2), "three realms have no one host");
+}
+
+fn signing(name: &str, kind: SignatureType) -> SigningKey {
+    SigningKey::from_seed(KeyName::new(name).unwrap(), kind, &[kind as u8; 32]).unwrap()
+}
+
+/// The statement of a realm whose one witness must have cosigned.
+fn statement_of(realm: RealmId, noise_key: X25519Public) -> String {
+    let witness = signing("witness.example", SignatureType::Cosignature);
+    let own = signing(&RealmStatement::name(&realm), SignatureType::Ed25519);
+    let custodians = vec![CustodianKey(Digest(own.verifier().public().0))];
+    let statement = RealmStatement {
+        realm,
+        version: 1,
+        noise_key,
+        checkpoint_key: own.verifier().public(),
+        policy: RealmPolicy { custodians, threshold: 1, smallest_group: None },
+        builds: vec![],
+        witnesses: vec![witness.verifier().clone()],
+        cosignatures: 1,
+    };
+    let text = statement.to_string();
+    let signature = own.sign(&text).unwrap();
+    Note::new(text, vec![signature]).unwrap().to_string()
+}
+
+/// A checkpoint of a log of so many entries, cosigned now.
+fn checkpoint_of(realm: RealmId, entries: u64) -> String {
+    let log = origin(&realm, &GroupId([1; 16]));
+    let text = Checkpoint::new(log.clone(), entries, TreeHash([entries as u8; 32])).unwrap().to_string();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let own = signing(&log, SignatureType::Ed25519).sign(&text).unwrap();
+    let cosigned = signing("witness.example", SignatureType::Cosignature).cosign(&text, now).unwrap();
+    Note::new(text, vec![own, cosigned]).unwrap().to_string()
+}
+
+#[tokio::test]
+async fn a_recovery_demands_the_head_of_a_log_remembers_it_and_keeps_the_evidence_when_it_went_back() {
+    let realms = Realms::new(1, 0);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let configuration = realms.json(&[0], 1, 1, |number| format!("http://{address}/realm-{number}/"));
+    let noise_key = json_of(&configuration)["realms"][0]["public_key"].as_str().unwrap().parse().unwrap();
+    let realm = realms.id(0);
+    let write = |name: &str, text: &str| std::fs::write(path.join(name), text).unwrap();
+    write("configuration.json", &configuration);
+    write("token", "token");
+    write("secret", "secret");
+    write("statement", &statement_of(realm, noise_key));
+    write("other", &statement_of(RealmId([9; 16]), noise_key));
+    let (served, head) = (realms.clone(), path.join("head"));
+    tokio::spawn(async move {
+        loop {
+            let stream = listener.accept().await.unwrap().0;
+            tokio::spawn(serve_beside(stream, served.clone(), Some(head.clone())));
+        }
+    });
+    let run = async |arguments: &str, pin: &str| {
+        let output =
+            strongroom(path, &format!("{arguments} --token-file token --pin-stdin --json"), pin).await;
+        (output.status.code().unwrap(), json(&output))
+    };
+    assert_eq!(run("register --secret-file secret --yes", "4821\n").await.0, 0);
+    let demanding = "recover --statement statement --heads heads.json";
+
+    let (code, said) = run(demanding, "0000\n").await;
+    assert_eq!((code, &said["result"]), (9, &json!("head_refused")), "{said}");
+    assert!(said["causes"][0]["cause"].as_str().unwrap().contains("no checkpoint"), "{said}");
+
+    write("head", &checkpoint_of(realm, 5));
+    let (code, said) = run(demanding, "4821\n").await;
+    assert_eq!(code, 0, "{said}");
+    let remembered = json_of(&std::fs::read_to_string(path.join("heads.json")).unwrap());
+    assert!(remembered[origin(&realm, &GroupId([1; 16]))].as_str().unwrap().contains("\n5\n"));
+
+    write("head", &checkpoint_of(realm, 4));
+    let (code, said) = run(demanding, "0000\n").await;
+    let evidence = &said["causes"][0]["evidence"];
+    assert_eq!((code, &said["result"]), (9, &json!("head_refused")), "{said}");
+    assert!(evidence["seen_before"].as_str().unwrap().contains("\n5\n"), "{said}");
+    assert!(evidence["shown_now"].as_str().unwrap().contains("\n4\n"), "{said}");
+    assert_eq!(realms.guess_count(0), Some(0));
+    assert_eq!(run("recover --statement statement", "4821\n").await.0, 0, "without a memory it is the first");
+
+    for bad in [
+        "--statement other",
+        "--statement absent",
+        "--statement token",
+        "--statement statement --heads token",
+    ] {
+        assert_eq!(run(&format!("recover {bad}"), "4821\n").await.0, 2, "{bad}");
+    }
 }

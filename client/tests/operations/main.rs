@@ -1,5 +1,6 @@
 //! The operations against realms in memory: thresholds, lost replies, lost sessions, and how long the client waits.
 
+mod heads;
 mod meanwhile;
 mod outcomes;
 mod realms;

@@ -141,6 +141,10 @@ impl Realms {
         self.0.lock().unwrap().realms.iter().map(|realm| (realm.id, "token".to_owned())).collect()
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().unwrap().realms.len()
+    }
+
     pub(crate) fn id(&self, realm: usize) -> RealmId {
         self.0.lock().unwrap().realms[realm].id
     }
