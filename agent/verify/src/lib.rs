@@ -27,4 +27,5 @@ pub use failure::Failure;
 pub use open::{OpenError, check_url};
 pub use report::{Report, Verdict};
 pub use source::Source;
+pub use strongroom_proto::ids::GroupId;
 pub use verify::{Asked, Step, verify};
