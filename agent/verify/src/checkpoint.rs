@@ -1,6 +1,6 @@
 //! The checkpoint of one group: who signed it, and how long ago.
 
-use crate::failure::{Failure, Fault};
+use crate::failure::{Failure, Fault, clean};
 use strongroom_proto::checkpoint::origin;
 use strongroom_proto::ids::GroupId;
 use strongroom_tlog::checkpoint::CheckpointError;
@@ -46,8 +46,9 @@ pub(crate) fn cosigned(
     let policy = statement.policy_of(group).map_err(Failure::Statement)?;
     let verified = claimed.verify(&policy).map_err(Failure::Cosignatures)?;
     let witnesses = verified.witnesses();
-    let notes =
-        witnesses.iter().map(|(name, time)| format!("{} cosigned it {}", name.as_str(), when(*time, now)));
+    let notes = witnesses
+        .iter()
+        .map(|(name, time)| format!("{} cosigned it {}", clean(name.as_str()), when(*time, now)));
     let notes: Vec<String> = notes.collect();
     let newest = witnesses.iter().map(|(_, time)| *time).max();
     if let Some(max_age) = max_age {

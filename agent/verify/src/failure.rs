@@ -13,10 +13,10 @@ const SHOWN: usize = 300;
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Failure {
     /// The statement is no note.
-    #[error("the statement cannot be read: {0}")]
+    #[error("the statement cannot be read: {}", clean(&.0.to_string()))]
     NoStatement(NoteError),
     /// The statement does not count.
-    #[error("{0}")]
+    #[error("{}", clean(&.0.to_string()))]
     Statement(StatementError),
     /// What is in the place of the founding is none.
     #[error("{object} is no founding; ask for the line that `realm found` was given")]

@@ -67,7 +67,7 @@ impl<'s> Published<'s> {
             let mut read = stream::iter(first..behind).map(|index| self.bundle(index)).buffered(PARALLEL);
             while let Some((index, bundle)) = read.try_next().await? {
                 reader.entries(index, &bundle).map_err(|error| self.failure(&error))?;
-                progress(self.size.min((index + 1) * u64::from(FULL)));
+                progress(self.size.min((index + 1).saturating_mul(FULL.into())));
             }
             first = behind;
         }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use strongroom_proto::checkpoint::origin;
 use strongroom_proto::ids::{GroupId, RealmId};
-use strongroom_tlog::{ClaimedCheckpoint, Note, RealmStatement, Resource};
+use strongroom_tlog::{ClaimedCheckpoint, Note, RealmStatement, Resource, VerifiedCheckpoint};
 
 /// The most groups that are looked at.
 const MAX_GROUPS: usize = 1024;
@@ -122,7 +122,8 @@ struct Auditor<'a> {
 struct Found<'e> {
     group: GroupId,
     about: String,
-    earlier: Option<&'e ClaimedCheckpoint>,
+    /// The earlier checkpoints of it.
+    earlier: &'e [&'e ClaimedCheckpoint],
 }
 
 impl Auditor<'_> {
@@ -147,34 +148,31 @@ impl Auditor<'_> {
             report.findings.push(unknown(why));
         }
         for group in groups.iter().copied().filter(limited).take(MAX_GROUPS) {
-            let found =
-                Found { group, about: format!("group {group}"), earlier: earlier.get(&group).copied() };
+            let earlier = earlier.get(&group).map_or(&[][..], Vec::as_slice);
+            let found = Found { group, about: format!("group {group}"), earlier };
             let from = report.findings.len();
             let newer = self.group(&found, report).await;
             let passed = report.findings.iter().skip(from).all(|finding| !is_bad(&finding.outcome));
-            report.remembered.extend(newer.filter(|_| passed).or(found.earlier.cloned()));
+            match newer.filter(|_| passed) {
+                Some(newer) => report.remembered.push(newer),
+                None => report.remembered.extend(earlier.iter().copied().cloned()),
+            }
         }
-        let unseen =
-            earlier.iter().filter(|(group, _)| !limited(group)).map(|(_, earlier)| (*earlier).clone());
-        report.remembered.extend(unseen);
+        let unseen = earlier.iter().filter(|(group, _)| !limited(group)).flat_map(|(_, earlier)| earlier);
+        report.remembered.extend(unseen.copied().cloned());
         if !report.findings.iter().any(|finding| finding.check > Check::Founding) {
             report.findings.push(unknown("the store has no checkpoint of this realm; check its URL".into()));
         }
     }
 
-    /// The earlier checkpoints of this realm's groups, of each the largest, and a note on those of others.
-    fn earlier(&self) -> (BTreeMap<GroupId, &ClaimedCheckpoint>, Option<String>) {
+    /// The earlier checkpoints of this realm's groups, and a note on those of others.
+    fn earlier(&self) -> (BTreeMap<GroupId, Vec<&ClaimedCheckpoint>>, Option<String>) {
         let prefix = format!("strongroom/{}/", self.realm());
-        let (mut earlier, mut others) = (BTreeMap::<GroupId, &ClaimedCheckpoint>::new(), 0);
+        let (mut earlier, mut others) = (BTreeMap::<GroupId, Vec<&ClaimedCheckpoint>>::new(), 0);
         for checkpoint in &self.asked.since {
             let group = checkpoint.origin().strip_prefix(&prefix).and_then(|group| group.parse().ok());
             match group {
-                Some(group) => {
-                    let largest = earlier.entry(group).or_insert(checkpoint);
-                    if checkpoint.claimed().size() > largest.claimed().size() {
-                        *largest = checkpoint;
-                    }
-                }
+                Some(group) => earlier.entry(group).or_default().push(checkpoint),
                 None => others += 1,
             }
         }
@@ -209,13 +207,7 @@ impl Auditor<'_> {
         let tiles = self.tiles(found, &published).await;
         let tree = tiles.outcome.is_passed().then_some(&published);
         report.findings.push(tiles);
-        let outcome = match found.earlier {
-            None => Outcome::Skipped("no earlier checkpoint of it was given".into()),
-            Some(earlier) => {
-                consistency::check(earlier, &checkpoint, self.statement, &found.group, tree).await.into()
-            }
-        };
-        report.findings.push(Finding::new(Check::Consistency, &found.about, outcome));
+        report.findings.push(self.consistency(found, &checkpoint, tree).await);
         report.findings.push(self.segments(found, tree).await);
         Some(claimed)
     }
@@ -234,7 +226,7 @@ impl Auditor<'_> {
                 let claimed = ClaimedCheckpoint::parse(&bytes).map_err(Failure::Checkpoint)?;
                 let is_ours = claimed.origin() == origin(&owner.realm, &owner.group)
                     || wanted
-                    || found.earlier.is_some()
+                    || !found.earlier.is_empty()
                     || segments::claims(self.source, owner).await?;
                 if !is_ours {
                     let log = clean(claimed.origin());
@@ -246,7 +238,7 @@ impl Auditor<'_> {
                 Ok(Some(claimed).filter(|_| is_ours))
             }
             Err(ReadError::Absent { .. }) => {
-                if let Some(earlier) = found.earlier {
+                if let Some(earlier) = found.earlier.first() {
                     let gone = Failure::Disappeared { earlier: earlier.to_string() };
                     report.findings.push(Finding::new(
                         Check::Consistency,
@@ -274,6 +266,24 @@ impl Auditor<'_> {
             Ok((told, notes)) => finding(Outcome::Passed(told)).with_notes(notes),
             Err(fault) => finding(Err(fault).into()),
         }
+    }
+
+    /// With each of the earlier checkpoints; what is told is of the last.
+    async fn consistency(
+        &self,
+        found: &Found<'_>,
+        checkpoint: &VerifiedCheckpoint,
+        tree: Option<&Published<'_>>,
+    ) -> Finding {
+        let mut outcome = Outcome::Skipped("no earlier checkpoint of it was given".into());
+        for earlier in found.earlier {
+            let found = consistency::check(earlier, checkpoint, self.statement, &found.group, tree).await;
+            outcome = found.into();
+            if !outcome.is_passed() {
+                break;
+            }
+        }
+        Finding::new(Check::Consistency, &found.about, outcome)
     }
 
     async fn tiles(&self, found: &Found<'_>, published: &Published<'_>) -> Finding {

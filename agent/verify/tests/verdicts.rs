@@ -303,6 +303,17 @@ async fn the_log_forked() {
 }
 
 #[tokio::test]
+async fn the_log_contradicts_one_of_several_earlier_checkpoints() {
+    let mut scene = Scene::asked_everything().await;
+    let mut other = scene.hashes()[..200].to_vec();
+    other[3].0[0] ^= 1;
+    let all = [&scene.hashes()[..100], &other, &scene.hashes()[..300]];
+    scene.asked.since = all.iter().map(|hashes| claimed(&scene.keys.checkpoint(&GROUP, hashes))).collect();
+    let report = scene.fails(Check::Consistency, "its first 200 entries are not those").await;
+    assert_eq!(report.remembered, scene.asked.since);
+}
+
+#[tokio::test]
 async fn the_log_has_disappeared() {
     let scene = Scene::asked_everything().await;
     for name in scene.names(&format!("groups/{GROUP}")).await {
