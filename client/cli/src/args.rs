@@ -4,6 +4,8 @@ use std::num::NonZeroU8;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use strongroom_verify::{GroupId, OpenError, check_url};
+use url::Url;
 
 use crate::heads::HeadOptions;
 
@@ -18,6 +20,8 @@ Exit codes, the same for all commands:
   7  a realm requires a newer client, or gave an invalid answer
   8  no guesses are left: the secret is gone
   9  realms' logs are not as --statement demands: the PIN was not sent
+  10  verify: a check failed
+  11  verify: no check failed, but some could not be made
 
 Environment:
   STRONGROOM_CONFIGURATION  same as --configuration
@@ -74,6 +78,8 @@ pub(crate) enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Check what a realm publishes, trusting nobody there: one verdict, with the evidence. Needs no configuration and no token
+    Verify(Verify),
 }
 
 /// How to register.
@@ -130,6 +136,64 @@ pub(crate) struct Recover {
     pub(crate) heads: HeadOptions,
 }
 
+/// What to verify.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The statement of the realm, as its custodians signed it. Get it from them, not from the store
+    #[arg(long, value_name = "FILE")]
+    pub(crate) realm: PathBuf,
+    /// The realm's object store; it is only read
+    #[arg(long, value_name = "URL", value_parser = store)]
+    pub(crate) store: Url,
+    /// An option of that store, such as an endpoint; repeat for more
+    #[arg(long = "store-option", value_name = "NAME=VALUE", value_parser = store_option)]
+    pub(crate) store_options: Vec<NameAndValue>,
+    /// Only this group
+    #[arg(long, value_name = "GROUPID")]
+    pub(crate) group: Option<GroupId>,
+    /// Checkpoints that --save has kept, or a signed checkpoint: the logs must go on from there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) since: Option<PathBuf>,
+    /// Keep the verified checkpoints in this file, for --since of the next time; may be the same file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+    /// How old cosignatures may be, such as 90s, 30m, 6h or 7d
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub(crate) max_age: Option<u64>,
+    /// Sources whose firmware image is to be one of the builds in the statement. Programs in the folder are run; building takes minutes. Repeat for
+    /// more
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) rebuild: Vec<PathBuf>,
+}
+
+/// An option of a store. That it must contain a `=` is checked later, not by the parser, whose message would show what may be a
+/// credential.
+#[derive(Clone)]
+pub(crate) struct NameAndValue(pub(crate) Option<(String, String)>);
+
+impl std::fmt::Debug for NameAndValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("NameAndValue").field(&self.0.as_ref().map(|(name, _)| name)).finish()
+    }
+}
+
+fn store_option(text: &str) -> Result<NameAndValue, std::convert::Infallible> {
+    Ok(NameAndValue(text.split_once('=').map(|(name, value)| (name.into(), value.into()))))
+}
+
+fn store(text: &str) -> Result<Url, OpenError> {
+    check_url(text)
+}
+
+/// In seconds.
+fn age(text: &str) -> Result<u64, &'static str> {
+    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
+    let unit = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(*unit)?, *seconds)));
+    let (number, seconds) = unit.ok_or("a number and a unit: s, m, h or d")?;
+    let number: u32 = number.parse().map_err(|_| "a number and a unit: s, m, h or d")?;
+    Ok(u64::from(number) * seconds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +247,16 @@ mod tests {
         assert_eq!(guesses("strongroom register --num-guesses 255"), Some(255));
         assert_eq!(guesses("strongroom register --num-guesses 0"), None);
         assert_eq!(guesses("strongroom register --num-guesses 256"), None);
+    }
+
+    #[test]
+    fn an_age_has_a_unit() {
+        for (text, seconds) in [("0s", 0), ("90s", 90), ("30m", 1800), ("6h", 21_600), ("7d", 604_800)] {
+            assert_eq!(age(text), Ok(seconds));
+        }
+        for text in ["", "6", "h", "-1h", "1.5h", "6 h", "6w", "99999999999d"] {
+            assert!(age(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -5,10 +5,12 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod audit;
 mod drill;
 mod heads;
 mod inputs;
 mod output;
+mod verify;
 
 use std::io::{ErrorKind, IsTerminal as _, stderr, stdout};
 use std::process::ExitCode;
@@ -41,6 +43,10 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let spinner = ProgressBar::new_spinner();
+    // Without a client: there may be no configuration.
+    if let Command::Verify(options) = &arguments.command {
+        return verify::verify(options, &spinner).await.map(Outcome::Audited);
+    }
     let shown = spinner.clone();
     let heads = match &arguments.command {
         Command::Recover(options) => Some(&options.heads),
@@ -86,6 +92,7 @@ async fn perform(client: &Client, spinner: &ProgressBar, arguments: &Arguments) 
             client.delete().await?;
             Ok(Outcome::Deleted)
         }
+        Command::Verify(options) => verify::verify(options, spinner).await.map(Outcome::Audited),
     }
 }
 

@@ -10,6 +10,8 @@ use strongroom_client::{
     Cause, Error, ErrorKind, Evidence, RealmError, RealmStatus, Registration, Status, Summary, UserSecret,
 };
 
+use crate::audit::Audit;
+
 /// Exit code of usage, configuration and file errors.
 pub(crate) const USAGE: u8 = 2;
 
@@ -21,6 +23,8 @@ pub(crate) enum Outcome {
     Status(Status),
     Deleted,
     Drilled(Vec<Leg>),
+    /// What is published of a realm was checked.
+    Audited(Audit),
     Failed(Box<Report>),
 }
 
@@ -143,6 +147,7 @@ impl Outcome {
                 let failed = legs.iter().find_map(|leg| leg.failed.as_ref());
                 failed.map_or(0, |(_, report)| report.exit_code)
             }
+            Self::Audited(audit) => audit.exit_code(),
             Self::Failed(report) => report.exit_code,
         }
     }
@@ -169,6 +174,7 @@ impl Outcome {
             Self::Deleted => writeln!(err, "Deleted."),
             Self::Status(status) => write_status(status, out),
             Self::Drilled(legs) => legs.iter().try_for_each(|leg| write_leg(leg, out)),
+            Self::Audited(audit) => audit.write(out),
             Self::Failed(report) => {
                 writeln!(err, "strongroom: {}", report.message)?;
                 report.causes.iter().try_for_each(|error| {
@@ -194,6 +200,7 @@ impl Outcome {
                     if legs.iter().all(|leg| leg.failed.is_none()) { "drilled" } else { "drill_failed" };
                 json!({ "result": result, "hosts": legs.iter().map(Leg::json).collect::<Vec<_>>() })
             }
+            Self::Audited(audit) => audit.json(),
             Self::Failed(report) => {
                 let cause = |error: &RealmError| {
                     let mut value =
