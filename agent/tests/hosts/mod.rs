@@ -206,7 +206,8 @@ pub(crate) fn custodian(host: &Host, folder: &Path, name: &str) -> (String, Stri
 }
 
 pub(crate) const DEVICE: [&str; 3] = ["HSM id", "device key", "build"];
-pub(crate) const REALM: [&str; 6] = ["keys", "HSM id", "build", "realm", "public key", "policy"];
+pub(crate) const REALM: [&str; 7] =
+    ["keys", "HSM id", "build", "realm", "public key", "policy", "checkpoint key"];
 
 /// Makes the realm, and has these custodians sign its founding. Returns the signed founding.
 pub(crate) fn found(host: &Host, custodians: &[(&str, &str)]) -> String {
