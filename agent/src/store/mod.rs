@@ -48,6 +48,11 @@ pub(crate) fn founding_object(realm: RealmId) -> String {
     format!("realms/{realm}/founding")
 }
 
+/// Where the newest statement of a realm lies.
+pub(crate) fn statement_object(realm: RealmId) -> String {
+    format!("realms/{realm}/statement")
+}
+
 /// The longest object that is read, in bytes.
 pub const MAX_OBJECT_BYTES: u64 = 64 << 20;
 

@@ -51,6 +51,14 @@ impl Host {
         self.run_typing(arguments, "")
     }
 
+    /// What it prints, however it ends.
+    pub(crate) fn run_anyway(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(PROGRAM);
+        command.arg("--config").arg(&self.config).args(arguments).env_remove("RUST_LOG");
+        let output = command.current_dir(self.folder()).stdin(Stdio::null()).output();
+        String::from_utf8(output.expect("the program is built").stdout).expect("text")
+    }
+
     pub(crate) fn run_typing(&self, arguments: &[&str], typed: &str) -> Result<Printed, String> {
         let mut command = Command::new(PROGRAM);
         command.arg("--config").arg(&self.config).args(arguments).env_remove("RUST_LOG");
